@@ -1,0 +1,4 @@
+// Command port53 serves, checks and guards port 53.
+package main
+
+func main() {}
