@@ -1,0 +1,10 @@
+package wire
+
+import "math/bits"
+
+// mix multiplies to 128 bits and folds: every bit of the result depends on every
+// bit of both factors.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a|1, b)
+	return hi ^ lo ^ a
+}
