@@ -76,6 +76,9 @@ func (b *Builder) Rcode() Rcode { return Rcode(b.buf[3] & 15) }
 // Len returns the octets written so far: the offset of what comes next.
 func (b *Builder) Len() int { return b.n }
 
+// Room returns how many octets the buffer has left, those kept for Finish included.
+func (b *Builder) Room() int { return len(b.buf) - b.n }
+
 // Bytes returns the octets written so far.
 func (b *Builder) Bytes() []byte { return b.buf[:b.n] }
 

@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // Header bits, in the second 16-bit word of a message (RFC 1035, section 4.1.1;
 // RFC 4035, section 3.2).
@@ -186,10 +189,11 @@ func (q *Query) parseRecords(pos, answers, authorities, additionals int) Malform
 			if q.TSIG != nil || i != total-1 || additionals == 0 || Class(class) != ClassANY {
 				return BadTSIG
 			}
-			q.TSIG, q.tsigName = msg[start:pos], data-10-start
-			if !goodTSIG(msg[data:pos]) {
+			// A key's name cut short by a pointer could not be repeated.
+			if n, _, bad := scanName(msg[start:]); bad != 0 || start+n != data-10 || !goodTSIG(msg[data:pos]) {
 				return BadTSIG
 			}
+			q.TSIG, q.tsigName = msg[start:pos], data-10-start
 		}
 	}
 	return 0
@@ -245,6 +249,31 @@ func goodTSIG(b []byte) bool {
 		return false
 	}
 	return rest+6+int(binary.BigEndian.Uint16(b[rest+4:])) == len(b)
+}
+
+// TSIGErrorLen returns the octets that AppendTSIGError will append.
+func (q *Query) TSIGErrorLen() int {
+	data := q.TSIG[q.tsigName+10:]
+	algorithm, _, _ := scanName(data)
+	return q.tsigName + 10 + algorithm + 16
+}
+
+// AppendTSIGError appends the unsigned TSIG record that tells why the query's own
+// was not accepted (RFC 8945, section 5.3.2). The query has one.
+func (q *Query) AppendTSIGError(dst []byte, why Rcode, now time.Time) []byte {
+	data := q.TSIG[q.tsigName+10:]
+	algorithm, _, _ := scanName(data)
+	dst = append(dst, q.TSIG[:q.tsigName+8]...) // name, type, class and TTL as they came
+	dst = binary.BigEndian.AppendUint16(dst, uint16(algorithm+16))
+	dst = append(dst, data[:algorithm]...)
+	sec := uint64(now.Unix())
+	dst = binary.BigEndian.AppendUint16(dst, uint16(sec>>32))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(sec))
+	dst = append(dst, data[algorithm+6:algorithm+8]...) // fudge
+	dst = append(dst, 0, 0)                             // no MAC
+	dst = binary.BigEndian.AppendUint16(dst, q.ID)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(why))
+	return append(dst, 0, 0) // no other data
 }
 
 // skipName returns the offset behind the possibly compressed name at pos, or -1.
