@@ -16,8 +16,13 @@ func Hostile() []*Zone {
 			label string
 			fill  func(*Zone)
 		}{
-			{"wild", wildcards}, {"alias", aliases}, {"deleg", delegations}, {"odd", oddNames},
-			{"empty", emptyNonTerminals}, {"types", everyType}, {"big", bigSets},
+			{"wild", wildcards},
+			{"alias", aliases},
+			{"deleg", delegations},
+			{"odd", oddNames},
+			{"empty", emptyNonTerminals},
+			{"types", everyType},
+			{"big", bigSets},
 		} {
 			z := New(fmt.Sprintf("%s.%s.test.", content.label, m), m)
 			content.fill(z)

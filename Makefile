@@ -1,0 +1,67 @@
+# port53: make help tells what there is.
+.POSIX:
+.SUFFIXES:
+SHELL = /bin/sh
+GO = go
+T = 30s
+TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
+NESTED = oracle conformance bench tools
+
+.PHONY: all run test check fmt vet lint floors generate race fuzz bench bench-peers golden cover clean help
+
+all: ## build ./bin/port53
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
+
+run: all ## build, and serve the example zone on 127.0.0.1:5353
+	exec bin/port53 serve --example
+
+test: all ## run every test, beside the peers; as root on Debian, install these first
+	scripts/install-peers
+	@test "$$(id -u)" != 0 || export PORT53_REQUIRE_PEERS=1; \
+	export PORT53_BIN="$$PWD/bin/port53"; \
+	$(GO) build -C tools -o ../bin/testrun ./testrun && \
+	bin/testrun -dir . $$(for d in $(NESTED); do test ! -f $$d/go.mod || echo "-dir $$d"; done) -- -count=1 -timeout=15m
+
+check: fmt vet lint floors generate test ## everything that a change must pass, the tests too
+
+fmt: ## fail if a source file is not formatted
+	@root=$$PWD; files=$$($(TOOL) gofumpt -l cmd internal $(NESTED) 2>/dev/null); test -z "$$files" || { echo "not formatted: $$files"; exit 1; }
+
+vet: ## run go vet in every module
+	for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(GO) vet ./...) || exit 1; done
+
+lint: ## run the pinned linter in every module
+	root=$$PWD; for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(TOOL) staticcheck ./...) || exit 1; done
+
+floors: ## fail if a package imports one above it
+	$(GO) test ./internal
+
+generate: ## fail if a generated file is stale
+	@before=$$(git diff | cksum); $(GO) generate ./... && test "$$before" = "$$(git diff | cksum)" || { git diff --stat; echo "generated files were stale"; exit 1; }
+
+race: ## run the tests of the product under the race detector
+	$(GO) test -race -shuffle=on ./...
+
+fuzz: ## run each fuzz target for T (make fuzz T=5m)
+	for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(T) $$p || exit 1; done; done
+
+bench: ## run the benchmarks of the packages
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-peers: all ## measure port53 beside NSD, Knot, BIND, PowerDNS and a bare responder (root)
+	scripts/install-peers
+	$(GO) build -C bench -o ../bin/bench . && bin/bench -port53 bin/port53 $(BENCH)
+
+golden: ## rewrite the expected results of golden tests and scenarios, and show what changed
+	$(GO) test $$(grep -rlE 'flag\.Bool\("update"' --include='*_test.go' internal cmd | xargs -n 1 dirname | sort -u | sed 's,^,./,') -update
+	git diff --stat
+
+cover: ## write coverage to bin/cover.html
+	$(GO) test -coverprofile=bin/cover.out -coverpkg=./... ./... && $(GO) tool cover -html=bin/cover.out -o bin/cover.html && $(GO) tool cover -func=bin/cover.out | tail -n 1
+
+clean: ## remove what was built
+	rm -rf bin
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | awk -F '\t' '{ printf "%-12s %s\n", $$1, $$2 }'
