@@ -25,7 +25,7 @@ test: all ## run every test, beside the peers; as root on Debian, install these 
 check: fmt vet lint floors generate test ## everything that a change must pass, the tests too
 
 fmt: ## fail if a source file is not formatted
-	@root=$$PWD; files=$$($(TOOL) gofumpt -l cmd internal $(NESTED) 2>/dev/null); test -z "$$files" || { echo "not formatted: $$files"; exit 1; }
+	@root=$$PWD; files=$$($(TOOL) gofumpt -l $$(ls -d cmd internal $(NESTED) 2>/dev/null)); test -z "$$files" || { echo "not formatted: $$files"; exit 1; }
 
 vet: ## run go vet in every module
 	for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(GO) vet ./...) || exit 1; done

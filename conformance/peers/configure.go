@@ -12,7 +12,14 @@ import (
 
 // configure writes the configuration of a server into file and returns the
 // command that runs it in the foreground.
-func configure(kind, file, binary string, o Options) ([]string, error) {
+func configure(kind, file string, o Options) ([]string, error) {
+	binary := o.Binary
+	if binary == "" {
+		var err error
+		if binary, err = Find(kind); err != nil {
+			return nil, err
+		}
+	}
 	var text string
 	args := []string{binary}
 	host, port := o.Addr.Addr().String(), o.Addr.Port()

@@ -46,12 +46,12 @@ type Zone struct {
 
 // Options say how a server is started.
 type Options struct {
-	Dir    string         // the server's own folder, which must exist
-	Addr   netip.AddrPort // where to listen; the zero value: a free loopback port
-	Zones  []Zone
-	Binary string   // the program; empty: the usual one, found in PATH
-	Prefix []string // a command before the server's, as taskset -c 0
-	Env    []string // added to the environment
+	Dir     string         // the server's own folder, which must exist
+	Addr    netip.AddrPort // where to listen; the zero value: a free loopback port
+	Zones   []Zone
+	Binary  string   // the program; empty: the usual one, found in PATH
+	Command []string // started as it is, without a configuration, where set
+	Env     []string // added to the environment
 	// Config replaces port53's policy and whatever else follows its zones; the
 	// empty string switches rate limiting off.
 	Config string
@@ -127,22 +127,17 @@ func Start(ctx context.Context, kind string, o Options) (*Server, error) {
 }
 
 func start(ctx context.Context, kind string, o Options) (*Server, error) {
-	binary := o.Binary
-	if binary == "" {
-		var err error
-		if binary, err = Find(kind); err != nil {
-			return nil, err
-		}
-	}
 	s := &Server{
 		Kind: kind, Addr: o.Addr, run: o.Run, done: make(chan struct{}),
 		Log: filepath.Join(o.Dir, kind+".log"), Conf: filepath.Join(o.Dir, kind+".conf"),
 	}
-	args, err := configure(kind, s.Conf, binary, o)
-	if err != nil {
-		return nil, err
+	args := o.Command
+	if args == nil {
+		var err error
+		if args, err = configure(kind, s.Conf, o); err != nil {
+			return nil, err
+		}
 	}
-	args = append(append([]string(nil), o.Prefix...), args...)
 	log, err := os.Create(s.Log)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,284 @@
+// Command bench measures port53 beside NSD, Knot, BIND and PowerDNS, and beside
+// a bare responder that only sends queries back.
+//
+// All servers run in one network namespace, on processor 0, and wait while one
+// of them is measured; the load comes from processor 1. Rounds are interleaved,
+// so that what disturbs the machine disturbs all alike; the median round counts.
+// It needs root, two processors, and the peers that scripts/install-peers
+// installs; those that are missing are left out and named.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/conformance/netns"
+	"port53/conformance/peers"
+)
+
+// The processors: one for the servers, one for the load.
+const (
+	serverCPU = 0
+	loadCPU   = 1
+)
+
+// bare is the responder that does nothing.
+const bare = "bare"
+
+func main() {
+	if len(os.Args) == 3 && (os.Args[1] == "blast" || os.Args[1] == "echo") {
+		debug.SetGCPercent(-1)
+		if err := child(os.Args[1], os.Args[2]); err != nil {
+			fmt.Fprintf(os.Stderr, "error: %v\n", err)
+			os.Exit(2)
+		}
+		return
+	}
+	b := &bench{}
+	var servers, suites string
+	flag.StringVar(&b.port53, "port53", "bin/port53", "port53's `program`")
+	flag.StringVar(&servers, "servers", "bare,port53,nsd,knot,bind,pdns", "what to measure")
+	flag.StringVar(&suites, "suite", "auth-root,auth-root-do,auth-1m,rate-limit", "what to measure it with")
+	flag.IntVar(&b.rounds, "rounds", 5, "how many times")
+	flag.DurationVar(&b.time, "time", 3*time.Second, "of one round")
+	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m")
+	flag.StringVar(&b.rootZone, "root", filepath.Join("..", "shared", "data", "root-2020101902.zone"), "a root zone `file`; an imitation is made where there is none")
+	flag.Parse()
+	if err := b.run(strings.Split(suites, ","), strings.Split(servers, ",")); err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		os.Exit(2)
+	}
+}
+
+func child(what, arg string) error {
+	if what == "blast" {
+		return runBlast(arg)
+	}
+	addr, err := netip.ParseAddrPort(arg)
+	if err != nil {
+		return err
+	}
+	return echo(addr)
+}
+
+type bench struct {
+	port53, rootZone string
+	rounds, names    int
+	time             time.Duration
+
+	ns   *netns.Namespace
+	self string
+	dir  string
+}
+
+func (b *bench) run(suites, kinds []string) error {
+	if os.Getuid() != 0 {
+		return errors.New("not root: the network namespace needs it")
+	}
+	if runtime.NumCPU() < 2 {
+		return errors.New("one processor: the server and the load need one each")
+	}
+	var err error
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
+	if b.port53, err = filepath.Abs(b.port53); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "port53-bench"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if err := os.Chmod(b.dir, 0o755); err != nil {
+		return err
+	}
+	if b.ns, err = netns.New(); err != nil {
+		return err
+	}
+	defer b.ns.Close()
+	kinds = slices.DeleteFunc(kinds, func(kind string) bool {
+		if kind == bare {
+			return false
+		}
+		if kind == peers.Port53 {
+			_, err = os.Stat(b.port53)
+		} else {
+			_, err = peers.Find(kind)
+		}
+		if err != nil {
+			fmt.Printf("left out: %s: %v\n", kind, err)
+		}
+		return err != nil
+	})
+	fmt.Printf("%s, %d processors, %s; median of %d rounds of %s; server on processor %d, load on %d\n",
+		runtime.GOARCH, runtime.NumCPU(), kernel(), b.rounds, b.time, serverCPU, loadCPU)
+	for _, name := range suites {
+		make, ok := map[string]func() (*suite, error){
+			"auth-root": func() (*suite, error) { return b.rootSuite(false) }, "auth-root-do": func() (*suite, error) { return b.rootSuite(true) },
+			"auth-1m": b.millionSuite, "rate-limit": b.rateLimitSuite,
+		}[name]
+		if !ok {
+			return fmt.Errorf("no suite %s", name)
+		}
+		s, err := make()
+		if err != nil {
+			return err
+		}
+		s.name = name
+		if s.contenders == nil {
+			for _, kind := range kinds {
+				s.contenders = append(s.contenders, contender{name: kind, kind: kind})
+			}
+		}
+		if err := b.measure(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func kernel() string {
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return "unknown kernel"
+	}
+	return "Linux " + strings.TrimSpace(string(text))
+}
+
+// A suite is a zone, questions, and who is to answer them.
+type suite struct {
+	name, about string
+	zone        peers.Zone
+	queries     string // a file for the generator
+	networks    int
+	contenders  []contender
+}
+
+// A contender is one server as it is started.
+type contender struct {
+	name, kind, config string
+	addr               netip.Addr // 127.0.0.1 unless set
+}
+
+// A running contender, and what was measured of it.
+type measured struct {
+	contender
+	server *peers.Server
+	rounds []round
+	memory int64
+}
+
+type round struct {
+	result
+	user, system time.Duration // of the server, for one answer
+}
+
+// startTimeout bounds how long a server may load.
+const startTimeout = 5 * time.Minute
+
+func (b *bench) measure(s *suite) error {
+	fmt.Printf("\n%s: %s\n", s.name, s.about)
+	var all []*measured
+	defer func() {
+		for _, m := range all {
+			m.server.Stop()
+		}
+	}()
+	for i, c := range s.contenders {
+		server, err := b.start(s, c, uint16(5300+i))
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+		all = append(all, &measured{contender: c, server: server})
+	}
+	for range b.rounds {
+		for _, m := range all {
+			r, err := b.round(s, m.server)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			m.rounds = append(m.rounds, *r)
+		}
+	}
+	for _, m := range all {
+		var err error
+		if m.memory, err = m.server.Memory(); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	report(all)
+	return nil
+}
+
+func (b *bench) start(s *suite, c contender, port uint16) (*peers.Server, error) {
+	dir := filepath.Join(b.dir, s.name+"-"+c.name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	addr := c.addr
+	if !addr.IsValid() {
+		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	o := peers.Options{
+		Dir: dir, Addr: netip.AddrPortFrom(addr, port), Zones: []peers.Zone{s.zone}, Run: b.ns.On(serverCPU),
+		Env: []string{"GOMAXPROCS=1"}, Config: c.config,
+	}
+	switch c.kind {
+	case bare:
+		o.Command, o.Unready = []string{b.self, "echo", o.Addr.String()}, true
+	case peers.Port53:
+		o.Binary = b.port53
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	return peers.Start(ctx, c.kind, o)
+}
+
+// warm is how long the load runs before it counts.
+const warm = 300 * time.Millisecond
+
+// round measures one server for a while.
+func (b *bench) round(s *suite, server *peers.Server) (*round, error) {
+	arg, err := json.Marshal(load{
+		Server: server.Addr, Queries: s.queries, Duration: b.time, Warm: warm, Sockets: 16, Window: 8, Networks: s.networks,
+	})
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(b.self, "blast", string(arg))
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	u0, s0 := server.CPU()
+	if err := b.ns.On(loadCPU)(cmd.Start); err != nil {
+		return nil, err
+	}
+	if err := cmd.Wait(); err != nil {
+		return nil, fmt.Errorf("load: %w: %s", err, errs.String())
+	}
+	u1, s1 := server.CPU()
+	var r round
+	if err := json.Unmarshal([]byte(out.String()), &r.result); err != nil {
+		return nil, err
+	}
+	if r.Received == 0 {
+		return nil, fmt.Errorf("no answers\n%s", server.Tail())
+	}
+	// The processor time covers the warm-up too, in which answers were as frequent.
+	answers := float64(r.Received) * (1 + warm.Seconds()/r.Seconds)
+	r.user = time.Duration(float64(u1-u0) / answers)
+	r.system = time.Duration(float64(s1-s0) / answers)
+	return &r, nil
+}
