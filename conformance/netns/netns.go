@@ -26,33 +26,31 @@ var Many = netip.MustParsePrefix("10.0.0.0/8") //nolint:gochecknoglobals // read
 // Server is an address for a server, outside of [Many].
 var Server = netip.MustParseAddr("172.31.53.53") //nolint:gochecknoglobals // read-only
 
-// A Namespace is one network namespace, held by one thread.
+// A Namespace is one network namespace, held by an open file.
 type Namespace struct {
-	work chan func()
-	done chan struct{}
+	home, inside int // files: where the process is at home, and the namespace
 }
+
+// thisNamespace is the namespace of the thread that opens it.
+const thisNamespace = "/proc/thread-self/ns/net"
 
 // New makes a namespace. It needs root and iproute2.
 func New() (*Namespace, error) {
-	n := &Namespace{work: make(chan func()), done: make(chan struct{})}
-	ready := make(chan error)
-	go func() {
-		defer close(n.done)
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			ready <- fmt.Errorf("making a network namespace: %w", err)
-			return
-		}
-		ready <- configure()
-		for f := range n.work {
-			f()
-		}
-	}()
-	if err := <-ready; err != nil {
-		close(n.work)
+	n := &Namespace{}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var err error
+	if n.home, err = unix.Open(thisNamespace, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, err
 	}
-	return n, nil
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("making a network namespace: %w", err)
+	}
+	defer unix.Setns(n.home, unix.CLONE_NEWNET)
+	if n.inside, err = unix.Open(thisNamespace, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, err
+	}
+	return n, configure()
 }
 
 func configure() error {
@@ -72,11 +70,21 @@ func configure() error {
 	return nil
 }
 
-// Do runs f within the namespace and returns its error. One call runs at a time.
+// Do runs f within the namespace, on a thread that is moved there for the time,
+// and returns its error. Sockets that f opens and processes that it starts
+// belong to the namespace; goroutines that it starts do not.
 func (n *Namespace) Do(f func() error) error {
-	result := make(chan error, 1)
-	n.work <- func() { result <- f() }
-	return <-result
+	runtime.LockOSThread()
+	if err := unix.Setns(n.inside, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("entering the network namespace: %w", err)
+	}
+	defer func() {
+		if err := unix.Setns(n.home, unix.CLONE_NEWNET); err == nil {
+			runtime.UnlockOSThread() // else the thread ends with its goroutine
+		}
+	}()
+	return f()
 }
 
 // On returns a function as [Namespace.Do], under which new processes run on one
@@ -101,8 +109,8 @@ func (n *Namespace) On(cpu int) func(func() error) error {
 // Close gives the namespace up. It is gone when the last socket and process in
 // it are.
 func (n *Namespace) Close() {
-	close(n.work)
-	<-n.done
+	unix.Close(n.inside)
+	unix.Close(n.home)
 }
 
 // Network returns an address of the i-th network of 256 addresses within

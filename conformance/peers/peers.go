@@ -171,11 +171,8 @@ const readyPoll = 5 * time.Millisecond
 // Ready asks the server for the SOA of each zone until all have been answered
 // with authority.
 func (s *Server) Ready(ctx context.Context, zones []Zone) error {
-	c := &probe.Client{Server: s.Addr, Timeout: 200 * time.Millisecond, Tries: 1}
+	c := &probe.Client{Server: s.Addr, Timeout: 200 * time.Millisecond, Tries: 1, Run: s.run}
 	defer c.Close()
-	if err := s.run(func() error { _, err := c.UDP(); return err }); err != nil {
-		return err
-	}
 	for _, z := range zones {
 		name, err := probe.Name(z.Name)
 		if err != nil {

@@ -18,6 +18,9 @@ type Client struct {
 	Source  netip.Addr    // where to ask from; invalid: any
 	Timeout time.Duration // of one try; 0 stands for 2 s
 	Tries   int           // of one question; 0 stands for 3
+	// Run runs a function where sockets are to be opened, as in a network
+	// namespace; nil: right here.
+	Run func(func() error) error
 
 	udp *net.UDPConn
 	tcp *net.TCPConn
@@ -96,12 +99,18 @@ func (c *Client) UDP() (*net.UDPConn, error) {
 	if c.Source.IsValid() {
 		local = net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.Source, 0))
 	}
-	conn, err := net.DialUDP("udp", local, net.UDPAddrFromAddrPort(c.Server))
-	if err != nil {
-		return nil, err
+	err := c.run(func() (err error) {
+		c.udp, err = net.DialUDP("udp", local, net.UDPAddrFromAddrPort(c.Server))
+		return err
+	})
+	return c.udp, err
+}
+
+func (c *Client) run(f func() error) error {
+	if c.Run == nil {
+		return f()
 	}
-	c.udp = conn
-	return conn, nil
+	return c.Run(f)
 }
 
 func (c *Client) overUDP(query []byte) ([]byte, error) {
@@ -146,11 +155,15 @@ func (c *Client) onceTCP(query []byte) ([]byte, error) {
 		if c.Source.IsValid() {
 			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.Source, 0))
 		}
-		conn, err := d.Dial("tcp", c.Server.String())
-		if err != nil {
+		if err := c.run(func() error {
+			conn, err := d.Dial("tcp", c.Server.String())
+			if err == nil {
+				c.tcp = conn.(*net.TCPConn)
+			}
+			return err
+		}); err != nil {
 			return nil, err
 		}
-		c.tcp = conn.(*net.TCPConn)
 	}
 	if err := c.tcp.SetDeadline(time.Now().Add(c.timeout())); err != nil {
 		return nil, err
