@@ -1,0 +1,415 @@
+// Package authority is the answer of one zone version to one question: which
+// RRsets, in which sections, with which proofs (RFC 1034, section 4.3.2;
+// RFC 4035, section 3.1; RFC 5155, section 7.2). It is pure: bytes of the query
+// and a zone in, records into the message that it is lent, nothing else touched.
+//
+// Every RRset goes out whole, with its signatures if the client wants DNSSEC, or
+// the reply is cut to its question with TC set (RFC 2181, section 9). The
+// additional section alone may lose whole sets for want of room, except the glue
+// that a referral cannot do without (RFC 9471, section 2.1).
+package authority
+
+import (
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// Bounds of one answer.
+const (
+	// maxChain is how many CNAME and DNAME links are followed within the zone
+	// (SECURITY: chains; others: 5 to 30).
+	maxChain = 16
+
+	// maxProofs is how many NSEC or NSEC3 records one answer can need: three for the
+	// end of the chain, and one for each wildcard on the way.
+	maxProofs = maxChain + 4
+
+	// maxAdditional is for how many targets of a set addresses are looked up, glue
+	// that a referral must have aside.
+	maxAdditional = 32
+)
+
+// Kind is what an answer is, for whoever limits rates or counts.
+type Kind uint8
+
+// The kinds of answers.
+const (
+	Positive Kind = iota
+	NoData
+	NXDomain
+	Referral
+	Failure // YXDOMAIN
+)
+
+// A Result describes the answer that was written.
+type Result struct {
+	Kind Kind
+	Node zone.Node // what answered: the name, the wildcard it was made from, or the cut
+
+	// Truncated is set if the answer did not fit.
+	Truncated bool
+}
+
+// A Responder writes answers. It is scratch space of one worker, reused from query
+// to query; the zero value is ready.
+type Responder struct {
+	z     *zone.Zone
+	b     *wire.Builder
+	query *wire.Query
+	do    bool // send signatures and proofs
+
+	// The name that is being answered: the question's, then each alias's target.
+	name    *wire.SplitName
+	at      zone.Owner // where it stands in the message
+	target  wire.SplitName
+	visited [maxChain + 1]wire.Seed
+	links   int
+	apexPos int // where the apex stands in the message
+
+	proofs  [maxProofs]zone.Node
+	nproofs int
+	spelled [maxProofs]spelledOwner // owners written in the authority section
+	nspelt  int
+	owner   [wire.MaxName + 2]byte
+	full    [wire.MaxName + 1]byte
+	alias   [2 * wire.MaxName]byte
+}
+
+// Answer writes z's answer to q into b, which holds the header and the question.
+// The question's name is at or below z's apex and its class is IN.
+func (r *Responder) Answer(z *zone.Zone, q *wire.Query, b *wire.Builder) Result {
+	r.z, r.b, r.query, r.name = z, b, q, &q.Name
+	r.do = q.DO && z.Signed()
+	r.at = zone.At(wire.HeaderLen)
+	r.links, r.nproofs, r.nspelt = 0, 0, 0
+	r.apexPos = wire.HeaderLen + q.Name.Start(q.Name.Labels-z.ApexLabels())
+	b.SetFlags(wire.FlagAA)
+	for {
+		p := z.Search(r.name)
+		switch {
+		case p.Cut && !(p.Exact && q.Type == wire.TypeDS):
+			return r.referral(p)
+		case p.DNAME:
+			if done, result := r.dname(p); done {
+				return result
+			}
+			continue
+		}
+		node, at := p.Node, r.at
+		if !p.Exact {
+			node = z.Wildcard(p.Node)
+			if node == 0 {
+				return r.nxdomain(p)
+			}
+			at = r.expanded(p)
+		}
+		if z.HasCNAME(node) && followed(q.Type) {
+			set, _ := z.RRset(node, wire.TypeCNAME)
+			pos, _ := set.Append(b, wire.Answer, at, r.do)
+			if pos == 0 {
+				return r.truncate(Result{Kind: Positive, Node: node})
+			}
+			if !p.Exact {
+				r.proveExpansion(p)
+			}
+			if !r.follow(node, &set, pos) {
+				return r.finish(Result{Kind: Positive, Node: node})
+			}
+			continue
+		}
+		return r.data(p, node, at)
+	}
+}
+
+// followed tells whether a question of type t follows a CNAME (RFC 1034, section
+// 3.6.2; RFC 4035, section 2.5 for the types that may stand beside one).
+func followed(t wire.Type) bool {
+	switch t {
+	case wire.TypeCNAME, wire.TypeANY, wire.TypeRRSIG, wire.TypeNSEC, wire.TypeKEY:
+		return false
+	}
+	return true
+}
+
+// expanded returns where the owner of a wildcard that answers for the present name
+// stands: the name itself, of which the part from the closest encloser on is also
+// the wildcard's, there two octets from its start.
+func (r *Responder) expanded(p zone.Place) zone.Owner {
+	at := r.at
+	at.Suffix += r.name.Start(p.Depth) - 2
+	if at.Scattered {
+		at.Suffix = r.name.Start(p.Depth) - 2
+	}
+	return at
+}
+
+// data answers from node, which has no alias to follow.
+func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
+	z, t := r.z, r.query.Type
+	var set zone.RRset
+	var ok bool
+	switch t {
+	case wire.TypeANY: // one RRset will do (RFC 8482, section 4.1)
+		set, ok = z.First(node)
+	case wire.TypeRRSIG:
+		if set, ok = z.First(node); ok && set.Sigs > 0 {
+			if set.AppendSigs(r.b, wire.Answer, at) == 0 {
+				return r.truncate(Result{Kind: Positive, Node: node})
+			}
+			return r.finish(Result{Kind: Positive, Node: node})
+		}
+		ok = false
+	default:
+		set, ok = z.RRset(node, t)
+	}
+	if !ok {
+		return r.nodata(p, node)
+	}
+	pos, asStored := set.Append(r.b, wire.Answer, at, r.do)
+	result := Result{Kind: Positive, Node: node}
+	if pos == 0 {
+		return r.truncate(result)
+	}
+	if !p.Exact {
+		r.proveExpansion(p)
+	}
+	if !r.writeProofs() {
+		return r.truncate(result)
+	}
+	if set.Targets() > 0 {
+		if !asStored {
+			pos = wire.MaxPointer + 1 // the names have moved: spell them
+		}
+		r.additional(&set, pos, at.Pos)
+	}
+	return result
+}
+
+// finish ends an answer whose records are all in the answer section.
+func (r *Responder) finish(result Result) Result {
+	if !r.writeProofs() {
+		return r.truncate(result)
+	}
+	return result
+}
+
+func (r *Responder) truncate(result Result) Result {
+	r.b.Truncate()
+	result.Truncated = true
+	return result
+}
+
+// follow makes the CNAME's target the present name. It returns false where the
+// chain ends for us: outside the zone, in a loop, or after maxChain links. Each
+// record stands in the answer once, and the client goes on by itself.
+func (r *Responder) follow(node zone.Node, set *zone.RRset, pos int) bool {
+	owner := r.z.AppendName(r.full[:0], node)
+	name := set.AppendTarget(r.alias[:0], owner, 0)
+	return r.moveTo(name, pos+12) // behind owner pointer, type, class, TTL and length
+}
+
+func (r *Responder) moveTo(name []byte, pos int) bool {
+	if r.links == 0 {
+		r.visited[0] = wire.Seed(0).Hash(r.name.Name())
+	}
+	if r.links++; r.links > maxChain || !wire.Subdomain(name, r.z.Apex()) {
+		return false
+	}
+	r.target.Set(name)
+	h := wire.Seed(0).Hash(r.target.Name())
+	for _, v := range r.visited[:r.links] {
+		if v == h {
+			return false
+		}
+	}
+	if r.links <= maxChain {
+		r.visited[r.links] = h
+	}
+	r.name = &r.target
+	r.at = zone.Owner{Pos: pos, Scattered: true}
+	return true
+}
+
+// dname answers with the DNAME above the present name and the CNAME made from it
+// (RFC 6672, section 3.1), and moves on to its target. It returns true, and the
+// result, if the answer ends there.
+func (r *Responder) dname(p zone.Place) (bool, Result) {
+	set, _ := r.z.RRset(p.Node, wire.TypeDNAME)
+	result := Result{Kind: Positive, Node: p.Node}
+	from := r.name.Start(p.Depth)
+	at := zone.Owner{Pos: r.at.Pos + from, Suffix: r.at.Pos + from}
+	if r.at.Scattered {
+		at = zone.Owner{Pos: zone.LabelAt(r.b.Bytes(), r.at.Pos, from), Scattered: true}
+	}
+	pos, _ := set.Append(r.b, wire.Answer, at, r.do)
+	if pos == 0 {
+		return true, r.truncate(result)
+	}
+	target := set.Data()
+	if from+len(target) > wire.MaxName {
+		r.b.SetRcode(wire.YXDomain) // RFC 6672, section 2.2
+		result.Kind = Failure
+		return true, r.finish(result)
+	}
+	name := append(append(r.alias[:0], r.name.Name()[:from]...), target...)
+	// The CNAME's data is the labels of the present name and, unless that is the
+	// root, a pointer to the target in the DNAME's data.
+	end := 2
+	if len(target) == 1 {
+		end = 1
+	}
+	rr := r.b.Grow(wire.Answer, 12+from+end, 1)
+	if rr == nil {
+		return true, r.truncate(result)
+	}
+	put16(rr, 0xC000|r.at.Pos)
+	put16(rr[2:], int(wire.TypeCNAME))
+	put16(rr[4:], int(wire.ClassIN))
+	ttl := set.TTL()
+	rr[6], rr[7], rr[8], rr[9] = byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl)
+	put16(rr[10:], from+end)
+	r.spell(rr[12 : 12+from])
+	if end == 1 {
+		rr[12+from] = 0
+	} else {
+		put16(rr[12+from:], 0xC000|(pos+12))
+	}
+	if r.query.Type == wire.TypeCNAME || !r.moveTo(name, r.b.Len()-from-end) {
+		return true, r.finish(result)
+	}
+	return false, Result{}
+}
+
+// spell copies the first labels of the present name in the case in which the
+// message has them.
+func (r *Responder) spell(dst []byte) {
+	msg := r.b.Bytes()
+	for i := 0; i < len(dst); {
+		pos := r.at.Pos + i
+		if r.at.Scattered {
+			pos = zone.LabelAt(msg, r.at.Pos, i)
+		}
+		i += copy(dst[i:], msg[pos:pos+int(msg[pos])+1])
+	}
+}
+
+func put16(b []byte, v int) { b[0], b[1] = byte(v>>8), byte(v) }
+
+// referral sends the client on to the servers of the zone below (RFC 1034,
+// section 4.3.2, step 3b).
+func (r *Responder) referral(p zone.Place) Result {
+	result := Result{Kind: Referral, Node: p.Node}
+	if r.links == 0 {
+		r.b.ClearFlags(wire.FlagAA)
+	}
+	set, _ := r.z.RRset(p.Node, wire.TypeNS)
+	from := r.name.Start(p.Depth)
+	at := zone.Owner{Pos: r.at.Pos + from, Suffix: r.at.Pos + from}
+	if r.at.Scattered {
+		at = zone.Owner{Pos: zone.LabelAt(r.b.Bytes(), r.at.Pos, from), Scattered: true}
+	}
+	pos, asStored := set.Append(r.b, wire.Authority, at, false)
+	if pos == 0 {
+		return r.truncate(result)
+	}
+	if r.do {
+		if ds, ok := r.z.RRset(p.Node, wire.TypeDS); ok {
+			if dsPos, _ := ds.Append(r.b, wire.Authority, at, true); dsPos == 0 {
+				return r.truncate(result)
+			}
+		} else {
+			r.proveNoDS(p)
+		}
+	}
+	if !r.writeProofs() || !r.glue(p.Node, &set, pos, asStored) {
+		return r.truncate(result)
+	}
+	return result
+}
+
+// glue adds the addresses of a delegation's name servers: those in the delegated
+// domain must all be there (RFC 9471, section 2.1), others as they fit.
+func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool) bool {
+	stored := pos
+	if !asStored {
+		stored = -1
+	}
+	owner := r.z.AppendName(r.full[:0], node)
+	if !set.AppendGlue(r.b, stored, r.apexPos, r.z.Apex(), owner) {
+		return false
+	}
+	n := set.Targets()
+	for _, inDomain := range [2]bool{true, false} {
+		for i := range n {
+			t := set.Target(i)
+			if t.InDomain != inDomain {
+				continue
+			}
+			if !inDomain && i >= maxAdditional {
+				return true
+			}
+			at := pos + t.Offset
+			if !asStored {
+				at = wire.MaxPointer + 1 // it has moved: spell it
+			}
+			if !r.addresses(t.Node, at, r.do && !r.z.Occluded(t.Node) && !r.z.IsCut(t.Node)) && inDomain {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// additional adds the addresses of targets that the zone is authoritative for:
+// MX, SRV, NS, SVCB and HTTPS (RFC 1035, section 3.3; RFC 2782; RFC 9460,
+// section 4.1). The set's records begin at pos, its owner's name is at owner.
+func (r *Responder) additional(set *zone.RRset, pos, owner int) {
+	var done [maxAdditional]zone.Node
+	n := min(set.Targets(), maxAdditional)
+next:
+	for i := range n {
+		t := set.Target(i)
+		done[i] = t.Node
+		for _, d := range done[:i] {
+			if d == t.Node {
+				continue next
+			}
+		}
+		if r.z.Occluded(t.Node) || r.z.IsCut(t.Node) {
+			// Glue, which belongs to referrals: but name servers are useless without it.
+			if set.Type != wire.TypeNS {
+				continue
+			}
+			r.addresses(t.Node, pos+t.Offset, false)
+			continue
+		}
+		at := owner
+		if t.Offset >= 0 {
+			at = pos + t.Offset
+		}
+		r.addresses(t.Node, at, r.do)
+	}
+}
+
+// addresses adds the A and AAAA sets of node, whose name stands at pos. It returns
+// false if one of them did not fit.
+func (r *Responder) addresses(node zone.Node, pos int, sigs bool) bool {
+	fits := true
+	for _, t := range [2]wire.Type{wire.TypeA, wire.TypeAAAA} {
+		set, ok := r.z.RRset(node, t)
+		if !ok {
+			continue
+		}
+		if pos <= wire.MaxPointer {
+			if at, _ := set.Append(r.b, wire.Additional, zone.At(pos), sigs); at == 0 {
+				fits = false
+			}
+			continue
+		}
+		pos = set.AppendNamed(r.b, wire.Additional, r.ownerForm(node), sigs)
+		if pos == 0 {
+			return false
+		}
+	}
+	return fits
+}

@@ -1,0 +1,166 @@
+package zone
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"port53/internal/wire"
+)
+
+// maxProblems is how many errors, and how many warnings, are collected before a
+// zone is given up or further warnings are only counted.
+const maxProblems = 20
+
+// A Problem is something wrong with a zone as a whole.
+type Problem struct {
+	Warning bool // the zone can be served all the same
+	Pos     Pos  // the zero value if no record is to blame
+	Text    string
+}
+
+func (b *Builder) problem(p Problem) {
+	same := 0
+	for i := range b.problems {
+		if b.problems[i].Warning == p.Warning {
+			same++
+		}
+	}
+	if same < maxProblems {
+		b.problems = append(b.problems, p)
+	}
+}
+
+func (b *Builder) failed() bool {
+	for i := range b.problems {
+		if !b.problems[i].Warning {
+			return true
+		}
+	}
+	return false
+}
+
+// checkApex wants exactly one SOA and at least one NS (RFC 1034, section 4.2.1;
+// RFC 2181, section 6.1).
+func (c *compiler) checkApex() {
+	soa, ns := 0, 0
+	var first rawRecord
+	for _, r := range c.apexTypes {
+		switch r.t {
+		case wire.TypeSOA:
+			if soa == 0 {
+				first = r
+			} else if !bytes.Equal(r.data, first.data) {
+				c.b.fail(r.pos, "%s: second SOA, different from that in line %d: a zone has one", text(c.z.apexName), first.pos.Line)
+			}
+			soa++
+		case wire.TypeNS:
+			ns++
+		}
+	}
+	if soa == 0 {
+		c.b.fail(Pos{}, "zone %s has no SOA record at its apex", text(c.z.apexName))
+	}
+	if ns == 0 {
+		c.b.fail(Pos{}, "zone %s has no NS record at its apex (RFC 1034, section 4.2.1)", text(c.z.apexName))
+	}
+}
+
+// checkOwner checks which types stand side by side at c.owner.
+func (c *compiler) checkOwner(id uint32) {
+	o := c.b.owners.at(id)
+	if o.flags&ownerNSEC3 != 0 {
+		return
+	}
+	const interesting = flagCNAME | flagDNAME | flagCut | flagOccluded
+	if o.flags&interesting == 0 {
+		for i := range c.records {
+			if c.records[i].t == wire.TypeSOA && id != 0 {
+				c.b.fail(c.records[i].pos, "%s: SOA below the apex %s: move the zone below to a file of its own",
+					text(c.owner), text(c.z.apexName))
+			}
+		}
+		return
+	}
+	var cname, dname, ns, other *rawRecord
+	for i := range c.records {
+		r := &c.records[i]
+		switch r.t {
+		case wire.TypeCNAME:
+			if cname != nil && !bytes.Equal(cname.data, r.data) {
+				c.b.fail(r.pos, "%s: second CNAME: a name has one (RFC 2181, section 10.1)", text(c.owner))
+			}
+			cname = r
+		case wire.TypeDNAME:
+			if dname != nil && !bytes.Equal(dname.data, r.data) {
+				c.b.fail(r.pos, "%s: second DNAME: a name has one (RFC 6672, section 2.4)", text(c.owner))
+			}
+			dname, other = r, r
+		case wire.TypeNS:
+			ns, other = r, r
+		case wire.TypeRRSIG, wire.TypeNSEC, wire.TypeKEY:
+			// May stand beside a CNAME (RFC 4034, section 3; RFC 4035, section 2.5).
+		case wire.TypeSOA:
+			if id != 0 {
+				c.b.fail(r.pos, "%s: SOA below the apex %s: move the zone below to a file of its own",
+					text(c.owner), text(c.z.apexName))
+			}
+			other = r
+		default:
+			other = r
+		}
+	}
+	switch {
+	case cname != nil && other != nil:
+		c.b.fail(other.pos, "%s: %s beside a CNAME: a name with a CNAME has no other data (RFC 1034, section 3.6.2)",
+			text(c.owner), other.t)
+	case dname != nil && ns != nil && id != 0:
+		c.b.fail(ns.pos, "%s: NS beside a DNAME: below the apex these exclude each other (RFC 6672, section 2.4)", text(c.owner))
+	}
+	if o.flags&flagOccluded != 0 && len(c.records) > 0 && c.b.hiddenBy(o) == flagDNAME {
+		c.b.fail(c.records[0].pos, "%s: %s below a DNAME: it can never be answered (RFC 6672, section 2.4)",
+			text(c.owner), c.records[0].t)
+	}
+}
+
+// checkTarget warns of a target in the zone that cannot be reached by it. found is
+// the target's owner number if ok.
+func (c *compiler) checkTarget(id uint32, t wire.Type, r *rawRecord, found uint32, ok bool) {
+	var flags uint16
+	address, alias := false, false
+	if ok {
+		o := c.b.owners.at(found)
+		flags = o.flags
+		for ref := o.head; ref != 0; {
+			h := c.b.raw(ref)
+			switch wire.Type(load16(h[8:])) {
+			case wire.TypeA, wire.TypeAAAA:
+				address = true
+			case wire.TypeCNAME:
+				alias = true
+			}
+			ref = recordRef(binary.LittleEndian.Uint64(h))
+		}
+	}
+	name := c.b.split.Name()
+	switch {
+	case address:
+	case alias:
+		c.b.warn(r.pos, "%s %s: target %s is an alias: it must have addresses (RFC 2181, section 10.3)", text(c.owner), t, text(name))
+	case t != wire.TypeNS || id != 0 && !wire.Subdomain(name, c.owner):
+		// Only name servers depend on addresses in this zone, and those of other
+		// delegations are theirs to warn of.
+	case flags&(flagCut|flagOccluded) != 0 || !ok && id != 0:
+		c.b.warn(r.pos, "%s NS: %s has no glue: add its address (RFC 1034, section 4.2.1)", text(c.owner), text(name))
+	case c.b.owners.at(0).flags&flagWildcardChild == 0:
+		c.b.warn(r.pos, "%s NS: %s has no address in this zone", text(c.owner), text(name))
+	}
+}
+
+// String returns the problem in words, without its position.
+func (p Problem) String() string {
+	if p.Warning {
+		return fmt.Sprintf("warning: %s", p.Text)
+	}
+	return p.Text
+}

@@ -1,0 +1,400 @@
+package zone
+
+import (
+	"encoding/binary"
+
+	"port53/internal/wire"
+)
+
+// An RRset is one RRset of a node, with its signatures, as it lies in the zone.
+// It is a view: cheap to copy, and good as long as the zone.
+//
+// Its block holds the records in wire form, compressed as if the owner name
+// stood at offset 0 and the block at offset [blockBase] of a message; then the
+// signature records; then the offsets of all compression pointers, those of the
+// records first; then the targets; then, at delegations, glue (see glue.go).
+type RRset struct {
+	Type    wire.Type
+	Records int
+	Sigs    int // signature records
+
+	big          bool
+	block        []byte // begins with it, and goes on
+	length       int    // octets of the records
+	sigLen       int    // octets of the signatures
+	fix, targets int
+}
+
+// blockBase is where a block seems to stand: behind the longest owner name.
+const blockBase = 256
+
+const (
+	targetSize     = 8
+	targetInDomain = 1 << 31 // the target is at or below the owner: its addresses are in-domain glue
+	targetSelf     = 1 << 30 // the target is the owner itself
+)
+
+// recordHeader is the octets of a record before its data: a pointer for the
+// owner, type, class, TTL and length.
+const recordHeader = 12
+
+// An Owner tells where in a message the owner name of an RRset stands.
+type Owner struct {
+	Pos int // offset of the name
+
+	// Suffix plus an offset in the owner's name, as the zone has it, gives the same
+	// label's offset in the message, but for the name's very first label, which is
+	// at Pos. It equals Pos where the name stands in one piece; a name made from a
+	// wildcard differs in its first label.
+	Suffix int
+
+	// Scattered is set where the name in the message is itself compressed, so that
+	// its labels must be looked for: the label of offset n in the owner's name is
+	// then n plus Suffix octets of labels behind Pos.
+	Scattered bool
+}
+
+// At returns the Owner of a name that stands in one piece at pos.
+func At(pos int) Owner { return Owner{Pos: pos, Suffix: pos} }
+
+// Len returns the octets that Append will write.
+func (s *RRset) Len(sigs bool) int {
+	if sigs {
+		return s.length + s.sigLen
+	}
+	return s.length
+}
+
+// Append writes the whole RRset, with its signatures if sigs, whose owner's name
+// is already in the message. It returns where the records begin, or 0 if they do
+// not fit: then nothing was written. asStored tells whether the data stands as far
+// from there as in the block, so that the offsets of targets hold.
+func (s *RRset) Append(b *wire.Builder, sec wire.Section, owner Owner, sigs bool) (at int, asStored bool) {
+	n, records, fix := s.length, s.Records, s.fix
+	if sigs {
+		n, records, fix = n+s.sigLen, records+s.Sigs, fix+s.Sigs
+	}
+	at = b.Len()
+	if owner.Scattered || s.big || at+n > wire.MaxPointer {
+		return s.appendSlow(b, sec, owner, 0, sigs, nil), false
+	}
+	room := b.Grow(sec, n, records)
+	if room == nil {
+		return 0, false
+	}
+	copy(room, s.block[:n])
+	suffix, base := owner.Suffix|0xC000, at-blockBase
+	table := s.block[s.length+s.sigLen:]
+	table = table[:2*fix]
+	for ; len(table) >= 2; table = table[2:] {
+		p := room[load16(table):]
+		_ = p[1]
+		v := pointerAt(p)
+		switch {
+		case v == 0:
+			v = owner.Pos | 0xC000
+		case v < blockBase:
+			v += suffix
+		default:
+			v = v + base | 0xC000
+		}
+		binary.BigEndian.PutUint16(p, uint16(v))
+	}
+	return at, true
+}
+
+// AppendSigs writes the signatures of the RRset alone, as Append does.
+func (s *RRset) AppendSigs(b *wire.Builder, sec wire.Section, owner Owner) int {
+	return s.appendSlow(b, sec, owner, s.Records, true, nil)
+}
+
+// AppendNamed writes the whole RRset under a name that is not yet in the message:
+// name is its form there, perhaps ending in a pointer. It returns where the name
+// stands, or 0 if it does not fit. It is for sets whose data has no compressed
+// names, such as NSEC.
+func (s *RRset) AppendNamed(b *wire.Builder, sec wire.Section, name []byte, sigs bool) int {
+	at := b.Len()
+	if s.appendSlow(b, sec, Owner{Pos: at, Suffix: at}, 0, sigs, name) == 0 {
+		return 0
+	}
+	return at
+}
+
+// appendSlow does what Append does for the rest: large sets, messages beyond the
+// reach of pointers, names that lie scattered, and, with name, a first record that
+// spells its owner. It copies record by record, leaving out those before first.
+func (s *RRset) appendSlow(b *wire.Builder, sec wire.Section, owner Owner, first int, sigs bool, name []byte) int {
+	if owner.Pos > wire.MaxPointer && name == nil {
+		return 0 // cannot be named; the caller spells it
+	}
+	mark, at := b.Mark(), b.Len()
+	records := s.Records
+	if sigs {
+		records += s.Sigs
+	}
+	move := relocation{set: s, b: b, sec: sec, owner: owner}
+	for i, from := 0, 0; i < records; i++ {
+		to := from + recordHeader + int(binary.BigEndian.Uint16(s.block[from+10:]))
+		if i < first {
+			move.skip(to)
+		} else {
+			if !move.record(from, to, name) {
+				b.Rewind(mark)
+				return 0
+			}
+			name = nil
+		}
+		from = to
+	}
+	return at
+}
+
+// maxPieces bounds what a relocation remembers; names further on are spelled out.
+const maxPieces = 64
+
+// A relocation copies the records of a set one at a time. Pieces of the block move
+// by different distances, and it remembers the first of them, so that a later
+// pointer can still name what is in them.
+type relocation struct {
+	set    *RRset
+	b      *wire.Builder
+	sec    wire.Section
+	owner  Owner
+	next   int // fix-ups used so far
+	pieces int
+	moved  [maxPieces]struct{ from, to, at int } // block[from:to] is at offset at of the message
+}
+
+func (r *relocation) fixup(i int) int {
+	table := r.set.block[r.set.length+r.set.sigLen:]
+	if r.set.big {
+		return load32(table[4*i:])
+	}
+	return load16(table[2*i:])
+}
+
+// skip leaves out the records up to block[:to].
+func (r *relocation) skip(to int) {
+	for total := r.set.fix + r.set.Sigs; r.next < total && r.fixup(r.next) < to; {
+		r.next++
+	}
+}
+
+// record writes the record at block[from:to], under name unless that is nil. The
+// first fix-up of a record is its owner.
+func (r *relocation) record(from, to int, name []byte) bool {
+	r.next++
+	n := 2
+	if name != nil {
+		n = len(name)
+	}
+	head := r.b.Grow(r.sec, n+recordHeader-2, 1)
+	if head == nil {
+		return false
+	}
+	if name != nil {
+		copy(head, name)
+	} else {
+		binary.BigEndian.PutUint16(head, uint16(0xC000|r.owner.Pos))
+	}
+	block := r.set.block
+	copy(head[n:], block[from+2:from+recordHeader])
+	data := r.b.Len()
+	at := from + recordHeader
+	for total := r.set.fix + r.set.Sigs; r.next < total; r.next++ {
+		p := r.fixup(r.next)
+		if p >= to {
+			break
+		}
+		if !r.copy(at, p) || !r.pointer(pointerAt(block[p:])) {
+			return false
+		}
+		at = p + 2
+	}
+	if !r.copy(at, to) {
+		return false
+	}
+	binary.BigEndian.PutUint16(head[n+recordHeader-4:], uint16(r.b.Len()-data))
+	return true
+}
+
+// copy writes block[from:to].
+func (r *relocation) copy(from, to int) bool {
+	if from == to {
+		return true
+	}
+	at := r.b.Len()
+	room := r.b.Grow(r.sec, to-from, 0)
+	if room == nil {
+		return false
+	}
+	copy(room, r.set.block[from:to])
+	if r.pieces < maxPieces && at <= wire.MaxPointer {
+		r.moved[r.pieces] = struct{ from, to, at int }{from, to, at}
+		r.pieces++
+	}
+	return true
+}
+
+// pointer writes what the pointer v of the block means: a pointer to the same
+// label in the message where it is within reach, else the labels themselves.
+func (r *relocation) pointer(v int) bool {
+	for {
+		if at := r.place(v); at <= wire.MaxPointer {
+			room := r.b.Grow(r.sec, 2, 0)
+			if room == nil {
+				return false
+			}
+			binary.BigEndian.PutUint16(room, uint16(0xC000|at))
+			return true
+		}
+		b := r.set.block[v-blockBase:]
+		l := int(b[0])
+		if l >= 0xC0 {
+			v = pointerAt(b)
+			continue
+		}
+		room := r.b.Grow(r.sec, l+1, 0)
+		if room == nil {
+			return false
+		}
+		copy(room, b[:l+1])
+		if l == 0 {
+			return true
+		}
+		v += l + 1
+	}
+}
+
+// place returns the offset in the message of the label that a pointer v of the
+// block names, or one out of reach. Owner names are always within reach: they
+// stand in the question or, in a chain of aliases, in the first few records.
+func (r *relocation) place(v int) int {
+	switch {
+	case v >= blockBase:
+		v -= blockBase
+		for _, m := range r.moved[:r.pieces] {
+			if v >= m.from && v < m.to {
+				return m.at + v - m.from
+			}
+		}
+		return wire.MaxPointer + 1
+	case v == 0:
+		return r.owner.Pos
+	case !r.owner.Scattered:
+		return r.owner.Suffix + v
+	}
+	return LabelAt(r.b.Bytes(), r.owner.Pos, v+r.owner.Suffix)
+}
+
+// LabelAt returns where in msg the label stands that begins n octets of labels
+// behind the start of the name at pos, which may be compressed.
+func LabelAt(msg []byte, pos, n int) int {
+	for {
+		for msg[pos] >= 0xC0 {
+			pos = pointerAt(msg[pos:])
+		}
+		if n == 0 {
+			return pos
+		}
+		l := int(msg[pos]) + 1
+		n -= l
+		pos += l
+	}
+}
+
+func pointerAt(b []byte) int { return int(binary.BigEndian.Uint16(b)) & wire.MaxPointer }
+
+// each calls f with each record of the set and its signatures, uncompressed.
+func (s *RRset) each(owner []byte, f func([]byte, wire.Type, uint32, []byte) bool) bool {
+	msg := make([]byte, blockBase+s.length+s.sigLen)
+	copy(msg, owner)
+	copy(msg[blockBase:], s.block[:s.length+s.sigLen])
+	var data []byte
+	for at := blockBase; at < len(msg); {
+		t := wire.Type(binary.BigEndian.Uint16(msg[at+2:]))
+		ttl := binary.BigEndian.Uint32(msg[at+6:])
+		n := int(binary.BigEndian.Uint16(msg[at+10:]))
+		at += recordHeader
+		var err error
+		if data, err = wire.Expand(msg, at, n, t, data[:0]); err != nil {
+			panic("zone: stored record cannot be read: " + err.Error())
+		}
+		if !f(owner, t, ttl, data) {
+			return false
+		}
+		at += n
+	}
+	return true
+}
+
+// A Target is a name in the data of an RRset whose addresses belong into the
+// additional section.
+type Target struct {
+	Node     Node // the target's node, 0 if it is not in this zone
+	Offset   int  // of the target's name from the start of the records, or -1: the owner's own name
+	InDomain bool // at or below the owner's name
+}
+
+// Targets returns the number of targets that are in the zone.
+func (s *RRset) Targets() int { return s.targets }
+
+// Target returns target i.
+func (s *RRset) Target(i int) Target {
+	size := 2
+	if s.big {
+		size = 4
+	}
+	b := s.block[s.length+s.sigLen+size*(s.fix+s.Sigs)+targetSize*i:]
+	at := load32(b)
+	t := Target{Node: Node(load32(b[4:])), Offset: at &^ (targetInDomain | targetSelf), InDomain: at&targetInDomain != 0}
+	if at&targetSelf != 0 {
+		t.Offset = -1
+	}
+	return t
+}
+
+// TTL returns the set's TTL in seconds.
+func (s *RRset) TTL() uint32 { return binary.BigEndian.Uint32(s.block[6:]) }
+
+// Data returns the RDATA of the set's first record as it lies in the block: for
+// types without compressed names this is the data itself.
+func (s *RRset) Data() []byte {
+	n := int(binary.BigEndian.Uint16(s.block[10:]))
+	return s.block[recordHeader : recordHeader+n]
+}
+
+// AppendTarget appends the uncompressed name that begins at offset in the data of
+// the set's first record: the target of a CNAME or DNAME. owner is the set's owner.
+func (s *RRset) AppendTarget(dst, owner []byte, offset int) []byte {
+	return s.appendNameAt(dst, owner, blockBase+recordHeader+offset)
+}
+
+// appendNameAt appends the uncompressed name that the pointer v of the block means.
+func (s *RRset) appendNameAt(dst, owner []byte, v int) []byte {
+	for {
+		if v < blockBase {
+			return append(dst, owner[v:]...)
+		}
+		b := s.block[v-blockBase:]
+		l := int(b[0])
+		switch {
+		case l == 0:
+			return append(dst, 0)
+		case l >= 0xC0:
+			v = pointerAt(b)
+		default:
+			dst = append(dst, b[:l+1]...)
+			v += l + 1
+		}
+	}
+}
+
+// SigData returns the RDATA of the set's first signature, or nil.
+func (s *RRset) SigData() []byte {
+	if s.Sigs == 0 {
+		return nil
+	}
+	b := s.block[s.length:]
+	return b[recordHeader : recordHeader+int(binary.BigEndian.Uint16(b[10:]))]
+}

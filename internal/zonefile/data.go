@@ -1,0 +1,539 @@
+package zonefile
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"port53/internal/wire"
+)
+
+// rdata reads the data of a record of type t into p.data.
+func (p *parser) rdata(t wire.Type) error {
+	p.data = p.data[:0]
+	fields := t.Fields()
+	if p.more() {
+		if first := p.tokens[p.next]; !first.quoted && string(p.text(first)) == `\#` {
+			return p.opaque(t)
+		}
+	}
+	if fields == nil {
+		return faultf(p.end(), `type %s has no text form here: write its data as \# LENGTH HEX (RFC 3597, section 5)`, t)
+	}
+	start := p.end()
+	if p.more() {
+		start = int(p.tokens[p.next].from)
+	}
+	check := false
+	for _, f := range fields {
+		if err := p.field(t, f); err != nil {
+			return err
+		}
+		check = check || f >= wire.FieldNSAP
+	}
+	if check { // what the fields' own readers leave open: lengths, orders
+		if err := wire.CheckRdata(t, p.data); err != nil {
+			return faultf(start, "%w", err)
+		}
+	}
+	return nil
+}
+
+// opaque reads \# LENGTH HEX (RFC 3597, section 5).
+func (p *parser) opaque(t wire.Type) error {
+	at := int(p.tokens[p.next].from)
+	p.next++
+	n, err := p.number("the length of the data", 0xFFFF)
+	if err != nil {
+		return err
+	}
+	if p.more() {
+		if err := p.hexRest(); err != nil {
+			return err
+		}
+	}
+	if len(p.data) != int(n) {
+		return faultf(at, "data has %d octets where %d were announced", len(p.data), n)
+	}
+	if err := wire.CheckRdata(t, p.data); err != nil {
+		return faultf(at, "%w", err)
+	}
+	return nil
+}
+
+// field reads one field of a type's data.
+func (p *parser) field(t wire.Type, f wire.Field) error {
+	switch f {
+	case wire.FieldName:
+		tok, err := p.take("a name")
+		if err != nil {
+			return err
+		}
+		p.data, err = p.name(p.data, tok)
+		return err
+	case wire.FieldIPv4:
+		return p.ipv4()
+	case wire.FieldIPv6:
+		return p.ipv6()
+	case wire.FieldU8:
+		n, err := p.number("a number", 0xFF)
+		p.data = append(p.data, byte(n))
+		return err
+	case wire.FieldU16:
+		n, err := p.number("a number", 0xFFFF)
+		p.data = binary.BigEndian.AppendUint16(p.data, uint16(n))
+		return err
+	case wire.FieldU32:
+		n, err := p.number("a number", 0xFFFFFFFF)
+		p.data = binary.BigEndian.AppendUint32(p.data, uint32(n))
+		return err
+	case wire.FieldTTL:
+		tok, err := p.take("a number of seconds")
+		if err != nil {
+			return err
+		}
+		n, err := p.ttlValue(tok)
+		p.data = binary.BigEndian.AppendUint32(p.data, n)
+		return err
+	case wire.FieldTime:
+		return p.time()
+	case wire.FieldType:
+		tok, err := p.take("a type")
+		if err != nil {
+			return err
+		}
+		covered, err := p.typeOf(tok)
+		p.data = binary.BigEndian.AppendUint16(p.data, uint16(covered))
+		return err
+	case wire.FieldAlg:
+		tok, err := p.take("an algorithm")
+		if err != nil {
+			return err
+		}
+		n, ok := p.small(tok)
+		if !ok {
+			if n, ok = algorithm(string(p.text(tok))); !ok {
+				return faultf(int(tok.from), "%q is not an algorithm: want its number or mnemonic", p.text(tok))
+			}
+		}
+		p.data = append(p.data, n)
+		return nil
+	case wire.FieldBase64:
+		return p.base64Rest()
+	case wire.FieldHex, wire.FieldHexOrNone:
+		if !p.more() && f == wire.FieldHex {
+			_, err := p.take("hexadecimal digits")
+			return err
+		}
+		return p.hexRest()
+	case wire.FieldBitmap:
+		return p.bitmap()
+	case wire.FieldString:
+		tok, err := p.take("a string")
+		if err != nil {
+			return err
+		}
+		return p.characterString(tok)
+	case wire.FieldStrings:
+		tok, err := p.take("a string")
+		if err != nil {
+			return err
+		}
+		for {
+			if err := p.characterString(tok); err != nil || !p.more() {
+				return err
+			}
+			tok, _ = p.take("")
+		}
+	}
+	return p.rareField(t, f)
+}
+
+// number reads a decimal number of at most limit.
+func (p *parser) number(what string, limit uint64) (uint64, error) {
+	t, err := p.take(what)
+	if err != nil {
+		return 0, err
+	}
+	return p.numberIn(t, limit)
+}
+
+func (p *parser) numberIn(t token, limit uint64) (uint64, error) {
+	text := p.text(t)
+	n := uint64(0)
+	for _, c := range text {
+		if c-'0' > 9 || len(text) > 19 {
+			return 0, faultf(int(t.from), "%q is not a number", text)
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	if len(text) == 0 || n > limit {
+		return 0, faultf(int(t.from), "%q is not a number from 0 to %d", text, limit)
+	}
+	return n, nil
+}
+
+// small reads a number of up to 255 that may be something else.
+func (p *parser) small(t token) (uint8, bool) {
+	n := 0
+	text := p.text(t)
+	for _, c := range text {
+		if c-'0' > 9 {
+			return 0, false
+		}
+		if n = n*10 + int(c-'0'); n > 255 {
+			return 0, false
+		}
+	}
+	return uint8(n), len(text) > 0
+}
+
+func (p *parser) ipv4() error {
+	t, err := p.take("an IPv4 address")
+	if err != nil {
+		return err
+	}
+	text := p.text(t)
+	var out [4]byte
+	part, n, digits := 0, 0, 0
+	for _, c := range text {
+		switch {
+		case c-'0' < 10 && digits < 3 && (digits == 0 || n > 0):
+			n = n*10 + int(c-'0')
+			digits++
+		case c == '.' && digits > 0 && n < 256 && part < 3:
+			out[part] = byte(n)
+			part++
+			n, digits = 0, 0
+		default:
+			part = -10
+		}
+	}
+	if part != 3 || digits == 0 || n > 255 {
+		return faultf(int(t.from), "%q is not an IPv4 address as in 192.0.2.1", text)
+	}
+	out[3] = byte(n)
+	p.data = append(p.data, out[:]...)
+	return nil
+}
+
+func (p *parser) ipv6() error {
+	t, err := p.take("an IPv6 address")
+	if err != nil {
+		return err
+	}
+	text := p.text(t)
+	if out, ok := plainIPv6(text); ok {
+		p.data = append(p.data, out[:]...)
+		return nil
+	}
+	a, err := netip.ParseAddr(string(text))
+	if err != nil || !a.Is6() || a.Zone() != "" {
+		return faultf(int(t.from), "%q is not an IPv6 address as in 2001:db8::1", text)
+	}
+	out := a.As16()
+	p.data = append(p.data, out[:]...)
+	return nil
+}
+
+// plainIPv6 reads what most addresses look like: groups of digits, perhaps one ::,
+// no dotted part. Others are for package netip to read or refuse.
+func plainIPv6(text []byte) (out [16]byte, ok bool) {
+	group, n, digits, gap := 0, 0, 0, -1
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if v := hexDigit[c]; v < 16 {
+			if digits++; digits > 4 || group > 7 {
+				return out, false
+			}
+			n = n<<4 | int(v)
+			continue
+		}
+		if c != ':' || group > 7 {
+			return out, false
+		}
+		if digits > 0 {
+			out[2*group], out[2*group+1] = byte(n>>8), byte(n)
+			group++
+			n, digits = 0, 0
+			if i+1 == len(text) {
+				return out, false
+			}
+			if text[i+1] != ':' {
+				continue
+			}
+			i++
+		} else if i != 0 || len(text) < 2 || text[1] != ':' {
+			return out, false
+		} else {
+			i++
+		}
+		if gap >= 0 {
+			return out, false
+		}
+		gap = group
+	}
+	if digits > 0 {
+		if group > 7 {
+			return out, false
+		}
+		out[2*group], out[2*group+1] = byte(n>>8), byte(n)
+		group++
+	}
+	switch {
+	case gap < 0:
+		return out, group == 8
+	case group > 7:
+		return out, false
+	}
+	moved := 2 * (group - gap)
+	copy(out[16-moved:], out[2*gap:2*group])
+	clear(out[2*gap : 16-moved])
+	return out, true
+}
+
+// time reads a time of RRSIG: YYYYMMDDHHMMSS or seconds since 1970 (RFC 4034,
+// section 3.2).
+func (p *parser) time() error {
+	t, err := p.take("a time as in 20300131235959")
+	if err != nil {
+		return err
+	}
+	text := p.text(t)
+	if len(text) != 14 {
+		n, err := p.numberIn(t, 0xFFFFFFFF)
+		if err != nil {
+			return faultf(int(t.from), "%q is not a time: want YYYYMMDDHHMMSS, or seconds", text)
+		}
+		p.data = binary.BigEndian.AppendUint32(p.data, uint32(n))
+		return nil
+	}
+	var v [7]int
+	for i, c := range text {
+		if c-'0' > 9 {
+			return faultf(int(t.from), "%q is not a time: want YYYYMMDDHHMMSS", text)
+		}
+		v[i/2] = v[i/2]*10 + int(c-'0')
+	}
+	year, month, day := v[0]*100+v[1], v[2], v[3]
+	if month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || v[4] > 23 || v[5] > 59 || v[6] > 59 || year < 1970 {
+		return faultf(int(t.from), "%q is not a time that there is", text)
+	}
+	seconds := int64(daysSince1970(year, month, day))*86400 + int64(v[4])*3600 + int64(v[5])*60 + int64(v[6])
+	p.data = binary.BigEndian.AppendUint32(p.data, uint32(seconds)) // modulo 2^32, as the RFC has it
+	return nil
+}
+
+func daysIn(year, month int) int {
+	switch month {
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	case 4, 6, 9, 11:
+		return 30
+	}
+	return 31
+}
+
+// daysSince1970 counts days of the Gregorian calendar, with years that begin in
+// March so that the leap day is the last.
+func daysSince1970(year, month, day int) int {
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719468
+}
+
+const notHex = 0xFF
+
+//nolint:gochecknoglobals // read-only
+var hexDigit = func() (t [256]uint8) {
+	for i := range t {
+		t[i] = notHex
+	}
+	for i := range 10 {
+		t['0'+i] = uint8(i)
+	}
+	for i := range 6 {
+		t['a'+i], t['A'+i] = uint8(10+i), uint8(10+i)
+	}
+	return t
+}()
+
+// hexRest reads hexadecimal digits to the end of the entry.
+func (p *parser) hexRest() error {
+	half := -1
+	for p.more() {
+		t, _ := p.take("")
+		for i, c := range p.text(t) {
+			v := hexDigit[c]
+			switch {
+			case v == notHex:
+				return faultf(int(t.from)+i, "%q is not a hexadecimal digit", c)
+			case half < 0:
+				half = int(v)
+			default:
+				p.data = append(p.data, byte(half<<4)|v)
+				half = -1
+			}
+		}
+	}
+	if half >= 0 {
+		return faultf(p.end(), "odd number of hexadecimal digits")
+	}
+	return nil
+}
+
+const (
+	notBase64 = 0xFF
+	padding   = 0xFE
+)
+
+//nolint:gochecknoglobals // read-only
+var base64Digit = func() (t [256]uint8) {
+	for i := range t {
+		t[i] = notBase64
+	}
+	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" {
+		t[c] = uint8(i)
+	}
+	t['='] = padding
+	return t
+}()
+
+// base64Rest reads base64, perhaps in several pieces, to the end of the entry.
+func (p *parser) base64Rest() error {
+	var acc uint32
+	n, pad := 0, 0
+	for p.more() {
+		t, _ := p.take("")
+		text := p.text(t)
+		for i := 0; i < len(text); i++ {
+			// Four digits at a time where they line up.
+			for n == 0 && pad == 0 && i+4 <= len(text) {
+				a, b, c, d := base64Digit[text[i]], base64Digit[text[i+1]], base64Digit[text[i+2]], base64Digit[text[i+3]]
+				if a|b|c|d >= 64 {
+					break
+				}
+				p.data = append(p.data, a<<2|b>>4, b<<4|c>>2, c<<6|d)
+				i += 4
+			}
+			if i == len(text) {
+				break
+			}
+			v := base64Digit[text[i]]
+			switch {
+			case v == padding && n+pad >= 2 && pad < 2:
+				pad++
+			case v >= 64 || pad > 0:
+				return faultf(int(t.from)+i, "%q is not a base64 digit here", text[i])
+			default:
+				acc = acc<<6 | uint32(v)
+				if n++; n == 4 {
+					p.data = append(p.data, byte(acc>>16), byte(acc>>8), byte(acc))
+					acc, n = 0, 0
+				}
+			}
+		}
+	}
+	switch {
+	case n == 0 && pad == 0:
+		return nil
+	case n == 2 && pad == 2:
+		p.data = append(p.data, byte(acc>>4))
+		return nil
+	case n == 3 && pad == 1:
+		p.data = append(p.data, byte(acc>>10), byte(acc>>2))
+		return nil
+	}
+	return faultf(p.end(), "base64 ends within a group of four digits")
+}
+
+// bitmap reads types to the end of the entry (RFC 4034, section 4.1.2).
+func (p *parser) bitmap() error {
+	var low [32]byte // window 0, which holds nearly all
+	var rest []wire.Type
+	for p.more() {
+		tok, _ := p.take("")
+		t, err := p.typeOf(tok)
+		if err != nil {
+			return err
+		}
+		if t < 256 {
+			low[t>>3] |= 0x80 >> (t & 7)
+		} else {
+			rest = append(rest, t)
+		}
+	}
+	p.data = appendWindow(p.data, 0, &low)
+	for window := 1; len(rest) > 0 && window < 256; window++ {
+		var bits [32]byte
+		kept := rest[:0]
+		for _, t := range rest {
+			if int(t>>8) == window {
+				bits[t>>3&31] |= 0x80 >> (t & 7)
+			} else {
+				kept = append(kept, t)
+			}
+		}
+		rest = kept
+		p.data = appendWindow(p.data, byte(window), &bits)
+	}
+	return nil
+}
+
+func appendWindow(dst []byte, window byte, bits *[32]byte) []byte {
+	n := 32
+	for n > 0 && bits[n-1] == 0 {
+		n--
+	}
+	if n == 0 {
+		return dst
+	}
+	return append(append(dst, window, byte(n)), bits[:n]...)
+}
+
+// characterString appends t as a length octet and octets (RFC 1035, section 3.3).
+func (p *parser) characterString(t token) error {
+	at := len(p.data)
+	p.data = append(p.data, 0)
+	var err error
+	if p.data, err = p.unescape(p.data, t); err != nil {
+		return err
+	}
+	n := len(p.data) - at - 1
+	if n > 255 {
+		return faultf(int(t.from), "string has %d octets, the limit is 255: split it in several", n)
+	}
+	p.data[at] = byte(n)
+	return nil
+}
+
+// unescape appends t with its escapes undone.
+func (p *parser) unescape(dst []byte, t token) ([]byte, error) {
+	text := p.text(t)
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c != '\\' {
+			dst = append(dst, c)
+			continue
+		}
+		i++ // the scanner saw to it that something follows
+		c = text[i]
+		if c-'0' < 10 {
+			if i+2 >= len(text) || text[i+1]-'0' > 9 || text[i+2]-'0' > 9 {
+				return dst, faultf(int(t.from)+i-1, `escape wants three digits, as in \032`)
+			}
+			v := int(c-'0')*100 + int(text[i+1]-'0')*10 + int(text[i+2]-'0')
+			if v > 255 {
+				return dst, faultf(int(t.from)+i-1, `escape \%d is larger than 255`, v)
+			}
+			c = byte(v)
+			i += 2
+		}
+		dst = append(dst, c)
+	}
+	return dst, nil
+}

@@ -1,0 +1,433 @@
+package zonefile
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+// A parser reads a zone file and what it includes.
+type parser struct {
+	options Options
+	handle  func(*Record) error
+	files   []string
+	errs    []error
+
+	src    *source
+	tokens []token
+	next   int // token to take
+
+	origin    []byte
+	owner     []byte // of the last record; empty: none yet
+	ownerText []byte // as it was written, to see it again
+	ttl       uint32
+	haveTTL   bool // $TTL was there, or a default
+	lastTTL   uint32
+	haveLast  bool
+
+	record    Record
+	data      []byte
+	records   int
+	octets    int64
+	generated int
+	names     []byte // scratch
+}
+
+// file reads one file, at a depth of inclusion.
+func (p *parser) file(r io.Reader, number uint16, depth int) error {
+	size := bufferSize
+	s := &source{r: r, buf: make([]byte, size), number: number, line: 1}
+	outer := p.src
+	p.src = s
+	defer func() { p.src = outer }()
+	if s.more() && bytes.HasPrefix(s.buf[:s.end], []byte("\xef\xbb\xbf")) {
+		return p.report(faultf(0, "file begins with a byte order mark: save it without"))
+	}
+	for {
+		end, lines, indented, err := p.scan(s)
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil && len(p.tokens) > 0 {
+			err = p.entry(indented, depth)
+		}
+		if err != nil {
+			if err = p.report(err); err != nil {
+				return err
+			}
+		}
+		p.octets += int64(end - s.start)
+		s.line += lines
+		s.start = end
+		if p.octets > p.options.MaxBytes {
+			return p.stop(faultf(s.start, "zone is larger than %d octets: raise the limit if it must be", p.options.MaxBytes))
+		}
+	}
+}
+
+// report collects a fault. What is no fault, or one too many, ends reading.
+func (p *parser) report(err error) error {
+	var f *fault
+	if !errors.As(err, &f) {
+		return err
+	}
+	p.errs = append(p.errs, &Error{Pos: p.pos(f.at), Text: f.text, Err: f.err})
+	if len(p.errs) >= p.options.MaxErrors {
+		p.errs = append(p.errs, ErrTooMany)
+		return errStop
+	}
+	return nil
+}
+
+func (p *parser) stop(f *fault) error {
+	p.errs = append(p.errs, &Error{Pos: p.pos(f.at), Text: f.text, Err: f.err})
+	return errStop
+}
+
+// pos returns the place of offset at of the buffer, which is in the present entry.
+func (p *parser) pos(at int) Pos {
+	s := p.src
+	text := s.buf[s.start:max(min(at, s.end), s.start)]
+	line := int(s.line) + bytes.Count(text, []byte{'\n'})
+	return Pos{File: p.files[s.number], Line: line, Col: len(text) - bytes.LastIndexByte(text, '\n')}
+}
+
+func (p *parser) text(t token) []byte { return p.src.buf[t.from:t.to] }
+
+// more tells whether there is another token.
+func (p *parser) more() bool { return p.next < len(p.tokens) }
+
+// take returns the next token; what says what it should be.
+func (p *parser) take(what string) (token, error) {
+	if p.next == len(p.tokens) {
+		return token{}, faultf(p.end(), "entry ends where %s was expected", what)
+	}
+	p.next++
+	return p.tokens[p.next-1], nil
+}
+
+// end returns the offset behind the last token.
+func (p *parser) end() int {
+	if len(p.tokens) == 0 {
+		return p.src.start
+	}
+	last := p.tokens[len(p.tokens)-1]
+	if last.quoted {
+		return int(last.to) + 1
+	}
+	return int(last.to)
+}
+
+// entry reads the entry in p.tokens: a record or a directive.
+func (p *parser) entry(indented bool, depth int) error {
+	p.next = 0
+	first := p.tokens[0]
+	if !indented {
+		text := p.text(first)
+		if len(text) > 0 && text[0] == '$' && !first.quoted {
+			return p.directive(string(text), depth)
+		}
+	}
+	return p.entryRecord(indented)
+}
+
+// entryRecord reads a record, whose owner is left out if the line is indented
+// (RFC 1035, section 5.1).
+func (p *parser) entryRecord(indented bool) error {
+	r := &p.record
+	first := p.tokens[0]
+	r.SameOwner = true
+	if indented {
+		if len(p.owner) == 0 {
+			return faultf(int(first.from), "line begins with a space, which repeats the owner before, and there is none")
+		}
+	} else {
+		p.next = 1
+		text := p.text(first)
+		if !bytes.Equal(text, p.ownerText) || first.quoted || len(p.ownerText) == 0 {
+			p.ownerText = p.ownerText[:0]
+			var err error
+			if p.names, err = p.name(p.names[:0], first); err != nil {
+				return err
+			}
+			r.SameOwner = bytes.Equal(p.names, p.owner)
+			p.owner = append(p.owner[:0], p.names...)
+			p.ownerText = append(p.ownerText, text...)
+		}
+	}
+	// TTL and class in either order, then the type.
+	ttl, haveTTL, haveClass := uint32(0), false, false
+	for {
+		t, err := p.take("a type")
+		if err != nil {
+			return err
+		}
+		text := p.text(t)
+		if len(text) > 0 && text[0]-'0' < 10 && !haveTTL && !t.quoted {
+			if ttl, err = p.ttlValue(t); err != nil {
+				return err
+			}
+			haveTTL = true
+			continue
+		}
+		if !haveClass && !t.quoted {
+			if len(text) == 2 && text[0]|0x20 == 'i' && text[1]|0x20 == 'n' {
+				haveClass = true
+				continue
+			}
+			if c, ok := class(text); ok {
+				return faultf(int(t.from), "class %s: only IN is served", c)
+			}
+		}
+		if r.Type, err = p.typeOf(t); err != nil {
+			return err
+		}
+		if r.Type.IsMeta() {
+			return faultf(int(t.from), "type %s is for questions, not for zones", r.Type)
+		}
+		break
+	}
+	typeToken := p.tokens[p.next-1]
+	if err := p.rdata(r.Type); err != nil {
+		return err
+	}
+	if p.more() {
+		extra := p.tokens[p.next]
+		return faultf(int(extra.from), "%q behind the data of %s: the entry should end here", p.text(extra), r.Type)
+	}
+	if len(p.data) > 0xFFFF {
+		return faultf(int(typeToken.from), "%s data has %d octets, the limit is 65535", r.Type, len(p.data))
+	}
+	switch {
+	case haveTTL:
+		p.lastTTL, p.haveLast = ttl, true
+	case p.haveTTL:
+		ttl = p.ttl
+	case p.haveLast:
+		ttl = p.lastTTL
+	case r.Type == wire.TypeSOA:
+		// Before TTLs could be left out they came from the SOA (RFC 1035, section 3.3.13).
+		d := p.data[len(p.data)-4:]
+		ttl = uint32(d[0])<<24 | uint32(d[1])<<16 | uint32(d[2])<<8 | uint32(d[3])
+		p.lastTTL, p.haveLast = ttl, true
+	default:
+		return faultf(int(typeToken.from), "record has no TTL, and none came before: begin the file with $TTL 3600, say")
+	}
+	if p.records++; p.records > p.options.MaxRecords {
+		return p.stop(faultf(int(first.from), "zone has more than %d records: raise the limit if it must", p.options.MaxRecords))
+	}
+	r.Owner, r.TTL, r.Data = p.owner, ttl, p.data
+	r.Line, r.File = p.src.line, p.src.number
+	r.Col = uint32(int(first.from) - p.src.start + 1)
+	return p.handle(r)
+}
+
+// class reads a class other than IN.
+func class(text []byte) (wire.Class, bool) {
+	if len(text) < 2 || len(text) > 10 {
+		return 0, false
+	}
+	switch text[0] | 0x20 {
+	case 'c', 'h', 'i':
+		c, ok := wire.ParseClass(string(text))
+		return c, ok
+	}
+	return 0, false
+}
+
+// name appends the name in t, completed by the origin if it is relative.
+func (p *parser) name(dst []byte, t token) ([]byte, error) {
+	text := p.text(t)
+	if t.quoted {
+		return dst, faultf(int(t.from)-1, "name is quoted: write it bare")
+	}
+	if len(text) == 1 && text[0] == '@' {
+		return append(dst, p.origin...), nil
+	}
+	start := len(dst)
+	// Most names have neither escapes nor faults; the others go the slow way.
+	dst = append(dst, 0)
+	label := start
+	for _, c := range text {
+		switch c {
+		case '.':
+			n := len(dst) - label - 1
+			if n == 0 || n > wire.MaxLabel {
+				return p.nameSlowly(dst[:start], t)
+			}
+			dst[label] = byte(n)
+			label = len(dst)
+			dst = append(dst, 0)
+		case '\\':
+			return p.nameSlowly(dst[:start], t)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	if n := len(dst) - label - 1; n > 0 {
+		if n > wire.MaxLabel {
+			return p.nameSlowly(dst[:start], t)
+		}
+		dst[label] = byte(n)
+		dst = append(dst, p.origin...)
+	}
+	if len(dst)-start > wire.MaxName {
+		return p.nameSlowly(dst[:start], t)
+	}
+	return dst, nil
+}
+
+func (p *parser) nameSlowly(dst []byte, t token) ([]byte, error) {
+	start := len(dst)
+	text := p.text(t)
+	dst, absolute, err := wire.AppendParsedName(dst, text)
+	if err != nil {
+		return dst, faultf(int(t.from), "name %q: %w", text, err)
+	}
+	if !absolute {
+		dst = append(dst, p.origin...)
+	}
+	if n := len(dst) - start; n > wire.MaxName {
+		return dst, faultf(int(t.from), "name %q has %d octets with its origin, the limit is %d (RFC 1035, section 2.3.4)", text, n, wire.MaxName)
+	}
+	return dst, nil
+}
+
+// ttlValue reads a TTL: a number of seconds, or numbers with units (w d h m s).
+func (p *parser) ttlValue(t token) (uint32, error) {
+	total, n, digits := uint64(0), uint64(0), false
+	for i, c := range p.text(t) {
+		switch {
+		case c-'0' < 10:
+			n = n*10 + uint64(c-'0')
+			if n > 1<<40 {
+				n = 1 << 40
+			}
+			digits = true
+			continue
+		case !digits:
+			return 0, faultf(int(t.from)+i, "TTL %q: a number must come before its unit", p.text(t))
+		}
+		switch c | 0x20 {
+		case 'w':
+			n *= 7 * 86400
+		case 'd':
+			n *= 86400
+		case 'h':
+			n *= 3600
+		case 'm':
+			n *= 60
+		case 's':
+		default:
+			return 0, faultf(int(t.from), "TTL %q: want seconds, or numbers with the units w, d, h, m, s", p.text(t))
+		}
+		total += n
+		n, digits = 0, false
+	}
+	total += n
+	if total > maxTTL {
+		return 0, faultf(int(t.from), "TTL %s is larger than %d (RFC 2181, section 8)", p.text(t), maxTTL)
+	}
+	return uint32(total), nil
+}
+
+// directive reads an entry that begins with $.
+func (p *parser) directive(word string, depth int) error {
+	at := int(p.tokens[0].from)
+	p.next = 1
+	switch strings.ToUpper(word) {
+	case "$ORIGIN":
+		t, err := p.take("a name")
+		if err != nil {
+			return err
+		}
+		origin, err := p.name(nil, t)
+		if err != nil {
+			return err
+		}
+		p.setOrigin(origin)
+	case "$TTL":
+		t, err := p.take("a TTL")
+		if err != nil {
+			return err
+		}
+		if p.ttl, err = p.ttlValue(t); err != nil {
+			return err
+		}
+		p.haveTTL = true
+	case "$INCLUDE":
+		return p.include(depth)
+	case "$GENERATE":
+		return p.generate()
+	default:
+		return faultf(at, "directive %s is not known: want $ORIGIN, $TTL, $INCLUDE or $GENERATE", word)
+	}
+	if p.more() {
+		return faultf(int(p.tokens[p.next].from), "%q behind %s: the line should end here", p.text(p.tokens[p.next]), word)
+	}
+	return nil
+}
+
+// setOrigin replaces the origin; what was written relative to the old one is not the
+// same name any more.
+func (p *parser) setOrigin(origin []byte) {
+	p.origin = append(p.origin[:0], origin...)
+	p.ownerText = p.ownerText[:0]
+}
+
+// include reads another file in place of the entry. Origin and owner are what they
+// were when it ends (RFC 1035, section 5.1).
+func (p *parser) include(depth int) error {
+	t, err := p.take("a file name")
+	if err != nil {
+		return err
+	}
+	file := string(p.text(t))
+	at := int(t.from)
+	origin := bytes.Clone(p.origin)
+	if p.more() {
+		if t, err = p.take("a name"); err != nil {
+			return err
+		}
+		if origin, err = p.name(nil, t); err != nil {
+			return err
+		}
+	}
+	switch {
+	case p.more():
+		return faultf(int(p.tokens[p.next].from), "%q behind $INCLUDE: the line should end here", p.text(p.tokens[p.next]))
+	case p.options.FS == nil:
+		return faultf(at, "$INCLUDE is not possible here")
+	case depth >= maxDepth:
+		return faultf(at, "$INCLUDE nested deeper than %d files", maxDepth)
+	case path.IsAbs(file) || !fs.ValidPath(path.Clean(file)):
+		return faultf(at, "$INCLUDE %s: only files in the zone file's own folder or below can be included", file)
+	case len(p.files) > 0xFFFF:
+		return faultf(at, "more than 65,535 files are included")
+	}
+	// The path is relative to the zone file, not to the file that includes.
+	f, err := p.options.FS.Open(path.Clean(file))
+	if err != nil {
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return faultf(at, "$INCLUDE %s: %w", file, err)
+	}
+	defer f.Close()
+	number := uint16(len(p.files))
+	p.files = append(p.files, file)
+	oldOrigin, oldOwner := bytes.Clone(p.origin), bytes.Clone(p.owner)
+	p.setOrigin(origin)
+	tokens := p.tokens // those of the outer file are done with
+	err = p.file(f, number, depth+1)
+	p.tokens = tokens
+	p.setOrigin(oldOrigin)
+	p.owner = append(p.owner[:0], oldOwner...)
+	return err
+}

@@ -1,0 +1,192 @@
+package zonefile
+
+import (
+	"io"
+)
+
+// A token is a piece of an entry: buffer[from:to], without its quotes.
+type token struct {
+	from, to int32
+	quoted   bool
+	glued    bool // follows the token before without a space
+}
+
+// Classes of octets.
+const (
+	plain = iota
+	space
+	newline
+	comment
+	open
+	shut
+	quote
+	escape
+	control
+)
+
+//nolint:gochecknoglobals // read-only
+var classes = [256]uint8{
+	0: control, 1: control, 2: control, 3: control, 4: control, 5: control, 6: control, 7: control, 8: control,
+	11: control, 12: control, 14: control, 15: control, 16: control, 17: control, 18: control, 19: control,
+	20: control, 21: control, 22: control, 23: control, 24: control, 25: control, 26: control, 27: control,
+	28: control, 29: control, 30: control, 31: control, 127: control,
+	' ': space, '\t': space, '\r': space,
+	'\n': newline, ';': comment, '(': open, ')': shut, '"': quote, '\\': escape,
+}
+
+// A source is one file and the part of it that is in memory.
+type source struct {
+	r     io.Reader
+	buf   []byte
+	start int // of what is not yet taken
+	end   int // of what was read
+	eof   bool
+	err   error
+
+	number uint16
+	line   uint32 // of buf[start]
+}
+
+// more reads on, moving what is not yet taken to the front. It returns false if
+// nothing more came.
+func (s *source) more() bool {
+	if s.eof {
+		return false
+	}
+	if s.start > 0 {
+		copy(s.buf, s.buf[s.start:s.end])
+		s.end -= s.start
+		s.start = 0
+	}
+	if s.end == len(s.buf) {
+		grown := make([]byte, 2*len(s.buf))
+		copy(grown, s.buf)
+		s.buf = grown
+	}
+	for range 100 { // readers that give nothing must end (as bufio has it)
+		n, err := s.r.Read(s.buf[s.end:])
+		s.end += n
+		if err != nil {
+			s.eof = true
+			if err != io.EOF {
+				s.err = err
+			}
+		}
+		if n > 0 || s.eof {
+			return n > 0
+		}
+	}
+	s.eof, s.err = true, io.ErrNoProgress
+	return false
+}
+
+// scan splits the entry at s.start into p.tokens and returns where it ends, how
+// many lines it takes and whether it begins with a space. It returns io.EOF if
+// there is none.
+func (p *parser) scan(s *source) (end int, lines uint32, indented bool, err error) {
+again:
+	p.tokens = p.tokens[:0]
+	buf := s.buf[:s.end]
+	i, depth, opened := s.start, 0, 0
+	lines = 0
+	indented = i < len(buf) && classes[buf[i]] == space
+	last := -1 // where the token before ended
+	for {
+		if i >= len(buf) {
+			if len(buf)-s.start > maxEntry {
+				return i, lines, indented, faultf(s.start, "entry is longer than %d octets: is a parenthesis or a quote not closed?", maxEntry)
+			}
+			if s.more() {
+				goto again
+			}
+			if s.err != nil {
+				return i, lines, indented, s.err
+			}
+			if depth > 0 {
+				return i, lines, indented, faultf(opened, "parenthesis is not closed")
+			}
+			if i == s.start {
+				return i, lines, indented, io.EOF
+			}
+			return i, lines, indented, nil
+		}
+		switch c := buf[i]; classes[c] {
+		case space:
+			i++
+		case newline:
+			i++
+			lines++
+			if depth == 0 {
+				return i, lines, indented, nil
+			}
+		case comment:
+			for i < len(buf) && buf[i] != '\n' {
+				i++
+			}
+		case open:
+			if depth == 0 {
+				opened = i
+			}
+			depth++
+			i++
+		case shut:
+			if depth == 0 {
+				return p.skip(buf, i), lines + 1, indented, faultf(i, "parenthesis is closed but was not opened")
+			}
+			depth--
+			i++
+		case quote:
+			from := i + 1
+			for i++; i < len(buf) && buf[i] != '"'; i++ {
+				switch buf[i] {
+				case '\\':
+					i++
+				case '\n':
+					return i + 1, lines + 1, indented, faultf(from-1, "quote is not closed on its line")
+				}
+			}
+			if i >= len(buf) {
+				if s.eof {
+					return len(buf), lines, indented, faultf(from-1, "quote is not closed")
+				}
+				continue // more is wanted
+			}
+			p.tokens = append(p.tokens, token{int32(from), int32(i), true, from-1 == last})
+			i++
+			last = i
+		case control:
+			return p.skip(buf, i), lines + 1, indented, faultf(i, "control character 0x%02x: write it as \\%03d", c, c)
+		default:
+			from := i
+			for i < len(buf) {
+				k := classes[buf[i]]
+				if k == plain {
+					i++
+				} else if k == escape {
+					if i+1 < len(buf) && buf[i+1] == '\n' {
+						return i + 2, lines + 1, indented, faultf(i, `\ at the end of a line: an octet must follow`)
+					}
+					i += 2
+				} else {
+					break
+				}
+			}
+			if i > len(buf) {
+				if s.eof {
+					return len(buf), lines, indented, faultf(from, `\ at the end of the file: an octet must follow`)
+				}
+				continue // more is wanted
+			}
+			p.tokens = append(p.tokens, token{int32(from), int32(i), false, from == last})
+			last = i
+		}
+	}
+}
+
+// skip returns the end of the line that i is in.
+func (p *parser) skip(buf []byte, i int) int {
+	for i < len(buf) && buf[i] != '\n' {
+		i++
+	}
+	return min(i+1, len(buf))
+}
