@@ -2,9 +2,22 @@
 // draining. Whatever the transport, it hands the bytes of one query to a
 // [Worker] and sends back the bytes that the worker wrote; nothing above it
 // knows sockets.
+//
+// [Listen] binds every address for UDP and TCP, [Server.Serve] answers until its
+// context ends, and [Server.Shutdown] drains: what has arrived is answered before
+// the sockets close. An answer that takes time (a resolution, a zone transfer) is
+// given later: see [Peer.Detach].
+//
+// Over UDP, each worker has its own socket and its own memory, allocated once; a
+// query costs no allocation and takes no lock. Over TCP, a connection is a
+// goroutine, and a fixed number of workers goes round among those that have
+// questions.
 package server
 
-import "net/netip"
+import (
+	"errors"
+	"net/netip"
+)
 
 // Transport is how a query came and how its answer leaves.
 type Transport uint8
@@ -21,10 +34,52 @@ const (
 // A Peer is who sent a query, and over what. A worker may read it only until
 // Handle returns.
 type Peer struct {
-	Remote    netip.AddrPort // the client; IPv4 addresses are unmapped
+	Remote    netip.AddrPort // the client; IPv4 addresses are unmapped, and there is no zone
 	Local     netip.Addr     // the address that was asked, invalid if unknown
 	Transport Transport
 	Idle      uint16 // TCP: the idle timeout now granted, in units of 100 ms (RFC 7828, section 3.1)
+
+	// Later makes the responder for the query in hand. Whoever fills a Peer sets
+	// it; nil means that this peer must be answered at once. Callers use Detach.
+	Later func(*Peer) (Responder, error)
+}
+
+// Pending is what Handle returns after [Peer.Detach]: the answer comes later,
+// through the responder.
+const Pending = -1 << 20
+
+// The errors of detached answers.
+var (
+	// ErrNotDetachable means that this query must be answered before Handle returns.
+	ErrNotDetachable = errors.New("server: this query must be answered at once")
+	// ErrBusy means that too many answers are already being waited for.
+	ErrBusy = errors.New("server: too many answers pending")
+	// ErrGone means that the client can no longer be answered.
+	ErrGone = errors.New("server: the client is gone")
+	// ErrTooLong means that a reply is longer than the transport can carry.
+	ErrTooLong = errors.New("server: reply too long")
+)
+
+// Detach lets the query in hand be answered after Handle returns, which must then
+// return [Pending]. Every responder must be closed. The error is
+// [ErrNotDetachable] or [ErrBusy].
+func (p *Peer) Detach() (Responder, error) {
+	if p.Later == nil {
+		return nil, ErrNotDetachable
+	}
+	return p.Later(p)
+}
+
+// A Responder answers one query, later, from any goroutine.
+type Responder interface {
+	// Reply sends one message to the client, and does not keep it. Over TCP it
+	// may be called many times, as a zone transfer does, and blocks while the
+	// client reads too slowly. The error is ErrGone, ErrTooLong, or what the
+	// network said; after any but ErrTooLong there is no use in going on.
+	Reply(message []byte) error
+	// Close says that there will be no more replies. Without any, the query stays
+	// unanswered. Closing twice does nothing.
+	Close()
 }
 
 // A Worker answers queries, one at a time: each is used by one goroutine only.
@@ -32,15 +87,17 @@ type Worker interface {
 	// Handle answers the message query, which came from peer. It writes the reply
 	// into reply, whose length is the most that may be written (65,535 octets over
 	// TCP; over UDP at least 4,096: Handle itself keeps to what the client allows),
-	// and returns the reply's length. 0 means silence. Over TCP, a negative number
-	// means that the connection is to be closed.
+	// and returns the reply's length. 0 means silence, and [Pending] that the answer
+	// comes later. Over TCP, any other negative number means that the connection is
+	// to be closed.
 	//
 	// now is the time of arrival in nanoseconds since some fixed point, read once
 	// per batch. Handle keeps neither query, peer nor reply.
 	Handle(query []byte, peer *Peer, now int64, reply []byte) int
 }
 
-// A Handler makes a worker for each goroutine that reads from sockets.
+// A Handler makes a worker for each goroutine that reads from sockets, and for
+// TCP a fixed number that goroutines use in turn.
 type Handler interface {
 	NewWorker() Worker
 }

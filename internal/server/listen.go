@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+)
+
+const (
+	// udpSocketBuffer is what each UDP socket asks the system to hold, each way:
+	// some 10 ms of arrivals at a million queries a second. The system may grant less.
+	udpSocketBuffer = 4 << 20
+	// tcpSendBuffer bounds what the system holds for a client that does not read;
+	// Linux doubles it to 256 KiB.
+	tcpSendBuffer = 128 << 10
+	// portTries is how often a free port is sought that UDP and TCP both can have.
+	portTries = 32
+)
+
+// Listen binds every address for UDP and TCP, and adopts the files. Questions
+// wait in the sockets until [Server.Serve] or [Server.Start].
+//
+// The error says which address, and what may help; errors.Is finds the system's
+// reason, such as fs.ErrPermission or syscall.EADDRINUSE.
+func Listen(o Options) (*Server, error) {
+	files := o.Files
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	o, err := o.fill()
+	if err != nil {
+		return nil, err
+	}
+	s := newServer(o)
+	for _, a := range o.Addrs {
+		if err := s.bind(a); err != nil {
+			s.closeSockets()
+			return nil, err
+		}
+	}
+	for _, f := range o.Files {
+		if err := s.adopt(f); err != nil {
+			s.closeSockets()
+			return nil, fmt.Errorf("adopt socket %s: %w", f.Name(), err)
+		}
+	}
+	return s, nil
+}
+
+// bind listens on a for TCP and then for UDP. TCP is first because it is
+// exclusive: UDP sockets of several processes may share a port unnoticed.
+func (s *Server) bind(a netip.AddrPort) error {
+	for try := 1; ; try++ {
+		err := s.bindOnce(a)
+		if err == nil || a.Port() != 0 || try == portTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+	}
+}
+
+func (s *Server) bindOnce(a netip.AddrPort) error {
+	family := "6"
+	if a.Addr().Is4() {
+		family = "4"
+	}
+	// Keep-alive probes would outlive every timeout of ours.
+	lc := net.ListenConfig{KeepAlive: -1, Control: controlTCP}
+	l, err := lc.Listen(context.Background(), "tcp"+family, a.String())
+	if err != nil {
+		return listenError(a, "tcp", err)
+	}
+	tcp := l.(*net.TCPListener)
+	a = netip.AddrPortFrom(a.Addr(), tcp.Addr().(*net.TCPAddr).AddrPort().Port())
+	udp, err := s.bindUDP(a, "udp"+family)
+	if err != nil {
+		tcp.Close()
+		return listenError(a, "udp", err)
+	}
+	s.listeners = append(s.listeners, tcp)
+	s.udp = append(s.udp, udp...)
+	s.addrs = append(s.addrs, a)
+	return nil
+}
+
+// bindUDP makes the sockets of a: one a worker where the system spreads datagrams
+// over the sockets that share a port, else one for all.
+func (s *Server) bindUDP(a netip.AddrPort, network string) ([]*udpSocket, error) {
+	sockets, share := 1, s.options.Workers
+	if spreadsDatagrams {
+		sockets, share = share, 1
+	}
+	wildcard := a.Addr().IsUnspecified()
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return controlUDP(c, a.Addr().Is6(), wildcard, sockets > 1)
+	}}
+	var made []*udpSocket
+	for range sockets {
+		c, err := lc.ListenPacket(context.Background(), network, a.String())
+		if err != nil {
+			for _, u := range made {
+				u.conn.Close()
+			}
+			return nil, err
+		}
+		made = append(made, s.newUDP(c.(*net.UDPConn), a.Addr(), share))
+	}
+	return made, nil
+}
+
+// adopt takes over a socket bound by somebody else.
+func (s *Server) adopt(f *os.File) error {
+	// The duplicates that net makes have one more name for the same socket.
+	if l, err := net.FileListener(f); err == nil {
+		tcp, ok := l.(*net.TCPListener)
+		if !ok {
+			l.Close()
+			return fmt.Errorf("a %s socket, want UDP or TCP", l.Addr().Network())
+		}
+		s.listeners = append(s.listeners, tcp)
+		s.addrs = appendNew(s.addrs, unmap(tcp.Addr().(*net.TCPAddr).AddrPort()))
+		return nil
+	}
+	c, err := net.FilePacketConn(f)
+	if err != nil {
+		return fmt.Errorf("not a listening socket: %w", err)
+	}
+	udp, ok := c.(*net.UDPConn)
+	if !ok {
+		c.Close()
+		return fmt.Errorf("a %s socket, want UDP or TCP", c.LocalAddr().Network())
+	}
+	a := unmap(udp.LocalAddr().(*net.UDPAddr).AddrPort())
+	rc, err := udp.SyscallConn()
+	if err == nil {
+		err = controlUDP(rc, udpFamilyIs6(rc, a.Addr()), a.Addr().IsUnspecified(), false)
+	}
+	if err != nil {
+		udp.Close()
+		return err
+	}
+	s.udp = append(s.udp, s.newUDP(udp, a.Addr(), 1))
+	s.addrs = appendNew(s.addrs, a)
+	return nil
+}
+
+func appendNew(as []netip.AddrPort, a netip.AddrPort) []netip.AddrPort {
+	for _, b := range as {
+		if a == b {
+			return as
+		}
+	}
+	return append(as, a)
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// listenError says what could not be had, why, and what may help.
+func listenError(a netip.AddrPort, transport string, err error) error {
+	// net wraps the reason in the address and the system call's name.
+	if reason := (syscall.Errno)(0); errors.As(err, &reason) {
+		err = reason
+	}
+	hint := ""
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		hint = ": a port below 1024 needs root, CAP_NET_BIND_SERVICE, or a socket from the service manager"
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = ": another program listens there"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = ": no interface of this host has that address"
+	}
+	return fmt.Errorf("listen on %s/%s: %w%s", a, transport, err, hint)
+}

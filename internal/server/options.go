@@ -1,0 +1,124 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+)
+
+// The defaults of Limits, and the bounds that are not for tuning.
+const (
+	defaultConns     = 4096             // TCP connections at a time: 8 MiB of read buffers
+	defaultPerAddr   = 20               // from one address, as PowerDNS
+	defaultPerPrefix = 64               // from one /24 or /56, a household or a small network
+	defaultPending   = 16               // detached answers a connection, then it is not read (RFC 7766, section 6.2.1.1)
+	defaultIdle      = 10 * time.Second // silence between questions (RFC 7766, section 6.2.3)
+	defaultIdleMin   = time.Second      // the same when every connection is taken
+	defaultQuestion  = 3 * time.Second  // from the first octet of a question to its last, against slow senders
+	defaultStall     = 5 * time.Second  // a client reads nothing for so long: it is reset
+	defaultDrain     = 5 * time.Second  // what Serve grants to draining
+
+	maxWorkers    = 1024    // sockets an address
+	maxConns      = 1 << 20 // more would not fit into file descriptors
+	maxUDPPending = 4096    // detached answers over UDP (twice Unbound's num-queries-per-thread)
+)
+
+// Limits bound what TCP clients may hold. Zero means the default.
+type Limits struct {
+	Conns     int           // connections in all (4,096)
+	PerAddr   int           // connections from one address (20)
+	PerPrefix int           // connections from one /24, or /56 for IPv6 (64)
+	Pending   int           // answers that a connection may be owed before it is read no further (16)
+	Idle      time.Duration // silence after which a connection is closed (10 s)
+	IdleMin   time.Duration // what Idle falls to while connections fill from one half to all (1 s)
+	Question  time.Duration // time for one question to arrive whole (3 s)
+	Stall     time.Duration // time for the client to read something, before it is reset (5 s)
+}
+
+// Options says what to listen on and for whom. The zero value of each field but
+// Handler is a default.
+type Options struct {
+	// Addrs are bound for UDP and for TCP. Port 0 takes a free one, the same for
+	// both. IPv4-mapped addresses are refused.
+	Addrs []netip.AddrPort
+	// Files are sockets that are bound already, from a service manager: UDP or
+	// listening TCP. Listen takes them over and closes them, also if it fails.
+	Files []*os.File
+	// Handler must not be nil.
+	Handler Handler
+	// Workers is the number of UDP workers an address, GOMAXPROCS by default.
+	Workers int
+	// Portable uses one datagram a system call on Linux too.
+	Portable bool
+	// Limits bound TCP.
+	Limits Limits
+	// Drain is how long Serve waits for answers in flight after its context
+	// ends, 5 s by default.
+	Drain time.Duration
+	// Logger hears of what an operator should know; nothing is said by default.
+	Logger *slog.Logger
+}
+
+// fill returns o with its defaults, or all that is wrong with it.
+func (o Options) fill() (Options, error) {
+	var errs []error
+	number := func(name string, v *int, def, most int) {
+		if *v == 0 {
+			*v = def
+		}
+		if *v < 1 || *v > most {
+			errs = append(errs, fmt.Errorf("server: %s is %d, want 1 to %d", name, *v, most))
+		}
+	}
+	duration := func(name string, v *time.Duration, def time.Duration) {
+		if *v == 0 {
+			*v = def
+		}
+		if *v < time.Millisecond || *v > time.Hour {
+			errs = append(errs, fmt.Errorf("server: %s is %v, want 1ms to 1h", name, *v))
+		}
+	}
+	if o.Handler == nil {
+		errs = append(errs, errors.New("server: Handler is nil"))
+	}
+	if len(o.Addrs)+len(o.Files) == 0 {
+		errs = append(errs, errors.New("server: no address to listen on"))
+	}
+	seen := make(map[netip.AddrPort]bool, len(o.Addrs))
+	for _, a := range o.Addrs {
+		switch {
+		case !a.IsValid():
+			errs = append(errs, errors.New("server: an address is the zero netip.AddrPort"))
+		case a.Addr().Is4In6():
+			errs = append(errs, fmt.Errorf("server: listen on %s: write the IPv4 address %s", a, a.Addr().Unmap()))
+		case a.Addr().IsMulticast():
+			errs = append(errs, fmt.Errorf("server: listen on %s: a multicast address", a))
+		case seen[a] && a.Port() != 0:
+			errs = append(errs, fmt.Errorf("server: listen on %s: listed twice", a))
+		}
+		seen[a] = true
+	}
+	number("Workers", &o.Workers, min(runtime.GOMAXPROCS(0), maxWorkers), maxWorkers)
+	l := &o.Limits
+	number("Limits.Conns", &l.Conns, defaultConns, maxConns)
+	number("Limits.PerAddr", &l.PerAddr, defaultPerAddr, maxConns)
+	number("Limits.PerPrefix", &l.PerPrefix, defaultPerPrefix, maxConns)
+	number("Limits.Pending", &l.Pending, defaultPending, maxConns)
+	duration("Limits.Idle", &l.Idle, defaultIdle)
+	duration("Limits.IdleMin", &l.IdleMin, min(l.Idle, defaultIdleMin))
+	duration("Limits.Question", &l.Question, defaultQuestion)
+	duration("Limits.Stall", &l.Stall, defaultStall)
+	duration("Drain", &o.Drain, defaultDrain)
+	if l.IdleMin > l.Idle {
+		errs = append(errs, fmt.Errorf("server: Limits.IdleMin %v is more than Limits.Idle %v", l.IdleMin, l.Idle))
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return o, errors.Join(errs...)
+}

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Server holds bound sockets and answers what comes.
+type Server struct {
+	options   Options
+	udp       []*udpSocket
+	listeners []*net.TCPListener
+	addrs     []netip.AddrPort
+	tcp       tcpTable
+	begun     time.Time // the fixed point of now
+
+	draining atomic.Bool
+	workers  sync.WaitGroup // UDP workers and TCP accepters
+	conns    sync.WaitGroup // TCP connections
+	udpOwed  sync.WaitGroup // detached answers over UDP
+
+	pending    atomic.Int64 // detached answers
+	udpPending atomic.Int64 // those of them over UDP
+	laterUDP   traffic      // what was sent by responders
+
+	mu      sync.Mutex
+	started bool
+	stopped chan struct{} // closed when the sockets are
+	drained error         // why draining ended early, once stopped is closed
+}
+
+func newServer(o Options) *Server {
+	s := &Server{options: o, begun: time.Now(), stopped: make(chan struct{})}
+	s.tcp.init(s)
+	return s
+}
+
+// now is the time in nanoseconds since the server was made.
+func (s *Server) now() int64 { return int64(time.Since(s.begun)) }
+
+// Addrs returns what the server listens on, in the order of Options.Addrs and then
+// of Options.Files; port 0 has become a real one. The caller may keep the slice.
+func (s *Server) Addrs() []netip.AddrPort { return append([]netip.AddrPort(nil), s.addrs...) }
+
+// Start begins to answer and returns. It does nothing the second time, or after
+// Shutdown.
+func (s *Server) Start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started || s.draining.Load() {
+		return
+	}
+	s.started = true
+	for _, u := range s.udp {
+		for i := range u.counters {
+			w, count := s.options.Handler.NewWorker(), &u.counters[i]
+			s.workers.Go(func() { u.serve(w, count) })
+		}
+	}
+	if len(s.listeners) > 0 {
+		s.tcp.makeWorkers()
+	}
+	for _, l := range s.listeners {
+		s.workers.Go(func() { s.accept(l) })
+	}
+	s.options.Logger.Info("listening", "addresses", s.addrs, "udp_workers", len(s.udp))
+}
+
+// Serve answers until ctx ends, and then drains for at most Options.Drain. It also
+// returns when Shutdown has been called and is done. The error is nil unless
+// draining was cut short.
+func (s *Server) Serve(ctx context.Context) error {
+	s.Start()
+	select {
+	case <-ctx.Done():
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Drain)
+		defer cancel()
+		return s.Shutdown(grace)
+	case <-s.stopped:
+		return s.drained
+	}
+}
+
+// Shutdown stops listening, answers what has arrived, waits for the answers that
+// are owed, and closes every socket. When ctx ends first, it closes them at once
+// and returns the cause. Calling it again waits for the first call to end.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	first := !s.draining.Swap(true)
+	s.mu.Unlock()
+	if !first {
+		select {
+		case <-s.stopped:
+			return s.drained
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	// Deadlines in the past wake everything that waits.
+	past := time.Unix(1, 0)
+	for _, l := range s.listeners {
+		_ = l.SetDeadline(past)
+	}
+	for _, u := range s.udp {
+		_ = u.conn.SetReadDeadline(past)
+	}
+	s.tcp.wake(past)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.workers.Wait() // from here on, nothing is added to the others
+		s.conns.Wait()
+		s.udpOwed.Wait()
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+		s.options.Logger.Warn("draining cut short", "cause", err, "pending", s.pending.Load(), "connections", s.tcp.open())
+	}
+	s.closeSockets()
+	if err != nil {
+		// Closed sockets end their goroutines; responders may outlive them.
+		s.workers.Wait()
+		s.conns.Wait()
+	}
+	s.drained = err
+	close(s.stopped)
+	return err
+}
+
+// closeSockets closes all there is.
+func (s *Server) closeSockets() {
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	for _, u := range s.udp {
+		_ = u.conn.Close()
+	}
+	s.tcp.closeAll()
+}
+
+// accept takes connections from l until the server drains, and then those that
+// the system has accepted already.
+func (s *Server) accept(l *net.TCPListener) {
+	defer l.Close()
+	var end time.Time
+	for {
+		conn, err := l.AcceptTCP()
+		if err == nil {
+			s.tcp.admit(conn)
+		}
+		draining := s.draining.Load()
+		if draining {
+			if end.IsZero() {
+				end = time.Now().Add(drainMax)
+			} else if err != nil || time.Now().After(end) {
+				return
+			}
+			_ = l.SetDeadline(time.Now().Add(drainQuiet))
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil && !draining {
+			// Out of descriptors or memory, or the client went away.
+			s.options.Logger.Debug("accepting a connection", "error", err)
+			time.Sleep(errorPause)
+		}
+	}
+}

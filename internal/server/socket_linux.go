@@ -1,0 +1,66 @@
+package server
+
+import (
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// spreadsDatagrams says that sockets bound to one port with SO_REUSEPORT share
+// its datagrams, by a hash of the client's address and port.
+const spreadsDatagrams = true
+
+// controlUDP sets what a UDP socket needs before it is bound. Only what answers
+// would be wrong without is an error.
+func controlUDP(c syscall.RawConn, is6, wildcard, shared bool) error {
+	var err error
+	control := func(fd uintptr) {
+		s := int(fd)
+		if shared {
+			if err = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+				return
+			}
+		}
+		// Asking by force needs a capability, and asking is limited by a sysctl.
+		if unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, udpSocketBuffer) != nil {
+			_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUF, udpSocketBuffer)
+		}
+		if unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, udpSocketBuffer) != nil {
+			_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUF, udpSocketBuffer)
+		}
+		// Path MTUs are anybody's to forge: send what fits, neither believing
+		// them nor fragmenting by them (RFC 9715, section 3.1).
+		_ = unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT)
+		if is6 {
+			_ = unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT)
+		}
+		switch {
+		case wildcard && is6:
+			err = unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		case wildcard:
+			err = unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		}
+	}
+	if e := c.Control(control); e != nil {
+		return e
+	}
+	return err
+}
+
+// controlTCP sets what accepted connections inherit.
+func controlTCP(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, tcpSendBuffer)
+	})
+}
+
+// udpFamilyIs6 says whether a socket speaks IPv6, be it to IPv4-mapped addresses.
+func udpFamilyIs6(c syscall.RawConn, _ netip.Addr) bool {
+	is6 := false
+	_ = c.Control(func(fd uintptr) {
+		domain, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+		is6 = err == nil && domain == unix.AF_INET6
+	})
+	return is6
+}

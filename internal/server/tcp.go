@@ -1,0 +1,376 @@
+package server
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	// tcpSmall is the read buffer of a connection: dozens of usual questions.
+	tcpSmall = 2048
+	// tcpLarge holds the longest message behind its length (RFC 1035, section 4.2.2).
+	tcpLarge = 2 + 65535
+	// idleUnit is the unit of Peer.Idle (RFC 7828, section 3.1).
+	idleUnit = 100 * time.Millisecond
+)
+
+// A tcpConn is one connection. Its goroutine reads, has the questions answered and
+// writes the answers; responders write too, under the lock.
+type tcpConn struct {
+	table  *tcpTable
+	conn   *net.TCPConn
+	raw    syscall.RawConn // nil if not to be had
+	peer   Peer
+	prefix netip.Prefix
+	at     int // in its network's list
+
+	active  atomic.Int64  // when the last question came, or the connection
+	pending atomic.Int32  // answers owed
+	freed   chan struct{} // something no longer owed, one token
+	gone    chan struct{} // closed with the connection
+	once    sync.Once
+
+	writing sync.Mutex
+
+	// The goroutine's own: what has been read, and since when for a part of a question.
+	buf   []byte // small or large
+	small *[tcpSmall]byte
+	large *[tcpLarge]byte
+	have  int
+	since time.Time
+}
+
+func newTCPConn(t *tcpTable, conn *net.TCPConn) *tcpConn {
+	c := &tcpConn{table: t, conn: conn, freed: make(chan struct{}, 1), gone: make(chan struct{})}
+	c.raw, _ = conn.SyscallConn()
+	remote := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+	c.peer = Peer{
+		Remote:    netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
+		Local:     conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone(""),
+		Transport: TCP,
+		Later:     c.detach,
+	}
+	bits := prefix6
+	if remote.Addr().Is4() {
+		bits = prefix4
+	}
+	c.prefix, _ = c.peer.Remote.Addr().Prefix(bits)
+	c.active.Store(t.server.now())
+	return c
+}
+
+// idler says whether c is to be evicted rather than d.
+func (c *tcpConn) idler(d *tcpConn) bool {
+	if a, b := c.pending.Load() == 0, d.pending.Load() == 0; a != b {
+		return a
+	}
+	return c.active.Load() < d.active.Load()
+}
+
+func (c *tcpConn) close() {
+	c.once.Do(func() {
+		close(c.gone)
+		_ = c.conn.Close()
+	})
+}
+
+// reset closes without waiting for the client to take what was sent.
+func (c *tcpConn) reset() {
+	_ = c.conn.SetLinger(0)
+	c.close()
+}
+
+// serve is the life of a connection.
+func (c *tcpConn) serve() {
+	c.small = c.table.small.Get().(*[tcpSmall]byte)
+	c.buf = c.small[:]
+	defer func() {
+		c.close()
+		c.shrink()
+		c.table.small.Put(c.small)
+		c.table.forget(c)
+	}()
+	var drainEnd time.Time
+	for {
+		s := c.table.server
+		now := time.Now()
+		draining := s.draining.Load()
+		var deadline time.Time
+		switch {
+		case c.have > 0:
+			if c.since.IsZero() {
+				c.since = now
+			}
+			deadline = c.since.Add(c.table.limits.Question)
+		case draining:
+			if drainEnd.IsZero() {
+				drainEnd = now.Add(drainMax)
+			} else if now.After(drainEnd) {
+				c.settle()
+				return
+			}
+			deadline = now.Add(drainQuiet)
+		default:
+			deadline = now.Add(c.table.idle())
+		}
+		_ = c.conn.SetReadDeadline(deadline)
+		if !draining && s.draining.Load() {
+			continue // that may have undone the deadline that wakes
+		}
+		n, err := c.conn.Read(c.buf[c.have:])
+		c.have += n
+		if n > 0 && !c.answerAll() {
+			return
+		}
+		switch {
+		case err == nil:
+		case !isTimeout(err): // the end, or a broken connection
+			c.settle()
+			return
+		case time.Now().Before(deadline): // woken to drain
+		case c.have == 0 && draining:
+			c.settle()
+			return
+		case c.have == 0 && c.pending.Load() > 0: // the client is the one who waits
+		default:
+			c.table.count.timedOut.Add(1)
+			return
+		}
+	}
+}
+
+// answerAll answers the complete questions in the buffer, and makes room for the
+// next one. It returns false if the connection is to be closed.
+func (c *tcpConn) answerAll() bool {
+	begin, open := 0, true
+	for open {
+		whole, ok := frame(c.buf[begin:c.have])
+		if !ok {
+			return false
+		}
+		if whole == 0 {
+			break
+		}
+		var n int
+		n, open = c.answerSome(c.buf[begin:c.have])
+		begin += n
+	}
+	if !open {
+		return false
+	}
+	if begin > 0 {
+		c.have = copy(c.buf, c.buf[begin:c.have])
+		c.since = time.Time{}
+	}
+	return c.fit()
+}
+
+// frame returns the length of the message that b begins with, its length field
+// included; 0 if it is not complete. ok is false if it can be no message.
+func frame(b []byte) (whole int, ok bool) {
+	if len(b) < 2 {
+		return 0, true
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if n < headerLen {
+		return 0, false
+	}
+	if len(b) < 2+n {
+		return 0, true
+	}
+	return 2 + n, true
+}
+
+// answerSome answers questions of b until there is no complete one, answers fill
+// the room there is for them, or too many are owed. It returns how much of b is
+// done with, and false if the connection is to be closed.
+func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
+	if !c.mayOwe() {
+		return 0, false
+	}
+	t := c.table
+	slot := <-t.slots
+	now := t.server.now()
+	c.active.Store(now)
+	c.peer.Idle = 0 // draining
+	if !t.server.draining.Load() {
+		c.peer.Idle = uint16(min(t.idle()/idleUnit, 1<<16-1))
+	}
+	out, received, sent := 0, 0, 0
+	open = true
+	for open && len(slot.out)-out >= tcpLarge && c.pending.Load() < int32(t.limits.Pending) {
+		whole, ok := frame(b[done:])
+		if whole == 0 || !ok {
+			break
+		}
+		received++
+		room := slot.out[out+2 : out+tcpLarge : out+tcpLarge]
+		n := slot.worker.Handle(b[done+2:done+whole:done+whole], &c.peer, now, room)
+		done += whole
+		switch {
+		case n > 0:
+			binary.BigEndian.PutUint16(slot.out[out:], uint16(n))
+			out += 2 + n
+			sent++
+		case n < 0 && n != Pending:
+			open = false
+		}
+	}
+	t.count.received.Add(uint64(received))
+	// A client that does not read keeps no worker from the others: what does
+	// not leave at once is copied.
+	var rest []byte
+	locked := c.writing.TryLock()
+	n := 0
+	if locked {
+		n = writeNow(c.raw, slot.out[:out])
+	}
+	if n < out {
+		rest = append(rest, slot.out[n:out]...)
+	}
+	t.slots <- slot
+	if len(rest) > 0 && !locked {
+		c.writing.Lock()
+	}
+	if locked || len(rest) > 0 {
+		err := c.write(rest)
+		c.writing.Unlock()
+		if err != nil {
+			t.count.sendErrors.Add(uint64(sent))
+			return done, false
+		}
+	}
+	t.count.sent.Add(uint64(sent))
+	return done, open
+}
+
+// write writes b, which may be empty, for as long as a client may stall. The
+// caller holds the lock.
+func (c *tcpConn) write(b ...[]byte) error {
+	buffers := net.Buffers(b)
+	if len(b) == 1 && len(b[0]) == 0 {
+		return nil
+	}
+	_ = c.conn.SetWriteDeadline(time.Now().Add(c.table.limits.Stall))
+	_, err := buffers.WriteTo(c.conn)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.table.count.stalled.Add(1)
+		c.reset()
+	}
+	_ = c.conn.SetWriteDeadline(time.Time{})
+	return err
+}
+
+// fit gives the beginning of a question the room that the whole needs.
+func (c *tcpConn) fit() bool {
+	need := tcpSmall
+	if c.have >= 2 {
+		n := int(binary.BigEndian.Uint16(c.buf))
+		if n < headerLen {
+			return false
+		}
+		need = 2 + n
+	}
+	switch {
+	case need <= len(c.buf) && (c.large == nil || need > tcpSmall):
+	case need <= tcpSmall && c.have <= tcpSmall:
+		copy(c.small[:], c.buf[:c.have])
+		c.shrink()
+	case c.large == nil:
+		if c.table.inUse.Add(1) > largeReads {
+			c.table.inUse.Add(-1)
+			c.table.count.dropped.Add(1)
+			return false
+		}
+		c.large = c.table.large.Get().(*[tcpLarge]byte)
+		copy(c.large[:], c.buf[:c.have])
+		c.buf = c.large[:]
+	}
+	return true
+}
+
+// shrink gives a large buffer back.
+func (c *tcpConn) shrink() {
+	c.buf = c.small[:]
+	if c.large != nil {
+		c.table.large.Put(c.large)
+		c.table.inUse.Add(-1)
+		c.large = nil
+	}
+}
+
+// mayOwe waits until one more answer may be owed. It returns false if the
+// connection was closed meanwhile.
+func (c *tcpConn) mayOwe() bool { return c.owes(c.table.limits.Pending - 1) }
+
+// settle waits until nothing is owed, or the connection is closed.
+func (c *tcpConn) settle() { c.owes(0) }
+
+// owes waits until at most n answers are owed.
+func (c *tcpConn) owes(n int) bool {
+	for c.pending.Load() > int32(n) {
+		select {
+		case <-c.freed:
+		case <-c.gone:
+			return false
+		}
+	}
+	return true
+}
+
+func (c *tcpConn) detach(*Peer) (Responder, error) {
+	c.pending.Add(1)
+	c.table.server.pending.Add(1)
+	return &tcpResponder{conn: c}, nil
+}
+
+// A tcpResponder answers one question, with as many messages as it takes.
+type tcpResponder struct {
+	conn *tcpConn
+	once sync.Once
+}
+
+func (r *tcpResponder) Reply(message []byte) error {
+	if len(message) > tcpLarge-2 {
+		return ErrTooLong
+	}
+	c := r.conn
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	select {
+	case <-c.gone:
+		return ErrGone
+	default:
+	}
+	err := c.write(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message)
+	if err != nil {
+		c.table.count.sendErrors.Add(1)
+		c.close()
+		if errors.Is(err, net.ErrClosed) {
+			return ErrGone
+		}
+		return err
+	}
+	c.table.count.sent.Add(1)
+	c.active.Store(c.table.server.now())
+	return nil
+}
+
+func (r *tcpResponder) Close() {
+	r.once.Do(func() {
+		c := r.conn
+		c.pending.Add(-1)
+		c.table.server.pending.Add(-1)
+		select {
+		case c.freed <- struct{}{}:
+		default:
+		}
+	})
+}

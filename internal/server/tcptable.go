@@ -1,0 +1,227 @@
+package server
+
+import (
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// tcpWorkersPerCPU is how many workers connections take turns with, a
+	// processor: one at work, and one whose goroutine the system has put aside.
+	tcpWorkersPerCPU = 2
+	// largeReads is how many connections at a time may send a question longer
+	// than their buffer: 16 MiB.
+	largeReads = 256
+	// evictLook is how many connections are looked at for one to evict.
+	evictLook = 64
+
+	prefix4, prefix6 = 24, 56 // what counts as one network
+)
+
+// A tcpTable knows every open connection, and whose it is.
+type tcpTable struct {
+	server *Server
+	limits *Limits
+	count  tcpCounters
+	slots  chan *tcpSlot // workers not in use
+	small  sync.Pool     // of *[tcpSmall]byte
+	large  sync.Pool     // of *[tcpLarge]byte
+	inUse  atomic.Int32  // large buffers
+	opened atomic.Int64  // as total, for reading without the lock
+
+	mu       sync.Mutex
+	all      map[*tcpConn]struct{}
+	byAddr   map[netip.Addr]int
+	byPrefix map[netip.Prefix]*network
+	weights  []*network // lists of networks by the number of their connections
+	closed   bool
+}
+
+// A network is the connections from one prefix.
+type network struct {
+	prefix     netip.Prefix
+	conns      []*tcpConn
+	next, prev *network // in the list of its weight
+}
+
+// A tcpSlot is a worker and room for its answers: more than the longest, so that
+// short ones gather until at least one more fits for sure.
+type tcpSlot struct {
+	worker Worker
+	out    [2 * tcpLarge]byte
+}
+
+func (t *tcpTable) init(s *Server) {
+	t.server, t.limits = s, &s.options.Limits
+	t.all = make(map[*tcpConn]struct{})
+	t.byAddr = make(map[netip.Addr]int)
+	t.byPrefix = make(map[netip.Prefix]*network)
+	t.small.New = func() any { return new([tcpSmall]byte) }
+	t.large.New = func() any { return new([tcpLarge]byte) }
+}
+
+func (t *tcpTable) makeWorkers() {
+	n := tcpWorkersPerCPU * runtime.GOMAXPROCS(0)
+	t.slots = make(chan *tcpSlot, n)
+	for range n {
+		t.slots <- &tcpSlot{worker: t.server.options.Handler.NewWorker()}
+	}
+}
+
+func (t *tcpTable) open() int { return int(t.opened.Load()) }
+
+// idle is the idle timeout now granted: it falls evenly while the second half of
+// the connections fills.
+func (t *tcpTable) idle() time.Duration {
+	half := t.limits.Conns / 2
+	over := t.open() - half
+	if over <= 0 {
+		return t.limits.Idle
+	}
+	most := t.limits.Conns - half
+	return t.limits.Idle - (t.limits.Idle-t.limits.IdleMin)*time.Duration(min(over, most))/time.Duration(most)
+}
+
+// admit serves conn, or closes it if its address or network has enough. If all
+// connections are taken, one of the network that has most makes room.
+func (t *tcpTable) admit(conn *net.TCPConn) {
+	c := newTCPConn(t, conn)
+	t.mu.Lock()
+	n := t.byPrefix[c.prefix]
+	if t.closed || t.byAddr[c.peer.Remote.Addr()] >= t.limits.PerAddr || n != nil && len(n.conns) >= t.limits.PerPrefix {
+		t.mu.Unlock()
+		t.count.refused.Add(1)
+		c.reset()
+		return
+	}
+	if len(t.all) >= t.limits.Conns {
+		v := t.victim()
+		t.remove(v)
+		t.count.evicted.Add(1)
+		defer v.close()
+	}
+	t.add(c)
+	t.mu.Unlock()
+	t.count.accepted.Add(1)
+	t.server.conns.Go(c.serve)
+}
+
+// victim is the connection that was silent longest in the network that has most,
+// rather one that is owed nothing.
+func (t *tcpTable) victim() *tcpConn {
+	var best *tcpConn
+	looked := 0
+	for n := t.weights[len(t.weights)-1]; n != nil; n = n.next {
+		for _, c := range n.conns {
+			if best == nil || c.idler(best) {
+				best = c
+			}
+			if looked++; looked == evictLook {
+				return best
+			}
+		}
+	}
+	return best
+}
+
+// add and remove need the lock. remove does nothing for a connection that has been
+// removed before.
+func (t *tcpTable) add(c *tcpConn) {
+	t.all[c] = struct{}{}
+	t.opened.Store(int64(len(t.all)))
+	t.byAddr[c.peer.Remote.Addr()]++
+	n := t.byPrefix[c.prefix]
+	if n == nil {
+		n = &network{prefix: c.prefix}
+		t.byPrefix[c.prefix] = n
+	} else {
+		t.unlink(n)
+	}
+	c.at = len(n.conns)
+	n.conns = append(n.conns, c)
+	t.link(n)
+}
+
+func (t *tcpTable) remove(c *tcpConn) {
+	if _, ok := t.all[c]; !ok {
+		return
+	}
+	delete(t.all, c)
+	t.opened.Store(int64(len(t.all)))
+	if a := c.peer.Remote.Addr(); t.byAddr[a] > 1 {
+		t.byAddr[a]--
+	} else {
+		delete(t.byAddr, a)
+	}
+	n := t.byPrefix[c.prefix]
+	t.unlink(n)
+	last := len(n.conns) - 1
+	n.conns[c.at] = n.conns[last]
+	n.conns[c.at].at = c.at
+	n.conns[last] = nil
+	n.conns = n.conns[:last]
+	if last == 0 {
+		delete(t.byPrefix, c.prefix)
+	} else {
+		t.link(n)
+	}
+	for len(t.weights) > 0 && t.weights[len(t.weights)-1] == nil {
+		t.weights = t.weights[:len(t.weights)-1]
+	}
+}
+
+// link puts n into the list of its weight, and unlink takes it out. The last list
+// of weights is never empty once remove is done.
+func (t *tcpTable) link(n *network) {
+	w := len(n.conns)
+	for len(t.weights) <= w {
+		t.weights = append(t.weights, nil)
+	}
+	n.prev, n.next = nil, t.weights[w]
+	if n.next != nil {
+		n.next.prev = n
+	}
+	t.weights[w] = n
+}
+
+func (t *tcpTable) unlink(n *network) {
+	if n.next != nil {
+		n.next.prev = n.prev
+	}
+	if n.prev != nil {
+		n.prev.next = n.next
+	} else {
+		t.weights[len(n.conns)] = n.next
+	}
+	n.prev, n.next = nil, nil
+}
+
+// forget removes a connection that has ended.
+func (t *tcpTable) forget(c *tcpConn) {
+	t.mu.Lock()
+	t.remove(c)
+	t.mu.Unlock()
+}
+
+// wake ends every wait for a question.
+func (t *tcpTable) wake(past time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.all {
+		_ = c.conn.SetReadDeadline(past)
+	}
+}
+
+// closeAll closes every connection, and lets no more in.
+func (t *tcpTable) closeAll() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	for c := range t.all {
+		c.close()
+	}
+}

@@ -1,0 +1,169 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// udpQuery is the longest query read over UDP; longer ones are dropped. The
+	// largest that makes sense, with padding and a signature, is a tenth of it.
+	udpQuery = 4096
+	// udpReply is the longest answer: the largest payload size that servers
+	// commonly offered before 1,232 was agreed upon.
+	udpReply = 4096
+	// headerLen is the length of a message without sections (RFC 1035, section 4.1.1).
+	headerLen = 12
+	// drainMax ends draining where questions come faster than they are
+	// answered; new ones cannot be told from those that waited.
+	drainMax = time.Second
+	// drainQuiet is how long a socket must have nothing to be called drained.
+	drainQuiet = time.Millisecond
+	// errorPause keeps an unexpected, lasting error from taking the processor.
+	errorPause = time.Millisecond
+)
+
+// A udpSocket is a bound socket and what its workers count.
+type udpSocket struct {
+	server   *Server
+	conn     *net.UDPConn
+	local    netip.Addr // the address bound, invalid for a wildcard
+	counters []traffic  // one a worker
+}
+
+// newUDP takes conn, bound to local, for that many workers.
+func (s *Server) newUDP(conn *net.UDPConn, local netip.Addr, workers int) *udpSocket {
+	if local.IsUnspecified() {
+		local = netip.Addr{}
+	}
+	return &udpSocket{s, conn, local, make([]traffic, workers)}
+}
+
+// servePortable answers one datagram a system call until the server drains.
+func (u *udpSocket) servePortable(w Worker, count *traffic) {
+	query, reply := make([]byte, udpQuery+1), make([]byte, udpReply)
+	var control []byte
+	if !u.local.IsValid() {
+		control = make([]byte, controlLen)
+	}
+	peer := Peer{Transport: UDP}
+	var later udpLater
+	later.bind(u, &peer)
+	var drainEnd time.Time
+	for {
+		n, cn, _, from, err := u.conn.ReadMsgUDPAddrPort(query, control)
+		now := u.server.now()
+		if u.server.draining.Load() {
+			if drainEnd.IsZero() {
+				drainEnd = time.Now().Add(drainMax)
+			} else if err != nil || time.Now().After(drainEnd) {
+				return
+			}
+			_ = u.conn.SetReadDeadline(time.Now().Add(drainQuiet))
+		}
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if !isTimeout(err) {
+				time.Sleep(errorPause)
+			}
+			continue
+		}
+		count.received.Add(1)
+		if n < headerLen || n > udpQuery || from.Port() == 0 {
+			count.dropped.Add(1)
+			continue
+		}
+		local, replyControl := u.local, []byte(nil)
+		if !local.IsValid() {
+			local, replyControl = asked(control[:cn])
+		}
+		later.zone, later.control = from.Addr().Zone(), replyControl
+		peer.Remote, peer.Local = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port()), local
+		n = w.Handle(query[:n], &peer, now, reply)
+		if n <= 0 {
+			continue
+		}
+		if _, _, err := u.conn.WriteMsgUDPAddrPort(reply[:n], replyControl, from); err != nil {
+			count.sendErrors.Add(1)
+		} else {
+			count.sent.Add(1)
+		}
+	}
+}
+
+// A udpLater holds what a responder needs beyond the peer, for the query in hand.
+type udpLater struct {
+	socket  *udpSocket
+	zone    string // of the client's link-local address, by name
+	scope   uint32 // or by number
+	control []byte // makes the reply come from the address that was asked
+}
+
+// bind makes peer detachable through l.
+func (l *udpLater) bind(u *udpSocket, peer *Peer) {
+	l.socket = u
+	peer.Later = l.detach
+}
+
+func (l *udpLater) detach(p *Peer) (Responder, error) {
+	s := l.socket.server
+	if s.udpPending.Add(1) > maxUDPPending {
+		s.udpPending.Add(-1)
+		return nil, ErrBusy
+	}
+	s.pending.Add(1)
+	s.udpOwed.Add(1)
+	to := p.Remote
+	zone := l.zone
+	if l.scope != 0 {
+		zone = strconv.FormatUint(uint64(l.scope), 10)
+	}
+	if zone != "" {
+		to = netip.AddrPortFrom(to.Addr().WithZone(zone), to.Port())
+	}
+	return &udpResponder{socket: l.socket, to: to, control: append([]byte(nil), l.control...)}, nil
+}
+
+// A udpResponder answers one datagram.
+type udpResponder struct {
+	socket  *udpSocket
+	to      netip.AddrPort
+	control []byte
+	once    sync.Once
+}
+
+func (r *udpResponder) Reply(message []byte) error {
+	if len(message) > udpReply {
+		return ErrTooLong
+	}
+	count := &r.socket.server.laterUDP
+	if _, _, err := r.socket.conn.WriteMsgUDPAddrPort(message, r.control, r.to); err != nil {
+		count.sendErrors.Add(1)
+		if errors.Is(err, net.ErrClosed) {
+			return ErrGone
+		}
+		return err
+	}
+	count.sent.Add(1)
+	return nil
+}
+
+func (r *udpResponder) Close() {
+	r.once.Do(func() {
+		s := r.socket.server
+		s.udpPending.Add(-1)
+		s.pending.Add(-1)
+		s.udpOwed.Done()
+	})
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}

@@ -1,0 +1,243 @@
+package server
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"runtime"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// udpBatch is the most datagrams read or written by one system call. What
+	// a call costs is spread thin enough, and the first still waits little.
+	udpBatch = 64
+	// controlLen holds one IPv6 packet information message, and some more.
+	controlLen = 64
+	// udpSendWait is how long a full send buffer may take to drain before the
+	// rest of a batch is dropped: clients ask again, and others are waiting.
+	udpSendWait = 5 * time.Millisecond
+	// lineSkew spreads buffers over the sets of the processor's cache, in which
+	// equal distances of 4,096 octets would all compete for one.
+	lineSkew = 128
+)
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// A batcher is the memory of one worker, which the system reads and writes
+// through pointers made once. A slot is an index: slot i's question, its client
+// and its control message stay together; answers are numbered as they come.
+type batcher struct {
+	socket *udpSocket
+	worker Worker
+	count  *traffic
+	peer   Peer
+	later  udpLater
+
+	rx, tx       [udpBatch]mmsghdr
+	rxVec, txVec [udpBatch]unix.Iovec
+	name         [udpBatch]unix.RawSockaddrInet6 // or RawSockaddrInet4, which is shorter
+	control      [udpBatch][controlLen / 8]uint64
+	query        [udpBatch][udpQuery + lineSkew]byte
+	reply        [udpBatch][udpReply + lineSkew]byte
+}
+
+// serve answers in batches until the server drains.
+func (u *udpSocket) serve(w Worker, count *traffic) {
+	if u.server.options.Portable {
+		u.servePortable(w, count)
+		return
+	}
+	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local}}
+	b.later.bind(u, &b.peer)
+	for i := range udpBatch {
+		b.rxVec[i].Base = &b.query[i][0]
+		b.rxVec[i].SetLen(udpQuery)
+		b.rx[i].hdr.Iov = &b.rxVec[i]
+		b.rx[i].hdr.SetIovlen(1)
+		b.rx[i].hdr.Name = (*byte)(unsafe.Pointer(&b.name[i]))
+		b.txVec[i].Base = &b.reply[i][0]
+		b.tx[i].hdr.Iov = &b.txVec[i]
+		b.tx[i].hdr.SetIovlen(1)
+	}
+	b.arm(udpBatch)
+	rc, err := u.conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	for !u.server.draining.Load() {
+		// Read parks this goroutine until the socket is readable. It fails when
+		// draining sets a deadline, or the socket is closed.
+		if err := rc.Read(b.readable); errors.Is(err, net.ErrClosed) {
+			return
+		}
+	}
+	end := time.Now().Add(drainMax)
+	_ = rc.Control(func(fd uintptr) {
+		for b.turn(fd) && time.Now().Before(end) {
+		}
+	})
+}
+
+// readable answers all there is. It returns false to be called again when there
+// is more, and true when the server drains.
+func (b *batcher) readable(fd uintptr) bool {
+	for b.turn(fd) {
+		if b.socket.server.draining.Load() {
+			return true
+		}
+	}
+	return false
+}
+
+// arm makes the first n slots ready to be received into.
+func (b *batcher) arm(n int) {
+	for i := range n {
+		h := &b.rx[i].hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		if !b.socket.local.IsValid() {
+			h.Control = (*byte)(unsafe.Pointer(&b.control[i]))
+			h.SetControllen(controlLen)
+		}
+	}
+}
+
+// turn receives a batch, answers it and sends the answers. It returns false if
+// nothing was there.
+//
+// The calls do not block, so the scheduler need not be told of them.
+func (b *batcher) turn(fd uintptr) bool {
+	r, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.rx)), udpBatch, unix.MSG_DONTWAIT, 0, 0)
+	switch errno {
+	case 0:
+	case unix.EAGAIN:
+		return false
+	case unix.EINTR:
+		return true
+	default:
+		time.Sleep(errorPause)
+		return true
+	}
+	n := int(r)
+	now := b.socket.server.now()
+	k, dropped := 0, 0
+	for i := range n {
+		switch did := b.answer(i, k, now); {
+		case did > 0:
+			k++
+		case did < 0:
+			dropped++
+		}
+	}
+	b.count.received.Add(uint64(n))
+	if dropped > 0 {
+		b.count.dropped.Add(uint64(dropped))
+	}
+	if k > 0 {
+		b.send(fd, k)
+	}
+	b.arm(n)
+	return true
+}
+
+// answer has slot i's question answered into slot k. It returns 1 if there is an
+// answer, 0 if there is none, and -1 if the question was not looked at.
+func (b *batcher) answer(i, k int, now int64) int {
+	m := &b.rx[i]
+	port := b.name[i].Port
+	if m.n < headerLen || m.hdr.Flags&unix.MSG_TRUNC != 0 || port == 0 {
+		return -1
+	}
+	var addr netip.Addr
+	if sa := &b.name[i]; sa.Family == unix.AF_INET {
+		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
+	} else {
+		addr = netip.AddrFrom16(sa.Addr).Unmap()
+		b.later.scope = sa.Scope_id
+	}
+	// The port is in network order in memory.
+	b.peer.Remote = netip.AddrPortFrom(addr, binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&port))[:]))
+	if !b.socket.local.IsValid() {
+		control := unsafe.Slice((*byte)(unsafe.Pointer(&b.control[i])), controlLen)
+		b.peer.Local, b.later.control = asked(control[:min(int(m.hdr.Controllen), controlLen)])
+	}
+	size := b.worker.Handle(b.query[i][:m.n:udpQuery], &b.peer, now, b.reply[k][:udpReply:udpReply])
+	if size <= 0 {
+		return 0
+	}
+	b.txVec[k].SetLen(size)
+	h := &b.tx[k].hdr
+	h.Name, h.Namelen = m.hdr.Name, m.hdr.Namelen
+	if c := b.later.control; len(c) > 0 {
+		h.Control = &c[0]
+		h.SetControllen(len(c))
+	} else if h.Control != nil {
+		h.Control = nil
+		h.SetControllen(0)
+	}
+	return 1
+}
+
+// send sends the first k answers. One that cannot be sent is left out.
+func (b *batcher) send(fd uintptr, k int) {
+	sent, waited := 0, false
+	for at := 0; at < k; {
+		r, _, errno := syscall.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.tx[at])), uintptr(k-at), unix.MSG_DONTWAIT, 0, 0)
+		switch {
+		case errno == 0:
+			at += int(r)
+			sent += int(r)
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN && !waited:
+			waited = true
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(udpSendWait.Milliseconds()))
+		case errno == unix.EAGAIN || errno == unix.ENOBUFS:
+			b.count.sendErrors.Add(uint64(k - at))
+			at = k
+		default: // about the first message: no route, a firewall, an address gone
+			b.count.sendErrors.Add(1)
+			at++
+		}
+	}
+	b.count.sent.Add(uint64(sent))
+	runtime.KeepAlive(b)
+}
+
+// asked finds the packet information in a control message: the address that was
+// asked, and the control message that makes the answer come from it.
+func asked(control []byte) (local netip.Addr, reply []byte) {
+	for len(control) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+		length := int(h.Len)
+		if length < unix.SizeofCmsghdr || length > len(control) {
+			return netip.Addr{}, nil
+		}
+		whole := min(unix.CmsgSpace(length-unix.CmsgLen(0)), len(control))
+		data := control[unix.CmsgLen(0):length]
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0]))
+			info.Ifindex = 0 // the answer goes where routes say
+			return netip.AddrFrom4(info.Spec_dst), control[:whole]
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
+			info.Ifindex = 0
+			local = netip.AddrFrom16(info.Addr).Unmap()
+			if local.IsMulticast() {
+				return local, nil
+			}
+			return local, control[:whole]
+		}
+		control = control[whole:]
+	}
+	return netip.Addr{}, nil
+}
