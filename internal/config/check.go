@@ -1,0 +1,197 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"port53/internal/wire"
+)
+
+// at returns where the file sets the key at path, or false if it does not.
+func (d *decoder) at(path string) (position, bool) {
+	p, ok := d.cols[place{d.table.find(path).id, 0}]
+	return p, ok
+}
+
+// contradiction reports that two keys do not go together. It stands at the
+// second if the file sets it, else at the first, and names the line of the
+// other, or that it is the default.
+func (d *decoder) contradiction(first, second, text, hint string) {
+	a, aSet := d.at(first)
+	b, bSet := d.at(second)
+	switch {
+	case aSet && bSet:
+		if b.line < a.line || b.line == a.line && b.col < a.col {
+			a, b = b, a
+		}
+		d.fail(b, fmt.Sprintf("%s (see line %d)", text, a.line), hint)
+	case bSet:
+		d.fail(b, text+" ("+first+" has its default)", hint)
+	default:
+		d.fail(a, text+" ("+second+" has its default)", hint)
+	}
+}
+
+// check reports the contradictions and the unsafe settings of a configuration
+// whose values are each right.
+func (d *decoder) check() {
+	if len(d.errs) > 0 {
+		return // what follows from another error is not worth a line
+	}
+	d.checkListen()
+	d.checkZones()
+	d.checkBounds()
+	d.checkPolicy()
+	d.checkLog()
+	d.checkMetrics()
+	c := d.config
+	if c.EDNS.CookieSecretsFile != "" && !c.EDNS.Cookies {
+		d.contradiction("edns.cookies", "edns.cookie_secrets_file", "edns.cookie_secrets_file is set, and edns.cookies is false", "remove one of them")
+	}
+	if _, set := d.at("control.socket"); !set {
+		if _, set := d.at("state_dir"); set {
+			socket := filepath.Join(c.StateDir, filepath.Base(c.Control.Socket))
+			if at, _ := d.at("state_dir"); len(socket) > maxSocketPath {
+				d.fail(at, fmt.Sprintf("state_dir: the control socket %s would have a path of more than %d octets", printable(socket), maxSocketPath), "set control.socket to a shorter path, or off")
+			}
+			c.Control.Socket = socket
+		}
+	}
+}
+
+func (d *decoder) checkListen() {
+	at, _ := d.at("listen")
+	if len(d.config.Listen) == 0 {
+		d.fail(at, "listen: expected at least one address, found an empty list", "leave the key out to serve this machine only")
+	}
+	seen := map[netip.AddrPort]bool{}
+	for i, a := range d.config.Listen {
+		if seen[a] && a.Port() != 0 {
+			d.fail(at, fmt.Sprintf("listen[%d]: %s is in the list twice", i, a), "remove one of them")
+		}
+		seen[a] = true
+	}
+}
+
+func (d *decoder) checkZones() {
+	if len(d.config.Zones) == 0 {
+		at, set := d.at("zones")
+		if !set {
+			at, _ = d.at("role")
+		}
+		d.fail(at, "an authoritative server needs at least one zone", "add zones: [{name: example.com, file: example.com.zone}]")
+	}
+	seen := make(map[string]int, len(d.config.Zones))
+	for i, z := range d.config.Zones {
+		name := string(wire.Lower(nil, z.Name))
+		if first, again := seen[name]; again {
+			d.fail(d.zones[i], fmt.Sprintf("zone %s is already defined at line %d", quote(nameText(z.Name)), d.zones[first].line), "remove one of them")
+			continue
+		}
+		seen[name] = i
+	}
+}
+
+// checkBounds reports limits that can never be reached because of others.
+func (d *decoder) checkBounds() {
+	t, r := d.config.TCP, d.config.Policy.RateLimit
+	for _, b := range []struct {
+		small, large   string
+		little, enough int64
+	}{
+		{"tcp.per_client", "tcp.per_network", int64(t.PerClient), int64(t.PerNetwork)},
+		{"tcp.per_network", "tcp.max_connections", int64(t.PerNetwork), int64(t.MaxConnections)},
+		{"policy.rate_limit.per_second", "policy.rate_limit.ceiling", int64(r.PerSecond), int64(r.Ceiling)},
+		{"policy.rate_limit.burst", "policy.rate_limit.ceiling_burst", int64(r.Burst), int64(r.CeilingBurst)},
+	} {
+		if b.little > b.enough {
+			d.contradiction(b.small, b.large, fmt.Sprintf("%s is %d, more than %s, which is %d", b.small, b.little, b.large, b.enough), "lower the first or raise the second")
+		}
+	}
+}
+
+func (d *decoder) checkPolicy() {
+	p := d.config.Policy
+	denied := map[netip.Prefix]bool{}
+	for _, n := range p.Deny {
+		denied[n] = true
+	}
+	for _, n := range p.Allow {
+		if denied[n] {
+			d.contradiction("policy.allow", "policy.deny", fmt.Sprintf("%s is both in policy.allow and in policy.deny", n), "remove it from one of them")
+		}
+	}
+}
+
+func (d *decoder) checkLog() {
+	l := d.config.Log
+	if l.QueriesFile != "" && l.Queries == "off" {
+		d.contradiction("log.queries", "log.queries_file", "log.queries_file is set, and log.queries is off", "set log.queries to text or json, or remove the file")
+	}
+}
+
+func (d *decoder) checkMetrics() {
+	m := d.config.Metrics
+	if !m.Listen.IsValid() {
+		return
+	}
+	if !m.Listen.Addr().IsLoopback() && !m.Expose {
+		at, _ := d.at("metrics.listen")
+		d.fail(at, fmt.Sprintf("metrics.listen: %s is not a loopback address, and there is no password", m.Listen), "listen on 127.0.0.1, or add expose: true and let a firewall decide who may read")
+	}
+	for _, a := range d.config.Listen {
+		if a == m.Listen && a.Port() != 0 {
+			d.contradiction("listen", "metrics.listen", fmt.Sprintf("metrics.listen: %s serves DNS already", a), "give the metrics another port")
+		}
+	}
+}
+
+// checkFiles reports the files that the configuration names and that cannot be
+// read.
+func (d *decoder) checkFiles() {
+	if len(d.errs) > 0 {
+		return
+	}
+	k := d.table.find("zones").child("file")
+	for i, z := range d.config.Zones {
+		if len(d.errs) >= MaxErrors {
+			return
+		}
+		if p := unreadable(z.File); p != nil {
+			d.fail(d.cols[place{k.id, int32(i)}], fmt.Sprintf("zone %s: file %s %s", quote(nameText(z.Name)), printable(z.File), p.text), p.hint)
+		}
+	}
+	if file := d.config.EDNS.CookieSecretsFile; file != "" {
+		at, _ := d.at("edns.cookie_secrets_file")
+		if p := unreadable(file); p != nil {
+			d.fail(at, "edns.cookie_secrets_file: "+printable(file)+" "+p.text, p.hint)
+		} else if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+			d.fail(at, "edns.cookie_secrets_file: "+printable(file)+" is open to every user of the machine", "chmod o= "+printable(file))
+		}
+	}
+}
+
+// unreadable says why a file cannot be read, or nil if it can.
+func unreadable(path string) *problem {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &problem{"does not exist", "paths are seen from the folder of the configuration"}
+	case err != nil:
+		return &problem{"cannot be read: " + reason(err), ""}
+	case info.IsDir():
+		return &problem{"is a folder, not a file", ""}
+	case !info.Mode().IsRegular():
+		return &problem{"is not a regular file", ""}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return &problem{"cannot be read: " + reason(err), "let the user that port53 runs as read it"}
+	}
+	f.Close()
+	return nil
+}

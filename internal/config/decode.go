@@ -1,0 +1,236 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// MaxFile is the largest configuration file: 300,000 zones of a line each. The
+// YAML library takes 18 µs and, until it is done, 4 KiB of memory for each line.
+const MaxFile = 16 << 20
+
+// maxNesting is the deepest block that is handed to the YAML parser, which
+// descends by recursion; the deepest key of the table is at 4.
+const maxNesting = 32
+
+// maxColumn is the furthest that a block, as opposed to a value, may begin from
+// the left: indentation is nesting as well.
+const maxColumn = 256
+
+// A place is a value of the table: the key, and which of a list of sections it
+// is in.
+type place struct {
+	key   int32
+	index int32
+}
+
+// A position is a line and a column, both from 1.
+type position struct{ line, col int }
+
+// A decoder walks one file against the table.
+type decoder struct {
+	file   string
+	folder string
+	lines  [][]byte
+	errs   Errors
+	config *Config
+	table  *key
+	cols   map[place]position // of the values that the file sets
+	zones  []position         // of the names of zones
+}
+
+// Parse reads a configuration from text; name is what errors call the file, and
+// its folder is where relative paths are seen from. It opens no file. The error,
+// if any, is an Errors.
+func Parse(name string, text []byte) (*Config, error) {
+	d := parse(name, text)
+	if len(d.errs) > 0 {
+		return nil, d.errs
+	}
+	return d.config, nil
+}
+
+// Load reads the configuration file at path as Parse does, and checks that the
+// files which it names can be read. The error, if any, is an Errors.
+func Load(path string) (*Config, error) {
+	text, p := readFile(path)
+	if p != nil {
+		return nil, Errors{{File: path, Text: p.text, Hint: p.hint}}
+	}
+	d := parse(path, text)
+	if d.config != nil {
+		d.checkFiles()
+	}
+	if len(d.errs) > 0 {
+		return nil, d.errs
+	}
+	return d.config, nil
+}
+
+// parse does all that needs no other file. The decoder's config is nil if the
+// file could not be walked to its end.
+func parse(name string, text []byte) *decoder {
+	d := &decoder{file: name, cols: map[place]position{}, table: table()}
+	if folder, err := filepath.Abs(filepath.Dir(name)); err == nil {
+		d.folder = folder
+	}
+	body := d.read(text)
+	if len(d.errs) > 0 {
+		return d
+	}
+	config := defaultConfig(d.table)
+	config.file = name
+	config.origins = map[place]int32{}
+	d.config = config
+	d.section(d.table, body, reflect.ValueOf(config).Elem(), "", 0)
+	d.check()
+	slices.SortStableFunc(d.errs, func(a, b *Error) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Col - b.Col
+	})
+	return d
+}
+
+// defaultConfig returns the configuration of an empty file. That every default
+// in the tags can be parsed is tested.
+func defaultConfig(table *key) *Config {
+	c := &Config{}
+	setDefaults(table, reflect.ValueOf(c).Elem())
+	return c
+}
+
+func setDefaults(section *key, into reflect.Value) {
+	for _, k := range section.keys {
+		field := into.Field(k.field)
+		switch {
+		case k.form == formSection && !k.list:
+			setDefaults(k, field)
+		case k.list:
+			for _, text := range k.defaults() {
+				if v, p := k.parse(scalar{text: text}, "/"); p == nil {
+					field.Set(reflect.Append(field, reflect.ValueOf(v)))
+				}
+			}
+		case k.hasDef:
+			if v, p := k.parse(scalar{text: k.def}, "/"); p == nil {
+				field.Set(reflect.ValueOf(v))
+			}
+		}
+	}
+}
+
+// fail notes an error, unless there are enough.
+func (d *decoder) fail(at position, text, hint string) {
+	if len(d.errs) >= MaxErrors {
+		return
+	}
+	e := &Error{File: d.file, Line: at.line, Col: at.col, Text: text, Hint: hint}
+	if at.line > 0 && at.line <= len(d.lines) {
+		e.Source = string(bytes.TrimRight(d.lines[at.line-1], "\r\n"))
+	}
+	d.errs = append(d.errs, e)
+}
+
+// read checks the text as a whole and returns the block of keys that it is; nil
+// if it is empty or wrong.
+func (d *decoder) read(text []byte) ast.Node {
+	if len(text) > MaxFile {
+		d.fail(position{}, fmt.Sprintf("the file has %d octets, and at most %d are read", len(text), MaxFile), "")
+		return nil
+	}
+	text = bytes.TrimPrefix(text, []byte("\uFEFF"))
+	d.lines = bytes.Split(text, []byte("\n"))
+	for i, line := range d.lines {
+		if !utf8.Valid(line) {
+			at := bytes.IndexFunc(line, func(r rune) bool { return r == utf8.RuneError })
+			d.fail(position{i + 1, utf8.RuneCount(line[:at]) + 1}, "this is not UTF-8", "save the file as UTF-8")
+			return nil
+		}
+		if at := bytes.IndexFunc(line, control); at >= 0 {
+			d.fail(position{i + 1, utf8.RuneCount(line[:at]) + 1}, "a control character", "remove it")
+			return nil
+		}
+	}
+	tokens := lexer.Tokenize(string(text))
+	if at, deep := tooDeep(tokens); deep {
+		d.fail(at, fmt.Sprintf("nested more than %d deep", maxNesting), "no key is that deep")
+		return nil
+	}
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		d.syntax(err)
+		return nil
+	}
+	var body ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body == nil {
+			continue
+		}
+		if body != nil {
+			d.fail(start(doc.Body), "a second document begins here", "a configuration is one YAML document: remove the --- above")
+			return nil
+		}
+		body = doc.Body
+	}
+	if body != nil {
+		ast.Walk(refusing{d}, body)
+	}
+	return body
+}
+
+// control tells the characters that YAML does not allow in a file.
+func control(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\r' || r == 0x7F
+}
+
+// readFile reads a configuration file, and no more of it than MaxFile.
+func readFile(path string) ([]byte, *problem) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, &problem{"cannot be read: " + reason(err), ""}
+	case info.IsDir():
+		return nil, &problem{"is a folder, not a file", ""}
+	case info.Size() > MaxFile:
+		return nil, &problem{fmt.Sprintf("the file has %d octets, and at most %d are read", info.Size(), MaxFile), ""}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &problem{"cannot be read: " + reason(err), ""}
+	}
+	return text, nil
+}
+
+// reason returns what the system said, without the path that the caller names.
+func reason(err error) string {
+	text := err.Error()
+	return text[strings.LastIndex(": "+text, ": "):]
+}
+
+// syntax notes what the YAML parser found.
+func (d *decoder) syntax(err error) {
+	at, text := position{}, err.Error()
+	if e, ok := err.(interface { //nolint:errorlint // the library does not wrap
+		GetToken() *token.Token
+		GetMessage() string
+	}); ok {
+		text = e.GetMessage()
+		if t := e.GetToken(); t != nil && t.Position != nil {
+			at = position{t.Position.Line, t.Position.Column}
+		}
+	}
+	d.fail(at, "this is not YAML: "+printable(text), "")
+}

@@ -1,0 +1,180 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// OriginDefault is the origin of a value that the file does not set.
+const OriginDefault = "default"
+
+// A Setting is one value in effect.
+type Setting struct {
+	Key    string // its path, such as tcp.idle or zones[0].name
+	Value  string // as it would be written in the file
+	Origin string // OriginDefault, or file:line
+}
+
+// Effective returns every value in effect, in the order of the reference.
+func (c *Config) Effective() []Setting {
+	return c.effective(nil, table(), reflect.ValueOf(c).Elem(), "", 0)
+}
+
+func (c *Config) effective(list []Setting, section *key, from reflect.Value, above string, index int32) []Setting {
+	for _, k := range section.keys {
+		field, path := from.Field(k.field), above+k.name
+		switch {
+		case k.form == formSection && k.list:
+			for i := range field.Len() {
+				list = c.effective(list, k, field.Index(i), fmt.Sprintf("%s[%d].", path, i), int32(i))
+			}
+		case k.form == formSection:
+			list = c.effective(list, k, field, path+".", index)
+		default:
+			list = append(list, Setting{path, k.print(field), c.origin(k, index)})
+		}
+	}
+	return list
+}
+
+func (c *Config) origin(k *key, index int32) string {
+	if line, ok := c.origins[place{k.id, index}]; ok {
+		return c.file + ":" + strconv.Itoa(int(line))
+	}
+	return OriginDefault
+}
+
+// print writes a value as it is written in the file.
+func (k *key) print(v reflect.Value) string {
+	if k.list {
+		texts := make([]string, v.Len())
+		for i := range texts {
+			texts[i] = k.printOne(v.Index(i))
+		}
+		return "[" + strings.Join(texts, ", ") + "]"
+	}
+	return k.printOne(v)
+}
+
+func (k *key) printOne(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case bool:
+		return strconv.FormatBool(x)
+	case int:
+		return strconv.Itoa(x)
+	case time.Duration:
+		return durationText(x)
+	case fmt.Stringer:
+		if a, ok := x.(netip.AddrPort); ok && !a.IsValid() {
+			return "off"
+		}
+		return yamlText(x.String())
+	case []byte:
+		return yamlText(nameText(x))
+	case string:
+		switch {
+		case k.form == formWord:
+			return x
+		case x == "" && k.form == formHidden:
+			return "hidden"
+		case x == "" && k.form == formPathOrOff:
+			return "off"
+		}
+		return yamlText(x)
+	}
+	return ""
+}
+
+// yamlText writes s such that YAML reads it as that text: in quotes where it
+// might read something else.
+func yamlText(s string) string {
+	plain := s != "" && !strings.ContainsAny(s, "\"'\\,[]{}#&*!|>%@`\t\n ") && !strings.Contains(s, ":") &&
+		!strings.ContainsAny(s[:1], "-?.<=~0123456789+")
+	switch strings.ToLower(s) {
+	case "true", "false", "null", "yes", "no", "on", "off", "y", "n", "hidden":
+		plain = false
+	}
+	if plain || netipText(s) {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// netipText tells the texts that need no quotes although they begin with a digit:
+// IPv4 addresses, networks, and numbers with a unit.
+func netipText(s string) bool {
+	if s == "" || s[0] < '0' || s[0] > '9' || strings.ContainsAny(s, "[]{}, #") {
+		return false
+	}
+	if _, err := netip.ParsePrefix(s); err == nil {
+		return !strings.Contains(s, ":")
+	}
+	if a, err := netip.ParseAddrPort(s); err == nil {
+		return a.Addr().Is4()
+	}
+	_, size := measure(s, sizeUnits())
+	return size || strings.HasSuffix(s, "/s")
+}
+
+// nameText writes a name as a person does: without the dot at its end, but for
+// the root's.
+func nameText(name []byte) string {
+	text := string(wire.AppendName(nil, name))
+	if len(text) > 1 {
+		return strings.TrimSuffix(text, ".")
+	}
+	return text
+}
+
+// shown is the default as the reference and errors show it.
+func (k *key) shown() string {
+	if !k.hasDef {
+		if k.list {
+			return "[]"
+		}
+		return "none"
+	}
+	v := reflect.New(k.typ).Elem()
+	if k.list {
+		v = reflect.MakeSlice(reflect.SliceOf(k.typ), 0, 2)
+	}
+	for _, text := range k.defaults() {
+		x, p := k.parse(scalar{text: text}, "/")
+		switch {
+		case p != nil:
+			return text
+		case k.list:
+			v = reflect.Append(v, reflect.ValueOf(x))
+		default:
+			v.Set(reflect.ValueOf(x))
+		}
+	}
+	return k.print(v)
+}
+
+// listed is what a key's value looks like, a list's too.
+func (k *key) listed() string {
+	if k.list {
+		return "a list, each " + k.expects()
+	}
+	return k.expects()
+}
+
+// example is a value for the hint at a missing key.
+func (k *key) example() string {
+	switch k.form {
+	case formRole:
+		return RoleAuthoritative
+	case formName:
+		return "example.com"
+	case formPath:
+		return "example.com.zone"
+	}
+	return "…"
+}

@@ -1,0 +1,62 @@
+package config
+
+// laterKeys are the keys that port53 will have and this version does not, by
+// their path in the table, and what to do until then.
+func laterKeys() map[string]string {
+	const (
+		resolver  = "it needs the resolver; leave it out"
+		transfers = "zones are not transferred yet; copy the zone's file by other means, and leave the key out"
+		signing   = "zones are not signed here yet; serve a file that a signer has made, and leave the key out"
+		updates   = "zones are changed by changing their files and port53 reload; leave the key out"
+		patterns  = "write the keys out for each zone"
+		filters   = "answers are not filtered yet; leave it out"
+		encrypted = "only UDP and TCP are served; put a TLS proxy in front, and leave the key out"
+	)
+	return map[string]string{
+		"resolver":  resolver,
+		"dns64":     resolver,
+		"views":     "one set of zones is served to all; run a second server for the other clients",
+		"include":   "write everything into this file",
+		"templates": patterns,
+		"remotes":   transfers,
+		"keys":      "nothing uses TSIG keys yet; leave it out",
+		"grants":    updates,
+		"encrypted": encrypted,
+		"hosts":     resolver,
+		"ad":        "it needs the domain controller; leave it out",
+		"expose":    "use policy.allow, and a firewall",
+		"tls":       encrypted,
+		"dot":       encrypted,
+		"doh":       encrypted,
+		"doq":       encrypted,
+		"dnssec":    signing,
+		"console":   "there is no console; use the port53 command",
+		"api":       "there is no API; use the port53 command",
+		"store":     "zones are files; leave it out",
+		"domain":    "it needs the domain controller; leave it out",
+		"firewall":  "leave it out",
+
+		"zones.primaries":      transfers,
+		"zones.secondaries":    transfers,
+		"zones.allow_transfer": transfers,
+		"zones.notify":         transfers,
+		"zones.tsig":           transfers,
+		"zones.insecure":       transfers,
+		"zones.catalog":        transfers,
+		"zones.members":        transfers,
+		"zones.expire_min":     transfers,
+		"zones.updates":        updates,
+		"zones.history":        updates,
+		"zones.dnssec":         signing,
+		"zones.template":       patterns,
+
+		"identity.contact": "leave it out",
+
+		"policy.block":    filters,
+		"policy.rpz":      filters,
+		"policy.tunnel":   filters,
+		"policy.rules":    filters,
+		"policy.services": filters,
+		"policy.clients":  filters,
+	}
+}

@@ -1,0 +1,170 @@
+package config
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A key is one row of the table of keys: a value, a list of values, a section
+// of keys, or a list of such sections.
+type key struct {
+	id       int32  // its number in the order of the table
+	name     string // as written in the file
+	path     string // with the sections above it: "tcp.idle", "zones[].file"
+	doc      string
+	form     form
+	list     bool // many of form
+	hasDef   bool
+	def      string // text of the default; a list's values are parted by ", "
+	required bool
+	min, max string
+	words    []string
+	port     uint16
+	field    int          // its index in the struct of the section
+	typ      reflect.Type // of one value
+	keys     []*key       // of a section
+}
+
+// A form is what a value looks like.
+type form int
+
+// The forms of values.
+const (
+	formSection form = iota
+	formText
+	formUser
+	formRole
+	formWord
+	formName
+	formPath
+	formPathOrOff
+	formHidden
+	formBool
+	formInt
+	formRate
+	formSize
+	formDuration
+	formPrefix
+	formAddress
+	formAddressOrOff
+)
+
+// listSeparator parts the values of a list in a default tag.
+const listSeparator = ", "
+
+// table returns the section that is the whole file, read from the tags of
+// Config.
+func table() *key {
+	root := &key{form: formSection, typ: reflect.TypeFor[Config]()}
+	var count int32
+	fill(root, "", &count)
+	return root
+}
+
+// fill reads the keys of section from its struct.
+func fill(section *key, prefix string, count *int32) {
+	for i := range section.typ.NumField() {
+		f := section.typ.Field(i)
+		name, ok := f.Tag.Lookup("yaml")
+		if !ok {
+			continue
+		}
+		*count++
+		k := &key{id: *count, name: name, path: prefix + name, doc: f.Tag.Get("doc"), field: i, typ: f.Type}
+		if f.Type.Kind() == reflect.Slice && f.Type != reflect.TypeFor[[]byte]() {
+			k.list, k.typ = true, f.Type.Elem()
+		}
+		k.def, k.hasDef = f.Tag.Lookup("default")
+		k.required = f.Tag.Get("required") == "true"
+		k.min, k.max = f.Tag.Get("min"), f.Tag.Get("max")
+		k.words = strings.Fields(f.Tag.Get("words"))
+		for _, digit := range f.Tag.Get("port") {
+			k.port = k.port*10 + uint16(digit-'0')
+		}
+		k.form = formOf(k.typ, f.Tag.Get("is"))
+		if k.form == formSection {
+			below := k.path + "."
+			if k.list {
+				below = k.path + "[]."
+			}
+			fill(k, below, count)
+		}
+		section.keys = append(section.keys, k)
+	}
+}
+
+// formOf returns the form of a field: what its is tag says, or what its type
+// tells.
+func formOf(t reflect.Type, is string) form {
+	forms := map[string]form{
+		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName,
+		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
+	}
+	if f, ok := forms[is]; ok {
+		return f
+	}
+	switch t {
+	case reflect.TypeFor[time.Duration]():
+		return formDuration
+	case reflect.TypeFor[Size]():
+		return formSize
+	case reflect.TypeFor[Rate]():
+		return formRate
+	case reflect.TypeFor[netip.Prefix]():
+		return formPrefix
+	case reflect.TypeFor[netip.AddrPort]():
+		return formAddress
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		return formSection
+	case reflect.Bool:
+		return formBool
+	case reflect.Int:
+		return formInt
+	}
+	return formText
+}
+
+// child returns the key of a section that has a name, or nil.
+func (k *key) child(name string) *key {
+	for _, c := range k.keys {
+		if c.name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// names returns the names of the keys of a section, sorted.
+func (k *key) names() []string {
+	names := make([]string, len(k.keys))
+	for i, c := range k.keys {
+		names[i] = c.name
+	}
+	slices.Sort(names)
+	return names
+}
+
+// find returns the key at a dotted path; the table of this package has it.
+func (k *key) find(path string) *key {
+	for _, part := range strings.Split(path, ".") {
+		k = k.child(part)
+	}
+	return k
+}
+
+// defaults returns the parts of the default's text: one for a value, any
+// number for a list.
+func (k *key) defaults() []string {
+	switch {
+	case !k.hasDef, k.list && k.def == "":
+		return nil
+	case k.list:
+		return strings.Split(k.def, listSeparator)
+	}
+	return []string{k.def}
+}

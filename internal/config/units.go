@@ -1,0 +1,169 @@
+package config
+
+import (
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A unit is what may stand behind a number.
+type unit struct {
+	name string
+	size int64
+}
+
+// sizeUnits and timeUnits are ordered from the largest.
+func sizeUnits() []unit {
+	return []unit{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+}
+
+func timeUnits() []unit {
+	const day = 24 * int64(time.Hour)
+	return []unit{
+		{"w", 7 * day}, {"d", day}, {"h", int64(time.Hour)}, {"m", int64(time.Minute)},
+		{"s", int64(time.Second)}, {"ms", int64(time.Millisecond)},
+	}
+}
+
+// measure reads text as numbers that each carry one of units, such as 1h30m.
+// It reports false for all else, a bare number too.
+func measure(text string, units []unit) (int64, bool) {
+	var sum int64
+	if text == "" {
+		return 0, false
+	}
+	for text != "" {
+		digits := len(text) - len(strings.TrimLeft(text, "0123456789"))
+		n, err := strconv.ParseInt(text[:digits], 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		text = text[digits:]
+		letters := strings.IndexAny(text, "0123456789")
+		if letters < 0 {
+			letters = len(text)
+		}
+		var size int64
+		for _, u := range units {
+			if u.name == text[:letters] {
+				size = u.size
+			}
+		}
+		if size == 0 || n > (math.MaxInt64-sum)/size {
+			return 0, false
+		}
+		sum += n * size
+		text = text[letters:]
+	}
+	return sum, true
+}
+
+// inUnits writes n with the largest unit that leaves a whole number.
+func inUnits(n int64, units []unit) string {
+	for _, u := range units {
+		if n != 0 && n%u.size == 0 {
+			return strconv.FormatInt(n/u.size, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(n, 10) + units[len(units)-1].name
+}
+
+// String returns the size as it is written in the file, such as 64MiB.
+func (s Size) String() string { return inUnits(int64(s), sizeUnits()) }
+
+// String returns the rate as it is written in the file, such as 20/s.
+func (r Rate) String() string { return strconv.Itoa(int(r)) + "/s" }
+
+func durationText(d time.Duration) string {
+	if d == 0 {
+		return "0s"
+	}
+	return inUnits(int64(d), timeUnits()[2:]) // not in days: 24h is clearer than 1d beside 1h
+}
+
+func (k *key) parseSize(s scalar) (any, *problem) {
+	n, ok := measure(s.text, sizeUnits())
+	if !ok {
+		hint := ""
+		if digits := strings.TrimRight(s.text, "kKmMgGtTbB"); digits != "" && strings.Trim(digits, "0123456789") == "" {
+			letters := strings.ToUpper(strings.TrimSuffix(strings.ToUpper(s.text[len(digits):]), "B"))
+			if len(letters) == 1 {
+				hint = "write " + digits + letters + "iB"
+			} else if letters == "" {
+				hint = "write the unit: B, KiB, MiB, GiB or TiB"
+			}
+		}
+		return nil, expected(k, s, hint)
+	}
+	if p := k.bounds(s, n, func(t string) int64 { m, _ := measure(t, sizeUnits()); return m }); p != nil {
+		return nil, p
+	}
+	return Size(n), nil
+}
+
+func (k *key) parseDuration(s scalar) (any, *problem) {
+	n, ok := measure(s.text, timeUnits())
+	if !ok {
+		hint := ""
+		if s.number {
+			hint = "write the unit: ms, s, m, h, d or w"
+		}
+		return nil, expected(k, s, hint)
+	}
+	if p := k.bounds(s, n, func(t string) int64 { m, _ := measure(t, timeUnits()); return m }); p != nil {
+		return nil, p
+	}
+	return time.Duration(n), nil
+}
+
+func (k *key) parsePrefix(s scalar) (any, *problem) {
+	prefix, err := netip.ParsePrefix(s.text)
+	if err != nil {
+		addr, err := netip.ParseAddr(s.text)
+		if err != nil || addr.Zone() != "" {
+			return nil, expected(k, s, "")
+		}
+		prefix = netip.PrefixFrom(addr, addr.BitLen())
+	}
+	if prefix.Addr().Is4In6() {
+		return nil, expected(k, s, "write IPv4 networks as IPv4")
+	}
+	if masked := prefix.Masked(); masked != prefix {
+		return nil, expected(k, s, "bits beyond the prefix are set: write "+masked.String())
+	}
+	return prefix, nil
+}
+
+func (k *key) parseAddress(s scalar) (any, *problem) {
+	if k.form == formAddressOrOff && s.text == "off" && !s.quoted {
+		return netip.AddrPort{}, nil
+	}
+	text := s.text
+	at, err := netip.ParseAddrPort(text)
+	if err != nil {
+		if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
+			text = text[1 : len(text)-1]
+		}
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			hint := ""
+			switch {
+			case strings.HasPrefix(text, "*"), strings.HasPrefix(text, ":"):
+				hint = `write "0.0.0.0` + strings.TrimLeft(text, "*") + `" for all of IPv4, "[::]` + strings.TrimLeft(text, "*") + `" for all of IPv6`
+			case strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyz"):
+				hint = "names are not looked up: write the address"
+			}
+			return nil, expected(k, s, hint)
+		}
+		at = netip.AddrPortFrom(addr, k.port)
+	}
+	switch {
+	case at.Addr().Is4In6():
+		return nil, expected(k, s, "write IPv4 addresses as IPv4")
+	case at.Addr().IsMulticast():
+		return nil, expected(k, s, "a multicast address cannot be listened on")
+	}
+	return at, nil
+}

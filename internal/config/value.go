@@ -1,0 +1,270 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+
+	"slices"
+	"strconv"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+// A scalar is one value as the file has it.
+type scalar struct {
+	text   string
+	quoted bool // in quotes
+	number bool // plain, and YAML takes it for a number
+}
+
+// found says what stands in the file, for an error.
+func (s scalar) found() string {
+	if s.number {
+		return printable(s.text)
+	}
+	return quote(s.text)
+}
+
+// A problem is what is wrong with a value.
+type problem struct{ text, hint string }
+
+func expected(k *key, s scalar, hint string) *problem {
+	return &problem{"expected " + k.expects() + ", found " + s.found(), hint}
+}
+
+// expects says what a key's value looks like.
+func (k *key) expects() string {
+	between := ""
+	if k.min != "" {
+		between = " from " + k.min + " to " + k.max
+	}
+	switch k.form {
+	case formSection:
+		return "a block of keys"
+	case formText:
+		return fmt.Sprintf("at most %d octets of printable text", maxLabel)
+	case formUser:
+		return "the name of a user"
+	case formRole:
+		return oneOf(roles())
+	case formWord:
+		return oneOf(k.words)
+	case formName:
+		return "a domain name such as example.com"
+	case formPath:
+		return "the path of a file"
+	case formPathOrOff:
+		return "the path of a Unix socket, or off"
+	case formHidden:
+		return fmt.Sprintf("hidden, or at most %d octets of printable text", maxCharacterString)
+	case formBool:
+		return "true or false"
+	case formInt:
+		return "a number" + between
+	case formRate:
+		return "a rate such as 20/s" + between
+	case formSize:
+		return "a size such as 64MiB" + between
+	case formDuration:
+		return "a time such as 500ms, 30s, 5m, 1h, 1d or 1w" + between
+	case formPrefix:
+		return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
+	case formAddress:
+		return `an address such as 192.0.2.1, "192.0.2.1:5353" or "[::1]:5353"`
+	case formAddressOrOff:
+		return `an address such as "127.0.0.1:9153", or off`
+	}
+	return "a value"
+}
+
+// oneOf lists words as a sentence does.
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// Bounds of texts.
+const (
+	maxCharacterString = 255  // RFC 1035, section 3.3: a character-string
+	maxLabel           = 128  // of an NSID: it is sent with every reply that asks for it
+	maxPath            = 4096 // Linux: PATH_MAX
+	maxSocketPath      = 107  // Linux: sun_path without its final zero
+	maxUser            = 32   // Linux: LOGIN_NAME_MAX of shadow-utils
+)
+
+// parse returns the value that s is for k, of k's Go type. folder is what
+// relative paths are seen from.
+func (k *key) parse(s scalar, folder string) (any, *problem) {
+	switch k.form {
+	case formBool, formInt:
+		if s.quoted {
+			return nil, expected(k, s, "write it without quotes")
+		}
+	case formText, formHidden:
+		if s.number {
+			return nil, expected(k, s, `write it in quotes: "`+s.text+`"`)
+		}
+	}
+	switch k.form {
+	case formText:
+		return k.parseText(s, maxLabel)
+	case formHidden:
+		if s.text == "hidden" {
+			return "", nil
+		}
+		return k.parseText(s, maxCharacterString)
+	case formUser:
+		return k.parseUser(s)
+	case formRole:
+		return k.parseRole(s)
+	case formWord:
+		if slices.Contains(k.words, s.text) {
+			return s.text, nil
+		}
+		return nil, expected(k, s, meant(nearest(s.text, k.words)))
+	case formName:
+		return k.parseName(s)
+	case formPath, formPathOrOff:
+		return k.parsePath(s, folder)
+	case formBool:
+		return k.parseBool(s)
+	case formInt:
+		n, p := k.parseNumber(s, s.text, "")
+		return int(n), p
+	case formRate:
+		n, p := k.parseNumber(s, strings.TrimSuffix(s.text, "/s"), "/s")
+		return Rate(n), p
+	case formSize:
+		return k.parseSize(s)
+	case formDuration:
+		return k.parseDuration(s)
+	case formPrefix:
+		return k.parsePrefix(s)
+	case formAddress, formAddressOrOff:
+		return k.parseAddress(s)
+	}
+	return nil, expected(k, s, "")
+}
+
+func meant(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "did you mean " + quote(name) + "?"
+}
+
+// parseName returns the wire form of a name.
+func (k *key) parseName(s scalar) (any, *problem) {
+	for _, c := range []byte(s.text) {
+		if c <= ' ' || c >= 0x7F {
+			return nil, expected(k, s, `write international names in their xn-- form, other octets as \DDD`)
+		}
+	}
+	name, err := wire.ParseName(s.text)
+	if err != nil {
+		return nil, expected(k, s, err.Error())
+	}
+	return name, nil
+}
+
+func (k *key) parseText(s scalar, most int) (any, *problem) {
+	if len(s.text) > most || strings.ContainsRune(printable(s.text), '\uFFFD') || strings.ContainsRune(s.text, '\t') {
+		return nil, expected(k, s, "")
+	}
+	return s.text, nil
+}
+
+func (k *key) parseUser(s scalar) (any, *problem) {
+	for _, r := range s.text {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r)) {
+			return nil, expected(k, s, "")
+		}
+	}
+	if len(s.text) > maxUser || strings.HasPrefix(s.text, "-") {
+		return nil, expected(k, s, "")
+	}
+	return s.text, nil
+}
+
+// roles are the roles, in the order of the reference.
+func roles() []string {
+	return []string{RoleAuthoritative, RolePublicResolver, RoleInternalResolver, RoleDomainController}
+}
+
+func (k *key) parseRole(s scalar) (any, *problem) {
+	switch {
+	case !slices.Contains(roles(), s.text):
+		return nil, expected(k, s, meant(nearest(s.text, roles())))
+	case s.text != RoleAuthoritative:
+		return nil, &problem{quote(s.text) + " needs the resolver, which this version does not have", "use " + RoleAuthoritative}
+	}
+	return s.text, nil
+}
+
+func (k *key) parsePath(s scalar, folder string) (any, *problem) {
+	switch {
+	case k.form == formPathOrOff && s.text == "off" && !s.quoted:
+		return "", nil
+	case s.text == "" && k.hasDef && k.def == "":
+		return "", nil
+	case s.text == "":
+		return nil, expected(k, s, "")
+	case len(s.text) > maxPath || strings.ContainsRune(s.text, 0):
+		return nil, expected(k, s, fmt.Sprintf("a path has at most %d octets, and no zero octet", maxPath))
+	}
+	path := s.text
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(folder, path)
+	}
+	path = filepath.Clean(path)
+	if k.form == formPathOrOff {
+		if _, err := netip.ParseAddrPort(s.text); err == nil {
+			return nil, expected(k, s, "the control socket is not offered over the network")
+		}
+		if len(path) > maxSocketPath {
+			return nil, expected(k, s, fmt.Sprintf("a socket's path has at most %d octets, this one has %d", maxSocketPath, len(path)))
+		}
+	}
+	return path, nil
+}
+
+func (k *key) parseBool(s scalar) (any, *problem) {
+	switch s.text {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	switch strings.ToLower(s.text) {
+	case "yes", "on", "y", "true", "1":
+		return nil, expected(k, s, "write true")
+	case "no", "off", "n", "false", "0":
+		return nil, expected(k, s, "write false")
+	}
+	return nil, expected(k, s, "")
+}
+
+// parseNumber reads text as a count within the bounds of k, which may carry unit.
+func (k *key) parseNumber(s scalar, text, unit string) (int64, *problem) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || text[0] == '+' || text[0] == '-' || len(text) > 1 && text[0] == '0' {
+		return 0, expected(k, s, "")
+	}
+	if p := k.bounds(s, n, func(t string) int64 {
+		m, _ := strconv.ParseInt(strings.TrimSuffix(t, unit), 10, 64)
+		return m
+	}); p != nil {
+		return 0, p
+	}
+	return n, nil
+}
+
+// bounds reports a value outside of k's min and max, which read makes numbers of.
+func (k *key) bounds(s scalar, n int64, read func(string) int64) *problem {
+	if k.min != "" && n < read(k.min) || k.max != "" && n > read(k.max) {
+		return expected(k, s, "")
+	}
+	return nil
+}

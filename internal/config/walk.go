@@ -1,0 +1,314 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
+)
+
+// tooDeep looks for more nesting than the parser is let into: brackets in
+// brackets, or a block that begins far to the right.
+func tooDeep(tokens token.Tokens) (position, bool) {
+	depth := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+		case token.SequenceEndType, token.MappingEndType:
+			depth = max(0, depth-1)
+		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType, token.AnchorType, token.TagType:
+			if depth == 0 && t.Position.Column > maxColumn {
+				return position{t.Position.Line, t.Position.Column}, true
+			}
+		default:
+		}
+		if depth > maxNesting {
+			return position{t.Position.Line, t.Position.Column}, true
+		}
+	}
+	return position{}, false
+}
+
+// refusing is the visitor that refuses what YAML has beyond data: each is a way
+// to make a file mean something else than it shows.
+type refusing struct{ d *decoder }
+
+// Visit notes a node that is refused, and walks on below the others.
+func (r refusing) Visit(n ast.Node) ast.Visitor {
+	what, hint := "", "write the value out"
+	switch n.(type) {
+	case *ast.AnchorNode:
+		what = "anchors (&) are not read"
+	case *ast.AliasNode:
+		what = "aliases (*) are not read"
+		hint += `, or put it in quotes if it begins with a star`
+	case *ast.MergeKeyNode:
+		what = "merge keys (<<) are not read"
+	case *ast.TagNode:
+		what, hint = "tags (!) are not read", "leave it out, or put the value in quotes if it begins with !"
+	case *ast.DirectiveNode:
+		what, hint = "directives (%) are not read", "leave it out"
+	case *ast.MappingKeyNode:
+		what, hint = "keys are not written with ?", "write key: value"
+	case *ast.LiteralNode:
+		what, hint = "blocks of text (| and >) are not read", "write the value on one line"
+	}
+	if what == "" {
+		return r
+	}
+	r.d.fail(start(n), what, hint)
+	return nil
+}
+
+// start returns where a node begins in the file.
+func start(n ast.Node) position {
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		if !m.IsFlowStyle && len(m.Values) > 0 {
+			return start(m.Values[0].Key)
+		}
+	case *ast.MappingValueNode:
+		return start(m.Key)
+	}
+	t := n.GetToken()
+	if t == nil || t.Position == nil {
+		return position{1, 1}
+	}
+	return position{t.Position.Line, t.Position.Column}
+}
+
+// describe says what kind of node stands where another was expected.
+func describe(n ast.Node) string {
+	switch n := n.(type) {
+	case nil, *ast.NullNode:
+		return "nothing"
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a block of keys"
+	case *ast.SequenceNode:
+		return "a list"
+	case ast.ScalarNode:
+		return scalarOf(n).found()
+	}
+	return "something else"
+}
+
+// scalarOf returns a value as it is written.
+func scalarOf(n ast.ScalarNode) scalar {
+	t := n.GetToken()
+	s := scalar{text: t.Value}
+	switch n.(type) {
+	case *ast.StringNode:
+		s.quoted = t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode, *ast.BoolNode:
+		s.number = true
+	}
+	return s
+}
+
+// pairs returns the keys and values of a block.
+func pairs(n ast.Node) ([]*ast.MappingValueNode, bool) {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		return n.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{n}, true
+	}
+	return nil, false
+}
+
+// section decodes the block of keys n into the struct into. where is the
+// section's name for errors, and index its place in a list of sections.
+func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, index int32) {
+	var values []*ast.MappingValueNode
+	at := position{1, 1}
+	if n != nil {
+		var ok bool
+		if values, ok = pairs(n); !ok {
+			d.fail(start(n), prefix(where)+"expected "+k.expects()+", found "+describe(n), "write key: value")
+			return
+		}
+		at = start(n)
+	}
+	where = d.nameZone(k, values, where)
+	seen := make(map[string]position, len(values))
+	for _, pair := range values {
+		name, here := keyText(pair.Key), start(pair.Key)
+		if first, again := seen[name]; again {
+			d.fail(here, fmt.Sprintf("%skey %s is already set at line %d", prefix(where), quote(name), first.line), "remove one of them")
+			continue
+		}
+		seen[name] = here
+		child := k.child(name)
+		if child == nil {
+			d.unknown(k, name, here, where)
+			continue
+		}
+		d.value(child, pair.Value, here, into.Field(child.field), join(where, name), index)
+	}
+	for _, child := range k.keys {
+		if _, written := seen[child.name]; child.required && !written && !d.unavailable(values) {
+			d.fail(at, fmt.Sprintf("%skey %s is missing", prefix(where), quote(child.name)), "add "+child.name+": "+child.example())
+		}
+	}
+}
+
+// value decodes what stands behind the key k at here.
+func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, where string, index int32) {
+	if _, empty := n.(*ast.NullNode); empty || n == nil {
+		if k.form == formSection && !k.list {
+			return // a block whose keys are all commented out
+		}
+		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+k.shown())
+		return
+	}
+	d.cols[place{k.id, index}] = start(n)
+	switch {
+	case !k.list && k.form == formSection:
+		d.section(k, n, into, where, index)
+	case !k.list:
+		d.scalar(k, n, into, where, index)
+	default:
+		sequence, ok := n.(*ast.SequenceNode)
+		if !ok {
+			d.fail(start(n), where+": expected a list, found "+describe(n), "write ["+describeShort(n)+"]")
+			return
+		}
+		d.note(k, index, start(n))
+		d.elements(k, sequence, into, where, index)
+	}
+}
+
+// describeShort is describe for a hint.
+func describeShort(n ast.Node) string {
+	if s, ok := n.(ast.ScalarNode); ok {
+		return scalarOf(s).found()
+	}
+	return "…"
+}
+
+// elements decodes a list.
+func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, where string, index int32) {
+	out := reflect.MakeSlice(into.Type(), len(list.Values), len(list.Values))
+	for i, n := range list.Values {
+		if len(d.errs) >= MaxErrors {
+			return
+		}
+		here := fmt.Sprintf("%s[%d]", where, i)
+		switch {
+		case n == nil:
+			d.fail(start(list), here+": expected "+k.expects()+", found nothing", "")
+		case k.form == formSection && i < math.MaxInt32:
+			d.section(k, n, out.Index(i), here, int32(i))
+		default:
+			d.scalar(k, n, out.Index(i), here, index)
+		}
+	}
+	into.Set(out)
+}
+
+// scalar decodes one value.
+func (d *decoder) scalar(k *key, n ast.Node, into reflect.Value, where string, index int32) {
+	s, ok := n.(ast.ScalarNode)
+	if _, empty := n.(*ast.NullNode); !ok || empty {
+		d.fail(start(n), where+": expected "+k.expects()+", found "+describe(n), "")
+		return
+	}
+	v, p := k.parse(scalarOf(s), d.folder)
+	if p != nil {
+		d.fail(start(n), where+": "+p.text, p.hint)
+		return
+	}
+	into.Set(reflect.ValueOf(v))
+	d.note(k, index, start(n))
+}
+
+// note keeps where a value came from.
+func (d *decoder) note(k *key, index int32, at position) {
+	d.config.origins[place{k.id, index}] = int32(min(at.line, math.MaxInt32))
+}
+
+// unknown reports a key that the table does not have.
+func (d *decoder) unknown(k *key, name string, here position, where string) {
+	if remedy, ok := laterKeys()[join(strings.TrimSuffix(k.path, "[]"), name)]; ok {
+		d.fail(here, fmt.Sprintf("%s%s is not available in this version", prefix(where), quote(name)), remedy)
+		return
+	}
+	hint := meant(nearest(name, k.names()))
+	if hint == "" {
+		hint = "the keys here are " + strings.Join(k.names(), ", ")
+		if other := elsewhere(d.table, name); other != "" && other != join(k.path, name) {
+			hint = quote(name) + " belongs at " + other
+		}
+	}
+	d.fail(here, fmt.Sprintf("%skey %s is not known", prefix(where), quote(name)), hint)
+}
+
+// elsewhere returns the path of the only key of the whole table with a name.
+func elsewhere(k *key, name string) string {
+	found := ""
+	for _, c := range k.keys {
+		if c.name == name {
+			found = c.path
+		} else if path := elsewhere(c, name); path != "" {
+			if found != "" {
+				return ""
+			}
+			found = path
+		}
+	}
+	return found
+}
+
+// unavailable reports whether a block has a key of a later version: its missing
+// keys are not worth an error then.
+func (d *decoder) unavailable(values []*ast.MappingValueNode) bool {
+	for _, pair := range values {
+		if _, ok := laterKeys()["zones."+keyText(pair.Key)]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// nameZone returns where, said with the name of the zone that the block has.
+func (d *decoder) nameZone(k *key, values []*ast.MappingValueNode, where string) string {
+	if k.path != "zones" {
+		return where
+	}
+	at := position{}
+	for _, pair := range values {
+		if s, ok := pair.Value.(ast.ScalarNode); ok && keyText(pair.Key) == "name" {
+			where, at = "zone "+quote(scalarOf(s).text), start(s)
+		}
+	}
+	d.zones = append(d.zones, at)
+	return where
+}
+
+func keyText(n ast.MapKeyNode) string {
+	if s, ok := n.(ast.ScalarNode); ok {
+		return scalarOf(s).text
+	}
+	return n.String()
+}
+
+func join(where, name string) string {
+	if where == "" {
+		return name
+	}
+	if strings.HasPrefix(where, "zone ") {
+		return where + ": " + name
+	}
+	return where + "." + name
+}
+
+func prefix(where string) string {
+	if where == "" {
+		return ""
+	}
+	return where + ": "
+}
