@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -26,7 +25,7 @@ const (
 type tcpConn struct {
 	table  *tcpTable
 	conn   *net.TCPConn
-	raw    syscall.RawConn // nil if not to be had
+	now    writerNow
 	peer   Peer
 	prefix netip.Prefix
 	at     int // in its network's list
@@ -49,7 +48,7 @@ type tcpConn struct {
 
 func newTCPConn(t *tcpTable, conn *net.TCPConn) *tcpConn {
 	c := &tcpConn{table: t, conn: conn, freed: make(chan struct{}, 1), gone: make(chan struct{})}
-	c.raw, _ = conn.SyscallConn()
+	c.now.bind(conn)
 	remote := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
 	c.peer = Peer{
 		Remote:    netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
@@ -230,7 +229,7 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 	locked := c.writing.TryLock()
 	n := 0
 	if locked {
-		n = writeNow(c.raw, slot.out[:out])
+		n = c.now.write(slot.out[:out])
 	}
 	if n < out {
 		rest = append(rest, slot.out[n:out]...)
@@ -239,25 +238,24 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 	if len(rest) > 0 && !locked {
 		c.writing.Lock()
 	}
+	var err error
+	if len(rest) > 0 {
+		err = c.write(rest)
+	}
 	if locked || len(rest) > 0 {
-		err := c.write(rest)
 		c.writing.Unlock()
-		if err != nil {
-			t.count.sendErrors.Add(uint64(sent))
-			return done, false
-		}
+	}
+	if err != nil {
+		t.count.sendErrors.Add(uint64(sent))
+		return done, false
 	}
 	t.count.sent.Add(uint64(sent))
 	return done, open
 }
 
-// write writes b, which may be empty, for as long as a client may stall. The
-// caller holds the lock.
+// write writes b for as long as a client may stall. The caller holds the lock.
 func (c *tcpConn) write(b ...[]byte) error {
 	buffers := net.Buffers(b)
-	if len(b) == 1 && len(b[0]) == 0 {
-		return nil
-	}
 	_ = c.conn.SetWriteDeadline(time.Now().Add(c.table.limits.Stall))
 	_, err := buffers.WriteTo(c.conn)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

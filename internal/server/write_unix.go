@@ -2,19 +2,40 @@
 
 package server
 
-import "syscall"
+import (
+	"net"
+	"syscall"
+)
 
-// writeNow writes as much of b as the system takes without waiting, and returns
-// how much. Why it did not take the rest, the next write tells.
-func writeNow(c syscall.RawConn, b []byte) (n int) {
-	if c == nil || len(b) == 0 {
+// A writerNow writes without waiting. It belongs to a connection, so that writing
+// allocates nothing.
+type writerNow struct {
+	raw  syscall.RawConn
+	try  func(fd uintptr) bool
+	b    []byte
+	done int
+}
+
+func (w *writerNow) bind(conn *net.TCPConn) {
+	w.raw, _ = conn.SyscallConn()
+	w.try = w.tryOnce
+}
+
+// write writes as much of b as the system takes at once, and returns how much.
+// Why it did not take the rest, the next write tells.
+func (w *writerNow) write(b []byte) int {
+	if w.raw == nil || len(b) == 0 {
 		return 0
 	}
-	_ = c.Write(func(fd uintptr) bool {
-		if w, err := syscall.Write(int(fd), b); err == nil {
-			n = w
-		}
-		return true
-	})
-	return n
+	w.b, w.done = b, 0
+	_ = w.raw.Write(w.try)
+	w.b = nil
+	return w.done
+}
+
+func (w *writerNow) tryOnce(fd uintptr) bool {
+	if n, err := syscall.Write(int(fd), w.b); err == nil {
+		w.done = n
+	}
+	return true
 }
