@@ -96,7 +96,8 @@ func (d *decoder) checkZones() {
 	}
 }
 
-// checkBounds reports limits that can never be reached because of others.
+// checkBounds reports limits that can never be reached because of others. Where
+// only the larger limit is set, below the default of the smaller, it rules.
 func (d *decoder) checkBounds() {
 	t, r := d.config.TCP, d.config.Policy.RateLimit
 	for _, b := range []struct {
@@ -108,7 +109,7 @@ func (d *decoder) checkBounds() {
 		{"policy.rate_limit.per_second", "policy.rate_limit.ceiling", int64(r.PerSecond), int64(r.Ceiling)},
 		{"policy.rate_limit.burst", "policy.rate_limit.ceiling_burst", int64(r.Burst), int64(r.CeilingBurst)},
 	} {
-		if b.little > b.enough {
+		if _, set := d.at(b.small); set && b.little > b.enough {
 			d.contradiction(b.small, b.large, fmt.Sprintf("%s is %d, more than %s, which is %d", b.small, b.little, b.large, b.enough), "lower the first or raise the second")
 		}
 	}

@@ -232,5 +232,5 @@ func (d *decoder) syntax(err error) {
 			at = position{t.Position.Line, t.Position.Column}
 		}
 	}
-	d.fail(at, "this is not YAML: "+printable(text), "")
+	d.fail(at, "this is not YAML: "+printable(strings.ReplaceAll(text, "\t", `\t`)), "")
 }

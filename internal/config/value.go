@@ -38,7 +38,7 @@ func expected(k *key, s scalar, hint string) *problem {
 func (k *key) expects() string {
 	between := ""
 	if k.min != "" {
-		between = " from " + k.min + " to " + k.max
+		between = ", from " + k.min + " to " + k.max
 	}
 	switch k.form {
 	case formSection:
@@ -54,7 +54,7 @@ func (k *key) expects() string {
 	case formName:
 		return "a domain name such as example.com"
 	case formPath:
-		return "the path of a file"
+		return "a path"
 	case formPathOrOff:
 		return "the path of a Unix socket, or off"
 	case formHidden:
@@ -62,7 +62,7 @@ func (k *key) expects() string {
 	case formBool:
 		return "true or false"
 	case formInt:
-		return "a number" + between
+		return "a number" + strings.TrimPrefix(between, ",")
 	case formRate:
 		return "a rate such as 20/s" + between
 	case formSize:

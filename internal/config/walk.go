@@ -135,6 +135,7 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 	}
 	where = d.nameZone(k, values, where)
 	seen := make(map[string]position, len(values))
+	misspelt := map[string]bool{}
 	for _, pair := range values {
 		name, here := keyText(pair.Key), start(pair.Key)
 		if first, again := seen[name]; again {
@@ -144,13 +145,13 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 		seen[name] = here
 		child := k.child(name)
 		if child == nil {
-			d.unknown(k, name, here, where)
+			misspelt[d.unknown(k, name, here, where)] = true
 			continue
 		}
 		d.value(child, pair.Value, here, into.Field(child.field), join(where, name), index)
 	}
 	for _, child := range k.keys {
-		if _, written := seen[child.name]; child.required && !written && !d.unavailable(values) {
+		if _, written := seen[child.name]; child.required && !written && !misspelt[child.name] && !unavailable(values) {
 			d.fail(at, fmt.Sprintf("%skey %s is missing", prefix(where), quote(child.name)), "add "+child.name+": "+child.example())
 		}
 	}
@@ -174,20 +175,16 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 	default:
 		sequence, ok := n.(*ast.SequenceNode)
 		if !ok {
-			d.fail(start(n), where+": expected a list, found "+describe(n), "write ["+describeShort(n)+"]")
+			hint := ""
+			if s, ok := n.(ast.ScalarNode); ok {
+				hint = "write [" + scalarOf(s).found() + "]"
+			}
+			d.fail(start(n), where+": expected a list, found "+describe(n), hint)
 			return
 		}
 		d.note(k, index, start(n))
 		d.elements(k, sequence, into, where, index)
 	}
-}
-
-// describeShort is describe for a hint.
-func describeShort(n ast.Node) string {
-	if s, ok := n.(ast.ScalarNode); ok {
-		return scalarOf(s).found()
-	}
-	return "…"
 }
 
 // elements decodes a list.
@@ -231,13 +228,15 @@ func (d *decoder) note(k *key, index int32, at position) {
 	d.config.origins[place{k.id, index}] = int32(min(at.line, math.MaxInt32))
 }
 
-// unknown reports a key that the table does not have.
-func (d *decoder) unknown(k *key, name string, here position, where string) {
+// unknown reports a key that the table does not have, and returns the one that
+// was probably meant.
+func (d *decoder) unknown(k *key, name string, here position, where string) string {
 	if remedy, ok := laterKeys()[join(strings.TrimSuffix(k.path, "[]"), name)]; ok {
 		d.fail(here, fmt.Sprintf("%s%s is not available in this version", prefix(where), quote(name)), remedy)
-		return
+		return ""
 	}
-	hint := meant(nearest(name, k.names()))
+	near := nearest(name, k.names())
+	hint := meant(near)
 	if hint == "" {
 		hint = "the keys here are " + strings.Join(k.names(), ", ")
 		if other := elsewhere(d.table, name); other != "" && other != join(k.path, name) {
@@ -245,6 +244,7 @@ func (d *decoder) unknown(k *key, name string, here position, where string) {
 		}
 	}
 	d.fail(here, fmt.Sprintf("%skey %s is not known", prefix(where), quote(name)), hint)
+	return near
 }
 
 // elsewhere returns the path of the only key of the whole table with a name.
@@ -265,7 +265,7 @@ func elsewhere(k *key, name string) string {
 
 // unavailable reports whether a block has a key of a later version: its missing
 // keys are not worth an error then.
-func (d *decoder) unavailable(values []*ast.MappingValueNode) bool {
+func unavailable(values []*ast.MappingValueNode) bool {
 	for _, pair := range values {
 		if _, ok := laterKeys()["zones."+keyText(pair.Key)]; ok {
 			return true

@@ -1,0 +1,234 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/tools/txtar"
+
+	"port53/internal/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected results, the reference and the schema")
+
+// TestFiles parses every *.yaml of testdata/*.txtar and compares what comes of
+// it, the errors or the values that the file set, with the *.want behind it.
+func TestFiles(t *testing.T) {
+	archives, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no archives: %v", err)
+	}
+	for _, path := range archives {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wants := map[string]string{}
+		for _, f := range archive.Files {
+			if name, ok := strings.CutSuffix(f.Name, ".want"); ok {
+				wants[name] = string(f.Data)
+			}
+		}
+		rewritten := &txtar.Archive{Comment: archive.Comment}
+		for _, f := range archive.Files {
+			name, ok := strings.CutSuffix(f.Name, ".yaml")
+			if !ok {
+				continue
+			}
+			got := outcome(f.Data)
+			rewritten.Files = append(rewritten.Files, f, txtar.File{Name: name + ".want", Data: []byte(got)})
+			if want := wants[name]; got != want && !*update {
+				t.Errorf("%s: %s:\ngot\n%swant\n%s", path, name, got, want)
+			}
+			if bad := !strings.HasPrefix(filepath.Base(path), "good"); bad != strings.Contains(got, "port53.yaml:") && !*update {
+				t.Errorf("%s: %s is in the wrong archive", path, name)
+			}
+		}
+		if *update {
+			if err := os.WriteFile(path, txtar.Format(rewritten), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// outcome returns the errors of a file, or the settings that are not defaults.
+func outcome(text []byte) string {
+	c, err := config.Parse("/etc/port53/port53.yaml", text)
+	if err != nil {
+		var es config.Errors
+		if !errors.As(err, &es) {
+			return fmt.Sprintf("not an Errors: %T\n", err)
+		}
+		return strings.ReplaceAll(es.Long(), "/etc/port53/", "") + "\n"
+	}
+	var b strings.Builder
+	for _, s := range c.Effective() {
+		if s.Origin != config.OriginDefault {
+			fmt.Fprintf(&b, "%s: %s (line %s)\n", s.Key, s.Value, s.Origin[strings.LastIndex(s.Origin, ":")+1:])
+		}
+	}
+	return b.String()
+}
+
+const minimal = "role: authoritative\nzones: [{name: example.com, file: example.com.zone}]\n"
+
+func TestDefaults(t *testing.T) {
+	c, err := config.Parse("/etc/port53/port53.yaml", []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name      string
+		got, want any
+	}{
+		{"role", c.Role, config.RoleAuthoritative},
+		{"listen", fmt.Sprint(c.Listen), "[127.0.0.1:53 [::1]:53]"},
+		{"zone", string(c.Zones[0].Name), "\x07example\x03com\x00"},
+		{"file", c.Zones[0].File, "/etc/port53/example.com.zone"},
+		{"generate", c.ZoneLimits.Generate, 0},
+		{"size", c.ZoneLimits.Size, config.Size(4 << 30)},
+		{"enabled", c.Policy.RateLimit.Enabled, true},
+		{"per_second", c.Policy.RateLimit.PerSecond, config.Rate(20)},
+		{"udp_size", c.EDNS.UDPSize, 1232},
+		{"cookies", c.EDNS.Cookies, true},
+		{"version", c.Identity.Version, ""},
+		{"idle", c.TCP.Idle, 10 * time.Second},
+		{"unsent", c.TCP.Unsent, config.Size(256 << 10)},
+		{"metrics", c.Metrics.Listen, netip.MustParseAddrPort("127.0.0.1:9153")},
+		{"socket", c.Control.Socket, "/run/port53/control.sock"},
+		{"queries", c.Log.Queries, "off"},
+		{"drain", c.Shutdown.Drain, 2 * time.Second},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, test.got, test.want)
+		}
+	}
+}
+
+// TestLineEnds reads the line ends of Windows.
+func TestLineEnds(t *testing.T) {
+	if _, err := config.Parse("port53.yaml", []byte(strings.ReplaceAll(minimal, "\n", "\r\n"))); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestEffectiveReads writes the effective values as a file, reads it, and
+// expects the same values: what config show prints can be put into the file.
+func TestEffectiveReads(t *testing.T) {
+	const text = minimal + `identity: {version: "off 1", nsid: hidden}
+metrics: {listen: off}
+policy: {allow: ["fd00::/8", 10.0.0.0/8], rate_limit: {per_second: 7/s}}
+tcp: {idle: 1h, question: 1m}
+log: {queries_file: "/var/log/a b.log", queries: json}
+`
+	first, err := config.Parse("/etc/port53/port53.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	zone := map[string]string{}
+	for _, s := range first.Effective() {
+		if field, ok := strings.CutPrefix(s.Key, "zones[0]."); ok {
+			zone[field] = s.Value
+			continue
+		}
+		lines = append(lines, block(s.Key, s.Value))
+	}
+	again := merge(lines) + fmt.Sprintf("zones: [{name: %s, file: %s}]\n", zone["name"], zone["file"])
+	second, err := config.Parse("/etc/port53/port53.yaml", []byte(again))
+	if err != nil {
+		t.Fatalf("%v\nin\n%s", err, again)
+	}
+	a, b := first.Effective(), second.Effective()
+	for i := range a {
+		if a[i].Key != b[i].Key || a[i].Value != b[i].Value {
+			t.Errorf("%s: %s became %s", a[i].Key, a[i].Value, b[i].Value)
+		}
+	}
+}
+
+// block and merge make YAML of dotted keys, which come section by section.
+func block(key, value string) string { return key + ": " + value }
+
+func merge(lines []string) string {
+	var b strings.Builder
+	var open []string
+	for _, line := range lines {
+		key, value, _ := strings.Cut(line, ": ")
+		parts := strings.Split(key, ".")
+		for i, part := range parts[:len(parts)-1] {
+			if i < len(open) && open[i] == part {
+				continue
+			}
+			open = append(open[:i:i], part)
+			fmt.Fprintf(&b, "%s%s:\n", strings.Repeat("  ", i), part)
+		}
+		open = open[:len(parts)-1]
+		fmt.Fprintf(&b, "%s%s: %s\n", strings.Repeat("  ", len(parts)-1), parts[len(parts)-1], value)
+	}
+	return b.String()
+}
+
+// TestGenerated fails if docs has another reference or schema than the table of
+// keys makes.
+func TestGenerated(t *testing.T) {
+	for path, want := range map[string][]byte{
+		"../../docs/CONFIG.md":          config.Reference(),
+		"../../docs/port53.schema.json": config.Schema(),
+	} {
+		if *update {
+			if err := os.WriteFile(path, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is stale (%v): run go generate ./internal/config", path, err)
+		}
+	}
+}
+
+func TestSchemaIsJSON(t *testing.T) {
+	var schema struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+		Required   []string                   `json:"required"`
+	}
+	if err := json.Unmarshal(config.Schema(), &schema); err != nil {
+		t.Fatal(err)
+	}
+	if len(schema.Properties) < 15 || fmt.Sprint(schema.Required) != "[role]" {
+		t.Errorf("got %d properties, required %v", len(schema.Properties), schema.Required)
+	}
+}
+
+func TestSample(t *testing.T) {
+	text, err := config.Sample(config.RoleAuthoritative)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Parse("port53.yaml", text); err != nil {
+		t.Error(err)
+	}
+	// What is commented out has to be right as well.
+	open := strings.NewReplacer("# listen: [0", "#", "# policy:", "policy:", "#   ", "  ", "# user:", "user:", "# metrics:", "metrics:", "# log:", "log:").Replace(string(text))
+	if c, err := config.Parse("port53.yaml", []byte(open)); err != nil {
+		t.Error(err)
+	} else if len(c.Policy.Allow) != 2 || c.User != "port53" {
+		t.Errorf("not uncommented:\n%s", open)
+	}
+	for _, role := range []string{config.RolePublicResolver, "nonsense"} {
+		if _, err := config.Sample(role); err == nil {
+			t.Errorf("%s: no error", role)
+		}
+	}
+}

@@ -1,0 +1,218 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// schemaDialect is the version of JSON Schema that Schema writes.
+const schemaDialect = "https://json-schema.org/draft/2020-12/schema"
+
+// Schema returns a JSON Schema of the configuration file, for editors: it knows
+// every key, its documentation, its default and the form of its values. It
+// cannot tell contradictions; port53 config check does.
+func Schema() []byte {
+	root := table().schema()
+	root["$schema"] = schemaDialect
+	root["title"] = "port53.yaml"
+	root["description"] = "The configuration of port53."
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(root); err != nil {
+		panic("config: the schema is made of strings, numbers and maps: " + err.Error())
+	}
+	return b.Bytes()
+}
+
+// schema returns the schema of what stands behind a key.
+func (k *key) schema() map[string]any {
+	s := k.valueSchema()
+	if k.list {
+		s = map[string]any{"type": "array", "items": s}
+	}
+	if k.doc != "" {
+		s["description"] = k.doc
+	}
+	switch {
+	case k.list && k.hasDef:
+		s["default"] = append([]string{}, k.defaults()...)
+	case k.hasDef:
+		s["default"] = k.jsonDefault()
+	}
+	return s
+}
+
+func (k *key) jsonDefault() any {
+	switch k.form {
+	case formBool:
+		return k.def == "true"
+	case formInt, formRate:
+		n, err := strconv.Atoi(k.def)
+		if err == nil {
+			return n
+		}
+	}
+	return k.def
+}
+
+// valueSchema returns the schema of one value.
+func (k *key) valueSchema() map[string]any {
+	text := func(pattern string) map[string]any {
+		return map[string]any{"type": "string", "pattern": pattern}
+	}
+	switch k.form {
+	case formSection:
+		return k.sectionSchema()
+	case formBool:
+		return map[string]any{"type": "boolean"}
+	case formInt:
+		return k.numberSchema()
+	case formRate:
+		return map[string]any{"anyOf": []any{k.numberSchema(), text("^[0-9]+/s$")}}
+	case formSize:
+		return text("^([0-9]+(B|KiB|MiB|GiB|TiB))+$")
+	case formDuration:
+		return text("^([0-9]+(ms|s|m|h|d|w))+$")
+	case formRole:
+		return map[string]any{"enum": []string{RoleAuthoritative}}
+	case formWord:
+		return map[string]any{"enum": k.words}
+	case formHidden:
+		return map[string]any{"type": "string", "maxLength": maxCharacterString}
+	case formText:
+		return map[string]any{"type": "string", "maxLength": maxLabel}
+	case formUser:
+		return map[string]any{"type": []string{"string", "integer"}, "maxLength": maxUser}
+	case formPrefix:
+		return text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")
+	case formAddress:
+		return text(`^(\[[0-9A-Fa-f:.%a-z]+\]|[0-9A-Fa-f:.]+)(:[0-9]{1,5})?$`)
+	case formAddressOrOff:
+		return text(`^(off|(\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+)(:[0-9]{1,5})?)$`)
+	case formName, formPath, formPathOrOff:
+		return map[string]any{"type": []string{"string", "number"}}
+	}
+	return map[string]any{}
+}
+
+func (k *key) numberSchema() map[string]any {
+	s := map[string]any{"type": "integer"}
+	if n, err := strconv.Atoi(k.min); err == nil {
+		s["minimum"] = n
+	}
+	if n, err := strconv.Atoi(k.max); err == nil {
+		s["maximum"] = n
+	}
+	return s
+}
+
+func (k *key) sectionSchema() map[string]any {
+	properties, required := map[string]any{}, []string{}
+	for _, c := range k.keys {
+		properties[c.name] = c.schema()
+		if c.form == formSection && !c.list { // its keys may all be commented out
+			properties[c.name].(map[string]any)["type"] = []string{"object", "null"}
+		}
+		if c.required {
+			required = append(required, c.name)
+		}
+	}
+	s := map[string]any{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		s["required"] = required
+	}
+	return s
+}
+
+// Reference returns the reference of all keys in Markdown.
+func Reference() []byte {
+	var b bytes.Buffer
+	b.WriteString(referenceHead)
+	root := table()
+	b.WriteString("\n## The whole file\n\n")
+	b.WriteString(tableHead)
+	for _, k := range root.keys {
+		if k.form == formSection {
+			what := "block"
+			if k.list {
+				what = "list of blocks"
+			}
+			b.WriteString("| [`" + k.name + "`](#" + k.name + ") | " + what + " | | " + cell(k.doc) + " |\n")
+			continue
+		}
+		k.referenceRow(&b)
+	}
+	for _, k := range root.keys {
+		if k.form == formSection {
+			k.referenceSection(&b)
+		}
+	}
+	b.WriteString(referenceLater)
+	return b.Bytes()
+}
+
+const tableHead = "| key | value | default | what it is |\n| --- | --- | --- | --- |\n"
+
+func (k *key) referenceSection(b *bytes.Buffer) {
+	b.WriteString("\n## " + k.path + "\n\n" + k.doc + "\n\n" + tableHead)
+	for _, c := range k.keys {
+		if c.form == formSection {
+			b.WriteString("| [`" + c.name + "`](#" + strings.ReplaceAll(c.path, ".", "") + ") | block | | " + cell(c.doc) + " |\n")
+			continue
+		}
+		c.referenceRow(b)
+	}
+	for _, c := range k.keys {
+		if c.form == formSection {
+			c.referenceSection(b)
+		}
+	}
+}
+
+func (k *key) referenceRow(b *bytes.Buffer) {
+	def := "`" + k.shown() + "`"
+	if k.required {
+		def = "required"
+	}
+	b.WriteString("| `" + k.name + "` | " + cell(k.listed()) + " | " + def + " | " + cell(k.doc) + " |\n")
+}
+
+// cell escapes what would end a cell of a table.
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+const referenceHead = `# Configuration
+
+<!-- Generated from the tags of internal/config/config.go by go generate ./internal/config: do not edit. -->
+
+port53 reads one YAML file. ` + "`port53 config check FILE`" + ` says what is wrong with it, in the words that
+` + "`port53 serve`" + ` would use; ` + "`port53 config show FILE`" + ` prints every value in effect and where it came from.
+Editors that know JSON Schema check the file against ` + "`docs/port53.schema.json`" + `.
+
+` + "```yaml" + `
+role: authoritative
+listen: [192.0.2.53, "[2001:db8::53]"]
+zones:
+  - {name: example.com, file: example.com.zone}
+  - {name: example.net, file: example.net.zone}
+` + "```" + `
+
+- A key that is not in this reference, a key that is set twice and a value of another form are errors. Each error
+  has its file, line and column, what was expected, and what to do.
+- Numbers are counts. Times carry a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m`" + `), sizes as well (` + "`64MiB 1GiB`" + `),
+  rates are per second (` + "`20/s`" + `). The only truth values are ` + "`true`" + ` and ` + "`false`" + `.
+- Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
+  and an address alone is a network of one.
+- Relative paths are seen from the folder of the configuration file.
+- Anchors, aliases, merge keys, tags, blocks of text and several documents are not read. A file has at most 16 MiB.
+`
+
+const referenceLater = `
+## Roles and keys to come
+
+The roles ` + "`public-resolver`, `internal-resolver` and `domain-controller`" + `, and the keys for resolving, transfers,
+updates, signing and filtering, are known by name: a file that uses one gets an error that says so.
+`
