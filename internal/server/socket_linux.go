@@ -29,6 +29,8 @@ func controlUDP(c syscall.RawConn, is6, wildcard, shared bool) error {
 		if unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, udpSocketBuffer) != nil {
 			_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUF, udpSocketBuffer)
 		}
+		// No answer is for many, whatever a question says it came from; net allows it.
+		_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_BROADCAST, 0)
 		// Path MTUs are anybody's to forge: send what fits, neither believing
 		// them nor fragmenting by them (RFC 9715, section 3.1).
 		_ = unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT)

@@ -166,8 +166,8 @@ func TestTCPTimeouts(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := listen(t, server.Options{Limits: tt.limits, Handler: worker(echo)})
-			c := dial(t, "tcp", s)
 			begin := time.Now()
+			c := dial(t, "tcp", s)
 			if _, err := c.Write(tt.send); err != nil {
 				t.Fatal(err)
 			}

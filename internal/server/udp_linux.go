@@ -57,19 +57,7 @@ func (u *udpSocket) serve(w Worker, count *traffic) {
 		u.servePortable(w, count)
 		return
 	}
-	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local}}
-	b.later.bind(u, &b.peer)
-	for i := range udpBatch {
-		b.rxVec[i].Base = &b.query[i][0]
-		b.rxVec[i].SetLen(udpQuery)
-		b.rx[i].hdr.Iov = &b.rxVec[i]
-		b.rx[i].hdr.SetIovlen(1)
-		b.rx[i].hdr.Name = (*byte)(unsafe.Pointer(&b.name[i]))
-		b.txVec[i].Base = &b.reply[i][0]
-		b.tx[i].hdr.Iov = &b.txVec[i]
-		b.tx[i].hdr.SetIovlen(1)
-	}
-	b.arm(udpBatch)
+	b := newBatcher(u, w, count)
 	rc, err := u.conn.SyscallConn()
 	if err != nil {
 		return
@@ -86,6 +74,24 @@ func (u *udpSocket) serve(w Worker, count *traffic) {
 		for b.turn(fd) && time.Now().Before(end) {
 		}
 	})
+}
+
+// newBatcher points the memory of a worker at itself.
+func newBatcher(u *udpSocket, w Worker, count *traffic) *batcher {
+	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local}}
+	b.later.bind(u, &b.peer)
+	for i := range udpBatch {
+		b.rxVec[i].Base = &b.query[i][0]
+		b.rxVec[i].SetLen(udpQuery)
+		b.rx[i].hdr.Iov = &b.rxVec[i]
+		b.rx[i].hdr.SetIovlen(1)
+		b.rx[i].hdr.Name = (*byte)(unsafe.Pointer(&b.name[i]))
+		b.txVec[i].Base = &b.reply[i][0]
+		b.tx[i].hdr.Iov = &b.txVec[i]
+		b.tx[i].hdr.SetIovlen(1)
+	}
+	b.arm(udpBatch)
+	return b
 }
 
 // readable answers all there is. It returns false to be called again when there
