@@ -133,6 +133,7 @@ func port53Config(o Options) string {
 	for _, z := range o.Zones {
 		fmt.Fprintf(&b, "  - {name: %s, file: %s}\n", quote(z.Name), quote(z.File))
 	}
+	b.WriteString("metrics: {listen: off}\n") // several may run at once
 	if o.Config == "" {
 		b.WriteString("policy: {rate_limit: {enabled: false}}\n")
 	}
