@@ -137,6 +137,9 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 	seen := make(map[string]position, len(values))
 	misspelt := map[string]bool{}
 	for _, pair := range values {
+		if len(d.errs) >= MaxErrors {
+			return
+		}
 		name, here := keyText(pair.Key), start(pair.Key)
 		if first, again := seen[name]; again {
 			d.fail(here, fmt.Sprintf("%skey %s is already set at line %d", prefix(where), quote(name), first.line), "remove one of them")

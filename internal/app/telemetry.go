@@ -1,0 +1,126 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"time"
+
+	"port53/internal/config"
+	"port53/internal/keeper"
+	"port53/internal/telemetry"
+)
+
+// queryLog is the query log and the file it goes to; nil: off.
+type queryLog struct {
+	log  *telemetry.QueryLog
+	file io.Closer // nil for standard output
+}
+
+func openQueryLog(l config.Log) (*queryLog, error) {
+	if l.Queries == "off" || l.Queries == "" {
+		return nil, nil
+	}
+	q := &queryLog{}
+	var out io.Writer = os.Stdout
+	if l.QueriesFile != "" {
+		f, err := os.OpenFile(l.QueriesFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+		if err != nil {
+			return nil, fmt.Errorf("log: queries_file: %w", err)
+		}
+		out, q.file = f, f
+	}
+	q.log = telemetry.NewQueryLog(out, telemetry.QueryLogOptions{JSON: l.Queries == "json", Sample: l.QueriesSample})
+	return q, nil
+}
+
+func (q *queryLog) sink() *telemetry.QueryLog {
+	if q == nil {
+		return nil
+	}
+	return q.log
+}
+
+func (q *queryLog) close() {
+	if q == nil {
+		return
+	}
+	q.log.Close()
+	if q.file != nil {
+		q.file.Close()
+	}
+}
+
+// collect gives telemetry what is not counted query by query.
+func (a *App) collect() {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = info.Main.Version
+	}
+	a.telemetry.Collect(func(w *telemetry.Writer) {
+		w.Set("port53_build_info", 1, "version", version)
+		w.Set("port53_start_time_seconds", float64(a.started.UnixMilli())/1000)
+		w.Set("port53_goroutines", float64(runtime.NumGoroutine()))
+		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+		metrics.Read(samples)
+		w.Set("port53_memory_bytes", float64(samples[0].Value.Uint64()-samples[1].Value.Uint64()))
+		if a.queries != nil {
+			w.Set("port53_query_log_dropped_total", float64(a.queries.log.Dropped()))
+		}
+		a.mu.Lock()
+		ok, failed, last := a.reloads-a.failures, a.failures, a.lastOK
+		a.mu.Unlock()
+		w.Set("port53_reloads_total", float64(ok), "result", "ok")
+		w.Set("port53_reloads_total", float64(failed), "result", "failed")
+		w.Set("port53_last_reload_success", number(last))
+		st := a.server.Stats()
+		w.Set("port53_udp_received_total", float64(st.UDP.Received))
+		w.Set("port53_udp_sent_total", float64(st.UDP.Sent))
+		w.Set("port53_udp_send_errors_total", float64(st.UDP.SendErrors))
+		w.Set("port53_tcp_connections", float64(st.Open))
+		w.Set("port53_tcp_connections_total", float64(st.Accepted))
+		for reason, n := range map[string]uint64{"refused": st.Refused, "evicted": st.Evicted, "timeout": st.TimedOut, "stalled": st.Stalled} {
+			w.Set("port53_tcp_closed_total", float64(n), "reason", reason)
+		}
+		a.collectZones(w, a.keeper.Status())
+	})
+}
+
+func (a *App) collectZones(w *telemetry.Writer, zones []keeper.Status) {
+	served, stale, broken, octets := 0, 0, 0, 0
+	for _, z := range zones {
+		octets += z.Octets
+		switch {
+		case !z.Serving:
+			broken++
+		case z.Failed:
+			stale++
+		default:
+			served++
+		}
+	}
+	for state, n := range map[string]int{"served": served, "stale": stale, "broken": broken} {
+		w.Set("port53_zones", float64(n), "state", state)
+	}
+	w.Set("port53_zone_bytes", float64(octets))
+	// What is wrong is listed first, so that the bound hides what is well.
+	slices.SortStableFunc(zones, func(x, y keeper.Status) int { return int(number(y.Failed) - number(x.Failed)) })
+	for _, z := range zones[:min(len(zones), telemetry.MaxListed)] {
+		w.Set("port53_zone_failed", number(z.Failed), "zone", z.Name)
+		if z.Serving {
+			w.Set("port53_zone_serial", float64(z.Serial), "zone", z.Name)
+			w.Set("port53_zone_age_seconds", time.Since(z.Loaded).Seconds(), "zone", z.Name)
+		}
+	}
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,160 @@
+// Package cli is the commands: what each is called, its flags, what it prints and
+// how it ends.
+//
+// Results go to standard output. Everything else goes to standard error as
+// "port53: …", errors as "port53: error: …" with a "hint: …" line where there is
+// something to do. Exit codes are 0 for success, 1 for findings or a refusal, 2 for
+// a command that could not run, 4 for a fault of port53 itself.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK       = 0
+	exitFindings = 1 // something was found, or refused
+	exitUsage    = 2 // wrong flags, or it could not be tried
+	exitFault    = 4 // a fault of port53
+)
+
+// An exit is an error that decides the exit code. text may be empty if all has been
+// said.
+type exit struct {
+	code int
+	text string
+	hint string
+}
+
+func (e *exit) Error() string { return e.text }
+
+func failure(code int, hint, format string, args ...any) error {
+	return &exit{code: code, text: fmt.Sprintf(format, args...), hint: hint}
+}
+
+// streams are where a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// Main runs the command line args, without the program's name, and returns the exit
+// code. ctx ends it early.
+func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) (code int) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			fmt.Fprintf(errOut, "port53: error: internal fault: %v\nport53: hint: please report this with what follows\n%s", fault, debug.Stack())
+			code = exitFault
+		}
+	}()
+	s := &streams{in: in, out: out, err: errOut}
+	root := newRoot(s)
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	var e *exit
+	if !errors.As(err, &e) {
+		// cobra's own complaints: unknown commands and flags, missing arguments.
+		e = &exit{code: exitUsage, text: err.Error(), hint: "see port53 --help"}
+	}
+	if e.text != "" {
+		for line := range strings.SplitSeq(e.text, "\n") {
+			if strings.HasPrefix(line, "    ") {
+				fmt.Fprintf(errOut, "%s\n", line)
+				continue
+			}
+			fmt.Fprintf(errOut, "port53: error: %s\n", line)
+		}
+	}
+	if e.hint != "" {
+		fmt.Fprintf(errOut, "port53: hint: %s\n", e.hint)
+	}
+	return e.code
+}
+
+func newRoot(s *streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "port53",
+		Short: "The DNS server for port 53, and the tools that go with it",
+		Long: `port53 is everything that should stand on port 53.
+
+  port53 serve --example      serve an example zone on 127.0.0.1:5353
+  port53 config init          print a configuration to begin with
+  port53 zone check FILE      check a zone file without serving it
+
+Each command has --help with examples. Results are printed on standard output,
+messages on standard error; commands that answer a question know --json.
+Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port53.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	root.AddCommand(newServe(s), newReload(s), newStatus(s), newZone(s), newConfig(s), newVersion(s))
+	return root
+}
+
+// printJSON writes v as indented JSON.
+func (s *streams) printJSON(v any) error {
+	enc := json.NewEncoder(s.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+func newVersion(s *streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version and how it was built",
+		Example: "  port53 version --json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := buildVersion()
+			if asJSON {
+				return s.printJSON(v)
+			}
+			fmt.Fprintf(s.out, "port53 %s (%s)\n", v.Version, v.Go)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+type version struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go"`
+}
+
+func buildVersion() version {
+	v := version{Version: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Version, v.Go = info.Main.Version, info.GoVersion
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v.Revision = s.Value
+		}
+	}
+	return v
+}

@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/app"
+	"port53/internal/config"
+)
+
+// defaultConfig is where packages put the configuration.
+const defaultConfig = "/etc/port53/port53.yaml"
+
+var errFound = errors.New("found")
+
+// pathCause returns the system's reason without the path, which is said already.
+func pathCause(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", defaultConfig, "the configuration file")
+}
+
+// loadConfig reads the file; what is wrong with it becomes the command's error.
+func loadConfig(file string) (*config.Config, error) {
+	c, err := config.Load(file)
+	if err == nil {
+		return c, nil
+	}
+	var all config.Errors
+	hint := ""
+	if _, statErr := os.Stat(file); statErr != nil {
+		hint = "name it with --config, or begin with: port53 config init > port53.yaml"
+	}
+	if errors.As(err, &all) {
+		return nil, failure(exitUsage, hint, "%s", all.Long())
+	}
+	return nil, failure(exitUsage, hint, "%v", err)
+}
+
+func newConfig(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check, show and begin configurations",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newConfigCheck(s), newConfigShow(s), newConfigInit(s), newConfigSchema(s), newConfigReference(s))
+	return cmd
+}
+
+func newConfigCheck(s *streams) *cobra.Command {
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check [--config FILE]",
+		Short: "Check a configuration and its zones as serve would",
+		Long: `check says of a configuration what serve would say, and reads every zone file.
+
+This is what named-checkconf -z, nsd-checkconf, knotc conf-check and
+unbound-checkconf do. Exit codes: 0 good, 1 a zone is broken, 2 the configuration
+cannot be used.`,
+		Example: "  port53 config check --config port53.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			report, err := app.Check(cmd.Context(), c)
+			if err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			if asJSON {
+				if err := s.printJSON(report); err != nil {
+					return err
+				}
+			} else {
+				for _, z := range report {
+					for _, p := range z.Problems {
+						fmt.Fprintln(s.out, p)
+					}
+				}
+			}
+			broken := 0
+			for _, z := range report {
+				if z.Failed {
+					broken++
+				}
+			}
+			if broken > 0 {
+				return failure(exitFindings, "the zones named above answer SERVFAIL until their files are mended; the others are served", "%d of %d zones cannot be served", broken, len(report))
+			}
+			if !asJSON {
+				fmt.Fprintf(s.out, "%s: good, %d zones\n", file, len(report))
+			}
+			return nil
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: the status of each zone")
+	return cmd
+}
+
+func newConfigShow(s *streams) *cobra.Command {
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "show [--config FILE]",
+		Short:   "Print every value in effect, and where it comes from",
+		Example: "  port53 config show --config port53.yaml\n  port53 config show --json | jq '.[] | select(.origin != \"default\")'",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			c, err := loadConfig(file)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(c.Effective())
+			}
+			w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
+			for _, v := range c.Effective() {
+				fmt.Fprintf(w, "%s\t%s\t%s\n", v.Key, v.Value, v.Origin)
+			}
+			return w.Flush()
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newConfigInit(s *streams) *cobra.Command {
+	var role string
+	cmd := &cobra.Command{
+		Use:     "init [--role ROLE]",
+		Short:   "Print a short configuration with comments, to begin with",
+		Example: "  port53 config init > port53.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if role != config.RoleAuthoritative {
+				return failure(exitUsage, "this version serves the role authoritative", "no sample for the role %q", role)
+			}
+			text, err := config.Sample(role)
+			if err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			_, err = s.out.Write(text)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&role, "role", config.RoleAuthoritative, "what the server is for")
+	return cmd
+}
+
+func newConfigSchema(s *streams) *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the JSON schema of the configuration, for editors",
+		Example: "  port53 config schema > port53.schema.json",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := s.out.Write(config.Schema())
+			return err
+		},
+	}
+}
+
+func newConfigReference(s *streams) *cobra.Command {
+	return &cobra.Command{
+		Use:     "reference",
+		Short:   "Print the reference of all keys",
+		Example: "  port53 config reference | less",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := s.out.Write(config.Reference())
+			return err
+		},
+	}
+}

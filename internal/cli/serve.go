@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/app"
+	"port53/internal/config"
+	"port53/internal/console"
+)
+
+//go:embed example
+var exampleFiles embed.FS
+
+func newServe(s *streams) *cobra.Command {
+	var file string
+	var example bool
+	cmd := &cobra.Command{
+		Use:   "serve [--config FILE]",
+		Short: "Run the DNS server",
+		Long: `serve runs the server that the configuration describes, in the foreground.
+
+SIGHUP, or port53 reload, reads the configuration and the zones that changed;
+SIGTERM and Ctrl-C answer what has arrived, then stop. A zone that cannot be loaded
+answers SERVFAIL while the others are served; if none can, serve does not start.
+
+This is what named, nsd, knotd and pdns_server do.`,
+		Example: `  port53 serve --example
+  port53 serve --config /etc/port53/port53.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !example {
+				return s.serve(cmd.Context(), file, nil)
+			}
+			if cmd.Flags().Changed("config") {
+				return failure(exitUsage, "", "--example and --config exclude each other")
+			}
+			dir, err := os.MkdirTemp("", "port53-example-")
+			if err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			defer os.RemoveAll(dir)
+			if file, err = writeExample(dir); err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			return s.serve(cmd.Context(), file, s.greet)
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&example, "example", false, "serve the example zone on 127.0.0.1:5353")
+	return cmd
+}
+
+// writeExample writes the embedded configuration and zone to dir and returns the
+// configuration's path.
+func writeExample(dir string) (string, error) {
+	files, err := exampleFiles.ReadDir("example")
+	if err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		text, err := exampleFiles.ReadFile("example/" + f.Name())
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(filepath.Join(dir, f.Name()), text, 0o644); err != nil {
+			return "", err
+		}
+	}
+	return filepath.Join(dir, "port53.yaml"), nil
+}
+
+// greet tells a person who started the example what to do with it.
+func (s *streams) greet(a *app.App) {
+	at := a.Addrs()[0]
+	fmt.Fprintf(s.out, `port53 serves the example zone example.test on %s, UDP and TCP. Ask it:
+
+  dig @%[2]s -p %[3]d www.example.test
+  dig @%[2]s -p %[3]d anything.wild.example.test TXT     a wildcard
+  dig @%[2]s -p %[3]d host.sub.example.test              a delegation
+  dig @%[2]s -p %[3]d example.test MX +tcp               mail, over TCP
+
+Ctrl-C stops it.
+`, at, at.Addr(), at.Port())
+}
+
+func (s *streams) serve(ctx context.Context, file string, greet func(*app.App)) error {
+	c, err := loadConfig(file)
+	if err != nil {
+		return err
+	}
+	log := s.logger(c.Log)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	a, err := app.New(ctx, app.Options{Config: c, Log: log, Ready: greet})
+	if err != nil {
+		return startError(err)
+	}
+	if err := a.Run(ctx, reload); err != nil {
+		return failure(exitUsage, "", "%v", err)
+	}
+	return nil
+}
+
+// startError turns what kept the server from starting into one line and a remedy.
+func startError(err error) error {
+	var op *net.OpError
+	hint := ""
+	switch {
+	case errors.Is(err, app.ErrNoZone):
+		return failure(exitFindings, "mend the zone files; port53 zone check FILE tells the same", "%v", err)
+	case errors.Is(err, context.Canceled):
+		return failure(exitFindings, "", "stopped before it was ready")
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "another program has the address (ss -lunpt shows which): stop it, or change listen"
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, &op):
+		hint = "ports below 1024 need root, or: setcap cap_net_bind_service=+ep port53, or sockets passed by systemd"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		hint = "no interface of this machine has the address: change listen"
+	}
+	text := err.Error()
+	if strings.Contains(text, "; ") && hint != "" {
+		hint = "" // the error says what to do itself
+	}
+	return failure(exitUsage, hint, "%s", strings.ReplaceAll(text, "\n", "; "))
+}
+
+func (s *streams) logger(l config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(s.err, options))
+	}
+	return slog.New(slog.NewTextHandler(s.err, options))
+}
+
+// controlTimeout is how long a command waits for the running server: a reload reads
+// every zone that changed.
+const controlTimeout = 10 * time.Minute
+
+// call asks the running server, whose control socket the configuration names.
+func call(ctx context.Context, file, socket, method, path string, result any) error {
+	if socket == "" {
+		c, err := loadConfig(file)
+		if err != nil {
+			// A broken configuration is what reload is to report, not to stumble over.
+			if socket = "/run/port53/control.sock"; method != "POST" {
+				return err
+			}
+		} else if socket = c.Control.Socket; socket == "" {
+			return failure(exitUsage, "set control: {socket: PATH}, or send SIGHUP", "the control socket is switched off in %s", file)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	err := console.Call(ctx, socket, method, path, result)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, console.ErrRefused):
+		return failure(exitFindings, "", "%s", strings.TrimPrefix(err.Error(), console.ErrRefused.Error()+": "))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return failure(exitUsage, "is port53 running? name its control socket with --socket", "%v", err)
+	case errors.Is(err, fs.ErrPermission):
+		return failure(exitUsage, "run it as the server's user or root", "%v", err)
+	}
+	return failure(exitUsage, "", "%v", err)
+}
+
+func newReload(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "reload [--config FILE | --socket PATH]",
+		Short: "Have the running server read its configuration and zones again",
+		Long: `reload has the running server read its configuration and the zone files that
+changed, and swap in all that is new at once. What is broken is reported and the
+version before keeps serving.
+
+This is what rndc reload, nsd-control reload and knotc reload do.
+Exit codes: 0 all is as the files say, 1 something was refused, 2 no server was reached.`,
+		Example: "  port53 reload\n  port53 reload --config port53.yaml --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var r app.Reloaded
+			err := call(cmd.Context(), file, socket, "POST", "/reload", &r)
+			if asJSON && (err == nil || r.Loaded+r.Unchanged > 0) {
+				if err := s.printJSON(r); err != nil {
+					return err
+				}
+			} else if err == nil {
+				fmt.Fprintf(s.out, "reloaded: %d zones loaded, %d unchanged, %d removed\n", r.Loaded, r.Unchanged, r.Removed)
+			}
+			if len(r.Restart) > 0 {
+				fmt.Fprintf(s.err, "port53: changes to %s count from the next start on\n", strings.Join(r.Restart, ", "))
+			}
+			return err
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of what the configuration says")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newStatus(s *streams) *cobra.Command {
+	return statusCommand(s, "status", "Ask the running server how it is",
+		"  port53 status\n  port53 status --json", cobra.NoArgs)
+}
+
+func newZoneStatus(s *streams) *cobra.Command {
+	return statusCommand(s, "status [NAME]", "Ask the running server about its zones, or one of them",
+		"  port53 zone status example.com", cobra.MaximumNArgs(1))
+}
+
+func statusCommand(s *streams, use, short, example string, args cobra.PositionalArgs) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long: short + `.
+
+This is what rndc status, rndc zonestatus, nsd-control zonestatus and
+knotc zone-status do.`,
+		Example: example,
+		Args:    args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := "/status"
+			if len(args) > 0 {
+				name, err := zoneQuery(args[0])
+				if err != nil {
+					return failure(exitUsage, "", "zone %s: %v", args[0], err)
+				}
+				path += name
+			}
+			var st app.Status
+			if err := call(cmd.Context(), file, socket, "GET", path, &st); err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(st)
+			}
+			if len(args) == 0 {
+				fmt.Fprintf(s.out, "up %s, serving %v, configuration %s of %s\n", st.Uptime, st.Listen, st.Config, st.Reloaded.Format(time.RFC3339))
+				if !st.Healthy {
+					fmt.Fprintln(s.out, "the last reload failed: see the log")
+				}
+			}
+			w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "ZONE\tSTATE\tSERIAL\tNAMES\tRECORDS\tLOADED")
+			for _, z := range st.Zones {
+				state := "served"
+				switch {
+				case !z.Serving:
+					state = "broken"
+				case z.Failed:
+					state = "served, its file is broken"
+				}
+				loaded := "-"
+				if z.Serving {
+					loaded = z.Loaded.Format(time.RFC3339)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", z.Name, state, z.Serial, z.Names, z.Records, loaded)
+			}
+			if err := w.Flush(); err != nil {
+				return err
+			}
+			for _, z := range st.Zones {
+				for _, p := range z.Problems {
+					fmt.Fprintln(s.out, p)
+				}
+			}
+			return nil
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of what the configuration says")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/keeper"
+	"port53/internal/wire"
+	"port53/internal/zonefile"
+)
+
+func newZone(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "zone",
+		Short: "Check zone files, and ask the server about its zones",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newZoneCheck(s), newZoneStatus(s))
+	return cmd
+}
+
+func newZoneCheck(s *streams) *cobra.Command {
+	var (
+		origin   string
+		asJSON   bool
+		generate int
+	)
+	cmd := &cobra.Command{
+		Use:   "check [--origin NAME] FILE",
+		Short: "Check a zone file as loading it would, without serving it",
+		Long: `check reads a zone file and checks it as the server does when it loads it.
+Each problem is one line with its place: FILE:LINE:COLUMN. Warnings do not keep a
+zone from being served; errors do.
+
+Without --origin the zone's name is that of its SOA record, if the file says it in
+full, else the file's own name without an ending such as .zone.
+
+This is what named-checkzone, nsd-checkzone, kzonecheck and pdnsutil check-zone do.
+Exit codes: 0 the zone is accepted, 1 it is not, 2 it could not be checked.`,
+		Example: `  port53 zone check example.test.zone
+  port53 zone check --origin example.com db.example
+  port53 zone check --json db.example | jq '.problems[]'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return s.checkZone(args[0], origin, generate, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&origin, "origin", "", "the zone's name")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().IntVar(&generate, "generate", 0, "how many records $GENERATE may make (at most 4096)")
+	return cmd
+}
+
+// checked is what zone check prints as JSON.
+type checked struct {
+	Zone     string           `json:"zone"`
+	File     string           `json:"file"`
+	Accepted bool             `json:"accepted"`
+	Serial   uint32           `json:"serial,omitempty"`
+	Names    int              `json:"names,omitempty"`
+	Records  int              `json:"records,omitempty"`
+	Signed   bool             `json:"signed,omitempty"`
+	Problems []keeper.Problem `json:"problems"`
+}
+
+// maxGenerate is the most that $GENERATE may be allowed (SECURITY: $GENERATE bombs).
+const maxGenerate = 4096
+
+func (s *streams) checkZone(file, origin string, generate int, asJSON bool) error {
+	if generate < 0 || generate > maxGenerate {
+		return failure(exitUsage, "", "--generate %d: want 0 to %d", generate, maxGenerate)
+	}
+	if _, err := os.Stat(file); err != nil {
+		return failure(exitUsage, "give the path of a zone file", "%s: %v", file, pathCause(err))
+	}
+	var apex []byte
+	var err error
+	if origin != "" {
+		if apex, err = wire.ParseName(origin); err != nil {
+			return failure(exitUsage, "", "--origin %s: %v", origin, err)
+		}
+	} else if apex, err = guessOrigin(file); err != nil {
+		return failure(exitUsage, "say it with --origin", "%s: the zone's name is not clear: %v", file, err)
+	}
+	l := keeper.Load(keeper.Source{Apex: apex, File: file, Generate: generate}, 0)
+	c := checked{Zone: string(wire.AppendName(nil, apex)), File: file, Accepted: l.Zone != nil, Problems: l.Problems}
+	if c.Problems == nil {
+		c.Problems = []keeper.Problem{}
+	}
+	if l.Zone != nil {
+		c.Serial, c.Names, c.Records, c.Signed = l.Zone.Serial(), l.Zone.Names(), l.Zone.Records(), l.Zone.Signed()
+	}
+	if asJSON {
+		if err := s.printJSON(c); err != nil {
+			return err
+		}
+	} else {
+		for _, p := range l.Problems {
+			fmt.Fprintln(s.out, p)
+		}
+		if c.Accepted {
+			fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records\n", c.Zone, c.Serial, c.Names, c.Records)
+		} else {
+			fmt.Fprintf(s.out, "zone %s: not accepted\n", c.Zone)
+		}
+	}
+	if !c.Accepted {
+		return &exit{code: exitFindings}
+	}
+	return nil
+}
+
+// guessOrigin returns the owner of the file's SOA if it does not depend on an
+// origin, else the name that the file is called by.
+func guessOrigin(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// An origin that no file has shows whether the SOA's owner was relative.
+	marker, err := wire.ParseName(`\000.`)
+	if err != nil {
+		return nil, err
+	}
+	var owner []byte
+	_, _ = zonefile.Read(f, zonefile.Options{Origin: marker, Name: file, DefaultTTL: 1, MaxErrors: 1 << 20}, func(r *zonefile.Record) error {
+		if r.Type != wire.TypeSOA {
+			return nil
+		}
+		owner = append([]byte(nil), r.Owner...)
+		return errFound
+	})
+	if owner != nil && !wire.Subdomain(owner, marker) {
+		return owner, nil
+	}
+	base := filepath.Base(file)
+	for _, end := range []string{".zone", ".db", ".txt", ".signed", ".hosts", ".master"} {
+		base = strings.TrimSuffix(base, end)
+	}
+	base = strings.TrimPrefix(base, "db.")
+	if base == "root" || base == "" {
+		base = "."
+	}
+	return wire.ParseName(base)
+}
+
+// zoneQuery returns the part of a control request that names a zone.
+func zoneQuery(name string) (string, error) {
+	n, err := wire.ParseName(name)
+	if err != nil {
+		return "", err
+	}
+	return "?zone=" + url.QueryEscape(string(wire.AppendName(nil, wire.Lower(nil, n)))), nil
+}

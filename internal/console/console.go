@@ -1,0 +1,162 @@
+// Package console is the control socket: how the commands of the same machine
+// reach the running server. It speaks HTTP over a Unix socket, whose permissions
+// guard it, and sees the server through [Admin] alone.
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Bounds of the socket.
+const (
+	maxBody    = 1 << 20          // octets of a request (SECURITY: API)
+	maxReply   = 64 << 20         // octets of an answer: the status of 100,000 zones
+	ioTimeout  = 10 * time.Second // to read a request
+	socketMode = 0o660            // owner and group
+)
+
+// An Admin does what the commands ask. What it returns is sent as JSON; an error
+// is sent as its text.
+type Admin interface {
+	// Reload reads the configuration and the zones again.
+	Reload(ctx context.Context) (any, error)
+	// Status tells of the server, and of the zone called name, or all if it is empty.
+	Status(zone string) (any, error)
+}
+
+// Listen makes the socket at path, in place of one that nobody serves any more.
+func Listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
+	}
+	l, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if c, dialErr := net.DialTimeout("unix", path, time.Second); dialErr == nil {
+			c.Close()
+			return nil, fmt.Errorf("control socket %s: another port53 is running with it", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
+		}
+		l, err = net.Listen("unix", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
+	}
+	return l, nil
+}
+
+// Serve answers commands until ctx ends.
+func Serve(ctx context.Context, l net.Listener, admin Admin) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(admin.Reload(r.Context()))
+	})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(admin.Status(r.URL.Query().Get("zone")))
+	})
+	s := &http.Server{
+		Handler:           http.MaxBytesHandler(mux, maxBody),
+		ReadHeaderTimeout: ioTimeout, ReadTimeout: ioTimeout, MaxHeaderBytes: 16 << 10,
+	}
+	stop := context.AfterFunc(ctx, func() { s.Close() })
+	defer stop()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// A reply is what goes over the socket.
+type reply struct {
+	Error  string          `json:"error,omitempty"`
+	Result json.RawMessage `json:"result,omitempty"`
+}
+
+func send(w http.ResponseWriter) func(any, error) {
+	return func(result any, err error) {
+		var r reply
+		if result != nil {
+			b, marshalErr := json.Marshal(result)
+			err = errors.Join(err, marshalErr)
+			r.Result = b
+		}
+		if err != nil {
+			r.Error = err.Error()
+			w.WriteHeader(http.StatusConflict)
+		}
+		_ = json.NewEncoder(w).Encode(r) // a client that went away needs no answer
+	}
+}
+
+// ErrRefused is wrapped by what [Call] returns when the server was reached and
+// could not do what was asked.
+var ErrRefused = errors.New("the server refused")
+
+// Call asks the server at the socket: method and path as in "POST", "/reload". It
+// decodes the result into result, also beside an error that wraps ErrRefused.
+func Call(ctx context.Context, socket, method, path string, result any) error {
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, method, "http://port53"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("control socket %s: %w", socket, cause(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	if err != nil {
+		return fmt.Errorf("control socket %s: %w", socket, err)
+	}
+	var r reply
+	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&r); err != nil {
+		return fmt.Errorf("control socket %s: answer cannot be read: %w", socket, err)
+	}
+	if len(r.Result) > 0 && result != nil {
+		if err := json.Unmarshal(r.Result, result); err != nil {
+			return fmt.Errorf("control socket %s: answer cannot be read: %w", socket, err)
+		}
+	}
+	if r.Error != "" {
+		return fmt.Errorf("%w: %s", ErrRefused, r.Error)
+	}
+	return nil
+}
+
+// cause returns the system's reason without what was tried and where, which is
+// said already.
+func cause(err error) error {
+	var path *fs.PathError
+	var sys syscall.Errno
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &sys):
+		return sys
+	}
+	return err
+}

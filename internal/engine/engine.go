@@ -1,0 +1,344 @@
+// Package engine is what happens to one query, in order. Handle is the whole order
+// of business, and nothing registers itself with it.
+//
+// The straight path, from the packet to the reply, runs on the goroutine that read
+// the packet. It allocates nothing, takes no lock and shares no counter: all that
+// it reads is the settings and the zones as they were when the query came, two
+// immutable snapshots behind one pointer each.
+package engine
+
+import (
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"port53/internal/authority"
+	"port53/internal/policy"
+	"port53/internal/server"
+	"port53/internal/telemetry"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// Settings are what a reload may change. They are not modified after they were
+// given to an Engine.
+type Settings struct {
+	Clients *policy.ACL         // who may ask; nil: everyone
+	Rates   *policy.RateLimiter // limits UDP answers; nil: no limit
+	Cookies *policy.Cookies     // server cookies; nil: off
+
+	UDPSize int    // the largest reply over UDP in octets, and what OPT tells; 0: 1232
+	NSID    []byte // told to those who ask (RFC 5001); empty: off
+	Padding int    // over TCP, replies to those who ask are padded to multiples of this (RFC 7830); 0: off
+
+	// What CH TXT version.bind and version.server, hostname.bind and id.server answer
+	// (RFC 4892). Empty: REFUSED.
+	Version  string
+	Hostname string
+}
+
+// defaultUDPSize avoids fragments on every path seen (DNS flag day 2020;
+// RFC 9715, section 3.1 would allow 1400).
+const defaultUDPSize = 1232
+
+// Options make an Engine. Zones is required.
+type Options struct {
+	Zones     *zone.Set
+	Telemetry *telemetry.Telemetry // nil: nothing is recorded
+	Queries   *telemetry.QueryLog  // nil: queries are not logged
+	Log       *slog.Logger         // nil: discard
+
+	// Uncontained lets a panic through, for tests that look for one.
+	Uncontained bool
+}
+
+// An Engine answers queries. It is a [server.Handler].
+type Engine struct {
+	zones     *zone.Set
+	telemetry *telemetry.Telemetry
+	queries   *telemetry.QueryLog
+	log       *slog.Logger
+	contained bool
+	settings  atomic.Pointer[Settings]
+	panicked  atomic.Bool // the first panic is logged with its packet, the others are counted
+}
+
+// New returns an engine that serves o.Zones under s.
+func New(o Options, s Settings) *Engine {
+	e := &Engine{zones: o.Zones, telemetry: o.Telemetry, queries: o.Queries, log: o.Log, contained: !o.Uncontained}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	e.Apply(s)
+	return e
+}
+
+// Apply replaces the settings: queries that come from now on see all of them.
+func (e *Engine) Apply(s Settings) {
+	if s.UDPSize == 0 {
+		s.UDPSize = defaultUDPSize
+	}
+	e.settings.Store(&s)
+}
+
+// NewWorker implements [server.Handler].
+func (e *Engine) NewWorker() server.Worker {
+	w := &worker{engine: e, record: &telemetry.Worker{}}
+	if e.telemetry != nil {
+		w.record = e.telemetry.NewWorker()
+	}
+	return w
+}
+
+// A worker is the scratch space of one goroutine that reads queries.
+type worker struct {
+	engine  *Engine
+	record  *telemetry.Worker
+	query   wire.Query
+	builder wire.Builder
+	answer  authority.Responder
+	event   telemetry.Event
+	entry   telemetry.Entry
+	measure uint8     // queries until the next whose time is taken
+	begun   time.Time // when that one came
+
+	// Of the present query.
+	settings *Settings
+	peer     *server.Peer
+	now      int64
+	udp      bool
+	limited  bool // the client's address may be forged: UDP without a server cookie of ours
+	cookie   bool // the reply carries a cookie
+	badKey   bool // the query was signed with a key we do not have
+	ede      int  // Extended DNS Error to send, or -1 (RFC 8914)
+	tail     [tailSize]byte
+}
+
+// Handle implements [server.Worker].
+func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) (n int) {
+	defer func() {
+		if !w.engine.contained {
+			return
+		}
+		if fault := recover(); fault != nil {
+			n = w.contain(fault, msg, reply)
+		}
+	}()
+	s := w.engine.settings.Load()
+	q, b := &w.query, &w.builder
+	w.settings, w.peer, w.now = s, peer, now
+	w.udp = peer.Transport == server.UDP
+	w.limited = w.udp && s.Rates != nil
+	w.cookie, w.badKey, w.ede = false, false, -1
+	if w.measure = (w.measure + 1) % latencySample; w.measure == 0 {
+		w.begun = time.Now()
+	}
+
+	// Is it a query at all? A response, or less than a header, is never answered.
+	bad := q.Parse(msg)
+	if bad == wire.ShortHeader || bad == wire.IsResponse {
+		w.record.Malformed(bad)
+		return w.silence()
+	}
+	if w.udp && policy.ReflectorPort(peer.Remote.Port()) {
+		return w.drop(telemetry.DropPort)
+	}
+
+	// The reply begins with the question; its end is kept for OPT.
+	limit := len(reply)
+	if w.udp {
+		limit = min(limit, wire.MinUDP)
+		if q.EDNS {
+			limit = min(max(int(q.UDPSize), wire.MinUDP), s.UDPSize, len(reply))
+		}
+	}
+	b.Start(reply, limit, w.reserve(), q)
+
+	// Who asks, and is the question one?
+	switch {
+	case s.Clients != nil && !s.Clients.Allows(peer.Remote.Addr()):
+		return w.fail(wire.Refused, edeProhibited)
+	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
+		return w.fail(wire.NotImp, -1)
+	case bad != 0:
+		w.record.Malformed(bad)
+		return w.fail(wire.FormErr, -1)
+	case q.EDNS && q.Version != 0:
+		return w.fail(wire.BadVers, -1)
+	case q.Cookie != nil && s.Cookies != nil:
+		if !q.CookieLenOK() {
+			w.record.Malformed(wire.BadCookieLen)
+			return w.fail(wire.FormErr, -1)
+		}
+		w.checkCookie()
+	}
+	if !q.HasQuestion {
+		if !w.cookie {
+			return w.fail(wire.FormErr, -1)
+		}
+		return w.fail(wire.NoError, -1) // a cookie was asked for, and is in OPT (RFC 7873, section 5.4)
+	}
+
+	// What is asked?
+	switch {
+	case q.TSIG != nil:
+		return w.unknownKey()
+	case q.Opcode != wire.OpcodeQuery:
+		return w.fail(wire.Refused, edeProhibited) // NOTIFY and UPDATE: nobody is allowed to
+	case q.Class == wire.ClassCH:
+		return w.chaos()
+	case q.Class != wire.ClassIN:
+		return w.fail(wire.Refused, edeNotSupported)
+	case q.Type == wire.TypeNXNAME:
+		return w.fail(wire.FormErr, edeInvalidType) // RFC 9824, section 3.5
+	case q.Type == wire.TypeAXFR && w.udp:
+		return w.fail(wire.NotImp, -1) // RFC 5936, section 4.2: not over UDP
+	}
+
+	// Whose is it?
+	entry := w.zone()
+	switch {
+	case entry == nil:
+		return w.fail(wire.Refused, edeNotAuthoritative)
+	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
+		return w.fail(wire.Refused, edeProhibited)
+	case entry.Zone == nil:
+		return w.fail(wire.ServFail, edeInvalidData)
+	}
+	result := w.answer.Answer(entry.Zone, q, b)
+
+	// May it go out?
+	if w.limited {
+		switch w.limit(entry, result) {
+		case policy.Drop:
+			return w.drop(telemetry.DropRate)
+		case policy.Slip:
+			return w.slip()
+		}
+	}
+	return w.send()
+}
+
+// zone returns the zone that answers the question, or nil.
+func (w *worker) zone() *zone.Entry {
+	q := &w.query
+	view := w.engine.zones.View()
+	entry := view.Find(&q.Name)
+	if entry != nil && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
+		// DS lies on the parent's side of the cut (RFC 4035, section 3.1.4.1).
+		if parent := view.FindAbove(&q.Name); parent != nil {
+			return parent
+		}
+	}
+	return entry
+}
+
+// limit asks the rate limiter about an answer of a zone.
+func (w *worker) limit(entry *zone.Entry, result authority.Result) policy.Verdict {
+	class, key := policy.Positive, uint64(result.Node)<<32
+	switch result.Kind {
+	case authority.Positive:
+	case authority.NoData:
+		class = policy.NoData
+	case authority.NXDomain:
+		class, key = policy.NXDomain, 0
+	case authority.Referral:
+		class, key = policy.Referral, 0
+	case authority.Failure:
+		class, key = policy.Error, 0
+	}
+	return w.check(class, key^entry.Key())
+}
+
+// check asks the rate limiter, and counts what is beyond a limit.
+func (w *worker) check(class policy.Class, key uint64) policy.Verdict {
+	verdict := w.settings.Rates.Check(w.now, w.peer.Remote.Addr(), class, key)
+	if verdict != policy.Send {
+		w.record.Limited(uint8(class))
+	}
+	return verdict
+}
+
+// fail replies with an error and nothing but the question. ede is the Extended DNS
+// Error to add, or -1.
+func (w *worker) fail(rcode wire.Rcode, ede int) int {
+	w.ede = ede
+	w.builder.Reset()
+	w.builder.ClearFlags(wire.FlagAA)
+	w.builder.SetRcode(rcode)
+	if w.limited {
+		switch w.check(policy.Error, 0) {
+		case policy.Drop, policy.Slip: // an error is as small as a slip would be
+			return w.drop(telemetry.DropRate)
+		}
+	}
+	return w.finish(rcode)
+}
+
+// slip replies with TC set and no records, so that a client that is not forged asks
+// again over TCP; one that sent a cookie gets BADCOOKIE and a good cookie
+// (RFC 7873, section 5.2.3).
+func (w *worker) slip() int {
+	w.record.Drop(telemetry.DropSlip, 0)
+	w.builder.Reset()
+	w.builder.ClearFlags(wire.FlagAA)
+	if w.cookie {
+		return w.finish(wire.BadCookie)
+	}
+	w.builder.SetRcode(wire.NoError)
+	w.builder.SetFlags(wire.FlagTC)
+	return w.finish(wire.NoError)
+}
+
+func (w *worker) send() int { return w.finish(w.builder.Rcode()) }
+
+// finish adds OPT, writes the counts and records the reply.
+func (w *worker) finish(rcode wire.Rcode) int {
+	w.builder.SetRcode(rcode)
+	tail, records := w.buildTail(rcode)
+	reply := w.builder.Finish(tail, records)
+	w.replied(rcode, reply)
+	return len(reply)
+}
+
+// silence sends nothing: over UDP the packet is forgotten, over TCP the connection
+// is closed, because whoever speaks like this does not wait for an answer.
+func (w *worker) silence() int {
+	w.record.Drop(telemetry.DropSilent, len(w.query.Msg))
+	if w.udp {
+		return 0
+	}
+	return -1
+}
+
+// drop sends nothing to a query that came over UDP.
+func (w *worker) drop(why telemetry.Drop) int {
+	w.record.Drop(why, len(w.query.Msg))
+	return 0
+}
+
+// latencySample is how many queries go by for one whose time is taken: reading the
+// clock for each would be a good part of its cost.
+const latencySample = 64
+
+// replied records a reply.
+func (w *worker) replied(rcode wire.Rcode, reply []byte) {
+	q, e := &w.query, &w.event
+	e.Transport, e.Type, e.Rcode = uint8(w.peer.Transport), q.Type, rcode
+	e.Query, e.Reply, e.Truncated, e.Nanos = len(q.Msg), len(reply), w.builder.Flags()&wire.FlagTC != 0, -1
+	if w.measure == 0 {
+		e.Nanos = int64(time.Since(w.begun))
+	}
+	w.record.Record(e)
+	if log := w.engine.queries; log != nil && log.Wanted() {
+		w.logQuery(log, rcode, len(reply))
+	}
+}
+
+func (w *worker) logQuery(log *telemetry.QueryLog, rcode wire.Rcode, size int) {
+	l := &w.entry
+	l.Time, l.Client, l.Transport = time.Now(), w.peer.Remote, uint8(w.peer.Transport)
+	l.Type, l.Class, l.Rcode, l.Reply = w.query.Type, w.query.Class, rcode, size
+	l.SetName(w.query.Name.Name())
+	log.Offer(l)
+}

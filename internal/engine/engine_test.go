@@ -1,0 +1,397 @@
+package engine_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"port53/internal/dnstest"
+	"port53/internal/engine"
+	"port53/internal/policy"
+	"port53/internal/server"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+const exampleZone = `
+$TTL 3600
+@ SOA ns hostmaster 1 7200 3600 1209600 300
+@ NS ns
+ns A 192.0.2.1
+www A 192.0.2.80
+sub NS ns.sub
+ns.sub A 192.0.2.53
+other CNAME www.example.org.
+moved DNAME example.org.
+ds.sub2 TXT "x"
+`
+
+const otherZone = `
+$TTL 3600
+@ SOA ns hostmaster 1 7200 3600 1209600 300
+@ NS ns
+ns A 192.0.2.2
+www A 192.0.2.81
+`
+
+// newWorker returns a worker of an engine that serves example., child.example. and
+// example.org., and holds broken. without a version that could be served.
+func newWorker(t testing.TB, s engine.Settings) server.Worker {
+	t.Helper()
+	set := zone.NewSet(dnstest.Seed)
+	set.Publish(
+		zone.Change{Apex: dnstest.Name(t, "example."), Zone: dnstest.Zone(t, "example.", exampleZone)},
+		zone.Change{Apex: dnstest.Name(t, "child.example."), Zone: dnstest.Zone(t, "child.example.", otherZone)},
+		zone.Change{Apex: dnstest.Name(t, "example.org."), Zone: dnstest.Zone(t, "example.org.", otherZone)},
+		zone.Change{Apex: dnstest.Name(t, "broken.")},
+	)
+	return engine.New(engine.Options{Zones: set}, s).NewWorker()
+}
+
+var (
+	udpPeer = server.Peer{Remote: netip.MustParseAddrPort("198.51.100.7:4000"), Transport: server.UDP}
+	tcpPeer = server.Peer{Remote: netip.MustParseAddrPort("198.51.100.7:4000"), Transport: server.TCP, Idle: 100}
+)
+
+func handle(w server.Worker, msg []byte, peer server.Peer) []byte {
+	reply := make([]byte, 65535)
+	n := w.Handle(msg, &peer, 1, reply)
+	if n < 0 {
+		return nil
+	}
+	return reply[:n]
+}
+
+func query(t testing.TB, line string) []byte {
+	return dnstest.ParseQuestion(t, line).Message()
+}
+
+// patch returns msg with the octets at offset replaced.
+func patch(msg []byte, at int, octets ...byte) []byte {
+	msg = bytes.Clone(msg)
+	copy(msg[at:], octets)
+	return msg
+}
+
+func TestOddQueries(t *testing.T) {
+	plain := query(t, "www.example. A")
+	edns := query(t, "www.example. A +edns")
+	opt := len(edns) - 11
+	class := len(plain) - 2
+	tests := []struct {
+		name string
+		msg  []byte
+		tcp  bool
+		want string // first line of the reply in words, or "silence", or "close"
+	}{
+		{"plain", plain, false, "NOERROR aa"},
+		{"shorter than a header", plain[:11], false, "silence"},
+		{"empty", nil, false, "silence"},
+		{"response", patch(plain, 2, 0x80), false, "silence"},
+		{"response over TCP", patch(plain, 2, 0x80), true, "close"},
+		{"no question", patch(plain, 5, 0), false, "FORMERR"},
+		{"two questions", patch(plain, 5, 2), false, "FORMERR"},
+		{"question cut off", plain[:len(plain)-1], false, "FORMERR"},
+		{"pointer in the question", patch(plain, 12, 0xC0, 12), false, "FORMERR"},
+		{"rcode bits are ignored", patch(plain, 3, 0x0F), false, "NOERROR aa"},
+		{"TC and AA in a query are ignored", patch(plain, 2, 0x06), false, "NOERROR aa"},
+		{"CD and AD are cleared", patch(plain, 3, 0x30), false, "NOERROR aa"},
+		{"opcode IQUERY", patch(plain, 2, 1<<3), false, "NOTIMP"},
+		{"opcode STATUS", patch(plain, 2, 2<<3), false, "NOTIMP"},
+		{"opcode NOTIFY", patch(plain, 2, 4<<3), false, "REFUSED"},
+		{"opcode UPDATE", patch(plain, 2, 5<<3), false, "REFUSED"},
+		{"opcode DSO without a question", patch(patch(plain, 2, 6<<3), 5, 0)[:12], false, "NOTIMP"},
+		{"opcode 15", patch(plain, 2, 15<<3), false, "NOTIMP"},
+		{"class CH", patch(plain, class, 0, 3), false, "REFUSED"},
+		{"class HS", patch(plain, class, 0, 4), false, "REFUSED"},
+		{"class ANY", patch(plain, class, 0, 255), false, "REFUSED"},
+		{"class 0", patch(plain, class, 0, 0), false, "REFUSED"},
+		{"EDNS version 1", patch(edns, opt+6, 1), false, "NOERROR"}, // BADVERS: its low bits are 0
+		{"EDNS size 1 means 512", patch(edns, opt+3, 0, 1), false, "NOERROR aa"},
+		{"EDNS unknown flags", patch(edns, opt+7, 0x7F, 0xFF), false, "NOERROR aa"},
+		{"AXFR over UDP", query(t, "example. AXFR"), false, "NOTIMP"},
+		{"AXFR over TCP", query(t, "example. AXFR"), true, "REFUSED"},
+		{"IXFR", query(t, "example. IXFR"), false, "REFUSED"},
+		{"NXNAME", query(t, "www.example. NXNAME"), false, "FORMERR"},
+		{"MAILA", query(t, "www.example. MAILA"), false, "NOERROR aa"},
+		{"type 249", query(t, "www.example. TKEY"), false, "NOERROR aa"},
+		{"type OPT", query(t, "www.example. OPT"), false, "NOERROR aa"},
+		{"not our zone", query(t, "www.example.com. A"), false, "REFUSED"},
+		{"the root", query(t, ". NS"), false, "REFUSED"},
+		{"a zone that could not be loaded", query(t, "www.broken. A"), false, "SERVFAIL"},
+	}
+	w := newWorker(t, engine.Settings{})
+	for _, test := range tests {
+		peer := udpPeer
+		if test.tcp {
+			peer = tcpPeer
+		}
+		var reply [65535]byte
+		n := w.Handle(test.msg, &peer, 1, reply[:])
+		got := "silence"
+		if n < 0 {
+			got = "close"
+		} else if n > 0 {
+			text, err := dnstest.Format(reply[:n])
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+				continue
+			}
+			got, _, _ = strings.Cut(text, "\n")
+			if id := binary.BigEndian.Uint16(reply[:]); id != 53 {
+				t.Errorf("%s: ID %d, want 53", test.name, id)
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+func TestErrorKeepsQuestion(t *testing.T) {
+	w := newWorker(t, engine.Settings{})
+	q := query(t, "WwW.example.com. A")
+	reply := handle(w, q, udpPeer)
+	if !bytes.Equal(reply[12:], q[12:]) {
+		t.Errorf("question %x, want %x", reply[12:], q[12:])
+	}
+}
+
+// options returns the options of the OPT record that ends msg, by code, and the
+// extended rcode.
+func options(t *testing.T, msg []byte) (rcode wire.Rcode, opts map[int][]byte) {
+	t.Helper()
+	at := bytes.LastIndex(msg, []byte{0, 0, 41})
+	if at < 0 {
+		return wire.Rcode(msg[3] & 15), nil
+	}
+	opts = map[int][]byte{}
+	rcode = wire.Rcode(msg[at+5])<<4 | wire.Rcode(msg[3]&15)
+	rest := msg[at+11:]
+	if n := int(binary.BigEndian.Uint16(msg[at+9:])); n != len(rest) {
+		t.Fatalf("OPT says %d octets, has %d", n, len(rest))
+	}
+	for len(rest) > 0 {
+		n := int(binary.BigEndian.Uint16(rest[2:]))
+		opts[int(binary.BigEndian.Uint16(rest))] = rest[4 : 4+n]
+		rest = rest[4+n:]
+	}
+	return rcode, opts
+}
+
+// withOptions returns an EDNS query with the options appended.
+func withOptions(t *testing.T, line string, octets ...byte) []byte {
+	msg := query(t, line+" +edns")
+	binary.BigEndian.PutUint16(msg[len(msg)-2:], uint16(len(octets)))
+	return append(msg, octets...)
+}
+
+func TestOptions(t *testing.T) {
+	w := newWorker(t, engine.Settings{NSID: []byte("ns1"), Padding: 128})
+	ask := withOptions(t, "www.example. A", 0, 3, 0, 0, 0, 11, 0, 0, 0xFD, 0xE9, 0, 1, 7)
+	_, opts := options(t, handle(w, ask, udpPeer))
+	if string(opts[wire.OptionNSID]) != "ns1" || opts[wire.OptionKeepalive] != nil || opts[0xFDE9] != nil {
+		t.Errorf("over UDP: %v", opts)
+	}
+	_, opts = options(t, handle(w, ask, tcpPeer))
+	if !bytes.Equal(opts[wire.OptionKeepalive], []byte{0, 100}) {
+		t.Errorf("keepalive over TCP: %v", opts)
+	}
+	padded := withOptions(t, "www.example. A", 0, 12, 0, 0)
+	if n := len(handle(w, padded, tcpPeer)); n%128 != 0 {
+		t.Errorf("padded reply has %d octets", n)
+	}
+	hidden := newWorker(t, engine.Settings{})
+	if _, opts = options(t, handle(hidden, ask, udpPeer)); len(opts) != 0 {
+		t.Errorf("options by default: %v", opts)
+	}
+	for _, test := range []struct {
+		line string
+		ede  byte
+	}{{"www.example.com. A", 20}, {"www.broken. A", 24}, {"www.example. NXNAME", 30}} {
+		if _, opts = options(t, handle(hidden, query(t, test.line+" +edns"), udpPeer)); !bytes.Equal(opts[wire.OptionEDE], []byte{0, test.ede}) {
+			t.Errorf("%s: extended error %v, want %d", test.line, opts[wire.OptionEDE], test.ede)
+		}
+	}
+	rcode, _ := options(t, handle(hidden, patch(query(t, "www.example. A +edns"), len(query(t, "www.example. A"))+6, 1), udpPeer))
+	if rcode != wire.BadVers {
+		t.Errorf("EDNS version 1: %v, want BADVERS", rcode)
+	}
+}
+
+func TestChaos(t *testing.T) {
+	msg := query(t, "version.bind. TXT")
+	msg = patch(msg, len(msg)-2, 0, 3)
+	w := newWorker(t, engine.Settings{Version: "port53"})
+	if reply := handle(w, msg, udpPeer); reply[3]&15 != 0 || reply[2]&4 != 0 || !bytes.HasSuffix(reply, []byte("\x00\x07\x06port53")) {
+		t.Errorf("got %x", reply)
+	}
+	if reply := handle(newWorker(t, engine.Settings{}), msg, udpPeer); reply[3]&15 != byte(wire.Refused) {
+		t.Errorf("hidden: got %x", reply)
+	}
+}
+
+func TestACL(t *testing.T) {
+	acl, err := policy.NewACL(policy.ACLOptions{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorker(t, engine.Settings{Clients: acl})
+	_, opts := options(t, handle(w, query(t, "www.example. A +edns"), udpPeer))
+	if !bytes.Equal(opts[wire.OptionEDE], []byte{0, 18}) {
+		t.Errorf("stranger: %v", opts)
+	}
+	friend := udpPeer
+	friend.Remote = netip.MustParseAddrPort("10.1.2.3:999")
+	if reply := handle(w, query(t, "www.example. A"), friend); reply[3]&15 != 0 {
+		t.Errorf("friend: %x", reply)
+	}
+}
+
+func TestReflectorPortsGetNothing(t *testing.T) {
+	w := newWorker(t, engine.Settings{})
+	peer := udpPeer
+	for _, port := range []uint16{0, 7, 19} {
+		peer.Remote = netip.AddrPortFrom(peer.Remote.Addr(), port)
+		if reply := handle(w, query(t, "www.example. A"), peer); len(reply) != 0 {
+			t.Errorf("port %d: got %x", port, reply)
+		}
+	}
+	peer.Remote = netip.AddrPortFrom(peer.Remote.Addr(), 53)
+	if reply := handle(w, query(t, "www.example. A"), peer); len(reply) == 0 {
+		t.Error("port 53, as old resolvers use it: no answer")
+	}
+}
+
+func TestCookies(t *testing.T) {
+	cookies, err := policy.NewCookies(policy.CookieOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorker(t, engine.Settings{Cookies: cookies})
+	client := []byte("8octets!")
+	_, opts := options(t, handle(w, withOptions(t, "www.example. A", append([]byte{0, 10, 0, 8}, client...)...), udpPeer))
+	got := opts[wire.OptionCookie]
+	if len(got) != 24 || !bytes.Equal(got[:8], client) {
+		t.Fatalf("cookie %x", got)
+	}
+	// Without a question (RFC 7873, section 5.4).
+	empty := append([]byte{0, 53, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8}, client...)
+	reply := handle(w, empty, udpPeer)
+	if rcode, opts := options(t, reply); rcode != wire.NoError || len(opts[wire.OptionCookie]) != 24 {
+		t.Errorf("without a question: %v, %v", rcode, opts)
+	}
+	for _, n := range []byte{1, 7, 9, 15, 41} {
+		odd := withOptions(t, "www.example. A", append([]byte{0, 10, 0, n}, make([]byte, n)...)...)
+		if rcode, _ := options(t, handle(w, odd, udpPeer)); rcode != wire.FormErr {
+			t.Errorf("cookie of %d octets: %v, want FORMERR", n, rcode)
+		}
+		if rcode, _ := options(t, handle(newWorker(t, engine.Settings{}), odd, udpPeer)); rcode != wire.NoError {
+			t.Errorf("cookie of %d octets where cookies are off: %v, want NOERROR", n, rcode)
+		}
+	}
+}
+
+func TestUnknownKey(t *testing.T) {
+	tsig := []byte("\x03key\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x2a\x0bhmac-sha256\x00" +
+		"\x00\x00\x00\x00\x00\x01\x01\x2c\x00\x0d0123456789abc\x12\x34\x00\x00\x00\x00")
+	msg := append(patch(query(t, "www.example. A"), 11, 1), tsig...)
+	reply := handle(newWorker(t, engine.Settings{}), msg, udpPeer)
+	if wire.Rcode(reply[3]&15) != wire.NotAuth || reply[11] != 1 {
+		t.Fatalf("got %x, want NOTAUTH with one additional record", reply)
+	}
+	end := []byte{0, 0, 0, 53, 0, 17, 0, 0} // no MAC, the query's ID, BADKEY, no other data
+	if !bytes.HasSuffix(reply, end) || !bytes.Contains(reply, tsig[:13]) {
+		t.Errorf("TSIG of the reply: %x", reply[len(query(t, "www.example. A")):])
+	}
+}
+
+// An alias into another zone of this server ends the answer.
+func TestAliasToOtherZone(t *testing.T) {
+	w := newWorker(t, engine.Settings{})
+	for question, want := range map[string]string{
+		"other.example. A":     "NOERROR aa\nANSWER\nother.example. 3600 CNAME www.example.org.\n",
+		"www.moved.example. A": "NOERROR aa\nANSWER\nmoved.example. 3600 DNAME example.org.\nwww.moved.example. 3600 CNAME www.example.org.\n",
+	} {
+		if got, err := dnstest.Format(handle(w, query(t, question), udpPeer)); err != nil || got != want {
+			t.Errorf("%s: got %s %v, want %s", question, got, err, want)
+		}
+	}
+}
+
+// DS is the parent's to answer, also where it knows of no delegation.
+func TestParentAnswersDS(t *testing.T) {
+	w := newWorker(t, engine.Settings{})
+	got, err := dnstest.Format(handle(w, query(t, "child.example. DS"), udpPeer))
+	if err != nil || !strings.HasPrefix(got, "NXDOMAIN aa\nAUTHORITY\nexample. ") {
+		t.Errorf("got %s %v", got, err)
+	}
+	got, err = dnstest.Format(handle(w, query(t, "example. DS"), udpPeer))
+	if err != nil || !strings.HasPrefix(got, "NOERROR aa\nAUTHORITY\nexample. ") {
+		t.Errorf("without the parent: got %s %v", got, err)
+	}
+}
+
+// The straight path allocates nothing, whatever the answer.
+func TestHandleAllocatesNothing(t *testing.T) {
+	cookies, err := policy.NewCookies(policy.CookieOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rates, err := policy.NewRateLimiter(policy.RateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorker(t, engine.Settings{Cookies: cookies, Rates: rates})
+	reply := make([]byte, 4096)
+	for _, line := range []string{"www.example. A", "www.example. A +do", "x.sub.example. A", "nothing.example. A", "www.moved.example. A", "www.example.com. A", "www.broken. A"} {
+		msg := query(t, line)
+		now := int64(0)
+		if n := testing.AllocsPerRun(50, func() {
+			now += 1e9
+			w.Handle(msg, &udpPeer, now, reply)
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", line, n)
+		}
+	}
+}
+
+func BenchmarkHandle(b *testing.B) {
+	w := newWorker(b, engine.Settings{})
+	reply := make([]byte, 4096)
+	for _, line := range []string{"www.example. A", "x.sub.example. A", "nothing.example. A", "www.example.com. A"} {
+		msg := query(b, line)
+		b.Run(strings.ReplaceAll(line, " ", "_"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				w.Handle(msg, &udpPeer, 1, reply)
+			}
+		})
+	}
+}
+
+// Whatever comes, the engine does not panic (its own recovery is off here because a
+// panic would be answered SERVFAIL), never answers a response, and keeps to the
+// limit.
+func FuzzHandle(f *testing.F) {
+	for _, line := range []string{"www.example. A", "x.sub.example. DS +do", "nothing.example. ANY +size=4096", "www.moved.example. A"} {
+		f.Add(query(f, line))
+	}
+	w := newWorker(f, engine.Settings{UDPSize: 1232})
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		reply := make([]byte, 4096)
+		n := w.Handle(msg, &udpPeer, 1, reply)
+		switch {
+		case n < 0 || n > 1232:
+			t.Fatalf("reply of %d octets", n)
+		case n > 0 && (len(msg) < 12 || msg[2]&0x80 != 0):
+			t.Fatalf("answered %x", msg)
+		case n > 0:
+			if _, err := dnstest.Format(reply[:n]); err != nil {
+				t.Fatalf("reply %x cannot be read: %v", reply[:n], err)
+			}
+		}
+	})
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"port53/internal/telemetry"
+	"port53/internal/wire"
+)
+
+// Extended DNS Errors (RFC 8914, section 4; RFC 9824, section 6).
+const (
+	edeProhibited       = 18
+	edeNotAuthoritative = 20
+	edeNotSupported     = 21
+	edeInvalidData      = 24
+	edeInvalidType      = 30
+)
+
+// Octets of what OPT may hold.
+const (
+	optHeader    = 11 // root, type, class, TTL, length (RFC 6891, section 6.1.2)
+	optionHeader = 4
+	cookieSize   = 24 // client's 8 and ours of 16 (RFC 9018, section 4)
+	maxNSID      = 128
+	maxPadding   = 512
+	maxTSIG      = 2*wire.MaxName + 26
+	tailSize     = optHeader + 5*optionHeader + cookieSize + maxNSID + 2 + 2 + maxPadding + maxTSIG
+)
+
+// reserve returns the octets that OPT will take, but for an Extended DNS Error,
+// which only goes with replies that are otherwise short, and for padding, which
+// takes what is left.
+func (w *worker) reserve() int {
+	q, s := &w.query, w.settings
+	if !q.EDNS {
+		return 0
+	}
+	n := optHeader
+	if q.Cookie != nil && s.Cookies != nil {
+		n += optionHeader + cookieSize
+	}
+	if q.NSID && len(s.NSID) > 0 {
+		n += optionHeader + min(len(s.NSID), maxNSID)
+	}
+	if q.Keepalive && !w.udp {
+		n += optionHeader + 2
+	}
+	return n
+}
+
+// checkCookie verifies the client's cookie. Whoever has one of ours did receive a
+// reply at its address before.
+func (w *worker) checkCookie() {
+	w.cookie = true
+	c := w.query.Cookie
+	if len(c) == 8 {
+		w.record.Cookie(telemetry.CookieClient)
+		return
+	}
+	valid, _ := w.settings.Cookies.Verify([8]byte(c), w.peer.Remote.Addr(), c[8:], uint32(time.Now().Unix()))
+	if !valid {
+		w.record.Cookie(telemetry.CookieBad)
+		return
+	}
+	w.record.Cookie(telemetry.CookieValid)
+	w.limited = false
+}
+
+// buildTail writes what ends a reply: OPT if the query had one, and TSIG if its key
+// was unknown.
+func (w *worker) buildTail(rcode wire.Rcode) (tail []byte, records int) {
+	q := &w.query
+	t := w.tail[:0]
+	if q.EDNS {
+		t = w.appendOPT(t, rcode)
+		records++
+	}
+	if w.badKey {
+		if n := len(t); q.TSIGErrorLen() <= w.builder.Room()-n {
+			t = q.AppendTSIGError(t, wire.BadKey, time.Now())
+			records++
+		}
+	}
+	return t, records
+}
+
+func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
+	q, s := &w.query, w.settings
+	t = t[:optHeader]
+	t[0] = 0
+	binary.BigEndian.PutUint16(t[1:], uint16(wire.TypeOPT))
+	binary.BigEndian.PutUint16(t[3:], uint16(s.UDPSize))
+	t[5], t[6], t[7], t[8] = byte(rcode>>4), 0, 0, 0
+	if q.DO {
+		t[7] = 0x80 // RFC 3225, section 3
+	}
+	if w.cookie {
+		t = append(t, 0, wire.OptionCookie, 0, cookieSize)
+		t = append(t, q.Cookie[:8]...)
+		t = s.Cookies.Append(t, [8]byte(q.Cookie), w.peer.Remote.Addr(), uint32(time.Now().Unix()))
+	}
+	if q.NSID && len(s.NSID) > 0 {
+		id := s.NSID[:min(len(s.NSID), maxNSID)]
+		t = append(t, 0, wire.OptionNSID, 0, byte(len(id)))
+		t = append(t, id...)
+	}
+	if q.Keepalive && !w.udp {
+		t = append(t, 0, wire.OptionKeepalive, 0, 2, byte(w.peer.Idle>>8), byte(w.peer.Idle))
+	}
+	if w.ede >= 0 {
+		t = append(t, 0, wire.OptionEDE, 0, 2, byte(w.ede>>8), byte(w.ede))
+	}
+	if q.Padding && s.Padding > 0 && !w.udp {
+		n := w.builder.Len() + len(t) + optionHeader
+		n = (s.Padding - n%s.Padding) % s.Padding
+		n = min(n, maxPadding, w.builder.Room()-len(t)-optionHeader)
+		if n >= 0 {
+			t = append(t, 0, wire.OptionPadding, byte(n>>8), byte(n))
+			t = append(t, zeros[:n]...)
+		}
+	}
+	binary.BigEndian.PutUint16(t[9:], uint16(len(t)-optHeader))
+	return t
+}
+
+//nolint:gochecknoglobals // read-only
+var zeros [maxPadding]byte
+
+// unknownKey replies to a query signed with a TSIG key that we do not have
+// (RFC 8945, section 5.2.1).
+func (w *worker) unknownKey() int {
+	w.badKey = true
+	return w.fail(wire.NotAuth, -1)
+}
+
+// chaos answers what may be known of the server itself (RFC 4892), which is
+// nothing unless configured.
+func (w *worker) chaos() int {
+	q := &w.query
+	var text string
+	switch string(q.Name.Name()) {
+	case "\x07version\x04bind\x00", "\x07version\x06server\x00":
+		text = w.settings.Version
+	case "\x08hostname\x04bind\x00", "\x02id\x06server\x00":
+		text = w.settings.Hostname
+	}
+	if text == "" || q.Type != wire.TypeTXT && q.Type != wire.TypeANY {
+		return w.fail(wire.Refused, edeProhibited)
+	}
+	text = text[:min(len(text), 255)]
+	rr := w.builder.Grow(wire.Answer, 13+len(text), 1)
+	if rr == nil {
+		w.builder.Truncate()
+		return w.send()
+	}
+	copy(rr, []byte{0xC0, wire.HeaderLen, 0, byte(wire.TypeTXT), 0, byte(wire.ClassCH), 0, 0, 0, 0, 0, byte(1 + len(text)), byte(len(text))})
+	copy(rr[13:], text)
+	return w.send()
+}
+
+// contain answers SERVFAIL for a query that made us panic: one query is lost, not
+// the server. It is counted, and the first is logged with its packet, so that the
+// fault can be mended.
+func (w *worker) contain(fault any, msg, reply []byte) int {
+	w.record.Panic()
+	if w.engine.panicked.CompareAndSwap(false, true) {
+		w.engine.log.Error("a query caused a panic, which is a fault of port53: please report it",
+			"fault", fmt.Sprint(fault), "packet", fmt.Sprintf("%x", msg))
+	}
+	if len(msg) < wire.HeaderLen || len(reply) < wire.HeaderLen {
+		return 0
+	}
+	n := copy(reply, msg[:wire.HeaderLen])
+	clear(reply[4:n])
+	reply[2] = reply[2]&0x79 | 0x80 // opcode and RD stay, QR is set
+	reply[3] = byte(wire.ServFail)
+	return n
+}

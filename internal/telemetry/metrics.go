@@ -1,0 +1,180 @@
+package telemetry
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+//go:generate go test -run TestMetricsDocument -update .
+
+// A metric is a row of the table from which the exposition and docs/METRICS.md are
+// made.
+type metric struct {
+	name, kind, labels, help string
+}
+
+//nolint:gochecknoglobals // read-only
+var metrics = []metric{
+	{"port53_build_info", "gauge", "version", "1, with the version as a label."},
+	{"port53_start_time_seconds", "gauge", "", "When the server started, in seconds since 1970."},
+	{"port53_queries_total", "counter", "transport", "Queries that were replied to."},
+	{"port53_queries_by_type_total", "counter", "type", "The same by question type; types that were never asked for are left out."},
+	{"port53_replies_total", "counter", "rcode", "Replies by response code."},
+	{"port53_replies_truncated_total", "counter", "", "Replies with TC=1."},
+	{"port53_query_duration_seconds", "histogram", "", "Time to make a reply; one query in 64 is measured."},
+	{"port53_query_bytes_total", "counter", "", "Octets of queries."},
+	{"port53_reply_bytes_total", "counter", "", "Octets of replies."},
+	{"port53_malformed_total", "counter", "reason", "Packets that could not be read."},
+	{"port53_dropped_total", "counter", "reason", "Queries that got no reply, or less: rate_limit none, slip TC=1 or BADCOOKIE, port and silent none."},
+	{"port53_rate_limited_total", "counter", "class", "Answers beyond a limit, by kind of answer; also counted in log-only mode."},
+	{"port53_cookies_total", "counter", "kind", "Cookies in queries: client (alone), valid, bad."},
+	{"port53_panics_total", "counter", "", "Queries that ran into a fault of port53 and got SERVFAIL."},
+	{"port53_udp_received_total", "counter", "", "Datagrams received."},
+	{"port53_udp_sent_total", "counter", "", "Datagrams sent."},
+	{"port53_udp_send_errors_total", "counter", "", "Datagrams that the system did not send."},
+	{"port53_tcp_connections", "gauge", "", "Connections now."},
+	{"port53_tcp_connections_total", "counter", "", "Connections taken."},
+	{"port53_tcp_closed_total", "counter", "reason", "Connections that the server ended: refused, evicted, timeout, stalled."},
+	{"port53_zones", "gauge", "state", "Zones: served, stale (served, but the file is broken) and broken (SERVFAIL)."},
+	{"port53_zone_serial", "gauge", "zone", "The SOA's serial number; of up to 1,000 zones."},
+	{"port53_zone_age_seconds", "gauge", "zone", "Time since the served version was loaded; of up to 1,000 zones."},
+	{"port53_zone_failed", "gauge", "zone", "1 if the last attempt to load the zone failed; of up to 1,000 zones, failed ones first."},
+	{"port53_zone_bytes", "gauge", "", "Memory of all zones, compiled."},
+	{"port53_reloads_total", "counter", "result", "Reloads: ok, failed."},
+	{"port53_last_reload_success", "gauge", "", "1 if the last reload did all that the files say."},
+	{"port53_query_log_dropped_total", "counter", "", "Queries that the query log left out because it could not keep up or would have been too long."},
+	{"port53_memory_bytes", "gauge", "", "Memory obtained from the system by the Go runtime, less what was given back."},
+	{"port53_goroutines", "gauge", "", "Goroutines now."},
+}
+
+// MaxListed is how many zones have metrics of their own.
+const MaxListed = 1000
+
+// A Writer takes values of metrics and writes them in the order of the table.
+type Writer struct {
+	rows map[string][]string // by metric
+}
+
+// Set takes the value of a metric, which must be in the table, and its labels as
+// name, value, name, value.
+func (w *Writer) Set(name string, value float64, labels ...string) {
+	w.put(name, name, value, labels)
+}
+
+func (w *Writer) put(family, name string, value float64, labels []string) {
+	var b strings.Builder
+	b.WriteString(name)
+	for i := 0; i+1 < len(labels); i += 2 {
+		if i == 0 {
+			b.WriteByte('{')
+		} else {
+			b.WriteByte(',')
+		}
+		b.WriteString(labels[i] + `="` + escapeLabel(labels[i+1]) + `"`)
+	}
+	if len(labels) > 0 {
+		b.WriteByte('}')
+	}
+	b.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64))
+	w.rows[family] = append(w.rows[family], b.String())
+}
+
+// escapeLabel keeps a value within its quotes and its line.
+func escapeLabel(s string) string {
+	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", ` `).Replace(s)
+}
+
+// Append appends all metrics in Prometheus's text format, version 0.0.4.
+func (t *Telemetry) Append(dst []byte) []byte {
+	w := &Writer{rows: map[string][]string{}}
+	t.write(w)
+	t.mu.Lock()
+	collectors := slices.Clone(t.collectors)
+	t.mu.Unlock()
+	for _, f := range collectors {
+		f(w)
+	}
+	for _, m := range metrics {
+		rows := w.rows[m.name]
+		if len(rows) == 0 {
+			continue
+		}
+		dst = fmt.Appendf(dst, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
+		if m.kind != "histogram" {
+			slices.SortFunc(rows, func(a, b string) int { return cmp.Compare(a, b) })
+		}
+		for _, r := range rows {
+			dst = append(append(dst, r...), '\n')
+		}
+	}
+	return dst
+}
+
+// write sets the metrics of the workers.
+func (t *Telemetry) write(w *Writer) {
+	s := t.sum()
+	for i, name := range [transports]string{"udp", "tcp", "dot", "doh", "doq"} {
+		if n := s.queries[i].load(); n > 0 || i < 2 {
+			w.Set("port53_queries_total", float64(n), "transport", name)
+		}
+	}
+	for i := range s.types {
+		n := s.types[i].load()
+		if n == 0 {
+			continue
+		}
+		name := wire.Type(i).String()
+		if i == typeSlots-1 {
+			name = "other"
+		}
+		w.Set("port53_queries_by_type_total", float64(n), "type", name)
+	}
+	for i := range s.rcodes {
+		if n := s.rcodes[i].load(); n > 0 || i <= int(wire.Refused) {
+			w.Set("port53_replies_total", float64(n), "rcode", wire.Rcode(i).String())
+		}
+	}
+	total := uint64(0)
+	const histogram = "port53_query_duration_seconds"
+	for i := range buckets {
+		total += s.latency[i].load()
+		bound := float64(int64(1)<<(firstBucket+i)) / 1e9
+		w.put(histogram, histogram+"_bucket", float64(total), []string{"le", strconv.FormatFloat(bound, 'g', 4, 64)})
+	}
+	total += s.latency[buckets].load()
+	w.put(histogram, histogram+"_bucket", float64(total), []string{"le", "+Inf"})
+	w.put(histogram, histogram+"_sum", float64(s.nanos.load())/1e9, nil)
+	w.put(histogram, histogram+"_count", float64(total), nil)
+	w.Set("port53_replies_truncated_total", float64(s.truncated.load()))
+	w.Set("port53_query_bytes_total", float64(s.in.load()))
+	w.Set("port53_reply_bytes_total", float64(s.out.load()))
+	w.Set("port53_panics_total", float64(s.panics.load()))
+	for i := 1; i < len(s.malformed); i++ {
+		w.Set("port53_malformed_total", float64(s.malformed[i].load()), "reason", wire.Malformed(i).String())
+	}
+	for i, name := range [dropCount]string{"rate_limit", "slip", "port", "silent"} {
+		w.Set("port53_dropped_total", float64(s.drops[i].load()), "reason", name)
+	}
+	for i, name := range [limitClasses]string{"positive", "nodata", "nxdomain", "referral", "error"} {
+		w.Set("port53_rate_limited_total", float64(s.limited[i].load()), "class", name)
+	}
+	for i, name := range [cookieCount]string{"client", "valid", "bad"} {
+		w.Set("port53_cookies_total", float64(s.cookies[i].load()), "kind", name)
+	}
+}
+
+// Document returns docs/METRICS.md.
+func Document() []byte {
+	b := []byte("<!-- made from internal/telemetry/metrics.go by go generate: do not edit -->\n# Metrics\n\n" +
+		"At `http://127.0.0.1:9153/metrics` (key `metrics` of the configuration), in Prometheus's text format.\n\n" +
+		"| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
+	for _, m := range metrics {
+		b = fmt.Appendf(b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, cmp.Or(m.labels, "-"), m.help)
+	}
+	return b
+}

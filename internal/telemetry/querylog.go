@@ -1,0 +1,183 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"io"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// Bounds of the query log; where QueryLogOptions has a field, its default.
+const (
+	defaultQueue  = 8192    // entries that wait for the writer: 3 MiB
+	defaultPrefix = 10      // lines a second for one client network (SECURITY: log sampling)
+	defaultBytes  = 4 << 20 // octets a second in all
+	prefixSlots   = 4096    // networks whose lines are counted at one time
+	prefix4       = 24
+	prefix6       = 56
+)
+
+// QueryLogOptions tune a query log. Zero means the default.
+type QueryLogOptions struct {
+	JSON           bool
+	Sample         int // one query in so many (1)
+	PerPrefix      int // lines a second for one /24 or /56 (10); below 0: no limit
+	BytesPerSecond int // (4 MiB)
+	Queue          int // entries (8,192)
+}
+
+// An Entry is one query for the log. Offer copies it.
+type Entry struct {
+	Time      time.Time
+	Client    netip.AddrPort
+	Transport uint8
+	Type      wire.Type
+	Class     wire.Class
+	Rcode     wire.Rcode
+	Reply     int // octets
+	nameLen   uint8
+	name      [wire.MaxName]byte
+}
+
+// SetName sets the name asked for, in wire form.
+func (e *Entry) SetName(name []byte) { e.nameLen = uint8(copy(e.name[:], name)) }
+
+// A QueryLog writes a line for each query that it is offered, if it can. It never
+// waits for whoever reads the lines, and what it cannot write it counts.
+type QueryLog struct {
+	out     io.Writer
+	options QueryLogOptions
+	queue   chan Entry
+	done    chan struct{}
+	close   sync.Once
+	seen    atomic.Uint64
+	dropped atomic.Uint64
+
+	// Of the writer alone.
+	line    []byte
+	name    []byte
+	second  int64
+	written int
+	lines   map[netip.Prefix]int
+}
+
+// NewQueryLog returns a log to out and starts its writer.
+func NewQueryLog(out io.Writer, o QueryLogOptions) *QueryLog {
+	if o.Sample == 0 {
+		o.Sample = 1
+	}
+	if o.PerPrefix == 0 {
+		o.PerPrefix = defaultPrefix
+	}
+	if o.BytesPerSecond == 0 {
+		o.BytesPerSecond = defaultBytes
+	}
+	if o.Queue == 0 {
+		o.Queue = defaultQueue
+	}
+	l := &QueryLog{out: out, options: o, queue: make(chan Entry, o.Queue), done: make(chan struct{}), lines: map[netip.Prefix]int{}}
+	go l.run()
+	return l
+}
+
+// Wanted tells whether the next query is one of the sample.
+func (l *QueryLog) Wanted() bool {
+	return l.options.Sample == 1 || l.seen.Add(1)%uint64(l.options.Sample) == 0
+}
+
+// Offer gives the log an entry. It does not block.
+func (l *QueryLog) Offer(e *Entry) {
+	select {
+	case l.queue <- *e:
+	default:
+		l.dropped.Add(1)
+	}
+}
+
+// Dropped returns how many entries were not written.
+func (l *QueryLog) Dropped() uint64 { return l.dropped.Load() }
+
+// Close writes what waits and ends the writer. Nothing may be offered any more.
+func (l *QueryLog) Close() {
+	l.close.Do(func() { close(l.queue) })
+	<-l.done
+}
+
+func (l *QueryLog) run() {
+	defer close(l.done)
+	for e := range l.queue {
+		if !l.admit(&e) {
+			l.dropped.Add(1)
+			continue
+		}
+		l.line = l.append(l.line[:0], &e)
+		l.written += len(l.line)
+		if _, err := l.out.Write(l.line); err != nil {
+			l.dropped.Add(1)
+		}
+	}
+}
+
+// admit applies the limits of a second.
+func (l *QueryLog) admit(e *Entry) bool {
+	if s := e.Time.Unix(); s != l.second {
+		l.second, l.written = s, 0
+		clear(l.lines)
+	}
+	if l.written >= l.options.BytesPerSecond {
+		return false
+	}
+	if l.options.PerPrefix < 0 {
+		return true
+	}
+	bits := prefix6
+	if e.Client.Addr().Is4() {
+		bits = prefix4
+	}
+	p, err := e.Client.Addr().Prefix(bits)
+	if err != nil || len(l.lines) >= prefixSlots && l.lines[p] == 0 {
+		return false
+	}
+	l.lines[p]++
+	return l.lines[p] <= l.options.PerPrefix
+}
+
+// append appends the entry as one line. The name is in presentation form, which has
+// no space, quote or control character.
+func (l *QueryLog) append(dst []byte, e *Entry) []byte {
+	l.name = wire.AppendName(l.name[:0], e.name[:e.nameLen])
+	transport := "udp"
+	if e.Transport > 0 {
+		transport = "tcp"
+	}
+	at := e.Time.UTC().Format("2006-01-02T15:04:05.000Z")
+	if l.options.JSON {
+		b, err := json.Marshal(struct {
+			Time      string `json:"time"`
+			Client    string `json:"client"`
+			Transport string `json:"transport"`
+			Name      string `json:"name"`
+			Class     string `json:"class"`
+			Type      string `json:"type"`
+			Rcode     string `json:"rcode"`
+			Reply     int    `json:"reply_bytes"`
+		}{at, e.Client.String(), transport, string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(), e.Reply})
+		if err != nil {
+			return dst
+		}
+		return append(append(dst, b...), '\n')
+	}
+	dst = append(append(dst, at...), ' ')
+	dst = append(e.Client.AppendTo(dst), ' ')
+	dst = append(append(dst, transport...), ' ')
+	dst = append(append(dst, l.name...), ' ')
+	dst = append(append(dst, e.Class.String()...), ' ')
+	dst = append(append(dst, e.Type.String()...), ' ')
+	dst = append(append(dst, e.Rcode.String()...), ' ')
+	return append(strconv.AppendInt(dst, int64(e.Reply), 10), '\n')
+}

@@ -1,0 +1,190 @@
+// Package telemetry counts what the server does and tells it: counters of each
+// worker, summed when they are read, as Prometheus text; and a query log that can
+// fill neither memory nor a disk nor a terminal.
+//
+// A worker counts in memory of its own that no other worker writes: one load and one
+// store a counter, and no contention. Readers see each counter whole, if not all at
+// the same moment.
+package telemetry
+
+import (
+	"math/bits"
+	"sync"
+	"sync/atomic"
+
+	"port53/internal/wire"
+)
+
+// Drop is why a query got no reply, or less than a whole one.
+type Drop uint8
+
+// The reasons.
+const (
+	DropRate   Drop = iota // response rate limiting, no reply
+	DropSlip               // response rate limiting, TC=1 or BADCOOKIE
+	DropPort               // the source port is a reflector's
+	DropSilent             // a response, or less than a header
+	dropCount
+)
+
+// Cookie is what a query's cookie was.
+type Cookie uint8
+
+// The kinds of cookies.
+const (
+	CookieClient Cookie = iota // a client cookie alone
+	CookieValid                // with a server cookie of ours
+	CookieBad                  // with one that is not, or not any more
+	cookieCount
+)
+
+// An Event is one query and its reply.
+type Event struct {
+	Transport uint8 // as server.Transport
+	Type      wire.Type
+	Rcode     wire.Rcode
+	Query     int // octets
+	Reply     int
+	Truncated bool
+	Nanos     int64 // from arrival to reply; below 0: not measured
+}
+
+// Sizes of tables.
+const (
+	transports   = 5
+	typeSlots    = 264 // types up to CLA's have a counter each, the rest share the last
+	rcodes       = 24
+	limitClasses = 5  // positive, nodata, nxdomain, referral, error
+	buckets      = 24 // of latency, up to 2^33 ns: 8.6 s
+)
+
+// A counter is written by one goroutine and read by any.
+type counter struct{ n uint64 }
+
+func (c *counter) add(n uint64) { atomic.StoreUint64(&c.n, c.n+n) }
+func (c *counter) load() uint64 { return atomic.LoadUint64(&c.n) }
+
+// A Worker is the counters of one goroutine.
+type Worker struct {
+	_         [64]byte // its own cache lines
+	queries   [transports]counter
+	types     [typeSlots]counter
+	rcodes    [rcodes]counter
+	latency   [buckets + 1]counter
+	nanos     counter
+	malformed [wire.MalformedCount]counter
+	drops     [dropCount]counter
+	cookies   [cookieCount]counter
+	limited   [limitClasses]counter
+	in, out   counter
+	truncated counter
+	panics    counter
+	_         [64]byte
+}
+
+// Record counts a query that was replied to.
+func (w *Worker) Record(e *Event) {
+	w.queries[e.Transport%transports].add(1)
+	w.types[min(int(e.Type), typeSlots-1)].add(1)
+	w.rcodes[min(int(e.Rcode), rcodes-1)].add(1)
+	w.in.add(uint64(e.Query))
+	w.out.add(uint64(e.Reply))
+	if e.Truncated {
+		w.truncated.add(1)
+	}
+	if e.Nanos >= 0 {
+		w.latency[bucket(e.Nanos)].add(1)
+		w.nanos.add(uint64(e.Nanos))
+	}
+}
+
+// firstBucket is the exponent of the smallest bucket: 2^10 ns, about a microsecond.
+const firstBucket = 10
+
+// bucket returns the index of the smallest bucket that holds n: bucket i is up to
+// 2^(firstBucket+i) ns.
+func bucket(n int64) int {
+	if n <= 1<<firstBucket {
+		return 0
+	}
+	return min(bits.Len64(uint64(n-1))-firstBucket, buckets)
+}
+
+// Malformed counts a packet that could not be parsed.
+func (w *Worker) Malformed(why wire.Malformed) {
+	if int(why) < len(w.malformed) {
+		w.malformed[why].add(1)
+	}
+}
+
+// Drop counts a query without a full reply; query is its octets.
+func (w *Worker) Drop(why Drop, query int) {
+	w.drops[why].add(1)
+	w.in.add(uint64(query))
+}
+
+// Cookie counts a cookie.
+func (w *Worker) Cookie(kind Cookie) { w.cookies[kind].add(1) }
+
+// Limited counts an answer beyond the limit of its class, a policy.Class, whether or
+// not it was held back.
+func (w *Worker) Limited(class uint8) { w.limited[class%limitClasses].add(1) }
+
+// Panic counts a query that made us panic.
+func (w *Worker) Panic() { w.panics.add(1) }
+
+// A Telemetry is all counters of one server.
+type Telemetry struct {
+	mu         sync.Mutex
+	workers    []*Worker
+	collectors []func(*Writer)
+}
+
+// New returns a telemetry without workers.
+func New() *Telemetry { return &Telemetry{} }
+
+// NewWorker returns counters for one goroutine.
+func (t *Telemetry) NewWorker() *Worker {
+	w := &Worker{}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.workers = append(t.workers, w)
+	return w
+}
+
+// Collect has f write more metrics whenever they are read. They must be in the table.
+func (t *Telemetry) Collect(f func(*Writer)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.collectors = append(t.collectors, f)
+}
+
+// sum returns the workers' counters added up.
+func (t *Telemetry) sum() *Worker {
+	t.mu.Lock()
+	workers := t.workers[:len(t.workers):len(t.workers)]
+	t.mu.Unlock()
+	total := &Worker{}
+	for _, w := range workers {
+		add(total.queries[:], w.queries[:])
+		add(total.types[:], w.types[:])
+		add(total.rcodes[:], w.rcodes[:])
+		add(total.latency[:], w.latency[:])
+		add(total.malformed[:], w.malformed[:])
+		add(total.drops[:], w.drops[:])
+		add(total.cookies[:], w.cookies[:])
+		add(total.limited[:], w.limited[:])
+		total.nanos.add(w.nanos.load())
+		total.in.add(w.in.load())
+		total.out.add(w.out.load())
+		total.truncated.add(w.truncated.load())
+		total.panics.add(w.panics.load())
+	}
+	return total
+}
+
+func add(total, part []counter) {
+	for i := range part {
+		total[i].add(part[i].load())
+	}
+}
