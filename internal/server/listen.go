@@ -166,7 +166,7 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 // listenError says what could not be had, why, and what may help.
 func listenError(a netip.AddrPort, transport string, err error) error {
 	// net wraps the reason in the address and the system call's name.
-	if reason := (syscall.Errno)(0); errors.As(err, &reason) {
+	if reason := syscall.Errno(0); errors.As(err, &reason) {
 		err = reason
 	}
 	hint := ""
