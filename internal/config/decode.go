@@ -24,6 +24,10 @@ const MaxFile = 16 << 20
 // descends by recursion; the deepest key of the table is at 4.
 const maxNesting = 32
 
+// maxKeys is the most keys of one block: the parser takes time in proportion to
+// their square. The table's largest block has 15.
+const maxKeys = 256
+
 // maxColumn is the furthest that a block, as opposed to a value, may begin from
 // the left: indentation is nesting as well.
 const maxColumn = 256
@@ -165,8 +169,11 @@ func (d *decoder) read(text []byte) ast.Node {
 		}
 	}
 	tokens := lexer.Tokenize(string(text))
-	if at, deep := tooDeep(tokens); deep {
-		d.fail(at, fmt.Sprintf("nested more than %d deep", maxNesting), "no key is that deep")
+	if at, what := outOfBounds(tokens); what != "" {
+		d.fail(at, what, "no part of a configuration is like that")
+		return nil
+	}
+	if d.refusals(tokens); len(d.errs) > 0 {
 		return nil
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -184,9 +191,6 @@ func (d *decoder) read(text []byte) ast.Node {
 			return nil
 		}
 		body = doc.Body
-	}
-	if body != nil {
-		ast.Walk(refusing{d}, body)
 	}
 	return body
 }

@@ -16,9 +16,9 @@ const OriginDefault = "default"
 
 // A Setting is one value in effect.
 type Setting struct {
-	Key    string // its path, such as tcp.idle or zones[0].name
-	Value  string // as it would be written in the file
-	Origin string // OriginDefault, or file:line
+	Key    string `json:"key"`    // its path, such as tcp.idle or zones[0].name
+	Value  string `json:"value"`  // as it would be written in the file
+	Origin string `json:"origin"` // OriginDefault, or file:line
 }
 
 // Effective returns every value in effect, in the order of the reference.

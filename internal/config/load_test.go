@@ -89,7 +89,7 @@ func TestLoadErrors(t *testing.T) {
 
 // TestErrorsAreBounded gives a file with more errors than anyone reads.
 func TestErrorsAreBounded(t *testing.T) {
-	_, err := config.Parse("port53.yaml", []byte("role: authoritative\n"+strings.Repeat("nonsense: 1\n", 1000)))
+	_, err := config.Parse("port53.yaml", []byte("role: authoritative\n"+strings.Repeat("nonsense: 1\n", 100)))
 	var es config.Errors
 	if !errors.As(err, &es) || len(es) != config.MaxErrors {
 		t.Errorf("got %d errors, want %d", len(es), config.MaxErrors)
@@ -121,12 +121,18 @@ func TestTerminalIsSafe(t *testing.T) {
 	}
 }
 
-// TestDeepNesting gives the parser what would keep it busy for minutes.
-func TestDeepNesting(t *testing.T) {
-	for _, open := range []string{"[", "{a: ", "- ", "? ", "a: [[{"} {
+// TestHostileShapes gives the parser what would keep it busy for minutes.
+func TestHostileShapes(t *testing.T) {
+	for _, open := range []string{"[", "{a: ", "- ", "a: [[{"} {
 		_, err := config.Parse("port53.yaml", []byte(strings.Repeat(open, 100_000)))
 		if err == nil || !strings.Contains(err.Error(), "nested") {
 			t.Errorf("%q: %.200v", open, err)
+		}
+	}
+	for _, key := range []string{"a:\n", "a: 1\n", "? a\n", "*a ", "<<: 1\n", "{a: 1, b: [c, d], ", "b:\n  - c\n"} {
+		_, err := config.Parse("port53.yaml", []byte(strings.Repeat(key, 100_000)))
+		if err == nil || !strings.Contains(err.Error(), "keys in one block") && !strings.Contains(err.Error(), "not read") && !strings.Contains(err.Error(), "nested") && !strings.Contains(err.Error(), "written with ?") {
+			t.Errorf("%q: %.200v", key, err)
 		}
 	}
 	var stairs strings.Builder
@@ -135,6 +141,29 @@ func TestDeepNesting(t *testing.T) {
 	}
 	if _, err := config.Parse("port53.yaml", []byte(stairs.String())); err == nil || !strings.Contains(err.Error(), "nested") {
 		t.Errorf("stairs: %.200v", err)
+	}
+}
+
+// TestManyZones reads as many zones as a hosting company has, in both styles.
+func TestManyZones(t *testing.T) {
+	const count = 5000
+	for _, format := range []string{"  - {name: z%d.example, file: z%[1]d.zone}\n", "  - name: z%d.example\n    file: z%[1]d.zone\n", "- file: z%[1]d.zone\n  name: z%[1]d.example\n"} {
+		var b strings.Builder
+		b.WriteString("role: authoritative\nzones:\n")
+		for i := range count {
+			fmt.Fprintf(&b, format, i)
+		}
+		c, err := config.Parse("port53.yaml", []byte(b.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.Zones) != count || string(c.Zones[count-1].Name) != "\x05z4999\x07example\x00" {
+			t.Errorf("got %d zones", len(c.Zones))
+		}
+	}
+	_, err := config.Parse("port53.yaml", []byte("role: authoritative\nzones: ["+strings.Repeat("{name: a.example, file: x}, ", count)+"]\n"))
+	if err == nil || !strings.Contains(err.Error(), "already defined") {
+		t.Errorf("in brackets: %v", err)
 	}
 }
 

@@ -18,7 +18,7 @@ func Sample(role string) ([]byte, error) {
 }
 
 const sampleAuthoritative = `# port53 as an authoritative server. What is commented out has its default.
-# All keys: docs/CONFIG.md. Check this file: port53 config check port53.yaml
+# All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
 role: authoritative
 
 # UDP and TCP on each address, port 53 unless given. To serve everyone:

@@ -188,9 +188,10 @@ const referenceHead = `# Configuration
 
 <!-- Generated from the tags of internal/config/config.go by go generate ./internal/config: do not edit. -->
 
-port53 reads one YAML file. ` + "`port53 config check FILE`" + ` says what is wrong with it, in the words that
-` + "`port53 serve`" + ` would use; ` + "`port53 config show FILE`" + ` prints every value in effect and where it came from.
-Editors that know JSON Schema check the file against ` + "`docs/port53.schema.json`" + `.
+port53 reads one YAML file. ` + "`port53 config check --config FILE`" + ` says what is wrong with it, in the words that
+` + "`port53 serve`" + ` would use; ` + "`port53 config show`" + ` prints every value in effect and where it came from;
+` + "`port53 config init`" + ` prints a file to begin with. Editors that know JSON Schema check the file against
+` + "`docs/port53.schema.json`" + `.
 
 ` + "```yaml" + `
 role: authoritative

@@ -10,58 +10,78 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// tooDeep looks for more nesting than the parser is let into: brackets in
-// brackets, or a block that begins far to the right.
-func tooDeep(tokens token.Tokens) (position, bool) {
-	depth := 0
+// refusals notes what YAML has beyond data: each is a way to make a file mean
+// something else than it shows.
+func (d *decoder) refusals(tokens token.Tokens) {
 	for _, t := range tokens {
+		what, hint := "", "write the value out"
+		switch t.Type {
+		case token.AnchorType:
+			what = "anchors (&) are not read"
+		case token.AliasType:
+			what = "aliases (*) are not read"
+			hint += ", or put it in quotes if it begins with a star"
+		case token.MergeKeyType:
+			what = "merge keys (<<) are not read"
+		case token.TagType:
+			what, hint = "tags (!) are not read", "leave it out, or put the value in quotes if it begins with !"
+		case token.DirectiveType:
+			what, hint = "directives (%) are not read", "leave it out"
+		case token.MappingKeyType:
+			what, hint = "keys are not written with ?", "write key: value"
+		case token.LiteralType, token.FoldedType:
+			what, hint = "blocks of text (| and >) are not read", "write the value on one line"
+		default:
+			continue
+		}
+		d.fail(where(t), what, hint)
+	}
+}
+
+// outOfBounds looks for what the parser is not let into: brackets in brackets, a
+// block that begins far to the right, and a block of many keys.
+func outOfBounds(tokens token.Tokens) (at position, what string) {
+	depth := 0
+	keys := map[int]int{} // in the block that is open at a column, or at a depth of brackets
+	for _, t := range tokens {
+		block, opens := -depth, false
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
 			depth++
+			keys[-depth] = 0
 		case token.SequenceEndType, token.MappingEndType:
 			depth = max(0, depth-1)
-		case token.SequenceEntryType, token.MappingKeyType, token.MappingValueType, token.AnchorType, token.TagType:
-			if depth == 0 && t.Position.Column > maxColumn {
-				return position{t.Position.Line, t.Position.Column}, true
+		case token.SequenceEntryType:
+			block, opens = t.Position.Column, depth == 0
+		case token.MappingValueType:
+			if opens = depth == 0; opens && t.Prev != nil {
+				block = t.Prev.Position.Column
+			}
+			if keys[block]++; keys[block] > maxKeys {
+				return where(t), fmt.Sprintf("more than %d keys in one block", maxKeys)
 			}
 		default:
 		}
-		if depth > maxNesting {
-			return position{t.Position.Line, t.Position.Column}, true
+		if opens {
+			for column := range keys {
+				if column > block {
+					delete(keys, column)
+				}
+			}
+		}
+		if depth > maxNesting || opens && block > maxColumn {
+			return where(t), fmt.Sprintf("nested more than %d deep", maxNesting)
 		}
 	}
-	return position{}, false
+	return position{}, ""
 }
 
-// refusing is the visitor that refuses what YAML has beyond data: each is a way
-// to make a file mean something else than it shows.
-type refusing struct{ d *decoder }
-
-// Visit notes a node that is refused, and walks on below the others.
-func (r refusing) Visit(n ast.Node) ast.Visitor {
-	what, hint := "", "write the value out"
-	switch n.(type) {
-	case *ast.AnchorNode:
-		what = "anchors (&) are not read"
-	case *ast.AliasNode:
-		what = "aliases (*) are not read"
-		hint += `, or put it in quotes if it begins with a star`
-	case *ast.MergeKeyNode:
-		what = "merge keys (<<) are not read"
-	case *ast.TagNode:
-		what, hint = "tags (!) are not read", "leave it out, or put the value in quotes if it begins with !"
-	case *ast.DirectiveNode:
-		what, hint = "directives (%) are not read", "leave it out"
-	case *ast.MappingKeyNode:
-		what, hint = "keys are not written with ?", "write key: value"
-	case *ast.LiteralNode:
-		what, hint = "blocks of text (| and >) are not read", "write the value on one line"
+// where returns the place of a token.
+func where(t *token.Token) position {
+	if t == nil || t.Position == nil {
+		return position{1, 1}
 	}
-	if what == "" {
-		return r
-	}
-	r.d.fail(start(n), what, hint)
-	return nil
+	return position{t.Position.Line, t.Position.Column}
 }
 
 // start returns where a node begins in the file.
@@ -74,11 +94,7 @@ func start(n ast.Node) position {
 	case *ast.MappingValueNode:
 		return start(m.Key)
 	}
-	t := n.GetToken()
-	if t == nil || t.Position == nil {
-		return position{1, 1}
-	}
-	return position{t.Position.Line, t.Position.Column}
+	return where(n.GetToken())
 }
 
 // describe says what kind of node stands where another was expected.
