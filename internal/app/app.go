@@ -255,7 +255,7 @@ func (a *App) Reload(ctx context.Context) (any, error) {
 }
 
 func (a *App) reload(ctx context.Context) (*Reloaded, error) {
-	c, err := config.Load(a.config.File())
+	c, _, err := config.LoadToServe(a.config.File()) // zone files that are missing are the keeper's to report
 	if err != nil {
 		return nil, fmt.Errorf("the configuration has errors, and the one before goes on:\n%w", err)
 	}

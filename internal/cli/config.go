@@ -34,18 +34,23 @@ func configFlag(cmd *cobra.Command, file *string) {
 // loadConfig reads the file; what is wrong with it becomes the command's error.
 func loadConfig(file string) (*config.Config, error) {
 	c, err := config.Load(file)
-	if err == nil {
-		return c, nil
+	if err != nil {
+		return nil, configError(file, err)
 	}
-	var all config.Errors
+	return c, nil
+}
+
+// configError shows what is wrong with a configuration, lines and carets included.
+func configError(file string, err error) error {
 	hint := ""
 	if _, statErr := os.Stat(file); statErr != nil {
 		hint = "name it with --config, or begin with: port53 config init > port53.yaml"
 	}
+	var all config.Errors
 	if errors.As(err, &all) {
-		return nil, failure(exitUsage, hint, "%s", all.Long())
+		return failure(exitUsage, hint, "%s", all.Long())
 	}
-	return nil, failure(exitUsage, hint, "%v", err)
+	return failure(exitUsage, hint, "%v", err)
 }
 
 func newConfig(s *streams) *cobra.Command {

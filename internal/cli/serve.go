@@ -99,11 +99,17 @@ Ctrl-C stops it.
 }
 
 func (s *streams) serve(ctx context.Context, file string, greet func(*app.App)) error {
-	c, err := loadConfig(file)
+	c, missing, err := config.LoadToServe(file)
 	if err != nil {
-		return err
+		return configError(file, err)
+	}
+	if len(missing) > 0 && len(missing) >= min(len(c.Zones), config.MaxErrors) {
+		return configError(file, missing)
 	}
 	log := s.logger(c.Log)
+	for _, e := range missing {
+		log.Error("zone file cannot be read", "problem", e.Error())
+	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	reload := make(chan os.Signal, 1)

@@ -151,12 +151,8 @@ func (d *decoder) checkMetrics() {
 	}
 }
 
-// checkFiles reports the files that the configuration names and that cannot be
-// read.
-func (d *decoder) checkFiles() {
-	if len(d.errs) > 0 {
-		return
-	}
+// checkZoneFiles reports the zone files that cannot be read.
+func (d *decoder) checkZoneFiles() {
 	k := d.table.find("zones").child("file")
 	for i, z := range d.config.Zones {
 		if len(d.errs) >= MaxErrors {
@@ -166,6 +162,11 @@ func (d *decoder) checkFiles() {
 			d.fail(d.cols[place{k.id, int32(i)}], fmt.Sprintf("zone %s: file %s %s", quote(nameText(z.Name)), printable(z.File), p.text), p.hint)
 		}
 	}
+}
+
+// checkFiles reports the other files that the configuration names and that cannot
+// be read.
+func (d *decoder) checkFiles() {
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")
 		if p := unreadable(file); p != nil {

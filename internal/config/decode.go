@@ -68,18 +68,34 @@ func Parse(name string, text []byte) (*Config, error) {
 // Load reads the configuration file at path as Parse does, and checks that the
 // files which it names can be read. The error, if any, is an Errors.
 func Load(path string) (*Config, error) {
+	c, zones, err := LoadToServe(path)
+	if err != nil {
+		return nil, err
+	}
+	if len(zones) > 0 {
+		return nil, zones
+	}
+	return c, nil
+}
+
+// LoadToServe does what Load does, but that zone files which cannot be read are no
+// errors of the configuration: they are told apart, and the other zones can be
+// served.
+func LoadToServe(path string) (c *Config, zones Errors, err error) {
 	text, p := readFile(path)
 	if p != nil {
-		return nil, Errors{{File: path, Text: p.text, Hint: p.hint}}
+		return nil, nil, Errors{{File: path, Text: p.text, Hint: p.hint}}
 	}
 	d := parse(path, text)
-	if d.config != nil {
+	if d.config != nil && len(d.errs) == 0 {
+		d.checkZoneFiles()
+		zones, d.errs = d.errs, nil
 		d.checkFiles()
 	}
 	if len(d.errs) > 0 {
-		return nil, d.errs
+		return nil, nil, d.errs
 	}
-	return d.config, nil
+	return d.config, zones, nil
 }
 
 // parse does all that needs no other file. The decoder's config is nil if the

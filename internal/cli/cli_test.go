@@ -1,0 +1,32 @@
+package cli_test
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"port53/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"port53": func() {
+			os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		},
+	})
+}
+
+// Each script runs the commands as a user would and looks at what they print and
+// how they end.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exit": exitCode, "freeport": freePort, "waitfor": waitFor, "busy": busyPort,
+			"ask": ask, "until": until, "sighup": signalReload, "sigterm": signalTerm, "unprivileged": unprivileged,
+		},
+	})
+}
