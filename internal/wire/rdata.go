@@ -14,40 +14,48 @@ type Field uint8
 
 // The fields. Those marked "rest" take what is left of the data.
 const (
-	FieldU8        Field = iota // decimal
-	FieldU16                    // decimal
-	FieldU32                    // decimal
-	FieldTTL                    // 32 bits, written with or without units
-	FieldTime                   // 32 bits, YYYYMMDDHHMMSS (RFC 4034, section 3.2)
-	FieldType                   // 16 bits, a type's mnemonic
-	FieldAlg                    // 8 bits, a DNSSEC algorithm's number or mnemonic
-	FieldCertType               // 16 bits, a number or mnemonic (RFC 4398, section 2.1)
-	FieldScheme                 // 8 bits, a number or NOTIFY (RFC 9859, section 2)
-	FieldIPv4                   // dotted decimal
-	FieldIPv6                   // as RFC 5952
-	FieldName                   // a domain name
-	FieldNames                  // rest: domain names
-	FieldString                 // a character string
-	FieldStrings                // rest: one or more character strings
-	FieldOptString              // rest: a character string or nothing
-	FieldQuoted                 // rest: octets written as one quoted string
-	FieldTag                    // a character string of letters and digits, written bare (RFC 8659, section 4.1)
-	FieldHex                    // rest: hexadecimal, at least one octet
-	FieldHexOrNone              // rest: hexadecimal, perhaps none
-	FieldNSAP                   // rest: hexadecimal behind 0x (RFC 1706)
-	FieldBase64                 // rest: base64, perhaps none
-	FieldSalt                   // length octet and hexadecimal, - for none (RFC 5155, section 3.3)
-	FieldHash                   // length octet and base32hex (RFC 5155, section 3.3)
-	FieldBitmap                 // rest: types (RFC 4034, section 4.1.2)
-	FieldEUI48                  // six octets (RFC 7043)
-	FieldEUI64                  // eight octets (RFC 7043)
-	FieldID64                   // eight octets as four groups of hexadecimal (RFC 6742)
-	FieldLOC                    // rest: a location (RFC 1876)
-	FieldAPL                    // rest: address prefixes (RFC 3123)
-	FieldParams                 // rest: service parameters (RFC 9460, section 2.1)
-	FieldHIP                    // lengths, algorithm, HIT and key (RFC 8005, section 5)
-	FieldGateway                // rest: precedence, type, algorithm, gateway, key (RFC 4025, section 2)
-	FieldRelay                  // rest: precedence, discovery, type, relay (RFC 8777, section 4)
+	FieldU8           Field = iota // decimal
+	FieldU16                       // decimal
+	FieldU32                       // decimal
+	FieldTTL                       // 32 bits, written with or without units
+	FieldTime                      // 32 bits, YYYYMMDDHHMMSS (RFC 4034, section 3.2)
+	FieldType                      // 16 bits, a type's mnemonic
+	FieldAlg                       // 8 bits, a DNSSEC algorithm as a number
+	FieldAlgName                   // 8 bits, a DNSSEC algorithm as a mnemonic
+	FieldCertType                  // 16 bits, a number or mnemonic (RFC 4398, section 2.1)
+	FieldScheme                    // 8 bits, a number or NOTIFY (RFC 9859, section 2)
+	FieldIPv4                      // dotted decimal
+	FieldIPv6                      // as RFC 5952
+	FieldName                      // a domain name
+	FieldNames                     // rest: domain names
+	FieldString                    // a character string
+	FieldStrings                   // rest: one or more character strings
+	FieldOptString                 // rest: a character string or nothing
+	FieldQuoted                    // rest: octets written as one quoted string
+	FieldTag                       // a character string of letters and digits, written bare (RFC 8659, section 4.1)
+	FieldHex                       // rest: hexadecimal, at least one octet
+	FieldNSAP                      // rest: hexadecimal behind 0x (RFC 1706)
+	FieldBase64                    // rest: base64, at least one octet
+	FieldBase64OrNone              // rest: base64, perhaps none
+	FieldBase64OrDash              // rest: base64, - for none
+	FieldSalt                      // length octet and hexadecimal, - for none (RFC 5155, section 3.3)
+	FieldHash                      // length octet and base32hex (RFC 5155, section 3.3)
+	FieldBitmap                    // rest: types (RFC 4034, section 4.1.2)
+	FieldEUI48                     // six octets (RFC 7043)
+	FieldEUI64                     // eight octets (RFC 7043)
+	FieldID64                      // eight octets as four groups of hexadecimal (RFC 6742)
+	FieldLOC                       // rest: a location (RFC 1876)
+	FieldAPL                       // rest: address prefixes (RFC 3123)
+	FieldParams                    // rest: service parameters (RFC 9460, section 2.1)
+	FieldHIP                       // lengths, algorithm, HIT and key (RFC 8005, section 5)
+	FieldGateway                   // rest: precedence, type, algorithm, gateway, key (RFC 4025, section 2)
+	FieldRelay                     // rest: precedence, discovery, type, relay (RFC 8777, section 4)
+	FieldProtocol                  // 8 bits, a protocol's number (RFC 1035, section 3.4.2)
+	FieldPorts                     // rest: a map of ports (RFC 1035, section 3.4.2)
+	FieldOldBitmap                 // rest: types below 128 (RFC 2535, section 5.2)
+	FieldTime48                    // 48 bits, seconds (RFC 8945, section 4.2)
+	FieldError                     // 16 bits, a response code's mnemonic (RFC 8945, section 4.2)
+	FieldSized                     // a length of 16 bits and base64 (RFC 8945, section 4.2)
 )
 
 // What a type's names may be and whether the type is data at all.
@@ -78,7 +86,7 @@ var types = [...]typeInfo{
 	TypeMG:         {"MG", []Field{FieldName}, compressed | lowered},
 	TypeMR:         {"MR", []Field{FieldName}, compressed | lowered},
 	TypeNULL:       {"NULL", nil, 0},
-	TypeWKS:        {"WKS", nil, 0},
+	TypeWKS:        {"WKS", []Field{FieldIPv4, FieldProtocol, FieldPorts}, 0},
 	TypePTR:        {"PTR", []Field{FieldName}, compressed | lowered},
 	TypeHINFO:      {"HINFO", []Field{FieldString, FieldString}, 0},
 	TypeMINFO:      {"MINFO", []Field{FieldName, FieldName}, compressed | lowered},
@@ -92,19 +100,19 @@ var types = [...]typeInfo{
 	TypeNSAP:       {"NSAP", []Field{FieldNSAP}, 0},
 	TypeNSAPPTR:    {"NSAP-PTR", []Field{FieldName}, 0},
 	TypeSIG:        {"SIG", []Field{FieldType, FieldAlg, FieldU8, FieldU32, FieldTime, FieldTime, FieldU16, FieldName, FieldBase64}, lowered},
-	TypeKEY:        {"KEY", []Field{FieldU16, FieldU8, FieldAlg, FieldBase64}, 0},
+	TypeKEY:        {"KEY", []Field{FieldU16, FieldU8, FieldAlg, FieldBase64OrNone}, 0},
 	TypePX:         {"PX", []Field{FieldU16, FieldName, FieldName}, lowered},
 	TypeGPOS:       {"GPOS", []Field{FieldString, FieldString, FieldString}, 0},
 	TypeAAAA:       {"AAAA", []Field{FieldIPv6}, 0},
 	TypeLOC:        {"LOC", []Field{FieldLOC}, 0},
-	TypeNXT:        {"NXT", nil, 0},
+	TypeNXT:        {"NXT", []Field{FieldName, FieldOldBitmap}, lowered},
 	TypeEID:        {"EID", []Field{FieldHex}, 0},
 	TypeNIMLOC:     {"NIMLOC", []Field{FieldHex}, 0},
 	TypeSRV:        {"SRV", []Field{FieldU16, FieldU16, FieldU16, FieldName}, lowered},
 	TypeATMA:       {"ATMA", nil, 0},
 	TypeNAPTR:      {"NAPTR", []Field{FieldU16, FieldU16, FieldString, FieldString, FieldString, FieldName}, lowered},
 	TypeKX:         {"KX", []Field{FieldU16, FieldName}, lowered},
-	TypeCERT:       {"CERT", []Field{FieldCertType, FieldU16, FieldAlg, FieldBase64}, 0},
+	TypeCERT:       {"CERT", []Field{FieldCertType, FieldU16, FieldAlgName, FieldBase64}, 0},
 	TypeA6:         {"A6", nil, 0},
 	TypeDNAME:      {"DNAME", []Field{FieldName}, lowered},
 	TypeSINK:       {"SINK", nil, 0},
@@ -147,8 +155,8 @@ var types = [...]typeInfo{
 	TypeEUI48:      {"EUI48", []Field{FieldEUI48}, 0},
 	TypeEUI64:      {"EUI64", []Field{FieldEUI64}, 0},
 	TypeNXNAME:     {"NXNAME", nil, meta},
-	TypeTKEY:       {"TKEY", nil, meta},
-	TypeTSIG:       {"TSIG", nil, meta},
+	TypeTKEY:       {"TKEY", []Field{FieldName, FieldTime, FieldTime, FieldU16, FieldError, FieldSized, FieldSized}, meta},
+	TypeTSIG:       {"TSIG", []Field{FieldName, FieldTime48, FieldU16, FieldSized, FieldU16, FieldError, FieldSized}, meta},
 	TypeIXFR:       {"IXFR", nil, meta},
 	TypeAXFR:       {"AXFR", nil, meta},
 	TypeMAILB:      {"MAILB", nil, meta},
@@ -157,7 +165,7 @@ var types = [...]typeInfo{
 	TypeURI:        {"URI", []Field{FieldU16, FieldU16, FieldQuoted}, 0},
 	TypeCAA:        {"CAA", []Field{FieldU8, FieldTag, FieldQuoted}, 0},
 	TypeAVC:        {"AVC", []Field{FieldStrings}, 0},
-	TypeDOA:        {"DOA", []Field{FieldU32, FieldU32, FieldU8, FieldString, FieldBase64}, 0},
+	TypeDOA:        {"DOA", []Field{FieldU32, FieldU32, FieldU8, FieldString, FieldBase64OrDash}, 0},
 	TypeAMTRELAY:   {"AMTRELAY", []Field{FieldRelay}, 0},
 	TypeRESINFO:    {"RESINFO", []Field{FieldStrings}, 0},
 	TypeWALLET:     {"WALLET", []Field{FieldStrings}, 0},
@@ -165,7 +173,7 @@ var types = [...]typeInfo{
 	TypeIPN:        {"IPN", nil, 0},
 }
 
-// keyDigest is TA's and DLV's form, which is DS's; their numbers are beyond the table.
+// TA and DLV have the form of DS; their numbers are beyond the table.
 //
 //nolint:gochecknoglobals // read-only
 var (
@@ -297,7 +305,9 @@ type NameAt struct {
 	Lower    bool // it is lower case in canonical form
 }
 
-// NamesIn appends the names in good, uncompressed RDATA to dst.
+// NamesIn appends the names in good, uncompressed RDATA to dst, in their order. It
+// leaves out those that are never compressed, lowered or looked up: the gateways of
+// IPSECKEY, the relays of AMTRELAY and the servers of HIP.
 func NamesIn(t Type, rdata []byte, dst []NameAt) []NameAt {
 	info := t.info()
 	at := 0
@@ -361,10 +371,12 @@ func CheckRdata(t Type, rdata []byte) error {
 	return nil
 }
 
-// Expand appends the RDATA of n octets at msg[off:] to dst, its names uncompressed.
+// Expand appends the RDATA of n octets at msg[off:] to dst, its names uncompressed,
+// wherever a name may have been compressed by a server that knew the type. What it
+// appends is good by [CheckRdata]. The error is a [Malformed].
 func Expand(msg []byte, off, n int, t Type, dst []byte) ([]byte, error) {
 	end := off + n
-	if off < 0 || end > len(msg) {
+	if off < 0 || n < 0 || end > len(msg) {
 		return dst, ShortRecord
 	}
 	start := len(dst)

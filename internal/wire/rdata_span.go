@@ -9,13 +9,13 @@ import (
 // are well formed. d is what is left of the RDATA.
 func (f Field) span(d []byte) (n int, ok bool) {
 	switch f {
-	case FieldU8, FieldAlg, FieldScheme:
+	case FieldU8, FieldAlg, FieldAlgName, FieldScheme, FieldProtocol:
 		return 1, len(d) >= 1
-	case FieldU16, FieldType, FieldCertType:
+	case FieldU16, FieldType, FieldCertType, FieldError:
 		return 2, len(d) >= 2
 	case FieldU32, FieldTTL, FieldTime, FieldIPv4:
 		return 4, len(d) >= 4
-	case FieldEUI48:
+	case FieldEUI48, FieldTime48:
 		return 6, len(d) >= 6
 	case FieldEUI64, FieldID64:
 		return 8, len(d) >= 8
@@ -43,14 +43,25 @@ func (f Field) span(d []byte) (n int, ok bool) {
 			return 0, true
 		}
 		return spanString(d, 0)
-	case FieldHex, FieldNSAP:
+	case FieldHex, FieldNSAP, FieldBase64:
 		return len(d), len(d) > 0
-	case FieldQuoted, FieldHexOrNone, FieldBase64:
+	case FieldQuoted, FieldBase64OrNone, FieldBase64OrDash:
 		return len(d), true
+	case FieldPorts:
+		return len(d), len(d) <= 1<<16/8
+	case FieldOldBitmap:
+		// The first bit would mean another form, which never came.
+		return len(d), len(d) > 0 && len(d) <= 16 && d[0] < 0x80
+	case FieldSized:
+		if len(d) < 2 {
+			return 0, false
+		}
+		n := 2 + int(binary.BigEndian.Uint16(d))
+		return n, n <= len(d)
 	case FieldBitmap:
 		return spanBitmap(d)
 	case FieldLOC:
-		return 16, len(d) >= 16 && d[0] == 0 && locSize(d[1]) && locSize(d[2]) && locSize(d[3])
+		return spanLOC(d)
 	case FieldAPL:
 		return spanAPL(d)
 	case FieldParams:
@@ -62,17 +73,17 @@ func (f Field) span(d []byte) (n int, ok bool) {
 		n := 4 + int(d[0]) + int(binary.BigEndian.Uint16(d[2:]))
 		return n, d[0] > 0 && n > 4+int(d[0]) && n <= len(d)
 	case FieldGateway:
-		if len(d) < 3 || d[1] > 3 {
+		if len(d) < 3 {
 			return 0, false
 		}
-		n, ok := spanGateway(d[1], d[3:])
-		return len(d), ok && 3+n <= len(d)
+		_, ok := spanGateway(d[1], d[3:])
+		return len(d), ok
 	case FieldRelay:
-		if len(d) < 2 || d[1]&0x7F > 3 {
+		if len(d) < 2 {
 			return 0, false
 		}
 		n, ok := spanGateway(d[1]&0x7F, d[2:])
-		return 2 + n, ok && 2+n <= len(d)
+		return 2 + n, ok
 	}
 	return 0, false
 }
@@ -114,7 +125,8 @@ func spanBitmap(d []byte) (int, bool) {
 	return len(d), true
 }
 
-// spanGateway takes the gateway of IPSECKEY or the relay of AMTRELAY.
+// spanGateway takes the gateway of IPSECKEY or the relay of AMTRELAY. One of a kind
+// that is not known takes the rest.
 func spanGateway(kind byte, d []byte) (int, bool) {
 	switch kind {
 	case 0:
@@ -123,13 +135,43 @@ func spanGateway(kind byte, d []byte) (int, bool) {
 		return 4, len(d) >= 4
 	case 2:
 		return 16, len(d) >= 16
+	case 3:
+		n, _, bad := scanName(d)
+		return n, bad == 0
 	}
-	n, _, bad := scanName(d)
-	return n, bad == 0
+	return len(d), true
+}
+
+// spanLOC wants angles on the globe and sizes of two decimal digits, mantissa and
+// exponent (RFC 1876, section 2). A version that is not known takes the rest.
+func spanLOC(d []byte) (int, bool) {
+	if len(d) == 0 {
+		return 0, false
+	}
+	if d[0] != 0 {
+		return len(d), true
+	}
+	if len(d) < 16 {
+		return 0, false
+	}
+	for _, size := range d[1:4] {
+		if size>>4 > 9 || size&15 > 9 || size>>4 == 0 && size != 0 {
+			return 0, false
+		}
+	}
+	return 16, locAngle(d[4:], 90) && locAngle(d[8:], 180)
+}
+
+// locAngle tells whether an angle, in thousandths of a second of arc with 2^31 for
+// zero, is within so many degrees.
+func locAngle(d []byte, degrees uint32) bool {
+	const zero = 1 << 31
+	v, most := binary.BigEndian.Uint32(d), degrees*3600*1000
+	return v >= zero-most && v <= zero+most
 }
 
 // spanAPL wants prefixes whose addresses have no trailing zero octets and fit
-// their family (RFC 3123, section 4).
+// their family (RFC 3123, section 4). A family that is not known may hold anything.
 func spanAPL(d []byte) (int, bool) {
 	for at := 0; at < len(d); {
 		if at+4 > len(d) {
@@ -142,11 +184,9 @@ func spanAPL(d []byte) (int, bool) {
 			size = 4
 		case 2:
 			size = 16
-		default:
-			return 0, false
 		}
 		at += 4 + n
-		if prefix > 8*size || n > size || at > len(d) || n > 0 && d[at-1] == 0 {
+		if at > len(d) || size > 0 && (prefix > 8*size || n > size || n > 0 && d[at-1] == 0) {
 			return 0, false
 		}
 	}
@@ -165,6 +205,9 @@ const (
 	paramDoHPath       = 7
 	paramOHTTP         = 8
 )
+
+// ParamReserved is the key that no parameter has (RFC 9460, section 14.3.2).
+const ParamReserved = 65535
 
 // ParamNames are the names of the service parameter keys that have one, by number.
 //
@@ -246,15 +289,11 @@ func paramOK(key int, v []byte) bool {
 		return len(v) > 0 && len(v)%16 == 0
 	case paramECH:
 		return len(v) > 0
-	case 65535:
-		return false // reserved
+	case ParamReserved:
+		return false
 	}
 	return true
 }
-
-// locSize tells whether b is a size of RFC 1876, section 2: two decimal digits,
-// mantissa and exponent.
-func locSize(b byte) bool { return b>>4 <= 9 && b&15 <= 9 }
 
 func isAlphanumeric(c byte) bool { return c-'0' < 10 || c|0x20-'a' < 26 }
 
@@ -271,4 +310,28 @@ func bitmapTypes(d []byte, f func(Type)) {
 		}
 		d = d[2+n:]
 	}
+}
+
+// hasText tells whether good data of the field has a text form of its own. What
+// versions and families to come will hold has none (RFC 3597, section 5), nor has
+// what would not survive being read back.
+func (f Field) hasText(d []byte) bool {
+	switch f {
+	case FieldLOC:
+		return d[0] == 0
+	case FieldGateway:
+		return d[1] <= 3
+	case FieldRelay:
+		return d[1]&0x7F <= 3
+	case FieldAPL:
+		for len(d) > 0 {
+			if family := binary.BigEndian.Uint16(d); family != 1 && family != 2 {
+				return false
+			}
+			d = d[4+int(d[3]&0x7F):]
+		}
+	case FieldPorts, FieldOldBitmap:
+		return len(d) == 0 || d[len(d)-1] != 0
+	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"time"
@@ -23,10 +24,13 @@ func AppendRdataText(dst []byte, t Type, rdata []byte) []byte {
 	if fields == nil || CheckRdata(t, rdata) != nil {
 		return appendOpaque(dst, rdata)
 	}
-	start := len(dst)
+	start, whole := len(dst), rdata
 	for _, f := range fields {
 		n, _ := f.span(rdata)
-		if len(dst) > start && !(n == 0 && f != FieldQuoted) {
+		if !f.hasText(rdata[:n]) {
+			return appendOpaque(dst[:start], whole)
+		}
+		if len(dst) > start && (n > 0 || f == FieldQuoted || f == FieldBase64OrDash) {
 			dst = append(dst, ' ')
 		}
 		dst = f.appendText(dst, rdata[:n])
@@ -63,15 +67,19 @@ func appendUint[T uint8 | uint16 | uint32](dst []byte, v T) []byte {
 
 func (f Field) appendText(dst, d []byte) []byte {
 	switch f {
-	case FieldU8, FieldAlg:
+	case FieldU8, FieldAlg, FieldProtocol:
 		return appendUint(dst, d[0])
 	case FieldScheme:
 		if d[0] == 1 {
 			return append(dst, "NOTIFY"...)
 		}
 		return appendUint(dst, d[0])
-	case FieldU16, FieldCertType:
+	case FieldU16:
 		return appendUint(dst, binary.BigEndian.Uint16(d))
+	case FieldAlgName:
+		return append(dst, AlgorithmName(d[0])...)
+	case FieldCertType:
+		return append(dst, nameOf(certificates[:], binary.BigEndian.Uint16(d))...)
 	case FieldU32, FieldTTL:
 		return appendUint(dst, binary.BigEndian.Uint32(d))
 	case FieldTime:
@@ -99,11 +107,14 @@ func (f Field) appendText(dst, d []byte) []byte {
 		return AppendQuoted(dst, d[1:])
 	case FieldQuoted:
 		return AppendQuoted(dst, d)
-	case FieldHex, FieldHexOrNone:
+	case FieldHex:
 		return appendHex(dst, d)
 	case FieldNSAP:
-		return appendHex(append(dst, "0x"...), d)
-	case FieldBase64:
+		return hex.AppendEncode(append(dst, "0x"...), d)
+	case FieldBase64, FieldBase64OrNone, FieldBase64OrDash:
+		if f == FieldBase64OrDash && len(d) == 0 {
+			return append(dst, '-')
+		}
 		return base64.StdEncoding.AppendEncode(dst, d)
 	case FieldSalt:
 		if len(d) == 1 {
@@ -122,6 +133,20 @@ func (f Field) appendText(dst, d []byte) []byte {
 			dst = append(dst, t.String()...)
 		})
 		return dst
+	case FieldOldBitmap:
+		return appendBits(dst, d, func(dst []byte, n int) []byte { return append(dst, Type(n).String()...) })
+	case FieldPorts:
+		return appendBits(dst, d, func(dst []byte, n int) []byte { return strconv.AppendInt(dst, int64(n), 10) })
+	case FieldTime48:
+		return strconv.AppendUint(dst, uint64(binary.BigEndian.Uint16(d))<<32|uint64(binary.BigEndian.Uint32(d[2:])), 10)
+	case FieldError:
+		return append(dst, Rcode(binary.BigEndian.Uint16(d)).String()...)
+	case FieldSized:
+		dst = appendUint(dst, binary.BigEndian.Uint16(d))
+		if len(d) == 2 {
+			return dst
+		}
+		return base64.StdEncoding.AppendEncode(append(dst, ' '), d[2:])
 	case FieldEUI48, FieldEUI64:
 		for i := range d {
 			if i > 0 {
@@ -135,7 +160,7 @@ func (f Field) appendText(dst, d []byte) []byte {
 			if i > 0 {
 				dst = append(dst, ':')
 			}
-			dst = hex.AppendEncode(dst, d[i:i+2])
+			dst = strconv.AppendUint(dst, uint64(binary.BigEndian.Uint16(d[i:])), 16)
 		}
 		return dst
 	case FieldLOC:
@@ -175,6 +200,23 @@ func appendEach(dst, d []byte, f Field) []byte {
 		}
 		dst = f.appendText(dst, d[:n])
 		d = d[n:]
+	}
+	return dst
+}
+
+// appendBits appends what one makes of the number of each bit that is set.
+func appendBits(dst, d []byte, one func(dst []byte, n int) []byte) []byte {
+	first := true
+	for i, b := range d {
+		for b != 0 {
+			bit := bits.LeadingZeros8(b)
+			b &^= 0x80 >> bit
+			if !first {
+				dst = append(dst, ' ')
+			}
+			first = false
+			dst = one(dst, 8*i+bit)
+		}
 	}
 	return dst
 }
@@ -230,7 +272,11 @@ func appendLOC(dst, d []byte) []byte {
 		for range size & 15 {
 			v *= 10
 		}
-		dst = appendCentimetres(append(dst, ' '), v)
+		if dst = append(dst, ' '); v >= 100 {
+			dst = append(strconv.AppendUint(dst, v/100, 10), 'm')
+		} else {
+			dst = appendCentimetres(dst, v)
+		}
 	}
 	return dst
 }
@@ -286,7 +332,7 @@ func appendParams(dst, d []byte) []byte {
 		key, n := int(binary.BigEndian.Uint16(d)), int(binary.BigEndian.Uint16(d[2:]))
 		v := d[4 : 4+n]
 		d = d[4+n:]
-		dst = appendParamName(dst, key)
+		dst = append(dst, ParamName(key)...)
 		if n == 0 {
 			continue
 		}
@@ -297,7 +343,7 @@ func appendParams(dst, d []byte) []byte {
 				if i > 0 {
 					dst = append(dst, ',')
 				}
-				dst = appendParamName(dst, int(binary.BigEndian.Uint16(v[i:])))
+				dst = append(dst, ParamName(int(binary.BigEndian.Uint16(v[i:])))...)
 			}
 		case paramALPN:
 			dst = appendALPN(dst, v)
@@ -345,9 +391,10 @@ func appendALPN(dst, v []byte) []byte {
 	return AppendQuoted(dst, list)
 }
 
-func appendParamName(dst []byte, key int) []byte {
+// ParamName returns the name of a service parameter's key, or key and its number.
+func ParamName(key int) string {
 	if key < len(ParamNames) {
-		return append(dst, ParamNames[key]...)
+		return ParamNames[key]
 	}
-	return strconv.AppendInt(append(dst, "key"...), int64(key), 10)
+	return "key" + strconv.Itoa(key)
 }

@@ -3,6 +3,7 @@ package zonefile
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"port53/internal/wire"
 )
@@ -28,14 +29,52 @@ func (p *parser) rdata(t wire.Type) error {
 		if err := p.field(t, f); err != nil {
 			return err
 		}
-		check = check || f >= wire.FieldNSAP
+		check = check || loose(f)
 	}
-	if check { // what the fields' own readers leave open: lengths, orders
+	if check {
 		if err := wire.CheckRdata(t, p.data); err != nil {
 			return faultf(start, "%w", err)
 		}
 	}
+	if want := digestSize(t, p.data); want > 0 && len(p.data) != want {
+		return faultf(start, "%s data has %d octets where this kind of digest makes it %d", t, len(p.data), want)
+	}
 	return nil
+}
+
+// loose tells whether the reader of a field leaves something for the table of types
+// to check, such as an order or what one part says of another.
+func loose(f wire.Field) bool {
+	switch f {
+	case wire.FieldName, wire.FieldIPv4, wire.FieldIPv6, wire.FieldU8, wire.FieldU16, wire.FieldU32, wire.FieldTTL, wire.FieldTime,
+		wire.FieldType, wire.FieldAlg, wire.FieldAlgName, wire.FieldBase64, wire.FieldBase64OrNone, wire.FieldBase64OrDash, wire.FieldHex, wire.FieldBitmap, wire.FieldString, wire.FieldStrings:
+		return false
+	}
+	return true
+}
+
+// digestSize returns how long data with a digest must be, or 0 if that is not known.
+// A digest that is cut off can only be a mistake of whoever wrote the file.
+func digestSize(t wire.Type, data []byte) int {
+	switch t {
+	case wire.TypeDS, wire.TypeDLV, wire.TypeTA: // kinds: RFC 3658, RFC 4509, RFC 5933, RFC 6605
+		switch data[3] {
+		case 1:
+			return 4 + 20
+		case 2, 3:
+			return 4 + 32
+		case 4:
+			return 4 + 48
+		}
+	case wire.TypeSSHFP: // RFC 4255, section 3.1.2; RFC 6594, section 4.1
+		switch data[1] {
+		case 1:
+			return 2 + 20
+		case 2:
+			return 2 + 32
+		}
+	}
+	return 0
 }
 
 // opaque reads \# LENGTH HEX (RFC 3597, section 5).
@@ -91,7 +130,7 @@ func (p *parser) field(t wire.Type, f wire.Field) error {
 		if err != nil {
 			return err
 		}
-		n, err := p.ttlValue(tok)
+		n, err := p.seconds(tok, 1<<32-1)
 		p.data = binary.BigEndian.AppendUint32(p.data, n)
 		return err
 	case wire.FieldTime:
@@ -104,23 +143,33 @@ func (p *parser) field(t wire.Type, f wire.Field) error {
 		covered, err := p.typeOf(tok)
 		p.data = binary.BigEndian.AppendUint16(p.data, uint16(covered))
 		return err
-	case wire.FieldAlg:
+	case wire.FieldAlg, wire.FieldAlgName:
 		tok, err := p.take("an algorithm")
 		if err != nil {
 			return err
 		}
 		n, ok := p.small(tok)
 		if !ok {
-			if n, ok = algorithm(string(p.text(tok))); !ok {
+			if n, ok = wire.ParseAlgorithm(string(p.text(tok))); !ok {
 				return faultf(int(tok.from), "%q is not an algorithm: want its number or mnemonic", p.text(tok))
 			}
 		}
 		p.data = append(p.data, n)
 		return nil
 	case wire.FieldBase64:
+		if !p.more() {
+			_, err := p.take("base64")
+			return err
+		}
 		return p.base64Rest()
-	case wire.FieldHex, wire.FieldHexOrNone:
-		if !p.more() && f == wire.FieldHex {
+	case wire.FieldBase64OrNone, wire.FieldBase64OrDash:
+		if p.more() && f == wire.FieldBase64OrDash && string(p.text(p.tokens[p.next])) == "-" {
+			p.next++
+			return nil
+		}
+		return p.base64Rest()
+	case wire.FieldHex:
+		if !p.more() {
 			_, err := p.take("hexadecimal digits")
 			return err
 		}
@@ -367,11 +416,20 @@ func (p *parser) hexRest() error {
 	half := -1
 	for p.more() {
 		t, _ := p.take("")
-		for i, c := range p.text(t) {
-			v := hexDigit[c]
+		text := p.text(t)
+		i := 0
+		for ; half < 0 && i+2 <= len(text); i += 2 {
+			a, b := hexDigit[text[i]], hexDigit[text[i+1]]
+			if a|b > 15 {
+				break
+			}
+			p.data = append(p.data, a<<4|b)
+		}
+		for ; i < len(text); i++ {
+			v := hexDigit[text[i]]
 			switch {
 			case v == notHex:
-				return faultf(int(t.from)+i, "%q is not a hexadecimal digit", c)
+				return faultf(int(t.from)+i, "%q is not a hexadecimal digit", text[i])
 			case half < 0:
 				half = int(v)
 			default:
@@ -411,14 +469,21 @@ func (p *parser) base64Rest() error {
 		t, _ := p.take("")
 		text := p.text(t)
 		for i := 0; i < len(text); i++ {
-			// Four digits at a time where they line up.
-			for n == 0 && pad == 0 && i+4 <= len(text) {
-				a, b, c, d := base64Digit[text[i]], base64Digit[text[i+1]], base64Digit[text[i+2]], base64Digit[text[i+3]]
-				if a|b|c|d >= 64 {
-					break
+			if n == 0 && pad == 0 {
+				// Four digits at a time where they line up.
+				p.data = slices.Grow(p.data, len(text)/4*3+3)
+				out := p.data[len(p.data):cap(p.data)]
+				made := 0
+				for i+4 <= len(text) && made+4 <= len(out) {
+					a, b, c, d := base64Digit[text[i]], base64Digit[text[i+1]], base64Digit[text[i+2]], base64Digit[text[i+3]]
+					if a|b|c|d >= 64 {
+						break
+					}
+					binary.BigEndian.PutUint32(out[made:], uint32(a)<<26|uint32(b)<<20|uint32(c)<<14|uint32(d)<<8)
+					made += 3
+					i += 4
 				}
-				p.data = append(p.data, a<<2|b>>4, b<<4|c>>2, c<<6|d)
-				i += 4
+				p.data = p.data[:len(p.data)+made]
 			}
 			if i == len(text) {
 				break
@@ -454,32 +519,28 @@ func (p *parser) base64Rest() error {
 // bitmap reads types to the end of the entry (RFC 4034, section 4.1.2).
 func (p *parser) bitmap() error {
 	var low [32]byte // window 0, which holds nearly all
-	var rest []wire.Type
+	last := 0        // highest window that has a type
 	for p.more() {
 		tok, _ := p.take("")
 		t, err := p.typeOf(tok)
 		if err != nil {
+			p.windows = nil // it holds what came before
 			return err
 		}
 		if t < 256 {
 			low[t>>3] |= 0x80 >> (t & 7)
 		} else {
-			rest = append(rest, t)
+			if p.windows == nil {
+				p.windows = new([256][32]byte)
+			}
+			p.windows[t>>8][t>>3&31] |= 0x80 >> (t & 7)
+			last = max(last, int(t>>8))
 		}
 	}
 	p.data = appendWindow(p.data, 0, &low)
-	for window := 1; len(rest) > 0 && window < 256; window++ {
-		var bits [32]byte
-		kept := rest[:0]
-		for _, t := range rest {
-			if int(t>>8) == window {
-				bits[t>>3&31] |= 0x80 >> (t & 7)
-			} else {
-				kept = append(kept, t)
-			}
-		}
-		rest = kept
-		p.data = appendWindow(p.data, byte(window), &bits)
+	for w := 1; w <= last; w++ {
+		p.data = appendWindow(p.data, byte(w), &p.windows[w])
+		p.windows[w] = [32]byte{}
 	}
 	return nil
 }

@@ -46,7 +46,8 @@ func (p *parser) generate() error {
 	template := strings.TrimPrefix(strings.Join(parts, ""), " ")
 	outer := p.src
 	defer func() { p.src = outer }()
-	for n := start; n <= stop; n += step {
+	for made := range (stop-start)/step + 1 {
+		n := start + made*step
 		line, err := expandTemplate(template, n)
 		if err != nil {
 			p.src = outer
@@ -74,6 +75,7 @@ func (p *parser) generate() error {
 }
 
 func generateRange(s string) (start, stop, step int, ok bool) {
+	const most = 1<<31 - 2 // such that no count of them passes an int of 32 bits
 	s, stepText, hasStep := strings.Cut(s, "/")
 	from, to, hasRange := strings.Cut(s, "-")
 	if !hasRange {
@@ -86,8 +88,7 @@ func generateRange(s string) (start, stop, step int, ok bool) {
 	if hasStep {
 		step, err3 = strconv.Atoi(stepText)
 	}
-	const most = 1 << 31
-	ok = err1 == nil && err2 == nil && err3 == nil && start >= 0 && stop >= start && stop < most && step > 0 && step < most
+	ok = err1 == nil && err2 == nil && err3 == nil && start >= 0 && stop >= start && stop <= most && step > 0 && step <= most
 	return start, stop, step, ok
 }
 
@@ -159,16 +160,21 @@ func appendModified(dst []byte, modifier string, n int) ([]byte, error) {
 	case "X":
 		return fmt.Appendf(dst, "%0*X", width, v), nil
 	case "n", "N":
-		// width counts the dots too.
-		digits := fmt.Sprintf("%0*x", (width+1)/2, v)
+		// width counts the dots too, and is met even if it ends with one.
+		digits := "0123456789abcdef"
 		if base == "N" {
-			digits = strings.ToUpper(digits)
+			digits = "0123456789ABCDEF"
 		}
-		var nibbles []string
-		for i := len(digits) - 1; i >= 0; i-- {
-			nibbles = append(nibbles, digits[i:i+1])
+		for start := len(dst); ; {
+			dst = append(dst, digits[v&15])
+			if v >>= 4; v == 0 && len(dst)-start >= width {
+				return dst, nil
+			}
+			dst = append(dst, '.')
+			if v == 0 && len(dst)-start >= width {
+				return dst, nil
+			}
 		}
-		return append(dst, strings.Join(nibbles, ".")...), nil
 	}
 	return dst, fmt.Errorf("modifier {%s}: base %q is none of d, o, x, X, n, N", modifier, base)
 }

@@ -25,6 +25,7 @@ type parser struct {
 	origin    []byte
 	owner     []byte // of the last record; empty: none yet
 	ownerText []byte // as it was written, to see it again
+	ownerNew  bool   // no record was handed out since owner changed
 	ttl       uint32
 	haveTTL   bool // $TTL was there, or a default
 	lastTTL   uint32
@@ -35,7 +36,8 @@ type parser struct {
 	records   int
 	octets    int64
 	generated int
-	names     []byte // scratch
+	names     []byte         // scratch
+	windows   *[256][32]byte // of a bitmap of types; zero between records
 }
 
 // file reads one file, at a depth of inclusion.
@@ -53,6 +55,9 @@ func (p *parser) file(r io.Reader, number uint16, depth int) error {
 		if err == io.EOF {
 			return nil
 		}
+		if s.err != nil {
+			return p.stop(faultf(s.end, "cannot be read: %w", cause(s.err)))
+		}
 		if err == nil && len(p.tokens) > 0 {
 			err = p.entry(indented, depth)
 		}
@@ -68,6 +73,15 @@ func (p *parser) file(r io.Reader, number uint16, depth int) error {
 			return p.stop(faultf(s.start, "zone is larger than %d octets: raise the limit if it must be", p.options.MaxBytes))
 		}
 	}
+}
+
+// cause strips the operation and the path from err: the place is said already.
+func cause(err error) error {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err
+	}
+	return err
 }
 
 // report collects a fault. What is no fault, or one too many, ends reading.
@@ -141,7 +155,6 @@ func (p *parser) entry(indented bool, depth int) error {
 func (p *parser) entryRecord(indented bool) error {
 	r := &p.record
 	first := p.tokens[0]
-	r.SameOwner = true
 	if indented {
 		if len(p.owner) == 0 {
 			return faultf(int(first.from), "line begins with a space, which repeats the owner before, and there is none")
@@ -155,8 +168,10 @@ func (p *parser) entryRecord(indented bool) error {
 			if p.names, err = p.name(p.names[:0], first); err != nil {
 				return err
 			}
-			r.SameOwner = bytes.Equal(p.names, p.owner)
-			p.owner = append(p.owner[:0], p.names...)
+			if !bytes.Equal(p.names, p.owner) {
+				p.owner = append(p.owner[:0], p.names...)
+				p.ownerNew = true
+			}
 			p.ownerText = append(p.ownerText, text...)
 		}
 	}
@@ -169,7 +184,7 @@ func (p *parser) entryRecord(indented bool) error {
 		}
 		text := p.text(t)
 		if len(text) > 0 && text[0]-'0' < 10 && !haveTTL && !t.quoted {
-			if ttl, err = p.ttlValue(t); err != nil {
+			if ttl, err = p.seconds(t, maxTTL); err != nil {
 				return err
 			}
 			haveTTL = true
@@ -181,7 +196,11 @@ func (p *parser) entryRecord(indented bool) error {
 				continue
 			}
 			if c, ok := class(text); ok {
-				return faultf(int(t.from), "class %s: only IN is served", c)
+				if c != wire.ClassIN {
+					return faultf(int(t.from), "class %s: only IN is served", c)
+				}
+				haveClass = true
+				continue
 			}
 		}
 		if r.Type, err = p.typeOf(t); err != nil {
@@ -221,13 +240,14 @@ func (p *parser) entryRecord(indented bool) error {
 	if p.records++; p.records > p.options.MaxRecords {
 		return p.stop(faultf(int(first.from), "zone has more than %d records: raise the limit if it must", p.options.MaxRecords))
 	}
-	r.Owner, r.TTL, r.Data = p.owner, ttl, p.data
+	r.Owner, r.SameOwner, r.TTL, r.Data = p.owner, !p.ownerNew, ttl, p.data
+	p.ownerNew = false
 	r.Line, r.File = p.src.line, p.src.number
 	r.Col = uint32(int(first.from) - p.src.start + 1)
 	return p.handle(r)
 }
 
-// class reads a class other than IN.
+// class reads a class that is not written IN.
 func class(text []byte) (wire.Class, bool) {
 	if len(text) < 2 || len(text) > 10 {
 		return 0, false
@@ -298,16 +318,15 @@ func (p *parser) nameSlowly(dst []byte, t token) ([]byte, error) {
 	return dst, nil
 }
 
-// ttlValue reads a TTL: a number of seconds, or numbers with units (w d h m s).
-func (p *parser) ttlValue(t token) (uint32, error) {
-	total, n, digits := uint64(0), uint64(0), false
+// seconds reads a TTL or the like, of at most limit: a number of seconds, or numbers
+// each with its unit (w d h m s).
+func (p *parser) seconds(t token, limit uint64) (uint32, error) {
+	const ceiling = 1 << 40 // far beyond any limit, far from overflow
+	total, n, digits, units := uint64(0), uint64(0), false, false
 	for i, c := range p.text(t) {
 		switch {
 		case c-'0' < 10:
-			n = n*10 + uint64(c-'0')
-			if n > 1<<40 {
-				n = 1 << 40
-			}
+			n = min(n*10+uint64(c-'0'), ceiling)
 			digits = true
 			continue
 		case !digits:
@@ -324,16 +343,20 @@ func (p *parser) ttlValue(t token) (uint32, error) {
 			n *= 60
 		case 's':
 		default:
-			return 0, faultf(int(t.from), "TTL %q: want seconds, or numbers with the units w, d, h, m, s", p.text(t))
+			return 0, faultf(int(t.from)+i, "TTL %q: want seconds, or numbers with the units w, d, h, m, s", p.text(t))
 		}
-		total += n
-		n, digits = 0, false
+		total = min(total+n, ceiling)
+		n, digits, units = 0, false, true
 	}
-	total += n
-	if total > maxTTL {
-		return 0, faultf(int(t.from), "TTL %s is larger than %d (RFC 2181, section 8)", p.text(t), maxTTL)
+	switch {
+	case digits == units: // the last number has no unit though others have, or there is none
+		return 0, faultf(int(t.from), "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
+	case total+n <= limit:
+		return uint32(total + n), nil
+	case limit == maxTTL:
+		return 0, faultf(int(t.from), "TTL %s is larger than %d (RFC 2181, section 8)", p.text(t), limit)
 	}
-	return uint32(total), nil
+	return 0, faultf(int(t.from), "%s is larger than %d seconds", p.text(t), limit)
 }
 
 // directive reads an entry that begins with $.
@@ -356,7 +379,7 @@ func (p *parser) directive(word string, depth int) error {
 		if err != nil {
 			return err
 		}
-		if p.ttl, err = p.ttlValue(t); err != nil {
+		if p.ttl, err = p.seconds(t, maxTTL); err != nil {
 			return err
 		}
 		p.haveTTL = true
@@ -387,7 +410,11 @@ func (p *parser) include(depth int) error {
 	if err != nil {
 		return err
 	}
-	file := string(p.text(t))
+	name, err := p.unescape(nil, t)
+	if err != nil {
+		return err
+	}
+	file := string(name)
 	at := int(t.from)
 	origin := bytes.Clone(p.origin)
 	if p.more() {
@@ -405,21 +432,17 @@ func (p *parser) include(depth int) error {
 		return faultf(at, "$INCLUDE is not possible here")
 	case depth >= maxDepth:
 		return faultf(at, "$INCLUDE nested deeper than %d files", maxDepth)
-	case path.IsAbs(file) || !fs.ValidPath(path.Clean(file)):
-		return faultf(at, "$INCLUDE %s: only files in the zone file's own folder or below can be included", file)
-	case len(p.files) > 0xFFFF:
-		return faultf(at, "more than 65,535 files are included")
+	case file == "" || path.IsAbs(file) || !fs.ValidPath(path.Clean(file)):
+		return faultf(at, "$INCLUDE %q: only files in the zone file's own folder or below can be included", file)
+	case len(p.files) == maxFiles:
+		return faultf(at, "more than %d files are included", maxFiles-1)
 	}
 	// The path is relative to the zone file, not to the file that includes.
 	f, err := p.options.FS.Open(path.Clean(file))
 	if err != nil {
-		var cause *fs.PathError
-		if errors.As(err, &cause) {
-			err = cause.Err
-		}
-		return faultf(at, "$INCLUDE %s: %w", file, err)
+		return faultf(at, "$INCLUDE %q: %w", file, cause(err))
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it was only read
 	number := uint16(len(p.files))
 	p.files = append(p.files, file)
 	oldOrigin, oldOwner := bytes.Clone(p.origin), bytes.Clone(p.owner)
@@ -429,5 +452,6 @@ func (p *parser) include(depth int) error {
 	p.tokens = tokens
 	p.setOrigin(oldOrigin)
 	p.owner = append(p.owner[:0], oldOwner...)
+	p.ownerNew = true // what was handed out last may be the included file's
 	return err
 }

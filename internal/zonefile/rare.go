@@ -29,11 +29,15 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		}
 		return p.field(t, wire.FieldString)
 	}
-	if f == wire.FieldParams {
+	switch f {
+	case wire.FieldParams:
 		return p.params()
-	}
-	if f == wire.FieldAPL {
+	case wire.FieldAPL:
 		return p.apl()
+	case wire.FieldPorts:
+		return p.ports()
+	case wire.FieldOldBitmap:
+		return p.oldBitmap()
 	}
 	tok, err := p.take("data")
 	if err != nil {
@@ -43,11 +47,23 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 	bad := func(want string) error { return faultf(int(tok.from), "%q is not %s", text, want) }
 	switch f {
 	case wire.FieldCertType:
-		n, ok := certificateType(text)
+		n, ok := wire.ParseCertificate(text)
 		if !ok {
 			return bad("a certificate type: want its number or mnemonic")
 		}
 		p.data = binary.BigEndian.AppendUint16(p.data, n)
+	case wire.FieldProtocol:
+		n, ok := p.small(tok)
+		switch {
+		case ok:
+		case strings.EqualFold(text, "TCP"):
+			n = 6
+		case strings.EqualFold(text, "UDP"):
+			n = 17
+		default:
+			return bad("a protocol: want TCP, UDP or a number")
+		}
+		p.data = append(p.data, n)
 	case wire.FieldScheme:
 		if strings.EqualFold(text, "NOTIFY") {
 			p.data = append(p.data, 1)
@@ -258,6 +274,49 @@ func (p *parser) gatewayAddress(kind byte) error {
 	return faultf(int(p.tokens[p.next-1].from), "gateway type %d is not known: want 0 to 3", kind)
 }
 
+// ports reads the ports of WKS as numbers (RFC 1035, section 3.4.2).
+func (p *parser) ports() error {
+	at := len(p.data)
+	for p.more() {
+		n, err := p.number("a port", 0xFFFF)
+		if err != nil {
+			return err
+		}
+		p.setBit(at, int(n))
+	}
+	return nil
+}
+
+// oldBitmap reads the types of NXT (RFC 2535, section 5.2).
+func (p *parser) oldBitmap() error {
+	at := len(p.data)
+	for {
+		tok, err := p.take("a type")
+		if err != nil {
+			return err
+		}
+		t, err := p.typeOf(tok)
+		if err != nil {
+			return err
+		}
+		if t == 0 || t > 127 {
+			return faultf(int(tok.from), "%s cannot stand here, where types are 1 to 127 (RFC 2535, section 5.2)", t)
+		}
+		p.setBit(at, int(t))
+		if !p.more() {
+			return nil
+		}
+	}
+}
+
+// setBit sets bit n of the map that begins at p.data[at:], counted from the left.
+func (p *parser) setBit(at, n int) {
+	for len(p.data) <= at+n/8 {
+		p.data = append(p.data, 0)
+	}
+	p.data[at+n/8] |= 0x80 >> (n % 8)
+}
+
 // apl reads address prefixes such as 1:192.0.2.0/24 !2:2001:db8::/32 (RFC 3123,
 // section 5).
 func (p *parser) apl() error {
@@ -387,12 +446,7 @@ func (p *parser) params() error {
 			return faultf(int(t.from)-1, "a quoted string where key=value was expected")
 		}
 		name, value, has := strings.Cut(string(p.text(t)), "=")
-		key := slices.Index(wire.ParamNames[:], strings.ToLower(name))
-		if digits, ok := strings.CutPrefix(strings.ToLower(name), "key"); key < 0 && ok {
-			if n, err := strconv.ParseUint(digits, 10, 16); err == nil && n < 65535 {
-				key = int(n)
-			}
-		}
+		key, generic := paramKey(strings.ToLower(name))
 		if key < 0 {
 			return faultf(int(t.from), "%q is not a service parameter: want a known name, or key and a number", name)
 		}
@@ -406,16 +460,21 @@ func (p *parser) params() error {
 		if err != nil {
 			return err
 		}
-		v, why := paramValue(key, octets)
-		if why != "" {
-			return faultf(int(t.from), "parameter %s: %s", name, why)
+		if !generic {
+			var why string
+			if octets, why = paramValue(key, octets); why != "" {
+				return faultf(int(t.from), "parameter %s: %s", name, why)
+			}
 		}
-		all = append(all, param{key, v})
+		if len(octets) > 0xFFFF {
+			return faultf(int(t.from), "parameter %s: value has %d octets, the limit is 65535", name, len(octets))
+		}
+		all = append(all, param{key, octets})
 	}
 	slices.SortStableFunc(all, func(a, b param) int { return cmp.Compare(a.key, b.key) })
 	for i, a := range all {
 		if i > 0 && all[i-1].key == a.key {
-			return faultf(start, "service parameter %d is there twice", a.key)
+			return faultf(start, "service parameter %s is there twice", wire.ParamName(a.key))
 		}
 		p.data = binary.BigEndian.AppendUint16(p.data, uint16(a.key))
 		p.data = binary.BigEndian.AppendUint16(p.data, uint16(len(a.value)))
@@ -424,12 +483,23 @@ func (p *parser) params() error {
 	return nil
 }
 
+// paramKey reads a parameter's name. A generic one, key and a number without
+// leading zeros, takes its value as it is (RFC 9460, section 2.1). -1 is no key.
+func paramKey(name string) (key int, generic bool) {
+	if key := slices.Index(wire.ParamNames[:], name); key >= 0 {
+		return key, false
+	}
+	digits, ok := strings.CutPrefix(name, "key")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if !ok || err != nil || len(digits) > 1 && digits[0] == '0' || n == wire.ParamReserved {
+		return -1, false
+	}
+	return int(n), true
+}
+
 // paramValue turns a value's text, its escapes undone, into octets. why says what
 // is wrong with it.
 func paramValue(key int, text []byte) (v []byte, why string) {
-	if len(text) > 0xFFFF {
-		return nil, "value is longer than 65,535 octets"
-	}
 	name := ""
 	if key < len(wire.ParamNames) {
 		name = wire.ParamNames[key]
@@ -438,19 +508,17 @@ func paramValue(key int, text []byte) (v []byte, why string) {
 	case "mandatory":
 		var keys []uint16
 		for part := range strings.SplitSeq(string(text), ",") {
-			k := slices.Index(wire.ParamNames[:], part)
-			if digits, ok := strings.CutPrefix(part, "key"); k < 0 && ok {
-				if n, err := strconv.ParseUint(digits, 10, 16); err == nil {
-					k = int(n)
-				}
-			}
+			k, _ := paramKey(strings.ToLower(part))
 			if k < 1 {
 				return nil, strconv.Quote(part) + " cannot be mandatory"
 			}
 			keys = append(keys, uint16(k))
 		}
 		slices.Sort(keys)
-		for _, k := range keys {
+		for i, k := range keys {
+			if i > 0 && keys[i-1] == k {
+				return nil, wire.ParamName(int(k)) + " is named twice"
+			}
 			v = binary.BigEndian.AppendUint16(v, k)
 		}
 	case "alpn":

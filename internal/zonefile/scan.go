@@ -1,6 +1,7 @@
 package zonefile
 
 import (
+	"bytes"
 	"io"
 )
 
@@ -100,7 +101,7 @@ again:
 				goto again
 			}
 			if s.err != nil {
-				return i, lines, indented, s.err
+				return i, lines, indented, nil // the caller looks at s.err
 			}
 			if depth > 0 {
 				return i, lines, indented, faultf(opened, "parenthesis is not closed")
@@ -131,17 +132,17 @@ again:
 			i++
 		case shut:
 			if depth == 0 {
-				return p.skip(buf, i), lines + 1, indented, faultf(i, "parenthesis is closed but was not opened")
+				return s.lineEnd(i), lines + 1, indented, faultf(i, "parenthesis is closed but was not opened")
 			}
 			depth--
 			i++
 		case quote:
 			from := i + 1
 			for i++; i < len(buf) && buf[i] != '"'; i++ {
-				switch buf[i] {
-				case '\\':
+				if buf[i] == '\\' {
 					i++
-				case '\n':
+				}
+				if i < len(buf) && buf[i] == '\n' {
 					return i + 1, lines + 1, indented, faultf(from-1, "quote is not closed on its line")
 				}
 			}
@@ -155,7 +156,7 @@ again:
 			i++
 			last = i
 		case control:
-			return p.skip(buf, i), lines + 1, indented, faultf(i, "control character 0x%02x: write it as \\%03d", c, c)
+			return s.lineEnd(i), lines + 1, indented, faultf(i, "control character 0x%02x: write it as \\%03d", c, c)
 		default:
 			from := i
 			for i < len(buf) {
@@ -183,10 +184,10 @@ again:
 	}
 }
 
-// skip returns the end of the line that i is in.
-func (p *parser) skip(buf []byte, i int) int {
-	for i < len(buf) && buf[i] != '\n' {
-		i++
+// lineEnd returns the end of the line that i is in, as far as it is in memory.
+func (s *source) lineEnd(i int) int {
+	if n := bytes.IndexByte(s.buf[i:s.end], '\n'); n >= 0 {
+		return i + n + 1
 	}
-	return min(i+1, len(buf))
+	return s.end
 }

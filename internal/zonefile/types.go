@@ -1,7 +1,6 @@
 package zonefile
 
 import (
-	"strconv"
 	"strings"
 
 	"port53/internal/wire"
@@ -67,72 +66,4 @@ func (p *parser) typeOf(t token) (wire.Type, error) {
 		return found, nil
 	}
 	return 0, faultf(int(t.from), "%q is not a record type", text)
-}
-
-// algorithms are the mnemonics of DNSSEC algorithms in the IANA registry.
-func algorithm(text string) (uint8, bool) {
-	switch strings.ToUpper(text) {
-	case "RSAMD5":
-		return 1, true
-	case "DH":
-		return 2, true
-	case "DSA":
-		return 3, true
-	case "RSASHA1":
-		return 5, true
-	case "DSA-NSEC3-SHA1", "NSEC3DSA":
-		return 6, true
-	case "RSASHA1-NSEC3-SHA1", "NSEC3RSASHA1":
-		return 7, true
-	case "RSASHA256":
-		return 8, true
-	case "RSASHA512":
-		return 10, true
-	case "ECC-GOST", "ECCGOST":
-		return 12, true
-	case "ECDSAP256SHA256":
-		return 13, true
-	case "ECDSAP384SHA384":
-		return 14, true
-	case "ED25519":
-		return 15, true
-	case "ED448":
-		return 16, true
-	case "INDIRECT":
-		return 252, true
-	case "PRIVATEDNS":
-		return 253, true
-	case "PRIVATEOID":
-		return 254, true
-	}
-	n, err := strconv.ParseUint(text, 10, 8)
-	return uint8(n), err == nil
-}
-
-// certificateType reads a type of CERT (RFC 4398, section 2.1).
-func certificateType(text string) (uint16, bool) {
-	switch strings.ToUpper(text) {
-	case "PKIX":
-		return 1, true
-	case "SPKI":
-		return 2, true
-	case "PGP":
-		return 3, true
-	case "IPKIX":
-		return 4, true
-	case "ISPKI":
-		return 5, true
-	case "IPGP":
-		return 6, true
-	case "ACPKIX":
-		return 7, true
-	case "IACPKIX":
-		return 8, true
-	case "URI":
-		return 253, true
-	case "OID":
-		return 254, true
-	}
-	n, err := strconv.ParseUint(text, 10, 16)
-	return uint16(n), err == nil
 }

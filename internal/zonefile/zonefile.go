@@ -31,6 +31,7 @@ const (
 	maxTTL         = 1<<31 - 1
 	bufferSize     = 256 << 10
 	generateTokens = 64 // tokens of what $GENERATE repeats
+	maxFiles       = 1 << 16
 )
 
 // A Pos is a place in a file; Line and Col count from 1, Col in octets.
@@ -64,7 +65,7 @@ var ErrTooMany = errors.New("too many errors: the rest was not read")
 // function that got it returns.
 type Record struct {
 	Owner     []byte // wire form, case as spelled
-	SameOwner bool   // the same name as that of the record before
+	SameOwner bool   // certainly the same name, in the same case, as that of the record handed out before
 	Type      wire.Type
 	TTL       uint32 // seconds
 	Data      []byte // uncompressed
@@ -79,17 +80,21 @@ type Options struct {
 	Name   string // how the file is called in errors
 	FS     fs.FS  // where $INCLUDE finds files; nil: it is refused
 
-	DefaultTTL uint32 // for records without one, before any $TTL; 0: an error
+	DefaultTTL uint32 // as if $TTL stood before the first line; 0: none
 	Generate   int    // records that $GENERATE may make in all; 0: it is refused
 	MaxRecords int    // 0: 20,971,520
 	MaxBytes   int64  // of the file and all it includes; 0: 4 GiB
 	MaxErrors  int    // 0: 20
 }
 
-// Read calls handle with each record of the file. It returns the names of the file
-// and those it included, by number, and what was wrong: several *Error joined. An
-// error of handle ends reading and is returned as it is.
+// Read calls handle with each record of the file, in its order. It returns the names
+// of the file and those it included, by number, and what was wrong: several [*Error]
+// joined, and [ErrTooMany] if there may be more. An error of handle ends reading and
+// is returned as it is.
 func Read(r io.Reader, o Options, handle func(*Record) error) (files []string, err error) {
+	if n, err := wire.CheckName(o.Origin); err != nil || n != len(o.Origin) {
+		return []string{o.Name}, fmt.Errorf("zonefile: origin %q is not a name in wire form", o.Origin)
+	}
 	if o.MaxRecords == 0 {
 		o.MaxRecords = maxRecords
 	}
