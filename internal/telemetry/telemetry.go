@@ -58,10 +58,9 @@ const (
 	buckets      = 24 // of latency, up to 2^33 ns: 8.6 s
 )
 
-// A counter is written by one goroutine and read by any.
+// A counter is written by one goroutine and read by any; its add is in counter.go.
 type counter struct{ n uint64 }
 
-func (c *counter) add(n uint64) { atomic.StoreUint64(&c.n, c.n+n) }
 func (c *counter) load() uint64 { return atomic.LoadUint64(&c.n) }
 
 // A Worker is the counters of one goroutine.
