@@ -60,6 +60,8 @@ type Builder struct {
 	lastValid bool
 	estimate  int // at most so many octets will the compiled nodes take
 	problems  []Problem
+	errors    int // of the problems
+	warnings  int
 	dropped   int
 }
 
@@ -360,7 +362,7 @@ func (b *Builder) Build() (*Zone, []Problem) {
 	adviseHuge(z.data)
 	for id := range uint32(b.owners.n) {
 		c.compile(id)
-		if len(b.problems) >= maxProblems {
+		if b.errors >= maxProblems {
 			break
 		}
 	}

@@ -20,25 +20,16 @@ type Problem struct {
 }
 
 func (b *Builder) problem(p Problem) {
-	same := 0
-	for i := range b.problems {
-		if b.problems[i].Warning == p.Warning {
-			same++
-		}
+	count := &b.errors
+	if p.Warning {
+		count = &b.warnings
 	}
-	if same < maxProblems {
+	if *count++; *count <= maxProblems {
 		b.problems = append(b.problems, p)
 	}
 }
 
-func (b *Builder) failed() bool {
-	for i := range b.problems {
-		if !b.problems[i].Warning {
-			return true
-		}
-	}
-	return false
-}
+func (b *Builder) failed() bool { return b.errors > 0 }
 
 // checkApex wants exactly one SOA and at least one NS (RFC 1034, section 4.2.1;
 // RFC 2181, section 6.1).

@@ -1,0 +1,289 @@
+package zone_test
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"port53/internal/dnstest"
+	"port53/internal/wire"
+	"port53/internal/zone"
+	"port53/internal/zonefile"
+)
+
+const soa = "@ 3600 SOA ns.example.net. admin 1 7200 3600 1209600 300\n@ 3600 NS ns.example.net.\n"
+
+// dump returns the zone's records as sorted lines.
+func dump(z *zone.Zone) []string {
+	var lines []string
+	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		lines = append(lines, string(zonefile.AppendRecord(nil, owner, ttl, t, data)))
+		return true
+	})
+	slices.Sort(lines)
+	return lines
+}
+
+// What a zone says of itself builds an equal zone: nothing is lost by the form that
+// its records lie in.
+func TestEachGivesBackWhatWasBuilt(t *testing.T) {
+	text := soa + `
+$TTL 60
+@ MX 10 Mail
+@ MX 20 mail.example.net.
+Mail A 192.0.2.1
+a.b.c CNAME Mail
+*.wild TXT "x" "" "yy"
+sub NS ns1.sub
+sub NS ns2.sub
+sub NS ns.other.sub
+ns1.sub A 192.0.2.2
+ns1.sub AAAA 2001:db8::2
+ns.other.sub A 192.0.2.3
+e\.sc\000aped PTR \@.x
+srv SRV 1 2 3 mail
+svc SVCB 1 . port=53
+big TXT ` + strings.Repeat(`"`+strings.Repeat("x", 200)+`" `, 100) + "\n"
+	for i := range 300 {
+		text += fmt.Sprintf("many A 10.0.%d.%d\nmanyns NS ns%d.pool\n", i/250, i%250, i)
+	}
+	z := dnstest.Zone(t, "Example.", text)
+	lines := dump(z)
+	again := dnstest.Zone(t, "Example.", strings.Join(lines, ""))
+	if got := dump(again); !slices.Equal(got, lines) {
+		t.Errorf("rebuilt zone differs: %d records, want %d", len(got), len(lines))
+	}
+	if z.Records() != len(lines) {
+		t.Errorf("Records is %d, Each gave %d", z.Records(), len(lines))
+	}
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Mail.Example.\t60\tIN\tA\t192.0.2.1") }) {
+		t.Error("the case of names is not kept")
+	}
+}
+
+func TestProblems(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       string // "LINE: text", or empty for a good zone
+	}{
+		{"good", soa, ""},
+		{"no SOA", "@ 60 NS a.example.net.\n", "0: zone example. has no SOA record at its apex"},
+		{"no NS", "@ 60 SOA a. b. 1 2 3 4 5\n", "0: zone example. has no NS record at its apex"},
+		{"equal SOA twice", soa + "@ 3600 SOA ns.example.net. admin 1 7200 3600 1209600 300\n", ""},
+		{"different SOA", soa + "@ 3600 SOA ns.example.net. admin 2 7200 3600 1209600 300\n", "3: example.: second SOA"},
+		{"SOA below", soa + "a 60 SOA a. b. 1 2 3 4 5\n", "3: a.example.: SOA below the apex"},
+		{"CNAME and other data", soa + "a 60 CNAME b\na 60 A 192.0.2.1\n", "4: a.example.: A beside a CNAME"},
+		{"CNAME and its proofs", soa + "a 60 CNAME b\na 60 NSEC b CNAME\na 60 RRSIG CNAME 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", ""},
+		{"two CNAMEs", soa + "a 60 CNAME b\na 60 CNAME c\n", "4: a.example.: second CNAME"},
+		{"CNAME at the apex", soa + "@ 60 CNAME b\n", "beside a CNAME"},
+		{"two DNAMEs", soa + "a 60 DNAME b\na 60 DNAME c\n", "4: a.example.: second DNAME"},
+		{"NS beside DNAME", soa + "a 60 DNAME b\na 60 NS c\n", "4: a.example.: NS beside a DNAME"},
+		{"below a DNAME", soa + "a 60 DNAME b\nx.y.a 60 A 192.0.2.1\n", "4: x.y.a.example.: A below a DNAME"},
+		{"out of zone", soa + "a.example.org. 60 A 192.0.2.1\n", "3: warning: owner a.example.org. is outside the zone"},
+		{"no glue", soa + "sub 60 NS ns.sub\n", "3: warning: sub.example. NS: ns.sub.example. has no glue"},
+		{"glue of a sibling is not ours to want", soa + "sub 60 NS ns.other\nother 60 NS ns.example.net.\n", ""},
+		{"NS is an alias", soa + "sub 60 NS alias\nalias 60 CNAME x\n", "3: warning: sub.example. NS: target alias.example. is an alias"},
+		{"TTLs differ", soa + "a 60 A 192.0.2.1\na 61 A 192.0.2.2\n", "4: warning: a.example. A: TTL 61 differs"},
+		{"RRSIG of nothing", soa + "a 60 A 192.0.2.1\na 60 RRSIG MX 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", "4: warning: a.example.: RRSIG covers MX"},
+		{"duplicates are one", soa + "a 60 A 192.0.2.1\na 60 A 192.0.2.1\n", ""},
+	}
+	for _, test := range tests {
+		z, problems := dnstest.Build(t, "example.", test.text)
+		var got []string
+		failed := false
+		for _, p := range problems {
+			got = append(got, fmt.Sprintf("%d: %s", p.Pos.Line, p))
+			failed = failed || !p.Warning
+		}
+		if (z == nil) != failed {
+			t.Errorf("%s: zone is nil: %v, with problems %q", test.name, z == nil, got)
+		}
+		text := strings.Join(got, "\n")
+		if test.want == "" && text != "" || !strings.Contains(text, test.want) {
+			t.Errorf("%s: got %q, want %q", test.name, text, test.want)
+		}
+	}
+}
+
+func TestErrorsAreBounded(t *testing.T) {
+	text := soa
+	for i := range 100 {
+		text += fmt.Sprintf("a%d 60 CNAME b\na%d 60 A 192.0.2.1\nsub%d 60 NS ns.sub%d\n", i, i, i, i)
+	}
+	z, problems := dnstest.Build(t, "example.", text)
+	errors := 0
+	for _, p := range problems {
+		if !p.Warning {
+			errors++
+		}
+	}
+	if z != nil || errors != 20 || len(problems) > 40 {
+		t.Errorf("%d errors of %d problems, want 20 and at most 40", errors, len(problems))
+	}
+}
+
+// Warnings alone never keep a part of the zone from being compiled.
+func TestManyWarnings(t *testing.T) {
+	text := soa
+	for i := range 100 {
+		text += fmt.Sprintf("sub%d 60 NS ns.sub%d\n", i, i)
+	}
+	z, problems := dnstest.Build(t, "example.", text+"last 60 A 192.0.2.1\n")
+	if z == nil || len(problems) != 20 {
+		t.Fatalf("%d problems, zone is nil: %v", len(problems), z == nil)
+	}
+	if got := len(dump(z)); got != 103 {
+		t.Errorf("%d records, want 103", got)
+	}
+}
+
+// A lookup by hash finds every name of a zone, and none that is not there.
+func TestLookup(t *testing.T) {
+	text := soa
+	for i := range 5000 {
+		text += fmt.Sprintf("n%d.d%d 60 A 192.0.2.1\n", i, i%7)
+	}
+	z := dnstest.Zone(t, "example.", text)
+	if want := 5000 + 7 + 1; z.Names() != want {
+		t.Errorf("%d names, want %d with the empty non-terminals", z.Names(), want)
+	}
+	var s wire.SplitName
+	for i := range 5000 {
+		s.Set(dnstest.Name(t, fmt.Sprintf("N%d.d%d.EXAMPLE.", i, i%7)))
+		if z.Lookup(&s) == 0 {
+			t.Errorf("n%d is not found", i)
+		}
+		s.Set(dnstest.Name(t, fmt.Sprintf("n%d.d%d.example.", i, (i+1)%7)))
+		if z.Lookup(&s) != 0 {
+			t.Errorf("n%d is found where it is not", i)
+		}
+	}
+	for _, outside := range []string{".", "org.", "n1.d1.example.org.", "xexample."} {
+		s.Set(dnstest.Name(t, outside))
+		if z.Lookup(&s) != 0 {
+			t.Errorf("%s is found", outside)
+		}
+	}
+}
+
+// The NSEC that matches or covers a name is the one that canonical order says.
+func TestNSECBefore(t *testing.T) {
+	names := []string{"example.", "a.example.", `\000.a.example.`, "b.a.example.", "aa.example.", "aaaaaaaaaa.example.", "aaaaaaaaab.example.", "z.example."}
+	text := soa
+	for i, n := range names {
+		text += fmt.Sprintf("%s 60 NSEC %s A\n", n, names[(i+1)%len(names)])
+	}
+	z := dnstest.Zone(t, "example.", text)
+	for name, want := range map[string]string{
+		"example.": "example.", "A.example.": "a.example.", "0.example.": "example.", "c.a.example.": "b.a.example.",
+		"x.c.a.example.": "b.a.example.", "ab.example.": "aaaaaaaaab.example.", "aaaaaaaaaaa.example.": "aaaaaaaaaa.example.",
+		"zz.example.": "z.example.", `\001.a.example.`: `\000.a.example.`,
+	} {
+		node := z.NSECBefore(dnstest.Name(t, name))
+		if got := string(wire.AppendName(nil, z.AppendName(nil, node))); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestSet(t *testing.T) {
+	set := zone.NewSet(dnstest.Seed)
+	var changes []zone.Change
+	for i := range 1000 {
+		changes = append(changes, zone.Change{Apex: dnstest.Name(t, fmt.Sprintf("z%d.example.", i))})
+	}
+	set.Publish(changes...)
+	set.Publish(zone.Change{Apex: dnstest.Name(t, ".")}, zone.Change{Apex: dnstest.Name(t, "Deep.z1.example.")})
+	find := func(name string) string {
+		var s wire.SplitName
+		s.Set(dnstest.Name(t, name))
+		e := set.View().Find(&s)
+		if e == nil {
+			return ""
+		}
+		return string(wire.AppendName(nil, e.Apex))
+	}
+	before := set.View()
+	for name, want := range map[string]string{
+		"z7.example.": "z7.example.", "www.Z999.example.": "z999.example.", "example.": ".", "z1000.example.": ".",
+		"a.b.deep.z1.example.": "deep.z1.example.", "xdeep.z1.example.": "z1.example.",
+	} {
+		if got := find(name); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+	var s wire.SplitName
+	s.Set(dnstest.Name(t, "deep.z1.example."))
+	if e := set.View().FindAbove(&s); e == nil || string(e.Apex) != "\x02z1\x07example\x00" {
+		t.Errorf("zone above deep.z1.example.: %v", e)
+	}
+	set.Publish(zone.Change{Apex: dnstest.Name(t, "."), Remove: true}, zone.Change{Apex: dnstest.Name(t, "z7.example."), Remove: true},
+		zone.Change{Apex: dnstest.Name(t, "not.there."), Remove: true})
+	if got := find("z7.example."); got != "" {
+		t.Errorf("removed zone is found as %q", got)
+	}
+	if set.View().Len() != 1000 || before.Len() != 1002 || len(maps.Collect(all(set.View()))) != 1000 {
+		t.Errorf("%d zones now and %d before, want 1000 and 1002", set.View().Len(), before.Len())
+	}
+}
+
+func all(v *zone.View) func(func(string, bool) bool) {
+	return func(yield func(string, bool) bool) {
+		for e := range v.All() {
+			if !yield(string(e.Apex), true) {
+				return
+			}
+		}
+	}
+}
+
+// A view is what it was, whatever is published afterwards.
+func TestViewIsImmutable(t *testing.T) {
+	set := zone.NewSet(dnstest.Seed)
+	apex := dnstest.Name(t, "example.")
+	z1, z2 := dnstest.Zone(t, "example.", soa), dnstest.Zone(t, "example.", strings.Replace(soa, " 1 7200", " 2 7200", 1))
+	set.Publish(zone.Change{Apex: apex, Zone: z1})
+	view := set.View()
+	set.Publish(zone.Change{Apex: apex, Zone: z2})
+	if got := view.Get(apex).Zone.Serial(); got != 1 {
+		t.Errorf("old view has serial %d", got)
+	}
+	if got := set.View().Get(apex).Zone.Serial(); got != 2 {
+		t.Errorf("new view has serial %d", got)
+	}
+}
+
+func BenchmarkSearch(b *testing.B) {
+	var text bytes.Buffer
+	text.WriteString(soa)
+	for i := range 100000 {
+		fmt.Fprintf(&text, "n%d 60 NS ns.n%d\nns.n%d 60 A 192.0.2.1\n", i, i, i)
+	}
+	z := dnstest.Zone(b, "example.", text.String())
+	names := make([]wire.SplitName, 4096)
+	for i := range names {
+		names[i].Set(dnstest.Name(b, fmt.Sprintf("www.n%d.example.", i*24)))
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		z.Search(&names[i%len(names)])
+		i++
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	var text bytes.Buffer
+	text.WriteString(soa)
+	for i := range 20000 {
+		fmt.Fprintf(&text, "n%d 60 NS ns.n%d\nns.n%d 60 A 192.0.2.1\n", i, i, i)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		z := dnstest.Zone(b, "example.", text.String())
+		b.ReportMetric(float64(z.Size())/float64(z.Names()), "B/name")
+	}
+}
