@@ -124,13 +124,13 @@ func TestTerminalIsSafe(t *testing.T) {
 // TestHostileShapes gives the parser what would keep it busy for minutes.
 func TestHostileShapes(t *testing.T) {
 	for _, open := range []string{"[", "{a: ", "- ", "a: [[{"} {
-		_, err := config.Parse("port53.yaml", []byte(strings.Repeat(open, 100_000)))
+		_, err := config.Parse("port53.yaml", []byte(strings.Repeat(open, 20_000)))
 		if err == nil || !strings.Contains(err.Error(), "nested") {
 			t.Errorf("%q: %.200v", open, err)
 		}
 	}
 	for _, key := range []string{"a:\n", "a: 1\n", "? a\n", "*a ", "<<: 1\n", "{a: 1, b: [c, d], ", "b:\n  - c\n"} {
-		_, err := config.Parse("port53.yaml", []byte(strings.Repeat(key, 100_000)))
+		_, err := config.Parse("port53.yaml", []byte(strings.Repeat(key, 20_000)))
 		if err == nil || !strings.Contains(err.Error(), "keys in one block") && !strings.Contains(err.Error(), "not read") && !strings.Contains(err.Error(), "nested") && !strings.Contains(err.Error(), "written with ?") {
 			t.Errorf("%q: %.200v", key, err)
 		}

@@ -22,8 +22,12 @@ func sizeUnits() []unit {
 func timeUnits() []unit {
 	const day = 24 * int64(time.Hour)
 	return []unit{
-		{"w", 7 * day}, {"d", day}, {"h", int64(time.Hour)}, {"m", int64(time.Minute)},
-		{"s", int64(time.Second)}, {"ms", int64(time.Millisecond)},
+		{"w", 7 * day},
+		{"d", day},
+		{"h", int64(time.Hour)},
+		{"m", int64(time.Minute)},
+		{"s", int64(time.Second)},
+		{"ms", int64(time.Millisecond)},
 	}
 }
 

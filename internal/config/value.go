@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-
 	"slices"
 	"strconv"
 	"strings"
