@@ -158,5 +158,5 @@ type Log struct {
 
 // Shutdown is how the server stops.
 type Shutdown struct {
-	Drain time.Duration `yaml:"drain" default:"2s" min:"0s" max:"5m" doc:"How long questions that have arrived may take to be answered after SIGTERM."`
+	Drain time.Duration `yaml:"drain" default:"2s" min:"1ms" max:"5m" doc:"How long questions that have arrived may take to be answered after SIGTERM."`
 }
