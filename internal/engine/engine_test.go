@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"encoding/binary"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func newWorker(t testing.TB, s engine.Settings) server.Worker {
 		zone.Change{Apex: dnstest.Name(t, "example.org."), Zone: dnstest.Zone(t, "example.org.", otherZone)},
 		zone.Change{Apex: dnstest.Name(t, "broken.")},
 	)
-	return engine.New(engine.Options{Zones: set}, s).NewWorker()
+	return engine.New(engine.Options{Zones: set, Uncontained: true}, s).NewWorker()
 }
 
 var (
@@ -358,6 +359,22 @@ func TestHandleAllocatesNothing(t *testing.T) {
 	}
 }
 
+// A panic costs the query that made it, and is told once, with the packet.
+func TestPanicIsContained(t *testing.T) {
+	var log bytes.Buffer
+	e := engine.New(engine.Options{Zones: nil, Log: slog.New(slog.NewTextHandler(&log, nil))}, engine.Settings{})
+	w := e.NewWorker() // no zones: a fault of the caller, and a panic for each question
+	for range 2 {
+		reply := handle(w, query(t, "www.example. A"), udpPeer)
+		if got, err := dnstest.Format(reply); err != nil || got != "SERVFAIL\n" || reply[1] != 53 {
+			t.Errorf("got %q %v", got, err)
+		}
+	}
+	if n := strings.Count(log.String(), "panic"); n != 1 || !strings.Contains(log.String(), "packet=0035") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
 func BenchmarkHandle(b *testing.B) {
 	w := newWorker(b, engine.Settings{})
 	reply := make([]byte, 4096)
@@ -372,9 +389,8 @@ func BenchmarkHandle(b *testing.B) {
 	}
 }
 
-// Whatever comes, the engine does not panic (its own recovery is off here because a
-// panic would be answered SERVFAIL), never answers a response, and keeps to the
-// limit.
+// Whatever comes, the engine does not panic, never answers a response, keeps to the
+// limit, and sends what can be read.
 func FuzzHandle(f *testing.F) {
 	for _, line := range []string{"www.example. A", "x.sub.example. DS +do", "nothing.example. ANY +size=4096", "www.moved.example. A"} {
 		f.Add(query(f, line))

@@ -30,10 +30,12 @@ type Pos struct {
 	Line uint32
 }
 
+// noOwner is no owner's number.
+const noOwner = ^uint32(0)
+
 // Limits of one zone.
 const (
 	maxRecordsOfSet = 65535 // what the count of a message section can say
-	maxOwners       = 1<<32 - 2
 )
 
 // A Builder collects the records of one version of a zone. It is for one
@@ -55,14 +57,14 @@ type Builder struct {
 	chunks  [][]byte
 	records int
 
-	split     wire.SplitName
-	last      uint32 // owner of the record added last
-	lastValid bool
-	estimate  int // at most so many octets will the compiled nodes take
-	problems  []Problem
-	errors    int // of the problems
-	warnings  int
-	dropped   int
+	split      wire.SplitName
+	lastValid  bool   // split is the owner of the record added last, and in the zone
+	last       uint32 // its number, or noOwner if it has none yet
+	lastHidden uint32 // its number among the owners of NSEC3, or noOwner
+	estimate   int    // at most so many octets will the compiled nodes take
+	problems   []Problem
+	errors     int // of the problems
+	warnings   int
 }
 
 type owner struct {
@@ -179,22 +181,26 @@ func (b *Builder) rehash(size int) {
 // warning by Build.
 func (b *Builder) Add(r *Record) {
 	if !r.SameOwner || !b.lastValid {
-		b.lastValid = false
 		b.split.Set(r.Owner)
-		if !b.inZone() {
-			b.dropped++
+		b.last, b.lastHidden = noOwner, noOwner
+		if b.lastValid = b.inZone(); !b.lastValid {
 			b.warn(r.Pos, "owner %s is outside the zone %s: record left out", text(r.Owner), text(b.apexName))
-			b.lastValid = false
 			return
 		}
-		b.last = b.ownerOf(r.Owner)
-		b.lastValid = true
 	}
-	id := b.last
+	// NSEC3 records do not make their owners exist (RFC 5155, section 7.2.8): they are
+	// kept apart from the tree of names.
 	if r.Type == wire.TypeNSEC3 || r.Type == wire.TypeRRSIG && wire.Type(binary.BigEndian.Uint16(r.Data)) == wire.TypeNSEC3 {
-		id = b.hiddenOwner(id)
+		if b.lastHidden == noOwner {
+			b.lastHidden = b.hiddenOwner(r.Owner)
+		}
+		b.append(b.lastHidden, r)
+		return
 	}
-	b.append(id, r)
+	if b.last == noOwner {
+		b.last = b.ownerOf(r.Owner)
+	}
+	b.append(b.last, r)
 }
 
 // inZone tells whether b.split is at or below the apex.
@@ -241,21 +247,26 @@ func (b *Builder) newOwner(h wire.Seed, rel, spelled []byte, labels int) uint32 
 	return id
 }
 
-// hiddenOwner returns the number under which NSEC3 records of owner id are kept
-// apart from the tree of names (RFC 5155, section 7.2.8).
-func (b *Builder) hiddenOwner(id uint32) uint32 {
-	o := *b.owners.at(id)
-	rel := b.rel(&o)
-	if h, ok := b.hidden[string(rel)]; ok {
-		return h
+// hiddenOwner returns the number of the owner b.split, spelled name, among those
+// that have NSEC3 records.
+func (b *Builder) hiddenOwner(name []byte) uint32 {
+	end := b.split.Start(b.split.Labels - b.labels)
+	rel, spelled := b.split.Name()[:end], name[:end]
+	if id, ok := b.hidden[string(rel)]; ok {
+		return id
 	}
-	n := uint32(b.owners.n)
-	o.flags |= ownerNSEC3
-	o.head, o.tail = 0, 0
+	o := owner{length: uint8(len(rel)), labels: uint8(b.split.Labels - b.labels), flags: ownerNSEC3}
+	if bytes.Equal(rel, spelled) {
+		spelled = nil
+	} else {
+		o.flags |= flagMixedCase
+	}
+	o.name = b.names.push(rel, spelled)
+	id := uint32(b.owners.n)
 	b.owners.push(o)
 	b.estimate += nodeHeader + 2*len(rel) + nodeAlign
-	b.hidden[string(rel)] = n
-	return n
+	b.hidden[string(rel)] = id
+	return id
 }
 
 func (b *Builder) rel(o *owner) []byte {
@@ -390,7 +401,7 @@ func (b *Builder) addAncestors() {
 	guess := uint32(0)
 	for id := uint32(0); id < uint32(b.owners.n); id++ {
 		o := *b.owners.at(id)
-		if o.labels == 0 {
+		if o.labels == 0 || o.flags&ownerNSEC3 != 0 {
 			continue
 		}
 		parent := uint32(0)
@@ -415,7 +426,7 @@ func (b *Builder) addAncestors() {
 			guess = parent
 		}
 		b.owners.at(id).parent = parent
-		if o.flags&(flagWildcard|ownerNSEC3) == flagWildcard {
+		if o.flags&flagWildcard != 0 {
 			b.owners.at(parent).flags |= flagWildcardChild
 		}
 	}
