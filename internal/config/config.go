@@ -125,14 +125,12 @@ type TCP struct {
 	Idle           time.Duration `yaml:"idle" default:"10s" min:"100ms" max:"1h" doc:"How long a connection may stay without a question. Shorter while connections are scarce."`
 	Question       time.Duration `yaml:"question" default:"3s" min:"100ms" max:"1m" doc:"How long a question may take from its first octet to its last."`
 	InFlight       int           `yaml:"in_flight" default:"16" min:"1" max:"1024" doc:"Questions of one connection that are worked on at one time."`
-	Unsent         Size          `yaml:"unsent" default:"256KiB" min:"64KiB" max:"64MiB" doc:"Octets of answers that may wait for a slow reader before no more of its questions are read."`
 	WriteStall     time.Duration `yaml:"write_stall" default:"5s" min:"100ms" max:"5m" doc:"How long a reader may take nothing before it is cut off."`
 }
 
 // UDP is how datagrams are read.
 type UDP struct {
 	Workers  int  `yaml:"workers" default:"0" min:"0" max:"1024" doc:"Sockets and goroutines for each address. 0: one for each CPU."`
-	Batch    int  `yaml:"batch" default:"64" min:"1" max:"1024" doc:"Datagrams that are read and written by one system call at most."`
 	Portable bool `yaml:"portable" default:"false" doc:"Read one datagram at a time through Go's net package, as other systems than Linux do."`
 }
 

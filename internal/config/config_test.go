@@ -103,7 +103,6 @@ func TestDefaults(t *testing.T) {
 		{"cookies", c.EDNS.Cookies, true},
 		{"version", c.Identity.Version, ""},
 		{"idle", c.TCP.Idle, 10 * time.Second},
-		{"unsent", c.TCP.Unsent, config.Size(256 << 10)},
 		{"metrics", c.Metrics.Listen, netip.MustParseAddrPort("127.0.0.1:9153")},
 		{"socket", c.Control.Socket, "/run/port53/control.sock"},
 		{"queries", c.Log.Queries, "off"},

@@ -108,11 +108,15 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 	for i := range results {
 		r := &results[i]
 		named[r.key] = true
+		old := k.zones[r.key]
 		if r.same {
-			report.Unchanged++
+			if old.failed { // it still is what it was, and whoever reloads should hear of it
+				report.Failed = append(report.Failed, old.status())
+			} else {
+				report.Unchanged++
+			}
 			continue
 		}
-		old := k.zones[r.key]
 		if old == nil {
 			old = &kept{}
 			k.zones[r.key] = old

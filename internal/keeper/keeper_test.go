@@ -1,0 +1,204 @@
+package keeper_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"port53/internal/dnstest"
+	"port53/internal/keeper"
+	"port53/internal/zone"
+)
+
+const head = "$TTL 60\n@ SOA ns admin %d 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\n"
+
+// write writes a file of dir, with a time of its own so that a change is seen
+// however coarse the clock of the file system is.
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stamp += time.Second
+	at := time.Unix(1700000000, 0).Add(stamp)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var stamp time.Duration
+
+type server struct {
+	*testing.T
+	set    *zone.Set
+	keeper *keeper.Keeper
+}
+
+func newServer(t *testing.T) *server {
+	set := zone.NewSet(dnstest.Seed)
+	return &server{t, set, keeper.New(set, nil)}
+}
+
+func (s *server) load(sources ...keeper.Source) keeper.Report {
+	s.Helper()
+	r, err := s.keeper.Load(context.Background(), sources)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return r
+}
+
+// serial returns what is published of a zone: its serial, 0 for a zone without a
+// version, -1 for one that is not there.
+func (s *server) serial(name string) int {
+	e := s.set.View().Get(dnstest.Name(s, name))
+	switch {
+	case e == nil:
+		return -1
+	case e.Zone == nil:
+		return 0
+	}
+	return int(e.Zone.Serial())
+}
+
+func source(t *testing.T, name, file string) keeper.Source {
+	return keeper.Source{Apex: dnstest.Name(t, name), File: file}
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	a := write(t, dir, "a.zone", fmt.Sprintf(head, 1))
+	b := write(t, dir, "b.zone", fmt.Sprintf(head, 1)+"$INCLUDE sub/more\n")
+	write(t, dir, "sub/more", "x A 192.0.2.9\n")
+	s := newServer(t)
+	sources := []keeper.Source{source(t, "a.test.", a), source(t, "B.test.", b)}
+
+	if r := s.load(sources...); r.Loaded != 2 || len(r.Failed) != 0 {
+		t.Fatalf("first load: %+v", r)
+	}
+	if r := s.load(sources...); r.Unchanged != 2 || r.Loaded != 0 {
+		t.Errorf("nothing changed: %+v", r)
+	}
+	write(t, dir, "a.zone", fmt.Sprintf(head, 2))
+	if r := s.load(sources...); r.Unchanged != 1 || r.Loaded != 1 || s.serial("a.test.") != 2 {
+		t.Errorf("one file changed: %+v, serial %d", r, s.serial("a.test."))
+	}
+	write(t, dir, "sub/more", "x A 192.0.2.10\n")
+	if r := s.load(sources...); r.Unchanged != 1 || r.Loaded != 1 {
+		t.Errorf("an included file changed: %+v", r)
+	}
+	if r := s.load(sources[0]); r.Removed != 1 || s.serial("b.test.") != -1 {
+		t.Errorf("a zone is gone: %+v", r)
+	}
+}
+
+func TestBrokenFileKeepsTheOldZone(t *testing.T) {
+	dir := t.TempDir()
+	good := write(t, dir, "good.zone", fmt.Sprintf(head, 1))
+	bad := write(t, dir, "bad.zone", "$TTL 60\n@ NONSENSE\n")
+	s := newServer(t)
+	sources := []keeper.Source{source(t, "good.test.", good), source(t, "bad.test.", bad), source(t, "gone.test.", dir+"/gone.zone")}
+	r := s.load(sources...)
+	if len(r.Failed) != 2 || s.serial("good.test.") != 1 || s.serial("bad.test.") != 0 || s.serial("gone.test.") != 0 {
+		t.Fatalf("%+v, serials %d %d", r, s.serial("good.test."), s.serial("bad.test."))
+	}
+	for i, want := range []string{bad + ":2:3: ", dir + "/gone.zone: cannot be opened: no such file or directory"} {
+		if got := r.Failed[i].Problems[0].String(); !strings.HasPrefix(got, want) {
+			t.Errorf("problem %q, want %q…", got, want)
+		}
+	}
+	write(t, dir, "good.zone", fmt.Sprintf(head, 2)+"ns CNAME x\n")
+	if r := s.load(sources...); len(r.Failed) != 3 || s.serial("good.test.") != 1 {
+		t.Errorf("broken: %+v, serial %d", r, s.serial("good.test."))
+	}
+	for _, z := range s.keeper.Status() {
+		if z.Name == "good.test." && (!z.Serving || !z.Failed || z.Serial != 1) {
+			t.Errorf("status %+v", z)
+		}
+	}
+	write(t, dir, "good.zone", fmt.Sprintf(head, 3))
+	if r := s.load(sources...); r.Loaded != 1 || s.serial("good.test.") != 3 {
+		t.Errorf("mended: %+v, serial %d", r, s.serial("good.test."))
+	}
+	if err := os.Remove(good); err != nil {
+		t.Fatal(err)
+	}
+	if s.load(sources...); s.serial("good.test.") != 3 {
+		t.Errorf("file removed: serial %d", s.serial("good.test."))
+	}
+}
+
+// An include can neither name nor reach a file outside the zone file's folder.
+func TestIncludeStaysInItsFolder(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "secret", "secret TXT \"x\"\n")
+	if err := os.MkdirAll(filepath.Join(dir, "zones"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(dir, "secret"), filepath.Join(dir, "zones", "link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"../secret", filepath.Join(dir, "secret"), "link", "a/../../secret", "missing"} {
+		file := write(t, dir, "zones/test.zone", fmt.Sprintf(head, 1)+"$INCLUDE "+name+"\n")
+		l := keeper.Load(source(t, "test.", file), dnstest.Seed)
+		if l.Zone != nil || len(l.Problems) != 1 || l.Problems[0].Line != 5 {
+			t.Errorf("$INCLUDE %s: %v", name, l.Problems)
+		}
+	}
+}
+
+func TestProblemsHaveTheirPlace(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "inc", "\nx CNAME y\nx A 192.0.2.1\n")
+	file := write(t, dir, "test.zone", fmt.Sprintf(head, 1)+"$INCLUDE inc\nout.example. A 192.0.2.1\n")
+	l := keeper.Load(source(t, "test.", file), dnstest.Seed)
+	var got []string
+	for _, p := range l.Problems {
+		got = append(got, p.String())
+	}
+	text := strings.Join(got, "\n")
+	for _, want := range []string{"inc:3:1: x.test.: A beside a CNAME", file + ":6:1: warning: owner out.example. is outside"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got\n%s\nwant %q", text, want)
+		}
+	}
+}
+
+func TestLoadEndsWithItsContext(t *testing.T) {
+	s := newServer(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.keeper.Load(ctx, []keeper.Source{source(t, "a.", "x")}); err == nil || s.serial("a.") != -1 {
+		t.Errorf("error %v, serial %d", err, s.serial("a."))
+	}
+}
+
+// Many small zones: the cost of each is small, and they are found.
+func BenchmarkManyZones(b *testing.B) {
+	dir := b.TempDir()
+	const zones = 2000
+	sources := make([]keeper.Source, zones)
+	for i := range sources {
+		file := filepath.Join(dir, fmt.Sprintf("z%d.zone", i))
+		if err := os.WriteFile(file, fmt.Appendf(nil, head, i+1), 0o644); err != nil {
+			b.Fatal(err)
+		}
+		sources[i] = keeper.Source{Apex: dnstest.Name(b, fmt.Sprintf("z%d.test.", i)), File: file}
+	}
+	for b.Loop() {
+		set := zone.NewSet(dnstest.Seed)
+		if _, err := keeper.New(set, nil).Load(context.Background(), sources); err != nil || set.View().Len() != zones {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/zones, "µs/zone")
+}
