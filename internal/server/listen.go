@@ -71,7 +71,9 @@ func (s *Server) bindOnce(a netip.AddrPort) error {
 		family = "4"
 	}
 	// Keep-alive probes would outlive every timeout of ours.
-	lc := net.ListenConfig{KeepAlive: -1, Control: controlTCP}
+	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
+		return controlTCP(c, s.options.Freebind)
+	}}
 	l, err := lc.Listen(context.Background(), "tcp"+family, a.String())
 	if err != nil {
 		return listenError(a, "tcp", err)
@@ -98,7 +100,7 @@ func (s *Server) bindUDP(a netip.AddrPort, network string) ([]*udpSocket, error)
 	}
 	wildcard := a.Addr().IsUnspecified()
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return controlUDP(c, a.Addr().Is6(), wildcard, sockets > 1)
+		return controlUDP(c, a.Addr().Is6(), wildcard, sockets > 1, s.options.Freebind)
 	}}
 	var made []*udpSocket
 	for range sockets {
@@ -139,7 +141,7 @@ func (s *Server) adopt(f *os.File) error {
 	a := unmap(udp.LocalAddr().(*net.UDPAddr).AddrPort())
 	rc, err := udp.SyscallConn()
 	if err == nil {
-		err = controlUDP(rc, udpFamilyIs6(rc, a.Addr()), a.Addr().IsUnspecified(), false)
+		err = controlUDP(rc, udpFamilyIs6(rc, a.Addr()), a.Addr().IsUnspecified(), false, false)
 	}
 	if err != nil {
 		udp.Close()

@@ -21,7 +21,7 @@ const (
 	defaultIdleMin   = time.Second      // the same when every connection is taken
 	defaultQuestion  = 3 * time.Second  // from the first octet of a question to its last, against slow senders
 	defaultStall     = 5 * time.Second  // a client reads nothing for so long: it is reset
-	defaultDrain     = 5 * time.Second  // what Serve grants to draining
+	defaultDrain     = 2 * time.Second  // what Serve grants to draining: clients ask again after as long
 
 	maxWorkers    = 1024    // sockets an address
 	maxConns      = 1 << 20 // more would not fit into file descriptors
@@ -55,10 +55,13 @@ type Options struct {
 	Workers int
 	// Portable uses one datagram a system call on Linux too.
 	Portable bool
+	// Freebind binds addresses that no interface has yet, as one that moves
+	// between hosts. Only Linux can; elsewhere it is refused.
+	Freebind bool
 	// Limits bound TCP.
 	Limits Limits
 	// Drain is how long Serve waits for answers in flight after its context
-	// ends, 5 s by default.
+	// ends, 2 s by default.
 	Drain time.Duration
 	// Logger hears of what an operator should know; nothing is said by default.
 	Logger *slog.Logger
@@ -102,6 +105,9 @@ func (o Options) fill() (Options, error) {
 			errs = append(errs, fmt.Errorf("server: listen on %s: listed twice", a))
 		}
 		seen[a] = true
+	}
+	if o.Freebind && !canFreebind {
+		errs = append(errs, errors.New("server: Freebind is not available on this system"))
 	}
 	number("Workers", &o.Workers, min(runtime.GOMAXPROCS(0), maxWorkers), maxWorkers)
 	l := &o.Limits

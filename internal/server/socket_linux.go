@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/netip"
 	"syscall"
 
@@ -11,12 +12,20 @@ import (
 // its datagrams, by a hash of the client's address and port.
 const spreadsDatagrams = true
 
+// canFreebind says that an address may be bound before an interface has it.
+const canFreebind = true
+
 // controlUDP sets what a UDP socket needs before it is bound. Only what answers
 // would be wrong without is an error.
-func controlUDP(c syscall.RawConn, is6, wildcard, shared bool) error {
+func controlUDP(c syscall.RawConn, is6, wildcard, shared, freebind bool) error {
 	var err error
 	control := func(fd uintptr) {
 		s := int(fd)
+		if freebind {
+			if err = setFreebind(s); err != nil {
+				return
+			}
+		}
 		if shared {
 			if err = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 				return
@@ -32,10 +41,15 @@ func controlUDP(c syscall.RawConn, is6, wildcard, shared bool) error {
 		// No answer is for many, whatever a question says it came from; net allows it.
 		_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_BROADCAST, 0)
 		// Path MTUs are anybody's to forge: send what fits, neither believing
-		// them nor fragmenting by them (RFC 9715, section 3.1).
+		// them nor fragmenting by them (RFC 9715, section 3.1). That leaves what
+		// is too long for the first link itself. Over IPv6 it is refused, and
+		// counted; over IPv4 no setting does that without DF, which would have
+		// routers lose answers that now arrive, so there the size of answers
+		// must be kept below the link's, as 1,232 octets are everywhere.
 		_ = unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT)
 		if is6 {
 			_ = unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT)
+			_ = unix.SetsockoptInt(s, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
 		}
 		switch {
 		case wildcard && is6:
@@ -50,12 +64,21 @@ func controlUDP(c syscall.RawConn, is6, wildcard, shared bool) error {
 	return err
 }
 
-// controlTCP sets what accepted connections inherit.
-func controlTCP(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) {
+// controlTCP sets what a listener needs before it is bound, and what accepted
+// connections inherit.
+func controlTCP(c syscall.RawConn, freebind bool) error {
+	var err error
+	e := c.Control(func(fd uintptr) {
+		if freebind {
+			err = setFreebind(int(fd))
+		}
 		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, tcpSendBuffer)
 	})
+	return errors.Join(e, err)
 }
+
+// setFreebind works on IPv6 sockets too.
+func setFreebind(s int) error { return unix.SetsockoptInt(s, unix.IPPROTO_IP, unix.IP_FREEBIND, 1) }
 
 // udpFamilyIs6 says whether a socket speaks IPv6, be it to IPv4-mapped addresses.
 func udpFamilyIs6(c syscall.RawConn, _ netip.Addr) bool {

@@ -232,14 +232,17 @@ func asked(control []byte) (local netip.Addr, reply []byte) {
 		switch {
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0]))
-			info.Ifindex = 0 // the answer goes where routes say
+			info.Ifindex = 0 // the answer goes where routes say, not back where the question came in
 			return netip.AddrFrom4(info.Spec_dst), control[:whole]
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
 			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
-			info.Ifindex = 0
 			local = netip.AddrFrom16(info.Addr).Unmap()
 			if local.IsMulticast() {
 				return local, nil
+			}
+			// A link-local address means nothing without its link.
+			if !local.IsLinkLocalUnicast() {
+				info.Ifindex = 0
 			}
 			return local, control[:whole]
 		}
