@@ -242,27 +242,38 @@ func (p *parser) ipv4() error {
 		return err
 	}
 	text := p.text(t)
-	var out [4]byte
-	part, n, digits := 0, 0, 0
-	for _, c := range text {
-		switch {
-		case c-'0' < 10 && digits < 3 && (digits == 0 || n > 0):
-			n = n*10 + int(c-'0')
-			digits++
-		case c == '.' && digits > 0 && n < 256 && part < 3:
-			out[part] = byte(n)
-			part++
-			n, digits = 0, 0
-		default:
-			part = -10
-		}
-	}
-	if part != 3 || digits == 0 || n > 255 {
+	v, ok := parseIPv4(text)
+	if !ok {
 		return faultf(int(t.from), "%q is not an IPv4 address as in 192.0.2.1", text)
 	}
-	out[3] = byte(n)
-	p.data = append(p.data, out[:]...)
+	p.data = binary.BigEndian.AppendUint32(p.data, v)
 	return nil
+}
+
+// parseIPv4 reads four decimal numbers without leading zeros, which some take for
+// octal.
+func parseIPv4(text []byte) (v uint32, ok bool) {
+	n, digits, dots := uint32(0), 0, 0
+	for _, c := range text {
+		if d := uint32(c) - '0'; d <= 9 {
+			if digits > 0 && n == 0 {
+				return 0, false
+			}
+			n = n*10 + d
+			digits++
+			if n > 255 {
+				return 0, false
+			}
+			continue
+		}
+		if c != '.' || digits == 0 || dots == 3 {
+			return 0, false
+		}
+		v = v<<8 | n
+		n, digits = 0, 0
+		dots++
+	}
+	return v<<8 | n, dots == 3 && digits > 0
 }
 
 func (p *parser) ipv6() error {

@@ -29,7 +29,7 @@ func (p *parser) generate() error {
 		return faultf(at, "$GENERATE wants an owner, a type and data behind the range")
 	}
 	if n := (stop-start)/step + 1; n > p.options.Generate-p.generated {
-		return faultf(int(t.from), "range makes %d records, %d are allowed in all and %d were made", n, p.options.Generate, p.generated)
+		return faultf(int(t.from), "range of %d would pass the limit of %d records made by $GENERATE: %d are there already", n, p.options.Generate, p.generated)
 	}
 	// The rest of the entry becomes a line for each number, read as if it stood there.
 	var parts []string

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 
 	"port53/internal/wire"
@@ -18,9 +19,10 @@ type parser struct {
 	files   []string
 	errs    []error
 
-	src    *source
-	tokens []token
-	next   int // token to take
+	buffers [maxDepth + 1][]byte // of files by their depth of inclusion
+	src     *source
+	tokens  []token
+	next    int // token to take
 
 	origin    []byte
 	owner     []byte // of the last record; empty: none yet
@@ -40,23 +42,34 @@ type parser struct {
 	windows   *[256][32]byte // of a bitmap of types; zero between records
 }
 
+// byteOrderMark is how some editors begin a file in UTF-8.
+const byteOrderMark = "\xef\xbb\xbf"
+
 // file reads one file, at a depth of inclusion.
 func (p *parser) file(r io.Reader, number uint16, depth int) error {
-	size := bufferSize
-	s := &source{r: r, buf: make([]byte, size), number: number, line: 1}
+	if p.buffers[depth] == nil {
+		p.buffers[depth] = make([]byte, p.options.buffer)
+	}
+	s := &source{r: r, buf: p.buffers[depth], number: number, line: 1}
 	outer := p.src
 	p.src = s
-	defer func() { p.src = outer }()
-	if s.more() && bytes.HasPrefix(s.buf[:s.end], []byte("\xef\xbb\xbf")) {
+	defer func() { p.src, p.buffers[depth] = outer, s.buf }()
+	for s.end < len(byteOrderMark) && s.more() { // a reader may give it in pieces
+	}
+	if bytes.HasPrefix(s.buf[:s.end], []byte(byteOrderMark)) {
 		return p.report(faultf(0, "file begins with a byte order mark: save it without"))
 	}
 	for {
+		p.octets += s.rest(p.options.MaxBytes - p.octets)
+		if p.octets > p.options.MaxBytes {
+			return p.stop(faultf(s.start, "zone is larger than %d octets: raise the limit if that is right", p.options.MaxBytes))
+		}
 		end, lines, indented, err := p.scan(s)
 		if err == io.EOF {
 			return nil
 		}
 		if s.err != nil {
-			return p.stop(faultf(s.end, "cannot be read: %w", cause(s.err)))
+			return p.report(faultf(s.end, "cannot be read: %w", cause(s.err)))
 		}
 		if err == nil && len(p.tokens) > 0 {
 			err = p.entry(indented, depth)
@@ -69,9 +82,6 @@ func (p *parser) file(r io.Reader, number uint16, depth int) error {
 		p.octets += int64(end - s.start)
 		s.line += lines
 		s.start = end
-		if p.octets > p.options.MaxBytes {
-			return p.stop(faultf(s.start, "zone is larger than %d octets: raise the limit if it must be", p.options.MaxBytes))
-		}
 	}
 }
 
@@ -119,7 +129,7 @@ func (p *parser) more() bool { return p.next < len(p.tokens) }
 // take returns the next token; what says what it should be.
 func (p *parser) take(what string) (token, error) {
 	if p.next == len(p.tokens) {
-		return token{}, faultf(p.end(), "entry ends where %s was expected", what)
+		return token{}, faultf(p.end(), "entry ends where %s should follow", what)
 	}
 	p.next++
 	return p.tokens[p.next-1], nil
@@ -238,7 +248,7 @@ func (p *parser) entryRecord(indented bool) error {
 		return faultf(int(typeToken.from), "record has no TTL, and none came before: begin the file with $TTL 3600, say")
 	}
 	if p.records++; p.records > p.options.MaxRecords {
-		return p.stop(faultf(int(first.from), "zone has more than %d records: raise the limit if it must", p.options.MaxRecords))
+		return p.stop(faultf(int(first.from), "zone has more than %d records: raise the limit if that is right", p.options.MaxRecords))
 	}
 	r.Owner, r.SameOwner, r.TTL, r.Data = p.owner, !p.ownerNew, ttl, p.data
 	p.ownerNew = false
@@ -330,7 +340,7 @@ func (p *parser) seconds(t token, limit uint64) (uint32, error) {
 			digits = true
 			continue
 		case !digits:
-			return 0, faultf(int(t.from)+i, "TTL %q: a number must come before its unit", p.text(t))
+			c = 0 // a unit without a number
 		}
 		switch c | 0x20 {
 		case 'w':
@@ -343,7 +353,7 @@ func (p *parser) seconds(t token, limit uint64) (uint32, error) {
 			n *= 60
 		case 's':
 		default:
-			return 0, faultf(int(t.from)+i, "TTL %q: want seconds, or numbers with the units w, d, h, m, s", p.text(t))
+			return 0, faultf(int(t.from)+i, "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
 		}
 		total = min(total+n, ceiling)
 		n, digits, units = 0, false, true
@@ -370,30 +380,49 @@ func (p *parser) directive(word string, depth int) error {
 			return err
 		}
 		origin, err := p.name(nil, t)
+		if err == nil {
+			err = p.endOf(word)
+		}
 		if err != nil {
 			return err
 		}
 		p.setOrigin(origin)
+		return nil
 	case "$TTL":
 		t, err := p.take("a TTL")
 		if err != nil {
 			return err
 		}
-		if p.ttl, err = p.seconds(t, maxTTL); err != nil {
+		ttl, err := p.seconds(t, maxTTL)
+		if err == nil {
+			err = p.endOf(word)
+		}
+		if err != nil {
 			return err
 		}
-		p.haveTTL = true
+		p.ttl, p.haveTTL = ttl, true
+		return nil
 	case "$INCLUDE":
 		return p.include(depth)
 	case "$GENERATE":
 		return p.generate()
-	default:
-		return faultf(at, "directive %s is not known: want $ORIGIN, $TTL, $INCLUDE or $GENERATE", word)
 	}
-	if p.more() {
-		return faultf(int(p.tokens[p.next].from), "%q behind %s: the line should end here", p.text(p.tokens[p.next]), word)
+	return faultf(at, "directive %s is not known: want $ORIGIN, $TTL, $INCLUDE or $GENERATE", printable(word))
+}
+
+// printable returns s without its quotes but with what is not printable escaped.
+func printable(s string) string {
+	quoted := strconv.Quote(s)
+	return quoted[1 : len(quoted)-1]
+}
+
+// endOf wants the entry of a directive to end.
+func (p *parser) endOf(word string) error {
+	if !p.more() {
+		return nil
 	}
-	return nil
+	extra := p.tokens[p.next]
+	return faultf(int(extra.from), "%q behind %s: the line should end here", p.text(extra), word)
 }
 
 // setOrigin replaces the origin; what was written relative to the old one is not the
@@ -425,9 +454,10 @@ func (p *parser) include(depth int) error {
 			return err
 		}
 	}
+	if err := p.endOf("$INCLUDE"); err != nil {
+		return err
+	}
 	switch {
-	case p.more():
-		return faultf(int(p.tokens[p.next].from), "%q behind $INCLUDE: the line should end here", p.text(p.tokens[p.next]))
 	case p.options.FS == nil:
 		return faultf(at, "$INCLUDE is not possible here")
 	case depth >= maxDepth:
@@ -437,8 +467,17 @@ func (p *parser) include(depth int) error {
 	case len(p.files) == maxFiles:
 		return faultf(at, "more than %d files are included", maxFiles-1)
 	}
-	// The path is relative to the zone file, not to the file that includes.
-	f, err := p.options.FS.Open(path.Clean(file))
+	// The path is relative to the zone file, not to the file that includes. What is no
+	// plain file is not even opened: that could wait for ever.
+	file = path.Clean(file)
+	info, err := fs.Stat(p.options.FS, file)
+	if err != nil {
+		return faultf(at, "$INCLUDE %q: %w", file, cause(err))
+	}
+	if !info.Mode().IsRegular() {
+		return faultf(at, "$INCLUDE %q: not a plain file", file)
+	}
+	f, err := p.options.FS.Open(file)
 	if err != nil {
 		return faultf(at, "$INCLUDE %q: %w", file, cause(err))
 	}

@@ -39,7 +39,17 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 	case wire.FieldOldBitmap:
 		return p.oldBitmap()
 	}
-	tok, err := p.take("data")
+	switch f {
+	case wire.FieldLOC:
+		return p.loc()
+	case wire.FieldHIP:
+		return p.hip()
+	case wire.FieldGateway:
+		return p.gateway()
+	case wire.FieldRelay:
+		return p.relay()
+	}
+	tok, err := p.take(wanted(f))
 	if err != nil {
 		return err
 	}
@@ -49,7 +59,7 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 	case wire.FieldCertType:
 		n, ok := wire.ParseCertificate(text)
 		if !ok {
-			return bad("a certificate type: want its number or mnemonic")
+			return bad(wanted(f))
 		}
 		p.data = binary.BigEndian.AppendUint16(p.data, n)
 	case wire.FieldProtocol:
@@ -61,7 +71,7 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		case strings.EqualFold(text, "UDP"):
 			n = 17
 		default:
-			return bad("a protocol: want TCP, UDP or a number")
+			return bad(wanted(f))
 		}
 		p.data = append(p.data, n)
 	case wire.FieldScheme:
@@ -71,7 +81,7 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		}
 		n, ok := p.small(tok)
 		if !ok {
-			return bad("a scheme: want NOTIFY or a number")
+			return bad(wanted(f))
 		}
 		p.data = append(p.data, n)
 	case wire.FieldQuoted:
@@ -84,16 +94,16 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		}
 		for _, c := range p.data[at+1:] {
 			if c-'0' > 9 && c|0x20-'a' > 25 {
-				return bad("a tag of letters and digits (RFC 8659, section 4.1)")
+				return bad(wanted(f))
 			}
 		}
 		if len(p.data) == at+1 {
-			return bad("a tag of letters and digits (RFC 8659, section 4.1)")
+			return bad(wanted(f))
 		}
 	case wire.FieldNSAP:
 		digits, ok := strings.CutPrefix(strings.ToLower(text), "0x")
 		if !ok {
-			return bad("an address as in 0x47000580 (RFC 1706)")
+			return bad(wanted(f))
 		}
 		return p.hexString(tok, strings.ReplaceAll(digits, ".", ""))
 	case wire.FieldSalt:
@@ -106,7 +116,7 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		return p.counted(tok, func() error {
 			out, err := wire.Base32Hex.DecodeString(strings.ToUpper(text))
 			if err != nil || len(out) == 0 {
-				return bad("base32 with the extended hex alphabet (RFC 5155, section 3.3)")
+				return bad(wanted(f))
 			}
 			p.data = append(p.data, out...)
 			return nil
@@ -117,12 +127,12 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 			n = 8
 		}
 		if len(text) != 3*n-1 || strings.Count(text, "-") != n-1 {
-			return bad(strconv.Itoa(n) + " octets as in 00-00-5e-00-53-2a (RFC 7043)")
+			return bad(wanted(f))
 		}
 		for part := range strings.SplitSeq(text, "-") {
 			v, err := strconv.ParseUint(part, 16, 8)
 			if err != nil || len(part) != 2 {
-				return bad(strconv.Itoa(n) + " octets as in 00-00-5e-00-53-2a (RFC 7043)")
+				return bad(wanted(f))
 			}
 			p.data = append(p.data, byte(v))
 		}
@@ -131,26 +141,43 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		for _, part := range parts {
 			v, err := strconv.ParseUint(part, 16, 16)
 			if err != nil || len(parts) != 4 || len(part) > 4 {
-				return bad("four groups of digits as in 14:4fff:ff20:ee64 (RFC 6742)")
+				return bad(wanted(f))
 			}
 			p.data = binary.BigEndian.AppendUint16(p.data, uint16(v))
 		}
-	case wire.FieldLOC:
-		p.next--
-		return p.loc()
-	case wire.FieldHIP:
-		p.next--
-		return p.hip()
-	case wire.FieldGateway:
-		p.next--
-		return p.gateway()
-	case wire.FieldRelay:
-		p.next--
-		return p.relay()
 	default:
 		return bad("data that can be written for this type")
 	}
 	return nil
+}
+
+// wanted says what a field should be.
+func wanted(f wire.Field) string {
+	switch f {
+	case wire.FieldCertType:
+		return "a certificate type, a number or mnemonic (RFC 4398, section 2.1)"
+	case wire.FieldProtocol:
+		return "a protocol, TCP, UDP or a number"
+	case wire.FieldScheme:
+		return "a scheme, NOTIFY or a number (RFC 9859, section 2)"
+	case wire.FieldQuoted:
+		return "a quoted string"
+	case wire.FieldTag:
+		return "a tag of letters and digits (RFC 8659, section 4.1)"
+	case wire.FieldNSAP:
+		return "an address as in 0x47000580 (RFC 1706)"
+	case wire.FieldSalt:
+		return "a salt in hexadecimal, or - for none (RFC 5155, section 3.3)"
+	case wire.FieldHash:
+		return "a hash in base32 with the extended hex alphabet (RFC 5155, section 3.3)"
+	case wire.FieldEUI48:
+		return "an address as in 00-00-5e-00-53-2a (RFC 7043)"
+	case wire.FieldEUI64:
+		return "an address as in 00-00-5e-ef-10-00-00-2a (RFC 7043)"
+	case wire.FieldID64:
+		return "four groups of digits as in 14:4fff:ff20:ee64 (RFC 6742)"
+	}
+	return "data"
 }
 
 // counted appends what f appends, behind its length in one octet.
@@ -469,6 +496,9 @@ func (p *parser) params() error {
 		if len(octets) > 0xFFFF {
 			return faultf(int(t.from), "parameter %s: value has %d octets, the limit is 65535", name, len(octets))
 		}
+		if alone := appendParam([]byte{0, 0, 0}, param{key, octets}); generic && key != 0 && wire.CheckRdata(wire.TypeSVCB, alone) != nil {
+			return faultf(int(t.from), "parameter %s: octets %X are no value of %s", name, octets, wire.ParamName(key))
+		}
 		all = append(all, param{key, octets})
 	}
 	slices.SortStableFunc(all, func(a, b param) int { return cmp.Compare(a.key, b.key) })
@@ -476,11 +506,24 @@ func (p *parser) params() error {
 		if i > 0 && all[i-1].key == a.key {
 			return faultf(start, "service parameter %s is there twice", wire.ParamName(a.key))
 		}
-		p.data = binary.BigEndian.AppendUint16(p.data, uint16(a.key))
-		p.data = binary.BigEndian.AppendUint16(p.data, uint16(len(a.value)))
-		p.data = append(p.data, a.value...)
+		p.data = appendParam(p.data, a)
+	}
+	if len(all) == 0 || all[0].key != 0 {
+		return nil
+	}
+	for keys := all[0].value; len(keys) >= 2; keys = keys[2:] {
+		key := int(binary.BigEndian.Uint16(keys))
+		if !slices.ContainsFunc(all, func(a param) bool { return a.key == key }) {
+			return faultf(start, "service parameter %s is mandatory but not there (RFC 9460, section 8)", wire.ParamName(key))
+		}
 	}
 	return nil
+}
+
+func appendParam(dst []byte, a param) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, uint16(a.key))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(a.value)))
+	return append(dst, a.value...)
 }
 
 // paramKey reads a parameter's name. A generic one, key and a number without

@@ -46,10 +46,11 @@ type source struct {
 
 	number uint16
 	line   uint32 // of buf[start]
+	within bool   // buf[start] is within a line that is skipped
 }
 
 // more reads on, moving what is not yet taken to the front. It returns false if
-// nothing more came.
+// the end was there before: then nothing has changed, and no offset either.
 func (s *source) more() bool {
 	if s.eof {
 		return false
@@ -64,21 +65,17 @@ func (s *source) more() bool {
 		copy(grown, s.buf)
 		s.buf = grown
 	}
-	for range 100 { // readers that give nothing must end (as bufio has it)
-		n, err := s.r.Read(s.buf[s.end:])
-		s.end += n
-		if err != nil {
-			s.eof = true
-			if err != io.EOF {
-				s.err = err
-			}
-		}
-		if n > 0 || s.eof {
-			return n > 0
+	// The buffer is filled as far as it goes: an entry that is not whole is scanned
+	// again from its start.
+	n, err := io.ReadFull(s.r, s.buf[s.end:])
+	s.end += n
+	if err != nil {
+		s.eof = true
+		if err != io.EOF && err != io.ErrUnexpectedEOF {
+			s.err = err
 		}
 	}
-	s.eof, s.err = true, io.ErrNoProgress
-	return false
+	return true
 }
 
 // scan splits the entry at s.start into p.tokens and returns where it ends, how
@@ -95,7 +92,8 @@ again:
 	for {
 		if i >= len(buf) {
 			if len(buf)-s.start > maxEntry {
-				return i, lines, indented, faultf(s.start, "entry is longer than %d octets: is a parenthesis or a quote not closed?", maxEntry)
+				end, lines = s.skipLine(i-1, lines)
+				return end, lines, indented, faultf(s.start, "entry is longer than %d octets: is a parenthesis or a quote not closed?", maxEntry)
 			}
 			if s.more() {
 				goto again
@@ -132,7 +130,8 @@ again:
 			i++
 		case shut:
 			if depth == 0 {
-				return s.lineEnd(i), lines + 1, indented, faultf(i, "parenthesis is closed but was not opened")
+				end, lines = s.skipLine(i, lines)
+				return end, lines, indented, faultf(i, "parenthesis is closed but was not opened")
 			}
 			depth--
 			i++
@@ -156,7 +155,8 @@ again:
 			i++
 			last = i
 		case control:
-			return s.lineEnd(i), lines + 1, indented, faultf(i, "control character 0x%02x: write it as \\%03d", c, c)
+			end, lines = s.skipLine(i, lines)
+			return end, lines, indented, faultf(i, "control character 0x%02x: write it as \\%03d", c, c)
 		default:
 			from := i
 			for i < len(buf) {
@@ -164,8 +164,9 @@ again:
 				if k == plain {
 					i++
 				} else if k == escape {
-					if i+1 < len(buf) && buf[i+1] == '\n' {
-						return i + 2, lines + 1, indented, faultf(i, `\ at the end of a line: an octet must follow`)
+					if rest := buf[i+1:]; len(rest) > 0 && rest[0] == '\n' || len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
+						end, lines = s.skipLine(i, lines)
+						return end, lines, indented, faultf(i, `\ at the end of a line: an octet must follow`)
 					}
 					i += 2
 				} else {
@@ -184,10 +185,33 @@ again:
 	}
 }
 
-// lineEnd returns the end of the line that i is in, as far as it is in memory.
-func (s *source) lineEnd(i int) int {
+// skipLine returns the end of the line that i is in, and lines with it counted. If
+// the end is not in memory yet, what is left of the line is for rest to take.
+func (s *source) skipLine(i int, lines uint32) (end int, counted uint32) {
 	if n := bytes.IndexByte(s.buf[i:s.end], '\n'); n >= 0 {
-		return i + n + 1
+		return i + n + 1, lines + 1
 	}
-	return s.end
+	s.within = true
+	return s.end, lines
+}
+
+// rest takes what is left of a line that is skipped, or as much of it as passes
+// limit, and returns how much it was.
+func (s *source) rest(limit int64) (octets int64) {
+	for s.within && octets <= limit {
+		n := bytes.IndexByte(s.buf[s.start:s.end], '\n')
+		if n < 0 {
+			octets += int64(s.end - s.start)
+			s.start = s.end
+			if !s.more() {
+				return octets
+			}
+			continue
+		}
+		octets += int64(n + 1)
+		s.start += n + 1
+		s.line++
+		s.within = false
+	}
+	return octets
 }

@@ -85,6 +85,8 @@ type Options struct {
 	MaxRecords int    // 0: 20,971,520
 	MaxBytes   int64  // of the file and all it includes; 0: 4 GiB
 	MaxErrors  int    // 0: 20
+
+	buffer int // octets read at once; 0: 256 KiB. Tests make it small
 }
 
 // Read calls handle with each record of the file, in its order. It returns the names
@@ -103,6 +105,9 @@ func Read(r io.Reader, o Options, handle func(*Record) error) (files []string, e
 	}
 	if o.MaxErrors == 0 {
 		o.MaxErrors = maxErrors
+	}
+	if o.buffer == 0 {
+		o.buffer = bufferSize
 	}
 	p := &parser{options: o, handle: handle, files: []string{o.Name}}
 	p.origin = append(p.origin, o.Origin...)
