@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"sync/atomic"
@@ -108,6 +109,7 @@ const (
 	minSize     = 4 << 10
 	maxRate     = 100_000_000 // a nanosecond clock still tells responses apart
 	maxBurst    = 1 << 30     // buckets are compared in serial arithmetic of 32 bits
+	maxSize     = math.MaxInt / 2
 )
 
 // A RateLimiter limits responses over UDP to clients that may be forged (response
@@ -185,7 +187,7 @@ func NewRateLimiter(o RateOptions) (*RateLimiter, error) {
 		{"Slip", &o.Slip, defaultSlip, NeverSlip, maxSlip},
 		{"IPv4Prefix", &o.IPv4Prefix, defaultIPv4, 1, 32},
 		{"IPv6Prefix", &o.IPv6Prefix, defaultIPv6, 1, 128},
-		{"Memory", &o.Memory, defaultSize, minSize, 1 << 40},
+		{"Memory", &o.Memory, defaultSize, minSize, maxSize},
 	} {
 		if *f.value == 0 {
 			*f.value = f.preset

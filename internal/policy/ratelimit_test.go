@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"encoding/binary"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
@@ -202,7 +203,7 @@ func TestExempt(t *testing.T) {
 func TestRateOptions(t *testing.T) {
 	for _, o := range []policy.RateOptions{
 		{PerSecond: -1}, {PerSecond: 100_000_001}, {Burst: -1}, {Burst: 1<<30 + 1}, {Ceiling: -1}, {CeilingBurst: -1},
-		{Slip: -2}, {Slip: 101}, {IPv4Prefix: 33}, {IPv4Prefix: -1}, {IPv6Prefix: 129}, {Memory: 4095}, {Memory: 1<<40 + 1},
+		{Slip: -2}, {Slip: 101}, {IPv4Prefix: 33}, {IPv4Prefix: -1}, {IPv6Prefix: 129}, {Memory: 4095}, {Memory: math.MaxInt},
 		{Exempt: prefixes("10.0.0.1/8")},
 	} {
 		if _, err := policy.NewRateLimiter(o); err == nil {

@@ -5,15 +5,17 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
 // Bounds of the metrics listener: scrapers are few and quick.
 const (
-	httpTimeout   = 10 * time.Second
-	httpHeader    = 8 << 10
-	httpConns     = 32
-	httpIdleConns = 2 * time.Minute
+	httpTimeout   = 10 * time.Second // for a request, and for taking the reply: as long as a scraper waits by default
+	httpHeader    = 8 << 10          // octets of a request's header
+	httpBody      = 1                // octets of a request's body, which nobody has a reason to send
+	httpConns     = 32               // connections at a time; more are closed at once
+	httpIdleConns = 2 * time.Minute  // so that a scraper that comes each minute can keep its connection
 )
 
 // Handler serves /metrics and /healthz.
@@ -33,7 +35,7 @@ func (t *Telemetry) Handler() http.Handler {
 // ServeHTTP serves Handler on l until ctx ends.
 func (t *Telemetry) ServeHTTP(ctx context.Context, l net.Listener) error {
 	s := &http.Server{
-		Handler:           http.MaxBytesHandler(t.Handler(), 1),
+		Handler:           http.MaxBytesHandler(t.Handler(), httpBody),
 		ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout,
 		IdleTimeout: httpIdleConns, MaxHeaderBytes: httpHeader,
 	}
@@ -68,15 +70,11 @@ func (b *bounded) Accept() (net.Conn, error) {
 
 type boundedConn struct {
 	net.Conn
-	slots  chan struct{}
-	closed bool
+	slots chan struct{}
+	once  sync.Once // package http may close from two goroutines when it is shut down
 }
 
-// Close is called once or more by package http, from one goroutine at a time.
 func (c *boundedConn) Close() error {
-	if !c.closed {
-		c.closed = true
-		<-c.slots
-	}
+	c.once.Do(func() { <-c.slots })
 	return c.Conn.Close()
 }

@@ -3,9 +3,12 @@ package telemetry
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"port53/internal/wire"
 )
@@ -60,33 +63,70 @@ type Writer struct {
 	rows map[string][]string // by metric
 }
 
-// Set takes the value of a metric, which must be in the table, and its labels as
-// name, value, name, value.
+// Set takes the value of a metric and its labels as name, value, name, value. A
+// metric or a label that is not in the table is a bug, and panics.
 func (w *Writer) Set(name string, value float64, labels ...string) {
+	i := slices.IndexFunc(metrics, func(m metric) bool { return m.name == name })
+	if i < 0 {
+		panic("telemetry: metric " + name + " is not in the table")
+	}
+	want := strings.Fields(metrics[i].labels)
+	if len(labels) != 2*len(want) {
+		panic("telemetry: metric " + name + " wants the labels " + metrics[i].labels)
+	}
+	for j, label := range want {
+		if labels[2*j] != label {
+			panic("telemetry: metric " + name + " has no label " + labels[2*j])
+		}
+	}
 	w.put(name, name, value, labels)
 }
 
 func (w *Writer) put(family, name string, value float64, labels []string) {
-	var b strings.Builder
-	b.WriteString(name)
+	b := []byte(name)
 	for i := 0; i+1 < len(labels); i += 2 {
 		if i == 0 {
-			b.WriteByte('{')
+			b = append(b, '{')
 		} else {
-			b.WriteByte(',')
+			b = append(b, ',')
 		}
-		b.WriteString(labels[i] + `="` + escapeLabel(labels[i+1]) + `"`)
+		b = append(append(b, labels[i]...), '=', '"')
+		b = append(appendLabel(b, labels[i+1]), '"')
 	}
 	if len(labels) > 0 {
-		b.WriteByte('}')
+		b = append(b, '}')
 	}
-	b.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64))
-	w.rows[family] = append(w.rows[family], b.String())
+	b = append(b, ' ')
+	w.rows[family] = append(w.rows[family], string(appendValue(b, value)))
 }
 
-// escapeLabel keeps a value within its quotes and its line.
-func escapeLabel(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", ` `).Replace(s)
+// appendValue appends a number, a whole one in digits, so that a serial number can
+// be read.
+func appendValue(b []byte, v float64) []byte {
+	const exact = 1 << 53 // up to here a float64 holds every whole number
+	if v == math.Trunc(v) && math.Abs(v) <= exact {
+		return strconv.AppendInt(b, int64(v), 10)
+	}
+	return strconv.AppendFloat(b, v, 'g', -1, 64)
+}
+
+// appendLabel keeps a value within its quotes and its line, whatever it holds: the
+// format asks for three escapes and for UTF-8. Other control characters have no
+// business in a label, and an escape sequence must not reach a terminal.
+func appendLabel(b []byte, s string) []byte {
+	for _, r := range s {
+		switch {
+		case r == '\\' || r == '"':
+			b = append(b, '\\', byte(r))
+		case r == '\n':
+			b = append(b, '\\', 'n')
+		case unicode.IsControl(r):
+			b = utf8.AppendRune(b, utf8.RuneError)
+		default:
+			b = utf8.AppendRune(b, r) // U+FFFD for what is not UTF-8
+		}
+	}
+	return b
 }
 
 // Append appends all metrics in Prometheus's text format, version 0.0.4.
@@ -135,8 +175,12 @@ func (t *Telemetry) write(w *Writer) {
 		w.Set("port53_queries_by_type_total", float64(n), "type", name)
 	}
 	for i := range s.rcodes {
+		name := wire.Rcode(i).String()
+		if i == rcodes-1 {
+			name = "other"
+		}
 		if n := s.rcodes[i].load(); n > 0 || i <= int(wire.Refused) {
-			w.Set("port53_replies_total", float64(n), "rcode", wire.Rcode(i).String())
+			w.Set("port53_replies_total", float64(n), "rcode", name)
 		}
 	}
 	total := uint64(0)
@@ -144,7 +188,7 @@ func (t *Telemetry) write(w *Writer) {
 	for i := range buckets {
 		total += s.latency[i].load()
 		bound := float64(int64(1)<<(firstBucket+i)) / 1e9
-		w.put(histogram, histogram+"_bucket", float64(total), []string{"le", strconv.FormatFloat(bound, 'g', 4, 64)})
+		w.put(histogram, histogram+"_bucket", float64(total), []string{"le", strconv.FormatFloat(bound, 'g', -1, 64)})
 	}
 	total += s.latency[buckets].load()
 	w.put(histogram, histogram+"_bucket", float64(total), []string{"le", "+Inf"})

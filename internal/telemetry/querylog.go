@@ -17,9 +17,6 @@ const (
 	defaultQueue  = 8192    // entries that wait for the writer: 3 MiB
 	defaultPrefix = 10      // lines a second for one client network (SECURITY: log sampling)
 	defaultBytes  = 4 << 20 // octets a second in all
-	prefixSlots   = 4096    // networks whose lines are counted at one time
-	prefix4       = 24
-	prefix6       = 56
 )
 
 // QueryLogOptions tune a query log. Zero means the default.
@@ -48,10 +45,13 @@ type Entry struct {
 func (e *Entry) SetName(name []byte) { e.nameLen = uint8(copy(e.name[:], name)) }
 
 // A QueryLog writes a line for each query that it is offered, if it can. It never
-// waits for whoever reads the lines, and what it cannot write it counts.
+// waits for whoever reads the lines, and what it cannot write it counts. A client
+// network that has had its lines of a second takes no place in the queue, so that a
+// flood from one does not crowd out the others.
 type QueryLog struct {
 	out     io.Writer
 	options QueryLogOptions
+	clients *clientTable
 	queue   chan Entry
 	done    chan struct{}
 	close   sync.Once
@@ -63,7 +63,6 @@ type QueryLog struct {
 	name    []byte
 	second  int64
 	written int
-	lines   map[netip.Prefix]int
 }
 
 // NewQueryLog returns a log to out and starts its writer.
@@ -80,7 +79,10 @@ func NewQueryLog(out io.Writer, o QueryLogOptions) *QueryLog {
 	if o.Queue == 0 {
 		o.Queue = defaultQueue
 	}
-	l := &QueryLog{out: out, options: o, queue: make(chan Entry, o.Queue), done: make(chan struct{}), lines: map[netip.Prefix]int{}}
+	l := &QueryLog{out: out, options: o, queue: make(chan Entry, o.Queue), done: make(chan struct{})}
+	if o.PerPrefix > 0 {
+		l.clients = newClientTable(o.PerPrefix)
+	}
 	go l.run()
 	return l
 }
@@ -90,8 +92,12 @@ func (l *QueryLog) Wanted() bool {
 	return l.options.Sample == 1 || l.seen.Add(1)%uint64(l.options.Sample) == 0
 }
 
-// Offer gives the log an entry. It does not block.
+// Offer gives the log an entry. It does not wait.
 func (l *QueryLog) Offer(e *Entry) {
+	if l.clients != nil && !l.clients.admit(e.Client.Addr(), e.Time.Unix()) {
+		l.dropped.Add(1)
+		return
+	}
 	select {
 	case l.queue <- *e:
 	default:
@@ -123,28 +129,12 @@ func (l *QueryLog) run() {
 	}
 }
 
-// admit applies the limits of a second.
+// admit tells whether the second has octets left.
 func (l *QueryLog) admit(e *Entry) bool {
 	if s := e.Time.Unix(); s != l.second {
 		l.second, l.written = s, 0
-		clear(l.lines)
 	}
-	if l.written >= l.options.BytesPerSecond {
-		return false
-	}
-	if l.options.PerPrefix < 0 {
-		return true
-	}
-	bits := prefix6
-	if e.Client.Addr().Is4() {
-		bits = prefix4
-	}
-	p, err := e.Client.Addr().Prefix(bits)
-	if err != nil || len(l.lines) >= prefixSlots && l.lines[p] == 0 {
-		return false
-	}
-	l.lines[p]++
-	return l.lines[p] <= l.options.PerPrefix
+	return l.written < l.options.BytesPerSecond
 }
 
 // append appends the entry as one line. The name is in presentation form, which has

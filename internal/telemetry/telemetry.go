@@ -10,7 +10,6 @@ package telemetry
 import (
 	"math/bits"
 	"sync"
-	"sync/atomic"
 
 	"port53/internal/wire"
 )
@@ -53,15 +52,10 @@ type Event struct {
 const (
 	transports   = 5
 	typeSlots    = 264 // types up to CLA's have a counter each, the rest share the last
-	rcodes       = 24
-	limitClasses = 5  // positive, nodata, nxdomain, referral, error
-	buckets      = 24 // of latency, up to 2^33 ns: 8.6 s
+	rcodes       = 25  // up to BADCOOKIE; the rest share the last
+	limitClasses = 5   // positive, nodata, nxdomain, referral, error
+	buckets      = 24  // of latency, up to 2^33 ns: 8.6 s
 )
-
-// A counter is written by one goroutine and read by any; its add is in counter.go.
-type counter struct{ n uint64 }
-
-func (c *counter) load() uint64 { return atomic.LoadUint64(&c.n) }
 
 // A Worker is the counters of one goroutine.
 type Worker struct {
