@@ -33,6 +33,10 @@ type Pos struct {
 // noOwner is no owner's number.
 const noOwner = ^uint32(0)
 
+// smallZone is up to how many octets a zone's data is moved when it is done, to give
+// back what the estimate was too large. That of larger ones was never touched.
+const smallZone = 1 << 20
+
 // Limits of one zone.
 const (
 	maxRecordsOfSet = 65535 // what the count of a message section can say
@@ -388,6 +392,9 @@ func (b *Builder) Build() (*Zone, []Problem) {
 	c.negative()
 	if b.failed() {
 		return nil, b.problems
+	}
+	if cap(z.data) <= smallZone {
+		z.data = bytes.Clone(z.data) // exactly as large as it is: there may be very many of these
 	}
 	return z, b.problems
 }
