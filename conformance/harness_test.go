@@ -204,7 +204,7 @@ func differential(t *testing.T, subject *peers.Server, others []*peers.Server, q
 		splits   = map[string]int{}
 		sizes    = newSizes()
 		work     = make(chan asked)
-		failures = make(chan error, len(questions))
+		failures = make(chan error, 2*len(questions))
 		wg       sync.WaitGroup
 	)
 	for range workers {
@@ -223,7 +223,7 @@ func differential(t *testing.T, subject *peers.Server, others []*peers.Server, q
 				them[i] = &probe.Client{Server: s.Addr}
 				defer them[i].Close()
 			}
-			for q := range work {
+			try := func(q asked) (*judge.Case, bool) {
 				c := &judge.Case{Q: &q.Question, Zone: q.zone, Cuts: q.cuts}
 				var err error
 				for i, s := range others {
@@ -239,25 +239,19 @@ func differential(t *testing.T, subject *peers.Server, others []*peers.Server, q
 				}
 				if c.Got, err = ask(subject, us, &q.Question); err != nil {
 					failures <- fmt.Errorf("%s: dig %s: %w", subject.Kind, &q.Question, err)
-					continue
+					return nil, false
 				}
-				if c.Truncated() && !q.TCP {
-					again := q.Question
-					again.TCP = true
-					whole, err := ask(subject, us, &again)
-					if err != nil {
-						failures <- fmt.Errorf("%s: dig %s: %w", subject.Kind, &again, err)
-						continue
-					}
-					c.Whole = whole.Message
-				}
+				return c, true
+			}
+			judged := func(c *judge.Case) {
 				v := judge.Judge(c)
 				mu.Lock()
+				defer mu.Unlock()
 				for _, id := range v.Rules {
 					rules[id]++
 				}
 				if v.Split {
-					splits[q.Note]++
+					splits[c.Q.Note]++
 					split = append(split, outcome{c, v})
 				}
 				if len(v.Wrong) > 0 {
@@ -265,7 +259,22 @@ func differential(t *testing.T, subject *peers.Server, others []*peers.Server, q
 				} else {
 					sizes.add(c)
 				}
-				mu.Unlock()
+			}
+			for q := range work {
+				c, ok := try(q)
+				if !ok {
+					continue
+				}
+				if c.Truncated() && !q.TCP {
+					q.TCP = true
+					again, ok := try(q)
+					if !ok {
+						continue
+					}
+					c.Whole = again.Got.Message
+					judged(again)
+				}
+				judged(c)
 			}
 		})
 	}

@@ -7,8 +7,9 @@
 //
 // The answer and authority sections are compared as sets of records in
 // canonical form. The additional section must have what every peer sends and
-// nothing that no peer sends: how much goes there is taste, but glue is not. A
-// truncated reply has nothing to compare but the decision to truncate.
+// nothing that no peer sends: how much goes there is taste, but glue is not. Where
+// any reply is truncated, only the decision to truncate is judged: ask again over
+// TCP to compare the rest.
 package judge
 
 import (
@@ -180,7 +181,7 @@ func limit(q *probe.Question) int {
 	return min(int(q.Size), peers.MaxUDP)
 }
 
-// truncation judges the TC bit and, in replies that are whole, the substance.
+// truncation judges the TC bit and, where no reply is truncated, the substance.
 // What the subject says over TCP is the measure of what has to fit: all of
 // answer and authority, and in a referral the glue below the cut (RFC 9471,
 // section 3.1: DIALECT 1). port53 sends nothing with TC, so that a reflector
@@ -190,26 +191,20 @@ func (v *Verdict) truncation(c *Case) {
 	if got.Size > limit(c.Q) && c.Got.Server == peers.Port53 {
 		v.Wrong = append(v.Wrong, fmt.Sprintf("%d octets, where %d are the most", got.Size, limit(c.Q)))
 	}
-	truncated := got.TC
-	for _, p := range c.Peers {
-		truncated = truncated || p.TC
+	if !c.Truncated() {
+		v.substance(c)
+		return
 	}
-	if truncated && c.Whole != nil {
+	if c.Whole != nil {
 		v.fits(c)
 	}
-	whole := slices.DeleteFunc(slices.Clone(c.Peers), func(p Reply) bool { return p.TC })
-	switch {
-	case got.TC:
+	if got.TC {
 		if c.Got.Server == peers.Port53 && len(got.Answer)+len(got.Authority)+len(got.Additional) > 0 {
 			v.Wrong = append(v.Wrong, "records in a truncated reply")
 		}
 		if !slices.ContainsFunc(c.Peers, func(p Reply) bool { return p.Rcode == got.Rcode && p.AA == got.AA }) {
 			v.Wrong = append(v.Wrong, fmt.Sprintf("rcode %s with AA %v, no peer's", probe.RcodeText(got.Rcode), got.AA))
 		}
-	case len(whole) > 0:
-		c := *c
-		c.Peers = whole
-		v.substance(&c)
 	}
 }
 
@@ -223,7 +218,7 @@ func (v *Verdict) fits(c *Case) {
 		if len(less) > 0 {
 			v.Wrong = append(v.Wrong, fmt.Sprintf("TC is not set although the reply lacks %v", less))
 		}
-	case whole.TC || whole.Rcode == probe.ServFail: // too much even for TCP
+	case whole.TC || whole.Rcode == probe.ServFail || endless(c) || gaveUp(c): // too much even for TCP, or the peers gave up before
 	case whole.Size <= limit(c.Q):
 		v.Wrong = append(v.Wrong, fmt.Sprintf("TC is set although the whole reply has %d octets of %d", whole.Size, limit(c.Q)))
 	case len(glue) == 0 && !slices.ContainsFunc(c.Peers, func(p Reply) bool { return p.TC }):
@@ -268,13 +263,13 @@ func (v *Verdict) substance(c *Case) {
 	}
 	rule := find(c)
 	switch {
+	case equal:
+		v.additional(c)
 	case rule != nil && (split || rule.Always):
 		v.Rules = append(v.Rules, rule.ID)
 		if why := rule.Check(c); why != "" {
 			v.Wrong = append(v.Wrong, fmt.Sprintf("%s (%s: %s)", why, rule.ID, rule.Title))
 		}
-	case equal:
-		v.additional(c)
 	case !split:
 		v.Wrong = append(v.Wrong, differences(c.Got.Message, c.Peers[0].Message)...)
 	default:
@@ -318,6 +313,13 @@ func minus(a, b []probe.RR) []probe.RR {
 	return out
 }
 
+// The octets of what may be left out of a full additional section: an AAAA record,
+// its owner being a pointer, and a signature by an RSA key of 2048 bits.
+const (
+	addressRecord   = 28
+	signatureRecord = 12 + 18 + 100 + 256
+)
+
 // additional judges the additional section against those of the peers that
 // agree with the subject otherwise.
 func (v *Verdict) additional(c *Case) {
@@ -338,11 +340,22 @@ func (v *Verdict) additional(c *Case) {
 	if n < 2 && len(c.Peers) > 1 {
 		return // one peer alone is no measure of taste
 	}
+	if !c.Q.TCP { // which of the optional records go in where not all do is taste too
+		room := addressRecord
+		if c.Q.DO {
+			room += signatureRecord
+		}
+		for _, p := range append(slices.Clone(c.Peers), c.Got) {
+			if p.Size+room > limit(c.Q) {
+				return
+			}
+		}
+	}
 	if less := minus(common, c.Got.Additional); len(less) > 0 {
 		v.Wrong = append(v.Wrong, fmt.Sprintf("additional: missing %v", less))
 	}
 	for _, rr := range c.Got.Additional {
-		if !slices.Contains(union, rr) {
+		if !slices.Contains(union, rr) && !serviceAddress(c.Got.Message, rr) {
 			v.Wrong = append(v.Wrong, fmt.Sprintf("additional: no peer sends %v", rr))
 		}
 	}
@@ -351,6 +364,29 @@ func (v *Verdict) additional(c *Case) {
 			v.Wrong = append(v.Wrong, fmt.Sprintf("additional: twice %v", rr))
 		}
 	}
+}
+
+// serviceAddress says that a record is an address of a service that the answer
+// names in SVCB or HTTPS, or its signature (RFC 9460, section 4.1). No peer knows
+// of it yet.
+func serviceAddress(m *probe.Message, rr probe.RR) bool {
+	const svcb, https = 64, 65
+	if rr.Type != probe.TypeA && rr.Type != probe.TypeAAAA && rr.Type != probe.TypeRRSIG {
+		return false
+	}
+	for _, s := range m.Answer {
+		if s.Type != svcb && s.Type != https || len(s.Data) < 3 {
+			continue
+		}
+		target := s.Data[2:]
+		if target[0] == 0 { // the owner itself
+			target = s.Owner
+		}
+		if strings.HasPrefix(string(probe.Lower([]byte(target))), rr.Owner) {
+			return true
+		}
+	}
+	return false
 }
 
 // badOrder checks that aliases stand before what they lead to, as resolvers

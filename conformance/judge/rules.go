@@ -47,13 +47,12 @@ var rules = []Rule{ //nolint:gochecknoglobals // read-only
 	{
 		ID: "DIALECT 20", Title: "NXNAME is not for asking",
 		Applies: func(c *Case) bool { return c.Q.Type == typeNXNAME },
-		Always:  true,
-		Check: func(c *Case) string {
-			if c.Got.Rcode != probe.FormErr || c.Got.AA || !empty(c.Got.Message) {
-				return "the reply is not a bare FORMERR"
-			}
-			return ""
-		},
+		Drop:    func(_ *Case, p Reply) bool { return p.Rcode != probe.FormErr },
+	},
+	{
+		ID: "NSD and NSEC3", Title: "NSD does not follow aliases for NSEC3",
+		Applies: func(c *Case) bool { return c.Q.Type == probe.TypeNSEC3 && aliased(c) },
+		Drop:    func(_ *Case, p Reply) bool { return len(p.Answer) == 0 },
 	},
 	{
 		ID: "DIALECT 4, 5", Title: "an alias into another zone of the server is not followed",
@@ -97,21 +96,12 @@ var rules = []Rule{ //nolint:gochecknoglobals // read-only
 	},
 	{
 		ID: "DIALECT 11", Title: "a wildcard that is asked for by its name is a name like others",
-		Applies: func(c *Case) bool { return nodata(c) && strings.HasPrefix(string(c.Q.Name), "\x01*") },
-		Drop: func(c *Case, p Reply) bool {
-			return count(p.Authority, probe.TypeNSEC3) == 2 && slices.ContainsFunc(c.Peers, func(o Reply) bool { return count(o.Authority, probe.TypeNSEC3) == 1 })
-		},
-	},
-	{
-		ID: "DIALECT 12", Title: "one NSEC proves that a wildcard has no data",
-		Applies: func(c *Case) bool {
-			return nodata(c) && slices.ContainsFunc(c.Peers, func(p Reply) bool { return count(p.Authority, probe.TypeNSEC) == 1 }) && strings.HasPrefix(string(c.Q.Name), "\x01*")
-		},
-		Drop: func(_ *Case, p Reply) bool { return count(p.Authority, probe.TypeNSEC) == 2 },
+		Applies: func(c *Case) bool { return nodata(c) && literalWildcard(c, probe.TypeNSEC3) },
+		Drop:    func(c *Case, p Reply) bool { return count(p.Authority, probe.TypeNSEC3) == 2 },
 	},
 	{
 		ID: "DIALECT 13", Title: "what an opt-out span covers gets the full closest encloser proof",
-		Applies: func(c *Case) bool { return !nodata(c) && most(c, probe.TypeNSEC3) > 0 },
+		Applies: func(c *Case) bool { return !nodata(c) && !aliased(c) && most(c, probe.TypeNSEC3) > 0 },
 		Drop:    func(c *Case, p Reply) bool { return count(p.Authority, probe.TypeNSEC3) < most(c, probe.TypeNSEC3) },
 	},
 	{
@@ -124,19 +114,64 @@ var rules = []Rule{ //nolint:gochecknoglobals // read-only
 	{
 		ID: "DIALECT 8", Title: "ANY gets one set",
 		Applies: func(c *Case) bool { return c.Q.Type == probe.TypeANY && answers(c) },
-		Always:  true,
-		Check:   oneSet,
+		Drop:    func(c *Case, p Reply) bool { return oneSet(c, p) != "" },
 	},
 	{
-		ID: "DIALECT 9", Title: "RRSIG gets those of one set",
-		Applies: func(c *Case) bool { return c.Q.Type == probe.TypeRRSIG && answers(c) },
-		Check:   someSignatures,
+		ID: "DIALECT 20", Title: "NXNAME is not for asking",
+		Applies: func(c *Case) bool { return c.Q.Type == typeNXNAME },
+		Always:  true,
+		Check: func(c *Case) string {
+			if c.Got.Rcode != probe.FormErr || c.Got.AA || !empty(c.Got.Message) {
+				return "the reply is not a bare FORMERR"
+			}
+			return ""
+		},
+	},
+	{
+		ID: "DIALECT 2", Title: "chains are followed where others give up",
+		Applies: gaveUp,
+		Always:  true,
+		Check: func(c *Case) string {
+			for _, p := range c.Peers {
+				if len(minus(p.Answer, c.Got.Answer)) == 0 && c.Got.AA {
+					return ""
+				}
+			}
+			return "the answer lacks what a peer sends"
+		},
 	},
 	{
 		ID: "DIALECT 2, 3", Title: "a chain that does not end is no failure",
 		Applies: endless,
 		Always:  true,
 		Check:   cutChain,
+	},
+	{
+		ID: "DIALECT 4, 5", Title: "an alias to below a cut gets a referral, also where the child is here",
+		Applies: func(c *Case) bool {
+			return aliased(c) && slices.ContainsFunc(c.Got.Authority, func(rr probe.RR) bool { return rr.Type == probe.TypeNS && slices.Contains(c.Cuts, rr.Owner) })
+		},
+		Always: true,
+		Check: func(c *Case) string {
+			for _, p := range c.Peers {
+				if probe.Set(p.Answer) == probe.Set(c.Got.Answer) && p.Rcode == c.Got.Rcode && p.AA == c.Got.AA {
+					return ""
+				}
+			}
+			return "the answer is no peer's"
+		},
+	},
+	{
+		ID: "DIALECT 8", Title: "ANY gets one set, any of them",
+		Applies: func(c *Case) bool { return c.Q.Type == probe.TypeANY && answers(c) },
+		Always:  true,
+		Check:   func(c *Case) string { return oneSet(c, c.Got) },
+	},
+	{
+		ID: "DIALECT 9", Title: "RRSIG gets those of one set",
+		Applies: func(c *Case) bool { return c.Q.Type == probe.TypeRRSIG && answers(c) },
+		Always:  true,
+		Check:   someSignatures,
 	},
 }
 
@@ -196,6 +231,18 @@ func nodata(c *Case) bool {
 	return !slices.ContainsFunc(c.Peers, func(p Reply) bool { return p.Rcode != probe.NoError || len(p.Answer) > 0 })
 }
 
+// literalWildcard says that a wildcard was asked for by its own name, and that
+// most peers need one record of a type to deny what it lacks.
+func literalWildcard(c *Case, typ uint16) bool {
+	one := 0
+	for _, p := range c.Peers {
+		if count(p.Authority, typ) == 1 {
+			one++
+		}
+	}
+	return one > 1 && strings.HasPrefix(string(c.Q.Name), "\x01*")
+}
+
 func twice(section []probe.RR) bool {
 	for i, rr := range section {
 		if slices.Contains(section[:i], rr) {
@@ -238,6 +285,16 @@ func within(name, zone string) bool {
 		}
 		name = name[1+name[0]:]
 	}
+}
+
+// gaveUpAfter is how many aliases Knot follows; it then says NOERROR.
+const gaveUpAfter = 5
+
+// gaveUp says that all that peers answered is the beginning of a chain.
+func gaveUp(c *Case) bool {
+	return !slices.ContainsFunc(c.Peers, func(p Reply) bool {
+		return count(p.Answer, probe.TypeCNAME) != gaveUpAfter || len(p.Authority) > 0 || loops(p.Answer) || p.Rcode != probe.NoError
+	})
 }
 
 // endless says that a peer's answer is a chain without an end in the zone: a
@@ -297,8 +354,7 @@ func cutChain(c *Case) string {
 }
 
 // oneSet wants one RRset, with its signatures if DO is set.
-func oneSet(c *Case) string {
-	got := c.Got
+func oneSet(c *Case, got Reply) string {
 	if got.Rcode != probe.NoError || !got.AA || len(got.Answer) == 0 {
 		return "no answer"
 	}
@@ -323,8 +379,13 @@ func someSignatures(c *Case) string {
 		return "no answer"
 	}
 	var union []probe.RR
+	authority := false
 	for _, p := range c.Peers {
 		union = append(union, p.Answer...)
+		authority = authority || probe.Set(p.Authority) == probe.Set(got.Authority)
+	}
+	if !authority {
+		return "the authority section is no peer's"
 	}
 	covered := ""
 	for _, rr := range got.Answer {
@@ -332,7 +393,7 @@ func someSignatures(c *Case) string {
 			return fmt.Sprintf("no peer sends %v", rr)
 		}
 		if rr.Type == probe.TypeRRSIG {
-			if covered != "" && rr.Data[:2] != covered {
+			if covered != "" && rr.Data[:2] != covered && !aliased(c) {
 				return "signatures of more than one set"
 			}
 			covered = rr.Data[:2]
