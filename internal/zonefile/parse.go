@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,9 +49,9 @@ const byteOrderMark = "\xef\xbb\xbf"
 // file reads one file, at a depth of inclusion.
 func (p *parser) file(r io.Reader, number uint16, depth int) error {
 	if p.buffers[depth] == nil {
-		p.buffers[depth] = make([]byte, p.options.buffer)
+		p.buffers[depth] = make([]byte, min(p.options.buffer, firstBuffer))
 	}
-	s := &source{r: r, buf: p.buffers[depth], number: number, line: 1}
+	s := &source{r: r, buf: p.buffers[depth], full: p.options.buffer, number: number, line: 1}
 	outer := p.src
 	p.src = s
 	defer func() { p.src, p.buffers[depth] = outer, s.buf }()
@@ -279,31 +280,37 @@ func (p *parser) name(dst []byte, t token) ([]byte, error) {
 	if len(text) == 1 && text[0] == '@' {
 		return append(dst, p.origin...), nil
 	}
-	start := len(dst)
-	// Most names have neither escapes nor faults; the others go the slow way.
-	dst = append(dst, 0)
-	label := start
-	for _, c := range text {
-		switch c {
+	// Most names have neither escapes nor faults; the others go the slow way. The text
+	// is copied behind the first length octet, so that each dot stands where the length
+	// of the label behind it goes.
+	start, n := len(dst), len(text)
+	if n == 0 || n > wire.MaxName {
+		return p.nameSlowly(dst, t)
+	}
+	dst = slices.Grow(dst, 2*wire.MaxName)
+	out := dst[start : start+n+1]
+	copy(out[1:], text)
+	label := 0
+	for i := 1; i < len(out); i++ {
+		switch out[i] {
 		case '.':
-			n := len(dst) - label - 1
-			if n == 0 || n > wire.MaxLabel {
-				return p.nameSlowly(dst[:start], t)
+			size := i - label - 1
+			if size == 0 || size > wire.MaxLabel {
+				return p.nameSlowly(dst, t)
 			}
-			dst[label] = byte(n)
-			label = len(dst)
-			dst = append(dst, 0)
+			out[label] = byte(size)
+			label = i
 		case '\\':
-			return p.nameSlowly(dst[:start], t)
-		default:
-			dst = append(dst, c)
+			return p.nameSlowly(dst, t)
 		}
 	}
-	if n := len(dst) - label - 1; n > 0 {
-		if n > wire.MaxLabel {
-			return p.nameSlowly(dst[:start], t)
-		}
-		dst[label] = byte(n)
+	dst = dst[:start+n+1]
+	size := n - label
+	if size > wire.MaxLabel {
+		return p.nameSlowly(dst[:start], t)
+	}
+	out[label] = byte(size)
+	if size > 0 {
 		dst = append(dst, p.origin...)
 	}
 	if len(dst)-start > wire.MaxName {

@@ -188,7 +188,8 @@ func TestReadAllocs(t *testing.T) {
 				}
 			})
 		}
-		if few, many := allocs(100), allocs(20_000); many > few {
+		const growths = 2 // of the buffer, for a file that turns out large
+		if few, many := allocs(100), allocs(20_000); many > few+growths {
 			t.Errorf("%s: %v allocations for 100 names, %v for 20,000", name, few, many)
 		}
 	}

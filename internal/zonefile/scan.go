@@ -39,6 +39,7 @@ var classes = [256]uint8{
 type source struct {
 	r     io.Reader
 	buf   []byte
+	full  int // octets that buf grows to for a file that goes on
 	start int // of what is not yet taken
 	end   int // of what was read
 	eof   bool
@@ -60,9 +61,11 @@ func (s *source) more() bool {
 		s.end -= s.start
 		s.start = 0
 	}
-	if s.end == len(s.buf) {
-		grown := make([]byte, 2*len(s.buf))
-		copy(grown, s.buf)
+	// It begins small, because most zones are, and grows as the file turns out large
+	// or an entry long.
+	if s.end == len(s.buf) || len(s.buf) < s.full && s.line > 1 {
+		grown := make([]byte, max(2*len(s.buf), min(s.full, 8*len(s.buf))))
+		copy(grown, s.buf[:s.end])
 		s.buf = grown
 	}
 	// The buffer is filled as far as it goes: an entry that is not whole is scanned
@@ -119,8 +122,10 @@ again:
 				return i, lines, indented, nil
 			}
 		case comment:
-			for i < len(buf) && buf[i] != '\n' {
-				i++
+			if n := bytes.IndexByte(buf[i:], '\n'); n >= 0 {
+				i += n
+			} else {
+				i = len(buf)
 			}
 		case open:
 			if depth == 0 {
@@ -160,6 +165,12 @@ again:
 		default:
 			from := i
 			for i < len(buf) {
+				if i-from >= longToken {
+					i = skipPlain(buf, i)
+					if i == len(buf) {
+						break
+					}
+				}
 				k := classes[buf[i]]
 				if k == plain {
 					i++
@@ -183,6 +194,21 @@ again:
 			last = i
 		}
 	}
+}
+
+// longToken is from where on a token is likely to be far longer: a key, a signature.
+const longToken = 16
+
+// skipPlain returns where the plain octets at i end, but up to seven.
+func skipPlain(buf []byte, i int) int {
+	for len(buf)-i >= 8 {
+		w := buf[i : i+8 : i+8]
+		if classes[w[0]]|classes[w[1]]|classes[w[2]]|classes[w[3]]|classes[w[4]]|classes[w[5]]|classes[w[6]]|classes[w[7]] != plain {
+			break
+		}
+		i += 8
+	}
+	return i
 }
 
 // skipLine returns the end of the line that i is in, and lines with it counted. If

@@ -30,6 +30,7 @@ const (
 	maxBytes       = 4 << 30  // MaxBytes
 	maxTTL         = 1<<31 - 1
 	bufferSize     = 256 << 10
+	firstBuffer    = 4 << 10
 	generateTokens = 64 // tokens of what $GENERATE repeats
 	maxFiles       = 1 << 16
 )
