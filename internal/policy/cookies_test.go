@@ -87,8 +87,14 @@ func TestCookieWindow(t *testing.T) {
 			later        int
 			valid, fresh bool
 		}{
-			{-301, false, false}, {-300, true, true}, {0, true, true}, {1800, true, true}, {1801, true, false},
-			{3600, true, false}, {3601, false, false}, {1 << 30, false, false},
+			{-301, false, false},
+			{-300, true, true},
+			{0, true, true},
+			{1800, true, true},
+			{1801, true, false},
+			{3600, true, false},
+			{3601, false, false},
+			{1 << 30, false, false},
 		} {
 			valid, fresh := c.Verify(client, addr, cookie, made+uint32(test.later))
 			if valid != test.valid || fresh != test.fresh {

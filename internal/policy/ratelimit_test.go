@@ -133,11 +133,17 @@ func TestKeys(t *testing.T) {
 		client string
 		same   bool
 	}{
-		{0, "2001:db8:1:2ff::9", false}, {0, "2001:db8:1:ff::9", true}, {0, "2001:db8:1:100::1", false},
-		{48, "2001:db8:1:ffff::9", true}, {48, "2001:db8:2::1", false},
-		{64, "2001:db8:1:2:ffff::", true}, {64, "2001:db8:1:3::1", false},
-		{128, "2001:db8:1:2::1", true}, {128, "2001:db8:1:2::2", false},
-		{112, "2001:db8:1:2::ffff", true}, {112, "2001:db8:1:2::1:0", false},
+		{0, "2001:db8:1:2ff::9", false},
+		{0, "2001:db8:1:ff::9", true},
+		{0, "2001:db8:1:100::1", false},
+		{48, "2001:db8:1:ffff::9", true},
+		{48, "2001:db8:2::1", false},
+		{64, "2001:db8:1:2:ffff::", true},
+		{64, "2001:db8:1:3::1", false},
+		{128, "2001:db8:1:2::1", true},
+		{128, "2001:db8:1:2::2", false},
+		{112, "2001:db8:1:2::ffff", true},
+		{112, "2001:db8:1:2::1:0", false},
 	} {
 		l := newLimiter(t, policy.RateOptions{IPv6Prefix: test.bits})
 		ask(l, 0, six, policy.Positive, 1, 100)
@@ -203,8 +209,19 @@ func TestExempt(t *testing.T) {
 
 func TestRateOptions(t *testing.T) {
 	for _, o := range []policy.RateOptions{
-		{PerSecond: -1}, {PerSecond: 100_000_001}, {Burst: -1}, {Burst: 1<<30 + 1}, {Ceiling: -1}, {CeilingBurst: -1},
-		{Slip: -2}, {Slip: 101}, {IPv4Prefix: 33}, {IPv4Prefix: -1}, {IPv6Prefix: 129}, {Memory: 4095}, {Memory: math.MaxInt},
+		{PerSecond: -1},
+		{PerSecond: 100_000_001},
+		{Burst: -1},
+		{Burst: 1<<30 + 1},
+		{Ceiling: -1},
+		{CeilingBurst: -1},
+		{Slip: -2},
+		{Slip: 101},
+		{IPv4Prefix: 33},
+		{IPv4Prefix: -1},
+		{IPv6Prefix: 129},
+		{Memory: 4095},
+		{Memory: math.MaxInt},
 		{Exempt: prefixes("10.0.0.1/8")},
 	} {
 		if _, err := policy.NewRateLimiter(o); err == nil {
