@@ -208,15 +208,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	result := w.answer.Answer(entry.Zone, q, b)
 
 	// May it go out?
-	if w.limited {
-		switch w.limit(entry, result) {
-		case policy.Drop:
-			return w.drop(telemetry.DropRate)
-		case policy.Slip:
-			return w.slip()
-		}
-	}
-	return w.send()
+	return w.deliver(classOf(entry, result))
 }
 
 // zone returns the zone that answers the question, or nil.
@@ -233,21 +225,33 @@ func (w *worker) zone() *zone.Entry {
 	return entry
 }
 
-// limit asks the rate limiter about an answer of a zone.
-func (w *worker) limit(entry *zone.Entry, result authority.Result) policy.Verdict {
-	class, key := policy.Positive, uint64(result.Node)<<32
+// classOf returns what the rate limiter goes by: names are told apart by what
+// answered for them, so that a wildcard is one name.
+func classOf(entry *zone.Entry, result authority.Result) (policy.Class, uint64) {
 	switch result.Kind {
-	case authority.Positive:
-	case authority.NoData:
-		class = policy.NoData
 	case authority.NXDomain:
-		class, key = policy.NXDomain, 0
+		return policy.NXDomain, entry.Key()
 	case authority.Referral:
-		class, key = policy.Referral, 0
+		return policy.Referral, entry.Key()
 	case authority.Failure:
-		class, key = policy.Error, 0
+		return policy.Error, 0
+	case authority.NoData:
+		return policy.NoData, entry.Key() ^ uint64(result.Node)<<32
 	}
-	return w.check(class, key^entry.Key())
+	return policy.Positive, entry.Key() ^ uint64(result.Node)<<32
+}
+
+// deliver sends the reply, or what the rate limiter leaves of it.
+func (w *worker) deliver(class policy.Class, key uint64) int {
+	if w.limited {
+		switch w.check(class, key) {
+		case policy.Drop:
+			return w.drop(telemetry.DropRate)
+		case policy.Slip:
+			return w.slip()
+		}
+	}
+	return w.finish(w.builder.Rcode())
 }
 
 // check asks the rate limiter, and counts what is beyond a limit.
@@ -289,8 +293,6 @@ func (w *worker) slip() int {
 	w.builder.SetFlags(wire.FlagTC)
 	return w.finish(wire.NoError)
 }
-
-func (w *worker) send() int { return w.finish(w.builder.Rcode()) }
 
 // finish adds OPT, writes the counts and records the reply.
 func (w *worker) finish(rcode wire.Rcode) int {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"port53/internal/policy"
 	"port53/internal/telemetry"
 	"port53/internal/wire"
 )
@@ -135,6 +136,9 @@ func (w *worker) unknownKey() int {
 	return w.fail(wire.NotAuth, -1)
 }
 
+// chaosKey is what answers of the server itself are limited by, all together.
+const chaosKey = 1
+
 // chaos answers what may be known of the server itself (RFC 4892), which is
 // nothing unless configured.
 func (w *worker) chaos() int {
@@ -153,11 +157,11 @@ func (w *worker) chaos() int {
 	rr := w.builder.Grow(wire.Answer, 13+len(text), 1)
 	if rr == nil {
 		w.builder.Truncate()
-		return w.send()
+		return w.deliver(policy.Positive, chaosKey)
 	}
 	copy(rr, []byte{0xC0, wire.HeaderLen, 0, byte(wire.TypeTXT), 0, byte(wire.ClassCH), 0, 0, 0, 0, 0, byte(1 + len(text)), byte(len(text))})
 	copy(rr[13:], text)
-	return w.send()
+	return w.deliver(policy.Positive, chaosKey)
 }
 
 // contain answers SERVFAIL for a query that made us panic: one query is lost, not
