@@ -10,6 +10,38 @@ import (
 	"time"
 )
 
+const (
+	// drainMax ends draining where questions come faster than they are answered;
+	// new ones cannot be told from those that waited.
+	drainMax = time.Second
+	// drainQuiet is how long each look for what still waits may take, and
+	// drainLooks how many must find nothing. One is not enough: a deadline that
+	// passes before the look begins, on a busy machine, makes it find nothing.
+	drainQuiet = 10 * time.Millisecond
+	drainLooks = 3
+)
+
+// A drainer decides when a socket has nothing more. The zero value is ready.
+type drainer struct {
+	end    time.Time
+	missed int
+}
+
+// next takes whether the last look found nothing, and returns the deadline of the
+// next one, or false if there need not be any.
+func (d *drainer) next(missed bool) (deadline time.Time, more bool) {
+	now := time.Now()
+	switch {
+	case d.end.IsZero():
+		d.end = now.Add(drainMax)
+	case missed:
+		d.missed++
+	default:
+		d.missed = 0
+	}
+	return now.Add(drainQuiet), d.missed < drainLooks && now.Before(d.end)
+}
+
 // A Server holds bound sockets and answers what comes.
 type Server struct {
 	options   Options
@@ -150,25 +182,25 @@ func (s *Server) closeSockets() {
 // the system has accepted already.
 func (s *Server) accept(l *net.TCPListener) {
 	defer l.Close()
-	var end time.Time
+	var drain drainer
+	missed := false
 	for {
-		conn, err := l.AcceptTCP()
-		if err == nil {
-			s.tcp.admit(conn)
-		}
-		draining := s.draining.Load()
-		if draining {
-			if end.IsZero() {
-				end = time.Now().Add(drainMax)
-			} else if err != nil || time.Now().After(end) {
+		if s.draining.Load() {
+			deadline, more := drain.next(missed)
+			if !more {
 				return
 			}
-			_ = l.SetDeadline(time.Now().Add(drainQuiet))
+			_ = l.SetDeadline(deadline)
+		}
+		conn, err := l.AcceptTCP()
+		missed = err != nil
+		if err == nil {
+			s.tcp.admit(conn)
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil && !draining {
+		if err != nil && !isTimeout(err) {
 			// Out of descriptors or memory, or the client went away.
 			s.options.Logger.Debug("accepting a connection", "error", err)
 			time.Sleep(errorPause)

@@ -96,7 +96,8 @@ func (c *tcpConn) serve() {
 		c.table.small.Put(c.small)
 		c.table.forget(c)
 	}()
-	var drainEnd time.Time
+	var drain drainer
+	missed := false
 	for {
 		s := c.table.server
 		now := time.Now()
@@ -109,13 +110,11 @@ func (c *tcpConn) serve() {
 			}
 			deadline = c.since.Add(c.table.limits.Question)
 		case draining:
-			if drainEnd.IsZero() {
-				drainEnd = now.Add(drainMax)
-			} else if now.After(drainEnd) {
+			var more bool
+			if deadline, more = drain.next(missed); !more {
 				c.settle()
 				return
 			}
-			deadline = now.Add(drainQuiet)
 		default:
 			deadline = now.Add(c.table.idle())
 		}
@@ -125,6 +124,7 @@ func (c *tcpConn) serve() {
 		}
 		n, err := c.conn.Read(c.buf[c.have:])
 		c.have += n
+		missed = n == 0
 		if n > 0 && !c.answerAll() {
 			return
 		}
@@ -134,9 +134,7 @@ func (c *tcpConn) serve() {
 			c.settle()
 			return
 		case time.Now().Before(deadline): // woken to drain
-		case c.have == 0 && draining:
-			c.settle()
-			return
+		case c.have == 0 && draining: // perhaps nothing is left
 		case c.have == 0 && c.pending.Load() > 0: // the client is the one who waits
 		default:
 			c.table.count.timedOut.Add(1)

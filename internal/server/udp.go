@@ -18,11 +18,6 @@ const (
 	udpReply = 4096
 	// headerLen is the length of a message without sections (RFC 1035, section 4.1.1).
 	headerLen = 12
-	// drainMax ends draining where questions come faster than they are
-	// answered; new ones cannot be told from those that waited.
-	drainMax = time.Second
-	// drainQuiet is how long a socket must have nothing to be called drained.
-	drainQuiet = time.Millisecond
 	// errorPause keeps an unexpected, lasting error from taking the processor.
 	errorPause = time.Millisecond
 )
@@ -53,18 +48,19 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 	peer := Peer{Transport: UDP}
 	var later udpLater
 	later.bind(u, &peer)
-	var drainEnd time.Time
+	var drain drainer
+	missed := false
 	for {
-		n, cn, _, from, err := u.conn.ReadMsgUDPAddrPort(query, control)
-		now := u.server.now()
 		if u.server.draining.Load() {
-			if drainEnd.IsZero() {
-				drainEnd = time.Now().Add(drainMax)
-			} else if err != nil || time.Now().After(drainEnd) {
+			deadline, more := drain.next(missed)
+			if !more {
 				return
 			}
-			_ = u.conn.SetReadDeadline(time.Now().Add(drainQuiet))
+			_ = u.conn.SetReadDeadline(deadline)
 		}
+		n, cn, _, from, err := u.conn.ReadMsgUDPAddrPort(query, control)
+		now := u.server.now()
+		missed = err != nil
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
