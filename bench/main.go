@@ -124,6 +124,9 @@ func (b *bench) run(suites, kinds []string) error {
 	})
 	fmt.Printf("%s, %d processors, %s; median of %d rounds of %s; server on processor %d, load on %d\n",
 		runtime.GOARCH, runtime.NumCPU(), kernel(), b.rounds, b.time, serverCPU, loadCPU)
+	if load := busy(); load > 0.5 {
+		fmt.Printf("the machine is not idle (load average %.1f): compare CPU per answer, not answers/s\n", load)
+	}
 	for _, name := range suites {
 		make, ok := map[string]func() (*suite, error){
 			"auth-root": func() (*suite, error) { return b.rootSuite(false) }, "auth-root-do": func() (*suite, error) { return b.rootSuite(true) },
@@ -155,6 +158,16 @@ func kernel() string {
 		return "unknown kernel"
 	}
 	return "Linux " + strings.TrimSpace(string(text))
+}
+
+// busy returns the load average of the last minute.
+func busy() float64 {
+	var load float64
+	text, err := os.ReadFile("/proc/loadavg")
+	if err == nil {
+		fmt.Sscan(string(text), &load)
+	}
+	return load
 }
 
 // A suite is a zone, questions, and who is to answer them.

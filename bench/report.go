@@ -34,6 +34,12 @@ func (m *measured) spread() (low, high float64) {
 	return low, high
 }
 
+// cost returns the processor time of one answer, in the median round.
+func (m *measured) cost() time.Duration {
+	r := m.median()
+	return r.user + r.system
+}
+
 // report prints the table of a suite and the ratios.
 func report(all []*measured) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -92,7 +98,10 @@ func ratios(all []*measured) {
 			pairs = append(pairs, ours.rounds[i].rate()/best.rounds[i].rate())
 		}
 		slices.Sort(pairs)
-		fmt.Printf("answers/s, round by round: %.2f to %.2f times\n", pairs[0], pairs[len(pairs)-1])
+		fmt.Printf("answers/s, round by round: %.2f times in the median, %.2f to %.2f\n", pairs[len(pairs)/2], pairs[0], pairs[len(pairs)-1])
+		cheap := slices.MinFunc(others, func(a, b *measured) int { return int(a.cost() - b.cost()) })
+		fmt.Printf("CPU per answer: the cheapest peer (%s) needs %.2f times ours: so many times its answers/s on a processor of one's own\n",
+			cheap.name, float64(cheap.cost())/float64(ours.cost()))
 		lean := slices.MinFunc(others, func(a, b *measured) int { return int(a.memory - b.memory) })
 		fast := slices.MinFunc(others, func(a, b *measured) int { return int(a.server.Took - b.server.Took) })
 		fmt.Printf("memory: %.2f times the leanest peer's (%s); ready in %.2f times the fastest's (%s)\n",
