@@ -14,7 +14,7 @@ import (
 // The defaults of Limits, and the bounds that are not for tuning.
 const (
 	defaultConns     = 4096             // TCP connections at a time: 8 MiB of read buffers
-	defaultPerAddr   = 20               // from one address, as PowerDNS
+	defaultPerAddr   = 20               // from one address or /64, as PowerDNS
 	defaultPerPrefix = 64               // from one /24 or /56, a household or a small network
 	defaultPending   = 16               // detached answers a connection, then it is not read (RFC 7766, section 6.2.1.1)
 	defaultIdle      = 10 * time.Second // silence between questions (RFC 7766, section 6.2.3)
@@ -31,7 +31,7 @@ const (
 // Limits bound what TCP clients may hold. Zero means the default.
 type Limits struct {
 	Conns     int           // connections in all (4,096)
-	PerAddr   int           // connections from one address (20)
+	PerAddr   int           // connections from one address, or /64 for IPv6 (20)
 	PerPrefix int           // connections from one /24, or /56 for IPv6 (64)
 	Pending   int           // answers that a connection may be owed before it is read no further (16)
 	Idle      time.Duration // silence after which a connection is closed (10 s)

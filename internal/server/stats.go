@@ -1,6 +1,10 @@
 package server
 
-import "sync/atomic"
+import (
+	"errors"
+	"sync/atomic"
+	"syscall"
+)
 
 // Stats counts what a server has done since it began.
 type Stats struct {
@@ -10,7 +14,7 @@ type Stats struct {
 	Refused  uint64 // TCP connections closed at once, their address or network having too many
 	Evicted  uint64 // TCP connections closed to make room for another
 	TimedOut uint64 // TCP connections closed after silence, or in the middle of a question
-	Stalled  uint64 // TCP connections reset because the client did not read
+	Stalled  uint64 // TCP connections reset because the client did not read, or too many did not
 	Open     int    // TCP connections now
 	Pending  int    // detached answers now, over UDP and TCP
 }
@@ -20,21 +24,38 @@ type Traffic struct {
 	Received   uint64 // messages that arrived
 	Sent       uint64 // messages that left
 	SendErrors uint64 // messages that the system would not send
+	SendFull   uint64 // those of SendErrors for which there was no room in the system's buffers
+	SendLong   uint64 // those of SendErrors that were too long for the link
 	Dropped    uint64 // messages not looked at: shorter than a header, cut, or from port 0
+	Cut        uint64 // those of Dropped that were longer than we read
 }
 
 // traffic is a Traffic with one writer, or few. The padding keeps the counters of
 // two workers out of one cache line.
 type traffic struct {
-	received, sent, sendErrors, dropped atomic.Uint64
-	_                                   [128 - 4*8]byte
+	received, sent, sendErrors, sendFull, sendLong, dropped, cut atomic.Uint64
+	_                                                            [128 - 7*8]byte
 }
 
 func (t *traffic) addTo(s *Traffic) {
 	s.Received += t.received.Load()
 	s.Sent += t.sent.Load()
 	s.SendErrors += t.sendErrors.Load()
+	s.SendFull += t.sendFull.Load()
+	s.SendLong += t.sendLong.Load()
 	s.Dropped += t.dropped.Load()
+	s.Cut += t.cut.Load()
+}
+
+// unsent counts n messages that could not be sent, and why.
+func (t *traffic) unsent(n int, why error) {
+	t.sendErrors.Add(uint64(n))
+	switch {
+	case errors.Is(why, syscall.EAGAIN) || errors.Is(why, syscall.ENOBUFS):
+		t.sendFull.Add(uint64(n))
+	case errors.Is(why, syscall.EMSGSIZE):
+		t.sendLong.Add(uint64(n))
+	}
 }
 
 // tcpCounters are the counters of connections.

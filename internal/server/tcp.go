@@ -24,13 +24,14 @@ const (
 // writes the answers; responders write too, under the lock.
 type tcpConn struct {
 	table  *tcpTable
-	conn   *net.TCPConn
+	conn   net.Conn // a *net.TCPConn but in tests
 	now    writerNow
 	peer   Peer
+	host   netip.Addr // whose it is: the address, or the first of its /64
 	prefix netip.Prefix
 	at     int // in its network's list
 
-	active  atomic.Int64  // when the last question came, or the connection
+	active  atomic.Int64  // when the last question came or was answered late, or the connection came
 	pending atomic.Int32  // answers owed
 	freed   chan struct{} // something no longer owed, one token
 	gone    chan struct{} // closed with the connection
@@ -46,7 +47,7 @@ type tcpConn struct {
 	since time.Time
 }
 
-func newTCPConn(t *tcpTable, conn *net.TCPConn) *tcpConn {
+func newTCPConn(t *tcpTable, conn net.Conn) *tcpConn {
 	c := &tcpConn{table: t, conn: conn, freed: make(chan struct{}, 1), gone: make(chan struct{})}
 	c.now.bind(conn)
 	remote := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
@@ -56,11 +57,7 @@ func newTCPConn(t *tcpTable, conn *net.TCPConn) *tcpConn {
 		Transport: TCP,
 		Later:     c.detach,
 	}
-	bits := prefix6
-	if remote.Addr().Is4() {
-		bits = prefix4
-	}
-	c.prefix, _ = c.peer.Remote.Addr().Prefix(bits)
+	c.host, c.prefix = owner(c.peer.Remote.Addr())
 	c.active.Store(t.server.now())
 	return c
 }
@@ -82,7 +79,9 @@ func (c *tcpConn) close() {
 
 // reset closes without waiting for the client to take what was sent.
 func (c *tcpConn) reset() {
-	_ = c.conn.SetLinger(0)
+	if l, ok := c.conn.(interface{ SetLinger(seconds int) error }); ok {
+		_ = l.SetLinger(0)
+	}
 	c.close()
 }
 
@@ -115,8 +114,10 @@ func (c *tcpConn) serve() {
 				c.settle()
 				return
 			}
-		default:
+		case c.pending.Load() > 0: // the client is the one who waits
 			deadline = now.Add(c.table.idle())
+		default:
+			deadline = c.idleEnd()
 		}
 		_ = c.conn.SetReadDeadline(deadline)
 		if !draining && s.draining.Load() {
@@ -135,12 +136,18 @@ func (c *tcpConn) serve() {
 			return
 		case time.Now().Before(deadline): // woken to drain
 		case c.have == 0 && draining: // perhaps nothing is left
-		case c.have == 0 && c.pending.Load() > 0: // the client is the one who waits
+		case c.have == 0 && (c.pending.Load() > 0 || time.Now().Before(c.idleEnd())): // an answer was given, or will be
 		default:
 			c.table.count.timedOut.Add(1)
 			return
 		}
 	}
+}
+
+// idleEnd is when silence has lasted too long, counted from the last question or
+// the last answer that a responder gave (RFC 7766, section 6.2.3).
+func (c *tcpConn) idleEnd() time.Time {
+	return c.table.server.begun.Add(time.Duration(c.active.Load()) + c.table.idle())
 }
 
 // answerAll answers the complete questions in the buffer, and makes room for the
@@ -230,6 +237,18 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 		n = c.now.write(slot.out[:out])
 	}
 	if n < out {
+		if t.unsent.Add(int64(out-n)) > t.unsentMax {
+			// There is no memory to wait with.
+			t.unsent.Add(int64(n - out))
+			t.slots <- slot
+			if locked {
+				c.writing.Unlock()
+			}
+			t.count.sendErrors.Add(uint64(sent))
+			t.count.stalled.Add(1)
+			c.reset()
+			return done, false
+		}
 		rest = append(rest, slot.out[n:out]...)
 	}
 	t.slots <- slot
@@ -239,6 +258,7 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 	var err error
 	if len(rest) > 0 {
 		err = c.write(rest)
+		t.unsent.Add(-int64(len(rest)))
 	}
 	if locked || len(rest) > 0 {
 		c.writing.Unlock()
@@ -362,6 +382,7 @@ func (r *tcpResponder) Reply(message []byte) error {
 func (r *tcpResponder) Close() {
 	r.once.Do(func() {
 		c := r.conn
+		c.active.Store(c.table.server.now())
 		c.pending.Add(-1)
 		c.table.server.pending.Add(-1)
 		select {

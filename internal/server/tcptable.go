@@ -19,7 +19,12 @@ const (
 	// evictLook is how many connections are looked at for one to evict.
 	evictLook = 64
 
+	// unsentMax bounds what is copied because clients do not read it, at most
+	// two answers of the longest each: room for 512 clients at their worst.
+	unsentMax = 64 << 20
+
 	prefix4, prefix6 = 24, 56 // what counts as one network
+	host6            = 64     // what counts as one address: a host has all of its /64 (RFC 8981)
 )
 
 // A tcpTable knows every open connection, and whose it is.
@@ -31,11 +36,14 @@ type tcpTable struct {
 	small  sync.Pool     // of *[tcpSmall]byte
 	large  sync.Pool     // of *[tcpLarge]byte
 	inUse  atomic.Int32  // large buffers
+	unsent atomic.Int64  // octets copied for clients that do not read
 	opened atomic.Int64  // as total, for reading without the lock
+
+	unsentMax int64
 
 	mu       sync.Mutex
 	all      map[*tcpConn]struct{}
-	byAddr   map[netip.Addr]int
+	byHost   map[netip.Addr]int
 	byPrefix map[netip.Prefix]*network
 	weights  []*network // lists of networks by the number of their connections
 	closed   bool
@@ -56,9 +64,9 @@ type tcpSlot struct {
 }
 
 func (t *tcpTable) init(s *Server) {
-	t.server, t.limits = s, &s.options.Limits
+	t.server, t.limits, t.unsentMax = s, &s.options.Limits, unsentMax
 	t.all = make(map[*tcpConn]struct{})
-	t.byAddr = make(map[netip.Addr]int)
+	t.byHost = make(map[netip.Addr]int)
 	t.byPrefix = make(map[netip.Prefix]*network)
 	t.small.New = func() any { return new([tcpSmall]byte) }
 	t.large.New = func() any { return new([tcpLarge]byte) }
@@ -88,11 +96,11 @@ func (t *tcpTable) idle() time.Duration {
 
 // admit serves conn, or closes it if its address or network has enough. If all
 // connections are taken, one of the network that has most makes room.
-func (t *tcpTable) admit(conn *net.TCPConn) {
+func (t *tcpTable) admit(conn net.Conn) {
 	c := newTCPConn(t, conn)
 	t.mu.Lock()
 	n := t.byPrefix[c.prefix]
-	if t.closed || t.byAddr[c.peer.Remote.Addr()] >= t.limits.PerAddr || n != nil && len(n.conns) >= t.limits.PerPrefix {
+	if t.closed || t.byHost[c.host] >= t.limits.PerAddr || n != nil && len(n.conns) >= t.limits.PerPrefix {
 		t.mu.Unlock()
 		t.count.refused.Add(1)
 		c.reset()
@@ -108,6 +116,17 @@ func (t *tcpTable) admit(conn *net.TCPConn) {
 	t.mu.Unlock()
 	t.count.accepted.Add(1)
 	t.server.conns.Go(c.serve)
+}
+
+// owner returns what the connections of a count for: one address, and one network.
+func owner(a netip.Addr) (host netip.Addr, network netip.Prefix) {
+	hostBits, bits := host6, prefix6
+	if a.Is4() {
+		hostBits, bits = a.BitLen(), prefix4
+	}
+	h, _ := a.Prefix(hostBits)
+	network, _ = a.Prefix(bits)
+	return h.Addr(), network
 }
 
 // victim is the connection that was silent longest in the network that has most,
@@ -133,7 +152,7 @@ func (t *tcpTable) victim() *tcpConn {
 func (t *tcpTable) add(c *tcpConn) {
 	t.all[c] = struct{}{}
 	t.opened.Store(int64(len(t.all)))
-	t.byAddr[c.peer.Remote.Addr()]++
+	t.byHost[c.host]++
 	n := t.byPrefix[c.prefix]
 	if n == nil {
 		n = &network{prefix: c.prefix}
@@ -152,10 +171,10 @@ func (t *tcpTable) remove(c *tcpConn) {
 	}
 	delete(t.all, c)
 	t.opened.Store(int64(len(t.all)))
-	if a := c.peer.Remote.Addr(); t.byAddr[a] > 1 {
-		t.byAddr[a]--
+	if t.byHost[c.host] > 1 {
+		t.byHost[c.host]--
 	} else {
-		delete(t.byAddr, a)
+		delete(t.byHost, c.host)
 	}
 	n := t.byPrefix[c.prefix]
 	t.unlink(n)

@@ -73,6 +73,9 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 		count.received.Add(1)
 		if n < headerLen || n > udpQuery || from.Port() == 0 {
 			count.dropped.Add(1)
+			if n > udpQuery {
+				count.cut.Add(1)
+			}
 			continue
 		}
 		local, replyControl := u.local, []byte(nil)
@@ -86,7 +89,7 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 			continue
 		}
 		if _, _, err := u.conn.WriteMsgUDPAddrPort(reply[:n], replyControl, from); err != nil {
-			count.sendErrors.Add(1)
+			count.unsent(1, err)
 		} else {
 			count.sent.Add(1)
 		}
@@ -140,7 +143,7 @@ func (r *udpResponder) Reply(message []byte) error {
 	}
 	count := &r.socket.server.laterUDP
 	if _, _, err := r.socket.conn.WriteMsgUDPAddrPort(message, r.control, r.to); err != nil {
-		count.sendErrors.Add(1)
+		count.unsent(1, err)
 		if errors.Is(err, net.ErrClosed) {
 			return ErrGone
 		}

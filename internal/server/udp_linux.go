@@ -161,6 +161,9 @@ func (b *batcher) answer(i, k int, now int64) int {
 	m := &b.rx[i]
 	port := b.name[i].Port
 	if m.n < headerLen || m.hdr.Flags&unix.MSG_TRUNC != 0 || port == 0 {
+		if m.hdr.Flags&unix.MSG_TRUNC != 0 {
+			b.count.cut.Add(1)
+		}
 		return -1
 	}
 	var addr netip.Addr
@@ -207,10 +210,10 @@ func (b *batcher) send(fd uintptr, k int) {
 			waited = true
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(udpSendWait.Milliseconds()))
 		case errno == unix.EAGAIN || errno == unix.ENOBUFS:
-			b.count.sendErrors.Add(uint64(k - at))
+			b.count.unsent(k-at, errno)
 			at = k
 		default: // about the first message: no route, a firewall, an address gone
-			b.count.sendErrors.Add(1)
+			b.count.unsent(1, errno)
 			at++
 		}
 	}

@@ -7,6 +7,6 @@ import "net"
 // A writerNow writes nothing, so that all is copied before it is written.
 type writerNow struct{}
 
-func (*writerNow) bind(*net.TCPConn) {}
+func (*writerNow) bind(net.Conn) {}
 
 func (*writerNow) write([]byte) int { return 0 }

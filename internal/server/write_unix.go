@@ -16,8 +16,10 @@ type writerNow struct {
 	done int
 }
 
-func (w *writerNow) bind(conn *net.TCPConn) {
-	w.raw, _ = conn.SyscallConn()
+func (w *writerNow) bind(conn net.Conn) {
+	if c, ok := conn.(syscall.Conn); ok {
+		w.raw, _ = c.SyscallConn()
+	}
 	w.try = w.tryOnce
 }
 
