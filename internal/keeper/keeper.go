@@ -46,10 +46,10 @@ func New(set *zone.Set, log *slog.Logger) *Keeper {
 
 // A Report says what a Load did.
 type Report struct {
-	Loaded    int // zones of which a new version serves now
-	Unchanged int
-	Removed   int
-	Failed    []Status // zones whose file has errors; the version before serves, if there is one
+	Loaded    int      `json:"loaded"` // zones of which a new version serves now
+	Unchanged int      `json:"unchanged"`
+	Removed   int      `json:"removed"`
+	Failed    []Status `json:"failed,omitempty"` // zones whose file has errors; the version before serves, if there is one
 }
 
 // bigLoad is from how many octets of compiled zones on the memory that loading
