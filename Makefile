@@ -7,7 +7,7 @@ T = 30s
 TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools
 
-.PHONY: all run test check fmt vet lint floors generate race fuzz bench bench-peers golden cover clean help
+.PHONY: all run test check fmt verify vet lint floors generate race fuzz bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
@@ -22,10 +22,13 @@ test: all ## run every test, beside the peers; as root on Debian, install these 
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
 	bin/testrun -dir . $$(for d in $(NESTED); do test ! -f $$d/go.mod || echo "-dir $$d"; done) -- -count=1 -timeout=15m
 
-check: fmt vet lint floors generate test ## everything that a change must pass, the tests too
+check: fmt verify vet lint floors generate test ## everything that a change must pass, the tests too
 
 fmt: ## fail if a source file is not formatted
 	@root=$$PWD; files=$$($(TOOL) gofumpt -l $$(ls -d cmd internal $(NESTED) 2>/dev/null)); test -z "$$files" || { echo "not formatted: $$files"; exit 1; }
+
+verify: ## fail if a module is not what go.sum says
+	$(GO) mod verify
 
 vet: ## run go vet in every module
 	for d in . $(NESTED); do test ! -f $$d/go.mod || (cd $$d && $(GO) vet ./...) || exit 1; done
