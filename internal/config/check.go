@@ -160,6 +160,7 @@ func (d *decoder) checkZoneFiles() {
 		}
 		if p := unreadable(z.File); p != nil {
 			d.fail(d.cols[place{k.id, int32(i)}], fmt.Sprintf("zone %s: file %s %s", quote(nameText(z.Name)), printable(z.File), p.text), p.hint)
+			d.errs[len(d.errs)-1].Path = z.File
 		}
 	}
 }

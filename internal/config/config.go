@@ -13,6 +13,7 @@
 //
 //	yaml     the key's name
 //	doc      one or more sentences for the reference
+//	why      the reason of the default, or its source
 //	is       the kind of value, where the Go type does not tell it
 //	default  the default, without quotes; a list's values are parted by ", "
 //	min max  the bounds of a number, a duration or a size
@@ -44,9 +45,9 @@ const (
 // Load has returned it; paths in it are absolute.
 type Config struct {
 	Role       string           `yaml:"role" is:"role" required:"true" doc:"What this server is for. Every other key has a default that is safe for the role."`
-	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one."`
-	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server."`
-	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The folder of what the server keeps between runs."`
+	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one." why:"Nobody is served by accident: strangers reach the server once its addresses are written."`
+	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server." why:"A service manager starts it as its user already."`
+	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The folder of what the server keeps between runs." why:"Where Linux systems keep what a service writes (FHS)."`
 	Zones      []Zone           `yaml:"zones" doc:"The zones that are served."`
 	ZoneLimits ZoneLimits       `yaml:"zone_limits" doc:"Bounds of each zone that is loaded. A zone beyond one of them is not loaded; the others are served."`
 	Policy     Policy           `yaml:"policy" doc:"Who may ask, and how often."`
@@ -75,86 +76,86 @@ type Zone struct {
 
 // ZoneLimits are the bounds of one zone.
 type ZoneLimits struct {
-	Generate int  `yaml:"generate" default:"0" min:"0" max:"4096" doc:"Records that $GENERATE may make in one zone. 0 refuses the directive."`
-	Records  int  `yaml:"records" default:"20000000" min:"1" max:"1000000000" doc:"Records in one zone."`
-	Size     Size `yaml:"size" default:"4GiB" min:"1KiB" max:"1TiB" doc:"Octets of a zone's file and the files that it includes."`
+	Generate int  `yaml:"generate" default:"0" min:"0" max:"4096" doc:"Records that $GENERATE may make in one zone. 0 refuses the directive." why:"One line can make any number of records; PowerDNS refuses the directive as well."`
+	Records  int  `yaml:"records" default:"5000000" min:"1" max:"1000000000" doc:"Records in one zone." why:"A file that a generator filled by mistake ends here; a registry sets what it has."`
+	Size     Size `yaml:"size" default:"1GiB" min:"1KiB" max:"1TiB" doc:"Octets of a zone's file and the files that it includes." why:"Five million records as text, with much to spare."`
 }
 
 // Policy is who may ask, and how often.
 type Policy struct {
-	Allow     []netip.Prefix `yaml:"allow" default:"" doc:"Who may ask. Empty: everyone. Others get REFUSED."`
-	Deny      []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network."`
+	Allow     []netip.Prefix `yaml:"allow" default:"" doc:"Who may ask. Empty: everyone. Others get REFUSED." why:"An authoritative server is asked by resolvers everywhere."`
+	Deny      []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network." why:"Nobody is shut out unless it is written."`
 	RateLimit RateLimit      `yaml:"rate_limit" doc:"Response rate limiting: the defence against being used as an amplifier. It counts UDP replies by client network and kind of answer; TCP and clients with a valid cookie are exempt."`
 }
 
 // RateLimit is response rate limiting.
 type RateLimit struct {
-	Enabled      bool           `yaml:"enabled" default:"true" doc:"Whether replies are limited."`
-	PerSecond    Rate           `yaml:"per_second" default:"20" min:"1" max:"1000000" doc:"Replies a second to one client network for one kind of answer."`
-	Burst        int            `yaml:"burst" default:"100" min:"1" max:"10000000" doc:"Replies that may come at once before per_second holds."`
-	Slip         int            `yaml:"slip" default:"2" min:"0" max:"100" doc:"Every n-th reply beyond the limit goes out empty with TC=1, so that a real client can ask over TCP. 1 is each, 0 is none."`
-	Ceiling      Rate           `yaml:"ceiling" default:"1000" min:"1" max:"10000000" doc:"Replies a second to one client network, all kinds together."`
-	CeilingBurst int            `yaml:"ceiling_burst" default:"2000" min:"1" max:"100000000" doc:"Replies that may come at once before ceiling holds."`
-	IPv4Prefix   int            `yaml:"ipv4_prefix" default:"24" min:"8" max:"32" doc:"Length of the prefix that is one IPv4 client network."`
-	IPv6Prefix   int            `yaml:"ipv6_prefix" default:"56" min:"16" max:"128" doc:"Length of the prefix that is one IPv6 client network."`
-	Table        Size           `yaml:"table" default:"8MiB" min:"64KiB" max:"16GiB" doc:"Memory of the counters. It is taken at the start and does not grow."`
-	LogOnly      bool           `yaml:"log_only" default:"false" doc:"Count what would be limited, and limit nothing."`
-	Exempt       []netip.Prefix `yaml:"exempt" default:"" doc:"Networks that are not limited."`
+	Enabled      bool           `yaml:"enabled" default:"true" doc:"Whether replies are limited." why:"Without it a server is an amplifier for whoever forges addresses."`
+	PerSecond    Rate           `yaml:"per_second" default:"20" min:"1" max:"1000000" doc:"Replies a second to one client network for one kind of answer." why:"No resolver asks for one thing as often: it caches. NSD 200, Knot 50, BIND unlimited."`
+	Burst        int            `yaml:"burst" default:"100" min:"1" max:"10000000" doc:"Replies that may come at once before per_second holds." why:"Resolvers that start with an empty cache ask much at once. Knot 125."`
+	Slip         int            `yaml:"slip" default:"2" min:"0" max:"100" doc:"Every n-th reply beyond the limit goes out empty with TC=1, so that a real client can ask over TCP. 1 is each, 0 is none." why:"Half of a flood gets no reply at all, and a real client gets through in a few tries. BIND and NSD: 2."`
+	Ceiling      Rate           `yaml:"ceiling" default:"1000" min:"1" max:"10000000" doc:"Replies a second to one client network, all kinds together." why:"A flood with many names is one of many kinds of answer; 50 times per_second is beyond any one network."`
+	CeilingBurst int            `yaml:"ceiling_burst" default:"2000" min:"1" max:"100000000" doc:"Replies that may come at once before ceiling holds." why:"Two seconds of ceiling."`
+	IPv4Prefix   int            `yaml:"ipv4_prefix" default:"24" min:"8" max:"32" doc:"Length of the prefix that is one IPv4 client network." why:"The smallest network that is routed: forged addresses of one victim count together. BIND: 24."`
+	IPv6Prefix   int            `yaml:"ipv6_prefix" default:"56" min:"16" max:"128" doc:"Length of the prefix that is one IPv6 client network." why:"What one site gets (RFC 6177). BIND: 56."`
+	Table        Size           `yaml:"table" default:"8MiB" min:"64KiB" max:"16GiB" doc:"Memory of the counters. It is taken at the start and does not grow." why:"A million counters: NSD has as many."`
+	LogOnly      bool           `yaml:"log_only" default:"false" doc:"Count what would be limited, and limit nothing." why:"A limit that limits nothing is for trying it out."`
+	Exempt       []netip.Prefix `yaml:"exempt" default:"" doc:"Networks that are not limited." why:"Addresses of UDP can be forged: exempt networks can be attacked through this server."`
 }
 
 // EDNS is how the extension mechanism (RFC 6891) is served.
 type EDNS struct {
-	UDPSize           int    `yaml:"udp_size" default:"1232" min:"512" max:"4096" doc:"The largest UDP reply, in octets, and the size advertised to clients. Above 1232 replies may be cut into fragments on the way."`
-	Cookies           bool   `yaml:"cookies" default:"true" doc:"Whether DNS cookies (RFC 7873, RFC 9018) are answered."`
-	CookieSecretsFile string `yaml:"cookie_secrets_file" default:"" is:"path" doc:"File of the secrets that cookies are made with, for servers that share an address: one or two lines of 32 hexadecimal digits, the first is used, both are accepted. Others may not be able to read it. Empty: a random secret that changes daily."`
-	Padding           int    `yaml:"padding" default:"0" min:"0" max:"512" doc:"Replies to queries with the padding option are padded to a multiple of this (RFC 8467 advises 468). 0: never."`
+	UDPSize           int    `yaml:"udp_size" default:"1232" min:"512" max:"4096" doc:"The largest UDP reply, in octets, and the size advertised to clients. Above 1232 replies may be cut into fragments on the way." why:"DNS flag day 2020: one packet on nearly every path, for fragments can be forged (RFC 9715)."`
+	Cookies           bool   `yaml:"cookies" default:"true" doc:"Whether DNS cookies (RFC 7873, RFC 9018) are answered." why:"They tell real clients from forged ones, who are then never limited."`
+	CookieSecretsFile string `yaml:"cookie_secrets_file" default:"" is:"path" doc:"File of the secrets that cookies are made with, for servers that share an address: one or two lines of 32 hexadecimal digits, the first is used, both are accepted. Others may not be able to read it. Empty: a random secret that changes daily." why:"Only servers that share an address need to know the same."`
+	Padding           int    `yaml:"padding" default:"0" min:"0" max:"512" doc:"Replies to queries with the padding option are padded to a multiple of this (RFC 8467 advises 468). 0: never." why:"Without encryption the size hides nothing (RFC 8467, section 4.1)."`
 }
 
 // Identity is what the server tells of itself. An empty string is hidden.
 type Identity struct {
-	Version  string `yaml:"version" default:"hidden" is:"hidden" doc:"The answer to CH TXT version.bind and version.server, or hidden: REFUSED."`
-	Hostname string `yaml:"hostname" default:"hidden" is:"hidden" doc:"The answer to CH TXT hostname.bind and id.server, or hidden: REFUSED."`
-	NSID     string `yaml:"nsid" default:"" is:"label" doc:"The name server identifier (RFC 5001) that is told to clients who ask for it. Empty: none."`
+	Version  string `yaml:"version" default:"hidden" is:"hidden" doc:"The answer to CH TXT version.bind and version.server, or hidden: REFUSED." why:"A version tells attackers which faults to try."`
+	Hostname string `yaml:"hostname" default:"hidden" is:"hidden" doc:"The answer to CH TXT hostname.bind and id.server, or hidden: REFUSED." why:"Names of machines are nobody's business until an operator wants to tell servers of one address apart."`
+	NSID     string `yaml:"nsid" default:"" is:"label" doc:"The name server identifier (RFC 5001) that is told to clients who ask for it. Empty: none." why:"As hostname."`
 }
 
 // TCP is the bounds of connections (RFC 7766, RFC 9210).
 type TCP struct {
-	MaxConnections int           `yaml:"max_connections" default:"4096" min:"1" max:"1000000" doc:"Connections at one time. At the ceiling the one that has been idle longest is closed for the new one."`
-	PerClient      int           `yaml:"per_client" default:"20" min:"1" max:"1000000" doc:"Connections of one address."`
-	PerNetwork     int           `yaml:"per_network" default:"64" min:"1" max:"1000000" doc:"Connections of one network, /24 or /56."`
-	Idle           time.Duration `yaml:"idle" default:"10s" min:"100ms" max:"1h" doc:"How long a connection may stay without a question. Shorter while connections are scarce."`
-	Question       time.Duration `yaml:"question" default:"3s" min:"100ms" max:"1m" doc:"How long a question may take from its first octet to its last."`
-	InFlight       int           `yaml:"in_flight" default:"16" min:"1" max:"1024" doc:"Questions of one connection that are worked on at one time."`
-	WriteStall     time.Duration `yaml:"write_stall" default:"5s" min:"100ms" max:"5m" doc:"How long a reader may take nothing before it is cut off."`
+	MaxConnections int           `yaml:"max_connections" default:"4096" min:"1" max:"1000000" doc:"Connections at one time. At the ceiling the one that has been idle longest is closed for the new one." why:"A connection costs a few KiB, and too low a number is an attack made easy. BIND 150, NSD 100."`
+	PerClient      int           `yaml:"per_client" default:"20" min:"1" max:"1000000" doc:"Connections of one address." why:"A resolver needs one or two (RFC 7766, section 6.2.2); many share one address behind a NAT."`
+	PerNetwork     int           `yaml:"per_network" default:"64" min:"1" max:"1000000" doc:"Connections of one network, /24 or /56." why:"Several resolvers of one network, and no more of an attacker who has all of it."`
+	Idle           time.Duration `yaml:"idle" default:"10s" min:"100ms" max:"1h" doc:"How long a connection may stay without a question. Shorter while connections are scarce." why:"Some seconds (RFC 7766, section 6.2.3); Knot 10 s, BIND 30 s."`
+	Question       time.Duration `yaml:"question" default:"3s" min:"100ms" max:"1m" doc:"How long a question may take from its first octet to its last." why:"A question is one packet; a sender of single octets is cut off. Knot 2 s."`
+	InFlight       int           `yaml:"in_flight" default:"16" min:"1" max:"1024" doc:"Questions of one connection that are worked on at one time." why:"Pipelining (RFC 7766, section 6.2.1.1) for resolvers, and a bound for each connection. BIND 23."`
+	WriteStall     time.Duration `yaml:"write_stall" default:"5s" min:"100ms" max:"5m" doc:"How long a reader may take nothing before it is cut off." why:"Several retransmissions; a client that reads nothing holds memory."`
 }
 
 // UDP is how datagrams are read.
 type UDP struct {
-	Workers  int  `yaml:"workers" default:"0" min:"0" max:"1024" doc:"Sockets and goroutines for each address. 0: one for each CPU."`
-	Portable bool `yaml:"portable" default:"false" doc:"Read one datagram at a time through Go's net package, as other systems than Linux do."`
+	Workers  int  `yaml:"workers" default:"0" min:"0" max:"1024" doc:"Sockets and goroutines for each address. 0: one for each CPU." why:"The kernel spreads clients over the sockets, and no CPU waits for another."`
+	Portable bool `yaml:"portable" default:"false" doc:"Read one datagram at a time through Go's net package, as other systems than Linux do." why:"A batch of datagrams is one system call."`
 }
 
 // Metrics is where Prometheus finds the counters.
 type Metrics struct {
-	Listen netip.AddrPort `yaml:"listen" is:"address-or-off" default:"127.0.0.1:9153" port:"9153" doc:"The address to listen on, or off."`
-	Expose bool           `yaml:"expose" default:"false" doc:"Has to be true for an address other than loopback: there is no password, and the counters tell who asks for what."`
+	Listen netip.AddrPort `yaml:"listen" is:"address-or-off" default:"127.0.0.1:9153" port:"9153" doc:"The address to listen on, or off." why:"Only this machine can read it. The port is the one that Prometheus lists for DNS servers."`
+	Expose bool           `yaml:"expose" default:"false" doc:"Has to be true for an address other than loopback: there is no password, and the counters tell who asks for what." why:"The explicit word for what is unsafe without a firewall."`
 }
 
 // Control is the control socket.
 type Control struct {
-	Socket string `yaml:"socket" is:"path-or-off" default:"/run/port53/control.sock" doc:"Path of the Unix socket, or off. If state_dir is written in the file, the default is control.sock in that folder."`
+	Socket string `yaml:"socket" is:"path-or-off" default:"/run/port53/control.sock" doc:"Path of the Unix socket, or off. If state_dir is written in the file, the default is control.sock in that folder." why:"A Unix socket has an owner and needs no password; other machines cannot reach it."`
 }
 
 // Log is what is logged.
 type Log struct {
-	Level         string `yaml:"level" is:"word" words:"debug info warn error" default:"info" doc:"The least important messages that are written."`
-	Format        string `yaml:"format" is:"word" words:"text json" default:"text" doc:"How messages are written."`
-	Queries       string `yaml:"queries" is:"word" words:"off text json" default:"off" doc:"Whether and how each query is logged."`
-	QueriesFile   string `yaml:"queries_file" is:"path" default:"" doc:"The file that the query log is appended to. Empty: standard output."`
-	QueriesSample int    `yaml:"queries_sample" default:"1" min:"1" max:"1000000000" doc:"One query in so many is logged."`
+	Level         string `yaml:"level" is:"word" words:"debug info warn error" default:"info" doc:"The least important messages that are written." why:"What an operator should see, and nothing for each query."`
+	Format        string `yaml:"format" is:"word" words:"text json" default:"text" doc:"How messages are written." why:"For people; collectors want json."`
+	Queries       string `yaml:"queries" is:"word" words:"off text json" default:"off" doc:"Whether and how each query is logged." why:"Queries tell what people do, and a log of all takes more time than answering."`
+	QueriesFile   string `yaml:"queries_file" is:"path" default:"" doc:"The file that the query log is appended to. Empty: standard output." why:"The service manager collects what is printed."`
+	QueriesSample int    `yaml:"queries_sample" default:"1" min:"1" max:"1000000000" doc:"One query in so many is logged." why:"Who switches the log on wants all that its bounds let through."`
 }
 
 // Shutdown is how the server stops.
 type Shutdown struct {
-	Drain time.Duration `yaml:"drain" default:"2s" min:"1ms" max:"5m" doc:"How long questions that have arrived may take to be answered after SIGTERM."`
+	Drain time.Duration `yaml:"drain" default:"2s" min:"1ms" max:"5m" doc:"How long questions that have arrived may take to be answered after SIGTERM." why:"Clients ask again after about as long."`
 }

@@ -96,7 +96,8 @@ func TestDefaults(t *testing.T) {
 		{"zone", string(c.Zones[0].Name), "\x07example\x03com\x00"},
 		{"file", c.Zones[0].File, "/etc/port53/example.com.zone"},
 		{"generate", c.ZoneLimits.Generate, 0},
-		{"size", c.ZoneLimits.Size, config.Size(4 << 30)},
+		{"records", c.ZoneLimits.Records, 5_000_000},
+		{"size", c.ZoneLimits.Size, config.Size(1 << 30)},
 		{"enabled", c.Policy.RateLimit.Enabled, true},
 		{"per_second", c.Policy.RateLimit.PerSecond, config.Rate(20)},
 		{"udp_size", c.EDNS.UDPSize, 1232},
@@ -194,6 +195,25 @@ func TestGenerated(t *testing.T) {
 		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s is stale (%v): run go generate ./internal/config", path, err)
 		}
+	}
+}
+
+// TestReasons fails if a default has no reason: a row of the reference has five
+// cells, and the last is empty only where there is no default.
+func TestReasons(t *testing.T) {
+	rows := 0
+	for line := range strings.SplitSeq(string(config.Reference()), "\n") {
+		cells := strings.Split(strings.ReplaceAll(line, `\|`, ""), "|")
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		rows++
+		if len(cells) != 7 || (strings.TrimSpace(cells[5]) == "") != (strings.TrimSpace(cells[3]) == "required") {
+			t.Errorf("%s", line)
+		}
+	}
+	if rows < 40 {
+		t.Errorf("found only %d keys", rows)
 	}
 }
 

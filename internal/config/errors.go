@@ -19,6 +19,7 @@ type Error struct {
 	Text   string // what is wrong and what was expected, in one line
 	Hint   string // what to do, or ""
 	Source string // the line as it stands in the file, or ""
+	Path   string // the zone file that cannot be read, or "" if that is not what is wrong
 }
 
 // Error returns the error in one line: file:line:col: text; hint.

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"slices"
+	"strings"
+)
+
 // laterKeys are the keys that port53 will have and this version does not, by
 // their path in the table, and what to do until then.
 func laterKeys() map[string]string {
@@ -59,4 +64,17 @@ func laterKeys() map[string]string {
 		"policy.services": filters,
 		"policy.clients":  filters,
 	}
+}
+
+// laterNames returns the names of the keys that will be in a section, sorted.
+func laterNames(section *key) []string {
+	above := strings.TrimPrefix(section.path+".", ".")
+	var names []string
+	for path := range laterKeys() {
+		if name, ok := strings.CutPrefix(path, above); ok && !strings.Contains(name, ".") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -87,6 +87,21 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
+// TestLoadToServe tells zone files that are missing from errors of the configuration.
+func TestLoadToServe(t *testing.T) {
+	folder := write(t, map[string]string{
+		"a.zone":      "",
+		"port53.yaml": "role: authoritative\nzones:\n  - {name: a.example, file: a.zone}\n  - {name: b.example, file: b.zone}\n",
+	})
+	c, missing, err := config.LoadToServe(filepath.Join(folder, "port53.yaml"))
+	if err != nil || len(c.Zones) != 2 {
+		t.Fatalf("got %+v, %v", c, err)
+	}
+	if len(missing) != 1 || missing[0].Line != 4 || missing[0].Path != filepath.Join(folder, "b.zone") {
+		t.Errorf("got %+v", missing)
+	}
+}
+
 // TestErrorsAreBounded gives a file with more errors than anyone reads.
 func TestErrorsAreBounded(t *testing.T) {
 	_, err := config.Parse("port53.yaml", []byte("role: authoritative\n"+strings.Repeat("nonsense: 1\n", 100)))

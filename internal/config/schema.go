@@ -141,7 +141,7 @@ func Reference() []byte {
 			if k.list {
 				what = "list of blocks"
 			}
-			b.WriteString("| [`" + k.name + "`](#" + k.name + ") | " + what + " | | " + cell(k.doc) + " |\n")
+			b.WriteString("| [`" + k.name + "`](#" + k.name + ") | " + what + " | | " + cell(k.doc) + " | |\n")
 			continue
 		}
 		k.referenceRow(&b)
@@ -155,7 +155,7 @@ func Reference() []byte {
 	return b.Bytes()
 }
 
-const tableHead = "| key | value | default | what it is |\n| --- | --- | --- | --- |\n"
+const tableHead = "| key | value | default | what it is | why this default |\n| --- | --- | --- | --- | --- |\n"
 
 func (k *key) referenceSection(b *bytes.Buffer) {
 	b.WriteString("\n## " + k.path + "\n\n" + k.doc + "\n\n" + tableHead)
@@ -178,7 +178,7 @@ func (k *key) referenceRow(b *bytes.Buffer) {
 	if k.required {
 		def = "required"
 	}
-	b.WriteString("| `" + k.name + "` | " + cell(k.listed()) + " | " + def + " | " + cell(k.doc) + " |\n")
+	b.WriteString("| `" + k.name + "` | " + cell(k.listed()) + " | " + def + " | " + cell(k.doc) + " | " + cell(k.why) + " |\n")
 }
 
 // cell escapes what would end a cell of a table.

@@ -15,6 +15,7 @@ type key struct {
 	name     string // as written in the file
 	path     string // with the sections above it: "tcp.idle", "zones[].file"
 	doc      string
+	why      string // the reason of the default
 	form     form
 	list     bool // many of form
 	hasDef   bool
@@ -73,7 +74,7 @@ func fill(section *key, prefix string, count *int32) {
 			continue
 		}
 		*count++
-		k := &key{id: *count, name: name, path: prefix + name, doc: f.Tag.Get("doc"), field: i, typ: f.Type}
+		k := &key{id: *count, name: name, path: prefix + name, doc: f.Tag.Get("doc"), why: f.Tag.Get("why"), field: i, typ: f.Type}
 		if f.Type.Kind() == reflect.Slice && f.Type != reflect.TypeFor[[]byte]() {
 			k.list, k.typ = true, f.Type.Elem()
 		}

@@ -254,7 +254,7 @@ func (d *decoder) unknown(k *key, name string, here position, where string) stri
 		d.fail(here, fmt.Sprintf("%s%s is not available in this version", prefix(where), quote(name)), remedy)
 		return ""
 	}
-	near := nearest(name, k.names())
+	near := nearest(name, append(k.names(), laterNames(k)...))
 	hint := meant(near)
 	if hint == "" {
 		hint = "the keys here are " + strings.Join(k.names(), ", ")
