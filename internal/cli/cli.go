@@ -99,6 +99,8 @@ func newRoot(s *streams) *cobra.Command {
 Each command has --help with examples. Results are printed on standard output,
 messages on standard error; commands that answer a question know --json.
 Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port53.`,
+		Example: `  port53 serve --example
+  port53 serve --config /etc/port53/port53.yaml`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -121,10 +123,14 @@ func (s *streams) printJSON(v any) error {
 func newVersion(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "version",
-		Short:   "Print the version and how it was built",
-		Example: "  port53 version --json",
-		Args:    cobra.NoArgs,
+		Use:   "version",
+		Short: "Print the version and how it was built",
+		Long: `version prints the version and the Go release; as JSON, the revision too.
+
+This is what named -V, nsd -v, knotd --version and pdns_server --version do.`,
+		Example: `  port53 version
+  port53 version --json`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := buildVersion()
 			if asJSON {

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"testing"
 
@@ -15,6 +16,7 @@ func TestMain(m *testing.M) {
 		"port53": func() {
 			os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 		},
+		"unprivileged": unprivileged,
 	})
 }
 
@@ -26,7 +28,13 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exit": exitCode, "freeport": freePort, "waitfor": waitFor, "busy": busyPort,
-			"ask": ask, "until": until, "sighup": signalReload, "sigterm": signalTerm, "unprivileged": unprivileged,
+			"ask": ask, "until": until, "sighup": signalReload, "sigterm": signalTerm,
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "lowports" {
+				return false, errors.New("no such condition")
+			}
+			return lowPorts(), nil
 		},
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"port53/internal/app"
 	"port53/internal/config"
+	"port53/internal/keeper"
 )
 
 // defaultConfig is where packages put the configuration.
@@ -32,12 +33,21 @@ func configFlag(cmd *cobra.Command, file *string) {
 }
 
 // loadConfig reads the file; what is wrong with it becomes the command's error.
-func loadConfig(file string) (*config.Config, error) {
-	c, err := config.Load(file)
-	if err != nil {
-		return nil, configError(file, err)
+// Zone files that cannot be read are told apart: the other zones can be served.
+func loadConfig(file string) (c *config.Config, missing config.Errors, err error) {
+	if c, missing, err = config.LoadToServe(file); err != nil {
+		return nil, nil, configError(file, err)
 	}
-	return c, nil
+	return c, missing, nil
+}
+
+// loadToServe does as loadConfig, but that a file none of whose zones can be read
+// is an error. Of more zones than errors are collected, loading tells.
+func loadToServe(file string) (c *config.Config, missing config.Errors, err error) {
+	if c, missing, err = loadConfig(file); err == nil && len(missing) == len(c.Zones) {
+		return nil, nil, configError(file, missing)
+	}
+	return c, missing, err
 }
 
 // configError shows what is wrong with a configuration, lines and carets included.
@@ -57,8 +67,12 @@ func newConfig(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check, show and begin configurations",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `A configuration is one YAML file. Its reference is docs/CONFIG.md, which
+port53 config reference prints as well.`,
+		Example: `  port53 config init > port53.yaml
+  port53 config check --config port53.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newConfigCheck(s), newConfigShow(s), newConfigInit(s), newConfigSchema(s), newConfigReference(s))
 	return cmd
@@ -71,14 +85,16 @@ func newConfigCheck(s *streams) *cobra.Command {
 		Use:   "check [--config FILE]",
 		Short: "Check a configuration and its zones as serve would",
 		Long: `check says of a configuration what serve would say, and reads every zone file.
+Each problem has its place, FILE:LINE:COLUMN, and what to do.
 
 This is what named-checkconf -z, nsd-checkconf, knotc conf-check and
 unbound-checkconf do. Exit codes: 0 good, 1 a zone is broken, 2 the configuration
 cannot be used.`,
-		Example: "  port53 config check --config port53.yaml",
-		Args:    cobra.NoArgs,
+		Example: `  port53 config check --config port53.yaml
+  port53 config check --json | jq '.[] | select(.failed)'`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := loadConfig(file)
+			c, missing, err := loadToServe(file)
 			if err != nil {
 				return err
 			}
@@ -91,11 +107,7 @@ cannot be used.`,
 					return err
 				}
 			} else {
-				for _, z := range report {
-					for _, p := range z.Problems {
-						fmt.Fprintln(s.out, p)
-					}
-				}
+				s.printProblems(report, missing)
 			}
 			broken := 0
 			for _, z := range report {
@@ -117,16 +129,39 @@ cannot be used.`,
 	return cmd
 }
 
+// printProblems prints what is wrong with zones; for a file that cannot be read,
+// where the configuration names it.
+func (s *streams) printProblems(report []keeper.Status, missing config.Errors) {
+	named := map[string]bool{}
+	for _, e := range missing {
+		fmt.Fprintln(s.out, e.Long())
+		named[e.Path] = true
+	}
+	for _, z := range report {
+		for _, p := range z.Problems {
+			if p.Line > 0 || !named[p.File] {
+				fmt.Fprintln(s.out, p)
+			}
+		}
+	}
+}
+
 func newConfigShow(s *streams) *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "show [--config FILE]",
-		Short:   "Print every value in effect, and where it comes from",
-		Example: "  port53 config show --config port53.yaml\n  port53 config show --json | jq '.[] | select(.origin != \"default\")'",
-		Args:    cobra.NoArgs,
+		Use:   "show [--config FILE]",
+		Short: "Print every value in effect, and where it comes from",
+		Long: `show prints a line for each key: its value, and default or the FILE:LINE that
+sets it. Zone files are not read.
+
+This is what named-checkconf -p, nsd-checkconf -v, unbound-checkconf -o and
+knotc conf-read do.`,
+		Example: `  port53 config show --config port53.yaml
+  port53 config show --json | jq '.[] | select(.origin != "default")'`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			c, err := loadConfig(file)
+			c, _, err := loadConfig(file)
 			if err != nil {
 				return err
 			}
@@ -148,8 +183,10 @@ func newConfigShow(s *streams) *cobra.Command {
 func newConfigInit(s *streams) *cobra.Command {
 	var role string
 	cmd := &cobra.Command{
-		Use:     "init [--role ROLE]",
-		Short:   "Print a short configuration with comments, to begin with",
+		Use:   "init [--role ROLE]",
+		Short: "Print a short configuration with comments, to begin with",
+		Long: `init prints a file that serves one zone on this machine only; comments tell what
+to change. It stands for the named.conf, nsd.conf or knot.conf that packages bring.`,
 		Example: "  port53 config init > port53.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -170,8 +207,10 @@ func newConfigInit(s *streams) *cobra.Command {
 
 func newConfigSchema(s *streams) *cobra.Command {
 	return &cobra.Command{
-		Use:     "schema",
-		Short:   "Print the JSON schema of the configuration, for editors",
+		Use:   "schema",
+		Short: "Print the JSON schema of the configuration, for editors",
+		Long: `schema prints a JSON Schema of every key, its form and its default. Editors that
+know it complete keys and mark mistakes; port53 config check finds more.`,
 		Example: "  port53 config schema > port53.schema.json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -183,8 +222,12 @@ func newConfigSchema(s *streams) *cobra.Command {
 
 func newConfigReference(s *streams) *cobra.Command {
 	return &cobra.Command{
-		Use:     "reference",
-		Short:   "Print the reference of all keys",
+		Use:   "reference",
+		Short: "Print the reference of all keys",
+		Long: `reference prints in Markdown every key, what it is, its default and why.
+
+It stands for the manual pages named.conf(5), nsd.conf(5), knot.conf(5) and
+unbound.conf(5).`,
 		Example: "  port53 config reference | less",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

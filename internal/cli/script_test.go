@@ -133,13 +133,3 @@ func signalAll(ts *testscript.TestScript, s syscall.Signal) {
 		ts.Check(c.Process.Signal(s))
 	}
 }
-
-// unprivileged skips the script where every user may bind port 53.
-func unprivileged(ts *testscript.TestScript, _ bool, args []string) {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
-	if n, _ := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && n <= 53 {
-		ts.Setenv(args[0], "no")
-		return
-	}
-	ts.Setenv(args[0], "yes")
-}

@@ -99,12 +99,9 @@ Ctrl-C stops it.
 }
 
 func (s *streams) serve(ctx context.Context, file string, greet func(*app.App)) error {
-	c, missing, err := config.LoadToServe(file)
+	c, missing, err := loadToServe(file)
 	if err != nil {
-		return configError(file, err)
-	}
-	if len(missing) > 0 && len(missing) >= min(len(c.Zones), config.MaxErrors) {
-		return configError(file, missing)
+		return err
 	}
 	log := s.logger(c.Log)
 	for _, e := range missing {
@@ -167,7 +164,7 @@ const controlTimeout = 10 * time.Minute
 // call asks the running server, whose control socket the configuration names.
 func call(ctx context.Context, file, socket, method, path string, result any) error {
 	if socket == "" {
-		c, err := loadConfig(file)
+		c, _, err := loadConfig(file)
 		if err != nil {
 			// A broken configuration is what reload is to report, not to stumble over.
 			if socket = "/run/port53/control.sock"; method != "POST" {
@@ -203,7 +200,8 @@ func newReload(s *streams) *cobra.Command {
 changed, and swap in all that is new at once. What is broken is reported and the
 version before keeps serving.
 
-This is what rndc reload, nsd-control reload and knotc reload do.
+This is what rndc reload, rndc reconfig, nsd-control reload, knotc reload and
+unbound-control fast_reload do.
 Exit codes: 0 all is as the files say, 1 something was refused, 2 no server was reached.`,
 		Example: "  port53 reload\n  port53 reload --config port53.yaml --json",
 		Args:    cobra.NoArgs,

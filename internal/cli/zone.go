@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/config"
 	"port53/internal/keeper"
 	"port53/internal/wire"
 	"port53/internal/zonefile"
@@ -18,8 +19,12 @@ func newZone(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "zone",
 		Short: "Check zone files, and ask the server about its zones",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `A zone is served from its zone file (RFC 1035, section 5). check reads one without
+a server; status asks the server that runs.`,
+		Example: `  port53 zone check example.com.zone
+  port53 zone status example.com`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newZoneCheck(s), newZoneStatus(s))
 	return cmd
@@ -28,6 +33,7 @@ func newZone(s *streams) *cobra.Command {
 func newZoneCheck(s *streams) *cobra.Command {
 	var (
 		origin   string
+		file     string
 		asJSON   bool
 		generate int
 	)
@@ -39,7 +45,8 @@ Each problem is one line with its place: FILE:LINE:COLUMN. Warnings do not keep 
 zone from being served; errors do.
 
 Without --origin the zone's name is that of its SOA record, if the file says it in
-full, else the file's own name without an ending such as .zone.
+full, else the file's own name without an ending such as .zone. The limits are the
+defaults of zone_limits, or those of the configuration that --config names.
 
 This is what named-checkzone, nsd-checkzone, kzonecheck and pdnsutil check-zone do.
 Exit codes: 0 the zone is accepted, 1 it is not, 2 it could not be checked.`,
@@ -47,12 +54,24 @@ Exit codes: 0 the zone is accepted, 1 it is not, 2 it could not be checked.`,
   port53 zone check --origin example.com db.example
   port53 zone check --json db.example | jq '.problems[]'`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return s.checkZone(args[0], origin, generate, asJSON)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			limits := config.Default().ZoneLimits
+			if file != "" {
+				c, _, err := loadConfig(file)
+				if err != nil {
+					return err
+				}
+				limits = c.ZoneLimits
+			}
+			if cmd.Flags().Changed("generate") {
+				limits.Generate = generate
+			}
+			return s.checkZone(args[0], origin, limits, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&origin, "origin", "", "the zone's name")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration whose zone_limits hold")
 	cmd.Flags().IntVar(&generate, "generate", 0, "how many records $GENERATE may make (at most 4096)")
 	return cmd
 }
@@ -72,9 +91,9 @@ type checked struct {
 // maxGenerate is the most that $GENERATE may be allowed (SECURITY: $GENERATE bombs).
 const maxGenerate = 4096
 
-func (s *streams) checkZone(file, origin string, generate int, asJSON bool) error {
-	if generate < 0 || generate > maxGenerate {
-		return failure(exitUsage, "", "--generate %d: want 0 to %d", generate, maxGenerate)
+func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSON bool) error {
+	if limits.Generate < 0 || limits.Generate > maxGenerate {
+		return failure(exitUsage, "", "--generate %d: want 0 to %d", limits.Generate, maxGenerate)
 	}
 	if _, err := os.Stat(file); err != nil {
 		return failure(exitUsage, "give the path of a zone file", "%s: %v", file, pathCause(err))
@@ -88,7 +107,10 @@ func (s *streams) checkZone(file, origin string, generate int, asJSON bool) erro
 	} else if apex, err = guessOrigin(file); err != nil {
 		return failure(exitUsage, "say it with --origin", "%s: the zone's name is not clear: %v", file, err)
 	}
-	l := keeper.Load(keeper.Source{Apex: apex, File: file, Generate: generate}, 0)
+	l := keeper.Load(keeper.Source{
+		Apex: apex, File: file,
+		Generate: limits.Generate, MaxRecords: limits.Records, MaxSize: int64(limits.Size),
+	}, 0)
 	c := checked{Zone: string(wire.AppendName(nil, apex)), File: file, Accepted: l.Zone != nil, Problems: l.Problems}
 	if c.Problems == nil {
 		c.Problems = []keeper.Problem{}

@@ -98,6 +98,10 @@ func LoadToServe(path string) (c *Config, zones Errors, err error) {
 	return d.config, zones, nil
 }
 
+// Default returns every default. It has no role and no zones, so that it is no
+// configuration to serve with.
+func Default() *Config { return defaultConfig(table()) }
+
 // parse does all that needs no other file. The decoder's config is nil if the
 // file could not be walked to its end.
 func parse(name string, text []byte) *decoder {
