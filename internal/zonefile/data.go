@@ -207,6 +207,11 @@ func (p *parser) number(what string, limit uint64) (uint64, error) {
 }
 
 func (p *parser) numberIn(t token, limit uint64) (uint64, error) {
+	if n := int(t.to - t.from); n > 0 && n <= 8 {
+		if v, ok := decimal(word(p.buf[t.from:]), n); ok && uint64(v) <= limit {
+			return uint64(v), nil
+		}
+	}
 	text := p.text(t)
 	n := uint64(0)
 	for _, c := range text {
@@ -223,17 +228,12 @@ func (p *parser) numberIn(t token, limit uint64) (uint64, error) {
 
 // small reads a number of up to 255 that may be something else.
 func (p *parser) small(t token) (uint8, bool) {
-	n := 0
-	text := p.text(t)
-	for _, c := range text {
-		if c-'0' > 9 {
-			return 0, false
-		}
-		if n = n*10 + int(c-'0'); n > 255 {
-			return 0, false
-		}
+	n := int(t.to - t.from)
+	if n == 0 || n > 8 {
+		return 0, false
 	}
-	return uint8(n), len(text) > 0
+	v, ok := decimal(word(p.buf[t.from:]), n)
+	return uint8(v), ok && v <= 255
 }
 
 func (p *parser) ipv4() error {
@@ -367,18 +367,17 @@ func (p *parser) time() error {
 		p.data = binary.BigEndian.AppendUint32(p.data, uint32(n))
 		return nil
 	}
-	var v [7]int
-	for i, c := range text {
-		if c-'0' > 9 {
-			return faultf(int(t.from), "%q is not a time: want YYYYMMDDHHMMSS", text)
-		}
-		v[i/2] = v[i/2]*10 + int(c-'0')
+	date, ok1 := decimal(word(p.buf[t.from:]), 8)
+	clock, ok2 := decimal(word(p.buf[t.from+8:]), 6)
+	if !ok1 || !ok2 {
+		return faultf(int(t.from), "%q is not a time: want YYYYMMDDHHMMSS", text)
 	}
-	year, month, day := v[0]*100+v[1], v[2], v[3]
-	if month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || v[4] > 23 || v[5] > 59 || v[6] > 59 || year < 1970 {
+	year, month, day := int(date/10000), int(date/100%100), int(date%100)
+	hour, minute, second := int64(clock/10000), int64(clock/100%100), int64(clock%100)
+	if month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || hour > 23 || minute > 59 || second > 59 || year < 1970 {
 		return faultf(int(t.from), "%q is not a time that there is", text)
 	}
-	seconds := int64(daysSince1970(year, month, day))*86400 + int64(v[4])*3600 + int64(v[5])*60 + int64(v[6])
+	seconds := int64(daysSince1970(year, month, day))*86400 + hour*3600 + minute*60 + second
 	p.data = binary.BigEndian.AppendUint32(p.data, uint32(seconds)) // modulo 2^32, as the RFC has it
 	return nil
 }

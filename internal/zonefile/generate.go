@@ -54,7 +54,7 @@ func (p *parser) generate() error {
 			return faultf(at, "$GENERATE: %w", err)
 		}
 		p.generated++
-		p.src = &source{r: strings.NewReader(""), buf: []byte(line), end: len(line), eof: true, number: outer.number, line: outer.line}
+		p.src = &source{r: strings.NewReader(""), buf: append([]byte(line), make([]byte, slack)...), end: len(line), eof: true, number: outer.number, line: outer.line}
 		p.ownerText = p.ownerText[:0]
 		if _, _, _, err = p.scan(p.src); err == nil && len(p.tokens) > 0 {
 			p.next = 0

@@ -2,6 +2,7 @@ package zonefile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
@@ -22,6 +23,7 @@ type parser struct {
 
 	buffers [maxDepth + 1][]byte // of files by their depth of inclusion
 	src     *source
+	buf     []byte // of the tokens' source
 	tokens  []token
 	next    int // token to take
 
@@ -49,7 +51,7 @@ const byteOrderMark = "\xef\xbb\xbf"
 // file reads one file, at a depth of inclusion.
 func (p *parser) file(r io.Reader, number uint16, depth int) error {
 	if p.buffers[depth] == nil {
-		p.buffers[depth] = make([]byte, min(p.options.buffer, firstBuffer))
+		p.buffers[depth] = make([]byte, min(p.options.buffer, firstBuffer)+slack)
 	}
 	s := &source{r: r, buf: p.buffers[depth], full: p.options.buffer, number: number, line: 1}
 	outer := p.src
@@ -122,7 +124,7 @@ func (p *parser) pos(at int) Pos {
 	return Pos{File: p.files[s.number], Line: line, Col: len(text) - bytes.LastIndexByte(text, '\n')}
 }
 
-func (p *parser) text(t token) []byte { return p.src.buf[t.from:t.to] }
+func (p *parser) text(t token) []byte { return p.buf[t.from:t.to] }
 
 // more tells whether there is another token.
 func (p *parser) more() bool { return p.next < len(p.tokens) }
@@ -180,7 +182,7 @@ func (p *parser) entryRecord(indented bool) error {
 				return err
 			}
 			if !bytes.Equal(p.names, p.owner) {
-				p.owner = append(p.owner[:0], p.names...)
+				p.owner, p.names = p.names, p.owner
 				p.ownerNew = true
 			}
 			p.ownerText = append(p.ownerText, text...)
@@ -194,6 +196,10 @@ func (p *parser) entryRecord(indented bool) error {
 			return err
 		}
 		text := p.text(t)
+		if len(text) == 2 && text[0]|0x20 == 'i' && text[1]|0x20 == 'n' && !haveClass && !t.quoted {
+			haveClass = true
+			continue
+		}
 		if len(text) > 0 && text[0]-'0' < 10 && !haveTTL && !t.quoted {
 			if ttl, err = p.seconds(t, maxTTL); err != nil {
 				return err
@@ -201,21 +207,16 @@ func (p *parser) entryRecord(indented bool) error {
 			haveTTL = true
 			continue
 		}
-		if !haveClass && !t.quoted {
-			if len(text) == 2 && text[0]|0x20 == 'i' && text[1]|0x20 == 'n' {
-				haveClass = true
-				continue
-			}
-			if c, ok := class(text); ok {
-				if c != wire.ClassIN {
-					return faultf(int(t.from), "class %s: only IN is served", c)
-				}
-				haveClass = true
-				continue
-			}
-		}
 		if r.Type, err = p.typeOf(t); err != nil {
-			return err
+			c, ok := class(text)
+			switch {
+			case !ok || haveClass || t.quoted:
+				return err
+			case c != wire.ClassIN:
+				return faultf(int(t.from), "class %s: only IN is served", c)
+			}
+			haveClass = true
+			continue
 		}
 		if r.Type.IsMeta() {
 			return faultf(int(t.from), "type %s is for questions, not for zones", r.Type)
@@ -258,58 +259,52 @@ func (p *parser) entryRecord(indented bool) error {
 	return p.handle(r)
 }
 
-// class reads a class that is not written IN.
+// class reads a class that a record may have.
 func class(text []byte) (wire.Class, bool) {
-	if len(text) < 2 || len(text) > 10 {
-		return 0, false
-	}
-	switch text[0] | 0x20 {
-	case 'c', 'h', 'i':
-		c, ok := wire.ParseClass(string(text))
-		return c, ok
-	}
-	return 0, false
+	c, ok := wire.ParseClass(string(text))
+	return c, ok && c != wire.ClassNONE && c != wire.ClassANY
 }
 
 // name appends the name in t, completed by the origin if it is relative.
 func (p *parser) name(dst []byte, t token) ([]byte, error) {
-	text := p.text(t)
 	if t.quoted {
 		return dst, faultf(int(t.from)-1, "name is quoted: write it bare")
 	}
-	if len(text) == 1 && text[0] == '@' {
+	start, n := len(dst), int(t.to-t.from)
+	in := p.buf[t.from:]
+	if n == 1 && in[0] == '@' {
 		return append(dst, p.origin...), nil
 	}
-	// Most names have neither escapes nor faults; the others go the slow way. The text
-	// is copied behind the first length octet, so that each dot stands where the length
-	// of the label behind it goes.
-	start, n := len(dst), len(text)
-	if n == 0 || n > wire.MaxName {
+	// Most names have neither escapes nor faults; the others go the slow way.
+	if t.escaped || n > wire.MaxName {
 		return p.nameSlowly(dst, t)
 	}
-	dst = slices.Grow(dst, 2*wire.MaxName)
-	out := dst[start : start+n+1]
-	copy(out[1:], text)
+	// The text is copied behind the first length octet, so that each dot stands where
+	// the length of the label behind it goes.
+	if cap(dst)-start < 2*wire.MaxName+slack {
+		dst = slices.Grow(dst, 2*wire.MaxName+slack)
+	}
+	out := dst[start : start+1+n+slack]
 	label := 0
-	for i := 1; i < len(out); i++ {
-		switch out[i] {
-		case '.':
-			size := i - label - 1
+	for i := 0; i < n; i += 8 {
+		w := word(in[i:])
+		binary.LittleEndian.PutUint64(out[i+1:], w)
+		for dots := firstN(equal(w, '.'), n-i); dots != 0; dots &= dots - 1 {
+			dot := i + octetAt(dots)
+			size := dot - label
 			if size == 0 || size > wire.MaxLabel {
 				return p.nameSlowly(dst, t)
 			}
 			out[label] = byte(size)
-			label = i
-		case '\\':
-			return p.nameSlowly(dst, t)
+			label = dot + 1
 		}
 	}
-	dst = dst[:start+n+1]
 	size := n - label
 	if size > wire.MaxLabel {
-		return p.nameSlowly(dst[:start], t)
+		return p.nameSlowly(dst, t)
 	}
 	out[label] = byte(size)
+	dst = dst[:start+1+n]
 	if size > 0 {
 		dst = append(dst, p.origin...)
 	}
@@ -338,6 +333,11 @@ func (p *parser) nameSlowly(dst []byte, t token) ([]byte, error) {
 // seconds reads a TTL or the like, of at most limit: a number of seconds, or numbers
 // each with its unit (w d h m s).
 func (p *parser) seconds(t token, limit uint64) (uint32, error) {
+	if n := int(t.to - t.from); n > 0 && n <= 8 {
+		if v, ok := decimal(word(p.buf[t.from:]), n); ok {
+			return v, nil // eight digits pass no limit
+		}
+	}
 	const ceiling = 1 << 40 // far beyond any limit, far from overflow
 	total, n, digits, units := uint64(0), uint64(0), false, false
 	for i, c := range p.text(t) {

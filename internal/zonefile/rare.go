@@ -477,11 +477,11 @@ func (p *parser) params() error {
 		if key < 0 {
 			return faultf(int(t.from), "%q is not a service parameter: want a known name, or key and a number", name)
 		}
-		text := token{t.from + int32(len(name)) + 1, t.to, false, false}
+		text := token{from: t.from + int32(len(name)) + 1, to: t.to}
 		if has && value == "" && p.more() && p.tokens[p.next].quoted && p.tokens[p.next].glued {
 			text, _ = p.take("")
 		} else if !has {
-			text = token{t.to, t.to, false, false}
+			text = token{from: t.to, to: t.to}
 		}
 		octets, err := p.unescape(nil, text)
 		if err != nil {
@@ -590,7 +590,7 @@ func paramValue(key int, text []byte) (v []byte, why string) {
 			v = append(v, a.AsSlice()...)
 		}
 	case "ech":
-		p := parser{src: &source{buf: text, end: len(text)}, tokens: []token{{0, int32(len(text)), false, false}}}
+		p := parser{buf: text, src: &source{buf: text, end: len(text)}, tokens: []token{{to: int32(len(text))}}}
 		if err := p.base64Rest(); err != nil || len(p.data) == 0 {
 			return nil, "want base64"
 		}

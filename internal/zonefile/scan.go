@@ -10,6 +10,7 @@ type token struct {
 	from, to int32
 	quoted   bool
 	glued    bool // follows the token before without a space
+	escaped  bool // has a \; not told of one that is quoted
 }
 
 // Classes of octets.
@@ -38,10 +39,10 @@ var classes = [256]uint8{
 // A source is one file and the part of it that is in memory.
 type source struct {
 	r     io.Reader
-	buf   []byte
-	full  int // octets that buf grows to for a file that goes on
-	start int // of what is not yet taken
-	end   int // of what was read
+	buf   []byte // with slack behind what can be read
+	full  int    // octets that buf grows to for a file that goes on
+	start int    // of what is not yet taken
+	end   int    // of what was read
 	eof   bool
 	err   error
 
@@ -63,14 +64,14 @@ func (s *source) more() bool {
 	}
 	// It begins small, because most zones are, and grows as the file turns out large
 	// or an entry long.
-	if s.end == len(s.buf) || len(s.buf) < s.full && s.line > 1 {
-		grown := make([]byte, max(2*len(s.buf), min(s.full, 8*len(s.buf))))
+	if size := len(s.buf) - slack; s.end == size || size < s.full && s.line > 1 {
+		grown := make([]byte, max(2*size, min(s.full, 8*size))+slack)
 		copy(grown, s.buf[:s.end])
 		s.buf = grown
 	}
 	// The buffer is filled as far as it goes: an entry that is not whole is scanned
 	// again from its start.
-	n, err := io.ReadFull(s.r, s.buf[s.end:])
+	n, err := io.ReadFull(s.r, s.buf[s.end:len(s.buf)-slack])
 	s.end += n
 	if err != nil {
 		s.eof = true
@@ -92,6 +93,9 @@ again:
 	lines = 0
 	indented = i < len(buf) && classes[buf[i]] == space
 	last := -1 // where the token before ended
+	full := s.buf
+	p.buf = full
+entry:
 	for {
 		if i >= len(buf) {
 			if len(buf)-s.start > maxEntry {
@@ -141,74 +145,75 @@ again:
 			depth--
 			i++
 		case quote:
-			from := i + 1
-			for i++; i < len(buf) && buf[i] != '"'; i++ {
-				if buf[i] == '\\' {
-					i++
+			from, open := i+1, true
+			for i++; i < len(buf) && open; {
+				m := notQuoted(word(full[i:]))
+				if m == 0 {
+					i += 8
+					continue
 				}
-				if i < len(buf) && buf[i] == '\n' {
-					return i + 1, lines + 1, indented, faultf(from-1, "quote is not closed on its line")
+				i += octetAt(m)
+				switch {
+				case i >= len(buf):
+				case buf[i] == '"':
+					open = false
+				case buf[i] == '\\' && (i+1 >= len(buf) || buf[i+1] != '\n'):
+					i += 2
+				default:
+					end, lines = s.skipLine(i, lines)
+					return end, lines, indented, faultf(from-1, "quote is not closed on its line")
 				}
 			}
-			if i >= len(buf) {
+			if open {
 				if s.eof {
 					return len(buf), lines, indented, faultf(from-1, "quote is not closed")
 				}
+				i = len(buf)
 				continue // more is wanted
 			}
-			p.tokens = append(p.tokens, token{int32(from), int32(i), true, from-1 == last})
+			p.tokens = append(p.tokens, token{from: int32(from), to: int32(i), quoted: true, glued: from-1 == last})
 			i++
 			last = i
 		case control:
 			end, lines = s.skipLine(i, lines)
 			return end, lines, indented, faultf(i, "control character 0x%02x: write it as \\%03d", c, c)
 		default:
-			from := i
-			for i < len(buf) {
-				if i-from >= longToken {
-					i = skipPlain(buf, i)
-					if i == len(buf) {
-						break
-					}
+			from, escaped := i, false
+		word:
+			for i <= len(buf) {
+				m := notPlain(word(full[i:]))
+				if m == 0 {
+					i += 8
+					continue
 				}
-				k := classes[buf[i]]
-				if k == plain {
+				i += octetAt(m)
+				if i >= len(buf) {
+					break
+				}
+				switch classes[buf[i]] {
+				case plain:
 					i++
-				} else if k == escape {
+				case escape:
 					if rest := buf[i+1:]; len(rest) > 0 && rest[0] == '\n' || len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
 						end, lines = s.skipLine(i, lines)
 						return end, lines, indented, faultf(i, `\ at the end of a line: an octet must follow`)
 					}
-					i += 2
-				} else {
-					break
+					escaped = true
+					if i += 2; i > len(buf) {
+						if s.eof {
+							return len(buf), lines, indented, faultf(from, `\ at the end of the file: an octet must follow`)
+						}
+						continue entry // more is wanted
+					}
+				default:
+					break word
 				}
 			}
-			if i > len(buf) {
-				if s.eof {
-					return len(buf), lines, indented, faultf(from, `\ at the end of the file: an octet must follow`)
-				}
-				continue // more is wanted
-			}
-			p.tokens = append(p.tokens, token{int32(from), int32(i), false, from == last})
+			i = min(i, len(buf))
+			p.tokens = append(p.tokens, token{from: int32(from), to: int32(i), escaped: escaped, glued: from == last})
 			last = i
 		}
 	}
-}
-
-// longToken is from where on a token is likely to be far longer: a key, a signature.
-const longToken = 16
-
-// skipPlain returns where the plain octets at i end, but up to seven.
-func skipPlain(buf []byte, i int) int {
-	for len(buf)-i >= 8 {
-		w := buf[i : i+8 : i+8]
-		if classes[w[0]]|classes[w[1]]|classes[w[2]]|classes[w[3]]|classes[w[4]]|classes[w[5]]|classes[w[6]]|classes[w[7]] != plain {
-			break
-		}
-		i += 8
-	}
-	return i
 }
 
 // skipLine returns the end of the line that i is in, and lines with it counted. If

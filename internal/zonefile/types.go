@@ -27,7 +27,9 @@ func makeTypeTable() *[typeSlots]typeSlot {
 		if len(name) > 8 || strings.HasPrefix(name, "TYPE") {
 			continue
 		}
-		key := letters([]byte(name))
+		var padded [8]byte
+		copy(padded[:], name)
+		key := letters(word(padded[:]))
 		slot := typeHash(key)
 		for table[slot].key != 0 {
 			slot = (slot + 1) % typeSlots
@@ -37,31 +39,23 @@ func makeTypeTable() *[typeSlots]typeSlot {
 	return &table
 }
 
-// letters packs up to eight octets, ASCII letters in upper case.
-func letters(text []byte) uint64 {
-	var key uint64
-	for _, c := range text {
-		if c-'a' < 26 {
-			c -= 'a' - 'A'
-		}
-		key = key<<8 | uint64(c)
-	}
-	return key
-}
+// letters makes upper and lower case the same. It makes others the same too, but of
+// what is plain in a word only such as no mnemonic has.
+func letters(w uint64) uint64 { return w &^ (0x20 * ones) }
 
 func typeHash(key uint64) uint64 { return key * 0x9E3779B97F4A7C15 >> 55 % typeSlots }
 
 // typeOf reads a type.
 func (p *parser) typeOf(t token) (wire.Type, error) {
-	text := p.text(t)
-	if len(text) <= 8 && len(text) > 0 && !t.quoted {
-		key := letters(text)
+	if n := int(t.to - t.from); n <= 8 && n > 0 && !t.quoted {
+		key := letters(firstN(word(p.buf[t.from:]), n))
 		for slot := typeHash(key); typeTable[slot].key != 0; slot = (slot + 1) % typeSlots {
 			if typeTable[slot].key == key {
 				return typeTable[slot].t, nil
 			}
 		}
 	}
+	text := p.text(t)
 	if found, ok := wire.ParseType(string(text)); ok && !t.quoted {
 		return found, nil
 	}
