@@ -84,7 +84,9 @@ func Judge(c *Case) Verdict {
 	if v.silence(c) {
 		return v
 	}
-	c = v.drop(c)
+	if !c.Truncated() { // the rules judge what is said, which a truncated reply does not tell
+		c = v.drop(c)
+	}
 	for _, a := range aspects {
 		v.aspect(c, a.name, a.value)
 	}
