@@ -64,6 +64,8 @@ type Responder struct {
 	target  wire.SplitName
 	visited [maxChain + 1]wire.Seed
 	links   int
+	dnames  [maxChain + 1]writtenDNAME
+	ndnames int
 	apexPos int // where the apex stands in the message
 
 	proofs  [maxProofs]zone.Node
@@ -81,7 +83,7 @@ func (r *Responder) Answer(z *zone.Zone, q *wire.Query, b *wire.Builder) Result 
 	r.z, r.b, r.query, r.name = z, b, q, &q.Name
 	r.do = q.DO && z.Signed()
 	r.at = zone.At(wire.HeaderLen)
-	r.links, r.nproofs, r.nspelt = 0, 0, 0
+	r.links, r.ndnames, r.nproofs, r.nspelt = 0, 0, 0, 0
 	r.apexPos = wire.HeaderLen + q.Name.Start(q.Name.Labels-z.ApexLabels())
 	b.SetFlags(wire.FlagAA)
 	for {
@@ -156,6 +158,9 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 			if set.AppendSigs(r.b, wire.Answer, at) == 0 {
 				return r.truncate(Result{Kind: Positive, Node: node})
 			}
+			if !p.Exact {
+				r.proveExpansion(p)
+			}
 			return r.finish(Result{Kind: Positive, Node: node})
 		}
 		ok = false
@@ -178,7 +183,7 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 	}
 	if set.Targets() > 0 {
 		if !asStored {
-			pos = wire.MaxPointer + 1 // the names have moved: spell them
+			pos = wire.MaxPointer + wire.MaxMessage // the names have moved: spell them
 		}
 		r.additional(&set, pos, at.Pos)
 	}
@@ -205,7 +210,7 @@ func (r *Responder) truncate(result Result) Result {
 func (r *Responder) follow(node zone.Node, set *zone.RRset, pos int) bool {
 	owner := r.z.AppendName(r.full[:0], node)
 	name := set.AppendTarget(r.alias[:0], owner, 0)
-	return r.moveTo(name, pos+12) // behind owner pointer, type, class, TTL and length
+	return r.moveTo(name, set.DataAt(pos))
 }
 
 func (r *Responder) moveTo(name []byte, pos int) bool {
@@ -230,6 +235,12 @@ func (r *Responder) moveTo(name []byte, pos int) bool {
 	return true
 }
 
+// A writtenDNAME is a DNAME in the answer section, and where its target stands.
+type writtenDNAME struct {
+	node   zone.Node
+	target int
+}
+
 // dname answers with the DNAME above the present name and the CNAME made from it
 // (RFC 6672, section 3.1), and moves on to its target. It returns true, and the
 // result, if the answer ends there.
@@ -241,21 +252,33 @@ func (r *Responder) dname(p zone.Place) (bool, Result) {
 	if r.at.Scattered {
 		at = zone.Owner{Pos: zone.LabelAt(r.b.Bytes(), r.at.Pos, from), Scattered: true}
 	}
-	pos, _ := set.Append(r.b, wire.Answer, at, r.do)
-	if pos == 0 {
-		return true, r.truncate(result)
+	// A chain may come by more than once; the DNAME stands in the answer once.
+	target := 0
+	for _, d := range r.dnames[:r.ndnames] {
+		if d.node == p.Node {
+			target = d.target
+		}
 	}
-	target := set.Data()
-	if from+len(target) > wire.MaxName {
+	if target == 0 {
+		pos, _ := set.Append(r.b, wire.Answer, at, r.do)
+		if pos == 0 {
+			return true, r.truncate(result)
+		}
+		target = set.DataAt(pos)
+		r.dnames[r.ndnames] = writtenDNAME{p.Node, target}
+		r.ndnames++
+	}
+	name := set.Data()
+	if from+len(name) > wire.MaxName {
 		r.b.SetRcode(wire.YXDomain) // RFC 6672, section 2.2
 		result.Kind = Failure
 		return true, r.finish(result)
 	}
-	name := append(append(r.alias[:0], r.name.Name()[:from]...), target...)
+	alias := append(append(r.alias[:0], r.name.Name()[:from]...), name...)
 	// The CNAME's data is the labels of the present name and, unless that is the
 	// root, a pointer to the target in the DNAME's data.
 	end := 2
-	if len(target) == 1 {
+	if len(name) == 1 {
 		end = 1
 	}
 	rr := r.b.Grow(wire.Answer, 12+from+end, 1)
@@ -272,9 +295,9 @@ func (r *Responder) dname(p zone.Place) (bool, Result) {
 	if end == 1 {
 		rr[12+from] = 0
 	} else {
-		put16(rr[12+from:], 0xC000|(pos+12))
+		put16(rr[12+from:], 0xC000|target)
 	}
-	if r.query.Type == wire.TypeCNAME || !r.moveTo(name, r.b.Len()-from-end) {
+	if r.query.Type == wire.TypeCNAME || !r.moveTo(alias, r.b.Len()-from-end) {
 		return true, r.finish(result)
 	}
 	return false, Result{}
@@ -348,7 +371,7 @@ func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool
 			if !inDomain && i >= maxAdditional {
 				return true
 			}
-			at := pos + t.Offset
+			at := set.TargetAt(pos, t)
 			if !asStored {
 				at = wire.MaxPointer + 1 // it has moved: spell it
 			}
@@ -380,12 +403,12 @@ next:
 			if set.Type != wire.TypeNS {
 				continue
 			}
-			r.addresses(t.Node, pos+t.Offset, false)
+			r.addresses(t.Node, set.TargetAt(pos, t), false)
 			continue
 		}
 		at := owner
 		if t.Offset >= 0 {
-			at = pos + t.Offset
+			at = set.TargetAt(pos, t)
 		}
 		r.addresses(t.Node, at, r.do)
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"port53/internal/authority"
@@ -48,4 +49,60 @@ func TestScenarios(t *testing.T) {
 		}
 		return ask(t, zones[key], q.Message(), limitOf(q))
 	})
+}
+
+// The root's name is one octet: a pointer to it would be longer.
+func TestRootOwnerIsOneOctet(t *testing.T) {
+	z := dnstest.Zone(t, ".", `$TTL 60
+@ SOA a.servers.test. admin. 1 7200 3600 1209600 300
+@ RRSIG SOA 13 0 60 20300101000000 20200101000000 1 . AAAA
+@ NS a.servers.test.
+@ NS b.servers.test.
+@ NSEC test. NS SOA RRSIG NSEC
+@ RRSIG NSEC 13 0 60 20300101000000 20200101000000 1 . AAAA
+test. NS a.servers.test.
+test. NSEC . NS RRSIG NSEC
+a.servers.test. A 192.0.2.1
+b.servers.test. A 192.0.2.2
+`)
+	for question, want := range map[string]string{
+		". NS":      "NOERROR aa\nANSWER\n. 60 NS a.servers.test.\n. 60 NS b.servers.test.\nADDITIONAL\na.servers.test. 60 A 192.0.2.1\nb.servers.test. 60 A 192.0.2.2\n",
+		". MX":      "NOERROR aa\nAUTHORITY\n. 60 SOA a.servers.test. admin. 1 7200 3600 1209600 300\n",
+		"x. A":      "NXDOMAIN aa\nAUTHORITY\n. 60 SOA a.servers.test. admin. 1 7200 3600 1209600 300\n",
+		". SOA +do": "NOERROR aa\nANSWER\n. 60 SOA a.servers.test. admin. 1 7200 3600 1209600 300\n. 60 RRSIG SOA 13 0 60 20300101000000 20200101000000 1 . AAAA\n",
+		"a. A +do": "NXDOMAIN aa\nAUTHORITY\n. 60 SOA a.servers.test. admin. 1 7200 3600 1209600 300\n. 60 RRSIG SOA 13 0 60 20300101000000 20200101000000 1 . AAAA\n" +
+			". 60 NSEC test. NS SOA RRSIG NSEC\n. 60 RRSIG NSEC 13 0 60 20300101000000 20200101000000 1 . AAAA\n",
+	} {
+		q := dnstest.ParseQuestion(t, question)
+		reply := ask(t, z, q.Message(), limitOf(q))
+		if got, err := dnstest.Format(reply); err != nil || got != want {
+			t.Errorf("%s: got\n%s%v, want\n%s", question, got, err, want)
+		}
+		if at := wire.HeaderLen + len(q.Name) + 4; reply[at] != 0 {
+			t.Errorf("%s: the first owner is %x, want the root's octet", question, reply[at:at+2])
+		}
+	}
+}
+
+// A DNAME that a chain comes by twice stands in the answer once.
+func TestDNAMEOnce(t *testing.T) {
+	z := dnstest.Zone(t, "example.", `$TTL 60
+@ SOA ns.example.net. admin 1 7200 3600 1209600 300
+@ NS ns.example.net.
+d DNAME e
+a.e CNAME b.d
+b.e A 192.0.2.1
+grow DNAME x.grow
+`)
+	q := dnstest.ParseQuestion(t, "a.d.example. A")
+	want := "NOERROR aa\nANSWER\nd.example. 60 DNAME e.example.\na.d.example. 60 CNAME a.e.example.\na.e.example. 60 CNAME b.d.example.\n" +
+		"b.d.example. 60 CNAME b.e.example.\nb.e.example. 60 A 192.0.2.1\n"
+	if got, err := dnstest.Format(ask(t, z, q.Message(), limitOf(q))); err != nil || got != want {
+		t.Errorf("got\n%s%v, want\n%s", got, err, want)
+	}
+	q = dnstest.ParseQuestion(t, "y.grow.example. A +tcp")
+	got, err := dnstest.Format(ask(t, z, q.Message(), limitOf(q)))
+	if err != nil || strings.Count(got, "DNAME") != 1 || !strings.HasPrefix(got, "NOERROR aa\n") {
+		t.Errorf("a name that grows for ever: got\n%s%v", got, err)
+	}
 }

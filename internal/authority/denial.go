@@ -204,6 +204,9 @@ func (r *Responder) ownerForm(node zone.Node) []byte {
 		}
 	}
 	name := r.z.AppendName(r.owner[:0], node)
+	if best == 0 && len(r.z.Apex()) == 1 {
+		return name // nothing in common but the root, whose name is shorter than a pointer
+	}
 	name = name[:len(rel)-best]
 	return append(name, byte(pointer>>8)|0xC0, byte(pointer))
 }

@@ -198,10 +198,13 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	// Whose is it?
 	entry := w.zone()
 	switch {
+	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
+		if entry == nil || len(entry.Apex) != q.Name.Len() {
+			return w.fail(wire.NotAuth, edeNotAuthoritative) // RFC 5936, section 2.2.1
+		}
+		return w.fail(wire.Refused, edeProhibited)
 	case entry == nil:
 		return w.fail(wire.Refused, edeNotAuthoritative)
-	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
-		return w.fail(wire.Refused, edeProhibited)
 	case entry.Zone == nil:
 		return w.fail(wire.ServFail, edeInvalidData)
 	}

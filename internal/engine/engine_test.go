@@ -115,6 +115,8 @@ func TestOddQueries(t *testing.T) {
 		{"AXFR over UDP", query(t, "example. AXFR"), false, "NOTIMP"},
 		{"AXFR over TCP", query(t, "example. AXFR"), true, "REFUSED"},
 		{"IXFR", query(t, "example. IXFR"), false, "REFUSED"},
+		{"IXFR of what is no zone's apex", query(t, "www.example. IXFR"), false, "NOTAUTH"},
+		{"AXFR of another's zone", query(t, "example.com. AXFR"), true, "NOTAUTH"},
 		{"NXNAME", query(t, "www.example. NXNAME"), false, "FORMERR"},
 		{"MAILA", query(t, "www.example. MAILA"), false, "NOERROR aa"},
 		{"type 249", query(t, "www.example. TKEY"), false, "NOERROR aa"},

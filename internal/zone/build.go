@@ -157,7 +157,11 @@ func NewBuilder(apex []byte, seed wire.Seed) *Builder {
 		hidden:   map[string]uint32{},
 	}
 	b.base = seed.Hash(b.apex)
-	b.owners.push(owner{hash: b.base, name: b.names.push(nil, nil)})
+	apexOwner := owner{hash: b.base, name: b.names.push(nil, nil)}
+	if b.labels == 0 {
+		apexOwner.flags = flagRoot
+	}
+	b.owners.push(apexOwner)
 	b.insert(0)
 	return b
 }

@@ -39,6 +39,7 @@ const (
 	flagMixedCase                 // the name is spelled with capitals
 	flagBig                       // sets have long headers
 	flagWildcard                  // the first label is *
+	flagRoot                      // the root's own node
 )
 
 func (z *Zone) at(n Node) []byte { return z.data[int(n)*nodeAlign:] }
@@ -151,7 +152,7 @@ func readSet(b []byte, at, step int) RRset {
 		return RRset{
 			Type: t, Records: int(h[8]), Sigs: int(h[10]),
 			length: n, sigLen: sigs, fix: fix, targets: targets,
-			block: b[off:],
+			block: b[off:], root: load16(b)&flagRoot != 0,
 		}
 	}
 	off, n, sigs := load32(h[4:]), load32(h[8:]), load32(h[12:])
@@ -159,6 +160,6 @@ func readSet(b []byte, at, step int) RRset {
 	return RRset{
 		Type: t, Records: load16(h[2:]), Sigs: sigRecords, big: true,
 		length: n, sigLen: sigs, fix: fix, targets: targets,
-		block: b[off:],
+		block: b[off:], root: load16(b)&flagRoot != 0,
 	}
 }

@@ -19,6 +19,7 @@ type RRset struct {
 	Sigs    int // signature records
 
 	big          bool
+	root         bool   // the owner is the root: its name is shorter than a pointer to it
 	block        []byte // begins with it, and goes on
 	length       int    // octets of the records
 	sigLen       int    // octets of the signatures
@@ -75,7 +76,10 @@ func (s *RRset) Append(b *wire.Builder, sec wire.Section, owner Owner, sigs bool
 		n, records, fix = n+s.sigLen, records+s.Sigs, fix+s.Sigs
 	}
 	at = b.Len()
-	if owner.Scattered || s.big || at+n > wire.MaxPointer {
+	if s.root && !s.big && records <= maxRootRecords && at+n <= wire.MaxPointer {
+		return s.appendRoot(b, sec, n, records, fix), true
+	}
+	if owner.Scattered || s.big || s.root || at+n > wire.MaxPointer {
 		return s.appendSlow(b, sec, owner, 0, sigs, nil), false
 	}
 	room := b.Grow(sec, n, records)
@@ -103,6 +107,62 @@ func (s *RRset) Append(b *wire.Builder, sec wire.Section, owner Owner, sigs bool
 	return at, true
 }
 
+// maxRootRecords is up to how many records a set of the root is written with its
+// pointers moved: finding out how far costs their number each.
+const maxRootRecords = 64
+
+// appendRoot is Append for sets of the root, whose name takes one octet where the
+// block has a pointer: each record, and what pointers mean, moves up by one octet
+// more than the record before.
+func (s *RRset) appendRoot(b *wire.Builder, sec wire.Section, n, records, fix int) int {
+	at := b.Len()
+	room := b.Grow(sec, n-records, records)
+	if room == nil {
+		return 0
+	}
+	table := s.block[s.length+s.sigLen:]
+	next, out := 0, 0
+	for i, from := 0, 0; i < records; i++ {
+		to := from + recordHeader + int(binary.BigEndian.Uint16(s.block[from+10:]))
+		room[out] = 0
+		copy(room[out+1:], s.block[from+2:to])
+		// The first fix-up is the record's owner, the others are within its data and
+		// point at earlier data: nothing can point at the root's name.
+		for next++; next < fix; next++ {
+			p := load16(table[2*next:])
+			if p >= to {
+				break
+			}
+			v := at + s.moved(pointerAt(s.block[p:])-blockBase)
+			binary.BigEndian.PutUint16(room[out+p-from-1:], uint16(0xC000|v))
+		}
+		out += to - from - 1
+		from = to
+	}
+	return at
+}
+
+// moved returns where offset of the block stands behind the start of the records in
+// a message.
+func (s *RRset) moved(offset int) int {
+	if !s.root {
+		return offset
+	}
+	before := 0
+	for from := 0; from <= offset; before++ {
+		from += recordHeader + int(binary.BigEndian.Uint16(s.block[from+10:]))
+	}
+	return offset - before
+}
+
+// DataAt returns where the first record's data stands in the message, if the
+// records begin at at.
+func (s *RRset) DataAt(at int) int { return at + s.moved(recordHeader) }
+
+// TargetAt returns where a target's name stands in the message, if the records
+// begin at at and stand as stored.
+func (s *RRset) TargetAt(at int, t Target) int { return at + s.moved(t.Offset) }
+
 // AppendSigs writes the signatures of the RRset alone, as Append does.
 func (s *RRset) AppendSigs(b *wire.Builder, sec wire.Section, owner Owner) int {
 	return s.appendSlow(b, sec, owner, s.Records, true, nil)
@@ -127,6 +187,9 @@ func (s *RRset) appendSlow(b *wire.Builder, sec wire.Section, owner Owner, first
 	if owner.Pos > wire.MaxPointer && name == nil {
 		return 0 // cannot be named; the caller spells it
 	}
+	if s.root {
+		name = wire.Root
+	}
 	mark, at := b.Mark(), b.Len()
 	records := s.Records
 	if sigs {
@@ -142,7 +205,9 @@ func (s *RRset) appendSlow(b *wire.Builder, sec wire.Section, owner Owner, first
 				b.Rewind(mark)
 				return 0
 			}
-			name = nil
+			if !s.root {
+				name = nil
+			}
 		}
 		from = to
 	}
@@ -150,7 +215,7 @@ func (s *RRset) appendSlow(b *wire.Builder, sec wire.Section, owner Owner, first
 }
 
 // maxPieces bounds what a relocation remembers; names further on are spelled out.
-const maxPieces = 64
+const maxPieces = 32
 
 // A relocation copies the records of a set one at a time. Pieces of the block move
 // by different distances, and it remembers the first of them, so that a later
