@@ -13,7 +13,7 @@ func (p *parser) rdata(t wire.Type) error {
 	p.data = p.data[:0]
 	fields := t.Fields()
 	if p.more() {
-		if first := p.tokens[p.next]; !first.quoted && string(p.text(first)) == `\#` {
+		if first := p.tokens[p.next]; !first.is(quoted) && string(p.text(first)) == `\#` {
 			return p.opaque(t)
 		}
 	}
@@ -22,7 +22,7 @@ func (p *parser) rdata(t wire.Type) error {
 	}
 	start := p.end()
 	if p.more() {
-		start = int(p.tokens[p.next].from)
+		start = p.tokens[p.next].from()
 	}
 	check := false
 	for _, f := range fields {
@@ -79,7 +79,7 @@ func digestSize(t wire.Type, data []byte) int {
 
 // opaque reads \# LENGTH HEX (RFC 3597, section 5).
 func (p *parser) opaque(t wire.Type) error {
-	at := int(p.tokens[p.next].from)
+	at := p.tokens[p.next].from()
 	p.next++
 	n, err := p.number("the length of the data", 0xFFFF)
 	if err != nil {
@@ -151,7 +151,7 @@ func (p *parser) field(t wire.Type, f wire.Field) error {
 		n, ok := p.small(tok)
 		if !ok {
 			if n, ok = wire.ParseAlgorithm(string(p.text(tok))); !ok {
-				return faultf(int(tok.from), "%q is not an algorithm: want its number or mnemonic", p.text(tok))
+				return faultf(tok.from(), "%q is not an algorithm: want its number or mnemonic", p.text(tok))
 			}
 		}
 		p.data = append(p.data, n)
@@ -207,8 +207,8 @@ func (p *parser) number(what string, limit uint64) (uint64, error) {
 }
 
 func (p *parser) numberIn(t token, limit uint64) (uint64, error) {
-	if n := int(t.to - t.from); n > 0 && n <= 8 {
-		if v, ok := decimal(word(p.buf[t.from:]), n); ok && uint64(v) <= limit {
+	if n := t.size(); n > 0 && n <= 8 {
+		if v, ok := decimal(word(p.buf[t.from():]), n); ok && uint64(v) <= limit {
 			return uint64(v), nil
 		}
 	}
@@ -216,23 +216,23 @@ func (p *parser) numberIn(t token, limit uint64) (uint64, error) {
 	n := uint64(0)
 	for _, c := range text {
 		if c-'0' > 9 || len(text) > 19 {
-			return 0, faultf(int(t.from), "%q is not a number", text)
+			return 0, faultf(t.from(), "%q is not a number", text)
 		}
 		n = n*10 + uint64(c-'0')
 	}
 	if len(text) == 0 || n > limit {
-		return 0, faultf(int(t.from), "%q is not a number from 0 to %d", text, limit)
+		return 0, faultf(t.from(), "%q is not a number from 0 to %d", text, limit)
 	}
 	return n, nil
 }
 
 // small reads a number of up to 255 that may be something else.
 func (p *parser) small(t token) (uint8, bool) {
-	n := int(t.to - t.from)
+	n := t.size()
 	if n == 0 || n > 8 {
 		return 0, false
 	}
-	v, ok := decimal(word(p.buf[t.from:]), n)
+	v, ok := decimal(word(p.buf[t.from():]), n)
 	return uint8(v), ok && v <= 255
 }
 
@@ -244,7 +244,7 @@ func (p *parser) ipv4() error {
 	text := p.text(t)
 	v, ok := parseIPv4(text)
 	if !ok {
-		return faultf(int(t.from), "%q is not an IPv4 address as in 192.0.2.1", text)
+		return faultf(t.from(), "%q is not an IPv4 address as in 192.0.2.1", text)
 	}
 	p.data = binary.BigEndian.AppendUint32(p.data, v)
 	return nil
@@ -288,7 +288,7 @@ func (p *parser) ipv6() error {
 	}
 	a, err := netip.ParseAddr(string(text))
 	if err != nil || !a.Is6() || a.Zone() != "" {
-		return faultf(int(t.from), "%q is not an IPv6 address as in 2001:db8::1", text)
+		return faultf(t.from(), "%q is not an IPv6 address as in 2001:db8::1", text)
 	}
 	out := a.As16()
 	p.data = append(p.data, out[:]...)
@@ -362,20 +362,20 @@ func (p *parser) time() error {
 	if len(text) != 14 {
 		n, err := p.numberIn(t, 0xFFFFFFFF)
 		if err != nil {
-			return faultf(int(t.from), "%q is not a time: want YYYYMMDDHHMMSS, or seconds", text)
+			return faultf(t.from(), "%q is not a time: want YYYYMMDDHHMMSS, or seconds", text)
 		}
 		p.data = binary.BigEndian.AppendUint32(p.data, uint32(n))
 		return nil
 	}
-	date, ok1 := decimal(word(p.buf[t.from:]), 8)
-	clock, ok2 := decimal(word(p.buf[t.from+8:]), 6)
+	date, ok1 := decimal(word(p.buf[t.from():]), 8)
+	clock, ok2 := decimal(word(p.buf[t.from()+8:]), 6)
 	if !ok1 || !ok2 {
-		return faultf(int(t.from), "%q is not a time: want YYYYMMDDHHMMSS", text)
+		return faultf(t.from(), "%q is not a time: want YYYYMMDDHHMMSS", text)
 	}
 	year, month, day := int(date/10000), int(date/100%100), int(date%100)
 	hour, minute, second := int64(clock/10000), int64(clock/100%100), int64(clock%100)
 	if month < 1 || month > 12 || day < 1 || day > daysIn(year, month) || hour > 23 || minute > 59 || second > 59 || year < 1970 {
-		return faultf(int(t.from), "%q is not a time that there is", text)
+		return faultf(t.from(), "%q is not a time that there is", text)
 	}
 	seconds := int64(daysSince1970(year, month, day))*86400 + hour*3600 + minute*60 + second
 	p.data = binary.BigEndian.AppendUint32(p.data, uint32(seconds)) // modulo 2^32, as the RFC has it
@@ -439,7 +439,7 @@ func (p *parser) hexRest() error {
 			v := hexDigit[text[i]]
 			switch {
 			case v == notHex:
-				return faultf(int(t.from)+i, "%q is not a hexadecimal digit", text[i])
+				return faultf(t.from()+i, "%q is not a hexadecimal digit", text[i])
 			case half < 0:
 				half = int(v)
 			default:
@@ -503,7 +503,7 @@ func (p *parser) base64Rest() error {
 			case v == padding && n+pad >= 2 && pad < 2:
 				pad++
 			case v >= 64 || pad > 0:
-				return faultf(int(t.from)+i, "%q is not a base64 digit here", text[i])
+				return faultf(t.from()+i, "%q is not a base64 digit here", text[i])
 			default:
 				acc = acc<<6 | uint32(v)
 				if n++; n == 4 {
@@ -576,7 +576,7 @@ func (p *parser) characterString(t token) error {
 	}
 	n := len(p.data) - at - 1
 	if n > 255 {
-		return faultf(int(t.from), "string has %d octets, the limit is 255: split it in several", n)
+		return faultf(t.from(), "string has %d octets, the limit is 255: split it in several", n)
 	}
 	p.data[at] = byte(n)
 	return nil
@@ -595,11 +595,11 @@ func (p *parser) unescape(dst []byte, t token) ([]byte, error) {
 		c = text[i]
 		if c-'0' < 10 {
 			if i+2 >= len(text) || text[i+1]-'0' > 9 || text[i+2]-'0' > 9 {
-				return dst, faultf(int(t.from)+i-1, `escape wants three digits, as in \032`)
+				return dst, faultf(t.from()+i-1, `escape wants three digits, as in \032`)
 			}
 			v := int(c-'0')*100 + int(text[i+1]-'0')*10 + int(text[i+2]-'0')
 			if v > 255 {
-				return dst, faultf(int(t.from)+i-1, `escape \%d is larger than 255`, v)
+				return dst, faultf(t.from()+i-1, `escape \%d is larger than 255`, v)
 			}
 			c = byte(v)
 			i += 2

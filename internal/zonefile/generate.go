@@ -13,7 +13,7 @@ import (
 // $ stands for the number, ${offset,width,base} for it in another form. Base n
 // writes nibbles with dots, the last first, as ip6.arpa wants them.
 func (p *parser) generate() error {
-	at := int(p.tokens[0].from)
+	at := p.tokens[0].from()
 	if p.options.Generate == 0 {
 		return faultf(at, "$GENERATE is switched off: allow it, and how many records it may make, in the configuration")
 	}
@@ -23,22 +23,22 @@ func (p *parser) generate() error {
 	}
 	start, stop, step, ok := generateRange(string(p.text(t)))
 	if !ok {
-		return faultf(int(t.from), "range %q: want START-STOP or START-STOP/STEP", p.text(t))
+		return faultf(t.from(), "range %q: want START-STOP or START-STOP/STEP", p.text(t))
 	}
 	if len(p.tokens)-p.next > generateTokens || len(p.tokens)-p.next < 3 {
 		return faultf(at, "$GENERATE wants an owner, a type and data behind the range")
 	}
 	if n := (stop-start)/step + 1; n > p.options.Generate-p.generated {
-		return faultf(int(t.from), "range of %d would pass the limit of %d records made by $GENERATE: %d are there already", n, p.options.Generate, p.generated)
+		return faultf(t.from(), "range of %d would pass the limit of %d records made by $GENERATE: %d are there already", n, p.options.Generate, p.generated)
 	}
 	// The rest of the entry becomes a line for each number, read as if it stood there.
 	var parts []string
 	for _, t := range p.tokens[p.next:] {
 		text := string(p.text(t))
-		if t.quoted {
+		if t.is(quoted) {
 			text = `"` + text + `"`
 		}
-		if !t.glued {
+		if !t.is(glued) {
 			text = " " + text
 		}
 		parts = append(parts, text)

@@ -124,7 +124,7 @@ func (p *parser) pos(at int) Pos {
 	return Pos{File: p.files[s.number], Line: line, Col: len(text) - bytes.LastIndexByte(text, '\n')}
 }
 
-func (p *parser) text(t token) []byte { return p.buf[t.from:t.to] }
+func (p *parser) text(t token) []byte { return p.buf[t.from():t.to()] }
 
 // more tells whether there is another token.
 func (p *parser) more() bool { return p.next < len(p.tokens) }
@@ -132,7 +132,7 @@ func (p *parser) more() bool { return p.next < len(p.tokens) }
 // take returns the next token; what says what it should be.
 func (p *parser) take(what string) (token, error) {
 	if p.next == len(p.tokens) {
-		return token{}, faultf(p.end(), "entry ends where %s should follow", what)
+		return 0, faultf(p.end(), "entry ends where %s should follow", what)
 	}
 	p.next++
 	return p.tokens[p.next-1], nil
@@ -144,10 +144,10 @@ func (p *parser) end() int {
 		return p.src.start
 	}
 	last := p.tokens[len(p.tokens)-1]
-	if last.quoted {
-		return int(last.to) + 1
+	if last.is(quoted) {
+		return last.to() + 1
 	}
-	return int(last.to)
+	return last.to()
 }
 
 // entry reads the entry in p.tokens: a record or a directive.
@@ -156,7 +156,7 @@ func (p *parser) entry(indented bool, depth int) error {
 	first := p.tokens[0]
 	if !indented {
 		text := p.text(first)
-		if len(text) > 0 && text[0] == '$' && !first.quoted {
+		if len(text) > 0 && text[0] == '$' && !first.is(quoted) {
 			return p.directive(string(text), depth)
 		}
 	}
@@ -170,12 +170,12 @@ func (p *parser) entryRecord(indented bool) error {
 	first := p.tokens[0]
 	if indented {
 		if len(p.owner) == 0 {
-			return faultf(int(first.from), "line begins with a space, which repeats the owner before, and there is none")
+			return faultf(first.from(), "line begins with a space, which repeats the owner before, and there is none")
 		}
 	} else {
 		p.next = 1
 		text := p.text(first)
-		if !bytes.Equal(text, p.ownerText) || first.quoted || len(p.ownerText) == 0 {
+		if !bytes.Equal(text, p.ownerText) || first.is(quoted) || len(p.ownerText) == 0 {
 			p.ownerText = p.ownerText[:0]
 			var err error
 			if p.names, err = p.name(p.names[:0], first); err != nil {
@@ -196,11 +196,11 @@ func (p *parser) entryRecord(indented bool) error {
 			return err
 		}
 		text := p.text(t)
-		if len(text) == 2 && text[0]|0x20 == 'i' && text[1]|0x20 == 'n' && !haveClass && !t.quoted {
+		if len(text) == 2 && text[0]|0x20 == 'i' && text[1]|0x20 == 'n' && !haveClass && !t.is(quoted) {
 			haveClass = true
 			continue
 		}
-		if len(text) > 0 && text[0]-'0' < 10 && !haveTTL && !t.quoted {
+		if len(text) > 0 && text[0]-'0' < 10 && !haveTTL && !t.is(quoted) {
 			if ttl, err = p.seconds(t, maxTTL); err != nil {
 				return err
 			}
@@ -210,16 +210,16 @@ func (p *parser) entryRecord(indented bool) error {
 		if r.Type, err = p.typeOf(t); err != nil {
 			c, ok := class(text)
 			switch {
-			case !ok || haveClass || t.quoted:
+			case !ok || haveClass || t.is(quoted):
 				return err
 			case c != wire.ClassIN:
-				return faultf(int(t.from), "class %s: only IN is served", c)
+				return faultf(t.from(), "class %s: only IN is served", c)
 			}
 			haveClass = true
 			continue
 		}
 		if r.Type.IsMeta() {
-			return faultf(int(t.from), "type %s is for questions, not for zones", r.Type)
+			return faultf(t.from(), "type %s is for questions, not for zones", r.Type)
 		}
 		break
 	}
@@ -229,10 +229,10 @@ func (p *parser) entryRecord(indented bool) error {
 	}
 	if p.more() {
 		extra := p.tokens[p.next]
-		return faultf(int(extra.from), "%q behind the data of %s: the entry should end here", p.text(extra), r.Type)
+		return faultf(extra.from(), "%q behind the data of %s: the entry should end here", p.text(extra), r.Type)
 	}
 	if len(p.data) > 0xFFFF {
-		return faultf(int(typeToken.from), "%s data has %d octets, the limit is 65535", r.Type, len(p.data))
+		return faultf(typeToken.from(), "%s data has %d octets, the limit is 65535", r.Type, len(p.data))
 	}
 	switch {
 	case haveTTL:
@@ -247,15 +247,15 @@ func (p *parser) entryRecord(indented bool) error {
 		ttl = uint32(d[0])<<24 | uint32(d[1])<<16 | uint32(d[2])<<8 | uint32(d[3])
 		p.lastTTL, p.haveLast = ttl, true
 	default:
-		return faultf(int(typeToken.from), "record has no TTL, and none came before: begin the file with $TTL 3600, say")
+		return faultf(typeToken.from(), "record has no TTL, and none came before: begin the file with $TTL 3600, say")
 	}
 	if p.records++; p.records > p.options.MaxRecords {
-		return p.stop(faultf(int(first.from), "zone has more than %d records: raise the limit if that is right", p.options.MaxRecords))
+		return p.stop(faultf(first.from(), "zone has more than %d records: raise the limit if that is right", p.options.MaxRecords))
 	}
 	r.Owner, r.SameOwner, r.TTL, r.Data = p.owner, !p.ownerNew, ttl, p.data
 	p.ownerNew = false
 	r.Line, r.File = p.src.line, p.src.number
-	r.Col = uint32(int(first.from) - p.src.start + 1)
+	r.Col = uint32(first.from() - p.src.start + 1)
 	return p.handle(r)
 }
 
@@ -267,16 +267,16 @@ func class(text []byte) (wire.Class, bool) {
 
 // name appends the name in t, completed by the origin if it is relative.
 func (p *parser) name(dst []byte, t token) ([]byte, error) {
-	if t.quoted {
-		return dst, faultf(int(t.from)-1, "name is quoted: write it bare")
+	if t.is(quoted) {
+		return dst, faultf(t.from()-1, "name is quoted: write it bare")
 	}
-	start, n := len(dst), int(t.to-t.from)
-	in := p.buf[t.from:]
+	start, n := len(dst), t.size()
+	in := p.buf[t.from():]
 	if n == 1 && in[0] == '@' {
 		return append(dst, p.origin...), nil
 	}
 	// Most names have neither escapes nor faults; the others go the slow way.
-	if t.escaped || n > wire.MaxName {
+	if t.is(escaped) || n > wire.MaxName {
 		return p.nameSlowly(dst, t)
 	}
 	// The text is copied behind the first length octet, so that each dot stands where
@@ -319,13 +319,13 @@ func (p *parser) nameSlowly(dst []byte, t token) ([]byte, error) {
 	text := p.text(t)
 	dst, absolute, err := wire.AppendParsedName(dst, text)
 	if err != nil {
-		return dst, faultf(int(t.from), "name %q: %w", text, err)
+		return dst, faultf(t.from(), "name %q: %w", text, err)
 	}
 	if !absolute {
 		dst = append(dst, p.origin...)
 	}
 	if n := len(dst) - start; n > wire.MaxName {
-		return dst, faultf(int(t.from), "name %q has %d octets with its origin, the limit is %d (RFC 1035, section 2.3.4)", text, n, wire.MaxName)
+		return dst, faultf(t.from(), "name %q has %d octets with its origin, the limit is %d (RFC 1035, section 2.3.4)", text, n, wire.MaxName)
 	}
 	return dst, nil
 }
@@ -333,8 +333,8 @@ func (p *parser) nameSlowly(dst []byte, t token) ([]byte, error) {
 // seconds reads a TTL or the like, of at most limit: a number of seconds, or numbers
 // each with its unit (w d h m s).
 func (p *parser) seconds(t token, limit uint64) (uint32, error) {
-	if n := int(t.to - t.from); n > 0 && n <= 8 {
-		if v, ok := decimal(word(p.buf[t.from:]), n); ok {
+	if n := t.size(); n > 0 && n <= 8 {
+		if v, ok := decimal(word(p.buf[t.from():]), n); ok {
 			return v, nil // eight digits pass no limit
 		}
 	}
@@ -360,25 +360,25 @@ func (p *parser) seconds(t token, limit uint64) (uint32, error) {
 			n *= 60
 		case 's':
 		default:
-			return 0, faultf(int(t.from)+i, "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
+			return 0, faultf(t.from()+i, "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
 		}
 		total = min(total+n, ceiling)
 		n, digits, units = 0, false, true
 	}
 	switch {
 	case digits == units: // the last number has no unit though others have, or there is none
-		return 0, faultf(int(t.from), "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
+		return 0, faultf(t.from(), "TTL %q: want seconds, or numbers each with its unit w, d, h, m or s", p.text(t))
 	case total+n <= limit:
 		return uint32(total + n), nil
 	case limit == maxTTL:
-		return 0, faultf(int(t.from), "TTL %s is larger than %d (RFC 2181, section 8)", p.text(t), limit)
+		return 0, faultf(t.from(), "TTL %s is larger than %d (RFC 2181, section 8)", p.text(t), limit)
 	}
-	return 0, faultf(int(t.from), "%s is larger than %d seconds", p.text(t), limit)
+	return 0, faultf(t.from(), "%s is larger than %d seconds", p.text(t), limit)
 }
 
 // directive reads an entry that begins with $.
 func (p *parser) directive(word string, depth int) error {
-	at := int(p.tokens[0].from)
+	at := p.tokens[0].from()
 	p.next = 1
 	switch strings.ToUpper(word) {
 	case "$ORIGIN":
@@ -429,7 +429,7 @@ func (p *parser) endOf(word string) error {
 		return nil
 	}
 	extra := p.tokens[p.next]
-	return faultf(int(extra.from), "%q behind %s: the line should end here", p.text(extra), word)
+	return faultf(extra.from(), "%q behind %s: the line should end here", p.text(extra), word)
 }
 
 // setOrigin replaces the origin; what was written relative to the old one is not the
@@ -451,7 +451,7 @@ func (p *parser) include(depth int) error {
 		return err
 	}
 	file := string(name)
-	at := int(t.from)
+	at := t.from()
 	origin := bytes.Clone(p.origin)
 	if p.more() {
 		if t, err = p.take("a name"); err != nil {

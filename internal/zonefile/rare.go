@@ -54,7 +54,7 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		return err
 	}
 	text := string(p.text(tok))
-	bad := func(want string) error { return faultf(int(tok.from), "%q is not %s", text, want) }
+	bad := func(want string) error { return faultf(tok.from(), "%q is not %s", text, want) }
 	switch f {
 	case wire.FieldCertType:
 		n, ok := wire.ParseCertificate(text)
@@ -189,7 +189,7 @@ func (p *parser) counted(t token, f func() error) error {
 	}
 	n := len(p.data) - at - 1
 	if n > 255 {
-		return faultf(int(t.from), "%d octets, the limit is 255", n)
+		return faultf(t.from(), "%d octets, the limit is 255", n)
 	}
 	p.data[at] = byte(n)
 	return nil
@@ -197,12 +197,12 @@ func (p *parser) counted(t token, f func() error) error {
 
 func (p *parser) hexString(t token, text string) error {
 	if len(text) == 0 || len(text)%2 != 0 {
-		return faultf(int(t.from), "%q is not an even number of hexadecimal digits", text)
+		return faultf(t.from(), "%q is not an even number of hexadecimal digits", text)
 	}
 	for i := 0; i < len(text); i += 2 {
 		a, b := hexDigit[text[i]], hexDigit[text[i+1]]
 		if a == notHex || b == notHex {
-			return faultf(int(t.from), "%q is not hexadecimal", text)
+			return faultf(t.from(), "%q is not hexadecimal", text)
 		}
 		p.data = append(p.data, a<<4|b)
 	}
@@ -226,7 +226,7 @@ func (p *parser) hip() error {
 	}
 	n := len(p.data) - at - 4
 	if n > 255 {
-		return faultf(int(hit.from), "HIT has %d octets, the limit is 255", n)
+		return faultf(hit.from(), "HIT has %d octets, the limit is 255", n)
 	}
 	p.data[at] = byte(n)
 	if _, err := p.take("a key in base64"); err != nil {
@@ -288,7 +288,7 @@ func (p *parser) gatewayAddress(kind byte) error {
 	case 0:
 		t, err := p.take("a dot, for no gateway")
 		if err == nil && string(p.text(t)) != "." {
-			err = faultf(int(t.from), "%q where a dot was expected: the type says that there is no gateway", p.text(t))
+			err = faultf(t.from(), "%q where a dot was expected: the type says that there is no gateway", p.text(t))
 		}
 		return err
 	case 1:
@@ -298,7 +298,7 @@ func (p *parser) gatewayAddress(kind byte) error {
 	case 3:
 		return p.field(0, wire.FieldName)
 	}
-	return faultf(int(p.tokens[p.next-1].from), "gateway type %d is not known: want 0 to 3", kind)
+	return faultf(p.tokens[p.next-1].from(), "gateway type %d is not known: want 0 to 3", kind)
 }
 
 // ports reads the ports of WKS as numbers (RFC 1035, section 3.4.2).
@@ -327,7 +327,7 @@ func (p *parser) oldBitmap() error {
 			return err
 		}
 		if t == 0 || t > 127 {
-			return faultf(int(tok.from), "%s cannot stand here, where types are 1 to 127 (RFC 2535, section 5.2)", t)
+			return faultf(tok.from(), "%s cannot stand here, where types are 1 to 127 (RFC 2535, section 5.2)", t)
 		}
 		p.setBit(at, int(t))
 		if !p.more() {
@@ -353,7 +353,7 @@ func (p *parser) apl() error {
 		family, rest, _ := strings.Cut(text, ":")
 		prefix, err := netip.ParsePrefix(rest)
 		if err != nil || family != "1" && family != "2" || prefix.Addr().Is4() != (family == "1") {
-			return faultf(int(t.from), "%q is not a prefix as in 1:192.0.2.0/24 or !2:2001:db8::/32", p.text(t))
+			return faultf(t.from(), "%q is not a prefix as in 1:192.0.2.0/24 or !2:2001:db8::/32", p.text(t))
 		}
 		octets := prefix.Addr().AsSlice()
 		octets = bytes.TrimRight(octets, "\x00")
@@ -390,7 +390,7 @@ func (p *parser) loc() error {
 		t, _ := p.take("")
 		cm, ok := centimetres(string(p.text(t)))
 		if !ok || i > 0 && (cm < 0 || cm > 9e9) || i == 0 && (cm < -10000000 || cm > 1<<32-1-10000000) {
-			return faultf(int(t.from), "%q is not a length in metres as in 10.5m", p.text(t))
+			return faultf(t.from(), "%q is not a length in metres as in 10.5m", p.text(t))
 		}
 		values[i] = cm
 	}
@@ -421,7 +421,7 @@ func (p *parser) angle(positive, negative byte, limit int64) (uint32, error) {
 		if len(text) == 1 && (text[0]&^0x20 == positive || text[0]&^0x20 == negative) && i > 0 {
 			ms := parts[0]*3600000 + parts[1]*60000 + parts[2]
 			if ms > limit*3600000 {
-				return 0, faultf(int(t.from), "angle is larger than %d degrees", limit)
+				return 0, faultf(t.from(), "angle is larger than %d degrees", limit)
 			}
 			if text[0]&^0x20 == negative {
 				ms = -ms
@@ -431,13 +431,13 @@ func (p *parser) angle(positive, negative byte, limit int64) (uint32, error) {
 		whole, fraction, dotted := strings.Cut(text, ".")
 		v, err := strconv.ParseUint(whole, 10, 16)
 		if i > 2 || err != nil || i > 0 && v > 59 || dotted && i != 2 || len(fraction) > 3 {
-			return 0, faultf(int(t.from), "%q is not part of an angle as in 52 22 23.000 %c", text, positive)
+			return 0, faultf(t.from(), "%q is not part of an angle as in 52 22 23.000 %c", text, positive)
 		}
 		parts[i] = int64(v)
 		if i == 2 {
 			ms, err := strconv.ParseUint((fraction + "000")[:3], 10, 16)
 			if err != nil {
-				return 0, faultf(int(t.from), "%q is not a number of seconds", text)
+				return 0, faultf(t.from(), "%q is not a number of seconds", text)
 			}
 			parts[2] = int64(v)*1000 + int64(ms)
 		}
@@ -469,19 +469,19 @@ func (p *parser) params() error {
 	start := p.end()
 	for p.more() {
 		t, _ := p.take("")
-		if t.quoted {
-			return faultf(int(t.from)-1, "a quoted string where key=value was expected")
+		if t.is(quoted) {
+			return faultf(t.from()-1, "a quoted string where key=value was expected")
 		}
 		name, value, has := strings.Cut(string(p.text(t)), "=")
 		key, generic := paramKey(strings.ToLower(name))
 		if key < 0 {
-			return faultf(int(t.from), "%q is not a service parameter: want a known name, or key and a number", name)
+			return faultf(t.from(), "%q is not a service parameter: want a known name, or key and a number", name)
 		}
-		text := token{from: t.from + int32(len(name)) + 1, to: t.to}
-		if has && value == "" && p.more() && p.tokens[p.next].quoted && p.tokens[p.next].glued {
+		text := newToken(t.from()+len(name)+1, t.to(), 0)
+		if has && value == "" && p.more() && p.tokens[p.next].is(quoted) && p.tokens[p.next].is(glued) {
 			text, _ = p.take("")
 		} else if !has {
-			text = token{from: t.to, to: t.to}
+			text = newToken(t.to(), t.to(), 0)
 		}
 		octets, err := p.unescape(nil, text)
 		if err != nil {
@@ -490,14 +490,14 @@ func (p *parser) params() error {
 		if !generic {
 			var why string
 			if octets, why = paramValue(key, octets); why != "" {
-				return faultf(int(t.from), "parameter %s: %s", name, why)
+				return faultf(t.from(), "parameter %s: %s", name, why)
 			}
 		}
 		if len(octets) > 0xFFFF {
-			return faultf(int(t.from), "parameter %s: value has %d octets, the limit is 65535", name, len(octets))
+			return faultf(t.from(), "parameter %s: value has %d octets, the limit is 65535", name, len(octets))
 		}
 		if alone := appendParam([]byte{0, 0, 0}, param{key, octets}); generic && key != 0 && wire.CheckRdata(wire.TypeSVCB, alone) != nil {
-			return faultf(int(t.from), "parameter %s: octets %X are no value of %s", name, octets, wire.ParamName(key))
+			return faultf(t.from(), "parameter %s: octets %X are no value of %s", name, octets, wire.ParamName(key))
 		}
 		all = append(all, param{key, octets})
 	}
@@ -590,7 +590,7 @@ func paramValue(key int, text []byte) (v []byte, why string) {
 			v = append(v, a.AsSlice()...)
 		}
 	case "ech":
-		p := parser{buf: text, src: &source{buf: text, end: len(text)}, tokens: []token{{to: int32(len(text))}}}
+		p := parser{buf: text, src: &source{buf: text, end: len(text)}, tokens: []token{newToken(0, len(text), 0)}}
 		if err := p.base64Rest(); err != nil || len(p.data) == 0 {
 			return nil, "want base64"
 		}

@@ -5,13 +5,25 @@ import (
 	"io"
 )
 
-// A token is a piece of an entry: buffer[from:to], without its quotes.
-type token struct {
-	from, to int32
-	quoted   bool
-	glued    bool // follows the token before without a space
-	escaped  bool // has a \; not told of one that is quoted
-}
+// A token is a piece of an entry: where it begins and ends in the buffer, without its
+// quotes, and what it is. It is one word, because many are made.
+type token uint64
+
+// What a token is.
+const (
+	quoted  token = 1 << (2*tokenBits + iota)
+	glued         // follows the token before without a space
+	escaped       // has a backslash; not told of one that is quoted
+
+	tokenBits = 28 // an entry is far shorter
+)
+
+func newToken(from, to int, flags token) token { return token(from) | token(to)<<tokenBits | flags }
+
+func (t token) from() int          { return int(t & (1<<tokenBits - 1)) }
+func (t token) to() int            { return int(t >> tokenBits & (1<<tokenBits - 1)) }
+func (t token) size() int          { return t.to() - t.from() }
+func (t token) is(flag token) bool { return t&flag != 0 }
 
 // Classes of octets.
 const (
@@ -87,42 +99,75 @@ func (s *source) more() bool {
 // there is none.
 func (p *parser) scan(s *source) (end int, lines uint32, indented bool, err error) {
 again:
-	p.tokens = p.tokens[:0]
-	buf := s.buf[:s.end]
+	buf, full := s.buf[:s.end], s.buf
+	tokens := p.tokens[:0]
 	i, depth, opened := s.start, 0, 0
 	lines = 0
 	indented = i < len(buf) && classes[buf[i]] == space
 	last := -1 // where the token before ended
-	full := s.buf
 	p.buf = full
-entry:
 	for {
 		if i >= len(buf) {
 			if len(buf)-s.start > maxEntry {
 				end, lines = s.skipLine(i-1, lines)
 				return end, lines, indented, faultf(s.start, "entry is longer than %d octets: is a parenthesis or a quote not closed?", maxEntry)
 			}
-			if s.more() {
+			p.tokens = tokens
+			switch {
+			case s.more():
 				goto again
+			case s.err != nil: // the caller looks at it
+			case depth > 0:
+				err = faultf(opened, "parenthesis is not closed")
+			case i == s.start:
+				err = io.EOF
 			}
-			if s.err != nil {
-				return i, lines, indented, nil // the caller looks at s.err
-			}
-			if depth > 0 {
-				return i, lines, indented, faultf(opened, "parenthesis is not closed")
-			}
-			if i == s.start {
-				return i, lines, indented, io.EOF
-			}
-			return i, lines, indented, nil
+			return i, lines, indented, err
 		}
-		switch c := buf[i]; classes[c] {
-		case space:
+		// Nearly all are plain words and the spaces between them.
+		class := classes[buf[i]]
+		if class == space {
 			i++
+			continue
+		}
+		if class == plain || class == escape {
+			from, flags := i, token(0)
+			for i < len(buf) {
+				m := notPlain(word(full[i:]))
+				if m == 0 {
+					i += 8
+					continue
+				}
+				if i += octetAt(m); i >= len(buf) {
+					break
+				}
+				if class = classes[buf[i]]; class == plain {
+					i++
+					continue
+				}
+				if class != escape {
+					break
+				}
+				flags |= escaped
+				if i, err = p.escape(s, i); err != nil {
+					end, lines = s.skipLine(min(i, len(buf)-1), lines)
+					return end, lines, indented, err
+				}
+			}
+			i = min(i, len(buf))
+			if from == last {
+				flags |= glued
+			}
+			tokens = append(tokens, newToken(from, i, flags))
+			last = i
+			continue
+		}
+		switch class {
 		case newline:
 			i++
 			lines++
 			if depth == 0 {
+				p.tokens = tokens
 				return i, lines, indented, nil
 			}
 		case comment:
@@ -145,75 +190,65 @@ entry:
 			depth--
 			i++
 		case quote:
-			from, open := i+1, true
-			for i++; i < len(buf) && open; {
-				m := notQuoted(word(full[i:]))
-				if m == 0 {
-					i += 8
-					continue
-				}
-				i += octetAt(m)
-				switch {
-				case i >= len(buf):
-				case buf[i] == '"':
-					open = false
-				case buf[i] == '\\' && (i+1 >= len(buf) || buf[i+1] != '\n'):
-					i += 2
-				default:
-					end, lines = s.skipLine(i, lines)
-					return end, lines, indented, faultf(from-1, "quote is not closed on its line")
-				}
+			from, flags := i+1, quoted
+			if i == last {
+				flags |= glued
 			}
-			if open {
-				if s.eof {
-					return len(buf), lines, indented, faultf(from-1, "quote is not closed")
-				}
-				i = len(buf)
-				continue // more is wanted
+			if i, err = p.quoted(s, from); err != nil {
+				end, lines = s.skipLine(min(i, len(buf)-1), lines)
+				return end, lines, indented, err
 			}
-			p.tokens = append(p.tokens, token{from: int32(from), to: int32(i), quoted: true, glued: from-1 == last})
-			i++
-			last = i
-		case control:
-			end, lines = s.skipLine(i, lines)
-			return end, lines, indented, faultf(i, "control character 0x%02x: write it as \\%03d", c, c)
+			if i < len(buf) {
+				tokens = append(tokens, newToken(from, i, flags))
+				i++
+				last = i
+			}
 		default:
-			from, escaped := i, false
-		word:
-			for i <= len(buf) {
-				m := notPlain(word(full[i:]))
-				if m == 0 {
-					i += 8
-					continue
-				}
-				i += octetAt(m)
-				if i >= len(buf) {
-					break
-				}
-				switch classes[buf[i]] {
-				case plain:
-					i++
-				case escape:
-					if rest := buf[i+1:]; len(rest) > 0 && rest[0] == '\n' || len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
-						end, lines = s.skipLine(i, lines)
-						return end, lines, indented, faultf(i, `\ at the end of a line: an octet must follow`)
-					}
-					escaped = true
-					if i += 2; i > len(buf) {
-						if s.eof {
-							return len(buf), lines, indented, faultf(from, `\ at the end of the file: an octet must follow`)
-						}
-						continue entry // more is wanted
-					}
-				default:
-					break word
-				}
-			}
-			i = min(i, len(buf))
-			p.tokens = append(p.tokens, token{from: int32(from), to: int32(i), escaped: escaped, glued: from == last})
-			last = i
+			end, lines = s.skipLine(i, lines)
+			return end, lines, indented, faultf(i, "control character 0x%02x: write it as \\%03d", buf[i], buf[i])
 		}
 	}
+}
+
+// escape returns where the word goes on behind the backslash at i; at the end of the
+// buffer if there is more to read.
+func (p *parser) escape(s *source, i int) (int, error) {
+	rest := s.buf[i+1 : s.end]
+	switch {
+	case len(rest) > 0 && rest[0] == '\n' || len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
+		return i, faultf(i, `\ at the end of a line: an octet must follow`)
+	case len(rest) == 0 && s.eof:
+		return i, faultf(i, `\ at the end of the file: an octet must follow`)
+	}
+	return min(i+2, s.end), nil
+}
+
+// quoted returns where the quoted string that begins at i ends; at the end of the
+// buffer if there is more to read.
+func (p *parser) quoted(s *source, i int) (int, error) {
+	from := i
+	for i < s.end {
+		m := notQuoted(word(s.buf[i:]))
+		if m == 0 {
+			i += 8
+			continue
+		}
+		if i += octetAt(m); i >= s.end {
+			break
+		}
+		switch c := s.buf[i]; {
+		case c == '"':
+			return i, nil
+		case c == '\\' && (i+1 >= s.end || s.buf[i+1] != '\n'):
+			i += 2
+		default:
+			return i, faultf(from-1, "quote is not closed on its line")
+		}
+	}
+	if s.eof {
+		return s.end, faultf(from-1, "quote is not closed")
+	}
+	return s.end, nil
 }
 
 // skipLine returns the end of the line that i is in, and lines with it counted. If

@@ -47,8 +47,8 @@ func typeHash(key uint64) uint64 { return key * 0x9E3779B97F4A7C15 >> 55 % typeS
 
 // typeOf reads a type.
 func (p *parser) typeOf(t token) (wire.Type, error) {
-	if n := int(t.to - t.from); n <= 8 && n > 0 && !t.quoted {
-		key := letters(firstN(word(p.buf[t.from:]), n))
+	if n := t.size(); n <= 8 && n > 0 && !t.is(quoted) {
+		key := letters(firstN(word(p.buf[t.from():]), n))
 		for slot := typeHash(key); typeTable[slot].key != 0; slot = (slot + 1) % typeSlots {
 			if typeTable[slot].key == key {
 				return typeTable[slot].t, nil
@@ -56,8 +56,8 @@ func (p *parser) typeOf(t token) (wire.Type, error) {
 		}
 	}
 	text := p.text(t)
-	if found, ok := wire.ParseType(string(text)); ok && !t.quoted {
+	if found, ok := wire.ParseType(string(text)); ok && !t.is(quoted) {
 		return found, nil
 	}
-	return 0, faultf(int(t.from), "%q is not a record type", text)
+	return 0, faultf(t.from(), "%q is not a record type", text)
 }
