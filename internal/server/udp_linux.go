@@ -97,10 +97,12 @@ func newBatcher(u *udpSocket, w Worker, count *traffic) *batcher {
 // readable answers all there is. It returns false to be called again when there
 // is more, and true when the server drains.
 //
-// What follows an empty socket is the wait in the runtime's poller. Under load that
-// is one turn in twenty, so it hardly counts; on one processor, a second look
-// before it gained nothing, and a thread of its own that blocks in poll or recvmmsg
-// cost more, as handing the processor over is dearer than parking a goroutine.
+// What follows an empty socket is the wait in the runtime's poller. Measured on one
+// processor against a thread of its own that blocks in poll or in recvmmsg: at full
+// load all are the same, since about one turn in twenty finds nothing; at 20,000
+// queries a second such a thread costs nearly twice as much, as handing the
+// processor over is dearer than parking a goroutine. Its answers leave sooner, by
+// a tenth of a millisecond. A second look before waiting gains nothing.
 func (b *batcher) readable(fd uintptr) bool {
 	for b.turn(fd) {
 		if b.socket.server.draining.Load() {
