@@ -11,12 +11,20 @@ import (
 )
 
 // sizes compares how many octets the subject needs for what NSD and Knot say
-// too. Names compress in more than one way; ours must not be the larger one.
+// too. Names compress in more than one way, and each server finds some that the
+// others do not: in sum ours must be no larger than the smaller reply of each
+// question, and no reply may be larger by more than a name's worth.
 type sizes struct {
 	n, got, best int
 	larger       []judge.Case // those in which the subject's reply is larger
 	mixed        int          // of these, questions with capital letters
 }
+
+// What is let pass: a reply that is larger by a few labels, in one of 40.
+const (
+	maxExcess      = 16
+	maxLargerShare = 40
+)
 
 func newSizes() *sizes { return &sizes{} }
 
@@ -75,6 +83,9 @@ func (s *sizes) report(t *testing.T) {
 		}
 		return c.Got.Size - best
 	}
+	if s.got > s.best {
+		t.Errorf("sizes: %d octets in all, more than the smaller replies of NSD and Knot have: %d", s.got, s.best)
+	}
 	t.Logf("sizes: %d replies with equal content, %d octets where the smaller of NSD's and Knot's has %d", s.n, s.got, s.best)
 	if len(s.larger) == 0 {
 		return
@@ -97,5 +108,9 @@ func (s *sizes) report(t *testing.T) {
 		s.larger = s.larger[:n]
 	}
 	worst := slices.MaxFunc(s.larger, func(a, b judge.Case) int { return excess(a) - excess(b) })
-	t.Errorf("sizes: %d replies are larger than the smaller of NSD's and Knot's; the worst, by %d octets: dig %s\n%v", len(s.larger), excess(worst), worst.Q, worst.Got)
+	say := t.Logf
+	if excess(worst) > maxExcess || len(s.larger) > s.n/maxLargerShare {
+		say = t.Errorf
+	}
+	say("sizes: %d replies are larger than the smaller of NSD's and Knot's; the worst, by %d octets: dig %s\n%v", len(s.larger), excess(worst), worst.Q, worst.Got)
 }

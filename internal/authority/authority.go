@@ -68,6 +68,9 @@ type Responder struct {
 	ndnames int
 	apexPos int // where the apex stands in the message
 
+	move  zone.Relocation
+	moved bool // the set written last is where move says
+
 	proofs  [maxProofs]zone.Node
 	nproofs int
 	spelled [maxProofs]spelledOwner // owners written in the authority section
@@ -331,7 +334,7 @@ func (r *Responder) referral(p zone.Place) Result {
 	if r.at.Scattered {
 		at = zone.Owner{Pos: zone.LabelAt(r.b.Bytes(), r.at.Pos, from), Scattered: true}
 	}
-	pos, asStored := set.Append(r.b, wire.Authority, at, false)
+	pos, asStored := r.appendCut(p, &set, at)
 	if pos == 0 {
 		return r.truncate(result)
 	}
@@ -350,6 +353,27 @@ func (r *Responder) referral(p zone.Place) Result {
 	return result
 }
 
+// appendCut writes the NS set of a delegation. Its names may stand in the question:
+// then r.moved is set.
+func (r *Responder) appendCut(p zone.Place, set *zone.RRset, at zone.Owner) (pos int, asStored bool) {
+	r.moved = false
+	if p.Depth > 0 && r.links == 0 {
+		q := r.question(p.Depth)
+		if set.Shares(q) {
+			r.moved = true
+			return set.AppendShared(r.b, wire.Authority, at, false, q, &r.move), false
+		}
+	}
+	return set.Append(r.b, wire.Authority, at, false)
+}
+
+// question returns the question as sets whose owner is its name without the first
+// labels see it.
+func (r *Responder) question(labels int) zone.Question {
+	name := &r.query.Name
+	return zone.Question{Name: name.Name(), Pos: wire.HeaderLen, Owner: name.Start(labels), Left: name.Start(labels - 1)}
+}
+
 // glue adds the addresses of a delegation's name servers: those in the delegated
 // domain must all be there (RFC 9471, section 2.1), others as they fit.
 func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool) bool {
@@ -357,8 +381,12 @@ func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool
 	if !asStored {
 		stored = -1
 	}
+	var move *zone.Relocation
+	if r.moved {
+		move = &r.move
+	}
 	owner := r.z.AppendName(r.full[:0], node)
-	if !set.AppendGlue(r.b, stored, r.apexPos, r.z.Apex(), owner) {
+	if !set.AppendGlue(r.b, stored, move, r.apexPos, r.z.Apex(), owner) {
 		return false
 	}
 	n := set.Targets()
@@ -372,7 +400,9 @@ func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool
 				return true
 			}
 			at := set.TargetAt(pos, t)
-			if !asStored {
+			if r.moved {
+				at = move.Place(t)
+			} else if !asStored {
 				at = wire.MaxPointer + 1 // it has moved: spell it
 			}
 			if !r.addresses(t.Node, at, r.do && !r.z.Occluded(t.Node) && !r.z.IsCut(t.Node)) && inDomain {

@@ -45,6 +45,14 @@ func (r *Responder) nodata(p zone.Place, node zone.Node) Result {
 // negative adds the SOA (RFC 2308, section 3) and the proofs.
 func (r *Responder) negative(result Result) Result {
 	soa := r.z.NegativeSOA()
+	if labels := r.query.Name.Labels - r.z.ApexLabels(); labels > 0 {
+		if q := r.question(labels); soa.Shares(q) {
+			if soa.AppendShared(r.b, wire.Authority, zone.At(r.apexPos), r.do, q, &r.move) == 0 {
+				return r.truncate(result)
+			}
+			return r.finish(result)
+		}
+	}
 	if at, _ := soa.Append(r.b, wire.Authority, zone.At(r.apexPos), r.do); at == 0 {
 		return r.truncate(result)
 	}

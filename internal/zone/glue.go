@@ -120,9 +120,9 @@ func (s *RRset) glueArea() []byte {
 // AppendGlue writes the glue that lies behind s, the NS set of a delegation, into
 // the additional section: all of what is in-domain, or nothing and false; the rest
 // set by set as it fits. The set's records begin at at in the message, and stand
-// there as stored; else, with a negative at, owners are spelled out and end in a
-// pointer to the apex, at apexPos.
-func (s *RRset) AppendGlue(b *wire.Builder, at, apexPos int, apex, owner []byte) bool {
+// there as stored; or move knows where their names are; else, with a negative at,
+// owners are spelled out and end in a pointer to the apex, at apexPos.
+func (s *RRset) AppendGlue(b *wire.Builder, at int, move *Relocation, apexPos int, apex, owner []byte) bool {
 	area := s.glueArea()
 	inDomain, inOctets := load16(area), load16(area[2:])
 	records, octets := load16(area[4:]), load16(area[6:])
@@ -130,6 +130,9 @@ func (s *RRset) AppendGlue(b *wire.Builder, at, apexPos int, apex, owner []byte)
 		return true
 	}
 	data := area[glueHeader : glueHeader+octets]
+	if move != nil {
+		return move.glue(data, inOctets)
+	}
 	if at < 0 || at+s.length > wire.MaxPointer {
 		return s.spellGlue(b, data, inOctets, apexPos, apex, owner)
 	}
@@ -148,6 +151,29 @@ func (s *RRset) AppendGlue(b *wire.Builder, at, apexPos int, apex, owner []byte)
 			copyGlueRecords(room, data[:n], at)
 		}
 		data = data[n:]
+	}
+	return true
+}
+
+// glue appends glue whose owners are where r has put them.
+func (r *Relocation) glue(data []byte, inOctets int) bool {
+	for from := 0; from < len(data); {
+		n, records := glueSet(data[from:])
+		at := r.place(pointerAt(data[from:]))
+		var room []byte
+		if at <= wire.MaxPointer {
+			room = r.b.Grow(wire.Additional, n, records)
+		}
+		if room == nil && from < inOctets {
+			return false
+		}
+		if room != nil {
+			copy(room, data[from:from+n])
+			for rest := room; len(rest) >= recordHeader; rest = rest[recordHeader+int(rest[11]):] {
+				binary.BigEndian.PutUint16(rest, uint16(0xC000|at))
+			}
+		}
+		from += n
 	}
 	return true
 }

@@ -195,42 +195,91 @@ func (s *RRset) appendSlow(b *wire.Builder, sec wire.Section, owner Owner, first
 	if sigs {
 		records += s.Sigs
 	}
-	move := relocation{set: s, b: b, sec: sec, owner: owner}
+	move := Relocation{set: *s, b: b, sec: sec, owner: owner}
+	return move.run(first, records, name, at, mark)
+}
+
+// A Question is the name in a message's question, which an RRset's owner may be the
+// end of: names in its data may share more with it than the owner.
+type Question struct {
+	Name  []byte // in lower case
+	Pos   int    // where it stands in the message
+	Owner int    // offset in Name at which the owner begins
+	Left  int    // offset of the label to the left of that
+}
+
+// Shares tells whether a name in the data of s, which is not the root's, ends in the
+// owner and the question's label to its left: then AppendShared writes it shorter
+// than Append. It may say so without cause, which costs time alone.
+func (s *RRset) Shares(q Question) bool {
+	if s.big || s.root || q.Owner == 0 {
+		return false
+	}
+	label := q.Name[q.Left:q.Owner]
+	table := s.block[s.length+s.sigLen:]
+	for i := range s.fix {
+		p := load16(table[2*i:])
+		if p > len(label) && s.block[p] == 0xC0 && s.block[p+1] == 0 && wire.EqualFold(s.block[p-len(label):p], label) {
+			return true
+		}
+	}
+	return false
+}
+
+// AppendShared is Append for a set whose names share labels with the question. move
+// then knows where names have come to stand.
+func (s *RRset) AppendShared(b *wire.Builder, sec wire.Section, owner Owner, sigs bool, q Question, move *Relocation) int {
+	mark, at := b.Mark(), b.Len()
+	records := s.Records
+	if sigs {
+		records += s.Sigs
+	}
+	*move = Relocation{set: *s, b: b, sec: sec, owner: owner, question: q}
+	return move.run(0, records, nil, at, mark)
+}
+
+// maxPieces bounds what a relocation remembers; names further on are spelled out.
+const maxPieces = 32
+
+// A Relocation copies the records of a set one at a time. Pieces of the block move
+// by different distances, and it remembers the first of them, so that a later
+// pointer can still name what is in them.
+type Relocation struct {
+	set      RRset
+	b        *wire.Builder
+	sec      wire.Section
+	owner    Owner
+	question Question // names are shortened by it, if it has one
+	next     int      // fix-ups used so far
+	pieces   int
+	moved    [maxPieces]struct{ from, to, at int } // block[from:to] is at offset at of the message
+}
+
+// run copies records, from the one numbered first on, the first of them under name
+// unless that is nil. It returns at, or 0 if they do not fit.
+func (r *Relocation) run(first, records int, name []byte, at int, mark wire.Mark) int {
+	s := &r.set
 	for i, from := 0, 0; i < records; i++ {
 		to := from + recordHeader + int(binary.BigEndian.Uint16(s.block[from+10:]))
-		if i < first {
-			move.skip(to)
-		} else {
-			if !move.record(from, to, name) {
-				b.Rewind(mark)
-				return 0
-			}
-			if !s.root {
-				name = nil
-			}
+		switch {
+		case i < first:
+			r.skip(to)
+		case !r.record(from, to, name):
+			r.b.Rewind(mark)
+			return 0
+		case !s.root:
+			name = nil
 		}
 		from = to
 	}
 	return at
 }
 
-// maxPieces bounds what a relocation remembers; names further on are spelled out.
-const maxPieces = 32
+// Place returns where a target's name stands in the message, or an offset that no
+// pointer reaches.
+func (r *Relocation) Place(t Target) int { return r.place(blockBase + t.Offset) }
 
-// A relocation copies the records of a set one at a time. Pieces of the block move
-// by different distances, and it remembers the first of them, so that a later
-// pointer can still name what is in them.
-type relocation struct {
-	set    *RRset
-	b      *wire.Builder
-	sec    wire.Section
-	owner  Owner
-	next   int // fix-ups used so far
-	pieces int
-	moved  [maxPieces]struct{ from, to, at int } // block[from:to] is at offset at of the message
-}
-
-func (r *relocation) fixup(i int) int {
+func (r *Relocation) fixup(i int) int {
 	table := r.set.block[r.set.length+r.set.sigLen:]
 	if r.set.big {
 		return load32(table[4*i:])
@@ -239,7 +288,7 @@ func (r *relocation) fixup(i int) int {
 }
 
 // skip leaves out the records up to block[:to].
-func (r *relocation) skip(to int) {
+func (r *Relocation) skip(to int) {
 	for total := r.set.fix + r.set.Sigs; r.next < total && r.fixup(r.next) < to; {
 		r.next++
 	}
@@ -247,7 +296,7 @@ func (r *relocation) skip(to int) {
 
 // record writes the record at block[from:to], under name unless that is nil. The
 // first fix-up of a record is its owner.
-func (r *relocation) record(from, to int, name []byte) bool {
+func (r *Relocation) record(from, to int, name []byte) bool {
 	r.next++
 	n := 2
 	if name != nil {
@@ -271,7 +320,12 @@ func (r *relocation) record(from, to int, name []byte) bool {
 		if p >= to {
 			break
 		}
-		if !r.copy(at, p) || !r.pointer(pointerAt(block[p:])) {
+		v := pointerAt(block[p:])
+		if shared := r.shared(at, p, v); shared < p {
+			if !r.copy(at, shared) || !r.pointer(shared+blockBase) {
+				return false
+			}
+		} else if !r.copy(at, p) || !r.pointer(v) {
 			return false
 		}
 		at = p + 2
@@ -283,8 +337,45 @@ func (r *relocation) record(from, to int, name []byte) bool {
 	return true
 }
 
+// shared returns from where on the labels of block[at:p], which go on at the pointer
+// v, stand in the question in front of what v means there, and remembers that; p if
+// none does. Data before the name is passed over: it has the form of no label that
+// would fit.
+func (r *Relocation) shared(at, p, v int) int {
+	q := &r.question
+	if q.Name == nil || r.pieces == maxPieces {
+		return p
+	}
+	end := q.Owner // where in the question stands what v means
+	if v != 0 {
+		if end = r.place(v) - q.Pos; end <= 0 || end >= q.Owner {
+			return p
+		}
+	}
+	if r.set.Type == wire.TypeMX {
+		at = min(at+2, p)
+	}
+	for i := at; i < p; i += int(r.set.block[i]) + 1 {
+		n := p - i
+		if from := end - n; from >= 0 && labelStart(q.Name, from) && wire.EqualFold(r.set.block[i:p], q.Name[from:end]) {
+			r.moved[r.pieces] = struct{ from, to, at int }{i, p, q.Pos + from}
+			r.pieces++
+			return i
+		}
+	}
+	return p
+}
+
+func labelStart(name []byte, at int) bool {
+	i := 0
+	for i < at {
+		i += int(name[i]) + 1
+	}
+	return i == at
+}
+
 // copy writes block[from:to].
-func (r *relocation) copy(from, to int) bool {
+func (r *Relocation) copy(from, to int) bool {
 	if from == to {
 		return true
 	}
@@ -303,7 +394,7 @@ func (r *relocation) copy(from, to int) bool {
 
 // pointer writes what the pointer v of the block means: a pointer to the same
 // label in the message where it is within reach, else the labels themselves.
-func (r *relocation) pointer(v int) bool {
+func (r *Relocation) pointer(v int) bool {
 	for {
 		if at := r.place(v); at <= wire.MaxPointer {
 			room := r.b.Grow(r.sec, 2, 0)
@@ -334,7 +425,7 @@ func (r *relocation) pointer(v int) bool {
 // place returns the offset in the message of the label that a pointer v of the
 // block names, or one out of reach. Owner names are always within reach: they
 // stand in the question or, in a chain of aliases, in the first few records.
-func (r *relocation) place(v int) int {
+func (r *Relocation) place(v int) int {
 	switch {
 	case v >= blockBase:
 		v -= blockBase
