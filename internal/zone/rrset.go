@@ -174,6 +174,24 @@ func (s *RRset) AppendSigs(b *wire.Builder, sec wire.Section, owner Owner) int {
 // names, such as NSEC.
 func (s *RRset) AppendNamed(b *wire.Builder, sec wire.Section, name []byte, sigs bool) int {
 	at := b.Len()
+	if s.fix == s.Records && !s.big && !s.root && at <= wire.MaxPointer {
+		// No pointers but the owners: the records move as one piece.
+		n, records := s.length, s.Records
+		if sigs {
+			n, records = n+s.sigLen, records+s.Sigs
+		}
+		room := b.Grow(sec, len(name)+n-2, records)
+		if room == nil {
+			return 0
+		}
+		copy(room, name)
+		copy(room[len(name):], s.block[2:n])
+		table := s.block[s.length+s.sigLen:]
+		for i := 1; i < records; i++ {
+			binary.BigEndian.PutUint16(room[load16(table[2*i:])+len(name)-2:], uint16(0xC000|at))
+		}
+		return at
+	}
 	if s.appendSlow(b, sec, Owner{Pos: at, Suffix: at}, 0, sigs, name) == 0 {
 		return 0
 	}
