@@ -355,9 +355,15 @@ func TestTypeNames(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ got, want string }{
-		{wire.NXDomain.String(), "NXDOMAIN"}, {wire.BadCookie.String(), "BADCOOKIE"}, {wire.Rcode(12).String(), "RCODE12"},
-		{wire.Rcode(4095).String(), "RCODE4095"}, {wire.OpcodeUpdate.String(), "UPDATE"}, {wire.Opcode(3).String(), "OPCODE3"},
-		{wire.Opcode(15).String(), "OPCODE15"}, {wire.ClassNONE.String(), "NONE"}, {wire.AlgorithmName(13), "ECDSAP256SHA256"},
+		{wire.NXDomain.String(), "NXDOMAIN"},
+		{wire.BadCookie.String(), "BADCOOKIE"},
+		{wire.Rcode(12).String(), "RCODE12"},
+		{wire.Rcode(4095).String(), "RCODE4095"},
+		{wire.OpcodeUpdate.String(), "UPDATE"},
+		{wire.Opcode(3).String(), "OPCODE3"},
+		{wire.Opcode(15).String(), "OPCODE15"},
+		{wire.ClassNONE.String(), "NONE"},
+		{wire.AlgorithmName(13), "ECDSAP256SHA256"},
 		{wire.AlgorithmName(99), "99"},
 	} {
 		if c.got != c.want {
