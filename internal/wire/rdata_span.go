@@ -312,6 +312,31 @@ func bitmapTypes(d []byte, f func(Type)) {
 	}
 }
 
+// DigestSize returns how long good data with a digest is by the kind of the digest, or
+// 0 if that is not known. Data of another length is good, but no digest, and zone
+// files have it in generic form only.
+func DigestSize(t Type, rdata []byte) int {
+	switch t {
+	case TypeDS, TypeDLV, TypeTA: // RFC 3658, section 2.4; RFC 4509, section 2.1; RFC 5933, section 4; RFC 6605, section 2
+		switch rdata[3] {
+		case 1:
+			return 4 + 20
+		case 2, 3:
+			return 4 + 32
+		case 4:
+			return 4 + 48
+		}
+	case TypeSSHFP: // RFC 4255, section 3.1.2; RFC 6594, section 4.1
+		switch rdata[1] {
+		case 1:
+			return 2 + 20
+		case 2:
+			return 2 + 32
+		}
+	}
+	return 0
+}
+
 // hasText tells whether good data of the field has a text form of its own. What
 // versions and families to come will hold has none (RFC 3597, section 5), nor has
 // what would not survive being read back.

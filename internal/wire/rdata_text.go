@@ -24,6 +24,9 @@ func AppendRdataText(dst []byte, t Type, rdata []byte) []byte {
 	if fields == nil || CheckRdata(t, rdata) != nil {
 		return appendOpaque(dst, rdata)
 	}
+	if want := DigestSize(t, rdata); want > 0 && want != len(rdata) {
+		return appendOpaque(dst, rdata)
+	}
 	start, whole := len(dst), rdata
 	for _, f := range fields {
 		n, _ := f.span(rdata)

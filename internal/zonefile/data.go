@@ -3,7 +3,6 @@ package zonefile
 import (
 	"encoding/binary"
 	"net/netip"
-	"slices"
 
 	"port53/internal/wire"
 )
@@ -36,7 +35,8 @@ func (p *parser) rdata(t wire.Type) error {
 			return faultf(start, "%w", err)
 		}
 	}
-	if want := digestSize(t, p.data); want > 0 && len(p.data) != want {
+	// A digest that is cut off can only be a mistake. Who means it writes \#.
+	if want := wire.DigestSize(t, p.data); want > 0 && len(p.data) != want {
 		return faultf(start, "%s data has %d octets where this kind of digest makes it %d", t, len(p.data), want)
 	}
 	return nil
@@ -51,30 +51,6 @@ func loose(f wire.Field) bool {
 		return false
 	}
 	return true
-}
-
-// digestSize returns how long data with a digest must be, or 0 if that is not known.
-// A digest that is cut off can only be a mistake of whoever wrote the file.
-func digestSize(t wire.Type, data []byte) int {
-	switch t {
-	case wire.TypeDS, wire.TypeDLV, wire.TypeTA: // kinds: RFC 3658, RFC 4509, RFC 5933, RFC 6605
-		switch data[3] {
-		case 1:
-			return 4 + 20
-		case 2, 3:
-			return 4 + 32
-		case 4:
-			return 4 + 48
-		}
-	case wire.TypeSSHFP: // RFC 4255, section 3.1.2; RFC 6594, section 4.1
-		switch data[1] {
-		case 1:
-			return 2 + 20
-		case 2:
-			return 2 + 32
-		}
-	}
-	return 0
 }
 
 // opaque reads \# LENGTH HEX (RFC 3597, section 5).
@@ -156,24 +132,24 @@ func (p *parser) field(t wire.Type, f wire.Field) error {
 		}
 		p.data = append(p.data, n)
 		return nil
-	case wire.FieldBase64:
-		if !p.more() {
-			_, err := p.take("base64")
+	case wire.FieldBase64, wire.FieldHex:
+		what, at, rest := "base64", len(p.data), p.base64Rest
+		if f == wire.FieldHex {
+			what, rest = "hexadecimal digits", p.hexRest
+		}
+		if err := rest(); err != nil {
 			return err
 		}
-		return p.base64Rest()
+		if len(p.data) == at { // there was nothing, or quotes around nothing
+			return faultf(p.end(), "entry ends where %s should follow", what)
+		}
+		return nil
 	case wire.FieldBase64OrNone, wire.FieldBase64OrDash:
 		if p.more() && f == wire.FieldBase64OrDash && string(p.text(p.tokens[p.next])) == "-" {
 			p.next++
 			return nil
 		}
 		return p.base64Rest()
-	case wire.FieldHex:
-		if !p.more() {
-			_, err := p.take("hexadecimal digits")
-			return err
-		}
-		return p.hexRest()
 	case wire.FieldBitmap:
 		return p.bitmap()
 	case wire.FieldString:
@@ -403,127 +379,6 @@ func daysSince1970(year, month, day int) int {
 		month += 12
 	}
 	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719468
-}
-
-const notHex = 0xFF
-
-//nolint:gochecknoglobals // read-only
-var hexDigit = func() (t [256]uint8) {
-	for i := range t {
-		t[i] = notHex
-	}
-	for i := range 10 {
-		t['0'+i] = uint8(i)
-	}
-	for i := range 6 {
-		t['a'+i], t['A'+i] = uint8(10+i), uint8(10+i)
-	}
-	return t
-}()
-
-// hexRest reads hexadecimal digits to the end of the entry.
-func (p *parser) hexRest() error {
-	half := -1
-	for p.more() {
-		t, _ := p.take("")
-		text := p.text(t)
-		i := 0
-		for ; half < 0 && i+2 <= len(text); i += 2 {
-			a, b := hexDigit[text[i]], hexDigit[text[i+1]]
-			if a|b > 15 {
-				break
-			}
-			p.data = append(p.data, a<<4|b)
-		}
-		for ; i < len(text); i++ {
-			v := hexDigit[text[i]]
-			switch {
-			case v == notHex:
-				return faultf(t.from()+i, "%q is not a hexadecimal digit", text[i])
-			case half < 0:
-				half = int(v)
-			default:
-				p.data = append(p.data, byte(half<<4)|v)
-				half = -1
-			}
-		}
-	}
-	if half >= 0 {
-		return faultf(p.end(), "odd number of hexadecimal digits")
-	}
-	return nil
-}
-
-const (
-	notBase64 = 0xFF
-	padding   = 0xFE
-)
-
-//nolint:gochecknoglobals // read-only
-var base64Digit = func() (t [256]uint8) {
-	for i := range t {
-		t[i] = notBase64
-	}
-	for i, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/" {
-		t[c] = uint8(i)
-	}
-	t['='] = padding
-	return t
-}()
-
-// base64Rest reads base64, perhaps in several pieces, to the end of the entry.
-func (p *parser) base64Rest() error {
-	var acc uint32
-	n, pad := 0, 0
-	for p.more() {
-		t, _ := p.take("")
-		text := p.text(t)
-		for i := 0; i < len(text); i++ {
-			if n == 0 && pad == 0 {
-				// Four digits at a time where they line up.
-				p.data = slices.Grow(p.data, len(text)/4*3+3)
-				out := p.data[len(p.data):cap(p.data)]
-				made := 0
-				for i+4 <= len(text) && made+4 <= len(out) {
-					a, b, c, d := base64Digit[text[i]], base64Digit[text[i+1]], base64Digit[text[i+2]], base64Digit[text[i+3]]
-					if a|b|c|d >= 64 {
-						break
-					}
-					binary.BigEndian.PutUint32(out[made:], uint32(a)<<26|uint32(b)<<20|uint32(c)<<14|uint32(d)<<8)
-					made += 3
-					i += 4
-				}
-				p.data = p.data[:len(p.data)+made]
-			}
-			if i == len(text) {
-				break
-			}
-			v := base64Digit[text[i]]
-			switch {
-			case v == padding && n+pad >= 2 && pad < 2:
-				pad++
-			case v >= 64 || pad > 0:
-				return faultf(t.from()+i, "%q is not a base64 digit here", text[i])
-			default:
-				acc = acc<<6 | uint32(v)
-				if n++; n == 4 {
-					p.data = append(p.data, byte(acc>>16), byte(acc>>8), byte(acc))
-					acc, n = 0, 0
-				}
-			}
-		}
-	}
-	switch {
-	case n == 0 && pad == 0:
-		return nil
-	case n == 2 && pad == 2:
-		p.data = append(p.data, byte(acc>>4))
-		return nil
-	case n == 3 && pad == 1:
-		p.data = append(p.data, byte(acc>>10), byte(acc>>2))
-		return nil
-	}
-	return faultf(p.end(), "base64 ends within a group of four digits")
 }
 
 // bitmap reads types to the end of the entry (RFC 4034, section 4.1.2).
