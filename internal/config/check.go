@@ -44,6 +44,7 @@ func (d *decoder) check() {
 	}
 	d.checkListen()
 	d.checkZones()
+	d.checkResolver()
 	d.checkBounds()
 	d.checkPolicy()
 	d.checkLog()

@@ -2,7 +2,7 @@
 // positioned, checked [Config]. It has no behaviour of its own: it opens no
 // socket and reads no zone.
 //
-// The structs of this file are the table of all keys. Their tags carry each
+// The structs of this package with yaml tags are the table of all keys. Their tags carry each
 // key's name, default, bounds and sentence of documentation; the decoder, the
 // effective values ([Config.Effective]), the JSON Schema ([Schema]) and the
 // reference ([Reference]) are all read from it, so that none can differ from
@@ -16,6 +16,8 @@
 //	why      the reason of the default, or its source
 //	is       the kind of value, where the Go type does not tell it
 //	default  the default, without quotes; a list's values are parted by ", "
+//	internal the default in the roles internal-resolver and domain-controller, if another
+//	public   the default in the role public-resolver, if another
 //	min max  the bounds of a number, a duration or a size
 //	words    the words that is:"word" allows
 //	port     the port of an address that names none
@@ -49,6 +51,7 @@ type Config struct {
 	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server." why:"A service manager starts it as its user already."`
 	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The folder of what the server keeps between runs." why:"Where Linux systems keep what a service writes (FHS)."`
 	Zones      []Zone           `yaml:"zones" doc:"The zones that are served."`
+	Resolver   Resolver         `yaml:"resolver" doc:"How names outside of the zones are resolved. Not in the role authoritative."`
 	ZoneLimits ZoneLimits       `yaml:"zone_limits" doc:"Bounds of each zone that is loaded. A zone beyond one of them is not loaded; the others are served."`
 	Policy     Policy           `yaml:"policy" doc:"Who may ask, and how often."`
 	EDNS       EDNS             `yaml:"edns" doc:"The extension mechanism: reply sizes, cookies, padding."`

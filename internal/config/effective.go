@@ -21,7 +21,8 @@ type Setting struct {
 	Origin string `json:"origin"` // OriginDefault, or file:line
 }
 
-// Effective returns every value in effect, in the order of the reference.
+// Effective returns every value in effect, in the order of the reference. The
+// resolver's are not among them in the role authoritative.
 func (c *Config) Effective() []Setting {
 	return c.effective(nil, table(), reflect.ValueOf(c).Elem(), "", 0)
 }
@@ -34,6 +35,7 @@ func (c *Config) effective(list []Setting, section *key, from reflect.Value, abo
 			for i := range field.Len() {
 				list = c.effective(list, k, field.Index(i), fmt.Sprintf("%s[%d].", path, i), int32(i))
 			}
+		case k.path == resolverSection && c.Role == RoleAuthoritative:
 		case k.form == formSection:
 			list = c.effective(list, k, field, path+".", index)
 		default:
@@ -70,6 +72,11 @@ func (k *key) printOne(v reflect.Value) string {
 		return strconv.Itoa(x)
 	case time.Duration:
 		return durationText(x)
+	case time.Time:
+		if x.IsZero() {
+			return "now"
+		}
+		return yamlText(x.UTC().Format(time.RFC3339))
 	case fmt.Stringer:
 		if a, ok := x.(netip.AddrPort); ok && !a.IsValid() {
 			return "off"
@@ -83,7 +90,7 @@ func (k *key) printOne(v reflect.Value) string {
 			return x
 		case x == "" && k.form == formHidden:
 			return "hidden"
-		case x == "" && k.form == formPathOrOff:
+		case x == "" && (k.form == formPathOrOff || k.form == formFileOrOff):
 			return "off"
 		}
 		return yamlText(x)

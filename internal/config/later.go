@@ -9,7 +9,8 @@ import (
 // their path in the table, and what to do until then.
 func laterKeys() map[string]string {
 	const (
-		resolver  = "it needs the resolver; leave it out"
+		hosts     = "write the names into a zone's file, and leave it out"
+		upstreams = "servers are asked over UDP and TCP; leave it out"
 		transfers = "zones are not transferred yet; copy the zone's file by other means, and leave the key out"
 		signing   = "zones are not signed here yet; serve a file that a signer has made, and leave the key out"
 		updates   = "zones are changed by changing their files and port53 reload; leave the key out"
@@ -18,8 +19,7 @@ func laterKeys() map[string]string {
 		encrypted = "only UDP and TCP are served; put a TLS proxy in front, and leave the key out"
 	)
 	return map[string]string{
-		"resolver":  resolver,
-		"dns64":     resolver,
+		"dns64":     "addresses are not synthesised yet; leave it out",
 		"views":     "one set of zones is served to all; run a second server for the other clients",
 		"include":   "write everything into this file",
 		"templates": patterns,
@@ -27,7 +27,7 @@ func laterKeys() map[string]string {
 		"keys":      "nothing uses TSIG keys yet; leave it out",
 		"grants":    updates,
 		"encrypted": encrypted,
-		"hosts":     resolver,
+		"hosts":     hosts,
 		"ad":        "it needs the domain controller; leave it out",
 		"expose":    "use policy.allow, and a firewall",
 		"tls":       encrypted,
@@ -54,6 +54,10 @@ func laterKeys() map[string]string {
 		"zones.history":        updates,
 		"zones.dnssec":         signing,
 		"zones.template":       patterns,
+
+		"resolver.forward.private": "list the zone in resolver.private_zones, if it is found by iteration at times",
+		"resolver.forward.tls":     upstreams,
+		"resolver.stub.tls":        upstreams,
 
 		"identity.contact": "leave it out",
 

@@ -74,9 +74,9 @@ func (k *key) valueSchema() map[string]any {
 	case formRate:
 		return map[string]any{"anyOf": []any{k.numberSchema(), text("^[0-9]+/s$")}}
 	case formSize:
-		return text("^([0-9]+(B|KiB|MiB|GiB|TiB))+$")
+		return text(`^([0-9]+(\.[0-9]+)?(B|KiB|MiB|GiB|TiB))+$`)
 	case formDuration:
-		return text("^([0-9]+(ms|s|m|h|d|w))+$")
+		return text(`^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+$`)
 	case formRole:
 		return map[string]any{"enum": []string{RoleAuthoritative}}
 	case formWord:
@@ -93,7 +93,15 @@ func (k *key) valueSchema() map[string]any {
 		return text(`^(\[[0-9A-Fa-f:.%a-z]+\]|[0-9A-Fa-f:.]+)(:[0-9]{1,5})?$`)
 	case formAddressOrOff:
 		return text(`^(off|(\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+)(:[0-9]{1,5})?)$`)
-	case formName, formPath, formPathOrOff:
+	case formUpstream:
+		return text(`^(\[[0-9A-Fa-f:.%a-z0-9]+\]|[0-9A-Fa-f:.%a-z0-9]+)(:[0-9]{1,5})?$`)
+	case formHost:
+		return text(`^[0-9A-Fa-f:.]+$`)
+	case formTime:
+		return text(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5}))?$`)
+	case formTimeOrNow:
+		return text(`^(now|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5}))?)$`)
+	case formName, formPath, formPathOrOff, formFileOrOff:
 		return map[string]any{"type": []string{"string", "number"}}
 	}
 	return map[string]any{}
@@ -137,11 +145,7 @@ func Reference() []byte {
 	b.WriteString(tableHead)
 	for _, k := range root.keys {
 		if k.form == formSection {
-			what := "block"
-			if k.list {
-				what = "list of blocks"
-			}
-			b.WriteString("| [`" + k.name + "`](#" + k.name + ") | " + what + " | | " + cell(k.doc) + " | |\n")
+			b.WriteString("| [`" + k.name + "`](#" + k.name + ") | " + k.block() + " | | " + cell(k.doc) + " | |\n")
 			continue
 		}
 		k.referenceRow(&b)
@@ -161,7 +165,7 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 	b.WriteString("\n## " + k.path + "\n\n" + k.doc + "\n\n" + tableHead)
 	for _, c := range k.keys {
 		if c.form == formSection {
-			b.WriteString("| [`" + c.name + "`](#" + strings.ReplaceAll(c.path, ".", "") + ") | block | | " + cell(c.doc) + " |\n")
+			b.WriteString("| [`" + c.name + "`](#" + strings.ReplaceAll(c.path, ".", "") + ") | " + c.block() + " | | " + cell(c.doc) + " | |\n")
 			continue
 		}
 		c.referenceRow(b)
@@ -171,6 +175,14 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 			c.referenceSection(b)
 		}
 	}
+}
+
+// block says in the reference that a key is a section, or a list of them.
+func (k *key) block() string {
+	if k.list {
+		return "list of blocks"
+	}
+	return "block"
 }
 
 func (k *key) referenceRow(b *bytes.Buffer) {

@@ -51,6 +51,11 @@ const (
 	formPrefix
 	formAddress
 	formAddressOrOff
+	formUpstream
+	formHost
+	formFileOrOff
+	formTime
+	formTimeOrNow
 )
 
 // listSeparator parts the values of a list in a default tag.
@@ -103,6 +108,7 @@ func formOf(t reflect.Type, is string) form {
 	forms := map[string]form{
 		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName,
 		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
+		"upstream": formUpstream, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow,
 	}
 	if f, ok := forms[is]; ok {
 		return f
@@ -118,6 +124,10 @@ func formOf(t reflect.Type, is string) form {
 		return formPrefix
 	case reflect.TypeFor[netip.AddrPort]():
 		return formAddress
+	case reflect.TypeFor[netip.Addr]():
+		return formHost
+	case reflect.TypeFor[time.Time]():
+		return formTime
 	}
 	switch t.Kind() {
 	case reflect.Struct:

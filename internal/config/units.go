@@ -19,6 +19,9 @@ func sizeUnits() []unit {
 	return []unit{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 }
 
+// maxFraction is the most digits behind the point of a number with a unit.
+const maxFraction = 3
+
 func timeUnits() []unit {
 	const day = 24 * int64(time.Hour)
 	return []unit{
@@ -31,8 +34,8 @@ func timeUnits() []unit {
 	}
 }
 
-// measure reads text as numbers that each carry one of units, such as 1h30m.
-// It reports false for all else, a bare number too.
+// measure reads text as numbers that each carry one of units, such as 1h30m or
+// 1.5s. It reports false for all else, a bare number too.
 func measure(text string, units []unit) (int64, bool) {
 	var sum int64
 	if text == "" {
@@ -45,6 +48,14 @@ func measure(text string, units []unit) (int64, bool) {
 			return 0, false
 		}
 		text = text[digits:]
+		fraction := ""
+		if strings.HasPrefix(text, ".") {
+			digits = 1 + len(text[1:]) - len(strings.TrimLeft(text[1:], "0123456789"))
+			fraction, text = text[1:digits], text[digits:]
+			if len(fraction) == 0 || len(fraction) > maxFraction {
+				return 0, false
+			}
+		}
 		letters := strings.IndexAny(text, "0123456789")
 		if letters < 0 {
 			letters = len(text)
@@ -59,6 +70,15 @@ func measure(text string, units []unit) (int64, bool) {
 			return 0, false
 		}
 		sum += n * size
+		if fraction != "" {
+			part, _ := strconv.ParseInt(fraction, 10, 64)
+			part *= size // below 10^18, for the largest unit is a week
+			whole := int64(math.Pow10(len(fraction)))
+			if part%whole != 0 || part/whole > math.MaxInt64-sum {
+				return 0, false
+			}
+			sum += part / whole
+		}
 		text = text[letters:]
 	}
 	return sum, true
@@ -166,8 +186,88 @@ func (k *key) parseAddress(s scalar) (any, *problem) {
 	switch {
 	case at.Addr().Is4In6():
 		return nil, expected(k, s, "write IPv4 addresses as IPv4")
-	case at.Addr().IsMulticast():
+	case at.Addr().IsMulticast() && k.form != formUpstream:
 		return nil, expected(k, s, "a multicast address cannot be listened on")
+	}
+	return at, nil
+}
+
+// parseUpstream reads the address of a server to ask.
+func (k *key) parseUpstream(s scalar) (any, *problem) {
+	if before, _, found := strings.Cut(s.text, "://"); found || strings.Contains(s.text, "#") {
+		if before == s.text {
+			before = "a name for TLS"
+		}
+		return nil, expected(k, s, "servers are asked over UDP and TCP: write the address without "+quote(before))
+	}
+	v, p := k.parseAddress(s)
+	if p != nil {
+		return nil, p
+	}
+	at := v.(netip.AddrPort)
+	if hint := unaskable(at.Addr()); hint != "" {
+		return nil, expected(k, s, hint)
+	}
+	if at.Port() == 0 {
+		return nil, expected(k, s, "port 0 is no port that a server has")
+	}
+	return at, nil
+}
+
+// unaskable says why an address can be no server's, or nobody's own; else "".
+func unaskable(a netip.Addr) string {
+	switch {
+	case a.IsUnspecified():
+		return a.String() + " is the address of no machine"
+	case a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return a.String() + " is the address of many"
+	}
+	return ""
+}
+
+// parseHost reads an address of this machine.
+func (k *key) parseHost(s scalar) (any, *problem) {
+	a, err := netip.ParseAddr(s.text)
+	if err != nil {
+		hint := ""
+		if _, err := netip.ParseAddrPort(s.text); err == nil {
+			hint = "leave the port out: each question has one of its own"
+		}
+		return nil, expected(k, s, hint)
+	}
+	if a.Is4In6() {
+		return nil, expected(k, s, "write IPv4 addresses as IPv4")
+	}
+	if hint := unaskable(a); hint != "" {
+		return nil, expected(k, s, hint)
+	}
+	return a, nil
+}
+
+// The years that the 32 bits of a signature's times can tell apart (RFC 4034,
+// section 3.1.5).
+const (
+	firstYear = 1970
+	lastYear  = 2105
+)
+
+// parseTime reads a moment (RFC 3339); a date is its beginning in UTC.
+func (k *key) parseTime(s scalar) (any, *problem) {
+	if k.form == formTimeOrNow && s.text == "now" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.DateOnly, s.text)
+	if err != nil {
+		if at, err = time.Parse(time.RFC3339, s.text); err != nil {
+			hint := ""
+			if _, err := time.Parse("2006-01-02T15:04:05", s.text); err == nil {
+				hint = "write the time zone: " + s.text + "Z is in UTC"
+			}
+			return nil, expected(k, s, hint)
+		}
+	}
+	if at = at.UTC(); at.Year() < firstYear || at.Year() > lastYear {
+		return nil, expected(k, s, "signatures know the years from "+strconv.Itoa(firstYear)+" to "+strconv.Itoa(lastYear))
 	}
 	return at, nil
 }

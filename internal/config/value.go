@@ -74,6 +74,16 @@ func (k *key) expects() string {
 		return `an address such as 192.0.2.1, "192.0.2.1:5353" or "[::1]:5353"`
 	case formAddressOrOff:
 		return `an address such as "127.0.0.1:9153", or off`
+	case formUpstream:
+		return `the address of a server such as 192.0.2.1, "192.0.2.1:5353" or "[2001:db8::1]:53"`
+	case formHost:
+		return `an address such as 192.0.2.1 or "2001:db8::1"`
+	case formFileOrOff:
+		return "a path, or off"
+	case formTime:
+		return "a time such as 2026-10-20T12:00:00Z, or a date such as 2026-10-20"
+	case formTimeOrNow:
+		return "a time such as 2026-10-20T12:00:00Z, a date such as 2026-10-20, or now"
 	}
 	return "a value"
 }
@@ -125,7 +135,7 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		return nil, expected(k, s, meant(nearest(s.text, k.words)))
 	case formName:
 		return k.parseName(s)
-	case formPath, formPathOrOff:
+	case formPath, formPathOrOff, formFileOrOff:
 		return k.parsePath(s, folder)
 	case formBool:
 		return k.parseBool(s)
@@ -143,6 +153,12 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		return k.parsePrefix(s)
 	case formAddress, formAddressOrOff:
 		return k.parseAddress(s)
+	case formUpstream:
+		return k.parseUpstream(s)
+	case formHost:
+		return k.parseHost(s)
+	case formTime, formTimeOrNow:
+		return k.parseTime(s)
 	}
 	return nil, expected(k, s, "")
 }
@@ -204,7 +220,7 @@ func (k *key) parseRole(s scalar) (any, *problem) {
 
 func (k *key) parsePath(s scalar, folder string) (any, *problem) {
 	switch {
-	case k.form == formPathOrOff && s.text == "off" && !s.quoted:
+	case k.form != formPath && s.text == "off" && !s.quoted:
 		return "", nil
 	case s.text == "" && k.hasDef && k.def == "":
 		return "", nil

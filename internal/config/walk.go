@@ -186,6 +186,9 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		return
 	}
 	d.cols[place{k.id, index}] = start(n)
+	if k.form == formSection && !k.list {
+		d.cols[place{k.id, index}] = here
+	}
 	switch {
 	case !k.list && k.form == formSection:
 		d.section(k, n, into, where, index)
