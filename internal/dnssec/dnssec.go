@@ -1,0 +1,87 @@
+// Package dnssec is the cryptography and the logic of DNSSEC as pure functions: keys
+// and DS records (RFC 4034), signing and verifying one RRset (RFC 4035, section 5.3),
+// and what NSEC and NSEC3 records prove (RFC 4035, section 5.4; RFC 5155, section 8).
+//
+// Whatever costs time is charged to a [Work], which the caller hands from one call to
+// the next: a question has only so much (KeyTrap, CVE-2023-50387; CVE-2023-50868).
+// What cannot be believed is a [Reason], one byte, which knows its Extended DNS Error.
+//
+// Package dnssec asks nobody for anything: which keys a zone has, and why they are to
+// be trusted, is the resolver's.
+package dnssec
+
+// Work is what may still be spent on one question.
+type Work struct {
+	Signatures int // to verify
+	Failures   int // verifications that may fail
+	Hashes     int // of NSEC3
+}
+
+// A Reason is why something is not secure; 0 is that it is.
+type Reason uint8
+
+// The reasons.
+const (
+	NoSignature          Reason = iota + 1 // signed zones sign everything
+	Expired                                // RFC 4035, section 5.3.1
+	NotYetValid                            // the same
+	NoKey                                  // no key fits the signature, or the parent's DS
+	NoZoneKey                              // the key is not for zones (RFC 4034, section 2.1.1)
+	BadSignature                           // it is not by the key over the data
+	WrongSigner                            // the signer's name or the label count cannot be
+	UnsupportedAlgorithm                   // none of the signatures has one that we know
+	UnsupportedDigest
+	NoProof           // the records that would prove it are not there
+	BadProof          // they are, and prove something else
+	TooManyIterations // of NSEC3 (RFC 9276)
+	WorkSpent         // the question costs more than one may
+)
+
+// EDE returns the Extended DNS Error for the reason (RFC 8914, section 4; RFC 9276,
+// section 3.2).
+func (r Reason) EDE() int {
+	switch r {
+	case NoSignature:
+		return 10
+	case Expired:
+		return 7
+	case NotYetValid:
+		return 8
+	case NoKey:
+		return 9
+	case NoZoneKey:
+		return 11
+	case UnsupportedAlgorithm:
+		return 1
+	case UnsupportedDigest:
+		return 2
+	case NoProof:
+		return 12
+	case TooManyIterations:
+		return 27
+	case WorkSpent:
+		return 0
+	}
+	return 6
+}
+
+// Error implements error.
+func (r Reason) Error() string { return "dnssec: " + r.String() }
+
+// String returns the reason in words.
+func (r Reason) String() string {
+	if int(r) < len(reasonTexts) {
+		return reasonTexts[r]
+	}
+	return "unknown reason"
+}
+
+//nolint:gochecknoglobals // read-only
+var reasonTexts = [...]string{
+	0: "secure", NoSignature: "there is no signature", Expired: "the signature has expired",
+	NotYetValid: "the signature is not valid yet", NoKey: "no key fits", NoZoneKey: "the key is not a zone key",
+	BadSignature: "the signature is wrong", WrongSigner: "the signature names a zone that cannot have made it",
+	UnsupportedAlgorithm: "the algorithm is not supported", UnsupportedDigest: "the digest is not supported",
+	NoProof: "the proof is missing", BadProof: "the proof does not prove it",
+	TooManyIterations: "NSEC3 has too many iterations", WorkSpent: "validation would cost too much",
+}

@@ -1,0 +1,353 @@
+package dnssec_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"testing"
+	"time"
+
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+	"port53/internal/zonefile"
+)
+
+func name(t testing.TB, s string) []byte {
+	t.Helper()
+	n, err := wire.ParseName(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func work() *dnssec.Work { return &dnssec.Work{Signatures: 32, Failures: 3, Hashes: 1000} }
+
+const now = 1_800_000_000
+
+var clock = time.Unix(now, 0)
+
+func set(t testing.TB) *wire.RRset {
+	return &wire.RRset{Owner: name(t, "a.example."), Type: wire.TypeMX, TTL: 3600, Data: [][]byte{
+		append([]byte{0, 20}, name(t, "MAIL.example.")...), append([]byte{0, 10}, name(t, "b.example.")...),
+	}}
+}
+
+func signer(t testing.TB, alg uint8, zone string) *dnssec.Signer {
+	t.Helper()
+	s, err := dnssec.GenerateKey(name(t, zone), alg, dnssec.FlagZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSignAndVerify(t *testing.T) {
+	for _, alg := range []uint8{dnssec.RSASHA256, dnssec.RSASHA512, dnssec.ECDSAP256, dnssec.ECDSAP384, dnssec.ED25519} {
+		t.Run(wire.AlgorithmName(alg), func(t *testing.T) {
+			k := signer(t, alg, "example.")
+			s := set(t)
+			sig, err := k.Sign(s, now-100, now+1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Sigs = [][]byte{sig}
+			s.TTL = 1800
+			s.Data[0], s.Data[1] = s.Data[1], s.Data[0]       // order does not matter
+			copy(s.Data[1][2:], bytes.ToLower(s.Data[1][2:])) // nor case (RFC 4034, section 6.2)
+			keys := []dnssec.Key{k.Key}
+			v, why := dnssec.Verify(s, k.Zone, keys, clock, work())
+			if why != 0 || v.TTL != 1000 || v.Labels != 2 || v.Wildcard || v.Expires != now+1000 {
+				t.Fatalf("%+v %v", v, why)
+			}
+			s.Data[0][1]++
+			if _, why := dnssec.Verify(s, k.Zone, keys, clock, work()); why != dnssec.BadSignature {
+				t.Errorf("changed data: %v", why)
+			}
+			s.Data[0][1]--
+			sig[len(sig)-1] ^= 1
+			if _, why := dnssec.Verify(s, k.Zone, keys, clock, work()); why != dnssec.BadSignature {
+				t.Errorf("changed signature: %v", why)
+			}
+		})
+	}
+}
+
+// TestVerifyRefuses has what RFC 4035, section 5.3.1 demands, one fault each.
+func TestVerifyRefuses(t *testing.T) {
+	k := signer(t, dnssec.ECDSAP256, "example.")
+	other := signer(t, dnssec.ECDSAP256, "example.")
+	put32 := func(at int, v uint32) func(*wire.RRset) {
+		return func(s *wire.RRset) { binary.BigEndian.PutUint32(s.Sigs[0][at:], v) }
+	}
+	for _, c := range []struct {
+		what  string
+		spoil func(*wire.RRset)
+		zone  string
+		keys  []dnssec.Key
+		want  dnssec.Reason
+	}{
+		{"no signature", func(s *wire.RRset) { s.Sigs = nil }, "", nil, dnssec.NoSignature},
+		{"expired", put32(8, now-1), "", nil, dnssec.Expired},
+		{"not yet valid", put32(12, now+61), "", nil, dnssec.NotYetValid},
+		{"another type", func(s *wire.RRset) { s.Sigs[0][1]++ }, "", nil, dnssec.BadSignature},
+		{"cut off", func(s *wire.RRset) { s.Sigs[0] = s.Sigs[0][:25] }, "", nil, dnssec.BadSignature},
+		{"more labels than the owner", func(s *wire.RRset) { s.Sigs[0][3] = 3 }, "", nil, dnssec.WrongSigner},
+		{"fewer labels than the zone", func(s *wire.RRset) { s.Sigs[0][3] = 0 }, "", nil, dnssec.WrongSigner},
+		{"another zone", nil, "com.", nil, dnssec.WrongSigner},
+		{"another algorithm", func(s *wire.RRset) { s.Sigs[0][2] = 12 }, "", nil, dnssec.UnsupportedAlgorithm},
+		{"another key", nil, "", []dnssec.Key{other.Key}, dnssec.NoKey},
+		{"no key", nil, "", []dnssec.Key{}, dnssec.NoKey},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			s := set(t)
+			sig, err := k.Sign(s, now-100, now+1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Sigs = [][]byte{sig}
+			if c.spoil != nil {
+				c.spoil(s)
+			}
+			zone, keys := k.Zone, c.keys
+			if c.zone != "" {
+				zone = name(t, c.zone)
+			}
+			if keys == nil {
+				keys = []dnssec.Key{k.Key}
+			}
+			if _, why := dnssec.Verify(s, zone, keys, clock, work()); why != c.want {
+				t.Errorf("%v, want %v", why, c.want)
+			}
+		})
+	}
+}
+
+func TestWildcardSignature(t *testing.T) {
+	k := signer(t, dnssec.ED25519, "example.")
+	s := set(t)
+	s.Owner = name(t, "*.example.")
+	sig, err := k.Sign(s, now-100, now+100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Sigs = [][]byte{sig}
+	keys := []dnssec.Key{k.Key}
+	if v, why := dnssec.Verify(s, k.Zone, keys, clock, work()); why != 0 || v.Wildcard || v.Labels != 1 {
+		t.Errorf("the wildcard itself: %+v %v", v, why)
+	}
+	s.Owner = name(t, "x.y.example.")
+	if v, why := dnssec.Verify(s, k.Zone, keys, clock, work()); why != 0 || !v.Wildcard || v.Labels != 1 {
+		t.Errorf("a name made from it: %+v %v", v, why)
+	}
+}
+
+// TestKeyTrap counts verifications where a hundred keys have one tag and a hundred
+// signatures name it (CVE-2023-50387).
+func TestKeyTrap(t *testing.T) {
+	k := signer(t, dnssec.ECDSAP256, "example.")
+	s := set(t)
+	sig, err := k.Sign(s, now-100, now+1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sig[len(sig)-1] ^= 1
+	for range 100 {
+		s.Sigs = append(s.Sigs, sig)
+	}
+	keys := make([]dnssec.Key, 100)
+	for i := range keys {
+		keys[i] = k.Key
+	}
+	w := &dnssec.Work{Signatures: 1000, Failures: 1000}
+	if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.BadSignature || 1000-w.Signatures != 16 {
+		t.Errorf("%v after %d verifications, want 4 signatures with 4 keys", why, 1000-w.Signatures)
+	}
+	w = work()
+	if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.BadSignature || w.Failures != 0 || w.Signatures != 29 {
+		t.Errorf("%v, %+v left, want an end after three failures", why, w)
+	}
+	w = &dnssec.Work{Signatures: 2, Failures: 1000}
+	if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.WorkSpent {
+		t.Errorf("%v, want %v", why, dnssec.WorkSpent)
+	}
+}
+
+// TestRSAKeys has keys that cost too much or are too weak.
+func TestRSAKeys(t *testing.T) {
+	for _, c := range []struct {
+		bits int
+		e    []byte
+		want bool
+	}{{1024, []byte{3}, true}, {2048, []byte{1, 0, 1}, true}, {4096, []byte{3}, true}, {4104, []byte{3}, false}, {512, []byte{3}, false}, {2048, []byte{1, 0, 0, 1}, false}, {2048, []byte{4}, false}} {
+		rdata := append([]byte{1, 0, 3, dnssec.RSASHA256, byte(len(c.e))}, c.e...)
+		rdata = append(rdata, bytes.Repeat([]byte{0xFF}, c.bits/8)...)
+		k, ok := dnssec.ParseKey(rdata)
+		s := set(t)
+		s.Sigs = [][]byte{append([]byte{0, 15, 8, 2, 0, 0, 14, 16, 0x7F, 0, 0, 0, 0, 0, 0, 0, byte(k.Tag >> 8), byte(k.Tag)}, append(name(t, "example."), 1, 2, 3)...)}
+		w := work()
+		dnssec.Verify(s, name(t, "example."), []dnssec.Key{k}, clock, w)
+		if used := w.Signatures < 32; !ok || used != c.want {
+			t.Errorf("%d bits, exponent %x: used %v, want %v", c.bits, c.e, used, c.want)
+		}
+	}
+}
+
+// TestDS has the example of RFC 4034, section 5.4, of RFC 4509, section 2.3, and of
+// RFC 6605, section 6.1 the DS record.
+func TestDS(t *testing.T) {
+	read := func(text string) (owner, data []byte) {
+		_, err := zonefile.Read(bytes.NewReader([]byte(text)), zonefile.Options{Origin: wire.Root}, func(r *zonefile.Record) error {
+			owner, data = bytes.Clone(r.Owner), bytes.Clone(r.Data)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return owner, data
+	}
+	key := `dskey.example.com. 86400 IN DNSKEY 256 3 5 AQOeiiR0GOMYkDshWoSKz9XzfwJr1AYtsmx3TGkJaNXVbfi/2pHm822aJ5iI9BMzNXxeYCmZDRD99WYwYqUSdjMmmAphXdvxegXd/M5+X7OrzKBaMbCVdFLUUh6DhweJBjEVv5f2wwjM9XzcnOf+EPbtG9DMBmADjFDc2w/rljwvFw==`
+	for _, ds := range []string{
+		"dskey.example.com. 86400 IN DS 60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118",
+		"dskey.example.com. 86400 IN DS 60485 5 2 D4B7D520E7BB5F0F67674A0CCEB1E3E0614B93C4F9E99B8383F6A1E4469DA50A",
+	} {
+		owner, dnskey := read(key)
+		_, data := read(ds)
+		if !dnssec.MatchDS(data, owner, dnskey) {
+			t.Errorf("%s does not match", ds)
+		}
+		data[len(data)-1] ^= 1
+		if dnssec.MatchDS(data, owner, dnskey) {
+			t.Errorf("%s matches with another digest", ds)
+		}
+	}
+}
+
+// TestHashName has hashes of RFC 5155, appendix A.
+func TestHashName(t *testing.T) {
+	salt, _ := hex.DecodeString("aabbccdd")
+	for n, want := range map[string]string{
+		"example.": "0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM", "a.example.": "35MTHGPGCU1QG68FAB165KLNSNK3DPVL",
+		"*.w.example.": "R53BQ7CC2UVMUBFU5OCMM6PERS9TK9EN", "x.y.w.example.": "2VPTU5TIMAMQTTGL4LUU9KG21E0AOR3S",
+	} {
+		if got := wire.Base32Hex.EncodeToString(dnssec.HashName(nil, name(t, n), 12, salt)); got != want {
+			t.Errorf("%s: %s, want %s", n, got, want)
+		}
+	}
+}
+
+// rootZone reads the published root zone, if it is there.
+func rootZone(t testing.TB) []*wire.RRset {
+	f, err := os.Open("../../../shared/data/root-2020101902.zone")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the published root zone is not beside the project")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var sets []*wire.RRset
+	find := map[string]*wire.RRset{}
+	_, err = zonefile.Read(bufio.NewReader(f), zonefile.Options{Origin: wire.Root}, func(r *zonefile.Record) error {
+		typ := r.Type
+		if typ == wire.TypeRRSIG {
+			typ = wire.Covered(r.Data)
+		}
+		owner := wire.Lower(nil, r.Owner)
+		k := string(owner) + typ.String()
+		s := find[k]
+		if s == nil {
+			s = &wire.RRset{Owner: owner, Type: typ, TTL: r.TTL}
+			find[k] = s
+			sets = append(sets, s)
+		}
+		if r.Type == wire.TypeRRSIG {
+			s.Sigs = append(s.Sigs, bytes.Clone(r.Data))
+		} else {
+			s.Data = append(s.Data, bytes.Clone(r.Data))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sets
+}
+
+// TestRootZone verifies every signature of the published root zone, from the anchor of
+// 2017 on, and walks its NSEC chain.
+func TestRootZone(t *testing.T) {
+	at := time.Date(2020, 10, 20, 0, 0, 0, 0, time.UTC)
+	anchor, _ := hex.DecodeString("4F660802E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D")
+	sets := rootZone(t)
+	var keys, entry []dnssec.Key
+	for _, s := range sets {
+		if s.Type != wire.TypeDNSKEY {
+			continue
+		}
+		for _, d := range s.Data {
+			k, ok := dnssec.ParseKey(d)
+			if !ok {
+				t.Fatal("a key of the root is none")
+			}
+			keys = append(keys, k)
+			if dnssec.MatchDS(anchor, wire.Root, d) {
+				entry = append(entry, k)
+			}
+		}
+		if _, why := dnssec.Verify(s, wire.Root, entry, at, work()); why != 0 || len(entry) != 1 {
+			t.Fatalf("DNSKEY: %v with %d keys of the anchor", why, len(entry))
+		}
+	}
+	signed, chain, tlds := 0, map[string]string{}, 0
+	for _, s := range sets {
+		if s.Type == wire.TypeNSEC {
+			n, _ := wire.CheckName(s.Data[0])
+			chain[string(s.Owner)] = string(wire.Lower(nil, s.Data[0][:n]))
+		}
+		if len(s.Sigs) == 0 {
+			continue
+		}
+		if s.Type == wire.TypeDS {
+			tlds++
+		}
+		signed++
+		if _, why := dnssec.Verify(s, wire.Root, keys, at, work()); why != 0 {
+			t.Errorf("%s %v: %v", wire.AppendName(nil, s.Owner), s.Type, why)
+		}
+	}
+	if signed < 2800 || tlds < 1300 {
+		t.Errorf("%d sets are signed, %d of them DS: the zone is not the one expected", signed, tlds)
+	}
+	steps := 0
+	for n := chain["\x00"]; n != "\x00" && steps <= len(chain); n = chain[n] {
+		steps++
+	}
+	if steps+1 != len(chain) {
+		t.Errorf("the chain has %d names, of %d", steps+1, len(chain))
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	for _, alg := range []uint8{dnssec.RSASHA256, dnssec.ECDSAP256, dnssec.ED25519} {
+		b.Run(wire.AlgorithmName(alg), func(b *testing.B) {
+			k := signer(b, alg, "example.")
+			s := set(b)
+			sig, err := k.Sign(s, now-100, now+1000)
+			if err != nil {
+				b.Fatal(err)
+			}
+			s.Sigs = [][]byte{sig}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, work()); why != 0 {
+					b.Fatal(why)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,227 @@
+package dnssec
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/sha1" //nolint:gosec // DS digests of old zones (RFC 4509, section 3)
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/binary"
+	"math/big"
+
+	"port53/internal/wire"
+)
+
+// Algorithms that are supported (RFC 9904, section 3).
+const (
+	RSASHA256 = 8
+	RSASHA512 = 10
+	ECDSAP256 = 13
+	ECDSAP384 = 14
+	ED25519   = 15
+)
+
+// Digests of DS records that are supported (RFC 9904, section 3).
+const (
+	DigestSHA1   = 1
+	DigestSHA256 = 2
+	DigestSHA384 = 4
+)
+
+// Bounds of RSA keys: smaller ones are broken, larger ones cost too much
+// (RFC 5702, section 2.1 allows 512 to 4096 bits).
+const (
+	minRSA = 1024
+	maxRSA = 4096
+)
+
+// SupportedAlgorithm tells whether signatures of an algorithm can be verified. Zones
+// that have no other are insecure, those with SHA-1 among them (RFC 9905, section 2).
+func SupportedAlgorithm(alg uint8) bool {
+	switch alg {
+	case RSASHA256, RSASHA512, ECDSAP256, ECDSAP384, ED25519:
+		return true
+	}
+	return false
+}
+
+// SupportedDigest tells whether a digest of DS records can be computed.
+func SupportedDigest(digest uint8) bool {
+	return digest == DigestSHA1 || digest == DigestSHA256 || digest == DigestSHA384
+}
+
+// Flags of DNSKEY records (RFC 4034, section 2.1.1; RFC 5011, section 7).
+const (
+	FlagZone   = 0x0100
+	FlagRevoke = 0x0080
+	FlagSEP    = 0x0001
+)
+
+// A Key is a DNSKEY record, its public key parsed.
+type Key struct {
+	Flags     uint16
+	Algorithm uint8
+	Tag       uint16
+	Data      []byte // the whole RDATA
+
+	public crypto.PublicKey // nil if it is no good, or of an unsupported algorithm
+}
+
+// ParseKey reads the RDATA of a DNSKEY record, which the key refers to from then on. It
+// returns false if the record is not a key of protocol 3. A key that cannot be used is
+// a key all the same: it verifies nothing.
+func ParseKey(rdata []byte) (Key, bool) {
+	if len(rdata) < 5 || rdata[2] != 3 {
+		return Key{}, false
+	}
+	k := Key{Flags: binary.BigEndian.Uint16(rdata), Algorithm: rdata[3], Tag: KeyTag(rdata), Data: rdata}
+	k.public = publicKey(k.Algorithm, rdata[4:])
+	return k, true
+}
+
+// Zone tells whether the key may sign a zone's data.
+func (k *Key) Zone() bool { return k.Flags&FlagZone != 0 }
+
+// SEP tells whether the key says of itself that it is the secure entry point.
+func (k *Key) SEP() bool { return k.Flags&FlagSEP != 0 }
+
+// Revoked tells whether the key has been revoked (RFC 5011, section 2.1).
+func (k *Key) Revoked() bool { return k.Flags&FlagRevoke != 0 }
+
+// KeyTag returns the key tag of a DNSKEY record (RFC 4034, appendix B).
+func KeyTag(rdata []byte) uint16 {
+	var sum uint32
+	for i, b := range rdata {
+		if i&1 == 0 {
+			sum += uint32(b) << 8
+		} else {
+			sum += uint32(b)
+		}
+	}
+	return uint16(sum + sum>>16)
+}
+
+// publicKey parses the public key field of an algorithm, or returns nil.
+func publicKey(alg uint8, b []byte) crypto.PublicKey {
+	switch alg {
+	case RSASHA256, RSASHA512:
+		return rsaKey(b)
+	case ECDSAP256:
+		return ecdsaKey(elliptic.P256(), 32, b)
+	case ECDSAP384:
+		return ecdsaKey(elliptic.P384(), 48, b)
+	case ED25519:
+		if len(b) == ed25519.PublicKeySize {
+			return ed25519.PublicKey(b)
+		}
+	}
+	return nil
+}
+
+// rsaKey parses RFC 3110, section 2. Only the exponents that keys have are taken:
+// others can make a verification as dear as wished.
+func rsaKey(b []byte) crypto.PublicKey {
+	if len(b) < 1 {
+		return nil
+	}
+	n := int(b[0])
+	b = b[1:]
+	if n == 0 {
+		if len(b) < 2 {
+			return nil
+		}
+		n = int(binary.BigEndian.Uint16(b))
+		b = b[2:]
+	}
+	if n == 0 || n > 4 || len(b) <= n {
+		return nil
+	}
+	e := 0
+	for _, x := range b[:n] {
+		e = e<<8 | int(x)
+	}
+	modulus := new(big.Int).SetBytes(b[n:])
+	if bits := modulus.BitLen(); e != 3 && e != 65537 || bits < minRSA || bits > maxRSA || modulus.Bit(0) == 0 {
+		return nil
+	}
+	return &rsa.PublicKey{N: modulus, E: e}
+}
+
+// ecdsaKey parses RFC 6605, section 4.
+func ecdsaKey(curve elliptic.Curve, size int, b []byte) crypto.PublicKey {
+	if len(b) != 2*size {
+		return nil
+	}
+	k, err := ecdsa.ParseUncompressedPublicKey(curve, append([]byte{4}, b...))
+	if err != nil {
+		return nil
+	}
+	return k
+}
+
+// check tells whether sig is the key's signature over data.
+func (k *Key) check(data, sig []byte) bool {
+	switch p := k.public.(type) {
+	case *rsa.PublicKey:
+		if k.Algorithm == RSASHA512 {
+			sum := sha512.Sum512(data)
+			return rsa.VerifyPKCS1v15(p, crypto.SHA512, sum[:], sig) == nil
+		}
+		sum := sha256.Sum256(data)
+		return rsa.VerifyPKCS1v15(p, crypto.SHA256, sum[:], sig) == nil
+	case *ecdsa.PublicKey:
+		size := 32
+		if k.Algorithm == ECDSAP384 {
+			size = 48
+		}
+		if len(sig) != 2*size {
+			return false
+		}
+		r, s := new(big.Int).SetBytes(sig[:size]), new(big.Int).SetBytes(sig[size:])
+		if k.Algorithm == ECDSAP384 {
+			sum := sha512.Sum384(data)
+			return ecdsa.Verify(p, sum[:], r, s)
+		}
+		sum := sha256.Sum256(data)
+		return ecdsa.Verify(p, sum[:], r, s)
+	case ed25519.PublicKey:
+		return ed25519.Verify(p, data, sig)
+	}
+	return false
+}
+
+// AppendDS appends the RDATA of the DS record for a key (RFC 4034, section 5.1.4). It
+// returns false for a digest that is not supported.
+func AppendDS(dst []byte, owner, dnskey []byte, digest uint8) ([]byte, bool) {
+	if len(dnskey) < 5 {
+		return dst, false
+	}
+	data := append(wire.Lower(make([]byte, 0, len(owner)+len(dnskey)), owner), dnskey...)
+	dst = binary.BigEndian.AppendUint16(dst, KeyTag(dnskey))
+	dst = append(dst, dnskey[3], digest)
+	switch digest {
+	case DigestSHA1:
+		sum := sha1.Sum(data) //nolint:gosec // as above
+		return append(dst, sum[:]...), true
+	case DigestSHA256:
+		sum := sha256.Sum256(data)
+		return append(dst, sum[:]...), true
+	case DigestSHA384:
+		sum := sha512.Sum384(data)
+		return append(dst, sum[:]...), true
+	}
+	return dst, false
+}
+
+// MatchDS tells whether the DS record stands for the key.
+func MatchDS(ds, owner, dnskey []byte) bool {
+	if len(ds) < 5 || len(dnskey) < 5 || ds[2] != dnskey[3] || binary.BigEndian.Uint16(ds) != KeyTag(dnskey) {
+		return false
+	}
+	made, ok := AppendDS(nil, owner, dnskey, ds[3])
+	return ok && bytes.Equal(made, ds)
+}

@@ -1,0 +1,238 @@
+package dnssec
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"sync"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// Bounds of one RRset's validation (KeyTrap, CVE-2023-50387; SECURITY).
+const (
+	maxKeys = 4 // with the tag and algorithm of one signature
+	maxSigs = 4 // of one set, that are tried
+	// clockSkew is how far in the future a signature may begin (PowerDNS Recursor: 60 s).
+	clockSkew = 60
+)
+
+// sigHead is the octets of an RRSIG's RDATA before the signer's name (RFC 4034,
+// section 3.1).
+const sigHead = 18
+
+// An rrsig is the RDATA of an RRSIG record, split.
+type rrsig struct {
+	data                  []byte
+	covered               wire.Type
+	algorithm, labels     uint8
+	ttl                   uint32
+	expiration, inception uint32
+	tag                   uint16
+	signer, signature     []byte
+}
+
+func parseSig(b []byte) (s rrsig, ok bool) {
+	if len(b) <= sigHead {
+		return s, false
+	}
+	n, err := wire.CheckName(b[sigHead:])
+	if err != nil || sigHead+n == len(b) {
+		return s, false
+	}
+	return rrsig{
+		data: b, covered: wire.Type(binary.BigEndian.Uint16(b)), algorithm: b[2], labels: b[3],
+		ttl: binary.BigEndian.Uint32(b[4:]), expiration: binary.BigEndian.Uint32(b[8:]), inception: binary.BigEndian.Uint32(b[12:]),
+		tag: binary.BigEndian.Uint16(b[16:]), signer: b[sigHead : sigHead+n], signature: b[sigHead+n:],
+	}, true
+}
+
+// Verified is what a good signature says.
+type Verified struct {
+	TTL      uint32 // seconds that the set may be kept (RFC 4035, section 5.3.3)
+	Expires  uint32 // seconds since 1970
+	Labels   int    // of the name that was signed, a leading * not counted
+	Wildcard bool   // the set was made from a wildcard: only with a proof is it good
+}
+
+// Verify checks that one of set's signatures was made by one of keys, the keys of zone,
+// and is valid at now (RFC 4035, section 5.3). It neither sorts nor keeps set. Of keys,
+// only those that may sign zones count.
+//
+// What it costs is charged to w: at most 4 signatures with 4 keys each are tried, until
+// one is good. The reason is that of the signature that came closest.
+func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (Verified, Reason) {
+	if len(set.Sigs) == 0 {
+		return Verified{}, NoSignature
+	}
+	closest := Reason(0)
+	worse := func(r Reason) {
+		if rank(r) > rank(closest) {
+			closest = r
+		}
+	}
+	clock := uint32(now.Unix())
+	owner := wire.LabelCount(set.Owner)
+	if set.Owner[0] == 1 && set.Owner[1] == '*' {
+		owner-- // RFC 4034, section 3.1.3
+	}
+	tried := 0
+	for _, data := range set.Sigs {
+		sig, ok := parseSig(data)
+		if !ok || sig.covered != set.Type {
+			worse(BadSignature)
+			continue
+		}
+		// The signer is the zone, which holds the owner; the labels are no more than the
+		// owner's, and no fewer than the zone's (CVE-2026-11721, CVE-2026-44690).
+		if !wire.EqualFold(sig.signer, zone) || !wire.Subdomain(set.Owner, zone) ||
+			int(sig.labels) > owner || int(sig.labels) < wire.LabelCount(zone) {
+			worse(WrongSigner)
+			continue
+		}
+		if !SupportedAlgorithm(sig.algorithm) {
+			worse(UnsupportedAlgorithm)
+			continue
+		}
+		// Serial number arithmetic (RFC 4034, section 3.1.5).
+		if int32(sig.expiration-clock) < 0 {
+			worse(Expired)
+			continue
+		}
+		if int32(clock+clockSkew-sig.inception) < 0 {
+			worse(NotYetValid)
+			continue
+		}
+		if tried++; tried > maxSigs {
+			break
+		}
+		why := sig.verify(set, keys, owner, w)
+		if why == 0 {
+			return Verified{
+				TTL:     min(set.TTL, sig.ttl, sig.expiration-clock),
+				Expires: sig.expiration, Labels: int(sig.labels), Wildcard: int(sig.labels) < owner,
+			}, 0
+		}
+		worse(why)
+		if why == WorkSpent {
+			break
+		}
+	}
+	return Verified{}, closest
+}
+
+// rank orders reasons by how close they come to a good signature.
+func rank(r Reason) int {
+	switch r {
+	case 0:
+		return 0
+	case UnsupportedAlgorithm:
+		return 1
+	case WrongSigner:
+		return 2
+	case NoKey, NoZoneKey:
+		return 3
+	case NotYetValid:
+		return 4
+	case Expired:
+		return 5
+	case BadSignature:
+		return 6
+	}
+	return 7
+}
+
+// verify tries the keys that the signature may be by.
+func (sig *rrsig) verify(set *wire.RRset, keys []Key, ownerLabels int, w *Work) Reason {
+	var buf *buffer
+	why, tried := NoKey, 0
+	for i := range keys {
+		k := &keys[i]
+		if k.Tag != sig.tag || k.Algorithm != sig.algorithm {
+			continue
+		}
+		if !k.Zone() {
+			if why == NoKey {
+				why = NoZoneKey
+			}
+			continue
+		}
+		if tried++; tried > maxKeys {
+			break
+		}
+		if w.Signatures <= 0 {
+			return WorkSpent
+		}
+		if w.Failures <= 0 {
+			return BadSignature
+		}
+		if k.public == nil {
+			why = BadSignature
+			continue
+		}
+		if buf == nil {
+			buf = buffers.Get().(*buffer)
+			defer buffers.Put(buf)
+			buf.signed(set, sig.data[:sigHead], sig.signer, sig.ttl, ownerLabels-int(sig.labels))
+		}
+		w.Signatures--
+		if k.check(buf.b, sig.signature) {
+			return 0
+		}
+		w.Failures--
+		why = BadSignature
+	}
+	return why
+}
+
+// A buffer holds what is signed, while a signature is made or verified.
+type buffer struct {
+	b       []byte
+	rdata   []byte
+	records [][]byte
+	ends    []int
+}
+
+//nolint:gochecknoglobals // a pool has no state that anybody sees
+var buffers = sync.Pool{New: func() any { return &buffer{} }}
+
+// signed writes the data that a signature is over (RFC 4034, section 3.1.8.1): the
+// signature's own fields, and the set in canonical form and order (RFC 4034, sections
+// 6.2 and 6.3). expanded is how many labels of the owner a wildcard stood for.
+func (buf *buffer) signed(set *wire.RRset, head, signer []byte, ttl uint32, expanded int) {
+	buf.b = append(buf.b[:0], head...)
+	buf.b = wire.Lower(buf.b, signer)
+	// The records, each in canonical form, then sorted.
+	buf.rdata, buf.ends, buf.records = buf.rdata[:0], buf.ends[:0], buf.records[:0]
+	for _, d := range set.Data {
+		buf.rdata = wire.AppendCanonical(buf.rdata, set.Type, d)
+		buf.ends = append(buf.ends, len(buf.rdata))
+	}
+	start := 0
+	for _, end := range buf.ends {
+		buf.records = append(buf.records, buf.rdata[start:end])
+		start = end
+	}
+	slices.SortFunc(buf.records, bytes.Compare)
+	owner := set.Owner
+	star := false
+	for ; expanded > 0; expanded-- {
+		owner = owner[1+int(owner[0]):]
+		star = true
+	}
+	for i, d := range buf.records {
+		if i > 0 && bytes.Equal(d, buf.records[i-1]) {
+			continue // RFC 4034, section 6.3
+		}
+		if star {
+			buf.b = append(buf.b, 1, '*')
+		}
+		buf.b = wire.Lower(buf.b, owner)
+		buf.b = binary.BigEndian.AppendUint16(buf.b, uint16(set.Type))
+		buf.b = binary.BigEndian.AppendUint16(buf.b, uint16(wire.ClassIN))
+		buf.b = binary.BigEndian.AppendUint32(buf.b, ttl)
+		buf.b = binary.BigEndian.AppendUint16(buf.b, uint16(len(d)))
+		buf.b = append(buf.b, d...)
+	}
+}
