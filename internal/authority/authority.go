@@ -48,6 +48,9 @@ type Result struct {
 
 	// Truncated is set if the answer did not fit.
 	Truncated bool
+
+	// Away is set if the answer ends with an alias for a name outside of the zone.
+	Away bool
 }
 
 // A Responder writes answers. It is scratch space of one worker, reused from query
@@ -67,6 +70,7 @@ type Responder struct {
 	dnames  [maxChain + 1]writtenDNAME
 	ndnames int
 	apexPos int // where the apex stands in the message
+	away    bool
 
 	move  zone.Relocation
 	moved bool // the set written last is where move says
@@ -85,7 +89,7 @@ type Responder struct {
 func (r *Responder) Answer(z *zone.Zone, q *wire.Query, b *wire.Builder) Result {
 	r.z, r.b, r.query, r.name = z, b, q, &q.Name
 	r.do = q.DO && z.Signed()
-	r.at = zone.At(wire.HeaderLen)
+	r.at, r.away = zone.At(wire.HeaderLen), false
 	r.links, r.ndnames, r.nproofs, r.nspelt = 0, 0, 0, 0
 	r.apexPos = wire.HeaderLen + q.Name.Start(q.Name.Labels-z.ApexLabels())
 	b.SetFlags(wire.FlagAA)
@@ -195,6 +199,7 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 
 // finish ends an answer whose records are all in the answer section.
 func (r *Responder) finish(result Result) Result {
+	result.Away = r.away
 	if !r.writeProofs() {
 		return r.truncate(result)
 	}
@@ -220,7 +225,11 @@ func (r *Responder) moveTo(name []byte, pos int) bool {
 	if r.links == 0 {
 		r.visited[0] = wire.Seed(0).Hash(r.name.Name())
 	}
-	if r.links++; r.links > maxChain || !wire.Subdomain(name, r.z.Apex()) {
+	if !wire.Subdomain(name, r.z.Apex()) {
+		r.away = true
+		return false
+	}
+	if r.links++; r.links > maxChain {
 		return false
 	}
 	r.target.Set(name)

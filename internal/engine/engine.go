@@ -27,6 +27,8 @@ type Settings struct {
 	Rates   *policy.RateLimiter // limits UDP answers; nil: no limit
 	Cookies *policy.Cookies     // server cookies; nil: off
 
+	Recursion *Recursion // what answers for names outside of the zones; nil: nobody
+
 	UDPSize int    // the largest reply over UDP in octets, and what OPT tells; 0: 1232
 	NSID    []byte // told to those who ask (RFC 5001); empty: off
 	Padding int    // over TCP, replies to those who ask are padded to multiples of this (RFC 7830); 0: off
@@ -61,6 +63,8 @@ type Engine struct {
 	contained bool
 	settings  atomic.Pointer[Settings]
 	panicked  atomic.Bool // the first panic is logged with its packet, the others are counted
+
+	late chan *worker // those that write answers which had to wait
 }
 
 // New returns an engine that serves o.Zones under s.
@@ -70,6 +74,10 @@ func New(o Options, s Settings) *Engine {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.Apply(s)
+	e.late = make(chan *worker, lateWorkers)
+	for range lateWorkers {
+		e.late <- e.newWorker()
+	}
 	return e
 }
 
@@ -82,7 +90,9 @@ func (e *Engine) Apply(s Settings) {
 }
 
 // NewWorker implements [server.Handler].
-func (e *Engine) NewWorker() server.Worker {
+func (e *Engine) NewWorker() server.Worker { return e.newWorker() }
+
+func (e *Engine) newWorker() *worker {
 	w := &worker{engine: e, record: &telemetry.Worker{}}
 	if e.telemetry != nil {
 		w.record = e.telemetry.NewWorker()
@@ -103,15 +113,22 @@ type worker struct {
 	begun   time.Time // when that one came
 
 	// Of the present query.
-	settings *Settings
-	peer     *server.Peer
-	now      int64
-	udp      bool
-	limited  bool // the client's address may be forged: UDP without a server cookie of ours
-	cookie   bool // the reply carries a cookie
-	badKey   bool // the query was signed with a key we do not have
-	ede      int  // Extended DNS Error to send, or -1 (RFC 8914)
-	tail     [tailSize]byte
+	settings  *Settings
+	peer      *server.Peer
+	now       int64
+	udp       bool
+	limited   bool   // the client's address may be forged: UDP without a server cookie of ours
+	genuine   bool   // the client has a server cookie of ours
+	cookie    bool   // the reply carries a cookie
+	badKey    bool   // the query was signed with a key we do not have
+	recursive bool   // the reply is of the recursive service
+	ede       int    // Extended DNS Error to send, or -1 (RFC 8914)
+	edeText   string // its text
+	tail      [tailSize]byte
+
+	clock   int64  // unix time, as read at
+	clockAt int64  // this arrival
+	room    []byte // for replies that had to wait
 }
 
 // Handle implements [server.Worker].
@@ -125,11 +142,9 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		}
 	}()
 	s := w.engine.settings.Load()
-	q, b := &w.query, &w.builder
-	w.settings, w.peer, w.now = s, peer, now
-	w.udp = peer.Transport == server.UDP
-	w.limited = w.udp && s.Rates != nil
-	w.cookie, w.badKey, w.ede = false, false, -1
+	q := &w.query
+	w.begin(s, peer, msg)
+	w.now = now
 	if w.measure = (w.measure + 1) % latencySample; w.measure == 0 {
 		w.begun = time.Now()
 	}
@@ -145,14 +160,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	}
 
 	// The reply begins with the question; its end is kept for OPT.
-	limit := len(reply)
-	if w.udp {
-		limit = min(limit, wire.MinUDP)
-		if q.EDNS {
-			limit = min(max(int(q.UDPSize), wire.MinUDP), s.UDPSize, len(reply))
-		}
-	}
-	b.Start(reply, limit, w.reserve(), q)
+	w.startReply(reply)
 
 	// Who asks, and is the question one?
 	switch {
@@ -203,15 +211,53 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 			return w.fail(wire.NotAuth, edeNotAuthoritative) // RFC 5936, section 2.2.1
 		}
 		return w.fail(wire.Refused, edeProhibited)
+	case entry == nil && s.Recursion != nil:
+		return w.recurse(s.Recursion)
 	case entry == nil:
 		return w.fail(wire.Refused, edeNotAuthoritative)
 	case entry.Zone == nil:
 		return w.fail(wire.ServFail, edeInvalidData)
 	}
-	result := w.answer.Answer(entry.Zone, q, b)
+	result := w.answer.Answer(entry.Zone, q, &w.builder)
+	if s.Recursion != nil && (result.Kind == authority.Referral || result.Away) && w.wantsMore(s.Recursion) {
+		return w.recurse(s.Recursion)
+	}
 
 	// May it go out?
 	return w.deliver(classOf(entry, result))
+}
+
+// begin makes the worker ready for a query.
+func (w *worker) begin(s *Settings, peer *server.Peer, msg []byte) {
+	w.settings, w.peer = s, peer
+	w.udp = peer.Transport == server.UDP
+	w.limited = w.udp && s.Rates != nil
+	w.genuine, w.cookie, w.badKey, w.recursive, w.ede, w.edeText = false, false, false, false, -1, ""
+	w.query.Msg = msg
+}
+
+// startReply begins the reply in a buffer: the question, and room for OPT at the end.
+func (w *worker) startReply(reply []byte) {
+	q, limit := &w.query, len(reply)
+	if w.udp {
+		limit = min(limit, wire.MinUDP)
+		if q.EDNS {
+			limit = min(max(int(q.UDPSize), wire.MinUDP), w.settings.UDPSize, len(reply))
+		}
+	}
+	w.builder.Start(reply, limit, w.reserve(), q)
+}
+
+// wantsMore tells whether the client is to be led beyond our zones, and prepares the
+// reply for it: what the zone said so far is part of what the resolver will say.
+func (w *worker) wantsMore(r *Recursion) bool {
+	if w.query.Flags&wire.FlagRD == 0 || r.Clients != nil && !r.Clients.Allows(w.peer.Remote.Addr()) {
+		return false
+	}
+	w.builder.Reset()
+	w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)
+	w.builder.SetRcode(wire.NoError)
+	return true
 }
 
 // zone returns the zone that answers the question, or nil.

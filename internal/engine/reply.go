@@ -12,7 +12,10 @@ import (
 
 // Extended DNS Errors (RFC 8914, section 4; RFC 9824, section 6).
 const (
+	edeOther            = 0
+	edeStale            = 3
 	edeProhibited       = 18
+	edeStaleNX          = 19
 	edeNotAuthoritative = 20
 	edeNotSupported     = 21
 	edeInvalidData      = 24
@@ -26,8 +29,9 @@ const (
 	cookieSize   = 24 // client's 8 and ours of 16 (RFC 9018, section 4)
 	maxNSID      = 128
 	maxPadding   = 512
+	maxEDEText   = 64 // no longer than a line
 	maxTSIG      = 2*wire.MaxName + 26
-	tailSize     = optHeader + 5*optionHeader + cookieSize + maxNSID + 2 + 2 + maxPadding + maxTSIG
+	tailSize     = optHeader + 5*optionHeader + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxPadding + maxTSIG
 )
 
 // reserve returns the octets that OPT will take, but for an Extended DNS Error,
@@ -66,7 +70,7 @@ func (w *worker) checkCookie() {
 		return
 	}
 	w.record.Cookie(telemetry.CookieValid)
-	w.limited = false
+	w.limited, w.genuine = false, true
 }
 
 // buildTail writes what ends a reply: OPT if the query had one, and TSIG if its key
@@ -111,7 +115,12 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 		t = append(t, 0, wire.OptionKeepalive, 0, 2, byte(w.peer.Idle>>8), byte(w.peer.Idle))
 	}
 	if w.ede >= 0 {
-		t = append(t, 0, wire.OptionEDE, 0, 2, byte(w.ede>>8), byte(w.ede))
+		text := w.edeText[:min(len(w.edeText), maxEDEText)]
+		if room := w.builder.Room() - len(t) - optionHeader - 2; room >= 0 {
+			text = text[:min(len(text), room)]
+			t = append(t, 0, wire.OptionEDE, 0, byte(2+len(text)), byte(w.ede>>8), byte(w.ede))
+			t = append(t, text...)
+		}
 	}
 	if q.Padding && s.Padding > 0 && !w.udp {
 		n := w.builder.Len() + len(t) + optionHeader

@@ -41,7 +41,7 @@ func TestGoldenExposition(t *testing.T) {
 	for why := range wire.MalformedCount {
 		udp.Malformed(wire.Malformed(why))
 	}
-	for _, why := range []telemetry.Drop{telemetry.DropRate, telemetry.DropSlip, telemetry.DropPort, telemetry.DropSilent} {
+	for _, why := range []telemetry.Drop{telemetry.DropRate, telemetry.DropSlip, telemetry.DropPort, telemetry.DropSilent, telemetry.DropLate, telemetry.DropLoad} {
 		tcp.Drop(why, 12)
 	}
 	for _, kind := range []telemetry.Cookie{telemetry.CookieClient, telemetry.CookieValid, telemetry.CookieBad} {

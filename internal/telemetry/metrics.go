@@ -33,7 +33,7 @@ var metrics = []metric{
 	{"port53_query_bytes_total", "counter", "", "Octets of queries."},
 	{"port53_reply_bytes_total", "counter", "", "Octets of replies."},
 	{"port53_malformed_total", "counter", "reason", "Packets that could not be read."},
-	{"port53_dropped_total", "counter", "reason", "Queries that got no reply, or less: rate_limit none, slip TC=1 or BADCOOKIE, port and silent none."},
+	{"port53_dropped_total", "counter", "reason", "Queries that got no reply, or less: rate_limit none, slip TC=1 or BADCOOKIE, port and silent none, late the answer took longer than clients wait, load too many were waiting."},
 	{"port53_rate_limited_total", "counter", "class", "Answers beyond a limit, by kind of answer; also counted in log-only mode."},
 	{"port53_cookies_total", "counter", "kind", "Cookies in queries: client (alone), valid, bad."},
 	{"port53_panics_total", "counter", "", "Queries that ran into a fault of port53 and got SERVFAIL."},
@@ -201,7 +201,7 @@ func (t *Telemetry) write(w *Writer) {
 	for i := 1; i < len(s.malformed); i++ {
 		w.Set("port53_malformed_total", float64(s.malformed[i].load()), "reason", wire.Malformed(i).String())
 	}
-	for i, name := range [dropCount]string{"rate_limit", "slip", "port", "silent"} {
+	for i, name := range [dropCount]string{"rate_limit", "slip", "port", "silent", "late", "load"} {
 		w.Set("port53_dropped_total", float64(s.drops[i].load()), "reason", name)
 	}
 	for i, name := range [limitClasses]string{"positive", "nodata", "nxdomain", "referral", "error"} {

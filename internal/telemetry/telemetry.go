@@ -23,6 +23,8 @@ const (
 	DropSlip               // response rate limiting, TC=1 or BADCOOKIE
 	DropPort               // the source port is a reflector's
 	DropSilent             // a response, or less than a header
+	DropLate               // the answer took longer than clients wait
+	DropLoad               // too many were waiting for answers
 	dropCount
 )
 

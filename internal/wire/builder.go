@@ -113,6 +113,19 @@ func (b *Builder) Grow(s Section, n, records int) []byte {
 	return room
 }
 
+// Rest returns the room that records may still take, for records that are copied as
+// one piece, which Take then counts.
+func (b *Builder) Rest() []byte { return b.buf[b.n:b.limit] }
+
+// Take makes the first n octets of Rest part of the reply, with as many records in
+// each section.
+func (b *Builder) Take(n int, counts [3]uint16) {
+	b.n += n
+	for i, c := range counts {
+		b.counts[i] += c
+	}
+}
+
 // Finish appends tail, records complete in themselves for the additional section
 // such as OPT, within the octets reserved for it, writes the counts, and returns
 // the reply.

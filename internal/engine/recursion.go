@@ -1,0 +1,324 @@
+package engine
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"time"
+
+	"port53/internal/authority"
+	"port53/internal/cache"
+	"port53/internal/policy"
+	"port53/internal/resolver"
+	"port53/internal/server"
+	"port53/internal/telemetry"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// Recursion is what answers for names outside of the zones.
+type Recursion struct {
+	Clients  *policy.ACL // who may have it; nil: everyone
+	Cache    *cache.Cache
+	Resolver *resolver.Resolver
+	Builtin  *zone.View // names that are never asked of others (RFC 6303, RFC 6761); nil: none
+	Stale    bool       // what has expired is served when nothing fresh is to be had (RFC 8767)
+	Prefetch bool       // what is about to expire is asked for again
+
+	// MaxAge is how long a question over UDP may take: its client has gone, and held
+	// answers can be sent all at once at a victim (DNSBomb, CVE-2024-33655). 0: 1.9 s.
+	MaxAge time.Duration
+}
+
+const defaultMaxAge = 1900 * time.Millisecond
+
+// recurse answers for a name that is not in our zones: from names that are built in,
+// from the cache, or later.
+func (w *worker) recurse(r *Recursion) int {
+	q := &w.query
+	if r.Clients != nil && !r.Clients.Allows(w.peer.Remote.Addr()) {
+		return w.fail(wire.Refused, edeProhibited)
+	}
+	if q.Flags&wire.FlagRD == 0 {
+		// What the cache holds is nobody's business (cache snooping).
+		return w.fail(wire.Refused, edeProhibited)
+	}
+	w.recursive = true
+	w.builder.SetFlags(wire.FlagRA | q.Flags&wire.FlagCD) // RFC 4035, section 3.2.2
+	if r.Builtin != nil {
+		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) {
+			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone, q, &w.builder)))
+		}
+	}
+	key := resolver.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	now := w.unix()
+	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
+	if ok && !hit.Stale {
+		if hit.Prefetch && r.Prefetch {
+			r.Resolver.Ask(w.request())
+		}
+		return w.cached(&hit)
+	}
+	stale := ok && r.Stale
+	if ede, failed := r.Cache.Failure(key, now); failed {
+		if stale {
+			return w.stale(&hit)
+		}
+		return w.fail(wire.ServFail, ede)
+	}
+	return w.later(r, stale)
+}
+
+// local tells whether the name is answered by a zone that is built in: not its DS
+// records, which are the parent's, and not what an operator has other servers for.
+func (w *worker) local(r *Recursion, entry *zone.Entry) bool {
+	q := &w.query
+	return entry != nil && entry.Zone != nil && (q.Type != wire.TypeDS || len(entry.Apex) != q.Name.Len()) &&
+		!r.Resolver.Routed(q.Name.Name(), len(entry.Apex))
+}
+
+// unix returns the time in seconds since 1970. It goes with the batch, whose time of
+// arrival is read once.
+func (w *worker) unix() int64 {
+	if d := w.now - w.clockAt; w.clockAt == 0 || d > int64(clockStep) || d < 0 {
+		w.clock, w.clockAt = time.Now().Unix(), w.now
+	}
+	return w.clock
+}
+
+// clockStep is how long a worker believes the time it read: lifetimes are whole
+// seconds.
+const clockStep = 50 * time.Millisecond
+
+// cached makes the reply of what the cache copied behind the question.
+func (w *worker) cached(hit *cache.Hit) int {
+	b := &w.builder
+	b.SetRcode(hit.Rcode)
+	if hit.N > len(b.Rest()) {
+		b.Truncate()
+		return w.deliver(w.classOfCached(hit))
+	}
+	b.Take(hit.N, hit.Counts)
+	// Without DO or AD the client does not know what AD means (RFC 6840, section 5.8).
+	if hit.Flags&wire.FlagAD != 0 && (w.query.DO || w.query.Flags&wire.FlagAD != 0) {
+		b.SetFlags(wire.FlagAD)
+	}
+	w.ede = int(hit.EDE)
+	return w.deliver(w.classOfCached(hit))
+}
+
+// stale is cached for an answer that has expired.
+func (w *worker) stale(hit *cache.Hit) int {
+	hit.EDE = edeStale
+	if hit.Rcode == wire.NXDomain {
+		hit.EDE = edeStaleNX
+	}
+	return w.cached(hit)
+}
+
+// classOfCached returns what the rate limiter goes by. The zone of a name that does
+// not exist is taken to be its last two labels.
+func (w *worker) classOfCached(hit *cache.Hit) (policy.Class, uint64) {
+	if !w.limited {
+		return policy.Positive, 0
+	}
+	name := &w.query.Name
+	switch seed := w.engine.zones.Seed(); {
+	case hit.Rcode == wire.NXDomain:
+		return policy.NXDomain, uint64(seed.Hash(name.Name()[name.Start(max(name.Labels-2, 0)):]))
+	case hit.Counts[wire.Answer] == 0:
+		return policy.NoData, uint64(seed.Hash(name.Name()))
+	default:
+		return policy.Positive, uint64(seed.Hash(name.Name()))
+	}
+}
+
+// request returns what the resolver is asked for the query in hand.
+func (w *worker) request() *resolver.Request {
+	q := &w.query
+	return &resolver.Request{
+		Name: q.Name.Name(), Type: q.Type, DO: q.DO, CD: q.Flags&wire.FlagCD != 0,
+		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Arrived: time.Now(),
+	}
+}
+
+// later lets the query be answered when the resolver knows.
+func (w *worker) later(r *Recursion, stale bool) int {
+	to, err := w.peer.Detach()
+	if err != nil {
+		return w.fail(wire.ServFail, edeOther)
+	}
+	p := &pending{
+		engine: w.engine, recursion: r, settings: w.settings, to: to,
+		msg: append([]byte(nil), w.query.Msg...), peer: *w.peer, arrived: time.Now(), limited: w.limited, genuine: w.genuine,
+	}
+	req := w.request()
+	req.Waiter, req.Stale, req.Arrived = p, stale, p.arrived
+	r.Resolver.Ask(req)
+	return server.Pending
+}
+
+// A pending is a query that the resolver works on. It is a [resolver.Waiter].
+type pending struct {
+	engine    *Engine
+	recursion *Recursion
+	settings  *Settings
+	to        server.Responder
+	msg       []byte
+	peer      server.Peer
+	arrived   time.Time
+	limited   bool
+	genuine   bool
+	answered  atomic.Bool
+}
+
+// Answer implements [resolver.Waiter].
+func (p *pending) Answer(a *cache.Answer, text string) {
+	p.reply(func(w *worker) int {
+		if a.Rcode == wire.ServFail {
+			if p.recursion.Stale && a.Security != cache.Bogus {
+				if n, ok := p.fromStale(w); ok {
+					return n
+				}
+			}
+			w.edeText = text
+			return w.fail(wire.ServFail, int(a.EDE))
+		}
+		hit := cache.Hit{N: len(a.Body), Flags: a.Flags, Rcode: a.Rcode, Counts: a.Counts, EDE: a.EDE, Security: a.Security, TTL: a.TTL}
+		copy(w.builder.Rest(), a.Body)
+		return w.cached(&hit)
+	})
+}
+
+// Late implements [resolver.Waiter].
+func (p *pending) Late() {
+	p.reply(func(w *worker) int {
+		if n, ok := p.fromStale(w); ok {
+			return n
+		}
+		return w.fail(wire.ServFail, edeOther)
+	})
+}
+
+// Drop implements [resolver.Waiter].
+func (p *pending) Drop() {
+	if p.answered.CompareAndSwap(false, true) {
+		p.engine.giveWorker(p.engine.takeWorker().dropped(telemetry.DropLoad, len(p.msg)))
+		p.to.Close()
+	}
+}
+
+// fromStale answers from what has expired, if it is still there.
+func (p *pending) fromStale(w *worker) (int, bool) {
+	key := resolver.Key(w.query.Name.Name(), w.query.Type, w.query.DO, w.query.Flags&wire.FlagCD != 0)
+	hit, ok := p.recursion.Cache.Answer(key, time.Now().Unix(), w.builder.Rest())
+	if !ok {
+		return 0, false
+	}
+	if !hit.Stale {
+		return w.cached(&hit), true
+	}
+	return w.stale(&hit), true
+}
+
+// reply sends what answer makes, once.
+func (p *pending) reply(answer func(*worker) int) {
+	if !p.answered.CompareAndSwap(false, true) {
+		return
+	}
+	defer p.to.Close()
+	maxAge := p.recursion.MaxAge
+	if maxAge == 0 {
+		maxAge = defaultMaxAge
+	}
+	w := p.engine.takeWorker()
+	defer p.engine.giveWorker(w)
+	if p.peer.Transport == server.UDP && time.Since(p.arrived) > maxAge {
+		w.dropped(telemetry.DropLate, len(p.msg))
+		return
+	}
+	if n := w.resume(p, answer); n > 0 {
+		_ = p.to.Reply(w.room[:n]) // a client that went away needs no answer
+	}
+}
+
+// resume puts w into the state in which the query was left.
+func (w *worker) resume(p *pending, answer func(*worker) int) int {
+	if w.room == nil {
+		w.room = make([]byte, wire.MaxMessage)
+	}
+	w.begin(p.settings, &p.peer, p.msg)
+	if w.query.Parse(p.msg) != 0 {
+		return 0
+	}
+	w.limited, w.genuine, w.recursive, w.measure = p.limited, p.genuine, true, 1
+	w.cookie = w.query.Cookie != nil && p.settings.Cookies != nil
+	w.startReply(w.room)
+	w.builder.SetFlags(wire.FlagRA | w.query.Flags&wire.FlagCD)
+	return answer(w)
+}
+
+// lateWorkers is how many answers can be written at one time by others than the
+// goroutines that read sockets. Each takes a microsecond.
+const lateWorkers = 4
+
+func (e *Engine) takeWorker() *worker  { return <-e.late }
+func (e *Engine) giveWorker(w *worker) { e.late <- w }
+
+// dropped counts a query that gets no answer.
+func (w *worker) dropped(why telemetry.Drop, query int) *worker {
+	w.record.Drop(why, query)
+	return w
+}
+
+// localZones answers the resolver's own questions from our zones. It is a
+// [resolver.Local].
+type localZones struct{ zones *zone.Set }
+
+// LocalZones returns what a resolver needs to know of zones.
+func LocalZones(zones *zone.Set) resolver.Local { return localZones{zones} }
+
+// find returns the zone that answers for name.
+func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
+	view := l.zones.View()
+	if view.Len() == 0 {
+		return nil
+	}
+	entry := view.Find(name)
+	if entry != nil && t == wire.TypeDS && name.Labels > 0 && len(entry.Apex) == name.Len() {
+		return view.FindAbove(name)
+	}
+	return entry
+}
+
+// Apex implements [resolver.Local].
+func (l localZones) Apex(name []byte, t wire.Type) []byte {
+	if l.zones.View().Len() == 0 {
+		return nil
+	}
+	var split wire.SplitName
+	split.Set(name)
+	entry := l.find(&split, t)
+	if entry == nil {
+		return nil
+	}
+	return entry.Apex
+}
+
+// Answer implements [resolver.Local].
+func (l localZones) Answer(name []byte, t wire.Type) []byte {
+	msg := wire.AppendOPT(wire.AppendQuery(nil, 0, 0, name, t), wire.MaxMessage, true, nil)
+	binary.BigEndian.PutUint16(msg[10:], 1)
+	var q wire.Query
+	if q.Parse(msg) != 0 {
+		return nil
+	}
+	entry := l.find(&q.Name, t)
+	if entry == nil || entry.Zone == nil {
+		return nil
+	}
+	var b wire.Builder
+	b.Start(make([]byte, wire.MaxMessage), wire.MaxMessage, 0, &q)
+	var r authority.Responder
+	r.Answer(entry.Zone, &q, &b)
+	return b.Finish(nil, 0)
+}

@@ -1,0 +1,376 @@
+package resolver
+
+import (
+	"bytes"
+	"net/netip"
+
+	"port53/internal/wire"
+)
+
+// What a reply tells.
+const (
+	foundNothing  = iota // no use: ask another server
+	foundAnswer          // set is of the type that was asked
+	foundAlias           // set is a CNAME at the name, or dname a DNAME above it
+	foundNoData          // the name has no records of the type
+	foundNXDomain        // the name does not exist
+	foundReferral        // child knows more
+	foundTooLong         // a DNAME makes a name of more than 255 octets (RFC 6672, section 2.2)
+)
+
+// A finding is what of a reply may be used.
+type finding struct {
+	kind   int
+	set    *wire.RRset   // the answer, or the alias
+	dname  *wire.RRset   // what set was made from
+	target []byte        // where an alias leads, in lower case
+	all    []*wire.RRset // for type ANY: every set of the name
+	chain  []*wire.RRset // sets of the same zone that continue an alias
+	proof  []*wire.RRset // SOA, NSEC and NSEC3 of the zone, from the authority section
+	child  *cut          // of a referral
+	ttl    uint32        // of the referral's NS records
+	ds     *wire.RRset   // of a referral
+	aa     bool
+	ra     bool
+	rcode  wire.Rcode
+	why    string // of foundNothing
+	lame   bool   // the server does not serve the zone at all
+	zone   *cut   // whose servers said so
+	glue   []wire.Record
+	server netip.AddrPort // that said so
+}
+
+// addresses returns the addresses of name in the additional section.
+func (f *finding) addresses(name []byte) []netip.Addr {
+	var addrs []netip.Addr
+	for i := range f.glue {
+		r := &f.glue[i]
+		if (r.Type == wire.TypeA || r.Type == wire.TypeAAAA) && len(addrs) < maxPerName && bytes.Equal(r.Owner, name) {
+			if a, ok := netip.AddrFromSlice(r.Data); ok {
+				addrs = append(addrs, a)
+			}
+		}
+	}
+	return addrs
+}
+
+// admit decides what of a reply may be used and kept; nothing of a reply gets past
+// it otherwise. m answers the question name, typ that was sent to a server of c.
+//
+//   - Records of another class, and records outside of c's zone, are not there.
+//   - From the answer section comes the set that was asked for, or the alias at its
+//     name, and what continues an alias within the zone. Nothing else.
+//   - From the authority section come SOA, NSEC and NSEC3 records for a name that
+//     does not have what was asked; or, where there is no answer, the NS and DS
+//     records of one delegation between the zone and the name (RFC 2181, section
+//     5.4.1; CVE-2025-40778, CVE-2025-11411: NS records beside an answer are not
+//     used at all).
+//   - From the additional section come addresses of the servers of that delegation,
+//     which are used to reach it and for nothing else.
+//
+// Names of m's records are put into lower case in place.
+func admit(m *wire.Message, c *cut, name []byte, typ wire.Type, maxServers int) finding {
+	f := finding{aa: m.Flags&wire.FlagAA != 0, ra: m.Flags&wire.FlagRA != 0, rcode: m.Rcode, zone: c}
+	switch m.Rcode {
+	case wire.NoError, wire.NXDomain, wire.YXDomain:
+	default:
+		f.why = m.Rcode.String()
+		f.lame = m.Rcode == wire.Refused || m.Rcode == wire.NotAuth
+		return f
+	}
+	sets := group(m, c.zone)
+	at := name
+	for range defaultAliases + 1 {
+		set, dname, target := step(sets, at, typ)
+		if set == nil {
+			break
+		}
+		switch {
+		case f.kind != foundNothing && dname != nil:
+			f.chain = append(f.chain, dname)
+		case f.kind != foundNothing:
+			f.chain = append(f.chain, set)
+		default:
+			f.set, f.dname, f.target = set, dname, target
+			f.kind = foundAnswer
+			if target != nil {
+				f.kind = foundAlias
+			}
+		}
+		if target == nil || !wire.Subdomain(target, c.zone) {
+			break
+		}
+		at = target
+	}
+	switch {
+	case typ == wire.TypeANY:
+		for _, s := range sets.answer {
+			if bytes.Equal(s.Owner, name) {
+				f.all = append(f.all, s)
+			}
+		}
+		if len(f.all) > 0 {
+			f.kind, f.set, f.target = foundAnswer, f.all[0], nil
+		}
+	case typ == wire.TypeRRSIG && f.kind == foundNothing:
+		if f.set = signatures(m, name); f.set != nil {
+			f.kind = foundAnswer
+		}
+	case m.Rcode == wire.YXDomain && f.kind == foundNothing:
+		for _, s := range sets.answer {
+			if s.Type == wire.TypeDNAME && wire.Subdomain(name, s.Owner) {
+				f.kind, f.set = foundTooLong, s
+				return f
+			}
+		}
+	}
+	if f.kind == foundAnswer || f.kind == foundAlias {
+		for _, s := range sets.authority {
+			if s.Type == wire.TypeNSEC || s.Type == wire.TypeNSEC3 {
+				f.proof = append(f.proof, s)
+			}
+		}
+		f.glue = m.Records
+		return f
+	}
+	f.negative(sets, c, name, typ, m, maxServers)
+	return f
+}
+
+// negative finds out what a reply without an answer means.
+func (f *finding) negative(sets *sections, c *cut, name []byte, typ wire.Type, m *wire.Message, maxServers int) {
+	var soa, ns *wire.RRset
+	upward := false
+	for _, s := range sets.authority {
+		switch s.Type {
+		case wire.TypeSOA:
+			if soa == nil && wire.Subdomain(name, s.Owner) {
+				soa = s
+			}
+		case wire.TypeNS:
+			switch {
+			case len(s.Owner) > len(c.zone) && wire.Subdomain(name, s.Owner) && (typ != wire.TypeDS || len(s.Owner) < len(name) || len(name) == 1):
+				if ns == nil || len(s.Owner) > len(ns.Owner) {
+					ns = s
+				}
+			default:
+				upward = true
+			}
+		}
+	}
+	upward = upward || sets.outside
+	forward := c.route != nil && c.route.Forward
+	if m.Rcode == wire.NoError && soa == nil && ns != nil && !forward {
+		f.referral(sets, c, ns, m, maxServers)
+		return
+	}
+	switch {
+	case soa == nil && !f.aa && !forward && upward:
+		f.why, f.lame = "lame: a referral upwards", true
+		return
+	case soa == nil && !f.aa && !forward:
+		f.why, f.lame = "lame: neither an answer nor a referral", true
+		return
+	case typ == wire.TypeDS && soa != nil && len(name) > 1 && len(soa.Owner) == len(name):
+		// The child's side of the cut cannot speak for the parent's.
+		f.why = "the child zone answered for DS"
+		return
+	}
+	f.kind = foundNoData
+	if m.Rcode == wire.NXDomain {
+		f.kind = foundNXDomain
+	}
+	for _, s := range sets.authority {
+		if s == soa || s.Type == wire.TypeNSEC || s.Type == wire.TypeNSEC3 {
+			f.proof = append(f.proof, s)
+		}
+	}
+}
+
+// referral reads a delegation: its servers, at most as many as are allowed, taken
+// from a random place on, and their addresses if these lie within the zone that
+// gave them.
+func (f *finding) referral(sets *sections, c *cut, ns *wire.RRset, m *wire.Message, maxServers int) {
+	f.kind, f.ttl = foundReferral, ns.TTL
+	f.child = &cut{zone: ns.Owner, part: c.part}
+	f.glue = m.Records
+	from := 0
+	if len(ns.Data) > maxServers {
+		from = int(random(uint32(len(ns.Data))))
+	}
+	total := 0
+	for i := range min(len(ns.Data), maxServers) {
+		name := wire.Lower(nil, ns.Data[(from+i)%len(ns.Data)])
+		g := target{name: name}
+		if wire.Subdomain(name, c.zone) && total < maxAddresses {
+			g.addrs = f.addresses(name)
+			total += len(g.addrs)
+		}
+		g.looked = len(g.addrs) > 0
+		f.child.targets = append(f.child.targets, g)
+	}
+	for _, s := range sets.authority {
+		switch s.Type {
+		case wire.TypeDS:
+			if bytes.Equal(s.Owner, ns.Owner) {
+				f.ds = s
+			}
+		case wire.TypeNSEC, wire.TypeNSEC3:
+			f.proof = append(f.proof, s)
+		}
+	}
+}
+
+// step finds what the answer section has for name: the set of type typ, or an
+// alias with its target.
+func step(sets *sections, name []byte, typ wire.Type) (set, dname *wire.RRset, target []byte) {
+	if typ == wire.TypeANY {
+		return nil, nil, nil
+	}
+	var cname *wire.RRset
+	for _, s := range sets.answer {
+		if bytes.Equal(s.Owner, name) {
+			if s.Type == typ {
+				return s, nil, nil
+			}
+			if s.Type == wire.TypeCNAME {
+				cname = s
+			}
+		}
+	}
+	for _, s := range sets.answer {
+		if s.Type == wire.TypeDNAME && len(s.Owner) < len(name) && wire.Subdomain(name, s.Owner) {
+			made, ok := substitute(name, s)
+			if !ok {
+				return nil, nil, nil
+			}
+			return made, s, made.Data[0]
+		}
+	}
+	if cname != nil {
+		return cname, nil, wire.Lower(nil, cname.Data[0])
+	}
+	return nil, nil, nil
+}
+
+// substitute returns the CNAME that a DNAME makes of a name below it (RFC 6672,
+// section 2.2), or false if the result is too long.
+func substitute(name []byte, dname *wire.RRset) (*wire.RRset, bool) {
+	keep := len(name) - len(dname.Owner)
+	to := wire.Lower(nil, dname.Data[0])
+	if keep+len(to) > wire.MaxName {
+		return nil, false
+	}
+	target := append(append(make([]byte, 0, keep+len(to)), name[:keep]...), to...)
+	return &wire.RRset{Owner: name, Type: wire.TypeCNAME, TTL: dname.TTL, Data: [][]byte{target}}, true
+}
+
+// sections are the RRsets of a reply that lie in the zone asked.
+type sections struct {
+	answer    []*wire.RRset
+	authority []*wire.RRset
+	outside   bool // the authority section has something from outside of the zone
+	room      [12]wire.RRset
+}
+
+// group makes RRsets of the answer and authority sections, with their signatures.
+// Equal records count once (RFC 2181, section 5.2), and a set's TTL is its
+// smallest.
+func group(m *wire.Message, zone []byte) *sections {
+	g := &sections{}
+	used := 0
+	for i := range m.Records {
+		r := &m.Records[i]
+		lowerInPlace(r.Owner)
+		if r.Class != wire.ClassIN || r.Section == wire.Additional {
+			continue
+		}
+		if !wire.Subdomain(r.Owner, zone) {
+			g.outside = g.outside || r.Section == wire.Authority
+			continue
+		}
+		list := &g.answer
+		if r.Section == wire.Authority {
+			list = &g.authority
+		}
+		typ := r.Type
+		if typ == wire.TypeRRSIG {
+			if typ = wire.Covered(r.Data); typ == 0 {
+				continue
+			}
+		}
+		var set *wire.RRset
+		for _, s := range *list {
+			if s.Type == typ && bytes.Equal(s.Owner, r.Owner) {
+				set = s
+				break
+			}
+		}
+		if set == nil {
+			if used < len(g.room) {
+				set = &g.room[used]
+				used++
+			} else {
+				set = &wire.RRset{}
+			}
+			*set = wire.RRset{Owner: r.Owner, Type: typ, TTL: r.TTL}
+			*list = append(*list, set)
+		}
+		set.TTL = min(set.TTL, r.TTL)
+		switch {
+		case r.Type == wire.TypeRRSIG:
+			if len(set.Sigs) < maxSigs {
+				set.Sigs = append(set.Sigs, r.Data)
+			}
+		case !set.Has(r.Data):
+			set.Data = append(set.Data, r.Data)
+		}
+	}
+	g.answer, g.authority = whole(g.answer), whole(g.authority)
+	return g
+}
+
+// maxSigs is how many signatures of one set are kept: more algorithms and key rolls
+// at one time than any zone has.
+const maxSigs = 16
+
+// whole returns the sets that have records and are not too large to be true.
+func whole(sets []*wire.RRset) []*wire.RRset {
+	kept := sets[:0]
+	for _, s := range sets {
+		single := s.Type == wire.TypeCNAME || s.Type == wire.TypeDNAME || s.Type == wire.TypeSOA
+		if n := len(s.Data); n > 0 && n <= maxSetRecords && (n == 1 || !single) {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+// signatures returns the RRSIG records of a name as a set of their own, for those who
+// ask for them, or nil. They are signed by nothing.
+func signatures(m *wire.Message, name []byte) *wire.RRset {
+	set := &wire.RRset{Owner: name, Type: wire.TypeRRSIG}
+	for i := range m.Records {
+		r := &m.Records[i]
+		if r.Section != wire.Answer || r.Type != wire.TypeRRSIG || !bytes.Equal(r.Owner, name) || len(set.Data) >= maxSetRecords {
+			continue
+		}
+		if len(set.Data) == 0 {
+			set.TTL = r.TTL
+		}
+		set.TTL = min(set.TTL, r.TTL)
+		set.Data = append(set.Data, r.Data)
+	}
+	if len(set.Data) == 0 {
+		return nil
+	}
+	return set
+}
+
+func lowerInPlace(name []byte) {
+	for i, c := range name {
+		if c-'A' < 26 {
+			name[i] = c + 'a' - 'A'
+		}
+	}
+}

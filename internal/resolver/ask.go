@@ -1,0 +1,360 @@
+package resolver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"port53/internal/upstream"
+	"port53/internal/wire"
+)
+
+// Extended DNS Errors that a resolution ends with (RFC 8914, section 4).
+const (
+	edeNone          = -1
+	edeOther         = 0
+	edeStale         = 3
+	edeBogus         = 6
+	edeCached        = 13
+	edeNotReady      = 14
+	edeFiltered      = 17
+	edeStaleNX       = 19
+	edeNoAuthority   = 22
+	edeNetwork       = 23
+	edeInvalidData   = 24
+	edeNegativeTrust = 33
+	edeSynthesized   = 29
+)
+
+// A failure is why there is no answer. It becomes SERVFAIL with an Extended DNS
+// Error.
+type failure struct {
+	ede  int
+	text string
+	now  bool // of this question alone, such as a spent budget: not remembered for others
+}
+
+// candidate is an address that a question may go to.
+type candidate struct {
+	server netip.AddrPort
+	tries  int
+	out    bool // it gave an answer that was no use
+}
+
+// ask sends one question to the servers of c, one after the other, until one of them
+// gives a finding that is of use.
+func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *failure) {
+	if c.local {
+		return t.askLocal(c, name, typ)
+	}
+	var list []candidate
+	list = t.candidates(c, list)
+	zone := t.r.hash(c.zone)
+	most := maxTries
+	if c.route != nil {
+		most = maxForward
+	}
+	fail := &failure{ede: edeNoAuthority, text: "no server of the zone could be asked"}
+	var last *finding // an answer of a server that does not claim authority
+	useless := 0
+	for {
+		if t.b.left() == 0 || t.r.ctx.Err() != nil {
+			return nil, t.spent(fail)
+		}
+		i := t.choose(c, zone, list, most)
+		if i < 0 {
+			if more := t.moreAddresses(c); more {
+				list = t.candidates(c, list)
+				continue
+			}
+			if last != nil {
+				return last, nil
+			}
+			return nil, fail
+		}
+		s := &list[i]
+		s.tries++
+		limited := c.route == nil // the operator chose the servers of routes for all there is
+		if limited && !t.r.quota.take(zone, s.server, &t.s.Limits, t.b.left()) {
+			return nil, &failure{ede: edeNoAuthority, text: "too many questions are waiting for the servers of this zone", now: true}
+		}
+		m, err := t.exchange(c, s, name, typ)
+		if limited {
+			t.r.quota.give(zone, s.server, err == nil)
+		}
+		if err != nil {
+			fail = failed(err, fail)
+			continue
+		}
+		f := admit(m, c, name, typ, t.s.Limits.NameServers)
+		f.server = s.server
+		t.trace.received(c, s.server, &f, m)
+		switch {
+		case f.kind == foundNothing:
+			s.out = true
+			fail = &failure{ede: edeNoAuthority, text: "servers answer " + f.why}
+			if f.rcode == wire.FormErr || f.rcode == wire.NotImp {
+				fail.ede = edeInvalidData
+			}
+			if f.lame && c.route == nil {
+				t.r.lame.put(lameKey{s.server, zone}, time.Now().Add(lameTime), maxLame)
+			}
+			if useless++; useless >= maxServfail {
+				return nil, fail
+			}
+			continue
+		case !f.aa && c.route == nil && f.kind != foundReferral && !whole && f.kind != foundAlias && last == nil:
+			// An intermediate name: any answer will do.
+		case !f.aa && c.route == nil && f.kind != foundReferral && last == nil:
+			// Not an authority's: somebody else may know better.
+			s.out = true
+			last = &f
+			continue
+		}
+		return &f, nil
+	}
+}
+
+// spent says which part of the budget is used up.
+func (t *task) spent(fail *failure) *failure {
+	switch {
+	case t.r.ctx.Err() != nil:
+		return &failure{ede: edeNotReady, text: "shutting down", now: true}
+	case t.b.packets <= 0:
+		return &failure{ede: edeOther, text: "limit of packets for one question reached", now: true}
+	case t.b.octets <= 0:
+		return &failure{ede: edeOther, text: "limit of octets for one question reached", now: true}
+	}
+	return &failure{ede: edeNoAuthority, text: "no answer in time: " + fail.text}
+}
+
+func failed(err error, before *failure) *failure {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return &failure{ede: edeNoAuthority, text: "servers do not answer"}
+	case errors.Is(err, context.Canceled):
+		return before
+	}
+	return &failure{ede: edeNetwork, text: "servers cannot be reached"}
+}
+
+// candidates returns the addresses that may be asked for c: those in list, and those
+// that have become known since.
+func (t *task) candidates(c *cut, list []candidate) []candidate {
+	add := func(a netip.AddrPort, routed bool) {
+		if !t.usable(a.Addr(), routed) {
+			return
+		}
+		for i := range list {
+			if list[i].server == a {
+				return // ten names for one address are one server (CVE-2026-3592)
+			}
+		}
+		if len(list) < maxAddresses {
+			list = append(list, candidate{server: a})
+		}
+	}
+	if c.route != nil {
+		for _, a := range c.route.Servers {
+			add(a, true)
+		}
+		return list
+	}
+	for i := range c.targets {
+		for _, a := range c.targets[i].addrs {
+			add(netip.AddrPortFrom(a.Unmap(), t.s.port), false)
+		}
+	}
+	return list
+}
+
+// usable tells whether an address may be sent to at all. What a stranger's zone names
+// as a server must not lead back to this machine.
+func (t *task) usable(a netip.Addr, routed bool) bool {
+	switch {
+	case a.Is4() && !t.s.IPv4, a.Is6() && !t.s.IPv6:
+		return false
+	case a.IsUnspecified(), a.IsMulticast(), a.Is4() && a.As4()[0] == 0, a.Is4() && a.As4()[0] >= 240:
+		return false
+	case routed:
+		return true
+	}
+	for _, p := range t.s.Forbidden {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// explore is how rarely, one in so many, a server is asked that is not the best.
+const explore = 16
+
+// choose returns the index of the server to ask next, or -1. It takes the one whose
+// reply is expected first; now and then another, so that a better one is found.
+func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
+	best, found := time.Duration(0), -1
+	random := random(0)
+	wild := random%explore == 0
+	for i := range list {
+		s := &list[i]
+		if s.out || s.tries >= most || slices.Contains(t.avoid, s.server) {
+			continue
+		}
+		if c.route == nil && t.r.lame.has(lameKey{s.server, zone}) {
+			continue
+		}
+		timeout, state, probe := t.r.exchange.Estimate(s.server)
+		if state == upstream.Dead && !probe {
+			if c.route == nil {
+				continue
+			}
+			timeout *= 4
+		}
+		random = random*1664525 + 1013904223 // spreads the one draw over the list
+		score := timeout * time.Duration(s.tries+1)
+		if wild {
+			score = time.Duration(random >> 8)
+		} else {
+			// Servers that are about as fast share the load.
+			score += score * time.Duration(random>>24) / 1024
+		}
+		if found < 0 || score < best {
+			best, found = score, i
+		}
+	}
+	return found
+}
+
+// random returns a number below n, or any if n is 0.
+func random(n uint32) uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	v := binary.NativeEndian.Uint32(b[:])
+	if n == 0 {
+		return v
+	}
+	return uint32(uint64(v) * uint64(n) >> 32)
+}
+
+// errMalformed is a reply that does not parse.
+var errMalformed = errors.New("malformed reply")
+
+// exchange sends the question to one server and reads the reply.
+func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*wire.Message, error) {
+	timeout, _, _ := t.r.exchange.Estimate(s.server)
+	if s.tries > 1 {
+		timeout *= 2
+	}
+	forward := c.route != nil && c.route.Forward
+	q := upstream.Question{
+		Name: name, Type: typ, RD: forward, CD: forward && t.s.Validate,
+		EDNS: true, DO: t.s.Validate, TCP: c.route != nil && c.route.TCP,
+		Timeout: min(timeout, t.b.left()), MixCase: t.s.MixCase,
+	}
+	ctx, cancel := context.WithDeadline(t.r.ctx, t.b.deadline)
+	t.trace.sent(c, s.server, name, typ)
+	reply, err := t.r.exchange.Exchange(ctx, s.server, &q)
+	cancel()
+	t.b.packets -= max(reply.Packets, 1)
+	t.b.octets -= reply.Octets
+	t.r.counters.Sent.Add(uint64(max(reply.Packets, 1)))
+	if reply.Spoof {
+		t.r.counters.Spoofed.Add(1)
+	}
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.r.counters.Timeouts.Add(1)
+		}
+		t.trace.failed(c, s.server, err)
+		return nil, err
+	}
+	m := t.message()
+	if bad := m.Parse(reply.Message); bad != 0 {
+		s.out = true
+		t.trace.failed(c, s.server, bad)
+		return nil, errMalformed
+	}
+	t.trace.rtt(reply.RTT, reply.TCP)
+	return m, nil
+}
+
+// askLocal asks the zones of this server.
+func (t *task) askLocal(c *cut, name []byte, typ wire.Type) (*finding, *failure) {
+	m := t.message()
+	if bad := m.Parse(t.s.Local.Answer(name, typ)); bad != 0 {
+		return nil, &failure{ede: edeInvalidData, text: "a local zone cannot be served"}
+	}
+	f := admit(m, c, name, typ, t.s.Limits.NameServers)
+	if f.kind == foundNothing {
+		return nil, &failure{ede: edeInvalidData, text: "a local zone cannot be served"}
+	}
+	return &f, nil
+}
+
+// moreAddresses looks up the addresses of one more name server of c, and tells
+// whether any were found. Six name servers of one delegation and five failures are
+// the most (NXNSAttack).
+func (t *task) moreAddresses(c *cut) bool {
+	if c.route != nil {
+		return false
+	}
+	for i := range c.targets {
+		g := &c.targets[i]
+		if g.looked {
+			continue
+		}
+		if c.glueless++; c.glueless > t.s.Limits.Glueless || c.dead >= maxDeadTargets {
+			return false
+		}
+		g.looked = true
+		if t.target(g) {
+			return true
+		}
+		c.dead++
+	}
+	return false
+}
+
+// target looks up the addresses of a name server.
+func (t *task) target(g *target) bool {
+	key := targetKey{t.r.hash(g.name)}
+	if t.r.dead.has(key) || t.depth >= t.s.Limits.Depth {
+		return false
+	}
+	spent := false
+	defer t.unvalidated()()
+	for _, typ := range [...]wire.Type{wire.TypeA, wire.TypeAAAA} {
+		if typ == wire.TypeA && !t.s.IPv4 || typ == wire.TypeAAAA && (!t.s.IPv6 || len(g.addrs) > 0) {
+			continue
+		}
+		if t.busy(g.name, typ) {
+			spent = true // a circle: whoever asked first may still succeed
+			continue
+		}
+		l := t.below(g.name, typ) // not validated: a wrong address leads to answers that do not validate
+		if l.kind == foundNXDomain {
+			break
+		}
+		if l.fail != nil && l.fail.now {
+			spent = true
+		}
+		if l.kind != foundAnswer {
+			continue
+		}
+		for _, d := range l.set.Data[:min(len(l.set.Data), maxPerName)] {
+			if a, ok := netip.AddrFromSlice(d); ok {
+				g.addrs = append(g.addrs, a)
+			}
+		}
+	}
+	if len(g.addrs) == 0 && !spent {
+		t.r.dead.put(key, time.Now().Add(targetFailTime), maxLame)
+	}
+	return len(g.addrs) > 0
+}

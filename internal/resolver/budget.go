@@ -1,0 +1,35 @@
+package resolver
+
+import (
+	"time"
+
+	"port53/internal/dnssec"
+)
+
+// A budget is what may still be spent for one client question. Every path charges
+// it: retries, sub-questions, validation, restarts. It is never refilled.
+type budget struct {
+	packets  int
+	octets   int
+	work     dnssec.Work
+	deadline time.Time
+}
+
+func newBudget(l *Limits, now time.Time) budget {
+	return budget{
+		packets: l.Packets, octets: l.Octets, deadline: now.Add(l.Time),
+		work: dnssec.Work{Signatures: l.Signatures, Failures: maxFailures, Hashes: l.Hashes},
+	}
+}
+
+// maxFailures is how many signatures may fail to verify for one client question
+// (KeyTrap, CVE-2023-50387): more than one key roll at a time does not happen.
+const maxFailures = 3
+
+// left returns how long the question may still take; 0 if anything is used up.
+func (b *budget) left() time.Duration {
+	if b.packets <= 0 || b.octets <= 0 {
+		return 0
+	}
+	return max(time.Until(b.deadline), 0)
+}

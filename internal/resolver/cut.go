@@ -1,0 +1,204 @@
+package resolver
+
+import (
+	"hash/maphash"
+	"net/netip"
+
+	"port53/internal/cache"
+	"port53/internal/wire"
+)
+
+// A cut is a zone and whom to ask for what is in it: what a referral told, a route,
+// or a local zone.
+type cut struct {
+	zone    []byte // in lower case
+	part    uint16 // of the cache, so that what routes teach is kept apart
+	route   *Route // nil: iterated
+	local   bool
+	targets []target
+	expires int64 // unix time
+	stored  int64 // unix time; 0: not from the cache
+	hints   bool  // the root as built in or configured, not yet primed
+
+	glueless int // name servers whose addresses were looked up for this question
+	dead     int // of these, those without any
+}
+
+// A target is one name server of a zone.
+type target struct {
+	name   []byte // in lower case
+	addrs  []netip.Addr
+	looked bool // its addresses were looked up, or need not be
+}
+
+// partLocal is the partition of what delegations out of local zones lead to;
+// routes have 1 and up, iteration has 0.
+const partLocal = 0xFFFF
+
+// typeCut is the type, of private use (RFC 6895, section 3.1), under which the
+// cache holds delegations: NS records and addresses as a parent gave them. They
+// are never part of an answer.
+const typeCut wire.Type = 65500
+
+// parent returns the name without its first label; the root has none.
+func parent(name []byte) []byte { return name[1+int(name[0]):] }
+
+// cutAbove returns the closest known cut at or above name, for a question of type
+// typ: DS lies on the parent's side (RFC 4035, section 3.1.4.1).
+func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
+	if typ == wire.TypeDS && len(name) > 1 {
+		name = parent(name)
+	}
+	route, part := t.s.route(name)
+	var apex []byte
+	if t.s.Local != nil {
+		if apex = t.s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
+			route, part = nil, partLocal
+		} else {
+			apex = nil
+		}
+	}
+	if route != nil && t.noRoute {
+		route, part = nil, 0
+	}
+	for n := name; ; n = parent(n) {
+		if apex != nil && len(n) == len(apex) {
+			return &cut{zone: apex, part: partLocal, local: true}
+		}
+		if route != nil && len(n) == len(route.Zone) {
+			return routeCut(route, part)
+		}
+		if c := t.cachedCut(part, n); c != nil {
+			return c
+		}
+		if len(n) == 1 {
+			return t.rootCut()
+		}
+	}
+}
+
+// route returns the longest route at or above name, and its partition.
+func (s *state) route(name []byte) (*Route, uint16) {
+	for i := range s.routes {
+		if wire.Subdomain(name, s.routes[i].Zone) {
+			return &s.routes[i], uint16(i + 1)
+		}
+	}
+	return nil, 0
+}
+
+// Routed tells whether an operator's route leads to name more closely than a zone of
+// so many octets.
+func (r *Resolver) Routed(name []byte, zone int) bool {
+	route, _ := r.settings.Load().route(name)
+	return route != nil && len(route.Zone) >= zone
+}
+
+func routeCut(r *Route, part uint16) *cut {
+	return &cut{zone: r.Zone, part: part, route: r}
+}
+
+// rootCut returns the root's servers from the hints, and asks them for the present
+// ones on the way (RFC 9609, section 3).
+func (t *task) rootCut() *cut {
+	hints := t.s.hintCut()
+	if t.priming {
+		return hints
+	}
+	t.priming = true
+	defer func() { t.priming = false }()
+	if c := t.prime(hints); c != nil {
+		return c
+	}
+	return hints
+}
+
+// hintCut returns the root's servers as the hints name them.
+func (s *state) hintCut() *cut {
+	c := &cut{zone: wire.Root, hints: true}
+	for _, h := range s.Hints {
+		c.targets = append(c.targets, target{name: h.Name, addrs: h.Addrs, looked: len(h.Addrs) > 0})
+	}
+	return c
+}
+
+// prime asks for the root's NS records, and keeps them with the addresses that come
+// along. It returns nil if no server answered.
+func (t *task) prime(hints *cut) *cut {
+	f, fail := t.ask(hints, wire.Root, wire.TypeNS, true)
+	if fail != nil || f.kind != foundAnswer || f.set.Type != wire.TypeNS {
+		return nil
+	}
+	c := &cut{zone: wire.Root}
+	for _, d := range f.set.Data[:min(len(f.set.Data), t.s.Limits.NameServers)] {
+		name := wire.Lower(nil, d)
+		c.targets = append(c.targets, target{name: name, addrs: f.addresses(name)})
+	}
+	for i := range c.targets {
+		if n := &c.targets[i]; len(n.addrs) == 0 {
+			for _, h := range t.s.Hints {
+				if wire.EqualFold(h.Name, n.name) {
+					n.addrs = h.Addrs
+				}
+			}
+		}
+		c.targets[i].looked = len(c.targets[i].addrs) > 0
+	}
+	t.keepCut(c, f.set.TTL)
+	return c
+}
+
+// cachedCut returns what the parent of zone last told of it, or nil.
+func (t *task) cachedCut(part uint16, zone []byte) *cut {
+	e := &t.entry
+	if !t.r.cache.RRset(part, zone, typeCut, t.unix(), e) || e.Stale {
+		return nil
+	}
+	c := &cut{zone: append([]byte(nil), zone...), part: part, expires: e.Expires, stored: e.Stored}
+	for _, d := range e.Data {
+		n, err := wire.CheckName(d)
+		if err != nil {
+			continue
+		}
+		g := target{name: append([]byte(nil), d[:n]...)}
+		for d = d[n:]; len(d) > 0; {
+			size := int(d[0])
+			if size+1 > len(d) {
+				break
+			}
+			if a, ok := netip.AddrFromSlice(d[1 : 1+size]); ok {
+				g.addrs = append(g.addrs, a)
+			}
+			d = d[1+size:]
+		}
+		g.looked = len(g.addrs) > 0
+		c.targets = append(c.targets, g)
+	}
+	return c
+}
+
+// keepCut stores a delegation for at most ttl seconds: no child can prolong it, so
+// that a zone which its parent has withdrawn dies (ghost domains, 2012).
+func (t *task) keepCut(c *cut, ttl uint32) {
+	now := t.unix()
+	set := wire.RRset{Owner: c.zone, Type: typeCut, TTL: min(ttl, maxDelegationTTL)}
+	for _, g := range c.targets {
+		d := append(make([]byte, 0, len(g.name)+17*len(g.addrs)), g.name...)
+		for _, a := range g.addrs {
+			d = append(append(d, byte(a.BitLen()/8)), a.AsSlice()...)
+		}
+		set.Data = append(set.Data, d)
+	}
+	c.expires = now + int64(set.TTL)
+	t.r.cache.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, now)
+}
+
+// dropCut forgets a delegation whose servers are of no use, so that the parent is
+// asked again.
+func (t *task) dropCut(c *cut) {
+	set := wire.RRset{Owner: c.zone, Type: typeCut}
+	t.r.cache.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, t.unix())
+}
+
+// hash returns a number that stands for a name in lower case.
+func (r *Resolver) hash(name []byte) uint64 { return maphash.Bytes(r.seed, name) }

@@ -1,0 +1,326 @@
+package resolver
+
+import (
+	"net/netip"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/wire"
+)
+
+// A question is a name in lower case and a type.
+type question struct {
+	name string
+	typ  wire.Type
+}
+
+// A task is the work for one client question, or for one that the resolver asks
+// itself. It is done by one goroutine.
+type task struct {
+	r        *Resolver
+	s        *state
+	b        *budget
+	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
+	priming  bool
+	noRoute  bool             // the forwarders did not answer, iteration may
+	avoid    []netip.AddrPort // servers whose answer did not validate
+	depth    int
+	stack    []question // being fetched, the outermost first
+	trace    *Trace
+
+	entry    cache.Entry
+	messages []*wire.Message
+	waits    *flight // of another task
+}
+
+// The states of validation, as the cache keeps them.
+const (
+	secUnchecked = cache.Unchecked
+	secInsecure  = cache.Insecure
+	secSecure    = cache.Secure
+	secBogus     = cache.Bogus
+)
+
+// A link is what is known of one name and type: records, an alias, that there are
+// none, or why nothing is known.
+type link struct {
+	kind   int            // foundNothing: see fail
+	set    *wire.RRset    // the answer or the alias
+	dname  *wire.RRset    // what the alias was made from
+	all    []*wire.RRset  // for type ANY
+	target []byte         // of an alias
+	proof  []*wire.RRset  // SOA, NSEC, NSEC3
+	sec    cache.Security // of all of it together
+	reason int            // EDE of what is bogus, or of a note such as insecure by policy; edeNone
+	zone   []byte         // whose servers said it, or would
+	part   uint16
+	wild   bool // set was made from a wildcard: it is nothing without its proof
+	synth  bool // made from proofs of other names
+	fail   *failure
+}
+
+func (t *task) unix() int64 { return time.Now().Unix() }
+
+// message returns a message to read a reply into. It lasts as long as the task.
+func (t *task) message() *wire.Message {
+	m := &wire.Message{}
+	t.messages = append(t.messages, m)
+	return m
+}
+
+// busy tells whether a question is being asked already by this task: to ask it again
+// would be a circle (TsuNAME).
+func (t *task) busy(name []byte, typ wire.Type) bool {
+	for i := range t.stack {
+		if t.stack[i].typ == typ && t.stack[i].name == string(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// below looks a name up for the sake of another question.
+func (t *task) below(name []byte, typ wire.Type) *link {
+	t.depth++
+	defer func() { t.depth-- }()
+	if t.depth > t.s.Limits.Depth {
+		return &link{fail: &failure{ede: edeOther, text: "limit of depth reached", now: true}, reason: edeNone}
+	}
+	return t.lookup(name, typ)
+}
+
+// lookup returns what is known of name and typ: from the cache if it is there and
+// good enough, or else from servers. name is in lower case.
+func (t *task) lookup(name []byte, typ wire.Type) *link {
+	_, part := t.place(name, typ)
+	if l := t.cached(part, name, typ); l != nil {
+		return l
+	}
+	return t.fetch(name, typ)
+}
+
+// place returns the route of a name, and the partition of the cache that what is
+// known of it lies in.
+func (t *task) place(name []byte, typ wire.Type) (*Route, uint16) {
+	at := name
+	if typ == wire.TypeDS && len(at) > 1 {
+		at = parent(at)
+	}
+	route, part := t.s.route(at)
+	if t.noRoute {
+		route, part = nil, 0
+	}
+	if t.s.Local != nil {
+		if apex := t.s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
+			return nil, partLocal
+		}
+	}
+	return route, part
+}
+
+// fetch asks servers, joined with whoever asks the same at this moment.
+func (t *task) fetch(name []byte, typ wire.Type) *link {
+	key := flightKey{question{string(name), typ}, t.validate, t.noRoute}
+	f, mine := t.r.flights.join(t, key)
+	if !mine {
+		if f == nil {
+			return t.iterate(name, typ) // waiting would be a circle
+		}
+		if l := t.await(f, name, typ); l != nil {
+			return l
+		}
+		return t.iterate(name, typ)
+	}
+	l := t.iterate(name, typ)
+	t.r.flights.done(key, f)
+	return l
+}
+
+// await waits for another task to have asked, and takes what it left in the cache.
+func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
+	timer := time.NewTimer(t.b.left())
+	defer timer.Stop()
+	defer t.r.flights.stopWaiting(t)
+	select {
+	case <-f.done:
+	case <-timer.C:
+		return &link{reason: edeNone, fail: t.spent(&failure{text: "another question waits for the same"})}
+	case <-t.r.ctx.Done():
+		return &link{reason: edeNone, fail: t.spent(nil)}
+	}
+	_, part := t.place(name, typ)
+	if l := t.cached(part, name, typ); l != nil {
+		return l
+	}
+	if ede, text, failed := t.r.recentFailure(name, typ, t.unix()); failed {
+		return &link{reason: edeNone, fail: &failure{ede: ede, text: text, now: true}}
+	}
+	return nil
+}
+
+// iterate finds what servers have for name and typ, from the closest known cut
+// down.
+func (t *task) iterate(name []byte, typ wire.Type) *link {
+	t.stack = append(t.stack, question{string(name), typ})
+	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
+	c := t.cutAbove(name, typ)
+	l, fail := t.descend(c, name, typ)
+	if fail == nil {
+		return l
+	}
+	switch {
+	case fail.now:
+	case c.route != nil && !c.route.Only && c.route.Forward && !t.noRoute:
+		// Forward first: what forwarders cannot answer is iterated.
+		t.noRoute = true
+		l = t.iterate(name, typ)
+		t.noRoute = false
+		return l
+	case c.stored != 0 && t.unix()-c.stored > minCutAge:
+		// Servers move; the parent may know better by now.
+		t.dropCut(c)
+		if l, again := t.descend(t.cutAbove(name, typ), name, typ); again == nil {
+			return l
+		}
+	}
+	return &link{fail: fail, reason: edeNone, zone: c.zone, part: c.part}
+}
+
+// minCutAge is how old a delegation must be, in seconds, for the parent to be asked
+// again when its servers fail.
+const minCutAge = 60
+
+// descend follows referrals from c down to an answer.
+func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
+	show := minimiser{mode: t.s.Minimise, name: name, typ: typ}
+	var doubtful *link // an answer that did not validate, while others are asked
+	defer func(n int) { t.avoid = t.avoid[:n] }(len(t.avoid))
+	for range maxReferrals {
+		asked, askedType := show.next(c)
+		whole := len(asked) == len(name) && askedType == typ
+		f, fail := t.ask(c, asked, askedType, whole)
+		if fail != nil && doubtful != nil {
+			return doubtful, nil
+		}
+		if fail != nil {
+			if whole || fail.now || show.mode == Strict {
+				return nil, fail
+			}
+			show.all() // servers that stumble over a part of the name may know the whole (RFC 9156, section 2.3)
+			continue
+		}
+		switch {
+		case f.kind == foundReferral:
+			t.delegate(f)
+			c = f.child
+			continue
+		case whole:
+			l := t.learn(f, name, typ)
+			if l.sec != secBogus || l.reason == edePassing || c.local || len(t.avoid) >= maxDoubts {
+				return l, nil
+			}
+			doubtful = l
+			t.avoid = append(t.avoid, f.server) // one server may be stale or worse, and another right
+			continue
+		case f.kind == foundNXDomain && show.mode == Strict:
+			// Nothing is below a name that does not exist (RFC 8020).
+			return t.learn(f, name, typ), nil
+		case f.kind == foundNXDomain:
+			show.all()
+		case f.kind == foundAlias && f.dname != nil:
+			show.all()
+		}
+		show.shown = len(asked)
+	}
+	return nil, &failure{ede: edeOther, text: "too many referrals"}
+}
+
+// delegate keeps what a referral tells: the servers of the child, and whether the
+// parent says that it is signed.
+func (t *task) delegate(f *finding) {
+	t.keepCut(f.child, f.ttl)
+	switch {
+	case f.ds != nil:
+		t.keepSet(f.child.part, f.ds, cache.NonAuth, secUnchecked)
+	case len(f.proof) > 0 && t.s.Validate:
+		l := &link{kind: foundNoData, proof: f.proof, sec: secUnchecked, zone: f.zone.zone, part: f.child.part, reason: edeNone}
+		t.keepNegative(l, f.child.zone, wire.TypeDS, min(f.ttl, smallest(f.proof)))
+	}
+}
+
+// learn makes a link of what servers said, validates it if that is wanted, and puts
+// it into the cache.
+func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
+	l := &link{
+		kind: f.kind, set: f.set, dname: f.dname, all: f.all, target: f.target, proof: f.proof,
+		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part,
+	}
+	if t.s.Rebinding && f.zone.part == 0 && l.kind == foundAnswer && t.filterPrivate(l) {
+		l.reason, l.sec = edeFiltered, secInsecure
+		return l
+	}
+	for _, s := range f.chain {
+		t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)
+	}
+	if t.validate && t.s.Validate {
+		t.check(l, name, typ)
+	}
+	t.keep(l, name, typ)
+	return l
+}
+
+// smallest returns the smallest TTL of sets.
+func smallest(sets []*wire.RRset) uint32 {
+	ttl := uint32(maxDelegationTTL)
+	for _, s := range sets {
+		ttl = min(ttl, s.TTL)
+	}
+	return ttl
+}
+
+// A minimiser chooses how much of a name the servers of a zone are shown, and by
+// what type they are asked for the part (RFC 9156, section 2.3).
+type minimiser struct {
+	mode  Minimisation
+	name  []byte
+	typ   wire.Type
+	shown int // octets of the longest part that was asked for
+	steps int
+	whole bool
+}
+
+func (m *minimiser) all() { m.whole = true }
+
+// next returns the question for the servers of c.
+func (m *minimiser) next(c *cut) ([]byte, wire.Type) {
+	at := max(len(c.zone), m.shown)
+	if m.whole || m.mode == Off || c.local || c.route != nil && c.route.Forward || at >= len(m.name) {
+		return m.name, m.typ
+	}
+	left := labelsBefore(m.name, len(m.name)-at) // labels that are not shown yet
+	m.steps++
+	one := 1
+	switch {
+	case m.steps > maxMinimised:
+		one = left
+	case m.steps > minimisedOne:
+		one = max(1, left/max(maxMinimised-m.steps+1, 1))
+	}
+	if one >= left {
+		return m.name, m.typ
+	}
+	part := m.name
+	for range left - one {
+		part = parent(part)
+	}
+	return part, wire.TypeA
+}
+
+// labelsBefore returns the number of labels in the first n octets of name.
+func labelsBefore(name []byte, n int) int {
+	labels := 0
+	for i := 0; i < n; i += int(name[i]) + 1 {
+		labels++
+	}
+	return labels
+}

@@ -1,0 +1,62 @@
+package resolver
+
+import "sync"
+
+// flights are the questions that are being asked, so that who needs the same answer
+// waits for it instead of asking again (RFC 5452, section 5: equal questions in
+// flight are what a birthday attack lives on).
+type flights struct {
+	mu sync.Mutex
+	m  map[flightKey]*flight
+}
+
+type flightKey struct {
+	question
+	validate bool
+	direct   bool // past the forwarders
+}
+
+// A flight is one question being asked by its owner.
+type flight struct {
+	owner *task
+	done  chan struct{}
+}
+
+func (f *flights) init() { f.m = make(map[flightKey]*flight) }
+
+// join returns the flight of a question. mine tells that t owns it, and must end it
+// with done. It is nil if waiting for it would be waiting for oneself: its owner,
+// or whom that one waits for, waits for t.
+func (f *flights) join(t *task, k flightKey) (fl *flight, mine bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fl = f.m[k]
+	if fl == nil {
+		fl = &flight{owner: t, done: make(chan struct{})}
+		f.m[k] = fl
+		return fl, true
+	}
+	for owner := fl.owner; ; owner = owner.waits.owner {
+		if owner == t {
+			return nil, false
+		}
+		if owner.waits == nil {
+			break
+		}
+	}
+	t.waits = fl
+	return fl, false
+}
+
+func (f *flights) stopWaiting(t *task) {
+	f.mu.Lock()
+	t.waits = nil
+	f.mu.Unlock()
+}
+
+func (f *flights) done(k flightKey, fl *flight) {
+	f.mu.Lock()
+	delete(f.m, k)
+	f.mu.Unlock()
+	close(fl.done)
+}

@@ -1,0 +1,196 @@
+// Package resolver finds answers: it walks delegations from the root, or asks
+// forwarders, follows aliases, and validates what it is told.
+//
+// A question of a client becomes a task, which has one budget of packets, time and
+// cryptography, handed down to every question that must be asked on the way. A
+// task first asks the cache; what is not there it fetches link by link: one RRset,
+// one alias or one proof that there is nothing. Only one function, [admit],
+// decides what of a reply may be used and kept.
+//
+// A forwarder is a delegation with RD set; a stub zone is one that is not learned
+// from its parent; a zone that this server is authoritative for is one whose
+// server is asked without a network. What is learned through each of them is kept
+// apart.
+//
+// Package resolver opens no socket, it is given an [Exchanger], and it builds no
+// reply: it yields a [cache.Answer], which the engine sends.
+package resolver
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/upstream"
+	"port53/internal/wire"
+)
+
+// An Exchanger asks one server one question. [upstream.Client] is one.
+type Exchanger interface {
+	// Exchange sends q and waits for the reply that matches it.
+	Exchange(ctx context.Context, server netip.AddrPort, q *upstream.Question) (upstream.Reply, error)
+	// Estimate tells how long a reply of the server should be waited for, and what is
+	// known of it. probe is true for one caller at a time if it is dead.
+	Estimate(server netip.AddrPort) (timeout time.Duration, state upstream.State, probe bool)
+}
+
+// Local answers from the zones that this server is authoritative for.
+type Local interface {
+	// Apex returns the apex of the closest local zone at or above name, or nil. For
+	// type DS it is the zone above, if that is local as well.
+	Apex(name []byte, t wire.Type) []byte
+	// Answer returns a whole reply to a query for name and t with DO set.
+	Answer(name []byte, t wire.Type) []byte
+}
+
+// Minimisation is how much of a name servers are shown (RFC 9156).
+type Minimisation uint8
+
+// The ways of QNAME minimisation.
+const (
+	Relaxed Minimisation = iota // servers that stumble over it are asked for the whole name
+	Strict
+	Off
+)
+
+// A Route sends the names at and below a zone to servers of its own.
+type Route struct {
+	Zone    []byte // in lower case
+	Servers []netip.AddrPort
+	Forward bool // the servers are resolvers: RD is set, and they answer for everything below
+	Only    bool // without them there is no answer; else what they cannot answer is iterated
+	TCP     bool
+}
+
+// Settings are what a reload may change. They are not modified after they were
+// given to a Resolver.
+type Settings struct {
+	Hints      []Hint // the root's servers; nil: those built in
+	Port       uint16 // of servers found by iteration; 0: 53
+	Routes     []Route
+	Local      Local    // nil: no zone is local
+	Anchors    []Anchor // nil: those built in
+	Validate   bool
+	Now        func() time.Time // the time that signatures are valid at; nil: time.Now
+	Minimise   Minimisation
+	MixCase    bool // 0x20
+	IPv4       bool
+	IPv6       bool
+	Forbidden  []netip.Prefix // never an upstream, unless a route names it
+	Negative   []NegativeAnchor
+	Private    [][]byte // zones in which private addresses may stand
+	Rebinding  bool     // private addresses are taken out of answers found by iteration
+	Stale      bool     // serve what has expired when nothing fresh is to be had (RFC 8767)
+	Aggressive bool     // use NSEC and NSEC3 records for other names (RFC 8198)
+	Sentinel   bool     // root key sentinel (RFC 8509)
+	Limits     Limits
+}
+
+// A NegativeAnchor makes a zone and what is below it insecure for a time
+// (RFC 7646).
+type NegativeAnchor struct {
+	Zone  []byte
+	Until time.Time // zero: without an end
+}
+
+// Options make a Resolver. Cache and Exchanger are required.
+type Options struct {
+	Cache     *cache.Cache
+	Exchanger Exchanger
+	Log       *slog.Logger
+}
+
+// A Resolver finds answers for many at once.
+type Resolver struct {
+	cache    *cache.Cache
+	exchange Exchanger
+	log      *slog.Logger
+	settings atomic.Pointer[state]
+	seed     maphash.Seed
+
+	flights flights
+	trusts  trusts
+	lame    expiring[lameKey]
+	dead    expiring[targetKey]
+	quota   quotas
+	spans   spans
+	waiting waiting
+
+	counters Counters
+
+	ctx  context.Context // ends when the resolver is closed
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// A state is settings and what is made of them once.
+type state struct {
+	Settings
+	routes  []Route // longest zone first
+	anchors map[string]*Anchor
+	now     func() time.Time
+	port    uint16
+}
+
+// New returns a resolver.
+func New(o Options, s Settings) *Resolver {
+	r := &Resolver{cache: o.Cache, exchange: o.Exchanger, log: o.Log, seed: maphash.MakeSeed()}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.flights.init()
+	r.waiting.init()
+	r.Apply(s)
+	return r
+}
+
+// Apply replaces the settings: questions that come from now on see all of them.
+// Keys of zones are learned anew if what they are trusted by has changed.
+func (r *Resolver) Apply(s Settings) {
+	s.Limits.fill()
+	if s.Hints == nil {
+		s.Hints = Hints()
+	}
+	if s.Anchors == nil {
+		s.Anchors = Anchors()
+	}
+	st := &state{Settings: s, now: s.Now, port: s.Port, routes: sortRoutes(s.Routes), anchors: indexAnchors(s.Anchors)}
+	if st.now == nil {
+		st.now = time.Now
+	}
+	if st.port == 0 {
+		st.port = 53
+	}
+	r.trusts.clear()
+	r.settings.Store(st)
+}
+
+// Close ends all work and waits for it.
+func (r *Resolver) Close() {
+	r.stop()
+	r.work.Wait()
+}
+
+// Counters count what the resolver did since its start.
+type Counters struct {
+	Questions atomic.Uint64 // of clients that were not answered from the cache
+	Joined    atomic.Uint64 // of these, those that waited for another's answer
+	Sent      atomic.Uint64 // packets to servers
+	Timeouts  atomic.Uint64
+	Spoofed   atomic.Uint64 // questions that got replies with a wrong ID
+	Failed    atomic.Uint64 // answered SERVFAIL
+	Bogus     atomic.Uint64
+	Stale     atomic.Uint64
+	Shed      atomic.Uint64 // dropped because too many were waiting
+	Synthetic atomic.Uint64 // answered from NSEC and NSEC3 records of other names
+	Prefetch  atomic.Uint64
+}
+
+// Counters returns the counters, which go on counting.
+func (r *Resolver) Counters() *Counters { return &r.counters }

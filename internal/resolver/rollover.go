@@ -1,0 +1,351 @@
+package resolver
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+)
+
+// The states of a key that is or may become a trust anchor (RFC 5011, section 4.2).
+const (
+	keyPending = "pending" // seen, and not long enough yet
+	keyValid   = "valid"
+	keyMissing = "missing" // valid, and not in the zone at present
+	keyRevoked = "revoked" // signed itself away: never to be trusted again
+)
+
+// Times of RFC 5011, sections 2.3, 2.4.1 and 2.4.2.
+const (
+	addHold       = 30 * 24 * time.Hour
+	removeHold    = 30 * 24 * time.Hour
+	leastInterval = time.Hour
+	mostInterval  = 15 * 24 * time.Hour
+	mostRetry     = 24 * time.Hour
+)
+
+// A Rollover follows the rolls of the keys that are trust anchors (RFC 5011), and
+// keeps what it saw in a file, so that a restart begins where the server stood.
+type Rollover struct {
+	file string
+
+	mu    sync.Mutex
+	zones []*followed
+}
+
+// followed is one zone with anchors. Its JSON form is the state file's.
+type followed struct {
+	Zone []byte         `json:"zone"`
+	DS   [][]byte       `json:"ds,omitempty"` // as configured, until keys are seen
+	Keys []*followedKey `json:"keys"`
+}
+
+type followedKey struct {
+	Data  []byte    `json:"dnskey"` // RDATA, without the REVOKE flag
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+}
+
+// stateVersion is the first field of the state file.
+const stateVersion = 1
+
+type rolloverState struct {
+	Version int         `json:"version"`
+	Zones   []*followed `json:"zones"`
+}
+
+// OpenRollover begins with the state in file, if there is one, and else with the
+// anchors configured. An anchor that was configured since, for a zone that the state
+// has no key of, is taken over. The error says what is wrong with the file: to go on
+// without it could mean to trust a revoked key.
+func OpenRollover(file string, configured []Anchor) (*Rollover, error) {
+	ro := &Rollover{file: file}
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("trust anchors: %w", err)
+	default:
+		var st rolloverState
+		if err := json.Unmarshal(text, &st); err != nil {
+			return nil, fmt.Errorf("trust anchors: %s: %w; remove the file to begin again with the anchors configured", file, err)
+		}
+		if st.Version != stateVersion {
+			return nil, fmt.Errorf("trust anchors: %s: version %d, want %d; remove the file to begin again with the anchors configured", file, st.Version, stateVersion)
+		}
+		ro.zones = st.Zones
+	}
+	kept := ro.zones[:0]
+	for _, z := range ro.zones {
+		for _, a := range configured {
+			if bytes.Equal(a.Zone, z.Zone) {
+				kept = append(kept, z) // a zone that is not configured any more is not trusted
+			}
+		}
+	}
+	ro.zones = kept
+	for _, a := range configured {
+		z := ro.zone(a.Zone)
+		if z == nil {
+			z = &followed{Zone: a.Zone}
+			ro.zones = append(ro.zones, z)
+		}
+		z.DS = a.DS
+		for _, data := range a.Keys {
+			if z.key(data) == nil {
+				z.Keys = append(z.Keys, &followedKey{Data: plain(data), State: keyValid})
+			}
+		}
+	}
+	return ro, nil
+}
+
+func (ro *Rollover) zone(name []byte) *followed {
+	for _, z := range ro.zones {
+		if bytes.Equal(z.Zone, name) {
+			return z
+		}
+	}
+	return nil
+}
+
+func (z *followed) key(data []byte) *followedKey {
+	data = plain(data)
+	for _, k := range z.Keys {
+		if bytes.Equal(k.Data, data) {
+			return k
+		}
+	}
+	return nil
+}
+
+// plain returns the RDATA of a key without the REVOKE flag (RFC 5011, section 2.1).
+func plain(data []byte) []byte {
+	data = bytes.Clone(data)
+	if len(data) > 1 {
+		data[1] &^= 0x80
+	}
+	return data
+}
+
+// Anchors returns what is trusted now. DS records of keys that were revoked do not
+// count any more, because no key that they match is among the valid ones; they are
+// left out as soon as any key of the zone was seen.
+func (ro *Rollover) Anchors() []Anchor {
+	ro.mu.Lock()
+	defer ro.mu.Unlock()
+	var anchors []Anchor
+	for _, z := range ro.zones {
+		a := Anchor{Zone: z.Zone}
+		for _, k := range z.Keys {
+			if k.State == keyValid || k.State == keyMissing {
+				a.Keys = append(a.Keys, k.Data)
+			}
+		}
+		for _, ds := range z.DS {
+			if !z.decided(ds) {
+				a.DS = append(a.DS, ds)
+			}
+		}
+		anchors = append(anchors, a)
+	}
+	return anchors
+}
+
+// decided tells whether the key of a DS record has been seen, so that its state says
+// whether it is trusted.
+func (z *followed) decided(ds []byte) bool {
+	for _, k := range z.Keys {
+		if k.State != keyPending && dnssec.MatchDS(ds, z.Zone, k.Data) {
+			return true
+		}
+	}
+	return false
+}
+
+// Observe takes a DNSKEY set of a zone that was validated by its anchors, at time now.
+// It returns whether what is trusted has changed, after that is on disk.
+func (ro *Rollover) Observe(zone []byte, set *wire.RRset, now time.Time) (changed bool, err error) {
+	ro.mu.Lock()
+	defer ro.mu.Unlock()
+	z := ro.zone(zone)
+	if z == nil {
+		return false, nil
+	}
+	touched := false
+	move := func(k *followedKey, state string) {
+		trusted := k.State == keyValid || k.State == keyMissing
+		k.State, k.Since, touched = state, now, true
+		if trusted != (state == keyValid || state == keyMissing) {
+			changed = true
+		}
+	}
+	seen := map[*followedKey]bool{}
+	for _, data := range set.Data {
+		key, ok := dnssec.ParseKey(bytes.Clone(data))
+		if !ok || !key.Zone() || !key.SEP() {
+			continue
+		}
+		k := z.key(data)
+		revoked := key.Revoked() && selfSigned(set, zone, key, now)
+		switch {
+		case k == nil && key.Revoked():
+			continue
+		case k == nil:
+			k = &followedKey{Data: plain(data), State: keyPending, Since: now}
+			if z.configured(data) {
+				k.State, changed = keyValid, true
+			}
+			z.Keys = append(z.Keys, k)
+			touched = true
+		case revoked && k.State != keyRevoked:
+			move(k, keyRevoked)
+		case key.Revoked():
+		case k.State == keyMissing:
+			move(k, keyValid)
+		case k.State == keyPending && now.Sub(k.Since) >= addHold:
+			move(k, keyValid)
+		}
+		seen[k] = true
+	}
+	kept := z.Keys[:0]
+	for _, k := range z.Keys {
+		switch {
+		case seen[k]:
+		case k.State == keyPending:
+			touched = true
+			continue // it has to be there all the time (RFC 5011, section 2.2)
+		case k.State == keyValid:
+			move(k, keyMissing)
+		case k.State == keyRevoked && now.Sub(k.Since) >= removeHold && !z.configured(k.Data):
+			touched = true
+			continue
+		}
+		kept = append(kept, k)
+	}
+	z.Keys = kept
+	if touched {
+		err = ro.save()
+	}
+	return changed, err
+}
+
+// configured tells whether a DS record of the configuration stands for a key.
+func (z *followed) configured(data []byte) bool {
+	for _, ds := range z.DS {
+		if dnssec.MatchDS(ds, z.Zone, plain(data)) {
+			return true
+		}
+	}
+	return false
+}
+
+// selfSigned tells whether a key signed the set that it is in, as a revocation must
+// (RFC 5011, section 2.1).
+func selfSigned(set *wire.RRset, zone []byte, key dnssec.Key, now time.Time) bool {
+	work := dnssec.Work{Signatures: maxSigs, Failures: maxFailures}
+	_, why := dnssec.Verify(set.Clone(), zone, []dnssec.Key{key}, now, &work)
+	return why == 0
+}
+
+// save writes the state so that a crash leaves either the old or the new one.
+func (ro *Rollover) save() error {
+	text, err := json.MarshalIndent(rolloverState{stateVersion, ro.zones}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("trust anchors: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(ro.file), filepath.Base(ro.file)+".*")
+	if err != nil {
+		return fmt.Errorf("trust anchors: %w", err)
+	}
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), ro.file)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("trust anchors: %w", err)
+	}
+	if dir, err := os.Open(filepath.Dir(ro.file)); err == nil {
+		_ = dir.Sync() // the name is as important as the data
+		dir.Close()
+	}
+	return nil
+}
+
+// interval returns when to look at a zone's keys again (RFC 5011, section 2.3).
+func interval(set *wire.RRset, ok bool) time.Duration {
+	if !ok {
+		return leastInterval
+	}
+	ttl := time.Duration(set.TTL) * time.Second
+	return min(max(ttl/2, leastInterval), mostInterval)
+}
+
+// Follow looks at the keys of all anchors now and then until the resolver is closed,
+// and trusts what ro makes of them. Failures to write are reported by report.
+func (r *Resolver) Follow(ro *Rollover, report func(error)) {
+	r.work.Add(1)
+	go func() {
+		defer r.work.Done()
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		for {
+			select {
+			case <-r.ctx.Done():
+				return
+			case <-timer.C:
+			}
+			next := mostInterval
+			for _, a := range ro.Anchors() {
+				set, ok := r.anchorKeys(a.Zone)
+				next = min(next, interval(set, ok))
+				if !ok {
+					continue
+				}
+				changed, err := ro.Observe(a.Zone, set, time.Now())
+				if err != nil {
+					report(err)
+				}
+				if changed {
+					s := r.settings.Load().Settings
+					s.Anchors = ro.Anchors()
+					r.Apply(s)
+				}
+			}
+			timer.Reset(next)
+		}
+	}()
+}
+
+// anchorKeys returns the DNSKEY set of a zone as servers have it now, validated by
+// what is trusted.
+func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, bool) {
+	s := r.settings.Load()
+	b := newBudget(&s.Limits, time.Now())
+	t := &task{r: r, s: s, b: &b}
+	l := t.iterate(zone, wire.TypeDNSKEY)
+	if l.fail != nil || l.kind != foundAnswer {
+		return nil, false
+	}
+	t.validate = true
+	a := s.anchors[string(zone)]
+	if a == nil {
+		return nil, false
+	}
+	t.keepSet(l.part, l.set, cache.AuthAnswer, secUnchecked)
+	if tr := t.keysOf(zone, a.DS, a.Keys); tr.sec != secSecure {
+		return nil, false
+	}
+	return l.set, true
+}

@@ -1,0 +1,278 @@
+package resolver
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/wire"
+)
+
+// A Request is a question of a client that the cache could not answer.
+type Request struct {
+	Name    []byte // in lower case; it stays the caller's only until Ask returns
+	Type    wire.Type
+	DO      bool // the client wants signatures and proofs
+	CD      bool // it validates for itself
+	Client  netip.Addr
+	Cookie  bool   // the client has a valid cookie, or came over TCP: its address is not forged
+	Stale   bool   // an answer that has expired is at hand, should this take long
+	Waiter  Waiter // nil: only the cache is to be refreshed
+	Arrived time.Time
+}
+
+// A Waiter is told of an answer. Its methods are called from any goroutine, and must
+// not block for long. Of Answer and Drop one is called, once; Late may come before.
+type Waiter interface {
+	// Answer gives the answer. text explains a failure, for the Extended DNS Error.
+	Answer(a *cache.Answer, text string)
+	// Late says that the answer takes so long that a stale one may be given instead
+	// (RFC 8767, section 5). It is called only if the request said so.
+	Late()
+	// Drop says that there will be no answer: too many are waiting.
+	Drop()
+}
+
+// staleWait is how long a client waits before it gets a stale answer (RFC 8767,
+// section 5: less than what clients wait, which is 2 s and more).
+const staleWait = 1800 * time.Millisecond
+
+// waiting is who waits for answers, so that overload ends with the oldest of those
+// whose address may be forged.
+type waiting struct {
+	mu      sync.Mutex
+	asked   map[inquiryKey]*inquiry
+	clients map[netip.Prefix]int
+	forged  list.List // of *waiter without a cookie, the oldest first
+	total   int
+}
+
+func (w *waiting) init() {
+	w.asked, w.clients = make(map[inquiryKey]*inquiry), make(map[netip.Prefix]int)
+	w.forged.Init()
+}
+
+type inquiryKey struct {
+	question
+	do, cd bool
+}
+
+// An inquiry is a question with all who wait for its answer.
+type inquiry struct {
+	key     inquiryKey
+	waiters []*waiter
+	trace   *Trace
+}
+
+type waiter struct {
+	Waiter
+	client netip.Prefix
+	place  *list.Element // in forged
+	gone   bool
+	late   *time.Timer
+}
+
+// network is who shares the quota of waiting questions. Programs of this machine
+// have none: nobody else can send from its loopback addresses.
+func network(a netip.Addr) netip.Prefix {
+	bits := 32
+	switch {
+	case !a.IsValid() || a.IsLoopback():
+		return netip.Prefix{}
+	case a.Is6():
+		bits = 56 // what one site gets (RFC 6177)
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// Ask finds the answer to q and tells its waiter. It does not block. If too many are
+// waiting already, the waiter is dropped, or somebody else's who has waited longer.
+func (r *Resolver) Ask(q *Request) {
+	key := inquiryKey{question{string(q.Name), q.Type}, q.DO, q.CD}
+	w := &r.waiting
+	w.mu.Lock()
+	limits := &r.settings.Load().Limits
+	var victim *waiter
+	var me *waiter
+	if q.Waiter != nil {
+		me = &waiter{Waiter: q.Waiter, client: network(q.Client)}
+		most := limits.PerClient
+		if q.Cookie {
+			most = limits.PerCookie
+		}
+		if me.client.IsValid() && w.clients[me.client] >= most {
+			w.mu.Unlock()
+			r.counters.Shed.Add(1)
+			me.Drop()
+			return
+		}
+		if w.total >= limits.Waiting {
+			oldest := w.forged.Front()
+			if oldest == nil {
+				w.mu.Unlock()
+				r.counters.Shed.Add(1)
+				me.Drop()
+				return
+			}
+			victim = oldest.Value.(*waiter)
+			w.leave(victim)
+		}
+		w.total++
+		if me.client.IsValid() {
+			w.clients[me.client]++
+		}
+		if !q.Cookie {
+			me.place = w.forged.PushBack(me)
+		}
+	} else if w.total >= limits.Waiting/2 || w.asked[key] != nil {
+		w.mu.Unlock() // refreshing can wait
+		return
+	}
+	in := w.asked[key]
+	begin := in == nil
+	if begin {
+		in = &inquiry{key: key}
+		w.asked[key] = in
+	}
+	if me != nil {
+		in.waiters = append(in.waiters, me)
+		if q.Stale {
+			me.late = time.AfterFunc(staleWait, me.Late)
+		}
+	}
+	w.mu.Unlock()
+	if victim != nil {
+		r.counters.Shed.Add(1)
+		victim.Drop()
+	}
+	r.counters.Questions.Add(1)
+	if !begin {
+		r.counters.Joined.Add(1)
+		return
+	}
+	r.work.Add(1)
+	go r.inquire(in)
+}
+
+// leave takes a waiter out of the count. The lock is held.
+func (w *waiting) leave(me *waiter) {
+	if me.gone {
+		return
+	}
+	me.gone = true
+	w.total--
+	if me.place != nil {
+		w.forged.Remove(me.place)
+	}
+	if me.late != nil {
+		me.late.Stop()
+	}
+	if me.client.IsValid() {
+		if n := w.clients[me.client] - 1; n > 0 {
+			w.clients[me.client] = n
+		} else {
+			delete(w.clients, me.client)
+		}
+	}
+}
+
+// inquire finds an answer and gives it to all who wait.
+func (r *Resolver) inquire(in *inquiry) {
+	defer r.work.Done()
+	a, text := r.resolve([]byte(in.key.name), in.key.typ, in.key.do, in.key.cd, nil)
+	w := &r.waiting
+	w.mu.Lock()
+	delete(w.asked, in.key)
+	waiters := in.waiters
+	kept := waiters[:0]
+	for _, me := range waiters {
+		if !me.gone {
+			w.leave(me)
+			kept = append(kept, me)
+		}
+	}
+	w.mu.Unlock()
+	for _, me := range kept {
+		me.Answer(a, text)
+	}
+}
+
+// resolve finds the answer to one question and puts it into the cache.
+func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd bool, trace *Trace) (*cache.Answer, string) {
+	s := r.settings.Load()
+	b := newBudget(&s.Limits, time.Now())
+	t := &task{r: r, s: s, b: &b, validate: s.Validate && !cd, trace: trace}
+	res := t.follow(name, typ)
+	a := res.finish(name, typ, do)
+	now := t.unix()
+	if res.rcode == wire.ServFail {
+		r.counters.Failed.Add(1)
+		if !res.passing && r.ctx.Err() == nil {
+			r.cache.PutFailure(cache.MakeKey(name, typ, variant(do, cd), 0), int16(res.ede), now)
+		}
+		return a, res.text
+	}
+	a.Stored = now
+	if typ != wire.TypeANY {
+		r.cache.PutAnswer(cache.MakeKey(name, typ, variant(do, cd), 0), a, now)
+	}
+	return a, res.text
+}
+
+// Variant returns what tells the answers to one name and type apart: with or without
+// signatures, validated or not.
+func variant(do, cd bool) uint8 {
+	v := uint8(0)
+	if do {
+		v |= 1
+	}
+	if cd {
+		v |= 2
+	}
+	return v
+}
+
+// Key returns the key of the cache's answer to a question. name is in lower case.
+func Key(name []byte, typ wire.Type, do, cd bool) cache.Key {
+	return cache.MakeKey(name, typ, variant(do, cd), 0)
+}
+
+// recentFailure tells whether the question failed just now, for those who waited for
+// another to ask it.
+func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int, text string, failed bool) {
+	for _, v := range [...]uint8{0, 1} {
+		if e, ok := r.cache.Failure(cache.MakeKey(name, typ, v, 0), now); ok {
+			return e, "the same question failed a moment ago", true
+		}
+	}
+	return edeNone, "", false
+}
+
+// Explain resolves a question anew, past the finished answers of the cache, and
+// returns the answer with the way to it.
+func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
+	tr := NewTrace()
+	a, text := r.resolve(wire.Lower(nil, name), typ, do, cd, tr)
+	return a, text, tr
+}
+
+// Flush forgets what is known of a name, or of all at and below it, or with the
+// root's name and tree everything.
+func (r *Resolver) Flush(name []byte, tree bool) {
+	name = wire.Lower(nil, name)
+	switch {
+	case tree && len(name) == 1:
+		r.cache.FlushAll()
+		r.spans.clear()
+	case tree:
+		r.cache.FlushTree(name)
+		r.spans.drop(name)
+	default:
+		r.cache.Flush(name)
+		r.spans.drop(name)
+	}
+	r.trusts.drop(name)
+}

@@ -1,0 +1,221 @@
+package resolver
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+)
+
+// spans are validated NSEC records by zone, in canonical order, so that one proof
+// answers for every name that it covers (RFC 8198): a flood of random names under a
+// signed zone ends here.
+type spans struct {
+	mu    sync.RWMutex
+	zones map[string]*spanZone
+	count int
+}
+
+// maxSpans is how many records are kept in all. A zone that is asked for random
+// names has few that cover many.
+const maxSpans = 20000
+
+type spanZone struct {
+	list []span // by key
+}
+
+// A span is one NSEC record: from its owner to the next name there is nothing.
+type span struct {
+	key     []byte // sort key of the owner below the zone
+	set     *wire.RRset
+	expires time.Time
+}
+
+func (s *spans) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.zones, s.count = nil, 0
+}
+
+// drop forgets what is known of the zone of name and of zones below name.
+func (s *spans) drop(name []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for zone, z := range s.zones {
+		if wire.Subdomain([]byte(zone), name) || wire.Subdomain(name, []byte(zone)) {
+			s.count -= len(z.list)
+			delete(s.zones, zone)
+		}
+	}
+}
+
+// put keeps one record of a zone.
+func (s *spans) put(zone []byte, set *wire.RRset) {
+	key := wire.AppendSortKey(nil, set.Owner, wire.LabelCount(zone))
+	entry := span{key, set.Clone(), time.Now().Add(time.Duration(set.TTL) * time.Second)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.zones == nil {
+		s.zones = make(map[string]*spanZone)
+	}
+	if s.count >= maxSpans {
+		for other, z := range s.zones { // whichever comes first: what is needed comes back
+			s.count -= len(z.list)
+			delete(s.zones, other)
+			break
+		}
+	}
+	z := s.zones[string(zone)]
+	if z == nil {
+		z = &spanZone{}
+		s.zones[string(zone)] = z
+	}
+	i, found := slices.BinarySearchFunc(z.list, key, func(a span, k []byte) int { return bytes.Compare(a.key, k) })
+	if found {
+		z.list[i] = entry
+		return
+	}
+	z.list = slices.Insert(z.list, i, entry)
+	s.count++
+}
+
+// at returns the record of the zone that stands at or before name, if it is fresh.
+func (s *spans) at(zone, name []byte, now time.Time) *wire.RRset {
+	var room [wire.MaxName + 1]byte
+	key := wire.AppendSortKey(room[:0], name, wire.LabelCount(zone))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	z := s.zones[string(zone)]
+	if z == nil {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(z.list, key, func(a span, k []byte) int { return bytes.Compare(a.key, k) })
+	if !found {
+		i--
+	}
+	if i < 0 || z.list[i].expires.Before(now) {
+		return nil
+	}
+	set := *z.list[i].set
+	set.TTL = uint32(z.list[i].expires.Sub(now) / time.Second)
+	return &set
+}
+
+// zone returns the closest zone at or above name of which records are kept.
+func (s *spans) zone(name []byte) []byte {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.zones) == 0 {
+		return nil
+	}
+	for n := name; ; n = parent(n) {
+		if s.zones[string(n)] != nil {
+			return n
+		}
+		if len(n) == 1 {
+			return nil
+		}
+	}
+}
+
+// remember keeps the proofs of a secure negative answer for other names.
+func (t *task) remember(l *link) {
+	if !t.s.Aggressive || l.part != 0 {
+		return
+	}
+	for _, s := range l.proof {
+		signer := signerOf(s)
+		switch {
+		case signer == nil:
+		case s.Type == wire.TypeSOA:
+			t.keepSet(l.part, s, cache.Authority, secSecure)
+		case s.Type == wire.TypeNSEC && len(s.Data) == 1 && usableSpan(s, signer):
+			t.r.spans.put(signer, s)
+		}
+	}
+}
+
+// usableSpan tells whether a record denies names generously: one made for a single
+// name (RFC 4470, RFC 9824) would fill the table for nothing.
+func usableSpan(s *wire.RRset, zone []byte) bool {
+	n, err := wire.CheckName(s.Data[0])
+	if err != nil {
+		return false
+	}
+	next := wire.Lower(nil, s.Data[0][:n])
+	return !(len(next) > len(s.Owner) && wire.Subdomain(next, s.Owner) && next[0] == 1 && next[1] == 0)
+}
+
+// synthesize answers from records that were learned with other names, or returns nil.
+// Names made from wildcards are not made here: they are asked for.
+func (t *task) synthesize(part uint16, name []byte, typ wire.Type, now int64) *link {
+	if part != 0 {
+		return nil
+	}
+	at := name
+	if typ == wire.TypeDS {
+		at = parent(at)
+	}
+	zone := t.r.spans.zone(at)
+	if zone == nil || t.negativeTrust(name) {
+		return nil
+	}
+	clock := time.Now()
+	cover := t.r.spans.at(zone, name, clock)
+	if cover == nil {
+		return nil
+	}
+	d := &dnssec.Denial{Zone: zone}
+	d.AddNSEC(cover.Owner, cover.Data[0])
+	l := &link{kind: foundNoData, proof: []*wire.RRset{cover}, sec: secSecure, reason: edeNone, zone: zone, synth: true}
+	if !bytes.Equal(cover.Owner, name) {
+		l.kind = foundNXDomain
+		star := append([]byte{1, '*'}, encloser(name, cover)...)
+		if len(star) > wire.MaxName {
+			return nil
+		}
+		if second := t.r.spans.at(zone, star, clock); second != nil && !bytes.Equal(second.Owner, cover.Owner) {
+			d.AddNSEC(second.Owner, second.Data[0])
+			l.proof = append(l.proof, second)
+		}
+	}
+	var why dnssec.Reason
+	if l.kind == foundNXDomain {
+		_, why = d.NXDomain(name, &t.b.work)
+	} else {
+		_, why = d.NoData(name, typ, &t.b.work)
+	}
+	if why != 0 {
+		return nil
+	}
+	soa := t.cachedSet(part, zone, wire.TypeSOA, now)
+	if soa == nil || soa.kind != foundAnswer || soa.sec != secSecure {
+		return nil
+	}
+	// RFC 9077, section 3: the proof lives no longer than the zone's negative answers.
+	for _, s := range l.proof {
+		s.TTL = min(s.TTL, minimum(soa.set))
+	}
+	l.proof = append([]*wire.RRset{soa.set}, l.proof...)
+	t.r.counters.Synthetic.Add(1)
+	return l
+}
+
+// encloser returns the longest ancestor of name that an NSEC record covering it shows
+// to exist: one that its owner or its next name is below.
+func encloser(name []byte, nsec *wire.RRset) []byte {
+	n, err := wire.CheckName(nsec.Data[0])
+	if err != nil {
+		return wire.Root
+	}
+	next := nsec.Data[0][:n]
+	for a := parent(name); ; a = parent(a) {
+		if len(a) == 1 || wire.Subdomain(nsec.Owner, a) || wire.Subdomain(next, a) {
+			return a
+		}
+	}
+}

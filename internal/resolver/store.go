@@ -1,0 +1,202 @@
+package resolver
+
+import (
+	"encoding/binary"
+
+	"port53/internal/cache"
+	"port53/internal/wire"
+)
+
+// cached returns what the cache knows of name and typ, or nil. Under validation it
+// is validated now if it was not before.
+func (t *task) cached(part uint16, name []byte, typ wire.Type) *link {
+	now := t.unix()
+	l := t.cachedSet(part, name, typ, now)
+	if l == nil && typ != wire.TypeCNAME && typ != wire.TypeDS && typ != wire.TypeANY {
+		if l = t.cachedSet(part, name, wire.TypeCNAME, now); l != nil && l.kind == foundAnswer {
+			l.kind, l.target = foundAlias, wire.Lower(nil, l.set.Data[0])
+		} else {
+			l = nil
+		}
+	}
+	if l == nil {
+		l = t.cachedAbove(part, name, typ, now)
+	}
+	if l == nil {
+		return nil
+	}
+	if t.validate && t.s.Validate && l.sec == secUnchecked {
+		l.zone = t.cutAbove(name, typ).zone
+		t.check(l, name, typ)
+		if l.wild && l.sec == secBogus {
+			return nil // the proof of the expansion is not in the cache
+		}
+		if l.reason != edePassing {
+			t.keep(l, name, typ)
+		}
+	}
+	return l
+}
+
+// cachedSet returns the entry of exactly this name and type, or nil.
+func (t *task) cachedSet(part uint16, name []byte, typ wire.Type, now int64) *link {
+	e := &t.entry
+	if typ == wire.TypeANY || !t.r.cache.RRset(part, name, typ, now, e) || e.Stale {
+		return nil
+	}
+	l := &link{sec: e.Security, reason: edeNone, part: part, zone: nil}
+	if e.Negative {
+		l.kind = foundNoData
+		if e.Rcode == wire.NXDomain {
+			l.kind = foundNXDomain
+		}
+		var ok bool
+		if l.proof, ok = decodeSets(e.Blob, e.TTL); !ok {
+			return nil
+		}
+		return l
+	}
+	l.kind, l.set = foundAnswer, e.RRset.Clone()
+	return l
+}
+
+// cachedAbove answers from what is known of names above: a DNAME (RFC 6672), a name
+// that is proven not to exist (RFC 8020), or proofs that cover this one (RFC 8198).
+func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *link {
+	if len(name) == 1 {
+		return nil
+	}
+	for n := name; len(n) > 1; {
+		if len(n) < len(name) {
+			if l := t.cachedSet(part, n, wire.TypeDNAME, now); l != nil && l.kind == foundAnswer {
+				made, ok := substitute(name, l.set)
+				if !ok {
+					return nil
+				}
+				return &link{kind: foundAlias, set: made, dname: l.set, target: made.Data[0], sec: l.sec, reason: edeNone, part: part}
+			}
+		}
+		if len(n) < len(name) || typ != 0 {
+			// Only secure data: without proof a server may deny what lies below it.
+			if l := t.cachedSet(part, n, 0, now); l != nil && l.kind == foundNXDomain && (len(n) == len(name) || l.sec == secSecure) {
+				return l
+			}
+		}
+		n = parent(n)
+	}
+	if t.validate && t.s.Aggressive {
+		return t.synthesize(part, name, typ, now)
+	}
+	return nil
+}
+
+// keep puts a link into the cache. What is bogus is not kept: the failure is.
+func (t *task) keep(l *link, name []byte, typ wire.Type) {
+	if l.sec == secBogus || l.synth || typ == wire.TypeANY || typ == wire.TypeRRSIG {
+		return
+	}
+	switch l.kind {
+	case foundAnswer:
+		if l.wild || l.reason == edeFiltered {
+			return // without its proof, which is elsewhere, a copy would be worth nothing
+		}
+		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
+	case foundAlias:
+		switch {
+		case l.dname != nil:
+			t.keepSet(l.part, l.dname, cache.AuthAnswer, l.sec)
+		case !l.wild:
+			t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
+		}
+	case foundNoData, foundNXDomain:
+		// Without SOA a negative answer has no time to live (RFC 2308, section 5).
+		ttl := uint32(0)
+		for _, s := range l.proof {
+			if s.Type == wire.TypeSOA {
+				ttl = min(smallest(l.proof), minimum(s))
+			}
+		}
+		if ttl == 0 {
+			return
+		}
+		if l.kind == foundNXDomain {
+			typ = 0
+		}
+		t.keepNegative(l, name, typ, ttl)
+	}
+	if l.sec == secSecure {
+		t.remember(l)
+	}
+}
+
+// minimum returns the last field of a SOA record: the time to live of what the zone
+// does not have (RFC 2308, section 4).
+func minimum(soa *wire.RRset) uint32 {
+	d := soa.Data[0]
+	if len(d) < 22 {
+		return 0
+	}
+	return min(binary.BigEndian.Uint32(d[len(d)-4:]), soa.TTL)
+}
+
+func (t *task) keepSet(part uint16, s *wire.RRset, rank cache.Rank, sec cache.Security) {
+	t.r.cache.PutRRset(part, s, rank, sec, t.unix())
+}
+
+// keepNegative keeps that name has no records of typ, or with typ 0 that it does not
+// exist, with the proof.
+func (t *task) keepNegative(l *link, name []byte, typ wire.Type, ttl uint32) {
+	rcode := wire.NoError
+	if l.kind == foundNXDomain {
+		rcode = wire.NXDomain
+	}
+	t.r.cache.PutNegative(l.part, name, typ, encodeSets(l.proof), rcode, l.sec, ttl, t.unix())
+}
+
+// encodeSets makes one string of octets of RRsets: for each, its owner, type, TTL,
+// and the counted records and signatures.
+func encodeSets(sets []*wire.RRset) []byte {
+	var b []byte
+	for _, s := range sets {
+		b = append(b, s.Owner...)
+		b = binary.BigEndian.AppendUint16(b, uint16(s.Type))
+		b = binary.BigEndian.AppendUint32(b, s.TTL)
+		b = append(b, byte(len(s.Data)), byte(len(s.Sigs)))
+		for _, list := range [...][][]byte{s.Data, s.Sigs} {
+			for _, d := range list {
+				b = binary.BigEndian.AppendUint16(b, uint16(len(d)))
+				b = append(b, d...)
+			}
+		}
+	}
+	return b
+}
+
+// decodeSets reads what encodeSets wrote, from a copy of b. TTLs are at most ttl,
+// which is what the whole has left.
+func decodeSets(b []byte, ttl uint32) (sets []*wire.RRset, ok bool) {
+	b = append([]byte(nil), b...)
+	for len(b) > 0 {
+		n, err := wire.CheckName(b)
+		if err != nil || len(b) < n+8 {
+			return nil, false
+		}
+		s := &wire.RRset{Owner: b[:n:n], Type: wire.Type(binary.BigEndian.Uint16(b[n:])), TTL: min(binary.BigEndian.Uint32(b[n+2:]), ttl)}
+		records, sigs := int(b[n+6]), int(b[n+7])
+		b = b[n+8:]
+		for i := range records + sigs {
+			if len(b) < 2 || len(b) < 2+int(binary.BigEndian.Uint16(b)) {
+				return nil, false
+			}
+			d := b[2 : 2+int(binary.BigEndian.Uint16(b))]
+			b = b[2+len(d):]
+			if i < records {
+				s.Data = append(s.Data, d)
+			} else {
+				s.Sigs = append(s.Sigs, d)
+			}
+		}
+		sets = append(sets, s)
+	}
+	return sets, true
+}
