@@ -24,8 +24,10 @@ import (
 	"port53/internal/engine"
 	"port53/internal/keeper"
 	"port53/internal/policy"
+	"port53/internal/resolver"
 	"port53/internal/server"
 	"port53/internal/telemetry"
+	"port53/internal/upstream"
 	"port53/internal/zone"
 )
 
@@ -41,6 +43,9 @@ type Options struct {
 	// Ready is called once, when every listener is bound and every zone is loaded or
 	// has been reported as broken. It may be nil.
 	Ready func(*App)
+
+	// Network is how a resolver asks servers; nil: by the system's sockets.
+	Network upstream.Network
 }
 
 // An App is one server.
@@ -51,6 +56,8 @@ type App struct {
 	keeper    *keeper.Keeper
 	engine    *engine.Engine
 	server    *server.Server
+	recursion *recursion          // nil: this server does not resolve
+	builtin   map[bool]*zone.View // names that are built in, by whether the root is the operator's own
 	ready     func(*App)
 	started   time.Time
 
@@ -82,16 +89,21 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.telemetry = telemetry.New()
 	a.set = zone.NewSet(seed)
 	a.keeper = keeper.New(a.set, a.log)
-	if err := a.build(ctx); err != nil {
+	if err := a.build(ctx, o.Network); err != nil {
 		a.close()
 		return nil, err
 	}
 	return a, nil
 }
 
-func (a *App) build(ctx context.Context) error {
+func (a *App) build(ctx context.Context, network upstream.Network) error {
 	c := a.config
 	var err error
+	if c.Recurses() {
+		if err := a.startRecursion(c, network); err != nil {
+			return err
+		}
+	}
 	if a.queries, err = openQueryLog(c.Log); err != nil {
 		return err
 	}
@@ -158,6 +170,10 @@ func (a *App) close() {
 			l.Close()
 		}
 	}
+	if r := a.recursion; r != nil {
+		r.resolver.Close()
+		r.client.Close()
+	}
 	a.queries.close()
 }
 
@@ -194,6 +210,9 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 		})
 	}
 	wg.Go(func() { a.tend(side, reload) })
+	if r := a.recursion; r != nil && r.rollover != nil {
+		r.resolver.Follow(r.rollover, func(err error) { a.log.Error("trust anchors", "problem", err.Error()) })
+	}
 	a.server.Start()
 	if err := notify("READY=1"); err != nil {
 		a.log.Warn("service manager not told", "problem", err.Error())
@@ -203,6 +222,15 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	err := a.server.Serve(ctx)
 	_ = notify("STOPPING=1")
+	if r := a.recursion; r != nil {
+		r.resolver.Close()
+		r.client.Close()
+		if file := a.config.Resolver.Cache.Dump; file != "" {
+			if err := a.dumpCache(file); err != nil {
+				a.log.Error("the cache was not kept", "problem", err.Error())
+			}
+		}
+	}
 	a.log.Info("stopped", "uptime", time.Since(a.started).Round(time.Second).String())
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil // what was still in flight had its time
@@ -255,13 +283,25 @@ func (a *App) Reload(ctx context.Context) (any, error) {
 }
 
 func (a *App) reload(ctx context.Context) (*Reloaded, error) {
+	if a.config.File() == "" {
+		return nil, errors.New("the server runs without a configuration file: there is nothing to reload")
+	}
 	c, _, err := config.LoadToServe(a.config.File()) // zone files that are missing are the keeper's to report
+	if err == nil && c.Recurses() != (a.recursion != nil) {
+		err = fmt.Errorf("role %s: a server begins or ends to resolve with a restart only", c.Role)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the configuration has errors, and the one before goes on:\n%w", err)
 	}
 	settings, err := a.settings(c)
 	if err != nil {
 		return nil, err
+	}
+	var changes resolver.Settings
+	if a.recursion != nil && c.Recurses() {
+		if changes, err = a.resolverSettings(c); err != nil {
+			return nil, err
+		}
 	}
 	report, err := a.keeper.Load(ctx, sources(c))
 	if err != nil {
@@ -270,6 +310,9 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	result := &Reloaded{Report: report, Restart: needRestart(a.config, c)}
 	if len(result.Restart) > 0 {
 		a.log.Warn("some changes count from the next start on", "keys", result.Restart)
+	}
+	if a.recursion != nil && c.Recurses() {
+		a.applyRecursion(a.config, c, changes)
 	}
 	a.engine.Apply(settings)
 	a.config, a.reloaded = c, time.Now()
@@ -303,6 +346,10 @@ func needRestart(old, c *config.Config) []string {
 		{"metrics", old.Metrics != c.Metrics},
 		{"control", old.Control != c.Control},
 		{"log", old.Log != c.Log},
+		{"state_dir", old.StateDir != c.StateDir},
+		{"shutdown", old.Shutdown != c.Shutdown},
+		{"resolver.cache", old.Resolver.Cache != c.Resolver.Cache},
+		{"resolver.outgoing", !slices.Equal(old.Resolver.Outgoing, c.Resolver.Outgoing)},
 	} {
 		if k.changed {
 			keys = append(keys, k.name)

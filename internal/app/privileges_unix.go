@@ -36,6 +36,11 @@ func (a *App) become(c *config.Config) error {
 			return fmt.Errorf("control socket: %w", err)
 		}
 	}
+	if a.recursion != nil {
+		if err := os.Chown(c.StateDir, uid, gid); err != nil {
+			a.log.Warn("nothing is kept between runs", "problem", err.Error())
+		}
+	}
 	if err := syscall.Setgroups([]int{gid}); err != nil {
 		return fmt.Errorf("give up groups: %w", err)
 	}

@@ -33,8 +33,21 @@ func (a *App) settings(c *config.Config) (engine.Settings, error) {
 		Version: c.Identity.Version, Hostname: c.Identity.Hostname,
 	}
 	var err error
-	if len(c.Policy.Allow)+len(c.Policy.Deny) > 0 {
-		if s.Clients, err = policy.NewACL(policy.ACLOptions{Allow: c.Policy.Allow, Deny: c.Policy.Deny}); err != nil {
+	allow := c.Policy.Allow
+	if a.recursion != nil && c.Recurses() {
+		clients, err := recursionClients(c)
+		if err != nil {
+			return s, err
+		}
+		if s.Recursion, err = a.engineRecursion(c, clients); err != nil {
+			return s, err
+		}
+		if len(allow) == 0 && c.Internal() {
+			allow = clients // zones beside a resolver for a network are for the network
+		}
+	}
+	if len(allow)+len(c.Policy.Deny) > 0 {
+		if s.Clients, err = policy.NewACL(policy.ACLOptions{Allow: allow, Deny: c.Policy.Deny}); err != nil {
 			return s, err
 		}
 	}

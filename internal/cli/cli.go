@@ -92,6 +92,7 @@ func newRoot(s *streams) *cobra.Command {
 		Short: "The DNS server for port 53, and the tools that go with it",
 		Long: `port53 is everything that should stand on port 53.
 
+  port53 serve                resolve and validate for this machine
   port53 serve --example      serve an example zone on 127.0.0.1:5353
   port53 config init          print a configuration to begin with
   port53 zone check FILE      check a zone file without serving it
@@ -108,7 +109,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port
 			return cmd.Help()
 		},
 	}
-	root.AddCommand(newServe(s), newReload(s), newStatus(s), newZone(s), newConfig(s), newVersion(s))
+	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newZone(s), newConfig(s), newVersion(s))
 	return root
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -29,21 +30,31 @@ var exampleFiles embed.FS
 func newServe(s *streams) *cobra.Command {
 	var file string
 	var example bool
+	var listen []string
 	cmd := &cobra.Command{
-		Use:   "serve [--config FILE]",
+		Use:   "serve [--config FILE | --listen ADDRESS…]",
 		Short: "Run the DNS server",
-		Long: `serve runs the server that the configuration describes, in the foreground.
+		Long: `serve runs the server that the configuration describes, in the foreground. Without
+a configuration it is a validating resolver for this machine, on loopback.
 
 SIGHUP, or port53 reload, reads the configuration and the zones that changed;
 SIGTERM and Ctrl-C answer what has arrived, then stop. A zone that cannot be loaded
 answers SERVFAIL while the others are served; if none can, serve does not start.
 
-This is what named, nsd, knotd and pdns_server do.`,
-		Example: `  port53 serve --example
+This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
+		Example: `  port53 serve                               # resolver on 127.0.0.1 and ::1, port 53
+  port53 serve --listen 127.0.0.1:5353
+  port53 serve --example
   port53 serve --config /etc/port53/port53.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !example {
+				if !cmd.Flags().Changed("config") && (len(listen) > 0 || !exists(file)) {
+					return s.serveDefault(cmd.Context(), listen)
+				}
+				if len(listen) > 0 {
+					return failure(exitUsage, "write listen into the configuration", "--listen and --config exclude each other")
+				}
 				return s.serve(cmd.Context(), file, nil)
 			}
 			if cmd.Flags().Changed("config") {
@@ -62,7 +73,48 @@ This is what named, nsd, knotd and pdns_server do.`,
 	}
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&example, "example", false, "serve the example zone on 127.0.0.1:5353")
+	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run a resolver without a configuration, on these `addresses`")
 	return cmd
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// serveDefault runs what needs no configuration: a resolver for this machine.
+func (s *streams) serveDefault(ctx context.Context, listen []string) error {
+	c := config.Default()
+	for i, text := range listen {
+		if i == 0 {
+			c.Listen = nil
+		}
+		addr, err := netip.ParseAddrPort(text)
+		if err != nil {
+			ip, ipErr := netip.ParseAddr(text)
+			if ipErr != nil {
+				return failure(exitUsage, "write it as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353", "--listen %s: not an address", text)
+			}
+			addr = netip.AddrPortFrom(ip, 53)
+		}
+		if !addr.Addr().IsLoopback() {
+			return failure(exitUsage, "write a configuration that says who may ask: port53 config init --role internal-resolver",
+				"--listen %s: not a loopback address, and nothing says who may ask there", text)
+		}
+		c.Listen = append(c.Listen, addr)
+	}
+	if len(listen) > 0 {
+		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
+	}
+	return s.run(ctx, c, func(a *app.App) {
+		at := a.Addrs()[0]
+		fmt.Fprintf(s.out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
+
+  dig @%s -p %d example.com +dnssec
+
+Ctrl-C stops it.
+`, at, at.Addr(), at.Port())
+	})
 }
 
 // writeExample writes the embedded configuration and zone to dir and returns the
@@ -103,10 +155,15 @@ func (s *streams) serve(ctx context.Context, file string, greet func(*app.App)) 
 	if err != nil {
 		return err
 	}
-	log := s.logger(c.Log)
 	for _, e := range missing {
-		log.Error("zone file cannot be read", "problem", e.Error())
+		s.logger(c.Log).Error("zone file cannot be read", "problem", e.Error())
 	}
+	return s.run(ctx, c, greet)
+}
+
+// run serves until a signal ends it.
+func (s *streams) run(ctx context.Context, c *config.Config, greet func(*app.App)) error {
+	log := s.logger(c.Log)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	reload := make(chan os.Signal, 1)
@@ -161,22 +218,42 @@ func (s *streams) logger(l config.Log) *slog.Logger {
 // every zone that changed.
 const controlTimeout = 10 * time.Minute
 
+// controlSocket returns the control socket of the running server: the one named, or
+// that of the configuration.
+func controlSocket(file, socket string) (string, error) {
+	if socket != "" {
+		return socket, nil
+	}
+	if file == defaultConfig && !exists(file) {
+		return config.Default().Control.Socket, nil
+	}
+	c, _, err := loadConfig(file)
+	if err != nil {
+		return "", err
+	}
+	if c.Control.Socket == "" {
+		return "", failure(exitUsage, "set control: {socket: PATH}, or send SIGHUP", "the control socket is switched off in %s", file)
+	}
+	return c.Control.Socket, nil
+}
+
 // call asks the running server, whose control socket the configuration names.
 func call(ctx context.Context, file, socket, method, path string, result any) error {
-	if socket == "" {
-		c, _, err := loadConfig(file)
-		if err != nil {
-			// A broken configuration is what reload is to report, not to stumble over.
-			if socket = "/run/port53/control.sock"; method != "POST" {
-				return err
-			}
-		} else if socket = c.Control.Socket; socket == "" {
-			return failure(exitUsage, "set control: {socket: PATH}, or send SIGHUP", "the control socket is switched off in %s", file)
+	at, err := controlSocket(file, socket)
+	if err != nil {
+		// A broken configuration is what reload is to report, not to stumble over.
+		if path != "/reload" {
+			return err
 		}
+		at = config.Default().Control.Socket
 	}
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	err := console.Call(ctx, socket, method, path, result)
+	return callError(console.Call(ctx, at, method, path, result))
+}
+
+// callError turns what went wrong at the control socket into the command's error.
+func callError(err error) error {
 	switch {
 	case err == nil:
 		return nil

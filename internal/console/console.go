@@ -34,6 +34,14 @@ type Admin interface {
 	Reload(ctx context.Context) (any, error)
 	// Status tells of the server, and of the zone called name, or all if it is empty.
 	Status(zone string) (any, error)
+	// Flush makes the cache forget a name, with tree what is below it too.
+	Flush(name string, tree bool) error
+	// DumpCache writes the cache in the form that LoadCache reads.
+	DumpCache(w io.Writer) error
+	LoadCache(r io.Reader) (any, error)
+	// Explain resolves a name and tells how. do asks for signatures, cd for an answer
+	// that is not validated.
+	Explain(name, typ string, do, cd bool) (any, error)
 }
 
 // Listen makes the socket at path, in place of one that nobody serves any more.
@@ -71,8 +79,25 @@ func Serve(ctx context.Context, l net.Listener, admin Admin) error {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Status(r.URL.Query().Get("zone")))
 	})
+	mux.HandleFunc("POST /cache/flush", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(nil, admin.Flush(r.URL.Query().Get("name"), r.URL.Query().Has("tree")))
+	})
+	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.Explain(q.Get("name"), q.Get("type"), q.Has("do"), q.Has("cd")))
+	})
+	mux.HandleFunc("GET /cache/dump", func(w http.ResponseWriter, _ *http.Request) {
+		_ = admin.DumpCache(w) // a dump that is cut off lacks its end, and whoever reads it sees that
+	})
+	all := http.NewServeMux()
+	all.Handle("/", http.MaxBytesHandler(mux, maxBody))
+	// A dump is as large as the cache; its reader stops at the first octet that is wrong.
+	all.HandleFunc("POST /cache/load", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		send(w)(admin.LoadCache(r.Body))
+	})
 	s := &http.Server{
-		Handler:           http.MaxBytesHandler(mux, maxBody),
+		Handler:           all,
 		ReadHeaderTimeout: ioTimeout, ReadTimeout: ioTimeout, MaxHeaderBytes: 16 << 10,
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
@@ -112,28 +137,61 @@ var ErrRefused = errors.New("the server refused")
 // Call asks the server at the socket: method and path as in "POST", "/reload". It
 // decodes the result into result, also beside an error that wraps ErrRefused.
 func Call(ctx context.Context, socket, method, path string, result any) error {
+	return exchange(ctx, socket, method, path, http.NoBody, result)
+}
+
+// Send is Call with a body.
+func Send(ctx context.Context, socket, path string, body io.Reader, result any) error {
+	return exchange(ctx, socket, "POST", path, body, result)
+}
+
+// Fetch copies what the server at the socket has at path to w.
+func Fetch(ctx context.Context, socket, path string, w io.Writer) error {
+	resp, done, err := request(ctx, socket, "GET", path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("control socket %s: %w", socket, err)
+	}
+	return nil
+}
+
+// request sends a request; done frees what it took.
+func request(ctx context.Context, socket, method, path string, body io.Reader) (resp *http.Response, done func(), err error) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", socket)
 		},
 	}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, "http://port53"+path, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, "http://port53"+path, body)
+	if err == nil {
+		resp, err = client.Do(req)
+	}
+	if err != nil {
+		client.CloseIdleConnections()
+		return nil, nil, fmt.Errorf("control socket %s: %w", socket, cause(err))
+	}
+	return resp, func() {
+		resp.Body.Close()
+		client.CloseIdleConnections()
+	}, nil
+}
+
+func exchange(ctx context.Context, socket, method, path string, body io.Reader, result any) error {
+	resp, done, err := request(ctx, socket, method, path, body)
 	if err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return fmt.Errorf("control socket %s: %w", socket, cause(err))
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	defer done()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
 	if err != nil {
 		return fmt.Errorf("control socket %s: %w", socket, err)
 	}
 	var r reply
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&r); err != nil {
+	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&r); err != nil {
 		return fmt.Errorf("control socket %s: answer cannot be read: %w", socket, err)
 	}
 	if len(r.Result) > 0 && result != nil {

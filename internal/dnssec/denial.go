@@ -101,7 +101,11 @@ func HashName(dst, name []byte, iterations uint16, salt []byte) []byte {
 
 // begin tells whether the records can be used at all: without any there is no proof,
 // and with too many iterations they are not looked at.
-func (d *Denial) begin() (p Proof, why Reason, done bool) {
+func (d *Denial) begin(w *Work) (p Proof, why Reason, done bool) {
+	most := w.Iterations
+	if most == 0 {
+		most = maxSecureIterations
+	}
 	switch {
 	case len(d.nsec) == 0 && len(d.nsec3) == 0:
 		return p, NoProof, true
@@ -109,7 +113,7 @@ func (d *Denial) begin() (p Proof, why Reason, done bool) {
 		return p, 0, false
 	case d.iterations > maxIterations:
 		return p, TooManyIterations, true
-	case d.iterations > maxSecureIterations:
+	case d.iterations > most:
 		return Proof{Insecure: true}, 0, true
 	}
 	return p, 0, false
@@ -118,7 +122,7 @@ func (d *Denial) begin() (p Proof, why Reason, done bool) {
 // NXDomain proves that a name does not exist, nor a wildcard that it could be made
 // from.
 func (d *Denial) NXDomain(name []byte, w *Work) (Proof, Reason) {
-	if p, why, done := d.begin(); done {
+	if p, why, done := d.begin(w); done {
 		return p, why
 	}
 	if len(d.nsec) == 0 {
@@ -142,7 +146,7 @@ func (d *Denial) NXDomain(name []byte, w *Work) (Proof, Reason) {
 // NoData proves that a name exists and has no records of a type, itself or by the
 // wildcard that it is made from.
 func (d *Denial) NoData(name []byte, t wire.Type, w *Work) (Proof, Reason) {
-	if p, why, done := d.begin(); done {
+	if p, why, done := d.begin(w); done {
 		return p, why
 	}
 	if len(d.nsec) == 0 {
@@ -180,7 +184,7 @@ func (d *Denial) NoData(name []byte, t wire.Type, w *Work) (Proof, Reason) {
 // many labels, does not exist itself, nor anything closer than that wildcard (RFC 4035,
 // section 5.3.4; RFC 5155, section 8.8).
 func (d *Denial) Wildcard(name []byte, labels int, w *Work) (Proof, Reason) {
-	if p, why, done := d.begin(); done {
+	if p, why, done := d.begin(w); done {
 		return p, why
 	}
 	ce := name

@@ -15,6 +15,10 @@ type Work struct {
 	Signatures int // to verify
 	Failures   int // verifications that may fail
 	Hashes     int // of NSEC3
+
+	// Iterations of NSEC3 hashes up to which a zone is validated (RFC 9276, section
+	// 3.2). 0 means 50.
+	Iterations int
 }
 
 // A Reason is why something is not secure; 0 is that it is.

@@ -18,7 +18,7 @@ type budget struct {
 func newBudget(l *Limits, now time.Time) budget {
 	return budget{
 		packets: l.Packets, octets: l.Octets, deadline: now.Add(l.Time),
-		work: dnssec.Work{Signatures: l.Signatures, Failures: maxFailures, Hashes: l.Hashes},
+		work: dnssec.Work{Signatures: l.Signatures, Failures: maxFailures, Hashes: l.Hashes, Iterations: l.Iterations},
 	}
 }
 

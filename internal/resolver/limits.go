@@ -14,6 +14,7 @@ type Limits struct {
 	Time        time.Duration // for one client question, from its arrival
 	Signatures  int           // verified for one client question
 	Hashes      int           // NSEC3 hashes computed for one client question
+	Iterations  int           // of NSEC3 hashes up to which zones are validated
 	PerZone     int           // questions outstanding to the servers of one zone
 	PerServer   int           // questions outstanding to one server
 	Waiting     int           // client questions that wait

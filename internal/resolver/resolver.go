@@ -83,11 +83,11 @@ type Settings struct {
 	IPv6       bool
 	Forbidden  []netip.Prefix // never an upstream, unless a route names it
 	Negative   []NegativeAnchor
-	Private    [][]byte // zones in which private addresses may stand
-	Rebinding  bool     // private addresses are taken out of answers found by iteration
-	Stale      bool     // serve what has expired when nothing fresh is to be had (RFC 8767)
-	Aggressive bool     // use NSEC and NSEC3 records for other names (RFC 8198)
-	Sentinel   bool     // root key sentinel (RFC 8509)
+	Private    [][]byte      // zones in which private addresses may stand
+	Rebinding  bool          // private addresses are taken out of answers found by iteration
+	StaleWait  time.Duration // until a client gets a stale answer, if there is one; 0: 1.8 s
+	Aggressive bool          // use NSEC and NSEC3 records for other names (RFC 8198)
+	Sentinel   bool          // root key sentinel (RFC 8509)
 	Limits     Limits
 }
 
@@ -154,6 +154,9 @@ func New(o Options, s Settings) *Resolver {
 // Keys of zones are learned anew if what they are trusted by has changed.
 func (r *Resolver) Apply(s Settings) {
 	s.Limits.fill()
+	if s.StaleWait == 0 {
+		s.StaleWait = defaultStaleWait
+	}
 	if s.Hints == nil {
 		s.Hints = Hints()
 	}

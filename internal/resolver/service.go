@@ -35,9 +35,9 @@ type Waiter interface {
 	Drop()
 }
 
-// staleWait is how long a client waits before it gets a stale answer (RFC 8767,
+// defaultStaleWait is how long a client waits before it gets a stale answer (RFC 8767,
 // section 5: less than what clients wait, which is 2 s and more).
-const staleWait = 1800 * time.Millisecond
+const defaultStaleWait = 1800 * time.Millisecond
 
 // waiting is who waits for answers, so that overload ends with the oldest of those
 // whose address may be forged.
@@ -94,7 +94,8 @@ func (r *Resolver) Ask(q *Request) {
 	key := inquiryKey{question{string(q.Name), q.Type}, q.DO, q.CD}
 	w := &r.waiting
 	w.mu.Lock()
-	limits := &r.settings.Load().Limits
+	settings := r.settings.Load()
+	limits := &settings.Limits
 	var victim *waiter
 	var me *waiter
 	if q.Waiter != nil {
@@ -140,7 +141,7 @@ func (r *Resolver) Ask(q *Request) {
 	if me != nil {
 		in.waiters = append(in.waiters, me)
 		if q.Stale {
-			me.late = time.AfterFunc(staleWait, me.Late)
+			me.late = time.AfterFunc(settings.StaleWait, me.Late)
 		}
 	}
 	w.mu.Unlock()

@@ -1,0 +1,394 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/config"
+	"port53/internal/engine"
+	"port53/internal/policy"
+	"port53/internal/resolver"
+	"port53/internal/upstream"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// anchorsFile is the file, in the state folder, of the trust anchors that were seen.
+const anchorsFile = "trust-anchors.json"
+
+// stateMode is for the state folder: it tells what people have asked for.
+const stateMode = 0o750
+
+// recursion is what a server that recurses has beside its zones.
+type recursion struct {
+	cache    *cache.Cache
+	client   *upstream.Client
+	resolver *resolver.Resolver
+	rollover *resolver.Rollover // nil: anchors are not followed
+}
+
+// startRecursion makes the resolver of c, and fills its cache from the dump of the last
+// run. network is how questions leave; nil is the system's.
+func (a *App) startRecursion(c *config.Config, network upstream.Network) error {
+	rc := &c.Resolver
+	if network == nil {
+		network = upstream.System(rc.Outgoing...)
+	}
+	r := &recursion{
+		cache: cache.New(cache.Options{
+			Size: int64(rc.Cache.Size), MaxTTL: seconds(rc.Cache.MaxTTL), MinTTL: seconds(rc.Cache.MinTTL),
+			MaxNegativeTTL: seconds(rc.Cache.MaxNegativeTTL), Stale: seconds(rc.Cache.StaleKeep), StaleTTL: seconds(rc.Cache.StaleTTL),
+		}),
+		client: upstream.New(upstream.Options{Network: network, Cookies: true}),
+	}
+	settings, err := a.resolverSettings(c)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.StateDir, stateMode); err != nil {
+		a.log.Warn("nothing is kept between runs: the state folder cannot be made", "problem", err.Error())
+	}
+	// Anchors of a laboratory in the past do not roll.
+	if rc.Validation && rc.ValidationTime.IsZero() {
+		r.rollover, err = resolver.OpenRollover(filepath.Join(c.StateDir, anchorsFile), settings.Anchors)
+		if err != nil {
+			return err
+		}
+		settings.Anchors = r.rollover.Anchors()
+	}
+	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log}, settings)
+	a.recursion = r
+	if file := rc.Cache.Dump; file != "" {
+		a.loadCache(file)
+	}
+	return nil
+}
+
+func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
+
+// loadCache reads the dump that the last run left. Without it the server starts with an
+// empty cache, which is no reason not to start.
+func (a *App) loadCache(file string) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var n int
+	if err == nil {
+		n, err = a.recursion.cache.Load(f, time.Now().Unix())
+		f.Close()
+	}
+	if err != nil {
+		a.log.Warn("the cache's dump was not read whole", "file", file, "entries", n, "problem", err.Error())
+		return
+	}
+	a.log.Info("cache loaded", "file", file, "entries", n)
+}
+
+// dumpCache writes the cache to the file of the configuration.
+func (a *App) dumpCache(file string) error {
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	if err != nil {
+		return fmt.Errorf("cache dump: %w", err)
+	}
+	err = errors.Join(a.recursion.cache.Dump(f), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("cache dump: %w", err)
+	}
+	return nil
+}
+
+// resolverSettings makes what the resolver needs of c.
+func (a *App) resolverSettings(c *config.Config) (s resolver.Settings, err error) {
+	rc := &c.Resolver
+	s = resolver.Settings{
+		Port: uint16(rc.Port), Validate: rc.Validation, MixCase: rc.CaseRandomization,
+		IPv4: rc.IPv4, IPv6: rc.IPv6, Forbidden: rc.DoNotQuery, Private: lowered(rc.PrivateZones),
+		Rebinding: rc.FiltersPrivate(), Aggressive: rc.AggressiveNSEC, Sentinel: rc.Sentinel,
+		StaleWait: rc.Cache.StaleClientTimeout,
+		Local:     engine.LocalZones(a.set),
+		Limits: resolver.Limits{
+			Packets: rc.Limits.Packets, Octets: int(rc.Limits.Octets), Aliases: rc.Limits.Aliases, Depth: rc.Limits.Depth,
+			Glueless: rc.Limits.Glueless, NameServers: rc.Limits.NameServers, Time: rc.Limits.Time,
+			Signatures: rc.Limits.Signatures, Hashes: rc.Limits.NSEC3Hashes, Iterations: rc.Limits.NSEC3Iterations,
+			PerZone: rc.Limits.PerZone, PerServer: rc.Limits.PerServer, Waiting: rc.Limits.Waiting,
+			PerClient: rc.Limits.PerClient, PerCookie: rc.Limits.PerClientWithCookie,
+		},
+	}
+	switch rc.QNAMEMinimization {
+	case "strict":
+		s.Minimise = resolver.Strict
+	case "off":
+		s.Minimise = resolver.Off
+	}
+	if at := rc.ValidationTime; !at.IsZero() {
+		s.Now = func() time.Time { return at }
+	}
+	for _, f := range rc.Forward {
+		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, Forward: true, Only: f.Only, TCP: f.TCP})
+	}
+	for _, f := range rc.Stub {
+		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, TCP: f.TCP})
+	}
+	for _, n := range rc.NegativeTrustAnchors {
+		s.Negative = append(s.Negative, resolver.NegativeAnchor{Zone: wire.Lower(nil, n.Name), Until: n.Until})
+	}
+	if rc.RootHints != "" {
+		if err := readFile(rc.RootHints, func(r io.Reader) (err error) {
+			s.Hints, err = resolver.ReadHints(r, rc.RootHints)
+			return err
+		}); err != nil {
+			return s, fmt.Errorf("resolver.root_hints: %w", err)
+		}
+	}
+	s.Anchors = resolver.Anchors()
+	if rc.TrustAnchors != "" {
+		if err := readFile(rc.TrustAnchors, func(r io.Reader) (err error) {
+			s.Anchors, err = resolver.ReadAnchors(r, rc.TrustAnchors)
+			return err
+		}); err != nil {
+			return s, fmt.Errorf("resolver.trust_anchors: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func readFile(file string, read func(io.Reader) error) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return read(f)
+}
+
+func lowered(names [][]byte) [][]byte {
+	out := make([][]byte, len(names))
+	for i, n := range names {
+		out[i] = wire.Lower(nil, n)
+	}
+	return out
+}
+
+// engineRecursion makes what the engine needs of c to recurse. The built-in names are
+// compiled once for each kind of root.
+func (a *App) engineRecursion(c *config.Config, allow []netip.Prefix) (*engine.Recursion, error) {
+	rc := &c.Resolver
+	r := &engine.Recursion{
+		Cache: a.recursion.cache, Resolver: a.recursion.resolver,
+		Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch, MaxAge: rc.Limits.AnswerAge,
+	}
+	if len(allow) > 0 {
+		acl, err := policy.NewACL(policy.ACLOptions{Allow: allow})
+		if err != nil {
+			return nil, err
+		}
+		r.Clients = acl
+	}
+	if rc.SpecialNames {
+		ownRoot := rc.RootHints != ""
+		if a.builtin[ownRoot] == nil {
+			view, err := builtin(a.set.Seed(), ownRoot)
+			if err != nil {
+				return nil, err
+			}
+			if a.builtin == nil {
+				a.builtin = map[bool]*zone.View{}
+			}
+			a.builtin[ownRoot] = view
+		}
+		r.Builtin = a.builtin[ownRoot]
+	}
+	return r, nil
+}
+
+// recursionClients returns the networks that may have names resolved; none means
+// everyone, which only a public resolver has.
+func recursionClients(c *config.Config) ([]netip.Prefix, error) {
+	if len(c.Resolver.Allow) > 0 || !c.Internal() {
+		return c.Resolver.Allow, nil
+	}
+	return ownNetworks()
+}
+
+// ownNetworks returns loopback and the networks that the interfaces of this machine are
+// in, as they are now.
+func ownNetworks() ([]netip.Prefix, error) {
+	networks := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("networks of this machine: %w; write resolver: {allow: […]}", err)
+	}
+	seen := map[netip.Prefix]bool{}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		addr, ok := netip.AddrFromSlice(n.IP)
+		ones, _ := n.Mask.Size()
+		if !ok || addr.Unmap().IsLoopback() {
+			continue
+		}
+		addr = addr.Unmap()
+		p, err := addr.Prefix(ones)
+		if err != nil || seen[p] || ones == 0 {
+			continue
+		}
+		seen[p] = true
+		networks = append(networks, p)
+	}
+	return networks, nil
+}
+
+// applyRecursion gives the resolver what a reload changed. What was learned by routes
+// or anchors that changed is forgotten.
+func (a *App) applyRecursion(old, c *config.Config, s resolver.Settings) {
+	r := a.recursion
+	if r.rollover != nil && old.Resolver.TrustAnchors == c.Resolver.TrustAnchors {
+		s.Anchors = r.rollover.Anchors()
+	}
+	r.resolver.Apply(s)
+	flush := func(zone []byte) { r.resolver.Flush(zone, true) }
+	for _, f := range changed(old.Resolver.Forward, c.Resolver.Forward) {
+		flush(f.Zone)
+	}
+	for _, f := range changed(old.Resolver.Stub, c.Resolver.Stub) {
+		flush(f.Zone)
+	}
+	for _, n := range changed(old.Resolver.NegativeTrustAnchors, c.Resolver.NegativeTrustAnchors) {
+		flush(n.Name)
+	}
+	x, y := &old.Resolver, &c.Resolver
+	if x.Validation != y.Validation || x.TrustAnchors != y.TrustAnchors || x.RootHints != y.RootHints || !x.ValidationTime.Equal(y.ValidationTime) ||
+		x.FiltersPrivate() != y.FiltersPrivate() || len(changedNames(x.PrivateZones, y.PrivateZones)) > 0 || zonesDiffer(old, c) {
+		flush(wire.Root)
+	}
+}
+
+// zonesDiffer tells whether other zones are ours now: what was learned of them
+// elsewhere does not count any more.
+func zonesDiffer(old, c *config.Config) bool {
+	name := func(z config.Zone) string { return string(wire.Lower(nil, z.Name)) }
+	had := map[string]bool{}
+	for _, z := range old.Zones {
+		had[name(z)] = true
+	}
+	for _, z := range c.Zones {
+		if !had[name(z)] {
+			return true
+		}
+	}
+	return len(old.Zones) != len(c.Zones)
+}
+
+// changed returns what is in one list and not in the other.
+func changed[T any](old, now []T) []T {
+	var differ []T
+	missing := func(from, in []T) {
+		for _, x := range from {
+			found := false
+			for _, y := range in {
+				found = found || reflect.DeepEqual(x, y)
+			}
+			if !found {
+				differ = append(differ, x)
+			}
+		}
+	}
+	missing(old, now)
+	missing(now, old)
+	return differ
+}
+
+func changedNames(old, now [][]byte) [][]byte {
+	return changed(old, now)
+}
+
+// Flush implements [console.Admin]: it makes the cache forget a name, a tree or
+// everything.
+func (a *App) Flush(name string, tree bool) error {
+	if a.recursion == nil {
+		return errNoResolver
+	}
+	n, err := wire.ParseName(name)
+	if err != nil {
+		return fmt.Errorf("name %q: %w", name, err)
+	}
+	a.recursion.resolver.Flush(n, tree)
+	a.log.Info("cache flushed", "name", string(wire.AppendName(nil, n)), "tree", tree)
+	return nil
+}
+
+var errNoResolver = errors.New("this server does not resolve: its role is authoritative")
+
+// DumpCache implements [console.Admin].
+func (a *App) DumpCache(w io.Writer) error {
+	if a.recursion == nil {
+		return errNoResolver
+	}
+	return a.recursion.cache.Dump(w)
+}
+
+// LoadCache implements [console.Admin].
+func (a *App) LoadCache(r io.Reader) (any, error) {
+	if a.recursion == nil {
+		return nil, errNoResolver
+	}
+	n, err := a.recursion.cache.Load(r, time.Now().Unix())
+	return CacheLoaded{n}, err
+}
+
+// A CacheLoaded says what a load of the cache did.
+type CacheLoaded struct {
+	Entries int `json:"entries"`
+}
+
+// An Explained is how the server came to an answer.
+type Explained struct {
+	Events []resolver.Event `json:"events"`
+	Answer []byte           `json:"answer"` // the message
+	Text   string           `json:"text,omitempty"`
+}
+
+// Explain implements [console.Admin]: it resolves a name anew and tells the way.
+func (a *App) Explain(name, typ string, do, cd bool) (any, error) {
+	if a.recursion == nil {
+		return nil, errNoResolver
+	}
+	n, err := wire.ParseName(name)
+	if err != nil {
+		return nil, fmt.Errorf("name %q: %w", name, err)
+	}
+	t, ok := wire.ParseType(typ)
+	if !ok {
+		return nil, fmt.Errorf("type %q is not known", typ)
+	}
+	answer, text, trace := a.recursion.resolver.Explain(n, t, do, cd)
+	flags := wire.FlagQR | wire.FlagRD | wire.FlagRA | answer.Flags | uint16(answer.Rcode)
+	msg := wire.AppendQuery(nil, 0, flags, n, t)
+	for i, c := range answer.Counts {
+		msg[6+2*i], msg[7+2*i] = byte(c>>8), byte(c)
+	}
+	msg = append(msg, answer.Body...)
+	if answer.EDE >= 0 {
+		option := []byte{0, wire.OptionEDE, byte((2 + len(text)) >> 8), byte(2 + len(text)), byte(answer.EDE >> 8), byte(answer.EDE)}
+		msg = wire.AppendOPT(msg, wire.MinUDP, do, append(option, text...))
+		msg[11]++
+	}
+	return Explained{Events: trace.Events, Answer: bytes.Clone(msg), Text: text}, nil
+}

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/app"
+	"port53/internal/console"
+	"port53/internal/wire"
+)
+
+func newCache(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cache",
+		Short: "Flush, dump and load the running resolver's cache",
+		Long: `cache changes or copies what the running resolver has learned.
+
+This is what rndc flush, unbound-control flush, rec_control wipe-cache and
+unbound-control dump_cache do.`,
+		Example: "  port53 cache flush --tree example.com\n  port53 cache dump cache.dump",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newCacheFlush(s), newCacheDump(s), newCacheLoad(s))
+	return cmd
+}
+
+// socketFlags are how a command finds the running server.
+func socketFlags(cmd *cobra.Command, file, socket *string) {
+	configFlag(cmd, file)
+	cmd.Flags().StringVar(socket, "socket", "", "the server's control socket, instead of what the configuration says")
+}
+
+func newCacheFlush(s *streams) *cobra.Command {
+	var file, socket string
+	var tree, all bool
+	cmd := &cobra.Command{
+		Use:   "flush NAME | flush --tree NAME | flush --all",
+		Short: "Forget what is known of a name, of a tree of names, or of everything",
+		Long: `flush makes the running resolver forget a name: its records of all types, that it
+does not exist, and failures to find it. With --tree it forgets the names below as
+well, with --all everything.
+
+This is what rndc flushname, rndc flushtree and rndc flush do.`,
+		Example: "  port53 cache flush www.example.com\n  port53 cache flush --tree example.com\n  port53 cache flush --all",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) == 1) {
+				return failure(exitUsage, "", "name what to forget, or everything with --all")
+			}
+			name := "."
+			if !all {
+				name = args[0]
+				if _, err := wire.ParseName(name); err != nil {
+					return failure(exitUsage, "", "name %s: %v", name, err)
+				}
+			}
+			q := url.Values{"name": {name}}
+			if tree || all {
+				q.Set("tree", "")
+			}
+			if err := call(cmd.Context(), file, socket, "POST", "/cache/flush?"+q.Encode(), nil); err != nil {
+				return err
+			}
+			switch {
+			case all:
+				fmt.Fprintln(s.out, "flushed everything")
+			case tree:
+				fmt.Fprintf(s.out, "flushed %s and the names below it\n", name)
+			default:
+				fmt.Fprintf(s.out, "flushed %s\n", name)
+			}
+			return nil
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	cmd.Flags().BoolVar(&tree, "tree", false, "the names below NAME as well")
+	cmd.Flags().BoolVar(&all, "all", false, "everything")
+	return cmd
+}
+
+func newCacheDump(s *streams) *cobra.Command {
+	var file, socket string
+	cmd := &cobra.Command{
+		Use:   "dump FILE",
+		Short: "Write the cache to a file that port53 cache load reads",
+		Long: `dump writes all that the running resolver has learned to a file: in a form of its
+own, with the times at which it ends. The file tells what people have asked for.
+
+This is what unbound-control dump_cache and rndc dumpdb do.`,
+		Example: "  port53 cache dump cache.dump",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			at, err := controlSocket(file, socket)
+			if err != nil {
+				return err
+			}
+			f, err := os.CreateTemp(filepath.Dir(args[0]), filepath.Base(args[0])+".*")
+			if err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			defer os.Remove(f.Name()) // it is gone once it has its name
+			ctx, cancel := context.WithTimeout(cmd.Context(), controlTimeout)
+			defer cancel()
+			err = console.Fetch(ctx, at, "/cache/dump", f)
+			size, _ := f.Seek(0, 1)
+			if closeErr := f.Close(); err == nil && closeErr != nil {
+				return failure(exitUsage, "", "%v", closeErr)
+			}
+			if err != nil {
+				return callError(err)
+			}
+			if size == 0 {
+				return failure(exitFindings, "", "the server has no cache: its role does not resolve")
+			}
+			if err := os.Rename(f.Name(), args[0]); err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			fmt.Fprintf(s.out, "dumped %d octets to %s\n", size, args[0])
+			return nil
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func newCacheLoad(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "load FILE",
+		Short: "Read a dump into the running resolver's cache",
+		Long: `load gives the running resolver what a dump holds and has not ended since. What the
+resolver has learned itself stays. A dump that is not whole is read up to its fault,
+which is reported.
+
+This is what unbound-control load_cache does.`,
+		Example: "  port53 cache load cache.dump",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at, err := controlSocket(file, socket)
+			if err != nil {
+				return err
+			}
+			f, err := os.Open(args[0])
+			if err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			defer f.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), controlTimeout)
+			defer cancel()
+			var r app.CacheLoaded
+			err = console.Send(ctx, at, "/cache/load", f, &r)
+			if err != nil && !errors.Is(err, console.ErrRefused) {
+				return callError(err)
+			}
+			if asJSON {
+				if err := s.printJSON(r); err != nil {
+					return err
+				}
+			} else {
+				fmt.Fprintf(s.out, "loaded %d entries from %s\n", r.Entries, args[0])
+			}
+			if err != nil {
+				return callError(err)
+			}
+			return nil
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
