@@ -94,6 +94,7 @@ func newRoot(s *streams) *cobra.Command {
 
   port53 serve                resolve and validate for this machine
   port53 serve --example      serve an example zone on 127.0.0.1:5353
+  port53 query NAME TYPE      ask a server, as dig does, and say what the answer means
   port53 config init          print a configuration to begin with
   port53 zone check FILE      check a zone file without serving it
 
@@ -109,7 +110,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port
 			return cmd.Help()
 		},
 	}
-	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newZone(s), newConfig(s), newVersion(s))
+	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newZone(s), newConfig(s), newQuery(s), newVersion(s))
 	return root
 }
 

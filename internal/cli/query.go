@@ -1,0 +1,317 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/client"
+	"port53/internal/wire"
+)
+
+func newQuery(s *streams) *cobra.Command {
+	p := newQueryParser()
+	cmd := &cobra.Command{
+		Use:   "query NAME [TYPE] [@SERVER] [flags]",
+		Short: "Ask a DNS server, as dig does, and say what the answer means",
+		Long: `query asks the system's servers, or @SERVER, and prints the reply as dig does, with a
+few plain lines below: whether the name exists, whose answer it is, whether it was
+validated, and what is probably wrong. dig's spellings work (+short, +tcp, -x, -f …),
+and each has a name of this tool's own. --no-FLAG, or +noflag, switches one off.
+
+What stands before the first name holds for all names, what stands behind a name for
+that name. Several types are several questions. Everything from the network is
+escaped. --json prints one object for each question; docs/QUERY.md has its fields.
+
+This is what dig, kdig, drill, host, nslookup, delv and unbound-host do.
+Exit codes: 0 an answer, be it that the name does not exist; 1 no usable answer:
+a timeout, SERVFAIL, REFUSED and their like, or bogus; 2 it could not be asked.`,
+		Example: `  port53 query www.example.com
+  port53 query example.com MX @192.0.2.53 --tcp
+  port53 query --short example.com A AAAA
+  port53 query -x 192.0.2.1
+  port53 query --json example.com SOA | jq .reply.answer`,
+		DisableFlagParsing: true, // dig's order counts, and its + is no flag
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.query(cmd, p, args)
+		},
+	}
+	flags := cmd.Flags()
+	for _, o := range p.options {
+		if o.long == "" || o.help == "" {
+			continue
+		}
+		help := o.help
+		if o.plus != "" {
+			help += " (+" + strings.ReplaceAll(o.plus, " ", ", +") + ")"
+		}
+		short := ""
+		if o.short != 0 {
+			short = string(o.short)
+		}
+		if o.arg == "" {
+			flags.BoolP(o.long, short, false, help)
+		} else {
+			flags.VarP(argument(o.arg), o.long, short, help)
+		}
+	}
+	flags.VarP(argument("FILE"), "batch", "f", "ask what each line of a file says, as a command line; - is standard input")
+	flags.SortFlags = false
+	return cmd
+}
+
+// An argument is a flag's value as help shows it: its name. Parsing is done by a
+// queryParser.
+type argument string
+
+func (argument) String() string   { return "" }
+func (argument) Set(string) error { return nil }
+func (a argument) Type() string   { return string(a) }
+
+// query asks all questions of a command line and returns the worst of their exits.
+func (s *streams) query(cmd *cobra.Command, p *queryParser, args []string) error {
+	line, err := p.parse(newAsking(), args)
+	if err != nil {
+		return failure(exitUsage, "see port53 query --help", "%v", err)
+	}
+	if line.help {
+		return cmd.Help()
+	}
+	if line.version {
+		fmt.Fprintf(s.out, "port53 %s\n", buildVersion().Version)
+		return nil
+	}
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	code := s.askEach(ctx, line, args)
+	if line.batch != "" && ctx.Err() == nil {
+		code = max(code, s.batch(ctx, p, line))
+	}
+	if ctx.Err() != nil {
+		return failure(exitFindings, "", "interrupted")
+	}
+	if code != exitOK {
+		return &exit{code: code}
+	}
+	return nil
+}
+
+// maxBatchLine is the longest line of a file of command lines: a few names of 255
+// octets, escaped, and their flags.
+const maxBatchLine = 64 << 10
+
+// batch asks the questions of each line of a file as it is read.
+func (s *streams) batch(ctx context.Context, p *queryParser, line *commandLine) int {
+	in, name := s.in, "standard input"
+	if line.batch != "-" {
+		f, err := os.Open(line.batch)
+		if err != nil {
+			s.complain("", "%s: %v", line.batch, pathCause(err))
+			return exitUsage
+		}
+		defer f.Close()
+		in, name = f, line.batch
+	}
+	code := exitOK
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxBatchLine)
+	for n := 1; lines.Scan() && ctx.Err() == nil; n++ {
+		words := strings.Fields(lines.Text())
+		if len(words) == 0 || words[0][0] == '#' || words[0][0] == ';' {
+			continue
+		}
+		inner, err := p.parse(*line.base, words)
+		if err == nil && (inner.batch != "" || inner.help || inner.version) {
+			err = errors.New("-f, --help and -v do not belong into a file")
+		}
+		if err != nil {
+			s.complain("", "%s:%d: %v", name, n, err)
+			code = max(code, exitUsage)
+			continue
+		}
+		code = max(code, s.askEach(ctx, inner, words))
+	}
+	if err := lines.Err(); err != nil {
+		s.complain("", "%s: %v", name, err)
+		code = max(code, exitUsage)
+	}
+	return code
+}
+
+// complain writes an error that does not end the command.
+func (s *streams) complain(hint, format string, args ...any) {
+	fmt.Fprintf(s.err, "port53: error: %s\n", strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
+	if hint != "" {
+		fmt.Fprintf(s.err, "port53: hint: %s\n", hint)
+	}
+}
+
+func (s *streams) askEach(ctx context.Context, line *commandLine, words []string) int {
+	code, said := exitOK, false
+	for _, a := range line.askings {
+		if ctx.Err() != nil {
+			break
+		}
+		if a.style.Command && !a.style.Short && !a.asJSON && !said {
+			fmt.Fprintf(s.out, "; port53 query %s\n", client.Safe([]byte(strings.Join(words, " "))))
+			said = true
+		}
+		code = max(code, s.askOne(ctx, a))
+	}
+	return code
+}
+
+// askOne does what one asking wants and returns its exit code.
+func (s *streams) askOne(ctx context.Context, a *asking) int {
+	servers, err := a.servers(ctx)
+	if err != nil {
+		s.complain("name another server: @SERVER", "%v", err)
+		return exitUsage
+	}
+	if a.q.Type == wire.TypeAXFR || a.q.Type == wire.TypeIXFR && a.route.TCP {
+		return s.transfer(ctx, a, servers)
+	}
+	return s.ask(ctx, a, servers)
+}
+
+// ask asks the servers and prints the reply.
+func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) int {
+	r, err := a.route.AskAll(ctx, servers, &a.q, func(r *client.Reply) bool {
+		return a.next && len(servers) > 1 && r.Message.Rcode == wire.ServFail
+	})
+	if err != nil {
+		return s.unanswered(ctx, a, err)
+	}
+	f := r.Understand()
+	switch {
+	case a.asJSON:
+		if err := s.printJSON(r.Report()); err != nil {
+			return exitUsage
+		}
+	default:
+		out := a.style.AppendReply(nil, r)
+		if a.style.Meaning && !a.style.Short {
+			out = r.AppendMeaning(out)
+		}
+		if _, err := s.out.Write(out); err != nil {
+			return exitUsage
+		}
+	}
+	if f.Outcome.Usable() {
+		return exitOK
+	}
+	why := r.Message.Rcode.String()
+	if f.Outcome == client.Malformed {
+		why = "a malformed reply: " + r.Fault.String()
+	}
+	s.complain("", "%s: %v answered %s", a.subject(), r.Server, why)
+	return exitFindings
+}
+
+// subject returns the name and type that are asked for.
+func (a *asking) subject() string { return client.NameText(a.q.Name) + " " + a.q.Type.String() }
+
+// unanswered tells that no server replied.
+func (s *streams) unanswered(ctx context.Context, a *asking, err error) int {
+	if ctx.Err() != nil {
+		return exitFindings // said by the caller
+	}
+	if a.asJSON {
+		if s.printJSON(client.FailureReport(&a.q, err)) != nil {
+			return exitUsage
+		}
+	}
+	s.complain("", "%s: %v", a.subject(), err)
+	return exitFindings
+}
+
+// servers returns the addresses to ask: of the server named, or the system's.
+func (a *asking) servers(ctx context.Context) ([]netip.AddrPort, error) {
+	var addrs []netip.Addr
+	port := a.port
+	if a.server == "" {
+		system, err := client.SystemServers(a.resolvConf)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", a.resolvConf, pathCause(err))
+		}
+		addrs = system
+	} else {
+		host, own, err := splitServer(a.server)
+		if err != nil {
+			return nil, err
+		}
+		if own != 0 {
+			port = own
+		}
+		if addr, err := netip.ParseAddr(host); err == nil {
+			addrs = []netip.Addr{addr}
+		} else {
+			addrs, err = net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+			if err != nil {
+				return nil, fmt.Errorf("server %s: its address cannot be found: %w", host, lookupCause(err))
+			}
+			a.style.ServerName = host
+		}
+	}
+	var servers []netip.AddrPort
+	for _, addr := range addrs {
+		addr = addr.Unmap()
+		if a.family == 4 && !addr.Is4() || a.family == 6 && addr.Is4() {
+			continue
+		}
+		if src := a.route.Source; src.IsValid() && src.Addr().Is4() != addr.Is4() {
+			continue
+		}
+		servers = append(servers, netip.AddrPortFrom(addr, port))
+	}
+	if len(servers) == 0 {
+		return nil, errors.New("no server has an address of the family that -4, -6 or -b leaves")
+	}
+	return servers, nil
+}
+
+// splitServer takes HOST, HOST#PORT, HOST:PORT or [ADDRESS]:PORT apart. port is 0 if
+// there is none.
+func splitServer(s string) (host string, port uint16, err error) {
+	host, text, has := strings.Cut(s, "#")
+	switch {
+	case has:
+	case strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]"):
+		host = s[1 : len(s)-1]
+	case strings.HasPrefix(s, "[") || strings.Count(s, ":") == 1:
+		has = true
+		if host, text, err = net.SplitHostPort(s); err != nil {
+			return "", 0, fmt.Errorf("server %q: want an address or a name, and #PORT behind it", s)
+		}
+	}
+	host = strings.Trim(host, "[]")
+	if host == "" {
+		return "", 0, fmt.Errorf("server %q: want an address or a name", s)
+	}
+	if !has {
+		return host, 0, nil
+	}
+	v, err := number(text, 1, 65535)
+	if err != nil {
+		return "", 0, fmt.Errorf("server %q: port %w", s, err)
+	}
+	return host, uint16(v), nil
+}
+
+// lookupCause returns what the system's resolver says, without what was looked up.
+func lookupCause(err error) error {
+	var d *net.DNSError
+	if errors.As(err, &d) {
+		return errors.New(d.Err)
+	}
+	return err
+}

@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"port53/internal/client"
+	"port53/internal/wire"
+)
+
+// queryOptions returns all options of query, in the order of its help. What has no
+// help is accepted and left out of it.
+func queryOptions() []queryOption {
+	style := func(field func(*client.Style) *bool) func(*asking, string, bool) error {
+		return onOff(func(a *asking) *bool { return field(&a.style) })
+	}
+	section := func(s wire.Section) func(*asking, string, bool) error {
+		return onOff(func(a *asking) *bool { return &a.style.Sections[s] })
+	}
+	noDoT := refuse("DNS over TLS and HTTPS are not spoken by this command; UDP and TCP are")
+	noTSIG := refuse("queries cannot be signed with TSIG by this command")
+	return []queryOption{
+		// What is asked, and whom.
+		{long: "server", arg: "SERVER", help: "the server: an address or a name, with #PORT or :PORT if not 53 (also @SERVER)", set: text(func(a *asking) *string { return &a.server })},
+		{long: "port", short: 'p', arg: "PORT", help: "the server's port", set: setPort},
+		{long: "name", short: 'q', arg: "NAME", help: "the name, also where it looks like a type", set: setName},
+		{long: "type", short: 't', arg: "TYPE", help: "the type: A unless told, or IXFR=SERIAL", set: setType},
+		{long: "class", short: 'c', arg: "CLASS", help: "the class: IN unless told", set: setClass},
+		{long: "reverse", short: 'x', arg: "ADDRESS", help: "ask for the names of an address", set: setReverse},
+		{long: "ipv4", short: '4', help: "use IPv4 only", set: setFamily(4)},
+		{long: "ipv6", short: '6', help: "use IPv6 only", set: setFamily(6)},
+		{long: "source", short: 'b', arg: "ADDRESS[#PORT]", help: "send from this address", set: setSource},
+
+		// How it is asked.
+		{long: "tcp", plus: "tcp vc", help: "ask over TCP", set: onOff(func(a *asking) *bool { return &a.route.TCP })},
+		{long: "ignore-tc", plus: "ignore", help: "take a truncated reply as it is", set: onOff(func(a *asking) *bool { return &a.route.UDPOnly })},
+		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for one reply (5)", set: setTimeout},
+		{long: "tries", plus: "tries", arg: "N", help: "how often to ask each server (3)", set: setTries(0)},
+		{long: "retry", plus: "retry", arg: "N", help: "how often to ask again: one less than tries", set: setTries(1)},
+		{long: "fail", plus: "fail", help: "take SERVFAIL as the answer; else the next server is asked", set: func(a *asking, _ string, on bool) error { a.next = !on; return nil }},
+		{long: "recurse", plus: "rdflag recurse rd", help: "have the server ask others (on)", set: flag(wire.FlagRD)},
+		{long: "dnssec", plus: "dnssec do", help: "ask for signatures (DO)", set: setDNSSEC},
+		{long: "cd", plus: "cdflag", help: "have the server not validate", set: flag(wire.FlagCD)},
+		{long: "ad", plus: "adflag", help: "ask whether the server has validated (on)", set: flag(wire.FlagAD)},
+		{plus: "aaflag aaonly", set: flag(wire.FlagAA)},
+		{plus: "tcflag", set: flag(wire.FlagTC)},
+		{plus: "raflag", set: flag(wire.FlagRA)},
+		{plus: "zflag", set: flag(0x40)},
+		{long: "edns", plus: "edns", arg: "[VERSION]", help: "ask with EDNS (on, version 0)", set: setEDNS},
+		{long: "bufsize", plus: "bufsize", arg: "OCTETS", help: "the largest reply over UDP (1232)", set: setBufsize},
+		{plus: "ednsflags", arg: "[FLAGS]", set: func(a *asking, arg string, on bool) error {
+			if !on || arg == "" {
+				arg = "0"
+			}
+			v, err := number(arg, 0, 65535)
+			a.q.DO = a.q.DO || v&0x8000 != 0
+			a.q.EDNSFlags = uint16(v &^ 0x8000)
+			return err
+		}},
+		{long: "nsid", plus: "nsid", help: "ask which of several servers this is", set: emptyOption(wire.OptionNSID)},
+		{long: "cookie", plus: "cookie", arg: "[HEX]", help: "send a DNS cookie (on, a fresh one)", set: setCookie},
+		{long: "expire", plus: "expire", help: "ask a secondary when its zone ends", set: emptyOption(client.OptionExpire)},
+		{long: "keepalive", plus: "keepalive", help: "ask how long a TCP connection may be idle", set: emptyOption(wire.OptionKeepalive)},
+		{long: "padding", plus: "padding", arg: "OCTETS", help: "pad the query to a multiple of this", set: setPadding},
+		{long: "option", plus: "ednsopt", arg: "CODE[:HEX]", help: "send any other EDNS option", set: setOption},
+		{long: "subnet", plus: "subnet", arg: "NETWORK", help: "refused: client subnets are never sent", set: setSubnet},
+		{long: "opcode", plus: "opcode", arg: "OPCODE", help: "QUERY unless told", set: setOpcode},
+		{long: "id", plus: "qid", arg: "ID", help: "the query's ID (random)", set: setID},
+		{long: "header-only", plus: "header-only", help: "send no question", set: onOff(func(a *asking) *bool { return &a.q.NoQuestion })},
+
+		// What is printed.
+		{long: "short", plus: "short", help: "print the data of the answer alone", set: style(func(s *client.Style) *bool { return &s.Short })},
+		{long: "json", plus: "json", help: "print JSON", set: onOff(func(a *asking) *bool { return &a.asJSON })},
+		{long: "all", plus: "all", help: "print all parts; --no-all and then those wanted: no others", set: func(a *asking, _ string, on bool) error { a.style.All(on); return nil }},
+		{long: "meaning", plus: "meaning", help: "print what the answer means (on)", set: style(func(s *client.Style) *bool { return &s.Meaning })},
+		{long: "comments", plus: "comments", help: "print header, EDNS and titles (on)", set: style(func(s *client.Style) *bool { return &s.Comments })},
+		{long: "question", plus: "question", help: "print the question (on)", set: style(func(s *client.Style) *bool { return &s.Question })},
+		{long: "answer", plus: "answer", help: "print the answer section (on)", set: section(wire.Answer)},
+		{long: "authority", plus: "authority", help: "print the authority section (on)", set: section(wire.Authority)},
+		{long: "additional", plus: "additional", help: "print the additional section (on)", set: section(wire.Additional)},
+		{long: "stats", plus: "stats", help: "print time, server and size (on)", set: style(func(s *client.Style) *bool { return &s.Stats })},
+		{long: "command", plus: "cmd", help: "print what was asked for (on)", set: style(func(s *client.Style) *bool { return &s.Command })},
+		{long: "query", plus: "qr", help: "print the query too", set: style(func(s *client.Style) *bool { return &s.Query })},
+		{long: "multiline", plus: "multiline", help: "print long records over several lines, with comments", set: style(func(s *client.Style) *bool { return &s.Multiline })},
+		{long: "ttl-units", plus: "ttlunits", help: "print TTLs as 1h30m", set: func(a *asking, _ string, on bool) error {
+			a.style.Units = on
+			a.style.NoTTL = a.style.NoTTL && !on
+			return nil
+		}},
+		{plus: "ttlid ttl", set: func(a *asking, _ string, on bool) error { a.style.NoTTL = !on; return nil }},
+		{plus: "class", set: func(a *asking, _ string, on bool) error { a.style.NoClass = !on; return nil }},
+		{plus: "crypto", set: func(a *asking, _ string, on bool) error { a.style.NoCrypto = !on; return nil }},
+		{plus: "rrcomments", set: style(func(s *client.Style) *bool { return &s.Notes })},
+		{plus: "unknownformat", set: style(func(s *client.Style) *bool { return &s.Generic })},
+		{long: "identify", plus: "identify", help: "with --short: print which server said it", set: style(func(s *client.Style) *bool { return &s.Identify })},
+		{plus: "onesoa", set: style(func(s *client.Style) *bool { return &s.OneSOA })},
+		{short: 'u', set: style(func(s *client.Style) *bool { return &s.Micro })},
+		{long: "resolv-conf", arg: "FILE", help: "where the system's servers are listed (" + client.ResolvConf + ")", set: text(func(a *asking) *string { return &a.resolvConf })},
+
+		// What dig has and this does not, or does anyway.
+		{plus: "search showsearch defname domain ndots", arg: "[X]", set: refuse("names are taken as they are written, and no search list is tried")},
+		{plus: "tls https http-plain tls-ca tls-hostname https-get https-post", arg: "[X]", set: noDoT},
+		{short: 'k', arg: "FILE", set: noTSIG},
+		{short: 'y', arg: "KEY", set: noTSIG},
+		{plus: "yaml", set: refuse("there is no YAML; --json prints JSON, which is YAML too")},
+		{plus: "idn idnin idnout", arg: "[X]", set: refuse("names beyond ASCII are taken and printed as xn--… (IDNA)")},
+		{plus: "nssearch", set: refuse("ask each server of the zone for its SOA with @SERVER instead, or --trace")},
+		{plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix expandaaaa fuzzytime showallmessages showbadcookie showbadvers split svcparamkeycompat", arg: "[X]", set: nothing},
+		{short: 'r', set: nothing}, // there is no ~/.digrc
+	}
+}
+
+// A queryParser turns command lines into askings.
+type queryParser struct {
+	options []queryOption
+	long    map[string]*queryOption
+	short   map[byte]*queryOption
+	plus    map[string]*queryOption
+}
+
+func newQueryParser() *queryParser {
+	p := &queryParser{options: queryOptions(), long: map[string]*queryOption{}, short: map[byte]*queryOption{}, plus: map[string]*queryOption{}}
+	for i := range p.options {
+		o := &p.options[i]
+		if o.long != "" {
+			p.long[o.long] = o
+		}
+		if o.short != 0 {
+			p.short[o.short] = o
+		}
+		for name := range strings.FieldsSeq(o.plus) {
+			p.plus[name] = o
+		}
+	}
+	return p
+}
+
+func (o *queryOption) optional() bool { return strings.HasPrefix(o.arg, "[") }
+
+// apply sets o: value is what stood behind =, if has is set. name is how the user
+// spelled it.
+func (o *queryOption) apply(a *asking, name, value string, has, on bool) error {
+	switch {
+	case has && o.arg == "" && o.long != "":
+		switch value {
+		case "true", "yes", "on":
+		case "false", "no", "off":
+			on = !on
+		default:
+			return fmt.Errorf("%s takes no value", name)
+		}
+		value = ""
+	case has && o.arg == "":
+		return fmt.Errorf("%s takes no value", name)
+	case has && !on:
+		return fmt.Errorf("%s: what is switched off takes no value", name)
+	case !has && on && o.arg != "" && !o.optional():
+		return fmt.Errorf("%s wants %s", name, o.arg)
+	}
+	if err := o.set(a, value, on); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// plusOption finds dig's option by its name or an abbreviation that fits one only.
+func (p *queryParser) plusOption(name string) (o *queryOption, on bool, err error) {
+	if o, ok := p.plus[name]; ok {
+		return o, true, nil
+	}
+	if bare, is := strings.CutPrefix(name, "no"); is {
+		if o, ok := p.plus[bare]; ok {
+			return o, false, nil
+		}
+	}
+	fit := map[*queryOption]bool{}
+	for _, prefix := range [...]string{"", "no"} {
+		bare, is := strings.CutPrefix(name, prefix)
+		for full, q := range p.plus {
+			if is && bare != "" && strings.HasPrefix(full, bare) && !fit[q] {
+				fit[q], o, on = true, q, prefix == ""
+			}
+		}
+	}
+	switch len(fit) {
+	case 0:
+		return nil, false, fmt.Errorf("+%s: there is no such option", name)
+	case 1:
+		return o, on, nil
+	}
+	return nil, false, fmt.Errorf("+%s: more than one option begins so", name)
+}
+
+// longOption finds an option of the tool's own.
+func (p *queryParser) longOption(name string) (o *queryOption, on bool, err error) {
+	if o, ok := p.long[name]; ok {
+		return o, true, nil
+	}
+	if bare, is := strings.CutPrefix(name, "no-"); is {
+		if o, ok := p.long[bare]; ok && (o.arg == "" || o.optional() || bare == "padding" || bare == "bufsize") {
+			return o, false, nil
+		}
+	}
+	return nil, false, fmt.Errorf("--%s: there is no such flag", name)
+}

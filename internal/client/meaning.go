@@ -1,0 +1,331 @@
+package client
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+// An Outcome is what a reply comes to. The words are part of the JSON schema.
+type Outcome string
+
+// The outcomes.
+const (
+	Answered  Outcome = "answer"    // records of the type asked for
+	Alias     Outcome = "alias"     // an alias whose end the server did not give
+	NoData    Outcome = "nodata"    // the name exists, without such records
+	NoName    Outcome = "nxdomain"  // the name does not exist
+	Referred  Outcome = "referral"  // others are to be asked
+	Empty     Outcome = "empty"     // no error, and nothing said
+	Failed    Outcome = "failure"   // a response code that is no answer
+	Malformed Outcome = "malformed" // octets that are no message
+)
+
+// Usable reports that the reply tells what was asked, be it that there is nothing.
+func (o Outcome) Usable() bool { return o != Failed && o != Malformed }
+
+// A Finding is a reply understood.
+type Finding struct {
+	Outcome Outcome
+	Chain   [][]byte // the names that the aliases lead to, in their order
+	Final   []byte   // the name at the end
+	Records int      // of the type asked for, at Final
+	Zone    []byte   // owner of the SOA of a denial, or of the NS records of a referral; or nil
+	TTL     uint32   // how long a denial may be remembered (RFC 2308, section 5), in seconds
+	Servers [][]byte // that a referral names
+	Signed  bool     // there are signatures in the answer or the denial
+}
+
+// maxChain is how many aliases are followed within one reply, as a resolver
+// (SECURITY: CNAME chains).
+const maxChain = 11
+
+// Understand reads the message as the answer to its question.
+func (r *Reply) Understand() Finding {
+	m := &r.Message
+	f := Finding{Final: r.Question.Name}
+	switch {
+	case r.Fault != 0:
+		f.Outcome = Malformed
+		return f
+	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
+		f.Outcome = Failed
+		return f
+	}
+	f.followAliases(m, r.Question)
+	var soa, ns *wire.Record
+	for i := range m.Records {
+		rr := &m.Records[i]
+		if rr.Type == wire.TypeRRSIG && rr.Section != wire.Additional {
+			f.Signed = true
+		}
+		switch {
+		case rr.Section == wire.Answer && wire.EqualFold(rr.Owner, f.Final) && asked(rr.Type, r.Question.Type):
+			f.Records++
+		case rr.Section != wire.Authority || !wire.Subdomain(f.Final, rr.Owner):
+		case rr.Type == wire.TypeSOA && soa == nil:
+			soa = rr
+		case rr.Type == wire.TypeNS && (ns == nil || wire.EqualFold(ns.Owner, rr.Owner)):
+			ns = rr
+			f.Servers = append(f.Servers, rr.Data)
+		}
+	}
+	switch {
+	case r.Question.NoQuestion:
+		f.Outcome = Empty
+	case f.Records > 0:
+		f.Outcome = Answered
+	case m.Rcode == wire.NXDomain:
+		f.Outcome = NoName
+	case soa != nil:
+		f.Outcome = NoData
+	case ns != nil && m.Flags&wire.FlagAA == 0:
+		f.Outcome, f.Zone = Referred, ns.Owner
+	case len(f.Chain) > 0:
+		f.Outcome = Alias
+	case m.Flags&wire.FlagAA != 0:
+		f.Outcome = NoData // without SOA: older servers
+	default:
+		f.Outcome = Empty
+	}
+	if f.Outcome != Referred {
+		f.Servers = nil
+	}
+	if soa != nil && len(soa.Data) >= 20 && (f.Outcome == NoName || f.Outcome == NoData) {
+		f.Zone, f.TTL = soa.Owner, min(soa.TTL, be32(soa.Data[len(soa.Data)-4:]))
+	}
+	return f
+}
+
+func asked(have, want wire.Type) bool {
+	return have == want || want == wire.TypeANY || want == wire.TypeAXFR || want == wire.TypeIXFR
+}
+
+// followAliases goes from the question's name along CNAME and DNAME records.
+func (f *Finding) followAliases(m *wire.Message, q *Question) {
+	if q.Type == wire.TypeCNAME || q.Type == wire.TypeANY {
+		return
+	}
+	for range maxChain {
+		i := slices.IndexFunc(m.Records, func(rr wire.Record) bool {
+			return rr.Section == wire.Answer && rr.Type == wire.TypeCNAME && wire.EqualFold(rr.Owner, f.Final)
+		})
+		if i < 0 {
+			return
+		}
+		f.Final = m.Records[i].Data
+		f.Chain = append(f.Chain, f.Final)
+	}
+}
+
+// Meaning says in plain sentences, the most important first, what a reply means.
+func (r *Reply) Meaning() []string {
+	f := r.Understand()
+	var say []string
+	add := func(format string, args ...any) { say = append(say, fmt.Sprintf(format, args...)) }
+	name, kind := NameText(r.Question.Name), r.Question.Type.String()
+	if len(f.Chain) > 0 {
+		names := make([]string, len(f.Chain))
+		for i, n := range f.Chain {
+			names[i] = NameText(n)
+		}
+		add("%s is an alias of %s", name, strings.Join(names, ", that of "))
+		name = NameText(f.Final)
+	}
+	r.sayOutcome(&f, name, kind, add)
+	r.sayErrors(add)
+	if f.Outcome.Usable() && r.Question.Opcode == wire.OpcodeQuery && !r.Question.NoQuestion {
+		r.sayWhose(&f, add)
+		r.sayValidated(&f, add)
+	}
+	r.sayWay(add)
+	return say
+}
+
+func (r *Reply) sayOutcome(f *Finding, name, kind string, add func(string, ...any)) {
+	m := &r.Message
+	remember := ""
+	if f.Zone != nil && f.Outcome != Referred {
+		remember = fmt.Sprintf(", says the SOA record of %s; this may be remembered for %s", NameText(f.Zone), units(f.TTL))
+	}
+	switch f.Outcome {
+	case Answered:
+		switch {
+		case r.Question.Type == wire.TypeANY:
+			add("%s has these records; ANY may leave others out (RFC 8482)", name)
+		case f.Records == 1:
+			add("%s has 1 %s record", name, kind)
+		default:
+			add("%s has %d %s records", name, f.Records, kind)
+		}
+	case Alias:
+		add("the server does not tell what %s has: ask for it", name)
+	case NoName:
+		add("%s does not exist, and no name below it%s", name, remember)
+	case NoData:
+		add("%s exists, but has no %s record%s", name, kind, remember)
+	case Referred:
+		servers := make([]string, 0, len(f.Servers))
+		for _, s := range f.Servers {
+			servers = append(servers, NameText(s))
+		}
+		if len(f.Zone) == 1 {
+			add("lame: the server does not know the name and points at the root, which helps nobody")
+			return
+		}
+		add("no answer but a referral: the servers of %s know more: %s", NameText(f.Zone), strings.Join(servers, " "))
+	case Empty:
+		if r.Question.NoQuestion || r.Question.Opcode != wire.OpcodeQuery {
+			add("the server replied to %v with %v", r.Question.Opcode, m.Rcode)
+			return
+		}
+		add("the server reports no error and says nothing: no record, no SOA, no referral; it is probably lame for %s", name)
+	case Malformed:
+		add("the reply is malformed: %v", r.Fault)
+	case Failed:
+		add("%v: %s", m.Rcode, r.cause())
+	}
+}
+
+// cause says what mostly is behind a response code.
+func (r *Reply) cause() string {
+	edns := ""
+	if r.Question.EDNS {
+		edns = "; if it does not understand EDNS, --no-edns helps"
+	}
+	switch r.Message.Rcode {
+	case wire.FormErr:
+		return "the server could not read the query" + edns
+	case wire.ServFail:
+		if r.Question.Flags&wire.FlagCD != 0 {
+			return "the server tried and failed, although validation was off: the name's servers do not answer or are lame, or it has a zone that it cannot load"
+		}
+		return "the server tried and failed: the name's servers do not answer or are lame, its DNSSEC is broken (+cd would get an answer then, --validate says where), or a zone is not loaded"
+	case wire.NotImp:
+		return fmt.Sprintf("the server does not do what was asked (%v)", r.Question.Opcode) + edns
+	case wire.Refused:
+		return "the server will not answer you: it does not have the zone and does no recursion for your address, or an access list leaves you out"
+	case wire.NotAuth:
+		return "the server does not have the zone, or does not accept the key"
+	case wire.YXDomain:
+		return "a DNAME record leads to a name that is too long (RFC 6672, section 2.2)"
+	case wire.BadVers:
+		return fmt.Sprintf("the server knows EDNS up to version %d", r.Message.Version)
+	case wire.BadCookie:
+		return "the server wants its cookie back and did not accept it"
+	}
+	return "the server reports an error"
+}
+
+// sayErrors puts the Extended DNS Errors (RFC 8914) into words.
+func (r *Reply) sayErrors(add func(string, ...any)) {
+	for _, o := range optionsOf(&r.Message) {
+		if o.Code == wire.OptionEDE && len(o.Data) >= 2 {
+			text := "the server adds: " + errorLine(o.Data)
+			if why := errorMeaning(be16(o.Data)); why != "" {
+				text += ": " + why
+			}
+			add("%s", text)
+		}
+	}
+}
+
+// errorMeaning says what an Extended DNS Error means, where its name does not.
+func errorMeaning(code uint16) string {
+	switch code {
+	case 1, 2, 27:
+		return "the zone is signed in a way that the server does not check, and counts as unsigned"
+	case 3, 19:
+		return "the zone's servers cannot be reached, and an old answer is better than none"
+	case 5:
+		return "the server could not find out whether the zone is signed"
+	case 6:
+		return "the answer does not agree with its signatures"
+	case 7:
+		return "the zone was not signed again in time, or the server's clock is wrong"
+	case 8:
+		return "the signature's time has not come, or the server's clock is wrong"
+	case 9:
+		return "the parent's DS record fits none of the zone's keys"
+	case 10:
+		return "the parent says that the zone is signed, and it is not"
+	case 12:
+		return "what does not exist was not proven not to"
+	case 13:
+		return "it failed a moment ago and was not tried again"
+	case 15, 16, 17:
+		return "the answer is kept from you on purpose"
+	case 18:
+		return "your address may not ask this"
+	case 20:
+		return "the server does not have the zone and does not ask others"
+	case 22, 23:
+		return "the zone's servers could not be reached or did not answer"
+	}
+	return ""
+}
+
+func (r *Reply) sayWhose(f *Finding, add func(string, ...any)) {
+	flags := r.Message.Flags
+	switch {
+	case flags&wire.FlagAA != 0:
+		add("authoritative: the server has the zone itself")
+	case f.Outcome == Referred || f.Outcome == Empty:
+	case flags&wire.FlagRA != 0:
+		add("not authoritative: a resolver's answer, from its cache or asked for you")
+	default:
+		add("not authoritative, and the server says that it is no resolver: an answer to doubt")
+	}
+	if flags&wire.FlagRD != 0 && flags&wire.FlagRA == 0 && f.Outcome == Referred {
+		add("the server does not follow the referral for you: it does no recursion")
+	}
+}
+
+func (r *Reply) sayValidated(f *Finding, add func(string, ...any)) {
+	flags := r.Message.Flags
+	switch {
+	case flags&wire.FlagAD != 0:
+		add("validated by the server: it says that it checked the signatures (AD); that is worth as much as the server and the way to it")
+	case flags&wire.FlagAA != 0 || f.Outcome == Referred || f.Outcome == Empty:
+		// Whoever has the zone does not validate it.
+	case flags&wire.FlagCD != 0 && r.Question.Flags&wire.FlagCD != 0:
+		add("not validated: you asked not to (CD)")
+	case f.Signed:
+		add("not validated by the server, though there are signatures; --validate checks them")
+	default:
+		add("not validated: the zone is not signed, or the server does not check")
+	}
+}
+
+func (r *Reply) sayWay(add func(string, ...any)) {
+	if r.Truncated {
+		add("the reply over UDP was truncated, so the question went over TCP")
+	} else if r.Message.Flags&wire.FlagTC != 0 {
+		add("truncated: this is not the whole answer; ask over TCP")
+	}
+	if r.NewCookie {
+		add("the server wanted its cookie first, so the question went twice")
+	}
+	if r.Strangers > 0 {
+		add("%d packets came that did not answer the question (wrong ID or question) and were ignored: old ones, or somebody guesses", r.Strangers)
+	}
+	if r.Question.EDNS && !r.Message.EDNS && r.Fault == 0 {
+		add("the server does not do EDNS")
+	}
+	for _, a := range r.Failed {
+		add("tried before: %v", a)
+	}
+}
+
+// AppendMeaning appends the meaning as comment lines, of a section of its own.
+func (r *Reply) AppendMeaning(dst []byte) []byte {
+	dst = append(dst, ";; MEANING:\n"...)
+	for _, line := range r.Meaning() {
+		dst = append(dst, "; "...)
+		dst = append(dst, line...)
+		dst = append(dst, '\n')
+	}
+	return append(dst, '\n')
+}
