@@ -44,7 +44,7 @@ func loadConfig(file string) (c *config.Config, missing config.Errors, err error
 // loadToServe does as loadConfig, but that a file none of whose zones can be read
 // is an error. Of more zones than errors are collected, loading tells.
 func loadToServe(file string) (c *config.Config, missing config.Errors, err error) {
-	if c, missing, err = loadConfig(file); err == nil && len(missing) == len(c.Zones) {
+	if c, missing, err = loadConfig(file); err == nil && len(missing) > 0 && len(missing) == len(c.Zones) {
 		return nil, nil, configError(file, missing)
 	}
 	return c, missing, err

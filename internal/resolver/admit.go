@@ -69,8 +69,9 @@ func (f *finding) addresses(name []byte) []netip.Addr {
 //     which are used to reach it and for nothing else.
 //
 // Names of m's records are put into lower case in place.
-func admit(m *wire.Message, c *cut, name []byte, typ wire.Type, maxServers int) finding {
-	f := finding{aa: m.Flags&wire.FlagAA != 0, ra: m.Flags&wire.FlagRA != 0, rcode: m.Rcode, zone: c}
+func (t *task) admit(m *reading, c *cut, name []byte, typ wire.Type) *finding {
+	f := &m.finding
+	*f = finding{glue: m.Records, aa: m.Flags&wire.FlagAA != 0, ra: m.Flags&wire.FlagRA != 0, rcode: m.Rcode, zone: c}
 	switch m.Rcode {
 	case wire.NoError, wire.NXDomain, wire.YXDomain:
 	default:
@@ -78,7 +79,7 @@ func admit(m *wire.Message, c *cut, name []byte, typ wire.Type, maxServers int) 
 		f.lame = m.Rcode == wire.Refused || m.Rcode == wire.NotAuth
 		return f
 	}
-	sets := group(m, c.zone)
+	sets := m.group(c.zone)
 	at := name
 	for range defaultAliases + 1 {
 		set, dname, target := step(sets, at, typ)
@@ -113,7 +114,7 @@ func admit(m *wire.Message, c *cut, name []byte, typ wire.Type, maxServers int) 
 			f.kind, f.set, f.target = foundAnswer, f.all[0], nil
 		}
 	case typ == wire.TypeRRSIG && f.kind == foundNothing:
-		if f.set = signatures(m, name); f.set != nil {
+		if f.set = signatures(&m.Message, name); f.set != nil {
 			f.kind = foundAnswer
 		}
 	case m.Rcode == wire.YXDomain && f.kind == foundNothing:
@@ -130,15 +131,14 @@ func admit(m *wire.Message, c *cut, name []byte, typ wire.Type, maxServers int) 
 				f.proof = append(f.proof, s)
 			}
 		}
-		f.glue = m.Records
 		return f
 	}
-	f.negative(sets, c, name, typ, m, maxServers)
+	t.negative(f, sets, c, name, typ)
 	return f
 }
 
 // negative finds out what a reply without an answer means.
-func (f *finding) negative(sets *sections, c *cut, name []byte, typ wire.Type, m *wire.Message, maxServers int) {
+func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wire.Type) {
 	var soa, ns *wire.RRset
 	upward := false
 	for _, s := range sets.authority {
@@ -160,8 +160,8 @@ func (f *finding) negative(sets *sections, c *cut, name []byte, typ wire.Type, m
 	}
 	upward = upward || sets.outside
 	forward := c.route != nil && c.route.Forward
-	if m.Rcode == wire.NoError && soa == nil && ns != nil && !forward {
-		f.referral(sets, c, ns, m, maxServers)
+	if f.rcode == wire.NoError && soa == nil && ns != nil && !forward {
+		t.referral(f, sets, c, ns)
 		return
 	}
 	switch {
@@ -177,7 +177,7 @@ func (f *finding) negative(sets *sections, c *cut, name []byte, typ wire.Type, m
 		return
 	}
 	f.kind = foundNoData
-	if m.Rcode == wire.NXDomain {
+	if f.rcode == wire.NXDomain {
 		f.kind = foundNXDomain
 	}
 	for _, s := range sets.authority {
@@ -190,13 +190,13 @@ func (f *finding) negative(sets *sections, c *cut, name []byte, typ wire.Type, m
 // referral reads a delegation: its servers, at most as many as are allowed, taken
 // from a random place on, and their addresses if these lie within the zone that
 // gave them.
-func (f *finding) referral(sets *sections, c *cut, ns *wire.RRset, m *wire.Message, maxServers int) {
+func (t *task) referral(f *finding, sets *sections, c *cut, ns *wire.RRset) {
+	maxServers := t.s.Limits.NameServers
 	f.kind, f.ttl = foundReferral, ns.TTL
 	f.child = &cut{zone: ns.Owner, part: c.part}
-	f.glue = m.Records
 	from := 0
 	if len(ns.Data) > maxServers {
-		from = int(random(uint32(len(ns.Data))))
+		from = int(t.r.random.Below(uint32(len(ns.Data))))
 	}
 	total := 0
 	for i := range min(len(ns.Data), maxServers) {
@@ -270,14 +270,26 @@ type sections struct {
 	answer    []*wire.RRset
 	authority []*wire.RRset
 	outside   bool // the authority section has something from outside of the zone
-	room      [12]wire.RRset
+	room      [roomSets]wire.RRset
+}
+
+// roomSets is how many sets a reply has room for without asking for memory.
+const roomSets = 12
+
+// A reading is a reply as it is read. Tasks use it again when they end; what lasts
+// longer is copied.
+type reading struct {
+	wire.Message
+	sections sections
+	finding  finding
 }
 
 // group makes RRsets of the answer and authority sections, with their signatures.
 // Equal records count once (RFC 2181, section 5.2), and a set's TTL is its
 // smallest.
-func group(m *wire.Message, zone []byte) *sections {
-	g := &sections{}
+func (m *reading) group(zone []byte) *sections {
+	g := &m.sections
+	g.answer, g.authority, g.outside = g.answer[:0], g.authority[:0], false
 	used := 0
 	for i := range m.Records {
 		r := &m.Records[i]
@@ -313,7 +325,7 @@ func group(m *wire.Message, zone []byte) *sections {
 			} else {
 				set = &wire.RRset{}
 			}
-			*set = wire.RRset{Owner: r.Owner, Type: typ, TTL: r.TTL}
+			*set = wire.RRset{Owner: r.Owner, Type: typ, TTL: r.TTL, Data: set.Data[:0], Sigs: set.Sigs[:0]}
 			*list = append(*list, set)
 		}
 		set.TTL = min(set.TTL, r.TTL)

@@ -2,8 +2,6 @@ package resolver
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"net/netip"
 	"os"
@@ -41,9 +39,10 @@ type failure struct {
 
 // candidate is an address that a question may go to.
 type candidate struct {
-	server netip.AddrPort
-	tries  int
-	out    bool // it gave an answer that was no use
+	server  netip.AddrPort
+	timeout time.Duration // to wait for its reply
+	tries   int
+	out     bool // it gave an answer that was no use
 }
 
 // ask sends one question to the servers of c, one after the other, until one of them
@@ -91,9 +90,9 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			fail = failed(err, fail)
 			continue
 		}
-		f := admit(m, c, name, typ, t.s.Limits.NameServers)
+		f := t.admit(m, c, name, typ)
 		f.server = s.server
-		t.trace.received(c, s.server, &f, m)
+		t.trace.received(c, s.server, f, &m.Message)
 		switch {
 		case f.kind == foundNothing:
 			s.out = true
@@ -113,10 +112,10 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		case !f.aa && c.route == nil && f.kind != foundReferral && last == nil:
 			// Not an authority's: somebody else may know better.
 			s.out = true
-			last = &f
+			last = f
 			continue
 		}
-		return &f, nil
+		return f, nil
 	}
 }
 
@@ -199,7 +198,7 @@ const explore = 16
 // reply is expected first; now and then another, so that a better one is found.
 func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 	best, found := time.Duration(0), -1
-	random := random(0)
+	random := uint32(t.r.random.Uint64())
 	wild := random%explore == 0
 	for i := range list {
 		s := &list[i]
@@ -216,6 +215,7 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 			}
 			timeout *= 4
 		}
+		s.timeout = timeout
 		random = random*1664525 + 1013904223 // spreads the one draw over the list
 		score := timeout * time.Duration(s.tries+1)
 		if wild {
@@ -231,23 +231,12 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 	return found
 }
 
-// random returns a number below n, or any if n is 0.
-func random(n uint32) uint32 {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	v := binary.NativeEndian.Uint32(b[:])
-	if n == 0 {
-		return v
-	}
-	return uint32(uint64(v) * uint64(n) >> 32)
-}
-
 // errMalformed is a reply that does not parse.
 var errMalformed = errors.New("malformed reply")
 
 // exchange sends the question to one server and reads the reply.
-func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*wire.Message, error) {
-	timeout, _, _ := t.r.exchange.Estimate(s.server)
+func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*reading, error) {
+	timeout := s.timeout
 	if s.tries > 1 {
 		timeout *= 2
 	}
@@ -255,12 +244,10 @@ func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*wire
 	q := upstream.Question{
 		Name: name, Type: typ, RD: forward, CD: forward && t.s.Validate,
 		EDNS: true, DO: t.s.Validate, TCP: c.route != nil && c.route.TCP,
-		Timeout: min(timeout, t.b.left()), MixCase: t.s.MixCase,
+		Timeout: timeout, End: t.b.deadline, MixCase: t.s.MixCase,
 	}
-	ctx, cancel := context.WithDeadline(t.r.ctx, t.b.deadline)
 	t.trace.sent(c, s.server, name, typ)
-	reply, err := t.r.exchange.Exchange(ctx, s.server, &q)
-	cancel()
+	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, &q)
 	t.b.packets -= max(reply.Packets, 1)
 	t.b.octets -= reply.Octets
 	t.r.counters.Sent.Add(uint64(max(reply.Packets, 1)))
@@ -274,7 +261,7 @@ func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*wire
 		t.trace.failed(c, s.server, err)
 		return nil, err
 	}
-	m := t.message()
+	m := t.reading()
 	if bad := m.Parse(reply.Message); bad != 0 {
 		s.out = true
 		t.trace.failed(c, s.server, bad)
@@ -286,15 +273,15 @@ func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*wire
 
 // askLocal asks the zones of this server.
 func (t *task) askLocal(c *cut, name []byte, typ wire.Type) (*finding, *failure) {
-	m := t.message()
+	m := t.reading()
 	if bad := m.Parse(t.s.Local.Answer(name, typ)); bad != 0 {
 		return nil, &failure{ede: edeInvalidData, text: "a local zone cannot be served"}
 	}
-	f := admit(m, c, name, typ, t.s.Limits.NameServers)
+	f := t.admit(m, c, name, typ)
 	if f.kind == foundNothing {
 		return nil, &failure{ede: edeInvalidData, text: "a local zone cannot be served"}
 	}
-	return &f, nil
+	return f, nil
 }
 
 // moreAddresses looks up the addresses of one more name server of c, and tells

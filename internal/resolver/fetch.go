@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 
 	"port53/internal/cache"
@@ -28,8 +29,10 @@ type task struct {
 	stack    []question // being fetched, the outermost first
 	trace    *Trace
 
+	own      budget
 	entry    cache.Entry
-	messages []*wire.Message
+	readings []*reading
+	used     int     // of them
 	waits    *flight // of another task
 }
 
@@ -61,12 +64,34 @@ type link struct {
 
 func (t *task) unix() int64 { return time.Now().Unix() }
 
-// message returns a message to read a reply into. It lasts as long as the task.
-func (t *task) message() *wire.Message {
-	m := &wire.Message{}
-	t.messages = append(t.messages, m)
-	return m
+// reading returns memory to read a reply into. It lasts as long as the task.
+func (t *task) reading() *reading {
+	if t.used == len(t.readings) {
+		t.readings = append(t.readings, &reading{})
+	}
+	t.used++
+	return t.readings[t.used-1]
 }
+
+// tasks are used again: most questions take one reply, and its memory is larger than
+// all else.
+//
+//nolint:gochecknoglobals // a pool has no state that anybody sees
+var tasks = sync.Pool{New: func() any { return &task{} }}
+
+// maxReadings is how many replies' memory a task keeps.
+const maxReadings = 4
+
+// task returns a task for one question. Whoever takes it gives it back with release.
+func (r *Resolver) task(s *state) *task {
+	t := tasks.Get().(*task)
+	*t = task{r: r, s: s, entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)], stack: t.stack[:0]}
+	t.own = newBudget(&s.Limits, time.Now())
+	t.b = &t.own
+	return t
+}
+
+func (t *task) release() { tasks.Put(t) }
 
 // busy tells whether a question is being asked already by this task: to ask it again
 // would be a circle (TsuNAME).

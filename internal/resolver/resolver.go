@@ -112,6 +112,7 @@ type Resolver struct {
 	log      *slog.Logger
 	settings atomic.Pointer[state]
 	seed     maphash.Seed
+	random   upstream.Entropy
 
 	flights flights
 	trusts  trusts

@@ -175,3 +175,30 @@ func TestResolve(t *testing.T) {
 		t.Errorf("what the cache had was asked again: %v", w.asked[before:])
 	}
 }
+
+// BenchmarkMiss asks for names that nobody asked for, over delegations that are known.
+func BenchmarkMiss(b *testing.B) {
+	w := small(b)
+	r := w.resolver(nil)
+	ask(b, r, "warm.wild.example.com.", wire.TypeTXT)
+	name := []byte("\x0a0000000000\x04wild\x07example\x03com\x00")
+	i := 0
+	b.ReportAllocs()
+	done := make(chan struct{}, 1)
+	for b.Loop() {
+		i++
+		for j, v := 10, i; j > 0; j-- {
+			name[j] = byte('0' + v%10)
+			v /= 10
+		}
+		w.asked = w.asked[:0]
+		r.Ask(&resolver.Request{Name: name, Type: wire.TypeTXT, Waiter: waiter(done), Cookie: true})
+		<-done
+	}
+}
+
+type waiter chan struct{}
+
+func (w waiter) Answer(*cache.Answer, string) { w <- struct{}{} }
+func (w waiter) Late()                        {}
+func (w waiter) Drop()                        { w <- struct{}{} }

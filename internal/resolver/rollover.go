@@ -292,19 +292,27 @@ func interval(set *wire.RRset, ok bool) time.Duration {
 	return min(max(ttl/2, leastInterval), mostInterval)
 }
 
+// firstLook is when the keys are looked at first, if the resolver has had to ask
+// anything by then.
+const firstLook = 10 * time.Second
+
 // Follow looks at the keys of all anchors now and then until the resolver is closed,
 // and trusts what ro makes of them. Failures to write are reported by report.
 func (r *Resolver) Follow(ro *Rollover, report func(error)) {
 	r.work.Add(1)
 	go func() {
 		defer r.work.Done()
-		timer := time.NewTimer(0)
+		timer := time.NewTimer(firstLook)
 		defer timer.Stop()
 		for {
 			select {
 			case <-r.ctx.Done():
 				return
 			case <-timer.C:
+			}
+			if r.counters.Sent.Load() == 0 {
+				timer.Reset(firstLook) // nobody has asked anything yet, and it asks nobody
+				continue
 			}
 			next := mostInterval
 			for _, a := range ro.Anchors() {
@@ -332,8 +340,8 @@ func (r *Resolver) Follow(ro *Rollover, report func(error)) {
 // what is trusted.
 func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, bool) {
 	s := r.settings.Load()
-	b := newBudget(&s.Limits, time.Now())
-	t := &task{r: r, s: s, b: &b}
+	t := r.task(s)
+	defer t.release()
 	l := t.iterate(zone, wire.TypeDNSKEY)
 	if l.fail != nil || l.kind != foundAnswer {
 		return nil, false
@@ -347,5 +355,5 @@ func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, bool) {
 	if tr := t.keysOf(zone, a.DS, a.Keys); tr.sec != secSecure {
 		return nil, false
 	}
-	return l.set, true
+	return l.set.Clone(), true
 }

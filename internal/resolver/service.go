@@ -204,8 +204,9 @@ func (r *Resolver) inquire(in *inquiry) {
 // resolve finds the answer to one question and puts it into the cache.
 func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd bool, trace *Trace) (*cache.Answer, string) {
 	s := r.settings.Load()
-	b := newBudget(&s.Limits, time.Now())
-	t := &task{r: r, s: s, b: &b, validate: s.Validate && !cd, trace: trace}
+	t := r.task(s)
+	defer t.release()
+	t.validate, t.trace = s.Validate && !cd, trace
 	res := t.follow(name, typ)
 	a := res.finish(name, typ, do)
 	now := t.unix()

@@ -34,7 +34,7 @@ const (
 // A Client asks servers. It is safe for use by many goroutines.
 type Client struct {
 	o       Options
-	random  entropy
+	random  Entropy
 	secret  [2]uint64 // of client cookies
 	servers servers
 	conns   conns
@@ -60,7 +60,7 @@ func New(o Options) *Client {
 		o.UDPSize = defaultUDPSize
 	}
 	c := &Client{o: o}
-	c.secret = [2]uint64{c.random.uint64(), c.random.uint64()}
+	c.secret = [2]uint64{c.random.Uint64(), c.random.Uint64()}
 	c.bufs.New = func() any { b := make([]byte, o.UDPSize+1); return &b }
 	c.conns.m = make(map[netip.AddrPort]*conn)
 	return c
@@ -82,6 +82,7 @@ type Question struct {
 	DO      bool
 	TCP     bool          // over TCP at once
 	Timeout time.Duration // of the wait for a reply over UDP; 0: what is known of the server
+	End     time.Time     // of everything, TCP too; zero: the context's
 	MixCase bool          // 0x20
 }
 
@@ -212,7 +213,7 @@ func (a *attempt) build(cookie []byte) {
 	if a.q.CD {
 		flags |= wire.FlagCD
 	}
-	a.id = uint16(a.c.random.uint64())
+	a.id = uint16(a.c.random.Uint64())
 	b := wire.AppendQuery(a.room[:2], a.id, flags, a.q.Name, a.q.Type) // two octets before it, for TCP's length
 	if a.mixed {
 		a.c.random.mixCase(b[2+wire.HeaderLen:], a.q.Name)
@@ -239,6 +240,15 @@ func (a *attempt) clientCookie() {
 	binary.LittleEndian.PutUint64(a.cookie[:], siphash.Hash(a.c.secret[0], a.c.secret[1], ip[:]))
 }
 
+// end returns when the question must have an answer.
+func (a *attempt) end(ctx context.Context) (time.Time, bool) {
+	end, ok := ctx.Deadline()
+	if !a.q.End.IsZero() && (!ok || a.q.End.Before(end)) {
+		return a.q.End, true
+	}
+	return end, ok
+}
+
 // overUDP asks over UDP.
 func (a *attempt) overUDP(ctx context.Context, timeout time.Duration, hadCookie bool) error {
 	socket, err := a.c.o.Network.Socket(a.to)
@@ -248,7 +258,7 @@ func (a *attempt) overUDP(ctx context.Context, timeout time.Duration, hadCookie 
 	defer socket.Close()
 	begin := time.Now()
 	deadline := begin.Add(timeout)
-	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+	if end, ok := a.end(ctx); ok && end.Before(deadline) {
 		deadline = end
 	}
 	query := a.query[2:]

@@ -6,16 +6,16 @@ import (
 	"sync"
 )
 
-// entropy hands out random bits of the system's generator, which it asks for many at a
-// time. What was handed out is wiped.
-type entropy struct {
+// Entropy hands out random bits of the system's generator, which it asks for many at a
+// time. What was handed out is wiped. The zero value is ready.
+type Entropy struct {
 	mu  sync.Mutex
 	buf [512]byte
 	n   int // octets left at the end of buf
 }
 
-// uint64 returns 64 random bits.
-func (e *entropy) uint64() uint64 {
+// Uint64 returns 64 random bits.
+func (e *Entropy) Uint64() uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.n < 8 {
@@ -29,13 +29,13 @@ func (e *entropy) uint64() uint64 {
 	return v
 }
 
-// below returns a random number below n.
-func (e *entropy) below(n uint32) uint32 {
-	return uint32(e.uint64() >> 32 * uint64(n) >> 32)
+// Below returns a random number below n.
+func (e *Entropy) Below(n uint32) uint32 {
+	return uint32(e.Uint64() >> 32 * uint64(n) >> 32)
 }
 
 // mixCase copies name to dst with each letter's case at random.
-func (e *entropy) mixCase(dst, name []byte) {
+func (e *Entropy) mixCase(dst, name []byte) {
 	var bits uint64
 	left := 0
 	for i := 0; i < len(name); {
@@ -46,7 +46,7 @@ func (e *entropy) mixCase(dst, name []byte) {
 			c := name[i]
 			if c|0x20 >= 'a' && c|0x20 <= 'z' {
 				if left == 0 {
-					bits, left = e.uint64(), 64
+					bits, left = e.Uint64(), 64
 				}
 				c = c&^0x20 | byte(bits&1)<<5
 				bits >>= 1

@@ -29,7 +29,7 @@ const harvest = 128
 // which itself waits in the runtime's poller: a question costs six system calls, and
 // no goroutine.
 type system struct {
-	random  entropy
+	random  Entropy
 	sources []netip.Addr // addresses that questions leave from; empty: what routes say
 
 	once  sync.Once
@@ -142,7 +142,7 @@ func (s *system) prepare(fd int, to netip.AddrPort) error {
 	}
 	source := s.source(to.Addr())
 	for tries := 0; ; tries++ {
-		port := firstPort + int(s.random.below(portCount))
+		port := firstPort + int(s.random.Below(portCount))
 		var err error
 		if to.Addr().Is4() {
 			err = unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: source.As4()})
@@ -177,7 +177,7 @@ func (s *system) source(to netip.Addr) netip.Addr {
 		}
 	}
 	if n > 0 {
-		n = int(s.random.below(uint32(n)))
+		n = int(s.random.Below(uint32(n)))
 		for _, a := range s.sources {
 			if a.Is4() == to.Is4() {
 				if n == 0 {

@@ -16,7 +16,7 @@ const (
 )
 
 type system struct {
-	random  entropy
+	random  Entropy
 	sources []netip.Addr
 }
 
@@ -36,7 +36,7 @@ func (s *system) source(to netip.Addr) net.IP {
 // Socket implements [Network].
 func (s *system) Socket(to netip.AddrPort) (Socket, error) {
 	for tries := 0; ; tries++ {
-		local := &net.UDPAddr{IP: s.source(to.Addr()), Port: firstPort + int(s.random.below(portCount))}
+		local := &net.UDPAddr{IP: s.source(to.Addr()), Port: firstPort + int(s.random.Below(portCount))}
 		conn, err := net.DialUDP("udp", local, net.UDPAddrFromAddrPort(to))
 		if err == nil {
 			return socket{conn}, nil

@@ -47,9 +47,13 @@ var errClosed = errors.New("upstream: connection closed")
 // that turns out to be closed is replaced.
 func (a *attempt) overTCP(ctx context.Context) error {
 	a.c.counters.TCP.Add(1)
-	ctx, cancel := context.WithTimeout(ctx, tcpTimeout)
-	defer cancel()
 	begin := time.Now()
+	deadline := begin.Add(tcpTimeout)
+	if end, ok := a.end(ctx); ok && end.Before(deadline) {
+		deadline = end
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	for range 2 {
 		cn, fresh, err := a.c.conns.get(ctx, a.c.o.Network, a.to)
 		a.reply.Packets++
