@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -104,29 +105,45 @@ type socket struct {
 	timer  *time.Timer
 }
 
+// raw calls the system without telling the scheduler: none of the calls here can
+// block, and telling it costs as much as some of them.
+func raw(trap, a, b, c uintptr) (uintptr, error) {
+	for {
+		r, _, errno := syscall.RawSyscall(trap, a, b, c)
+		switch errno {
+		case 0:
+			return r, nil
+		case unix.EINTR:
+			continue
+		}
+		return 0, errno
+	}
+}
+
 // Socket implements [Network].
 func (s *system) Socket(to netip.AddrPort) (Socket, error) {
 	s.once.Do(s.start)
 	if s.err != nil {
 		return nil, s.err
 	}
-	family := unix.AF_INET6
+	family := uintptr(unix.AF_INET6)
 	if to.Addr().Is4() {
 		family = unix.AF_INET
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	r, err := raw(unix.SYS_SOCKET, family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
+	fd := int(r)
 	if err := s.prepare(fd, to); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
 	c := s.take(fd)
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xFFFFFFFF, Fd: c.slot, Pad: int32(c.use)}
-	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(s.epoll), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0); errno != 0 {
 		c.Close()
-		return nil, err
+		return nil, errno
 	}
 	return c, nil
 }
@@ -135,20 +152,15 @@ func (s *system) Socket(to netip.AddrPort) (Socket, error) {
 func (s *system) prepare(fd int, to netip.AddrPort) error {
 	// A datagram is never cut into fragments on the way, which could be replaced by
 	// forged ones, and what routers say about sizes is not believed (RFC 9715).
+	level, option, omit := uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_MTU_DISCOVER), int32(unix.IPV6_PMTUDISC_OMIT)
 	if to.Addr().Is4() {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT)
-	} else {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_OMIT)
+		level, option, omit = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT
 	}
+	_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), level, option, uintptr(unsafe.Pointer(&omit)), 4, 0)
 	source := s.source(to.Addr())
 	for tries := 0; ; tries++ {
-		port := firstPort + int(s.random.Below(portCount))
-		var err error
-		if to.Addr().Is4() {
-			err = unix.Bind(fd, &unix.SockaddrInet4{Port: port, Addr: source.As4()})
-		} else {
-			err = unix.Bind(fd, &unix.SockaddrInet6{Port: port, Addr: source.As16()})
-		}
+		port := uint16(firstPort + s.random.Below(portCount))
+		err := withAddr(unix.SYS_BIND, fd, netip.AddrPortFrom(source, port), 0)
 		if err == nil {
 			break
 		}
@@ -156,17 +168,35 @@ func (s *system) prepare(fd int, to netip.AddrPort) error {
 			return err
 		}
 	}
-	if to.Addr().Is4() {
-		return unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
-	}
-	sa := &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()}
+	scope := uint32(0)
 	if zone := to.Addr().Zone(); zone != "" {
 		if iface, err := net.InterfaceByName(zone); err == nil {
-			sa.ZoneId = uint32(iface.Index)
+			scope = uint32(iface.Index)
 		}
 	}
-	return unix.Connect(fd, sa)
+	return withAddr(unix.SYS_CONNECT, fd, to, scope)
 }
+
+// withAddr calls bind or connect.
+func withAddr(trap uintptr, fd int, to netip.AddrPort, scope uint32) error {
+	port := to.Port()<<8 | to.Port()>>8 // in network order, as it lies in memory
+	if nativeBig {
+		port = to.Port()
+	}
+	if to.Addr().Is4() {
+		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: to.Addr().As4()}
+		_, err := raw(trap, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)
+		return err
+	}
+	sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: to.Addr().As16(), Scope_id: scope}
+	_, err := raw(trap, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet6)
+	return err
+}
+
+// nativeBig tells whether this machine stores numbers in network order.
+//
+//nolint:gochecknoglobals // read-only
+var nativeBig = binary.NativeEndian.Uint16([]byte{0, 1}) == 1
 
 // source returns the address that questions to a server leave from.
 func (s *system) source(to netip.Addr) netip.Addr {
@@ -264,7 +294,7 @@ func (c *socket) Recv(b []byte, deadline time.Time) (int, error) {
 
 // Close implements [Socket].
 func (c *socket) Close() error {
-	err := unix.Close(c.fd)
+	_, err := raw(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
 	s := c.system
 	s.mu.Lock()
 	defer s.mu.Unlock()
