@@ -28,6 +28,10 @@ few plain lines below: whether the name exists, whose answer it is, whether it w
 validated, and what is probably wrong. dig's spellings work (+short, +tcp, -x, -f …),
 and each has a name of this tool's own. --no-FLAG, or +noflag, switches one off.
 
+--trace goes from the root's servers down as a resolver does and shows each step;
+with @SERVER it begins there.
+--explain asks the port53 that runs on this machine how it comes to its answer.
+
 What stands before the first name holds for all names, what stands behind a name for
 that name. Several types are several questions. Everything from the network is
 escaped. --json prints one object for each question; docs/QUERY.md has its fields.
@@ -39,6 +43,7 @@ a timeout, SERVFAIL, REFUSED and their like, or bogus; 2 it could not be asked.`
   port53 query example.com MX @192.0.2.53 --tcp
   port53 query --short example.com A AAAA
   port53 query -x 192.0.2.1
+  port53 query --trace www.example.com
   port53 query --json example.com SOA | jq .reply.answer`,
 		DisableFlagParsing: true, // dig's order counts, and its + is no flag
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -172,6 +177,12 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 
 // askOne does what one asking wants and returns its exit code.
 func (s *streams) askOne(ctx context.Context, a *asking) int {
+	switch a.way {
+	case traceIt:
+		return s.trace(ctx, a)
+	case explainIt:
+		return s.explain(ctx, a)
+	}
 	servers, err := a.servers(ctx)
 	if err != nil {
 		s.complain("name another server: @SERVER", "%v", err)

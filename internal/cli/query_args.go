@@ -53,7 +53,7 @@ func newAsking() asking {
 			Name: wire.Root, Type: wire.TypeA, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagAD,
 			EDNS: true, UDPSize: client.UDPSize, Cookie: true,
 		},
-		style: client.Usual(), port: 53, next: true, resolvConf: client.ResolvConf,
+		style: client.Usual(), port: 53, next: true, resolvConf: client.ResolvConf, config: defaultConfig,
 	}
 }
 

@@ -68,6 +68,13 @@ func queryOptions() []queryOption {
 		{long: "id", plus: "qid", arg: "ID", help: "the query's ID (random)", set: setID},
 		{long: "header-only", plus: "header-only", help: "send no question", set: onOff(func(a *asking) *bool { return &a.q.NoQuestion })},
 
+		// Other ways to an answer.
+		{long: "trace", plus: "trace", help: "ask the servers from the root on, and show each step", set: setWay(traceIt)},
+		{long: "root-hints", arg: "FILE", help: "where --trace begins, instead of the root servers built in", set: text(func(a *asking) *string { return &a.rootHints })},
+		{long: "explain", plus: "explain", help: "ask the port53 that runs here how it comes to its answer", set: setWay(explainIt)},
+		{long: "config", arg: "FILE", help: "the configuration of that port53", set: text(func(a *asking) *string { return &a.config })},
+		{long: "socket", arg: "PATH", help: "the control socket of that port53", set: text(func(a *asking) *string { return &a.socket })},
+
 		// What is printed.
 		{long: "short", plus: "short", help: "print the data of the answer alone", set: style(func(s *client.Style) *bool { return &s.Short })},
 		{long: "json", plus: "json", help: "print JSON", set: onOff(func(a *asking) *bool { return &a.asJSON })},

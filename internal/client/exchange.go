@@ -68,7 +68,7 @@ type Attempt struct {
 	Err    error
 }
 
-// Error returns the server, the transport and the cause.
+// String returns the server, the transport and the cause.
 func (a Attempt) String() string {
 	return fmt.Sprintf("%v over %s: %s", a.Server, transport(a.TCP), errorText(a.Err))
 }
@@ -85,10 +85,15 @@ type Unanswered struct{ Attempts []Attempt }
 
 // Error names each server once with each cause.
 func (u *Unanswered) Error() string {
+	return "no reply: " + u.causes(Attempt.String)
+}
+
+// causes joins what tell says of each attempt, each once.
+func (u *Unanswered) causes(tell func(Attempt) string) string {
 	var causes []string
 	times := map[string]int{}
 	for _, a := range u.Attempts {
-		text := a.String()
+		text := tell(a)
 		if times[text]++; times[text] == 1 {
 			causes = append(causes, text)
 		}
@@ -98,7 +103,7 @@ func (u *Unanswered) Error() string {
 			causes[i] = fmt.Sprintf("%s (%d times)", text, n)
 		}
 	}
-	return "no reply: " + strings.Join(causes, "; ")
+	return strings.Join(causes, "; ")
 }
 
 // errTimeout is what a try ends with when nothing came in time.

@@ -320,9 +320,12 @@ func (r *Reply) sayWay(add func(string, ...any)) {
 }
 
 // AppendMeaning appends the meaning as comment lines, of a section of its own.
-func (r *Reply) AppendMeaning(dst []byte) []byte {
-	dst = append(dst, ";; MEANING:\n"...)
-	for _, line := range r.Meaning() {
+func (r *Reply) AppendMeaning(dst []byte) []byte { return AppendLines(dst, "MEANING", r.Meaning()) }
+
+// AppendLines appends a title and lines below it, as comments of a master file.
+func AppendLines(dst []byte, title string, lines []string) []byte {
+	dst = append(append(append(dst, ";; "...), title...), ":\n"...)
+	for _, line := range lines {
 		dst = append(dst, "; "...)
 		dst = append(dst, line...)
 		dst = append(dst, '\n')

@@ -1,0 +1,422 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// Bounds of a trace: those of a resolver for one question (SECURITY: CAMP, NXNS,
+// chains), so that a hostile zone cannot make a person's machine its weapon.
+const (
+	maxTraceQueries = 128 // sent in all, as Unbound and BIND bound theirs at 200
+	maxTraceDepth   = 7   // look-ups of servers' addresses within one another
+	maxTraceTargets = 6   // servers without an address that are looked up for one delegation
+	maxTraceServers = 20  // taken of one delegation
+	maxTraceAliases = maxChain
+	maxAddresses    = 6 // tried of one delegation before it is given up
+)
+
+// A Server is a name server and what is known of its addresses.
+type Server struct {
+	Name  []byte
+	Addrs []netip.Addr
+}
+
+// A StepKind is what a step came to. The words are part of the JSON schema: those of
+// an [Outcome], and these.
+type StepKind string
+
+// The kinds that are not outcomes.
+const (
+	StepLame        StepKind = "lame"        // the server does not have the zone that it was asked as a server of
+	StepTimeout     StepKind = "timeout"     // nothing came
+	StepUnreachable StepKind = "unreachable" // the network said no
+)
+
+// A Step is one question to one server on the way.
+type Step struct {
+	Depth  int    // 0, or how deep within look-ups of servers' addresses
+	Zone   []byte // whose server is asked
+	Name   []byte
+	Type   wire.Type
+	Server []byte // its name
+	Addr   netip.AddrPort
+	Kind   StepKind
+	Reply  *Reply // nil if there was none
+	Err    error
+	Why    string // it is lame
+
+	// Of a referral.
+	Child   []byte
+	Servers []Server // their addresses are glue
+	Signed  bool     // there is a DS record
+
+	Target []byte // of an alias: the name to go on with
+}
+
+// A Tracer goes the way of a resolver.
+type Tracer struct {
+	Asker Asker
+	Roots []Server
+	Port  uint16
+	// IPv4 and IPv6 tell which addresses may be used.
+	IPv4, IPv6 bool
+	// Step is called with each step when it is over.
+	Step func(*Step)
+}
+
+// A Traced is where the way ended.
+type Traced struct {
+	Reply   *Reply // the last one, or nil
+	Aliases [][]byte
+	Queries int
+	Took    time.Duration
+}
+
+// errTraceEnd is why a trace cannot go on.
+type errTraceEnd struct{ text string }
+
+func (e *errTraceEnd) Error() string { return e.text }
+
+// way is one run of a Tracer.
+type way struct {
+	*Tracer
+	q     *Question
+	known map[string][]Server // the servers of a zone, by its name in lower case
+	seen  map[string]bool     // look-ups that are under way: name and type
+	done  Traced
+}
+
+// Trace asks for q's name and type from the root down. The error says why there is no
+// answer.
+func (t *Tracer) Trace(ctx context.Context, q *Question) (*Traced, error) {
+	begun := time.Now()
+	question := *q
+	question.Flags &^= wire.FlagRD
+	w := &way{Tracer: t, q: &question, known: map[string][]Server{string(wire.Root): shuffled(t.Roots)}, seen: map[string]bool{}}
+	r, err := w.resolve(ctx, q.Name, q.Type, 0)
+	w.done.Reply, w.done.Took = r, time.Since(begun)
+	return &w.done, err
+}
+
+// resolve goes from the closest known zone to the answer, and along aliases.
+func (w *way) resolve(ctx context.Context, name []byte, typ wire.Type, depth int) (*Reply, error) {
+	key := string(wire.Lower(nil, name)) + typ.String()
+	if w.seen[key] {
+		return nil, &errTraceEnd{fmt.Sprintf("to find %s %v, %s %v is needed: the delegations go in a circle", NameText(name), typ, NameText(name), typ)}
+	}
+	w.seen[key] = true
+	defer delete(w.seen, key)
+	for range maxTraceAliases + 1 {
+		r, target, err := w.descend(ctx, name, typ, depth)
+		if err != nil || target == nil {
+			return r, err
+		}
+		name = target
+		if depth == 0 {
+			w.done.Aliases = append(w.done.Aliases, target)
+		}
+	}
+	return nil, &errTraceEnd{fmt.Sprintf("more than %d aliases", maxTraceAliases)}
+}
+
+// descend follows referrals until there is an answer, or an alias for target.
+func (w *way) descend(ctx context.Context, name []byte, typ wire.Type, depth int) (r *Reply, target []byte, err error) {
+	zone, servers := w.closest(name, typ)
+	for range wire.MaxLabels + 1 { // each referral goes down by a label at least
+		step, err := w.askZone(ctx, zone, servers, name, typ, depth)
+		if err != nil {
+			return nil, nil, err
+		}
+		if step.Kind != StepKind(Referred) {
+			return step.Reply, step.Target, nil
+		}
+		zone, servers = step.Child, step.Servers
+		w.known[string(zone)] = servers
+	}
+	return nil, nil, &errTraceEnd{"the delegations do not end"}
+}
+
+// closest returns the deepest zone above or at the name whose servers are known. DS
+// is asked of the parent's (RFC 4035, section 3.1.4.1).
+func (w *way) closest(name []byte, typ wire.Type) ([]byte, []Server) {
+	at := wire.Lower(nil, name)
+	if typ == wire.TypeDS && len(at) > 1 {
+		at = at[1+int(at[0]):]
+	}
+	for {
+		if servers, ok := w.known[string(at)]; ok {
+			return at, servers
+		}
+		if len(at) == 1 {
+			return wire.Root, nil
+		}
+		at = at[1+int(at[0]):]
+	}
+}
+
+// askZone asks the zone's servers until one gives something to go on with.
+func (w *way) askZone(ctx context.Context, zone []byte, servers []Server, name []byte, typ wire.Type, depth int) (*Step, error) {
+	tried, spent := map[netip.Addr]bool{}, 0
+	ask := func(s Server, addr netip.Addr) (*Step, error) {
+		if tried[addr] || spent == maxAddresses || !w.usable(addr) {
+			return nil, nil
+		}
+		tried[addr], spent = true, spent+1
+		step, err := w.askServer(ctx, zone, s, addr, name, typ, depth)
+		if err != nil {
+			return nil, err
+		}
+		if w.Step != nil {
+			w.Step(step)
+		}
+		switch step.Kind {
+		case StepLame, StepTimeout, StepUnreachable, StepKind(Failed), StepKind(Malformed), StepKind(Empty):
+			return nil, nil
+		}
+		return step, nil
+	}
+	for _, s := range servers {
+		for _, addr := range s.Addrs {
+			if step, err := ask(s, addr); step != nil || err != nil {
+				return step, err
+			}
+		}
+	}
+	targets := 0
+	for i, s := range servers {
+		if len(s.Addrs) > 0 || targets == maxTraceTargets {
+			continue
+		}
+		targets++
+		if depth >= maxTraceDepth {
+			return nil, &errTraceEnd{fmt.Sprintf("to find the servers' addresses takes more than %d look-ups within one another", maxTraceDepth)}
+		}
+		addrs, err := w.addresses(ctx, s.Name, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		servers[i].Addrs = addrs
+		for _, addr := range addrs {
+			if step, err := ask(s, addr); step != nil || err != nil {
+				return step, err
+			}
+		}
+	}
+	why := "none of the servers of %s gives a usable answer"
+	if spent == 0 {
+		why = "none of the servers of %s has an address that can be found and used"
+	}
+	return nil, &errTraceEnd{fmt.Sprintf(why, NameText(zone))}
+}
+
+func (w *way) usable(addr netip.Addr) bool {
+	bad := addr.IsUnspecified() || addr.IsMulticast()
+	return !bad && (addr.Is4() && w.IPv4 || addr.Is6() && w.IPv6)
+}
+
+// addresses looks a server up. That it cannot be found is no error: there are others.
+func (w *way) addresses(ctx context.Context, name []byte, depth int) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for _, typ := range [...]wire.Type{wire.TypeA, wire.TypeAAAA} {
+		if typ == wire.TypeA && !w.IPv4 || typ == wire.TypeAAAA && (!w.IPv6 || len(addrs) > 0) {
+			continue
+		}
+		r, err := w.resolve(ctx, name, typ, depth)
+		var end *errTraceEnd
+		if errors.As(err, &end) && w.done.Queries < maxTraceQueries {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		f := r.Understand()
+		for i := range r.Message.Records {
+			rr := &r.Message.Records[i]
+			if rr.Section == wire.Answer && rr.Type == typ && wire.EqualFold(rr.Owner, f.Final) {
+				if a, ok := netip.AddrFromSlice(rr.Data); ok {
+					addrs = append(addrs, a)
+				}
+			}
+		}
+	}
+	return addrs, nil
+}
+
+// askServer asks one server at one address. The error is that nobody can be asked any
+// more.
+func (w *way) askServer(ctx context.Context, zone []byte, s Server, addr netip.Addr, name []byte, typ wire.Type, depth int) (*Step, error) {
+	if w.done.Queries == maxTraceQueries {
+		return nil, &errTraceEnd{fmt.Sprintf("%d questions were asked and there is no answer: whoever delegates so wants that", maxTraceQueries)}
+	}
+	w.done.Queries++
+	q := *w.q
+	q.Name, q.Type = name, typ
+	step := &Step{Depth: depth, Zone: zone, Name: name, Type: typ, Server: s.Name, Addr: netip.AddrPortFrom(addr, w.Port)}
+	r, err := w.Asker.Ask(ctx, step.Addr, &q)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		step.Err, step.Kind = err, StepUnreachable
+		var u *Unanswered
+		if errors.As(err, &u) && slices.ContainsFunc(u.Attempts, func(a Attempt) bool { return isTimeout(a.Err) }) {
+			step.Kind = StepTimeout
+		}
+		return step, nil
+	}
+	step.Reply = r
+	w.judge(step)
+	return step, nil
+}
+
+// judge decides what a reply is worth to somebody who asked a server of the step's
+// zone.
+func (w *way) judge(step *Step) {
+	f := step.Reply.Understand()
+	step.Kind = StepKind(f.Outcome)
+	lame := func(format string, args ...any) {
+		step.Kind, step.Why = StepLame, fmt.Sprintf(format, args...)
+	}
+	m := &step.Reply.Message
+	switch f.Outcome {
+	case Failed:
+		if m.Rcode == wire.Refused || m.Rcode == wire.NotAuth {
+			lame("it answers %v", m.Rcode)
+		}
+	case Empty:
+		lame("it says nothing")
+	case Referred:
+		child := wire.Lower(nil, f.Zone)
+		switch {
+		case !wire.Subdomain(child, step.Zone):
+			lame("it refers to %s, which is not below %s", NameText(child), NameText(step.Zone))
+		case len(child) == len(step.Zone):
+			lame("it refers to the servers of %s, and should be one", NameText(child))
+		default:
+			step.Child = child
+			w.takeReferral(step, m)
+		}
+	case Answered, Alias, NoData, NoName:
+		// An alias that leaves the zone is followed from the root: what this server
+		// says of other zones is not its to say.
+		for _, target := range f.Chain {
+			if !wire.Subdomain(target, step.Zone) {
+				step.Target = target
+				break
+			}
+		}
+		if f.Outcome == Alias && step.Target == nil {
+			step.Target = f.Final
+		}
+		if step.Target != nil {
+			step.Kind = StepKind(Alias)
+		}
+		if m.Flags&wire.FlagAA == 0 {
+			step.Why = "not authoritative"
+		}
+	}
+}
+
+// takeReferral collects the servers of a referral, and the addresses that the zone
+// asked may know: of names below it (SECURITY: bailiwick).
+func (w *way) takeReferral(step *Step, m *wire.Message) {
+	for i := range m.Records {
+		rr := &m.Records[i]
+		if rr.Section != wire.Authority || !bytes.Equal(wire.Lower(nil, rr.Owner), step.Child) {
+			continue
+		}
+		switch {
+		case rr.Type == wire.TypeDS:
+			step.Signed = true
+		case rr.Type == wire.TypeNS && len(step.Servers) < maxTraceServers &&
+			!slices.ContainsFunc(step.Servers, func(s Server) bool { return wire.EqualFold(s.Name, rr.Data) }):
+			step.Servers = append(step.Servers, Server{Name: rr.Data})
+		}
+	}
+	for i := range m.Records {
+		rr := &m.Records[i]
+		if rr.Section != wire.Additional || rr.Type != wire.TypeA && rr.Type != wire.TypeAAAA || !wire.Subdomain(rr.Owner, step.Zone) {
+			continue
+		}
+		a, ok := netip.AddrFromSlice(rr.Data)
+		for j := range step.Servers {
+			if s := &step.Servers[j]; ok && wire.EqualFold(s.Name, rr.Owner) && !slices.Contains(s.Addrs, a) {
+				s.Addrs = append(s.Addrs, a)
+			}
+		}
+	}
+	step.Servers = shuffled(step.Servers)
+}
+
+// shuffled returns the servers beginning with a random one, so that not everybody's
+// traces burden the first, and the addresses of each with IPv4 first: more machines
+// have that.
+func shuffled(servers []Server) []Server {
+	var b [1]byte
+	_, _ = rand.Read(b[:]) // never fails
+	list := slices.Clone(servers)
+	if n := len(list); n > 0 {
+		at := int(b[0]) % n
+		list = append(list[at:len(list):len(list)], list[:at]...)
+	}
+	for i := range list {
+		addrs := slices.Clone(list[i].Addrs)
+		slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return a.BitLen() - b.BitLen() })
+		list[i].Addrs = addrs
+	}
+	return list
+}
+
+// Text says in words what the step came to.
+func (s *Step) Text() string {
+	switch s.Kind {
+	case StepKind(Referred):
+		signed := ""
+		if s.Signed {
+			signed = ", which is signed (DS)"
+		}
+		return fmt.Sprintf("a referral to %s of %s%s", plural(len(s.Servers), "server"), NameText(s.Child), signed)
+	case StepKind(Answered):
+		return "the answer" + s.aside()
+	case StepKind(Alias):
+		return "an alias of " + NameText(s.Target) + s.aside()
+	case StepKind(NoData):
+		return "no such record" + s.aside()
+	case StepKind(NoName):
+		return "no such name" + s.aside()
+	case StepLame:
+		return "lame: " + s.Why
+	case StepKind(Malformed):
+		return "a malformed reply: " + s.Reply.Fault.String()
+	case StepTimeout, StepUnreachable:
+		var u *Unanswered
+		if errors.As(s.Err, &u) { // the server is named before
+			return u.causes(func(a Attempt) string { return errorText(a.Err) })
+		}
+		return errorText(s.Err)
+	}
+	return s.Reply.Message.Rcode.String()
+}
+
+func (s *Step) aside() string {
+	if s.Why != "" {
+		return " (" + s.Why + ")"
+	}
+	return ""
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
