@@ -7,14 +7,36 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"port53/internal/wire"
 )
 
 // at returns where the file sets the key at path, or false if it does not.
-func (d *decoder) at(path string) (position, bool) {
-	p, ok := d.cols[place{d.table.find(path).id, 0}]
+func (d *decoder) at(path string) (position, bool) { return d.atIndex(path, 0) }
+
+// atIndex is at for a key of the section at index of a list of sections.
+func (d *decoder) atIndex(path string, index int32) (position, bool) {
+	p, ok := d.cols[place{d.table.find(path).id, index}]
 	return p, ok
+}
+
+// item returns where the file has the i-th value of the list at path.
+func (d *decoder) item(path string, index int32, i int) position {
+	if items := d.items[place{d.table.find(path).id, index}]; i < len(items) {
+		return items[i]
+	}
+	p, _ := d.atIndex(path, index)
+	return p
+}
+
+// seen points an error to the line of another key, or says that it has its default.
+func (d *decoder) seen(path string) string {
+	if at, set := d.at(path); set {
+		return fmt.Sprintf(" (see line %d)", at.line)
+	}
+	return " (" + path + " has its default)"
 }
 
 // contradiction reports that two keys do not go together. It stands at the
@@ -79,7 +101,7 @@ func (d *decoder) checkListen() {
 }
 
 func (d *decoder) checkZones() {
-	if len(d.config.Zones) == 0 {
+	if len(d.config.Zones) == 0 && !d.config.Recurses() {
 		at, set := d.at("zones")
 		if !set {
 			at, _ = d.at("role")
@@ -100,18 +122,28 @@ func (d *decoder) checkZones() {
 // checkBounds reports limits that can never be reached because of others. Where
 // only the larger limit is set, below the default of the smaller, it rules.
 func (d *decoder) checkBounds() {
-	t, r := d.config.TCP, d.config.Policy.RateLimit
+	t, r, l, k := d.config.TCP, d.config.Policy.RateLimit, d.config.Resolver.Limits, d.config.Resolver.Cache
+	count := func(n int64) string { return strconv.FormatInt(n, 10) }
+	span := func(n int64) string { return durationText(time.Duration(n)) }
 	for _, b := range []struct {
 		small, large   string
 		little, enough int64
+		text           func(int64) string
 	}{
-		{"tcp.per_client", "tcp.per_network", int64(t.PerClient), int64(t.PerNetwork)},
-		{"tcp.per_network", "tcp.max_connections", int64(t.PerNetwork), int64(t.MaxConnections)},
-		{"policy.rate_limit.per_second", "policy.rate_limit.ceiling", int64(r.PerSecond), int64(r.Ceiling)},
-		{"policy.rate_limit.burst", "policy.rate_limit.ceiling_burst", int64(r.Burst), int64(r.CeilingBurst)},
+		{"tcp.per_client", "tcp.per_network", int64(t.PerClient), int64(t.PerNetwork), count},
+		{"tcp.per_network", "tcp.max_connections", int64(t.PerNetwork), int64(t.MaxConnections), count},
+		{"policy.rate_limit.per_second", "policy.rate_limit.ceiling", int64(r.PerSecond), int64(r.Ceiling), count},
+		{"policy.rate_limit.burst", "policy.rate_limit.ceiling_burst", int64(r.Burst), int64(r.CeilingBurst), count},
+		{"resolver.cache.min_ttl", "resolver.cache.max_ttl", int64(k.MinTTL), int64(k.MaxTTL), span},
+		{"resolver.cache.max_negative_ttl", "resolver.cache.max_ttl", int64(k.MaxNegativeTTL), int64(k.MaxTTL), span},
+		{"resolver.cache.stale_client_timeout", "resolver.limits.answer_age", int64(k.StaleClientTimeout), int64(l.AnswerAge), span},
+		{"resolver.limits.answer_age", "resolver.limits.time", int64(l.AnswerAge), int64(l.Time), span},
+		{"resolver.limits.per_client", "resolver.limits.per_client_with_cookie", int64(l.PerClient), int64(l.PerClientWithCookie), count},
+		{"resolver.limits.per_client_with_cookie", "resolver.limits.waiting", int64(l.PerClientWithCookie), int64(l.Waiting), count},
+		{"resolver.limits.glueless", "resolver.limits.name_servers", int64(l.Glueless), int64(l.NameServers), count},
 	} {
 		if _, set := d.at(b.small); set && b.little > b.enough {
-			d.contradiction(b.small, b.large, fmt.Sprintf("%s is %d, more than %s, which is %d", b.small, b.little, b.large, b.enough), "lower the first or raise the second")
+			d.contradiction(b.small, b.large, fmt.Sprintf("%s is %s, more than %s, which is %s", b.small, b.text(b.little), b.large, b.text(b.enough)), "lower the first or raise the second")
 		}
 	}
 }
@@ -169,6 +201,7 @@ func (d *decoder) checkZoneFiles() {
 // checkFiles reports the other files that the configuration names and that cannot
 // be read.
 func (d *decoder) checkFiles() {
+	d.checkResolverFiles()
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")
 		if p := unreadable(file); p != nil {

@@ -1,14 +1,270 @@
 package config
 
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"port53/internal/wire"
+)
+
 // resolverSection is the path of the resolver's keys.
 const resolverSection = "resolver"
+
+// The largest networks that one owner has on the public Internet. Whoever lists a
+// larger one has strangers in it.
+const (
+	widestIPv4 = 8
+	widestIPv6 = 19
+)
+
+// ownNetworks returns the networks that are nobody's on the public Internet: of them
+// all may be listed.
+func ownNetworks() []netip.Prefix {
+	return []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918
+		netip.MustParsePrefix("100.64.0.0/10"),                               // RFC 6598
+		netip.MustParsePrefix("127.0.0.0/8"),                                 // RFC 1122, section 3.2.1.3
+		netip.MustParsePrefix("169.254.0.0/16"),                              // RFC 3927
+		netip.MustParsePrefix("fc00::/7"),                                    // RFC 4193
+		netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"), // RFC 4291, sections 2.5.3 and 2.5.6
+	}
+}
+
+// strangers tells whether a network is so large that others than its owner are in it.
+func strangers(n netip.Prefix) bool {
+	for _, own := range ownNetworks() {
+		if own.Bits() <= n.Bits() && own.Contains(n.Addr()) {
+			return false
+		}
+	}
+	if n.Addr().Is4() {
+		return n.Bits() < widestIPv4
+	}
+	return n.Bits() < widestIPv6
+}
 
 // checkResolver reports what of the resolver's part does not go together, or is
 // not safe.
 func (d *decoder) checkResolver() {
-	if d.config.Role == RoleAuthoritative {
+	if !d.config.Recurses() {
 		if at, set := d.at(resolverSection); set {
 			d.fail(at, "resolver: an authoritative server resolves nothing for others", "remove the section, or choose role: internal-resolver")
 		}
+		return
+	}
+	d.checkClients()
+	d.checkFamilies()
+	d.checkRoutes()
+	d.checkNegativeAnchors()
+}
+
+// checkClients reports how strangers could have names resolved without limits, and
+// clients that can never ask.
+func (d *decoder) checkClients() {
+	c := d.config
+	if c.Internal() {
+		for i, n := range c.Resolver.Allow {
+			if strangers(n) {
+				d.fail(d.item("resolver.allow", 0, i), fmt.Sprintf("resolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever forges their addresses", i, n),
+					fmt.Sprintf("list your own networks, of the public ones at most a /%d, or of IPv6 a /%d; or choose role: public-resolver, which limits rates", widestIPv4, widestIPv6))
+			}
+		}
+	} else {
+		d.checkRatesOfPublic()
+	}
+	if len(c.Policy.Allow) == 0 {
+		return
+	}
+	for i, n := range c.Resolver.Allow {
+		found := false
+		for _, allowed := range c.Policy.Allow {
+			found = found || allowed.Overlaps(n)
+		}
+		if !found {
+			d.fail(d.item("resolver.allow", 0, i), fmt.Sprintf("resolver.allow[%d]: no address of %s may ask at all, for policy.allow has none%s", i, n, d.seen("policy.allow")), "add it to policy.allow, or remove it here")
+		}
+	}
+}
+
+// checkRatesOfPublic reports the ways of switching rate limiting off where everyone
+// has names resolved.
+func (d *decoder) checkRatesOfPublic() {
+	const remedy = "raise per_second and burst where clients are refused; or choose role: internal-resolver, and list your networks in resolver.allow"
+	r := d.config.Policy.RateLimit
+	role := "role: " + RolePublicResolver + " answers everyone, and has to be limited" + d.seen("role")
+	if !r.Enabled {
+		at, _ := d.at("policy.rate_limit.enabled")
+		d.fail(at, "policy.rate_limit.enabled is false, but "+role, "remove it, and "+remedy)
+	}
+	if r.LogOnly {
+		at, _ := d.at("policy.rate_limit.log_only")
+		d.fail(at, "policy.rate_limit.log_only is true, but "+role, "remove it, and "+remedy)
+	}
+	for i, n := range r.Exempt {
+		if strangers(n) {
+			d.fail(d.item("policy.rate_limit.exempt", 0, i), fmt.Sprintf("policy.rate_limit.exempt[%d]: %s has strangers in it, but %s", i, n, role),
+				fmt.Sprintf("list your own networks, of the public ones at most a /%d, or of IPv6 a /%d", widestIPv4, widestIPv6))
+		}
+	}
+}
+
+// checkFamilies reports addresses of a family that is not used.
+func (d *decoder) checkFamilies() {
+	r := d.config.Resolver
+	if !r.IPv4 && !r.IPv6 {
+		d.contradiction("resolver.ipv4", "resolver.ipv6", "resolver.ipv4 and resolver.ipv6 are both false: no server could be asked", "remove one of them")
+		return
+	}
+	off := func(a netip.Addr) string {
+		switch {
+		case a.Is4() && !r.IPv4:
+			return "resolver.ipv4"
+		case a.Is6() && !r.IPv6:
+			return "resolver.ipv6"
+		}
+		return ""
+	}
+	seen := map[netip.Addr]bool{}
+	for i, a := range r.Outgoing {
+		at := d.item("resolver.outgoing", 0, i)
+		if key := off(a); key != "" {
+			d.fail(at, fmt.Sprintf("resolver.outgoing[%d]: %s is never used, for %s is false%s", i, a, key, d.seen(key)), "remove one of them")
+		}
+		if seen[a] {
+			d.fail(at, fmt.Sprintf("resolver.outgoing[%d]: %s is in the list twice", i, a), "remove one of them")
+		}
+		seen[a] = true
+	}
+	for _, route := range d.routes() {
+		for i, a := range route.to {
+			if key := off(a.Addr()); key != "" {
+				d.fail(d.item(route.path+".to", route.index, i), fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a, key, d.seen(key)), "remove one of them")
+			}
+		}
+	}
+}
+
+// A route is an entry of forward or stub, and where it stands.
+type route struct {
+	path  string // of the list
+	index int32
+	zone  []byte
+	to    []netip.AddrPort
+}
+
+// String returns the entry as errors name it.
+func (r *route) String() string { return fmt.Sprintf("%s[%d]", r.path, r.index) }
+
+func (d *decoder) routes() []*route {
+	r := d.config.Resolver
+	all := make([]*route, 0, len(r.Forward)+len(r.Stub))
+	for i, f := range r.Forward {
+		all = append(all, &route{"resolver.forward", int32(i), f.Zone, f.To})
+	}
+	for i, s := range r.Stub {
+		all = append(all, &route{"resolver.stub", int32(i), s.Zone, s.To})
+	}
+	return all
+}
+
+// checkRoutes reports zones that would be looked for in two places, and servers that
+// are none.
+func (d *decoder) checkRoutes() {
+	served := make(map[string]int, len(d.config.Zones))
+	for i, z := range d.config.Zones {
+		served[string(wire.Lower(nil, z.Name))] = i
+	}
+	first := map[string]position{}
+	for _, r := range d.routes() {
+		at, _ := d.atIndex(r.path+".zone", r.index)
+		name := string(wire.Lower(nil, r.zone))
+		if i, here := served[name]; here {
+			d.fail(at, fmt.Sprintf("%s: zone %s is served here (see line %d), and its servers are never asked", r, quote(nameText(r.zone)), d.zones[i].line), "remove one of them")
+		}
+		if other, again := first[name]; again {
+			d.fail(at, fmt.Sprintf("%s: zone %s has servers already at line %d", r, quote(nameText(r.zone)), other.line), "write all servers into one list, and the zone into forward or stub")
+		}
+		first[name] = at
+		d.checkServers(r)
+	}
+}
+
+func (d *decoder) checkServers(r *route) {
+	if len(r.to) == 0 {
+		at, _ := d.atIndex(r.path+".to", r.index)
+		d.fail(at, r.String()+".to: expected at least one address, found an empty list", "write the servers of the zone, such as to: [192.0.2.1]")
+	}
+	seen := map[netip.AddrPort]bool{}
+	for i, a := range r.to {
+		at := d.item(r.path+".to", r.index, i)
+		if seen[a] {
+			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is in the list twice", r, i, a), "remove one of them")
+		}
+		seen[a] = true
+		if ownListener(d.config.Listen, a) {
+			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is served by this server, which would ask itself for ever%s", r, i, a, d.seen("listen")), "name another server, or give this one another port in listen")
+		}
+	}
+}
+
+// ownListener tells whether one of the addresses that are listened on takes what is
+// sent to a. Which addresses of other machines' networks are this machine's own is
+// not known here.
+func ownListener(listen []netip.AddrPort, a netip.AddrPort) bool {
+	for _, l := range listen {
+		all := l.Addr().IsUnspecified() && l.Addr().BitLen() == a.Addr().BitLen() && a.Addr().IsLoopback()
+		if l.Port() == a.Port() && l.Port() != 0 && (all || l.Addr() == a.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *decoder) checkNegativeAnchors() {
+	first := map[string]position{}
+	for i, n := range d.config.Resolver.NegativeTrustAnchors {
+		at, _ := d.atIndex("resolver.negative_trust_anchors.name", int32(i))
+		name := string(wire.Lower(nil, n.Name))
+		if len(n.Name) == 1 {
+			d.fail(at, fmt.Sprintf("resolver.negative_trust_anchors[%d]: . is everything", i), "name the zone that is broken; to validate nothing, write validation: false")
+		}
+		if other, again := first[name]; again {
+			d.fail(at, fmt.Sprintf("resolver.negative_trust_anchors[%d]: zone %s is already in the list at line %d", i, quote(nameText(n.Name)), other.line), "remove one of them")
+		}
+		first[name] = at
+	}
+}
+
+// checkResolverFiles reports the files of the resolver that cannot be read, or
+// written.
+func (d *decoder) checkResolverFiles() {
+	r := d.config.Resolver
+	for _, f := range []struct{ key, file, without string }{
+		{"resolver.root_hints", r.RootHints, "the Internet's root"},
+		{"resolver.trust_anchors", r.TrustAnchors, "the root's keys"},
+	} {
+		if f.file == "" {
+			continue
+		}
+		if p := unreadable(f.file); p != nil {
+			at, _ := d.at(f.key)
+			hint := "leave the key out for " + f.without
+			if p.hint != "" {
+				hint = p.hint + "; " + hint
+			}
+			d.fail(at, f.key+": "+printable(f.file)+" "+p.text, hint)
+		}
+	}
+	if r.Cache.Dump == "" {
+		return
+	}
+	at, _ := d.at("resolver.cache.dump")
+	folder := filepath.Dir(r.Cache.Dump)
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		d.fail(at, "resolver.cache.dump: there is no folder "+printable(folder), "mkdir "+printable(folder)+", or write off")
+	} else if info, err := os.Lstat(r.Cache.Dump); err == nil && !info.Mode().IsRegular() {
+		d.fail(at, "resolver.cache.dump: "+printable(r.Cache.Dump)+" is not a regular file", "")
 	}
 }

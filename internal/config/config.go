@@ -35,7 +35,7 @@ type Size int64
 // A Rate is a number of events in one second.
 type Rate int
 
-// The roles. Only RoleAuthoritative works in this version.
+// The roles.
 const (
 	RoleAuthoritative    = "authoritative"
 	RolePublicResolver   = "public-resolver"
@@ -46,11 +46,11 @@ const (
 // A Config is one whole, checked configuration. It is not changed once Parse or
 // Load has returned it; paths in it are absolute.
 type Config struct {
-	Role       string           `yaml:"role" is:"role" required:"true" doc:"What this server is for. Every other key has a default that is safe for the role."`
+	Role       string           `yaml:"role" is:"role" required:"true" doc:"What this server is for. Every other key has a default that is safe for the role: see above."`
 	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one." why:"Nobody is served by accident: strangers reach the server once its addresses are written."`
 	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server." why:"A service manager starts it as its user already."`
 	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The folder of what the server keeps between runs." why:"Where Linux systems keep what a service writes (FHS)."`
-	Zones      []Zone           `yaml:"zones" doc:"The zones that are served."`
+	Zones      []Zone           `yaml:"zones" doc:"The zones that are served. In the roles that resolve, they come before all else and may be none."`
 	Resolver   Resolver         `yaml:"resolver" doc:"How names outside of the zones are resolved. Not in the role authoritative."`
 	ZoneLimits ZoneLimits       `yaml:"zone_limits" doc:"Bounds of each zone that is loaded. A zone beyond one of them is not loaded; the others are served."`
 	Policy     Policy           `yaml:"policy" doc:"Who may ask, and how often."`
@@ -67,8 +67,17 @@ type Config struct {
 	origins map[place]int32 // lines of the values that the file sets
 }
 
-// File returns the name of the configuration file, as it was given.
+// File returns the name of the configuration file, as it was given; "" for Default.
 func (c *Config) File() string { return c.file }
+
+// Recurses tells whether the role resolves names outside of the zones.
+func (c *Config) Recurses() bool { return c.Role != RoleAuthoritative }
+
+// Internal tells whether the role answers known networks only: those of
+// Resolver.Allow, or loopback and the networks of this machine's interfaces.
+func (c *Config) Internal() bool {
+	return c.Role == RoleInternalResolver || c.Role == RoleDomainController
+}
 
 // A Zone is one zone to serve. Its name is in wire form, with the case of the
 // file.
@@ -86,19 +95,19 @@ type ZoneLimits struct {
 
 // Policy is who may ask, and how often.
 type Policy struct {
-	Allow     []netip.Prefix `yaml:"allow" default:"" doc:"Who may ask. Empty: everyone. Others get REFUSED." why:"An authoritative server is asked by resolvers everywhere."`
+	Allow     []netip.Prefix `yaml:"allow" default:"" doc:"Who may ask. Others get REFUSED. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
 	Deny      []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network." why:"Nobody is shut out unless it is written."`
 	RateLimit RateLimit      `yaml:"rate_limit" doc:"Response rate limiting: the defence against being used as an amplifier. It counts UDP replies by client network and kind of answer; TCP and clients with a valid cookie are exempt."`
 }
 
 // RateLimit is response rate limiting.
 type RateLimit struct {
-	Enabled      bool           `yaml:"enabled" default:"true" doc:"Whether replies are limited." why:"Without it a server is an amplifier for whoever forges addresses."`
-	PerSecond    Rate           `yaml:"per_second" default:"20" min:"1" max:"1000000" doc:"Replies a second to one client network for one kind of answer." why:"No resolver asks for one thing as often: it caches. NSD 200, Knot 50, BIND unlimited."`
-	Burst        int            `yaml:"burst" default:"100" min:"1" max:"10000000" doc:"Replies that may come at once before per_second holds." why:"Resolvers that start with an empty cache ask much at once. Knot 125."`
+	Enabled      bool           `yaml:"enabled" default:"true" internal:"false" doc:"Whether replies are limited. In the role public-resolver it cannot be switched off." why:"Without it a server is an amplifier for whoever forges addresses. Internal roles answer known networks only, where many may ask for one name at a time."`
+	PerSecond    Rate           `yaml:"per_second" default:"20" public:"100" min:"1" max:"1000000" doc:"Replies a second to one client network for one kind of answer." why:"No resolver asks for one thing as often: it caches. NSD 200, Knot 50, BIND unlimited. The clients of a public resolver do not all cache, and many share a network behind a NAT: 100 large answers are 1 Mbit/s."`
+	Burst        int            `yaml:"burst" default:"100" public:"500" min:"1" max:"10000000" doc:"Replies that may come at once before per_second holds." why:"Resolvers that start with an empty cache ask much at once. Knot 125. Five seconds of per_second."`
 	Slip         int            `yaml:"slip" default:"2" min:"0" max:"100" doc:"Every n-th reply beyond the limit goes out empty with TC=1, so that a real client can ask over TCP. 1 is each, 0 is none." why:"Half of a flood gets no reply at all, and a real client gets through in a few tries. BIND and NSD: 2."`
-	Ceiling      Rate           `yaml:"ceiling" default:"1000" min:"1" max:"10000000" doc:"Replies a second to one client network, all kinds together." why:"A flood with many names is one of many kinds of answer; 50 times per_second is beyond any one network."`
-	CeilingBurst int            `yaml:"ceiling_burst" default:"2000" min:"1" max:"100000000" doc:"Replies that may come at once before ceiling holds." why:"Two seconds of ceiling."`
+	Ceiling      Rate           `yaml:"ceiling" default:"1000" public:"2000" min:"1" max:"10000000" doc:"Replies a second to one client network, all kinds together." why:"A flood with many names is one of many kinds of answer; 50 times per_second is beyond any one network. A public resolver's clients ask for many names: Google's lets one address ask 1,500 times."`
+	CeilingBurst int            `yaml:"ceiling_burst" default:"2000" public:"4000" min:"1" max:"100000000" doc:"Replies that may come at once before ceiling holds." why:"Two seconds of ceiling."`
 	IPv4Prefix   int            `yaml:"ipv4_prefix" default:"24" min:"8" max:"32" doc:"Length of the prefix that is one IPv4 client network." why:"The smallest network that is routed: forged addresses of one victim count together. BIND: 24."`
 	IPv6Prefix   int            `yaml:"ipv6_prefix" default:"56" min:"16" max:"128" doc:"Length of the prefix that is one IPv6 client network." why:"What one site gets (RFC 6177). BIND: 56."`
 	Table        Size           `yaml:"table" default:"8MiB" min:"64KiB" max:"16GiB" doc:"Memory of the counters. It is taken at the start and does not grow." why:"A million counters: NSD has as many."`

@@ -125,12 +125,29 @@ func TestLineEnds(t *testing.T) {
 // TestEffectiveReads writes the effective values as a file, reads it, and
 // expects the same values: what config show prints can be put into the file.
 func TestEffectiveReads(t *testing.T) {
-	const text = minimal + `identity: {version: "off 1", nsid: hidden}
+	readEffective(t, minimal+`identity: {version: "off 1", nsid: hidden}
 metrics: {listen: off}
 policy: {allow: ["fd00::/8", 10.0.0.0/8], rate_limit: {per_second: 7/s}}
 tcp: {idle: 1h, question: 1m}
 log: {queries_file: "/var/log/a b.log", queries: json}
-`
+`)
+	readEffective(t, `role: public-resolver
+zones: [{name: example.com, file: example.com.zone}]
+resolver:
+  allow: [0.0.0.0/0]
+  validation_time: 2020-10-20
+  qname_minimization: off
+  rebinding: on
+  outgoing: [192.0.2.1, "2001:db8::1"]
+  private_zones: [plex.direct, .]
+  root_hints: "off"
+  cache: {dump: cache.dump, stale_client_timeout: 1.5s}
+`)
+	readEffective(t, "role: internal-resolver\nresolver: {cache: {dump: off}}\nzones: [{name: example.com, file: a.zone}]\n")
+}
+
+func readEffective(t *testing.T, text string) {
+	t.Helper()
 	first, err := config.Parse("/etc/port53/port53.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -231,23 +248,137 @@ func TestSchemaIsJSON(t *testing.T) {
 }
 
 func TestSample(t *testing.T) {
-	text, err := config.Sample(config.RoleAuthoritative)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := config.Parse("port53.yaml", text); err != nil {
-		t.Error(err)
-	}
-	// What is commented out has to be right as well.
-	open := strings.NewReplacer("# listen: [0", "#", "# policy:", "policy:", "#   ", "  ", "# user:", "user:", "# metrics:", "metrics:", "# log:", "log:").Replace(string(text))
-	if c, err := config.Parse("port53.yaml", []byte(open)); err != nil {
-		t.Error(err)
-	} else if len(c.Policy.Allow) != 2 || c.User != "port53" {
-		t.Errorf("not uncommented:\n%s", open)
-	}
-	for _, role := range []string{config.RolePublicResolver, "nonsense"} {
-		if _, err := config.Sample(role); err == nil {
-			t.Errorf("%s: no error", role)
+	for _, role := range []string{config.RoleAuthoritative, config.RolePublicResolver, config.RoleInternalResolver, config.RoleDomainController} {
+		text, err := config.Sample(role)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if c, err := config.Parse("port53.yaml", text); err != nil || c.Role != role {
+			t.Errorf("%s: %v", role, err)
+		}
+		// What is commented out has to be right as well.
+		var open []string
+		for line := range strings.SplitSeq(string(text), "\n") {
+			at := strings.Index(line, "# ")
+			if code := strings.Replace(line, "# ", "", 1); at >= 0 && strings.TrimSpace(line[:at]) == "" && commentedKey(code) {
+				line = code
+			}
+			if !strings.HasPrefix(line, "listen: [127") {
+				open = append(open, line)
+			}
+		}
+		c, err := config.Parse("port53.yaml", []byte(strings.Join(open, "\n")))
+		if err != nil {
+			t.Errorf("%s: %v", role, err)
+		} else if c.User != "port53" || len(c.Listen) != 2 || !c.Listen[0].Addr().IsUnspecified() {
+			t.Errorf("not uncommented:\n%s", strings.Join(open, "\n"))
+		}
+	}
+	if _, err := config.Sample("nonsense"); err == nil {
+		t.Error("nonsense: no error")
+	}
+}
+
+// commentedKey tells whether a line that was commented out is a key and its value, not
+// a sentence.
+func commentedKey(line string) bool {
+	key, value, found := strings.Cut(strings.TrimSpace(line), ":")
+	return found && key != "" && !strings.ContainsAny(key, " .") && !strings.HasPrefix(value, "//")
+}
+
+// TestDefaultIsSafe wants a server without a file to resolve for this machine only.
+func TestDefaultIsSafe(t *testing.T) {
+	c := config.Default()
+	if c.Role != config.RoleInternalResolver || c.File() != "" || !c.Recurses() || !c.Internal() {
+		t.Errorf("got role %s of file %q", c.Role, c.File())
+	}
+	for _, a := range c.Listen {
+		if !a.Addr().IsLoopback() || a.Port() != 53 {
+			t.Errorf("listens on %s", a)
+		}
+	}
+	if len(c.Listen) != 2 || !c.Resolver.Validation || c.Policy.RateLimit.Enabled {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// TestRolesDefaults compares the defaults that depend on the role, and that a file
+// which sets them has its own.
+func TestRolesDefaults(t *testing.T) {
+	for _, test := range []struct {
+		role    string
+		enabled bool
+		rate    config.Rate
+		cache   config.Size
+	}{
+		{config.RoleAuthoritative, true, 20, 64 << 20},
+		{config.RoleInternalResolver, false, 20, 64 << 20},
+		{config.RoleDomainController, false, 20, 64 << 20},
+		{config.RolePublicResolver, true, 100, 256 << 20},
+	} {
+		zones := "zones: [{name: example.com, file: a.zone}]\n"
+		for _, text := range []string{"role: " + test.role + "\n" + zones, zones + "role: " + test.role + "\n"} {
+			c, err := config.Parse("port53.yaml", []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := c.Policy.RateLimit
+			if r.Enabled != test.enabled || r.PerSecond != test.rate || c.Resolver.Cache.Size != test.cache {
+				t.Errorf("%s: got %+v, cache %v", test.role, r, c.Resolver.Cache.Size)
+			}
+			shown := map[string]string{}
+			for _, s := range c.Effective() {
+				shown[s.Key] = s.Value
+			}
+			if _, resolves := shown["resolver.validation"]; resolves != c.Recurses() || shown["policy.rate_limit.enabled"] != fmt.Sprint(test.enabled) {
+				t.Errorf("%s: shown are %v", test.role, shown)
+			}
+		}
+		c, err := config.Parse("port53.yaml", []byte("role: "+test.role+"\npolicy: {rate_limit: {enabled: true, per_second: 7/s}}\nzones: [{name: example.com, file: a.zone}]\n"))
+		if err != nil || !c.Policy.RateLimit.Enabled || c.Policy.RateLimit.PerSecond != 7 {
+			t.Errorf("%s: %v, %+v", test.role, err, c)
+		}
+	}
+}
+
+func TestFiltersPrivate(t *testing.T) {
+	for text, want := range map[string]bool{
+		"{}":                             true,
+		"{root_hints: a}":                false,
+		"{rebinding: off}":               false,
+		"{rebinding: on, root_hints: a}": true,
+		"{rebinding: auto, trust_anchors: a.key}": true,
+	} {
+		c, err := config.Parse("port53.yaml", []byte("role: internal-resolver\nresolver: "+text+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Resolver.FiltersPrivate(); got != want {
+			t.Errorf("%s: got %v, want %v", text, got, want)
+		}
+	}
+}
+
+// TestResolverDefaults compares the bounds with the numbers that they are known by.
+func TestResolverDefaults(t *testing.T) {
+	r := config.Default().Resolver
+	want := config.Limits{
+		Packets: 128, Octets: 100 << 10, Aliases: 11, Depth: 7, Glueless: 6, NameServers: 20, Time: 8 * time.Second,
+		Signatures: 32, NSEC3Hashes: 1000, NSEC3Iterations: 50, PerZone: 200, PerServer: 100,
+		Waiting: 10_000, PerClient: 64, PerClientWithCookie: 512, AnswerAge: 1900 * time.Millisecond,
+	}
+	if r.Limits != want {
+		t.Errorf("got %+v, want %+v", r.Limits, want)
+	}
+	cache := config.Cache{
+		Size: 64 << 20, MaxTTL: 24 * time.Hour, MaxNegativeTTL: time.Hour, ServeStale: true, StaleTTL: 30 * time.Second,
+		StaleKeep: 24 * time.Hour, StaleClientTimeout: 1800 * time.Millisecond, Prefetch: true,
+	}
+	if r.Cache != cache {
+		t.Errorf("got %+v, want %+v", r.Cache, cache)
+	}
+	got := fmt.Sprintln(r.Allow, r.DoNotQuery, r.ValidationTime.IsZero(), r.QNAMEMinimization, r.Rebinding, r.Port, r.IPv4, r.IPv6, r.CaseRandomization, r.LocalRoot, r.ErrorReporting, r.AggressiveNSEC, r.Sentinel, r.SpecialNames)
+	if want := "[] [127.0.0.0/8 ::1/128] true relaxed auto 53 true true true false false true true true\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

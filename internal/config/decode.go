@@ -21,11 +21,11 @@ import (
 const MaxFile = 16 << 20
 
 // maxNesting is the deepest block that is handed to the YAML parser, which
-// descends by recursion; the deepest key of the table is at 4.
+// descends by recursion; the deepest key of the table is at 5.
 const maxNesting = 32
 
 // maxKeys is the most keys of one block: the parser takes time in proportion to
-// their square. The table's largest block has 15.
+// their square. The table's largest block has 25.
 const maxKeys = 256
 
 // maxColumn is the furthest that a block, as opposed to a value, may begin from
@@ -50,8 +50,10 @@ type decoder struct {
 	errs   Errors
 	config *Config
 	table  *key
-	cols   map[place]position // of the values that the file sets
-	zones  []position         // of the names of zones
+	role   string               // what the file says, right or wrong; the defaults depend on it
+	cols   map[place]position   // of the values that the file sets
+	items  map[place][]position // of the values of lists
+	zones  []position           // of the names of zones
 }
 
 // Parse reads a configuration from text; name is what errors call the file, and
@@ -98,14 +100,18 @@ func LoadToServe(path string) (c *Config, zones Errors, err error) {
 	return d.config, zones, nil
 }
 
-// Default returns every default. It has no role and no zones, so that it is no
-// configuration to serve with.
-func Default() *Config { return defaultConfig(table()) }
+// Default returns the configuration of a server that is given none: a resolver for
+// this machine. It has no file.
+func Default() *Config {
+	c := defaultConfig(table(), RoleInternalResolver)
+	c.Role = RoleInternalResolver
+	return c
+}
 
 // parse does all that needs no other file. The decoder's config is nil if the
 // file could not be walked to its end.
 func parse(name string, text []byte) *decoder {
-	d := &decoder{file: name, cols: map[place]position{}, table: table()}
+	d := &decoder{file: name, cols: map[place]position{}, items: map[place][]position{}, table: table()}
 	if folder, err := filepath.Abs(filepath.Dir(name)); err == nil {
 		d.folder = folder
 	}
@@ -113,7 +119,8 @@ func parse(name string, text []byte) *decoder {
 	if len(d.errs) > 0 {
 		return d
 	}
-	config := defaultConfig(d.table)
+	d.role = roleOf(body)
+	config := defaultConfig(d.table, d.role)
 	config.file = name
 	config.origins = map[place]int32{}
 	d.config = config
@@ -128,28 +135,28 @@ func parse(name string, text []byte) *decoder {
 	return d
 }
 
-// defaultConfig returns the configuration of an empty file. That every default
-// in the tags can be parsed is tested.
-func defaultConfig(table *key) *Config {
+// defaultConfig returns the configuration of an empty file in a role. That every
+// default in the tags can be parsed is tested.
+func defaultConfig(table *key, role string) *Config {
 	c := &Config{}
-	setDefaults(table, reflect.ValueOf(c).Elem())
+	setDefaults(table, reflect.ValueOf(c).Elem(), role)
 	return c
 }
 
-func setDefaults(section *key, into reflect.Value) {
+func setDefaults(section *key, into reflect.Value, role string) {
 	for _, k := range section.keys {
 		field := into.Field(k.field)
 		switch {
 		case k.form == formSection && !k.list:
-			setDefaults(k, field)
+			setDefaults(k, field, role)
 		case k.list:
-			for _, text := range k.defaults() {
+			for _, text := range k.defaults(role) {
 				if v, p := k.parse(scalar{text: text}, "/"); p == nil {
 					field.Set(reflect.Append(field, reflect.ValueOf(v)))
 				}
 			}
 		case k.hasDef:
-			if v, p := k.parse(scalar{text: k.def}, "/"); p == nil {
+			if v, p := k.parse(scalar{text: k.defaults(role)[0]}, "/"); p == nil {
 				field.Set(reflect.ValueOf(v))
 			}
 		}

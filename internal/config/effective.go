@@ -139,8 +139,8 @@ func nameText(name []byte) string {
 	return text
 }
 
-// shown is the default as the reference and errors show it.
-func (k *key) shown() string {
+// shown is the default in a role as the reference and errors show it.
+func (k *key) shown(role string) string {
 	if !k.hasDef {
 		if k.list {
 			return "[]"
@@ -151,7 +151,7 @@ func (k *key) shown() string {
 	if k.list {
 		v = reflect.MakeSlice(reflect.SliceOf(k.typ), 0, 2)
 	}
-	for _, text := range k.defaults() {
+	for _, text := range k.defaults(role) {
 		x, p := k.parse(scalar{text: text}, "/")
 		switch {
 		case p != nil:
@@ -182,6 +182,10 @@ func (k *key) example() string {
 		return "example.com"
 	case formPath:
 		return "example.com.zone"
+	case formUpstream:
+		return "[192.0.2.1]"
+	case formTime:
+		return "2026-10-20"
 	}
 	return "…"
 }

@@ -87,6 +87,40 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
+// TestResolverFiles names files of the resolver that are not to be used.
+func TestResolverFiles(t *testing.T) {
+	const head = "role: internal-resolver\nresolver:\n  "
+	folder := write(t, map[string]string{
+		"hints": "", "dump": "", "sub/x": "",
+		"good.yaml":    head + "{root_hints: hints, trust_anchors: hints, cache: {dump: sub/new}}\n",
+		"again.yaml":   head + "cache: {dump: dump}\n",
+		"hints.yaml":   head + "root_hints: none\n",
+		"anchors.yaml": head + "trust_anchors: none\n",
+		"both.yaml":    head + "root_hints: sub\n  trust_anchors: /dev/null\n",
+		"dump.yaml":    head + "cache: {dump: none/cache.dump}\n",
+		"folder.yaml":  head + "cache: {dump: sub}\n",
+	})
+	for name, want := range map[string]string{
+		"good.yaml":    "",
+		"again.yaml":   "",
+		"hints.yaml":   "hints.yaml:3:15: resolver.root_hints: none does not exist; paths are seen from the folder of the configuration; leave the key out for the Internet's root",
+		"anchors.yaml": "anchors.yaml:3:18: resolver.trust_anchors: none does not exist; paths are seen from the folder of the configuration; leave the key out for the root's keys",
+		"both.yaml": "both.yaml:3:15: resolver.root_hints: sub is a folder, not a file; leave the key out for the Internet's root\n" +
+			"both.yaml:4:18: resolver.trust_anchors: /dev/null is not a regular file; leave the key out for the root's keys",
+		"dump.yaml":   "dump.yaml:3:17: resolver.cache.dump: there is no folder none; mkdir none, or write off",
+		"folder.yaml": "folder.yaml:3:17: resolver.cache.dump: sub is not a regular file",
+	} {
+		_, err := config.Load(folder + "/" + name)
+		got := ""
+		if err != nil {
+			got = strings.ReplaceAll(err.Error(), folder+"/", "")
+		}
+		if got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
+		}
+	}
+}
+
 // TestLoadToServe tells zone files that are missing from errors of the configuration.
 func TestLoadToServe(t *testing.T) {
 	folder := write(t, map[string]string{

@@ -15,7 +15,7 @@ type Resolver struct {
 	TrustAnchors         string                `yaml:"trust_anchors" default:"" is:"path" doc:"File of DS or DNSKEY records that are trusted. Empty: the root's keys of 2017 and 2024, which are built in, and what has followed them (RFC 5011)." why:"RFC 9718."`
 	Validation           bool                  `yaml:"validation" default:"true" doc:"Whether answers are validated (DNSSEC, RFC 4033 to 4035)." why:"What is not validated can be forged."`
 	ValidationTime       time.Time             `yaml:"validation_time" default:"now" is:"time-or-now" doc:"The time at which signatures have to be valid: for laboratories that live in the past." why:"The machine's clock."`
-	NegativeTrustAnchors []NegativeTrustAnchor `yaml:"negative_trust_anchors" doc:"Zones that are not validated for a time, because their own signatures are broken and somebody has made sure that it is no attack (RFC 7646)."`
+	NegativeTrustAnchors []NegativeTrustAnchor `yaml:"negative_trust_anchors" doc:"Zones that are not validated for a time, because their signatures are broken and somebody has made sure that it is no attack (RFC 7646), or because the public tree denies them."`
 	QNAMEMinimization    string                `yaml:"qname_minimization" default:"relaxed" is:"word" words:"relaxed strict off" doc:"Whether servers are told no more of a name than they need (RFC 9156). relaxed: servers that stumble over it are asked for the whole name; strict: they are not; off: each is told the whole name." why:"Servers near the root learn less of what people do, and names behind broken servers are found."`
 	CaseRandomization    bool                  `yaml:"case_randomization" default:"true" doc:"Ask with random upper and lower case (0x20): whoever forges an answer has to guess it." why:"A bit for each letter against forgers. Servers that break it are told by TCP, and remembered."`
 	DoNotQuery           []netip.Prefix        `yaml:"do_not_query" default:"127.0.0.0/8, ::1" doc:"Networks that are never asked, whatever delegations say. Addresses that forward and stub name are asked nevertheless. Empty in laboratories." why:"A stranger's delegation is not to make this server ask its neighbours on the machine."`
@@ -31,6 +31,12 @@ type Resolver struct {
 	ErrorReporting       bool                  `yaml:"error_reporting" default:"false" doc:"Tell zones that name a reporting agent that they failed validation or resolution (RFC 9567)." why:"It tells others which names are asked for here."`
 	Cache                Cache                 `yaml:"cache" doc:"What is kept of what was found."`
 	Limits               Limits                `yaml:"limits" doc:"Bounds of the work that questions make. Each is set by an attack or a fault that made resolvers work without end."`
+}
+
+// FiltersPrivate tells whether private addresses are taken out of answers: what
+// Rebinding says, and what RootHints tells where it leaves that open.
+func (r *Resolver) FiltersPrivate() bool {
+	return r.Rebinding == "on" || r.Rebinding == "auto" && r.RootHints == ""
 }
 
 // A Forward is a zone whose names are asked of other resolvers.

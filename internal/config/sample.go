@@ -1,18 +1,18 @@
 package config
 
-import (
-	"fmt"
-	"slices"
-)
+import "fmt"
 
-// Sample returns a short commented file to begin with, for a role. It is an
-// error if this version does not have the role.
+// Sample returns a short commented file to begin with, for a role.
 func Sample(role string) ([]byte, error) {
-	switch {
-	case role == RoleAuthoritative:
+	switch role {
+	case RoleAuthoritative:
 		return []byte(sampleAuthoritative), nil
-	case slices.Contains(roles(), role):
-		return nil, fmt.Errorf("role %s needs the resolver, which this version does not have", role)
+	case RolePublicResolver:
+		return []byte(samplePublic + sampleTail), nil
+	case RoleInternalResolver:
+		return []byte(sampleInternal + sampleTail), nil
+	case RoleDomainController:
+		return []byte(sampleDomainController + sampleTail), nil
 	}
 	return nil, fmt.Errorf("role %s is not known; the roles are %s", quote(role), oneOf(roles()))
 }
@@ -37,6 +37,90 @@ zones:
 #   allow: [192.0.2.0/24, "2001:db8::/32"]
 #   rate_limit: {enabled: true, per_second: 20/s, burst: 100}
 
+# Prometheus counters, at http://127.0.0.1:9153/metrics.
+# metrics: {listen: "127.0.0.1:9153"}
+
+# log: {level: info, format: text, queries: off}
+`
+
+const sampleInternal = `# port53 as a validating resolver for a network. What is commented out has its default.
+# All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
+role: internal-resolver
+
+# UDP and TCP on each address, port 53 unless given. To serve the network:
+# listen: [0.0.0.0, "::"]
+listen: [127.0.0.1, "::1"]
+
+# The user to become once port 53 is bound; not needed under systemd.
+# user: port53
+
+# Zones of one's own, which come before what others say.
+# zones: [{name: lan.example, file: lan.zone}]
+
+resolver:
+  # Who may have names resolved: this machine and the networks of its interfaces,
+  # unless networks are listed.
+  # allow: [10.0.0.0/8, 192.168.0.0/16, "fd00::/8"]
+
+  # Names that other servers answer for: resolvers are forwarders, authoritative
+  # servers are stubs. Without any, all is found from the root on.
+  # forward: [{zone: corp.example, to: [10.0.0.5, 10.0.0.6]}]
+  # stub: [{zone: 10.in-addr.arpa, to: [10.0.0.5]}]
+
+  # cache: {size: 64MiB, serve_stale: true}
+`
+
+const samplePublic = `# port53 as a resolver for everyone. What is commented out has its default.
+# All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
+role: public-resolver
+
+# UDP and TCP on each address, port 53 unless given. To serve everyone:
+# listen: [0.0.0.0, "::"]
+listen: [127.0.0.1, "::1"]
+
+# The user to become once port 53 is bound; not needed under systemd.
+# user: port53
+
+resolver:
+  # cache: {size: 256MiB, serve_stale: true}
+
+# Replies a second to one network for one kind of answer. The limit can be moved, and
+# not be switched off.
+# policy:
+#   rate_limit: {per_second: 100/s, burst: 500, ceiling: 2000/s}
+`
+
+const sampleDomainController = `# port53 beside the domain controllers of a network. What is commented out has its
+# default. All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
+role: domain-controller
+
+# UDP and TCP on each address, port 53 unless given. To serve the network:
+# listen: [0.0.0.0, "::"]
+listen: [127.0.0.1, "::1"]
+
+# The user to become once port 53 is bound; not needed under systemd.
+# user: port53
+
+# Zones of one's own, which come before what others say.
+# zones: [{name: lan.example, file: lan.zone}]
+
+resolver:
+  # Who may have names resolved: this machine and the networks of its interfaces,
+  # unless networks are listed.
+  # allow: [10.0.0.0/8, "fd00::/8"]
+
+  # The domain's own names are asked of its controllers.
+  stub:
+    - {zone: ad.example, to: [10.0.0.5, 10.0.0.6]}
+
+  # Names of a domain that the public tree denies are not validated.
+  # negative_trust_anchors: [{name: ad.example, until: 2036-01-01}]
+
+  # All other names are found from the root on, or asked of other resolvers.
+  # forward: [{zone: ., to: [10.0.0.1]}]
+`
+
+const sampleTail = `
 # Prometheus counters, at http://127.0.0.1:9153/metrics.
 # metrics: {listen: "127.0.0.1:9153"}
 

@@ -39,7 +39,7 @@ func (k *key) schema() map[string]any {
 	}
 	switch {
 	case k.list && k.hasDef:
-		s["default"] = append([]string{}, k.defaults()...)
+		s["default"] = append([]string{}, k.defaults("")...)
 	case k.hasDef:
 		s["default"] = k.jsonDefault()
 	}
@@ -78,7 +78,7 @@ func (k *key) valueSchema() map[string]any {
 	case formDuration:
 		return text(`^([0-9]+(\.[0-9]+)?(ms|s|m|h|d|w))+$`)
 	case formRole:
-		return map[string]any{"enum": []string{RoleAuthoritative}}
+		return map[string]any{"enum": roles()}
 	case formWord:
 		return map[string]any{"enum": k.words}
 	case formHidden:
@@ -186,9 +186,15 @@ func (k *key) block() string {
 }
 
 func (k *key) referenceRow(b *bytes.Buffer) {
-	def := "`" + k.shown() + "`"
+	def := "`" + k.shown("") + "`"
 	if k.required {
 		def = "required"
+	}
+	if k.internal != k.def {
+		def += "; " + RoleInternalResolver + " and " + RoleDomainController + " `" + k.shown(RoleInternalResolver) + "`"
+	}
+	if k.public != k.def {
+		def += "; " + RolePublicResolver + " `" + k.shown(RolePublicResolver) + "`"
 	}
 	b.WriteString("| `" + k.name + "` | " + cell(k.listed()) + " | " + def + " | " + cell(k.doc) + " | " + cell(k.why) + " |\n")
 }
@@ -198,7 +204,7 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 const referenceHead = `# Configuration
 
-<!-- Generated from the tags of internal/config/config.go by go generate ./internal/config: do not edit. -->
+<!-- Generated from the tags of internal/config by go generate ./internal/config: do not edit. -->
 
 port53 reads one YAML file. ` + "`port53 config check --config FILE`" + ` says what is wrong with it, in the words that
 ` + "`port53 serve`" + ` would use; ` + "`port53 config show`" + ` prints every value in effect and where it came from;
@@ -213,19 +219,42 @@ zones:
   - {name: example.net, file: example.net.zone}
 ` + "```" + `
 
+` + "```yaml" + `
+role: internal-resolver
+listen: [0.0.0.0, "::"]
+resolver:
+  allow: [10.0.0.0/8, "fd00::/8"]
+  forward: [{zone: corp.example, to: [10.0.0.5, 10.0.0.6]}]
+` + "```" + `
+
 - A key that is not in this reference, a key that is set twice and a value of another form are errors. Each error
   has its file, line and column, what was expected, and what to do.
-- Numbers are counts. Times carry a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m`" + `), sizes as well (` + "`64MiB 1GiB`" + `),
-  rates are per second (` + "`20/s`" + `). The only truth values are ` + "`true`" + ` and ` + "`false`" + `.
+- Numbers are counts. Times carry a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), sizes as well
+  (` + "`64MiB 1.5GiB`" + `), rates are per second (` + "`20/s`" + `). The only truth values are ` + "`true`" + ` and ` + "`false`" + `.
+- Moments are ` + "`2026-10-20T12:00:00Z`" + `, or a date, which begins at midnight in UTC.
 - Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
   and an address alone is a network of one.
 - Relative paths are seen from the folder of the configuration file.
 - Anchors, aliases, merge keys, tags, blocks of text and several documents are not read. A file has at most 16 MiB.
+- Where a default depends on the role, the reference gives the other roles' behind it.
+
+## Roles
+
+| role | who is answered | names outside of the zones | rate limit |
+| --- | --- | --- | --- |
+| authoritative | everyone, unless ` + "`policy.allow`" + ` is written | refused; ` + "`resolver`" + ` is an error | on |
+| internal-resolver | loopback and the networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is written | resolved | off |
+| domain-controller | as ` + "`internal-resolver`" + ` | resolved | off |
+| public-resolver | everyone, unless ` + "`resolver.allow`" + ` is written | resolved | on; it cannot be switched off |
+
+Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0.0.1 and ::1. An ` + "`internal-resolver`" + ` or
+` + "`domain-controller`" + ` whose ` + "`resolver.allow`" + ` has networks that no single owner has, such as 0.0.0.0/0, does not start: only
+` + "`public-resolver`" + ` answers strangers.
 `
 
 const referenceLater = `
-## Roles and keys to come
+## Keys to come
 
-The roles ` + "`public-resolver`, `internal-resolver` and `domain-controller`" + `, and the keys for resolving, transfers,
-updates, signing and filtering, are known by name: a file that uses one gets an error that says so.
+The keys for transfers, updates, signing, filtering and encrypted transports are known by name: a file that uses one
+gets an error that says so.
 `

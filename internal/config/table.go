@@ -20,6 +20,8 @@ type key struct {
 	list     bool // many of form
 	hasDef   bool
 	def      string // text of the default; a list's values are parted by ", "
+	internal string // the default in the internal roles; def if there is no other
+	public   string // the default in the role public-resolver, likewise
 	required bool
 	min, max string
 	words    []string
@@ -84,6 +86,13 @@ func fill(section *key, prefix string, count *int32) {
 			k.list, k.typ = true, f.Type.Elem()
 		}
 		k.def, k.hasDef = f.Tag.Lookup("default")
+		k.internal, k.public = k.def, k.def
+		if text, ok := f.Tag.Lookup("internal"); ok {
+			k.internal = text
+		}
+		if text, ok := f.Tag.Lookup("public"); ok {
+			k.public = text
+		}
 		k.required = f.Tag.Get("required") == "true"
 		k.min, k.max = f.Tag.Get("min"), f.Tag.Get("max")
 		k.words = strings.Fields(f.Tag.Get("words"))
@@ -168,14 +177,21 @@ func (k *key) find(path string) *key {
 	return k
 }
 
-// defaults returns the parts of the default's text: one for a value, any
+// defaults returns the parts of the default's text in a role: one for a value, any
 // number for a list.
-func (k *key) defaults() []string {
+func (k *key) defaults(role string) []string {
+	text := k.def
+	switch role {
+	case RoleInternalResolver, RoleDomainController:
+		text = k.internal
+	case RolePublicResolver:
+		text = k.public
+	}
 	switch {
-	case !k.hasDef, k.list && k.def == "":
+	case !k.hasDef, k.list && text == "":
 		return nil
 	case k.list:
-		return strings.Split(k.def, listSeparator)
+		return strings.Split(text, listSeparator)
 	}
-	return []string{k.def}
+	return []string{text}
 }

@@ -194,11 +194,11 @@ func (k *key) parseAddress(s scalar) (any, *problem) {
 
 // parseUpstream reads the address of a server to ask.
 func (k *key) parseUpstream(s scalar) (any, *problem) {
-	if before, _, found := strings.Cut(s.text, "://"); found || strings.Contains(s.text, "#") {
-		if before == s.text {
-			before = "a name for TLS"
-		}
-		return nil, expected(k, s, "servers are asked over UDP and TCP: write the address without "+quote(before))
+	if before, _, found := strings.Cut(s.text, "://"); found {
+		return nil, expected(k, s, "servers are asked over UDP and TCP: write the address without "+quote(before+"://"))
+	}
+	if _, name, found := strings.Cut(s.text, "#"); found {
+		return nil, expected(k, s, "servers are asked over UDP and TCP, without names: write the address without "+quote("#"+name))
 	}
 	v, p := k.parseAddress(s)
 	if p != nil {

@@ -132,7 +132,13 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		if slices.Contains(k.words, s.text) {
 			return s.text, nil
 		}
-		return nil, expected(k, s, meant(nearest(s.text, k.words)))
+		hint := meant(nearest(s.text, k.words))
+		for word, instead := range map[string]string{"true": "on", "false": "off"} {
+			if s.text == word && slices.Contains(k.words, instead) {
+				hint = "write " + instead
+			}
+		}
+		return nil, expected(k, s, hint)
 	case formName:
 		return k.parseName(s)
 	case formPath, formPathOrOff, formFileOrOff:
@@ -209,11 +215,8 @@ func roles() []string {
 }
 
 func (k *key) parseRole(s scalar) (any, *problem) {
-	switch {
-	case !slices.Contains(roles(), s.text):
+	if !slices.Contains(roles(), s.text) {
 		return nil, expected(k, s, meant(nearest(s.text, roles())))
-	case s.text != RoleAuthoritative:
-		return nil, &problem{quote(s.text) + " needs the resolver, which this version does not have", "use " + RoleAuthoritative}
 	}
 	return s.text, nil
 }

@@ -136,6 +136,17 @@ func pairs(n ast.Node) ([]*ast.MappingValueNode, bool) {
 	return nil, false
 }
 
+// roleOf returns the role that a file names, or "".
+func roleOf(body ast.Node) string {
+	values, _ := pairs(body)
+	for _, pair := range values {
+		if s, ok := pair.Value.(ast.ScalarNode); ok && keyText(pair.Key) == "role" {
+			return scalarOf(s).text
+		}
+	}
+	return ""
+}
+
 // section decodes the block of keys n into the struct into. where is the
 // section's name for errors, and index its place in a list of sections.
 func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, index int32) {
@@ -182,7 +193,7 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		if k.form == formSection && !k.list {
 			return // a block whose keys are all commented out
 		}
-		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+k.shown())
+		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+k.shown(d.role))
 		return
 	}
 	d.cols[place{k.id, index}] = start(n)
@@ -223,6 +234,8 @@ func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, w
 		case k.form == formSection && i < math.MaxInt32:
 			d.section(k, n, out.Index(i), here, int32(i))
 		default:
+			at := place{k.id, index}
+			d.items[at] = append(d.items[at], start(n))
 			d.scalar(k, n, out.Index(i), here, index)
 		}
 	}
