@@ -433,8 +433,12 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) *trust {
 	}
 	all := make([]dnssec.Key, 0, len(l.set.Data))
 	var entry []dnssec.Key
+	missing := dnssec.NoKey
 	for _, d := range l.set.Data {
 		k, ok := dnssec.ParseKey(bytes.Clone(d))
+		if ok && !k.Zone() && vouched(name, &k, usable, anchors) {
+			missing = dnssec.NoZoneKey
+		}
 		if !ok || !k.Zone() || k.Revoked() {
 			continue
 		}
@@ -444,7 +448,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) *trust {
 		}
 	}
 	if len(entry) == 0 {
-		return &trust{sec: secBogus, reason: dnssec.NoKey.EDE(), cut: true}
+		return &trust{sec: secBogus, reason: missing.EDE(), cut: true}
 	}
 	ver, why := dnssec.Verify(l.set, name, entry, t.s.now(), &t.b.work)
 	if why != 0 {
