@@ -100,20 +100,55 @@ var questions = []question{
 	{"a delegation that is signed", "signed.example.", wire.TypeDS, false, false},
 	{"DS at the apex is the parent's", "example.", wire.TypeDS, false, false},
 	{"below a DNAME", "x.dname.example.", wire.TypeA, false, false},
-	{"compact denial (RFC 9824)", "nxname.example.", wire.TypeA, false, true},
+	{"compact denial (RFC 9824)", "nxname.example.", wire.TypeA, true, true},
+	{"of everything", "nxname.example.", wire.TypeANY, true, true},
+	{"everything at a name", "a.example.", wire.TypeANY, false, false},
+	{"everything at an empty non-terminal", "ent.example.", wire.TypeANY, false, true},
+	{"everything at a wildcard", "n.wild.example.", wire.TypeANY, false, false},
 	{"a wildcard that is an empty non-terminal", "n.odd.example.", wire.TypeA, false, true},
 	{"outside of the zone", "other.", wire.TypeA, false, false},
+}
+
+// matching returns the owners of the records of a chain that match or cover a name, one
+// of its ancestors' wildcards, or itself: what a server would send, and more.
+func matching(t testing.TB, chain map[string][]byte, n []byte) []string {
+	t.Helper()
+	apex := name(t, "example.")
+	names := [][]byte{n}
+	for a := n; len(a) > len(apex); {
+		a = a[1+int(a[0]):]
+		names = append(names, append([]byte{1, '*'}, a...))
+	}
+	key := func(n []byte) string { return string(wire.AppendSortKey(nil, n, 0)) }
+	var owners []string
+	for owner, data := range chain {
+		end, _ := wire.CheckName(data)
+		for _, n := range names {
+			from, at, to := key([]byte(owner)), key(n), key(data[:end])
+			if (from == at || from < at && (at < to || to <= from)) && !slices.Contains(owners, owner) {
+				owners = append(owners, owner)
+			}
+		}
+	}
+	return owners
+}
+
+// denialOf returns a Denial with records of a chain.
+func denialOf(t testing.TB, chain map[string][]byte, owners []string) *dnssec.Denial {
+	d := &dnssec.Denial{Zone: name(t, "example.")}
+	for _, owner := range owners {
+		d.AddNSEC([]byte(owner), chain[owner])
+	}
+	return d
 }
 
 func TestNSEC(t *testing.T) {
 	chain := nsecChain(t)
 	for _, q := range questions {
-		d := &dnssec.Denial{Zone: name(t, "example.")}
-		for owner, data := range chain {
-			d.AddNSEC([]byte(owner), data)
-		}
-		_, nx := d.NXDomain(name(t, q.name), work())
-		_, no := d.NoData(name(t, q.name), q.typ, work())
+		n := name(t, q.name)
+		d := denialOf(t, chain, matching(t, chain, n))
+		_, nx := d.NXDomain(n, work())
+		_, no := d.NoData(n, q.typ, work())
 		if (nx == 0) != q.nx || (no == 0) != q.nodata {
 			t.Errorf("%s (%s %v): NXDOMAIN %v, NODATA %v; want %v and %v", q.what, q.name, q.typ, nx, no, q.nx, q.nodata)
 		}
@@ -126,15 +161,12 @@ func TestNSECLeaks(t *testing.T) {
 	chain := nsecChain(t)
 	for _, q := range questions {
 		needed := 0
-		for left := range chain {
-			d := &dnssec.Denial{Zone: name(t, "example.")}
-			for owner, data := range chain {
-				if owner != left {
-					d.AddNSEC([]byte(owner), data)
-				}
-			}
-			_, nx := d.NXDomain(name(t, q.name), work())
-			_, no := d.NoData(name(t, q.name), q.typ, work())
+		n := name(t, q.name)
+		all := matching(t, chain, n)
+		for i, left := range all {
+			d := denialOf(t, chain, slices.Delete(slices.Clone(all), i, i+1))
+			_, nx := d.NXDomain(n, work())
+			_, no := d.NoData(n, q.typ, work())
 			if nx == 0 && !q.nx || no == 0 && !q.nodata {
 				t.Errorf("%s: without the record of %q it is proven", q.what, left)
 			}
@@ -227,8 +259,8 @@ func TestNSEC3(t *testing.T) {
 		chain := nsec3Chain(t, 5, optOut)
 		for _, q := range questions {
 			n := name(t, q.name)
-			if q.name == "other." || q.name == "nxname.example." {
-				continue
+			if optOut && q.name == "nxname.example." {
+				continue // such a zone makes its records for each question
 			}
 			d := denial3(t, chain, 5, n)
 			px, nx := d.NXDomain(n, work())
@@ -257,11 +289,7 @@ func TestNSEC3(t *testing.T) {
 }
 
 func TestWildcardProof(t *testing.T) {
-	nsec := &dnssec.Denial{Zone: name(t, "example.")}
-	for owner, data := range nsecChain(t) {
-		nsec.AddNSEC([]byte(owner), data)
-	}
-	chain := nsec3Chain(t, 0, false)
+	plain, chain := nsecChain(t), nsec3Chain(t, 0, false)
 	for _, c := range []struct {
 		name   string
 		labels int
@@ -273,9 +301,17 @@ func TestWildcardProof(t *testing.T) {
 		{"n.y.wild.example.", 2, false}, // y.wild.example. is closer
 		{"n.wild.example.", 1, false},   // wild.example. is
 		{"a.starry.example.", 2, true},
+		{"n.wild.example.", 3, false},  // the name itself, signed as it is
+		{"n.wild.example.", 0, false},  // above the zone
+		{"n.wild.example.", -1, false}, // nothing at all
+		{"x.cut.example.", 1, false},   // below a delegation
+		{"x.dname.example.", 1, false}, // below a DNAME
+		{"n.ent.example.", 2, true},
+		{"ent.example.", 1, false}, // exists, though it has nothing
+		{"n.wild.other.", 1, false},
 	} {
 		n := name(t, c.name)
-		if _, why := nsec.Wildcard(n, c.labels, work()); (why == 0) != c.want {
+		if _, why := denialOf(t, plain, matching(t, plain, n)).Wildcard(n, c.labels, work()); (why == 0) != c.want {
 			t.Errorf("NSEC: %s from %d labels: %v, want proof %v", c.name, c.labels, why, c.want)
 		}
 		if _, why := denial3(t, chain, 0, n).Wildcard(n, c.labels, work()); (why == 0) != c.want {
@@ -292,6 +328,10 @@ func TestForeignRecords(t *testing.T) {
 	if _, why := d.NXDomain(name(t, "m.sub.example."), work()); why != dnssec.NoProof {
 		t.Errorf("records of another zone: %v", why)
 	}
+	d.AddNSEC(name(t, "x.sub.example."), append(name(t, "c.sub.example."), bitmap(wire.TypeA)...))
+	if _, why := d.NXDomain(name(t, "y.sub.example."), work()); why != dnssec.NoProof {
+		t.Errorf("a record that goes back, but not to the apex: %v", why)
+	}
 	for owner, data := range nsec3Chain(t, 0, false) {
 		d.AddNSEC3([]byte(owner), data)
 	}
@@ -300,14 +340,206 @@ func TestForeignRecords(t *testing.T) {
 	}
 	e := &dnssec.Denial{Zone: name(t, "example.")}
 	for owner, data := range nsec3Chain(t, 0, false) {
-		for _, spoil := range []func(b []byte){func(b []byte) { b[0] = 2 }, func(b []byte) { b[1] = 2 }} {
+		for _, spoil := range []func(b []byte){
+			func(b []byte) { b[0] = 2 }, func(b []byte) { b[1] = 2 }, func(b []byte) { b[6] = 21 }, func(b []byte) { b[4] = 200 },
+		} {
 			bad := bytes.Clone(data)
 			spoil(bad)
 			e.AddNSEC3([]byte(owner), bad)
 		}
+		e.AddNSEC3(append([]byte{1, 'x'}, owner...), data)
+		e.AddNSEC3(append([]byte{32, '!'}, owner[2:]...), data)
 	}
 	if _, why := e.NXDomain(name(t, "m.example."), work()); why != dnssec.NoProof {
-		t.Errorf("records of another hash and with other flags: %v (RFC 5155, sections 8.1 and 8.2)", why)
+		t.Errorf("records of another hash, with other flags, or cut off: %v (RFC 5155, sections 8.1 and 8.2)", why)
+	}
+}
+
+// TestForeignNames has questions for names outside of the zone: in NSEC3, where only
+// hashes are compared, any zone can have a record that fits any name.
+func TestForeignNames(t *testing.T) {
+	victim := name(t, "victim.example.")
+	h := dnssec.HashName(nil, victim, 0, nil)
+	d := &dnssec.Denial{Zone: name(t, "evil.")}
+	add := func(hash []byte, types ...wire.Type) {
+		owner := append([]byte{32}, wire.Base32Hex.EncodeToString(hash)...)
+		d.AddNSEC3(append(owner, d.Zone...), append(append([]byte{1, 1, 0, 0, 0, 20}, bytes.Repeat([]byte{0xFF}, 20)...), bitmap(types...)...))
+	}
+	add(h, wire.TypeNS)
+	add(dnssec.HashName(nil, name(t, "example."), 0, nil), wire.TypeSOA, wire.TypeNS)
+	add(make([]byte, 20), wire.TypeTXT)
+	for what, why := range map[string]dnssec.Reason{
+		"NODATA":   reason(d.NoData(victim, wire.TypeTXT, work())),
+		"NXDOMAIN": reason(d.NXDomain(name(t, "x.example."), work())),
+		"no DS":    reason(d.NoDS(victim, work())),
+		"wildcard": reason(d.Wildcard(name(t, "x.y.example."), 2, work())),
+		"a span":   reason(d.Span(victim, work())),
+		"the apex": reason(d.NXDomain(d.Zone, work())),
+		"its DS":   reason(d.NoDS(d.Zone, work())),
+	} {
+		if why != dnssec.BadProof {
+			t.Errorf("%s: %v, want %v", what, why, dnssec.BadProof)
+		}
+	}
+}
+
+func reason[T any](_ T, why dnssec.Reason) dnssec.Reason { return why }
+
+// TestSides has records of one side of a zone cut for questions of the other
+// (RFC 6840, section 4.1; CVE-2026-10723).
+func TestSides(t *testing.T) {
+	parent := []wire.Type{wire.TypeNS, wire.TypeRRSIG, wire.TypeNSEC}
+	child := []wire.Type{wire.TypeNS, wire.TypeSOA, wire.TypeDNSKEY, wire.TypeRRSIG, wire.TypeNSEC}
+	n := name(t, "cut.example.")
+	h := dnssec.HashName(nil, n, 0, nil)
+	for _, c := range []struct {
+		what  string
+		zone  string
+		types []wire.Type
+		typ   wire.Type
+		want  dnssec.Reason
+		cut   bool
+	}{
+		{"DS by the parent", "example.", parent, wire.TypeDS, 0, true},
+		{"A by the parent", "example.", parent, wire.TypeA, dnssec.BadProof, false},
+		{"DS by the child's bits in the parent", "example.", child, wire.TypeDS, dnssec.BadProof, false},
+		{"DS by the child", "cut.example.", child, wire.TypeDS, dnssec.BadProof, false},
+		{"DS by the child, its SOA hidden", "cut.example.", parent, wire.TypeDS, dnssec.BadProof, false},
+		{"A by the child", "cut.example.", child, wire.TypeA, 0, false},
+	} {
+		plain, hashed := &dnssec.Denial{Zone: name(t, c.zone)}, &dnssec.Denial{Zone: name(t, c.zone)}
+		plain.AddNSEC(n, append(bytes.Clone(plain.Zone), bitmap(c.types...)...))
+		owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), hashed.Zone...)
+		hashed.AddNSEC3(owner, append(append([]byte{1, 0, 0, 0, 0, 20}, h...), bitmap(c.types...)...))
+		for kind, d := range map[string]*dnssec.Denial{"NSEC": plain, "NSEC3": hashed} {
+			p, why := d.NoData(n, c.typ, work())
+			if why != c.want || p.Delegation != c.cut {
+				t.Errorf("%s, %s: %+v %v, want %v, delegation %v", c.what, kind, p, why, c.want, c.cut)
+			}
+		}
+	}
+	root := &dnssec.Denial{Zone: wire.Root}
+	root.AddNSEC(wire.Root, append([]byte{3, 'a', 'a', 'a', 0}, bitmap(child...)...))
+	if _, why := root.NoDS(wire.Root, work()); why != 0 {
+		t.Errorf("the root has no parent, and no DS records: %v", why)
+	}
+}
+
+// TestCompact has answers of servers that make one record for each question
+// (RFC 9824), some of which only say that the name exists.
+func TestCompact(t *testing.T) {
+	n := name(t, "nothing.example.")
+	next := append([]byte{1, 0}, n...)
+	h := dnssec.HashName(nil, n, 0, nil)
+	after := bytes.Clone(h)
+	after[len(after)-1]++
+	for _, c := range []struct {
+		what   string
+		types  []wire.Type
+		nx, no bool
+	}{
+		{"no such name", []wire.Type{wire.TypeRRSIG, wire.TypeNSEC, wire.TypeNXNAME}, true, true},
+		{"an empty non-terminal", []wire.Type{wire.TypeRRSIG, wire.TypeNSEC}, false, true},
+		{"another type", []wire.Type{wire.TypeTXT, wire.TypeRRSIG, wire.TypeNSEC}, false, true},
+		{"both at once", []wire.Type{wire.TypeTXT, wire.TypeRRSIG, wire.TypeNSEC, wire.TypeNXNAME}, false, true},
+		{"the type", []wire.Type{wire.TypeA, wire.TypeRRSIG, wire.TypeNSEC}, false, false},
+	} {
+		plain, hashed := &dnssec.Denial{Zone: name(t, "example.")}, &dnssec.Denial{Zone: name(t, "example.")}
+		plain.AddNSEC(n, append(bytes.Clone(next), bitmap(c.types...)...))
+		owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), hashed.Zone...)
+		hashed.AddNSEC3(owner, append(append([]byte{1, 0, 0, 0, 0, 20}, after...), bitmap(c.types...)...))
+		for kind, d := range map[string]*dnssec.Denial{"NSEC": plain, "NSEC3": hashed} {
+			px, nx := d.NXDomain(n, work())
+			pn, no := d.NoData(n, wire.TypeA, work())
+			if (nx == 0) != c.nx || (no == 0) != c.no || pn.NXName != c.nx || px.NXName != c.nx {
+				t.Errorf("%s, %s: NXDOMAIN %+v %v, NODATA %+v %v", c.what, kind, px, nx, pn, no)
+			}
+			if _, why := d.NXDomain(append([]byte{1, 'x'}, n...), work()); why == 0 {
+				t.Errorf("%s, %s: it proves something of the name below", c.what, kind)
+			}
+		}
+	}
+}
+
+// TestPadded has replies with more records than are looked at (CVE-2026-11605): the one
+// that proves it comes first or ninth.
+func TestPadded(t *testing.T) {
+	n := name(t, "m.example.")
+	for _, first := range []bool{true, false} {
+		plain, hashed := &dnssec.Denial{Zone: name(t, "example.")}, &dnssec.Denial{Zone: name(t, "example.")}
+		good := func() {
+			plain.AddNSEC(n, append(bytes.Clone(plain.Zone), bitmap(wire.TypeTXT)...))
+			h := dnssec.HashName(nil, n, 0, nil)
+			owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), hashed.Zone...)
+			hashed.AddNSEC3(owner, append(append([]byte{1, 0, 0, 0, 0, 20}, h...), bitmap(wire.TypeTXT)...))
+		}
+		if first {
+			good()
+		}
+		for i := range byte(8) {
+			plain.AddNSEC(append([]byte{1, 'a' + i}, plain.Zone...), append(append([]byte{2, 'a' + i, '0'}, plain.Zone...), bitmap(wire.TypeA)...))
+			h := bytes.Repeat([]byte{i}, 20)
+			owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), hashed.Zone...)
+			hashed.AddNSEC3(owner, append(append([]byte{1, 0, 0, 0, 0, 20}, h[1:]...), i+1))
+		}
+		if !first {
+			good()
+		}
+		for kind, d := range map[string]*dnssec.Denial{"NSEC": plain, "NSEC3": hashed} {
+			if _, why := d.NoData(n, wire.TypeA, work()); (why == 0) != first {
+				t.Errorf("%s, the record first: %v: %v", kind, first, why)
+			}
+		}
+	}
+}
+
+// TestSpan has what one record tells of names that others asked for (RFC 8198).
+func TestSpan(t *testing.T) {
+	chain := nsecChain(t)
+	for _, c := range []struct {
+		name           string
+		owner, next    string // "" if no record tells of it
+		encloser       string
+		match, nonTerm bool
+	}{
+		{"aa.example.", "a.example.", "alias.example.", "example.", false, false},
+		{"a.example.", "a.example.", "alias.example.", "", true, false},
+		{"b.example.", "alias.example.", "deep.a.b.example.", "example.", false, true},
+		{"x.a.example.", "a.example.", "alias.example.", "a.example.", false, false},
+		{"x.b.example.", "deep.a.b.example.", "cut.example.", "b.example.", false, false},
+		{"zzz.example.", "under.zz.example.", "example.", "example.", false, false},
+		{"x.cut.example.", "", "", "", false, false},
+		{"x.dname.example.", "", "", "", false, false},
+		{"x.other.", "", "", "", false, false},
+	} {
+		n := name(t, c.name)
+		d := denialOf(t, chain, matching(t, chain, n))
+		s, why := d.Span(n, work())
+		if c.owner == "" {
+			if why != dnssec.BadProof {
+				t.Errorf("%s: %+v %v, want no record", c.name, s, why)
+			}
+			continue
+		}
+		var encloser []byte
+		if c.encloser != "" {
+			encloser = name(t, c.encloser)
+		}
+		if why != 0 || !bytes.Equal(s.Owner, name(t, c.owner)) || !bytes.Equal(s.Next, name(t, c.next)) || s.Match != c.match ||
+			s.NonTerminal != c.nonTerm || !bytes.Equal(s.ClosestEncloser, encloser) {
+			t.Errorf("%s: %+v %v, want %+v", c.name, s, why, c)
+		}
+	}
+	n := name(t, "aa.example.")
+	for _, optOut := range []bool{false, true} {
+		s, why := denial3(t, nsec3Chain(t, 1, optOut), 1, n).Span(n, work())
+		h := dnssec.HashName(nil, n, 1, []byte{0xAB})
+		if why != 0 || s.Match || s.OptOut != optOut || bytes.Compare(s.Owner, h) >= 0 && bytes.Compare(h, s.Next) >= 0 {
+			t.Errorf("NSEC3: %+v %v", s, why)
+		}
+	}
+	if _, why := denial3(t, nsec3Chain(t, 51, false), 51, n).Span(n, work()); why != dnssec.TooManyIterations {
+		t.Errorf("51 iterations: %v", why)
 	}
 }
 
@@ -328,41 +560,30 @@ func TestIterations(t *testing.T) {
 			t.Errorf("%d iterations: %d hashes were computed", c.iterations, 1000-w.Hashes)
 		}
 	}
+	// A long salt makes a hash dearer: 5 blocks an iteration, 250 of them, are three hashes.
+	e := &dnssec.Denial{Zone: name(t, "example.")}
+	salted := append([]byte{1, 0, 0, 50, 255}, bytes.Repeat([]byte{1}, 255)...)
+	e.AddNSEC3(append(append([]byte{32}, bytes.Repeat([]byte{'0'}, 32)...), e.Zone...), append(append(salted, 20), make([]byte, 20)...))
+	w := &dnssec.Work{Hashes: 2}
+	if _, why := e.NoData(n, wire.TypeA, w); why != dnssec.WorkSpent || w.Hashes != 2 {
+		t.Errorf("%v with %d hashes left, want an end before the first", why, w.Hashes)
+	}
+	w.Hashes = 3
+	if _, why := e.NoData(n, wire.TypeA, w); why != dnssec.WorkSpent || w.Hashes != 0 {
+		t.Errorf("%v with %d hashes left, want an end after the first", why, w.Hashes)
+	}
+	// The operator may lower and raise the bound, to 500.
+	for _, most := range []int{5, 100, 1000} {
+		d := denial3(t, nsec3Chain(t, 60, false), 60, n)
+		if p, why := d.NXDomain(n, &dnssec.Work{Hashes: 100, Iterations: most}); why != 0 || p.Insecure != (most < 60) {
+			t.Errorf("60 iterations with a bound of %d: %+v %v", most, p, why)
+		}
+	}
 	long := name(t, strings.Repeat("a.", 100)+"example.")
-	w := &dnssec.Work{Hashes: 20}
+	w = &dnssec.Work{Hashes: 20}
 	if _, why := denial3(t, nsec3Chain(t, 0, false), 0, name(t, "x.example.")).NXDomain(long, w); why != dnssec.WorkSpent || w.Hashes != 0 {
 		t.Errorf("%v with %d hashes left, want an end after 20", why, w.Hashes)
 	}
-}
-
-func FuzzDenial(f *testing.F) {
-	f.Add([]byte("\x01a\x07example\x00"), []byte("\x01c\x07example\x00\x00\x01\x40"), []byte("\x01b\x07example\x00"))
-	f.Fuzz(func(t *testing.T, owner, rdata, q []byte) {
-		for _, b := range [][]byte{owner, q} {
-			if n, err := wire.CheckName(b); err != nil || n != len(b) {
-				return
-			}
-		}
-		for _, zone := range []string{"example.", "."} {
-			d := &dnssec.Denial{Zone: name(t, zone)}
-			d.AddNSEC(owner, rdata)
-			d.AddNSEC3(owner, rdata)
-			d.NXDomain(q, work())
-			d.NoData(q, wire.TypeA, work())
-			d.NoDS(q, work())
-			d.Wildcard(q, 1, work())
-			if bytes.Equal(owner, q) {
-				if _, why := d.NXDomain(q, work()); why == 0 {
-					t.Fatalf("%x proves that it does not exist itself", owner)
-				}
-			}
-		}
-		_, _ = dnssec.ParseKey(rdata)
-		s := &wire.RRset{Owner: owner, Type: wire.TypeA, Data: [][]byte{rdata}, Sigs: [][]byte{rdata}}
-		if k, ok := dnssec.ParseKey(rdata); ok {
-			dnssec.Verify(s, owner, []dnssec.Key{k}, clock, work())
-		}
-	})
 }
 
 func ExampleReason() {

@@ -10,11 +10,13 @@
 // be trusted, is the resolver's.
 package dnssec
 
-// Work is what may still be spent on one question.
+// Work is what may still be spent on one question. It is handed from one call to the
+// next, by one goroutine at a time, and what is used is taken off. Where nothing is
+// left, the reason is WorkSpent.
 type Work struct {
 	Signatures int // to verify
 	Failures   int // verifications that may fail
-	Hashes     int // of NSEC3
+	Hashes     int // of NSEC3; one with many iterations or a long salt counts more than once
 
 	// Iterations of NSEC3 hashes up to which a zone is validated (RFC 9276, section
 	// 3.2). 0 means 50.
@@ -29,6 +31,7 @@ const (
 	NoSignature          Reason = iota + 1 // signed zones sign everything
 	Expired                                // RFC 4035, section 5.3.1
 	NotYetValid                            // the same
+	ExpiredBeforeValid                     // it expires before it begins
 	NoKey                                  // no key fits the signature, or the parent's DS
 	NoZoneKey                              // the key is not for zones (RFC 4034, section 2.1.1)
 	BadSignature                           // it is not by the key over the data
@@ -51,6 +54,8 @@ func (r Reason) EDE() int {
 		return 7
 	case NotYetValid:
 		return 8
+	case ExpiredBeforeValid:
+		return 25
 	case NoKey:
 		return 9
 	case NoZoneKey:
@@ -83,7 +88,7 @@ func (r Reason) String() string {
 //nolint:gochecknoglobals // read-only
 var reasonTexts = [...]string{
 	0: "secure", NoSignature: "there is no signature", Expired: "the signature has expired",
-	NotYetValid: "the signature is not valid yet", NoKey: "no key fits", NoZoneKey: "the key is not a zone key",
+	NotYetValid: "the signature is not valid yet", ExpiredBeforeValid: "the signature expires before it is valid", NoKey: "no key fits", NoZoneKey: "the key is not a zone key",
 	BadSignature: "the signature is wrong", WrongSigner: "the signature names a zone that cannot have made it",
 	UnsupportedAlgorithm: "the algorithm is not supported", UnsupportedDigest: "the digest is not supported",
 	NoProof: "the proof is missing", BadProof: "the proof does not prove it",

@@ -46,6 +46,17 @@ func signer(t testing.TB, alg uint8, zone string) *dnssec.Signer {
 	return s
 }
 
+// signed puts the key's signature, and no other, to a set.
+func signed(t testing.TB, k *dnssec.Signer, s *wire.RRset, inception, expiration uint32) *wire.RRset {
+	t.Helper()
+	sig, err := k.Sign(s, inception, expiration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Sigs = [][]byte{sig}
+	return s
+}
+
 func TestSignAndVerify(t *testing.T) {
 	for _, alg := range []uint8{dnssec.RSASHA256, dnssec.RSASHA512, dnssec.ECDSAP256, dnssec.ECDSAP384, dnssec.ED25519} {
 		t.Run(wire.AlgorithmName(alg), func(t *testing.T) {
@@ -127,6 +138,171 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
+// TestSpentByAnother has a good set that the question has nothing left for.
+func TestSpentByAnother(t *testing.T) {
+	k := signer(t, dnssec.ED25519, "example.")
+	s := signed(t, k, set(t), now-100, now+100)
+	if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, &dnssec.Work{Signatures: 9}); why != dnssec.WorkSpent {
+		t.Errorf("%v, want %v: the set is good", why, dnssec.WorkSpent)
+	}
+}
+
+// TestManySignatures has sets with several signatures and keys, one of which is good.
+func TestManySignatures(t *testing.T) {
+	k, other := signer(t, dnssec.ED25519, "example."), signer(t, dnssec.ECDSAP256, "example.")
+	s := signed(t, k, set(t), now-100, now+100)
+	good := s.Sigs[0]
+	spoiled := func(at int, b byte) []byte {
+		sig := bytes.Clone(good)
+		sig[at] ^= b
+		return sig
+	}
+	bad := spoiled(len(good)-1, 1)
+	expired := bytes.Clone(good)
+	binary.BigEndian.PutUint32(expired[8:], now-1)
+	spoil := func(k dnssec.Key) dnssec.Key { // another key with the same tag
+		k, _ = dnssec.ParseKey(bytes.Clone(k.Data))
+		k.Data[4], k.Data[6] = k.Data[6], k.Data[4]
+		twin, ok := dnssec.ParseKey(k.Data)
+		if !ok || twin.Tag != k.Tag {
+			t.Fatal("the twin has another tag")
+		}
+		return twin
+	}
+	for _, c := range []struct {
+		what string
+		sigs [][]byte
+		keys []dnssec.Key
+		used int
+		want dnssec.Reason
+	}{
+		{"unsupported, expired, then good", [][]byte{spoiled(2, 0x10), expired, good}, []dnssec.Key{k.Key}, 1, 0},
+		{"of a key that is gone (RFC 6840, section 5.12)", [][]byte{spoiled(16, 1), good}, []dnssec.Key{k.Key}, 1, 0},
+		{"two keys with one tag", [][]byte{good}, []dnssec.Key{spoil(k.Key), k.Key}, 2, 0},
+		{"other keys cost nothing", [][]byte{good}, []dnssec.Key{other.Key, other.Key, other.Key, other.Key, other.Key, k.Key}, 1, 0},
+		{"good after two bad ones", [][]byte{bad, bad, good}, []dnssec.Key{k.Key}, 3, 0},
+		{"good after three", [][]byte{bad, bad, bad, good}, []dnssec.Key{k.Key}, 3, dnssec.BadSignature},
+		{"the closest tells why", [][]byte{spoiled(2, 0x10), expired}, []dnssec.Key{k.Key}, 0, dnssec.Expired},
+	} {
+		s.Sigs = c.sigs
+		w := work()
+		if _, why := dnssec.Verify(s, k.Zone, c.keys, clock, w); why != c.want || 32-w.Signatures != c.used {
+			t.Errorf("%s: %v after %d verifications, want %v after %d", c.what, why, 32-w.Signatures, c.want, c.used)
+		}
+	}
+}
+
+// TestTimes has clocks around a signature's life, of 1,000 seconds, at places where
+// 32 bits end (RFC 4034, section 3.1.5).
+func TestTimes(t *testing.T) {
+	k := signer(t, dnssec.ED25519, "example.")
+	for _, inception := range []int64{now, 1<<31 - 500, 1<<32 - 500} {
+		s := signed(t, k, set(t), uint32(inception), uint32(inception+1000))
+		for _, c := range []struct {
+			after int64
+			ttl   uint32
+			want  dnssec.Reason
+		}{{-61, 0, dnssec.NotYetValid}, {-60, 1060, 0}, {0, 1000, 0}, {999, 1, 0}, {1000, 0, 0}, {1001, 0, dnssec.Expired}} {
+			v, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, time.Unix(inception+c.after, 0), work())
+			if why != c.want || v.TTL != c.ttl {
+				t.Errorf("inception %d, %d s later: TTL %d %v, want %d %v", inception, c.after, v.TTL, why, c.ttl, c.want)
+			}
+		}
+	}
+	s := signed(t, k, set(t), now+10, now-10)
+	if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, work()); why != dnssec.ExpiredBeforeValid || why.EDE() != 25 {
+		t.Errorf("a life that ends before it begins: %v", why)
+	}
+}
+
+// TestTTL has the least of three (RFC 4035, section 5.3.3).
+func TestTTL(t *testing.T) {
+	k := signer(t, dnssec.ED25519, "example.")
+	for _, c := range []struct{ original, set, left, want uint32 }{
+		{300, 9000, 9000, 300}, {9000, 300, 9000, 300}, {9000, 9000, 300, 300}, {0, 9000, 9000, 0},
+	} {
+		s := set(t)
+		s.TTL = c.original
+		signed(t, k, s, now-100, now+c.left)
+		s.TTL = c.set
+		if v, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, work()); why != 0 || v.TTL != c.want {
+			t.Errorf("%+v: TTL %d %v", c, v.TTL, why)
+		}
+	}
+}
+
+// TestKeyRoles has keys by their flags: only those that may sign zones count, and the
+// caller sees which are revoked.
+func TestKeyRoles(t *testing.T) {
+	for _, c := range []struct {
+		flags             uint16
+		zone, sep, revoke bool
+		want              dnssec.Reason
+	}{
+		{0x0000, false, false, false, dnssec.NoZoneKey}, {0x0001, false, true, false, dnssec.NoZoneKey},
+		{0x0100, true, false, false, 0}, {0x0101, true, true, false, 0}, {0x0181, true, true, true, 0},
+	} {
+		k, err := dnssec.GenerateKey(name(t, "example."), dnssec.ED25519, c.flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Key.Zone() != c.zone || k.Key.SEP() != c.sep || k.Key.Revoked() != c.revoke {
+			t.Errorf("flags %#04x: zone %v, SEP %v, revoked %v", c.flags, k.Key.Zone(), k.Key.SEP(), k.Key.Revoked())
+		}
+		s := signed(t, k, set(t), now-100, now+100)
+		if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, work()); why != c.want {
+			t.Errorf("flags %#04x: %v, want %v", c.flags, why, c.want)
+		}
+	}
+	for _, rdata := range [][]byte{nil, {1, 0, 3, 8}, {1, 0, 2, 8, 0}} {
+		if _, ok := dnssec.ParseKey(rdata); ok {
+			t.Errorf("% x is a key", rdata)
+		}
+	}
+}
+
+// TestSetOfParent has a DS set that the child signed itself.
+func TestSetOfParent(t *testing.T) {
+	up, down := signer(t, dnssec.ED25519, "example."), signer(t, dnssec.ED25519, "a.example.")
+	ds, _ := dnssec.AppendDS(nil, down.Zone, down.Key.Data, dnssec.DigestSHA256)
+	s := &wire.RRset{Owner: down.Zone, Type: wire.TypeDS, TTL: 60, Data: [][]byte{ds}}
+	if _, why := dnssec.Verify(signed(t, up, s, now-1, now+1), up.Zone, []dnssec.Key{up.Key}, clock, work()); why != 0 {
+		t.Errorf("by the parent: %v", why)
+	}
+	if _, why := dnssec.Verify(signed(t, down, s, now-1, now+1), down.Zone, []dnssec.Key{down.Key}, clock, work()); why != dnssec.WrongSigner {
+		t.Errorf("by the zone itself: %v, want %v", why, dnssec.WrongSigner)
+	}
+	if _, err := down.Sign(&wire.RRset{Owner: up.Zone, Type: wire.TypeA}, now-1, now+1); err == nil {
+		t.Error("a zone signed a name outside of it")
+	}
+}
+
+// TestDuplicates has records twice: they count once (RFC 4034, section 6.3).
+func TestDuplicates(t *testing.T) {
+	k := signer(t, dnssec.ED25519, "example.")
+	s := signed(t, k, set(t), now-100, now+100)
+	s.Data = append(s.Data, s.Data[0], append(bytes.Clone(s.Data[0][:2]), name(t, "mail.EXAMPLE.")...))
+	if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, work()); why != 0 {
+		t.Error(why)
+	}
+}
+
+// TestReasons has the codes of RFC 8914, section 4.
+func TestReasons(t *testing.T) {
+	for why, want := range map[dnssec.Reason]int{
+		dnssec.NoSignature: 10, dnssec.Expired: 7, dnssec.NotYetValid: 8, dnssec.ExpiredBeforeValid: 25, dnssec.NoKey: 9,
+		dnssec.NoZoneKey: 11, dnssec.BadSignature: 6, dnssec.WrongSigner: 6, dnssec.UnsupportedAlgorithm: 1,
+		dnssec.UnsupportedDigest: 2, dnssec.NoProof: 12, dnssec.BadProof: 6, dnssec.TooManyIterations: 27, dnssec.WorkSpent: 0,
+	} {
+		if why.EDE() != want {
+			t.Errorf("%v has code %d, want %d", why, why.EDE(), want)
+		}
+		if text := why.Error(); text == "dnssec: " || text == "dnssec: unknown reason" {
+			t.Errorf("reason %d has no text", why)
+		}
+	}
+}
+
 func TestWildcardSignature(t *testing.T) {
 	k := signer(t, dnssec.ED25519, "example.")
 	s := set(t)
@@ -143,6 +319,15 @@ func TestWildcardSignature(t *testing.T) {
 	s.Owner = name(t, "x.y.example.")
 	if v, why := dnssec.Verify(s, k.Zone, keys, clock, work()); why != 0 || !v.Wildcard || v.Labels != 1 {
 		t.Errorf("a name made from it: %+v %v", v, why)
+	}
+	s.Owner = name(t, "*.y.example.")
+	if v, why := dnssec.Verify(s, k.Zone, keys, clock, work()); why != 0 || !v.Wildcard || v.Labels != 1 {
+		t.Errorf("a name made from it that begins with * itself: %+v %v", v, why)
+	}
+	s.Owner = name(t, "*.example.")
+	s.Sigs[0][3] = 0
+	if _, why := dnssec.Verify(s, k.Zone, keys, clock, work()); why != dnssec.WrongSigner {
+		t.Errorf("a wildcard above the zone: %v", why)
 	}
 }
 
@@ -164,16 +349,15 @@ func TestKeyTrap(t *testing.T) {
 		keys[i] = k.Key
 	}
 	w := &dnssec.Work{Signatures: 1000, Failures: 1000}
-	if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.BadSignature || 1000-w.Signatures != 16 {
-		t.Errorf("%v after %d verifications, want 4 signatures with 4 keys", why, 1000-w.Signatures)
-	}
-	w = work()
-	if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.BadSignature || w.Failures != 0 || w.Signatures != 29 {
+	if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.BadSignature || w.Signatures != 997 || w.Failures != 997 {
 		t.Errorf("%v, %+v left, want an end after three failures", why, w)
 	}
-	w = &dnssec.Work{Signatures: 2, Failures: 1000}
-	if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.WorkSpent {
-		t.Errorf("%v, want %v", why, dnssec.WorkSpent)
+	// The question's own bound is no finding about the set.
+	for _, w := range []*dnssec.Work{{Signatures: 2, Failures: 9}, {Signatures: 9, Failures: 2}, {Signatures: 9}, {Failures: 9}} {
+		before := *w
+		if _, why := dnssec.Verify(s, k.Zone, keys, clock, w); why != dnssec.WorkSpent {
+			t.Errorf("with %+v: %v, want %v", before, why, dnssec.WorkSpent)
+		}
 	}
 }
 

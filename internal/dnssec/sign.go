@@ -81,18 +81,18 @@ func NewSigner(zone []byte, alg uint8, flags uint16, private crypto.Signer) (*Si
 // Sign returns the RDATA of the RRSIG record over set, valid from inception to
 // expiration, in seconds since 1970 (RFC 4034, section 3).
 func (s *Signer) Sign(set *wire.RRset, inception, expiration uint32) ([]byte, error) {
-	labels := wire.LabelCount(set.Owner)
-	if set.Owner[0] == 1 && set.Owner[1] == '*' {
-		labels--
+	if !wire.Subdomain(set.Owner, s.Zone) {
+		return nil, fmt.Errorf("dnssec: signing %s %v: it is not in %s", wire.AppendName(nil, set.Owner), set.Type, wire.AppendName(nil, s.Zone))
 	}
+	labels := wire.LabelCount(set.Owner) - leadingStar(set.Owner)
 	sig := binary.BigEndian.AppendUint16(nil, uint16(set.Type))
 	sig = append(sig, s.Key.Algorithm, byte(labels))
 	sig = binary.BigEndian.AppendUint32(sig, set.TTL)
 	sig = binary.BigEndian.AppendUint32(sig, expiration)
 	sig = binary.BigEndian.AppendUint32(sig, inception)
 	sig = binary.BigEndian.AppendUint16(sig, s.Key.Tag)
-	buf := buffers.Get().(*buffer)
-	defer buffers.Put(buf)
+	buf := getBuffer()
+	defer buf.put()
 	buf.signed(set, sig, s.Zone, set.TTL, 0)
 	sig = append(sig, s.Zone...)
 	made, err := s.sign(buf.b)

@@ -10,10 +10,13 @@ import (
 	"port53/internal/wire"
 )
 
-// Bounds of one RRset's validation (KeyTrap, CVE-2023-50387; SECURITY).
+// Bounds of one RRset's validation (KeyTrap, CVE-2023-50387).
 const (
-	maxKeys = 4 // with the tag and algorithm of one signature
-	maxSigs = 4 // of one set, that are tried
+	maxKeys   = 4 // with the tag and algorithm of one signature; PowerDNS Recursor 2
+	maxSigs   = 4 // of one set, that are tried; PowerDNS Recursor 2, Unbound 8
+	maxFailed = 3 // verifications of one set that fail, before it is bogus; BIND 1
+	// maxPooled is the largest buffer, in octets, that is kept for the next set.
+	maxPooled = 1 << 16
 	// clockSkew is how far in the future a signature may begin (PowerDNS Recursor: 60 s).
 	clockSkew = 60
 )
@@ -48,20 +51,34 @@ func parseSig(b []byte) (s rrsig, ok bool) {
 	}, true
 }
 
+// cut returns how many labels of an owner a wildcard stood for: the owner's own * is one
+// of them (RFC 4035, section 5.3.2). It is 0 if the owner itself was signed.
+func (s *rrsig) cut(owner []byte) int {
+	if all := wire.LabelCount(owner); int(s.labels) < all-leadingStar(owner) {
+		return all - int(s.labels)
+	}
+	return 0
+}
+
 // Verified is what a good signature says.
 type Verified struct {
 	TTL      uint32 // seconds that the set may be kept (RFC 4035, section 5.3.3)
 	Expires  uint32 // seconds since 1970
-	Labels   int    // of the name that was signed, a leading * not counted
+	Labels   int    // of the name that was signed, the root's and a leading * not counted
 	Wildcard bool   // the set was made from a wildcard: only with a proof is it good
 }
 
 // Verify checks that one of set's signatures was made by one of keys, the keys of zone,
-// and is valid at now (RFC 4035, section 5.3). It neither sorts nor keeps set. Of keys,
-// only those that may sign zones count.
+// and is valid at now (RFC 4035, section 5.3). It neither sorts nor keeps set, whose
+// names and data are good. Of keys, only those that may sign zones count; to leave out
+// revoked ones is the caller's, because a key revokes itself by its own signature
+// (RFC 5011, section 2.1).
 //
 // What it costs is charged to w: at most 4 signatures with 4 keys each are tried, until
-// one is good. The reason is that of the signature that came closest.
+// one is good or three have failed. The reason is that of the signature that came
+// closest. WorkSpent means that w ended before all of these were tried: it says nothing
+// of the set, and must not be remembered as if it did, or a question that one zone made
+// dear would harm the next zone that it leads to.
 func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (Verified, Reason) {
 	if len(set.Sigs) == 0 {
 		return Verified{}, NoSignature
@@ -73,11 +90,12 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 		}
 	}
 	clock := uint32(now.Unix())
-	owner := wire.LabelCount(set.Owner)
-	if set.Owner[0] == 1 && set.Owner[1] == '*' {
-		owner-- // RFC 4034, section 3.1.3
+	owner := wire.LabelCount(set.Owner) - leadingStar(set.Owner)
+	inZone := wire.Subdomain(set.Owner, zone)
+	if set.Type == wire.TypeDS && len(set.Owner) == len(zone) {
+		inZone = false // no zone vouches for itself (RFC 4035, section 2.4)
 	}
-	tried := 0
+	tried, failed := 0, 0
 	for _, data := range set.Sigs {
 		sig, ok := parseSig(data)
 		if !ok || sig.covered != set.Type {
@@ -86,7 +104,7 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 		}
 		// The signer is the zone, which holds the owner; the labels are no more than the
 		// owner's, and no fewer than the zone's (CVE-2026-11721, CVE-2026-44690).
-		if !wire.EqualFold(sig.signer, zone) || !wire.Subdomain(set.Owner, zone) ||
+		if !inZone || !wire.EqualFold(sig.signer, zone) ||
 			int(sig.labels) > owner || int(sig.labels) < wire.LabelCount(zone) {
 			worse(WrongSigner)
 			continue
@@ -96,6 +114,10 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 			continue
 		}
 		// Serial number arithmetic (RFC 4034, section 3.1.5).
+		if int32(sig.expiration-sig.inception) < 0 {
+			worse(ExpiredBeforeValid)
+			continue
+		}
 		if int32(sig.expiration-clock) < 0 {
 			worse(Expired)
 			continue
@@ -107,19 +129,29 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 		if tried++; tried > maxSigs {
 			break
 		}
-		why := sig.verify(set, keys, owner, w)
+		cut := sig.cut(set.Owner)
+		why := sig.verify(set, keys, cut, &failed, w)
 		if why == 0 {
 			return Verified{
 				TTL:     min(set.TTL, sig.ttl, sig.expiration-clock),
-				Expires: sig.expiration, Labels: int(sig.labels), Wildcard: int(sig.labels) < owner,
+				Expires: sig.expiration, Labels: int(sig.labels), Wildcard: cut > 0,
 			}, 0
 		}
 		worse(why)
-		if why == WorkSpent {
+		if why == WorkSpent || failed >= maxFailed {
 			break
 		}
 	}
 	return Verified{}, closest
+}
+
+// leadingStar returns 1 if name begins with the label *, which signatures do not count
+// (RFC 4034, section 3.1.3), and else 0.
+func leadingStar(name []byte) int {
+	if name[0] == 1 && name[1] == '*' {
+		return 1
+	}
+	return 0
 }
 
 // rank orders reasons by how close they come to a good signature.
@@ -135,7 +167,7 @@ func rank(r Reason) int {
 		return 3
 	case NotYetValid:
 		return 4
-	case Expired:
+	case Expired, ExpiredBeforeValid:
 		return 5
 	case BadSignature:
 		return 6
@@ -143,13 +175,14 @@ func rank(r Reason) int {
 	return 7
 }
 
-// verify tries the keys that the signature may be by.
-func (sig *rrsig) verify(set *wire.RRset, keys []Key, ownerLabels int, w *Work) Reason {
+// verify tries the keys that the signature may be by, and counts in failed those that
+// it is not by. cut is how many labels of the owner a wildcard stood for.
+func (s *rrsig) verify(set *wire.RRset, keys []Key, cut int, failed *int, w *Work) Reason {
 	var buf *buffer
 	why, tried := NoKey, 0
 	for i := range keys {
 		k := &keys[i]
-		if k.Tag != sig.tag || k.Algorithm != sig.algorithm {
+		if k.Tag != s.tag || k.Algorithm != s.algorithm {
 			continue
 		}
 		if !k.Zone() {
@@ -158,29 +191,27 @@ func (sig *rrsig) verify(set *wire.RRset, keys []Key, ownerLabels int, w *Work) 
 			}
 			continue
 		}
-		if tried++; tried > maxKeys {
-			break
-		}
-		if w.Signatures <= 0 {
-			return WorkSpent
-		}
-		if w.Failures <= 0 {
-			return BadSignature
-		}
 		if k.public == nil {
 			why = BadSignature
 			continue
 		}
+		if tried++; tried > maxKeys || *failed >= maxFailed {
+			break
+		}
+		if w.Signatures <= 0 || w.Failures <= 0 {
+			return WorkSpent
+		}
 		if buf == nil {
-			buf = buffers.Get().(*buffer)
-			defer buffers.Put(buf)
-			buf.signed(set, sig.data[:sigHead], sig.signer, sig.ttl, ownerLabels-int(sig.labels))
+			buf = getBuffer()
+			defer buf.put()
+			buf.signed(set, s.data[:sigHead], s.signer, s.ttl, cut)
 		}
 		w.Signatures--
-		if k.check(buf.b, sig.signature) {
+		if k.check(buf.b, s.signature) {
 			return 0
 		}
 		w.Failures--
+		*failed++
 		why = BadSignature
 	}
 	return why
@@ -197,10 +228,22 @@ type buffer struct {
 //nolint:gochecknoglobals // a pool has no state that anybody sees
 var buffers = sync.Pool{New: func() any { return &buffer{} }}
 
+func getBuffer() *buffer { return buffers.Get().(*buffer) }
+
+// put gives the buffer back. It forgets what records refer to, and one large set does
+// not keep its memory for ever.
+func (buf *buffer) put() {
+	if cap(buf.b)+cap(buf.rdata) > maxPooled {
+		return
+	}
+	clear(buf.records)
+	buffers.Put(buf)
+}
+
 // signed writes the data that a signature is over (RFC 4034, section 3.1.8.1): the
 // signature's own fields, and the set in canonical form and order (RFC 4034, sections
-// 6.2 and 6.3). expanded is how many labels of the owner a wildcard stood for.
-func (buf *buffer) signed(set *wire.RRset, head, signer []byte, ttl uint32, expanded int) {
+// 6.2 and 6.3). cut is how many labels of the owner a wildcard stood for.
+func (buf *buffer) signed(set *wire.RRset, head, signer []byte, ttl uint32, cut int) {
 	buf.b = append(buf.b[:0], head...)
 	buf.b = wire.Lower(buf.b, signer)
 	// The records, each in canonical form, then sorted.
@@ -215,11 +258,9 @@ func (buf *buffer) signed(set *wire.RRset, head, signer []byte, ttl uint32, expa
 		start = end
 	}
 	slices.SortFunc(buf.records, bytes.Compare)
-	owner := set.Owner
-	star := false
-	for ; expanded > 0; expanded-- {
+	owner, star := set.Owner, cut > 0
+	for ; cut > 0; cut-- {
 		owner = owner[1+int(owner[0]):]
-		star = true
 	}
 	for i, d := range buf.records {
 		if i > 0 && bytes.Equal(d, buf.records[i-1]) {
