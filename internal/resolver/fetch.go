@@ -22,6 +22,7 @@ type task struct {
 	s        *state
 	b        *budget
 	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
+	refresh  bool // what is asked for is to be new, whatever the cache has
 	priming  bool
 	noRoute  bool             // the forwarders did not answer, iteration may
 	avoid    []netip.AddrPort // servers whose answer did not validate
@@ -118,8 +119,11 @@ func (t *task) below(name []byte, typ wire.Type) *link {
 // good enough, or else from servers. name is in lower case.
 func (t *task) lookup(name []byte, typ wire.Type) *link {
 	_, part := t.place(name, typ)
-	if l := t.cached(part, name, typ); l != nil {
-		return l
+	if !t.refresh || len(t.stack) > 0 {
+		if l := t.cached(part, name, typ); l != nil {
+			t.trace.fromCache(l, name, typ)
+			return l
+		}
 	}
 	return t.fetch(name, typ)
 }

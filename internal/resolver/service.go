@@ -63,7 +63,7 @@ type inquiryKey struct {
 type inquiry struct {
 	key     inquiryKey
 	waiters []*waiter
-	trace   *Trace
+	refresh bool // nobody waits: the cache is to have it anew
 }
 
 type waiter struct {
@@ -135,7 +135,7 @@ func (r *Resolver) Ask(q *Request) {
 	in := w.asked[key]
 	begin := in == nil
 	if begin {
-		in = &inquiry{key: key}
+		in = &inquiry{key: key, refresh: me == nil}
 		w.asked[key] = in
 	}
 	if me != nil {
@@ -183,7 +183,7 @@ func (w *waiting) leave(me *waiter) {
 // inquire finds an answer and gives it to all who wait.
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
-	a, text := r.resolve([]byte(in.key.name), in.key.typ, in.key.do, in.key.cd, nil)
+	a, text := r.resolve([]byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, nil)
 	w := &r.waiting
 	w.mu.Lock()
 	delete(w.asked, in.key)
@@ -202,17 +202,17 @@ func (r *Resolver) inquire(in *inquiry) {
 }
 
 // resolve finds the answer to one question and puts it into the cache.
-func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd bool, trace *Trace) (*cache.Answer, string) {
+func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd, refresh bool, trace *Trace) (*cache.Answer, string) {
 	s := r.settings.Load()
 	t := r.task(s)
 	defer t.release()
-	t.validate, t.trace = s.Validate && !cd, trace
+	t.validate, t.refresh, t.trace = s.Validate && !cd, refresh, trace
 	res := t.follow(name, typ)
 	a := res.finish(name, typ, do)
 	now := t.unix()
 	if res.rcode == wire.ServFail {
 		r.counters.Failed.Add(1)
-		if !res.passing && r.ctx.Err() == nil {
+		if !res.passing && !refresh && r.ctx.Err() == nil {
 			r.cache.PutFailure(cache.MakeKey(name, typ, variant(do, cd), 0), int16(res.ede), now)
 		}
 		return a, res.text
@@ -257,7 +257,7 @@ func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int
 // returns the answer with the way to it.
 func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(wire.Lower(nil, name), typ, do, cd, tr)
+	a, text := r.resolve(wire.Lower(nil, name), typ, do, cd, false, tr)
 	return a, text, tr
 }
 
