@@ -30,6 +30,8 @@ and each has a name of this tool's own. --no-FLAG, or +noflag, switches one off.
 
 --trace goes from the root's servers down as a resolver does and shows each step;
 with @SERVER it begins there.
+--validate checks DNSSEC itself, from the root's keys down, and says where it breaks;
+with --short, the first line is secure, insecure, bogus or indeterminate.
 --explain asks the port53 that runs on this machine how it comes to its answer.
 
 What stands before the first name holds for all names, what stands behind a name for
@@ -44,6 +46,7 @@ a timeout, SERVFAIL, REFUSED and their like, or bogus; 2 it could not be asked.`
   port53 query --short example.com A AAAA
   port53 query -x 192.0.2.1
   port53 query --trace www.example.com
+  port53 query --validate www.example.com @192.0.2.53
   port53 query --json example.com SOA | jq .reply.answer`,
 		DisableFlagParsing: true, // dig's order counts, and its + is no flag
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -188,7 +191,10 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 		s.complain("name another server: @SERVER", "%v", err)
 		return exitUsage
 	}
-	if a.q.Type == wire.TypeAXFR || a.q.Type == wire.TypeIXFR && a.route.TCP {
+	switch {
+	case a.way == validateIt:
+		return s.validate(ctx, a, servers)
+	case a.q.Type == wire.TypeAXFR || a.q.Type == wire.TypeIXFR && a.route.TCP:
 		return s.transfer(ctx, a, servers)
 	}
 	return s.ask(ctx, a, servers)

@@ -71,6 +71,9 @@ func queryOptions() []queryOption {
 		// Other ways to an answer.
 		{long: "trace", plus: "trace", help: "ask the servers from the root on, and show each step", set: setWay(traceIt)},
 		{long: "root-hints", arg: "FILE", help: "where --trace begins, instead of the root servers built in", set: text(func(a *asking) *string { return &a.rootHints })},
+		{long: "validate", plus: "validate", help: "check the chain of trust down from the root's keys, and say where it breaks", set: setWay(validateIt)},
+		{long: "anchors", arg: "FILE", help: "DS or DNSKEY records that --validate trusts, instead of the root's built in", set: text(func(a *asking) *string { return &a.anchors })},
+		{long: "time", arg: "TIME", help: "validate as of this time (2020-10-20, RFC 3339, or seconds since 1970)", set: setWhen},
 		{long: "explain", plus: "explain", help: "ask the port53 that runs here how it comes to its answer", set: setWay(explainIt)},
 		{long: "config", arg: "FILE", help: "the configuration of that port53", set: text(func(a *asking) *string { return &a.config })},
 		{long: "socket", arg: "PATH", help: "the control socket of that port53", set: text(func(a *asking) *string { return &a.socket })},

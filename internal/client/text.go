@@ -34,6 +34,7 @@ type Style struct {
 	Identify  bool // with Short: the server and the time behind each line
 	OneSOA    bool // the SOA record at the end of a transfer left out
 	Micro     bool // times in microseconds
+	Unsigned  bool // with Short: signatures left out
 
 	ServerName string // as the user called it; "": its address
 }
@@ -106,7 +107,7 @@ func (s *Style) AppendReply(dst []byte, r *Reply) []byte {
 	}
 	if s.Short {
 		for i := range r.Message.Records {
-			if rr := &r.Message.Records[i]; rr.Section == wire.Answer {
+			if rr := &r.Message.Records[i]; rr.Section == wire.Answer && (!s.Unsigned || rr.Type != wire.TypeRRSIG) {
 				dst = append(dst, s.data(rr)...)
 				if s.Identify {
 					dst = fmt.Appendf(dst, " from server %v in %s.", r.Server.Addr(), s.took(r))

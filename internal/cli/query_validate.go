@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"port53/internal/client"
+	"port53/internal/resolver"
+	"port53/internal/wire"
+)
+
+// trusted returns what a validation begins with.
+func (a *asking) trusted() ([]client.Anchor, error) {
+	anchors := resolver.Anchors()
+	if a.anchors != "" {
+		f, err := os.Open(a.anchors)
+		if err != nil {
+			return nil, fmt.Errorf("--anchors %s: %w", a.anchors, pathCause(err))
+		}
+		defer f.Close()
+		if anchors, err = resolver.ReadAnchors(f, a.anchors); err != nil {
+			return nil, err
+		}
+	}
+	list := make([]client.Anchor, 0, len(anchors))
+	for _, t := range anchors {
+		list = append(list, client.Anchor{Zone: t.Zone, DS: t.DS, Keys: t.Keys})
+	}
+	return list, nil
+}
+
+// validate walks the chain of trust and prints each link as it is checked.
+func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrPort) int {
+	if a.q.Class != wire.ClassIN || a.q.Type.IsMeta() && a.q.Type != wire.TypeANY {
+		s.complain("", "--validate: only records of class IN are signed, and no questions such as %v", a.q.Type)
+		return exitUsage
+	}
+	anchors, err := a.trusted()
+	if err != nil {
+		s.complain("", "%v", err)
+		return exitUsage
+	}
+	now := a.when
+	if now.IsZero() {
+		now = time.Now()
+	}
+	chain := !a.asJSON && !a.style.Short && a.style.Comments
+	if chain {
+		fmt.Fprintf(s.out, ";; CHAIN OF TRUST, as of %s:\n", now.UTC().Format(time.RFC3339))
+	}
+	checks := []client.CheckReport{}
+	v := client.Validator{
+		Anchors: anchors, Now: now,
+		Ask: func(ctx context.Context, name []byte, typ wire.Type) (*client.Reply, error) {
+			q := a.q
+			q.Name, q.Type, q.Flags = name, typ, wire.FlagRD|wire.FlagCD
+			q.EDNS, q.DO = true, true
+			return a.route.AskAll(ctx, servers, &q, func(r *client.Reply) bool {
+				return len(servers) > 1 && r.Message.Rcode == wire.ServFail
+			})
+		},
+		Check: func(c *client.Check) {
+			if checks = append(checks, c.Report()); chain {
+				_, _ = s.out.Write(client.AppendCheck(nil, c))
+			}
+		},
+	}
+	done := v.Validate(ctx, a.q.Name, a.q.Type)
+	if ctx.Err() != nil {
+		return exitFindings // said by the caller
+	}
+	if a.asJSON {
+		if s.printJSON(done.Report(&a.q, now, checks)) != nil {
+			return exitUsage
+		}
+	} else {
+		var out []byte
+		switch {
+		case a.style.Short:
+			out = append(append(out, done.Security...), '\n')
+		case chain:
+			out = append(out, '\n')
+		}
+		if done.First != nil {
+			a.style.Unsigned = !a.q.DO // only validation wanted them
+			out = a.style.AppendReply(out, done.First)
+		}
+		if a.style.Meaning && !a.style.Short {
+			out = client.AppendLines(out, "MEANING", done.Meaning())
+		}
+		if _, err := s.out.Write(out); err != nil {
+			return exitUsage
+		}
+	}
+	if done.Usable() {
+		return exitOK
+	}
+	b := client.Check{EDE: -1}
+	if done.Broken != nil {
+		b = *done.Broken
+	}
+	s.complain("", "%s: %s: %s %v: %s", a.subject(), done.Security, client.NameText(b.Name), b.Type, b.Text)
+	return exitFindings
+}

@@ -1,0 +1,344 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+)
+
+// Security is what DNSSEC says of data (RFC 4035, section 4.3). The words are part of
+// the JSON schema.
+type Security string
+
+// The states.
+const (
+	Secure        Security = "secure"        // signed, all the way from an anchor
+	Insecure      Security = "insecure"      // proven not to be signed
+	Bogus         Security = "bogus"         // it should be signed, and is not, or wrongly
+	Indeterminate Security = "indeterminate" // it could not be found out
+)
+
+// rank orders the states by how bad they are: the worst link of a chain counts.
+func (s Security) rank() int {
+	switch s {
+	case Secure:
+		return 0
+	case Insecure:
+		return 1
+	case Indeterminate:
+		return 2
+	}
+	return 3
+}
+
+// Bounds of a validation. Package dnssec bounds what one set may cost; these bound the
+// chain, well above what any real one needs.
+const (
+	maxValidateQueries = 128
+	workSignatures     = 512
+	workFailures       = 128
+	workHashes         = 4096
+)
+
+// An Anchor is what a zone is trusted by (RFC 4035, section 4.4).
+type Anchor struct {
+	Zone []byte
+	DS   [][]byte // RDATA
+	Keys [][]byte // RDATA of DNSKEY
+}
+
+// A Check is one link of the chain.
+type Check struct {
+	Zone     []byte // that signs, or should
+	Name     []byte
+	Type     wire.Type
+	Security Security
+	EDE      int // the Extended DNS Error of what is not secure, or -1
+	Text     string
+}
+
+// A Validator walks the chain of trust.
+type Validator struct {
+	// Ask asks a resolver that is told not to validate, for signatures too.
+	Ask     func(ctx context.Context, name []byte, typ wire.Type) (*Reply, error)
+	Anchors []Anchor
+	Now     time.Time
+	// Check is called with each link when it is done.
+	Check func(*Check)
+}
+
+// Validated is what a validation came to.
+type Validated struct {
+	Security Security
+	Broken   *Check // the first link of the worst kind; nil if all is secure
+	Reply    *Reply // to the question itself, or to that for the last alias
+	First    *Reply // to the question itself
+	Queries  int
+	Err      error // why it could not be found out
+}
+
+// A link is a zone and what is known of its keys.
+type link struct {
+	zone []byte
+	sec  Security
+	ede  int
+	keys []dnssec.Key
+	gone bool   // a name was proven not to exist: there are no zones below it
+	why  string // it is not secure
+}
+
+// run is one validation.
+type run struct {
+	*Validator
+	work  dnssec.Work
+	links map[string]*link // by name: the zone that the name is in, by its DS or their absence
+	done  Validated
+
+	signed bool // a reply had a signature
+}
+
+// errQueries is the end of a chain that somebody made long on purpose.
+var errQueries = errors.New("too many questions for one chain of trust") //nolint:gochecknoglobals // read-only
+
+// Validate asks for name and type and checks everything on the way from the anchors.
+func (v *Validator) Validate(ctx context.Context, name []byte, typ wire.Type) *Validated {
+	r := &run{Validator: v, links: map[string]*link{}, work: dnssec.Work{Signatures: workSignatures, Failures: workFailures, Hashes: workHashes}}
+	r.done.Security = Secure
+	if err := r.question(ctx, name, typ); err != nil {
+		r.done.Err = err
+		r.report(&Check{Zone: wire.Root, Name: name, Type: typ, Security: Indeterminate, EDE: 22, Text: err.Error()})
+	}
+	return &r.done
+}
+
+// report hands out a link and remembers the worst one.
+func (r *run) report(c *Check) {
+	if c.Security.rank() > r.done.Security.rank() {
+		r.done.Security, r.done.Broken = c.Security, c
+	}
+	if r.Check != nil {
+		r.Check(c)
+	}
+}
+
+func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*Reply, error) {
+	if r.done.Queries == maxValidateQueries {
+		return nil, errQueries
+	}
+	r.done.Queries++
+	reply, err := r.Ask(ctx, name, typ)
+	if err != nil {
+		return nil, err
+	}
+	m := &reply.Message
+	r.signed = r.signed || slices.ContainsFunc(m.Records, func(rr wire.Record) bool { return rr.Type == wire.TypeRRSIG })
+	switch {
+	case reply.Fault != 0:
+		return nil, fmt.Errorf("%s %v: the reply is malformed: %v", NameText(name), typ, reply.Fault)
+	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
+		return nil, fmt.Errorf("%s %v: %v answers %v, even without validation", NameText(name), typ, reply.Server, m.Rcode)
+	}
+	return reply, nil
+}
+
+// question validates the answer to a question, along its aliases.
+func (r *run) question(ctx context.Context, name []byte, typ wire.Type) error {
+	at := wire.Lower(nil, name)
+	for hops := 0; hops <= maxChain; {
+		reply, err := r.ask(ctx, at, typ)
+		if err != nil {
+			return err
+		}
+		if r.done.Reply = reply; r.done.First == nil {
+			r.done.First = reply
+		}
+		next, n, err := r.reply(ctx, reply, at, typ)
+		if err != nil || next == nil {
+			return err
+		}
+		at = next
+		hops += max(n, 1)
+	}
+	return fmt.Errorf("more than %d aliases", maxChain)
+}
+
+// reply validates what a reply says of name. It returns the name to go on with if an
+// alias leads out of the reply, and how many aliases there were.
+func (r *run) reply(ctx context.Context, reply *Reply, name []byte, typ wire.Type) (next []byte, hops int, err error) {
+	sets := setsOf(&reply.Message, wire.Answer)
+	f := reply.Understand()
+	at := name
+	for ; hops <= maxChain; hops++ {
+		found := false
+		for _, set := range sets {
+			if bytes.Equal(set.Owner, at) && asked(set.Type, typ) {
+				found = true
+				if err := r.positive(ctx, reply, set); err != nil {
+					return nil, hops, err
+				}
+			}
+		}
+		if found {
+			return nil, hops, nil
+		}
+		target, err := r.alias(ctx, reply, sets, at)
+		if err != nil {
+			return nil, hops, err
+		}
+		if target == nil {
+			break
+		}
+		at = target
+	}
+	if hops > 0 && (f.Outcome == Alias || !wire.EqualFold(at, f.Final)) {
+		return at, hops, nil
+	}
+	return nil, hops, r.negative(ctx, reply, at, typ)
+}
+
+// alias validates the alias at a name and returns its target, or nil if there is none.
+func (r *run) alias(ctx context.Context, reply *Reply, sets []*wire.RRset, at []byte) (target []byte, err error) {
+	var cname, dname *wire.RRset
+	for _, set := range sets {
+		switch {
+		case set.Type == wire.TypeCNAME && bytes.Equal(set.Owner, at):
+			cname = set
+		case set.Type == wire.TypeDNAME && len(set.Owner) < len(at) && wire.Subdomain(at, set.Owner):
+			dname = set
+		}
+	}
+	if dname != nil && (cname == nil || len(cname.Sigs) == 0) {
+		// The CNAME record that it makes is not signed (RFC 6672, section 5.3.1).
+		if err := r.positive(ctx, reply, dname); err != nil {
+			return nil, err
+		}
+		target = append(bytes.Clone(at[:len(at)-len(dname.Owner)]), wire.Lower(nil, dname.Data[0])...)
+		if len(target) > wire.MaxName {
+			return nil, fmt.Errorf("the DNAME record of %s leads from %s to a name that is too long", NameText(dname.Owner), NameText(at))
+		}
+		if cname != nil && !wire.EqualFold(cname.Data[0], target) {
+			r.report(&Check{
+				Zone: dname.Owner, Name: at, Type: wire.TypeCNAME, Security: Bogus, EDE: 6,
+				Text: fmt.Sprintf("leads to %s, and the DNAME record of %s to %s", NameText(cname.Data[0]), NameText(dname.Owner), NameText(target)),
+			})
+		}
+		return target, nil
+	}
+	if cname == nil {
+		return nil, nil
+	}
+	if err := r.positive(ctx, reply, cname); err != nil {
+		return nil, err
+	}
+	return wire.Lower(nil, cname.Data[0]), nil
+}
+
+// positive validates a set of an answer.
+func (r *run) positive(ctx context.Context, reply *Reply, set *wire.RRset) error {
+	signer := signerOf(set)
+	where := signer
+	if where == nil {
+		where = above(set.Owner, set.Type)
+	}
+	l, err := r.linkTo(ctx, where)
+	if err != nil {
+		return err
+	}
+	c := Check{Zone: l.zone, Name: set.Owner, Type: set.Type, Security: l.sec, EDE: l.ede}
+	defer r.report(&c)
+	if l.sec != Secure {
+		c.Text = "not checked: " + l.why
+		return nil
+	}
+	good, text, why := r.verify(set, l)
+	c.Text = text
+	if why != 0 {
+		c.fail(why)
+		if why == dnssec.NoSignature {
+			c.Text += r.unsignedServer()
+		}
+		return nil
+	}
+	if !good.Wildcard {
+		return nil
+	}
+	d, _ := r.denial(reply, l)
+	proof, why := d.Wildcard(set.Owner, good.Labels, &r.work)
+	switch {
+	case why != 0:
+		c.Text += "; made from a wildcard, but that the name itself does not exist is not proven: " + why.String()
+		c.fail(why)
+	case proof.Insecure:
+		c.Security, c.EDE = Insecure, dnssec.TooManyIterations.EDE()
+		c.Text += "; made from a wildcard, whose proof has too many NSEC3 iterations to check"
+	case proof.OptOut:
+		c.Security = Insecure
+		c.Text += "; made from a wildcard, within an opt-out range of NSEC3: an unsigned name may be there"
+	default:
+		c.Text += fmt.Sprintf("; made from the wildcard *.%s, and the name itself is proven not to exist", strings.TrimPrefix(NameText(proof.ClosestEncloser), "."))
+	}
+	return nil
+}
+
+// negative validates that a name, or a type of it, does not exist.
+func (r *run) negative(ctx context.Context, reply *Reply, name []byte, typ wire.Type) error {
+	var signer []byte
+	for _, set := range setsOf(&reply.Message, wire.Authority) {
+		if s := signerOf(set); s != nil && wire.Subdomain(name, s) && (signer == nil || set.Type == wire.TypeSOA) {
+			signer = s
+		}
+	}
+	where := signer
+	if where == nil {
+		where = above(name, typ)
+	}
+	l, err := r.linkTo(ctx, where)
+	if err != nil {
+		return err
+	}
+	c := Check{Zone: l.zone, Name: name, Type: typ, Security: l.sec, EDE: l.ede}
+	defer r.report(&c)
+	if l.sec != Secure {
+		c.Text = "not checked: " + l.why
+		return nil
+	}
+	d, said := r.denial(reply, l)
+	var proof dnssec.Proof
+	var why dnssec.Reason
+	what := fmt.Sprintf("there is no %v record of this name", typ)
+	if reply.Message.Rcode == wire.NXDomain {
+		what = "the name does not exist"
+		proof, why = d.NXDomain(name, &r.work)
+	} else {
+		proof, why = d.NoData(name, typ, &r.work)
+	}
+	switch {
+	case why != 0:
+		c.Text = fmt.Sprintf("that %s is not proven: %s%s%s", what, why.String(), said, r.unsignedServer())
+		c.fail(why)
+	case proof.Insecure:
+		c.Security, c.EDE = Insecure, dnssec.TooManyIterations.EDE()
+		c.Text = "the proof has too many NSEC3 iterations to check"
+	case proof.OptOut:
+		c.Security = Insecure
+		c.Text = what + ", as far as an opt-out range of NSEC3 can say: an unsigned name may be there"
+	default:
+		c.Text = "proven: " + what + said
+	}
+	return nil
+}
+
+// fail makes the check one that failed for a reason.
+func (c *Check) fail(why dnssec.Reason) {
+	c.EDE, c.Security = why.EDE(), Bogus
+	if why == dnssec.WorkSpent {
+		c.Security = Indeterminate
+	}
+}

@@ -1,0 +1,167 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"port53/internal/client"
+	"port53/internal/lab"
+	"port53/internal/resolver"
+	"port53/internal/wire"
+)
+
+// A labAsker asks the hosts of a laboratory, over UDP and, where that is truncated,
+// TCP.
+type labAsker struct{ net *lab.Net }
+
+// Ask implements client.Asker.
+func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *client.Question) (*client.Reply, error) {
+	r := &client.Reply{Question: q, Sent: q.Append(nil, 1, nil), Server: server, At: time.Now()}
+	s, err := l.net.Socket(server)
+	if err != nil {
+		return nil, &client.Unanswered{Attempts: []client.Attempt{{Server: server, Err: err}}}
+	}
+	defer s.Close()
+	buf := make([]byte, wire.MaxMessage)
+	n := 0
+	if err = s.Send(r.Sent); err == nil {
+		n, err = s.Recv(buf, r.At.Add(time.Second))
+	}
+	if err != nil {
+		return nil, &client.Unanswered{Attempts: []client.Attempt{{Server: server, Err: err}}}
+	}
+	r.RTT = time.Since(r.At)
+	r.Raw = buf[:n]
+	r.Fault = r.Message.Parse(r.Raw)
+	return r, nil
+}
+
+func newWorld(t *testing.T, file string) *lab.World {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := lab.NewWorld(lab.Options{})
+	_, sections := lab.Split(file, text)
+	var world []lab.Section
+	for _, s := range sections {
+		if s.Kind == "zone" || s.Kind == "host" {
+			world = append(world, s)
+		}
+	}
+	if err := w.Put(world...); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func name(t *testing.T, s string) []byte {
+	t.Helper()
+	n, err := wire.ParseName(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestValidate walks chains of trust of every kind, whole and broken.
+func TestValidate(t *testing.T) {
+	tests := []struct {
+		what     string
+		question string
+		security client.Security
+		where    string // the broken link
+		ede      int
+		text     string // in that link
+	}{
+		{"an answer", "www.good.test. A", "secure", "", 0, ""},
+		{"no such type", "www.good.test. MX", "secure", "", 0, ""},
+		{"no such name", "nope.good.test. A", "secure", "", 0, ""},
+		{"an empty non-terminal", "ent.good.test. A", "secure", "", 0, ""},
+		{"an alias", "alias.good.test. A", "secure", "", 0, ""},
+		{"an alias into an unsigned zone", "away.good.test. A", "insecure", "plain.test. DS", -1, "an insecure delegation: proven to have no DS record"},
+		{"a wildcard", "q.wild.good.test. A", "secure", "", 0, ""},
+		{"no such type of a wildcard", "q.wild.good.test. MX", "secure", "", 0, ""},
+		{"a wildcard alias", "q.wildalias.good.test. A", "secure", "", 0, ""},
+		{"a DNAME", "x.d.good.test. A", "secure", "", 0, ""},
+		{"DS", "good.test. DS", "secure", "", 0, ""},
+		{"DNSKEY", "good.test. DNSKEY", "secure", "", 0, ""},
+		{"the anchor's own keys", ". DNSKEY", "secure", "", 0, ""},
+		{"every type", "www.good.test. ANY", "secure", "", 0, ""},
+		{"a top-level domain that does not exist", "nope. A", "secure", "", 0, ""},
+		{"the proof that there is no DS", "plain.test. DS", "secure", "", 0, ""},
+		{"NSEC3", "www.three.test. A", "secure", "", 0, ""},
+		{"NSEC3: no such name", "nope.three.test. A", "secure", "", 0, ""},
+		{"NSEC3: no such type", "www.three.test. MX", "secure", "", 0, ""},
+		{"NSEC3: a wildcard", "q.wild.three.test. A", "secure", "", 0, ""},
+		{"NSEC3 with opt-out", "www.optout.test. A", "secure", "", 0, ""},
+		{"no such name within an opt-out range", "nope.optout.test. A", "insecure", "nope.optout.test. A", -1, "opt-out"},
+		{"an unsigned zone within an opt-out range", "www.plain.optout.test. A", "insecure", "plain.optout.test. DS", -1, "opt-out"},
+		{"no DS within an opt-out range", "plain.optout.test. DS", "insecure", "plain.optout.test. DS", -1, "opt-out"},
+		{"an unsigned zone", "www.plain.test. A", "insecure", "plain.test. DS", -1, "(by plain.test. NSEC)"},
+		{"no such name in an unsigned zone", "nope.plain.test. A", "insecure", "plain.test. DS", -1, ""},
+		{"NSEC3 with many iterations: an answer", "www.iterations.test. A", "secure", "", 0, ""},
+		{"NSEC3 with many iterations: no such name", "nope.iterations.test. A", "insecure", "nope.iterations.test. A", 27, "too many NSEC3 iterations"},
+		{"an expired signature", "expired.bad.test. A", "bogus", "expired.bad.test. A", 7, "4w2d ago: the signature has expired"},
+		{"a signature before its time", "early.bad.test. A", "bogus", "early.bad.test. A", 8, "in 4w2d: the signature is not valid yet"},
+		{"a signature by a key of nobody's", "foreign.bad.test. A", "bogus", "foreign.bad.test. A", 9, "not among the keys of bad.test."},
+		{"a wrong signature", "corrupt.bad.test. A", "bogus", "corrupt.bad.test. A", 6, "the signature is wrong"},
+		{"no signature", "unsigned.bad.test. A", "bogus", "unsigned.bad.test. A", 10, "there is no signature, and the zone bad.test. is signed"},
+		{"changed data", "alter.bad.test. A", "bogus", "alter.bad.test. A", 6, "the signature is wrong"},
+		{"a signature of another zone", "signer.bad.test. A", "bogus", "signer.bad.test. A", 9, "not among the keys of test."},
+		{"a denial without its record", "gap.bad.test. MX", "bogus", "gap.bad.test. MX", 6, "that there is no MX record of this name is not proven"},
+		{"a DS with a wrong digest", "www.wrongds.test. A", "bogus", "wrongds.test. DNSKEY", 9, "fits DS"},
+		{"an algorithm that nobody knows", "www.unknown.test. A", "insecure", "unknown.test. DNSKEY", 1, "RFC 6840"},
+		{"keys without a signature", "www.unsignedkeys.test. A", "bogus", "unsignedkeys.test. DNSKEY", 10, "there is no signature"},
+		{"a signed zone without keys", "www.nokeys.test. A", "bogus", "nokeys.test. DNSKEY", 9, "has no DNSKEY records"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, chain := validate(t, tt.question, time.Now())
+				where, ede := "", 0
+				if b := v.Broken; b != nil {
+					where, ede = fmt.Sprintf("%s %v", client.NameText(b.Name), b.Type), b.EDE
+				}
+				if v.Security != tt.security || where != tt.where || ede != tt.ede || v.Broken != nil && !strings.Contains(v.Broken.Text, tt.text) {
+					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, chain, strings.Join(v.Meaning(), "\n"), tt.security, tt.where, tt.ede, tt.text)
+				}
+			})
+		})
+	}
+}
+
+// validate asks the laboratory's resolver. It returns the chain as text too.
+func validate(t *testing.T, question string, now time.Time) (*client.Validated, string) {
+	t.Helper()
+	w := newWorld(t, "testdata/world.txtar")
+	anchors, err := resolver.ReadAnchors(strings.NewReader(w.Anchors()), "anchors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain []byte
+	v := client.Validator{Now: now, Check: func(c *client.Check) { chain = client.AppendCheck(chain, c) }}
+	for _, a := range anchors {
+		v.Anchors = append(v.Anchors, client.Anchor{Zone: a.Zone, DS: a.DS, Keys: a.Keys})
+	}
+	ask := labAsker{w.Net}
+	v.Ask = func(ctx context.Context, name []byte, typ wire.Type) (*client.Reply, error) {
+		return ask.Ask(ctx, netip.MustParseAddrPort("192.0.2.99:53"), &client.Question{
+			Name: name, Type: typ, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagCD, EDNS: true, DO: true, UDPSize: 4096,
+		})
+	}
+	owner, kind, _ := strings.Cut(question, " ")
+	typ, ok := wire.ParseType(kind)
+	if !ok {
+		t.Fatalf("no type %s", kind)
+	}
+	done := v.Validate(t.Context(), name(t, owner), typ)
+	return done, string(chain)
+}
