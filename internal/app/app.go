@@ -413,8 +413,15 @@ func checkZones(zones []keeper.Status) error {
 // maxTold is how many problems of zones an error lists.
 const maxTold = 20
 
-// Check loads the zones of c as a server would, and returns what it found of each.
+// Check loads the zones of c as a server would, and returns what it found of each. The
+// error says what is wrong with the other files that c names.
 func Check(ctx context.Context, c *config.Config) ([]keeper.Status, error) {
+	if c.Recurses() {
+		a := &App{set: zone.NewSet(0)}
+		if _, err := a.resolverSettings(c); err != nil {
+			return nil, err
+		}
+	}
 	k := keeper.New(zone.NewSet(0), nil)
 	if _, err := k.Load(ctx, sources(c)); err != nil {
 		return nil, err

@@ -185,14 +185,13 @@ func newConfigInit(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [--role ROLE]",
 		Short: "Print a short configuration with comments, to begin with",
-		Long: `init prints a file that serves one zone on this machine only; comments tell what
-to change. It stands for the named.conf, nsd.conf or knot.conf that packages bring.`,
-		Example: "  port53 config init > port53.yaml",
+		Long: `init prints a file for a role that serves this machine only; comments tell what to
+change. It stands for the named.conf, unbound.conf, nsd.conf or knot.conf that
+packages bring. The roles: authoritative, public-resolver, internal-resolver,
+domain-controller.`,
+		Example: "  port53 config init > port53.yaml\n  port53 config init --role internal-resolver > port53.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if role != config.RoleAuthoritative {
-				return failure(exitUsage, "this version serves the role authoritative", "no sample for the role %q", role)
-			}
 			text, err := config.Sample(role)
 			if err != nil {
 				return failure(exitUsage, "", "%v", err)

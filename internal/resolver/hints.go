@@ -130,6 +130,11 @@ func ReadAnchors(r io.Reader, file string) ([]Anchor, error) {
 	if len(anchors) == 0 {
 		return nil, fmt.Errorf("%s: no DS or DNSKEY record; without one nothing could be validated", file)
 	}
+	for _, a := range anchors {
+		if len(usableDS(a.DS)) == 0 && !anyUsableKey(a.Keys) {
+			return nil, fmt.Errorf("%s: no anchor of %s has an algorithm and a digest that can be used; with these the zone would not be validated", file, wire.AppendName(nil, a.Zone))
+		}
+	}
 	return anchors, nil
 }
 

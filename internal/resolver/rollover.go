@@ -316,9 +316,10 @@ func (r *Resolver) Follow(ro *Rollover, report func(error)) {
 			}
 			next := mostInterval
 			for _, a := range ro.Anchors() {
-				set, ok := r.anchorKeys(a.Zone)
-				next = min(next, interval(set, ok))
-				if !ok {
+				set, err := r.anchorKeys(a.Zone)
+				next = min(next, interval(set, err == nil))
+				if err != nil {
+					report(err)
 					continue
 				}
 				changed, err := ro.Observe(a.Zone, set, time.Now())
@@ -338,22 +339,25 @@ func (r *Resolver) Follow(ro *Rollover, report func(error)) {
 
 // anchorKeys returns the DNSKEY set of a zone as servers have it now, validated by
 // what is trusted.
-func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, bool) {
+func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
 	s := r.settings.Load()
 	t := r.task(s)
 	defer t.release()
 	l := t.iterate(zone, wire.TypeDNSKEY)
-	if l.fail != nil || l.kind != foundAnswer {
-		return nil, false
+	a := s.anchors[string(zone)]
+	switch {
+	case a == nil:
+		return nil, fmt.Errorf("%s has no trust anchor any more", wire.AppendName(nil, zone))
+	case l.fail != nil:
+		return nil, fmt.Errorf("the keys of %s cannot be had: %s", wire.AppendName(nil, zone), l.fail.text)
+	case l.kind != foundAnswer:
+		return nil, fmt.Errorf("%s has no keys, and a trust anchor: nothing below it is answered", wire.AppendName(nil, zone))
 	}
 	t.validate = true
-	a := s.anchors[string(zone)]
-	if a == nil {
-		return nil, false
-	}
 	t.keepSet(l.part, l.set, cache.AuthAnswer, secUnchecked)
 	if tr := t.keysOf(zone, a.DS, a.Keys); tr.sec != secSecure {
-		return nil, false
+		return nil, fmt.Errorf("the keys of %s do not validate by its trust anchors (%s): nothing below it is answered; see resolver.trust_anchors",
+			wire.AppendName(nil, zone), wire.ErrorText(uint16(max(tr.reason, 0))))
 	}
-	return l.set.Clone(), true
+	return l.set.Clone(), nil
 }
