@@ -409,8 +409,12 @@ func (a *action) edit(q *wire.Query, m *message) {
 	}
 }
 
-// recase changes the case of a question's name.
+// recase changes the case of a question's name: lower, upper or swap; anything else
+// keeps it.
 func recase(question []byte, how string) {
+	if how == "" || how == "keep" {
+		return
+	}
 	for i := 0; i+4 < len(question); i++ {
 		switch c := question[i]; {
 		case c >= 'A' && c <= 'Z' && how != "upper", c >= 'a' && c <= 'z' && how != "lower":

@@ -99,19 +99,44 @@ func routeCut(r *Route, part uint16) *cut {
 }
 
 // rootCut returns the root's servers from the hints, and asks them for the present
-// ones on the way (RFC 9609, section 3).
+// ones on the way (RFC 9609, section 3): one task does, the others wait for it.
 func (t *task) rootCut() *cut {
 	hints := t.s.hintCut()
 	if t.priming {
 		return hints
+	}
+	f, mine := t.r.flights.join(t, primingFlight)
+	if !mine {
+		if f != nil {
+			t.waitFor(f)
+		}
+		if c := t.cachedCut(0, wire.Root); c != nil {
+			return c
+		}
+		return hints
+	}
+	defer t.r.flights.done(primingFlight, f)
+	if c := t.cachedCut(0, wire.Root); c != nil {
+		return c // another task was done with it just before
 	}
 	t.priming = true
 	defer func() { t.priming = false }()
 	if c := t.prime(hints); c != nil {
 		return c
 	}
+	t.keepCut(hints, primeRetry)
 	return hints
 }
+
+// primingFlight stands for the question for the root's servers while it is asked.
+// Clients ask for it too, with another key: what they get is an answer.
+//
+//nolint:gochecknoglobals // read-only
+var primingFlight = flightKey{question: question{typ: typeCut}}
+
+// primeRetry is how long, in seconds, the hints are used as they are when no server
+// told the root's servers, before they are asked again.
+const primeRetry = 10
 
 // hintCut returns the root's servers as the hints name them.
 func (s *state) hintCut() *cut {
@@ -134,6 +159,7 @@ func (t *task) prime(hints *cut) *cut {
 		name := wire.Lower(nil, d)
 		c.targets = append(c.targets, target{name: name, addrs: f.addresses(name)})
 	}
+	known := false
 	for i := range c.targets {
 		if n := &c.targets[i]; len(n.addrs) == 0 {
 			for _, h := range t.s.Hints {
@@ -143,6 +169,11 @@ func (t *task) prime(hints *cut) *cut {
 			}
 		}
 		c.targets[i].looked = len(c.targets[i].addrs) > 0
+		known = known || c.targets[i].looked
+	}
+	if !known {
+		// Their addresses would have to be asked of themselves.
+		c.targets = append(c.targets, hints.targets...)
 	}
 	t.keepCut(c, f.set.TTL)
 	return c

@@ -165,17 +165,24 @@ func (t *task) fetch(name []byte, typ wire.Type) *link {
 	return l
 }
 
-// await waits for another task to have asked, and takes what it left in the cache.
-func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
+// waitFor waits until a flight has landed, and is false if the time was up before.
+func (t *task) waitFor(f *flight) bool {
 	timer := time.NewTimer(t.b.left())
 	defer timer.Stop()
 	defer t.r.flights.stopWaiting(t)
 	select {
 	case <-f.done:
+		return true
 	case <-timer.C:
-		return &link{reason: edeNone, fail: t.spent(&failure{text: "another question waits for the same"})}
 	case <-t.r.ctx.Done():
-		return &link{reason: edeNone, fail: t.spent(nil)}
+	}
+	return false
+}
+
+// await waits for another task to have asked, and takes what it left in the cache.
+func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
+	if !t.waitFor(f) {
+		return &link{reason: edeNone, fail: t.spent(&failure{text: "another question waits for the same"})}
 	}
 	_, part := t.place(name, typ)
 	if l := t.cached(part, name, typ); l != nil {
