@@ -32,7 +32,6 @@ type asking struct {
 	own          bool // the type was given for this name, not for all
 	server       string
 	port         uint16
-	source       netip.AddrPort
 	family       int // 4, 6 or 0: both
 	way          way
 	asJSON       bool

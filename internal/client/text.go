@@ -82,8 +82,14 @@ var flagNames = [...]struct {
 	bit  uint16
 	name string
 }{
-	{wire.FlagQR, "qr"}, {wire.FlagAA, "aa"}, {wire.FlagTC, "tc"}, {wire.FlagRD, "rd"}, {wire.FlagRA, "ra"},
-	{0x40, "z"}, {wire.FlagAD, "ad"}, {wire.FlagCD, "cd"},
+	{wire.FlagQR, "qr"},
+	{wire.FlagAA, "aa"},
+	{wire.FlagTC, "tc"},
+	{wire.FlagRD, "rd"},
+	{wire.FlagRA, "ra"},
+	{0x40, "z"},
+	{wire.FlagAD, "ad"},
+	{wire.FlagCD, "cd"},
 }
 
 // Flags returns the names of the bits that are set.
@@ -253,18 +259,29 @@ func columnOf(line []byte) int {
 }
 
 // units writes seconds as dig and BIND do: 1w2d3h4m5s.
-func units(v uint32) string {
+func units(v uint32) string { return inUnits(v, 5) }
+
+// roughly writes seconds in the two units that matter.
+func roughly(v uint32) string { return inUnits(v, 2) }
+
+func inUnits(v uint32, most int) string {
 	if v == 0 {
 		return "0s"
 	}
-	text := ""
+	text, n := "", 0
 	for _, u := range [...]struct {
 		size uint32
 		name string
 	}{{7 * 86400, "w"}, {86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}} {
-		if n := v / u.size; n > 0 {
-			text += strconv.FormatUint(uint64(n), 10) + u.name
+		if c := v / u.size; c > 0 {
+			text += strconv.FormatUint(uint64(c), 10) + u.name
 			v %= u.size
+		}
+		if text != "" {
+			n++
+		}
+		if n == most {
+			break
 		}
 	}
 	return text

@@ -60,6 +60,7 @@ type Step struct {
 	Signed  bool     // there is a DS record
 
 	Target []byte // of an alias: the name to go on with
+	hops   int    // aliases up to there
 }
 
 // A Tracer goes the way of a resolver.
@@ -115,34 +116,35 @@ func (w *way) resolve(ctx context.Context, name []byte, typ wire.Type, depth int
 	}
 	w.seen[key] = true
 	defer delete(w.seen, key)
-	for range maxTraceAliases + 1 {
-		r, target, err := w.descend(ctx, name, typ, depth)
-		if err != nil || target == nil {
-			return r, err
+	for hops := 0; hops <= maxTraceAliases; {
+		step, err := w.descend(ctx, name, typ, depth)
+		if err != nil {
+			return nil, err
 		}
-		name = target
+		if step.Target == nil {
+			return step.Reply, nil
+		}
+		name = step.Target
+		hops += step.hops
 		if depth == 0 {
-			w.done.Aliases = append(w.done.Aliases, target)
+			w.done.Aliases = append(w.done.Aliases, name)
 		}
 	}
 	return nil, &errTraceEnd{fmt.Sprintf("more than %d aliases", maxTraceAliases)}
 }
 
-// descend follows referrals until there is an answer, or an alias for target.
-func (w *way) descend(ctx context.Context, name []byte, typ wire.Type, depth int) (r *Reply, target []byte, err error) {
+// descend follows referrals until there is an answer, or an alias for another name.
+func (w *way) descend(ctx context.Context, name []byte, typ wire.Type, depth int) (*Step, error) {
 	zone, servers := w.closest(name, typ)
 	for range wire.MaxLabels + 1 { // each referral goes down by a label at least
 		step, err := w.askZone(ctx, zone, servers, name, typ, depth)
-		if err != nil {
-			return nil, nil, err
-		}
-		if step.Kind != StepKind(Referred) {
-			return step.Reply, step.Target, nil
+		if err != nil || step.Kind != StepKind(Referred) {
+			return step, err
 		}
 		zone, servers = step.Child, step.Servers
 		w.known[string(zone)] = servers
 	}
-	return nil, nil, &errTraceEnd{"the delegations do not end"}
+	return nil, &errTraceEnd{"the delegations do not end"}
 }
 
 // closest returns the deepest zone above or at the name whose servers are known. DS
@@ -308,14 +310,14 @@ func (w *way) judge(step *Step) {
 	case Answered, Alias, NoData, NoName:
 		// An alias that leaves the zone is followed from the root: what this server
 		// says of other zones is not its to say.
-		for _, target := range f.Chain {
+		for i, target := range f.Chain {
 			if !wire.Subdomain(target, step.Zone) {
-				step.Target = target
+				step.Target, step.hops = target, i+1
 				break
 			}
 		}
 		if f.Outcome == Alias && step.Target == nil {
-			step.Target = f.Final
+			step.Target, step.hops = f.Final, len(f.Chain)
 		}
 		if step.Target != nil {
 			step.Kind = StepKind(Alias)

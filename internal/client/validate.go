@@ -145,6 +145,9 @@ func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*Reply, erro
 	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
 		return nil, fmt.Errorf("%s %v: %v answers %v, even without validation", NameText(name), typ, reply.Server, m.Rcode)
 	}
+	if f := reply.Understand(); f.Outcome == Referred {
+		return nil, fmt.Errorf("%s %v: %v only refers to the servers of %s: the chain of trust needs a server that resolves", NameText(name), typ, reply.Server, NameText(f.Zone))
+	}
 	return reply, nil
 }
 

@@ -306,7 +306,7 @@ func (r *run) validity(sig []byte) string {
 	at := func(v int32) string {
 		return r.Now.Add(time.Duration(v) * time.Second).UTC().Format("2006-01-02 15:04:05")
 	}
-	span := func(v int32) string { return units(uint32(max(v, -v))) }
+	span := func(v int32) string { return roughly(uint32(max(v, -v))) }
 	switch {
 	case expires < 0:
 		return fmt.Sprintf("valid until %s, %s ago", at(expires), span(expires))

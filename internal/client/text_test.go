@@ -1,0 +1,213 @@
+package client_test
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"port53/internal/client"
+	"port53/internal/wire"
+)
+
+// options returns an OPT record with these EDNS options.
+func options(list ...client.Option) []byte {
+	var data []byte
+	for _, o := range list {
+		data = binary.BigEndian.AppendUint16(data, o.Code)
+		data = binary.BigEndian.AppendUint16(data, uint16(len(o.Data)))
+		data = append(data, o.Data...)
+	}
+	return wire.AppendOPT(nil, 1232, false, data)
+}
+
+// reply parses octets as the reply to a question.
+func reply(q *client.Question, raw []byte) *client.Reply {
+	r := &client.Reply{
+		Question: q, Sent: q.Append(nil, 1, []byte("clientck")), Raw: raw, Server: netip.MustParseAddrPort("192.0.2.53:53"),
+		RTT: 1500 * time.Microsecond, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
+	}
+	r.Fault = r.Message.Parse(raw)
+	return r
+}
+
+func record(t *testing.T, section wire.Section, owner string, typ wire.Type, data string) wire.Record {
+	t.Helper()
+	return wire.Record{Owner: name(t, owner), Type: typ, Class: wire.ClassIN, TTL: 3600, Section: section, Data: []byte(data)}
+}
+
+// TestMeaning says what replies of every kind mean.
+func TestMeaning(t *testing.T) {
+	wireName := func(s string) string { return string(name(t, s)) }
+	soa := func(owner string) wire.Record {
+		return record(t, wire.Authority, owner, wire.TypeSOA, "\x00\x00"+strings.Repeat("\x00\x00\x00\x01", 4)+"\x00\x00\x01\x2c")
+	}
+	ns := func(owner, server string) wire.Record {
+		return record(t, wire.Authority, owner, wire.TypeNS, wireName(server))
+	}
+	a := func(owner string) wire.Record {
+		return record(t, wire.Answer, owner, wire.TypeA, "\xc0\x00\x02\x01")
+	}
+	cname := func(owner, target string) wire.Record {
+		return record(t, wire.Answer, owner, wire.TypeCNAME, wireName(target))
+	}
+	const aa, ra, ad, tc = wire.FlagAA, wire.FlagRA, wire.FlagAD, wire.FlagTC
+	tests := []struct {
+		what    string
+		flags   uint16
+		records []wire.Record
+		outcome client.Outcome
+		want    []string // a part of each sentence
+	}{
+		{"an authoritative answer", aa, []wire.Record{a("www.example.")}, client.Answered, []string{"www.example. has 1 A record", "authoritative: "}},
+		{"two records, validated", ra | ad, []wire.Record{a("www.example."), a("www.example.")}, client.Answered, []string{"has 2 A records", "not authoritative: a resolver's answer", "validated by the server"}},
+		{"a resolver's answer", ra, []wire.Record{a("www.example.")}, client.Answered, []string{"has 1 A record", "not authoritative", "not validated: "}},
+		{"neither", 0, []wire.Record{a("www.example.")}, client.Answered, []string{"has 1 A record", "an answer to doubt", "not validated"}},
+		{"an alias", aa, []wire.Record{cname("WWW.example.", "a.example."), cname("a.example.", "b.example."), a("b.example.")}, client.Answered, []string{"is an alias of a.example., that of b.example.", "b.example. has 1 A record", "authoritative"}},
+		{"an alias alone", aa, []wire.Record{cname("www.example.", "a.test.")}, client.Alias, []string{"is an alias of a.test.", "does not tell what a.test. has", "authoritative"}},
+		{"aliases in a circle", aa, []wire.Record{cname("www.example.", "www.example.")}, client.Alias, []string{"alias", "does not tell", "authoritative"}},
+		{"no such type", aa, []wire.Record{soa("example.")}, client.NoData, []string{"exists, but has no A record, says the SOA record of example.; this may be remembered for 5m", "authoritative"}},
+		{"no such name", aa | 3, []wire.Record{soa("example.")}, client.NoName, []string{"does not exist, and no name below it, says the SOA record of example.", "authoritative"}},
+		{"no such name at the end of an alias", ra | 3, []wire.Record{cname("www.example.", "nope.test."), soa("test.")}, client.NoName, []string{"alias of nope.test.", "nope.test. does not exist", "not authoritative", "not validated"}},
+		{"somebody else's SOA", ra, []wire.Record{soa("test.")}, client.Empty, []string{"says nothing"}},
+		{"a referral", 0, []wire.Record{ns("example.", "ns1.example."), ns("example.", "ns2.example."), ns("test.", "ns.test.")}, client.Referred, []string{"the servers of example. know more: ns1.example. ns2.example.", "it does no recursion"}},
+		{"a referral to the root", 0, []wire.Record{ns(".", "a.root.")}, client.Referred, []string{"lame: ", "it does no recursion"}},
+		{"nothing", 0, nil, client.Empty, []string{"says nothing"}},
+		{"SERVFAIL", ra | 2, nil, client.Failed, []string{"SERVFAIL: the server tried and failed"}},
+		{"REFUSED", 5, nil, client.Failed, []string{"REFUSED: the server will not answer you"}},
+		{"an unknown code", 11, nil, client.Failed, []string{": the server reports an error"}},
+		{"truncated", aa | tc, []wire.Record{a("www.example.")}, client.Answered, []string{"has 1 A record", "authoritative", "truncated: this is not the whole answer"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			q := question(t, "www.example.", wire.TypeA)
+			r := reply(q, answer(q.Append(nil, 1, nil), tt.flags, tt.records...))
+			if r.Fault != 0 {
+				t.Fatal(r.Fault)
+			}
+			if got := r.Understand().Outcome; got != tt.outcome {
+				t.Errorf("outcome %s, want %s", got, tt.outcome)
+			}
+			said := r.Meaning()
+			ok := len(said) == len(tt.want)
+			for i := range said {
+				ok = ok && i < len(tt.want) && strings.Contains(said[i], tt.want[i])
+			}
+			if !ok {
+				t.Errorf("got:\n%s\nwant:\n%s", strings.Join(said, "\n"), strings.Join(tt.want, "\n"))
+			}
+		})
+	}
+}
+
+// TestErrors prints Extended DNS Errors in words and other options as dig does, and
+// lets none of it control the terminal.
+func TestErrors(t *testing.T) {
+	q := question(t, "www.example.", wire.TypeA)
+	q.EDNS, q.Cookie, q.UDPSize = true, true, 1232
+	raw := answer(q.Append(nil, 1, []byte("clientck")), wire.FlagRA|2)
+	raw[11]++
+	raw = append(raw, options(
+		client.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07b\xc3\xa4d\x1b[31m\n;; ANSWER\xff\u202e")},
+		client.Option{Code: wire.OptionNSID, Data: []byte("ns1\x07")},
+		client.Option{Code: wire.OptionCookie, Data: []byte("wrongckkserverck")},
+		client.Option{Code: client.OptionExpire, Data: []byte{0, 0, 14, 16}},
+		client.Option{Code: 65001, Data: []byte{1, 2}},
+	)...)
+	r := reply(q, raw)
+	style := client.Usual()
+	text := string(r.AppendMeaning(style.AppendReply(nil, r)))
+	for _, want := range []string{
+		"; EDE: 7 (Signature Expired): (bäd\\027[31m\\010;; ANSWER\\255\\226\\128\\174)\n",
+		"; NSID: 6e733107 (\"ns1\\007\")\n",
+		" (BAD)\n",
+		"; EXPIRE: 3600 (1h)\n",
+		"; OPT=65001: 0102\n",
+		"; the server adds: 7 (Signature Expired): (bäd",
+		": the zone was not signed again in time, or the server's clock is wrong\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if report := r.Report(); len(report.Reply.Errors) != 1 || report.Reply.Errors[0].Code != 7 || !strings.HasPrefix(report.Reply.Errors[0].Text, "bäd\\027") {
+		t.Errorf("reported as %+v", report.Reply.Errors)
+	}
+}
+
+// FuzzReply feeds any octets as a reply: nothing fails, and nothing but printable
+// characters comes out, in text and in JSON.
+func FuzzReply(f *testing.F) {
+	owner, err := wire.ParseName(`www.\027\010example.`)
+	if err != nil {
+		f.Fatal(err)
+	}
+	q := &client.Question{Name: owner, Type: wire.TypeTXT, Class: wire.ClassIN, EDNS: true, DO: true, Cookie: true, UDPSize: 1232}
+	query := q.Append(nil, 1, []byte("clientck"))
+	hostile := wire.Record{Owner: owner, Type: wire.TypeTXT, Class: wire.ClassIN, TTL: 1 << 31, Data: []byte("\x06\x1b[31m\x0a")}
+	good := answer(query, wire.FlagAA, hostile, address(owner))
+	f.Add(good)
+	good[11]++
+	f.Add(append(good, options(client.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07\x1b\xc2\x9b")}, client.Option{Code: 18, Data: owner})...))
+	f.Add(answer(query, 3))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r := reply(q, raw)
+		for _, style := range []client.Style{client.Usual(), {Short: true, Identify: true}, {Comments: true, Sections: [3]bool{true, true, true}, Multiline: true, Units: true, Query: true, Stats: true}, {Sections: [3]bool{true, true, true}, NoCrypto: true, Notes: true, NoTTL: true, NoClass: true}, {Sections: [3]bool{true, true, true}, Generic: true}} {
+			text := r.AppendMeaning(style.AppendReply(nil, r))
+			for _, c := range string(text) {
+				if c != '\n' && c != '\t' && (!unicode.IsPrint(c) || c == unicode.ReplacementChar) {
+					t.Fatalf("%q in %q", c, text)
+				}
+			}
+		}
+		report, err := json.Marshal(r.Report())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range string(report) {
+			if !unicode.IsPrint(c) {
+				t.Fatalf("%q in %s", c, report)
+			}
+		}
+	})
+}
+
+// TestAppend builds queries of every kind, which read back as they were meant.
+func TestAppend(t *testing.T) {
+	q := question(t, "example.", wire.TypeIXFR)
+	q.Serial, q.Flags, q.Opcode = 7, wire.FlagCD|wire.FlagRD, wire.OpcodeNotify
+	q.EDNS, q.Version, q.DO, q.EDNSFlags, q.UDPSize, q.Padding, q.Cookie = true, 3, true, 0x4001, 4000, 128, true
+	q.Options = []client.Option{{Code: wire.OptionNSID}}
+	raw := q.Append(nil, 99, []byte("clientck"))
+	var m wire.Message
+	if bad := m.Parse(raw); bad != 0 {
+		t.Fatal(bad)
+	}
+	cookie, _ := m.Option(wire.OptionCookie)
+	_, nsid := m.Option(wire.OptionNSID)
+	if len(raw)%128 != 0 || m.ID != 99 || m.Opcode != wire.OpcodeNotify || m.Flags&(wire.FlagCD|wire.FlagRD|wire.FlagQR) != wire.FlagCD|wire.FlagRD ||
+		m.Version != 3 || !m.DO || m.UDPSize != 4000 || string(cookie) != "clientck" || !nsid || len(m.Records) != 1 || m.Records[0].Data[5] != 7 {
+		t.Errorf("%d octets: %+v", len(raw), m)
+	}
+	q = question(t, "example.", wire.TypeA)
+	q.NoQuestion = true
+	if raw := q.Append(nil, 1, nil); len(raw) != wire.HeaderLen {
+		t.Errorf("without a question: %d octets", len(raw))
+	}
+}
+
+// TestReverseName makes names of addresses.
+func TestReverseName(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.10":         "10.2.0.192.in-addr.arpa.",
+		"::ffff:192.0.2.10":  "10.2.0.192.in-addr.arpa.",
+		"2001:db8::567:89ab": "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.",
+	} {
+		if got := client.NameText(client.ReverseName(netip.MustParseAddr(addr))); got != want {
+			t.Errorf("%s: %s, want %s", addr, got, want)
+		}
+	}
+}
