@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 
 	"port53/internal/dnssec"
 	"port53/internal/wire"
+	"port53/internal/zonefile"
 )
 
 // A Fault is one thing that is wrong with a signed zone.
@@ -62,7 +64,11 @@ func (p *plan) signings(now time.Time) error {
 				}
 			}
 		}
-		if err != nil {
+		var placed *zonefile.Error
+		switch {
+		case errors.As(err, &placed):
+			return err
+		case err != nil:
 			return p.at.Errorf(o.line, "%w", err)
 		}
 	}

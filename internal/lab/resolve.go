@@ -41,19 +41,24 @@ func (w *World) resolve(q *wire.Query) *message {
 	for range maxAliases {
 		b, result, ok := answer(w.closest(step), step, wire.MaxMessage, nil)
 		m, parsed := split(b)
-		if !ok || !parsed || result.Kind == authority.Referral {
+		away := result.Away || result.Kind == authority.Referral && parsed && len(m.sections[wire.Answer]) > 0
+		if !ok || !parsed || result.Kind == authority.Referral && !away {
 			reply.rcode, reply.sections = wire.ServFail, [3][]Record{}
 			return reply
 		}
 		reply.rcode = m.rcode
 		reply.sections[wire.Answer] = append(reply.sections[wire.Answer], m.sections[wire.Answer]...)
 		for _, r := range m.sections[wire.Authority] {
-			// What proves something is needed, name servers are not.
-			if r.Type != wire.TypeNS && (r.Type != wire.TypeRRSIG || wire.Covered(r.Data) != wire.TypeNS) {
+			// Proofs are needed, name servers and what is said of a cut on the way are not.
+			t := r.Type
+			if t == wire.TypeRRSIG {
+				t = wire.Covered(r.Data)
+			}
+			if t == wire.TypeNSEC || t == wire.TypeNSEC3 || t == wire.TypeSOA {
 				reply.sections[wire.Authority] = append(reply.sections[wire.Authority], r)
 			}
 		}
-		if !result.Away {
+		if !away {
 			return reply
 		}
 		var target []byte

@@ -154,18 +154,14 @@ func parseWhen(s *Section, line int, f []string) (*rule, error) {
 	}
 	r.every = f[1] == "*"
 	for _, w := range f[2:] {
-		times, isTimes := strings.CutPrefix(w, "times=")
-		skip, isSkip := strings.CutPrefix(w, "skip=")
+		key, value, _ := strings.Cut(w, "=")
 		switch {
-		case isTimes || isSkip:
-			n, err := strconv.Atoi(times + skip)
-			if isSkip {
-				n, err = strconv.Atoi(skip)
-			}
+		case key == "times" || key == "skip":
+			n, err := strconv.Atoi(value)
 			if err != nil || n < 0 {
 				return nil, s.Errorf(line, "%q: want a number", w)
 			}
-			if isTimes {
+			if key == "times" {
 				r.times = n
 			} else {
 				r.skip = n

@@ -124,9 +124,16 @@ type signer struct {
 	s        *Signing
 	sets     []rrset
 	index    map[string]int // of owner and type
-	names    [][]byte       // that are denied around: of this zone, in canonical order
+	names    [][]byte       // that exist in this zone, in canonical order
+	held     map[string]*holding
 	cuts     map[string]bool
 	negative uint32 // TTL of NSEC and NSEC3
+}
+
+// A holding is what a name has in the zone, as its NSEC or NSEC3 record says.
+type holding struct {
+	types  []wire.Type
+	signed bool // some of it
 }
 
 func setKey(owner []byte, t wire.Type) string {
@@ -191,7 +198,7 @@ func (z *signer) classify() {
 			covers[string(set.owner)] = true
 		}
 	}
-	named := map[string]bool{}
+	z.held = map[string]*holding{}
 	for i := range z.sets {
 		set := &z.sets[i]
 		occluded := false
@@ -207,10 +214,14 @@ func (z *signer) classify() {
 		if cut && set.typ != wire.TypeDS && set.typ != wire.TypeNS {
 			continue // glue at the cut itself
 		}
-		if !named[string(set.owner)] {
-			named[string(set.owner)] = true
+		h := z.held[string(set.owner)]
+		if h == nil {
+			h = &holding{}
+			z.held[string(set.owner)] = h
 			z.names = append(z.names, set.owner)
 		}
+		h.types = append(h.types, set.typ)
+		h.signed = h.signed || set.signed
 	}
 	z.sortNames()
 }
@@ -222,26 +233,12 @@ func (z *signer) sortNames() {
 	})
 }
 
-// types returns what a name has in this zone, and whether any of it is signed.
-func (z *signer) types(name []byte) (types []wire.Type, signed bool) {
-	cut := z.cuts[string(name)]
-	for i := range z.sets {
-		set := &z.sets[i]
-		if !bytes.Equal(set.owner, name) || cut && set.typ != wire.TypeNS && set.typ != wire.TypeDS {
-			continue
-		}
-		types = append(types, set.typ)
-		signed = signed || set.signed
-	}
-	return types, signed
-}
-
 // addNSEC adds the chain of NSEC records (RFC 4035, section 2.3).
 func (z *signer) addNSEC() {
 	for i, name := range z.names {
-		types, _ := z.types(name)
+		types := append(z.held[string(name)].types, wire.TypeRRSIG, wire.TypeNSEC)
 		next := z.names[(i+1)%len(z.names)]
-		data := appendBitmap(bytes.Clone(next), append(types, wire.TypeRRSIG, wire.TypeNSEC))
+		data := appendBitmap(bytes.Clone(next), types)
 		z.add(Record{name, wire.TypeNSEC, z.negative, data}).signed = true
 	}
 }
@@ -253,26 +250,21 @@ func (z *signer) addNSEC3() {
 		types []wire.Type
 	}
 	var chain []link
-	seen := map[string]bool{}
+	blank := map[string]bool{} // empty non-terminals
 	for _, name := range z.names {
-		types, signed := z.types(name)
-		if z.s.OptOut && z.cuts[string(name)] && !signed {
+		h := z.held[string(name)]
+		if z.s.OptOut && z.cuts[string(name)] && !h.signed {
 			continue
 		}
-		if signed {
+		types := h.types
+		if h.signed {
 			types = append(types, wire.TypeRRSIG)
 		}
 		chain = append(chain, link{z.hash(name), types})
-		seen[string(name)] = true
-	}
-	for _, name := range z.names { // empty non-terminals
-		if !seen[string(name)] {
-			continue
-		}
 		for n := name; !bytes.Equal(n, z.apex); {
 			n = parent(n)
-			if !slices.ContainsFunc(z.names, func(o []byte) bool { return bytes.Equal(o, n) }) && !seen[string(n)] {
-				seen[string(n)] = true
+			if z.held[string(n)] == nil && !blank[string(n)] {
+				blank[string(n)] = true
 				chain = append(chain, link{z.hash(n), nil})
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ import (
 type Section struct {
 	Kind string   // the first word of the heading
 	Args []string // the others
-	Tag  string   // what stood behind "as" at the end of the heading
+	Tag  string   // of a zone or host: what stood behind "as"
 	File string
 	Line int      // of the heading, from 1
 	Body []string // the lines below, without their ends
@@ -44,11 +45,12 @@ func Split(file string, text []byte) (comment []string, sections []Section) {
 		if strings.HasPrefix(line, "-- ") && strings.HasSuffix(line, " --") && len(line) > 5 {
 			s := Section{File: file, Line: i + 1}
 			words := strings.Fields(line[3 : len(line)-3])
-			if n := len(words); n > 2 && words[n-2] == "as" {
-				s.Tag, words = words[n-1], words[:n-2]
-			}
 			if len(words) > 0 {
 				s.Kind, s.Args = words[0], words[1:]
+			}
+			if i := slices.Index(s.Args, "as"); (s.Kind == "zone" || s.Kind == "host") && i > 0 && i+1 < len(s.Args) {
+				s.Tag = s.Args[i+1]
+				s.Args = slices.Concat(s.Args[:i], s.Args[i+2:])
 			}
 			sections = append(sections, s)
 			continue
