@@ -118,7 +118,7 @@ func (a *App) resolverSettings(c *config.Config) (s resolver.Settings, err error
 	s = resolver.Settings{
 		Port: uint16(rc.Port), Validate: rc.Validation, MixCase: rc.CaseRandomization,
 		IPv4: rc.IPv4, IPv6: rc.IPv6, Forbidden: rc.DoNotQuery, Private: lowered(rc.PrivateZones),
-		Rebinding: rc.FiltersPrivate(), Aggressive: rc.AggressiveNSEC, Sentinel: rc.Sentinel,
+		Rebinding: rc.FiltersPrivate(), Aggressive: rc.AggressiveNSEC, Sentinel: rc.Sentinel, Reporting: rc.ErrorReporting,
 		StaleWait: rc.Cache.StaleClientTimeout,
 		Local:     engine.LocalZones(a.set),
 		Limits: resolver.Limits{

@@ -377,8 +377,8 @@ func TestResolverDefaults(t *testing.T) {
 	if r.Cache != cache {
 		t.Errorf("got %+v, want %+v", r.Cache, cache)
 	}
-	got := fmt.Sprintln(r.Allow, r.DoNotQuery, r.ValidationTime.IsZero(), r.QNAMEMinimization, r.Rebinding, r.Port, r.IPv4, r.IPv6, r.CaseRandomization, r.LocalRoot, r.ErrorReporting, r.AggressiveNSEC, r.Sentinel, r.SpecialNames)
-	if want := "[] [127.0.0.0/8 ::1/128] true relaxed auto 53 true true true false false true true true\n"; got != want {
+	got := fmt.Sprintln(r.Allow, r.DoNotQuery, r.ValidationTime.IsZero(), r.QNAMEMinimization, r.Rebinding, r.Port, r.IPv4, r.IPv6, r.CaseRandomization, r.ErrorReporting, r.AggressiveNSEC, r.Sentinel, r.SpecialNames)
+	if want := "[] [127.0.0.0/8 ::1/128] true relaxed auto 53 true true true false true true true\n"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

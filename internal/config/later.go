@@ -41,6 +41,8 @@ func laterKeys() map[string]string {
 		"domain":    "it needs the domain controller; leave it out",
 		"firewall":  "leave it out",
 
+		"resolver.local_root": "the root zone cannot be transferred yet; leave the key out, negative answers of the root are proven from the cache",
+
 		"zones.primaries":      transfers,
 		"zones.secondaries":    transfers,
 		"zones.allow_transfer": transfers,

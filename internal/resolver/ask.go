@@ -267,6 +267,9 @@ func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*read
 		t.trace.failed(c, s.server, bad)
 		return nil, errMalformed
 	}
+	if t.s.Reporting && c.route == nil {
+		t.agentOf(m)
+	}
 	t.trace.rtt(reply.RTT, reply.TCP)
 	return m, nil
 }

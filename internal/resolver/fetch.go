@@ -26,6 +26,7 @@ type task struct {
 	priming  bool
 	noRoute  bool             // the forwarders did not answer, iteration may
 	avoid    []netip.AddrPort // servers whose answer did not validate
+	agent    []byte           // whom the zone wants told of failures
 	depth    int
 	stack    []question // being fetched, the outermost first
 	trace    *Trace

@@ -88,6 +88,7 @@ type Settings struct {
 	StaleWait  time.Duration // until a client gets a stale answer, if there is one; 0: 1.8 s
 	Aggressive bool          // use NSEC and NSEC3 records for other names (RFC 8198)
 	Sentinel   bool          // root key sentinel (RFC 8509)
+	Reporting  bool          // zones that name an agent are told of failures (RFC 9567)
 	Limits     Limits
 }
 

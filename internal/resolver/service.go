@@ -208,10 +208,16 @@ func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd, refresh bool, tra
 	defer t.release()
 	t.validate, t.refresh, t.trace = s.Validate && !cd, refresh, trace
 	res := t.follow(name, typ)
+	if !cd {
+		t.sentinel(name, typ, res)
+	}
 	a := res.finish(name, typ, do)
 	now := t.unix()
 	if res.rcode == wire.ServFail {
 		r.counters.Failed.Add(1)
+		if t.agent != nil && !res.passing {
+			r.report(name, typ, res.ede, t.agent)
+		}
 		if !res.passing && !refresh && r.ctx.Err() == nil {
 			r.cache.PutFailure(cache.MakeKey(name, typ, variant(do, cd), 0), int16(res.ede), now)
 		}
