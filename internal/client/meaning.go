@@ -1,8 +1,8 @@
 package client
 
 import (
+	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 
 	"port53/internal/wire"
@@ -109,15 +109,35 @@ func (f *Finding) followAliases(m *wire.Message, q *Question) {
 		return
 	}
 	for range maxChain {
-		i := slices.IndexFunc(m.Records, func(rr wire.Record) bool {
-			return rr.Section == wire.Answer && rr.Type == wire.TypeCNAME && wire.EqualFold(rr.Owner, f.Final)
-		})
-		if i < 0 {
+		var target []byte
+		for i := range m.Records {
+			rr := &m.Records[i]
+			if rr.Section != wire.Answer {
+				continue
+			}
+			if rr.Type == wire.TypeCNAME && wire.EqualFold(rr.Owner, f.Final) {
+				target = rr.Data
+				break
+			}
+			if rr.Type == wire.TypeDNAME && target == nil {
+				target = substitute(f.Final, rr.Owner, rr.Data)
+			}
+		}
+		if target == nil {
 			return
 		}
-		f.Final = m.Records[i].Data
+		f.Final = target
 		f.Chain = append(f.Chain, f.Final)
 	}
+}
+
+// substitute returns what a DNAME record makes of a name below it, or nil if the name
+// is not below it or would become too long (RFC 6672, section 2.2).
+func substitute(name, owner, target []byte) []byte {
+	if len(owner) >= len(name) || !wire.Subdomain(name, owner) || len(name)-len(owner)+len(target) > wire.MaxName {
+		return nil
+	}
+	return append(bytes.Clone(name[:len(name)-len(owner)]), target...)
 }
 
 // Meaning says in plain sentences, the most important first, what a reply means.

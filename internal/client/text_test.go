@@ -69,6 +69,7 @@ func TestMeaning(t *testing.T) {
 		{"an alias", aa, []wire.Record{cname("WWW.example.", "a.example."), cname("a.example.", "b.example."), a("b.example.")}, client.Answered, []string{"is an alias of a.example., that of b.example.", "b.example. has 1 A record", "authoritative"}},
 		{"an alias alone", aa, []wire.Record{cname("www.example.", "a.test.")}, client.Alias, []string{"is an alias of a.test.", "does not tell what a.test. has", "authoritative"}},
 		{"aliases in a circle", aa, []wire.Record{cname("www.example.", "www.example.")}, client.Alias, []string{"alias", "does not tell", "authoritative"}},
+		{"a DNAME without its alias", ra, []wire.Record{record(t, wire.Answer, "example.", wire.TypeDNAME, wireName("b.")), a("www.b.")}, client.Answered, []string{"alias of www.b.", "www.b. has 1 A record", "not authoritative", "not validated"}},
 		{"no such type", aa, []wire.Record{soa("example.")}, client.NoData, []string{"exists, but has no A record, says the SOA record of example.; this may be remembered for 5m", "authoritative"}},
 		{"no such name", aa | 3, []wire.Record{soa("example.")}, client.NoName, []string{"does not exist, and no name below it, says the SOA record of example.", "authoritative"}},
 		{"no such name at the end of an alias", ra | 3, []wire.Record{cname("www.example.", "nope.test."), soa("test.")}, client.NoName, []string{"alias of nope.test.", "nope.test. does not exist", "not authoritative", "not validated"}},

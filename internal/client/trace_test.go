@@ -14,9 +14,9 @@ import (
 
 // trace follows a question through a laboratory made of sections, and returns the
 // steps as text.
-func trace(t *testing.T, world, question string) (*client.Traced, string, error, *lab.World) {
+func trace(t *testing.T, world, question string) (done *client.Traced, shown string, w *lab.World, err error) {
 	t.Helper()
-	w := lab.NewWorld(lab.Options{})
+	w = lab.NewWorld(lab.Options{})
 	_, sections := lab.Split("world", []byte(world))
 	if err := w.Put(sections...); err != nil {
 		t.Fatal(err)
@@ -33,8 +33,8 @@ func trace(t *testing.T, world, question string) (*client.Traced, string, error,
 	if !ok {
 		t.Fatalf("no type %s", kind)
 	}
-	done, err := tr.Trace(t.Context(), &client.Question{Name: name(t, owner), Type: typ, Class: wire.ClassIN, EDNS: true, UDPSize: 4096})
-	return done, string(steps), err, w
+	done, err = tr.Trace(t.Context(), &client.Question{Name: name(t, owner), Type: typ, Class: wire.ClassIN, EDNS: true, UDPSize: 4096})
+	return done, string(steps), w, err
 }
 
 // TestTrace goes through delegations good and hostile, and never far.
@@ -139,7 +139,7 @@ a.test. AAAA ff02::1`, "www.test. A", "", "none of the servers of test. has an a
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				done, steps, err, w := trace(t, tt.world, tt.question)
+				done, steps, w, err := trace(t, tt.world, tt.question)
 				outcome := client.Outcome("")
 				if done.Reply != nil {
 					outcome = done.Reply.Understand().Outcome

@@ -222,14 +222,14 @@ func (r *run) alias(ctx context.Context, reply *Reply, sets []*wire.RRset, at []
 		if err := r.positive(ctx, reply, dname); err != nil {
 			return nil, err
 		}
-		target = append(bytes.Clone(at[:len(at)-len(dname.Owner)]), wire.Lower(nil, dname.Data[0])...)
-		if len(target) > wire.MaxName {
+		target = substitute(at, dname.Owner, wire.Lower(nil, dname.Data[0]))
+		if target == nil {
 			return nil, fmt.Errorf("the DNAME record of %s leads from %s to a name that is too long", NameText(dname.Owner), NameText(at))
 		}
-		if cname != nil && !wire.EqualFold(cname.Data[0], target) {
+		if cname != nil && slices.ContainsFunc(cname.Data, func(d []byte) bool { return !wire.EqualFold(d, target) }) {
 			r.report(&Check{
 				Zone: dname.Owner, Name: at, Type: wire.TypeCNAME, Security: Bogus, EDE: 6,
-				Text: fmt.Sprintf("leads to %s, and the DNAME record of %s to %s", NameText(cname.Data[0]), NameText(dname.Owner), NameText(target)),
+				Text: fmt.Sprintf("it does not lead to %s, as the DNAME record of %s makes it", NameText(target), NameText(dname.Owner)),
 			})
 		}
 		return target, nil

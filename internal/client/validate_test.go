@@ -125,7 +125,7 @@ func TestValidate(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v, chain := validate(t, tt.question, time.Now())
+				v, chain := validate(t, tt.question, "")
 				where, ede := "", 0
 				if b := v.Broken; b != nil {
 					where, ede = fmt.Sprintf("%s %v", client.NameText(b.Name), b.Type), b.EDE
@@ -138,16 +138,114 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// validate asks the laboratory's resolver. It returns the chain as text too.
-func validate(t *testing.T, question string, now time.Time) (*client.Validated, string) {
+// TestValidateTampered has a resolver that leaves things out, or lies.
+func TestValidateTampered(t *testing.T) {
+	tests := []struct {
+		what, question, script string
+		security               client.Security
+		where                  string
+		ede                    int
+		text                   string
+	}{
+		{"no signatures at all", "www.good.test. A", "when * *\n  serve strip=RRSIG", "bogus", ". DNSKEY", 10, "is signed"},
+		{
+			"the DS record hidden", "www.good.test. A", "when good.test. DS\n  serve strip=DS,RRSIG,NSEC,SOA\nwhen www.good.test. A\n  reply NOERROR ra\n  answer\n  @ 60 A 192.0.2.66",
+			"bogus", "good.test. DS", 12, "there is no DS record, and that is not proven: the proof is missing",
+		},
+		{"a forged answer without a signature", "www.good.test. A", "when www.good.test. A\n  reply NOERROR ra\n  answer\n  @ 60 A 192.0.2.66", "bogus", "www.good.test. A", 10, "there is no signature"},
+		{"a denial without a proof", "www.good.test. A", "when www.good.test. A\n  reply NXDOMAIN ra", "bogus", "www.good.test. A", 12, "that the name does not exist is not proven: the proof is missing"},
+		{"a wildcard without its proof", "q.wild.good.test. A", "when q.wild.good.test. A\n  serve strip=NSEC", "bogus", "q.wild.good.test. A", 12, "made from a wildcard, but that the name itself does not exist is not proven"},
+		{"the DNAME's alias changed", "x.d.good.test. A", "when x.d.good.test. A\n  serve\n  answer\n  @ 60 CNAME evil.test.", "bogus", "x.d.good.test. CNAME", 6, "it does not lead to x.www.good.test., as the DNAME record of d.good.test. makes it"},
+		{"SERVFAIL", "www.good.test. A", "when www.good.test. A\n  reply SERVFAIL ra", "indeterminate", "www.good.test. A", 22, "answers SERVFAIL, even without validation"},
+		{"SERVFAIL for the keys", "www.good.test. A", "when good.test. DNSKEY\n  reply SERVFAIL ra", "indeterminate", "www.good.test. A", 22, "good.test. DNSKEY: "},
+		{"a server that does not resolve", "www.good.test. A", "when www.good.test. A\n  reply NOERROR\n  authority\n  test. 60 NS ns1.test.", "indeterminate", "www.good.test. A", 22, "needs a server that resolves"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v, chain := validate(t, tt.question, tt.script)
+				if b := v.Broken; b == nil || v.Security != tt.security || fmt.Sprintf("%s %v", client.NameText(b.Name), b.Type) != tt.where || b.EDE != tt.ede || !strings.Contains(b.Text, tt.text) {
+					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, chain, strings.Join(v.Meaning(), "\n"), tt.security, tt.where, tt.ede, tt.text)
+				}
+				if v.Usable() {
+					t.Error("it may be believed")
+				}
+			})
+		})
+	}
+}
+
+// TestValidateAnchors begins at anchors of all kinds.
+func TestValidateAnchors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := validator(t, "")
+		var root *client.Reply
+		ask := whole.Ask
+		root, err := ask(t.Context(), wire.Root, wire.TypeDNSKEY)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var keys [][]byte
+		for _, rr := range root.Message.Records {
+			if rr.Type == wire.TypeDNSKEY {
+				keys = append(keys, rr.Data)
+			}
+		}
+		wrong := append([]byte(nil), whole.Anchors[0].DS[0]...)
+		wrong[len(wrong)-1] ^= 1
+		for _, tt := range []struct {
+			what     string
+			anchors  []client.Anchor
+			now      time.Time
+			security client.Security
+		}{
+			{"DS", whole.Anchors, time.Now(), client.Secure},
+			{"keys", []client.Anchor{{Zone: wire.Root, Keys: keys}}, time.Now(), client.Secure},
+			{"another DS", []client.Anchor{{Zone: wire.Root, DS: [][]byte{wrong}}}, time.Now(), client.Bogus},
+			{"another DS beside", []client.Anchor{{Zone: wire.Root, DS: [][]byte{wrong, whole.Anchors[0].DS[0]}}}, time.Now(), client.Secure},
+			{"an anchor of another zone", []client.Anchor{{Zone: name(t, "other."), Keys: keys}}, time.Now(), client.Indeterminate},
+			{"a wrong anchor closer", []client.Anchor{whole.Anchors[0], {Zone: name(t, "good.test."), Keys: keys}}, time.Now(), client.Bogus},
+			{"none", nil, time.Now(), client.Indeterminate},
+			{"too late", whole.Anchors, time.Now().AddDate(1, 0, 0), client.Bogus},
+			{"too early", whole.Anchors, time.Now().AddDate(-1, 0, 0), client.Bogus},
+		} {
+			v := client.Validator{Ask: ask, Anchors: tt.anchors, Now: tt.now}
+			if got := v.Validate(t.Context(), name(t, "www.good.test."), wire.TypeA); got.Security != tt.security {
+				t.Errorf("%s: %s, want %s\n%s", tt.what, got.Security, tt.security, strings.Join(got.Meaning(), "\n"))
+			}
+		}
+	})
+}
+
+// validate asks the laboratory's resolver, which has a script. It returns the chain as
+// text too.
+func validate(t *testing.T, question, script string) (*client.Validated, string) {
+	t.Helper()
+	v := validator(t, script)
+	var chain []byte
+	v.Check = func(c *client.Check) { chain = client.AppendCheck(chain, c) }
+	owner, kind, _ := strings.Cut(question, " ")
+	typ, ok := wire.ParseType(kind)
+	if !ok {
+		t.Fatalf("no type %s", kind)
+	}
+	done := v.Validate(t.Context(), name(t, owner), typ)
+	return done, string(chain)
+}
+
+func validator(t *testing.T, script string) *client.Validator {
 	t.Helper()
 	w := newWorld(t, "testdata/world.txtar")
+	if script != "" {
+		if err := w.Put(lab.Section{Kind: "host", Args: []string{"192.0.2.99", "resolver"}, File: "script", Body: strings.Split(script, "\n")}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	anchors, err := resolver.ReadAnchors(strings.NewReader(w.Anchors()), "anchors")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var chain []byte
-	v := client.Validator{Now: now, Check: func(c *client.Check) { chain = client.AppendCheck(chain, c) }}
+	v := &client.Validator{Now: time.Now()}
 	for _, a := range anchors {
 		v.Anchors = append(v.Anchors, client.Anchor{Zone: a.Zone, DS: a.DS, Keys: a.Keys})
 	}
@@ -157,11 +255,5 @@ func validate(t *testing.T, question string, now time.Time) (*client.Validated, 
 			Name: name, Type: typ, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagCD, EDNS: true, DO: true, UDPSize: 4096,
 		})
 	}
-	owner, kind, _ := strings.Cut(question, " ")
-	typ, ok := wire.ParseType(kind)
-	if !ok {
-		t.Fatalf("no type %s", kind)
-	}
-	done := v.Validate(t.Context(), name(t, owner), typ)
-	return done, string(chain)
+	return v
 }
