@@ -1,54 +1,60 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/dchest/siphash"
-
 	"port53/internal/wire"
 )
 
 // Options make a Client. A zero field means the default.
 type Options struct {
-	Network Network // nil: System()
-	UDPSize int     // the largest reply over UDP, in octets; 0: 1232 (RFC 9715)
-	Cookies bool    // send DNS cookies (RFC 7873)
+	Network   Network        // which the client closes if it is an io.Closer; nil: System()
+	UDPSize   int            // the largest reply over UDP, in octets, at least 512; 0: 1232
+	Cookies   bool           // send DNS cookies (RFC 7873)
+	Forbidden []netip.Prefix // never asked, beside what is no server's address at all
 }
 
 const (
+	// defaultUDPSize is what passes everywhere in one piece: IPv6's least MTU less the
+	// headers, and less than the 1400 that RFC 9715, section 3.2 has as the most.
 	defaultUDPSize = 1232
-	// maxMismatches is how many replies that are nearly right are ignored before the
-	// question goes over TCP (PowerDNS Recursor: 1; SECURITY: 3).
-	maxMismatches = 3
-	cookieAge     = time.Hour // that a server's cookie is sent (RFC 9018, section 4.3)
+	// maxTries is how often a question is sent: by UDP, with the cookie that the
+	// server wants, over TCP, there without EDNS, and once more for a combination.
+	maxTries = 5
 )
 
 // A Client asks servers. It is safe for use by many goroutines.
 type Client struct {
-	o       Options
-	random  Entropy
-	secret  [2]uint64 // of client cookies
-	servers servers
-	conns   conns
-	bufs    sync.Pool
+	o        Options
+	random   Entropy
+	servers  servers
+	conns    conns
+	attempts sync.Pool
+	closed   atomic.Bool
 
 	counters Counters
 }
 
-// Counters count what came back.
+// Counters count what was sent and what came back.
 type Counters struct {
+	UDP        atomic.Uint64 // questions sent over UDP
+	TCP        atomic.Uint64 // questions sent over TCP
+	Dialled    atomic.Uint64 // connections made or tried
+	Timeouts   atomic.Uint64 // questions over UDP that nothing came back for
+	Truncated  atomic.Uint64 // questions asked again over TCP for TC or an oversized reply
 	Mismatched atomic.Uint64 // replies with another ID, question, case or cookie
 	Oversized  atomic.Uint64 // replies over UDP that were larger than asked for
-	Truncated  atomic.Uint64 // questions asked again over TCP for TC
-	TCP        atomic.Uint64 // questions asked over TCP
+	Guessed    atomic.Uint64 // questions taken to TCP because somebody seemed to guess
+	BadCookie  atomic.Uint64 // replies that said so
+	Plain      atomic.Uint64 // questions asked again without EDNS
 }
 
 // New returns a client.
@@ -59,22 +65,31 @@ func New(o Options) *Client {
 	if o.UDPSize == 0 {
 		o.UDPSize = defaultUDPSize
 	}
+	o.UDPSize = max(o.UDPSize, wire.MinUDP)
 	c := &Client{o: o}
-	c.secret = [2]uint64{c.random.Uint64(), c.random.Uint64()}
-	c.bufs.New = func() any { b := make([]byte, o.UDPSize+1); return &b }
-	c.conns.m = make(map[netip.AddrPort]*conn)
+	c.servers.init()
+	c.conns.init(c)
+	c.attempts.New = func() any { return newAttempt(c) }
 	return c
 }
 
 // Counters returns the counters, which go on counting.
 func (c *Client) Counters() *Counters { return &c.counters }
 
-// Close closes the connections that are kept.
-func (c *Client) Close() { c.conns.close() }
+// Close closes the connections that are kept and the Network, so that questions which
+// wait end with net.ErrClosed; over a Network that cannot be closed those by UDP end by
+// their timeouts. Exchange does nothing from then on.
+func (c *Client) Close() {
+	c.closed.Store(true)
+	c.conns.close()
+	if n, ok := c.o.Network.(io.Closer); ok {
+		_ = n.Close()
+	}
+}
 
 // A Question is what one server is asked.
 type Question struct {
-	Name    []byte
+	Name    []byte // in wire form, known to be good
 	Type    wire.Type
 	RD      bool // of forwarders
 	CD      bool
@@ -91,357 +106,230 @@ type Reply struct {
 	Message []byte // the caller's
 	RTT     time.Duration
 	TCP     bool
-	Packets int  // that were sent, connections of TCP as one
-	Octets  int  // both ways
+	Packets int  // that were sent, a question over TCP as one
+	Octets  int  // of messages, both ways
 	Spoof   bool // somebody seems to have guessed
-}
-
-// An attempt is one question to one server with all its packets.
-type attempt struct {
-	c      *Client
-	to     netip.AddrPort
-	q      *Question
-	reply  Reply
-	query  []byte // as sent
-	id     uint16
-	edns   bool
-	cookie [8]byte // the client's
-	mixed  bool
-	room   [512]byte
 }
 
 // The errors of Exchange beside those of the network.
 var (
-	errMismatch  = errors.New("upstream: reply does not fit the question")
-	errTruncated = errors.New("upstream: truncated")
-	errNoSend    = errors.New("upstream: not an address of a server")
+	errAddress  = errors.New("upstream: not an address of a server")
+	errMismatch = errors.New("upstream: reply does not fit the question")
+	errNoSense  = errors.New("upstream: server wants the question ever differently")
 )
 
-// Exchange sends q to a server and returns the reply that matches it, whatever it says.
-// It falls back to TCP for truncated replies and where somebody guesses, and to a
-// question without EDNS for servers that do not understand it. The error is
-// os.ErrDeadlineExceeded if nothing that matches came in time, or the network's. The
-// counts of the Reply hold beside an error as well.
+// Exchange sends q to a server and returns the reply that matches it, whatever it says:
+// it may be malformed behind its question. It falls back to TCP for truncated replies
+// and where somebody guesses, and to a question without EDNS for servers that do not
+// understand it. The error is os.ErrDeadlineExceeded if nothing that matches came in
+// time, the context's, or the network's. The counts of the Reply hold beside an error as
+// well.
+//
+// What 0/8, a broadcast or multicast address would be sent is refused, here and not by
+// callers, because addresses come from anybody's zone.
 func (c *Client) Exchange(ctx context.Context, to netip.AddrPort, q *Question) (Reply, error) {
-	if a := to.Addr(); !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || to.Port() == 0 {
-		return Reply{}, errNoSend
+	to = unmap(to)
+	if !c.mayAsk(to) {
+		return Reply{}, errAddress
 	}
-	a := attempt{c: c, to: to, q: q, edns: q.EDNS, mixed: q.MixCase}
-	var cookie []byte
-	timeout := q.Timeout
-	now := time.Now()
-	c.servers.with(to, func(v *server) {
+	if c.closed.Load() {
+		return Reply{}, net.ErrClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return Reply{}, err
+	}
+	a := c.attempts.Get().(*attempt)
+	a.begin(ctx, to, q)
+	err := a.exchange(ctx)
+	reply := a.reply
+	a.reply, a.q = Reply{}, nil
+	c.attempts.Put(a)
+	if err != nil {
+		reply.Message = nil
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+	}
+	return reply, err
+}
+
+// mayAsk tells whether a server can have an address.
+func (c *Client) mayAsk(to netip.AddrPort) bool {
+	a := to.Addr()
+	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || to.Port() == 0 {
+		return false
+	}
+	if a.Is4() {
+		if b := a.As4(); b[0] == 0 || b == [4]byte{255, 255, 255, 255} {
+			return false
+		}
+	}
+	for _, p := range c.o.Forbidden {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// An attempt is one question to one server with all its packets. Its memory is used
+// again.
+type attempt struct {
+	c     *Client
+	to    netip.AddrPort
+	q     *Question
+	known server // as the question began
+	reply Reply
+	end   time.Time // zero: none
+
+	tcp      bool
+	edns     bool
+	cookies  bool // a cookie is sent
+	mixed    bool // the case is
+	rebaked  bool // it was sent with the cookie of a BADCOOKIE
+	unedns   bool // it is asked without EDNS because of what the server said
+	oversize bool // a reply was too large
+	doubt    doubt
+
+	id    uint16
+	query []byte // as sent, behind two octets with its length
+
+	room    [maxQuery]byte
+	buf     []byte       // for replies over UDP
+	replies chan tcpDone // of TCP
+	timer   *time.Timer  // of TCP
+}
+
+// maxQuery is the length of the longest query, with TCP's length before it: a header, a
+// name, type and class, and an OPT record with a cookie.
+const maxQuery = 2 + wire.HeaderLen + wire.MaxName + 4 + 11 + 4 + 40
+
+// A doubt is why a reply over UDP that matched was not believed at once.
+type doubt uint8
+
+const (
+	noDoubt    doubt = iota
+	otherCase        // the name has another case
+	bareHeader       // an error without a question
+	lostCookie       // the server's cookie is missing
+)
+
+func newAttempt(c *Client) *attempt {
+	a := &attempt{c: c, buf: make([]byte, c.o.UDPSize+1), replies: make(chan tcpDone, 1), timer: time.NewTimer(time.Hour)}
+	a.timer.Stop()
+	return a
+}
+
+// begin sets a up for a question with what is known of the server.
+func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
+	c := a.c
+	now := c.servers.now()
+	a.to, a.q, a.reply = to, q, Reply{}
+	a.tcp, a.rebaked, a.unedns, a.oversize, a.doubt = q.TCP, false, false, false, noDoubt
+	a.end = q.End
+	if end, ok := ctx.Deadline(); ok && (a.end.IsZero() || end.Before(a.end)) {
+		a.end = end
+	}
+	c.servers.change(to, func(v *server) {
 		v.used = now
-		if v.noEDNS.After(now) {
-			a.edns = false
+		if c.o.Cookies && !v.baked.within(now, cookieTime) && !v.noCookie.within(now, noCookieTime) {
+			v.bake(now, c.random.Uint64())
 		}
-		if v.noCase.After(now) {
-			a.mixed = false
-		}
-		if v.cookie != nil && now.Sub(v.cookieAt) < cookieAge {
-			cookie = v.cookie
-		}
-		if timeout == 0 {
-			timeout = v.timeout()
-		}
+		a.known = *v
 	})
-	if c.o.Cookies && a.edns {
-		a.clientCookie()
+	forget := forgetTime
+	if q.DO {
+		forget = forgetTimeDO
 	}
-	err := a.exchange(ctx, cookie, timeout, now)
-	return a.reply, err
+	a.edns = q.EDNS && !a.known.plain.within(now, forget)
+	a.mixed = q.MixCase && !a.known.folds.within(now, forgetTime)
+	a.cookies = c.o.Cookies && a.known.baked != 0
 }
 
 // exchange sends the question as often as the server's answers demand.
-func (a *attempt) exchange(ctx context.Context, cookie []byte, timeout time.Duration, now time.Time) error {
-	tcp := a.q.TCP
-	for range 4 { // UDP, then with another cookie or without EDNS, then over TCP
-		a.build(cookie)
-		var err error
-		if tcp {
-			err = a.overTCP(ctx)
-		} else {
-			err = a.overUDP(ctx, timeout, cookie != nil)
-		}
-		switch {
-		case errors.Is(err, errTruncated):
-			a.c.counters.Truncated.Add(1)
-			tcp = true
-			continue
-		case errors.Is(err, errMismatch):
-			a.reply.Spoof = a.reply.Spoof || !tcp
-			if tcp {
+func (a *attempt) exchange(ctx context.Context) error {
+	for range maxTries {
+		a.build()
+		if a.tcp {
+			if err := a.overTCP(ctx); err != nil {
 				return err
 			}
-			tcp = true
-			continue
-		case err != nil:
-			return err
-		}
-		msg := a.reply.Message
-		rcode, opt := wire.Rcode(msg[3]&15), findOPT(msg)
-		switch {
-		case a.edns && opt == nil && (rcode == wire.FormErr || rcode == wire.NotImp):
-			// It does not know EDNS (RFC 6891, section 7).
-			a.c.servers.with(a.to, func(v *server) { v.noEDNS = time.Now().Add(forgetTime) })
-			a.edns = false
-			continue
-		case a.edns && opt != nil:
-			if got := cookieOf(opt); len(got) >= 16 && bytes.Equal(got[:8], a.cookie[:]) {
-				kept := bytes.Clone(got[8:min(len(got), 40)])
-				a.c.servers.with(a.to, func(v *server) { v.cookie, v.cookieAt = kept, time.Now() })
-				if rcode|wire.Rcode(opt[4])<<4 == wire.BadCookie && !tcp {
-					if cookie != nil && bytes.Equal(cookie, kept) {
-						tcp = true // it did not like the one it gave (RFC 7873, section 5.3)
-					}
-					cookie = kept
-					continue
-				}
+			a.settle()
+		} else {
+			verdict, err := a.overUDP(ctx)
+			if err != nil {
+				return err
+			}
+			if verdict != answered {
+				a.tcp = true
+				a.reply.Message = nil
+				continue
 			}
 		}
-		return nil
+		if !a.weigh() {
+			return nil
+		}
 	}
-	return nil
+	return errNoSense
 }
 
-// build writes the query with a new ID and a new case.
-func (a *attempt) build(cookie []byte) {
-	flags := uint16(0)
-	if a.q.RD {
-		flags |= wire.FlagRD
+// deadline returns when a wait of at most d ends, and whether that is before d is over.
+func (a *attempt) deadline(begin time.Time, d time.Duration) (deadline time.Time, short bool) {
+	deadline = begin.Add(d)
+	if !a.end.IsZero() && a.end.Before(deadline) {
+		return a.end, true
 	}
-	if a.q.CD {
-		flags |= wire.FlagCD
-	}
-	a.id = uint16(a.c.random.Uint64())
-	b := wire.AppendQuery(a.room[:2], a.id, flags, a.q.Name, a.q.Type) // two octets before it, for TCP's length
-	if a.mixed {
-		a.c.random.mixCase(b[2+wire.HeaderLen:], a.q.Name)
-	}
-	if a.edns {
-		var room [64]byte
-		options := room[:0]
-		if a.c.o.Cookies {
-			options = append(options, 0, wire.OptionCookie, 0, byte(8+len(cookie)))
-			options = append(options, a.cookie[:]...)
-			options = append(options, cookie...)
-		}
-		b = wire.AppendOPT(b, uint16(a.c.o.UDPSize), a.q.DO, options)
-		b[2+11] = 1
-	}
-	binary.BigEndian.PutUint16(b, uint16(len(b)-2))
-	a.query = b
+	return deadline, false
 }
 
-// clientCookie makes the cookie for the server: one for each, that tells nothing of
-// the others (RFC 9018, section 3).
-func (a *attempt) clientCookie() {
-	ip := a.to.Addr().As16()
-	binary.LittleEndian.PutUint64(a.cookie[:], siphash.Hash(a.c.secret[0], a.c.secret[1], ip[:]))
+// learn changes what is known of the server.
+func (a *attempt) learn(f func(v *server, now stamp)) {
+	now := a.c.servers.now()
+	a.c.servers.change(a.to, func(v *server) { f(v, now) })
 }
 
-// end returns when the question must have an answer.
-func (a *attempt) end(ctx context.Context) (time.Time, bool) {
-	end, ok := ctx.Deadline()
-	if !a.q.End.IsZero() && (!ok || a.q.End.Before(end)) {
-		return a.q.End, true
+// weigh looks at a reply that is believed, and tells whether the server has to be asked
+// again in another way.
+func (a *attempt) weigh() (again bool) {
+	opt := findOPT(a.reply.Message)
+	rcode := wire.Rcode(a.reply.Message[3] & 15)
+	unknown := opt == nil && (rcode == wire.FormErr || rcode == wire.NotImp)
+	if opt != nil {
+		rcode |= wire.Rcode(opt[4]) << 4
 	}
-	return end, ok
-}
-
-// overUDP asks over UDP.
-func (a *attempt) overUDP(ctx context.Context, timeout time.Duration, hadCookie bool) error {
-	socket, err := a.c.o.Network.Socket(a.to)
-	if err != nil {
-		return err
+	if a.edns && (unknown || rcode == wire.BadVers) {
+		// It does not know EDNS (RFC 6891, section 7), or no version of it.
+		a.c.counters.Plain.Add(1)
+		a.edns, a.unedns = false, true
+		return true
 	}
-	defer socket.Close()
-	begin := time.Now()
-	deadline := begin.Add(timeout)
-	if end, ok := a.end(ctx); ok && end.Before(deadline) {
-		deadline = end
+	if a.unedns && !unknown {
+		// Without EDNS it is content, so that the question was not what it disliked.
+		a.learn(func(v *server, now stamp) { v.plain = now })
 	}
-	query := a.query[2:]
-	a.reply.Packets++
-	a.reply.Octets += len(query)
-	if err := socket.Send(query); err != nil {
-		return err
-	}
-	buf := a.c.bufs.Get().(*[]byte)
-	defer a.c.bufs.Put(buf)
-	mismatches := 0
-	for {
-		n, err := socket.Recv(*buf, deadline)
-		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
-				now := time.Now()
-				a.c.servers.with(a.to, func(v *server) { v.silent(now) })
-			} else if ctx.Err() == nil {
-				// Refused by the host itself, which anybody can pretend: it counts as silence.
-				a.c.servers.with(a.to, func(v *server) { v.silent(time.Now()) })
-			}
-			return err
-		}
-		a.reply.Octets += n
-		if n > a.c.o.UDPSize {
-			a.c.counters.Oversized.Add(1)
-			continue
-		}
-		msg := (*buf)[:n]
-		switch a.matches(msg) {
-		case nearly:
-			a.c.counters.Mismatched.Add(1)
-			if mismatches++; mismatches >= maxMismatches {
-				return errMismatch
-			}
-			continue
-		case not:
-			a.c.counters.Mismatched.Add(1)
-			continue
-		case otherCase:
-			// The server breaks case, or somebody guesses: TCP tells.
-			a.c.counters.Mismatched.Add(1)
-			a.reply.Spoof = true
-			return a.breaksCase(ctx)
-		}
-		if hadCookie && !goodCookie(msg, a.cookie) {
-			// A server that knew cookies does not forget them: over TCP nobody can have
-			// forged the reply (RFC 7873, section 5.3).
-			a.c.counters.Mismatched.Add(1)
-			return errMismatch
-		}
-		rtt := time.Since(begin)
-		a.c.servers.with(a.to, func(v *server) { v.replied(rtt) })
-		if msg[2]&byte(wire.FlagTC>>8) != 0 {
-			return errTruncated
-		}
-		a.reply.Message, a.reply.RTT, a.reply.TCP = bytes.Clone(msg), rtt, false
-		return nil
-	}
-}
-
-// breaksCase asks over TCP what was answered with another case over UDP, and remembers
-// the server for it if it does so there as well.
-func (a *attempt) breaksCase(ctx context.Context) error {
-	err := a.overTCP(ctx)
-	if err == nil && !bytes.Equal(a.reply.Message[wire.HeaderLen:wire.HeaderLen+len(a.q.Name)], a.query[2+wire.HeaderLen:][:len(a.q.Name)]) {
-		a.c.servers.with(a.to, func(v *server) { v.noCase = time.Now().Add(forgetTime) })
-		a.reply.Spoof = false
-	}
-	return err
-}
-
-// How a datagram fits the question.
-const (
-	fits      = iota
-	not       // it is not a reply to anything like it
-	nearly    // the question is right and the ID is not, or the other way
-	otherCase // all is right but the case of the name
-)
-
-// matches compares a reply with the question: ID, QR, opcode, name, type and class
-// (RFC 5452, section 9.1). A reply without a question can only be an error that was
-// made before the question was read.
-func (a *attempt) matches(msg []byte) int {
-	query := a.query[2:]
-	end := wire.HeaderLen + len(a.q.Name) + 4
-	if len(msg) < wire.HeaderLen || msg[2]&0x80 == 0 || msg[2]&0x78 != 0 {
-		return not
-	}
-	id := binary.BigEndian.Uint16(msg) == a.id
-	questions := binary.BigEndian.Uint16(msg[4:])
-	if questions == 0 && len(msg) == wire.HeaderLen && msg[3]&15 != 0 {
-		if id {
-			return fits
-		}
-		return nearly
-	}
-	if questions != 1 || len(msg) < end {
-		if id {
-			return nearly
-		}
-		return not
-	}
-	same := bytes.Equal(msg[wire.HeaderLen:end], query[wire.HeaderLen:end])
-	folded := same || bytes.Equal(msg[end-4:end], query[end-4:end]) && wire.EqualFold(msg[wire.HeaderLen:end-4], query[wire.HeaderLen:end-4])
-	switch {
-	case id && same:
-		return fits
-	case id && folded && a.mixed:
-		return otherCase
-	case id && folded:
-		return fits
-	case id || folded:
-		return nearly
-	}
-	return not
-}
-
-// goodCookie tells whether a reply has our cookie.
-func goodCookie(msg []byte, client [8]byte) bool {
-	got := cookieOf(findOPT(msg))
-	return len(got) >= 8 && [8]byte(got[:8]) == client
-}
-
-// findOPT returns the OPT record of a message, from its type on, or nil. Records are
-// walked; what is not whole ends the walk.
-func findOPT(msg []byte) []byte {
-	pos := wire.HeaderLen
-	skip := func() bool {
-		for pos < len(msg) {
-			l := int(msg[pos])
-			switch {
-			case l == 0:
-				pos++
-				return true
-			case l >= 0xC0:
-				pos += 2
-				return pos <= len(msg)
-			case l > wire.MaxLabel:
-				return false
-			}
-			pos += l + 1
-		}
+	if !a.edns || !a.cookies {
 		return false
 	}
-	for range int(binary.BigEndian.Uint16(msg[4:])) {
-		if !skip() {
-			return nil
-		}
-		pos += 4
+	fresh := a.keepCookie(cookieOf(opt))
+	if rcode != wire.BadCookie {
+		return false
 	}
-	records := int(binary.BigEndian.Uint16(msg[6:])) + int(binary.BigEndian.Uint16(msg[8:])) + int(binary.BigEndian.Uint16(msg[10:]))
-	for range records {
-		rooted := pos < len(msg) && msg[pos] == 0
-		if !skip() || pos+10 > len(msg) {
-			return nil
-		}
-		start := pos
-		pos += 10 + int(binary.BigEndian.Uint16(msg[pos+8:]))
-		if pos > len(msg) {
-			return nil
-		}
-		if rooted && binary.BigEndian.Uint16(msg[start:]) == uint16(wire.TypeOPT) {
-			return msg[start:pos]
-		}
+	a.c.counters.BadCookie.Add(1)
+	switch {
+	case fresh && !a.rebaked:
+		a.rebaked = true
+		return true
+	case !a.tcp:
+		a.tcp = true // it did not like the one it gave (RFC 7873, section 5.3)
+		return true
 	}
-	return nil
+	return false
 }
 
-// cookieOf returns the cookie option's data in an OPT record, or nil.
-func cookieOf(opt []byte) []byte {
-	if len(opt) < 10 {
-		return nil
+// over returns the error of a wait that ended at its deadline.
+func over(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
-	for b := opt[10:]; len(b) >= 4; {
-		n := int(binary.BigEndian.Uint16(b[2:]))
-		if 4+n > len(b) {
-			return nil
-		}
-		if binary.BigEndian.Uint16(b) == wire.OptionCookie {
-			return b[4 : 4+n]
-		}
-		b = b[4+n:]
-	}
-	return nil
+	return os.ErrDeadlineExceeded
 }

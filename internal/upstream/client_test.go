@@ -400,15 +400,3 @@ func TestDescriptors(t *testing.T) {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
-
-func BenchmarkExchange(b *testing.B) {
-	p := listen(b, reply(wire.FlagAA), nil)
-	c := client(b)
-	q := question()
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := c.Exchange(b.Context(), p.addr, q); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

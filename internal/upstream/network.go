@@ -4,15 +4,21 @@
 // and a random case (RFC 5452; draft-vixie-dnsext-dns0x20), and with a cookie
 // (RFC 7873). A reply is believed if all of that comes back, from the address that was
 // asked; anything else is as if it had not come. Three that are nearly right mean that
-// somebody is guessing, and the question goes over TCP.
+// somebody is guessing, and the question goes over TCP, as it does whenever a reply
+// leaves a doubt that a connection can settle.
 //
 // [Client.Exchange] is the entry point. What is learned of a server on the way, its
-// speed, whether it lives, what it does not understand, is kept in a bounded table.
-// Package upstream knows no names but those it is given, and chooses no servers.
+// speed, whether it lives, what it does not understand, is kept in a bounded table and
+// decides how it is asked next. It is learned from replies that matched, never from
+// silence or from packets that did not.
+//
+// Package upstream knows no names but those it is given, chooses no servers, and keeps
+// no answers.
 package upstream
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -28,7 +34,8 @@ type Network interface {
 	DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 }
 
-// A Socket is used by one goroutine, for one question.
+// A Socket is used by one goroutine, for one question. Another goroutine may call Close
+// to end a Recv that waits.
 type Socket interface {
 	Send(datagram []byte) error
 	// Recv waits for a datagram until the deadline, and returns its length; what does
@@ -36,4 +43,60 @@ type Socket interface {
 	// network said, such as ECONNREFUSED.
 	Recv(b []byte, deadline time.Time) (int, error)
 	Close() error
+}
+
+// A stoppable is a Socket of [System], whose memory is used again: no other goroutine
+// may close it, but Recv can be told to end.
+type stoppable interface {
+	// recv is Recv that ends with errStopped once done is closed. A nil done never is.
+	recv(b []byte, deadline time.Time, done <-chan struct{}) (int, error)
+}
+
+var errStopped = errors.New("upstream: stopped")
+
+// Ports that questions leave from: all but those of the system's services. The range
+// that the kernel takes them from by itself has half as many.
+const (
+	firstPort = 1024
+	portCount = 65536 - firstPort
+	bindTries = 10 // random ports tried; with 10,000 in use, ten in a row are taken once in 10^8
+)
+
+// sources are the addresses that questions leave from.
+type sources []netip.Addr
+
+// pick returns the one to ask a server from: always the same, because the server's
+// cookie holds for it alone (RFC 9018, section 3). hash spreads servers over them.
+// Without any of the server's family it is the unspecified address.
+func (s sources) pick(to netip.Addr, hash uint64) netip.Addr {
+	n := uint64(0)
+	for _, a := range s {
+		if a.Is4() == to.Is4() {
+			n++
+		}
+	}
+	if n > 0 {
+		n = hash % n
+	}
+	for _, a := range s {
+		if a.Is4() == to.Is4() {
+			if n == 0 {
+				return a
+			}
+			n--
+		}
+	}
+	if to.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// dial connects over TCP from a source address, or whatever routes say.
+func dial(ctx context.Context, to netip.AddrPort, source netip.Addr) (net.Conn, error) {
+	var d net.Dialer
+	if !source.IsUnspecified() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+	}
+	return d.DialContext(ctx, "tcp", to.String())
 }

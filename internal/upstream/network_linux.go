@@ -3,11 +3,12 @@ package upstream
 import (
 	"context"
 	"encoding/binary"
-	"errors"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -15,228 +16,243 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ports that questions leave from: all but those of the system's services. The range
-// that the kernel takes them from by itself has half as many.
-const (
-	firstPort = 1024
-	portCount = 65536 - firstPort
-	bindTries = 10 // random ports tried; with a thousand in use two in a row are taken once in 4,000
-)
-
 // harvest is the most events taken by one system call.
 const harvest = 128
 
 // A system is the sockets of this machine. All wait through one epoll descriptor,
-// which itself waits in the runtime's poller: a question costs six system calls, and
-// no goroutine.
+// which itself waits in the runtime's poller: a question costs eight system calls, its
+// share of one that waits for many, and no goroutine.
 type system struct {
 	random  Entropy
-	sources []netip.Addr // addresses that questions leave from; empty: what routes say
-
-	once  sync.Once
-	err   error
-	epoll int
-	file  *os.File
+	sources sources
+	seed    maphash.Seed
 
 	mu    sync.Mutex
-	free  []*socket // by slot, for reuse
-	slots []*socket
+	file  *os.File // the epoll descriptor; nil until the first question and after Close
+	epoll int
+	free  []*socket // for reuse
+
+	closed atomic.Bool
+	slots  atomic.Pointer[[]*socket] // all there are, by slot; written under mu
 }
 
 // System returns the network of this machine. sources are the addresses that questions
-// leave from; without any of a server's family, routes decide.
-func System(sources ...netip.Addr) Network { return &system{sources: sources} }
+// leave from; without any of a server's family, routes decide. It also is an io.Closer.
+func System(addrs ...netip.Addr) Network { return &system{sources: addrs, seed: maphash.MakeSeed()} }
 
-// start makes the epoll descriptor and the goroutine that reads it.
-func (s *system) start() {
-	s.epoll, s.err = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if s.err != nil {
-		return
-	}
-	if s.err = unix.SetNonblock(s.epoll, true); s.err != nil {
-		return
-	}
-	s.file = os.NewFile(uintptr(s.epoll), "epoll")
-	conn, err := s.file.SyscallConn()
+// start makes the epoll descriptor and the goroutine that reads it. It is called under
+// s.mu.
+func (s *system) start() error {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		s.err = err
-		return
+		return os.NewSyscallError("epoll_create1", err)
 	}
+	if err = unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return os.NewSyscallError("fcntl", err)
+	}
+	file := os.NewFile(uintptr(fd), "epoll")
+	conn, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	s.epoll, s.file = fd, file
 	go func() {
 		var events [harvest]unix.EpollEvent
-		_ = conn.Read(func(fd uintptr) bool { // it waits for as long as the process lives
+		// Read calls the function whenever the runtime's poller saw something, until
+		// Close.
+		_ = conn.Read(func(fd uintptr) bool {
 			for {
 				n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events)), harvest, 0, 0, 0)
 				if errno == unix.EINTR {
 					continue
 				}
-				if errno != 0 || n == 0 {
+				if errno != 0 {
 					return false
 				}
 				s.wake(events[:n])
+				if n < harvest {
+					return false // what comes from now on makes the poller look again
+				}
 			}
 		})
 	}()
+	return nil
 }
 
-// wake tells the sockets that something has come. An event names a slot and how often
-// the slot had been used: what was closed meanwhile is somebody else's now.
+// wake tells sockets that something has come. A slot may be another question's by now,
+// which then looks in vain.
 func (s *system) wake(events []unix.EpollEvent) {
+	slots := *s.slots.Load()
+	for i := range events {
+		slots[events[i].Fd].wake()
+	}
+}
+
+// Close implements io.Closer: it ends what waits, and the goroutine that reads events.
+func (s *system) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range events {
-		c := s.slots[events[i].Fd]
-		if c.use == uint32(events[i].Pad) {
-			select {
-			case c.ready <- struct{}{}:
-			default:
-			}
+	s.closed.Store(true)
+	if slots := s.slots.Load(); slots != nil {
+		for _, c := range *slots {
+			c.wake()
 		}
 	}
+	if s.file == nil {
+		return nil
+	}
+	err := s.file.Close()
+	s.file = nil
+	return err
 }
 
 // A socket is one UDP socket. Its memory is used again.
 type socket struct {
 	system *system
 	slot   int32
-	use    uint32
 	fd     int
+	to     unix.RawSockaddrInet6 // or an Inet4; what it is connected to
+	toLen  uint32
 	ready  chan struct{}
 	timer  *time.Timer
 }
 
-// raw calls the system without telling the scheduler: none of the calls here can
-// block, and telling it costs as much as some of them.
-func raw(trap, a, b, c uintptr) (uintptr, error) {
-	for {
-		r, _, errno := syscall.RawSyscall(trap, a, b, c)
-		switch errno {
-		case 0:
-			return r, nil
-		case unix.EINTR:
-			continue
-		}
-		return 0, errno
+func (c *socket) wake() {
+	select {
+	case c.ready <- struct{}{}:
+	default:
 	}
 }
 
 // Socket implements [Network].
 func (s *system) Socket(to netip.AddrPort) (Socket, error) {
-	s.once.Do(s.start)
-	if s.err != nil {
-		return nil, s.err
+	c, err := s.take()
+	if err != nil {
+		return nil, err
 	}
 	family := uintptr(unix.AF_INET6)
 	if to.Addr().Is4() {
 		family = unix.AF_INET
 	}
-	r, err := raw(unix.SYS_SOCKET, family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
+	fd, _, errno := syscall.RawSyscall(unix.SYS_SOCKET, family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if errno != 0 {
+		s.give(c)
+		return nil, os.NewSyscallError("socket", errno)
 	}
-	fd := int(r)
-	if err := s.prepare(fd, to); err != nil {
-		unix.Close(fd)
+	c.fd = int(fd)
+	if err := c.prepare(to); err != nil {
+		_ = unix.Close(c.fd)
+		s.give(c)
 		return nil, err
-	}
-	c := s.take(fd)
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xFFFFFFFF, Fd: c.slot, Pad: int32(c.use)}
-	if _, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(s.epoll), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0); errno != 0 {
-		c.Close()
-		return nil, errno
 	}
 	return c, nil
 }
 
-// prepare binds a socket to a random port and connects it.
-func (s *system) prepare(fd int, to netip.AddrPort) error {
+// prepare binds a socket to a random port, connects it and has it watched.
+func (c *socket) prepare(to netip.AddrPort) error {
+	fd, four := uintptr(c.fd), to.Addr().Is4()
 	// A datagram is never cut into fragments on the way, which could be replaced by
-	// forged ones, and what routers say about sizes is not believed (RFC 9715).
-	level, option, omit := uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_MTU_DISCOVER), int32(unix.IPV6_PMTUDISC_OMIT)
-	if to.Addr().Is4() {
-		level, option, omit = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT
+	// forged ones; and what routers are said to say of sizes is not believed, so that
+	// it does not tell strangers which port is open (CVE-2021-20322).
+	level, option, value := uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_MTU_DISCOVER), int32(unix.IPV6_PMTUDISC_OMIT)
+	if four {
+		level, option, value = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT
 	}
-	_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), level, option, uintptr(unsafe.Pointer(&omit)), 4, 0)
-	source := s.source(to.Addr())
+	_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, fd, level, option, uintptr(unsafe.Pointer(&value)), 4, 0)
+
+	var from unix.RawSockaddrInet6
+	source := c.system.source(to.Addr())
 	for tries := 0; ; tries++ {
-		port := uint16(firstPort + s.random.Below(portCount))
-		err := withAddr(unix.SYS_BIND, fd, netip.AddrPortFrom(source, port), 0)
-		if err == nil {
+		port := firstPort + uint16(c.system.random.Below(portCount))
+		n := sockaddr(&from, netip.AddrPortFrom(source, port))
+		_, _, errno := syscall.RawSyscall(unix.SYS_BIND, fd, uintptr(unsafe.Pointer(&from)), uintptr(n))
+		if errno == 0 {
 			break
 		}
-		if !errors.Is(err, unix.EADDRINUSE) || tries == bindTries {
-			return err
+		// EACCES: an administrator keeps more ports for services than is usual.
+		if errno != unix.EADDRINUSE && errno != unix.EACCES || tries == bindTries {
+			return os.NewSyscallError("bind", errno)
 		}
 	}
-	scope := uint32(0)
-	if zone := to.Addr().Zone(); zone != "" {
+	c.toLen = sockaddr(&c.to, to)
+	if _, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&c.to)), uintptr(c.toLen)); errno != 0 {
+		return os.NewSyscallError("connect", errno)
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xFFFFFFFF, Fd: c.slot}
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(c.system.epoll), unix.EPOLL_CTL_ADD, fd, uintptr(unsafe.Pointer(&ev)), 0, 0); errno != 0 {
+		return os.NewSyscallError("epoll_ctl", errno)
+	}
+	return nil
+}
+
+// sockaddr writes an address as the kernel has it and returns its length.
+func sockaddr(to *unix.RawSockaddrInet6, a netip.AddrPort) uint32 {
+	if a.Addr().Is4() {
+		*to = unix.RawSockaddrInet6{}
+		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(to))
+		sa.Family = unix.AF_INET
+		binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:], a.Port())
+		sa.Addr = a.Addr().As4()
+		return unix.SizeofSockaddrInet4
+	}
+	*to = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: a.Addr().As16()}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&to.Port))[:], a.Port())
+	if zone := a.Addr().Zone(); zone != "" {
 		if iface, err := net.InterfaceByName(zone); err == nil {
-			scope = uint32(iface.Index)
+			to.Scope_id = uint32(iface.Index)
 		}
 	}
-	return withAddr(unix.SYS_CONNECT, fd, to, scope)
+	return unix.SizeofSockaddrInet6
 }
-
-// withAddr calls bind or connect.
-func withAddr(trap uintptr, fd int, to netip.AddrPort, scope uint32) error {
-	port := to.Port()<<8 | to.Port()>>8 // in network order, as it lies in memory
-	if nativeBig {
-		port = to.Port()
-	}
-	if to.Addr().Is4() {
-		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: port, Addr: to.Addr().As4()}
-		_, err := raw(trap, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4)
-		return err
-	}
-	sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: port, Addr: to.Addr().As16(), Scope_id: scope}
-	_, err := raw(trap, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet6)
-	return err
-}
-
-// nativeBig tells whether this machine stores numbers in network order.
-//
-//nolint:gochecknoglobals // read-only
-var nativeBig = binary.NativeEndian.Uint16([]byte{0, 1}) == 1
 
 // source returns the address that questions to a server leave from.
 func (s *system) source(to netip.Addr) netip.Addr {
-	n := 0
-	for _, a := range s.sources {
-		if a.Is4() == to.Is4() {
-			n++
-		}
+	hash := uint64(0)
+	if len(s.sources) > 1 {
+		hash = maphash.Comparable(s.seed, to)
 	}
-	if n > 0 {
-		n = int(s.random.Below(uint32(n)))
-		for _, a := range s.sources {
-			if a.Is4() == to.Is4() {
-				if n == 0 {
-					return a
-				}
-				n--
-			}
-		}
-	}
-	if to.Is4() {
-		return netip.IPv4Unspecified()
-	}
-	return netip.IPv6Unspecified()
+	return s.sources.pick(to, hash)
 }
 
-// take returns a socket for fd.
-func (s *system) take(fd int) *socket {
+// take returns memory for a socket.
+func (s *system) take() (*socket, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed.Load() {
+		return nil, net.ErrClosed
+	}
+	if s.file == nil {
+		if err := s.start(); err != nil {
+			return nil, err
+		}
+	}
 	if n := len(s.free); n > 0 {
 		c := s.free[n-1]
 		s.free = s.free[:n-1]
-		c.fd = fd
-		return c
+		select {
+		case <-c.ready:
+		default:
+		}
+		return c, nil
 	}
-	c := &socket{system: s, slot: int32(len(s.slots)), fd: fd, ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	var slots []*socket
+	if p := s.slots.Load(); p != nil {
+		slots = *p
+	}
+	c := &socket{system: s, slot: int32(len(slots)), ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	c.timer.Stop()
-	s.slots = append(s.slots, c)
-	return c
+	slots = append(slots, c)
+	s.slots.Store(&slots)
+	return c, nil
+}
+
+// give takes memory back.
+func (s *system) give(c *socket) {
+	s.mu.Lock()
+	s.free = append(s.free, c)
+	s.mu.Unlock()
 }
 
 // Send implements [Socket].
@@ -248,13 +264,16 @@ func (c *socket) Send(b []byte) error {
 			return nil
 		case unix.EINTR:
 		default:
-			return errno
+			return os.NewSyscallError("sendto", errno)
 		}
 	}
 }
 
 // Recv implements [Socket].
-func (c *socket) Recv(b []byte, deadline time.Time) (int, error) {
+func (c *socket) Recv(b []byte, deadline time.Time) (int, error) { return c.recv(b, deadline, nil) }
+
+// recv implements stoppable.
+func (c *socket) recv(b []byte, deadline time.Time, done <-chan struct{}) (int, error) {
 	armed := false
 	for {
 		select {
@@ -269,50 +288,59 @@ func (c *socket) Recv(b []byte, deadline time.Time) (int, error) {
 			case <-c.ready:
 			case <-c.timer.C:
 				return 0, os.ErrDeadlineExceeded
+			case <-done:
+				return 0, errStopped
 			}
 		}
-		for {
-			n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_TRUNC, 0, 0)
-			switch errno {
-			case 0:
-				// There may be more: edges are told once only.
-				select {
-				case c.ready <- struct{}{}:
-				default:
-				}
-				return int(n), nil
-			case unix.EINTR:
-				continue
-			case unix.EAGAIN:
-			default:
-				return 0, errno
+		if c.system.closed.Load() {
+			return 0, net.ErrClosed
+		}
+		switch n, errno := c.read(b); errno {
+		case 0:
+			c.wake() // there may be more: edges are told once only
+			return n, nil
+		case unix.EAGAIN:
+		default:
+			return 0, os.NewSyscallError("recvfrom", errno)
+		}
+	}
+}
+
+// read takes a datagram that the server sent. One that came between bind and connect
+// may be anybody's.
+func (c *socket) read(b []byte) (int, syscall.Errno) {
+	for {
+		var from unix.RawSockaddrInet6
+		size := uint32(unix.SizeofSockaddrInet6)
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+			0, uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)))
+		switch {
+		case errno == unix.EINTR:
+		case errno != 0:
+			return 0, errno
+		case from.Family == unix.AF_INET6 && c.to.Family == unix.AF_INET6 && from.Port == c.to.Port && from.Addr == c.to.Addr:
+			return int(n), 0
+		case from.Family == unix.AF_INET && c.to.Family == unix.AF_INET:
+			// Family, port and address.
+			if *(*[8]byte)(unsafe.Pointer(&from)) == *(*[8]byte)(unsafe.Pointer(&c.to)) {
+				return int(n), 0
 			}
-			break
 		}
 	}
 }
 
 // Close implements [Socket].
 func (c *socket) Close() error {
-	_, err := raw(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
-	s := c.system
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	_, _, errno := syscall.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
 	c.fd = -1
-	c.use++
-	select {
-	case <-c.ready:
-	default:
+	c.system.give(c)
+	if errno != 0 {
+		return os.NewSyscallError("close", errno)
 	}
-	s.free = append(s.free, c)
-	return err
+	return nil
 }
 
 // DialTCP implements [Network].
 func (s *system) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	var d net.Dialer
-	if source := s.source(to.Addr()); !source.IsUnspecified() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
-	}
-	return d.DialContext(ctx, "tcp", to.String())
+	return dial(ctx, to, s.source(to.Addr()))
 }

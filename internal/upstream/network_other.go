@@ -4,42 +4,35 @@ package upstream
 
 import (
 	"context"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"time"
 )
 
-const (
-	firstPort = 1024
-	portCount = 65536 - firstPort
-	bindTries = 10
-)
-
+// A system is the sockets of this machine, by way of package net.
 type system struct {
 	random  Entropy
-	sources []netip.Addr
+	sources sources
+	seed    maphash.Seed
 }
 
 // System returns the network of this machine. sources are the addresses that questions
 // leave from; without any of a server's family, routes decide.
-func System(sources ...netip.Addr) Network { return &system{sources: sources} }
+func System(addrs ...netip.Addr) Network { return &system{sources: addrs, seed: maphash.MakeSeed()} }
 
-func (s *system) source(to netip.Addr) net.IP {
-	for _, a := range s.sources {
-		if a.Is4() == to.Is4() {
-			return a.AsSlice()
-		}
-	}
-	return nil
+func (s *system) source(to netip.Addr) netip.Addr {
+	return s.sources.pick(to, maphash.Comparable(s.seed, to))
 }
 
 // Socket implements [Network].
 func (s *system) Socket(to netip.AddrPort) (Socket, error) {
+	source := s.source(to.Addr())
 	for tries := 0; ; tries++ {
-		local := &net.UDPAddr{IP: s.source(to.Addr()), Port: firstPort + int(s.random.Below(portCount))}
-		conn, err := net.DialUDP("udp", local, net.UDPAddrFromAddrPort(to))
+		port := firstPort + uint16(s.random.Below(portCount))
+		conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, port)), net.UDPAddrFromAddrPort(to))
 		if err == nil {
-			return socket{conn}, nil
+			return udpSocket{conn}, nil
 		}
 		if tries == bindTries {
 			return nil, err
@@ -47,24 +40,27 @@ func (s *system) Socket(to netip.AddrPort) (Socket, error) {
 	}
 }
 
-type socket struct{ conn *net.UDPConn }
+// A udpSocket is a socket of package net.
+type udpSocket struct{ conn *net.UDPConn }
 
-func (c socket) Send(b []byte) error {
+// Send implements [Socket].
+func (c udpSocket) Send(b []byte) error {
 	_, err := c.conn.Write(b)
 	return err
 }
 
-func (c socket) Recv(b []byte, deadline time.Time) (int, error) {
+// Recv implements [Socket].
+func (c udpSocket) Recv(b []byte, deadline time.Time) (int, error) {
 	if err := c.conn.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
 	return c.conn.Read(b)
 }
 
-func (c socket) Close() error { return c.conn.Close() }
+// Close implements [Socket].
+func (c udpSocket) Close() error { return c.conn.Close() }
 
 // DialTCP implements [Network].
 func (s *system) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", to.String())
+	return dial(ctx, to, s.source(to.Addr()))
 }

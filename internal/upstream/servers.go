@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
@@ -17,79 +18,152 @@ const (
 	Dead // it has not answered for long: one question at a time tries it
 )
 
-// Times of a server's replies. RFC 9199 and RFC 2308, section 7.2 leave them open.
+// Times of a server's replies.
 const (
 	unknownTimeout = 400 * time.Millisecond // as Knot Resolver; Unbound 376 ms
 	leastTimeout   = 300 * time.Millisecond // shorter waits would only double what is sent
 	mostTimeout    = 3 * time.Second
-	deadAfter      = 12               // timeouts in a row; PowerDNS Recursor 64, Unbound after 120 s
-	deadTime       = 60 * time.Second // until one question tries again
-	probeTime      = 5 * time.Second  // until another one does
-	forgetTime     = 15 * time.Minute // what a server does not understand may be mended
+	// deadAfter is how often in a row a server is waited for in vain, each time with
+	// a question that was sent after the last one had been given up: half a minute
+	// of silence. PowerDNS Recursor gives up after 64 questions, Unbound after 120 s.
+	deadAfter = 12
+	deadTime  = 60 * time.Second // until one question tries again, as PowerDNS Recursor
+	probeTime = 5 * time.Second  // until another one does, if nothing is heard of that one
 )
 
-// A server is what is known of one address and port.
-type server struct {
-	used     time.Time // when it was last asked
-	srtt     time.Duration
-	rttvar   time.Duration
-	timeouts int       // in a row
-	deadTill time.Time // with enough timeouts: when it may be tried
-	noEDNS   time.Time // until then it is asked without
-	noCase   time.Time // until then its replies may have another case
-	cookie   []byte    // the server's cookie
-	cookieAt time.Time
-}
+// What a server does not understand may be mended.
+const (
+	forgetTime = 15 * time.Minute
+	// With DNSSEC a server without EDNS is of no use (RFC 6891, section 6.2.2), so
+	// that a question which wants signatures soon tries whether it has learned.
+	forgetTimeDO = time.Minute
+	// noCookieTime is how long a server that knows no cookies is sent none
+	// (RFC 9018, section 3).
+	noCookieTime = 5 * time.Minute
+	// cookieTime is how long a client cookie is used: the default lifetime of RFC
+	// 7873, section 7.1. Server cookies need no such bound, because a server sends a
+	// new one in time (RFC 9018, section 4.3) or says BADCOOKIE.
+	cookieTime = 24 * time.Hour
+)
 
-// tableShards spreads the table's locks, and tableSize is how many servers each holds:
-// as many as a busy resolver talks to in an hour.
+// Sizes of the table of servers: as many as a busy resolver talks to in an hour, and 9
+// MiB at most. Shards spread its locks.
 const (
 	tableShards = 64
-	tableSize   = 1024
+	shardSize   = 1024
+	evictLook   = 8 // entries looked at for the one to go
 )
 
-// servers is a bounded table. When a shard is full, what was not used for longest of a
-// few goes.
+// A stamp is a time since the table was made, in nanoseconds; 0 is never.
+type stamp int64
+
+// within tells whether now is less than d after t.
+func (t stamp) within(now stamp, d time.Duration) bool { return t != 0 && now-t < stamp(d) }
+
+// A server is what is known of one address and port. It holds no pointers, so that the
+// table costs nothing to collect.
+type server struct {
+	used     stamp // when it was last asked
+	heard    stamp // when it last replied
+	missed   stamp // when a reply was last waited for in vain
+	probe    stamp // of a dead one: when it may be tried
+	plain    stamp // when it was seen not to understand EDNS
+	folds    stamp // when it was seen to change the case of names
+	single   stamp // when it was seen to answer one question a connection
+	baked    stamp // when the client cookie was made
+	noCookie stamp // when it was seen not to know cookies
+
+	srtt, rttvar time.Duration
+	timeouts     uint16 // in a row
+
+	client    [8]byte // cookie for it; if baked
+	cookieLen uint8
+	cookie    [32]byte // its own; of 8 to 32 octets (RFC 7873, section 4)
+}
+
+// A place is a server's address as the key of a table, without pointers.
+type place struct {
+	addr [16]byte
+	zone uint32
+	port uint16
+}
+
 type servers struct {
-	shards [tableShards]struct {
-		mu sync.Mutex
-		m  map[netip.AddrPort]*server
+	begin  time.Time
+	seed   maphash.Seed
+	shards [tableShards]shard
+}
+
+// A shard is a part of the table. When it is full, what was not used for longest of a
+// few entries goes.
+type shard struct {
+	mu    sync.Mutex
+	index map[place]int32
+	keys  []place
+	all   []server
+	hand  int32
+}
+
+func (t *servers) init() {
+	t.begin = time.Now().Add(-1) // so that no stamp is 0
+	t.seed = maphash.MakeSeed()
+	for i := range t.shards {
+		t.shards[i].index = make(map[place]int32)
 	}
 }
 
-// with calls f with what is known of a server, under its shard's lock.
-func (t *servers) with(a netip.AddrPort, f func(*server)) {
-	b := a.Addr().As16()
-	h := uint32(a.Port())
-	for _, x := range b {
-		h = h*31 + uint32(x)
+// now returns the present as a stamp.
+func (t *servers) now() stamp { return stamp(time.Since(t.begin)) }
+
+// locked returns the shard of a server, locked.
+func (t *servers) locked(a netip.AddrPort) (*shard, place) {
+	k := place{addr: a.Addr().As16(), port: a.Port()}
+	if zone := a.Addr().Zone(); zone != "" {
+		k.zone = uint32(maphash.String(t.seed, zone))
 	}
-	s := &t.shards[h%tableShards]
+	s := &t.shards[maphash.Comparable(t.seed, k)%tableShards]
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := s.m[a]
-	if v == nil {
-		if s.m == nil {
-			s.m = make(map[netip.AddrPort]*server)
-		}
-		if len(s.m) >= tableSize {
-			var oldest netip.AddrPort
-			var used time.Time
-			seen := 0
-			for k, old := range s.m {
-				if seen == 0 || old.used.Before(used) {
-					oldest, used = k, old.used
-				}
-				if seen++; seen == 8 {
-					break
-				}
-			}
-			delete(s.m, oldest)
-		}
-		v = &server{}
-		s.m[a] = v
+	return s, k
+}
+
+// look returns what is known of a server.
+func (t *servers) look(a netip.AddrPort) (v server) {
+	s, k := t.locked(a)
+	if i, ok := s.index[k]; ok {
+		v = s.all[i]
 	}
-	f(v)
+	s.mu.Unlock()
+	return v
+}
+
+// change calls f with what is known of a server, under its shard's lock.
+func (t *servers) change(a netip.AddrPort, f func(*server)) {
+	s, k := t.locked(a)
+	defer s.mu.Unlock()
+	i, ok := s.index[k]
+	if !ok {
+		i = s.room()
+		s.index[k], s.keys[i], s.all[i] = i, k, server{}
+	}
+	f(&s.all[i])
+}
+
+// room returns the place of an entry that is free, or made so.
+func (s *shard) room() int32 {
+	n := int32(len(s.all))
+	if n < shardSize {
+		s.keys, s.all = append(s.keys, place{}), append(s.all, server{})
+		return n
+	}
+	oldest := s.hand
+	for range evictLook {
+		if s.all[s.hand].used < s.all[oldest].used {
+			oldest = s.hand
+		}
+		s.hand = (s.hand + 1) % n
+	}
+	delete(s.index, s.keys[oldest])
+	return oldest
 }
 
 // timeout returns how long a reply is waited for (RFC 6298, section 2.3, with bounds),
@@ -97,16 +171,16 @@ func (t *servers) with(a netip.AddrPort, f func(*server)) {
 func (v *server) timeout() time.Duration {
 	d := unknownTimeout
 	if v.srtt > 0 {
-		d = v.srtt + 4*v.rttvar
+		d = max(v.srtt+4*v.rttvar, leastTimeout)
 	}
-	for i := 0; i < v.timeouts && d < mostTimeout; i++ {
+	for i := uint16(0); i < v.timeouts && d < mostTimeout; i++ {
 		d *= 2
 	}
-	return min(max(d, leastTimeout), mostTimeout)
+	return min(d, mostTimeout)
 }
 
 // replied takes a reply's time into the average (RFC 6298, section 2.3).
-func (v *server) replied(rtt time.Duration) {
+func (v *server) replied(now stamp, rtt time.Duration) {
 	rtt = max(rtt, time.Microsecond)
 	if v.srtt == 0 {
 		v.srtt, v.rttvar = rtt, rtt/2
@@ -114,39 +188,60 @@ func (v *server) replied(rtt time.Duration) {
 		v.rttvar += ((v.srtt - rtt).Abs() - v.rttvar) / 4
 		v.srtt += (rtt - v.srtt) / 8
 	}
-	v.timeouts, v.deadTill = 0, time.Time{}
+	v.alive(now)
 }
 
-// silent takes note that no reply came.
-func (v *server) silent(now time.Time) {
-	if v.timeouts++; v.timeouts >= deadAfter {
-		v.deadTill = now.Add(deadTime)
+// alive takes note of a reply whose time says nothing.
+func (v *server) alive(now stamp) { v.heard, v.timeouts, v.probe = now, 0, 0 }
+
+// silent takes note that no reply came to a question sent at a time. Questions that
+// wait together count once, and none counts that was sent before something was heard: a
+// packet was lost then, not the server.
+func (v *server) silent(now, sent stamp) {
+	if sent < v.missed || sent < v.heard {
+		return
+	}
+	v.missed = now
+	if v.timeouts < deadAfter {
+		v.timeouts++
+	}
+	if v.timeouts == deadAfter {
+		v.probe = now + stamp(deadTime)
 	}
 }
 
 // Estimate tells how long a reply of a server should be waited for, and what is known
 // of it. For a dead one, probe is true for one caller now and then, who may try it.
 func (c *Client) Estimate(a netip.AddrPort) (timeout time.Duration, state State, probe bool) {
-	c.servers.with(a, func(v *server) {
-		timeout = v.timeout()
-		switch {
-		case v.timeouts >= deadAfter:
-			state = Dead
-			if now := time.Now(); now.After(v.deadTill) {
-				probe = true
-				v.deadTill = now.Add(probeTime)
-			}
-		case v.timeouts > 0:
-			state = Slow
-		case v.srtt > 0:
-			state = Good
+	a = unmap(a)
+	s, k := c.servers.locked(a)
+	defer s.mu.Unlock()
+	i, ok := s.index[k]
+	if !ok {
+		return unknownTimeout, Unknown, false
+	}
+	v := &s.all[i]
+	switch {
+	case v.timeouts == deadAfter:
+		state = Dead
+		if now := c.servers.now(); now >= v.probe {
+			probe = true
+			v.probe = now + stamp(probeTime)
 		}
-	})
-	return timeout, state, probe
+	case v.timeouts > 0:
+		state = Slow
+	case v.heard > 0:
+		state = Good
+	}
+	return v.timeout(), state, probe
 }
 
 // RTT returns a server's smoothed round-trip time, or 0.
-func (c *Client) RTT(a netip.AddrPort) (rtt time.Duration) {
-	c.servers.with(a, func(v *server) { rtt = v.srtt })
-	return rtt
+func (c *Client) RTT(a netip.AddrPort) time.Duration {
+	v := c.servers.look(unmap(a))
+	return v.srtt
+}
+
+func unmap(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,196 +15,414 @@ import (
 	"port53/internal/wire"
 )
 
-// Bounds of connections to servers (RFC 7766, sections 6.2.2 and 6.2.3).
+// Bounds of connections to servers.
 const (
 	tcpTimeout = 4 * time.Second // for a question, its connection included
-	tcpIdle    = 10 * time.Second
-	maxConns   = 256 // kept open
-	maxStreams = 64  // questions in flight on one
+	// tcpIdle is how long a connection is kept without a question (RFC 7766, section
+	// 6.2.3): as long as our own server keeps those of its clients.
+	tcpIdle = 10 * time.Second
+	// maxConns is how many there are in all. Beyond it the one that was idle for
+	// longest is closed, and without such a one the question fails.
+	maxConns = 1024
+	// serverConns is how many one server gets. It should be one (RFC 7766, section
+	// 6.2.2); a server with more than maxStreams questions in flight is a forwarder's.
+	serverConns = 8
+	maxStreams  = 64 // questions in flight on one
+	// maxStray is how many messages that nobody waits for are read from a connection,
+	// more than come late.
+	maxStray  = 128
+	tcpBuffer = 2048 // octets read at once: most replies are shorter
+	tcpTries  = 3    // a connection that is closed already, one that answers one question only, and another
 )
 
-// conns are the connections that are kept, one a server.
+var (
+	errEnded = errors.New("upstream: connection closed by the server")
+	errBusy  = errors.New("upstream: too many connections")
+	errStray = errors.New("upstream: too many messages that nobody asked for")
+)
+
+// conns are the connections that are kept.
 type conns struct {
-	mu     sync.Mutex
-	m      map[netip.AddrPort]*conn
+	client *Client
+	ctx    context.Context // ends with the client
+	cancel context.CancelFunc
+
+	mu     sync.Mutex // of all that follows, and of what a conn says is under it
+	open   map[netip.AddrPort][]*conn
+	count  int
+	idle   *conn // the ring of those without a question, the one idle for longest first
 	closed bool
 }
 
-// A conn is one connection with its questions in flight, by ID.
+// A conn is one connection with its questions in flight, by ID. One goroutine makes it,
+// reads from it and ends it.
 type conn struct {
-	owner *conns
-	to    netip.AddrPort
-	nc    net.Conn
+	owner  *conns
+	to     netip.AddrPort
+	cancel context.CancelFunc // of the dialling
+	ready  chan struct{}      // closed once nc is set, or err
+	nc     net.Conn
+	write  sync.Mutex // of nc
+	stray  int        // by the reader only
+	reader *bufio.Reader
 
-	write sync.Mutex
-	mu    sync.Mutex
-	wait  map[uint16]chan []byte
-	gone  error
+	// Under owner.mu.
+	wait       map[uint16]waiter
+	users      int // questions that have or will have a place in wait
+	order      int // of questions and replies
+	lastReply  int // its order
+	retired    bool
+	err        error // once it has ended
+	prev, next *conn // in the ring of idle ones
 }
 
-var errClosed = errors.New("upstream: connection closed")
+// A waiter is a question in flight.
+type waiter struct {
+	reply chan tcpDone
+	order int
+}
 
-// overTCP asks over TCP, on a connection that is open already if there is one. One
-// that turns out to be closed is replaced.
+// tcpDone is what comes of a question over TCP: a message, or the end of the connection.
+type tcpDone struct {
+	msg []byte
+	// err ended the connection.
+	err error
+}
+
+func (cs *conns) init(c *Client) {
+	cs.client = c
+	cs.ctx, cs.cancel = context.WithCancel(context.Background())
+	cs.open = make(map[netip.AddrPort][]*conn)
+}
+
+// overTCP asks over TCP, on a connection that is open already if there is one. A
+// connection that the server closed meanwhile is replaced (RFC 7766, section 6.2.4).
 func (a *attempt) overTCP(ctx context.Context) error {
 	a.c.counters.TCP.Add(1)
 	begin := time.Now()
-	deadline := begin.Add(tcpTimeout)
-	if end, ok := a.end(ctx); ok && end.Before(deadline) {
-		deadline = end
+	deadline, short := a.deadline(begin, tcpTimeout)
+	if !deadline.After(begin) {
+		return over(ctx)
 	}
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
-	for range 2 {
-		cn, fresh, err := a.c.conns.get(ctx, a.c.o.Network, a.to)
+	sent := a.c.servers.now()
+	a.timer.Reset(time.Until(deadline))
+	defer a.timer.Stop()
+	var msg []byte
+	var err error
+	for range tcpTries {
 		a.reply.Packets++
-		if err != nil {
-			return timedOut(ctx, err)
+		var again bool
+		if msg, again, err = a.c.conns.ask(ctx, a, deadline); !again {
+			break
 		}
-		msg, err := cn.ask(ctx, a.query, a.id)
-		a.reply.Octets += len(a.query) + len(msg)
-		if err != nil {
-			if !fresh && ctx.Err() == nil {
-				continue // it had been closed by the server
-			}
-			return timedOut(ctx, err)
-		}
-		if fit := a.matches(msg); fit != fits && fit != otherCase {
-			a.c.counters.Mismatched.Add(1)
-			return errMismatch
-		}
-		a.reply.Message, a.reply.RTT, a.reply.TCP = msg, time.Since(begin), true
-		return nil
 	}
-	return errClosed
-}
-
-func timedOut(ctx context.Context, err error) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return os.ErrDeadlineExceeded
-	}
-	return err
-}
-
-// get returns a connection to a server with room for a question.
-func (cs *conns) get(ctx context.Context, network Network, to netip.AddrPort) (cn *conn, fresh bool, err error) {
-	cs.mu.Lock()
-	cn = cs.m[to]
-	cs.mu.Unlock()
-	if cn != nil && cn.usable() {
-		return cn, false, nil
-	}
-	nc, err := network.DialTCP(ctx, to)
 	if err != nil {
-		return nil, true, err
+		if a.q.TCP && ctx.Err() == nil && !(short && errors.Is(err, os.ErrDeadlineExceeded)) && !errors.Is(err, errBusy) && !errors.Is(err, net.ErrClosed) {
+			a.learn(func(v *server, now stamp) { v.silent(now, sent) })
+		}
+		return err
 	}
-	cn = &conn{owner: cs, to: to, nc: nc, wait: make(map[uint16]chan []byte)}
-	cs.mu.Lock()
-	switch {
-	case cs.closed:
-		cs.mu.Unlock()
-		nc.Close()
-		return nil, true, errClosed
-	case len(cs.m) < maxConns || cs.m[to] != nil:
-		cs.m[to] = cn // an older one ends when its questions do
+	fit := a.matches(msg)
+	if fit == not || fit == nearly || fit == fits && a.edns && a.cookies && a.taste(msg) == wrong {
+		a.c.counters.Mismatched.Add(1)
+		return errMismatch
 	}
-	cs.mu.Unlock()
-	go cn.read()
-	return cn, true, nil
+	rtt := time.Since(begin)
+	a.learn(func(v *server, now stamp) {
+		if v.alive(now); v.srtt == 0 {
+			v.replied(now, rtt) // better than nothing: perhaps twice as long, by the handshake
+		}
+	})
+	a.reply.Message, a.reply.RTT, a.reply.TCP = msg, rtt, true
+	return nil
 }
 
+// ask asks once. again tells that the connection ended in a way that says nothing of
+// the next one.
+func (cs *conns) ask(ctx context.Context, a *attempt, deadline time.Time) (msg []byte, again bool, err error) {
+	cn, joined, err := cs.get(a)
+	if err != nil {
+		return nil, false, err
+	}
+	defer cs.release(cn)
+	select {
+	case <-cn.ready:
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	case <-a.timer.C:
+		return nil, false, os.ErrDeadlineExceeded
+	}
+
+	cs.mu.Lock()
+	if cn.err != nil {
+		cs.mu.Unlock()
+		// A server that cannot be reached need not be tried again at once.
+		return nil, joined && cn.nc != nil, cn.err
+	}
+	for cn.wait[a.id].reply != nil { // no ID twice on a connection (RFC 7766, section 6.2.1)
+		a.setID(uint16(a.c.random.Uint64()))
+	}
+	cn.order++
+	order := cn.order
+	cn.wait[a.id] = waiter{a.replies, order}
+	cs.mu.Unlock()
+	defer func() {
+		cs.mu.Lock()
+		if cn.wait[a.id].reply == a.replies { // else somebody else has the ID by now
+			delete(cn.wait, a.id)
+		}
+		cs.mu.Unlock()
+		select {
+		case <-a.replies: // too late
+		default:
+		}
+	}()
+
+	cn.write.Lock()
+	_ = cn.nc.SetWriteDeadline(deadline)
+	_ = cn.nc.SetReadDeadline(time.Now().Add(tcpTimeout + tcpIdle))
+	n, err := cn.nc.Write(a.query)
+	cn.write.Unlock()
+	a.reply.Octets += n
+	if err != nil {
+		cn.nc.Close() // part of the query may be under way: nothing can follow it
+		return nil, joined, err
+	}
+	select {
+	case done := <-a.replies:
+		a.reply.Octets += len(done.msg)
+		return done.msg, done.err != nil && (joined || order < cn.lastReplyLocked()), done.err
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	case <-a.timer.C:
+		cs.mu.Lock()
+		if cn.lastReply < order {
+			cn.retired = true // nothing has come since: perhaps the connection is gone
+		}
+		cs.mu.Unlock()
+		return nil, false, os.ErrDeadlineExceeded
+	}
+}
+
+func (cn *conn) lastReplyLocked() int {
+	cn.owner.mu.Lock()
+	defer cn.owner.mu.Unlock()
+	return cn.lastReply
+}
+
+// get returns a connection to a server with a place for a question, and whether others
+// had asked on it before. It may still be on its way.
+func (cs *conns) get(a *attempt) (cn *conn, joined bool, err error) {
+	v := cs.client.servers.look(a.to)
+	alone := v.single.within(cs.client.servers.now(), forgetTime)
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.closed {
+		return nil, false, net.ErrClosed
+	}
+	list := cs.open[a.to]
+	for _, cn := range list {
+		if !cn.retired && cn.users < maxStreams && (cn.users == 0 || !alone) {
+			if cn.users == 0 {
+				cs.unlink(cn)
+			}
+			cn.users++
+			return cn, true, nil
+		}
+	}
+	if len(list) >= serverConns && (!alone || len(list) >= maxStreams) {
+		return nil, false, errBusy
+	}
+	if cs.count >= maxConns {
+		if cs.idle == nil {
+			return nil, false, errBusy
+		}
+		cs.drop(cs.idle)
+	}
+	cn = &conn{owner: cs, to: a.to, ready: make(chan struct{}), wait: make(map[uint16]waiter), users: 1}
+	cs.open[a.to] = append(list, cn)
+	cs.count++
+	cs.client.counters.Dialled.Add(1)
+	ctx, cancel := context.WithTimeout(cs.ctx, tcpTimeout)
+	cn.cancel = cancel
+	go cn.run(ctx)
+	return cn, false, nil
+}
+
+// release takes a question's place back.
+func (cs *conns) release(cn *conn) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cn.users--; cn.users > 0 || cn.err != nil {
+		return
+	}
+	select {
+	case <-cn.ready:
+	default:
+		cn.retired = true // nobody waits for it any more
+		cn.cancel()
+		return
+	}
+	if cn.retired || cs.closed {
+		cn.nc.Close()
+		return
+	}
+	_ = cn.nc.SetReadDeadline(time.Now().Add(tcpIdle))
+	cs.link(cn)
+}
+
+// link puts a connection behind all that are idle.
+func (cs *conns) link(cn *conn) {
+	if cs.idle == nil {
+		cn.prev, cn.next, cs.idle = cn, cn, cn
+		return
+	}
+	cn.prev, cn.next = cs.idle.prev, cs.idle
+	cn.prev.next, cn.next.prev = cn, cn
+}
+
+// unlink takes a connection from those that are idle, if it is one.
+func (cs *conns) unlink(cn *conn) {
+	if cn.next == nil {
+		return
+	}
+	if cs.idle == cn {
+		if cs.idle = cn.next; cs.idle == cn {
+			cs.idle = nil
+		}
+	}
+	cn.prev.next, cn.next.prev = cn.next, cn.prev
+	cn.prev, cn.next = nil, nil
+}
+
+// drop forgets a connection, whose goroutine then ends.
+func (cs *conns) drop(cn *conn) {
+	cs.unlink(cn)
+	cn.retired = true
+	cs.forget(cn)
+	cn.nc.Close()
+}
+
+// forget takes a connection from the table.
+func (cs *conns) forget(cn *conn) {
+	list := cs.open[cn.to]
+	for i, other := range list {
+		if other == cn {
+			list[i] = list[len(list)-1]
+			list[len(list)-1] = nil
+			if list = list[:len(list)-1]; len(list) == 0 {
+				delete(cs.open, cn.to)
+			} else {
+				cs.open[cn.to] = list
+			}
+			cs.count--
+			return
+		}
+	}
+}
+
+// close ends all connections.
 func (cs *conns) close() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.closed = true
-	for _, cn := range cs.m {
-		cn.nc.Close()
+	cs.cancel()
+	for _, list := range cs.open {
+		for _, cn := range list {
+			select {
+			case <-cn.ready:
+				if cn.nc != nil {
+					cn.nc.Close()
+				}
+			default:
+			}
+		}
 	}
 }
 
-func (cn *conn) usable() bool {
-	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	return cn.gone == nil && len(cn.wait) < maxStreams
-}
-
-// ask sends a query, with its length before it, and waits for the reply with its ID.
-func (cn *conn) ask(ctx context.Context, query []byte, id uint16) ([]byte, error) {
-	reply := make(chan []byte, 1)
-	cn.mu.Lock()
-	switch {
-	case cn.gone != nil:
-		cn.mu.Unlock()
-		return nil, cn.gone
-	case cn.wait[id] != nil:
-		cn.mu.Unlock()
-		return nil, errMismatch // another question has the same ID: one in thousands
-	}
-	cn.wait[id] = reply
-	cn.mu.Unlock()
-	defer func() {
-		cn.mu.Lock()
-		delete(cn.wait, id)
-		cn.mu.Unlock()
-	}()
-	cn.write.Lock()
-	deadline, _ := ctx.Deadline()
-	_ = cn.nc.SetWriteDeadline(deadline)
-	_, err := cn.nc.Write(query)
-	_ = cn.nc.SetReadDeadline(time.Now().Add(tcpTimeout + tcpIdle))
-	cn.write.Unlock()
-	if err != nil {
-		cn.nc.Close()
-		return nil, err
-	}
-	select {
-	case msg, ok := <-reply:
-		if !ok {
-			cn.mu.Lock()
-			defer cn.mu.Unlock()
-			return nil, cn.gone
-		}
-		return msg, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// read hands out replies until the connection ends: when the server closes it, or when
-// it has been idle.
-func (cn *conn) read() {
-	var err error
-	for err == nil {
-		var msg []byte
-		if msg, err = readMessage(cn.nc); err != nil {
-			break
-		}
-		id := binary.BigEndian.Uint16(msg)
-		cn.mu.Lock()
-		if reply := cn.wait[id]; reply != nil {
-			reply <- msg
-			delete(cn.wait, id)
-		}
-		idle := len(cn.wait) == 0
-		cn.mu.Unlock()
-		if idle {
-			_ = cn.nc.SetReadDeadline(time.Now().Add(tcpIdle))
-		}
-	}
-	cn.nc.Close()
+// run makes the connection and hands out replies until it ends.
+func (cn *conn) run(ctx context.Context) {
 	cs := cn.owner
+	nc, err := cs.client.o.Network.DialTCP(ctx, cn.to)
+	cn.cancel()
 	cs.mu.Lock()
-	if cs.m[cn.to] == cn {
-		delete(cs.m, cn.to)
+	cn.nc = nc
+	switch {
+	case err == nil && cs.closed:
+		err = net.ErrClosed
+	case err == nil && cn.users == 0:
+		err = errEnded // nobody is left who waits
+	case err != nil && errors.Is(err, context.DeadlineExceeded):
+		err = os.ErrDeadlineExceeded
 	}
+	if err != nil {
+		cn.end(err)
+		close(cn.ready)
+		cs.mu.Unlock()
+		if nc != nil {
+			nc.Close()
+		}
+		return
+	}
+	close(cn.ready)
 	cs.mu.Unlock()
-	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	cn.gone = err
-	for id, reply := range cn.wait {
-		close(reply)
+	cn.reader = bufio.NewReaderSize(nc, tcpBuffer)
+	for err == nil {
+		err = cn.read()
+	}
+	nc.Close()
+	cs.mu.Lock()
+	cn.end(err)
+	cs.mu.Unlock()
+}
+
+// end tells all that wait that the connection has ended.
+func (cn *conn) end(err error) {
+	cs := cn.owner
+	switch {
+	case cs.closed:
+		err = net.ErrClosed
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		cn.nc != nil && errors.Is(err, os.ErrDeadlineExceeded):
+		err = errEnded
+	}
+	cn.err, cn.retired = err, true
+	cs.unlink(cn)
+	cs.forget(cn)
+	single := false
+	for id, w := range cn.wait {
+		single = single || w.order < cn.lastReply
+		w.reply <- tcpDone{err: err}
 		delete(cn.wait, id)
 	}
+	if single && !cs.closed {
+		// It left a question without a reply that was there when it sent its last one.
+		cs.client.servers.change(cn.to, func(v *server) { v.single = cs.client.servers.now() })
+	}
+}
+
+// read reads one message and hands it out.
+func (cn *conn) read() error {
+	msg, err := readMessage(cn.reader)
+	if err != nil {
+		return err
+	}
+	cs := cn.owner
+	id := binary.BigEndian.Uint16(msg)
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	w, ok := cn.wait[id]
+	if !ok {
+		if cn.stray++; cn.stray > maxStray {
+			return errStray
+		}
+		return nil
+	}
+	cn.order++
+	cn.lastReply = cn.order
+	delete(cn.wait, id)
+	w.reply <- tcpDone{msg: msg}
+	return nil
 }
 
 // readMessage reads one message with its length before it.
