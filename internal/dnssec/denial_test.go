@@ -49,9 +49,11 @@ var zoneTypes = map[string][]wire.Type{
 }
 
 // nsecChain returns every record of the zone's chain.
-func nsecChain(t testing.TB) map[string][]byte {
+func nsecChain(t testing.TB) map[string][]byte { return nsecChainOf(t, zoneTypes) }
+
+func nsecChainOf(t testing.TB, zone map[string][]wire.Type) map[string][]byte {
 	var names [][]byte
-	for n := range zoneTypes {
+	for n := range zone {
 		names = append(names, name(t, n))
 	}
 	slices.SortFunc(names, func(a, b []byte) int {
@@ -60,7 +62,7 @@ func nsecChain(t testing.TB) map[string][]byte {
 	chain := map[string][]byte{}
 	for i, n := range names {
 		var types []wire.Type
-		for text, ts := range zoneTypes {
+		for text, ts := range zone {
 			if bytes.Equal(name(t, text), n) {
 				types = ts
 			}
@@ -183,22 +185,23 @@ func TestNSECLeaks(t *testing.T) {
 // nsec3Chain returns the records of the zone with hashed names, with opt-out for
 // unsigned delegations if that is set.
 func nsec3Chain(t testing.TB, iterations uint16, optOut bool) map[string][]byte {
+	return nsec3ChainOf(t, zoneTypes, iterations, optOut)
+}
+
+func nsec3ChainOf(t testing.TB, zone map[string][]wire.Type, iterations uint16, optOut bool) map[string][]byte {
 	salt := []byte{0xAB}
+	apex := name(t, "example.")
 	all := map[string][]wire.Type{}
-	for n, types := range zoneTypes {
-		if optOut && n == "cut.example." {
+	for text, types := range zone {
+		if optOut && slices.Equal(types, []wire.Type{wire.TypeNS}) {
 			continue
 		}
-		all[string(name(t, n))] = types
-		for p := name(t, n)[1+int(name(t, n)[0]):]; len(p) > len(name(t, "example.")); p = p[1+int(p[0]):] {
+		n := name(t, text)
+		all[string(n)] = types
+		for p := n; len(p) > len(apex); p = p[1+int(p[0]):] {
 			if _, ok := all[string(p)]; !ok {
-				all[string(p)] = nil
+				all[string(p)] = nil // an empty non-terminal, unless it comes yet
 			}
-		}
-	}
-	for n, types := range zoneTypes {
-		if len(types) > 0 && !(optOut && n == "cut.example.") {
-			all[string(name(t, n))] = types
 		}
 	}
 	type link struct {
@@ -324,7 +327,7 @@ func TestWildcardProof(t *testing.T) {
 func TestForeignRecords(t *testing.T) {
 	d := &dnssec.Denial{Zone: name(t, "sub.example.")}
 	d.AddNSEC(name(t, "a.example."), append(name(t, "z.sub.example."), bitmap(wire.TypeA)...))
-	d.AddNSEC(name(t, "a.sub.example."), append(name(t, "z.example."), bitmap(wire.TypeA)...)) // CVE-2026-13321
+	d.AddNSEC(name(t, "a.sub.example."), append(name(t, "z.z.example."), bitmap(wire.TypeA)...)) // CVE-2026-13321
 	if _, why := d.NXDomain(name(t, "m.sub.example."), work()); why != dnssec.NoProof {
 		t.Errorf("records of another zone: %v", why)
 	}
@@ -458,6 +461,37 @@ func TestCompact(t *testing.T) {
 				t.Errorf("%s, %s: it proves something of the name below", c.what, kind)
 			}
 		}
+		// Of NSEC3 not even with records around all else, of which the name would be the
+		// closest encloser.
+		for _, span := range [][2][]byte{{make([]byte, 20), h}, {after, bytes.Repeat([]byte{0xFF}, 20)}} {
+			owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(span[0])...), hashed.Zone...)
+			hashed.AddNSEC3(owner, append(append([]byte{1, 0, 0, 0, 0, 20}, span[1]...), bitmap(wire.TypeA)...))
+		}
+		if _, why := hashed.NXDomain(append([]byte{1, 'x'}, n...), work()); (why == 0) == c.nx {
+			t.Errorf("%s: below it: %v", c.what, why)
+		}
+	}
+}
+
+// TestWildcardDelegation has a wildcard with NS records: nobody knows what that would
+// mean (RFC 4592, section 4.2), and no delegation is proven by it.
+func TestWildcardDelegation(t *testing.T) {
+	n, star, apex := name(t, "n.example."), name(t, "*.example."), name(t, "example.")
+	plain, hashed := &dnssec.Denial{Zone: apex}, &dnssec.Denial{Zone: apex}
+	plain.AddNSEC(star, append(bytes.Clone(apex), bitmap(wire.TypeNS)...))
+	for _, of := range [][]byte{star, apex} {
+		h := dnssec.HashName(nil, of, 0, nil)
+		owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), apex...)
+		types := []wire.Type{wire.TypeNS}
+		if len(of) == len(apex) {
+			types = append(types, wire.TypeSOA)
+		}
+		hashed.AddNSEC3(owner, append(append([]byte{1, 0, 0, 0, 0, 20}, h...), bitmap(types...)...)) // covers all else
+	}
+	for kind, d := range map[string]*dnssec.Denial{"NSEC": plain, "NSEC3": hashed} {
+		if p, why := d.NoDS(n, work()); why != dnssec.BadProof {
+			t.Errorf("%s: %+v %v", kind, p, why)
+		}
 	}
 }
 
@@ -541,6 +575,75 @@ func TestSpan(t *testing.T) {
 	if _, why := denial3(t, nsec3Chain(t, 51, false), 51, n).Span(n, work()); why != dnssec.TooManyIterations {
 		t.Errorf("51 iterations: %v", why)
 	}
+}
+
+// TestMixedParameters has records of two chains: those that differ from the first do not
+// count, whatever they prove (RFC 5155, section 8.2).
+func TestMixedParameters(t *testing.T) {
+	n := name(t, "nothing.example.")
+	for _, spoil := range []func(b []byte){func(b []byte) { b[3]++ }, func(b []byte) { b[5]++ }} {
+		d := &dnssec.Denial{Zone: name(t, "example.")}
+		chain := nsec3Chain(t, 0, false)
+		first := true
+		for _, kept := range []string{"example.", "nothing.example.", "*.example."} {
+			for owner, data := range chain {
+				if of := chainOwner(t, chain, name(t, kept)); of != owner {
+					continue
+				}
+				data = bytes.Clone(data)
+				if !first {
+					spoil(data)
+				}
+				first = false
+				d.AddNSEC3([]byte(owner), data)
+			}
+		}
+		if _, why := d.NXDomain(n, work()); why != dnssec.BadProof {
+			t.Errorf("%v, want %v", why, dnssec.BadProof)
+		}
+	}
+}
+
+// TestTwoVersions has a record of a name beside one, from before it was there, that
+// covers it.
+func TestTwoVersions(t *testing.T) {
+	n, apex := name(t, "new.example."), name(t, "example.")
+	h := dnssec.HashName(nil, n, 0, nil)
+	plain, hashed := &dnssec.Denial{Zone: apex}, &dnssec.Denial{Zone: apex}
+	for _, of := range [][]byte{apex, n} {
+		plain.AddNSEC(of, append(bytes.Clone(apex), bitmap(wire.TypeA)...))
+		own := dnssec.HashName(nil, of, 0, nil)
+		owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(own)...), apex...)
+		hashed.AddNSEC3(owner, append(append([]byte{1, 0, 0, 0, 0, 20}, own...), bitmap(wire.TypeA)...)) // covers all else
+	}
+	for kind, d := range map[string]*dnssec.Denial{"NSEC": plain, "NSEC3": hashed} {
+		if _, why := d.NXDomain(n, work()); why != dnssec.BadProof {
+			t.Errorf("%s: NXDOMAIN %v", kind, why)
+		}
+		if _, why := d.Wildcard(n, 1, work()); why != dnssec.BadProof {
+			t.Errorf("%s: wildcard %v", kind, why)
+		}
+		if s, why := d.Span(n, work()); why != 0 || !s.Match {
+			t.Errorf("%s: span %+v %v, hash %x", kind, s, why, h)
+		}
+	}
+}
+
+// chainOwner returns the owner of the record that matches or covers a name.
+func chainOwner(t testing.TB, chain map[string][]byte, n []byte) string {
+	t.Helper()
+	best, last := "", ""
+	label := string(append([]byte{32}, strings.ToLower(wire.Base32Hex.EncodeToString(dnssec.HashName(nil, n, 0, []byte{0xAB})))...))
+	for owner := range chain {
+		if owner[:33] <= label && owner > best {
+			best = owner
+		}
+		last = max(last, owner)
+	}
+	if best == "" {
+		return last
+	}
+	return best
 }
 
 // TestIterations has the bounds of RFC 9276, section 3.2, and what they cost.

@@ -10,11 +10,12 @@ import (
 	"port53/internal/wire"
 )
 
-// Bounds of one RRset's validation (KeyTrap, CVE-2023-50387).
 const (
-	maxKeys   = 4 // with the tag and algorithm of one signature; PowerDNS Recursor 2
-	maxSigs   = 4 // of one set, that are tried; PowerDNS Recursor 2, Unbound 8
-	maxFailed = 3 // verifications of one set that fail, before it is bogus; BIND 1
+	// maxFailed is how many verifications of one set may fail before it is bogus
+	// (KeyTrap, CVE-2023-50387). That bounds its signatures that are tried, and the keys
+	// that are tried for each, as well. BIND has 1, PowerDNS Recursor 2 keys and 2
+	// signatures, Unbound 8 signatures.
+	maxFailed = 3
 	// maxPooled is the largest buffer, in octets, that is kept for the next set.
 	maxPooled = 1 << 16
 	// clockSkew is how far in the future a signature may begin (PowerDNS Recursor: 60 s).
@@ -74,11 +75,12 @@ type Verified struct {
 // revoked ones is the caller's, because a key revokes itself by its own signature
 // (RFC 5011, section 2.1).
 //
-// What it costs is charged to w: at most 4 signatures with 4 keys each are tried, until
-// one is good or three have failed. The reason is that of the signature that came
-// closest. WorkSpent means that w ended before all of these were tried: it says nothing
-// of the set, and must not be remembered as if it did, or a question that one zone made
-// dear would harm the next zone that it leads to.
+// What it costs is charged to w: at most three verifications, until one is good.
+// Signatures of algorithms and keys that are not there cost nothing (RFC 6840, section
+// 5.12). The reason is that of the signature that came closest. WorkSpent
+// means that w ended before that: it says nothing of the set, and must not be remembered
+// as if it did, or a question that one zone made dear would harm the next zone that it
+// leads to.
 func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (Verified, Reason) {
 	if len(set.Sigs) == 0 {
 		return Verified{}, NoSignature
@@ -95,7 +97,7 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 	if set.Type == wire.TypeDS && len(set.Owner) == len(zone) {
 		inZone = false // no zone vouches for itself (RFC 4035, section 2.4)
 	}
-	tried, failed := 0, 0
+	failed := 0
 	for _, data := range set.Sigs {
 		sig, ok := parseSig(data)
 		if !ok || sig.covered != set.Type {
@@ -125,9 +127,6 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 		if int32(clock+clockSkew-sig.inception) < 0 {
 			worse(NotYetValid)
 			continue
-		}
-		if tried++; tried > maxSigs {
-			break
 		}
 		cut := sig.cut(set.Owner)
 		why := sig.verify(set, keys, cut, &failed, w)
@@ -179,7 +178,8 @@ func rank(r Reason) int {
 // it is not by. cut is how many labels of the owner a wildcard stood for.
 func (s *rrsig) verify(set *wire.RRset, keys []Key, cut int, failed *int, w *Work) Reason {
 	var buf *buffer
-	why, tried := NoKey, 0
+	defer func() { buf.put() }()
+	why := NoKey
 	for i := range keys {
 		k := &keys[i]
 		if k.Tag != s.tag || k.Algorithm != s.algorithm {
@@ -195,7 +195,7 @@ func (s *rrsig) verify(set *wire.RRset, keys []Key, cut int, failed *int, w *Wor
 			why = BadSignature
 			continue
 		}
-		if tried++; tried > maxKeys || *failed >= maxFailed {
+		if *failed >= maxFailed {
 			break
 		}
 		if w.Signatures <= 0 || w.Failures <= 0 {
@@ -203,7 +203,6 @@ func (s *rrsig) verify(set *wire.RRset, keys []Key, cut int, failed *int, w *Wor
 		}
 		if buf == nil {
 			buf = getBuffer()
-			defer buf.put()
 			buf.signed(set, s.data[:sigHead], s.signer, s.ttl, cut)
 		}
 		w.Signatures--
@@ -230,13 +229,12 @@ var buffers = sync.Pool{New: func() any { return &buffer{} }}
 
 func getBuffer() *buffer { return buffers.Get().(*buffer) }
 
-// put gives the buffer back. It forgets what records refer to, and one large set does
-// not keep its memory for ever.
+// put gives the buffer back, if there is one. One large set does not keep its memory for
+// ever.
 func (buf *buffer) put() {
-	if cap(buf.b)+cap(buf.rdata) > maxPooled {
+	if buf == nil || cap(buf.b)+cap(buf.rdata) > maxPooled {
 		return
 	}
-	clear(buf.records)
 	buffers.Put(buf)
 }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package dnssec_test
+
+const raceEnabled = false
