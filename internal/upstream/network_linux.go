@@ -38,7 +38,11 @@ type system struct {
 
 // System returns the network of this machine. sources are the addresses that questions
 // leave from; without any of a server's family, routes decide. It also is an io.Closer.
-func System(addrs ...netip.Addr) Network { return &system{sources: addrs, seed: maphash.MakeSeed()} }
+func System(addrs ...netip.Addr) Network {
+	s := &system{sources: addrs, seed: maphash.MakeSeed()}
+	s.slots.Store(&[]*socket{})
+	return s
+}
 
 // start makes the epoll descriptor and the goroutine that reads it. It is called under
 // s.mu.
@@ -95,10 +99,8 @@ func (s *system) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed.Store(true)
-	if slots := s.slots.Load(); slots != nil {
-		for _, c := range *slots {
-			c.wake()
-		}
+	for _, c := range *s.slots.Load() {
+		c.wake()
 	}
 	if s.file == nil {
 		return nil
@@ -237,10 +239,7 @@ func (s *system) take() (*socket, error) {
 		}
 		return c, nil
 	}
-	var slots []*socket
-	if p := s.slots.Load(); p != nil {
-		slots = *p
-	}
+	slots := *s.slots.Load()
 	c := &socket{system: s, slot: int32(len(slots)), ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	c.timer.Stop()
 	slots = append(slots, c)
