@@ -467,12 +467,16 @@ func (w *World) ZoneText(name string) string {
 		if p.name != name {
 			continue
 		}
-		var text []byte
+		var soa, rest []byte
 		p.zone.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-			text = zonefile.AppendRecord(text, owner, ttl, t, data)
+			if t == wire.TypeSOA {
+				soa = zonefile.AppendRecord(soa, owner, ttl, t, data)
+			} else {
+				rest = zonefile.AppendRecord(rest, owner, ttl, t, data)
+			}
 			return true
 		})
-		return string(text)
+		return string(soa) + string(rest)
 	}
 	return ""
 }
