@@ -24,6 +24,14 @@ type load struct {
 	Sockets  int
 	Window   int // questions under way on each socket
 	Networks int // ask from so many networks of netns.Many; 0: from one address
+	Skip     int // questions of the file that were asked before
+
+	Once   bool          // ask no question twice: the load ends with the last one, if not with its time
+	Insist bool          // with Once: ask again what was not answered right, and fail if that is much
+	Check  bool          // answers must be right: see [right]
+	Secure bool          // and must be validated
+	Loss   time.Duration // when a question counts as lost; 0: lossTimeout
+	Yield  bool          // let others run on this processor where there is nothing to do
 }
 
 // A result is what the generator saw.
@@ -33,6 +41,8 @@ type result struct {
 	Octets               int64
 	Rcodes               [16]int64
 	Truncated            int64
+	Wrong                int64 // of those with NOERROR
+	Asked                int   // questions taken from the file, those of the warm-up too
 	P50, P99             time.Duration
 }
 
@@ -40,7 +50,7 @@ type result struct {
 func (r result) rate() float64 { return float64(r.Received) / r.Seconds }
 
 // lossTimeout is when a question counts as lost, so that its place is free
-// again.
+// again, where the load says nothing else.
 const lossTimeout = 500 * time.Millisecond
 
 // A socket keeps a window of questions under way. A question's ID names its
@@ -50,9 +60,33 @@ type socket struct {
 	sent  []int64  // by place: when, in nanoseconds since the start
 	ids   []uint16 // by place; busy says whether it counts
 	busy  []bool
+	asked [][]byte // by place
 	free  []int
 	round uint16
 }
+
+// A blaster is a load under way.
+type blaster struct {
+	load
+	result
+	queries [][]byte
+	next    int          // the question of the file to ask next
+	again   []unanswered // questions to insist on, in the order of their time
+	repeats int          // how often that was
+	h       histogram
+	now     int64 // in nanoseconds since the start
+	begin   int64 // when it starts to count
+}
+
+// unanswered is a question that is to be asked again, from a time on: resolvers
+// keep failures for a while (RFC 9520), and what is busy needs a rest.
+type unanswered struct {
+	query []byte
+	from  int64
+}
+
+// errWrong says that insisting did not help.
+var errWrong = errors.New("too many questions are not answered right")
 
 // blast generates load from one thread that never sleeps, so that the server
 // never pays for waking it. Give it a processor of its own.
@@ -61,19 +95,19 @@ func blast(l load) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.Loss == 0 {
+		l.Loss = lossTimeout
+	}
 	var (
+		b       = &blaster{load: l, queries: queries, next: l.Skip, begin: l.Warm.Nanoseconds()}
 		sockets = make([]*socket, l.Sockets)
 		in      = newBatch(l.Window, false)
 		out     = newBatch(l.Window, true)
 		to      = sockaddr(l.Server)
-		r       result
-		h       histogram
-		next    int
 		network uint32
 		start   = time.Now()
-		begin   = l.Warm.Nanoseconds()
-		end     = begin + l.Duration.Nanoseconds()
-		scan    = lossTimeout.Nanoseconds()
+		end     = b.begin + l.Duration.Nanoseconds()
+		scan    = l.Loss.Nanoseconds()
 	)
 	if l.Networks > 0 {
 		out.fromSources()
@@ -89,31 +123,25 @@ func blast(l load) (*result, error) {
 			out.msgs[i].hdr.Name, out.msgs[i].hdr.Namelen = nil, 0
 		}
 	}
-	for now := int64(0); now < end; {
+	for b.now < end {
+		idle, waiting := true, 0
 		for _, s := range sockets {
 			n, err := in.recv(s.fd, l.Window, false)
 			if err != nil {
 				return nil, err
 			}
-			now = time.Since(start).Nanoseconds()
+			b.now = time.Since(start).Nanoseconds()
 			for i := range n {
-				reply := in.message(i)[:in.msgs[i].n]
-				if s.take(reply, now, &h, now >= begin) && now >= begin {
-					r.count(reply)
-				}
+				b.take(s, in.message(i)[:in.msgs[i].n])
 			}
-			if len(s.free) == 0 {
+			n = b.fill(s, out)
+			waiting += l.Window - len(s.free)
+			if n == 0 {
 				continue
 			}
-			n = len(s.free)
-			for i := range n {
-				q := queries[next]
-				if next++; next == len(queries) {
-					next = 0
-				}
-				s.put(out.message(i), q, now)
-				out.iovs[i].SetLen(len(q))
-				if l.Networks > 0 {
+			idle = false
+			if l.Networks > 0 {
+				for i := range n {
 					if network++; network == uint32(l.Networks) {
 						network = 0
 					}
@@ -123,22 +151,66 @@ func blast(l load) (*result, error) {
 			if err := out.send(s.fd, n); err != nil {
 				return nil, err
 			}
-			if now >= begin {
-				r.Sent += int64(n)
+			if b.now >= b.begin {
+				b.Sent += int64(n)
 			}
 		}
-		if now >= scan {
-			scan = now + lossTimeout.Nanoseconds()/4
+		if waiting == 0 && len(b.again) == 0 && b.Once { // the last one was asked
+			break
+		}
+		if b.now >= scan {
+			scan = b.now + l.Loss.Nanoseconds()/4
 			for _, s := range sockets {
-				if lost := s.expire(now); now >= begin {
-					r.Lost += lost
-				}
+				b.expire(s)
 			}
+		}
+		if most := len(queries)/20 + 1000; b.repeats > most {
+			return nil, fmt.Errorf("%w: %s", errWrong, mix(&b.result))
+		}
+		if idle && l.Yield {
+			unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 	}
-	r.Seconds = (time.Since(start) - l.Warm).Seconds()
-	r.P50, r.P99 = h.quantile(0.5), h.quantile(0.99)
-	return &r, nil
+	if l.Insist && (b.next < len(queries) || len(b.again) > 0) {
+		return nil, fmt.Errorf("%d of %d questions were asked in time: %s", b.next-l.Skip, len(queries), mix(&b.result))
+	}
+	b.Seconds = (time.Since(start) - l.Warm).Seconds()
+	b.Asked = b.next - l.Skip
+	b.P50, b.P99 = b.h.quantile(0.5), b.h.quantile(0.99)
+	return &b.result, nil
+}
+
+// fill puts questions into the free places of a socket's window and returns how
+// many there are to send.
+func (b *blaster) fill(s *socket, out *batch) int {
+	n := 0
+	for len(s.free) > 0 {
+		q := b.question()
+		if q == nil {
+			break
+		}
+		s.put(out.message(n), q, b.now)
+		out.iovs[n].SetLen(len(q))
+		n++
+	}
+	return n
+}
+
+// question returns what is to be asked next, nil if nothing is.
+func (b *blaster) question() []byte {
+	if len(b.again) > 0 && b.again[0].from <= b.now {
+		q := b.again[0].query
+		b.again = b.again[1:]
+		return q
+	}
+	if b.next >= len(b.queries) {
+		if b.Once {
+			return nil
+		}
+		b.next = 0
+	}
+	b.next++
+	return b.queries[b.next-1]
 }
 
 func openSocket(l load) (*socket, error) {
@@ -151,7 +223,7 @@ func openSocket(l load) (*socket, error) {
 			return nil, err
 		}
 	}
-	s := &socket{fd: fd, sent: make([]int64, l.Window), ids: make([]uint16, l.Window), busy: make([]bool, l.Window)}
+	s := &socket{fd: fd, sent: make([]int64, l.Window), ids: make([]uint16, l.Window), busy: make([]bool, l.Window), asked: make([][]byte, l.Window)}
 	for i := range l.Window {
 		s.free = append(s.free, l.Window-1-i)
 	}
@@ -164,49 +236,64 @@ func (s *socket) put(buf, q []byte, now int64) {
 	s.free = s.free[:len(s.free)-1]
 	s.round++
 	id := s.round*uint16(len(s.ids)) + uint16(place)
-	s.ids[place], s.sent[place], s.busy[place] = id, now, true
+	s.ids[place], s.sent[place], s.busy[place], s.asked[place] = id, now, true, q
 	copy(buf, q)
 	buf[0], buf[1] = byte(id>>8), byte(id)
 }
 
-// take frees the place of a reply's question and says whether there was one.
-func (s *socket) take(reply []byte, now int64, h *histogram, counted bool) bool {
+// take frees the place of a reply's question and counts the reply, if there was
+// one.
+func (b *blaster) take(s *socket, reply []byte) {
 	if len(reply) < 12 || reply[2]&0x80 == 0 {
-		return false
+		return
 	}
 	id := uint16(reply[0])<<8 | uint16(reply[1])
 	place := int(id) & (len(s.ids) - 1)
 	if !s.busy[place] || s.ids[place] != id {
-		return false
+		return
 	}
 	s.busy[place] = false
 	s.free = append(s.free, place)
-	if counted {
-		h.add(now - s.sent[place])
+	q := s.asked[place]
+	good := !b.Check || right(q, reply, b.Secure)
+	if !good && b.Insist {
+		b.repeat(q)
 	}
-	return true
+	if b.now < b.begin {
+		return
+	}
+	b.h.add(b.now - s.sent[place])
+	b.Received++
+	b.Octets += int64(len(reply))
+	b.Rcodes[reply[3]&15]++
+	if reply[2]&2 != 0 {
+		b.Truncated++
+	}
+	if !good && reply[3]&15 == 0 {
+		b.Wrong++
+	}
 }
 
 // expire frees the places of questions that got no reply in time.
-func (s *socket) expire(now int64) int64 {
-	lost := int64(0)
+func (b *blaster) expire(s *socket) {
 	for place, busy := range s.busy {
-		if busy && now-s.sent[place] > lossTimeout.Nanoseconds() {
-			s.busy[place] = false
-			s.free = append(s.free, place)
-			lost++
+		if !busy || b.now-s.sent[place] <= b.Loss.Nanoseconds() {
+			continue
+		}
+		s.busy[place] = false
+		s.free = append(s.free, place)
+		if b.now >= b.begin {
+			b.Lost++
+		}
+		if b.Insist {
+			b.repeat(s.asked[place])
 		}
 	}
-	return lost
 }
 
-func (r *result) count(reply []byte) {
-	r.Received++
-	r.Octets += int64(len(reply))
-	r.Rcodes[reply[3]&15]++
-	if reply[2]&2 != 0 {
-		r.Truncated++
-	}
+func (b *blaster) repeat(q []byte) {
+	b.again = append(b.again, unanswered{q, b.now + b.Loss.Nanoseconds()})
+	b.repeats++
 }
 
 // readQueries reads messages, each behind two octets of length.

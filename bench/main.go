@@ -1,9 +1,11 @@
-// Command bench measures port53 beside NSD, Knot, BIND and PowerDNS, and beside
-// a bare responder that only sends queries back.
+// Command bench measures port53 beside NSD, Knot, BIND and PowerDNS as a name
+// server, beside dnsmasq, Unbound, BIND, PowerDNS Recursor and Knot Resolver as a
+// resolver, and beside a bare responder that only sends queries back.
 //
 // All servers run in one network namespace, on processor 0, and wait while one
 // of them is measured; the load comes from processor 1. Rounds are interleaved,
 // so that what disturbs the machine disturbs all alike; the median round counts.
+// The name servers that resolvers ask share the processor of the load.
 // It needs root, two processors, and the peers that scripts/install-peers
 // installs; those that are missing are left out and named.
 package main
@@ -37,6 +39,16 @@ const (
 // bare is the responder that does nothing.
 const bare = "bare"
 
+// Who can do what.
+var ( //nolint:gochecknoglobals // read-only
+	authorities = []string{bare, peers.Port53, peers.NSD, peers.Knot, peers.BIND, peers.PDNS}
+	forwarders  = []string{bare, peers.Port53, dnsmasq, unbound, peers.BIND, pdnsRec, kresd}
+	iterators   = []string{peers.Port53, unbound, peers.BIND, pdnsRec, kresd}
+	everybody   = []string{
+		bare, peers.Port53, peers.NSD, peers.Knot, peers.BIND, peers.PDNS, dnsmasq, unbound, pdnsRec, kresd,
+	}
+)
+
 func main() {
 	if len(os.Args) == 3 && (os.Args[1] == "blast" || os.Args[1] == "echo") {
 		debug.SetGCPercent(-1)
@@ -49,11 +61,11 @@ func main() {
 	b := &bench{}
 	var servers, suites string
 	flag.StringVar(&b.port53, "port53", "bin/port53", "port53's `program`")
-	flag.StringVar(&servers, "servers", "bare,port53,nsd,knot,bind,pdns", "what to measure")
+	flag.StringVar(&servers, "servers", strings.Join(everybody, ","), "what to measure, by suites that it is for")
 	flag.StringVar(&suites, "suite", "auth-root,auth-root-do,auth-1m,rate-limit", "what to measure it with")
 	flag.IntVar(&b.rounds, "rounds", 5, "how many times")
 	flag.DurationVar(&b.time, "time", 3*time.Second, "of one round")
-	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m")
+	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m and in the caches of cache-hit-1m")
 	flag.StringVar(&b.rootZone, "root", filepath.Join("..", "shared", "data", "root-2020101902.zone"), "a root zone `file`; an imitation is made where there is none")
 	flag.Parse()
 	if err := b.run(strings.Split(suites, ","), strings.Split(servers, ",")); err != nil {
@@ -109,13 +121,13 @@ func (b *bench) run(suites, kinds []string) error {
 	}
 	defer b.ns.Close()
 	kinds = slices.DeleteFunc(kinds, func(kind string) bool {
-		if kind == bare {
+		switch kind {
+		case bare:
 			return false
-		}
-		if kind == peers.Port53 {
+		case peers.Port53:
 			_, err = os.Stat(b.port53)
-		} else {
-			_, err = peers.Find(kind)
+		default:
+			_, err = peers.Find(program(kind))
 		}
 		if err != nil {
 			fmt.Printf("left out: %s: %v\n", kind, err)
@@ -131,6 +143,9 @@ func (b *bench) run(suites, kinds []string) error {
 		make, ok := map[string]func() (*suite, error){
 			"auth-root": func() (*suite, error) { return b.rootSuite(false) }, "auth-root-do": func() (*suite, error) { return b.rootSuite(true) },
 			"auth-1m": b.millionSuite, "rate-limit": b.rateLimitSuite,
+			"cache-hit":    func() (*suite, error) { return b.cacheHitSuite(name, popularNames) },
+			"cache-hit-1m": func() (*suite, error) { return b.cacheHitSuite(name, b.names) },
+			"cache-miss":   func() (*suite, error) { return b.missSuite(name, false) }, "cache-miss-dnssec": func() (*suite, error) { return b.missSuite(name, true) },
 		}[name]
 		if !ok {
 			return fmt.Errorf("no suite %s", name)
@@ -142,7 +157,9 @@ func (b *bench) run(suites, kinds []string) error {
 		s.name = name
 		if s.contenders == nil {
 			for _, kind := range kinds {
-				s.contenders = append(s.contenders, contender{name: kind, kind: kind})
+				if slices.Contains(s.kinds, kind) {
+					s.contenders = append(s.contenders, contender{name: kind, kind: kind})
+				}
 			}
 		}
 		if err := b.measure(s); err != nil {
@@ -170,13 +187,38 @@ func busy() float64 {
 	return load
 }
 
+// popularNames is how many names cache-hit keeps in the caches.
+const popularNames = 10_000
+
+// program returns the executable of a kind of server, or the kind for package
+// peers to know.
+func program(kind string) string {
+	if name, ok := resolverPrograms[kind]; ok {
+		return name
+	}
+	return kind
+}
+
 // A suite is a zone, questions, and who is to answer them.
 type suite struct {
 	name, about string
+	kinds       []string // who can take part
 	zone        peers.Zone
 	queries     string // a file for the generator
 	networks    int
 	contenders  []contender
+	close       func() // ends what the suite started, if set
+
+	// The rest is for suites that measure resolvers.
+	resolve    bool
+	source     source
+	ready      string // a name that resolves when the resolver is ready
+	bogus      string // a name that must not, if set
+	warm       string // a file of questions that fill the cache
+	warmWindow int    // so many of them are under way
+	warmed     func() // called when all caches are filled, if set
+	once       bool   // no resolver is asked twice for the same
+	secure     bool   // answers must be validated
 }
 
 // A contender is one server as it is started.
@@ -188,9 +230,24 @@ type contender struct {
 // A running contender, and what was measured of it.
 type measured struct {
 	contender
-	server *peers.Server
-	rounds []round
-	memory int64
+	server  *peers.Server
+	rounds  []round
+	memory  int64  // at the end
+	cleanup func() // if set
+
+	// Of resolvers.
+	cold, warm int64 // memory before and after the cache was filled
+	filled     int   // answers that filled it
+	asked      int   // questions of the file that it was asked, where it is asked none twice
+}
+
+func (m *measured) stop() {
+	if m.server != nil {
+		m.server.Stop()
+	}
+	if m.cleanup != nil {
+		m.cleanup()
+	}
 }
 
 type round struct {
@@ -202,23 +259,29 @@ type round struct {
 const startTimeout = 5 * time.Minute
 
 func (b *bench) measure(s *suite) error {
+	if s.close != nil {
+		defer s.close()
+	}
 	fmt.Printf("\n%s: %s\n", s.name, s.about)
 	var all []*measured
 	defer func() {
 		for _, m := range all {
-			m.server.Stop()
+			m.stop()
 		}
 	}()
 	for i, c := range s.contenders {
-		server, err := b.start(s, c, uint16(5300+i))
-		if err != nil {
+		m := &measured{contender: c}
+		all = append(all, m)
+		if err := b.start(s, m, uint16(5300+i)); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		all = append(all, &measured{contender: c, server: server})
+	}
+	if s.warmed != nil {
+		s.warmed()
 	}
 	for range b.rounds {
 		for _, m := range all {
-			r, err := b.round(s, m.server)
+			r, err := b.round(s, m)
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
 			}
@@ -231,24 +294,27 @@ func (b *bench) measure(s *suite) error {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}
-	report(all)
+	report(all, s.resolve)
 	return nil
 }
 
-func (b *bench) start(s *suite, c contender, port uint16) (*peers.Server, error) {
-	dir := filepath.Join(b.dir, s.name+"-"+c.name)
+func (b *bench) start(s *suite, m *measured, port uint16) error {
+	dir := filepath.Join(b.dir, s.name+"-"+m.name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	addr := c.addr
+	addr := m.addr
 	if !addr.IsValid() {
 		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	o := peers.Options{
 		Dir: dir, Addr: netip.AddrPortFrom(addr, port), Zones: []peers.Zone{s.zone}, Run: b.ns.On(serverCPU),
-		Env: []string{"GOMAXPROCS=1"}, Config: c.config,
+		Env: []string{"GOMAXPROCS=1"}, Config: m.config,
 	}
-	switch c.kind {
+	if s.resolve {
+		return b.startResolver(s, m, o)
+	}
+	switch m.kind {
 	case bare:
 		o.Command, o.Unready = []string{b.self, "echo", o.Addr.String()}, true
 	case peers.Port53:
@@ -256,17 +322,46 @@ func (b *bench) start(s *suite, c contender, port uint16) (*peers.Server, error)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	return peers.Start(ctx, c.kind, o)
+	var err error
+	m.server, err = peers.Start(ctx, m.kind, o)
+	return err
 }
 
 // warm is how long the load runs before it counts.
 const warm = 300 * time.Millisecond
 
 // round measures one server for a while.
-func (b *bench) round(s *suite, server *peers.Server) (*round, error) {
-	arg, err := json.Marshal(load{
-		Server: server.Addr, Queries: s.queries, Duration: b.time, Warm: warm, Sockets: 16, Window: 8, Networks: s.networks,
-	})
+func (b *bench) round(s *suite, m *measured) (*round, error) {
+	l := load{
+		Server: m.server.Addr, Queries: s.queries, Duration: b.time, Warm: warm, Sockets: 16, Window: 8, Networks: s.networks,
+		Skip: m.asked, Once: s.once, Check: s.resolve && m.kind != bare, Secure: s.secure, Yield: s.once,
+	}
+	if s.resolve {
+		l.Loss = resolveLoss
+	}
+	u0, s0 := m.server.CPU()
+	result, err := b.blast(l)
+	if err != nil {
+		return nil, err
+	}
+	u1, s1 := m.server.CPU()
+	r := &round{result: *result}
+	if s.once {
+		m.asked += r.Asked
+	}
+	if r.Received == 0 {
+		return nil, fmt.Errorf("no answers\n%s", m.server.Tail())
+	}
+	// The processor time covers the warm-up too, in which answers were as frequent.
+	answers := float64(r.Received) * (1 + warm.Seconds()/r.Seconds)
+	r.user = time.Duration(float64(u1-u0) / answers)
+	r.system = time.Duration(float64(s1-s0) / answers)
+	return r, nil
+}
+
+// blast runs the generator in a process on the load's processor.
+func (b *bench) blast(l load) (*result, error) {
+	arg, err := json.Marshal(l)
 	if err != nil {
 		return nil, err
 	}
@@ -274,24 +369,12 @@ func (b *bench) round(s *suite, server *peers.Server) (*round, error) {
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	u0, s0 := server.CPU()
 	if err := b.ns.On(loadCPU)(cmd.Start); err != nil {
 		return nil, err
 	}
 	if err := cmd.Wait(); err != nil {
 		return nil, fmt.Errorf("load: %w: %s", err, errs.String())
 	}
-	u1, s1 := server.CPU()
-	var r round
-	if err := json.Unmarshal([]byte(out.String()), &r.result); err != nil {
-		return nil, err
-	}
-	if r.Received == 0 {
-		return nil, fmt.Errorf("no answers\n%s", server.Tail())
-	}
-	// The processor time covers the warm-up too, in which answers were as frequent.
-	answers := float64(r.Received) * (1 + warm.Seconds()/r.Seconds)
-	r.user = time.Duration(float64(u1-u0) / answers)
-	r.system = time.Duration(float64(s1-s0) / answers)
-	return &r, nil
+	var r result
+	return &r, json.Unmarshal([]byte(out.String()), &r)
 }

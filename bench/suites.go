@@ -22,17 +22,16 @@ const benchSeed = 53
 type asking struct {
 	f    *os.File
 	w    *bufio.Writer
-	edns bool
-	do   bool
+	form probe.Question // all but the name and the type
 	err  error
 }
 
-func newAsking(file string, edns, do bool) (*asking, error) {
+func newAsking(file string, form probe.Question) (*asking, error) {
 	f, err := os.Create(file)
 	if err != nil {
 		return nil, err
 	}
-	return &asking{f: f, w: bufio.NewWriter(f), edns: edns, do: do}, nil
+	return &asking{f: f, w: bufio.NewWriter(f), form: form}, nil
 }
 
 func (a *asking) ask(text string, typ uint16) {
@@ -41,7 +40,8 @@ func (a *asking) ask(text string, typ uint16) {
 		a.err = err
 		return
 	}
-	q := probe.Question{Name: name, Type: typ, EDNS: a.edns, DO: a.do, Size: peers.MaxUDP}
+	q := a.form
+	q.Name, q.Type = name, typ
 	p := q.Pack()
 	var length [2]byte
 	binary.BigEndian.PutUint16(length[:], uint16(len(p)))
@@ -86,8 +86,8 @@ func (b *bench) rootSuite(do bool) (*suite, error) {
 	if do {
 		about += "; with DO"
 	}
-	s := &suite{about: about, zone: peers.Zone{Name: ".", File: file}, queries: filepath.Join(b.dir, fmt.Sprintf("root-%v.q", do))}
-	a, err := newAsking(s.queries, do, do)
+	s := &suite{about: about, kinds: authorities, zone: peers.Zone{Name: ".", File: file}, queries: filepath.Join(b.dir, fmt.Sprintf("root-%v.q", do))}
+	a, err := newAsking(s.queries, probe.Question{EDNS: do, DO: do, Size: peers.MaxUDP})
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +136,7 @@ func delegations(file string) ([]string, error) {
 func (b *bench) millionSuite() (*suite, error) {
 	s := &suite{
 		about:   fmt.Sprintf("a zone of %d names: 80 %% existing, 15 %% NXDOMAIN, 5 %% other types; with EDNS", b.names),
+		kinds:   authorities,
 		zone:    peers.Zone{Name: "bench.example.", File: filepath.Join(b.dir, "million.zone")},
 		queries: filepath.Join(b.dir, "million.q"),
 	}
@@ -167,7 +168,7 @@ func (b *bench) millionSuite() (*suite, error) {
 	if err := f.Close(); err != nil {
 		return nil, err
 	}
-	a, err := newAsking(s.queries, true, false)
+	a, err := newAsking(s.queries, probe.Question{EDNS: true, Size: peers.MaxUDP})
 	if err != nil {
 		return nil, err
 	}
