@@ -42,6 +42,7 @@ type candidate struct {
 	server  netip.AddrPort
 	timeout time.Duration // to wait for its reply
 	tries   int
+	good    bool // it answered the last time
 	out     bool // it gave an answer that was no use
 }
 
@@ -138,6 +139,8 @@ func failed(err error, before *failure) *failure {
 		return &failure{ede: edeNoAuthority, text: "servers do not answer"}
 	case errors.Is(err, context.Canceled):
 		return before
+	case errors.Is(err, errMalformed):
+		return &failure{ede: edeInvalidData, text: "servers send what cannot be read"}
 	}
 	return &failure{ede: edeNetwork, text: "servers cannot be reached"}
 }
@@ -191,15 +194,30 @@ func (t *task) usable(a netip.Addr, routed bool) bool {
 	return true
 }
 
-// explore is how rarely, one in so many, a server is asked that is not the best.
-const explore = 16
+// How servers are compared.
+const (
+	explore = 16 // how rarely, one question in so many, a server is asked that is not the best
+
+	// exploreTimeout is how long a server is waited for that is asked to find out
+	// how it does, while another one is known to answer: whoever asked waits, too.
+	exploreTimeout = 400 * time.Millisecond
+
+	// unknownRTT is what a server is taken to have that was never asked: it is tried
+	// if those that are known are farther away than servers of one continent are.
+	unknownRTT = 100 * time.Millisecond
+
+	// sameRTT is a difference that nobody notices.
+	sameRTT = 10 * time.Millisecond
+)
 
 // choose returns the index of the server to ask next, or -1. It takes the one whose
-// reply is expected first; now and then another, so that a better one is found.
+// reply is expected first; now and then another, so that a better one is found; and
+// one that was dead when it is time to see whether it still is.
 func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
-	best, found := time.Duration(0), -1
+	best, found, other := time.Duration(0), -1, false
 	random := uint32(t.r.random.Uint64())
-	wild := random%explore == 0
+	first := !slices.ContainsFunc(list, func(s candidate) bool { return s.tries > 0 })
+	wild := first && random%explore == 0 // whoever waited in vain shall not wait again
 	for i := range list {
 		s := &list[i]
 		if s.out || s.tries >= most || slices.Contains(t.avoid, s.server) {
@@ -209,24 +227,40 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 			continue
 		}
 		timeout, state, probe := t.r.exchange.Estimate(s.server)
-		if state == upstream.Dead && !probe {
-			if c.route == nil {
-				continue
-			}
-			timeout *= 4
+		if state == upstream.Dead && !probe && c.route == nil {
+			continue
 		}
 		s.timeout = timeout
+		score := timeout
+		switch state {
+		case upstream.Unknown:
+			score = unknownRTT
+		case upstream.Good:
+			score = t.r.exchange.RTT(s.server) + sameRTT
+			other = other || s.tries == 0
+		case upstream.Dead:
+			score *= 4
+		}
 		random = random*1664525 + 1013904223 // spreads the one draw over the list
-		score := timeout * time.Duration(s.tries+1)
-		if wild {
+		score *= time.Duration(s.tries + 1)
+		switch {
+		case probe:
+			score = 0
+		case wild:
 			score = time.Duration(random >> 8)
-		} else {
+		default:
 			// Servers that are about as fast share the load.
 			score += score * time.Duration(random>>24) / 1024
 		}
 		if found < 0 || score < best {
-			best, found = score, i
+			best, found, s.good = score, i, state == upstream.Good
 		}
+	}
+	if found < 0 {
+		return found
+	}
+	if s := &list[found]; other && !s.good {
+		s.timeout = min(s.timeout, max(exploreTimeout, 2*t.r.exchange.RTT(s.server)))
 	}
 	return found
 }

@@ -37,6 +37,8 @@ type Exchanger interface {
 	// Estimate tells how long a reply of the server should be waited for, and what is
 	// known of it. probe is true for one caller at a time if it is dead.
 	Estimate(server netip.AddrPort) (timeout time.Duration, state upstream.State, probe bool)
+	// RTT returns a server's smoothed round-trip time, or 0.
+	RTT(server netip.AddrPort) time.Duration
 }
 
 // Local answers from the zones that this server is authoritative for.
