@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,11 +79,12 @@ type player struct {
 	later    map[string][]lab.Section // by tag
 	families [2]bool
 
-	start  time.Time
-	mark   int // packets of the log before the last question
-	asked  int // questions so far, for their IDs
-	labels map[string]*pending
-	failed bool
+	start   time.Time
+	mark    int // packets of the log before the last question
+	asked   int // questions so far, for their IDs
+	labels  map[string]*pending
+	waiting sync.WaitGroup // questions without their answers
+	failed  bool
 }
 
 // A pending is questions that wait for their answers.
@@ -155,6 +157,7 @@ func (p *player) run() {
 	for label := range p.labels {
 		p.errorf(p.play.at, "nobody waits for %q", label)
 	}
+	p.waiting.Wait() // for those that nobody waited for, which end when patience does
 	if p.failed {
 		p.showLog()
 	}

@@ -92,7 +92,7 @@ func (p *player) send(q *question, name string) (chan *outcome, error) {
 	from := netip.AddrPortFrom(q.from, uint16(1024+p.asked%60000))
 	done := make(chan *outcome, 1)
 	subject := p.subject
-	go func() {
+	p.waiting.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		start := time.Now()
@@ -102,7 +102,7 @@ func (p *player) send(q *question, name string) (chan *outcome, error) {
 			o = &outcome{header: err.Error()}
 		}
 		done <- o
-	}()
+	})
 	return done, nil
 }
 
