@@ -7,13 +7,16 @@ T = 30s
 TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools
 
-.PHONY: all run test check fmt verify vet lint floors generate race fuzz bench bench-peers golden cover clean help
+.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
 
-run: all ## build, and serve the example zone on 127.0.0.1:5353
-	exec bin/port53 serve --example
+run: all ## build, and run a validating resolver on 127.0.0.1:5353
+	exec bin/port53 serve --listen 127.0.0.1:5353 --listen '[::1]:5353'
+
+run-lab: all ## build, and run a resolver on 127.0.0.1:5353 with a small internet of its own
+	exec bin/port53 lab
 
 test: all ## run every test, beside the peers; as root on Debian, install these first
 	scripts/install-peers

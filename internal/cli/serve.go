@@ -106,7 +106,7 @@ func (s *streams) serveDefault(ctx context.Context, listen []string) error {
 	if len(listen) > 0 {
 		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
 	}
-	return s.run(ctx, c, func(a *app.App) {
+	return s.run(ctx, app.Options{Config: c}, func(a *app.App) {
 		at := a.Addrs()[0]
 		fmt.Fprintf(s.out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
 
@@ -158,18 +158,18 @@ func (s *streams) serve(ctx context.Context, file string, greet func(*app.App)) 
 	for _, e := range missing {
 		s.logger(c.Log).Error("zone file cannot be read", "problem", e.Error())
 	}
-	return s.run(ctx, c, greet)
+	return s.run(ctx, app.Options{Config: c}, greet)
 }
 
 // run serves until a signal ends it.
-func (s *streams) run(ctx context.Context, c *config.Config, greet func(*app.App)) error {
-	log := s.logger(c.Log)
+func (s *streams) run(ctx context.Context, o app.Options, greet func(*app.App)) error {
+	o.Log, o.Ready = s.logger(o.Config.Log), greet
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	a, err := app.New(ctx, app.Options{Config: c, Log: log, Ready: greet})
+	a, err := app.New(ctx, o)
 	if err != nil {
 		return startError(err)
 	}

@@ -30,7 +30,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 		l := t.lookup(name, typ)
 		if l.fail != nil {
 			res.fail(l.fail.ede, l.fail.text)
-			res.passing = l.fail.now
+			res.passing = l.fail.busy
 			return res
 		}
 		if t.validate && t.s.Validate {
@@ -92,7 +92,7 @@ func (res *result) fail(ede int, text string) {
 func (res *result) bogus(l *link, name []byte, typ wire.Type) {
 	*res = result{rcode: wire.ServFail, ede: l.reason, sec: secBogus, text: nameText(name) + " " + typ.String()}
 	if l.reason == edePassing {
-		res.ede, res.passing = edeOther, true
+		res.ede = edeOther
 	}
 	if res.ede == edeNone {
 		res.ede = edeBogus

@@ -34,7 +34,8 @@ const (
 type failure struct {
 	ede  int
 	text string
-	now  bool // of this question alone, such as a spent budget: not remembered for others
+	now  bool // of this question alone, such as a spent budget: it says nothing of others
+	busy bool // of this moment: the question itself is not remembered to fail
 }
 
 // candidate is an address that a question may go to.
@@ -81,7 +82,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		s.tries++
 		limited := c.route == nil // the operator chose the servers of routes for all there is
 		if limited && !t.r.quota.take(zone, s.server, &t.s.Limits, t.b.left()) {
-			return nil, &failure{ede: edeNoAuthority, text: "too many questions are waiting for the servers of this zone", now: true}
+			return nil, &failure{ede: edeNoAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
 		}
 		m, err := t.exchange(c, s, name, typ)
 		if limited {
@@ -124,7 +125,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 func (t *task) spent(fail *failure) *failure {
 	switch {
 	case t.r.ctx.Err() != nil:
-		return &failure{ede: edeNotReady, text: "shutting down", now: true}
+		return &failure{ede: edeNotReady, text: "shutting down", now: true, busy: true}
 	case t.b.packets <= 0:
 		return &failure{ede: edeOther, text: "limit of packets for one question reached", now: true}
 	case t.b.octets <= 0:

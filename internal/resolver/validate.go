@@ -73,6 +73,15 @@ type verdict struct {
 func insecure(reason int) verdict { return verdict{sec: secInsecure, reason: reason} }
 func bogus(reason int) verdict    { return verdict{sec: secBogus, reason: reason} }
 
+// refused returns the verdict for a reason of package dnssec. Work that is spent says
+// nothing of the data.
+func refused(why dnssec.Reason) verdict {
+	if why == dnssec.WorkSpent {
+		return bogus(edePassing)
+	}
+	return bogus(why.EDE())
+}
+
 // check validates a link: every set of it, and that the proofs say what the link
 // says. It sets l.sec and l.reason, lowers TTLs to what signatures allow, and marks
 // what was made from a wildcard.
@@ -152,16 +161,11 @@ func (t *task) verify(s *wire.RRset, zone []byte) verdict {
 		return verdict{sec: tr.sec, reason: tr.reason}
 	}
 	ver, why := dnssec.Verify(s, signer, tr.keys, t.s.now(), &t.b.work)
-	switch {
-	case why == 0:
-		s.TTL = min(s.TTL, ver.TTL)
-		return verdict{sec: secSecure, reason: edeNone, ttl: s.TTL, labels: ver.Labels, wild: ver.Wildcard}
-	case why == dnssec.UnsupportedAlgorithm:
-		// The zone has keys that we know; one of them has to have signed
-		// (RFC 6840, section 5.11 lets any of them do).
-		return bogus(why.EDE())
+	if why != 0 {
+		return refused(why) // also if it knows none of the algorithms: one of the keys has to have signed
 	}
-	return bogus(why.EDE())
+	s.TTL = min(s.TTL, ver.TTL)
+	return verdict{sec: secSecure, reason: edeNone, ttl: s.TTL, labels: ver.Labels, wild: ver.Wildcard}
 }
 
 // unproven is for signatures that cannot be those of the set's zone: in an insecure
@@ -550,7 +554,7 @@ func (t *task) expansion(l *link, s *wire.RRset, labels int) verdict {
 	}
 	proof, why := d.Wildcard(s.Owner, labels, &t.b.work)
 	if why != 0 {
-		return bogus(why.EDE())
+		return refused(why)
 	}
 	return proven(proof)
 }
@@ -646,17 +650,11 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 		proof, why = d.NoDS(name, &t.b.work)
 	case l.kind == foundNXDomain:
 		proof, why = d.NXDomain(name, &t.b.work)
-		if why != 0 && why != dnssec.WorkSpent {
-			// Compact denial says NODATA with another rcode (RFC 9824, section 3.4).
-			if p, no := d.NoData(name, typ, &t.b.work); no == 0 {
-				proof, why = p, 0
-			}
-		}
 	default:
 		proof, why = d.NoData(name, typ, &t.b.work)
 	}
 	if why != 0 {
-		return bogus(why.EDE())
+		return refused(why)
 	}
 	return proven(proof)
 }
