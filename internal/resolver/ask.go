@@ -45,6 +45,7 @@ type candidate struct {
 	tries   int
 	good    bool // it answered the last time
 	out     bool // it gave an answer that was no use
+	lame    bool // it said that it does not serve the zone
 }
 
 // ask sends one question to the servers of c, one after the other, until one of them
@@ -63,6 +64,8 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	fail := &failure{ede: edeNoAuthority, text: "no server of the zone could be asked"}
 	var last *finding // an answer of a server that does not claim authority
 	useless := 0
+	// Servers that all turn down a part of a name may still know the whole.
+	all := whole || t.s.Minimise == Strict
 	for {
 		if t.b.left() == 0 || t.r.ctx.Err() != nil {
 			return nil, t.spent(fail)
@@ -72,6 +75,9 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			if more := t.moreAddresses(c); more {
 				list = t.candidates(c, list)
 				continue
+			}
+			if last != nil || all {
+				t.lamed(list, zone)
 			}
 			if last != nil {
 				return last, nil
@@ -102,10 +108,11 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			if f.rcode == wire.FormErr || f.rcode == wire.NotImp {
 				fail.ede = edeInvalidData
 			}
-			if f.lame && c.route == nil {
-				t.r.lame.put(lameKey{s.server, zone}, time.Now().Add(lameTime), maxLame)
-			}
+			s.lame = f.lame && c.route == nil
 			if useless++; useless >= maxServfail {
+				if all {
+					t.lamed(list, zone)
+				}
 				return nil, fail
 			}
 			continue
@@ -117,7 +124,17 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			last = f
 			continue
 		}
+		t.lamed(list, zone)
 		return f, nil
+	}
+}
+
+// lamed remembers who said that it does not serve the zone.
+func (t *task) lamed(list []candidate, zone uint64) {
+	for i := range list {
+		if s := &list[i]; s.lame {
+			t.r.lame.put(lameKey{s.server, zone}, time.Now().Add(lameTime), maxLame)
+		}
 	}
 }
 

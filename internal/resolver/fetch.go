@@ -350,6 +350,19 @@ func (m *minimiser) next(c *cut) ([]byte, wire.Type) {
 	for range left - one {
 		part = parent(part)
 	}
+	if part[1] == '_' {
+		// Such labels are no zones; all of them are shown together (RFC 9156,
+		// section 2.3).
+		joined := m.name
+		for rest := m.name; len(rest) > len(part); rest = parent(rest) {
+			if rest[1] != '_' {
+				joined = parent(rest)
+			}
+		}
+		if part = joined; len(part) == len(m.name) {
+			return m.name, m.typ
+		}
+	}
 	return part, wire.TypeA
 }
 
