@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"port53/internal/dnssec"
 	"port53/internal/wire"
 )
 
@@ -27,7 +28,7 @@ func (s *Style) data(rr *wire.Record) string {
 		return manyLines(rr, text)
 	case s.Notes:
 		if note := noteOf(rr); note != "" {
-			return text + " ; " + note
+			return text + "  ; " + note
 		}
 	}
 	return text
@@ -46,7 +47,7 @@ func withoutCrypto(rr *wire.Record, text string) string {
 	at, word := 0, "[omitted]"
 	switch rr.Type {
 	case wire.TypeDNSKEY, wire.TypeCDNSKEY, wire.TypeKEY:
-		at, word = 3, fmt.Sprintf("[key id = %d]", keyTag(rr.Data))
+		at, word = 3, fmt.Sprintf("[key id = %d]", dnssec.KeyTag(rr.Data))
 	case wire.TypeRRSIG, wire.TypeSIG:
 		at = 8
 	case wire.TypeDS, wire.TypeCDS, wire.TypeDLV:
@@ -59,18 +60,6 @@ func withoutCrypto(rr *wire.Record, text string) string {
 		return text
 	}
 	return strings.Join(append(fields[:at], word), " ")
-}
-
-// keyTag returns the key tag of a DNSKEY record's RDATA (RFC 4034, appendix B).
-func keyTag(data []byte) uint16 {
-	if len(data) > 5 && data[3] == 1 {
-		return be16(data[len(data)-3:]) // RSA/MD5, appendix B.1
-	}
-	var sum uint32
-	for i, c := range data {
-		sum += uint32(c) << (8 * (1 - i&1))
-	}
-	return uint16(sum + sum>>16)
 }
 
 // noteOf says what the numbers of a record mean.
@@ -87,7 +76,7 @@ func noteOf(rr *wire.Record) string {
 		if rr.Data[1]&0x80 != 0 { // RFC 5011, section 3
 			kind += "; revoked"
 		}
-		return fmt.Sprintf("%s; alg = %s ; key id = %d", kind, wire.AlgorithmName(rr.Data[3]), keyTag(rr.Data))
+		return fmt.Sprintf("%s; alg = %s ; key id = %d", kind, wire.AlgorithmName(rr.Data[3]), dnssec.KeyTag(rr.Data))
 	}
 	return ""
 }

@@ -170,17 +170,16 @@ func (s *Style) message(dst []byte, m *wire.Message, raw, sent []byte) []byte {
 			for _, o := range optionsOf(m) {
 				dst = fmt.Appendf(dst, "; %s: %s%s\n", optionName(o.Code), optionText(o), cookieVerdict(o, sent))
 			}
-			if !s.Question || !m.HasQuestion {
-				dst = append(dst, '\n')
-			}
 		}
 	}
 	if s.Question && m.HasQuestion {
 		if s.Comments {
 			dst = append(dst, ";; QUESTION SECTION:\n"...)
 		}
-		dst = columns(dst, ";"+NameText(m.Name), "", m.Class.String(), m.Type.String(), "")
-		dst = append(dst, '\n')
+		dst = columns(dst, 32, ";"+NameText(m.Name), m.Class.String(), m.Type.String())
+		if s.Comments {
+			dst = append(dst, '\n')
+		}
 	}
 	for section := wire.Answer; section <= wire.Additional; section++ {
 		if s.Sections[section] {
@@ -203,7 +202,7 @@ func (s *Style) section(dst []byte, m *wire.Message, section wire.Section) []byt
 		any = true
 		dst = s.AppendRecord(dst, rr)
 	}
-	if any && (s.Comments || s.Question) {
+	if any && s.Comments {
 		dst = append(dst, '\n')
 	}
 	return dst
@@ -221,29 +220,32 @@ func (s *Style) AppendRecord(dst []byte, rr *wire.Record) []byte {
 	if s.NoClass {
 		class = ""
 	}
-	return columns(dst, NameText(rr.Owner), ttl, class, rr.Type.String(), s.data(rr))
+	typ := rr.Type.String()
+	if s.Generic { // RFC 3597, section 5
+		typ = fmt.Sprintf("TYPE%d", rr.Type)
+		if class != "" {
+			class = fmt.Sprintf("CLASS%d", rr.Class)
+		}
+	}
+	return columns(dst, 24, NameText(rr.Owner), ttl, class, typ, s.data(rr))
 }
 
-// columns appends a line whose fields begin at multiples of eight, as dig's do.
-func columns(dst []byte, fields ...string) []byte {
+// columns appends a line whose fields begin at multiples of eight, as dig's do: the
+// second at column at, if the first leaves room. Fields that are empty are left out.
+func columns(dst []byte, at int, fields ...string) []byte {
 	start := len(dst)
 	for i, f := range fields {
-		width := [...]int{24, 32, 40, 48, 0}[i]
-		dst = append(dst, f...)
-		if i == len(fields)-1 || f == "" && i == 0 {
-			break
+		if f == "" {
+			continue
 		}
-		col := columnOf(dst[start:])
-		if f == "" && i > 0 && col >= width {
-			continue // what is left out leaves no gap behind a long name
-		}
-		if i == len(fields)-2 && fields[i+1] == "" {
-			break
-		}
-		dst = append(dst, '\t')
-		for columnOf(dst[start:]) < width {
+		if i > 0 {
 			dst = append(dst, '\t')
+			for columnOf(dst[start:]) < at {
+				dst = append(dst, '\t')
+			}
+			at += 8
 		}
+		dst = append(dst, f...)
 	}
 	return append(dst, '\n')
 }
