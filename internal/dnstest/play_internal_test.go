@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,9 @@ import (
 type relay struct {
 	net    *lab.Net
 	server netip.AddrPort
-	cache  map[string][]byte
+
+	mu    sync.Mutex
+	cache map[string][]byte
 }
 
 func newRelay(_ testing.TB, s *Setup) Subject {
@@ -40,7 +43,10 @@ func (r *relay) Ask(ctx context.Context, query []byte, _ netip.AddrPort, tcp boo
 		return nil
 	}
 	key := string(query[2:])
-	if reply := r.cache[key]; reply != nil {
+	r.mu.Lock()
+	reply := r.cache[key]
+	r.mu.Unlock()
+	if reply != nil {
 		return append(bytes.Clone(query[:2]), reply[2:]...)
 	}
 	s, err := r.net.Socket(r.server)
@@ -55,6 +61,8 @@ func (r *relay) Ask(ctx context.Context, query []byte, _ netip.AddrPort, tcp boo
 	if err != nil {
 		return nil
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.cache[key] = b[:n]
 	return b[:n]
 }
