@@ -18,7 +18,7 @@ import (
 
 // A Fault is one thing that is wrong with a signed zone.
 type Fault struct {
-	Kind  string    // see World's orders in the text of the package's README
+	Kind  string    // one of those that internal/dnstest/SCENARIOS.md lists
 	Owner []byte    // in lower case; nil: every name
 	Type  wire.Type // 0: every type
 	Args  []string

@@ -9,10 +9,12 @@ import (
 //go:embed internet.txtar
 var internet []byte
 
-// A Trial is a name of the [Internet] to ask for, and what it shows.
+// A Trial is a name of the [Internet] to ask for, what a validating resolver answers,
+// and what that shows.
 type Trial struct {
 	Name, Type string
-	Shows      string
+	Want       string // such as "NXDOMAIN, AD" or "SERVFAIL, EDE 7"
+	Shows      string // with Want in brackets
 }
 
 // Internet returns a small internet: a signed root, top-level domains and zones of
@@ -25,12 +27,18 @@ func Internet() (*World, []Trial, error) {
 		return nil, nil, fmt.Errorf("laboratory: %w", err)
 	}
 	var trials []Trial
-	for _, line := range comment {
-		question, shows, ok := strings.Cut(strings.TrimPrefix(line, "try "), " : ")
-		name, typ, _ := strings.Cut(question, " ")
-		if ok && strings.HasPrefix(line, "try ") {
-			trials = append(trials, Trial{name, typ, shows})
+	for i, line := range comment {
+		line, isTrial := strings.CutPrefix(line, "try ")
+		if !isTrial {
+			continue
 		}
+		question, rest, _ := strings.Cut(line, " = ")
+		want, shows, ok := strings.Cut(rest, " : ")
+		name, typ, _ := strings.Cut(question, " ")
+		if !ok {
+			return nil, nil, fmt.Errorf("laboratory: internet.txtar:%d: want: try NAME TYPE = ANSWER : WHAT IT SHOWS", i+1)
+		}
+		trials = append(trials, Trial{name, typ, want, shows + " (" + want + ")"})
 	}
 	return w, trials, nil
 }

@@ -32,7 +32,7 @@ func TestInternet(t *testing.T) {
 		client := upstream.New(upstream.Options{Network: w.Net, Cookies: true})
 		defer client.Close()
 		r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: client}, resolver.Settings{
-			Hints: hints, Anchors: anchors, Validate: true, IPv4: true, IPv6: true, MixCase: true, Aggressive: true,
+			Hints: hints, Anchors: anchors, Validate: true, IPv4: true, IPv6: true, MixCase: true, Aggressive: true, Rebinding: true,
 		})
 		defer r.Close()
 		for _, c := range trials {
@@ -48,19 +48,16 @@ func TestInternet(t *testing.T) {
 				t.Fatalf("%s: type %s", c.Name, c.Type)
 			}
 			a, text, _ := r.Explain(name, typ, true, false)
-			failed := a.Rcode == wire.ServFail
-			_, ede, hasEDE := strings.Cut(c.Shows, "EDE ")
-			switch {
-			case strings.Contains(c.Shows, "every second packet"):
-				// chance
-			case failed != strings.Contains(c.Shows, "SERVFAIL"):
-				t.Errorf("%s %s: %v (%s), and it shows: %s", c.Name, c.Type, a.Rcode, text, c.Shows)
-			case hasEDE && fmt.Sprint(a.EDE) != ede:
-				t.Errorf("%s %s: EDE %d, and it shows: %s", c.Name, c.Type, a.EDE, c.Shows)
-			case strings.Contains(c.Shows, "AD is set") != (a.Flags&wire.FlagAD != 0) && (strings.Contains(c.Shows, "AD") || strings.Contains(c.Shows, "insecure")):
-				t.Errorf("%s %s: AD %v, and it shows: %s", c.Name, c.Type, a.Flags&wire.FlagAD != 0, c.Shows)
-			case strings.Contains(c.Shows, "proven not") && (a.Rcode != wire.NXDomain || a.Security != cache.Secure):
-				t.Errorf("%s %s: %v, %v, and it shows: %s", c.Name, c.Type, a.Rcode, a.Security, c.Shows)
+			got := a.Rcode.String()
+			if a.Flags&wire.FlagAD != 0 {
+				got += ", AD"
+			}
+			if a.EDE >= 0 {
+				got += fmt.Sprintf(", EDE %d", a.EDE)
+			}
+			if got != c.Want && !strings.Contains(c.Shows, "lose every third packet") { // chance may be against it
+
+				t.Errorf("%s %s: %s (%s), want %s", c.Name, c.Type, got, text, c.Shows)
 			}
 		}
 		if len(trials) < 30 {
