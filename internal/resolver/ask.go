@@ -260,7 +260,9 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 			score *= 4
 		}
 		random = random*1664525 + 1013904223 // spreads the one draw over the list
-		score *= time.Duration(s.tries + 1)
+		if s.tries > 0 {
+			score = timeout * time.Duration(s.tries+1) // it may answer over UDP, but not over TCP
+		}
 		switch {
 		case probe:
 			score = 0
