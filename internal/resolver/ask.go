@@ -382,6 +382,9 @@ func (t *task) target(g *target) bool {
 			continue
 		}
 		l := t.below(g.name, typ) // not validated: a wrong address leads to answers that do not validate
+		for n := 0; l.kind == foundAlias && n < maxTargetHops && !t.busy(l.target, typ); n++ {
+			l = t.below(l.target, typ)
+		}
 		if l.kind == foundNXDomain {
 			break
 		}

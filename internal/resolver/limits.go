@@ -73,6 +73,7 @@ const (
 	maxTries       = 2   // packets to one address for one question
 	maxForward     = 4   // packets to one forwarder for one question: there are few to choose from
 	maxServfail    = 5   // servers whose answer was no use, for one question in one zone
+	maxTargetHops  = 4   // aliases from the name of a name server to its address; RFC 2181, section 10.3 forbids them
 	maxDeadTargets = 5   // name servers without an address, then the delegation is given up (NXNSAttack)
 	maxDoubts      = 2   // servers whose answer did not validate, before that is believed to be so
 	maxAddresses   = 40  // addresses kept of one delegation
