@@ -20,8 +20,9 @@ const ednsSize = 1232
 // A host is a server of a laboratory: zones, a script that answers before they do,
 // and manners.
 type host struct {
-	at    netip.AddrPort
-	world *World
+	at      netip.AddrPort
+	world   *World
+	section *Section // what it was made from; nil: a zone's heading alone
 
 	mu      sync.Mutex
 	manners manners

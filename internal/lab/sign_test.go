@@ -184,6 +184,7 @@ func TestFaults(t *testing.T) {
 		{"alg=8", "corrupt www A", "www A", dnssec.BadSignature},
 		{"alg=15", "corrupt * *", "www A", dnssec.BadSignature},
 		{"", "unsigned www A", "www A", dnssec.NoSignature},
+		{"", "add x TXT more", "x TXT", 0},
 		{"", "ttl www A 99999", "www A", 0},
 		{"", "unsigned www NSEC", "www AAAA", dnssec.NoSignature},
 		{"nsec3", "unsigned www NSEC3", "www AAAA", dnssec.NoSignature},

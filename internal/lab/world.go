@@ -179,12 +179,25 @@ func (w *World) build() error {
 				return s.Errorf(-1, "%w", err)
 			}
 			h := need(at)
+			h.section = s
 			if err := h.configure(s.Args[1:]); err != nil {
 				return s.Errorf(-1, "%w", err)
 			}
 			if h.rules, err = parseScript(s); err != nil {
 				return err
 			}
+		}
+	}
+	for at, h := range hosts {
+		// Who is described as before is as it has become since.
+		if old := w.hosts[at]; old != nil && old.section == h.section {
+			old.mu.Lock()
+			h.manners, h.link = old.manners, old.link
+			for i, r := range old.rules { // with what is left of their times
+				again := *r
+				h.rules[i] = &again
+			}
+			old.mu.Unlock()
 		}
 	}
 	w.delegate()

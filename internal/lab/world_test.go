@@ -333,11 +333,17 @@ func TestPut(t *testing.T) {
 	if got := words(ask(t, w, "192.0.2.2", "www.example. A")); got != "REFUSED" {
 		t.Errorf("after the change: %s", got)
 	}
+	if err := w.Configure("192.0.2.1", "rcode=SERVFAIL"); err != nil {
+		t.Fatal(err)
+	}
 	if err := put("-- zone sub.example. 192.0.2.3 --\n! removed\n"); err != nil {
 		t.Fatal(err)
 	}
 	if got := words(ask(t, w, "192.0.2.3", "www.sub.example. A")); got != "REFUSED" {
 		t.Errorf("after the removal: %s", got)
+	}
+	if got := words(ask(t, w, "192.0.2.1", ". NS")); got != "SERVFAIL" {
+		t.Errorf("a host that was changed is as before: %s", got)
 	}
 	if err := put("-- zone lost.example. 192.0.2.3 --\n! nonsense\n"); err == nil {
 		t.Error("nonsense was taken")
