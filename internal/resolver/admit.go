@@ -35,6 +35,7 @@ type finding struct {
 	rcode  wire.Rcode
 	why    string // of foundNothing
 	lame   bool   // the server does not serve the zone at all
+	wrong  bool   // the reply contradicts itself
 	zone   *cut   // whose servers said so
 	glue   []wire.Record
 	server netip.AddrPort // that said so
@@ -131,6 +132,10 @@ func (t *task) admit(m *reading, c *cut, name []byte, typ wire.Type) *finding {
 				f.proof = append(f.proof, s)
 			}
 		}
+		return f
+	}
+	if sets.dropped && typ != wire.TypeDNSKEY { // too many keys are no keys, to validation
+		f.why, f.wrong = "records that cannot be", true // which is not that there are none
 		return f
 	}
 	t.negative(f, sets, c, name, typ)
@@ -270,6 +275,7 @@ type sections struct {
 	answer    []*wire.RRset
 	authority []*wire.RRset
 	outside   bool // the authority section has something from outside of the zone
+	dropped   bool // the answer section had sets that are too large, or two aliases
 	room      [roomSets]wire.RRset
 }
 
@@ -338,7 +344,9 @@ func (m *reading) group(zone []byte) *sections {
 			set.Data = append(set.Data, r.Data)
 		}
 	}
+	found := len(g.answer)
 	g.answer, g.authority = whole(g.answer), whole(g.authority)
+	g.dropped = len(g.answer) < found
 	return g
 }
 

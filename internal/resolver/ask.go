@@ -105,7 +105,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		case f.kind == foundNothing:
 			s.out = true
 			fail = &failure{ede: edeNoAuthority, text: "servers answer " + f.why}
-			if f.rcode == wire.FormErr || f.rcode == wire.NotImp {
+			if f.wrong || f.rcode == wire.FormErr || f.rcode == wire.NotImp {
 				fail.ede = edeInvalidData
 			}
 			s.lame = f.lame && c.route == nil
