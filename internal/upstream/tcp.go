@@ -59,6 +59,7 @@ type conns struct {
 type conn struct {
 	owner  *conns
 	to     netip.AddrPort
+	alone  bool               // the server answers one question a connection
 	cancel context.CancelFunc // of the dialling
 	ready  chan struct{}      // closed once nc is set, or err
 	nc     net.Conn
@@ -109,10 +110,10 @@ func (a *attempt) overTCP(ctx context.Context) error {
 	defer a.timer.Stop()
 	var msg []byte
 	var err error
-	for range tcpTries {
+	for try := range tcpTries {
 		a.reply.Packets++
 		var again bool
-		if msg, again, err = a.c.conns.ask(ctx, a, deadline); !again {
+		if msg, again, err = a.c.conns.ask(ctx, a, deadline, try > 0); !again {
 			break
 		}
 	}
@@ -137,10 +138,10 @@ func (a *attempt) overTCP(ctx context.Context) error {
 	return nil
 }
 
-// ask asks once. again tells that the connection ended in a way that says nothing of
-// the next one.
-func (cs *conns) ask(ctx context.Context, a *attempt, deadline time.Time) (msg []byte, again bool, err error) {
-	cn, joined, err := cs.get(a)
+// ask asks once, on a new connection if it has to be fresh. again tells that the
+// connection ended in a way that says nothing of the next one.
+func (cs *conns) ask(ctx context.Context, a *attempt, deadline time.Time, fresh bool) (msg []byte, again bool, err error) {
+	cn, joined, err := cs.get(a, fresh)
 	if err != nil {
 		return nil, false, err
 	}
@@ -185,7 +186,11 @@ func (cs *conns) ask(ctx context.Context, a *attempt, deadline time.Time) (msg [
 	cn.write.Unlock()
 	a.reply.Octets += n
 	if err != nil {
-		cn.nc.Close() // part of the query may be under way: nothing can follow it
+		// Part of the query may be under way: nothing can follow it.
+		cs.mu.Lock()
+		cn.retired = true
+		cs.mu.Unlock()
+		cn.nc.Close()
 		return nil, joined, err
 	}
 	select {
@@ -211,8 +216,8 @@ func (cn *conn) lastReplyLocked() int {
 }
 
 // get returns a connection to a server with a place for a question, and whether others
-// had asked on it before. It may still be on its way.
-func (cs *conns) get(a *attempt) (cn *conn, joined bool, err error) {
+// had asked on it before. It may still be on its way, and if it has to be fresh, it is.
+func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) {
 	v := cs.client.servers.look(a.to)
 	alone := v.single.within(cs.client.servers.now(), forgetTime)
 	cs.mu.Lock()
@@ -222,7 +227,7 @@ func (cs *conns) get(a *attempt) (cn *conn, joined bool, err error) {
 	}
 	list := cs.open[a.to]
 	for _, cn := range list {
-		if !cn.retired && cn.users < maxStreams && (cn.users == 0 || !alone) {
+		if !alone && !cn.alone && !cn.retired && cn.users < maxStreams && (!fresh || !cn.made()) {
 			if cn.users == 0 {
 				cs.unlink(cn)
 			}
@@ -230,23 +235,50 @@ func (cs *conns) get(a *attempt) (cn *conn, joined bool, err error) {
 			return cn, true, nil
 		}
 	}
-	if len(list) >= serverConns && (!alone || len(list) >= maxStreams) {
+	most := serverConns
+	if alone {
+		most = maxStreams
+	}
+	if len(list) >= most && !cs.dropIdle(list) || cs.count >= maxConns && !cs.dropIdle(nil) {
 		return nil, false, errBusy
 	}
-	if cs.count >= maxConns {
-		if cs.idle == nil {
-			return nil, false, errBusy
-		}
-		cs.drop(cs.idle)
-	}
-	cn = &conn{owner: cs, to: a.to, ready: make(chan struct{}), wait: make(map[uint16]waiter), users: 1}
-	cs.open[a.to] = append(list, cn)
+	ctx, cancel := context.WithTimeout(cs.ctx, tcpTimeout)
+	cn = &conn{owner: cs, to: a.to, alone: alone, cancel: cancel, ready: make(chan struct{}), wait: make(map[uint16]waiter), users: 1}
+	cs.open[a.to] = append(cs.open[a.to], cn)
 	cs.count++
 	cs.client.counters.Dialled.Add(1)
-	ctx, cancel := context.WithTimeout(cs.ctx, tcpTimeout)
-	cn.cancel = cancel
 	go cn.run(ctx)
 	return cn, false, nil
+}
+
+// made tells whether dialling has ended.
+func (cn *conn) made() bool {
+	select {
+	case <-cn.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+// dropIdle makes room by closing a connection that is idle, of a list or the one that
+// was so for longest.
+func (cs *conns) dropIdle(list []*conn) bool {
+	cn := cs.idle
+	for _, one := range list {
+		if cn = nil; one.next != nil {
+			cn = one
+			break
+		}
+	}
+	if cn == nil {
+		return false
+	}
+	cs.unlink(cn)
+	cn.retired = true
+	cs.forget(cn)
+	cn.nc.Close()
+	return true
 }
 
 // release takes a question's place back.
@@ -256,14 +288,13 @@ func (cs *conns) release(cn *conn) {
 	if cn.users--; cn.users > 0 || cn.err != nil {
 		return
 	}
-	select {
-	case <-cn.ready:
-	default:
+	if !cn.made() {
 		cn.retired = true // nobody waits for it any more
 		cn.cancel()
 		return
 	}
-	if cn.retired || cs.closed {
+	if cn.retired || cn.alone || cs.closed {
+		cn.retired = true
 		cn.nc.Close()
 		return
 	}
@@ -295,14 +326,6 @@ func (cs *conns) unlink(cn *conn) {
 	cn.prev, cn.next = nil, nil
 }
 
-// drop forgets a connection, whose goroutine then ends.
-func (cs *conns) drop(cn *conn) {
-	cs.unlink(cn)
-	cn.retired = true
-	cs.forget(cn)
-	cn.nc.Close()
-}
-
 // forget takes a connection from the table.
 func (cs *conns) forget(cn *conn) {
 	list := cs.open[cn.to]
@@ -329,12 +352,8 @@ func (cs *conns) close() {
 	cs.cancel()
 	for _, list := range cs.open {
 		for _, cn := range list {
-			select {
-			case <-cn.ready:
-				if cn.nc != nil {
-					cn.nc.Close()
-				}
-			default:
+			if cn.made() {
+				cn.nc.Close() // one whose dialling failed is in no list
 			}
 		}
 	}
