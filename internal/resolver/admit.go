@@ -163,8 +163,12 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 			}
 		}
 	}
-	upward = upward || sets.outside
 	forward := c.route != nil && c.route.Forward
+	if forward && f.rcode == wire.NoError && soa == nil && (ns != nil || upward || sets.outside && !f.ra && !f.aa) {
+		f.why = "a referral" // NS without SOA is not "no data" (RFC 2308, section 2.2.1)
+		return
+	}
+	upward = upward || sets.outside
 	if f.rcode == wire.NoError && soa == nil && ns != nil && !forward {
 		t.referral(f, sets, c, ns)
 		return

@@ -57,9 +57,14 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	var list []candidate
 	list = t.candidates(c, list)
 	zone := t.r.hash(c.zone)
-	most := maxTries
-	if c.route != nil {
+	most, end := maxTries, t.b.deadline
+	switch {
+	case c.route == nil:
+	case c.route.Only || !c.route.Forward:
 		most = maxForward
+	default:
+		// Iteration comes behind the forwarders, and needs its time as well.
+		end = end.Add(-t.b.left() / 2)
 	}
 	fail := &failure{ede: edeNoAuthority, text: "no server of the zone could be asked"}
 	var last *finding // an answer of a server that does not claim authority
@@ -69,6 +74,9 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	for {
 		if t.b.left() == 0 || t.r.ctx.Err() != nil {
 			return nil, t.spent(fail)
+		}
+		if end != t.b.deadline && !time.Now().Before(end) {
+			return nil, fail
 		}
 		i := t.choose(c, zone, list, most)
 		if i < 0 {
@@ -90,7 +98,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		if limited && !t.r.quota.take(zone, s.server, &t.s.Limits, t.b.left()) {
 			return nil, &failure{ede: edeNoAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
 		}
-		m, err := t.exchange(c, s, name, typ)
+		m, err := t.exchange(c, s, name, typ, end)
 		if limited {
 			t.r.quota.give(zone, s.server, err == nil)
 		}
@@ -288,8 +296,8 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 // errMalformed is a reply that does not parse.
 var errMalformed = errors.New("malformed reply")
 
-// exchange sends the question to one server and reads the reply.
-func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*reading, error) {
+// exchange sends the question to one server and reads the reply, until end at most.
+func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type, end time.Time) (*reading, error) {
 	timeout := s.timeout
 	if s.tries > 1 {
 		timeout *= 2
@@ -298,7 +306,7 @@ func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type) (*read
 	q := upstream.Question{
 		Name: name, Type: typ, RD: forward, CD: forward && t.s.Validate,
 		EDNS: true, DO: t.s.Validate, TCP: c.route != nil && c.route.TCP,
-		Timeout: timeout, End: t.b.deadline, MixCase: t.s.MixCase,
+		Timeout: timeout, End: end, MixCase: t.s.MixCase,
 	}
 	t.trace.sent(c, s.server, name, typ)
 	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, &q)
