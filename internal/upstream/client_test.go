@@ -393,6 +393,7 @@ func TestEntropy(t *testing.T) {
 		return math.Log2(n * (n - 1) / 2 / math.Max(float64(collisions), 0.5))
 	}
 	// The estimate from 30 collisions wanders by a quarter of a bit.
+	t.Logf("ports %.2f bits, IDs %.2f bits, %d pairs and %d spellings of %d", bits(ports), bits(ids), len(pairs), len(cases), n)
 	if p, i := bits(ports), bits(ids); p < 15.2 || i < 15.2 {
 		t.Errorf("entropy: ports %.1f bits, IDs %.1f bits", p, i)
 	}

@@ -90,7 +90,11 @@ func (s *system) start() error {
 func (s *system) wake(events []unix.EpollEvent) {
 	slots := *s.slots.Load()
 	for i := range events {
-		slots[events[i].Fd].wake()
+		// A question that began while its network was being closed may have registered
+		// with this one, if this one was given the same descriptor.
+		if slot := int(events[i].Fd); slot < len(slots) {
+			slots[slot].wake()
+		}
 	}
 }
 
@@ -147,6 +151,9 @@ func (s *system) Socket(to netip.AddrPort) (Socket, error) {
 	if err := c.prepare(to); err != nil {
 		_ = unix.Close(c.fd)
 		s.give(c)
+		if s.closed.Load() {
+			err = net.ErrClosed
+		}
 		return nil, err
 	}
 	return c, nil

@@ -112,6 +112,38 @@ func TestReleased(t *testing.T) {
 	}
 }
 
+// TestCloseWhileAsking closes clients that are busy, and makes others which get the
+// descriptors that were theirs.
+func TestCloseWhileAsking(t *testing.T) {
+	p := listen(t, reply(wire.FlagTC), reply(wire.FlagAA))
+	for range 20 {
+		c := upstream.New(upstream.Options{})
+		answered := make(chan struct{}, 1)
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() {
+				for {
+					switch _, err := c.Exchange(t.Context(), p.addr, question()); {
+					case err == nil:
+						select {
+						case answered <- struct{}{}:
+						default:
+						}
+					case errors.Is(err, net.ErrClosed):
+						return
+					default:
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		<-answered
+		c.Close()
+		wg.Wait()
+	}
+}
+
 // TestNeverUsed closes what nobody used.
 func TestNeverUsed(t *testing.T) {
 	upstream.New(upstream.Options{}).Close()
