@@ -2,15 +2,20 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +45,7 @@ func (b *bench) cacheHitSuite(dirName string, names int) (*suite, error) {
 		kinds:   forwarders,
 		queries: filepath.Join(dir, "popular.q"), warm: filepath.Join(dir, "warm.q"), warmWindow: 64,
 		resolve: true, ready: "ready.example.",
-		source: source{forward: netip.AddrPortFrom(upstreamAddr, 53)},
+		source: source{forward: netip.AddrPortFrom(upstreamAddr, 53), entries: names + names/10},
 	}
 	r := rand.New(rand.NewPCG(benchSeed, 4))
 	seen := make(map[string]bool, names)
@@ -200,7 +205,7 @@ func (b *bench) startResolver(s *suite, m *measured, o peers.Options) error {
 	if err != nil {
 		return err
 	}
-	m.cleanup = func() { os.RemoveAll(fast) }
+	m.fast, m.cleanup = fast, func() { os.RemoveAll(fast) }
 	if m.kind == bare {
 		o.Command = []string{b.self, "echo", o.Addr.String()}
 	} else {
@@ -225,7 +230,7 @@ func (b *bench) startResolver(s *suite, m *measured, o peers.Options) error {
 		return fmt.Errorf("%w\n%s", err, m.server.Tail())
 	}
 	m.server.Took = time.Since(began)
-	if m.cold, err = m.server.Memory(); err != nil {
+	if m.cold, err = m.memoryNow(); err != nil {
 		return err
 	}
 	r, err := b.blast(load{
@@ -236,7 +241,7 @@ func (b *bench) startResolver(s *suite, m *measured, o peers.Options) error {
 		return fmt.Errorf("filling the cache: %w\n%s", err, m.server.Tail())
 	}
 	m.filled = r.Asked
-	m.warm, err = m.server.Memory()
+	m.warm, err = m.memoryNow()
 	return err
 }
 
@@ -246,6 +251,82 @@ const (
 	warmTimeout    = 10 * time.Minute // for filling a cache
 	resolveLoss    = 3 * time.Second  // what stubs wait before they give up
 )
+
+// memoryNow returns the memory that a contender holds. Of a cache that is a file in
+// memory all counts that is in use, not only the pages of it that are mapped, and
+// not what is kept for later.
+func (m *measured) memoryNow() (int64, error) {
+	held, err := m.server.Memory()
+	if err != nil || m.kind != kresd {
+		return held, err
+	}
+	used, err := lmdbSize(filepath.Join(m.fast, "data.mdb"))
+	if err != nil {
+		return 0, err
+	}
+	mapped, err := sharedMemory(filepath.Dir(m.server.Conf))
+	return held - mapped + used, err
+}
+
+// lmdbSize returns the octets in use of an LMDB file: of its two meta pages, which
+// take turns, the newer one has the number of the last page used.
+func lmdbSize(file string) (int64, error) {
+	const (
+		page  = 4096
+		magic = 0xbeefc0de // 16 octets into the page
+		last  = 16 + 24 + 2*48
+	)
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var meta [2 * page]byte
+	if _, err := io.ReadFull(f, meta[:]); err != nil {
+		return 0, err
+	}
+	var newest uint64
+	var size int64
+	for off := 0; off < len(meta); off += page {
+		m := meta[off:]
+		if binary.LittleEndian.Uint32(m[16:]) != magic {
+			return 0, fmt.Errorf("%s is not as LMDB's files are", file)
+		}
+		if number := binary.LittleEndian.Uint64(m[last+8:]); number >= newest {
+			newest, size = number, int64(binary.LittleEndian.Uint64(m[last:])+1)*page
+		}
+	}
+	return size, nil
+}
+
+// sharedMemory returns the octets of files in memory that the processes map which
+// were started with dir in their arguments.
+func sharedMemory(dir string) (int64, error) {
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return 0, err
+	}
+	var sum int64
+	for _, file := range commands {
+		if args, err := os.ReadFile(file); err != nil || !bytes.Contains(args, []byte(dir+"\x00")) {
+			continue // ended meanwhile, or somebody else's
+		}
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(file), "smaps_rollup"))
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) == 3 && f[0] == "Pss_Shmem:" {
+				kib, err := strconv.ParseInt(f[1], 10, 64)
+				if err != nil {
+					return 0, err
+				}
+				sum += kib << 10
+			}
+		}
+	}
+	return sum, nil
+}
 
 // resolves waits until a resolver gives the answer that is known, and sees that it
 // does not give one that is forged.

@@ -233,6 +233,7 @@ type measured struct {
 	server  *peers.Server
 	rounds  []round
 	memory  int64  // at the end
+	fast    string // a folder in memory, for a cache that is a file
 	cleanup func() // if set
 
 	// Of resolvers.
@@ -290,7 +291,7 @@ func (b *bench) measure(s *suite) error {
 	}
 	for _, m := range all {
 		var err error
-		if m.memory, err = m.server.Memory(); err != nil {
+		if m.memory, err = m.memoryNow(); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 	}

@@ -25,7 +25,7 @@ var resolverPrograms = map[string]string{pdnsRec: "pdns_recursor", kresd: "kresd
 // roomForCache is the memory that every resolver may use for its cache: enough
 // for all that is asked, so that none evicts and none is rewarded for it.
 const (
-	roomForCache   = 4 << 30
+	roomForCache   = 2 << 30
 	roomForEntries = 4_000_000 // where a server counts entries
 )
 
@@ -34,6 +34,7 @@ type source struct {
 	forward netip.AddrPort // this server alone, if valid
 	hints   string         // else a file of root hints
 	anchors *anchors       // validate by these; nil: validate nothing
+	entries int            // for a cache whose room is taken when it starts: no more than is needed
 }
 
 // anchors are the trust anchor of a root zone, in the forms that servers read.
@@ -62,7 +63,7 @@ func configureResolver(kind, binary, dir, fast string, addr netip.AddrPort, from
 			binary, "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--user=root", "--group=root", "--pid-file=",
 			"--no-resolv", "--no-hosts", "--bind-interfaces", fmt.Sprintf("--listen-address=%s", host), fmt.Sprintf("--port=%d", port),
 			fmt.Sprintf("--server=%s#%d", forwarder, from.forward.Port()), "--dns-forward-max=1000",
-			"--max-cache-ttl=86400", fmt.Sprintf("--cache-size=%d", dnsmasqEntries),
+			"--max-cache-ttl=86400", fmt.Sprintf("--cache-size=%d", from.entries),
 		}, nil
 	case unbound:
 		modules, source := "iterator", fmt.Sprintf("forward-zone:\n  name: \".\"\n  forward-addr: %s@%d\n", forwarder, from.forward.Port())
@@ -164,10 +165,6 @@ max-packetcache-entries=%[5]d
 	}
 	return nil, fmt.Errorf("no resolver is called %s", kind)
 }
-
-// dnsmasqEntries is dnsmasq's cache, whose room it takes when it starts: no more
-// than is needed.
-const dnsmasqEntries = 1_100_000
 
 // port53Resolver writes YAML whose strings are JSON's, of which YAML is a
 // superset.
