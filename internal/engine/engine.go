@@ -204,7 +204,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	}
 
 	// Whose is it?
-	entry := w.zone()
+	entry, further := w.zone(), w.offersRecursion()
 	switch {
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
 		if entry == nil || len(entry.Apex) != q.Name.Len() {
@@ -212,15 +212,23 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		}
 		return w.fail(wire.Refused, edeProhibited)
 	case entry == nil && s.Recursion != nil:
-		return w.recurse(s.Recursion)
+		return w.recurse(s.Recursion, further)
 	case entry == nil:
 		return w.fail(wire.Refused, edeNotAuthoritative)
 	case entry.Zone == nil:
 		return w.fail(wire.ServFail, edeInvalidData)
 	}
+	further = further && q.Flags&wire.FlagRD != 0
+	if further && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
+		return w.recurse(s.Recursion, true) // it is the parent's, which is not here
+	}
 	result := w.answer.Answer(entry.Zone, q, &w.builder)
-	if s.Recursion != nil && (result.Kind == authority.Referral || result.Away) && w.wantsMore(s.Recursion) {
-		return w.recurse(s.Recursion)
+	if further && (result.Kind == authority.Referral || result.Away) {
+		// What the zone said so far is part of what the resolver will say.
+		w.builder.Reset()
+		w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)
+		w.builder.SetRcode(wire.NoError)
+		return w.recurse(s.Recursion, true)
 	}
 
 	// May it go out?
@@ -248,15 +256,14 @@ func (w *worker) startReply(reply []byte) {
 	w.builder.Start(reply, limit, w.reserve(), q)
 }
 
-// wantsMore tells whether the client is to be led beyond our zones, and prepares the
-// reply for it: what the zone said so far is part of what the resolver will say.
-func (w *worker) wantsMore(r *Recursion) bool {
-	if w.query.Flags&wire.FlagRD == 0 || r.Clients != nil && !r.Clients.Allows(w.peer.Remote.Addr()) {
+// offersRecursion tells whether the client may be led beyond our zones, and says so in
+// the reply (RFC 1035, section 4.1.1).
+func (w *worker) offersRecursion() bool {
+	r := w.settings.Recursion
+	if r == nil || r.Clients != nil && !r.Clients.Allows(w.peer.Remote.Addr()) {
 		return false
 	}
-	w.builder.Reset()
-	w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)
-	w.builder.SetRcode(wire.NoError)
+	w.builder.SetFlags(wire.FlagRA)
 	return true
 }
 

@@ -32,10 +32,10 @@ type Recursion struct {
 const defaultMaxAge = 1900 * time.Millisecond
 
 // recurse answers for a name that is not in our zones: from names that are built in,
-// from the cache, or later.
-func (w *worker) recurse(r *Recursion) int {
+// from the cache, or later. allowed tells whether the client may have that.
+func (w *worker) recurse(r *Recursion, allowed bool) int {
 	q := &w.query
-	if r.Clients != nil && !r.Clients.Allows(w.peer.Remote.Addr()) {
+	if !allowed {
 		return w.fail(wire.Refused, edeProhibited)
 	}
 	if q.Flags&wire.FlagRD == 0 {
@@ -43,7 +43,7 @@ func (w *worker) recurse(r *Recursion) int {
 		return w.fail(wire.Refused, edeProhibited)
 	}
 	w.recursive = true
-	w.builder.SetFlags(wire.FlagRA | q.Flags&wire.FlagCD) // RFC 4035, section 3.2.2
+	w.builder.SetFlags(q.Flags & wire.FlagCD) // RFC 4035, section 3.2.2
 	if r.Builtin != nil {
 		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) {
 			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone, q, &w.builder)))
