@@ -280,26 +280,9 @@ func (c *socket) Recv(b []byte, deadline time.Time) (int, error) { return c.recv
 
 // recv implements stoppable.
 func (c *socket) recv(b []byte, deadline time.Time, done <-chan struct{}) (int, error) {
-	armed := false
 	for {
-		select {
-		case <-c.ready:
-		default:
-			if !armed {
-				c.timer.Reset(time.Until(deadline))
-				armed = true
-				defer c.timer.Stop()
-			}
-			select {
-			case <-c.ready:
-			case <-c.timer.C:
-				return 0, os.ErrDeadlineExceeded
-			case <-done:
-				return 0, errStopped
-			}
-		}
-		if c.system.closed.Load() {
-			return 0, net.ErrClosed
+		if err := c.wait(deadline, done); err != nil {
+			return 0, err
 		}
 		switch n, errno := c.read(b); errno {
 		case 0:
@@ -310,6 +293,28 @@ func (c *socket) recv(b []byte, deadline time.Time, done <-chan struct{}) (int, 
 			return 0, os.NewSyscallError("recvfrom", errno)
 		}
 	}
+}
+
+// wait returns when there may be something to read.
+func (c *socket) wait(deadline time.Time, done <-chan struct{}) error {
+	select {
+	case <-c.ready:
+	default:
+		c.timer.Reset(time.Until(deadline))
+		select {
+		case <-c.ready:
+			c.timer.Stop()
+		case <-c.timer.C:
+			return os.ErrDeadlineExceeded
+		case <-done:
+			c.timer.Stop()
+			return errStopped
+		}
+	}
+	if c.system.closed.Load() {
+		return net.ErrClosed
+	}
+	return nil
 }
 
 // read takes a datagram that the server sent. One that came between bind and connect

@@ -49,10 +49,8 @@ func (a *attempt) overUDP(ctx context.Context) (verdict, error) {
 	}
 	defer socket.Close()
 	recv, ok := socket.(stoppable)
-	if !ok {
-		if ctx.Done() != nil {
-			defer context.AfterFunc(ctx, func() { socket.Close() })()
-		}
+	if !ok && ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() { socket.Close() })()
 	}
 	query := a.query[2:]
 	sent := a.c.servers.now()
