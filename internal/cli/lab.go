@@ -19,7 +19,7 @@ import (
 const labConfig = `role: internal-resolver
 listen: ["%s"]
 state_dir: .
-resolver: {root_hints: root.hints, trust_anchors: root.anchors}
+resolver: {root_hints: root.hints, trust_anchors: root.anchors, rebinding: on}
 metrics: {listen: off}
 `
 

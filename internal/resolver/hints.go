@@ -43,13 +43,17 @@ var rootServers = [...][2]string{
 	{"202.12.27.33", "2001:dc3::35"},
 }
 
+// fileTTL is for records that are written without one, as tools print them: nothing
+// depends on it.
+const fileTTL = 3600
+
 // ReadHints reads the root's servers from a master file: NS records of the root,
 // and the addresses of those names. file is its name in errors, which have the
 // form file:line:column.
 func ReadHints(r io.Reader, file string) ([]Hint, error) {
 	var hints []Hint
 	addrs := map[string][]netip.Addr{}
-	_, err := zonefile.Read(r, zonefile.Options{Origin: wire.Root, Name: file}, func(rr *zonefile.Record) error {
+	_, err := zonefile.Read(r, zonefile.Options{Origin: wire.Root, Name: file, DefaultTTL: fileTTL}, func(rr *zonefile.Record) error {
 		switch rr.Type {
 		case wire.TypeNS:
 			if len(rr.Owner) != 1 {
@@ -101,7 +105,7 @@ func Anchors() []Anchor {
 // errors, which have the form file:line:column.
 func ReadAnchors(r io.Reader, file string) ([]Anchor, error) {
 	var anchors []Anchor
-	_, err := zonefile.Read(r, zonefile.Options{Origin: wire.Root, Name: file}, func(rr *zonefile.Record) error {
+	_, err := zonefile.Read(r, zonefile.Options{Origin: wire.Root, Name: file, DefaultTTL: fileTTL}, func(rr *zonefile.Record) error {
 		if rr.Type != wire.TypeDS && rr.Type != wire.TypeDNSKEY {
 			return fmt.Errorf("%s:%d:%d: %v record; expected DS or DNSKEY records", file, rr.Line, rr.Col, rr.Type)
 		}
