@@ -87,7 +87,28 @@ func (a *App) collect() {
 			w.Set("port53_tcp_closed_total", float64(n), "reason", reason)
 		}
 		a.collectZones(w, a.keeper.Status())
+		if a.recursion != nil {
+			a.recursion.collect(w)
+		}
 	})
+}
+
+// collect writes what the resolver and its questions to servers counted.
+func (r *recursion) collect(w *telemetry.Writer) {
+	c, u := r.resolver.Counters(), r.client.Counters()
+	for outcome, n := range map[string]uint64{
+		"asked": c.Questions.Load(), "joined": c.Joined.Load(), "failed": c.Failed.Load(), "synthetic": c.Synthetic.Load(), "shed": c.Shed.Load(),
+	} {
+		w.Set("port53_resolver_questions_total", float64(n), "outcome", outcome)
+	}
+	w.Set("port53_resolver_bogus_total", float64(c.Bogus.Load()))
+	w.Set("port53_upstream_questions_total", float64(u.UDP.Load()), "transport", "udp")
+	w.Set("port53_upstream_questions_total", float64(u.TCP.Load()), "transport", "tcp")
+	w.Set("port53_upstream_timeouts_total", float64(u.Timeouts.Load()))
+	w.Set("port53_upstream_ignored_total", float64(u.Mismatched.Load()), "reason", "mismatched")
+	w.Set("port53_upstream_ignored_total", float64(u.Oversized.Load()), "reason", "oversized")
+	w.Set("port53_upstream_guessed_total", float64(u.Guessed.Load()))
+	w.Set("port53_upstream_truncated_total", float64(u.Truncated.Load()))
 }
 
 func (a *App) collectZones(w *telemetry.Writer, zones []keeper.Status) {

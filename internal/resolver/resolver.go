@@ -193,10 +193,8 @@ type Counters struct {
 	Spoofed   atomic.Uint64 // questions that got replies with a wrong ID
 	Failed    atomic.Uint64 // answered SERVFAIL
 	Bogus     atomic.Uint64
-	Stale     atomic.Uint64
 	Shed      atomic.Uint64 // dropped because too many were waiting
 	Synthetic atomic.Uint64 // answered from NSEC and NSEC3 records of other names
-	Prefetch  atomic.Uint64
 }
 
 // Counters returns the counters, which go on counting.
