@@ -126,7 +126,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 	d.sigLen = len(c.block) - d.from - d.length
 	d.fix = len(c.fix) - d.fixFrom
 	d.glueFrom = len(c.glue)
-	if t == wire.TypeNS && id != 0 && d.records <= math.MaxUint8 {
+	if t == wire.TypeNS && id != 0 && d.records <= maxGlued {
 		c.copyGlue(&d)
 	}
 	d.glue = len(c.glue) - d.glueFrom

@@ -3,6 +3,7 @@ package zone
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 
 	"port53/internal/wire"
 )
@@ -21,6 +22,10 @@ const glueHeader = 8
 // in-domain: one host can serve a million delegations. Beyond it, such targets
 // are listed, and their nodes visited.
 const maxSharedGlue = 16 << 20
+
+// maxGlued is the most records of an NS set that has a glue area behind it: as many as
+// a short header can count. The targets of larger ones are listed.
+const maxGlued = math.MaxUint8
 
 // copyGlue moves what it can of the targets of d, an NS set below the apex, into a
 // glue area. Every NS set there ends in one, an empty one perhaps.
@@ -123,6 +128,9 @@ func (s *RRset) glueArea() []byte {
 // there as stored; or move knows where their names are; else, with a negative at,
 // owners are spelled out and end in a pointer to the apex, at apexPos.
 func (s *RRset) AppendGlue(b *wire.Builder, at int, move *Relocation, apexPos int, apex, owner []byte) bool {
+	if s.Records > maxGlued {
+		return true
+	}
 	area := s.glueArea()
 	inDomain, inOctets := load16(area), load16(area[2:])
 	records, octets := load16(area[4:]), load16(area[6:])
