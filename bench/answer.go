@@ -10,7 +10,7 @@ import (
 
 // address returns what a name in the zones of the resolvers' suites resolves to:
 // its first label tells, so that an answer to another question shows. It lies in
-// the network for benchmarks (RFC 2544; RFC 6890, section 2.2.2).
+// the network for benchmarks (RFC 2544, appendix C.2.2).
 func address(label []byte) [4]byte {
 	h := fnv.New32a()
 	h.Write(label)

@@ -62,7 +62,7 @@ func main() {
 	var servers, suites string
 	flag.StringVar(&b.port53, "port53", "bin/port53", "port53's `program`")
 	flag.StringVar(&servers, "servers", strings.Join(everybody, ","), "what to measure, by suites that it is for")
-	flag.StringVar(&suites, "suite", "auth-root,auth-root-do,auth-1m,rate-limit", "what to measure it with")
+	flag.StringVar(&suites, "suite", "auth-root,auth-root-do,auth-1m,rate-limit,cache-hit,cache-hit-1m,cache-miss,cache-miss-dnssec", "what to measure it with")
 	flag.IntVar(&b.rounds, "rounds", 5, "how many times")
 	flag.DurationVar(&b.time, "time", 3*time.Second, "of one round")
 	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m and in the caches of cache-hit-1m")
@@ -161,6 +161,13 @@ func (b *bench) run(suites, kinds []string) error {
 					s.contenders = append(s.contenders, contender{name: kind, kind: kind})
 				}
 			}
+		}
+		if len(s.contenders) == 0 {
+			if s.close != nil {
+				s.close()
+			}
+			fmt.Printf("\n%s: left out: it is for %s\n", name, strings.Join(s.kinds, ", "))
+			continue
 		}
 		if err := b.measure(s); err != nil {
 			return err

@@ -22,8 +22,8 @@ type signer struct {
 // zoneTTL is the TTL of all that resolvers are to keep while they are measured.
 const zoneTTL = 86400
 
-// newSigner makes a key for a zone: ECDSA P-256, of which validators see the
-// most and which costs them the most (RFC 8624, section 3.1).
+// newSigner makes a key for a zone: ECDSA P-256, which new zones are to use (RFC
+// 8624, section 3.1).
 func newSigner(zone string) (*signer, error) {
 	s := &signer{key: &dns.DNSKEY{
 		Hdr:   dns.RR_Header{Name: zone, Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: zoneTTL},
