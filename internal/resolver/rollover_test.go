@@ -1,0 +1,177 @@
+package resolver_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"port53/internal/dnssec"
+	"port53/internal/resolver"
+	"port53/internal/wire"
+)
+
+// A ring is the keys of the root, and makes their set signed by some of them.
+type ring map[string]*dnssec.Signer
+
+func (r ring) key(t *testing.T, name string) *dnssec.Signer {
+	if r[name] == nil {
+		k, err := dnssec.GenerateKey(wire.Root, dnssec.ED25519, dnssec.FlagZone|dnssec.FlagSEP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r[name] = k
+	}
+	return r[name]
+}
+
+// set returns the DNSKEY set of the keys named, a minus before those that are revoked,
+// signed by all of them.
+func (r ring) set(t *testing.T, now time.Time, names ...string) *wire.RRset {
+	t.Helper()
+	s := &wire.RRset{Owner: wire.Root, Type: wire.TypeDNSKEY, TTL: 3600}
+	var signers []*dnssec.Signer
+	for _, n := range names {
+		n, revoked := strings.CutPrefix(n, "-")
+		k := r.key(t, n)
+		if revoked {
+			var err error
+			if k, err = dnssec.NewSigner(wire.Root, dnssec.ED25519, dnssec.FlagZone|dnssec.FlagSEP|dnssec.FlagRevoke, k.Private); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.Data = append(s.Data, k.Key.Data)
+		signers = append(signers, k)
+	}
+	for _, k := range signers {
+		sig, err := k.Sign(s, uint32(now.Unix())-60, uint32(now.Unix())+86400)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Sigs = append(s.Sigs, sig)
+	}
+	return s
+}
+
+// trusted returns the names of the keys that are trusted.
+func (r ring) trusted(t *testing.T, ro *resolver.Rollover) string {
+	t.Helper()
+	found := ""
+	for _, n := range []string{"old", "new", "next"} {
+		k := r[n]
+		if k == nil {
+			continue
+		}
+		for _, a := range ro.Anchors() {
+			ok := false
+			for _, d := range a.DS {
+				ok = ok || dnssec.MatchDS(d, a.Zone, k.Key.Data)
+			}
+			for _, d := range a.Keys {
+				ok = ok || string(d) == string(k.Key.Data)
+			}
+			if ok {
+				found += n + " "
+			}
+		}
+	}
+	return found
+}
+
+// TestRollover has the life of a trust anchor (RFC 5011, section 4), with a restart
+// after each step, as if the process had been killed.
+func TestRollover(t *testing.T) {
+	keys := ring{}
+	ds, _ := dnssec.AppendDS(nil, wire.Root, keys.key(t, "old").Key.Data, dnssec.DigestSHA256)
+	configured := []resolver.Anchor{{Zone: wire.Root, DS: [][]byte{ds}}}
+	file := filepath.Join(t.TempDir(), "anchors.json")
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	day := 24 * time.Hour
+	for _, s := range []struct {
+		what    string
+		after   time.Duration
+		keys    []string
+		trusted string
+		changed bool
+	}{
+		{"the key of the configuration is seen", 0, []string{"old"}, "old ", true},
+		{"a new key is there", day, []string{"old", "new"}, "old ", false},
+		{"29 days later it is not trusted yet", 29 * day, []string{"old", "new"}, "old ", false},
+		{"another new key comes and", 0, []string{"old", "new", "next"}, "old ", false},
+		{"goes again, before its time", day / 2, []string{"old", "new"}, "old ", false},
+		{"30 days after it came the first is trusted", day / 2, []string{"old", "new"}, "old new ", true},
+		{"the key that went away begins anew", day, []string{"old", "new", "next"}, "old new ", false},
+		{"and is not trusted 29 days later", 29 * day, []string{"old", "new", "next"}, "old new ", false},
+		{"a key that is missing is still trusted", day / 2, []string{"old", "next"}, "old new ", false},
+		{"and comes back", 0, []string{"old", "new", "next"}, "old new ", false},
+		{"the third has had its time", day, []string{"old", "new", "next"}, "old new next ", true},
+		{"the old key is revoked", day, []string{"-old", "new", "next"}, "new next ", true},
+		{"and stays so, even if it comes back", day, []string{"old", "new", "next"}, "new next ", false},
+	} {
+		now = now.Add(s.after)
+		ro, err := resolver.OpenRollover(file, configured)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed, err := ro.Observe(wire.Root, keys.set(t, now, s.keys...), now)
+		if err != nil || changed != s.changed {
+			t.Errorf("%s: changed %v, %v", s.what, changed, err)
+		}
+		for _, from := range []string{"before", "after"} {
+			if got := keys.trusted(t, ro); got != s.trusted {
+				t.Errorf("%s: %s a restart %q are trusted, want %q", s.what, from, got, s.trusted)
+			}
+			if ro, err = resolver.OpenRollover(file, configured); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestRolloverRevocationBySomebodyElse has a key with the REVOKE flag that did not sign
+// the set: anybody who has another key could write that (RFC 5011, section 2.1).
+func TestRolloverRevocationBySomebodyElse(t *testing.T) {
+	keys := ring{}
+	ds, _ := dnssec.AppendDS(nil, wire.Root, keys.key(t, "old").Key.Data, dnssec.DigestSHA256)
+	ro, err := resolver.OpenRollover(filepath.Join(t.TempDir(), "anchors.json"), []resolver.Anchor{{Zone: wire.Root, DS: [][]byte{ds}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	if _, err := ro.Observe(wire.Root, keys.set(t, now, "old"), now); err != nil {
+		t.Fatal(err)
+	}
+	set := keys.set(t, now, "-old", "new")
+	set.Sigs = set.Sigs[1:]
+	if _, err := ro.Observe(wire.Root, set, now); err != nil {
+		t.Fatal(err)
+	}
+	if got := keys.trusted(t, ro); got != "old " {
+		t.Errorf("%q are trusted, want the key that did not revoke itself", got)
+	}
+}
+
+// TestRolloverFile has files that were not written by it: to go on without would mean to
+// trust what may have been revoked.
+func TestRolloverFile(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "unexpected end", "{": "unexpected end", "[]": "cannot unmarshal", `{"version": 2}`: "version 2, want 1",
+	} {
+		file := filepath.Join(t.TempDir(), "anchors.json")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := resolver.OpenRollover(file, resolver.Anchors()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%q: error %v, want one about %q and the file", text, err, want)
+		}
+	}
+	ro, err := resolver.OpenRollover(filepath.Join(t.TempDir(), "gone", "anchors.json"), resolver.Anchors())
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := ring{}
+	if _, err := ro.Observe(wire.Root, keys.set(t, time.Now(), "new"), time.Now()); err == nil {
+		t.Error("a state that could not be written was not reported")
+	}
+}
