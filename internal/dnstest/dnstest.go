@@ -68,10 +68,11 @@ type Question struct {
 	DO    bool
 	Size  uint16
 	TCP   bool
+	RD    bool
 }
 
 // ParseQuestion reads a question. +do and +size=N imply EDNS; +tcp lifts the limit
-// of UDP.
+// of UDP; +rd asks for recursion.
 func ParseQuestion(t testing.TB, line string) Question {
 	t.Helper()
 	f := strings.Fields(line)
@@ -92,6 +93,8 @@ func ParseQuestion(t testing.TB, line string) Question {
 			q.EDNS = true
 		case flag == "+tcp":
 			q.TCP = true
+		case flag == "+rd":
+			q.RD = true
 		case isSize:
 			n, err := strconv.ParseUint(size, 10, 16)
 			if err != nil {
@@ -111,7 +114,11 @@ func (q Question) Message() []byte {
 	if q.EDNS {
 		additional = 1
 	}
-	b := []byte{0, 53, 0, 0, 0, 1, 0, 0, 0, 0, 0, byte(additional)}
+	rd := byte(0)
+	if q.RD {
+		rd = 1
+	}
+	b := []byte{0, 53, rd, 0, 0, 1, 0, 0, 0, 0, 0, byte(additional)}
 	b = append(b, q.Name...)
 	b = binary.BigEndian.AppendUint16(b, uint16(q.Type))
 	b = binary.BigEndian.AppendUint16(b, uint16(q.Class))
