@@ -143,8 +143,10 @@ func newInternet(t *testing.T, ns *netns.Namespace) *internet {
 		mode         zonegen.Mode
 		ds           string
 	}{
-		{"one.", "two", zonegen.NSEC, "good"}, {"two.", "three", zonegen.NSEC3, "good"},
-		{"three.", "one", zonegen.OptOut, "good"}, {"plain.", "two", zonegen.Plain, "none"},
+		{"one.", "two", zonegen.NSEC, "good"},
+		{"two.", "three", zonegen.NSEC3, "good"},
+		{"three.", "one", zonegen.OptOut, "good"},
+		{"plain.", "two", zonegen.Plain, "none"},
 	}
 	for _, top := range tops {
 		places = append(places, place{zonegen.New(top.name, top.mode), top.server, top.ds})
@@ -153,8 +155,12 @@ func newInternet(t *testing.T, ns *netns.Namespace) *internet {
 			mode zonegen.Mode
 			ds   string
 		}{
-			{"nsec", zonegen.NSEC, "good"}, {"nsec3", zonegen.NSEC3, "good"}, {"salted", zonegen.Salted, "good"},
-			{"unsigned", zonegen.Plain, "none"}, {"island", zonegen.NSEC, "none"}, {"broken", zonegen.NSEC, "wrong"},
+			{"nsec", zonegen.NSEC, "good"},
+			{"nsec3", zonegen.NSEC3, "good"},
+			{"salted", zonegen.Salted, "good"},
+			{"unsigned", zonegen.Plain, "none"},
+			{"island", zonegen.NSEC, "none"},
+			{"broken", zonegen.NSEC, "wrong"},
 		} {
 			servers := []string{"one", "two", "three"}
 			z := zonegen.New(leaf.name+"."+top.name, leaf.mode)

@@ -262,8 +262,11 @@ func TestKeyRoles(t *testing.T) {
 		zone, sep, revoke bool
 		want              dnssec.Reason
 	}{
-		{0x0000, false, false, false, dnssec.NoZoneKey}, {0x0001, false, true, false, dnssec.NoZoneKey},
-		{0x0100, true, false, false, 0}, {0x0101, true, true, false, 0}, {0x0181, true, true, true, 0},
+		{0x0000, false, false, false, dnssec.NoZoneKey},
+		{0x0001, false, true, false, dnssec.NoZoneKey},
+		{0x0100, true, false, false, 0},
+		{0x0101, true, true, false, 0},
+		{0x0181, true, true, true, 0},
 	} {
 		k, err := dnssec.GenerateKey(name(t, "example."), dnssec.ED25519, c.flags)
 		if err != nil {

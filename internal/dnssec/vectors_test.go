@@ -278,15 +278,24 @@ func TestExampleResponses(t *testing.T) {
 		{"4035 B.5 unsigned zone", "rfc4035.zone", "b.example.", nodata(wire.TypeDS), "b.example.", dnssec.Proof{Delegation: true}},
 		{"4035 B.6 wildcard", "rfc4035.zone", "x.y.w.example.", wild(2), "a.z.w.example.", dnssec.Proof{ClosestEncloser: name(t, "w.example.")}},
 		{"4035 B.7 wildcard no data", "rfc4035.zone", "x.y.w.example. *.w.example.", nodata(wire.TypeAAAA), "a.z.w.example.", dnssec.Proof{ClosestEncloser: name(t, "w.example.")}},
-		{"5155 B.1 name error", "rfc5155.zone", "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example. b4um86eghhds6nea196smvmlo4ors995.example. 35mthgpgcu1qg68fab165klnsnk3dpvl.example.",
-			nxdomain, "a.c.x.w.example.", dnssec.Proof{ClosestEncloser: name(t, "x.w.example."), OptOut: true}},
+		{
+			"5155 B.1 name error", "rfc5155.zone", "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example. b4um86eghhds6nea196smvmlo4ors995.example. 35mthgpgcu1qg68fab165klnsnk3dpvl.example.",
+			nxdomain, "a.c.x.w.example.",
+			dnssec.Proof{ClosestEncloser: name(t, "x.w.example."), OptOut: true},
+		},
 		{"5155 B.2 no data", "rfc5155.zone", "2t7b4g4vsa5smi47k61mv5bv1a22bojr.example.", nodata(wire.TypeMX), "ns1.example.", dnssec.Proof{}},
 		{"5155 B.2.1 empty non-terminal", "rfc5155.zone", "ji6neoaepv8b5o6k4ev33abha8ht9fgc.example.", nodata(wire.TypeA), "y.w.example.", dnssec.Proof{}},
-		{"5155 B.3 opt-out", "rfc5155.zone", "35mthgpgcu1qg68fab165klnsnk3dpvl.example. 0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example.",
-			nodata(wire.TypeDS), "c.example.", dnssec.Proof{ClosestEncloser: name(t, "example."), OptOut: true}},
+		{
+			"5155 B.3 opt-out", "rfc5155.zone", "35mthgpgcu1qg68fab165klnsnk3dpvl.example. 0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example.",
+			nodata(wire.TypeDS), "c.example.",
+			dnssec.Proof{ClosestEncloser: name(t, "example."), OptOut: true},
+		},
 		{"5155 B.4 wildcard", "rfc5155.zone", "q04jkcevqvmu85r014c7dkba38o0ji5r.example.", wild(2), "a.z.w.example.", dnssec.Proof{ClosestEncloser: name(t, "w.example."), OptOut: true}},
-		{"5155 B.5 wildcard no data", "rfc5155.zone", "k8udemvp1j2f7eg6jebps17vp3n8i58h.example. q04jkcevqvmu85r014c7dkba38o0ji5r.example. r53bq7cc2uvmubfu5ocmm6pers9tk9en.example.",
-			nodata(wire.TypeAAAA), "a.z.w.example.", dnssec.Proof{ClosestEncloser: name(t, "w.example."), OptOut: true}},
+		{
+			"5155 B.5 wildcard no data", "rfc5155.zone", "k8udemvp1j2f7eg6jebps17vp3n8i58h.example. q04jkcevqvmu85r014c7dkba38o0ji5r.example. r53bq7cc2uvmubfu5ocmm6pers9tk9en.example.",
+			nodata(wire.TypeAAAA), "a.z.w.example.",
+			dnssec.Proof{ClosestEncloser: name(t, "w.example."), OptOut: true},
+		},
 	} {
 		text, err := os.ReadFile("testdata/" + c.file)
 		if err != nil {

@@ -46,12 +46,6 @@ func (e *expiring[K]) has(k K) bool {
 	return ok && time.Now().Before(end)
 }
 
-func (e *expiring[K]) drop(k K) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	delete(e.m, k)
-}
-
 // A lameKey is a server that does not serve a zone (RFC 1912, section 2.8).
 type lameKey struct {
 	server netip.AddrPort
