@@ -35,8 +35,6 @@ type tree struct {
 	root    *signer      // nil: unsigned
 	random  *rand.Rand   // of names and of the order of questions
 	dir     string       // where all the files are
-	tld     []node       // of the TLD's zone
-	server  []netip.Addr // of the zones below the TLD
 }
 
 // A host is one address and the zones that are served there.
