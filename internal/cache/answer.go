@@ -43,7 +43,9 @@ const (
 	prefetchLeast = 10
 )
 
-// PutAnswer keeps a finished answer. TTLs in it are brought within the cache's bounds.
+// PutAnswer keeps a finished answer. TTLs in it are brought within the cache's bounds;
+// otherwise it is neither changed nor kept. What is too large, or has no TTL, is not
+// cached.
 func (c *Cache) PutAnswer(k Key, a *Answer, now int64) {
 	k.kind = kindAnswer
 	negative := a.Rcode != wire.NoError || a.Counts[wire.Answer] == 0
@@ -56,11 +58,10 @@ func (c *Cache) PutAnswer(k Key, a *Answer, now int64) {
 		binary.BigEndian.PutUint32(field, c.clamp(binary.BigEndian.Uint32(field), negative))
 	}
 	e := entry{
-		Key: k, security: uint8(a.Security), rcode: a.Rcode, ede: int16(a.EDE), flags: a.Flags,
+		Key: k, security: a.Security, rcode: a.Rcode, ede: int16(a.EDE), flags: a.Flags,
 		expires: uint32(now) + ttl, stored: uint32(now), ttl: ttl, counts: a.Counts, ttls: a.TTLs, body: a.Body,
 	}
-	hash := c.hash(k.name)
-	s := c.shard(hash)
+	s, hash := c.locate(&k)
 	s.mu.Lock()
 	s.put(c, hash, &e)
 	s.mu.Unlock()
@@ -78,73 +79,68 @@ func (c *Cache) clamp(ttl uint32, negative bool) uint32 {
 }
 
 // Answer looks for a finished answer, and copies its body to dst with the TTLs that it
-// has now. It takes no lock and allocates nothing.
+// has now. What is in dst behind the body is undefined. It takes no lock and allocates
+// nothing.
 func (c *Cache) Answer(k Key, now int64, dst []byte) (h Hit, ok bool) {
 	k.kind = kindAnswer
-	hash := c.hash(k.name)
-	s := c.shard(hash)
-	slot, value, pos := s.find(hash, &k)
-	if slot == nil {
-		return h, false
+	s, hash := c.locate(&k)
+	for range maxTries {
+		slot, value, e := s.find(hash, &k)
+		if slot == nil {
+			return h, false
+		}
+		ttl := c.read(&h, e, len(k.name), now, dst)
+		if !s.holds(value) {
+			h = Hit{}
+			continue
+		}
+		if ttl == 0 {
+			return h, false
+		}
+		mark := value | slotRead
+		if !h.Stale && ttl >= prefetchLeast && h.TTL <= ttl/prefetchShare {
+			mark |= slotPrefetch
+		}
+		if mark != value && atomic.CompareAndSwapUint64(slot, value, mark) {
+			h.Prefetch = mark&^value&slotPrefetch != 0
+		}
+		return h, true
 	}
-	at := s.at(pos)
-	size := int(s.load(at+wordKey) >> wordsShift)
-	meta, times, body, more := s.load(at+wordMeta), s.load(at+wordTime), s.load(at+wordBody), s.load(at+wordMore)
-	h.Rcode, h.EDE, h.Security = wire.Rcode(meta>>16&0xFFFF), int(int16(meta&0xFFFF))-1, Security(meta>>48&0xFF)
-	h.Flags, h.Counts = uint16(more>>48), [3]uint16{uint16(more >> 32), uint16(more >> 16), uint16(more)}
-	h.N = int(body >> 16 & 0xFFFF)
-	marks := int(body & 0xFFFF)
-	expires, stored, ttl := uint32(times>>32), uint32(times), uint32(body>>32)
-	clock := uint32(now)
-	if left := int32(expires - clock); left > 0 {
-		h.TTL = uint32(left)
-	} else if uint32(-left) <= c.o.Stale {
-		h.Stale, h.TTL = true, c.o.StaleTTL
-	} else {
-		return h, false
-	}
-	at += headWords + (len(k.name)+7)/8
-	offsets := at
-	at += (marks + 3) / 4
-	if size < headWords || at+(h.N+7)/8 > len(s.ring) {
-		return h, false // it was written over
-	}
-	if h.N <= len(dst) {
-		s.copy(dst[:h.N], at)
-		s.patch(dst[:h.N], offsets, marks, clock-stored, &h)
-	}
-	if s.tail.Load() > pos {
-		return Hit{}, false
-	}
-	mark := value | slotRead
-	if !h.Stale && ttl >= prefetchLeast && h.TTL <= ttl/prefetchShare && value&slotPrefetch == 0 {
-		mark |= slotPrefetch
-	}
-	if mark != value && atomic.CompareAndSwapUint64(slot, value, mark) {
-		h.Prefetch = mark&^value&slotPrefetch != 0
-	}
-	return h, true
+	return h, false
 }
 
-// copy copies octets from place i on.
-func (s *shard) copy(dst []byte, i int) {
-	for ; len(dst) >= 8; i++ {
-		binary.LittleEndian.PutUint64(dst, s.load(i))
-		dst = dst[8:]
+// read fills h and dst from the words of an answer, and returns the TTL that it was
+// stored with, or 0 if it is too old. The words may be no answer any more.
+func (c *Cache) read(h *Hit, e []uint64, name int, now int64, dst []byte) uint32 {
+	meta, times, sizes := atomic.LoadUint64(&e[wordMeta]), atomic.LoadUint64(&e[wordTime]), atomic.LoadUint64(&e[wordBody])
+	ttl, n, marks := uint32(sizes>>32), int(sizes>>16&0xFFFF), int(sizes&0xFFFF)
+	e = e[headWords+wordsOf(name):]
+	if len(e) < 1+(marks+3)/4+wordsOf(n) {
+		return 0
 	}
-	if len(dst) > 0 {
-		var last [8]byte
-		binary.LittleEndian.PutUint64(last[:], s.load(i))
-		copy(dst, last[:])
+	if left := left(times, now); left > 0 {
+		h.TTL = min(uint32(left), ttl)
+	} else if -left <= int64(c.o.Stale) {
+		h.Stale, h.TTL = true, c.o.StaleTTL
+	} else {
+		return 0
 	}
+	more, offsets := atomic.LoadUint64(&e[0]), e[1:1+(marks+3)/4]
+	h.N, h.Rcode, h.EDE, h.Security = n, rcodeIn(meta), edeIn(meta), securityIn(meta)
+	h.Flags, h.Counts = uint16(more>>48), [3]uint16{uint16(more >> 32), uint16(more >> 16), uint16(more)}
+	if n <= len(dst) {
+		unpack(dst, n, e[1+len(offsets):])
+		patch(dst[:n], offsets, marks, age(times, now), h)
+	}
+	return ttl
 }
 
 // patch counts the TTLs of a body down by its age, or sets them all for a stale one.
-func (s *shard) patch(body []byte, offsets, marks int, age uint32, h *Hit) {
+func patch(body []byte, offsets []uint64, marks int, age uint32, h *Hit) {
 	var word uint64
 	for i := range marks {
 		if i%4 == 0 {
-			word = s.load(offsets + i/4)
+			word = atomic.LoadUint64(&offsets[i/4])
 		}
 		at := int(word & 0xFFFF)
 		word >>= 16
@@ -158,50 +154,4 @@ func (s *shard) patch(body []byte, offsets, marks int, age uint32, h *Hit) {
 		}
 		binary.BigEndian.PutUint32(field, ttl)
 	}
-}
-
-// The bounds of what is remembered of failures, in seconds (RFC 9520, section 3.2: at
-// least one second, at most five minutes, and longer each time).
-const (
-	failureFirst = 5
-	failureMost  = 300
-)
-
-// PutFailure remembers that there is no answer, and why: for five seconds, and twice as
-// long each time it happens again soon.
-func (c *Cache) PutFailure(k Key, ede int16, now int64) {
-	k.kind = kindFailure
-	hash := c.hash(k.name)
-	s := c.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ttl := uint32(failureFirst)
-	if slot, _, pos := s.find(hash, &k); slot != nil {
-		at := s.at(pos)
-		before, expires := uint32(s.load(at+wordBody)>>32), uint32(s.load(at+wordTime)>>32)
-		switch since := int32(uint32(now) - expires); {
-		case since < 0:
-			return // still remembered
-		case uint32(since) <= 2*before:
-			ttl = min(2*before, failureMost)
-		}
-	}
-	s.put(c, hash, &entry{Key: k, ede: ede, expires: uint32(now) + ttl, stored: uint32(now), ttl: ttl})
-}
-
-// Failure tells whether the question failed just now, and by which Extended DNS Error.
-func (c *Cache) Failure(k Key, now int64) (ede int, failed bool) {
-	k.kind = kindFailure
-	hash := c.hash(k.name)
-	s := c.shard(hash)
-	slot, _, pos := s.find(hash, &k)
-	if slot == nil {
-		return 0, false
-	}
-	at := s.at(pos)
-	meta, times := s.load(at+wordMeta), s.load(at+wordTime)
-	if s.tail.Load() > pos || int32(uint32(times>>32)-uint32(now)) <= 0 {
-		return 0, false
-	}
-	return int(int16(meta&0xFFFF)) - 1, true
 }

@@ -3,13 +3,9 @@ package cache_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"port53/internal/cache"
 	"port53/internal/wire"
@@ -116,13 +112,66 @@ func TestBounds(t *testing.T) {
 			t.Errorf("TTL %d in the record, want %d", binary.BigEndian.Uint32(dst[6:]), s.want)
 		}
 	}
-	// 16 KiB with head and name is the largest entry.
-	for n, want := range map[int]bool{900: true, 1025: false} {
-		c.PutAnswer(key("large.example."), answer(n, 100), now)
-		if _, ok := c.Answer(key("large.example."), now, dst); ok != want {
-			t.Errorf("an answer of %d records: kept %v, want %v", n, ok, want)
+}
+
+// TestSizes has what is just small enough to be kept, and one more.
+func TestSizes(t *testing.T) {
+	const room = 16<<10 - 4*8 // an entry's bound without its head
+	c := cache.New(cache.Options{Size: 1 << 20})
+	dst := make([]byte, 64<<10)
+	n := name("large.example.") // 15 octets, which take 16
+	for _, size := range []int{room - 16 - 8, room - 16 - 8 + 1, 65535, 70000} {
+		a := &cache.Answer{Counts: [3]uint16{1}, TTL: 100, EDE: -1, Body: bytes.Repeat([]byte{7}, size)}
+		c.PutAnswer(cache.MakeKey(n, wire.TypeTXT, 0, 0), a, now)
+		h, ok := c.Answer(cache.MakeKey(n, wire.TypeTXT, 0, 0), now, dst)
+		if want := size <= room-24; ok != want || ok && (h.N != size || !bytes.Equal(dst[:size], a.Body)) {
+			t.Errorf("an answer of %d octets: kept %v, want %v", size, ok, want)
 		}
 		c.FlushAll()
+	}
+	var e cache.Entry
+	for _, s := range []struct {
+		records, sigs, size int
+		want                bool
+	}{
+		{1, 0, room - 16 - 2 - 2, true}, {1, 0, room - 16 - 2 - 2 + 1, false}, {1, 1, room - 16 - 2 - 2, false}, {2, 0, 65535, false},
+		{100, 100, 4, true}, {101, 0, 4, false}, {1, 101, 4, false}, {0, 1, 4, false},
+	} {
+		set := &wire.RRset{Owner: n, Type: wire.TypeTXT, TTL: 100}
+		for range s.records {
+			set.Data = append(set.Data, make([]byte, s.size))
+		}
+		for range s.sigs {
+			set.Sigs = append(set.Sigs, make([]byte, s.size))
+		}
+		c.PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeTXT, TTL: 100, Data: [][]byte{{1}}}, cache.AuthAnswer, cache.Unchecked, now)
+		kept := c.PutRRset(0, set, cache.AuthAnswer, cache.Unchecked, now)
+		if found := c.RRset(0, n, wire.TypeTXT, now, &e); kept != s.want || found != s.want {
+			t.Errorf("%+v: kept %v, found %v", s, kept, found)
+		}
+		if s.want && (len(e.Data) != s.records || len(e.Sigs) != s.sigs || len(e.Data[s.records-1]) != s.size) {
+			t.Errorf("%+v: found %d and %d records", s, len(e.Data), len(e.Sigs))
+		}
+	}
+	for size, want := range map[int]bool{0: true, room - 16: true, room - 16 + 1: false, 1 << 17: false} {
+		kept := c.PutNegative(0, n, wire.TypeMX, make([]byte, size), wire.NoError, cache.Secure, 100, now)
+		if found := c.RRset(0, n, wire.TypeMX, now, &e); kept != want || found != want || found && len(e.Blob) != size {
+			t.Errorf("a proof of %d octets: kept %v, found %v, want %v", size, kept, found, want)
+		}
+	}
+	c.FlushAll()
+	// The longest name there is.
+	long := bytes.Repeat(append([]byte{62}, bytes.Repeat([]byte{'x'}, 62)...), 4)
+	long = append(append(long, 1, 'y'), 0)
+	if len(long) != wire.MaxName {
+		t.Fatal(len(long))
+	}
+	c.PutAnswer(cache.MakeKey(long, wire.TypeA, 0, 0), answer(1, 100), now)
+	if _, ok := c.Answer(cache.MakeKey(long, wire.TypeA, 0, 0), now, dst); !ok {
+		t.Error("the longest name is not kept")
+	}
+	if c.FlushTree(long[63:]); c.Stats().Entries != 0 {
+		t.Errorf("%+v after its tree was flushed", c.Stats())
 	}
 }
 
@@ -185,6 +234,63 @@ func TestNegative(t *testing.T) {
 	}
 }
 
+// TestNegativeRanks has sets and the knowledge that there are none replace each other
+// by the same rule.
+func TestNegativeRanks(t *testing.T) {
+	n := name("x.example.")
+	c := cache.New(cache.Options{Size: 1 << 20})
+	set := func(rank cache.Rank, sec cache.Security) bool {
+		return c.PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, rank, sec, now)
+	}
+	none := func(sec cache.Security) bool {
+		return c.PutNegative(0, n, wire.TypeA, nil, wire.NoError, sec, 50, now)
+	}
+	var e cache.Entry
+	for i, s := range []struct {
+		put, kept, negative bool
+	}{
+		{none(cache.Unchecked), true, true},
+		{set(cache.Glue, cache.Unchecked), false, true},
+		{set(cache.AuthAnswer, cache.Unchecked), true, false},
+		{none(cache.Secure), true, true},
+		{set(cache.AuthAnswer, cache.Unchecked), false, true},
+		{set(cache.AuthAnswer, cache.Secure), true, false},
+		{none(cache.Insecure), false, false},
+		{none(cache.Secure), true, true},
+	} {
+		if s.put != s.kept {
+			t.Errorf("step %d: kept %v, want %v", i, s.put, s.kept)
+		}
+	}
+	if !c.RRset(0, n, wire.TypeA, now, &e) || !e.Negative || e.Security != cache.Secure || c.Stats().Entries != 1 {
+		t.Errorf("%+v, %+v", e, c.Stats())
+	}
+}
+
+// TestClockBack has time go backwards: nothing lives longer than it was to, and no TTL
+// is out of bounds.
+func TestClockBack(t *testing.T) {
+	c := cache.New(cache.Options{Size: 1 << 20})
+	k := key("www.example.")
+	c.PutAnswer(k, answer(1, 100), now)
+	c.PutRRset(0, &wire.RRset{Owner: name("www.example."), Type: wire.TypeA, TTL: 100, Data: [][]byte{{1}}}, cache.AuthAnswer, cache.Secure, now)
+	c.PutFailure(k, 22, now)
+	dst := make([]byte, 100)
+	for _, back := range []int64{1, 3600, 1 << 30} {
+		h, ok := c.Answer(k, now-back, dst)
+		if ttl := binary.BigEndian.Uint32(dst[6:]); !ok || h.TTL != 100 || ttl != 100 || h.Stale {
+			t.Errorf("%d s back: %+v %v, TTL %d", back, h, ok, ttl)
+		}
+		var e cache.Entry
+		if !c.RRset(0, name("www.example."), wire.TypeA, now-back, &e) || e.TTL != 100 || e.Expires != now-back+100 {
+			t.Errorf("%d s back: %+v", back, e)
+		}
+	}
+	if _, failed := c.Failure(k, now-3600); failed {
+		t.Error("a failure of the future is believed")
+	}
+}
+
 // TestFailures has the times of RFC 9520, section 3.2.
 func TestFailures(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20})
@@ -242,112 +348,6 @@ func TestFlush(t *testing.T) {
 	}
 }
 
-func TestDump(t *testing.T) {
-	c := cache.New(cache.Options{Size: 1 << 20})
-	for i := range 500 {
-		c.PutAnswer(key(fmt.Sprintf("n%d.example.", i)), answer(i%5, uint32(100+i)), now)
-	}
-	c.PutRRset(3, &wire.RRset{Owner: name("example."), Type: wire.TypeNS, TTL: 300, Data: [][]byte{name("a.")}}, cache.AuthAnswer, cache.Secure, now)
-	var dump bytes.Buffer
-	if err := c.Dump(&dump); err != nil {
-		t.Fatal(err)
-	}
-	d := cache.New(cache.Options{Size: 2 << 20})
-	if n, err := d.Load(bytes.NewReader(dump.Bytes()), now+50); err != nil || n != 501 {
-		t.Fatalf("%d entries, %v", n, err)
-	}
-	a, b := make([]byte, 200), make([]byte, 200)
-	for i := range 500 {
-		k := key(fmt.Sprintf("n%d.example.", i))
-		ha, _ := c.Answer(k, now+60, a)
-		hb, ok := d.Answer(k, now+60, b)
-		if !ok || ha != hb || !bytes.Equal(a[:ha.N], b[:hb.N]) {
-			t.Fatalf("entry %d: %+v, want %+v", i, hb, ha)
-		}
-	}
-	var e cache.Entry
-	if !d.RRset(3, name("example."), wire.TypeNS, now+60, &e) || e.Security != cache.Secure || e.TTL != 240 {
-		t.Errorf("set: %+v", e)
-	}
-	for _, cut := range []int{0, 5, 20, 100, dump.Len() - 1} {
-		if _, err := cache.New(cache.Options{Size: 1 << 20}).Load(bytes.NewReader(dump.Bytes()[:cut]), now); !errors.Is(err, cache.ErrDump) {
-			t.Errorf("cut at %d: error %v", cut, err)
-		}
-	}
-	broken := bytes.Clone(dump.Bytes())
-	broken[60] ^= 1
-	if n, err := cache.New(cache.Options{Size: 1 << 20}).Load(bytes.NewReader(broken), now); !errors.Is(err, cache.ErrDump) || n != 0 {
-		t.Errorf("a flipped bit: %d entries, error %v", n, err)
-	}
-}
-
-// TestModel does what a map would do, over and over the whole ring.
-func TestModel(t *testing.T) {
-	c := cache.New(cache.Options{Size: 1 << 18})
-	rnd := rand.New(rand.NewPCG(1, 2))
-	model := map[string]int{}
-	dst := make([]byte, 4096)
-	hits := 0
-	for i := range 200_000 {
-		n := fmt.Sprintf("n%d.example.", rnd.IntN(3000))
-		if rnd.IntN(3) == 0 {
-			size := rnd.IntN(12)
-			c.PutAnswer(key(n), answer(size, 1000), now)
-			model[n] = size
-			continue
-		}
-		h, ok := c.Answer(key(n), now, dst)
-		if !ok {
-			continue
-		}
-		hits++
-		if size, put := model[n]; !put || int(h.Counts[0]) != size || h.N != 16*size {
-			t.Fatalf("step %d: %s has %d records in %d octets, want %d", i, n, h.Counts[0], h.N, size)
-		}
-	}
-	st := c.Stats()
-	if hits < 20_000 || st.Octets > st.Size || st.Size > 1<<18 {
-		t.Errorf("%d hits, %+v", hits, st)
-	}
-}
-
-// TestConcurrent has readers that must see whole entries while writers go round.
-func TestConcurrent(t *testing.T) {
-	c := cache.New(cache.Options{Size: 1 << 18})
-	var wg sync.WaitGroup
-	for w := range 4 {
-		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(uint64(w), 3))
-			dst := make([]byte, 4096)
-			for range 20_000 {
-				n := rnd.IntN(500)
-				k := key(fmt.Sprintf("n%d.example.", n))
-				if w%2 == 0 {
-					a := answer(1+n%20, 1000)
-					for i := range a.Body {
-						if i%16 > 9 {
-							a.Body[i] = byte(n)
-						}
-					}
-					c.PutAnswer(k, a, now)
-					continue
-				}
-				h, ok := c.Answer(k, now, dst)
-				if !ok {
-					continue
-				}
-				for i := range dst[:h.N] {
-					if i%16 > 9 && dst[i] != byte(n) {
-						t.Errorf("octet %d of entry %d is %d", i, n, dst[i])
-						return
-					}
-				}
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // TestPrefetchOnce has many readers of one answer that is about to expire.
 func TestPrefetchOnce(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20})
@@ -368,93 +368,16 @@ func TestPrefetchOnce(t *testing.T) {
 	if len(told) != 1 {
 		t.Errorf("%d readers were told to prefetch, want 1", len(told))
 	}
-}
 
-// TestCollector has a million entries, which the garbage collector must not see.
-func TestCollector(t *testing.T) {
-	if testing.Short() {
-		t.Skip("fills 200 MB")
-	}
-	runtime.GC()
-	begin := time.Now()
-	runtime.GC()
-	empty := time.Since(begin)
-	c := fill(1_000_000)
-	runtime.GC()
-	begin = time.Now()
-	runtime.GC()
-	full := time.Since(begin)
-	st := c.Stats()
-	if st.Entries < 990_000 {
-		t.Errorf("%d of 1,000,000 entries are there", st.Entries)
-	}
-	if per := st.Octets / int64(st.Entries); per > 200 {
-		t.Errorf("%d octets an entry", per)
-	}
-	t.Logf("collection: empty %v, with %d entries %v; %d octets an entry", empty, st.Entries, full, st.Octets/int64(st.Entries))
-	runtime.KeepAlive(c)
-}
-
-func fill(n int) *cache.Cache {
-	c := cache.New(cache.Options{Size: int64(n) * 200})
-	a := answer(4, 3000)
-	room := []byte("\x0c000000000000\x07example\x00")
-	for i := range n {
-		copy(room[1:], fmt.Sprintf("%012d", i))
-		c.PutAnswer(cache.MakeKey(room, wire.TypeA, 0, 0), a, now)
-	}
-	return c
-}
-
-func BenchmarkAnswer(b *testing.B) {
-	c := fill(10_000)
-	dst := make([]byte, 1232)
-	room := []byte("\x0c000000000000\x07example\x00")
-	i := 0
-	b.ReportAllocs()
-	for b.Loop() {
-		i = (i + 7919) % 10_000
-		for j, v := 12, i; j > 0; j-- {
-			room[j] = byte('0' + v%10)
-			v /= 10
-		}
-		if _, ok := c.Answer(cache.MakeKey(room, wire.TypeA, 0, 0), now+5, dst); !ok {
-			b.Fatal("a miss")
+	// The hint outlives the move to the front, and a new answer has its own.
+	for i := range 40_000 {
+		c.PutAnswer(cache.MakeKey(name("other."), wire.Type(i), 0, 0), answer(2, 100), now+95)
+		if h, ok := c.Answer(k, now+95, make([]byte, 100)); !ok || h.Prefetch {
+			t.Fatalf("after %d others: %+v %v", i, h, ok)
 		}
 	}
-}
-
-func BenchmarkPutAnswer(b *testing.B) {
-	c := fill(10_000)
-	a := answer(1, 300)
-	room := []byte("\x0c000000000000\x07example\x00")
-	i := 0
-	b.ReportAllocs()
-	for b.Loop() {
-		i++
-		for j, v := 12, i; j > 0; j-- {
-			room[j] = byte('0' + v%10)
-			v /= 10
-		}
-		c.PutAnswer(cache.MakeKey(room, wire.TypeA, 0, 0), a, now)
-	}
-}
-
-// BenchmarkCollect forces collections with ten million entries.
-func BenchmarkCollect(b *testing.B) {
-	c := fill(10_000_000)
-	runtime.GC()
-	for b.Loop() {
-		runtime.GC()
-	}
-	runtime.KeepAlive(c)
-}
-
-func TestAnswerAllocatesNothing(t *testing.T) {
-	c := fill(100)
-	dst := make([]byte, 1232)
-	room := []byte("\x0c000000000042\x07example\x00")
-	if n := testing.AllocsPerRun(1000, func() { c.Answer(cache.MakeKey(room, wire.TypeA, 0, 0), now, dst) }); n != 0 {
-		t.Errorf("%v allocations", n)
+	c.PutAnswer(k, answer(1, 100), now+95)
+	if h, ok := c.Answer(k, now+95+90, make([]byte, 100)); !ok || !h.Prefetch {
+		t.Errorf("a new answer: %+v %v", h, ok)
 	}
 }

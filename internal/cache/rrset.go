@@ -60,145 +60,117 @@ type Entry struct {
 	room []byte
 }
 
-// PutRRset keeps a set. It returns false if what is known is better and fresh, or if
-// the set is too large. A set without records, or with a TTL of 0, makes the cache
-// forget what it had.
-func (c *Cache) PutRRset(partition uint16, set *wire.RRset, rank Rank, sec Security, now int64) bool {
-	k := Key{set.Owner, set.Type, partition, 0, kindRRset}
-	ttl := c.clamp(set.TTL, false)
-	hash := c.hash(k.name)
-	s := c.shard(hash)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.yields(hash, &k, rank, sec, now) {
-		return false
-	}
-	none := k
-	none.kind = kindNegative
-	if slot, _, _ := s.find(hash, &none); slot != nil {
-		atomic.StoreUint64(slot, 0)
-	}
-	if ttl == 0 || len(set.Data) == 0 || len(set.Data) > maxRecords || len(set.Sigs) > maxRecords {
-		if slot, _, _ := s.find(hash, &k); slot != nil {
-			atomic.StoreUint64(slot, 0)
-		}
-		return false
-	}
-	size := 2
-	for _, d := range set.Data {
-		size += 2 + len(d)
-	}
-	for _, d := range set.Sigs {
-		size += 2 + len(d)
-	}
-	if size > maxEntry {
-		return false
-	}
-	var room [1024]byte
-	body := append(room[:0], byte(len(set.Data)), byte(len(set.Sigs)))
-	for _, list := range [...][][]byte{set.Data, set.Sigs} {
-		for _, d := range list {
-			body = binary.BigEndian.AppendUint16(body, uint16(len(d)))
-			body = append(body, d...)
-		}
-	}
-	return s.put(c, hash, &entry{
-		Key: k, security: uint8(sec), rank: uint8(rank), expires: uint32(now) + ttl, stored: uint32(now), ttl: ttl, body: body,
-	})
-}
-
-// maxRecords is how many records of one type a name may have (CVE-2024-1737; BIND: 100).
+// maxRecords is how many records of one type a name may have, and how many signatures
+// (CVE-2024-1737; BIND: 100).
 const maxRecords = 100
 
-// yields tells whether what is kept under the key may be replaced. The lock is held.
-func (s *shard) yields(hash uint64, k *Key, rank Rank, sec Security, now int64) bool {
-	slot, _, pos := s.find(hash, k)
-	if slot == nil {
-		return true
+// PutRRset keeps a set, with its TTL brought within the cache's bounds. It returns
+// false if what is known is better and fresh: a set that was validated, unless this one
+// was too, or one of a higher rank. A set without records, with a TTL of 0, or too large
+// is not kept, and makes the cache forget what it knew.
+func (c *Cache) PutRRset(partition uint16, set *wire.RRset, rank Rank, sec Security, now int64) bool {
+	e := entry{Key: Key{set.Owner, set.Type, partition, 0, kindSet}, rank: rank, security: sec}
+	ttl := c.clamp(set.TTL, false)
+	var room [1024]byte
+	if ttl > 0 && len(set.Data) > 0 && len(set.Data) <= maxRecords && len(set.Sigs) <= maxRecords {
+		e.body = append(room[:0], byte(len(set.Data)), byte(len(set.Sigs)))
+		for _, list := range [...][][]byte{set.Data, set.Sigs} {
+			for _, d := range list {
+				if len(e.body)+2+len(d) > maxEntry {
+					ttl = 0
+					break
+				}
+				e.body = binary.BigEndian.AppendUint16(e.body, uint16(len(d)))
+				e.body = append(e.body, d...)
+			}
+		}
+	} else {
+		ttl = 0
 	}
-	at := s.at(pos)
-	meta := s.load(at + wordMeta)
-	if int32(uint32(s.load(at+wordTime)>>32)-uint32(now)) <= 0 || sec == Secure {
-		return true
-	}
-	if Security(meta>>48&0xFF) == Secure {
-		return false
-	}
-	return Rank(meta>>40&0xFF) <= rank
+	return c.putSet(&e, ttl, now)
 }
 
 // PutNegative keeps that a name has no records of a type, or with type 0 that it does
-// not exist. blob is what proves it, in the caller's form.
+// not exist. blob is what proves it, in the caller's form. It ranks with an authority's
+// answer: PutRRset and PutNegative replace what the other kept by the same rule.
 func (c *Cache) PutNegative(partition uint16, name []byte, t wire.Type, blob []byte, rcode wire.Rcode, sec Security, ttl uint32, now int64) bool {
-	k := Key{name, t, partition, 0, kindNegative}
-	if ttl = c.clamp(ttl, true); ttl == 0 {
-		return false
+	ttl = c.clamp(ttl, true)
+	if len(blob) > maxEntry {
+		ttl = 0
 	}
-	hash := c.hash(k.name)
-	s := c.shard(hash)
+	return c.putSet(&entry{
+		Key: Key{name, t, partition, 0, kindSet}, rank: AuthAnswer, security: sec, negative: 1, rcode: rcode, body: blob,
+	}, ttl, now)
+}
+
+// putSet keeps what is known of a name and a type if it may replace what was.
+func (c *Cache) putSet(e *entry, ttl uint32, now int64) bool {
+	s, hash := c.locate(&e.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.yields(hash, &k, AuthAnswer, sec, now) {
+	if slot, _, old := s.find(hash, &e.Key); slot != nil && left(old[wordTime], now) > 0 && e.security != Secure &&
+		(securityIn(old[wordMeta]) == Secure || rankIn(old[wordMeta]) > e.rank) {
 		return false
 	}
-	set := k
-	set.kind = kindRRset
-	if slot, _, _ := s.find(hash, &set); slot != nil && s.yields(hash, &set, AuthAnswer, sec, now) {
-		atomic.StoreUint64(slot, 0)
+	e.ttl, e.stored, e.expires = ttl, uint32(now), uint32(now)+ttl
+	if ttl > 0 && s.put(c, hash, e) {
+		return true
 	}
-	return s.put(c, hash, &entry{
-		Key: k, security: uint8(sec), rank: uint8(AuthAnswer), rcode: rcode,
-		expires: uint32(now) + ttl, stored: uint32(now), ttl: ttl, body: blob,
-	})
+	s.forget(hash, &e.Key)
+	return false
 }
 
 // RRset reads what is known of a name and a type into e, and tells whether anything is.
+// It takes no lock, and allocates only what e has no room for yet.
 func (c *Cache) RRset(partition uint16, name []byte, t wire.Type, now int64, e *Entry) bool {
-	k := Key{name, t, partition, 0, kindRRset}
-	hash := c.hash(name)
-	s := c.shard(hash)
-	slot, value, pos := s.find(hash, &k)
-	if slot == nil {
-		k.kind = kindNegative
-		if slot, value, pos = s.find(hash, &k); slot == nil {
+	k := Key{name, t, partition, 0, kindSet}
+	s, hash := c.locate(&k)
+	for range maxTries {
+		slot, value, words := s.find(hash, &k)
+		if slot == nil {
 			return false
 		}
+		body := e.read(&k, words, now)
+		if !s.holds(value) {
+			continue
+		}
+		if e.Expires < now-int64(c.o.Stale) {
+			return false
+		}
+		if value&slotRead == 0 {
+			atomic.CompareAndSwapUint64(slot, value, value|slotRead)
+		}
+		if e.Negative {
+			e.Blob = body
+			return true
+		}
+		return e.decode(body)
 	}
-	at := s.at(pos)
-	meta, times, body := s.load(at+wordMeta), s.load(at+wordTime), s.load(at+wordBody)
-	e.Security, e.Rank, e.Rcode = Security(meta>>48&0xFF), Rank(meta>>40&0xFF), wire.Rcode(meta>>16&0xFFFF)
-	expires := uint32(times >> 32)
-	left := int32(expires - uint32(now))
-	e.Stale = left <= 0
-	if e.Stale && uint32(-left) > c.o.Stale {
-		return false
+	return false
+}
+
+// read fills e, and returns the body. The words may be no entry any more.
+func (e *Entry) read(k *Key, words []uint64, now int64) []byte {
+	meta, times, sizes := atomic.LoadUint64(&words[wordMeta]), atomic.LoadUint64(&words[wordTime]), atomic.LoadUint64(&words[wordBody])
+	e.Security, e.Rank, e.Rcode, e.Negative = securityIn(meta), rankIn(meta), rcodeIn(meta), negativeIn(meta)
+	left := min(left(times, now), int64(uint32(sizes>>32)))
+	e.Stale, e.TTL = left <= 0, uint32(max(left, 0))
+	e.Expires, e.Stored = now+left, now-int64(age(times, now))
+	e.Type, e.Data, e.Sigs, e.Blob = k.typ, e.Data[:0], e.Sigs[:0], nil
+
+	owner, n := len(k.name), int(sizes>>16&0xFFFF)
+	words = words[headWords+wordsOf(owner):]
+	if wordsOf(n) > len(words) {
+		n = 0
 	}
-	e.Expires, e.Stored = now+int64(left), now-int64(uint32(now)-uint32(times))
-	n := int(body >> 16 & 0xFFFF)
-	start := at + headWords + (len(name)+7)/8
-	if start+(n+7)/8 > len(s.ring) {
-		return false
+	if room := owner + wordsOf(n)*8; cap(e.room) < room {
+		e.room = make([]byte, max(512, room))
 	}
-	if cap(e.room) < len(name)+n {
-		e.room = make([]byte, max(512, len(name)+n))
-	}
-	e.Owner = append(e.room[:0], name...)
-	room := e.room[len(name) : len(name)+n]
-	s.copy(room, start)
-	if s.tail.Load() > pos {
-		return false
-	}
-	if value&slotRead == 0 {
-		atomic.CompareAndSwapUint64(slot, value, value|slotRead)
-	}
-	e.Type, e.TTL = t, uint32(max(left, 0))
-	e.Data, e.Sigs, e.Blob = e.Data[:0], e.Sigs[:0], nil
-	e.Negative = k.kind == kindNegative
-	if e.Negative {
-		e.Blob = room
-		return true
-	}
-	return e.decode(room)
+	room := e.room[:cap(e.room)]
+	copy(room, k.name)
+	e.Owner = room[:owner:owner]
+	unpack(room[owner:], n, words)
+	return room[owner : owner+n : owner+n]
 }
 
 // decode reads the records of a set. What is not whole is not used.
