@@ -19,12 +19,15 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"port53/conformance/netns"
 	"port53/conformance/peers"
@@ -93,6 +96,7 @@ type bench struct {
 	ns   *netns.Namespace
 	self string
 	dir  string
+	fast string // a folder in memory
 }
 
 func (b *bench) run(suites, kinds []string) error {
@@ -113,9 +117,23 @@ func (b *bench) run(suites, kinds []string) error {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
-	if err := os.Chmod(b.dir, 0o755); err != nil {
+	if b.fast, err = os.MkdirTemp(memoryDir, "port53-bench"); err != nil {
 		return err
 	}
+	defer os.RemoveAll(b.fast)
+	for _, dir := range []string{b.dir, b.fast} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		<-ended // the servers end with this process
+		os.RemoveAll(b.dir)
+		os.RemoveAll(b.fast)
+		os.Exit(2)
+	}()
 	if b.ns, err = netns.New(); err != nil {
 		return err
 	}
@@ -237,11 +255,10 @@ type contender struct {
 // A running contender, and what was measured of it.
 type measured struct {
 	contender
-	server  *peers.Server
-	rounds  []round
-	memory  int64  // at the end
-	fast    string // a folder in memory, for a cache that is a file
-	cleanup func() // if set
+	server *peers.Server
+	rounds []round
+	memory int64  // at the end
+	fast   string // a folder in memory, for a cache that is a file
 
 	// Of resolvers.
 	cold, warm int64 // memory before and after the cache was filled
@@ -253,8 +270,8 @@ func (m *measured) stop() {
 	if m.server != nil {
 		m.server.Stop()
 	}
-	if m.cleanup != nil {
-		m.cleanup()
+	if m.fast != "" { // where it takes memory
+		os.RemoveAll(m.fast)
 	}
 }
 
