@@ -177,6 +177,10 @@ func ratios(all []*measured, resolve bool) {
 		}
 		slices.Sort(pairs)
 		fmt.Printf("answers/s, round by round: %.2f times in the median, %.2f to %.2f\n", pairs[len(pairs)/2], pairs[0], pairs[len(pairs)-1])
+		// The best round of each is the one that was disturbed least.
+		top := func(m *measured) float64 { _, high := m.spread(); return high }
+		highest := slices.MaxFunc(others, func(a, b *measured) int { return int(top(a) - top(b)) })
+		fmt.Printf("answers/s, best rounds: %.2f times the best peer's (%s)\n", top(ours)/top(highest), highest.name)
 		cheap := slices.MinFunc(others, func(a, b *measured) int { return int(a.cost() - b.cost()) })
 		fmt.Printf("CPU per answer: the cheapest peer (%s) needs %.2f times ours: so many times its answers/s on a processor of one's own\n",
 			cheap.name, float64(cheap.cost())/float64(ours.cost()))

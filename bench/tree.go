@@ -25,16 +25,16 @@ import (
 // below it, spread over several addresses as hosting companies spread theirs.
 type tree struct {
 	hints   string
-	anchors *anchors     // nil: unsigned
-	bogus   string       // a name whose signatures do not fit, in a signed tree
-	warm    string       // a file with one question for each zone
-	queries string       // a file with a question for each other name
-	hosts   []host       // who serves what
-	zones   []leafZone   // the zones below the TLD
-	labels  []string     // the names in each
-	root    *signer      // nil: unsigned
-	random  *rand.Rand   // of names and of the order of questions
-	dir     string       // where all the files are
+	anchors *anchors   // nil: unsigned
+	bogus   string     // a name whose signatures do not fit, in a signed tree
+	warm    string     // a file with one question for each zone
+	queries string     // a file with a question for each other name
+	hosts   []host     // who serves what
+	zones   []leafZone // the zones below the TLD
+	labels  []string   // the names in each
+	root    *signer    // nil: unsigned
+	random  *rand.Rand // of names and of the order of questions
+	dir     string     // where all the files are
 }
 
 // A host is one address and the zones that are served there.
