@@ -29,6 +29,8 @@ type task struct {
 	agent    []byte           // whom the zone wants told of failures
 	depth    int
 	stack    []question // being fetched, the outermost first
+	descents int        // names that servers were asked for
+	partial  int        // questions for parts of names that led to no delegation
 	trace    *Trace
 
 	own      budget
@@ -232,7 +234,12 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 	show := minimiser{mode: t.s.Minimise, name: name, typ: typ}
 	var doubtful *link // an answer that did not validate, while others are asked
 	defer func(n int) { t.avoid = t.avoid[:n] }(len(t.avoid))
+	first := t.descents == 0
+	t.descents++
 	for range maxReferrals {
+		if !first && t.partial >= maxPartial {
+			show.all()
+		}
 		asked, askedType := show.next(c)
 		whole := len(asked) == len(name) && askedType == typ
 		f, fail := t.ask(c, asked, askedType, whole)
@@ -244,6 +251,7 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 				return nil, fail
 			}
 			show.all() // servers that stumble over a part of the name may know the whole (RFC 9156, section 2.3)
+			t.partial++
 			continue
 		}
 		switch {
@@ -268,14 +276,21 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 			show.all()
 		}
 		show.shown = len(asked)
+		t.partial++
 	}
 	return nil, &failure{ede: edeOther, text: "too many referrals"}
 }
 
 // delegate keeps what a referral tells: the servers of the child, and whether the
-// parent says that it is signed.
+// parent says that it is signed. No delegation outlives that of the zone which made
+// it: else one that was withdrawn could live on below itself (Phoenix domains, 2022;
+// CVE-2022-30698). The root's servers are nobody's to withdraw.
 func (t *task) delegate(f *finding) {
-	t.keepCut(f.child, f.ttl)
+	ttl := f.ttl
+	if up := f.zone; up.expires > 0 && len(up.zone) > 1 {
+		ttl = uint32(min(int64(ttl), max(up.expires-t.unix(), 0)))
+	}
+	t.keepCut(f.child, ttl)
 	switch {
 	case f.ds != nil:
 		t.keepSet(f.child.part, f.ds, cache.NonAuth, secUnchecked)

@@ -70,6 +70,7 @@ const (
 	maxReferrals   = 130 // delegations followed for one question: one a label, and some (as Unbound)
 	maxMinimised   = 10  // steps in which a name is shown to servers (RFC 9156, section 2.3)
 	minimisedOne   = 4   // of these, steps of one label (RFC 9156, section 2.3)
+	maxPartial     = 8   // such steps of one question that found no zone, then the names that it leads to are shown whole
 	maxTries       = 2   // packets to one address for one question
 	maxForward     = 4   // packets to one forwarder for one question: there are few to choose from
 	maxServfail    = 5   // servers whose answer was no use, for one question in one zone
