@@ -40,6 +40,9 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 			}
 			res.sec = worseSecurity(res.sec, l.sec)
 		}
+		if t.s.Rebinding && t.filterPrivate(l) {
+			l.reason, res.sec = edeFiltered, worseSecurity(res.sec, secInsecure)
+		}
 		if l.reason != edeNone {
 			res.ede = l.reason
 		}

@@ -307,10 +307,6 @@ func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
 		kind: f.kind, set: f.set, dname: f.dname, all: f.all, target: f.target, proof: f.proof,
 		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part,
 	}
-	if t.s.Rebinding && f.zone.part == 0 && l.kind == foundAnswer && t.filterPrivate(l) {
-		l.reason, l.sec = edeFiltered, secInsecure
-		return l
-	}
 	for _, s := range f.chain {
 		t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)
 	}

@@ -1,17 +1,20 @@
 package resolver
 
 import (
+	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"port53/internal/wire"
 )
 
-// filterPrivate takes the addresses of private networks out of an answer of the
-// public tree, and tells whether there were any: a name of a stranger must not lead a
-// browser to machines behind the firewall (DNS rebinding). An answer of which
-// nothing is left becomes one without data.
+// filterPrivate takes what leads to private networks out of an answer that was found
+// by iteration, and tells whether there was any: a name of a stranger must not lead a
+// browser to machines behind the firewall (DNS rebinding). It is for answers that
+// clients get; name servers may be where they like. An answer of which nothing is left
+// becomes one without data.
 func (t *task) filterPrivate(l *link) bool {
-	if l.set == nil || l.set.Type != wire.TypeA && l.set.Type != wire.TypeAAAA {
+	if l.kind != foundAnswer || l.part != 0 || l.set == nil {
 		return false
 	}
 	for _, zone := range t.s.Private {
@@ -19,12 +22,74 @@ func (t *task) filterPrivate(l *link) bool {
 			return false
 		}
 	}
-	for _, d := range l.set.Data {
-		if a, ok := netip.AddrFromSlice(d); ok && private(a.Unmap()) {
-			// The set is not what was signed without one of its records: all of it goes.
-			l.kind, l.set, l.proof = foundNoData, nil, nil
+	if len(l.all) > 0 {
+		kept := slices.DeleteFunc(slices.Clone(l.all), leadsInside)
+		if len(kept) == len(l.all) {
+			return false
+		}
+		if len(kept) > 0 {
+			l.all, l.set = kept, kept[0]
 			return true
 		}
+	} else if !leadsInside(l.set) {
+		return false
+	}
+	l.kind, l.set, l.all, l.proof = foundNoData, nil, nil, nil
+	return true
+}
+
+// leadsInside tells whether a set has a private address. All of it goes then: without
+// one of its records it is not what was signed.
+func leadsInside(s *wire.RRset) bool {
+	switch s.Type {
+	case wire.TypeA, wire.TypeAAAA:
+		return slices.ContainsFunc(s.Data, privateAddress)
+	case wire.TypeSVCB, wire.TypeHTTPS:
+		return slices.ContainsFunc(s.Data, privateHint)
+	}
+	return false
+}
+
+// privateAddress tells whether RDATA of type A or AAAA is a private address.
+func privateAddress(data []byte) bool {
+	a, ok := netip.AddrFromSlice(data)
+	return ok && private(a.Unmap())
+}
+
+// Parameters of service bindings that are addresses (RFC 9460, section 14.3.2).
+const (
+	keyIPv4Hint = 4
+	keyIPv6Hint = 6
+)
+
+// privateHint tells whether one of the addresses that a service binding hints at is
+// private (RFC 9460, section 7.3).
+func privateHint(data []byte) bool {
+	if len(data) < 2 {
+		return false
+	}
+	n, err := wire.CheckName(data[2:])
+	if err != nil {
+		return false
+	}
+	for rest := data[2+n:]; len(rest) >= 4; {
+		key, size := binary.BigEndian.Uint16(rest), int(binary.BigEndian.Uint16(rest[2:]))
+		if rest = rest[4:]; size > len(rest) {
+			return false
+		}
+		one := 0
+		switch key {
+		case keyIPv4Hint:
+			one = 4
+		case keyIPv6Hint:
+			one = 16
+		}
+		for value := rest[:size]; one > 0 && len(value) >= one; value = value[one:] {
+			if privateAddress(value[:one]) {
+				return true
+			}
+		}
+		rest = rest[size:]
 	}
 	return false
 }

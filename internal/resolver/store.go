@@ -97,7 +97,7 @@ func (t *task) keep(l *link, name []byte, typ wire.Type) {
 	}
 	switch l.kind {
 	case foundAnswer:
-		if l.wild || l.reason == edeFiltered {
+		if l.wild {
 			return // without its proof, which is elsewhere, a copy would be worth nothing
 		}
 		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
