@@ -46,7 +46,8 @@ const (
 // PutAnswer keeps a finished answer. TTLs in it are brought within the cache's bounds;
 // otherwise it is neither changed nor kept. What is too large, or has no TTL, is not
 // cached.
-func (c *Cache) PutAnswer(k Key, a *Answer, now int64) {
+func (w Writer) PutAnswer(k Key, a *Answer, now int64) {
+	c := w.c
 	k.kind = kindAnswer
 	negative := a.Rcode != wire.NoError || a.Counts[wire.Answer] == 0
 	ttl := c.clamp(a.TTL, negative)
@@ -63,8 +64,10 @@ func (c *Cache) PutAnswer(k Key, a *Answer, now int64) {
 	}
 	s, hash := c.locate(&k)
 	s.mu.Lock()
-	s.put(c, hash, &e)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if !w.Revoked() {
+		s.put(c, hash, &e)
+	}
 }
 
 func (c *Cache) clamp(ttl uint32, negative bool) uint32 {

@@ -7,8 +7,9 @@
 // entries are appended, and an index of hashes. An entry never changes; a new one
 // for the same key is appended and the index points to it. Readers take no lock:
 // they copy an entry and then look whether the ring's tail has passed it meanwhile.
-// When the ring is full the oldest entry goes, or if it was read since it was
-// written, moves to the front once more.
+// The index grows with the entries, a bucket at a time (linear hashing). When the ring
+// is full the oldest entry goes, or if it was read since it was written, moves to the
+// front once more.
 //
 // Package cache knows no servers and no clock: every call is given the time, in
 // seconds since 1970.
@@ -19,6 +20,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"runtime"
+	"sync/atomic"
 
 	"port53/internal/wire"
 )
@@ -54,15 +56,18 @@ const (
 	minShard = 1 << 20
 	// maxShards bounds how thin the cache is spread; more make writers wait less.
 	maxShards = 64
-	// indexShare is the part of a shard that the index takes: a slot of 8 octets for
-	// every 56 of the ring. Sets of one short record take 64, answers more.
+	// indexShare is the part of a shard that the index may take: a slot of 8 octets
+	// for every 56 of the ring. Sets of one short record take 64, answers more.
 	indexShare = 8
+
+	lineOctets = 64 // of the processor's cache
 )
 
 // A Cache is safe for use by many goroutines.
 type Cache struct {
 	seed   uint64
 	mask   uint64
+	epoch  atomic.Uint64 // flushes so far
 	shards []shard
 	o      Options
 }
@@ -94,18 +99,18 @@ func New(o Options) *Cache {
 	}
 	c := &Cache{seed: o.Seed, mask: uint64(n - 1), shards: make([]shard, n), o: o}
 
-	words := int(o.Size / int64(n) / 8)
+	words := int(o.Size / int64(n) / lineOctets * lineOctets / 8)
 	slots := words / indexShare / bucketSlots * bucketSlots
-	words -= slots
-	rings, release := newArena(n * words)
+	arena, release := newArena(n * words)
 	if release != nil {
 		// The arena lives as long as the shards do, of which every method has a use
 		// after its last look at the ring.
 		runtime.AddCleanup(&c.shards[0], func(release func()) { release() }, release)
 	}
-	index := make([]uint64, n*slots)
+	// Indexes begin with lines of the processor's cache.
 	for i := range c.shards {
-		c.shards[i].init(rings[i*words:(i+1)*words:(i+1)*words], index[i*slots:(i+1)*slots:(i+1)*slots])
+		part := arena[i*words : (i+1)*words]
+		c.shards[i].init(part[slots:len(part):len(part)], part[:slots:slots])
 	}
 	return c
 }

@@ -40,7 +40,7 @@ func TestAnswer(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 5, 100} {
 		k := key(fmt.Sprintf("n%d.example.", n))
 		a := answer(n, 100)
-		c.PutAnswer(k, a, now)
+		c.Writer().PutAnswer(k, a, now)
 		dst := make([]byte, 4096)
 		h, ok := c.Answer(k, now+40, dst)
 		if !ok || h.N != len(a.Body) || h.TTL != 60 || h.Flags != wire.FlagAD || h.Counts != a.Counts || h.EDE != -1 || h.Security != cache.Secure || h.Stale {
@@ -72,15 +72,21 @@ func TestAnswer(t *testing.T) {
 func TestAnswerAges(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20, Stale: 1000})
 	k := key("www.example.")
-	c.PutAnswer(k, answer(1, 100), now)
+	c.Writer().PutAnswer(k, answer(1, 100), now)
 	dst := make([]byte, 100)
 	for _, s := range []struct {
 		age                 int64
 		ok, stale, prefetch bool
 		ttl                 uint32
 	}{
-		{0, true, false, false, 100}, {89, true, false, false, 11}, {90, true, false, true, 10}, {91, true, false, false, 9},
-		{99, true, false, false, 1}, {100, true, true, false, 30}, {1100, true, true, false, 30}, {1101, false, false, false, 0},
+		{0, true, false, false, 100},
+		{89, true, false, false, 11},
+		{90, true, false, true, 10},
+		{91, true, false, false, 9},
+		{99, true, false, false, 1},
+		{100, true, true, false, 30},
+		{1100, true, true, false, 30},
+		{1101, false, false, false, 0},
 	} {
 		h, ok := c.Answer(k, now+s.age, dst)
 		if ok != s.ok || h.Stale != s.stale || h.Prefetch != s.prefetch || h.TTL != s.ttl && ok {
@@ -103,7 +109,7 @@ func TestBounds(t *testing.T) {
 		if s.negative {
 			a.Rcode = wire.NXDomain
 		}
-		c.PutAnswer(k, a, now)
+		c.Writer().PutAnswer(k, a, now)
 		h, ok := c.Answer(k, now, dst)
 		if ok != (s.want > 0) || h.TTL != s.want {
 			t.Errorf("TTL %d: %+v %v, want %d", s.put, h, ok, s.want)
@@ -122,7 +128,7 @@ func TestSizes(t *testing.T) {
 	n := name("large.example.") // 15 octets, which take 16
 	for _, size := range []int{room - 16 - 8, room - 16 - 8 + 1, 65535, 70000} {
 		a := &cache.Answer{Counts: [3]uint16{1}, TTL: 100, EDE: -1, Body: bytes.Repeat([]byte{7}, size)}
-		c.PutAnswer(cache.MakeKey(n, wire.TypeTXT, 0, 0), a, now)
+		c.Writer().PutAnswer(cache.MakeKey(n, wire.TypeTXT, 0, 0), a, now)
 		h, ok := c.Answer(cache.MakeKey(n, wire.TypeTXT, 0, 0), now, dst)
 		if want := size <= room-24; ok != want || ok && (h.N != size || !bytes.Equal(dst[:size], a.Body)) {
 			t.Errorf("an answer of %d octets: kept %v, want %v", size, ok, want)
@@ -134,8 +140,14 @@ func TestSizes(t *testing.T) {
 		records, sigs, size int
 		want                bool
 	}{
-		{1, 0, room - 16 - 2 - 2, true}, {1, 0, room - 16 - 2 - 2 + 1, false}, {1, 1, room - 16 - 2 - 2, false}, {2, 0, 65535, false},
-		{100, 100, 4, true}, {101, 0, 4, false}, {1, 101, 4, false}, {0, 1, 4, false},
+		{1, 0, room - 16 - 2 - 2, true},
+		{1, 0, room - 16 - 2 - 2 + 1, false},
+		{1, 1, room - 16 - 2 - 2, false},
+		{2, 0, 65535, false},
+		{100, 100, 4, true},
+		{101, 0, 4, false},
+		{1, 101, 4, false},
+		{0, 1, 4, false},
 	} {
 		set := &wire.RRset{Owner: n, Type: wire.TypeTXT, TTL: 100}
 		for range s.records {
@@ -144,8 +156,8 @@ func TestSizes(t *testing.T) {
 		for range s.sigs {
 			set.Sigs = append(set.Sigs, make([]byte, s.size))
 		}
-		c.PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeTXT, TTL: 100, Data: [][]byte{{1}}}, cache.AuthAnswer, cache.Unchecked, now)
-		kept := c.PutRRset(0, set, cache.AuthAnswer, cache.Unchecked, now)
+		c.Writer().PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeTXT, TTL: 100, Data: [][]byte{{1}}}, cache.AuthAnswer, cache.Unchecked, now)
+		kept := c.Writer().PutRRset(0, set, cache.AuthAnswer, cache.Unchecked, now)
 		if found := c.RRset(0, n, wire.TypeTXT, now, &e); kept != s.want || found != s.want {
 			t.Errorf("%+v: kept %v, found %v", s, kept, found)
 		}
@@ -154,7 +166,7 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	for size, want := range map[int]bool{0: true, room - 16: true, room - 16 + 1: false, 1 << 17: false} {
-		kept := c.PutNegative(0, n, wire.TypeMX, make([]byte, size), wire.NoError, cache.Secure, 100, now)
+		kept := c.Writer().PutNegative(0, n, wire.TypeMX, make([]byte, size), wire.NoError, cache.Secure, 100, now)
 		if found := c.RRset(0, n, wire.TypeMX, now, &e); kept != want || found != want || found && len(e.Blob) != size {
 			t.Errorf("a proof of %d octets: kept %v, found %v, want %v", size, kept, found, want)
 		}
@@ -166,7 +178,7 @@ func TestSizes(t *testing.T) {
 	if len(long) != wire.MaxName {
 		t.Fatal(len(long))
 	}
-	c.PutAnswer(cache.MakeKey(long, wire.TypeA, 0, 0), answer(1, 100), now)
+	c.Writer().PutAnswer(cache.MakeKey(long, wire.TypeA, 0, 0), answer(1, 100), now)
 	if _, ok := c.Answer(cache.MakeKey(long, wire.TypeA, 0, 0), now, dst); !ok {
 		t.Error("the longest name is not kept")
 	}
@@ -196,7 +208,7 @@ func TestRanks(t *testing.T) {
 		{6, cache.AuthAnswer, cache.Unchecked, 0, false},
 		{7, cache.Glue, cache.Unchecked, 101, true}, // what was better has expired
 	} {
-		if got := c.PutRRset(0, set(s.addr, 100), s.rank, s.sec, now+s.age); got != s.kept {
+		if got := c.Writer().PutRRset(0, set(s.addr, 100), s.rank, s.sec, now+s.age); got != s.kept {
 			t.Errorf("step %d: kept %v, want %v", i, got, s.kept)
 		}
 		if ok := c.RRset(0, name("ns.example."), wire.TypeA, now+s.age, &e); !ok || s.kept != (e.Data[0][3] == s.addr) || len(e.Sigs) != 1 {
@@ -206,7 +218,7 @@ func TestRanks(t *testing.T) {
 	if c.RRset(1, name("ns.example."), wire.TypeA, now, &e) {
 		t.Error("another partition has it too")
 	}
-	if c.PutRRset(0, set(8, 0), cache.AuthAnswer, cache.Unchecked, now+101); c.RRset(0, name("ns.example."), wire.TypeA, now+101, &e) {
+	if c.Writer().PutRRset(0, set(8, 0), cache.AuthAnswer, cache.Unchecked, now+101); c.RRset(0, name("ns.example."), wire.TypeA, now+101, &e) {
 		t.Error("a set of TTL 0 did not replace the one before")
 	}
 }
@@ -214,19 +226,19 @@ func TestRanks(t *testing.T) {
 func TestNegative(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20})
 	n := name("no.example.")
-	c.PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, cache.Glue, cache.Unchecked, now)
-	if !c.PutNegative(0, n, wire.TypeA, []byte("proof"), wire.NoError, cache.Insecure, 50, now) {
+	c.Writer().PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, cache.Glue, cache.Unchecked, now)
+	if !c.Writer().PutNegative(0, n, wire.TypeA, []byte("proof"), wire.NoError, cache.Insecure, 50, now) {
 		t.Fatal("not kept")
 	}
 	var e cache.Entry
 	if !c.RRset(0, n, wire.TypeA, now+20, &e) || !e.Negative || string(e.Blob) != "proof" || e.TTL != 30 || e.Security != cache.Insecure {
 		t.Errorf("%+v", e)
 	}
-	c.PutNegative(0, n, 0, nil, wire.NXDomain, cache.Secure, 50, now)
+	c.Writer().PutNegative(0, n, 0, nil, wire.NXDomain, cache.Secure, 50, now)
 	if !c.RRset(0, n, 0, now, &e) || e.Rcode != wire.NXDomain {
 		t.Errorf("NXDOMAIN: %+v", e)
 	}
-	if !c.PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, cache.AuthAnswer, cache.Unchecked, now) {
+	if !c.Writer().PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, cache.AuthAnswer, cache.Unchecked, now) {
 		t.Error("records did not replace the knowledge that there are none")
 	}
 	if !c.RRset(0, n, wire.TypeA, now, &e) || e.Negative {
@@ -240,10 +252,10 @@ func TestNegativeRanks(t *testing.T) {
 	n := name("x.example.")
 	c := cache.New(cache.Options{Size: 1 << 20})
 	set := func(rank cache.Rank, sec cache.Security) bool {
-		return c.PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, rank, sec, now)
+		return c.Writer().PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, rank, sec, now)
 	}
 	none := func(sec cache.Security) bool {
-		return c.PutNegative(0, n, wire.TypeA, nil, wire.NoError, sec, 50, now)
+		return c.Writer().PutNegative(0, n, wire.TypeA, nil, wire.NoError, sec, 50, now)
 	}
 	var e cache.Entry
 	for i, s := range []struct {
@@ -272,9 +284,9 @@ func TestNegativeRanks(t *testing.T) {
 func TestClockBack(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20})
 	k := key("www.example.")
-	c.PutAnswer(k, answer(1, 100), now)
-	c.PutRRset(0, &wire.RRset{Owner: name("www.example."), Type: wire.TypeA, TTL: 100, Data: [][]byte{{1}}}, cache.AuthAnswer, cache.Secure, now)
-	c.PutFailure(k, 22, now)
+	c.Writer().PutAnswer(k, answer(1, 100), now)
+	c.Writer().PutRRset(0, &wire.RRset{Owner: name("www.example."), Type: wire.TypeA, TTL: 100, Data: [][]byte{{1}}}, cache.AuthAnswer, cache.Secure, now)
+	c.Writer().PutFailure(k, 22, now)
 	dst := make([]byte, 100)
 	for _, back := range []int64{1, 3600, 1 << 30} {
 		h, ok := c.Answer(k, now-back, dst)
@@ -297,8 +309,8 @@ func TestFailures(t *testing.T) {
 	k := key("broken.example.")
 	at := int64(now)
 	for _, ttl := range []int64{5, 10, 20, 40, 80, 160, 300, 300} {
-		c.PutFailure(k, 22, at)
-		c.PutFailure(k, 9, at+1) // while it is remembered nothing changes
+		c.Writer().PutFailure(k, 22, at)
+		c.Writer().PutFailure(k, 9, at+1) // while it is remembered nothing changes
 		if ede, ok := c.Failure(k, at+ttl-1); !ok || ede != 22 {
 			t.Errorf("%d s later: %v %v, want a failure", ttl-1, ede, ok)
 		}
@@ -308,7 +320,7 @@ func TestFailures(t *testing.T) {
 		at += ttl
 	}
 	at += 601
-	c.PutFailure(k, 22, at)
+	c.Writer().PutFailure(k, 22, at)
 	if _, ok := c.Failure(k, at+5); ok {
 		t.Error("what failed long ago is not forgotten")
 	}
@@ -320,7 +332,7 @@ func TestFlush(t *testing.T) {
 	fill := func() {
 		for _, n := range names {
 			for v := range uint8(4) {
-				c.PutAnswer(cache.MakeKey(name(n), wire.TypeA, v, 0), answer(1, 100), now)
+				c.Writer().PutAnswer(cache.MakeKey(name(n), wire.TypeA, v, 0), answer(1, 100), now)
 			}
 		}
 	}
@@ -352,7 +364,7 @@ func TestFlush(t *testing.T) {
 func TestPrefetchOnce(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20})
 	k := key("www.example.")
-	c.PutAnswer(k, answer(1, 100), now)
+	c.Writer().PutAnswer(k, answer(1, 100), now)
 	var wg sync.WaitGroup
 	told := make(chan bool, 1000)
 	for range 8 {
@@ -371,13 +383,47 @@ func TestPrefetchOnce(t *testing.T) {
 
 	// The hint outlives the move to the front, and a new answer has its own.
 	for i := range 40_000 {
-		c.PutAnswer(cache.MakeKey(name("other."), wire.Type(i), 0, 0), answer(2, 100), now+95)
+		c.Writer().PutAnswer(cache.MakeKey(name("other."), wire.Type(i), 0, 0), answer(2, 100), now+95)
 		if h, ok := c.Answer(k, now+95, make([]byte, 100)); !ok || h.Prefetch {
 			t.Fatalf("after %d others: %+v %v", i, h, ok)
 		}
 	}
-	c.PutAnswer(k, answer(1, 100), now+95)
+	c.Writer().PutAnswer(k, answer(1, 100), now+95)
 	if h, ok := c.Answer(k, now+95+90, make([]byte, 100)); !ok || !h.Prefetch {
 		t.Errorf("a new answer: %+v %v", h, ok)
+	}
+}
+
+// TestWriterAfterFlush has answers that were asked for before a flush, and come after:
+// nothing of what was known then may come back.
+func TestWriterAfterFlush(t *testing.T) {
+	c := cache.New(cache.Options{Size: 1 << 20})
+	n := name("www.example.")
+	set := &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 300, Data: [][]byte{{192, 0, 2, 1}}}
+	for what, flush := range map[string]func(){
+		"a name":     func() { c.Flush(n) },
+		"a tree":     func() { c.FlushTree(name("example.")) },
+		"everything": c.FlushAll,
+		"writers":    c.Revoke,
+	} {
+		w := c.Writer()
+		flush()
+		k, dst := cache.MakeKey(n, wire.TypeA, 0, 0), make([]byte, 512)
+		w.PutAnswer(k, answer(1, 300), now)
+		w.PutRRset(0, set, cache.AuthAnswer, cache.Secure, now)
+		w.PutNegative(0, n, wire.TypeTXT, nil, wire.NoError, cache.Secure, 300, now)
+		w.PutFailure(k, 22, now)
+		var e cache.Entry
+		if _, ok := c.Answer(k, now, dst); ok || c.RRset(0, n, wire.TypeA, now, &e) || c.RRset(0, n, wire.TypeTXT, now, &e) {
+			t.Errorf("after %s was flushed, an older writer wrote", what)
+		}
+		if _, failed := c.Failure(k, now); failed || c.Stats().Entries != 0 {
+			t.Errorf("after %s was flushed: %+v", what, c.Stats())
+		}
+		c.Writer().PutAnswer(k, answer(1, 300), now)
+		if _, ok := c.Answer(k, now, dst); !ok {
+			t.Errorf("after %s was flushed, a new writer did not write", what)
+		}
+		c.FlushAll()
 	}
 }

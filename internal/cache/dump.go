@@ -44,7 +44,7 @@ func (s *shard) dump(dst []byte, positions []uint64) ([]byte, []uint64) {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.index {
+	for i := range s.used() {
 		if v := s.slot(i); v != 0 {
 			positions = append(positions, v&slotPos)
 		}

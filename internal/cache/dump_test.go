@@ -20,11 +20,11 @@ import (
 func dumped(t *testing.T) (*cache.Cache, []byte) {
 	c := cache.New(cache.Options{Size: 1 << 20})
 	for i := range 500 {
-		c.PutAnswer(key(fmt.Sprintf("n%d.example.", i)), answer(i%5, uint32(100+i)), now)
+		c.Writer().PutAnswer(key(fmt.Sprintf("n%d.example.", i)), answer(i%5, uint32(100+i)), now)
 	}
-	c.PutRRset(3, &wire.RRset{Owner: name("example."), Type: wire.TypeNS, TTL: 300, Data: [][]byte{name("a.")}}, cache.AuthAnswer, cache.Secure, now)
-	c.PutNegative(3, name("example."), 0, []byte("proof"), wire.NXDomain, cache.Insecure, 300, now)
-	c.PutFailure(key("n0.example."), 22, now)
+	c.Writer().PutRRset(3, &wire.RRset{Owner: name("example."), Type: wire.TypeNS, TTL: 300, Data: [][]byte{name("a.")}}, cache.AuthAnswer, cache.Secure, now)
+	c.Writer().PutNegative(3, name("example."), 0, []byte("proof"), wire.NXDomain, cache.Insecure, 300, now)
+	c.Writer().PutFailure(key("n0.example."), 22, now)
 	var dump bytes.Buffer
 	if err := c.Dump(&dump); err != nil {
 		t.Fatal(err)
@@ -67,8 +67,13 @@ func TestDump(t *testing.T) {
 		at   int64
 		want int
 	}{
-		{cache.Options{Stale: 10}, now + 110, 502}, {cache.Options{Stale: 10}, now + 111, 501}, {cache.Options{Stale: 10}, now + 300, 312},
-		{cache.Options{}, now + 1<<20, 0}, {cache.Options{}, now - 3600, 0}, {cache.Options{MaxTTL: 299}, now, 200}, {cache.Options{MaxTTL: 300}, now, 203},
+		{cache.Options{Stale: 10}, now + 110, 502},
+		{cache.Options{Stale: 10}, now + 111, 501},
+		{cache.Options{Stale: 10}, now + 300, 312},
+		{cache.Options{}, now + 1<<20, 0},
+		{cache.Options{}, now - 3600, 0},
+		{cache.Options{MaxTTL: 299}, now, 200},
+		{cache.Options{MaxTTL: 300}, now, 203},
 	} {
 		s.o.Size = 1 << 20
 		if n, err := cache.New(s.o).Load(bytes.NewReader(dump), s.at); err != nil || n != s.want {
@@ -79,7 +84,7 @@ func TestDump(t *testing.T) {
 	small := cache.New(cache.Options{Size: 1 << 17})
 	big := cache.New(cache.Options{Size: 1 << 20})
 	for _, name := range names(3000) {
-		big.PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), typical(), now)
+		big.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), typical(), now)
 	}
 	var out bytes.Buffer
 	if err := big.Dump(&out); err != nil {
@@ -156,8 +161,8 @@ func TestForgedDumps(t *testing.T) {
 // FuzzLoad does the same with whatever comes.
 func FuzzLoad(f *testing.F) {
 	c := cache.New(cache.Options{Size: 1 << 20})
-	c.PutAnswer(key("www.example."), answer(3, 300), now)
-	c.PutRRset(0, &wire.RRset{Owner: name("www.example."), Type: wire.TypeA, TTL: 300, Data: [][]byte{{1}}, Sigs: [][]byte{{2}}}, cache.AuthAnswer, cache.Secure, now)
+	c.Writer().PutAnswer(key("www.example."), answer(3, 300), now)
+	c.Writer().PutRRset(0, &wire.RRset{Owner: name("www.example."), Type: wire.TypeA, TTL: 300, Data: [][]byte{{1}}, Sigs: [][]byte{{2}}}, cache.AuthAnswer, cache.Secure, now)
 	var dump bytes.Buffer
 	if err := c.Dump(&dump); err != nil {
 		f.Fatal(err)

@@ -12,11 +12,14 @@ const (
 // PutFailure remembers that there is no answer, and why: for five seconds, and twice as
 // long each time it happens again soon. What else is known under the key stays, and may
 // be served stale.
-func (c *Cache) PutFailure(k Key, ede int16, now int64) {
+func (w Writer) PutFailure(k Key, ede int16, now int64) {
 	k.kind = kindFailure
-	s, hash := c.locate(&k)
+	s, hash := w.c.locate(&k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if w.Revoked() {
+		return
+	}
 	ttl := uint32(failureFirst)
 	if slot, _, e := s.find(hash, &k); slot != nil {
 		before := uint32(e[wordBody] >> 32)
@@ -27,7 +30,7 @@ func (c *Cache) PutFailure(k Key, ede int16, now int64) {
 			ttl = min(2*before, failureMost)
 		}
 	}
-	s.put(c, hash, &entry{Key: k, ede: ede, expires: uint32(now) + ttl, stored: uint32(now), ttl: ttl})
+	s.put(w.c, hash, &entry{Key: k, ede: ede, expires: uint32(now) + ttl, stored: uint32(now), ttl: ttl})
 }
 
 // Failure tells whether the question failed just now, and by which Extended DNS Error,

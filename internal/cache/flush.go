@@ -5,6 +5,7 @@ import "port53/internal/wire"
 // Flush forgets all that is known of a name, which is in lower case. It looks at every
 // entry of one shard.
 func (c *Cache) Flush(name []byte) {
+	c.Revoke()
 	s := c.shard(c.hash(name))
 	s.drop(func(e []uint64) bool { return nameLenIn(e[wordKey]) == len(name) && nameIs(e[headWords:], name) })
 }
@@ -12,6 +13,7 @@ func (c *Cache) Flush(name []byte) {
 // FlushTree forgets all that is known of a name, which is in lower case, and of those
 // below it. It looks at every entry, shard by shard.
 func (c *Cache) FlushTree(name []byte) {
+	c.Revoke()
 	for i := range c.shards {
 		var room nameRoom
 		c.shards[i].drop(func(e []uint64) bool { return wire.Subdomain(nameOf(e, &room), name) })
@@ -20,6 +22,7 @@ func (c *Cache) FlushTree(name []byte) {
 
 // FlushAll forgets everything.
 func (c *Cache) FlushAll() {
+	c.Revoke()
 	for i := range c.shards {
 		c.shards[i].drop(func([]uint64) bool { return true })
 	}
@@ -29,7 +32,7 @@ func (c *Cache) FlushAll() {
 func (s *shard) drop(match func(e []uint64) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range s.index {
+	for i := range s.used() {
 		if v := s.slot(i); v != 0 && match(s.entry(v&slotPos)) {
 			s.clear(i)
 		}

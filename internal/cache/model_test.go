@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"port53/internal/cache"
@@ -60,7 +62,7 @@ func TestModel(t *testing.T) {
 				switch op := rnd.IntN(100); {
 				case op < 20:
 					a := modelAnswer{rnd.IntN(12), clock, 1 + rnd.Uint32N(1000)}
-					c.PutAnswer(cache.MakeKey(wireName, wire.TypeA, 0, 0), answer(a.records, a.ttl), clock)
+					c.Writer().PutAnswer(cache.MakeKey(wireName, wire.TypeA, 0, 0), answer(a.records, a.ttl), clock)
 					if m.answers[n] = a; a.records == 0 {
 						a.ttl = min(a.ttl, 3600)
 					}
@@ -70,9 +72,9 @@ func TestModel(t *testing.T) {
 					var kept bool
 					if ttl := uint32(set.expires - clock); set.negative {
 						set.rank = cache.AuthAnswer
-						kept = c.PutNegative(0, wireName, wire.TypeA, []byte{set.data}, wire.NoError, set.sec, ttl, clock)
+						kept = c.Writer().PutNegative(0, wireName, wire.TypeA, []byte{set.data}, wire.NoError, set.sec, ttl, clock)
 					} else {
-						kept = c.PutRRset(0, &wire.RRset{Owner: wireName, Type: wire.TypeA, TTL: ttl, Data: [][]byte{{set.data}}}, set.rank, set.sec, clock)
+						kept = c.Writer().PutRRset(0, &wire.RRset{Owner: wireName, Type: wire.TypeA, TTL: ttl, Data: [][]byte{{set.data}}}, set.rank, set.sec, clock)
 					}
 					want := !known || was.expires <= clock || set.sec == cache.Secure || was.sec != cache.Secure && was.rank <= set.rank
 					if kept != want && (s.all || !kept) {
@@ -163,7 +165,7 @@ func TestIndexHasRoom(t *testing.T) {
 		n := int(size * 7 / 8 * 15 / 16 / 64) // the ring without what it keeps free
 		put := 0
 		for _, name := range names(n) {
-			if !c.PutRRset(0, &wire.RRset{Owner: name, Type: wire.TypeA, TTL: 300, Data: [][]byte{{192, 0, 2, 1}}}, cache.Glue, cache.Unchecked, now) {
+			if !c.Writer().PutRRset(0, &wire.RRset{Owner: name, Type: wire.TypeA, TTL: 300, Data: [][]byte{{192, 0, 2, 1}}}, cache.Glue, cache.Unchecked, now) {
 				t.Fatal("a set was not kept")
 			}
 			put++
@@ -183,13 +185,59 @@ func TestIndexHasRoom(t *testing.T) {
 	}
 }
 
+// TestGrowth has readers that must find all that was put so far while the index grows,
+// and some of it is put again.
+func TestGrowth(t *testing.T) {
+	n := 50_000
+	if raceEnabled {
+		n = 5000
+	}
+	c, list := cache.New(cache.Options{Size: 16 << 20}), names(n)
+	var put atomic.Int64
+	var wg sync.WaitGroup
+	var reads [3]int
+	for r := range reads {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(r), 9))
+			dst := make([]byte, 100)
+			for there := int64(0); there < int64(n); there = put.Load() {
+				if there == 0 {
+					runtime.Gosched()
+					continue
+				}
+				i := rnd.Int64N(there)
+				if _, ok := c.Answer(cache.MakeKey(list[i], wire.TypeA, 0, 0), now, dst); !ok {
+					t.Errorf("entry %d of %d is not found", i, there)
+					return
+				}
+				reads[r]++
+			}
+		})
+	}
+	a := typical()
+	for i, name := range list {
+		c.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), a, now)
+		put.Store(int64(i + 1))
+		if i%8 == 0 {
+			c.Writer().PutAnswer(cache.MakeKey(list[i/2], wire.TypeA, 0, 0), a, now)
+		}
+	}
+	wg.Wait()
+	if reads[0]+reads[1]+reads[2] == 0 {
+		t.Error("nobody read anything")
+	}
+	if st := c.Stats(); st.Entries != n || st.Forced != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // TestOneNameOfManyTypes has what an attacker can choose: all that is known of one
 // name must not crowd out anything else.
 func TestOneNameOfManyTypes(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20})
 	n := name("www.example.")
 	for typ := range wire.Type(2000) {
-		c.PutAnswer(cache.MakeKey(n, typ, 0, 0), answer(0, 300), now)
+		c.Writer().PutAnswer(cache.MakeKey(n, typ, 0, 0), answer(0, 300), now)
 	}
 	for typ := range wire.Type(2000) {
 		if _, ok := c.Answer(cache.MakeKey(n, typ, 0, 0), now, nil); !ok {
@@ -208,18 +256,18 @@ func TestSecondChance(t *testing.T) {
 	list, a, dst := names(80_000), typical(), make([]byte, 100)
 	hot, flood := list[:2000], list[2000:]
 	for _, name := range hot {
-		c.PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), a, now)
+		c.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), a, now)
 	}
 	misses := 0
 	for i, name := range flood {
-		c.PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), a, now)
+		c.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), a, now)
 		if i%100 != 0 {
 			continue
 		}
 		for _, name := range hot {
 			if _, ok := c.Answer(cache.MakeKey(name, wire.TypeA, 0, 0), now, dst); !ok {
 				misses++
-				c.PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), a, now)
+				c.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), a, now)
 			}
 		}
 	}
@@ -242,12 +290,12 @@ func TestConcurrent(t *testing.T) {
 	done := make(chan struct{})
 	hits := make([]int, 4)
 	put := func(n int, name []byte) {
-		c.PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), marked(n), now)
+		c.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, 0), marked(n), now)
 		data := make([][]byte, 1+n%5)
 		for i := range data {
 			data[i] = binary.BigEndian.AppendUint16(nil, uint16(n))
 		}
-		c.PutRRset(0, &wire.RRset{Owner: name, Type: wire.TypeA, TTL: 300, Data: data}, cache.AuthAnswer, cache.Unchecked, now)
+		c.Writer().PutRRset(0, &wire.RRset{Owner: name, Type: wire.TypeA, TTL: 300, Data: data}, cache.AuthAnswer, cache.Unchecked, now)
 	}
 	for n := range 500 {
 		put(n, name(fmt.Sprintf("n%d.example.", n)))
@@ -271,7 +319,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	run(func(rnd *rand.Rand, n int, name []byte) {
 		k := cache.MakeKey(name, wire.TypeA, 0, 0)
-		c.PutFailure(k, 22, now)
+		c.Writer().PutFailure(k, 22, now)
 		c.Failure(k, now)
 		c.Stats()
 		switch rnd.IntN(300) {

@@ -68,9 +68,9 @@ const maxRecords = 100
 // false if what is known is better and fresh: a set that was validated, unless this one
 // was too, or one of a higher rank. A set without records, with a TTL of 0, or too large
 // is not kept, and makes the cache forget what it knew.
-func (c *Cache) PutRRset(partition uint16, set *wire.RRset, rank Rank, sec Security, now int64) bool {
+func (w Writer) PutRRset(partition uint16, set *wire.RRset, rank Rank, sec Security, now int64) bool {
 	e := entry{Key: Key{set.Owner, set.Type, partition, 0, kindSet}, rank: rank, security: sec}
-	ttl := c.clamp(set.TTL, false)
+	ttl := w.c.clamp(set.TTL, false)
 	var room [1024]byte
 	if ttl > 0 && len(set.Data) > 0 && len(set.Data) <= maxRecords && len(set.Sigs) <= maxRecords {
 		e.body = append(room[:0], byte(len(set.Data)), byte(len(set.Sigs)))
@@ -87,33 +87,36 @@ func (c *Cache) PutRRset(partition uint16, set *wire.RRset, rank Rank, sec Secur
 	} else {
 		ttl = 0
 	}
-	return c.putSet(&e, ttl, now)
+	return w.putSet(&e, ttl, now)
 }
 
 // PutNegative keeps that a name has no records of a type, or with type 0 that it does
 // not exist. blob is what proves it, in the caller's form. It ranks with an authority's
 // answer: PutRRset and PutNegative replace what the other kept by the same rule.
-func (c *Cache) PutNegative(partition uint16, name []byte, t wire.Type, blob []byte, rcode wire.Rcode, sec Security, ttl uint32, now int64) bool {
-	ttl = c.clamp(ttl, true)
+func (w Writer) PutNegative(partition uint16, name []byte, t wire.Type, blob []byte, rcode wire.Rcode, sec Security, ttl uint32, now int64) bool {
+	ttl = w.c.clamp(ttl, true)
 	if len(blob) > maxEntry {
 		ttl = 0
 	}
-	return c.putSet(&entry{
+	return w.putSet(&entry{
 		Key: Key{name, t, partition, 0, kindSet}, rank: AuthAnswer, security: sec, negative: 1, rcode: rcode, body: blob,
 	}, ttl, now)
 }
 
 // putSet keeps what is known of a name and a type if it may replace what was.
-func (c *Cache) putSet(e *entry, ttl uint32, now int64) bool {
-	s, hash := c.locate(&e.Key)
+func (w Writer) putSet(e *entry, ttl uint32, now int64) bool {
+	s, hash := w.c.locate(&e.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if w.Revoked() {
+		return false
+	}
 	if slot, _, old := s.find(hash, &e.Key); slot != nil && left(old[wordTime], now) > 0 && e.security != Secure &&
 		(securityIn(old[wordMeta]) == Secure || rankIn(old[wordMeta]) > e.rank) {
 		return false
 	}
 	e.ttl, e.stored, e.expires = ttl, uint32(now), uint32(now)+ttl
-	if ttl > 0 && s.put(c, hash, e) {
+	if ttl > 0 && s.put(w.c, hash, e) {
 		return true
 	}
 	s.forget(hash, &e.Key)

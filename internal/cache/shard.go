@@ -15,8 +15,12 @@ type shard struct {
 	// What readers look at is in one line of the processor's cache.
 	tail  atomic.Uint64 // of the oldest entry: what lies before is being written over
 	ring  []uint64
-	index []uint64 // buckets of slots
+	index []uint64 // buckets of slots, in use or not yet
 	shift uint8    // bits of an offset
+
+	// layout is the number of buckets in use, and above 32 bits that of entries which
+	// went from one bucket to the other: who misses an entry looks again if it changed.
+	layout atomic.Uint64
 
 	mu      sync.Mutex // orders writers
 	head    uint64     // of the next entry
@@ -25,7 +29,7 @@ type shard struct {
 	octets  int64
 	forced  uint64 // entries that went because the index had no place
 
-	_ [64]byte // so that shards do not share lines
+	_ [lineOctets]byte // so that shards do not share lines
 }
 
 // A slot is the position of an entry in 48 bits, whether it was read, whether somebody
@@ -37,7 +41,7 @@ const (
 	slotPrefetch = 1 << 49
 	slotFlags    = slotRead | slotPrefetch
 	tagShift     = 50
-	bucketSlots  = 8 // a line of the processor's cache
+	bucketSlots  = lineOctets / 8
 )
 
 // maxMoves is how many entries that were read may be moved for one new one: writing
@@ -51,17 +55,36 @@ func (s *shard) init(ring, index []uint64) {
 	s.head = 1 << s.shift
 	s.tail.Store(s.head)
 	s.gap = min(maxWords, len(ring)/16)
+	s.layout.Store(firstBuckets)
 }
+
+// firstBuckets is how many buckets an index begins with: a power of two, and fewer
+// than the smallest may have.
+const firstBuckets = 64
 
 // buckets returns where a key is in the index: in one of two places, so that all fill
 // alike.
 func (s *shard) buckets(hash uint64) (a, b int) {
-	n := uint64(len(s.index) / bucketSlots)
-	return int(hash&0xFFFFFFFF*n>>32) * bucketSlots, int(hash>>32*n>>32) * bucketSlots
+	count := uint32(s.layout.Load())
+	return bucket(uint32(hash), count), bucket(uint32(hash>>32), count)
 }
 
-// tag takes the bits of a hash that its buckets least depend on.
-func tag(hash uint64) uint64 { return hash << tagShift }
+// bucket returns the place of a bucket by 32 bits of hash: by as many low bits as the
+// buckets in use have numbers for, or by one less where that bucket is not yet split.
+func bucket(hash, count uint32) int {
+	mask := uint32(1)<<bits.Len32(count-1) - 1
+	n := hash & mask
+	if n >= count {
+		n &= mask >> 1
+	}
+	return int(n) * bucketSlots
+}
+
+// used returns the slots of the buckets in use.
+func (s *shard) used() int { return int(uint32(s.layout.Load())) * bucketSlots }
+
+// tag takes bits of a hash that its buckets depend on only in the largest of indexes.
+func tag(hash uint64) uint64 { return hash << (tagShift - 18) >> tagShift << tagShift }
 
 func (s *shard) offset(pos uint64) int { return int(pos & (1<<s.shift - 1)) }
 
@@ -78,11 +101,12 @@ func (s *shard) slot(i int) uint64 { return atomic.LoadUint64(&s.index[i]) }
 // believes none of them until then.
 func (s *shard) find(hash uint64, k *Key) (slot *uint64, value uint64, e []uint64) {
 	t, want, ring := tag(hash), k.word(), s.ring
-	a, b := s.buckets(hash)
+	layout := s.layout.Load()
+	a, b := bucket(uint32(hash), uint32(layout)), bucket(uint32(hash>>32), uint32(layout))
 	for {
-		bucket := s.index[a : a+bucketSlots : a+bucketSlots]
+		slots := s.index[a : a+bucketSlots : a+bucketSlots]
 		for i := 0; i < bucketSlots; i++ {
-			value = atomic.LoadUint64(&bucket[i])
+			value = atomic.LoadUint64(&slots[i])
 			if (value^t)>>tagShift != 0 || value == 0 {
 				continue
 			}
@@ -94,17 +118,23 @@ func (s *shard) find(hash uint64, k *Key) (slot *uint64, value uint64, e []uint6
 			first := atomic.LoadUint64(&ring[at])
 			if n := wordsIn(first); first&(1<<wordsShift-1) == want && n >= headWords+wordsOf(len(k.name)) && at+n <= len(ring) {
 				if e = ring[at : at+n : at+n]; nameIs(e[headWords:], k.name) {
-					return &bucket[i], value, e
+					return &slots[i], value, e
 				}
 			}
-			if s.tail.Load() > pos && atomic.LoadUint64(&bucket[i]) != value {
+			if s.tail.Load() > pos && atomic.LoadUint64(&slots[i]) != value {
 				i-- // the entry was moved while we looked
 			}
 		}
-		if a == b {
+		if a != b {
+			a = b
+			continue
+		}
+		now := s.layout.Load()
+		if now == layout {
 			return nil, 0, nil
 		}
-		a = b
+		layout = now
+		a, b = bucket(uint32(hash), uint32(layout)), bucket(uint32(hash>>32), uint32(layout))
 	}
 }
 
@@ -245,11 +275,13 @@ func (s *shard) spare(bucket int) (n, slot int) {
 }
 
 // publish makes the index point to a new entry: in its first bucket, where readers
-// look first, unless that is nearly full.
+// look first, unless that is half full and the other is not as full. The index grows
+// as soon as five of eight slots are taken: buckets that are not split yet hold twice
+// as much as others, and with more would come to be full now and then.
 func (s *shard) publish(c *Cache, hash, pos uint64) {
 	a, b := s.buckets(hash)
 	n, slot := s.spare(a)
-	if n < 2 {
+	if n < bucketSlots/2 {
 		if m, other := s.spare(b); m > n {
 			slot = other
 		}
@@ -260,6 +292,44 @@ func (s *shard) publish(c *Cache, hash, pos uint64) {
 	s.entries++
 	s.octets += int64(len(s.entry(pos))) * 8
 	atomic.StoreUint64(&s.index[slot], tag(hash)|pos)
+	for used := s.used(); s.entries > used/8*5 && used < len(s.index); used = s.used() {
+		s.split(c)
+	}
+}
+
+// split takes one more bucket into use, and moves to it those entries of the bucket it
+// is split from whose hash says so. Entries are in both while readers get to know.
+func (s *shard) split(c *Cache) {
+	count := uint32(s.layout.Load())
+	to := int(count) * bucketSlots
+	from := bucket(count, count)
+	var moved [bucketSlots]uint64
+	for i := range bucketSlots {
+		value := s.slot(from + i)
+		if value == 0 {
+			continue
+		}
+		hash := hashOf(c, s.entry(value&slotPos))
+		if bucket(uint32(hash), count+1) != from && bucket(uint32(hash>>32), count+1) != from {
+			moved[i] = value
+			atomic.StoreUint64(&s.index[to+i], value)
+		}
+	}
+	s.layout.Add(1)
+	for i, value := range moved {
+		if value != 0 {
+			s.leave(from+i, to+i, value)
+		}
+	}
+}
+
+// leave empties slot i, whose value was copied to another slot, with the marks that it
+// got meanwhile.
+func (s *shard) leave(i, to int, value uint64) {
+	for !atomic.CompareAndSwapUint64(&s.index[i], value, 0) {
+		value = s.slot(i)
+		atomic.OrUint64(&s.index[to], value&slotFlags)
+	}
 }
 
 // squeeze returns a slot in one of two full buckets, after an entry there has gone to
@@ -277,13 +347,10 @@ func (s *shard) squeeze(c *Cache, a, b int) int {
 			if to < 0 {
 				continue
 			}
-			for {
-				atomic.StoreUint64(&s.index[to], value)
-				if atomic.CompareAndSwapUint64(&s.index[i], value, 0) {
-					return i
-				}
-				value = s.slot(i) // it was read meanwhile
-			}
+			atomic.StoreUint64(&s.index[to], value)
+			s.layout.Add(1 << 32)
+			s.leave(i, to, value)
+			return i
 		}
 	}
 	s.forced++

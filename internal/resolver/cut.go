@@ -221,14 +221,14 @@ func (t *task) keepCut(c *cut, ttl uint32) {
 		set.Data = append(set.Data, d)
 	}
 	c.expires = now + int64(set.TTL)
-	t.r.cache.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, now)
+	t.w.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, now)
 }
 
 // dropCut forgets a delegation whose servers are of no use, so that the parent is
 // asked again.
 func (t *task) dropCut(c *cut) {
 	set := wire.RRset{Owner: c.zone, Type: typeCut}
-	t.r.cache.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, t.unix())
+	t.w.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, t.unix())
 }
 
 // hash returns a number that stands for a name in lower case.

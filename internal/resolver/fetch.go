@@ -20,6 +20,7 @@ type question struct {
 type task struct {
 	r        *Resolver
 	s        *state
+	w        cache.Writer // of before the settings were read
 	b        *budget
 	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
 	refresh  bool // what is asked for is to be new, whatever the cache has
@@ -87,9 +88,10 @@ var tasks = sync.Pool{New: func() any { return &task{} }}
 const maxReadings = 4
 
 // task returns a task for one question. Whoever takes it gives it back with release.
-func (r *Resolver) task(s *state) *task {
-	t := tasks.Get().(*task)
-	*t = task{r: r, s: s, entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)], stack: t.stack[:0]}
+func (r *Resolver) task() *task {
+	t, w := tasks.Get().(*task), r.cache.Writer()
+	s := r.settings.Load()
+	*t = task{r: r, s: s, w: w, entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)], stack: t.stack[:0]}
 	t.own = newBudget(&s.Limits, time.Now())
 	t.b = &t.own
 	return t
@@ -152,7 +154,7 @@ func (t *task) place(name []byte, typ wire.Type) (*Route, uint16) {
 
 // fetch asks servers, joined with whoever asks the same at this moment.
 func (t *task) fetch(name []byte, typ wire.Type) *link {
-	key := flightKey{question{string(name), typ}, t.validate, t.noRoute}
+	key := flightKey{question{string(name), typ}, t.validate, t.noRoute, t.w}
 	f, mine := t.r.flights.join(t, key)
 	if !mine {
 		if f == nil {

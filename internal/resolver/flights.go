@@ -1,6 +1,10 @@
 package resolver
 
-import "sync"
+import (
+	"sync"
+
+	"port53/internal/cache"
+)
 
 // flights are the questions that are being asked, so that who needs the same answer
 // waits for it instead of asking again (RFC 5452, section 5: equal questions in
@@ -14,6 +18,7 @@ type flightKey struct {
 	question
 	validate bool
 	direct   bool // past the forwarders
+	w        cache.Writer
 }
 
 // A flight is one question being asked by its owner.

@@ -174,8 +174,9 @@ func (r *Resolver) Apply(s Settings) {
 	if st.port == 0 {
 		st.port = 53
 	}
-	r.trusts.clear()
 	r.settings.Store(st)
+	r.cache.Revoke()
+	r.trusts.clear()
 }
 
 // Close ends all work and waits for it.

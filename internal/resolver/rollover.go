@@ -340,11 +340,10 @@ func (r *Resolver) Follow(ro *Rollover, report func(error)) {
 // anchorKeys returns the DNSKEY set of a zone as servers have it now, validated by
 // what is trusted.
 func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
-	s := r.settings.Load()
-	t := r.task(s)
+	t := r.task()
 	defer t.release()
 	l := t.iterate(zone, wire.TypeDNSKEY)
-	a := s.anchors[string(zone)]
+	a := t.s.anchors[string(zone)]
 	switch {
 	case a == nil:
 		return nil, fmt.Errorf("%s has no trust anchor any more", wire.AppendName(nil, zone))

@@ -57,6 +57,7 @@ func (w *waiting) init() {
 type inquiryKey struct {
 	question
 	do, cd bool
+	w      cache.Writer // what is asked after a flush does not join what was asked before
 }
 
 // An inquiry is a question with all who wait for its answer.
@@ -91,7 +92,7 @@ func network(a netip.Addr) netip.Prefix {
 // Ask finds the answer to q and tells its waiter. It does not block. If too many are
 // waiting already, the waiter is dropped, or somebody else's who has waited longer.
 func (r *Resolver) Ask(q *Request) {
-	key := inquiryKey{question{string(q.Name), q.Type}, q.DO, q.CD}
+	key := inquiryKey{question{string(q.Name), q.Type}, q.DO, q.CD, r.cache.Writer()}
 	w := &r.waiting
 	w.mu.Lock()
 	settings := r.settings.Load()
@@ -203,10 +204,9 @@ func (r *Resolver) inquire(in *inquiry) {
 
 // resolve finds the answer to one question and puts it into the cache.
 func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd, refresh bool, trace *Trace) (*cache.Answer, string) {
-	s := r.settings.Load()
-	t := r.task(s)
+	t := r.task()
 	defer t.release()
-	t.validate, t.refresh, t.trace = s.Validate && !cd, refresh, trace
+	t.validate, t.refresh, t.trace = t.s.Validate && !cd, refresh, trace
 	res := t.follow(name, typ)
 	if !cd {
 		t.sentinel(name, typ, res)
@@ -219,13 +219,13 @@ func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd, refresh bool, tra
 			r.report(name, typ, res.ede, t.agent)
 		}
 		if !res.passing && !refresh && r.ctx.Err() == nil {
-			r.cache.PutFailure(cache.MakeKey(name, typ, variant(do, cd), 0), int16(res.ede), now)
+			t.w.PutFailure(cache.MakeKey(name, typ, variant(do, cd), 0), int16(res.ede), now)
 		}
 		return a, res.text
 	}
 	a.Stored = now
 	if typ != wire.TypeANY {
-		r.cache.PutAnswer(cache.MakeKey(name, typ, variant(do, cd), 0), a, now)
+		t.w.PutAnswer(cache.MakeKey(name, typ, variant(do, cd), 0), a, now)
 	}
 	return a, res.text
 }

@@ -54,11 +54,14 @@ func (s *spans) drop(name []byte) {
 }
 
 // put keeps one record of a zone.
-func (s *spans) put(zone []byte, set *wire.RRset) {
+func (s *spans) put(w cache.Writer, zone []byte, set *wire.RRset) {
 	key := wire.AppendSortKey(nil, set.Owner, wire.LabelCount(zone))
 	entry := span{key, set.Clone(), time.Now().Add(time.Duration(set.TTL) * time.Second)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if w.Revoked() {
+		return
+	}
 	if s.zones == nil {
 		s.zones = make(map[string]*spanZone)
 	}
@@ -134,7 +137,7 @@ func (t *task) remember(l *link) {
 		case s.Type == wire.TypeSOA:
 			t.keepSet(l.part, s, cache.Authority, secSecure)
 		case s.Type == wire.TypeNSEC && len(s.Data) == 1 && usableSpan(s, signer):
-			t.r.spans.put(signer, s)
+			t.r.spans.put(t.w, signer, s)
 		}
 	}
 }

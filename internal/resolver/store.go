@@ -140,7 +140,7 @@ func minimum(soa *wire.RRset) uint32 {
 }
 
 func (t *task) keepSet(part uint16, s *wire.RRset, rank cache.Rank, sec cache.Security) {
-	t.r.cache.PutRRset(part, s, rank, sec, t.unix())
+	t.w.PutRRset(part, s, rank, sec, t.unix())
 }
 
 // keepNegative keeps that name has no records of typ, or with typ 0 that it does not
@@ -150,7 +150,7 @@ func (t *task) keepNegative(l *link, name []byte, typ wire.Type, ttl uint32) {
 	if l.kind == foundNXDomain {
 		rcode = wire.NXDomain
 	}
-	t.r.cache.PutNegative(l.part, name, typ, encodeSets(l.proof), rcode, l.sec, ttl, t.unix())
+	t.w.PutNegative(l.part, name, typ, encodeSets(l.proof), rcode, l.sec, ttl, t.unix())
 }
 
 // encodeSets makes one string of octets of RRsets: for each, its owner, type, TTL,

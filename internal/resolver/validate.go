@@ -35,9 +35,12 @@ func (ts *trusts) get(zone []byte, now time.Time) *trust {
 	return tr
 }
 
-func (ts *trusts) put(zone []byte, tr *trust) {
+func (ts *trusts) put(w cache.Writer, zone []byte, tr *trust) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
+	if w.Revoked() {
+		return
+	}
 	if ts.m == nil || len(ts.m) >= maxTrust {
 		ts.m = make(map[string]*trust) // all are learned anew: simpler than knowing which is needed least
 	}
@@ -254,7 +257,7 @@ func (t *task) trustOf(name []byte) *trust {
 		tr.expires = now.Add(bogusTTL * time.Second)
 	}
 	if t.b.left() > 0 && !tr.passing() {
-		t.r.trusts.put(bytes.Clone(name), tr)
+		t.r.trusts.put(t.w, bytes.Clone(name), tr)
 	}
 	return tr
 }
