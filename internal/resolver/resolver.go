@@ -125,6 +125,9 @@ type Resolver struct {
 	spans   spans
 	waiting waiting
 
+	inquiries chan *inquiry // to goroutines without work
+	idle      atomic.Int32  // these
+
 	counters Counters
 
 	ctx  context.Context // ends when the resolver is closed
@@ -149,6 +152,7 @@ func New(o Options, s Settings) *Resolver {
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.flights.init()
+	r.inquiries = make(chan *inquiry)
 	r.waiting.init()
 	r.Apply(s)
 	return r

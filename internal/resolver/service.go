@@ -156,7 +156,34 @@ func (r *Resolver) Ask(q *Request) {
 		return
 	}
 	r.work.Add(1)
-	go r.inquire(in)
+	select {
+	case r.inquiries <- in: // somebody waits for work, whose stack has grown already
+	default:
+		go r.inquirer(in)
+	}
+}
+
+// maxIdle is how many goroutines wait for the next question. Each has a stack of some
+// 16 KiB; a new one's grows to that by being copied again and again, which is a tenth of
+// what a question costs.
+const maxIdle = 256
+
+// inquirer finds answers, one after the other, until there is nothing to do and enough
+// others wait.
+func (r *Resolver) inquirer(in *inquiry) {
+	for {
+		r.inquire(in)
+		if r.idle.Add(1) > maxIdle {
+			r.idle.Add(-1)
+			return
+		}
+		select {
+		case in = <-r.inquiries:
+			r.idle.Add(-1)
+		case <-r.ctx.Done():
+			return
+		}
+	}
 }
 
 // leave takes a waiter out of the count. The lock is held.
