@@ -11,9 +11,9 @@ import (
 	"port53/internal/wire"
 )
 
-// spans are validated NSEC records by zone, in canonical order, so that one proof
-// answers for every name that it covers (RFC 8198): a flood of random names under a
-// signed zone ends here.
+// spans are validated NSEC and NSEC3 records by zone, in the order of their chain, so
+// that one proof answers for every name that it covers (RFC 8198): a flood of random
+// names under a signed zone ends here.
 type spans struct {
 	mu    sync.RWMutex
 	zones map[string]*spanZone
@@ -25,12 +25,13 @@ type spans struct {
 const maxSpans = 20000
 
 type spanZone struct {
-	list []span // by key
+	hashing *hashing // of NSEC3; nil: the records are NSEC
+	list    []span   // by key
 }
 
-// A span is one NSEC record: from its owner to the next name there is nothing.
+// A span is one record: from its owner to the next name, or hash, there is nothing.
 type span struct {
-	key     []byte // sort key of the owner below the zone
+	key     []byte // sort key of the owner below the zone, or its hash
 	set     *wire.RRset
 	expires time.Time
 }
@@ -53,9 +54,8 @@ func (s *spans) drop(name []byte) {
 	}
 }
 
-// put keeps one record of a zone.
-func (s *spans) put(w cache.Writer, zone []byte, set *wire.RRset) {
-	key := wire.AppendSortKey(nil, set.Owner, wire.LabelCount(zone))
+// put keeps one record of a zone: of its present chain, if that is another now.
+func (s *spans) put(w cache.Writer, zone, key []byte, h *hashing, set *wire.RRset) {
 	entry := span{key, set.Clone(), time.Now().Add(time.Duration(set.TTL) * time.Second)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,8 +73,11 @@ func (s *spans) put(w cache.Writer, zone []byte, set *wire.RRset) {
 		}
 	}
 	z := s.zones[string(zone)]
-	if z == nil {
-		z = &spanZone{}
+	if z == nil || !z.hashing.equal(h) {
+		if z != nil {
+			s.count -= len(z.list)
+		}
+		z = &spanZone{hashing: h}
 		s.zones[string(zone)] = z
 	}
 	i, found := slices.BinarySearchFunc(z.list, key, func(a span, k []byte) int { return bytes.Compare(a.key, k) })
@@ -86,19 +89,27 @@ func (s *spans) put(w cache.Writer, zone []byte, set *wire.RRset) {
 	s.count++
 }
 
-// at returns the record of the zone that stands at or before name, if it is fresh.
+// at returns the NSEC record of the zone that stands at or before name, if it is fresh.
 func (s *spans) at(zone, name []byte, now time.Time) *wire.RRset {
 	var room [wire.MaxName + 1]byte
-	key := wire.AppendSortKey(room[:0], name, wire.LabelCount(zone))
+	return s.find(zone, wire.AppendSortKey(room[:0], name, wire.LabelCount(zone)), nil, now)
+}
+
+// find returns the record of a zone's chain that stands at or before key, if it is
+// fresh. Hashes go round: before the first is the last.
+func (s *spans) find(zone, key []byte, h *hashing, now time.Time) *wire.RRset {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	z := s.zones[string(zone)]
-	if z == nil {
+	if z == nil || !z.hashing.equal(h) {
 		return nil
 	}
 	i, found := slices.BinarySearchFunc(z.list, key, func(a span, k []byte) int { return bytes.Compare(a.key, k) })
 	if !found {
 		i--
+	}
+	if i < 0 && h != nil {
+		i = len(z.list) - 1
 	}
 	if i < 0 || z.list[i].expires.Before(now) {
 		return nil
@@ -108,19 +119,20 @@ func (s *spans) at(zone, name []byte, now time.Time) *wire.RRset {
 	return &set
 }
 
-// zone returns the closest zone at or above name of which records are kept.
-func (s *spans) zone(name []byte) []byte {
+// zone returns the closest zone at or above name of which records are kept, and how
+// its names are hashed.
+func (s *spans) zone(name []byte) (zone []byte, h *hashing) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if len(s.zones) == 0 {
-		return nil
+		return nil, nil
 	}
 	for n := name; ; n = parent(n) {
-		if s.zones[string(n)] != nil {
-			return n
+		if z := s.zones[string(n)]; z != nil {
+			return n, z.hashing
 		}
 		if len(n) == 1 {
-			return nil
+			return nil, nil
 		}
 	}
 }
@@ -137,7 +149,11 @@ func (t *task) remember(l *link) {
 		case s.Type == wire.TypeSOA:
 			t.keepSet(l.part, s, cache.Authority, secSecure)
 		case s.Type == wire.TypeNSEC && len(s.Data) == 1 && usableSpan(s, signer):
-			t.r.spans.put(t.w, signer, s)
+			t.r.spans.put(t.w, signer, wire.AppendSortKey(nil, s.Owner, wire.LabelCount(signer)), nil, s)
+		case s.Type == wire.TypeNSEC3 && len(s.Data) == 1:
+			if h, hash := hashingOf(s); h != nil {
+				t.r.spans.put(t.w, signer, hash, h, s)
+			}
 		}
 	}
 }
@@ -163,10 +179,34 @@ func (t *task) synthesize(part uint16, name []byte, typ wire.Type, now int64) *l
 	if typ == wire.TypeDS {
 		at = parent(at)
 	}
-	zone := t.r.spans.zone(at)
+	zone, h := t.r.spans.zone(at)
 	if zone == nil || t.negativeTrust(name) {
 		return nil
 	}
+	var l *link
+	if h != nil {
+		l = t.hashed(zone, h, name, typ)
+	} else {
+		l = t.spanned(zone, name, typ)
+	}
+	if l == nil {
+		return nil
+	}
+	soa := t.cachedSet(part, zone, wire.TypeSOA, now)
+	if soa == nil || soa.kind != foundAnswer || soa.sec != secSecure {
+		return nil
+	}
+	// RFC 9077, section 3: the proof lives no longer than the zone's negative answers.
+	for _, s := range l.proof {
+		s.TTL = min(s.TTL, minimum(soa.set))
+	}
+	l.proof = append([]*wire.RRset{soa.set}, l.proof...)
+	t.r.counters.Synthetic.Add(1)
+	return l
+}
+
+// spanned denies a name by NSEC records, or returns nil.
+func (t *task) spanned(zone, name []byte, typ wire.Type) *link {
 	clock := time.Now()
 	cover := t.r.spans.at(zone, name, clock)
 	if cover == nil {
@@ -195,16 +235,6 @@ func (t *task) synthesize(part uint16, name []byte, typ wire.Type, now int64) *l
 	if why != 0 {
 		return nil
 	}
-	soa := t.cachedSet(part, zone, wire.TypeSOA, now)
-	if soa == nil || soa.kind != foundAnswer || soa.sec != secSecure {
-		return nil
-	}
-	// RFC 9077, section 3: the proof lives no longer than the zone's negative answers.
-	for _, s := range l.proof {
-		s.TTL = min(s.TTL, minimum(soa.set))
-	}
-	l.proof = append([]*wire.RRset{soa.set}, l.proof...)
-	t.r.counters.Synthetic.Add(1)
 	return l
 }
 
