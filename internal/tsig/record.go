@@ -138,11 +138,6 @@ func (r *record) appendTimers(dst []byte) []byte {
 	return binary.BigEndian.AppendUint16(appendTime(dst, r.signed), r.fudge)
 }
 
-// size is the octets that append will append.
-func (r *record) size() int {
-	return len(r.name) + 10 + len(r.algorithm) + 16 + len(r.mac) + len(r.other)
-}
-
 // append appends the record to a message and counts it.
 func (r *record) append(msg []byte) []byte {
 	binary.BigEndian.PutUint16(msg[10:], binary.BigEndian.Uint16(msg[10:])+1)
