@@ -149,6 +149,11 @@ const rawHeader = 24
 // NewBuilder returns a builder for the zone named apex, a wire-form name. seed
 // must be the seed of the [Set] that will publish it.
 func NewBuilder(apex []byte, seed wire.Seed) *Builder {
+	return newBuilder(apex, seed.Hash(wire.Lower(nil, apex)))
+}
+
+// newBuilder is NewBuilder with the hash of the apex.
+func newBuilder(apex []byte, base wire.Seed) *Builder {
 	b := &Builder{
 		apexName: bytes.Clone(apex),
 		apex:     wire.Lower(nil, apex),
@@ -156,7 +161,7 @@ func NewBuilder(apex []byte, seed wire.Seed) *Builder {
 		table:    make([]uint64, 64),
 		hidden:   map[string]uint32{},
 	}
-	b.base = seed.Hash(b.apex)
+	b.base = base
 	apexOwner := owner{hash: b.base, name: b.names.push(nil, nil)}
 	if b.labels == 0 {
 		apexOwner.flags = flagRoot

@@ -520,8 +520,8 @@ func (s *RRset) Target(i int) Target {
 		size = 4
 	}
 	b := s.block[s.length+s.sigLen+size*(s.fix+s.Sigs)+targetSize*i:]
-	at := load32(b)
-	t := Target{Node: Node(load32(b[4:])), Offset: at &^ (targetInDomain | targetSelf), InDomain: at&targetInDomain != 0}
+	at := uint32(load32(b))
+	t := Target{Node: Node(load32(b[4:])), Offset: int(at &^ (targetInDomain | targetSelf)), InDomain: at&targetInDomain != 0}
 	if at&targetSelf != 0 {
 		t.Offset = -1
 	}

@@ -187,7 +187,12 @@ func (z *Zone) Lookup(name *wire.SplitName) Node {
 // in the case of the zone file, and valid until f returns. The SOA comes first;
 // signatures follow their set. It stops when f returns false.
 func (z *Zone) Each(f func(owner []byte, t wire.Type, ttl uint32, data []byte) bool) {
-	if !z.eachAt(z.root, f) {
+	more := z.eachAt(z.root, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		return t != wire.TypeSOA || f(owner, t, ttl, data)
+	}) && z.eachAt(z.root, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		return t == wire.TypeSOA || f(owner, t, ttl, data)
+	})
+	if !more {
 		return
 	}
 	for at := firstNode; at < len(z.data); {

@@ -1,0 +1,242 @@
+package zone
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+
+	"port53/internal/wire"
+)
+
+// A Delta is the difference between two versions of a zone, as IXFR (RFC 1995) sends
+// it and a journal keeps it: records as on the wire, names uncompressed, class IN. In
+// both lists the version's SOA record stands first.
+type Delta struct {
+	From, To       uint32 // serials
+	Removed, Added []byte
+}
+
+// recordFixed is the octets of a record between its owner and its data.
+const recordFixed = 10
+
+// AppendRecord appends a record as a Delta holds it.
+func AppendRecord(dst, owner []byte, t wire.Type, ttl uint32, data []byte) []byte {
+	dst = append(dst, owner...)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(t))
+	dst = binary.BigEndian.AppendUint16(dst, uint16(wire.ClassIN))
+	dst = binary.BigEndian.AppendUint32(dst, ttl)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(data)))
+	return append(dst, data...)
+}
+
+// errDelta is what EachRecord returns for octets that are no records.
+var errDelta = errors.New("zone: a difference holds what is no record")
+
+// EachRecord calls f with every record of a list as a Delta holds it, until f returns
+// false. Owner and data are of the list. Each record is checked before.
+func EachRecord(list []byte, f func(owner []byte, t wire.Type, ttl uint32, data []byte) bool) error {
+	for len(list) > 0 {
+		n, err := wire.CheckName(list)
+		if err != nil || n+recordFixed > len(list) {
+			return errDelta
+		}
+		t := wire.Type(binary.BigEndian.Uint16(list[n:]))
+		end := n + recordFixed + int(binary.BigEndian.Uint16(list[n+8:]))
+		if end > len(list) || wire.Class(binary.BigEndian.Uint16(list[n+2:])) != wire.ClassIN ||
+			wire.CheckRdata(t, list[n+recordFixed:end]) != nil {
+			return errDelta
+		}
+		if !f(list[:n], t, binary.BigEndian.Uint32(list[n+4:]), list[n+recordFixed:end]) {
+			return nil
+		}
+		list = list[end:]
+	}
+	return nil
+}
+
+// SOA returns the zone's SOA record. The data is the caller's.
+func (z *Zone) SOA() (ttl uint32, data []byte) {
+	z.eachAt(z.root, func(_ []byte, t wire.Type, seconds uint32, d []byte) bool {
+		if t != wire.TypeSOA {
+			return true
+		}
+		ttl, data = seconds, bytes.Clone(d)
+		return false
+	})
+	return ttl, data
+}
+
+// serialAt is how far before the end of a SOA record's data its serial stands.
+const serialAt = 20
+
+// SerialOf returns the serial of good SOA data.
+func SerialOf(soa []byte) uint32 { return binary.BigEndian.Uint32(soa[len(soa)-serialAt:]) }
+
+// WithSerial returns good SOA data with another serial.
+func WithSerial(soa []byte, serial uint32) []byte {
+	soa = bytes.Clone(soa)
+	binary.BigEndian.PutUint32(soa[len(soa)-serialAt:], serial)
+	return soa
+}
+
+// Newer tells whether serial a comes after b (RFC 1982, section 3.2). Of two that are
+// half the range apart neither does.
+func Newer(a, b uint32) bool { return a != b && a-b < 1<<31 }
+
+// An identity stands for a record without its TTL: two hashes, of which records that
+// differ have equal ones never.
+type identity [2]uint64
+
+// An identifier makes identities.
+type identifier struct {
+	a, b maphash.Seed
+	room []byte
+}
+
+func newIdentifier() *identifier { return &identifier{a: maphash.MakeSeed(), b: maphash.MakeSeed()} }
+
+func (i *identifier) of(owner []byte, t wire.Type, data []byte) identity {
+	i.room = wire.Lower(i.room[:0], owner)
+	i.room = binary.BigEndian.AppendUint16(i.room, uint16(t))
+	i.room = wire.AppendCanonical(i.room, t, data)
+	return identity{maphash.Bytes(i.a, i.room), maphash.Bytes(i.b, i.room)}
+}
+
+// Diff returns what changed from one version to the other, or nil if nothing did. A
+// record whose TTL or spelling alone changed is removed and added.
+func Diff(old, now *Zone) *Delta {
+	d := &Delta{From: old.Serial(), To: now.Serial()}
+	type version struct {
+		exact uint64 // hash of TTL, owner and data as spelled
+		both  bool
+	}
+	ids := newIdentifier()
+	exact := func(owner []byte, ttl uint32, data []byte) uint64 {
+		ids.room = binary.BigEndian.AppendUint32(ids.room[:0], ttl)
+		ids.room = append(append(ids.room, owner...), data...)
+		return maphash.Bytes(ids.a, ids.room)
+	}
+	had := make(map[identity]version, old.Records())
+	old.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		had[ids.of(owner, t, data)] = version{exact: exact(owner, ttl, data)}
+		return true
+	})
+	ttl, soa := now.SOA()
+	d.Added = AppendRecord(d.Added, now.Apex(), wire.TypeSOA, ttl, soa)
+	changes := 0
+	now.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		id := ids.of(owner, t, data)
+		v, ok := had[id]
+		if ok && v.exact == exact(owner, ttl, data) {
+			v.both = true
+			had[id] = v
+			return true
+		}
+		changes++
+		if t != wire.TypeSOA {
+			d.Added = AppendRecord(d.Added, owner, t, ttl, data)
+		}
+		return true
+	})
+	ttl, soa = old.SOA()
+	d.Removed = AppendRecord(d.Removed, old.Apex(), wire.TypeSOA, ttl, soa)
+	old.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		if had[ids.of(owner, t, data)].both {
+			return true
+		}
+		changes++
+		if t != wire.TypeSOA {
+			d.Removed = AppendRecord(d.Removed, owner, t, ttl, data)
+		}
+		return true
+	})
+	if changes == 0 {
+		return nil
+	}
+	return d
+}
+
+// A fold is what several deltas, one after the other, come to.
+type fold struct {
+	ids     *identifier
+	removed map[identity]bool // true: it was there
+	added   map[identity]int  // index in list
+	list    []addition
+}
+
+type addition struct {
+	owner, data []byte
+	t           wire.Type
+	ttl         uint32
+	gone        bool
+}
+
+func (f *fold) take(d *Delta) error {
+	err := EachRecord(d.Removed, func(owner []byte, t wire.Type, _ uint32, data []byte) bool {
+		id := f.ids.of(owner, t, data)
+		if i, ok := f.added[id]; ok {
+			f.list[i].gone = true
+			delete(f.added, id)
+		} else {
+			f.removed[id] = false
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return EachRecord(d.Added, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		f.added[f.ids.of(owner, t, data)] = len(f.list)
+		f.list = append(f.list, addition{owner: owner, data: data, t: t, ttl: ttl})
+		return true
+	})
+}
+
+// Apply returns the version that the deltas, in their order, lead to. The zone is nil if
+// they do not fit this version or each other, or if what comes out cannot be served:
+// the problems then say why.
+func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
+	wrong := func(text string) (*Zone, []Problem) { return nil, []Problem{{Text: text}} }
+	f := &fold{ids: newIdentifier(), removed: map[identity]bool{}, added: map[identity]int{}}
+	serial := z.Serial()
+	for _, d := range deltas {
+		if d.From != serial {
+			return wrong("a difference does not begin with the version before it")
+		}
+		serial = d.To
+		if err := f.take(d); err != nil {
+			return wrong(err.Error())
+		}
+	}
+	b := newBuilder(z.apexName, z.base)
+	b.Expect(z.names)
+	var r Record
+	found := 0
+	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		id := f.ids.of(owner, t, data)
+		if was, removed := f.removed[id]; removed {
+			if !was {
+				found++
+				f.removed[id] = true
+			}
+			return true
+		}
+		if _, again := f.added[id]; again {
+			return true // with another TTL, perhaps
+		}
+		r.Owner, r.Type, r.TTL, r.Data = owner, t, ttl, data
+		b.Add(&r)
+		return true
+	})
+	if found != len(f.removed) {
+		return wrong("a difference removes records that are not there")
+	}
+	for i := range f.list {
+		if a := &f.list[i]; !a.gone {
+			r.Owner, r.Type, r.TTL, r.Data = a.owner, a.t, a.ttl, a.data
+			b.Add(&r)
+		}
+	}
+	return b.Build()
+}

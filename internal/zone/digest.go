@@ -1,0 +1,135 @@
+package zone
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"time"
+
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+)
+
+// The numbers of RFC 8976, section 5.
+const (
+	schemeSimple  = 1
+	digestSHA384  = 1
+	digestSHA512  = 2
+	zonemdHeader  = 6 // serial, scheme, hash algorithm
+	minDigest     = 12
+	maxApexVerify = 32 // signatures that are verified for one zone (as for one client question)
+)
+
+// ErrDigest is wrapped by what CheckDigest returns.
+var ErrDigest = errors.New("ZONEMD")
+
+// CheckDigest checks the zone's ZONEMD records (RFC 8976, section 4). Without any, or
+// with none of a scheme and a hash that are known, there is nothing to check and it
+// returns nil. In a signed zone, the SOA and ZONEMD records have to be signed by the
+// zone's own keys at the time now; whether these are the right keys is not looked at.
+func (z *Zone) CheckDigest(now time.Time) error {
+	apex := map[wire.Type]*wire.RRset{}
+	z.eachAt(z.root, func(_ []byte, t wire.Type, ttl uint32, data []byte) bool {
+		covers := t
+		if t == wire.TypeRRSIG && len(data) > 2 {
+			covers = wire.Type(binary.BigEndian.Uint16(data))
+		}
+		s := apex[covers]
+		if s == nil {
+			s = &wire.RRset{Owner: z.apex, Type: covers, TTL: ttl}
+			apex[covers] = s
+		}
+		if t == wire.TypeRRSIG {
+			s.Sigs = append(s.Sigs, bytes.Clone(data))
+		} else {
+			s.Data, s.TTL = append(s.Data, bytes.Clone(data)), ttl
+		}
+		return true
+	})
+	digests := apex[wire.TypeZONEMD]
+	if digests == nil || len(digests.Data) == 0 {
+		return nil
+	}
+	if keys := apex[wire.TypeDNSKEY]; keys != nil && len(keys.Data) > 0 && z.Signed() {
+		if err := z.checkApex(apex, now); err != nil {
+			return err
+		}
+	}
+	var why error
+	seen := map[[2]byte]int{}
+	for _, d := range digests.Data {
+		seen[[2]byte{d[4], d[5]}]++
+	}
+	for _, d := range digests.Data {
+		switch {
+		case binary.BigEndian.Uint32(d) != z.serial:
+			why = fmt.Errorf("%w: its serial is %d, the zone's %d", ErrDigest, binary.BigEndian.Uint32(d), z.serial)
+			continue
+		case d[4] != schemeSimple || d[5] != digestSHA384 && d[5] != digestSHA512 || len(d) < zonemdHeader+minDigest:
+			continue
+		case seen[[2]byte{d[4], d[5]}] > 1:
+			why = fmt.Errorf("%w: there are two records with one scheme and hash", ErrDigest) // RFC 8976, section 2.2
+			continue
+		}
+		h := hash.Hash(sha512.New384())
+		if d[5] == digestSHA512 {
+			h = sha512.New()
+		}
+		z.digest(h)
+		if bytes.Equal(h.Sum(nil), d[zonemdHeader:]) {
+			return nil
+		}
+		why = fmt.Errorf("%w: the zone does not have its digest: it was changed on its way, or made wrong", ErrDigest)
+	}
+	return why
+}
+
+// checkApex checks the signatures of the SOA, ZONEMD and DNSKEY records.
+func (z *Zone) checkApex(apex map[wire.Type]*wire.RRset, now time.Time) error {
+	var keys []dnssec.Key
+	for _, d := range apex[wire.TypeDNSKEY].Data {
+		if k, ok := dnssec.ParseKey(d); ok && !k.Revoked() {
+			keys = append(keys, k)
+		}
+	}
+	work := &dnssec.Work{Signatures: maxApexVerify, Failures: maxApexVerify}
+	for _, t := range []wire.Type{wire.TypeDNSKEY, wire.TypeSOA, wire.TypeZONEMD} {
+		if _, why := dnssec.Verify(apex[t], z.apex, keys, now, work); why != 0 {
+			return fmt.Errorf("%w: the signature of %s is not good: %s", ErrDigest, t, why)
+		}
+	}
+	return nil
+}
+
+// digest writes the zone to h in canonical form and order, without what the digest
+// itself needs (RFC 8976, section 3.3).
+func (z *Zone) digest(h hash.Hash) {
+	type entry struct{ key, record []byte }
+	var list []entry
+	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		covers := t
+		if t == wire.TypeRRSIG && len(data) > 4 {
+			covers = wire.Type(binary.BigEndian.Uint16(data))
+		}
+		if covers == wire.TypeZONEMD && len(owner) == len(z.apex) {
+			return true
+		}
+		lower := wire.Lower(nil, owner)
+		key := wire.AppendSortKey(nil, lower, 0)
+		key = append(key, 0)
+		key = binary.BigEndian.AppendUint16(key, uint16(t))
+		canonical := wire.AppendCanonical(nil, t, data)
+		list = append(list, entry{append(key, canonical...), AppendRecord(nil, lower, t, ttl, canonical)})
+		return true
+	})
+	slices.SortFunc(list, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+	for i := range list {
+		if i == 0 || !bytes.Equal(list[i].key, list[i-1].key) {
+			h.Write(list[i].record)
+		}
+	}
+}
