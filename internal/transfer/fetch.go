@@ -1,0 +1,537 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"port53/internal/tsig"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Primary is a server that zones are fetched from.
+type Primary struct {
+	Addr netip.AddrPort
+	Key  *tsig.Key // nil: nothing is signed
+}
+
+// Limits bound what a primary may send. Zero means the default.
+type Limits struct {
+	Records int           // of one transfer
+	Octets  int64         // of one transfer
+	Idle    time.Duration // until the next octets
+	Total   time.Duration // of one transfer
+}
+
+// The defaults of Limits: as much as a zone file may have; a primary that is silent for
+// half a minute has gone (BIND waits an hour, Knot 2 s), and so has one that takes two
+// hours (BIND max-transfer-time-in).
+const (
+	defaultRecords = 5_000_000
+	defaultOctets  = 1 << 30
+	defaultIdle    = 30 * time.Second
+	defaultTotal   = 2 * time.Hour
+)
+
+func (l Limits) filled() Limits {
+	if l.Records == 0 {
+		l.Records = defaultRecords
+	}
+	if l.Octets == 0 {
+		l.Octets = defaultOctets
+	}
+	if l.Idle == 0 {
+		l.Idle = defaultIdle
+	}
+	if l.Total == 0 {
+		l.Total = defaultTotal
+	}
+	return l
+}
+
+// A Client fetches zones. Its zero value is ready.
+type Client struct {
+	// Dial connects; nil: as net.Dialer does.
+	Dial   func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
+	Limits Limits
+}
+
+// A Result is what was fetched.
+type Result struct {
+	Zone     *zone.Zone    // the new version; nil: the one at hand is the newest
+	Deltas   []*zone.Delta // how it came about, if by differences
+	Expire   time.Duration // how long it may be served without its primary (RFC 7314); 0: as its SOA says
+	Octets   int64
+	Messages int
+}
+
+// A RefusedError is a reply with an error code.
+type RefusedError struct{ Rcode wire.Rcode }
+
+func (e *RefusedError) Error() string { return "the server answers " + e.Rcode.String() }
+
+// The errors of transfers that are not what they should be.
+var (
+	ErrWrong    = errors.New("the transfer is not in order")
+	ErrTooLarge = errors.New("the transfer is larger than it may be")
+	errNotIXFR  = errors.New("the differences do not fit")
+)
+
+func (c *Client) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if c.Dial != nil {
+		return c.Dial(ctx, network, to)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, to.String())
+}
+
+// udpTries is how often a question is sent over UDP, and udpWait for how long each
+// waits; TCP comes after.
+const (
+	udpTries = 2
+	udpWait  = 1500 * time.Millisecond
+)
+
+// Serial asks a primary for the serial of its version, over UDP and then TCP.
+func (c *Client) Serial(ctx context.Context, p Primary, apex []byte) (serial uint32, expire time.Duration, err error) {
+	for range udpTries {
+		if serial, expire, err = c.serialUDP(ctx, p, apex); err == nil || ctx.Err() != nil {
+			return serial, expire, err
+		}
+		var refused *RefusedError
+		if errors.As(err, &refused) || errors.Is(err, tsig.ErrRefused) {
+			return 0, 0, err
+		}
+	}
+	conn, err := c.dial(ctx, "tcp", p.Addr)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer conn.Close()
+	s := c.newStream(ctx, conn, p, apex, wire.TypeSOA)
+	if err = s.ask(nil); err != nil {
+		return 0, 0, err
+	}
+	m, err := s.next()
+	if err != nil {
+		return 0, 0, err
+	}
+	return serialOf(m, apex)
+}
+
+// query returns a question with an EXPIRE option (RFC 7314) and, for IXFR, the SOA
+// record of the version at hand.
+func query(apex []byte, t wire.Type, have *zone.Zone) []byte {
+	var id [2]byte
+	_, _ = rand.Read(id[:]) // it never fails
+	msg := wire.AppendQuery(nil, binary.BigEndian.Uint16(id[:]), 0, apex, t)
+	if have != nil {
+		ttl, soa := have.SOA()
+		msg = zone.AppendRecord(msg, apex, wire.TypeSOA, ttl, soa)
+		msg[9] = 1
+	}
+	if t != wire.TypeAXFR {
+		msg = wire.AppendOPT(msg, udpSize, false, []byte{0, optionExpire, 0, 0})
+		msg[11] = 1
+	}
+	return msg
+}
+
+const (
+	udpSize      = 1232 // DNS flag day 2020
+	optionExpire = 9    // RFC 7314, section 4
+)
+
+func (c *Client) serialUDP(ctx context.Context, p Primary, apex []byte) (uint32, time.Duration, error) {
+	conn, err := c.dial(ctx, "udp", p.Addr)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer conn.Close()
+	deadline := time.Now().Add(udpWait)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
+	}
+	if err = conn.SetDeadline(deadline); err != nil {
+		return 0, 0, err
+	}
+	msg := query(apex, wire.TypeSOA, nil)
+	var v *tsig.Verifier
+	if p.Key != nil {
+		msg, v = tsig.SignRequest(p.Key, msg, time.Now())
+	}
+	if _, err = conn.Write(msg); err != nil {
+		return 0, 0, err
+	}
+	buf := make([]byte, wire.MaxMessage)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return 0, 0, err
+		}
+		var m wire.Message
+		if !replies(buf[:n], msg, &m, apex) {
+			continue // somebody else's
+		}
+		if v != nil {
+			if err = v.Verify(buf[:n], time.Now()); err != nil {
+				return 0, 0, err
+			}
+		}
+		if m.Flags&wire.FlagTC != 0 {
+			return 0, 0, io.ErrShortBuffer
+		}
+		return serialOf(&m, apex)
+	}
+}
+
+// replies tells whether msg is a reply to the query, and reads it.
+func replies(msg, query []byte, m *wire.Message, apex []byte) bool {
+	return len(msg) >= wire.HeaderLen && m.Parse(msg) == 0 && m.Flags&wire.FlagQR != 0 &&
+		m.ID == binary.BigEndian.Uint16(query) && m.HasQuestion && wire.EqualFold(m.Name, apex)
+}
+
+// serialOf reads the serial of a reply to a question for the SOA record.
+func serialOf(m *wire.Message, apex []byte) (uint32, time.Duration, error) {
+	if m.Rcode != wire.NoError {
+		return 0, 0, &RefusedError{m.Rcode}
+	}
+	for i := range m.Records {
+		if rr := &m.Records[i]; rr.Section == wire.Answer && rr.Type == wire.TypeSOA && wire.EqualFold(rr.Owner, apex) {
+			if m.Flags&wire.FlagAA == 0 {
+				return 0, 0, fmt.Errorf("%w: the answer is not authoritative: the server does not have the zone", ErrWrong)
+			}
+			return zone.SerialOf(rr.Data), expireOf(m), nil
+		}
+	}
+	return 0, 0, fmt.Errorf("%w: the server has no SOA record of the zone", ErrWrong)
+}
+
+func expireOf(m *wire.Message) time.Duration {
+	if d, ok := m.Option(optionExpire); ok && len(d) == 4 {
+		return time.Duration(binary.BigEndian.Uint32(d)) * time.Second
+	}
+	return 0
+}
+
+// Fetch fetches a zone: by differences if there is a version at hand that they fit, or
+// else whole. seed is that of the set which will publish it. Without anything newer,
+// the result has no zone.
+func (c *Client) Fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed) (*Result, error) {
+	if have != nil {
+		r, err := c.fetch(ctx, p, apex, have, seed)
+		var refused *RefusedError
+		// A server that does not know IXFR, or whose differences are no good, has the
+		// zone all the same (RFC 1995, section 4).
+		if err == nil || !errors.Is(err, errNotIXFR) && !errors.As(err, &refused) {
+			return r, err
+		}
+	}
+	return c.fetch(ctx, p, apex, nil, seed)
+}
+
+func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed) (*Result, error) {
+	limits := c.Limits.filled()
+	ctx, cancel := context.WithTimeout(ctx, limits.Total)
+	defer cancel()
+	conn, err := c.dial(ctx, "tcp", p.Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	t := wire.TypeAXFR
+	if have != nil {
+		t = wire.TypeIXFR
+	}
+	s := c.newStream(ctx, conn, p, apex, t)
+	defer s.close()
+	if err := s.ask(have); err != nil {
+		return nil, err
+	}
+	a := &assembly{apex: apex, have: have, seed: seed, limits: limits}
+	for !a.done {
+		m, err := s.next()
+		if err != nil {
+			if a.state == wantSecond && s.messages == 1 {
+				return nil, fmt.Errorf("%w: %w", errNotIXFR, err) // the SOA alone says: take the whole zone
+			}
+			return nil, err
+		}
+		if m.Rcode != wire.NoError {
+			return nil, &RefusedError{m.Rcode}
+		}
+		if expire := expireOf(m); expire > 0 {
+			a.result.Expire = expire
+		}
+		for i := range m.Records {
+			if m.Records[i].Section != wire.Answer {
+				continue
+			}
+			if err := a.take(&m.Records[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if s.verifier != nil {
+		if err := s.verifier.Done(); err != nil {
+			return nil, err
+		}
+	}
+	a.result.Octets, a.result.Messages = s.octets, s.messages
+	return a.finish()
+}
+
+// A stream is the messages of one reply over TCP.
+type stream struct {
+	ctx      context.Context
+	conn     net.Conn
+	stop     func() bool
+	limits   Limits
+	key      *tsig.Key
+	verifier *tsig.Verifier
+	apex     []byte
+	typ      wire.Type
+	query    []byte
+	message  wire.Message
+	buf      []byte
+	octets   int64
+	messages int
+}
+
+func (c *Client) newStream(ctx context.Context, conn net.Conn, p Primary, apex []byte, t wire.Type) *stream {
+	s := &stream{ctx: ctx, conn: conn, limits: c.Limits.filled(), key: p.Key, apex: apex, typ: t, buf: make([]byte, wire.MaxMessage)}
+	s.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	return s
+}
+
+func (s *stream) close() { s.stop() }
+
+func (s *stream) ask(have *zone.Zone) error {
+	s.query = query(s.apex, s.typ, have)
+	if s.key != nil {
+		s.query, s.verifier = tsig.SignRequest(s.key, s.query, time.Now())
+	}
+	if err := s.wait(); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(s.query))), s.query...))
+	return err
+}
+
+// wait gives the other side time for its next octets.
+func (s *stream) wait() error {
+	if err := s.ctx.Err(); err != nil {
+		return context.Cause(s.ctx)
+	}
+	_ = s.conn.SetDeadline(time.Now().Add(s.limits.Idle)) // a connection that has ended says so when it is read
+	return nil
+}
+
+// next reads the next message, which is valid until the one after it.
+func (s *stream) next() (*wire.Message, error) {
+	if err := s.wait(); err != nil {
+		return nil, err
+	}
+	var length [2]byte
+	if _, err := io.ReadFull(s.conn, length[:]); err != nil {
+		return nil, s.broken(err)
+	}
+	n := int(binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(s.conn, s.buf[:n]); err != nil {
+		return nil, s.broken(err)
+	}
+	s.octets += int64(n) + 2
+	s.messages++
+	if s.octets > s.limits.Octets {
+		return nil, fmt.Errorf("%w: more than %d octets", ErrTooLarge, s.limits.Octets)
+	}
+	msg, m := s.buf[:n], &s.message
+	if bad := m.Parse(msg); bad != 0 || m.Flags&wire.FlagQR == 0 || m.ID != binary.BigEndian.Uint16(s.query) {
+		return nil, fmt.Errorf("%w: message %d is no reply to the question", ErrWrong, s.messages)
+	}
+	if m.HasQuestion && (m.Type != s.typ || !wire.EqualFold(m.Name, s.apex)) || !m.HasQuestion && s.messages == 1 && m.Rcode == wire.NoError {
+		return nil, fmt.Errorf("%w: message %d answers another question", ErrWrong, s.messages)
+	}
+	if s.verifier != nil {
+		if err := s.verifier.Verify(msg, time.Now()); err != nil {
+			return nil, fmt.Errorf("message %d: %w", s.messages, err)
+		}
+	}
+	return m, nil
+}
+
+func (s *stream) broken(err error) error {
+	if s.ctx.Err() != nil {
+		return context.Cause(s.ctx)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it ends after %d messages, before its last record", ErrWrong, s.messages)
+	}
+	return err
+}
+
+// An assembly makes a version of the records of a transfer, as they come.
+type assembly struct {
+	apex   []byte
+	have   *zone.Zone // IXFR
+	seed   wire.Seed
+	limits Limits
+
+	records int
+	soa     []byte // of the version that comes
+	state   int
+	builder *zone.Builder
+	record  zone.Record
+	delta   *zone.Delta // that is coming
+	done    bool
+	result  Result
+}
+
+// What comes next (RFC 1995, section 4; RFC 5936, section 2.2).
+const (
+	wantFirst   = iota // the new version's SOA
+	wantSecond         // IXFR: an older SOA begins differences, anything else a whole zone
+	wantWhole          // records of the zone, until the SOA comes again
+	wantRemoved        // records that go, until the SOA of the version they lead to
+	wantAdded          // records that come, until the SOA of the next difference, or the last
+)
+
+func (a *assembly) take(rr *wire.Record) error {
+	if a.done {
+		return fmt.Errorf("%w: records follow the last", ErrWrong)
+	}
+	if a.records++; a.records > 2*a.limits.Records {
+		return fmt.Errorf("%w: more than %d records", ErrTooLarge, a.limits.Records)
+	}
+	if rr.Class != wire.ClassIN || !wire.Subdomain(rr.Owner, a.apex) {
+		return fmt.Errorf("%w: %s is not in the zone", ErrWrong, wire.AppendName(nil, rr.Owner))
+	}
+	soa := rr.Type == wire.TypeSOA
+	if soa && !wire.EqualFold(rr.Owner, a.apex) {
+		return fmt.Errorf("%w: a SOA record stands at %s", ErrWrong, wire.AppendName(nil, rr.Owner))
+	}
+	switch a.state {
+	case wantFirst:
+		if !soa {
+			return fmt.Errorf("%w: it does not begin with a SOA record", ErrWrong)
+		}
+		a.soa = bytes.Clone(rr.Data)
+		if a.have == nil {
+			a.whole()
+			a.add(rr)
+			return nil
+		}
+		if serial := zone.SerialOf(rr.Data); !zone.Newer(serial, a.have.Serial()) {
+			a.done = true // nothing newer
+			return nil
+		}
+		a.state = wantSecond
+		a.record.TTL = rr.TTL
+	case wantSecond:
+		if soa && !bytes.Equal(rr.Data, a.soa) {
+			return a.begin(rr)
+		}
+		a.whole()
+		first := *rr
+		first.Type, first.TTL, first.Data = wire.TypeSOA, a.record.TTL, a.soa
+		first.Owner = a.apex
+		a.add(&first)
+		return a.take(rr)
+	case wantWhole:
+		if soa {
+			if !bytes.Equal(rr.Data, a.soa) {
+				return fmt.Errorf("%w: it ends with another SOA record than it began with", ErrWrong)
+			}
+			a.done = true
+			return nil
+		}
+		if a.records > a.limits.Records {
+			return fmt.Errorf("%w: more than %d records", ErrTooLarge, a.limits.Records)
+		}
+		a.add(rr)
+	case wantRemoved:
+		if soa {
+			a.delta.To = zone.SerialOf(rr.Data)
+			if !zone.Newer(a.delta.To, a.delta.From) {
+				return errNotIXFR
+			}
+			a.state = wantAdded
+			a.delta.Added = appendTo(a.delta.Added, rr)
+			return nil
+		}
+		a.delta.Removed = appendTo(a.delta.Removed, rr)
+	case wantAdded:
+		if !soa {
+			a.delta.Added = appendTo(a.delta.Added, rr)
+			return nil
+		}
+		if a.delta.To == zone.SerialOf(a.soa) && bytes.Equal(rr.Data, a.soa) {
+			a.done = true
+			return nil
+		}
+		return a.begin(rr)
+	}
+	return nil
+}
+
+func appendTo(list []byte, rr *wire.Record) []byte {
+	return zone.AppendRecord(list, rr.Owner, rr.Type, rr.TTL, rr.Data)
+}
+
+// begin begins a difference, with the SOA record of the version that it changes.
+func (a *assembly) begin(rr *wire.Record) error {
+	from := a.have.Serial()
+	if n := len(a.result.Deltas); n > 0 {
+		from = a.result.Deltas[n-1].To
+	}
+	if zone.SerialOf(rr.Data) != from {
+		return errNotIXFR
+	}
+	a.delta = &zone.Delta{From: from, Removed: appendTo(nil, rr)}
+	a.result.Deltas = append(a.result.Deltas, a.delta)
+	a.state = wantRemoved
+	return nil
+}
+
+// whole makes a version of its own of what comes.
+func (a *assembly) whole() {
+	a.builder = zone.NewBuilder(a.apex, a.seed)
+	a.state = wantWhole
+}
+
+func (a *assembly) add(rr *wire.Record) {
+	r := &a.record
+	r.Owner, r.Type, r.TTL, r.Data = rr.Owner, rr.Type, rr.TTL, rr.Data
+	a.builder.Add(r)
+}
+
+// finish checks and compiles the version that came.
+func (a *assembly) finish() (*Result, error) {
+	var problems []zone.Problem
+	switch {
+	case a.builder != nil:
+		a.result.Zone, problems = a.builder.Build()
+	case len(a.result.Deltas) > 0:
+		if a.result.Zone, _ = a.have.Apply(a.result.Deltas...); a.result.Zone == nil {
+			return nil, errNotIXFR
+		}
+	default:
+		return &a.result, nil
+	}
+	if a.result.Zone == nil {
+		for _, p := range problems {
+			if !p.Warning {
+				return nil, fmt.Errorf("%w: the zone cannot be served: %s", ErrWrong, p)
+			}
+		}
+	}
+	return &a.result, nil
+}
