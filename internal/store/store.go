@@ -1,0 +1,391 @@
+// Package store keeps zones on disk: of each its last whole version, and a journal of
+// the differences that came after it.
+//
+// A version is written beside the one before, synced and put in its place, so that
+// there always is one. A difference is in the journal, and synced, when [Zone.Append]
+// returns. Whatever a crash leaves behind it, [Zone.Load] finds the last state that
+// was acknowledged: records carry checksums, and a torn end is cut off.
+//
+// Package store is used for one zone by one goroutine at a time.
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Dir is a folder with zones. Others than its owner cannot look into it: zones may be
+// of nobody else's business.
+type Dir struct{ path string }
+
+const (
+	dirMode  = 0o700
+	fileMode = 0o600
+)
+
+// Open returns the folder at path, which it makes if need be.
+func Open(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, dirMode); err != nil {
+		return nil, fmt.Errorf("zones on disk: %w", err)
+	}
+	return &Dir{path}, nil
+}
+
+// A Zone is the files of one zone.
+type Zone struct {
+	apex    []byte
+	dir     string
+	journal *os.File // nil until it is written to
+	size    int64    // of the journal
+	whole   int64    // of the version
+}
+
+// Zone returns the files of a zone, whose name is in lower case. They need not exist.
+func (d *Dir) Zone(apex []byte) *Zone {
+	return &Zone{apex: apex, dir: filepath.Join(d.path, fileName(apex))}
+}
+
+// maxFileName leaves room in the 255 octets that file systems allow.
+const maxFileName = 200
+
+// fileName returns a name for a folder that no other zone has.
+func fileName(apex []byte) string {
+	var b strings.Builder
+	for _, c := range []byte(strings.TrimSuffix(string(wire.AppendName(nil, apex)), ".")) {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' && b.Len() > 0 {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	switch {
+	case b.Len() == 0:
+		return "%root"
+	case b.Len() > maxFileName:
+		sum := sha256.Sum256(apex)
+		return "%" + hex.EncodeToString(sum[:])
+	}
+	return b.String()
+}
+
+const (
+	wholeName   = "zone"
+	journalName = "journal"
+	checkedName = "checked"
+	magic       = "port53 zone 1\n"
+	entryHead   = 8  // length and checksum
+	deltaHead   = 12 // serials, and the length of what is removed
+	maxEntry    = 1 << 30
+)
+
+// ErrBroken is wrapped by what Load returns for files that are not what was written.
+var ErrBroken = errors.New("the zone's files are damaged")
+
+func table() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+// Save makes v the version on disk. With keep the journal stays, as the history of how
+// v came about; without it the journal goes.
+func (z *Zone) Save(v *zone.Zone, keep bool) error {
+	if err := os.MkdirAll(z.dir, dirMode); err != nil {
+		return err
+	}
+	buf := make([]byte, entryHead, v.Size()+entryHead)
+	v.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		buf = zone.AppendRecord(buf, owner, t, ttl, data)
+		return true
+	})
+	binary.LittleEndian.PutUint32(buf, uint32(len(buf)-entryHead))
+	binary.LittleEndian.PutUint32(buf[4:], crc32.Checksum(buf[entryHead:], table()))
+	if len(buf) > maxEntry {
+		return fmt.Errorf("the zone takes %d octets, more than can be stored", len(buf))
+	}
+	if err := z.replace(wholeName, append([]byte(magic), buf...)); err != nil {
+		return err
+	}
+	z.whole = int64(len(buf))
+	if keep {
+		return z.trim()
+	}
+	return z.dropJournal()
+}
+
+// replace writes a file and puts it in the place of the one before, or fails and leaves
+// that.
+func (z *Zone) replace(name string, content []byte) error {
+	path := filepath.Join(z.dir, name)
+	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncDir(z.dir)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (z *Zone) closeJournal() error {
+	if z.journal == nil {
+		return nil
+	}
+	err := z.journal.Close()
+	z.journal = nil
+	return err
+}
+
+func (z *Zone) dropJournal() error {
+	err := z.closeJournal()
+	z.size = 0
+	if e := os.Remove(filepath.Join(z.dir, journalName)); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, syncDir(z.dir))
+}
+
+// Close closes the files.
+func (z *Zone) Close() error { return z.closeJournal() }
+
+// Append puts differences into the journal. They are durable when it returns without an
+// error; with one none of them is there.
+func (z *Zone) Append(deltas ...*zone.Delta) error {
+	if z.journal == nil {
+		if err := os.MkdirAll(z.dir, dirMode); err != nil {
+			return err
+		}
+		f, err := os.OpenFile(filepath.Join(z.dir, journalName), os.O_CREATE|os.O_RDWR, fileMode)
+		if err != nil {
+			return err
+		}
+		z.journal = f
+		if err = syncDir(z.dir); err != nil {
+			return err
+		}
+	}
+	var buf []byte
+	for _, d := range deltas {
+		buf = appendEntry(buf, d)
+	}
+	_, err := z.journal.WriteAt(buf, z.size)
+	if err == nil {
+		err = z.journal.Sync()
+	}
+	if err != nil {
+		return errors.Join(err, z.journal.Truncate(z.size))
+	}
+	z.size += int64(len(buf))
+	return nil
+}
+
+func appendEntry(buf []byte, d *zone.Delta) []byte {
+	start := len(buf)
+	buf = append(buf, make([]byte, entryHead)...)
+	buf = binary.LittleEndian.AppendUint32(buf, d.From)
+	buf = binary.LittleEndian.AppendUint32(buf, d.To)
+	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(d.Removed)))
+	buf = append(append(buf, d.Removed...), d.Added...)
+	binary.LittleEndian.PutUint32(buf[start:], uint32(len(buf)-start-entryHead))
+	binary.LittleEndian.PutUint32(buf[start+4:], crc32.Checksum(buf[start+entryHead:], table()))
+	return buf
+}
+
+// minJournal is up to which size a journal is kept, however small the zone.
+const minJournal = 1 << 20
+
+// Full tells whether the journal has grown beyond the size of the version, so that it
+// is time to save one with keep.
+func (z *Zone) Full() bool { return z.size > max(z.whole, minJournal) }
+
+// trim leaves the newer half of the journal, if it is full.
+func (z *Zone) trim() error {
+	if !z.Full() {
+		return nil
+	}
+	content, err := os.ReadFile(filepath.Join(z.dir, journalName))
+	if err != nil {
+		return err
+	}
+	entries, _ := split(content)
+	from := 0
+	for _, e := range entries {
+		if int64(len(content)-e.start) <= max(z.whole, minJournal)/2 {
+			from = e.start
+			break
+		}
+	}
+	if err = z.closeJournal(); err != nil {
+		return err
+	}
+	if err = z.replace(journalName, content[from:]); err != nil {
+		return err
+	}
+	z.size = int64(len(content) - from)
+	return nil
+}
+
+type entry struct {
+	start int
+	delta *zone.Delta
+}
+
+// split reads the entries of a journal until the first that is not whole, and returns
+// where that begins.
+func split(content []byte) (entries []entry, end int) {
+	for {
+		rest := content[end:]
+		if len(rest) < entryHead {
+			return entries, end
+		}
+		n := int(binary.LittleEndian.Uint32(rest))
+		if n < deltaHead || n > len(rest)-entryHead || crc32.Checksum(rest[entryHead:entryHead+n], table()) != binary.LittleEndian.Uint32(rest[4:]) {
+			return entries, end
+		}
+		body := rest[entryHead : entryHead+n]
+		removed := int(binary.LittleEndian.Uint32(body[8:]))
+		if removed > n-deltaHead {
+			return entries, end
+		}
+		entries = append(entries, entry{end, &zone.Delta{
+			From: binary.LittleEndian.Uint32(body), To: binary.LittleEndian.Uint32(body[4:]),
+			Removed: body[deltaHead : deltaHead+removed], Added: body[deltaHead+removed:],
+		}})
+		end += entryHead + n
+	}
+}
+
+// Load returns the newest version, made with seed, and the differences that led to it as
+// far as they are known, the oldest first. Without files, the version is nil. What a
+// crash left unfinished is taken away.
+func (z *Zone) Load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
+	content, err := os.ReadFile(filepath.Join(z.dir, wholeName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	_ = os.Remove(filepath.Join(z.dir, wholeName+".new"))
+	_ = os.Remove(filepath.Join(z.dir, journalName+".new"))
+	v, err := z.read(content, seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	z.whole = int64(len(content))
+	journal, err := os.ReadFile(filepath.Join(z.dir, journalName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return v, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, end := split(journal)
+	if end < len(journal) {
+		if err = os.Truncate(filepath.Join(z.dir, journalName), int64(end)); err != nil {
+			return nil, nil, err
+		}
+	}
+	z.size = int64(end)
+	return z.replay(v, entries)
+}
+
+// replay applies those entries that come after the version.
+func (z *Zone) replay(v *zone.Zone, entries []entry) (*zone.Zone, []*zone.Delta, error) {
+	var history, later []*zone.Delta
+	serial := v.Serial()
+	for _, e := range entries {
+		if n := len(history); n > 0 && history[n-1].To != e.delta.From {
+			history = nil // another life of the zone
+		}
+		history = append(history, e.delta)
+		if e.delta.From == serial {
+			later = append(later, e.delta)
+			serial = e.delta.To
+		}
+	}
+	if len(later) > 0 {
+		next, problems := v.Apply(later...)
+		if next == nil {
+			return nil, nil, fmt.Errorf("%w: the journal does not fit the zone: %v", ErrBroken, problems)
+		}
+		v = next
+	}
+	if n := len(history); n > 0 && history[n-1].To != v.Serial() {
+		history = nil
+	}
+	return v, history, nil
+}
+
+func (z *Zone) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
+	body, ok := strings.CutPrefix(string(content), magic)
+	if !ok || len(body) < entryHead {
+		return nil, fmt.Errorf("%w: %s", ErrBroken, filepath.Join(z.dir, wholeName))
+	}
+	head, records := []byte(body[:entryHead]), []byte(body[entryHead:])
+	if int(binary.LittleEndian.Uint32(head)) != len(records) || crc32.Checksum(records, table()) != binary.LittleEndian.Uint32(head[4:]) {
+		return nil, fmt.Errorf("%w: %s does not have its checksum", ErrBroken, filepath.Join(z.dir, wholeName))
+	}
+	b := zone.NewBuilder(z.apex, seed)
+	var r zone.Record
+	if err := zone.EachRecord(records, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		r.Owner, r.Type, r.TTL, r.Data = owner, t, ttl, data
+		b.Add(&r)
+		return true
+	}); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	v, problems := b.Build()
+	if v == nil {
+		return nil, fmt.Errorf("%w: %v", ErrBroken, problems)
+	}
+	return v, nil
+}
+
+// SetChecked remembers when the zone was last known to be the newest, and for how long
+// it may be served from then on. It is not synced: what is lost makes it expire sooner.
+func (z *Zone) SetChecked(at time.Time, expire time.Duration) error {
+	if err := os.MkdirAll(z.dir, dirMode); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(z.dir, checkedName), fmt.Appendf(nil, "%d %d\n", at.Unix(), int64(expire/time.Second)), fileMode)
+}
+
+// Checked returns what SetChecked was given last, or zeros.
+func (z *Zone) Checked() (at time.Time, expire time.Duration) {
+	text, err := os.ReadFile(filepath.Join(z.dir, checkedName))
+	if err != nil {
+		return at, 0
+	}
+	first, second, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+	a, err1 := strconv.ParseInt(first, 10, 64)
+	b, err2 := strconv.ParseInt(second, 10, 64)
+	if err1 != nil || err2 != nil {
+		return time.Time{}, 0
+	}
+	return time.Unix(a, 0), time.Duration(b) * time.Second
+}
+
+// Remove takes all files of the zone away.
+func (z *Zone) Remove() error { return errors.Join(z.closeJournal(), os.RemoveAll(z.dir)) }
