@@ -88,7 +88,6 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	a.telemetry = telemetry.New()
 	a.set = zone.NewSet(seed)
-	a.keeper = keeper.New(a.set, a.log)
 	if err := a.build(ctx, o.Network); err != nil {
 		a.close()
 		return nil, err
@@ -147,6 +146,7 @@ func (a *App) build(ctx context.Context, network upstream.Network) error {
 	if err := a.become(c); err != nil {
 		return err
 	}
+	a.startKeeper(c)
 	if _, err := a.keeper.Load(ctx, sources(c)); err != nil {
 		return err
 	}
@@ -210,6 +210,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 		})
 	}
 	wg.Go(func() { a.tend(side, reload) })
+	wg.Go(func() { a.keeper.Run(side) })
 	if r := a.recursion; r != nil && r.rollover != nil {
 		r.resolver.Follow(r.rollover, func(err error) { a.log.Error("trust anchors", "problem", err.Error()) })
 	}
@@ -314,6 +315,7 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	if a.recursion != nil && c.Recurses() {
 		a.applyRecursion(a.config, c, changes)
 	}
+	a.keeper.SetBounds(bounds(c))
 	a.engine.Apply(settings)
 	a.config, a.reloaded = c, time.Now()
 	if len(report.Failed) > 0 {
@@ -422,7 +424,7 @@ func Check(ctx context.Context, c *config.Config) ([]keeper.Status, error) {
 			return nil, err
 		}
 	}
-	k := keeper.New(zone.NewSet(0), nil)
+	k := keeper.New(zone.NewSet(0), nil, keeper.Options{})
 	if _, err := k.Load(ctx, sources(c)); err != nil {
 		return nil, err
 	}

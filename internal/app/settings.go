@@ -84,6 +84,10 @@ func (a *App) settings(c *config.Config) (engine.Settings, error) {
 			return s, err
 		}
 	}
+	if len(c.Keys) > 0 {
+		s.Keys = keyRing(c)
+	}
+	s.Keeper = zoneKeeper{a}
 	a.rates, a.cookies = rates, cookies
 	s.Rates, s.Cookies = rates, cookies
 	return s, nil
@@ -122,11 +126,14 @@ func cookieSecrets(file string) ([][16]byte, error) {
 
 // sources returns where the zones of c come from.
 func sources(c *config.Config) []keeper.Source {
+	ring := keyRing(c)
 	all := make([]keeper.Source, len(c.Zones))
 	for i, z := range c.Zones {
 		all[i] = keeper.Source{
 			Apex: z.Name, File: z.File,
 			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
+			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer,
+			Key: ring.Key(z.TSIG), Insecure: z.Insecure,
 		}
 	}
 	return all

@@ -66,6 +66,7 @@ func (d *decoder) check() {
 	}
 	d.checkListen()
 	d.checkZones()
+	d.checkTransfers()
 	d.checkResolver()
 	d.checkBounds()
 	d.checkPolicy()
@@ -191,6 +192,9 @@ func (d *decoder) checkZoneFiles() {
 		if len(d.errs) >= MaxErrors {
 			return
 		}
+		if z.File == "" {
+			continue
+		}
 		if p := unreadable(z.File); p != nil {
 			d.fail(d.cols[place{k.id, int32(i)}], fmt.Sprintf("zone %s: file %s %s", quote(nameText(z.Name)), printable(z.File), p.text), p.hint)
 			d.errs[len(d.errs)-1].Path = z.File
@@ -202,6 +206,7 @@ func (d *decoder) checkZoneFiles() {
 // be read.
 func (d *decoder) checkFiles() {
 	d.checkResolverFiles()
+	d.checkKeyFiles()
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")
 		if p := unreadable(file); p != nil {

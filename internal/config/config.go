@@ -51,6 +51,8 @@ type Config struct {
 	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server." why:"A service manager starts it as its user already."`
 	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The folder of what the server keeps between runs." why:"Where Linux systems keep what a service writes (FHS)."`
 	Zones      []Zone           `yaml:"zones" doc:"The zones that are served. In the roles that resolve, they come before all else and may be none."`
+	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
+	Transfers  Transfers        `yaml:"transfers" doc:"Bounds of zone transfers."`
 	Resolver   Resolver         `yaml:"resolver" doc:"How names outside of the zones are resolved. Not in the role authoritative."`
 	ZoneLimits ZoneLimits       `yaml:"zone_limits" doc:"Bounds of each zone that is loaded. A zone beyond one of them is not loaded; the others are served."`
 	Policy     Policy           `yaml:"policy" doc:"Who may ask, and how often."`
@@ -82,8 +84,34 @@ func (c *Config) Internal() bool {
 // A Zone is one zone to serve. Its name is in wire form, with the case of the
 // file.
 type Zone struct {
-	Name []byte `yaml:"name" is:"name" required:"true" doc:"The zone's name, such as example.com, or . for the root."`
-	File string `yaml:"file" is:"path" required:"true" doc:"Its zone file, seen from the folder of the configuration."`
+	Name          []byte           `yaml:"name" is:"name" required:"true" doc:"The zone's name, such as example.com, or . for the root."`
+	File          string           `yaml:"file" is:"path" default:"" doc:"Its zone file, seen from the folder of the configuration. A zone has either a file or primaries." why:"A zone comes from one place."`
+	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" port:"53" default:"" doc:"Servers that the zone is fetched from: this server is a secondary of it. Each is tried in turn. Port 53 unless given." why:"A zone with a file is primary here."`
+	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" port:"53" default:"" doc:"Servers that are told of changes (NOTIFY, RFC 1996), and may transfer the zone from these addresses." why:"Nobody may have a zone whole unless it is written."`
+	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" default:"" doc:"More who may transfer the zone, beside its secondaries." why:"As secondaries."`
+	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"More servers that are told of changes, beside the secondaries." why:"The secondaries are told."`
+	TSIG          []byte           `yaml:"tsig" is:"name" default:"" doc:"The name of the key that transfers of the zone, in and out, have to be signed with (RFC 8945)." why:"There is no key that everybody has: see insecure."`
+	Insecure      bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures: whoever can send from a listed address gets it, and whoever can change packets on the way changes it." why:"The explicit word for what is unsafe outside of a laboratory."`
+}
+
+// Transfers tells whether anybody may have the zone whole.
+func (z *Zone) Transfers() bool { return len(z.Secondaries)+len(z.AllowTransfer) > 0 }
+
+// A Key is a secret shared with others, by which they sign what they send (TSIG).
+type Key struct {
+	Name       []byte `yaml:"name" is:"name" required:"true" doc:"The key's name, which both sides have to use."`
+	Algorithm  string `yaml:"algorithm" is:"word" words:"hmac-sha224 hmac-sha256 hmac-sha384 hmac-sha512" default:"hmac-sha256" doc:"How signatures are made. MD5 and SHA-1 are not offered." why:"RFC 8945, section 6: every implementation has it."`
+	Secret     string `yaml:"secret" is:"secret" default:"" doc:"The secret in base64, at least 16 octets. A file is safer: configurations are read by many." why:"Either secret or secret_file has it."`
+	SecretFile string `yaml:"secret_file" is:"path" default:"" doc:"File with the secret in base64, which others may not be able to read." why:"As secret."`
+
+	Octets []byte // the secret, from the one or the other
+}
+
+// Transfers are the bounds of zone transfers.
+type Transfers struct {
+	MaxOut     int `yaml:"max_out" default:"32" min:"1" max:"10000" doc:"Transfers that are sent at one time. More are refused, and come again." why:"Each holds a version of a zone for as long as its reader takes. BIND 10, Knot as many as there are workers for TCP."`
+	MaxOutPeer int `yaml:"max_out_per_peer" default:"4" min:"1" max:"10000" doc:"Transfers that are sent to one address at one time." why:"One slow secondary does not keep the others from theirs."`
+	MaxIn      int `yaml:"max_in" default:"16" min:"1" max:"1000" doc:"Transfers that are received at one time, of all zones." why:"Each builds a version beside the one that serves. BIND 10."`
 }
 
 // ZoneLimits are the bounds of one zone.

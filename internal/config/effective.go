@@ -88,6 +88,8 @@ func (k *key) printOne(v reflect.Value) string {
 		switch {
 		case k.form == formWord:
 			return x
+		case x != "" && k.form == formSecret:
+			return "(set)"
 		case x == "" && k.form == formHidden:
 			return "hidden"
 		case x == "" && (k.form == formPathOrOff || k.form == formFileOrOff):

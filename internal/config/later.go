@@ -24,7 +24,6 @@ func laterKeys() map[string]string {
 		"include":   "write everything into this file",
 		"templates": patterns,
 		"remotes":   transfers,
-		"keys":      "nothing uses TSIG keys yet; leave it out",
 		"grants":    updates,
 		"encrypted": encrypted,
 		"hosts":     hosts,
@@ -43,12 +42,6 @@ func laterKeys() map[string]string {
 
 		"resolver.local_root": "the root zone cannot be transferred yet; leave the key out, negative answers of the root are proven from the cache",
 
-		"zones.primaries":      transfers,
-		"zones.secondaries":    transfers,
-		"zones.allow_transfer": transfers,
-		"zones.notify":         transfers,
-		"zones.tsig":           transfers,
-		"zones.insecure":       transfers,
 		"zones.catalog":        transfers,
 		"zones.members":        transfers,
 		"zones.expire_min":     transfers,

@@ -58,6 +58,7 @@ const (
 	formFileOrOff
 	formTime
 	formTimeOrNow
+	formSecret
 )
 
 // listSeparator parts the values of a list in a default tag.
@@ -117,7 +118,7 @@ func formOf(t reflect.Type, is string) form {
 	forms := map[string]form{
 		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName,
 		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
-		"upstream": formUpstream, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow,
+		"upstream": formUpstream, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
 	}
 	if f, ok := forms[is]; ok {
 		return f

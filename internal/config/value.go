@@ -44,6 +44,8 @@ func (k *key) expects() string {
 		return "a block of keys"
 	case formText:
 		return fmt.Sprintf("at most %d octets of printable text", maxLabel)
+	case formSecret:
+		return "at least 16 octets in base64"
 	case formUser:
 		return "the name of a user"
 	case formRole:
@@ -111,13 +113,13 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		if s.quoted {
 			return nil, expected(k, s, "write it without quotes")
 		}
-	case formText, formHidden:
+	case formText, formHidden, formSecret:
 		if s.number {
 			return nil, expected(k, s, `write it in quotes: "`+s.text+`"`)
 		}
 	}
 	switch k.form {
-	case formText:
+	case formText, formSecret:
 		return k.parseText(s, maxLabel)
 	case formHidden:
 		if s.text == "hidden" {

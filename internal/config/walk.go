@@ -232,6 +232,7 @@ func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, w
 		case n == nil:
 			d.fail(start(list), here+": expected "+k.expects()+", found nothing", "")
 		case k.form == formSection && i < math.MaxInt32:
+			setDefaults(k, out.Index(i), d.role)
 			d.section(k, n, out.Index(i), here, int32(i))
 		default:
 			at := place{k.id, index}

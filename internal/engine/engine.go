@@ -16,6 +16,7 @@ import (
 	"port53/internal/policy"
 	"port53/internal/server"
 	"port53/internal/telemetry"
+	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -28,6 +29,9 @@ type Settings struct {
 	Cookies *policy.Cookies     // server cookies; nil: off
 
 	Recursion *Recursion // what answers for names outside of the zones; nil: nobody
+
+	Keys   tsig.Keys // signatures are verified with; nil: there are no keys
+	Keeper Keeper    // moves zones whole, and changes them; nil: nobody may have that
 
 	UDPSize int    // the largest reply over UDP in octets, and what OPT tells; 0: 1232
 	NSID    []byte // told to those who ask (RFC 5001); empty: off
@@ -117,13 +121,13 @@ type worker struct {
 	peer      *server.Peer
 	now       int64
 	udp       bool
-	limited   bool   // the client's address may be forged: UDP without a server cookie of ours
-	genuine   bool   // the client has a server cookie of ours
-	cookie    bool   // the reply carries a cookie
-	badKey    bool   // the query was signed with a key we do not have
-	recursive bool   // the reply is of the recursive service
-	ede       int    // Extended DNS Error to send, or -1 (RFC 8914)
-	edeText   string // its text
+	limited   bool          // the client's address may be forged: UDP without a server cookie of ours
+	genuine   bool          // the client has a server cookie of ours
+	cookie    bool          // the reply carries a cookie
+	signature *tsig.Context // of the query, to sign the reply with; nil: it has none
+	recursive bool          // the reply is of the recursive service
+	ede       int           // Extended DNS Error to send, or -1 (RFC 8914)
+	edeText   string        // its text
 	tail      [tailSize]byte
 
 	clock   int64  // unix time, as read at
@@ -189,10 +193,10 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 	// What is asked?
 	switch {
-	case q.TSIG != nil:
-		return w.unknownKey()
+	case q.TSIG != nil && !w.verify():
+		return w.fail(w.builder.Rcode(), -1)
 	case q.Opcode != wire.OpcodeQuery:
-		return w.fail(wire.Refused, edeProhibited) // NOTIFY and UPDATE: nobody is allowed to
+		return w.hand()
 	case q.Class == wire.ClassCH:
 		return w.chaos()
 	case q.Class != wire.ClassIN:
@@ -210,7 +214,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		if entry == nil || len(entry.Apex) != q.Name.Len() {
 			return w.fail(wire.NotAuth, edeNotAuthoritative) // RFC 5936, section 2.2.1
 		}
-		return w.fail(wire.Refused, edeProhibited)
+		return w.hand()
 	case entry == nil && s.Recursion != nil:
 		return w.recurse(s.Recursion, further)
 	case entry == nil:
@@ -240,7 +244,7 @@ func (w *worker) begin(s *Settings, peer *server.Peer, msg []byte) {
 	w.settings, w.peer = s, peer
 	w.udp = peer.Transport == server.UDP
 	w.limited = w.udp && s.Rates != nil
-	w.genuine, w.cookie, w.badKey, w.recursive, w.ede, w.edeText = false, false, false, false, -1, ""
+	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
 	w.query.Msg = msg
 }
 
@@ -355,6 +359,9 @@ func (w *worker) finish(rcode wire.Rcode) int {
 	w.builder.SetRcode(rcode)
 	tail, records := w.buildTail(rcode)
 	reply := w.builder.Finish(tail, records)
+	if w.signature != nil {
+		reply = w.signature.Sign(reply, time.Now())
+	}
 	w.replied(rcode, reply)
 	return len(reply)
 }

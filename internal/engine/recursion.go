@@ -11,6 +11,7 @@ import (
 	"port53/internal/resolver"
 	"port53/internal/server"
 	"port53/internal/telemetry"
+	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -150,6 +151,10 @@ func (w *worker) later(r *Recursion, stale bool) int {
 	p := &pending{
 		engine: w.engine, recursion: r, settings: w.settings, to: to,
 		msg: append([]byte(nil), w.query.Msg...), peer: *w.peer, arrived: time.Now(), limited: w.limited, genuine: w.genuine,
+		signature: w.signature, maxAge: r.MaxAge,
+	}
+	if p.maxAge == 0 {
+		p.maxAge = defaultMaxAge
 	}
 	req := w.request()
 	req.Waiter, req.Stale, req.Arrived = p, stale, p.arrived
@@ -168,6 +173,8 @@ type pending struct {
 	arrived   time.Time
 	limited   bool
 	genuine   bool
+	signature *tsig.Context
+	maxAge    time.Duration
 	answered  atomic.Bool
 }
 
@@ -226,13 +233,9 @@ func (p *pending) reply(answer func(*worker) int) {
 		return
 	}
 	defer p.to.Close()
-	maxAge := p.recursion.MaxAge
-	if maxAge == 0 {
-		maxAge = defaultMaxAge
-	}
 	w := p.engine.takeWorker()
 	defer p.engine.giveWorker(w)
-	if p.peer.Transport == server.UDP && time.Since(p.arrived) > maxAge {
+	if p.peer.Transport == server.UDP && time.Since(p.arrived) > p.maxAge {
 		w.dropped(telemetry.DropLate, len(p.msg))
 		return
 	}
@@ -250,10 +253,12 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	if w.query.Parse(p.msg) != 0 {
 		return 0
 	}
-	w.limited, w.genuine, w.recursive, w.measure = p.limited, p.genuine, true, 1
+	w.limited, w.genuine, w.recursive, w.measure, w.signature = p.limited, p.genuine, p.recursion != nil, 1, p.signature
 	w.cookie = w.query.Cookie != nil && p.settings.Cookies != nil
 	w.startReply(w.room)
-	w.builder.SetFlags(wire.FlagRA | w.query.Flags&wire.FlagCD)
+	if p.recursion != nil {
+		w.builder.SetFlags(wire.FlagRA | w.query.Flags&wire.FlagCD)
+	}
 	return answer(w)
 }
 

@@ -29,20 +29,24 @@ const (
 	cookieSize   = 24 // client's 8 and ours of 16 (RFC 9018, section 4)
 	maxNSID      = 128
 	maxPadding   = 512
-	maxEDEText   = 64 // no longer than a line
-	maxTSIG      = 2*wire.MaxName + 26
-	tailSize     = optHeader + 5*optionHeader + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxPadding + maxTSIG
+	maxEDEText   = 64     // no longer than a line
+	maxSignature = 64 + 6 // HMAC-SHA512, and the time that goes with BADTIME
+	tailSize     = optHeader + 5*optionHeader + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxPadding
 )
 
-// reserve returns the octets that OPT will take, but for an Extended DNS Error,
+// reserve returns the octets that OPT and TSIG will take, but for an Extended DNS Error,
 // which only goes with replies that are otherwise short, and for padding, which
 // takes what is left.
 func (w *worker) reserve() int {
 	q, s := &w.query, w.settings
-	if !q.EDNS {
-		return 0
+	n := 0
+	if q.TSIG != nil {
+		n = q.TSIGErrorLen() + maxSignature
 	}
-	n := optHeader
+	if !q.EDNS {
+		return n
+	}
+	n += optHeader
 	if q.Cookie != nil && s.Cookies != nil {
 		n += optionHeader + cookieSize
 	}
@@ -73,20 +77,13 @@ func (w *worker) checkCookie() {
 	w.limited, w.genuine = false, true
 }
 
-// buildTail writes what ends a reply: OPT if the query had one, and TSIG if its key
-// was unknown.
+// buildTail writes what ends a reply before it is signed: OPT if the query had one.
 func (w *worker) buildTail(rcode wire.Rcode) (tail []byte, records int) {
 	q := &w.query
 	t := w.tail[:0]
 	if q.EDNS {
 		t = w.appendOPT(t, rcode)
 		records++
-	}
-	if w.badKey {
-		if n := len(t); q.TSIGErrorLen() <= w.builder.Room()-n {
-			t = q.AppendTSIGError(t, wire.BadKey, time.Now())
-			records++
-		}
 	}
 	return t, records
 }
@@ -137,13 +134,6 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 
 //nolint:gochecknoglobals // read-only
 var zeros [maxPadding]byte
-
-// unknownKey replies to a query signed with a TSIG key that we do not have
-// (RFC 8945, section 5.2.1).
-func (w *worker) unknownKey() int {
-	w.badKey = true
-	return w.fail(wire.NotAuth, -1)
-}
 
 // chaosKey is what answers of the server itself are limited by, all together.
 const chaosKey = 1

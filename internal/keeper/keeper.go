@@ -5,12 +5,15 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
+	"port53/internal/store"
+	"port53/internal/transfer"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -20,10 +23,35 @@ type Keeper struct {
 	set *zone.Set
 	log *slog.Logger
 
+	client transfer.Client
+	disk   *store.Dir // nil: secondary zones are fetched anew at each start
+	out    outgoing
+
 	mu    sync.Mutex // held for the length of a Load: one at a time
-	state sync.Mutex // guards zones for readers of Status
+	state sync.Mutex // guards what follows
 	zones map[string]*kept
+	ctx   context.Context // of Run; nil before
+	in    int             // transfers that are received at one time, at most
+
+	queue    queue // secondary zones by when they are due
+	fetching int
+	wake     chan struct{}
+	work     sync.WaitGroup
 }
+
+// Options are what a Keeper needs for zone transfers. The zero value is ready.
+type Options struct {
+	Dir    *store.Dir // where secondary zones are kept
+	Client transfer.Client
+	Bounds Bounds
+}
+
+// The defaults of Bounds.
+const (
+	defaultOut     = 32
+	defaultOutPeer = 4
+	defaultIn      = 16
+)
 
 // kept is what is known of one zone.
 type kept struct {
@@ -34,14 +62,54 @@ type kept struct {
 	failed   bool       // the last attempt gave no zone
 	loaded   time.Time  // when the served version was loaded
 	tried    time.Time
+
+	key     string        // its name in lower case
+	history []*zone.Delta // that led to the version, the oldest first
+	stop    func()        // ends the telling of others
+
+	// Of secondary zones.
+	disk    *store.Zone
+	checked time.Time     // when a primary last said that the version is the newest
+	expire  time.Duration // for how long from then on it may be served
+	expired bool
+	due     time.Time
+	place   int // in the queue, or -1
+	running bool
+	again   bool   // it is to be refreshed once more
+	whole   bool   // whatever its serial
+	turn    int    // of the primaries
+	fails   int    // refreshes that failed since the last that did not
+	trouble string // of the last refresh
 }
 
+func (z *kept) name() string { return string(wire.AppendName(nil, z.source.Apex)) }
+
 // New returns a keeper of set. log may be nil.
-func New(set *zone.Set, log *slog.Logger) *Keeper {
+func New(set *zone.Set, log *slog.Logger, o Options) *Keeper {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Keeper{set: set, log: log, zones: map[string]*kept{}}
+	k := &Keeper{set: set, log: log, zones: map[string]*kept{}, client: o.Client, disk: o.Dir, wake: make(chan struct{}, 1)}
+	k.SetBounds(o.Bounds)
+	return k
+}
+
+// SetBounds changes how many transfers there may be at one time. Zeros are the
+// defaults.
+func (k *Keeper) SetBounds(b Bounds) {
+	if b.Out == 0 {
+		b.Out = defaultOut
+	}
+	if b.OutPeer == 0 {
+		b.OutPeer = defaultOutPeer
+	}
+	if b.In == 0 {
+		b.In = defaultIn
+	}
+	k.out.set(b)
+	k.state.Lock()
+	k.in = b.In
+	k.state.Unlock()
 }
 
 // A Report says what a Load did.
@@ -68,7 +136,8 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 		key    string
 		source Source
 		Loaded
-		same bool
+		same      bool
+		secondary *kept // as it was on disk
 	}
 	results := make([]result, len(sources))
 	next := make(chan int)
@@ -78,9 +147,13 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 			for i := range next {
 				s := sources[i]
 				r := result{key: string(wire.Lower(nil, s.Apex)), source: s}
-				if old := k.zones[r.key]; old != nil && sameSource(old.source, s) && unchanged(old.files) {
+				old := k.zones[r.key]
+				switch {
+				case old != nil && sameSource(old.source, s) && (len(s.Primaries) > 0 || unchanged(old.files)):
 					r.same = true
-				} else {
+				case len(s.Primaries) > 0:
+					r.secondary = k.open(s)
+				default:
 					r.Loaded = Load(s, k.set.Seed())
 				}
 				results[i] = r
@@ -101,6 +174,7 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 
 	var report Report
 	var changes []zone.Change
+	var told []*kept // whose followers hear of a new version
 	size := 0
 	now := time.Now()
 	named := make(map[string]bool, len(sources))
@@ -110,6 +184,11 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 		named[r.key] = true
 		old := k.zones[r.key]
 		if r.same {
+			moved := !slices.Equal(old.source.Primaries, r.source.Primaries)
+			old.source = r.source // who may have it, perhaps
+			if moved && !old.running {
+				k.schedule(old, 0)
+			}
 			if old.failed { // it still is what it was, and whoever reloads should hear of it
 				report.Failed = append(report.Failed, old.status())
 			} else {
@@ -117,14 +196,42 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 			}
 			continue
 		}
+		if z := r.secondary; z != nil {
+			if old != nil {
+				k.forget(old)
+			}
+			z.key = r.key
+			k.zones[r.key] = z
+			if z.zone != nil {
+				report.Loaded++
+			}
+			served := z.zone
+			if z.expired {
+				served = nil
+			}
+			changes = append(changes, zone.Change{Apex: r.source.Apex, Zone: served})
+			k.schedule(z, 0)
+			continue
+		}
+		if old != nil && len(old.source.Primaries) > 0 {
+			k.forget(old)
+			old = nil
+		}
 		if old == nil {
-			old = &kept{}
+			old = &kept{key: r.key, place: -1}
 			k.zones[r.key] = old
 		}
+		before := old.zone
 		old.source, old.files, old.problems, old.tried = r.source, r.files, r.Problems, now
 		old.failed = r.Zone == nil
 		if !old.failed {
 			old.zone, old.loaded = r.Zone, now
+			if warning := k.changed(old, before, r.Zone); warning != "" {
+				old.problems = append(old.problems, Problem{File: r.source.File, Warning: true, Text: warning})
+			}
+			if before != nil {
+				told = append(told, old)
+			}
 			report.Loaded++
 			size += r.Zone.Size()
 		} else {
@@ -135,12 +242,18 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 	for key, z := range k.zones {
 		if !named[key] {
 			changes = append(changes, zone.Change{Apex: z.source.Apex, Remove: true})
+			k.forget(z)
 			delete(k.zones, key)
 			report.Removed++
 		}
 	}
 	k.state.Unlock()
 	k.set.Publish(changes...)
+	k.state.Lock()
+	for _, z := range told {
+		k.tellOthers(z)
+	}
+	k.state.Unlock()
 	if size > bigLoad {
 		debug.FreeOSMemory()
 	}
@@ -181,7 +294,43 @@ func (k *Keeper) tell(r Report, changes []zone.Change, took time.Duration) {
 
 func sameSource(a, b Source) bool {
 	return bytes.Equal(a.Apex, b.Apex) && a.File == b.File && a.Generate == b.Generate &&
-		a.MaxRecords == b.MaxRecords && a.MaxSize == b.MaxSize
+		a.MaxRecords == b.MaxRecords && a.MaxSize == b.MaxSize && (len(a.Primaries) > 0) == (len(b.Primaries) > 0)
+}
+
+// open returns a secondary zone as it is on disk.
+func (k *Keeper) open(s Source) *kept {
+	z := &kept{source: s, place: -1}
+	if k.disk == nil {
+		return z
+	}
+	z.disk = k.disk.Zone(wire.Lower(nil, s.Apex))
+	version, history, err := z.disk.Load(k.set.Seed())
+	if err != nil {
+		k.log.Error("what is on disk of a zone cannot be used: it is fetched anew", "zone", z.name(), "problem", err.Error())
+		return z
+	}
+	if version == nil {
+		return z
+	}
+	z.zone, z.loaded = version, time.Now()
+	z.remember(history...)
+	if z.checked, z.expire = z.disk.Checked(); z.expire == 0 {
+		z.expire = timersOf(version).expire
+	}
+	z.expired = time.Since(z.checked) > z.expire
+	return z
+}
+
+// forget ends what is under way for a zone. k.state is held.
+func (k *Keeper) forget(z *kept) {
+	k.unschedule(z)
+	if z.stop != nil {
+		z.stop()
+		z.stop = nil
+	}
+	if z.disk != nil && !z.running {
+		_ = z.disk.Close()
+	}
 }
 
 // A Status is what is known of one zone.
@@ -198,12 +347,29 @@ type Status struct {
 	Loaded   time.Time `json:"loaded,omitzero"`
 	Tried    time.Time `json:"tried,omitzero"`
 	Problems []Problem `json:"problems,omitempty"`
+
+	Role        string           `json:"role"` // primary or secondary
+	Primaries   []netip.AddrPort `json:"primaries,omitempty"`
+	Secondaries []netip.AddrPort `json:"secondaries,omitempty"`
+	History     int              `json:"history"` // differences at hand for IXFR
+	Checked     time.Time        `json:"checked,omitzero"`
+	Next        time.Time        `json:"next_refresh,omitzero"`
+	Expires     time.Time        `json:"expires,omitzero"`
+	Expired     bool             `json:"expired,omitempty"`
+	Trouble     string           `json:"last_error,omitempty"`
 }
 
 func (z *kept) status() Status {
 	s := Status{
 		Name: string(wire.AppendName(nil, z.source.Apex)), File: z.source.File,
 		Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
+		Role: "primary", Secondaries: z.source.told(), History: len(z.history),
+	}
+	if len(z.source.Primaries) > 0 {
+		s.Role, s.Primaries, s.Checked, s.Next, s.Expired, s.Trouble = "secondary", z.source.Primaries, z.checked, z.due, z.expired, z.trouble
+		if z.zone != nil {
+			s.Expires = z.checked.Add(z.expire)
+		}
 	}
 	if z.zone != nil {
 		s.Serving, s.Serial, s.Names, s.Records = true, z.zone.Serial(), z.zone.Names(), z.zone.Records()

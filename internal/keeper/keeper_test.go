@@ -45,7 +45,7 @@ type server struct {
 
 func newServer(t *testing.T) *server {
 	set := zone.NewSet(dnstest.Seed)
-	return &server{t, set, keeper.New(set, nil)}
+	return &server{t, set, keeper.New(set, nil, keeper.Options{})}
 }
 
 func (s *server) load(sources ...keeper.Source) keeper.Report {
@@ -196,7 +196,7 @@ func BenchmarkManyZones(b *testing.B) {
 	}
 	for b.Loop() {
 		set := zone.NewSet(dnstest.Seed)
-		if _, err := keeper.New(set, nil).Load(context.Background(), sources); err != nil || set.View().Len() != zones {
+		if _, err := keeper.New(set, nil, keeper.Options{}).Load(context.Background(), sources); err != nil || set.View().Len() != zones {
 			b.Fatal(err)
 		}
 	}

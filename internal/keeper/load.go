@@ -10,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zonefile"
@@ -29,6 +31,13 @@ type Source struct {
 	Generate   int   // records that $GENERATE may make in all; 0: refused
 	MaxRecords int   // records of the zone
 	MaxSize    int64 // octets of the file and all that it includes
+
+	Primaries   []netip.AddrPort // the zone is fetched from; it has no file then
+	Secondaries []netip.AddrPort // who is told of changes, and may have the zone
+	Notify      []netip.AddrPort // who is told of changes as well
+	Transfer    []netip.Prefix   // who may have the zone as well
+	Key         *tsig.Key        // that transfers are signed with; nil: see Insecure
+	Insecure    bool             // transfers are not signed
 }
 
 // A Problem is something wrong with a zone file.

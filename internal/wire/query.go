@@ -2,7 +2,6 @@ package wire
 
 import (
 	"encoding/binary"
-	"time"
 )
 
 // Header bits, in the second 16-bit word of a message (RFC 1035, section 4.1.1;
@@ -251,29 +250,12 @@ func goodTSIG(b []byte) bool {
 	return rest+6+int(binary.BigEndian.Uint16(b[rest+4:])) == len(b)
 }
 
-// TSIGErrorLen returns the octets that AppendTSIGError will append.
+// TSIGErrorLen returns the octets of a TSIG record without code and other data that
+// answers the query's own.
 func (q *Query) TSIGErrorLen() int {
 	data := q.TSIG[q.tsigName+10:]
 	algorithm, _, _ := scanName(data)
 	return q.tsigName + 10 + algorithm + 16
-}
-
-// AppendTSIGError appends the unsigned TSIG record that tells why the query's own
-// was not accepted (RFC 8945, section 5.3.2). The query has one.
-func (q *Query) AppendTSIGError(dst []byte, why Rcode, now time.Time) []byte {
-	data := q.TSIG[q.tsigName+10:]
-	algorithm, _, _ := scanName(data)
-	dst = append(dst, q.TSIG[:q.tsigName+8]...) // name, type, class and TTL as they came
-	dst = binary.BigEndian.AppendUint16(dst, uint16(algorithm+16))
-	dst = append(dst, data[:algorithm]...)
-	sec := uint64(now.Unix())
-	dst = binary.BigEndian.AppendUint16(dst, uint16(sec>>32))
-	dst = binary.BigEndian.AppendUint32(dst, uint32(sec))
-	dst = append(dst, data[algorithm+6:algorithm+8]...) // fudge
-	dst = append(dst, 0, 0)                             // no MAC
-	dst = binary.BigEndian.AppendUint16(dst, q.ID)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(why))
-	return append(dst, 0, 0) // no other data
 }
 
 // skipName returns the offset behind the possibly compressed name at pos, or -1.

@@ -1,0 +1,77 @@
+package app
+
+import (
+	"path/filepath"
+
+	"port53/internal/config"
+	"port53/internal/engine"
+	"port53/internal/keeper"
+	"port53/internal/store"
+	"port53/internal/tsig"
+	"port53/internal/wire"
+)
+
+// keyRing returns the keys of c.
+func keyRing(c *config.Config) *tsig.Ring {
+	keys := make([]tsig.Key, 0, len(c.Keys))
+	for _, k := range c.Keys {
+		if algorithm, ok := tsig.ParseAlgorithm(k.Algorithm); ok {
+			keys = append(keys, tsig.Key{Name: k.Name, Algorithm: algorithm, Secret: k.Octets})
+		}
+	}
+	return tsig.NewRing(keys...)
+}
+
+func bounds(c *config.Config) keeper.Bounds {
+	t := c.Transfers
+	return keeper.Bounds{Out: t.MaxOut, OutPeer: t.MaxOutPeer, In: t.MaxIn}
+}
+
+// startKeeper makes the keeper.
+func (a *App) startKeeper(c *config.Config) {
+	a.keeper = keeper.New(a.set, a.log, keeper.Options{Bounds: bounds(c), Dir: store.Open(filepath.Join(c.StateDir, "zones"))})
+}
+
+// zoneKeeper is the [engine.Keeper] of an App.
+type zoneKeeper struct{ *App }
+
+// Extended DNS Errors (RFC 8914, section 4).
+const (
+	edeNone             = -1
+	edeProhibited       = 18
+	edeNotAuthoritative = 20
+)
+
+func peerOf(r *engine.Request) keeper.Peer { return keeper.Peer{Addr: r.Client, Key: r.Key} }
+
+// Allows implements [engine.Keeper].
+func (z zoneKeeper) Allows(r *engine.Request) (wire.Rcode, int) {
+	allowed := false
+	switch r.Op {
+	case engine.OpTransfer:
+		allowed = z.keeper.MayTransfer(r.Apex, peerOf(r))
+	case engine.OpNotify:
+		allowed = z.keeper.MayNotify(r.Apex, peerOf(r))
+	case engine.OpUpdate:
+	}
+	if !allowed {
+		return wire.Refused, edeProhibited
+	}
+	return wire.NoError, edeNone
+}
+
+// Transfer implements [engine.Keeper].
+func (z zoneKeeper) Transfer(r *engine.Request, reply func([]byte) error) {
+	z.keeper.Send(r.Message, r.Zone, peerOf(r), r.UDP, r.UDPSize, r.Context, reply)
+}
+
+// Notify implements [engine.Keeper].
+func (z zoneKeeper) Notify(r *engine.Request) (wire.Rcode, int) {
+	if !z.keeper.Notified(r.Apex, peerOf(r)) {
+		return wire.NotAuth, edeNotAuthoritative
+	}
+	return wire.NoError, edeNone
+}
+
+// Update implements [engine.Keeper].
+func (zoneKeeper) Update(*engine.Request) (wire.Rcode, int) { return wire.Refused, edeProhibited }

@@ -1,0 +1,129 @@
+package config
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+
+	"port53/internal/wire"
+)
+
+// minSecret is the octets of the shortest secret: 128 bits, which nobody guesses.
+const minSecret = 16
+
+// checkTransfers reports keys that are no good, zones that come from nowhere or from two
+// places, and transfers that anybody could have or forge.
+func (d *decoder) checkTransfers() {
+	keys := map[string]bool{}
+	for i := range d.config.Keys {
+		k := &d.config.Keys[i]
+		name := string(wire.Lower(nil, k.Name))
+		at := d.keyAt("keys.name", i)
+		if keys[name] {
+			d.fail(at, fmt.Sprintf("key %s is already defined", quote(nameText(k.Name))), "remove one of them")
+		}
+		keys[name] = true
+		switch {
+		case k.Secret != "" && k.SecretFile != "":
+			d.fail(at, fmt.Sprintf("key %s has both secret and secret_file", quote(nameText(k.Name))), "remove secret")
+		case k.Secret == "" && k.SecretFile == "":
+			d.fail(at, fmt.Sprintf("key %s has no secret", quote(nameText(k.Name))), "add secret_file: keys/"+nameText(k.Name)+", and fill it with openssl rand -base64 32")
+		case k.Secret != "":
+			octets, err := secret(k.Secret)
+			if err != nil {
+				d.fail(d.keyAt("keys.secret", i), fmt.Sprintf("key %s: the secret %v", quote(nameText(k.Name)), err), "openssl rand -base64 32 makes a good one")
+			}
+			k.Octets = octets
+		}
+	}
+	for i := range d.config.Zones {
+		d.checkTransfer(i, keys)
+	}
+}
+
+// keyAt returns where the file has a key of the section at index i of a list, or where
+// the list begins.
+func (d *decoder) keyAt(path string, i int) position {
+	if at, ok := d.atIndex(path, int32(i)); ok {
+		return at
+	}
+	at, _ := d.at("keys")
+	return at
+}
+
+func (d *decoder) checkTransfer(i int, keys map[string]bool) {
+	z := &d.config.Zones[i]
+	zone := "zone " + quote(nameText(z.Name)) + ": "
+	at := func(key string) position {
+		if p, ok := d.atIndex("zones."+key, int32(i)); ok {
+			return p
+		}
+		return d.zones[i]
+	}
+	switch {
+	case z.File == "" && len(z.Primaries) == 0:
+		d.fail(d.zones[i], zone+"it has neither a file nor primaries", "add file: "+nameText(z.Name)+".zone")
+	case z.File != "" && len(z.Primaries) > 0:
+		d.fail(at("primaries"), zone+"it has both a file and primaries", "remove one of them: a secondary keeps the zone in state_dir")
+	}
+	signed := len(bytes.Trim(z.TSIG, "\x00")) > 0
+	if !signed {
+		z.TSIG = nil
+	}
+	if signed && !keys[string(wire.Lower(nil, z.TSIG))] {
+		d.fail(at("tsig"), fmt.Sprintf("%sthere is no key %s", zone, quote(nameText(z.TSIG))), "add it to keys: [{name: "+nameText(z.TSIG)+", secret_file: keys/"+nameText(z.TSIG)+"}]")
+	}
+	z.TSIG = wire.Lower(nil, z.TSIG)
+	if signed || z.Insecure {
+		return
+	}
+	const remedy = "add tsig and the key's name, or insecure: true in a laboratory"
+	switch {
+	case len(z.Primaries) > 0:
+		d.fail(at("primaries"), zone+"it would be fetched without a signature: whoever can change packets on their way would change the zone", remedy)
+	case len(z.Secondaries) > 0:
+		d.fail(at("secondaries"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
+	case len(z.AllowTransfer) > 0:
+		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
+	}
+}
+
+// secret reads a secret in base64.
+func secret(text string) ([]byte, error) {
+	octets, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, errors.New("is no base64")
+	}
+	if len(octets) < minSecret {
+		return nil, fmt.Errorf("has %d octets, fewer than %d", len(octets), minSecret)
+	}
+	return octets, nil
+}
+
+// checkKeyFiles reads the files of secrets.
+func (d *decoder) checkKeyFiles() {
+	for i := range d.config.Keys {
+		k := &d.config.Keys[i]
+		if k.SecretFile == "" {
+			continue
+		}
+		at, what := d.keyAt("keys.secret_file", i), "key "+quote(nameText(k.Name))+": "+printable(k.SecretFile)+" "
+		if p := unreadable(k.SecretFile); p != nil {
+			d.fail(at, what+p.text, p.hint)
+			continue
+		}
+		if info, err := os.Stat(k.SecretFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+			d.fail(at, what+"is open to every user of the machine", "chmod o= "+printable(k.SecretFile))
+			continue
+		}
+		text, err := os.ReadFile(k.SecretFile)
+		if err == nil {
+			k.Octets, err = secret(string(bytes.TrimSpace(text)))
+		}
+		if err != nil {
+			d.fail(at, what+err.Error(), "write the secret in base64, and nothing else: openssl rand -base64 32")
+		}
+	}
+}

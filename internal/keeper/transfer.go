@@ -1,0 +1,166 @@
+package keeper
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"port53/internal/transfer"
+	"port53/internal/tsig"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Peer is who wants a zone, or tells of one.
+type Peer struct {
+	Addr netip.AddrPort
+	Key  []byte // whose signature came, in lower case; nil: none
+}
+
+// find returns what is known of a zone, or nil. k.state is held.
+func (k *Keeper) find(apex []byte) *kept { return k.zones[string(apex)] }
+
+// signed tells whether the peer's signature is the one that the zone asks for.
+func (s *Source) signed(p Peer) bool {
+	if s.Key == nil {
+		return s.Insecure
+	}
+	return p.Key != nil && string(s.Key.Name) == string(p.Key)
+}
+
+// gives tells whether the zone may go to the peer: one that is listed, with the zone's
+// key.
+func (s *Source) gives(p Peer) bool {
+	a := p.Addr.Addr()
+	listed := slices.ContainsFunc(s.Secondaries, func(to netip.AddrPort) bool { return to.Addr() == a }) ||
+		slices.ContainsFunc(s.Transfer, func(n netip.Prefix) bool { return n.Contains(a) })
+	return listed && s.signed(p)
+}
+
+// MayTransfer tells whether the peer may have the zone whole.
+func (k *Keeper) MayTransfer(apex []byte, p Peer) bool {
+	k.state.Lock()
+	defer k.state.Unlock()
+	z := k.find(apex)
+	return z != nil && z.source.gives(p)
+}
+
+// Send sends a zone to a peer who may have it: version is the one that was served when
+// the request came. Beyond the bounds of transfers at one time, and for a zone that
+// cannot be served, the peer is told to come again.
+func (k *Keeper) Send(msg []byte, version *zone.Zone, p Peer, udp bool, udpSize int, context *tsig.Context, reply func([]byte) error) {
+	request, err := transfer.ParseRequest(msg)
+	fail := func(rcode wire.Rcode) {
+		var m wire.Message
+		if m.Parse(msg) != 0 {
+			return
+		}
+		r := wire.AppendQuery(nil, m.ID, wire.FlagQR|m.Flags&wire.FlagRD|uint16(m.Opcode)<<11|uint16(rcode), m.Name, m.Type)
+		if context != nil {
+			r = context.Sign(r, time.Now())
+		}
+		_ = reply(r)
+	}
+	switch {
+	case err != nil:
+		fail(wire.FormErr)
+		return
+	case version == nil:
+		fail(wire.ServFail)
+		return
+	case !k.out.begin(p.Addr.Addr()):
+		k.log.Warn("zone transfer refused: too many at one time", "zone", string(wire.AppendName(nil, version.Apex())), "peer", p.Addr.String())
+		fail(wire.ServFail)
+		return
+	}
+	defer k.out.end(p.Addr.Addr())
+	o := transfer.Outgoing{Zone: version, UDP: udp, UDPSize: udpSize, History: func(from uint32) []*zone.Delta {
+		return k.history(version, from)
+	}}
+	if context != nil {
+		o.Stream = context.Stream()
+	}
+	start, octets := time.Now(), 0
+	err = transfer.Send(request, o, func(m []byte) error {
+		octets += len(m)
+		return reply(m)
+	})
+	args := []any{
+		"zone", string(wire.AppendName(nil, version.Apex())), "serial", version.Serial(), "peer", p.Addr.String(),
+		"type", request.Type.String(), "octets", octets, "took", time.Since(start).Round(time.Millisecond).String(),
+	}
+	if err != nil {
+		k.log.Warn("zone transfer broken off", append(args, "problem", err.Error())...)
+		return
+	}
+	k.log.Info("zone sent", args...)
+}
+
+// history returns the differences from a version to the present one, or nil.
+func (k *Keeper) history(version *zone.Zone, from uint32) []*zone.Delta {
+	k.state.Lock()
+	defer k.state.Unlock()
+	z := k.find(version.Apex())
+	if z == nil || z.zone != version {
+		return nil
+	}
+	for i, d := range z.history {
+		if d.From == from {
+			return slices.Clone(z.history[i:])
+		}
+	}
+	return nil
+}
+
+// maxHistory is how many differences of a zone are kept in memory for IXFR; FEATURES of
+// others: BIND's journal is as large as the zone, Knot's 20 MiB.
+const maxHistory = 100
+
+// remember adds a difference to the history of z: as much as the zone is large.
+// k.state is held.
+func (z *kept) remember(deltas ...*zone.Delta) {
+	for _, d := range deltas {
+		if n := len(z.history); n > 0 && z.history[n-1].To != d.From {
+			z.history = nil
+		}
+		z.history = append(z.history, d)
+	}
+	size, from := 0, len(z.history)
+	for from > 0 && len(z.history)-from < maxHistory {
+		if d := z.history[from-1]; z.zone != nil && size+len(d.Removed)+len(d.Added) <= z.zone.Size() {
+			size += len(d.Removed) + len(d.Added)
+			from--
+			continue
+		}
+		break
+	}
+	z.history = slices.Clone(z.history[from:])
+}
+
+// changed makes the history of a zone whose file gave another version. k.state is held.
+func (k *Keeper) changed(z *kept, before, now *zone.Zone) (warning string) {
+	if before == nil || !z.source.shared() {
+		z.history = nil
+		return ""
+	}
+	d := zone.Diff(before, now)
+	switch {
+	case d == nil:
+	case zone.Newer(d.To, d.From):
+		z.remember(d)
+	default:
+		z.history = nil
+		return "the zone changed, and its serial did not rise: secondaries keep the version that they have"
+	}
+	return ""
+}
+
+// shared tells whether others have the zone from here.
+func (s *Source) shared() bool { return len(s.Secondaries)+len(s.Transfer)+len(s.Notify) > 0 }
+
+// told returns who is told of changes.
+func (s *Source) told() []netip.AddrPort {
+	list := slices.Concat(s.Secondaries, s.Notify)
+	slices.SortFunc(list, netip.AddrPort.Compare)
+	return slices.Compact(list)
+}
