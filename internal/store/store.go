@@ -36,13 +36,8 @@ const (
 	fileMode = 0o600
 )
 
-// Open returns the folder at path, which it makes if need be.
-func Open(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, dirMode); err != nil {
-		return nil, fmt.Errorf("zones on disk: %w", err)
-	}
-	return &Dir{path}, nil
-}
+// Open returns the folder at path. It is made when something is to be kept there.
+func Open(path string) *Dir { return &Dir{path} }
 
 // A Zone is the files of one zone.
 type Zone struct {

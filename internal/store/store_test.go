@@ -20,11 +20,7 @@ func version(t *testing.T, serial int) *zone.Zone {
 
 func open(t *testing.T, dir string) *store.Zone {
 	t.Helper()
-	d, err := store.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	z := d.Zone(dnstest.Name(t, "example.test."))
+	z := store.Open(dir).Zone(dnstest.Name(t, "example.test."))
 	t.Cleanup(func() { _ = z.Close() })
 	return z
 }
@@ -224,10 +220,7 @@ func TestChecked(t *testing.T) {
 
 func TestNamesOfFolders(t *testing.T) {
 	dir := t.TempDir()
-	d, err := store.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := store.Open(dir)
 	long := "a"
 	for range 15 {
 		long += `.\001\002\003\004\005\006\007`
