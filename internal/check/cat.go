@@ -1,0 +1,31 @@
+package check
+
+import "slices"
+
+// catalogueChecks returns the checks of the authoritative, delegation, zone, DNSSEC,
+// resolver and encrypted tables, in this order.
+func catalogueChecks() []*Check {
+	return slices.Concat(serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks())
+}
+
+// Zonemaster returns which of our checks judges what each of Zonemaster's test
+// cases does, one id each; several cases may share one.
+func Zonemaster() map[string]string {
+	m := map[string]string{}
+	add := func(prefix string, ids ...string) {
+		for i, id := range ids {
+			m[prefix+string([]byte{byte('0' + (i+1)/10), byte('0' + (i+1)%10)})] = id
+		}
+	}
+	add("ADDRESS", "ZONE-PRIVATE", "DEL-LAME", "DEL-LAME")
+	add("BASIC", "DEL-LAME", "DEL-LAME", "ZONE-PRIVATE")
+	add("CONNECTIVITY", "DEL-LAME", "SRV-TCP-PIPE", "DEL-2NS", "DEL-2NS")
+	add("CONSISTENCY", "ZONE-SERIAL", "ZONE-SERIAL", "ZONE-SOA", "DEL-NS-SYNC", "DEL-GLUE", "ZONE-SOA")
+	add("DELEGATION", "DEL-2NS", "DEL-2NS", "DEL-GLUE", "SRV-AA", "DEL-CNAME", "DEL-LAME", "DEL-NS-SYNC")
+	add("DNSSEC", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-NSEC3", "DNSSEC-EXP", "DNSSEC-ALG", "DNSSEC-EXP", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-NX", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-ALG", "DNSSEC-ALG", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-DSMISS")
+	add("NAMESERVER", "SRV-REC", "SRV-EDNS-EDNS", "SRV-AXFR", "SRV-AA", "SRV-8906", "DEL-DANGLE-NS", "SRV-UPREF", "SRV-CASE", "SRV-CASE", "SRV-EDNS-EDNS1", "SRV-EDNS-OPT", "SRV-EDNS-FLAGS", "SRV-EDNS-EDNS512")
+	m["NAMESERVER15"] = "ID-VERSION"
+	add("SYNTAX", "DEL-DANGLE-NS", "DEL-DANGLE-NS", "DEL-DANGLE-NS", "DEL-CNAME", "ZONE-SOA", "ZONE-SOA", "DEL-CNAME", "ZONE-MAIL")
+	add("ZONE", "DEL-CNAME", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "DEL-CNAME", "DEL-CNAME", "ZONE-MAIL", "ZONE-SERIAL", "ZONE-MAIL")
+	return m
+}

@@ -1,0 +1,284 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"port53/internal/wire"
+)
+
+// delegated makes a Run of a judgement on the zone's delegation.
+func delegated(judge func(ctx context.Context, r *Run, c *cut) []Finding) func(context.Context, *Run) []Finding {
+	return func(ctx context.Context, r *Run) []Finding {
+		ev := Evidence{Command: "dig +trace +norec -t NS -q " + shellName(apex(r))}
+		cuts, err := path(ctx, r)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		out := judge(ctx, r, &cuts[len(cuts)-1])
+		for i := range out {
+			if out[i].Evidence.Command == "" {
+				out[i].Evidence.Command = ev.Command
+			}
+		}
+		return out
+	}
+}
+
+// delegationChecks returns the checks of a zone's delegation.
+func delegationChecks() []*Check {
+	parent := map[Product]string{"": "Have the registrar or the parent zone's operator set the same NS and glue records as the zone has.", "bind": "rndc zonestatus ZONE; dig +norec @SERVER ZONE NS", "port53": "port53 query --trace ZONE NS"}
+	list := []*Check{
+		{ID: "DEL-LAME", Title: "every server is authoritative", Severity: SevHigh, About: "Asks each address that the parent names for the SOA.", Judged: "No answer, no AA or no SOA at any: fail.", Advice: parent, Refs: []string{"RFC 1912, section 2.8"}, Run: delegated(delLame)},
+		{ID: "DEL-NS-SYNC", Title: "parent and zone name the same servers", Severity: SevMedium, About: "Compares the NS set of the parent with the zone's own.", Judged: "They differ: warn.", Advice: parent, Refs: []string{"RFC 1034, section 4.2.2", "RFC 7477"}, Run: delegated(delSync)},
+		{ID: "DEL-GLUE", Title: "the parent's addresses are right", Severity: SevHigh, About: "Compares glue with the zone's own address records.", Judged: "In-domain servers without glue, or with other addresses: fail.", Advice: parent, Refs: []string{"RFC 9471"}, Run: delegated(delGlue)},
+		{ID: "DEL-2NS", Title: "two servers in two networks", Severity: SevMedium, About: "Counts names and networks of the servers.", Judged: "Under two names, or all in one /24 or /48: warn.", Advice: map[Product]string{"": "Add a secondary in another network."}, Refs: []string{"RFC 2182, section 5"}, Run: delegated(delTwo)},
+		{ID: "DEL-DANGLE-NS", Title: "the servers' domains exist", Severity: SevCritical, About: "Looks up the names of the servers. Whoever registers a missing domain owns the zone.", Judged: "NXDOMAIN: fail.", Advice: map[Product]string{"": "Take the NS record out at the parent and in the zone, now."}, Refs: []string{"RFC 9520"}, Run: delegated(delDangle)},
+		{ID: "DEL-CYCLE", Title: "no circle of delegations", Severity: SevHigh, About: "Follows which zone's servers are needed to find this zone's servers.", Judged: "All servers depend on zones that depend on this one, without glue: fail.", Advice: parent, Refs: []string{"TsuNAME (2021)", "CVE-2026-42255"}, Run: delegated(delCycle)},
+		{ID: "DEL-CNAME", Title: "servers are names with addresses", Severity: SevMedium, About: "Asks whether names in NS, MX and SOA records are aliases.", Judged: "A CNAME: fail.", Advice: map[Product]string{"": "Give the name A and AAAA records in place of the CNAME."}, Refs: []string{"RFC 2181, section 10.3"}, Run: delCNAME},
+	}
+	for _, c := range list {
+		c.Group, c.Scope = GroupZone, ScopeZone
+	}
+	return list
+}
+
+func delLame(ctx context.Context, r *Run, c *cut) []Finding {
+	var out []Finding
+	q := Query{Name: r.Zone, Type: wire.TypeSOA}
+	silent := 0
+	for _, s := range c.servers {
+		m, err := r.AskServer(ctx, s, q)
+		f := Finding{State: Fail, Key: s.Addr.String(), Evidence: seen(s, q, m)}
+		switch {
+		case err != nil:
+			silent++
+			f.Detail = fmt.Sprintf("%s (%s): %v", text(s.Name), s.Addr, err)
+		case m.Flags&wire.FlagAA == 0 || len(answers(m, r.Zone, wire.TypeSOA)) == 0:
+			f.Detail = fmt.Sprintf("%s (%s) is lame: %s", text(s.Name), s.Addr, m.Rcode)
+		default:
+			continue
+		}
+		out = append(out, f)
+	}
+	for _, n := range c.missing {
+		out = append(out, Finding{State: Fail, Key: text(n), Detail: text(n) + " has no address"})
+	}
+	switch {
+	case len(c.servers) > 0 && silent == len(c.servers):
+		return verdict(Unknown, out[0].Evidence, "could not be measured: no server answers from here")
+	case len(out) == 0:
+		return verdict(Pass, Evidence{N: len(c.servers)}, "all %d addresses answer with authority", len(c.servers))
+	}
+	return out
+}
+
+// names returns the names as a sorted list in lower case.
+func names(list [][]byte) [][]byte {
+	out := make([][]byte, 0, len(list))
+	for _, n := range list {
+		out = append(out, wire.Lower(nil, n))
+	}
+	slices.SortFunc(out, bytes.Compare)
+	return slices.CompactFunc(out, bytes.Equal)
+}
+
+func delSync(ctx context.Context, r *Run, c *cut) []Finding {
+	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeNS)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	above, own := names(c.ns), names(answers(m, r.Zone, wire.TypeNS))
+	if !slices.EqualFunc(above, own, bytes.Equal) {
+		return verdict(Warn, ev, "the parent has %s, the zone %s", texts(above), texts(own))
+	}
+	return verdict(Pass, ev, "%d servers", len(own))
+}
+
+// texts writes names in one line.
+func texts(list [][]byte) string {
+	var b []byte
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = wire.AppendName(b, n)
+	}
+	return string(b)
+}
+
+func delGlue(ctx context.Context, r *Run, c *cut) []Finding {
+	var out []Finding
+	for _, ns := range c.ns {
+		if !wire.Subdomain(ns, r.Zone) {
+			continue
+		}
+		glue := c.glue[string(ns)]
+		if len(glue) == 0 {
+			out = append(out, Finding{State: Fail, Key: text(ns), Detail: text(ns) + " is in the zone and has no glue"})
+			continue
+		}
+		var own []netip.Addr
+		for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
+			m, ev, err := fromZone(ctx, r, ns, t)
+			if err != nil {
+				return unmeasured(ev, err)
+			}
+			for _, d := range answers(m, ns, t) {
+				a, _ := netip.AddrFromSlice(d)
+				own = append(own, a)
+			}
+		}
+		slices.SortFunc(glue, netip.Addr.Compare)
+		slices.SortFunc(own, netip.Addr.Compare)
+		if !slices.Equal(slices.Compact(glue), slices.Compact(own)) {
+			out = append(out, Finding{State: Fail, Key: text(ns), Detail: fmt.Sprintf("%s: glue %v, zone %v", text(ns), glue, own)})
+		}
+	}
+	if len(out) == 0 {
+		return verdict(Pass, Evidence{}, "glue is as the zone has it")
+	}
+	return out
+}
+
+func delTwo(_ context.Context, _ *Run, c *cut) []Finding {
+	nets := map[netip.Prefix]bool{}
+	for _, s := range c.servers {
+		bits := 48
+		if s.Addr.Addr().Is4() {
+			bits = 24
+		}
+		p, _ := s.Addr.Addr().Prefix(bits)
+		nets[p] = true
+	}
+	switch {
+	case len(c.ns) < 2:
+		return verdict(Warn, Evidence{}, "%d name server", len(c.ns))
+	case len(nets) == 0:
+		return verdict(Unknown, Evidence{}, "could not be measured: no server has an address")
+	case len(nets) < 2:
+		return verdict(Warn, Evidence{}, "all %d addresses are in one network", len(c.servers))
+	}
+	return verdict(Pass, Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.ns), len(nets))
+}
+
+func delDangle(ctx context.Context, r *Run, c *cut) []Finding {
+	var out []Finding
+	unknown := 0
+	for _, ns := range c.ns {
+		if len(c.glue[string(ns)]) > 0 && wire.Subdomain(ns, r.Zone) {
+			continue
+		}
+		m, err := lookup(ctx, r, ns, wire.TypeA, 1)
+		switch {
+		case err != nil:
+			unknown++
+		case m.Rcode == wire.NXDomain:
+			out = append(out, Finding{State: Fail, Key: text(ns), Detail: text(ns) + " does not exist: whoever registers its domain owns this zone", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}})
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return out
+	case unknown > 0:
+		return verdict(Unknown, Evidence{}, "could not be measured for %d of %d names", unknown, len(c.ns))
+	}
+	return verdict(Pass, Evidence{}, "all %d names exist", len(c.ns))
+}
+
+func delCycle(ctx context.Context, r *Run, c *cut) []Finding {
+	state := map[string]int{} // 1: being looked at, 2: reachable
+	var reach func(ns []byte, glue map[string][]netip.Addr, zone []byte, depth int) (ok, cyclic bool)
+	reach = func(ns []byte, glue map[string][]netip.Addr, zone []byte, depth int) (bool, bool) {
+		if len(glue[string(ns)]) > 0 && wire.Subdomain(ns, zone) {
+			return true, false
+		}
+		if state[string(ns)] == 1 || wire.Subdomain(ns, r.Zone) {
+			return false, true
+		}
+		if depth > walkDepth {
+			return false, false
+		}
+		state[string(ns)] = 1
+		defer func() { state[string(ns)] = 2 }()
+		at := *r
+		for i := 0; i < wire.LabelCount(ns); i++ {
+			var s wire.SplitName
+			s.Set(ns)
+			s.Cut(i)
+			at.Zone = append([]byte(nil), s.Name()...)
+			// A zone whose servers have no addresses ends the walk, but shows its NS set.
+			cuts, err := path(ctx, &at)
+			if err != nil {
+				continue
+			}
+			last := &cuts[len(cuts)-1]
+			cyc := false
+			for _, n := range last.ns {
+				ok, c := reach(n, last.glue, last.zone, depth+1)
+				if ok {
+					return true, false
+				}
+				cyc = cyc || c
+			}
+			return false, cyc
+		}
+		return false, false
+	}
+	cyclic := 0
+	for _, ns := range c.ns {
+		ok, cyc := reach(ns, c.glue, r.Zone, 0)
+		if ok {
+			return verdict(Pass, Evidence{}, "%s can be found without this zone", text(ns))
+		}
+		if cyc {
+			cyclic++
+		}
+	}
+	if cyclic == len(c.ns) {
+		return verdict(Fail, Evidence{}, "all servers depend on this zone itself to be found: %s", texts(c.ns))
+	}
+	return verdict(Unknown, Evidence{}, "could not be measured: the servers' zones cannot be followed")
+}
+
+func delCNAME(ctx context.Context, r *Run) []Finding {
+	var targets [][]byte
+	for _, f := range []struct {
+		t  wire.Type
+		at int
+	}{{wire.TypeNS, 0}, {wire.TypeMX, 2}, {wire.TypeSOA, 0}} {
+		m, ev, err := fromZone(ctx, r, r.Zone, f.t)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		for _, d := range answers(m, r.Zone, f.t) {
+			if n := rdataName(d, f.at); len(n) > 1 {
+				targets = append(targets, n)
+			}
+		}
+	}
+	var out []Finding
+	for _, n := range names(targets) {
+		var m *Reply
+		var err error
+		if wire.Subdomain(n, r.Zone) {
+			m, _, err = fromZone(ctx, r, n, wire.TypeCNAME)
+		} else {
+			m, err = lookup(ctx, r, n, wire.TypeCNAME, 1)
+		}
+		cmd := "dig -t CNAME -q " + shellName(n)
+		switch {
+		case err != nil:
+			out = append(out, Finding{State: Unknown, Key: text(n), Detail: text(n) + ": could not be measured: " + err.Error(), Evidence: Evidence{Command: cmd}})
+		case len(answers(m, n, wire.TypeCNAME)) > 0:
+			out = append(out, Finding{State: Fail, Key: text(n), Detail: text(n) + " is an alias", Evidence: Evidence{Received: m.Raw, Command: cmd}})
+		}
+	}
+	if len(out) == 0 {
+		return verdict(Pass, Evidence{Command: "dig -t CNAME -q " + shellName(r.Zone)}, "none of %d names is an alias", len(targets))
+	}
+	return out
+}

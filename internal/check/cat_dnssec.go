@@ -1,0 +1,527 @@
+package check
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+)
+
+// What the checks of DNSSEC judge by.
+const (
+	expirySoon  = 3 * 24 * time.Hour  // a weekend
+	validityMax = 60 * 24 * time.Hour // how long an old signature can be replayed
+	chainWork   = 64                  // signatures of a whole chain: a resolver's 32 and those of every cut
+	chainHashes = 1000
+	walkSteps   = 20 // of the NSEC chain
+	rsaMin      = 2048
+)
+
+// rootAnchors are the DS records of the root's keys 20326 and 38696, as IANA
+// publishes them (RFC 9718).
+func rootAnchors() []Anchor {
+	var out []Anchor
+	for _, s := range []string{
+		"4F660802E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D",
+		"97280802683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16",
+	} {
+		ds, err := hex.DecodeString(s)
+		if err == nil {
+			out = append(out, Anchor{Owner: wire.Root, DS: ds})
+		}
+	}
+	return out
+}
+
+// An Anchor is a DS record that is trusted.
+type Anchor struct {
+	Owner []byte
+	DS    []byte // RDATA
+}
+
+// clock returns the time that signatures are judged at.
+func clock(r *Run) time.Time {
+	if r.Options.Now != nil {
+		return r.Options.Now()
+	}
+	return time.Now()
+}
+
+// errInsecure says that a chain ends before the zone.
+var errInsecure = errors.New("the delegation is unsigned")
+
+// validKeys checks a DNSKEY reply against DS records and returns the zone's keys.
+func validKeys(r *Run, zone []byte, m *Reply, ds [][]byte, w *dnssec.Work) ([]dnssec.Key, dnssec.Reason) {
+	data := answers(m, zone, wire.TypeDNSKEY)
+	var all, entry []dnssec.Key
+	usable := false
+	for _, d := range ds {
+		usable = usable || len(d) > 4 && dnssec.SupportedAlgorithm(d[2]) && dnssec.SupportedDigest(d[3])
+	}
+	for _, d := range data {
+		k, ok := dnssec.ParseKey(d)
+		if !ok || k.Revoked() {
+			continue
+		}
+		all = append(all, k)
+		for _, s := range ds {
+			if dnssec.MatchDS(s, zone, d) {
+				entry = append(entry, k)
+				break
+			}
+		}
+	}
+	if !usable {
+		return nil, dnssec.UnsupportedAlgorithm
+	}
+	if len(entry) == 0 {
+		return nil, dnssec.NoKey
+	}
+	set := &wire.RRset{Owner: wire.Lower(nil, zone), Type: wire.TypeDNSKEY, TTL: setTTL(m, zone, wire.TypeDNSKEY), Data: data, Sigs: signatures(m, zone, wire.TypeDNSKEY)}
+	_, why := dnssec.Verify(set, set.Owner, entry, clock(r), w)
+	return all, why
+}
+
+// setTTL returns the TTL of a name's records of a type.
+func setTTL(m *Reply, name []byte, t wire.Type) uint32 {
+	for _, rr := range m.Records {
+		if rr.Type == t && wire.EqualFold(rr.Owner, name) {
+			return rr.TTL
+		}
+	}
+	return 0
+}
+
+// bogus is a chain that does not hold.
+type bogus struct {
+	zone []byte
+	what string
+	why  dnssec.Reason
+}
+
+func (b *bogus) Error() string {
+	return fmt.Sprintf("%s of %s: %s", b.what, text(b.zone), b.why)
+}
+
+// chain validates from the anchor down to the zone and returns its keys.
+func chain(ctx context.Context, r *Run) ([]dnssec.Key, string, error) {
+	cuts, err := path(ctx, r)
+	if err != nil {
+		return nil, "", err
+	}
+	anchors := r.Options.Anchors
+	if len(anchors) == 0 {
+		anchors = rootAnchors()
+	}
+	w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
+	var keys []dnssec.Key
+	shown, started := "", false
+	for i := range cuts {
+		c := &cuts[i]
+		var ds [][]byte
+		for _, a := range anchors {
+			if wire.EqualFold(a.Owner, c.zone) {
+				ds = append(ds, a.DS)
+			}
+		}
+		switch {
+		case len(ds) > 0:
+		case !started:
+			continue
+		case len(c.ds) == 0:
+			return nil, shown + text(c.zone) + " has no DS", errInsecure
+		default:
+			set := &wire.RRset{Owner: wire.Lower(nil, c.zone), Type: wire.TypeDS, TTL: 3600, Data: c.ds, Sigs: c.dsSigs}
+			if _, why := dnssec.Verify(set, wire.Lower(nil, c.above), keys, clock(r), w); why != 0 {
+				return nil, shown, &bogus{c.zone, "DS", why}
+			}
+			ds = c.ds
+		}
+		started = true
+		m, err := askAny(ctx, r, c.servers, Query{Name: c.zone, Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: ednsSize, DO: true}})
+		if err != nil {
+			return nil, shown, err
+		}
+		var why dnssec.Reason
+		if keys, why = validKeys(r, c.zone, m, ds, w); why == dnssec.UnsupportedAlgorithm {
+			return nil, shown + text(c.zone) + ": " + why.String(), errInsecure
+		} else if why != 0 {
+			return nil, shown, &bogus{c.zone, "DNSKEY", why}
+		}
+		shown += text(c.zone) + " > "
+	}
+	if !started {
+		return nil, "", errors.New("no trust anchor is above the zone")
+	}
+	return keys, shown, nil
+}
+
+// dnssecChecks returns the checks of signed zones.
+func dnssecChecks() []*Check {
+	sign := map[Product]string{
+		"": "Sign the zone with algorithm 13 and let the server keep signatures and keys fresh.", "bind": `dnssec-policy default; inline-signing yes;`, "knot": "zone: [{domain: ZONE, dnssec-signing: on, dnssec-policy: default}]; policy: [{id: default, algorithm: ecdsap256sha256, nsec3: off}]",
+		"pdns": "pdnsutil secure-zone ZONE; pdnsutil rectify-zone ZONE", "nsd": "ldns-signzone -n -s - ZONE KEY, from cron before signatures expire", "coredns": "dnssec { key file KZONE.+013+12345 }", "msdns": "Invoke-DnsServerZoneSign -ZoneName ZONE -SignWithDefault", "port53": "zones: - dnssec: on",
+	}
+	nsec3 := map[Product]string{"": "No extra iterations and no salt.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "knot": "nsec3-iterations: 0 and nsec3-salt-length: 0", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "nsd": "ldns-signzone -n -t 0 ZONE KEY", "msdns": "Set-DnsServerDnsSecZoneSetting -NSec3Iterations 0 -NSec3RandomSaltLength 0", "port53": "dnssec: {nsec3: {iterations: 0}}"}
+	list := []*Check{
+		{ID: "DNSSEC-CHAIN", Title: "the chain of trust holds", Severity: SevHigh, About: "Validates from the anchor down to the zone's SOA, NS and addresses.", Judged: "Bogus: fail. Unsigned: warn. Secure: pass.", Advice: sign, Refs: []string{"RFC 4035, section 5"}, Run: runChain},
+		{ID: "DNSSEC-DSMISS", Title: "DS records have keys", Severity: SevHigh, About: "Compares the parent's DS with the zone's keys and with CDS.", Judged: "No DS has a key: fail. One has none, or CDS differs: warn.", Advice: map[Product]string{"": "Publish at the parent the DS of the key in use; remove old ones.", "bind": "rndc dnssec -checkds published ZONE", "knot": "knotc zone-ksk-submitted ZONE", "pdns": "pdnsutil export-zone-ds ZONE"}, Refs: []string{"RFC 6781", "RFC 7344"}, Run: delegated(runDSMiss)},
+		{ID: "DNSSEC-ALG", Title: "algorithms are of these days", Severity: SevHigh, About: "Looks at algorithms, key sizes and digests.", Judged: "MD5, DSA, GOST, SHA-1, RSA below 2048 bits (a zone key of 1024: warn), DS of SHA-1: fail.", Advice: sign, Refs: []string{"RFC 8624", "RFC 9904", "RFC 9905"}, Run: delegated(runAlg)},
+		{ID: "DNSSEC-EXP", Title: "signatures are fresh at every server", Severity: SevHigh, About: "Looks at the RRSIG of the SOA at each server.", Judged: "Expired or not yet valid: fail. Under 3 days left: warn. Valid for over 60 days: low.", Advice: sign, Refs: []string{"RFC 6781, section 4.4"}, Run: runExp},
+		{ID: "DNSSEC-NSEC3", Title: "NSEC3 costs nothing", Severity: SevMedium, About: "Looks at NSEC3PARAM.", Judged: "Above 50 iterations: fail. Above 0: warn. A salt: low.", Advice: nsec3, Refs: []string{"RFC 9276", "CVE-2023-50868"}, Run: runNSEC3},
+		{ID: "DNSSEC-WALK", Title: "the zone cannot be walked", Severity: SevLow, About: "Follows NSEC records for 20 steps.", Judged: "It leads from name to name: warn. Compact denial or NSEC3: pass.", Advice: map[Product]string{"": "Use compact denial of existence or NSEC3 if names are to stay private.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "knot": "mod-onlinesign", "port53": "dnssec: {denial: compact}"}, Refs: []string{"RFC 9824", "RFC 4470"}, Run: runWalk},
+		{ID: "DNSSEC-TAGS", Title: "key tags differ", Severity: SevMedium, About: "Compares key tags. Validators try few keys of one tag.", Judged: "Two keys of one tag and algorithm: warn.", Advice: sign, Refs: []string{"CVE-2023-50387"}, Run: runTags},
+		{ID: "DNSSEC-NX", Title: "what is not there is proven", Severity: SevHigh, About: "Asks for a name and a type that are not there and validates the proof.", Judged: "A missing or wrong proof: fail.", Advice: map[Product]string{"": "Sign the zone anew.", "pdns": "pdnsutil rectify-zone ZONE", "bind": "rndc sign ZONE", "knot": "knotc zone-sign ZONE"}, Refs: []string{"RFC 4035, section 5.4", "RFC 5155, section 8"}, Run: runNX},
+		{ID: "DNSSEC-SIZE", Title: "the keys fit a datagram", Severity: SevLow, About: "Measures the DNSKEY answer.", Judged: "Above 1232 octets or truncated: warn.", Advice: sign, Refs: []string{"RFC 9715"}, Run: runSize},
+	}
+	for _, c := range list {
+		c.Group, c.Scope = GroupDNSSEC, ScopeZone
+	}
+	return list
+}
+
+func runChain(ctx context.Context, r *Run) []Finding {
+	ev := Evidence{Command: "delv +vtrace -t SOA " + shellName(apex(r))}
+	keys, shown, err := chain(ctx, r)
+	var b *bogus
+	switch {
+	case errors.Is(err, errInsecure):
+		return verdict(Warn, ev, "insecure: %s", shown)
+	case errors.As(err, &b):
+		return verdict(Fail, ev, "bogus: %v", b)
+	case err != nil:
+		return unmeasured(ev, err)
+	}
+	for _, t := range []wire.Type{wire.TypeSOA, wire.TypeNS, wire.TypeA} {
+		m, e, err := fromZone(ctx, r, r.Zone, t)
+		if err != nil {
+			return unmeasured(e, err)
+		}
+		data := answers(m, r.Zone, t)
+		if len(data) == 0 {
+			continue
+		}
+		set := &wire.RRset{Owner: wire.Lower(nil, r.Zone), Type: t, TTL: setTTL(m, r.Zone, t), Data: data, Sigs: signatures(m, r.Zone, t)}
+		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork}
+		if _, why := dnssec.Verify(set, set.Owner, keys, clock(r), w); why != 0 {
+			return verdict(Fail, e, "bogus: %s %s: %s", text(r.Zone), t, why)
+		}
+	}
+	return verdict(Pass, ev, "secure: %s%s", shown, "data")
+}
+
+// keysOf returns the zone's DNSKEY reply; unsigned zones are skipped.
+func keysOf(ctx context.Context, r *Run) (*Reply, Evidence, error) {
+	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeDNSKEY)
+	if err == nil && len(answers(m, r.Zone, wire.TypeDNSKEY)) == 0 {
+		err = fmt.Errorf("the zone is unsigned: %w", errSkip)
+	}
+	return m, ev, err
+}
+
+func runDSMiss(ctx context.Context, r *Run, c *cut) []Finding {
+	if len(c.ds) == 0 {
+		return unmeasured(Evidence{}, fmt.Errorf("the parent has no DS: %w", errSkip))
+	}
+	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeDNSKEY)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	matched := 0
+	for _, d := range c.ds {
+		for _, k := range answers(m, r.Zone, wire.TypeDNSKEY) {
+			if dnssec.MatchDS(d, r.Zone, k) {
+				matched++
+				break
+			}
+		}
+	}
+	if matched == 0 {
+		return verdict(Fail, ev, "none of %d DS records has a key in the zone", len(c.ds))
+	}
+	if matched < len(c.ds) {
+		return verdict(Warn, ev, "%d of %d DS records have a key", matched, len(c.ds))
+	}
+	if cds, _, err := fromZone(ctx, r, r.Zone, wire.TypeCDS); err == nil {
+		for _, d := range answers(cds, r.Zone, wire.TypeCDS) {
+			found := false
+			for _, p := range c.ds {
+				found = found || string(p) == string(d)
+			}
+			if !found {
+				return verdict(Warn, ev, "the zone asks by CDS for a DS that the parent does not have")
+			}
+		}
+	}
+	return verdict(Pass, ev, "all %d DS records have a key", len(c.ds))
+}
+
+// rsaBits returns the size of an RSA key's modulus (RFC 3110, section 2).
+func rsaBits(key []byte) int {
+	if len(key) < 5 {
+		return 0
+	}
+	k := key[4:]
+	n, at := int(k[0]), 1
+	if n == 0 && len(k) > 3 {
+		n, at = int(binary.BigEndian.Uint16(k[1:])), 3
+	}
+	if len(k) < at+n {
+		return 0
+	}
+	return (len(k) - at - n) * 8
+}
+
+// judgeKey judges one key's algorithm and size.
+func judgeKey(data []byte) (State, string) {
+	k, ok := dnssec.ParseKey(data)
+	if !ok {
+		return Fail, "a key that cannot be read"
+	}
+	name := fmt.Sprintf("key %d, %s", k.Tag, wire.AlgorithmName(k.Algorithm))
+	switch k.Algorithm {
+	case 1, 3, 5, 6, 7, 12:
+		return Fail, name + ": must not be used for signing (RFC 9904, RFC 9905)"
+	case dnssec.RSASHA256, dnssec.RSASHA512:
+		switch bits := rsaBits(data); {
+		case bits >= rsaMin:
+		case bits >= 1024 && !k.SEP():
+			return Warn, fmt.Sprintf("%s: %d bits", name, bits)
+		default:
+			return Fail, fmt.Sprintf("%s: %d bits", name, bits)
+		}
+	}
+	return Pass, name
+}
+
+func runAlg(ctx context.Context, r *Run, c *cut) []Finding {
+	m, ev, err := keysOf(ctx, r)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	var out []Finding
+	for _, d := range answers(m, r.Zone, wire.TypeDNSKEY) {
+		if s, detail := judgeKey(d); s != Pass {
+			out = append(out, Finding{State: s, Key: detail, Detail: detail, Evidence: ev})
+		}
+	}
+	for _, d := range c.ds {
+		if len(d) > 4 && d[3] != dnssec.DigestSHA256 && d[3] != dnssec.DigestSHA384 {
+			detail := fmt.Sprintf("DS %d has digest %d", binary.BigEndian.Uint16(d), d[3])
+			out = append(out, Finding{State: Fail, Key: detail, Detail: detail, Evidence: ev})
+		}
+	}
+	if len(out) == 0 {
+		return verdict(Pass, ev, "all keys and digests are of these days")
+	}
+	return out
+}
+
+// judgeWindow judges when a signature is valid, in serial arithmetic (RFC 4034,
+// section 3.1.5).
+func judgeWindow(sig []byte, now time.Time) (State, Severity, string) {
+	if len(sig) < 18 {
+		return Fail, 0, "a signature that cannot be read"
+	}
+	t := uint32(now.Unix())
+	left := time.Duration(int32(binary.BigEndian.Uint32(sig[8:])-t)) * time.Second
+	age := time.Duration(int32(t-binary.BigEndian.Uint32(sig[12:]))) * time.Second
+	switch {
+	case left <= 0:
+		return Fail, 0, fmt.Sprintf("expired %v ago", -left)
+	case age < 0:
+		return Fail, 0, fmt.Sprintf("valid only in %v", -age)
+	case left < expirySoon:
+		return Warn, 0, fmt.Sprintf("expires in %v", left)
+	case left+age > validityMax:
+		return Warn, SevLow, fmt.Sprintf("valid for %v", left+age)
+	}
+	return Pass, 0, fmt.Sprintf("expires in %v", left)
+}
+
+func runExp(ctx context.Context, r *Run) []Finding {
+	servers, err := zoneServers(ctx, r)
+	if err != nil {
+		return unmeasured(Evidence{Command: "dig +dnssec -t SOA -q " + shellName(apex(r))}, err)
+	}
+	q := Query{Name: r.Zone, Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, DO: true}}
+	var out []Finding
+	good, unsigned := 0, 0
+	for _, s := range servers {
+		m, err := r.AskServer(ctx, s, q)
+		if err != nil {
+			out = append(out, Finding{State: Unknown, Key: s.Addr.String(), Detail: fmt.Sprintf("%s could not be measured: %v", s.Addr, err), Evidence: seen(s, q, nil)})
+			continue
+		}
+		sigs := signatures(m, r.Zone, wire.TypeSOA)
+		if len(sigs) == 0 {
+			unsigned++
+		}
+		for _, sig := range sigs {
+			st, sev, detail := judgeWindow(sig, clock(r))
+			if st == Pass {
+				good++
+				continue
+			}
+			out = append(out, Finding{State: st, Severity: sev, Key: s.Addr.String(), Detail: s.Addr.String() + ": " + detail, Evidence: seen(s, q, m)})
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return out
+	case good == 0 && unsigned > 0:
+		return unmeasured(Evidence{}, fmt.Errorf("the zone is unsigned: %w", errSkip))
+	case good == 0:
+		return verdict(Unknown, Evidence{}, "could not be measured: no server")
+	}
+	return verdict(Pass, seen(servers[0], q, nil), "fresh at %d servers", len(servers))
+}
+
+func runNSEC3(ctx context.Context, r *Run) []Finding {
+	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeNSEC3PARAM)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	p := answers(m, r.Zone, wire.TypeNSEC3PARAM)
+	if len(p) == 0 {
+		return verdict(Pass, ev, "no NSEC3")
+	}
+	it, salt := binary.BigEndian.Uint16(p[0][2:]), p[0][4]
+	f := Finding{State: Pass, Evidence: ev, Detail: fmt.Sprintf("%d iterations, %d octets of salt", it, salt)}
+	switch {
+	case it > 50:
+		f.State = Fail
+	case it > 0:
+		f.State = Warn
+	case salt > 0:
+		f.State, f.Severity = Warn, SevLow
+	}
+	return []Finding{f}
+}
+
+func runWalk(ctx context.Context, r *Run) []Finding {
+	found, ev, err := walkNSEC(ctx, r, walkSteps)
+	switch {
+	case err != nil:
+		return unmeasured(ev, err)
+	case len(found) > 1:
+		return verdict(Warn, ev, "%d names by NSEC: %s", len(found), texts(found[:min(len(found), 5)]))
+	}
+	return verdict(Pass, ev, "NSEC leads nowhere")
+}
+
+// walkNSEC follows the zone's NSEC records for some steps and returns the names.
+func walkNSEC(ctx context.Context, r *Run, steps int) ([][]byte, Evidence, error) {
+	at := r.Zone
+	var found [][]byte
+	var last Evidence
+	for range steps {
+		m, ev, err := fromZone(ctx, r, at, wire.TypeNSEC)
+		last = ev
+		if err != nil {
+			return nil, ev, err
+		}
+		ns := answers(m, at, wire.TypeNSEC)
+		if len(ns) == 0 {
+			break
+		}
+		next := rdataName(ns[0], 0)
+		// A white lie's next name begins with a zero octet (RFC 9824, section 3.2).
+		if next == nil || !wire.Subdomain(next, r.Zone) || wire.EqualFold(next, r.Zone) || (len(next) > 1 && next[1] == 0) {
+			break
+		}
+		at = wire.Lower(nil, next)
+		found = append(found, at)
+	}
+	return found, last, nil
+}
+
+func runTags(ctx context.Context, r *Run) []Finding {
+	m, ev, err := keysOf(ctx, r)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	tags := map[[2]uint16]bool{}
+	for _, d := range answers(m, r.Zone, wire.TypeDNSKEY) {
+		k, ok := dnssec.ParseKey(d)
+		if id := [2]uint16{k.Tag, uint16(k.Algorithm)}; ok && tags[id] {
+			return verdict(Warn, ev, "two keys have tag %d", k.Tag)
+		} else if ok {
+			tags[id] = true
+		}
+	}
+	return verdict(Pass, ev, "%d keys, all tags differ", len(tags))
+}
+
+func runNX(ctx context.Context, r *Run) []Finding {
+	km, ev, err := keysOf(ctx, r)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	var keys []dnssec.Key
+	for _, d := range answers(km, r.Zone, wire.TypeDNSKEY) {
+		if k, ok := dnssec.ParseKey(d); ok {
+			keys = append(keys, k)
+		}
+	}
+	zone := wire.Lower(nil, r.Zone)
+	for _, q := range []struct {
+		name []byte
+		t    wire.Type
+	}{{below(randomLabel(), zone), wire.TypeA}, {zone, wire.TypeWALLET}} {
+		m, ev, err := fromZone(ctx, r, q.name, q.t)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		if len(answers(m, q.name, q.t)) > 0 {
+			continue // by a wildcard: there is nothing to deny
+		}
+		d := &dnssec.Denial{Zone: zone}
+		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
+		for _, rr := range m.Records {
+			if rr.Section != wire.Authority || rr.Type != wire.TypeNSEC && rr.Type != wire.TypeNSEC3 {
+				continue
+			}
+			owner := wire.Lower(nil, rr.Owner)
+			set := &wire.RRset{Owner: owner, Type: rr.Type, TTL: rr.TTL, Data: [][]byte{rr.Data}, Sigs: signatures(m, owner, rr.Type)}
+			if v, why := dnssec.Verify(set, zone, keys, clock(r), w); why != 0 || v.Wildcard {
+				return verdict(Fail, ev, "%s %s: %s", text(owner), rr.Type, why)
+			}
+			if rr.Type == wire.TypeNSEC {
+				d.AddNSEC(owner, rr.Data)
+			} else {
+				d.AddNSEC3(owner, rr.Data)
+			}
+		}
+		var why dnssec.Reason
+		if m.Rcode == wire.NXDomain {
+			_, why = d.NXDomain(q.name, w)
+		} else {
+			_, why = d.NoData(q.name, q.t, w)
+		}
+		if why != 0 {
+			return verdict(Fail, ev, "%s %s, %s: %s", text(q.name), q.t, m.Rcode, why)
+		}
+	}
+	return verdict(Pass, ev, "what is not there is proven")
+}
+
+func runSize(ctx context.Context, r *Run) []Finding {
+	servers, err := zoneServers(ctx, r)
+	if err != nil || len(servers) == 0 {
+		return unmeasured(Evidence{Command: "dig +dnssec -t DNSKEY -q " + shellName(apex(r))}, errors.Join(err, errors.New("no server")))
+	}
+	at := *r
+	at.Server = servers[0]
+	return single(func(*Run) Query { return Query{Name: r.Zone, Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (State, string) {
+		if len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0 {
+			return Warn, fmt.Sprintf("%d octets, truncated: %t", len(m.Raw), m.Flags&wire.FlagTC != 0)
+		}
+		return Pass, fmt.Sprintf("%d octets", len(m.Raw))
+	})(ctx, &at)
+}

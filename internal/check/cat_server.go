@@ -1,0 +1,799 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// The groups of the catalogue that this package's cat_ files hold.
+const (
+	GroupServer    Group = "Authoritative"
+	GroupZone      Group = "Delegation and zone content"
+	GroupDNSSEC    Group = "DNSSEC"
+	GroupResolver  Group = "Resolver"
+	GroupEncrypted Group = "Encrypted and neighbours"
+)
+
+// What the checks of servers judge by.
+const (
+	anyMax     = 700  // octets of an answer to ANY that one RRset may need (RFC 8482, section 4.1)
+	ampWarn    = 20   // times the octets of the question
+	ampFail    = 35   // the same; above it the server is worth an attacker's while
+	udpMax     = 1232 // octets of a datagram that is never fragmented (DNS Flag Day 2020)
+	emptyTC    = 100  // octets of a header, a long question and OPT
+	rrlRate    = 200  // questions a second: ten times what one resolver asks for one name
+	rrlCount   = 400  // two seconds of them
+	rrlShare   = 60   // percent of answers below which a limit is at work
+	idleGood   = 30 * time.Second
+	idleMax    = 60 * time.Second
+	slowMax    = 15 * time.Second
+	idleConns  = 200 // connections held open by the check of the connection limit
+	badPackets = 12
+)
+
+func soaQuery(r *Run) Query { return Query{Name: apex(r), Type: wire.TypeSOA} }
+
+// elsewhere is a name that no server is authoritative for but those of the
+// reserved zone itself (RFC 6761, section 6.5).
+func elsewhere(*Run) Query {
+	return Query{Name: mustName("www.example.com"), Type: wire.TypeA, Flags: wire.FlagRD}
+}
+
+// serverChecks returns the checks of one authoritative server.
+func serverChecks() []*Check {
+	transfer := map[Product]string{
+		"":        "Allow transfers to your secondaries only, by TSIG key.",
+		"bind":    `zone "ZONE" { allow-transfer { key "xfr"; }; };`,
+		"nsd":     "provide-xfr: 192.0.2.2 xfr-key",
+		"knot":    "acl: [{id: xfr, key: xfr, action: transfer}]",
+		"pdns":    "allow-axfr-ips=127.0.0.0/8,::1 and pdnsutil activate-tsig-key ZONE xfr primary",
+		"coredns": "transfer { to 192.0.2.2 }",
+		"msdns":   "dnscmd /ZoneResetSecondaries ZONE /SecureList 192.0.2.2",
+		"dnsmasq": "auth-sec-servers=ns2.example.net and auth-peer=192.0.2.2",
+		"port53":  "zones: - transfer-to: [key xfr]",
+	}
+	rrl := map[Product]string{
+		"":       "Turn response rate limiting on, with truncated slips.",
+		"bind":   "rate-limit { responses-per-second 20; slip 2; };",
+		"nsd":    "rrl-ratelimit: 200 and rrl-slip: 2",
+		"knot":   "mod-rrl: [{id: default, rate-limit: 50, slip: 2}] and template: [{id: default, global-module: mod-rrl/default}]",
+		"pdns":   "Put dnsdist before it: setMaxQPSIPRule or dynBlockRulesGroup():setQueryRate(50, 10, \"flood\", 60).",
+		"msdns":  "Set-DnsServerResponseRateLimiting -Mode Enable -TruncateRate 2",
+		"port53": "It is on unless `rate-limit: off` is set: remove that line.",
+	}
+	size := map[Product]string{
+		"":     "Send at most 1232 octets over UDP and answer ANY with one RRset.",
+		"bind": "minimal-any yes; minimal-responses yes; max-udp-size 1232;", "nsd": "refuse-any: yes, minimal-responses: yes, ipv4-edns-size: 1232, ipv6-edns-size: 1232",
+		"knot": "server: udp-max-payload: 1232", "pdns": "any-to-tcp=yes and udp-truncation-threshold=1232", "unbound": "deny-any: yes and max-udp-size: 1232", "coredns": "any and bufsize 1232",
+		"dnsmasq": "edns-packet-max=1232", "port53": "These are the defaults: see `max-udp-size`.",
+	}
+	recursion := map[Product]string{
+		"": "Turn recursion off on authoritative servers.", "bind": "recursion no; allow-query-cache { none; };",
+		"pdns": "Upgrade to 4.1 or later (no recursor= setting).", "knot": "Remove mod-dnsproxy.", "dnsmasq": "auth-server with no upstream: no-resolv",
+		"coredns": "Remove forward from this server block.", "msdns": "Set-DnsServerRecursion -Enable $false", "unbound": "access-control: 0.0.0.0/0 refuse", "port53": "role: authoritative",
+	}
+	update := map[Product]string{
+		"": "Allow dynamic updates by TSIG key and policy only.", "bind": `update-policy { grant "ddns" zonesub ANY; }; in place of allow-update { any; };`,
+		"knot": "acl: [{id: ddns, key: ddns, action: update}]", "pdns": "dnsupdate=no, or allow-dnsupdate-from= with pdnsutil set-meta ZONE TSIG-ALLOW-DNSUPDATE ddns", "msdns": "Set-DnsServerPrimaryZone ZONE -DynamicUpdate Secure", "port53": "zones: - update: [key ddns]",
+	}
+	notify := map[Product]string{"": "Take NOTIFY from the primaries only.", "bind": "allow-notify { 192.0.2.1; };", "nsd": "allow-notify: 192.0.2.1 xfr-key", "knot": "acl: [{id: n, address: 192.0.2.1, action: notify}]", "pdns": "allow-notify-from=192.0.2.1/32", "msdns": "dnscmd /ZoneResetSecondaries ZONE /NotifyList 192.0.2.2", "port53": "zones: - notify-from: [192.0.2.1]"}
+	cookies := map[Product]string{"": "Turn DNS cookies on, with one secret for all servers behind an address.", "bind": "answer-cookie yes; cookie-algorithm siphash24;", "nsd": "answer-cookie: yes", "knot": "mod-cookies", "unbound": "answer-cookie: yes", "pdns": "edns-cookie-secret=HEX", "port53": "cookies: on"}
+	tcp := map[Product]string{"": "Set the idle time of TCP connections to about ten seconds and limit connections a client.", "bind": "tcp-idle-timeout 100; tcp-initial-timeout 30; tcp-clients 150;", "nsd": "tcp-timeout: 10, tcp-count: 200", "knot": "server: tcp-idle-timeout: 10s, tcp-io-timeout: 500", "pdns": "tcp-idle-timeout=5, max-tcp-connections-per-client=20", "unbound": "tcp-idle-timeout: 10000, ip-connection-limit: 0.0.0.0/0 20", "dnsmasq": "max-tcp-connections=20", "port53": "tcp: {idle: 10s, per-client: 20}"}
+	generic := map[Product]string{"": "Upgrade the server, and look for a middlebox before it that rewrites or drops DNS."}
+
+	list := []*Check{
+		{
+			ID: "SRV-AA", Title: "answers with authority", Severity: SevHigh,
+			About: "Asks for the zone's SOA without recursion. A server that is delegated to and not authoritative is lame: some questions of resolvers fail, others are slow.", Judged: "AA and the SOA: pass. No AA, REFUSED, SERVFAIL: fail.",
+			Advice: map[Product]string{"": "Load the zone on this server or take it out of the NS set.", "bind": "rndc zonestatus ZONE; named-checkzone ZONE FILE", "nsd": "nsd-control zonestatus ZONE", "knot": "knotc zone-status ZONE", "pdns": "pdnsutil check-zone ZONE", "port53": "port53 zone check FILE"},
+			Refs:   []string{"RFC 1034", "RFC 1912"},
+			Run: single(soaQuery, func(r *Run, m *Reply) (State, string) {
+				if len(r.Zone) == 0 {
+					return Skipped, "no zone is known to be served here"
+				}
+				if m.Rcode == wire.NoError && m.Flags&wire.FlagAA != 0 && len(answers(m, r.Zone, wire.TypeSOA)) == 1 {
+					return Pass, "the SOA comes with AA"
+				}
+				return Fail, fmt.Sprintf("lame: %s, AA %t, %d SOA", m.Rcode, m.Flags&wire.FlagAA != 0, len(answers(m, r.Zone, wire.TypeSOA)))
+			}),
+		},
+		{
+			ID: "SRV-REC", Title: "does not recurse for others", Severity: SevCritical,
+			About: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"},
+			Run: single(elsewhere, func(_ *Run, m *Reply) (State, string) {
+				if len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 && m.Flags&wire.FlagAA == 0 {
+					return Fail, "it answered for www.example.com: open recursion"
+				}
+				if m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused {
+					return Fail, "RA is set: recursion is offered"
+				}
+				return Pass, "no recursion: " + m.Rcode.String()
+			}),
+		},
+		{
+			ID: "SRV-UPREF", Title: "gives no upward referrals", Severity: SevMedium, About: "Asks for a name outside of all zones. A referral to the root helps nobody but amplifies.", Judged: "NS of a zone above in the authority section: warn.", Advice: map[Product]string{"": "Answer REFUSED for what is not served.", "bind": "Remove the hint zone of the root; allow-query-cache { none; };", "pdns": "Remove send-root-referral."}, Refs: []string{"RFC 8499"},
+			Run: single(func(*Run) Query { return Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, func(_ *Run, m *Reply) (State, string) {
+				for _, rr := range records(m, wire.Authority, wire.TypeNS) {
+					if len(rr.Owner) == 1 {
+						return Warn, fmt.Sprintf("a referral to the root of %d octets", len(m.Raw))
+					}
+				}
+				return Pass, m.Rcode.String()
+			}),
+		},
+		{ID: "SRV-AXFR", Title: "keeps the zone to itself", Severity: SevHigh, About: "Asks for the whole zone over TCP from where the check runs. Who gets it knows every host.", Judged: "The first SOA arrives: fail.", Advice: transfer, Refs: []string{"RFC 5936"}, Run: transferRun(wire.TypeAXFR)},
+		{ID: "SRV-IXFR", Title: "keeps the zone's changes to itself", Severity: SevHigh, About: "Asks for the differences since the serial before, which servers without them answer with the whole zone.", Judged: "More than one record of the zone arrives: fail. The SOA alone tells nothing.", Advice: transfer, Refs: []string{"RFC 1995"}, Run: transferRun(wire.TypeIXFR)},
+		{
+			ID: "SRV-AXFRUDP", Title: "refuses AXFR over UDP", Severity: SevLow, About: "AXFR over UDP is not defined.", Judged: "FORMERR, REFUSED, NOTIMP, NOTAUTH or an empty answer: pass. Records: warn.", Advice: generic, Refs: []string{"RFC 5936, section 4.2"},
+			Run: single(func(r *Run) Query { return Query{Name: apex(r), Type: wire.TypeAXFR} }, func(_ *Run, m *Reply) (State, string) {
+				switch m.Rcode {
+				case wire.FormErr, wire.Refused, wire.NotImp, wire.NotAuth:
+					return Pass, m.Rcode.String()
+				}
+				if m.Flags&wire.FlagTC != 0 && len(m.Records) == 0 {
+					return Pass, "truncated to nothing"
+				}
+				return Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
+			}),
+		},
+		{ID: "SRV-UPDATE", Title: "refuses updates from strangers", Severity: SevCritical, Mode: Active, About: "Sends an UPDATE with a prerequisite that cannot hold, so that nothing changes. A server that gets as far as the prerequisite would have taken the update.", Judged: "NXRRSET, NXDOMAIN, YXRRSET, YXDOMAIN, NOERROR: fail. REFUSED, NOTAUTH, NOTIMP, FORMERR: pass.", Advice: update, Refs: []string{"RFC 2136, section 3.2", "RFC 3007"}, Run: runUpdate},
+		{
+			ID: "SRV-NOTIFY", Title: "refuses NOTIFY from strangers", Severity: SevMedium, Mode: Active, About: "Sends NOTIFY for the zone. A server that takes it from anyone can be made to ask its primary all the time.", Judged: "NOERROR: warn. REFUSED, NOTAUTH, NOTIMP: pass.", Advice: notify, Refs: []string{"RFC 1996, section 3.10"},
+			Run: single(func(r *Run) Query {
+				return Query{Name: apex(r), Type: wire.TypeSOA, Opcode: wire.OpcodeNotify, Flags: wire.FlagAA}
+			}, func(_ *Run, m *Reply) (State, string) {
+				if m.Rcode == wire.NoError && m.Opcode == wire.OpcodeNotify {
+					return Warn, "NOTIFY is accepted from here"
+				}
+				return Pass, m.Rcode.String()
+			}),
+		},
+		{
+			ID: "SRV-ANY", Title: "answers ANY with little", Severity: SevHigh, About: "Asks ANY with a size of 4096 and DO, the question that reflection attacks like best.", Judged: "More than 700 octets: fail.", Advice: size, Refs: []string{"RFC 8482", "CERT TA13-088A"},
+			Run: single(func(r *Run) Query { return Query{Name: apex(r), Type: wire.TypeANY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (State, string) {
+				if len(m.Raw) > anyMax {
+					return Fail, fmt.Sprintf("%d octets", len(m.Raw))
+				}
+				return Pass, fmt.Sprintf("%d octets", len(m.Raw))
+			}),
+		},
+		{ID: "SRV-AMP", Title: "amplifies little", Severity: SevHigh, About: "Asks the eight questions with the largest answers and compares octets.", Judged: "The worst answer above 35 times its question or 1232 octets: fail; above 20 times: warn.", Advice: size, Refs: []string{"RFC 5358", "RFC 8482"}, Run: runAmp},
+		{ID: "SRV-TCSIZE", Title: "truncates to nothing", Severity: SevLow, About: "Asks without EDNS for large sets. A truncated answer is thrown away by the client: what is in it only amplifies.", Judged: "TC with more than 100 octets: warn.", Advice: map[Product]string{"": "Send header, question and OPT only when truncating.", "bind": "minimal-responses yes;", "knot": "Load mod-rrl.", "port53": "Nothing to set."}, Refs: []string{"RFC 2181, section 9"}, Run: runTCSize},
+		{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: SevHigh, Mode: Active, About: "Sends one question 200 times a second for two seconds, as a reflection attack would.", Judged: "Under 60 % answered, or truncated ones among the answers: pass. Else: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}, Run: runRRL},
+		{ID: "SRV-RRLSLIP", Title: "lets victims through its rate limit", Severity: SevLow, Mode: Active, About: "From the same flood: a limit without truncated answers shuts out the one whose address was forged.", Judged: "Limited without any TC: warn.", Advice: rrl, Refs: []string{"ISC-TN-2012-1"}, Run: runSlip},
+		{ID: "SRV-COOKIE", Title: "has DNS cookies", Severity: SevMedium, About: "Sends client cookies and looks at what comes back.", Judged: "No server cookie, or a bad length that is not FORMERR: warn. The same server cookie for two clients: fail.", Advice: cookies, Refs: []string{"RFC 7873", "RFC 9018"}, Run: runCookie},
+		{ID: "SRV-8906", Title: "answers what it does not know", Severity: SevMedium, About: "Asks for an unknown type, an unknown opcode and with odd flags. Silence makes resolvers wait and retry.", Judged: "Each is answered: NOERROR or NXDOMAIN for the type and flags, NOTIMP for the opcode.", Advice: generic, Refs: []string{"RFC 8906"}, Run: run8906},
+		{ID: "SRV-TCP-PIPE", Title: "answers questions in a row", Severity: SevLow, About: "Writes ten questions into one TCP connection at once.", Judged: "All answered: pass. Fewer: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.1.1"}, Run: runPipe},
+		{ID: "SRV-TCP-IDLE", Title: "closes idle connections in time", Severity: SevLow, Mode: Active, About: "Asks once over TCP and then waits.", Judged: "Closed after 2 to 30 s: pass. At once, or not within 60 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.3"}, Run: runIdle},
+		{ID: "SRV-TCP-CAP", Title: "limits connections a client", Severity: SevHigh, Mode: Intrusive, About: "Holds 200 idle connections and asks from another address, where this machine has one.", Judged: "The other address is not answered: fail.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.2"}, Run: runCap},
+		{ID: "SRV-TCP-SLOW", Title: "does not wait for slow questions", Severity: SevMedium, Mode: Intrusive, About: "Writes one octet a second into a TCP connection.", Judged: "Still open after 15 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 10"}, Run: runSlow},
+		{ID: "SRV-CASE", Title: "keeps the case of the question", Severity: SevLow, About: "Asks in mixed case. Resolvers compare it as a second secret.", Judged: "Another spelling in the reply: warn.", Advice: generic, Refs: []string{"RFC 4343"}, Run: runCase},
+		{
+			ID: "SRV-FRAG", Title: "sends no datagrams that must be fragmented", Severity: SevMedium, About: "Asks for DNSKEY with a size of 4096. Fragments can be forged without knowing port or ID.", Judged: "A datagram above 1232 octets: warn.", Advice: size, Refs: []string{"RFC 9715", "CVE-2025-59024"},
+			Run: single(func(r *Run) Query {
+				return Query{Name: apex(r), Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}}
+			}, func(_ *Run, m *Reply) (State, string) {
+				if len(m.Raw) > udpMax {
+					return Warn, fmt.Sprintf("a datagram of %d octets", len(m.Raw))
+				}
+				return Pass, fmt.Sprintf("%d octets", len(m.Raw))
+			}),
+		},
+		{ID: "SRV-BADPKT", Title: "stands malformed packets", Severity: SevHigh, Mode: Active, About: "Sends twelve malformed datagrams and asks afterwards whether the server lives.", Judged: "An answer to a response, a NOERROR with data to nonsense, or a dead server: fail. Silence and FORMERR: pass.", Advice: generic, Refs: []string{"RFC 9619", "CVE-2024-2169"}, Run: runBad},
+	}
+	for _, c := range list {
+		c.Group, c.Scope = GroupServer, ScopeServer
+	}
+	return append(list, ednsChecks()...)
+}
+
+// transferRun returns the check of AXFR or IXFR over TCP.
+func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
+	return func(ctx context.Context, r *Run) []Finding {
+		ev := Evidence{N: 1, Command: dig(r.Server, Query{Name: apex(r), Type: t}) + " +tcp"}
+		if len(r.Zone) == 0 {
+			return unmeasured(ev, fmt.Errorf("no zone is known: %w", errSkip))
+		}
+		msg := query(0, r.Zone, t)
+		if t == wire.TypeIXFR {
+			m, err := r.Ask(ctx, soaQuery(r))
+			if err != nil {
+				return unmeasured(ev, err)
+			}
+			soa := answers(m, r.Zone, wire.TypeSOA)
+			if len(soa) == 0 || len(soa[0]) < 22 {
+				return verdict(Unknown, ev, "no SOA to take a serial from")
+			}
+			data := bytes.Clone(soa[0])
+			serial := data[len(data)-20:]
+			binary.BigEndian.PutUint32(serial, binary.BigEndian.Uint32(serial)-1)
+			ev.Command = fmt.Sprintf("dig @%s -p %d -t IXFR=%d -q %s +tcp", r.Server.Addr.Addr(), r.Server.Addr.Port(), binary.BigEndian.Uint32(serial), shellName(r.Zone))
+			msg = append(msg, r.Zone...)
+			msg = binary.BigEndian.AppendUint16(msg, uint16(wire.TypeSOA))
+			msg = append(msg, 0, 1, 0, 0, 0, 0)
+			msg = append(binary.BigEndian.AppendUint16(msg, uint16(len(data))), data...)
+			msg[9] = 1
+		}
+		ev.Sent = msg
+		c, err := stream(ctx, r)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		defer c.Close()
+		if _, err := c.Write(framed(msg)); err != nil {
+			return unmeasured(ev, err)
+		}
+		raw, err := readFramed(c, streamTimeout)
+		if err != nil {
+			if timedOut(err) {
+				return unmeasured(ev, err)
+			}
+			return verdict(Pass, ev, "the connection was closed without an answer")
+		}
+		ev.Received = raw
+		s, detail := judgeTransfer(raw, r.Zone, t)
+		return verdict(s, ev, "%s", detail)
+	}
+}
+
+// judgeTransfer judges the first message of a transfer.
+func judgeTransfer(raw, zone []byte, t wire.Type) (State, string) {
+	var m Reply
+	if bad := m.Parse(raw); bad != 0 && len(raw) < wire.HeaderLen {
+		return Unknown, "the reply cannot be read: " + bad.String()
+	}
+	n := 0
+	for _, rr := range m.Records {
+		if rr.Section == wire.Answer {
+			n++
+		}
+	}
+	switch {
+	case m.Rcode != wire.NoError || n == 0:
+		return Pass, m.Rcode.String()
+	case t == wire.TypeIXFR && n == 1:
+		return Pass, "the SOA alone"
+	case len(answers(&m, zone, wire.TypeSOA)) > 0:
+		return Fail, fmt.Sprintf("the zone is given to strangers: %d records in the first message", n)
+	}
+	return Unknown, "an answer without the zone's SOA"
+}
+
+func runUpdate(ctx context.Context, r *Run) []Finding {
+	if len(r.Zone) == 0 {
+		return unmeasured(Evidence{}, fmt.Errorf("no zone is known: %w", errSkip))
+	}
+	// The prerequisite: a name of 80 random bits exists (RFC 2136, section 2.4.4).
+	name := below(randomLabel(), r.Zone)
+	msg := query(uint16(wire.OpcodeUpdate)<<11, r.Zone, wire.TypeSOA)
+	msg = append(msg, name...)
+	msg = binary.BigEndian.AppendUint16(msg, uint16(wire.TypeANY))
+	msg = binary.BigEndian.AppendUint16(msg, uint16(wire.ClassANY))
+	msg = append(msg, 0, 0, 0, 0, 0, 0)
+	msg[7] = 1
+	ev := Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq yxdomain %s\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), text(r.Zone), text(name))}
+	raw, err := datagram(ctx, r, msg)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	ev.Received = raw
+	var m wire.Message
+	m.Parse(raw)
+	switch m.Rcode {
+	case wire.NXDomain, wire.NXRRSet, wire.YXDomain, wire.YXRRSet, wire.NoError:
+		return verdict(Fail, ev, "updates are taken from here: %s", m.Rcode)
+	case wire.Refused, wire.NotAuth, wire.NotImp, wire.FormErr:
+		return verdict(Pass, ev, "%s", m.Rcode)
+	}
+	return verdict(Unknown, ev, "%s", m.Rcode)
+}
+
+// datagram sends octets as they are and returns the first reply; three tries.
+func datagram(ctx context.Context, r *Run, msg []byte) ([]byte, error) {
+	c, err := datagrams(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	buf := make([]byte, wire.MaxMessage)
+	for range 3 {
+		if _, err = c.Write(msg); err != nil {
+			return nil, err
+		}
+		if err = c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			return nil, err
+		}
+		var n int
+		if n, err = c.Read(buf); err == nil && n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) {
+			return buf[:n], nil
+		}
+	}
+	if err == nil {
+		err = fmt.Errorf("only replies that fit nothing came")
+	}
+	return nil, err
+}
+
+func runAmp(ctx context.Context, r *Run) []Finding {
+	z, e := apex(r), &EDNS{Size: 4096, DO: true}
+	var worst float64
+	var most, heard int
+	var ev Evidence
+	var last error
+	for _, q := range []Query{
+		{Name: z, Type: wire.TypeANY, EDNS: e},
+		{Name: z, Type: wire.TypeDNSKEY, EDNS: e},
+		{Name: z, Type: wire.TypeTXT, EDNS: e},
+		{Name: z, Type: wire.TypeNS, EDNS: e},
+		{Name: z, Type: wire.TypeMX, EDNS: e},
+		{Name: below(randomLabel(), z), Type: wire.TypeA, EDNS: e},
+		{Name: z, Type: wire.TypeRRSIG, EDNS: e},
+		{Name: mustName("version.bind"), Type: wire.TypeTXT, Class: wire.ClassCH, EDNS: e},
+	} {
+		m, err := r.Ask(ctx, q)
+		if err != nil {
+			last, ev.Command = err, dig(r.Server, q)
+			continue
+		}
+		heard++
+		sent := wire.HeaderLen + len(q.Name) + 4 + 11
+		if f := float64(len(m.Raw)) / float64(sent); f > worst {
+			worst, most, ev = f, len(m.Raw), seen(r.Server, q, m)
+		}
+	}
+	ev.N = heard
+	// With IPv4, UDP and Ethernet headers of 42 octets on both sides.
+	wireFactor := float64(most+42) / (float64(most)/max(worst, 1) + 42)
+	switch {
+	case worst > ampFail || most > udpMax:
+		return verdict(Fail, ev, "up to %d octets: %.1f times the question, %.1f with headers", most, worst, wireFactor)
+	case worst > ampWarn:
+		return verdict(Warn, ev, "up to %d octets: %.1f times the question, %.1f with headers", most, worst, wireFactor)
+	case last != nil:
+		return unmeasured(ev, last)
+	}
+	return verdict(Pass, ev, "at most %d octets: %.1f times the question", most, worst)
+}
+
+func runTCSize(ctx context.Context, r *Run) []Finding {
+	seenTC, heard := false, 0
+	var ev Evidence
+	var last error
+	for _, t := range []wire.Type{wire.TypeDNSKEY, wire.TypeTXT, wire.TypeANY} {
+		q := Query{Name: apex(r), Type: t, EDNS: &EDNS{Size: 512, DO: true}}
+		m, err := r.Ask(ctx, q)
+		if err != nil {
+			last, ev.Command = err, dig(r.Server, q)
+			continue
+		}
+		heard++
+		ev = seen(r.Server, q, m)
+		if m.Flags&wire.FlagTC == 0 {
+			continue
+		}
+		seenTC = true
+		if len(m.Raw) > emptyTC+len(r.Zone) {
+			return verdict(Warn, ev, "a truncated reply of %d octets", len(m.Raw))
+		}
+	}
+	switch {
+	case last != nil:
+		return unmeasured(ev, last)
+	case !seenTC:
+		return verdict(Pass, ev, "nothing had to be truncated in %d replies", heard)
+	}
+	return verdict(Pass, ev, "truncated replies are empty")
+}
+
+// flood is what came back of rrlCount equal questions.
+type flood struct {
+	sent, answered, truncated int
+	err                       error
+}
+
+// measureFlood sends the questions of SRV-RRL, once for both checks.
+func measureFlood(ctx context.Context, r *Run) flood {
+	return r.Memo("flood "+r.Server.Addr.String(), func() any {
+		if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
+			return flood{err: err}
+		}
+		c, err := datagrams(ctx, r)
+		if err != nil {
+			return flood{err: err}
+		}
+		defer c.Close()
+		f := flood{}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			buf := make([]byte, wire.MaxMessage)
+			for {
+				n, err := c.Read(buf)
+				if err != nil {
+					if timedOut(err) {
+						return
+					}
+					continue
+				}
+				if n >= wire.HeaderLen {
+					f.answered++
+					if binary.BigEndian.Uint16(buf[2:])&wire.FlagTC != 0 {
+						f.truncated++
+					}
+				}
+			}
+		}()
+		tick := time.NewTicker(time.Second / rrlRate)
+		defer tick.Stop()
+		_ = c.SetReadDeadline(time.Now().Add(rrlCount*time.Second/rrlRate + time.Second))
+		sent := 0
+		for range rrlCount {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				_ = c.SetReadDeadline(time.Now())
+				<-done
+				return flood{err: ctx.Err()}
+			}
+			if _, err := c.Write(query(0, apex(r), wire.TypeSOA)); err == nil {
+				sent++
+			}
+		}
+		<-done
+		f.sent = sent
+		return f
+	}).(flood)
+}
+
+// limited tells whether a rate limit was at work.
+func (f *flood) limited() bool {
+	return f.truncated > 0 || f.answered*100 < f.sent*rrlShare
+}
+
+func floodCommand(r *Run) string {
+	return fmt.Sprintf("seq %d | xargs -P 50 -I{} dig @%s -p %d +norec +tries=1 +ignore +noedns -t SOA -q %s | grep -c 'status: NOERROR'", rrlCount, r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))
+}
+
+func runRRL(ctx context.Context, r *Run) []Finding {
+	f := measureFlood(ctx, r)
+	ev := Evidence{N: f.sent, Command: floodCommand(r)}
+	switch {
+	case f.err != nil:
+		return unmeasured(ev, f.err)
+	case f.limited():
+		return verdict(Pass, ev, "%d of %d answered, %d of them truncated", f.answered, f.sent, f.truncated)
+	}
+	return verdict(Fail, ev, "%d of %d answered: no limit", f.answered, f.sent)
+}
+
+func runSlip(ctx context.Context, r *Run) []Finding {
+	f := measureFlood(ctx, r)
+	ev := Evidence{N: f.sent, Command: floodCommand(r)}
+	switch {
+	case f.err != nil:
+		return unmeasured(ev, f.err)
+	case !f.limited():
+		return verdict(Skipped, ev, "there is no limit")
+	case f.truncated == 0:
+		return verdict(Warn, ev, "limited to %d of %d, and none truncated", f.answered, f.sent)
+	}
+	return verdict(Pass, ev, "%d truncated", f.truncated)
+}
+
+func runCookie(ctx context.Context, r *Run) []Finding {
+	get := func(cookie []byte) (*Reply, []byte, Query, error) {
+		q := Query{Name: apex(r), Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, Options: option(wire.OptionCookie, cookie)}}
+		m, err := r.Ask(ctx, q)
+		if err != nil {
+			return nil, nil, q, err
+		}
+		c, _ := m.Option(wire.OptionCookie)
+		return m, c, q, nil
+	}
+	one, two := randomBytes(8), randomBytes(8)
+	m1, c1, q, err := get(one)
+	if err != nil {
+		return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+	}
+	ev := seen(r.Server, q, m1)
+	if len(c1) < 16 || !bytes.Equal(c1[:8], one) {
+		return verdict(Warn, ev, "no server cookie")
+	}
+	_, c2, q, err := get(two)
+	if err != nil {
+		return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+	}
+	if len(c2) >= 16 && bytes.Equal(c1[8:], c2[8:]) {
+		return verdict(Fail, ev, "two clients got the same server cookie: it can be forged")
+	}
+	for _, n := range []int{7, 17, 41} {
+		// 17 is a length that is allowed, of a cookie that is wrong.
+		m, _, q, err := get(randomBytes(n))
+		if err != nil {
+			return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+		}
+		if n != 17 && m.Rcode != wire.FormErr {
+			return verdict(Warn, seen(r.Server, q, m), "a cookie of %d octets is answered %s, not FORMERR", n, m.Rcode)
+		}
+	}
+	return verdict(Pass, ev, "a server cookie of %d octets", len(c1)-8)
+}
+
+func run8906(ctx context.Context, r *Run) []Finding {
+	var wrong []string
+	var ev Evidence
+	silent := 0
+	cases := []struct {
+		what string
+		q    Query
+		want []wire.Rcode
+	}{
+		{"type 1000", Query{Name: apex(r), Type: 1000}, []wire.Rcode{wire.NoError}},
+		{"opcode 15", Query{Name: apex(r), Type: wire.TypeSOA, Opcode: 15}, []wire.Rcode{wire.NotImp}},
+		{"flag AD", Query{Name: apex(r), Type: wire.TypeSOA, Flags: wire.FlagAD}, []wire.Rcode{wire.NoError}},
+		{"flag CD", Query{Name: apex(r), Type: wire.TypeSOA, Flags: wire.FlagCD}, []wire.Rcode{wire.NoError}},
+		{"flag Z", Query{Name: apex(r), Type: wire.TypeSOA, Flags: 1 << 6}, []wire.Rcode{wire.NoError}},
+		{"flag RD", Query{Name: apex(r), Type: wire.TypeSOA, Flags: wire.FlagRD}, []wire.Rcode{wire.NoError}},
+		{"class 999", Query{Name: apex(r), Type: wire.TypeSOA, Class: 999}, []wire.Rcode{wire.Refused, wire.NotImp, wire.NotAuth, wire.FormErr, wire.ServFail}},
+	}
+	for _, c := range cases {
+		m, err := r.Ask(ctx, c.q)
+		if err != nil {
+			silent++
+			ev = Evidence{Command: dig(r.Server, c.q)}
+			wrong = append(wrong, c.what+": no answer")
+			continue
+		}
+		ok := m.Rcode == wire.Refused && c.q.Opcode == 0
+		for _, w := range c.want {
+			ok = ok || m.Rcode == w
+		}
+		if !ok {
+			ev = seen(r.Server, c.q, m)
+			wrong = append(wrong, fmt.Sprintf("%s: %s", c.what, m.Rcode))
+		}
+	}
+	ev.N = len(cases)
+	switch {
+	case silent == len(cases):
+		return verdict(Unknown, ev, "could not be measured: nothing is answered")
+	case len(wrong) > 0:
+		return verdict(Warn, ev, "%q", wrong)
+	}
+	ev.Command = dig(r.Server, cases[0].q)
+	return verdict(Pass, ev, "all %d are answered rightly", len(cases))
+}
+
+func runPipe(ctx context.Context, r *Run) []Finding {
+	const n = 10
+	ev := Evidence{N: n, Command: fmt.Sprintf("dig @%s -p %d +tcp +keepopen +norec %s SOA %[3]s NS %[3]s SOA", r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
+	c, err := stream(ctx, r)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	defer c.Close()
+	var out []byte
+	for i := range n {
+		q := query(0, apex(r), wire.TypeSOA)
+		q[0], q[1] = 0x53, byte(i)
+		out = append(out, framed(q)...)
+	}
+	if _, err := c.Write(out); err != nil {
+		return unmeasured(ev, err)
+	}
+	got, ordered := map[byte]bool{}, true
+	for len(got) < n {
+		m, err := readFramed(c, streamTimeout)
+		if err != nil || len(m) < wire.HeaderLen {
+			break
+		}
+		ordered = ordered && int(m[1]) == len(got)
+		got[m[1]] = true
+	}
+	switch {
+	case len(got) == 0:
+		return verdict(Unknown, ev, "could not be measured: nothing is answered over TCP")
+	case len(got) < n:
+		return verdict(Warn, ev, "%d of %d questions were answered", len(got), n)
+	}
+	return verdict(Pass, ev, "all %d answered, in order: %t", n, ordered)
+}
+
+func runIdle(ctx context.Context, r *Run) []Finding {
+	ev := Evidence{N: 1, Command: fmt.Sprintf("time nc %s %d </dev/zero", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+	c, err := stream(ctx, r)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
+	defer stop()
+	if _, err := c.Write(framed(query(0, apex(r), wire.TypeSOA))); err != nil {
+		return unmeasured(ev, err)
+	}
+	if ev.Received, err = readFramed(c, streamTimeout); err != nil {
+		return unmeasured(ev, err)
+	}
+	begin := time.Now()
+	_, err = readFramed(c, idleMax)
+	if ctx.Err() != nil {
+		return unmeasured(ev, ctx.Err())
+	}
+	s, detail := judgeIdle(time.Since(begin), timedOut(err))
+	return verdict(s, ev, "%s", detail)
+}
+
+// judgeIdle judges after which time an idle connection ended.
+func judgeIdle(d time.Duration, open bool) (State, string) {
+	switch {
+	case open:
+		return Warn, fmt.Sprintf("still open after %v", idleMax)
+	case d < 500*time.Millisecond:
+		return Warn, "closed at once: every question needs a new connection"
+	case d > idleGood:
+		return Info, fmt.Sprintf("closed after %v", d.Round(time.Second))
+	}
+	return Pass, fmt.Sprintf("closed after %v", d.Round(100*time.Millisecond))
+}
+
+func runCap(ctx context.Context, r *Run) []Finding {
+	ev := Evidence{N: idleConns, Command: fmt.Sprintf("for i in $(seq %d); do nc %s %d </dev/zero & done; dig +tcp @%[2]s -p %[3]d -b OTHER-ADDRESS -t SOA -q %s", idleConns, r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
+	if _, err := r.AskTCP(ctx, soaQuery(r)); err != nil {
+		return unmeasured(ev, err)
+	}
+	held := 0
+	for range idleConns {
+		c, err := stream(ctx, r)
+		if err != nil {
+			break
+		}
+		defer c.Close()
+		held++
+	}
+	local := otherAddress(r.Server.Addr.Addr())
+	d := net.Dialer{Timeout: streamTimeout}
+	if local.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: local.AsSlice()}
+	}
+	answered := false
+	if c, err := d.DialContext(ctx, "tcp", r.Server.Addr.String()); err == nil {
+		defer c.Close()
+		if _, err = c.Write(framed(query(0, apex(r), wire.TypeSOA))); err == nil {
+			_, err = readFramed(c, streamTimeout)
+			answered = err == nil
+		}
+	}
+	switch {
+	case answered:
+		return verdict(Pass, ev, "answered beside %d idle connections", held)
+	case !local.IsValid():
+		return verdict(Unknown, ev, "not answered beside %d idle connections, and this machine has no other address to tell whether others are", held)
+	}
+	return verdict(Fail, ev, "%d idle connections of one address keep %v from being answered", held, local)
+}
+
+// otherAddress returns another address of this machine that can reach an
+// address: with loopback any of 127/8, else any of the same family.
+func otherAddress(to netip.Addr) netip.Addr {
+	if to.Is4() && to.IsLoopback() {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 77})
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil || to.IsLoopback() {
+		return netip.Addr{}
+	}
+	var found []netip.Addr
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().Is4() == to.Is4() && p.Addr().IsGlobalUnicast() {
+			found = append(found, p.Addr())
+		}
+	}
+	if len(found) < 2 {
+		return netip.Addr{}
+	}
+	return found[len(found)-1]
+}
+
+func runSlow(ctx context.Context, r *Run) []Finding {
+	ev := Evidence{N: 1, Command: fmt.Sprintf("(while sleep 1; do printf '\\0'; done) | timeout 20 nc %s %d", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+	c, err := stream(ctx, r)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	defer c.Close()
+	msg := framed(query(0, apex(r), wire.TypeSOA))
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	begin := time.Now()
+	for i := 0; time.Since(begin) < slowMax; i++ {
+		if _, err := c.Write(msg[i%len(msg) : i%len(msg)+1]); err != nil {
+			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(time.Second))
+		}
+		if _, err := readFramed(c, time.Millisecond); err != nil && !timedOut(err) {
+			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(time.Second))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return unmeasured(ev, ctx.Err())
+		}
+	}
+	return verdict(Warn, ev, "still open after %v", slowMax)
+}
+
+func runCase(ctx context.Context, r *Run) []Finding {
+	name := bytes.Clone(below("pOrT53cHeCk", apex(r)))
+	for i, b := range name {
+		if i%2 == 0 && 'a' <= b && b <= 'z' {
+			name[i] = b - 'a' + 'A'
+		}
+	}
+	return single(func(*Run) Query { return Query{Name: name, Type: wire.TypeA} }, func(_ *Run, m *Reply) (State, string) {
+		switch {
+		case !m.HasQuestion:
+			return Warn, "the reply has no question"
+		case !bytes.Equal(m.Name, name):
+			return Warn, "the question came back in another case"
+		}
+		return Pass, "the case is kept"
+	})(ctx, r)
+}
+
+// malformed returns packets that no server may answer as if they were questions.
+func malformed(name []byte) [badPackets][]byte {
+	good := func() []byte { return query(0, name, wire.TypeSOA) }
+	set := func(at int, v uint16) []byte {
+		q := good()
+		binary.BigEndian.PutUint16(q[at:], v)
+		return q
+	}
+	q := good()
+	loop := append(bytes.Clone(q[:wire.HeaderLen]), 0xC0, wire.HeaderLen, 0, 1, 0, 1)
+	return [badPackets][]byte{
+		set(4, 0)[:wire.HeaderLen], append(set(4, 2), q[wire.HeaderLen:]...), loop, q[:len(q)-3], set(2, wire.FlagQR), set(2, wire.FlagQR|wire.FlagAA),
+		set(4, 65535), set(6, 65535), set(8, 65535), set(10, 65535), q[:7], append(bytes.Clone(q[:wire.HeaderLen]), 0x7F, 'x', 0, 0, 1, 0, 1),
+	}
+}
+
+func runBad(ctx context.Context, r *Run) []Finding {
+	ev := Evidence{N: badPackets, Command: fmt.Sprintf("printf '\\0\\1\\200\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\6\\0\\1' | nc -u -w1 %s %d | xxd", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+	if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
+		return unmeasured(ev, err)
+	}
+	var wrong []string
+	for i, p := range malformed(apex(r)) {
+		c, err := datagrams(ctx, r)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		_, _ = c.Write(p)
+		_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
+		buf := make([]byte, wire.MaxMessage)
+		n, err := c.Read(buf)
+		c.Close()
+		if err != nil || n < wire.HeaderLen {
+			continue
+		}
+		isResponse := len(p) >= 4 && p[2]&0x80 != 0
+		data := binary.BigEndian.Uint16(buf[6:]) > 0 && buf[3]&15 == 0 && i != 7 && i != 8 && i != 9
+		if isResponse || data {
+			wrong = append(wrong, fmt.Sprintf("packet %d is answered", i+1))
+			ev.Sent, ev.Received = p, buf[:n]
+		}
+	}
+	if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
+		return verdict(Fail, ev, "the server does not answer any more: %v", err)
+	}
+	if len(wrong) > 0 {
+		return verdict(Fail, ev, "%q", wrong)
+	}
+	return verdict(Pass, ev, "none of %d is answered as if it were right", badPackets)
+}

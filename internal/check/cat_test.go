@@ -1,0 +1,406 @@
+package check_test
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"port53/internal/check"
+	"port53/internal/wire"
+)
+
+// answer is one scripted reply.
+type answer struct {
+	rc     wire.Rcode
+	flags  uint16
+	rr     []wire.Record
+	noOPT  bool
+	opt    []byte
+	ver    uint8
+	z      uint16
+	silent bool
+	name   []byte // in place of the question's
+}
+
+// script answers a question that came to the server with this number.
+type script func(m *wire.Message, server int, tcp bool) answer
+
+func encode(m *wire.Message, a answer) []byte {
+	name := m.Name
+	if a.name != nil {
+		name = a.name
+	}
+	if !m.HasQuestion {
+		name = wire.Root
+	}
+	b := wire.AppendQuery(nil, m.ID, wire.FlagQR|uint16(m.Opcode)<<11|m.Flags&wire.FlagRD|a.flags|uint16(a.rc)&15, name, m.Type)
+	binary.BigEndian.PutUint16(b[len(b)-2:], uint16(m.Class))
+	for _, r := range a.rr {
+		b = append(b, r.Owner...)
+		b = binary.BigEndian.AppendUint16(b, uint16(r.Type))
+		b = append(b, 0, 1)
+		b = binary.BigEndian.AppendUint32(b, r.TTL)
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(r.Data))), r.Data...)
+		b[7+2*int(r.Section)]++
+	}
+	if m.EDNS && !a.noOPT {
+		at := len(b)
+		b = wire.AppendOPT(b, 1232, m.DO, a.opt)
+		b[at+5], b[at+6] = byte(a.rc>>4), a.ver
+		b[at+8] |= byte(a.z)
+		b[11]++
+	}
+	return b
+}
+
+// serve starts servers on 127.0.0.1 and its neighbours in other networks, all on
+// one port, and returns their addresses.
+func serve(t *testing.T, n int, s script) []netip.AddrPort {
+	t.Helper()
+	var out []netip.AddrPort
+	var port uint16
+	for i := range n {
+		ip := netip.AddrFrom4([4]byte{127, 0, byte(i), 1})
+		l, err := net.Listen("tcp4", netip.AddrPortFrom(ip, port).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := l.Addr().(*net.TCPAddr).AddrPort()
+		port = addr.Port()
+		u, err := net.ListenPacket("udp4", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close(); u.Close() })
+		out = append(out, addr)
+		go func() {
+			buf := make([]byte, 65535)
+			for {
+				k, from, err := u.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				var m wire.Message
+				if m.Parse(buf[:k]) != 0 || m.Flags&wire.FlagQR != 0 || !m.HasQuestion {
+					continue
+				}
+				if a := s(&m, i, false); !a.silent {
+					u.WriteTo(encode(&m, a), from)
+				}
+			}
+		}()
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() {
+					defer c.Close()
+					c.SetDeadline(time.Now().Add(2 * time.Second))
+					for {
+						var h [2]byte
+						if _, err := io.ReadFull(c, h[:]); err != nil {
+							return
+						}
+						q := make([]byte, binary.BigEndian.Uint16(h[:]))
+						if _, err := io.ReadFull(c, q); err != nil {
+							return
+						}
+						var m wire.Message
+						if m.Parse(q) != 0 {
+							return
+						}
+						a := s(&m, i, true)
+						if a.silent {
+							return
+						}
+						r := encode(&m, a)
+						c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(r))), r...))
+					}
+				}()
+			}
+		}()
+	}
+	return out
+}
+
+func name(s string) []byte {
+	n, err := wire.ParseName(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+var zone = name("example.test")
+
+func soa(serial uint32) []byte {
+	b := append(name("ns1.example.test"), name("host.example.test")...)
+	for _, v := range []uint32{serial, 14400, 3600, 604800, 3600} {
+		b = binary.BigEndian.AppendUint32(b, v)
+	}
+	return b
+}
+
+func rr(s wire.Section, owner string, t wire.Type, ttl uint32, data []byte) wire.Record {
+	return wire.Record{Owner: name(owner), Type: t, Section: s, TTL: ttl, Data: data}
+}
+
+func txt(s string) []byte { return append([]byte{byte(len(s))}, s...) }
+
+// good is a root (server 0) and a zone (servers 1 and 2) without a fault.
+func good(m *wire.Message, server int, _ bool) answer {
+	a := answer{flags: wire.FlagAA}
+	switch {
+	case m.Class != wire.ClassIN:
+		return answer{rc: wire.Refused}
+	case m.Opcode == 15:
+		return answer{rc: wire.NotImp}
+	case m.Opcode != 0:
+		return answer{rc: wire.Refused}
+	case m.EDNS && m.Version > 0:
+		return answer{rc: wire.BadVers}
+	}
+	if c, ok := m.Option(wire.OptionCookie); ok {
+		if len(c) != 8 && (len(c) < 16 || len(c) > 40) {
+			return answer{rc: wire.FormErr}
+		}
+		a.opt = append(append([]byte{0, 10, 0, 16}, c[:8]...), c[:8]...)
+	}
+	if !wire.Subdomain(m.Name, zone) && server > 0 || m.Type == wire.TypeAXFR || m.Type == wire.TypeIXFR {
+		return answer{rc: wire.Refused, opt: a.opt}
+	}
+	glue := []wire.Record{rr(wire.Additional, "ns1.example.test", wire.TypeA, 3600, []byte{127, 0, 1, 1}), rr(wire.Additional, "ns2.example.test", wire.TypeA, 3600, []byte{127, 0, 2, 1})}
+	if server == 0 {
+		if wire.Subdomain(m.Name, zone) && m.Type != wire.TypeDS {
+			return answer{rr: append([]wire.Record{rr(wire.Authority, "example.test", wire.TypeNS, 3600, name("ns1.example.test")), rr(wire.Authority, "example.test", wire.TypeNS, 3600, name("ns2.example.test"))}, glue...)}
+		}
+		if !wire.Subdomain(m.Name, name("test")) {
+			a.rc = wire.NXDomain
+		}
+		return a
+	}
+	low := string(wire.AppendName(nil, wire.Lower(nil, m.Name)))
+	add := func(d []byte) { a.rr = append(a.rr, wire.Record{Owner: m.Name, Type: m.Type, TTL: 3600, Data: d}) }
+	switch low + m.Type.String() {
+	case "example.test.SOA":
+		add(soa(7))
+	case "example.test.NS":
+		add(name("ns1.example.test"))
+		add(name("ns2.example.test"))
+	case "ns1.example.test.A":
+		add([]byte{127, 0, 1, 1})
+	case "ns2.example.test.A":
+		add([]byte{127, 0, 2, 1})
+	case "example.test.TXT":
+		add(txt("v=spf1 -all"))
+	case "_dmarc.example.test.TXT":
+		add(txt("v=DMARC1; p=reject"))
+	case "example.test.CAA":
+		add(append([]byte{0, 5}, "issue;"...))
+	}
+	if len(a.rr) == 0 {
+		if low != "example.test." && low != "ns1.example.test." && low != "ns2.example.test." {
+			a.rc = wire.NXDomain
+		}
+		a.rr = []wire.Record{rr(wire.Authority, "example.test", wire.TypeSOA, 3600, soa(7))}
+	}
+	return a
+}
+
+// but is good with another answer to what match says.
+func but(match func(m *wire.Message, server int) bool, change func(m *wire.Message, a *answer)) script {
+	return func(m *wire.Message, server int, tcp bool) answer {
+		a := good(m, server, tcp)
+		if match(m, server) {
+			change(m, &a)
+		}
+		return a
+	}
+}
+
+func typed(t wire.Type) func(*wire.Message, int) bool {
+	return func(m *wire.Message, s int) bool { return s > 0 && m.Type == t }
+}
+
+func any1(_ *wire.Message, s int) bool { return s > 0 }
+
+// gives answers a type with data for the name that was asked.
+func gives(t wire.Type, data ...[]byte) script {
+	return but(typed(t), func(m *wire.Message, a *answer) {
+		a.rc, a.rr = 0, nil
+		for _, d := range data {
+			a.rr = append(a.rr, wire.Record{Owner: m.Name, Type: t, TTL: 3600, Data: d})
+		}
+	})
+}
+
+func big(_ *wire.Message, a *answer) {
+	a.rc, a.rr = 0, nil
+	for range 6 {
+		a.rr = append(a.rr, rr(wire.Answer, "example.test", wire.TypeTXT, 1, append([]byte{250}, make([]byte, 250)...)))
+	}
+}
+
+// bad holds a server for each check that it must fail at. Those with nil are
+// judged against the root's delegation.
+func bad() map[string]script {
+	badEDNS := but(func(m *wire.Message, s int) bool { return s > 0 && m.EDNS }, func(_ *wire.Message, a *answer) { a.rc, a.noOPT = wire.FormErr, true })
+	return map[string]script{
+		"SRV-AA": but(any1, func(_ *wire.Message, a *answer) { *a = answer{rc: wire.Refused} }),
+		"SRV-REC": but(any1, func(m *wire.Message, a *answer) {
+			*a = answer{flags: wire.FlagRA, rr: []wire.Record{{Owner: m.Name, Type: wire.TypeA, Data: []byte{192, 0, 2, 1}}}}
+		}),
+		"SRV-UPREF": but(any1, func(_ *wire.Message, a *answer) {
+			*a = answer{rr: []wire.Record{rr(wire.Authority, ".", wire.TypeNS, 1, name("a.root"))}}
+		}),
+		"SRV-AXFR": but(typed(wire.TypeAXFR), func(_ *wire.Message, a *answer) {
+			*a = answer{rr: []wire.Record{rr(0, "example.test", wire.TypeSOA, 1, soa(7))}}
+		}),
+		"SRV-IXFR": but(typed(wire.TypeIXFR), func(_ *wire.Message, a *answer) {
+			*a = answer{rr: []wire.Record{rr(0, "example.test", wire.TypeSOA, 1, soa(7)), rr(0, "example.test", wire.TypeSOA, 1, soa(6))}}
+		}),
+		"SRV-AXFRUDP": but(typed(wire.TypeAXFR), func(_ *wire.Message, a *answer) {
+			*a = answer{rr: []wire.Record{rr(0, "example.test", wire.TypeSOA, 1, soa(7))}}
+		}),
+		"SRV-UPDATE": but(func(m *wire.Message, _ int) bool { return m.Opcode == wire.OpcodeUpdate }, func(_ *wire.Message, a *answer) { *a = answer{rc: wire.NXDomain} }),
+		"SRV-NOTIFY": but(func(m *wire.Message, _ int) bool { return m.Opcode == wire.OpcodeNotify }, func(_ *wire.Message, a *answer) { *a = answer{} }),
+		"SRV-ANY":    but(typed(wire.TypeANY), big), "SRV-AMP": but(typed(wire.TypeANY), big), "SRV-FRAG": but(typed(wire.TypeDNSKEY), big),
+		"SRV-TCSIZE": but(typed(wire.TypeANY), func(m *wire.Message, a *answer) { big(m, a); a.flags = wire.FlagTC }),
+		"SRV-RRL":    good, "SRV-COOKIE": but(any1, func(_ *wire.Message, a *answer) { a.opt = nil }),
+		"SRV-8906":     but(any1, func(m *wire.Message, a *answer) { a.silent = m.Opcode == 15 }),
+		"SRV-CASE":     but(any1, func(m *wire.Message, a *answer) { a.name = wire.Lower(nil, m.Name) }),
+		"SRV-EDNS-DNS": but(any1, func(_ *wire.Message, a *answer) { a.rc = wire.FormErr }), "SRV-EDNS-EDNS": badEDNS, "SRV-EDNS-EDNS1": badEDNS, "SRV-EDNS-EDNS512": badEDNS, "SRV-EDNS-OPT": badEDNS, "SRV-EDNS-1OPT": badEDNS, "SRV-EDNS-DO": badEDNS,
+		"SRV-EDNS-FLAGS": but(any1, func(_ *wire.Message, a *answer) { a.z = 0x80 }), "SRV-EDNS-OPTLIST": badEDNS, "SRV-EDNS-DOCOOKIE": badEDNS, "SRV-EDNS-512TCP": badEDNS, "SRV-EDNS-TCP": badEDNS, "SRV-EDNS-SIGNED512": badEDNS, "SRV-EDNS-PADDING": badEDNS,
+		"DEL-LAME":    but(func(_ *wire.Message, s int) bool { return s == 2 }, func(_ *wire.Message, a *answer) { *a = answer{rc: wire.Refused} }),
+		"DEL-NS-SYNC": gives(wire.TypeNS, name("ns1.example.test")), "DEL-GLUE": gives(wire.TypeA, []byte{127, 0, 9, 9}), "DEL-CNAME": gives(wire.TypeCNAME, name("x.example.test")),
+		"ZONE-SERIAL": but(func(m *wire.Message, s int) bool { return s == 2 && m.Type == wire.TypeSOA }, func(_ *wire.Message, a *answer) { a.rr = []wire.Record{rr(0, "example.test", wire.TypeSOA, 1, soa(5))} }),
+		"ZONE-SOA":    gives(wire.TypeSOA, append(append(name("a.test"), name("b.test")...), make([]byte, 20)...)),
+		"ZONE-TTL":    but(typed(wire.TypeNS), func(_ *wire.Message, a *answer) { a.rr[0].TTL = 1 }),
+		"ZONE-WILD":   gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-PRIVATE": gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-SUBS": gives(wire.TypeA, []byte{192, 0, 2, 1}),
+		"ZONE-DANGLE": gives(wire.TypeCNAME, name("gone.github.io")), "ZONE-MAIL": gives(wire.TypeTXT, txt("v=spf1 +all")), "ZONE-TXT": gives(wire.TypeTXT, txt("password=1")),
+		"ZONE-CAA":     but(typed(wire.TypeCAA), func(_ *wire.Message, a *answer) { a.rr = nil }),
+		"DNSSEC-CHAIN": nil, "DNSSEC-NSEC3": gives(wire.TypeNSEC3PARAM, []byte{1, 0, 0, 99, 0}), "DNSSEC-WALK": but(typed(wire.TypeNSEC), func(m *wire.Message, a *answer) {
+			a.rc, a.rr = 0, []wire.Record{{Owner: m.Name, Type: wire.TypeNSEC, TTL: 1, Data: append(append([]byte{1, 'z'}, m.Name...), 0, 1, 0x40)}}
+		}),
+		"DNSSEC-SIZE": but(typed(wire.TypeDNSKEY), big),
+	}
+}
+
+func runOne(t *testing.T, c *check.Check, roots []netip.AddrPort, at netip.AddrPort) []check.Finding {
+	t.Helper()
+	o := &check.Options{Mode: check.Intrusive, Timeout: 300 * time.Millisecond, Port: at.Port(), Probe: check.NewProbe(name("probe.test")), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: at}
+	for _, a := range roots {
+		o.Roots = append(o.Roots, check.Server{Addr: a, Name: name("a.root")})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	return c.Run(ctx, &check.Run{Check: c, Server: check.Server{Addr: at, Name: name("ns1.example.test")}, Zone: zone, Options: o})
+}
+
+func states(list []check.Finding) []check.State {
+	var out []check.State
+	for _, f := range list {
+		out = append(out, f.State)
+	}
+	return out
+}
+
+func TestUnreachable(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := l.Addr().(*net.TCPAddr).AddrPort()
+	l.Close()
+	for _, c := range check.Catalogue() {
+		t.Run(c.ID, func(t *testing.T) {
+			got := runOne(t, c, []netip.AddrPort{at}, at)
+			if len(got) == 0 {
+				t.Fatal("no finding")
+			}
+			for _, f := range got {
+				if f.State != check.Unknown {
+					t.Errorf("%d %s, want unknown", f.State, f.Detail)
+				}
+				if f.Evidence.Command == "" && c.ID != "SRV-UPDATE" {
+					t.Error("no command that reproduces it")
+				}
+			}
+		})
+	}
+}
+
+func TestBadAndGood(t *testing.T) {
+	byID := map[string]*check.Check{}
+	for _, c := range check.Catalogue() {
+		byID[c.ID] = c
+	}
+	for id, s := range bad() {
+		c := byID[id]
+		if c == nil {
+			t.Errorf("no check %s", id)
+			continue
+		}
+		t.Run(id, func(t *testing.T) {
+			if s == nil {
+				s = good
+			}
+			at := serve(t, 3, s)
+			got := states(runOne(t, c, at[:1], at[1]))
+			if !slices.Contains(got, check.Warn) && !slices.Contains(got, check.Fail) && !slices.Contains(got, check.Info) {
+				t.Errorf("bad server: %v", runOne(t, c, at[:1], at[1]))
+			}
+			if id == "SRV-RRL" || id == "DNSSEC-CHAIN" {
+				return
+			}
+			at = serve(t, 3, good)
+			for _, f := range runOne(t, c, at[:1], at[1]) {
+				if f.State != check.Pass {
+					t.Errorf("good server: %d %s (%s)", f.State, f.Detail, f.Evidence.Command)
+				}
+			}
+		})
+	}
+}
+
+func TestCatalogue(t *testing.T) {
+	ids := map[string]bool{"ID-VERSION": true}
+	for _, c := range check.Catalogue() {
+		if ids[c.ID] || c.Title == "" || c.About == "" || c.Judged == "" || c.Advice[""] == "" || len(c.Refs) == 0 || c.Run == nil {
+			t.Errorf("%s is incomplete or there twice", c.ID)
+		}
+		ids[c.ID] = true
+	}
+	zm := check.Zonemaster()
+	if len(zm) != 74 {
+		t.Errorf("%d cases of Zonemaster", len(zm))
+	}
+	for k, id := range zm {
+		if !ids[id] {
+			t.Errorf("%s leads to %s, which is not there", k, id)
+		}
+	}
+	if n := len(check.Words()); n != 5000 {
+		t.Errorf("%d words", n)
+	}
+}
+
+// TestCovered lists the checks that have no bad server yet: a new check needs one.
+func TestCovered(t *testing.T) {
+	without := []string{
+		"SRV-RRLSLIP", "SRV-TCP-PIPE", "SRV-TCP-IDLE", "SRV-TCP-CAP", "SRV-TCP-SLOW", "SRV-BADPKT", "DEL-2NS", "DEL-DANGLE-NS", "DEL-CYCLE", "DNSSEC-DSMISS", "DNSSEC-ALG", "DNSSEC-EXP", "DNSSEC-TAGS", "DNSSEC-NX", "RES-OPEN", "RES-SNOOP", "RES-RAND", "RES-0X20", "RES-COOKIE", "RES-BUFSIZE", "RES-QMIN", "RES-ECS", "RES-BAIL", "RES-NEARMISS", "RES-REBIND", "RES-VALID", "RES-TA", "RES-NSEC3LIM", "RES-NXNS", "RES-CHAIN", "RES-TUNNEL", "RES-HIJACK", "RES-BLOCK", "RES-TRANSPARENT", "RES-PREFETCH", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS", "DOQ-CERT", "DDR",
+	}
+	have := bad()
+	for _, c := range check.Catalogue() {
+		if _, ok := have[c.ID]; ok == slices.Contains(without, c.ID) {
+			t.Errorf("%s: has a bad server: %t", c.ID, ok)
+		}
+	}
+}

@@ -1,0 +1,320 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+// What the checks of a zone's content judge by.
+const (
+	refreshMin = 14400  // seconds (RIPE-203 and RFC 1912, section 2.2)
+	expireMin  = 604800 // a week
+	negMin     = 300
+	negMax     = 86400
+	ttlMin     = 60
+	ttlMax     = 7 * 86400
+	spfLookups = 10 // RFC 7208, section 4.6.4
+)
+
+// content makes a Run that judges one set of the zone.
+func content(t wire.Type, judge func(r *Run, m *Reply, data [][]byte) (State, string)) func(context.Context, *Run) []Finding {
+	return func(ctx context.Context, r *Run) []Finding {
+		m, ev, err := fromZone(ctx, r, r.Zone, t)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		s, detail := judge(r, m, answers(m, r.Zone, t))
+		return verdict(s, ev, "%s", detail)
+	}
+}
+
+// zoneChecks returns the checks of what is in a zone.
+func zoneChecks() []*Check {
+	edit := map[Product]string{"": "Change the record in the zone and raise the serial.", "bind": "rndc reload ZONE", "nsd": "nsd-control reload ZONE", "knot": "knotc zone-reload ZONE", "pdns": "pdnsutil edit-zone ZONE", "port53": "port53 zone check FILE"}
+	list := []*Check{
+		{ID: "ZONE-SERIAL", Title: "all servers have the same version", Severity: SevMedium, About: "Asks every server for the SOA.", Judged: "Serials apart by more than refresh: fail; different: warn.", Advice: map[Product]string{"": "See why the secondary does not transfer.", "bind": "rndc retransfer ZONE", "nsd": "nsd-control force_transfer ZONE", "knot": "knotc zone-retransfer ZONE", "pdns": "pdns_control retrieve ZONE"}, Refs: []string{"RFC 1034, section 4.3.5"}, Run: zoneSerial},
+		{ID: "ZONE-SOA", Title: "the SOA's times are sound", Severity: SevLow, About: "Looks at the SOA's numbers.", Judged: "Refresh under 14400, retry not under refresh, expire under a week, minimum outside 300 to 86400: warn.", Advice: edit, Refs: []string{"RFC 1912, section 2.2", "RFC 2308, section 5"}, Run: content(wire.TypeSOA, judgeSOA)},
+		{ID: "ZONE-TTL", Title: "TTLs are neither short nor long", Severity: SevLow, About: "Looks at the TTL of the NS set.", Judged: "Under a minute or over a week: warn.", Advice: edit, Refs: []string{"RFC 1912"}, Run: content(wire.TypeNS, func(r *Run, m *Reply, _ [][]byte) (State, string) {
+			ttl := setTTL(m, r.Zone, wire.TypeNS)
+			if ttl < ttlMin || ttl > ttlMax {
+				return Warn, fmt.Sprintf("NS has TTL %d", ttl)
+			}
+			return Pass, fmt.Sprintf("NS has TTL %d", ttl)
+		})},
+		{ID: "ZONE-WILD", Title: "no wildcard hides mistakes", Severity: SevLow, About: "Asks for a random name.", Judged: "An answer: info; a private address: warn.", Advice: edit, Refs: []string{"RFC 4592"}, Run: zoneWild},
+		{ID: "ZONE-DANGLE", Title: "nothing points to what others can take", Severity: SevCritical, About: "Looks up the targets of aliases, MX and SRV of found names.", Judged: "The target does not exist, at a service where anyone can claim it: fail. It does not exist elsewhere: warn.", Advice: map[Product]string{"": "Remove the record before the service is given up, always in this order."}, Refs: []string{"CWE-350"}, Run: zoneDangle},
+		{ID: "ZONE-PRIVATE", Title: "no private addresses", Severity: SevMedium, About: "Looks at the addresses of common names.", Judged: "Private, loopback or unique local: warn.", Advice: edit, Refs: []string{"RFC 1918", "RFC 4193"}, Run: zonePrivate},
+		{ID: "ZONE-SUBS", Title: "which names can be found", Severity: SevInfo, About: "Walks NSEC and tries words.", Judged: "Names that tell much (dev, test, vpn, admin, _msdcs): info.", Advice: map[Product]string{"": "Keep inner names in an inner zone."}, Refs: []string{"RFC 9824"}, Run: zoneSubs},
+		{ID: "ZONE-MAIL", Title: "nobody can send mail in its name", Severity: SevMedium, About: "Looks at MX, SPF and DMARC.", Judged: "No SPF, +all, over ten look-ups, no DMARC or p=none: warn.", Advice: map[Product]string{"": `TXT "v=spf1 mx -all" and _dmarc TXT "v=DMARC1; p=reject"; without mail: MX 0 . and "v=spf1 -all"`}, Refs: []string{"RFC 7208", "RFC 7489", "RFC 7505"}, Run: zoneMail},
+		{ID: "ZONE-CAA", Title: "certificates are limited to some authorities", Severity: SevLow, About: "Asks for CAA, up to the root.", Judged: "None: warn.", Advice: map[Product]string{"": `CAA 0 issue "letsencrypt.org"`}, Refs: []string{"RFC 8659"}, Run: zoneCAA},
+		{ID: "ZONE-TXT", Title: "TXT holds no secrets", Severity: SevMedium, About: "Looks for keys and tokens in TXT, and at its size.", Judged: "What looks like a secret, or over 1232 octets: warn.", Advice: edit, Refs: []string{"CWE-200"}, Run: content(wire.TypeTXT, judgeTXT)},
+	}
+	for _, c := range list {
+		c.Group, c.Scope = GroupZone, ScopeZone
+	}
+	return list
+}
+
+func zoneSerial(ctx context.Context, r *Run) []Finding {
+	servers, err := zoneServers(ctx, r)
+	q := soaQuery(r)
+	if err != nil || len(servers) == 0 {
+		return unmeasured(Evidence{Command: "dig +nssearch " + shellName(apex(r))}, errors.Join(err, errors.New("no server")))
+	}
+	var first, refresh uint32
+	spread, silent, heard := uint32(0), 0, 0
+	for _, s := range servers {
+		m, err := r.AskServer(ctx, s, q)
+		if err != nil {
+			silent++
+			continue
+		}
+		for _, d := range answers(m, r.Zone, wire.TypeSOA) {
+			n := d[len(d)-20:]
+			serial := binary.BigEndian.Uint32(n)
+			if heard == 0 {
+				first, refresh = serial, binary.BigEndian.Uint32(n[4:])
+			}
+			heard++
+			if d := int32(serial - first); d < 0 {
+				spread = max(spread, uint32(-d))
+			} else {
+				spread = max(spread, uint32(d))
+			}
+		}
+	}
+	ev := Evidence{N: heard, Command: "dig +nssearch " + shellName(apex(r))}
+	switch {
+	case spread > refresh:
+		return verdict(Fail, ev, "serials differ by %d", spread)
+	case spread > 0:
+		return verdict(Warn, ev, "serials differ by %d", spread)
+	case silent > 0 || heard == 0:
+		return verdict(Unknown, ev, "could not be measured at %d of %d servers", len(servers)-heard, len(servers))
+	}
+	return verdict(Pass, ev, "all have serial %d", first)
+}
+
+func judgeSOA(_ *Run, _ *Reply, data [][]byte) (State, string) {
+	if len(data) == 0 || len(data[0]) < 22 {
+		return Unknown, "no SOA"
+	}
+	n := data[0][len(data[0])-20:]
+	refresh, retry, expire, neg := binary.BigEndian.Uint32(n[4:]), binary.BigEndian.Uint32(n[8:]), binary.BigEndian.Uint32(n[12:]), binary.BigEndian.Uint32(n[16:])
+	detail := fmt.Sprintf("refresh %d, retry %d, expire %d, minimum %d", refresh, retry, expire, neg)
+	if refresh < refreshMin || retry >= refresh || expire < expireMin || neg < negMin || neg > negMax {
+		return Warn, detail
+	}
+	return Pass, detail
+}
+
+// private tells whether an address must not be in a public zone.
+func private(data []byte) (netip.Addr, bool) {
+	a, ok := netip.AddrFromSlice(data)
+	return a, ok && (a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified())
+}
+
+func zoneWild(ctx context.Context, r *Run) []Finding {
+	m, ev, err := fromZone(ctx, r, below(randomLabel(), r.Zone), wire.TypeA)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	for _, rr := range records(m, wire.Answer, wire.TypeA) {
+		if a, bad := private(rr.Data); bad {
+			return verdict(Warn, ev, "every name has the private address %v", a)
+		}
+	}
+	if len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 {
+		return verdict(Info, ev, "every name is answered")
+	}
+	return verdict(Pass, ev, "no wildcard")
+}
+
+// commonLabels are the names that are looked at without --subdomains.
+func commonLabels() []string {
+	return []string{"www", "mail", "ftp", "dev", "test", "staging", "vpn", "admin", "api", "app", "blog", "shop", "cdn", "static", "docs", "status", "intranet", "_msdcs"}
+}
+
+func zoneDangle(ctx context.Context, r *Run) []Finding {
+	var out []Finding
+	unknown, heard := 0, 0
+	var ev Evidence
+	var last error
+	for _, l := range commonLabels() {
+		name := below(l, r.Zone)
+		m, e, err := fromZone(ctx, r, name, wire.TypeCNAME)
+		if err != nil {
+			return unmeasured(e, err)
+		}
+		ev = e
+		for _, d := range answers(m, name, wire.TypeCNAME) {
+			heard++
+			target := wire.Lower(nil, d)
+			t, err := lookup(ctx, r, target, wire.TypeA, 1)
+			if err != nil {
+				unknown, last = unknown+1, err
+				continue
+			}
+			if s, why := judgeDangle(target, t.Rcode); s != Pass {
+				out = append(out, Finding{State: s, Key: text(name), Detail: text(name) + ": " + why, Evidence: Evidence{Received: t.Raw, Command: "dig -t A -q " + shellName(name)}})
+			}
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return out
+	case unknown > 0:
+		return unmeasured(ev, last)
+	}
+	return verdict(Pass, ev, "all %d targets exist", heard)
+}
+
+func zonePrivate(ctx context.Context, r *Run) []Finding {
+	var ev Evidence
+	for _, l := range append([]string{""}, commonLabels()...) {
+		for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
+			m, e, err := fromZone(ctx, r, below(l, r.Zone), t)
+			if err != nil {
+				return unmeasured(e, err)
+			}
+			ev = e
+			for _, rr := range records(m, wire.Answer, t) {
+				if a, bad := private(rr.Data); bad {
+					return verdict(Warn, e, "%s has the private address %v", text(rr.Owner), a)
+				}
+			}
+		}
+	}
+	return verdict(Pass, ev, "no private address at common names")
+}
+
+func zoneSubs(ctx context.Context, r *Run) []Finding {
+	var telling [][]byte
+	found, ev, err := walkNSEC(ctx, r, walkSteps)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	for _, l := range []string{"dev", "test", "vpn", "admin", "_msdcs"} {
+		m, e, err := fromZone(ctx, r, below(l, r.Zone), wire.TypeA)
+		if err != nil {
+			return unmeasured(e, err)
+		}
+		if m.Rcode == wire.NoError && len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA)) > 0 {
+			telling = append(telling, below(l, r.Zone))
+		}
+	}
+	if len(telling)+len(found) > 0 {
+		return verdict(Info, ev, "found %s", texts(append(telling, found...)))
+	}
+	return verdict(Pass, ev, "none of the telling names is there")
+}
+
+// strings of TXT data, joined (RFC 7208, section 3.3).
+func joinTXT(data []byte) string {
+	var b strings.Builder
+	for len(data) > 0 {
+		n := min(int(data[0]), len(data)-1)
+		b.Write(data[1 : 1+n])
+		data = data[1+n:]
+	}
+	return b.String()
+}
+
+func zoneMail(ctx context.Context, r *Run) []Finding {
+	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeTXT)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	spf, faults := "", []string{}
+	for _, d := range answers(m, r.Zone, wire.TypeTXT) {
+		if s := joinTXT(d); strings.HasPrefix(s, "v=spf1") {
+			spf = s
+		}
+	}
+	n := 0
+	for _, term := range strings.Fields(spf) {
+		term = strings.TrimLeft(term, "+-~?")
+		for _, p := range []string{"include:", "a", "mx", "ptr", "exists:", "redirect="} {
+			if term == p || strings.HasPrefix(term, p) && (strings.ContainsAny(p, ":=") || term[len(p)] == ':') {
+				n++
+			}
+		}
+	}
+	switch {
+	case spf == "":
+		faults = append(faults, "no SPF")
+	case strings.Contains(spf, "+all") || strings.HasSuffix(spf, " all"):
+		faults = append(faults, "SPF lets everyone send")
+	case n > spfLookups:
+		faults = append(faults, fmt.Sprintf("SPF needs %d look-ups", n))
+	}
+	name := below("_dmarc", r.Zone)
+	d, ev2, err := fromZone(ctx, r, name, wire.TypeTXT)
+	if err != nil {
+		return unmeasured(ev2, err)
+	}
+	dmarc := ""
+	for _, x := range answers(d, name, wire.TypeTXT) {
+		if s := joinTXT(x); strings.HasPrefix(s, "v=DMARC1") {
+			dmarc = strings.ReplaceAll(s, " ", "")
+		}
+	}
+	switch {
+	case dmarc == "":
+		faults = append(faults, "no DMARC")
+	case strings.Contains(dmarc, ";p=none"):
+		faults = append(faults, "DMARC only watches")
+	}
+	if len(faults) > 0 {
+		return verdict(Warn, ev, "%s", strings.Join(faults, ", "))
+	}
+	return verdict(Pass, ev, "SPF and DMARC are set")
+}
+
+func zoneCAA(ctx context.Context, r *Run) []Finding {
+	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeCAA)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	if len(answers(m, r.Zone, wire.TypeCAA)) > 0 {
+		return verdict(Pass, ev, "the zone has CAA")
+	}
+	for i := 1; i < wire.LabelCount(r.Zone); i++ {
+		var s wire.SplitName
+		s.Set(r.Zone)
+		s.Cut(i)
+		up := bytes.Clone(s.Name())
+		m, err := lookup(ctx, r, up, wire.TypeCAA, 1)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		if len(answers(m, up, wire.TypeCAA)) > 0 {
+			return verdict(Pass, ev, "%s has CAA", text(up))
+		}
+	}
+	return verdict(Warn, ev, "any authority may issue certificates")
+}
+
+func judgeTXT(_ *Run, m *Reply, data [][]byte) (State, string) {
+	size := 0
+	for _, d := range data {
+		size += len(d)
+		s := strings.ToLower(joinTXT(d))
+		for _, p := range []string{"-----begin", "aws_secret", "password=", "passwd=", "private_key", "api_key=", "apikey=", "ghp_", "xoxb-", "akia"} {
+			if strings.Contains(s, p) {
+				return Warn, "TXT holds what looks like a secret (" + p + ")"
+			}
+		}
+	}
+	if size > udpMax || m.Flags&wire.FlagTC != 0 {
+		return Warn, fmt.Sprintf("%d octets of TXT at the apex", size)
+	}
+	return Pass, fmt.Sprintf("%d octets of TXT at the apex", size)
+}

@@ -1,0 +1,292 @@
+// Package check looks at name servers, zones and resolvers as an attacker would.
+//
+// A [Check] is a small value: what it sends, how it judges, what to do. Its Run
+// yields findings. What could not be measured is Unknown, never Pass.
+//
+// Package check tells nobody's secrets and changes nothing: checks that disturb
+// a server are marked Active or Intrusive, and it is the caller's to leave them out.
+package check
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// The bounds of one exchange.
+const (
+	askTries   = 3               // the question and two repetitions (RFC 1035, section 4.2.1)
+	askTimeout = 2 * time.Second // for each, unless Options has another
+)
+
+// A State is what a check found.
+type State uint8
+
+// The states.
+const (
+	Pass State = iota
+	Warn
+	Fail
+	Unknown // it could not be measured
+	Info
+	Skipped // it does not apply
+)
+
+// A Severity is how much a finding matters.
+type Severity uint8
+
+// The severities.
+const (
+	SevInfo Severity = iota
+	SevLow
+	SevMedium
+	SevHigh
+	SevCritical
+)
+
+// A Mode is how much a check disturbs.
+type Mode uint8
+
+// The modes.
+const (
+	Polite    Mode = iota // ordinary questions
+	Active                // unusual ones, and hundreds of them
+	Intrusive             // what may keep a weak server from serving others
+)
+
+// A Scope is what a check looks at.
+type Scope uint8
+
+// The scopes.
+const (
+	ScopeServer Scope = iota // one address
+	ScopeZone                // a zone with all its servers
+	ScopeResolver
+	ScopeHost
+)
+
+// A Group is a chapter of the catalogue.
+type Group string
+
+// A Product is a server program, by the short name that advice is kept under.
+type Product string
+
+// A Check is one entry of the catalogue. Do not modify.
+type Check struct {
+	ID, Title string
+	Group     Group
+	Severity  Severity // of a finding that has none of its own
+	Mode      Mode
+	Scope     Scope
+	About     string             // what is sent, and why
+	Judged    string             // how it is judged
+	Advice    map[Product]string // the line of configuration or command; "" is the general one
+	Refs      []string
+	Run       func(ctx context.Context, r *Run) []Finding
+}
+
+// Evidence is what a finding rests on.
+type Evidence struct {
+	Sent, Received []byte
+	RTT            time.Duration
+	N              int    // exchanges
+	Command        string // for a shell, which shows the same
+}
+
+// A Finding is one result of a check. Names in Detail are escaped.
+type Finding struct {
+	State    State
+	Severity Severity // 0: the check's
+	Key      string   // tells findings of one check apart
+	Title    string
+	Detail   string
+	Evidence Evidence
+}
+
+// A Server is one address of a name server.
+type Server struct {
+	Addr netip.AddrPort
+	Name []byte // in wire form; nil if it is not known
+}
+
+// Software is what a server runs.
+type Software struct{ Product Product }
+
+// Options are the same for all checks of a run. Zero values mean the defaults.
+type Options struct {
+	Mode             Mode
+	Port             uint16           // of the name servers that are found; 0: 53
+	PortDoT, PortDoH uint16           // 0: 853 and 443
+	Roots            []Server         // where walks begin; without them zones cannot be followed
+	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
+	TLSRoots         *x509.CertPool   // nil: the system's
+	Probe            *Probe           // nil: what needs one is Unknown
+	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
+	Now              func() time.Time // nil: time.Now
+	Timeout          time.Duration    // for one try; 0: two seconds
+}
+
+// A Run is one check at one target. It is one goroutine's.
+type Run struct {
+	Check    *Check
+	Server   Server
+	Zone     []byte   // in wire form; nil if none is known
+	Servers  []Server // of the zone; nil: those of its delegation
+	Software Software
+	Options  *Options
+	Shared   *sync.Map // of all checks of one target; nil: none
+}
+
+// Memo returns what f returns, which is called once for all runs that share.
+func (r *Run) Memo(key string, f func() any) any {
+	if r.Shared == nil {
+		r.Shared = new(sync.Map)
+	}
+	v, _ := r.Shared.LoadOrStore(key, sync.OnceValue(f))
+	return v.(func() any)()
+}
+
+// EDNS is the OPT record of a Query.
+type EDNS struct {
+	Version uint8
+	Size    uint16
+	DO      bool
+	Flags   uint16 // other flags
+	Options []byte // RDATA
+}
+
+// A Query is one question. Class 0 means IN.
+type Query struct {
+	Name   []byte
+	Type   wire.Type
+	Class  wire.Class
+	Opcode wire.Opcode
+	Flags  uint16
+	EDNS   *EDNS
+}
+
+// A Reply is one reply, which may be malformed behind its header.
+type Reply struct {
+	wire.Message
+	Raw  []byte
+	RTT  time.Duration
+	From netip.AddrPort
+	TCP  bool
+}
+
+// ErrTimeout says that nothing that fits the question came in time.
+var ErrTimeout = errors.New("no answer in time")
+
+// Bytes returns the question in wire form, with a random ID.
+func (q *Query) Bytes() []byte {
+	b := query(q.Flags|uint16(q.Opcode)<<11, q.Name, q.Type)
+	if q.Class != 0 {
+		binary.BigEndian.PutUint16(b[len(b)-2:], uint16(q.Class))
+	}
+	if e := q.EDNS; e != nil {
+		at := len(b)
+		b = wire.AppendOPT(b, e.Size, e.DO, e.Options)
+		b[at+6] = e.Version
+		binary.BigEndian.PutUint16(b[at+7:], binary.BigEndian.Uint16(b[at+7:])|e.Flags)
+		b[11]++
+	}
+	return b
+}
+
+func (r *Run) timeout() time.Duration {
+	if r.Options.Timeout > 0 {
+		return r.Options.Timeout
+	}
+	return askTimeout
+}
+
+// Ask asks the run's server over UDP.
+func (r *Run) Ask(ctx context.Context, q Query) (*Reply, error) {
+	return r.AskServer(ctx, r.Server, q)
+}
+
+// AskServer asks any server over UDP.
+func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) {
+	err := error(ErrTimeout)
+	for range askTries {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		var m *Reply
+		if m, err = r.askOnce(ctx, s, q.Bytes()); err == nil {
+			return m, nil
+		}
+	}
+	if timedOut(err) {
+		err = ErrTimeout
+	}
+	return nil, err
+}
+
+func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "udp", s.Addr.String())
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
+	defer stop()
+	begin := time.Now()
+	if err := c.SetDeadline(begin.Add(r.timeout())); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(msg); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, wire.MaxMessage)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		// What does not fit is ignored, and the wait goes on.
+		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) && buf[2]&0x80 != 0 {
+			m := &Reply{Raw: bytes.Clone(buf[:n]), RTT: time.Since(begin), From: s.Addr}
+			_ = m.Parse(m.Raw) // what was read until a fault stands, and is judged
+			return m, nil
+		}
+	}
+}
+
+// AskTCP asks the run's server over TCP.
+func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
+	begin := time.Now()
+	c, err := stream(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
+	defer stop()
+	msg := q.Bytes()
+	if _, err := c.Write(framed(msg)); err != nil {
+		return nil, err
+	}
+	raw, err := readFramed(c, r.timeout())
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) {
+		return nil, errors.New("a reply that does not fit the question")
+	}
+	m := &Reply{Raw: raw, RTT: time.Since(begin), From: r.Server.Addr, TCP: true}
+	_ = m.Parse(raw) // as above
+	return m, nil
+}
+
+// Catalogue returns all checks in a fixed order.
+func Catalogue() []*Check { return catalogueChecks() }

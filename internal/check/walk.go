@@ -1,0 +1,259 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"port53/internal/wire"
+)
+
+// The bounds of the walk from the root down. They are a resolver's, made smaller:
+// a check asks for one zone.
+const (
+	walkReferrals = 20 // delegations that one question follows
+	walkServers   = 3  // servers of a zone that are tried for one question
+	walkDepth     = 4  // addresses of servers that are needed to find addresses of servers
+	walkAliases   = 8  // CNAMEs
+	walkNames     = 13 // servers of a zone that are looked at (those of the root)
+)
+
+// errNoRoots says that a walk has nowhere to begin.
+var errNoRoots = errors.New("no servers of the root are known")
+
+// A cut is one zone as its parent and its own servers show it.
+type cut struct {
+	zone    []byte
+	above   []byte   // the parent zone
+	parents []Server // the servers of the parent
+	ns      [][]byte // by the parent
+	glue    map[string][]netip.Addr
+	ds      [][]byte
+	dsSigs  [][]byte
+	servers []Server // all servers, by the parent
+	missing [][]byte // server names without an address
+}
+
+// nsPort is where name servers listen.
+func nsPort(r *Run) uint16 {
+	if r.Options.Port != 0 {
+		return r.Options.Port
+	}
+	return 53
+}
+
+// path returns the cuts from the root down to the zone, that of the root
+// without a parent first. It is walked once a run.
+func path(ctx context.Context, r *Run) ([]cut, error) {
+	type result struct {
+		cuts []cut
+		err  error
+	}
+	res := r.Memo("path "+string(wire.Lower(nil, r.Zone)), func() any {
+		cuts, err := walkPath(ctx, r)
+		return result{cuts, err}
+	}).(result)
+	return res.cuts, res.err
+}
+
+func walkPath(ctx context.Context, r *Run) ([]cut, error) {
+	if len(r.Options.Roots) == 0 {
+		return nil, errNoRoots
+	}
+	cuts := []cut{{zone: wire.Root, servers: r.Options.Roots}}
+	for i := wire.LabelCount(r.Zone) - 1; i >= 0; i-- {
+		var s wire.SplitName
+		s.Set(r.Zone)
+		s.Cut(i)
+		name := append([]byte(nil), s.Name()...)
+		up := &cuts[len(cuts)-1]
+		m, err := askAny(ctx, r, up.servers, Query{Name: name, Type: wire.TypeNS, EDNS: &EDNS{Size: ednsSize, DO: true}})
+		if err != nil {
+			return nil, fmt.Errorf("the servers of %s: %w", text(up.zone), err)
+		}
+		c := cut{zone: name, above: up.zone, parents: up.servers, glue: map[string][]netip.Addr{}}
+		for _, rr := range m.Records {
+			if rr.Type == wire.TypeNS && wire.EqualFold(rr.Owner, name) && len(c.ns) < walkNames {
+				c.ns = append(c.ns, wire.Lower(nil, rr.Data))
+			}
+		}
+		if len(c.ns) == 0 {
+			if i == 0 {
+				return nil, fmt.Errorf("%s is not delegated: %s by the servers of %s", text(name), m.Rcode, text(up.zone))
+			}
+			continue
+		}
+		for _, rr := range m.Records {
+			if rr.Section != wire.Additional {
+				continue
+			}
+			if a, ok := netip.AddrFromSlice(rr.Data); ok && (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) {
+				key := string(wire.Lower(nil, rr.Owner))
+				c.glue[key] = append(c.glue[key], a)
+			}
+		}
+		if ds, err := askAny(ctx, r, up.servers, Query{Name: name, Type: wire.TypeDS, EDNS: &EDNS{Size: ednsSize, DO: true}}); err == nil {
+			c.ds = answers(ds, name, wire.TypeDS)
+			c.dsSigs = signatures(ds, name, wire.TypeDS)
+		}
+		for _, ns := range c.ns {
+			addrs := c.glue[string(ns)]
+			if len(addrs) == 0 {
+				addrs = addresses(ctx, r, ns, 1)
+			}
+			if len(addrs) == 0 {
+				c.missing = append(c.missing, ns)
+			}
+			for _, a := range addrs {
+				c.servers = append(c.servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
+			}
+		}
+		cuts = append(cuts, c)
+	}
+	return cuts, nil
+}
+
+// askAny asks a zone's servers until one answers.
+func askAny(ctx context.Context, r *Run, servers []Server, q Query) (*Reply, error) {
+	err := errors.New("no server has an address")
+	for i, s := range servers {
+		if i == walkServers || ctx.Err() != nil {
+			break
+		}
+		var m *Reply
+		m, err = r.AskServer(ctx, s, q)
+		if err == nil && m.Flags&wire.FlagTC != 0 {
+			at := *r
+			at.Server = s
+			m, err = at.AskTCP(ctx, q)
+		}
+		if err == nil && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
+			return m, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("%s answers %s", s.Addr, m.Rcode)
+		}
+	}
+	return nil, err
+}
+
+// lookup finds the answer to a question from the root down, as a resolver
+// does, aliases followed. Rcode and answer are those of the last server.
+func lookup(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
+	if len(r.Options.Roots) == 0 {
+		return nil, errNoRoots
+	}
+	if depth > walkDepth {
+		return nil, errors.New("servers depend on each other too deeply")
+	}
+	type result struct {
+		m   *Reply
+		err error
+	}
+	for range walkAliases {
+		res, ok := r.Memo(fmt.Sprintf("look %d %d %s", depth, t, wire.Lower(nil, name)), func() any {
+			m, err := descend(ctx, r, name, t, depth)
+			return result{m, err}
+		}).(result)
+		if !ok || res.err != nil {
+			return nil, res.err
+		}
+		alias := answers(res.m, name, wire.TypeCNAME)
+		if t == wire.TypeCNAME || len(alias) == 0 || len(answers(res.m, name, t)) > 0 {
+			return res.m, nil
+		}
+		name = alias[0]
+	}
+	return nil, errors.New("too many aliases")
+}
+
+func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
+	servers, at := r.Options.Roots, wire.Root
+	for range walkReferrals {
+		m, err := askAny(ctx, r, servers, Query{Name: name, Type: t, EDNS: &EDNS{Size: ednsSize}})
+		if err != nil {
+			return nil, err
+		}
+		ns := records(m, wire.Authority, wire.TypeNS)
+		if m.Flags&wire.FlagAA != 0 || m.Rcode == wire.NXDomain || len(ns) == 0 || len(records(m, wire.Answer, t)) > 0 {
+			return m, nil
+		}
+		if next := ns[0].Owner; len(next) <= len(at) || !wire.Subdomain(name, next) || !wire.Subdomain(next, at) {
+			return nil, fmt.Errorf("a referral that leads nowhere, to %s", text(next))
+		}
+		at, servers = ns[0].Owner, nil
+		for _, rr := range m.Records {
+			a, ok := netip.AddrFromSlice(rr.Data)
+			if rr.Section == wire.Additional && ok && (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) && wire.Subdomain(rr.Owner, at) {
+				servers = append(servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: rr.Owner})
+			}
+		}
+		for i := 0; len(servers) == 0 && i < len(ns) && i < walkServers; i++ {
+			for _, a := range addresses(ctx, r, wire.Lower(nil, ns[i].Data), depth+1) {
+				servers = append(servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns[i].Data})
+			}
+		}
+	}
+	return nil, errors.New("too many referrals")
+}
+
+// addresses returns the addresses of a name.
+func addresses(ctx context.Context, r *Run, name []byte, depth int) []netip.Addr {
+	var out []netip.Addr
+	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
+		m, err := lookup(ctx, r, name, t, depth)
+		if err != nil {
+			continue
+		}
+		for _, rr := range records(m, wire.Answer, t) {
+			if a, ok := netip.AddrFromSlice(rr.Data); ok {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// signatures returns the RRSIG records over a name's records of a type.
+func signatures(m *Reply, name []byte, t wire.Type) [][]byte {
+	var out [][]byte
+	for _, rr := range m.Records {
+		if rr.Type == wire.TypeRRSIG && wire.Covered(rr.Data) == t && wire.EqualFold(rr.Owner, name) {
+			out = append(out, rr.Data)
+		}
+	}
+	return out
+}
+
+// zoneServers returns the servers of the zone: those that the run was given, or
+// those of the delegation.
+func zoneServers(ctx context.Context, r *Run) ([]Server, error) {
+	if len(r.Servers) > 0 {
+		return r.Servers, nil
+	}
+	cuts, err := path(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return cuts[len(cuts)-1].servers, nil
+}
+
+// fromZone asks the zone's servers one question.
+func fromZone(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply, Evidence, error) {
+	q := Query{Name: name, Type: t, EDNS: &EDNS{Size: ednsSize, DO: true}}
+	servers, err := zoneServers(ctx, r)
+	if err != nil {
+		return nil, Evidence{Command: "dig +trace -t " + t.String() + " -q " + shellName(name)}, err
+	}
+	var ev Evidence
+	if len(servers) > 0 {
+		ev.Command = dig(servers[0], q)
+	}
+	m, err := askAny(ctx, r, servers, q)
+	if err != nil {
+		return nil, ev, err
+	}
+	ev.Received, ev.RTT, ev.N = m.Raw, m.RTT, 1
+	return m, ev, nil
+}
