@@ -27,6 +27,7 @@ import (
 	"port53/internal/resolver"
 	"port53/internal/server"
 	"port53/internal/telemetry"
+	"port53/internal/tsig"
 	"port53/internal/upstream"
 	"port53/internal/zone"
 )
@@ -54,6 +55,7 @@ type App struct {
 	telemetry *telemetry.Telemetry
 	set       *zone.Set
 	keeper    *keeper.Keeper
+	replays   tsig.Replay
 	engine    *engine.Engine
 	server    *server.Server
 	recursion *recursion          // nil: this server does not resolve

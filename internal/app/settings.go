@@ -133,7 +133,7 @@ func sources(c *config.Config) []keeper.Source {
 			Apex: z.Name, File: z.File,
 			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
 			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer,
-			Key: ring.Key(z.TSIG), Insecure: z.Insecure,
+			Key: ring.Key(z.TSIG), Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
 		}
 	}
 	return all

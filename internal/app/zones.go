@@ -2,6 +2,7 @@ package app
 
 import (
 	"path/filepath"
+	"time"
 
 	"port53/internal/config"
 	"port53/internal/engine"
@@ -53,6 +54,7 @@ func (z zoneKeeper) Allows(r *engine.Request) (wire.Rcode, int) {
 	case engine.OpNotify:
 		allowed = z.keeper.MayNotify(r.Apex, peerOf(r))
 	case engine.OpUpdate:
+		allowed = z.keeper.MayUpdate(r.Apex, peerOf(r))
 	}
 	if !allowed {
 		return wire.Refused, edeProhibited
@@ -74,4 +76,41 @@ func (z zoneKeeper) Notify(r *engine.Request) (wire.Rcode, int) {
 }
 
 // Update implements [engine.Keeper].
-func (zoneKeeper) Update(*engine.Request) (wire.Rcode, int) { return wire.Refused, edeProhibited }
+func (z zoneKeeper) Update(r *engine.Request) (wire.Rcode, int) {
+	if z.replays.Seen(r.Context, time.Now()) {
+		z.log.Warn("an update came twice: it was sent again by somebody else, or by a client that signs carelessly", "peer", r.Client.String())
+		return wire.Refused, edeProhibited
+	}
+	return z.keeper.Update(r.Apex, r.Message, peerOf(r)), edeNone
+}
+
+// grants returns who may change a zone. What it reads was checked before.
+func grants(z *config.Zone) []keeper.Grant {
+	var list []keeper.Grant
+	for _, u := range z.Updates {
+		g := keeper.Grant{Key: wire.Lower(nil, u.Key)}
+		for _, text := range u.Names {
+			if p, err := keeper.ParsePattern(text, z.Name); err == nil {
+				g.Names = append(g.Names, p...)
+			}
+		}
+		for _, text := range u.Types {
+			if t, ok := wire.ParseType(text); ok {
+				g.Types = append(g.Types, t)
+			}
+		}
+		list = append(list, g)
+	}
+	return list
+}
+
+// serials returns what gives the serial that follows one.
+func serials(policy string) func(uint32) uint32 {
+	switch policy {
+	case "date":
+		return keeper.Date
+	case "unixtime":
+		return keeper.UnixTime
+	}
+	return nil
+}

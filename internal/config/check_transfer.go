@@ -68,6 +68,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	case z.File != "" && len(z.Primaries) > 0:
 		d.fail(at("primaries"), zone+"it has both a file and primaries", "remove one of them: a secondary keeps the zone in state_dir")
 	}
+	d.checkUpdates(i, keys)
 	signed := len(bytes.Trim(z.TSIG, "\x00")) > 0
 	if !signed {
 		z.TSIG = nil
@@ -87,6 +88,41 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 		d.fail(at("secondaries"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
 	case len(z.AllowTransfer) > 0:
 		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
+	}
+}
+
+// checkUpdates reports grants to keys that are not there, and of names and types that
+// are none of the zone's.
+func (d *decoder) checkUpdates(i int, keys map[string]bool) {
+	z := &d.config.Zones[i]
+	if len(z.Updates) == 0 {
+		return
+	}
+	at, _ := d.atIndex("zones.updates", int32(i))
+	what := "zone " + quote(nameText(z.Name)) + ": updates: "
+	if z.File == "" {
+		d.fail(at, what+"a secondary is changed at its primary", "remove them, or give the zone a file")
+	}
+	for _, g := range z.Updates {
+		if !keys[string(wire.Lower(nil, g.Key))] {
+			d.fail(at, fmt.Sprintf("%sthere is no key %s", what, quote(nameText(g.Key))), "add it to keys: [{name: "+nameText(g.Key)+", secret_file: keys/"+nameText(g.Key)+"}]")
+		}
+		if len(g.Names) == 0 {
+			d.fail(at, what+"names is empty: nothing may be changed", `write names: ["*"] for all of the zone`)
+		}
+		for _, text := range g.Names {
+			if text == "*" {
+				continue
+			}
+			if name, err := wire.ParseName(text); err != nil || !wire.Subdomain(name, z.Name) {
+				d.fail(at, what+quote(text)+" is no name in the zone", "write it in full, as *.dyn."+nameText(z.Name))
+			}
+		}
+		for _, text := range g.Types {
+			if _, ok := wire.ParseType(text); !ok {
+				d.fail(at, what+quote(text)+" is no type of records", "write types as A, AAAA or TXT")
+			}
+		}
 	}
 }
 

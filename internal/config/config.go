@@ -91,7 +91,16 @@ type Zone struct {
 	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" default:"" doc:"More who may transfer the zone, beside its secondaries." why:"As secondaries."`
 	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"More servers that are told of changes, beside the secondaries." why:"The secondaries are told."`
 	TSIG          []byte           `yaml:"tsig" is:"name" default:"" doc:"The name of the key that transfers of the zone, in and out, have to be signed with (RFC 8945)." why:"There is no key that everybody has: see insecure."`
+	Updates       []Grant          `yaml:"updates" doc:"Who may change the zone by messages (RFC 2136), which have to be signed. What is acknowledged is in a journal in state_dir; the file stays as it is."`
+	Serial        string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment" doc:"Which serial follows when an update changes the zone: the next number; the date and two digits, as 2026112300; or the seconds since 1970." why:"It always works; date has a hundred changes a day before it runs ahead."`
 	Insecure      bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures: whoever can send from a listed address gets it, and whoever can change packets on the way changes it." why:"The explicit word for what is unsafe outside of a laboratory."`
+}
+
+// A Grant lets the owner of a key change some of a zone.
+type Grant struct {
+	Key   []byte   `yaml:"key" is:"name" required:"true" doc:"The name of the key that the message has to be signed with."`
+	Names []string `yaml:"names" is:"label" required:"true" doc:"Which names may be changed: a name, *.name for all below it, or * for all of the zone."`
+	Types []string `yaml:"types" is:"label" default:"" doc:"Which types of records may be changed. Empty: all." why:"Names are what grants are about; a client of DHCP or ACME needs A, AAAA, PTR, DHCID or TXT."`
 }
 
 // Transfers tells whether anybody may have the zone whole.

@@ -42,13 +42,12 @@ func laterKeys() map[string]string {
 
 		"resolver.local_root": "the root zone cannot be transferred yet; leave the key out, negative answers of the root are proven from the cache",
 
-		"zones.catalog":        transfers,
-		"zones.members":        transfers,
-		"zones.expire_min":     transfers,
-		"zones.updates":        updates,
-		"zones.history":        updates,
-		"zones.dnssec":         signing,
-		"zones.template":       patterns,
+		"zones.catalog":    transfers,
+		"zones.members":    transfers,
+		"zones.expire_min": transfers,
+		"zones.history":    updates,
+		"zones.dnssec":     signing,
+		"zones.template":   patterns,
 
 		"resolver.forward.private": "list the zone in resolver.private_zones, if it is found by iteration at times",
 		"resolver.forward.tls":     upstreams,

@@ -67,8 +67,12 @@ type kept struct {
 	history []*zone.Delta // that led to the version, the oldest first
 	stop    func()        // ends the telling of others
 
+	updates  []*update // that wait
+	updating bool      // somebody carries them out
+
+	disk *store.Zone // of secondary zones, and of those that messages have changed
+
 	// Of secondary zones.
-	disk    *store.Zone
 	checked time.Time     // when a primary last said that the version is the newest
 	expire  time.Duration // for how long from then on it may be served
 	expired bool
@@ -221,12 +225,15 @@ func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 			old = &kept{key: r.key, place: -1}
 			k.zones[r.key] = old
 		}
+		if r.Zone != nil && len(r.source.Updates)+len(old.source.Updates) > 0 {
+			k.journaled(old, r.source, &r.Loaded)
+		}
 		before := old.zone
 		old.source, old.files, old.problems, old.tried = r.source, r.files, r.Problems, now
 		old.failed = r.Zone == nil
 		if !old.failed {
 			old.zone, old.loaded = r.Zone, now
-			if warning := k.changed(old, before, r.Zone); warning != "" {
+			if warning := k.changed(old, before, r.Zone); before != r.Zone && warning != "" {
 				old.problems = append(old.problems, Problem{File: r.source.File, Warning: true, Text: warning})
 			}
 			if before != nil {

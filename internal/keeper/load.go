@@ -32,12 +32,14 @@ type Source struct {
 	MaxRecords int   // records of the zone
 	MaxSize    int64 // octets of the file and all that it includes
 
-	Primaries   []netip.AddrPort // the zone is fetched from; it has no file then
-	Secondaries []netip.AddrPort // who is told of changes, and may have the zone
-	Notify      []netip.AddrPort // who is told of changes as well
-	Transfer    []netip.Prefix   // who may have the zone as well
-	Key         *tsig.Key        // that transfers are signed with; nil: see Insecure
-	Insecure    bool             // transfers are not signed
+	Primaries   []netip.AddrPort           // the zone is fetched from; it has no file then
+	Secondaries []netip.AddrPort           // who is told of changes, and may have the zone
+	Notify      []netip.AddrPort           // who is told of changes as well
+	Transfer    []netip.Prefix             // who may have the zone as well
+	Key         *tsig.Key                  // that transfers are signed with; nil: see Insecure
+	Insecure    bool                       // transfers are not signed
+	Updates     []Grant                    // who may change the zone
+	Next        func(serial uint32) uint32 // the serial that follows when an update changes the zone; nil: one more
 }
 
 // A Problem is something wrong with a zone file.

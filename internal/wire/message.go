@@ -110,8 +110,11 @@ func (m *Message) Parse(msg []byte) Malformed {
 				pos += size
 				continue
 			}
-			if r.Data, bad = m.data(msg, pos, size, r.Type); bad != 0 {
-				return bad
+			// UPDATE names records and sets without their data (RFC 2136, section 2.4).
+			if size > 0 || r.Class != ClassANY && r.Class != ClassNONE {
+				if r.Data, bad = m.data(msg, pos, size, r.Type); bad != 0 {
+					return bad
+				}
 			}
 			if r.TTL>>31 != 0 {
 				r.TTL = 0

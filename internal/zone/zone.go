@@ -204,6 +204,15 @@ func (z *Zone) Each(f func(owner []byte, t wire.Type, ttl uint32, data []byte) b
 	}
 }
 
+// EachAt calls f with every record of a name, as Each does, wherever in the zone it is.
+func (z *Zone) EachAt(name []byte, f func(owner []byte, t wire.Type, ttl uint32, data []byte) bool) {
+	var split wire.SplitName
+	split.Set(name)
+	if n := z.Lookup(&split); n != 0 {
+		z.eachAt(n, f)
+	}
+}
+
 func (z *Zone) eachAt(n Node, f func([]byte, wire.Type, uint32, []byte) bool) bool {
 	owner := z.AppendName(nil, n)
 	for i := range z.sets(n) {
