@@ -57,7 +57,7 @@ func serverChecks() []*Check {
 		"coredns": "transfer { to 192.0.2.2 }",
 		"msdns":   "dnscmd /ZoneResetSecondaries ZONE /SecureList 192.0.2.2",
 		"dnsmasq": "auth-sec-servers=ns2.example.net and auth-peer=192.0.2.2",
-		"port53":  "zones: - transfer-to: [key xfr]",
+		"port53":  "zones[].allow_transfer: name keys or your secondaries only",
 	}
 	rrl := map[Product]string{
 		"":       "Turn response rate limiting on, with truncated slips.",
@@ -66,13 +66,13 @@ func serverChecks() []*Check {
 		"knot":   "mod-rrl: [{id: default, rate-limit: 50, slip: 2}] and template: [{id: default, global-module: mod-rrl/default}]",
 		"pdns":   "Put dnsdist before it: setMaxQPSIPRule or dynBlockRulesGroup():setQueryRate(50, 10, \"flood\", 60).",
 		"msdns":  "Set-DnsServerResponseRateLimiting -Mode Enable -TruncateRate 2",
-		"port53": "It is on unless `rate-limit: off` is set: remove that line.",
+		"port53": "policy: {rate_limit: {enabled: true}}",
 	}
 	size := map[Product]string{
 		"":     "Send at most 1232 octets over UDP and answer ANY with one RRset.",
 		"bind": "minimal-any yes; minimal-responses yes; max-udp-size 1232;", "nsd": "refuse-any: yes, minimal-responses: yes, ipv4-edns-size: 1232, ipv6-edns-size: 1232",
 		"knot": "server: udp-max-payload: 1232", "pdns": "any-to-tcp=yes and udp-truncation-threshold=1232", "unbound": "deny-any: yes and max-udp-size: 1232", "coredns": "any and bufsize 1232",
-		"dnsmasq": "edns-packet-max=1232", "port53": "These are the defaults: see `max-udp-size`.",
+		"dnsmasq": "edns-packet-max=1232", "port53": "These are the defaults: see edns.udp_size.",
 	}
 	recursion := map[Product]string{
 		"": "Turn recursion off on authoritative servers.", "bind": "recursion no; allow-query-cache { none; };",
@@ -81,11 +81,11 @@ func serverChecks() []*Check {
 	}
 	update := map[Product]string{
 		"": "Allow dynamic updates by TSIG key and policy only.", "bind": `update-policy { grant "ddns" zonesub ANY; }; in place of allow-update { any; };`,
-		"knot": "acl: [{id: ddns, key: ddns, action: update}]", "pdns": "dnsupdate=no, or allow-dnsupdate-from= with pdnsutil set-meta ZONE TSIG-ALLOW-DNSUPDATE ddns", "msdns": "Set-DnsServerPrimaryZone ZONE -DynamicUpdate Secure", "port53": "zones: - update: [key ddns]",
+		"knot": "acl: [{id: ddns, key: ddns, action: update}]", "pdns": "dnsupdate=no, or allow-dnsupdate-from= with pdnsutil set-meta ZONE TSIG-ALLOW-DNSUPDATE ddns", "msdns": "Set-DnsServerPrimaryZone ZONE -DynamicUpdate Secure", "port53": "zones[].updates: grant by key, names and types",
 	}
-	notify := map[Product]string{"": "Take NOTIFY from the primaries only.", "bind": "allow-notify { 192.0.2.1; };", "nsd": "allow-notify: 192.0.2.1 xfr-key", "knot": "acl: [{id: n, address: 192.0.2.1, action: notify}]", "pdns": "allow-notify-from=192.0.2.1/32", "msdns": "dnscmd /ZoneResetSecondaries ZONE /NotifyList 192.0.2.2", "port53": "zones: - notify-from: [192.0.2.1]"}
-	cookies := map[Product]string{"": "Turn DNS cookies on, with one secret for all servers behind an address.", "bind": "answer-cookie yes; cookie-algorithm siphash24;", "nsd": "answer-cookie: yes", "knot": "mod-cookies", "unbound": "answer-cookie: yes", "pdns": "edns-cookie-secret=HEX", "port53": "cookies: on"}
-	tcp := map[Product]string{"": "Set the idle time of TCP connections to about ten seconds and limit connections a client.", "bind": "tcp-idle-timeout 100; tcp-initial-timeout 30; tcp-clients 150;", "nsd": "tcp-timeout: 10, tcp-count: 200", "knot": "server: tcp-idle-timeout: 10s, tcp-io-timeout: 500", "pdns": "tcp-idle-timeout=5, max-tcp-connections-per-client=20", "unbound": "tcp-idle-timeout: 10000, ip-connection-limit: 0.0.0.0/0 20", "dnsmasq": "max-tcp-connections=20", "port53": "tcp: {idle: 10s, per-client: 20}"}
+	notify := map[Product]string{"": "Take NOTIFY from the primaries only.", "bind": "allow-notify { 192.0.2.1; };", "nsd": "allow-notify: 192.0.2.1 xfr-key", "knot": "acl: [{id: n, address: 192.0.2.1, action: notify}]", "pdns": "allow-notify-from=192.0.2.1/32", "msdns": "dnscmd /ZoneResetSecondaries ZONE /NotifyList 192.0.2.2", "port53": "zones[].primaries: NOTIFY is taken from these"}
+	cookies := map[Product]string{"": "Turn DNS cookies on, with one secret for all servers behind an address.", "bind": "answer-cookie yes; cookie-algorithm siphash24;", "nsd": "answer-cookie: yes", "knot": "mod-cookies", "unbound": "answer-cookie: yes", "pdns": "edns-cookie-secret=HEX", "port53": "edns: {cookies: true}"}
+	tcp := map[Product]string{"": "Set the idle time of TCP connections to about ten seconds and limit connections a client.", "bind": "tcp-idle-timeout 100; tcp-initial-timeout 30; tcp-clients 150;", "nsd": "tcp-timeout: 10, tcp-count: 200", "knot": "server: tcp-idle-timeout: 10s, tcp-io-timeout: 500", "pdns": "tcp-idle-timeout=5, max-tcp-connections-per-client=20", "unbound": "tcp-idle-timeout: 10000, ip-connection-limit: 0.0.0.0/0 20", "dnsmasq": "max-tcp-connections=20", "port53": "tcp: {idle: 10s, per_client: 20}"}
 	generic := map[Product]string{"": "Upgrade the server, and look for a middlebox before it that rewrites or drops DNS."}
 
 	list := []*Check{

@@ -29,7 +29,7 @@ var errNoQUIC = errors.New("this program has no QUIC")
 
 // encryptedChecks returns the checks of encrypted transports.
 func encryptedChecks() []*Check {
-	cert := map[Product]string{"": "Renew the certificate and reload.", "bind": "tls local { cert-file \"...\"; key-file \"...\"; protocols { TLSv1.2; TLSv1.3; }; };", "unbound": "tls-service-pem and tls-service-key, then unbound-control reload", "knot-resolver": "network: {tls: {cert-file: ..., key-file: ...}}", "port53": "tls: {cert: ..., key: ...}"}
+	cert := map[Product]string{"": "Renew the certificate and reload.", "bind": "tls local { cert-file \"...\"; key-file \"...\"; protocols { TLSv1.2; TLSv1.3; }; };", "unbound": "tls-service-pem and tls-service-key, then unbound-control reload", "knot-resolver": "network: {tls: {cert-file: ..., key-file: ...}}"}
 	doh := map[Product]string{"": "Limit bodies and paths of DNS over HTTPS in the server or the proxy before it.", "port53": "Nothing to set."}
 	list := []*Check{
 		{ID: "DOT-CERT", Title: "the certificate of port 853 is good", Severity: SevMedium, About: "Makes a TLS connection to port 853.", Judged: "Expired: fail. Not trusted, a wrong name, under 14 days, no ALPN dot: warn.", Advice: cert, Refs: []string{"RFC 7858", "RFC 8310"}, Run: runDoT},
