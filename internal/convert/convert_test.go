@@ -1,0 +1,183 @@
+package convert_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"port53/internal/convert"
+)
+
+const secret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ="
+
+func TestFile(t *testing.T) {
+	for _, test := range []struct {
+		name, kind, text string
+		want, notWant    []string // in the configuration
+		notes            []string
+		complete         bool
+	}{
+		{"bind", convert.BIND, `// one
+# two
+/* three
+*/ options { directory "/srv"; recursion no; listen-on port 5300 { 127.0.0.1; }; };
+key k { algorithm hmac-sha256; secret "` + secret + `"; };
+primaries up { 192.0.2.1 key k; 2001:db8::1 port 54 key k; };
+zone "A.example" { type master; file "a"; allow-transfer { key k; }; also-notify { 192.0.2.9; };
+  update-policy { grant k subdomain dyn.a.example A TXT; }; };
+zone "b.example" { type secondary; primaries { up; }; };
+`, []string{
+			"role: authoritative", `["127.0.0.1:5300"]`, `file: "/srv/a"`, `tsig: "k"`, `allow_transfer: ["0.0.0.0/0", "::/0"]`,
+			`notify: ["192.0.2.9"]`, `{key: "k", names: ["dyn.a.example", "*.dyn.a.example"], types: ["A", "TXT"]}`,
+			`primaries: ["192.0.2.1", "[2001:db8::1]:54"]`,
+		}, []string{"insecure"}, nil, true},
+		{
+			"bind that allows less", convert.BIND, `options { recursion no; };
+key old { algorithm hmac-md5; secret "` + secret + `"; };
+zone "a.example" { type primary; file "/a"; allow-transfer { !192.0.2.1; any; }; allow-update { 192.0.2.0/24; }; };
+zone "b.example" { type secondary; primaries { 192.0.2.1 key old; }; };
+zone "c.example" { type primary; file "/c"; update-policy { deny k name x.c.example A; grant k zonesub ANY; }; };
+view "v" { };
+`,
+			[]string{"a.example", "c.example"},
+			[]string{"b.example", "allow_transfer", "updates", "keys"},
+			[]string{":2:1: not taken", "exceptions are not known", "by an address alone", "hmac-md5 is not offered", "denials are not known", "run a second server"},
+			false,
+		},
+		{"nsd", convert.NSD, `server:
+  ip-address: 127.0.0.1@5300
+  zonesdir: "/srv"
+key:
+  name: k
+  algorithm: hmac-sha256
+  secret: "` + secret + `"
+pattern:
+  name: p
+  zonefile: "%s.zone"
+  provide-xfr: 192.0.2.0/24 k
+zone:
+  name: a.example
+  include-pattern: p
+zone:
+  name: b.example
+  request-xfr: AXFR 192.0.2.1@54 NOKEY
+  allow-notify: 192.0.2.1 NOKEY
+`, []string{`"/srv/a.example.zone"`, `tsig: "k"`, `allow_transfer: ["192.0.2.0/24"]`, `primaries: ["192.0.2.1:54"]`, "insecure: true"}, nil, nil, true},
+		{"knot", convert.Knot, `server:
+    listen: [127.0.0.1@5300, ::1@5300]
+key:
+  - id: k
+    algorithm: hmac-sha256
+    secret: ` + secret + `
+remote:
+  - id: up
+    address: 192.0.2.1@54
+    key: k
+acl:
+  - id: out
+    address: [192.0.2.0/24, 2001:db8::/32]
+    key: k
+    action: [transfer]
+template:
+  - id: default
+    storage: /srv
+    file: "%s.zone"
+zone:
+  - domain: a.example
+    acl: out
+  - domain: b.example
+    master: up
+`, []string{`["127.0.0.1:5300", "[::1]:5300"]`, `"/srv/a.example.zone"`, `allow_transfer: ["192.0.2.0/24", "2001:db8::/32"]`, `primaries: ["192.0.2.1:54"]`}, []string{"insecure"}, nil, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.conf")
+			if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r, err := convert.File(test.kind, file)
+			if err != nil {
+				t.Fatal(err, r)
+			}
+			var notes strings.Builder
+			for _, n := range r.Notes {
+				notes.WriteString(n.String() + "\n")
+			}
+			for _, w := range test.want {
+				if !strings.Contains(string(r.YAML), w) {
+					t.Errorf("without %s", w)
+				}
+			}
+			for _, w := range test.notWant {
+				if strings.Contains(string(r.YAML), w) {
+					t.Errorf("with %s", w)
+				}
+			}
+			for _, w := range test.notes {
+				if !strings.Contains(notes.String(), w) {
+					t.Errorf("no note says %q", w)
+				}
+			}
+			if r.Complete() != test.complete {
+				t.Errorf("complete: %v", r.Complete())
+			}
+			if strings.Contains(notes.String(), secret) {
+				t.Error("a secret is in the notes")
+			}
+			if t.Failed() {
+				t.Logf("%s\n%s", r.YAML, notes.String())
+			}
+		})
+	}
+}
+
+// TestNoZones shows that a configuration as it comes with a package is read, though
+// nothing can be served with it yet.
+func TestNoZones(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "knot.conf")
+	text := "server:\n    automatic-acl: on\nremote:\n# - id: x\nzone:\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := convert.File(convert.Knot, file)
+	if err != nil || r.Complete() || !strings.Contains(r.Notes[len(r.Notes)-1].Why, "add one") {
+		t.Errorf("%v %v", r, err)
+	}
+}
+
+// TestAutomaticACL shows that Knot's automatic rules let those who are told of changes
+// transfer the zone.
+func TestAutomaticACL(t *testing.T) {
+	for set, want := range map[string]string{"on": `secondaries: ["192.0.2.1"]`, "off": `notify: ["192.0.2.1"]`} {
+		file := filepath.Join(t.TempDir(), "knot.conf")
+		text := "server:\n    automatic-acl: " + set + "\nremote:\n  - id: r\n    address: 192.0.2.1\nzone:\n  - domain: a.example\n    notify: r\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := convert.File(convert.Knot, file); err != nil || !strings.Contains(string(r.YAML), want) {
+			t.Errorf("%s: %v %v", set, r, err)
+		}
+	}
+}
+
+func TestSyntax(t *testing.T) {
+	for _, test := range []struct{ kind, text, want string }{
+		{convert.BIND, "options {\n  recursion no\n};", ":3:1: a ; is missing"},
+		{convert.BIND, "options {", ":1:9: a { without"},
+		{convert.BIND, "};", ":1:1: a } without"},
+		{convert.BIND, "/* x", ":1:1: a comment"},
+		{convert.BIND, "\n include \"/nonexistent\";", ":2:10: there is no file"},
+		{convert.NSD, "server:\n  ip-address: \"x", ":2:15: a string"},
+		{convert.NSD, "127.0.0.1", ":1:1: 127.0.0.1 is the value of nothing"},
+		{convert.Knot, "server:\n  what", ":2:3: what is the value of nothing"},
+		{convert.Knot, "  listen: x", ":1:3: listen stands in no section"},
+	} {
+		file := filepath.Join(t.TempDir(), "x.conf")
+		if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := convert.File(test.kind, file); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%q: %v, not %s", test.text, err, test.want)
+		}
+	}
+}
