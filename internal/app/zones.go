@@ -1,6 +1,10 @@
 package app
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
 	"time"
 
@@ -82,6 +86,51 @@ func (z zoneKeeper) Update(r *engine.Request) (wire.Rcode, int) {
 		return wire.Refused, edeProhibited
 	}
 	return z.keeper.Update(r.Apex, r.Message, peerOf(r)), edeNone
+}
+
+// Zone implements [console.Admin].
+func (a *App) Zone(action, name string) error {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return fmt.Errorf("zone %s: %w", name, err)
+	}
+	apex = wire.Lower(nil, apex)
+	switch action {
+	case "refresh":
+		err = a.keeper.Refresh(apex, false)
+	case "retransfer":
+		err = a.keeper.Refresh(apex, true)
+	case "notify":
+		err = a.keeper.Tell(apex)
+	default:
+		err = errors.New("nothing of that name can be done with a zone")
+	}
+	if err != nil {
+		return fmt.Errorf("zone %s: %w", name, err)
+	}
+	return nil
+}
+
+// Export implements [console.Admin].
+func (a *App) Export(name string, w io.Writer) error {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return fmt.Errorf("zone %s: %w", name, err)
+	}
+	entry := a.set.View().Get(wire.Lower(nil, apex))
+	if entry == nil || entry.Zone == nil {
+		return fmt.Errorf("zone %s is not served here", name)
+	}
+	out := bufio.NewWriter(w)
+	var line []byte
+	entry.Zone.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		line = wire.AppendName(line[:0], owner)
+		line = fmt.Appendf(line, "\t%d\tIN\t%s\t", ttl, t)
+		line = append(wire.AppendRdataText(line, t, data), '\n')
+		_, err = out.Write(line)
+		return err == nil
+	})
+	return errors.Join(err, out.Flush())
 }
 
 // grants returns who may change a zone. What it reads was checked before.

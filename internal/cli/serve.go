@@ -349,10 +349,14 @@ knotc zone-status do.`,
 				}
 			}
 			w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "ZONE\tSTATE\tSERIAL\tNAMES\tRECORDS\tLOADED")
+			fmt.Fprintln(w, "ZONE\tSTATE\tSERIAL\tNAMES\tRECORDS\tLOADED\tROLE\tNEXT")
 			for _, z := range st.Zones {
 				state := "served"
 				switch {
+				case z.Expired:
+					state = "expired"
+				case !z.Serving && z.Role == "secondary":
+					state = "not fetched yet"
 				case !z.Serving:
 					state = "broken"
 				case z.Failed:
@@ -362,12 +366,19 @@ knotc zone-status do.`,
 				if z.Serving {
 					loaded = z.Loaded.Format(time.RFC3339)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", z.Name, state, z.Serial, z.Names, z.Records, loaded)
+				next := "-"
+				if !z.Next.IsZero() {
+					next = z.Next.Format(time.RFC3339)
+				}
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", z.Name, state, z.Serial, z.Names, z.Records, loaded, z.Role, next)
 			}
 			if err := w.Flush(); err != nil {
 				return err
 			}
 			for _, z := range st.Zones {
+				if z.Trouble != "" {
+					fmt.Fprintf(s.out, "%s: not refreshed: %s\n", z.Name, z.Trouble)
+				}
 				for _, p := range z.Problems {
 					fmt.Fprintln(s.out, p)
 				}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"port53/internal/config"
+	"port53/internal/console"
 	"port53/internal/keeper"
 	"port53/internal/wire"
 	"port53/internal/zonefile"
@@ -20,13 +22,21 @@ func newZone(s *streams) *cobra.Command {
 		Use:   "zone",
 		Short: "Check zone files, and ask the server about its zones",
 		Long: `A zone is served from its zone file (RFC 1035, section 5). check reads one without
-a server; status asks the server that runs.`,
+a server; the others ask the server that runs.`,
 		Example: `  port53 zone check example.com.zone
-  port53 zone status example.com`,
+  port53 zone status example.com
+  port53 zone refresh example.com
+  port53 zone export example.com > example.com.zone`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newZoneCheck(s), newZoneStatus(s))
+	cmd.AddCommand(newZoneCheck(s), newZoneStatus(s), newZoneExport(s),
+		zoneAction(s, "refresh", "asked for", "Ask a zone's primaries for a newer version now",
+			"refresh makes a secondary zone's primaries be asked now, and not when its SOA record\nsays. What is newer is fetched, by differences if possible.\n\nThis is what rndc refresh, nsd-control transfer and knotc zone-refresh do."),
+		zoneAction(s, "retransfer", "to be fetched whole", "Fetch a secondary zone whole, whatever its serial",
+			"retransfer makes a secondary zone be fetched whole from its primaries. The version\nthat there is goes on until the new one has come.\n\nThis is what rndc retransfer, nsd-control force_transfer and knotc zone-retransfer do."),
+		zoneAction(s, "notify", "told of", "Tell those who follow a zone of its version",
+			"notify sends NOTIFY (RFC 1996) to the zone's secondaries, and those that notify lists.\n\nThis is what rndc notify and knotc zone-notify do."))
 	return cmd
 }
 
@@ -180,4 +190,58 @@ func zoneQuery(name string) (string, error) {
 		return "", err
 	}
 	return "?zone=" + url.QueryEscape(string(wire.AppendName(nil, wire.Lower(nil, n)))), nil
+}
+
+// zoneAction is a command that has the running server do something with a zone.
+func zoneAction(s *streams, action, done, short, long string) *cobra.Command {
+	var file, socket string
+	cmd := &cobra.Command{
+		Use:     action + " NAME",
+		Short:   short,
+		Long:    long,
+		Example: "  port53 zone " + action + " example.com",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := zoneQuery(args[0])
+			if err != nil {
+				return failure(exitUsage, "", "zone %s: %v", args[0], err)
+			}
+			if err := call(cmd.Context(), file, socket, "POST", "/zone/"+action+name, nil); err != nil {
+				return err
+			}
+			fmt.Fprintf(s.out, "%s: %s\n", done, args[0])
+			return nil
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func newZoneExport(s *streams) *cobra.Command {
+	var file, socket string
+	cmd := &cobra.Command{
+		Use:   "export NAME",
+		Short: "Print a zone as it is served, as a zone file",
+		Long: `export prints the records of a zone as the running server has them: those that came
+from a primary or by updates too. Comments of its file are not in it.
+
+This is what rndc dumpdb -zones, nsd-control write and knotc zone-read do.`,
+		Example: "  port53 zone export example.com > example.com.zone",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := zoneQuery(args[0])
+			if err != nil {
+				return failure(exitUsage, "", "zone %s: %v", args[0], err)
+			}
+			at, err := controlSocket(file, socket)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), controlTimeout)
+			defer cancel()
+			return callError(console.Fetch(ctx, at, "/zone/export"+name, s.out))
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	return cmd
 }

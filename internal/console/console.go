@@ -34,6 +34,11 @@ type Admin interface {
 	Reload(ctx context.Context) (any, error)
 	// Status tells of the server, and of the zone called name, or all if it is empty.
 	Status(zone string) (any, error)
+	// Zone does something with a zone: refresh or retransfer it from its primaries, or
+	// notify those who follow it.
+	Zone(action, name string) error
+	// Export writes a zone as it is served, as a zone file.
+	Export(name string, w io.Writer) error
 	// Flush makes the cache forget a name, with tree what is below it too.
 	Flush(name string, tree bool) error
 	// DumpCache writes the cache in the form that LoadCache reads.
@@ -78,6 +83,14 @@ func Serve(ctx context.Context, l net.Listener, admin Admin) error {
 	})
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Status(r.URL.Query().Get("zone")))
+	})
+	mux.HandleFunc("POST /zone/{action}", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(nil, admin.Zone(r.PathValue("action"), r.URL.Query().Get("zone")))
+	})
+	mux.HandleFunc("GET /zone/export", func(w http.ResponseWriter, r *http.Request) {
+		if err := admin.Export(r.URL.Query().Get("zone"), w); err != nil {
+			send(w)(nil, err)
+		}
 	})
 	mux.HandleFunc("POST /cache/flush", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(nil, admin.Flush(r.URL.Query().Get("name"), r.URL.Query().Has("tree")))
@@ -152,6 +165,13 @@ func Fetch(ctx context.Context, socket, path string, w io.Writer) error {
 		return err
 	}
 	defer done()
+	if resp.StatusCode != http.StatusOK {
+		var r reply
+		if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&r); err != nil {
+			return fmt.Errorf("control socket %s: answer cannot be read: %w", socket, err)
+		}
+		return fmt.Errorf("%w: %s", ErrRefused, r.Error)
+	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("control socket %s: %w", socket, err)
 	}
