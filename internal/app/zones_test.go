@@ -1,0 +1,216 @@
+package app_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"port53/internal/app"
+	"port53/internal/tsig"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+var (
+	xfr   = tsig.Key{Name: []byte("\x03xfr\x00"), Algorithm: tsig.HMACSHA256, Secret: []byte("0123456789abcdef")}
+	ddns  = tsig.Key{Name: []byte("\x04ddns\x00"), Algorithm: tsig.HMACSHA256, Secret: []byte("0123456789ABCDEF")}
+	wrong = tsig.Key{Name: xfr.Name, Algorithm: tsig.HMACSHA256, Secret: []byte("another secret..")}
+	other = tsig.Key{Name: []byte("\x05other\x00"), Algorithm: tsig.HMACSHA256, Secret: xfr.Secret}
+)
+
+// What follows the example's configuration: two keys with the secrets above.
+const keysYAML = `keys:
+  - {name: xfr, secret: MDEyMzQ1Njc4OWFiY2RlZg==}
+  - {name: ddns, secret: MDEyMzQ1Njc4OUFCQ0RFRg==}
+`
+
+// exchange sends a message over TCP from an address and returns the first reply.
+func (r *running) exchange(from string, msg []byte) []byte {
+	r.Helper()
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from)), Timeout: 2 * time.Second}
+	conn, err := d.Dial("tcp", r.Addrs()[0].String())
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)); err != nil {
+		r.Fatal(err)
+	}
+	var length [2]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		r.Fatal(err)
+	}
+	reply := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(conn, reply); err != nil {
+		r.Fatal(err)
+	}
+	return reply
+}
+
+func sign(k *tsig.Key, msg []byte, at time.Time) []byte {
+	msg, _ = tsig.SignRequest(k, msg, at)
+	return msg
+}
+
+// truncated leaves half of a signature.
+func truncated(msg []byte) []byte {
+	mac := len(msg) - 6 - 32
+	binary.BigEndian.PutUint16(msg[mac-2:], 16)
+	length := mac - 10 - len("\x0bhmac-sha256\x00") - 2
+	binary.BigEndian.PutUint16(msg[length:], binary.BigEndian.Uint16(msg[length:])-16)
+	return append(msg[:mac+16:mac+16], msg[mac+32:]...)
+}
+
+var zoneName = []byte("\x04test\x00")
+
+// id makes messages that differ.
+func message(id uint16, opcode wire.Opcode, t wire.Type) []byte {
+	return wire.AppendQuery(nil, id, uint16(opcode)<<11, zoneName, t)
+}
+
+// update is a message that adds an address.
+func update(id uint16, name string) []byte {
+	msg := message(id, wire.OpcodeUpdate, wire.TypeSOA)
+	owner := append(append([]byte{byte(len(name))}, name...), zoneName...)
+	msg = zone.AppendRecord(msg, owner, wire.TypeA, 60, []byte{192, 0, 2, 7})
+	msg[9] = 1
+	return msg
+}
+
+// TestWhoMayTransferAndUpdate has everybody who may not try it, each way.
+func TestWhoMayTransferAndUpdate(t *testing.T) {
+	r := startZones(t, `  - {name: test, file: test.zone, allow_transfer: [127.0.0.2], tsig: xfr, updates: [{key: ddns, names: ["*.dyn.test", "one.test"], types: [A]}]}
+`)
+	now := time.Now()
+	axfr := func() []byte { return message(1, wire.OpcodeQuery, wire.TypeAXFR) }
+	good := sign(&ddns, update(7, "one"), now)
+	const refused, notAuth, formErr = "REFUSED", "NOTAUTH", "FORMERR"
+	for _, s := range []struct {
+		what, from string
+		msg        []byte
+		want       string
+	}{
+		{"a transfer", "127.0.0.2:0", sign(&xfr, axfr(), now), "NOERROR"},
+		{"a transfer, clocks nearly too far apart", "127.0.0.2:0", sign(&xfr, axfr(), now.Add(-290*time.Second)), "NOERROR"},
+		{"from an address that is not listed", "127.0.0.1:0", sign(&xfr, axfr(), now), refused},
+		{"not signed", "127.0.0.2:0", axfr(), refused},
+		{"by a key of another use", "127.0.0.2:0", sign(&ddns, axfr(), now), refused},
+		{"by a key that is not known", "127.0.0.2:0", sign(&other, axfr(), now), notAuth},
+		{"with another secret", "127.0.0.2:0", sign(&wrong, axfr(), now), notAuth},
+		{"too late", "127.0.0.2:0", sign(&xfr, axfr(), now.Add(-time.Hour)), notAuth},
+		{"too early", "127.0.0.2:0", sign(&xfr, axfr(), now.Add(time.Hour)), notAuth},
+		{"with half a signature", "127.0.0.2:0", truncated(sign(&xfr, axfr(), now)), notAuth},
+		{"differences, not signed", "127.0.0.2:0", message(1, wire.OpcodeQuery, wire.TypeIXFR), refused},
+		{"NOTIFY for a zone that is primary here", "127.0.0.2:0", sign(&xfr, message(1, wire.OpcodeNotify, wire.TypeSOA), now), refused},
+		{"an update", "127.0.0.1:0", good, "NOERROR"},
+		{"the same again", "127.0.0.1:0", good, refused},
+		{"an update that is not signed", "127.0.0.1:0", update(8, "one"), refused},
+		{"by the key of transfers", "127.0.0.1:0", sign(&xfr, update(9, "one"), now), refused},
+		{"of a name that was not granted", "127.0.0.1:0", sign(&ddns, update(10, "two"), now), refused},
+		{"with a secret that is not the key's", "127.0.0.1:0", sign(&wrong, update(11, "one"), now), notAuth},
+		{"of no known form", "127.0.0.1:0", sign(&ddns, message(12, wire.OpcodeUpdate, wire.TypeA), now), formErr},
+	} {
+		reply := r.exchange(s.from, s.msg)
+		rcode := wire.Rcode(reply[3] & 15).String()
+		records := binary.BigEndian.Uint16(reply[6:])
+		if rcode != s.want || rcode != "NOERROR" && records > 0 {
+			t.Errorf("%s: %s with %d records, want %s", s.what, rcode, records, s.want)
+		}
+		// Who is refused for the address or the right hears it signed; who has no key,
+		// does not.
+		signed := binary.BigEndian.Uint16(reply[10:]) > 0
+		if was := binary.BigEndian.Uint16(s.msg[10:]) > 0; signed != was {
+			t.Errorf("%s: the reply has TSIG: %v", s.what, signed)
+		}
+	}
+	r.want("one.test. A", "192.0.2.7")
+	if serial := r.serial("test."); serial != 2 {
+		t.Errorf("serial %d after one change", serial)
+	}
+}
+
+// startZones is start with zones of its own.
+func startZones(t *testing.T, zones string) *running {
+	t.Helper()
+	r := start(t, "metrics: {listen: off}\nstate_dir: state\n")
+	r.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [%q]\nstate_dir: state\nmetrics: {listen: off}\n%szones:\n%s", r.Addrs()[0].String(), keysYAML, zones))
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// serial returns the serial that a zone is served with, or 0.
+func (r *running) serial(name string) uint32 {
+	r.Helper()
+	st, err := r.Status(name)
+	if err != nil {
+		return 0
+	}
+	return st.(app.Status).Zones[0].Serial
+}
+
+// status returns what the server says of a zone.
+func (r *running) trouble(name string) string {
+	st, err := r.Status(name)
+	if err != nil {
+		return err.Error()
+	}
+	return st.(app.Status).Zones[0].Trouble
+}
+
+// until waits for a condition.
+func until(t *testing.T, what string, said func() string, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !f() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 10 s; %s", what, said())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// TestSecondary follows a primary through changes, one of which was tampered with on its
+// way, and NOTIFY of strangers.
+func TestSecondary(t *testing.T) {
+	primary := startZones(t, "  - {name: test, file: test.zone, allow_transfer: [127.0.0.1], insecure: true}\n")
+	secondary := startZones(t, fmt.Sprintf("  - {name: test, primaries: [%q], insecure: true, allow_transfer: [127.0.0.1]}\n", primary.Addrs()[0].String()))
+	said := func() string { return secondary.trouble("test.") }
+	until(t, "the first version", said, func() bool { return secondary.serial("test.") == 1 })
+
+	// A stranger's NOTIFY, from an address that is no primary's, is refused.
+	reply := secondary.exchange("127.0.0.9:0", message(5, wire.OpcodeNotify, wire.TypeSOA))
+	if rcode := wire.Rcode(reply[3] & 15); rcode != wire.Refused {
+		t.Errorf("a stranger's NOTIFY: %s", rcode)
+	}
+	change := func(serial int, more string) {
+		t.Helper()
+		primary.write("test.zone", fmt.Sprintf(zoneText, serial, serial)+more)
+		if _, err := primary.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		reply := secondary.exchange("127.0.0.1:0", message(6, wire.OpcodeNotify, wire.TypeSOA))
+		if rcode := wire.Rcode(reply[3] & 15); rcode != wire.NoError {
+			t.Fatalf("the primary's NOTIFY: %s", rcode)
+		}
+	}
+	change(2, "")
+	until(t, "the second version", said, func() bool { return secondary.serial("test.") == 2 })
+
+	// A digest that is not the zone's: the version before goes on, and the reason is told.
+	change(3, "@ ZONEMD 3 1 1 "+strings.Repeat("ab", 48)+"\n")
+	until(t, "the reason", said, func() bool { return strings.Contains(secondary.trouble("test."), "ZONEMD") })
+	if serial := secondary.serial("test."); serial != 2 {
+		t.Errorf("serial %d is served", serial)
+	}
+	secondary.want("ns.test. A", "192.0.2.2")
+	change(4, "")
+	until(t, "the fourth version", said, func() bool { return secondary.serial("test.") == 4 && secondary.trouble("test.") == "" })
+}
