@@ -276,7 +276,7 @@ func (c *converter) bindOptions(o *stmt) {
 		case "rate-limit":
 			c.note(s, Changed, "port53 has its own limits: policy.rate_limit")
 		default:
-			c.note(s, Changed, "port53 has its own default or need of it")
+			c.other(s, bindOwn)
 		}
 	}
 	if v4 {

@@ -119,7 +119,7 @@ func (c *converter) knot(path string) error {
 					}
 					c.note(e, Taken, "")
 				default:
-					c.note(e, Changed, "port53 has its own default or need of it")
+					c.other(e, knotOwn)
 				}
 			}
 		case "zone":

@@ -146,7 +146,7 @@ func (c *converter) nsd(path string) error {
 		case "port":
 			c.note(s, Taken, "")
 		default:
-			c.note(s, Changed, "port53 has its own default or need of it")
+			c.other(s, nsdOwn)
 		}
 	}
 	if len(c.out.listen) == 0 {
