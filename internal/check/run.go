@@ -1,0 +1,237 @@
+package check
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// A Target is what is looked at: a server, or with servers a zone.
+type Target struct {
+	Text    string // as it was asked for
+	Server  Server
+	Zone    []byte // in wire form; nil if none is known
+	Servers []Server
+}
+
+// A Port is what a stranger sees of a port.
+type Port struct {
+	Proto  string `json:"proto"`  // udp or tcp
+	Number uint16 `json:"port"`   // 53, as a rule
+	State  string `json:"state"`  // open, closed, filtered or open|filtered, as nmap has them
+	Reason string `json:"reason"` // what tells so
+}
+
+// A Result is what one check found at a target.
+type Result struct {
+	Check    *Check
+	Findings []Finding
+}
+
+// A Report is all that was found at one target, in the order of the catalogue.
+type Report struct {
+	Target  Target
+	Started time.Time
+	Took    time.Duration
+	Ports   []Port
+	Results []Result
+}
+
+// atOnce is how many polite checks run at one time: as many questions as a busy stub
+// has on its way.
+const atOnce = 8
+
+// Examine runs the checks that want says yes to. Polite ones run beside each other, the
+// others one after the other, so that what one makes a server do is not taken for an
+// answer to the next. told is called after each, from one goroutine at a time.
+func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, told func(done, all int)) *Report {
+	rep := &Report{Target: t, Started: time.Now()}
+	shared := new(sync.Map)
+	run := func(c *Check) *Run {
+		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Options: o, Shared: shared}
+	}
+	if t.Server.Addr.IsValid() {
+		rep.Ports = portStates(ctx, run(nil))
+	}
+	offered := offersRecursion(ctx, run(nil))
+	var list []*Check
+	for _, c := range Catalogue() {
+		if c.Mode <= o.Mode && want(c) && t.fits(c, offered) {
+			list = append(list, c)
+		}
+	}
+	rep.Results = make([]Result, len(list))
+	var mu sync.Mutex
+	done := 0
+	one := func(i int) {
+		c := list[i]
+		findings := c.Run(ctx, run(c))
+		if len(findings) == 0 {
+			findings = []Finding{{State: Skipped, Title: "does not apply"}}
+		}
+		rep.Results[i] = Result{c, findings}
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		told(done, len(list))
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i, c := range list {
+		if c.Mode == Polite {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				one(i)
+			})
+		}
+	}
+	wg.Wait()
+	for i, c := range list {
+		if c.Mode != Polite {
+			one(i)
+		}
+	}
+	rep.Took = time.Since(rep.Started)
+	return rep
+}
+
+// fits tells whether a check has something to look at.
+func (t *Target) fits(c *Check, recursion bool) bool {
+	switch c.Scope {
+	case ScopeZone:
+		return t.Zone != nil && len(t.Servers) > 0
+	case ScopeResolver:
+		// Of a server that does not resolve for us, it is worth knowing that alone.
+		return t.Server.Addr.IsValid() && (recursion || c.ID == "RES-OPEN")
+	}
+	return t.Server.Addr.IsValid()
+}
+
+// offersRecursion tells whether the server would resolve for us.
+func offersRecursion(ctx context.Context, r *Run) bool {
+	if !r.Server.Addr.IsValid() {
+		return false
+	}
+	m, err := r.Ask(ctx, Query{Name: wire.Root, Type: wire.TypeNS, Flags: wire.FlagRD})
+	return err == nil && m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused
+}
+
+// portStates asks over UDP and TCP.
+func portStates(ctx context.Context, r *Run) []Port {
+	q := Query{Name: wire.Root, Type: wire.TypeSOA}
+	number := r.Server.Addr.Port()
+	udp, tcp := Port{"udp", number, "open", "udp-response"}, Port{"tcp", number, "open", "tcp-response"}
+	if _, err := r.Ask(ctx, q); err != nil {
+		udp.State, udp.Reason = "open|filtered", "no-response"
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			udp.State, udp.Reason = "closed", "port-unreach"
+		}
+	}
+	if c, err := stream(ctx, r); err == nil {
+		c.Close()
+		tcp.Reason = "syn-ack"
+	} else {
+		tcp.State, tcp.Reason = "filtered", "no-response"
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			tcp.State, tcp.Reason = "closed", "conn-refused"
+		}
+	}
+	return []Port{udp, tcp}
+}
+
+// SeverityOf returns how much a finding matters.
+func (r *Result) SeverityOf(f *Finding) Severity {
+	if f.Severity != 0 {
+		return f.Severity
+	}
+	return r.Check.Severity
+}
+
+// Fingerprint returns what tells a finding from others, the same in each run.
+func (r *Report) Fingerprint(c *Check, f *Finding) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", c.ID, r.Target.Text, f.Key))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Count returns how many checks there are of each state.
+func (r *Report) Count() map[State]int {
+	n := map[State]int{}
+	for i := range r.Results {
+		n[r.Results[i].Worst()]++
+	}
+	return n
+}
+
+// Worst returns the state that a check as a whole has: the first of fail, warn, unknown,
+// info, pass and skipped that one of its findings has.
+func (r *Result) Worst() State {
+	for _, s := range []State{Fail, Warn, Unknown, Info, Pass} {
+		if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.State == s }) {
+			return s
+		}
+	}
+	return Skipped
+}
+
+// Reached tells whether enough could be measured to say anything: a port was open, and
+// half of the checks have a result.
+func (r *Report) Reached() bool {
+	n := r.Count()
+	measured := n[Pass] + n[Warn] + n[Fail] + n[Info]
+	return measured > 0 && measured >= n[Unknown]
+}
+
+// Above tells whether something was found that matters as much as least. Warnings count
+// for less than failures: only if least is medium or lower.
+func (r *Report) Above(least Severity) bool {
+	for i := range r.Results {
+		for j := range r.Results[i].Findings {
+			f := &r.Results[i].Findings[j]
+			if r.Results[i].SeverityOf(f) >= least && (f.State == Fail || f.State == Warn && least <= SevMedium) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// String returns the state as reports have it.
+func (s State) String() string {
+	return [...]string{"pass", "warn", "fail", "unknown", "info", "skipped"}[s]
+}
+
+// String returns the severity as reports have it.
+func (s Severity) String() string {
+	return [...]string{"info", "low", "medium", "high", "critical"}[s]
+}
+
+// ParseSeverity reads a severity.
+func ParseSeverity(text string) (Severity, bool) {
+	for s := SevInfo; s <= SevCritical; s++ {
+		if s.String() == text {
+			return s, true
+		}
+	}
+	return 0, false
+}
+
+// String returns the mode as a flag has it.
+func (m Mode) String() string { return [...]string{"polite", "active", "intrusive"}[m] }
+
+// AdviceFor returns the line that mends what the check finds, for a product, or the
+// general one.
+func (c *Check) AdviceFor(p Product) string {
+	if text, ok := c.Advice[p]; ok {
+		return text
+	}
+	return c.Advice[""]
+}
