@@ -236,3 +236,102 @@ func TestUpdatesSurviveKill(t *testing.T) {
 		t.Errorf("%d updates were acknowledged: too few to say anything", len(acknowledged))
 	}
 }
+
+// TestTransfersSurviveKill kills a secondary while versions come from its primary. What
+// it serves when it runs again, its primary being out of reach, is one whole version.
+func TestTransfersSurviveKill(t *testing.T) {
+	kills := scale(t, 15)
+	ports := [2]netip.AddrPort{freeAddr(t), freeAddr(t)}
+	primary := &side{kind: peers.Port53, dir: t.TempDir(), addr: ports[0], other: ports[1], primary: true}
+	secondary := &side{kind: peers.Port53, dir: t.TempDir(), addr: ports[1], other: ports[0]}
+	primary.file = filepath.Join(primary.dir, "big.zone")
+	const names = 3000
+	write := func(serial int) {
+		var b strings.Builder
+		fmt.Fprintf(&b, "$TTL 300\n@ SOA ns admin %d 3600 600 86400 300\n@ NS ns\nns A 192.0.2.1\n", serial)
+		for i := range names {
+			if i%10 == 0 || serial%3 == 0 { // now a large change, now a small one
+				fmt.Fprintf(&b, "h%d TXT \"version %d\"\n", i, serial)
+			}
+		}
+		if err := os.WriteFile(primary.file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1)
+	primary.start(t)
+	primary.await(t, 1, 20*time.Second)
+	secondary.start(t)
+	secondary.await(t, 1, 20*time.Second)
+	last, kept := uint32(1), 0
+	for round := range kills {
+		serial := last
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			time.Sleep(time.Duration(round*5%70) * time.Millisecond)
+			_ = secondary.server.Signal(syscall.SIGKILL)
+		}()
+		served := uint32(0) // by the secondary, as somebody saw it
+		for n := range 4 {
+			serial = last + uint32(n) + 1
+			write(int(serial))
+			if err := primary.server.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := secondary.serial(); ok {
+				served = got
+			}
+		}
+		<-done
+		<-secondary.server.Ended()
+		primary.await(t, serial, 20*time.Second)
+		if err := primary.server.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		secondary.start(t)
+		var got uint32
+		began := time.Now()
+		for {
+			var ok bool
+			if got, ok = secondary.serial(); ok {
+				break
+			}
+			if time.Since(began) > 10*time.Second {
+				t.Fatalf("round %d: the zone is not served without its primary:\n%s", round, secondary.server.Tail())
+			}
+		}
+		if got < served {
+			t.Fatalf("round %d: serial %d was served and is gone: %d", round, served, got)
+		}
+		if got > last {
+			kept++
+		}
+		want, seen := fmt.Sprintf("\"version %d\"", got), 0
+		for _, line := range secondary.axfr(t) {
+			if strings.Contains(line, "\ttxt\t") {
+				if seen++; !strings.Contains(line, want) {
+					t.Fatalf("round %d: serial %d has %q", round, got, line)
+				}
+			}
+		}
+		if expected := map[bool]int{true: names, false: names / 10}[got%3 == 0]; seen != expected {
+			t.Fatalf("round %d: serial %d has %d records, not %d", round, got, seen, expected)
+		}
+		if err := primary.server.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
+		}
+		last = serial
+		if _, err := os.Stat(primary.file); err != nil {
+			t.Fatal(err)
+		}
+		secondary.send(t, "nsupdate", "add nothing.big.test 60 A 192.0.2.1", xferSecret) // it is refused, and the server lives
+		write(int(last) + 1)
+		last++
+		if err := primary.server.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		secondary.await(t, last, 20*time.Second)
+	}
+	t.Logf("%d kills, after %d of them with a version that had come meanwhile", kills, kept)
+}
