@@ -1,7 +1,7 @@
 package app
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -102,6 +102,16 @@ func (a *App) Zone(action, name string) error {
 		err = a.keeper.Refresh(apex, true)
 	case "notify":
 		err = a.keeper.Tell(apex)
+	case "sync":
+		err = a.keeper.Sync(apex)
+	case "freeze":
+		if err = a.keeper.Freeze(apex, true); err == nil {
+			err = a.keeper.Sync(apex)
+		}
+	case "thaw":
+		if err = a.keeper.Freeze(apex, false); err == nil {
+			_, err = a.Reload(context.Background())
+		}
 	default:
 		err = errors.New("nothing of that name can be done with a zone")
 	}
@@ -121,16 +131,7 @@ func (a *App) Export(name string, w io.Writer) error {
 	if entry == nil || entry.Zone == nil {
 		return fmt.Errorf("zone %s is not served here", name)
 	}
-	out := bufio.NewWriter(w)
-	var line []byte
-	entry.Zone.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-		line = wire.AppendName(line[:0], owner)
-		line = fmt.Appendf(line, "\t%d\tIN\t%s\t", ttl, t)
-		line = append(wire.AppendRdataText(line, t, data), '\n')
-		_, err = out.Write(line)
-		return err == nil
-	})
-	return errors.Join(err, out.Flush())
+	return keeper.WriteZone(w, entry.Zone)
 }
 
 // grants returns who may change a zone. What it reads was checked before.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -130,8 +132,28 @@ func TestWhoMayTransferAndUpdate(t *testing.T) {
 		}
 	}
 	r.want("one.test. A", "192.0.2.7")
-	if serial := r.serial("test."); serial != 2 {
-		t.Errorf("serial %d after one change", serial)
+	// While the zone is frozen its file can be edited, and counts afterwards.
+	if err := r.Zone("freeze", "test."); err != nil {
+		t.Fatal(err)
+	}
+	if reply := r.exchange("127.0.0.1:0", sign(&ddns, update(20, "one"), now.Add(time.Second))); wire.Rcode(reply[3]&15) != wire.Refused {
+		t.Error("an update of a frozen zone was taken")
+	}
+	text, err := os.ReadFile(filepath.Join(r.dir, "test.zone"))
+	if err != nil || !strings.Contains(string(text), "one.test.\t60\tIN\tA\t192.0.2.7\n") {
+		t.Errorf("the zone file: %v\n%s", err, text)
+	}
+	r.write("test.zone", strings.NewReplacer(" 2 7200", " 20 7200", "192.0.2.7", "192.0.2.77").Replace(string(text)))
+	if err := r.Zone("thaw", "test."); err != nil {
+		t.Fatal(err)
+	}
+	r.want("one.test. A", "192.0.2.77")
+	if reply := r.exchange("127.0.0.1:0", sign(&ddns, update(21, "one"), now.Add(2*time.Second))); wire.Rcode(reply[3]&15) != wire.NoError {
+		t.Error("an update was not taken after thawing")
+	}
+	r.want("one.test. A", "192.0.2.7")
+	if serial := r.serial("test."); serial != 21 {
+		t.Errorf("serial %d", serial)
 	}
 }
 

@@ -35,6 +35,12 @@ a server; the others ask the server that runs.`,
 			"refresh makes a secondary zone's primaries be asked now, and not when its SOA record\nsays. What is newer is fetched, by differences if possible.\n\nThis is what rndc refresh, nsd-control transfer and knotc zone-refresh do."),
 		zoneAction(s, "retransfer", "to be fetched whole", "Fetch a secondary zone whole, whatever its serial",
 			"retransfer makes a secondary zone be fetched whole from its primaries. The version\nthat there is goes on until the new one has come.\n\nThis is what rndc retransfer, nsd-control force_transfer and knotc zone-retransfer do."),
+		zoneAction(s, "sync", "written", "Write a zone that updates have changed into its zone file",
+			"sync writes the zone as it is served into its file, in place of what is there:\ncomments and included files are not kept.\n\nThis is what rndc sync and knotc zone-flush do."),
+		zoneAction(s, "freeze", "updates are refused", "Write a zone into its file and refuse updates, to edit it",
+			"freeze writes the zone into its file and has updates refused until thaw, so that the\nfile can be edited. Give it a newer serial.\n\nThis is what rndc freeze and knotc zone-freeze do."),
+		zoneAction(s, "thaw", "updates are taken", "Read a zone's file and take updates again",
+			"thaw ends freeze: the file is read, and counts if its serial is newer.\n\nThis is what rndc thaw and knotc zone-thaw do."),
 		zoneAction(s, "notify", "told of", "Tell those who follow a zone of its version",
 			"notify sends NOTIFY (RFC 1996) to the zone's secondaries, and those that notify lists.\n\nThis is what rndc notify and knotc zone-notify do."))
 	return cmd

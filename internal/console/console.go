@@ -34,8 +34,8 @@ type Admin interface {
 	Reload(ctx context.Context) (any, error)
 	// Status tells of the server, and of the zone called name, or all if it is empty.
 	Status(zone string) (any, error)
-	// Zone does something with a zone: refresh or retransfer it from its primaries, or
-	// notify those who follow it.
+	// Zone does something with a zone: refresh or retransfer it from its primaries,
+	// notify those who follow it, sync its file with it, or freeze or thaw its updates.
 	Zone(action, name string) error
 	// Export writes a zone as it is served, as a zone file.
 	Export(name string, w io.Writer) error

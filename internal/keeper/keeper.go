@@ -69,6 +69,7 @@ type kept struct {
 
 	updates  []*update // that wait
 	updating bool      // somebody carries them out
+	frozen   bool      // they are refused for now
 
 	disk *store.Zone // of secondary zones, and of those that messages have changed
 
@@ -363,6 +364,7 @@ type Status struct {
 	Next        time.Time        `json:"next_refresh,omitzero"`
 	Expires     time.Time        `json:"expires,omitzero"`
 	Expired     bool             `json:"expired,omitempty"`
+	Frozen      bool             `json:"frozen,omitempty"`
 	Trouble     string           `json:"last_error,omitempty"`
 }
 
@@ -370,7 +372,7 @@ func (z *kept) status() Status {
 	s := Status{
 		Name: string(wire.AppendName(nil, z.source.Apex)), File: z.source.File,
 		Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
-		Role: "primary", Secondaries: z.source.told(), History: len(z.history),
+		Role: "primary", Secondaries: z.source.told(), History: len(z.history), Frozen: z.frozen,
 	}
 	if len(z.source.Primaries) > 0 {
 		s.Role, s.Primaries, s.Checked, s.Next, s.Expired, s.Trouble = "secondary", z.source.Primaries, z.checked, z.due, z.expired, z.trouble

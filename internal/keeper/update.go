@@ -86,6 +86,10 @@ func (k *Keeper) Update(apex, msg []byte, p Peer) wire.Rcode {
 		k.state.Unlock()
 		return wire.NotAuth
 	}
+	if z.frozen {
+		k.state.Unlock()
+		return wire.Refused
+	}
 	z.updates = append(z.updates, u)
 	lead := !z.updating
 	z.updating = true
