@@ -22,11 +22,11 @@ var ednsAdvice = map[Product]string{
 
 // ednsCase is one row of the EDNS compliance matrix.
 type ednsCase struct {
-	id, title, about, judged string
-	tcp                      bool
-	typ                      wire.Type
-	edns                     *EDNS
-	judge                    func(r *Run, m *Reply) string // "" is right
+	id, title, judged string
+	tcp               bool
+	typ               wire.Type
+	edns              *EDNS
+	judge             func(r *Run, m *Reply) string // "" is right
 }
 
 // ednsChecks returns the EDNS matrix (RFC 6891, RFC 8906), as the Internet Systems

@@ -364,22 +364,29 @@ func (z *Zone) SetChecked(at time.Time, expire time.Duration) error {
 	if err := os.MkdirAll(z.dir, dirMode); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(z.dir, checkedName), fmt.Appendf(nil, "%d %d\n", at.Unix(), int64(expire/time.Second)), fileMode)
+	path := filepath.Join(z.dir, checkedName)
+	if err := os.WriteFile(path+".new", fmt.Appendf(nil, "%d %d\n", at.Unix(), int64(expire/time.Second)), fileMode); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
-// Checked returns what SetChecked was given last, or zeros.
+// Checked returns what SetChecked was given last. If that is not known, the version was
+// the newest when it was written.
 func (z *Zone) Checked() (at time.Time, expire time.Duration) {
 	text, err := os.ReadFile(filepath.Join(z.dir, checkedName))
-	if err != nil {
-		return at, 0
-	}
 	first, second, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	a, err1 := strconv.ParseInt(first, 10, 64)
 	b, err2 := strconv.ParseInt(second, 10, 64)
-	if err1 != nil || err2 != nil {
-		return time.Time{}, 0
+	if err == nil && err1 == nil && err2 == nil {
+		return time.Unix(a, 0), time.Duration(b) * time.Second
 	}
-	return time.Unix(a, 0), time.Duration(b) * time.Second
+	for _, name := range []string{wholeName, journalName} {
+		if info, err := os.Stat(filepath.Join(z.dir, name)); err == nil && info.ModTime().After(at) {
+			at = info.ModTime()
+		}
+	}
+	return at, 0
 }
 
 // Remove takes all files of the zone away.

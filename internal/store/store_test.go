@@ -218,6 +218,28 @@ func TestChecked(t *testing.T) {
 	}
 }
 
+// A crash may leave the time of the last check unwritten, or torn where a file system
+// writes what was not synced in pieces: the version is as fresh as its file then.
+func TestCheckedAfterACrash(t *testing.T) {
+	dir := t.TempDir()
+	z := open(t, dir)
+	if err := z.Save(version(t, 1), false); err != nil {
+		t.Fatal(err)
+	}
+	when := time.Unix(1_790_000_000, 0)
+	if err := os.Chtimes(filepath.Join(dir, "example.test", "zone"), when, when); err != nil {
+		t.Fatal(err)
+	}
+	for _, torn := range []string{"", "17900", "1790000000 ", "x y"} {
+		if err := os.WriteFile(filepath.Join(dir, "example.test", "checked"), []byte(torn), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if at, expire := open(t, dir).Checked(); !at.Equal(when) || expire != 0 {
+			t.Errorf("%q: %v %v", torn, at, expire)
+		}
+	}
+}
+
 func TestNamesOfFolders(t *testing.T) {
 	dir := t.TempDir()
 	d := store.Open(dir)

@@ -100,11 +100,13 @@ func TestApplyRefuses(t *testing.T) {
 		t.Fatal(problems)
 	}
 	for what, change := range map[string]func(d *zone.Delta){
-		"another version":           func(d *zone.Delta) { d.From = 7 },
-		"a record that is not here": func(d *zone.Delta) { d.Removed = zone.AppendRecord(d.Removed, owner, wire.TypeA, 60, []byte{1, 2, 3, 4}) },
-		"a torn record":             func(d *zone.Delta) { d.Added = d.Added[:len(d.Added)-1] },
-		"bad data":                  func(d *zone.Delta) { d.Added = zone.AppendRecord(d.Added, owner, wire.TypeA, 60, []byte{1, 2, 3}) },
-		"no SOA":                    func(d *zone.Delta) { d.Added = nil },
+		"another version": func(d *zone.Delta) { d.From = 7 },
+		"a record that is not here": func(d *zone.Delta) {
+			d.Removed = zone.AppendRecord(d.Removed, owner, wire.TypeA, 60, []byte{1, 2, 3, 4})
+		},
+		"a torn record": func(d *zone.Delta) { d.Added = d.Added[:len(d.Added)-1] },
+		"bad data":      func(d *zone.Delta) { d.Added = zone.AppendRecord(d.Added, owner, wire.TypeA, 60, []byte{1, 2, 3}) },
+		"no SOA":        func(d *zone.Delta) { d.Added = nil },
 		"a CNAME beside data": func(d *zone.Delta) {
 			d.Added = zone.AppendRecord(zone.AppendRecord(d.Added, owner, wire.TypeA, 60, []byte{1, 2, 3, 4}), owner, wire.TypeCNAME, 60, owner)
 		},
