@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 
 	"port53/internal/config"
 	"port53/internal/engine"
@@ -45,6 +46,9 @@ func (a *App) settings(c *config.Config) (engine.Settings, error) {
 		if len(allow) == 0 && c.Internal() {
 			allow = clients // zones beside a resolver for a network are for the network
 		}
+	}
+	if len(allow) > 0 {
+		allow = append(slices.Clip(allow), transferPeers(c)...) // what else they may is the keeper's to say
 	}
 	if len(allow)+len(c.Policy.Deny) > 0 {
 		if s.Clients, err = policy.NewACL(policy.ACLOptions{Allow: allow, Deny: c.Policy.Deny}); err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"port53/internal/config"
@@ -35,6 +37,19 @@ func bounds(c *config.Config) keeper.Bounds {
 // startKeeper makes the keeper.
 func (a *App) startKeeper(c *config.Config) {
 	a.keeper = keeper.New(a.set, a.log, keeper.Options{Bounds: bounds(c), Dir: store.Open(filepath.Join(c.StateDir, "zones"))})
+}
+
+// transferPeers returns the servers that zones are exchanged with. Networks of
+// allow_transfer are not among them: they may be as wide as a key makes safe.
+func transferPeers(c *config.Config) []netip.Prefix {
+	var list []netip.Prefix
+	for i := range c.Zones {
+		z := &c.Zones[i]
+		for _, a := range slices.Concat(z.Primaries, z.Secondaries) {
+			list = append(list, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
+		}
+	}
+	return list
 }
 
 // zoneKeeper is the [engine.Keeper] of an App.

@@ -236,3 +236,21 @@ func TestSecondary(t *testing.T) {
 	change(4, "")
 	until(t, "the fourth version", said, func() bool { return secondary.serial("test.") == 4 && secondary.trouble("test.") == "" })
 }
+
+// TestPeersMayAsk has a server for a few clients, of whom the peers of a transfer are
+// none: they get the zone nevertheless.
+func TestPeersMayAsk(t *testing.T) {
+	r := start(t, "metrics: {listen: off}\nstate_dir: state\n")
+	r.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [%q]\nstate_dir: state\nmetrics: {listen: off}\npolicy: {allow: [10.0.0.0/8]}\n%szones:\n  - {name: test, file: test.zone, secondaries: [127.0.0.2], tsig: xfr}\n",
+		r.Addrs()[0].String(), keysYAML))
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for from, want := range map[string]wire.Rcode{"127.0.0.2:0": wire.NoError, "127.0.0.3:0": wire.Refused} {
+		reply := r.exchange(from, sign(&xfr, message(1, wire.OpcodeQuery, wire.TypeAXFR), time.Now()))
+		if rcode := wire.Rcode(reply[3] & 15); rcode != want {
+			t.Errorf("a transfer to %s: %s", from, rcode)
+		}
+	}
+	r.want("ns.test. A", "REFUSED")
+}

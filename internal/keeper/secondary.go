@@ -265,7 +265,7 @@ func (k *Keeper) settle(z *kept, err error, r *transfer.Result) {
 	}
 	next -= draw(next / jitter)
 	if z.again {
-		next = 0
+		next = notifyGap
 	}
 	k.schedule(z, next)
 }
@@ -283,9 +283,13 @@ func (k *Keeper) Notified(apex []byte, p Peer) bool {
 		z.again = true // what runs may have asked before the change
 		return true
 	}
-	k.schedule(z, 0)
+	k.schedule(z, max(0, time.Until(z.tried.Add(notifyGap))))
 	return true
 }
+
+// notifyGap is how long after a refresh NOTIFY leads to the next at the soonest: it may be
+// forged, and is not to make a primary be asked all the time.
+const notifyGap = time.Second
 
 // MayNotify tells whether the peer may tell of changes of the zone.
 func (k *Keeper) MayNotify(apex []byte, p Peer) bool {
