@@ -1,0 +1,182 @@
+package authority_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"port53/internal/authority"
+	"port53/internal/dnstest"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+const updatable = `$TTL 60
+@ SOA ns admin 10 1 2 3 4
+@ NS ns
+@ NS ns2
+ns A 192.0.2.1
+ns2 A 192.0.2.2
+host A 192.0.2.10
+host A 192.0.2.11
+Host TXT "x"
+alias CNAME host
+a.deep A 192.0.2.30
+`
+
+// A change is one record of an update message.
+type change struct {
+	class wire.Class
+	name  string
+	t     wire.Type
+	ttl   uint32
+	data  []byte
+}
+
+func a(last byte) []byte { return []byte{192, 0, 2, last} }
+
+// message makes an update of prerequisites and changes.
+func message(t *testing.T, prerequisites, changes []change) *wire.Message {
+	m := &wire.Message{HasQuestion: true, Name: dnstest.Name(t, "example.test."), Type: wire.TypeSOA, Class: wire.ClassIN}
+	for section, list := range map[wire.Section][]change{wire.Answer: prerequisites, wire.Authority: changes} {
+		for _, c := range list {
+			m.Records = append(m.Records, wire.Record{
+				Owner: dnstest.Name(t, c.name), Type: c.t, Class: c.class, TTL: c.ttl, Data: c.data, Section: section,
+			})
+		}
+	}
+	return m
+}
+
+func all([]byte, wire.Type) bool { return true }
+
+func next(serial uint32) uint32 { return serial + 1 }
+
+// TestPrerequisites is RFC 2136, section 3.2, case by case.
+func TestPrerequisites(t *testing.T) {
+	const any, none, in = wire.ClassANY, wire.ClassNONE, wire.ClassIN
+	for _, s := range []struct {
+		what string
+		list []change
+		want wire.Rcode
+	}{
+		{"the name is in use", []change{{any, "host.example.test.", wire.TypeANY, 0, nil}}, wire.NoError},
+		{"it is not", []change{{any, "no.example.test.", wire.TypeANY, 0, nil}}, wire.NXDomain},
+		{"an empty non-terminal is not", []change{{any, "deep.example.test.", wire.TypeANY, 0, nil}}, wire.NXDomain},
+		{"the name is not in use", []change{{none, "no.example.test.", wire.TypeANY, 0, nil}}, wire.NoError},
+		{"it is", []change{{none, "HOST.example.test.", wire.TypeANY, 0, nil}}, wire.YXDomain},
+		{"the set is there", []change{{any, "host.example.test.", wire.TypeA, 0, nil}}, wire.NoError},
+		{"the set is missing", []change{{any, "host.example.test.", wire.TypeMX, 0, nil}}, wire.NXRRSet},
+		{"the set is not there", []change{{none, "host.example.test.", wire.TypeMX, 0, nil}}, wire.NoError},
+		{"the set exists", []change{{none, "host.example.test.", wire.TypeA, 0, nil}}, wire.YXRRSet},
+		{"exactly these", []change{{in, "host.example.test.", wire.TypeA, 0, a(11)}, {in, "host.example.test.", wire.TypeA, 0, a(10)}}, wire.NoError},
+		{"fewer", []change{{in, "host.example.test.", wire.TypeA, 0, a(11)}}, wire.NXRRSet},
+		{"others", []change{{in, "host.example.test.", wire.TypeA, 0, a(11)}, {in, "host.example.test.", wire.TypeA, 0, a(12)}}, wire.NXRRSet},
+		{"one twice", []change{{in, "host.example.test.", wire.TypeA, 0, a(11)}, {in, "host.example.test.", wire.TypeA, 0, a(11)}}, wire.NXRRSet},
+		{"of nothing", []change{{in, "no.example.test.", wire.TypeA, 0, a(11)}}, wire.NXRRSet},
+		{"with a TTL", []change{{any, "host.example.test.", wire.TypeANY, 1, nil}}, wire.FormErr},
+		{"with data", []change{{any, "host.example.test.", wire.TypeA, 0, a(10)}}, wire.FormErr},
+		{"of another class", []change{{wire.ClassCH, "host.example.test.", wire.TypeA, 0, nil}}, wire.FormErr},
+		{"of another zone", []change{{any, "host.example.", wire.TypeANY, 0, nil}}, wire.NotZone},
+	} {
+		u := authority.NewUpdater(dnstest.Zone(t, "example.test.", updatable))
+		d, rcode, why := u.Update(message(t, s.list, []change{{in, "new.example.test.", wire.TypeA, 60, a(1)}}), all, next)
+		if rcode != s.want || (d != nil) != (rcode == wire.NoError) || (why == "") != (rcode == wire.NoError) {
+			t.Errorf("%s: %s (%s), want %s", s.what, rcode, why, s.want)
+		}
+	}
+}
+
+// TestForms is what RFC 2136, section 3.4.1, refuses, and who may not.
+func TestForms(t *testing.T) {
+	const any, none, in = wire.ClassANY, wire.ClassNONE, wire.ClassIN
+	for _, s := range []struct {
+		what string
+		c    change
+		want wire.Rcode
+	}{
+		{"no type of data", change{in, "x.example.test.", wire.TypeANY, 60, a(1)}, wire.FormErr},
+		{"AXFR", change{in, "x.example.test.", wire.TypeAXFR, 60, nil}, wire.FormErr},
+		{"deleting a set with a TTL", change{any, "host.example.test.", wire.TypeA, 60, nil}, wire.FormErr},
+		{"deleting a set with data", change{any, "host.example.test.", wire.TypeA, 0, a(1)}, wire.FormErr},
+		{"deleting a record with a TTL", change{none, "host.example.test.", wire.TypeA, 60, a(10)}, wire.FormErr},
+		{"deleting a record without one", change{none, "host.example.test.", wire.TypeA, 0, nil}, wire.FormErr},
+		{"another class", change{wire.ClassCH, "host.example.test.", wire.TypeA, 0, a(1)}, wire.FormErr},
+		{"another zone", change{in, "host.example.", wire.TypeA, 60, a(1)}, wire.NotZone},
+		{"what the key may not", change{in, "host.example.test.", wire.TypeTXT, 60, []byte("\x01x")}, wire.Refused},
+		{"all of a name, of which the key may change some", change{any, "host.example.test.", wire.TypeANY, 0, nil}, wire.Refused},
+	} {
+		u := authority.NewUpdater(dnstest.Zone(t, "example.test.", updatable))
+		good := change{in, "new.example.test.", wire.TypeA, 60, a(1)}
+		d, rcode, _ := u.Update(message(t, nil, []change{good, s.c}), func(_ []byte, typ wire.Type) bool { return typ == wire.TypeA || s.want != wire.Refused }, next)
+		if rcode != s.want || d != nil {
+			t.Errorf("%s: %s, want %s; a difference: %v", s.what, rcode, s.want, d != nil)
+		}
+		// Nothing of it was done: what comes next begins with the first serial.
+		if d, _, _ := u.Update(message(t, nil, []change{good}), all, next); d == nil || d.From != 10 || d.To != 11 {
+			t.Errorf("%s: the next update gives %+v", s.what, d)
+		}
+	}
+}
+
+// TestSequence has several updates of one version: each sees what came before it, and
+// their differences, applied together, give the last state.
+func TestSequence(t *testing.T) {
+	const any, none, in = wire.ClassANY, wire.ClassNONE, wire.ClassIN
+	z := dnstest.Zone(t, "example.test.", updatable)
+	u := authority.NewUpdater(z)
+	var deltas []*zone.Delta
+	for i, s := range []struct {
+		list    []change
+		changed bool
+	}{
+		{[]change{{in, "new.example.test.", wire.TypeA, 60, a(1)}}, true},
+		{[]change{{in, "NEW.example.test.", wire.TypeA, 60, a(1)}}, false},      // it is there
+		{[]change{{in, "new.example.test.", wire.TypeA, 90, a(2)}}, true},       // and changes the other's TTL
+		{[]change{{none, "new.example.test.", wire.TypeA, 0, a(1)}}, true},      // one goes
+		{[]change{{any, "nothing.example.test.", wire.TypeANY, 0, nil}}, false}, // nothing is there
+		{[]change{{any, "example.test.", wire.TypeANY, 0, nil}}, false},         // SOA and NS stay
+		{[]change{{none, "example.test.", wire.TypeNS, 0, dnstest.Name(t, "ns2.example.test.")}}, true},
+		{[]change{{none, "example.test.", wire.TypeNS, 0, dnstest.Name(t, "ns.example.test.")}}, false}, // the last
+		{[]change{{in, "alias.example.test.", wire.TypeA, 60, a(3)}}, false},                            // beside an alias
+		{[]change{{in, "host.example.test.", wire.TypeCNAME, 60, dnstest.Name(t, "new.example.test.")}}, false},
+		{[]change{{in, "alias.example.test.", wire.TypeCNAME, 60, dnstest.Name(t, "new.example.test.")}}, true},
+		{[]change{{any, "host.example.test.", wire.TypeANY, 0, nil}, {in, "host.example.test.", wire.TypeAAAA, 60, make([]byte, 16)}}, true},
+	} {
+		d, rcode, why := u.Update(message(t, nil, s.list), all, next)
+		if rcode != wire.NoError || (d != nil) != s.changed {
+			t.Errorf("update %d: %s (%s), a difference: %v", i, rcode, why, d != nil)
+		}
+		if d != nil {
+			deltas = append(deltas, d)
+		}
+	}
+	got, problems := z.Apply(deltas...)
+	if got == nil {
+		t.Fatal(problems)
+	}
+	want := dnstest.Zone(t, "example.test.", fmt.Sprintf(`$TTL 60
+@ SOA ns admin %d 1 2 3 4
+@ NS ns
+ns A 192.0.2.1
+ns2 A 192.0.2.2
+new 90 A 192.0.2.2
+alias CNAME new
+host AAAA ::
+a.deep A 192.0.2.30
+`, 10+len(deltas)))
+	if x, y := lines(got), lines(want); !slices.Equal(x, y) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(x, "\n"), strings.Join(y, "\n"))
+	}
+}
+
+func lines(z *zone.Zone) []string {
+	var list []string
+	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		list = append(list, strings.ToLower(fmt.Sprintf("%s %d %s %s", wire.AppendName(nil, owner), ttl, t, wire.AppendRdataText(nil, t, data))))
+		return true
+	})
+	slices.Sort(list)
+	return list
+}
