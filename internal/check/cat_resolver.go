@@ -81,8 +81,8 @@ func resolverChecks() []*Check {
 			}),
 		},
 		{ID: "RES-SNOOP", Title: "shows nobody its cache", Severity: SevMedium, About: "Asks popular names with RD=0: what is cached tells what clients look at.", Judged: "Cached data: warn.", Advice: access, Refs: []string{"RFC 8906"}, Run: resSnoop},
-		{ID: "RES-RAND", Title: "ports and IDs cannot be guessed", Severity: SevCritical, About: "Asks two thousand names of the probe zone and looks at ports and IDs that arrive.", Judged: "Ports: 13.5 bits pass, 10 to 13.5 warn, below fail. IDs the same. Over 1 % neighbours: fail.", Advice: random, Refs: []string{"RFC 5452", "CVE-2008-1447", "CVE-2025-40780"}, Run: probed(resRand)},
-		{ID: "RES-0X20", Title: "mixes case", Severity: SevLow, About: "Looks at the case of what arrives.", Judged: "No mixed case: warn.", Advice: case0, Refs: []string{"draft-vixie-dnsext-dns0x20"}, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
+		{ID: "RES-RAND", Title: "ports and IDs cannot be guessed", Severity: SevCritical, About: "Asks two thousand names of the probe zone and looks at ports and IDs that arrive.", Judged: "Ports: 13.5 bits pass, 10 to 13.5 warn, below fail. IDs the same. Over 1 % neighbours: fail.", Advice: random, Refs: []string{"RFC 5452", "CVE-2008-1447", "CVE-2025-40780"}, NeedsProbe: true, Run: probed(resRand)},
+		{ID: "RES-0X20", Title: "mixes case", Severity: SevLow, About: "Looks at the case of what arrives.", Judged: "No mixed case: warn.", Advice: case0, Refs: []string{"draft-vixie-dnsext-dns0x20"}, NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
 			mixed := 0
 			for i := range s {
 				if !bytes.Equal(s[i].Name, wire.Lower(nil, s[i].Name)) {
@@ -94,7 +94,7 @@ func resolverChecks() []*Check {
 			}
 			return Pass, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
 		})},
-		{ID: "RES-COOKIE", Title: "sends cookies", Severity: SevLow, About: "Looks for client cookies in what arrives.", Judged: "None: warn.", Advice: cookies, Refs: []string{"RFC 7873"}, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
+		{ID: "RES-COOKIE", Title: "sends cookies", Severity: SevLow, About: "Looks for client cookies in what arrives.", Judged: "None: warn.", Advice: cookies, Refs: []string{"RFC 7873"}, NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
 			for i := range s {
 				if len(s[i].Cookie) >= 8 {
 					return Pass, "a client cookie is sent"
@@ -102,7 +102,7 @@ func resolverChecks() []*Check {
 			}
 			return Warn, "no cookie is sent"
 		})},
-		{ID: "RES-BUFSIZE", Title: "asks for datagrams that are not fragmented", Severity: SevMedium, About: "Looks at the size that is advertised.", Judged: "Above 4096: fail; above 1232: warn.", Advice: bufs, Refs: []string{"RFC 9715"}, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
+		{ID: "RES-BUFSIZE", Title: "asks for datagrams that are not fragmented", Severity: SevMedium, About: "Looks at the size that is advertised.", Judged: "Above 4096: fail; above 1232: warn.", Advice: bufs, Refs: []string{"RFC 9715"}, NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
 			var size uint16
 			for i := range s {
 				size = max(size, s[i].Size)
@@ -115,26 +115,26 @@ func resolverChecks() []*Check {
 			}
 			return Pass, fmt.Sprintf("%d octets", size)
 		})},
-		{ID: "RES-QMIN", Title: "shows parents no whole names", Severity: SevLow, About: "Asks for a deep name and looks for its parts.", Judged: "The whole name alone arrives: warn.", Advice: qmin, Refs: []string{"RFC 9156"}, Run: probed(resQmin)},
-		{ID: "RES-ECS", Title: "tells nobody its clients' networks", Severity: SevMedium, About: "Asks with a client subnet and looks whether it arrives.", Judged: "The client's is passed on: fail. Another is sent: warn.", Advice: ecs, Refs: []string{"RFC 7871", "CVE-2025-40776"}, Run: probed(resECS)},
-		{ID: "RES-BAIL", Title: "believes nobody what is not his", Severity: SevCritical, About: "Answers 18 questions with records of others' names added, then asks for those.", Judged: "Any comes back: fail.", Advice: upgrade, Refs: []string{"RFC 2181, section 5.4.1", "CVE-2025-40778", "CVE-2025-11411"}, Run: probed(resBail)},
-		{ID: "RES-NEARMISS", Title: "mistrusts a port that is guessed at", Severity: SevHigh, Mode: Active, About: "Sends 200 replies with wrong IDs before the right one.", Judged: "The right one is taken over UDP all the same: warn. It asks over TCP, or fails: pass.", Advice: upgrade, Refs: []string{"RFC 5452, section 9.2"}, Run: probed(resNear)},
-		{ID: "RES-REBIND", Title: "filters private addresses", Severity: SevMedium, About: "Asks for a public name that has a private address.", Judged: "It comes back: warn.", Advice: rebind, Refs: []string{"RFC 1918"}, Run: probed(resRebind)},
+		{ID: "RES-QMIN", Title: "shows parents no whole names", Severity: SevLow, About: "Asks for a deep name and looks for its parts.", Judged: "The whole name alone arrives: warn.", Advice: qmin, Refs: []string{"RFC 9156"}, NeedsProbe: true, Run: probed(resQmin)},
+		{ID: "RES-ECS", Title: "tells nobody its clients' networks", Severity: SevMedium, About: "Asks with a client subnet and looks whether it arrives.", Judged: "The client's is passed on: fail. Another is sent: warn.", Advice: ecs, Refs: []string{"RFC 7871", "CVE-2025-40776"}, NeedsProbe: true, Run: probed(resECS)},
+		{ID: "RES-BAIL", Title: "believes nobody what is not his", Severity: SevCritical, About: "Answers 18 questions with records of others' names added, then asks for those.", Judged: "Any comes back: fail.", Advice: upgrade, Refs: []string{"RFC 2181, section 5.4.1", "CVE-2025-40778", "CVE-2025-11411"}, NeedsProbe: true, Run: probed(resBail)},
+		{ID: "RES-NEARMISS", Title: "mistrusts a port that is guessed at", Severity: SevHigh, Mode: Active, About: "Sends 200 replies with wrong IDs before the right one.", Judged: "The right one is taken over UDP all the same: warn. It asks over TCP, or fails: pass.", Advice: upgrade, Refs: []string{"RFC 5452, section 9.2"}, NeedsProbe: true, Run: probed(resNear)},
+		{ID: "RES-REBIND", Title: "filters private addresses", Severity: SevMedium, About: "Asks for a public name that has a private address.", Judged: "It comes back: warn.", Advice: rebind, Refs: []string{"RFC 1918"}, NeedsProbe: true, Run: probed(resRebind)},
 		{ID: "RES-VALID", Title: "validates", Severity: SevHigh, About: "Asks for the root's signed SOA and for a name that is bogus on purpose.", Judged: "No AD on what is secure, or data of what is bogus: fail. CD must still bring it.", Advice: valid, Refs: []string{"RFC 4035", "RFC 8914"}, Run: resValid},
 		{ID: "RES-TA", Title: "trusts the root's new key", Severity: SevHigh, About: "Asks the root key sentinels of the keys 20326 and 38696.", Judged: "38696 is not trusted: fail.", Advice: valid, Refs: []string{"RFC 8509", "RFC 9718"}, Run: resTA},
-		{ID: "RES-NSEC3LIM", Title: "does not hash without end", Severity: SevMedium, About: "Asks for what is not there in zones it50 to it2500 below the probe zone, which have so many iterations.", Judged: "AD at 500 or more: fail; at 150: warn. Without AD at 0 iterations nothing was measured.", Advice: limits, Refs: []string{"RFC 9276", "CVE-2023-50868"}, Run: probed(resNSEC3)},
-		{ID: "RES-NXNS", Title: "follows few of many servers", Severity: SevHigh, About: "Delegates a name to a hundred servers without addresses.", Judged: "Above 200 packets: fail; above 60: warn.", Advice: limits, Refs: []string{"CVE-2020-12662", "CVE-2020-8616"}, Run: probed(func(ctx context.Context, r *Run, p *Probe) []Finding {
+		{ID: "RES-NSEC3LIM", Title: "does not hash without end", Severity: SevMedium, About: "Asks for what is not there in zones it50 to it2500 below the probe zone, which have so many iterations.", Judged: "AD at 500 or more: fail; at 150: warn. Without AD at 0 iterations nothing was measured.", Advice: limits, Refs: []string{"RFC 9276", "CVE-2023-50868"}, NeedsProbe: true, Run: probed(resNSEC3)},
+		{ID: "RES-NXNS", Title: "follows few of many servers", Severity: SevHigh, About: "Delegates a name to a hundred servers without addresses.", Judged: "Above 200 packets: fail; above 60: warn.", Advice: limits, Refs: []string{"CVE-2020-12662", "CVE-2020-8616"}, NeedsProbe: true, Run: probed(func(ctx context.Context, r *Run, p *Probe) []Finding {
 			label := randomLabel()
 			before := len(p.Below(below("nxt", p.Zone)))
 			return resCount(ctx, r, p, below(label, below("nxns", p.Zone)), func() int {
 				return len(p.Below(below("nxt", p.Zone))) - before + len(p.Below(below(label, below("nxns", p.Zone))))
 			}, nxnsWarn, nxnsFail)
 		})},
-		{ID: "RES-CHAIN", Title: "follows few aliases", Severity: SevMedium, About: "Leads along fifty aliases.", Judged: "Above 60 packets: fail; above 24: warn.", Advice: limits, Refs: []string{"CVE-2022-48256"}, Run: probed(func(ctx context.Context, r *Run, p *Probe) []Finding {
+		{ID: "RES-CHAIN", Title: "follows few aliases", Severity: SevMedium, About: "Leads along fifty aliases.", Judged: "Above 60 packets: fail; above 24: warn.", Advice: limits, Refs: []string{"CVE-2022-48256"}, NeedsProbe: true, Run: probed(func(ctx context.Context, r *Run, p *Probe) []Finding {
 			z := below(randomLabel(), below("chain", p.Zone))
 			return resCount(ctx, r, p, below("000", z), func() int { return len(p.Below(z)) }, chainWarn, chainFail)
 		})},
-		{ID: "RES-TUNNEL", Title: "notices tunnels", Severity: SevInfo, About: "Asks for thirty names of random octets with long texts, as tunnels do.", Judged: "All are answered: info.", Advice: map[Product]string{"": "Detect tunnels by volume a domain."}, Refs: []string{"MITRE ATT&CK T1071.004"}, Run: probed(resTunnel)},
+		{ID: "RES-TUNNEL", Title: "notices tunnels", Severity: SevInfo, About: "Asks for thirty names of random octets with long texts, as tunnels do.", Judged: "All are answered: info.", Advice: map[Product]string{"": "Detect tunnels by volume a domain."}, Refs: []string{"MITRE ATT&CK T1071.004"}, NeedsProbe: true, Run: probed(resTunnel)},
 		{
 			ID: "RES-HIJACK", Title: "tells what does not exist", Severity: SevHigh, About: "Asks for a random top-level name.", Judged: "An address: fail.", Advice: map[Product]string{"": "Change the provider, or forward over TLS."}, Refs: []string{"RFC 8499"},
 			Run: single(func(*Run) Query { return rd(below(randomLabel(), wire.Root), wire.TypeA) }, func(_ *Run, m *Reply) (State, string) {

@@ -81,16 +81,17 @@ type Product string
 
 // A Check is one entry of the catalogue. Do not modify.
 type Check struct {
-	ID, Title string
-	Group     Group
-	Severity  Severity // of a finding that has none of its own
-	Mode      Mode
-	Scope     Scope
-	About     string             // what is sent, and why
-	Judged    string             // how it is judged
-	Advice    map[Product]string // the line of configuration or command; "" is the general one
-	Refs      []string
-	Run       func(ctx context.Context, r *Run) []Finding
+	ID, Title  string
+	Group      Group
+	Severity   Severity // of a finding that has none of its own
+	Mode       Mode
+	Scope      Scope
+	About      string             // what is sent, and why
+	Judged     string             // how it is judged
+	Advice     map[Product]string // the line of configuration or command; "" is the general one
+	Refs       []string
+	NeedsProbe bool // it needs Options.Probe, and is Unknown without
+	Run        func(ctx context.Context, r *Run) []Finding
 }
 
 // Evidence is what a finding rests on.

@@ -1,11 +1,14 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"syscall"
@@ -62,9 +65,10 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 		rep.Ports = portStates(ctx, run(nil))
 	}
 	offered := offersRecursion(ctx, run(nil))
+	encrypted := offersTLS(ctx, run(nil))
 	var list []*Check
 	for _, c := range Catalogue() {
-		if c.Mode <= o.Mode && want(c) && t.fits(c, offered) {
+		if c.Mode <= o.Mode && want(c) && t.fits(c, offered, encrypted) && (!c.NeedsProbe || o.Probe != nil) {
 			list = append(list, c)
 		}
 	}
@@ -105,7 +109,14 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 }
 
 // fits tells whether a check has something to look at.
-func (t *Target) fits(c *Check, recursion bool) bool {
+func (t *Target) fits(c *Check, recursion, encrypted bool) bool {
+	// A resolver that no zone is asked of is not to be judged as a zone's server.
+	if c.Group == GroupServer && recursion && t.Zone == nil && !slices.Contains(ofAnyServer(), c.ID) {
+		return false
+	}
+	if c.Group == GroupEncrypted && !encrypted {
+		return false
+	}
 	switch c.Scope {
 	case ScopeZone:
 		return t.Zone != nil && len(t.Servers) > 0
@@ -114,6 +125,27 @@ func (t *Target) fits(c *Check, recursion bool) bool {
 		return t.Server.Addr.IsValid() && (recursion || c.ID == "RES-OPEN")
 	}
 	return t.Server.Addr.IsValid()
+}
+
+// ofAnyServer are the checks of servers that resolvers have to pass as well.
+func ofAnyServer() []string {
+	return []string{"SRV-AMP", "SRV-TCSIZE", "SRV-COOKIE", "SRV-8906", "SRV-TCP-PIPE", "SRV-TCP-IDLE", "SRV-TCP-CAP", "SRV-TCP-SLOW", "SRV-CASE", "SRV-FRAG", "SRV-BADPKT"}
+}
+
+// offersTLS tells whether anybody listens where encrypted questions go.
+func offersTLS(ctx context.Context, r *Run) bool {
+	if !r.Server.Addr.IsValid() {
+		return false
+	}
+	for _, port := range []uint16{cmp.Or(r.Options.PortDoT, 853), cmp.Or(r.Options.PortDoH, 443)} {
+		d := net.Dialer{Timeout: r.timeout()}
+		c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(r.Server.Addr.Addr(), port).String())
+		if err == nil {
+			c.Close()
+			return true
+		}
+	}
+	return false
 }
 
 // offersRecursion tells whether the server would resolve for us.
