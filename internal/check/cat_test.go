@@ -58,24 +58,57 @@ func encode(m *wire.Message, a answer) []byte {
 	return b
 }
 
+type pair struct {
+	tcp net.Listener
+	udp net.PacketConn
+}
+
+// listen binds one port on n addresses, for TCP and UDP. A port that is free for the one
+// may be somebody's for the other: then another is tried.
+func listen(t *testing.T, n int) []pair {
+	t.Helper()
+	const tries = 50
+	var last error
+	for range tries {
+		var list []pair
+		var port uint16
+		last = nil
+		for i := range n {
+			at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, byte(i), 1}), port)
+			l, err := net.Listen("tcp4", at.String())
+			if err != nil {
+				last = err
+				break
+			}
+			port = l.Addr().(*net.TCPAddr).AddrPort().Port()
+			u, err := net.ListenPacket("udp4", l.Addr().String())
+			if err != nil {
+				l.Close()
+				last = err
+				break
+			}
+			list = append(list, pair{l, u})
+		}
+		if last == nil {
+			return list
+		}
+		for _, p := range list {
+			p.tcp.Close()
+			p.udp.Close()
+		}
+	}
+	t.Fatal(last)
+	return nil
+}
+
 // serve starts servers on 127.0.0.1 and its neighbours in other networks, all on
 // one port, and returns their addresses.
 func serve(t *testing.T, n int, s script) []netip.AddrPort {
 	t.Helper()
 	var out []netip.AddrPort
-	var port uint16
-	for i := range n {
-		ip := netip.AddrFrom4([4]byte{127, 0, byte(i), 1})
-		l, err := net.Listen("tcp4", netip.AddrPortFrom(ip, port).String())
-		if err != nil {
-			t.Fatal(err)
-		}
+	for i, pair := range listen(t, n) {
+		l, u := pair.tcp, pair.udp
 		addr := l.Addr().(*net.TCPAddr).AddrPort()
-		port = addr.Port()
-		u, err := net.ListenPacket("udp4", addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
 		t.Cleanup(func() { l.Close(); u.Close() })
 		out = append(out, addr)
 		go func() {
