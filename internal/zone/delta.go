@@ -160,9 +160,15 @@ func Diff(old, now *Zone) *Delta {
 // A fold is what several deltas, one after the other, come to.
 type fold struct {
 	ids     *identifier
-	removed map[identity]bool // true: it was there
-	added   map[identity]int  // index in list
+	removed map[identity]removal
+	added   map[identity]int // index in list
 	list    []addition
+}
+
+// A removal is a record that goes.
+type removal struct {
+	must bool // it has to be in the version that the deltas begin with
+	was  bool // it is
 }
 
 type addition struct {
@@ -178,8 +184,12 @@ func (f *fold) take(d *Delta) error {
 		if i, ok := f.added[id]; ok {
 			f.list[i].gone = true
 			delete(f.added, id)
-		} else {
-			f.removed[id] = false
+			// It may have been there before it was added again.
+			if _, known := f.removed[id]; !known {
+				f.removed[id] = removal{}
+			}
+		} else if r := f.removed[id]; !r.must {
+			f.removed[id] = removal{must: true}
 		}
 		return true
 	})
@@ -198,7 +208,7 @@ func (f *fold) take(d *Delta) error {
 // the problems then say why.
 func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
 	wrong := func(text string) (*Zone, []Problem) { return nil, []Problem{{Text: text}} }
-	f := &fold{ids: newIdentifier(), removed: map[identity]bool{}, added: map[identity]int{}}
+	f := &fold{ids: newIdentifier(), removed: map[identity]removal{}, added: map[identity]int{}}
 	serial := z.Serial()
 	for _, d := range deltas {
 		if d.From != serial {
@@ -212,14 +222,10 @@ func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
 	b := newBuilder(z.apexName, z.base)
 	b.Expect(z.names)
 	var r Record
-	found := 0
 	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
 		id := f.ids.of(owner, t, data)
-		if was, removed := f.removed[id]; removed {
-			if !was {
-				found++
-				f.removed[id] = true
-			}
+		if r, removed := f.removed[id]; removed {
+			f.removed[id] = removal{r.must, true}
 			return true
 		}
 		if _, again := f.added[id]; again {
@@ -229,8 +235,10 @@ func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
 		b.Add(&r)
 		return true
 	})
-	if found != len(f.removed) {
-		return wrong("a difference removes records that are not there")
+	for _, r := range f.removed {
+		if r.must && !r.was {
+			return wrong("a difference removes records that are not there")
+		}
 	}
 	for i := range f.list {
 		if a := &f.list[i]; !a.gone {
@@ -238,5 +246,9 @@ func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
 			b.Add(&r)
 		}
 	}
-	return b.Build()
+	next, problems := b.Build()
+	if next != nil && next.serial != serial {
+		return wrong("a difference leads to another serial than its SOA record has")
+	}
+	return next, problems
 }

@@ -104,9 +104,10 @@ func TestApplyRefuses(t *testing.T) {
 		"a record that is not here": func(d *zone.Delta) {
 			d.Removed = zone.AppendRecord(d.Removed, owner, wire.TypeA, 60, []byte{1, 2, 3, 4})
 		},
-		"a torn record": func(d *zone.Delta) { d.Added = d.Added[:len(d.Added)-1] },
-		"bad data":      func(d *zone.Delta) { d.Added = zone.AppendRecord(d.Added, owner, wire.TypeA, 60, []byte{1, 2, 3}) },
-		"no SOA":        func(d *zone.Delta) { d.Added = nil },
+		"another serial": func(d *zone.Delta) { d.To = 9 },
+		"a torn record":  func(d *zone.Delta) { d.Added = d.Added[:len(d.Added)-1] },
+		"bad data":       func(d *zone.Delta) { d.Added = zone.AppendRecord(d.Added, owner, wire.TypeA, 60, []byte{1, 2, 3}) },
+		"no SOA":         func(d *zone.Delta) { d.Added = nil },
 		"a CNAME beside data": func(d *zone.Delta) {
 			d.Added = zone.AppendRecord(zone.AppendRecord(d.Added, owner, wire.TypeA, 60, []byte{1, 2, 3, 4}), owner, wire.TypeCNAME, 60, owner)
 		},
@@ -115,6 +116,40 @@ func TestApplyRefuses(t *testing.T) {
 		change(d)
 		if got, problems := z.Apply(d); got != nil || len(problems) == 0 {
 			t.Errorf("%s: applied; %v", what, problems)
+		}
+	}
+}
+
+// TestApplyTogether has a record added that is there already, and then removed: what
+// comes of two differences at once is what comes of one after the other.
+func TestApplyTogether(t *testing.T) {
+	text := "@ 60 SOA ns admin %d 1 2 3 4\n@ 60 NS ns\nns 60 A 192.0.2.1\nx 60 A 1.2.3.4\n"
+	z := dnstest.Zone(t, "test.", fmt.Sprintf(text, 1))
+	owner := dnstest.Name(t, "x.test.")
+	ttl, soa := z.SOA()
+	step := func(from uint32) *zone.Delta {
+		return &zone.Delta{
+			From: from, To: from + 1, Removed: zone.AppendRecord(nil, z.Apex(), wire.TypeSOA, ttl, zone.WithSerial(soa, from)),
+			Added: zone.AppendRecord(nil, z.Apex(), wire.TypeSOA, ttl, zone.WithSerial(soa, from+1)),
+		}
+	}
+	add, remove := step(1), step(2)
+	add.Added = zone.AppendRecord(add.Added, owner, wire.TypeA, 60, []byte{1, 2, 3, 4})
+	remove.Removed = zone.AppendRecord(remove.Removed, owner, wire.TypeA, 60, []byte{1, 2, 3, 4})
+	one, _ := z.Apply(add)
+	one, _ = one.Apply(remove)
+	both, problems := z.Apply(add, remove)
+	if both == nil || !slices.Equal(contents(one), contents(both)) || slices.ContainsFunc(contents(both), func(s string) bool { return strings.HasPrefix(s, "x.") }) {
+		t.Errorf("%v\n%v\n%v", problems, contents(one), contents(both))
+	}
+}
+
+// A digest that was taken out of a zone is missed where the zone's denial has it.
+func TestDigestTakenOut(t *testing.T) {
+	for bitmap, good := range map[string]bool{"NS SOA NSEC": true, "NS SOA NSEC ZONEMD": false} {
+		z := dnstest.Zone(t, "test.", "@ 60 SOA ns admin 1 1 2 3 4\n@ 60 NS ns\n@ 60 NSEC ns "+bitmap+"\nns 60 A 192.0.2.1\nns 60 NSEC @ A NSEC\n")
+		if err := z.CheckDigest(time.Unix(1_600_000_000, 0)); (err == nil) != good {
+			t.Errorf("%s: %v", bitmap, err)
 		}
 	}
 }

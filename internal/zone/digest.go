@@ -52,6 +52,13 @@ func (z *Zone) CheckDigest(now time.Time) error {
 	})
 	digests := apex[wire.TypeZONEMD]
 	if digests == nil || len(digests.Data) == 0 {
+		// A signed zone whose denial says that there is one had it taken out (RFC 8976,
+		// section 4).
+		if s := apex[wire.TypeNSEC]; s != nil && len(s.Data) > 0 {
+			if n, err := wire.CheckName(s.Data[0]); err == nil && wire.BitmapHas(s.Data[0][n:], wire.TypeZONEMD) {
+				return fmt.Errorf("%w: the zone's NSEC record has it, and the zone does not: it was taken out", ErrDigest)
+			}
+		}
 		return nil
 	}
 	if keys := apex[wire.TypeDNSKEY]; keys != nil && len(keys.Data) > 0 && z.Signed() {
