@@ -26,7 +26,7 @@ type Primary struct {
 // Limits bound what a primary may send. Zero means the default.
 type Limits struct {
 	Records int           // of one transfer
-	Octets  int64         // of one transfer
+	Octets  int64         // of one transfer, on the wire and uncompressed
 	Idle    time.Duration // until the next octets
 	Total   time.Duration // of one transfer
 }
@@ -117,6 +117,7 @@ func (c *Client) Serial(ctx context.Context, p Primary, apex []byte) (serial uin
 	}
 	defer conn.Close()
 	s := c.newStream(ctx, conn, p, apex, wire.TypeSOA)
+	defer s.close()
 	if err = s.ask(nil); err != nil {
 		return 0, 0, err
 	}
@@ -205,7 +206,8 @@ func serialOf(m *wire.Message, apex []byte) (uint32, time.Duration, error) {
 		return 0, 0, &RefusedError{m.Rcode}
 	}
 	for i := range m.Records {
-		if rr := &m.Records[i]; rr.Section == wire.Answer && rr.Type == wire.TypeSOA && wire.EqualFold(rr.Owner, apex) {
+		rr := &m.Records[i]
+		if rr.Section == wire.Answer && rr.Type == wire.TypeSOA && rr.Class == wire.ClassIN && wire.EqualFold(rr.Owner, apex) {
 			if m.Flags&wire.FlagAA == 0 {
 				return 0, 0, fmt.Errorf("%w: the answer is not authoritative: the server does not have the zone", ErrWrong)
 			}
@@ -222,20 +224,56 @@ func expireOf(m *wire.Message) time.Duration {
 	return 0
 }
 
+// Forward gives a message to a server over TCP, as it is, and returns the reply to it.
+func (c *Client) Forward(ctx context.Context, p Primary, msg []byte) ([]byte, error) {
+	conn, err := c.dial(ctx, "tcp", p.Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	s := c.newStream(ctx, conn, p, nil, 0)
+	defer s.close()
+	if err = s.wait(); err != nil {
+		return nil, err
+	}
+	if _, err = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)); err != nil {
+		return nil, err
+	}
+	var length [2]byte
+	if _, err = io.ReadFull(conn, length[:]); err != nil {
+		return nil, s.broken(err)
+	}
+	reply := s.buf[:binary.BigEndian.Uint16(length[:])]
+	if _, err = io.ReadFull(conn, reply); err != nil {
+		return nil, s.broken(err)
+	}
+	if len(reply) < wire.HeaderLen || !bytes.Equal(reply[:2], msg[:2]) || reply[2]&0x80 == 0 {
+		return nil, fmt.Errorf("%w: what comes is no reply", ErrWrong)
+	}
+	return reply, nil
+}
+
 // Fetch fetches a zone: by differences if there is a version at hand that they fit, or
 // else whole. seed is that of the set which will publish it. Without anything newer,
-// the result has no zone.
+// the result has no zone; a version that is not newer than the one at hand is an error.
 func (c *Client) Fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed) (*Result, error) {
-	if have != nil {
-		r, err := c.fetch(ctx, p, apex, have, seed)
-		var refused *RefusedError
-		// A server that does not know IXFR, or whose differences are no good, has the
-		// zone all the same (RFC 1995, section 4).
-		if err == nil || !errors.Is(err, errNotIXFR) && !errors.As(err, &refused) {
-			return r, err
-		}
+	if have == nil {
+		return c.fetch(ctx, p, apex, nil, seed)
 	}
-	return c.fetch(ctx, p, apex, nil, seed)
+	r, err := c.fetch(ctx, p, apex, have, seed)
+	var refused *RefusedError
+	// A server that does not know IXFR, or whose differences are no good, has the zone
+	// all the same (RFC 1995, section 4).
+	if errors.Is(err, errNotIXFR) || errors.As(err, &refused) {
+		r, err = c.fetch(ctx, p, apex, nil, seed)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.Zone != nil && !zone.Newer(r.Zone.Serial(), have.Serial()) {
+		return nil, fmt.Errorf("%w: its serial %d is not newer than %d, which is here", ErrWrong, r.Zone.Serial(), have.Serial())
+	}
+	return r, nil
 }
 
 func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed) (*Result, error) {
@@ -386,6 +424,7 @@ type assembly struct {
 	limits Limits
 
 	records int
+	octets  int64  // of the records, uncompressed
 	soa     []byte // of the version that comes
 	state   int
 	builder *zone.Builder
@@ -404,12 +443,19 @@ const (
 	wantAdded          // records that come, until the SOA of the next difference, or the last
 )
 
+// recordHead is the octets of a record between its owner and its data.
+const recordHead = 10
+
 func (a *assembly) take(rr *wire.Record) error {
 	if a.done {
 		return fmt.Errorf("%w: records follow the last", ErrWrong)
 	}
 	if a.records++; a.records > 2*a.limits.Records {
 		return fmt.Errorf("%w: more than %d records", ErrTooLarge, a.limits.Records)
+	}
+	// Names that are compressed on the wire are not in memory.
+	if a.octets += int64(len(rr.Owner) + recordHead + len(rr.Data)); a.octets > a.limits.Octets {
+		return fmt.Errorf("%w: more than %d octets, uncompressed", ErrTooLarge, a.limits.Octets)
 	}
 	if rr.Class != wire.ClassIN || !wire.Subdomain(rr.Owner, a.apex) {
 		return fmt.Errorf("%w: %s is not in the zone", ErrWrong, wire.AppendName(nil, rr.Owner))

@@ -27,6 +27,7 @@ type Request struct {
 	flags    uint16
 	question []byte // name as spelled, type and class
 	edns     bool
+	expire   bool // EXPIRE was asked for
 	size     int // that the client takes over UDP
 
 	Type   wire.Type // AXFR or IXFR
@@ -47,6 +48,7 @@ func ParseRequest(msg []byte) (*Request, error) {
 	r.question = append(r.question, m.Name...)
 	r.question = binary.BigEndian.AppendUint16(r.question, uint16(m.Type))
 	r.question = binary.BigEndian.AppendUint16(r.question, uint16(m.Class))
+	_, r.expire = m.Option(optionExpire)
 	if m.EDNS {
 		r.size = max(r.size, int(m.UDPSize))
 	}
@@ -54,7 +56,8 @@ func ParseRequest(msg []byte) (*Request, error) {
 		return r, nil
 	}
 	for i := range m.Records {
-		if rr := &m.Records[i]; rr.Section == wire.Authority && rr.Type == wire.TypeSOA && wire.EqualFold(rr.Owner, m.Name) {
+		rr := &m.Records[i]
+		if rr.Section == wire.Authority && rr.Type == wire.TypeSOA && rr.Class == wire.ClassIN && wire.EqualFold(rr.Owner, m.Name) {
 			r.Serial = zone.SerialOf(rr.Data)
 			return r, nil
 		}
@@ -70,7 +73,8 @@ type Outgoing struct {
 	History func(from uint32) []*zone.Delta
 	Stream  *tsig.Stream // signs each message; nil: they are not signed
 	UDP     bool
-	UDPSize int // the largest message over UDP
+	UDPSize int     // the largest message over UDP
+	Expire  *uint32 // for how many seconds the zone may be served on; nil: that is not told
 }
 
 // Send sends the zone, or what the client lacks of it, as one or more messages. The
@@ -147,7 +151,7 @@ func newWriter(r *Request, o *Outgoing, reply func([]byte) error) *writer {
 		w.limit -= o.Stream.Overhead()
 	}
 	if r.edns {
-		w.limit -= optLen
+		w.limit -= optLen + len(expire(r, o))
 	}
 	w.buf = make([]byte, 0, wire.MaxMessage)
 	w.begin()
@@ -156,6 +160,14 @@ func newWriter(r *Request, o *Outgoing, reply func([]byte) error) *writer {
 
 // optLen is the octets of an OPT record without options.
 const optLen = 11
+
+// expire returns the EXPIRE option for who asked for it (RFC 7314, section 2), or nothing.
+func expire(r *Request, o *Outgoing) []byte {
+	if !r.expire || o.Expire == nil {
+		return nil
+	}
+	return binary.BigEndian.AppendUint32([]byte{0, optionExpire, 0, 4}, *o.Expire)
+}
 
 // begin begins a message. The question stands in the first (RFC 5936, section 2.2.1).
 func (w *writer) begin() {
@@ -179,7 +191,7 @@ func (w *writer) send() {
 	}
 	binary.BigEndian.PutUint16(w.buf[6:], uint16(w.records))
 	if w.request.edns && w.first {
-		w.buf = wire.AppendOPT(w.buf, uint16(max(w.stream.UDPSize, wire.MinUDP)), false, nil)
+		w.buf = wire.AppendOPT(w.buf, uint16(max(w.stream.UDPSize, wire.MinUDP)), false, expire(w.request, w.stream))
 		binary.BigEndian.PutUint16(w.buf[10:], 1)
 	}
 	if w.stream.Stream != nil {
