@@ -27,33 +27,61 @@ func WriteZone(w io.Writer, z *zone.Zone) error {
 	return errors.Join(err, out.Flush())
 }
 
-// Freeze makes updates of a zone be refused, so that its file can be edited, or with
-// false be taken again.
+// Freeze makes updates of a zone be refused, over restarts too, so that its file can be
+// edited, or with false be taken again.
 func (k *Keeper) Freeze(apex []byte, frozen bool) error {
-	k.state.Lock()
-	defer k.state.Unlock()
-	z := k.find(apex)
-	switch {
-	case z == nil:
-		return errors.New("the zone is not served here")
-	case len(z.source.Updates) == 0:
+	z, err := k.lock(apex)
+	if err != nil {
+		return err
+	}
+	defer z.mu.Unlock()
+	if len(z.source.Updates) == 0 {
 		return errors.New("nobody may update the zone: its file can be edited at any time")
 	}
+	if z.disk == nil && frozen && k.disk != nil && z.zone != nil {
+		disk := k.disk.Zone([]byte(z.key))
+		if err := disk.Save(z.zone, false); err != nil {
+			return fmt.Errorf("that cannot be written down: %w", err)
+		}
+		z.disk = disk
+	}
+	if z.disk != nil {
+		if err := z.disk.SetFrozen(frozen); err != nil {
+			return fmt.Errorf("that cannot be written down: %w", err)
+		}
+	}
+	k.state.Lock()
 	z.frozen = frozen
+	k.state.Unlock()
 	return nil
+}
+
+// lock returns a zone, locked.
+func (k *Keeper) lock(apex []byte) (*kept, error) {
+	k.state.Lock()
+	z := k.find(apex)
+	k.state.Unlock()
+	if z != nil {
+		z.mu.Lock()
+		if !z.gone {
+			return z, nil
+		}
+		z.mu.Unlock()
+	}
+	return nil, errors.New("the zone is not served here")
 }
 
 // Sync writes a zone as it is served into its zone file, in place of what is there:
 // comments and included files are not kept.
 func (k *Keeper) Sync(apex []byte) error {
-	k.mu.Lock() // no reload and no update meanwhile
-	defer k.mu.Unlock()
-	k.state.Lock()
-	z := k.find(apex)
-	k.state.Unlock()
+	z, err := k.lock(apex)
+	if err != nil {
+		return err
+	}
+	defer z.mu.Unlock()
 	switch {
-	case z == nil || z.zone == nil:
-		return errors.New("the zone is not served here")
+	case z.zone == nil:
+		return errors.New("the zone has no version that could be served")
 	case z.source.File == "":
 		return errors.New("the zone has no file: port53 zone export prints it")
 	}
@@ -64,6 +92,7 @@ func (k *Keeper) Sync(apex []byte) error {
 	l.stamp(z.source.File)
 	k.state.Lock()
 	z.files = l.files // it is what was read, as it were
+	z.synced, z.inFile = z.zone.Serial(), true
 	k.state.Unlock()
 	return nil
 }

@@ -40,6 +40,22 @@ type Source struct {
 	Insecure    bool                       // transfers are not signed
 	Updates     []Grant                    // who may change the zone
 	Next        func(serial uint32) uint32 // the serial that follows when an update changes the zone; nil: one more
+
+	AllowNotify []netip.Prefix // who may tell of changes of a secondary zone, beside its primaries
+	Forward     bool           // updates of a secondary zone go to its primaries
+
+	Consumes *Template // the zone is a catalog (RFC 9432): its members are served as this says
+	Produces bool      // the zone is a catalog that is made here: it has no file
+	Listed   []Listed  // its members
+	Group    string    // of the zone in the catalog that named it
+	Catalog  []byte    // the catalog that named the zone; nil: the configuration did
+	Member   string    // the unique label that it has there
+}
+
+// A Listed is a zone that a catalog made here names.
+type Listed struct {
+	Apex  []byte
+	Group string // at most 255 octets; empty: none
 }
 
 // A Problem is something wrong with a zone file.

@@ -83,10 +83,7 @@ func (k *Keeper) schedule(z *kept, in time.Duration) {
 	} else {
 		heap.Push(&k.queue, z)
 	}
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
+	k.rouse()
 }
 
 // unschedule takes a zone out of the queue. k.state is held.
@@ -130,59 +127,79 @@ func (k *Keeper) start(ctx context.Context) time.Duration {
 			return wait
 		}
 		heap.Pop(&k.queue)
-		source, have := z.source, z.zone
-		if z.whole {
+		source, have, turn := z.source, z.zone, z.turn
+		whole := z.whole
+		if whole {
 			have = nil
 		}
 		z.running, z.again, z.whole = true, false, false
 		k.fetching++
-		k.work.Go(func() { k.refresh(ctx, z, source, have) })
+		k.work.Go(func() {
+			var result *transfer.Result
+			err := errFault
+			k.contained(z, func() { result, turn, err = k.refresh(ctx, z, source, have, turn) }, func() {})
+			k.state.Lock()
+			defer k.state.Unlock()
+			k.fetching--
+			z.running, z.turn = false, turn
+			if k.zones[z.key] == z {
+				z.whole = z.whole || whole && err != nil
+				k.settle(z, err, result)
+			}
+			k.rouse() // there is room for another now
+		})
 	}
 	return time.Hour
 }
 
-// refresh asks the primaries of a zone, one after the other, for a newer version.
-func (k *Keeper) refresh(ctx context.Context, z *kept, source Source, have *zone.Zone) {
+// errFault is why a refresh failed that ended in a fault of ours.
+var errFault = errors.New("an error in port53, which the log has")
+
+// rouse wakes the scheduler.
+func (k *Keeper) rouse() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// errBehind is what ask returns of a primary whose version is older than ours.
+var errBehind = errors.New("its version is older than the one here")
+
+// refresh asks the primaries of a zone, one after the other from turn on, for a newer
+// version. It returns whose turn it is the next time.
+func (k *Keeper) refresh(ctx context.Context, z *kept, source *Source, have *zone.Zone, turn int) (*transfer.Result, int, error) {
 	var failures []error
-	var result *transfer.Result
 	for i := range source.Primaries {
-		addr := source.Primaries[(z.turn+i)%len(source.Primaries)]
+		at := (turn + i) % len(source.Primaries)
+		addr := source.Primaries[at]
 		r, err := k.ask(ctx, source, transfer.Primary{Addr: addr, Key: source.Key}, have)
+		if err == nil && r.Zone != nil {
+			err = k.take(z, source, r)
+		}
 		if err == nil {
-			result, z.turn = r, (z.turn+i)%len(source.Primaries)
-			break
+			return r, at, nil
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", addr, err))
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	err := errors.Join(failures...)
-	if result != nil {
-		err = nil
-	}
-	if result != nil && result.Zone != nil {
-		err = k.take(z, source, result)
-	}
-	k.state.Lock()
-	defer k.state.Unlock()
-	k.fetching--
-	z.running = false
-	if k.zones[z.key] != z {
-		return // it is no longer ours
-	}
-	k.settle(z, err, result)
+	return nil, turn, errors.Join(failures...)
 }
 
 // ask asks one primary, and fetches what is newer.
-func (k *Keeper) ask(ctx context.Context, source Source, p transfer.Primary, have *zone.Zone) (*transfer.Result, error) {
+func (k *Keeper) ask(ctx context.Context, source *Source, p transfer.Primary, have *zone.Zone) (*transfer.Result, error) {
 	apex := wire.Lower(nil, source.Apex)
 	if have != nil {
 		serial, expire, err := k.client.Serial(ctx, p, apex)
 		if err != nil {
 			return nil, err
 		}
-		if !zone.Newer(serial, have.Serial()) {
+		if zone.Newer(have.Serial(), serial) {
+			return nil, fmt.Errorf("%w: serial %d, not %d", errBehind, serial, have.Serial())
+		}
+		if serial == have.Serial() {
 			return &transfer.Result{Expire: expire}, nil
 		}
 	}
@@ -192,9 +209,14 @@ func (k *Keeper) ask(ctx context.Context, source Source, p transfer.Primary, hav
 }
 
 // take checks a version that was fetched, puts it on disk, and serves it.
-func (k *Keeper) take(z *kept, source Source, r *transfer.Result) error {
+func (k *Keeper) take(z *kept, source *Source, r *transfer.Result) error {
 	if err := r.Zone.CheckDigest(time.Now()); err != nil {
 		return err
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.gone {
+		return nil
 	}
 	if z.disk != nil {
 		var err error
@@ -211,19 +233,19 @@ func (k *Keeper) take(z *kept, source Source, r *transfer.Result) error {
 	}
 	k.state.Lock()
 	defer k.state.Unlock()
-	if k.zones[z.key] != z {
-		return nil
-	}
 	z.zone, z.loaded, z.expired = r.Zone, time.Now(), false
 	if r.Deltas != nil {
-		z.remember(r.Deltas...)
+		z.history.add(r.Zone, r.Deltas...)
 	} else {
-		z.history = nil
+		z.history = history{}
 	}
 	k.set.Publish(zone.Change{Apex: source.Apex, Zone: r.Zone})
 	k.log.Info("zone fetched", "zone", z.name(), "serial", r.Zone.Serial(), "records", r.Zone.Records(),
 		"differences", len(r.Deltas), "octets", r.Octets)
 	k.tellOthers(z)
+	if source.Consumes != nil {
+		k.work.Go(k.catalogChanged)
+	}
 	return nil
 }
 
@@ -279,6 +301,10 @@ func (k *Keeper) Notified(apex []byte, p Peer) bool {
 	if z == nil || !z.source.hears(p) {
 		return false
 	}
+	// Who says so has the new version, as a rule.
+	if i := slices.IndexFunc(z.source.Primaries, func(a netip.AddrPort) bool { return a.Addr() == p.Addr.Addr() }); i >= 0 && !z.running {
+		z.turn = i
+	}
 	if z.running {
 		z.again = true // what runs may have asked before the change
 		return true
@@ -293,18 +319,18 @@ const notifyGap = time.Second
 
 // MayNotify tells whether the peer may tell of changes of the zone.
 func (k *Keeper) MayNotify(apex []byte, p Peer) bool {
-	k.state.Lock()
-	defer k.state.Unlock()
-	z := k.find(apex)
-	return z != nil && z.source.hears(p)
+	s := k.source(apex)
+	return s != nil && s.hears(p)
 }
 
 // hears tells whether the peer is a primary of the zone, and signed as it has to. One
 // that came unsigned for a zone with a key is heard as well, since many primaries do not
 // sign NOTIFY: it only leads to a question that is signed.
 func (s *Source) hears(p Peer) bool {
-	return slices.ContainsFunc(s.Primaries, func(a netip.AddrPort) bool { return a.Addr() == p.Addr.Addr() }) &&
-		(p.Key == nil || s.Key != nil && bytes.Equal(s.Key.Name, p.Key))
+	a := p.Addr.Addr()
+	known := slices.ContainsFunc(s.Primaries, func(from netip.AddrPort) bool { return from.Addr() == a }) ||
+		len(s.Primaries) > 0 && slices.ContainsFunc(s.AllowNotify, func(n netip.Prefix) bool { return n.Contains(a) })
+	return known && (p.Key == nil || s.Key != nil && bytes.Equal(s.Key.Name, p.Key))
 }
 
 // Refresh asks the primaries of a zone now. With whole, the zone is fetched whole,
@@ -318,29 +344,61 @@ func (k *Keeper) Refresh(apex []byte, whole bool) error {
 		return errors.New("the zone is not served here")
 	case len(z.source.Primaries) == 0:
 		return errors.New("the zone has no primaries: port53 reload reads its file again")
-	case z.running:
+	}
+	z.whole = z.whole || whole
+	if z.running {
 		z.again = true
 		return nil
 	}
-	z.whole = z.whole || whole
 	k.schedule(z, 0)
 	return nil
 }
 
-// tellOthers sends NOTIFY to those who follow a zone. k.state is held.
+// tellOthers sends NOTIFY to those who follow a zone: at once, or a little later if they
+// have just been told. k.state is held.
 func (k *Keeper) tellOthers(z *kept) {
+	if k.ctx == nil || k.ctx.Err() != nil || z.zone == nil || len(z.source.told()) == 0 || z.later {
+		return
+	}
+	if wait := time.Until(z.told.Add(tellGap)); wait > 0 {
+		z.later = true
+		ctx := k.ctx
+		k.work.Go(func() {
+			timer := time.NewTimer(wait)
+			defer timer.Stop()
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			k.state.Lock()
+			defer k.state.Unlock()
+			if z.later && k.zones[z.key] == z {
+				z.later = false
+				k.sendNotify(z)
+			}
+		})
+		return
+	}
+	k.sendNotify(z)
+}
+
+// tellGap is the time between two rounds of NOTIFY for a zone: changes that come closer
+// together are told of at once.
+const tellGap = time.Second
+
+// sendNotify begins a round of NOTIFY, and ends the one before. k.state is held.
+func (k *Keeper) sendNotify(z *kept) {
 	if z.stop != nil {
 		z.stop() // an older version's
 		z.stop = nil
 	}
-	to := z.source.told()
-	if k.ctx == nil || k.ctx.Err() != nil || z.zone == nil || len(to) == 0 {
+	if k.ctx == nil || k.ctx.Err() != nil || z.zone == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(k.ctx)
-	z.stop = cancel
+	z.stop, z.told = cancel, time.Now()
 	version, name, key := z.zone, z.name(), z.source.Key
-	for _, addr := range to {
+	for _, addr := range z.source.told() {
 		k.work.Go(func() {
 			if err := k.client.Notify(ctx, transfer.Primary{Addr: addr, Key: key}, version); err != nil && ctx.Err() == nil {
 				k.log.Warn("a server was not told that a zone has changed", "zone", name, "server", addr.String(), "problem", err.Error())
@@ -360,6 +418,6 @@ func (k *Keeper) Tell(apex []byte) error {
 	case len(z.source.told()) == 0:
 		return errors.New("the zone has neither secondaries nor notify: there is nobody to tell")
 	}
-	k.tellOthers(z)
+	k.sendNotify(z)
 	return nil
 }

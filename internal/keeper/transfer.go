@@ -17,6 +17,9 @@ type Peer struct {
 	Key  []byte // whose signature came, in lower case; nil: none
 }
 
+// source returns where a zone comes from and what may be done with it, or nil.
+func (k *Keeper) source(apex []byte) *Source { return (*k.rights.Load())[string(apex)] }
+
 // find returns what is known of a zone, or nil. k.state is held.
 func (k *Keeper) find(apex []byte) *kept { return k.zones[string(apex)] }
 
@@ -39,10 +42,8 @@ func (s *Source) gives(p Peer) bool {
 
 // MayTransfer tells whether the peer may have the zone whole.
 func (k *Keeper) MayTransfer(apex []byte, p Peer) bool {
-	k.state.Lock()
-	defer k.state.Unlock()
-	z := k.find(apex)
-	return z != nil && z.source.gives(p)
+	s := k.source(apex)
+	return s != nil && s.gives(p)
 }
 
 // Send sends a zone to a peer who may have it: version is the one that was served when
@@ -80,6 +81,9 @@ func (k *Keeper) Send(msg []byte, version *zone.Zone, p Peer, udp bool, udpSize 
 	if context != nil {
 		o.Stream = context.Stream()
 	}
+	if left, ok := k.Expire(version.Apex()); ok {
+		o.Expire = &left
+	}
 	start, octets := time.Now(), 0
 	err = transfer.Send(request, o, func(m []byte) error {
 		octets += len(m)
@@ -104,55 +108,45 @@ func (k *Keeper) history(version *zone.Zone, from uint32) []*zone.Delta {
 	if z == nil || z.zone != version {
 		return nil
 	}
-	for i, d := range z.history {
-		if d.From == from {
-			return slices.Clone(z.history[i:])
+	return z.history.since(from)
+}
+
+// A history is the differences that led to a version, the oldest first: at most as many
+// octets as the version has, or a few for a small one. FEATURES of others: BIND's journal
+// is twice as large as the zone, Knot's 20 MiB.
+type history struct {
+	deltas []*zone.Delta
+	octets int
+}
+
+// minHistory is the octets that are kept of however small a zone.
+const minHistory = 64 << 10
+
+// add adds differences that lead to version.
+func (h *history) add(version *zone.Zone, deltas ...*zone.Delta) {
+	for _, d := range deltas {
+		if n := len(h.deltas); n > 0 && h.deltas[n-1].To != d.From {
+			*h = history{}
+		}
+		h.deltas = append(h.deltas, d)
+		h.octets += len(d.Removed) + len(d.Added)
+	}
+	from := 0
+	for limit := max(version.Size(), minHistory); h.octets > limit && from < len(h.deltas); from++ {
+		h.octets -= len(h.deltas[from].Removed) + len(h.deltas[from].Added)
+	}
+	// Others may read the differences that they were given: none of them is overwritten.
+	h.deltas = h.deltas[from:]
+}
+
+// since returns the differences from a serial on, or nil.
+func (h *history) since(serial uint32) []*zone.Delta {
+	for i, d := range h.deltas {
+		if d.From == serial {
+			return slices.Clip(h.deltas[i:])
 		}
 	}
 	return nil
-}
-
-// maxHistory is how many differences of a zone are kept in memory for IXFR; FEATURES of
-// others: BIND's journal is as large as the zone, Knot's 20 MiB.
-const maxHistory = 100
-
-// remember adds a difference to the history of z: as much as the zone is large.
-// k.state is held.
-func (z *kept) remember(deltas ...*zone.Delta) {
-	for _, d := range deltas {
-		if n := len(z.history); n > 0 && z.history[n-1].To != d.From {
-			z.history = nil
-		}
-		z.history = append(z.history, d)
-	}
-	size, from := 0, len(z.history)
-	for from > 0 && len(z.history)-from < maxHistory {
-		if d := z.history[from-1]; z.zone != nil && size+len(d.Removed)+len(d.Added) <= z.zone.Size() {
-			size += len(d.Removed) + len(d.Added)
-			from--
-			continue
-		}
-		break
-	}
-	z.history = slices.Clone(z.history[from:])
-}
-
-// changed makes the history of a zone whose file gave another version. k.state is held.
-func (k *Keeper) changed(z *kept, before, now *zone.Zone) (warning string) {
-	if before == nil || !z.source.shared() {
-		z.history = nil
-		return ""
-	}
-	d := zone.Diff(before, now)
-	switch {
-	case d == nil:
-	case zone.Newer(d.To, d.From):
-		z.remember(d)
-	default:
-		z.history = nil
-		return "the zone changed, and its serial did not rise: secondaries keep the version that they have"
-	}
-	return ""
 }
 
 // shared tells whether others have the zone from here.

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -58,10 +59,8 @@ func (s *Source) may(key, name []byte, t wire.Type) bool {
 
 // MayUpdate tells whether the peer may change anything of the zone.
 func (k *Keeper) MayUpdate(apex []byte, p Peer) bool {
-	k.state.Lock()
-	defer k.state.Unlock()
-	z := k.find(apex)
-	return z != nil && p.Key != nil && slices.ContainsFunc(z.source.Updates, func(g Grant) bool { return string(g.Key) == string(p.Key) })
+	s := k.source(apex)
+	return s != nil && p.Key != nil && slices.ContainsFunc(s.Updates, func(g Grant) bool { return string(g.Key) == string(p.Key) })
 }
 
 // An update is a message that waits to be carried out.
@@ -108,32 +107,50 @@ func (k *Keeper) Update(apex, msg []byte, p Peer) wire.Rcode {
 // version, and one write to disk.
 func (k *Keeper) carryOut(z *kept) {
 	for {
-		// No reload may replace the zone meanwhile.
-		k.mu.Lock()
+		z.mu.Lock() // no reload may replace the zone meanwhile
 		k.state.Lock()
-		batch, version, source := z.updates, z.zone, z.source
+		batch := z.updates
 		z.updates = nil
-		if len(batch) == 0 || k.zones[z.key] != z {
+		refuse, why := wire.NoError, ""
+		switch {
+		case len(batch) == 0:
 			z.updating = false
 			k.state.Unlock()
-			k.mu.Unlock()
-			for _, u := range batch {
-				u.rcode, u.why = wire.NotAuth, "the zone is no longer served"
-				close(u.done)
-			}
+			z.mu.Unlock()
 			return
+		case z.gone:
+			refuse, why = wire.NotAuth, "the zone is no longer served"
+		case z.frozen:
+			refuse, why = wire.Refused, "the zone is frozen"
 		}
 		k.state.Unlock()
-		k.apply(z, source, version, batch)
-		k.mu.Unlock()
+		if refuse == wire.NoError {
+			k.contained(z, func() { k.apply(z, z.source, z.zone, batch) }, func() { refuse, why = wire.ServFail, "an error in port53" })
+		}
+		z.mu.Unlock()
 		for _, u := range batch {
+			if refuse != wire.NoError {
+				u.rcode, u.why = refuse, why
+			}
 			close(u.done)
 		}
 	}
 }
 
-// apply carries out a batch on a version, all that can be. k.mu is held.
-func (k *Keeper) apply(z *kept, source Source, version *zone.Zone, batch []*update) {
+// contained runs f. A fault in it is one zone's, and not the end of the server: it is
+// logged, and otherwise runs.
+func (k *Keeper) contained(z *kept, f, otherwise func()) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			k.log.Error("an error in port53: please report it", "zone", z.name(), "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+			otherwise()
+		}
+	}()
+	f()
+}
+
+// apply carries out a batch on a version, all that can be. The zone is locked.
+func (k *Keeper) apply(z *kept, source *Source, version *zone.Zone, batch []*update) {
 	next := source.Next
 	if next == nil {
 		next = func(serial uint32) uint32 { return serial + 1 }
@@ -160,10 +177,7 @@ func (k *Keeper) apply(z *kept, source Source, version *zone.Zone, batch []*upda
 	if now == nil && len(batch) > 1 {
 		// One of them makes a zone that cannot be served: each by itself, then.
 		for _, u := range batch {
-			k.state.Lock()
-			version = z.zone
-			k.state.Unlock()
-			k.apply(z, source, version, []*update{u})
+			k.apply(z, source, z.zone, []*update{u})
 		}
 		return
 	}
@@ -188,7 +202,7 @@ func (k *Keeper) apply(z *kept, source Source, version *zone.Zone, batch []*upda
 	k.state.Lock()
 	defer k.state.Unlock()
 	z.zone, z.loaded = now, time.Now()
-	z.remember(deltas...)
+	z.history.add(now, deltas...)
 	k.set.Publish(zone.Change{Apex: source.Apex, Zone: now})
 	k.tellOthers(z)
 }
@@ -215,50 +229,6 @@ func (k *Keeper) write(z *kept, version, now *zone.Zone, deltas []*zone.Delta) e
 		}
 	}
 	return nil
-}
-
-// journaled looks whether messages have changed a zone whose file was read: what they
-// made counts, unless the file has a newer serial. k.state is held.
-func (k *Keeper) journaled(z *kept, s Source, l *Loaded) {
-	current, history := z.zone, z.history
-	if z.disk == nil {
-		if k.disk == nil {
-			return
-		}
-		disk := k.disk.Zone(wire.Lower(nil, s.Apex))
-		var err error
-		if current, history, err = disk.Load(k.set.Seed()); err != nil {
-			l.Problems = append(l.Problems, Problem{File: s.File, Text: "the journal of its updates cannot be used: " + err.Error()})
-			l.Zone = nil
-			return
-		}
-		if current == nil {
-			return
-		}
-		z.disk = disk
-	}
-	if current == nil {
-		return
-	}
-	switch file := l.Zone; {
-	case zone.Newer(file.Serial(), current.Serial()):
-		var err error
-		if d := zone.Diff(current, file); d != nil {
-			err = z.disk.Append(d)
-		}
-		if err != nil {
-			l.Problems = append(l.Problems, Problem{File: s.File, Text: "what changed in the file cannot be kept in the journal: " + err.Error()})
-			l.Zone = nil
-		}
-	default:
-		if zone.Diff(file, current) != nil && file.Serial() != current.Serial() {
-			l.Problems = append(l.Problems, Problem{File: s.File, Warning: true, Text: fmt.Sprintf(
-				"updates have made serial %d: the file, with serial %d, is not used until its serial is newer", current.Serial(), file.Serial())})
-		}
-		l.Zone = current
-		z.zone = current
-		z.history = history
-	}
 }
 
 // Date returns the serial that follows one by date: as 2026112300, or one more.

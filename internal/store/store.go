@@ -10,6 +10,8 @@
 package store
 
 import (
+	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -19,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,13 +42,13 @@ const (
 // Open returns the folder at path. It is made when something is to be kept there.
 func Open(path string) *Dir { return &Dir{path} }
 
-// A Zone is the files of one zone.
+// A Zone is the files of one zone. No file stays open.
 type Zone struct {
-	apex    []byte
-	dir     string
-	journal *os.File // nil until it is written to
-	size    int64    // of the journal
-	whole   int64    // of the version
+	apex  []byte
+	dir   string
+	life  [lifeLen]byte // which journal belongs to the version
+	size  int64         // of the journal, its head too; 0: there is none
+	whole int64         // of the version
 }
 
 // Zone returns the files of a zone, whose name is in lower case. They need not exist.
@@ -76,11 +79,18 @@ func fileName(apex []byte) string {
 	return b.String()
 }
 
+// A version and its journal have the same life, a random number: a version that did not
+// come about by differences begins a new one, so that a journal which a crash left beside
+// it is not taken for its own.
+const lifeLen = 8
+
 const (
 	wholeName   = "zone"
 	journalName = "journal"
 	checkedName = "checked"
-	magic       = "port53 zone 1\n"
+	frozenName  = "frozen"
+	magic       = "port53 zone 2\n"
+	journalHead = "port53 journal 2\n"
 	entryHead   = 8  // length and checksum
 	deltaHead   = 12 // serials, and the length of what is removed
 	maxEntry    = 1 << 30
@@ -94,27 +104,46 @@ func table() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 // Save makes v the version on disk. With keep the journal stays, as the history of how
 // v came about; without it the journal goes.
 func (z *Zone) Save(v *zone.Zone, keep bool) error {
-	if err := os.MkdirAll(z.dir, dirMode); err != nil {
+	if err := z.makeDir(); err != nil {
 		return err
 	}
-	buf := make([]byte, entryHead, v.Size()+entryHead)
+	life := z.life
+	if !keep || life == [lifeLen]byte{} {
+		_, _ = rand.Read(life[:]) // it never fails
+	}
+	const head = len(magic) + lifeLen
+	buf := make([]byte, head+entryHead, v.Size()+head+entryHead)
+	copy(buf, magic)
+	copy(buf[len(magic):], life[:])
 	v.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
 		buf = zone.AppendRecord(buf, owner, t, ttl, data)
 		return true
 	})
-	binary.LittleEndian.PutUint32(buf, uint32(len(buf)-entryHead))
-	binary.LittleEndian.PutUint32(buf[4:], crc32.Checksum(buf[entryHead:], table()))
 	if len(buf) > maxEntry {
 		return fmt.Errorf("the zone takes %d octets, more than can be stored", len(buf))
 	}
-	if err := z.replace(wholeName, append([]byte(magic), buf...)); err != nil {
+	binary.LittleEndian.PutUint32(buf[head:], uint32(len(buf)-head-entryHead))
+	binary.LittleEndian.PutUint32(buf[head+4:], crc32.Update(crc32.Checksum(life[:], table()), table(), buf[head+entryHead:]))
+	if err := z.replace(wholeName, buf); err != nil {
 		return err
 	}
 	z.whole = int64(len(buf))
-	if keep {
+	if life == z.life {
 		return z.trim()
 	}
+	z.life = life
 	return z.dropJournal()
+}
+
+// makeDir makes the zone's folder, which lasts when it returns.
+func (z *Zone) makeDir() error {
+	if _, err := os.Stat(z.dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(z.dir, dirMode); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(filepath.Dir(z.dir)), syncDir(filepath.Dir(filepath.Dir(z.dir))))
 }
 
 // replace writes a file and puts it in the place of the one before, or fails and leaves
@@ -143,53 +172,38 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (z *Zone) closeJournal() error {
-	if z.journal == nil {
-		return nil
-	}
-	err := z.journal.Close()
-	z.journal = nil
-	return err
-}
-
 func (z *Zone) dropJournal() error {
-	err := z.closeJournal()
 	z.size = 0
-	if e := os.Remove(filepath.Join(z.dir, journalName)); e != nil && !errors.Is(e, fs.ErrNotExist) {
-		err = errors.Join(err, e)
+	err := os.Remove(filepath.Join(z.dir, journalName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return errors.Join(err, syncDir(z.dir))
 }
 
-// Close closes the files.
-func (z *Zone) Close() error { return z.closeJournal() }
-
-// Append puts differences into the journal. They are durable when it returns without an
-// error; with one none of them is there.
-func (z *Zone) Append(deltas ...*zone.Delta) error {
-	if z.journal == nil {
-		if err := os.MkdirAll(z.dir, dirMode); err != nil {
-			return err
-		}
-		f, err := os.OpenFile(filepath.Join(z.dir, journalName), os.O_CREATE|os.O_RDWR, fileMode)
-		if err != nil {
-			return err
-		}
-		z.journal = f
-		if err = syncDir(z.dir); err != nil {
+// Append puts differences into the journal of a version that was saved or loaded. They
+// are durable when it returns without an error; with one none of them is there.
+func (z *Zone) Append(deltas ...*zone.Delta) (err error) {
+	f, err := os.OpenFile(filepath.Join(z.dir, journalName), os.O_CREATE|os.O_RDWR, fileMode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	var buf []byte
+	if z.size == 0 {
+		buf = append(append(buf, journalHead...), z.life[:]...)
+		if err = errors.Join(f.Truncate(0), syncDir(z.dir)); err != nil {
 			return err
 		}
 	}
-	var buf []byte
 	for _, d := range deltas {
 		buf = appendEntry(buf, d)
 	}
-	_, err := z.journal.WriteAt(buf, z.size)
-	if err == nil {
-		err = z.journal.Sync()
+	if _, err = f.WriteAt(buf, z.size); err == nil {
+		err = f.Sync()
 	}
 	if err != nil {
-		return errors.Join(err, z.journal.Truncate(z.size))
+		return errors.Join(err, f.Truncate(z.size))
 	}
 	z.size += int64(len(buf))
 	return nil
@@ -223,21 +237,22 @@ func (z *Zone) trim() error {
 	if err != nil {
 		return err
 	}
-	entries, _ := split(content)
-	from := 0
+	const head = len(journalHead) + lifeLen
+	if len(content) < head {
+		return nil
+	}
+	entries, _ := split(content[head:])
+	from := len(content)
 	for _, e := range entries {
-		if int64(len(content)-e.start) <= max(z.whole, minJournal)/2 {
-			from = e.start
+		if int64(len(content)-head-e.start) <= max(z.whole, minJournal)/2 {
+			from = head + e.start
 			break
 		}
 	}
-	if err = z.closeJournal(); err != nil {
+	if err = z.replace(journalName, slices.Concat(content[:head], content[from:])); err != nil {
 		return err
 	}
-	if err = z.replace(journalName, content[from:]); err != nil {
-		return err
-	}
-	z.size = int64(len(content) - from)
+	z.size = int64(head + len(content) - from)
 	return nil
 }
 
@@ -296,8 +311,14 @@ func (z *Zone) Load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	entries, end := split(journal)
-	if end < len(journal) {
+	const head = len(journalHead) + lifeLen
+	if !bytes.HasPrefix(journal, slices.Concat([]byte(journalHead), z.life[:])) {
+		// Another version's, or a head that was not written whole: nothing in it was
+		// acknowledged for this one.
+		return v, nil, z.dropJournal()
+	}
+	entries, end := split(journal[head:])
+	if end += head; end < len(journal) {
 		if err = os.Truncate(filepath.Join(z.dir, journalName), int64(end)); err != nil {
 			return nil, nil, err
 		}
@@ -334,12 +355,14 @@ func (z *Zone) replay(v *zone.Zone, entries []entry) (*zone.Zone, []*zone.Delta,
 }
 
 func (z *Zone) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
-	body, ok := strings.CutPrefix(string(content), magic)
-	if !ok || len(body) < entryHead {
+	body, ok := bytes.CutPrefix(content, []byte(magic))
+	if !ok || len(body) < lifeLen+entryHead {
 		return nil, fmt.Errorf("%w: %s", ErrBroken, filepath.Join(z.dir, wholeName))
 	}
-	head, records := []byte(body[:entryHead]), []byte(body[entryHead:])
-	if int(binary.LittleEndian.Uint32(head)) != len(records) || crc32.Checksum(records, table()) != binary.LittleEndian.Uint32(head[4:]) {
+	copy(z.life[:], body)
+	head, records := body[lifeLen:lifeLen+entryHead], body[lifeLen+entryHead:]
+	sum := crc32.Update(crc32.Checksum(z.life[:], table()), table(), records)
+	if int(binary.LittleEndian.Uint32(head)) != len(records) || sum != binary.LittleEndian.Uint32(head[4:]) {
 		return nil, fmt.Errorf("%w: %s does not have its checksum", ErrBroken, filepath.Join(z.dir, wholeName))
 	}
 	b := zone.NewBuilder(z.apex, seed)
@@ -361,7 +384,7 @@ func (z *Zone) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
 // SetChecked remembers when the zone was last known to be the newest, and for how long
 // it may be served from then on. It is not synced: what is lost makes it expire sooner.
 func (z *Zone) SetChecked(at time.Time, expire time.Duration) error {
-	if err := os.MkdirAll(z.dir, dirMode); err != nil {
+	if err := z.makeDir(); err != nil {
 		return err
 	}
 	path := filepath.Join(z.dir, checkedName)
@@ -389,5 +412,23 @@ func (z *Zone) Checked() (at time.Time, expire time.Duration) {
 	return at, 0
 }
 
+// SetFrozen remembers whether the zone's updates are refused for now.
+func (z *Zone) SetFrozen(frozen bool) error {
+	path := filepath.Join(z.dir, frozenName)
+	if frozen {
+		return errors.Join(z.makeDir(), os.WriteFile(path, nil, fileMode))
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Frozen returns what SetFrozen was given last.
+func (z *Zone) Frozen() bool {
+	_, err := os.Stat(filepath.Join(z.dir, frozenName))
+	return err == nil
+}
+
 // Remove takes all files of the zone away.
-func (z *Zone) Remove() error { return errors.Join(z.closeJournal(), os.RemoveAll(z.dir)) }
+func (z *Zone) Remove() error { return os.RemoveAll(z.dir) }

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,7 +22,6 @@ func version(t *testing.T, serial int) *zone.Zone {
 func open(t *testing.T, dir string) *store.Zone {
 	t.Helper()
 	z := store.Open(dir).Zone(dnstest.Name(t, "example.test."))
-	t.Cleanup(func() { _ = z.Close() })
 	return z
 }
 
@@ -163,6 +163,40 @@ func TestCrash(t *testing.T) {
 		if v, _, err := open(t, dir).Load(dnstest.Seed); err == nil || v != nil {
 			t.Fatalf("octet %d changed: no error", i)
 		}
+	}
+}
+
+// TestForeignJournal has a crash between the moment a version that did not come about by
+// differences took the place of another, and the end of the other's journal: whatever the
+// serials are, nothing of that journal is applied, or given to others as history.
+func TestForeignJournal(t *testing.T) {
+	for _, serial := range []int{1, 2, 3, 9} {
+		dir := t.TempDir()
+		z := open(t, dir)
+		first, second, third := version(t, 1), version(t, 2), version(t, 3)
+		if err := errors.Join(z.Save(first, false), z.Append(zone.Diff(first, second), zone.Diff(second, third))); err != nil {
+			t.Fatal(err)
+		}
+		journal := filepath.Join(dir, "example.test", "journal")
+		content, err := os.ReadFile(journal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := dnstest.Zone(t, "example.test.", fmt.Sprintf("@ 60 SOA ns admin %d 1 2 3 4\n@ 60 NS ns\nns 60 A 192.0.2.99\n", serial))
+		if err := errors.Join(z.Save(other, false), os.WriteFile(journal, content, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		same(t, dir, other, 0)
+		// It goes on from there.
+		again := open(t, dir)
+		if _, _, err := again.Load(dnstest.Seed); err != nil {
+			t.Fatal(err)
+		}
+		next := version(t, 20)
+		if err := again.Append(zone.Diff(other, next)); err != nil {
+			t.Fatal(err)
+		}
+		same(t, dir, next, 1)
 	}
 }
 

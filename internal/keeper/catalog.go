@@ -1,0 +1,337 @@
+package keeper
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/internal/tsig"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Template says how the members of a catalog are served: as secondary zones.
+type Template struct {
+	Primaries   []netip.AddrPort
+	Secondaries []netip.AddrPort
+	Notify      []netip.AddrPort
+	Transfer    []netip.Prefix
+	Key         *tsig.Key
+	Insecure    bool
+	Groups      map[string]*Template // of members with such a group; the rest is served as the template itself
+}
+
+// maxMembers bounds the members of one catalog.
+const maxMembers = 1_000_000
+
+// A member is one zone that a catalog names.
+type member struct {
+	label string // unique, in the catalog
+	apex  []byte // in lower case
+	group string
+	owner []byte // the catalog that it may change to (RFC 9432, section 4.4.1), in lower case; nil: none
+}
+
+// readCatalog returns the members of a catalog, in the order of its records. A catalog
+// that is broken is not to be acted on at all (RFC 9432, section 5.1).
+func readCatalog(z *zone.Zone) ([]member, error) {
+	var list []member
+	index := map[string]int{}
+	at := func(label string) *member {
+		i, ok := index[label]
+		if !ok {
+			i = len(list)
+			index[label] = i
+			list = append(list, member{label: label})
+		}
+		return &list[i]
+	}
+	names := map[string]bool{}
+	versions := 0
+	var bad error
+	broken := func(format string, args ...any) bool {
+		bad = fmt.Errorf("the catalog is broken, and nothing of it is acted on: "+format, args...)
+		return false
+	}
+	z.Each(func(owner []byte, t wire.Type, _ uint32, data []byte) bool {
+		labels := relativeLabels(owner, z.ApexLabels())
+		switch {
+		case len(labels) == 1 && labels[0] == "version" && t == wire.TypeTXT:
+			if versions++; versions > 1 || firstText(data) != "2" || len(data) != 2 {
+				return broken("it has not the version 2, and only that")
+			}
+		case len(labels) == 2 && labels[1] == "zones" && t == wire.TypePTR:
+			m := at(labels[0])
+			name := wire.Lower(nil, data)
+			if m.apex != nil || names[string(name)] {
+				return broken("%s stands there twice", wire.AppendName(nil, name))
+			}
+			if len(list) > maxMembers {
+				return broken("it has more than %d members", maxMembers)
+			}
+			m.apex, names[string(name)] = name, true
+		case len(labels) == 3 && labels[2] == "zones" && labels[0] == "group" && t == wire.TypeTXT:
+			if m := at(labels[1]); m.group == "" {
+				m.group = firstText(data) // of several, the first that is known to us would do as well
+			}
+		case len(labels) == 3 && labels[2] == "zones" && labels[0] == "coo" && t == wire.TypePTR:
+			at(labels[1]).owner = wire.Lower(nil, data)
+		}
+		return true
+	})
+	if bad == nil && versions == 0 {
+		broken("it says no version")
+	}
+	if bad != nil {
+		return nil, bad
+	}
+	return slices.DeleteFunc(list, func(m member) bool { return m.apex == nil }), nil
+}
+
+// relativeLabels returns the labels of a name, in lower case, without the last ones.
+func relativeLabels(name []byte, last int) []string {
+	var labels []string
+	for at := 0; name[at] != 0; at += int(name[at]) + 1 {
+		labels = append(labels, strings.ToLower(string(name[at+1:at+1+int(name[at])])))
+	}
+	return labels[:max(0, len(labels)-last)]
+}
+
+// firstText returns the first string of a TXT record.
+func firstText(data []byte) string { return string(data[1 : 1+int(data[0])]) }
+
+// members returns the sources of all zones that the catalogs among sources name, as they
+// are served now. k.mu is held.
+func (k *Keeper) members(sources []Source) []Source {
+	taken := make(map[string]bool, len(sources))
+	var catalogs []*Source
+	for i := range sources {
+		taken[string(wire.Lower(nil, sources[i].Apex))] = true
+		if sources[i].Consumes != nil {
+			catalogs = append(catalogs, &sources[i])
+		}
+	}
+	if catalogs == nil {
+		return nil
+	}
+	type claim struct {
+		catalog *Source
+		member  member
+	}
+	var order []string
+	claims := map[string][]claim{}
+	for _, s := range catalogs {
+		key := string(wire.Lower(nil, s.Apex))
+		k.state.Lock()
+		z := k.zones[key]
+		var version *zone.Zone
+		if z != nil {
+			version = z.zone
+		}
+		k.state.Unlock()
+		if version == nil {
+			continue
+		}
+		list, err := readCatalog(version)
+		if err != nil {
+			k.log.Error("catalog not used", "zone", z.name(), "problem", err.Error())
+			list = k.former(key)
+		}
+		for _, m := range list {
+			name := string(m.apex)
+			if taken[name] {
+				k.log.Warn("a catalog names a zone that the configuration has: the configuration counts", "catalog", z.name(), "zone", string(wire.AppendName(nil, m.apex)))
+				continue
+			}
+			if claims[name] == nil {
+				order = append(order, name)
+			}
+			claims[name] = append(claims[name], claim{s, m})
+		}
+	}
+	var all []Source
+	for _, name := range order {
+		c := claims[name][0]
+		// Whose the zone is it stays, until its owner gives it to another by name
+		// (RFC 9432, section 4.4.1).
+		if old := k.zones[name]; old != nil && old.source.Member != "" {
+			for _, other := range claims[name] {
+				if !bytes.Equal(other.catalog.Apex, old.source.Catalog) {
+					continue
+				}
+				c = other
+				for _, heir := range claims[name] {
+					if other.member.owner != nil && bytes.Equal(wire.Lower(nil, heir.catalog.Apex), other.member.owner) {
+						c = heir
+					}
+				}
+			}
+		}
+		all = append(all, c.catalog.memberSource(c.member))
+	}
+	return all
+}
+
+// former returns what a catalog named before, as it is served. k.mu is held.
+func (k *Keeper) former(key string) []member {
+	var list []member
+	for _, z := range k.zones {
+		if s := z.source; s.Member != "" && string(wire.Lower(nil, s.Catalog)) == key {
+			list = append(list, member{label: s.Member, apex: []byte(z.key), group: s.Group})
+		}
+	}
+	return list
+}
+
+// memberSource returns where a member of the catalog comes from: from the catalog's own
+// primaries, unless its template has others.
+func (s *Source) memberSource(m member) Source {
+	t := s.Consumes
+	if group := t.Groups[m.group]; group != nil {
+		t = group
+	}
+	member := Source{
+		Apex: m.apex, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
+		Primaries: t.Primaries, Secondaries: t.Secondaries, Notify: t.Notify, Transfer: t.Transfer,
+		Key: t.Key, Insecure: t.Insecure, Catalog: s.Apex, Member: m.label, Group: m.group,
+	}
+	if len(member.Primaries) == 0 {
+		member.Primaries = s.Primaries
+	}
+	if member.Key == nil && !member.Insecure {
+		member.Key, member.Insecure = s.Key, s.Insecure
+	}
+	return member
+}
+
+// unknown tells whether sources are not what is served of members. k.mu is held.
+func (k *Keeper) unknown(sources []Source) bool {
+	served := 0
+	for _, z := range k.zones {
+		if z.source.Member != "" {
+			served++
+		}
+	}
+	return served != len(sources) || slices.ContainsFunc(sources, func(s Source) bool {
+		z := k.zones[string(s.Apex)]
+		return z == nil || !sameOrigin(z.source, &s)
+	})
+}
+
+// catalogChanged makes the members of catalogs what is served.
+func (k *Keeper) catalogChanged() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, err := k.load(k.ctx, slices.Concat(k.configured, k.members(k.configured))); err != nil {
+		k.log.Warn("a catalog has not been acted on", "problem", err.Error())
+	}
+}
+
+// What a catalog made here has beside its members: nobody resolves names in it
+// (RFC 9432, section 4.1).
+const (
+	catalogTTL     = 0
+	catalogRefresh = 3600
+	catalogRetry   = 600
+	catalogExpire  = 2147483646 // that of secondaries that were cut off is better than none
+	labelLen       = 8          // octets of a unique label, random
+)
+
+// produce makes a catalog of the zones that name it, unless it is the one at hand.
+func (k *Keeper) produce(l *loading) {
+	s := l.source
+	var before *zone.Zone
+	if l.old != nil {
+		before, l.history = l.old.zone, l.old.history
+	} else if k.disk != nil {
+		disk := k.disk.Zone([]byte(l.key))
+		version, deltas, err := disk.Load(k.set.Seed())
+		if err != nil {
+			k.log.Error("what is on disk of a catalog cannot be used: it is made anew", "zone", string(wire.AppendName(nil, s.Apex)), "problem", err.Error())
+		}
+		if version != nil {
+			before = version
+			l.history.add(version, deltas...)
+		}
+		l.disk = disk
+	}
+	labels := map[string]string{} // of those it has already
+	serial := uint32(time.Now().Unix())
+	if before != nil {
+		if list, err := readCatalog(before); err == nil {
+			for _, m := range list {
+				labels[string(m.apex)] = m.label
+			}
+		}
+		serial = before.Serial()
+	}
+	version, err := k.makeCatalog(s, labels, serial)
+	if err == nil && before != nil {
+		if zone.Diff(before, version) == nil {
+			l.Zone = before
+			return
+		}
+		version, err = k.makeCatalog(s, labels, UnixTime(serial))
+	}
+	if err == nil && l.disk != nil {
+		if before == nil {
+			err = l.disk.Save(version, false)
+		} else {
+			err = l.disk.Append(zone.Diff(before, version))
+		}
+		if err == nil && l.disk.Full() {
+			err = l.disk.Save(version, true)
+		}
+	}
+	if err != nil {
+		l.Problems = append(l.Problems, Problem{File: l.key, Text: "the catalog cannot be made: " + err.Error()})
+		return
+	}
+	if before != nil {
+		l.history.add(version, zone.Diff(before, version))
+	}
+	l.Zone = version
+}
+
+// makeCatalog compiles a catalog with the labels that are known, and new ones entered.
+func (k *Keeper) makeCatalog(s *Source, labels map[string]string, serial uint32) (*zone.Zone, error) {
+	invalid := []byte("\x07invalid\x00") // RFC 9432, section 4.1
+	soa := slices.Concat(invalid, invalid)
+	for _, n := range []uint32{serial, catalogRefresh, catalogRetry, catalogExpire, 0} {
+		soa = binary.BigEndian.AppendUint32(soa, n)
+	}
+	b := zone.NewBuilder(s.Apex, k.set.Seed())
+	add := func(t wire.Type, data []byte, above ...string) {
+		var owner []byte
+		for _, label := range above {
+			owner = append(append(owner, byte(len(label))), label...)
+		}
+		b.Add(&zone.Record{Owner: append(owner, s.Apex...), Type: t, TTL: catalogTTL, Data: data})
+	}
+	add(wire.TypeSOA, soa)
+	add(wire.TypeNS, invalid)
+	add(wire.TypeTXT, []byte("\x012"), "version")
+	for _, m := range s.Listed {
+		key := string(wire.Lower(nil, m.Apex))
+		if labels[key] == "" {
+			var random [labelLen]byte
+			_, _ = rand.Read(random[:]) // it never fails
+			labels[key] = hex.EncodeToString(random[:])
+		}
+		add(wire.TypePTR, wire.Lower(nil, m.Apex), labels[key], "zones")
+		if m.Group != "" {
+			add(wire.TypeTXT, append([]byte{byte(len(m.Group))}, m.Group...), "group", labels[key], "zones")
+		}
+	}
+	z, problems := b.Build()
+	if z == nil {
+		return nil, fmt.Errorf("%v", problems)
+	}
+	return z, nil
+}
