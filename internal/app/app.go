@@ -55,7 +55,7 @@ type App struct {
 	telemetry *telemetry.Telemetry
 	set       *zone.Set
 	keeper    *keeper.Keeper
-	replays   tsig.Replay
+	replays   *tsig.Replay
 	engine    *engine.Engine
 	server    *server.Server
 	recursion *recursion          // nil: this server does not resolve
@@ -80,7 +80,7 @@ type App struct {
 // New binds all listeners, becomes the configured user and loads the zones. Bad
 // zones are reported and do not make it fail; a bad listener does.
 func New(ctx context.Context, o Options) (*App, error) {
-	a := &App{log: o.Log, ready: o.Ready, config: o.Config, started: time.Now()}
+	a := &App{log: o.Log, ready: o.Ready, config: o.Config, started: time.Now(), replays: tsig.NewReplay(time.Now())}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -14,6 +14,7 @@ import (
 	"port53/internal/engine"
 	"port53/internal/keeper"
 	"port53/internal/policy"
+	"port53/internal/tsig"
 	"port53/internal/wire"
 )
 
@@ -132,13 +133,50 @@ func cookieSecrets(file string) ([][16]byte, error) {
 func sources(c *config.Config) []keeper.Source {
 	ring := keyRing(c)
 	all := make([]keeper.Source, len(c.Zones))
+	listed := map[string][]keeper.Listed{}
 	for i, z := range c.Zones {
 		all[i] = keeper.Source{
 			Apex: z.Name, File: z.File,
 			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
 			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer,
 			Key: ring.Key(z.TSIG), Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
+			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
+		}
+		if z.Catalog == "consume" {
+			all[i].Consumes = members(ring, &z)
+		}
+		if z.InCatalog != nil {
+			key := string(wire.Lower(nil, z.InCatalog))
+			listed[key] = append(listed[key], keeper.Listed{Apex: z.Name, Group: z.Group})
+		}
+	}
+	for i := range all {
+		if all[i].Produces {
+			all[i].Listed = listed[string(wire.Lower(nil, all[i].Apex))]
 		}
 	}
 	return all
+}
+
+// members returns how the zones are served that the catalog z names.
+func members(ring *tsig.Ring, z *config.Zone) *keeper.Template {
+	m := &z.Members
+	t := &keeper.Template{
+		Primaries: m.Primaries, Secondaries: m.Secondaries, Notify: m.Notify, Transfer: m.AllowTransfer,
+		Key: ring.Key(m.TSIG), Insecure: m.TSIG == nil && z.Insecure, Groups: map[string]*keeper.Template{},
+	}
+	for _, g := range m.Groups {
+		group := &keeper.Template{
+			Primaries: g.Primaries, Secondaries: g.Secondaries, Notify: g.Notify, Transfer: g.AllowTransfer,
+			Key: ring.Key(g.TSIG), Insecure: t.Insecure && g.TSIG == nil,
+		}
+		if g.TSIG == nil {
+			group.Key = t.Key
+		}
+		if len(group.Primaries) == 0 {
+			group.Primaries = t.Primaries
+		}
+		t.Groups[g.Name] = group
+	}
+	return t
 }

@@ -45,7 +45,7 @@ func transferPeers(c *config.Config) []netip.Prefix {
 	var list []netip.Prefix
 	for i := range c.Zones {
 		z := &c.Zones[i]
-		for _, a := range slices.Concat(z.Primaries, z.Secondaries) {
+		for _, a := range slices.Concat(z.Primaries, z.Secondaries, z.Members.Primaries, z.Members.Secondaries) {
 			list = append(list, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
 		}
 	}
@@ -73,6 +73,13 @@ func (z zoneKeeper) Allows(r *engine.Request) (wire.Rcode, int) {
 	case engine.OpNotify:
 		allowed = z.keeper.MayNotify(r.Apex, peerOf(r))
 	case engine.OpUpdate:
+		if r.Context != nil && z.keeper.Forwards(r.Apex) {
+			r.Op = engine.OpForward
+			return wire.NoError, edeNone
+		}
+		if r.Context != nil && r.Context.Error != wire.NoError {
+			return wire.NotAuth, edeNone
+		}
 		allowed = z.keeper.MayUpdate(r.Apex, peerOf(r))
 	}
 	if !allowed {
@@ -96,12 +103,28 @@ func (z zoneKeeper) Notify(r *engine.Request) (wire.Rcode, int) {
 
 // Update implements [engine.Keeper].
 func (z zoneKeeper) Update(r *engine.Request) (wire.Rcode, int) {
-	if z.replays.Seen(r.Context, time.Now()) {
-		z.log.Warn("an update came twice: it was sent again by somebody else, or by a client that signs carelessly", "peer", r.Client.String())
-		return wire.Refused, edeProhibited
+	outcome, again := z.replays.Begin(r.Context, r.Client, r.UDP, time.Now())
+	switch {
+	case !again:
+		rcode := wire.ServFail
+		defer func() { outcome.Done(rcode) }() // after a fault too
+		rcode = z.keeper.Update(r.Apex, r.Message, peerOf(r))
+		return rcode, edeNone
+	case outcome != nil:
+		return outcome.Wait(), edeNone // the reply to the first was lost
 	}
-	return z.keeper.Update(r.Apex, r.Message, peerOf(r)), edeNone
+	z.log.Warn("an update came twice: it was sent again by somebody else, or by a client that signs carelessly", "peer", r.Client.String())
+	r.Context.Replayed()
+	return wire.NotAuth, edeNone
 }
+
+// Forward implements [engine.Keeper].
+func (z zoneKeeper) Forward(r *engine.Request) []byte {
+	return z.keeper.Forward(r.Apex, r.Message, peerOf(r))
+}
+
+// Expire implements [engine.Keeper].
+func (z zoneKeeper) Expire(apex []byte) (uint32, bool) { return z.keeper.Expire(apex) }
 
 // Zone implements [console.Admin].
 func (a *App) Zone(action, name string) error {

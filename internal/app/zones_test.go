@@ -111,7 +111,7 @@ func TestWhoMayTransferAndUpdate(t *testing.T) {
 		{"differences, not signed", "127.0.0.2:0", message(1, wire.OpcodeQuery, wire.TypeIXFR), refused},
 		{"NOTIFY for a zone that is primary here", "127.0.0.2:0", sign(&xfr, message(1, wire.OpcodeNotify, wire.TypeSOA), now), refused},
 		{"an update", "127.0.0.1:0", good, "NOERROR"},
-		{"the same again", "127.0.0.1:0", good, refused},
+		{"the same again", "127.0.0.1:0", good, notAuth},
 		{"an update that is not signed", "127.0.0.1:0", update(8, "one"), refused},
 		{"by the key of transfers", "127.0.0.1:0", sign(&xfr, update(9, "one"), now), refused},
 		{"of a name that was not granted", "127.0.0.1:0", sign(&ddns, update(10, "two"), now), refused},
@@ -253,4 +253,122 @@ func TestPeersMayAsk(t *testing.T) {
 		}
 	}
 	r.want("ns.test. A", "REFUSED")
+}
+
+// datagram sends a message over UDP from a socket, twice if it is to be sent again, and
+// returns the last reply.
+func (r *running) datagram(times int, msg []byte) []byte {
+	r.Helper()
+	conn, err := net.Dial("udp", r.Addrs()[0].String())
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer conn.Close()
+	buf := make([]byte, wire.MaxMessage)
+	n := 0
+	for range times {
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err = conn.Write(msg); err == nil {
+			n, err = conn.Read(buf)
+		}
+		if err != nil {
+			r.Fatal(err)
+		}
+	}
+	return buf[:n]
+}
+
+// TestLostReply sends an update again from the same socket, as a client does that had no
+// reply: it hears what became of the first.
+func TestLostReply(t *testing.T) {
+	r := startZones(t, "  - {name: test, file: test.zone, updates: [{key: ddns, names: [\"*\"]}]}\n")
+	msg := sign(&ddns, update(1, "one"), time.Now())
+	reply := r.datagram(3, msg)
+	if rcode := wire.Rcode(reply[3] & 15); rcode != wire.NoError {
+		t.Errorf("sent again from the same socket: %s", rcode)
+	}
+	if rcode := wire.Rcode(r.datagram(1, msg)[3] & 15); rcode != wire.NotAuth {
+		t.Errorf("sent again from another socket: %s", rcode)
+	}
+	if serial := r.serial("test."); serial != 2 {
+		t.Errorf("serial %d after one update", serial)
+	}
+}
+
+// TestForwardedUpdate sends updates to a secondary that forwards them, by a key which the
+// primary alone knows, and by one that nobody does.
+func TestForwardedUpdate(t *testing.T) {
+	primary := startZones(t, "  - {name: test, file: test.zone, allow_transfer: [127.0.0.1], insecure: true, updates: [{key: ddns, names: [\"*\"]}]}\n")
+	between := start(t, "metrics: {listen: off}\nstate_dir: state\n")
+	between.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [%q]\nstate_dir: state\nmetrics: {listen: off}\nzones:\n  - {name: test, primaries: [%q], insecure: true, forward_updates: true}\n",
+		between.Addrs()[0].String(), primary.Addrs()[0].String()))
+	if _, err := between.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []struct {
+		what string
+		key  *tsig.Key
+		want wire.Rcode
+	}{{"the primary's key", &ddns, wire.NoError}, {"nobody's key", &other, wire.NotAuth}} {
+		msg, v := tsig.SignRequest(s.key, update(9, "two"), time.Now())
+		reply := between.exchange("127.0.0.1:0", msg)
+		if rcode := wire.Rcode(reply[3] & 15); rcode != s.want {
+			t.Errorf("%s: %s", s.what, rcode)
+		}
+		if err := v.Verify(reply, time.Now()); (err == nil) != (s.want == wire.NoError) {
+			t.Errorf("%s: %v", s.what, err)
+		}
+	}
+	if reply := between.exchange("127.0.0.1:0", update(10, "three")); wire.Rcode(reply[3]&15) != wire.Refused {
+		t.Error("an update that is not signed was forwarded")
+	}
+	primary.want("two.test. A", "192.0.2.7")
+	primary.want("three.test. A", "")
+}
+
+// TestLongKeyName signs with a key and an algorithm whose names are as long as names may
+// be: the error fits into what everybody takes over UDP.
+func TestLongKeyName(t *testing.T) {
+	r := startZones(t, "  - {name: test, file: test.zone}\n")
+	long := append([]byte(strings.Repeat("\x3f"+strings.Repeat("k", 63), 3)), append([]byte("\x3d"+strings.Repeat("k", 61)), 0)...)
+	msg := message(1, wire.OpcodeQuery, wire.TypeSOA)
+	msg[11] = 1
+	msg = append(append(msg, long...), 0, 250, 0, 255, 0, 0, 0, 0)
+	msg = binary.BigEndian.AppendUint16(msg, uint16(len(long)+16+32))
+	msg = append(append(msg, long...), make([]byte, 8)...)
+	binary.BigEndian.PutUint32(msg[len(msg)-6:], uint32(time.Now().Unix()))
+	msg = append(append(msg, 0, 32), make([]byte, 32+6)...)
+	reply := r.datagram(1, msg)
+	if rcode := wire.Rcode(reply[3] & 15); len(reply) > wire.MinUDP || rcode != wire.NotAuth || reply[2]&2 == 0 {
+		t.Errorf("%d octets, %s, flags %x", len(reply), rcode, reply[2])
+	}
+	if reply := r.exchange("127.0.0.1:0", msg); len(reply) <= wire.MinUDP || reply[11] != 1 {
+		t.Errorf("over TCP: %d octets with %d additional records", len(reply), reply[11])
+	}
+}
+
+// TestExpireOption asks for EXPIRE (RFC 7314) at a primary and at its secondary.
+func TestExpireOption(t *testing.T) {
+	primary := startZones(t, "  - {name: test, file: test.zone, allow_transfer: [127.0.0.1], insecure: true}\n")
+	secondary := startZones(t, fmt.Sprintf("  - {name: test, primaries: [%q], insecure: true, allow_transfer: [127.0.0.1]}\n", primary.Addrs()[0].String()))
+	until(t, "the zone", func() string { return secondary.trouble("test.") }, func() bool { return secondary.serial("test.") == 1 })
+	for who, r := range map[string]*running{"primary": primary, "secondary": secondary} {
+		for _, typ := range []wire.Type{wire.TypeSOA, wire.TypeAXFR} {
+			q := wire.AppendOPT(message(1, wire.OpcodeQuery, typ), 1232, false, []byte{0, wire.OptionExpire, 0, 0})
+			q[11] = 1
+			var m wire.Message
+			if m.Parse(r.exchange("127.0.0.1:0", q)) != 0 {
+				t.Fatal("no reply")
+			}
+			d, ok := m.Option(wire.OptionExpire)
+			if !ok || len(d) != 4 {
+				t.Errorf("%s, %s: EXPIRE %x", who, typ, d)
+				continue
+			}
+			all := binary.BigEndian.Uint32(m.Records[0].Data[len(m.Records[0].Data)-8:])
+			if left := binary.BigEndian.Uint32(d); left > all || left+10 < all || who == "primary" && left != all {
+				t.Errorf("%s, %s: %d s of %d", who, typ, left, all)
+			}
+		}
+	}
 }

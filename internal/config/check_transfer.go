@@ -62,9 +62,17 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 		}
 		return d.zones[i]
 	}
+	if z.Catalog == "none" {
+		z.Catalog = ""
+	}
+	d.checkCatalog(i, keys)
 	switch {
-	case z.File == "" && len(z.Primaries) == 0:
+	case z.File == "" && len(z.Primaries) == 0 && z.Catalog != "produce":
 		d.fail(d.zones[i], zone+"it has neither a file nor primaries", "add file: "+nameText(z.Name)+".zone")
+	case len(z.Primaries) == 0 && z.Forward:
+		d.fail(at("forward_updates"), zone+"it has no primaries to forward updates to", "remove it: updates says who may change a zone that is primary here")
+	case len(z.Primaries) == 0 && len(z.AllowNotify) > 0:
+		d.fail(at("allow_notify"), zone+"it has no primaries: nobody tells of its changes", "remove it")
 	case z.File != "" && len(z.Primaries) > 0:
 		d.fail(at("primaries"), zone+"it has both a file and primaries", "remove one of them: a secondary keeps the zone in state_dir")
 	}
@@ -89,6 +97,51 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	case len(z.AllowTransfer) > 0:
 		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
 	}
+}
+
+// checkCatalog reports catalogs that come from nowhere, and zones in those that are not
+// made here.
+func (d *decoder) checkCatalog(i int, keys map[string]bool) {
+	z := &d.config.Zones[i]
+	zone := "zone " + quote(nameText(z.Name)) + ": "
+	at := func(key string) position {
+		if p, ok := d.atIndex("zones."+key, int32(i)); ok {
+			return p
+		}
+		return d.zones[i]
+	}
+	switch {
+	case z.Catalog == "consume" && len(z.Primaries) == 0:
+		d.fail(at("catalog"), zone+"a catalog is consumed from its primaries", "add primaries: [ADDRESS]")
+	case z.Catalog == "produce" && (z.File != "" || len(z.Primaries) > 0):
+		d.fail(at("catalog"), zone+"a catalog that is made here has neither a file nor primaries", "remove them, or write catalog: consume")
+	case z.Catalog == "produce" && !z.Transfers():
+		d.fail(at("catalog"), zone+"nobody may have the catalog", "add secondaries: [ADDRESS], and tsig")
+	}
+	named := []*[]byte{&z.Members.TSIG}
+	for g := range z.Members.Groups {
+		named = append(named, &z.Members.Groups[g].TSIG)
+	}
+	for _, name := range named {
+		if len(bytes.Trim(*name, "\x00")) == 0 {
+			*name = nil
+		} else if *name = wire.Lower(nil, *name); !keys[string(*name)] {
+			d.fail(at("members"), fmt.Sprintf("%sthere is no key %s", zone, quote(nameText(*name))), "add it to keys: [{name: "+nameText(*name)+", secret_file: keys/"+nameText(*name)+"}]")
+		}
+	}
+	if len(bytes.Trim(z.InCatalog, "\x00")) == 0 {
+		z.InCatalog = nil
+		if z.Group != "" {
+			d.fail(at("group"), zone+"it has a group and is in no catalog", "add in_catalog: NAME")
+		}
+		return
+	}
+	for j := range d.config.Zones {
+		if c := &d.config.Zones[j]; c.Catalog == "produce" && wire.EqualFold(c.Name, z.InCatalog) {
+			return
+		}
+	}
+	d.fail(at("in_catalog"), zone+"no catalog "+quote(nameText(z.InCatalog))+" is made here", "add {name: "+nameText(z.InCatalog)+", catalog: produce} to zones")
 }
 
 // checkUpdates reports grants to keys that are not there, and of names and types that

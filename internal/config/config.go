@@ -94,6 +94,32 @@ type Zone struct {
 	Updates       []Grant          `yaml:"updates" doc:"Who may change the zone by messages (RFC 2136), which have to be signed. What is acknowledged is in a journal in state_dir; the file stays as it is."`
 	Serial        string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment" doc:"Which serial follows when an update changes the zone: the next number; the date and two digits, as 2026112300; or the seconds since 1970." why:"It always works; date has a hundred changes a day before it runs ahead."`
 	Insecure      bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures: whoever can send from a listed address gets it, and whoever can change packets on the way changes it." why:"The explicit word for what is unsafe outside of a laboratory."`
+	AllowNotify   []netip.Prefix   `yaml:"allow_notify" default:"" doc:"More who may say that the zone has changed at its primary, beside the primaries." why:"A stranger's word leads to nothing."`
+	Forward       bool             `yaml:"forward_updates" default:"false" doc:"Whether updates of this secondary zone go on to its primaries, if they are signed. The primary judges the signature." why:"Nobody changes a zone by way of a server that does not own it, unless it is written."`
+	Catalog       string           `yaml:"catalog" is:"word" words:"none consume produce" default:"none" doc:"Whether the zone is a catalog (RFC 9432): consume serves the zones that it names as secondary zones, see members; produce makes it of the zones here that name it in in_catalog." why:"A zone is data, and no list of zones to be served."`
+	Members       Members          `yaml:"members" doc:"How the zones that a consumed catalog names are served."`
+	InCatalog     []byte           `yaml:"in_catalog" is:"name" default:"" doc:"The catalog made here that names this zone to its consumers." why:"Which servers have a zone is for you to say."`
+	Group         string           `yaml:"group" is:"label" default:"" doc:"The zone's group in that catalog, by which consumers choose how they serve it." why:"One way for all."`
+}
+
+// Members say how the zones of a catalog are served.
+type Members struct {
+	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" port:"53" default:"" doc:"Servers that the members are fetched from. Empty: those of the catalog." why:"A primary that gives a catalog has its zones."`
+	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" port:"53" default:"" doc:"Servers that are told of changes of the members, and may transfer them." why:"Nobody may have a zone whole unless it is written."`
+	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" default:"" doc:"More who may transfer the members." why:"As secondaries."`
+	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"More servers that are told of changes." why:"The secondaries are told."`
+	TSIG          []byte           `yaml:"tsig" is:"name" default:"" doc:"The key that transfers of the members, in and out, have to be signed with. Empty: that of the catalog." why:"One key for a pair of servers is the rule."`
+	Groups        []Group          `yaml:"groups" doc:"Members of these groups are served otherwise."`
+}
+
+// A Group is how the members of one group are served.
+type Group struct {
+	Name          string           `yaml:"name" is:"label" required:"true" doc:"The group."`
+	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" port:"53" default:"" doc:"As members.primaries." why:"As members.primaries."`
+	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" port:"53" default:"" doc:"As members.secondaries." why:"As members.secondaries."`
+	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" default:"" doc:"As members.allow_transfer." why:"As members.allow_transfer."`
+	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"As members.notify." why:"As members.notify."`
+	TSIG          []byte           `yaml:"tsig" is:"name" default:"" doc:"As members.tsig." why:"As members.tsig."`
 }
 
 // A Grant lets the owner of a key change some of a zone.

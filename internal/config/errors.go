@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -43,7 +44,7 @@ func (e *Error) Long() string {
 		return e.Error()
 	}
 	const before, after = 60, 40 // columns shown of a long line
-	runes := []rune(printable(e.Source))
+	runes := []rune(veiled(printable(e.Source)))
 	at := min(max(e.Col-1, 0), len(runes))
 	from, to := 0, len(runes)
 	if len(runes) > before+after {
@@ -51,6 +52,18 @@ func (e *Error) Long() string {
 	}
 	return e.Error() + "\n    " + string(runes[from:to]) + "\n    " + strings.Repeat(" ", at-from) + "^"
 }
+
+// veiled returns a line with stars for the value of a secret: errors end up in logs and
+// tickets.
+func veiled(line string) string {
+	return secretValue.ReplaceAllStringFunc(line, func(s string) string {
+		key := secretValue.FindStringSubmatch(s)[1]
+		return key + strings.Repeat("*", utf8.RuneCountInString(s)-utf8.RuneCountInString(key))
+	})
+}
+
+//nolint:gochecknoglobals // read-only
+var secretValue = regexp.MustCompile(`(\bsecret["']?\s*:\s*)("[^"]*"?|'[^']*'?|[^\s,}]+)`)
 
 // Errors is what is wrong with a file, in its order; at least one, and at most
 // MaxErrors.

@@ -11,9 +11,10 @@ func laterKeys() map[string]string {
 	const (
 		hosts     = "write the names into a zone's file, and leave it out"
 		upstreams = "servers are asked over UDP and TCP; leave it out"
-		transfers = "zones are not transferred yet; copy the zone's file by other means, and leave the key out"
+		remotes   = "write addresses and keys at each zone, and leave it out"
 		signing   = "zones are not signed here yet; serve a file that a signer has made, and leave the key out"
-		updates   = "zones are changed by changing their files and port53 reload; leave the key out"
+		grants    = "write them into updates of each zone, and leave it out"
+		timers    = "a zone has the times of its SOA record; leave the key out"
 		patterns  = "write the keys out for each zone"
 		filters   = "answers are not filtered yet; leave it out"
 		encrypted = "only UDP and TCP are served; put a TLS proxy in front, and leave the key out"
@@ -23,8 +24,8 @@ func laterKeys() map[string]string {
 		"views":     "one set of zones is served to all; run a second server for the other clients",
 		"include":   "write everything into this file",
 		"templates": patterns,
-		"remotes":   transfers,
-		"grants":    updates,
+		"remotes":   remotes,
+		"grants":    grants,
 		"encrypted": encrypted,
 		"hosts":     hosts,
 		"ad":        "it needs the domain controller; leave it out",
@@ -40,12 +41,10 @@ func laterKeys() map[string]string {
 		"domain":    "it needs the domain controller; leave it out",
 		"firewall":  "leave it out",
 
-		"resolver.local_root": "the root zone cannot be transferred yet; leave the key out, negative answers of the root are proven from the cache",
+		"resolver.local_root": "the resolver does not read zones yet; leave the key out, negative answers of the root are proven from the cache",
 
-		"zones.catalog":    transfers,
-		"zones.members":    transfers,
-		"zones.expire_min": transfers,
-		"zones.history":    updates,
+		"zones.expire_min": timers,
+		"zones.history":    "as much is kept as the zone is large; leave the key out",
 		"zones.dnssec":     signing,
 		"zones.template":   patterns,
 

@@ -194,6 +194,9 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	// What is asked?
 	switch {
 	case q.TSIG != nil && !w.verify():
+		if q.Opcode == wire.OpcodeUpdate && w.signature != nil && w.signature.Error == wire.BadKey {
+			return w.hand() // it may be for the primary, which knows the key
+		}
 		return w.fail(w.builder.Rcode(), -1)
 	case q.Opcode != wire.OpcodeQuery:
 		return w.hand()
@@ -250,14 +253,27 @@ func (w *worker) begin(s *Settings, peer *server.Peer, msg []byte) {
 
 // startReply begins the reply in a buffer: the question, and room for OPT at the end.
 func (w *worker) startReply(reply []byte) {
-	q, limit := &w.query, len(reply)
-	if w.udp {
-		limit = min(limit, wire.MinUDP)
-		if q.EDNS {
-			limit = min(max(int(q.UDPSize), wire.MinUDP), w.settings.UDPSize, len(reply))
-		}
+	w.builder.Start(reply, min(w.limit(), len(reply)), w.reserve(), &w.query)
+}
+
+// limit returns the octets of the largest reply to the query in hand.
+func (w *worker) limit() int {
+	q := &w.query
+	switch {
+	case !w.udp:
+		return wire.MaxMessage
+	case q.EDNS:
+		return min(max(int(q.UDPSize), wire.MinUDP), w.settings.UDPSize)
 	}
-	w.builder.Start(reply, limit, w.reserve(), q)
+	return wire.MinUDP
+}
+
+// bare returns a reply that is cut off behind the question, and not signed.
+func (w *worker) bare(rcode wire.Rcode) []byte {
+	w.builder.Truncate()
+	w.builder.SetRcode(rcode)
+	tail, records := w.buildTail(rcode)
+	return w.builder.Finish(tail, records)
 }
 
 // offersRecursion tells whether the client may be led beyond our zones, and says so in
@@ -360,7 +376,13 @@ func (w *worker) finish(rcode wire.Rcode) int {
 	tail, records := w.buildTail(rcode)
 	reply := w.builder.Finish(tail, records)
 	if w.signature != nil {
-		reply = w.signature.Sign(reply, time.Now())
+		if w.udp && len(reply)+w.signature.Overhead() > w.limit() {
+			// Long names of a key and an algorithm that we do not know do not fit into the
+			// least that everybody takes: over TCP they do.
+			reply = w.bare(rcode)
+		} else {
+			reply = w.signature.Sign(reply, time.Now())
+		}
 	}
 	w.replied(rcode, reply)
 	return len(reply)

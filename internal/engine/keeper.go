@@ -18,6 +18,7 @@ const (
 	OpTransfer Op = iota // AXFR or IXFR
 	OpNotify             // a zone has changed at its primary (RFC 1996)
 	OpUpdate             // change a zone (RFC 2136)
+	OpForward            // an update that a primary of the zone is to judge (RFC 2136, section 6)
 )
 
 // A Request is a message that reads a zone whole, or may change one.
@@ -31,14 +32,14 @@ type Request struct {
 	UDP     bool
 	UDPSize int           // the largest message over UDP
 	Key     []byte        // whose signature it has, in lower case; nil: it is not signed
-	Context *tsig.Context // to sign what is sent
+	Context *tsig.Context // to sign what is sent; its Error may be BADKEY, if the key is the primary's alone
 }
 
 // A Keeper does what a Request wants, if its sender may have that. Its methods are
 // called from many goroutines.
 type Keeper interface {
 	// Allows tells with which rcode and Extended DNS Error the request is refused, or
-	// NoError. It does not block.
+	// NoError. It does not block, and makes OpForward of an update that is not for here.
 	Allows(r *Request) (rcode wire.Rcode, ede int)
 	// Transfer sends a zone, by as many calls of reply as it needs, signed.
 	Transfer(r *Request, reply func(message []byte) error)
@@ -46,6 +47,10 @@ type Keeper interface {
 	// tells: what Update acknowledges is durable.
 	Notify(r *Request) (rcode wire.Rcode, ede int)
 	Update(r *Request) (rcode wire.Rcode, ede int)
+	// Forward returns the primary's reply, as it is; nil if there is none.
+	Forward(r *Request) []byte
+	// Expire returns for how many seconds a zone may be served on (RFC 7314).
+	Expire(apex []byte) (seconds uint32, ok bool)
 }
 
 // verify checks the signature of the query in hand. If it is not good the reply's rcode
@@ -77,7 +82,7 @@ func (w *worker) hand() int {
 	case wire.OpcodeUpdate:
 		r.Op = OpUpdate
 	}
-	if w.signature != nil {
+	if w.signature != nil && w.signature.Key != nil {
 		r.Key = w.signature.Key.Name
 	}
 	if entry := w.engine.zones.View().Find(&q.Name); entry != nil && len(entry.Apex) == q.Name.Len() {
@@ -103,18 +108,32 @@ func (w *worker) hand() int {
 // has a key, and waits as long as it likes.
 const handTime = time.Minute
 
-// serve does what the request wants and replies.
+// serve does what the request wants and replies. A fault in it costs one reply, and not
+// the server.
 func (p *pending) serve(k Keeper, r *Request) {
 	defer p.to.Close()
+	defer func() {
+		if !p.engine.contained {
+			return
+		}
+		if fault := recover(); fault != nil {
+			p.reply(func(w *worker) int { return w.contain(fault, p.msg, w.room) })
+		}
+	}()
 	if r.Op == OpTransfer {
 		k.Transfer(r, p.to.Reply)
 		return
 	}
-	var rcode wire.Rcode
-	var ede int
-	if r.Op == OpNotify {
+	rcode, ede := wire.ServFail, edeNetwork
+	switch r.Op {
+	case OpNotify:
 		rcode, ede = k.Notify(r)
-	} else {
+	case OpForward:
+		if reply := k.Forward(r); reply != nil {
+			_ = p.to.Reply(reply) // a client that went away needs no answer
+			return
+		}
+	default:
 		rcode, ede = k.Update(r)
 	}
 	p.reply(func(w *worker) int {

@@ -18,6 +18,7 @@ const (
 	edeStaleNX          = 19
 	edeNotAuthoritative = 20
 	edeNotSupported     = 21
+	edeNetwork          = 23
 	edeInvalidData      = 24
 	edeInvalidType      = 30
 )
@@ -31,7 +32,7 @@ const (
 	maxPadding   = 512
 	maxEDEText   = 64     // no longer than a line
 	maxSignature = 64 + 6 // HMAC-SHA512, and the time that goes with BADTIME
-	tailSize     = optHeader + 5*optionHeader + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxPadding
+	tailSize     = optHeader + 6*optionHeader + 4 + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxPadding
 )
 
 // reserve returns the octets that OPT and TSIG will take, but for an Extended DNS Error,
@@ -55,6 +56,9 @@ func (w *worker) reserve() int {
 	}
 	if q.Keepalive && !w.udp {
 		n += optionHeader + 2
+	}
+	if q.Expire {
+		n += optionHeader + 4
 	}
 	return n
 }
@@ -110,6 +114,12 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 	}
 	if q.Keepalive && !w.udp {
 		t = append(t, 0, wire.OptionKeepalive, 0, 2, byte(w.peer.Idle>>8), byte(w.peer.Idle))
+	}
+	if q.Expire && q.Opcode == wire.OpcodeQuery && q.Type == wire.TypeSOA && rcode == wire.NoError && s.Keeper != nil {
+		if left, ok := s.Keeper.Expire(q.Name.Name()); ok {
+			t = append(t, 0, wire.OptionExpire, 0, 4)
+			t = binary.BigEndian.AppendUint32(t, left)
+		}
 	}
 	if w.ede >= 0 {
 		text := w.edeText[:min(len(w.edeText), maxEDEText)]

@@ -31,8 +31,8 @@ type Keeper struct {
 	disk   *store.Dir // nil: secondary zones are fetched anew at each start
 	out    outgoing
 
-	forwards outgoing // updates that wait for a primary
-	rights atomic.Pointer[map[string]*Source] // of the zones, by their names in lower case
+	forwards outgoing                           // updates that wait for a primary
+	rights   atomic.Pointer[map[string]*Source] // of the zones, by their names in lower case
 
 	mu         sync.Mutex // held for the length of a Load: one at a time
 	configured []Source   // by the Load before

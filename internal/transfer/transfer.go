@@ -28,7 +28,7 @@ type Request struct {
 	question []byte // name as spelled, type and class
 	edns     bool
 	expire   bool // EXPIRE was asked for
-	size     int // that the client takes over UDP
+	size     int  // that the client takes over UDP
 
 	Type   wire.Type // AXFR or IXFR
 	Serial uint32    // IXFR: of the version that the client has

@@ -24,8 +24,16 @@ type Context struct {
 }
 
 // decoy is the key that requests with an unknown one are checked with, so that they
-// take as long as others.
-func decoy() *Key { return &Key{Algorithm: HMACSHA256, Secret: make([]byte, 32)} }
+// take as long as others with the same algorithm.
+func decoy(algorithm []byte) *Key {
+	k := &Key{Algorithm: HMACSHA256, Secret: make([]byte, 32)}
+	for a := HMACSHA256; a <= HMACSHA512; a++ {
+		if wire.EqualFold(algorithm, a.Name()) {
+			k.Algorithm = a
+		}
+	}
+	return k
+}
 
 // Verify checks the signature of a request. Without one, the context is nil and the
 // rcode NoError. FORMERR means that the record is malformed, and there is no context;
@@ -51,7 +59,7 @@ func Verify(keys Keys, msg []byte, now time.Time) (*Context, wire.Rcode) {
 	}
 	use := key
 	if use == nil {
-		use = decoy()
+		use = decoy(r.algorithm)
 	}
 	if len(r.mac) > use.Algorithm.Size() && key != nil {
 		return nil, wire.FormErr // RFC 8945, section 5.2.2.1
@@ -78,6 +86,10 @@ func Verify(keys Keys, msg []byte, now time.Time) (*Context, wire.Rcode) {
 	}
 	return c, wire.NotAuth
 }
+
+// Replayed makes replies say BADTIME: the request was acted on before (RFC 8945, section
+// 5.2.3).
+func (c *Context) Replayed() { c.Error = wire.BadTime }
 
 // Overhead returns the octets that Sign and Stream.Sign append at most.
 func (c *Context) Overhead() int {

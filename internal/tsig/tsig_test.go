@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -181,22 +182,38 @@ func TestStreams(t *testing.T) {
 func TestReplay(t *testing.T) {
 	k := key(1)
 	ring := tsig.NewRing(k)
-	var r tsig.Replay
+	r := tsig.NewReplay(now)
+	from, other := netip.MustParseAddrPort("192.0.2.1:1000"), netip.MustParseAddrPort("192.0.2.1:1001")
+	request := func(id int, at time.Time) *tsig.Context {
+		m := query()
+		m[1] = byte(id)
+		signed, _ := tsig.SignRequest(&k, m, at)
+		c, _ := tsig.Verify(ring, signed, at)
+		return c
+	}
 	var list []*tsig.Context
 	for i := range 100 {
-		m := query()
-		m[1] = byte(i)
-		signed, _ := tsig.SignRequest(&k, m, now)
-		c, _ := tsig.Verify(ring, signed, now)
+		c := request(i, now)
 		list = append(list, c)
-		if r.Seen(c, now.Add(time.Duration(i)*time.Second)) {
-			t.Errorf("request %d is new", i)
+		o, again := r.Begin(c, from, true, now.Add(time.Duration(i)*time.Second))
+		if again || o == nil {
+			t.Fatalf("request %d is new", i)
 		}
+		o.Done(wire.Rcode(i % 16))
 	}
 	for i, c := range list {
-		if !r.Seen(c, now.Add(Fudge)) {
-			t.Errorf("request %d came before", i)
+		if o, again := r.Begin(c, from, true, now.Add(Fudge)); !again || o == nil || o.Wait() != wire.Rcode(i%16) {
+			t.Errorf("request %d came before, from the same socket", i)
 		}
+		if o, again := r.Begin(c, from, false, now.Add(Fudge)); !again || o != nil {
+			t.Errorf("request %d came before, over UDP", i)
+		}
+		if o, again := r.Begin(c, other, true, now.Add(Fudge)); !again || o != nil {
+			t.Errorf("request %d came before, from another socket", i)
+		}
+	}
+	if o, again := r.Begin(request(200, now.Add(-time.Second)), from, true, now); !again || o != nil {
+		t.Error("a request that was signed before the start may have come before")
 	}
 }
 

@@ -20,6 +20,7 @@ const (
 const (
 	OptionNSID      = 3  // RFC 5001
 	OptionCookie    = 10 // RFC 7873
+	OptionExpire    = 9  // RFC 7314
 	OptionKeepalive = 11 // RFC 7828
 	OptionPadding   = 12 // RFC 7830
 	OptionEDE       = 15 // RFC 8914
@@ -49,6 +50,7 @@ type Query struct {
 	Version   uint8
 	UDPSize   uint16 // as sent; below 512 means 512
 	NSID      bool   // asked for
+	Expire    bool   // asked for
 	Keepalive bool   // asked for
 	Padding   bool   // asked for
 	Cookie    []byte // client cookie and, where the client has one, server cookie; nil if none was sent
@@ -77,7 +79,7 @@ func (q *Query) QuestionLen() int {
 func (q *Query) Parse(msg []byte) Malformed {
 	q.Msg = msg
 	q.HasQuestion = false
-	q.EDNS, q.DO, q.NSID, q.Keepalive, q.Padding = false, false, false, false, false
+	q.EDNS, q.DO, q.NSID, q.Expire, q.Keepalive, q.Padding = false, false, false, false, false, false
 	q.Version, q.UDPSize = 0, 0
 	q.Cookie, q.TSIG = nil, nil
 	q.Name.n, q.Name.Labels = 0, 0
@@ -217,6 +219,8 @@ func (q *Query) parseOptions(b []byte) bool {
 				}
 			case OptionNSID:
 				q.NSID = true
+			case OptionExpire:
+				q.Expire = true
 			case OptionKeepalive:
 				q.Keepalive = true
 			case OptionPadding:
