@@ -402,7 +402,7 @@ func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool
 	for _, inDomain := range [2]bool{true, false} {
 		for i := range n {
 			t := set.Target(i)
-			if t.InDomain != inDomain {
+			if t.Node = r.z.Current(t.Node); t.Node == 0 || t.InDomain != inDomain {
 				continue
 			}
 			if !inDomain && i >= maxAdditional {
@@ -431,6 +431,9 @@ func (r *Responder) additional(set *zone.RRset, pos, owner int) {
 next:
 	for i := range n {
 		t := set.Target(i)
+		if t.Node = r.z.Current(t.Node); t.Node == 0 {
+			continue
+		}
 		done[i] = t.Node
 		for _, d := range done[:i] {
 			if d == t.Node {

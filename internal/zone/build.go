@@ -402,6 +402,9 @@ func (b *Builder) Build() (*Zone, []Problem) {
 	if b.failed() {
 		return nil, b.problems
 	}
+	if !z.Signed() && len(c.missing) < maxMissing && len(b.hidden) == 0 {
+		z.line = &line{last: z, missing: c.missing}
+	}
 	if cap(z.data) <= smallZone {
 		z.data = bytes.Clone(z.data) // exactly as large as it is: there may be very many of these
 	}

@@ -12,7 +12,10 @@ import (
 type compiler struct {
 	b     *Builder
 	z     *Zone
+	base  *Zone  // of a version that is patched, the one before
 	nodes []Node // by owner number
+
+	missing map[uint64]struct{} // hashes of targets in the zone that are not there
 
 	// Scratch, kept from node to node.
 	records []rawRecord
@@ -50,6 +53,7 @@ type setDraft struct {
 type target struct {
 	offset uint32
 	owner  uint32 // its number
+	node   Node   // instead, of a name of the version that is patched
 }
 
 // compile makes the node of owner id.
@@ -328,7 +332,7 @@ func (c *compiler) target(id uint32, t wire.Type, r *rawRecord, at uint32) {
 		if r.data[2] == 0 {
 			// The owner itself in ServiceMode; nothing in AliasMode (RFC 9460, section 2.5).
 			if binary.BigEndian.Uint16(r.data) != 0 {
-				c.targets = append(c.targets, target{targetSelf, id})
+				c.targets = append(c.targets, target{offset: targetSelf, owner: id})
 			}
 			return
 		}
@@ -342,23 +346,46 @@ func (c *compiler) target(id uint32, t wire.Type, r *rawRecord, at uint32) {
 	}
 	i := c.b.split.Labels - c.b.labels
 	rel := c.b.split.Name()[:c.b.split.Start(i)]
+	offset := at + uint32(off)
+	if wire.Subdomain(c.b.split.Name(), c.owner) {
+		offset |= targetInDomain
+	}
 	found, ok := c.b.nearby(rel, id+1, id)
 	if !ok {
 		h := c.b.base
 		for k := i - 1; k >= 0; k-- {
 			h = h.Label(c.b.split.From(c.b.split.Start(k)))
 		}
-		found, ok = c.b.search(h, rel)
+		if found, ok = c.b.search(h, rel); !ok && c.base != nil {
+			if n := c.base.find(h, rel); n != 0 {
+				c.targets = append(c.targets, target{offset: offset, node: n})
+				return
+			}
+		}
+		if !ok {
+			c.miss(h)
+		}
 	}
-	c.checkTarget(id, t, r, found, ok)
-	if !ok {
-		return
+	if c.base == nil {
+		c.checkTarget(id, t, r, found, ok)
 	}
-	offset := at + uint32(off)
-	if wire.Subdomain(c.b.split.Name(), c.owner) {
-		offset |= targetInDomain
+	if ok {
+		c.targets = append(c.targets, target{offset: offset, owner: found})
 	}
-	c.targets = append(c.targets, target{offset, found})
+}
+
+// miss remembers a target that is not there.
+func (c *compiler) miss(h wire.Seed) {
+	missing := &c.missing
+	if c.base != nil {
+		missing = &c.base.line.missing
+	}
+	if *missing == nil {
+		*missing = map[uint64]struct{}{}
+	}
+	if len(*missing) < maxMissing {
+		(*missing)[uint64(h)] = struct{}{}
+	}
 }
 
 func nameLen(name []byte) int {
@@ -429,6 +456,10 @@ func (c *compiler) emit(id uint32) {
 		}
 		for _, t := range c.targets[d.targetsFrom : d.targetsFrom+d.targets] {
 			data = binary.LittleEndian.AppendUint32(data, t.offset)
+			if t.node != 0 {
+				data = binary.LittleEndian.AppendUint32(data, uint32(t.node))
+				continue
+			}
 			c.pending = append(c.pending, len(data))
 			data = binary.LittleEndian.AppendUint32(data, t.owner)
 		}

@@ -163,6 +163,8 @@ type fold struct {
 	removed map[identity]removal
 	added   map[identity]int // index in list
 	list    []addition
+	owners  map[string]struct{} // of all these records, in lower case
+	last    string              // of them that was touched
 }
 
 // A removal is a record that goes.
@@ -178,8 +180,17 @@ type addition struct {
 	gone        bool
 }
 
+func (f *fold) touch(owner []byte) {
+	var buf [wire.MaxName]byte
+	if lower := wire.Lower(buf[:0], owner); f.last != string(lower) {
+		f.last = string(lower)
+		f.owners[f.last] = struct{}{}
+	}
+}
+
 func (f *fold) take(d *Delta) error {
 	err := EachRecord(d.Removed, func(owner []byte, t wire.Type, _ uint32, data []byte) bool {
+		f.touch(owner)
 		id := f.ids.of(owner, t, data)
 		if i, ok := f.added[id]; ok {
 			f.list[i].gone = true
@@ -197,6 +208,7 @@ func (f *fold) take(d *Delta) error {
 		return err
 	}
 	return EachRecord(d.Added, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		f.touch(owner)
 		f.added[f.ids.of(owner, t, data)] = len(f.list)
 		f.list = append(f.list, addition{owner: owner, data: data, t: t, ttl: ttl})
 		return true
@@ -208,7 +220,7 @@ func (f *fold) take(d *Delta) error {
 // the problems then say why.
 func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
 	wrong := func(text string) (*Zone, []Problem) { return nil, []Problem{{Text: text}} }
-	f := &fold{ids: newIdentifier(), removed: map[identity]removal{}, added: map[identity]int{}}
+	f := &fold{ids: newIdentifier(), removed: map[identity]removal{}, added: map[identity]int{}, owners: map[string]struct{}{}}
 	serial := z.Serial()
 	for _, d := range deltas {
 		if d.From != serial {
@@ -218,6 +230,15 @@ func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
 		if err := f.take(d); err != nil {
 			return wrong(err.Error())
 		}
+	}
+	if next := z.patch(f); next != nil {
+		if next.serial != serial {
+			return wrong("a difference leads to another serial than its SOA record has")
+		}
+		return next, nil
+	}
+	for id, r := range f.removed {
+		f.removed[id] = removal{must: r.must} // what patch has found is found again
 	}
 	b := newBuilder(z.apexName, z.base)
 	b.Expect(z.names)

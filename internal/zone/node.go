@@ -40,6 +40,7 @@ const (
 	flagBig                       // sets have long headers
 	flagWildcard                  // the first label is *
 	flagRoot                      // the root's own node
+	flagGone                      // the name is no more, see patch.go
 )
 
 func (z *Zone) at(n Node) []byte { return z.data[int(n)*nodeAlign:] }

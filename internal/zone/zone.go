@@ -33,7 +33,13 @@ type Zone struct {
 
 	data  []byte   // nodes, see node.go
 	index []uint64 // hash table of nodes: tag<<32 | node; 0 is free
-	names int      // nodes in the index
+	names int      // names that exist
+
+	// Of versions that were patched, see patch.go.
+	over     []uint64 // hash table of the nodes that are not in the index, or not those there
+	overlaid int      // entries of it
+	waste    int      // octets of nodes that count no more
+	line     *line
 
 	nsec  nsecChain
 	nsec3 nsec3Chain
@@ -61,7 +67,7 @@ func (z *Zone) Records() int { return z.records }
 
 // Size returns the octets that the compiled zone takes in memory.
 func (z *Zone) Size() int {
-	return len(z.data) + 8*len(z.index) + z.nsec.size() + z.nsec3.size()
+	return len(z.data) + 8*len(z.index) + 8*len(z.over) + z.nsec.size() + z.nsec3.size()
 }
 
 // Signed tells whether the zone arrived with NSEC or NSEC3 records and
@@ -81,6 +87,14 @@ func (z *Zone) NegativeSOA() RRset {
 // find returns the node of the name whose hash is h and whose octets left of the
 // apex are rel, in lower case, or 0.
 func (z *Zone) find(h wire.Seed, rel []byte) Node {
+	if z.over != nil {
+		if n := z.findOver(h, rel); n != 0 {
+			if z.flags(n)&flagGone != 0 {
+				return 0
+			}
+			return n
+		}
+	}
 	slot, _ := bits.Mul64(uint64(h), uint64(len(z.index)))
 	tag := uint64(h) & 0xFFFFFFFF << 32
 	for {
@@ -197,7 +211,7 @@ func (z *Zone) Each(f func(owner []byte, t wire.Type, ttl uint32, data []byte) b
 	}
 	for at := firstNode; at < len(z.data); {
 		n := Node(at / nodeAlign)
-		if n != z.root && n != z.negative && !z.eachAt(n, f) {
+		if n != z.root && n != z.negative && z.live(n) && !z.eachAt(n, f) {
 			return
 		}
 		at += z.nodeSize(n)
