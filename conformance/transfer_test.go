@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,6 +83,9 @@ server %[5]s { keys xfr; };
 			text += "    file: zone.db\n    master: other\n    zonefile-sync: -1\n"
 		}
 	}
+	if s.kind == peers.PDNS {
+		return s.configPDNS(t, host, port, name)
+	}
 	file := filepath.Join(s.dir, s.kind+".conf")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,6 +93,65 @@ server %[5]s { keys xfr; };
 	binary := subjectBinary(t, s.kind)
 	args[0] = binary
 	return append(args, file)
+}
+
+// configPDNS writes what PowerDNS wants: a folder, and a database with the key. It looks
+// every second whether there is something to do.
+func (s *side) configPDNS(t *testing.T, host string, port uint16, name string) []string {
+	t.Helper()
+	zone := fmt.Sprintf("options { directory %q; };\nzone %q { type slave; masters { %s; }; file %q; };\n", s.dir, name, s.other, filepath.Join(s.dir, "zone.db"))
+	mode := "secondary=yes"
+	if s.primary {
+		zone = fmt.Sprintf("options { directory %q; };\nzone %q { type master; file %q; };\n", s.dir, name, s.file)
+		mode = "primary=yes"
+	}
+	conf := fmt.Sprintf(`launch=bind
+bind-config=%[1]s/named.conf
+bind-dnssec-db=%[1]s/bind.db
+bind-check-interval=1
+local-address=%[2]s
+local-port=%[3]d
+socket-dir=%[1]s
+%[4]s
+xfr-cycle-interval=1
+allow-axfr-ips=127.0.0.0/8
+allow-notify-from=127.0.0.0/8
+only-notify=127.0.0.0/8
+cache-ttl=0
+query-cache-ttl=0
+negquery-cache-ttl=0
+zone-cache-refresh-interval=0
+consistent-backends=no
+security-poll-suffix=
+setuid=
+setgid=
+`, s.dir, host, port, mode)
+	for file, text := range map[string]string{"named.conf": zone, "pdns.conf": conf} {
+		if err := os.WriteFile(filepath.Join(s.dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	binary := subjectBinary(t, s.kind)
+	tool, err := exec.LookPath("pdnsutil")
+	if err != nil {
+		missing(t, err)
+	}
+	steps := [][]string{
+		{"create-bind-db", filepath.Join(s.dir, "bind.db")},
+		{"import-tsig-key", "xfr", "hmac-sha256", xferSecret},
+		{"activate-tsig-key", name, "xfr", strings.TrimSuffix(mode, "=yes")},
+	}
+	if s.primary {
+		steps = append(steps, []string{"set-meta", name, "ALSO-NOTIFY", s.other.String()})
+	} else {
+		steps = append(steps, []string{"set-meta", name, "TSIG-ALLOW-AXFR", "xfr"})
+	}
+	for _, step := range steps {
+		if out, err := exec.Command(tool, append([]string{"--config-dir=" + s.dir}, step...)...).CombinedOutput(); err != nil {
+			t.Fatalf("pdnsutil %v: %v\n%s", step, err, out)
+		}
+	}
+	return []string{binary, "--config-dir=" + s.dir, "--guardian=no", "--daemon=no", "--disable-syslog"}
 }
 
 func subjectBinary(t *testing.T, kind string) string {
@@ -246,7 +309,7 @@ func writeBig(t *testing.T, file string, serial uint32) {
 // equal.
 func TestTransfers(t *testing.T) {
 	const before, after = uint32(1<<32 - 2), uint32(3)
-	for _, peer := range []string{peers.BIND, peers.NSD, peers.Knot} {
+	for _, peer := range []string{peers.BIND, peers.NSD, peers.Knot, peers.PDNS} {
 		for _, out := range []bool{true, false} {
 			name := "from-" + peer
 			if out {
@@ -272,8 +335,10 @@ func TestTransfers(t *testing.T) {
 				}
 				for _, serial := range []uint32{before + 1, after} {
 					writeBig(t, primary.file, serial)
-					if err := primary.server.Signal(syscall.SIGHUP); err != nil {
-						t.Fatal(err)
+					if primary.kind != peers.PDNS { // which looks itself
+						if err := primary.server.Signal(syscall.SIGHUP); err != nil {
+							t.Fatal(err)
+						}
 					}
 					primary.await(t, serial, 30*time.Second)
 					took := secondary.await(t, serial, 10*time.Second)

@@ -269,7 +269,8 @@ func TestTransfersSurviveKill(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			time.Sleep(time.Duration(round*5%70) * time.Millisecond)
+			// A secondary asks a second after it did last: it is killed around that time.
+			time.Sleep(940*time.Millisecond + time.Duration(round*37%250)*time.Millisecond)
 			_ = secondary.server.Signal(syscall.SIGKILL)
 		}()
 		served := uint32(0) // by the secondary, as somebody saw it
@@ -334,4 +335,7 @@ func TestTransfersSurviveKill(t *testing.T) {
 		secondary.await(t, last, 20*time.Second)
 	}
 	t.Logf("%d kills, after %d of them with a version that had come meanwhile", kills, kept)
+	if kept < kills/5 {
+		t.Errorf("%d kills met a transfer: too few to say anything", kept)
+	}
 }

@@ -231,11 +231,16 @@ func (k *Keeper) take(z *kept, source *Source, r *transfer.Result) error {
 			return fmt.Errorf("it cannot be kept on disk: %w", err)
 		}
 	}
+	deltas := r.Deltas
+	if deltas == nil && z.zone != nil && source.shared() && zone.Newer(r.Zone.Serial(), z.zone.Serial()) {
+		// Who has the zone from here need not take it whole as well.
+		deltas = []*zone.Delta{zone.Diff(z.zone, r.Zone)}
+	}
 	k.state.Lock()
 	defer k.state.Unlock()
 	z.zone, z.loaded, z.expired = r.Zone, time.Now(), false
-	if r.Deltas != nil {
-		z.history.add(r.Zone, r.Deltas...)
+	if deltas != nil {
+		z.history.add(r.Zone, deltas...)
 	} else {
 		z.history = history{}
 	}
