@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 
 	"port53/internal/config"
@@ -170,6 +171,33 @@ func (a *App) Export(name string, w io.Writer) error {
 		return fmt.Errorf("zone %s is not served here", name)
 	}
 	return keeper.WriteZone(w, entry.Zone)
+}
+
+// Changes implements [console.Admin].
+func (a *App) Changes(name, since string) (any, error) {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return nil, fmt.Errorf("zone %s: %w", name, err)
+	}
+	apex = wire.Lower(nil, apex)
+	var list []keeper.Change
+	switch since {
+	case "":
+		list, err = a.keeper.Since(apex, nil)
+	case "file":
+		list, err = a.keeper.AgainstFile(apex)
+	default:
+		n, parseErr := strconv.ParseUint(since, 10, 32)
+		if parseErr != nil {
+			return nil, fmt.Errorf("%s is no serial", since)
+		}
+		serial := uint32(n)
+		list, err = a.keeper.Since(apex, &serial)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("zone %s: %w", name, err)
+	}
+	return list, nil
 }
 
 // grants returns who may change a zone. What it reads was checked before.

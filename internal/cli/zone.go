@@ -6,10 +6,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/app"
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/keeper"
@@ -30,7 +32,7 @@ a server; the others ask the server that runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newZoneCheck(s), newZoneStatus(s), newZoneExport(s),
+	cmd.AddCommand(newZoneCheck(s), newZoneList(s), newZoneStatus(s), newZoneDiff(s), newZoneExport(s),
 		zoneAction(s, "refresh", "asked for", "Ask a zone's primaries for a newer version now",
 			"refresh makes a secondary zone's primaries be asked now, and not when its SOA record\nsays. What is newer is fetched, by differences if possible.\n\nThis is what rndc refresh, nsd-control transfer and knotc zone-refresh do."),
 		zoneAction(s, "retransfer", "to be fetched whole", "Fetch a secondary zone whole, whatever its serial",
@@ -201,6 +203,7 @@ func zoneQuery(name string) (string, error) {
 // zoneAction is a command that has the running server do something with a zone.
 func zoneAction(s *streams, action, done, short, long string) *cobra.Command {
 	var file, socket string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     action + " NAME",
 		Short:   short,
@@ -215,10 +218,120 @@ func zoneAction(s *streams, action, done, short, long string) *cobra.Command {
 			if err := call(cmd.Context(), file, socket, "POST", "/zone/"+action+name, nil); err != nil {
 				return err
 			}
+			if asJSON {
+				return s.printJSON(map[string]string{"zone": args[0], "action": action, "done": done})
+			}
 			fmt.Fprintf(s.out, "%s: %s\n", done, args[0])
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func newZoneList(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the zones of the running server",
+		Long: `list prints the zones: their names, serials, whether they are primary or secondary
+here, and the catalog that named them. status tells more of each.
+
+This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
+		Example: `  port53 zone list
+  port53 zone list --json | jq -r '.[] | select(.role == "secondary") | .zone'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var st app.Status
+			if err := call(cmd.Context(), file, socket, "GET", "/status", &st); err != nil {
+				return err
+			}
+			type line struct {
+				Zone    string `json:"zone"`
+				Role    string `json:"role"`
+				Serving bool   `json:"serving"`
+				Serial  uint32 `json:"serial"`
+				Catalog string `json:"catalog,omitempty"`
+			}
+			lines := make([]line, len(st.Zones))
+			width := 0
+			for i, z := range st.Zones {
+				lines[i] = line{z.Name, z.Role, z.Serving && !z.Expired, z.Serial, z.Catalog}
+				width = max(width, len(z.Name))
+			}
+			if asJSON {
+				return s.printJSON(lines)
+			}
+			for _, l := range lines {
+				serial := "not served"
+				if l.Serving {
+					serial = strconv.FormatUint(uint64(l.Serial), 10)
+				}
+				fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("%-*s  %-9s  %-10s  %s", width, l.Zone, l.Role, serial, l.Catalog), " "))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func newZoneDiff(s *streams) *cobra.Command {
+	var file, socket, since string
+	var asJSON, fromFile bool
+	cmd := &cobra.Command{
+		Use:   "diff NAME",
+		Short: "Show what changed a zone, or what its file would change",
+		Long: `diff prints the records that went and came with a zone's last change, by whatever way
+it came: - before the one, + before the other. --since begins with the version of a
+serial, as far as the history goes; --file compares the zone as it is served with its
+file, which shows what updates have changed, or a reload would.
+
+Exit codes: 0 nothing changed, 1 something did.`,
+		Example: `  port53 zone diff example.com
+  port53 zone diff example.com --since 2026112300
+  port53 zone diff example.com --file`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := zoneQuery(args[0])
+			if err != nil {
+				return failure(exitUsage, "", "zone %s: %v", args[0], err)
+			}
+			if fromFile {
+				if since != "" {
+					return failure(exitUsage, "leave one of them out", "--since and --file exclude each other")
+				}
+				since = "file"
+			}
+			var list []keeper.Change
+			if err := call(cmd.Context(), file, socket, "GET", "/zone/diff"+name+"&since="+url.QueryEscape(since), &list); err != nil {
+				return err
+			}
+			if asJSON {
+				err = s.printJSON(list)
+			} else {
+				for _, c := range list {
+					fmt.Fprintf(s.out, "; serial %d to %d\n", c.From, c.To)
+					for _, r := range c.Removed {
+						fmt.Fprintln(s.out, "-"+r)
+					}
+					for _, r := range c.Added {
+						fmt.Fprintln(s.out, "+"+r)
+					}
+				}
+			}
+			if err == nil && len(list) > 0 {
+				return &exit{code: exitFindings}
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&since, "since", "", "the serial of the version to begin with")
+	cmd.Flags().BoolVar(&fromFile, "file", false, "compare with the zone's file")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }

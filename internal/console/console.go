@@ -39,6 +39,9 @@ type Admin interface {
 	Zone(action, name string) error
 	// Export writes a zone as it is served, as a zone file.
 	Export(name string, w io.Writer) error
+	// Changes tells what changed a zone since a serial, by its last change if since is
+	// empty, or what its file would change if since is file.
+	Changes(name, since string) (any, error)
 	// Flush makes the cache forget a name, with tree what is below it too.
 	Flush(name string, tree bool) error
 	// DumpCache writes the cache in the form that LoadCache reads.
@@ -91,6 +94,9 @@ func Serve(ctx context.Context, l net.Listener, admin Admin) error {
 		if err := admin.Export(r.URL.Query().Get("zone"), w); err != nil {
 			send(w)(nil, err)
 		}
+	})
+	mux.HandleFunc("GET /zone/diff", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(admin.Changes(r.URL.Query().Get("zone"), r.URL.Query().Get("since")))
 	})
 	mux.HandleFunc("POST /cache/flush", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(nil, admin.Flush(r.URL.Query().Get("name"), r.URL.Query().Has("tree")))

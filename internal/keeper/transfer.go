@@ -1,6 +1,8 @@
 package keeper
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -109,6 +111,90 @@ func (k *Keeper) history(version *zone.Zone, from uint32) []*zone.Delta {
 		return nil
 	}
 	return z.history.since(from)
+}
+
+// A Change is what a difference comes to, in the words of a zone file.
+type Change struct {
+	From    uint32   `json:"from"`
+	To      uint32   `json:"to"`
+	Removed []string `json:"removed"`
+	Added   []string `json:"added"`
+}
+
+// Since returns what changed a zone since a serial, the oldest change first, or by its
+// last change if since is nil.
+func (k *Keeper) Since(apex []byte, since *uint32) ([]Change, error) {
+	k.state.Lock()
+	z := k.find(apex)
+	if z == nil || z.zone == nil {
+		k.state.Unlock()
+		return nil, errors.New("the zone is not served here")
+	}
+	serial, known := z.zone.Serial(), z.history.deltas
+	k.state.Unlock()
+	var deltas []*zone.Delta
+	switch {
+	case since != nil && *since == serial:
+		return []Change{}, nil
+	case since != nil:
+		h := history{deltas: known}
+		deltas = h.since(*since)
+	case len(known) > 0:
+		deltas = known[len(known)-1:]
+	}
+	if deltas == nil {
+		oldest := "no change is known since the start"
+		if len(known) > 0 {
+			oldest = fmt.Sprintf("what is known begins with serial %d", known[0].From)
+		}
+		return nil, fmt.Errorf("the zone has serial %d, and %s", serial, oldest)
+	}
+	return changes(deltas)
+}
+
+// AgainstFile returns what reading the zone's file would change, or nothing.
+func (k *Keeper) AgainstFile(apex []byte) ([]Change, error) {
+	k.state.Lock()
+	z := k.find(apex)
+	var source *Source
+	var version *zone.Zone
+	if z != nil {
+		source, version = z.source, z.zone
+	}
+	k.state.Unlock()
+	switch {
+	case version == nil:
+		return nil, errors.New("the zone is not served here")
+	case source.File == "":
+		return nil, errors.New("the zone has no file")
+	}
+	l := Load(*source, k.set.Seed())
+	if l.Zone == nil {
+		return nil, fmt.Errorf("its file cannot be served: %s", l.Problems[0])
+	}
+	d := zone.Diff(version, l.Zone)
+	if d == nil {
+		return []Change{}, nil
+	}
+	return changes([]*zone.Delta{d})
+}
+
+func changes(deltas []*zone.Delta) ([]Change, error) {
+	list := make([]Change, 0, len(deltas))
+	for _, d := range deltas {
+		c := Change{From: d.From, To: d.To, Removed: []string{}, Added: []string{}}
+		for part, to := range map[*[]byte]*[]string{&d.Removed: &c.Removed, &d.Added: &c.Added} {
+			if err := zone.EachRecord(*part, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+				line := fmt.Appendf(wire.AppendName(nil, owner), " %d IN %s ", ttl, t)
+				*to = append(*to, string(wire.AppendRdataText(line, t, data)))
+				return true
+			}); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, c)
+	}
+	return list, nil
 }
 
 // A history is the differences that led to a version, the oldest first: at most as many
