@@ -158,6 +158,17 @@ func (b *bench) run(suites, kinds []string) error {
 		fmt.Printf("the machine is not idle (load average %.1f): compare CPU per answer, not answers/s\n", load)
 	}
 	for _, name := range suites {
+		if apart, ok := map[string]func() error{
+			"axfr-out": func() error { return b.transferSuite(b.transferers(kinds), true) },
+			"axfr-in":  func() error { return b.transferSuite(b.transferers(kinds), false) },
+			"catalog":  func() error { return b.catalogSuite(b.transferers(kinds)) },
+			"latency":  b.latencySuite,
+		}[name]; ok {
+			if err := apart(); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			continue
+		}
 		make, ok := map[string]func() (*suite, error){
 			"auth-root": func() (*suite, error) { return b.rootSuite(false) }, "auth-root-do": func() (*suite, error) { return b.rootSuite(true) },
 			"auth-1m": b.millionSuite, "rate-limit": b.rateLimitSuite,

@@ -11,6 +11,7 @@
 package transfer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -105,8 +106,8 @@ func Send(r *Request, o Outgoing, reply func([]byte) error) error {
 			return w.end()
 		}
 	}
-	o.Zone.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-		w.record(owner, t, ttl, data)
+	o.Zone.EachSet(func(n zone.Node, set *zone.RRset) bool {
+		w.set(n, set)
 		return w.err == nil
 	})
 	head()
@@ -138,6 +139,7 @@ type writer struct {
 	limit   int
 	first   bool
 	records int // in the present message
+	apexAt  int // where the zone's name stands in it, or 0
 	names   compressor
 	err     error
 }
@@ -172,7 +174,7 @@ func expire(r *Request, o *Outgoing) []byte {
 // begin begins a message. The question stands in the first (RFC 5936, section 2.2.1).
 func (w *writer) begin() {
 	w.names.reset()
-	w.records = 0
+	w.records, w.apexAt = 0, 0
 	w.buf = append(w.buf[:0], make([]byte, wire.HeaderLen)...)
 	binary.BigEndian.PutUint16(w.buf, w.request.id)
 	binary.BigEndian.PutUint16(w.buf[2:], w.request.flags&wire.FlagRD|wire.FlagQR|wire.FlagAA)
@@ -180,6 +182,9 @@ func (w *writer) begin() {
 		binary.BigEndian.PutUint16(w.buf[4:], 1)
 		name := len(w.request.question) - 4
 		w.names.append(w.buf, w.request.question[:name])
+		if bytes.Equal(w.request.question[:name], w.stream.Zone.Name()) {
+			w.apexAt = len(w.buf)
+		}
 		w.buf = append(w.buf, w.request.question...)
 	}
 }
@@ -206,6 +211,32 @@ func (w *writer) end() error {
 		w.send()
 	}
 	return w.err
+}
+
+// set adds a set, as it is stored if that can be, and if need be to a new message.
+func (w *writer) set(n zone.Node, set *zone.RRset) {
+	z := w.stream.Zone
+	for range 2 {
+		buf, apex, fit := z.AppendSet(w.buf, n, set, w.apexAt, w.limit)
+		switch fit {
+		case zone.Fits:
+			w.buf, w.apexAt = buf, apex
+			w.records += set.Records + set.Sigs
+			return
+		case zone.Fresh:
+			if w.records == 0 || w.err != nil {
+				break
+			}
+			w.send()
+			w.begin()
+			continue
+		}
+		break
+	}
+	z.EachRecord(n, set, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		w.record(owner, t, ttl, data)
+		return w.err == nil
+	})
 }
 
 // record adds a record, if need be to a new message.

@@ -318,3 +318,53 @@ func BenchmarkSend(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*float64(z.Records())/b.Elapsed().Seconds(), "records/s")
 }
+
+// TestFormsOfSets sends zones with all that makes sets differ in how they are stored: names
+// that share ends with their owner, with each other and with nothing, sets larger than a
+// message's near part, spellings, wildcards, signatures, NSEC3, and the root.
+func TestFormsOfSets(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("@ 60 SOA Ns.Sub admin 7 1 2 3 4\n@ 60 NS ns.sub\n@ 60 NS ns.other.example.\n@ 60 MX 10 mail\n@ 60 MX 20 mail.sub\nns.sub 60 A 192.0.2.1\n")
+	for i := range 1500 {
+		fmt.Fprintf(&b, "Cut%d 60 NS ns1.cut%[1]d\ncut%[1]d 60 NS a.provider%d.example.\ncut%[1]d 60 NS b.Provider%[2]d.example.\nns1.cut%[1]d 60 A 10.0.%d.%d\n", i, i%7, i/250, i%250)
+		fmt.Fprintf(&b, "h%d 60 A 10.1.%d.%d\nh%[1]d 60 A 10.2.%[2]d.%[3]d\nh%[1]d 60 MX 1 mail.h%[1]d\n_x._tcp.h%[1]d 60 SRV 1 2 3 h%[1]d\nA%[1]d.w 60 CNAME h%[1]d\nc%[1]d 60 CNAME elsewhere.example.\n", i, i/250, i%250)
+	}
+	for i := range 400 {
+		fmt.Fprintf(&b, "big 60 TXT \"%03d %s\"\n", i, strings.Repeat("y", i%200))
+		fmt.Fprintf(&b, "many 60 PTR p%d.Many\nmany 60 PTR q%[1]d.elsewhere.example.\n", i)
+	}
+	b.WriteString("*.wild 60 MX 5 x.wild\n*.wild 60 TXT \"any\"\n")
+	signed := "@ 60 SOA ns admin 7 1 2 3 4\n@ 60 NS ns\n@ 60 NSEC3PARAM 1 0 0 -\nns 60 A 192.0.2.1\n"
+	for i := range 900 {
+		signed += fmt.Sprintf("n%d 60 MX 1 m.n%[1]d\nn%[1]d 60 RRSIG MX 8 3 60 20300101000000 20200101000000 1 @ %s\n", i, strings.Repeat("QUJD", 40))
+		signed += fmt.Sprintf("%08dp9krgiiqkkpd3v8p2e2k4kc6 60 NSEC3 1 0 0 - %08[1]dp9krgiiqkkpd3v8p2e2k4kc7 A RRSIG\n", i)
+	}
+	root := "@ 60 SOA a.root-servers.net. nstld 7 1 2 3 4\n@ 60 NS a.root-servers.net.\n@ 60 NS b.root-servers.net.\n"
+	for i := range 2000 {
+		root += fmt.Sprintf("t%d 60 NS a.nic.t%[1]d.\nt%[1]d 60 NS b.nic.t%[1]d.\na.nic.t%[1]d 60 A 192.0.2.1\nb.nic.t%[1]d 60 A 192.0.2.2\n", i)
+	}
+	for name, text := range map[string]string{"example.test.": b.String(), "Signed.Test.": signed, ".": root} {
+		z := dnstest.Zone(t, name, text)
+		p := &primary{t: t, zone: z, keys: tsig.NewRing(key)}
+		for _, k := range []*tsig.Key{nil, &key} {
+			c := transfer.Client{Dial: p.dial}
+			r, err := c.Fetch(t.Context(), transfer.Primary{Key: k}, z.Apex(), nil, dnstest.Seed)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			// The zone's own name is spelled as it was asked for.
+			got, want := strings.Split(strings.ToLower(strings.Join(contents(r.Zone), "\n")), "\n"), strings.Split(strings.ToLower(strings.Join(contents(z), "\n")), "\n")
+			slices.Sort(got)
+			if slices.Sort(want); !slices.Equal(got, want) {
+				t.Errorf("%s: %d records come, of %d", name, len(got), len(want))
+				for i := range got {
+					if i < len(want) && got[i] != want[i] {
+						t.Errorf("%s\n%s", got[i], want[i])
+						break
+					}
+				}
+			}
+		}
+	}
+}

@@ -53,6 +53,9 @@ type Zone struct {
 // Apex returns the zone's name in lower case. Do not modify.
 func (z *Zone) Apex() []byte { return z.apex }
 
+// Name returns the zone's name as it spells it. Do not modify.
+func (z *Zone) Name() []byte { return z.apexName }
+
 // ApexLabels returns the number of labels of the zone's name, the root's excluded.
 func (z *Zone) ApexLabels() int { return z.labels }
 
