@@ -203,6 +203,7 @@ func (k *Keeper) ask(ctx context.Context, source *Source, p transfer.Primary, ha
 			return &transfer.Result{Expire: expire}, nil
 		}
 	}
+	lower()
 	client := k.client
 	client.Limits = transfer.Limits{Records: source.MaxRecords, Octets: source.MaxSize}
 	return client.Fetch(ctx, p, apex, have, k.set.Seed())

@@ -87,6 +87,9 @@ func (k *Keeper) Send(msg []byte, version *zone.Zone, p Peer, udp bool, udpSize 
 		o.Expire = &left
 	}
 	start, octets := time.Now(), 0
+	if !udp {
+		lower()
+	}
 	err = transfer.Send(request, o, func(m []byte) error {
 		octets += len(m)
 		return reply(m)

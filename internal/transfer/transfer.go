@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"port53/internal/tsig"
@@ -204,6 +205,7 @@ func (w *writer) send() {
 	}
 	w.err = w.reply(w.buf)
 	w.first = false
+	runtime.Gosched() // queries come first
 }
 
 func (w *writer) end() error {

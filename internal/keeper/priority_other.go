@@ -1,0 +1,6 @@
+//go:build !linux
+
+package keeper
+
+// lower does nothing: only Linux has priorities of threads.
+func lower() {}
