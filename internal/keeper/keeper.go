@@ -44,6 +44,7 @@ type Keeper struct {
 
 	queue    queue // secondary zones by when they are due
 	fetching int
+	taken    int // octets that transfers have used since memory was given back, about
 	wake     chan struct{}
 	work     sync.WaitGroup
 }
@@ -166,7 +167,11 @@ type loading struct {
 func (k *Keeper) Load(ctx context.Context, sources []Source) (Report, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	report, err := k.load(ctx, slices.Concat(sources, k.members(sources)))
+	all := sources
+	if members := k.members(sources); members != nil {
+		all = slices.Concat(sources, members)
+	}
+	report, err := k.load(ctx, all)
 	if err != nil {
 		return report, err
 	}

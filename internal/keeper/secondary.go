@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -124,6 +125,10 @@ func (k *Keeper) start(ctx context.Context) time.Duration {
 	for len(k.queue) > 0 && k.fetching < k.in {
 		z := k.queue[0]
 		if wait := time.Until(z.due); wait > 0 {
+			if k.fetching == 0 && k.taken > bigLoad {
+				k.taken = 0
+				k.work.Go(debug.FreeOSMemory)
+			}
 			return wait
 		}
 		heap.Pop(&k.queue)
@@ -240,6 +245,7 @@ func (k *Keeper) take(z *kept, source *Source, r *transfer.Result) error {
 	k.state.Lock()
 	defer k.state.Unlock()
 	z.zone, z.loaded, z.expired = r.Zone, time.Now(), false
+	k.taken += r.Zone.Size() + wire.MaxMessage
 	if deltas != nil {
 		z.history.add(r.Zone, deltas...)
 	} else {

@@ -140,10 +140,15 @@ func (z *Zone) makeDir() error {
 	if _, err := os.Stat(z.dir); err == nil {
 		return nil
 	}
+	above := filepath.Dir(z.dir)
+	_, err := os.Stat(above)
 	if err := os.MkdirAll(z.dir, dirMode); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(z.dir)), syncDir(filepath.Dir(filepath.Dir(z.dir))))
+	if err != nil { // it is new as well
+		return errors.Join(syncDir(above), syncDir(filepath.Dir(above)))
+	}
+	return syncDir(above)
 }
 
 // replace writes a file and puts it in the place of the one before, or fails and leaves
