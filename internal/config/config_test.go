@@ -382,3 +382,38 @@ func TestResolverDefaults(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// TestExamplesOfDocuments reads what documents show of configurations: each stands by
+// itself, or needs no more than a role and a key.
+func TestExamplesOfDocuments(t *testing.T) {
+	documents, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(documents) == 0 {
+		t.Fatal(err)
+	}
+	examples := 0
+	for _, file := range append(documents, "../../README.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, block := range strings.Split(string(text), "```yaml\n") {
+			example, _, ok := strings.Cut(block, "```")
+			if i == 0 || !ok {
+				continue
+			}
+			examples++
+			if !strings.Contains(example, "role:") {
+				example = "role: authoritative\n" + example
+			}
+			if !strings.Contains(example, "keys:") {
+				example += "keys: [{name: xfr, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]\n"
+			}
+			if _, err := config.Parse("/etc/port53/port53.yaml", []byte(example)); err != nil {
+				t.Errorf("%s: %v\n%s", file, err, example)
+			}
+		}
+	}
+	if examples < 5 {
+		t.Errorf("%d examples are found", examples)
+	}
+}
