@@ -80,6 +80,9 @@ func (k *Keeper) Send(msg []byte, version *zone.Zone, p Peer, udp bool, udpSize 
 	o := transfer.Outgoing{Zone: version, UDP: udp, UDPSize: udpSize, History: func(from uint32) []*zone.Delta {
 		return k.history(version, from)
 	}}
+	if s := k.source(version.Apex()); s != nil {
+		o.Exact = len(s.Primaries) == 0 // those of others may not be
+	}
 	if context != nil {
 		o.Stream = context.Stream()
 	}

@@ -73,6 +73,9 @@ type Outgoing struct {
 	// History returns the differences that lead from a version to Zone's, the oldest
 	// first, or nil if they are not known.
 	History func(from uint32) []*zone.Delta
+	// Exact says that each difference removes what was there and adds what was not, so
+	// that several can be sent as one.
+	Exact   bool
 	Stream  *tsig.Stream // signs each message; nil: they are not signed
 	UDP     bool
 	UDPSize int     // the largest message over UDP
@@ -124,6 +127,11 @@ func worth(o Outgoing, from uint32) []*zone.Delta {
 	deltas, size := o.History(from), 0
 	for _, d := range deltas {
 		size += len(d.Removed) + len(d.Added)
+	}
+	if o.Exact && len(deltas) > 1 {
+		if d := zone.Condense(deltas...); d != nil && len(d.Removed)+len(d.Added) < size {
+			deltas, size = []*zone.Delta{d}, len(d.Removed)+len(d.Added)
+		}
 	}
 	if len(deltas) == 0 || deltas[0].From != from || deltas[len(deltas)-1].To != o.Zone.Serial() || size > o.Zone.Size() {
 		return nil

@@ -273,3 +273,60 @@ func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
 	}
 	return next, problems
 }
+
+// Condense returns what several exact differences, one after the other, come to: each
+// removes records that are there, and adds ones that are not. It is nil if they do not
+// follow each other.
+func Condense(deltas ...*Delta) *Delta {
+	type change struct {
+		before, now bool // the record is there
+		first, last []byte
+	}
+	ids := newIdentifier()
+	changes := map[identity]*change{}
+	var order []*change
+	var heads [2][]byte // the first SOA record that goes, and the last that comes
+	for i, d := range deltas {
+		if i > 0 && d.From != deltas[i-1].To {
+			return nil
+		}
+		for part, list := range [2][]byte{d.Removed, d.Added} {
+			err := EachRecord(list, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+				if t == wire.TypeSOA {
+					if part == 1 || i == 0 {
+						heads[part] = AppendRecord(nil, owner, t, ttl, data)
+					}
+					return true
+				}
+				id := ids.of(owner, t, data)
+				c := changes[id]
+				if c == nil {
+					c = &change{before: part == 0, first: AppendRecord(nil, owner, t, ttl, data)}
+					changes[id] = c
+					order = append(order, c)
+				}
+				c.now, c.last = part == 1, AppendRecord(c.last[:0:0], owner, t, ttl, data)
+				return true
+			})
+			if err != nil {
+				return nil
+			}
+		}
+	}
+	if len(deltas) == 0 {
+		return nil
+	}
+	d := &Delta{From: deltas[0].From, To: deltas[len(deltas)-1].To, Removed: heads[0], Added: heads[1]}
+	for _, c := range order {
+		if c.before && c.now && bytes.Equal(c.first, c.last) {
+			continue
+		}
+		if c.before {
+			d.Removed = append(d.Removed, c.first...)
+		}
+		if c.now {
+			d.Added = append(d.Added, c.last...)
+		}
+	}
+	return d
+}

@@ -127,6 +127,7 @@ func TestPatch(t *testing.T) {
 	}
 	const serials = 500
 	old := m.build(t, 1)
+	start, deltas, one := old, []*Delta(nil), 0
 	patched := 0
 	type former struct {
 		z    *Zone
@@ -146,6 +147,21 @@ func TestPatch(t *testing.T) {
 		if got.over != nil {
 			patched++
 		}
+		// Several differences sent as one are what they come to, and no larger.
+		if deltas = append(deltas, d); len(deltas) == 20 {
+			all := Condense(deltas...)
+			size := 0
+			for _, d := range deltas {
+				size += len(d.Removed) + len(d.Added)
+			}
+			if z, problems := start.Apply(all); z == nil || !slices.Equal(lines(z), lines(want)) {
+				t.Fatalf("serial %d: differences as one: %v", serial, problems)
+			}
+			if len(all.Removed)+len(all.Added) < size {
+				one++
+			}
+			start, deltas = got, nil
+		}
 		have := lines(want)
 		if !slices.Equal(lines(got), have) {
 			t.Fatalf("serial %d: %v\n%v", serial, lines(got), have)
@@ -164,6 +180,9 @@ func TestPatch(t *testing.T) {
 			before = append(before, former{got, have})
 		}
 		old = got
+	}
+	if one < serials/30 {
+		t.Errorf("%d of %d times one difference is smaller than twenty", one, serials/20)
 	}
 	if patched < serials/2 {
 		t.Errorf("%d of %d versions were patched", patched, serials)
