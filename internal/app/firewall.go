@@ -1,0 +1,57 @@
+package app
+
+import (
+	"net/netip"
+	"slices"
+
+	"port53/internal/config"
+	"port53/internal/firewall"
+)
+
+// FirewallPlan returns what a firewall has to let through for a configuration: who may ask
+// here, and the peers of transfers.
+func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
+	p := &firewall.Plan{Role: c.Role, Peers: transferPeers(c), User: c.User}
+	for i := range c.Zones {
+		p.Peers = append(p.Peers, c.Zones[i].AllowTransfer...)
+		p.Peers = append(p.Peers, c.Zones[i].AllowNotify...)
+	}
+	p.Peers = slices.DeleteFunc(p.Peers, func(n netip.Prefix) bool { return n.Addr().IsLoopback() })
+	whole, ports := false, map[uint16]bool{}
+	for _, a := range c.Listen {
+		ports[a.Port()] = true
+		switch {
+		case a.Addr().IsUnspecified():
+			whole = true
+		case !a.Addr().IsLoopback():
+			p.Listen = append(p.Listen, a.Addr().WithZone(""))
+		}
+	}
+	local := len(p.Listen) == 0 && !whole
+	if whole {
+		p.Listen = nil
+	}
+	for port := range ports {
+		p.Ports = append(p.Ports, firewall.DNS(port)...)
+	}
+	slices.SortFunc(p.Ports, func(a, b firewall.Port) int { return int(a.Number) - int(b.Number) })
+	if c.Metrics.Listen.IsValid() && !c.Metrics.Listen.Addr().IsLoopback() {
+		p.Closed = append(p.Closed, firewall.Port{Proto: "tcp", Number: c.Metrics.Listen.Port(), Use: "metrics"})
+	}
+	switch {
+	case local: // nobody from outside of this machine
+	case c.Recurses():
+		clients, err := recursionClients(c)
+		if err != nil {
+			return nil, err
+		}
+		p.Allow = append(clients, c.Policy.Allow...)
+		p.Everybody = len(p.Allow) == 0 && !c.Internal()
+		p.Limits = p.Everybody
+	default:
+		p.Allow = append(p.Allow, c.Policy.Allow...)
+		p.Everybody = len(p.Allow) == 0
+		p.Limits = true
+	}
+	return p, nil
+}

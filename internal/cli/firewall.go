@@ -1,0 +1,739 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/app"
+	"port53/internal/config"
+	"port53/internal/firewall"
+	"port53/internal/fwrun"
+)
+
+// intent is what the flags of the firewall commands say.
+type intent struct {
+	config, role, backend, iptables, state, user string
+	allow, listen, peer, resolver, external, see []string
+	block, blockOutbound, redirect, reject       bool
+	noLimits                                     bool
+	ports                                        []uint
+}
+
+// flags adds the flags to a command.
+func (i *intent) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&i.config, "config", "c", "", "take role, listeners, clients and peers from this configuration")
+	f.StringVar(&i.role, "role", "", "for any server: authoritative, public-resolver, internal-resolver or domain-controller")
+	f.StringSliceVar(&i.allow, "allow", nil, "networks or addresses that may ask")
+	f.StringSliceVar(&i.listen, "listen", nil, "addresses that are served; without, all of this machine")
+	f.StringSliceVar(&i.peer, "peer", nil, "servers that zones are transferred with")
+	f.StringSliceVar(&i.see, "monitor", nil, "who may reach metrics that are exposed")
+	f.UintSliceVar(&i.ports, "port", nil, "ports beside 53 that are governed alike, such as 853")
+	f.BoolVar(&i.block, "block", false, "nobody may ask: no DNS is served here")
+	f.BoolVar(&i.blockOutbound, "block-outbound", false, "no server on port 53 elsewhere may be asked, but those of --resolver")
+	f.StringSliceVar(&i.resolver, "resolver", nil, "servers that may be asked in spite of --block-outbound")
+	f.StringVar(&i.user, "resolver-user", "", "the user of a resolver here, which may ask in spite of --block-outbound")
+	f.BoolVar(&i.redirect, "redirect", false, "questions of clients to other servers come here instead")
+	f.StringSliceVar(&i.external, "external", nil, "interfaces to the Internet, on which forged sources are dropped")
+	f.BoolVar(&i.reject, "reject", false, "tell who may not ask that the port is closed, instead of silence")
+	f.BoolVar(&i.noLimits, "no-limits", false, "without limits of what one network may send")
+	i.backendFlags(cmd)
+}
+
+func (i *intent) backendFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&i.backend, "backend", "auto", "nftables, iptables, ufw or auto")
+	f.StringVar(&i.iptables, "iptables", "", "the programs of iptables to use: iptables-nft or iptables-legacy")
+	f.StringVar(&i.state, "state-dir", "", "where what was applied is remembered; without, as the configuration says")
+}
+
+// privateNetworks are those whose clients an internal resolver is for, unless --allow says
+// otherwise (RFC 1918, RFC 6598, RFC 4193, RFC 4291).
+func privateNetworks() []netip.Prefix {
+	var list []netip.Prefix
+	for _, text := range []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"} {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}
+
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil {
+			list = append(list, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		n, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, failure(exitUsage, "write 192.168.1.0/24, 192.168.1.100 or 2001:db8::/32", "%s %s: no network", flag, text)
+		}
+		if n != n.Masked() {
+			return nil, failure(exitUsage, "did you mean "+n.Masked().String()+"?", "%s %s: it has bits behind its length", flag, text)
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+func addressList(flag string, texts []string) ([]netip.Addr, error) {
+	var list []netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, failure(exitUsage, "write 192.0.2.53 or 2001:db8::53", "%s %s: no address", flag, text)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// plan returns what the flags, or the configuration that they name, come to.
+func (i *intent) plan() (*firewall.Plan, error) {
+	p := &firewall.Plan{Role: i.role, Reject: i.reject, External: i.external, Egress: i.blockOutbound, Redirect: i.redirect, User: i.user}
+	if i.config != "" {
+		c, _, err := loadConfig(i.config)
+		if err != nil {
+			return nil, err
+		}
+		if i.role != "" || len(i.listen) > 0 || i.block {
+			return nil, failure(exitUsage, "leave one of them out", "--config says what --role, --listen and --block would")
+		}
+		if p, err = app.FirewallPlan(c); err != nil {
+			return nil, failure(exitUsage, "", "%v", err)
+		}
+		p.Reject, p.External, p.Egress, p.Redirect = i.reject, i.external, i.blockOutbound, i.redirect
+		if i.user != "" {
+			p.User = i.user
+		}
+		if i.state == "" {
+			i.state = filepath.Join(c.StateDir, "firewall")
+		}
+	}
+	if i.state == "" {
+		i.state = filepath.Join(config.Default().StateDir, "firewall")
+	}
+	for _, l := range []struct {
+		flag string
+		from []string
+		to   *[]netip.Prefix
+	}{{"--allow", i.allow, &p.Allow}, {"--peer", i.peer, &p.Peers}, {"--monitor", i.see, &p.Monitors}} {
+		list, err := prefixes(l.flag, l.from)
+		if err != nil {
+			return nil, err
+		}
+		*l.to = append(*l.to, list...)
+	}
+	listen, err := addressList("--listen", i.listen)
+	if err != nil {
+		return nil, err
+	}
+	p.Listen = append(p.Listen, listen...)
+	if p.Resolvers, err = addressList("--resolver", i.resolver); err != nil {
+		return nil, err
+	}
+	if i.config == "" {
+		if err := i.byRole(p); err != nil {
+			return nil, err
+		}
+	} else if len(i.allow) > 0 {
+		p.Everybody = false
+	}
+	if i.noLimits {
+		p.Limits = false
+	}
+	if p.Ports == nil {
+		p.Ports = firewall.DNS(53)
+	}
+	for _, n := range i.ports {
+		if n == 0 || n > 65535 {
+			return nil, failure(exitUsage, "", "--port %d: no port", n)
+		}
+		p.Ports = append(p.Ports, firewall.DNS(uint16(n))...)
+	}
+	if len(p.Resolvers) > 0 && !p.Egress {
+		return nil, failure(exitUsage, "add --block-outbound", "--resolver names who may be asked in spite of --block-outbound")
+	}
+	if err := p.Check(); err != nil {
+		return nil, failure(exitUsage, "", "%v", err)
+	}
+	return p, nil
+}
+
+// byRole fills in who may ask.
+func (i *intent) byRole(p *firewall.Plan) error {
+	if i.block {
+		if len(p.Allow) > 0 || i.role != "" {
+			return failure(exitUsage, "leave one of them out", "--block lets nobody ask: it goes with neither --allow nor --role")
+		}
+		return nil
+	}
+	switch i.role {
+	case "":
+		if len(p.Allow) == 0 && !i.blockOutbound {
+			return failure(exitUsage, "say --config FILE, --role ROLE, --allow NETWORK or --block", "who may ask is not said")
+		}
+		if len(p.Allow) == 0 && i.blockOutbound {
+			p.Ports = []firewall.Port{} // nothing that comes in is governed
+		}
+	case "authoritative", "public-resolver":
+		p.Everybody, p.Limits = len(p.Allow) == 0, true
+	case "internal-resolver", "domain-controller":
+		if len(p.Allow) == 0 {
+			p.Allow = privateNetworks()
+		}
+	default:
+		return failure(exitUsage, "authoritative, public-resolver, internal-resolver and domain-controller are", "there is no role %s", i.role)
+	}
+	return nil
+}
+
+// system returns the machine, and the backend that was asked for or that it has.
+func (i *intent) system(ctx context.Context) (*fwrun.System, firewall.Backend, []string, error) {
+	s := &fwrun.System{State: i.state, Iptables: i.iptables}
+	switch i.iptables {
+	case "", "iptables", "iptables-nft", "iptables-legacy":
+	default:
+		return nil, "", nil, failure(exitUsage, "iptables-nft and iptables-legacy are", "there are no programs --iptables %s", i.iptables)
+	}
+	if i.iptables != "" && i.backend == "auto" {
+		return s, firewall.Iptables, nil, nil
+	}
+	if i.backend == "auto" {
+		b, notes, err := s.Detect(ctx)
+		if err != nil {
+			return nil, "", nil, firewallError(err)
+		}
+		return s, b, notes, nil
+	}
+	b := firewall.Backend(i.backend)
+	if !slices.Contains(firewall.Backends(), b) {
+		return nil, "", nil, failure(exitUsage, "nftables, iptables, ufw and auto are", "there is no backend %s", i.backend)
+	}
+	return s, b, nil, nil
+}
+
+// firewallError gives an error its exit code and hint.
+func firewallError(err error) error {
+	var known *exit
+	switch {
+	case err == nil || errors.As(err, &known):
+		return err
+	case errors.Is(err, fwrun.ErrPrivileges):
+		return failure(exitUsage, "run it with sudo; port53 firewall show needs no rights", "%v", err)
+	case errors.Is(err, fwrun.ErrTool):
+		return failure(exitUsage, "install it, or choose another --backend", "%v", err)
+	}
+	return failure(exitUsage, "", "%v", err)
+}
+
+func newFirewall(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "firewall",
+		Short: "Write, prove, load and take back the rules that fit who may ask",
+		Long: `firewall writes the rules of nftables, iptables or ufw by which those reach port 53 who
+should, over UDP and TCP, IPv4 and IPv6 alike, from a configuration of port53 or from
+flags for any server. Rules are proved in a network namespace before they bite, loaded
+at once or not at all, compared with what should be, and taken back. Rules of others are
+never touched.`,
+		Example: `  port53 firewall show --block
+  port53 firewall show --allow 192.168.1.0/24 --backend iptables
+  port53 firewall check --config port53.yaml
+  port53 firewall apply --config port53.yaml --confirm 60s
+  port53 firewall remove`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(firewallShow(s), firewallExplain(s), firewallCheck(s), firewallApply(s), firewallConfirm(s), firewallStatus(s), firewallRemove(s), firewallExpire())
+	return cmd
+}
+
+// shown is what firewall show prints as JSON.
+type shown struct {
+	Plan  *firewall.Plan  `json:"plan"`
+	Rules *firewall.Rules `json:"rules"`
+	Notes []string        `json:"notes,omitempty"`
+}
+
+func firewallShow(s *streams) *cobra.Command {
+	var i intent
+	var asJSON bool
+	var family int
+	cmd := &cobra.Command{
+		Use:   "show",
+		Short: "Print the rules",
+		Long: `show prints the rules in the language of the backend: a file for nft -f, the input of
+iptables-restore --noflush and ip6tables-restore --noflush, or commands of ufw. It changes
+nothing, and needs no rights.`,
+		Example: `  port53 firewall show --block                                   # no DNS is served here
+  port53 firewall show --allow 192.168.1.0/24 --backend iptables --family 4 | iptables-restore --noflush
+  port53 firewall show --allow 192.168.1.100 --backend ufw
+  port53 firewall show --role authoritative --external eth0
+  port53 firewall show --block-outbound --resolver 192.0.2.53`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := i.plan()
+			if err != nil {
+				return err
+			}
+			_, b, notes, err := i.system(cmd.Context())
+			if errors.Is(err, fwrun.ErrTool) {
+				b, err = firewall.Nftables, nil
+			}
+			if err != nil {
+				return err
+			}
+			r, err := p.Render(b)
+			if err != nil {
+				return failure(exitUsage, "", "%v", err)
+			}
+			if asJSON {
+				return s.printJSON(shown{p, r, notes})
+			}
+			for _, n := range notes {
+				fmt.Fprintf(s.err, "port53: note: %s\n", n)
+			}
+			if family != 0 {
+				if r.Backend != firewall.Iptables || family != 4 && family != 6 {
+					return failure(exitUsage, "--family 4 and --family 6 are for --backend iptables", "--family %d: the rules are not of one family", family)
+				}
+				fmt.Fprint(s.out, r.Files[family/6].Text)
+				return nil
+			}
+			s.printRules(r)
+			return nil
+		},
+	}
+	i.flags(cmd)
+	cmd.Flags().IntVar(&family, "family", 0, "of iptables, print the rules for IPv4 or IPv6 alone: 4 or 6")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// printRules prints rules so that what is printed can be fed to the backend.
+func (s *streams) printRules(r *firewall.Rules) {
+	switch r.Backend {
+	case firewall.Nftables:
+		fmt.Fprint(s.out, r.Files[0].Text)
+	case firewall.Iptables:
+		fmt.Fprintf(s.out, "# iptables-restore --noflush < %s\n%s# ip6tables-restore --noflush < %s\n%s", r.Files[0].Name, r.Files[0].Text, r.Files[1].Name, r.Files[1].Text)
+	case firewall.UFW:
+		fmt.Fprintf(s.out, "#!/bin/sh -e\n# /etc/ufw/%s:\n", r.Files[0].Name)
+		for line := range strings.SplitSeq(strings.TrimSpace(r.Files[0].Text), "\n") {
+			fmt.Fprintf(s.out, "#   %s\n", line)
+		}
+		for _, c := range r.Commands {
+			fmt.Fprintln(s.out, firewall.Shell(c))
+		}
+	}
+	for _, m := range r.Missing {
+		fmt.Fprintf(s.err, "port53: note: not in these rules: %s\n", m)
+	}
+	for _, k := range r.Keep {
+		fmt.Fprintf(s.err, "port53: note: to keep them over a start: %s\n", k)
+	}
+}
+
+func firewallExplain(s *streams) *cobra.Command {
+	var i intent
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "explain",
+		Short: "Say what the rules do, in sentences",
+		Long:  "explain says what the rules of show do, in sentences, and what the backend cannot do.",
+		Example: `  port53 firewall explain --config port53.yaml
+  port53 firewall explain --role authoritative --backend ufw`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := i.plan()
+			if err != nil {
+				return err
+			}
+			sentences := p.Explain()
+			if i.backend != "auto" {
+				_, b, _, err := i.system(cmd.Context())
+				if err != nil {
+					return err
+				}
+				r, err := p.Render(b)
+				if err != nil {
+					return failure(exitUsage, "", "%v", err)
+				}
+				for _, m := range r.Missing {
+					sentences = append(sentences, fmt.Sprintf("%s does not do this: %s.", b, m))
+				}
+			}
+			if asJSON {
+				return s.printJSON(map[string]any{"plan": p, "sentences": sentences})
+			}
+			for _, sentence := range sentences {
+				fmt.Fprintln(s.out, sentence)
+			}
+			return nil
+		},
+	}
+	i.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// prepare returns all that the commands need which load rules, or look at those loaded.
+func (i *intent) prepare(ctx context.Context) (*fwrun.System, *firewall.Plan, *firewall.Rules, []string, error) {
+	p, err := i.plan()
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	system, b, notes, err := i.system(ctx)
+	if err != nil {
+		return nil, nil, nil, nil, err
+	}
+	r, err := p.Render(b)
+	if err != nil {
+		return nil, nil, nil, nil, failure(exitUsage, "", "%v", err)
+	}
+	return system, p, r, notes, nil
+}
+
+// trial is what firewall check prints as JSON.
+type trial struct {
+	Backend firewall.Backend `json:"backend"`
+	Cases   []fwrun.Case     `json:"cases"`
+	Wrong   int              `json:"wrong"`
+	Status  *fwrun.Status    `json:"status"`
+	Notes   []string         `json:"notes,omitempty"`
+}
+
+func firewallCheck(s *streams) *cobra.Command {
+	var i intent
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Prove the rules in a network namespace, and compare them with what is loaded",
+		Long: `check has the backend read the rules, loads them in a network namespace that is gone
+afterwards, and sends to a server there: over UDP and TCP, IPv4 and IPv6, from addresses
+that may ask, that may not, and those at the edges of networks. Each packet is a line. Then
+it compares what is loaded on this machine, if anything is, with what should be.
+
+Exit codes: 0 the rules do what they should, and what is loaded is them, 1 not so, 2 it
+could not be found out.`,
+		Example: `  port53 firewall check --config port53.yaml
+  port53 firewall check --allow 192.168.1.0/24 --json | jq '.cases[] | select(.got != .want)'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			system, p, r, notes, err := i.prepare(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := system.Test(cmd.Context(), r); err != nil {
+				return firewallError(err)
+			}
+			t := trial{Backend: r.Backend, Notes: notes}
+			if t.Cases, err = system.Try(cmd.Context(), p, r); err != nil {
+				return firewallError(err)
+			}
+			if t.Status, err = system.Compare(cmd.Context(), r); err != nil {
+				return firewallError(err)
+			}
+			for _, c := range t.Cases {
+				if !c.Good() {
+					t.Wrong++
+				}
+			}
+			if asJSON {
+				err = s.printJSON(t)
+			} else {
+				s.printTrial(&t)
+			}
+			if err == nil && (t.Wrong > 0 || t.Status.Loaded && !t.Status.Equal) {
+				err = &exit{code: exitFindings}
+			}
+			return err
+		},
+	}
+	i.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *streams) printTrial(t *trial) {
+	for _, n := range t.Notes {
+		fmt.Fprintf(s.err, "port53: note: %s\n", n)
+	}
+	width := 0
+	for _, c := range t.Cases {
+		width = max(width, len(c.From.String()))
+	}
+	for _, c := range t.Cases {
+		mark := "ok"
+		if !c.Good() {
+			mark = "WRONG, wanted " + string(c.Want)
+		}
+		fmt.Fprintf(s.out, "%s  %-*s  to %-24s  %-8s  %s  (%s)\n", c.Proto, width, c.From, c.To, c.Got, mark, c.Who)
+	}
+	fmt.Fprintf(s.out, "%d packets, %d wrong\n", len(t.Cases), t.Wrong)
+	s.printDifference(t.Status)
+}
+
+func (s *streams) printDifference(st *fwrun.Status) {
+	for _, n := range st.Notes {
+		fmt.Fprintf(s.out, "note: %s\n", n)
+	}
+	switch {
+	case !st.Loaded:
+		fmt.Fprintf(s.out, "%s: nothing of port53 is loaded\n", st.Backend)
+		return
+	case st.Equal:
+		fmt.Fprintf(s.out, "%s: what is loaded is what it should be\n", st.Backend)
+	default:
+		fmt.Fprintf(s.out, "%s: what is loaded is not what it should be; port53 firewall apply makes it so\n", st.Backend)
+	}
+	for _, l := range st.Missing {
+		fmt.Fprintf(s.out, "  missing: %s\n", l)
+	}
+	for _, l := range st.Extra {
+		fmt.Fprintf(s.out, "  extra:   %s\n", l)
+	}
+	if !st.Until.IsZero() {
+		fmt.Fprintf(s.out, "the rules go at %s unless port53 firewall confirm is run\n", st.Until.Format(time.TimeOnly))
+	}
+}
+
+func firewallApply(s *streams) *cobra.Command {
+	var i intent
+	var confirm time.Duration
+	var enable, asJSON, untried bool
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Load the rules, at once or not at all",
+		Long: `apply proves the rules as check does, loads them, and remembers what was there before.
+With --confirm they are taken back after that time unless port53 firewall confirm is run,
+so that nobody locks himself out. It refuses rules that would cut off the SSH session it
+runs in. Rules that are loaded already are left alone.
+
+The rules last until the machine starts again; show says how to keep them.`,
+		Example: `  port53 firewall apply --config /etc/port53/port53.yaml --confirm 60s
+  port53 firewall apply --block --backend ufw --enable`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			system, p, r, notes, err := i.prepare(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if confirm < 0 || confirm > 0 && confirm < time.Second {
+				return failure(exitUsage, "write --confirm 60s", "--confirm %s: too short to confirm", confirm)
+			}
+			if err := fwrun.CutsOff(p, os.Getenv("SSH_CONNECTION")); err != nil {
+				return failure(exitUsage, "nothing was changed", "%v", err)
+			}
+			if !untried {
+				cases, err := system.Try(cmd.Context(), p, r)
+				if err != nil {
+					return firewallError(fmt.Errorf("the rules could not be tried, and nothing was changed: %w", err))
+				}
+				for _, c := range cases {
+					if !c.Good() {
+						return failure(exitFindings, "port53 firewall check shows all of it; nothing was changed", "in the trial %s from %s (%s) was %s, and should be %s", c.Proto, c.From, c.Who, c.Got, c.Want)
+					}
+				}
+			}
+			changed, err := system.Apply(cmd.Context(), r, confirm, enable)
+			if err != nil {
+				return firewallError(err)
+			}
+			if changed && confirm > 0 {
+				if err := expireLater(i.state); err != nil {
+					_, back := system.Remove(cmd.Context())
+					return failure(exitUsage, "", "nobody could be charged with taking the rules back, and they were taken back now: %v", errors.Join(err, back))
+				}
+			}
+			if asJSON {
+				return s.printJSON(map[string]any{"backend": r.Backend, "changed": changed, "confirm_seconds": int(confirm.Seconds()), "notes": notes, "missing": r.Missing, "keep": r.Keep})
+			}
+			for _, n := range notes {
+				fmt.Fprintf(s.err, "port53: note: %s\n", n)
+			}
+			if !changed {
+				fmt.Fprintf(s.out, "%s: the rules were loaded already\n", r.Backend)
+				return nil
+			}
+			fmt.Fprintf(s.out, "%s: the rules are loaded\n", r.Backend)
+			if confirm > 0 {
+				fmt.Fprintf(s.out, "they are taken back in %s: run port53 firewall confirm if all is well\n", confirm)
+			}
+			return nil
+		},
+	}
+	i.flags(cmd)
+	cmd.Flags().DurationVar(&confirm, "confirm", 0, "take the rules back after this time unless they are confirmed")
+	cmd.Flags().BoolVar(&enable, "enable", false, "enable ufw if it is disabled")
+	cmd.Flags().BoolVar(&untried, "untried", false, "load without the trial, as where namespaces cannot be made")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// expireLater starts a process of its own that takes the rules back if nobody confirms them.
+func expireLater(state string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "firewall", "expire", "--state-dir", state)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
+
+// firewallExpire is what expireLater starts.
+func firewallExpire() *cobra.Command {
+	var state string
+	cmd := &cobra.Command{
+		Use:     "expire",
+		Short:   "Wait, and take rules back that nobody has confirmed",
+		Long:    "expire is what apply --confirm leaves behind it.",
+		Example: "  port53 firewall expire --state-dir /var/lib/port53/firewall",
+		Hidden:  true,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := (&fwrun.System{State: state}).Expire(cmd.Context())
+			return firewallError(err)
+		},
+	}
+	cmd.Flags().StringVar(&state, "state-dir", "", "where what was applied is remembered")
+	return cmd
+}
+
+func (i *intent) stateOnly(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration that says where the state is")
+	cmd.Flags().StringVar(&i.state, "state-dir", "", "where what was applied is remembered")
+}
+
+func (i *intent) stateDir() error {
+	if i.state != "" {
+		return nil
+	}
+	dir := config.Default().StateDir
+	if i.config != "" {
+		c, _, err := loadConfig(i.config)
+		if err != nil {
+			return err
+		}
+		dir = c.StateDir
+	}
+	i.state = filepath.Join(dir, "firewall")
+	return nil
+}
+
+func firewallConfirm(s *streams) *cobra.Command {
+	var i intent
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "confirm",
+		Short:   "Keep rules that apply --confirm loaded",
+		Long:    "confirm says that the rules are to stay: without it they are taken back when the time of apply --confirm is over.",
+		Example: "  port53 firewall confirm",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if err := i.stateDir(); err != nil {
+				return err
+			}
+			if err := (&fwrun.System{State: i.state}).Confirm(); err != nil {
+				return firewallError(err)
+			}
+			if asJSON {
+				return s.printJSON(map[string]bool{"confirmed": true})
+			}
+			fmt.Fprintln(s.out, "the rules stay")
+			return nil
+		},
+	}
+	i.stateOnly(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func firewallStatus(s *streams) *cobra.Command {
+	var i intent
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Compare what is loaded with what should be",
+		Long: `status compares the rules of port53 that are loaded with those of the flags or the
+configuration, line by line.
+
+Exit codes: 0 they are the same, 1 they are not, 2 it could not be found out.`,
+		Example: `  port53 firewall status --config /etc/port53/port53.yaml
+  port53 firewall status --block --json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			system, _, r, notes, err := i.prepare(cmd.Context())
+			if err != nil {
+				return err
+			}
+			st, err := system.Compare(cmd.Context(), r)
+			if err != nil {
+				return firewallError(err)
+			}
+			st.Notes = append(notes, st.Notes...)
+			if asJSON {
+				err = s.printJSON(st)
+			} else {
+				s.printDifference(st)
+			}
+			if err == nil && !st.Equal {
+				err = &exit{code: exitFindings}
+			}
+			return err
+		},
+	}
+	i.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func firewallRemove(s *streams) *cobra.Command {
+	var i intent
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "remove",
+		Short: "Take all rules of port53 away",
+		Long: `remove takes away what apply loaded, and nothing else: the table of nftables, the chains
+of iptables and the jumps to them, or the rules of ufw with port53's mark. ufw is disabled
+if apply enabled it.`,
+		Example: "  port53 firewall remove",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := i.stateDir(); err != nil {
+				return err
+			}
+			removed, err := (&fwrun.System{State: i.state}).Remove(cmd.Context())
+			if err != nil {
+				return firewallError(err)
+			}
+			if asJSON {
+				return s.printJSON(map[string]bool{"removed": removed})
+			}
+			if removed {
+				fmt.Fprintln(s.out, "the rules are gone")
+			} else {
+				fmt.Fprintln(s.out, "nothing was applied")
+			}
+			return nil
+		},
+	}
+	i.stateOnly(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

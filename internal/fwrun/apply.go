@@ -1,0 +1,426 @@
+package fwrun
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/internal/firewall"
+)
+
+// A record is what is remembered of an apply, to take it back.
+type record struct {
+	Backend  firewall.Backend `json:"backend"`
+	Iptables string           `json:"iptables,omitempty"`
+	Before   []string         `json:"before"`             // what was loaded of ours
+	Commands [][]string       `json:"commands,omitempty"` // of ufw, that were applied,
+	Earlier  [][]string       `json:"earlier,omitempty"`  // and before
+	Made     []string         `json:"made,omitempty"`     // tables that iptables made for us
+	Profile  bool             `json:"profile,omitempty"`  // of ufw
+	Enabled  bool             `json:"enabled,omitempty"`  // ufw, by us
+	Until    time.Time        `json:"until,omitzero"`     // it is taken back then, unless it was confirmed
+}
+
+const (
+	recordName = "applied.json"
+	stateMode  = 0o700
+	fileMode   = 0o600
+)
+
+func (s *System) recordFile() string { return filepath.Join(s.State, recordName) }
+
+func (s *System) readRecord() (*record, error) {
+	text, err := os.ReadFile(s.recordFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // nothing was applied
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &record{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", s.recordFile(), err)
+	}
+	return r, nil
+}
+
+func (s *System) writeRecord(r *record) error {
+	if err := os.MkdirAll(s.State, stateMode); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.recordFile()+".new", append(text, '\n'), fileMode); err != nil {
+		return err
+	}
+	return os.Rename(s.recordFile()+".new", s.recordFile())
+}
+
+// CutsOff returns an error if the rules would cut the connection that SSH_CONNECTION
+// describes.
+func CutsOff(p *firewall.Plan, connection string) error {
+	fields := strings.Fields(connection)
+	if len(fields) != 4 {
+		return nil
+	}
+	client, err1 := netip.ParseAddr(fields[0])
+	server, err2 := netip.ParseAddr(fields[2])
+	if err1 != nil || err2 != nil {
+		return nil //nolint:nilerr // it is no connection
+	}
+	here := func(port firewall.Port) bool { return port.Proto == "tcp" && fmt.Sprint(port.Number) == fields[3] }
+	if slices.ContainsFunc(p.Closed, here) || slices.ContainsFunc(p.Ports, here) && p.Decide(client.Unmap(), server.Unmap()) != firewall.Answered {
+		return fmt.Errorf("the rules would cut off this very session, from %s to port %s: allow that address, or come another way", client, fields[3])
+	}
+	return nil
+}
+
+// Apply makes the rules those that are loaded, at once or not at all. With confirm, they
+// are taken back when that time is over, unless Confirm is called: the caller has to see
+// to it that Expire is. changed is false if they were loaded already.
+func (s *System) Apply(ctx context.Context, r *firewall.Rules, confirm time.Duration, enable bool) (changed bool, err error) {
+	if err := needRoot(); err != nil {
+		return false, err
+	}
+	if err := s.Test(ctx, r); err != nil {
+		return false, fmt.Errorf("the rules are not accepted, and nothing was changed: %w", err)
+	}
+	before, err := s.loaded(ctx, r.Backend)
+	if err != nil {
+		return false, err
+	}
+	wanted, err := s.canonical(ctx, r)
+	if err != nil {
+		return false, err
+	}
+	old, err := s.readRecord()
+	if err != nil {
+		return false, err
+	}
+	if old != nil && old.Backend != r.Backend {
+		return false, fmt.Errorf("rules for %s are loaded: port53 firewall remove takes them back first", old.Backend)
+	}
+	if slices.Equal(before, wanted) && old != nil && old.Until.IsZero() && confirm == 0 {
+		return false, nil
+	}
+	rec := &record{Backend: r.Backend, Iptables: s.Iptables, Before: before}
+	if old != nil {
+		rec.Made, rec.Profile, rec.Enabled, rec.Earlier = old.Made, old.Profile, old.Enabled, old.Commands
+	}
+	rec.Commands = r.Commands
+	if confirm > 0 {
+		rec.Until = time.Now().Add(confirm)
+	}
+	switch r.Backend {
+	case firewall.Nftables:
+		if err := s.writeRecord(rec); err != nil {
+			return false, err
+		}
+		nft, err := find("nft", "nftables")
+		if err != nil {
+			return false, err
+		}
+		_, err = run(ctx, r.Files[0].Text, nft, "-f", "-")
+		return err == nil, err
+	case firewall.Iptables:
+		return s.applyIptables(ctx, r, rec)
+	}
+	return s.applyUFW(ctx, r, rec, enable)
+}
+
+func (s *System) applyIptables(ctx context.Context, r *firewall.Rules, rec *record) (bool, error) {
+	tables, err := s.tables(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := s.writeRecord(rec); err != nil {
+		return false, err
+	}
+	wanted := []string{r.Files[0].Text, r.Files[1].Text}
+	if err := s.swap(ctx, rec.Before, wanted); err != nil {
+		return false, err
+	}
+	s.dropMade(ctx, rec)
+	after, err := s.tables(ctx)
+	if err != nil {
+		return true, err
+	}
+	for _, t := range after {
+		if !slices.Contains(tables, t) && !slices.Contains(rec.Made, t) {
+			rec.Made = append(rec.Made, t)
+		}
+	}
+	return true, s.writeRecord(rec)
+}
+
+// swap makes wanted of what is loaded, in one shell that goes on without us: IPv4 goes back
+// if IPv6 fails.
+func (s *System) swap(ctx context.Context, loaded, wanted []string) error {
+	if err := os.MkdirAll(s.State, stateMode); err != nil {
+		return err
+	}
+	names := []string{"to.v4", "to.v6", "back.v4"}
+	for i, text := range []string{change(loaded[0], wanted[0]), change(loaded[1], wanted[1]), change(wanted[0], loaded[0])} {
+		if err := os.WriteFile(filepath.Join(s.State, names[i]), []byte(text), fileMode); err != nil {
+			return err
+		}
+	}
+	four, err := s.iptables(false, "restore")
+	if err != nil {
+		return err
+	}
+	six, err := s.iptables(true, "restore")
+	if err != nil {
+		return err
+	}
+	script := `cd "$1" && "$2" --wait --noflush < to.v4 && { "$3" --wait --noflush < to.v6 || { "$2" --wait --noflush < back.v4; exit 1; }; }`
+	_, err = run(ctx, "", "/bin/sh", "-c", script, "sh", s.State, four, six)
+	return err
+}
+
+// tables returns the tables of nftables, where iptables makes such.
+func (s *System) tables(ctx context.Context) ([]string, error) {
+	nft, err := find("nft", "nftables")
+	if err != nil {
+		return nil, nil //nolint:nilerr // then iptables is the old one
+	}
+	out, err := run(ctx, "", nft, "list", "tables")
+	return strings.Split(strings.TrimSpace(out), "\n"), err
+}
+
+func (s *System) applyUFW(ctx context.Context, r *firewall.Rules, rec *record, enable bool) (bool, error) {
+	ufw, err := find("ufw", "ufw")
+	if err != nil {
+		return false, err
+	}
+	active, err := ufwActive(ctx, ufw)
+	if err != nil {
+		return false, err
+	}
+	if !active && !enable {
+		return false, errors.New("ufw is disabled, and its rules would not count: --enable enables it, which cuts off all that its other rules do not allow (allow ssh first)")
+	}
+	if err := s.foreignFirst(ctx, ufw, r); err != nil {
+		return false, err
+	}
+	rec.Profile, rec.Enabled = true, rec.Enabled || !active
+	if err := s.writeRecord(rec); err != nil {
+		return false, err
+	}
+	if err := s.swapUFW(ctx, ufw, rec.Before[0], r.Commands, r.Files[0].Text); err != nil {
+		return false, err
+	}
+	if !active {
+		_, err = run(ctx, "", ufw, "--force", "enable")
+	}
+	return err == nil, err
+}
+
+// foreignFirst is an error if somebody else's rule for our ports comes before ours.
+func (s *System) foreignFirst(ctx context.Context, ufw string, r *firewall.Rules) error {
+	text, err := run(ctx, "", ufw, "show", "added")
+	if err != nil {
+		return err
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "ufw" || strings.Contains(line, firewall.Mark) || slices.Contains(fields, "out") {
+			continue
+		}
+		for _, port := range []string{"53", "53/udp", "53/tcp", "DNS"} {
+			if slices.Contains(fields, port) {
+				return fmt.Errorf("ufw has a rule of its own for port 53, which would come first: %q; delete it (ufw delete ...)", line)
+			}
+		}
+	}
+	return nil
+}
+
+// profileFile is where ufw reads of applications.
+const profileFile = "/etc/ufw/applications.d/port53"
+
+// deletes returns the commands that take rules out, as ufw show added prints them.
+func deletes(loaded string) string {
+	script := ""
+	for line := range strings.SplitSeq(loaded, "\n") {
+		if rule, ok := strings.CutPrefix(line, "ufw "); ok {
+			rule, _, _ = strings.Cut(rule, " comment ")
+			script += "ufw --force delete " + rule + "\n"
+		}
+	}
+	return script
+}
+
+// swapUFW takes our rules out and adds those that are wanted, in one shell that goes on
+// without us.
+func (s *System) swapUFW(ctx context.Context, ufw, loaded string, wanted [][]string, profile string) error {
+	script := "set -e\n" + deletes(loaded)
+	for _, c := range wanted {
+		script += firewall.Shell(c) + "\n"
+	}
+	if profile != "" {
+		if err := os.WriteFile(profileFile, []byte(profile), 0o644); err != nil {
+			return err
+		}
+	} else if err := os.Remove(profileFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	_, err := run(ctx, "", "/bin/sh", "-c", `PATH="$1:$PATH"`+"\n"+script, "sh", filepath.Dir(ufw))
+	return err
+}
+
+// Remove takes all of ours away.
+func (s *System) Remove(ctx context.Context) (removed bool, err error) {
+	return s.back(ctx, func(r *record) []string {
+		if r.Backend == firewall.Iptables {
+			return []string{"", ""}
+		}
+		return []string{""}
+	})
+}
+
+// back makes what to returns loaded, and forgets the apply.
+func (s *System) back(ctx context.Context, to func(r *record) []string) (bool, error) {
+	if err := needRoot(); err != nil {
+		return false, err
+	}
+	r, err := s.readRecord()
+	if err != nil {
+		return false, err
+	}
+	if r == nil {
+		return false, nil
+	}
+	s.Iptables = r.Iptables
+	loaded, err := s.loaded(ctx, r.Backend)
+	if err != nil {
+		return false, err
+	}
+	wanted := to(r)
+	whole := strings.Join(wanted, "") == ""
+	switch r.Backend {
+	case firewall.Nftables:
+		nft, err := find("nft", "nftables")
+		if err != nil {
+			return false, err
+		}
+		// Made if it is not there, so that it can be deleted, and filled as it was.
+		text := fmt.Sprintf("table inet %s\ndelete table inet %[1]s\n%s\n", firewall.Table, wanted[0])
+		if _, err := run(ctx, text, nft, "-f", "-"); err != nil {
+			return false, err
+		}
+	case firewall.Iptables:
+		if err := s.swap(ctx, loaded, wanted); err != nil {
+			return false, err
+		}
+		s.dropMade(ctx, r)
+	case firewall.UFW:
+		ufw, err := find("ufw", "ufw")
+		if err != nil {
+			return false, err
+		}
+		profile := ""
+		if whole {
+			r.Earlier = nil
+		} else {
+			text, err := os.ReadFile(profileFile)
+			if err != nil {
+				return false, err
+			}
+			profile = string(text)
+		}
+		// What ufw prints is not in the order in which its rules count.
+		if err := s.swapUFW(ctx, ufw, loaded[0], r.Earlier, profile); err != nil {
+			return false, err
+		}
+		r.Commands, r.Earlier = r.Earlier, nil
+		if whole && r.Enabled {
+			if _, err := run(ctx, "", ufw, "disable"); err != nil {
+				return false, err
+			}
+		}
+	}
+	if !whole {
+		r.Until = time.Time{}
+		return true, s.writeRecord(r)
+	}
+	for _, name := range []string{"to.v4", "to.v6", "back.v4", recordName} {
+		if err := os.Remove(filepath.Join(s.State, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// dropMade deletes the tables that iptables made in nftables for our chains, if nobody has
+// put a rule into them since.
+func (s *System) dropMade(ctx context.Context, r *record) {
+	nft, err := find("nft", "nftables")
+	if err != nil {
+		return
+	}
+	for _, t := range r.Made {
+		words := strings.Fields(t) // table ip raw
+		if len(words) != 3 || words[1] != "ip" && words[1] != "ip6" {
+			continue
+		}
+		text, err := run(ctx, "", nft, "-s", "list", "table", words[1], words[2])
+		if err != nil || strings.Contains(text, "policy drop") {
+			continue
+		}
+		empty := true
+		for line := range strings.SplitSeq(text, "\n") {
+			line = strings.TrimSpace(line)
+			empty = empty && (line == "" || line == "}" || strings.HasPrefix(line, "table ") || strings.HasPrefix(line, "chain ") || strings.HasPrefix(line, "type ") || strings.HasPrefix(line, "#"))
+		}
+		if empty {
+			_, _ = run(ctx, "", nft, "delete", "table", words[1], words[2]) // it is empty: nothing depends on it
+		}
+	}
+}
+
+// Confirm says that the rules are to stay.
+func (s *System) Confirm() error {
+	if err := needRoot(); err != nil {
+		return err
+	}
+	r, err := s.readRecord()
+	switch {
+	case err != nil:
+		return err
+	case r == nil || r.Until.IsZero():
+		return errors.New("there is nothing to confirm")
+	}
+	r.Until = time.Time{}
+	return s.writeRecord(r)
+}
+
+// Expire waits until the time to confirm is over, and puts back what was loaded before if
+// nobody has.
+func (s *System) Expire(ctx context.Context) (back bool, err error) {
+	r, err := s.readRecord()
+	if err != nil || r == nil || r.Until.IsZero() {
+		return false, err
+	}
+	timer := time.NewTimer(time.Until(r.Until))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-timer.C:
+	}
+	now, err := s.readRecord()
+	if err != nil || now == nil || !now.Until.Equal(r.Until) {
+		return false, err
+	}
+	return s.back(ctx, func(r *record) []string { return r.Before })
+}
