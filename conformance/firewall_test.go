@@ -269,7 +269,7 @@ func TestFirewallRefuses(t *testing.T) {
 		"the caller's own session":   {"SSH_CONNECTION='198.51.100.9 4000 192.0.2.53 53' " + apply + "--block --backend nftables", "cut off this very session"},
 		"too short a time":           {apply + "--block --backend nftables --confirm 1ms", "too short to confirm"},
 		"no rights":                  {"setpriv --reuid 65534 --clear-groups " + apply + "--block --backend nftables", "only root"},
-		"no program":                 {"PATH=/nonexistent; mount -t tmpfs none /usr/sbin; " + apply + "--block --backend nftables", "a program is missing: nft"},
+		"no program":                 {"mount -t tmpfs none /usr/sbin; " + apply + "--block --backend nftables", "a program is missing: nft"},
 		"ufw that is disabled":       {apply + "--block --backend ufw", "ufw is disabled"},
 		"nothing to confirm":         {g.bin + " firewall confirm --state-dir " + g.state, "nothing to confirm"},
 	} {
