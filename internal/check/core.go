@@ -109,6 +109,8 @@ type Finding struct {
 	Key      string   // tells findings of one check apart
 	Title    string
 	Detail   string
+	File     string // of a configuration, where the finding is; empty for what is on the network
+	Line     int    // from 1; 0: the file as a whole
 	Evidence Evidence
 }
 

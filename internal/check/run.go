@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -46,6 +48,9 @@ type Report struct {
 	Took    time.Duration
 	Ports   []Port
 	Results []Result
+
+	Problem  string    // why there is nothing to look at; empty if there is
+	Baseline *Baseline // what is known already; nil: nothing
 }
 
 // atOnce is how many polite checks run at one time: as many questions as a busy stub
@@ -81,6 +86,9 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 		if len(findings) == 0 {
 			findings = []Finding{{State: Skipped, Title: "does not apply"}}
 		}
+		for j := range findings {
+			findings[j].Evidence.keep(t, c)
+		}
 		rep.Results[i] = Result{c, findings}
 		mu.Lock()
 		defer mu.Unlock()
@@ -106,6 +114,16 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	}
 	rep.Took = time.Since(rep.Started)
 	return rep
+}
+
+// keep makes evidence small enough to be kept for many targets, and gives it a command
+// if it has none.
+func (e *Evidence) keep(t Target, c *Check) {
+	e.Sent = bytes.Clone(e.Sent[:min(len(e.Sent), maxShown)])
+	e.Received = bytes.Clone(e.Received[:min(len(e.Received), maxShown)])
+	if e.Command == "" {
+		e.Command = "port53 check '" + strings.ReplaceAll(clean(t.Text), "'", "?") + "' --all --only " + c.ID
+	}
 }
 
 // fits tells whether a check has something to look at.
@@ -227,13 +245,17 @@ func (r *Report) Reached() bool {
 func (r *Report) Above(least Severity) bool {
 	for i := range r.Results {
 		for j := range r.Results[i].Findings {
-			f := &r.Results[i].Findings[j]
-			if r.Results[i].SeverityOf(f) >= least && (f.State == Fail || f.State == Warn && least <= SevMedium) {
+			if r.above(&r.Results[i], &r.Results[i].Findings[j], least) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// above is Above for one finding. What the baseline has does not count.
+func (r *Report) above(x *Result, f *Finding, least Severity) bool {
+	return x.SeverityOf(f) >= least && (f.State == Fail || f.State == Warn && least <= SevMedium) && !r.Known(x.Check, f)
 }
 
 // String returns the state as reports have it.

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -22,7 +21,7 @@ func newCheck(s *streams) *cobra.Command {
 		zone, failOn            string
 		only, skip              []string
 		active, intrusive, mine bool
-		asJSON, all             bool
+		out                     checkOutput
 		timeout                 time.Duration
 	)
 	cmd := &cobra.Command{
@@ -77,20 +76,20 @@ not be measured.`,
 				}
 				targets = append(targets, t)
 			}
+			if err := out.check(); err != nil {
+				return err
+			}
+			w, end, err := out.open(s, least)
+			if err != nil {
+				return err
+			}
 			code := exitOK
-			for i, t := range targets {
+			for _, t := range targets {
 				r := check.Examine(cmd.Context(), t, o, func(c *check.Check) bool {
 					return (len(only) == 0 || slices.Contains(only, c.ID)) && !slices.Contains(skip, c.ID)
 				}, func(done, all int) { s.progress(t.Text, done, all) })
-				var err error
-				if asJSON {
-					err = s.printJSON(r.JSON())
-				} else {
-					if i > 0 {
-						fmt.Fprintln(s.out)
-					}
-					err = r.WriteText(s.out, all)
-				}
+				r.Baseline = out.earlier
+				err := w.Write(r)
 				switch {
 				case err != nil:
 					return err
@@ -99,6 +98,9 @@ not be measured.`,
 				case r.Above(least) && code == exitOK:
 					code = exitFindings
 				}
+			}
+			if err := end(); err != nil {
+				return err
 			}
 			switch code {
 			case exitFindings:
@@ -117,8 +119,7 @@ not be measured.`,
 	f.BoolVar(&active, "active", false, "send unusual questions too, and hundreds of them")
 	f.BoolVar(&intrusive, "intrusive", false, "hold connections and send slowly too; needs --i-own-this")
 	f.BoolVar(&mine, "i-own-this", false, "say that the server is yours to disturb")
-	f.BoolVar(&asJSON, "json", false, "print JSON, an object for each target ("+check.Schema+")")
-	f.BoolVar(&all, "all", false, "print what passed and what is unknown too")
+	out.flags(f)
 	f.DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for each reply")
 	cmd.AddCommand(newCheckList(s), newCheckExplain(s))
 	return cmd
@@ -195,16 +196,12 @@ func newCheckExplain(s *streams) *cobra.Command {
 // progress tells a person at a terminal how far a check is, on one line that is written
 // over, and gone at the end.
 func (s *streams) progress(target string, done, all int) {
-	f, ok := s.err.(*os.File)
-	if !ok {
-		return
-	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !isTerminal(s.err) {
 		return
 	}
 	if done == all {
-		fmt.Fprint(f, "\r\x1b[K")
+		fmt.Fprint(s.err, "\r\x1b[K")
 		return
 	}
-	fmt.Fprintf(f, "\r%s: %d of %d checks\x1b[K", target, done, all)
+	fmt.Fprintf(s.err, "\r%s: %d of %d checks\x1b[K", target, done, all)
 }
