@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"port53/internal/config"
 	"port53/internal/wire"
 )
 
@@ -71,6 +72,7 @@ const (
 	ScopeZone                // a zone with all its servers
 	ScopeResolver
 	ScopeHost
+	ScopeConfig // a configuration of this program
 )
 
 // A Group is a chapter of the catalogue.
@@ -129,12 +131,16 @@ type Options struct {
 	Port             uint16           // of the name servers that are found; 0: 53
 	PortDoT, PortDoH uint16           // 0: 853 and 443
 	Roots            []Server         // where walks begin; without them zones cannot be followed
+	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
+	Subdomains       bool             // look for all names of zones, not for common ones alone
 	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
 	TLSRoots         *x509.CertPool   // nil: the system's
 	Probe            *Probe           // nil: what needs one is Unknown
 	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
 	Now              func() time.Time // nil: time.Now
 	Timeout          time.Duration    // for one try; 0: two seconds
+
+	gate gate
 }
 
 // A Run is one check at one target. It is one goroutine's.
@@ -144,6 +150,7 @@ type Run struct {
 	Zone     []byte   // in wire form; nil if none is known
 	Servers  []Server // of the zone; nil: those of its delegation
 	Software Software
+	Config   *config.Config // nil: none is known
 	Options  *Options
 	Shared   *sync.Map // of all checks of one target; nil: none
 }
@@ -235,6 +242,11 @@ func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) 
 }
 
 func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error) {
+	leave, err := r.Options.gate.enter(ctx, s.Addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "udp", s.Addr.String())
 	if err != nil {
@@ -267,6 +279,11 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 
 // AskTCP asks the run's server over TCP.
 func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
+	leave, err := r.Options.gate.enter(ctx, r.Server.Addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	begin := time.Now()
 	c, err := stream(ctx, r)
 	if err != nil {

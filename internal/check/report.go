@@ -92,6 +92,8 @@ func (r *Report) verdict() string {
 		return "it could not be measured"
 	case len(list) > 0:
 		return fmt.Sprintf("%s: %s", list[0].result.SeverityOf(list[0].finding), clean(list[0].result.title(list[0].finding)))
+	case len(r.Results) == 0:
+		return "no check that is wanted applies"
 	case r.known() > 0:
 		return "nothing new was found"
 	}

@@ -142,7 +142,7 @@ func askAny(ctx context.Context, r *Run, servers []Server, q Query) (*Reply, err
 // does, aliases followed. Rcode and answer are those of the last server.
 func lookup(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
 	if len(r.Options.Roots) == 0 {
-		return nil, errNoRoots
+		return askResolvers(ctx, r, name, t)
 	}
 	if depth > walkDepth {
 		return nil, errors.New("servers depend on each other too deeply")
@@ -166,6 +166,22 @@ func lookup(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*
 		name = alias[0]
 	}
 	return nil, errors.New("too many aliases")
+}
+
+// askResolvers has a resolver look a name up, aliases followed.
+func askResolvers(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply, error) {
+	if len(r.Options.Resolvers) == 0 {
+		return nil, errNoRoots
+	}
+	var servers []Server
+	for _, a := range r.Options.Resolvers {
+		servers = append(servers, Server{Addr: a})
+	}
+	m, err := askAny(ctx, r, servers, rd(name, t))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s cannot be looked up: %w", text(name), t, err)
+	}
+	return m, nil
 }
 
 func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
