@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -230,7 +232,7 @@ func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
 		if _, err := c.Write(framed(msg)); err != nil {
 			return unmeasured(ev, err)
 		}
-		raw, err := readFramed(c, streamTimeout)
+		raw, err := readFramed(c, r.patience())
 		if err != nil {
 			if timedOut(err) {
 				return unmeasured(ev, err)
@@ -238,6 +240,9 @@ func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
 			return verdict(Pass, ev, "the connection was closed without an answer")
 		}
 		ev.Received = raw
+		if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) || raw[2]&0x80 == 0 {
+			return unmeasured(ev, errors.New("a reply that does not fit the question"))
+		}
 		s, detail := judgeTransfer(raw, r.Zone, t)
 		return verdict(s, ev, "%s", detail)
 	}
@@ -246,9 +251,7 @@ func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
 // judgeTransfer judges the first message of a transfer.
 func judgeTransfer(raw, zone []byte, t wire.Type) (State, string) {
 	var m Reply
-	if bad := m.Parse(raw); bad != 0 && len(raw) < wire.HeaderLen {
-		return Unknown, "the reply cannot be read: " + bad.String()
-	}
+	bad := m.Parse(raw)
 	n := 0
 	for _, rr := range m.Records {
 		if rr.Section == wire.Answer {
@@ -256,6 +259,8 @@ func judgeTransfer(raw, zone []byte, t wire.Type) (State, string) {
 		}
 	}
 	switch {
+	case bad != 0 && len(answers(&m, zone, wire.TypeSOA)) == 0:
+		return Unknown, "could not be measured: " + malformedReply(bad).Error()
 	case m.Rcode != wire.NoError || n == 0:
 		return Pass, m.Rcode.String()
 	case t == wire.TypeIXFR && n == 1:
@@ -545,6 +550,11 @@ func run8906(ctx context.Context, r *Run) []Finding {
 	}
 	for _, c := range cases {
 		m, err := r.Ask(ctx, c.q)
+		if err == nil && m.Bad != 0 {
+			ev = seen(r.Server, c.q, m)
+			wrong = append(wrong, fmt.Sprintf("%s: %v", c.what, malformedReply(m.Bad)))
+			continue
+		}
 		if err != nil {
 			silent++
 			ev = Evidence{Command: dig(r.Server, c.q)}
@@ -589,10 +599,15 @@ func runPipe(ctx context.Context, r *Run) []Finding {
 		return unmeasured(ev, err)
 	}
 	got, ordered := map[byte]bool{}, true
-	for len(got) < n {
-		m, err := readFramed(c, streamTimeout)
+	// No more than were asked for: a server could send others for ever.
+	for range n {
+		m, err := readFramed(c, r.patience())
 		if err != nil || len(m) < wire.HeaderLen {
 			break
+		}
+		var reply wire.Message
+		if m[0] != 0x53 || m[1] >= n || m[2]&0x80 == 0 || reply.Parse(m) != 0 {
+			continue
 		}
 		ordered = ordered && int(m[1]) == len(got)
 		got[m[1]] = true
@@ -618,11 +633,13 @@ func runIdle(ctx context.Context, r *Run) []Finding {
 	if _, err := c.Write(framed(query(0, apex(r), wire.TypeSOA))); err != nil {
 		return unmeasured(ev, err)
 	}
-	if ev.Received, err = readFramed(c, streamTimeout); err != nil {
+	if ev.Received, err = readFramed(c, r.patience()); err != nil {
 		return unmeasured(ev, err)
 	}
 	begin := time.Now()
-	_, err = readFramed(c, idleMax)
+	if err = c.SetReadDeadline(begin.Add(idleMax)); err == nil {
+		_, err = io.CopyN(io.Discard, c, wire.MaxMessage) // what it says unasked does not count
+	}
 	if ctx.Err() != nil {
 		return unmeasured(ev, ctx.Err())
 	}
@@ -658,7 +675,7 @@ func runCap(ctx context.Context, r *Run) []Finding {
 		held++
 	}
 	local := otherAddress(r.Server.Addr.Addr())
-	d := net.Dialer{Timeout: streamTimeout}
+	d := net.Dialer{Timeout: r.patience()}
 	if local.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: local.AsSlice()}
 	}
@@ -666,7 +683,7 @@ func runCap(ctx context.Context, r *Run) []Finding {
 	if c, err := d.DialContext(ctx, "tcp", r.Server.Addr.String()); err == nil {
 		defer c.Close()
 		if _, err = c.Write(framed(query(0, apex(r), wire.TypeSOA))); err == nil {
-			_, err = readFramed(c, streamTimeout)
+			_, err = readFramed(c, r.patience())
 			answered = err == nil
 		}
 	}

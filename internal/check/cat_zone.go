@@ -210,6 +210,10 @@ func zonePrivate(ctx context.Context, r *Run) []Finding {
 	if d.err != nil {
 		return unmeasured(d.ev, d.err)
 	}
+	servers, err := zoneServers(ctx, r)
+	if err != nil || len(servers) == 0 {
+		return unmeasured(d.ev, errors.Join(err, errors.New("no server")))
+	}
 	var out []Finding
 	var ev Evidence
 	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
@@ -226,19 +230,26 @@ func zonePrivate(ctx context.Context, r *Run) []Finding {
 	}
 	for i := range d.names {
 		f := &d.names[i]
-		m, e, err := fromZone(ctx, r, f.name, wire.TypeAAAA)
-		if err != nil {
-			return unmeasured(e, err)
-		}
-		e.Command = strings.Replace(e.Command, " -t AAAA ", " -t ANY ", 1)
-		addrs := slices.Clone(f.addrs)
-		for _, rr := range records(m, wire.Answer, wire.TypeAAAA) {
-			if a, ok := netip.AddrFromSlice(rr.Data); ok {
-				addrs = append(addrs, a)
+		e, addrs := ev, slices.Clone(f.addrs)
+		if f.how != "transfer" && i < privateMost {
+			m, e6, err := fromZone(ctx, r, f.name, wire.TypeAAAA)
+			if err != nil {
+				return unmeasured(e6, err)
+			}
+			e = e6
+			for _, rr := range records(m, wire.Answer, wire.TypeAAAA) {
+				if a, ok := netip.AddrFromSlice(rr.Data); ok {
+					addrs = append(addrs, a)
+				}
 			}
 		}
 		for _, a := range addrs {
 			if _, bad := private(a.AsSlice()); bad && len(out) < maxListed {
+				t := wire.TypeAAAA
+				if a.Is4() {
+					t = wire.TypeA
+				}
+				e.Command = dig(servers[0], Query{Name: f.name, Type: t})
 				out = append(out, Finding{State: Warn, Key: text(f.name) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", text(f.name), a), Evidence: e})
 			}
 		}

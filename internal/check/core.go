@@ -141,6 +141,7 @@ type Options struct {
 	Timeout          time.Duration    // for one try; 0: two seconds
 
 	gate gate
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }
 
 // A Run is one check at one target. It is one goroutine's.
@@ -187,6 +188,7 @@ type Query struct {
 type Reply struct {
 	wire.Message
 	Raw  []byte
+	Bad  wire.Malformed // why it could not be read to its end, or 0
 	RTT  time.Duration
 	From netip.AddrPort
 	TCP  bool
@@ -218,6 +220,23 @@ func (r *Run) timeout() time.Duration {
 	return askTimeout
 }
 
+// patience is how long a step on a connection may take.
+func (r *Run) patience() time.Duration {
+	if r.Options.Timeout > 0 {
+		return r.Options.Timeout * 3 / 2
+	}
+	return streamTimeout
+}
+
+// connect opens a connection, which is closed when ctx ends.
+func (r *Run) connect(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if r.Options.dial != nil {
+		return r.Options.dial(ctx, network, to.String())
+	}
+	d := net.Dialer{Timeout: r.patience()}
+	return d.DialContext(ctx, network, to.String())
+}
+
 // Ask asks the run's server over UDP.
 func (r *Run) Ask(ctx context.Context, q Query) (*Reply, error) {
 	return r.AskServer(ctx, r.Server, q)
@@ -247,8 +266,7 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 		return nil, err
 	}
 	defer leave()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "udp", s.Addr.String())
+	c, err := r.connect(ctx, "udp", s.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +289,7 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 		// What does not fit is ignored, and the wait goes on.
 		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) && buf[2]&0x80 != 0 {
 			m := &Reply{Raw: bytes.Clone(buf[:n]), RTT: time.Since(begin), From: s.Addr}
-			_ = m.Parse(m.Raw) // what was read until a fault stands, and is judged
+			m.Bad = m.Parse(m.Raw) // what was read until a fault stands, and is judged
 			return m, nil
 		}
 	}
@@ -304,7 +322,7 @@ func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
 		return nil, errors.New("a reply that does not fit the question")
 	}
 	m := &Reply{Raw: raw, RTT: time.Since(begin), From: r.Server.Addr, TCP: true}
-	_ = m.Parse(raw) // as above
+	m.Bad = m.Parse(raw)
 	return m, nil
 }
 

@@ -19,14 +19,16 @@ import (
 
 // The bounds of discovery.
 const (
-	discoverMost  = 20000            // names that are found: more are a generator's
-	discoverBytes = 16 << 20         // octets of a transfer that are read
-	discoverTime  = 60 * time.Second // of a transfer
-	nsecMost      = 10000            // steps of the NSEC chain
-	askedAtOnce   = 8                // words that are asked for at one time
-	silentMost    = 20               // questions in a row without an answer, after which it is given up
-	permuteMost   = 200              // names that permutations are made of
-	dangleMost    = 2000             // targets that are looked up
+	discoverMost   = 20000            // names that are found: more are a generator's
+	discoverBytes  = 16 << 20         // octets of a transfer that are read
+	discoverTime   = 60 * time.Second // of a transfer
+	discoverBudget = 10 * time.Minute // of all, for 5,000 words at a server of a second
+	nsecMost       = 10000            // steps of the NSEC chain
+	askedAtOnce    = 8                // words that are asked for at one time
+	silentMost     = 20               // questions in a row without an answer, after which it is given up
+	permuteMost    = 200              // names that permutations are made of
+	privateMost    = 1000             // names that are asked for IPv6 addresses
+	dangleMost     = 2000             // targets that are looked up
 )
 
 // A found is a name that discovery found, with what is known of it.
@@ -51,7 +53,9 @@ type discovery struct {
 func discovered(ctx context.Context, r *Run) *discovery {
 	return r.Memo("discover "+string(wire.Lower(nil, r.Zone)), func() any {
 		d := &discoverer{r: r, have: map[string]*found{}}
-		d.run(ctx)
+		within, cancel := context.WithTimeout(ctx, discoverBudget)
+		defer cancel()
+		d.run(within)
 		out := &discovery{err: d.err, ev: d.ev, ways: d.ways, capped: len(d.have) >= discoverMost}
 		for _, f := range d.have {
 			out.names = append(out.names, *f)
@@ -124,7 +128,7 @@ func (d *discoverer) run(ctx context.Context) {
 	}
 	var known []found
 	for _, f := range d.have {
-		if f.how == "transfer" || f.how == "nsec" || f.how == "certificate" {
+		if f.how == "nsec" || f.how == "certificate" {
 			known = append(known, *f)
 		}
 	}
@@ -224,7 +228,10 @@ func (l *line) exchange(ctx context.Context, s Server, name []byte, t wire.Type)
 		return nil, errors.New("a reply that does not fit the question")
 	}
 	m := &Reply{Raw: raw, RTT: time.Since(begin), From: s.Addr, TCP: true}
-	_ = m.Parse(raw) // what was read until a fault stands
+	m.Bad = m.Parse(raw)
+	if m.Bad != 0 {
+		return nil, fmt.Errorf("%s: %w", s.Addr, malformedReply(m.Bad))
+	}
 	if m.Rcode != wire.NoError && m.Rcode != wire.NXDomain {
 		return nil, fmt.Errorf("%s answers %s", s.Addr, m.Rcode)
 	}
@@ -346,7 +353,7 @@ func (d *discoverer) transferFrom(ctx context.Context, r *Run) bool {
 	got, soas := 0, 0
 	var m wire.Message
 	for got < discoverBytes && soas < 2 {
-		raw, err := readFramed(c, streamTimeout)
+		raw, err := readFramed(c, r.patience())
 		if err != nil || len(raw) < wire.HeaderLen {
 			break
 		}
@@ -362,10 +369,27 @@ func (d *discoverer) transferFrom(ctx context.Context, r *Run) bool {
 			if rr.Type == wire.TypeSOA {
 				soas++
 			}
-			d.add(rr.Owner, "transfer")
+			d.transferred(&rr)
 		}
 	}
 	return soas > 0
+}
+
+// transferred keeps the name of a record, and what it leads to.
+func (d *discoverer) transferred(rr *wire.Record) {
+	d.add(rr.Owner, "transfer")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.have[string(wire.Lower(nil, rr.Owner))]
+	if f == nil {
+		return
+	}
+	switch a, ok := netip.AddrFromSlice(rr.Data); {
+	case (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) && ok && len(f.addrs) < targetServers:
+		f.addrs = append(f.addrs, a)
+	case rr.Type == wire.TypeCNAME:
+		f.alias = wire.Lower(nil, rr.Data)
+	}
 }
 
 // certificates looks at the names in the certificates of the zone's own web servers.
@@ -382,7 +406,7 @@ func (d *discoverer) certificates(ctx context.Context) {
 				continue
 			}
 			seen[a] = true
-			for _, name := range certNames(ctx, tlsPort(&Run{Server: Server{Addr: netip.AddrPortFrom(a, 0)}}, 443, d.r.Options.PortDoH), n) {
+			for _, name := range certNames(ctx, d.r.patience(), tlsPort(&Run{Server: Server{Addr: netip.AddrPortFrom(a, 0)}}, 443, d.r.Options.PortDoH), n) {
 				d.add(name, "certificate")
 			}
 		}
@@ -390,8 +414,8 @@ func (d *discoverer) certificates(ctx context.Context) {
 }
 
 // certNames returns the names of a certificate. It is looked at, not trusted.
-func certNames(ctx context.Context, addr netip.AddrPort, host []byte) [][]byte {
-	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
+func certNames(ctx context.Context, wait time.Duration, addr netip.AddrPort, host []byte) [][]byte {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	dial := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{InsecureSkipVerify: true, ServerName: strings.TrimSuffix(text(host), ".")}}
 	c, err := dial.DialContext(ctx, "tcp", addr.String())

@@ -193,9 +193,9 @@ func nmapHost(r *Report) (name, addr string) {
 }
 
 // service returns the name that nmap has for a port (its nmap-services).
-func service(p Port) string {
+func service(r *Report, p Port) string {
 	switch p.Number {
-	case 53, 5353:
+	case 53, r.Target.Server.Addr.Port():
 		return "domain"
 	case 443:
 		return "https"
@@ -214,7 +214,7 @@ func (n *nmapWriter) Write(r *Report) error {
 	if n.grepable {
 		var ports []string
 		for _, p := range r.ports() {
-			ports = append(ports, fmt.Sprintf("%d/%s/%s//%s///", p.Number, p.State, p.Proto, service(p)))
+			ports = append(ports, fmt.Sprintf("%d/%s/%s//%s///", p.Number, p.State, p.Proto, service(r, p)))
 		}
 		fmt.Fprintf(&b, "Host: %s (%s)\tPorts: %s\n", addr, name, strings.Join(ports, ", "))
 		_, err := n.w.Write(b.Bytes())
@@ -229,7 +229,7 @@ func (n *nmapWriter) Write(r *Report) error {
 		rows := [][4]string{{"PORT", "STATE", "SERVICE", "REASON"}}
 		var width [3]int
 		for _, p := range r.ports() {
-			rows = append(rows, [4]string{fmt.Sprintf("%d/%s", p.Number, p.Proto), p.State, service(p), p.Reason})
+			rows = append(rows, [4]string{fmt.Sprintf("%d/%s", p.Number, p.Proto), p.State, service(r, p), p.Reason})
 		}
 		for _, row := range rows {
 			for i := range width {

@@ -96,13 +96,14 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 			// Waiting for each answer would take minutes for every address of a network.
 			findings = verdict(Unknown, Evidence{Command: dig(t.Server, Query{Name: apex(run(c)), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", t.Server.Addr.Port())
 		} else {
-			findings = c.Run(ctx, run(c))
+			findings = within(ctx, run(c), o)
 		}
 		if len(findings) == 0 {
 			findings = []Finding{{State: Skipped, Title: "does not apply"}}
 		}
+		findings = findings[:min(len(findings), maxFindings)]
 		for j := range findings {
-			findings[j].Evidence.keep(t, c)
+			findings[j].keep(t, c)
 		}
 		rep.Results[i] = Result{c, findings}
 		mu.Lock()
@@ -131,9 +132,48 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	return rep
 }
 
-// keep makes evidence small enough to be kept for many targets, and gives it a command
+// The bounds of one check: what a server says and how slowly it says it are its own
+// choice.
+const (
+	checkTime    = 2 * time.Minute // thirty questions that are answered at the third try
+	activeTime   = 5 * time.Minute // of checks that wait, hold or flood
+	searchTime   = discoverBudget + 5*time.Minute
+	maxFindings  = 500      // of one check: a zone can have thousands of bad keys
+	maxDetail    = 64 << 10 // octets
+	maxDetailKey = 1024     // octets
+)
+
+// within runs a check for as long as it may take. What was cut off is unknown, whatever
+// it has found by then, but for what a search found: that stands.
+func within(ctx context.Context, r *Run, o *Options) []Finding {
+	limit := checkTime
+	switch {
+	case r.Check.Scope == ScopeZone && o.Subdomains:
+		limit = searchTime
+	case r.Check.Mode != Polite:
+		limit = activeTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	findings := r.Check.Run(ctx, r)
+	if ctx.Err() != nil {
+		var ev Evidence
+		if len(findings) > 0 {
+			ev = findings[0].Evidence
+		}
+		return unmeasured(ev, fmt.Errorf("it was not done after %v: %w", limit, ctx.Err()))
+	}
+	return findings
+}
+
+// keep makes a finding small enough to be kept for many targets, and gives it a command
 // if it has none.
-func (e *Evidence) keep(t Target, c *Check) {
+func (f *Finding) keep(t Target, c *Check) {
+	if len(f.Detail) > maxDetail {
+		f.Detail = strings.ToValidUTF8(f.Detail[:maxDetail], "") + " …"
+	}
+	f.Key = f.Key[:min(len(f.Key), maxDetailKey)]
+	e := &f.Evidence
 	e.Sent = bytes.Clone(e.Sent[:min(len(e.Sent), maxShown)])
 	e.Received = bytes.Clone(e.Received[:min(len(e.Received), maxShown)])
 	if e.Command == "" {
@@ -177,7 +217,7 @@ func offersTLS(ctx context.Context, r *Run) bool {
 		return false
 	}
 	for _, port := range []uint16{cmp.Or(r.Options.PortDoT, 853), cmp.Or(r.Options.PortDoH, 443)} {
-		d := net.Dialer{Timeout: r.timeout()}
+		d := net.Dialer{Timeout: r.patience()}
 		c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(r.Server.Addr.Addr(), port).String())
 		if err == nil {
 			c.Close()

@@ -283,3 +283,36 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 }
+
+// TestThousandServers looks at a thousand servers on loopback, and keeps no more of them
+// than it works on.
+func TestThousandServers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes some seconds")
+	}
+	const servers = 1000
+	at := serve(t, 3, good)
+	o := &check.Options{Port: at[1].Port(), PortDoT: at[1].Port(), PortDoH: at[1].Port(), Nobody: at[0]}
+	in := func(yield func(int) bool) {
+		for i := range servers {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+	// Two addresses stand for all, which is harder: the check keeps to its politeness at
+	// each of them.
+	begin, n := time.Now(), 0
+	for r := range check.InOrder(t.Context(), 32, in, func(ctx context.Context, i int) *check.Report {
+		target := check.Target{Text: fmt.Sprint(i), Server: check.Server{Addr: at[1+i%2]}, Zone: zone}
+		return check.Examine(ctx, target, o, func(c *check.Check) bool { return c.Group == check.GroupServer }, func(int, int) {})
+	}) {
+		if r.Target.Text != fmt.Sprint(n) || !r.Reached() || r.Above(check.SevMedium) {
+			t.Fatalf("report %d is of %s: %v, %v", n, r.Target.Text, r.Count(), r.Ports)
+		}
+		n++
+	}
+	if took := time.Since(begin); n != servers || took > time.Minute {
+		t.Errorf("%d servers in %v", n, took)
+	}
+}

@@ -128,10 +128,12 @@ func askAny(ctx context.Context, r *Run, servers []Server, q Query) (*Reply, err
 			at.Server = s
 			m, err = at.AskTCP(ctx, q)
 		}
-		if err == nil && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
+		if err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
 			return m, nil
 		}
-		if err == nil {
+		if err == nil && m.Bad != 0 {
+			err = fmt.Errorf("%s: %w", s.Addr, malformedReply(m.Bad))
+		} else if err == nil {
 			err = fmt.Errorf("%s answers %s", s.Addr, m.Rcode)
 		}
 	}
