@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -35,7 +36,7 @@ const (
 	rrlShare   = 60   // percent of answers below which a limit is at work
 	idleGood   = 30 * time.Second
 	idleMax    = 60 * time.Second
-	slowMax    = 15 * time.Second
+	slowSteps  = 15  // octets of SRV-TCP-SLOW, one a second: five times what a question may take
 	idleConns  = 200 // connections held open by the check of the connection limit
 	badPackets = 12
 )
@@ -168,7 +169,7 @@ func serverChecks() []*Check {
 		},
 		{ID: "SRV-AMP", Title: "amplifies little", Severity: SevHigh, About: "Asks the eight questions with the largest answers and compares octets.", Judged: "The worst answer above 35 times its question or 1232 octets: fail; above 20 times: warn.", Advice: size, Refs: []string{"RFC 5358", "RFC 8482"}, Run: runAmp},
 		{ID: "SRV-TCSIZE", Title: "truncates to nothing", Severity: SevLow, About: "Asks without EDNS for large sets. A truncated answer is thrown away by the client: what is in it only amplifies.", Judged: "TC with more than 100 octets: warn.", Advice: map[Product]string{"": "Send header, question and OPT only when truncating.", "bind": "minimal-responses yes;", "knot": "Load mod-rrl.", "port53": "Nothing to set."}, Refs: []string{"RFC 2181, section 9"}, Run: runTCSize},
-		{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: SevHigh, Mode: Active, About: "Sends one question 200 times a second for two seconds, as a reflection attack would.", Judged: "Under 60 % answered, or truncated ones among the answers: pass. Else: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}, Run: runRRL},
+		{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: SevHigh, Mode: Active, About: "Sends one question 200 times a second for two seconds, as a reflection attack would, and then as many names that do not exist.", Judged: "Under 60 % answered, or truncated ones among the answers, is a limit: pass. Of equal questions only: warn. None: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}, Run: runRRL},
 		{ID: "SRV-RRLSLIP", Title: "lets victims through its rate limit", Severity: SevLow, Mode: Active, About: "From the same flood: a limit without truncated answers shuts out the one whose address was forged.", Judged: "Limited without any TC: warn.", Advice: rrl, Refs: []string{"ISC-TN-2012-1"}, Run: runSlip},
 		{ID: "SRV-COOKIE", Title: "has DNS cookies", Severity: SevMedium, About: "Sends client cookies and looks at what comes back.", Judged: "No server cookie, or a bad length that is not FORMERR: warn. The same server cookie for two clients: fail.", Advice: cookies, Refs: []string{"RFC 7873", "RFC 9018"}, Run: runCookie},
 		{ID: "SRV-8906", Title: "answers what it does not know", Severity: SevMedium, About: "Asks for an unknown type, an unknown opcode and with odd flags. Silence makes resolvers wait and retry.", Judged: "Each is answered: NOERROR or NXDOMAIN for the type and flags, NOTIMP for the opcode.", Advice: generic, Refs: []string{"RFC 8906"}, Run: run8906},
@@ -397,64 +398,75 @@ func runTCSize(ctx context.Context, r *Run) []Finding {
 	return verdict(Pass, ev, "truncated replies are empty")
 }
 
-// flood is what came back of rrlCount equal questions.
+// flood is what came back of a flood of questions.
 type flood struct {
 	sent, answered, truncated int
 	err                       error
 }
 
-// measureFlood sends the questions of SRV-RRL, once for both checks.
-func measureFlood(ctx context.Context, r *Run) flood {
-	return r.Memo("flood "+r.Server.Addr.String(), func() any {
+// measureFlood sends the questions of SRV-RRL, once for both checks: one question again
+// and again, and then names that do not exist.
+func measureFlood(ctx context.Context, r *Run) (same, random flood) {
+	both := r.Memo("flood "+r.Server.Addr.String(), func() any {
 		if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
-			return flood{err: err}
+			return [2]flood{{err: err}, {err: err}}
 		}
-		c, err := datagrams(ctx, r)
-		if err != nil {
-			return flood{err: err}
+		one := query(0, apex(r), wire.TypeSOA)
+		return [2]flood{
+			floodWith(ctx, r, func() []byte { return one }),
+			floodWith(ctx, r, func() []byte { return query(0, below(randomLabel(), apex(r)), wire.TypeA) }),
 		}
-		defer c.Close()
-		f := flood{}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			buf := make([]byte, wire.MaxMessage)
-			for {
-				n, err := c.Read(buf)
-				if err != nil {
-					if timedOut(err) {
-						return
-					}
-					continue
+	}).([2]flood)
+	return both[0], both[1]
+}
+
+// floodWith sends rrlCount questions at rrlRate a second.
+func floodWith(ctx context.Context, r *Run, next func() []byte) flood {
+	c, err := datagrams(ctx, r)
+	if err != nil {
+		return flood{err: err}
+	}
+	defer c.Close()
+	f := flood{}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, wire.MaxMessage)
+		for {
+			n, err := c.Read(buf)
+			if err != nil {
+				if timedOut(err) || errors.Is(err, net.ErrClosed) {
+					return
 				}
-				if n >= wire.HeaderLen {
-					f.answered++
-					if binary.BigEndian.Uint16(buf[2:])&wire.FlagTC != 0 {
-						f.truncated++
-					}
+				continue
+			}
+			if n >= wire.HeaderLen {
+				f.answered++
+				if binary.BigEndian.Uint16(buf[2:])&wire.FlagTC != 0 {
+					f.truncated++
 				}
 			}
-		}()
-		tick := time.NewTicker(time.Second / rrlRate)
-		defer tick.Stop()
-		_ = c.SetReadDeadline(time.Now().Add(rrlCount*time.Second/rrlRate + time.Second))
-		sent := 0
-		for range rrlCount {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				_ = c.SetReadDeadline(time.Now())
-				<-done
-				return flood{err: ctx.Err()}
-			}
-			if _, err := c.Write(query(0, apex(r), wire.TypeSOA)); err == nil {
-				sent++
-			}
 		}
-		<-done
-		f.sent = sent
-		return f
-	}).(flood)
+	}()
+	tick := time.NewTicker(time.Second / rrlRate)
+	defer tick.Stop()
+	_ = c.SetReadDeadline(time.Now().Add(rrlCount*time.Second/rrlRate + r.timeout()/2))
+	sent := 0
+	for range rrlCount {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			_ = c.SetReadDeadline(time.Now())
+			<-done
+			return flood{err: ctx.Err()}
+		}
+		if _, err := c.Write(next()); err == nil {
+			sent++
+		}
+	}
+	<-done
+	f.sent = sent
+	return f
 }
 
 // limited tells whether a rate limit was at work.
@@ -467,19 +479,21 @@ func floodCommand(r *Run) string {
 }
 
 func runRRL(ctx context.Context, r *Run) []Finding {
-	f := measureFlood(ctx, r)
-	ev := Evidence{N: f.sent, Command: floodCommand(r)}
+	f, random := measureFlood(ctx, r)
+	ev := Evidence{N: f.sent + random.sent, Command: floodCommand(r)}
 	switch {
-	case f.err != nil:
-		return unmeasured(ev, f.err)
+	case f.err != nil || random.err != nil:
+		return unmeasured(ev, cmp.Or(f.err, random.err))
+	case f.limited() && !random.limited():
+		return verdict(Warn, ev, "%d of %d names that do not exist were answered: equal questions are limited, random names are not", random.answered, random.sent)
 	case f.limited():
-		return verdict(Pass, ev, "%d of %d answered, %d of them truncated", f.answered, f.sent, f.truncated)
+		return verdict(Pass, ev, "%d of %d answered, %d of them truncated; of random names %d of %d", f.answered, f.sent, f.truncated, random.answered, random.sent)
 	}
 	return verdict(Fail, ev, "%d of %d answered: no limit", f.answered, f.sent)
 }
 
 func runSlip(ctx context.Context, r *Run) []Finding {
-	f := measureFlood(ctx, r)
+	f, _ := measureFlood(ctx, r)
 	ev := Evidence{N: f.sent, Command: floodCommand(r)}
 	switch {
 	case f.err != nil:
@@ -727,15 +741,16 @@ func runSlow(ctx context.Context, r *Run) []Finding {
 	}
 	defer c.Close()
 	msg := framed(query(0, apex(r), wire.TypeSOA))
-	tick := time.NewTicker(time.Second)
+	step := r.patience() / 3
+	tick := time.NewTicker(step)
 	defer tick.Stop()
 	begin := time.Now()
-	for i := 0; time.Since(begin) < slowMax; i++ {
+	for i := range slowSteps {
 		if _, err := c.Write(msg[i%len(msg) : i%len(msg)+1]); err != nil {
-			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(time.Second))
+			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(step))
 		}
 		if _, err := readFramed(c, time.Millisecond); err != nil && !timedOut(err) {
-			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(time.Second))
+			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(step))
 		}
 		select {
 		case <-tick.C:
@@ -743,7 +758,7 @@ func runSlow(ctx context.Context, r *Run) []Finding {
 			return unmeasured(ev, ctx.Err())
 		}
 	}
-	return verdict(Warn, ev, "still open after %v", slowMax)
+	return verdict(Warn, ev, "still open after %v", slowSteps*step)
 }
 
 func runCase(ctx context.Context, r *Run) []Finding {

@@ -232,6 +232,7 @@ func discoverable(transfer, nsec bool, wildcard []byte, names ...string) script 
 
 // TestDiscovery finds names in each of the ways that a stranger has.
 func TestDiscovery(t *testing.T) {
+	t.Parallel()
 	known := check.Words()
 	variant := ""
 	for _, p := range check.Permutations("vpn") {
