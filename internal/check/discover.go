@@ -438,15 +438,18 @@ func certNames(ctx context.Context, wait time.Duration, addr netip.AddrPort, hos
 // have it. The SOA says which zone denies the name: if that is one where domains are
 // sold, the domain is not registered.
 func free(m *Reply) (domain []byte, sold bool) {
-	for _, rr := range records(m, wire.Authority, wire.TypeSOA) {
-		labels := wire.LabelCount(rr.Owner)
-		if labels <= 1 {
-			return rr.Owner, true
-		}
-		if labels == 2 && slices.Contains([]string{"co", "com", "org", "net", "gov", "edu", "ac", "gob", "go", "or", "ne"}, strings.ToLower(string(rr.Owner[1:1+int(rr.Owner[0])]))) {
-			return rr.Owner, true
-		}
-		return rr.Owner, false
+	soa := records(m, wire.Authority, wire.TypeSOA)
+	if len(soa) == 0 {
+		return nil, false
 	}
-	return nil, false
+	owner := soa[0].Owner
+	// The second levels under which countries sell domains.
+	second := []string{"co", "com", "org", "net", "gov", "edu", "ac", "gob", "go", "or", "ne"}
+	switch labels := wire.LabelCount(owner); {
+	case labels <= 1:
+		return owner, true
+	case labels == 2:
+		return owner, slices.Contains(second, strings.ToLower(string(owner[1:1+int(owner[0])])))
+	}
+	return owner, false
 }

@@ -198,7 +198,7 @@ func (t *Target) fits(c *Check, o *Options, recursion, encrypted bool) bool {
 	case ScopeConfig:
 		return t.Config != nil
 	case ScopeZone:
-		return t.Zone != nil && len(t.Servers) > 0
+		return t.Zone != nil && (len(t.Servers) > 0 || !t.Server.Addr.IsValid())
 	case ScopeResolver:
 		// Of a server that does not resolve for us, it is worth knowing that alone.
 		return t.Server.Addr.IsValid() && (recursion || c.ID == "RES-OPEN")

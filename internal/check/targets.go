@@ -180,10 +180,7 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []Target 
 		}
 		err = nil
 	}
-	if len(servers) == 0 {
-		if err == nil {
-			err = errors.New("none of its name servers has an address")
-		}
+	if err != nil {
 		return []Target{{Text: w.Text, Zone: w.name, Problem: err.Error()}}
 	}
 	servers = servers[:min(len(servers), targetServers)]

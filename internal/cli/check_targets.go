@@ -18,6 +18,7 @@ import (
 	"port53/internal/client"
 	"port53/internal/config"
 	"port53/internal/console"
+	"port53/internal/dnssec"
 	"port53/internal/resolver"
 	"port53/internal/wire"
 )
@@ -25,6 +26,7 @@ import (
 // checkTargets is what check is to look at.
 type checkTargets struct {
 	zone, list, config, roots, resolvConf string
+	anchors                               string
 	resolvers                             []string
 	self                                  bool
 	max, atOnce                           int
@@ -39,6 +41,7 @@ func (c *checkTargets) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.self, "self", false, "audit the server that runs on this machine: its configuration, and what its listeners answer")
 	f.StringSliceVar(&c.resolvers, "resolver", nil, "find names through this resolver, and ask nobody above zones")
 	f.StringVar(&c.roots, "roots", "", "a file of the root's servers, from which zones and names are found")
+	f.StringVar(&c.anchors, "anchors", "", "DS or DNSKEY records that are trusted, instead of the root's built in")
 	f.StringVar(&c.resolvConf, "resolv-conf", client.ResolvConf, "where the system's resolvers are listed")
 	f.IntVar(&c.max, "max-targets", check.MaxTargets, "addresses that a network may have")
 	f.IntVar(&c.atOnce, "at-once", 32, "targets that are looked at at one time")
@@ -53,6 +56,9 @@ const maxTargetLine = 4096
 // options fills in where names are found.
 func (c *checkTargets) options(o *check.Options) error {
 	o.Port = c.port
+	if err := c.trusted(o); err != nil {
+		return err
+	}
 	for _, text := range c.resolvers {
 		a, err := parseTarget(text)
 		if err != nil {
@@ -88,6 +94,33 @@ func (c *checkTargets) options(o *check.Options) error {
 	}
 	for _, a := range addrs {
 		o.Resolvers = append(o.Resolvers, netip.AddrPortFrom(a, 53))
+	}
+	return nil
+}
+
+// trusted fills in what chains of trust begin with.
+func (c *checkTargets) trusted(o *check.Options) error {
+	if c.anchors == "" {
+		return nil
+	}
+	f, err := os.Open(c.anchors)
+	if err != nil {
+		return failure(exitUsage, "", "--anchors %s: %v", c.anchors, pathCause(err))
+	}
+	defer f.Close()
+	list, err := resolver.ReadAnchors(f, c.anchors)
+	if err != nil {
+		return failure(exitUsage, "", "--anchors: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	for _, a := range list {
+		for _, ds := range a.DS {
+			o.Anchors = append(o.Anchors, check.Anchor{Owner: a.Zone, DS: ds})
+		}
+		for _, key := range a.Keys {
+			if ds, ok := dnssec.AppendDS(nil, a.Zone, key, dnssec.DigestSHA256); ok {
+				o.Anchors = append(o.Anchors, check.Anchor{Owner: a.Zone, DS: ds})
+			}
+		}
 	}
 	return nil
 }
