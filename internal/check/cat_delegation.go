@@ -160,7 +160,7 @@ func delTwo(_ context.Context, _ *Run, c *cut) []Finding {
 	case len(nets) == 0:
 		return verdict(Unknown, Evidence{}, "could not be measured: no server has an address")
 	case len(nets) < 2:
-		return verdict(Warn, Evidence{}, "all %d addresses are in one network", len(c.servers))
+		return verdict(Warn, Evidence{}, "%d servers in one network", len(c.servers))
 	}
 	return verdict(Pass, Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.ns), len(nets))
 }

@@ -583,7 +583,12 @@ func runSize(ctx context.Context, r *Run) []Finding {
 	at := *r
 	at.Server = servers[0]
 	return single(func(*Run) Query { return Query{Name: r.Zone, Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (State, string) {
-		if len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0 {
+		switch {
+		case m.Rcode != wire.NoError:
+			return Unknown, "could not be measured: " + m.Rcode.String()
+		case m.Flags&wire.FlagTC == 0 && len(answers(m, r.Zone, wire.TypeDNSKEY)) == 0:
+			return Skipped, "the zone is unsigned"
+		case len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0:
 			return Warn, fmt.Sprintf("%d octets, truncated: %t", len(m.Raw), m.Flags&wire.FlagTC != 0)
 		}
 		return Pass, fmt.Sprintf("%d octets", len(m.Raw))

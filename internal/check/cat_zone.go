@@ -189,7 +189,7 @@ func zoneDangle(ctx context.Context, r *Run) []Finding {
 			continue
 		}
 		heard++
-		if s, why := judgeDangle(e.target, m); s != Pass {
+		if s, why := judgeDangle(r.Zone, e.target, m); s != Pass {
 			out = append(out, Finding{State: s, Key: text(e.from) + " " + e.t.String(), Detail: fmt.Sprintf("%s %s: %s", text(e.from), e.t, why), Evidence: Evidence{Received: m.Raw, N: 1, Command: "dig -t A -q " + shellName(e.target)}})
 		}
 	}

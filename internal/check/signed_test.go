@@ -144,6 +144,9 @@ type trial struct{ bad, good script }
 func trials() map[string]trial {
 	right := signed(good, signing{})
 	weak := append([]byte{1, 1, 3, 5, 3, 1, 0, 1}, bytes.Repeat([]byte{0x81}, 128)...)
+	long := func(n byte) []byte {
+		return append([]byte{1, 1, 3, 8, 3, 1, 0, 1}, bytes.Repeat([]byte{0x80 | n}, 384)...)
+	}
 	// The root delegates to others than ns1 and ns2, without glue.
 	delegates := func(from map[string][]string) script {
 		return func(m *wire.Message, server int, tcp bool) answer {
@@ -189,6 +192,7 @@ func trials() map[string]trial {
 		"DNSSEC-WALK":   {signed(good, signing{denial: nsec}), right},
 		"DNSSEC-TAGS":   {signed(good, signing{keys: [][]byte{sameTag(keys()[1].Key.Data)}}), right},
 		"DNSSEC-NX":     {signed(good, signing{denial: func(*wire.Message, *answer) bool { return true }}), right},
+		"DNSSEC-SIZE":   {signed(good, signing{keys: [][]byte{long(1), long(2), long(3), long(4)}}), right},
 		"DEL-2NS":       {delegates(map[string][]string{"example.test": {"ns1.example.test"}}), good},
 		"DEL-DANGLE-NS": {delegates(map[string][]string{"example.test": {"ns1.example.test", "ns.not-registered"}}), good},
 		"DEL-CYCLE":     {delegates(map[string][]string{"example.test": {"ns.other.test"}, "other.test": {"ns.example.test"}}), good},

@@ -46,8 +46,8 @@ func takeovers() [][2]string {
 	}
 }
 
-// judgeDangle judges what a name that something leads to is answered with.
-func judgeDangle(target []byte, m *Reply) (State, string) {
+// judgeDangle judges what a name that something in the zone leads to is answered with.
+func judgeDangle(zone, target []byte, m *Reply) (State, string) {
 	if m.Rcode != wire.NXDomain {
 		return Pass, ""
 	}
@@ -56,7 +56,7 @@ func judgeDangle(target []byte, m *Reply) (State, string) {
 			return Fail, text(target) + " is free at " + s[1] + ", where anyone can claim it (list of " + takeoverDate + ")"
 		}
 	}
-	if domain, sold := free(m); sold {
+	if domain, sold := free(m); sold && !wire.Subdomain(target, zone) {
 		return Fail, text(target) + " does not exist, and " + text(domain) + " has no such domain: whoever registers it gets what is sent there"
 	}
 	return Warn, text(target) + " does not exist"
