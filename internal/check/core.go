@@ -132,6 +132,7 @@ type Options struct {
 	PortDoT, PortDoH uint16           // 0: 853 and 443
 	Roots            []Server         // where walks begin; without them zones cannot be followed
 	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
+	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
 	Subdomains       bool             // look for all names of zones, not for common ones alone
 	Stranger         bool             // whom servers on private addresses answer counts as a stranger, as in a laboratory
 	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
@@ -141,7 +142,6 @@ type Options struct {
 	Now              func() time.Time // nil: time.Now
 	Timeout          time.Duration    // for one try; 0: two seconds
 
-	gate gate
 	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }
 
@@ -262,7 +262,7 @@ func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) 
 }
 
 func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error) {
-	leave, err := r.Options.gate.enter(ctx, s.Addr.Addr())
+	leave, err := r.Options.Gate.enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +298,7 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 
 // AskTCP asks the run's server over TCP.
 func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
-	leave, err := r.Options.gate.enter(ctx, r.Server.Addr.Addr())
+	leave, err := r.Options.Gate.enter(ctx, r.Server.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}
