@@ -44,7 +44,7 @@ func (c *checkTargets) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.anchors, "anchors", "", "DS or DNSKEY records that are trusted, instead of the root's built in")
 	f.StringVar(&c.resolvConf, "resolv-conf", client.ResolvConf, "where the system's resolvers are listed")
 	f.IntVar(&c.max, "max-targets", check.MaxTargets, "addresses that a network may have")
-	f.IntVar(&c.atOnce, "at-once", 32, "targets that are looked at at one time")
+	f.IntVar(&c.atOnce, "at-once", 64, "targets that are looked at at one time: most of it is waiting")
 	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers that are found, or written without one")
 	f.StringVar(&c.probeZone, "probe-zone", "", "a zone that is delegated to this machine: judge what resolvers ask for in it")
 	f.StringVar(&c.probeListen, "probe-listen", ":53", "where the probe zone is served")
