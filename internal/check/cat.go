@@ -3,9 +3,9 @@ package check
 import "slices"
 
 // catalogueChecks returns the checks of the authoritative, delegation, zone, DNSSEC,
-// resolver and encrypted tables, in this order.
+// resolver and encrypted tables, and those of configurations, in this order.
 func catalogueChecks() []*Check {
-	return slices.Concat(serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks())
+	return slices.Concat(serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
 }
 
 // Zonemaster returns which of our checks judges what each of Zonemaster's test

@@ -45,6 +45,9 @@ func single(ask func(r *Run) Query, judge func(r *Run, m *Reply) (State, string)
 			return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
 		}
 		s, detail := judge(r, m)
+		if m.Bad != 0 && s != Fail {
+			return unmeasured(seen(r.Server, q, m), malformedReply(m.Bad))
+		}
 		return []Finding{{State: s, Detail: detail, Evidence: seen(r.Server, q, m)}}
 	}
 }
@@ -61,8 +64,17 @@ func singleTCP(ask func(r *Run) Query, judge func(r *Run, m *Reply) (State, stri
 		s, detail := judge(r, m)
 		ev := seen(r.Server, q, m)
 		ev.Command = cmd
+		if m.Bad != 0 && s != Fail {
+			return unmeasured(ev, malformedReply(m.Bad))
+		}
 		return []Finding{{State: s, Detail: detail, Evidence: ev}}
 	}
+}
+
+// malformedReply is the error of a reply that cannot be read: what is not in it may have
+// been behind the fault.
+func malformedReply(bad wire.Malformed) error {
+	return fmt.Errorf("the reply is malformed: %s", bad)
 }
 
 // seen returns the evidence of one exchange.
@@ -241,14 +253,12 @@ func rdataName(data []byte, at int) []byte {
 
 // stream opens a TCP connection to the server that is checked.
 func stream(ctx context.Context, r *Run) (net.Conn, error) {
-	d := net.Dialer{Timeout: streamTimeout}
-	return d.DialContext(ctx, "tcp", r.Server.Addr.String())
+	return r.connect(ctx, "tcp", r.Server.Addr)
 }
 
 // datagrams opens a UDP socket that is connected to the server.
 func datagrams(ctx context.Context, r *Run) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "udp", r.Server.Addr.String())
+	return r.connect(ctx, "udp", r.Server.Addr)
 }
 
 // framed returns a message with its length before it (RFC 1035, section 4.2.2).

@@ -36,7 +36,7 @@ func delegationChecks() []*Check {
 		{ID: "DEL-NS-SYNC", Title: "parent and zone name the same servers", Severity: SevMedium, About: "Compares the NS set of the parent with the zone's own.", Judged: "They differ: warn.", Advice: parent, Refs: []string{"RFC 1034, section 4.2.2", "RFC 7477"}, Run: delegated(delSync)},
 		{ID: "DEL-GLUE", Title: "the parent's addresses are right", Severity: SevHigh, About: "Compares glue with the zone's own address records.", Judged: "In-domain servers without glue, or with other addresses: fail.", Advice: parent, Refs: []string{"RFC 9471"}, Run: delegated(delGlue)},
 		{ID: "DEL-2NS", Title: "two servers in two networks", Severity: SevMedium, About: "Counts names and networks of the servers.", Judged: "Under two names, or all in one /24 or /48: warn.", Advice: map[Product]string{"": "Add a secondary in another network."}, Refs: []string{"RFC 2182, section 5"}, Run: delegated(delTwo)},
-		{ID: "DEL-DANGLE-NS", Title: "the servers' domains exist", Severity: SevCritical, About: "Looks up the names of the servers. Whoever registers a missing domain owns the zone.", Judged: "NXDOMAIN: fail.", Advice: map[Product]string{"": "Take the NS record out at the parent and in the zone, now."}, Refs: []string{"RFC 9520"}, Run: delegated(delDangle)},
+		{ID: "DEL-DANGLE-NS", Title: "the servers' domains exist", Severity: SevCritical, About: "Looks up the names of the servers. Whoever registers a missing domain owns the zone.", Judged: "The name's domain is not registered: fail. The name does not exist, or has no address: fail, of severity high.", Advice: map[Product]string{"": "Take the NS record out at the parent and in the zone, now."}, Refs: []string{"RFC 9520"}, Run: delegated(delDangle)},
 		{ID: "DEL-CYCLE", Title: "no circle of delegations", Severity: SevHigh, About: "Follows which zone's servers are needed to find this zone's servers.", Judged: "All servers depend on zones that depend on this one, without glue: fail.", Advice: parent, Refs: []string{"TsuNAME (2021)", "CVE-2026-42255"}, Run: delegated(delCycle)},
 		{ID: "DEL-CNAME", Title: "servers are names with addresses", Severity: SevMedium, About: "Asks whether names in NS, MX and SOA records are aliases.", Judged: "A CNAME: fail.", Advice: map[Product]string{"": "Give the name A and AAAA records in place of the CNAME."}, Refs: []string{"RFC 2181, section 10.3"}, Run: delCNAME},
 	}
@@ -160,7 +160,7 @@ func delTwo(_ context.Context, _ *Run, c *cut) []Finding {
 	case len(nets) == 0:
 		return verdict(Unknown, Evidence{}, "could not be measured: no server has an address")
 	case len(nets) < 2:
-		return verdict(Warn, Evidence{}, "all %d addresses are in one network", len(c.servers))
+		return verdict(Warn, Evidence{}, "%d servers in one network", len(c.servers))
 	}
 	return verdict(Pass, Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.ns), len(nets))
 }
@@ -177,14 +177,26 @@ func delDangle(ctx context.Context, r *Run, c *cut) []Finding {
 		case err != nil:
 			unknown++
 		case m.Rcode == wire.NXDomain:
-			out = append(out, Finding{State: Fail, Key: text(ns), Detail: text(ns) + " does not exist: whoever registers its domain owns this zone", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}})
+			f := Finding{State: Fail, Severity: SevHigh, Key: text(ns), Detail: text(ns) + " does not exist", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}}
+			if domain, sold := free(m); sold {
+				f.Severity = SevCritical
+				f.Detail += fmt.Sprintf(", and %s has no such domain: whoever registers it owns this zone", text(domain))
+			}
+			out = append(out, f)
+		case len(records(m, wire.Answer, wire.TypeA)) == 0:
+			six, err := lookup(ctx, r, ns, wire.TypeAAAA, 1)
+			if err != nil {
+				unknown++
+			} else if len(records(six, wire.Answer, wire.TypeAAAA)) == 0 {
+				out = append(out, Finding{State: Fail, Severity: SevHigh, Key: text(ns), Detail: text(ns) + " has no address", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}})
+			}
 		}
 	}
-	switch {
-	case len(out) > 0:
+	if unknown > 0 {
+		out = append(out, verdict(Unknown, Evidence{}, "could not be measured for %d of %d names", unknown, len(c.ns))...)
+	}
+	if len(out) > 0 {
 		return out
-	case unknown > 0:
-		return verdict(Unknown, Evidence{}, "could not be measured for %d of %d names", unknown, len(c.ns))
 	}
 	return verdict(Pass, Evidence{}, "all %d names exist", len(c.ns))
 }

@@ -134,6 +134,16 @@ func chain(ctx context.Context, r *Run) ([]dnssec.Key, string, error) {
 		case !started:
 			continue
 		case len(c.ds) == 0:
+			if c.noDS == nil {
+				return nil, shown, fmt.Errorf("the servers of %s do not tell whether %s has DS records", text(c.above), text(c.zone))
+			}
+			d, why := denialOf(r, wire.Lower(nil, c.above), c.noDS, keys, w)
+			if why == 0 {
+				_, why = d.NoDS(wire.Lower(nil, c.zone), w)
+			}
+			if why != 0 && why != dnssec.TooManyIterations { // those are insecure (RFC 9276, section 3.2)
+				return nil, shown, &bogus{c.zone, "the denial of DS", why}
+			}
 			return nil, shown + text(c.zone) + " has no DS", errInsecure
 		default:
 			set := &wire.RRset{Owner: wire.Lower(nil, c.zone), Type: wire.TypeDS, TTL: 3600, Data: c.ds, Sigs: c.dsSigs}
@@ -173,8 +183,8 @@ func dnssecChecks() []*Check {
 		{ID: "DNSSEC-DSMISS", Title: "DS records have keys", Severity: SevHigh, About: "Compares the parent's DS with the zone's keys and with CDS.", Judged: "No DS has a key: fail. One has none, or CDS differs: warn.", Advice: map[Product]string{"": "Publish at the parent the DS of the key in use; remove old ones.", "bind": "rndc dnssec -checkds published ZONE", "knot": "knotc zone-ksk-submitted ZONE", "pdns": "pdnsutil export-zone-ds ZONE"}, Refs: []string{"RFC 6781", "RFC 7344"}, Run: delegated(runDSMiss)},
 		{ID: "DNSSEC-ALG", Title: "algorithms are of these days", Severity: SevHigh, About: "Looks at algorithms, key sizes and digests.", Judged: "MD5, DSA, GOST, SHA-1, RSA below 2048 bits (a zone key of 1024: warn), DS of SHA-1: fail.", Advice: sign, Refs: []string{"RFC 8624", "RFC 9904", "RFC 9905"}, Run: delegated(runAlg)},
 		{ID: "DNSSEC-EXP", Title: "signatures are fresh at every server", Severity: SevHigh, About: "Looks at the RRSIG of the SOA at each server.", Judged: "Expired or not yet valid: fail. Under 3 days left: warn. Valid for over 60 days: low.", Advice: sign, Refs: []string{"RFC 6781, section 4.4"}, Run: runExp},
-		{ID: "DNSSEC-NSEC3", Title: "NSEC3 costs nothing", Severity: SevMedium, About: "Looks at NSEC3PARAM.", Judged: "Above 50 iterations: fail. Above 0: warn. A salt: low.", Advice: nsec3, Refs: []string{"RFC 9276", "CVE-2023-50868"}, Run: runNSEC3},
-		{ID: "DNSSEC-WALK", Title: "the zone cannot be walked", Severity: SevLow, About: "Follows NSEC records for 20 steps.", Judged: "It leads from name to name: warn. Compact denial or NSEC3: pass.", Advice: map[Product]string{"": "Use compact denial of existence or NSEC3 if names are to stay private.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "knot": "mod-onlinesign"}, Refs: []string{"RFC 9824", "RFC 4470"}, Run: runWalk},
+		{ID: "DNSSEC-NSEC3", Title: "NSEC3 costs nothing", Severity: SevMedium, About: "Looks at NSEC3PARAM, and at the NSEC3 records that deny a random name.", Judged: "Above 50 iterations: fail. Above 0: warn. A salt: low. Opt-out: info. Unsigned: skipped.", Advice: nsec3, Refs: []string{"RFC 9276", "CVE-2023-50868"}, Run: runNSEC3},
+		{ID: "DNSSEC-WALK", Title: "the zone cannot be walked", Severity: SevLow, About: "Follows NSEC records for 20 steps, and looks at the denial of a random name.", Judged: "It leads from name to name: warn. Compact denial or NSEC3: pass.", Advice: map[Product]string{"": "Use compact denial of existence or NSEC3 if names are to stay private.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "knot": "mod-onlinesign"}, Refs: []string{"RFC 9824", "RFC 4470"}, Run: runWalk},
 		{ID: "DNSSEC-TAGS", Title: "key tags differ", Severity: SevMedium, About: "Compares key tags. Validators try few keys of one tag.", Judged: "Two keys of one tag and algorithm: warn.", Advice: sign, Refs: []string{"CVE-2023-50387"}, Run: runTags},
 		{ID: "DNSSEC-NX", Title: "what is not there is proven", Severity: SevHigh, About: "Asks for a name and a type that are not there and validates the proof.", Judged: "A missing or wrong proof: fail.", Advice: map[Product]string{"": "Sign the zone anew.", "pdns": "pdnsutil rectify-zone ZONE", "bind": "rndc sign ZONE", "knot": "knotc zone-sign ZONE"}, Refs: []string{"RFC 4035, section 5.4", "RFC 5155, section 8"}, Run: runNX},
 		{ID: "DNSSEC-SIZE", Title: "the keys fit a datagram", Severity: SevLow, About: "Measures the DNSKEY answer.", Judged: "Above 1232 octets or truncated: warn.", Advice: sign, Refs: []string{"RFC 9715"}, Run: runSize},
@@ -382,29 +392,66 @@ func runExp(ctx context.Context, r *Run) []Finding {
 	return verdict(Pass, seen(servers[0], q, nil), "fresh at %d servers", len(servers))
 }
 
+// An nsec3Of is the dearest parameters of NSEC3 that a zone publishes or denies with.
+type nsec3Of struct {
+	there      bool
+	iterations uint16
+	salt       int
+	optOut     bool
+}
+
+func (n *nsec3Of) see(data []byte) {
+	if len(data) < 5 {
+		return
+	}
+	n.there = true
+	n.iterations = max(n.iterations, binary.BigEndian.Uint16(data[2:]))
+	n.salt = max(n.salt, int(data[4]))
+}
+
 func runNSEC3(ctx context.Context, r *Run) []Finding {
+	if _, ev, err := keysOf(ctx, r); err != nil {
+		return unmeasured(ev, err)
+	}
 	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeNSEC3PARAM)
 	if err != nil {
 		return unmeasured(ev, err)
 	}
-	p := answers(m, r.Zone, wire.TypeNSEC3PARAM)
-	if len(p) == 0 {
+	var n nsec3Of
+	for _, p := range answers(m, r.Zone, wire.TypeNSEC3PARAM) {
+		n.see(p)
+	}
+	// What validators have to compute is what denials say, be it published or not.
+	denial, ev2, err := fromZone(ctx, r, below(randomLabel(), r.Zone), wire.TypeA)
+	if err != nil {
+		return unmeasured(ev2, err)
+	}
+	for _, rr := range records(denial, wire.Authority, wire.TypeNSEC3) {
+		n.see(rr.Data)
+		n.optOut = n.optOut || len(rr.Data) > 1 && rr.Data[1]&1 != 0
+		ev = ev2
+	}
+	if !n.there {
 		return verdict(Pass, ev, "no NSEC3")
 	}
-	it, salt := binary.BigEndian.Uint16(p[0][2:]), p[0][4]
-	f := Finding{State: Pass, Evidence: ev, Detail: fmt.Sprintf("%d iterations, %d octets of salt", it, salt)}
+	f := Finding{State: Pass, Evidence: ev, Detail: fmt.Sprintf("%d iterations, %d octets of salt, opt-out: %t", n.iterations, n.salt, n.optOut)}
 	switch {
-	case it > 50:
+	case n.iterations > 50:
 		f.State = Fail
-	case it > 0:
+	case n.iterations > 0:
 		f.State = Warn
-	case salt > 0:
+	case n.salt > 0:
 		f.State, f.Severity = Warn, SevLow
+	case n.optOut:
+		f.State = Info
 	}
 	return []Finding{f}
 }
 
 func runWalk(ctx context.Context, r *Run) []Finding {
+	if _, ev, err := keysOf(ctx, r); err != nil {
+		return unmeasured(ev, err)
+	}
 	found, ev, err := walkNSEC(ctx, r, walkSteps)
 	switch {
 	case err != nil:
@@ -412,7 +459,34 @@ func runWalk(ctx context.Context, r *Run) []Finding {
 	case len(found) > 1:
 		return verdict(Warn, ev, "%d names by NSEC: %s", len(found), texts(found[:min(len(found), 5)]))
 	}
+	// A server may answer no question for NSEC, and show its names in denials all the same.
+	name := below(randomLabel(), r.Zone)
+	m, ev, err := fromZone(ctx, r, name, wire.TypeA)
+	if err != nil {
+		return unmeasured(ev, err)
+	}
+	hashed := 0
+	for _, rr := range m.Records {
+		if rr.Section != wire.Authority {
+			continue
+		}
+		if rr.Type == wire.TypeNSEC3 {
+			hashed++
+		}
+		if next := rdataName(rr.Data, 0); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 && wire.Subdomain(next, r.Zone) && !nearTo(rr.Owner, name) {
+			return verdict(Warn, ev, "a denial shows the names %s and %s", text(rr.Owner), text(next))
+		}
+	}
+	if hashed > 0 {
+		return verdict(Pass, ev, "denials have hashes of names, which lists of words can still be tried on")
+	}
 	return verdict(Pass, ev, "NSEC leads nowhere")
+}
+
+// nearTo tells whether the owner of an NSEC record was made for the name that it denies:
+// a white lie has the name's own labels, changed a little (RFC 4470, section 3).
+func nearTo(owner, name []byte) bool {
+	return len(owner) > 4 && len(name) > 4 && int(owner[0]) >= int(name[0])-1 && string(wire.Lower(nil, owner[1:4])) == string(wire.Lower(nil, name[1:4]))
 }
 
 // walkNSEC follows the zone's NSEC records for some steps and returns the names.
@@ -458,6 +532,32 @@ func runTags(ctx context.Context, r *Run) []Finding {
 	return verdict(Pass, ev, "%d keys, all tags differ", len(tags))
 }
 
+// denialOf returns the NSEC and NSEC3 records of a reply's authority section, whose
+// signatures hold.
+func denialOf(r *Run, zone []byte, m *Reply, keys []dnssec.Key, w *dnssec.Work) (*dnssec.Denial, dnssec.Reason) {
+	d := &dnssec.Denial{Zone: zone}
+	for _, rr := range m.Records {
+		if rr.Section != wire.Authority || rr.Type != wire.TypeNSEC && rr.Type != wire.TypeNSEC3 {
+			continue
+		}
+		owner := wire.Lower(nil, rr.Owner)
+		set := &wire.RRset{Owner: owner, Type: rr.Type, TTL: rr.TTL, Data: [][]byte{rr.Data}, Sigs: signatures(m, owner, rr.Type)}
+		v, why := dnssec.Verify(set, zone, keys, clock(r), w)
+		if why == 0 && v.Wildcard {
+			why = dnssec.NoProof
+		}
+		if why != 0 {
+			return nil, why
+		}
+		if rr.Type == wire.TypeNSEC {
+			d.AddNSEC(owner, rr.Data)
+		} else {
+			d.AddNSEC3(owner, rr.Data)
+		}
+	}
+	return d, 0
+}
+
 func runNX(ctx context.Context, r *Run) []Finding {
 	km, ev, err := keysOf(ctx, r)
 	if err != nil {
@@ -481,24 +581,11 @@ func runNX(ctx context.Context, r *Run) []Finding {
 		if len(answers(m, q.name, q.t)) > 0 {
 			continue // by a wildcard: there is nothing to deny
 		}
-		d := &dnssec.Denial{Zone: zone}
 		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
-		for _, rr := range m.Records {
-			if rr.Section != wire.Authority || rr.Type != wire.TypeNSEC && rr.Type != wire.TypeNSEC3 {
-				continue
-			}
-			owner := wire.Lower(nil, rr.Owner)
-			set := &wire.RRset{Owner: owner, Type: rr.Type, TTL: rr.TTL, Data: [][]byte{rr.Data}, Sigs: signatures(m, owner, rr.Type)}
-			if v, why := dnssec.Verify(set, zone, keys, clock(r), w); why != 0 || v.Wildcard {
-				return verdict(Fail, ev, "%s %s: %s", text(owner), rr.Type, why)
-			}
-			if rr.Type == wire.TypeNSEC {
-				d.AddNSEC(owner, rr.Data)
-			} else {
-				d.AddNSEC3(owner, rr.Data)
-			}
+		d, why := denialOf(r, zone, m, keys, w)
+		if why != 0 {
+			return verdict(Fail, ev, "the denial of %s %s: %s", text(q.name), q.t, why)
 		}
-		var why dnssec.Reason
 		if m.Rcode == wire.NXDomain {
 			_, why = d.NXDomain(q.name, w)
 		} else {
@@ -519,7 +606,12 @@ func runSize(ctx context.Context, r *Run) []Finding {
 	at := *r
 	at.Server = servers[0]
 	return single(func(*Run) Query { return Query{Name: r.Zone, Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (State, string) {
-		if len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0 {
+		switch {
+		case m.Rcode != wire.NoError:
+			return Unknown, "could not be measured: " + m.Rcode.String()
+		case m.Flags&wire.FlagTC == 0 && len(answers(m, r.Zone, wire.TypeDNSKEY)) == 0:
+			return Skipped, "the zone is unsigned"
+		case len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0:
 			return Warn, fmt.Sprintf("%d octets, truncated: %t", len(m.Raw), m.Flags&wire.FlagTC != 0)
 		}
 		return Pass, fmt.Sprintf("%d octets", len(m.Raw))

@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"strings"
 	"time"
 
 	"port53/internal/wire"
@@ -33,7 +33,7 @@ const (
 	rrlShare   = 60   // percent of answers below which a limit is at work
 	idleGood   = 30 * time.Second
 	idleMax    = 60 * time.Second
-	slowMax    = 15 * time.Second
+	slowSteps  = 15  // octets of SRV-TCP-SLOW, one a second: five times what a question may take
 	idleConns  = 200 // connections held open by the check of the connection limit
 	badPackets = 12
 )
@@ -106,16 +106,8 @@ func serverChecks() []*Check {
 		},
 		{
 			ID: "SRV-REC", Title: "does not recurse for others", Severity: SevCritical,
-			About: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"},
-			Run: single(elsewhere, func(_ *Run, m *Reply) (State, string) {
-				if len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 && m.Flags&wire.FlagAA == 0 {
-					return Fail, "it answered for www.example.com: open recursion"
-				}
-				if m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused {
-					return Fail, "RA is set: recursion is offered"
-				}
-				return Pass, "no recursion: " + m.Rcode.String()
-			}),
+			About: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail; from a neighbour of the server: warn. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"},
+			Run: runRecursion,
 		},
 		{
 			ID: "SRV-UPREF", Title: "gives no upward referrals", Severity: SevMedium, About: "Asks for a name outside of all zones. A referral to the root helps nobody but amplifies.", Judged: "NS of a zone above in the authority section: warn.", Advice: map[Product]string{"": "Answer REFUSED for what is not served.", "bind": "Remove the hint zone of the root; allow-query-cache { none; };", "pdns": "Remove send-root-referral."}, Refs: []string{"RFC 8499"},
@@ -132,16 +124,7 @@ func serverChecks() []*Check {
 		{ID: "SRV-IXFR", Title: "keeps the zone's changes to itself", Severity: SevHigh, About: "Asks for the differences since the serial before, which servers without them answer with the whole zone.", Judged: "More than one record of the zone arrives: fail. The SOA alone tells nothing.", Advice: transfer, Refs: []string{"RFC 1995"}, Run: transferRun(wire.TypeIXFR)},
 		{
 			ID: "SRV-AXFRUDP", Title: "refuses AXFR over UDP", Severity: SevLow, About: "AXFR over UDP is not defined.", Judged: "FORMERR, REFUSED, NOTIMP, NOTAUTH or an empty answer: pass. Records: warn.", Advice: generic, Refs: []string{"RFC 5936, section 4.2"},
-			Run: single(func(r *Run) Query { return Query{Name: apex(r), Type: wire.TypeAXFR} }, func(_ *Run, m *Reply) (State, string) {
-				switch m.Rcode {
-				case wire.FormErr, wire.Refused, wire.NotImp, wire.NotAuth:
-					return Pass, m.Rcode.String()
-				}
-				if m.Flags&wire.FlagTC != 0 && len(m.Records) == 0 {
-					return Pass, "truncated to nothing"
-				}
-				return Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
-			}),
+			Run: runAXFRUDP,
 		},
 		{ID: "SRV-UPDATE", Title: "refuses updates from strangers", Severity: SevCritical, Mode: Active, About: "Sends an UPDATE with a prerequisite that cannot hold, so that nothing changes. A server that gets as far as the prerequisite would have taken the update.", Judged: "NXRRSET, NXDOMAIN, YXRRSET, YXDOMAIN, NOERROR: fail. REFUSED, NOTAUTH, NOTIMP, FORMERR: pass.", Advice: update, Refs: []string{"RFC 2136, section 3.2", "RFC 3007"}, Run: runUpdate},
 		{
@@ -166,7 +149,7 @@ func serverChecks() []*Check {
 		},
 		{ID: "SRV-AMP", Title: "amplifies little", Severity: SevHigh, About: "Asks the eight questions with the largest answers and compares octets.", Judged: "The worst answer above 35 times its question or 1232 octets: fail; above 20 times: warn.", Advice: size, Refs: []string{"RFC 5358", "RFC 8482"}, Run: runAmp},
 		{ID: "SRV-TCSIZE", Title: "truncates to nothing", Severity: SevLow, About: "Asks without EDNS for large sets. A truncated answer is thrown away by the client: what is in it only amplifies.", Judged: "TC with more than 100 octets: warn.", Advice: map[Product]string{"": "Send header, question and OPT only when truncating.", "bind": "minimal-responses yes;", "knot": "Load mod-rrl.", "port53": "Nothing to set."}, Refs: []string{"RFC 2181, section 9"}, Run: runTCSize},
-		{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: SevHigh, Mode: Active, About: "Sends one question 200 times a second for two seconds, as a reflection attack would.", Judged: "Under 60 % answered, or truncated ones among the answers: pass. Else: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}, Run: runRRL},
+		{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: SevHigh, Mode: Active, About: "Sends one question 200 times a second for two seconds, as a reflection attack would, and then as many names that do not exist.", Judged: "Under 60 % answered, or truncated ones among the answers, is a limit: pass. Of equal questions only: warn. None: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}, Run: runRRL},
 		{ID: "SRV-RRLSLIP", Title: "lets victims through its rate limit", Severity: SevLow, Mode: Active, About: "From the same flood: a limit without truncated answers shuts out the one whose address was forged.", Judged: "Limited without any TC: warn.", Advice: rrl, Refs: []string{"ISC-TN-2012-1"}, Run: runSlip},
 		{ID: "SRV-COOKIE", Title: "has DNS cookies", Severity: SevMedium, About: "Sends client cookies and looks at what comes back.", Judged: "No server cookie, or a bad length that is not FORMERR: warn. The same server cookie for two clients: fail.", Advice: cookies, Refs: []string{"RFC 7873", "RFC 9018"}, Run: runCookie},
 		{ID: "SRV-8906", Title: "answers what it does not know", Severity: SevMedium, About: "Asks for an unknown type, an unknown opcode and with odd flags. Silence makes resolvers wait and retry.", Judged: "Each is answered: NOERROR or NXDOMAIN for the type and flags, NOTIMP for the opcode.", Advice: generic, Refs: []string{"RFC 8906"}, Run: run8906},
@@ -192,6 +175,57 @@ func serverChecks() []*Check {
 		c.Group, c.Scope = GroupServer, ScopeServer
 	}
 	return append(list, ednsChecks()...)
+}
+
+func runRecursion(ctx context.Context, r *Run) []Finding {
+	out := single(elsewhere, func(_ *Run, m *Reply) (State, string) {
+		if len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 && m.Flags&wire.FlagAA == 0 {
+			return Fail, "it answered for www.example.com: open recursion"
+		}
+		if m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused {
+			return Fail, "RA is set: recursion is offered"
+		}
+		return Pass, "no recursion: " + m.Rcode.String()
+	})(ctx, r)
+	if f := &out[0]; f.State == Fail && inside(r) {
+		f.State, f.Severity = Warn, SevMedium
+		f.Detail += ", to a neighbour at least; ask from outside, or say --as-stranger"
+	}
+	return out
+}
+
+func runAXFRUDP(ctx context.Context, r *Run) []Finding {
+	q := Query{Name: apex(r), Type: wire.TypeAXFR}
+	out := single(func(*Run) Query { return q }, func(_ *Run, m *Reply) (State, string) {
+		switch m.Rcode {
+		case wire.FormErr, wire.Refused, wire.NotImp, wire.NotAuth:
+			return Pass, m.Rcode.String()
+		}
+		if m.Flags&wire.FlagTC != 0 && len(m.Records) == 0 {
+			return Pass, "truncated to nothing"
+		}
+		return Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
+	})(ctx, r)
+	for i := range out {
+		out[i].Evidence.Command = datagramCommand(r, q.Bytes()) // dig asks for AXFR over TCP, whatever it is told
+	}
+	return out
+}
+
+// datagramCommand returns the command that sends octets as they are.
+func datagramCommand(r *Run, msg []byte) string {
+	var b strings.Builder
+	for _, x := range msg {
+		fmt.Fprintf(&b, "\\%03o", x)
+	}
+	return fmt.Sprintf("printf '%s' | nc -u -w 2 %s %d | xxd", b.String(), r.Server.Addr.Addr(), r.Server.Addr.Port())
+}
+
+// inside tells whether the server is on this machine or on an inner network, where
+// what it does for the one who asks tells nothing of strangers.
+func inside(r *Run) bool {
+	a := r.Server.Addr.Addr()
+	return !r.Options.Stranger && (a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast())
 }
 
 // transferRun returns the check of AXFR or IXFR over TCP.
@@ -230,7 +264,7 @@ func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
 		if _, err := c.Write(framed(msg)); err != nil {
 			return unmeasured(ev, err)
 		}
-		raw, err := readFramed(c, streamTimeout)
+		raw, err := readFramed(c, r.patience())
 		if err != nil {
 			if timedOut(err) {
 				return unmeasured(ev, err)
@@ -238,6 +272,9 @@ func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
 			return verdict(Pass, ev, "the connection was closed without an answer")
 		}
 		ev.Received = raw
+		if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) || raw[2]&0x80 == 0 {
+			return unmeasured(ev, errors.New("a reply that does not fit the question"))
+		}
 		s, detail := judgeTransfer(raw, r.Zone, t)
 		return verdict(s, ev, "%s", detail)
 	}
@@ -246,9 +283,7 @@ func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
 // judgeTransfer judges the first message of a transfer.
 func judgeTransfer(raw, zone []byte, t wire.Type) (State, string) {
 	var m Reply
-	if bad := m.Parse(raw); bad != 0 && len(raw) < wire.HeaderLen {
-		return Unknown, "the reply cannot be read: " + bad.String()
-	}
+	bad := m.Parse(raw)
 	n := 0
 	for _, rr := range m.Records {
 		if rr.Section == wire.Answer {
@@ -256,6 +291,8 @@ func judgeTransfer(raw, zone []byte, t wire.Type) (State, string) {
 		}
 	}
 	switch {
+	case bad != 0 && len(answers(&m, zone, wire.TypeSOA)) == 0:
+		return Unknown, "could not be measured: " + malformedReply(bad).Error()
 	case m.Rcode != wire.NoError || n == 0:
 		return Pass, m.Rcode.String()
 	case t == wire.TypeIXFR && n == 1:
@@ -392,101 +429,6 @@ func runTCSize(ctx context.Context, r *Run) []Finding {
 	return verdict(Pass, ev, "truncated replies are empty")
 }
 
-// flood is what came back of rrlCount equal questions.
-type flood struct {
-	sent, answered, truncated int
-	err                       error
-}
-
-// measureFlood sends the questions of SRV-RRL, once for both checks.
-func measureFlood(ctx context.Context, r *Run) flood {
-	return r.Memo("flood "+r.Server.Addr.String(), func() any {
-		if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
-			return flood{err: err}
-		}
-		c, err := datagrams(ctx, r)
-		if err != nil {
-			return flood{err: err}
-		}
-		defer c.Close()
-		f := flood{}
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			buf := make([]byte, wire.MaxMessage)
-			for {
-				n, err := c.Read(buf)
-				if err != nil {
-					if timedOut(err) {
-						return
-					}
-					continue
-				}
-				if n >= wire.HeaderLen {
-					f.answered++
-					if binary.BigEndian.Uint16(buf[2:])&wire.FlagTC != 0 {
-						f.truncated++
-					}
-				}
-			}
-		}()
-		tick := time.NewTicker(time.Second / rrlRate)
-		defer tick.Stop()
-		_ = c.SetReadDeadline(time.Now().Add(rrlCount*time.Second/rrlRate + time.Second))
-		sent := 0
-		for range rrlCount {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				_ = c.SetReadDeadline(time.Now())
-				<-done
-				return flood{err: ctx.Err()}
-			}
-			if _, err := c.Write(query(0, apex(r), wire.TypeSOA)); err == nil {
-				sent++
-			}
-		}
-		<-done
-		f.sent = sent
-		return f
-	}).(flood)
-}
-
-// limited tells whether a rate limit was at work.
-func (f *flood) limited() bool {
-	return f.truncated > 0 || f.answered*100 < f.sent*rrlShare
-}
-
-func floodCommand(r *Run) string {
-	return fmt.Sprintf("seq %d | xargs -P 50 -I{} dig @%s -p %d +norec +tries=1 +ignore +noedns -t SOA -q %s | grep -c 'status: NOERROR'", rrlCount, r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))
-}
-
-func runRRL(ctx context.Context, r *Run) []Finding {
-	f := measureFlood(ctx, r)
-	ev := Evidence{N: f.sent, Command: floodCommand(r)}
-	switch {
-	case f.err != nil:
-		return unmeasured(ev, f.err)
-	case f.limited():
-		return verdict(Pass, ev, "%d of %d answered, %d of them truncated", f.answered, f.sent, f.truncated)
-	}
-	return verdict(Fail, ev, "%d of %d answered: no limit", f.answered, f.sent)
-}
-
-func runSlip(ctx context.Context, r *Run) []Finding {
-	f := measureFlood(ctx, r)
-	ev := Evidence{N: f.sent, Command: floodCommand(r)}
-	switch {
-	case f.err != nil:
-		return unmeasured(ev, f.err)
-	case !f.limited():
-		return verdict(Skipped, ev, "there is no limit")
-	case f.truncated == 0:
-		return verdict(Warn, ev, "limited to %d of %d, and none truncated", f.answered, f.sent)
-	}
-	return verdict(Pass, ev, "%d truncated", f.truncated)
-}
-
 func runCookie(ctx context.Context, r *Run) []Finding {
 	get := func(cookie []byte) (*Reply, []byte, Query, error) {
 		q := Query{Name: apex(r), Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, Options: option(wire.OptionCookie, cookie)}}
@@ -529,7 +471,7 @@ func runCookie(ctx context.Context, r *Run) []Finding {
 func run8906(ctx context.Context, r *Run) []Finding {
 	var wrong []string
 	var ev Evidence
-	silent := 0
+	silent, refuses := 0, false
 	cases := []struct {
 		what string
 		q    Query
@@ -545,13 +487,20 @@ func run8906(ctx context.Context, r *Run) []Finding {
 	}
 	for _, c := range cases {
 		m, err := r.Ask(ctx, c.q)
+		if err == nil && m.Bad != 0 {
+			ev = seen(r.Server, c.q, m)
+			wrong = append(wrong, fmt.Sprintf("%s: %v", c.what, malformedReply(m.Bad)))
+			continue
+		}
 		if err != nil {
 			silent++
 			ev = Evidence{Command: dig(r.Server, c.q)}
 			wrong = append(wrong, c.what+": no answer")
 			continue
 		}
-		ok := m.Rcode == wire.Refused && c.q.Opcode == 0
+		// Who is refused for a plain question may be refused for all.
+		refuses = refuses || m.Rcode == wire.Refused && c.q.Opcode == 0
+		ok := m.Rcode == wire.Refused && (c.q.Opcode == 0 || refuses)
 		for _, w := range c.want {
 			ok = ok || m.Rcode == w
 		}
@@ -571,164 +520,6 @@ func run8906(ctx context.Context, r *Run) []Finding {
 	return verdict(Pass, ev, "all %d are answered rightly", len(cases))
 }
 
-func runPipe(ctx context.Context, r *Run) []Finding {
-	const n = 10
-	ev := Evidence{N: n, Command: fmt.Sprintf("dig @%s -p %d +tcp +keepopen +norec %s SOA %[3]s NS %[3]s SOA", r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
-	c, err := stream(ctx, r)
-	if err != nil {
-		return unmeasured(ev, err)
-	}
-	defer c.Close()
-	var out []byte
-	for i := range n {
-		q := query(0, apex(r), wire.TypeSOA)
-		q[0], q[1] = 0x53, byte(i)
-		out = append(out, framed(q)...)
-	}
-	if _, err := c.Write(out); err != nil {
-		return unmeasured(ev, err)
-	}
-	got, ordered := map[byte]bool{}, true
-	for len(got) < n {
-		m, err := readFramed(c, streamTimeout)
-		if err != nil || len(m) < wire.HeaderLen {
-			break
-		}
-		ordered = ordered && int(m[1]) == len(got)
-		got[m[1]] = true
-	}
-	switch {
-	case len(got) == 0:
-		return verdict(Unknown, ev, "could not be measured: nothing is answered over TCP")
-	case len(got) < n:
-		return verdict(Warn, ev, "%d of %d questions were answered", len(got), n)
-	}
-	return verdict(Pass, ev, "all %d answered, in order: %t", n, ordered)
-}
-
-func runIdle(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: 1, Command: fmt.Sprintf("time nc %s %d </dev/zero", r.Server.Addr.Addr(), r.Server.Addr.Port())}
-	c, err := stream(ctx, r)
-	if err != nil {
-		return unmeasured(ev, err)
-	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
-	defer stop()
-	if _, err := c.Write(framed(query(0, apex(r), wire.TypeSOA))); err != nil {
-		return unmeasured(ev, err)
-	}
-	if ev.Received, err = readFramed(c, streamTimeout); err != nil {
-		return unmeasured(ev, err)
-	}
-	begin := time.Now()
-	_, err = readFramed(c, idleMax)
-	if ctx.Err() != nil {
-		return unmeasured(ev, ctx.Err())
-	}
-	s, detail := judgeIdle(time.Since(begin), timedOut(err))
-	return verdict(s, ev, "%s", detail)
-}
-
-// judgeIdle judges after which time an idle connection ended.
-func judgeIdle(d time.Duration, open bool) (State, string) {
-	switch {
-	case open:
-		return Warn, fmt.Sprintf("still open after %v", idleMax)
-	case d < 500*time.Millisecond:
-		return Warn, "closed at once: every question needs a new connection"
-	case d > idleGood:
-		return Info, fmt.Sprintf("closed after %v", d.Round(time.Second))
-	}
-	return Pass, fmt.Sprintf("closed after %v", d.Round(100*time.Millisecond))
-}
-
-func runCap(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: idleConns, Command: fmt.Sprintf("for i in $(seq %d); do nc %s %d </dev/zero & done; dig +tcp @%[2]s -p %[3]d -b OTHER-ADDRESS -t SOA -q %s", idleConns, r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
-	if _, err := r.AskTCP(ctx, soaQuery(r)); err != nil {
-		return unmeasured(ev, err)
-	}
-	held := 0
-	for range idleConns {
-		c, err := stream(ctx, r)
-		if err != nil {
-			break
-		}
-		defer c.Close()
-		held++
-	}
-	local := otherAddress(r.Server.Addr.Addr())
-	d := net.Dialer{Timeout: streamTimeout}
-	if local.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: local.AsSlice()}
-	}
-	answered := false
-	if c, err := d.DialContext(ctx, "tcp", r.Server.Addr.String()); err == nil {
-		defer c.Close()
-		if _, err = c.Write(framed(query(0, apex(r), wire.TypeSOA))); err == nil {
-			_, err = readFramed(c, streamTimeout)
-			answered = err == nil
-		}
-	}
-	switch {
-	case answered:
-		return verdict(Pass, ev, "answered beside %d idle connections", held)
-	case !local.IsValid():
-		return verdict(Unknown, ev, "not answered beside %d idle connections, and this machine has no other address to tell whether others are", held)
-	}
-	return verdict(Fail, ev, "%d idle connections of one address keep %v from being answered", held, local)
-}
-
-// otherAddress returns another address of this machine that can reach an
-// address: with loopback any of 127/8, else any of the same family.
-func otherAddress(to netip.Addr) netip.Addr {
-	if to.Is4() && to.IsLoopback() {
-		return netip.AddrFrom4([4]byte{127, 0, 0, 77})
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil || to.IsLoopback() {
-		return netip.Addr{}
-	}
-	var found []netip.Addr
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().Is4() == to.Is4() && p.Addr().IsGlobalUnicast() {
-			found = append(found, p.Addr())
-		}
-	}
-	if len(found) < 2 {
-		return netip.Addr{}
-	}
-	return found[len(found)-1]
-}
-
-func runSlow(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: 1, Command: fmt.Sprintf("(while sleep 1; do printf '\\0'; done) | timeout 20 nc %s %d", r.Server.Addr.Addr(), r.Server.Addr.Port())}
-	c, err := stream(ctx, r)
-	if err != nil {
-		return unmeasured(ev, err)
-	}
-	defer c.Close()
-	msg := framed(query(0, apex(r), wire.TypeSOA))
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	begin := time.Now()
-	for i := 0; time.Since(begin) < slowMax; i++ {
-		if _, err := c.Write(msg[i%len(msg) : i%len(msg)+1]); err != nil {
-			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(time.Second))
-		}
-		if _, err := readFramed(c, time.Millisecond); err != nil && !timedOut(err) {
-			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(time.Second))
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return unmeasured(ev, ctx.Err())
-		}
-	}
-	return verdict(Warn, ev, "still open after %v", slowMax)
-}
-
 func runCase(ctx context.Context, r *Run) []Finding {
 	name := bytes.Clone(below("pOrT53cHeCk", apex(r)))
 	for i, b := range name {
@@ -738,6 +529,8 @@ func runCase(ctx context.Context, r *Run) []Finding {
 	}
 	return single(func(*Run) Query { return Query{Name: name, Type: wire.TypeA} }, func(_ *Run, m *Reply) (State, string) {
 		switch {
+		case !m.HasQuestion && m.Rcode == wire.Refused:
+			return Skipped, "the server refuses who asks from here, and leaves the question out"
 		case !m.HasQuestion:
 			return Warn, "the reply has no question"
 		case !bytes.Equal(m.Name, name):

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -274,6 +275,18 @@ func gives(t wire.Type, data ...[]byte) script {
 	})
 }
 
+// called is good with a name that has these records.
+func called(owner string, records ...wire.Record) script {
+	return but(func(m *wire.Message, s int) bool { return s > 0 && wire.EqualFold(m.Name, name(owner)) }, func(m *wire.Message, a *answer) {
+		a.rc, a.rr = 0, nil
+		for _, r := range records {
+			if r.Type == m.Type || r.Type == wire.TypeCNAME {
+				a.rr = append(a.rr, r)
+			}
+		}
+	})
+}
+
 func big(_ *wire.Message, a *answer) {
 	a.rc, a.rr = 0, nil
 	for range 6 {
@@ -305,8 +318,8 @@ func bad() map[string]script {
 		"SRV-UPDATE": but(func(m *wire.Message, _ int) bool { return m.Opcode == wire.OpcodeUpdate }, func(_ *wire.Message, a *answer) { *a = answer{rc: wire.NXDomain} }),
 		"SRV-NOTIFY": but(func(m *wire.Message, _ int) bool { return m.Opcode == wire.OpcodeNotify }, func(_ *wire.Message, a *answer) { *a = answer{} }),
 		"SRV-ANY":    but(typed(wire.TypeANY), big), "SRV-AMP": but(typed(wire.TypeANY), big), "SRV-FRAG": but(typed(wire.TypeDNSKEY), big),
-		"SRV-TCSIZE": but(typed(wire.TypeANY), func(m *wire.Message, a *answer) { big(m, a); a.flags = wire.FlagTC }),
-		"SRV-RRL":    good, "SRV-COOKIE": but(any1, func(_ *wire.Message, a *answer) { a.opt = nil }),
+		"SRV-TCSIZE":   but(typed(wire.TypeANY), func(m *wire.Message, a *answer) { big(m, a); a.flags = wire.FlagTC }),
+		"SRV-COOKIE":   but(any1, func(_ *wire.Message, a *answer) { a.opt = nil }),
 		"SRV-8906":     but(any1, func(m *wire.Message, a *answer) { a.silent = m.Opcode == 15 }),
 		"SRV-CASE":     but(any1, func(m *wire.Message, a *answer) { a.name = wire.Lower(nil, m.Name) }),
 		"SRV-EDNS-DNS": but(any1, func(_ *wire.Message, a *answer) { a.rc = wire.FormErr }), "SRV-EDNS-EDNS": badEDNS, "SRV-EDNS-EDNS1": badEDNS, "SRV-EDNS-EDNS512": badEDNS, "SRV-EDNS-OPT": badEDNS, "SRV-EDNS-1OPT": badEDNS, "SRV-EDNS-DO": badEDNS,
@@ -316,19 +329,15 @@ func bad() map[string]script {
 		"ZONE-SERIAL": but(func(m *wire.Message, s int) bool { return s == 2 && m.Type == wire.TypeSOA }, func(_ *wire.Message, a *answer) { a.rr = []wire.Record{rr(0, "example.test", wire.TypeSOA, 1, soa(5))} }),
 		"ZONE-SOA":    gives(wire.TypeSOA, append(append(name("a.test"), name("b.test")...), make([]byte, 20)...)),
 		"ZONE-TTL":    but(typed(wire.TypeNS), func(_ *wire.Message, a *answer) { a.rr[0].TTL = 1 }),
-		"ZONE-WILD":   gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-PRIVATE": gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-SUBS": gives(wire.TypeA, []byte{192, 0, 2, 1}),
-		"ZONE-DANGLE": gives(wire.TypeCNAME, name("gone.github.io")), "ZONE-MAIL": gives(wire.TypeTXT, txt("v=spf1 +all")), "ZONE-TXT": gives(wire.TypeTXT, txt("password=1")),
-		"ZONE-CAA":     but(typed(wire.TypeCAA), func(_ *wire.Message, a *answer) { a.rr = nil }),
-		"DNSSEC-CHAIN": nil, "DNSSEC-NSEC3": gives(wire.TypeNSEC3PARAM, []byte{1, 0, 0, 99, 0}), "DNSSEC-WALK": but(typed(wire.TypeNSEC), func(m *wire.Message, a *answer) {
-			a.rc, a.rr = 0, []wire.Record{{Owner: m.Name, Type: wire.TypeNSEC, TTL: 1, Data: append(append([]byte{1, 'z'}, m.Name...), 0, 1, 0x40)}}
-		}),
-		"DNSSEC-SIZE": but(typed(wire.TypeDNSKEY), big),
+		"ZONE-WILD":   gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-PRIVATE": gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-SUBS": called("vpn.example.test", rr(0, "vpn.example.test", wire.TypeA, 60, []byte{192, 0, 2, 1})),
+		"ZONE-DANGLE": called("blog.example.test", rr(0, "blog.example.test", wire.TypeCNAME, 60, name("gone.github.io"))), "ZONE-MAIL": gives(wire.TypeTXT, txt("v=spf1 +all")), "ZONE-TXT": gives(wire.TypeTXT, txt("password=1")),
+		"ZONE-CAA": but(typed(wire.TypeCAA), func(_ *wire.Message, a *answer) { a.rr = nil }),
 	}
 }
 
 func runOne(t *testing.T, c *check.Check, roots []netip.AddrPort, at netip.AddrPort) []check.Finding {
 	t.Helper()
-	o := &check.Options{Mode: check.Intrusive, Timeout: 300 * time.Millisecond, Port: at.Port(), Probe: check.NewProbe(name("probe.test")), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: at}
+	o := &check.Options{Anchors: anchors(), Mode: check.Intrusive, Timeout: 300 * time.Millisecond, Port: at.Port(), Probe: check.NewProbe(name("probe.test")), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: at}
 	for _, a := range roots {
 		o.Roots = append(o.Roots, check.Server{Addr: a, Name: name("a.root")})
 	}
@@ -371,35 +380,61 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestBadAndGood(t *testing.T) {
-	byID := map[string]*check.Check{}
-	for _, c := range check.Catalogue() {
-		byID[c.ID] = c
-	}
+	t.Parallel()
+	list := trials()
 	for id, s := range bad() {
-		c := byID[id]
-		if c == nil {
-			t.Errorf("no check %s", id)
-			continue
+		if _, there := list[id]; there {
+			t.Errorf("%s has two bad servers", id)
 		}
+		list[id] = trial{s, good}
+	}
+	for id, x := range list {
 		t.Run(id, func(t *testing.T) {
-			if s == nil {
-				s = good
+			t.Parallel()
+			c := find(t, id)
+			at := serve(t, 3, x.bad)
+			if got := runOne(t, c, at[:1], at[1]); !slices.ContainsFunc(got, func(f check.Finding) bool {
+				return f.State == check.Warn || f.State == check.Fail || f.State == check.Info && c.Severity == check.SevInfo
+			}) {
+				t.Errorf("bad server: %+v", got)
 			}
-			at := serve(t, 3, s)
-			got := states(runOne(t, c, at[:1], at[1]))
-			if !slices.Contains(got, check.Warn) && !slices.Contains(got, check.Fail) && !slices.Contains(got, check.Info) {
-				t.Errorf("bad server: %v", runOne(t, c, at[:1], at[1]))
-			}
-			if id == "SRV-RRL" || id == "DNSSEC-CHAIN" {
-				return
-			}
-			at = serve(t, 3, good)
+			at = serve(t, 3, x.good)
 			for _, f := range runOne(t, c, at[:1], at[1]) {
 				if f.State != check.Pass {
-					t.Errorf("good server: %d %s (%s)", f.State, f.Detail, f.Evidence.Command)
+					t.Errorf("good server: %v %s (%s)", f.State, f.Detail, f.Evidence.Command)
 				}
 			}
 		})
+	}
+}
+
+// TestUnsigned has a zone without DNSSEC: it is no pass for what is about signatures.
+func TestUnsigned(t *testing.T) {
+	root := signed(good, signing{ds: func([]byte) [][]byte { return nil }})
+	at := serve(t, 3, func(m *wire.Message, server int, tcp bool) answer {
+		if server == 0 {
+			return root(m, server, tcp)
+		}
+		return good(m, server, tcp)
+	})
+	for _, c := range check.Catalogue() {
+		if c.Group != check.GroupDNSSEC {
+			continue
+		}
+		want := check.Skipped
+		if c.ID == "DNSSEC-CHAIN" {
+			want = check.Warn
+		}
+		for _, f := range runOne(t, c, at[:1], at[1]) {
+			if f.State != want {
+				t.Errorf("%s: %v %s, want %v", c.ID, f.State, f.Detail, want)
+			}
+		}
+	}
+	// Who takes the DS records away on the way does not make a zone unsigned.
+	at = serve(t, 3, signed(good, signing{unproven: true, ds: func([]byte) [][]byte { return nil }}))
+	if got := runOne(t, find(t, "DNSSEC-CHAIN"), at[:1], at[1]); got[0].State != check.Fail || !strings.Contains(got[0].Detail, "denial of DS") {
+		t.Errorf("a delegation that nothing proves to be unsigned: %+v", got)
 	}
 }
 
@@ -425,16 +460,24 @@ func TestCatalogue(t *testing.T) {
 	}
 }
 
-// TestCovered lists the checks that have no bad server yet. Those of resolvers
-// have theirs in TestResolverChecks. A new check needs one.
+// TestCovered lists the checks that lack a bad server or a good one; TestUnreachable has
+// all of them. Those of resolvers and configurations have theirs in TestResolverChecks
+// and TestConfigChecks, which miss none. A new check needs all three.
 func TestCovered(t *testing.T) {
 	without := []string{
-		"SRV-RRLSLIP", "SRV-TCP-PIPE", "SRV-TCP-IDLE", "SRV-TCP-CAP", "SRV-TCP-SLOW", "SRV-BADPKT", "DEL-2NS", "DEL-DANGLE-NS", "DEL-CYCLE", "DNSSEC-DSMISS", "DNSSEC-ALG", "DNSSEC-EXP", "DNSSEC-TAGS", "DNSSEC-NX", "RES-TUNNEL", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS", "DOQ-CERT", "DDR",
+		"DOQ-CERT", // there is no QUIC to make one with
 	}
-	have := bad()
+	elsewhere := []string{"SRV-RRL", "SRV-RRLSLIP", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS"}
+	one, more, streams := bad(), trials(), streamTrials()
 	for _, c := range check.Catalogue() {
-		if _, ok := have[c.ID]; ok == slices.Contains(without, c.ID) && c.Group != check.GroupResolver {
-			t.Errorf("%s: has a bad server: %t", c.ID, ok)
+		if c.Group == check.GroupResolver || c.Group == check.GroupConfig {
+			continue
+		}
+		_, a := one[c.ID]
+		_, b := more[c.ID]
+		_, d := streams[c.ID]
+		if have := a || b || d || slices.Contains(elsewhere, c.ID); have == slices.Contains(without, c.ID) {
+			t.Errorf("%s: has a bad server and a good one: %t", c.ID, have)
 		}
 	}
 }

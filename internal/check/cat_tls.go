@@ -91,7 +91,7 @@ func runDoT(ctx context.Context, r *Run) []Finding {
 	host := strings.TrimSuffix(text(r.Server.Name), ".")
 	ev := Evidence{N: 1, Command: fmt.Sprintf("openssl s_client -connect %s -alpn dot -servername '%s'", addr, strings.ReplaceAll(host, "'", ""))}
 	// The certificate is judged, not trusted: nothing is said over the connection.
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: streamTimeout}, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10}}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: r.patience()}, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10}}
 	c, err := d.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return unmeasured(ev, err)
@@ -137,6 +137,8 @@ func dohRun(method, query, media string, size int, judge func(*http.Response) (S
 	return func(ctx context.Context, r *Run) []Finding {
 		url := "https://" + tlsPort(r, 443, r.Options.PortDoH).String() + "/dns-query" + query
 		ev := Evidence{N: 1, Command: fmt.Sprintf("curl -sk -o /dev/null -w '%%{http_code}\\n' -X %s -H 'content-type: %s' --data-binary @<(head -c %d /dev/zero) '%s'", method, media, size, url)}
+		ctx, cancel := context.WithTimeout(ctx, 4*r.patience()) // to connect, TLS, to send and to be answered
+		defer cancel()
 		var body io.Reader
 		if size > 0 {
 			body = bytes.NewReader(make([]byte, size))
@@ -148,7 +150,7 @@ func dohRun(method, query, media string, size int, judge func(*http.Response) (S
 		if media != "" {
 			req.Header.Set("Content-Type", media)
 		}
-		tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: dohBody, ResponseHeaderTimeout: streamTimeout}
+		tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: dohBody, TLSHandshakeTimeout: r.patience(), ResponseHeaderTimeout: r.patience()}
 		defer tr.CloseIdleConnections()
 		res, err := tr.RoundTrip(req)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"port53/internal/wire"
@@ -49,9 +50,9 @@ func zoneChecks() []*Check {
 			return Pass, fmt.Sprintf("NS has TTL %d", ttl)
 		})},
 		{ID: "ZONE-WILD", Title: "no wildcard hides mistakes", Severity: SevLow, About: "Asks for a random name.", Judged: "An answer: info; a private address: warn.", Advice: edit, Refs: []string{"RFC 4592"}, Run: zoneWild},
-		{ID: "ZONE-DANGLE", Title: "nothing points to what others can take", Severity: SevCritical, About: "Looks up the targets of aliases, MX and SRV of found names.", Judged: "The target does not exist, at a service where anyone can claim it: fail. It does not exist elsewhere: warn.", Advice: map[Product]string{"": "Remove the record before the service is given up, always in this order."}, Refs: []string{"CWE-350"}, Run: zoneDangle},
+		{ID: "ZONE-DANGLE", Title: "nothing points to what others can take", Severity: SevCritical, About: "Looks up what leads elsewhere: aliases of common names (with --subdomains, of all that are found), NS, MX and SRV.", Judged: "The target does not exist, and is at a service where anyone can claim it or in a domain that nobody has registered: fail. It does not exist in a domain that is somebody's: warn.", Advice: map[Product]string{"": "Remove the record before the service is given up, always in this order."}, Refs: []string{"CWE-350"}, Run: zoneDangle},
 		{ID: "ZONE-PRIVATE", Title: "no private addresses", Severity: SevMedium, About: "Looks at the addresses of common names.", Judged: "Private, loopback or unique local: warn.", Advice: edit, Refs: []string{"RFC 1918", "RFC 4193"}, Run: zonePrivate},
-		{ID: "ZONE-SUBS", Title: "which names can be found", Severity: SevInfo, About: "Walks NSEC and tries words.", Judged: "Names that tell much (dev, test, vpn, admin, _msdcs): info.", Advice: map[Product]string{"": "Keep inner names in an inner zone."}, Refs: []string{"RFC 9824"}, Run: zoneSubs},
+		{ID: "ZONE-SUBS", Title: "which names can be found", Severity: SevInfo, About: "Walks NSEC and tries telling names; with --subdomains, asks for the whole zone, walks all of it, tries 5,000 words and what is made of those found, and reads certificates.", Judged: "Names that tell much (dev, test, vpn, admin, _msdcs): info.", Advice: map[Product]string{"": "Keep inner names in an inner zone."}, Refs: []string{"RFC 9824"}, Run: zoneSubs},
 		{ID: "ZONE-MAIL", Title: "nobody can send mail in its name", Severity: SevMedium, About: "Looks at MX, SPF and DMARC.", Judged: "No SPF, +all, over ten look-ups, no DMARC or p=none: warn.", Advice: map[Product]string{"": `TXT "v=spf1 mx -all" and _dmarc TXT "v=DMARC1; p=reject"; without mail: MX 0 . and "v=spf1 -all"`}, Refs: []string{"RFC 7208", "RFC 7489", "RFC 7505"}, Run: zoneMail},
 		{ID: "ZONE-CAA", Title: "certificates are limited to some authorities", Severity: SevLow, About: "Asks for CAA, up to the root.", Judged: "None: warn.", Advice: map[Product]string{"": `CAA 0 issue "letsencrypt.org"`}, Refs: []string{"RFC 8659"}, Run: zoneCAA},
 		{ID: "ZONE-TXT", Title: "TXT holds no secrets", Severity: SevMedium, About: "Looks for keys and tokens in TXT, and at its size.", Judged: "What looks like a secret, or over 1232 octets: warn.", Advice: edit, Refs: []string{"CWE-200"}, Run: content(wire.TypeTXT, judgeTXT)},
@@ -142,78 +143,166 @@ func commonLabels() []string {
 	return []string{"www", "mail", "ftp", "dev", "test", "staging", "vpn", "admin", "api", "app", "blog", "shop", "cdn", "static", "docs", "status", "intranet", "_msdcs"}
 }
 
+// zoneDangle looks up what the zone's names lead to: aliases of what was found, and the
+// hosts that the apex and delegations name.
 func zoneDangle(ctx context.Context, r *Run) []Finding {
+	d := discovered(ctx, r)
+	if d.err != nil && len(d.names) == 0 {
+		return unmeasured(d.ev, d.err)
+	}
+	type edge struct {
+		from   []byte
+		t      wire.Type
+		target []byte
+	}
+	var edges []edge
+	for i := range d.names {
+		if f := &d.names[i]; f.alias != nil {
+			edges = append(edges, edge{f.name, wire.TypeCNAME, f.alias})
+		}
+	}
+	for _, q := range []struct {
+		name []byte
+		t    wire.Type
+		at   int
+	}{{r.Zone, wire.TypeNS, 0}, {r.Zone, wire.TypeMX, 2}, {below("_sip", below("_tls", r.Zone)), wire.TypeSRV, 6}, {below("_xmpp-server", below("_tcp", r.Zone)), wire.TypeSRV, 6}} {
+		m, ev, err := fromZone(ctx, r, q.name, q.t)
+		if err != nil {
+			return unmeasured(ev, err)
+		}
+		for _, data := range answers(m, q.name, q.t) {
+			if n := rdataName(data, q.at); len(n) > 1 {
+				edges = append(edges, edge{q.name, q.t, wire.Lower(nil, n)})
+			}
+		}
+	}
 	var out []Finding
 	unknown, heard := 0, 0
-	var ev Evidence
 	var last error
-	for _, l := range commonLabels() {
-		name := below(l, r.Zone)
-		m, e, err := fromZone(ctx, r, name, wire.TypeCNAME)
+	for _, e := range edges[:min(len(edges), dangleMost)] {
+		m, err := lookup(ctx, r, e.target, wire.TypeA, 1)
+		if wire.Subdomain(e.target, r.Zone) {
+			m, _, err = fromZone(ctx, r, e.target, wire.TypeA)
+		}
+		if err != nil {
+			unknown, last = unknown+1, err
+			continue
+		}
+		heard++
+		if s, why := judgeDangle(r.Zone, e.target, m); s != Pass {
+			out = append(out, Finding{State: s, Key: text(e.from) + " " + e.t.String(), Detail: fmt.Sprintf("%s %s: %s", text(e.from), e.t, why), Evidence: Evidence{Received: m.Raw, N: 1, Command: "dig -t A -q " + shellName(e.target)}})
+		}
+	}
+	if unknown > 0 {
+		out = append(out, unmeasured(d.ev, fmt.Errorf("%d of %d targets: %w", unknown, len(edges), last))...)
+	}
+	if len(out) == 0 {
+		return verdict(Pass, d.ev, "all %d targets exist", heard)
+	}
+	return out
+}
+
+// maxListed is how many names stand in one finding.
+const maxListed = 500
+
+func zonePrivate(ctx context.Context, r *Run) []Finding {
+	d := discovered(ctx, r)
+	if d.err != nil {
+		return unmeasured(d.ev, d.err)
+	}
+	servers, err := zoneServers(ctx, r)
+	if err != nil || len(servers) == 0 {
+		return unmeasured(d.ev, errors.Join(err, errors.New("no server")))
+	}
+	var out []Finding
+	var ev Evidence
+	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
+		m, e, err := fromZone(ctx, r, r.Zone, t)
 		if err != nil {
 			return unmeasured(e, err)
 		}
 		ev = e
-		for _, d := range answers(m, name, wire.TypeCNAME) {
-			heard++
-			target := wire.Lower(nil, d)
-			t, err := lookup(ctx, r, target, wire.TypeA, 1)
-			if err != nil {
-				unknown, last = unknown+1, err
-				continue
-			}
-			if s, why := judgeDangle(target, t.Rcode); s != Pass {
-				out = append(out, Finding{State: s, Key: text(name), Detail: text(name) + ": " + why, Evidence: Evidence{Received: t.Raw, Command: "dig -t A -q " + shellName(name)}})
+		for _, rr := range records(m, wire.Answer, t) {
+			if a, bad := private(rr.Data); bad {
+				out = append(out, Finding{State: Warn, Key: text(rr.Owner) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", text(rr.Owner), a), Evidence: e})
 			}
 		}
 	}
-	switch {
-	case len(out) > 0:
-		return out
-	case unknown > 0:
-		return unmeasured(ev, last)
-	}
-	return verdict(Pass, ev, "all %d targets exist", heard)
-}
-
-func zonePrivate(ctx context.Context, r *Run) []Finding {
-	var ev Evidence
-	for _, l := range append([]string{""}, commonLabels()...) {
-		for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
-			m, e, err := fromZone(ctx, r, below(l, r.Zone), t)
+	for i := range d.names {
+		f := &d.names[i]
+		e, addrs := ev, slices.Clone(f.addrs)
+		if f.how != "transfer" && i < privateMost {
+			m, e6, err := fromZone(ctx, r, f.name, wire.TypeAAAA)
 			if err != nil {
-				return unmeasured(e, err)
+				return unmeasured(e6, err)
 			}
-			ev = e
-			for _, rr := range records(m, wire.Answer, t) {
-				if a, bad := private(rr.Data); bad {
-					return verdict(Warn, e, "%s has the private address %v", text(rr.Owner), a)
+			e = e6
+			for _, rr := range records(m, wire.Answer, wire.TypeAAAA) {
+				if a, ok := netip.AddrFromSlice(rr.Data); ok {
+					addrs = append(addrs, a)
 				}
 			}
 		}
+		for _, a := range addrs {
+			if _, bad := private(a.AsSlice()); bad && len(out) < maxListed {
+				t := wire.TypeAAAA
+				if a.Is4() {
+					t = wire.TypeA
+				}
+				e.Command = dig(servers[0], Query{Name: f.name, Type: t})
+				out = append(out, Finding{State: Warn, Key: text(f.name) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", text(f.name), a), Evidence: e})
+			}
+		}
 	}
-	return verdict(Pass, ev, "no private address at common names")
+	if len(out) == 0 {
+		return verdict(Pass, ev, "no private address at the apex and %d names", len(d.names))
+	}
+	return out
+}
+
+// telling are labels that tell an attacker where to go on.
+func telling() []string {
+	return []string{"dev", "test", "staging", "vpn", "admin", "intranet", "_msdcs"}
 }
 
 func zoneSubs(ctx context.Context, r *Run) []Finding {
-	var telling [][]byte
-	found, ev, err := walkNSEC(ctx, r, walkSteps)
+	d := discovered(ctx, r)
+	if d.err != nil && len(d.names) == 0 {
+		return unmeasured(d.ev, d.err)
+	}
+	var list [][]byte
+	for i := range d.names {
+		n := d.names[i].name
+		if r.Options.Subdomains || slices.Contains(telling(), string(n[1:1+int(n[0])])) {
+			list = append(list, n)
+		}
+	}
+	walked, ev, err := walkNSEC(ctx, r, walkSteps)
 	if err != nil {
 		return unmeasured(ev, err)
 	}
-	for _, l := range []string{"dev", "test", "vpn", "admin", "_msdcs"} {
-		m, e, err := fromZone(ctx, r, below(l, r.Zone), wire.TypeA)
-		if err != nil {
-			return unmeasured(e, err)
-		}
-		if m.Rcode == wire.NoError && len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA)) > 0 {
-			telling = append(telling, below(l, r.Zone))
-		}
+	if !r.Options.Subdomains {
+		list = append(list, walked...)
 	}
-	if len(telling)+len(found) > 0 {
-		return verdict(Info, ev, "found %s", texts(append(telling, found...)))
+	list = names(list)
+	var out []Finding
+	if len(list) > 0 {
+		detail := fmt.Sprintf("%d names", len(list))
+		if len(d.ways) > 0 {
+			detail += " (" + strings.Join(d.ways, ", ") + ")"
+		}
+		if len(list) > maxListed {
+			detail += fmt.Sprintf(", of which the first %d are", maxListed)
+		}
+		out = verdict(Info, d.ev, "%s: %s", detail, texts(list[:min(len(list), maxListed)]))
 	}
-	return verdict(Pass, ev, "none of the telling names is there")
+	if d.err != nil {
+		out = append(out, unmeasured(d.ev, fmt.Errorf("the search ended early: %w", d.err))...)
+	}
+	if len(out) == 0 {
+		return verdict(Pass, d.ev, "none of the telling names is there")
+	}
+	return out
 }
 
 // strings of TXT data, joined (RFC 7208, section 3.3).

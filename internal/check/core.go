@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"port53/internal/config"
 	"port53/internal/wire"
 )
 
@@ -71,6 +72,7 @@ const (
 	ScopeZone                // a zone with all its servers
 	ScopeResolver
 	ScopeHost
+	ScopeConfig // a configuration of this program
 )
 
 // A Group is a chapter of the catalogue.
@@ -109,6 +111,8 @@ type Finding struct {
 	Key      string   // tells findings of one check apart
 	Title    string
 	Detail   string
+	File     string // of a configuration, where the finding is; empty for what is on the network
+	Line     int    // from 1; 0: the file as a whole
 	Evidence Evidence
 }
 
@@ -127,12 +131,18 @@ type Options struct {
 	Port             uint16           // of the name servers that are found; 0: 53
 	PortDoT, PortDoH uint16           // 0: 853 and 443
 	Roots            []Server         // where walks begin; without them zones cannot be followed
+	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
+	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
+	Subdomains       bool             // look for all names of zones, not for common ones alone
+	Stranger         bool             // whom servers on private addresses answer counts as a stranger, as in a laboratory
 	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
 	TLSRoots         *x509.CertPool   // nil: the system's
 	Probe            *Probe           // nil: what needs one is Unknown
 	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
 	Now              func() time.Time // nil: time.Now
 	Timeout          time.Duration    // for one try; 0: two seconds
+
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }
 
 // A Run is one check at one target. It is one goroutine's.
@@ -142,6 +152,7 @@ type Run struct {
 	Zone     []byte   // in wire form; nil if none is known
 	Servers  []Server // of the zone; nil: those of its delegation
 	Software Software
+	Config   *config.Config // nil: none is known
 	Options  *Options
 	Shared   *sync.Map // of all checks of one target; nil: none
 }
@@ -178,6 +189,7 @@ type Query struct {
 type Reply struct {
 	wire.Message
 	Raw  []byte
+	Bad  wire.Malformed // why it could not be read to its end, or 0
 	RTT  time.Duration
 	From netip.AddrPort
 	TCP  bool
@@ -209,6 +221,23 @@ func (r *Run) timeout() time.Duration {
 	return askTimeout
 }
 
+// patience is how long a step on a connection may take.
+func (r *Run) patience() time.Duration {
+	if r.Options.Timeout > 0 {
+		return r.Options.Timeout * 3 / 2
+	}
+	return streamTimeout
+}
+
+// connect opens a connection, which is closed when ctx ends.
+func (r *Run) connect(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if r.Options.dial != nil {
+		return r.Options.dial(ctx, network, to.String())
+	}
+	d := net.Dialer{Timeout: r.patience()}
+	return d.DialContext(ctx, network, to.String())
+}
+
 // Ask asks the run's server over UDP.
 func (r *Run) Ask(ctx context.Context, q Query) (*Reply, error) {
 	return r.AskServer(ctx, r.Server, q)
@@ -233,8 +262,12 @@ func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) 
 }
 
 func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "udp", s.Addr.String())
+	leave, err := r.Options.Gate.enter(ctx, s.Addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	c, err := r.connect(ctx, "udp", s.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +290,7 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 		// What does not fit is ignored, and the wait goes on.
 		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) && buf[2]&0x80 != 0 {
 			m := &Reply{Raw: bytes.Clone(buf[:n]), RTT: time.Since(begin), From: s.Addr}
-			_ = m.Parse(m.Raw) // what was read until a fault stands, and is judged
+			m.Bad = m.Parse(m.Raw) // what was read until a fault stands, and is judged
 			return m, nil
 		}
 	}
@@ -265,6 +298,11 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 
 // AskTCP asks the run's server over TCP.
 func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
+	leave, err := r.Options.Gate.enter(ctx, r.Server.Addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	begin := time.Now()
 	c, err := stream(ctx, r)
 	if err != nil {
@@ -285,7 +323,7 @@ func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
 		return nil, errors.New("a reply that does not fit the question")
 	}
 	m := &Reply{Raw: raw, RTT: time.Since(begin), From: r.Server.Addr, TCP: true}
-	_ = m.Parse(raw) // as above
+	m.Bad = m.Parse(raw)
 	return m, nil
 }
 

@@ -2,7 +2,6 @@ package check
 
 import (
 	"cmp"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -39,59 +38,175 @@ type reported struct {
 	finding *Finding
 }
 
-// bad returns what failed and what warns, the most severe first.
-func (r *Report) bad() []reported {
+// all returns the findings in the order of the catalogue.
+func (r *Report) all() []reported {
 	var list []reported
 	for i := range r.Results {
 		for j := range r.Results[i].Findings {
-			if f := &r.Results[i].Findings[j]; f.State == Fail || f.State == Warn {
-				list = append(list, reported{&r.Results[i], f})
-			}
+			list = append(list, reported{&r.Results[i], &r.Results[i].Findings[j]})
 		}
 	}
+	return list
+}
+
+// ports returns the ports as they can be printed.
+func (r *Report) ports() []Port {
+	list := make([]Port, len(r.Ports))
+	for i, p := range r.Ports {
+		p.Proto, p.State, p.Reason = clean(p.Proto), clean(p.State), clean(p.Reason)
+		list[i] = p
+	}
+	return list
+}
+
+// bad returns what failed and what warns, the most severe first. What the baseline has
+// is left out.
+func (r *Report) bad() []reported {
+	list := slices.DeleteFunc(r.all(), func(x reported) bool {
+		return x.finding.State != Fail && x.finding.State != Warn || r.Known(x.result.Check, x.finding)
+	})
 	slices.SortStableFunc(list, func(a, b reported) int {
 		return cmp.Or(cmp.Compare(b.result.SeverityOf(b.finding), a.result.SeverityOf(a.finding)), cmp.Compare(b.finding.State, a.finding.State))
 	})
 	return list
 }
 
+// known returns how many findings are left out because the baseline has them.
+func (r *Report) known() int {
+	n := 0
+	for _, x := range r.all() {
+		if (x.finding.State == Fail || x.finding.State == Warn) && r.Known(x.result.Check, x.finding) {
+			n++
+		}
+	}
+	return n
+}
+
+// verdict returns the report in one line.
+func (r *Report) verdict() string {
+	list := r.bad()
+	switch {
+	case r.Problem != "":
+		return "it could not be measured: " + clean(r.Problem)
+	case !r.Reached():
+		return "it could not be measured"
+	case len(list) > 0:
+		return fmt.Sprintf("%s: %s", list[0].result.SeverityOf(list[0].finding), clean(list[0].result.title(list[0].finding)))
+	case len(r.Results) == 0:
+		return "no check that is wanted applies"
+	case r.known() > 0:
+		return "nothing new was found"
+	}
+	return "nothing wrong was found"
+}
+
+// counts returns how the checks ended, in one line.
+func (r *Report) counts() string {
+	n := r.Count()
+	return fmt.Sprintf("%d failed, %d warn, %d passed, %d unknown, in %s", n[Fail], n[Warn], n[Pass]+n[Info], n[Unknown], r.Took.Round(10*time.Millisecond))
+}
+
+// measured returns what a finding rests on, in words, or "".
+func (e *Evidence) measured() string {
+	var parts []string
+	if e.N > 0 {
+		parts = append(parts, counted(e.N, "exchange"))
+	}
+	if e.RTT > 0 {
+		parts = append(parts, "answered in "+e.RTT.Round(100*time.Microsecond).String())
+	}
+	if len(e.Received) > 0 {
+		text := counted(len(e.Received), "octet") + " came back"
+		if len(e.Received) >= maxShown {
+			text = "at least " + text
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// place returns where in a file a finding is, or "".
+func (f *Finding) place() string {
+	switch {
+	case f.File == "":
+		return ""
+	case f.Line == 0:
+		return f.File
+	}
+	return fmt.Sprintf("%s:%d", f.File, f.Line)
+}
+
+// Escape sequences of terminals (ECMA-48, section 8.3.117).
+const (
+	inBold   = "\x1b[1m"
+	inRed    = "\x1b[1;31m"
+	inYellow = "\x1b[33m"
+	inGreen  = "\x1b[32m"
+	inPlain  = "\x1b[0m"
+)
+
 // WriteText writes the report for people: the ports, the verdict, and what was found,
-// the most severe first, each with what mends it and a command that shows it. all adds
-// what passed and what could not be measured.
-func (r *Report) WriteText(w io.Writer, all bool) error {
+// the most severe first, each with what mends it and a command that shows it.
+func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n", clean(r.Target.Text))
-	for _, p := range r.Ports {
+	paint := func(colour, text string) string {
+		if !o.Colour {
+			return text
+		}
+		return colour + text + inPlain
+	}
+	fmt.Fprintf(&b, "%s\n", paint(inBold, clean(r.Target.Text)))
+	for _, p := range r.ports() {
 		fmt.Fprintf(&b, "  %d/%s %s (%s)\n", p.Number, p.Proto, p.State, p.Reason)
 	}
-	list, n := r.bad(), r.Count()
-	verdict := "nothing wrong was found"
+	list := r.bad()
+	colour := inGreen
 	switch {
-	case !r.Reached():
-		verdict = "it could not be measured"
-	case len(list) > 0:
-		verdict = fmt.Sprintf("%s: %s", list[0].result.SeverityOf(list[0].finding), clean(list[0].result.title(list[0].finding)))
+	case len(list) > 0 && list[0].finding.State == Fail:
+		colour = inRed
+	case len(list) > 0 || !r.Reached():
+		colour = inYellow
 	}
-	fmt.Fprintf(&b, "  verdict: %s\n  %d failed, %d warn, %d passed, %d unknown, in %s\n",
-		verdict, n[Fail], n[Warn], n[Pass]+n[Info], n[Unknown], r.Took.Round(10*time.Millisecond))
+	fmt.Fprintf(&b, "  verdict: %s\n  %s\n", paint(colour, r.verdict()), r.counts())
+	if n := r.known(); n > 0 {
+		fmt.Fprintf(&b, "  %s that the baseline has\n", counted(n, "finding"))
+	}
+	for _, g := range r.Gone() {
+		fmt.Fprintf(&b, "  gone since the baseline: %s %s: %s\n", clean(g.Severity), clean(g.ID), clean(g.Title))
+	}
 	for _, x := range list {
 		c, f := x.result.Check, x.finding
-		fmt.Fprintf(&b, "\n%s %s %s: %s\n", strings.ToUpper(f.State.String()), x.result.SeverityOf(f), c.ID, clean(x.result.title(f)))
+		colour := inYellow
+		if f.State == Fail {
+			colour = inRed
+		}
+		fmt.Fprintf(&b, "\n%s %s %s: %s\n", paint(colour, strings.ToUpper(f.State.String())), x.result.SeverityOf(f), c.ID, clean(x.result.title(f)))
 		for _, line := range []struct{ head, text string }{
-			{"  ", f.Detail}, {"  remedy: ", c.AdviceFor("")}, {"  see it: ", f.Evidence.Command},
+			{"  ", f.Detail},
+			{"  at: ", f.place()},
+			{"  evidence: ", f.Evidence.measured()},
+			{"  remedy: ", r.advice(c)},
+			{"  see it: ", f.Evidence.Command},
 		} {
 			if line.text != "" {
 				fmt.Fprintf(&b, "%s%s\n", line.head, clean(line.text))
 			}
 		}
 	}
-	if all {
+	if o.All {
 		b.WriteByte('\n')
-		for i := range r.Results {
-			x := &r.Results[i]
-			for j := range x.Findings {
-				if f := &x.Findings[j]; f.State != Fail && f.State != Warn {
-					fmt.Fprintf(&b, "%s %s: %s\n", f.State, x.Check.ID, clean(x.title(f)))
+		for _, x := range r.all() {
+			if f := x.finding; f.State != Fail && f.State != Warn {
+				fmt.Fprintf(&b, "%s %s: %s\n", f.State, x.result.Check.ID, clean(x.result.title(f)))
+				if f.State == Unknown && f.Detail != "" {
+					fmt.Fprintf(&b, "  %s\n", clean(f.Detail))
 				}
 			}
 		}
@@ -100,59 +215,5 @@ func (r *Report) WriteText(w io.Writer, all bool) error {
 	return err
 }
 
-// Schema is the name of the form that JSON returns.
-const Schema = "port53.check/1"
-
-type jsonEvidence struct {
-	Sent     string  `json:"sent_hex,omitempty"`
-	Received string  `json:"received_hex,omitempty"`
-	RTT      float64 `json:"rtt_ms,omitempty"`
-	N        int     `json:"n,omitempty"`
-	Command  string  `json:"command,omitempty"`
-}
-
-type jsonCheck struct {
-	ID          string       `json:"id"`
-	State       string       `json:"state"`
-	Severity    string       `json:"severity"`
-	Title       string       `json:"title"`
-	Detail      string       `json:"detail,omitempty"`
-	Evidence    jsonEvidence `json:"evidence"`
-	Advice      string       `json:"advice,omitempty"`
-	Refs        []string     `json:"refs,omitempty"`
-	Fingerprint string       `json:"fingerprint"`
-}
-
-// JSON returns the report as a value for a JSON encoder, of the form Schema.
-func (r *Report) JSON() any {
-	checks := []jsonCheck{}
-	for i := range r.Results {
-		x := &r.Results[i]
-		for j := range x.Findings {
-			f := &x.Findings[j]
-			checks = append(checks, jsonCheck{
-				ID: x.Check.ID, State: f.State.String(), Severity: x.SeverityOf(f).String(), Title: clean(x.title(f)), Detail: clean(f.Detail),
-				Evidence: jsonEvidence{
-					Sent: shown(f.Evidence.Sent), Received: shown(f.Evidence.Received),
-					RTT: float64(f.Evidence.RTT) / float64(time.Millisecond), N: f.Evidence.N, Command: clean(f.Evidence.Command),
-				},
-				Advice: x.Check.AdviceFor(""), Refs: x.Check.Refs, Fingerprint: r.Fingerprint(x.Check, f),
-			})
-		}
-	}
-	n := r.Count()
-	return struct {
-		Schema  string         `json:"schema"`
-		Target  string         `json:"target"`
-		Started time.Time      `json:"started"`
-		Took    int64          `json:"duration_ms"`
-		Ports   []Port         `json:"ports"`
-		Checks  []jsonCheck    `json:"checks"`
-		Summary map[string]int `json:"summary"`
-	}{
-		Schema, clean(r.Target.Text), r.Started, r.Took.Milliseconds(), r.Ports, checks,
-		map[string]int{"pass": n[Pass], "warn": n[Warn], "fail": n[Fail], "unknown": n[Unknown], "info": n[Info], "skipped": n[Skipped]},
-	}
-}
-
-func shown(packet []byte) string { return hex.EncodeToString(packet[:min(len(packet), maxShown)]) }
+// advice returns what mends what a check found at the report's target.
+func (r *Report) advice(c *Check) string { return c.AdviceFor("") }

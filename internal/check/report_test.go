@@ -32,7 +32,7 @@ func madeReport() *check.Report {
 
 func TestReportText(t *testing.T) {
 	var b strings.Builder
-	if err := madeReport().WriteText(&b, true); err != nil {
+	if err := madeReport().WriteText(&b, check.WriteOptions{All: true}); err != nil {
 		t.Fatal(err)
 	}
 	want := `192.0.2.1

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -10,10 +11,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"port53/internal/config"
 	"port53/internal/wire"
 )
 
@@ -23,6 +26,8 @@ type Target struct {
 	Server  Server
 	Zone    []byte // in wire form; nil if none is known
 	Servers []Server
+	Config  *config.Config // to be audited; nil: none
+	Problem string         // why there is nothing to look at; empty if there is
 }
 
 // A Port is what a stranger sees of a port.
@@ -46,6 +51,10 @@ type Report struct {
 	Took    time.Duration
 	Ports   []Port
 	Results []Result
+
+	From     netip.Addr // where questions to the server came from; zero if there is no one server
+	Problem  string     // why there is nothing to look at; empty if there is
+	Baseline *Baseline  // what is known already; nil: nothing
 }
 
 // atOnce is how many polite checks run at one time: as many questions as a busy stub
@@ -56,19 +65,26 @@ const atOnce = 8
 // others one after the other, so that what one makes a server do is not taken for an
 // answer to the next. told is called after each, from one goroutine at a time.
 func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, told func(done, all int)) *Report {
-	rep := &Report{Target: t, Started: time.Now()}
+	rep := &Report{Target: t, Started: time.Now(), Problem: t.Problem}
+	if t.Problem != "" {
+		return rep
+	}
 	shared := new(sync.Map)
 	run := func(c *Check) *Run {
-		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Options: o, Shared: shared}
+		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: t.Config, Options: o, Shared: shared}
 	}
 	if t.Server.Addr.IsValid() {
+		rep.From = source(ctx, run(nil))
 		rep.Ports = portStates(ctx, run(nil))
 	}
-	offered := offersRecursion(ctx, run(nil))
+	closed := t.Server.Addr.IsValid() && !slices.ContainsFunc(rep.Ports, func(p Port) bool {
+		return p.Number == t.Server.Addr.Port() && p.State == "open"
+	})
+	offered := !closed && offersRecursion(ctx, run(nil))
 	encrypted := offersTLS(ctx, run(nil))
 	var list []*Check
 	for _, c := range Catalogue() {
-		if c.Mode <= o.Mode && want(c) && t.fits(c, offered, encrypted) && (!c.NeedsProbe || o.Probe != nil) {
+		if c.Mode <= o.Mode && want(c) && t.fits(c, o, offered, encrypted) && (!c.NeedsProbe || o.Probe != nil) {
 			list = append(list, c)
 		}
 	}
@@ -77,9 +93,19 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	done := 0
 	one := func(i int) {
 		c := list[i]
-		findings := c.Run(ctx, run(c))
+		var findings []Finding
+		if closed && c.Scope != ScopeHost && c.Group != GroupEncrypted {
+			// Waiting for each answer would take minutes for every address of a network.
+			findings = verdict(Unknown, Evidence{Command: dig(t.Server, Query{Name: apex(run(c)), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", t.Server.Addr.Port())
+		} else {
+			findings = within(ctx, run(c), o)
+		}
 		if len(findings) == 0 {
 			findings = []Finding{{State: Skipped, Title: "does not apply"}}
+		}
+		findings = findings[:min(len(findings), maxFindings)]
+		for j := range findings {
+			findings[j].keep(t, c)
 		}
 		rep.Results[i] = Result{c, findings}
 		mu.Lock()
@@ -108,8 +134,72 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	return rep
 }
 
+// The bounds of one check: what a server says and how slowly it says it are its own
+// choice.
+const (
+	checkTime    = 2 * time.Minute // thirty questions that are answered at the third try
+	activeTime   = 5 * time.Minute // of checks that wait, hold or flood
+	searchTime   = discoverBudget + 5*time.Minute
+	maxFindings  = 500      // of one check: a zone can have thousands of bad keys
+	maxDetail    = 64 << 10 // octets
+	maxDetailKey = 1024     // octets
+)
+
+// within runs a check for as long as it may take. What was cut off is unknown, whatever
+// it has found by then, but for what a search found: that stands.
+func within(ctx context.Context, r *Run, o *Options) []Finding {
+	limit := checkTime
+	switch {
+	case r.Check.Scope == ScopeZone && o.Subdomains:
+		limit = searchTime
+	case r.Check.Mode != Polite:
+		limit = activeTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	findings := r.Check.Run(ctx, r)
+	if ctx.Err() != nil {
+		var ev Evidence
+		if len(findings) > 0 {
+			ev = findings[0].Evidence
+		}
+		return unmeasured(ev, fmt.Errorf("it was not done after %v: %w", limit, ctx.Err()))
+	}
+	return findings
+}
+
+// source returns the address that questions to the server come from. Nothing is sent.
+func source(ctx context.Context, r *Run) netip.Addr {
+	c, err := datagrams(ctx, r)
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer c.Close()
+	a, _ := netip.ParseAddrPort(c.LocalAddr().String())
+	return a.Addr()
+}
+
+// keep makes a finding small enough to be kept for many targets, and gives it a command
+// if it has none.
+func (f *Finding) keep(t Target, c *Check) {
+	if len(f.Detail) > maxDetail {
+		f.Detail = strings.ToValidUTF8(f.Detail[:maxDetail], "") + " …"
+	}
+	f.Key = f.Key[:min(len(f.Key), maxDetailKey)]
+	e := &f.Evidence
+	e.Sent = bytes.Clone(e.Sent[:min(len(e.Sent), maxShown)])
+	e.Received = bytes.Clone(e.Received[:min(len(e.Received), maxShown)])
+	if e.Command == "" {
+		e.Command = "port53 check '" + strings.ReplaceAll(clean(t.Text), "'", "?") + "' --all --only " + c.ID
+	}
+}
+
 // fits tells whether a check has something to look at.
-func (t *Target) fits(c *Check, recursion, encrypted bool) bool {
+func (t *Target) fits(c *Check, o *Options, recursion, encrypted bool) bool {
+	// Nobody takes questions on their way to this machine itself.
+	if c.ID == "RES-TRANSPARENT" && t.Server.Addr.Addr().IsLoopback() && !o.Nobody.IsValid() {
+		return false
+	}
 	// A resolver that no zone is asked of is not to be judged as a zone's server.
 	if c.Group == GroupServer && recursion && t.Zone == nil && !slices.Contains(ofAnyServer(), c.ID) {
 		return false
@@ -118,8 +208,10 @@ func (t *Target) fits(c *Check, recursion, encrypted bool) bool {
 		return false
 	}
 	switch c.Scope {
+	case ScopeConfig:
+		return t.Config != nil
 	case ScopeZone:
-		return t.Zone != nil && len(t.Servers) > 0
+		return t.Zone != nil && (len(t.Servers) > 0 || !t.Server.Addr.IsValid())
 	case ScopeResolver:
 		// Of a server that does not resolve for us, it is worth knowing that alone.
 		return t.Server.Addr.IsValid() && (recursion || c.ID == "RES-OPEN")
@@ -138,7 +230,7 @@ func offersTLS(ctx context.Context, r *Run) bool {
 		return false
 	}
 	for _, port := range []uint16{cmp.Or(r.Options.PortDoT, 853), cmp.Or(r.Options.PortDoH, 443)} {
-		d := net.Dialer{Timeout: r.timeout()}
+		d := net.Dialer{Timeout: r.patience()}
 		c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(r.Server.Addr.Addr(), port).String())
 		if err == nil {
 			c.Close()
@@ -214,9 +306,15 @@ func (r *Result) Worst() State {
 	return Skipped
 }
 
-// Reached tells whether enough could be measured to say anything: a port was open, and
-// half of the checks have a result.
+// Reached tells whether enough could be measured to say anything: there is something to
+// look at, and half of the checks have a result. Without a check, an open port is enough.
 func (r *Report) Reached() bool {
+	if r.Problem != "" {
+		return false
+	}
+	if len(r.Results) == 0 {
+		return len(r.Ports) == 0 || slices.ContainsFunc(r.Ports, func(p Port) bool { return p.State == "open" })
+	}
 	n := r.Count()
 	measured := n[Pass] + n[Warn] + n[Fail] + n[Info]
 	return measured > 0 && measured >= n[Unknown]
@@ -227,13 +325,17 @@ func (r *Report) Reached() bool {
 func (r *Report) Above(least Severity) bool {
 	for i := range r.Results {
 		for j := range r.Results[i].Findings {
-			f := &r.Results[i].Findings[j]
-			if r.Results[i].SeverityOf(f) >= least && (f.State == Fail || f.State == Warn && least <= SevMedium) {
+			if r.above(&r.Results[i], &r.Results[i].Findings[j], least) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// above is Above for one finding. What the baseline has does not count.
+func (r *Report) above(x *Result, f *Finding, least Severity) bool {
+	return x.SeverityOf(f) >= least && (f.State == Fail || f.State == Warn && least <= SevMedium) && !r.Known(x.Check, f)
 }
 
 // String returns the state as reports have it.

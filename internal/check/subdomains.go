@@ -46,9 +46,9 @@ func takeovers() [][2]string {
 	}
 }
 
-// judgeDangle judges the target of an alias that is answered with rc.
-func judgeDangle(target []byte, rc wire.Rcode) (State, string) {
-	if rc != wire.NXDomain {
+// judgeDangle judges what a name that something in the zone leads to is answered with.
+func judgeDangle(zone, target []byte, m *Reply) (State, string) {
+	if m.Rcode != wire.NXDomain {
 		return Pass, ""
 	}
 	for _, s := range takeovers() {
@@ -56,7 +56,10 @@ func judgeDangle(target []byte, rc wire.Rcode) (State, string) {
 			return Fail, text(target) + " is free at " + s[1] + ", where anyone can claim it (list of " + takeoverDate + ")"
 		}
 	}
-	return Warn, text(target) + " does not exist; if its domain is free, anyone can register it"
+	if domain, sold := free(m); sold && !wire.Subdomain(target, zone) {
+		return Fail, text(target) + " does not exist, and " + text(domain) + " has no such domain: whoever registers it gets what is sent there"
+	}
+	return Warn, text(target) + " does not exist"
 }
 
 // Permutations returns labels made from one that was found, as people make them.

@@ -31,6 +31,7 @@ type cut struct {
 	glue    map[string][]netip.Addr
 	ds      [][]byte
 	dsSigs  [][]byte
+	noDS    *Reply   // that says that there are none
 	servers []Server // all servers, by the parent
 	missing [][]byte // server names without an address
 }
@@ -96,6 +97,9 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 		if ds, err := askAny(ctx, r, up.servers, Query{Name: name, Type: wire.TypeDS, EDNS: &EDNS{Size: ednsSize, DO: true}}); err == nil {
 			c.ds = answers(ds, name, wire.TypeDS)
 			c.dsSigs = signatures(ds, name, wire.TypeDS)
+			if len(c.ds) == 0 {
+				c.noDS = ds
+			}
 		}
 		for _, ns := range c.ns {
 			addrs := c.glue[string(ns)]
@@ -128,10 +132,12 @@ func askAny(ctx context.Context, r *Run, servers []Server, q Query) (*Reply, err
 			at.Server = s
 			m, err = at.AskTCP(ctx, q)
 		}
-		if err == nil && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
+		if err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
 			return m, nil
 		}
-		if err == nil {
+		if err == nil && m.Bad != 0 {
+			err = fmt.Errorf("%s: %w", s.Addr, malformedReply(m.Bad))
+		} else if err == nil {
 			err = fmt.Errorf("%s answers %s", s.Addr, m.Rcode)
 		}
 	}
@@ -142,7 +148,7 @@ func askAny(ctx context.Context, r *Run, servers []Server, q Query) (*Reply, err
 // does, aliases followed. Rcode and answer are those of the last server.
 func lookup(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
 	if len(r.Options.Roots) == 0 {
-		return nil, errNoRoots
+		return askResolvers(ctx, r, name, t)
 	}
 	if depth > walkDepth {
 		return nil, errors.New("servers depend on each other too deeply")
@@ -166,6 +172,22 @@ func lookup(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*
 		name = alias[0]
 	}
 	return nil, errors.New("too many aliases")
+}
+
+// askResolvers has a resolver look a name up, aliases followed.
+func askResolvers(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply, error) {
+	if len(r.Options.Resolvers) == 0 {
+		return nil, errNoRoots
+	}
+	var servers []Server
+	for _, a := range r.Options.Resolvers {
+		servers = append(servers, Server{Addr: a})
+	}
+	m, err := askAny(ctx, r, servers, rd(name, t))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s cannot be looked up: %w", text(name), t, err)
+	}
+	return m, nil
 }
 
 func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {

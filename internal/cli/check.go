@@ -1,17 +1,20 @@
 package cli
 
 import (
+	"context"
 	"fmt"
-	"net/netip"
-	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"port53/internal/check"
-	"port53/internal/wire"
+	"port53/internal/client"
 )
 
 // exitUnmeasured is the exit code of a check that could not reach its target.
@@ -19,40 +22,65 @@ const exitUnmeasured = 3
 
 func newCheck(s *streams) *cobra.Command {
 	var (
-		zone, failOn            string
+		failOn                  string
 		only, skip              []string
 		active, intrusive, mine bool
-		asJSON, all             bool
+		subdomains, stranger    bool
 		timeout                 time.Duration
+		targets                 checkTargets
+		out                     checkOutput
 	)
 	cmd := &cobra.Command{
-		Use:   "check ADDRESS...",
+		Use:   "check TARGET...",
 		Short: "Look at a port 53 as a stranger and an attacker would",
 		Long: `check asks a server what strangers ask: whether its ports are open, whether it gives
 zones away, resolves for anybody, answers more than it is asked, stands odd packets,
 and what it tells of itself. Each finding says how much it matters, what mends it, and
 a command that shows it. What could not be measured is unknown, and never passes.
 
-An address is 192.0.2.1, 192.0.2.1:5300 or [2001:db8::1]:53. With --zone the server is
-asked as one of that zone's. --active sends unusual questions and hundreds of them;
---intrusive, which may keep a weak server from serving others, needs --i-own-this.
+A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
+(192.0.2.0/24), the name of a server, or a zone: then its delegation, its content and
+DNSSEC are looked at from the root down, and each of its servers as one of that zone's.
+--file takes a list. Names are found through the system's resolvers and the root's
+servers, or through --resolver or --roots alone. With --zone all servers are asked as
+that zone's. --subdomains looks for all names of a zone, and where they lead.
 
-Exit codes: 0 nothing as severe as --fail-on, 1 something, 2 usage, 3 the target could
+--config audits a configuration without a network; --self that of the server which runs
+here, and what its listeners answer. --probe-zone serves a zone that is delegated to
+this machine, and judges what the resolvers that are targets ask for in it.
+
+--active sends unusual questions and hundreds of them; --intrusive, which may keep a
+weak server from serving others, needs --i-own-this.
+
+Exit codes: 0 nothing as severe as --fail-on, 1 something, 2 usage, 3 a target could
 not be measured.`,
-		Example: `  port53 check 192.0.2.53 --zone example.com
-  port53 check 127.0.0.1:5353 --fail-on medium
-  port53 check 192.0.2.53 --json | jq '.checks[] | select(.state == "fail")'
+		Example: `  port53 check example.com
+  port53 check 192.0.2.53 --zone example.com
+  port53 check 192.0.2.0/24 --plain | grep -w fail
+  port53 check --file servers.txt --html --output report.html
+  port53 check --self --fail-on medium
+  port53 check --config port53.yaml --sarif > port53.sarif
+  port53 check example.com --subdomains --only ZONE-SUBS,ZONE-DANGLE
+  port53 check 192.0.2.53 --json --output known.json
+  port53 check 192.0.2.53 --baseline known.json
   port53 check explain SRV-AXFR`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 && targets.list == "" && targets.config == "" && !targets.self && (targets.probeZone == "" || len(targets.resolvers) == 0) {
+				return failure(exitUsage, "port53 check ADDRESS, NETWORK or NAME; or --file, --config or --self", "there is no target")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			least, ok := check.ParseSeverity(failOn)
 			if !ok {
 				return failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", failOn)
 			}
-			o := &check.Options{Timeout: timeout}
+			o := &check.Options{Timeout: timeout, Gate: check.NewGate(), Subdomains: subdomains, Stranger: stranger}
 			switch {
 			case intrusive && !mine:
 				return failure(exitUsage, "add --i-own-this if it is yours", "--intrusive may keep a weak server from serving others")
+			case targets.atOnce < 1 || targets.max < 1:
+				return failure(exitUsage, "", "--at-once and --max-targets: expected at least 1")
 			case intrusive:
 				o.Mode = check.Intrusive
 			case active:
@@ -63,77 +91,84 @@ not be measured.`,
 					return failure(exitUsage, "port53 check list has them", "there is no check %s", id)
 				}
 			}
-			var targets []check.Target
-			for _, text := range args {
-				addr, err := parseTarget(text)
-				if err != nil {
-					return failure(exitUsage, "an address is 192.0.2.1, 192.0.2.1:5300 or [2001:db8::1]:53", "%v", err)
-				}
-				t := check.Target{Text: text, Server: check.Server{Addr: addr}}
-				if zone != "" {
-					if t.Zone, err = wire.ParseName(zone); err != nil {
-						return failure(exitUsage, "", "zone %s: %v", zone, err)
-					}
-				}
-				targets = append(targets, t)
+			if err := out.check(); err != nil {
+				return err
 			}
-			code := exitOK
-			for i, t := range targets {
-				r := check.Examine(cmd.Context(), t, o, func(c *check.Check) bool {
+			if err := targets.options(o); err != nil {
+				return err
+			}
+			if len(args) == 0 && targets.probeZone != "" {
+				args = targets.resolvers
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			if err := targets.probe(ctx, o); err != nil {
+				return err
+			}
+			var unread atomic.Bool
+			list, err := targets.all(ctx, s, o, args, func(format string, args ...any) {
+				unread.Store(true)
+				s.complain("", format, args...)
+			})
+			if err != nil {
+				return err
+			}
+			w, end, err := out.open(s, least)
+			if err != nil {
+				return err
+			}
+			p := &progress{s: s}
+			reports := check.InOrder(ctx, targets.atOnce, list, func(ctx context.Context, t check.Target) *check.Report {
+				r := check.Examine(ctx, t, o, func(c *check.Check) bool {
 					return (len(only) == 0 || slices.Contains(only, c.ID)) && !slices.Contains(skip, c.ID)
-				}, func(done, all int) { s.progress(t.Text, done, all) })
-				var err error
-				if asJSON {
-					err = s.printJSON(r.JSON())
-				} else {
-					if i > 0 {
-						fmt.Fprintln(s.out)
-					}
-					err = r.WriteText(s.out, all)
+				}, func(done, all int) { p.told(t.Text, done, all) })
+				r.Baseline = out.earlier
+				return r
+			})
+			code := exitOK
+			for r := range reports {
+				if ctx.Err() != nil {
+					break // what was cut off is no measurement
+				}
+				p.clear()
+				if err := w.Write(r); err != nil {
+					return err
 				}
 				switch {
-				case err != nil:
-					return err
 				case !r.Reached():
-					code = max(code, exitUnmeasured)
+					code = exitUnmeasured
 				case r.Above(least) && code == exitOK:
 					code = exitFindings
 				}
 			}
-			switch code {
-			case exitFindings:
+			if err := end(); err != nil {
+				return err
+			}
+			switch {
+			case ctx.Err() != nil:
+				return failure(exitUnmeasured, "", "interrupted")
+			case code == exitUnmeasured || unread.Load():
+				return failure(exitUnmeasured, "is it an address where somebody answers, and does nothing on the way drop the questions?", "not every target could be measured")
+			case code == exitFindings:
 				return failure(code, "", "something at least as severe as %s was found", least)
-			case exitUnmeasured:
-				return failure(code, "is it an address where somebody answers, and does nothing on the way drop the questions?", "not every target could be measured")
 			}
 			return nil
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&zone, "zone", "", "a zone that the server is to serve")
+	targets.flags(f)
+	f.BoolVar(&subdomains, "subdomains", false, "look for all names of zones: transfers, NSEC, 5,000 words, certificates")
+	f.BoolVar(&stranger, "as-stranger", false, "judge servers on private addresses as if this machine were a stranger to them")
 	f.StringVar(&failOn, "fail-on", "high", "the least severity that makes the exit code 1: low, medium, high or critical")
 	f.StringSliceVar(&only, "only", nil, "run these checks alone, by their ids")
 	f.StringSliceVar(&skip, "skip", nil, "leave these checks out, by their ids")
 	f.BoolVar(&active, "active", false, "send unusual questions too, and hundreds of them")
 	f.BoolVar(&intrusive, "intrusive", false, "hold connections and send slowly too; needs --i-own-this")
 	f.BoolVar(&mine, "i-own-this", false, "say that the server is yours to disturb")
-	f.BoolVar(&asJSON, "json", false, "print JSON, an object for each target ("+check.Schema+")")
-	f.BoolVar(&all, "all", false, "print what passed and what is unknown too")
+	out.flags(f)
 	f.DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for each reply")
 	cmd.AddCommand(newCheckList(s), newCheckExplain(s))
 	return cmd
-}
-
-// parseTarget reads an address, with port 53 unless it has another.
-func parseTarget(text string) (netip.AddrPort, error) {
-	if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
-		return netip.AddrPortFrom(a, 53), nil
-	}
-	a, err := netip.ParseAddrPort(text)
-	if err != nil {
-		return a, fmt.Errorf("%s is no address", text)
-	}
-	return a, nil
 }
 
 func findCheck(id string) *check.Check {
@@ -192,19 +227,30 @@ func newCheckExplain(s *streams) *cobra.Command {
 	}
 }
 
-// progress tells a person at a terminal how far a check is, on one line that is written
-// over, and gone at the end.
-func (s *streams) progress(target string, done, all int) {
-	f, ok := s.err.(*os.File)
-	if !ok {
+// A progress tells a person at a terminal how far a check is, on one line that is written
+// over, and gone at the end. Several targets share it: the one that was heard of last is
+// shown.
+type progress struct {
+	s     *streams
+	mu    sync.Mutex
+	shown bool
+}
+
+func (p *progress) told(target string, done, all int) {
+	if !isTerminal(p.s.err) || done == all {
 		return
 	}
-	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shown = true
+	fmt.Fprintf(p.s.err, "\r%s: %d of %d checks\x1b[K", client.Safe([]byte(target)), done, all)
+}
+
+func (p *progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shown {
+		fmt.Fprint(p.s.err, "\r\x1b[K")
 	}
-	if done == all {
-		fmt.Fprint(f, "\r\x1b[K")
-		return
-	}
-	fmt.Fprintf(f, "\r%s: %d of %d checks\x1b[K", target, done, all)
+	p.shown = false
 }

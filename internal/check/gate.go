@@ -1,0 +1,55 @@
+package check
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+)
+
+// atAddress is how many exchanges with one address may be under way: as many as a busy
+// stub has. Targets share servers: those of a thousand zones may be two addresses.
+const atAddress = 8
+
+// A Gate lets few questions at one time be under way to each address. It is safe for
+// concurrent use.
+type Gate struct {
+	mu sync.Mutex
+	at map[netip.Addr]*doors
+}
+
+type doors struct {
+	users int
+	free  chan struct{}
+}
+
+// NewGate returns a gate.
+func NewGate() *Gate { return &Gate{at: map[netip.Addr]*doors{}} }
+
+// enter waits for its turn and returns what has to be called at the end.
+func (g *Gate) enter(ctx context.Context, a netip.Addr) (leave func(), err error) {
+	if g == nil {
+		return func() {}, nil
+	}
+	g.mu.Lock()
+	d := g.at[a]
+	if d == nil {
+		d = &doors{free: make(chan struct{}, atAddress)}
+		g.at[a] = d
+	}
+	d.users++
+	g.mu.Unlock()
+	gone := func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if d.users--; d.users == 0 {
+			delete(g.at, a)
+		}
+	}
+	select {
+	case d.free <- struct{}{}:
+		return func() { <-d.free; gone() }, nil
+	case <-ctx.Done():
+		gone()
+		return nil, ctx.Err()
+	}
+}

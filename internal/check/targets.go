@@ -1,0 +1,240 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+// The bounds of targets.
+const (
+	MaxTargets    = 4096 // addresses of one network, unless a Finder has another number: a /20
+	targetServers = 26   // addresses of one zone's servers that are looked at: 13 names of two families
+)
+
+// A Word is what a person writes for targets: an address, a network, or a name, with a
+// port or without.
+type Word struct {
+	Text string
+	addr netip.Addr
+	net  netip.Prefix
+	name []byte
+	port uint16 // 0: the usual one
+}
+
+// ParseWord reads 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24,
+// ns1.example.com, ns1.example.com:5300 or example.com.
+func ParseWord(text string) (Word, error) {
+	w := Word{Text: text}
+	if p, err := netip.ParsePrefix(text); err == nil {
+		w.net = p.Masked()
+		return w, nil
+	}
+	host := text
+	if a, err := netip.ParseAddrPort(text); err == nil {
+		w.addr, w.port = a.Addr(), a.Port()
+	} else if a, err := netip.ParseAddr(strings.Trim(text, "[]")); err == nil {
+		w.addr = a
+	} else if h, port, ok := strings.Cut(text, ":"); ok {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return w, fmt.Errorf("%s: %s is no port", clean(text), clean(port))
+		}
+		host, w.port = h, uint16(n)
+	}
+	if w.addr.IsValid() {
+		w.addr = w.addr.Unmap()
+		return w, nil
+	}
+	if strings.Contains(host, "/") || host == "" {
+		return w, fmt.Errorf("%s is no network", clean(text))
+	}
+	// What looks like an address and is none is a typing error, not a name.
+	if last := host[strings.LastIndexByte(strings.TrimSuffix(host, "."), '.')+1:]; strings.Trim(last, "0123456789.") == "" && last != "" && host != "." {
+		return w, fmt.Errorf("%s is no address", clean(text))
+	}
+	var err error
+	if w.name, err = wire.ParseName(host); err != nil {
+		return w, fmt.Errorf("%s is neither an address nor a name: %w", clean(text), err)
+	}
+	return w, nil
+}
+
+// A Finder turns words into targets. It is safe for concurrent use.
+type Finder struct {
+	Options *Options
+	Zone    []byte // that all servers are asked for; nil: names may be zones themselves
+	Max     int    // addresses of one network; 0: MaxTargets
+}
+
+// Find returns the targets of a word. A name that is delegated is a zone: it comes
+// first, and its servers follow. A word without targets is one with a Problem.
+func (f *Finder) Find(ctx context.Context, w Word) []Target {
+	port := cmp.Or(w.port, f.Options.Port, 53)
+	switch {
+	case w.net.IsValid():
+		return f.network(w, port)
+	case w.addr.IsValid():
+		return []Target{{Text: w.Text, Server: Server{Addr: netip.AddrPortFrom(w.addr, port)}, Zone: f.Zone}}
+	}
+	problem := func(format string, args ...any) []Target {
+		return []Target{{Text: w.Text, Problem: fmt.Sprintf(format, args...)}}
+	}
+	r := &Run{Options: f.Options, Zone: w.name}
+	if f.Zone == nil && w.port == 0 {
+		m, err := f.ask(ctx, r, w.name, wire.TypeNS)
+		switch {
+		case err == nil && len(answers(m, w.name, wire.TypeNS)) > 0, err != nil && f.delegated(ctx, r):
+			return f.domain(ctx, r, w, m)
+		case err != nil:
+			return problem("%v", err)
+		case m.Rcode == wire.NXDomain:
+			return problem("%s does not exist", text(w.name))
+		}
+	}
+	var list []Target
+	var last error
+	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
+		m, err := f.ask(ctx, r, w.name, t)
+		if err != nil {
+			last = err
+			continue
+		}
+		for _, rr := range records(m, wire.Answer, t) {
+			if a, ok := netip.AddrFromSlice(rr.Data); ok && len(list) < targetServers {
+				s := Server{Addr: netip.AddrPortFrom(a, port), Name: w.name}
+				list = append(list, Target{Text: w.Text + " (" + at(s.Addr) + ")", Server: s, Zone: f.Zone})
+			}
+		}
+	}
+	switch {
+	case len(list) > 0:
+		return list
+	case last != nil:
+		return problem("%v", last)
+	}
+	return problem("%s has no address, and is no zone", text(w.name))
+}
+
+// at returns an address, with its port if that is not the usual one.
+func at(a netip.AddrPort) string {
+	if a.Port() == 53 {
+		return a.Addr().String()
+	}
+	return a.String()
+}
+
+// network returns the addresses of a network, if they are not too many.
+func (f *Finder) network(w Word, port uint16) []Target {
+	limit := cmp.Or(f.Max, MaxTargets)
+	bits := w.net.Addr().BitLen() - w.net.Bits()
+	if bits > 31 || 1<<bits > limit {
+		return []Target{{Text: w.Text, Problem: fmt.Sprintf("it has 2^%d addresses, and %d are allowed: see --max-targets", bits, limit)}}
+	}
+	list := make([]Target, 0, 1<<bits)
+	for a := w.net.Addr(); w.net.Contains(a); a = a.Next() {
+		s := netip.AddrPortFrom(a, port)
+		list = append(list, Target{Text: at(s), Server: Server{Addr: s}, Zone: f.Zone})
+	}
+	return list
+}
+
+// ask looks a name up as a stub does where resolvers are known, else from the root down.
+func (f *Finder) ask(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply, error) {
+	if len(f.Options.Resolvers) > 0 {
+		return askResolvers(ctx, r, name, t)
+	}
+	return lookup(ctx, r, name, t, 0)
+}
+
+// delegated tells whether a zone is delegated that no server answers for: then there is
+// the more to look at.
+func (f *Finder) delegated(ctx context.Context, r *Run) bool {
+	cuts, err := path(ctx, r)
+	return err == nil && len(cuts) > 0 && wire.EqualFold(cuts[len(cuts)-1].zone, r.Zone)
+}
+
+// domain returns the zone and its servers: those of the delegation where the walk from
+// the root can be made, else those that the resolver knows.
+func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []Target {
+	var servers []Server
+	cuts, err := path(ctx, r)
+	switch {
+	case err == nil:
+		servers = cuts[len(cuts)-1].servers
+	case errors.Is(err, errNoRoots) && m != nil:
+		for i, ns := range answers(m, w.name, wire.TypeNS) {
+			if i == walkNames {
+				break
+			}
+			for _, a := range addresses(ctx, r, wire.Lower(nil, ns), 1) {
+				servers = append(servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
+			}
+		}
+		err = nil
+	}
+	if err != nil {
+		return []Target{{Text: w.Text, Zone: w.name, Problem: err.Error()}}
+	}
+	servers = servers[:min(len(servers), targetServers)]
+	list := []Target{{Text: w.Text, Zone: w.name, Servers: servers}}
+	seen := map[netip.AddrPort]bool{}
+	for _, s := range servers {
+		if seen[s.Addr] {
+			continue
+		}
+		seen[s.Addr] = true
+		name := strings.TrimSuffix(text(s.Name), ".")
+		list = append(list, Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name})
+	}
+	return list
+}
+
+// aheadOf is how many results may wait for one before them, for each that is worked on.
+const aheadOf = 4
+
+// InOrder does something with each of in, several at one time, and hands the results out
+// in the order of in. It reads no further ahead than a few results for each that is
+// worked on, so that the memory it takes does not grow with in. It ends early with ctx.
+func InOrder[T, R any](ctx context.Context, atOnce int, in iter.Seq[T], do func(context.Context, T) R) iter.Seq[R] {
+	return func(yield func(R) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		slots := make(chan struct{}, atOnce)
+		queue := make(chan chan R, atOnce*aheadOf)
+		go func() {
+			defer close(queue)
+			for v := range in {
+				result := make(chan R, 1)
+				select {
+				case queue <- result:
+				case <-ctx.Done():
+					return
+				}
+				select {
+				case slots <- struct{}{}:
+				case <-ctx.Done():
+					close(result)
+					return
+				}
+				go func() {
+					defer func() { <-slots }()
+					result <- do(ctx, v)
+				}()
+			}
+		}()
+		for result := range queue {
+			r, ok := <-result
+			if !ok || !yield(r) {
+				return
+			}
+		}
+	}
+}

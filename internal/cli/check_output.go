@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"port53/internal/check"
+)
+
+// A checkOutput is how reports of check are written.
+type checkOutput struct {
+	forms          map[check.Format]*bool
+	nmap, color    string
+	file, baseline string
+	all            bool
+	asked          check.Format
+	earlier        *check.Baseline
+}
+
+func (c *checkOutput) flags(f *pflag.FlagSet) {
+	c.forms = map[check.Format]*bool{}
+	for _, x := range []struct {
+		form       check.Format
+		name, help string
+	}{
+		{check.FormatJSON, "json", "print JSON (" + check.Schema + "): an object, or one a line for several targets"},
+		{check.FormatNDJSON, "ndjson", "print JSON, always one object a line"},
+		{check.FormatSARIF, "sarif", "print SARIF 2.1.0, for code scanning"},
+		{check.FormatJUnit, "junit", "print JUnit's XML, for continuous integration"},
+		{check.FormatHTML, "html", "print one page of HTML that needs nothing else"},
+		{check.FormatPlain, "plain", "print a line for each port and finding, its fields parted by tabs"},
+	} {
+		c.forms[x.form] = f.Bool(x.name, false, x.help)
+	}
+	f.StringVar(&c.nmap, "nmap", "", "print as nmap does: normal or grepable")
+	f.Lookup("nmap").NoOptDefVal = "normal"
+	f.StringVarP(&c.file, "output", "o", "", "write into this file, which is there only once it is whole")
+	f.StringVar(&c.baseline, "baseline", "", "a report in JSON: what it has is known and does not count for the exit code")
+	f.BoolVar(&c.all, "all", false, "print what passed and what is unknown too")
+	f.StringVar(&c.color, "color", "auto", "colours beside the words: auto, always or never")
+}
+
+// check finds out what is asked for, and reads the baseline.
+func (c *checkOutput) check() error {
+	n := 0
+	for form, set := range c.forms {
+		if *set {
+			c.asked, n = form, n+1
+		}
+	}
+	switch c.nmap {
+	case "":
+	case "normal":
+		c.asked, n = check.FormatNmap, n+1
+	case "grepable":
+		c.asked, n = check.FormatGrepable, n+1
+	default:
+		return failure(exitUsage, "", "--nmap=%s: expected normal or grepable", c.nmap)
+	}
+	if n > 1 {
+		return failure(exitUsage, "write one with --json and make the others from it, or ask twice", "a report has one form, and several are asked for")
+	}
+	if c.color != "auto" && c.color != "always" && c.color != "never" {
+		return failure(exitUsage, "", "--color %s: expected auto, always or never", c.color)
+	}
+	if c.baseline == "" {
+		return nil
+	}
+	f, err := os.Open(c.baseline)
+	if err != nil {
+		return failure(exitUsage, "", "--baseline %s: %v", c.baseline, pathCause(err))
+	}
+	defer f.Close()
+	if c.earlier, err = check.ReadBaseline(f); err != nil {
+		return failure(exitUsage, "", "--baseline %s: %v", c.baseline, err)
+	}
+	return nil
+}
+
+// open returns the writer of reports, and what ends it. A file takes its name only when
+// it is whole.
+func (c *checkOutput) open(s *streams, least check.Severity) (w check.Writer, end func() error, err error) {
+	out := s.out
+	var f *os.File
+	if c.file != "" {
+		if f, err = os.CreateTemp(filepath.Dir(c.file), ".port53-check-*"); err != nil {
+			return nil, nil, failure(exitUsage, "", "--output %s: %v", c.file, pathCause(err))
+		}
+		out = f
+	}
+	b := bufio.NewWriter(out)
+	w = check.NewWriter(c.asked, b, check.WriteOptions{All: c.all, FailOn: least, Version: buildVersion().Version, Colour: f == nil && c.colour(out)})
+	return &flusher{w, b}, func() error {
+		err := errors.Join(w.Close(), b.Flush())
+		if f == nil {
+			return err
+		}
+		err = errors.Join(err, f.Chmod(reportMode), f.Close())
+		if err == nil {
+			err = os.Rename(f.Name(), c.file)
+		}
+		if err != nil {
+			_ = os.Remove(f.Name()) // the error that counts is told
+			return failure(exitUsage, "", "--output %s: %v", c.file, pathCause(err))
+		}
+		return nil
+	}, nil
+}
+
+// reportMode lets others read no report: it tells where a server can be attacked.
+const reportMode = 0o600
+
+// A flusher shows each report as soon as it is there.
+type flusher struct {
+	check.Writer
+	b *bufio.Writer
+}
+
+func (f *flusher) Write(r *check.Report) error { return errors.Join(f.Writer.Write(r), f.b.Flush()) }
+
+// colour tells whether to paint: only at a terminal, and not if NO_COLOR is set.
+func (c *checkOutput) colour(w io.Writer) bool {
+	return c.color == "always" || c.color == "auto" && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
