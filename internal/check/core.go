@@ -133,6 +133,7 @@ type Options struct {
 	Roots            []Server         // where walks begin; without them zones cannot be followed
 	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
 	Subdomains       bool             // look for all names of zones, not for common ones alone
+	Stranger         bool             // whom servers on private addresses answer counts as a stranger, as in a laboratory
 	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
 	TLSRoots         *x509.CertPool   // nil: the system's
 	Probe            *Probe           // nil: what needs one is Unknown

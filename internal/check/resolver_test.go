@@ -140,7 +140,7 @@ func TestResolverChecks(t *testing.T) {
 					ask = c.badAsk
 				}
 				at := serve(t, 1, resolves(p, reply, ask))[0]
-				o := &check.Options{Timeout: 300 * time.Millisecond, Probe: p, Nobody: at}
+				o := &check.Options{Timeout: 300 * time.Millisecond, Probe: p, Nobody: at, Stranger: true}
 				if !bad {
 					o.Nobody = netip.MustParseAddrPort("127.0.0.1:9")
 				}

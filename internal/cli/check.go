@@ -25,7 +25,7 @@ func newCheck(s *streams) *cobra.Command {
 		failOn                  string
 		only, skip              []string
 		active, intrusive, mine bool
-		subdomains              bool
+		subdomains, stranger    bool
 		timeout                 time.Duration
 		targets                 checkTargets
 		out                     checkOutput
@@ -75,7 +75,7 @@ not be measured.`,
 			if !ok {
 				return failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", failOn)
 			}
-			o := &check.Options{Timeout: timeout, Subdomains: subdomains}
+			o := &check.Options{Timeout: timeout, Subdomains: subdomains, Stranger: stranger}
 			switch {
 			case intrusive && !mine:
 				return failure(exitUsage, "add --i-own-this if it is yours", "--intrusive may keep a weak server from serving others")
@@ -158,6 +158,7 @@ not be measured.`,
 	f := cmd.Flags()
 	targets.flags(f)
 	f.BoolVar(&subdomains, "subdomains", false, "look for all names of zones: transfers, NSEC, 5,000 words, certificates")
+	f.BoolVar(&stranger, "as-stranger", false, "judge servers on private addresses as if this machine were a stranger to them")
 	f.StringVar(&failOn, "fail-on", "high", "the least severity that makes the exit code 1: low, medium, high or critical")
 	f.StringSliceVar(&only, "only", nil, "run these checks alone, by their ids")
 	f.StringSliceVar(&skip, "skip", nil, "leave these checks out, by their ids")
