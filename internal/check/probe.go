@@ -270,7 +270,12 @@ func (p *Probe) message(m *wire.Message, rc wire.Rcode, rr []wire.Record) []byte
 		b[7+2*int(x.Section)]++
 	}
 	if m.EDNS {
-		b = wire.AppendOPT(b, ednsSize, false, nil)
+		// A resolver that gets no cookie back sends none any more (RFC 7873, section 5.3).
+		var options []byte
+		if c, ok := m.Option(wire.OptionCookie); ok && len(c) >= 8 {
+			options = option(wire.OptionCookie, append(bytes.Clone(c[:8]), "a server"...))
+		}
+		b = wire.AppendOPT(b, ednsSize, false, options)
 		b[11]++
 	}
 	return b
