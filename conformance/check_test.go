@@ -357,3 +357,111 @@ func output(t *testing.T, run func(func() error) error, name string, args ...str
 	}
 	return out.String()
 }
+
+// TestChecksItself has check look at port53 in each role, as a stranger with all the time
+// there is would: nothing of severity medium or above may be wrong with its defaults.
+func TestChecksItself(t *testing.T) {
+	for _, program := range []string{"ip", "dnssec-keygen", "dnssec-signzone", "dnssec-dsfromkey"} {
+		if _, err := peers.Find(program); err != nil {
+			missing(t, err)
+		}
+	}
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := netns.New()
+	if err != nil {
+		missing(t, err)
+	}
+	t.Cleanup(ns.Close)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	// The name that validating resolvers must not answer for is broken here as well.
+	own := fault{name: ".", keys: []string{"-a ECDSAP256SHA256 -f KSK", "-a ECDSAP256SHA256"}, after: func(zone string) string {
+		return strings.Replace(zone, "192.0.2.66", "192.0.2.67", 1)
+	}}
+	root, anchor := own.signed(t, dir, write("root.zone", `. 3600 SOA a.root. host. 1 14400 3600 604800 3600
+. 3600 NS a.root.
+a.root. 3600 A 10.0.0.1
+www.example.com. 3600 A 192.0.2.80
+dnssec-failed.org. 3600 A 192.0.2.66
+`), true)
+	hints := write("hints", ". 3600 NS a.root.\na.root. 3600 A 10.0.0.1\n")
+	zone := write("good.zone", goodZone)
+	anchors := write("anchors", anchor)
+	resolver := func(more string) string {
+		return fmt.Sprintf("resolver: {root_hints: %s, trust_anchors: %s%s}\n", hints, anchors, more)
+	}
+	serve := func(name, config string) {
+		t.Helper()
+		own := filepath.Join(dir, name)
+		if err := os.Mkdir(own, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		file := write(name+"/port53.yaml", config+"metrics: {listen: off}\ncontrol: {socket: control.sock}\nstate_dir: state\n")
+		cmd := exec.Command(bin, "serve", "--config", file)
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		if err := ns.Do(cmd.Start); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			if t.Failed() {
+				t.Logf("%s said:\n%s", name, said.String())
+			}
+		})
+	}
+	serve("root", fmt.Sprintf("role: authoritative\nlisten: [10.0.0.1]\nzones: [{name: ., file: %s}]\n", root))
+	serve("authoritative", fmt.Sprintf("role: authoritative\nlisten: [10.0.1.1]\nzones: [{name: good.test, file: %s}]\n", zone))
+	serve("internal", "role: internal-resolver\nlisten: [10.0.2.1]\n"+resolver(", allow: [10.0.0.0/8]"))
+	serve("public", "role: public-resolver\nlisten: [10.0.3.1]\n"+resolver(""))
+	for _, c := range []struct {
+		role, addr string
+		args       []string
+	}{
+		{"authoritative", "10.0.1.1", []string{"--zone", "good.test"}},
+		// The keys of the Internet's root are not those of this one.
+		{"internal", "10.0.2.1", []string{"--skip", "RES-TA"}},
+		// To resolve for strangers is what it is for.
+		{"public", "10.0.3.1", []string{"--as-stranger", "--skip", "RES-OPEN,RES-TA"}},
+	} {
+		t.Run(c.role, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"check", c.addr, "--active", "--json", "--resolver", "10.0.0.1"}, c.args...)
+			var r struct {
+				Checks  []finding
+				Summary map[string]int
+			}
+			var text string
+			for end := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
+				if text = output(t, ns.Do, bin, "check", c.addr, "--only", "SRV-AMP", "--plain", "--timeout", "200ms"); strings.Contains(text, "\topen\tudp-response") || time.Now().After(end) {
+					break
+				}
+			}
+			if err := json.Unmarshal([]byte(output(t, ns.Do, bin, args...)), &r); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range r.Checks {
+				if (f.State == "fail" || f.State == "warn") && f.Severity != "low" && f.Severity != "info" {
+					t.Errorf("%s %s %s: %s", f.State, f.Severity, f.ID, f.Detail)
+				} else if f.State == "unknown" {
+					t.Logf("%s: %s", f.ID, f.Detail)
+				}
+			}
+			if r.Summary["pass"] < 15 {
+				t.Errorf("only %d checks pass: %v", r.Summary["pass"], r.Summary)
+			}
+			t.Logf("%v", r.Summary)
+		})
+	}
+}
