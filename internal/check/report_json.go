@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -36,12 +37,19 @@ type jsonCheck struct {
 	Known       bool         `json:"known,omitempty"` // the baseline has it
 }
 
+// A jsonVantage is where the check looks from.
+type jsonVantage struct {
+	Source string `json:"src,omitempty"`
+	Root   bool   `json:"root"`
+}
+
 type jsonReport struct {
 	Schema    string         `json:"schema"`
 	Target    string         `json:"target"`
 	Addresses []string       `json:"addresses,omitempty"`
 	Zone      string         `json:"zone,omitempty"`
 	Problem   string         `json:"problem,omitempty"`
+	Vantage   jsonVantage    `json:"vantage"`
 	Started   time.Time      `json:"started"`
 	Took      int64          `json:"duration_ms"`
 	Ports     []Port         `json:"ports"`
@@ -69,6 +77,10 @@ func (r *Report) JSON() any {
 	out := jsonReport{
 		Schema: Schema, Target: clean(r.Target.Text), Problem: clean(r.Problem), Started: r.Started, Took: r.Took.Milliseconds(), Ports: r.ports(), Checks: checks, Gone: r.Gone(),
 		Summary: map[string]int{"pass": n[Pass], "warn": n[Warn], "fail": n[Fail], "unknown": n[Unknown], "info": n[Info], "skipped": n[Skipped]},
+	}
+	out.Vantage.Root = os.Geteuid() == 0
+	if r.From.IsValid() {
+		out.Vantage.Source = r.From.String()
 	}
 	if r.Target.Server.Addr.IsValid() {
 		out.Addresses = append(out.Addresses, r.Target.Server.Addr.Addr().String())

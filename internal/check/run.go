@@ -52,8 +52,9 @@ type Report struct {
 	Ports   []Port
 	Results []Result
 
-	Problem  string    // why there is nothing to look at; empty if there is
-	Baseline *Baseline // what is known already; nil: nothing
+	From     netip.Addr // where questions to the server came from; zero if there is no one server
+	Problem  string     // why there is nothing to look at; empty if there is
+	Baseline *Baseline  // what is known already; nil: nothing
 }
 
 // atOnce is how many polite checks run at one time: as many questions as a busy stub
@@ -73,6 +74,7 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: t.Config, Options: o, Shared: shared}
 	}
 	if t.Server.Addr.IsValid() {
+		rep.From = source(ctx, run(nil))
 		rep.Ports = portStates(ctx, run(nil))
 	}
 	closed := t.Server.Addr.IsValid() && !slices.ContainsFunc(rep.Ports, func(p Port) bool {
@@ -164,6 +166,17 @@ func within(ctx context.Context, r *Run, o *Options) []Finding {
 		return unmeasured(ev, fmt.Errorf("it was not done after %v: %w", limit, ctx.Err()))
 	}
 	return findings
+}
+
+// source returns the address that questions to the server come from. Nothing is sent.
+func source(ctx context.Context, r *Run) netip.Addr {
+	c, err := datagrams(ctx, r)
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer c.Close()
+	a, _ := netip.ParseAddrPort(c.LocalAddr().String())
+	return a.Addr()
 }
 
 // keep makes a finding small enough to be kept for many targets, and gives it a command
