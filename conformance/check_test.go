@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -124,9 +126,19 @@ func breakSOA(zone string) string {
 	return regexp.MustCompile(`(?m)^(\s+)1(\s+; serial)`).ReplaceAllString(zone, "${1}2${2}")
 }
 
-// TestPlantedFaults has BIND and NSD serve zones with one fault each, below a root of
-// their own, and wants check to find this fault and no other.
-func TestPlantedFaults(t *testing.T) {
+// A planted is the zones with faults, served in a namespace.
+type planted struct {
+	run            func(func() error) error
+	bin            string
+	hints, anchors string // files
+	list           []string
+	dnssec         map[string]bool // zones that are signed
+	write          func(name, text string) string
+}
+
+// plant has BIND and NSD serve zones with one fault each, below a root of their own.
+func plant(t *testing.T) *planted {
+	t.Helper()
 	for _, program := range []string{"ip", "named", "nsd", "dig", "dnssec-keygen", "dnssec-signzone", "dnssec-dsfromkey"} {
 		if _, err := peers.Find(program); err != nil {
 			missing(t, err)
@@ -140,7 +152,7 @@ func TestPlantedFaults(t *testing.T) {
 	if err != nil {
 		missing(t, err)
 	}
-	defer ns.Close()
+	t.Cleanup(ns.Close)
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		t.Helper()
@@ -153,8 +165,10 @@ func TestPlantedFaults(t *testing.T) {
 	var served [2][]peers.Zone
 	root := ". 3600 SOA a.root. host. 1 14400 3600 604800 3600\n. 3600 NS a.root.\na.root. 3600 A 10.0.0.1\n"
 	var list []string
+	signed := map[string]bool{}
 	for _, f := range plantedFaults() {
 		list = append(list, f.name+".test.")
+		signed[f.name+".test"] = f.keys != nil
 		root += f.delegation()
 		if f.gone {
 			continue
@@ -178,15 +192,22 @@ func TestPlantedFaults(t *testing.T) {
 	}
 	root += "cycletwo.test. 3600 NS ns.cycleone.test.\n"
 	signedRoot, anchor := (&fault{name: ".", keys: []string{"-a ECDSAP256SHA256 -f KSK", "-a ECDSAP256SHA256"}}).signed(t, dir, write("root", root), true)
-	run := ns.Do
 	// BIND listens on the addresses of interfaces only.
-	output(t, run, "ip", "address", "add", "10.1.0.1/32", "dev", "lo")
+	output(t, ns.Do, "ip", "address", "add", "10.1.0.1/32", "dev", "lo")
 	for _, s := range []struct {
 		kind, addr string
 		zones      []peers.Zone
 	}{{peers.NSD, "10.0.0.1:53", []peers.Zone{{Name: ".", File: signedRoot}}}, {peers.BIND, "10.1.0.1:53", served[0]}, {peers.NSD, "10.2.0.1:53", served[1]}} {
-		start(t, s.kind, peers.Options{Addr: netip.MustParseAddrPort(s.addr), Zones: s.zones, Run: run})
+		start(t, s.kind, peers.Options{Addr: netip.MustParseAddrPort(s.addr), Zones: s.zones, Run: ns.Do})
 	}
+	hints := write("hints", ". 3600 NS a.root.\na.root. 3600 A 10.0.0.1\n")
+	return &planted{run: ns.Do, bin: bin, hints: hints, anchors: write("anchors", anchor), list: list, dnssec: signed, write: write}
+}
+
+// TestPlantedFaults wants check to find the fault of each zone and no other.
+func TestPlantedFaults(t *testing.T) {
+	p := plant(t)
+	run, bin, list := p.run, p.bin, p.list
 	var ids []string
 	for line := range strings.Lines(output(t, run, bin, "check", "list")) {
 		if id := strings.Fields(line)[0]; strings.HasPrefix(id, "DEL-") || strings.HasPrefix(id, "ZONE-") || strings.HasPrefix(id, "DNSSEC-") {
@@ -194,8 +215,7 @@ func TestPlantedFaults(t *testing.T) {
 		}
 	}
 	began := time.Now()
-	reports := output(t, run, bin, "check", "--file", write("list", strings.Join(list, "\n")), "--roots", write("hints", ". 3600 NS a.root.\na.root. 3600 A 10.0.0.1\n"),
-		"--anchors", write("anchors", anchor), "--only", strings.Join(ids, ","), "--ndjson", "--timeout", "1s")
+	reports := output(t, run, bin, "check", "--file", p.write("list", strings.Join(list, "\n")), "--roots", p.hints, "--anchors", p.anchors, "--only", strings.Join(ids, ","), "--ndjson", "--timeout", "1s")
 	t.Logf("%d zones in %v", len(list), time.Since(began).Round(time.Millisecond))
 	found := map[string][]finding{}
 	dec := json.NewDecoder(strings.NewReader(reports))
@@ -356,6 +376,83 @@ func output(t *testing.T, run func(func() error) error, name string, args ...str
 		t.Fatalf("%s %v: %v\n%s", name, args, err, complaints.String())
 	}
 	return out.String()
+}
+
+// TestOthersAgree has Zonemaster and DNSViz look at the same zones, where they are
+// installed: what they find and do not find in the good zone has to be among what check
+// finds, in the same chapter of its catalogue. They look at less, so that the reverse need
+// not hold.
+func TestOthersAgree(t *testing.T) {
+	tools := map[string]func(p *planted, zone string) map[string]bool{}
+	if path, err := exec.LookPath("zonemaster-cli"); err == nil {
+		tools["Zonemaster"] = func(p *planted, zone string) map[string]bool {
+			var said []struct{ TestCase string }
+			text := output(t, p.run, path, "--hints", p.hints, "--no-ipv6", "--json", "--level", "WARNING", zone)
+			if err := json.Unmarshal([]byte(text), &said); err != nil {
+				t.Errorf("%s: %v: %.200s", zone, err, text)
+			}
+			found := map[string]bool{}
+			for _, x := range said {
+				if x.TestCase != "UNSPECIFIED" { // that it stops
+					found[x.TestCase] = true
+				}
+			}
+			return found
+		}
+	}
+	if path, err := exec.LookPath("dnsviz"); err == nil {
+		code := regexp.MustCompile(`"code": "([A-Z0-9_]+)"`)
+		tools["DNSViz"] = func(p *planted, zone string) map[string]bool {
+			if !strings.HasPrefix(zone, "good") && !p.dnssec[zone] {
+				return nil // it takes long, and is about DNSSEC
+			}
+			found := map[string]bool{}
+			text := output(t, p.run, "sh", "-c", fmt.Sprintf("%s probe -4 -A -a . -x .+:a.root=10.0.0.1 %s 2>/dev/null | %[1]s grok -t %[3]s -l warning; echo", path, zone, p.anchors))
+			for _, m := range code.FindAllStringSubmatch(text, -1) {
+				found["DNSSEC "+m[1]] = true
+			}
+			return found
+		}
+	}
+	if len(tools) == 0 {
+		missing(t, errors.New("neither zonemaster-cli nor dnsviz is installed"))
+	}
+	p := plant(t)
+	for name, look := range tools {
+		t.Run(name, func(t *testing.T) {
+			usual := look(p, "good.test")
+			var mu sync.Mutex
+			agree, cases := 0, 0
+			var wg sync.WaitGroup
+			slots := make(chan struct{}, 4) // each is a program of its own
+			for _, f := range plantedFaults()[1:] {
+				slots <- struct{}{}
+				wg.Go(func() {
+					defer func() { <-slots }()
+					for c := range look(p, f.name+".test") {
+						if usual[c] {
+							continue
+						}
+						mu.Lock()
+						cases++
+						signed := strings.HasPrefix(c, "DNSSEC")
+						if slices.ContainsFunc(f.want, func(w string) bool { return strings.HasPrefix(w, "DNSSEC") == signed }) {
+							agree++
+							t.Logf("%s: %s, and check finds %v", f.name, c, f.want)
+						} else {
+							t.Errorf("%s: it finds %s, and check %v", f.name, c, f.want)
+						}
+						mu.Unlock()
+					}
+				})
+			}
+			wg.Wait()
+			t.Logf("check agrees with %d of %d", agree, cases)
+			if cases == 0 {
+				t.Error("it finds nothing: is it run rightly?")
+			}
+		})
+	}
 }
 
 // TestChecksItself has check look at port53 in each role, as a stranger with all the time
