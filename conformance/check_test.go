@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -415,7 +414,7 @@ func TestOthersAgree(t *testing.T) {
 		}
 	}
 	if len(tools) == 0 {
-		missing(t, errors.New("neither zonemaster-cli nor dnsviz is installed"))
+		t.Skip("missing: neither zonemaster-cli nor dnsviz is installed")
 	}
 	p := plant(t)
 	for name, look := range tools {

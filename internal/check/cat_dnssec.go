@@ -134,6 +134,16 @@ func chain(ctx context.Context, r *Run) ([]dnssec.Key, string, error) {
 		case !started:
 			continue
 		case len(c.ds) == 0:
+			if c.noDS == nil {
+				return nil, shown, fmt.Errorf("the servers of %s do not tell whether %s has DS records", text(c.above), text(c.zone))
+			}
+			d, why := denialOf(r, wire.Lower(nil, c.above), c.noDS, keys, w)
+			if why == 0 {
+				_, why = d.NoDS(wire.Lower(nil, c.zone), w)
+			}
+			if why != 0 && why != dnssec.TooManyIterations { // those are insecure (RFC 9276, section 3.2)
+				return nil, shown, &bogus{c.zone, "the denial of DS", why}
+			}
 			return nil, shown + text(c.zone) + " has no DS", errInsecure
 		default:
 			set := &wire.RRset{Owner: wire.Lower(nil, c.zone), Type: wire.TypeDS, TTL: 3600, Data: c.ds, Sigs: c.dsSigs}
@@ -522,6 +532,32 @@ func runTags(ctx context.Context, r *Run) []Finding {
 	return verdict(Pass, ev, "%d keys, all tags differ", len(tags))
 }
 
+// denialOf returns the NSEC and NSEC3 records of a reply's authority section, whose
+// signatures hold.
+func denialOf(r *Run, zone []byte, m *Reply, keys []dnssec.Key, w *dnssec.Work) (*dnssec.Denial, dnssec.Reason) {
+	d := &dnssec.Denial{Zone: zone}
+	for _, rr := range m.Records {
+		if rr.Section != wire.Authority || rr.Type != wire.TypeNSEC && rr.Type != wire.TypeNSEC3 {
+			continue
+		}
+		owner := wire.Lower(nil, rr.Owner)
+		set := &wire.RRset{Owner: owner, Type: rr.Type, TTL: rr.TTL, Data: [][]byte{rr.Data}, Sigs: signatures(m, owner, rr.Type)}
+		v, why := dnssec.Verify(set, zone, keys, clock(r), w)
+		if why == 0 && v.Wildcard {
+			why = dnssec.NoProof
+		}
+		if why != 0 {
+			return nil, why
+		}
+		if rr.Type == wire.TypeNSEC {
+			d.AddNSEC(owner, rr.Data)
+		} else {
+			d.AddNSEC3(owner, rr.Data)
+		}
+	}
+	return d, 0
+}
+
 func runNX(ctx context.Context, r *Run) []Finding {
 	km, ev, err := keysOf(ctx, r)
 	if err != nil {
@@ -545,24 +581,11 @@ func runNX(ctx context.Context, r *Run) []Finding {
 		if len(answers(m, q.name, q.t)) > 0 {
 			continue // by a wildcard: there is nothing to deny
 		}
-		d := &dnssec.Denial{Zone: zone}
 		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
-		for _, rr := range m.Records {
-			if rr.Section != wire.Authority || rr.Type != wire.TypeNSEC && rr.Type != wire.TypeNSEC3 {
-				continue
-			}
-			owner := wire.Lower(nil, rr.Owner)
-			set := &wire.RRset{Owner: owner, Type: rr.Type, TTL: rr.TTL, Data: [][]byte{rr.Data}, Sigs: signatures(m, owner, rr.Type)}
-			if v, why := dnssec.Verify(set, zone, keys, clock(r), w); why != 0 || v.Wildcard {
-				return verdict(Fail, ev, "%s %s: %s", text(owner), rr.Type, why)
-			}
-			if rr.Type == wire.TypeNSEC {
-				d.AddNSEC(owner, rr.Data)
-			} else {
-				d.AddNSEC3(owner, rr.Data)
-			}
+		d, why := denialOf(r, zone, m, keys, w)
+		if why != 0 {
+			return verdict(Fail, ev, "the denial of %s %s: %s", text(q.name), q.t, why)
 		}
-		var why dnssec.Reason
 		if m.Rcode == wire.NXDomain {
 			_, why = d.NXDomain(q.name, w)
 		} else {

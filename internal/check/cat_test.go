@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -429,6 +430,11 @@ func TestUnsigned(t *testing.T) {
 				t.Errorf("%s: %v %s, want %v", c.ID, f.State, f.Detail, want)
 			}
 		}
+	}
+	// Who takes the DS records away on the way does not make a zone unsigned.
+	at = serve(t, 3, signed(good, signing{unproven: true, ds: func([]byte) [][]byte { return nil }}))
+	if got := runOne(t, find(t, "DNSSEC-CHAIN"), at[:1], at[1]); got[0].State != check.Fail || !strings.Contains(got[0].Detail, "denial of DS") {
+		t.Errorf("a delegation that nothing proves to be unsigned: %+v", got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // A told is a connection whose other end says, to each question, what it was told to.
 type told struct {
 	replies [][]byte
-	next    *int
+	next    *atomic.Int64
 	stream  bool
 	out     []byte
 	pending [][]byte
@@ -31,8 +32,7 @@ func (c *told) Write(b []byte) (int, error) {
 	if len(q) < wire.HeaderLen || len(c.replies) == 0 {
 		return len(b), nil
 	}
-	r := c.replies[*c.next%len(c.replies)]
-	*c.next++
+	r := c.replies[int(c.next.Add(1)-1)%len(c.replies)]
 	m := answerOf(q, r)
 	if c.stream {
 		c.out = append(c.out, framed(m)...)
@@ -134,13 +134,13 @@ func FuzzReply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, which byte, one, two []byte) {
 		c := list[int(which)%len(list)]
-		next := 0
+		next := new(atomic.Int64)
 		o := &Options{
 			Mode: Intrusive, Timeout: time.Second, Probe: NewProbe(mustName("probe.test")), Nobody: netip.MustParseAddrPort("192.0.2.9:53"),
 			Roots: []Server{{Addr: netip.MustParseAddrPort("192.0.2.8:53")}},
 		}
 		o.dial = func(_ context.Context, network, _ string) (net.Conn, error) {
-			return &told{replies: [][]byte{one, two}, next: &next, stream: network == "tcp"}, nil
+			return &told{replies: [][]byte{one, two}, next: next, stream: network == "tcp"}, nil
 		}
 		at := Server{Addr: netip.MustParseAddrPort("192.0.2.1:53"), Name: mustName("ns.example.test")}
 		r := &Run{Check: c, Server: at, Zone: zone, Servers: []Server{at}, Options: o}

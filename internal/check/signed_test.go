@@ -38,6 +38,7 @@ type signing struct {
 	ds       func(ds []byte) [][]byte                    // in place of the right one
 	valid    time.Duration                               // from now; 0: a week
 	since    time.Duration                               // before now; 0: an hour
+	unproven bool                                        // nothing says that there is no DS
 	denial   func(m *wire.Message, a *answer) bool       // in place of the compact one
 	mangle   func(t wire.Type, data []byte)              // changes what was signed
 	unsigned func(owner []byte, t wire.Type) (skip bool) // leaves sets unsigned
@@ -71,6 +72,10 @@ func signed(s script, o signing) script {
 				list = o.ds(ds)
 			}
 			add(wire.TypeDS, list...)
+			if len(list) == 0 && !o.unproven {
+				types := []byte{0, 6, 0x20, 0, 0, 0, 0, 3} // NS, RRSIG, NSEC
+				a.rr = []wire.Record{{Owner: zone, Type: wire.TypeNSEC, Section: wire.Authority, TTL: 3600, Data: slices.Concat([]byte{1, 0}, zone, types)}}
+			}
 		case server > 0 && !slices.ContainsFunc(a.rr, func(r wire.Record) bool { return r.Section == wire.Answer }):
 			if o.denial == nil || !o.denial(m, &a) {
 				a.rc, a.rr = 0, slices.DeleteFunc(a.rr, func(r wire.Record) bool { return r.Type == wire.TypeNSEC })

@@ -177,6 +177,8 @@ func TestPoliteness(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	mu.Lock()
+	defer mu.Unlock()
 	if most > 8 || most < 2 {
 		t.Errorf("%d questions at one time", most)
 	}

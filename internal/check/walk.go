@@ -31,6 +31,7 @@ type cut struct {
 	glue    map[string][]netip.Addr
 	ds      [][]byte
 	dsSigs  [][]byte
+	noDS    *Reply   // that says that there are none
 	servers []Server // all servers, by the parent
 	missing [][]byte // server names without an address
 }
@@ -96,6 +97,9 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 		if ds, err := askAny(ctx, r, up.servers, Query{Name: name, Type: wire.TypeDS, EDNS: &EDNS{Size: ednsSize, DO: true}}); err == nil {
 			c.ds = answers(ds, name, wire.TypeDS)
 			c.dsSigs = signatures(ds, name, wire.TypeDS)
+			if len(c.ds) == 0 {
+				c.noDS = ds
+			}
 		}
 		for _, ns := range c.ns {
 			addrs := c.glue[string(ns)]
