@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"port53/internal/wire"
@@ -109,16 +110,8 @@ func serverChecks() []*Check {
 		},
 		{
 			ID: "SRV-REC", Title: "does not recurse for others", Severity: SevCritical,
-			About: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"},
-			Run: single(elsewhere, func(_ *Run, m *Reply) (State, string) {
-				if len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 && m.Flags&wire.FlagAA == 0 {
-					return Fail, "it answered for www.example.com: open recursion"
-				}
-				if m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused {
-					return Fail, "RA is set: recursion is offered"
-				}
-				return Pass, "no recursion: " + m.Rcode.String()
-			}),
+			About: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail; from a neighbour of the server: warn. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"},
+			Run: runRecursion,
 		},
 		{
 			ID: "SRV-UPREF", Title: "gives no upward referrals", Severity: SevMedium, About: "Asks for a name outside of all zones. A referral to the root helps nobody but amplifies.", Judged: "NS of a zone above in the authority section: warn.", Advice: map[Product]string{"": "Answer REFUSED for what is not served.", "bind": "Remove the hint zone of the root; allow-query-cache { none; };", "pdns": "Remove send-root-referral."}, Refs: []string{"RFC 8499"},
@@ -135,16 +128,7 @@ func serverChecks() []*Check {
 		{ID: "SRV-IXFR", Title: "keeps the zone's changes to itself", Severity: SevHigh, About: "Asks for the differences since the serial before, which servers without them answer with the whole zone.", Judged: "More than one record of the zone arrives: fail. The SOA alone tells nothing.", Advice: transfer, Refs: []string{"RFC 1995"}, Run: transferRun(wire.TypeIXFR)},
 		{
 			ID: "SRV-AXFRUDP", Title: "refuses AXFR over UDP", Severity: SevLow, About: "AXFR over UDP is not defined.", Judged: "FORMERR, REFUSED, NOTIMP, NOTAUTH or an empty answer: pass. Records: warn.", Advice: generic, Refs: []string{"RFC 5936, section 4.2"},
-			Run: single(func(r *Run) Query { return Query{Name: apex(r), Type: wire.TypeAXFR} }, func(_ *Run, m *Reply) (State, string) {
-				switch m.Rcode {
-				case wire.FormErr, wire.Refused, wire.NotImp, wire.NotAuth:
-					return Pass, m.Rcode.String()
-				}
-				if m.Flags&wire.FlagTC != 0 && len(m.Records) == 0 {
-					return Pass, "truncated to nothing"
-				}
-				return Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
-			}),
+			Run: runAXFRUDP,
 		},
 		{ID: "SRV-UPDATE", Title: "refuses updates from strangers", Severity: SevCritical, Mode: Active, About: "Sends an UPDATE with a prerequisite that cannot hold, so that nothing changes. A server that gets as far as the prerequisite would have taken the update.", Judged: "NXRRSET, NXDOMAIN, YXRRSET, YXDOMAIN, NOERROR: fail. REFUSED, NOTAUTH, NOTIMP, FORMERR: pass.", Advice: update, Refs: []string{"RFC 2136, section 3.2", "RFC 3007"}, Run: runUpdate},
 		{
@@ -195,6 +179,57 @@ func serverChecks() []*Check {
 		c.Group, c.Scope = GroupServer, ScopeServer
 	}
 	return append(list, ednsChecks()...)
+}
+
+func runRecursion(ctx context.Context, r *Run) []Finding {
+	out := single(elsewhere, func(_ *Run, m *Reply) (State, string) {
+		if len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 && m.Flags&wire.FlagAA == 0 {
+			return Fail, "it answered for www.example.com: open recursion"
+		}
+		if m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused {
+			return Fail, "RA is set: recursion is offered"
+		}
+		return Pass, "no recursion: " + m.Rcode.String()
+	})(ctx, r)
+	if f := &out[0]; f.State == Fail && neighbour(r) {
+		f.State, f.Severity = Warn, SevMedium
+		f.Detail += ", to a neighbour at least; ask from outside, or say --as-stranger"
+	}
+	return out
+}
+
+func runAXFRUDP(ctx context.Context, r *Run) []Finding {
+	q := Query{Name: apex(r), Type: wire.TypeAXFR}
+	out := single(func(*Run) Query { return q }, func(_ *Run, m *Reply) (State, string) {
+		switch m.Rcode {
+		case wire.FormErr, wire.Refused, wire.NotImp, wire.NotAuth:
+			return Pass, m.Rcode.String()
+		}
+		if m.Flags&wire.FlagTC != 0 && len(m.Records) == 0 {
+			return Pass, "truncated to nothing"
+		}
+		return Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
+	})(ctx, r)
+	for i := range out {
+		out[i].Evidence.Command = datagramCommand(r, q.Bytes()) // dig asks for AXFR over TCP, whatever it is told
+	}
+	return out
+}
+
+// datagramCommand returns the command that sends octets as they are.
+func datagramCommand(r *Run, msg []byte) string {
+	var b strings.Builder
+	for _, x := range msg {
+		fmt.Fprintf(&b, "\\%03o", x)
+	}
+	return fmt.Sprintf("printf '%s' | nc -u -w 2 %s %d | xxd", b.String(), r.Server.Addr.Addr(), r.Server.Addr.Port())
+}
+
+// neighbour tells whether the server is on this machine or on an inner network, where
+// what it does for the one who asks tells nothing of strangers.
+func neighbour(r *Run) bool {
+	a := r.Server.Addr.Addr()
+	return !r.Options.Stranger && (a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast())
 }
 
 // transferRun returns the check of AXFR or IXFR over TCP.
@@ -548,7 +583,7 @@ func runCookie(ctx context.Context, r *Run) []Finding {
 func run8906(ctx context.Context, r *Run) []Finding {
 	var wrong []string
 	var ev Evidence
-	silent := 0
+	silent, refuses := 0, false
 	cases := []struct {
 		what string
 		q    Query
@@ -575,7 +610,9 @@ func run8906(ctx context.Context, r *Run) []Finding {
 			wrong = append(wrong, c.what+": no answer")
 			continue
 		}
-		ok := m.Rcode == wire.Refused && c.q.Opcode == 0
+		// Who is refused for a plain question may be refused for all.
+		refuses = refuses || m.Rcode == wire.Refused && c.q.Opcode == 0
+		ok := m.Rcode == wire.Refused && (c.q.Opcode == 0 || refuses)
 		for _, w := range c.want {
 			ok = ok || m.Rcode == w
 		}
@@ -770,6 +807,8 @@ func runCase(ctx context.Context, r *Run) []Finding {
 	}
 	return single(func(*Run) Query { return Query{Name: name, Type: wire.TypeA} }, func(_ *Run, m *Reply) (State, string) {
 		switch {
+		case !m.HasQuestion && m.Rcode == wire.Refused:
+			return Skipped, "the server refuses who asks from here, and leaves the question out"
 		case !m.HasQuestion:
 			return Warn, "the reply has no question"
 		case !bytes.Equal(m.Name, name):
