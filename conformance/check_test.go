@@ -454,6 +454,125 @@ func TestOthersAgree(t *testing.T) {
 	}
 }
 
+// asTheyCome are the servers that Debian has, with no more configuration than where to
+// listen and what to serve.
+func asTheyCome(dir, zone string) map[string][]string {
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			panic(err)
+		}
+		return path
+	}
+	state := func(name string) string {
+		path := filepath.Join(dir, name+".d")
+		if err := os.MkdirAll(path, 0o777); err != nil {
+			panic(err)
+		}
+		return path
+	}
+	pdns := state("pdns")
+	named := filepath.Join(pdns, "named.conf")
+	text := fmt.Sprintf("zone \"good.test\" { type native; file %q; };\n", zone)
+	if err := os.WriteFile(named, []byte(text), 0o644); err != nil {
+		panic(err)
+	}
+	if err := os.WriteFile(filepath.Join(pdns, "pdns.conf"), []byte("launch=bind\nbind-config="+named+"\nlocal-address=10.9.4.1\nsocket-dir="+pdns+"\nsetuid=\nsetgid=\ndaemon=no\nguardian=no\n"), 0o644); err != nil {
+		panic(err)
+	}
+	return map[string][]string{
+		"named 10.9.1.1":       {"-f", "-c", file("named.conf", fmt.Sprintf("options { directory %q; managed-keys-directory %[1]q; listen-on { 10.9.1.1; }; listen-on-v6 { none; }; pid-file none; session-keyfile none; };\ncontrols {};\nzone \"good.test\" { type primary; file %q; };\n", state("named"), zone))},
+		"nsd 10.9.2.1":         {"-d", "-c", file("nsd.conf", fmt.Sprintf("server:\n  ip-address: 10.9.2.1\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"\"\n  zonesdir: \"/\"\n  xfrdfile: \"%s/xfrd\"\n  xfrdir: \"%[1]s\"\n  zonelistfile: \"%[1]s/list\"\nzone:\n  name: good.test\n  zonefile: %s\n", state("nsd"), zone))},
+		"knotd 10.9.3.1":       {"-c", file("knot.conf", fmt.Sprintf("server:\n  listen: 10.9.3.1@53\n  rundir: %s\ndatabase:\n  storage: %[1]s\nzone:\n  - domain: good.test\n    file: %s\n    zonefile-load: whole\n", state("knot"), zone))},
+		"pdns_server 10.9.4.1": {"--config-dir=" + pdns},
+		"unbound 10.9.5.1":     {"-d", "-c", file("unbound.conf", fmt.Sprintf("server:\n  interface: 10.9.5.1\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"\"\n  directory: %q\nremote-control:\n  control-enable: no\n", state("unbound")))},
+		"dnsmasq 10.9.6.1":     {"-k", "-C", file("dnsmasq.conf", "\n"), "--listen-address=10.9.6.1", "--bind-interfaces", "--no-resolv", "--no-hosts", "-u", "root", "-x", filepath.Join(dir, "dnsmasq.pid")},
+	}
+}
+
+// TestDefaultServers has check look at servers as they come, and does what a reader of
+// the report would: give the command of each finding to a shell. dig has to show the
+// answer that the finding is about.
+func TestDefaultServers(t *testing.T) {
+	for _, program := range []string{"ip", "dig"} {
+		if _, err := peers.Find(program); err != nil {
+			missing(t, err)
+		}
+	}
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := netns.New()
+	if err != nil {
+		missing(t, err)
+	}
+	t.Cleanup(ns.Close)
+	dir := t.TempDir()
+	zone := filepath.Join(dir, "good.zone")
+	if err := os.WriteFile(zone, []byte("$ORIGIN good.test.\n"+goodZone), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for what, args := range asTheyCome(dir, zone) {
+		program, addr, _ := strings.Cut(what, " ")
+		t.Run(program, func(t *testing.T) {
+			path, err := peers.Find(program)
+			if err != nil {
+				missing(t, err)
+			}
+			output(t, ns.Do, "ip", "address", "add", addr+"/32", "dev", "lo")
+			cmd := exec.Command(path, args...)
+			var said bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &said, &said
+			if err := ns.Do(cmd.Start); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+				if t.Failed() {
+					t.Logf("it said:\n%s", said.String())
+				}
+			}()
+			for end := time.Now().Add(startTimeout); ; time.Sleep(50 * time.Millisecond) {
+				if text := output(t, ns.Do, bin, "check", addr, "--only", "SRV-AMP", "--plain", "--timeout", "200ms"); strings.Contains(text, "\topen\tudp-response") {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatal("it does not answer")
+				}
+			}
+			var r struct {
+				Checks  []finding
+				Summary map[string]int
+			}
+			args := []string{"check", addr, "--json", "--timeout", "1s", "--resolver", addr}
+			if program != "unbound" && program != "dnsmasq" {
+				args = append(args, "--zone", "good.test")
+			}
+			if err := json.Unmarshal([]byte(output(t, ns.Do, bin, args...)), &r); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%v", r.Summary)
+			for _, f := range r.Checks {
+				if f.State == "unknown" {
+					t.Logf("%s %s: %s", f.State, f.ID, f.Detail)
+				}
+				if f.State != "fail" && f.State != "warn" {
+					continue
+				}
+				t.Logf("%s %s %s: %s\n%s", f.State, f.Severity, f.ID, f.Detail, f.Evidence.Command)
+				if !strings.HasPrefix(f.Evidence.Command, "dig ") || strings.Contains(f.Detail, "no answer") {
+					continue // of other tools, and of silence, there is no more to be seen than that
+				}
+				if text := output(t, ns.Do, "sh", "-c", f.Evidence.Command+" 2>&1"); !strings.Contains(text, "status: ") && !strings.Contains(text, "XFR size") {
+					t.Errorf("%s prints\n%s", f.Evidence.Command, text)
+				}
+			}
+		})
+	}
+}
+
 // TestChecksItself has check look at port53 in each role, as a stranger with all the time
 // there is would: nothing of severity medium or above may be wrong with its defaults.
 func TestChecksItself(t *testing.T) {
