@@ -133,6 +133,8 @@ type Options struct {
 	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
 	Now              func() time.Time // nil: time.Now
 	Timeout          time.Duration    // for one try; 0: two seconds
+	Ports            []uint16         // more TCP ports to look at; the open ones are reported
+	Connect          bool             // look at TCP ports by whole connections only
 }
 
 // A Run is one check at one target. It is one goroutine's.

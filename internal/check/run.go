@@ -5,13 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"port53/internal/wire"
@@ -30,7 +28,11 @@ type Port struct {
 	Proto  string `json:"proto"`  // udp or tcp
 	Number uint16 `json:"port"`   // 53, as a rule
 	State  string `json:"state"`  // open, closed, filtered or open|filtered, as nmap has them
-	Reason string `json:"reason"` // what tells so
+	Reason string `json:"reason"` // what tells so, in nmap's words
+
+	// From is another address that answered in place of the one that was asked. Such
+	// answers are none: resolvers drop them.
+	From string `json:"src_mismatch,omitempty"`
 }
 
 // A Result is what one check found at a target.
@@ -61,11 +63,23 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	run := func(c *Check) *Run {
 		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Options: o, Shared: shared}
 	}
+	var offered, encrypted bool
+	var more []Port
+	var first sync.WaitGroup
 	if t.Server.Addr.IsValid() {
-		rep.Ports = portStates(ctx, run(nil))
+		first.Go(func() { rep.Ports = portStates(ctx, run(nil)) })
+		first.Go(func() { offered = offersRecursion(ctx, run(nil)) })
+		first.Go(func() { encrypted = offersTLS(ctx, run(nil)) })
+		if len(o.Ports) > 0 {
+			first.Go(func() { more = ScanTCP(ctx, t.Server.Addr.Addr(), o.Ports, o) })
+		}
 	}
-	offered := offersRecursion(ctx, run(nil))
-	encrypted := offersTLS(ctx, run(nil))
+	first.Wait()
+	for _, p := range more {
+		if p.Number != t.Server.Addr.Port() {
+			rep.Ports = append(rep.Ports, p)
+		}
+	}
 	var list []*Check
 	for _, c := range Catalogue() {
 		if c.Mode <= o.Mode && want(c) && t.fits(c, offered, encrypted) && (!c.NeedsProbe || o.Probe != nil) {
@@ -155,29 +169,6 @@ func offersRecursion(ctx context.Context, r *Run) bool {
 	}
 	m, err := r.Ask(ctx, Query{Name: wire.Root, Type: wire.TypeNS, Flags: wire.FlagRD})
 	return err == nil && m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused
-}
-
-// portStates asks over UDP and TCP.
-func portStates(ctx context.Context, r *Run) []Port {
-	q := Query{Name: wire.Root, Type: wire.TypeSOA}
-	number := r.Server.Addr.Port()
-	udp, tcp := Port{"udp", number, "open", "udp-response"}, Port{"tcp", number, "open", "tcp-response"}
-	if _, err := r.Ask(ctx, q); err != nil {
-		udp.State, udp.Reason = "open|filtered", "no-response"
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			udp.State, udp.Reason = "closed", "port-unreach"
-		}
-	}
-	if c, err := stream(ctx, r); err == nil {
-		c.Close()
-		tcp.Reason = "syn-ack"
-	} else {
-		tcp.State, tcp.Reason = "filtered", "no-response"
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			tcp.State, tcp.Reason = "closed", "conn-refused"
-		}
-	}
-	return []Port{udp, tcp}
 }
 
 // SeverityOf returns how much a finding matters.
