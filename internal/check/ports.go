@@ -71,12 +71,10 @@ const (
 type pace struct {
 	first time.Duration
 	rtt   atomic.Int64
-	once  sync.Once
-	known chan struct{} // closed when rtt is
 }
 
 func newPace(o *Options) *pace {
-	p := &pace{first: portFirst, known: make(chan struct{})}
+	p := &pace{first: portFirst}
 	if o.Timeout > 0 {
 		p.first = min(p.first, o.Timeout)
 	}
@@ -84,7 +82,7 @@ func newPace(o *Options) *pace {
 }
 
 func (p *pace) learn(rtt time.Duration) {
-	p.once.Do(func() { p.rtt.Store(int64(max(rtt, 1))); close(p.known) })
+	p.rtt.CompareAndSwap(0, int64(max(rtt, 1)))
 }
 
 // wait returns how long the try of a number, from 0, waits.
@@ -101,11 +99,22 @@ func (p *pace) wait(try int) time.Duration {
 // handshake where the process may (Linux, root or CAP_NET_RAW), else by a whole one.
 func Ports(ctx context.Context, at netip.AddrPort, o *Options) []Port {
 	p := newPace(o)
-	var udp, tcp Port
-	var wg sync.WaitGroup
-	wg.Go(func() { udp = scanUDP(ctx, at, p) })
-	wg.Go(func() { tcp = scanTCP(ctx, at, p, o.Connect) })
-	wg.Wait()
+	var tcp Port
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		tcp = scanTCP(ctx, at, p, o.Connect)
+	}()
+	// TCP is quick to tell how far the host is; and where a firewall limits its
+	// refusals, both at once would have one each of what is for either.
+	first := time.NewTimer(p.wait(0))
+	defer first.Stop()
+	select {
+	case <-told:
+	case <-first.C:
+	}
+	udp := scanUDP(ctx, at, p)
+	<-told
 	return []Port{udp, tcp}
 }
 
@@ -153,7 +162,9 @@ func tryConnect(ctx context.Context, at netip.AddrPort, wait time.Duration, p *p
 		return StateFiltered, reasonHost, false
 	case errors.Is(err, syscall.ENOPROTOOPT):
 		return StateFiltered, reasonProto, false
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+	case errors.Is(err, syscall.EACCES):
+		return StateFiltered, reasonAdmin, false
+	case errors.Is(err, syscall.EPERM): // a rule of our own
 		return StateFiltered, "perm-denied", false
 	}
 	return StateFiltered, reasonSilent, true
@@ -337,17 +348,7 @@ func scanUDP(ctx context.Context, at netip.AddrPort, p *pace) Port {
 		if try == 0 {
 			begin = last
 		}
-		// The wait shrinks when TCP has learnt meanwhile how far the host is.
 		_ = s.SetReadDeadline(last.Add(p.wait(try)))
-		over := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			select {
-			case <-p.known:
-				_ = s.SetReadDeadline(last.Add(p.wait(try)))
-			case <-over:
-			}
-		})
 		done := false
 		for !done {
 			m, err := s.receive(buf)
@@ -367,8 +368,6 @@ func scanUDP(ctx context.Context, at netip.AddrPort, p *pace) Port {
 			}
 			done = port.judge(at, m, asked)
 		}
-		close(over)
-		wg.Wait()
 		if done {
 			if port.State == StateOpen || port.State == StateClosed {
 				p.learn(time.Since(begin))
@@ -421,7 +420,9 @@ func unsent(err error) (state, reason string, ok bool) {
 		return StateFiltered, reasonHost, true
 	case errors.Is(err, syscall.ENETUNREACH):
 		return StateFiltered, reasonNet, true
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+	case errors.Is(err, syscall.EACCES):
+		return StateFiltered, reasonAdmin, true
+	case errors.Is(err, syscall.EPERM): // a rule of our own
 		return StateFiltered, "perm-denied", true
 	}
 	return StateOpenFiltered, reasonSilent, false

@@ -67,8 +67,11 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	var more []Port
 	var first sync.WaitGroup
 	if t.Server.Addr.IsValid() {
-		first.Go(func() { rep.Ports = portStates(ctx, run(nil)) })
-		first.Go(func() { offered = offersRecursion(ctx, run(nil)) })
+		first.Go(func() {
+			rep.Ports = portStates(ctx, run(nil))
+			// What was silent to six questions, or refused one, has no seventh.
+			offered = rep.Ports[0].State == StateOpen && offersRecursion(ctx, run(nil))
+		})
 		first.Go(func() { encrypted = offersTLS(ctx, run(nil)) })
 		if len(o.Ports) > 0 {
 			first.Go(func() { more = ScanTCP(ctx, t.Server.Addr.Addr(), o.Ports, o) })
