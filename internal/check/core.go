@@ -118,8 +118,15 @@ type Server struct {
 	Name []byte // in wire form; nil if it is not known
 }
 
-// Software is what a server runs.
-type Software struct{ Product Product }
+// Software is what a server runs. Its texts are escaped.
+type Software struct {
+	Product    Product // "" if it is not known
+	Version    string  // as the server tells it, or ""
+	CPE        string  // its name in the Common Platform Enumeration, or ""
+	Banner     string  // what it said, or ""
+	Method     string  // how it was found out: txt, nsid or behaviour; "" if it is not known
+	Confidence int     // from 0 to 10
+}
 
 // Options are the same for all checks of a run. Zero values mean the defaults.
 type Options struct {

@@ -47,7 +47,9 @@ type Report struct {
 	Started time.Time
 	Took    time.Duration
 	Ports   []Port
-	Results []Result
+	// Software is what the server is, found before the checks run.
+	Software Software
+	Results  []Result
 }
 
 // atOnce is how many polite checks run at one time: as many questions as a busy stub
@@ -61,7 +63,7 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	rep := &Report{Target: t, Started: time.Now()}
 	shared := new(sync.Map)
 	run := func(c *Check) *Run {
-		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Options: o, Shared: shared}
+		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Software: rep.Software, Options: o, Shared: shared}
 	}
 	var offered, encrypted bool
 	var more []Port
@@ -78,6 +80,9 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 		}
 	}
 	first.Wait()
+	if slices.ContainsFunc(rep.Ports, func(p Port) bool { return p.State == StateOpen }) {
+		rep.Software = softwareOf(ctx, run(nil))
+	}
 	for _, p := range more {
 		if p.Number != t.Server.Addr.Port() {
 			rep.Ports = append(rep.Ports, p)
