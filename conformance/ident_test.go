@@ -109,7 +109,7 @@ func TestIdentify(t *testing.T) {
 	}
 	list := disguises()
 	all := make([]*known, len(list))
-	slots := make(chan struct{}, 10)
+	slots := make(chan struct{}, 16)
 	var wg sync.WaitGroup
 	for i, d := range list {
 		path := bin
@@ -213,7 +213,7 @@ func identify(t *testing.T, n *netns.Namespace, bin, path string, d *disguise) *
 	k.nmap = "not installed"
 	if _, err := peers.Find("nmap"); err == nil {
 		k.nmap = "nothing"
-		out := run(t, n, "", "nmap", "-sV", "--version-intensity", "3", "--max-retries", "2", "-n", "-Pn", "-p", "53", at.Addr().String())
+		out := run(t, n, "", "nmap", "-sV", "--version-intensity", "3", "--max-retries", "2", "--host-timeout", "20s", "-n", "-Pn", "-p", "53", at.Addr().String())
 		for line := range strings.Lines(string(out)) {
 			if f := strings.Fields(line); len(f) > 2 && strings.HasPrefix(f[0], "53/") {
 				k.nmap = strings.Join(f[1:], " ")

@@ -2,10 +2,10 @@ package check
 
 import "slices"
 
-// catalogueChecks returns the checks of the identity, authoritative, delegation, zone,
+// catalogueChecks returns the checks of the reach and identity, authoritative, delegation, zone,
 // DNSSEC, resolver and encrypted tables, in this order.
 func catalogueChecks() []*Check {
-	return slices.Concat(identityChecks(), serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks())
+	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks())
 }
 
 // Zonemaster returns which of our checks judges what each of Zonemaster's test

@@ -142,6 +142,7 @@ type Options struct {
 	Timeout          time.Duration    // for one try; 0: two seconds
 	Ports            []uint16         // more TCP ports to look at; the open ones are reported
 	Connect          bool             // look at TCP ports by whole connections only
+	Neighbours       []uint16         // ports to look at beside; nil: those of control, statistics and encryption
 }
 
 // A Run is one check at one target. It is one goroutine's.

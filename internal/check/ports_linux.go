@@ -63,11 +63,13 @@ func withErrors(s *socket) (*socket, error) {
 
 // send sends a datagram. An error that is the answer to an earlier one is not this
 // one's: it stands in the queue of errors, and the datagram goes again.
-func (s *socket) send(msg []byte) error {
+func (s *socket) send(msg []byte) error { return s.sendTo(msg, s.to) }
+
+func (s *socket) sendTo(msg []byte, to netip.AddrPort) error {
 	var err error
 	for range 3 { // as many as may be under way
 		if u, ok := s.conn.(*net.UDPConn); ok {
-			_, err = u.WriteToUDPAddrPort(msg, s.to)
+			_, err = u.WriteToUDPAddrPort(msg, to)
 		} else {
 			_, err = s.conn.(net.Conn).Write(msg)
 		}
@@ -300,4 +302,21 @@ func synSegment(from, to netip.AddrPort, sequence uint32) []byte {
 	}
 	binary.BigEndian.PutUint16(b[16:], ^uint16(sum))
 	return b
+}
+
+// unfragmented sees to it that a socket's datagrams go in one piece or not at all.
+func unfragmented(c net.Conn) error {
+	raw, err := c.(*net.UDPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	level, opt, value := unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO
+	if a, ok := c.RemoteAddr().(*net.UDPAddr); ok && a.IP.To4() == nil {
+		level, opt, value = unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO
+	}
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, opt, value) }); err != nil {
+		return err
+	}
+	return os.NewSyscallError("setsockopt", failed)
 }

@@ -27,6 +27,9 @@ func (s *socket) send(msg []byte) error {
 	return err
 }
 
+// sendTo cannot send elsewhere: who counts errors needs one socket for all ports.
+func (s *socket) sendTo([]byte, netip.AddrPort) error { return errors.ErrUnsupported }
+
 func (s *socket) receive(buf []byte) (received, error) {
 	n, err := s.Read(buf)
 	if err != nil {
@@ -40,3 +43,6 @@ func (s *socket) receive(buf []byte) (received, error) {
 func scanSyn(context.Context, netip.AddrPort, *pace) (state, reason string, err error) {
 	return "", "", errors.ErrUnsupported
 }
+
+// unfragmented leaves datagrams to the system here.
+func unfragmented(net.Conn) error { return nil }

@@ -126,6 +126,9 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 			one(i)
 		}
 	}
+	if slices.ContainsFunc(list, func(c *Check) bool { return c.ID == "PORT-NEIGH" }) {
+		rep.Ports = append(rep.Ports, openNeighbours(ctx, run(nil), rep.Ports)...)
+	}
 	rep.Took = time.Since(rep.Started)
 	return rep
 }
@@ -137,6 +140,10 @@ func (t *Target) fits(c *Check, recursion, encrypted bool) bool {
 		return false
 	}
 	if c.Group == GroupEncrypted && !encrypted {
+		return false
+	}
+	// Nobody has told of another address, and on loopback everything is open.
+	if c.ID == "PORT-V6" && t.Server.Name == nil || c.ID == "PORT-NEIGH" && t.Server.Addr.Addr().IsLoopback() {
 		return false
 	}
 	switch c.Scope {
