@@ -6,7 +6,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -44,22 +43,25 @@ type situation struct {
 	v6     bool // scan the IPv6 address
 	// slow leaves the limit of ICMP errors that Linux has, one a second.
 	slow bool
+	// found are the states of the checks, for root; those that are not here must pass
+	// or be unknown.
+	found map[string]string
 }
 
 // situations are those that a port 53 is found in, with firewalls as they are written.
 func situations() []situation {
 	reject := func(with string) string { return "reject with " + with }
 	list := []situation{
-		{name: "open", listen: "ut"},
-		{name: "closed"},
+		{name: "open", listen: "ut", found: map[string]string{"PORT-UDP": "pass", "PORT-TCP": "pass", "PORT-SRC": "pass", "PORT-SRCADDR": "pass"}},
+		{name: "closed", found: map[string]string{"PORT-UDP": "unknown", "PORT-TCP": "unknown", "PORT-SRC": "unknown", "PORT-SRCADDR": "unknown"}},
 		{name: "closed, ICMP limited", slow: true},
-		{name: "drop", rules: "drop", listen: "ut"},
-		{name: "tcp reset", rules: "meta l4proto tcp reject with tcp reset", listen: "ut"},
-		{name: "udp silent", listen: "st"},
-		{name: "udp alone", listen: "u"},
-		{name: "tcp alone", listen: "t"},
+		{name: "drop", rules: "drop", listen: "ut", found: map[string]string{"PORT-UDP": "unknown", "PORT-TCP": "unknown", "PORT-SRC": "unknown"}},
+		{name: "tcp reset", rules: "meta l4proto tcp reject with tcp reset", listen: "ut", found: map[string]string{"PORT-UDP": "pass", "PORT-TCP": "fail"}},
+		{name: "udp silent", listen: "st", found: map[string]string{"PORT-UDP": "warn", "PORT-TCP": "pass", "PORT-SRCADDR": "unknown"}},
+		{name: "udp alone", listen: "u", found: map[string]string{"PORT-UDP": "pass", "PORT-TCP": "fail"}},
+		{name: "tcp alone", listen: "t", found: map[string]string{"PORT-UDP": "fail", "PORT-TCP": "pass"}},
 		{name: "syn alone", rules: "tcp flags & (syn | ack) != syn drop", listen: "ut"},
-		{name: "wrong source address", listen: "ot"},
+		{name: "wrong source address", listen: "ot", found: map[string]string{"PORT-UDP": "warn", "PORT-SRCADDR": "fail"}},
 		{name: "rate-limited reject", rules: "meta l4proto tcp limit rate 1/second burst 1 packets reject with icmpx type port-unreachable\n" +
 			"meta l4proto udp limit rate 1/second burst 1 packets reject with icmpx type port-unreachable\ndrop"},
 		{name: "v6 alone, by v4", rules: "meta nfproto ipv4 drop", listen: "ut"},
@@ -67,7 +69,7 @@ func situations() []situation {
 		{name: "v6 closed", v6: true},
 		{name: "v6 drop", rules: "drop", listen: "ut", v6: true},
 		{name: "v6 tcp reset", rules: "meta l4proto tcp reject with tcp reset", listen: "ut", v6: true},
-		{name: "source port 53 trusted", rules: "meta l4proto { tcp, udp } th sport != 53 drop", listen: "ut"},
+		{name: "source port 53 trusted", rules: "meta l4proto { tcp, udp } th sport != 53 drop", listen: "ut", found: map[string]string{"PORT-UDP": "unknown", "PORT-TCP": "unknown", "PORT-SRC": "warn"}},
 	}
 	for _, code := range []string{"net-unreachable", "host-unreachable", "prot-unreachable", "port-unreachable", "net-prohibited", "host-prohibited", "admin-prohibited"} {
 		list = append(list, situation{name: "icmp " + code, rules: reject("icmp type " + code), listen: "ut"})
@@ -148,6 +150,14 @@ func TestPortStates(t *testing.T) {
 					t.Errorf("%s: %s, nmap has %s", c.what, c.have, c.want)
 				}
 			}
+			for id, state := range x.found {
+				if want, ok := s.found[id]; ok && want != state || !ok && (state == "fail" || state == "warn") != (want != "") && s.found != nil {
+					t.Errorf("%s: %s, want %q", id, state, want)
+				}
+			}
+			if len(x.found) != 4 {
+				t.Errorf("checks: %v", x.found)
+			}
 			fmt.Fprintf(&table, "%-26s -sU %-34s -sS %-32s -sT %s\n", s.name, x.udp, x.syn, x.connect)
 		})
 	}
@@ -158,6 +168,7 @@ func TestPortStates(t *testing.T) {
 type scans struct {
 	udp, syn, connect                  portState
 	rootUDP, rootTCP, userUDP, userTCP portState
+	found                              map[string]string // by root, by check
 }
 
 func scan(t *testing.T, here *netns.Namespace, bin string, at netip.AddrPort, s *situation) *scans {
@@ -169,8 +180,8 @@ func scan(t *testing.T, here *netns.Namespace, bin string, at netip.AddrPort, s 
 		}
 		return parseNmap(t, run(t, here, "", append(args, at.Addr().String())...))
 	}
-	ours := func(user ...string) (udp, tcp portState) {
-		out := run(t, here, "", append(user, bin, "check", at.String(), "--only", "SRV-CASE", "--timeout", "400ms", "--json")...)
+	ours := func(user ...string) (udp, tcp portState, found map[string]string) {
+		out := run(t, here, "", append(user, bin, "check", at.String(), "--only", "PORT-UDP,PORT-TCP,PORT-SRC,PORT-SRCADDR", "--timeout", "400ms", "--json")...)
 		return parseOurs(t, out)
 	}
 	user := []string{"setpriv", "--reuid", nobody, "--regid", nobody, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"}
@@ -183,8 +194,8 @@ func scan(t *testing.T, here *netns.Namespace, bin string, at netip.AddrPort, s 
 		// the segment is over, and Linux gives it to nobody then: nmap is to wait for
 		// what comes of the repetition after a second.
 		func() { x.connect = nmap("-sT --initial-rtt-timeout 2500ms", user...) },
-		func() { x.rootUDP, x.rootTCP = ours() },
-		func() { x.userUDP, x.userTCP = ours(user...) },
+		func() { x.rootUDP, x.rootTCP, x.found = ours() },
+		func() { x.userUDP, x.userTCP, _ = ours(user...) },
 	} {
 		if wg.Go(f); s.slow || strings.Contains(s.rules, "limit") {
 			wg.Wait() // each is to have the whole limit
@@ -192,6 +203,36 @@ func scan(t *testing.T, here *netns.Namespace, bin string, at netip.AddrPort, s 
 	}
 	wg.Wait()
 	return x
+}
+
+// TestErrorLimit has a host that limits ICMP errors for all together, as Linux did
+// before SAD DNS was published, and one that does not.
+func TestErrorLimit(t *testing.T) {
+	for _, tool := range []string{"nft", "ip", "sysctl"} {
+		if _, err := peers.Find(tool); err != nil {
+			missing(t, err)
+		}
+	}
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"warn", "pass"} {
+		s := situation{}
+		here, there := namespace(t), namespace(t)
+		at := cable(t, here, there, 100+i, s)
+		if want == "warn" {
+			run(t, there, "table inet t {\nchain c {\ntype filter hook output priority 0; policy accept;\n"+
+				"icmp type destination-unreachable limit rate 100/second burst 50 packets accept\nicmp type destination-unreachable drop\n}\n}\n", "nft", "-f", "-")
+		}
+		if err := there.Do(func() error { return listen(t, at, "ut") }); err != nil {
+			t.Fatal(err)
+		}
+		out := run(t, here, "", bin, "check", at.String(), "--only", "HOST-ICMP", "--active", "--timeout", "400ms", "--json")
+		if _, _, found := parseOurs(t, out); found["HOST-ICMP"] != want {
+			t.Errorf("%v, want %s: %s", found, want, out)
+		}
+	}
 }
 
 // cable joins two namespaces and returns the address to scan in the second one.
@@ -254,7 +295,18 @@ func listen(t *testing.T, at netip.AddrPort, how string) error {
 					if err != nil {
 						return
 					}
-					go func() { io.Copy(io.Discard, c); c.Close() }()
+					go func() {
+						defer c.Close()
+						b := make([]byte, 2048) // a question is one segment
+						for {
+							n, err := c.Read(b)
+							if err != nil || n < 5 {
+								return
+							}
+							b[4] |= 0x80
+							c.Write(b[:n])
+						}
+					}()
 				}
 			}()
 		default:
@@ -329,10 +381,12 @@ func parseNmap(t *testing.T, text []byte) portState {
 	return portState{x.Ports[0].State.State, x.Ports[0].State.Reason}
 }
 
-func parseOurs(t *testing.T, text []byte) (udp, tcp portState) {
+func parseOurs(t *testing.T, text []byte) (udp, tcp portState, found map[string]string) {
 	t.Helper()
+	found = map[string]string{}
 	var x struct {
-		Ports []struct {
+		Checks []struct{ ID, State string }
+		Ports  []struct {
 			Proto, State, Reason string
 			Port                 uint16
 		}
@@ -349,5 +403,8 @@ func parseOurs(t *testing.T, text []byte) (udp, tcp portState) {
 			tcp = portState{p.State, p.Reason}
 		}
 	}
-	return udp, tcp
+	for _, c := range x.Checks {
+		found[c.ID] = c.State
+	}
+	return udp, tcp, found
 }

@@ -197,14 +197,15 @@ func nsidQuery() Query {
 
 // textOf returns the strings of the first TXT record of an answer, or "".
 func textOf(m *Reply) string {
-	for _, rr := range records(m, wire.Answer, wire.TypeTXT) {
-		var b strings.Builder
-		for d := rr.Data; len(d) > 0 && 1+int(d[0]) <= len(d); d = d[1+int(d[0]):] {
-			b.Write(d[1 : 1+int(d[0])])
-		}
-		return b.String()
+	list := records(m, wire.Answer, wire.TypeTXT)
+	if len(list) == 0 {
+		return ""
 	}
-	return ""
+	var b strings.Builder
+	for d := list[0].Data; len(d) > 0 && 1+int(d[0]) <= len(d); d = d[1+int(d[0]):] {
+		b.Write(d[1 : 1+int(d[0])])
+	}
+	return b.String()
 }
 
 // A banner is how a product writes its name and version.
