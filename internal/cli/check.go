@@ -24,6 +24,7 @@ func newCheck(s *streams) *cobra.Command {
 		active, intrusive, mine bool
 		asJSON, all             bool
 		timeout                 time.Duration
+		ports                   string
 	)
 	cmd := &cobra.Command{
 		Use:   "check ADDRESS...",
@@ -61,6 +62,12 @@ not be measured.`,
 			for _, id := range slices.Concat(only, skip) {
 				if findCheck(id) == nil {
 					return failure(exitUsage, "port53 check list has them", "there is no check %s", id)
+				}
+			}
+			if ports != "" {
+				var err error
+				if o.Ports, err = check.ParsePorts(ports); err != nil {
+					return failure(exitUsage, "as --ports 1-65535", "--%v", err)
 				}
 			}
 			var targets []check.Target
@@ -119,6 +126,7 @@ not be measured.`,
 	f.BoolVar(&mine, "i-own-this", false, "say that the server is yours to disturb")
 	f.BoolVar(&asJSON, "json", false, "print JSON, an object for each target ("+check.Schema+")")
 	f.BoolVar(&all, "all", false, "print what passed and what is unknown too")
+	f.StringVar(&ports, "ports", "", "look at these TCP ports too, as 22,8000-8100 or 1-65535, and report the open ones")
 	f.DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for each reply")
 	cmd.AddCommand(newCheckList(s), newCheckExplain(s))
 	return cmd
