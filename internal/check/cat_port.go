@@ -125,7 +125,7 @@ func portUDP(ctx context.Context, r *Run) []Finding {
 	switch {
 	case udp.State == StateOpen:
 		return verdict(Pass, ev, "%s", udp)
-	case tcp.State != StateOpen:
+	case tcp.State != StateOpen, udp.Reason == reasonOurs:
 		return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)
 	case udp.State == StateOpenFiltered:
 		return verdict(Warn, ev, "%s, while %s", udp, tcp)
@@ -146,7 +146,7 @@ func portTCP(ctx context.Context, r *Run) []Finding {
 		}
 		return verdict(Pass, ev, "%s, and answers", tcp)
 	}
-	if udp.State == StateOpen {
+	if udp.State == StateOpen && tcp.Reason != reasonOurs {
 		return verdict(Fail, ev, "%s, while %s", tcp, udp)
 	}
 	return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)

@@ -214,6 +214,11 @@ func good(m *wire.Message, server int, _ bool) answer {
 		if wire.Subdomain(m.Name, zone) && m.Type != wire.TypeDS {
 			return answer{rr: append([]wire.Record{rr(wire.Authority, "example.test", wire.TypeNS, 3600, name("ns1.example.test")), rr(wire.Authority, "example.test", wire.TypeNS, 3600, name("ns2.example.test"))}, glue...)}
 		}
+		for i, a := range []string{"1.1.0.127.in-addr.arpa", "1.2.0.127.in-addr.arpa"} {
+			if m.Type == wire.TypePTR && wire.EqualFold(m.Name, name(a)) {
+				return answer{flags: wire.FlagAA, rr: []wire.Record{rr(0, a, wire.TypePTR, 3600, name([]string{"ns1.example.test", "ns2.example.test"}[i]))}}
+			}
+		}
 		if !wire.Subdomain(m.Name, name("test")) {
 			a.rc = wire.NXDomain
 		}
@@ -318,7 +323,10 @@ func bad() map[string]script {
 		"ZONE-TTL":    but(typed(wire.TypeNS), func(_ *wire.Message, a *answer) { a.rr[0].TTL = 1 }),
 		"ZONE-WILD":   gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-PRIVATE": gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-SUBS": gives(wire.TypeA, []byte{192, 0, 2, 1}),
 		"ZONE-DANGLE": gives(wire.TypeCNAME, name("gone.github.io")), "ZONE-MAIL": gives(wire.TypeTXT, txt("v=spf1 +all")), "ZONE-TXT": gives(wire.TypeTXT, txt("password=1")),
-		"ZONE-CAA":     but(typed(wire.TypeCAA), func(_ *wire.Message, a *answer) { a.rr = nil }),
+		"ZONE-CAA": but(typed(wire.TypeCAA), func(_ *wire.Message, a *answer) { a.rr = nil }),
+		"ZONE-PTR": but(func(m *wire.Message, _ int) bool { return m.Type == wire.TypePTR }, func(m *wire.Message, a *answer) {
+			a.rr = []wire.Record{{Owner: m.Name, Type: wire.TypePTR, TTL: 1, Data: name("x.example.test")}}
+		}),
 		"DNSSEC-CHAIN": nil, "DNSSEC-NSEC3": gives(wire.TypeNSEC3PARAM, []byte{1, 0, 0, 99, 0}), "DNSSEC-WALK": but(typed(wire.TypeNSEC), func(m *wire.Message, a *answer) {
 			a.rc, a.rr = 0, []wire.Record{{Owner: m.Name, Type: wire.TypeNSEC, TTL: 1, Data: append(append([]byte{1, 'z'}, m.Name...), 0, 1, 0x40)}}
 		}),

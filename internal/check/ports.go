@@ -38,6 +38,7 @@ const (
 	reasonNet     = "net-unreach"
 	reasonProto   = "proto-unreach"
 	reasonAdmin   = "admin-prohibited"
+	reasonOurs    = "perm-denied" // a firewall of our own
 )
 
 // How long and how often a port is asked.
@@ -164,8 +165,8 @@ func tryConnect(ctx context.Context, at netip.AddrPort, wait time.Duration, p *p
 		return StateFiltered, reasonProto, false
 	case errors.Is(err, syscall.EACCES):
 		return StateFiltered, reasonAdmin, false
-	case errors.Is(err, syscall.EPERM): // a rule of our own
-		return StateFiltered, "perm-denied", false
+	case errors.Is(err, syscall.EPERM):
+		return StateFiltered, reasonOurs, false
 	}
 	return StateFiltered, reasonSilent, true
 }
@@ -422,8 +423,8 @@ func unsent(err error) (state, reason string, ok bool) {
 		return StateFiltered, reasonNet, true
 	case errors.Is(err, syscall.EACCES):
 		return StateFiltered, reasonAdmin, true
-	case errors.Is(err, syscall.EPERM): // a rule of our own
-		return StateFiltered, "perm-denied", true
+	case errors.Is(err, syscall.EPERM):
+		return StateFiltered, reasonOurs, true
 	}
 	return StateOpenFiltered, reasonSilent, false
 }
