@@ -133,9 +133,9 @@ func oddities() []oddity {
 // silence is the mark of a question that nothing answered.
 const silence = "-"
 
-// mark writes what a reply is like: RCODE, flags, the counts of the four sections (9 for
+// markOf writes what a reply is like: RCODE, flags, the counts of the four sections (9 for
 // more), and the UDP size of its OPT record if it has one.
-func mark(m *Reply) string {
+func markOf(m *Reply) string {
 	if m == nil {
 		return silence
 	}
@@ -187,7 +187,7 @@ func behaviour(ctx context.Context, r *Run) []string {
 				options.Timeout = first << try
 				one := Run{Options: &options}
 				if m, err := one.askOnce(ctx, r.Server, o.msg()); err == nil {
-					marks[i] = mark(m)
+					marks[i] = markOf(m)
 					return
 				}
 				if ctx.Err() != nil {

@@ -187,3 +187,75 @@ func TestFlaws(t *testing.T) {
 		}
 	}
 }
+
+// TestTable has each row of the table name its product, and name it still when three
+// answers are lost.
+func TestTable(t *testing.T) {
+	rows, n := check.Table()
+	if len(rows) < 15 || n < 40 {
+		t.Errorf("%d rows of %d questions", len(rows), n)
+	}
+	products := map[check.Product]bool{}
+	for i, r := range rows {
+		products[r.Product] = true
+		if len(r.Marks) != n {
+			t.Errorf("row %d, %s: %d marks", i, r.Product, len(r.Marks))
+			continue
+		}
+		if p, sure := check.Matched(r.Marks); p != r.Product || sure < 8 {
+			t.Errorf("row %d, %s: named %s, %d of 10", i, r.Product, p, sure)
+		}
+		lost := slices.Clone(r.Marks)
+		lost[3], lost[20], lost[36] = "-", "-", "-"
+		if p, sure := check.Matched(lost); p != r.Product || sure < 4 {
+			t.Errorf("row %d, %s, three lost: named %s, %d of 10", i, r.Product, p, sure)
+		}
+	}
+	for _, p := range []check.Product{"bind", "nsd", "knot", "unbound", "pdns", "pdns-recursor", "knot-resolver", "dnsmasq", "coredns", "port53"} {
+		if !products[p] {
+			t.Errorf("%s is not in the table", p)
+		}
+	}
+	if p, sure := check.Matched(slices.Repeat([]string{"0//1000"}, n)); sure >= 4 {
+		t.Errorf("a server that nobody knows is named %s, %d of 10", p, sure)
+	}
+}
+
+// TestOddities has every question be a message of its own, short enough for any path.
+func TestOddities(t *testing.T) {
+	about, messages := check.Oddities()
+	seen := map[string]bool{}
+	for i, m := range messages {
+		if len(m) < wire.HeaderLen || len(m) > 512 || seen[about[i]] || seen[string(m[2:])] {
+			t.Errorf("%s: %x", about[i], m)
+		}
+		seen[about[i]], seen[string(m[2:])] = true, true
+	}
+}
+
+// FuzzIdentity takes identification through replies that anybody may send.
+func FuzzIdentity(f *testing.F) {
+	for _, text := range []string{"9.18.49-1~deb12u3-Debian", "unbound 1.17.1\x1b[2J", "PowerDNS Recursor 4.8.8", "dnsmasq-2.90", ""} {
+		m := &wire.Message{ID: 1, Name: name("version.bind"), Type: wire.TypeTXT, Class: wire.ClassCH, HasQuestion: true}
+		f.Add(encode(m, answer{rr: []wire.Record{{Owner: m.Name, Type: wire.TypeTXT, Data: txt(text)}}}))
+	}
+	_, messages := check.Oddities()
+	for _, m := range messages {
+		f.Add(m)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if len(raw) < wire.HeaderLen {
+			return // never taken for a reply
+		}
+		mark, s := check.Described(raw)
+		if len(mark) > 40 || strings.Count(mark, "/") < 2 || strings.ContainsAny(mark, " \t\n") {
+			t.Errorf("mark %q", mark)
+		}
+		for _, text := range []string{s.Banner, s.Version, s.CPE, s.String()} {
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				t.Errorf("%q is not escaped", text)
+			}
+		}
+		check.FlawsOf(s.Product, s.Version)
+	})
+}
