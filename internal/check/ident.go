@@ -158,6 +158,9 @@ func marksOf(ctx context.Context, r *Run) []string {
 // softwareOf tells what a server is: by what it says, confirmed by how it behaves, or
 // by that alone.
 func softwareOf(ctx context.Context, r *Run) Software {
+	if r.Shared == nil {
+		r.Shared = new(sync.Map) // before both look for it
+	}
 	var marks []string
 	var wg sync.WaitGroup
 	wg.Go(func() { marks = marksOf(ctx, r) })

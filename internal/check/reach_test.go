@@ -164,6 +164,51 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
+// TestDatagramNeighbours has a server of multicast DNS, and one of QUIC that tells its
+// versions to a datagram that is as RFC 9000, section 17.2, has it, and to no other.
+func TestDatagramNeighbours(t *testing.T) {
+	host := netip.MustParseAddr("127.0.53.8")
+	right := serve(t, 1, good)[0]
+	quic := func(b []byte) []byte {
+		if len(b) < 1200 || b[0]&0xc0 != 0xc0 || b[5] > 20 || len(b) < 7+int(b[5]) || b[6+b[5]] > 20 {
+			return nil
+		}
+		d := 6 + int(b[5])
+		to, from := b[5:d], b[d:d+1+int(b[d])]
+		if string(b[1:5]) == "\x00\x00\x00\x01" || string(b[1:5]) == "\x00\x00\x00\x00" {
+			return nil // a version that there is, or one that is never asked with
+		}
+		return slices.Concat([]byte{0x80, 0, 0, 0, 0}, from, to, []byte{0, 0, 0, 1})
+	}
+	for port, reply := range map[uint16]func([]byte) []byte{853: quic, 5353: func(b []byte) []byte { b[2] |= 0x80; return b }} {
+		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(host, port)))
+		if err != nil {
+			t.Skipf("missing: port %d: %v", port, err)
+		}
+		defer u.Close()
+		go func() {
+			b := make([]byte, 2048)
+			for {
+				n, from, err := u.ReadFromUDP(b)
+				if err != nil {
+					return
+				}
+				if m := reply(b[:n]); m != nil {
+					u.WriteToUDP(m, from)
+				}
+			}
+		}()
+		p := check.Ports(t.Context(), netip.AddrPortFrom(host, port), &check.Options{Timeout: 100 * time.Millisecond})
+		if p[0].State != check.StateOpen || p[0].Reason != "udp-response" {
+			t.Errorf("%d: %v", port, p[0])
+		}
+	}
+	got := reached(t, "PORT-NEIGH", netip.AddrPortFrom(host, right.Port()), func(r *check.Run) { r.Options.Neighbours = []uint16{853, 5353} })
+	if len(got) != 1 || got[0].State != check.Warn || !strings.Contains(got[0].Title, "multicast DNS") || !strings.Contains(got[0].Evidence.Command, "dig ") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestBothFamilies(t *testing.T) {
 	right := serve(t, 1, good)[0]
 	six, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.IPv6loopback, Port: int(right.Port())})
