@@ -72,7 +72,7 @@ func resolverChecks() []*Check {
 			ID: "RES-OPEN", Title: "recurses for its own clients only", Severity: SevCritical, About: "Asks for a public name from here, which is taken for a stranger's address. A server on a private address or on this machine has no strangers there.", Judged: "RA and an answer: fail; from a neighbour of the server: unknown. REFUSED: pass.", Advice: access, Refs: []string{"RFC 5358"},
 			Run: single(elsewhere, func(r *Run, m *Reply) (State, string) {
 				if m.Flags&wire.FlagRA != 0 && m.Rcode == wire.NoError && len(records(m, wire.Answer, wire.TypeA)) > 0 {
-					if neighbour(r) {
+					if inside(r) {
 						return Unknown, "could not be measured: it resolves for a neighbour, as it may; ask from outside, or say --as-stranger"
 					}
 					return Fail, "it resolves for everyone who reaches it"

@@ -191,7 +191,7 @@ func runRecursion(ctx context.Context, r *Run) []Finding {
 		}
 		return Pass, "no recursion: " + m.Rcode.String()
 	})(ctx, r)
-	if f := &out[0]; f.State == Fail && neighbour(r) {
+	if f := &out[0]; f.State == Fail && inside(r) {
 		f.State, f.Severity = Warn, SevMedium
 		f.Detail += ", to a neighbour at least; ask from outside, or say --as-stranger"
 	}
@@ -225,9 +225,9 @@ func datagramCommand(r *Run, msg []byte) string {
 	return fmt.Sprintf("printf '%s' | nc -u -w 2 %s %d | xxd", b.String(), r.Server.Addr.Addr(), r.Server.Addr.Port())
 }
 
-// neighbour tells whether the server is on this machine or on an inner network, where
+// inside tells whether the server is on this machine or on an inner network, where
 // what it does for the one who asks tells nothing of strangers.
-func neighbour(r *Run) bool {
+func inside(r *Run) bool {
 	a := r.Server.Addr.Addr()
 	return !r.Options.Stranger && (a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast())
 }

@@ -122,8 +122,15 @@ type Server struct {
 	Name []byte // in wire form; nil if it is not known
 }
 
-// Software is what a server runs.
-type Software struct{ Product Product }
+// Software is what a server runs. Its texts are escaped.
+type Software struct {
+	Product    Product // "" if it is not known
+	Version    string  // as the server tells it, or ""
+	CPE        string  // its name in the Common Platform Enumeration, or ""
+	Banner     string  // what it said, or ""
+	Method     string  // how it was found out: txt, nsid or behaviour; "" if it is not known
+	Confidence int     // from 0 to 10
+}
 
 // Options are the same for all checks of a run. Zero values mean the defaults.
 type Options struct {
@@ -132,6 +139,7 @@ type Options struct {
 	PortDoT, PortDoH uint16           // 0: 853 and 443
 	Roots            []Server         // where walks begin; without them zones cannot be followed
 	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
+	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
 	Subdomains       bool             // look for all names of zones, not for common ones alone
 	Stranger         bool             // whom servers on private addresses answer counts as a stranger, as in a laboratory
 	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
@@ -140,8 +148,10 @@ type Options struct {
 	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
 	Now              func() time.Time // nil: time.Now
 	Timeout          time.Duration    // for one try; 0: two seconds
+	Ports            []uint16         // more TCP ports to look at; the open ones are reported
+	Connect          bool             // look at TCP ports by whole connections only
+	Neighbours       []uint16         // ports to look at beside; nil: those of control, statistics and encryption
 
-	gate gate
 	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }
 
@@ -262,7 +272,7 @@ func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) 
 }
 
 func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error) {
-	leave, err := r.Options.gate.enter(ctx, s.Addr.Addr())
+	leave, err := r.Options.Gate.enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +308,7 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 
 // AskTCP asks the run's server over TCP.
 func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
-	leave, err := r.Options.gate.enter(ctx, r.Server.Addr.Addr())
+	leave, err := r.Options.Gate.enter(ctx, r.Server.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}

@@ -197,7 +197,7 @@ func (l *line) ask(ctx context.Context, name []byte, t wire.Type) (*Reply, Evide
 }
 
 func (l *line) exchange(ctx context.Context, s Server, name []byte, t wire.Type) (*Reply, error) {
-	leave, err := l.r.Options.gate.enter(ctx, s.Addr.Addr())
+	leave, err := l.r.Options.Gate.enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}

@@ -10,8 +10,9 @@ import (
 // stub has. Targets share servers: those of a thousand zones may be two addresses.
 const atAddress = 8
 
-// A gate lets few in for each address. Its zero value is open.
-type gate struct {
+// A Gate lets few questions at one time be under way to each address. It is safe for
+// concurrent use.
+type Gate struct {
 	mu sync.Mutex
 	at map[netip.Addr]*doors
 }
@@ -21,12 +22,15 @@ type doors struct {
 	free  chan struct{}
 }
 
+// NewGate returns a gate.
+func NewGate() *Gate { return &Gate{at: map[netip.Addr]*doors{}} }
+
 // enter waits for its turn and returns what has to be called at the end.
-func (g *gate) enter(ctx context.Context, a netip.Addr) (leave func(), err error) {
-	g.mu.Lock()
-	if g.at == nil {
-		g.at = map[netip.Addr]*doors{}
+func (g *Gate) enter(ctx context.Context, a netip.Addr) (leave func(), err error) {
+	if g == nil {
+		return func() {}, nil
 	}
+	g.mu.Lock()
 	d := g.at[a]
 	if d == nil {
 		d = &doors{free: make(chan struct{}, atAddress)}

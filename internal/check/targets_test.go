@@ -164,7 +164,7 @@ func TestPoliteness(t *testing.T) {
 		}
 	}()
 	at := u.LocalAddr().(*net.UDPAddr).AddrPort()
-	o := &check.Options{Timeout: time.Second}
+	o := &check.Options{Timeout: time.Second, Gate: check.NewGate()}
 	var wg sync.WaitGroup
 	for range 40 {
 		wg.Go(func() {
@@ -295,7 +295,7 @@ func TestThousandServers(t *testing.T) {
 	}
 	const servers = 1000
 	at := serve(t, 3, good)
-	o := &check.Options{Port: at[1].Port(), PortDoT: at[1].Port(), PortDoH: at[1].Port(), Nobody: at[0]}
+	o := &check.Options{Port: at[1].Port(), PortDoT: at[1].Port(), PortDoH: at[1].Port(), Nobody: at[0], Gate: check.NewGate()}
 	in := func(yield func(int) bool) {
 		for i := range servers {
 			if !yield(i) {
