@@ -2,10 +2,10 @@ package check
 
 import "slices"
 
-// catalogueChecks returns the checks of the authoritative, delegation, zone, DNSSEC,
-// resolver and encrypted tables, and those of configurations, in this order.
+// catalogueChecks returns the checks of the reach and identity, authoritative, delegation, zone,
+// DNSSEC, resolver and encrypted tables, and those of configurations, in this order.
 func catalogueChecks() []*Check {
-	return slices.Concat(serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
+	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
 }
 
 // Zonemaster returns which of our checks judges what each of Zonemaster's test

@@ -56,6 +56,7 @@ func zoneChecks() []*Check {
 		{ID: "ZONE-MAIL", Title: "nobody can send mail in its name", Severity: SevMedium, About: "Looks at MX, SPF and DMARC.", Judged: "No SPF, +all, over ten look-ups, no DMARC or p=none: warn.", Advice: map[Product]string{"": `TXT "v=spf1 mx -all" and _dmarc TXT "v=DMARC1; p=reject"; without mail: MX 0 . and "v=spf1 -all"`}, Refs: []string{"RFC 7208", "RFC 7489", "RFC 7505"}, Run: zoneMail},
 		{ID: "ZONE-CAA", Title: "certificates are limited to some authorities", Severity: SevLow, About: "Asks for CAA, up to the root.", Judged: "None: warn.", Advice: map[Product]string{"": `CAA 0 issue "letsencrypt.org"`}, Refs: []string{"RFC 8659"}, Run: zoneCAA},
 		{ID: "ZONE-TXT", Title: "TXT holds no secrets", Severity: SevMedium, About: "Looks for keys and tokens in TXT, and at its size.", Judged: "What looks like a secret, or over 1232 octets: warn.", Advice: edit, Refs: []string{"CWE-200"}, Run: content(wire.TypeTXT, judgeTXT)},
+		ptrCheck(),
 	}
 	for _, c := range list {
 		c.Group, c.Scope = GroupZone, ScopeZone

@@ -122,8 +122,15 @@ type Server struct {
 	Name []byte // in wire form; nil if it is not known
 }
 
-// Software is what a server runs.
-type Software struct{ Product Product }
+// Software is what a server runs. Its texts are escaped.
+type Software struct {
+	Product    Product // "" if it is not known
+	Version    string  // as the server tells it, or ""
+	CPE        string  // its name in the Common Platform Enumeration, or ""
+	Banner     string  // what it said, or ""
+	Method     string  // how it was found out: txt, nsid or behaviour; "" if it is not known
+	Confidence int     // from 0 to 10
+}
 
 // Options are the same for all checks of a run. Zero values mean the defaults.
 type Options struct {
@@ -141,6 +148,9 @@ type Options struct {
 	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
 	Now              func() time.Time // nil: time.Now
 	Timeout          time.Duration    // for one try; 0: two seconds
+	Ports            []uint16         // more TCP ports to look at; the open ones are reported
+	Connect          bool             // look at TCP ports by whole connections only
+	Neighbours       []uint16         // ports to look at beside; nil: those of control, statistics and encryption
 
 	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }

@@ -25,7 +25,8 @@ func hostileReport() *check.Report {
 	return &check.Report{
 		Target:  check.Target{Text: hostile, Server: check.Server{Addr: netip.MustParseAddrPort("192.0.2.1:53"), Name: append(append([]byte{byte(13)}, "<b>\x1b[31m\t\n'\"&"...), 0)}, Zone: append([]byte{5, '<', 0x1b, '"', '\n', '&'}, 0)},
 		Started: time.Unix(1700000000, 0), Took: time.Second,
-		Ports: []check.Port{{Proto: "udp", Number: 53, State: "open", Reason: "udp-response"}, {Proto: "tcp", Number: 853, State: "filtered", Reason: hostile}},
+		Software: check.Software{Product: hostile, Version: hostile, CPE: hostile, Method: hostile},
+		Ports:    []check.Port{{Proto: "udp", Number: 53, State: "open", Reason: "udp-response"}, {Proto: "tcp", Number: 853, State: "filtered", Reason: hostile}},
 		Results: []check.Result{
 			{Check: c, Findings: []check.Finding{
 				{State: check.Fail, Key: "a", Title: hostile, Detail: hostile, File: "a file/" + hostile, Line: 7, Evidence: ev},
@@ -110,7 +111,7 @@ func TestHostileText(t *testing.T) {
 			case check.FormatPlain:
 				for line := range strings.Lines(string(b)) {
 					fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-					want := map[string]int{"port": 5, "verdict": 3, "finding": 9}[fields[0]]
+					want := map[string]int{"port": 5, "software": 4, "verdict": 3, "finding": 9}[fields[0]]
 					if len(fields) != want {
 						t.Errorf("%d fields, want %d: %q", len(fields), want, line)
 					}
@@ -258,13 +259,14 @@ func TestPlainAndNmap(t *testing.T) {
 	}
 	r := madeReport()
 	r.Target.Server.Addr = netip.MustParseAddrPort("192.0.2.1:53")
+	r.Software = check.Software{Product: "bind", Version: "9.18.49"}
 	nmap := string(written(t, check.FormatNmap, check.WriteOptions{}, r))
-	for _, want := range []string{"Nmap scan report for 192.0.2.1\n", "PORT   STATE SERVICE REASON\n53/udp open  domain  udp-response\n", "| T-TWO: \n|   FAIL high: it is bad\n|_  dig x\n"} {
+	for _, want := range []string{"Nmap scan report for 192.0.2.1\n", "PORT   STATE SERVICE REASON       VERSION\n53/udp open  domain  udp-response bind 9.18.49\n", "| T-TWO: \n|   FAIL high: it is bad\n|_  dig x\n"} {
 		if !strings.Contains(nmap, want) {
 			t.Errorf("no %q in\n%s", want, nmap)
 		}
 	}
-	if g := string(written(t, check.FormatGrepable, check.WriteOptions{}, r)); !strings.Contains(g, "\nHost: 192.0.2.1 ()\tPorts: 53/open/udp//domain///\n") {
+	if g := string(written(t, check.FormatGrepable, check.WriteOptions{}, r)); !strings.Contains(g, "\nHost: 192.0.2.1 ()\tPorts: 53/open/udp//domain//bind 9.18.49/\n") {
 		t.Errorf("%s", g)
 	}
 }

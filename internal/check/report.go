@@ -53,7 +53,7 @@ func (r *Report) all() []reported {
 func (r *Report) ports() []Port {
 	list := make([]Port, len(r.Ports))
 	for i, p := range r.Ports {
-		p.Proto, p.State, p.Reason = clean(p.Proto), clean(p.State), clean(p.Reason)
+		p.Proto, p.State, p.Reason, p.From = clean(p.Proto), clean(p.State), clean(p.Reason), clean(p.From)
 		list[i] = p
 	}
 	return list
@@ -166,6 +166,9 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 	for _, p := range r.ports() {
 		fmt.Fprintf(&b, "  %d/%s %s (%s)\n", p.Number, p.Proto, p.State, p.Reason)
 	}
+	if s := r.Software; s.runs() != "" {
+		fmt.Fprintf(&b, "  software: %s (by %s, confidence %d of 10)\n", s.runs(), clean(s.Method), s.Confidence)
+	}
 	list := r.bad()
 	colour := inGreen
 	switch {
@@ -216,4 +219,12 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 }
 
 // advice returns what mends what a check found at the report's target.
-func (r *Report) advice(c *Check) string { return c.AdviceFor("") }
+func (r *Report) advice(c *Check) string { return c.AdviceFor(r.Software.Product) }
+
+// runs returns what the server is in one line, or "" if it is not known.
+func (s *Software) runs() string {
+	if s.Product == "" {
+		return ""
+	}
+	return clean(strings.TrimSpace(string(s.Product) + " " + s.Version))
+}

@@ -36,6 +36,7 @@ type htmlRef struct{ Text, URL string }
 type htmlReport struct {
 	htmlTarget
 	Started, Counts string
+	Software        string
 	Ports           []Port
 	Bad, Known      []htmlFinding
 	Unmeasured      []htmlFinding
@@ -61,7 +62,7 @@ func (h *htmlWriter) Write(r *Report) error {
 	n := r.Count()
 	v := htmlReport{
 		htmlTarget: htmlTarget{N: h.n, Target: clean(r.Target.Text), Verdict: r.verdict(), Worst: "pass", Fail: n[Fail], Warn: n[Warn], Unknown: n[Unknown]},
-		Started:    r.Started.UTC().Format(time.RFC3339), Counts: r.counts(), Ports: r.ports(), Gone: r.Gone(),
+		Started:    r.Started.UTC().Format(time.RFC3339), Counts: r.counts(), Software: r.Software.runs(), Ports: r.ports(), Gone: r.Gone(),
 	}
 	bad := r.bad()
 	switch {

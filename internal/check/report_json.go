@@ -37,6 +37,15 @@ type jsonCheck struct {
 	Known       bool         `json:"known,omitempty"` // the baseline has it
 }
 
+// A jsonSoftware is what the server is.
+type jsonSoftware struct {
+	Product    Product `json:"product"`
+	Version    string  `json:"version,omitempty"`
+	CPE        string  `json:"cpe,omitempty"`
+	Method     string  `json:"method"`
+	Confidence int     `json:"confidence"`
+}
+
 // A jsonVantage is where the check looks from.
 type jsonVantage struct {
 	Source string `json:"src,omitempty"`
@@ -53,6 +62,7 @@ type jsonReport struct {
 	Started   time.Time      `json:"started"`
 	Took      int64          `json:"duration_ms"`
 	Ports     []Port         `json:"ports"`
+	Software  *jsonSoftware  `json:"software,omitempty"`
 	Checks    []jsonCheck    `json:"checks"`
 	Gone      []Gone         `json:"gone,omitempty"`
 	Summary   map[string]int `json:"summary"`
@@ -77,6 +87,9 @@ func (r *Report) JSON() any {
 	out := jsonReport{
 		Schema: Schema, Target: clean(r.Target.Text), Problem: clean(r.Problem), Started: r.Started, Took: r.Took.Milliseconds(), Ports: r.ports(), Checks: checks, Gone: r.Gone(),
 		Summary: map[string]int{"pass": n[Pass], "warn": n[Warn], "fail": n[Fail], "unknown": n[Unknown], "info": n[Info], "skipped": n[Skipped]},
+	}
+	if s := r.Software; s.Product != "" {
+		out.Software = &jsonSoftware{Product(clean(string(s.Product))), clean(s.Version), clean(s.CPE), clean(s.Method), s.Confidence}
 	}
 	out.Vantage.Root = os.Geteuid() == 0
 	if r.From.IsValid() {

@@ -152,6 +152,9 @@ func (p *plainWriter) Write(r *Report) error {
 	for _, x := range r.ports() {
 		line("port", target, fmt.Sprintf("%d/%s", x.Number, x.Proto), x.State, x.Reason)
 	}
+	if s := r.Software.runs(); s != "" {
+		line("software", target, s, r.Software.CPE)
+	}
 	line("verdict", target, r.verdict())
 	for _, x := range r.all() {
 		c, f := x.result.Check, x.finding
@@ -205,6 +208,14 @@ func service(r *Report, p Port) string {
 	return "unknown"
 }
 
+// version returns what nmap has in its last column, for the port of the server.
+func (r *Report) version(p Port) string {
+	if p.Number != r.Target.Server.Addr.Port() || p.State != "open" {
+		return ""
+	}
+	return r.Software.runs()
+}
+
 func (n *nmapWriter) Write(r *Report) error {
 	var b bytes.Buffer
 	name, addr := nmapHost(r)
@@ -214,7 +225,7 @@ func (n *nmapWriter) Write(r *Report) error {
 	if n.grepable {
 		var ports []string
 		for _, p := range r.ports() {
-			ports = append(ports, fmt.Sprintf("%d/%s/%s//%s///", p.Number, p.State, p.Proto, service(r, p)))
+			ports = append(ports, fmt.Sprintf("%d/%s/%s//%s//%s/", p.Number, p.State, p.Proto, service(r, p), strings.ReplaceAll(r.version(p), "/", "|")))
 		}
 		fmt.Fprintf(&b, "Host: %s (%s)\tPorts: %s\n", addr, name, strings.Join(ports, ", "))
 		_, err := n.w.Write(b.Bytes())
@@ -226,10 +237,10 @@ func (n *nmapWriter) Write(r *Report) error {
 	}
 	fmt.Fprintf(&b, "Nmap scan report for %s\n", host)
 	if len(r.Ports) > 0 {
-		rows := [][4]string{{"PORT", "STATE", "SERVICE", "REASON"}}
-		var width [3]int
+		rows := [][5]string{{"PORT", "STATE", "SERVICE", "REASON", "VERSION"}}
+		var width [4]int
 		for _, p := range r.ports() {
-			rows = append(rows, [4]string{fmt.Sprintf("%d/%s", p.Number, p.Proto), p.State, service(r, p), p.Reason})
+			rows = append(rows, [5]string{fmt.Sprintf("%d/%s", p.Number, p.Proto), p.State, service(r, p), p.Reason, r.version(p)})
 		}
 		for _, row := range rows {
 			for i := range width {
@@ -237,7 +248,7 @@ func (n *nmapWriter) Write(r *Report) error {
 			}
 		}
 		for _, row := range rows {
-			fmt.Fprintf(&b, "%-*s %-*s %-*s %s\n", width[0], row[0], width[1], row[1], width[2], row[2], row[3])
+			fmt.Fprintln(&b, strings.TrimRight(fmt.Sprintf("%-*s %-*s %-*s %-*s %s", width[0], row[0], width[1], row[1], width[2], row[2], width[3], row[3], row[4]), " "))
 		}
 	}
 	if list := r.bad(); len(list) > 0 {

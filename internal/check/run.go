@@ -6,14 +6,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"port53/internal/config"
@@ -35,7 +33,11 @@ type Port struct {
 	Proto  string `json:"proto"`  // udp or tcp
 	Number uint16 `json:"port"`   // 53, as a rule
 	State  string `json:"state"`  // open, closed, filtered or open|filtered, as nmap has them
-	Reason string `json:"reason"` // what tells so
+	Reason string `json:"reason"` // what tells so, in nmap's words
+
+	// From is another address that answered in place of the one that was asked. Such
+	// answers are none: resolvers drop them.
+	From string `json:"src_mismatch,omitempty"`
 }
 
 // A Result is what one check found at a target.
@@ -50,7 +52,9 @@ type Report struct {
 	Started time.Time
 	Took    time.Duration
 	Ports   []Port
-	Results []Result
+	// Software is what the server is, found before the checks run.
+	Software Software
+	Results  []Result
 
 	From     netip.Addr // where questions to the server came from; zero if there is no one server
 	Problem  string     // why there is nothing to look at; empty if there is
@@ -71,17 +75,35 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	}
 	shared := new(sync.Map)
 	run := func(c *Check) *Run {
-		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: t.Config, Options: o, Shared: shared}
+		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: t.Config, Software: rep.Software, Options: o, Shared: shared}
 	}
+	var offered, encrypted bool
+	var more []Port
+	var first sync.WaitGroup
 	if t.Server.Addr.IsValid() {
 		rep.From = source(ctx, run(nil))
-		rep.Ports = portStates(ctx, run(nil))
+		first.Go(func() {
+			rep.Ports = portStates(ctx, run(nil))
+			// What was silent to six questions, or refused one, has no seventh.
+			offered = rep.Ports[0].State == StateOpen && offersRecursion(ctx, run(nil))
+		})
+		first.Go(func() { encrypted = offersTLS(ctx, run(nil)) })
+		if len(o.Ports) > 0 {
+			first.Go(func() { more = ScanTCP(ctx, t.Server.Addr.Addr(), o.Ports, o) })
+		}
 	}
+	first.Wait()
 	closed := t.Server.Addr.IsValid() && !slices.ContainsFunc(rep.Ports, func(p Port) bool {
-		return p.Number == t.Server.Addr.Port() && p.State == "open"
+		return p.Number == t.Server.Addr.Port() && p.State == StateOpen
 	})
-	offered := !closed && offersRecursion(ctx, run(nil))
-	encrypted := offersTLS(ctx, run(nil))
+	if slices.ContainsFunc(rep.Ports, func(p Port) bool { return p.State == StateOpen }) {
+		rep.Software = softwareOf(ctx, run(nil))
+	}
+	for _, p := range more {
+		if p.Number != t.Server.Addr.Port() {
+			rep.Ports = append(rep.Ports, p)
+		}
+	}
 	var list []*Check
 	for _, c := range Catalogue() {
 		if c.Mode <= o.Mode && want(c) && t.fits(c, o, offered, encrypted) && (!c.NeedsProbe || o.Probe != nil) {
@@ -94,7 +116,7 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 	one := func(i int) {
 		c := list[i]
 		var findings []Finding
-		if closed && c.Scope != ScopeHost && c.Group != GroupEncrypted {
+		if closed && c.Scope != ScopeHost && c.Group != GroupEncrypted && !strings.HasPrefix(c.ID, "PORT-") {
 			// Waiting for each answer would take minutes for every address of a network.
 			findings = verdict(Unknown, Evidence{Command: dig(t.Server, Query{Name: apex(run(c)), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", t.Server.Addr.Port())
 		} else {
@@ -129,6 +151,9 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 		if c.Mode != Polite {
 			one(i)
 		}
+	}
+	if slices.ContainsFunc(list, func(c *Check) bool { return c.ID == "PORT-NEIGH" }) {
+		rep.Ports = append(rep.Ports, openNeighbours(ctx, run(nil), rep.Ports)...)
 	}
 	rep.Took = time.Since(rep.Started)
 	return rep
@@ -207,6 +232,10 @@ func (t *Target) fits(c *Check, o *Options, recursion, encrypted bool) bool {
 	if c.Group == GroupEncrypted && !encrypted {
 		return false
 	}
+	// Nobody has told of another address, and on loopback everything is open.
+	if c.ID == "PORT-V6" && t.Server.Name == nil || c.ID == "PORT-NEIGH" && t.Server.Addr.Addr().IsLoopback() {
+		return false
+	}
 	switch c.Scope {
 	case ScopeConfig:
 		return t.Config != nil
@@ -247,29 +276,6 @@ func offersRecursion(ctx context.Context, r *Run) bool {
 	}
 	m, err := r.Ask(ctx, Query{Name: wire.Root, Type: wire.TypeNS, Flags: wire.FlagRD})
 	return err == nil && m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused
-}
-
-// portStates asks over UDP and TCP.
-func portStates(ctx context.Context, r *Run) []Port {
-	q := Query{Name: wire.Root, Type: wire.TypeSOA}
-	number := r.Server.Addr.Port()
-	udp, tcp := Port{"udp", number, "open", "udp-response"}, Port{"tcp", number, "open", "tcp-response"}
-	if _, err := r.Ask(ctx, q); err != nil {
-		udp.State, udp.Reason = "open|filtered", "no-response"
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			udp.State, udp.Reason = "closed", "port-unreach"
-		}
-	}
-	if c, err := stream(ctx, r); err == nil {
-		c.Close()
-		tcp.Reason = "syn-ack"
-	} else {
-		tcp.State, tcp.Reason = "filtered", "no-response"
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			tcp.State, tcp.Reason = "closed", "conn-refused"
-		}
-	}
-	return []Port{udp, tcp}
 }
 
 // SeverityOf returns how much a finding matters.

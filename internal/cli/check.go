@@ -29,6 +29,7 @@ func newCheck(s *streams) *cobra.Command {
 		timeout                 time.Duration
 		targets                 checkTargets
 		out                     checkOutput
+		ports                   string
 	)
 	cmd := &cobra.Command{
 		Use:   "check TARGET...",
@@ -89,6 +90,12 @@ not be measured.`,
 			for _, id := range slices.Concat(only, skip) {
 				if findCheck(id) == nil {
 					return failure(exitUsage, "port53 check list has them", "there is no check %s", id)
+				}
+			}
+			if ports != "" {
+				var err error
+				if o.Ports, err = check.ParsePorts(ports); err != nil {
+					return failure(exitUsage, "as --ports 1-65535", "--%v", err)
 				}
 			}
 			if err := out.check(); err != nil {
@@ -166,6 +173,7 @@ not be measured.`,
 	f.BoolVar(&intrusive, "intrusive", false, "hold connections and send slowly too; needs --i-own-this")
 	f.BoolVar(&mine, "i-own-this", false, "say that the server is yours to disturb")
 	out.flags(f)
+	f.StringVar(&ports, "ports", "", "look at these TCP ports too, as 22,8000-8100 or 1-65535, and report the open ones")
 	f.DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for each reply")
 	cmd.AddCommand(newCheckList(s), newCheckExplain(s))
 	return cmd

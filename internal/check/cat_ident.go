@@ -1,0 +1,253 @@
+package check
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// GroupReach are the checks of what strangers reach, and of what it tells of itself.
+const GroupReach Group = "Reach and identity"
+
+// maxFlaws is how many flaws stand in a report: the rest are counted.
+const maxFlaws = 8
+
+// identityChecks returns the checks of what a server tells of itself.
+func identityChecks() []*Check {
+	hide := map[Product]string{
+		"":     "Hide the version; above all, upgrade: behaviour tells the product whatever is hidden.",
+		"bind": "version none;", "nsd": "hide-version: yes", "unbound": "hide-version: yes", "knot": `server: version: ""`,
+		"pdns": "version-string=anonymous", "pdns-recursor": "version-string=", "dnsmasq": "no-ident", "coredns": "Remove the chaos plugin.",
+		"msdns": "dnscmd /Config /EnableVersionQuery 0", "dnsdist": `addAction(QClassRule(DNSClass.CHAOS), RCodeAction(DNSRCode.REFUSED))`,
+		"port53": "identity: {version: hidden}",
+	}
+	hideHost := map[Product]string{
+		"":     "Hide the host's name, or tell a code that says nothing of the inside.",
+		"bind": "hostname none; server-id none;", "nsd": "hide-identity: yes and no nsid", "unbound": "hide-identity: yes", "knot": `server: {identity: "", nsid: ""}`,
+		"pdns": "server-id=disabled", "pdns-recursor": "server-id=disabled", "dnsmasq": "no-ident", "coredns": "Remove nsid, or give it a code.",
+		"knot-resolver": "modules.unload('nsid')", "port53": "identity: {hostname: hidden} and no identity.nsid",
+	}
+	hideRest := map[Product]string{
+		"":     "Refuse questions of class CH.",
+		"bind": `view chaos CH { match-clients { any; }; recursion no; zone "." CH { type hint; file "/dev/null"; }; }; or allow-query in it`, "unbound": "hide-trustanchor: yes",
+		"dnsmasq": "no-ident", "port53": "Nothing to set: they are refused.",
+	}
+	upgrade := map[Product]string{
+		"":     "Upgrade to a version without these flaws, or see that your distribution's build has them mended.",
+		"bind": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/bind9/changelog.Debian.gz", "unbound": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/unbound/changelog.Debian.gz",
+		"dnsmasq": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/dnsmasq-base/changelog.Debian.gz", "pdns-recursor": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/pdns-recursor/changelog.Debian.gz",
+		"pdns": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/pdns-server/changelog.Debian.gz", "knot-resolver": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/knot-resolver/changelog.Debian.gz",
+	}
+	list := []*Check{
+		{
+			ID: "ID-VERSION", Title: "the version is not told", Severity: SevLow,
+			About: "Asks for version.bind, version.server and version.pdns as text of class CH. A version tells attackers which faults to try.", Judged: "A text that tells a product or a number: warn. Refused, or a text that tells nothing: pass.",
+			Advice: hide, Refs: []string{"RFC 4892"}, Run: idVersion,
+		},
+		{
+			ID: "ID-HOST", Title: "no name of the inside is told", Severity: SevLow,
+			About: "Asks for hostname.bind and id.server as text of class CH, and for the name server identifier (NSID).", Judged: "A host's name without a domain, or of a domain for the inside: warn. Another text: information. None: pass.",
+			Advice: hideHost, Refs: []string{"RFC 4892", "RFC 5001"}, Run: idHost,
+		},
+		{
+			ID: "ID-AUTHORS", Title: "nothing else of class CH is told", Severity: SevLow,
+			About: "Asks for authors.bind, trustanchor.unbound and cachesize.bind as text of class CH: names that one product answers each.", Judged: "Any text: warn, for it names the software and its state.",
+			Advice: hideRest, Refs: []string{"RFC 4892"}, Run: idAuthors,
+		},
+		{
+			ID: "ID-BEHAVE", Title: "what the server is, by its behaviour", Severity: SevInfo,
+			About: "Asks about fifty odd questions (unusual operations, classes, counts, flags and EDNS), and compares what comes back with a table of what real servers answered.", Judged: "A product that fits is information, with a confidence from 0 to 10: no setting hides it.",
+			Advice: map[Product]string{"": "Nothing to do: do not rely on a hidden version, but on upgrades."}, Refs: []string{"RFC 8906"}, Run: idBehave,
+		},
+		{
+			ID: "ID-CVE", Title: "the version has no known flaws", Severity: SevHigh,
+			About: "Looks the version that the server tells up in a list of published flaws that comes with this program.", Judged: "A flaw: fail; warn if the version may be a distribution's build, in which flaws are mended under the old number. No version: unknown.",
+			Advice: upgrade, Refs: []string{"CVE-2023-50387", "CVE-2020-8616", "CVE-2017-14491"}, Run: idCVE,
+		},
+	}
+	for _, c := range list {
+		c.Group, c.Scope = GroupReach, ScopeServer
+	}
+	return list
+}
+
+// String writes software in one line.
+func (s Software) String() string {
+	if s.Product == "" {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(s.Product) + " " + s.Version)
+}
+
+// textEvidence returns the evidence for a text of class CH.
+func (id *identity) textEvidence(r *Run, name string) Evidence {
+	return seen(r.Server, chaosText(name), id.replies[name])
+}
+
+func idVersion(ctx context.Context, r *Run) []Finding {
+	id := identityOf(ctx, r)
+	if id.err != nil {
+		return unmeasured(id.textEvidence(r, "version.bind"), id.err)
+	}
+	asked := false
+	for _, n := range versionNames() {
+		asked = asked || id.replies[n] != nil
+		text := id.texts[n]
+		if s := bannerSoftware(text); s.Product != "" || strings.ContainsFunc(text, unicode.IsDigit) {
+			detail := fmt.Sprintf("%s says %q", n, clean(text))
+			if s := cmp.Or(r.Software, id.software); s.Product != "" {
+				detail += fmt.Sprintf(": %s, %s, by %s, confidence %d of 10", s, cmp.Or(s.CPE, "no CPE"), s.Method, s.Confidence)
+			}
+			return verdict(Warn, id.textEvidence(r, n), "%s", detail)
+		}
+	}
+	ev := id.textEvidence(r, "version.bind")
+	if !asked {
+		return unmeasured(ev, ErrTimeout)
+	}
+	if text := id.texts["version.bind"]; text != "" {
+		return verdict(Pass, ev, "only %q is told", clean(text))
+	}
+	return verdict(Pass, ev, "not told")
+}
+
+func idHost(ctx context.Context, r *Run) []Finding {
+	id := identityOf(ctx, r)
+	ev := id.textEvidence(r, "hostname.bind")
+	if id.err != nil {
+		return unmeasured(ev, id.err)
+	}
+	var told []string
+	inside := false
+	for _, n := range []string{"hostname.bind", "id.server"} {
+		if text := id.texts[n]; text != "" {
+			told = append(told, fmt.Sprintf("%s says %q", n, clean(text)))
+			inside = inside || ofInside(text)
+		}
+	}
+	if len(id.nsid) > 0 {
+		text := string(id.nsid)
+		if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+			text = "0x" + hex.EncodeToString(id.nsid)
+		}
+		told = append(told, fmt.Sprintf("NSID is %q", text))
+		inside = inside || ofInside(text)
+		if len(told) == 1 {
+			ev = Evidence{N: 1, Command: dig(r.Server, nsidQuery())}
+		}
+	}
+	switch {
+	case inside:
+		return verdict(Warn, ev, "%s", strings.Join(told, ", "))
+	case len(told) > 0:
+		return verdict(Info, ev, "%s", strings.Join(told, ", "))
+	case id.replies["hostname.bind"] == nil && id.replies["id.server"] == nil && !id.nsidOK:
+		return unmeasured(ev, ErrTimeout)
+	}
+	return verdict(Pass, ev, "not told")
+}
+
+// ofInside tells whether a text looks like a host's name that only its network knows.
+func ofInside(text string) bool {
+	name := strings.ToLower(strings.TrimSuffix(text, "."))
+	if strings.HasPrefix(name, "0x") || strings.ContainsAny(name, " /:") {
+		return false
+	}
+	// RFC 6762, section 3 and appendix G; RFC 8375; and what networks use although
+	// nobody gave it to them.
+	for _, suffix := range []string{".local", ".localdomain", ".internal", ".intranet", ".private", ".corp", ".home", ".lan", ".home.arpa"} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return !strings.Contains(name, ".") && strings.ContainsFunc(name, unicode.IsLetter)
+}
+
+func idAuthors(ctx context.Context, r *Run) []Finding {
+	id := identityOf(ctx, r)
+	ev := id.textEvidence(r, "authors.bind")
+	if id.err != nil {
+		return unmeasured(ev, id.err)
+	}
+	var told []string
+	asked := false
+	for _, n := range []string{"authors.bind", "trustanchor.unbound", "cachesize.bind"} {
+		asked = asked || id.replies[n] != nil
+		if text, ok := id.texts[n]; ok {
+			if len(told) == 0 {
+				ev = id.textEvidence(r, n)
+			}
+			told = append(told, fmt.Sprintf("%s says %q", n, clean(text)))
+		}
+	}
+	switch {
+	case len(told) > 0:
+		return verdict(Warn, ev, "%s", strings.Join(told, ", "))
+	case !asked:
+		return unmeasured(ev, ErrTimeout)
+	}
+	return verdict(Pass, ev, "not told")
+}
+
+func idBehave(ctx context.Context, r *Run) []Finding {
+	id := identityOf(ctx, r)
+	// One of the questions that tell most servers apart.
+	ev := Evidence{N: len(oddities()), Command: dig(r.Server, soaQuery(r)) + " +opcode=3"}
+	if id.err != nil {
+		return unmeasured(ev, id.err)
+	}
+	marks := marksOf(ctx, r)
+	if silentMarks(marks) {
+		return unmeasured(ev, ErrTimeout)
+	}
+	best, share, next := matched(marks)
+	if sure := certainty(share, next); sure >= sureEnough {
+		return []Finding{{
+			State: Info, Title: "it behaves like " + string(best.product), Evidence: ev,
+			Detail: fmt.Sprintf("%s, as of version %s (%s): %.0f %% fits, of the next product %.0f %%, confidence %d of 10; %s", best.product, best.version, best.setting, 100*share, 100*next, sure, fingerprint(marks)),
+		}}
+	}
+	return verdict(Pass, ev, "no server that is known behaves so, the nearest is %s with %.0f %%; %s", best.product, 100*share, fingerprint(marks))
+}
+
+func idCVE(ctx context.Context, r *Run) []Finding {
+	id := identityOf(ctx, r)
+	ev := id.textEvidence(r, "version.bind")
+	if id.err != nil {
+		return unmeasured(ev, id.err)
+	}
+	s := id.software
+	all, date := Flaws()
+	known := false
+	for i := range all {
+		known = known || all[i].Product == s.Product
+	}
+	switch {
+	case s.Version == "":
+		return verdict(Unknown, ev, "no version is told: compare your own with your maker's list")
+	case !known:
+		return verdict(Unknown, ev, "nothing is listed of %s", s)
+	}
+	flaws := FlawsOf(s.Product, s.Version)
+	if len(flaws) == 0 {
+		return verdict(Pass, ev, "%s has none of those that were known on %s", s, date)
+	}
+	var b strings.Builder
+	for i := range flaws[:min(len(flaws), maxFlaws)] {
+		fmt.Fprintf(&b, "%s (%s); ", flaws[i].CVE, flaws[i].About)
+	}
+	if n := len(flaws) - maxFlaws; n > 0 {
+		fmt.Fprintf(&b, "and %d more; ", n)
+	}
+	f := Finding{State: Fail, Severity: flaws[0].Severity, Title: fmt.Sprintf("%s has %d known flaws", s, len(flaws)), Evidence: ev}
+	if packaged(s) {
+		f.State = Warn
+		b.WriteString("a distribution's build may have them mended; ")
+	}
+	f.Detail = b.String() + "as known on " + date
+	return []Finding{f}
+}

@@ -1,0 +1,524 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// What the checks of hosts send and judge by.
+const (
+	icmpProbes = 60                      // datagrams to closed ports: ten more than Linux' burst of ICMP errors
+	icmpBurst  = 50                      // net.ipv4.icmp_msgs_burst
+	icmpRounds = 2                       // what is exact is so twice
+	icmpWait   = 1100 * time.Millisecond // for a limit by the second to be whole again
+	icmpPorts  = 33434                   // where traceroute begins, and nobody listens
+
+	sourcePort = 53 // the port that careless filters trust
+)
+
+// mtuSizes are the octets of datagrams that are sent whole: what every path is to carry
+// (DNS Flag Day 2020), and what those of tunnels and of Ethernet do.
+func mtuSizes() []int { return []int{udpMax, 1400, 1452} }
+
+// errFromHere says that a port of this machine itself tells nothing of strangers.
+var errFromHere = errors.New("the address is this machine's own: what listens to loopback alone answers as well")
+
+// reachChecks returns the checks of what strangers reach.
+func reachChecks() []*Check {
+	open := map[Product]string{
+		"":       "Open port 53 for UDP and TCP, for IPv4 and IPv6, and listen to all: ss -lntup 'sport = :53'.",
+		"port53": "port53 firewall prints the rules for the server's role; listen: names the addresses.",
+		"bind":   "listen-on { any; }; listen-on-v6 { any; };", "nsd": "ip-address: for each address", "unbound": "do-tcp: yes, interface: for each address", "knot": "server: listen: [0.0.0.0@53, ::@53]",
+		"pdns": "local-address=0.0.0.0, ::", "pdns-recursor": "local-address=0.0.0.0, ::", "dnsmasq": "listen-address for each address; no bind-interfaces",
+	}
+	neighbour := map[Product]string{
+		"":     "Bind control and statistics to loopback, and close their ports to strangers.",
+		"bind": "controls { inet 127.0.0.1 allow { localhost; }; }; statistics-channels { inet 127.0.0.1 port 8053; };", "nsd": "remote-control: control-interface: 127.0.0.1", "unbound": "remote-control: control-interface: 127.0.0.1",
+		"pdns": "webserver-address=127.0.0.1, webserver-allow-from=127.0.0.1", "pdns-recursor": "webserver-address=127.0.0.1, webserver-allow-from=127.0.0.1", "coredns": "prometheus 127.0.0.1:9153",
+		"knot-resolver": "net.listen('127.0.0.1', 8453, {kind = 'webmgmt'})", "port53": "metrics: {listen: 127.0.0.1:9153}, which is the default",
+	}
+	address := map[Product]string{
+		"":     "Bind the server to each of its addresses, not to all at once, so that it answers from the one that was asked.",
+		"bind": "listen-on { 192.0.2.53; }; with each address", "nsd": "ip-address: 192.0.2.53 for each, or ip-transparent with a route", "unbound": "interface: 192.0.2.53 for each, or interface-automatic: yes",
+		"dnsmasq": "bind-interfaces or listen-address=192.0.2.53", "pdns": "local-address=192.0.2.53 for each", "port53": "Look for a translation of addresses before it: port53 answers from the address that was asked.",
+	}
+	list := []*Check{
+		{
+			ID: "PORT-UDP", Title: "port 53 is open over UDP", Severity: SevHigh,
+			About: "Asks six differing questions in three tries, and reads what ICMP says: open, closed, filtered or open|filtered, with nmap's meaning.", Judged: "Open: pass. Closed or filtered while TCP is open: fail; silent while TCP is open: warn. Neither is open: unknown.",
+			Advice: open, Refs: []string{"RFC 7766, section 5"}, Run: portUDP,
+		},
+		{
+			ID: "PORT-TCP", Title: "port 53 is open over TCP, and answers", Severity: SevHigh,
+			About: "Opens a connection and asks a question. Answers that do not fit a datagram need TCP, and so do clients that a rate limit sends there.", Judged: "An answer: pass. Not open while UDP is, or open without an answer: fail. Neither is open: unknown.",
+			Advice: open, Refs: []string{"RFC 7766, section 5", "RFC 9210, section 3"}, Run: portTCP,
+		},
+		{
+			ID: "PORT-V6", Title: "IPv4 and IPv6 are alike", Severity: SevMedium,
+			About: "Looks at port 53 of the same server's address of the other family.", Judged: "Different states: warn, for a rule was forgotten for one family. No other address: unknown.",
+			Advice: map[Product]string{"": "Write the rules for both families: one nftables table of family inet does.", "port53": "port53 firewall writes rules for both."}, Refs: []string{"RFC 3901", "RFC 4890"}, Run: portV6,
+		},
+		{
+			ID: "PORT-NEIGH", Title: "no control port is reachable", Severity: SevHigh,
+			About: "Connects to the ports where name servers have control channels, interfaces for programs, statistics and second resolvers, and asks multicast DNS.", Judged: "Control or programs: fail. Statistics, a second resolver or multicast DNS: warn. All closed: pass.",
+			Advice: neighbour, Refs: []string{"RFC 6762, section 5.5"}, Run: portNeighbours,
+		},
+		{
+			ID: "PORT-SRC", Title: "no filter trusts source port 53", Severity: SevMedium,
+			About: "Asks the same from source port 53 and from a high one. Needs root.", Judged: "An answer to port 53 alone, or another one: warn.",
+			Advice: map[Product]string{"": "Remove the rule that lets packets in by their source port: use connection tracking."}, Refs: []string{"RFC 5452, section 9.2"}, Run: portSource,
+		},
+		{
+			ID: "PORT-SRCADDR", Title: "answers come from the address that was asked", Severity: SevMedium,
+			About: "Takes answers from any address while it asks over UDP.", Judged: "An answer from another address or port: fail, for resolvers drop it.",
+			Advice: address, Refs: []string{"RFC 2181, section 4.1"}, Run: portSourceAddress,
+		},
+		{
+			ID: "HOST-ICMP", Title: "the limit of ICMP errors tells no ports", Severity: SevMedium, Mode: Active, Scope: ScopeHost,
+			About: "Sends 60 datagrams to closed ports at once, twice, and counts the errors. A limit for all clients together, of exactly 50, tells an attacker which ports a resolver has open (SAD DNS).", Judged: "Exactly 50 both times: warn. No errors at all: unknown.",
+			Advice: map[Product]string{"": "Run Linux 5.15 or later, or keep ICMP errors in: nft add rule inet filter output icmp type destination-unreachable drop."}, Refs: []string{"CVE-2020-25705", "CVE-2021-20322"}, Run: hostICMP,
+		},
+		{
+			ID: "HOST-TTL", Title: "large datagrams arrive", Severity: SevLow, Scope: ScopeHost,
+			About: "Asks with padding up to 1232, 1400 and 1452 octets, not to be fragmented, and for a large answer with room for 4096 octets.", Judged: "1232 octets or a large answer lost: warn. 1400 or 1452 lost: information.",
+			Advice: map[Product]string{"": "Let ICMP \"fragmentation needed\" (IPv4 3/4) and \"packet too big\" (IPv6 2) through, and send 1232 octets at most.", "bind": "max-udp-size 1232;", "unbound": "max-udp-size: 1232", "nsd": "ipv4-edns-size: 1232 and ipv6-edns-size: 1232", "knot": "server: udp-max-payload: 1232", "port53": "edns: {udp_size: 1232}, which is the default"}, Refs: []string{"RFC 9715", "RFC 4890, section 4.3.1"}, Run: hostSizes,
+		},
+	}
+	for _, c := range list {
+		c.Group = GroupReach
+	}
+	return list
+}
+
+// nmap returns the command that shows a port's states with that tool.
+func nmap(at netip.AddrPort, options string) string {
+	six := ""
+	if at.Addr().Unmap().Is6() {
+		six = "-6 "
+	}
+	return fmt.Sprintf("nmap %s%s -Pn -n --reason -p %d %s", six, options, at.Port(), at.Addr())
+}
+
+// String writes a port's state as nmap does.
+func (p Port) String() string {
+	return fmt.Sprintf("%d/%s %s (%s)", p.Number, p.Proto, p.State, p.Reason)
+}
+
+// bothPorts returns the states over UDP and TCP.
+func bothPorts(ctx context.Context, r *Run) (udp, tcp Port) {
+	p := portStates(ctx, r)
+	return p[0], p[1]
+}
+
+func portUDP(ctx context.Context, r *Run) []Finding {
+	udp, tcp := bothPorts(ctx, r)
+	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU")}
+	switch {
+	case udp.State == StateOpen:
+		return verdict(Pass, ev, "%s", udp)
+	case tcp.State != StateOpen, udp.Reason == reasonOurs:
+		return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)
+	case udp.State == StateOpenFiltered:
+		return verdict(Warn, ev, "%s, while %s", udp, tcp)
+	}
+	return verdict(Fail, ev, "%s, while %s", udp, tcp)
+}
+
+func portTCP(ctx context.Context, r *Run) []Finding {
+	udp, tcp := bothPorts(ctx, r)
+	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sS")}
+	if tcp.State == StateOpen {
+		q := soaQuery(r)
+		m, err := r.AskTCP(ctx, q)
+		ev = seen(r.Server, q, m)
+		ev.Command += " +tcp"
+		if err != nil {
+			return verdict(Fail, ev, "%s, but a question is not answered: %v", tcp, err)
+		}
+		return verdict(Pass, ev, "%s, and answers", tcp)
+	}
+	if udp.State == StateOpen && tcp.Reason != reasonOurs {
+		return verdict(Fail, ev, "%s, while %s", tcp, udp)
+	}
+	return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)
+}
+
+// twins returns the addresses of the other family that the same server has.
+func twins(ctx context.Context, r *Run) []netip.AddrPort {
+	if len(r.Server.Name) == 0 {
+		return nil
+	}
+	var out []netip.AddrPort
+	four := r.Server.Addr.Addr().Unmap().Is4()
+	for _, s := range r.Servers {
+		if wire.EqualFold(s.Name, r.Server.Name) && s.Addr.Addr().Unmap().Is4() != four {
+			out = append(out, s.Addr)
+		}
+	}
+	if len(out) == 0 && len(r.Options.Roots) > 0 {
+		for _, a := range addresses(ctx, r, r.Server.Name, walkDepth) {
+			if a.Unmap().Is4() != four {
+				out = append(out, netip.AddrPortFrom(a, r.Server.Addr.Port()))
+			}
+		}
+	}
+	return out
+}
+
+func portV6(ctx context.Context, r *Run) []Finding {
+	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU -sS")}
+	list := twins(ctx, r)
+	if len(list) == 0 {
+		return unmeasured(ev, errors.New("no address of the other family is known"))
+	}
+	ours := portStates(ctx, r)
+	var findings []Finding
+	for _, at := range list {
+		ev := Evidence{N: 2, Command: nmap(at, "-sU -sS")}
+		theirs := Ports(ctx, at, r.Options)
+		detail := fmt.Sprintf("%s: %s, %s; %s: %s, %s", r.Server.Addr.Addr(), ours[0], ours[1], at.Addr(), theirs[0], theirs[1])
+		f := Finding{State: Pass, Key: at.Addr().String(), Detail: detail, Evidence: ev}
+		switch {
+		case ours[0].State != StateOpen && ours[1].State != StateOpen && theirs[0].State != StateOpen && theirs[1].State != StateOpen:
+			f.State = Unknown
+		case noWay(ours) || noWay(theirs):
+			f.State, f.Detail = Unknown, "from here there is no way to one of the two: "+detail
+		case ours[0].State != theirs[0].State || ours[1].State != theirs[1].State:
+			f.State = Warn
+		}
+		findings = append(findings, f)
+	}
+	return findings
+}
+
+// noWay tells whether our own network does not reach an address at all.
+func noWay(p []Port) bool { return p[0].Reason == reasonNet && p[1].Reason == reasonNet }
+
+// A neighbour is a port near a name server that is nothing for strangers.
+type neighbour struct {
+	port  uint16
+	what  string
+	state State // if it is open
+}
+
+// neighbours returns the ports where name servers have more than questions.
+func neighbours() []neighbour {
+	return []neighbour{
+		{953, "BIND's control channel (rndc)", Fail},
+		{8953, "Unbound's control channel", Fail},
+		{8952, "NSD's control channel", Fail},
+		{8081, "PowerDNS' interface for programs", Fail},
+		{8082, "the PowerDNS Recursor's interface for programs", Fail},
+		{8083, "dnsdist's web server", Fail},
+		{5199, "dnsdist's console", Fail},
+		{5380, "Technitium's web console", Fail},
+		{8453, "Knot Resolver's web interface", Fail},
+		{3000, "AdGuard Home's web console", Fail},
+		{4711, "Pi-hole's interface for programs", Fail},
+		{8053, "BIND's statistics", Warn},
+		{9153, "metrics (CoreDNS, port53)", Warn},
+		{8080, "CoreDNS' health", Warn},
+		{5335, "a second resolver", Warn},
+		{portMDNS, "multicast DNS", Warn},
+	}
+}
+
+// neighbourPorts tells the states of the neighbouring ports, once for all checks.
+func neighbourPorts(ctx context.Context, r *Run) []Port {
+	return r.Memo("neighbours "+r.Server.Addr.String(), func() any {
+		host := r.Server.Addr.Addr()
+		list := r.Options.Neighbours
+		if list == nil {
+			for _, n := range neighbours() {
+				list = append(list, n.port)
+			}
+			list = append(list, portQUIC, portHTTPS)
+		}
+		p := newPace(r.Options)
+		found := make([]Port, len(list)+1)
+		var wg sync.WaitGroup
+		for i, number := range list {
+			at := netip.AddrPortFrom(host, number)
+			if number == portMDNS {
+				wg.Go(func() { found[i] = scanUDP(ctx, at, p) })
+				continue
+			}
+			if number == portQUIC {
+				wg.Go(func() { found[len(list)] = scanUDP(ctx, at, p) })
+			}
+			wg.Go(func() {
+				q := Port{Proto: "tcp", Number: number}
+				q.State, q.Reason, _ = tryConnect(ctx, at, p.wait(0), p)
+				found[i] = q
+			})
+		}
+		wg.Wait()
+		return found
+	}).([]Port)
+}
+
+// openNeighbours are those that are open, but those that are reported anyway.
+func openNeighbours(ctx context.Context, r *Run, known []Port) []Port {
+	var out []Port
+	for _, p := range neighbourPorts(ctx, r) {
+		double := false
+		for _, k := range known {
+			double = double || k.Number == p.Number && k.Proto == p.Proto
+		}
+		if p.State == StateOpen && !double {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func portNeighbours(ctx context.Context, r *Run) []Finding {
+	host := r.Server.Addr.Addr()
+	ev := Evidence{N: len(neighbours()), Command: fmt.Sprintf("nmap -sT -Pn -n --reason -p 953,8953,8952,8081,8082,8083,5199,5380,8453,3000,4711,8053,9153,8080,5335,853,443 %s", host)}
+	if host.IsLoopback() && r.Options.Neighbours == nil {
+		return unmeasured(ev, errFromHere)
+	}
+	found := neighbourPorts(ctx, r)
+	answered := false
+	var findings []Finding
+	for _, p := range found {
+		answered = answered || p.State == StateOpen || p.State == StateClosed
+		if p.State != StateOpen || p.Number == r.Server.Addr.Port() {
+			continue
+		}
+		for _, n := range neighbours() {
+			if n.port != p.Number {
+				continue
+			}
+			f := Finding{State: n.state, Key: fmt.Sprint(n.port), Title: fmt.Sprintf("%s is open to strangers", n.what), Detail: p.String(), Evidence: ev}
+			f.Evidence.Command = fmt.Sprintf("nmap -sT -Pn -n --reason -p %d %s", p.Number, host)
+			if n.state == Warn {
+				f.Severity = SevMedium
+			}
+			if p.Proto == "udp" {
+				f.Evidence.Command = fmt.Sprintf("dig @%s -p %d +norec -t PTR -q _services._dns-sd._udp.local", host, p.Number)
+			}
+			findings = append(findings, f)
+		}
+	}
+	if len(findings) > 0 {
+		return findings
+	}
+	if udp, tcp := bothPorts(ctx, r); udp.State != StateOpen && tcp.State != StateOpen {
+		return unmeasured(ev, ErrTimeout)
+	}
+	if !answered {
+		return verdict(Pass, ev, "%d ports are filtered", len(found))
+	}
+	return verdict(Pass, ev, "none of %d ports is open", len(neighbours()))
+}
+
+// askFrom asks once from a port of our own, and returns the reply.
+func (r *Run) askFrom(ctx context.Context, port int, q Query) (*Reply, error) {
+	probe, err := datagrams(ctx, r) // nothing is sent: it tells our address
+	if err != nil {
+		return nil, err
+	}
+	local := *probe.LocalAddr().(*net.UDPAddr)
+	probe.Close()
+	local.Port = port
+	var last error
+	for range askTries {
+		d := net.Dialer{LocalAddr: &local}
+		c, err := d.DialContext(ctx, "udp", r.Server.Addr.String())
+		if err != nil {
+			return nil, err
+		}
+		m, err := exchange(ctx, c, r, q.Bytes())
+		c.Close()
+		if err == nil {
+			return m, nil
+		}
+		last = err
+	}
+	return nil, last
+}
+
+// exchange sends a datagram and waits for the reply to it.
+func exchange(ctx context.Context, c net.Conn, r *Run, msg []byte) (*Reply, error) {
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	begin := time.Now()
+	if err := c.SetDeadline(begin.Add(r.timeout())); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(msg); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, wire.MaxMessage)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		if n >= wire.HeaderLen && buf[0] == msg[0] && buf[1] == msg[1] && buf[2]&0x80 != 0 {
+			m := &Reply{Raw: buf[:n], RTT: time.Since(begin), From: r.Server.Addr}
+			_ = m.Parse(m.Raw) // what was read until a fault stands
+			return m, nil
+		}
+	}
+}
+
+func portSource(ctx context.Context, r *Run) []Finding {
+	q := soaQuery(r)
+	low, high := Evidence{N: 2, Command: strings.Replace(dig(r.Server, q), " -p ", " -b 0.0.0.0#53 -p ", 1)}, (*Reply)(nil)
+	if r.Server.Addr.Addr().Unmap().Is6() {
+		low.Command = strings.Replace(low.Command, "0.0.0.0", "::", 1)
+	}
+	high, highErr := r.Ask(ctx, q)
+	m, err := r.askFrom(ctx, sourcePort, q)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return unmeasured(low, errors.New("source port 53 needs root"))
+	case err != nil && highErr != nil:
+		return unmeasured(low, highErr)
+	case err != nil && !timedOut(err):
+		return unmeasured(low, err) // the port is another program's
+	case err != nil:
+		return verdict(Pass, low, "questions from port 53 are dropped, others answered")
+	case highErr != nil:
+		return verdict(Warn, low, "only questions from port 53 are answered")
+	case m.Rcode != high.Rcode:
+		return verdict(Warn, low, "from port 53 the answer is %s, else %s", m.Rcode, high.Rcode)
+	}
+	return verdict(Pass, low, "the same answer")
+}
+
+func portSourceAddress(ctx context.Context, r *Run) []Finding {
+	udp, _ := bothPorts(ctx, r)
+	ev := Evidence{N: 1, Command: dig(r.Server, soaQuery(r))}
+	switch {
+	case udp.From != "":
+		return verdict(Fail, ev, "%s answers what %s was asked", udp.From, r.Server.Addr)
+	case udp.State == StateOpen:
+		return verdict(Pass, ev, "%s", udp)
+	}
+	return verdict(Unknown, ev, "nobody answers: %s", udp)
+}
+
+func hostICMP(ctx context.Context, r *Run) []Finding {
+	ev := Evidence{N: icmpProbes * icmpRounds, Command: fmt.Sprintf("nmap -sU -Pn -n --max-retries 0 --min-rate 10000 -p %d-%d %s", icmpPorts, icmpPorts+icmpProbes-1, r.Server.Addr.Addr())}
+	if udp, tcp := bothPorts(ctx, r); udp.State != StateOpen && tcp.State != StateOpen {
+		return unmeasured(ev, ErrTimeout)
+	}
+	var n [icmpRounds]int
+	for i := range n {
+		var err error
+		if n[i], err = countErrors(ctx, r.Server.Addr.Addr()); err != nil {
+			return unmeasured(ev, err)
+		}
+	}
+	s, detail := judgeErrors(n)
+	return verdict(s, ev, "%s", detail)
+}
+
+// judgeErrors judges how many of 60 closed ports told that they are closed, each time.
+func judgeErrors(n [icmpRounds]int) (State, string) {
+	detail := fmt.Sprintf("%d and %d of %d closed ports send an ICMP error", n[0], n[1], icmpProbes)
+	switch {
+	case n[0] == 0 && n[1] == 0:
+		return Unknown, "no ICMP errors come"
+	case n[0] == icmpBurst && n[1] == icmpBurst:
+		return Warn, detail + ": a limit for all together that is exact"
+	}
+	return Pass, detail
+}
+
+// countErrors sends the datagrams and counts the errors that come within the wait.
+func countErrors(ctx context.Context, host netip.Addr) (int, error) {
+	s, err := openUDP(ctx, netip.AddrPortFrom(host, icmpPorts))
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	stop := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for i := range icmpProbes {
+		if err := s.sendTo(nil, netip.AddrPortFrom(host.Unmap(), icmpPorts+uint16(i))); err != nil {
+			if _, _, told := unsent(err); !told {
+				return 0, err
+			}
+		}
+	}
+	_ = s.SetReadDeadline(time.Now().Add(icmpWait))
+	n := 0
+	buf := make([]byte, 512)
+	for {
+		m, err := s.receive(buf)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return n, ctx.Err()
+		case err != nil:
+			return n, err
+		case m.icmp != nil && m.icmp.reason() == reasonPort:
+			n++
+		}
+	}
+}
+
+func hostSizes(ctx context.Context, r *Run) []Finding {
+	padded := func(size int) Query {
+		q := soaQuery(r)
+		q.EDNS = &EDNS{Size: udpMax, Options: option(wire.OptionPadding, nil)}
+		q.EDNS.Options = option(wire.OptionPadding, make([]byte, max(size-len(q.Bytes()), 0)))
+		return q
+	}
+	ev := Evidence{N: 1 + len(mtuSizes()), Command: fmt.Sprintf("ping -M do -s %d %s", udpMax, r.Server.Addr.Addr())}
+	if _, err := r.Ask(ctx, padded(0)); err != nil {
+		return unmeasured(ev, err)
+	}
+	for i, size := range mtuSizes() {
+		q := padded(size)
+		if err := r.askWhole(ctx, q.Bytes()); err != nil {
+			state := Info
+			if i == 0 {
+				state = Warn
+			}
+			ev.Command = fmt.Sprintf("ping -M do -s %d %s", size, r.Server.Addr.Addr())
+			return verdict(state, ev, "questions of %d octets are lost, small ones are not: %v", size, err)
+		}
+	}
+	q := Query{Name: apex(r), Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}}
+	if m, err := r.AskTCP(ctx, q); err == nil && len(m.Raw) > udpMax && len(m.Raw) <= 4096 {
+		if _, err := r.Ask(ctx, q); err != nil {
+			return verdict(Warn, seen(r.Server, q, nil), "an answer of %d octets comes over TCP, and not over UDP with room for 4096", len(m.Raw))
+		}
+	}
+	return verdict(Pass, ev, "%d octets arrive in one piece", mtuSizes()[len(mtuSizes())-1])
+}
+
+// askWhole sends a datagram that is not to be fragmented, and waits for a reply.
+func (r *Run) askWhole(ctx context.Context, msg []byte) error {
+	var last error
+	for range askTries {
+		c, err := datagrams(ctx, r)
+		if err != nil {
+			return err
+		}
+		if err = unfragmented(c); err == nil {
+			_, err = exchange(ctx, c, r, msg)
+		}
+		c.Close()
+		if err == nil {
+			return nil
+		}
+		if last = err; timedOut(err) {
+			last = ErrTimeout
+		}
+	}
+	return last
+}

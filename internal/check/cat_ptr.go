@@ -1,0 +1,78 @@
+package check
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+// ptrCheck returns the check of the servers' names for their addresses.
+func ptrCheck() *Check {
+	return &Check{
+		ID: "ZONE-PTR", Title: "the servers' addresses have their names", Severity: SevLow,
+		About: "Looks up the PTR record of each server's address, and the addresses of the name that it has.", Judged: "No PTR, or a name without that address: warn.",
+		Advice: map[Product]string{"": "Have whoever gave the addresses set their PTR records to the servers' names."}, Refs: []string{"RFC 1912, section 2.1"},
+		Run: delegated(zonePTR),
+	}
+}
+
+// reverse returns the name under which an address has its PTR record (RFC 1035, section
+// 3.5; RFC 3596, section 2.5).
+func reverse(a netip.Addr) []byte {
+	a = a.Unmap()
+	var labels []string
+	suffix := "ip6.arpa"
+	if a.Is4() {
+		suffix = "in-addr.arpa"
+		for _, b := range a.As4() {
+			labels = append([]string{fmt.Sprint(b)}, labels...)
+		}
+	} else {
+		b := a.As16()
+		for _, digit := range hex.EncodeToString(b[:]) {
+			labels = append([]string{string(digit)}, labels...)
+		}
+	}
+	return mustName(strings.Join(labels, ".") + "." + suffix)
+}
+
+func zonePTR(ctx context.Context, r *Run, c *cut) []Finding {
+	var out []Finding
+	for _, s := range c.servers {
+		addr := s.Addr.Addr()
+		f := Finding{Key: addr.String(), Evidence: Evidence{N: 1, Command: fmt.Sprintf("dig -x %s", addr.WithZone(""))}}
+		m, err := lookup(ctx, r, reverse(addr), wire.TypePTR, 0)
+		if err != nil {
+			f.State, f.Detail = Unknown, fmt.Sprintf("%s: could not be measured: %v", addr, err)
+			out = append(out, f)
+			continue
+		}
+		f.State, f.Detail = Warn, fmt.Sprintf("%s (%s) has no PTR record", addr, text(s.Name))
+		// An alias may lead there (RFC 2317): the owner is not looked at.
+		for _, rr := range records(m, wire.Answer, wire.TypePTR) {
+			name := rdataName(rr.Data, 0)
+			if name == nil {
+				continue
+			}
+			f.Detail = fmt.Sprintf("%s has the name %s, which has not this address", addr, text(name))
+			for _, a := range addresses(ctx, r, wire.Lower(nil, name), 0) {
+				if a.Unmap() == addr.Unmap() {
+					f.State, f.Detail = Pass, fmt.Sprintf("%s is %s", addr, text(name))
+				}
+			}
+			if f.State == Pass {
+				break
+			}
+		}
+		out = append(out, f)
+	}
+	if len(out) == 0 {
+		return unmeasured(Evidence{}, errors.New("the zone has no servers with addresses"))
+	}
+	return out
+}

@@ -1,0 +1,261 @@
+package check_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"port53/internal/check"
+	"port53/internal/wire"
+)
+
+func checkOf(t *testing.T, id string) *check.Check {
+	t.Helper()
+	for _, c := range check.Catalogue() {
+		if c.ID == id {
+			return c
+		}
+	}
+	t.Fatalf("no check %s", id)
+	return nil
+}
+
+// says is good with a text of class CH for a name.
+func says(text string, names ...string) script {
+	return but(func(m *wire.Message, _ int) bool {
+		return m.Class == wire.ClassCH && slices.Contains(names, strings.TrimSuffix(string(wire.AppendName(nil, m.Name)), "."))
+	}, func(m *wire.Message, a *answer) {
+		*a = answer{rr: []wire.Record{{Owner: m.Name, Type: wire.TypeTXT, Data: txt(text)}}}
+	})
+}
+
+// nsid is good with an identifier for those who ask for it.
+func nsid(id string) script {
+	return but(func(m *wire.Message, _ int) bool { _, ok := m.Option(wire.OptionNSID); return ok }, func(_ *wire.Message, a *answer) {
+		a.opt = append([]byte{0, 3, 0, byte(len(id))}, id...)
+	})
+}
+
+func TestIdentityChecks(t *testing.T) {
+	var wg sync.WaitGroup
+	version := []string{"version.bind", "version.server", "version.pdns"}
+	for _, x := range []struct {
+		id     string
+		server script
+		want   check.State
+		sev    check.Severity
+		detail string
+	}{
+		{"ID-VERSION", says("9.18.49-1~deb12u3-Debian", version...), check.Warn, 0, "bind 9.18.49-1~deb12u3-Debian, cpe:/a:isc:bind:9.18.49, by txt"},
+		{"ID-VERSION", says("NSD 4.6.1", "version.server"), check.Warn, 0, "cpe:/a:nlnetlabs:nsd:4.6.1"},
+		{"ID-VERSION", says("Served by POWERDNS 3.1 $Id$", "version.pdns"), check.Warn, 0, "pdns"},
+		{"ID-VERSION", says("release 7", version...), check.Warn, 0, `"release 7"`},
+		{"ID-VERSION", says("go away", version...), check.Pass, 0, `"go away"`},
+		{"ID-VERSION", good, check.Pass, 0, "not told"},
+		{"ID-HOST", says("db3", "hostname.bind"), check.Warn, 0, `"db3"`},
+		{"ID-HOST", says("ns.corp", "id.server"), check.Warn, 0, `"ns.corp"`},
+		{"ID-HOST", nsid("srv1"), check.Warn, 0, `"srv1"`},
+		{"ID-HOST", nsid("fra1.ns.example.net"), check.Info, 0, "fra1.ns.example.net"},
+		{"ID-HOST", nsid("\x00\x01"), check.Info, 0, "0x0001"},
+		{"ID-HOST", good, check.Pass, 0, "not told"},
+		{"ID-AUTHORS", says("Mark Andrews", "authors.bind"), check.Warn, 0, "Mark Andrews"},
+		{"ID-AUTHORS", says("20326", "trustanchor.unbound"), check.Warn, 0, "20326"},
+		{"ID-AUTHORS", good, check.Pass, 0, "not told"},
+		{"ID-CVE", says("9.16.1", version...), check.Fail, check.SevHigh, "CVE-2025-40780"},
+		{"ID-CVE", says("9.16.1-Ubuntu", version...), check.Warn, check.SevHigh, "mended"},
+		{"ID-CVE", says("dnsmasq-2.76", version...), check.Warn, check.SevCritical, "CVE-2017-14491"},
+		{"ID-CVE", says("9.99.0", version...), check.Pass, 0, "none of those"},
+		{"ID-CVE", says("Microsoft DNS 10.0.17763", version...), check.Unknown, 0, "nothing is listed"},
+		{"ID-CVE", good, check.Unknown, 0, "no version is told"},
+		{"ID-BEHAVE", good, check.Pass, 0, "no server that is known"},
+	} {
+		// Texts of class CH are asked for slowly: the cases wait beside each other.
+		wg.Go(func() {
+			at := serve(t, 1, x.server)[0]
+			got := runOne(t, checkOf(t, x.id), nil, at)
+			if len(got) != 1 || got[0].State != x.want || got[0].Severity != x.sev || !strings.Contains(got[0].Detail, x.detail) {
+				t.Errorf("%s: %+v, want %s with %q", x.id, got, x.want, x.detail)
+			}
+			if len(got) == 1 && got[0].Evidence.Command == "" {
+				t.Errorf("%s: no command that reproduces it", x.id)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestBehaviour has a server that refuses all as one of the table does: the header with
+// most flags, and nothing else.
+func TestBehaviour(t *testing.T) {
+	u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	go func() {
+		b := make([]byte, 2048)
+		for {
+			n, from, err := u.ReadFromUDP(b)
+			if err != nil {
+				return
+			}
+			if n < 12 || b[2]&0x80 != 0 {
+				continue
+			}
+			h := slices.Clone(b[:12])
+			h[2], h[3] = h[2]&^0x02|0x80, h[3]&0xf0|5
+			clear(h[4:])
+			u.WriteToUDP(h, from)
+		}
+	}()
+	at := u.LocalAddr().(*net.UDPAddr).AddrPort()
+	got := runOne(t, checkOf(t, "ID-BEHAVE"), nil, at)
+	if len(got) != 1 || got[0].State != check.Info || got[0].Title != "it behaves like unbound" || !strings.Contains(got[0].Detail, "confidence 9 of 10") {
+		t.Errorf("%+v", got)
+	}
+	rep := examined(t, at)
+	want := check.Software{Product: "unbound", CPE: "cpe:/a:nlnetlabs:unbound", Method: check.MethodBehaviour, Confidence: 9}
+	if rep.Software != want || rep.Software.String() != "unbound" {
+		t.Errorf("%+v", rep.Software)
+	}
+}
+
+// examined is a report of the checks of identity alone.
+func examined(t *testing.T, at netip.AddrPort) *check.Report {
+	t.Helper()
+	o := &check.Options{Timeout: 200 * time.Millisecond, PortDoT: at.Port(), PortDoH: at.Port()}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	return check.Examine(ctx, check.Target{Text: at.String(), Server: check.Server{Addr: at}}, o,
+		func(c *check.Check) bool { return c.ID == "ID-VERSION" }, func(int, int) {})
+}
+
+// TestSoftwareContradicted has a text that the behaviour does not bear out, and one
+// that hides an escape sequence.
+func TestSoftwareContradicted(t *testing.T) {
+	at := serve(t, 1, says("unbound 1.17.1\x1b[2J", "version.bind"))[0]
+	s := examined(t, at).Software
+	if s.Product != "unbound" || s.Method != check.MethodText || s.Confidence != 9 || strings.ContainsRune(s.Banner+s.Version, '\x1b') || s.CPE != "cpe:/a:nlnetlabs:unbound:1.17.1" {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestFlaws(t *testing.T) {
+	list, date := check.Flaws()
+	if _, err := time.Parse(time.DateOnly, date); err != nil || len(list) < 60 {
+		t.Errorf("%d flaws, of %q", len(list), date)
+	}
+	seen := map[string]bool{}
+	for _, f := range list {
+		key := string(f.Product) + f.CVE
+		if seen[key] || f.About == "" || f.Severity == check.SevInfo || !strings.HasPrefix(f.CVE, "CVE-") {
+			t.Errorf("%+v is incomplete or there twice", f)
+		}
+		seen[key] = true
+	}
+	for _, x := range []struct {
+		product check.Product
+		version string
+		cve     string
+		want    bool
+	}{
+		{"bind", "9.18.23", "CVE-2023-50387", true},
+		{"bind", "9.18.24", "CVE-2023-50387", false},
+		{"bind", "9.16.48", "CVE-2023-50387", false},
+		{"bind", "9.16.47-Debian", "CVE-2023-50387", true},
+		{"bind", "9.9.9-P2", "CVE-2016-2776", true},
+		{"bind", "9.9.9-P3", "CVE-2016-2776", false},
+		{"bind", "9.9.9", "CVE-2016-2776", true},
+		{"bind", "9.20.15", "CVE-2025-40778", false},
+		{"unbound", "1.19.0", "CVE-2023-50387", true},
+		{"unbound", "1.19.1", "CVE-2023-50387", false},
+		{"unbound", "1.9.3", "CVE-2023-50387", true},
+		{"dnsmasq", "2.89", "CVE-2023-50387", true},
+		{"dnsmasq", "2.90", "CVE-2023-50387", false},
+		{"dnsmasq", "2.9", "CVE-2017-14491", true},
+		{"nsd", "9.18.23", "CVE-2023-50387", false},
+		{"bind", "", "CVE-2023-50387", false},
+		{"bind", "x", "CVE-2023-50387", false},
+	} {
+		if got := slices.ContainsFunc(check.FlawsOf(x.product, x.version), func(f check.Flaw) bool { return f.CVE == x.cve }); got != x.want {
+			t.Errorf("%s %s: %s %t", x.product, x.version, x.cve, got)
+		}
+	}
+}
+
+// TestTable has each row of the table name its product, and name it still when three
+// answers are lost.
+func TestTable(t *testing.T) {
+	rows, n := check.Table()
+	if len(rows) < 15 || n < 40 {
+		t.Errorf("%d rows of %d questions", len(rows), n)
+	}
+	products := map[check.Product]bool{}
+	for i, r := range rows {
+		products[r.Product] = true
+		if len(r.Marks) != n {
+			t.Errorf("row %d, %s: %d marks", i, r.Product, len(r.Marks))
+			continue
+		}
+		if p, sure := check.Matched(r.Marks); p != r.Product || sure < 8 {
+			t.Errorf("row %d, %s: named %s, %d of 10", i, r.Product, p, sure)
+		}
+		lost := slices.Clone(r.Marks)
+		lost[3], lost[20], lost[36] = "-", "-", "-"
+		if p, sure := check.Matched(lost); p != r.Product || sure < 4 {
+			t.Errorf("row %d, %s, three lost: named %s, %d of 10", i, r.Product, p, sure)
+		}
+	}
+	for _, p := range []check.Product{"bind", "nsd", "knot", "unbound", "pdns", "pdns-recursor", "knot-resolver", "dnsmasq", "coredns", "port53"} {
+		if !products[p] {
+			t.Errorf("%s is not in the table", p)
+		}
+	}
+	if p, sure := check.Matched(slices.Repeat([]string{"0//1000"}, n)); sure >= 4 {
+		t.Errorf("a server that nobody knows is named %s, %d of 10", p, sure)
+	}
+}
+
+// TestOddities has every question be a message of its own, short enough for any path.
+func TestOddities(t *testing.T) {
+	about, messages := check.Oddities()
+	seen := map[string]bool{}
+	for i, m := range messages {
+		if len(m) < wire.HeaderLen || len(m) > 512 || seen[about[i]] || seen[string(m[2:])] {
+			t.Errorf("%s: %x", about[i], m)
+		}
+		seen[about[i]], seen[string(m[2:])] = true, true
+	}
+}
+
+// FuzzIdentity takes identification through replies that anybody may send.
+func FuzzIdentity(f *testing.F) {
+	for _, text := range []string{"9.18.49-1~deb12u3-Debian", "unbound 1.17.1\x1b[2J", "PowerDNS Recursor 4.8.8", "dnsmasq-2.90", ""} {
+		m := &wire.Message{ID: 1, Name: name("version.bind"), Type: wire.TypeTXT, Class: wire.ClassCH, HasQuestion: true}
+		f.Add(encode(m, answer{rr: []wire.Record{{Owner: m.Name, Type: wire.TypeTXT, Data: txt(text)}}}))
+	}
+	_, messages := check.Oddities()
+	for _, m := range messages {
+		f.Add(m)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if len(raw) < wire.HeaderLen {
+			return // never taken for a reply
+		}
+		mark, s := check.Described(raw)
+		if len(mark) > 40 || strings.Count(mark, "/") < 2 || strings.ContainsAny(mark, " \t\n") {
+			t.Errorf("mark %q", mark)
+		}
+		for _, text := range []string{s.Banner, s.Version, s.CPE, s.String()} {
+			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+				t.Errorf("%q is not escaped", text)
+			}
+		}
+		check.FlawsOf(s.Product, s.Version)
+	})
+}
