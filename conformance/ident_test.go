@@ -173,8 +173,8 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// identify starts a server in a namespace and has it named.
-func identify(t *testing.T, n *netns.Namespace, bin, path string, d *disguise) *known {
+// start starts a server in a namespace and waits until it answers.
+func (d *disguise) start(t *testing.T, n *netns.Namespace, path string) (*peers.Server, error) {
 	dir := t.TempDir()
 	at := netip.AddrPortFrom(netns.Server, 53)
 	put := strings.NewReplacer("DIR", dir, "IP", netns.Server.String(), "ZONE", filepath.Join(dir, "zone"), "CONF", filepath.Join(dir, d.file))
@@ -184,22 +184,31 @@ func identify(t *testing.T, n *netns.Namespace, bin, path string, d *disguise) *
 		"named": put.Replace("zone \"example.test\" { type native; file \"ZONE\"; };\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Error(err)
-			return nil
+			return nil, err
 		}
 	}
 	s, err := peers.Start(context.Background(), d.product, peers.Options{
 		Dir: dir, Addr: at, Run: n.Do, Unready: true, Command: append([]string{path}, strings.Fields(put.Replace(d.args))...),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if !answers(n, at) {
+		s.Stop()
+		return nil, fmt.Errorf("%s, %s: does not answer: %s", d.product, d.setting, s.Tail())
+	}
+	return s, nil
+}
+
+// identify starts a server in a namespace and has it named.
+func identify(t *testing.T, n *netns.Namespace, bin, path string, d *disguise) *known {
+	s, err := d.start(t, n, path)
+	if err != nil {
 		t.Error(err)
 		return nil
 	}
 	defer s.Stop()
-	if !answers(n, at) {
-		t.Errorf("%s, %s: does not answer: %s", d.product, d.setting, s.Tail())
-		return nil
-	}
+	at := s.Addr
 	k := new(known)
 	out := run(t, n, "", bin, "check", at.String(), "--only", "ID-BEHAVE,ID-VERSION", "--json")
 	var x struct {
@@ -233,6 +242,57 @@ func identify(t *testing.T, n *netns.Namespace, bin, path string, d *disguise) *
 		}
 	}
 	return k
+}
+
+// TestControlPorts has servers whose control and statistics strangers reach, and one
+// whose they do not.
+func TestControlPorts(t *testing.T) {
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const bind = `options { directory "DIR"; pid-file none; session-keyfile none; listen-on { IP; }; listen-on-v6 { none; }; };
+controls {};
+statistics-channels { inet %s port 8053 allow { any; }; };
+`
+	const unbound = "server:\n  interface: IP\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"\"\n  directory: \"DIR\"\n  use-syslog: no\n  do-ip6: no\n" +
+		"remote-control:\n  control-enable: yes\n  control-interface: %s\n  control-use-cert: no\n"
+	for _, x := range []struct {
+		disguise
+		want, title string
+	}{
+		{disguise{"bind", "named", "statistics for all", "-f -n 1 -c CONF", "c", fmt.Sprintf(bind, "*")}, "warn", "strangers reach BIND's statistics"},
+		{disguise{"bind", "named", "statistics on loopback", "-f -n 1 -c CONF", "c", fmt.Sprintf(bind, "127.0.0.1")}, "pass", "no control port is reachable"},
+		{disguise{"unbound", "unbound", "control for all", "-d -c CONF", "c", fmt.Sprintf(unbound, "0.0.0.0")}, "fail", "strangers reach Unbound's control channel"},
+		{disguise{"unbound", "unbound", "control on loopback", "-d -c CONF", "c", fmt.Sprintf(unbound, "127.0.0.1")}, "pass", "no control port is reachable"},
+	} {
+		t.Run(strings.ReplaceAll(x.product+" "+x.setting, " ", "_"), func(t *testing.T) {
+			path, err := peers.Find(x.program)
+			if err != nil {
+				missing(t, err)
+			}
+			n := namespace(t)
+			s, err := x.start(t, n, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Stop()
+			out := run(t, n, "", bin, "check", s.Addr.String(), "--only", "PORT-NEIGH", "--json")
+			var got struct {
+				Ports  []struct{ Port uint16 }
+				Checks []struct{ State, Title string }
+			}
+			if err := json.Unmarshal(out, &got); err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Checks) != 1 || got.Checks[0].State != x.want || got.Checks[0].Title != x.title {
+				t.Errorf("%+v", got.Checks)
+			}
+			if open := len(got.Ports) > 2; open != (x.want != "pass") {
+				t.Errorf("ports: %+v", got.Ports)
+			}
+		})
+	}
 }
 
 // answers waits until a server answers anything.

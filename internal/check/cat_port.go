@@ -299,7 +299,7 @@ func portNeighbours(ctx context.Context, r *Run) []Finding {
 			if n.port != p.Number {
 				continue
 			}
-			f := Finding{State: n.state, Key: fmt.Sprint(n.port), Title: fmt.Sprintf("%s is open to strangers", n.what), Detail: p.String(), Evidence: ev}
+			f := Finding{State: n.state, Key: fmt.Sprint(n.port), Title: fmt.Sprintf("strangers reach %s", n.what), Detail: p.String(), Evidence: ev}
 			f.Evidence.Command = fmt.Sprintf("nmap -sT -Pn -n --reason -p %d %s", p.Number, host)
 			if n.state == Warn {
 				f.Severity = SevMedium

@@ -158,7 +158,7 @@ func TestNeighbours(t *testing.T) {
 		}
 		defer l.Close()
 		got := reached(t, "PORT-NEIGH", netip.AddrPortFrom(at.Addr(), right.Port()), func(r *check.Run) { r.Options.Neighbours = []uint16{port, 8952} })
-		if len(got) != 1 || got[0].State != state || !strings.Contains(got[0].Title, "open to strangers") || got[0].Key == "" {
+		if len(got) != 1 || got[0].State != state || !strings.Contains(got[0].Title, "strangers reach") || got[0].Key == "" {
 			t.Errorf("%d: %+v", port, got)
 		}
 	}
