@@ -15,6 +15,9 @@ const atAddress = 8
 type Gate struct {
 	mu sync.Mutex
 	at map[netip.Addr]*doors
+
+	// What servers are is found out once for all targets that have them.
+	known sync.Map
 }
 
 type doors struct {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -233,6 +234,9 @@ func TestHostileServers(t *testing.T) {
 				}
 				for i := range r.Results {
 					x := &r.Results[i]
+					if strings.HasPrefix(x.Check.ID, "PORT-") || strings.HasPrefix(x.Check.ID, "HOST-") {
+						continue // they look at packets, and not at what is said
+					}
 					if w := x.Worst(); c.unknown && w != check.Unknown && w != check.Skipped {
 						t.Errorf("%s: %s: %v of a server that says nothing: %s", c.name, x.Check.ID, w, x.Findings[0].Detail)
 					}

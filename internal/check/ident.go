@@ -58,7 +58,7 @@ func otherNames() []string {
 
 // identityOf returns what a server tells of itself, which is asked once for all checks.
 func identityOf(ctx context.Context, r *Run) *identity {
-	return r.Memo("identity "+r.Server.Addr.String(), func() any {
+	return r.once("identity "+r.Server.Addr.String(), func() any {
 		id := &identity{texts: map[string]string{}, replies: map[string]*Reply{}}
 		banners := id.ask(ctx, r)
 		for _, b := range banners {
@@ -149,10 +149,19 @@ func (id *identity) ask(ctx context.Context, r *Run) (banners []string) {
 	return banners
 }
 
+// once is Memo for all targets that share the gate, as they may share servers.
+func (r *Run) once(key string, f func() any) any {
+	if r.Options == nil || r.Options.Gate == nil {
+		return r.Memo(key, f)
+	}
+	v, _ := r.Options.Gate.known.LoadOrStore(key, sync.OnceValue(f))
+	return v.(func() any)()
+}
+
 // marksOf returns the marks of a server's behaviour, which is asked once for all checks.
 // Over UDP nobody may answer.
 func marksOf(ctx context.Context, r *Run) []string {
-	return r.Memo("behaviour "+r.Server.Addr.String(), func() any { return behaviour(ctx, r) }).([]string)
+	return r.once("behaviour "+r.Server.Addr.String(), func() any { return behaviour(ctx, r) }).([]string)
 }
 
 // softwareOf tells what a server is: by what it says, confirmed by how it behaves, or

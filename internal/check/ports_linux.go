@@ -306,7 +306,11 @@ func synSegment(from, to netip.AddrPort, sequence uint32) []byte {
 
 // unfragmented sees to it that a socket's datagrams go in one piece or not at all.
 func unfragmented(c net.Conn) error {
-	raw, err := c.(*net.UDPConn).SyscallConn()
+	u, ok := c.(*net.UDPConn)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	raw, err := u.SyscallConn()
 	if err != nil {
 		return err
 	}
