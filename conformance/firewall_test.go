@@ -424,6 +424,50 @@ func TestFirewallKilled(t *testing.T) {
 	}
 }
 
+// TestFirewallManaged has the server itself keep the rules in step with its configuration.
+func TestFirewallManaged(t *testing.T) {
+	g := newGuarded(t)
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "port53.yaml")
+	write := func(allow string) {
+		t.Helper()
+		text := fmt.Sprintf("role: authoritative\nlisten: [%q, %q]\nstate_dir: %s\nmetrics: {listen: off}\ncontrol: {socket: %[3]s/sock}\nzones: [{name: test, file: test.zone}]\npolicy: {allow: [%s]}\nfirewall: {manage: true}\n",
+			netip.AddrPortFrom(g.v4, 53), netip.AddrPortFrom(g.v6, 53), dir, allow)
+		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "test.zone"), []byte("$TTL 60\n@ SOA ns admin 1 2 3 4 5\n@ NS ns\nns A 192.0.2.53\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	write("198.51.100.0/24")
+	s, err := peers.Start(context.Background(), peers.Port53, peers.Options{
+		Dir: dir, Addr: netip.AddrPortFrom(g.v4, 53), Command: []string{g.bin, "serve", "--config", conf}, Run: g.home.Do, Unready: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	await := func(from, want string) {
+		t.Helper()
+		got := ""
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+			if got = g.ask("udp", netip.MustParseAddr(from), g.v4); got == want {
+				return
+			}
+		}
+		t.Fatalf("%s: %s, want %s\n%s", from, got, want, s.Tail())
+	}
+	await("198.51.100.1", "answered")
+	await("203.0.113.1", "dropped")
+	write("203.0.113.0/24")
+	if err := s.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	await("203.0.113.1", "answered")
+	await("198.51.100.1", "dropped")
+}
+
 // TestFirewallFlood floods a server from random sources, with rules and without: with them
 // conntrack stays empty, and a good client has its answers.
 func TestFirewallFlood(t *testing.T) {

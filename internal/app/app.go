@@ -155,6 +155,9 @@ func (a *App) build(ctx context.Context, network upstream.Network) error {
 	if err := checkZones(a.keeper.Status()); err != nil {
 		return err
 	}
+	if err := a.guard(ctx, c); err != nil {
+		return err
+	}
 	a.lastOK, a.reloaded = true, time.Now()
 	a.collect()
 	return nil
@@ -320,6 +323,9 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	a.keeper.SetBounds(bounds(c))
 	a.engine.Apply(settings)
 	a.config, a.reloaded = c, time.Now()
+	if err := a.guard(ctx, c); err != nil {
+		return result, err
+	}
 	if len(report.Failed) > 0 {
 		var names []string
 		for _, z := range report.Failed[:min(len(report.Failed), 5)] {

@@ -1,11 +1,15 @@
 package app
 
 import (
+	"context"
+	"fmt"
 	"net/netip"
+	"path/filepath"
 	"slices"
 
 	"port53/internal/config"
 	"port53/internal/firewall"
+	"port53/internal/fwrun"
 )
 
 // FirewallPlan returns what a firewall has to let through for a configuration: who may ask
@@ -54,4 +58,30 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 		p.Limits = true
 	}
 	return p, nil
+}
+
+// guard makes the machine's rules fit the configuration, if it is to.
+func (a *App) guard(ctx context.Context, c *config.Config) error {
+	if !c.Firewall.Manage {
+		return nil
+	}
+	p, err := FirewallPlan(c)
+	if err == nil {
+		err = p.Check()
+	}
+	var rules *firewall.Rules
+	if err == nil {
+		rules, err = p.Render(firewall.Nftables)
+	}
+	changed := false
+	if err == nil {
+		changed, err = (&fwrun.System{State: filepath.Join(c.StateDir, "firewall")}).Apply(ctx, rules, 0, false)
+	}
+	if err != nil {
+		return fmt.Errorf("firewall.manage: the rules are as they were: %w", err)
+	}
+	if changed {
+		a.log.Info("the rules of the firewall fit the configuration again", "table", firewall.Table)
+	}
+	return nil
 }

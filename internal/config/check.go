@@ -76,6 +76,9 @@ func (d *decoder) check() {
 	if c.EDNS.CookieSecretsFile != "" && !c.EDNS.Cookies {
 		d.contradiction("edns.cookies", "edns.cookie_secrets_file", "edns.cookie_secrets_file is set, and edns.cookies is false", "remove one of them")
 	}
+	if c.Firewall.Manage && c.User != "" {
+		d.contradiction("user", "firewall.manage", "firewall.manage is true, and the server gives up root for user "+quote(c.User), "leave one of them out; port53 firewall apply loads the rules without the server")
+	}
 	if _, set := d.at("control.socket"); !set {
 		if _, set := d.at("state_dir"); set {
 			socket := filepath.Join(c.StateDir, filepath.Base(c.Control.Socket))

@@ -62,6 +62,7 @@ type Config struct {
 	UDP        UDP              `yaml:"udp" doc:"How datagrams are read."`
 	Metrics    Metrics          `yaml:"metrics" doc:"Counters for Prometheus, at /metrics over HTTP."`
 	Control    Control          `yaml:"control" doc:"The socket through which port53 reload and its like reach the server."`
+	Firewall   Firewall         `yaml:"firewall" doc:"Rules of nftables that fit this file. port53 firewall has the other ways."`
 	Log        Log              `yaml:"log" doc:"What is written to the log, and how."`
 	Shutdown   Shutdown         `yaml:"shutdown" doc:"How the server stops."`
 
@@ -219,6 +220,11 @@ type Metrics struct {
 // Control is the control socket.
 type Control struct {
 	Socket string `yaml:"socket" is:"path-or-off" default:"/run/port53/control.sock" doc:"Path of the Unix socket, or off. If state_dir is written in the file, the default is control.sock in that folder." why:"A Unix socket has an owner and needs no password; other machines cannot reach it."`
+}
+
+// Firewall is what the server does with rules itself.
+type Firewall struct {
+	Manage bool `yaml:"manage" default:"false" doc:"Whether the server keeps a table of its own in nftables in step with this file, at the start and at each reload: who may ask, and the peers of transfers. It has to stay root for that: user is empty." why:"Rules of a machine are its owner's; port53 firewall apply loads them when told to."`
 }
 
 // Log is what is logged.

@@ -39,7 +39,6 @@ func laterKeys() map[string]string {
 		"api":       "there is no API; use the port53 command",
 		"store":     "zones are files; leave it out",
 		"domain":    "it needs the domain controller; leave it out",
-		"firewall":  "leave it out",
 
 		"resolver.local_root": "the resolver does not read zones yet; leave the key out, negative answers of the root are proven from the cache",
 
