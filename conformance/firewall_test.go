@@ -207,8 +207,15 @@ func TestFirewallMatrix(t *testing.T) {
 		{"authoritative", []string{"--role", "authoritative", "--peer", "203.0.113.77"}, []probe{{"198.51.100.1", "answered"}, {"203.0.113.77", "answered"}, {"2001:db8:1::1", "answered"}}, "open open"},
 		{"public-resolver", []string{"--role", "public-resolver"}, []probe{{"198.51.100.1", "answered"}, {"2001:db8:1::1", "answered"}}, "open open"},
 		{"internal-resolver", []string{"--role", "internal-resolver", "--allow", "192.168.1.0/24", "--allow", "2001:db8:1::/48"}, []probe{
-			{"192.168.1.1", "answered"}, {"192.168.1.255", "answered"}, {"192.168.0.255", "dropped"}, {"192.168.2.0", "dropped"}, {"198.51.100.1", "dropped"},
-			{"2001:db8:1::", "answered"}, {"2001:db8:1:ffff::1", "answered"}, {"2001:db8:2::1", "dropped"}, {"2001:db8:0:ffff::1", "dropped"},
+			{"192.168.1.1", "answered"},
+			{"192.168.1.255", "answered"},
+			{"192.168.0.255", "dropped"},
+			{"192.168.2.0", "dropped"},
+			{"198.51.100.1", "dropped"},
+			{"2001:db8:1::", "answered"},
+			{"2001:db8:1:ffff::1", "answered"},
+			{"2001:db8:2::1", "dropped"},
+			{"2001:db8:0:ffff::1", "dropped"},
 		}, "open|filtered filtered"},
 		{"domain-controller", []string{"--role", "domain-controller", "--reject"}, []probe{
 			{"10.0.0.1", "answered"}, {"172.31.255.255", "answered"}, {"172.32.0.0", "rejected"}, {"198.51.100.1", "rejected"}, {"fd00::1", "answered"}, {"2001:db8:1::1", "rejected"},
@@ -264,14 +271,16 @@ func TestFirewallRefuses(t *testing.T) {
 	before := g.in(g.home, snapshot)
 	apply := g.bin + " firewall apply --untried --state-dir " + g.state + " "
 	for what, s := range map[string]struct{ script, want string }{
-		"a network that is none":     {apply + "--allow 10.0.0.0/33 --backend nftables", "no network"},
-		"a backend that is none":     {apply + "--block --backend pf", "there is no backend pf"},
-		"the caller's own session":   {"SSH_CONNECTION='198.51.100.9 4000 192.0.2.53 53' " + apply + "--block --backend nftables", "cut off this very session"},
-		"too short a time":           {apply + "--block --backend nftables --confirm 1ms", "too short to confirm"},
-		"no rights":                  {"setpriv --reuid 65534 --clear-groups " + apply + "--block --backend nftables", "only root"},
-		"no program":                 {"mount -t tmpfs none /usr/sbin; " + apply + "--block --backend nftables", "a program is missing: nft"},
-		"ufw that is disabled":       {apply + "--block --backend ufw", "ufw is disabled"},
-		"nothing to confirm":         {g.bin + " firewall confirm --state-dir " + g.state, "nothing to confirm"},
+		"a network that is none":    {apply + "--allow 10.0.0.0/33 --backend nftables", "no network"},
+		"a backend that is none":    {apply + "--block --backend pf", "there is no backend pf"},
+		"the caller's own session":  {"SSH_CONNECTION='198.51.100.9 4000 192.0.2.53 53' " + apply + "--block --backend nftables", "cut off this very session"},
+		"a session that sudo hides": {"SSH_CONNECTION='198.51.100.9 4000 192.0.2.53 53' sh -c 'env -u SSH_CONNECTION " + apply + "--block --backend nftables; exit $?'", "cut off this very session"},
+		"enabling ufw by SSH":       {"SSH_CONNECTION='198.51.100.9 4000 192.0.2.53 22' " + apply + "--block --backend ufw --enable", "enabling ufw would cut off"},
+		"too short a time":          {apply + "--block --backend nftables --confirm 1ms", "too short to confirm"},
+		"no rights":                 {"setpriv --reuid 65534 --clear-groups " + apply + "--block --backend nftables", "only root"},
+		"no program":                {"mount -t tmpfs none /usr/sbin; " + apply + "--block --backend nftables", "a program is missing: nft"},
+		"ufw that is disabled":      {apply + "--block --backend ufw", "ufw is disabled"},
+		"nothing to confirm":        {g.bin + " firewall confirm --state-dir " + g.state, "nothing to confirm"},
 	} {
 		out, err := g.try(g.home, s.script)
 		if err == nil || !strings.Contains(out, s.want) {
@@ -372,6 +381,14 @@ func TestFirewallComesAndGoes(t *testing.T) {
 					t.Fatal("rules that nobody confirmed are still there")
 				}
 			}
+			// Of two that nobody confirmed both go.
+			g.firewall(append([]string{"apply", "--untried", "--confirm", "30s"}, other...)...)
+			g.firewall(append([]string{"apply", "--untried", "--confirm", "1s", "--block"}, flags...)...)
+			for end := time.Now().Add(10 * time.Second); g.in(g.home, snapshot) != once; {
+				if time.Now().After(end) {
+					t.Fatal("rules that nobody confirmed, twice, are still there")
+				}
+			}
 			g.firewall("remove")
 			if after := g.in(g.home, snapshot); after != before {
 				t.Errorf("something is left:\n%s\nbefore:\n%s", after, before)
@@ -466,6 +483,40 @@ func TestFirewallManaged(t *testing.T) {
 	}
 	await("203.0.113.1", "answered")
 	await("198.51.100.1", "dropped")
+}
+
+// TestFirewallRedirect has a client ask another server, and this one answers, from an
+// address that it serves.
+func TestFirewallRedirect(t *testing.T) {
+	for name, flags := range backends {
+		if name == "ufw" {
+			continue // it cannot
+		}
+		t.Run(name, func(t *testing.T) {
+			g := newGuarded(t)
+			g.serve("")
+			// A second address of the machine, which nobody serves, is the first of the interface.
+			g.in(g.home, "ip addr flush dev guarded0 scope global\nip addr add 192.0.2.1/32 dev guarded0\nip addr add "+g.v4.String()+"/32 dev guarded0\nip addr add "+g.v6.String()+"/128 dev guarded0 nodad\nip route replace default dev guarded0\nip route replace ::/0 dev guarded0")
+			mac := regexp.MustCompile(`link/ether ([0-9a-f:]+)`).FindStringSubmatch(g.in(g.home, "ip link show guarded0"))[1]
+			other4, other6 := netip.MustParseAddr("192.0.2.99"), netip.MustParseAddr("2001:db8::99")
+			g.in(g.world, fmt.Sprintf("ip neigh replace %s lladdr %[3]s dev world0\nip neigh replace %[2]s lladdr %[3]s dev world0", other4, other6, mac))
+			if got := g.ask("udp", netip.MustParseAddr("198.51.100.1"), other4); got == "answered" {
+				t.Fatal("it is answered without rules")
+			}
+			g.firewall(append([]string{"apply", "--untried", "--allow", "198.51.100.0/24", "--allow", "2001:db8:1::/48", "--listen", g.v4.String(), "--listen", g.v6.String(), "--redirect"}, flags...)...)
+			clients := map[string]netip.Addr{"198.51.100.1": other4}
+			if name == "nftables" { // replies to what ip6tables redirects are lost, whatever the rule, with Linux 6.18
+				clients["2001:db8:1::1"] = other6
+			}
+			for _, proto := range []string{"udp", "tcp"} {
+				for from, to := range clients {
+					if got := g.ask(proto, netip.MustParseAddr(from), to); got != "answered" {
+						t.Errorf("%s from %s to %s: %s", proto, from, to, got)
+					}
+				}
+			}
+		})
+	}
 }
 
 // TestFirewallFlood floods a server from random sources, with rules and without: with them

@@ -323,9 +323,7 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	a.keeper.SetBounds(bounds(c))
 	a.engine.Apply(settings)
 	a.config, a.reloaded = c, time.Now()
-	if err := a.guard(ctx, c); err != nil {
-		return result, err
-	}
+	unguarded := a.guard(ctx, c)
 	if len(report.Failed) > 0 {
 		var names []string
 		for _, z := range report.Failed[:min(len(report.Failed), 5)] {
@@ -337,9 +335,9 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 				}
 			}
 		}
-		return result, fmt.Errorf("%d zones have errors and were not replaced: %v", len(report.Failed), names)
+		return result, errors.Join(fmt.Errorf("%d zones have errors and were not replaced: %v", len(report.Failed), names), unguarded)
 	}
-	return result, nil
+	return result, unguarded
 }
 
 // needRestart returns the keys whose change a reload cannot carry out.

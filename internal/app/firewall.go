@@ -75,7 +75,7 @@ func (a *App) guard(ctx context.Context, c *config.Config) error {
 	}
 	changed := false
 	if err == nil {
-		changed, err = (&fwrun.System{State: filepath.Join(c.StateDir, "firewall")}).Apply(ctx, rules, 0, false)
+		changed, err = (&fwrun.System{State: filepath.Join(c.StateDir, "firewall")}).Apply(ctx, rules, 0, false, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("firewall.manage: the rules are as they were: %w", err)

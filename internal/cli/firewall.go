@@ -533,7 +533,7 @@ The rules last until the machine starts again; show says how to keep them.`,
 			if confirm < 0 || confirm > 0 && confirm < time.Second {
 				return failure(exitUsage, "write --confirm 60s", "--confirm %s: too short to confirm", confirm)
 			}
-			if err := fwrun.CutsOff(p, os.Getenv("SSH_CONNECTION")); err != nil {
+			if err := fwrun.CutsOff(p, fwrun.Session()); err != nil {
 				return failure(exitUsage, "nothing was changed", "%v", err)
 			}
 			if !untried {
@@ -547,15 +547,9 @@ The rules last until the machine starts again; show says how to keep them.`,
 					}
 				}
 			}
-			changed, err := system.Apply(cmd.Context(), r, confirm, enable)
+			changed, err := system.Apply(cmd.Context(), r, confirm, enable, func() error { return expireLater(i.state, confirm) })
 			if err != nil {
 				return firewallError(err)
-			}
-			if changed && confirm > 0 {
-				if err := expireLater(i.state); err != nil {
-					_, back := system.Remove(cmd.Context())
-					return failure(exitUsage, "", "nobody could be charged with taking the rules back, and they were taken back now: %v", errors.Join(err, back))
-				}
 			}
 			if asJSON {
 				return s.printJSON(map[string]any{"backend": r.Backend, "changed": changed, "confirm_seconds": int(confirm.Seconds()), "notes": notes, "missing": r.Missing, "keep": r.Keep})
@@ -583,12 +577,12 @@ The rules last until the machine starts again; show says how to keep them.`,
 }
 
 // expireLater starts a process of its own that takes the rules back if nobody confirms them.
-func expireLater(state string) error {
+func expireLater(state string, after time.Duration) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "firewall", "expire", "--state-dir", state)
+	cmd := exec.Command(self, "firewall", "expire", "--state-dir", state, "--after", after.String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -599,6 +593,7 @@ func expireLater(state string) error {
 // firewallExpire is what expireLater starts.
 func firewallExpire() *cobra.Command {
 	var state string
+	var after time.Duration
 	cmd := &cobra.Command{
 		Use:     "expire",
 		Short:   "Wait, and take rules back that nobody has confirmed",
@@ -607,11 +602,12 @@ func firewallExpire() *cobra.Command {
 		Hidden:  true,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := (&fwrun.System{State: state}).Expire(cmd.Context())
+			_, err := (&fwrun.System{State: state}).Expire(cmd.Context(), after)
 			return firewallError(err)
 		},
 	}
 	cmd.Flags().StringVar(&state, "state-dir", "", "where what was applied is remembered")
+	cmd.Flags().DurationVar(&after, "after", 0, "how long to wait")
 	return cmd
 }
 

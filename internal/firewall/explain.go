@@ -69,9 +69,9 @@ func (p *Plan) Explain() []string {
 		say("Questions of clients to other servers come to this one instead.")
 	}
 	if p.Redirect {
-		say("UDP is tracked, which redirecting needs; ICMP is not touched.")
+		say("UDP is tracked, which redirecting needs; ICMP errors that belong to answers are let through.")
 	} else {
-		say("UDP here is kept out of conntrack, both ways; ICMP is not touched.")
+		say("UDP here is kept out of conntrack, both ways; ICMP errors that belong to answers are let through.")
 	}
 	return s
 }

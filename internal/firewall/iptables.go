@@ -108,6 +108,13 @@ func (p *Plan) restore(six bool) string {
 		w.line("-I FORWARD 1 -j %s", ChainEgress)
 	}
 	w.add(ChainIn, "this machine itself", "-i lo -j RETURN")
+	const errors = "errors that belong to answers, which conntrack does not know"
+	if six {
+		w.add(ChainIn, errors, "-p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT")
+		w.add(ChainIn, errors, "-p ipv6-icmp --icmpv6-type destination-unreachable -j ACCEPT")
+	} else {
+		w.add(ChainIn, errors, "-p icmp --icmp-type destination-unreachable -j ACCEPT")
+	}
 	for _, port := range p.Ports {
 		w.add(ChainIn, port.Use, "-p %s --dport %d -j %s", port.Proto, port.Number, ChainDNS)
 	}
@@ -138,7 +145,13 @@ func (p *Plan) restore(six bool) string {
 		w.line("-I PREROUTING 1 -j %s", ChainRedirect)
 		for _, who := range p.iptablesClients(six) {
 			for _, proto := range []string{"udp", "tcp"} {
-				w.add(ChainRedirect, "stray questions come here", "%s-p %s --dport 53 -m addrtype ! --dst-type LOCAL -j REDIRECT --to-ports 53", who, proto)
+				to := "REDIRECT --to-ports 53"
+				if served := addresses(p.Listen, six); len(served) > 0 {
+					to = fmt.Sprintf("DNAT --to-destination %s", netip.AddrPortFrom(served[0], 53))
+				} else if len(p.Listen) > 0 {
+					continue // nothing is served in this family
+				}
+				w.add(ChainRedirect, "stray questions come here", "%s-p %s --dport 53 -m addrtype ! --dst-type LOCAL -j %s", who, proto, to)
 			}
 		}
 		w.line("COMMIT")

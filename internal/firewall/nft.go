@@ -94,6 +94,8 @@ func (p *Plan) nftables() *Rules {
 	w.indent = "\t\t"
 	w.line("type filter hook input priority filter; policy accept;")
 	w.rule("this machine itself", "iifname \"lo\" accept")
+	w.rule("errors that belong to answers, which conntrack does not know", "icmp type destination-unreachable accept")
+	w.rule("errors that belong to answers, which conntrack does not know", "icmpv6 type { destination-unreachable, packet-too-big } accept")
 	for _, port := range p.Ports {
 		w.rule(port.Use, "%s dport %d goto dns", port.Proto, port.Number)
 	}
@@ -142,7 +144,9 @@ func (p *Plan) nftables() *Rules {
 		w.line("type nat hook prerouting priority dstnat; policy accept;")
 		for _, proto := range []string{"udp", "tcp"} {
 			for _, who := range p.nftClients() {
-				w.rule("stray questions come here", "%sfib daddr type != local %s dport 53 redirect to :53", who, proto)
+				for _, to := range p.nftHere(who) {
+					w.rule("stray questions come here", "%sfib daddr type != local %s dport 53 %s", who, proto, to)
+				}
 			}
 		}
 		w.indent = "\t"
@@ -158,6 +162,21 @@ func (p *Plan) nftables() *Rules {
 			"systemctl enable nftables.service",
 		},
 	}
+}
+
+// nftHere returns how questions come to an address that is served, for the family of who.
+func (p *Plan) nftHere(who string) []string {
+	if len(p.Listen) == 0 {
+		return []string{"redirect to :53"}
+	}
+	var list []string
+	if four := addresses(p.Listen, false); len(four) > 0 && !strings.HasPrefix(who, "ip6") {
+		list = append(list, fmt.Sprintf("dnat ip to %s:53", four[0]))
+	}
+	if six := addresses(p.Listen, true); len(six) > 0 && !strings.HasPrefix(who, "ip ") {
+		list = append(list, fmt.Sprintf("dnat ip6 to [%s]:53", six[0]))
+	}
+	return list
 }
 
 // nftClients returns what begins a rule for who may ask: one for all, or one a family.
@@ -204,7 +223,7 @@ func (p *Plan) nftRefuse(proto string) string {
 	return "reject with icmpx type port-unreachable"
 }
 
-// nftWho writes who may ask. ICMP is not touched: errors that belong to answers go by.
+// nftWho writes who may ask.
 func (p *Plan) nftWho(w *writer) {
 	refuse := func(reason, match string) {
 		if p.Reject {

@@ -1,6 +1,7 @@
 package fwrun
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,6 +67,39 @@ func (s *System) writeRecord(r *record) error {
 	return os.Rename(s.recordFile()+".new", s.recordFile())
 }
 
+// maxParents is how many processes above ours are asked for the session.
+const maxParents = 16
+
+// Session returns SSH_CONNECTION of this process, or of the nearest one above it that has
+// it: sudo leaves it out.
+func Session() string {
+	const name = "SSH_CONNECTION="
+	if text := os.Getenv(strings.TrimSuffix(name, "=")); text != "" {
+		return text
+	}
+	pid := os.Getppid()
+	for range maxParents {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil {
+			return ""
+		}
+		for variable := range strings.SplitSeq(string(environ), "\x00") {
+			if text, ok := strings.CutPrefix(variable, name); ok && text != "" {
+				return text
+			}
+		}
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if err != nil || len(fields) < 2 {
+			return ""
+		}
+		if pid, err = strconv.Atoi(fields[1]); err != nil || pid <= 1 {
+			return ""
+		}
+	}
+	return ""
+}
+
 // CutsOff returns an error if the rules would cut the connection that SSH_CONNECTION
 // describes.
 func CutsOff(p *firewall.Plan, connection string) error {
@@ -84,10 +119,30 @@ func CutsOff(p *firewall.Plan, connection string) error {
 	return nil
 }
 
+// sshAllowed is an error if nothing in the rules of ufw lets the session in.
+func sshAllowed(added, connection string) error {
+	fields := strings.Fields(connection)
+	if len(fields) != 4 {
+		return nil
+	}
+	port := fields[3]
+	for line := range strings.SplitSeq(added, "\n") {
+		words := strings.Fields(line)
+		if len(words) < 3 || words[1] != "allow" && words[1] != "limit" || slices.Contains(words, "out") {
+			continue
+		}
+		if slices.Contains(words, port) || slices.Contains(words, port+"/tcp") || port == "22" && (slices.Contains(words, "ssh") || slices.Contains(words, "OpenSSH") || slices.Contains(words, "SSH")) {
+			return nil
+		}
+	}
+	return fmt.Errorf("enabling ufw would cut off this very session, to port %s: ufw allow %[1]s/tcp first", port)
+}
+
 // Apply makes the rules those that are loaded, at once or not at all. With confirm, they
-// are taken back when that time is over, unless Confirm is called: the caller has to see
-// to it that Expire is. changed is false if they were loaded already.
-func (s *System) Apply(ctx context.Context, r *firewall.Rules, confirm time.Duration, enable bool) (changed bool, err error) {
+// are taken back when that time is over, unless Confirm is called: arm has to start what
+// calls Expire, before anything is loaded. What was loaded before rules that nobody has confirmed yet is what is
+// gone back to. changed is false if they were loaded already.
+func (s *System) Apply(ctx context.Context, r *firewall.Rules, confirm time.Duration, enable bool, arm func() error) (changed bool, err error) {
 	if err := needRoot(); err != nil {
 		return false, err
 	}
@@ -115,51 +170,79 @@ func (s *System) Apply(ctx context.Context, r *firewall.Rules, confirm time.Dura
 	rec := &record{Backend: r.Backend, Iptables: s.Iptables, Before: before}
 	if old != nil {
 		rec.Made, rec.Profile, rec.Enabled, rec.Earlier = old.Made, old.Profile, old.Enabled, old.Commands
+		if !old.Until.IsZero() {
+			rec.Before, rec.Earlier = old.Before, old.Earlier
+		}
 	}
 	rec.Commands = r.Commands
-	if confirm > 0 {
-		rec.Until = time.Now().Add(confirm)
+	remember := func() error {
+		if confirm > 0 {
+			rec.Until = time.Now().Add(confirm + loadTime)
+		}
+		if err := s.writeRecord(rec); err != nil || confirm == 0 {
+			return err
+		}
+		err := arm()
+		if err == nil {
+			return nil
+		}
+		// Nothing was loaded: what was remembered holds.
+		err = fmt.Errorf("nobody could be charged with taking the rules back, and nothing was changed: %w", err)
+		if old != nil {
+			return errors.Join(err, s.writeRecord(old))
+		}
+		return errors.Join(err, os.Remove(s.recordFile()))
 	}
 	switch r.Backend {
 	case firewall.Nftables:
-		if err := s.writeRecord(rec); err != nil {
-			return false, err
+		if err = remember(); err == nil {
+			var nft string
+			if nft, err = find("nft", "nftables"); err == nil {
+				_, err = run(ctx, r.Files[0].Text, nft, "-f", "-")
+			}
 		}
-		nft, err := find("nft", "nftables")
-		if err != nil {
-			return false, err
-		}
-		_, err = run(ctx, r.Files[0].Text, nft, "-f", "-")
-		return err == nil, err
 	case firewall.Iptables:
-		return s.applyIptables(ctx, r, rec)
+		err = s.applyIptables(ctx, r, rec, remember)
+	default:
+		err = s.applyUFW(ctx, r, rec, enable, remember)
 	}
-	return s.applyUFW(ctx, r, rec, enable)
+	if err == nil && confirm > 0 {
+		rec.Until = time.Now().Add(confirm) // from now on, however long loading took
+		err = s.writeRecord(rec)
+	}
+	return err == nil, err
 }
 
-func (s *System) applyIptables(ctx context.Context, r *firewall.Rules, rec *record) (bool, error) {
+// loadTime is how long loading may take: ufw takes a while for each rule.
+const loadTime = time.Minute
+
+func (s *System) applyIptables(ctx context.Context, r *firewall.Rules, rec *record, remember func() error) error {
 	tables, err := s.tables(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	if err := s.writeRecord(rec); err != nil {
-		return false, err
+	if err := remember(); err != nil {
+		return err
 	}
 	wanted := []string{r.Files[0].Text, r.Files[1].Text}
-	if err := s.swap(ctx, rec.Before, wanted); err != nil {
-		return false, err
+	loaded, err := s.loaded(ctx, firewall.Iptables)
+	if err == nil {
+		err = s.swap(ctx, loaded, wanted)
+	}
+	if err != nil {
+		return err
 	}
 	s.dropMade(ctx, rec)
 	after, err := s.tables(ctx)
 	if err != nil {
-		return true, err
+		return err
 	}
 	for _, t := range after {
 		if !slices.Contains(tables, t) && !slices.Contains(rec.Made, t) {
 			rec.Made = append(rec.Made, t)
 		}
 	}
-	return true, s.writeRecord(rec)
+	return s.writeRecord(rec)
 }
 
 // swap makes wanted of what is loaded, in one shell that goes on without us: IPv4 goes back
@@ -197,32 +280,45 @@ func (s *System) tables(ctx context.Context) ([]string, error) {
 	return strings.Split(strings.TrimSpace(out), "\n"), err
 }
 
-func (s *System) applyUFW(ctx context.Context, r *firewall.Rules, rec *record, enable bool) (bool, error) {
+func (s *System) applyUFW(ctx context.Context, r *firewall.Rules, rec *record, enable bool, remember func() error) error {
 	ufw, err := find("ufw", "ufw")
 	if err != nil {
-		return false, err
+		return err
 	}
 	active, err := ufwActive(ctx, ufw)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if !active && !enable {
-		return false, errors.New("ufw is disabled, and its rules would not count: --enable enables it, which cuts off all that its other rules do not allow (allow ssh first)")
+		return errors.New("ufw is disabled, and its rules would not count: --enable enables it, which cuts off all that its other rules do not allow (allow ssh first)")
+	}
+	if !active {
+		added, err := run(ctx, "", ufw, "show", "added")
+		if err == nil {
+			err = sshAllowed(added, Session())
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if err := s.foreignFirst(ctx, ufw, r); err != nil {
-		return false, err
+		return err
 	}
 	rec.Profile, rec.Enabled = true, rec.Enabled || !active
-	if err := s.writeRecord(rec); err != nil {
-		return false, err
+	if err := remember(); err != nil {
+		return err
 	}
-	if err := s.swapUFW(ctx, ufw, rec.Before[0], r.Commands, r.Files[0].Text); err != nil {
-		return false, err
+	loaded, err := s.loaded(ctx, firewall.UFW)
+	if err == nil {
+		err = s.swapUFW(ctx, ufw, loaded[0], r.Commands, r.Files[0].Text)
+	}
+	if err != nil {
+		return err
 	}
 	if !active {
 		_, err = run(ctx, "", ufw, "--force", "enable")
 	}
-	return err == nil, err
+	return err
 }
 
 // foreignFirst is an error if somebody else's rule for our ports comes before ours.
@@ -298,7 +394,9 @@ func (s *System) back(ctx context.Context, to func(r *record) []string) (bool, e
 		return false, err
 	}
 	if r == nil {
-		return false, nil
+		if r = s.orphan(ctx); r == nil {
+			return false, nil
+		}
 	}
 	s.Iptables = r.Iptables
 	loaded, err := s.loaded(ctx, r.Backend)
@@ -361,6 +459,17 @@ func (s *System) back(ctx context.Context, to func(r *record) []string) (bool, e
 	return true, nil
 }
 
+// orphan returns a record of rules that are loaded though nothing is remembered of them,
+// or nil.
+func (s *System) orphan(ctx context.Context) *record {
+	for _, b := range firewall.Backends() {
+		if loaded, err := s.loaded(ctx, b); err == nil && strings.Join(loaded, "") != "" {
+			return &record{Backend: b, Iptables: s.Iptables}
+		}
+	}
+	return nil
+}
+
 // dropMade deletes the tables that iptables made in nftables for our chains, if nobody has
 // put a rule into them since.
 func (s *System) dropMade(ctx context.Context, r *record) {
@@ -405,22 +514,25 @@ func (s *System) Confirm() error {
 }
 
 // Expire waits until the time to confirm is over, and puts back what was loaded before if
-// nobody has.
-func (s *System) Expire(ctx context.Context) (back bool, err error) {
-	r, err := s.readRecord()
-	if err != nil || r == nil || r.Until.IsZero() {
-		return false, err
+// nobody has. It may be called before Apply, with the time that this is given: then it
+// waits for as long.
+func (s *System) Expire(ctx context.Context, after time.Duration) (back bool, err error) {
+	wait := after
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false, ctx.Err()
+		case <-timer.C:
+		}
+		r, err := s.readRecord()
+		if err != nil || r == nil || r.Until.IsZero() {
+			return false, err
+		}
+		// It may be sooner than it says, once the rules are loaded.
+		if wait = min(time.Until(r.Until), time.Second); wait <= 0 {
+			return s.back(ctx, func(r *record) []string { return r.Before })
+		}
 	}
-	timer := time.NewTimer(time.Until(r.Until))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case <-timer.C:
-	}
-	now, err := s.readRecord()
-	if err != nil || now == nil || !now.Until.Equal(r.Until) {
-		return false, err
-	}
-	return s.back(ctx, func(r *record) []string { return r.Before })
 }

@@ -311,9 +311,7 @@ func change(loaded, wanted string) string {
 				lines = append(lines, line)
 			}
 		}
-		for _, rule := range rules(wanted, table) {
-			lines = append(lines, rule)
-		}
+		lines = append(lines, rules(wanted, table)...)
 		for _, j := range want {
 			if j.Table == table && !slices.Contains(have, j) {
 				lines = append(lines, "-I "+j.From+" 1 -j "+j.To)
