@@ -641,6 +641,7 @@ dnssec-failed.org. 3600 A 192.0.2.66
 	serve("authoritative", fmt.Sprintf("role: authoritative\nlisten: [10.0.1.1]\nzones: [{name: good.test, file: %s}]\n", zone))
 	serve("internal", "role: internal-resolver\nlisten: [10.0.2.1]\n"+resolver(", allow: [10.0.0.0/8]"))
 	serve("public", "role: public-resolver\nlisten: [10.0.3.1]\n"+resolver(""))
+	serve("controller", fmt.Sprintf("role: domain-controller\nlisten: [10.0.4.1]\nzones: [{name: good.test, file: %s}]\n", zone)+resolver(", allow: [10.0.0.0/8]"))
 	for _, c := range []struct {
 		role, addr string
 		args       []string
@@ -648,6 +649,7 @@ dnssec-failed.org. 3600 A 192.0.2.66
 		{"authoritative", "10.0.1.1", []string{"--zone", "good.test"}},
 		// The keys of the Internet's root are not those of this one.
 		{"internal", "10.0.2.1", []string{"--skip", "RES-TA"}},
+		{"controller", "10.0.4.1", []string{"--skip", "RES-TA"}},
 		// To resolve for strangers is what it is for.
 		{"public", "10.0.3.1", []string{"--as-stranger", "--skip", "RES-OPEN,RES-TA"}},
 	} {
