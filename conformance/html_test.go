@@ -24,7 +24,7 @@ const browserTime = 60 * time.Second
 func TestReportInABrowser(t *testing.T) {
 	browser, err := peers.Find("chromium")
 	if err != nil {
-		missing(t, err)
+		t.Skipf("missing: %v", err)
 	}
 	if os.Getuid() != 0 {
 		missing(t, os.ErrPermission)
