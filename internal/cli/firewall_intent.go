@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"net/netip"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/app"
+	"port53/internal/config"
+	"port53/internal/firewall"
+	"port53/internal/fwrun"
+)
+
+// intent is what the flags of the firewall commands say.
+type intent struct {
+	config, role, backend, iptables, state, user string
+	allow, listen, peer, resolver, external, see []string
+	block, blockOutbound, redirect, reject       bool
+	noLimits                                     bool
+	ports                                        []uint
+}
+
+// flags adds the flags to a command.
+func (i *intent) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&i.config, "config", "c", "", "take role, listeners, clients and peers from this configuration")
+	f.StringVar(&i.role, "role", "", "for any server: authoritative, public-resolver, internal-resolver or domain-controller")
+	f.StringSliceVar(&i.allow, "allow", nil, "networks or addresses that may ask")
+	f.StringSliceVar(&i.listen, "listen", nil, "addresses that are served; without, all of this machine")
+	f.StringSliceVar(&i.peer, "peer", nil, "servers that zones are transferred with")
+	f.StringSliceVar(&i.see, "monitor", nil, "who may reach metrics that are exposed")
+	f.UintSliceVar(&i.ports, "port", nil, "ports beside 53 that are governed alike, such as 853")
+	f.BoolVar(&i.block, "block", false, "nobody may ask: no DNS is served here")
+	f.BoolVar(&i.blockOutbound, "block-outbound", false, "no server on port 53 elsewhere may be asked, but those of --resolver")
+	f.StringSliceVar(&i.resolver, "resolver", nil, "servers that may be asked in spite of --block-outbound")
+	f.StringVar(&i.user, "resolver-user", "", "the user of a resolver here, which may ask in spite of --block-outbound")
+	f.BoolVar(&i.redirect, "redirect", false, "questions of clients to other servers come here instead")
+	f.StringSliceVar(&i.external, "external", nil, "interfaces to the Internet, on which forged sources are dropped")
+	f.BoolVar(&i.reject, "reject", false, "tell who may not ask that the port is closed, instead of silence")
+	f.BoolVar(&i.noLimits, "no-limits", false, "without limits of what one network may send")
+	i.backendFlags(cmd)
+}
+
+func (i *intent) backendFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&i.backend, "backend", "auto", "nftables, iptables, ufw or auto")
+	f.StringVar(&i.iptables, "iptables", "", "the programs of iptables to use: iptables-nft or iptables-legacy")
+	f.StringVar(&i.state, "state-dir", "", "where what was applied is remembered; without, as the configuration says")
+}
+
+// privateNetworks are those whose clients an internal resolver is for, unless --allow says
+// otherwise (RFC 1918, RFC 6598, RFC 4193, RFC 4291).
+func privateNetworks() []netip.Prefix {
+	var list []netip.Prefix
+	for _, text := range []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"} {
+		list = append(list, netip.MustParsePrefix(text))
+	}
+	return list
+}
+
+func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		if a, err := netip.ParseAddr(text); err == nil {
+			list = append(list, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		n, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, failure(exitUsage, "write 192.168.1.0/24, 192.168.1.100 or 2001:db8::/32", "%s %s: no network", flag, text)
+		}
+		if n != n.Masked() {
+			return nil, failure(exitUsage, "did you mean "+n.Masked().String()+"?", "%s %s: it has bits behind its length", flag, text)
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
+func addressList(flag string, texts []string) ([]netip.Addr, error) {
+	var list []netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, failure(exitUsage, "write 192.0.2.53 or 2001:db8::53", "%s %s: no address", flag, text)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// plan returns what the flags, or the configuration that they name, come to.
+func (i *intent) plan() (*firewall.Plan, error) {
+	p := &firewall.Plan{Role: i.role, Reject: i.reject, External: i.external, Egress: i.blockOutbound, Redirect: i.redirect, User: i.user}
+	if i.config != "" {
+		c, _, err := loadConfig(i.config)
+		if err != nil {
+			return nil, err
+		}
+		if i.role != "" || len(i.listen) > 0 || i.block {
+			return nil, failure(exitUsage, "leave one of them out", "--config says what --role, --listen and --block would")
+		}
+		if p, err = app.FirewallPlan(c); err != nil {
+			return nil, failure(exitUsage, "", "%v", err)
+		}
+		p.Reject, p.External, p.Egress, p.Redirect = i.reject, i.external, i.blockOutbound, i.redirect
+		if i.user != "" {
+			p.User = i.user
+		}
+		if i.state == "" {
+			i.state = filepath.Join(c.StateDir, "firewall")
+		}
+	}
+	if i.state == "" {
+		i.state = filepath.Join(config.Default().StateDir, "firewall")
+	}
+	for _, l := range []struct {
+		flag string
+		from []string
+		to   *[]netip.Prefix
+	}{{"--allow", i.allow, &p.Allow}, {"--peer", i.peer, &p.Peers}, {"--monitor", i.see, &p.Monitors}} {
+		list, err := prefixes(l.flag, l.from)
+		if err != nil {
+			return nil, err
+		}
+		*l.to = append(*l.to, list...)
+	}
+	listen, err := addressList("--listen", i.listen)
+	if err != nil {
+		return nil, err
+	}
+	p.Listen = append(p.Listen, listen...)
+	if p.Resolvers, err = addressList("--resolver", i.resolver); err != nil {
+		return nil, err
+	}
+	if i.config == "" {
+		if err := i.byRole(p); err != nil {
+			return nil, err
+		}
+	} else if len(i.allow) > 0 {
+		p.Everybody = false
+	}
+	if i.noLimits {
+		p.Limits = false
+	}
+	if p.Ports == nil {
+		p.Ports = firewall.DNS(53)
+	}
+	for _, n := range i.ports {
+		if n == 0 || n > 65535 {
+			return nil, failure(exitUsage, "", "--port %d: no port", n)
+		}
+		p.Ports = append(p.Ports, firewall.DNS(uint16(n))...)
+	}
+	if len(p.Resolvers) > 0 && !p.Egress {
+		return nil, failure(exitUsage, "add --block-outbound", "--resolver names who may be asked in spite of --block-outbound")
+	}
+	if err := p.Check(); err != nil {
+		return nil, failure(exitUsage, "", "%v", err)
+	}
+	return p, nil
+}
+
+// byRole fills in who may ask.
+func (i *intent) byRole(p *firewall.Plan) error {
+	if i.block {
+		if len(p.Allow) > 0 || i.role != "" {
+			return failure(exitUsage, "leave one of them out", "--block lets nobody ask: it goes with neither --allow nor --role")
+		}
+		return nil
+	}
+	switch i.role {
+	case "":
+		if len(p.Allow) == 0 && !i.blockOutbound {
+			return failure(exitUsage, "say --config FILE, --role ROLE, --allow NETWORK or --block", "who may ask is not said")
+		}
+		if len(p.Allow) == 0 && i.blockOutbound {
+			p.Ports = []firewall.Port{} // nothing that comes in is governed
+		}
+	case "authoritative", "public-resolver":
+		p.Everybody, p.Limits = len(p.Allow) == 0, true
+	case "internal-resolver", "domain-controller":
+		if len(p.Allow) == 0 {
+			p.Allow = privateNetworks()
+		}
+	default:
+		return failure(exitUsage, "authoritative, public-resolver, internal-resolver and domain-controller are", "there is no role %s", i.role)
+	}
+	return nil
+}
+
+// system returns the machine, and the backend that was asked for or that it has.
+func (i *intent) system(ctx context.Context) (*fwrun.System, firewall.Backend, []string, error) {
+	s := &fwrun.System{State: i.state, Iptables: i.iptables}
+	switch i.iptables {
+	case "", "iptables", "iptables-nft", "iptables-legacy":
+	default:
+		return nil, "", nil, failure(exitUsage, "iptables-nft and iptables-legacy are", "there are no programs --iptables %s", i.iptables)
+	}
+	if i.iptables != "" && i.backend == "auto" {
+		return s, firewall.Iptables, nil, nil
+	}
+	if i.backend == "auto" {
+		b, notes, err := s.Detect(ctx)
+		if err != nil {
+			return nil, "", nil, firewallError(err)
+		}
+		return s, b, notes, nil
+	}
+	b := firewall.Backend(i.backend)
+	if !slices.Contains(firewall.Backends(), b) {
+		return nil, "", nil, failure(exitUsage, "nftables, iptables, ufw and auto are", "there is no backend %s", i.backend)
+	}
+	return s, b, nil, nil
+}
