@@ -338,7 +338,7 @@ func (r *Run) askFrom(ctx context.Context, port int, q Query) (*Reply, error) {
 		if err != nil {
 			return nil, err
 		}
-		m, err := exchange(ctx, c, r, q.Bytes())
+		m, err := exchange(ctx, c, r.Server.Addr, r.timeout(), q.Bytes())
 		c.Close()
 		if err == nil {
 			return m, nil
@@ -346,31 +346,6 @@ func (r *Run) askFrom(ctx context.Context, port int, q Query) (*Reply, error) {
 		last = err
 	}
 	return nil, last
-}
-
-// exchange sends a datagram and waits for the reply to it.
-func exchange(ctx context.Context, c net.Conn, r *Run, msg []byte) (*Reply, error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	begin := time.Now()
-	if err := c.SetDeadline(begin.Add(r.timeout())); err != nil {
-		return nil, err
-	}
-	if _, err := c.Write(msg); err != nil {
-		return nil, err
-	}
-	buf := make([]byte, wire.MaxMessage)
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			return nil, err
-		}
-		if n >= wire.HeaderLen && buf[0] == msg[0] && buf[1] == msg[1] && buf[2]&0x80 != 0 {
-			m := &Reply{Raw: buf[:n], RTT: time.Since(begin), From: r.Server.Addr}
-			_ = m.Parse(m.Raw) // what was read until a fault stands
-			return m, nil
-		}
-	}
 }
 
 func portSource(ctx context.Context, r *Run) []Finding {
@@ -510,7 +485,7 @@ func (r *Run) askWhole(ctx context.Context, msg []byte) error {
 			return err
 		}
 		if err = unfragmented(c); err == nil {
-			_, err = exchange(ctx, c, r, msg)
+			_, err = exchange(ctx, c, r.Server.Addr, r.timeout(), msg)
 		}
 		c.Close()
 		if err == nil {

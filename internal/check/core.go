@@ -282,10 +282,15 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 		return nil, err
 	}
 	defer c.Close()
+	return exchange(ctx, c, s.Addr, r.timeout(), msg)
+}
+
+// exchange sends a datagram on a socket of a server's and waits for the reply to it.
+func exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Duration, msg []byte) (*Reply, error) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
 	defer stop()
 	begin := time.Now()
-	if err := c.SetDeadline(begin.Add(r.timeout())); err != nil {
+	if err := c.SetDeadline(begin.Add(wait)); err != nil {
 		return nil, err
 	}
 	if _, err := c.Write(msg); err != nil {
@@ -299,7 +304,7 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 		}
 		// What does not fit is ignored, and the wait goes on.
 		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) && buf[2]&0x80 != 0 {
-			m := &Reply{Raw: bytes.Clone(buf[:n]), RTT: time.Since(begin), From: s.Addr}
+			m := &Reply{Raw: bytes.Clone(buf[:n]), RTT: time.Since(begin), From: from}
 			m.Bad = m.Parse(m.Raw) // what was read until a fault stands, and is judged
 			return m, nil
 		}
