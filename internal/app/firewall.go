@@ -15,7 +15,7 @@ import (
 // FirewallPlan returns what a firewall has to let through for a configuration: who may ask
 // here, and the peers of transfers.
 func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
-	p := &firewall.Plan{Role: c.Role, Peers: transferPeers(c), User: c.User}
+	p := &firewall.Plan{Role: c.Role, Deny: c.Policy.Deny, Peers: transferPeers(c), User: c.User}
 	for i := range c.Zones {
 		p.Peers = append(p.Peers, c.Zones[i].AllowTransfer...)
 		p.Peers = append(p.Peers, c.Zones[i].AllowNotify...)

@@ -35,6 +35,9 @@ func (p *Plan) Explain() []string {
 	default:
 		say("Who asks from %s is let through; everybody else %s.", listing(p.Allow), refused)
 	}
+	if len(p.Deny) > 0 {
+		say("Who asks from %s is refused all the same.", listing(p.Deny))
+	}
 	if len(p.Listen) > 0 {
 		say("Port 53 of other addresses of this machine %s.", strings.Replace(refused, "hears nothing", "is silent", 1))
 	}

@@ -26,7 +26,7 @@ func plans() map[string]*firewall.Plan {
 		"block":         {},
 		"network":       {Allow: nets("192.168.1.0/24")},
 		"host":          {Allow: nets("192.168.1.100/32"), Reject: true},
-		"authoritative": {Role: "authoritative", Everybody: true, Limits: true, Peers: nets("192.0.2.7/32", "2001:db8::7/128"), External: []string{"eth0"}},
+		"authoritative": {Role: "authoritative", Everybody: true, Limits: true, Peers: nets("192.0.2.7/32", "2001:db8::7/128"), External: []string{"eth0"}, Deny: nets("198.51.100.0/24", "2001:db8:bad::/48")},
 		"internal": {
 			Role: "internal-resolver", Allow: nets("10.0.0.0/8", "10.1.0.0/16", "fd00::/8"), Listen: []netip.Addr{netip.MustParseAddr("10.0.0.53"), netip.MustParseAddr("10.0.1.53"), netip.MustParseAddr("fd00::53")},
 			Ports: append(firewall.DNS(53), firewall.Port{Proto: "tcp", Number: 853, Use: "DNS over TLS"}), Closed: []firewall.Port{{Proto: "tcp", Number: 9153, Use: "metrics"}}, Monitors: nets("10.0.0.9/32"),
@@ -97,6 +97,10 @@ func TestDecide(t *testing.T) {
 		if got := p.Decide(netip.MustParseAddr(s.from), netip.MustParseAddr(s.to)); got != s.want {
 			t.Errorf("%s to %s: %s, want %s", s.from, s.to, got, s.want)
 		}
+	}
+	p.Deny = nets("10.9.0.0/16")
+	if got := p.Decide(netip.MustParseAddr("10.9.1.1"), netip.MustParseAddr("10.0.0.53")); got != firewall.Dropped {
+		t.Errorf("%s for who may not ask", got)
 	}
 	p.Reject = true
 	if got := p.Decide(netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("10.0.0.53")); got != firewall.Rejected {

@@ -230,6 +230,11 @@ func (p *Plan) iptablesAccept(w *writer, six bool, match string) {
 	for _, n := range family(p.Peers, six) {
 		w.add(ChainDNS, "servers that transfer zones", "%s-s %s -j ACCEPT", match, n)
 	}
+	for _, n := range family(p.Deny, six) {
+		for _, proto := range []string{"udp", "tcp"} {
+			w.add(ChainDNS, "who may not ask", "%s-s %s -p %s -j %s", match, n, proto, p.target(proto, six))
+		}
+	}
 	if p.Limits {
 		n, bits, whole := "4", prefix4, 32
 		if six {

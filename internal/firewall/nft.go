@@ -62,6 +62,7 @@ func (p *Plan) nftables() *Rules {
 			typ, n = "ipv6_addr", "6"
 		}
 		w.set("clients"+n, typ, join(family(p.Allow, six)))
+		w.set("denied"+n, typ, join(family(p.Deny, six)))
 		w.set("peers"+n, typ, join(family(p.Peers, six)))
 		if len(p.Closed) > 0 {
 			w.set("monitors"+n, typ, join(family(p.Monitors, six)))
@@ -256,6 +257,12 @@ func (p *Plan) nftWho(w *writer) {
 	}
 	if len(family(p.Peers, true)) > 0 {
 		w.rule("servers that transfer zones", "ip6 saddr @peers6 accept")
+	}
+	if len(family(p.Deny, false)) > 0 {
+		refuse("who may not ask", "ip saddr @denied4 ")
+	}
+	if len(family(p.Deny, true)) > 0 {
+		refuse("who may not ask", "ip6 saddr @denied6 ")
 	}
 	if p.Limits {
 		for _, f := range []struct{ ip, n, mask string }{{"ip", "4", mask(prefix4, false)}, {"ip6", "6", mask(prefix6, true)}} {

@@ -45,6 +45,7 @@ type Plan struct {
 
 	Everybody bool           `json:"everybody"`       // may ask
 	Allow     []netip.Prefix `json:"allow,omitempty"` // who may, unless everybody
+	Deny      []netip.Prefix `json:"deny,omitempty"`  // who may not, even within those who may
 	Peers     []netip.Prefix `json:"peers,omitempty"` // servers that transfer zones: they may always, without limits
 	Limits    bool           `json:"limits"`          // of what one network may send
 	Reject    bool           `json:"reject"`          // who may not is told so; else silence
@@ -79,7 +80,7 @@ func (p *Plan) Check() error {
 	if p.Ports == nil {
 		p.Ports = DNS(53)
 	}
-	for _, list := range []*[]netip.Prefix{&p.Allow, &p.Peers, &p.Monitors} {
+	for _, list := range []*[]netip.Prefix{&p.Allow, &p.Deny, &p.Peers, &p.Monitors} {
 		clean, err := clean(*list)
 		if err != nil {
 			return err
@@ -174,7 +175,7 @@ func (p *Plan) Decide(src, dst netip.Addr) Verdict {
 	in := func(list []netip.Prefix) bool {
 		return slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(src) })
 	}
-	if in(p.Peers) || p.Everybody || in(p.Allow) {
+	if in(p.Peers) || !in(p.Deny) && (p.Everybody || in(p.Allow)) {
 		return Answered
 	}
 	return refused

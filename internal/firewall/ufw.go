@@ -28,7 +28,7 @@ func (p *Plan) ufw() *Rules {
 			to = append(to, a.String())
 		}
 	}
-	from := func(reason string, n netip.Prefix, port Port) {
+	from := func(verdict, reason string, n netip.Prefix, port Port) {
 		for _, dst := range to {
 			if dst != "any" && netip.MustParseAddr(dst).Is6() != n.Addr().Is6() {
 				continue
@@ -37,12 +37,15 @@ func (p *Plan) ufw() *Rules {
 			if n.IsSingleIP() {
 				src = n.Addr().String()
 			}
-			add(reason, "allow", "from", src, "to", dst, "port", number(port), "proto", port.Proto)
+			add(reason, verdict, "from", src, "to", dst, "port", number(port), "proto", port.Proto)
 		}
 	}
 	for _, port := range p.Ports {
 		for _, n := range p.Peers {
-			from("a server that transfers zones", n, port)
+			from("allow", "a server that transfers zones", n, port)
+		}
+		for _, n := range p.Deny {
+			from(refuse, "who may not ask", n, port)
 		}
 		switch {
 		case p.Everybody && len(p.Listen) == 0:
@@ -53,7 +56,7 @@ func (p *Plan) ufw() *Rules {
 			}
 		}
 		for _, n := range p.Allow {
-			from("who may ask", n, port)
+			from("allow", "who may ask", n, port)
 		}
 	}
 	for _, port := range p.Ports {
@@ -63,7 +66,7 @@ func (p *Plan) ufw() *Rules {
 	}
 	for _, port := range p.Closed {
 		for _, n := range p.Monitors {
-			from("who may see "+port.Use, n, port)
+			from("allow", "who may see "+port.Use, n, port)
 		}
 		add(port.Use+" is for this machine alone", refuse, fmt.Sprintf("%d/%s", port.Number, port.Proto))
 	}

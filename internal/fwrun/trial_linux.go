@@ -129,7 +129,7 @@ func trialCases(p *firewall.Plan) []Case {
 			who  string
 		}
 		sources := []source{{outsider, "an outsider"}}
-		for kind, list := range map[string][]netip.Prefix{"client": p.Allow, "peer": p.Peers} {
+		for kind, list := range map[string][]netip.Prefix{"client": p.Allow, "peer": p.Peers, "denied one": p.Deny} {
 			tried := 0
 			for _, n := range list {
 				if n.Addr().Is6() != six || tried == triedNets {
