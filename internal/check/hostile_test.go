@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,6 +90,34 @@ func readQuestion(c net.Conn) []byte {
 
 func framed(m []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(nil, uint16(len(m))), m...)
+}
+
+// TestTurnedAway has a server that turns the first connections away, as one does that has
+// enough of them from us: it is asked again, and one that always does fails.
+func TestTurnedAway(t *testing.T) {
+	t.Parallel()
+	for _, turns := range []int32{2, 1 << 20} {
+		var left atomic.Int32
+		left.Store(turns)
+		at := raw(t, func(q []byte, send func([]byte)) { send(reply(q, 0, nil)) }, func(c net.Conn) {
+			q := readQuestion(c)
+			if left.Add(-1) >= 0 {
+				_ = c.(*net.TCPConn).SetLinger(0) // closing resets then
+				return
+			}
+			if q != nil {
+				_, _ = c.Write(framed(reply(q, 0, nil)))
+			}
+		})
+		r := &check.Run{Server: check.Server{Addr: at}, Zone: name("example.test"), Options: &check.Options{Timeout: 200 * time.Millisecond, Connect: true}}
+		want := check.Pass
+		if turns > 2 {
+			want = check.Fail
+		}
+		if got := find(t, "PORT-TCP").Run(t.Context(), r); got[0].State != want {
+			t.Errorf("turned away %d times: %v %s", turns, got[0].State, got[0].Detail)
+		}
+	}
 }
 
 // TestHostileServers has servers that do what they can to keep a check from its end, to
