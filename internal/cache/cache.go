@@ -1,6 +1,11 @@
 // Package cache is what the resolver learned, in a budget of octets: finished
-// answers, RRsets with the trust they deserve, proofs that there is nothing, and
-// failures.
+// answers, RRsets with the trust they deserve, proofs that there is nothing,
+// delegations, and failures.
+//
+// Each of these is a kind of its own, and each kind has methods of its own. No name
+// and no type, whoever chose them, leads from one kind to another: a question for a
+// type of private use is never answered out of a delegation, and no record, whatever
+// its type, can become one.
 //
 // Everything lies in arenas without Go pointers, so that the garbage collector's
 // cost does not grow with the number of entries. A shard is a ring of words to which
@@ -140,27 +145,33 @@ func (c *Cache) locate(k *Key) (*shard, uint64) {
 	return c.shard(hash), k.hash(hash)
 }
 
-// The kinds of entries. What is no entry has kind 0.
+// A kind is what an entry tells. It is part of what the entry is found by, and is
+// given by the method that writes or looks, never by its caller.
+type kind uint8
+
 const (
-	kindAnswer = 1 + iota
-	kindSet    // an RRset, or that there is none
-	kindFailure
+	kindNone       kind = iota // no entry
+	kindAnswer                 // a finished answer
+	kindRRset                  // the records of a name and a type, or that there are none
+	kindDenial                 // that a name does not exist
+	kindDelegation             // whom a parent named as the servers of a zone
+	kindFailure                // that a question has no answer for now
 )
 
 // A Key is what an entry is found by.
 type Key struct {
 	name    []byte
-	typ     wire.Type
+	typ     wire.Type // of an answer, a set or a failure
 	part    uint16
 	variant uint8
-	kind    uint8
+	kind    kind
 }
 
 // MakeKey returns the key of an answer or a failure. name is in lower case and is not
 // copied. variant tells answers to the same question apart; partition keeps what was
 // learned in different ways apart.
 func MakeKey(name []byte, t wire.Type, variant uint8, partition uint16) Key {
-	return Key{name, t, partition, variant, 0}
+	return Key{name, t, partition, variant, kindNone}
 }
 
 // hash continues the hash of the key's name to that of the key.

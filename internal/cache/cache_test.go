@@ -166,8 +166,8 @@ func TestSizes(t *testing.T) {
 		}
 	}
 	for size, want := range map[int]bool{0: true, room - 16: true, room - 16 + 1: false, 1 << 17: false} {
-		kept := c.Writer().PutNegative(0, n, wire.TypeMX, make([]byte, size), wire.NoError, cache.Secure, 100, now)
-		if found := c.RRset(0, n, wire.TypeMX, now, &e); kept != want || found != want || found && len(e.Blob) != size {
+		kept := c.Writer().PutNoData(0, n, wire.TypeMX, make([]byte, size), cache.Secure, 100, now)
+		if found := c.RRset(0, n, wire.TypeMX, now, &e); kept != want || found != want || found && len(e.Proof) != size {
 			t.Errorf("a proof of %d octets: kept %v, found %v, want %v", size, kept, found, want)
 		}
 	}
@@ -227,15 +227,15 @@ func TestNegative(t *testing.T) {
 	c := cache.New(cache.Options{Size: 1 << 20})
 	n := name("no.example.")
 	c.Writer().PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, cache.Glue, cache.Unchecked, now)
-	if !c.Writer().PutNegative(0, n, wire.TypeA, []byte("proof"), wire.NoError, cache.Insecure, 50, now) {
+	if !c.Writer().PutNoData(0, n, wire.TypeA, []byte("proof"), cache.Insecure, 50, now) {
 		t.Fatal("not kept")
 	}
 	var e cache.Entry
-	if !c.RRset(0, n, wire.TypeA, now+20, &e) || !e.Negative || string(e.Blob) != "proof" || e.TTL != 30 || e.Security != cache.Insecure {
+	if !c.RRset(0, n, wire.TypeA, now+20, &e) || !e.Negative || string(e.Proof) != "proof" || e.TTL != 30 || e.Security != cache.Insecure {
 		t.Errorf("%+v", e)
 	}
-	c.Writer().PutNegative(0, n, 0, nil, wire.NXDomain, cache.Secure, 50, now)
-	if !c.RRset(0, n, 0, now, &e) || e.Rcode != wire.NXDomain {
+	c.Writer().PutDenial(0, n, nil, cache.Secure, 50, now)
+	if !c.Denial(0, n, now, &e) || !e.Negative || e.Security != cache.Secure {
 		t.Errorf("NXDOMAIN: %+v", e)
 	}
 	if !c.Writer().PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, cache.AuthAnswer, cache.Unchecked, now) {
@@ -243,6 +243,105 @@ func TestNegative(t *testing.T) {
 	}
 	if !c.RRset(0, n, wire.TypeA, now, &e) || e.Negative {
 		t.Errorf("%+v", e)
+	}
+}
+
+// TestKinds has one name with an entry of each kind, under every type that there is: each
+// is found by its own method alone, and replaced by its own alone.
+func TestKinds(t *testing.T) {
+	n := name("www.example.")
+	var e cache.Entry
+	dst := make([]byte, 100)
+	// found returns which methods find something, and checks that it is their own.
+	found := func(c *cache.Cache, typ wire.Type) (all string) {
+		if h, ok := c.Answer(cache.MakeKey(n, typ, 0, 0), now, dst); ok {
+			if all += "answer "; h.Counts[wire.Answer] != 1 || h.N != 16 {
+				t.Errorf("type %d: answer %+v", typ, h)
+			}
+		}
+		if c.RRset(0, n, typ, now, &e) {
+			if all += "set "; e.Type != typ || e.Negative || string(e.Data[0]) != "set" || e.Rank != cache.NonAuth {
+				t.Errorf("type %d: set %+v", typ, e)
+			}
+		}
+		if c.Denial(0, n, now, &e) {
+			if all += "denial "; !e.Negative || string(e.Proof) != "proof" || len(e.Data) != 0 {
+				t.Errorf("type %d: denial %+v", typ, e)
+			}
+		}
+		if c.Delegation(0, n, now, &e) {
+			if all += "delegation "; e.Negative || len(e.Data) != 2 || string(e.Data[1]) != "server" || len(e.Sigs) != 0 {
+				t.Errorf("type %d: delegation %+v", typ, e)
+			}
+		}
+		if ede, ok := c.Failure(cache.MakeKey(n, typ, 0, 0), now); ok {
+			if all += "failure "; ede != 22 {
+				t.Errorf("type %d: failure %d", typ, ede)
+			}
+		}
+		return all
+	}
+	set := func(typ wire.Type) *wire.RRset {
+		return &wire.RRset{Owner: n, Type: typ, TTL: 300, Data: [][]byte{[]byte("set")}}
+	}
+	c := cache.New(cache.Options{Size: 1 << 20})
+	w := c.Writer()
+	for typ := range 1 << 16 {
+		typ := wire.Type(typ)
+		puts := []struct {
+			put  func()
+			want string
+		}{
+			{func() { w.PutDelegation(0, n, [][]byte{{}, []byte("server")}, 300, now) }, "delegation "},
+			{func() { w.PutDenial(0, n, []byte("proof"), cache.Secure, 300, now) }, "denial delegation "},
+			{func() { w.PutFailure(cache.MakeKey(n, typ, 0, 0), 22, now) }, "denial delegation failure "},
+			{func() { w.PutRRset(0, set(typ), cache.NonAuth, cache.Unchecked, now) }, "set denial delegation failure "},
+			{func() { w.PutAnswer(cache.MakeKey(n, typ, 0, 0), answer(1, 300), now) }, "answer set denial delegation failure "},
+			{func() { w.PutDelegation(0, n, nil, 0, now) }, "answer set denial failure "},
+			{func() { w.PutRRset(0, &wire.RRset{Owner: n, Type: typ}, cache.NonAuth, cache.Unchecked, now) }, "answer denial failure "},
+		}
+		for i, p := range puts {
+			if p.put(); found(c, typ) != p.want {
+				t.Fatalf("type %d, step %d: found %q, want %q", typ, i, found(c, typ), p.want)
+			}
+		}
+		// Denied of a type is another thing than denied of the name.
+		w.PutDelegation(0, n, [][]byte{{}, []byte("server")}, 300, now)
+		w.PutNoData(0, n, typ, []byte("other"), cache.Secure, 300, now)
+		if !c.RRset(0, n, typ, now, &e) || !e.Negative || string(e.Proof) != "other" ||
+			!c.Denial(0, n, now, &e) || string(e.Proof) != "proof" || !c.Delegation(0, n, now, &e) || e.Negative {
+			t.Fatalf("type %d: %+v", typ, e)
+		}
+		if c.Flush(n); found(c, typ) != "" || c.Stats().Entries != 0 {
+			t.Fatalf("type %d: found %q after a flush", typ, found(c, typ))
+		}
+		w = c.Writer()
+	}
+}
+
+// TestDelegations has what the last parent said count, whatever it is worth, for no
+// longer than that parent said.
+func TestDelegations(t *testing.T) {
+	c := cache.New(cache.Options{Size: 1 << 20, MaxTTL: 500})
+	n := name("example.")
+	var e cache.Entry
+	for i, ttl := range []uint32{1000, 400, 600} {
+		server := []byte{byte(i)}
+		if !c.Writer().PutDelegation(0, n, [][]byte{server}, ttl, now+int64(i)) {
+			t.Errorf("delegation %d was not kept", i)
+		}
+		if !c.Delegation(0, n, now+10, &e) || !bytes.Equal(e.Data[0], server) || e.Expires != now+int64(i)+int64(min(ttl, 500)) || e.Stored != now+int64(i) || !bytes.Equal(e.Owner, n) {
+			t.Errorf("delegation %d: %+v", i, e)
+		}
+	}
+	if !c.Delegation(0, n, now+502, &e) || !e.Stale || c.Delegation(1, n, now+10, &e) {
+		t.Errorf("%+v", e)
+	}
+	for i, servers := range [][][]byte{{make([]byte, 17<<10)}, make([][]byte, 101), nil} {
+		c.Writer().PutDelegation(0, n, [][]byte{{1}}, 300, now)
+		if c.Writer().PutDelegation(0, n, servers, 300, now) || c.Delegation(0, n, now, &e) {
+			t.Errorf("%d: kept what is too large, or nothing: %+v", i, e)
+		}
 	}
 }
 
@@ -255,7 +354,7 @@ func TestNegativeRanks(t *testing.T) {
 		return c.Writer().PutRRset(0, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 10, Data: [][]byte{{1, 2, 3, 4}}}, rank, sec, now)
 	}
 	none := func(sec cache.Security) bool {
-		return c.Writer().PutNegative(0, n, wire.TypeA, nil, wire.NoError, sec, 50, now)
+		return c.Writer().PutNoData(0, n, wire.TypeA, nil, sec, 50, now)
 	}
 	var e cache.Entry
 	for i, s := range []struct {
@@ -411,10 +510,12 @@ func TestWriterAfterFlush(t *testing.T) {
 		k, dst := cache.MakeKey(n, wire.TypeA, 0, 0), make([]byte, 512)
 		w.PutAnswer(k, answer(1, 300), now)
 		w.PutRRset(0, set, cache.AuthAnswer, cache.Secure, now)
-		w.PutNegative(0, n, wire.TypeTXT, nil, wire.NoError, cache.Secure, 300, now)
+		w.PutNoData(0, n, wire.TypeTXT, nil, cache.Secure, 300, now)
+		w.PutDenial(0, n, nil, cache.Secure, 300, now)
+		w.PutDelegation(0, n, [][]byte{{1}}, 300, now)
 		w.PutFailure(k, 22, now)
 		var e cache.Entry
-		if _, ok := c.Answer(k, now, dst); ok || c.RRset(0, n, wire.TypeA, now, &e) || c.RRset(0, n, wire.TypeTXT, now, &e) {
+		if _, ok := c.Answer(k, now, dst); ok || c.RRset(0, n, wire.TypeA, now, &e) || c.RRset(0, n, wire.TypeTXT, now, &e) || c.Denial(0, n, now, &e) || c.Delegation(0, n, now, &e) {
 			t.Errorf("after %s was flushed, an older writer wrote", what)
 		}
 		if _, failed := c.Failure(k, now); failed || c.Stats().Entries != 0 {

@@ -16,7 +16,7 @@ import (
 // dumpMagic begins a dump. Its last number is the version of the format: for each entry
 // its octets as a 32-bit number, a CRC-32C of them, and the words, little endian. A
 // zero length ends the dump.
-const dumpMagic = "port53 cache 2\n"
+const dumpMagic = "port53 cache 3\n"
 
 // ErrDump is wrapped by what Load returns for something that is not a whole dump.
 var ErrDump = errors.New("not a whole dump of a cache")
@@ -120,7 +120,11 @@ func (c *Cache) restore(words []uint64, now int64) bool {
 	switch k.kind {
 	case kindAnswer:
 		size += 1 + (int(sizes&0xFFFF)+3)/4
-	case kindSet:
+	case kindRRset:
+	case kindDenial, kindDelegation:
+		if k.typ != 0 {
+			return false
+		}
 	default:
 		return false
 	}

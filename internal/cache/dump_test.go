@@ -16,14 +16,15 @@ import (
 	"port53/internal/wire"
 )
 
-// dumped returns a cache of 502 entries that a dump has, and the dump.
+// dumped returns a cache of 503 entries that a dump has, and the dump.
 func dumped(t *testing.T) (*cache.Cache, []byte) {
 	c := cache.New(cache.Options{Size: 1 << 20})
 	for i := range 500 {
 		c.Writer().PutAnswer(key(fmt.Sprintf("n%d.example.", i)), answer(i%5, uint32(100+i)), now)
 	}
 	c.Writer().PutRRset(3, &wire.RRset{Owner: name("example."), Type: wire.TypeNS, TTL: 300, Data: [][]byte{name("a.")}}, cache.AuthAnswer, cache.Secure, now)
-	c.Writer().PutNegative(3, name("example."), 0, []byte("proof"), wire.NXDomain, cache.Insecure, 300, now)
+	c.Writer().PutDenial(3, name("example."), []byte("proof"), cache.Insecure, 300, now)
+	c.Writer().PutDelegation(3, name("example."), [][]byte{[]byte("server")}, 300, now)
 	c.Writer().PutFailure(key("n0.example."), 22, now)
 	var dump bytes.Buffer
 	if err := c.Dump(&dump); err != nil {
@@ -35,7 +36,7 @@ func dumped(t *testing.T) (*cache.Cache, []byte) {
 func TestDump(t *testing.T) {
 	c, dump := dumped(t)
 	d := cache.New(cache.Options{Size: 2 << 20})
-	if n, err := d.Load(bytes.NewReader(dump), now+50); err != nil || n != 502 {
+	if n, err := d.Load(bytes.NewReader(dump), now+50); err != nil || n != 503 {
 		t.Fatalf("%d entries, %v", n, err)
 	}
 	a, b := make([]byte, 200), make([]byte, 200)
@@ -51,8 +52,14 @@ func TestDump(t *testing.T) {
 	if !d.RRset(3, name("example."), wire.TypeNS, now+60, &e) || e.Security != cache.Secure || e.Rank != cache.AuthAnswer || e.TTL != 240 {
 		t.Errorf("set: %+v", e)
 	}
-	if !d.RRset(3, name("example."), 0, now+60, &e) || !e.Negative || e.Rcode != wire.NXDomain || string(e.Blob) != "proof" {
-		t.Errorf("negative: %+v", e)
+	if !d.Denial(3, name("example."), now+60, &e) || !e.Negative || e.Security != cache.Insecure || string(e.Proof) != "proof" {
+		t.Errorf("denial: %+v", e)
+	}
+	if !d.Delegation(3, name("example."), now+60, &e) || e.TTL != 240 || string(e.Data[0]) != "server" {
+		t.Errorf("delegation: %+v", e)
+	}
+	if d.RRset(3, name("example."), 0, now+60, &e) {
+		t.Errorf("a set of type 0: %+v", e)
 	}
 	if _, failed := d.Failure(key("n0.example."), now); failed {
 		t.Error("a failure outlives the run")
@@ -67,13 +74,13 @@ func TestDump(t *testing.T) {
 		at   int64
 		want int
 	}{
-		{cache.Options{Stale: 10}, now + 110, 502},
-		{cache.Options{Stale: 10}, now + 111, 501},
-		{cache.Options{Stale: 10}, now + 300, 312},
+		{cache.Options{Stale: 10}, now + 110, 503},
+		{cache.Options{Stale: 10}, now + 111, 502},
+		{cache.Options{Stale: 10}, now + 300, 313},
 		{cache.Options{}, now + 1<<20, 0},
 		{cache.Options{}, now - 3600, 0},
 		{cache.Options{MaxTTL: 299}, now, 200},
-		{cache.Options{MaxTTL: 300}, now, 203},
+		{cache.Options{MaxTTL: 300}, now, 204},
 	} {
 		s.o.Size = 1 << 20
 		if n, err := cache.New(s.o).Load(bytes.NewReader(dump), s.at); err != nil || n != s.want {
@@ -108,7 +115,7 @@ func TestBrokenDumps(t *testing.T) {
 			t.Errorf("cut at %d: %d entries, %v", cut, n, err)
 		}
 	}
-	if n, err := load(bytes.NewReader(dump[:len(dump)-1])); !errors.Is(err, cache.ErrDump) || n != 502 {
+	if n, err := load(bytes.NewReader(dump[:len(dump)-1])); !errors.Is(err, cache.ErrDump) || n != 503 {
 		t.Errorf("only its end is missing: %d entries, %v", n, err)
 	}
 	for at := 0; at < len(dump); at += 1 + at/20 {
@@ -118,7 +125,7 @@ func TestBrokenDumps(t *testing.T) {
 			t.Errorf("a bit flipped at %d: %d entries, %v", at, n, err)
 		}
 	}
-	if _, err := load(strings.NewReader("port53 cache 1\n")); !errors.Is(err, cache.ErrDump) || !strings.Contains(err.Error(), "port53 cache") {
+	if _, err := load(strings.NewReader("port53 cache 2\n")); !errors.Is(err, cache.ErrDump) || !strings.Contains(err.Error(), "port53 cache") {
 		t.Errorf("another version: %v", err)
 	}
 	fault := errors.New("the disk is gone")
@@ -173,7 +180,7 @@ func FuzzLoad(f *testing.F) {
 
 // forge changes each entry of a dump, and gives it a good checksum.
 func forge(dump []byte, change func(entry []byte)) []byte {
-	rest := dump[min(len("port53 cache 2\n"), len(dump)):]
+	rest := dump[min(len("port53 cache 3\n"), len(dump)):]
 	for len(rest) >= 8 {
 		n := int(binary.LittleEndian.Uint32(rest))
 		if n == 0 || n > len(rest)-8 {
@@ -200,6 +207,10 @@ func useForged(t *testing.T, dump []byte) (kept int) {
 			}
 			c.RRset(0, name(n), typ, now, &e)
 			c.RRset(3, name(n), typ, now, &e)
+		}
+		for part := range uint16(4) {
+			c.Denial(part, name(n), now, &e)
+			c.Delegation(part, name(n), now, &e)
 		}
 	}
 	if st := c.Stats(); st.Entries != kept {

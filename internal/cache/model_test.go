@@ -72,7 +72,7 @@ func TestModel(t *testing.T) {
 					var kept bool
 					if ttl := uint32(set.expires - clock); set.negative {
 						set.rank = cache.AuthAnswer
-						kept = c.Writer().PutNegative(0, wireName, wire.TypeA, []byte{set.data}, wire.NoError, set.sec, ttl, clock)
+						kept = c.Writer().PutNoData(0, wireName, wire.TypeA, []byte{set.data}, set.sec, ttl, clock)
 					} else {
 						kept = c.Writer().PutRRset(0, &wire.RRset{Owner: wireName, Type: wire.TypeA, TTL: ttl, Data: [][]byte{{set.data}}}, set.rank, set.sec, clock)
 					}
@@ -114,9 +114,9 @@ func TestModel(t *testing.T) {
 					}
 					hits++
 					if !set.negative {
-						e.Blob = slices.Concat(e.Data...)
+						e.Proof = slices.Concat(e.Data...)
 					}
-					got := modelSet{e.Blob[0], e.Negative, e.Rank, e.Security, e.Expires}
+					got := modelSet{e.Proof[0], e.Negative, e.Rank, e.Security, e.Expires}
 					if got != set || e.Stale != (set.expires <= clock) || !bytes.Equal(e.Owner, wireName) {
 						t.Fatalf("step %d: %s is %+v, want %+v", step, n, e, set)
 					}

@@ -43,8 +43,8 @@ func (s Security) String() string {
 	return "unchecked"
 }
 
-// An Entry is one RRset, or the knowledge that there is none, as it was kept. It is
-// meant to be reused: its slices are valid until it is read into again.
+// An Entry is one RRset, or the knowledge that there is none, or a delegation, as it was
+// kept. It is meant to be reused: its slices are valid until it is read into again.
 type Entry struct {
 	wire.RRset // TTL is what is left, in seconds
 	Rank       Rank
@@ -53,9 +53,8 @@ type Entry struct {
 	Stored     int64
 	Stale      bool // it has expired, and may still be served (RFC 8767)
 
-	Negative bool // there is none: Blob is what the caller kept with that
-	Rcode    wire.Rcode
-	Blob     []byte
+	Negative bool   // there is none
+	Proof    []byte // of that, in the form of who put it
 
 	room []byte
 }
@@ -69,41 +68,69 @@ const maxRecords = 100
 // was too, or one of a higher rank. A set without records, with a TTL of 0, or too large
 // is not kept, and makes the cache forget what it knew.
 func (w Writer) PutRRset(partition uint16, set *wire.RRset, rank Rank, sec Security, now int64) bool {
-	e := entry{Key: Key{set.Owner, set.Type, partition, 0, kindSet}, rank: rank, security: sec}
-	ttl := w.c.clamp(set.TTL, false)
-	var room [1024]byte
-	if ttl > 0 && len(set.Data) > 0 && len(set.Data) <= maxRecords && len(set.Sigs) <= maxRecords {
-		e.body = append(room[:0], byte(len(set.Data)), byte(len(set.Sigs)))
-		for _, list := range [...][][]byte{set.Data, set.Sigs} {
-			for _, d := range list {
-				if len(e.body)+2+len(d) > maxEntry {
-					ttl = 0
-					break
-				}
-				e.body = binary.BigEndian.AppendUint16(e.body, uint16(len(d)))
-				e.body = append(e.body, d...)
-			}
-		}
-	} else {
-		ttl = 0
-	}
-	return w.putSet(&e, ttl, now)
-}
-
-// PutNegative keeps that a name has no records of a type, or with type 0 that it does
-// not exist. blob is what proves it, in the caller's form. It ranks with an authority's
-// answer: PutRRset and PutNegative replace what the other kept by the same rule.
-func (w Writer) PutNegative(partition uint16, name []byte, t wire.Type, blob []byte, rcode wire.Rcode, sec Security, ttl uint32, now int64) bool {
-	ttl = w.c.clamp(ttl, true)
-	if len(blob) > maxEntry {
-		ttl = 0
-	}
+	var room [bodyRoom]byte
+	body, ok := encode(room[:0], set.Data, set.Sigs)
 	return w.putSet(&entry{
-		Key: Key{name, t, partition, 0, kindSet}, rank: AuthAnswer, security: sec, negative: 1, rcode: rcode, body: blob,
-	}, ttl, now)
+		Key: Key{set.Owner, set.Type, partition, 0, kindRRset}, rank: rank, security: sec, body: body,
+	}, w.c.lifetime(set.TTL, false, ok), now)
 }
 
-// putSet keeps what is known of a name and a type if it may replace what was.
+// PutNoData keeps that a name has no records of a type. proof is what proves it, in the
+// caller's form. It ranks with an authority's answer: PutRRset and PutNoData replace what
+// the other kept by the same rule.
+func (w Writer) PutNoData(partition uint16, name []byte, t wire.Type, proof []byte, sec Security, ttl uint32, now int64) bool {
+	return w.putNegative(Key{name, t, partition, 0, kindRRset}, proof, sec, ttl, now)
+}
+
+// PutDenial keeps that a name does not exist, whatever is known of its types. proof is as
+// for PutNoData.
+func (w Writer) PutDenial(partition uint16, name, proof []byte, sec Security, ttl uint32, now int64) bool {
+	return w.putNegative(Key{name, 0, partition, 0, kindDenial}, proof, sec, ttl, now)
+}
+
+// PutDelegation keeps whom the parent of a zone named as its servers, one item each in the
+// caller's form, in place of what it named before. A TTL of 0 makes the cache forget them.
+func (w Writer) PutDelegation(partition uint16, zone []byte, servers [][]byte, ttl uint32, now int64) bool {
+	var room [bodyRoom]byte
+	body, ok := encode(room[:0], servers, nil)
+	return w.putSet(&entry{Key: Key{zone, 0, partition, 0, kindDelegation}, body: body}, w.c.lifetime(ttl, false, ok), now)
+}
+
+func (w Writer) putNegative(k Key, proof []byte, sec Security, ttl uint32, now int64) bool {
+	return w.putSet(&entry{Key: k, rank: AuthAnswer, security: sec, negative: 1, body: proof}, w.c.lifetime(ttl, true, len(proof) <= maxEntry), now)
+}
+
+// lifetime returns for how long something is kept: not at all if it cannot be.
+func (c *Cache) lifetime(ttl uint32, negative, ok bool) uint32 {
+	if !ok {
+		return 0
+	}
+	return c.clamp(ttl, negative)
+}
+
+// bodyRoom is enough for most sets, so that writing them asks for no memory.
+const bodyRoom = 1024
+
+// encode appends the counts of records and signatures, and these, to b. ok is false if
+// there are no records, or too many or too much to be kept.
+func encode(b []byte, data, sigs [][]byte) (body []byte, ok bool) {
+	if len(data) == 0 || len(data) > maxRecords || len(sigs) > maxRecords {
+		return nil, false
+	}
+	b = append(b, byte(len(data)), byte(len(sigs)))
+	for _, list := range [...][][]byte{data, sigs} {
+		for _, d := range list {
+			if len(b)+2+len(d) > maxEntry {
+				return nil, false
+			}
+			b = binary.BigEndian.AppendUint16(b, uint16(len(d)))
+			b = append(b, d...)
+		}
+	}
+	return b, true
+}
+
+// putSet keeps what is known under a key if it may replace what was.
 func (w Writer) putSet(e *entry, ttl uint32, now int64) bool {
 	s, hash := w.c.locate(&e.Key)
 	s.mu.Lock()
@@ -123,10 +150,24 @@ func (w Writer) putSet(e *entry, ttl uint32, now int64) bool {
 	return false
 }
 
-// RRset reads what is known of a name and a type into e, and tells whether anything is.
-// It takes no lock, and allocates only what e has no room for yet.
+// RRset reads what is known of a name and a type into e, and tells whether anything is:
+// a set, or that there is none. It takes no lock, and allocates only what e has no room
+// for yet.
 func (c *Cache) RRset(partition uint16, name []byte, t wire.Type, now int64, e *Entry) bool {
-	k := Key{name, t, partition, 0, kindSet}
+	return c.entry(Key{name, t, partition, 0, kindRRset}, now, e)
+}
+
+// Denial is RRset for the knowledge that a name does not exist.
+func (c *Cache) Denial(partition uint16, name []byte, now int64, e *Entry) bool {
+	return c.entry(Key{name, 0, partition, 0, kindDenial}, now, e)
+}
+
+// Delegation is RRset for the servers of a zone: they are e.Data, as they were put.
+func (c *Cache) Delegation(partition uint16, zone []byte, now int64, e *Entry) bool {
+	return c.entry(Key{zone, 0, partition, 0, kindDelegation}, now, e)
+}
+
+func (c *Cache) entry(k Key, now int64, e *Entry) bool {
 	s, hash := c.locate(&k)
 	for range maxTries {
 		slot, value, words := s.find(hash, &k)
@@ -144,7 +185,7 @@ func (c *Cache) RRset(partition uint16, name []byte, t wire.Type, now int64, e *
 			atomic.CompareAndSwapUint64(slot, value, value|slotRead)
 		}
 		if e.Negative {
-			e.Blob = body
+			e.Proof = body
 			return true
 		}
 		return e.decode(body)
@@ -155,11 +196,11 @@ func (c *Cache) RRset(partition uint16, name []byte, t wire.Type, now int64, e *
 // read fills e, and returns the body. The words may be no entry any more.
 func (e *Entry) read(k *Key, words []uint64, now int64) []byte {
 	meta, times, sizes := atomic.LoadUint64(&words[wordMeta]), atomic.LoadUint64(&words[wordTime]), atomic.LoadUint64(&words[wordBody])
-	e.Security, e.Rank, e.Rcode, e.Negative = securityIn(meta), rankIn(meta), rcodeIn(meta), negativeIn(meta)
+	e.Security, e.Rank, e.Negative = securityIn(meta), rankIn(meta), negativeIn(meta)
 	left := min(left(times, now), int64(uint32(sizes>>32)))
 	e.Stale, e.TTL = left <= 0, uint32(max(left, 0))
 	e.Expires, e.Stored = now+left, now-int64(age(times, now))
-	e.Type, e.Data, e.Sigs, e.Blob = k.typ, e.Data[:0], e.Sigs[:0], nil
+	e.Type, e.Data, e.Sigs, e.Proof = k.typ, e.Data[:0], e.Sigs[:0], nil
 
 	owner, n := len(k.name), int(sizes>>16&0xFFFF)
 	words = words[headWords+wordsOf(owner):]

@@ -205,7 +205,7 @@ func (s *shard) place(n int) uint64 {
 func (s *shard) evict(c *Cache, moves *int, now uint32) {
 	pos := s.tail.Load()
 	e := s.entry(pos)
-	if kindIn(e[wordKey]) != 0 {
+	if kindIn(e[wordKey]) != kindNone {
 		if i := s.slotOf(c, pos, e); i >= 0 {
 			_, fits := s.free(len(e))
 			useful := int32(now-expiresIn(e[wordTime])) <= int32(c.o.Stale)

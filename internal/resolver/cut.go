@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 	"net/netip"
 
-	"port53/internal/cache"
 	"port53/internal/wire"
 )
 
@@ -34,11 +33,6 @@ type target struct {
 // partLocal is the partition of what delegations out of local zones lead to;
 // routes have 1 and up, iteration has 0.
 const partLocal = 0xFFFF
-
-// typeCut is the type, of private use (RFC 6895, section 3.1), under which the
-// cache holds delegations: NS records and addresses as a parent gave them. They
-// are never part of an answer.
-const typeCut wire.Type = 65500
 
 // parent returns the name without its first label; the root has none.
 func parent(name []byte) []byte { return name[1+int(name[0]):] }
@@ -132,7 +126,7 @@ func (t *task) rootCut() *cut {
 // Clients ask for it too, with another key: what they get is an answer.
 //
 //nolint:gochecknoglobals // read-only
-var primingFlight = flightKey{question: question{typ: typeCut}}
+var primingFlight = flightKey{priming: true}
 
 // primeRetry is how long, in seconds, the hints are used as they are when no server
 // told the root's servers, before they are asked again.
@@ -182,7 +176,7 @@ func (t *task) prime(hints *cut) *cut {
 // cachedCut returns what the parent of zone last told of it, or nil.
 func (t *task) cachedCut(part uint16, zone []byte) *cut {
 	e := &t.entry
-	if !t.r.cache.RRset(part, zone, typeCut, t.unix(), e) || e.Stale {
+	if !t.r.cache.Delegation(part, zone, t.unix(), e) || e.Stale {
 		return nil
 	}
 	c := &cut{zone: append([]byte(nil), zone...), part: part, expires: e.Expires, stored: e.Stored}
@@ -212,23 +206,23 @@ func (t *task) cachedCut(part uint16, zone []byte) *cut {
 // that a zone which its parent has withdrawn dies (ghost domains, 2012).
 func (t *task) keepCut(c *cut, ttl uint32) {
 	now := t.unix()
-	set := wire.RRset{Owner: c.zone, Type: typeCut, TTL: min(ttl, maxDelegationTTL)}
+	ttl = min(ttl, maxDelegationTTL)
+	servers := make([][]byte, 0, len(c.targets))
 	for _, g := range c.targets {
 		d := append(make([]byte, 0, len(g.name)+17*len(g.addrs)), g.name...)
 		for _, a := range g.addrs {
 			d = append(append(d, byte(a.BitLen()/8)), a.AsSlice()...)
 		}
-		set.Data = append(set.Data, d)
+		servers = append(servers, d)
 	}
-	c.expires = now + int64(set.TTL)
-	t.w.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, now)
+	c.expires = now + int64(ttl)
+	t.w.PutDelegation(c.part, c.zone, servers, ttl, now)
 }
 
 // dropCut forgets a delegation whose servers are of no use, so that the parent is
 // asked again.
 func (t *task) dropCut(c *cut) {
-	set := wire.RRset{Owner: c.zone, Type: typeCut}
-	t.w.PutRRset(c.part, &set, cache.Glue, cache.Unchecked, t.unix())
+	t.w.PutDelegation(c.part, c.zone, nil, 0, t.unix())
 }
 
 // hash returns a number that stands for a name in lower case.

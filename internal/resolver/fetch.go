@@ -15,6 +15,12 @@ type question struct {
 	typ  wire.Type
 }
 
+// A frame is a question that is being asked, or a zone whose keys are being found out.
+type frame struct {
+	question      // of a zone only its name
+	keys     bool // a zone
+}
+
 // A task is the work for one client question, or for one that the resolver asks
 // itself. It is done by one goroutine.
 type task struct {
@@ -29,9 +35,9 @@ type task struct {
 	avoid    []netip.AddrPort // servers whose answer did not validate
 	agent    []byte           // whom the zone wants told of failures
 	depth    int
-	stack    []question // being fetched, the outermost first
-	descents int        // names that servers were asked for
-	partial  int        // questions for parts of names that led to no delegation
+	stack    []frame // what is being done, the outermost first
+	descents int     // names that servers were asked for
+	partial  int     // questions for parts of names that led to no delegation
 	trace    *Trace
 
 	own      budget
@@ -103,7 +109,7 @@ func (t *task) release() { tasks.Put(t) }
 // would be a circle (TsuNAME).
 func (t *task) busy(name []byte, typ wire.Type) bool {
 	for i := range t.stack {
-		if t.stack[i].typ == typ && t.stack[i].name == string(name) {
+		if f := &t.stack[i]; !f.keys && f.typ == typ && f.name == string(name) {
 			return true
 		}
 	}
@@ -154,7 +160,7 @@ func (t *task) place(name []byte, typ wire.Type) (*Route, uint16) {
 
 // fetch asks servers, joined with whoever asks the same at this moment.
 func (t *task) fetch(name []byte, typ wire.Type) *link {
-	key := flightKey{question{string(name), typ}, t.validate, t.noRoute, t.w}
+	key := flightKey{question: question{string(name), typ}, validate: t.validate, direct: t.noRoute, w: t.w}
 	f, mine := t.r.flights.join(t, key)
 	if !mine {
 		if f == nil {
@@ -202,7 +208,7 @@ func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
 // iterate finds what servers have for name and typ, from the closest known cut
 // down.
 func (t *task) iterate(name []byte, typ wire.Type) *link {
-	t.stack = append(t.stack, question{string(name), typ})
+	t.stack = append(t.stack, frame{question: question{string(name), typ}})
 	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
 	c := t.cutAbove(name, typ)
 	l, fail := t.descend(c, name, typ)

@@ -16,6 +16,7 @@ type flights struct {
 
 type flightKey struct {
 	question
+	priming  bool // the root's servers are asked for, which is nobody's question
 	validate bool
 	direct   bool // past the forwarders
 	w        cache.Writer

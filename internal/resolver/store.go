@@ -44,20 +44,28 @@ func (t *task) cachedSet(part uint16, name []byte, typ wire.Type, now int64) *li
 	if typ == wire.TypeANY || !t.r.cache.RRset(part, name, typ, now, e) || e.Stale {
 		return nil
 	}
-	l := &link{sec: e.Security, reason: edeNone, part: part, zone: nil}
 	if e.Negative {
-		l.kind = foundNoData
-		if e.Rcode == wire.NXDomain {
-			l.kind = foundNXDomain
-		}
-		var ok bool
-		if l.proof, ok = decodeSets(e.Blob, e.TTL); !ok {
-			return nil
-		}
-		return l
+		return negativeLink(foundNoData, e, part)
 	}
-	l.kind, l.set = foundAnswer, e.RRset.Clone()
-	return l
+	return &link{kind: foundAnswer, set: e.RRset.Clone(), sec: e.Security, reason: edeNone, part: part}
+}
+
+// cachedDenial returns the entry that says that name does not exist, or nil.
+func (t *task) cachedDenial(part uint16, name []byte, now int64) *link {
+	e := &t.entry
+	if !t.r.cache.Denial(part, name, now, e) || e.Stale {
+		return nil
+	}
+	return negativeLink(foundNXDomain, e, part)
+}
+
+// negativeLink makes a link of a negative entry, or nil of one that cannot be read.
+func negativeLink(kind int, e *cache.Entry, part uint16) *link {
+	proof, ok := decodeSets(e.Proof, e.TTL)
+	if !ok {
+		return nil
+	}
+	return &link{kind: kind, proof: proof, sec: e.Security, reason: edeNone, part: part}
 }
 
 // cachedAbove answers from what is known of names above: a DNAME (RFC 6672), a name
@@ -76,11 +84,9 @@ func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *
 				return &link{kind: foundAlias, set: made, dname: l.set, target: made.Data[0], sec: l.sec, reason: edeNone, part: part}
 			}
 		}
-		if len(n) < len(name) || typ != 0 {
-			// Only secure data: without proof a server may deny what lies below it.
-			if l := t.cachedSet(part, n, 0, now); l != nil && l.kind == foundNXDomain && (len(n) == len(name) || l.sec == secSecure) {
-				return l
-			}
+		// Above the name only secure data: without proof a server may deny what lies below it.
+		if l := t.cachedDenial(part, n, now); l != nil && (len(n) == len(name) || l.sec == secSecure) {
+			return l
 		}
 		n = parent(n)
 	}
@@ -119,9 +125,6 @@ func (t *task) keep(l *link, name []byte, typ wire.Type) {
 		if ttl == 0 {
 			return
 		}
-		if l.kind == foundNXDomain {
-			typ = 0
-		}
 		t.keepNegative(l, name, typ, ttl)
 	}
 	if l.sec == secSecure {
@@ -143,14 +146,15 @@ func (t *task) keepSet(part uint16, s *wire.RRset, rank cache.Rank, sec cache.Se
 	t.w.PutRRset(part, s, rank, sec, t.unix())
 }
 
-// keepNegative keeps that name has no records of typ, or with typ 0 that it does not
-// exist, with the proof.
+// keepNegative keeps that name has no records of typ, or that it does not exist, with
+// the proof.
 func (t *task) keepNegative(l *link, name []byte, typ wire.Type, ttl uint32) {
-	rcode := wire.NoError
+	proof := encodeSets(l.proof)
 	if l.kind == foundNXDomain {
-		rcode = wire.NXDomain
+		t.w.PutDenial(l.part, name, proof, l.sec, ttl, t.unix())
+		return
 	}
-	t.w.PutNegative(l.part, name, typ, encodeSets(l.proof), rcode, l.sec, ttl, t.unix())
+	t.w.PutNoData(l.part, name, typ, proof, l.sec, ttl, t.unix())
 }
 
 // encodeSets makes one string of octets of RRsets: for each, its owner, type, TTL,

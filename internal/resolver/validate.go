@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -279,10 +280,11 @@ func (t *task) findTrust(name []byte) *trust {
 	if !t.belowAnchor(name) {
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Hour)}
 	}
-	if t.depth > t.s.Limits.Depth+wire.MaxLabels || t.busy(name, typeTrust) {
-		return &trust{sec: secBogus, reason: edePassing}
+	finding := frame{question: question{name: string(name)}, keys: true}
+	if t.depth > t.s.Limits.Depth+wire.MaxLabels || slices.Contains(t.stack, finding) {
+		return &trust{sec: secBogus, reason: edePassing} // a circle
 	}
-	t.stack = append(t.stack, question{string(name), typeTrust})
+	t.stack = append(t.stack, finding)
 	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
 
 	// Below an insecure cut nothing has to be asked.
@@ -337,9 +339,6 @@ func (t *task) insecureCut(l *link, name []byte) bool {
 	proof, why := d.NoDS(name, &t.b.work)
 	return why == 0 && proof.Delegation
 }
-
-// typeTrust marks on the stack that the keys of a zone are being found out.
-const typeTrust wire.Type = 65501
 
 // zoneAbove returns the zone of up, or the closest anchor if that is deeper, above
 // name.
