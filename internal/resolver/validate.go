@@ -114,12 +114,14 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 		} else if len(sets) == 0 {
 			sets = []*wire.RRset{l.set}
 		}
+		proof := l.proof
+		l.proof = nil // what proves nothing here is not kept: nobody has verified it
 		worst := verdict{sec: secSecure, reason: edeNone}
 		for _, s := range sets {
 			v := t.verify(s, l.zone)
 			if v.sec == secSecure && v.wild {
 				l.wild = true
-				v = t.expansion(l, s, v.labels)
+				v = t.expansion(l, s, proof, v.labels)
 			}
 			worst = worse(worst, v)
 		}
@@ -547,18 +549,22 @@ func vouched(zone []byte, k *dnssec.Key, ds, anchors [][]byte) bool {
 }
 
 // expansion demands the proof that no closer name than the wildcard exists
-// (RFC 4035, section 5.3.4; RFC 5155, section 8.8).
-func (t *task) expansion(l *link, s *wire.RRset, labels int) verdict {
-	signer := signerOf(s)
-	d, v := t.proofs(l.proof, signer, l.zone)
+// (RFC 4035, section 5.3.4; RFC 5155, section 8.8), and adds it to the link.
+func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, labels int) verdict {
+	d, good, v := t.proofs(proof, signerOf(s), l.zone)
 	if v.sec != secSecure {
 		return v
 	}
-	proof, why := d.Wildcard(s.Owner, labels, &t.b.work)
+	p, why := d.Wildcard(s.Owner, labels, &t.b.work)
 	if why != 0 {
 		return refused(why)
 	}
-	return proven(proof)
+	for _, s := range good {
+		if !slices.Contains(l.proof, s) {
+			l.proof = append(l.proof, s)
+		}
+	}
+	return proven(p)
 }
 
 // proven turns a good proof into a verdict: with opt-out or too many iterations it
@@ -573,10 +579,10 @@ func proven(p dnssec.Proof) verdict {
 	return verdict{sec: secSecure, reason: edeNone}
 }
 
-// proofs verifies the NSEC and NSEC3 records among sets and returns those of zone,
-// which is nil for the one that signed the first of them.
-func (t *task) proofs(sets []*wire.RRset, zone, from []byte) (*dnssec.Denial, verdict) {
-	d := &dnssec.Denial{}
+// proofs verifies the NSEC and NSEC3 records among sets and returns what those of zone
+// prove, and which these are. A nil zone is the one that signed the first of them.
+func (t *task) proofs(sets []*wire.RRset, zone, from []byte) (d *dnssec.Denial, good []*wire.RRset, v verdict) {
+	d = &dnssec.Denial{}
 	seen := 0
 	for _, s := range sets {
 		if s.Type != wire.TypeNSEC && s.Type != wire.TypeNSEC3 || len(s.Data) != 1 {
@@ -589,13 +595,14 @@ func (t *task) proofs(sets []*wire.RRset, zone, from []byte) (*dnssec.Denial, ve
 		if seen++; seen > maxProofs {
 			break
 		}
-		if v := t.verify(s, from); v.sec != secSecure {
-			return d, v
+		if v = t.verify(s, from); v.sec != secSecure {
+			return d, good, v
 		} else if v.wild {
 			continue // no proof is made from a wildcard
 		}
 		zone = signer
 		d.Zone = signer
+		good = append(good, s)
 		if s.Type == wire.TypeNSEC {
 			d.AddNSEC(s.Owner, s.Data[0])
 		} else {
@@ -603,16 +610,17 @@ func (t *task) proofs(sets []*wire.RRset, zone, from []byte) (*dnssec.Denial, ve
 		}
 	}
 	if d.Zone == nil {
-		return d, bogus(dnssec.NoProof.EDE())
+		return d, good, bogus(dnssec.NoProof.EDE())
 	}
-	return d, verdict{sec: secSecure, reason: edeNone}
+	return d, good, verdict{sec: secSecure, reason: edeNone}
 }
 
 // maxProofs is how many NSEC and NSEC3 records of one reply are looked at (padded
 // denials, CVE-2026-11605).
 const maxProofs = 8
 
-// denial judges a reply that says that there is nothing.
+// denial judges a reply that says that there is nothing. Of one that is secure, l.proof
+// is what was verified.
 func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 	signed := false
 	var soa *wire.RRset
@@ -625,14 +633,14 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 	if !signed {
 		return t.unsigned(l.zone, name, typ)
 	}
-	if soa != nil && len(soa.Sigs) > 0 {
+	if soa != nil {
 		if v := t.verify(soa, l.zone); v.sec != secSecure {
 			return v
 		} else if v.wild {
 			return bogus(dnssec.BadProof.EDE())
 		}
 	}
-	d, v := t.proofs(l.proof, nil, l.zone)
+	d, good, v := t.proofs(l.proof, nil, l.zone)
 	if v.sec != secSecure {
 		if v.sec == secBogus && v.reason == dnssec.NoProof.EDE() {
 			u := t.unsigned(l.zone, name, typ)
@@ -658,5 +666,10 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 	if why != 0 {
 		return refused(why)
 	}
-	return proven(proof)
+	if v = proven(proof); v.sec == secSecure {
+		if l.proof = good; soa != nil {
+			l.proof = append([]*wire.RRset{soa}, good...)
+		}
+	}
+	return v
 }
