@@ -40,9 +40,7 @@ func parent(name []byte) []byte { return name[1+int(name[0]):] }
 // cutAbove returns the closest known cut at or above name, for a question of type
 // typ: DS lies on the parent's side (RFC 4035, section 3.1.4.1).
 func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
-	if typ == wire.TypeDS && len(name) > 1 {
-		name = parent(name)
-	}
+	name = parentSide(name, typ)
 	route, part := t.s.route(name)
 	var apex []byte
 	if t.s.Local != nil {

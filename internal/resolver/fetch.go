@@ -63,7 +63,8 @@ type link struct {
 	dname  *wire.RRset    // what the alias was made from
 	all    []*wire.RRset  // for type ANY
 	target []byte         // of an alias
-	proof  []*wire.RRset  // SOA, NSEC, NSEC3
+	proof  []*wire.RRset  // SOA, NSEC, NSEC3; if it is secure, those that were verified
+	denier []byte         // the zone that signed the proof of a secure denial which was validated just now
 	sec    cache.Security // of all of it together
 	reason int            // EDE of what is bogus, or of a note such as insecure by policy; edeNone
 	zone   []byte         // whose servers said it, or would
@@ -142,11 +143,7 @@ func (t *task) lookup(name []byte, typ wire.Type) *link {
 // place returns the route of a name, and the partition of the cache that what is
 // known of it lies in.
 func (t *task) place(name []byte, typ wire.Type) (*Route, uint16) {
-	at := name
-	if typ == wire.TypeDS && len(at) > 1 {
-		at = parent(at)
-	}
-	route, part := t.s.route(at)
+	route, part := t.s.route(parentSide(name, typ))
 	if t.noRoute {
 		route, part = nil, 0
 	}

@@ -137,22 +137,21 @@ func (s *spans) zone(name []byte) (zone []byte, h *hashing) {
 	}
 }
 
-// remember keeps the proofs of a secure negative answer for other names.
+// remember keeps the proofs of a secure answer for other names.
 func (t *task) remember(l *link) {
-	if !t.s.Aggressive || l.part != 0 {
+	zone := l.denier
+	if !t.s.Aggressive || l.part != 0 || zone == nil {
 		return
 	}
 	for _, s := range l.proof {
-		signer := signerOf(s)
 		switch {
-		case signer == nil:
 		case s.Type == wire.TypeSOA:
 			t.keepSet(l.part, s, cache.Authority, secSecure)
-		case s.Type == wire.TypeNSEC && len(s.Data) == 1 && usableSpan(s, signer):
-			t.r.spans.put(t.w, signer, wire.AppendSortKey(nil, s.Owner, wire.LabelCount(signer)), nil, s)
-		case s.Type == wire.TypeNSEC3 && len(s.Data) == 1:
+		case s.Type == wire.TypeNSEC && usableSpan(s):
+			t.r.spans.put(t.w, zone, wire.AppendSortKey(nil, s.Owner, wire.LabelCount(zone)), nil, s)
+		case s.Type == wire.TypeNSEC3:
 			if h, hash := hashingOf(s); h != nil {
-				t.r.spans.put(t.w, signer, hash, h, s)
+				t.r.spans.put(t.w, zone, hash, h, s)
 			}
 		}
 	}
@@ -160,7 +159,7 @@ func (t *task) remember(l *link) {
 
 // usableSpan tells whether a record denies names generously: one made for a single
 // name (RFC 4470, RFC 9824) would fill the table for nothing.
-func usableSpan(s *wire.RRset, zone []byte) bool {
+func usableSpan(s *wire.RRset) bool {
 	n, err := wire.CheckName(s.Data[0])
 	if err != nil {
 		return false
@@ -175,12 +174,9 @@ func (t *task) synthesize(part uint16, name []byte, typ wire.Type, now int64) *l
 	if part != 0 {
 		return nil
 	}
-	at := name
-	if typ == wire.TypeDS {
-		at = parent(at)
-	}
+	at := parentSide(name, typ)
 	zone, h := t.r.spans.zone(at)
-	if zone == nil || t.negativeTrust(name) {
+	if zone == nil || len(zone) < len(t.anchorOf(at)) || t.negativeTrust(name) {
 		return nil
 	}
 	var l *link

@@ -74,7 +74,11 @@ func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *
 	if len(name) == 1 {
 		return nil
 	}
-	for n := name; len(n) > 1; {
+	var anchor []byte // what is known of zones above it does not count below it
+	if t.validate && t.s.Validate {
+		anchor = t.anchorOf(parentSide(name, typ))
+	}
+	for n := name; len(n) > 1 && len(n) >= len(anchor); {
 		if len(n) < len(name) {
 			if l := t.cachedSet(part, n, wire.TypeDNAME, now); l != nil && l.kind == foundAnswer {
 				made, ok := substitute(name, l.set)

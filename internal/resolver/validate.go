@@ -70,8 +70,9 @@ type verdict struct {
 	sec    cache.Security
 	reason int // EDE; edeNone
 	ttl    uint32
-	labels int  // of the signature, where the set was made from a wildcard
-	wild   bool // it was
+	zone   []byte // that signed the set, if it is secure
+	labels int    // of the signature, where the set was made from a wildcard
+	wild   bool   // it was
 }
 
 func insecure(reason int) verdict { return verdict{sec: secInsecure, reason: reason} }
@@ -100,7 +101,8 @@ func (t *task) check(l *link, name []byte, typ wire.Type) {
 }
 
 func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
-	if l.part == partLocal || t.negativeTrust(name) {
+	at := parentSide(name, typ)
+	if l.part == partLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
 		return insecure(edeNone)
 	}
 	switch l.kind {
@@ -110,6 +112,9 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 		}
 		sets := l.all
 		if l.dname != nil {
+			if len(l.dname.Owner) < len(t.anchorOf(at)) {
+				return bogus(dnssec.WrongSigner.EDE()) // a zone above the anchor renames nothing below it
+			}
 			sets = []*wire.RRset{l.dname} // what is made of it needs no signature (RFC 6672, section 5.3.1)
 		} else if len(sets) == 0 {
 			sets = []*wire.RRset{l.set}
@@ -121,7 +126,7 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 			v := t.verify(s, l.zone)
 			if v.sec == secSecure && v.wild {
 				l.wild = true
-				v = t.expansion(l, s, proof, v.labels)
+				v = t.expansion(l, s, proof, &v)
 			}
 			worst = worse(worst, v)
 		}
@@ -154,55 +159,66 @@ func (t *task) verify(s *wire.RRset, zone []byte) verdict {
 	if len(s.Sigs) == 0 {
 		return t.unsigned(zone, s.Owner, s.Type)
 	}
-	signer := signerOf(s)
+	signer := t.signerOf(parentSide(s.Owner, s.Type), s)
 	if signer == nil {
 		return t.unproven(zone, s.Owner, s.Type, dnssec.WrongSigner.EDE())
 	}
 	tr := t.trustOf(signer)
-	if tr.sec != secSecure {
-		if !tr.cut && tr.sec == secBogus && !tr.passing() {
-			// Not a zone: whoever signed has no say here.
-			return t.unproven(zone, s.Owner, s.Type, dnssec.WrongSigner.EDE())
-		}
-		return verdict{sec: tr.sec, reason: tr.reason}
+	switch {
+	case tr.sec == secSecure:
+		return t.verifyBy(s, signer, tr.keys)
+	case !tr.cut && tr.sec == secBogus && !tr.passing():
+		// Not a zone: whoever signed has no say here.
+		return t.unproven(zone, s.Owner, s.Type, dnssec.WrongSigner.EDE())
 	}
-	ver, why := dnssec.Verify(s, signer, tr.keys, t.s.now(), &t.b.work)
+	return verdict{sec: tr.sec, reason: tr.reason}
+}
+
+// verifyBy validates one set by the keys of a zone.
+func (t *task) verifyBy(s *wire.RRset, zone []byte, keys []dnssec.Key) verdict {
+	ver, why := dnssec.Verify(s, zone, keys, t.s.now(), &t.b.work)
 	if why != 0 {
 		return refused(why) // also if it knows none of the algorithms: one of the keys has to have signed
 	}
 	s.TTL = min(s.TTL, ver.TTL)
-	return verdict{sec: secSecure, reason: edeNone, ttl: s.TTL, labels: ver.Labels, wild: ver.Wildcard}
+	return verdict{sec: secSecure, reason: edeNone, ttl: s.TTL, zone: zone, labels: ver.Labels, wild: ver.Wildcard}
 }
 
 // unproven is for signatures that cannot be those of the set's zone: in an insecure
 // zone they do not matter.
 func (t *task) unproven(zone, owner []byte, typ wire.Type, reason int) verdict {
 	v := t.unsigned(zone, owner, typ)
-	if v.sec == secBogus {
+	if v.sec == secBogus && v.reason != edePassing {
 		v.reason = reason
 	}
 	return v
 }
 
-// signerOf returns the zone that signed a set, in lower case: an ancestor of its
-// owner, and for DS a strict one. It returns nil if there is none. Where signatures
-// name several, the closest is taken.
-func signerOf(s *wire.RRset) []byte {
+// parentSide returns the name whose zone has the records of a type for name: DS records
+// are on the parent's side of a cut (RFC 4035, section 3.1.4.1).
+func parentSide(name []byte, typ wire.Type) []byte {
+	if typ == wire.TypeDS && len(name) > 1 {
+		return parent(name)
+	}
+	return name
+}
+
+// signerOf returns the zone that speaks for the name at, in lower case: the closest at
+// or above it that signed one of sets. A zone above the anchor that is closest to the
+// name has no say, and neither has one that would not hold the name, whatever it signed
+// (RFC 4035, section 5.3.1). It returns nil if there is none.
+func (t *task) signerOf(at []byte, sets ...*wire.RRset) []byte {
+	anchor := t.anchorOf(at)
+	if anchor == nil {
+		return nil
+	}
 	var best []byte
-	for _, sig := range s.Sigs {
-		if len(sig) < 19 {
-			continue
-		}
-		n, err := wire.CheckName(sig[18:])
-		if err != nil {
-			continue
-		}
-		name := sig[18 : 18+n]
-		if !wire.Subdomain(s.Owner, name) || s.Type == wire.TypeDS && len(name) == len(s.Owner) {
-			continue
-		}
-		if len(name) > len(best) {
-			best = name
+	for _, s := range sets {
+		for _, sig := range s.Sigs {
+			name := signerIn(sig)
+			if len(name) >= max(len(anchor), len(best)+1) && wire.Subdomain(at, name) {
+				best = name
+			}
 		}
 	}
 	if best == nil {
@@ -211,41 +227,75 @@ func signerOf(s *wire.RRset) []byte {
 	return wire.Lower(nil, best)
 }
 
+// signerIn returns the signer's name in the RDATA of an RRSIG record (RFC 4034, section
+// 3.1), or nil.
+func signerIn(sig []byte) []byte {
+	const head = 18
+	if len(sig) <= head {
+		return nil
+	}
+	n, err := wire.CheckName(sig[head:])
+	if err != nil {
+		return nil
+	}
+	return sig[head : head+n]
+}
+
+// signedBy tells whether a set lies in zone and names it as a signer.
+func signedBy(s *wire.RRset, zone []byte) bool {
+	return wire.Subdomain(s.Owner, zone) && slices.ContainsFunc(s.Sigs, func(sig []byte) bool {
+		return wire.EqualFold(signerIn(sig), zone)
+	})
+}
+
 // unsigned judges data without signatures for owner, of servers of zone: it is good
 // in an insecure zone only. The zone may be one that nobody told of, below zone, if
-// the same servers have both.
+// the same servers have both. What servers of a zone above the closest anchor say, or
+// those that an operator sends such names to, is data of the anchor's zone or none.
 func (t *task) unsigned(zone, owner []byte, typ wire.Type) verdict {
-	at := owner
-	if typ == wire.TypeDS && len(at) > 1 {
-		at = parent(at)
-	}
-	if len(zone) > len(at) {
+	at := parentSide(owner, typ)
+	anchor := t.anchorOf(at)
+	switch {
+	case anchor == nil:
+		return insecure(edeNone)
+	case len(zone) > len(at):
 		zone = at
+	case len(zone) < len(anchor):
+		zone = anchor
 	}
 	tr := t.trustOf(zone)
+	if tr.sec == secSecure {
+		tr = t.lastCut(zone, at, tr)
+	}
 	if tr.sec != secSecure {
 		return verdict{sec: tr.sec, reason: tr.reason}
 	}
-	// Look for an insecure delegation between the zone and the name.
-	var names [maxCutWalk][]byte
-	n := 0
-	for name := at; len(name) > len(zone); name = parent(name) {
-		if n == len(names) {
-			return bogus(dnssec.NoSignature.EDE())
-		}
-		names[n] = name
-		n++
-	}
-	for n--; n >= 0; n-- {
-		tr := t.trustOf(names[n])
-		if tr.passing() {
-			return bogus(edePassing)
-		}
-		if tr.cut && tr.sec != secSecure {
-			return verdict{sec: tr.sec, reason: tr.reason}
-		}
-	}
 	return bogus(dnssec.NoSignature.EDE())
+}
+
+// lastCut looks for cuts that nobody told of between zone, whose trust is tr, and the
+// name at, from above. It returns what is known of the first zone that is not secure,
+// or else of the last.
+func (t *task) lastCut(zone, at []byte, tr *trust) *trust {
+	below := wire.LabelCount(at) - wire.LabelCount(zone)
+	for i := below - 1; i >= 0; i-- {
+		if i < below-maxCutWalk {
+			return &trust{sec: secBogus, reason: dnssec.NoSignature.EDE()}
+		}
+		name := at
+		for range i {
+			name = parent(name)
+		}
+		switch next := t.trustOf(name); {
+		case next.passing():
+			return next
+		case next.cut && next.sec != secSecure:
+			return next
+		case next.cut:
+			tr = next
+		}
+	}
+	return tr
 }
 
 // trustOf returns what is known of the keys of a zone, and finds it out if need be.
@@ -279,7 +329,7 @@ func (t *task) findTrust(name []byte) *trust {
 	if a := t.s.anchors[string(name)]; a != nil {
 		return t.anchored(name, a)
 	}
-	if !t.belowAnchor(name) {
+	if t.anchorOf(name) == nil {
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Hour)}
 	}
 	finding := frame{question: question{name: string(name)}, keys: true}
@@ -309,7 +359,7 @@ func (t *task) findTrust(name []byte) *trust {
 		return t.delegated(name, l.set)
 	case l.sec == secInsecure && l.kind != foundAlias:
 		return &trust{sec: secInsecure, reason: l.reason, cut: true, expires: t.until(l)}
-	case l.kind == foundNoData && l.sec == secSecure && t.insecureCut(l, name):
+	case l.kind == foundNoData && l.sec == secSecure && t.insecureCut(l.proof, name):
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: t.until(l)}
 	case l.kind == foundNXDomain && l.sec == secSecure && t.privateRoute(name):
 		// The operator says that the zone is there, and the public tree proves that it
@@ -320,26 +370,30 @@ func (t *task) findTrust(name []byte) *trust {
 	return &trust{sec: secBogus, reason: dnssec.WrongSigner.EDE(), expires: t.until(l)}
 }
 
-// insecureCut tells whether the proof that name has no DS records shows a delegation.
-// The proof was verified before.
-func (t *task) insecureCut(l *link, name []byte) bool {
-	d := &dnssec.Denial{}
-	for _, s := range l.proof {
-		switch signer := signerOf(s); {
-		case signer == nil:
-		case s.Type == wire.TypeNSEC:
-			d.Zone = signer
+// insecureCut tells whether the proof that name has no DS records, which was verified
+// before, shows a delegation.
+func (t *task) insecureCut(proof []*wire.RRset, name []byte) bool {
+	zone := t.signerOf(parentSide(name, wire.TypeDS), proof...)
+	if zone == nil {
+		return false
+	}
+	d := denialOf(zone, proof)
+	p, why := d.NoDS(name, &t.b.work)
+	return why == 0 && p.Delegation
+}
+
+// denialOf returns what the NSEC and NSEC3 records of zone among sets prove.
+func denialOf(zone []byte, sets []*wire.RRset) *dnssec.Denial {
+	d := &dnssec.Denial{Zone: zone}
+	for _, s := range sets {
+		switch s.Type {
+		case wire.TypeNSEC:
 			d.AddNSEC(s.Owner, s.Data[0])
-		case s.Type == wire.TypeNSEC3:
-			d.Zone = signer
+		case wire.TypeNSEC3:
 			d.AddNSEC3(s.Owner, s.Data[0])
 		}
 	}
-	if d.Zone == nil {
-		return false
-	}
-	proof, why := d.NoDS(name, &t.b.work)
-	return why == 0 && proof.Delegation
+	return d
 }
 
 // zoneAbove returns the zone of up, or the closest anchor if that is deeper, above
@@ -366,13 +420,15 @@ func (t *task) until(l *link) time.Time {
 	return time.Now().Add(time.Duration(max(ttl, 1)) * time.Second)
 }
 
-func (t *task) belowAnchor(name []byte) bool {
+// anchorOf returns the closest name at or above name that has a trust anchor, or nil:
+// it alone decides what is secure there, whatever the zones above it are.
+func (t *task) anchorOf(name []byte) []byte {
 	for n := name; ; n = parent(n) {
 		if t.s.anchors[string(n)] != nil {
-			return true
+			return n
 		}
 		if len(n) == 1 {
-			return false
+			return nil
 		}
 	}
 }
@@ -548,14 +604,15 @@ func vouched(zone []byte, k *dnssec.Key, ds, anchors [][]byte) bool {
 	return false
 }
 
-// expansion demands the proof that no closer name than the wildcard exists
-// (RFC 4035, section 5.3.4; RFC 5155, section 8.8), and adds it to the link.
-func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, labels int) verdict {
-	d, good, v := t.proofs(proof, signerOf(s), l.zone)
-	if v.sec != secSecure {
-		return v
+// expansion demands the proof that no closer name than the wildcard exists of which v
+// says that s was made (RFC 4035, section 5.3.4; RFC 5155, section 8.8), and adds it to
+// the link.
+func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict) verdict {
+	good, bad := t.proofs(proof, v.zone, t.trustOf(v.zone).keys)
+	if bad.sec != secSecure {
+		return bad
 	}
-	p, why := d.Wildcard(s.Owner, labels, &t.b.work)
+	p, why := denialOf(v.zone, good).Wildcard(s.Owner, v.labels, &t.b.work)
 	if why != 0 {
 		return refused(why)
 	}
@@ -564,14 +621,24 @@ func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, labels int
 			l.proof = append(l.proof, s)
 		}
 	}
-	return proven(p)
+	l.denier = v.zone
+	return t.proven(p, v.zone, parentSide(s.Owner, s.Type))
 }
 
-// proven turns a good proof into a verdict: with opt-out or too many iterations it
-// proves nothing for certain.
-func proven(p dnssec.Proof) verdict {
+// proven turns a good proof of zone into a verdict for the name at: with opt-out or too
+// many iterations it proves nothing for certain.
+func (t *task) proven(p dnssec.Proof, zone, at []byte) verdict {
 	switch {
 	case p.Insecure:
+		// The records were not looked at, and may be any of the zone's: they are good
+		// for what is in it, and not for what is below a secure delegation out of it.
+		own := t.trustOf(zone)
+		switch tr := t.lastCut(zone, at, own); {
+		case tr.sec == secSecure && tr != own:
+			return bogus(dnssec.NoProof.EDE())
+		case tr.sec == secBogus:
+			return bogus(tr.reason)
+		}
 		return insecure(dnssec.TooManyIterations.EDE())
 	case p.OptOut:
 		return insecure(edeNone)
@@ -579,40 +646,27 @@ func proven(p dnssec.Proof) verdict {
 	return verdict{sec: secSecure, reason: edeNone}
 }
 
-// proofs verifies the NSEC and NSEC3 records among sets and returns what those of zone
-// prove, and which these are. A nil zone is the one that signed the first of them.
-func (t *task) proofs(sets []*wire.RRset, zone, from []byte) (d *dnssec.Denial, good []*wire.RRset, v verdict) {
-	d = &dnssec.Denial{}
+// proofs returns the NSEC and NSEC3 records of zone among sets, verified by its keys.
+func (t *task) proofs(sets []*wire.RRset, zone []byte, keys []dnssec.Key) (good []*wire.RRset, v verdict) {
 	seen := 0
 	for _, s := range sets {
-		if s.Type != wire.TypeNSEC && s.Type != wire.TypeNSEC3 || len(s.Data) != 1 {
-			continue
-		}
-		signer := signerOf(s)
-		if signer == nil || zone != nil && !bytes.Equal(signer, zone) {
+		if s.Type != wire.TypeNSEC && s.Type != wire.TypeNSEC3 || len(s.Data) != 1 || !signedBy(s, zone) {
 			continue
 		}
 		if seen++; seen > maxProofs {
 			break
 		}
-		if v = t.verify(s, from); v.sec != secSecure {
-			return d, good, v
-		} else if v.wild {
-			continue // no proof is made from a wildcard
+		if v = t.verifyBy(s, zone, keys); v.sec != secSecure {
+			return nil, v
 		}
-		zone = signer
-		d.Zone = signer
-		good = append(good, s)
-		if s.Type == wire.TypeNSEC {
-			d.AddNSEC(s.Owner, s.Data[0])
-		} else {
-			d.AddNSEC3(s.Owner, s.Data[0])
+		if !v.wild { // no proof is made from a wildcard
+			good = append(good, s)
 		}
 	}
-	if d.Zone == nil {
-		return d, good, bogus(dnssec.NoProof.EDE())
+	if len(good) == 0 {
+		return nil, bogus(dnssec.NoProof.EDE())
 	}
-	return d, good, verdict{sec: secSecure, reason: edeNone}
+	return good, verdict{sec: secSecure, reason: edeNone}
 }
 
 // maxProofs is how many NSEC and NSEC3 records of one reply are looked at (padded
@@ -620,56 +674,63 @@ func (t *task) proofs(sets []*wire.RRset, zone, from []byte) (d *dnssec.Denial, 
 const maxProofs = 8
 
 // denial judges a reply that says that there is nothing. Of one that is secure, l.proof
-// is what was verified.
+// is what was verified. What speaks is the zone that would hold the name, and no other:
+// whoever proves something else in it has said nothing (RFC 4035, section 5.4).
 func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
-	signed := false
-	var soa *wire.RRset
-	for _, s := range l.proof {
-		signed = signed || len(s.Sigs) > 0
-		if s.Type == wire.TypeSOA {
-			soa = s
+	at := parentSide(name, typ)
+	zone := t.signerOf(at, l.proof...)
+	if zone == nil {
+		reason := dnssec.NoSignature
+		if slices.ContainsFunc(l.proof, func(s *wire.RRset) bool { return len(s.Sigs) > 0 }) {
+			reason = dnssec.NoProof
 		}
+		return t.unproven(l.zone, name, typ, reason.EDE())
 	}
-	if !signed {
-		return t.unsigned(l.zone, name, typ)
+	tr := t.trustOf(zone)
+	switch {
+	case tr.sec == secSecure:
+	case !tr.cut && tr.sec == secBogus && !tr.passing():
+		return t.unproven(l.zone, name, typ, dnssec.WrongSigner.EDE())
+	default:
+		return verdict{sec: tr.sec, reason: tr.reason}
 	}
-	if soa != nil {
-		if v := t.verify(soa, l.zone); v.sec != secSecure {
+	soa := slices.IndexFunc(l.proof, func(s *wire.RRset) bool { return s.Type == wire.TypeSOA })
+	if soa >= 0 {
+		s := l.proof[soa]
+		switch {
+		case !bytes.Equal(s.Owner, zone):
+			return t.unproven(l.zone, name, typ, dnssec.NoProof.EDE())
+		case len(s.Sigs) == 0:
+			return bogus(dnssec.NoSignature.EDE())
+		}
+		if v := t.verifyBy(s, zone, tr.keys); v.sec != secSecure {
 			return v
-		} else if v.wild {
-			return bogus(dnssec.BadProof.EDE())
 		}
 	}
-	d, good, v := t.proofs(l.proof, nil, l.zone)
+	good, v := t.proofs(l.proof, zone, tr.keys)
 	if v.sec != secSecure {
-		if v.sec == secBogus && v.reason == dnssec.NoProof.EDE() {
-			u := t.unsigned(l.zone, name, typ)
-			if u.sec != secSecure && u.sec != secBogus {
-				return u
-			}
+		if v.reason == dnssec.NoProof.EDE() {
+			return t.unproven(l.zone, name, typ, v.reason)
 		}
 		return v
 	}
-	if !wire.Subdomain(name, d.Zone) {
-		return bogus(dnssec.BadProof.EDE())
-	}
 	var proof dnssec.Proof
 	var why dnssec.Reason
-	switch {
-	case typ == wire.TypeDS && l.kind == foundNoData:
-		proof, why = d.NoDS(name, &t.b.work)
-	case l.kind == foundNXDomain:
+	d := denialOf(zone, good)
+	if l.kind == foundNXDomain {
 		proof, why = d.NXDomain(name, &t.b.work)
-	default:
+	} else {
 		proof, why = d.NoData(name, typ, &t.b.work)
 	}
 	if why != 0 {
 		return refused(why)
 	}
-	if v = proven(proof); v.sec == secSecure {
-		if l.proof = good; soa != nil {
-			l.proof = append([]*wire.RRset{soa}, good...)
+	if v = t.proven(proof, zone, at); v.sec == secSecure {
+		l.denier = zone
+		if soa >= 0 {
+			good = slices.Insert(good, 0, l.proof[soa])
 		}
+		l.proof = good
 	}
 	return v
 }
