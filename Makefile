@@ -4,10 +4,13 @@
 SHELL = /bin/sh
 GO = go
 T = 30s
+SAMPLE = 0
+SEED = 53
+JOBS = 2
 TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools
 
-.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz bench bench-peers golden cover clean help
+.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz mutate gremlins bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
@@ -51,6 +54,18 @@ race: ## run the tests of the product under the race detector
 fuzz: ## run each fuzz target for T (make fuzz T=5m)
 	for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(T) $$p || exit 1; done; done
+
+mutate: ## list what can be changed in PKG without its tests noticing (make mutate PKG=./internal/tsig SAMPLE=150 SEED=53 AT=tsig.go)
+	@test -n "$(PKG)" || { echo "which package? make mutate PKG=./internal/tsig"; exit 2; }
+	$(GO) build -C tools -o ../bin/mutate ./mutate
+	bin/mutate -sample $(SAMPLE) -seed $(SEED) -jobs $(JOBS) -at "$(AT)" $(PKG) $(TESTFLAGS)
+
+gremlins: ## the same with gremlins: operators alone, and all of them (make gremlins PKG=./internal/tsig)
+	@test -n "$(PKG)" || { echo "which package? make gremlins PKG=./internal/tsig"; exit 2; }
+	$(GO) build -modfile=tools/gremlins.mod -o bin/gremlins github.com/go-gremlins/gremlins/cmd/gremlins
+	@if test "$$(id -u)" = 0; then apart='unshare -n'; up='ip link set lo up'; fi; \
+	$$apart sh -c "$${up:-:}; exec bin/gremlins unleash $(PKG) --workers $(JOBS) --timeout-coefficient 200 -S lt \
+		--invert-logical --invert-bitwise --invert-assignments --invert-bwassign --invert-loopctrl --remove-self-assignments"
 
 bench: ## run the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
