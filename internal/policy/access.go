@@ -1,0 +1,138 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+
+	"port53/internal/wire"
+)
+
+// An Op is what the sender of a message wants of the server.
+type Op uint8
+
+// The operations.
+const (
+	Query    Op = iota // an answer
+	Recurse            // an answer from beyond the zones that are served here
+	Transfer           // a zone, whole or by differences (RFC 5936, RFC 1995)
+	Notify             // to announce that a zone has changed at its primary (RFC 1996)
+	Update             // to change a zone (RFC 2136)
+)
+
+// A Peer is who sent a message.
+type Peer struct {
+	Addr netip.Addr
+	Key  []byte // the name of the key that signed it, in lower case; nil: none that is known here
+
+	// Signed says that there is a signature, by whatever key.
+	Signed bool
+}
+
+// An Access decides who may do what. A server has one, for [Query] and [Recurse], and
+// each zone has one, for what concerns that zone alone. It is immutable.
+//
+// The zero value lets everyone ask and recurse, and nobody transfer, notify or update.
+type Access struct {
+	Query   *ACL // nil: everyone
+	Recurse *ACL // nil: everyone
+
+	Transfer []Rule  // any of them is enough
+	Notify   []Rule  // any of them is enough
+	Updates  []Grant // who may change what of the zone
+
+	// Forward says that the zone's primaries judge updates (RFC 2136, section 6): every
+	// signed one is theirs.
+	Forward bool
+}
+
+// Allows reports whether p may do op. For [Update] it reports whether p may change
+// anything at all: [Access.MayChange] decides record by record.
+func (a *Access) Allows(op Op, p Peer) bool {
+	switch op {
+	case Query:
+		return a.Query == nil || a.Query.Allows(p.Addr)
+	case Recurse:
+		return a.Recurse == nil || a.Recurse.Allows(p.Addr)
+	case Transfer:
+		return slices.ContainsFunc(a.Transfer, func(r Rule) bool { return r.allows(p) })
+	case Notify:
+		return slices.ContainsFunc(a.Notify, func(r Rule) bool { return r.allows(p) })
+	case Update:
+		return a.Forward && p.Signed || slices.ContainsFunc(a.Updates, func(g Grant) bool { return g.holds(p.Key) })
+	}
+	return false
+}
+
+// MayChange reports whether the holder of key may change the records of type t at name,
+// which is in lower case. Type ANY stands for all records of the name.
+func (a *Access) MayChange(key, name []byte, t wire.Type) bool {
+	return slices.ContainsFunc(a.Updates, func(g Grant) bool { return g.allows(key, name, t) })
+}
+
+// A Rule admits peers by their address and their signature: both have to fit.
+type Rule struct {
+	Networks []netip.Prefix // none: nobody
+
+	// Key is the name of the key that has to have signed, in lower case. Nil: any
+	// signature that verified will do.
+	Key []byte
+
+	// Unsigned admits messages without a signature. Without it and without Key, only
+	// signed messages are admitted.
+	Unsigned bool
+}
+
+func (r *Rule) allows(p Peer) bool {
+	if !slices.ContainsFunc(r.Networks, func(n netip.Prefix) bool { return n.Contains(p.Addr) }) {
+		return false
+	}
+	if p.Key == nil {
+		return r.Unsigned
+	}
+	return r.Key == nil || string(r.Key) == string(p.Key)
+}
+
+// A Grant lets the holder of a key change some records of a zone.
+type Grant struct {
+	Key   []byte // its name, in lower case
+	Names []Pattern
+	Types []wire.Type // none: all
+}
+
+func (g *Grant) holds(key []byte) bool { return key != nil && string(g.Key) == string(key) }
+
+func (g *Grant) allows(key, name []byte, t wire.Type) bool {
+	return g.holds(key) && (len(g.Types) == 0 || slices.Contains(g.Types, t)) &&
+		slices.ContainsFunc(g.Names, func(p Pattern) bool { return p.matches(name) })
+}
+
+// A Pattern is a name, or all names below one.
+type Pattern struct {
+	Name  []byte // in lower case
+	Below bool   // the names below Name, without Name itself
+}
+
+// ParsePattern reads a name, *.name for all names below it, or * for all of the zone
+// whose apex is given, the apex included.
+func ParsePattern(text string, apex []byte) ([]Pattern, error) {
+	lower := wire.Lower(nil, apex)
+	if text == "*" {
+		return []Pattern{{lower, false}, {lower, true}}, nil
+	}
+	name, err := wire.ParseName(text)
+	if err != nil {
+		return nil, err
+	}
+	name = wire.Lower(nil, name)
+	if name[0] == 1 && name[1] == '*' {
+		return []Pattern{{name[2:], true}}, nil
+	}
+	return []Pattern{{name, false}}, nil
+}
+
+func (p *Pattern) matches(name []byte) bool {
+	if p.Below {
+		return len(name) > len(p.Name) && wire.Subdomain(name, p.Name)
+	}
+	return string(name) == string(p.Name)
+}
