@@ -60,7 +60,6 @@ const builtinApex = "$TTL 10800\n@ SOA localhost. nobody.invalid. 1 3600 1200 60
 
 // builtin compiles the zones that are built in.
 func builtin(seed wire.Seed, ownRoot bool) (*zone.View, error) {
-	set := zone.NewSet(seed)
 	var changes []zone.Change
 	for _, name := range builtinZones(ownRoot) {
 		apex, err := wire.ParseName(name)
@@ -82,6 +81,5 @@ func builtin(seed wire.Seed, ownRoot bool) (*zone.View, error) {
 		}
 		changes = append(changes, zone.Change{Apex: apex, Zone: z})
 	}
-	set.Publish(changes...)
-	return set.View(), nil
+	return zone.NewView(seed).With(changes...), nil
 }

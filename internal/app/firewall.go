@@ -60,10 +60,16 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	return p, nil
 }
 
-// guard makes the machine's rules fit the configuration, if it is to.
-func (a *App) guard(ctx context.Context, c *config.Config) error {
+// A guard is the rules that the machine's firewall is to have, and where their state lies.
+type guard struct {
+	rules *firewall.Rules
+	state string
+}
+
+// planGuard returns the rules that fit c; nil: they are not ours to set.
+func planGuard(c *config.Config) (*guard, error) {
 	if !c.Firewall.Manage {
-		return nil
+		return nil, nil
 	}
 	p, err := FirewallPlan(c)
 	if err == nil {
@@ -73,10 +79,18 @@ func (a *App) guard(ctx context.Context, c *config.Config) error {
 	if err == nil {
 		rules, err = p.Render(firewall.Nftables)
 	}
-	changed := false
-	if err == nil {
-		changed, err = (&fwrun.System{State: filepath.Join(c.StateDir, "firewall")}).Apply(ctx, rules, 0, false, nil)
+	if err != nil {
+		return nil, fmt.Errorf("firewall.manage: %w", err)
 	}
+	return &guard{rules, filepath.Join(c.StateDir, "firewall")}, nil
+}
+
+// apply makes the machine's rules fit the generation that serves, if they are to.
+func (a *App) apply(ctx context.Context, g *guard) error {
+	if g == nil {
+		return nil
+	}
+	changed, err := (&fwrun.System{State: g.state}).Apply(ctx, g.rules, 0, false, nil)
 	if err != nil {
 		return fmt.Errorf("firewall.manage: the rules are as they were: %w", err)
 	}

@@ -15,12 +15,9 @@ import (
 
 	"port53/internal/cache"
 	"port53/internal/config"
-	"port53/internal/engine"
-	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/upstream"
 	"port53/internal/wire"
-	"port53/internal/zone"
 )
 
 // anchorsFile is the file, in the state folder, of the trust anchors that were seen.
@@ -37,10 +34,10 @@ type recursion struct {
 	rollover *resolver.Rollover // nil: anchors are not followed
 }
 
-// startRecursion makes the resolver of c, and fills its cache from the dump of the last
-// run. network is how questions leave; nil is the system's.
-func (a *App) startRecursion(c *config.Config, network upstream.Network) error {
-	rc := &c.Resolver
+// startRecursion makes the resolver of the first generation, and fills its cache from the
+// dump of the last run. network is how questions leave; nil is the system's.
+func (a *App) startRecursion(g *generation, network upstream.Network) error {
+	c, rc := g.config, &g.config.Resolver
 	if network == nil {
 		network = upstream.System(rc.Outgoing...)
 	}
@@ -51,28 +48,41 @@ func (a *App) startRecursion(c *config.Config, network upstream.Network) error {
 		}),
 		client: upstream.New(upstream.Options{Network: network, Cookies: true}),
 	}
-	settings, err := a.resolverSettings(c)
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(c.StateDir, stateMode); err != nil {
 		a.log.Warn("nothing is kept between runs: the state folder cannot be made", "problem", err.Error())
 	}
 	// Anchors of a laboratory in the past do not roll.
 	if rc.Validation && rc.ValidationTime.IsZero() {
-		r.rollover, err = resolver.OpenRollover(filepath.Join(c.StateDir, anchorsFile), settings.Anchors)
-		if err != nil {
+		var err error
+		if r.rollover, err = resolver.OpenRollover(filepath.Join(c.StateDir, anchorsFile), g.resolver.Anchors); err != nil {
 			return err
 		}
-		settings.Anchors = r.rollover.Anchors()
+		g.resolver.Anchors = r.rollover.Anchors()
 	}
-	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log}, settings)
+	config := resolver.Compile(g.resolver)
+	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log}, config)
+	g.engine.Recursion.Cache, g.engine.Recursion.Resolver, g.engine.Recursion.Config = r.cache, r.resolver, config
 	a.recursion = r
 	if file := rc.Cache.Dump; file != "" {
 		a.loadCache(file)
 	}
 	return nil
 }
+
+// trust makes anchors what g trusts.
+func (g *generation) trust(anchors []resolver.Anchor) {
+	if reflect.DeepEqual(anchors, g.resolver.Anchors) {
+		return
+	}
+	g.resolver.Anchors = anchors
+	r := *g.engine.Recursion
+	r.Config = resolver.Compile(g.resolver)
+	g.engine.Recursion = &r
+}
+
+// sameAnchors reports whether two generations were configured with the same trust anchors:
+// those that roll go on then.
+func sameAnchors(a, b *generation) bool { return reflect.DeepEqual(a.anchors, b.anchors) }
 
 func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
 
@@ -112,15 +122,14 @@ func (a *App) dumpCache(file string) error {
 	return nil
 }
 
-// resolverSettings makes what the resolver needs of c.
-func (a *App) resolverSettings(c *config.Config) (s resolver.Settings, err error) {
+// resolverSettings returns what the resolver needs of c, but for the zones that are local.
+func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	rc := &c.Resolver
 	s = resolver.Settings{
 		Port: uint16(rc.Port), Validate: rc.Validation, MixCase: rc.CaseRandomization,
 		IPv4: rc.IPv4, IPv6: rc.IPv6, Forbidden: rc.DoNotQuery, Private: lowered(rc.PrivateZones),
 		Rebinding: rc.FiltersPrivate(), Aggressive: rc.AggressiveNSEC, Sentinel: rc.Sentinel, Reporting: rc.ErrorReporting,
 		StaleWait: rc.Cache.StaleClientTimeout,
-		Local:     engine.LocalZones(a.set),
 		Limits: resolver.Limits{
 			Packets: rc.Limits.Packets, Octets: int(rc.Limits.Octets), Aliases: rc.Limits.Aliases, Depth: rc.Limits.Depth,
 			Glueless: rc.Limits.Glueless, NameServers: rc.Limits.NameServers, Time: rc.Limits.Time,
@@ -184,38 +193,6 @@ func lowered(names [][]byte) [][]byte {
 	return out
 }
 
-// engineRecursion makes what the engine needs of c to recurse. The built-in names are
-// compiled once for each kind of root.
-func (a *App) engineRecursion(c *config.Config, allow []netip.Prefix) (*engine.Recursion, error) {
-	rc := &c.Resolver
-	r := &engine.Recursion{
-		Cache: a.recursion.cache, Resolver: a.recursion.resolver,
-		Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch, MaxAge: rc.Limits.AnswerAge,
-	}
-	if len(allow) > 0 {
-		acl, err := policy.NewACL(policy.ACLOptions{Allow: allow})
-		if err != nil {
-			return nil, err
-		}
-		r.Clients = acl
-	}
-	if rc.SpecialNames {
-		ownRoot := rc.RootHints != ""
-		if a.builtin[ownRoot] == nil {
-			view, err := builtin(a.set.Seed(), ownRoot)
-			if err != nil {
-				return nil, err
-			}
-			if a.builtin == nil {
-				a.builtin = map[bool]*zone.View{}
-			}
-			a.builtin[ownRoot] = view
-		}
-		r.Builtin = a.builtin[ownRoot]
-	}
-	return r, nil
-}
-
 // recursionClients returns the networks that may have names resolved; none means
 // everyone, which only a public resolver has.
 func recursionClients(c *config.Config) ([]netip.Prefix, error) {
@@ -253,70 +230,6 @@ func ownNetworks() ([]netip.Prefix, error) {
 		networks = append(networks, p)
 	}
 	return networks, nil
-}
-
-// applyRecursion gives the resolver what a reload changed. What was learned by routes
-// or anchors that changed is forgotten.
-func (a *App) applyRecursion(old, c *config.Config, s resolver.Settings) {
-	r := a.recursion
-	if r.rollover != nil && old.Resolver.TrustAnchors == c.Resolver.TrustAnchors {
-		s.Anchors = r.rollover.Anchors()
-	}
-	r.resolver.Apply(s)
-	flush := func(zone []byte) { r.resolver.Flush(zone, true) }
-	for _, f := range changed(old.Resolver.Forward, c.Resolver.Forward) {
-		flush(f.Zone)
-	}
-	for _, f := range changed(old.Resolver.Stub, c.Resolver.Stub) {
-		flush(f.Zone)
-	}
-	for _, n := range changed(old.Resolver.NegativeTrustAnchors, c.Resolver.NegativeTrustAnchors) {
-		flush(n.Name)
-	}
-	x, y := &old.Resolver, &c.Resolver
-	if x.Validation != y.Validation || x.TrustAnchors != y.TrustAnchors || x.RootHints != y.RootHints || !x.ValidationTime.Equal(y.ValidationTime) ||
-		x.FiltersPrivate() != y.FiltersPrivate() || len(changedNames(x.PrivateZones, y.PrivateZones)) > 0 || zonesDiffer(old, c) {
-		flush(wire.Root)
-	}
-}
-
-// zonesDiffer tells whether other zones are ours now: what was learned of them
-// elsewhere does not count any more.
-func zonesDiffer(old, c *config.Config) bool {
-	name := func(z config.Zone) string { return string(wire.Lower(nil, z.Name)) }
-	had := map[string]bool{}
-	for _, z := range old.Zones {
-		had[name(z)] = true
-	}
-	for _, z := range c.Zones {
-		if !had[name(z)] {
-			return true
-		}
-	}
-	return len(old.Zones) != len(c.Zones)
-}
-
-// changed returns what is in one list and not in the other.
-func changed[T any](old, now []T) []T {
-	var differ []T
-	missing := func(from, in []T) {
-		for _, x := range from {
-			found := false
-			for _, y := range in {
-				found = found || reflect.DeepEqual(x, y)
-			}
-			if !found {
-				differ = append(differ, x)
-			}
-		}
-	}
-	missing(old, now)
-	missing(now, old)
-	return differ
-}
-
-func changedNames(old, now [][]byte) [][]byte {
-	return changed(old, now)
 }
 
 // Flush implements [console.Admin]: it makes the cache forget a name, a tree or

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"port53/internal/config"
-	"port53/internal/keeper"
 	"port53/internal/telemetry"
+	"port53/internal/zones"
 )
 
 // queryLog is the query log and the file it goes to; nil: off.
@@ -71,12 +71,10 @@ func (a *App) collect() {
 		if a.queries != nil {
 			w.Set("port53_query_log_dropped_total", float64(a.queries.log.Dropped()))
 		}
-		a.mu.Lock()
-		ok, failed, last := a.reloads-a.failures, a.failures, a.lastOK
-		a.mu.Unlock()
+		ok, failed := a.reloads.counts()
 		w.Set("port53_reloads_total", float64(ok), "result", "ok")
 		w.Set("port53_reloads_total", float64(failed), "result", "failed")
-		w.Set("port53_last_reload_success", number(last))
+		w.Set("port53_last_reload_success", number(a.reloads.healthy()))
 		st := a.server.Stats()
 		w.Set("port53_udp_received_total", float64(st.UDP.Received))
 		w.Set("port53_udp_sent_total", float64(st.UDP.Sent))
@@ -86,7 +84,7 @@ func (a *App) collect() {
 		for reason, n := range map[string]uint64{"refused": st.Refused, "evicted": st.Evicted, "timeout": st.TimedOut, "stalled": st.Stalled} {
 			w.Set("port53_tcp_closed_total", float64(n), "reason", reason)
 		}
-		a.collectZones(w, a.keeper.Status())
+		a.collectZones(w, a.manager.Status())
 		if a.recursion != nil {
 			a.recursion.collect(w)
 		}
@@ -111,9 +109,9 @@ func (r *recursion) collect(w *telemetry.Writer) {
 	w.Set("port53_upstream_truncated_total", float64(u.Truncated.Load()))
 }
 
-func (a *App) collectZones(w *telemetry.Writer, zones []keeper.Status) {
+func (a *App) collectZones(w *telemetry.Writer, list []zones.Status) {
 	served, stale, broken, octets := 0, 0, 0, 0
-	for _, z := range zones {
+	for _, z := range list {
 		octets += z.Octets
 		switch {
 		case !z.Serving:
@@ -129,8 +127,8 @@ func (a *App) collectZones(w *telemetry.Writer, zones []keeper.Status) {
 	}
 	w.Set("port53_zone_bytes", float64(octets))
 	// What is wrong is listed first, so that the bound hides what is well.
-	slices.SortStableFunc(zones, func(x, y keeper.Status) int { return int(number(y.Failed) - number(x.Failed)) })
-	for _, z := range zones[:min(len(zones), telemetry.MaxListed)] {
+	slices.SortStableFunc(list, func(x, y zones.Status) int { return int(number(y.Failed) - number(x.Failed)) })
+	for _, z := range list[:min(len(list), telemetry.MaxListed)] {
 		w.Set("port53_zone_failed", number(z.Failed), "zone", z.Name)
 		if z.Serving {
 			w.Set("port53_zone_serial", float64(z.Serial), "zone", z.Name)

@@ -1,22 +1,13 @@
 package app
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/netip"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"time"
 
 	"port53/internal/config"
-	"port53/internal/engine"
-	"port53/internal/keeper"
-	"port53/internal/store"
+	"port53/internal/policy"
 	"port53/internal/tsig"
 	"port53/internal/wire"
+	"port53/internal/zones"
 )
 
 // keyRing returns the keys of c.
@@ -30,14 +21,9 @@ func keyRing(c *config.Config) *tsig.Ring {
 	return tsig.NewRing(keys...)
 }
 
-func bounds(c *config.Config) keeper.Bounds {
+func bounds(c *config.Config) zones.Bounds {
 	t := c.Transfers
-	return keeper.Bounds{Out: t.MaxOut, OutPeer: t.MaxOutPeer, In: t.MaxIn}
-}
-
-// startKeeper makes the keeper.
-func (a *App) startKeeper(c *config.Config) {
-	a.keeper = keeper.New(a.set, a.log, keeper.Options{Bounds: bounds(c), Dir: store.Open(filepath.Join(c.StateDir, "zones"))})
+	return zones.Bounds{Out: t.MaxOut, OutPeer: t.MaxOutPeer, In: t.MaxIn}
 }
 
 // transferPeers returns the servers that zones are exchanged with. Networks of
@@ -46,167 +32,70 @@ func transferPeers(c *config.Config) []netip.Prefix {
 	var list []netip.Prefix
 	for i := range c.Zones {
 		z := &c.Zones[i]
-		for _, a := range slices.Concat(z.Primaries, z.Secondaries, z.Members.Primaries, z.Members.Secondaries) {
-			list = append(list, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
-		}
+		list = append(list, peersOf(z.Primaries, z.Secondaries, z.Members.Primaries, z.Members.Secondaries)...)
 	}
 	return list
 }
 
-// zoneKeeper is the [engine.Keeper] of an App.
-type zoneKeeper struct{ *App }
-
-// Extended DNS Errors (RFC 8914, section 4).
-const (
-	edeNone             = -1
-	edeProhibited       = 18
-	edeNotAuthoritative = 20
-)
-
-func peerOf(r *engine.Request) keeper.Peer { return keeper.Peer{Addr: r.Client, Key: r.Key} }
-
-// Allows implements [engine.Keeper].
-func (z zoneKeeper) Allows(r *engine.Request) (wire.Rcode, int) {
-	allowed := false
-	switch r.Op {
-	case engine.OpTransfer:
-		allowed = z.keeper.MayTransfer(r.Apex, peerOf(r))
-	case engine.OpNotify:
-		allowed = z.keeper.MayNotify(r.Apex, peerOf(r))
-	case engine.OpUpdate:
-		if r.Context != nil && z.keeper.Forwards(r.Apex) {
-			r.Op = engine.OpForward
-			return wire.NoError, edeNone
+// sources returns where the zones of c come from.
+func sources(c *config.Config) []zones.Source {
+	ring := keyRing(c)
+	all := make([]zones.Source, len(c.Zones))
+	listed := map[string][]zones.Listed{}
+	for i, z := range c.Zones {
+		all[i] = zones.Source{
+			Apex: z.Name, File: z.File,
+			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
+			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer,
+			Key: ring.Key(z.TSIG), Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
+			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
 		}
-		if r.Context != nil && r.Context.Error != wire.NoError {
-			return wire.NotAuth, edeNone
+		if z.Catalog == "consume" {
+			all[i].Consumes = members(ring, &z)
 		}
-		allowed = z.keeper.MayUpdate(r.Apex, peerOf(r))
-	}
-	if !allowed {
-		return wire.Refused, edeProhibited
-	}
-	return wire.NoError, edeNone
-}
-
-// Transfer implements [engine.Keeper].
-func (z zoneKeeper) Transfer(r *engine.Request, reply func([]byte) error) {
-	z.keeper.Send(r.Message, r.Zone, peerOf(r), r.UDP, r.UDPSize, r.Context, reply)
-}
-
-// Notify implements [engine.Keeper].
-func (z zoneKeeper) Notify(r *engine.Request) (wire.Rcode, int) {
-	if !z.keeper.Notified(r.Apex, peerOf(r)) {
-		return wire.NotAuth, edeNotAuthoritative
-	}
-	return wire.NoError, edeNone
-}
-
-// Update implements [engine.Keeper].
-func (z zoneKeeper) Update(r *engine.Request) (wire.Rcode, int) {
-	outcome, again := z.replays.Begin(r.Context, r.Client, r.UDP, time.Now())
-	switch {
-	case !again:
-		rcode := wire.ServFail
-		defer func() { outcome.Done(rcode) }() // after a fault too
-		rcode = z.keeper.Update(r.Apex, r.Message, peerOf(r))
-		return rcode, edeNone
-	case outcome != nil:
-		return outcome.Wait(), edeNone // the reply to the first was lost
-	}
-	z.log.Warn("an update came twice: it was sent again by somebody else, or by a client that signs carelessly", "peer", r.Client.String())
-	r.Context.Replayed()
-	return wire.NotAuth, edeNone
-}
-
-// Forward implements [engine.Keeper].
-func (z zoneKeeper) Forward(r *engine.Request) []byte {
-	return z.keeper.Forward(r.Apex, r.Message, peerOf(r))
-}
-
-// Expire implements [engine.Keeper].
-func (z zoneKeeper) Expire(apex []byte) (uint32, bool) { return z.keeper.Expire(apex) }
-
-// Zone implements [console.Admin].
-func (a *App) Zone(action, name string) error {
-	apex, err := wire.ParseName(name)
-	if err != nil {
-		return fmt.Errorf("zone %s: %w", name, err)
-	}
-	apex = wire.Lower(nil, apex)
-	switch action {
-	case "refresh":
-		err = a.keeper.Refresh(apex, false)
-	case "retransfer":
-		err = a.keeper.Refresh(apex, true)
-	case "notify":
-		err = a.keeper.Tell(apex)
-	case "sync":
-		err = a.keeper.Sync(apex)
-	case "freeze":
-		if err = a.keeper.Freeze(apex, true); err == nil {
-			err = a.keeper.Sync(apex)
+		if z.InCatalog != nil {
+			key := string(wire.Lower(nil, z.InCatalog))
+			listed[key] = append(listed[key], zones.Listed{Apex: z.Name, Group: z.Group})
 		}
-	case "thaw":
-		if err = a.keeper.Freeze(apex, false); err == nil {
-			_, err = a.Reload(context.Background())
+	}
+	for i := range all {
+		if all[i].Produces {
+			all[i].Listed = listed[string(wire.Lower(nil, all[i].Apex))]
 		}
-	default:
-		err = errors.New("nothing of that name can be done with a zone")
 	}
-	if err != nil {
-		return fmt.Errorf("zone %s: %w", name, err)
-	}
-	return nil
+	return all
 }
 
-// Export implements [console.Admin].
-func (a *App) Export(name string, w io.Writer) error {
-	apex, err := wire.ParseName(name)
-	if err != nil {
-		return fmt.Errorf("zone %s: %w", name, err)
+// members returns how the zones are served that the catalog z names.
+func members(ring *tsig.Ring, z *config.Zone) *zones.Template {
+	m := &z.Members
+	t := &zones.Template{
+		Primaries: m.Primaries, Secondaries: m.Secondaries, Notify: m.Notify, Transfer: m.AllowTransfer,
+		Key: ring.Key(m.TSIG), Insecure: m.TSIG == nil && z.Insecure, Groups: map[string]*zones.Template{},
 	}
-	entry := a.set.View().Get(wire.Lower(nil, apex))
-	if entry == nil || entry.Zone == nil {
-		return fmt.Errorf("zone %s is not served here", name)
-	}
-	return keeper.WriteZone(w, entry.Zone)
-}
-
-// Changes implements [console.Admin].
-func (a *App) Changes(name, since string) (any, error) {
-	apex, err := wire.ParseName(name)
-	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, err)
-	}
-	apex = wire.Lower(nil, apex)
-	var list []keeper.Change
-	switch since {
-	case "":
-		list, err = a.keeper.Since(apex, nil)
-	case "file":
-		list, err = a.keeper.AgainstFile(apex)
-	default:
-		n, parseErr := strconv.ParseUint(since, 10, 32)
-		if parseErr != nil {
-			return nil, fmt.Errorf("%s is no serial", since)
+	for _, g := range m.Groups {
+		group := &zones.Template{
+			Primaries: g.Primaries, Secondaries: g.Secondaries, Notify: g.Notify, Transfer: g.AllowTransfer,
+			Key: ring.Key(g.TSIG), Insecure: t.Insecure && g.TSIG == nil,
 		}
-		serial := uint32(n)
-		list, err = a.keeper.Since(apex, &serial)
+		if g.TSIG == nil {
+			group.Key = t.Key
+		}
+		if len(group.Primaries) == 0 {
+			group.Primaries = t.Primaries
+		}
+		t.Groups[g.Name] = group
 	}
-	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, err)
-	}
-	return list, nil
+	return t
 }
 
 // grants returns who may change a zone. What it reads was checked before.
-func grants(z *config.Zone) []keeper.Grant {
-	var list []keeper.Grant
+func grants(z *config.Zone) []policy.Grant {
+	var list []policy.Grant
 	for _, u := range z.Updates {
-		g := keeper.Grant{Key: wire.Lower(nil, u.Key)}
+		g := policy.Grant{Key: wire.Lower(nil, u.Key)}
 		for _, text := range u.Names {
-			if p, err := keeper.ParsePattern(text, z.Name); err == nil {
+			if p, err := policy.ParsePattern(text, z.Name); err == nil {
 				g.Names = append(g.Names, p...)
 			}
 		}
@@ -224,9 +113,9 @@ func grants(z *config.Zone) []keeper.Grant {
 func serials(policy string) func(uint32) uint32 {
 	switch policy {
 	case "date":
-		return keeper.Date
+		return zones.Date
 	case "unixtime":
-		return keeper.UnixTime
+		return zones.UnixTime
 	}
 	return nil
 }

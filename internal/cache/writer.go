@@ -11,6 +11,9 @@ type Writer struct {
 // Writer returns a writer that lasts until the next flush, or [Cache.Revoke].
 func (c *Cache) Writer() Writer { return Writer{c, c.epoch.Load()} }
 
+// NoWriter returns a writer that writes nothing: it is as if it had been revoked.
+func (c *Cache) NoWriter() Writer { return Writer{c, ^uint64(0)} }
+
 // Revoke makes the writers that there are write nothing any more.
 func (c *Cache) Revoke() { c.epoch.Add(1) }
 

@@ -11,7 +11,7 @@ import (
 
 	"port53/internal/app"
 	"port53/internal/config"
-	"port53/internal/keeper"
+	"port53/internal/zones"
 )
 
 // defaultConfig is where packages put the configuration.
@@ -131,7 +131,7 @@ cannot be used.`,
 
 // printProblems prints what is wrong with zones; for a file that cannot be read,
 // where the configuration names it.
-func (s *streams) printProblems(report []keeper.Status, missing config.Errors) {
+func (s *streams) printProblems(report []zones.Status, missing config.Errors) {
 	named := map[string]bool{}
 	for _, e := range missing {
 		fmt.Fprintln(s.out, e.Long())

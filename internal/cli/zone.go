@@ -14,9 +14,9 @@ import (
 	"port53/internal/app"
 	"port53/internal/config"
 	"port53/internal/console"
-	"port53/internal/keeper"
 	"port53/internal/wire"
 	"port53/internal/zonefile"
+	"port53/internal/zones"
 )
 
 func newZone(s *streams) *cobra.Command {
@@ -96,14 +96,14 @@ Exit codes: 0 the zone is accepted, 1 it is not, 2 it could not be checked.`,
 
 // checked is what zone check prints as JSON.
 type checked struct {
-	Zone     string           `json:"zone"`
-	File     string           `json:"file"`
-	Accepted bool             `json:"accepted"`
-	Serial   uint32           `json:"serial,omitempty"`
-	Names    int              `json:"names,omitempty"`
-	Records  int              `json:"records,omitempty"`
-	Signed   bool             `json:"signed,omitempty"`
-	Problems []keeper.Problem `json:"problems"`
+	Zone     string          `json:"zone"`
+	File     string          `json:"file"`
+	Accepted bool            `json:"accepted"`
+	Serial   uint32          `json:"serial,omitempty"`
+	Names    int             `json:"names,omitempty"`
+	Records  int             `json:"records,omitempty"`
+	Signed   bool            `json:"signed,omitempty"`
+	Problems []zones.Problem `json:"problems"`
 }
 
 // maxGenerate is the most that $GENERATE may be allowed (SECURITY: $GENERATE bombs).
@@ -125,13 +125,13 @@ func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSO
 	} else if apex, err = guessOrigin(file); err != nil {
 		return failure(exitUsage, "say it with --origin", "%s: the zone's name is not clear: %v", file, err)
 	}
-	l := keeper.Load(keeper.Source{
+	l := zones.Load(zones.Source{
 		Apex: apex, File: file,
 		Generate: limits.Generate, MaxRecords: limits.Records, MaxSize: int64(limits.Size),
 	}, 0)
 	c := checked{Zone: string(wire.AppendName(nil, apex)), File: file, Accepted: l.Zone != nil, Problems: l.Problems}
 	if c.Problems == nil {
-		c.Problems = []keeper.Problem{}
+		c.Problems = []zones.Problem{}
 	}
 	if l.Zone != nil {
 		c.Serial, c.Names, c.Records, c.Signed = l.Zone.Serial(), l.Zone.Names(), l.Zone.Records(), l.Zone.Signed()
@@ -306,7 +306,7 @@ Exit codes: 0 nothing changed, 1 something did.`,
 				}
 				since = "file"
 			}
-			var list []keeper.Change
+			var list []zones.Change
 			if err := call(cmd.Context(), file, socket, "GET", "/zone/diff"+name+"&since="+url.QueryEscape(since), &list); err != nil {
 				return err
 			}

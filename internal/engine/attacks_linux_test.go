@@ -56,7 +56,7 @@ func explained(t *testing.T, w *lab.World, s resolver.Settings, name string, typ
 	t.Helper()
 	client := upstream.New(upstream.Options{Network: w.Net, Cookies: true})
 	defer client.Close()
-	r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: client}, s)
+	r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: client}, resolver.Compile(s))
 	defer r.Close()
 	before := processorTime(t)
 	a, _, _ := r.Explain(dnstest.Name(t, name), typ, true, false)

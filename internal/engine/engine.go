@@ -3,8 +3,7 @@
 //
 // The straight path, from the packet to the reply, runs on the goroutine that read
 // the packet. It allocates nothing, takes no lock and shares no counter: all that
-// it reads is the settings and the zones as they were when the query came, two
-// immutable snapshots behind one pointer each.
+// it reads is one [Generation], loaded once.
 package engine
 
 import (
@@ -21,35 +20,8 @@ import (
 	"port53/internal/zone"
 )
 
-// Settings are what a reload may change. They are not modified after they were
-// given to an Engine.
-type Settings struct {
-	Clients *policy.ACL         // who may ask; nil: everyone
-	Rates   *policy.RateLimiter // limits UDP answers; nil: no limit
-	Cookies *policy.Cookies     // server cookies; nil: off
-
-	Recursion *Recursion // what answers for names outside of the zones; nil: nobody
-
-	Keys   tsig.Keys // signatures are verified with; nil: there are no keys
-	Keeper Keeper    // moves zones whole, and changes them; nil: nobody may have that
-
-	UDPSize int    // the largest reply over UDP in octets, and what OPT tells; 0: 1232
-	NSID    []byte // told to those who ask (RFC 5001); empty: off
-	Padding int    // over TCP, replies to those who ask are padded to multiples of this (RFC 7830); 0: off
-
-	// What CH TXT version.bind and version.server, hostname.bind and id.server answer
-	// (RFC 4892). Empty: REFUSED.
-	Version  string
-	Hostname string
-}
-
-// defaultUDPSize avoids fragments on every path seen (DNS flag day 2020;
-// RFC 9715, section 3.1 would allow 1400).
-const defaultUDPSize = 1232
-
-// Options make an Engine. Zones is required.
+// Options make an Engine. The zero value is ready.
 type Options struct {
-	Zones     *zone.Set
 	Telemetry *telemetry.Telemetry // nil: nothing is recorded
 	Queries   *telemetry.QueryLog  // nil: queries are not logged
 	Log       *slog.Logger         // nil: discard
@@ -60,24 +32,23 @@ type Options struct {
 
 // An Engine answers queries. It is a [server.Handler].
 type Engine struct {
-	zones     *zone.Set
 	telemetry *telemetry.Telemetry
 	queries   *telemetry.QueryLog
 	log       *slog.Logger
 	contained bool
-	settings  atomic.Pointer[Settings]
+	now       atomic.Pointer[Generation]
 	panicked  atomic.Bool // the first panic is logged with its packet, the others are counted
 
 	late chan *worker // those that write answers which had to wait
 }
 
-// New returns an engine that serves o.Zones under s.
-func New(o Options, s Settings) *Engine {
-	e := &Engine{zones: o.Zones, telemetry: o.Telemetry, queries: o.Queries, log: o.Log, contained: !o.Uncontained}
+// New returns an engine that serves g.
+func New(o Options, g Generation) *Engine {
+	e := &Engine{telemetry: o.Telemetry, queries: o.Queries, log: o.Log, contained: !o.Uncontained}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
-	e.Apply(s)
+	e.Apply(g)
 	e.late = make(chan *worker, lateWorkers)
 	for range lateWorkers {
 		e.late <- e.newWorker()
@@ -85,13 +56,8 @@ func New(o Options, s Settings) *Engine {
 	return e
 }
 
-// Apply replaces the settings: queries that come from now on see all of them.
-func (e *Engine) Apply(s Settings) {
-	if s.UDPSize == 0 {
-		s.UDPSize = defaultUDPSize
-	}
-	e.settings.Store(&s)
-}
+// Apply replaces the generation: queries that come from now on see all of the new one.
+func (e *Engine) Apply(g Generation) { e.now.Store(g.filled()) }
 
 // NewWorker implements [server.Handler].
 func (e *Engine) NewWorker() server.Worker { return e.newWorker() }
@@ -117,7 +83,7 @@ type worker struct {
 	begun   time.Time // when that one came
 
 	// Of the present query.
-	settings  *Settings
+	gen       *Generation
 	peer      *server.Peer
 	now       int64
 	udp       bool
@@ -145,9 +111,9 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 			n = w.contain(fault, msg, reply)
 		}
 	}()
-	s := w.engine.settings.Load()
+	g := w.engine.now.Load()
 	q := &w.query
-	w.begin(s, peer, msg)
+	w.begin(g, peer, msg)
 	w.now = now
 	if w.measure = (w.measure + 1) % latencySample; w.measure == 0 {
 		w.begun = time.Now()
@@ -168,7 +134,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 	// Who asks, and is the question one?
 	switch {
-	case s.Clients != nil && !s.Clients.Allows(peer.Remote.Addr()):
+	case !g.Access.Allows(policy.Query, policy.Peer{Addr: peer.Remote.Addr()}):
 		return w.fail(wire.Refused, edeProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
 		return w.fail(wire.NotImp, -1)
@@ -177,7 +143,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		return w.fail(wire.FormErr, -1)
 	case q.EDNS && q.Version != 0:
 		return w.fail(wire.BadVers, -1)
-	case q.Cookie != nil && s.Cookies != nil:
+	case q.Cookie != nil && g.Limits.Cookies != nil:
 		if !q.CookieLenOK() {
 			w.record.Malformed(wire.BadCookieLen)
 			return w.fail(wire.FormErr, -1)
@@ -212,30 +178,34 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 	// Whose is it?
 	entry, further := w.zone(), w.offersRecursion()
+	var version *zone.Zone // one, to the end of the answer
+	if entry != nil {
+		version = entry.Zone()
+	}
 	switch {
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
 		if entry == nil || len(entry.Apex) != q.Name.Len() {
 			return w.fail(wire.NotAuth, edeNotAuthoritative) // RFC 5936, section 2.2.1
 		}
 		return w.hand()
-	case entry == nil && s.Recursion != nil:
-		return w.recurse(s.Recursion, further)
+	case entry == nil && g.Recursion != nil:
+		return w.recurse(g.Recursion, further)
 	case entry == nil:
 		return w.fail(wire.Refused, edeNotAuthoritative)
-	case entry.Zone == nil:
+	case version == nil:
 		return w.fail(wire.ServFail, edeInvalidData)
 	}
 	further = further && q.Flags&wire.FlagRD != 0
 	if further && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
-		return w.recurse(s.Recursion, true) // it is the parent's, which is not here
+		return w.recurse(g.Recursion, true) // it is the parent's, which is not here
 	}
-	result := w.answer.Answer(entry.Zone, q, &w.builder)
+	result := w.answer.Answer(version, q, &w.builder)
 	if further && (result.Kind == authority.Referral || result.Away) {
 		// What the zone said so far is part of what the resolver will say.
 		w.builder.Reset()
 		w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)
 		w.builder.SetRcode(wire.NoError)
-		return w.recurse(s.Recursion, true)
+		return w.recurse(g.Recursion, true)
 	}
 
 	// May it go out?
@@ -243,10 +213,10 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 }
 
 // begin makes the worker ready for a query.
-func (w *worker) begin(s *Settings, peer *server.Peer, msg []byte) {
-	w.settings, w.peer = s, peer
+func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
+	w.gen, w.peer = g, peer
 	w.udp = peer.Transport == server.UDP
-	w.limited = w.udp && s.Rates != nil
+	w.limited = w.udp && g.Limits.Rates != nil
 	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
 	w.query.Msg = msg
 }
@@ -263,7 +233,7 @@ func (w *worker) limit() int {
 	case !w.udp:
 		return wire.MaxMessage
 	case q.EDNS:
-		return min(max(int(q.UDPSize), wire.MinUDP), w.settings.UDPSize)
+		return min(max(int(q.UDPSize), wire.MinUDP), w.gen.Limits.UDPSize)
 	}
 	return wire.MinUDP
 }
@@ -279,8 +249,8 @@ func (w *worker) bare(rcode wire.Rcode) []byte {
 // offersRecursion tells whether the client may be led beyond our zones, and says so in
 // the reply (RFC 1035, section 4.1.1).
 func (w *worker) offersRecursion() bool {
-	r := w.settings.Recursion
-	if r == nil || r.Clients != nil && !r.Clients.Allows(w.peer.Remote.Addr()) {
+	g := w.gen
+	if g.Recursion == nil || !g.Access.Allows(policy.Recurse, policy.Peer{Addr: w.peer.Remote.Addr()}) {
 		return false
 	}
 	w.builder.SetFlags(wire.FlagRA)
@@ -290,7 +260,7 @@ func (w *worker) offersRecursion() bool {
 // zone returns the zone that answers the question, or nil.
 func (w *worker) zone() *zone.Entry {
 	q := &w.query
-	view := w.engine.zones.View()
+	view := w.gen.Zones
 	entry := view.Find(&q.Name)
 	if entry != nil && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
 		// DS lies on the parent's side of the cut (RFC 4035, section 3.1.4.1).
@@ -332,7 +302,7 @@ func (w *worker) deliver(class policy.Class, key uint64) int {
 
 // check asks the rate limiter, and counts what is beyond a limit.
 func (w *worker) check(class policy.Class, key uint64) policy.Verdict {
-	verdict := w.settings.Rates.Check(w.now, w.peer.Remote.Addr(), class, key)
+	verdict := w.gen.Limits.Rates.Check(w.now, w.peer.Remote.Addr(), class, key)
 	if verdict != policy.Send {
 		w.record.Limited(uint8(class))
 	}

@@ -39,16 +39,15 @@ www A 192.0.2.81
 
 // newWorker returns a worker of an engine that serves example., child.example. and
 // example.org., and holds broken. without a version that could be served.
-func newWorker(t testing.TB, s engine.Settings) server.Worker {
+func newWorker(t testing.TB, g engine.Generation) server.Worker {
 	t.Helper()
-	set := zone.NewSet(dnstest.Seed)
-	set.Publish(
+	g.Zones = zone.NewView(dnstest.Seed).With(
 		zone.Change{Apex: dnstest.Name(t, "example."), Zone: dnstest.Zone(t, "example.", exampleZone)},
 		zone.Change{Apex: dnstest.Name(t, "child.example."), Zone: dnstest.Zone(t, "child.example.", otherZone)},
 		zone.Change{Apex: dnstest.Name(t, "example.org."), Zone: dnstest.Zone(t, "example.org.", otherZone)},
 		zone.Change{Apex: dnstest.Name(t, "broken.")},
 	)
-	return engine.New(engine.Options{Zones: set, Uncontained: true}, s).NewWorker()
+	return engine.New(engine.Options{Uncontained: true}, g).NewWorker()
 }
 
 var (
@@ -125,7 +124,7 @@ func TestOddQueries(t *testing.T) {
 		{"the root", query(t, ". NS"), false, "REFUSED"},
 		{"a zone that could not be loaded", query(t, "www.broken. A"), false, "SERVFAIL"},
 	}
-	w := newWorker(t, engine.Settings{})
+	w := newWorker(t, engine.Generation{})
 	for _, test := range tests {
 		peer := udpPeer
 		if test.tcp {
@@ -154,7 +153,7 @@ func TestOddQueries(t *testing.T) {
 }
 
 func TestErrorKeepsQuestion(t *testing.T) {
-	w := newWorker(t, engine.Settings{})
+	w := newWorker(t, engine.Generation{})
 	q := query(t, "WwW.example.com. A")
 	reply := handle(w, q, udpPeer)
 	if !bytes.Equal(reply[12:], q[12:]) {
@@ -192,7 +191,7 @@ func withOptions(t *testing.T, line string, octets ...byte) []byte {
 }
 
 func TestOptions(t *testing.T) {
-	w := newWorker(t, engine.Settings{NSID: []byte("ns1"), Padding: 128})
+	w := newWorker(t, engine.Generation{Identity: engine.Identity{NSID: []byte("ns1")}, Limits: engine.Limits{Padding: 128}})
 	ask := withOptions(t, "www.example. A", 0, 3, 0, 0, 0, 11, 0, 0, 0xFD, 0xE9, 0, 1, 7)
 	_, opts := options(t, handle(w, ask, udpPeer))
 	if string(opts[wire.OptionNSID]) != "ns1" || opts[wire.OptionKeepalive] != nil || opts[0xFDE9] != nil {
@@ -206,7 +205,7 @@ func TestOptions(t *testing.T) {
 	if n := len(handle(w, padded, tcpPeer)); n%128 != 0 {
 		t.Errorf("padded reply has %d octets", n)
 	}
-	hidden := newWorker(t, engine.Settings{})
+	hidden := newWorker(t, engine.Generation{})
 	if _, opts = options(t, handle(hidden, ask, udpPeer)); len(opts) != 0 {
 		t.Errorf("options by default: %v", opts)
 	}
@@ -227,11 +226,11 @@ func TestOptions(t *testing.T) {
 func TestChaos(t *testing.T) {
 	msg := query(t, "version.bind. TXT")
 	msg = patch(msg, len(msg)-2, 0, 3)
-	w := newWorker(t, engine.Settings{Version: "port53"})
+	w := newWorker(t, engine.Generation{Identity: engine.Identity{Version: "port53"}})
 	if reply := handle(w, msg, udpPeer); reply[3]&15 != 0 || reply[2]&4 != 0 || !bytes.HasSuffix(reply, []byte("\x00\x07\x06port53")) {
 		t.Errorf("got %x", reply)
 	}
-	if reply := handle(newWorker(t, engine.Settings{}), msg, udpPeer); reply[3]&15 != byte(wire.Refused) {
+	if reply := handle(newWorker(t, engine.Generation{}), msg, udpPeer); reply[3]&15 != byte(wire.Refused) {
 		t.Errorf("hidden: got %x", reply)
 	}
 }
@@ -241,7 +240,7 @@ func TestACL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorker(t, engine.Settings{Clients: acl})
+	w := newWorker(t, engine.Generation{Access: &policy.Access{Query: acl}})
 	_, opts := options(t, handle(w, query(t, "www.example. A +edns"), udpPeer))
 	if !bytes.Equal(opts[wire.OptionEDE], []byte{0, 18}) {
 		t.Errorf("stranger: %v", opts)
@@ -254,7 +253,7 @@ func TestACL(t *testing.T) {
 }
 
 func TestReflectorPortsGetNothing(t *testing.T) {
-	w := newWorker(t, engine.Settings{})
+	w := newWorker(t, engine.Generation{})
 	peer := udpPeer
 	for _, port := range []uint16{0, 7, 19} {
 		peer.Remote = netip.AddrPortFrom(peer.Remote.Addr(), port)
@@ -273,7 +272,7 @@ func TestCookies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorker(t, engine.Settings{Cookies: cookies})
+	w := newWorker(t, engine.Generation{Limits: engine.Limits{Cookies: cookies}})
 	client := []byte("8octets!")
 	_, opts := options(t, handle(w, withOptions(t, "www.example. A", append([]byte{0, 10, 0, 8}, client...)...), udpPeer))
 	got := opts[wire.OptionCookie]
@@ -291,7 +290,7 @@ func TestCookies(t *testing.T) {
 		if rcode, _ := options(t, handle(w, odd, udpPeer)); rcode != wire.FormErr {
 			t.Errorf("cookie of %d octets: %v, want FORMERR", n, rcode)
 		}
-		if rcode, _ := options(t, handle(newWorker(t, engine.Settings{}), odd, udpPeer)); rcode != wire.NoError {
+		if rcode, _ := options(t, handle(newWorker(t, engine.Generation{}), odd, udpPeer)); rcode != wire.NoError {
 			t.Errorf("cookie of %d octets where cookies are off: %v, want NOERROR", n, rcode)
 		}
 	}
@@ -301,7 +300,7 @@ func TestUnknownKey(t *testing.T) {
 	tsig := []byte("\x03key\x00\x00\xfa\x00\xff\x00\x00\x00\x00\x00\x2a\x0bhmac-sha256\x00" +
 		"\x00\x00\x00\x00\x00\x01\x01\x2c\x00\x0d0123456789abc\x12\x34\x00\x00\x00\x00")
 	msg := append(patch(query(t, "www.example. A"), 11, 1), tsig...)
-	reply := handle(newWorker(t, engine.Settings{}), msg, udpPeer)
+	reply := handle(newWorker(t, engine.Generation{}), msg, udpPeer)
 	if wire.Rcode(reply[3]&15) != wire.NotAuth || reply[11] != 1 {
 		t.Fatalf("got %x, want NOTAUTH with one additional record", reply)
 	}
@@ -313,7 +312,7 @@ func TestUnknownKey(t *testing.T) {
 
 // An alias into another zone of this server ends the answer.
 func TestAliasToOtherZone(t *testing.T) {
-	w := newWorker(t, engine.Settings{})
+	w := newWorker(t, engine.Generation{})
 	for question, want := range map[string]string{
 		"other.example. A":     "NOERROR aa\nANSWER\nother.example. 3600 CNAME www.example.org.\n",
 		"www.moved.example. A": "NOERROR aa\nANSWER\nmoved.example. 3600 DNAME example.org.\nwww.moved.example. 3600 CNAME www.example.org.\n",
@@ -326,7 +325,7 @@ func TestAliasToOtherZone(t *testing.T) {
 
 // DS is the parent's to answer, also where it knows of no delegation.
 func TestParentAnswersDS(t *testing.T) {
-	w := newWorker(t, engine.Settings{})
+	w := newWorker(t, engine.Generation{})
 	got, err := dnstest.Format(handle(w, query(t, "child.example. DS"), udpPeer))
 	if err != nil || !strings.HasPrefix(got, "NXDOMAIN aa\nAUTHORITY\nexample. ") {
 		t.Errorf("got %s %v", got, err)
@@ -347,7 +346,7 @@ func TestHandleAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorker(t, engine.Settings{Cookies: cookies, Rates: rates})
+	w := newWorker(t, engine.Generation{Limits: engine.Limits{Cookies: cookies, Rates: rates}})
 	reply := make([]byte, 4096)
 	for _, line := range []string{"www.example. A", "www.example. A +do", "x.sub.example. A", "nothing.example. A", "www.moved.example. A", "www.example.com. A", "www.broken. A"} {
 		msg := query(t, line)
@@ -364,10 +363,12 @@ func TestHandleAllocatesNothing(t *testing.T) {
 // A panic costs the query that made it, and is told once, with the packet.
 func TestPanicIsContained(t *testing.T) {
 	var log bytes.Buffer
-	e := engine.New(engine.Options{Zones: nil, Log: slog.New(slog.NewTextHandler(&log, nil))}, engine.Settings{})
-	w := e.NewWorker() // no zones: a fault of the caller, and a panic for each question
+	e := engine.New(engine.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, engine.Generation{
+		Recursion: &engine.Recursion{}, // without a cache: a fault of the caller, and a panic for each question
+	})
+	w := e.NewWorker()
 	for range 2 {
-		reply := handle(w, query(t, "www.example. A"), udpPeer)
+		reply := handle(w, query(t, "www.example. A +rd"), udpPeer)
 		if got, err := dnstest.Format(reply); err != nil || got != "SERVFAIL\n" || reply[1] != 53 {
 			t.Errorf("got %q %v", got, err)
 		}
@@ -378,7 +379,7 @@ func TestPanicIsContained(t *testing.T) {
 }
 
 func BenchmarkHandle(b *testing.B) {
-	w := newWorker(b, engine.Settings{})
+	w := newWorker(b, engine.Generation{})
 	reply := make([]byte, 4096)
 	for _, line := range []string{"www.example. A", "x.sub.example. A", "nothing.example. A", "www.example.com. A"} {
 		msg := query(b, line)
@@ -397,7 +398,7 @@ func FuzzHandle(f *testing.F) {
 	for _, line := range []string{"www.example. A", "x.sub.example. DS +do", "nothing.example. ANY +size=4096", "www.moved.example. A"} {
 		f.Add(query(f, line))
 	}
-	w := newWorker(f, engine.Settings{UDPSize: 1232})
+	w := newWorker(f, engine.Generation{Limits: engine.Limits{UDPSize: 1232}})
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		reply := make([]byte, 4096)
 		n := w.Handle(msg, &udpPeer, 1, reply)

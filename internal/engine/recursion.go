@@ -16,20 +16,6 @@ import (
 	"port53/internal/zone"
 )
 
-// Recursion is what answers for names outside of the zones.
-type Recursion struct {
-	Clients  *policy.ACL // who may have it; nil: everyone
-	Cache    *cache.Cache
-	Resolver *resolver.Resolver
-	Builtin  *zone.View // names that are never asked of others (RFC 6303, RFC 6761); nil: none
-	Stale    bool       // what has expired is served when nothing fresh is to be had (RFC 8767)
-	Prefetch bool       // what is about to expire is asked for again
-
-	// MaxAge is how long a question over UDP may take: its client has gone, and held
-	// answers can be sent all at once at a victim (DNSBomb, CVE-2024-33655). 0: 1.9 s.
-	MaxAge time.Duration
-}
-
 const defaultMaxAge = 1900 * time.Millisecond
 
 // recurse answers for a name that is not in our zones: from names that are built in,
@@ -47,7 +33,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	w.builder.SetFlags(q.Flags & wire.FlagCD) // RFC 4035, section 3.2.2
 	if r.Builtin != nil {
 		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) {
-			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone, q, &w.builder)))
+			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone(), q, &w.builder)))
 		}
 	}
 	key := resolver.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
@@ -73,8 +59,8 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 // records, which are the parent's, and not what an operator has other servers for.
 func (w *worker) local(r *Recursion, entry *zone.Entry) bool {
 	q := &w.query
-	return entry != nil && entry.Zone != nil && (q.Type != wire.TypeDS || len(entry.Apex) != q.Name.Len()) &&
-		!r.Resolver.Routed(q.Name.Name(), len(entry.Apex))
+	return entry != nil && (q.Type != wire.TypeDS || len(entry.Apex) != q.Name.Len()) &&
+		!r.Config.Routed(q.Name.Name(), len(entry.Apex))
 }
 
 // unix returns the time in seconds since 1970. It goes with the batch, whose time of
@@ -123,7 +109,7 @@ func (w *worker) classOfCached(hit *cache.Hit) (policy.Class, uint64) {
 		return policy.Positive, 0
 	}
 	name := &w.query.Name
-	switch seed := w.engine.zones.Seed(); {
+	switch seed := w.gen.Zones.Seed(); {
 	case hit.Rcode == wire.NXDomain:
 		return policy.NXDomain, uint64(seed.Hash(name.Name()[name.Start(max(name.Labels-2, 0)):]))
 	case hit.Counts[wire.Answer] == 0:
@@ -138,7 +124,7 @@ func (w *worker) request() *resolver.Request {
 	q := &w.query
 	return &resolver.Request{
 		Name: q.Name.Name(), Type: q.Type, DO: q.DO, CD: q.Flags&wire.FlagCD != 0,
-		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Arrived: time.Now(),
+		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Arrived: time.Now(), Config: w.gen.Recursion.Config,
 	}
 }
 
@@ -149,7 +135,7 @@ func (w *worker) later(r *Recursion, stale bool) int {
 		return w.fail(wire.ServFail, edeOther)
 	}
 	p := &pending{
-		engine: w.engine, recursion: r, settings: w.settings, to: to,
+		engine: w.engine, recursion: r, gen: w.gen, to: to,
 		msg: append([]byte(nil), w.query.Msg...), peer: *w.peer, arrived: time.Now(), limited: w.limited, genuine: w.genuine,
 		signature: w.signature, maxAge: r.MaxAge,
 	}
@@ -166,7 +152,7 @@ func (w *worker) later(r *Recursion, stale bool) int {
 type pending struct {
 	engine    *Engine
 	recursion *Recursion
-	settings  *Settings
+	gen       *Generation
 	to        server.Responder
 	msg       []byte
 	peer      server.Peer
@@ -249,12 +235,12 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	if w.room == nil {
 		w.room = make([]byte, wire.MaxMessage)
 	}
-	w.begin(p.settings, &p.peer, p.msg)
+	w.begin(p.gen, &p.peer, p.msg)
 	if w.query.Parse(p.msg) != 0 {
 		return 0
 	}
 	w.limited, w.genuine, w.recursive, w.measure, w.signature = p.limited, p.genuine, p.recursion != nil, 1, p.signature
-	w.cookie = w.query.Cookie != nil && p.settings.Cookies != nil
+	w.cookie = w.query.Cookie != nil && p.gen.Limits.Cookies != nil
 	w.startReply(w.room)
 	if p.recursion != nil {
 		w.builder.SetFlags(wire.FlagRA | w.query.Flags&wire.FlagCD)
@@ -277,27 +263,26 @@ func (w *worker) dropped(why telemetry.Drop, query int) *worker {
 
 // localZones answers the resolver's own questions from our zones. It is a
 // [resolver.Local].
-type localZones struct{ zones *zone.Set }
+type localZones struct{ zones *zone.View }
 
 // LocalZones returns what a resolver needs to know of zones.
-func LocalZones(zones *zone.Set) resolver.Local { return localZones{zones} }
+func LocalZones(zones *zone.View) resolver.Local { return localZones{zones} }
 
 // find returns the zone that answers for name.
 func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
-	view := l.zones.View()
-	if view.Len() == 0 {
+	if l.zones.Len() == 0 {
 		return nil
 	}
-	entry := view.Find(name)
+	entry := l.zones.Find(name)
 	if entry != nil && t == wire.TypeDS && name.Labels > 0 && len(entry.Apex) == name.Len() {
-		return view.FindAbove(name)
+		return l.zones.FindAbove(name)
 	}
 	return entry
 }
 
 // Apex implements [resolver.Local].
 func (l localZones) Apex(name []byte, t wire.Type) []byte {
-	if l.zones.View().Len() == 0 {
+	if l.zones.Len() == 0 {
 		return nil
 	}
 	var split wire.SplitName
@@ -318,12 +303,16 @@ func (l localZones) Answer(name []byte, t wire.Type) []byte {
 		return nil
 	}
 	entry := l.find(&q.Name, t)
-	if entry == nil || entry.Zone == nil {
+	if entry == nil {
+		return nil
+	}
+	version := entry.Zone()
+	if version == nil {
 		return nil
 	}
 	var b wire.Builder
 	b.Start(make([]byte, wire.MaxMessage), wire.MaxMessage, 0, &q)
 	var r authority.Responder
-	r.Answer(entry.Zone, &q, &b)
+	r.Answer(version, &q, &b)
 	return b.Finish(nil, 0)
 }

@@ -39,7 +39,7 @@ const (
 // which only goes with replies that are otherwise short, and for padding, which
 // takes what is left.
 func (w *worker) reserve() int {
-	q, s := &w.query, w.settings
+	q, g := &w.query, w.gen
 	n := 0
 	if q.TSIG != nil {
 		n = q.TSIGErrorLen() + maxSignature
@@ -48,11 +48,11 @@ func (w *worker) reserve() int {
 		return n
 	}
 	n += optHeader
-	if q.Cookie != nil && s.Cookies != nil {
+	if q.Cookie != nil && g.Limits.Cookies != nil {
 		n += optionHeader + cookieSize
 	}
-	if q.NSID && len(s.NSID) > 0 {
-		n += optionHeader + min(len(s.NSID), maxNSID)
+	if q.NSID && len(g.Identity.NSID) > 0 {
+		n += optionHeader + min(len(g.Identity.NSID), maxNSID)
 	}
 	if q.Keepalive && !w.udp {
 		n += optionHeader + 2
@@ -72,7 +72,7 @@ func (w *worker) checkCookie() {
 		w.record.Cookie(telemetry.CookieClient)
 		return
 	}
-	valid, _ := w.settings.Cookies.Verify([8]byte(c), w.peer.Remote.Addr(), c[8:], uint32(time.Now().Unix()))
+	valid, _ := w.gen.Limits.Cookies.Verify([8]byte(c), w.peer.Remote.Addr(), c[8:], uint32(time.Now().Unix()))
 	if !valid {
 		w.record.Cookie(telemetry.CookieBad)
 		return
@@ -93,11 +93,11 @@ func (w *worker) buildTail(rcode wire.Rcode) (tail []byte, records int) {
 }
 
 func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
-	q, s := &w.query, w.settings
+	q, g := &w.query, w.gen
 	t = t[:optHeader]
 	t[0] = 0
 	binary.BigEndian.PutUint16(t[1:], uint16(wire.TypeOPT))
-	binary.BigEndian.PutUint16(t[3:], uint16(s.UDPSize))
+	binary.BigEndian.PutUint16(t[3:], uint16(g.Limits.UDPSize))
 	t[5], t[6], t[7], t[8] = byte(rcode>>4), 0, 0, 0
 	if q.DO {
 		t[7] = 0x80 // RFC 3225, section 3
@@ -105,20 +105,22 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 	if w.cookie {
 		t = append(t, 0, wire.OptionCookie, 0, cookieSize)
 		t = append(t, q.Cookie[:8]...)
-		t = s.Cookies.Append(t, [8]byte(q.Cookie), w.peer.Remote.Addr(), uint32(time.Now().Unix()))
+		t = g.Limits.Cookies.Append(t, [8]byte(q.Cookie), w.peer.Remote.Addr(), uint32(time.Now().Unix()))
 	}
-	if q.NSID && len(s.NSID) > 0 {
-		id := s.NSID[:min(len(s.NSID), maxNSID)]
+	if q.NSID && len(g.Identity.NSID) > 0 {
+		id := g.Identity.NSID[:min(len(g.Identity.NSID), maxNSID)]
 		t = append(t, 0, wire.OptionNSID, 0, byte(len(id)))
 		t = append(t, id...)
 	}
 	if q.Keepalive && !w.udp {
 		t = append(t, 0, wire.OptionKeepalive, 0, 2, byte(w.peer.Idle>>8), byte(w.peer.Idle))
 	}
-	if q.Expire && q.Opcode == wire.OpcodeQuery && q.Type == wire.TypeSOA && rcode == wire.NoError && s.Keeper != nil {
-		if left, ok := s.Keeper.Expire(q.Name.Name()); ok {
-			t = append(t, 0, wire.OptionExpire, 0, 4)
-			t = binary.BigEndian.AppendUint32(t, left)
+	if q.Expire && q.Opcode == wire.OpcodeQuery && q.Type == wire.TypeSOA && rcode == wire.NoError {
+		if e := g.Zones.Get(q.Name.Name()); e != nil {
+			if left, ok := e.Expire(time.Now()); ok {
+				t = append(t, 0, wire.OptionExpire, 0, 4)
+				t = binary.BigEndian.AppendUint32(t, left)
+			}
 		}
 	}
 	if w.ede >= 0 {
@@ -129,9 +131,9 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 			t = append(t, text...)
 		}
 	}
-	if q.Padding && s.Padding > 0 && !w.udp {
+	if q.Padding && g.Limits.Padding > 0 && !w.udp {
 		n := w.builder.Len() + len(t) + optionHeader
-		n = (s.Padding - n%s.Padding) % s.Padding
+		n = (g.Limits.Padding - n%g.Limits.Padding) % g.Limits.Padding
 		n = min(n, maxPadding, w.builder.Room()-len(t)-optionHeader)
 		if n >= 0 {
 			t = append(t, 0, wire.OptionPadding, byte(n>>8), byte(n))
@@ -155,9 +157,9 @@ func (w *worker) chaos() int {
 	var text string
 	switch string(q.Name.Name()) {
 	case "\x07version\x04bind\x00", "\x07version\x06server\x00":
-		text = w.settings.Version
+		text = w.gen.Identity.Version
 	case "\x08hostname\x04bind\x00", "\x02id\x06server\x00":
-		text = w.settings.Hostname
+		text = w.gen.Identity.Hostname
 	}
 	if text == "" || q.Type != wire.TypeTXT && q.Type != wire.TypeANY {
 		return w.fail(wire.Refused, edeProhibited)

@@ -37,14 +37,14 @@ type subject struct {
 	cache    *cache.Cache
 	client   *upstream.Client
 	resolver *resolver.Resolver
-	zones    *zone.Set
+	zones    *zone.View
 
 	mu     sync.Mutex // one worker answers all
 	worker server.Worker
 }
 
 func newSubject(t testing.TB, s *dnstest.Setup) dnstest.Subject {
-	sub := &subject{t: t, zones: zone.NewSet(dnstest.Seed)}
+	sub := &subject{t: t, zones: zone.NewView(dnstest.Seed)}
 	seconds := func(key string, otherwise time.Duration) uint32 {
 		return uint32(s.Duration(key, otherwise) / time.Second)
 	}
@@ -54,12 +54,13 @@ func newSubject(t testing.TB, s *dnstest.Setup) dnstest.Subject {
 		Stale: seconds("stale-keep", 0),
 	})
 	sub.client = upstream.New(upstream.Options{Network: s.Net, Cookies: s.Bool("cookies", true)})
-	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client}, sub.settings(s))
-	sub.engine = engine.New(engine.Options{Zones: sub.zones, Uncontained: true}, sub.engineSettings(s))
-	sub.worker = sub.engine.NewWorker()
 	for _, words := range s.Words("local") {
 		sub.publish(words)
 	}
+	config := resolver.Compile(sub.settings(s))
+	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client}, config)
+	sub.engine = engine.New(engine.Options{Uncontained: true}, sub.generation(s, config))
+	sub.worker = sub.engine.NewWorker()
 	return sub
 }
 
@@ -67,7 +68,7 @@ func newSubject(t testing.TB, s *dnstest.Setup) dnstest.Subject {
 func (sub *subject) publish(words []string) {
 	origin := words[0]
 	text := "$TTL 3600\n@ SOA ns. admin. 1 2 3 4 300\n@ NS ns.\n" + strings.ReplaceAll(strings.Join(words[1:], " "), " / ", "\n") + "\n"
-	sub.zones.Publish(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
+	sub.zones = sub.zones.With(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
 }
 
 func (sub *subject) settings(s *dnstest.Setup) resolver.Settings {
@@ -126,9 +127,10 @@ func (sub *subject) settings(s *dnstest.Setup) resolver.Settings {
 	return set
 }
 
-func (sub *subject) engineSettings(s *dnstest.Setup) engine.Settings {
-	r := &engine.Recursion{
-		Cache: sub.cache, Resolver: sub.resolver, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
+func (sub *subject) generation(s *dnstest.Setup, config *resolver.Config) engine.Generation {
+	g := engine.Generation{Zones: sub.zones}
+	g.Recursion = &engine.Recursion{
+		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
 		MaxAge: s.Duration("max-age", 0),
 	}
 	var allow []netip.Prefix
@@ -140,15 +142,16 @@ func (sub *subject) engineSettings(s *dnstest.Setup) engine.Settings {
 		if err != nil {
 			sub.t.Fatal(err)
 		}
-		r.Clients = acl
+		g.Access = &policy.Access{Recurse: acl}
 	}
-	return engine.Settings{Recursion: r}
+	return g
 }
 
 // Apply implements [dnstest.Reloader].
 func (sub *subject) Apply(s *dnstest.Setup) error {
-	sub.resolver.Apply(sub.settings(s))
-	sub.engine.Apply(sub.engineSettings(s))
+	config := resolver.Compile(sub.settings(s))
+	sub.engine.Apply(sub.generation(s, config))
+	sub.resolver.Apply(config)
 	return nil
 }
 

@@ -28,7 +28,7 @@ type host struct {
 	manners manners
 	link    Link
 	rules   []*rule
-	zones   *zone.Set
+	zones   *zone.View
 }
 
 // manners are how a host treats all questions.
@@ -209,7 +209,7 @@ func (h *host) respond(r *Reply) {
 }
 
 // scripted answers as a reply or serve of the script says.
-func (h *host) scripted(at *Section, a *action, q *wire.Query, m *manners, zones *zone.Set, limit int, r *Reply) {
+func (h *host) scripted(at *Section, a *action, q *wire.Query, m *manners, zones *zone.View, limit int, r *Reply) {
 	var reply *message
 	if a.kind == "serve" {
 		b := h.plain(q, m, zones, wire.MaxMessage, true)
@@ -257,7 +257,7 @@ func (m *manners) limit(q *wire.Query, tcp bool) int {
 }
 
 // plain answers from the zones, as the host's manners are.
-func (h *host) plain(q *wire.Query, m *manners, zones *zone.Set, limit int, tcp bool) []byte {
+func (h *host) plain(q *wire.Query, m *manners, zones *zone.View, limit int, tcp bool) []byte {
 	options := cookieOf(q, m.cookie)
 	fail := func(rcode wire.Rcode, edns bool) []byte {
 		reply := replyTo(q)
@@ -338,25 +338,24 @@ func cookieOf(q *wire.Query, how string) []byte {
 }
 
 // find returns the zone that answers q: for DS the one above a cut.
-func find(zones *zone.Set, q *wire.Query) *zone.Zone {
+func find(zones *zone.View, q *wire.Query) *zone.Zone {
 	if zones == nil {
 		return nil
 	}
-	view := zones.View()
-	e := view.Find(&q.Name)
+	e := zones.Find(&q.Name)
 	if e != nil && q.Type == wire.TypeDS && len(e.Apex) == q.Name.Len() {
-		if above := view.FindAbove(&q.Name); above != nil {
+		if above := zones.FindAbove(&q.Name); above != nil {
 			e = above
 		}
 	}
 	if e == nil {
 		return nil
 	}
-	return e.Zone
+	return e.Zone()
 }
 
 // answer answers q from the zones, or not if none of them is at or above the name.
-func answer(zones *zone.Set, q *wire.Query, limit int, options []byte) ([]byte, authority.Result, bool) {
+func answer(zones *zone.View, q *wire.Query, limit int, options []byte) ([]byte, authority.Result, bool) {
 	z := find(zones, q)
 	if z == nil {
 		return nil, authority.Result{}, false
@@ -374,7 +373,7 @@ func answer(zones *zone.Set, q *wire.Query, limit int, options []byte) ([]byte, 
 }
 
 // emptyName tells whether the name asked for exists without any records.
-func emptyName(zones *zone.Set, q *wire.Query) bool {
+func emptyName(zones *zone.View, q *wire.Query) bool {
 	z := find(zones, q)
 	if z == nil {
 		return false

@@ -31,9 +31,9 @@ func TestInternet(t *testing.T) {
 		}
 		client := upstream.New(upstream.Options{Network: w.Net, Cookies: true})
 		defer client.Close()
-		r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: client}, resolver.Settings{
+		r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: client}, resolver.Compile(resolver.Settings{
 			Hints: hints, Anchors: anchors, Validate: true, IPv4: true, IPv6: true, MixCase: true, Aggressive: true, Rebinding: true,
-		})
+		}))
 		defer r.Close()
 		for _, c := range trials {
 			if strings.HasSuffix(c.Name, ".arpa") {

@@ -15,7 +15,7 @@ import (
 const maxAliases = 16
 
 // closest returns the zone of the whole laboratory that has the answer to q.
-func (w *World) closest(q *wire.Query) *zone.Set {
+func (w *World) closest(q *wire.Query) *zone.View {
 	var best *plan
 	name := q.Name.Name()
 	for _, p := range w.zones {

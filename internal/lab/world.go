@@ -52,7 +52,7 @@ type plan struct {
 	delegated [][]byte // zones below whose delegation was made
 
 	zone   *zone.Zone
-	single *zone.Set // holds zone alone
+	single *zone.View // holds zone alone
 }
 
 // An order is a line of a zone that begins with an exclamation mark.
@@ -156,7 +156,7 @@ func (w *World) build() error {
 	need := func(at netip.AddrPort) *host {
 		h := hosts[at]
 		if h == nil {
-			h = &host{at: at, world: w, zones: zone.NewSet(seed), manners: manners{rcode: -1}}
+			h = &host{at: at, world: w, zones: zone.NewView(seed), manners: manners{rcode: -1}}
 			hosts[at] = h
 			order = append(order, at)
 		}
@@ -209,7 +209,7 @@ func (w *World) build() error {
 	// From here on nothing fails.
 	for _, p := range w.zones {
 		for _, at := range p.servers {
-			hosts[at].zones.Publish(zone.Change{Apex: p.apex, Zone: p.zone})
+			hosts[at].zones = hosts[at].zones.With(zone.Change{Apex: p.apex, Zone: p.zone})
 		}
 	}
 	for _, at := range w.order {
@@ -416,8 +416,7 @@ func (w *World) compile(p *plan) error {
 		return errors.Join(errs...)
 	}
 	p.zone = z
-	p.single = zone.NewSet(seed)
-	p.single.Publish(zone.Change{Apex: p.apex, Zone: z})
+	p.single = zone.NewView(seed).With(zone.Change{Apex: p.apex, Zone: z})
 	return nil
 }
 

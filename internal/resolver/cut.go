@@ -70,7 +70,7 @@ func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 }
 
 // route returns the longest route at or above name, and its partition.
-func (s *state) route(name []byte) (*Route, uint16) {
+func (s *Config) route(name []byte) (*Route, uint16) {
 	for i := range s.routes {
 		if wire.Subdomain(name, s.routes[i].Zone) {
 			return &s.routes[i], uint16(i + 1)
@@ -81,8 +81,8 @@ func (s *state) route(name []byte) (*Route, uint16) {
 
 // Routed tells whether an operator's route leads to name more closely than a zone of
 // so many octets.
-func (r *Resolver) Routed(name []byte, zone int) bool {
-	route, _ := r.settings.Load().route(name)
+func (s *Config) Routed(name []byte, zone int) bool {
+	route, _ := s.route(name)
 	return route != nil && len(route.Zone) >= zone
 }
 
@@ -131,7 +131,7 @@ var primingFlight = flightKey{priming: true}
 const primeRetry = 10
 
 // hintCut returns the root's servers as the hints name them.
-func (s *state) hintCut() *cut {
+func (s *Config) hintCut() *cut {
 	c := &cut{zone: wire.Root, hints: true}
 	for _, h := range s.Hints {
 		c.targets = append(c.targets, target{name: h.Name, addrs: h.Addrs, looked: len(h.Addrs) > 0})

@@ -25,8 +25,8 @@ type frame struct {
 // itself. It is done by one goroutine.
 type task struct {
 	r        *Resolver
-	s        *state
-	w        cache.Writer // of before the settings were read
+	s        *Config
+	w        cache.Writer // revoked, if s counts no more
 	b        *budget
 	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
 	refresh  bool // what is asked for is to be new, whatever the cache has
@@ -95,9 +95,13 @@ var tasks = sync.Pool{New: func() any { return &task{} }}
 const maxReadings = 4
 
 // task returns a task for one question. Whoever takes it gives it back with release.
-func (r *Resolver) task() *task {
+func (r *Resolver) task(s *Config) *task {
 	t, w := tasks.Get().(*task), r.cache.Writer()
-	s := r.settings.Load()
+	if r.config.Load() != s {
+		// What is learned by a configuration that a reload has replaced is not kept. If the
+		// reload comes after this look, it revokes the writer.
+		w = r.cache.NoWriter()
+	}
 	*t = task{r: r, s: s, w: w, entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)], stack: t.stack[:0]}
 	t.own = newBudget(&s.Limits, time.Now())
 	t.b = &t.own

@@ -28,7 +28,7 @@ func (t *task) agentOf(m *reading) {
 // report tells the agent of a zone that a question failed, by asking it for a name that
 // says so (RFC 9567, section 6.1.1). The answer's time to live is how long it is not
 // told again. Failures of reports are not reported.
-func (r *Resolver) report(name []byte, typ wire.Type, ede int, agent []byte) {
+func (r *Resolver) report(c *Config, name []byte, typ wire.Type, ede int, agent []byte) {
 	if ede < 0 || bytes.HasPrefix(name, []byte(reportLabel)) {
 		return
 	}
@@ -46,6 +46,6 @@ func (r *Resolver) report(name []byte, typ wire.Type, ede int, agent []byte) {
 	r.work.Add(1)
 	go func() {
 		defer r.work.Done()
-		r.resolve(q, wire.TypeTXT, false, false, false, nil)
+		r.resolve(c, q, wire.TypeTXT, false, false, false, nil)
 	}()
 }

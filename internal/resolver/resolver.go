@@ -70,7 +70,7 @@ type Route struct {
 }
 
 // Settings are what a reload may change. They are not modified after they were
-// given to a Resolver.
+// compiled.
 type Settings struct {
 	Hints      []Hint // the root's servers; nil: those built in
 	Port       uint16 // of servers found by iteration; 0: 53
@@ -113,7 +113,7 @@ type Resolver struct {
 	cache    *cache.Cache
 	exchange Exchanger
 	log      *slog.Logger
-	settings atomic.Pointer[state]
+	config   atomic.Pointer[Config] // that questions come with now
 	seed     maphash.Seed
 	random   upstream.Entropy
 
@@ -135,17 +135,18 @@ type Resolver struct {
 	work sync.WaitGroup
 }
 
-// A state is settings and what is made of them once.
-type state struct {
+// A Config is [Settings] and what is made of them once. It is immutable.
+type Config struct {
 	Settings
 	routes  []Route // longest zone first
 	anchors map[string]*Anchor
 	now     func() time.Time
 	port    uint16
+	origin  *Config // that Compile returned
 }
 
-// New returns a resolver.
-func New(o Options, s Settings) *Resolver {
+// New returns a resolver that works by c until [Resolver.Apply] says otherwise.
+func New(o Options, c *Config) *Resolver {
 	r := &Resolver{cache: o.Cache, exchange: o.Exchanger, log: o.Log, seed: maphash.MakeSeed()}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -154,13 +155,12 @@ func New(o Options, s Settings) *Resolver {
 	r.flights.init()
 	r.inquiries = make(chan *inquiry)
 	r.waiting.init()
-	r.Apply(s)
+	r.Apply(c)
 	return r
 }
 
-// Apply replaces the settings: questions that come from now on see all of them.
-// Keys of zones are learned anew if what they are trusted by has changed.
-func (r *Resolver) Apply(s Settings) {
+// Compile makes settings ready for use.
+func Compile(s Settings) *Config {
 	s.Limits.fill()
 	if s.StaleWait == 0 {
 		s.StaleWait = defaultStaleWait
@@ -171,16 +171,33 @@ func (r *Resolver) Apply(s Settings) {
 	if s.Anchors == nil {
 		s.Anchors = Anchors()
 	}
-	st := &state{Settings: s, now: s.Now, port: s.Port, routes: sortRoutes(s.Routes), anchors: indexAnchors(s.Anchors)}
-	if st.now == nil {
-		st.now = time.Now
+	c := &Config{Settings: s, now: s.Now, port: s.Port, routes: sortRoutes(s.Routes), anchors: indexAnchors(s.Anchors)}
+	if c.now == nil {
+		c.now = time.Now
 	}
-	if st.port == 0 {
-		st.port = 53
+	if c.port == 0 {
+		c.port = 53
 	}
-	r.settings.Store(st)
-	r.cache.Revoke()
-	r.trusts.clear()
+	c.origin = c
+	return c
+}
+
+// WithLocal returns a configuration that differs in nothing but the zones that are local.
+func (c *Config) WithLocal(local Local) *Config {
+	next := *c
+	next.Local = local
+	return &next
+}
+
+// Apply says by which configuration questions come from now on. Questions that still come
+// with another are answered by that, and leave nothing in the cache. Keys of zones are
+// learned anew, unless c differs from the configuration before by its local zones alone.
+func (r *Resolver) Apply(c *Config) {
+	before := r.config.Swap(c)
+	if before == nil || before.origin != c.origin {
+		r.cache.Revoke()
+		r.trusts.clear()
+	}
 }
 
 // Close ends all work and waits for it.

@@ -120,7 +120,7 @@ func (w *world) resolver(change func(*resolver.Settings)) *resolver.Resolver {
 	if change != nil {
 		change(&s)
 	}
-	r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: w}, s)
+	r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: w}, resolver.Compile(s))
 	w.t.Cleanup(r.Close)
 	return r
 }

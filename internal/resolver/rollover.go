@@ -296,9 +296,9 @@ func interval(set *wire.RRset, ok bool) time.Duration {
 // anything by then.
 const firstLook = 10 * time.Second
 
-// Follow looks at the keys of all anchors now and then until the resolver is closed,
-// and trusts what ro makes of them. Failures to write are reported by report.
-func (r *Resolver) Follow(ro *Rollover, report func(error)) {
+// Follow looks at the keys of all anchors now and then until the resolver is closed, and
+// has apply make what ro trusts what counts. Failures to write are reported by report.
+func (r *Resolver) Follow(ro *Rollover, apply func([]Anchor), report func(error)) {
 	r.work.Add(1)
 	go func() {
 		defer r.work.Done()
@@ -327,9 +327,7 @@ func (r *Resolver) Follow(ro *Rollover, report func(error)) {
 					report(err)
 				}
 				if changed {
-					s := r.settings.Load().Settings
-					s.Anchors = ro.Anchors()
-					r.Apply(s)
+					apply(ro.Anchors())
 				}
 			}
 			timer.Reset(next)
@@ -340,7 +338,7 @@ func (r *Resolver) Follow(ro *Rollover, report func(error)) {
 // anchorKeys returns the DNSKEY set of a zone as servers have it now, validated by
 // what is trusted.
 func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
-	t := r.task()
+	t := r.task(r.config.Load())
 	defer t.release()
 	l := t.iterate(zone, wire.TypeDNSKEY)
 	a := t.s.anchors[string(zone)]

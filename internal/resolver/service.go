@@ -21,6 +21,7 @@ type Request struct {
 	Stale   bool   // an answer that has expired is at hand, should this take long
 	Waiter  Waiter // nil: only the cache is to be refreshed
 	Arrived time.Time
+	Config  *Config // by which the question is answered; nil: the one applied last
 }
 
 // A Waiter is told of an answer. Its methods are called from any goroutine, and must
@@ -63,6 +64,7 @@ type inquiryKey struct {
 // An inquiry is a question with all who wait for its answer.
 type inquiry struct {
 	key     inquiryKey
+	config  *Config
 	waiters []*waiter
 	refresh bool // nobody waits: the cache is to have it anew
 }
@@ -95,8 +97,11 @@ func (r *Resolver) Ask(q *Request) {
 	key := inquiryKey{question{string(q.Name), q.Type}, q.DO, q.CD, r.cache.Writer()}
 	w := &r.waiting
 	w.mu.Lock()
-	settings := r.settings.Load()
-	limits := &settings.Limits
+	config := q.Config
+	if config == nil {
+		config = r.config.Load()
+	}
+	limits := &config.Limits
 	var victim *waiter
 	var me *waiter
 	if q.Waiter != nil {
@@ -136,13 +141,13 @@ func (r *Resolver) Ask(q *Request) {
 	in := w.asked[key]
 	begin := in == nil
 	if begin {
-		in = &inquiry{key: key, refresh: me == nil}
+		in = &inquiry{key: key, config: config, refresh: me == nil}
 		w.asked[key] = in
 	}
 	if me != nil {
 		in.waiters = append(in.waiters, me)
 		if q.Stale {
-			me.late = time.AfterFunc(settings.StaleWait, me.Late)
+			me.late = time.AfterFunc(config.StaleWait, me.Late)
 		}
 	}
 	w.mu.Unlock()
@@ -211,7 +216,7 @@ func (w *waiting) leave(me *waiter) {
 // inquire finds an answer and gives it to all who wait.
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
-	a, text := r.resolve([]byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, nil)
+	a, text := r.resolve(in.config, []byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, nil)
 	w := &r.waiting
 	w.mu.Lock()
 	delete(w.asked, in.key)
@@ -230,8 +235,8 @@ func (r *Resolver) inquire(in *inquiry) {
 }
 
 // resolve finds the answer to one question and puts it into the cache.
-func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd, refresh bool, trace *Trace) (*cache.Answer, string) {
-	t := r.task()
+func (r *Resolver) resolve(c *Config, name []byte, typ wire.Type, do, cd, refresh bool, trace *Trace) (*cache.Answer, string) {
+	t := r.task(c)
 	defer t.release()
 	t.validate, t.refresh, t.trace = t.s.Validate && !cd, refresh, trace
 	res := t.follow(name, typ)
@@ -243,7 +248,7 @@ func (r *Resolver) resolve(name []byte, typ wire.Type, do, cd, refresh bool, tra
 	if res.rcode == wire.ServFail {
 		r.counters.Failed.Add(1)
 		if t.agent != nil && !res.passing {
-			r.report(name, typ, res.ede, t.agent)
+			r.report(c, name, typ, res.ede, t.agent)
 		}
 		if !res.passing && !refresh && r.ctx.Err() == nil {
 			t.w.PutFailure(cache.MakeKey(name, typ, variant(do, cd), 0), int16(res.ede), now)
@@ -290,7 +295,7 @@ func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int
 // returns the answer with the way to it.
 func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(wire.Lower(nil, name), typ, do, cd, false, tr)
+	a, text := r.resolve(r.config.Load(), wire.Lower(nil, name), typ, do, cd, false, tr)
 	return a, text, tr
 }
 

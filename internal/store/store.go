@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"port53/internal/wire"
@@ -32,7 +33,11 @@ import (
 
 // A Dir is a folder with zones. Others than its owner cannot look into it: zones may be
 // of nobody else's business.
-type Dir struct{ path string }
+type Dir struct {
+	path  string
+	mu    sync.Mutex
+	zones map[string]*Zone // whose files are in use
+}
 
 const (
 	dirMode  = 0o700
@@ -40,7 +45,7 @@ const (
 )
 
 // Open returns the folder at path. It is made when something is to be kept there.
-func Open(path string) *Dir { return &Dir{path} }
+func Open(path string) *Dir { return &Dir{path: path} }
 
 // A Zone is the files of one zone. No file stays open.
 type Zone struct {

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"port53/internal/dnstest"
+	"port53/internal/policy"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zonefile"
@@ -189,24 +191,24 @@ func TestNSECBefore(t *testing.T) {
 	}
 }
 
-func TestSet(t *testing.T) {
-	set := zone.NewSet(dnstest.Seed)
+func TestView(t *testing.T) {
+	view := zone.NewView(dnstest.Seed)
 	var changes []zone.Change
 	for i := range 1000 {
 		changes = append(changes, zone.Change{Apex: dnstest.Name(t, fmt.Sprintf("z%d.example.", i))})
 	}
-	set.Publish(changes...)
-	set.Publish(zone.Change{Apex: dnstest.Name(t, ".")}, zone.Change{Apex: dnstest.Name(t, "Deep.z1.example.")})
+	view = view.With(changes...)
+	view = view.With(zone.Change{Apex: dnstest.Name(t, ".")}, zone.Change{Apex: dnstest.Name(t, "Deep.z1.example.")})
 	find := func(name string) string {
 		var s wire.SplitName
 		s.Set(dnstest.Name(t, name))
-		e := set.View().Find(&s)
+		e := view.Find(&s)
 		if e == nil {
 			return ""
 		}
 		return string(wire.AppendName(nil, e.Apex))
 	}
-	before := set.View()
+	before := view
 	for name, want := range map[string]string{
 		"z7.example.": "z7.example.", "www.Z999.example.": "z999.example.", "example.": ".", "z1000.example.": ".",
 		"a.b.deep.z1.example.": "deep.z1.example.", "xdeep.z1.example.": "z1.example.",
@@ -217,16 +219,16 @@ func TestSet(t *testing.T) {
 	}
 	var s wire.SplitName
 	s.Set(dnstest.Name(t, "deep.z1.example."))
-	if e := set.View().FindAbove(&s); e == nil || string(e.Apex) != "\x02z1\x07example\x00" {
+	if e := view.FindAbove(&s); e == nil || string(e.Apex) != "\x02z1\x07example\x00" {
 		t.Errorf("zone above deep.z1.example.: %v", e)
 	}
-	set.Publish(zone.Change{Apex: dnstest.Name(t, "."), Remove: true}, zone.Change{Apex: dnstest.Name(t, "z7.example."), Remove: true},
+	view = view.With(zone.Change{Apex: dnstest.Name(t, "."), Remove: true}, zone.Change{Apex: dnstest.Name(t, "z7.example."), Remove: true},
 		zone.Change{Apex: dnstest.Name(t, "not.there."), Remove: true})
 	if got := find("z7.example."); got != "" {
 		t.Errorf("removed zone is found as %q", got)
 	}
-	if set.View().Len() != 1000 || before.Len() != 1002 || len(maps.Collect(all(set.View()))) != 1000 {
-		t.Errorf("%d zones now and %d before, want 1000 and 1002", set.View().Len(), before.Len())
+	if view.Len() != 1000 || before.Len() != 1002 || len(maps.Collect(all(view))) != 1000 {
+		t.Errorf("%d zones now and %d before, want 1000 and 1002", view.Len(), before.Len())
 	}
 }
 
@@ -240,19 +242,51 @@ func all(v *zone.View) func(func(string, bool) bool) {
 	}
 }
 
-// A view is what it was, whatever is published afterwards.
+// A view has the zones and the rights that it had, whatever comes afterwards, and the
+// version that is served now.
 func TestViewIsImmutable(t *testing.T) {
-	set := zone.NewSet(dnstest.Seed)
 	apex := dnstest.Name(t, "example.")
 	z1, z2 := dnstest.Zone(t, "example.", soa), dnstest.Zone(t, "example.", strings.Replace(soa, " 1 7200", " 2 7200", 1))
-	set.Publish(zone.Change{Apex: apex, Zone: z1})
-	view := set.View()
-	set.Publish(zone.Change{Apex: apex, Zone: z2})
-	if got := view.Get(apex).Zone.Serial(); got != 1 {
-		t.Errorf("old view has serial %d", got)
+	served, strict := zone.NewServed(z1), &policy.Access{Forward: true}
+	before := zone.NewView(dnstest.Seed).With(zone.Change{Apex: apex, Served: served})
+	after := before.With(zone.Change{Apex: apex, Served: served, Access: strict}, zone.Change{Apex: dnstest.Name(t, "new.")})
+	if before.Len() != 1 || before.Get(apex).Access == strict || after.Len() != 2 || after.Get(apex).Access != strict {
+		t.Errorf("a view changed with its successor: %d and %d zones", before.Len(), after.Len())
 	}
-	if got := set.View().Get(apex).Zone.Serial(); got != 2 {
-		t.Errorf("new view has serial %d", got)
+	if z := before.Get(apex).Zone(); z != z1 {
+		t.Errorf("the version served is %v", z)
+	}
+	served.Store(z2)
+	if before.Get(apex).Zone() != z2 || after.Get(apex).Zone() != z2 {
+		t.Error("a new version is not seen by every view")
+	}
+	gone := after.With(zone.Change{Apex: apex, Remove: true})
+	if gone.Get(apex) != nil || after.Get(apex) == nil {
+		t.Error("a zone that was removed is there, or one that was not is gone")
+	}
+	again := gone.With(zone.Change{Apex: apex, Zone: z1})
+	if again.Get(apex).Zone() != z1 || after.Get(apex).Zone() != z2 {
+		t.Error("a zone that comes anew has to do with the one before")
+	}
+}
+
+// TestExpire wants what EXPIRE tells: the SOA's time at a primary, what is left elsewhere.
+func TestExpire(t *testing.T) {
+	apex := dnstest.Name(t, "example.")
+	served, now := zone.NewServed(nil), time.Unix(1_700_000_000, 0)
+	e := zone.NewView(dnstest.Seed).With(zone.Change{Apex: apex, Served: served}).Get(apex)
+	if n, ok := e.Expire(now); ok {
+		t.Errorf("a zone without a version expires in %d s", n)
+	}
+	served.Store(dnstest.Zone(t, "example.", soa))
+	for _, c := range []struct {
+		until time.Time
+		want  uint32
+	}{{time.Time{}, 1209600}, {now.Add(90 * time.Second), 90}, {now.Add(-time.Second), 0}, {time.Time{}, 1209600}} {
+		served.Extend(c.until)
+		if n, ok := e.Expire(now); !ok || n != c.want {
+			t.Errorf("until %v: %d %v, want %d", c.until, n, ok, c.want)
+		}
 	}
 }
 

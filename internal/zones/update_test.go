@@ -1,4 +1,4 @@
-package keeper_test
+package zones_test
 
 import (
 	"context"
@@ -13,14 +13,15 @@ import (
 	"testing"
 
 	"port53/internal/dnstest"
-	"port53/internal/keeper"
+	"port53/internal/policy"
 	"port53/internal/store"
 	"port53/internal/transfer"
 	"port53/internal/wire"
 	"port53/internal/zone"
+	"port53/internal/zones"
 )
 
-var updater = keeper.Peer{Key: []byte("\x01k\x00")}
+var updater = []byte("\x01k\x00") // the name of a key
 
 // addHost returns an update that adds an address to a name of test.
 func addHost(n int) []byte {
@@ -31,39 +32,44 @@ func addHost(n int) []byte {
 	return m
 }
 
-// newUpdated returns a keeper of the zone test, with a file, that may be updated.
-func newUpdated(t *testing.T) (s *server, source keeper.Source, again func()) {
+// newUpdated returns a manager of the zone test, with a file, that may be updated.
+func newUpdated(t *testing.T) (s *server, source zones.Source, again func()) {
 	dir := t.TempDir()
 	apex := dnstest.Name(t, "test.")
-	all, err := keeper.ParsePattern("*", apex)
+	all, err := policy.ParsePattern("*", apex)
 	if err != nil {
 		t.Fatal(err)
 	}
-	source = keeper.Source{
+	source = zones.Source{
 		Apex: apex, File: write(t, dir, "test.zone", fmt.Sprintf(head, 1)), Insecure: true,
-		Updates: []keeper.Grant{{Key: updater.Key, Names: all}}, Secondaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:53")},
+		Updates: []policy.Grant{{Key: updater, Names: all}}, Secondaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:53")},
 	}
 	nobody := func(context.Context, string, netip.AddrPort) (net.Conn, error) { return nil, errors.New("nobody") }
 	s = &server{T: t}
 	again = func() {
-		s.set = zone.NewSet(dnstest.Seed)
-		s.keeper = keeper.New(s.set, nil, keeper.Options{Dir: store.Open(filepath.Join(dir, "state")), Client: transfer.Client{Dial: nobody}})
+		s.start(zones.Options{Store: store.Open(filepath.Join(dir, "state")), Client: transfer.Client{Dial: nobody}})
 		s.load(source)
 	}
 	again()
 	return s, source, again
 }
 
+// change sends an update of zone test with a key.
+func (s *server) change(msg, key []byte) wire.Rcode {
+	rcode, _ := s.manager.Update(&zones.Request{Entry: s.view.Load().Get([]byte("\x04test\x00")), Message: msg, Key: key})
+	return rcode
+}
+
 func (s *server) update(n int, want wire.Rcode) {
 	s.Helper()
-	if got := s.keeper.Update([]byte("\x04test\x00"), addHost(n), updater); got != want {
+	if got := s.change(addHost(n), updater); got != want {
 		s.Errorf("update %d: %s, want %s", n, got, want)
 	}
 }
 
 func (s *server) problems() string {
 	var list []string
-	for _, p := range s.keeper.Status()[0].Problems {
+	for _, p := range s.manager.Status()[0].Problems {
 		list = append(list, p.String())
 	}
 	return strings.Join(list, "\n")
@@ -90,23 +96,23 @@ func TestFileBesideUpdates(t *testing.T) {
 		edit(3, 3, "is not used until its serial is newer")
 		edit(2, 3, "is not used until its serial is newer")
 		edit(9, 9, "what updates changed since it was written last is gone")
-		if err := s.keeper.Freeze(source.Apex, true); err != nil {
+		if err := s.manager.Freeze(source.Apex, true); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.keeper.Sync(source.Apex); err != nil {
+		if err := s.manager.Sync(source.Apex); err != nil {
 			t.Fatal(err)
 		}
 		s.update(3, wire.Refused)
 		if restart {
 			again()
 			s.update(3, wire.Refused)
-			if !s.keeper.Status()[0].Frozen {
+			if !s.manager.Status()[0].Frozen {
 				t.Error("it is not frozen after a restart")
 			}
 		} else {
 			edit(12, 12, "") // it has all that the zone has
 		}
-		if err := s.keeper.Freeze(source.Apex, false); err != nil {
+		if err := s.manager.Freeze(source.Apex, false); err != nil {
 			t.Fatal(err)
 		}
 		s.update(3, wire.NoError)
@@ -122,7 +128,7 @@ func TestFreezeWhileUpdatesCome(t *testing.T) {
 		several := make(chan struct{}, 100)
 		for c := range 16 {
 			all.Go(func() {
-				for n := 0; s.keeper.Update(source.Apex, addHost(c*1000+n), updater) == wire.NoError; n++ {
+				for n := 0; s.change(addHost(c*1000+n), updater) == wire.NoError; n++ {
 					select {
 					case several <- struct{}{}:
 					default:
@@ -133,10 +139,10 @@ func TestFreezeWhileUpdatesCome(t *testing.T) {
 		for range cap(several) {
 			<-several
 		}
-		if err := errors.Join(s.keeper.Freeze(source.Apex, true), s.keeper.Sync(source.Apex)); err != nil {
+		if err := errors.Join(s.manager.Freeze(source.Apex, true), s.manager.Sync(source.Apex)); err != nil {
 			t.Fatal(err)
 		}
-		file := keeper.Load(source, dnstest.Seed)
+		file := zones.Load(source, dnstest.Seed)
 		all.Wait()
 		if got := s.serial("test."); got != int(file.Zone.Serial()) {
 			t.Errorf("the file has serial %d, and %d is served", file.Zone.Serial(), got)
@@ -151,13 +157,13 @@ func TestLongHistory(t *testing.T) {
 	for n := range 200 {
 		s.update(n, wire.NoError)
 	}
-	if got := s.keeper.Status()[0].History; got != 200 {
+	if got := s.manager.Status()[0].History; got != 200 {
 		t.Errorf("%d differences of 200 are kept", got)
 	}
 	for n := range 1000 {
 		s.update(1000+n, wire.NoError)
 	}
-	if got := s.keeper.Status()[0].History; got < 300 || got > 1150 {
+	if got := s.manager.Status()[0].History; got < 300 || got > 1150 {
 		t.Errorf("%d differences of 1200 are kept", got)
 	}
 	again()

@@ -1,4 +1,4 @@
-package keeper_test
+package zones_test
 
 import (
 	"fmt"
@@ -9,12 +9,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"port53/internal/dnstest"
+	"port53/internal/policy"
 	"port53/internal/store"
 	"port53/internal/wire"
-	"port53/internal/zone"
-
-	"port53/internal/dnstest"
-	"port53/internal/keeper"
+	"port53/internal/zones"
 )
 
 // BenchmarkLoad reads and compiles the zone file that PORT53_BENCH_ZONE names, with
@@ -27,7 +26,7 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportAllocs()
 	records := 0
 	for b.Loop() {
-		l := keeper.Load(keeper.Source{Apex: dnstest.Name(b, origin), File: file}, dnstest.Seed)
+		l := zones.Load(zones.Source{Apex: dnstest.Name(b, origin), File: file}, dnstest.Seed)
 		if l.Zone == nil {
 			b.Fatal(l.Problems)
 		}
@@ -54,12 +53,14 @@ func BenchmarkUpdate(b *testing.B) {
 					b.Fatal(err)
 				}
 				apex := dnstest.Name(b, "test.")
-				all, err := keeper.ParsePattern("*", apex)
+				all, err := policy.ParsePattern("*", apex)
 				if err != nil {
 					b.Fatal(err)
 				}
-				k := keeper.New(zone.NewSet(dnstest.Seed), nil, keeper.Options{Dir: store.Open(filepath.Join(dir, "state"))})
-				if _, err := k.Load(b.Context(), []keeper.Source{{Apex: apex, File: file, Updates: []keeper.Grant{{Key: updater.Key, Names: all}}}}); err != nil {
+				s := &server{}
+				s.start(zones.Options{Store: store.Open(filepath.Join(dir, "state"))})
+				source := zones.Source{Apex: apex, File: file, Updates: []policy.Grant{{Key: updater, Names: all}}}
+				if _, err := s.manager.Load(b.Context(), []zones.Source{source}, nil); err != nil {
 					b.Fatal(err)
 				}
 				var n atomic.Int64
@@ -68,7 +69,7 @@ func BenchmarkUpdate(b *testing.B) {
 				for range clients {
 					wg.Go(func() {
 						for i := n.Add(1); i <= int64(b.N); i = n.Add(1) {
-							if rcode := k.Update(apex, addHost(int(i)), updater); rcode != wire.NoError {
+							if rcode := s.change(addHost(int(i)), updater); rcode != wire.NoError {
 								b.Error(rcode)
 								return
 							}

@@ -1,4 +1,4 @@
-package keeper_test
+package zones_test
 
 import (
 	"context"
@@ -6,12 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"port53/internal/dnstest"
-	"port53/internal/keeper"
 	"port53/internal/zone"
+	"port53/internal/zones"
 )
 
 const head = "$TTL 60\n@ SOA ns admin %d 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.1\n"
@@ -37,20 +38,29 @@ func write(t *testing.T, dir, name, text string) string {
 
 var stamp time.Duration
 
+// A server is a manager with what it has published.
 type server struct {
 	*testing.T
-	set    *zone.Set
-	keeper *keeper.Keeper
+	manager *zones.Manager
+	view    atomic.Pointer[zone.View]
 }
 
-func newServer(t *testing.T) *server {
-	set := zone.NewSet(dnstest.Seed)
-	return &server{t, set, keeper.New(set, nil, keeper.Options{})}
+func newServer(t *testing.T, o zones.Options) *server {
+	s := &server{T: t}
+	s.start(o)
+	return s
 }
 
-func (s *server) load(sources ...keeper.Source) keeper.Report {
+// start makes the manager anew, as a restart does.
+func (s *server) start(o zones.Options) {
+	s.view.Store(zone.NewView(dnstest.Seed))
+	o.Seed, o.Publish = dnstest.Seed, s.view.Store
+	s.manager = zones.New(o)
+}
+
+func (s *server) load(sources ...zones.Source) zones.Report {
 	s.Helper()
-	r, err := s.keeper.Load(context.Background(), sources)
+	r, err := s.manager.Load(context.Background(), sources, nil)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -60,18 +70,18 @@ func (s *server) load(sources ...keeper.Source) keeper.Report {
 // serial returns what is published of a zone: its serial, 0 for a zone without a
 // version, -1 for one that is not there.
 func (s *server) serial(name string) int {
-	e := s.set.View().Get(dnstest.Name(s, name))
+	e := s.view.Load().Get(dnstest.Name(s, name))
 	switch {
 	case e == nil:
 		return -1
-	case e.Zone == nil:
+	case e.Zone() == nil:
 		return 0
 	}
-	return int(e.Zone.Serial())
+	return int(e.Zone().Serial())
 }
 
-func source(t *testing.T, name, file string) keeper.Source {
-	return keeper.Source{Apex: dnstest.Name(t, name), File: file}
+func source(t *testing.T, name, file string) zones.Source {
+	return zones.Source{Apex: dnstest.Name(t, name), File: file}
 }
 
 func TestReload(t *testing.T) {
@@ -79,8 +89,8 @@ func TestReload(t *testing.T) {
 	a := write(t, dir, "a.zone", fmt.Sprintf(head, 1))
 	b := write(t, dir, "b.zone", fmt.Sprintf(head, 1)+"$INCLUDE sub/more\n")
 	write(t, dir, "sub/more", "x A 192.0.2.9\n")
-	s := newServer(t)
-	sources := []keeper.Source{source(t, "a.test.", a), source(t, "B.test.", b)}
+	s := newServer(t, zones.Options{})
+	sources := []zones.Source{source(t, "a.test.", a), source(t, "B.test.", b)}
 
 	if r := s.load(sources...); r.Loaded != 2 || len(r.Failed) != 0 {
 		t.Fatalf("first load: %+v", r)
@@ -105,8 +115,8 @@ func TestBrokenFileKeepsTheOldZone(t *testing.T) {
 	dir := t.TempDir()
 	good := write(t, dir, "good.zone", fmt.Sprintf(head, 1))
 	bad := write(t, dir, "bad.zone", "$TTL 60\n@ NONSENSE\n")
-	s := newServer(t)
-	sources := []keeper.Source{source(t, "good.test.", good), source(t, "bad.test.", bad), source(t, "gone.test.", dir+"/gone.zone")}
+	s := newServer(t, zones.Options{})
+	sources := []zones.Source{source(t, "good.test.", good), source(t, "bad.test.", bad), source(t, "gone.test.", dir+"/gone.zone")}
 	r := s.load(sources...)
 	if len(r.Failed) != 2 || s.serial("good.test.") != 1 || s.serial("bad.test.") != 0 || s.serial("gone.test.") != 0 {
 		t.Fatalf("%+v, serials %d %d", r, s.serial("good.test."), s.serial("bad.test."))
@@ -120,7 +130,7 @@ func TestBrokenFileKeepsTheOldZone(t *testing.T) {
 	if r := s.load(sources...); len(r.Failed) != 3 || s.serial("good.test.") != 1 {
 		t.Errorf("broken: %+v, serial %d", r, s.serial("good.test."))
 	}
-	for _, z := range s.keeper.Status() {
+	for _, z := range s.manager.Status() {
 		if z.Name == "good.test." && (!z.Serving || !z.Failed || z.Serial != 1) {
 			t.Errorf("status %+v", z)
 		}
@@ -149,7 +159,7 @@ func TestIncludeStaysInItsFolder(t *testing.T) {
 	}
 	for _, name := range []string{"../secret", filepath.Join(dir, "secret"), "link", "a/../../secret", "missing"} {
 		file := write(t, dir, "zones/test.zone", fmt.Sprintf(head, 1)+"$INCLUDE "+name+"\n")
-		l := keeper.Load(source(t, "test.", file), dnstest.Seed)
+		l := zones.Load(source(t, "test.", file), dnstest.Seed)
 		if l.Zone != nil || len(l.Problems) != 1 || l.Problems[0].Line != 5 {
 			t.Errorf("$INCLUDE %s: %v", name, l.Problems)
 		}
@@ -160,7 +170,7 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "inc", "\nx CNAME y\nx A 192.0.2.1\n")
 	file := write(t, dir, "test.zone", fmt.Sprintf(head, 1)+"$INCLUDE inc\nout.example. A 192.0.2.1\n")
-	l := keeper.Load(source(t, "test.", file), dnstest.Seed)
+	l := zones.Load(source(t, "test.", file), dnstest.Seed)
 	var got []string
 	for _, p := range l.Problems {
 		got = append(got, p.String())
@@ -174,10 +184,10 @@ func TestProblemsHaveTheirPlace(t *testing.T) {
 }
 
 func TestLoadEndsWithItsContext(t *testing.T) {
-	s := newServer(t)
+	s := newServer(t, zones.Options{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.keeper.Load(ctx, []keeper.Source{source(t, "a.", "x")}); err == nil || s.serial("a.") != -1 {
+	if _, err := s.manager.Load(ctx, []zones.Source{source(t, "a.", "x")}, nil); err == nil || s.serial("a.") != -1 {
 		t.Errorf("error %v, serial %d", err, s.serial("a."))
 	}
 }
@@ -185,20 +195,21 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 // Many small zones: the cost of each is small, and they are found.
 func BenchmarkManyZones(b *testing.B) {
 	dir := b.TempDir()
-	const zones = 2000
-	sources := make([]keeper.Source, zones)
+	const count = 2000
+	sources := make([]zones.Source, count)
 	for i := range sources {
 		file := filepath.Join(dir, fmt.Sprintf("z%d.zone", i))
 		if err := os.WriteFile(file, fmt.Appendf(nil, head, i+1), 0o644); err != nil {
 			b.Fatal(err)
 		}
-		sources[i] = keeper.Source{Apex: dnstest.Name(b, fmt.Sprintf("z%d.test.", i)), File: file}
+		sources[i] = zones.Source{Apex: dnstest.Name(b, fmt.Sprintf("z%d.test.", i)), File: file}
 	}
 	for b.Loop() {
-		set := zone.NewSet(dnstest.Seed)
-		if _, err := keeper.New(set, nil, keeper.Options{}).Load(context.Background(), sources); err != nil || set.View().Len() != zones {
-			b.Fatal(err)
+		n := 0
+		publish := func(v *zone.View) { n = v.Len() }
+		if _, err := zones.New(zones.Options{Seed: dnstest.Seed}).Load(context.Background(), sources, publish); err != nil || n != count {
+			b.Fatal(n, err)
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/zones, "µs/zone")
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/count, "µs/zone")
 }

@@ -1,33 +1,53 @@
-package keeper
+package zones
 
 import (
 	"net/netip"
 	"sync"
 )
 
-// Bounds of transfers at one time.
+// Bounds of transfers at one time. Zeros are the defaults.
 type Bounds struct {
 	Out     int // sent
 	OutPeer int // sent to one address
 	In      int // received
 }
 
-// outgoing counts the transfers that are being sent.
-type outgoing struct {
+// The defaults of Bounds.
+const (
+	defaultOut     = 32
+	defaultOutPeer = 4
+	defaultIn      = 16
+)
+
+func (b Bounds) filled() Bounds {
+	if b.Out == 0 {
+		b.Out = defaultOut
+	}
+	if b.OutPeer == 0 {
+		b.OutPeer = defaultOutPeer
+	}
+	if b.In == 0 {
+		b.In = defaultIn
+	}
+	return b
+}
+
+// slots count what is under way at one time, in all and for each peer.
+type slots struct {
 	mu     sync.Mutex
 	bounds Bounds
 	total  int
 	peers  map[netip.Addr]int
 }
 
-func (o *outgoing) set(b Bounds) {
+func (o *slots) set(b Bounds) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.bounds = b
 }
 
 // begin counts one more, unless there are too many.
-func (o *outgoing) begin(a netip.Addr) bool {
+func (o *slots) begin(a netip.Addr) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.total >= o.bounds.Out || o.peers[a] >= o.bounds.OutPeer {
@@ -41,7 +61,7 @@ func (o *outgoing) begin(a netip.Addr) bool {
 	return true
 }
 
-func (o *outgoing) end(a netip.Addr) {
+func (o *slots) end(a netip.Addr) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.total--

@@ -1,4 +1,4 @@
-package keeper_test
+package zones_test
 
 import (
 	"context"
@@ -17,11 +17,11 @@ import (
 	"time"
 
 	"port53/internal/dnstest"
-	"port53/internal/keeper"
 	"port53/internal/store"
 	"port53/internal/transfer"
 	"port53/internal/wire"
 	"port53/internal/zone"
+	"port53/internal/zones"
 )
 
 // A primary answers, behind a dialler, for the zones that it has. It speaks TCP alone.
@@ -116,24 +116,21 @@ func (p *primary) answer(conn net.Conn) error {
 	return transfer.Send(request, transfer.Outgoing{Zone: z, History: history}, reply)
 }
 
-// A world is a keeper with its primary, in a bubble of fake time.
+// A world is a manager with its primary, in a bubble of fake time.
 type world struct {
-	*testing.T
-	set     *zone.Set
-	keeper  *keeper.Keeper
+	server
 	primary *primary
 	dir     *store.Dir
 	stop    func()
 }
 
-func (w *world) start(bounds keeper.Bounds) {
-	w.set = zone.NewSet(dnstest.Seed)
-	w.keeper = keeper.New(w.set, nil, keeper.Options{Dir: w.dir, Client: transfer.Client{Dial: w.primary.dial}, Bounds: bounds})
+func (w *world) start(bounds zones.Bounds) {
+	w.server.start(zones.Options{Store: w.dir, Client: transfer.Client{Dial: w.primary.dial}, Bounds: bounds})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.keeper.Run(ctx)
+		w.manager.Run(ctx)
 	}()
 	w.stop = func() {
 		cancel()
@@ -144,25 +141,16 @@ func (w *world) start(bounds keeper.Bounds) {
 func inWorld(t *testing.T, p *primary, f func(w *world)) {
 	dir := store.Open(filepath.Join(t.TempDir(), "zones"))
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, primary: p, dir: dir}
+		w := &world{server: server{T: t}, primary: p, dir: dir}
 		if p.held != nil {
 			p.held = make(chan struct{}, 1) // of the bubble
 		}
-		w.start(keeper.Bounds{})
+		w.start(zones.Bounds{})
 		f(w)
 		w.stop()
 		synctest.Wait()
 	})
 }
-
-func (w *world) load(sources ...keeper.Source) {
-	w.Helper()
-	if _, err := w.keeper.Load(context.Background(), sources); err != nil {
-		w.Fatal(err)
-	}
-}
-
-func (w *world) serial(name string) int { return (&server{T: w.T, set: w.set}).serial(name) }
 
 // settle lets time pass until all is quiet.
 func (w *world) settle(d time.Duration) {
@@ -174,8 +162,8 @@ func at(t *testing.T, name string, serial int) *zone.Zone {
 	return dnstest.Zone(t, name, fmt.Sprintf("@ 60 SOA ns admin %d 7200 3600 86400 300\n@ 60 NS ns\nns 60 A 192.0.2.1\nx%d 60 A 192.0.2.2\n", serial, serial))
 }
 
-func secondary(t *testing.T, name string) keeper.Source {
-	return keeper.Source{Apex: dnstest.Name(t, name), Primaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}, Insecure: true}
+func secondary(t *testing.T, name string) zones.Source {
+	return zones.Source{Apex: dnstest.Name(t, name), Primaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}, Insecure: true}
 }
 
 // A reload that changes the bounds of a zone while it is being fetched, slowly: the zone
@@ -189,14 +177,14 @@ func TestReloadDuringATransfer(t *testing.T) {
 		gate := make(chan struct{})
 		p.with(func() { p.gate = gate })
 		p.serve(at(t, "a.test.", 2))
-		if err := w.keeper.Refresh(s.Apex, true); err != nil {
+		if err := w.manager.Refresh(s.Apex, true); err != nil {
 			t.Fatal(err)
 		}
 		<-p.held
 		p.serve(at(t, "a.test.", 3))
 		s.MaxRecords = 1000
 		w.load(s)
-		if err := w.keeper.Refresh(s.Apex, false); err != nil {
+		if err := w.manager.Refresh(s.Apex, false); err != nil {
 			t.Fatal(err)
 		}
 		close(gate)
@@ -205,7 +193,7 @@ func TestReloadDuringATransfer(t *testing.T) {
 			t.Errorf("serial %d is served", got)
 		}
 		w.stop()
-		w.start(keeper.Bounds{})
+		w.start(zones.Bounds{})
 		p.with(func() { p.silent = true })
 		w.load(s)
 		if got := w.serial("a.test."); got != 3 {
@@ -230,7 +218,7 @@ func TestZoneThatLeaves(t *testing.T) {
 		if got := w.serial("a.test."); got != 1 {
 			t.Errorf("serial %d is served", got)
 		}
-		if v, _, err := w.dir.Zone(dnstest.Name(t, "a.test.")).Load(dnstest.Seed); v != nil || err != nil {
+		if v, err := w.dir.Load(dnstest.Name(t, "a.test."), dnstest.Seed); v.Zone != nil || err != nil {
 			t.Errorf("on disk: %v %v", v, err)
 		}
 	})
@@ -241,7 +229,7 @@ func TestZoneThatLeaves(t *testing.T) {
 func TestRoomAfterARemovedZone(t *testing.T) {
 	p := newPrimary(at(t, "gone.test.", 1), at(t, "stays.test.", 1))
 	inWorld(t, p, func(w *world) {
-		w.keeper.SetBounds(keeper.Bounds{In: 1})
+		w.manager.SetBounds(zones.Bounds{In: 1})
 		gone, stays := secondary(t, "gone.test."), secondary(t, "stays.test.")
 		gate := make(chan struct{})
 		p.with(func() { p.gate = gate })
@@ -266,11 +254,11 @@ func TestRetransferDuringARefresh(t *testing.T) {
 		gate := make(chan struct{})
 		p.with(func() { p.gate, p.asked = gate, nil })
 		p.serve(at(t, "a.test.", 2))
-		if err := w.keeper.Refresh(s.Apex, false); err != nil {
+		if err := w.manager.Refresh(s.Apex, false); err != nil {
 			t.Fatal(err)
 		}
 		<-p.held
-		if err := w.keeper.Refresh(s.Apex, true); err != nil {
+		if err := w.manager.Refresh(s.Apex, true); err != nil {
 			t.Fatal(err)
 		}
 		close(gate)
@@ -289,14 +277,14 @@ func TestPrimaryFallsBack(t *testing.T) {
 		w.load(s)
 		w.settle(time.Second)
 		p.serve(at(t, "a.test.", 3))
-		if err := w.keeper.Refresh(s.Apex, false); err != nil {
+		if err := w.manager.Refresh(s.Apex, false); err != nil {
 			t.Fatal(err)
 		}
 		w.settle(time.Second)
-		if z := w.keeper.Status()[0]; z.Serial != 5 || !strings.Contains(z.Trouble, "serial 3, not 5") {
+		if z := w.manager.Status()[0]; z.Serial != 5 || !strings.Contains(z.Trouble, "serial 3, not 5") {
 			t.Errorf("serial %d, trouble %q", z.Serial, z.Trouble)
 		}
-		if err := w.keeper.Refresh(s.Apex, true); err != nil {
+		if err := w.manager.Refresh(s.Apex, true); err != nil {
 			t.Fatal(err)
 		}
 		w.settle(time.Second)
@@ -320,17 +308,17 @@ func TestExpiry(t *testing.T) {
 			t.Fatalf("serial %d within the time", got)
 		}
 		w.stop()
-		w.start(keeper.Bounds{})
+		w.start(zones.Bounds{})
 		w.load(s)
 		if got := w.serial("a.test."); got != 1 {
 			t.Fatalf("serial %d within the time, after a restart", got)
 		}
 		w.settle(2 * time.Hour)
-		if z := w.keeper.Status()[0]; w.serial("a.test.") != 0 || !z.Expired {
+		if z := w.manager.Status()[0]; w.serial("a.test.") != 0 || !z.Expired {
 			t.Errorf("serial %d is served after the time: %+v", w.serial("a.test."), z)
 		}
 		w.stop()
-		w.start(keeper.Bounds{})
+		w.start(zones.Bounds{})
 		w.load(s)
 		if got := w.serial("a.test."); got != 0 {
 			t.Errorf("serial %d is served after the time, after a restart", got)
@@ -354,7 +342,7 @@ func TestCatalog(t *testing.T) {
 	inWorld(t, p, func(w *world) {
 		cat := secondary(t, "cat.test.")
 		other := netip.MustParseAddrPort("192.0.2.99:53")
-		cat.Consumes = &keeper.Template{Groups: map[string]*keeper.Template{"special": {Primaries: cat.Primaries, Insecure: true, Notify: []netip.AddrPort{other}}}}
+		cat.Consumes = &zones.Template{Groups: map[string]*zones.Template{"special": {Primaries: cat.Primaries, Insecure: true, Notify: []netip.AddrPort{other}}}}
 		serial := 0
 		change := func(records string) {
 			t.Helper()
@@ -362,7 +350,7 @@ func TestCatalog(t *testing.T) {
 			p.serve(catalog(t, serial, records))
 			if serial == 1 {
 				w.load(cat)
-			} else if err := w.keeper.Refresh(cat.Apex, false); err != nil {
+			} else if err := w.manager.Refresh(cat.Apex, false); err != nil {
 				t.Fatal(err)
 			}
 			w.settle(time.Minute)
@@ -370,7 +358,7 @@ func TestCatalog(t *testing.T) {
 		expect := func(what string, want ...string) {
 			t.Helper()
 			var got []string
-			for _, z := range w.keeper.Status() {
+			for _, z := range w.manager.Status() {
 				if z.Catalog != "" && z.Serving {
 					got = append(got, z.Name)
 				}
@@ -381,14 +369,14 @@ func TestCatalog(t *testing.T) {
 		}
 		change(two + "one.zones 0 PTR a.test.\ntwo.zones 0 PTR b.test.\ngroup.two.zones 0 TXT special\n")
 		expect("at first", "a.test.", "b.test.")
-		for _, z := range w.keeper.Status() {
+		for _, z := range w.manager.Status() {
 			if special := len(z.Secondaries) == 1; special != (z.Name == "b.test.") {
 				t.Errorf("%s: secondaries %v", z.Name, z.Secondaries)
 			}
 		}
 		change(two + "two.zones 0 PTR b.test.\nthree.zones 0 PTR C.test.\n")
 		expect("one leaves, another comes", "b.test.", "c.test.")
-		if v, _, err := w.dir.Zone(dnstest.Name(t, "a.test.")).Load(dnstest.Seed); v != nil || err != nil {
+		if v, err := w.dir.Load(dnstest.Name(t, "a.test."), dnstest.Seed); v.Zone != nil || err != nil {
 			t.Errorf("the state of a member that left: %v %v", v, err)
 		}
 		for what, records := range map[string]string{
@@ -412,7 +400,7 @@ func TestCatalog(t *testing.T) {
 		}
 		// What is served comes from disk after a restart.
 		w.stop()
-		w.start(keeper.Bounds{})
+		w.start(zones.Bounds{})
 		p.with(func() { p.silent = true })
 		w.load(cat)
 		expect("after a restart", "b.test.", "c.test.")
@@ -421,7 +409,7 @@ func TestCatalog(t *testing.T) {
 		w.load(cat, own)
 		expect("a zone of the configuration", "c.test.")
 		w.load()
-		if n := w.set.View().Len(); n != 0 {
+		if n := w.view.Load().Len(); n != 0 {
 			t.Errorf("%d zones without the catalog", n)
 		}
 	})
@@ -436,19 +424,19 @@ func TestCatalogOwners(t *testing.T) {
 	p := newPrimary(at(t, "a.test.", 1), list("x.test.", 1, "one.zones 0 PTR a.test.\n"), list("y.test.", 1, ""))
 	inWorld(t, p, func(w *world) {
 		x, y := secondary(t, "x.test."), secondary(t, "y.test.")
-		x.Consumes, y.Consumes = &keeper.Template{}, &keeper.Template{}
+		x.Consumes, y.Consumes = &zones.Template{}, &zones.Template{}
 		w.load(y, x)
 		w.settle(time.Minute)
 		step := func(what, owner string, z *zone.Zone) {
 			t.Helper()
 			if z != nil {
 				p.serve(z)
-				if err := w.keeper.Refresh(z.Apex(), false); err != nil {
+				if err := w.manager.Refresh(z.Apex(), false); err != nil {
 					t.Fatal(err)
 				}
 				w.settle(time.Minute)
 			}
-			for _, z := range w.keeper.Status() {
+			for _, z := range w.manager.Status() {
 				if z.Name == "a.test." && z.Catalog != owner {
 					t.Errorf("%s: the zone is %s's", what, z.Catalog)
 				}
@@ -464,15 +452,15 @@ func TestCatalogOwners(t *testing.T) {
 // TestProducedCatalog makes a catalog of zones, and reads it as a consumer does.
 func TestProducedCatalog(t *testing.T) {
 	inWorld(t, newPrimary(), func(w *world) {
-		p := keeper.Source{Apex: dnstest.Name(t, "cat.test."), Produces: true, Insecure: true, Transfer: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+		p := zones.Source{Apex: dnstest.Name(t, "cat.test."), Produces: true, Insecure: true, Transfer: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
 		contents := func(names ...string) (serial uint32, labels map[string]string) {
 			t.Helper()
 			p.Listed = nil
 			for _, name := range names {
-				p.Listed = append(p.Listed, keeper.Listed{Apex: dnstest.Name(t, name), Group: name[:1]})
+				p.Listed = append(p.Listed, zones.Listed{Apex: dnstest.Name(t, name), Group: name[:1]})
 			}
 			w.load(p)
-			z := w.set.View().Get(p.Apex).Zone
+			z := w.view.Load().Get(p.Apex).Zone()
 			labels = map[string]string{}
 			z.Each(func(owner []byte, t wire.Type, _ uint32, data []byte) bool {
 				if t == wire.TypePTR {
@@ -487,7 +475,7 @@ func TestProducedCatalog(t *testing.T) {
 			t.Errorf("serials %d and %d, members %v", first, again, before)
 		}
 		w.stop()
-		w.start(keeper.Bounds{})
+		w.start(zones.Bounds{})
 		second, after := contents("b.test.", "c.test.")
 		if !zone.Newer(second, first) || after["b.test."] != before["b.test."] || after["c.test."] == "" || after["a.test."] != "" {
 			t.Errorf("serial %d after %d, labels %v after %v", second, first, after, before)

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package keeper
+package zones
 
 // lower does nothing: only Linux has priorities of threads.
 func lower() {}

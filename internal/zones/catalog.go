@@ -1,7 +1,8 @@
-package keeper
+package zones
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -107,8 +108,8 @@ func relativeLabels(name []byte, last int) []string {
 func firstText(data []byte) string { return string(data[1 : 1+int(data[0])]) }
 
 // members returns the sources of all zones that the catalogs among sources name, as they
-// are served now. k.mu is held.
-func (k *Keeper) members(sources []Source) []Source {
+// are served now. m.loading is held.
+func (m *Manager) members(sources []Source) []Source {
 	taken := make(map[string]bool, len(sources))
 	var catalogs []*Source
 	for i := range sources {
@@ -120,68 +121,72 @@ func (k *Keeper) members(sources []Source) []Source {
 	if catalogs == nil {
 		return nil
 	}
-	type claim struct {
-		catalog *Source
-		member  member
-	}
 	var order []string
 	claims := map[string][]claim{}
 	for _, s := range catalogs {
 		key := string(wire.Lower(nil, s.Apex))
-		k.state.Lock()
-		z := k.zones[key]
-		var version *zone.Zone
-		if z != nil {
-			version = z.zone
-		}
-		k.state.Unlock()
-		if version == nil {
+		z := m.find([]byte(key))
+		if z == nil || z.past.Load() == nil {
 			continue
 		}
-		list, err := readCatalog(version)
+		list, err := readCatalog(z.past.Load().zone)
 		if err != nil {
-			k.log.Error("catalog not used", "zone", z.name(), "problem", err.Error())
-			list = k.former(key)
+			m.log.Error("catalog not used", "zone", z.name(), "problem", err.Error())
+			list = m.former(key)
 		}
-		for _, m := range list {
-			name := string(m.apex)
+		for _, member := range list {
+			name := string(member.apex)
 			if taken[name] {
-				k.log.Warn("a catalog names a zone that the configuration has: the configuration counts", "catalog", z.name(), "zone", string(wire.AppendName(nil, m.apex)))
+				m.log.Warn("a catalog names a zone that the configuration has: the configuration counts", "catalog", z.name(), "zone", string(wire.AppendName(nil, member.apex)))
 				continue
 			}
 			if claims[name] == nil {
 				order = append(order, name)
 			}
-			claims[name] = append(claims[name], claim{s, m})
+			claims[name] = append(claims[name], claim{s, member})
 		}
 	}
-	var all []Source
+	all := make([]Source, 0, len(order))
 	for _, name := range order {
-		c := claims[name][0]
-		// Whose the zone is it stays, until its owner gives it to another by name
-		// (RFC 9432, section 4.4.1).
-		if old := k.zones[name]; old != nil && old.source.Member != "" {
-			for _, other := range claims[name] {
-				if !bytes.Equal(other.catalog.Apex, old.source.Catalog) {
-					continue
-				}
-				c = other
-				for _, heir := range claims[name] {
-					if other.member.owner != nil && bytes.Equal(wire.Lower(nil, heir.catalog.Apex), other.member.owner) {
-						c = heir
-					}
-				}
-			}
-		}
+		c := m.owner(name, claims[name])
 		all = append(all, c.catalog.memberSource(c.member))
 	}
 	return all
 }
 
-// former returns what a catalog named before, as it is served. k.mu is held.
-func (k *Keeper) former(key string) []member {
+// A claim is a catalog's word that a zone is its member.
+type claim struct {
+	catalog *Source
+	member  member
+}
+
+// owner returns whose member a zone is that several catalogs name: that of the first, but
+// one that is served stays its catalog's until that gives it to another by name (RFC 9432,
+// section 4.4.1). m.loading is held.
+func (m *Manager) owner(name string, claims []claim) claim {
+	z := m.find([]byte(name))
+	if z == nil || z.source.Member == "" {
+		return claims[0]
+	}
+	owner := claims[0]
+	for _, c := range claims {
+		if !bytes.Equal(c.catalog.Apex, z.source.Catalog) {
+			continue
+		}
+		owner = c
+		for _, heir := range claims {
+			if c.member.owner != nil && bytes.Equal(wire.Lower(nil, heir.catalog.Apex), c.member.owner) {
+				owner = heir
+			}
+		}
+	}
+	return owner
+}
+
+// former returns what a catalog named before, as it is served. m.loading is held.
+func (m *Manager) former(key string) []member {
 	var list []member
-	for _, z := range k.zones {
+	for _, z := range m.all() {
 		if s := z.source; s.Member != "" && string(wire.Lower(nil, s.Catalog)) == key {
 			list = append(list, member{label: s.Member, apex: []byte(z.key), group: s.Group})
 		}
@@ -210,26 +215,27 @@ func (s *Source) memberSource(m member) Source {
 	return member
 }
 
-// unknown tells whether sources are not what is served of members. k.mu is held.
-func (k *Keeper) unknown(sources []Source) bool {
+// unknown reports whether sources are not what is served of members. m.loading is held.
+func (m *Manager) unknown(sources []Source) bool {
 	served := 0
-	for _, z := range k.zones {
+	for _, z := range m.all() {
 		if z.source.Member != "" {
 			served++
 		}
 	}
 	return served != len(sources) || slices.ContainsFunc(sources, func(s Source) bool {
-		z := k.zones[string(s.Apex)]
-		return z == nil || !sameOrigin(z.source, &s)
+		z := m.find(s.Apex)
+		return z == nil || z.source.Member != s.Member
 	})
 }
 
 // catalogChanged makes the members of catalogs what is served.
-func (k *Keeper) catalogChanged() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if _, err := k.load(k.ctx, slices.Concat(k.configured, k.members(k.configured))); err != nil {
-		k.log.Warn("a catalog has not been acted on", "problem", err.Error())
+func (m *Manager) catalogChanged() {
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	sources := m.set.configured
+	if _, err := m.load(m.ctx, slices.Concat(sources, m.members(sources)), m.set.publish); err != nil {
+		m.log.Warn("a catalog has not been acted on", "problem", err.Error())
 	}
 }
 
@@ -243,81 +249,67 @@ const (
 	labelLen       = 8          // octets of a unique label, random
 )
 
-// produce makes a catalog of the zones that name it, unless it is the one at hand.
-func (k *Keeper) produce(l *loading) {
-	s := l.source
-	var before *zone.Zone
-	if l.old != nil {
-		before, l.history = l.old.zone, l.old.history
-	} else if k.disk != nil {
-		disk := k.disk.Zone([]byte(l.key))
-		version, deltas, err := disk.Load(k.set.Seed())
-		if err != nil {
-			k.log.Error("what is on disk of a catalog cannot be used: it is made anew", "zone", string(wire.AppendName(nil, s.Apex)), "problem", err.Error())
-		}
-		if version != nil {
-			before = version
-			l.history.add(version, deltas...)
-		}
-		l.disk = disk
-	}
-	labels := map[string]string{} // of those it has already
-	serial := uint32(time.Now().Unix())
-	if before != nil {
-		if list, err := readCatalog(before); err == nil {
-			for _, m := range list {
-				labels[string(m.apex)] = m.label
-			}
-		}
-		serial = before.Serial()
-	}
-	version, err := k.makeCatalog(s, labels, serial)
-	if err == nil && before != nil {
-		if zone.Diff(before, version) == nil {
-			l.Zone = before
-			return
-		}
-		version, err = k.makeCatalog(s, labels, UnixTime(serial))
-	}
-	if err == nil && l.disk != nil {
-		if before == nil {
-			err = l.disk.Save(version, false)
-		} else {
-			err = l.disk.Append(zone.Diff(before, version))
-		}
-		if err == nil && l.disk.Full() {
-			err = l.disk.Save(version, true)
-		}
-	}
-	if err != nil {
-		l.Problems = append(l.Problems, Problem{File: l.key, Text: "the catalog cannot be made: " + err.Error()})
-		return
-	}
-	if before != nil {
-		l.history.add(version, zone.Diff(before, version))
-	}
-	l.Zone = version
+// A catalogOrigin is the [Origin] of a catalog that is made here, of the zones that name it.
+type catalogOrigin struct {
+	apex   []byte
+	listed []Listed
 }
 
-// makeCatalog compiles a catalog with the labels that are known, and new ones entered.
-func (k *Keeper) makeCatalog(s *Source, labels map[string]string, serial uint32) (*zone.Zone, error) {
+// Candidate implements [Origin]: a member keeps its label from version to version.
+func (o *catalogOrigin) Candidate(_ context.Context, known Known) (*Candidate, error) {
+	labels := map[string]string{} // of those it has already
+	serial := uint32(time.Now().Unix())
+	if known.Zone != nil {
+		list, err := readCatalog(known.Zone)
+		if err != nil {
+			return nil, fmt.Errorf("the catalog cannot be made: %w", err)
+		}
+		for _, m := range list {
+			labels[string(m.apex)] = m.label
+		}
+		serial = known.Zone.Serial()
+	}
+	version, err := o.make(labels, serial, known.Seed)
+	if err == nil && known.Zone != nil {
+		if zone.Diff(known.Zone, version) == nil {
+			return &Candidate{Zone: known.Zone}, nil
+		}
+		version, err = o.make(labels, UnixTime(serial), known.Seed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the catalog cannot be made: %w", err)
+	}
+	return &Candidate{Zone: version, Deltas: deltasOf(known.Zone, version)}, nil
+}
+
+// Continues implements [Origin].
+func (o *catalogOrigin) Continues(prior Origin) bool {
+	_, ok := prior.(*catalogOrigin)
+	return ok
+}
+
+// Traits implements [Origin]: the labels are the members' identities, and have to last.
+func (o *catalogOrigin) Traits() Traits { return Traits{Kept: true} }
+
+// make compiles the catalog with the labels that are known, and new ones entered.
+func (o *catalogOrigin) make(labels map[string]string, serial uint32, seed wire.Seed) (*zone.Zone, error) {
 	invalid := []byte("\x07invalid\x00") // RFC 9432, section 4.1
 	soa := slices.Concat(invalid, invalid)
 	for _, n := range []uint32{serial, catalogRefresh, catalogRetry, catalogExpire, 0} {
 		soa = binary.BigEndian.AppendUint32(soa, n)
 	}
-	b := zone.NewBuilder(s.Apex, k.set.Seed())
+	b := zone.NewBuilder(o.apex, seed)
 	add := func(t wire.Type, data []byte, above ...string) {
 		var owner []byte
 		for _, label := range above {
 			owner = append(append(owner, byte(len(label))), label...)
 		}
-		b.Add(&zone.Record{Owner: append(owner, s.Apex...), Type: t, TTL: catalogTTL, Data: data})
+		b.Add(&zone.Record{Owner: append(owner, o.apex...), Type: t, TTL: catalogTTL, Data: data})
 	}
 	add(wire.TypeSOA, soa)
 	add(wire.TypeNS, invalid)
 	add(wire.TypeTXT, []byte("\x012"), "version")
-	for _, m := range s.Listed {
+	for _, m := range o.listed {
 		key := string(wire.Lower(nil, m.Apex))
 		if labels[key] == "" {
 			var random [labelLen]byte

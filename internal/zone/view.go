@@ -2,42 +2,69 @@ package zone
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
-	"sync"
 	"sync/atomic"
+	"time"
 
+	"port53/internal/policy"
 	"port53/internal/wire"
 )
 
-// A Set is the zones that are served. Readers call View once per query and use
-// only that; writers replace it whole.
-type Set struct {
-	seed wire.Seed
-	view atomic.Pointer[View]
-	mu   sync.Mutex // orders writers; readers never take it
+// A Served is what the server has of one zone at present: the version that answers, and
+// until when it may. It outlives the views that name it: a new version is stored here, in
+// place, and every view sees it at once.
+type Served struct {
+	zone    atomic.Pointer[Zone]
+	expires atomic.Int64 // unix time in seconds; 0: never
 }
 
-// NewSet returns an empty set, whose zones are built with seed: random, so that
-// nobody can choose names that collide.
-func NewSet(seed wire.Seed) *Set {
-	s := &Set{seed: seed}
-	s.view.Store(&View{seed: seed})
+// NewServed returns a Served with a version; nil: there is none that could be served.
+func NewServed(z *Zone) *Served {
+	s := &Served{}
+	s.zone.Store(z)
 	return s
 }
 
-// Seed returns the seed for builders of zones of this set.
-func (s *Set) Seed() wire.Seed { return s.seed }
+// Zone returns the version that answers now, or nil. A query calls it once.
+func (s *Served) Zone() *Zone { return s.zone.Load() }
 
-// View returns the zones as they are now.
-func (s *Set) View() *View { return s.view.Load() }
+// Store replaces the version; nil: the zone is not to be served any more for now.
+func (s *Served) Store(z *Zone) { s.zone.Store(z) }
 
-// An Entry is a zone as it is published.
+// Extend says until when the version may be served without word from a primary; the zero
+// Time: for ever, as at a primary.
+func (s *Served) Extend(until time.Time) {
+	if until.IsZero() {
+		s.expires.Store(0)
+		return
+	}
+	s.expires.Store(until.Unix())
+}
+
+// An Entry is all that belongs to one zone: who may do what with it, and what is served.
 type Entry struct {
-	Apex []byte // in lower case
-	Zone *Zone  // nil if there is no version that could be served
+	Apex   []byte         // in lower case
+	Access *policy.Access // never nil
+	*Served
 
 	hash   wire.Seed
 	labels int
+}
+
+// Expire returns for how many seconds a zone may be served without its primary (RFC 7314,
+// section 2): what is left of a secondary's time, and all of it at a primary. It reports
+// false if no version is served.
+func (e *Entry) Expire(now time.Time) (seconds uint32, ok bool) {
+	z := e.Zone()
+	if z == nil {
+		return 0, false
+	}
+	if until := e.expires.Load(); until != 0 {
+		return uint32(max(0, until-now.Unix())), true
+	}
+	_, soa := z.SOA()
+	return binary.BigEndian.Uint32(soa[len(soa)-8:]), true
 }
 
 // Key returns a number that stands for the zone's name.
@@ -47,7 +74,8 @@ func (e *Entry) Key() uint64 { return uint64(e.hash) }
 // them, so that changing one zone among 100,000 costs about 400 entries.
 const shards = 256
 
-// A View is the zones at one moment. It is immutable.
+// A View is the zones that are served, and who may do what with them. It is immutable but
+// for the versions themselves, which live in [Served].
 type View struct {
 	seed   wire.Seed
 	count  int
@@ -84,6 +112,13 @@ func (t *shard) insert(e *Entry) {
 	t.slots[slot] = e
 	t.count++
 }
+
+// NewView returns a view without zones, whose zones are built with seed: random, so that
+// nobody can choose names that collide.
+func NewView(seed wire.Seed) *View { return &View{seed: seed} }
+
+// Seed returns the seed for builders of zones of this view.
+func (v *View) Seed() wire.Seed { return v.seed }
 
 // Len returns the number of zones.
 func (v *View) Len() int { return v.count }
@@ -146,23 +181,27 @@ func (v *View) All() iter.Seq[*Entry] {
 	}
 }
 
-// A Change is one zone to publish: a new version, nil for a zone that is ours but
-// cannot be served, or with Remove a zone that is no longer ours.
+// A Change is one zone of a view that is to come.
 type Change struct {
-	Apex   []byte // in any case
+	Apex   []byte         // in any case
+	Access *policy.Access // nil: the zero value
+	Served *Served        // nil: a new one, with Zone
 	Zone   *Zone
-	Remove bool
+	Remove bool // the zone is no longer ours
 }
 
-// Publish makes all changes at once: a query sees all of them or none.
-func (s *Set) Publish(changes ...Change) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := *s.view.Load()
+// nobody is the access to zones for which nothing is said.
+//
+//nolint:gochecknoglobals // it is a constant
+var nobody = &policy.Access{}
+
+// With returns a view with the changes. v stays as it is; what did not change is shared.
+func (v *View) With(changes ...Change) *View {
+	next := *v
 	copied := [shards]bool{}
 	for _, c := range changes {
 		apex := wire.Lower(nil, c.Apex)
-		h := s.seed.Hash(apex)
+		h := v.seed.Hash(apex)
 		i := h & (shards - 1)
 		old := next.shards[i].find(h, apex)
 		switch {
@@ -178,7 +217,13 @@ func (s *Set) Publish(changes ...Change) {
 			t = t.clone()
 			next.shards[i], copied[i] = t, true
 		}
-		e := &Entry{Apex: apex, Zone: c.Zone, hash: h, labels: wire.LabelCount(apex)}
+		e := &Entry{Apex: apex, Access: c.Access, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
+		if e.Access == nil {
+			e.Access = nobody
+		}
+		if e.Served == nil {
+			e.Served = NewServed(c.Zone)
+		}
 		switch {
 		case c.Remove:
 			next.shards[i] = t.without(old)
@@ -188,7 +233,7 @@ func (s *Set) Publish(changes ...Change) {
 			t.insert(e)
 		}
 	}
-	s.view.Store(&next)
+	return &next
 }
 
 func (v *View) add(labels int, n int32) {

@@ -1,0 +1,113 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"port53/internal/wire"
+	"port53/internal/zones"
+)
+
+// A Status is what the server tells of itself over the control socket.
+type Status struct {
+	Uptime   string           `json:"uptime"`
+	Listen   []netip.AddrPort `json:"listen"`
+	Config   string           `json:"config"`
+	Reloaded time.Time        `json:"reloaded"`
+	Healthy  bool             `json:"last_reload_succeeded"`
+	Zones    []zones.Status   `json:"zones"`
+}
+
+// Status implements [console.Admin]. It waits for no reload.
+func (a *App) Status(name string) (any, error) {
+	g := a.current.Load()
+	s := Status{
+		Uptime: time.Since(a.started).Round(time.Second).String(), Listen: a.server.Addrs(),
+		Config: g.config.File(), Reloaded: g.applied, Healthy: a.reloads.healthy(), Zones: a.manager.Status(),
+	}
+	if name == "" {
+		return s, nil
+	}
+	s.Zones = slices.DeleteFunc(s.Zones, func(z zones.Status) bool { return z.Name != name })
+	if len(s.Zones) == 0 {
+		return nil, fmt.Errorf("zone %s is not served here", name)
+	}
+	return s, nil
+}
+
+// Zone implements [console.Admin].
+func (a *App) Zone(action, name string) error {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return fmt.Errorf("zone %s: %w", name, err)
+	}
+	apex = wire.Lower(nil, apex)
+	switch action {
+	case "refresh":
+		err = a.manager.Refresh(apex, false)
+	case "retransfer":
+		err = a.manager.Refresh(apex, true)
+	case "notify":
+		err = a.manager.Announce(apex)
+	case "sync":
+		err = a.manager.Sync(apex)
+	case "freeze":
+		if err = a.manager.Freeze(apex, true); err == nil {
+			err = a.manager.Sync(apex)
+		}
+	case "thaw":
+		if err = a.manager.Freeze(apex, false); err == nil {
+			_, err = a.Reload(a.ctx)
+		}
+	default:
+		err = errors.New("nothing of that name can be done with a zone")
+	}
+	if err != nil {
+		return fmt.Errorf("zone %s: %w", name, err)
+	}
+	return nil
+}
+
+// Export implements [console.Admin].
+func (a *App) Export(name string, w io.Writer) error {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return fmt.Errorf("zone %s: %w", name, err)
+	}
+	if err := a.manager.Export(wire.Lower(nil, apex), w); err != nil {
+		return fmt.Errorf("zone %s: %w", name, err)
+	}
+	return nil
+}
+
+// Changes implements [console.Admin].
+func (a *App) Changes(name, since string) (any, error) {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return nil, fmt.Errorf("zone %s: %w", name, err)
+	}
+	apex = wire.Lower(nil, apex)
+	var list []zones.Change
+	switch since {
+	case "":
+		list, err = a.manager.Since(apex, nil)
+	case "file":
+		list, err = a.manager.AgainstFile(apex)
+	default:
+		n, parseErr := strconv.ParseUint(since, 10, 32)
+		if parseErr != nil {
+			return nil, fmt.Errorf("%s is no serial", since)
+		}
+		serial := uint32(n)
+		list, err = a.manager.Since(apex, &serial)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("zone %s: %w", name, err)
+	}
+	return list, nil
+}

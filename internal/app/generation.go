@@ -1,0 +1,252 @@
+package app
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"reflect"
+	"slices"
+	"time"
+
+	"port53/internal/config"
+	"port53/internal/engine"
+	"port53/internal/policy"
+	"port53/internal/resolver"
+	"port53/internal/wire"
+	"port53/internal/zone"
+	"port53/internal/zones"
+)
+
+// A generation is a configuration, made ready and checked as a whole. It is built beside
+// the one that serves, by functions that change nothing, and takes its place by the swap of
+// one pointer. What outlives it is handed on from the one before: the limiter's table, the
+// secrets of cookies, the cache and the resolver with all that they have learned.
+type generation struct {
+	config   *config.Config
+	applied  time.Time
+	engine   engine.Generation // what queries read
+	resolver resolver.Settings // that engine.Recursion.Config was compiled from
+	anchors  []resolver.Anchor // as configured
+	sources  []zones.Source
+	bounds   zones.Bounds
+	guard    *guard // rules that the machine's firewall is to have; nil: they are not our business
+}
+
+// build makes a generation of c. old is the one that it follows; nil: it is the first. On an
+// error nothing has changed, since nothing that lives is written to.
+func (a *App) build(old *generation, c *config.Config) (*generation, error) {
+	g := &generation{config: c, sources: sources(c), bounds: bounds(c)}
+	if old != nil && c.Recurses() != (a.recursion != nil) {
+		return nil, fmt.Errorf("role %s: a server begins or ends to resolve with a restart only", c.Role)
+	}
+	g.engine.Identity = engine.Identity{NSID: []byte(c.Identity.NSID), Version: c.Identity.Version, Hostname: c.Identity.Hostname}
+	if len(c.Keys) > 0 {
+		g.engine.Keys = keyRing(c)
+	}
+	if a.manager != nil {
+		g.engine.Manager = a.manager
+	}
+	var err error
+	if g.engine.Access, err = access(c); err != nil {
+		return nil, err
+	}
+	if g.engine.Limits, err = limits(old, c); err != nil {
+		return nil, err
+	}
+	if c.Recurses() {
+		if err = a.buildRecursion(g, old); err != nil {
+			return nil, err
+		}
+	}
+	if g.guard, err = planGuard(c); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// buildRecursion makes what g needs to answer for names outside of its zones.
+func (a *App) buildRecursion(g, old *generation) error {
+	c := g.config
+	var err error
+	if g.resolver, err = resolverSettings(c); err != nil {
+		return err
+	}
+	g.anchors = g.resolver.Anchors
+	rc := &c.Resolver
+	r := &engine.Recursion{Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch, MaxAge: rc.Limits.AnswerAge}
+	if a.recursion != nil {
+		r.Cache, r.Resolver = a.recursion.cache, a.recursion.resolver
+		if old != nil && sameAnchors(old, g) {
+			g.resolver.Anchors = old.resolver.Anchors // they may have rolled
+		}
+	}
+	if rc.SpecialNames {
+		ownRoot := rc.RootHints != ""
+		if old != nil && old.engine.Recursion.Builtin != nil && (old.config.Resolver.RootHints != "") == ownRoot {
+			r.Builtin = old.engine.Recursion.Builtin
+		} else if r.Builtin, err = builtin(a.seed, ownRoot); err != nil {
+			return err
+		}
+	}
+	r.Config = resolver.Compile(g.resolver)
+	g.engine.Recursion = r
+	return nil
+}
+
+// access returns who may ask, and who may have names resolved.
+func access(c *config.Config) (*policy.Access, error) {
+	a := &policy.Access{}
+	allow := c.Policy.Allow
+	var err error
+	if c.Recurses() {
+		clients, err := recursionClients(c)
+		if err != nil {
+			return nil, err
+		}
+		if len(clients) > 0 {
+			if a.Recurse, err = policy.NewACL(policy.ACLOptions{Allow: clients}); err != nil {
+				return nil, err
+			}
+		}
+		if len(allow) == 0 && c.Internal() {
+			allow = clients // zones beside a resolver for a network are for the network
+		}
+	}
+	if len(allow) > 0 {
+		allow = append(slices.Clip(allow), transferPeers(c)...) // what else they may is each zone's to say
+	}
+	if len(allow)+len(c.Policy.Deny) > 0 {
+		a.Query, err = policy.NewACL(policy.ACLOptions{Allow: allow, Deny: c.Policy.Deny})
+	}
+	return a, err
+}
+
+// limits returns what bounds replies. The limiter's table and the secrets of cookies are
+// those of old where c says the same of them.
+func limits(old *generation, c *config.Config) (engine.Limits, error) {
+	l := engine.Limits{UDPSize: c.EDNS.UDPSize, Padding: c.EDNS.Padding}
+	var err error
+	r := c.Policy.RateLimit
+	switch {
+	case !r.Enabled:
+	case old != nil && old.engine.Limits.Rates != nil && reflect.DeepEqual(r, old.config.Policy.RateLimit):
+		l.Rates = old.engine.Limits.Rates
+	default:
+		if l.Rates, err = rateLimiter(r); err != nil {
+			return l, err
+		}
+	}
+	file := c.EDNS.CookieSecretsFile
+	switch {
+	case !c.EDNS.Cookies:
+	case old != nil && old.engine.Limits.Cookies != nil && file == "" && old.config.EDNS.CookieSecretsFile == "":
+		l.Cookies = old.engine.Limits.Cookies
+	default:
+		secrets, err := cookieSecrets(file)
+		if err != nil {
+			return l, err
+		}
+		if l.Cookies, err = policy.NewCookies(policy.CookieOptions{Secrets: secrets}); err != nil {
+			return l, err
+		}
+	}
+	return l, nil
+}
+
+func rateLimiter(r config.RateLimit) (*policy.RateLimiter, error) {
+	slip := r.Slip
+	if slip == 0 {
+		slip = policy.NeverSlip
+	}
+	return policy.NewRateLimiter(policy.RateOptions{
+		PerSecond: int(r.PerSecond), Burst: r.Burst, Slip: slip,
+		Ceiling: int(r.Ceiling), CeilingBurst: r.CeilingBurst,
+		IPv4Prefix: r.IPv4Prefix, IPv6Prefix: r.IPv6Prefix,
+		Memory: int(r.Table), LogOnly: r.LogOnly, Exempt: r.Exempt,
+	})
+}
+
+// cookieSecrets reads the secrets that servers of one address share: one or two
+// lines of 32 hexadecimal digits.
+func cookieSecrets(file string) ([][16]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("cookie secrets: %w", err)
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("cookie secrets: %s may be read by everyone: chmod o= %s", file, file)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cookie secrets: %w", err)
+	}
+	var secrets [][16]byte
+	for _, line := range bytes.Fields(text) {
+		secret, err := hex.DecodeString(string(line))
+		if err != nil || len(secret) != 16 {
+			return nil, fmt.Errorf("cookie secrets: %s: want lines of 32 hexadecimal digits", file)
+		}
+		secrets = append(secrets, [16]byte(secret))
+	}
+	if len(secrets) == 0 || len(secrets) > 2 {
+		return nil, fmt.Errorf("cookie secrets: %s: want one or two secrets, found %d", file, len(secrets))
+	}
+	return secrets, nil
+}
+
+func randomSeed() wire.Seed {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return wire.Seed(binary.LittleEndian.Uint64(b[:]))
+}
+
+// publish makes g, with the zones of view, what queries are answered by.
+func (a *App) publish(g *generation, view *zone.View) {
+	a.swapping.Lock()
+	defer a.swapping.Unlock()
+	if now := a.current.Load(); now != nil && a.recursion != nil && sameAnchors(now, g) {
+		g.trust(now.resolver.Anchors) // they may have rolled while g was made
+	}
+	a.swap(g, view)
+}
+
+// update makes a generation of the one that serves and puts it in its place.
+func (a *App) update(change func(g *generation)) {
+	a.swapping.Lock()
+	defer a.swapping.Unlock()
+	g := *a.current.Load()
+	change(&g)
+	a.swap(&g, g.engine.Zones)
+}
+
+// swap is where one generation takes the place of another. a.swapping is held.
+func (a *App) swap(g *generation, view *zone.View) {
+	next := *g
+	next.engine.Zones = view
+	if r := next.engine.Recursion; r != nil {
+		withZones := *r
+		withZones.Config = r.Config.WithLocal(engine.LocalZones(view))
+		next.engine.Recursion = &withZones
+	}
+	a.current.Store(&next)
+	a.engine.Apply(next.engine)
+	if r := next.engine.Recursion; r != nil {
+		a.recursion.resolver.Apply(r.Config)
+	}
+}
+
+// peersOf returns the addresses of servers as networks of their own.
+func peersOf(lists ...[]netip.AddrPort) []netip.Prefix {
+	var networks []netip.Prefix
+	for _, a := range slices.Concat(lists...) {
+		networks = append(networks, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
+	}
+	return networks
+}

@@ -1,0 +1,196 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"port53/internal/config"
+	"port53/internal/wire"
+	"port53/internal/zone"
+	"port53/internal/zones"
+)
+
+// reloads counts what became of reloads. Its lock is held for a few instructions.
+type reloads struct {
+	mu       sync.Mutex
+	good     uint64
+	failures uint64
+	failed   bool // the last one did
+}
+
+func (r *reloads) count(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed = err != nil; r.failed {
+		r.failures++
+	} else {
+		r.good++
+	}
+}
+
+func (r *reloads) counts() (good, failures uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.good, r.failures
+}
+
+func (r *reloads) healthy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.failed
+}
+
+// A Reloaded says what a reload did.
+type Reloaded struct {
+	zones.Report
+	Restart []string `json:"needs_restart,omitempty"` // keys that differ from what runs and only count at a start
+}
+
+// Reload implements [console.Admin]: it reads the configuration and what of the zones has
+// changed. When the configuration is broken nothing changes; when zones are, their last
+// good versions go on. Either is an error.
+//
+// A reload is the server's: it goes on if whoever asked for it does not wait.
+func (a *App) Reload(context.Context) (any, error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	_ = notify("RELOADING=1\nMONOTONIC_USEC=" + monotonicMicroseconds())
+	defer func() { _ = notify("READY=1") }()
+	result, err := a.reload(a.ctx)
+	a.reloads.count(err)
+	if err != nil {
+		a.log.Error("reload failed in part or whole", "problem", err.Error())
+	}
+	return result, err
+}
+
+func (a *App) reload(ctx context.Context) (*Reloaded, error) {
+	old := a.current.Load()
+	if old.config.File() == "" {
+		return nil, errors.New("the server runs without a configuration file: there is nothing to reload")
+	}
+	c, _, err := config.LoadToServe(old.config.File()) // zone files that are missing are the manager's to report
+	if err != nil {
+		return nil, fmt.Errorf("the configuration has errors, and the one before goes on:\n%w", err)
+	}
+	next, err := a.build(old, c)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration cannot be used, and the one before goes on: %w", err)
+	}
+	next.applied = time.Now()
+	report, err := a.manager.Load(ctx, next.sources, func(view *zone.View) { a.publish(next, view) })
+	if err != nil {
+		return nil, err
+	}
+	a.manager.SetBounds(next.bounds)
+	if a.recursion != nil {
+		a.flushChanges(old, next)
+	}
+	result := &Reloaded{Report: report, Restart: needRestart(a.startedWith, c)}
+	if len(result.Restart) > 0 {
+		a.log.Warn("some changes count from the next start on", "keys", result.Restart)
+	}
+	unguarded := a.apply(ctx, next.guard)
+	if len(report.Failed) > 0 {
+		return result, errors.Join(failedZones(report.Failed), unguarded)
+	}
+	return result, unguarded
+}
+
+// failedZones names the first of the zones that have errors, each with its first error.
+func failedZones(failed []zones.Status) error {
+	var names []string
+	for _, z := range failed[:min(len(failed), 5)] {
+		names = append(names, z.Name)
+		for _, p := range z.Problems {
+			if !p.Warning {
+				names[len(names)-1] += " (" + p.String() + ")"
+				break
+			}
+		}
+	}
+	return fmt.Errorf("%d zones have errors and were not replaced: %v", len(failed), names)
+}
+
+// needRestart returns the keys whose change a reload cannot carry out. running is the
+// configuration that the server was started with.
+func needRestart(running, c *config.Config) []string {
+	var keys []string
+	for _, k := range []struct {
+		name    string
+		changed bool
+	}{
+		{"listen", !slices.Equal(running.Listen, c.Listen)},
+		{"user", running.User != c.User},
+		{"tcp", running.TCP != c.TCP},
+		{"udp", running.UDP != c.UDP},
+		{"metrics", running.Metrics != c.Metrics},
+		{"control", running.Control != c.Control},
+		{"log", running.Log != c.Log},
+		{"state_dir", running.StateDir != c.StateDir},
+		{"shutdown", running.Shutdown != c.Shutdown},
+		{"resolver.cache", running.Resolver.Cache != c.Resolver.Cache},
+		{"resolver.outgoing", !slices.Equal(running.Resolver.Outgoing, c.Resolver.Outgoing)},
+	} {
+		if k.changed {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
+}
+
+// flushChanges forgets what was learned by routes, anchors and zones that are others now.
+func (a *App) flushChanges(old, next *generation) {
+	flush := func(zone []byte) { a.recursion.resolver.Flush(zone, true) }
+	x, y := &old.config.Resolver, &next.config.Resolver
+	for _, f := range changed(x.Forward, y.Forward) {
+		flush(f.Zone)
+	}
+	for _, f := range changed(x.Stub, y.Stub) {
+		flush(f.Zone)
+	}
+	for _, n := range changed(x.NegativeTrustAnchors, y.NegativeTrustAnchors) {
+		flush(n.Name)
+	}
+	if x.Validation != y.Validation || !sameAnchors(old, next) || !reflect.DeepEqual(old.resolver.Hints, next.resolver.Hints) ||
+		!x.ValidationTime.Equal(y.ValidationTime) || x.FiltersPrivate() != y.FiltersPrivate() ||
+		len(changed(x.PrivateZones, y.PrivateZones)) > 0 || zonesDiffer(old.config, next.config) {
+		flush(wire.Root)
+	}
+}
+
+// zonesDiffer reports whether other zones are ours now: what was learned of them
+// elsewhere does not count any more.
+func zonesDiffer(old, c *config.Config) bool {
+	name := func(z config.Zone) string { return string(wire.Lower(nil, z.Name)) }
+	had := map[string]bool{}
+	for _, z := range old.Zones {
+		had[name(z)] = true
+	}
+	for _, z := range c.Zones {
+		if !had[name(z)] {
+			return true
+		}
+	}
+	return len(old.Zones) != len(c.Zones)
+}
+
+// changed returns what is in one list and not in the other.
+func changed[T any](old, now []T) []T {
+	var differ []T
+	missing := func(from, in []T) {
+		for _, x := range from {
+			if !slices.ContainsFunc(in, func(y T) bool { return reflect.DeepEqual(x, y) }) {
+				differ = append(differ, x)
+			}
+		}
+	}
+	missing(old, now)
+	missing(now, old)
+	return differ
+}

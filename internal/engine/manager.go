@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"time"
+
+	"port53/internal/policy"
+	"port53/internal/server"
+	"port53/internal/tsig"
+	"port53/internal/wire"
+	"port53/internal/zone"
+	"port53/internal/zones"
+)
+
+// verify checks the signature of the query in hand. If it is not good the reply's rcode
+// says so.
+func (w *worker) verify() bool {
+	keys := w.gen.Keys
+	if keys == nil {
+		keys = (*tsig.Ring)(nil)
+	}
+	context, rcode := tsig.Verify(keys, w.query.Msg, time.Now())
+	w.signature = context
+	w.builder.SetRcode(rcode)
+	return rcode == wire.NoError
+}
+
+// hand gives the query in hand to the manager, if the client may have what it wants.
+func (w *worker) hand() int {
+	q, m := &w.query, w.gen.Manager
+	if q.Class != wire.ClassIN || m == nil {
+		return w.fail(wire.Refused, edeProhibited)
+	}
+	op := policy.Transfer
+	switch q.Opcode {
+	case wire.OpcodeNotify:
+		op = policy.Notify
+	case wire.OpcodeUpdate:
+		op = policy.Update
+	}
+	entry := w.gen.Zones.Get(q.Name.Name())
+	if rcode := w.mayHand(entry, op); rcode != wire.NoError {
+		ede := edeProhibited
+		if rcode == wire.NotAuth {
+			ede = -1
+		}
+		return w.fail(rcode, ede)
+	}
+	to, err := w.peer.Detach()
+	if err != nil {
+		return w.fail(wire.ServFail, edeOther)
+	}
+	r := &zones.Request{
+		Entry: entry, Zone: entry.Zone(), Message: append([]byte(nil), q.Msg...), Client: w.peer.Remote,
+		Key: w.signer().Key, Context: w.signature, UDP: w.udp, UDPSize: w.gen.Limits.UDPSize,
+	}
+	p := &pending{
+		engine: w.engine, gen: w.gen, to: to, msg: r.Message, peer: *w.peer, arrived: time.Now(),
+		limited: w.limited, genuine: w.genuine, signature: w.signature, maxAge: handTime,
+	}
+	go p.serve(m, op, r)
+	return server.Pending
+}
+
+// signer returns who sent the query in hand.
+func (w *worker) signer() policy.Peer {
+	p := policy.Peer{Addr: w.peer.Remote.Addr(), Signed: w.signature != nil}
+	if p.Signed && w.signature.Key != nil {
+		p.Key = w.signature.Key.Name
+	}
+	return p
+}
+
+// mayHand returns with what rcode the query in hand is refused, or NoError. A signature by
+// a key that is not known here counts only for updates that a primary judges.
+func (w *worker) mayHand(entry *zone.Entry, op policy.Op) wire.Rcode {
+	switch {
+	case w.signature != nil && w.signature.Error != wire.NoError && (entry == nil || !entry.Access.Forward):
+		return wire.NotAuth
+	case entry == nil || !entry.Access.Allows(op, w.signer()):
+		return wire.Refused
+	}
+	return wire.NoError
+}
+
+// handTime is how long a reply to NOTIFY or UPDATE may take: its sender is a server or
+// has a key, and waits as long as it likes.
+const handTime = time.Minute
+
+// serve does what the request wants and replies. A fault in it costs one reply, and not
+// the server.
+func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
+	defer p.to.Close()
+	defer func() {
+		if !p.engine.contained {
+			return
+		}
+		if fault := recover(); fault != nil {
+			p.reply(func(w *worker) int { return w.contain(fault, p.msg, w.room) })
+		}
+	}()
+	rcode, ede := wire.NoError, -1
+	switch op {
+	case policy.Transfer:
+		m.Transfer(r, p.to.Reply)
+		return
+	case policy.Notify:
+		if !m.Notify(r) {
+			rcode, ede = wire.NotAuth, edeNotAuthoritative
+		}
+	default:
+		var reply []byte
+		if rcode, reply = m.Update(r); reply != nil {
+			_ = p.to.Reply(reply) // a client that went away needs no answer
+			return
+		}
+		if rcode == wire.ServFail && r.Entry.Access.Forward {
+			ede = edeNetwork
+		}
+	}
+	p.reply(func(w *worker) int {
+		w.ede = ede
+		if rcode == wire.NoError && op == policy.Notify {
+			w.builder.SetFlags(wire.FlagAA)
+		}
+		return w.finish(rcode)
+	})
+}

@@ -1,0 +1,192 @@
+package zones
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"port53/internal/store"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// WriteZone writes a zone as a zone file, a record a line, the SOA first.
+func WriteZone(w io.Writer, z *zone.Zone) error {
+	out := bufio.NewWriter(w)
+	var line []byte
+	var err error
+	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		line = wire.AppendName(line[:0], owner)
+		line = fmt.Appendf(line, "\t%d\tIN\t%s\t", ttl, t)
+		line = append(wire.AppendRdataText(line, t, data), '\n')
+		_, err = out.Write(line)
+		return err == nil
+	})
+	return errors.Join(err, out.Flush())
+}
+
+// errNotServed is what commands on zones that are not here return.
+var errNotServed = errors.New("the zone is not served here")
+
+// held returns a zone, held; its caller releases it.
+func (m *Manager) held(apex []byte) (*managed, error) {
+	z := m.find(apex)
+	if z == nil {
+		return nil, errNotServed
+	}
+	z.hold()
+	if z.gone {
+		z.release()
+		return nil, errNotServed
+	}
+	return z, nil
+}
+
+// remember writes down what is known of a zone beside its version, if anything is written
+// down of it at all. What is lost makes it expire sooner. z is held.
+func (m *Manager) remember(z *managed) {
+	if m.store == nil || !z.stored {
+		return
+	}
+	if err := m.store.SetMeta([]byte(z.key), z.meta()); err != nil {
+		m.log.Warn("when the zone was checked cannot be written down", "zone", z.name(), "problem", err.Error())
+	}
+}
+
+func (z *managed) meta() store.Meta {
+	return store.Meta{Checked: z.checked, Expire: z.expire, Frozen: z.frozen}
+}
+
+// Freeze makes updates of a zone be refused, over restarts too, so that its file can be
+// edited, or with false be taken again.
+func (m *Manager) Freeze(apex []byte, frozen bool) error {
+	z, err := m.held(apex)
+	if err != nil {
+		return err
+	}
+	defer z.release()
+	if len(z.source.Updates) == 0 {
+		return errors.New("nobody may update the zone: its file can be edited at any time")
+	}
+	was := z.frozen
+	z.frozen = frozen
+	if m.store != nil && (z.stored || frozen && z.zone != nil) {
+		if !z.stored {
+			err = m.store.Save([]byte(z.key), z.zone, false)
+		}
+		if err == nil {
+			z.stored = true
+			err = m.store.SetMeta([]byte(z.key), z.meta())
+		}
+	}
+	if err != nil {
+		z.frozen = was
+		return fmt.Errorf("that cannot be written down: %w", err)
+	}
+	return nil
+}
+
+// Sync writes a zone as it is served into its zone file, in place of what is there:
+// comments and included files are not kept.
+func (m *Manager) Sync(apex []byte) error {
+	z, err := m.held(apex)
+	if err != nil {
+		return err
+	}
+	defer z.release()
+	f, ok := z.origin.(*file)
+	switch {
+	case z.zone == nil:
+		return errors.New("the zone has no version that could be served")
+	case !ok:
+		return errors.New("the zone has no file: port53 zone export prints it")
+	}
+	if err := replaceFile(f.path, z.zone); err != nil {
+		return err
+	}
+	z.basis = &fileBasis{f, []fileStamp{stamp(f.path)}} // it is what was read, as it were
+	z.synced, z.inFile = z.zone.Serial(), true
+	return nil
+}
+
+// Refresh asks the primaries of a zone now. With whole, the zone is fetched whole,
+// whatever its serial.
+func (m *Manager) Refresh(apex []byte, whole bool) error {
+	z := m.find(apex)
+	switch {
+	case z == nil:
+		return errNotServed
+	case !z.polled:
+		return errors.New("the zone has no primaries: port53 reload reads its file again")
+	}
+	m.schedule.now(&z.refresh, whole)
+	return nil
+}
+
+// Notify is told that the primary of a zone has a new version (RFC 1996), by a peer that
+// may say so. It reports whether the zone is here and has primaries.
+func (m *Manager) Notify(r *Request) bool {
+	z := m.find(r.Entry.Apex)
+	if z == nil || !z.polled {
+		return false
+	}
+	m.schedule.announced(&z.refresh, r.Client.Addr())
+	return true
+}
+
+// Announce sends NOTIFY for a zone now.
+func (m *Manager) Announce(apex []byte) error {
+	z := m.find(apex)
+	if z == nil {
+		return errNotServed
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	n := notice{z.zone, z.source.followers(), z.source.Key}
+	switch {
+	case len(n.followers) == 0:
+		return errors.New("the zone has neither secondaries nor notify: there is nobody to tell")
+	case n.zone == nil:
+		return errors.New("the zone has no version that could be served")
+	}
+	m.notifier.announce(z.key, n, true)
+	return nil
+}
+
+// Export writes a zone as it is served, as a zone file.
+func (m *Manager) Export(apex []byte, w io.Writer) error {
+	z := m.find(apex)
+	if z == nil {
+		return errNotServed
+	}
+	p := z.past.Load()
+	if p == nil {
+		return errNotServed
+	}
+	return WriteZone(w, p.zone)
+}
+
+// replaceFile puts a zone in the place of a file, whole or not at all, with the rights
+// of the file.
+func replaceFile(path string, z *zone.Zone) error {
+	mode := os.FileMode(0o644)
+	if info, err := os.Stat(path); err == nil {
+		mode = info.Mode().Perm()
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("the zone file cannot be written: %w", err)
+	}
+	defer os.Remove(f.Name()) // it is gone once it has its name
+	err = WriteZone(f, z)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("the zone file cannot be written: %w", err)
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return fmt.Errorf("the zone file cannot be written: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package zones
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"port53/internal/zone"
+)
+
+// commit makes a candidate the version that is served. Candidates of all origins, and of
+// updates, go this way, and its order is the promise: what is served has been checked, is
+// signed, and is written down; what followers are told of is served. On an error nothing
+// has changed.
+//
+// z is held.
+func (m *Manager) commit(ctx context.Context, z *managed, c *Candidate) error {
+	if err := m.write(ctx, z, z.source, c); err != nil {
+		return err
+	}
+	m.publish(z, c)
+	return nil
+}
+
+// write is the part of commit that may fail: check, sign, write down. A Load does it for
+// many zones before it publishes them together. z is held.
+func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Candidate) error {
+	if err := check(c); err != nil {
+		return err
+	}
+	if s := source.Signer; s != nil {
+		signed, err := s.Sign(ctx, z.zone, c)
+		if err != nil {
+			return fmt.Errorf("it cannot be signed: %w", err)
+		}
+		*c = *signed
+	}
+	if err := m.persist(z, c); err != nil {
+		return fmt.Errorf("it cannot be kept on disk: %w", err)
+	}
+	return nil
+}
+
+// check looks whether the version is what its own digest says (RFC 8976, section 4).
+func check(c *Candidate) error {
+	if c.checked || c.Digest == DigestIgnored {
+		return nil
+	}
+	err := c.Zone.CheckDigest(time.Now())
+	if err != nil && c.Digest == DigestDecides {
+		return err
+	}
+	if err != nil {
+		c.Problems = append(c.Problems, Problem{Warning: true, Text: err.Error() + "; servers that check it refuse the zone"})
+	}
+	c.checked = true
+	return nil
+}
+
+// persist writes a candidate down, if it has to be there at the next start: because its
+// origin may not be, or because the store counts for this zone already. The version that
+// differences lead from is written first. z is held.
+func (m *Manager) persist(z *managed, c *Candidate) error {
+	if m.store == nil || !z.stored && !c.keep {
+		return nil
+	}
+	apex := []byte(z.key)
+	deltas := c.Deltas
+	if !z.stored && deltas != nil && z.zone != nil {
+		if err := m.store.Save(apex, z.zone, false); err != nil {
+			return err
+		}
+		z.stored = true
+	}
+	if !z.stored || deltas == nil {
+		if err := m.store.Save(apex, c.Zone, false); err != nil {
+			return err
+		}
+		z.stored = true
+		return nil
+	}
+	full, err := m.store.Append(apex, deltas...)
+	if err != nil {
+		return err
+	}
+	if full {
+		if err := m.store.Save(apex, c.Zone, true); err != nil {
+			m.log.Warn("the journal of a zone could not be shortened", "zone", z.name(), "problem", err.Error())
+		}
+	}
+	return nil
+}
+
+// publish is the part of commit that cannot fail: serve, remember, notify. z is held.
+func (m *Manager) publish(z *managed, c *Candidate) {
+	z.install(c)
+	z.served.Store(c.Zone)
+	m.announce(z)
+}
+
+// announce sends NOTIFY for the version that is served to those who follow the zone. z is
+// held.
+func (m *Manager) announce(z *managed) {
+	if z.zone != nil && !z.expired {
+		m.notifier.announce(z.key, notice{z.zone, z.source.followers(), z.source.Key}, false)
+	}
+}
+
+// restore makes a new zone what the store has of it. z is not known to anybody yet.
+func (m *Manager) restore(z *managed) error {
+	if m.store == nil {
+		return nil
+	}
+	k, err := m.store.Load([]byte(z.key), m.seed)
+	if err != nil {
+		return err
+	}
+	z.frozen = k.Meta.Frozen
+	if k.Zone == nil {
+		return nil
+	}
+	z.stored, z.zone, z.loaded = true, k.Zone, time.Now()
+	z.history.add(k.Zone, k.Deltas...)
+	z.past.Store(&past{z.zone, z.history.deltas})
+	if len(k.Deltas) == 0 { // it is what was saved, and nothing has changed it
+		z.synced, z.inFile = k.Zone.Serial(), true
+	}
+	if z.polled {
+		z.checked, z.expire = k.Meta.Checked, k.Meta.Expire
+		if z.expire == 0 {
+			z.expire = timersOf(k.Zone).expire
+		}
+		z.expired = time.Since(z.checked) > z.expire
+	}
+	return nil
+}
+
+// errFault is why something failed that ended in a fault of ours.
+var errFault = errors.New("internal error, which the log has")
+
+// deltasOf returns what leads from one version to another; nil: there is no version to lead
+// from, or nothing changed.
+func deltasOf(have, next *zone.Zone) []*zone.Delta {
+	if have == nil {
+		return nil
+	}
+	d := zone.Diff(have, next)
+	if d == nil {
+		return nil
+	}
+	return []*zone.Delta{d}
+}

@@ -1,0 +1,222 @@
+package zones
+
+import (
+	"net/netip"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"port53/internal/policy"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A managed zone is all that the manager knows of one zone. mu guards it; what others read
+// without waiting lies behind atomic pointers.
+type managed struct {
+	key    string // the name, in wire form and lower case
+	polled bool   // the origin is
+
+	mu     sync.Mutex // held while the version is replaced and its files are written
+	source *Source
+	origin Origin
+	access *policy.Access
+	gone   bool // the manager has it no more, and nothing is written for it
+	served *zone.Served
+	version
+	outcome
+	kept
+	freshness
+
+	busy    atomic.Pointer[Status] // how it was when hold took mu; nil while nobody holds it
+	past    atomic.Pointer[past]   // of the version that is served
+	updates queue                  // of messages that wait
+	refresh refresh                // guarded by the scheduler
+}
+
+// A version is what is served of a zone, and how it came about.
+type version struct {
+	zone    *zone.Zone // nil: there is none; it stays when the zone expires
+	history history
+	loaded  time.Time
+}
+
+// An outcome is what the last attempt to get a version gave.
+type outcome struct {
+	basis    Basis
+	problems []Problem
+	failed   bool // it gave no version
+	tried    time.Time
+}
+
+// kept is what the store and the zone file have of a zone.
+type kept struct {
+	stored bool   // the store has the version
+	frozen bool   // updates are refused for now
+	synced uint32 // serial of the version that the zone file has, if
+	inFile bool   // that is known
+}
+
+// freshness is for how long a zone of a polled origin may be served.
+type freshness struct {
+	checked time.Time     // when the origin last said that the version is the newest
+	expire  time.Duration // for how long from then on it may be served
+	expired bool
+	trouble string // of the last refresh
+}
+
+// A past is a version with the differences that led to it.
+type past struct {
+	zone   *zone.Zone
+	deltas []*zone.Delta // the oldest first; not modified
+}
+
+func newManaged(key string, s *Source, o Origin) *managed {
+	z := &managed{key: key, source: s, origin: o, access: s.access(), polled: o.Traits().Polled, served: zone.NewServed(nil)}
+	z.refresh = refresh{zone: z, place: -1}
+	return z
+}
+
+func (z *managed) name() string { return string(wire.AppendName(nil, []byte(z.key))) }
+
+// overwrites reports whether a newer file takes back what updates made of the version with
+// the serial.
+func (z *managed) overwrites(serial uint32) bool { return !z.inFile || z.synced != serial }
+
+// install makes a candidate the version that is served, as far as the manager knows it.
+// z.mu is held, and nothing can fail any more.
+func (z *managed) install(c *Candidate) {
+	deltas := c.Deltas
+	if deltas == nil && z.zone != nil && z.source.shared() && zone.Newer(c.Zone.Serial(), z.zone.Serial()) {
+		// Who has the zone from here need not take it whole as well.
+		if d := zone.Diff(z.zone, c.Zone); d != nil {
+			deltas = []*zone.Delta{d}
+		}
+	}
+	if deltas == nil {
+		z.history = history{}
+	}
+	z.history.add(c.Zone, deltas...)
+	z.zone, z.loaded, z.expired = c.Zone, time.Now(), false
+	z.past.Store(&past{z.zone, z.history.deltas})
+}
+
+// conclude remembers what an attempt gave. z.mu is held.
+func (z *managed) conclude(c *Candidate) {
+	z.outcome = outcome{basis: c.Basis, problems: c.Problems, failed: c.Zone == nil, tried: time.Now()}
+}
+
+// A history is the differences that led to a version, the oldest first: at most as many
+// bytes as the version has, or a few for a small one. BIND's journal is twice as large as
+// the zone, Knot's 20 MiB.
+type history struct {
+	deltas []*zone.Delta
+	bytes  int
+}
+
+// minHistory is the bytes that are kept of however small a zone.
+const minHistory = 64 << 10
+
+// add adds differences that lead to version.
+func (h *history) add(version *zone.Zone, deltas ...*zone.Delta) {
+	for _, d := range deltas {
+		if n := len(h.deltas); n > 0 && h.deltas[n-1].To != d.From {
+			*h = history{}
+		}
+		h.deltas = append(h.deltas, d)
+		h.bytes += len(d.Removed) + len(d.Added)
+	}
+	from := 0
+	for limit := max(version.Size(), minHistory); h.bytes > limit && from < len(h.deltas); from++ {
+		h.bytes -= len(h.deltas[from].Removed) + len(h.deltas[from].Added)
+	}
+	// Others may read the differences that they were given: none of them is overwritten.
+	h.deltas = h.deltas[from:]
+}
+
+// since returns the differences from a serial on, or nil.
+func (p *past) since(serial uint32) []*zone.Delta {
+	for i, d := range p.deltas {
+		if d.From == serial {
+			return slices.Clip(p.deltas[i:])
+		}
+	}
+	return nil
+}
+
+// A Status is what is known of one zone.
+type Status struct {
+	Name     string    `json:"zone"`
+	File     string    `json:"file"`
+	Serving  bool      `json:"serving"`
+	Failed   bool      `json:"failed"` // the last attempt to load it
+	Serial   uint32    `json:"serial"`
+	Names    int       `json:"names"`
+	Records  int       `json:"records"`
+	Octets   int       `json:"octets"` // in memory
+	Signed   bool      `json:"signed"`
+	Loaded   time.Time `json:"loaded,omitzero"`
+	Tried    time.Time `json:"tried,omitzero"`
+	Problems []Problem `json:"problems,omitempty"`
+
+	Role        string           `json:"role"` // primary or secondary
+	Primaries   []netip.AddrPort `json:"primaries,omitempty"`
+	Secondaries []netip.AddrPort `json:"secondaries,omitempty"`
+	History     int              `json:"history"` // differences at hand for IXFR
+	Checked     time.Time        `json:"checked,omitzero"`
+	Next        time.Time        `json:"next_refresh,omitzero"`
+	Expires     time.Time        `json:"expires,omitzero"`
+	Expired     bool             `json:"expired,omitempty"`
+	Frozen      bool             `json:"frozen,omitempty"`
+	Catalog     string           `json:"catalog,omitempty"` // that named the zone
+	Trouble     string           `json:"last_error,omitempty"`
+}
+
+// hold takes z.mu for work that may wait for a disk. Meanwhile [Manager.Status] tells how
+// the zone was before.
+func (z *managed) hold() {
+	z.mu.Lock()
+	s := z.describe()
+	z.busy.Store(&s)
+}
+
+func (z *managed) release() {
+	z.busy.Store(nil)
+	z.mu.Unlock()
+}
+
+// tell returns how the zone is, without waiting for the work that holds it.
+func (z *managed) tell() Status {
+	for !z.mu.TryLock() {
+		if s := z.busy.Load(); s != nil {
+			return *s
+		}
+		runtime.Gosched() // it is being taken or given back
+	}
+	defer z.mu.Unlock()
+	return z.describe()
+}
+
+// describe returns how the zone is. z.mu is held.
+func (z *managed) describe() Status {
+	s := Status{
+		Name: z.source.name(), File: z.source.File, Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
+		Role: "primary", Secondaries: z.source.followers(), History: len(z.history.deltas), Frozen: z.frozen,
+	}
+	if z.polled {
+		s.Role, s.Primaries, s.Checked, s.Expired, s.Trouble = "secondary", z.source.Primaries, z.checked, z.expired, z.trouble
+		if z.zone != nil {
+			s.Expires = z.checked.Add(z.expire)
+		}
+	}
+	if z.source.Member != "" {
+		s.Catalog = string(wire.AppendName(nil, z.source.Catalog))
+	}
+	if z.zone != nil {
+		s.Serving, s.Serial, s.Names, s.Records = true, z.zone.Serial(), z.zone.Names(), z.zone.Records()
+		s.Octets, s.Signed = z.zone.Size(), z.zone.Signed()
+	}
+	return s
+}

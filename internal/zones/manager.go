@@ -1,0 +1,477 @@
+package zones
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"port53/internal/transfer"
+	"port53/internal/tsig"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// Options make a [Manager]. The zero value makes one that nobody asks and that keeps nothing.
+type Options struct {
+	// Publish is given the zones to serve whenever the set of them, or who may do what with
+	// them, changes outside of a Load. It does not block.
+	Publish func(*zone.View)
+
+	Seed   wire.Seed // zones are built with; random
+	Store  Store     // nil: secondary zones are fetched anew at each start, and updates last until the end
+	Client transfer.Client
+	Bounds Bounds
+	Log    *slog.Logger // nil: discard
+}
+
+// A Manager owns the zones that are served.
+type Manager struct {
+	log     *slog.Logger
+	seed    wire.Seed
+	store   Store // nil: nothing is kept
+	client  transfer.Client
+	replays *tsig.Replay
+	out     slots // transfers that are being sent
+	waiting slots // updates that wait for a primary
+
+	loading sync.Mutex // one change of the set of zones at a time, over all that is read for it
+	set     set
+
+	mu    sync.Mutex // held for look-ups
+	zones map[string]*managed
+
+	schedule scheduler
+	notifier notifier
+	ctx      context.Context // of all work; it ends with Run
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+}
+
+// A set is what zones there are. Manager.loading guards it.
+type set struct {
+	publish    func(*zone.View)
+	view       *zone.View // as it was published last
+	configured []Source   // by the last Load, without the members of catalogs
+}
+
+// New returns a manager without zones.
+func New(o Options) *Manager {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Publish == nil {
+		o.Publish = func(*zone.View) {}
+	}
+	m := &Manager{
+		log: o.Log, seed: o.Seed, store: o.Store, client: o.Client, replays: tsig.NewReplay(time.Now()),
+		set: set{publish: o.Publish, view: zone.NewView(o.Seed)}, zones: map[string]*managed{},
+	}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.notifier = notifier{log: m.log, client: &m.client, ctx: m.ctx, work: &m.work, rounds: map[string]*round{}}
+	m.schedule.wake = make(chan struct{}, 1)
+	m.waiting.set(Bounds{}.filled())
+	m.SetBounds(o.Bounds)
+	return m
+}
+
+// SetBounds changes how many transfers there may be at one time.
+func (m *Manager) SetBounds(b Bounds) {
+	b = b.filled()
+	m.out.set(b)
+	m.schedule.setLimit(b.In)
+}
+
+// find returns a zone by its name in lower case, or nil.
+func (m *Manager) find(apex []byte) *managed {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.zones[string(apex)]
+}
+
+// all returns the zones, in no order.
+func (m *Manager) all() []*managed {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]*managed, 0, len(m.zones))
+	for _, z := range m.zones {
+		list = append(list, z)
+	}
+	return list
+}
+
+// Status returns what is known of the zones, in the order of their names. It waits for no
+// work on them.
+func (m *Manager) Status() []Status {
+	list := m.all()
+	all := make([]Status, 0, len(list))
+	for _, z := range list {
+		s := z.tell()
+		if z.polled {
+			s.Next = m.schedule.due(&z.refresh)
+		}
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// contained runs f. A fault in it is one zone's, and not the end of the server: it is
+// logged.
+func (m *Manager) contained(zone string, f func()) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			m.log.Error("internal error: please report it", "zone", zone, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
+
+// A Report says what a Load did.
+type Report struct {
+	Loaded    int      `json:"loaded"` // zones of which a new version is served now
+	Unchanged int      `json:"unchanged"`
+	Removed   int      `json:"removed"`
+	Failed    []Status `json:"failed,omitempty"` // zones whose origin gave none; the version before is served, if there is one
+}
+
+// bigLoad is from how many bytes of compiled zones on the memory that loading took is
+// given back to the system at once.
+const bigLoad = 16 << 20
+
+// Load makes the sources, and the members of catalogs among them, the zones that are
+// served. What cannot be loaded is in the report; other zones do not mind. It fails only if
+// ctx is done before everything has been read: then nothing has changed.
+//
+// publish is given the zones, once, when everything is ready that is served from then on;
+// nil: as Options.Publish. It does not block.
+func (m *Manager) Load(ctx context.Context, sources []Source, publish func(*zone.View)) (Report, error) {
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	if publish == nil {
+		publish = m.set.publish
+	}
+	report, err := m.load(ctx, slices.Concat(sources, m.members(sources)), publish)
+	if err != nil {
+		return report, err
+	}
+	m.set.configured = sources
+	// Catalogs that were in the store name zones of their own.
+	if more := m.members(sources); m.unknown(more) {
+		second, err := m.load(ctx, slices.Concat(sources, more), m.set.publish)
+		if err != nil {
+			return report, err
+		}
+		report.Loaded += second.Loaded
+	}
+	return report, nil
+}
+
+// A step is one source on its way to be served.
+type step struct {
+	key    string
+	source *Source
+	origin Origin
+	was    *managed   // the zone of that name until now; nil: there was none
+	zone   *managed   // the zone from now on: was, if the origin continues
+	next   *Candidate // nil: what is served is still right
+	inFile bool       // the zone file has the version
+	held   bool       // zone is
+}
+
+// load does what Load does for a list of sources. m.loading is held.
+func (m *Manager) load(ctx context.Context, sources []Source, publish func(*zone.View)) (Report, error) {
+	start := time.Now()
+	steps := make([]step, len(sources))
+	defer func() {
+		for i := range steps {
+			if steps[i].held {
+				steps[i].zone.release()
+			}
+		}
+	}()
+	named := make(map[string]bool, len(sources))
+	for i := range sources {
+		s := &steps[i]
+		s.source, s.key = &sources[i], string(wire.Lower(nil, sources[i].Apex))
+		named[s.key] = true
+		s.was = m.find([]byte(s.key))
+	}
+	// What takes long is read first. Until it is, nothing changes.
+	parallel(steps, func(s *step) {
+		if ctx.Err() == nil {
+			m.prepare(ctx, s)
+		}
+	})
+	if err := ctx.Err(); err != nil {
+		return Report{}, err
+	}
+	leaving := m.retire(steps, named)
+	parallel(steps, func(s *step) { m.settle(ctx, s) })
+	report, size := m.install(steps, leaving, publish)
+	if size > bigLoad {
+		debug.FreeOSMemory()
+	}
+	m.logLoad(report, steps, time.Since(start))
+	return report, nil
+}
+
+// parallel calls f for each step, on all processors.
+func parallel(steps []step, f func(*step)) {
+	next := make(chan *step)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(steps)) {
+		wg.Go(func() {
+			for s := range next {
+				f(s)
+			}
+		})
+	}
+	for i := range steps {
+		next <- &steps[i]
+	}
+	close(next)
+	wg.Wait()
+}
+
+// prepare asks the origin of a source, unless it is one that is polled. It changes nothing.
+// The zone is held if there is a candidate for it.
+func (m *Manager) prepare(ctx context.Context, s *step) {
+	s.origin = s.source.origin()
+	if p, ok := s.origin.(*primaries); ok {
+		p.client = &m.client
+	}
+	if s.was != nil && s.was.source.Member == s.source.Member && s.origin.Continues(s.was.origin) {
+		s.zone = s.was
+	} else if s.was != nil {
+		return // the store may still be written by the zone that goes: settle does it
+	} else {
+		s.zone = newManaged(s.key, s.source, s.origin)
+	}
+	m.candidate(ctx, s)
+}
+
+// candidate asks the origin of a step for a candidate, and restores a new zone before.
+func (m *Manager) candidate(ctx context.Context, s *step) {
+	z := s.zone
+	fail := func(err error) {
+		s.next = &Candidate{Problems: []Problem{{File: s.source.File, Text: err.Error()}}}
+	}
+	if z != s.was {
+		z.hold()
+		s.held = true
+		if z.polled || s.origin.Traits().Kept || len(s.source.Updates) > 0 {
+			if err := m.restore(z); err != nil {
+				m.log.Error("what is kept of a zone cannot be used", "zone", z.name(), "problem", err.Error())
+				if !z.polled {
+					fail(fmt.Errorf("what is kept of it cannot be used: %w", err))
+					return
+				}
+			}
+		}
+	}
+	if z.polled {
+		return
+	}
+	if !s.held {
+		z.hold()
+		s.held = true
+	}
+	var err error
+	s.next, err = s.origin.Candidate(ctx, Known{Zone: z.zone, Basis: z.basis, Seed: m.seed, Check: check})
+	switch {
+	case err != nil:
+		fail(err)
+	case s.next == nil:
+		if z == s.was {
+			z.release() // nothing else is to wait for the rest of the load
+			s.held = false
+		}
+	case s.next.Zone != nil && s.next.Zone != z.zone && s.next.Deltas == nil:
+		s.inFile = z.beside(s.source, s.next)
+	}
+}
+
+// retire ends the zones that go, or come from another origin now: when it returns nothing
+// is being written for them, and nothing will be. It returns those of which no source is
+// left.
+func (m *Manager) retire(steps []step, named map[string]bool) (leaving []*managed) {
+	end := func(z *managed) {
+		z.hold()
+		defer z.release()
+		z.gone = true
+		if m.store != nil && z.stored && z.source.Member != "" {
+			// The state of a catalog's member goes with it (RFC 9432, section 5.1).
+			if err := m.store.Remove([]byte(z.key)); err != nil {
+				m.log.Warn("what is kept of a zone that left its catalog cannot be removed", "zone", z.name(), "problem", err.Error())
+			}
+		}
+	}
+	for _, z := range m.all() {
+		if !named[z.key] {
+			end(z)
+			leaving = append(leaving, z)
+		}
+	}
+	for i := range steps {
+		if s := &steps[i]; s.was != nil && s.zone != s.was {
+			end(s.was)
+		}
+	}
+	return leaving
+}
+
+// settle makes the candidate of a step durable, after which nothing can fail for it.
+func (m *Manager) settle(ctx context.Context, s *step) {
+	if s.zone == nil {
+		s.zone = newManaged(s.key, s.source, s.origin)
+		m.candidate(ctx, s)
+	}
+	c, z := s.next, s.zone
+	if c == nil || c.Zone == nil || c.Zone == z.zone {
+		return
+	}
+	c.keep = s.origin.Traits().Kept
+	if err := m.write(ctx, z, s.source, c); err != nil {
+		c.Problems = append(c.Problems, Problem{File: s.source.File, Text: err.Error()})
+		c.Zone = nil
+	}
+}
+
+// install makes the steps what is served, all at once. Zones with a candidate are held.
+func (m *Manager) install(steps []step, leaving []*managed, publish func(*zone.View)) (report Report, size int) {
+	changes := make([]zone.Change, 0, len(steps)+len(leaving))
+	for i := range steps {
+		s := &steps[i]
+		z := s.zone
+		c := zone.Change{Apex: s.source.Apex, Access: s.source.access(), Served: z.served}
+		switch {
+		case s.next != nil && s.next.Zone != nil:
+			// A Served of its own: a query that came before the change goes on with the old.
+			c.Served = zone.NewServed(s.next.Zone)
+		case z != s.was && z.zone != nil && !z.expired:
+			c.Served = zone.NewServed(z.zone)
+		}
+		if z.polled && z.zone != nil {
+			c.Served.Extend(z.checked.Add(z.expire))
+		}
+		changes = append(changes, c)
+	}
+	for _, z := range leaving {
+		changes = append(changes, zone.Change{Apex: []byte(z.key), Remove: true})
+	}
+	m.set.view = m.set.view.With(changes...)
+	publish(m.set.view)
+
+	m.mu.Lock()
+	for _, z := range leaving {
+		delete(m.zones, z.key)
+	}
+	for i := range steps {
+		m.zones[steps[i].key] = steps[i].zone
+	}
+	m.mu.Unlock()
+	for _, z := range leaving {
+		m.forget(z)
+	}
+	report.Removed = len(leaving)
+	for i := range steps {
+		s := &steps[i]
+		if s.was != nil && s.was != s.zone {
+			m.forget(s.was)
+		}
+		size += m.enter(s, &changes[i], &report)
+	}
+	return report, size
+}
+
+// enter makes a zone remember what a load made of it, and returns the bytes of its new
+// version.
+func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
+	z := s.zone
+	if !s.held {
+		z.mu.Lock()
+		defer z.mu.Unlock()
+	}
+	moved := !slices.Equal(z.source.Primaries, s.source.Primaries)
+	z.source, z.origin, z.access, z.served = s.source, s.origin, c.Access, c.Served
+	if s.next == nil {
+		switch {
+		case z.failed: // it still is what it was, and whoever reloads should hear of it
+			report.Failed = append(report.Failed, z.describe())
+		case z != s.was && z.zone != nil:
+			report.Loaded++
+		case z == s.was:
+			report.Unchanged++
+		}
+		if z.polled && (z != s.was || moved) {
+			m.schedule.in(&z.refresh, 0)
+		}
+		return 0
+	}
+	z.conclude(s.next)
+	if z.failed {
+		report.Failed = append(report.Failed, z.describe())
+		return 0
+	}
+	report.Loaded++
+	if s.next.Zone != z.zone {
+		replaced := z.zone != nil
+		z.install(s.next)
+		if replaced {
+			m.announce(z)
+		}
+	} else {
+		z.loaded = z.tried
+	}
+	if s.inFile {
+		z.synced, z.inFile = z.zone.Serial(), true
+	}
+	return z.zone.Size()
+}
+
+// forget ends what is under way for a zone that has gone.
+func (m *Manager) forget(z *managed) {
+	m.schedule.remove(&z.refresh)
+	m.notifier.forget(z.key)
+}
+
+// logLoad logs the outcome of a load: each zone that failed with its errors, the rest as
+// numbers if they are many.
+func (m *Manager) logLoad(r Report, steps []step, took time.Duration) {
+	for _, s := range r.Failed {
+		serving := "the zone answers SERVFAIL until its file is mended"
+		if s.Serving {
+			serving = "the version before keeps serving"
+		}
+		for _, p := range s.Problems {
+			if !p.Warning {
+				m.log.Error("zone not loaded", "zone", s.Name, "problem", p.String(), "effect", serving)
+			}
+		}
+	}
+	changed := 0
+	for i := range steps {
+		if s := &steps[i]; s.next != nil || s.zone != s.was {
+			changed++
+		}
+	}
+	for i := range steps {
+		s := &steps[i]
+		if changed > 100 || s.next == nil || s.next.Zone == nil {
+			continue
+		}
+		for _, p := range s.next.Problems {
+			m.log.Warn("zone loaded with a warning", "zone", s.zone.name(), "problem", p.String())
+		}
+		v := s.next.Zone
+		m.log.Info("zone loaded", "zone", s.zone.name(), "serial", v.Serial(), "names", v.Names(), "records", v.Records())
+	}
+	m.log.Info("zones ready", "loaded", r.Loaded, "unchanged", r.Unchanged, "removed", r.Removed,
+		"failed", len(r.Failed), "took", took.Round(time.Millisecond).String())
+}

@@ -1,0 +1,158 @@
+package zones
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"port53/internal/transfer"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// Transfer sends a zone to a peer that may have it, in the version that was served when the
+// request came, by as many calls of reply as it takes. Beyond the bounds of transfers at
+// one time, and for a zone that cannot be served, the peer is told to come again.
+func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
+	request, err := transfer.ParseRequest(r.Message)
+	fail := func(rcode wire.Rcode) {
+		var q wire.Message
+		if q.Parse(r.Message) != 0 {
+			return
+		}
+		msg := wire.AppendQuery(nil, q.ID, wire.FlagQR|q.Flags&wire.FlagRD|uint16(q.Opcode)<<11|uint16(rcode), q.Name, q.Type)
+		if r.Context != nil {
+			msg = r.Context.Sign(msg, time.Now())
+		}
+		_ = reply(msg) // a client that went away needs no answer
+	}
+	z, peer, name := m.find(r.Entry.Apex), r.Client.Addr(), string(wire.AppendName(nil, r.Entry.Apex))
+	switch {
+	case err != nil:
+		fail(wire.FormErr)
+		return
+	case r.Zone == nil || z == nil:
+		fail(wire.ServFail)
+		return
+	case !m.out.begin(peer):
+		m.log.Warn("zone transfer refused: too many at one time", "zone", name, "peer", peer.String())
+		fail(wire.ServFail)
+		return
+	}
+	defer m.out.end(peer)
+	o := transfer.Outgoing{
+		Zone: r.Zone, UDP: r.UDP, UDPSize: r.UDPSize,
+		Exact: !z.polled, // the versions of others may not be
+		History: func(from uint32) []*zone.Delta {
+			if p := z.past.Load(); p != nil && p.zone == r.Zone {
+				return p.since(from)
+			}
+			return nil
+		},
+	}
+	if r.Context != nil {
+		o.Stream = r.Context.Stream()
+	}
+	if left, ok := r.Entry.Expire(time.Now()); ok {
+		o.Expire = &left
+	}
+	start, octets := time.Now(), 0
+	if !r.UDP {
+		lower()
+	}
+	err = transfer.Send(request, o, func(msg []byte) error {
+		octets += len(msg)
+		return reply(msg)
+	})
+	args := []any{
+		"zone", name, "serial", r.Zone.Serial(), "peer", peer.String(),
+		"type", request.Type.String(), "octets", octets, "took", time.Since(start).Round(time.Millisecond).String(),
+	}
+	if err != nil {
+		m.log.Warn("zone transfer broken off", append(args, "problem", err.Error())...)
+		return
+	}
+	m.log.Info("zone sent", args...)
+}
+
+// A Change is what a difference comes to, in the words of a zone file.
+type Change struct {
+	From    uint32   `json:"from"`
+	To      uint32   `json:"to"`
+	Removed []string `json:"removed"`
+	Added   []string `json:"added"`
+}
+
+// Since returns what changed a zone since a serial, the oldest change first, or by its
+// last change if since is nil.
+func (m *Manager) Since(apex []byte, since *uint32) ([]Change, error) {
+	z, p := m.find(apex), (*past)(nil)
+	if z != nil {
+		p = z.past.Load()
+	}
+	if p == nil {
+		return nil, errNotServed
+	}
+	var deltas []*zone.Delta
+	serial := p.zone.Serial()
+	switch {
+	case since != nil && *since == serial:
+		return []Change{}, nil
+	case since != nil:
+		deltas = p.since(*since)
+	case len(p.deltas) > 0:
+		deltas = p.deltas[len(p.deltas)-1:]
+	}
+	if deltas == nil {
+		oldest := "no change is known since the start"
+		if len(p.deltas) > 0 {
+			oldest = fmt.Sprintf("what is known begins with serial %d", p.deltas[0].From)
+		}
+		return nil, fmt.Errorf("the zone has serial %d, and %s", serial, oldest)
+	}
+	return changes(deltas)
+}
+
+// AgainstFile returns what reading the zone's file would change, or nothing.
+func (m *Manager) AgainstFile(apex []byte) ([]Change, error) {
+	z := m.find(apex)
+	if z == nil {
+		return nil, errNotServed
+	}
+	z.mu.Lock()
+	source, version := z.source, z.zone
+	z.mu.Unlock()
+	switch {
+	case version == nil:
+		return nil, errNotServed
+	case source.File == "":
+		return nil, errors.New("the zone has no file")
+	}
+	l := Load(*source, m.seed)
+	if l.Zone == nil {
+		return nil, fmt.Errorf("its file cannot be served: %s", l.Problems[0])
+	}
+	d := zone.Diff(version, l.Zone)
+	if d == nil {
+		return []Change{}, nil
+	}
+	return changes([]*zone.Delta{d})
+}
+
+func changes(deltas []*zone.Delta) ([]Change, error) {
+	list := make([]Change, 0, len(deltas))
+	for _, d := range deltas {
+		c := Change{From: d.From, To: d.To, Removed: []string{}, Added: []string{}}
+		for part, to := range map[*[]byte]*[]string{&d.Removed: &c.Removed, &d.Added: &c.Added} {
+			if err := zone.EachRecord(*part, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+				line := fmt.Appendf(wire.AppendName(nil, owner), " %d IN %s ", ttl, t)
+				*to = append(*to, string(wire.AppendRdataText(line, t, data)))
+				return true
+			}); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}

@@ -1,0 +1,131 @@
+package zones
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"port53/internal/policy"
+	"port53/internal/tsig"
+	"port53/internal/wire"
+)
+
+// A Source is one zone as it is configured: where it comes from, with whom it is exchanged
+// and who may change it. It is not modified once it was given to a Manager.
+type Source struct {
+	Apex []byte // in wire form
+
+	// Origin is where versions come from. Nil: as the fields below say, from File, from
+	// Primaries, or made here as a catalog.
+	Origin Origin
+
+	// Signer signs versions before they are served; nil: they are served as they come.
+	Signer Signer
+
+	File string // the zone file's path
+
+	// Limits of the file, or of a transfer; zero values mean the defaults of packages
+	// zonefile and transfer.
+	Generate   int   // records that $GENERATE may make in all; 0: refused
+	MaxRecords int   // records of the zone
+	MaxSize    int64 // bytes of the file and all that it includes
+
+	Primaries   []netip.AddrPort // the zone is fetched from; it has no file then
+	Secondaries []netip.AddrPort // are sent NOTIFY, and may transfer the zone
+	Notify      []netip.AddrPort // are sent NOTIFY as well
+	Transfer    []netip.Prefix   // may transfer the zone as well
+	AllowNotify []netip.Prefix   // may announce versions of a secondary zone, beside its primaries
+	Key         *tsig.Key        // that transfers are signed with; nil: see Insecure
+	Insecure    bool             // transfers need no signature, if there is no Key
+	Updates     []policy.Grant   // who may change the zone
+	Forward     bool             // updates of a secondary zone go to its primaries
+
+	Next func(serial uint32) uint32 // the serial that follows when an update changes the zone; nil: one more
+
+	Consumes *Template // the zone is a catalog (RFC 9432): its members are served as this says
+	Produces bool      // the zone is a catalog that is made here: it has no file
+	Listed   []Listed  // its members
+	Group    string    // of the zone in the catalog that named it
+	Catalog  []byte    // the catalog that named the zone; nil: the configuration did
+	Member   string    // the unique label that it has there
+}
+
+// A Listed is a zone that a catalog made here names.
+type Listed struct {
+	Apex  []byte
+	Group string // at most 255 octets; empty: none
+}
+
+// origin returns where the zone comes from.
+func (s *Source) origin() Origin {
+	switch {
+	case s.Origin != nil:
+		return s.Origin
+	case len(s.Primaries) > 0:
+		return &primaries{apex: wire.Lower(nil, s.Apex), addrs: s.Primaries, key: s.Key, records: s.MaxRecords, octets: s.MaxSize}
+	case s.Produces:
+		return &catalogOrigin{apex: s.Apex, listed: s.Listed}
+	}
+	return &file{apex: s.Apex, path: s.File, generate: s.Generate, records: s.MaxRecords, size: s.MaxSize}
+}
+
+// access returns who may do what with the zone.
+func (s *Source) access() *policy.Access {
+	a := &policy.Access{Updates: s.Updates, Forward: s.Forward && len(s.Primaries) > 0}
+	r := policy.Rule{Networks: slices.Concat(hosts(s.Secondaries), s.Transfer), Unsigned: s.Key == nil && s.Insecure}
+	if s.Key != nil {
+		r.Key = s.Key.Name
+	}
+	if s.Key != nil || s.Insecure {
+		a.Transfer = []policy.Rule{r}
+	}
+	if len(s.Primaries) > 0 {
+		// NOTIFY is taken unsigned even from the primaries of a zone with a key, since many
+		// do not sign it: it only leads to a question that is signed.
+		a.Notify = []policy.Rule{{Networks: slices.Concat(hosts(s.Primaries), s.AllowNotify), Key: r.Key, Unsigned: true}}
+	}
+	return a
+}
+
+// hosts returns each address as a network of its own.
+func hosts(addrs []netip.AddrPort) []netip.Prefix {
+	list := make([]netip.Prefix, 0, len(addrs))
+	for _, a := range addrs {
+		host := a.Addr().Unmap().WithZone("")
+		list = append(list, netip.PrefixFrom(host, host.BitLen()))
+	}
+	return list
+}
+
+// shared reports whether others have the zone from here.
+func (s *Source) shared() bool { return len(s.Secondaries)+len(s.Transfer)+len(s.Notify) > 0 }
+
+// followers returns who is sent NOTIFY.
+func (s *Source) followers() []netip.AddrPort {
+	list := slices.Concat(s.Secondaries, s.Notify)
+	slices.SortFunc(list, netip.AddrPort.Compare)
+	return slices.Compact(list)
+}
+
+func (s *Source) name() string { return string(wire.AppendName(nil, s.Apex)) }
+
+// A Problem is something wrong with a zone.
+type Problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"`
+	Col     int    `json:"column,omitempty"`
+	Warning bool   `json:"warning,omitempty"`
+	Text    string `json:"text"`
+}
+
+// String returns the problem as file:line:column: text.
+func (p Problem) String() string {
+	place := p.File
+	if p.Line > 0 {
+		place = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Col)
+	}
+	if p.Warning {
+		return place + ": warning: " + p.Text
+	}
+	return place + ": " + p.Text
+}

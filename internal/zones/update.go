@@ -1,0 +1,236 @@
+package zones
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"port53/internal/authority"
+	"port53/internal/transfer"
+	"port53/internal/tsig"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Request is a message that concerns a zone as a whole, from a peer that the zone's
+// [policy.Access] allows what it wants.
+type Request struct {
+	Entry   *zone.Entry // the zone
+	Zone    *zone.Zone  // the version served when the request came; nil: there was none
+	Message []byte      // as it came; it may be kept
+	Client  netip.AddrPort
+	Key     []byte        // that signed it, in lower case; nil: none that is known here
+	Context *tsig.Context // to sign replies with; nil: the message is not signed
+	UDP     bool
+	UDPSize int // octets of the largest message over UDP
+}
+
+// A queue is the update messages that wait for their turn at a zone. All that wait at one
+// time become one version, and one write to disk.
+type queue struct {
+	mu      sync.Mutex // held for a few instructions
+	waiting []*update
+	led     bool // somebody carries out what waits
+}
+
+// join adds a message, and reports whether its sender is to carry out what waits.
+func (q *queue) join(u *update) (lead bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, u)
+	lead, q.led = !q.led, true
+	return lead
+}
+
+// take returns what waits; when nothing does, the leader's work is over.
+func (q *queue) take() []*update {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	batch := q.waiting
+	q.waiting, q.led = nil, len(batch) > 0
+	return batch
+}
+
+// An update is a message that waits to be carried out.
+type update struct {
+	message *wire.Message
+	key     []byte
+	rcode   wire.Rcode
+	why     string
+	done    chan struct{}
+}
+
+// Update carries out an update message (RFC 2136), or gives it to the zone's primaries if
+// they judge. NoError means that what changed is durable and served. reply is that of a
+// primary, to be sent as it is; nil: it is to be made of rcode.
+//
+// A message that comes again because its reply was lost has the outcome of the first; one
+// that somebody else sends again is refused (RFC 8945, section 5.2.3).
+func (m *Manager) Update(r *Request) (rcode wire.Rcode, reply []byte) {
+	if r.Entry.Access.Forward {
+		if reply := m.forward(r); reply != nil {
+			return wire.NoError, reply
+		}
+		return wire.ServFail, nil
+	}
+	if r.Context == nil {
+		return m.update(r), nil
+	}
+	outcome, again := m.replays.Begin(r.Context, r.Client, r.UDP, time.Now())
+	switch {
+	case !again:
+		rcode = wire.ServFail
+		defer func() { outcome.Done(rcode) }() // after a fault too
+		return m.update(r), nil
+	case outcome != nil:
+		return outcome.Wait(), nil // the reply to the first was lost
+	}
+	m.log.Warn("an update came twice: it was sent again by somebody else, or by a client that signs carelessly", "peer", r.Client.String())
+	r.Context.Replayed()
+	return wire.NotAuth, nil
+}
+
+func (m *Manager) update(r *Request) wire.Rcode {
+	u := &update{message: &wire.Message{}, key: r.Key, done: make(chan struct{})}
+	if u.message.Parse(r.Message) != 0 {
+		return wire.FormErr
+	}
+	z := m.find(r.Entry.Apex)
+	if z == nil {
+		return wire.NotAuth
+	}
+	if z.updates.join(u) {
+		m.carryOut(z)
+	}
+	<-u.done
+	if u.rcode != wire.NoError {
+		m.log.Info("update refused", "zone", z.name(), "peer", r.Client.String(), "rcode", u.rcode.String(), "problem", u.why)
+	}
+	return u.rcode
+}
+
+// carryOut works on what waits until nothing does.
+func (m *Manager) carryOut(z *managed) {
+	for {
+		batch := z.updates.take()
+		if len(batch) == 0 {
+			return
+		}
+		m.carryOutBatch(z, batch)
+		for _, u := range batch {
+			close(u.done)
+		}
+	}
+}
+
+// carryOutBatch works on messages that came while others were worked on.
+func (m *Manager) carryOutBatch(z *managed, batch []*update) {
+	z.hold()
+	defer z.release()
+	refuse := func(rcode wire.Rcode, why string) {
+		for _, u := range batch {
+			u.rcode, u.why = rcode, why
+		}
+	}
+	switch {
+	case z.gone || z.zone == nil || z.polled:
+		refuse(wire.NotAuth, "the zone is not served here as a primary")
+	case z.frozen:
+		refuse(wire.Refused, "the zone is frozen")
+	case z.zone.Signed() && z.source.Signer == nil:
+		refuse(wire.Refused, "the zone was signed elsewhere: what is changed would have no signature")
+	default:
+		refuse(wire.ServFail, "internal error, which the log has")
+		m.contained(z.name(), func() { m.apply(z, batch) })
+	}
+}
+
+// apply carries out a batch on the version that is served, all that can be. z is held.
+func (m *Manager) apply(z *managed, batch []*update) {
+	next := z.source.Next
+	if next == nil {
+		next = func(serial uint32) uint32 { return serial + 1 }
+	}
+	access := z.access
+	updater := authority.NewUpdater(z.zone)
+	var deltas []*zone.Delta
+	for _, u := range batch {
+		var d *zone.Delta
+		d, u.rcode, u.why = updater.Update(u.message, func(owner []byte, t wire.Type) bool { return access.MayChange(u.key, owner, t) }, next)
+		if d != nil {
+			deltas = append(deltas, d)
+		}
+	}
+	if len(deltas) == 0 {
+		return
+	}
+	now, problems := z.zone.Apply(deltas...)
+	if now == nil && len(batch) > 1 {
+		// One of them makes a zone that cannot be served: each by itself, then.
+		for _, u := range batch {
+			m.apply(z, []*update{u})
+		}
+		return
+	}
+	rcode, err := wire.ServFail, error(nil)
+	if now == nil {
+		rcode, err = wire.Refused, fmt.Errorf("the zone could not be served then: %v", problems)
+	} else {
+		err = m.commit(m.ctx, z, &Candidate{Zone: now, Deltas: deltas, keep: true})
+	}
+	if err != nil {
+		for _, u := range batch {
+			if u.rcode == wire.NoError {
+				u.rcode, u.why = rcode, err.Error()
+			}
+		}
+	}
+}
+
+// forward gives an update to the primaries of a zone, one after the other until one has
+// it, and returns its reply, or nil (RFC 2136, section 6). The message goes as it came: its
+// signature is for the primary to judge, and the reply's for the client.
+func (m *Manager) forward(r *Request) []byte {
+	z := m.find(r.Entry.Apex)
+	if z == nil || !m.waiting.begin(r.Client.Addr()) {
+		return nil
+	}
+	defer m.waiting.end(r.Client.Addr())
+	z.mu.Lock()
+	to := z.source.Primaries
+	z.mu.Unlock()
+	ctx, cancel := context.WithTimeout(m.ctx, forwardTime)
+	defer cancel()
+	for _, addr := range to {
+		reply, err := m.client.Forward(ctx, transfer.Primary{Addr: addr}, r.Message)
+		if err == nil {
+			return reply
+		}
+		m.log.Warn("an update was not forwarded", "zone", z.name(), "peer", r.Client.String(), "server", addr.String(), "problem", err.Error())
+	}
+	return nil
+}
+
+// forwardTime is how long the primaries of a zone have to answer an update: as long as a
+// client waits that was told nothing.
+const forwardTime = 10 * time.Second
+
+// Date returns the serial that follows one by date: as 2026112300, or one more.
+func Date(serial uint32) uint32 {
+	y, m, d := time.Now().UTC().Date()
+	if today := uint32(y*1000000 + int(m)*10000 + d*100); zone.Newer(today, serial) {
+		return today
+	}
+	return serial + 1
+}
+
+// UnixTime returns the serial that follows one by the clock: the seconds since 1970, or
+// one more.
+func UnixTime(serial uint32) uint32 {
+	if now := uint32(time.Now().Unix()); zone.Newer(now, serial) {
+		return now
+	}
+	return serial + 1
+}
