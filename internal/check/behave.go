@@ -18,6 +18,7 @@ const (
 	behavePause  = 25 * time.Millisecond // between two: 40 a second, for about a second
 	behaveTries  = 2                     // silence has to be told from loss
 	behaveLeast  = 250 * time.Millisecond
+	lostRTTs     = 4  // a reply that takes four round trips is lost rather than late
 	behaveAtOnce = 16 // as many as may be silent at one time without holding up the others
 )
 
@@ -174,7 +175,7 @@ func behaviour(ctx context.Context, r *Run) []string {
 	if err != nil {
 		return nil
 	}
-	first = min(first, max(portRTTs*m.RTT, behaveLeast))
+	first = min(first, max(lostRTTs*m.RTT, behaveLeast))
 	var wg sync.WaitGroup
 	for i, o := range list {
 		<-tick.C

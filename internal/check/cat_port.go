@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"port53/internal/scan"
 	"port53/internal/wire"
 )
 
@@ -109,14 +110,18 @@ func nmap(at netip.AddrPort, options string) string {
 	return fmt.Sprintf("nmap %s%s -Pn -n --reason -p %d %s", six, options, at.Port(), at.Addr())
 }
 
-// String writes a port's state as nmap does.
-func (p Port) String() string {
-	return fmt.Sprintf("%d/%s %s (%s)", p.Number, p.Proto, p.State, p.Reason)
+// scanner returns a scanner for one host.
+func (r *Run) scanner() *scan.Scanner {
+	return scan.New(scan.Options{Timeout: r.Options.Timeout, Connect: r.Options.Connect})
 }
 
-// bothPorts returns the states over UDP and TCP.
-func bothPorts(ctx context.Context, r *Run) (udp, tcp Port) {
-	p := portStates(ctx, r)
+// bothPorts returns the states of the server's port over UDP and TCP, which are looked
+// at once for all checks of a target.
+func bothPorts(ctx context.Context, r *Run) (udp, tcp scan.Port) {
+	p := r.Memo("ports "+r.Server.Addr.String(), func() any {
+		udp, tcp := r.scanner().Ports(ctx, r.Server.Addr)
+		return [2]scan.Port{udp, tcp}
+	}).([2]scan.Port)
 	return p[0], p[1]
 }
 
@@ -124,11 +129,11 @@ func portUDP(ctx context.Context, r *Run) []Finding {
 	udp, tcp := bothPorts(ctx, r)
 	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU")}
 	switch {
-	case udp.State == StateOpen:
+	case udp.State == scan.Open:
 		return verdict(Pass, ev, "%s", udp)
-	case tcp.State != StateOpen, udp.Reason == reasonOurs:
+	case tcp.State != scan.Open, udp.Denied():
 		return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)
-	case udp.State == StateOpenFiltered:
+	case udp.State == scan.OpenFiltered:
 		return verdict(Warn, ev, "%s, while %s", udp, tcp)
 	}
 	return verdict(Fail, ev, "%s, while %s", udp, tcp)
@@ -137,7 +142,7 @@ func portUDP(ctx context.Context, r *Run) []Finding {
 func portTCP(ctx context.Context, r *Run) []Finding {
 	udp, tcp := bothPorts(ctx, r)
 	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sS")}
-	if tcp.State == StateOpen {
+	if tcp.State == scan.Open {
 		q := soaQuery(r)
 		m, err := r.AskTCP(ctx, q)
 		// A server with a bound for each client turns us away while other targets on the same
@@ -159,7 +164,7 @@ func portTCP(ctx context.Context, r *Run) []Finding {
 		}
 		return verdict(Pass, ev, "%s, and answers", tcp)
 	}
-	if udp.State == StateOpen && tcp.Reason != reasonOurs {
+	if udp.State == scan.Open && !tcp.Denied() {
 		return verdict(Fail, ev, "%s, while %s", tcp, udp)
 	}
 	return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)
@@ -193,28 +198,25 @@ func portV6(ctx context.Context, r *Run) []Finding {
 	if len(list) == 0 {
 		return unmeasured(ev, errors.New("no address of the other family is known"))
 	}
-	ours := portStates(ctx, r)
+	ourUDP, ourTCP := bothPorts(ctx, r)
 	var findings []Finding
 	for _, at := range list {
 		ev := Evidence{N: 2, Command: nmap(at, "-sU -sS")}
-		theirs := Ports(ctx, at, r.Options)
-		detail := fmt.Sprintf("%s: %s, %s; %s: %s, %s", r.Server.Addr.Addr(), ours[0], ours[1], at.Addr(), theirs[0], theirs[1])
+		udp, tcp := r.scanner().Ports(ctx, at)
+		detail := fmt.Sprintf("%s: %s, %s; %s: %s, %s", r.Server.Addr.Addr(), ourUDP, ourTCP, at.Addr(), udp, tcp)
 		f := Finding{State: Pass, Key: at.Addr().String(), Detail: detail, Evidence: ev}
 		switch {
-		case ours[0].State != StateOpen && ours[1].State != StateOpen && theirs[0].State != StateOpen && theirs[1].State != StateOpen:
+		case ourUDP.State != scan.Open && ourTCP.State != scan.Open && udp.State != scan.Open && tcp.State != scan.Open:
 			f.State = Unknown
-		case noWay(ours) || noWay(theirs):
+		case ourUDP.NoRoute() && ourTCP.NoRoute() || udp.NoRoute() && tcp.NoRoute():
 			f.State, f.Detail = Unknown, "from here there is no way to one of the two: "+detail
-		case ours[0].State != theirs[0].State || ours[1].State != theirs[1].State:
+		case ourUDP.State != udp.State || ourTCP.State != tcp.State:
 			f.State = Warn
 		}
 		findings = append(findings, f)
 	}
 	return findings
 }
-
-// noWay tells whether our own network does not reach an address at all.
-func noWay(p []Port) bool { return p[0].Reason == reasonNet && p[1].Reason == reasonNet }
 
 // A neighbour is a port near a name server that is nothing for strangers.
 type neighbour struct {
@@ -241,12 +243,12 @@ func neighbours() []neighbour {
 		{9153, "metrics (CoreDNS, port53)", Warn},
 		{8080, "CoreDNS' health", Warn},
 		{5335, "a second resolver", Warn},
-		{portMDNS, "multicast DNS", Warn},
+		{scan.MDNS, "multicast DNS", Warn},
 	}
 }
 
 // neighbourPorts tells the states of the neighbouring ports, once for all checks.
-func neighbourPorts(ctx context.Context, r *Run) []Port {
+func neighbourPorts(ctx context.Context, r *Run) []scan.Port {
 	return r.Memo("neighbours "+r.Server.Addr.String(), func() any {
 		host := r.Server.Addr.Addr()
 		list := r.Options.Neighbours
@@ -254,40 +256,36 @@ func neighbourPorts(ctx context.Context, r *Run) []Port {
 			for _, n := range neighbours() {
 				list = append(list, n.port)
 			}
-			list = append(list, portQUIC, portHTTPS)
+			list = append(list, scan.QUIC, scan.HTTPS)
 		}
-		p := newPace(r.Options)
-		found := make([]Port, len(list)+1)
+		s := r.scanner()
+		found := make([]scan.Port, len(list)+1)
 		var wg sync.WaitGroup
 		for i, number := range list {
 			at := netip.AddrPortFrom(host, number)
-			if number == portMDNS {
-				wg.Go(func() { found[i] = scanUDP(ctx, at, p) })
+			if number == scan.MDNS {
+				wg.Go(func() { found[i] = s.UDP(ctx, at) })
 				continue
 			}
-			if number == portQUIC {
-				wg.Go(func() { found[len(list)] = scanUDP(ctx, at, p) })
+			if number == scan.QUIC {
+				wg.Go(func() { found[len(list)] = s.UDP(ctx, at) })
 			}
-			wg.Go(func() {
-				q := Port{Proto: "tcp", Number: number}
-				q.State, q.Reason, _ = tryConnect(ctx, at, p.wait(0), p)
-				found[i] = q
-			})
+			wg.Go(func() { found[i] = s.Connect(ctx, at) })
 		}
 		wg.Wait()
 		return found
-	}).([]Port)
+	}).([]scan.Port)
 }
 
 // openNeighbours are those that are open, but those that are reported anyway.
-func openNeighbours(ctx context.Context, r *Run, known []Port) []Port {
-	var out []Port
+func openNeighbours(ctx context.Context, r *Run, known []scan.Port) []scan.Port {
+	var out []scan.Port
 	for _, p := range neighbourPorts(ctx, r) {
 		double := false
 		for _, k := range known {
 			double = double || k.Number == p.Number && k.Proto == p.Proto
 		}
-		if p.State == StateOpen && !double {
+		if p.State == scan.Open && !double {
 			out = append(out, p)
 		}
 	}
@@ -304,8 +302,8 @@ func portNeighbours(ctx context.Context, r *Run) []Finding {
 	answered := false
 	var findings []Finding
 	for _, p := range found {
-		answered = answered || p.State == StateOpen || p.State == StateClosed
-		if p.State != StateOpen || p.Number == r.Server.Addr.Port() {
+		answered = answered || p.State == scan.Open || p.State == scan.Closed
+		if p.State != scan.Open || p.Number == r.Server.Addr.Port() {
 			continue
 		}
 		for _, n := range neighbours() {
@@ -326,7 +324,7 @@ func portNeighbours(ctx context.Context, r *Run) []Finding {
 	if len(findings) > 0 {
 		return findings
 	}
-	if udp, tcp := bothPorts(ctx, r); udp.State != StateOpen && tcp.State != StateOpen {
+	if udp, tcp := bothPorts(ctx, r); udp.State != scan.Open && tcp.State != scan.Open {
 		return unmeasured(ev, ErrTimeout)
 	}
 	if !answered {
@@ -392,7 +390,7 @@ func portSourceAddress(ctx context.Context, r *Run) []Finding {
 	switch {
 	case udp.From != "":
 		return verdict(Fail, ev, "%s answers what %s was asked", udp.From, r.Server.Addr)
-	case udp.State == StateOpen:
+	case udp.State == scan.Open:
 		return verdict(Pass, ev, "%s", udp)
 	}
 	return verdict(Unknown, ev, "nobody answers: %s", udp)
@@ -400,13 +398,13 @@ func portSourceAddress(ctx context.Context, r *Run) []Finding {
 
 func hostICMP(ctx context.Context, r *Run) []Finding {
 	ev := Evidence{N: icmpProbes * icmpRounds, Command: fmt.Sprintf("nmap -sU -Pn -n --max-retries 0 --min-rate 10000 -p %d-%d %s", icmpPorts, icmpPorts+icmpProbes-1, r.Server.Addr.Addr())}
-	if udp, tcp := bothPorts(ctx, r); udp.State != StateOpen && tcp.State != StateOpen {
+	if udp, tcp := bothPorts(ctx, r); udp.State != scan.Open && tcp.State != scan.Open {
 		return unmeasured(ev, ErrTimeout)
 	}
 	var n [icmpRounds]int
 	for i := range n {
 		var err error
-		if n[i], err = countErrors(ctx, r.Server.Addr.Addr()); err != nil {
+		if n[i], err = scan.CountRefused(ctx, r.Server.Addr.Addr(), icmpPorts, icmpProbes, icmpWait); err != nil {
 			return unmeasured(ev, err)
 		}
 	}
@@ -424,38 +422,6 @@ func judgeErrors(n [icmpRounds]int) (State, string) {
 		return Warn, detail + ": a limit for all together that is exact"
 	}
 	return Pass, detail
-}
-
-// countErrors sends the datagrams and counts the errors that come within the wait.
-func countErrors(ctx context.Context, host netip.Addr) (int, error) {
-	s, err := openUDP(ctx, netip.AddrPortFrom(host, icmpPorts))
-	if err != nil {
-		return 0, err
-	}
-	defer s.Close()
-	stop := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	for i := range icmpProbes {
-		if err := s.sendTo(nil, netip.AddrPortFrom(host.Unmap(), icmpPorts+uint16(i))); err != nil {
-			if _, _, told := unsent(err); !told {
-				return 0, err
-			}
-		}
-	}
-	_ = s.SetReadDeadline(time.Now().Add(icmpWait))
-	n := 0
-	buf := make([]byte, 512)
-	for {
-		m, err := s.receive(buf)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return n, ctx.Err()
-		case err != nil:
-			return n, err
-		case m.icmp != nil && m.icmp.reason() == reasonPort:
-			n++
-		}
-	}
 }
 
 func hostSizes(ctx context.Context, r *Run) []Finding {
@@ -497,7 +463,7 @@ func (r *Run) askWhole(ctx context.Context, msg []byte) error {
 		if err != nil {
 			return err
 		}
-		if err = unfragmented(c); err == nil {
+		if err = scan.DontFragment(c); err == nil {
 			_, err = exchange(ctx, c, r.Server.Addr, r.timeout(), msg)
 		}
 		c.Close()

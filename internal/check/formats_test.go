@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/scan"
 )
 
 // hostile is what a server may put into every string that a report takes from it.
@@ -26,7 +27,7 @@ func hostileReport() *check.Report {
 		Target:  check.Target{Text: hostile, Server: check.Server{Addr: netip.MustParseAddrPort("192.0.2.1:53"), Name: append(append([]byte{byte(13)}, "<b>\x1b[31m\t\n'\"&"...), 0)}, Zone: append([]byte{5, '<', 0x1b, '"', '\n', '&'}, 0)},
 		Started: time.Unix(1700000000, 0), Took: time.Second,
 		Software: check.Software{Product: hostile, Version: hostile, CPE: hostile, Method: hostile},
-		Ports:    []check.Port{{Proto: "udp", Number: 53, State: "open", Reason: "udp-response"}, {Proto: "tcp", Number: 853, State: "filtered", Reason: hostile}},
+		Ports:    []scan.Port{{Proto: "udp", Number: 53, State: "open", Reason: "udp-response"}, {Proto: "tcp", Number: 853, State: "filtered", Reason: hostile}},
 		Results: []check.Result{
 			{Check: c, Findings: []check.Finding{
 				{State: check.Fail, Key: "a", Title: hostile, Detail: hostile, File: "a file/" + hostile, Line: 7, Evidence: ev},

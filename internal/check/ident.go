@@ -87,7 +87,7 @@ func (id *identity) ask(ctx context.Context, r *Run) (banners []string) {
 	if err == nil {
 		id.udp = true
 		options := *r.Options
-		options.Timeout = min(r.timeout(), max(portRTTs*first.RTT, chaosLeast))
+		options.Timeout = min(r.timeout(), max(lostRTTs*first.RTT, chaosLeast))
 		one.Options = &options
 	}
 	var mu sync.Mutex

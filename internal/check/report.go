@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"port53/internal/scan"
 )
 
 // clean returns text that came from the network without what controls a terminal or
@@ -50,8 +52,8 @@ func (r *Report) all() []reported {
 }
 
 // ports returns the ports as they can be printed.
-func (r *Report) ports() []Port {
-	list := make([]Port, len(r.Ports))
+func (r *Report) ports() []scan.Port {
+	list := make([]scan.Port, len(r.Ports))
 	for i, p := range r.Ports {
 		p.Proto, p.State, p.Reason, p.From = clean(p.Proto), clean(p.State), clean(p.Reason), clean(p.From)
 		list[i] = p

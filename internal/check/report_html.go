@@ -6,6 +6,8 @@ import (
 	"html/template"
 	"strings"
 	"time"
+
+	"port53/internal/scan"
 )
 
 //go:embed report.html
@@ -37,7 +39,7 @@ type htmlReport struct {
 	htmlTarget
 	Started, Counts string
 	Software        string
-	Ports           []Port
+	Ports           []scan.Port
 	Bad, Known      []htmlFinding
 	Unmeasured      []htmlFinding
 	Good            []htmlFinding

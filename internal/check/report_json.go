@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"port53/internal/scan"
 )
 
 // Schema is the name of the form that JSON returns.
@@ -61,7 +63,7 @@ type jsonReport struct {
 	Vantage   jsonVantage    `json:"vantage"`
 	Started   time.Time      `json:"started"`
 	Took      int64          `json:"duration_ms"`
-	Ports     []Port         `json:"ports"`
+	Ports     []scan.Port    `json:"ports"`
 	Software  *jsonSoftware  `json:"software,omitempty"`
 	Checks    []jsonCheck    `json:"checks"`
 	Gone      []Gone         `json:"gone,omitempty"`

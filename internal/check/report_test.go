@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/scan"
 	"port53/internal/wire"
 )
 
@@ -21,7 +22,7 @@ func madeReport() *check.Report {
 	three := &check.Check{ID: "T-THREE", Title: "the title of three", Severity: check.SevMedium}
 	return &check.Report{
 		Target: check.Target{Text: "192.0.2.1"}, Took: 1500 * time.Millisecond,
-		Ports: []check.Port{{Proto: "udp", Number: 53, State: "open", Reason: "udp-response"}},
+		Ports: []scan.Port{{Proto: "udp", Number: 53, State: "open", Reason: "udp-response"}},
 		Results: []check.Result{
 			{Check: one, Findings: []check.Finding{{State: check.Warn, Key: "a", Detail: "\x1b]0;owned\x07line\nanother \u202e"}}},
 			{Check: two, Findings: []check.Finding{{State: check.Fail, Title: "it is bad", Evidence: check.Evidence{Command: "dig x"}}, {State: check.Pass}}},

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"port53/internal/scan"
 )
 
 // A Format is a form that reports are written in.
@@ -196,7 +198,7 @@ func nmapHost(r *Report) (name, addr string) {
 }
 
 // service returns the name that nmap has for a port (its nmap-services).
-func service(r *Report, p Port) string {
+func service(r *Report, p scan.Port) string {
 	switch p.Number {
 	case 53, r.Target.Server.Addr.Port():
 		return "domain"
@@ -209,7 +211,7 @@ func service(r *Report, p Port) string {
 }
 
 // version returns what nmap has in its last column, for the port of the server.
-func (r *Report) version(p Port) string {
+func (r *Report) version(p scan.Port) string {
 	if p.Number != r.Target.Server.Addr.Port() || p.State != "open" {
 		return ""
 	}

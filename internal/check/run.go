@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/scan"
 	"port53/internal/wire"
 )
 
@@ -28,18 +29,6 @@ type Target struct {
 	Problem string         // why there is nothing to look at; empty if there is
 }
 
-// A Port is what a stranger sees of a port.
-type Port struct {
-	Proto  string `json:"proto"`  // udp or tcp
-	Number uint16 `json:"port"`   // 53, as a rule
-	State  string `json:"state"`  // open, closed, filtered or open|filtered, as nmap has them
-	Reason string `json:"reason"` // what tells so, in nmap's words
-
-	// From is another address that answered in place of the one that was asked. Such
-	// answers are none: resolvers drop them.
-	From string `json:"src_mismatch,omitempty"`
-}
-
 // A Result is what one check found at a target.
 type Result struct {
 	Check    *Check
@@ -51,7 +40,7 @@ type Report struct {
 	Target  Target
 	Started time.Time
 	Took    time.Duration
-	Ports   []Port
+	Ports   []scan.Port
 	// Software is what the server is, found before the checks run.
 	Software Software
 	Results  []Result
@@ -78,25 +67,26 @@ func Examine(ctx context.Context, t Target, o *Options, want func(*Check) bool, 
 		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: t.Config, Software: rep.Software, Options: o, Shared: shared}
 	}
 	var offered, encrypted bool
-	var more []Port
+	var more []scan.Port
 	var first sync.WaitGroup
 	if t.Server.Addr.IsValid() {
 		rep.From = source(ctx, run(nil))
 		first.Go(func() {
-			rep.Ports = portStates(ctx, run(nil))
+			udp, tcp := bothPorts(ctx, run(nil))
+			rep.Ports = []scan.Port{udp, tcp}
 			// What was silent to six questions, or refused one, has no seventh.
-			offered = rep.Ports[0].State == StateOpen && offersRecursion(ctx, run(nil))
+			offered = rep.Ports[0].State == scan.Open && offersRecursion(ctx, run(nil))
 		})
 		first.Go(func() { encrypted = offersTLS(ctx, run(nil)) })
 		if len(o.Ports) > 0 {
-			first.Go(func() { more = ScanTCP(ctx, t.Server.Addr.Addr(), o.Ports, o) })
+			first.Go(func() { more = run(nil).scanner().Open(ctx, t.Server.Addr.Addr(), o.Ports) })
 		}
 	}
 	first.Wait()
-	closed := t.Server.Addr.IsValid() && !slices.ContainsFunc(rep.Ports, func(p Port) bool {
-		return p.Number == t.Server.Addr.Port() && p.State == StateOpen
+	closed := t.Server.Addr.IsValid() && !slices.ContainsFunc(rep.Ports, func(p scan.Port) bool {
+		return p.Number == t.Server.Addr.Port() && p.State == scan.Open
 	})
-	if slices.ContainsFunc(rep.Ports, func(p Port) bool { return p.State == StateOpen }) {
+	if slices.ContainsFunc(rep.Ports, func(p scan.Port) bool { return p.State == scan.Open }) {
 		rep.Software = softwareOf(ctx, run(nil))
 	}
 	for _, p := range more {
@@ -319,7 +309,7 @@ func (r *Report) Reached() bool {
 		return false
 	}
 	if len(r.Results) == 0 {
-		return len(r.Ports) == 0 || slices.ContainsFunc(r.Ports, func(p Port) bool { return p.State == "open" })
+		return len(r.Ports) == 0 || slices.ContainsFunc(r.Ports, func(p scan.Port) bool { return p.State == "open" })
 	}
 	n := r.Count()
 	measured := n[Pass] + n[Warn] + n[Fail] + n[Info]

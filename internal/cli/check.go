@@ -15,6 +15,7 @@ import (
 
 	"port53/internal/check"
 	"port53/internal/client"
+	"port53/internal/scan"
 )
 
 // exitUnmeasured is the exit code of a check that could not reach its target.
@@ -94,7 +95,7 @@ not be measured.`,
 			}
 			if ports != "" {
 				var err error
-				if o.Ports, err = check.ParsePorts(ports); err != nil {
+				if o.Ports, err = scan.ParsePorts(ports); err != nil {
 					return failure(exitUsage, "as --ports 1-65535", "--%v", err)
 				}
 			}

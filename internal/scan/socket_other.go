@@ -1,6 +1,6 @@
 //go:build !linux
 
-package check
+package scan
 
 import (
 	"context"
@@ -39,10 +39,10 @@ func (s *socket) receive(buf []byte) (received, error) {
 	return received{data: buf[:n], from: from}, err
 }
 
-// scanSyn has no raw sockets here: ports are looked at by connecting.
-func scanSyn(context.Context, netip.AddrPort, *pace) (state, reason string, err error) {
+// halfOpen has no raw sockets here: ports are looked at by connecting.
+func (s *Scanner) halfOpen(context.Context, netip.AddrPort) (state, reason string, err error) {
 	return "", "", errors.ErrUnsupported
 }
 
-// unfragmented leaves datagrams to the system here.
-func unfragmented(net.Conn) error { return nil }
+// DontFragment leaves datagrams to the system here.
+func DontFragment(net.Conn) error { return nil }
