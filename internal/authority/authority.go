@@ -72,8 +72,7 @@ type Responder struct {
 	apexPos int // where the apex stands in the message
 	away    bool
 
-	move  zone.Relocation
-	moved bool // the set written last is where move says
+	where zone.Relocation // of the set whose names are looked at next
 
 	proofs  [maxProofs]zone.Node
 	nproofs int
@@ -114,14 +113,13 @@ func (r *Responder) Answer(z *zone.Zone, q *wire.Query, b *wire.Builder) Result 
 		}
 		if z.HasCNAME(node) && followed(q.Type) {
 			set, _ := z.RRset(node, wire.TypeCNAME)
-			pos, _ := set.Append(b, wire.Answer, at, r.do)
-			if pos == 0 {
+			if !set.Append(b, wire.Answer, at, r.do, &r.where) {
 				return r.truncate(Result{Kind: Positive, Node: node})
 			}
 			if !p.Exact {
 				r.proveExpansion(p)
 			}
-			if !r.follow(node, &set, pos) {
+			if !r.follow(node, &set) {
 				return r.finish(Result{Kind: Positive, Node: node})
 			}
 			continue
@@ -162,7 +160,7 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 		set, ok = z.First(node)
 	case wire.TypeRRSIG:
 		if set, ok = z.First(node); ok && set.Sigs > 0 {
-			if set.AppendSigs(r.b, wire.Answer, at) == 0 {
+			if !set.AppendSigs(r.b, wire.Answer, at) {
 				return r.truncate(Result{Kind: Positive, Node: node})
 			}
 			if !p.Exact {
@@ -177,9 +175,12 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 	if !ok {
 		return r.nodata(p, node)
 	}
-	pos, asStored := set.Append(r.b, wire.Answer, at, r.do)
+	var where *zone.Relocation
+	if set.Targets() > 0 {
+		where = &r.where
+	}
 	result := Result{Kind: Positive, Node: node}
-	if pos == 0 {
+	if !set.Append(r.b, wire.Answer, at, r.do, where) {
 		return r.truncate(result)
 	}
 	if !p.Exact {
@@ -188,11 +189,8 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 	if !r.writeProofs() {
 		return r.truncate(result)
 	}
-	if set.Targets() > 0 {
-		if !asStored {
-			pos = wire.MaxPointer + wire.MaxMessage // the names have moved: spell them
-		}
-		r.additional(&set, pos, at.Pos)
+	if where != nil {
+		r.additional(&set, at.Pos)
 	}
 	return result
 }
@@ -215,10 +213,10 @@ func (r *Responder) truncate(result Result) Result {
 // follow makes the CNAME's target the present name. It returns false where the
 // chain ends for us: outside the zone, in a loop, or after maxChain links. Each
 // record stands in the answer once, and the client goes on by itself.
-func (r *Responder) follow(node zone.Node, set *zone.RRset, pos int) bool {
+func (r *Responder) follow(node zone.Node, set *zone.RRset) bool {
 	owner := r.z.AppendName(r.full[:0], node)
 	name := set.AppendTarget(r.alias[:0], owner, 0)
-	return r.moveTo(name, set.DataAt(pos))
+	return r.moveTo(name, set.DataAt(&r.where))
 }
 
 func (r *Responder) moveTo(name []byte, pos int) bool {
@@ -272,11 +270,10 @@ func (r *Responder) dname(p zone.Place) (bool, Result) {
 		}
 	}
 	if target == 0 {
-		pos, _ := set.Append(r.b, wire.Answer, at, r.do)
-		if pos == 0 {
+		if !set.Append(r.b, wire.Answer, at, r.do, &r.where) {
 			return true, r.truncate(result)
 		}
-		target = set.DataAt(pos)
+		target = set.DataAt(&r.where)
 		r.dnames[r.ndnames] = writtenDNAME{p.Node, target}
 		r.ndnames++
 	}
@@ -287,29 +284,24 @@ func (r *Responder) dname(p zone.Place) (bool, Result) {
 		return true, r.finish(result)
 	}
 	alias := append(append(r.alias[:0], r.name.Name()[:from]...), name...)
-	// The CNAME's data is the labels of the present name and, unless that is the
-	// root, a pointer to the target in the DNAME's data.
-	end := 2
-	if len(name) == 1 {
-		end = 1
-	}
-	rr := r.b.Grow(wire.Answer, 12+from+end, 1)
+	// The CNAME's data is the labels of the present name, and the target as the DNAME's
+	// data has it.
+	var ownerForm, targetForm [wire.MaxName]byte
+	owner := r.b.AppendReference(ownerForm[:0], r.at.Pos)
+	end := r.b.AppendReference(targetForm[:0], target)
+	rr := r.b.Grow(wire.Answer, len(owner)+10+from+len(end), 1)
 	if rr == nil {
 		return true, r.truncate(result)
 	}
-	put16(rr, 0xC000|r.at.Pos)
-	put16(rr[2:], int(wire.TypeCNAME))
-	put16(rr[4:], int(wire.ClassIN))
+	rr = rr[copy(rr, owner):]
+	put16(rr, int(wire.TypeCNAME))
+	put16(rr[2:], int(wire.ClassIN))
 	ttl := set.TTL()
-	rr[6], rr[7], rr[8], rr[9] = byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl)
-	put16(rr[10:], from+end)
-	r.spell(rr[12 : 12+from])
-	if end == 1 {
-		rr[12+from] = 0
-	} else {
-		put16(rr[12+from:], 0xC000|target)
-	}
-	if r.query.Type == wire.TypeCNAME || !r.moveTo(alias, r.b.Len()-from-end) {
+	rr[4], rr[5], rr[6], rr[7] = byte(ttl>>24), byte(ttl>>16), byte(ttl>>8), byte(ttl)
+	put16(rr[8:], from+len(end))
+	r.spell(rr[10 : 10+from])
+	copy(rr[10+from:], end)
+	if r.query.Type == wire.TypeCNAME || !r.moveTo(alias, r.b.Len()-from-len(end)) {
 		return true, r.finish(result)
 	}
 	return false, Result{}
@@ -343,37 +335,33 @@ func (r *Responder) referral(p zone.Place) Result {
 	if r.at.Scattered {
 		at = zone.Owner{Pos: zone.LabelAt(r.b.Bytes(), r.at.Pos, from), Scattered: true}
 	}
-	pos, asStored := r.appendCut(p, &set, at)
-	if pos == 0 {
+	if !r.appendCut(p, &set, at) {
 		return r.truncate(result)
 	}
 	if r.do {
 		if ds, ok := r.z.RRset(p.Node, wire.TypeDS); ok {
-			if dsPos, _ := ds.Append(r.b, wire.Authority, at, true); dsPos == 0 {
+			if !ds.Append(r.b, wire.Authority, at, true, nil) {
 				return r.truncate(result)
 			}
 		} else {
 			r.proveNoDS(p)
 		}
 	}
-	if !r.writeProofs() || !r.glue(p.Node, &set, pos, asStored) {
+	if !r.writeProofs() || !r.glue(&set) {
 		return r.truncate(result)
 	}
 	return result
 }
 
-// appendCut writes the NS set of a delegation. Its names may stand in the question:
-// then r.moved is set.
-func (r *Responder) appendCut(p zone.Place, set *zone.RRset, at zone.Owner) (pos int, asStored bool) {
-	r.moved = false
+// appendCut writes the NS set of a delegation, whose names may stand in the question.
+func (r *Responder) appendCut(p zone.Place, set *zone.RRset, at zone.Owner) bool {
 	if p.Depth > 0 && r.links == 0 {
 		q := r.question(p.Depth)
 		if set.Shares(q) {
-			r.moved = true
-			return set.AppendShared(r.b, wire.Authority, at, false, q, &r.move), false
+			return set.AppendShared(r.b, wire.Authority, at, false, q, &r.where)
 		}
 	}
-	return set.Append(r.b, wire.Authority, at, false)
+	return set.Append(r.b, wire.Authority, at, false, &r.where)
 }
 
 // question returns the question as sets whose owner is its name without the first
@@ -385,17 +373,8 @@ func (r *Responder) question(labels int) zone.Question {
 
 // glue adds the addresses of a delegation's name servers: those in the delegated
 // domain must all be there (RFC 9471, section 2.1), others as they fit.
-func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool) bool {
-	stored := pos
-	if !asStored {
-		stored = -1
-	}
-	var move *zone.Relocation
-	if r.moved {
-		move = &r.move
-	}
-	owner := r.z.AppendName(r.full[:0], node)
-	if !set.AppendGlue(r.b, stored, move, r.apexPos, r.z.Apex(), owner) {
+func (r *Responder) glue(set *zone.RRset) bool {
+	if !set.AppendGlue(r.b, &r.where) {
 		return false
 	}
 	n := set.Targets()
@@ -408,13 +387,8 @@ func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool
 			if !inDomain && i >= maxAdditional {
 				return true
 			}
-			at := set.TargetAt(pos, t)
-			if r.moved {
-				at = move.Place(t)
-			} else if !asStored {
-				at = wire.MaxPointer + 1 // it has moved: spell it
-			}
-			if !r.addresses(t.Node, at, r.do && !r.z.Occluded(t.Node) && !r.z.IsCut(t.Node)) && inDomain {
+			sigs := r.do && !r.z.Occluded(t.Node) && !r.z.IsCut(t.Node)
+			if !r.addresses(t.Node, set.TargetAt(&r.where, t), sigs) && inDomain {
 				return false
 			}
 		}
@@ -424,8 +398,8 @@ func (r *Responder) glue(node zone.Node, set *zone.RRset, pos int, asStored bool
 
 // additional adds the addresses of targets that the zone is authoritative for:
 // MX, SRV, NS, SVCB and HTTPS (RFC 1035, section 3.3; RFC 2782; RFC 9460,
-// section 4.1). The set's records begin at pos, its owner's name is at owner.
-func (r *Responder) additional(set *zone.RRset, pos, owner int) {
+// section 4.1). The name of the set's owner is at owner.
+func (r *Responder) additional(set *zone.RRset, owner int) {
 	var done [maxAdditional]zone.Node
 	n := min(set.Targets(), maxAdditional)
 next:
@@ -440,19 +414,15 @@ next:
 				continue next
 			}
 		}
-		if r.z.Occluded(t.Node) || r.z.IsCut(t.Node) {
-			// Glue, which belongs to referrals: but name servers are useless without it.
-			if set.Type != wire.TypeNS {
-				continue
-			}
-			r.addresses(t.Node, set.TargetAt(pos, t), false)
-			continue
+		hidden := r.z.Occluded(t.Node) || r.z.IsCut(t.Node)
+		if hidden && set.Type != wire.TypeNS {
+			continue // glue, which belongs to referrals: but name servers are useless without it
 		}
 		at := owner
 		if t.Offset >= 0 {
-			at = set.TargetAt(pos, t)
+			at = set.TargetAt(&r.where, t)
 		}
-		r.addresses(t.Node, at, r.do)
+		r.addresses(t.Node, at, r.do && !hidden)
 	}
 }
 
@@ -461,19 +431,8 @@ next:
 func (r *Responder) addresses(node zone.Node, pos int, sigs bool) bool {
 	fits := true
 	for _, t := range [2]wire.Type{wire.TypeA, wire.TypeAAAA} {
-		set, ok := r.z.RRset(node, t)
-		if !ok {
-			continue
-		}
-		if pos <= wire.MaxPointer {
-			if at, _ := set.Append(r.b, wire.Additional, zone.At(pos), sigs); at == 0 {
-				fits = false
-			}
-			continue
-		}
-		pos = set.AppendNamed(r.b, wire.Additional, r.ownerForm(node), sigs)
-		if pos == 0 {
-			return false
+		if set, ok := r.z.RRset(node, t); ok && !set.Append(r.b, wire.Additional, zone.At(pos), sigs, nil) {
+			fits = false
 		}
 	}
 	return fits

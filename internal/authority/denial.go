@@ -47,13 +47,13 @@ func (r *Responder) negative(result Result) Result {
 	soa := r.z.NegativeSOA()
 	if labels := r.query.Name.Labels - r.z.ApexLabels(); labels > 0 {
 		if q := r.question(labels); soa.Shares(q) {
-			if soa.AppendShared(r.b, wire.Authority, zone.At(r.apexPos), r.do, q, &r.move) == 0 {
+			if !soa.AppendShared(r.b, wire.Authority, zone.At(r.apexPos), r.do, q, nil) {
 				return r.truncate(result)
 			}
 			return r.finish(result)
 		}
 	}
-	if at, _ := soa.Append(r.b, wire.Authority, zone.At(r.apexPos), r.do); at == 0 {
+	if !soa.Append(r.b, wire.Authority, zone.At(r.apexPos), r.do, nil) {
 		return r.truncate(result)
 	}
 	return r.finish(result)

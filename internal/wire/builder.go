@@ -113,6 +113,27 @@ func (b *Builder) Grow(s Section, n, records int) []byte {
 	return room
 }
 
+// AppendReference appends the name that stands at offset at of the reply, as it may be
+// written once more: a pointer where one reaches, else labels and, from where on one
+// does, a pointer.
+func (b *Builder) AppendReference(dst []byte, at int) []byte {
+	msg := b.buf[:b.n]
+	for {
+		l := int(msg[at])
+		switch {
+		case l == 0:
+			return append(dst, 0) // shorter than a pointer to it
+		case l >= 0xC0:
+			at = int(binary.BigEndian.Uint16(msg[at:])) & MaxPointer
+		case at <= MaxPointer:
+			return append(dst, 0xC0|byte(at>>8), byte(at))
+		default:
+			dst = append(dst, msg[at:at+l+1]...)
+			at += l + 1
+		}
+	}
+}
+
 // Rest returns the room that records may still take, for records that are copied as
 // one piece, which Take then counts.
 func (b *Builder) Rest() []byte { return b.buf[b.n:b.limit] }

@@ -124,10 +124,8 @@ func (s *RRset) glueArea() []byte {
 
 // AppendGlue writes the glue that lies behind s, the NS set of a delegation, into
 // the additional section: all of what is in-domain, or nothing and false; the rest
-// set by set as it fits. The set's records begin at at in the message, and stand
-// there as stored; or move knows where their names are; else, with a negative at,
-// owners are spelled out and end in a pointer to the apex, at apexPos.
-func (s *RRset) AppendGlue(b *wire.Builder, at int, move *Relocation, apexPos int, apex, owner []byte) bool {
+// set by set as it fits. s was written with where.
+func (s *RRset) AppendGlue(b *wire.Builder, where *Relocation) bool {
 	if s.Records > maxGlued {
 		return true
 	}
@@ -138,48 +136,46 @@ func (s *RRset) AppendGlue(b *wire.Builder, at int, move *Relocation, apexPos in
 		return true
 	}
 	data := area[glueHeader : glueHeader+octets]
-	if move != nil {
-		return move.glue(data, inOctets)
-	}
-	if at < 0 || at+s.length > wire.MaxPointer {
-		return s.spellGlue(b, data, inOctets, apexPos, apex, owner)
+	if where.at == 0 {
+		return s.appendGlueSets(b, data, inOctets, where)
 	}
 	if room := b.Grow(wire.Additional, octets, records); room != nil {
-		copyGlueRecords(room, data, at)
+		copyGlueRecords(room, data, where.at)
 		return true
 	}
 	room := b.Grow(wire.Additional, inOctets, inDomain)
 	if room == nil {
 		return false
 	}
-	copyGlueRecords(room, data[:inOctets], at)
+	copyGlueRecords(room, data[:inOctets], where.at)
 	for data = data[inOctets:]; len(data) > 0; {
 		n, of := glueSet(data)
 		if room := b.Grow(wire.Additional, n, of); room != nil {
-			copyGlueRecords(room, data[:n], at)
+			copyGlueRecords(room, data[:n], where.at)
 		}
 		data = data[n:]
 	}
 	return true
 }
 
-// glue appends glue whose owners are where r has put them.
-func (r *Relocation) glue(data []byte, inOctets int) bool {
+// appendGlueSets is AppendGlue for a set that was written record by record: of the glue
+// in data, the first inOctets are in-domain.
+func (s *RRset) appendGlueSets(b *wire.Builder, data []byte, inOctets int, where *Relocation) bool {
+	mark := b.Mark()
+	var form [wire.MaxName]byte
 	for from := 0; from < len(data); {
 		n, records := glueSet(data[from:])
-		at := r.place(pointerAt(data[from:]))
-		var room []byte
-		if at <= wire.MaxPointer {
-			room = r.b.Grow(wire.Additional, n, records)
-		}
+		name := b.AppendReference(form[:0], s.placeOf(where, pointerAt(data[from:])-blockBase))
+		room := b.Grow(wire.Additional, n+records*(len(name)-2), records)
 		if room == nil && from < inOctets {
+			b.Rewind(mark)
 			return false
 		}
-		if room != nil {
-			copy(room, data[from:from+n])
-			for rest := room; len(rest) >= recordHeader; rest = rest[recordHeader+int(rest[11]):] {
-				binary.BigEndian.PutUint16(rest, uint16(0xC000|at))
-			}
+		for of := data[from : from+n]; room != nil && len(of) > 0; {
+			size := recordHeader + int(of[11])
+			room = room[copy(room, name):]
+			room = room[copy(room, of[2:size]):]
+			of = of[size:]
 		}
 		from += n
 	}
@@ -205,31 +201,4 @@ func glueSet(data []byte) (n, records int) {
 		records++
 	}
 	return n, records
-}
-
-// spellGlue is AppendGlue where pointers into the NS set are of no use.
-func (s *RRset) spellGlue(b *wire.Builder, data []byte, inOctets, apexPos int, apex, owner []byte) bool {
-	name := make([]byte, 0, wire.MaxName)
-	for from := 0; from < len(data); {
-		n, records := glueSet(data[from:])
-		v := pointerAt(data[from:])
-		name = s.appendNameAt(name[:0], owner, v)
-		name = append(name[:len(name)-len(apex)], byte(apexPos>>8)|0xC0, byte(apexPos))
-		room := b.Grow(wire.Additional, n+len(name)-2, records)
-		switch {
-		case room == nil && from < inOctets:
-			return false
-		case room != nil:
-			at := b.Len() - len(room)
-			first := recordHeader + int(data[from+11])
-			copy(room, name)
-			copy(room[len(name):], data[from+2:from+n])
-			// The others point to the first one's owner.
-			for rest := room[len(name)+first-2:]; len(rest) >= recordHeader; rest = rest[first:] {
-				binary.BigEndian.PutUint16(rest, uint16(0xC000|at))
-			}
-		}
-		from += n
-	}
-	return true
 }

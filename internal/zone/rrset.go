@@ -67,24 +67,26 @@ func (s *RRset) Len(sigs bool) int {
 }
 
 // Append writes the whole RRset, with its signatures if sigs, whose owner's name
-// is already in the message. It returns where the records begin, or 0 if they do
-// not fit: then nothing was written. asStored tells whether the data stands as far
-// from there as in the block, so that the offsets of targets hold.
-func (s *RRset) Append(b *wire.Builder, sec wire.Section, owner Owner, sigs bool) (at int, asStored bool) {
+// is already in the message. It reports whether it fits: if not, nothing was written.
+// where then knows the places of the names in the data; it may be nil if nobody asks.
+func (s *RRset) Append(b *wire.Builder, sec wire.Section, owner Owner, sigs bool, where *Relocation) bool {
 	n, records, fix := s.length, s.Records, s.fix
 	if sigs {
 		n, records, fix = n+s.sigLen, records+s.Sigs, fix+s.Sigs
 	}
-	at = b.Len()
-	if s.root && !s.big && records <= maxRootRecords && at+n <= wire.MaxPointer {
-		return s.appendRoot(b, sec, n, records, fix), true
+	at := b.Len()
+	if at+n > wire.MaxPointer || s.big || owner.Scattered && !s.root || s.root && records > maxRootRecords {
+		return s.relocate(b, sec, owner, 0, sigs, nil, Question{}, where)
 	}
-	if owner.Scattered || s.big || s.root || at+n > wire.MaxPointer {
-		return s.appendSlow(b, sec, owner, 0, sigs, nil), false
+	if where != nil {
+		where.at = at
+	}
+	if s.root {
+		return s.appendRoot(b, sec, n, records, fix)
 	}
 	room := b.Grow(sec, n, records)
 	if room == nil {
-		return 0, false
+		return false
 	}
 	copy(room, s.block[:n])
 	suffix, base := owner.Suffix|0xC000, at-blockBase
@@ -104,7 +106,7 @@ func (s *RRset) Append(b *wire.Builder, sec wire.Section, owner Owner, sigs bool
 		}
 		binary.BigEndian.PutUint16(p, uint16(v))
 	}
-	return at, true
+	return true
 }
 
 // maxRootRecords is up to how many records a set of the root is written with its
@@ -114,11 +116,11 @@ const maxRootRecords = 64
 // appendRoot is Append for sets of the root, whose name takes one octet where the
 // block has a pointer: each record, and what pointers mean, moves up by one octet
 // more than the record before.
-func (s *RRset) appendRoot(b *wire.Builder, sec wire.Section, n, records, fix int) int {
+func (s *RRset) appendRoot(b *wire.Builder, sec wire.Section, n, records, fix int) bool {
 	at := b.Len()
 	room := b.Grow(sec, n-records, records)
 	if room == nil {
-		return 0
+		return false
 	}
 	table := s.block[s.length+s.sigLen:]
 	next, out := 0, 0
@@ -139,7 +141,7 @@ func (s *RRset) appendRoot(b *wire.Builder, sec wire.Section, n, records, fix in
 		out += to - from - 1
 		from = to
 	}
-	return at
+	return true
 }
 
 // moved returns where offset of the block stands behind the start of the records in
@@ -155,17 +157,9 @@ func (s *RRset) moved(offset int) int {
 	return offset - before
 }
 
-// DataAt returns where the first record's data stands in the message, if the
-// records begin at at.
-func (s *RRset) DataAt(at int) int { return at + s.moved(recordHeader) }
-
-// TargetAt returns where a target's name stands in the message, if the records
-// begin at at and stand as stored.
-func (s *RRset) TargetAt(at int, t Target) int { return at + s.moved(t.Offset) }
-
 // AppendSigs writes the signatures of the RRset alone, as Append does.
-func (s *RRset) AppendSigs(b *wire.Builder, sec wire.Section, owner Owner) int {
-	return s.appendSlow(b, sec, owner, s.Records, true, nil)
+func (s *RRset) AppendSigs(b *wire.Builder, sec wire.Section, owner Owner) bool {
+	return s.relocate(b, sec, owner, s.Records, true, nil, Question{}, nil)
 }
 
 // AppendNamed writes the whole RRset under a name that is not yet in the message:
@@ -192,29 +186,10 @@ func (s *RRset) AppendNamed(b *wire.Builder, sec wire.Section, name []byte, sigs
 		}
 		return at
 	}
-	if s.appendSlow(b, sec, Owner{Pos: at, Suffix: at}, 0, sigs, name) == 0 {
+	if !s.relocate(b, sec, At(at), 0, sigs, name, Question{}, nil) {
 		return 0
 	}
 	return at
-}
-
-// appendSlow does what Append does for the rest: large sets, messages beyond the
-// reach of pointers, names that lie scattered, and, with name, a first record that
-// spells its owner. It copies record by record, leaving out those before first.
-func (s *RRset) appendSlow(b *wire.Builder, sec wire.Section, owner Owner, first int, sigs bool, name []byte) int {
-	if owner.Pos > wire.MaxPointer && name == nil {
-		return 0 // cannot be named; the caller spells it
-	}
-	if s.root {
-		name = wire.Root
-	}
-	mark, at := b.Mark(), b.Len()
-	records := s.Records
-	if sigs {
-		records += s.Sigs
-	}
-	move := Relocation{set: *s, b: b, sec: sec, owner: owner}
-	return move.run(first, records, name, at, mark)
 }
 
 // A Question is the name in a message's question, which an RRset's owner may be the
@@ -226,7 +201,7 @@ type Question struct {
 	Left  int    // offset of the label to the left of that
 }
 
-// Shares tells whether a name in the data of s, which is not the root's, ends in the
+// Shares reports whether a name in the data of s, which is not the root's, ends in the
 // owner and the question's label to its left: then AppendShared writes it shorter
 // than Append. It may say so without cause, which costs time alone.
 func (s *RRset) Shares(q Question) bool {
@@ -244,58 +219,77 @@ func (s *RRset) Shares(q Question) bool {
 	return false
 }
 
-// AppendShared is Append for a set whose names share labels with the question. move
-// then knows where names have come to stand.
-func (s *RRset) AppendShared(b *wire.Builder, sec wire.Section, owner Owner, sigs bool, q Question, move *Relocation) int {
-	mark, at := b.Mark(), b.Len()
-	records := s.Records
-	if sigs {
-		records += s.Sigs
-	}
-	*move = Relocation{set: *s, b: b, sec: sec, owner: owner, question: q}
-	return move.run(0, records, nil, at, mark)
+// AppendShared is Append for a set whose names share labels with the question.
+func (s *RRset) AppendShared(b *wire.Builder, sec wire.Section, owner Owner, sigs bool, q Question, where *Relocation) bool {
+	return s.relocate(b, sec, owner, 0, sigs, nil, q, where)
 }
 
-// maxPieces bounds what a relocation remembers; names further on are spelled out.
-const maxPieces = 32
-
-// A Relocation copies the records of a set one at a time. Pieces of the block move
-// by different distances, and it remembers the first of them, so that a later
-// pointer can still name what is in them.
+// A Relocation knows where in a message the names of the set stand that was written
+// last with it. It is scratch space, to be used again: the zero value is ready.
+//
+// A set is written in one piece where that can be, and its names then stand as far from
+// its start as in the block. Else it is written record by record: large sets, messages
+// that pass the reach of pointers, owners that lie scattered, names that are shortened
+// by the question. Pieces of the block move by different distances then; they are noted
+// in their order, all of them, so that the place of each name is known.
 type Relocation struct {
+	at int // where a set in one piece begins, or 0
+
 	set      RRset
 	b        *wire.Builder
 	sec      wire.Section
 	owner    Owner
 	question Question // names are shortened by it, if it has one
 	next     int      // fix-ups used so far
-	pieces   int
-	moved    [maxPieces]struct{ from, to, at int } // block[from:to] is at offset at of the message
+	keep     bool     // pieces are asked for
+	pieces   []piece
 }
 
-// run copies records, from the one numbered first on, the first of them under name
-// unless that is nil. It returns at, or 0 if they do not fit.
-func (r *Relocation) run(first, records int, name []byte, at int, mark wire.Mark) int {
-	s := &r.set
+// A piece of labels: block[from:to] is at offset at of the message.
+type piece struct{ from, to, at uint32 }
+
+// relocate does what Append does, record by record: without the records before first,
+// the first of them under name unless that is nil.
+func (s *RRset) relocate(b *wire.Builder, sec wire.Section, owner Owner, first int, sigs bool, name []byte, q Question, where *Relocation) bool {
+	var local Relocation
+	r := where
+	if r == nil {
+		r = &local
+	}
+	r.at, r.set, r.b, r.sec, r.owner, r.question = 0, *s, b, sec, owner, q
+	r.next, r.pieces, r.keep = 0, r.pieces[:0], where != nil || s.fix > s.Records
+	mark := b.Mark()
+	records := s.Records
+	if sigs {
+		records += s.Sigs
+	}
+	// Records are named by a pointer to their owner, where that is within reach.
+	again := name
+	switch {
+	case s.root:
+		name, again = wire.Root, wire.Root
+	case owner.Pos <= wire.MaxPointer:
+		again = nil
+	case name == nil:
+		var form [wire.MaxName]byte
+		name = b.AppendReference(form[:0], owner.Pos)
+		again = name
+	}
 	for i, from := 0, 0; i < records; i++ {
 		to := from + recordHeader + int(binary.BigEndian.Uint16(s.block[from+10:]))
-		switch {
-		case i < first:
+		if i < first {
 			r.skip(to)
-		case !r.record(from, to, name):
-			r.b.Rewind(mark)
-			return 0
-		case !s.root:
-			name = nil
+		} else {
+			if !r.record(from, to, name) {
+				b.Rewind(mark)
+				return false
+			}
+			name = again
 		}
 		from = to
 	}
-	return at
+	return true
 }
-
-// Place returns where a target's name stands in the message, or an offset that no
-// pointer reaches.
-func (r *Relocation) Place(t Target) int { return r.place(blockBase + t.Offset) }
 
 func (r *Relocation) fixup(i int) int {
 	table := r.set.block[r.set.length+r.set.sigLen:]
@@ -339,11 +333,16 @@ func (r *Relocation) record(from, to int, name []byte) bool {
 			break
 		}
 		v := pointerAt(block[p:])
-		if shared := r.shared(at, p, v); shared < p {
-			if !r.copy(at, shared) || !r.pointer(shared+blockBase) {
-				return false
-			}
-		} else if !r.copy(at, p) || !r.pointer(v) {
+		shared, place := r.shared(at, p, v)
+		if !r.copy(at, shared) {
+			return false
+		}
+		if shared < p {
+			r.note(shared, p, place)
+		} else {
+			place = r.place(v)
+		}
+		if !r.reference(place) {
 			return false
 		}
 		at = p + 2
@@ -356,18 +355,18 @@ func (r *Relocation) record(from, to int, name []byte) bool {
 }
 
 // shared returns from where on the labels of block[at:p], which go on at the pointer
-// v, stand in the question in front of what v means there, and remembers that; p if
-// none does. Data before the name is passed over: it has the form of no label that
-// would fit.
-func (r *Relocation) shared(at, p, v int) int {
+// v, stand in the question in front of what v means there, and their place in the
+// message; p if none does. Data before the name is passed over: it has the form of no
+// label that would fit.
+func (r *Relocation) shared(at, p, v int) (from, place int) {
 	q := &r.question
-	if q.Name == nil || r.pieces == maxPieces {
-		return p
+	if q.Name == nil || v >= blockBase+at {
+		return p, 0 // the name at v is about to be written
 	}
 	end := q.Owner // where in the question stands what v means
 	if v != 0 {
-		if end = r.place(v) - q.Pos; end <= 0 || end >= q.Owner {
-			return p
+		if end = r.place(v) - q.Pos; end <= 0 || end > q.Owner {
+			return p, 0
 		}
 	}
 	if r.set.Type == wire.TypeMX {
@@ -376,12 +375,10 @@ func (r *Relocation) shared(at, p, v int) int {
 	for i := at; i < p; i += int(r.set.block[i]) + 1 {
 		n := p - i
 		if from := end - n; from >= 0 && labelStart(q.Name, from) && wire.EqualFold(r.set.block[i:p], q.Name[from:end]) {
-			r.moved[r.pieces] = struct{ from, to, at int }{i, p, q.Pos + from}
-			r.pieces++
-			return i
+			return i, q.Pos + from
 		}
 	}
-	return p
+	return p, 0
 }
 
 func labelStart(name []byte, at int) bool {
@@ -403,62 +400,77 @@ func (r *Relocation) copy(from, to int) bool {
 		return false
 	}
 	copy(room, r.set.block[from:to])
-	if r.pieces < maxPieces && at <= wire.MaxPointer {
-		r.moved[r.pieces] = struct{ from, to, at int }{from, to, at}
-		r.pieces++
-	}
+	r.note(from, to, at)
 	return true
 }
 
-// pointer writes what the pointer v of the block means: a pointer to the same
-// label in the message where it is within reach, else the labels themselves.
-func (r *Relocation) pointer(v int) bool {
-	for {
-		if at := r.place(v); at <= wire.MaxPointer {
-			room := r.b.Grow(r.sec, 2, 0)
-			if room == nil {
-				return false
-			}
-			binary.BigEndian.PutUint16(room, uint16(0xC000|at))
-			return true
-		}
-		b := r.set.block[v-blockBase:]
-		l := int(b[0])
-		if l >= 0xC0 {
-			v = pointerAt(b)
-			continue
-		}
-		room := r.b.Grow(r.sec, l+1, 0)
-		if room == nil {
-			return false
-		}
-		copy(room, b[:l+1])
-		if l == 0 {
-			return true
-		}
-		v += l + 1
+// note remembers that block[from:to] stands at offset at of the message.
+func (r *Relocation) note(from, to, at int) {
+	if r.keep {
+		r.pieces = append(r.pieces, piece{uint32(from), uint32(to), uint32(at)})
 	}
 }
 
-// place returns the offset in the message of the label that a pointer v of the
-// block names, or one out of reach. Owner names are always within reach: they
-// stand in the question or, in a chain of aliases, in the first few records.
+// reference writes the name that stands at offset at of the message once more.
+func (r *Relocation) reference(at int) bool {
+	if at <= wire.MaxPointer {
+		room := r.b.Grow(r.sec, 2, 0)
+		if room == nil {
+			return false
+		}
+		binary.BigEndian.PutUint16(room, uint16(0xC000|at))
+		return true
+	}
+	var form [wire.MaxName]byte
+	name := r.b.AppendReference(form[:0], at)
+	room := r.b.Grow(r.sec, len(name), 0)
+	copy(room, name)
+	return room != nil
+}
+
+// place returns the offset in the message of the name that a pointer v of the block
+// means: of the owner's, where v is below blockBase, else of one that was written.
 func (r *Relocation) place(v int) int {
-	switch {
-	case v >= blockBase:
+	for v >= blockBase {
 		v -= blockBase
-		for _, m := range r.moved[:r.pieces] {
-			if v >= m.from && v < m.to {
-				return m.at + v - m.from
+		// The last piece that begins at v or before.
+		i, end := 0, len(r.pieces)
+		for i < end {
+			if half := (i + end) / 2; int(r.pieces[half].from) <= v {
+				i = half + 1
+			} else {
+				end = half
 			}
 		}
-		return wire.MaxPointer + 1
+		if i > 0 {
+			if p := r.pieces[i-1]; v < int(p.to) {
+				return int(p.at) + v - int(p.from)
+			}
+		}
+		v = pointerAt(r.set.block[v:]) // not among the labels: a name that is a pointer alone
+	}
+	switch {
 	case v == 0:
 		return r.owner.Pos
 	case !r.owner.Scattered:
 		return r.owner.Suffix + v
 	}
 	return LabelAt(r.b.Bytes(), r.owner.Pos, v+r.owner.Suffix)
+}
+
+// DataAt returns where the name stands in the message that the first record's data is,
+// once s was written with where.
+func (s *RRset) DataAt(where *Relocation) int { return s.placeOf(where, recordHeader) }
+
+// TargetAt returns where a target's name stands in the message, once s was written with
+// where; its offset is not negative.
+func (s *RRset) TargetAt(where *Relocation, t Target) int { return s.placeOf(where, t.Offset) }
+
+func (s *RRset) placeOf(where *Relocation, offset int) int {
+	if where.at > 0 {
+		return where.at + s.moved(offset)
+	}
+	return where.place(blockBase + offset)
 }
 
 // LabelAt returns where in msg the label stands that begins n octets of labels
