@@ -246,10 +246,11 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 	wild := first && random%explore == 0 // whoever waited in vain shall not wait again
 	for i := range list {
 		s := &list[i]
-		if s.out || s.tries >= most || slices.Contains(t.avoid, s.server) {
+		key := lameKey{s.server, zone}
+		if s.out || s.tries >= most || slices.Contains(t.avoid, key) {
 			continue
 		}
-		if c.route == nil && t.r.lame.has(lameKey{s.server, zone}) {
+		if c.route == nil && t.r.lame.has(key) {
 			continue
 		}
 		timeout, state, probe := t.r.exchange.Estimate(s.server)

@@ -31,9 +31,9 @@ type task struct {
 	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
 	refresh  bool // what is asked for is to be new, whatever the cache has
 	priming  bool
-	noRoute  bool             // the forwarders did not answer, iteration may
-	avoid    []netip.AddrPort // servers whose answer did not validate
-	agent    []byte           // whom the zone wants told of failures
+	noRoute  bool      // the forwarders did not answer, iteration may
+	avoid    []lameKey // servers whose answer did not validate
+	agent    []byte    // whom the zone wants told of failures
 	depth    int
 	stack    []frame // what is being done, the outermost first
 	descents int     // names that servers were asked for
@@ -69,8 +69,9 @@ type link struct {
 	reason int            // EDE of what is bogus, or of a note such as insecure by policy; edeNone
 	zone   []byte         // whose servers said it, or would
 	part   uint16
-	wild   bool // set was made from a wildcard: it is nothing without its proof
-	synth  bool // made from proofs of other names
+	server netip.AddrPort // that said it just now
+	wild   bool           // set was made from a wildcard: it is nothing without its proof
+	synth  bool           // made from proofs of other names
 	fail   *failure
 }
 
@@ -242,7 +243,8 @@ const minCutAge = 60
 func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 	show := minimiser{mode: t.s.Minimise, name: name, typ: typ}
 	var doubtful *link // an answer that did not validate, while others are asked
-	defer func(n int) { t.avoid = t.avoid[:n] }(len(t.avoid))
+	avoided := len(t.avoid)
+	defer func() { t.avoid = t.avoid[:avoided] }()
 	first := t.descents == 0
 	t.descents++
 	for range maxReferrals {
@@ -270,11 +272,11 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 			continue
 		case whole:
 			l := t.learn(f, name, typ)
-			if l.sec != secBogus || l.reason == edePassing || c.local || len(t.avoid) >= maxDoubts {
+			if l.sec != secBogus || l.reason == edePassing || c.local || len(t.avoid)-avoided >= maxDoubts {
 				return l, nil
 			}
 			doubtful = l
-			t.avoid = append(t.avoid, f.server) // one server may be stale or worse, and another right
+			t.avoid = append(t.avoid, lameKey{f.server, t.r.hash(c.zone)}) // one server may be stale or worse, and another right
 			continue
 		case f.kind == foundNXDomain && show.mode == Strict:
 			// Nothing is below a name that does not exist (RFC 8020).
@@ -314,7 +316,7 @@ func (t *task) delegate(f *finding) {
 func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
 	l := &link{
 		kind: f.kind, set: f.set, dname: f.dname, all: f.all, target: f.target, proof: f.proof,
-		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part,
+		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part, server: f.server,
 	}
 	for _, s := range f.chain {
 		t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"port53/internal/cache"
 	"port53/internal/dnssec"
 	"port53/internal/wire"
 )
@@ -340,21 +339,19 @@ func (r *Resolver) Follow(ro *Rollover, apply func([]Anchor), report func(error)
 func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
 	t := r.task(r.config.Load())
 	defer t.release()
-	l := t.iterate(zone, wire.TypeDNSKEY)
 	a := t.s.anchors[string(zone)]
-	switch {
-	case a == nil:
+	if a == nil {
 		return nil, fmt.Errorf("%s has no trust anchor any more", wire.AppendName(nil, zone))
-	case l.fail != nil:
-		return nil, fmt.Errorf("the keys of %s cannot be had: %s", wire.AppendName(nil, zone), l.fail.text)
-	case l.kind != foundAnswer:
-		return nil, fmt.Errorf("%s has no keys, and a trust anchor: nothing below it is answered", wire.AppendName(nil, zone))
 	}
-	t.validate = true
-	t.keepSet(l.part, l.set, cache.AuthAnswer, secUnchecked)
-	if tr := t.keysOf(zone, a.DS, a.Keys); tr.sec != secSecure {
+	t.refresh = true
+	tr, set := t.keysOf(zone, a.DS, a.Keys)
+	switch tr.reason {
+	case edeNone:
+	case edeNoAuthority, edeNetwork, edeNotReady, edeOther, edePassing:
+		return nil, fmt.Errorf("the keys of %s cannot be had: %s", wire.AppendName(nil, zone), wire.ErrorText(uint16(tr.reason)))
+	default:
 		return nil, fmt.Errorf("the keys of %s do not validate by its trust anchors (%s): nothing below it is answered; see resolver.trust_anchors",
-			wire.AppendName(nil, zone), wire.ErrorText(uint16(max(tr.reason, 0))))
+			wire.AppendName(nil, zone), wire.ErrorText(uint16(tr.reason)))
 	}
-	return l.set.Clone(), nil
+	return set.Clone(), nil
 }

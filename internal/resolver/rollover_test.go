@@ -1,14 +1,22 @@
 package resolver_test
 
 import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"port53/internal/cache"
 	"port53/internal/dnssec"
 	"port53/internal/resolver"
+	"port53/internal/upstream"
 	"port53/internal/wire"
 )
 
@@ -150,6 +158,100 @@ func TestRolloverRevocationBySomebodyElse(t *testing.T) {
 	if got := keys.trusted(t, ro); got != "old " {
 		t.Errorf("%q are trusted, want the key that did not revoke itself", got)
 	}
+}
+
+// A keyServer is a world whose root has keys of its own.
+type keyServer struct {
+	*world
+	keys wire.RRset
+}
+
+func (w *keyServer) Exchange(ctx context.Context, server netip.AddrPort, q *upstream.Question) (upstream.Reply, error) {
+	if q.Type != wire.TypeDNSKEY {
+		return w.world.Exchange(ctx, server, q)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	msg := wire.AppendQuery(nil, 1, wire.FlagQR|wire.FlagAA, q.Name, q.Type)
+	count := 0
+	add := func(typ wire.Type, list [][]byte) {
+		for _, d := range list {
+			msg = append(msg, q.Name...)
+			msg = binary.BigEndian.AppendUint16(msg, uint16(typ))
+			msg = binary.BigEndian.AppendUint16(msg, uint16(wire.ClassIN))
+			msg = binary.BigEndian.AppendUint32(msg, w.keys.TTL)
+			msg = append(binary.BigEndian.AppendUint16(msg, uint16(len(d))), d...)
+			count++
+		}
+	}
+	add(wire.TypeDNSKEY, w.keys.Data)
+	add(wire.TypeRRSIG, w.keys.Sigs)
+	binary.BigEndian.PutUint16(msg[6:], uint16(count))
+	return upstream.Reply{Message: msg, RTT: time.Millisecond, Packets: 1}, nil
+}
+
+func (w *keyServer) serve(set *wire.RRset) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.keys = *set
+}
+
+// TestFollow has the server of the root give keys that its anchor does not vouch for,
+// while those that it does are cached: they are neither trusted nor on their way to be
+// (RFC 5011, section 2.2).
+func TestFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keys := ring{}
+		ds, _ := dnssec.AppendDS(nil, wire.Root, keys.key(t, "old").Key.Data, dnssec.DigestSHA256)
+		anchors := []resolver.Anchor{{Zone: wire.Root, DS: [][]byte{ds}}}
+		file := filepath.Join(t.TempDir(), "anchors.json")
+		ro, err := resolver.OpenRollover(file, anchors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &keyServer{world: small(t)}
+		settings := resolver.Settings{
+			Hints: []resolver.Hint{{Name: []byte("\x01a\x04root\x00"), Addrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}}},
+			IPv4:  true, Validate: true, Anchors: anchors,
+		}
+		r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: w}, resolver.Compile(settings))
+		w.serve(keys.set(t, time.Now(), "old"))
+		if got := ask(t, r, ".", wire.TypeDNSKEY); !strings.HasPrefix(got, "NOERROR; . DNSKEY 257") {
+			t.Fatal(got)
+		}
+		failures := ""
+		trust := func(anchors []resolver.Anchor) {
+			settings.Anchors = anchors
+			r.Apply(resolver.Compile(settings))
+		}
+		r.Follow(ro, trust, func(err error) { failures += err.Error() + "\n" })
+		look := func(what string, after time.Duration, trusted, seen, failure string) {
+			t.Helper()
+			failures = ""
+			time.Sleep(after)
+			synctest.Wait()
+			if got := keys.trusted(t, ro); got != trusted {
+				t.Errorf("%s: %q are trusted, want %q", what, got, trusted)
+			}
+			if !strings.Contains(failures, failure) || (failures == "") != (failure == "") {
+				t.Errorf("%s: failures %q, want one with %q", what, failures, failure)
+			}
+			state, _ := os.ReadFile(file)
+			for _, name := range []string{"old", "new"} {
+				data := base64.StdEncoding.EncodeToString(keys.key(t, name).Key.Data)
+				if has := bytes.Contains(state, []byte(data)); has != strings.Contains(seen, name) {
+					t.Errorf("%s: key %q is in the state: %v", what, name, has)
+				}
+			}
+		}
+		w.serve(keys.set(t, time.Now(), "new"))
+		look("another key", 11*time.Second, "old ", "", "do not validate by its trust anchors")
+		w.serve(keys.set(t, time.Now(), "old", "new"))
+		look("both keys", time.Hour, "old ", "old new", "")
+		w.serve(&wire.RRset{})
+		look("no keys", time.Hour, "old ", "old new", "do not validate by its trust anchors")
+		r.Close()
+	})
 }
 
 // TestRolloverFile has files that were not written by it: to go on without would mean to

@@ -8,7 +8,8 @@ import (
 )
 
 // cached returns what the cache knows of name and typ, or nil. Under validation it
-// is validated now if it was not before.
+// is validated now if it was not before. What is bogus is forgotten, and not returned:
+// another server may have better (RFC 4035, sections 4.7 and 5.5).
 func (t *task) cached(part uint16, name []byte, typ wire.Type) *link {
 	now := t.unix()
 	l := t.cachedSet(part, name, typ, now)
@@ -28,14 +29,32 @@ func (t *task) cached(part uint16, name []byte, typ wire.Type) *link {
 	if t.validate && t.s.Validate && l.sec == secUnchecked {
 		l.zone = t.cutAbove(name, typ).zone
 		t.check(l, name, typ)
-		if l.wild && l.sec == secBogus {
-			return nil // the proof of the expansion is not in the cache
-		}
-		if l.reason != edePassing {
+		switch {
+		case l.reason == edePassing:
+		case l.sec == secBogus:
+			t.forget(l, name, typ)
+			return nil
+		default:
 			t.keep(l, name, typ)
 		}
 	}
 	return l
+}
+
+// forget takes a link, which is what was found for name and typ, out of the cache. What
+// was validated since stays.
+func (t *task) forget(l *link, name []byte, typ wire.Type) {
+	switch s := l.set; l.kind {
+	case foundAnswer, foundAlias:
+		if l.dname != nil {
+			s = l.dname
+		}
+		t.w.PutRRset(l.part, &wire.RRset{Owner: s.Owner, Type: s.Type}, cache.AuthAnswer, l.sec, t.unix())
+	case foundNoData:
+		t.w.PutNoData(l.part, name, typ, nil, l.sec, 0, t.unix())
+	case foundNXDomain:
+		t.w.PutDenial(l.part, name, nil, l.sec, 0, t.unix())
+	}
 }
 
 // cachedSet returns the entry of exactly this name and type, or nil.

@@ -15,8 +15,8 @@ import (
 type trust struct {
 	sec     cache.Security // secSecure: keys are good; secInsecure; secBogus
 	keys    []dnssec.Key
-	reason  int // EDE of what is not secure; edeNone
-	cut     bool
+	reason  int  // EDE of what is not secure; edeNone
+	cut     bool // it is a zone, or may be one; false: it is proven to be none
 	expires time.Time
 }
 
@@ -327,7 +327,8 @@ func (t *task) findTrust(name []byte) *trust {
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Minute)}
 	}
 	if a := t.s.anchors[string(name)]; a != nil {
-		return t.anchored(name, a)
+		tr, _ := t.keysOf(name, a.DS, a.Keys)
+		return tr
 	}
 	if t.anchorOf(name) == nil {
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Hour)}
@@ -348,13 +349,13 @@ func (t *task) findTrust(name []byte) *trust {
 	l := t.lookup(name, wire.TypeDS)
 	switch {
 	case l.fail != nil:
-		tr := &trust{sec: secBogus, reason: l.fail.ede}
+		tr := &trust{sec: secBogus, reason: l.fail.ede, cut: true}
 		if l.fail.now {
 			tr.reason = edePassing
 		}
 		return tr
 	case l.sec == secBogus:
-		return &trust{sec: secBogus, reason: l.reason}
+		return &trust{sec: secBogus, reason: l.reason, cut: true}
 	case l.kind == foundAnswer && l.sec == secSecure:
 		return t.delegated(name, l.set)
 	case l.sec == secInsecure && l.kind != foundAlias:
@@ -458,14 +459,9 @@ func (t *task) privateRoute(name []byte) bool {
 	return r != nil && len(r.Zone) > 1
 }
 
-// anchored finds the keys of a zone that has a trust anchor.
-func (t *task) anchored(name []byte, a *Anchor) *trust {
-	return t.keysOf(name, a.DS, a.Keys)
-}
-
 // delegated finds the keys of a zone that its parent vouches for.
 func (t *task) delegated(name []byte, ds *wire.RRset) *trust {
-	tr := t.keysOf(name, ds.Data, nil)
+	tr, _ := t.keysOf(name, ds.Data, nil)
 	if end := time.Now().Add(time.Duration(ds.TTL) * time.Second); tr.sec != secBogus && end.Before(tr.expires) {
 		tr.expires = end
 	}
@@ -474,52 +470,77 @@ func (t *task) delegated(name []byte, ds *wire.RRset) *trust {
 
 // keysOf gets the DNSKEY set of a zone and validates it by DS records or keys
 // (RFC 4035, section 5.2). If no algorithm of them is supported, the zone is
-// insecure; one that is makes it secure or bogus.
-func (t *task) keysOf(name []byte, ds, anchors [][]byte) *trust {
+// insecure; one that is makes it secure, and then the set is returned too, or bogus.
+//
+// A set that does not validate is forgotten, and other servers are asked: one of them may
+// be stale or worse, and another right (RFC 4035, section 5.5).
+func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 	usable := usableDS(ds)
 	if len(usable) == 0 && !anyUsableKey(anchors) {
 		reason := dnssec.UnsupportedAlgorithm.EDE()
 		if len(ds) > 0 && !anyDigest(ds) {
 			reason = dnssec.UnsupportedDigest.EDE()
 		}
-		return &trust{sec: secInsecure, reason: reason, cut: true, expires: time.Now().Add(time.Hour)}
+		return &trust{sec: secInsecure, reason: reason, cut: true, expires: time.Now().Add(time.Hour)}, nil
 	}
-	l := t.dnskey(name)
-	switch {
-	case l.fail != nil:
-		tr := &trust{sec: secBogus, reason: l.fail.ede, cut: true}
-		if l.fail.now {
-			tr.reason = edePassing
+	avoided := len(t.avoid)
+	defer func() { t.avoid = t.avoid[:avoided] }()
+	var doubtful *trust
+	for tries := 0; ; tries++ {
+		l := t.dnskey(name)
+		tr := t.keysIn(l, name, usable, anchors)
+		switch {
+		case tr.sec == secSecure:
+			return tr, l.set
+		case tr.passing():
+			return tr, nil // what others would say is for the next question to find out
+		case l.fail != nil && doubtful != nil:
+			return doubtful, nil
+		case l.fail != nil || len(t.avoid)-avoided >= maxDoubts || tries > maxDoubts:
+			return tr, nil
 		}
+		doubtful = tr
+		t.forget(l, name, wire.TypeDNSKEY)
+		if l.server.IsValid() {
+			t.avoid = append(t.avoid, lameKey{l.server, t.r.hash(l.zone)})
+		}
+	}
+}
+
+// keysIn validates the DNSKEY set that was found for a zone.
+func (t *task) keysIn(l *link, zone []byte, ds, anchors [][]byte) *trust {
+	tr := &trust{sec: secBogus, reason: dnssec.NoKey.EDE(), cut: true}
+	switch {
+	case l.fail != nil && l.fail.now:
+		tr.reason = edePassing
+		return tr
+	case l.fail != nil:
+		tr.reason = l.fail.ede
 		return tr
 	case l.kind != foundAnswer:
-		return &trust{sec: secBogus, reason: dnssec.NoKey.EDE(), cut: true}
+		return tr
 	}
 	all := make([]dnssec.Key, 0, len(l.set.Data))
 	var entry []dnssec.Key
-	missing := dnssec.NoKey
 	for _, d := range l.set.Data {
 		k, ok := dnssec.ParseKey(bytes.Clone(d))
-		if ok && !k.Zone() && vouched(name, &k, usable, anchors) {
-			missing = dnssec.NoZoneKey
+		if ok && !k.Zone() && vouched(zone, &k, ds, anchors) {
+			tr.reason = dnssec.NoZoneKey.EDE()
 		}
 		if !ok || !k.Zone() || k.Revoked() {
 			continue
 		}
 		all = append(all, k)
-		if len(entry) < maxEntryKeys && vouched(name, &k, usable, anchors) {
+		if len(entry) < maxEntryKeys && vouched(zone, &k, ds, anchors) {
 			entry = append(entry, k)
 		}
 	}
 	if len(entry) == 0 {
-		return &trust{sec: secBogus, reason: missing.EDE(), cut: true}
+		return tr
 	}
-	ver, why := dnssec.Verify(l.set, name, entry, t.s.now(), &t.b.work)
+	ver, why := dnssec.Verify(l.set, zone, entry, t.s.now(), &t.b.work)
 	if why != 0 {
-		tr := &trust{sec: secBogus, reason: why.EDE(), cut: true}
-		if why == dnssec.WorkSpent {
-			tr.reason = edePassing
-		}
+		tr.reason = refused(why).reason
 		return tr
 	}
 	l.set.TTL = min(l.set.TTL, ver.TTL)
