@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -212,4 +213,83 @@ func BenchmarkManyZones(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/count, "µs/zone")
+}
+
+// TestVerdictsAreNotKeptTooLong mends or breaks what a verdict on a zone rested on, other
+// than the content of the zone file: a reload sees it.
+func TestVerdictsAreNotKeptTooLong(t *testing.T) {
+	dir := t.TempDir()
+	inc := filepath.Join(dir, "inc")
+	link := filepath.Join(dir, "link.zone")
+	include := write(t, dir, "include.zone", fmt.Sprintf(head, 1)+"$INCLUDE inc\n")
+	plain := write(t, dir, "plain.zone", fmt.Sprintf(head, 1))
+	s := newServer(t, zones.Options{})
+	sources := []zones.Source{source(t, "include.test.", include), source(t, "link.test.", link), source(t, "plain.test.", plain)}
+	wants := func(what string, include, link, plain int) {
+		t.Helper()
+		s.load(sources...)
+		if got := [3]int{s.serial("include.test."), s.serial("link.test."), s.serial("plain.test.")}; got != [3]int{include, link, plain} {
+			t.Errorf("%s: serials %v, want %d %d %d", what, got, include, link, plain)
+		}
+	}
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	wants("a missing include, a missing file", 0, 0, 1)
+	check(os.WriteFile(inc, []byte("x A 192.0.2.9\n"), 0o644))
+	check(os.Symlink(plain, link))
+	wants("both are there", 1, 1, 1)
+	check(os.Remove(inc))
+	wants("the include has gone: the version before serves", 1, 1, 1)
+	if st := s.manager.Status(); !st[0].Failed || st[1].Failed {
+		t.Errorf("%+v", st)
+	}
+	check(os.WriteFile(inc, []byte("x A 192.0.2.9\n"), 0o644))
+	wants("and is back", 1, 1, 1)
+	if s.manager.Status()[0].Failed {
+		t.Error("the include is back, and the zone still fails")
+	}
+
+	// An edit that keeps size and time, as a copy with its times does.
+	info, err := os.Stat(plain)
+	check(err)
+	check(os.WriteFile(plain, fmt.Appendf(nil, head, 7), 0o644))
+	check(os.Chtimes(plain, info.ModTime(), info.ModTime()))
+	wants("an edit of the same size and time", 1, 7, 7)
+	other := write(t, dir, "other.zone", fmt.Sprintf(head, 8))
+	check(os.Remove(link))
+	check(os.Symlink(other, link))
+	wants("the link leads elsewhere", 1, 8, 7)
+	limited := sources[2]
+	limited.MaxRecords = 1
+	sources[2] = limited
+	wants("a limit that the file exceeds", 1, 8, 7)
+	if !s.manager.Status()[2].Failed {
+		t.Error("the new limit does not count")
+	}
+}
+
+// TestNobodyWaitsForAPipe has zone files that nobody writes to, and devices.
+func TestNobodyWaitsForAPipe(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	include := write(t, dir, "include.zone", fmt.Sprintf(head, 1)+"$INCLUDE pipe\n")
+	good := write(t, dir, "good.zone", fmt.Sprintf(head, 1))
+	s := newServer(t, zones.Options{})
+	r := s.load(source(t, "pipe.test.", pipe), source(t, "include.test.", include), source(t, "zero.test.", "/dev/zero"),
+		source(t, "dir.test.", dir), source(t, "good.test.", good))
+	if len(r.Failed) != 4 || s.serial("good.test.") != 1 {
+		t.Errorf("%+v", r)
+	}
+	for _, z := range s.manager.Status() {
+		if z.Failed && len(z.Problems) == 0 {
+			t.Errorf("%s: no reason is given", z.Name)
+		}
+	}
 }

@@ -125,7 +125,11 @@ type world struct {
 }
 
 func (w *world) start(bounds zones.Bounds) {
-	w.server.start(zones.Options{Store: w.dir, Client: transfer.Client{Dial: w.primary.dial}, Bounds: bounds})
+	w.startWith(zones.Options{Store: w.dir, Client: transfer.Client{Dial: w.primary.dial}, Bounds: bounds})
+}
+
+func (w *world) startWith(o zones.Options) {
+	w.server.start(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,13 +37,9 @@ func addHost(n int) []byte {
 func newUpdated(t *testing.T) (s *server, source zones.Source, again func()) {
 	dir := t.TempDir()
 	apex := dnstest.Name(t, "test.")
-	all, err := policy.ParsePattern("*", apex)
-	if err != nil {
-		t.Fatal(err)
-	}
 	source = zones.Source{
 		Apex: apex, File: write(t, dir, "test.zone", fmt.Sprintf(head, 1)), Insecure: true,
-		Updates: []policy.Grant{{Key: updater, Names: all}}, Secondaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:53")},
+		Updates: anything(t, "test."), Secondaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:53")},
 	}
 	nobody := func(context.Context, string, netip.AddrPort) (net.Conn, error) { return nil, errors.New("nobody") }
 	s = &server{T: t}
@@ -172,5 +169,107 @@ func TestLongHistory(t *testing.T) {
 	}
 	if _, err := os.Stat(source.File); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// badUpdate returns an update of test. that makes a zone with a name below a DNAME record,
+// which could not be served.
+func badUpdate() []byte {
+	apex := []byte("\x04test\x00")
+	m := wire.AppendQuery(nil, 7, uint16(wire.OpcodeUpdate)<<11, apex, wire.TypeSOA)
+	m = zone.AppendRecord(m, slices.Concat([]byte("\x02ns"), apex), wire.TypeDNAME, 60, apex)
+	m = zone.AppendRecord(m, slices.Concat([]byte("\x05below\x02ns"), apex), wire.TypeA, 60, []byte{192, 0, 2, 8})
+	m[9] = 2
+	return m
+}
+
+// TestGrantsDecide sends updates that a grant does not cover, by key, name and type.
+func TestGrantsDecide(t *testing.T) {
+	dir := t.TempDir()
+	apex := dnstest.Name(t, "test.")
+	name, err := policy.ParsePattern("u1.test.", apex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := zones.Source{
+		Apex: apex, File: write(t, dir, "test.zone", fmt.Sprintf(head, 1)),
+		Updates: []policy.Grant{
+			{Key: updater, Names: name, Types: []wire.Type{wire.TypeA}},
+			{Key: []byte("\x05other\x00"), Names: name, Types: []wire.Type{wire.TypeTXT}},
+		},
+	}
+	s := newServer(t, zones.Options{})
+	s.load(source)
+	for _, c := range []struct {
+		what string
+		msg  []byte
+		key  []byte
+		want wire.Rcode
+	}{
+		{"another's key, and its types", addHost(1), []byte("\x05other\x00"), wire.Refused},
+		{"a key without a grant", addHost(1), []byte("\x01x\x00"), wire.Refused},
+		{"no key", addHost(1), nil, wire.Refused},
+		{"another name", addHost(2), updater, wire.Refused},
+		{"what is granted", addHost(1), updater, wire.NoError},
+	} {
+		before := s.serial("test.")
+		if got := s.change(c.msg, c.key); got != c.want || (s.serial("test.") != before) != (c.want == wire.NoError) {
+			t.Errorf("%s: %s, serial %d after %d", c.what, got, s.serial("test."), before)
+		}
+	}
+}
+
+// TestSignedElsewhere wants no update of a zone that came with signatures: what is changed
+// would have none.
+func TestSignedElsewhere(t *testing.T) {
+	signed := fmt.Sprintf(head, 1) + "@ DNSKEY 257 3 13 mdsswUyr3DPW132mOi8V9xESWE8jTo0dxCjjnopKl+GqJxpVXckHAeF+KkxLbxILfDLUT0rAK9iUzy1L53eKGQ==\n" +
+		"@ RRSIG SOA 13 1 60 20300101000000 20200101000000 1 test. AAAA\n@ NSEC ns NS SOA RRSIG NSEC DNSKEY\n" +
+		"@ RRSIG NSEC 13 1 60 20300101000000 20200101000000 1 test. AAAA\nns NSEC @ A RRSIG NSEC\n"
+	source := zones.Source{Apex: dnstest.Name(t, "test."), File: write(t, t.TempDir(), "test.zone", signed), Updates: anything(t, "test.")}
+	s := newServer(t, zones.Options{})
+	if r := s.load(source); len(r.Failed) > 0 || !s.manager.Status()[0].Signed {
+		t.Fatalf("%+v", r)
+	}
+	s.update(1, wire.Refused)
+}
+
+// TestOneBadOfABatch has a good and a bad update wait for the same turn: the good one is
+// carried out.
+func TestOneBadOfABatch(t *testing.T) {
+	kept := newMemoryStore()
+	held, release := make(chan struct{}), make(chan struct{})
+	s := newServer(t, zones.Options{Store: kept})
+	s.load(zones.Source{Apex: dnstest.Name(t, "test."), File: write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 1)), Updates: anything(t, "test.")})
+	if rcode := s.change(badUpdate(), updater); rcode == wire.NoError {
+		t.Fatal("the bad update is carried out")
+	}
+	first := true
+	kept.watch = func(string) error {
+		if first {
+			first = false
+			close(held)
+			<-release
+		}
+		return nil
+	}
+	var rcodes [4]wire.Rcode
+	var all sync.WaitGroup
+	all.Go(func() { rcodes[0] = s.change(addHost(0), updater) })
+	<-held
+	for i, msg := range [][]byte{addHost(1), badUpdate(), addHost(2)} {
+		all.Go(func() { rcodes[1+i] = s.change(msg, updater) })
+	}
+	zones.AwaitWaiting(s.manager, dnstest.Name(t, "test."), 3)
+	close(release)
+	all.Wait()
+	if rcodes[0] != wire.NoError || rcodes[1] != wire.NoError || rcodes[2] == wire.NoError || rcodes[3] != wire.NoError {
+		t.Errorf("%v", rcodes)
+	}
+	for n := range 3 {
+		var name wire.SplitName
+		name.Set(dnstest.Name(t, fmt.Sprintf("u%d.test.", n)))
+		if s.view.Load().Get(dnstest.Name(t, "test.")).Zone().Lookup(&name) == 0 {
+			t.Errorf("update %d was acknowledged, and is not there", n)
+		}
 	}
 }

@@ -1,0 +1,17 @@
+package zones
+
+import "runtime"
+
+// AwaitWaiting returns when so many updates of a zone wait for their turn.
+func AwaitWaiting(m *Manager, apex []byte, n int) {
+	q := &m.find(apex).updates
+	for {
+		q.mu.Lock()
+		waiting := len(q.waiting)
+		q.mu.Unlock()
+		if waiting >= n {
+			return
+		}
+		runtime.Gosched()
+	}
+}
