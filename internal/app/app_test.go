@@ -170,9 +170,9 @@ func TestServeReloadStop(t *testing.T) {
 	}
 }
 
-func TestMetricsTell(t *testing.T) {
-	r := start(t, "metrics: {listen: \"127.0.0.1:0\"}\n")
-	r.want("ns.test. A", "NOERROR")
+// metrics returns what the server's metrics tell.
+func metrics(t *testing.T, r *running) string {
+	t.Helper()
 	resp, err := http.Get("http://" + r.Metrics().String() + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -182,11 +182,18 @@ func TestMetricsTell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(text)
+}
+
+func TestMetricsTell(t *testing.T) {
+	r := start(t, "metrics: {listen: \"127.0.0.1:0\"}\n")
+	r.want("ns.test. A", "NOERROR")
+	text := metrics(t, r)
 	for _, want := range []string{
 		`port53_queries_total{transport="udp"} 1`, `port53_queries_total{transport="tcp"} 1`,
 		`port53_zone_serial{zone="test."} 1`, `port53_zones{state="served"} 1`, `port53_last_reload_success 1`,
 	} {
-		if !strings.Contains(string(text), want+"\n") {
+		if !strings.Contains(text, want+"\n") {
 			t.Errorf("no line %q in\n%s", want, text)
 		}
 	}

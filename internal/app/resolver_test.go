@@ -49,6 +49,14 @@ resolver:
 func startResolver(t *testing.T, net *lab.Net, text string) *running {
 	t.Helper()
 	r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+	r.run(net, text)
+	return r
+}
+
+// run runs a server of a configuration, whose servers are those of net, until the test ends.
+func (r *running) run(net *lab.Net, text string) {
+	t := r.T
+	t.Helper()
 	r.write("port53.yaml", text)
 	c, err := config.Load(filepath.Join(r.dir, "port53.yaml"))
 	if err != nil {
@@ -67,7 +75,6 @@ func startResolver(t *testing.T, net *lab.Net, text string) *running {
 			t.Errorf("ended with %v", err)
 		}
 	})
-	return r
 }
 
 // TestReloadForwarders changes the forwarder and the list of clients again and again

@@ -1,0 +1,126 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"port53/internal/app"
+	"port53/internal/dnstest"
+	"port53/internal/lab"
+	"port53/internal/wire"
+)
+
+// TestFailedReloadChangesNothing changes limits, rights, keys and the identity together with
+// something that cannot be read: all of it stays as it was, and also after the next reload
+// that is good.
+func TestFailedReloadChangesNothing(t *testing.T) {
+	const good = "policy: {rate_limit: {per_second: 20, burst: 100}}\nidentity: {version: first}\n"
+	const changed = "policy: {rate_limit: {per_second: 1, burst: 1}, deny: [127.0.0.0/8]}\nidentity: {version: second}\n"
+	for _, c := range []struct{ what, role, broken string }{
+		{"cookie secrets", "authoritative", "edns: {cookie_secrets_file: gone}\n"},
+		{"trust anchors", "internal-resolver", "resolver: {allow: [127.0.0.0/8], trust_anchors: port53.yaml}\n"},
+		{"root hints", "internal-resolver", "resolver: {allow: [127.0.0.0/8], root_hints: port53.yaml}\n"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			resolver := ""
+			if c.role != "authoritative" {
+				resolver = "resolver: {allow: [127.0.0.0/8], validation: false}\nstate_dir: state\n"
+			}
+			yaml := func(rest string) string {
+				return "role: " + c.role + "\nlisten: [\"127.0.0.1:0\"]\nmetrics: {listen: off}\nzones: [{name: test, file: test.zone}]\n" + rest
+			}
+			r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+			r.write("test.zone", fmt.Sprintf(zoneText, 1, 1))
+			r.run(lab.NewNet(lab.Options{Seed: 53}), yaml(good+resolver))
+			r.write("port53.yaml", yaml(changed+c.broken))
+			if _, err := r.Reload(context.Background()); err == nil {
+				t.Fatal("the reload succeeded")
+			}
+			unchanged := func(when string) {
+				t.Helper()
+				for i := range 40 {
+					if got := r.ask("udp", "ns.test. A"); !strings.Contains(got, "192.0.2.1") {
+						t.Fatalf("%s, question %d: %q", when, i, got)
+					}
+				}
+				msg := dnstest.ParseQuestion(t, "version.bind. TXT").Message()
+				msg[len(msg)-1] = byte(wire.ClassCH)
+				if got := r.exchange("127.0.0.1:0", msg); !bytes.Contains(got, []byte("first")) {
+					t.Errorf("%s: version.bind is %q", when, got)
+				}
+			}
+			unchanged("after the reload that failed")
+			r.write("port53.yaml", yaml(good+resolver))
+			if _, err := r.Reload(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			unchanged("after the next one")
+		})
+	}
+}
+
+// TestNeedsRestartUntilRestarted tells what counts from the next start on at each reload, not
+// at the first alone.
+func TestNeedsRestartUntilRestarted(t *testing.T) {
+	r := start(t, "metrics: {listen: off}\n")
+	r.write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.2:0\"]\nmetrics: {listen: off}\ncontrol: {socket: control.sock}\nzones: [{name: test, file: test.zone}]\n")
+	for range 2 {
+		result, err := r.Reload(context.Background())
+		if err != nil || strings.Join(result.(*app.Reloaded).Restart, " ") != "listen" {
+			t.Errorf("reload: %+v %v", result, err)
+		}
+	}
+}
+
+// TestReloadIsTheServers cancels a reload's request at once: the reload is carried out.
+func TestReloadIsTheServers(t *testing.T) {
+	r := start(t, "metrics: {listen: off}\n")
+	r.write("test.zone", fmt.Sprintf(zoneText, 2, 2))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := r.Reload(ctx); err != nil {
+		t.Error(err)
+	}
+	r.want("ns.test. A", "192.0.2.2")
+}
+
+// TestNobodyWaitsForAReload holds a reload up by a configuration file that nobody writes to:
+// the status and the metrics are told, questions are answered, and the server stops.
+func TestNobodyWaitsForAReload(t *testing.T) {
+	r := start(t, "metrics: {listen: \"127.0.0.1:0\"}\n")
+	pipe := filepath.Join(r.dir, "port53.yaml")
+	if err := os.Remove(pipe); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r.reload <- syscall.SIGHUP
+	// The reload has the pipe open when there is somebody to write to.
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if st, err := r.Status("test."); err != nil || !st.(app.Status).Zones[0].Serving {
+		t.Errorf("status %+v %v", st, err)
+	}
+	if got := metrics(t, r); !strings.Contains(got, "port53_zones{") {
+		t.Errorf("metrics: %q", got)
+	}
+	r.want("ns.test. A", "192.0.2.1")
+	began := time.Now()
+	r.stop()
+	err = <-r.done
+	close(r.done)
+	if err != nil || time.Since(began) > time.Minute {
+		t.Errorf("stopped after %v with %v", time.Since(began), err)
+	}
+}
