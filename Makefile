@@ -6,11 +6,12 @@ GO = go
 T = 30s
 SAMPLE = 0
 SEED = 53
+TOKENS = 40
 JOBS = 2
 TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools
 
-.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz mutate gremlins bench bench-peers golden cover clean help
+.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz mutate gremlins clones bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
@@ -66,6 +67,9 @@ gremlins: ## the same with gremlins: operators alone, and all of them (make grem
 	@if test "$$(id -u)" = 0; then apart='unshare -n'; up='ip link set lo up'; fi; \
 	$$apart sh -c "$${up:-:}; exec bin/gremlins unleash $(PKG) --workers $(JOBS) --timeout-coefficient 200 -S lt \
 		--invert-logical --invert-bitwise --invert-assignments --invert-bwassign --invert-loopctrl --remove-self-assignments"
+
+clones: ## list what stands twice in the product (make clones TOKENS=30 lists shorter clones)
+	@root=$$PWD; find cmd internal -name '*.go' ! -name '*_test.go' ! -path 'internal/dnstest/*' | $(TOOL) dupl -t $(TOKENS) -files
 
 bench: ## run the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
