@@ -27,7 +27,7 @@ const (
 	envSubject = "CONFORMANCE_SUBJECT"  // the server that is judged: port53 unless set
 	envBinary  = "PORT53_BIN"           // port53's program: built from this repository unless set
 	envRequire = "PORT53_REQUIRE_PEERS" // 1: a missing peer is a failure, no skip
-	envRoot    = "PORT53_ROOT_ZONE"     // a signed root zone: ../shared/data/root-2020101902.zone unless set
+	envRoot    = "PORT53_ROOT_ZONE"     // a published root zone, with its signatures, one record a line
 	envSeed    = "CONFORMANCE_SEED"     // of all random questions: 53 unless set
 	envScale   = "CONFORMANCE_SCALE"    // how many times the usual number of questions: 1 unless set
 )

@@ -24,14 +24,11 @@ const rootQuestions = 20000
 func TestRealRoot(t *testing.T) {
 	file := os.Getenv(envRoot)
 	if file == "" {
-		file = filepath.Join("..", "..", "shared", "data", "root-2020101902.zone")
+		t.Skipf("missing: a published root zone (set %s)", envRoot)
 	}
 	file, err := filepath.Abs(file)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if _, err := os.Stat(file); err != nil {
-		t.Skipf("missing: a published root zone: %v (set %s)", err, envRoot)
 	}
 	root := &zonegen.Zone{Origin: ".", File: file}
 	if root.Records, err = readRecords(file); err != nil {

@@ -8,8 +8,10 @@ require (
 )
 
 require (
-	golang.org/x/net v0.57.0 // indirect
+	github.com/dchest/siphash v1.2.3 // indirect
+	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/tools v0.52.0 // indirect
 )
 
 replace port53 => ../

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"port53/internal/dnstest"
 	"port53/internal/wire"
 	"port53/internal/zonefile"
 )
@@ -144,39 +143,24 @@ func TestSampleZone(t *testing.T) {
 	compareZones(t, text.String(), "example.", nil)
 }
 
-// TestRootZones reads the published root zones that are at hand.
+// TestRootZones reads root zones.
 func TestRootZones(t *testing.T) {
-	paths, err := filepath.Glob(filepath.Join("..", "..", "shared", "data", "root-*.zone"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if path := os.Getenv("PORT53_ROOT_ZONE"); path != "" && !slices.Contains(paths, path) {
-		paths = append(paths, path)
-	}
-	if len(paths) == 0 {
-		t.Skip("missing: a published root zone (set PORT53_ROOT_ZONE)")
-	}
-	for _, path := range paths {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			compareZones(t, string(text), ".", nil)
-			// What is written is read back as the same.
-			ours, err := ourZone(string(text), ".", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var again bytes.Buffer
-			for _, r := range ours {
-				again.WriteString(r.String() + "\n")
-			}
-			compareZones(t, again.String(), "other.", nil)
-			if twice, err := ourZone(again.String(), "other.", nil); err != nil || !slices.Equal(ours, twice) {
-				t.Errorf("%d records, written and read back %d: %v", len(ours), len(twice), err)
-			}
-			t.Log(strconv.Itoa(len(ours)) + " records")
-		})
-	}
+	dnstest.Roots(t, func(t *testing.T, r *dnstest.Root) {
+		text := string(r.Text)
+		compareZones(t, text, ".", nil)
+		// What is written is read back as the same.
+		ours, err := ourZone(text, ".", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again bytes.Buffer
+		for _, r := range ours {
+			again.WriteString(r.String() + "\n")
+		}
+		compareZones(t, again.String(), "other.", nil)
+		if twice, err := ourZone(again.String(), "other.", nil); err != nil || !slices.Equal(ours, twice) {
+			t.Errorf("%d records, written and read back %d: %v", len(ours), len(twice), err)
+		}
+		t.Log(strconv.Itoa(len(ours)) + " records")
+	})
 }
