@@ -1,4 +1,4 @@
-package engine_test
+package resolver_test
 
 import (
 	"encoding/binary"
@@ -15,6 +15,7 @@ import (
 
 	"port53/internal/cache"
 	"port53/internal/dnstest"
+	"port53/internal/dnstest/subject"
 	"port53/internal/lab"
 	"port53/internal/resolver"
 	"port53/internal/server"
@@ -175,7 +176,7 @@ func floodMemory(t *testing.T, zones int, most int64) {
 	if err := w.Put(sections...); err != nil {
 		t.Fatal(err)
 	}
-	sub := newSubject(t, &dnstest.Setup{Net: w.Net, Hints: w.Hints()}).(*subject)
+	sub := subject.Make(t, &dnstest.Setup{Net: w.Net, Hints: w.Hints()})
 	defer sub.Close()
 	var later atomic.Int64
 	room := make([]byte, 4096)
@@ -187,9 +188,7 @@ func floodMemory(t *testing.T, zones int, most int64) {
 		}
 		query := dnstest.ParseQuestion(t, name+" A +rd").Message()
 		binary.BigEndian.PutUint16(query, uint16(client))
-		sub.mu.Lock()
-		defer sub.mu.Unlock()
-		n := sub.worker.Handle(query, &peer, time.Now().UnixNano(), room)
+		n := sub.Handle(query, &peer, room)
 		if n != server.Pending {
 			later.Add(-1)
 		}

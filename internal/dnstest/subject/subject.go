@@ -1,0 +1,216 @@
+// Package subject makes a resolver for the scenarios of package dnstest: an engine that
+// recurses, with its cache and its client, on a network of the laboratory. It has no
+// sockets. Its settings are those of SCENARIOS.md, and each limit of the resolver by name.
+package subject
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/dnstest"
+	"port53/internal/engine"
+	"port53/internal/policy"
+	"port53/internal/resolver"
+	"port53/internal/server"
+	"port53/internal/upstream"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Subject is an engine that recurses, without sockets. It is safe for use by many
+// goroutines.
+type Subject struct {
+	t        testing.TB
+	engine   *engine.Engine
+	cache    *cache.Cache
+	client   *upstream.Client
+	resolver *resolver.Resolver
+	zones    *zone.View
+
+	mu     sync.Mutex // one worker answers all
+	worker server.Worker
+}
+
+// New makes a Subject. It returns what [dnstest.Play] wants to have made.
+func New(t testing.TB, s *dnstest.Setup) dnstest.Subject { return Make(t, s) }
+
+// Make makes a Subject. Who made it closes it.
+func Make(t testing.TB, s *dnstest.Setup) *Subject {
+	sub := &Subject{t: t, zones: zone.NewView(dnstest.Seed)}
+	seconds := func(key string, otherwise time.Duration) uint32 {
+		return uint32(s.Duration(key, otherwise) / time.Second)
+	}
+	sub.cache = cache.New(cache.Options{
+		Size: int64(s.Int("cache-size", 4<<20)), Seed: 53,
+		MaxTTL: seconds("max-ttl", 0), MinTTL: seconds("min-ttl", 0), MaxNegativeTTL: seconds("max-negative-ttl", 0),
+		Stale: seconds("stale-keep", 0),
+	})
+	sub.client = upstream.New(upstream.Options{Network: s.Net, Cookies: s.Bool("cookies", true)})
+	for _, words := range s.Words("local") {
+		sub.publish(words)
+	}
+	config := resolver.Compile(sub.settings(s))
+	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client}, config)
+	sub.engine = engine.New(engine.Options{Uncontained: true}, sub.generation(s, config))
+	sub.worker = sub.engine.NewWorker()
+	return sub
+}
+
+// publish makes a local zone: a setting "local ZONE OWNER TYPE DATA..." adds a record.
+func (sub *Subject) publish(words []string) {
+	origin := words[0]
+	text := "$TTL 3600\n@ SOA ns. admin. 1 2 3 4 300\n@ NS ns.\n" + strings.ReplaceAll(strings.Join(words[1:], " "), " / ", "\n") + "\n"
+	sub.zones = sub.zones.With(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
+}
+
+func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
+	hints, err := resolver.ReadHints(strings.NewReader(s.Hints), "hints")
+	if err != nil {
+		sub.t.Fatal(err)
+	}
+	set := resolver.Settings{
+		Hints: hints, Validate: s.Validate, IPv4: s.Bool("ipv4", true), IPv6: s.Bool("ipv6", true),
+		MixCase: s.Bool("mix-case", true), Aggressive: s.Bool("aggressive", true), Sentinel: s.Bool("sentinel", true),
+		Rebinding: s.Bool("rebinding", false), StaleWait: s.Duration("stale-wait", 0), Reporting: s.Bool("reporting", false),
+		Local: engine.LocalZones(sub.zones),
+		Limits: resolver.Limits{
+			Packets: s.Int("packets", 0), Octets: s.Int("octets", 0), Aliases: s.Int("aliases", 0), Depth: s.Int("depth", 0),
+			Glueless: s.Int("glueless", 0), NameServers: s.Int("name-servers", 0), Time: s.Duration("time", 0),
+			Signatures: s.Int("signatures", 0), Hashes: s.Int("hashes", 0), Iterations: s.Int("iterations", 0),
+			PerZone: s.Int("per-zone", 0), PerServer: s.Int("per-server", 0), Waiting: s.Int("waiting", 0),
+			PerClient: s.Int("per-client", 0),
+		},
+	}
+	switch s.Text("minimise", "relaxed") {
+	case "strict":
+		set.Minimise = resolver.Strict
+	case "off":
+		set.Minimise = resolver.Off
+	}
+	set.Anchors = []resolver.Anchor{}
+	if s.Anchors != "" {
+		if set.Anchors, err = resolver.ReadAnchors(strings.NewReader(s.Anchors), "anchors"); err != nil {
+			sub.t.Fatal(err)
+		}
+	}
+	if at := s.Time("validation-time"); !at.IsZero() {
+		set.Now = func() time.Time { return at }
+	}
+	for _, r := range s.Routes {
+		set.Routes = append(set.Routes, resolver.Route{Zone: r.Zone, Servers: r.Servers, Forward: r.Forward, Only: r.Only, TCP: r.TCP})
+	}
+	for _, words := range s.Words("negative-anchor") {
+		n := resolver.NegativeAnchor{Zone: wire.Lower(nil, dnstest.Name(sub.t, words[0]))}
+		if len(words) > 1 {
+			d, err := time.ParseDuration(words[1])
+			if err != nil {
+				s.Fault("negative-anchor", "ZONE and a duration")
+			}
+			n.Until = time.Now().Add(d)
+		}
+		set.Negative = append(set.Negative, n)
+	}
+	for _, words := range s.Words("private") {
+		set.Private = append(set.Private, wire.Lower(nil, dnstest.Name(sub.t, words[0])))
+	}
+	for _, words := range s.Words("do-not-query") {
+		set.Forbidden = append(set.Forbidden, netip.MustParsePrefix(words[0]))
+	}
+	return set
+}
+
+func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine.Generation {
+	g := engine.Generation{Zones: sub.zones}
+	g.Recursion = &engine.Recursion{
+		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
+		MaxAge: s.Duration("max-age", 0),
+	}
+	var allow []netip.Prefix
+	for _, words := range s.Words("allow") {
+		allow = append(allow, netip.MustParsePrefix(words[0]))
+	}
+	if len(allow) > 0 {
+		acl, err := policy.NewACL(policy.ACLOptions{Allow: allow})
+		if err != nil {
+			sub.t.Fatal(err)
+		}
+		g.Access = &policy.Access{Recurse: acl}
+	}
+	return g
+}
+
+// Apply implements [dnstest.Reloader].
+func (sub *Subject) Apply(s *dnstest.Setup) error {
+	config := resolver.Compile(sub.settings(s))
+	sub.engine.Apply(sub.generation(s, config))
+	sub.resolver.Apply(config)
+	return nil
+}
+
+// Flush implements [dnstest.Flusher].
+func (sub *Subject) Flush(name []byte, tree bool) { sub.resolver.Flush(name, tree) }
+
+// Dump implements [dnstest.Dumper].
+func (sub *Subject) Dump(w io.Writer) error { return sub.cache.Dump(w) }
+
+// Load implements [dnstest.Dumper].
+func (sub *Subject) Load(r io.Reader) error {
+	_, err := sub.cache.Load(r, time.Now().Unix())
+	return err
+}
+
+// Close implements [dnstest.Subject].
+func (sub *Subject) Close() {
+	sub.resolver.Close()
+	sub.client.Close()
+}
+
+// Handle has the engine answer a query, as [server.Worker] does.
+func (sub *Subject) Handle(query []byte, peer *server.Peer, room []byte) int {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.worker.Handle(query, peer, time.Now().UnixNano(), room)
+}
+
+// Ask implements [dnstest.Subject].
+func (sub *Subject) Ask(ctx context.Context, query []byte, from netip.AddrPort, tcp bool) []byte {
+	later := &laterReply{reply: make(chan []byte, 1)}
+	peer := server.Peer{Remote: from, Later: func(*server.Peer) (server.Responder, error) { return later, nil }}
+	room := make([]byte, 4096)
+	if tcp {
+		peer.Transport, room = server.TCP, make([]byte, wire.MaxMessage)
+	}
+	switch n := sub.Handle(query, &peer, room); {
+	case n > 0:
+		return room[:n]
+	case n != server.Pending:
+		return nil
+	}
+	select {
+	case reply := <-later.reply:
+		return reply
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// A laterReply is a [server.Responder] that gives its first reply, or nil if there is
+// none.
+type laterReply struct {
+	once  sync.Once
+	reply chan []byte
+}
+
+func (l *laterReply) Reply(msg []byte) error {
+	l.once.Do(func() { l.reply <- bytes.Clone(msg) })
+	return nil
+}
+
+func (l *laterReply) Close() { l.once.Do(func() { l.reply <- nil }) }
