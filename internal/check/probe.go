@@ -155,7 +155,7 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 	name := wire.Lower(nil, m.Name)
 	rel := name[:len(name)-len(p.Zone)]
 	kind := ""
-	for r := rel; len(r) > 0; r = r[1+int(r[0]):] {
+	for r := rel; len(r) > 0; r = wire.Parent(r) {
 		kind = string(r[1 : 1+int(r[0])])
 	}
 	var rr []wire.Record
@@ -169,7 +169,7 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 	case len(rel) == 0:
 	case kind == "chain":
 		if n := chainNumber(rel); n < probeLinks {
-			add(wire.Answer, name, wire.TypeCNAME, append(append([]byte{3}, fmt.Sprintf("%03d", n+1)...), name[1+int(name[0]):]...))
+			add(wire.Answer, name, wire.TypeCNAME, append(append([]byte{3}, fmt.Sprintf("%03d", n+1)...), wire.Parent(name)...))
 		}
 	case kind == "nxns" && len(rel) > 5:
 		for i := range probeTargets {
@@ -195,10 +195,10 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 				add(wire.Answer, name, wire.TypeCNAME, victim)
 				add(wire.Answer, victim, wire.TypeA, a(203, 0, 113, 66))
 			case 4:
-				add(wire.Authority, victim[1+int(victim[0]):], wire.TypeNS, victim)
+				add(wire.Authority, wire.Parent(victim), wire.TypeNS, victim)
 				add(wire.Additional, victim, wire.TypeA, a(203, 0, 113, 66))
 			case 5:
-				add(wire.Answer, victim[1+int(victim[0]):], wire.TypeDNAME, p.Zone)
+				add(wire.Answer, wire.Parent(victim), wire.TypeDNAME, p.Zone)
 			}
 		}
 	case m.Type == wire.TypeA:
@@ -235,11 +235,11 @@ func bailVictim(rel []byte) ([]byte, int) {
 		return nil, 0
 	}
 	pattern := int(rel[1] - '0')
-	rel = rel[1+int(rel[0]):]
+	rel = wire.Parent(rel)
 	var hexName strings.Builder
 	for len(rel) > 5 {
 		hexName.Write(rel[1 : 1+int(rel[0])])
-		rel = rel[1+int(rel[0]):]
+		rel = wire.Parent(rel)
 	}
 	v := make([]byte, hexName.Len()/2)
 	if _, err := fmt.Sscanf(hexName.String(), "%x", &v); err != nil {

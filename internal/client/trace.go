@@ -152,7 +152,7 @@ func (w *way) descend(ctx context.Context, name []byte, typ wire.Type, depth int
 func (w *way) closest(name []byte, typ wire.Type) ([]byte, []Server) {
 	at := wire.Lower(nil, name)
 	if typ == wire.TypeDS && len(at) > 1 {
-		at = at[1+int(at[0]):]
+		at = wire.Parent(at)
 	}
 	for {
 		if servers, ok := w.known[string(at)]; ok {
@@ -161,7 +161,7 @@ func (w *way) closest(name []byte, typ wire.Type) ([]byte, []Server) {
 		if len(at) == 1 {
 			return wire.Root, nil
 		}
-		at = at[1+int(at[0]):]
+		at = wire.Parent(at)
 	}
 }
 

@@ -113,7 +113,7 @@ func (v *Validator) Validate(ctx context.Context, name []byte, typ wire.Type) *V
 	r.done.Security = Secure
 	if err := r.question(ctx, name, typ); err != nil {
 		r.done.Err = err
-		r.report(&Check{Zone: wire.Root, Name: name, Type: typ, Security: Indeterminate, EDE: 22, Text: err.Error()})
+		r.report(&Check{Zone: wire.Root, Name: name, Type: typ, Security: Indeterminate, EDE: wire.EDENoReachableAuthority, Text: err.Error()})
 	}
 	return &r.done
 }
@@ -228,7 +228,7 @@ func (r *run) alias(ctx context.Context, reply *Reply, sets []*wire.RRset, at []
 		}
 		if cname != nil && slices.ContainsFunc(cname.Data, func(d []byte) bool { return !wire.EqualFold(d, target) }) {
 			r.report(&Check{
-				Zone: dname.Owner, Name: at, Type: wire.TypeCNAME, Security: Bogus, EDE: 6,
+				Zone: dname.Owner, Name: at, Type: wire.TypeCNAME, Security: Bogus, EDE: wire.EDEBogus,
 				Text: fmt.Sprintf("it does not lead to %s, as the DNAME record of %s makes it", NameText(target), NameText(dname.Owner)),
 			})
 		}

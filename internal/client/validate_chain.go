@@ -24,13 +24,13 @@ func (r *run) linkTo(ctx context.Context, name []byte) (*link, error) {
 		}
 	}
 	if anchor == nil {
-		return &link{zone: wire.Root, sec: Indeterminate, ede: 5, why: "no trust anchor is at or above it"}, nil
+		return &link{zone: wire.Root, sec: Indeterminate, ede: wire.EDEIndeterminate, why: "no trust anchor is at or above it"}, nil
 	}
 	l, err := r.anchored(ctx, anchor)
 	for n := wire.LabelCount(anchor.Zone) + 1; err == nil && n <= wire.LabelCount(name) && l.sec == Secure && !l.gone; n++ {
 		at := name
 		for wire.LabelCount(at) > n {
-			at = at[1+int(at[0]):]
+			at = wire.Parent(at)
 		}
 		l, err = r.below(ctx, l, at)
 	}
@@ -378,7 +378,7 @@ func signerOf(set *wire.RRset) []byte {
 // parent's.
 func above(name []byte, typ wire.Type) []byte {
 	if typ == wire.TypeDS && len(name) > 1 {
-		return name[1+int(name[0]):]
+		return wire.Parent(name)
 	}
 	return name
 }

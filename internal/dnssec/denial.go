@@ -77,7 +77,7 @@ func (d *Denial) Wildcard(name []byte, labels int, w *Work) (Proof, Reason) {
 	}
 	ce, next := name, name
 	for ; n > labels; n-- {
-		next, ce = ce, parent(ce)
+		next, ce = ce, wire.Parent(ce)
 	}
 	if len(d.nsec) > 0 {
 		return d.expansion(name, ce)
@@ -198,9 +198,6 @@ func delegation(types []byte) bool {
 func deadEnd(types []byte) bool {
 	return delegation(types) || wire.BitmapHas(types, wire.TypeDNAME)
 }
-
-// parent returns a name without its first label. The root has none.
-func parent(name []byte) []byte { return name[1+int(name[0]):] }
 
 // wildcard returns the name of the wildcard below ce, or nil if it would be too long to
 // exist.

@@ -118,7 +118,7 @@ func matching(t testing.TB, chain map[string][]byte, n []byte) []string {
 	apex := name(t, "example.")
 	names := [][]byte{n}
 	for a := n; len(a) > len(apex); {
-		a = a[1+int(a[0]):]
+		a = wire.Parent(a)
 		names = append(names, append([]byte{1, '*'}, a...))
 	}
 	key := func(n []byte) string { return string(wire.AppendSortKey(nil, n, 0)) }
@@ -198,7 +198,7 @@ func nsec3ChainOf(t testing.TB, zone map[string][]wire.Type, iterations uint16, 
 		}
 		n := name(t, text)
 		all[string(n)] = types
-		for p := n; len(p) > len(apex); p = p[1+int(p[0]):] {
+		for p := n; len(p) > len(apex); p = wire.Parent(p) {
 			if _, ok := all[string(p)]; !ok {
 				all[string(p)] = nil // an empty non-terminal, unless it comes yet
 			}
@@ -248,7 +248,7 @@ func denial3(t testing.TB, chain map[string][]byte, iterations uint16, n []byte)
 			}
 		}
 	}
-	for a := n; len(a) >= len(d.Zone); a = a[1+int(a[0]):] {
+	for a := n; len(a) >= len(d.Zone); a = wire.Parent(a) {
 		add(a)
 		if len(a) < len(n) {
 			add(append([]byte{1, '*'}, a...))

@@ -10,6 +10,8 @@
 // be trusted, is the resolver's.
 package dnssec
 
+import "port53/internal/wire"
+
 // Work is what may still be spent on one question. It is handed from one call to the
 // next, by one goroutine at a time, and what is used is taken off. Where nothing is
 // left, the reason is WorkSpent.
@@ -49,29 +51,29 @@ const (
 func (r Reason) EDE() int {
 	switch r {
 	case NoSignature:
-		return 10
+		return wire.EDERRSIGsMissing
 	case Expired:
-		return 7
+		return wire.EDESignatureExpired
 	case NotYetValid:
-		return 8
+		return wire.EDESignatureNotYetValid
 	case ExpiredBeforeValid:
-		return 25
+		return wire.EDEExpiredBeforeValid
 	case NoKey:
-		return 9
+		return wire.EDEDNSKEYMissing
 	case NoZoneKey:
-		return 11
+		return wire.EDENoZoneKeyBit
 	case UnsupportedAlgorithm:
-		return 1
+		return wire.EDEUnsupportedAlgorithm
 	case UnsupportedDigest:
-		return 2
+		return wire.EDEUnsupportedDigest
 	case NoProof:
-		return 12
+		return wire.EDENSECMissing
 	case TooManyIterations:
-		return 27
+		return wire.EDEUnsupportedIterations
 	case WorkSpent:
-		return 0
+		return wire.EDEOther
 	}
-	return 6
+	return wire.EDEBogus
 }
 
 // Error implements error.

@@ -144,7 +144,7 @@ func (d *Denial) cover(name []byte) *nsec {
 // exist: its owner or its next name is at or below it.
 func (r *nsec) encloser(name []byte) []byte {
 	for a := name; len(a) > 1; {
-		a = parent(a)
+		a = wire.Parent(a)
 		if wire.Subdomain(r.owner, a) || wire.Subdomain(r.next, a) {
 			return a
 		}

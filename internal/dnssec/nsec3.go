@@ -42,7 +42,7 @@ func (d *Denial) AddNSEC3(owner, rdata []byte) {
 		return
 	}
 	// The owner is right below the apex: records of the parent or of a child do not count.
-	if int(owner[0]) != hashLabel || !wire.EqualFold(parent(owner), d.Zone) {
+	if int(owner[0]) != hashLabel || !wire.EqualFold(wire.Parent(owner), d.Zone) {
 		return
 	}
 	r := nsec3{optOut: rdata[1] == 1}
@@ -156,7 +156,7 @@ func (d *Denial) encloser3(name []byte, w *Work) (ce []byte, cover *nsec3, why R
 		return nil, nil, BadProof
 	}
 	next := name
-	for ce = parent(name); ; next, ce = ce, parent(ce) {
+	for ce = wire.Parent(name); ; next, ce = ce, wire.Parent(ce) {
 		r, why := d.match3(ce, w)
 		if why != 0 {
 			return nil, nil, why

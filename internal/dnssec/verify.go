@@ -258,7 +258,7 @@ func (buf *buffer) signed(set *wire.RRset, head, signer []byte, ttl uint32, cut 
 	slices.SortFunc(buf.records, bytes.Compare)
 	owner, star := set.Owner, cut > 0
 	for ; cut > 0; cut-- {
-		owner = owner[1+int(owner[0]):]
+		owner = wire.Parent(owner)
 	}
 	for i, d := range buf.records {
 		if i > 0 && bytes.Equal(d, buf.records[i-1]) {

@@ -135,7 +135,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	// Who asks, and is the question one?
 	switch {
 	case !g.Access.Allows(policy.Query, policy.Peer{Addr: peer.Remote.Addr()}):
-		return w.fail(wire.Refused, edeProhibited)
+		return w.fail(wire.Refused, wire.EDEProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
 		return w.fail(wire.NotImp, -1)
 	case bad != 0:
@@ -169,9 +169,9 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	case q.Class == wire.ClassCH:
 		return w.chaos()
 	case q.Class != wire.ClassIN:
-		return w.fail(wire.Refused, edeNotSupported)
+		return w.fail(wire.Refused, wire.EDENotSupported)
 	case q.Type == wire.TypeNXNAME:
-		return w.fail(wire.FormErr, edeInvalidType) // RFC 9824, section 3.5
+		return w.fail(wire.FormErr, wire.EDEInvalidType) // RFC 9824, section 3.5
 	case q.Type == wire.TypeAXFR && w.udp:
 		return w.fail(wire.NotImp, -1) // RFC 5936, section 4.2: not over UDP
 	}
@@ -185,15 +185,15 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	switch {
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
 		if entry == nil || len(entry.Apex) != q.Name.Len() {
-			return w.fail(wire.NotAuth, edeNotAuthoritative) // RFC 5936, section 2.2.1
+			return w.fail(wire.NotAuth, wire.EDENotAuthoritative) // RFC 5936, section 2.2.1
 		}
 		return w.hand()
 	case entry == nil && g.Recursion != nil:
 		return w.recurse(g.Recursion, further)
 	case entry == nil:
-		return w.fail(wire.Refused, edeNotAuthoritative)
+		return w.fail(wire.Refused, wire.EDENotAuthoritative)
 	case version == nil:
-		return w.fail(wire.ServFail, edeInvalidData)
+		return w.fail(wire.ServFail, wire.EDEInvalidData)
 	}
 	further = further && q.Flags&wire.FlagRD != 0
 	if further && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {

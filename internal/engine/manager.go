@@ -28,7 +28,7 @@ func (w *worker) verify() bool {
 func (w *worker) hand() int {
 	q, m := &w.query, w.gen.Manager
 	if q.Class != wire.ClassIN || m == nil {
-		return w.fail(wire.Refused, edeProhibited)
+		return w.fail(wire.Refused, wire.EDEProhibited)
 	}
 	op := policy.Transfer
 	switch q.Opcode {
@@ -39,7 +39,7 @@ func (w *worker) hand() int {
 	}
 	entry := w.gen.Zones.Get(q.Name.Name())
 	if rcode := w.mayHand(entry, op); rcode != wire.NoError {
-		ede := edeProhibited
+		ede := wire.EDEProhibited
 		if rcode == wire.NotAuth {
 			ede = -1
 		}
@@ -47,7 +47,7 @@ func (w *worker) hand() int {
 	}
 	to, err := w.peer.Detach()
 	if err != nil {
-		return w.fail(wire.ServFail, edeOther)
+		return w.fail(wire.ServFail, wire.EDEOther)
 	}
 	r := &zones.Request{
 		Entry: entry, Zone: entry.Zone(), Message: append([]byte(nil), q.Msg...), Client: w.peer.Remote,
@@ -105,7 +105,7 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 		return
 	case policy.Notify:
 		if !m.Notify(r) {
-			rcode, ede = wire.NotAuth, edeNotAuthoritative
+			rcode, ede = wire.NotAuth, wire.EDENotAuthoritative
 		}
 	default:
 		var reply []byte
@@ -114,7 +114,7 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 			return
 		}
 		if rcode == wire.ServFail && r.Entry.Access.Forward {
-			ede = edeNetwork
+			ede = wire.EDENetworkError
 		}
 	}
 	p.reply(func(w *worker) int {

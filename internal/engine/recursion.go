@@ -23,11 +23,11 @@ const defaultMaxAge = 1900 * time.Millisecond
 func (w *worker) recurse(r *Recursion, allowed bool) int {
 	q := &w.query
 	if !allowed {
-		return w.fail(wire.Refused, edeProhibited)
+		return w.fail(wire.Refused, wire.EDEProhibited)
 	}
 	if q.Flags&wire.FlagRD == 0 {
 		// What the cache holds is nobody's business (cache snooping).
-		return w.fail(wire.Refused, edeProhibited)
+		return w.fail(wire.Refused, wire.EDEProhibited)
 	}
 	w.recursive = true
 	w.builder.SetFlags(q.Flags & wire.FlagCD) // RFC 4035, section 3.2.2
@@ -95,9 +95,9 @@ func (w *worker) cached(hit *cache.Hit) int {
 
 // stale is cached for an answer that has expired.
 func (w *worker) stale(hit *cache.Hit) int {
-	hit.EDE = edeStale
+	hit.EDE = wire.EDEStaleAnswer
 	if hit.Rcode == wire.NXDomain {
-		hit.EDE = edeStaleNX
+		hit.EDE = wire.EDEStaleNXDomain
 	}
 	return w.cached(hit)
 }
@@ -132,7 +132,7 @@ func (w *worker) request() *resolver.Request {
 func (w *worker) later(r *Recursion, stale bool) int {
 	to, err := w.peer.Detach()
 	if err != nil {
-		return w.fail(wire.ServFail, edeOther)
+		return w.fail(wire.ServFail, wire.EDEOther)
 	}
 	p := &pending{
 		engine: w.engine, recursion: r, gen: w.gen, to: to,
@@ -188,7 +188,7 @@ func (p *pending) Late() {
 		if n, ok := p.fromStale(w); ok {
 			return n
 		}
-		return w.fail(wire.ServFail, edeOther)
+		return w.fail(wire.ServFail, wire.EDEOther)
 	})
 }
 

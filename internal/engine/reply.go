@@ -10,19 +10,6 @@ import (
 	"port53/internal/wire"
 )
 
-// Extended DNS Errors (RFC 8914, section 4; RFC 9824, section 6).
-const (
-	edeOther            = 0
-	edeStale            = 3
-	edeProhibited       = 18
-	edeStaleNX          = 19
-	edeNotAuthoritative = 20
-	edeNotSupported     = 21
-	edeNetwork          = 23
-	edeInvalidData      = 24
-	edeInvalidType      = 30
-)
-
 // Octets of what OPT may hold.
 const (
 	optHeader    = 11 // root, type, class, TTL, length (RFC 6891, section 6.1.2)
@@ -162,7 +149,7 @@ func (w *worker) chaos() int {
 		text = w.gen.Identity.Hostname
 	}
 	if text == "" || q.Type != wire.TypeTXT && q.Type != wire.TypeANY {
-		return w.fail(wire.Refused, edeProhibited)
+		return w.fail(wire.Refused, wire.EDEProhibited)
 	}
 	text = text[:min(len(text), 255)]
 	rr := w.builder.Grow(wire.Answer, 13+len(text), 1)

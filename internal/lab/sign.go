@@ -183,9 +183,6 @@ func (z *signer) addKeys() {
 	}
 }
 
-// parent returns name without its first label.
-func parent(name []byte) []byte { return name[1+name[0]:] }
-
 // classify finds out which sets are signed, and which names exist in this zone.
 func (z *signer) classify() {
 	z.cuts = map[string]bool{}
@@ -203,7 +200,7 @@ func (z *signer) classify() {
 		set := &z.sets[i]
 		occluded := false
 		for n := set.owner; !bytes.Equal(n, z.apex) && len(n) > 1; {
-			n = parent(n)
+			n = wire.Parent(n)
 			occluded = occluded || z.cuts[string(n)] || covers[string(n)]
 		}
 		if occluded {
@@ -262,7 +259,7 @@ func (z *signer) addNSEC3() {
 		}
 		chain = append(chain, link{z.hash(name), types})
 		for n := name; !bytes.Equal(n, z.apex); {
-			n = parent(n)
+			n = wire.Parent(n)
 			if z.held[string(n)] == nil && !blank[string(n)] {
 				blank[string(n)] = true
 				chain = append(chain, link{z.hash(n), nil})
@@ -324,7 +321,7 @@ func signSet(set *rrset, k *Key) ([]byte, error) {
 		labels = set.how.labels
 		if labels < count { // signed as the wildcard that the name would be made from
 			for range wire.LabelCount(owner) - labels {
-				owner = parent(owner)
+				owner = wire.Parent(owner)
 			}
 			owner = child("*", owner)
 		}

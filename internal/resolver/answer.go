@@ -41,13 +41,13 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 			res.sec = worseSecurity(res.sec, l.sec)
 		}
 		if t.s.Rebinding && t.filterPrivate(l) {
-			l.reason, res.sec = edeFiltered, worseSecurity(res.sec, secInsecure)
+			l.reason, res.sec = wire.EDEFiltered, worseSecurity(res.sec, secInsecure)
 		}
 		if l.reason != edeNone {
 			res.ede = l.reason
 		}
 		if l.synth {
-			res.ede = edeSynthesized
+			res.ede = wire.EDESynthesized
 		}
 		switch l.kind {
 		case foundNoData, foundNXDomain:
@@ -78,13 +78,13 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 		res.answer = append(res.answer, l.set)
 		for _, s := range res.answer {
 			if bytes.Equal(s.Owner, l.target) && s.Type == wire.TypeCNAME {
-				res.fail(edeInvalidData, "the name is an alias of itself")
+				res.fail(wire.EDEInvalidData, "the name is an alias of itself")
 				return res
 			}
 		}
 		name = l.target
 	}
-	res.fail(edeInvalidData, "too many aliases")
+	res.fail(wire.EDEInvalidData, "too many aliases")
 	return res
 }
 
@@ -95,10 +95,10 @@ func (res *result) fail(ede int, text string) {
 func (res *result) bogus(l *link, name []byte, typ wire.Type) {
 	*res = result{rcode: wire.ServFail, ede: l.reason, sec: secBogus, text: nameText(name) + " " + typ.String()}
 	if l.reason == edePassing {
-		res.ede = edeOther
+		res.ede = wire.EDEOther
 	}
 	if res.ede == edeNone {
-		res.ede = edeBogus
+		res.ede = wire.EDEBogus
 	}
 }
 
@@ -143,7 +143,7 @@ func (res *result) finish(name []byte, typ wire.Type, do bool) *cache.Answer {
 		a.TTL = 0 // without SOA nothing says how long there will be nothing (RFC 2308, section 5)
 	}
 	if p.base+len(p.body) > maxAnswer {
-		return &cache.Answer{Rcode: wire.ServFail, EDE: edeInvalidData, Security: res.sec}
+		return &cache.Answer{Rcode: wire.ServFail, EDE: wire.EDEInvalidData, Security: res.sec}
 	}
 	a.Body = p.body
 	return a
@@ -191,7 +191,7 @@ func (p *packer) learn(name []byte, at int) {
 		p.suffixes[p.count] = suffix{name, uint16(at)}
 		p.count++
 		at += 1 + int(name[0])
-		name = parent(name)
+		name = wire.Parent(name)
 	}
 }
 
@@ -199,7 +199,7 @@ func (p *packer) learn(name []byte, at int) {
 func (p *packer) name(name []byte, compress bool) {
 	at := p.base + len(p.body)
 	rest := name
-	for ; len(rest) > 1; rest = parent(rest) {
+	for ; len(rest) > 1; rest = wire.Parent(rest) {
 		if compress {
 			if to, ok := p.find(rest); ok {
 				n := len(name) - len(rest)

@@ -12,22 +12,8 @@ import (
 	"port53/internal/wire"
 )
 
-// Extended DNS Errors that a resolution ends with (RFC 8914, section 4).
-const (
-	edeNone          = -1
-	edeOther         = 0
-	edeStale         = 3
-	edeBogus         = 6
-	edeCached        = 13
-	edeNotReady      = 14
-	edeFiltered      = 17
-	edeStaleNX       = 19
-	edeNoAuthority   = 22
-	edeNetwork       = 23
-	edeInvalidData   = 24
-	edeNegativeTrust = 33
-	edeSynthesized   = 29
-)
+// edeNone is the Extended DNS Error of what has none.
+const edeNone = -1
 
 // A failure is why there is no answer. It becomes SERVFAIL with an Extended DNS
 // Error.
@@ -66,7 +52,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		// Iteration comes behind the forwarders, and needs its time as well.
 		end = end.Add(-t.b.left() / 2)
 	}
-	fail := &failure{ede: edeNoAuthority, text: "no server of the zone could be asked"}
+	fail := &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
 	var last *finding // an answer of a server that does not claim authority
 	useless := 0
 	// Servers that all turn down a part of a name may still know the whole.
@@ -96,7 +82,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		s.tries++
 		limited := c.route == nil // the operator chose the servers of routes for all there is
 		if limited && !t.r.quota.take(zone, s.server, &t.s.Limits, t.b.left()) {
-			return nil, &failure{ede: edeNoAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
+			return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
 		}
 		m, err := t.exchange(c, s, name, typ, end)
 		if limited {
@@ -112,9 +98,9 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		switch {
 		case f.kind == foundNothing:
 			s.out = true
-			fail = &failure{ede: edeNoAuthority, text: "servers answer " + f.why}
+			fail = &failure{ede: wire.EDENoReachableAuthority, text: "servers answer " + f.why}
 			if f.wrong || f.rcode == wire.FormErr || f.rcode == wire.NotImp {
-				fail.ede = edeInvalidData
+				fail.ede = wire.EDEInvalidData
 			}
 			s.lame = f.lame && c.route == nil
 			if useless++; useless >= maxServfail {
@@ -150,25 +136,25 @@ func (t *task) lamed(list []candidate, zone uint64) {
 func (t *task) spent(fail *failure) *failure {
 	switch {
 	case t.r.ctx.Err() != nil:
-		return &failure{ede: edeNotReady, text: "shutting down", now: true, busy: true}
+		return &failure{ede: wire.EDENotReady, text: "shutting down", now: true, busy: true}
 	case t.b.packets <= 0:
-		return &failure{ede: edeOther, text: "limit of packets for one question reached", now: true}
+		return &failure{ede: wire.EDEOther, text: "limit of packets for one question reached", now: true}
 	case t.b.octets <= 0:
-		return &failure{ede: edeOther, text: "limit of octets for one question reached", now: true}
+		return &failure{ede: wire.EDEOther, text: "limit of octets for one question reached", now: true}
 	}
-	return &failure{ede: edeNoAuthority, text: "no answer in time: " + fail.text}
+	return &failure{ede: wire.EDENoReachableAuthority, text: "no answer in time: " + fail.text}
 }
 
 func failed(err error, before *failure) *failure {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return &failure{ede: edeNoAuthority, text: "servers do not answer"}
+		return &failure{ede: wire.EDENoReachableAuthority, text: "servers do not answer"}
 	case errors.Is(err, context.Canceled):
 		return before
 	case errors.Is(err, errMalformed):
-		return &failure{ede: edeInvalidData, text: "servers send what cannot be read"}
+		return &failure{ede: wire.EDEInvalidData, text: "servers send what cannot be read"}
 	}
-	return &failure{ede: edeNetwork, text: "servers cannot be reached"}
+	return &failure{ede: wire.EDENetworkError, text: "servers cannot be reached"}
 }
 
 // candidates returns the addresses that may be asked for c: those in list, and those
@@ -341,11 +327,11 @@ func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type, end ti
 func (t *task) askLocal(c *cut, name []byte, typ wire.Type) (*finding, *failure) {
 	m := t.reading()
 	if bad := m.Parse(t.s.Local.Answer(name, typ)); bad != 0 {
-		return nil, &failure{ede: edeInvalidData, text: "a local zone cannot be served"}
+		return nil, &failure{ede: wire.EDEInvalidData, text: "a local zone cannot be served"}
 	}
 	f := t.admit(m, c, name, typ)
 	if f.kind == foundNothing {
-		return nil, &failure{ede: edeInvalidData, text: "a local zone cannot be served"}
+		return nil, &failure{ede: wire.EDEInvalidData, text: "a local zone cannot be served"}
 	}
 	return f, nil
 }

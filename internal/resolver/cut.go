@@ -34,9 +34,6 @@ type target struct {
 // routes have 1 and up, iteration has 0.
 const partLocal = 0xFFFF
 
-// parent returns the name without its first label; the root has none.
-func parent(name []byte) []byte { return name[1+int(name[0]):] }
-
 // cutAbove returns the closest known cut at or above name, for a question of type
 // typ: DS lies on the parent's side (RFC 4035, section 3.1.4.1).
 func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
@@ -53,7 +50,7 @@ func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 	if route != nil && t.noRoute {
 		route, part = nil, 0
 	}
-	for n := name; ; n = parent(n) {
+	for n := name; ; n = wire.Parent(n) {
 		if apex != nil && len(n) == len(apex) {
 			return &cut{zone: apex, part: partLocal, local: true}
 		}

@@ -127,7 +127,7 @@ func (t *task) below(name []byte, typ wire.Type) *link {
 	t.depth++
 	defer func() { t.depth-- }()
 	if t.depth > t.s.Limits.Depth {
-		return &link{fail: &failure{ede: edeOther, text: "limit of depth reached", now: true}, reason: edeNone}
+		return &link{fail: &failure{ede: wire.EDEOther, text: "limit of depth reached", now: true}, reason: edeNone}
 	}
 	return t.lookup(name, typ)
 }
@@ -289,7 +289,7 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 		show.shown = len(asked)
 		t.partial++
 	}
-	return nil, &failure{ede: edeOther, text: "too many referrals"}
+	return nil, &failure{ede: wire.EDEOther, text: "too many referrals"}
 }
 
 // delegate keeps what a referral tells: the servers of the child, and whether the
@@ -370,15 +370,15 @@ func (m *minimiser) next(c *cut) ([]byte, wire.Type) {
 	}
 	part := m.name
 	for range left - one {
-		part = parent(part)
+		part = wire.Parent(part)
 	}
 	if part[1] == '_' {
 		// Such labels are no zones; all of them are shown together (RFC 9156,
 		// section 2.3).
 		joined := m.name
-		for rest := m.name; len(rest) > len(part); rest = parent(rest) {
+		for rest := m.name; len(rest) > len(part); rest = wire.Parent(rest) {
 			if rest[1] != '_' {
-				joined = parent(rest)
+				joined = wire.Parent(rest)
 			}
 		}
 		if part = joined; len(part) == len(m.name) {

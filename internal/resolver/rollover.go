@@ -347,7 +347,7 @@ func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
 	tr, set := t.keysOf(zone, a.DS, a.Keys)
 	switch tr.reason {
 	case edeNone:
-	case edeNoAuthority, edeNetwork, edeNotReady, edeOther, edePassing:
+	case wire.EDENoReachableAuthority, wire.EDENetworkError, wire.EDENotReady, wire.EDEOther, edePassing:
 		return nil, fmt.Errorf("the keys of %s cannot be had: %s", wire.AppendName(nil, zone), wire.ErrorText(uint16(tr.reason)))
 	default:
 		return nil, fmt.Errorf("the keys of %s do not validate by its trust anchors (%s): nothing below it is answered; see resolver.trust_anchors",

@@ -35,7 +35,7 @@ func (t *task) sentinel(name []byte, typ wire.Type, res *result) {
 		return
 	}
 	if t.s.trusts(uint16(tag)) != is {
-		res.fail(edeOther, "root key sentinel")
+		res.fail(wire.EDEOther, "root key sentinel")
 		res.passing = true
 	}
 }

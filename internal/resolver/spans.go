@@ -127,7 +127,7 @@ func (s *spans) zone(name []byte) (zone []byte, h *hashing) {
 	if len(s.zones) == 0 {
 		return nil, nil
 	}
-	for n := name; ; n = parent(n) {
+	for n := name; ; n = wire.Parent(n) {
 		if z := s.zones[string(n)]; z != nil {
 			return n, z.hashing
 		}
@@ -242,7 +242,7 @@ func encloser(name []byte, nsec *wire.RRset) []byte {
 		return wire.Root
 	}
 	next := nsec.Data[0][:n]
-	for a := parent(name); ; a = parent(a) {
+	for a := wire.Parent(name); ; a = wire.Parent(a) {
 		if len(a) == 1 || wire.Subdomain(nsec.Owner, a) || wire.Subdomain(next, a) {
 			return a
 		}

@@ -82,7 +82,7 @@ func (t *task) hashed(zone []byte, h *hashing, name []byte, typ wire.Type) *link
 				return nil
 			}
 			next := cover // of the name one label longer than the closest encloser
-			ce = parent(ce)
+			ce = wire.Parent(ce)
 			if cover, match = look(ce); match {
 				add(cover)
 				add(next)

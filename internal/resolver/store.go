@@ -111,7 +111,7 @@ func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *
 		if l := t.cachedDenial(part, n, now); l != nil && (len(n) == len(name) || l.sec == secSecure) {
 			return l
 		}
-		n = parent(n)
+		n = wire.Parent(n)
 	}
 	if t.validate && t.s.Aggressive {
 		return t.synthesize(part, name, typ, now)

@@ -198,7 +198,7 @@ func (t *task) unproven(zone, owner []byte, typ wire.Type, reason int) verdict {
 // are on the parent's side of a cut (RFC 4035, section 3.1.4.1).
 func parentSide(name []byte, typ wire.Type) []byte {
 	if typ == wire.TypeDS && len(name) > 1 {
-		return parent(name)
+		return wire.Parent(name)
 	}
 	return name
 }
@@ -284,7 +284,7 @@ func (t *task) lastCut(zone, at []byte, tr *trust) *trust {
 		}
 		name := at
 		for range i {
-			name = parent(name)
+			name = wire.Parent(name)
 		}
 		switch next := t.trustOf(name); {
 		case next.passing():
@@ -319,7 +319,7 @@ func (t *task) trustOf(name []byte) *trust {
 // not be kept for others.
 func (tr *trust) passing() bool { return tr.reason == edePassing }
 
-// edePassing marks failures that say nothing of the zone. It is sent as edeOther.
+// edePassing marks failures that say nothing of the zone. It is sent as wire.EDEOther.
 const edePassing = 1 << 16
 
 func (t *task) findTrust(name []byte) *trust {
@@ -341,7 +341,7 @@ func (t *task) findTrust(name []byte) *trust {
 	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
 
 	// Below an insecure cut nothing has to be asked.
-	up := t.cutAbove(parent(name), 0)
+	up := t.cutAbove(wire.Parent(name), 0)
 	above := t.trustOf(t.zoneAbove(up, name))
 	if above.sec != secSecure {
 		return &trust{sec: above.sec, reason: above.reason, cut: true, expires: above.expires}
@@ -400,7 +400,7 @@ func denialOf(zone []byte, sets []*wire.RRset) *dnssec.Denial {
 // zoneAbove returns the zone of up, or the closest anchor if that is deeper, above
 // name.
 func (t *task) zoneAbove(up *cut, name []byte) []byte {
-	for n := parent(name); ; n = parent(n) {
+	for n := wire.Parent(name); ; n = wire.Parent(n) {
 		if t.s.anchors[string(n)] != nil || len(n) <= len(up.zone) && !up.local {
 			return n
 		}
@@ -424,7 +424,7 @@ func (t *task) until(l *link) time.Time {
 // anchorOf returns the closest name at or above name that has a trust anchor, or nil:
 // it alone decides what is secure there, whatever the zones above it are.
 func (t *task) anchorOf(name []byte) []byte {
-	for n := name; ; n = parent(n) {
+	for n := name; ; n = wire.Parent(n) {
 		if t.s.anchors[string(n)] != nil {
 			return n
 		}
@@ -440,7 +440,7 @@ func (t *task) negativeTrust(name []byte) bool {
 	if len(t.s.Negative) == 0 {
 		return false
 	}
-	for n := name; ; n = parent(n) {
+	for n := name; ; n = wire.Parent(n) {
 		for i := range t.s.Negative {
 			g := &t.s.Negative[i]
 			if bytes.Equal(g.Zone, n) && (g.Until.IsZero() || time.Now().Before(g.Until)) {

@@ -49,6 +49,10 @@ func LabelCount(name []byte) int {
 	return labels
 }
 
+// Parent returns name without its first label, of which it must have one: the root has
+// no parent. The name may be relative, without the root's label.
+func Parent(name []byte) []byte { return name[1+int(name[0]):] }
+
 // EqualFold tells whether two names are equal without regard to ASCII case
 // (RFC 4343, section 3).
 func EqualFold(a, b []byte) bool {

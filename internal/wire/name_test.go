@@ -96,3 +96,14 @@ func TestSubdomain(t *testing.T) {
 		}
 	}
 }
+
+func TestParent(t *testing.T) {
+	for name, want := range map[string]string{
+		"\x03www\x07example\x00": "\x07example\x00", "\x07example\x00": "\x00", "\x01a\x01b": "\x01b", "\x01a": "",
+		"\x3f" + strings.Repeat("x", 63) + "\x01b\x00": "\x01b\x00",
+	} {
+		if got := string(wire.Parent([]byte(name))); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}

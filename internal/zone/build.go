@@ -426,7 +426,7 @@ func (b *Builder) addAncestors() {
 		parent := uint32(0)
 		if o.labels > 1 {
 			rel := b.rel(&o)
-			rel = rel[int(rel[0])+1:] // without the first label
+			rel = wire.Parent(rel)
 			var ok bool
 			if parent, ok = b.nearby(rel, id-1, guess); !ok {
 				split.Set(append(append(buf[:0], rel...), 0))

@@ -102,9 +102,6 @@ func (z *Zone) count(n Node) int {
 	return records
 }
 
-// parentOf returns a relative name without its first label.
-func parentOf(rel []byte) []byte { return rel[int(rel[0])+1:] }
-
 // A patcher makes the version that a fold leads to.
 type patcher struct {
 	old, next *Zone
@@ -130,7 +127,7 @@ func (z *Zone) takeLine() *line {
 		for at := firstNode; at < len(z.data); {
 			n := Node(at / nodeAlign)
 			if z.Labels(n) > 1 {
-				l.children[uint64(z.hashRel(parentOf(z.relName(n))))]++
+				l.children[uint64(z.hashRel(wire.Parent(z.relName(n))))]++
 			}
 			at += z.nodeSize(n)
 		}
@@ -344,7 +341,7 @@ func (p *patcher) bury() (stay [][]byte) {
 			moved = true
 			dead = append(dead, rel)
 			delete(p.line.children, h)
-			up := parentOf(rel)
+			up := wire.Parent(rel)
 			if len(up) == 0 {
 				continue
 			}
