@@ -1,0 +1,121 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// A Socket is a UDP socket that is connected to one server, so that nobody else's
+// datagrams arrive. It is used by one goroutine.
+type Socket interface {
+	Send(datagram []byte) error
+	// Recv waits for a datagram and returns its length; what does not fit into b is
+	// cut off. The error is os.ErrDeadlineExceeded, that of ctx, or what the network
+	// said, such as ECONNREFUSED.
+	Recv(ctx context.Context, b []byte, deadline time.Time) (int, error)
+	Close() error
+}
+
+// Counts say what came to one query, the reply and all else.
+type Counts struct {
+	Octets    int64 // of messages
+	Foreign   int   // not a reply to anything like the query
+	Nearly    int   // the question is right and the ID is not, or the other way, or Judge said so
+	Oversized int   // longer than the query allowed
+	Errors    int   // what the network said and was passed over
+	Cut       int   // of the oversized, those that else were the reply
+}
+
+// Strays returns how many messages came that were not the reply.
+func (c *Counts) Strays() int { return c.Foreign + c.Nearly + c.Oversized }
+
+// A Datagram is the wait for the reply to one query over UDP. Its zero value takes what
+// fits, of any length, whatever else comes. Its memory may be used again, with Counts
+// set to zero.
+type Datagram struct {
+	Counts Counts
+
+	Limit  int // octets of the longest reply that the query allowed; 0: any
+	Guess  int // messages that nearly fit and end the wait: somebody guesses; 0: no bound
+	Ignore int // all that comes in vain and ends the wait, so that a flood does not feed it; 0: no bound
+	// Deaf passes over what routers are said to say, of sizes or of anything else. That
+	// nobody listens on the port (ECONNREFUSED) ends the wait all the same.
+	Deaf bool
+	// Judge is given each message that fits, and returns how it fits when its cookie or
+	// its signature is looked at as well. Nil changes nothing. It keeps nothing of msg.
+	Judge func(msg []byte, fit Fit) Fit
+}
+
+// Receive waits for the reply to query, which was sent on s, until the deadline. The
+// reply is in buf, which is longer than Limit by an octet at least. The error is that of
+// the socket, or ErrFlooded.
+func (d *Datagram) Receive(ctx context.Context, s Socket, query, buf []byte, deadline time.Time) (msg []byte, fit Fit, err error) {
+	for vain := 0; ; {
+		n, err := s.Recv(ctx, buf, deadline)
+		switch {
+		case err == nil:
+			d.Counts.Octets += int64(n)
+			if msg, fit = buf[:n], d.judged(query, buf[:n]); fit >= Bare {
+				return msg, fit, nil
+			}
+		case d.Deaf && !final(ctx, err):
+			d.Counts.Errors++
+		default:
+			return nil, Foreign, err
+		}
+		if vain++; vain == d.Ignore || d.Guess > 0 && d.Counts.Nearly >= d.Guess {
+			return nil, Foreign, ErrFlooded
+		}
+	}
+}
+
+// judged returns how a message fits, and counts it if it does not.
+func (d *Datagram) judged(query, msg []byte) Fit {
+	fit := Match(query, msg)
+	oversized := d.Limit > 0 && len(msg) > d.Limit
+	if fit >= Bare && d.Judge != nil && !oversized {
+		fit = d.Judge(msg, fit)
+	}
+	switch {
+	case oversized:
+		// It may have come in fragments, which others can replace.
+		d.Counts.Oversized++
+		if fit >= Folded {
+			d.Counts.Cut++
+		}
+		return Foreign
+	case fit == Nearly:
+		d.Counts.Nearly++
+	case fit == Foreign:
+		d.Counts.Foreign++
+	}
+	return fit
+}
+
+// final tells whether a socket's error ends a wait.
+func final(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, net.ErrClosed)
+}
+
+// Datagrams makes a Socket of a connected UDP socket of package net.
+func Datagrams(c net.Conn) Socket { return connSocket{c} }
+
+type connSocket struct{ net.Conn }
+
+// Send implements [Socket].
+func (c connSocket) Send(b []byte) error {
+	_, err := c.Write(b)
+	return err
+}
+
+// Recv implements [Socket].
+func (c connSocket) Recv(ctx context.Context, b []byte, deadline time.Time) (int, error) {
+	stop := until(ctx, c.SetReadDeadline, deadline)
+	defer stop()
+	n, err := c.Read(b)
+	return n, ended(ctx, err)
+}
