@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -27,7 +28,8 @@ type Primary struct {
 type Limits struct {
 	Records int           // of one transfer
 	Octets  int64         // of one transfer, on the wire and uncompressed
-	Idle    time.Duration // until the next octets
+	Connect time.Duration // until a connection has come about
+	Idle    time.Duration // until the next message
 	Total   time.Duration // of one transfer
 }
 
@@ -48,6 +50,9 @@ func (l Limits) filled() Limits {
 	if l.Octets == 0 {
 		l.Octets = defaultOctets
 	}
+	if l.Connect == 0 {
+		l.Connect = exchange.ConnectTimeout
+	}
 	if l.Idle == 0 {
 		l.Idle = defaultIdle
 	}
@@ -59,7 +64,7 @@ func (l Limits) filled() Limits {
 
 // A Client fetches zones. Its zero value is ready.
 type Client struct {
-	// Dial connects; nil: as net.Dialer does.
+	// Dial opens sockets ("udp") and connections ("tcp"); nil: as the system does.
 	Dial   func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
 	Limits Limits
 }
@@ -85,14 +90,6 @@ var (
 	errNotIXFR  = errors.New("the differences do not fit")
 )
 
-func (c *Client) dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	if c.Dial != nil {
-		return c.Dial(ctx, network, to)
-	}
-	var d net.Dialer
-	return d.DialContext(ctx, network, to.String())
-}
-
 // udpTries is how often a question is sent over UDP, and udpWait for how long each
 // waits; TCP comes after.
 const (
@@ -111,17 +108,15 @@ func (c *Client) Serial(ctx context.Context, p Primary, apex []byte) (serial uin
 			return 0, 0, err
 		}
 	}
-	conn, err := c.dial(ctx, "tcp", p.Addr)
+	s, err := c.connect(ctx, p)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer conn.Close()
-	s := c.newStream(ctx, conn, p, apex, wire.TypeSOA)
-	defer s.close()
-	if err = s.ask(nil); err != nil {
+	defer s.Close()
+	if err = s.ask(ctx, query(apex, wire.TypeSOA, nil)); err != nil {
 		return 0, 0, err
 	}
-	m, err := s.next()
+	m, err := s.next(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -152,52 +147,14 @@ const (
 )
 
 func (c *Client) serialUDP(ctx context.Context, p Primary, apex []byte) (uint32, time.Duration, error) {
-	conn, err := c.dial(ctx, "udp", p.Addr)
+	m, err := c.askUDP(ctx, p, query(apex, wire.TypeSOA, nil), time.Now().Add(udpWait))
 	if err != nil {
 		return 0, 0, err
 	}
-	defer conn.Close()
-	deadline := time.Now().Add(udpWait)
-	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
-		deadline = end
+	if m.Flags&wire.FlagTC != 0 {
+		return 0, 0, io.ErrShortBuffer
 	}
-	if err = conn.SetDeadline(deadline); err != nil {
-		return 0, 0, err
-	}
-	msg := query(apex, wire.TypeSOA, nil)
-	var v *tsig.Verifier
-	if p.Key != nil {
-		msg, v = tsig.SignRequest(p.Key, msg, time.Now())
-	}
-	if _, err = conn.Write(msg); err != nil {
-		return 0, 0, err
-	}
-	buf := make([]byte, wire.MaxMessage)
-	for {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return 0, 0, err
-		}
-		var m wire.Message
-		if !replies(buf[:n], msg, &m, apex) {
-			continue // somebody else's
-		}
-		if v != nil {
-			if err = v.Verify(buf[:n], time.Now()); err != nil {
-				return 0, 0, err
-			}
-		}
-		if m.Flags&wire.FlagTC != 0 {
-			return 0, 0, io.ErrShortBuffer
-		}
-		return serialOf(&m, apex)
-	}
-}
-
-// replies tells whether msg is a reply to the query, and reads it.
-func replies(msg, query []byte, m *wire.Message, apex []byte) bool {
-	return len(msg) >= wire.HeaderLen && m.Parse(msg) == 0 && m.Flags&wire.FlagQR != 0 &&
-		m.ID == binary.BigEndian.Uint16(query) && m.HasQuestion && wire.EqualFold(m.Name, apex)
+	return serialOf(m, apex)
 }
 
 // serialOf reads the serial of a reply to a question for the SOA record.
@@ -226,29 +183,18 @@ func expireOf(m *wire.Message) time.Duration {
 
 // Forward gives a message to a server over TCP, as it is, and returns the reply to it.
 func (c *Client) Forward(ctx context.Context, p Primary, msg []byte) ([]byte, error) {
-	conn, err := c.dial(ctx, "tcp", p.Addr)
+	s, err := c.connect(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	s := c.newStream(ctx, conn, p, nil, 0)
-	defer s.close()
-	if err = s.wait(); err != nil {
+	defer s.Close()
+	s.key = nil // msg is signed by its sender, if it is
+	if err = s.ask(ctx, msg); err != nil {
 		return nil, err
 	}
-	if _, err = conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)); err != nil {
-		return nil, err
-	}
-	var length [2]byte
-	if _, err = io.ReadFull(conn, length[:]); err != nil {
+	reply, _, err := s.Receive(ctx, msg, s.deadline())
+	if err != nil {
 		return nil, s.broken(err)
-	}
-	reply := s.buf[:binary.BigEndian.Uint16(length[:])]
-	if _, err = io.ReadFull(conn, reply); err != nil {
-		return nil, s.broken(err)
-	}
-	if len(reply) < wire.HeaderLen || !bytes.Equal(reply[:2], msg[:2]) || reply[2]&0x80 == 0 {
-		return nil, fmt.Errorf("%w: what comes is no reply", ErrWrong)
 	}
 	return reply, nil
 }
@@ -280,25 +226,23 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 	limits := c.Limits.filled()
 	ctx, cancel := context.WithTimeout(ctx, limits.Total)
 	defer cancel()
-	conn, err := c.dial(ctx, "tcp", p.Addr)
+	s, err := c.connect(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer s.Close()
 	t := wire.TypeAXFR
 	if have != nil {
 		t = wire.TypeIXFR
 	}
-	s := c.newStream(ctx, conn, p, apex, t)
-	defer s.close()
-	if err := s.ask(have); err != nil {
+	if err := s.ask(ctx, query(apex, t, have)); err != nil {
 		return nil, err
 	}
 	a := &assembly{apex: apex, have: have, seed: seed, limits: limits}
 	for !a.done {
-		m, err := s.next()
+		m, err := s.next(ctx)
 		if err != nil {
-			if a.state == wantSecond && s.messages == 1 {
+			if a.state == wantSecond && s.Messages == 1 {
 				return nil, fmt.Errorf("%w: %w", errNotIXFR, err) // the SOA alone says: take the whole zone
 			}
 			return nil, err
@@ -323,97 +267,8 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 			return nil, err
 		}
 	}
-	a.result.Octets, a.result.Messages = s.octets, s.messages
+	a.result.Octets, a.result.Messages = s.Counts.Octets, s.Messages
 	return a.finish()
-}
-
-// A stream is the messages of one reply over TCP.
-type stream struct {
-	ctx      context.Context
-	conn     net.Conn
-	stop     func() bool
-	limits   Limits
-	key      *tsig.Key
-	verifier *tsig.Verifier
-	apex     []byte
-	typ      wire.Type
-	query    []byte
-	message  wire.Message
-	buf      []byte
-	octets   int64
-	messages int
-}
-
-func (c *Client) newStream(ctx context.Context, conn net.Conn, p Primary, apex []byte, t wire.Type) *stream {
-	s := &stream{ctx: ctx, conn: conn, limits: c.Limits.filled(), key: p.Key, apex: apex, typ: t, buf: make([]byte, wire.MaxMessage)}
-	s.stop = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
-	return s
-}
-
-func (s *stream) close() { s.stop() }
-
-func (s *stream) ask(have *zone.Zone) error {
-	s.query = query(s.apex, s.typ, have)
-	if s.key != nil {
-		s.query, s.verifier = tsig.SignRequest(s.key, s.query, time.Now())
-	}
-	if err := s.wait(); err != nil {
-		return err
-	}
-	_, err := s.conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(s.query))), s.query...))
-	return err
-}
-
-// wait gives the other side time for its next octets.
-func (s *stream) wait() error {
-	if err := s.ctx.Err(); err != nil {
-		return context.Cause(s.ctx)
-	}
-	_ = s.conn.SetDeadline(time.Now().Add(s.limits.Idle)) // a connection that has ended says so when it is read
-	return nil
-}
-
-// next reads the next message, which is valid until the one after it.
-func (s *stream) next() (*wire.Message, error) {
-	if err := s.wait(); err != nil {
-		return nil, err
-	}
-	var length [2]byte
-	if _, err := io.ReadFull(s.conn, length[:]); err != nil {
-		return nil, s.broken(err)
-	}
-	n := int(binary.BigEndian.Uint16(length[:]))
-	if _, err := io.ReadFull(s.conn, s.buf[:n]); err != nil {
-		return nil, s.broken(err)
-	}
-	s.octets += int64(n) + 2
-	s.messages++
-	if s.octets > s.limits.Octets {
-		return nil, fmt.Errorf("%w: more than %d octets", ErrTooLarge, s.limits.Octets)
-	}
-	msg, m := s.buf[:n], &s.message
-	if bad := m.Parse(msg); bad != 0 || m.Flags&wire.FlagQR == 0 || m.ID != binary.BigEndian.Uint16(s.query) {
-		return nil, fmt.Errorf("%w: message %d is no reply to the question", ErrWrong, s.messages)
-	}
-	if m.HasQuestion && (m.Type != s.typ || !wire.EqualFold(m.Name, s.apex)) || !m.HasQuestion && s.messages == 1 && m.Rcode == wire.NoError {
-		return nil, fmt.Errorf("%w: message %d answers another question", ErrWrong, s.messages)
-	}
-	if s.verifier != nil {
-		if err := s.verifier.Verify(msg, time.Now()); err != nil {
-			return nil, fmt.Errorf("message %d: %w", s.messages, err)
-		}
-	}
-	return m, nil
-}
-
-func (s *stream) broken(err error) error {
-	if s.ctx.Err() != nil {
-		return context.Cause(s.ctx)
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends after %d messages, before its last record", ErrWrong, s.messages)
-	}
-	return err
 }
 
 // An assembly makes a version of the records of a transfer, as they come.

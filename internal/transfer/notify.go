@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -32,7 +31,7 @@ func (c *Client) Notify(ctx context.Context, to Primary, z *zone.Zone) error {
 	wait := notifyWait
 	var err error
 	for range notifyTries {
-		if err = c.notify(ctx, to, z.Apex(), msg, wait); err == nil || ctx.Err() != nil {
+		if err = c.notify(ctx, to, msg, wait); err == nil || ctx.Err() != nil {
 			return err
 		}
 		wait *= 2
@@ -40,43 +39,16 @@ func (c *Client) Notify(ctx context.Context, to Primary, z *zone.Zone) error {
 	return err
 }
 
-func (c *Client) notify(ctx context.Context, to Primary, apex, msg []byte, wait time.Duration) error {
+func (c *Client) notify(ctx context.Context, to Primary, msg []byte, wait time.Duration) error {
 	deadline := time.Now().Add(wait)
-	conn, err := c.dial(ctx, "udp", to.Addr)
+	m, err := c.askUDP(ctx, to, msg, deadline)
+	if err == nil && m.Rcode != wire.NoError {
+		err = fmt.Errorf("NOTIFY: %w", &RefusedError{m.Rcode})
+	}
 	if err != nil {
 		return pause(ctx, deadline, err)
 	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
-	defer stop()
-	_ = conn.SetDeadline(deadline)
-	var v *tsig.Verifier
-	if to.Key != nil {
-		msg, v = tsig.SignRequest(to.Key, append([]byte(nil), msg...), time.Now())
-	}
-	if _, err = conn.Write(msg); err != nil {
-		return pause(ctx, deadline, err)
-	}
-	buf := make([]byte, wire.MaxMessage)
-	for {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return pause(ctx, deadline, err)
-		}
-		var m wire.Message
-		if !replies(buf[:n], msg, &m, apex) {
-			continue
-		}
-		if v != nil {
-			if err := v.Verify(buf[:n], time.Now()); err != nil {
-				return pause(ctx, deadline, err)
-			}
-		}
-		if m.Rcode != wire.NoError {
-			return pause(ctx, deadline, fmt.Errorf("NOTIFY: %w", &RefusedError{m.Rcode}))
-		}
-		return nil
-	}
+	return nil
 }
 
 // pause waits until the deadline, so that a server that is not up yet is asked again
