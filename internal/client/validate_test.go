@@ -31,7 +31,7 @@ func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *client.Ques
 	buf := make([]byte, wire.MaxMessage)
 	n := 0
 	if err = s.Send(r.Sent); err == nil {
-		n, err = s.Recv(buf, r.At.Add(time.Second))
+		n, err = s.Recv(ctx, buf, r.At.Add(time.Second))
 	}
 	if err != nil {
 		return nil, &client.Unanswered{Attempts: []client.Attempt{{Server: server, Err: err}}}

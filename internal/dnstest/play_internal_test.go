@@ -57,7 +57,7 @@ func (r *relay) Ask(ctx context.Context, query []byte, _ netip.AddrPort, tcp boo
 	_ = s.Send(query)
 	b := make([]byte, 2000)
 	deadline, _ := ctx.Deadline()
-	n, err := s.Recv(b, deadline)
+	n, err := s.Recv(ctx, b, deadline)
 	if err != nil {
 		return nil
 	}

@@ -1,7 +1,7 @@
 // Package lab is a laboratory: a small internet in one process, for tests and for
 // people without the real one.
 //
-// A [Net] is a network without sockets. It implements [upstream.Network], so that a
+// A [Net] is a network without sockets. It implements upstream.Network, so that a
 // resolver asks its hosts as it would ask the world's, over links that are slow,
 // lossy, narrow or cut, past whoever tampers with replies on the way; and it keeps a
 // log of every packet. It knows no clock but package time's and blocks on channels
@@ -26,7 +26,7 @@ import (
 	"syscall"
 	"time"
 
-	"port53/internal/upstream"
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -382,8 +382,8 @@ func family(a netip.Addr) int {
 }
 
 // Socket opens a UDP socket of the asker, connected to an address, on a random free
-// port. It implements [upstream.Network].
-func (n *Net) Socket(to netip.AddrPort) (upstream.Socket, error) {
+// port. It implements upstream.Network.
+func (n *Net) Socket(to netip.AddrPort) (exchange.Socket, error) {
 	f := family(to.Addr())
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -47,7 +47,7 @@ func exchange(t *testing.T, n *lab.Net, to netip.AddrPort, query []byte) ([]byte
 		t.Fatal(err)
 	}
 	b := make([]byte, 2000)
-	l, err := s.Recv(b, start.Add(time.Second))
+	l, err := s.Recv(t.Context(), b, start.Add(time.Second))
 	return b[:l], time.Since(start), err
 }
 
@@ -157,11 +157,11 @@ func TestTamper(t *testing.T) {
 		}
 		n.Inject(n.Ports()[0], server, forged)
 		b := make([]byte, 4)
-		if l, err := s.Recv(b, time.Now()); l != 4 || err != nil {
+		if l, err := s.Recv(t.Context(), b, time.Now()); l != 4 || err != nil {
 			t.Errorf("injected: got %d octets, %v, want 4, cut off", l, err)
 		}
 		go s.Close()
-		if _, err := s.Recv(b, time.Time{}); !errors.Is(err, net.ErrClosed) {
+		if _, err := s.Recv(t.Context(), b, time.Time{}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("closed: got %v", err)
 		}
 		if err := s.Send(question); !errors.Is(err, net.ErrClosed) {

@@ -66,9 +66,9 @@ func (s *socket) Send(b []byte) error {
 	return nil
 }
 
-// Recv waits for a datagram until the deadline; zero means for ever. What is longer
-// than b is cut off, as the system does it.
-func (s *socket) Recv(b []byte, deadline time.Time) (int, error) {
+// Recv waits for a datagram until the deadline, zero meaning for ever, or the end of
+// ctx. What is longer than b is cut off, as the system does it.
+func (s *socket) Recv(ctx context.Context, b []byte, deadline time.Time) (int, error) {
 	var late <-chan time.Time
 	for {
 		if r, ok := s.pop(); ok {
@@ -87,6 +87,8 @@ func (s *socket) Recv(b []byte, deadline time.Time) (int, error) {
 		case <-s.wake:
 		case <-s.closed:
 			return 0, net.ErrClosed
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		case <-late:
 			return 0, os.ErrDeadlineExceeded
 		}
@@ -109,7 +111,7 @@ func (s *socket) Close() error {
 }
 
 // DialTCP connects to a host, which takes a round trip. It implements
-// [upstream.Network].
+// upstream.Network.
 func (n *Net) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	f := family(to.Addr())
 	n.mu.Lock()

@@ -80,7 +80,7 @@ func ask(t testing.TB, w *lab.World, server, words string) *wire.Message {
 		}
 		defer s.Close()
 		_ = s.Send(msg)
-		n, err := s.Recv(b, time.Now().Add(time.Second))
+		n, err := s.Recv(t.Context(), b, time.Now().Add(time.Second))
 		if err != nil {
 			return nil
 		}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -191,18 +192,17 @@ type attempt struct {
 	oversize bool // a reply was too large
 	doubt    doubt
 
-	id    uint16
-	query []byte // as sent, behind two octets with its length
+	query []byte // as sent
+	taste taste  // of the last reply that fitted
 
-	room    [maxQuery]byte
-	buf     []byte       // for replies over UDP
-	replies chan tcpDone // of TCP
-	timer   *time.Timer  // of TCP
+	room [maxQuery]byte
+	wait exchange.Datagram
+	buf  []byte // for replies over UDP
 }
 
-// maxQuery is the length of the longest query, with TCP's length before it: a header, a
-// name, type and class, and an OPT record with a cookie.
-const maxQuery = 2 + wire.HeaderLen + wire.MaxName + 4 + 11 + 4 + 40
+// maxQuery is the length of the longest query: a header, a name, type and class, and an
+// OPT record with a cookie.
+const maxQuery = wire.HeaderLen + wire.MaxName + 4 + 11 + 4 + 40
 
 // A doubt is why a reply over UDP that matched was not believed at once.
 type doubt uint8
@@ -215,8 +215,8 @@ const (
 )
 
 func newAttempt(c *Client) *attempt {
-	a := &attempt{c: c, buf: make([]byte, c.o.UDPSize+1), replies: make(chan tcpDone, 1), timer: time.NewTimer(time.Hour)}
-	a.timer.Stop()
+	a := &attempt{c: c, buf: make([]byte, c.o.UDPSize+1)}
+	a.wait = exchange.Datagram{Guess: maxMismatches, Ignore: maxIgnored, Deaf: true, Judge: a.judge}
 	return a
 }
 

@@ -31,8 +31,8 @@ const (
 	good
 )
 
-// taste looks at the cookie in a reply (RFC 7873, section 5.3).
-func (a *attempt) taste(msg []byte) taste {
+// tasted looks at the cookie in a reply (RFC 7873, section 5.3).
+func (a *attempt) tasted(msg []byte) taste {
 	switch got := cookieOf(findOPT(msg)); {
 	case got == nil:
 		return missing

@@ -182,6 +182,46 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// TestRouters has somebody say, before the server answers, that it cannot be reached. It
+// may be anybody, and it ends nothing.
+func TestRouters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{rtt: time.Millisecond}
+		f.udp = func(q []byte) [][]byte { return [][]byte{{}, {}, echo(q, wire.FlagAA)} }
+		c := f.client(false)
+		defer c.Close()
+		if r := ask(t, c, plain()); r.TCP || r.Spoof || r.RTT != time.Millisecond {
+			t.Errorf("%+v", r)
+		}
+		f.udp = func([]byte) [][]byte { return [][]byte{{}} }
+		begin := time.Now()
+		if _, err := c.Exchange(t.Context(), address(2), plain()); !isTimeout(err) || time.Since(begin) != 400*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+// TestUnmixed has a server that answers in lower case what was asked as it stands in a
+// zone: nothing was hidden in it, and the reply is taken.
+func TestUnmixed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{rtt: time.Millisecond}
+		f.udp = func(q []byte) [][]byte {
+			r := echo(q, wire.FlagAA)
+			copy(r[12:], bytes.ToLower(r[12:len(r)-4]))
+			return [][]byte{r}
+		}
+		c := f.client(false)
+		defer c.Close()
+		q := plain()
+		q.Name, q.MixCase = []byte("\x03WWW\x04Test\x00"), false
+		q.EDNS = false
+		if r := ask(t, c, q); r.TCP || r.Spoof {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // TestAllIDs has somebody who knows the port and sends replies with all 65,536 IDs, the
 // right one last: none is taken.
 func TestAllIDs(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/upstream"
 	"port53/internal/wire"
 )
@@ -22,8 +23,10 @@ import (
 // asked, it answers as udp and tcp say, and counts what is left open.
 type fake struct {
 	rtt time.Duration
-	udp func(q []byte) [][]byte // replies that arrive together after rtt; nil: silence
-	tcp func(c net.Conn)        // serves one connection and closes it; nil: refused
+	// udp returns replies that arrive together after rtt: nil is that nobody listens, one
+	// without octets what a router says. Without it there is silence.
+	udp func(q []byte) [][]byte
+	tcp func(c net.Conn) // serves one connection and closes it; nil: refused
 
 	mu      sync.Mutex
 	queries []packet
@@ -64,7 +67,7 @@ type fakeSocket struct {
 }
 
 // Socket implements upstream.Network.
-func (f *fake) Socket(to netip.AddrPort) (upstream.Socket, error) {
+func (f *fake) Socket(to netip.AddrPort) (exchange.Socket, error) {
 	f.mu.Lock()
 	f.sockets++
 	f.mu.Unlock()
@@ -82,7 +85,7 @@ func (s *fakeSocket) Send(q []byte) error {
 	return nil
 }
 
-func (s *fakeSocket) Recv(b []byte, deadline time.Time) (int, error) {
+func (s *fakeSocket) Recv(ctx context.Context, b []byte, deadline time.Time) (int, error) {
 	timer := time.NewTimer(time.Until(deadline))
 	defer timer.Stop()
 	for len(s.queue) == 0 {
@@ -90,14 +93,19 @@ func (s *fakeSocket) Recv(b []byte, deadline time.Time) (int, error) {
 		case s.queue = <-s.in:
 		case <-timer.C:
 			return 0, os.ErrDeadlineExceeded
+		case <-ctx.Done():
+			return 0, ctx.Err()
 		case <-s.closed:
 			return 0, net.ErrClosed
 		}
 	}
 	r := s.queue[0]
 	s.queue = s.queue[1:]
-	if r == nil {
+	switch {
+	case r == nil:
 		return 0, syscall.ECONNREFUSED
+	case len(r) == 0:
+		return 0, syscall.EHOSTUNREACH
 	}
 	return copy(b, r), nil
 }

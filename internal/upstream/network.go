@@ -18,41 +18,20 @@ package upstream
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
-	"time"
+
+	"port53/internal/exchange"
 )
 
 // A Network is how questions leave: [System] is the sockets of this machine, and
 // laboratories have one that is simulated.
 type Network interface {
-	// Socket returns a new UDP socket that is connected to a server, so that nobody
-	// else's datagrams arrive, from a random port.
-	Socket(to netip.AddrPort) (Socket, error)
+	// Socket returns a new UDP socket that is connected to a server, from a random port.
+	Socket(to netip.AddrPort) (exchange.Socket, error)
 	// DialTCP connects to a server over TCP.
 	DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 }
-
-// A Socket is used by one goroutine, for one question. Another goroutine may call Close
-// to end a Recv that waits.
-type Socket interface {
-	Send(datagram []byte) error
-	// Recv waits for a datagram until the deadline, and returns its length; what does
-	// not fit into b is cut off. The error is os.ErrDeadlineExceeded, or what the
-	// network said, such as ECONNREFUSED.
-	Recv(b []byte, deadline time.Time) (int, error)
-	Close() error
-}
-
-// A stoppable is a Socket of [System], whose memory is used again: no other goroutine
-// may close it, but Recv can be told to end.
-type stoppable interface {
-	// recv is Recv that ends with errStopped once done is closed. A nil done never is.
-	recv(b []byte, deadline time.Time, done <-chan struct{}) (int, error)
-}
-
-var errStopped = errors.New("upstream: stopped")
 
 // Ports that questions leave from: all but those of the system's services. The range
 // that the kernel takes them from by itself has half as many.
@@ -94,9 +73,9 @@ func (s sources) pick(to netip.Addr, hash uint64) netip.Addr {
 
 // dial connects over TCP from a source address, or whatever routes say.
 func dial(ctx context.Context, to netip.AddrPort, source netip.Addr) (net.Conn, error) {
-	var d net.Dialer
+	var d exchange.Dialer
 	if !source.IsUnspecified() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0))
+		d.Source = netip.AddrPortFrom(source, 0)
 	}
-	return d.DialContext(ctx, "tcp", to.String())
+	return d.Open(ctx, "tcp", to)
 }

@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"port53/internal/exchange"
 )
 
 // harvest is the most events taken by one system call.
@@ -133,7 +135,7 @@ func (c *socket) wake() {
 }
 
 // Socket implements [Network].
-func (s *system) Socket(to netip.AddrPort) (Socket, error) {
+func (s *system) Socket(to netip.AddrPort) (exchange.Socket, error) {
 	c, err := s.take()
 	if err != nil {
 		return nil, err
@@ -261,7 +263,7 @@ func (s *system) give(c *socket) {
 	s.mu.Unlock()
 }
 
-// Send implements [Socket].
+// Send implements [exchange.Socket].
 func (c *socket) Send(b []byte) error {
 	for {
 		_, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
@@ -275,13 +277,10 @@ func (c *socket) Send(b []byte) error {
 	}
 }
 
-// Recv implements [Socket].
-func (c *socket) Recv(b []byte, deadline time.Time) (int, error) { return c.recv(b, deadline, nil) }
-
-// recv implements stoppable.
-func (c *socket) recv(b []byte, deadline time.Time, done <-chan struct{}) (int, error) {
+// Recv implements [exchange.Socket].
+func (c *socket) Recv(ctx context.Context, b []byte, deadline time.Time) (int, error) {
 	for {
-		if err := c.wait(deadline, done); err != nil {
+		if err := c.wait(ctx, deadline); err != nil {
 			return 0, err
 		}
 		switch n, errno := c.read(b); errno {
@@ -296,7 +295,7 @@ func (c *socket) recv(b []byte, deadline time.Time, done <-chan struct{}) (int, 
 }
 
 // wait returns when there may be something to read.
-func (c *socket) wait(deadline time.Time, done <-chan struct{}) error {
+func (c *socket) wait(ctx context.Context, deadline time.Time) error {
 	select {
 	case <-c.ready:
 	default:
@@ -306,9 +305,9 @@ func (c *socket) wait(deadline time.Time, done <-chan struct{}) error {
 			c.timer.Stop()
 		case <-c.timer.C:
 			return os.ErrDeadlineExceeded
-		case <-done:
+		case <-ctx.Done():
 			c.timer.Stop()
-			return errStopped
+			return ctx.Err()
 		}
 	}
 	if c.system.closed.Load() {
@@ -340,7 +339,7 @@ func (c *socket) read(b []byte) (int, syscall.Errno) {
 	}
 }
 
-// Close implements [Socket].
+// Close implements [exchange.Socket].
 func (c *socket) Close() error {
 	_, _, errno := syscall.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
 	c.fd = -1

@@ -7,7 +7,8 @@ import (
 	"hash/maphash"
 	"net"
 	"net/netip"
-	"time"
+
+	"port53/internal/exchange"
 )
 
 // A system is the sockets of this machine, by way of package net.
@@ -26,39 +27,19 @@ func (s *system) source(to netip.Addr) netip.Addr {
 }
 
 // Socket implements [Network].
-func (s *system) Socket(to netip.AddrPort) (Socket, error) {
+func (s *system) Socket(to netip.AddrPort) (exchange.Socket, error) {
 	source := s.source(to.Addr())
 	for tries := 0; ; tries++ {
 		port := firstPort + uint16(s.random.Below(portCount))
 		conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(source, port)), net.UDPAddrFromAddrPort(to))
 		if err == nil {
-			return udpSocket{conn}, nil
+			return exchange.Datagrams(conn), nil
 		}
 		if tries == bindTries {
 			return nil, err
 		}
 	}
 }
-
-// A udpSocket is a socket of package net.
-type udpSocket struct{ conn *net.UDPConn }
-
-// Send implements [Socket].
-func (c udpSocket) Send(b []byte) error {
-	_, err := c.conn.Write(b)
-	return err
-}
-
-// Recv implements [Socket].
-func (c udpSocket) Recv(b []byte, deadline time.Time) (int, error) {
-	if err := c.conn.SetReadDeadline(deadline); err != nil {
-		return 0, err
-	}
-	return c.conn.Read(b)
-}
-
-// Close implements [Socket].
-func (c udpSocket) Close() error { return c.conn.Close() }
 
 // DialTCP implements [Network].
 func (s *system) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {

@@ -1,9 +1,9 @@
 package upstream
 
 import (
-	"bytes"
 	"encoding/binary"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -16,10 +16,9 @@ func (a *attempt) build() {
 	if a.q.CD {
 		flags |= wire.FlagCD
 	}
-	a.id = uint16(a.c.random.Uint64())
-	b := wire.AppendQuery(a.room[:2], a.id, flags, a.q.Name, a.q.Type)
+	b := wire.AppendQuery(a.room[:0], uint16(a.c.random.Uint64()), flags, a.q.Name, a.q.Type)
 	if a.mixed {
-		a.c.random.mixCase(b[2+wire.HeaderLen:], a.q.Name)
+		a.c.random.mixCase(b[wire.HeaderLen:], a.q.Name)
 	}
 	if a.edns {
 		var room [4 + 40]byte
@@ -31,66 +30,32 @@ func (a *attempt) build() {
 			options = append(options, cookie...)
 		}
 		b = wire.AppendOPT(b, uint16(a.c.o.UDPSize), a.q.DO, options)
-		b[2+11] = 1
+		b[11] = 1
 	}
-	binary.BigEndian.PutUint16(b, uint16(len(b)-2))
 	a.query = b
 }
 
-// setID gives the query another ID, for a connection on which the first is taken.
-func (a *attempt) setID(id uint16) {
-	a.id = id
-	binary.BigEndian.PutUint16(a.query[2:], id)
+// fit returns how a reply fits the query, its case and its cookie looked at as well.
+func (a *attempt) fit(msg []byte) exchange.Fit {
+	fit := exchange.Match(a.query, msg)
+	if fit >= exchange.Bare {
+		fit = a.judge(msg, fit)
+	}
+	return fit
 }
 
-// A fit is how a message fits the question.
-type fit uint8
-
-const (
-	not     fit = iota // it is not a reply to anything like it
-	nearly             // the question is right and the ID is not, or the other way
-	bare               // an error that has the ID and no question
-	refolds            // all is right but the case of the name
-	fits
-)
-
-// matches compares a reply with the question: ID, QR, opcode, name, type and class
-// (RFC 5452, section 9.1). An error without a question can be that of a server which did
-// not read so far.
-func (a *attempt) matches(msg []byte) fit {
-	query := a.query[2:]
-	end := wire.HeaderLen + len(a.q.Name) + 4
-	if len(msg) < wire.HeaderLen || msg[2]&0x80 == 0 || msg[2]&0x78 != 0 {
-		return not
+// judge looks at what a reply that fits has beside its question.
+func (a *attempt) judge(msg []byte, fit exchange.Fit) exchange.Fit {
+	if fit == exchange.Folded && !a.mixed {
+		fit = exchange.Exact // nobody has hidden anything in the case
 	}
-	id := binary.BigEndian.Uint16(msg) == a.id
-	if id && isBare(msg) {
-		return bare
-	}
-	if binary.BigEndian.Uint16(msg[4:]) != 1 || len(msg) < end {
-		if id {
-			return nearly
+	a.taste = good
+	if fit == exchange.Exact && a.edns && a.cookies {
+		if a.taste = a.tasted(msg); a.taste == wrong {
+			return exchange.Nearly
 		}
-		return not
 	}
-	same := bytes.Equal(msg[wire.HeaderLen:end], query[wire.HeaderLen:end])
-	folded := same || bytes.Equal(msg[end-4:end], query[end-4:end]) && wire.EqualFold(msg[wire.HeaderLen:end-4], query[wire.HeaderLen:end-4])
-	switch {
-	case id && same:
-		return fits
-	case id && folded && a.mixed:
-		return refolds
-	case id && folded:
-		return fits
-	case id || folded:
-		return nearly
-	}
-	return not
-}
-
-// isBare tells whether a message is an error without a question.
-func isBare(msg []byte) bool {
-	return binary.BigEndian.Uint16(msg[4:]) == 0 && msg[3]&15 != 0
+	return fit
 }
 
 // findOPT returns the OPT record of a message, from its type on, or nil. Only the

@@ -1,9 +1,7 @@
 package upstream
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -12,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"port53/internal/wire"
+	"port53/internal/exchange"
 )
 
 // Bounds of connections to servers.
@@ -28,17 +26,12 @@ const (
 	// 6.2.2); a server with more than maxStreams questions in flight is a forwarder's.
 	serverConns = 8
 	maxStreams  = 64 // questions in flight on one
-	// maxStray is how many messages that nobody waits for are read from a connection,
-	// more than come late.
-	maxStray  = 128
-	tcpBuffer = 2048 // octets read at once: most replies are shorter
-	tcpTries  = 3    // a connection that is closed already, one that answers one question only, and another
+	tcpTries    = 3  // a connection that is closed already, one that answers one question only, and another
 )
 
 var (
 	errEnded = errors.New("upstream: connection closed by the server")
 	errBusy  = errors.New("upstream: too many connections")
-	errStray = errors.New("upstream: too many messages that nobody asked for")
 )
 
 // conns are the connections that are kept.
@@ -54,40 +47,24 @@ type conns struct {
 	closed bool
 }
 
-// A conn is one connection with its questions in flight, by ID. One goroutine makes it,
-// reads from it and ends it.
+// A conn is one connection with its questions in flight. One goroutine makes it, runs
+// its pipeline and ends it.
 type conn struct {
 	owner  *conns
 	to     netip.AddrPort
 	alone  bool               // the server answers one question a connection
 	cancel context.CancelFunc // of the dialling
-	ready  chan struct{}      // closed once nc is set, or err
-	nc     net.Conn
-	write  sync.Mutex // of nc
-	stray  int        // by the reader only
-	reader *bufio.Reader
+
+	ready chan struct{} // closed once dialling has ended, and what follows is set
+	nc    net.Conn
+	pipe  *exchange.Pipeline // nil: there is no connection
+	err   error              // why
 
 	// Under owner.mu.
-	wait       map[uint16]waiter
-	users      int // questions that have or will have a place in wait
-	order      int // of questions and replies
-	lastReply  int // its order
-	retired    bool
-	err        error // once it has ended
+	users      int  // questions that use it or wait for it
+	retired    bool // it takes no more
+	ended      bool
 	prev, next *conn // in the ring of idle ones
-}
-
-// A waiter is a question in flight.
-type waiter struct {
-	reply chan tcpDone
-	order int
-}
-
-// tcpDone is what comes of a question over TCP: a message, or the end of the connection.
-type tcpDone struct {
-	msg []byte
-	// err ended the connection.
-	err error
 }
 
 func (cs *conns) init(c *Client) {
@@ -106,14 +83,14 @@ func (a *attempt) overTCP(ctx context.Context) error {
 		return over(ctx)
 	}
 	sent := a.c.servers.now()
-	a.timer.Reset(time.Until(deadline))
-	defer a.timer.Stop()
+	within, cancel := context.WithDeadlineCause(ctx, deadline, os.ErrDeadlineExceeded)
+	defer cancel()
 	var msg []byte
 	var err error
 	for try := range tcpTries {
 		a.reply.Packets++
 		var again bool
-		if msg, again, err = a.c.conns.ask(ctx, a, deadline, try > 0); !again {
+		if msg, again, err = a.c.conns.ask(within, a, try > 0); !again {
 			break
 		}
 	}
@@ -123,8 +100,7 @@ func (a *attempt) overTCP(ctx context.Context) error {
 		}
 		return err
 	}
-	fit := a.matches(msg)
-	if fit == not || fit == nearly || fit == fits && a.edns && a.cookies && a.taste(msg) == wrong {
+	if a.fit(msg) < exchange.Bare {
 		a.c.counters.Mismatched.Add(1)
 		return errMismatch
 	}
@@ -140,7 +116,7 @@ func (a *attempt) overTCP(ctx context.Context) error {
 
 // ask asks once, on a new connection if it has to be fresh. again tells that the
 // connection ended in a way that says nothing of the next one.
-func (cs *conns) ask(ctx context.Context, a *attempt, deadline time.Time, fresh bool) (msg []byte, again bool, err error) {
+func (cs *conns) ask(ctx context.Context, a *attempt, fresh bool) (msg []byte, again bool, err error) {
 	cn, joined, err := cs.get(a, fresh)
 	if err != nil {
 		return nil, false, err
@@ -149,70 +125,32 @@ func (cs *conns) ask(ctx context.Context, a *attempt, deadline time.Time, fresh 
 	select {
 	case <-cn.ready:
 	case <-ctx.Done():
-		return nil, false, ctx.Err()
-	case <-a.timer.C:
-		return nil, false, os.ErrDeadlineExceeded
+		return nil, false, context.Cause(ctx)
 	}
-
-	cs.mu.Lock()
-	if cn.err != nil {
-		cs.mu.Unlock()
-		// A server that cannot be reached need not be tried again at once.
-		return nil, joined && cn.nc != nil, cn.err
+	if cn.pipe == nil {
+		return nil, false, cn.err // a server that cannot be reached need not be tried again at once
 	}
-	for cn.wait[a.id].reply != nil { // no ID twice on a connection (RFC 7766, section 6.2.1)
-		a.setID(uint16(a.c.random.Uint64()))
-	}
-	cn.order++
-	order := cn.order
-	cn.wait[a.id] = waiter{a.replies, order}
-	cs.mu.Unlock()
-	defer func() {
-		cs.mu.Lock()
-		if cn.wait[a.id].reply == a.replies { // else somebody else has the ID by now
-			delete(cn.wait, a.id)
-		}
-		cs.mu.Unlock()
-		select {
-		case <-a.replies: // too late
-		default:
-		}
-	}()
-
-	cn.write.Lock()
-	_ = cn.nc.SetWriteDeadline(deadline)
 	_ = cn.nc.SetReadDeadline(time.Now().Add(tcpTimeout + tcpIdle))
-	n, err := cn.nc.Write(a.query)
-	cn.write.Unlock()
-	a.reply.Octets += n
-	if err != nil {
-		// Part of the query may be under way: nothing can follow it.
-		cs.mu.Lock()
-		cn.retired = true
-		cs.mu.Unlock()
-		cn.nc.Close()
-		return nil, joined, err
+	a.reply.Octets += len(a.query)
+	msg, overtaken, err := cn.pipe.Ask(ctx, a.query)
+	a.reply.Octets += len(msg)
+	switch {
+	case err == nil:
+		return msg, false, nil
+	case ctx.Err() == nil:
+		cs.retire(cn)
+		return nil, joined || overtaken, err
+	case !overtaken:
+		cs.retire(cn) // nothing has come since: perhaps the connection is gone
 	}
-	select {
-	case done := <-a.replies:
-		a.reply.Octets += len(done.msg)
-		return done.msg, done.err != nil && (joined || order < cn.lastReplyLocked()), done.err
-	case <-ctx.Done():
-		return nil, false, ctx.Err()
-	case <-a.timer.C:
-		cs.mu.Lock()
-		if cn.lastReply < order {
-			cn.retired = true // nothing has come since: perhaps the connection is gone
-		}
-		cs.mu.Unlock()
-		return nil, false, os.ErrDeadlineExceeded
-	}
+	return nil, false, context.Cause(ctx)
 }
 
-func (cn *conn) lastReplyLocked() int {
-	cn.owner.mu.Lock()
-	defer cn.owner.mu.Unlock()
-	return cn.lastReply
+// retire has a connection take no more questions.
+func (cs *conns) retire(cn *conn) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cn.retired = true
 }
 
 // get returns a connection to a server with a place for a question, and whether others
@@ -243,7 +181,7 @@ func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) 
 		return nil, false, errBusy
 	}
 	ctx, cancel := context.WithTimeout(cs.ctx, tcpTimeout)
-	cn = &conn{owner: cs, to: a.to, alone: alone, cancel: cancel, ready: make(chan struct{}), wait: make(map[uint16]waiter), users: 1}
+	cn = &conn{owner: cs, to: a.to, alone: alone, cancel: cancel, ready: make(chan struct{}), users: 1}
 	cs.open[a.to] = append(cs.open[a.to], cn)
 	cs.count++
 	cs.client.counters.Dialled.Add(1)
@@ -285,7 +223,7 @@ func (cs *conns) dropIdle(list []*conn) bool {
 func (cs *conns) release(cn *conn) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cn.users--; cn.users > 0 || cn.err != nil {
+	if cn.users--; cn.users > 0 || cn.ended {
 		return
 	}
 	if !cn.made() {
@@ -359,23 +297,23 @@ func (cs *conns) close() {
 	}
 }
 
-// run makes the connection and hands out replies until it ends.
+// run makes the connection and has replies handed out until it ends.
 func (cn *conn) run(ctx context.Context) {
 	cs := cn.owner
 	nc, err := cs.client.o.Network.DialTCP(ctx, cn.to)
 	cn.cancel()
 	cs.mu.Lock()
-	cn.nc = nc
 	switch {
-	case err == nil && cs.closed:
+	case cs.closed:
 		err = net.ErrClosed
 	case err == nil && cn.users == 0:
 		err = errEnded // nobody is left who waits
-	case err != nil && errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded):
 		err = os.ErrDeadlineExceeded
 	}
 	if err != nil {
-		cn.end(err)
+		cn.err = err
+		cs.drop(cn)
 		close(cn.ready)
 		cs.mu.Unlock()
 		if nc != nil {
@@ -383,78 +321,33 @@ func (cn *conn) run(ctx context.Context) {
 		}
 		return
 	}
+	cn.nc, cn.pipe = nc, exchange.NewPipeline(nc, cs.newID)
 	close(cn.ready)
 	cs.mu.Unlock()
-	cn.reader = bufio.NewReaderSize(nc, tcpBuffer)
-	for err == nil {
-		err = cn.read()
-	}
+
+	err = cn.pipe.Run()
 	nc.Close()
 	cs.mu.Lock()
-	cn.end(err)
-	cs.mu.Unlock()
-}
-
-// end tells all that wait that the connection has ended.
-func (cn *conn) end(err error) {
-	cs := cn.owner
+	defer cs.mu.Unlock()
+	cs.drop(cn) // before its questions hear of it, and look for another
 	switch {
 	case cs.closed:
 		err = net.ErrClosed
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
-		cn.nc != nil && errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
 		err = errEnded
 	}
-	cn.err, cn.retired = err, true
-	cs.unlink(cn)
-	cs.forget(cn)
-	single := false
-	for id, w := range cn.wait {
-		single = single || w.order < cn.lastReply
-		w.reply <- tcpDone{err: err}
-		delete(cn.wait, id)
-	}
-	if single && !cs.closed {
+	if overtaken := cn.pipe.End(err); overtaken && !cs.closed {
 		// It left a question without a reply that was there when it sent its last one.
 		cs.client.servers.change(cn.to, func(v *server) { v.single = cs.client.servers.now() })
 	}
 }
 
-// read reads one message and hands it out.
-func (cn *conn) read() error {
-	msg, err := readMessage(cn.reader)
-	if err != nil {
-		return err
-	}
-	cs := cn.owner
-	id := binary.BigEndian.Uint16(msg)
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	w, ok := cn.wait[id]
-	if !ok {
-		if cn.stray++; cn.stray > maxStray {
-			return errStray
-		}
-		return nil
-	}
-	cn.order++
-	cn.lastReply = cn.order
-	delete(cn.wait, id)
-	w.reply <- tcpDone{msg: msg}
-	return nil
-}
+// newID returns an ID for a question whose own is taken.
+func (cs *conns) newID() uint16 { return uint16(cs.client.random.Uint64()) }
 
-// readMessage reads one message with its length before it.
-func readMessage(r io.Reader) ([]byte, error) {
-	var size [2]byte
-	if _, err := io.ReadFull(r, size[:]); err != nil {
-		return nil, err
-	}
-	n := int(binary.BigEndian.Uint16(size[:]))
-	if n < wire.HeaderLen {
-		return nil, errMismatch
-	}
-	msg := make([]byte, n)
-	_, err := io.ReadFull(r, msg)
-	return msg, err
+// drop takes a connection that has ended out of all lists.
+func (cs *conns) drop(cn *conn) {
+	cn.ended = true
+	cs.unlink(cn)
+	cs.forget(cn)
 }

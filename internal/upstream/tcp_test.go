@@ -194,6 +194,44 @@ func TestOneQuestionEach(t *testing.T) {
 	})
 }
 
+// TestLastAnsweredFirst has a server that answers the last of the questions that are on a
+// connection and closes it: the others are asked again, that of who connected too.
+func TestLastAnsweredFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{rtt: time.Millisecond}
+		f.tcp = func(c net.Conn) {
+			defer c.Close()
+			var q []byte
+			for {
+				_ = c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+				next, err := readFrame(c)
+				if err != nil {
+					break
+				}
+				q = next
+			}
+			if q != nil {
+				_, _ = c.Write(frame(echo(q, wire.FlagAA)))
+			}
+		}
+		c := f.client(false)
+		defer c.Close()
+		var wg sync.WaitGroup
+		for i := range 2 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 2 * time.Millisecond) // the second is later on the same connection
+				if _, err := c.Exchange(t.Context(), address(1), overTCP()); err != nil {
+					t.Errorf("question %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		if _, _, dialled := f.left(); dialled != 2 {
+			t.Errorf("%d connections, want one, and another for the question that was left", dialled)
+		}
+	})
+}
+
 // TestTCPFaults has servers that do with a connection what they should not.
 func TestTCPFaults(t *testing.T) {
 	pause := func(c net.Conn, b ...byte) {

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"net"
 	"os"
 	"syscall"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -34,113 +34,97 @@ const (
 
 // overUDP asks over UDP. All verdicts but answered lead to TCP.
 func (a *attempt) overUDP(ctx context.Context) (verdict, error) {
-	timeout := a.q.Timeout
-	if timeout == 0 {
-		timeout = a.known.timeout()
-	}
 	begin := time.Now()
-	deadline, short := a.deadline(begin, timeout)
+	deadline, short := a.deadline(begin, a.patience())
 	if !deadline.After(begin) {
 		return 0, over(ctx)
 	}
+	sent := a.c.servers.now()
+	msg, fit, err := a.askUDP(ctx, deadline)
+	if err != nil {
+		return a.unanswered(err, sent, short)
+	}
+	return a.believe(msg, fit, time.Since(begin)), nil
+}
+
+// patience returns how long a reply over UDP is waited for.
+func (a *attempt) patience() time.Duration {
+	if a.q.Timeout != 0 {
+		return a.q.Timeout
+	}
+	return a.known.timeout()
+}
+
+// askUDP sends the query and waits for what fits it.
+func (a *attempt) askUDP(ctx context.Context, deadline time.Time) (msg []byte, fit exchange.Fit, err error) {
 	socket, err := a.c.o.Network.Socket(a.to)
 	if err != nil {
-		return 0, err
+		return nil, exchange.Foreign, err
 	}
 	defer socket.Close()
-	recv, ok := socket.(stoppable)
-	if !ok && ctx.Done() != nil {
-		defer context.AfterFunc(ctx, func() { socket.Close() })()
-	}
-	query := a.query[2:]
-	sent := a.c.servers.now()
 	a.reply.Packets++
-	a.reply.Octets += len(query)
+	a.reply.Octets += len(a.query)
 	a.c.counters.UDP.Add(1)
-	if err := socket.Send(query); err != nil {
-		return 0, err
+	if err := socket.Send(a.query); err != nil {
+		return nil, exchange.Foreign, err
 	}
-	mismatches := 0
-	for range maxIgnored {
-		var n int
-		if ok {
-			n, err = recv.recv(a.buf, deadline, ctx.Done())
-		} else {
-			n, err = socket.Recv(a.buf, deadline)
-		}
-		switch {
-		case err == nil:
-		case ctx.Err() != nil:
-			return 0, ctx.Err()
-		case errors.Is(err, os.ErrDeadlineExceeded) && a.oversize:
-			return truncated, nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			a.c.counters.Timeouts.Add(1)
-			if !short { // else nobody knows what would have come
-				a.learn(func(v *server, now stamp) { v.silent(now, sent) })
-			}
-			return 0, err
-		case errors.Is(err, syscall.ECONNREFUSED):
-			// The host says that nobody listens, or somebody else says so: this question
-			// need not wait, and for the server it counts as silence.
+	a.wait.Counts, a.wait.Limit = exchange.Counts{}, a.udpSize()
+	msg, fit, err = a.wait.Receive(ctx, socket, a.query, a.buf, deadline)
+	came := &a.wait.Counts
+	a.reply.Octets += int(came.Octets)
+	if came.Strays() > 0 {
+		a.c.counters.Mismatched.Add(uint64(came.Foreign + came.Nearly))
+		a.c.counters.Oversized.Add(uint64(came.Oversized))
+	}
+	return msg, fit, err
+}
+
+// unanswered says what it means that nothing fitting came. short tells that the wait
+// ended before its time.
+func (a *attempt) unanswered(err error, sent stamp, short bool) (verdict, error) {
+	switch {
+	case errors.Is(err, exchange.ErrFlooded):
+		return a.guessed()
+	case errors.Is(err, os.ErrDeadlineExceeded) && a.wait.Counts.Cut > 0:
+		// A reply that was too large may have come in fragments, which others can
+		// replace. As nothing better has come, TCP has it.
+		return truncated, nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		a.c.counters.Timeouts.Add(1)
+		if !short { // else nobody knows what would have come
 			a.learn(func(v *server, now stamp) { v.silent(now, sent) })
-			return 0, err
-		case errors.Is(err, net.ErrClosed):
-			return 0, err
-		default:
-			continue // what routers are said to say, of sizes or of anything else
 		}
-		a.reply.Octets += n
-		msg := a.buf[:n]
-		fit, cookie := a.matches(msg), good
-		if fit == fits && a.edns && a.cookies {
-			cookie = a.taste(msg)
-		}
-		switch {
-		case n > a.udpSize():
-			// It may have come in fragments, which others can replace. If nothing
-			// better comes, TCP has it.
-			a.c.counters.Oversized.Add(1)
-			a.oversize = a.oversize || fit == fits
-			continue
-		case cookie == wrong:
-			fit = nearly
-		}
-		switch fit {
-		case nearly:
-			a.c.counters.Mismatched.Add(1)
-			if mismatches++; mismatches >= maxMismatches {
-				return a.guessed()
-			}
-			continue
-		case not:
-			a.c.counters.Mismatched.Add(1)
-			continue
-		}
-		rtt := time.Since(begin)
-		switch {
-		case fit == refolds:
-			// The server changes case, or somebody guesses: TCP tells.
-			a.doubt = otherCase
-		case fit == bare:
-			a.doubt = bareHeader
-		case cookie == missing && a.known.cookieLen > 0:
-			// A server that knew cookies does not forget them (RFC 7873, section 5.3).
-			a.doubt = lostCookie
-		}
-		if a.doubt != noDoubt {
-			a.c.counters.Mismatched.Add(1)
-			return doubtful, nil
-		}
-		a.learn(func(v *server, now stamp) { v.replied(now, rtt) })
-		if msg[2]&byte(wire.FlagTC>>8) != 0 {
-			a.c.counters.Truncated.Add(1)
-			return truncated, nil
-		}
-		a.reply.Message, a.reply.RTT, a.reply.TCP = bytes.Clone(msg), rtt, false
-		return answered, nil
+	case errors.Is(err, syscall.ECONNREFUSED):
+		// The host says that nobody listens, or somebody else says so: this question
+		// need not wait, and for the server it counts as silence.
+		a.learn(func(v *server, now stamp) { v.silent(now, sent) })
 	}
-	return a.guessed()
+	return 0, err
+}
+
+// believe takes a reply that fits, or says why TCP has to be asked.
+func (a *attempt) believe(msg []byte, fit exchange.Fit, rtt time.Duration) verdict {
+	switch {
+	case fit == exchange.Folded:
+		// The server changes case, or somebody guesses: TCP tells.
+		a.doubt = otherCase
+	case fit == exchange.Bare:
+		a.doubt = bareHeader
+	case a.taste == missing && a.known.cookieLen > 0:
+		// A server that knew cookies does not forget them (RFC 7873, section 5.3).
+		a.doubt = lostCookie
+	}
+	if a.doubt != noDoubt {
+		a.c.counters.Mismatched.Add(1)
+		return doubtful
+	}
+	a.learn(func(v *server, now stamp) { v.replied(now, rtt) })
+	if msg[2]&byte(wire.FlagTC>>8) != 0 {
+		a.c.counters.Truncated.Add(1)
+		return truncated
+	}
+	a.reply.Message, a.reply.RTT, a.reply.TCP = bytes.Clone(msg), rtt, false
+	return answered
 }
 
 // guessed gives UDP up.
@@ -166,13 +150,13 @@ func (a *attempt) settle() {
 	switch a.doubt {
 	case noDoubt:
 	case otherCase:
-		if honest = a.matches(msg) == refolds; honest {
+		if honest = a.fit(msg) == exchange.Folded; honest {
 			a.learn(func(v *server, now stamp) { v.folds = now })
 		}
 	case bareHeader:
-		honest = isBare(msg)
+		honest = a.fit(msg) == exchange.Bare
 	case lostCookie:
-		honest = a.taste(msg) == missing // and weigh forgets it
+		honest = a.tasted(msg) == missing // and weigh forgets it
 	}
 	a.doubt = noDoubt
 	if !honest {
