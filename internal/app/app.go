@@ -90,7 +90,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
 	a.manager = zones.New(zones.Options{
-		Seed: a.seed, Log: a.log, Bounds: bounds(c), Store: store.Open(filepath.Join(c.StateDir, "zones")),
+		Seed: a.seed, Log: a.log, Bounds: bounds(c), Store: store.Open(filepath.Join(c.StateDir, "zones"), a.log),
 		Publish: func(view *zone.View) { a.update(func(g *generation) { g.engine.Zones = view }) },
 	})
 	first, err := a.build(nil, c)

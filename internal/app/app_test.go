@@ -60,23 +60,46 @@ func start(t *testing.T, extra string) *running {
 	r.write("test.zone", fmt.Sprintf(zoneText, 1, 1))
 	r.write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.1:0\"]\ncontrol: {socket: control.sock}\n"+
 		"zones: [{name: test, file: test.zone}]\n"+extra)
+	if err := r.serve(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// serve serves what the configuration in the folder says, until the test ends, and logs
+// to w. The error is why it does not start.
+func (r *running) serve(w io.Writer) error {
+	r.Helper()
 	c, err := config.Load(filepath.Join(r.dir, "port53.yaml"))
 	if err != nil {
-		t.Fatal(err)
+		r.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
-	if r.App, err = app.New(ctx, app.Options{Config: c, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}); err != nil {
-		t.Fatal(err)
-	}
-	go func() { r.done <- r.App.Run(ctx, r.reload) }()
-	t.Cleanup(func() {
+	if r.App, err = app.New(ctx, app.Options{Config: c, Log: slog.New(slog.NewTextHandler(w, nil))}); err != nil {
 		cancel()
-		if err, open := <-r.done; open && err != nil {
-			t.Errorf("ended with %v", err)
+		return err
+	}
+	done := make(chan error, 1)
+	r.done = done
+	go func() { done <- r.App.Run(ctx, r.reload) }()
+	r.Cleanup(func() {
+		cancel()
+		if err, open := <-done; open && err != nil {
+			r.Errorf("ended with %v", err)
 		}
 	})
-	return r
+	return nil
+}
+
+// end stops the server, and waits for its end.
+func (r *running) end() {
+	r.Helper()
+	r.stop()
+	if err := <-r.done; err != nil {
+		r.Errorf("ended with %v", err)
+	}
+	close(r.done)
 }
 
 // ask sends a question over network and returns the reply in words, or "" for none.

@@ -1,11 +1,17 @@
 package store_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,11 +25,20 @@ func version(t *testing.T, serial int) *zone.Zone {
 	return dnstest.Zone(t, "example.test.", fmt.Sprintf("@ 60 SOA ns admin %d 1 2 3 4\n@ 60 NS ns\nns 60 A 192.0.2.1\nx%d 60 TXT \"%d\"\n", serial, serial%3, serial))
 }
 
-func open(t *testing.T, dir string) *store.Zone {
-	t.Helper()
-	z := store.Open(dir).Zone(dnstest.Name(t, "example.test."))
-	return z
+var apex = []byte("\x07example\x04test\x00")
+
+// A kept is one zone in a store.
+type kept struct{ *store.Dir }
+
+func open(dir string) kept { return kept{store.Open(dir, nil)} }
+
+func (k kept) Load() (*zone.Zone, []*zone.Delta, error) {
+	z, err := k.Dir.Load(apex, dnstest.Seed)
+	return z.Zone, z.Deltas, err
 }
+func (k kept) Save(v *zone.Zone) error                     { return k.Dir.Save(apex, v) }
+func (k kept) Append(v *zone.Zone, d ...*zone.Delta) error { return k.Dir.Append(apex, v, d...) }
+func (k kept) Remove() error                               { return k.Dir.Remove(apex) }
 
 func contents(z *zone.Zone) []string {
 	var list []string
@@ -38,7 +53,7 @@ func contents(z *zone.Zone) []string {
 // same fails unless what is on disk is the version want, with so many differences.
 func same(t *testing.T, dir string, want *zone.Zone, history int) {
 	t.Helper()
-	v, deltas, err := open(t, dir).Load(dnstest.Seed)
+	v, deltas, err := open(dir).Load()
 	if err != nil || v == nil {
 		t.Fatalf("%v %v", v, err)
 	}
@@ -52,158 +67,384 @@ func same(t *testing.T, dir string, want *zone.Zone, history int) {
 
 func TestStore(t *testing.T) {
 	dir := t.TempDir()
-	if v, _, err := open(t, dir).Load(dnstest.Seed); v != nil || err != nil {
+	if v, _, err := open(dir).Load(); v != nil || err != nil {
 		t.Fatal(v, err)
 	}
-	z := open(t, dir)
+	z := open(dir)
 	old := version(t, 1)
-	if err := z.Save(old, false); err != nil {
+	if err := z.Save(old); err != nil {
 		t.Fatal(err)
 	}
 	same(t, dir, old, 0)
 	for serial := 2; serial < 10; serial++ {
 		now := version(t, serial)
-		if err := z.Append(zone.Diff(old, now)); err != nil {
+		if err := z.Append(now, zone.Diff(old, now)); err != nil {
 			t.Fatal(err)
 		}
 		same(t, dir, now, serial-1)
 		old = now
 	}
-	if err := z.Save(old, true); err != nil {
+	// Several at one time.
+	middle, now := version(t, 15), version(t, 20)
+	if err := z.Append(now, zone.Diff(old, middle), zone.Diff(middle, now)); err != nil {
 		t.Fatal(err)
 	}
-	same(t, dir, old, 8)
-	now := version(t, 20)
-	if err := z.Append(zone.Diff(old, now)); err != nil {
+	same(t, dir, now, 10)
+	// What does not begin with the version on disk is not put behind it.
+	other := version(t, 40)
+	if err := z.Append(other, zone.Diff(version(t, 39), other)); err != nil {
 		t.Fatal(err)
 	}
-	same(t, dir, now, 9)
-	if err := z.Save(version(t, 30), false); err != nil {
+	same(t, dir, other, 0)
+	if err := z.Save(version(t, 30)); err != nil {
 		t.Fatal(err)
 	}
 	same(t, dir, version(t, 30), 0)
 	if err := z.Remove(); err != nil {
 		t.Fatal(err)
 	}
-	if v, _, err := open(t, dir).Load(dnstest.Seed); v != nil || err != nil {
+	if v, _, err := open(dir).Load(); v != nil || err != nil {
 		t.Error(v, err)
 	}
 }
 
-// TestCrash cuts the files at every octet that a crash may have left them at: there
-// always is the last version that was acknowledged, or the one that was being written.
-func TestCrash(t *testing.T) {
-	dir := t.TempDir()
-	z := open(t, dir)
-	first, second, third := version(t, 1), version(t, 2), version(t, 3)
-	if err := z.Save(first, false); err != nil {
-		t.Fatal(err)
+const dir = "/state/zones"
+
+func path(name string) string { return filepath.Join(dir, "example.test", name) }
+
+// on returns the files of the zone on a file system in memory.
+func on(m *store.Memory) kept { return kept{store.OpenOn(m, dir, nil)} }
+
+// state returns the names and contents of the zone's files.
+func state(m *store.Memory) map[string]string {
+	files := map[string]string{}
+	for _, name := range m.Names(path("")) {
+		files[name] = string(m.Get(path(name)))
 	}
-	if err := z.Append(zone.Diff(first, second)); err != nil {
-		t.Fatal(err)
+	return files
+}
+
+// load loads the zone, and returns what was logged as well.
+func load(t *testing.T, m *store.Memory) (v *zone.Zone, history []*zone.Delta, logged string, err error) {
+	t.Helper()
+	var log bytes.Buffer
+	v, history, err = kept{store.OpenOn(m, dir, slog.New(slog.NewTextHandler(&log, nil)))}.Load()
+	return v, history, log.String(), err
+}
+
+// sameOn fails unless what is there is the version want, with so many differences.
+func sameOn(t *testing.T, m *store.Memory, want *zone.Zone, history int) {
+	t.Helper()
+	v, deltas, _, err := load(t, m)
+	if err != nil || v == nil {
+		t.Fatalf("%v %v", v, err)
 	}
-	journal := filepath.Join(dir, "example.test", "journal")
-	before, err := os.ReadFile(journal)
-	if err != nil {
-		t.Fatal(err)
+	if !slices.Equal(contents(v), contents(want)) || len(deltas) != history {
+		t.Fatalf("serial %d with %d differences, want %d with %d", v.Serial(), len(deltas), want.Serial(), history)
 	}
-	if err := z.Append(zone.Diff(second, third)); err != nil {
-		t.Fatal(err)
+}
+
+// sized makes a version with a text of so many bytes.
+func sized(t *testing.T, serial, text int) *zone.Zone {
+	records := fmt.Sprintf("@ 60 SOA ns admin %d 1 2 3 4\n@ 60 NS ns\nns 60 A 192.0.2.1\nx 60 TXT", serial)
+	for n := text; n >= 0; n -= 250 {
+		records += fmt.Sprintf(" \"%0*d\"", min(n, 250), serial)
 	}
-	after, err := os.ReadFile(journal)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := len(before); n <= len(after); n++ {
-		for _, spoilt := range []bool{false, true} {
-			torn := slices.Clone(after[:n])
-			if spoilt && n > len(before) {
-				torn[n-1] ^= 0xFF
-			}
-			if err := os.WriteFile(journal, torn, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			want, history := second, 1
-			if n == len(after) && !spoilt {
-				want, history = third, 2
-			}
-			same(t, dir, want, history)
-			// What comes next stands where the torn entry was.
-			again := open(t, dir)
-			if _, _, err := again.Load(dnstest.Seed); err != nil {
-				t.Fatal(err)
-			}
-			next := version(t, 9)
-			if err := again.Append(zone.Diff(want, next)); err != nil {
-				t.Fatal(err)
-			}
-			same(t, dir, next, history+1)
+	return dnstest.Zone(t, "example.test.", records+"\n")
+}
+
+// journaled makes a version with serial 1 and differences of which each leads to the next
+// serial, and returns the journal's content after each, and the versions.
+func journaled(t *testing.T, n, text int) (m *store.Memory, journals [][]byte, versions []*zone.Zone) {
+	t.Helper()
+	m = store.NewMemory()
+	z := on(m)
+	for serial := 1; serial <= n; serial++ {
+		v := sized(t, serial, text)
+		var err error
+		if serial == 1 {
+			err = z.Save(v)
+		} else {
+			err = z.Append(v, zone.Diff(versions[serial-2], v))
 		}
-	}
-	// A version that was not finished is beside the one that counts.
-	whole := filepath.Join(dir, "example.test", "zone")
-	content, err := os.ReadFile(whole)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(whole+".new", content[:len(content)/2], 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(journal, before, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	same(t, dir, second, 1)
-	// One that was damaged is not served.
-	for i := range content {
-		bad := slices.Clone(content)
-		bad[i] ^= 1
-		if err := os.WriteFile(whole, bad, 0o600); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
-		if v, _, err := open(t, dir).Load(dnstest.Seed); err == nil || v != nil {
-			t.Fatalf("octet %d changed: no error", i)
+		journals, versions = append(journals, m.Get(path("journal"))), append(versions, v)
+	}
+	return m, journals, versions
+}
+
+// TestTornEnd has a crash at every byte of a difference that is being written, and has
+// sectors of it not written: the version before is there, the end is cut off and told of,
+// and what comes next stands where the torn one was.
+func TestTornEnd(t *testing.T) {
+	m, journals, versions := journaled(t, 4, 1500)
+	before, after, want := journals[2], journals[3], versions[2]
+	var ends [][]byte
+	for n := len(before) + 1; n < len(after); n++ {
+		spoilt := slices.Clone(after[:n])
+		spoilt[n-1] ^= 0xFF // what lies within was not written in order either
+		ends = append(ends, after[:n], spoilt)
+	}
+	for at := len(before) / 512 * 512; at < len(after); at += 512 {
+		missing := slices.Clone(after)
+		clear(missing[max(at, len(before)):min(at+512, len(after))])
+		ends = append(ends, missing)
+	}
+	for _, zeros := range []int{1, 8, 512, 5000} {
+		ends = append(ends, append(slices.Clone(before), make([]byte, zeros)...))
+	}
+	for _, content := range ends {
+		m.Put(path("journal"), content)
+		v, history, logged, err := load(t, m)
+		if err != nil || v.Serial() != 3 || !slices.Equal(contents(v), contents(want)) || len(history) != 2 {
+			t.Fatalf("%d bytes of %d: %v, %d differences", len(content), len(after), err, len(history))
 		}
+		if !strings.Contains(logged, "level=WARN") || !strings.Contains(logged, "cut off") || !strings.Contains(logged, "zone=example.test.") ||
+			!strings.Contains(logged, fmt.Sprintf("serial=3 bytes=%d", len(content)-len(before))) {
+			t.Fatalf("it was told: %s", logged)
+		}
+		if left := state(m)["journal"]; left != string(before) {
+			t.Fatalf("%d bytes are left, want %d", len(left), len(before))
+		}
+	}
+	m.Put(path("journal"), ends[40])
+	z := on(m)
+	if _, _, err := z.Load(); err != nil {
+		t.Fatal(err)
+	}
+	next := version(t, 9)
+	if err := z.Append(next, zone.Diff(want, next)); err != nil {
+		t.Fatal(err)
+	}
+	sameOn(t, m, next, 3)
+}
+
+// unusable fails unless the zone cannot be loaded for a reason, and all files stay as
+// they are.
+func unusable(t *testing.T, m *store.Memory, what string, reasons ...string) {
+	t.Helper()
+	before := state(m)
+	v, _, _, err := load(t, m)
+	if v != nil || !errors.Is(err, store.ErrBroken) {
+		t.Errorf("%s: %v, not ErrBroken", what, err)
+		return
+	}
+	for _, reason := range reasons {
+		if !strings.Contains(err.Error(), reason) {
+			t.Errorf("%s: %v; it does not say %q", what, err, reason)
+		}
+	}
+	if !maps.Equal(before, state(m)) {
+		t.Errorf("%s: the files are not as they were", what)
+	}
+}
+
+// TestDamage changes every byte of what was acknowledged: the zone is refused, its files
+// are left as they are, and the error says up to which serial they can be read.
+func TestDamage(t *testing.T) {
+	m, journals, _ := journaled(t, 4, 10)
+	content, whole := journals[3], state(m)["zone"]
+	for i := range content {
+		damaged := slices.Clone(content)
+		damaged[i] ^= 0x10
+		m.Put(path("journal"), damaged)
+		serial := "serial 3"
+		switch {
+		case i < 29:
+			serial = "serial 1"
+		case i < len(journals[1]):
+			serial = "serial 1, which led to serial 4 at least"
+		case i < len(journals[2]):
+			serial = "serial 2, which led to serial 4 at least"
+		}
+		unusable(t, m, fmt.Sprintf("byte %d of the journal changed", i), "the changes after "+serial)
+	}
+	for what, c := range map[string]struct {
+		content []byte
+		reason  string
+	}{
+		"a newer format":                   {[]byte(strings.Replace(string(content), "journal 3", "journal 4", 1)), `"port53 journal 4"`},
+		"a much newer format":              {[]byte(strings.Replace(string(content), "journal 3", "journal 17", 1)), `"port53 journal 17"`},
+		"something else":                   {[]byte("something else, and long enough for a head of it"), "do not begin with"},
+		"nothing":                          {[]byte{}, "its 0 bytes"},
+		"a part of the head":               {content[:20], "its 20 bytes"},
+		"zeros":                            {make([]byte, len(content)), "do not begin with"},
+		"a difference is missing":          {append(slices.Clone(journals[1]), content[len(journals[2]):]...), "after serial 2 "},
+		"a difference is there twice":      {append(slices.Clone(content), content[len(journals[2]):]...), "after serial 4 "},
+		"the middle is zeros":              {slices.Concat(journals[1], make([]byte, len(journals[2])-len(journals[1])), content[len(journals[2]):]), "after serial 2, which led to serial 4 at least"},
+		"one bit, and a torn end after it": {append([]byte{content[0] ^ 1}, content[1:len(content)-5]...), "do not begin with"},
+	} {
+		m.Put(path("journal"), c.content)
+		unusable(t, m, what, c.reason)
+	}
+	// A length that says that the rest of the journal is one difference.
+	damaged := slices.Clone(content)
+	damaged[len(journals[1])+6] = 0xFF
+	m.Put(path("journal"), damaged)
+	unusable(t, m, "a length", "which led to serial 4 at least")
+
+	m.Put(path("journal"), content)
+	for i := range whole {
+		damaged := []byte(whole)
+		damaged[i] ^= 1
+		m.Put(path("zone"), damaged)
+		unusable(t, m, fmt.Sprintf("byte %d of the version changed", i))
+	}
+	for _, damaged := range []string{"", whole[:10], whole[:len(whole)-1], whole + "x", strings.Replace(whole, "zone 3", "zone 4", 1)} {
+		m.Put(path("zone"), []byte(damaged))
+		unusable(t, m, "another version", "/zone: ")
+	}
+	if err := m.Remove(path("zone")); err != nil {
+		t.Fatal(err)
+	}
+	unusable(t, m, "a journal alone", "from serial 1 to 4 can be read")
+
+	// A version that is saved in place of what cannot be used does not destroy it.
+	m.Put(path("zone"), []byte("nonsense"))
+	kept := state(m)
+	z := on(m)
+	_, _, _ = z.Load()
+	if err := z.Save(version(t, 7)); err != nil {
+		t.Fatal(err)
+	}
+	sameOn(t, m, version(t, 7), 0)
+	if now := state(m); now["zone.aside1"] != kept["zone"] || now["journal.aside1"] != kept["journal"] {
+		t.Errorf("put aside: %q", slices.Collect(maps.Keys(now)))
+	}
+}
+
+// TestNoFile has other things in the places of files: none of them is waited for.
+func TestNoFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := open(dir).Save(version(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"journal", "zone"} {
+		file := filepath.Join(dir, "example.test", name)
+		for what, put := range map[string]func() error{
+			"a pipe":      func() error { return syscall.Mkfifo(file, 0o600) },
+			"a directory": func() error { return os.Mkdir(file, 0o700) },
+			"a link":      func() error { return os.Symlink("/dev/zero", file) },
+		} {
+			if err := errors.Join(os.RemoveAll(file), put()); err != nil {
+				t.Fatal(err)
+			}
+			if v, _, err := open(dir).Load(); v != nil || err == nil {
+				t.Errorf("%s in place of %s: %v %v", what, name, v, err)
+			}
+		}
+	}
+}
+
+// TestUnfinishedVersion has a crash while a version is written: the one before counts.
+func TestUnfinishedVersion(t *testing.T) {
+	m, _, versions := journaled(t, 3, 10)
+	content := state(m)["zone"]
+	for _, name := range []string{"zone.new", "journal.new", "zone.old", "journal.old"} {
+		m.Put(path(name), []byte(content[:len(content)/2]))
+	}
+	sameOn(t, m, versions[2], 2)
+	if left := state(m); len(left) != 2 {
+		t.Errorf("left: %q", slices.Collect(maps.Keys(left)))
 	}
 }
 
 // TestForeignJournal has a crash between the moment a version that did not come about by
 // differences took the place of another, and the end of the other's journal: whatever the
-// serials are, nothing of that journal is applied, or given to others as history.
+// serials are, nothing of that journal is applied, or given to others as history. It is
+// put aside, and told of.
 func TestForeignJournal(t *testing.T) {
 	for _, serial := range []int{1, 2, 3, 9} {
-		dir := t.TempDir()
-		z := open(t, dir)
-		first, second, third := version(t, 1), version(t, 2), version(t, 3)
-		if err := errors.Join(z.Save(first, false), z.Append(zone.Diff(first, second), zone.Diff(second, third))); err != nil {
-			t.Fatal(err)
-		}
-		journal := filepath.Join(dir, "example.test", "journal")
-		content, err := os.ReadFile(journal)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m, journals, _ := journaled(t, 3, 10)
+		z := on(m)
 		other := dnstest.Zone(t, "example.test.", fmt.Sprintf("@ 60 SOA ns admin %d 1 2 3 4\n@ 60 NS ns\nns 60 A 192.0.2.99\n", serial))
-		if err := errors.Join(z.Save(other, false), os.WriteFile(journal, content, 0o600)); err != nil {
+		if _, _, err := z.Load(); err != nil {
 			t.Fatal(err)
 		}
-		same(t, dir, other, 0)
+		if err := z.Save(other); err != nil {
+			t.Fatal(err)
+		}
+		m.Put(path("journal"), journals[2])
+		_, _, logged, err := load(t, m)
+		if err != nil || !strings.Contains(logged, "level=WARN") || !strings.Contains(logged, "from serial 1 to 3 can be read") {
+			t.Errorf("%v, told: %s", err, logged)
+		}
+		if aside := state(m)["journal.aside1"]; aside != string(journals[2]) {
+			t.Errorf("put aside: %d bytes", len(aside))
+		}
+		sameOn(t, m, other, 0)
 		// It goes on from there.
-		again := open(t, dir)
-		if _, _, err := again.Load(dnstest.Seed); err != nil {
+		again := on(m)
+		if _, _, err := again.Load(); err != nil {
 			t.Fatal(err)
 		}
 		next := version(t, 20)
-		if err := again.Append(zone.Diff(other, next)); err != nil {
+		if err := again.Append(next, zone.Diff(other, next)); err != nil {
 			t.Fatal(err)
 		}
-		same(t, dir, next, 1)
+		sameOn(t, m, next, 1)
+	}
+}
+
+// TestFormatBefore reads files of the format before this one, with serial 1 and changes
+// to serials 2 and 3. What changes afterwards is in this format.
+func TestFormatBefore(t *testing.T) {
+	read := func(name string) []byte {
+		content, err := os.ReadFile(filepath.Join("testdata", "format2", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	whole, content := read("zone"), read("journal")
+	m := store.NewMemory()
+	m.Put(path("zone"), whole)
+	m.Put(path("journal"), content)
+	sameOn(t, m, version(t, 3), 2)
+	first := 25 + 8 + int(binary.LittleEndian.Uint32(content[25:])) // the end of the first difference
+	for n := range content {
+		m.Put(path("journal"), content[:n])
+		if v, _, logged, err := load(t, m); err != nil || v.Serial() != map[bool]uint32{false: 1, true: 2}[n >= first] || n > first && !strings.Contains(logged, "cut off") {
+			t.Fatalf("%d bytes: %v %s", n, err, logged)
+		}
+	}
+	for i := range content {
+		// The head has no checksum, and a length has none of its own.
+		if i >= 25 && i < 29 || i >= first && i < first+4 {
+			continue
+		}
+		damaged := slices.Clone(content)
+		damaged[i] ^= 1
+		m.Put(path("journal"), damaged)
+		unusable(t, m, fmt.Sprintf("byte %d changed", i))
+	}
+	m.Put(path("journal"), content)
+	z := on(m)
+	if _, _, err := z.Load(); err != nil {
+		t.Fatal(err)
+	}
+	last := version(t, 3)
+	for serial := 4; serial < 7; serial++ {
+		now := version(t, serial)
+		if err := z.Append(now, zone.Diff(last, now)); err != nil {
+			t.Fatal(err)
+		}
+		sameOn(t, m, now, serial-4)
+		last = now
+	}
+	for name, content := range state(m) {
+		if !strings.HasPrefix(content, "port53 "+name+" 3\n") {
+			t.Errorf("%s begins with %.20q", name, content)
+		}
 	}
 }
 
 // TestJournalIsBounded changes a zone until its journal has been shortened many times.
 func TestJournalIsBounded(t *testing.T) {
 	dir := t.TempDir()
-	z := open(t, dir)
+	z := open(dir)
 	text := func(serial int) *zone.Zone {
 		s := fmt.Sprintf("@ 60 SOA ns admin %d 1 2 3 4\n@ 60 NS ns\nns 60 A 192.0.2.1\n", serial)
 		for i := range 200 {
@@ -212,18 +453,13 @@ func TestJournalIsBounded(t *testing.T) {
 		return dnstest.Zone(t, "example.test.", s)
 	}
 	old := text(1)
-	if err := z.Save(old, false); err != nil {
+	if err := z.Save(old); err != nil {
 		t.Fatal(err)
 	}
 	for serial := 2; serial < 60; serial++ {
 		now := text(serial)
-		if err := z.Append(zone.Diff(old, now)); err != nil {
+		if err := z.Append(now, zone.Diff(old, now)); err != nil {
 			t.Fatal(err)
-		}
-		if z.Full() {
-			if err := z.Save(now, true); err != nil {
-				t.Fatal(err)
-			}
 		}
 		old = now
 	}
@@ -231,24 +467,44 @@ func TestJournalIsBounded(t *testing.T) {
 	if err != nil || info.Size() > 1<<20+1<<18 {
 		t.Errorf("%v octets: %v", info.Size(), err)
 	}
-	v, history, err := open(t, dir).Load(dnstest.Seed)
+	v, history, err := open(dir).Load()
 	if err != nil || v.Serial() != 59 || len(history) < 3 || len(history) > 30 || history[len(history)-1].To != 59 {
 		t.Errorf("serial %d, %d differences, %v", v.Serial(), len(history), err)
 	}
 }
 
-func TestChecked(t *testing.T) {
-	dir := t.TempDir()
-	z := open(t, dir)
-	if at, expire := z.Checked(); !at.IsZero() || expire != 0 {
-		t.Error(at, expire)
-	}
-	want := time.Unix(1_790_000_000, 0)
-	if err := z.SetChecked(want, time.Hour); err != nil {
+// meta returns what is kept beside the zone.
+func meta(t *testing.T, m *store.Memory) store.Meta {
+	t.Helper()
+	k, err := on(m).Dir.Load(apex, dnstest.Seed)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if at, expire := open(t, dir).Checked(); !at.Equal(want) || expire != time.Hour {
-		t.Error(at, expire)
+	return k.Meta
+}
+
+func TestMeta(t *testing.T) {
+	m := store.NewMemory()
+	z := on(m)
+	if err := z.Save(version(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Unix(1_790_000_000, 0)
+	for _, want := range []store.Meta{
+		{Checked: at, Expire: time.Hour},
+		{Checked: at.Add(time.Second), Expire: time.Minute, Frozen: true},
+		{Checked: at.Add(time.Second), Expire: 0, Frozen: true},
+		{Checked: at, Expire: time.Hour},
+	} {
+		if err := z.SetMeta(apex, want); err != nil {
+			t.Fatal(err)
+		}
+		if got := meta(t, m); !got.Checked.Equal(want.Checked) || got.Expire != want.Expire || got.Frozen != want.Frozen {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if got := meta(t, m.Crash(nil)); got.Frozen != want.Frozen {
+			t.Errorf("after a crash: %+v, want %+v", got, want)
+		}
 	}
 }
 
@@ -256,8 +512,8 @@ func TestChecked(t *testing.T) {
 // writes what was not synced in pieces: the version is as fresh as its file then.
 func TestCheckedAfterACrash(t *testing.T) {
 	dir := t.TempDir()
-	z := open(t, dir)
-	if err := z.Save(version(t, 1), false); err != nil {
+	z := open(dir)
+	if err := z.Save(version(t, 1)); err != nil {
 		t.Fatal(err)
 	}
 	when := time.Unix(1_790_000_000, 0)
@@ -268,15 +524,15 @@ func TestCheckedAfterACrash(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "example.test", "checked"), []byte(torn), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if at, expire := open(t, dir).Checked(); !at.Equal(when) || expire != 0 {
-			t.Errorf("%q: %v %v", torn, at, expire)
+		if k, err := open(dir).Dir.Load(apex, dnstest.Seed); err != nil || !k.Meta.Checked.Equal(when) || k.Meta.Expire != 0 {
+			t.Errorf("%q: %+v %v", torn, k.Meta, err)
 		}
 	}
 }
 
 func TestNamesOfFolders(t *testing.T) {
 	dir := t.TempDir()
-	d := store.Open(dir)
+	d := store.Open(dir, nil)
 	long := "a"
 	for range 15 {
 		long += `.\001\002\003\004\005\006\007`
@@ -286,7 +542,7 @@ func TestNamesOfFolders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Zone(name).SetChecked(time.Now(), 0); err != nil {
+		if err := d.SetMeta(name, store.Meta{Checked: time.Now()}); err != nil {
 			t.Errorf("%s: %v", s, err)
 		}
 	}

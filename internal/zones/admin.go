@@ -71,11 +71,17 @@ func (m *Manager) Freeze(apex []byte, frozen bool) error {
 	if len(z.source.Updates) == 0 {
 		return errors.New("nobody may update the zone: its file can be edited at any time")
 	}
+	switch {
+	case frozen && z.zone == nil:
+		return errors.New("the zone has no version that could be served, and nobody can update it")
+	case m.store != nil && !z.restored:
+		return errNotRestored
+	}
 	was := z.frozen
 	z.frozen = frozen
 	if m.store != nil && (z.stored || frozen && z.zone != nil) {
 		if !z.stored {
-			err = m.store.Save([]byte(z.key), z.zone, false)
+			err = m.store.Save([]byte(z.key), z.zone)
 		}
 		if err == nil {
 			z.stored = true

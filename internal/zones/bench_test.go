@@ -58,7 +58,7 @@ func BenchmarkUpdate(b *testing.B) {
 					b.Fatal(err)
 				}
 				s := &server{}
-				s.start(zones.Options{Store: store.Open(filepath.Join(dir, "state"))})
+				s.start(zones.Options{Store: store.Open(filepath.Join(dir, "state"), nil)})
 				source := zones.Source{Apex: apex, File: file, Updates: []policy.Grant{{Key: updater, Names: all}}}
 				if _, err := s.manager.Load(b.Context(), []zones.Source{source}, nil); err != nil {
 					b.Fatal(err)

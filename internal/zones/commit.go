@@ -65,32 +65,29 @@ func (m *Manager) persist(z *managed, c *Candidate) error {
 	if m.store == nil || !z.stored && !c.keep {
 		return nil
 	}
+	if !z.restored {
+		return errNotRestored
+	}
 	apex := []byte(z.key)
-	deltas := c.Deltas
-	if !z.stored && deltas != nil && z.zone != nil {
-		if err := m.store.Save(apex, z.zone, false); err != nil {
+	if !z.stored && c.Deltas != nil && z.zone != nil {
+		if err := m.store.Save(apex, z.zone); err != nil {
 			return err
 		}
 		z.stored = true
 	}
-	if !z.stored || deltas == nil {
-		if err := m.store.Save(apex, c.Zone, false); err != nil {
-			return err
-		}
-		z.stored = true
-		return nil
+	var err error
+	if z.stored && c.Deltas != nil {
+		err = m.store.Append(apex, c.Zone, c.Deltas...)
+	} else {
+		err = m.store.Save(apex, c.Zone)
 	}
-	full, err := m.store.Append(apex, deltas...)
-	if err != nil {
-		return err
-	}
-	if full {
-		if err := m.store.Save(apex, c.Zone, true); err != nil {
-			m.log.Warn("the journal of a zone could not be shortened", "zone", z.name(), "problem", err.Error())
-		}
-	}
-	return nil
+	z.stored = z.stored || err == nil
+	return err
 }
+
+// errNotRestored is why a zone is not changed whose store could not be read: what it has
+// was acknowledged, and is not written over.
+var errNotRestored = errors.New("what is kept of the zone could not be used when it was loaded")
 
 // publish is the part of commit that cannot fail: serve, remember, notify. z is held.
 func (m *Manager) publish(z *managed, c *Candidate) {
@@ -107,25 +104,28 @@ func (m *Manager) announce(z *managed) {
 	}
 }
 
-// restore makes a new zone what the store has of it. z is not known to anybody yet.
+// restore makes a zone what the store has of it. It is a new one, or may be updated from
+// now on. An origin that is polled gives another version if the store cannot be used. z is
+// held.
 func (m *Manager) restore(z *managed) error {
 	if m.store == nil {
+		z.restored = true
 		return nil
 	}
 	k, err := m.store.Load([]byte(z.key), m.seed)
 	if err != nil {
+		z.restored = z.polled
 		return err
 	}
-	z.frozen = k.Meta.Frozen
+	z.restored, z.frozen = true, k.Meta.Frozen
 	if k.Zone == nil {
 		return nil
 	}
-	z.stored, z.zone, z.loaded = true, k.Zone, time.Now()
+	z.stored, z.zone, z.loaded, z.history = true, k.Zone, time.Now(), history{}
 	z.history.add(k.Zone, k.Deltas...)
 	z.past.Store(&past{z.zone, z.history.deltas})
-	if len(k.Deltas) == 0 { // it is what was saved, and nothing has changed it
-		z.synced, z.inFile = k.Zone.Serial(), true
-	}
+	z.basis = nil                                            // the origin is asked what it is to this version
+	z.synced, z.inFile = k.Zone.Serial(), len(k.Deltas) == 0 // or it is what was saved, and nothing has changed it
 	if z.polled {
 		z.checked, z.expire = k.Meta.Checked, k.Meta.Expire
 		if z.expire == 0 {

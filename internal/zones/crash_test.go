@@ -34,16 +34,12 @@ func (c *crashingStore) do(f func() error) error {
 	return errCrash
 }
 
-func (c *crashingStore) Save(apex []byte, v *zone.Zone, history bool) error {
-	return c.do(func() error { return c.Store.Save(apex, v, history) })
+func (c *crashingStore) Save(apex []byte, v *zone.Zone) error {
+	return c.do(func() error { return c.Store.Save(apex, v) })
 }
 
-func (c *crashingStore) Append(apex []byte, deltas ...*zone.Delta) (full bool, err error) {
-	err = c.do(func() error {
-		full, err = c.Store.Append(apex, deltas...)
-		return err
-	})
-	return full, err
+func (c *crashingStore) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error {
+	return c.do(func() error { return c.Store.Append(apex, v, deltas...) })
 }
 
 func (c *crashingStore) SetMeta(apex []byte, m store.Meta) error {
@@ -62,7 +58,7 @@ func TestCrash(t *testing.T) {
 			return func() zones.Store { return m }
 		}},
 		{"directory", func(dir string) func() zones.Store {
-			return func() zones.Store { return store.Open(filepath.Join(dir, "state")) }
+			return func() zones.Store { return store.Open(filepath.Join(dir, "state"), nil) }
 		}},
 	} {
 		t.Run(kind.name, func(t *testing.T) {

@@ -53,10 +53,11 @@ type outcome struct {
 
 // kept is what the store and the zone file have of a zone.
 type kept struct {
-	stored bool   // the store has the version
-	frozen bool   // updates are refused for now
-	synced uint32 // serial of the version that the zone file has, if
-	inFile bool   // that is known
+	restored bool   // the store was read, if it may have anything
+	stored   bool   // the store has the version
+	frozen   bool   // updates are refused for now
+	synced   uint32 // serial of the version that the zone file has, if
+	inFile   bool   // that is known
 }
 
 // freshness is for how long a zone of a polled origin may be served.

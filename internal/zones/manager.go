@@ -262,25 +262,21 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 	fail := func(err error) {
 		s.next = &Candidate{Problems: []Problem{{File: s.source.File, Text: err.Error()}}}
 	}
-	if z != s.was {
-		z.hold()
-		s.held = true
-		if z.polled || s.origin.Traits().Kept || len(s.source.Updates) > 0 {
-			if err := m.restore(z); err != nil {
-				m.log.Error("what is kept of a zone cannot be used", "zone", z.name(), "problem", err.Error())
-				if !z.polled {
-					fail(fmt.Errorf("what is kept of it cannot be used: %w", err))
-					return
-				}
-			}
+	if z.polled && z == s.was {
+		return
+	}
+	z.hold()
+	s.held = true
+	if !z.restored && (z.polled || s.origin.Traits().Kept || len(s.source.Updates) > 0) {
+		if err := m.restore(z); err != nil && z.polled {
+			m.log.Error("what is kept of a zone cannot be used: it is fetched anew", "zone", z.name(), "problem", err.Error())
+		} else if err != nil {
+			fail(fmt.Errorf("what is kept of it cannot be used: %w; restore its directory from a backup, or move it away to begin again", err))
+			return
 		}
 	}
 	if z.polled {
 		return
-	}
-	if !s.held {
-		z.hold()
-		s.held = true
 	}
 	var err error
 	s.next, err = s.origin.Candidate(ctx, Known{Zone: z.zone, Basis: z.basis, Seed: m.seed, Check: check})

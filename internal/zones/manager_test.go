@@ -3,6 +3,7 @@ package zones_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,7 @@ type server struct {
 	*testing.T
 	manager *zones.Manager
 	view    atomic.Pointer[zone.View]
+	log     *slog.Logger // nil: nobody reads it
 }
 
 func newServer(t *testing.T, o zones.Options) *server {
@@ -55,7 +57,7 @@ func newServer(t *testing.T, o zones.Options) *server {
 // start makes the manager anew, as a restart does.
 func (s *server) start(o zones.Options) {
 	s.view.Store(zone.NewView(dnstest.Seed))
-	o.Seed, o.Publish = dnstest.Seed, s.view.Store
+	o.Seed, o.Publish, o.Log = dnstest.Seed, s.view.Store, s.log
 	s.manager = zones.New(o)
 }
 

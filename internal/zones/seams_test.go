@@ -82,21 +82,19 @@ func (m *memoryStore) Load(apex []byte, seed wire.Seed) (k store.Kept, err error
 	return k, err
 }
 
-func (m *memoryStore) Save(apex []byte, v *zone.Zone, history bool) error {
+func (m *memoryStore) Save(apex []byte, v *zone.Zone) error {
 	return m.do("save", apex, func(z *memoryZone) {
 		z.records = nil
 		v.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
 			z.records = zone.AppendRecord(z.records, owner, t, ttl, data)
 			return true
 		})
-		if !history {
-			z.deltas = nil
-		}
+		z.deltas = nil
 	})
 }
 
-func (m *memoryStore) Append(apex []byte, deltas ...*zone.Delta) (bool, error) {
-	return false, m.do("append", apex, func(z *memoryZone) { z.deltas = append(z.deltas, deltas...) })
+func (m *memoryStore) Append(apex []byte, _ *zone.Zone, deltas ...*zone.Delta) error {
+	return m.do("append", apex, func(z *memoryZone) { z.deltas = append(z.deltas, deltas...) })
 }
 
 func (m *memoryStore) SetMeta(apex []byte, meta store.Meta) error {

@@ -121,6 +121,7 @@ type world struct {
 	server
 	primary *primary
 	dir     *store.Dir
+	path    string // of dir
 	stop    func()
 }
 
@@ -143,9 +144,10 @@ func (w *world) startWith(o zones.Options) {
 }
 
 func inWorld(t *testing.T, p *primary, f func(w *world)) {
-	dir := store.Open(filepath.Join(t.TempDir(), "zones"))
+	path := filepath.Join(t.TempDir(), "zones")
+	dir := store.Open(path, nil)
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{server: server{T: t}, primary: p, dir: dir}
+		w := &world{server: server{T: t}, primary: p, dir: dir, path: path}
 		if p.held != nil {
 			p.held = make(chan struct{}, 1) // of the bubble
 		}

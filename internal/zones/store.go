@@ -11,21 +11,23 @@ import (
 type Store interface {
 	// Load returns what is kept of a zone, its version built with seed; a Kept without a
 	// version if there is nothing. An error means that there is something, and that it is
-	// not what was written: it is left where it is.
+	// not what was written: it is left as it is.
 	Load(apex []byte, seed wire.Seed) (store.Kept, error)
 
-	// Save makes v the version that is kept, durably. With history the differences that are
-	// kept stay, as those that led to v; without they go.
-	Save(apex []byte, v *zone.Zone, history bool) error
+	// Save makes v the version that is kept, durably; the differences that are kept go.
+	// What Load has not read, or could not, is put aside, not overwritten. With an error
+	// nothing has changed.
+	Save(apex []byte, v *zone.Zone) error
 
-	// Append adds differences to the version that was saved or loaded last. They are
-	// durable when it returns without an error; with one none of them is there. full asks
-	// for a Save, with history, when there is time.
-	Append(apex []byte, deltas ...*zone.Delta) (full bool, err error)
+	// Append adds the differences that lead to v from the version that is kept. They are
+	// durable when it returns without an error; with one, none of them is there. If they
+	// begin with another version than the one that is kept, it is as Save.
+	Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error
 
-	// SetMeta keeps what is known beside the version. It need not be durable at once.
+	// SetMeta keeps what is known beside the version. That updates are refused, or not, is
+	// durable when it returns without an error; when the zone was checked need not be.
 	SetMeta(apex []byte, m store.Meta) error
 
-	// Remove forgets the zone.
+	// Remove forgets the zone, in whole; it need not be durable at once.
 	Remove(apex []byte) error
 }

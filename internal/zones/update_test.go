@@ -44,7 +44,7 @@ func newUpdated(t *testing.T) (s *server, source zones.Source, again func()) {
 	nobody := func(context.Context, string, netip.AddrPort) (net.Conn, error) { return nil, errors.New("nobody") }
 	s = &server{T: t}
 	again = func() {
-		s.start(zones.Options{Store: store.Open(filepath.Join(dir, "state")), Client: transfer.Client{Dial: nobody}})
+		s.start(zones.Options{Store: store.Open(filepath.Join(dir, "state"), nil), Client: transfer.Client{Dial: nobody}})
 		s.load(source)
 	}
 	again()

@@ -1,0 +1,395 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// OpenOn is Open with a file system of the tests.
+func OpenOn(m *Memory, path string, log *slog.Logger) *Dir { return openOn(m, path, log) }
+
+// A Memory is a file system in memory, for tests. It knows of each file what was synced,
+// and of each directory the names that were: a crash loses the rest, in whole or in part.
+type Memory struct {
+	mu   sync.Mutex
+	root *node
+	room int // bytes that can be written yet; negative: any number
+
+	// Fail is asked before each operation that changes something, and before each file is
+	// opened: its error is the operation's. It may be nil. The operations are open, create,
+	// write, truncate, sync, close, link, rename, remove, mkdir and syncdir.
+	Fail func(op, path string) error
+}
+
+// A node is a file or a directory.
+type node struct {
+	data, synced []byte
+	names        map[string]*node // of a directory
+	lasting      map[string]*node // as of the last sync
+	undone       []func(map[string]*node)
+}
+
+// NewMemory returns a file system with an empty directory /state.
+func NewMemory() *Memory {
+	root := newDir()
+	root.names["state"] = newDir()
+	root.lasting["state"] = root.names["state"]
+	return &Memory{root: root, room: -1}
+}
+
+func newDir() *node { return &node{names: map[string]*node{}, lasting: map[string]*node{}} }
+
+// Limit lets so many bytes more be written, before the disk is full.
+func (m *Memory) Limit(bytes int) { m.room = bytes }
+
+func (m *Memory) failing(op, path string) error {
+	if m.Fail != nil {
+		if err := m.Fail(op, path); err != nil {
+			return &fs.PathError{Op: op, Path: path, Err: err}
+		}
+	}
+	return nil
+}
+
+// find returns what is at a path, or nil, and the directory that it is in.
+func (m *Memory) find(path string) (n, dir *node, name string) {
+	n = m.root
+	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		if part == "" {
+			continue
+		}
+		if n == nil || n.names == nil {
+			return nil, nil, part
+		}
+		dir, name = n, part
+		n = n.names[part]
+	}
+	return n, dir, name
+}
+
+// change changes the names of a directory, so that a crash may undo it.
+func (n *node) change(f func(map[string]*node)) {
+	f(n.names)
+	n.undone = append(n.undone, f)
+}
+
+func (m *Memory) MkdirAll(path string, _ fs.FileMode) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.failing("mkdir", path); err != nil {
+		return err
+	}
+	at := m.root
+	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+		if at.names[part] == nil {
+			dir := newDir()
+			at.change(func(names map[string]*node) { names[part] = dir })
+		}
+		at = at.names[part]
+	}
+	return nil
+}
+
+type handle struct {
+	m    *Memory
+	n    *node
+	path string
+	at   int
+}
+
+func (m *Memory) OpenFile(path string, flag int, _ fs.FileMode) (file, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, dir, name := m.find(path)
+	op := "open"
+	if n == nil && flag&os.O_CREATE != 0 {
+		op = "create"
+	}
+	if err := m.failing(op, path); err != nil {
+		return nil, err
+	}
+	switch {
+	case n != nil:
+		if flag&os.O_TRUNC != 0 {
+			n.data = nil
+		}
+	case flag&os.O_CREATE == 0 || dir == nil:
+		return nil, &fs.PathError{Op: op, Path: path, Err: fs.ErrNotExist}
+	default:
+		n = &node{}
+		dir.change(func(names map[string]*node) { names[name] = n })
+	}
+	return &handle{m, n, path, 0}, nil
+}
+
+func (m *Memory) Link(path, as string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.failing("link", path); err != nil {
+		return err
+	}
+	n, _, _ := m.find(path)
+	other, dir, name := m.find(as)
+	switch {
+	case n == nil || dir == nil:
+		return &fs.PathError{Op: "link", Path: path, Err: fs.ErrNotExist}
+	case other != nil:
+		return &fs.PathError{Op: "link", Path: as, Err: fs.ErrExist}
+	}
+	dir.change(func(names map[string]*node) { names[name] = n })
+	return nil
+}
+
+// Rename is within one directory.
+func (m *Memory) Rename(path, as string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.failing("rename", path); err != nil {
+		return err
+	}
+	n, dir, name := m.find(path)
+	if n == nil || filepath.Dir(path) != filepath.Dir(as) {
+		return &fs.PathError{Op: "rename", Path: path, Err: fs.ErrNotExist}
+	}
+	dir.change(func(names map[string]*node) {
+		delete(names, name)
+		names[filepath.Base(as)] = n
+	})
+	return nil
+}
+
+func (m *Memory) Remove(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.failing("remove", path); err != nil {
+		return err
+	}
+	n, dir, name := m.find(path)
+	switch {
+	case n == nil:
+		return &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist}
+	case len(n.names) > 0:
+		return &fs.PathError{Op: "remove", Path: path, Err: syscall.ENOTEMPTY}
+	}
+	dir.change(func(names map[string]*node) { delete(names, name) })
+	return nil
+}
+
+func (m *Memory) RemoveAll(path string) error {
+	for _, name := range m.Names(path) {
+		if err := m.RemoveAll(filepath.Join(path, name)); err != nil {
+			return err
+		}
+	}
+	if err := m.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Names returns what is in a directory.
+func (m *Memory) Names(path string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, _, _ := m.find(path)
+	if n == nil {
+		return nil
+	}
+	var list []string
+	for name := range n.names {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return list
+}
+
+func (m *Memory) Lstat(path string) (fs.FileInfo, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, _, _ := m.find(path)
+	if n == nil {
+		return nil, &fs.PathError{Op: "lstat", Path: path, Err: fs.ErrNotExist}
+	}
+	return n, nil
+}
+
+func (m *Memory) SyncDir(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.failing("syncdir", path); err != nil {
+		return err
+	}
+	n, _, _ := m.find(path)
+	if n == nil {
+		return &fs.PathError{Op: "syncdir", Path: path, Err: fs.ErrNotExist}
+	}
+	for _, f := range n.undone {
+		f(n.lasting)
+	}
+	n.undone = nil
+	return nil
+}
+
+// Put writes a file that lasts, and its directory.
+func (m *Memory) Put(path string, content []byte) {
+	fail, room := m.Fail, m.room
+	m.Fail, m.room = nil, -1
+	defer func() { m.Fail, m.room = fail, room }()
+	dir := filepath.Dir(path)
+	err := m.MkdirAll(dir, 0)
+	if err == nil {
+		err = write(m, path, content)
+	}
+	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) {
+		err = errors.Join(m.SyncDir(dir), m.SyncDir(filepath.Dir(dir)))
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Get returns what a file has.
+func (m *Memory) Get(path string) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, _, _ := m.find(path)
+	if n == nil {
+		return nil
+	}
+	return slices.Clone(n.data)
+}
+
+// Crash returns the file system as a machine finds it that lost its power and got it back.
+// Of what was not synced each file and directory has nothing if r is nil; else as much as
+// r draws: the names that were changed first, all of a file, its beginning, or zeros.
+func (m *Memory) Crash(r *rand.Rand) *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := map[*node]*node{}
+	var copyOf func(n *node) *node
+	copyOf = func(n *node) *node {
+		if left[n] != nil {
+			return left[n]
+		}
+		c := &node{data: slices.Clone(n.synced)}
+		left[n] = c
+		if n.names == nil {
+			if r != nil && string(n.data) != string(n.synced) {
+				switch r.IntN(4) {
+				case 0:
+					c.data = slices.Clone(n.data)
+				case 1: // in the order of their places
+					c.data = slices.Clone(n.data[:min(len(n.data), len(n.synced)+r.IntN(len(n.data)+1))])
+				case 2: // the size, and a sector, did not
+					c.data = slices.Clone(n.data)
+					if at := len(n.synced) + sector*r.IntN(1+len(n.data)/sector); at < len(n.data) {
+						clear(c.data[at:min(len(n.data), (at/sector+1)*sector)])
+					}
+				}
+			}
+			c.synced = slices.Clone(c.data)
+			return c
+		}
+		names := map[string]*node{}
+		for name, x := range n.lasting {
+			names[name] = x
+		}
+		if r != nil {
+			for _, f := range n.undone[:r.IntN(len(n.undone)+1)] {
+				f(names)
+			}
+		}
+		c.names, c.lasting = map[string]*node{}, map[string]*node{}
+		for name, x := range names {
+			c.names[name] = copyOf(x)
+			c.lasting[name] = c.names[name]
+		}
+		return c
+	}
+	return &Memory{root: copyOf(m.root), room: -1}
+}
+
+func (h *handle) Read(b []byte) (int, error) {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	n := copy(b, h.n.data[min(h.at, len(h.n.data)):])
+	h.at += n
+	if n == 0 && len(b) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (h *handle) WriteAt(b []byte, at int64) (int, error) {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	err := h.m.failing("write", h.path)
+	if err != nil {
+		b = b[:len(b)/2]
+	}
+	if h.m.room >= 0 && len(b) > h.m.room {
+		b, err = b[:h.m.room], &fs.PathError{Op: "write", Path: h.path, Err: syscall.ENOSPC}
+	}
+	if h.m.room >= 0 {
+		h.m.room -= len(b)
+	}
+	if missing := int(at) + len(b) - len(h.n.data); missing > 0 {
+		h.n.data = append(slices.Clone(h.n.data), make([]byte, missing)...)
+	}
+	copy(h.n.data[at:], b)
+	return len(b), err
+}
+
+func (h *handle) Truncate(size int64) error {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if err := h.m.failing("truncate", h.path); err != nil {
+		return err
+	}
+	if int(size) > len(h.n.data) {
+		return fmt.Errorf("%s is to grow", h.path)
+	}
+	h.n.data = slices.Clone(h.n.data[:size])
+	return nil
+}
+
+func (h *handle) Sync() error {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if err := h.m.failing("sync", h.path); err != nil {
+		return err
+	}
+	h.n.synced = slices.Clone(h.n.data)
+	return nil
+}
+
+func (h *handle) Close() error {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	return h.m.failing("close", h.path)
+}
+
+func (h *handle) Stat() (fs.FileInfo, error) { return h.n, nil }
+
+func (n *node) Name() string { return "" }
+func (n *node) Size() int64  { return int64(len(n.data)) }
+func (n *node) Mode() fs.FileMode {
+	if n.names != nil {
+		return fs.ModeDir
+	}
+	return 0
+}
+func (n *node) ModTime() time.Time { return time.Time{} }
+func (n *node) IsDir() bool        { return n.names != nil }
+func (n *node) Sys() any           { return nil }
