@@ -56,15 +56,24 @@ type App struct {
 	recursion *recursion // nil: this server does not resolve
 	ready     func(*App)
 
-	metrics net.Listener
-	control net.Listener
-	queries *queryLog
-
+	outlets
 	startedWith *config.Config // keys that only count at a start have the values of this
 	started     time.Time
 	ctx         context.Context // of what the server does of its own accord; it ends with Run
 	cancel      context.CancelFunc
 
+	succession
+}
+
+// outlets are where the server tells of itself.
+type outlets struct {
+	metrics net.Listener // nil: nowhere
+	control net.Listener // nil: nowhere
+	queries *queryLog    // nil: nowhere
+}
+
+// A succession is the generation that serves, and how another takes its place.
+type succession struct {
 	current   atomic.Pointer[generation]
 	swapping  sync.Mutex // held for the few instructions that replace it
 	reloading sync.Mutex // one reload at a time, over all that it reads

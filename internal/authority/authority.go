@@ -55,6 +55,9 @@ type Result struct {
 
 // A Responder writes answers. It is scratch space of one worker, reused from query
 // to query; the zero value is ready.
+//
+// In one piece: it is scratch space, and a query that had to find its way through several
+// parts of it would pay for that.
 type Responder struct {
 	z     *zone.Zone
 	b     *wire.Builder

@@ -15,6 +15,8 @@ import (
 )
 
 // intent is what the flags of the firewall commands say.
+//
+// In one piece: it has a field for each flag.
 type intent struct {
 	config, role, backend, iptables, state, user string
 	allow, listen, peer, resolver, external, see []string

@@ -23,6 +23,8 @@ const (
 )
 
 // An asking is one question of the command line and all that was said about it.
+//
+// In one piece: it has a field for each thing that can be said about a question.
 type asking struct {
 	q     client.Question
 	route client.Route

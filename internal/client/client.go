@@ -46,6 +46,8 @@ const OptionExpire = 9
 const OptionSubnet = 8
 
 // A Question is a query as it goes on the wire.
+//
+// In one piece: it has a field for each part of a query.
 type Question struct {
 	Name   []byte
 	Type   wire.Type

@@ -33,6 +33,8 @@ type QuestionReport struct {
 }
 
 // A ReplyReport is one message.
+//
+// In one piece: it is the form of the JSON.
 type ReplyReport struct {
 	Server    string    `json:"server"` // address:port
 	Transport string    `json:"transport"`

@@ -14,6 +14,8 @@ import (
 
 // A Style tells which parts of a reply are printed, and how. The zero value prints
 // nothing; see [Usual].
+//
+// In one piece: it has a field for each thing that can be shown or left out.
 type Style struct {
 	Short    bool // the data of the answers alone
 	Query    bool // the query too, before its reply

@@ -45,6 +45,8 @@ const (
 
 // A Config is one whole, checked configuration. It is not changed once Parse or
 // Load has returned it; paths in it are absolute.
+//
+// In one piece: it has a field for each key of the file, as the reference lists them.
 type Config struct {
 	Role       string           `yaml:"role" is:"role" required:"true" doc:"What this server is for. Every other key has a default that is safe for the role: see above."`
 	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one." why:"Nobody is served by accident: strangers reach the server once its addresses are written."`
@@ -84,6 +86,8 @@ func (c *Config) Internal() bool {
 
 // A Zone is one zone to serve. Its name is in wire form, with the case of the
 // file.
+//
+// In one piece: it has a field for each key of the file, as the reference lists them.
 type Zone struct {
 	Name          []byte           `yaml:"name" is:"name" required:"true" doc:"The zone's name, such as example.com, or . for the root."`
 	File          string           `yaml:"file" is:"path" default:"" doc:"Its zone file, seen from the folder of the configuration. A zone has either a file or primaries." why:"A zone comes from one place."`

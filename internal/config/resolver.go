@@ -6,6 +6,8 @@ import (
 )
 
 // Resolver is how names outside of the zones are answered, in the roles that do so.
+//
+// In one piece: it has a field for each key of the file, as the reference lists them.
 type Resolver struct {
 	Allow                []netip.Prefix        `yaml:"allow" default:"" doc:"Who may have names resolved; others get REFUSED. Empty: loopback and the networks of this machine's own interfaces, in the role public-resolver everyone." why:"An open resolver attacks others for whoever forges their addresses (RFC 5358): only public-resolver answers strangers."`
 	Forward              []Forward             `yaml:"forward" doc:"Zones whose names are asked of other resolvers. The longest zone that fits a name counts. What forwarders say is kept apart from what is found by iteration."`
@@ -74,6 +76,8 @@ type Cache struct {
 }
 
 // Limits are the bounds of the resolver's work.
+//
+// In one piece: it has a field for each key of the file, as the reference lists them.
 type Limits struct {
 	Packets             int           `yaml:"packets" default:"128" min:"8" max:"10000" doc:"Packets sent for one client question, whatever it takes: sub-questions and retries count." why:"CAMP (USENIX Security 2024) multiplies chains with fan-out. Unbound and BIND 200, PowerDNS Recursor 50 questions."`
 	Octets              Size          `yaml:"octets" default:"100KiB" min:"8KiB" max:"64MiB" doc:"Octets sent and received for one client question." why:"PowerDNS Recursor: 100 kB."`

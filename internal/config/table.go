@@ -10,6 +10,8 @@ import (
 
 // A key is one row of the table of keys: a value, a list of values, a section
 // of keys, or a list of such sections.
+//
+// In one piece: it has a field for each tag that can describe a key.
 type key struct {
 	id       int32  // its number in the order of the table
 	name     string // as written in the file

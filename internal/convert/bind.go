@@ -397,6 +397,8 @@ func server(a netip.Addr, port string) string {
 	return a.String() + ":" + port
 }
 
+// bindZone …
+// In one piece: it is a table of statements and what becomes of each.
 func (c *converter) bindZone(s *stmt, options []*stmt, dir string) {
 	z := &zone{name: domain(s.arg(1))}
 	inherited := func(name ...string) *stmt {

@@ -81,6 +81,8 @@ func lineWords(file string, line int, text string) ([]word, error) {
 	return out, nil
 }
 
+// nsd …
+// In one piece: it is a table of options and what becomes of each.
 func (c *converter) nsd(path string) error {
 	words, err := c.nsdWords(path, nil)
 	if err != nil {

@@ -66,6 +66,8 @@ func Play(t *testing.T, pattern string, update bool, newSubject func(testing.TB,
 }
 
 // A player performs one scenario.
+//
+// In one piece: it is what the steps of one scenario share.
 type player struct {
 	t          testing.TB
 	play       *play

@@ -82,7 +82,16 @@ type worker struct {
 	measure uint8     // queries until the next whose time is taken
 	begun   time.Time // when that one came
 
-	// Of the present query.
+	present
+	tail [tailSize]byte
+
+	clock   int64  // unix time, as read at
+	clockAt int64  // this arrival
+	room    []byte // for replies that had to wait
+}
+
+// present is what a worker knows of the query in hand, beside what it says.
+type present struct {
 	gen       *Generation
 	peer      *server.Peer
 	now       int64
@@ -94,14 +103,11 @@ type worker struct {
 	recursive bool          // the reply is of the recursive service
 	ede       int           // Extended DNS Error to send, or -1 (RFC 8914)
 	edeText   string        // its text
-	tail      [tailSize]byte
-
-	clock   int64  // unix time, as read at
-	clockAt int64  // this arrival
-	room    []byte // for replies that had to wait
 }
 
 // Handle implements [server.Worker].
+//
+// In one piece: it shows the whole order of business to whoever reads it.
 func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) (n int) {
 	defer func() {
 		if !w.engine.contained {
@@ -214,10 +220,8 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 // begin makes the worker ready for a query.
 func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
-	w.gen, w.peer = g, peer
-	w.udp = peer.Transport == server.UDP
+	w.present = present{gen: g, peer: peer, udp: peer.Transport == server.UDP, ede: -1}
 	w.limited = w.udp && g.Limits.Rates != nil
-	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
 	w.query.Msg = msg
 }
 

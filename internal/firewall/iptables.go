@@ -73,6 +73,9 @@ func comment(rule, reason string) string {
 	return match + fmt.Sprintf("-m comment --comment %q -j ", reason) + target
 }
 
+// restore …
+// In one piece: it is a ruleset from top to bottom, in the order in which packets meet the
+// rules.
 func (p *Plan) restore(six bool) string {
 	w := &writer{}
 	for _, s := range p.Explain() {

@@ -46,6 +46,9 @@ func (w *writer) set(name, typ string, elements string) {
 
 // nftables writes one table of its own, taken away and made anew in one transaction. What
 // it accepts, other tables may still refuse; what it drops is gone.
+//
+// In one piece: it is a ruleset from top to bottom, in the order in which packets meet the
+// rules.
 func (p *Plan) nftables() *Rules {
 	w := &writer{}
 	w.line("#!/usr/sbin/nft -f")

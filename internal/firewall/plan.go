@@ -34,6 +34,8 @@ type Port struct {
 }
 
 // A Plan is what the rules are to do. It is not modified after Check.
+//
+// In one piece: it is the intent that every backend renders, and the form of the JSON.
 type Plan struct {
 	Role string `json:"role"` // for the explanation; empty: none was named
 

@@ -11,6 +11,9 @@ const Mark = "port53: "
 
 // ufw writes commands: ufw keeps its rules itself. Of a packet the first rule that fits
 // counts.
+//
+// In one piece: it is a ruleset from top to bottom, in the order in which packets meet the
+// rules.
 func (p *Plan) ufw() *Rules {
 	r := &Rules{Backend: UFW, Keep: []string{"ufw keeps its rules itself, while it is enabled: ufw enable"}}
 	number := func(port Port) string { return fmt.Sprint(port.Number) }

@@ -91,6 +91,8 @@ func appendDS(apex []byte, k *Key, digest uint8) []byte {
 }
 
 // parseSigning reads the words behind "signed".
+//
+// In one piece: it is a table of words and what each does.
 func (p *plan) parseSigning(words []string, now time.Time) (*Signing, error) {
 	s := &Signing{Inception: now.Add(-validBefore), Expiration: now.Add(validAfter), now: now}
 	algorithms := []uint8{algECDSAP256}

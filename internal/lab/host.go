@@ -66,6 +66,8 @@ func (h *host) configure(words []string) error {
 	return nil
 }
 
+// configureOne …
+// In one piece: it is a table of words and what each does.
 func configureOne(m *manners, l *Link, word string) error {
 	key, value, _ := strings.Cut(word, "=")
 	var err error

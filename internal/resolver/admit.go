@@ -19,6 +19,8 @@ const (
 )
 
 // A finding is what of a reply may be used.
+//
+// In one piece: it has a field for each thing that a reply can say.
 type finding struct {
 	kind   int
 	set    *wire.RRset   // the answer, or the alias

@@ -71,6 +71,8 @@ type Route struct {
 
 // Settings are what a reload may change. They are not modified after they were
 // compiled.
+//
+// In one piece: it has a field for each setting.
 type Settings struct {
 	Hints      []Hint // the root's servers; nil: those built in
 	Port       uint16 // of servers found by iteration; 0: 53
@@ -109,6 +111,8 @@ type Options struct {
 }
 
 // A Resolver finds answers for many at once.
+//
+// In one piece: it is the tables that all questions share, each with a lock of its own.
 type Resolver struct {
 	cache    *cache.Cache
 	exchange Exchanger

@@ -43,6 +43,8 @@ func (d *drainer) next(missed bool) (deadline time.Time, more bool) {
 }
 
 // A Server holds bound sockets and answers what comes.
+//
+// In one piece: it is what the goroutines of one server share until it stops.
 type Server struct {
 	options   Options
 	udp       []*udpSocket

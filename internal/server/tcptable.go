@@ -28,6 +28,8 @@ const (
 )
 
 // A tcpTable knows every open connection, and whose it is.
+//
+// In one piece: it is one table with the indexes into it, which change together.
 type tcpTable struct {
 	server *Server
 	limits *Limits

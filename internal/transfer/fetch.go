@@ -301,6 +301,9 @@ const (
 // recordHead is the octets of a record between its owner and its data.
 const recordHead = 10
 
+// take …
+// In one piece: it is the automaton of RFC 5936 and RFC 1995, and its states share what was
+// seen so far.
 func (a *assembly) take(rr *wire.Record) error {
 	if a.done {
 		return fmt.Errorf("%w: records follow the last", ErrWrong)

@@ -29,6 +29,8 @@ const (
 // A Query is one query read in place. It is large and meant to be reused: a
 // worker has one, and parses each packet into it. Its slices belong to the
 // packet and end with it.
+//
+// In one piece: it is read by every query, and lies in as few cache lines as it can.
 type Query struct {
 	Msg    []byte // the whole message
 	ID     uint16

@@ -68,6 +68,8 @@ func appendUint[T uint8 | uint16 | uint32](dst []byte, v T) []byte {
 	return strconv.AppendUint(dst, uint64(v), 10)
 }
 
+// appendText …
+// In one piece: it is a table of kinds of fields and how each is written.
 func (f Field) appendText(dst, d []byte) []byte {
 	switch f {
 	case FieldU8, FieldAlg, FieldProtocol:

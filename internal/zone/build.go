@@ -44,6 +44,9 @@ const (
 
 // A Builder collects the records of one version of a zone. It is for one
 // goroutine, and spent after Build.
+//
+// In one piece: it is what the records of one version are collected in, and has no part
+// that anybody uses alone.
 type Builder struct {
 	apexName []byte
 	apex     []byte

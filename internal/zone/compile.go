@@ -9,6 +9,8 @@ import (
 )
 
 // A compiler turns the owners and records of a builder into nodes.
+//
+// In one piece: it is scratch space that one pass over the owners shares.
 type compiler struct {
 	b     *Builder
 	z     *Zone
@@ -397,6 +399,9 @@ func nameLen(name []byte) int {
 }
 
 // emit writes the node of owner id from the drafts.
+//
+// In one piece: it writes a node from its first octet to its last, and each step needs
+// where the one before ended.
 func (c *compiler) emit(id uint32) {
 	o := c.b.owners.at(id)
 	at := len(c.z.data)

@@ -24,6 +24,9 @@ import (
 )
 
 // A Zone is one version of one zone. All methods may be called concurrently.
+//
+// In one piece: it is read by every query, and each field is one of the few pointers into
+// the version's memory.
 type Zone struct {
 	apexName []byte // as spelled in the zone
 	apex     []byte // in lower case

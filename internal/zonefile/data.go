@@ -76,6 +76,8 @@ func (p *parser) opaque(t wire.Type) error {
 }
 
 // field reads one field of a type's data.
+//
+// In one piece: it is a table of kinds of fields and how each is read.
 func (p *parser) field(t wire.Type, f wire.Field) error {
 	switch f {
 	case wire.FieldName:

@@ -15,6 +15,8 @@ import (
 )
 
 // A parser reads a zone file and what it includes.
+//
+// In one piece: it is the state of one reading, of which every token may change any part.
 type parser struct {
 	options Options
 	handle  func(*Record) error
@@ -165,6 +167,9 @@ func (p *parser) entry(indented bool, depth int) error {
 
 // entryRecord reads a record, whose owner is left out if the line is indented
 // (RFC 1035, section 5.1).
+//
+// In one piece: it is the grammar of one entry (RFC 1035, section 5.1), whose parts come in
+// either order.
 func (p *parser) entryRecord(indented bool) error {
 	r := &p.record
 	first := p.tokens[0]

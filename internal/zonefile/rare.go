@@ -12,6 +12,8 @@ import (
 
 // rareField reads the fields that few records have. What it leaves open is checked
 // by the table of types when the data is whole.
+//
+// In one piece: it is a table of kinds of fields and how each is read.
 func (p *parser) rareField(t wire.Type, f wire.Field) error {
 	if f == wire.FieldNames {
 		for p.more() {

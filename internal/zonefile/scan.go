@@ -97,6 +97,8 @@ func (s *source) more() bool {
 // scan splits the entry at s.start into p.tokens and returns where it ends, how
 // many lines it takes and whether it begins with a space. It returns io.EOF if
 // there is none.
+//
+// In one piece: it is one automaton, and its states share the position.
 func (p *parser) scan(s *source) (end int, lines uint32, indented bool, err error) {
 again:
 	buf, full := s.buf[:s.end], s.buf

@@ -19,10 +19,8 @@ type managed struct {
 	key    string // the name, in wire form and lower case
 	polled bool   // the origin is
 
-	mu     sync.Mutex // held while the version is replaced and its files are written
-	source *Source
-	origin Origin
-	access *policy.Access
+	mu sync.Mutex // held while the version is replaced and its files are written
+	terms
 	gone   bool // the manager has it no more, and nothing is written for it
 	served *zone.Served
 	version
@@ -34,6 +32,13 @@ type managed struct {
 	past    atomic.Pointer[past]   // of the version that is served
 	updates queue                  // of messages that wait
 	refresh refresh                // guarded by the scheduler
+}
+
+// terms are how a zone is configured.
+type terms struct {
+	source *Source
+	origin Origin
+	access *policy.Access
 }
 
 // A version is what is served of a zone, and how it came about.
@@ -75,7 +80,7 @@ type past struct {
 }
 
 func newManaged(key string, s *Source, o Origin) *managed {
-	z := &managed{key: key, source: s, origin: o, access: s.access(), polled: o.Traits().Polled, served: zone.NewServed(nil)}
+	z := &managed{key: key, terms: terms{s, o, s.access()}, polled: o.Traits().Polled, served: zone.NewServed(nil)}
 	z.refresh = refresh{zone: z, place: -1}
 	return z
 }
@@ -148,6 +153,8 @@ func (p *past) since(serial uint32) []*zone.Delta {
 }
 
 // A Status is what is known of one zone.
+//
+// In one piece: it is the form of the JSON.
 type Status struct {
 	Name     string    `json:"zone"`
 	File     string    `json:"file"`

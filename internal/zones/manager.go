@@ -48,9 +48,14 @@ type Manager struct {
 
 	schedule scheduler
 	notifier notifier
-	ctx      context.Context // of all work; it ends with Run
-	cancel   context.CancelFunc
-	work     sync.WaitGroup
+	life
+}
+
+// A life is what all work of a manager ends with.
+type life struct {
+	ctx    context.Context // until Run ends
+	cancel context.CancelFunc
+	work   sync.WaitGroup
 }
 
 // A set is what zones there are. Manager.loading guards it.
@@ -395,7 +400,7 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 		defer z.mu.Unlock()
 	}
 	moved := !slices.Equal(z.source.Primaries, s.source.Primaries)
-	z.source, z.origin, z.access, z.served = s.source, s.origin, c.Access, c.Served
+	z.terms, z.served = terms{s.source, s.origin, c.Access}, c.Served
 	if s.next == nil {
 		switch {
 		case z.failed: // it still is what it was, and whoever reloads should hear of it

@@ -12,6 +12,9 @@ import (
 
 // A Source is one zone as it is configured: where it comes from, with whom it is exchanged
 // and who may change it. It is not modified once it was given to a Manager.
+//
+// In one piece: it is one zone of a configuration, a field for each thing that can be said
+// of it.
 type Source struct {
 	Apex []byte // in wire form
 
