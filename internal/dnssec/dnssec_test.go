@@ -108,6 +108,20 @@ func TestShortNumbers(t *testing.T) {
 	}
 }
 
+// TestSignerIsTheZone has signatures by a key of the zone that name another zone as their
+// signer, in all else right (RFC 4035, section 5.3.1): two zones may have one key.
+func TestSignerIsTheZone(t *testing.T) {
+	k := signer(t, dnssec.ECDSAP256, "example.")
+	for zone, want := range map[string]dnssec.Reason{"example.": 0, "EXAMPLE.": 0, "a.example.": dnssec.WrongSigner, ".": dnssec.WrongSigner} {
+		as := *k
+		as.Zone = name(t, zone)
+		s := signed(t, &as, set(t), now-100, now+1000)
+		if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, work()); why != want {
+			t.Errorf("signed in the name of %s: %v, want %v", zone, why, want)
+		}
+	}
+}
+
 // TestVerifyRefuses has what RFC 4035, section 5.3.1 demands, one fault each.
 func TestVerifyRefuses(t *testing.T) {
 	k := signer(t, dnssec.ECDSAP256, "example.")

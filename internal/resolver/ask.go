@@ -363,7 +363,7 @@ func (t *task) moreAddresses(c *cut) bool {
 // target looks up the addresses of a name server.
 func (t *task) target(g *target) bool {
 	key := targetKey{t.r.hash(g.name)}
-	if t.r.dead.has(key) || t.depth >= t.s.Limits.Depth {
+	if t.r.dead.has(key) {
 		return false
 	}
 	spent := false
