@@ -92,35 +92,6 @@ func (d *Denial) Wildcard(name []byte, labels int, w *Work) (Proof, Reason) {
 	return Proof{ClosestEncloser: ce, OptOut: r.optOut}, 0
 }
 
-// A Span is what one record tells of a name, for answers made from records that were
-// learned with other names (RFC 8198).
-type Span struct {
-	Owner, Next []byte // in lower case; of NSEC3, their hashes
-	Types       []byte // the owner's bit map
-	Match       bool   // the name is the owner: it exists; else the name lies between both
-
-	// ClosestEncloser is the longest ancestor of a name between both that the record
-	// shows to exist. It is nil of NSEC3, where other records tell that.
-	ClosestEncloser []byte
-	NonTerminal     bool // the name exists after all, because the next name is below it; never of NSEC3
-	OptOut          bool // as in Proof: such records must not be used for other names (RFC 8198, section 5.2)
-}
-
-// Span returns the record that matches or covers a name. The slices are the Denial's,
-// to read. BadProof means that there is none that may be used for the name.
-func (d *Denial) Span(name []byte, w *Work) (Span, Reason) {
-	p, why, done := d.begin(name, w)
-	switch {
-	case p.Insecure:
-		return Span{}, TooManyIterations
-	case done:
-		return Span{}, why
-	case len(d.nsec) > 0:
-		return d.span(name)
-	}
-	return d.span3(name, w)
-}
-
 // begin tells whether the records can be used for a name at all: without any there is
 // no proof, of other zones' names they say nothing, and with too many iterations they
 // are not looked at.

@@ -376,7 +376,6 @@ func TestForeignNames(t *testing.T) {
 		"NXDOMAIN": reason(d.NXDomain(name(t, "x.example."), work())),
 		"no DS":    reason(d.NoDS(victim, work())),
 		"wildcard": reason(d.Wildcard(name(t, "x.y.example."), 2, work())),
-		"a span":   reason(d.Span(victim, work())),
 		"the apex": reason(d.NXDomain(d.Zone, work())),
 		"its DS":   reason(d.NoDS(d.Zone, work())),
 	} {
@@ -527,56 +526,6 @@ func TestPadded(t *testing.T) {
 	}
 }
 
-// TestSpan has what one record tells of names that others asked for (RFC 8198).
-func TestSpan(t *testing.T) {
-	chain := nsecChain(t)
-	for _, c := range []struct {
-		name           string
-		owner, next    string // "" if no record tells of it
-		encloser       string
-		match, nonTerm bool
-	}{
-		{"aa.example.", "a.example.", "alias.example.", "example.", false, false},
-		{"a.example.", "a.example.", "alias.example.", "", true, false},
-		{"b.example.", "alias.example.", "deep.a.b.example.", "example.", false, true},
-		{"x.a.example.", "a.example.", "alias.example.", "a.example.", false, false},
-		{"x.b.example.", "deep.a.b.example.", "cut.example.", "b.example.", false, false},
-		{"zzz.example.", "under.zz.example.", "example.", "example.", false, false},
-		{"x.cut.example.", "", "", "", false, false},
-		{"x.dname.example.", "", "", "", false, false},
-		{"x.other.", "", "", "", false, false},
-	} {
-		n := name(t, c.name)
-		d := denialOf(t, chain, matching(t, chain, n))
-		s, why := d.Span(n, work())
-		if c.owner == "" {
-			if why != dnssec.BadProof {
-				t.Errorf("%s: %+v %v, want no record", c.name, s, why)
-			}
-			continue
-		}
-		var encloser []byte
-		if c.encloser != "" {
-			encloser = name(t, c.encloser)
-		}
-		if why != 0 || !bytes.Equal(s.Owner, name(t, c.owner)) || !bytes.Equal(s.Next, name(t, c.next)) || s.Match != c.match ||
-			s.NonTerminal != c.nonTerm || !bytes.Equal(s.ClosestEncloser, encloser) {
-			t.Errorf("%s: %+v %v, want %+v", c.name, s, why, c)
-		}
-	}
-	n := name(t, "aa.example.")
-	for _, optOut := range []bool{false, true} {
-		s, why := denial3(t, nsec3Chain(t, 1, optOut), 1, n).Span(n, work())
-		h := dnssec.HashName(nil, n, 1, []byte{0xAB})
-		if why != 0 || s.Match || s.OptOut != optOut || bytes.Compare(s.Owner, h) >= 0 && bytes.Compare(h, s.Next) >= 0 {
-			t.Errorf("NSEC3: %+v %v", s, why)
-		}
-	}
-	if _, why := denial3(t, nsec3Chain(t, 51, false), 51, n).Span(n, work()); why != dnssec.TooManyIterations {
-		t.Errorf("51 iterations: %v", why)
-	}
-}
-
 // TestMixedParameters has records of two chains: those that differ from the first do not
 // count, whatever they prove (RFC 5155, section 8.2).
 func TestMixedParameters(t *testing.T) {
@@ -608,7 +557,6 @@ func TestMixedParameters(t *testing.T) {
 // covers it.
 func TestTwoVersions(t *testing.T) {
 	n, apex := name(t, "new.example."), name(t, "example.")
-	h := dnssec.HashName(nil, n, 0, nil)
 	plain, hashed := &dnssec.Denial{Zone: apex}, &dnssec.Denial{Zone: apex}
 	for _, of := range [][]byte{apex, n} {
 		plain.AddNSEC(of, append(bytes.Clone(apex), bitmap(wire.TypeA)...))
@@ -622,9 +570,6 @@ func TestTwoVersions(t *testing.T) {
 		}
 		if _, why := d.Wildcard(n, 1, work()); why != dnssec.BadProof {
 			t.Errorf("%s: wildcard %v", kind, why)
-		}
-		if s, why := d.Span(n, work()); why != 0 || !s.Match {
-			t.Errorf("%s: span %+v %v, hash %x", kind, s, why, h)
 		}
 	}
 }

@@ -95,20 +95,6 @@ func (d *Denial) expansion(name, ce []byte) (Proof, Reason) {
 	return Proof{ClosestEncloser: ce}, 0
 }
 
-func (d *Denial) span(name []byte) (Span, Reason) {
-	if r := d.match(name); r != nil {
-		return Span{Owner: r.owner, Next: r.next, Types: r.types, Match: true}, 0
-	}
-	r := d.cover(name)
-	if r == nil {
-		return Span{}, BadProof
-	}
-	return Span{
-		Owner: r.owner, Next: r.next, Types: r.types,
-		ClosestEncloser: r.encloser(name), NonTerminal: wire.Subdomain(r.next, name),
-	}, 0
-}
-
 // match returns the record of a name, or nil.
 func (d *Denial) match(name []byte) *nsec {
 	for i := range d.nsec {

@@ -133,22 +133,6 @@ func (d *Denial) around(h *[sha1.Size]byte) *nsec3 {
 	return nil
 }
 
-func (d *Denial) span3(name []byte, w *Work) (Span, Reason) {
-	var h [sha1.Size]byte
-	if why := d.hash(&h, name, w); why != 0 {
-		return Span{}, why
-	}
-	r := d.at(&h)
-	match := r != nil
-	if !match {
-		r = d.around(&h)
-	}
-	if r == nil {
-		return Span{}, BadProof
-	}
-	return Span{Owner: r.hash[:], Next: r.next, Types: r.types, Match: match, OptOut: r.optOut}, 0
-}
-
 // encloser3 proves the closest encloser of a name that does not exist (RFC 5155,
 // section 8.3): it returns that, and the record that covers the name one label longer.
 func (d *Denial) encloser3(name []byte, w *Work) (ce []byte, cover *nsec3, why Reason) {
