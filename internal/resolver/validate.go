@@ -569,27 +569,18 @@ func (t *task) unvalidated() func() {
 // usableDS returns the DS records whose algorithm and digest are supported, without
 // SHA-1 digests where there is a better one (RFC 4509, section 3).
 func usableDS(ds [][]byte) [][]byte {
-	var usable [][]byte
-	strong := false
-	for _, d := range ds {
-		if len(d) > 4 && dnssec.SupportedAlgorithm(d[2]) && dnssec.SupportedDigest(d[3]) {
-			usable = append(usable, d)
-			strong = strong || d[3] != 1
-		}
+	usable := slices.DeleteFunc(slices.Clone(ds), func(d []byte) bool {
+		return len(d) < 5 || !dnssec.SupportedAlgorithm(d[2]) || !dnssec.SupportedDigest(d[3])
+	})
+	weak := func(d []byte) bool { return d[3] == dnssec.DigestSHA1 }
+	if kept := slices.DeleteFunc(slices.Clone(usable), weak); len(kept) > 0 {
+		usable = kept
 	}
-	if !strong {
-		return usable
-	}
-	kept := usable[:0]
-	for _, d := range usable {
-		if d[3] != 1 {
-			kept = append(kept, d)
-		}
-	}
-	return kept[:min(len(kept), maxDS)]
+	return usable[:min(len(usable), maxDS)]
 }
 
-// maxDS is how many DS records of one delegation are compared with keys.
+// maxDS is how many DS records of one delegation are compared with keys: each costs a hash
+// for every key with its tag (HashTrap, CVE-2023-50387).
 const maxDS = 8
 
 func anyDigest(ds [][]byte) bool {
