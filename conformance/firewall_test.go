@@ -451,7 +451,7 @@ func TestFirewallManaged(t *testing.T) {
 	conf := filepath.Join(dir, "port53.yaml")
 	write := func(allow string) {
 		t.Helper()
-		text := fmt.Sprintf("role: authoritative\nlisten: [%q, %q]\nstate_dir: %s\nmetrics: {listen: off}\ncontrol: {socket: %[3]s/sock}\nzones: [{name: test, file: test.zone}]\npolicy: {allow: [%s]}\nfirewall: {manage: true}\n",
+		text := fmt.Sprintf("role: authoritative\nlisten: [%q, %q]\nstate_dir: %s\nmetrics: {listen: off}\ncontrol: {socket: %[3]s/sock}\nzones: [{name: test, file: test.zone}]\npolicy: {allow: [%s]}\nfirewall: {manage: true, state_dir: %[3]s/firewall}\n",
 			netip.AddrPortFrom(g.v4, 53), netip.AddrPortFrom(g.v6, 53), dir, allow)
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 
 	"port53/internal/config"
@@ -82,7 +81,7 @@ func planGuard(c *config.Config) (*guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("firewall.manage: %w", err)
 	}
-	return &guard{rules, filepath.Join(c.StateDir, "firewall")}, nil
+	return &guard{rules, c.Firewall.StateDir}, nil
 }
 
 // apply makes the machine's rules fit the generation that serves, if they are to.

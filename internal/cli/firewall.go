@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -392,7 +391,7 @@ func firewallExpire() *cobra.Command {
 		Use:     "expire",
 		Short:   "Wait, and take rules back that nobody has confirmed",
 		Long:    "expire is what apply --confirm leaves behind it.",
-		Example: "  port53 firewall expire --state-dir /var/lib/port53/firewall",
+		Example: "  port53 firewall expire --state-dir /var/lib/port53-firewall",
 		Hidden:  true,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -414,15 +413,14 @@ func (i *intent) stateDir() error {
 	if i.state != "" {
 		return nil
 	}
-	dir := config.Default().StateDir
+	c := config.Default()
 	if i.config != "" {
-		c, _, err := loadConfig(i.config)
-		if err != nil {
+		var err error
+		if c, _, err = loadConfig(i.config); err != nil {
 			return err
 		}
-		dir = c.StateDir
 	}
-	i.state = filepath.Join(dir, "firewall")
+	i.state = c.Firewall.StateDir
 	return nil
 }
 

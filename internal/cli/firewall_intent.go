@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"net/netip"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -113,11 +112,11 @@ func (i *intent) plan() (*firewall.Plan, error) {
 			p.User = i.user
 		}
 		if i.state == "" {
-			i.state = filepath.Join(c.StateDir, "firewall")
+			i.state = c.Firewall.StateDir
 		}
 	}
 	if i.state == "" {
-		i.state = filepath.Join(config.Default().StateDir, "firewall")
+		i.state = config.Default().Firewall.StateDir
 	}
 	for _, l := range []struct {
 		flag string

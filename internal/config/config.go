@@ -228,7 +228,8 @@ type Control struct {
 
 // Firewall is what the server does with rules itself.
 type Firewall struct {
-	Manage bool `yaml:"manage" default:"false" doc:"Whether the server keeps a table of its own in nftables in step with this file, at the start and at each reload: who may ask, and the peers of transfers. It has to stay root for that: user is empty." why:"Rules of a machine are its owner's; port53 firewall apply loads them when told to."`
+	Manage   bool   `yaml:"manage" default:"false" doc:"Whether the server keeps a table of its own in nftables in step with this file, at the start and at each reload: who may ask, and the peers of transfers. It has to stay root for that: user is empty." why:"Rules of a machine are its owner's; port53 firewall apply loads them when told to."`
+	StateDir string `yaml:"state_dir" is:"path" default:"/var/lib/port53-firewall" doc:"The directory of what port53 firewall remembers to take rules back, over a restart of the machine too. Root loads what is in it: root owns it, and nobody else can write to it or on the way to it." why:"The user that the server runs as owns its state_dir, and must not say what root loads."`
 }
 
 // Log is what is logged.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"port53/internal/firewall"
+	"port53/internal/securepath"
 )
 
 // A record is what is remembered of an apply, to take it back.
@@ -36,10 +37,44 @@ const (
 	fileMode   = 0o600
 )
 
-func (s *System) recordFile() string { return filepath.Join(s.State, recordName) }
+// openState opens the directory of what is remembered, and makes it if it is not there. What
+// is in it is loaded by root: nobody else may be able to change it.
+func (s *System) openState(open func(path string) (*securepath.Dir, error)) (*securepath.Dir, error) {
+	d, err := open(s.State)
+	if err != nil {
+		return nil, fmt.Errorf("state of the firewall: %w", err)
+	}
+	if err := d.Exclusive(); err != nil {
+		d.Close()
+		return nil, fmt.Errorf("state of the firewall, which root acts on: %w", err)
+	}
+	return d, nil
+}
 
+// withState has f use the directory of what is remembered, which is made if it is not there.
+func (s *System) withState(f func(d *securepath.Dir) error) error {
+	d, err := s.openState(func(path string) (*securepath.Dir, error) {
+		d, _, err := securepath.Make(path, stateMode)
+		return d, err
+	})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return f(d)
+}
+
+// readRecord returns what is remembered of the last apply; nil: nothing was applied.
 func (s *System) readRecord() (*record, error) {
-	text, err := os.ReadFile(s.recordFile())
+	d, err := s.openState(securepath.Open)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil //nolint:nilnil // nothing was applied
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	text, err := d.Read(recordName)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil //nolint:nilnil // nothing was applied
 	}
@@ -48,23 +83,35 @@ func (s *System) readRecord() (*record, error) {
 	}
 	r := &record{}
 	if err := json.Unmarshal(text, r); err != nil {
-		return nil, fmt.Errorf("%s: %w", s.recordFile(), err)
+		return nil, fmt.Errorf("%s: %w", filepath.Join(s.State, recordName), err)
 	}
 	return r, nil
 }
 
 func (s *System) writeRecord(r *record) error {
-	if err := os.MkdirAll(s.State, stateMode); err != nil {
-		return err
-	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(s.recordFile()+".new", append(text, '\n'), fileMode); err != nil {
+	return s.withState(func(d *securepath.Dir) error { return d.Write(recordName, append(text, '\n'), fileMode) })
+}
+
+// forget removes files of what is remembered.
+func (s *System) forget(names ...string) error {
+	d, err := s.openState(securepath.Open)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return os.Rename(s.recordFile()+".new", s.recordFile())
+	defer d.Close()
+	for _, name := range names {
+		if err := d.Remove(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // maxParents is how many processes above ours are asked for the session.
@@ -191,7 +238,7 @@ func (s *System) Apply(ctx context.Context, r *firewall.Rules, confirm time.Dura
 		if old != nil {
 			return errors.Join(err, s.writeRecord(old))
 		}
-		return errors.Join(err, os.Remove(s.recordFile()))
+		return errors.Join(err, s.forget(recordName))
 	}
 	switch r.Backend {
 	case firewall.Nftables:
@@ -245,17 +292,23 @@ func (s *System) applyIptables(ctx context.Context, r *firewall.Rules, rec *reco
 	return s.writeRecord(rec)
 }
 
+// changeFiles are the files of what swap loads: IPv4, IPv6, and IPv4 as it was.
+func changeFiles() []string { return []string{"to.v4", "to.v6", "back.v4"} }
+
 // swap makes wanted of what is loaded, in one shell that goes on without us: IPv4 goes back
 // if IPv6 fails.
 func (s *System) swap(ctx context.Context, loaded, wanted []string) error {
-	if err := os.MkdirAll(s.State, stateMode); err != nil {
-		return err
-	}
-	names := []string{"to.v4", "to.v6", "back.v4"}
-	for i, text := range []string{change(loaded[0], wanted[0]), change(loaded[1], wanted[1]), change(wanted[0], loaded[0])} {
-		if err := os.WriteFile(filepath.Join(s.State, names[i]), []byte(text), fileMode); err != nil {
-			return err
+	texts := []string{change(loaded[0], wanted[0]), change(loaded[1], wanted[1]), change(wanted[0], loaded[0])}
+	err := s.withState(func(d *securepath.Dir) error {
+		for i, name := range changeFiles() {
+			if err := d.Write(name, []byte(texts[i]), fileMode); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	four, err := s.iptables(false, "restore")
 	if err != nil {
@@ -265,6 +318,7 @@ func (s *System) swap(ctx context.Context, loaded, wanted []string) error {
 	if err != nil {
 		return err
 	}
+	// By its path: only root can make it lead elsewhere.
 	script := `cd "$1" && "$2" --wait --noflush < to.v4 && { "$3" --wait --noflush < to.v6 || { "$2" --wait --noflush < back.v4; exit 1; }; }`
 	_, err = run(ctx, "", "/bin/sh", "-c", script, "sh", s.State, four, six)
 	return err
@@ -451,12 +505,7 @@ func (s *System) back(ctx context.Context, to func(r *record) []string) (bool, e
 		r.Until = time.Time{}
 		return true, s.writeRecord(r)
 	}
-	for _, name := range []string{"to.v4", "to.v6", "back.v4", recordName} {
-		if err := os.Remove(filepath.Join(s.State, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return true, err
-		}
-	}
-	return true, nil
+	return true, s.forget(append(changeFiles(), recordName)...)
 }
 
 // orphan returns a record of rules that are loaded though nothing is remembered of them,

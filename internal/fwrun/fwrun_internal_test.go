@@ -1,14 +1,119 @@
 package fwrun
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"port53/internal/firewall"
+	"port53/internal/securepath"
 )
+
+// requireRoot skips the test if it is not run by root, unless all must be run.
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("PORT53_REQUIRE_PEERS") == "1" {
+		t.Fatal("required: root")
+	}
+	t.Skip("only root loads rules")
+}
+
+// nobody is a user who is not root.
+const nobody = 65534
+
+// TestStateIsRoots has what is remembered lie where others than root could have changed it,
+// or put a link to something else: it is neither believed nor written.
+func TestStateIsRoots(t *testing.T) {
+	requireRoot(t)
+	const planted = `{"backend":"nftables","before":["table inet planted {}"]}`
+	for _, s := range []struct {
+		what    string
+		plant   func(dir string) error // in dir there are roots, theirs, a victim, and roots/applied.json
+		state   string
+		read    bool // it is believed
+		written bool // it can be replaced
+	}{
+		{"root's", nil, "roots", true, true},
+		{"not there yet", nil, "roots/new", false, true},
+		{"a link of root", func(dir string) error { return os.Symlink("roots", dir+"/l") }, "l", true, true},
+		{"somebody's directory", nil, "theirs", false, false},
+		{"below it", nil, "theirs/firewall", false, false},
+		{"not there yet, below it", nil, "theirs/new", false, false},
+		{"where everybody writes", func(dir string) error { return os.Chmod(dir+"/roots", 0o777) }, "roots", false, false},
+		{"where a group writes", func(dir string) error {
+			return errors.Join(os.Chown(dir+"/roots", 0, nobody), os.Chmod(dir+"/roots", 0o770))
+		}, "roots", false, false},
+		{"somebody's link", func(dir string) error {
+			return errors.Join(os.Symlink("roots", dir+"/l"), os.Lchown(dir+"/l", nobody, nobody))
+		}, "l", false, false},
+		{"a record of somebody", func(dir string) error { return os.Chown(dir+"/roots/applied.json", nobody, 0) }, "roots", false, true},
+		{"a record that everybody may write", func(dir string) error { return os.Chmod(dir+"/roots/applied.json", 0o606) }, "roots", false, true},
+		{"a record with a second name", func(dir string) error { return os.Link(dir+"/roots/applied.json", dir+"/theirs/a") }, "roots", false, true},
+		{"a link for a record", func(dir string) error {
+			return errors.Join(os.Rename(dir+"/roots/applied.json", dir+"/theirs/a"), os.Symlink("../theirs/a", dir+"/roots/applied.json"))
+		}, "roots", false, true},
+		{"a FIFO for a record", func(dir string) error {
+			return errors.Join(os.Remove(dir+"/roots/applied.json"), unix.Mkfifo(dir+"/roots/applied.json", 0o600))
+		}, "roots", false, true},
+		{"a link where it is written first", func(dir string) error { return os.Symlink("../victim", dir+"/roots/applied.json.new") }, "roots", true, true},
+		{"links where changes are written", func(dir string) error {
+			return errors.Join(os.Symlink("../victim", dir+"/roots/to.v4"), os.Symlink("../victim", dir+"/roots/to.v4.new"))
+		}, "roots", true, true},
+	} {
+		t.Run(s.what, func(t *testing.T) {
+			dir := t.TempDir()
+			err := errors.Join(
+				os.Mkdir(dir+"/roots", 0o700), os.Mkdir(dir+"/theirs", 0o755), os.Mkdir(dir+"/theirs/firewall", 0o700),
+				os.WriteFile(dir+"/roots/applied.json", []byte(planted), 0o600), os.WriteFile(dir+"/theirs/applied.json", []byte(planted), 0o600),
+				os.WriteFile(dir+"/theirs/firewall/applied.json", []byte(planted), 0o600),
+				os.WriteFile(dir+"/victim", []byte("root's\n"), 0o600), os.Chown(dir+"/theirs", nobody, nobody),
+			)
+			if err == nil && s.plant != nil {
+				err = s.plant(dir)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			system := &System{State: filepath.Join(dir, s.state)}
+			r, err := system.readRecord()
+			if (r != nil) != s.read || (err == nil) != (s.read || strings.HasPrefix(s.what, "not there yet")) {
+				t.Errorf("read: %+v, %v", r, err)
+			}
+			if err != nil && !s.written && !errors.Is(err, securepath.ErrShared) && !errors.Is(err, securepath.ErrLink) && !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("it does not say why: %v", err)
+			}
+			err = errors.Join(
+				system.writeRecord(&record{Backend: firewall.UFW}),
+				system.withState(func(d *securepath.Dir) error { return d.Write("to.v4", nil, fileMode) }),
+			)
+			if (err == nil) != s.written {
+				t.Errorf("written: %v", err)
+			}
+			if r, err = system.readRecord(); s.written && (err != nil || r.Backend != firewall.UFW) {
+				t.Errorf("after it was written: %+v %v", r, err)
+			}
+			if err := system.forget(append(changeFiles(), recordName)...); (err == nil) != s.written {
+				t.Errorf("forgotten: %v", err)
+			}
+			if text, err := os.ReadFile(dir + "/victim"); err != nil || string(text) != "root's\n" {
+				t.Errorf("the victim: %q %v", text, err)
+			}
+			if text, err := os.ReadFile(dir + "/theirs/applied.json"); err != nil || string(text) != planted {
+				t.Errorf("somebody's file: %q %v", text, err)
+			}
+		})
+	}
+}
 
 func TestCutsOff(t *testing.T) {
 	p := &firewall.Plan{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Closed: []firewall.Port{{Proto: "tcp", Number: 9153, Use: "metrics"}}}

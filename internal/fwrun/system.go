@@ -23,7 +23,10 @@ import (
 
 // A System is the machine whose rules are looked after.
 type System struct {
-	State string // folder for what has to be remembered
+	// State is the directory of what has to be remembered until rules are taken back, over a
+	// restart of the machine too. Root loads what is in it, so root alone may be able to
+	// change it.
+	State string
 	// Iptables is the family of programs: iptables, iptables-nft or iptables-legacy. Empty:
 	// iptables.
 	Iptables string
