@@ -111,14 +111,15 @@ func (a *App) start(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	if a.queries, err = openQueryLog(c.Log); err != nil {
-		return err
-	}
+	a.queries = newQueryLog(c.Log)
 	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Queries: a.queries.sink()}, first.engine)
 	if err := a.listen(c); err != nil {
 		return err
 	}
 	if err := a.become(c); err != nil {
+		return err
+	}
+	if err := a.queries.open(); err != nil {
 		return err
 	}
 	first.applied = time.Now()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/securepath"
 	"port53/internal/telemetry"
 	"port53/internal/zones"
 )
@@ -18,24 +19,41 @@ import (
 // queryLog is the query log and the file it goes to; nil: off.
 type queryLog struct {
 	log  *telemetry.QueryLog
-	file io.Closer // nil for standard output
+	path string    // of the file; empty: standard output
+	file io.Closer // nil: it is not open, or standard output
 }
 
-func openQueryLog(l config.Log) (*queryLog, error) {
+// queryLogMode is for the query log's file: it tells what people have asked for.
+const queryLogMode = 0o640
+
+// newQueryLog returns the query log that l wants, which has yet to be opened.
+func newQueryLog(l config.Log) *queryLog {
 	if l.Queries == "off" || l.Queries == "" {
-		return nil, nil
+		return nil
 	}
-	q := &queryLog{}
-	var out io.Writer = os.Stdout
-	if l.QueriesFile != "" {
-		f, err := os.OpenFile(l.QueriesFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-		if err != nil {
-			return nil, fmt.Errorf("log: queries_file: %w", err)
-		}
-		out, q.file = f, f
+	return &queryLog{
+		log:  telemetry.NewQueryLog(nil, telemetry.QueryLogOptions{JSON: l.Queries == "json", Sample: l.QueriesSample}),
+		path: l.QueriesFile,
 	}
-	q.log = telemetry.NewQueryLog(out, telemetry.QueryLogOptions{JSON: l.Queries == "json", Sample: l.QueriesSample})
-	return q, nil
+}
+
+// open opens the file of the query log, as the user who serves: root opens none where that
+// user may have put a link.
+func (q *queryLog) open() error {
+	if q == nil {
+		return nil
+	}
+	if q.path == "" || q.path == "/dev/stdout" {
+		q.log.SetOutput(os.Stdout)
+		return nil
+	}
+	f, err := securepath.Append(q.path, queryLogMode)
+	if err != nil {
+		return fmt.Errorf("log.queries_file: %w", err)
+	}
+	q.file = f
+	q.log.SetOutput(f)
+	return nil
 }
 
 func (q *queryLog) sink() *telemetry.QueryLog {

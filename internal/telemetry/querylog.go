@@ -49,7 +49,7 @@ func (e *Entry) SetName(name []byte) { e.nameLen = uint8(copy(e.name[:], name)) 
 // network that has had its lines of a second takes no place in the queue, so that a
 // flood from one does not crowd out the others.
 type QueryLog struct {
-	out     io.Writer
+	out     atomic.Pointer[io.Writer]
 	options QueryLogOptions
 	clients *clientTable
 	queue   chan Entry
@@ -65,7 +65,8 @@ type QueryLog struct {
 	written int
 }
 
-// NewQueryLog returns a log to out and starts its writer.
+// NewQueryLog returns a log to out and starts its writer. out may be nil until SetOutput is
+// called: what is offered before that is dropped.
 func NewQueryLog(out io.Writer, o QueryLogOptions) *QueryLog {
 	if o.Sample == 0 {
 		o.Sample = 1
@@ -79,13 +80,17 @@ func NewQueryLog(out io.Writer, o QueryLogOptions) *QueryLog {
 	if o.Queue == 0 {
 		o.Queue = defaultQueue
 	}
-	l := &QueryLog{out: out, options: o, queue: make(chan Entry, o.Queue), done: make(chan struct{})}
+	l := &QueryLog{options: o, queue: make(chan Entry, o.Queue), done: make(chan struct{})}
+	l.SetOutput(out)
 	if o.PerPrefix > 0 {
 		l.clients = newClientTable(o.PerPrefix)
 	}
 	go l.run()
 	return l
 }
+
+// SetOutput has the lines that are written from now on go to out.
+func (l *QueryLog) SetOutput(out io.Writer) { l.out.Store(&out) }
 
 // Wanted tells whether the next query is one of the sample.
 func (l *QueryLog) Wanted() bool {
@@ -117,13 +122,14 @@ func (l *QueryLog) Close() {
 func (l *QueryLog) run() {
 	defer close(l.done)
 	for e := range l.queue {
-		if !l.admit(&e) {
+		out := *l.out.Load()
+		if out == nil || !l.admit(&e) {
 			l.dropped.Add(1)
 			continue
 		}
 		l.line = l.append(l.line[:0], &e)
 		l.written += len(l.line)
-		if _, err := l.out.Write(l.line); err != nil {
+		if _, err := out.Write(l.line); err != nil {
 			l.dropped.Add(1)
 		}
 	}
