@@ -23,6 +23,7 @@ import (
 	"port53/internal/console"
 	"port53/internal/engine"
 	"port53/internal/resolver"
+	"port53/internal/securepath"
 	"port53/internal/server"
 	"port53/internal/store"
 	"port53/internal/telemetry"
@@ -102,25 +103,33 @@ func (a *App) start(ctx context.Context, o Options) error {
 		Seed: a.seed, Log: a.log, Bounds: bounds(c), Store: store.Open(filepath.Join(c.StateDir, "zones"), a.log),
 		Publish: func(view *zone.View) { a.update(func(g *generation) { g.engine.Zones = view }) },
 	})
-	first, err := a.build(nil, c)
+	who, err := accountOf(c)
 	if err != nil {
 		return err
 	}
-	if c.Recurses() {
-		if err := a.startRecursion(first, o.Network); err != nil {
-			return err
-		}
+	first, err := a.build(nil, c)
+	if err != nil {
+		return err
 	}
 	a.queries = newQueryLog(c.Log)
 	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Queries: a.queries.sink()}, first.engine)
 	if err := a.listen(c); err != nil {
 		return err
 	}
-	if err := a.become(c); err != nil {
+	if c.Recurses() || who != nil {
+		a.makeState(c, who)
+	}
+	if err := a.leaveRoot(c, who); err != nil {
 		return err
 	}
+	// Files are opened now that lie where the user who serves may have put a link.
 	if err := a.queries.open(); err != nil {
 		return err
+	}
+	if c.Recurses() {
+		if err := a.startRecursion(first, o.Network); err != nil {
+			return err
+		}
 	}
 	first.applied = time.Now()
 	if err := a.load(ctx, first); err != nil {
@@ -162,12 +171,27 @@ func (a *App) listen(c *config.Config) error {
 			return fmt.Errorf("metrics: %w; another program has the address, or write metrics: {listen: off}", err)
 		}
 	}
+	return nil
+}
+
+// leaveRoot becomes who, and makes the control socket: as root where root alone may, or else
+// as who.
+func (a *App) leaveRoot(c *config.Config, who *account) error {
+	var noControl error
 	if c.Control.Socket != "" {
-		if a.control, err = console.Listen(c.Control.Socket); err != nil {
-			// Serving matters more; a user without the right to the default place is normal.
-			a.log.Warn("no control socket: port53 reload and status cannot reach this server, SIGHUP reloads it", "problem", err.Error())
-		}
+		a.control, noControl = console.Listen(c.Control.Socket, who.owner())
 	}
+	if err := a.become(who); err != nil {
+		return err
+	}
+	if who != nil && errors.Is(noControl, securepath.ErrShared) {
+		a.control, noControl = console.Listen(c.Control.Socket, console.Keep)
+	}
+	if noControl != nil {
+		// Serving matters more; a user without the right to the default place is normal.
+		a.log.Warn("no control socket: port53 reload and status cannot reach this server, SIGHUP reloads it", "problem", noControl.Error())
+	}
+	a.checkState(c, who)
 	return nil
 }
 

@@ -283,14 +283,12 @@ func TestCookieSecrets(t *testing.T) {
 
 // The test's own binary is run again to give up root, which cannot be taken back.
 func TestGivesUpRoot(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root has root to give up")
-	}
+	needRoot(t)
 	if os.Getenv("PORT53_TEST_CHILD") == "" {
 		runChild(t, "TestGivesUpRoot")
 		return
 	}
-	r := start(t, "metrics: {listen: off}\nuser: nobody\n")
+	r := start(t, "metrics: {listen: off}\nuser: nobody\nstate_dir: state\n")
 	r.want("ns.test. A", "NOERROR")
 	if uid, gid := os.Getuid(), os.Getgid(); uid == 0 || gid == 0 || os.Geteuid() == 0 {
 		t.Errorf("still user %d, group %d", uid, gid)
@@ -303,9 +301,7 @@ func TestGivesUpRoot(t *testing.T) {
 
 // Port 53 without the right to it is one clear error.
 func TestPort53NeedsARight(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to give it up")
-	}
+	needRoot(t)
 	if text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err != nil || strings.TrimSpace(string(text)) != "1024" {
 		t.Skip("every user may bind port 53 here")
 	}

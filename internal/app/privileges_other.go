@@ -2,7 +2,26 @@
 
 package app
 
-import "port53/internal/config"
+import (
+	"os"
 
-// become does nothing where there are no Unix users.
-func (a *App) become(*config.Config) error { return nil }
+	"port53/internal/config"
+	"port53/internal/console"
+)
+
+// An account is what there is not without Unix users.
+type account struct{}
+
+func accountOf(*config.Config) (*account, error) { return nil, nil }
+
+func (*account) owner() console.Owner { return console.Keep }
+
+func (a *App) makeState(c *config.Config, _ *account) {
+	if err := os.MkdirAll(c.StateDir, stateMode); err != nil {
+		a.log.Warn("nothing is kept between runs: no state directory", "problem", err.Error())
+	}
+}
+
+func (a *App) checkState(*config.Config, *account) {}
+
+func (a *App) become(*account) error { return nil }

@@ -12,12 +12,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"port53/internal/app"
 	"port53/internal/config"
+	"port53/internal/console"
 	"port53/internal/lab"
+	"port53/internal/wire"
 )
 
 // nobody is the user that the servers of these tests become.
@@ -168,6 +171,108 @@ func TestRootLendsNothing(t *testing.T) {
 			}
 			h.untouched(0o600)
 		}},
+		{"control socket, a link in its place", func(h *home) {
+			h.link("../roots/victim", "theirs/s")
+			h.must(h.start("state_dir: state\ncontrol: {socket: theirs/s}\n"))
+			h.stop()
+			h.untouched(0o600)
+		}},
+		{"control socket, a second name in its place", func(h *home) {
+			h.must(os.Link(h.path("roots/victim"), h.path("theirs/s")))
+			h.must(h.start("state_dir: state\ncontrol: {socket: theirs/s}\n"))
+			h.stop()
+			h.untouched(0o600)
+		}},
+		{"control socket, a link on the way", func(h *home) {
+			h.link("../roots", "theirs/way")
+			h.must(h.start("state_dir: state\ncontrol: {socket: theirs/way/s}\n"))
+			h.stop()
+			h.untouched(0o600)
+			if !strings.Contains(h.logs.String(), "theirs/way: is a symbolic link") {
+				h.Errorf("not told: %s", h.logs.String())
+			}
+		}},
+		{"control socket, in a directory of nobody", func(h *home) {
+			h.must(h.start("state_dir: state\ncontrol: {socket: theirs/s}\n"))
+			if uid, mode := h.owner("theirs/s"); uid != nobody || mode.Perm() != 0o660 {
+				h.Errorf("owner %d, mode %v", uid, mode)
+			}
+			h.must(console.Call(h.Context(), h.path("theirs/s"), "GET", "/status", nil))
+			h.stop()
+			if _, err := os.Lstat(h.path("theirs/s")); err == nil {
+				h.Error("it is still there")
+			}
+		}},
+		{"control socket, in a directory of root", func(h *home) {
+			h.must(h.start("state_dir: state\ncontrol: {socket: run/port53/s}\n"))
+			if uid, mode := h.owner("run/port53/s"); uid != nobody || mode.Perm() != 0o660 {
+				h.Errorf("owner %d, mode %v", uid, mode)
+			}
+			if uid, _ := h.owner("run/port53"); uid != 0 {
+				h.Errorf("the directory belongs to %d", uid)
+			}
+			h.must(console.Call(h.Context(), h.path("run/port53/s"), "GET", "/status", nil))
+			h.stop()
+		}},
+		{"control socket, in the state directory", func(h *home) {
+			h.must(h.start("state_dir: a/state\ncontrol: {socket: a/state/control.sock}\n"))
+			if uid, _ := h.owner("a/state/control.sock"); uid != nobody {
+				h.Errorf("the socket belongs to %d", uid)
+			}
+			h.stop()
+		}},
+		{"state directory, a link", func(h *home) {
+			h.link("../roots", "theirs/state")
+			h.must(h.start("state_dir: theirs/state\n"))
+			h.stop()
+			h.untouched(0o600)
+		}},
+		{"state directory, a link on the way", func(h *home) {
+			h.link("../roots", "theirs/way")
+			h.must(h.start("role: internal-resolver\nstate_dir: theirs/way/state\nresolver: {allow: [127.0.0.0/8]}\n"))
+			h.stop()
+			h.untouched(0o600)
+		}},
+		{"state directory, a link to nothing", func(h *home) {
+			h.link("../roots/new", "theirs/state")
+			h.must(h.start("role: internal-resolver\nstate_dir: theirs/state\nresolver: {allow: [127.0.0.0/8]}\n"))
+			h.stop()
+			h.untouched(0o600)
+		}},
+		{"state directory, with something of root in it", func(h *home) {
+			h.must(h.start("state_dir: roots\n"))
+			h.stop()
+			h.untouched(0o600)
+			if want := "chown -R nobody: " + h.path("roots"); !strings.Contains(h.logs.String(), want) {
+				h.Errorf("no %q in %s", want, h.logs.String())
+			}
+		}},
+		{"state directory, empty", func(h *home) {
+			h.must(os.Mkdir(h.path("state"), 0o700))
+			h.must(h.start("state_dir: state\n"))
+			h.stop()
+			if uid, mode := h.owner("state"); uid != nobody || mode.Perm() != 0o700 {
+				h.Errorf("it belongs to %d, mode %v", uid, mode)
+			}
+		}},
+		{"state directory, somebody else's", func(h *home) {
+			h.must(os.Mkdir(h.path("state"), 0o700), os.Chown(h.path("state"), 1, 1))
+			h.must(h.start("state_dir: state\n"))
+			h.stop()
+			if uid, _ := h.owner("state"); uid != 1 {
+				h.Errorf("it belongs to %d", uid)
+			}
+		}},
+		{"cache dump, a link", func(h *home) {
+			h.must(os.Mkdir(h.path("state"), 0o700), os.Chown(h.path("state"), nobody, nobody))
+			h.link("../roots/victim", "theirs/dump")
+			h.link("../roots/victim", "state/trust-anchors.json")
+			err := h.start("role: internal-resolver\nstate_dir: state\nresolver: {allow: [127.0.0.0/8]}\n")
+			if err == nil || !strings.Contains(err.Error(), "permission denied") || strings.Contains(err.Error()+h.logs.String(), "root's") {
+				h.Errorf("%v\n%s", err, h.logs.String())
+			}
+			h.untouched(0o600)
+		}},
 	} {
 		t.Run(strings.NewReplacer(", ", "_", " ", "_").Replace(s.what), func(t *testing.T) {
 			if os.Getenv("PORT53_TEST_CHILD") == "" {
@@ -177,4 +282,29 @@ func TestRootLendsNothing(t *testing.T) {
 			s.run(newHome(t))
 		})
 	}
+}
+
+// TestStateIsMade starts a primary as root that becomes nobody, with a state directory that
+// is not there yet: updates are taken, and are there after a restart.
+func TestStateIsMade(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("PORT53_TEST_CHILD") == "" {
+		runChild(t, "TestStateIsMade")
+		return
+	}
+	h := newHome(t)
+	more := "role: authoritative\nstate_dir: var/lib/state\n" + keysYAML + "zones: [{name: test, file: test.zone, updates: [{key: ddns, names: [\"*\"]}]}]\n"
+	h.must(h.start(more))
+	if uid, mode := h.owner("var/lib/state"); uid != nobody || mode.Perm() != 0o750 {
+		h.Errorf("it belongs to %d, mode %v", uid, mode)
+	}
+	r := &running{T: t, App: h.app}
+	if rcode := wire.Rcode(r.exchange("127.0.0.1:0", sign(&ddns, update(1, "one"), time.Now()))[3] & 15); rcode != wire.NoError {
+		t.Errorf("an update: %s\n%s", rcode, h.logs.String())
+	}
+	h.stop()
+	h.must(h.start(more))
+	r.App = h.app
+	r.want("one.test. A", "192.0.2.7")
+	h.stop()
 }

@@ -3,56 +3,113 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"strconv"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"port53/internal/config"
+	"port53/internal/console"
+	"port53/internal/securepath"
 )
 
-// become gives up root for the configured user, for good: groups first, then the
-// group, then the user. It does nothing for a server that was not started by root.
-func (a *App) become(c *config.Config) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	if c.User == "" {
-		a.log.Warn("serving as root: nothing needs it once the sockets are bound; set user: in the configuration")
-		return nil
+// An account is the user that a server which was started by root becomes; nil: it stays
+// who it is.
+type account struct {
+	name     string
+	uid, gid int
+}
+
+// accountOf returns the account that c wants.
+func accountOf(c *config.Config) (*account, error) {
+	if os.Geteuid() != 0 || c.User == "" {
+		return nil, nil //nolint:nilnil // it stays who it is
 	}
 	u, err := user.Lookup(c.User)
 	if err != nil {
-		return fmt.Errorf("user: %w; make it with: useradd --system --no-create-home %s", err, c.User)
+		return nil, fmt.Errorf("user: %w; make it with: useradd --system --no-create-home %s", err, c.User)
 	}
 	uid, err1 := strconv.Atoi(u.Uid)
 	gid, err2 := strconv.Atoi(u.Gid)
 	if err1 != nil || err2 != nil {
-		return fmt.Errorf("user %s has the IDs %s and %s, which are no numbers", c.User, u.Uid, u.Gid)
+		return nil, fmt.Errorf("user %s has the IDs %s and %s, which are no numbers", c.User, u.Uid, u.Gid)
 	}
-	if c.Control.Socket != "" && a.control != nil {
-		if err := os.Chown(c.Control.Socket, uid, gid); err != nil {
-			return fmt.Errorf("control socket: %w", err)
+	return &account{c.User, uid, gid}, nil
+}
+
+// owner returns who gets the control socket.
+func (who *account) owner() console.Owner {
+	if who == nil {
+		return console.Keep
+	}
+	return console.Owner{UID: who.uid, GID: who.gid}
+}
+
+// makeState makes the state directory while there is the right to, and gives it to who. One
+// that was there is given only if root owns it and nothing is in it: it may be any
+// directory, and what is in it somebody else's. That nothing can be kept is logged, and no
+// reason not to serve.
+func (a *App) makeState(c *config.Config, who *account) {
+	dir, made, err := securepath.Make(c.StateDir, stateMode)
+	if err != nil {
+		a.log.Warn("nothing is kept between runs: no state directory", "problem", err.Error())
+		return
+	}
+	defer dir.Close()
+	if who == nil {
+		if err := dir.Exclusive(); err != nil {
+			a.log.Warn("root keeps its state where others can change it: set user, or choose another state_dir", "problem", err.Error())
 		}
+		return
 	}
-	if a.recursion != nil {
-		if err := os.Chown(c.StateDir, uid, gid); err != nil {
-			a.log.Warn("nothing is kept between runs", "problem", err.Error())
+	owner, err := dir.Owner()
+	give := made
+	if err == nil && !made && owner == 0 {
+		give, err = dir.Empty()
+	}
+	if err == nil && give {
+		err = dir.Chown(who.uid, who.gid)
+	}
+	if err != nil {
+		a.log.Warn("nothing is kept between runs", "problem", err.Error())
+	}
+}
+
+// checkState logs if nothing can be kept in the state directory, by now as the user who
+// serves.
+func (a *App) checkState(c *config.Config, who *account) {
+	err := unix.Access(c.StateDir, unix.W_OK|unix.X_OK)
+	if who == nil || err == nil || errors.Is(err, unix.ENOENT) {
+		return
+	}
+	a.log.Error("nothing is kept between runs, no zone can be updated and no secondary zone kept: the user cannot write to the state directory",
+		"problem", fmt.Sprintf("%s: %v; chown -R %s: %[1]s", c.StateDir, err, who.name))
+}
+
+// become gives up root for who, for good: groups first, then the group, then the user.
+func (a *App) become(who *account) error {
+	if who == nil {
+		if os.Geteuid() == 0 {
+			a.log.Warn("serving as root: nothing needs it once the sockets are bound; set user: in the configuration")
 		}
+		return nil
 	}
-	if err := syscall.Setgroups([]int{gid}); err != nil {
+	if err := syscall.Setgroups([]int{who.gid}); err != nil {
 		return fmt.Errorf("give up groups: %w", err)
 	}
-	if err := syscall.Setgid(gid); err != nil {
-		return fmt.Errorf("become group %d: %w", gid, err)
+	if err := syscall.Setgid(who.gid); err != nil {
+		return fmt.Errorf("become group %d: %w", who.gid, err)
 	}
-	if err := syscall.Setuid(uid); err != nil {
-		return fmt.Errorf("become user %s: %w", c.User, err)
+	if err := syscall.Setuid(who.uid); err != nil {
+		return fmt.Errorf("become user %s: %w", who.name, err)
 	}
-	if syscall.Setuid(0) == nil && uid != 0 {
-		return fmt.Errorf("became user %s and could be root again", c.User)
+	if syscall.Setuid(0) == nil && who.uid != 0 {
+		return fmt.Errorf("became user %s and could be root again", who.name)
 	}
-	a.log.Info("gave up root", "user", c.User)
+	a.log.Info("gave up root", "user", who.name)
 	return nil
 }

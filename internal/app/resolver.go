@@ -20,10 +20,10 @@ import (
 	"port53/internal/wire"
 )
 
-// anchorsFile is the file, in the state folder, of the trust anchors that were seen.
+// anchorsFile is the file, in the state directory, of the trust anchors that were seen.
 const anchorsFile = "trust-anchors.json"
 
-// stateMode is for the state folder: it tells what people have asked for.
+// stateMode is for the state directory: it tells what people have asked for.
 const stateMode = 0o750
 
 // recursion is what a server that recurses has beside its zones.
@@ -47,9 +47,6 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 			MaxNegativeTTL: seconds(rc.Cache.MaxNegativeTTL), Stale: seconds(rc.Cache.StaleKeep), StaleTTL: seconds(rc.Cache.StaleTTL),
 		}),
 		client: upstream.New(upstream.Options{Network: network, Cookies: true}),
-	}
-	if err := os.MkdirAll(c.StateDir, stateMode); err != nil {
-		a.log.Warn("nothing is kept between runs: the state folder cannot be made", "problem", err.Error())
 	}
 	// Anchors of a laboratory in the past do not roll.
 	if rc.Validation && rc.ValidationTime.IsZero() {

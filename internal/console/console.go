@@ -13,18 +13,17 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
+
+	"port53/internal/securepath"
 )
 
 // Bounds of the socket.
 const (
-	maxBody    = 1 << 20          // octets of a request (SECURITY: API)
-	maxReply   = 64 << 20         // octets of an answer: the status of 100,000 zones
-	ioTimeout  = 10 * time.Second // to read a request
-	socketMode = 0o660            // owner and group
+	maxBody   = 1 << 20          // octets of a request (SECURITY: API)
+	maxReply  = 64 << 20         // octets of an answer: the status of 100,000 zones
+	ioTimeout = 10 * time.Second // to read a request
 )
 
 // An Admin does what the commands ask. What it returns is sent as JSON; an error
@@ -50,32 +49,6 @@ type Admin interface {
 	// Explain resolves a name and tells how. do asks for signatures, cd for an answer
 	// that is not validated.
 	Explain(name, typ string, do, cd bool) (any, error)
-}
-
-// Listen makes the socket at path, in place of one that nobody serves any more.
-func Listen(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
-	}
-	l, err := net.Listen("unix", path)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		if c, dialErr := net.DialTimeout("unix", path, time.Second); dialErr == nil {
-			c.Close()
-			return nil, fmt.Errorf("control socket %s: another port53 is running with it", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
-		}
-		l, err = net.Listen("unix", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
-	}
-	if err := os.Chmod(path, socketMode); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("control socket %s: %w", path, cause(err))
-	}
-	return l, nil
 }
 
 // Serve answers commands until ctx ends.
@@ -232,11 +205,12 @@ func exchange(ctx context.Context, socket, method, path string, body io.Reader, 
 }
 
 // cause returns the system's reason without what was tried and where, which is
-// said already.
+// said already, unless it is the way there that is wrong.
 func cause(err error) error {
 	var path *fs.PathError
 	var sys syscall.Errno
 	switch {
+	case errors.Is(err, securepath.ErrLink), errors.Is(err, securepath.ErrShared):
 	case errors.As(err, &path):
 		return path.Err
 	case errors.As(err, &sys):
