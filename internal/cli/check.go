@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"port53/internal/check"
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/scan"
 )
 
@@ -252,7 +252,7 @@ func (p *progress) told(target string, done, all int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.shown = true
-	fmt.Fprintf(p.s.err, "\r%s: %d of %d checks\x1b[K", client.Safe([]byte(target)), done, all)
+	fmt.Fprintf(p.s.err, "\r%s: %d of %d checks\x1b[K", query.Safe([]byte(target)), done, all)
 }
 
 func (p *progress) clear() {

@@ -15,10 +15,10 @@ import (
 
 	"port53/internal/app"
 	"port53/internal/check"
-	"port53/internal/client"
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/dnssec"
+	"port53/internal/query"
 	"port53/internal/resolver"
 	"port53/internal/wire"
 )
@@ -42,7 +42,7 @@ func (c *checkTargets) flags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.resolvers, "resolver", nil, "find names through this resolver, and ask nobody above zones")
 	f.StringVar(&c.roots, "roots", "", "a file of the root's servers, from which zones and names are found")
 	f.StringVar(&c.anchors, "anchors", "", "DS or DNSKEY records that are trusted, instead of the root's built in")
-	f.StringVar(&c.resolvConf, "resolv-conf", client.ResolvConf, "where the system's resolvers are listed")
+	f.StringVar(&c.resolvConf, "resolv-conf", query.ResolvConf, "where the system's resolvers are listed")
 	f.IntVar(&c.max, "max-targets", check.MaxTargets, "addresses that a network may have")
 	f.IntVar(&c.atOnce, "at-once", 64, "targets that are looked at at one time: most of it is waiting")
 	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers that are found, or written without one")
@@ -88,7 +88,7 @@ func (c *checkTargets) options(o *check.Options) error {
 	if c.roots != "" {
 		return nil
 	}
-	addrs, err := client.SystemServers(c.resolvConf)
+	addrs, err := query.SystemServers(c.resolvConf)
 	if err != nil {
 		return failure(exitUsage, "name a resolver: --resolver ADDRESS", "%s: %v", c.resolvConf, pathCause(err))
 	}
@@ -132,7 +132,7 @@ func parseTarget(text string) (netip.AddrPort, error) {
 	}
 	a, err := netip.ParseAddrPort(text)
 	if err != nil {
-		return a, fmt.Errorf("%s is no address", client.Safe([]byte(text)))
+		return a, fmt.Errorf("%s is no address", query.Safe([]byte(text)))
 	}
 	return a, nil
 }
@@ -266,7 +266,7 @@ func (c *checkTargets) own(ctx context.Context, s *streams) ([]check.Target, err
 		t := check.Target{Text: text, Server: check.Server{Addr: a}}
 		if len(conf.Zones) > 0 && !conf.Recurses() {
 			t.Zone = conf.Zones[0].Name
-			t.Text += " for " + client.NameText(t.Zone)
+			t.Text += " for " + query.NameText(t.Zone)
 		}
 		list = append(list, t)
 	}

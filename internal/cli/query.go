@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
@@ -170,7 +170,7 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 			break
 		}
 		if a.style.Command && !a.style.Short && !a.asJSON && !said {
-			fmt.Fprintf(s.out, "; port53 query %s\n", client.Safe([]byte(strings.Join(words, " "))))
+			fmt.Fprintf(s.out, "; port53 query %s\n", query.Safe([]byte(strings.Join(words, " "))))
 			said = true
 		}
 		code = max(code, s.askOne(ctx, a))
@@ -202,7 +202,7 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 
 // ask asks the servers and prints the reply.
 func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) int {
-	r, err := a.route.AskAll(ctx, servers, &a.q, func(r *client.Reply) bool {
+	r, err := a.route.AskAll(ctx, servers, &a.q, func(r *query.Reply) bool {
 		return a.next && len(servers) > 1 && r.Message.Rcode == wire.ServFail
 	})
 	if err != nil {
@@ -227,7 +227,7 @@ func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) 
 		return exitOK
 	}
 	why := r.Message.Rcode.String()
-	if f.Outcome == client.Malformed {
+	if f.Outcome == query.Malformed {
 		why = "a malformed reply: " + r.Fault.String()
 	}
 	s.complain("", "%s: %v answered %s", a.subject(), r.Server, why)
@@ -235,7 +235,7 @@ func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) 
 }
 
 // subject returns the name and type that are asked for.
-func (a *asking) subject() string { return client.NameText(a.q.Name) + " " + a.q.Type.String() }
+func (a *asking) subject() string { return query.NameText(a.q.Name) + " " + a.q.Type.String() }
 
 // unanswered tells that no server replied.
 func (s *streams) unanswered(ctx context.Context, a *asking, err error) int {
@@ -243,7 +243,7 @@ func (s *streams) unanswered(ctx context.Context, a *asking, err error) int {
 		return exitFindings // said by the caller
 	}
 	if a.asJSON {
-		if s.printJSON(client.FailureReport(&a.q, err)) != nil {
+		if s.printJSON(query.FailureReport(&a.q, err)) != nil {
 			return exitUsage
 		}
 	}
@@ -256,7 +256,7 @@ func (a *asking) servers(ctx context.Context) ([]netip.AddrPort, error) {
 	var addrs []netip.Addr
 	port := a.port
 	if a.server == "" {
-		system, err := client.SystemServers(a.resolvConf)
+		system, err := query.SystemServers(a.resolvConf)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a.resolvConf, pathCause(err))
 		}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
@@ -26,9 +26,9 @@ const (
 //
 // In one piece: it has a field for each thing that can be said about a question.
 type asking struct {
-	q     client.Question
-	route client.Route
-	style client.Style
+	q     query.Question
+	route query.Route
+	style query.Style
 
 	named, typed bool // the name, the type was given
 	own          bool // the type was given for this name, not for all
@@ -50,18 +50,18 @@ type asking struct {
 // newAsking returns what holds unless something else is said.
 func newAsking() asking {
 	return asking{
-		q: client.Question{
+		q: query.Question{
 			Name: wire.Root, Type: wire.TypeA, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagAD,
-			EDNS: true, UDPSize: client.UDPSize, Cookie: true,
+			EDNS: true, UDPSize: query.UDPSize, Cookie: true,
 		},
-		style: client.Usual(), port: 53, next: true, resolvConf: client.ResolvConf, config: defaultConfig,
+		style: query.Usual(), port: 53, next: true, resolvConf: query.ResolvConf, config: defaultConfig,
 	}
 }
 
 // clone returns a copy to which options can be added.
 func (a *asking) clone() asking {
 	c := *a
-	c.q.Options = append([]client.Option(nil), a.q.Options...)
+	c.q.Options = append([]query.Option(nil), a.q.Options...)
 	return c
 }
 
@@ -180,7 +180,7 @@ func setReverse(a *asking, arg string, _ bool) error {
 	if err != nil {
 		return fmt.Errorf("%q is no address", arg)
 	}
-	a.q.Name, a.named = client.ReverseName(addr), true
+	a.q.Name, a.named = query.ReverseName(addr), true
 	if !a.typed {
 		a.q.Type = wire.TypePTR // unless a type follows
 	}
@@ -212,7 +212,7 @@ func setSource(a *asking, arg string, _ bool) error {
 
 func setTries(more uint64) func(*asking, string, bool) error {
 	return func(a *asking, arg string, _ bool) error {
-		v, err := number(arg, 1-more, client.MaxTries)
+		v, err := number(arg, 1-more, query.MaxTries)
 		a.route.Tries = int(v + more)
 		return err
 	}
@@ -275,7 +275,7 @@ func setCookie(a *asking, arg string, on bool) error {
 		return fmt.Errorf("%q: want hexadecimal", arg)
 	}
 	a.q.Cookie, a.q.EDNS = false, true
-	a.q.Options = append(a.q.Options, client.Option{Code: wire.OptionCookie, Data: data})
+	a.q.Options = append(a.q.Options, query.Option{Code: wire.OptionCookie, Data: data})
 	return nil
 }
 
@@ -285,13 +285,13 @@ func emptyOption(code uint16) func(*asking, string, bool) error {
 		a.q.Options = without(a.q.Options, code)
 		if on {
 			a.q.EDNS = true
-			a.q.Options = append(a.q.Options, client.Option{Code: code})
+			a.q.Options = append(a.q.Options, query.Option{Code: code})
 		}
 		return nil
 	}
 }
 
-func without(list []client.Option, code uint16) []client.Option {
+func without(list []query.Option, code uint16) []query.Option {
 	kept := list[:0]
 	for _, o := range list {
 		if o.Code != code {
@@ -312,7 +312,7 @@ func setOption(a *asking, arg string, on bool) error {
 	if err != nil {
 		return err
 	}
-	if v == client.OptionSubnet {
+	if v == query.OptionSubnet {
 		return errSubnet
 	}
 	data, err := hex.DecodeString(value)
@@ -320,7 +320,7 @@ func setOption(a *asking, arg string, on bool) error {
 		return fmt.Errorf("%q: want hexadecimal", value)
 	}
 	a.q.EDNS = true
-	a.q.Options = append(a.q.Options, client.Option{Code: uint16(v), Data: data})
+	a.q.Options = append(a.q.Options, query.Option{Code: uint16(v), Data: data})
 	return nil
 }
 

@@ -9,21 +9,21 @@ import (
 	"time"
 
 	"port53/internal/app"
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/resolver"
 	"port53/internal/wire"
 )
 
 // An explainReport is what --explain prints as JSON.
 type explainReport struct {
-	Schema   int                   `json:"schema"`
-	Question client.QuestionReport `json:"question"`
-	Outcome  string                `json:"outcome"`
-	Usable   bool                  `json:"usable"`
-	Events   []resolver.Event      `json:"events"`
-	Reply    *client.ReplyReport   `json:"reply,omitempty"`
-	Text     string                `json:"text,omitempty"`
-	Meaning  []string              `json:"meaning"`
+	Schema   int                  `json:"schema"`
+	Question query.QuestionReport `json:"question"`
+	Outcome  string               `json:"outcome"`
+	Usable   bool                 `json:"usable"`
+	Events   []resolver.Event     `json:"events"`
+	Reply    *query.ReplyReport   `json:"reply,omitempty"`
+	Text     string               `json:"text,omitempty"`
+	Meaning  []string             `json:"meaning"`
 }
 
 // explain asks the port53 that runs on this machine how it comes to its answer, and
@@ -33,15 +33,15 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		s.complain("", "--explain: a resolver knows class IN only")
 		return exitUsage
 	}
-	query := url.Values{"name": {client.NameText(a.q.Name)}, "type": {a.q.Type.String()}}
+	values := url.Values{"name": {query.NameText(a.q.Name)}, "type": {a.q.Type.String()}}
 	if a.q.DO {
-		query.Set("do", "1")
+		values.Set("do", "1")
 	}
 	if a.q.Flags&wire.FlagCD != 0 {
-		query.Set("cd", "1")
+		values.Set("cd", "1")
 	}
 	var told app.Explained
-	if err := call(ctx, a.config, a.socket, "GET", "/explain?"+query.Encode(), &told); err != nil {
+	if err := call(ctx, a.config, a.socket, "GET", "/explain?"+values.Encode(), &told); err != nil {
 		var e *exit
 		if errors.As(err, &e) {
 			s.complain(e.hint, "%s", e.text)
@@ -52,7 +52,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 	}
 	q := a.q
 	q.EDNS = false // the control socket carries the answer without
-	r := client.Reply{Question: &q, Raw: told.Answer, At: time.Now()}
+	r := query.Reply{Question: &q, Raw: told.Answer, At: time.Now()}
 	r.Fault = r.Message.Parse(told.Answer)
 	f := r.Understand()
 	if a.asJSON {
@@ -62,8 +62,8 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		}
 		report.Reply.Server, report.Reply.Transport = "control socket", "unix"
 		if s.printJSON(explainReport{
-			client.Schema, report.Question, report.Outcome, report.Usable, told.Events, report.Reply,
-			client.Safe([]byte(told.Text)), report.Meaning,
+			query.Schema, report.Question, report.Outcome, report.Usable, told.Events, report.Reply,
+			query.Safe([]byte(told.Text)), report.Meaning,
 		}) != nil {
 			return exitUsage
 		}
@@ -98,7 +98,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 
 // storyLine tells one step of a resolver as a line with its time in front.
 func storyLine(e *resolver.Event) string {
-	safe := func(s string) string { return client.Safe([]byte(s)) }
+	safe := func(s string) string { return query.Safe([]byte(s)) }
 	var what string
 	question := strings.TrimSpace(safe(e.Name) + " " + safe(e.Type))
 	switch e.Kind {

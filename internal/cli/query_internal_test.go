@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
@@ -14,7 +14,7 @@ import (
 func (a *asking) say() string {
 	plain := newAsking()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %v", client.NameText(a.q.Name), a.q.Type)
+	fmt.Fprintf(&b, "%s %v", query.NameText(a.q.Name), a.q.Type)
 	add := func(on bool, format string, args ...any) {
 		if on {
 			b.WriteByte(' ')
@@ -24,13 +24,13 @@ func (a *asking) say() string {
 	add(a.q.Class != wire.ClassIN, "%v", a.q.Class)
 	add(a.q.Serial != 0, "serial=%d", a.q.Serial)
 	add(a.q.Opcode != 0, "%v", a.q.Opcode)
-	add(a.q.Flags != plain.q.Flags, "flags=%s", strings.Join(client.Flags(a.q.Flags), ","))
+	add(a.q.Flags != plain.q.Flags, "flags=%s", strings.Join(query.Flags(a.q.Flags), ","))
 	add(a.q.NoQuestion, "headeronly")
 	add(a.q.ID != nil, "id")
 	add(!a.q.EDNS, "noedns")
 	add(a.q.Version != 0, "version=%d", a.q.Version)
 	add(a.q.DO, "do")
-	add(a.q.UDPSize != client.UDPSize, "size=%d", a.q.UDPSize)
+	add(a.q.UDPSize != query.UDPSize, "size=%d", a.q.UDPSize)
 	add(!a.q.Cookie, "nocookie")
 	add(a.q.Padding != 0, "padding=%d", a.q.Padding)
 	for _, o := range a.q.Options {
@@ -53,7 +53,7 @@ func (a *asking) say() string {
 	return b.String()
 }
 
-func sayStyle(s client.Style) string {
+func sayStyle(s query.Style) string {
 	var b strings.Builder
 	for _, f := range []struct {
 		on     bool

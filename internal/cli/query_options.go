@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"strings"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
 // queryOptions returns all options of query, in the order of its help. What has no
 // help is accepted and left out of it.
 func queryOptions() []queryOption {
-	style := func(field func(*client.Style) *bool) func(*asking, string, bool) error {
+	style := func(field func(*query.Style) *bool) func(*asking, string, bool) error {
 		return onOff(func(a *asking) *bool { return field(&a.style) })
 	}
 	section := func(s wire.Section) func(*asking, string, bool) error {
@@ -59,7 +59,7 @@ func queryOptions() []queryOption {
 		}},
 		{long: "nsid", plus: "nsid", help: "ask which of several servers this is", set: emptyOption(wire.OptionNSID)},
 		{long: "cookie", plus: "cookie", arg: "[HEX]", help: "send a DNS cookie (on, a fresh one)", set: setCookie},
-		{long: "expire", plus: "expire", help: "ask a secondary when its zone ends", set: emptyOption(client.OptionExpire)},
+		{long: "expire", plus: "expire", help: "ask a secondary when its zone ends", set: emptyOption(query.OptionExpire)},
 		{long: "keepalive", plus: "keepalive", help: "ask how long a TCP connection may be idle", set: emptyOption(wire.OptionKeepalive)},
 		{long: "padding", plus: "padding", arg: "OCTETS", help: "pad the query to a multiple of this", set: setPadding},
 		{long: "option", plus: "ednsopt", arg: "CODE[:HEX]", help: "send any other EDNS option", set: setOption},
@@ -79,19 +79,19 @@ func queryOptions() []queryOption {
 		{long: "socket", arg: "PATH", help: "the control socket of that port53", set: text(func(a *asking) *string { return &a.socket })},
 
 		// What is printed.
-		{long: "short", plus: "short", help: "print the data of the answer alone", set: style(func(s *client.Style) *bool { return &s.Short })},
+		{long: "short", plus: "short", help: "print the data of the answer alone", set: style(func(s *query.Style) *bool { return &s.Short })},
 		{long: "json", plus: "json", help: "print JSON", set: onOff(func(a *asking) *bool { return &a.asJSON })},
 		{long: "all", plus: "all", help: "print all parts; --no-all and then those wanted: no others", set: func(a *asking, _ string, on bool) error { a.style.All(on); return nil }},
-		{long: "meaning", plus: "meaning", help: "print what the answer means (on)", set: style(func(s *client.Style) *bool { return &s.Meaning })},
-		{long: "comments", plus: "comments", help: "print header, EDNS and titles (on)", set: style(func(s *client.Style) *bool { return &s.Comments })},
-		{long: "question", plus: "question", help: "print the question (on)", set: style(func(s *client.Style) *bool { return &s.Question })},
+		{long: "meaning", plus: "meaning", help: "print what the answer means (on)", set: style(func(s *query.Style) *bool { return &s.Meaning })},
+		{long: "comments", plus: "comments", help: "print header, EDNS and titles (on)", set: style(func(s *query.Style) *bool { return &s.Comments })},
+		{long: "question", plus: "question", help: "print the question (on)", set: style(func(s *query.Style) *bool { return &s.Question })},
 		{long: "answer", plus: "answer", help: "print the answer section (on)", set: section(wire.Answer)},
 		{long: "authority", plus: "authority", help: "print the authority section (on)", set: section(wire.Authority)},
 		{long: "additional", plus: "additional", help: "print the additional section (on)", set: section(wire.Additional)},
-		{long: "stats", plus: "stats", help: "print time, server and size (on)", set: style(func(s *client.Style) *bool { return &s.Stats })},
-		{long: "command", plus: "cmd", help: "print what was asked for (on)", set: style(func(s *client.Style) *bool { return &s.Command })},
-		{long: "query", plus: "qr", help: "print the query too", set: style(func(s *client.Style) *bool { return &s.Query })},
-		{long: "multiline", plus: "multiline", help: "print long records over several lines, with comments", set: style(func(s *client.Style) *bool { return &s.Multiline })},
+		{long: "stats", plus: "stats", help: "print time, server and size (on)", set: style(func(s *query.Style) *bool { return &s.Stats })},
+		{long: "command", plus: "cmd", help: "print what was asked for (on)", set: style(func(s *query.Style) *bool { return &s.Command })},
+		{long: "query", plus: "qr", help: "print the query too", set: style(func(s *query.Style) *bool { return &s.Query })},
+		{long: "multiline", plus: "multiline", help: "print long records over several lines, with comments", set: style(func(s *query.Style) *bool { return &s.Multiline })},
 		{long: "ttl-units", plus: "ttlunits", help: "print TTLs as 1h30m", set: func(a *asking, _ string, on bool) error {
 			a.style.Units = on
 			a.style.NoTTL = a.style.NoTTL && !on
@@ -100,12 +100,12 @@ func queryOptions() []queryOption {
 		{plus: "ttlid ttl", set: func(a *asking, _ string, on bool) error { a.style.NoTTL = !on; return nil }},
 		{plus: "class", set: func(a *asking, _ string, on bool) error { a.style.NoClass = !on; return nil }},
 		{plus: "crypto", set: func(a *asking, _ string, on bool) error { a.style.NoCrypto = !on; return nil }},
-		{plus: "rrcomments", set: style(func(s *client.Style) *bool { return &s.Notes })},
-		{plus: "unknownformat", set: style(func(s *client.Style) *bool { return &s.Generic })},
-		{long: "identify", plus: "identify", help: "with --short: print which server said it", set: style(func(s *client.Style) *bool { return &s.Identify })},
-		{plus: "onesoa", set: style(func(s *client.Style) *bool { return &s.OneSOA })},
-		{short: 'u', set: style(func(s *client.Style) *bool { return &s.Micro })},
-		{long: "resolv-conf", arg: "FILE", help: "where the system's servers are listed (" + client.ResolvConf + ")", set: text(func(a *asking) *string { return &a.resolvConf })},
+		{plus: "rrcomments", set: style(func(s *query.Style) *bool { return &s.Notes })},
+		{plus: "unknownformat", set: style(func(s *query.Style) *bool { return &s.Generic })},
+		{long: "identify", plus: "identify", help: "with --short: print which server said it", set: style(func(s *query.Style) *bool { return &s.Identify })},
+		{plus: "onesoa", set: style(func(s *query.Style) *bool { return &s.OneSOA })},
+		{short: 'u', set: style(func(s *query.Style) *bool { return &s.Micro })},
+		{long: "resolv-conf", arg: "FILE", help: "where the system's servers are listed (" + query.ResolvConf + ")", set: text(func(a *asking) *string { return &a.resolvConf })},
 
 		// What dig has and this does not, or does anyway.
 		{plus: "search showsearch defname domain ndots", arg: "[X]", set: refuse("names are taken as they are written, and no search list is tried")},

@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/resolver"
 )
 
@@ -18,18 +18,18 @@ const (
 
 // roots returns the servers that a trace begins with: those that the user names, else
 // the root's.
-func (a *asking) roots(ctx context.Context) ([]client.Server, error) {
+func (a *asking) roots(ctx context.Context) ([]query.Server, error) {
 	if a.rootHints == "" && a.server != "" {
 		addrs, err := a.servers(ctx)
 		if err != nil {
 			return nil, err
 		}
 		a.port = addrs[0].Port()
-		s := client.Server{Name: []byte{0}}
+		s := query.Server{Name: []byte{0}}
 		for _, at := range addrs {
 			s.Addrs = append(s.Addrs, at.Addr())
 		}
-		return []client.Server{s}, nil
+		return []query.Server{s}, nil
 	}
 	hints := resolver.Hints()
 	if a.rootHints != "" {
@@ -42,9 +42,9 @@ func (a *asking) roots(ctx context.Context) ([]client.Server, error) {
 			return nil, err
 		}
 	}
-	servers := make([]client.Server, 0, len(hints))
+	servers := make([]query.Server, 0, len(hints))
 	for _, h := range hints {
-		servers = append(servers, client.Server{Name: h.Name, Addrs: h.Addrs})
+		servers = append(servers, query.Server{Name: h.Name, Addrs: h.Addrs})
 	}
 	return servers, nil
 }
@@ -63,11 +63,11 @@ func (s *streams) trace(ctx context.Context, a *asking) int {
 	if route.Tries == 0 {
 		route.Tries = traceTries
 	}
-	steps := []client.StepReport{}
-	t := client.Tracer{
+	steps := []query.StepReport{}
+	t := query.Tracer{
 		Asker: &route,
 		Roots: roots, Port: a.port, IPv4: a.family != 6, IPv6: a.family != 4,
-		Step: func(step *client.Step) {
+		Step: func(step *query.Step) {
 			switch {
 			case a.asJSON:
 				steps = append(steps, step.Report())
@@ -94,7 +94,7 @@ func (s *streams) trace(ctx context.Context, a *asking) int {
 			out = a.style.AppendReply(out, done.Reply)
 		}
 		if a.style.Meaning && !a.style.Short {
-			out = client.AppendLines(out, "MEANING", done.Meaning(err))
+			out = query.AppendLines(out, "MEANING", done.Meaning(err))
 		}
 		if _, err := s.out.Write(out); err != nil {
 			return exitUsage

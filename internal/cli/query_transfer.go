@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"net/netip"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
 // A transferLine is one line of a transfer as JSON: a record, or the end.
 type transferLine struct {
-	*client.RecordReport
+	*query.RecordReport
 	End *transferEnd `json:"transfer,omitempty"`
 }
 
@@ -40,7 +40,7 @@ func (s *streams) transfer(ctx context.Context, a *asking, servers []netip.AddrP
 		n++
 		switch {
 		case a.asJSON:
-			r := client.ReportRecord(rr)
+			r := query.ReportRecord(rr)
 			_ = enc.Encode(transferLine{RecordReport: &r})
 		case rr.Type == wire.TypeSOA && n > 1 && a.style.OneSOA:
 		default:
@@ -68,7 +68,7 @@ func (s *streams) transfer(ctx context.Context, a *asking, servers []netip.AddrP
 	switch {
 	case a.asJSON:
 		_ = enc.Encode(transferLine{End: &transferEnd{
-			client.Schema, client.NameText(a.q.Name), t.Server.String(), t.Whole, rcode, why,
+			query.Schema, query.NameText(a.q.Name), t.Server.String(), t.Whole, rcode, why,
 			t.Records, t.Messages, t.Octets, t.Took.Microseconds(),
 		}})
 	case a.style.Stats:

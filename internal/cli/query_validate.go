@@ -7,13 +7,13 @@ import (
 	"os"
 	"time"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/resolver"
 	"port53/internal/wire"
 )
 
 // trusted returns what a validation begins with.
-func (a *asking) trusted() ([]client.Anchor, error) {
+func (a *asking) trusted() ([]query.Anchor, error) {
 	anchors := resolver.Anchors()
 	if a.anchors != "" {
 		f, err := os.Open(a.anchors)
@@ -25,9 +25,9 @@ func (a *asking) trusted() ([]client.Anchor, error) {
 			return nil, err
 		}
 	}
-	list := make([]client.Anchor, 0, len(anchors))
+	list := make([]query.Anchor, 0, len(anchors))
 	for _, t := range anchors {
-		list = append(list, client.Anchor{Zone: t.Zone, DS: t.DS, Keys: t.Keys})
+		list = append(list, query.Anchor{Zone: t.Zone, DS: t.DS, Keys: t.Keys})
 	}
 	return list, nil
 }
@@ -51,20 +51,20 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 	if chain {
 		fmt.Fprintf(s.out, ";; CHAIN OF TRUST, as of %s:\n", now.UTC().Format(time.RFC3339))
 	}
-	checks := []client.CheckReport{}
-	v := client.Validator{
+	checks := []query.CheckReport{}
+	v := query.Validator{
 		Anchors: anchors, Now: now,
-		Ask: func(ctx context.Context, name []byte, typ wire.Type) (*client.Reply, error) {
+		Ask: func(ctx context.Context, name []byte, typ wire.Type) (*query.Reply, error) {
 			q := a.q
 			q.Name, q.Type, q.Flags = name, typ, wire.FlagRD|wire.FlagCD
 			q.EDNS, q.DO = true, true
-			return a.route.AskAll(ctx, servers, &q, func(r *client.Reply) bool {
+			return a.route.AskAll(ctx, servers, &q, func(r *query.Reply) bool {
 				return len(servers) > 1 && r.Message.Rcode == wire.ServFail
 			})
 		},
-		Check: func(c *client.Check) {
+		Check: func(c *query.Check) {
 			if checks = append(checks, c.Report()); chain {
-				_, _ = s.out.Write(client.AppendCheck(nil, c))
+				_, _ = s.out.Write(query.AppendCheck(nil, c))
 			}
 		},
 	}
@@ -89,7 +89,7 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 			out = a.style.AppendReply(out, done.First)
 		}
 		if a.style.Meaning && !a.style.Short {
-			out = client.AppendLines(out, "MEANING", done.Meaning())
+			out = query.AppendLines(out, "MEANING", done.Meaning())
 		}
 		if _, err := s.out.Write(out); err != nil {
 			return exitUsage
@@ -98,10 +98,10 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 	if done.Usable() {
 		return exitOK
 	}
-	b := client.Check{EDE: -1}
+	b := query.Check{EDE: -1}
 	if done.Broken != nil {
 		b = *done.Broken
 	}
-	s.complain("", "%s: %s: %s %v: %s", a.subject(), done.Security, client.NameText(b.Name), b.Type, b.Text)
+	s.complain("", "%s: %s: %s %v: %s", a.subject(), done.Security, query.NameText(b.Name), b.Type, b.Text)
 	return exitFindings
 }

@@ -1,4 +1,4 @@
-package client_test
+package query_test
 
 import (
 	"context"
@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"port53/internal/client"
 	"port53/internal/lab"
+	"port53/internal/query"
 	"port53/internal/resolver"
 	"port53/internal/wire"
 )
@@ -20,12 +20,12 @@ import (
 // TCP.
 type labAsker struct{ net *lab.Net }
 
-// Ask implements client.Asker.
-func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *client.Question) (*client.Reply, error) {
-	r := &client.Reply{Question: q, Sent: q.Append(nil, 1, nil), Server: server, At: time.Now()}
+// Ask implements query.Asker.
+func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *query.Question) (*query.Reply, error) {
+	r := &query.Reply{Question: q, Sent: q.Append(nil, 1, nil), Server: server, At: time.Now()}
 	s, err := l.net.Socket(server)
 	if err != nil {
-		return nil, &client.Unanswered{Attempts: []client.Attempt{{Server: server, Err: err}}}
+		return nil, &query.Unanswered{Attempts: []query.Attempt{{Server: server, Err: err}}}
 	}
 	defer s.Close()
 	buf := make([]byte, wire.MaxMessage)
@@ -34,7 +34,7 @@ func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *client.Ques
 		n, err = s.Recv(ctx, buf, r.At.Add(time.Second))
 	}
 	if err != nil {
-		return nil, &client.Unanswered{Attempts: []client.Attempt{{Server: server, Err: err}}}
+		return nil, &query.Unanswered{Attempts: []query.Attempt{{Server: server, Err: err}}}
 	}
 	r.RTT = time.Since(r.At)
 	r.Raw = buf[:n]
@@ -76,7 +76,7 @@ func TestValidate(t *testing.T) {
 	tests := []struct {
 		what     string
 		question string
-		security client.Security
+		security query.Security
 		where    string // the broken link
 		ede      int
 		text     string // in that link
@@ -128,7 +128,7 @@ func TestValidate(t *testing.T) {
 				v, chain := validate(t, tt.question, "")
 				where, ede := "", 0
 				if b := v.Broken; b != nil {
-					where, ede = fmt.Sprintf("%s %v", client.NameText(b.Name), b.Type), b.EDE
+					where, ede = fmt.Sprintf("%s %v", query.NameText(b.Name), b.Type), b.EDE
 				}
 				if v.Security != tt.security || where != tt.where || ede != tt.ede || v.Broken != nil && !strings.Contains(v.Broken.Text, tt.text) {
 					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, chain, strings.Join(v.Meaning(), "\n"), tt.security, tt.where, tt.ede, tt.text)
@@ -142,7 +142,7 @@ func TestValidate(t *testing.T) {
 func TestValidateTampered(t *testing.T) {
 	tests := []struct {
 		what, question, script string
-		security               client.Security
+		security               query.Security
 		where                  string
 		ede                    int
 		text                   string
@@ -164,7 +164,7 @@ func TestValidateTampered(t *testing.T) {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v, chain := validate(t, tt.question, tt.script)
-				if b := v.Broken; b == nil || v.Security != tt.security || fmt.Sprintf("%s %v", client.NameText(b.Name), b.Type) != tt.where || b.EDE != tt.ede || !strings.Contains(b.Text, tt.text) {
+				if b := v.Broken; b == nil || v.Security != tt.security || fmt.Sprintf("%s %v", query.NameText(b.Name), b.Type) != tt.where || b.EDE != tt.ede || !strings.Contains(b.Text, tt.text) {
 					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, chain, strings.Join(v.Meaning(), "\n"), tt.security, tt.where, tt.ede, tt.text)
 				}
 				if v.Usable() {
@@ -179,7 +179,7 @@ func TestValidateTampered(t *testing.T) {
 func TestValidateAnchors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		whole := validator(t, "")
-		var root *client.Reply
+		var root *query.Reply
 		ask := whole.Ask
 		root, err := ask(t.Context(), wire.Root, wire.TypeDNSKEY)
 		if err != nil {
@@ -195,21 +195,21 @@ func TestValidateAnchors(t *testing.T) {
 		wrong[len(wrong)-1] ^= 1
 		for _, tt := range []struct {
 			what     string
-			anchors  []client.Anchor
+			anchors  []query.Anchor
 			now      time.Time
-			security client.Security
+			security query.Security
 		}{
-			{"DS", whole.Anchors, time.Now(), client.Secure},
-			{"keys", []client.Anchor{{Zone: wire.Root, Keys: keys}}, time.Now(), client.Secure},
-			{"another DS", []client.Anchor{{Zone: wire.Root, DS: [][]byte{wrong}}}, time.Now(), client.Bogus},
-			{"another DS beside", []client.Anchor{{Zone: wire.Root, DS: [][]byte{wrong, whole.Anchors[0].DS[0]}}}, time.Now(), client.Secure},
-			{"an anchor of another zone", []client.Anchor{{Zone: name(t, "other."), Keys: keys}}, time.Now(), client.Indeterminate},
-			{"a wrong anchor closer", []client.Anchor{whole.Anchors[0], {Zone: name(t, "good.test."), Keys: keys}}, time.Now(), client.Bogus},
-			{"none", nil, time.Now(), client.Indeterminate},
-			{"too late", whole.Anchors, time.Now().AddDate(1, 0, 0), client.Bogus},
-			{"too early", whole.Anchors, time.Now().AddDate(-1, 0, 0), client.Bogus},
+			{"DS", whole.Anchors, time.Now(), query.Secure},
+			{"keys", []query.Anchor{{Zone: wire.Root, Keys: keys}}, time.Now(), query.Secure},
+			{"another DS", []query.Anchor{{Zone: wire.Root, DS: [][]byte{wrong}}}, time.Now(), query.Bogus},
+			{"another DS beside", []query.Anchor{{Zone: wire.Root, DS: [][]byte{wrong, whole.Anchors[0].DS[0]}}}, time.Now(), query.Secure},
+			{"an anchor of another zone", []query.Anchor{{Zone: name(t, "other."), Keys: keys}}, time.Now(), query.Indeterminate},
+			{"a wrong anchor closer", []query.Anchor{whole.Anchors[0], {Zone: name(t, "good.test."), Keys: keys}}, time.Now(), query.Bogus},
+			{"none", nil, time.Now(), query.Indeterminate},
+			{"too late", whole.Anchors, time.Now().AddDate(1, 0, 0), query.Bogus},
+			{"too early", whole.Anchors, time.Now().AddDate(-1, 0, 0), query.Bogus},
 		} {
-			v := client.Validator{Ask: ask, Anchors: tt.anchors, Now: tt.now}
+			v := query.Validator{Ask: ask, Anchors: tt.anchors, Now: tt.now}
 			if got := v.Validate(t.Context(), name(t, "www.good.test."), wire.TypeA); got.Security != tt.security {
 				t.Errorf("%s: %s, want %s\n%s", tt.what, got.Security, tt.security, strings.Join(got.Meaning(), "\n"))
 			}
@@ -219,11 +219,11 @@ func TestValidateAnchors(t *testing.T) {
 
 // validate asks the laboratory's resolver, which has a script. It returns the chain as
 // text too.
-func validate(t *testing.T, question, script string) (*client.Validated, string) {
+func validate(t *testing.T, question, script string) (*query.Validated, string) {
 	t.Helper()
 	v := validator(t, script)
 	var chain []byte
-	v.Check = func(c *client.Check) { chain = client.AppendCheck(chain, c) }
+	v.Check = func(c *query.Check) { chain = query.AppendCheck(chain, c) }
 	owner, kind, _ := strings.Cut(question, " ")
 	typ, ok := wire.ParseType(kind)
 	if !ok {
@@ -233,7 +233,7 @@ func validate(t *testing.T, question, script string) (*client.Validated, string)
 	return done, string(chain)
 }
 
-func validator(t *testing.T, script string) *client.Validator {
+func validator(t *testing.T, script string) *query.Validator {
 	t.Helper()
 	w := newWorld(t, "testdata/world.txtar")
 	if script != "" {
@@ -245,13 +245,13 @@ func validator(t *testing.T, script string) *client.Validator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &client.Validator{Now: time.Now()}
+	v := &query.Validator{Now: time.Now()}
 	for _, a := range anchors {
-		v.Anchors = append(v.Anchors, client.Anchor{Zone: a.Zone, DS: a.DS, Keys: a.Keys})
+		v.Anchors = append(v.Anchors, query.Anchor{Zone: a.Zone, DS: a.DS, Keys: a.Keys})
 	}
 	ask := labAsker{w.Net}
-	v.Ask = func(ctx context.Context, name []byte, typ wire.Type) (*client.Reply, error) {
-		return ask.Ask(ctx, netip.MustParseAddrPort("192.0.2.99:53"), &client.Question{
+	v.Ask = func(ctx context.Context, name []byte, typ wire.Type) (*query.Reply, error) {
+		return ask.Ask(ctx, netip.MustParseAddrPort("192.0.2.99:53"), &query.Question{
 			Name: name, Type: typ, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagCD, EDNS: true, DO: true, UDPSize: 4096,
 		})
 	}

@@ -1,4 +1,4 @@
-// Package client asks DNS servers as a person or a script does, and tells what came
+// Package query asks DNS servers as a person or a script does, and tells what came
 // back: as dig prints it, in plain words, or as JSON.
 //
 // A [Question] is everything that a query may hold, odd things too. [Route.Ask]
@@ -14,7 +14,7 @@
 // What comes from the network is escaped before it is text: names and data in
 // presentation form, everything else by [Safe]. The package reads no configuration
 // but the system's resolv.conf, and keeps nothing between two questions.
-package client
+package query
 
 import (
 	"encoding/binary"

@@ -1,9 +1,9 @@
-package client_test
+package query_test
 
 import (
 	"testing"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
@@ -14,18 +14,18 @@ func TestPrint(t *testing.T) {
 		"\x00\x00\x00\x01\x00\x00\x1c\x20\x00\x00\x0e\x10\x00\x12\x75\x00\x00\x00\x01\x2c")
 	key := record(t, wire.Additional, "example.", wire.TypeDNSKEY, "\x01\x01\x03\x0dkey")
 	r := reply(q, answer(q.Append(nil, 1, nil), wire.FlagAA, record(t, wire.Answer, "www.example.", wire.TypeA, "\xc0\x00\x02\x01"), soa, key))
-	parts := client.Style{Sections: [3]bool{true, true, true}}
-	with := func(change func(*client.Style)) client.Style {
+	parts := query.Style{Sections: [3]bool{true, true, true}}
+	with := func(change func(*query.Style)) query.Style {
 		s := parts
 		change(&s)
 		return s
 	}
 	tests := []struct {
 		what  string
-		style client.Style
+		style query.Style
 		want  string
 	}{
-		{"usual", client.Usual(), `;; Got answer:
+		{"usual", query.Usual(), `;; Got answer:
 ;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 1
 ;; flags: qr aa rd; QUERY: 1, ANSWER: 1, AUTHORITY: 1, ADDITIONAL: 1
 ;; WARNING: recursion requested but not available
@@ -48,9 +48,9 @@ example.		3600	IN	DNSKEY	257 3 13 a2V5
 ;; MSG SIZE  rcvd: 144
 
 `},
-		{"short", client.Style{Short: true}, "192.0.2.1\n"},
-		{"short, identified", client.Style{Short: true, Identify: true, Micro: true}, "192.0.2.1 from server 192.0.2.53 in 1500 usec.\n"},
-		{"many lines", with(func(s *client.Style) { s.Multiline, s.Units = true, true }), `www.example.		1h	IN	A	192.0.2.1
+		{"short", query.Style{Short: true}, "192.0.2.1\n"},
+		{"short, identified", query.Style{Short: true, Identify: true, Micro: true}, "192.0.2.1 from server 192.0.2.53 in 1500 usec.\n"},
+		{"many lines", with(func(s *query.Style) { s.Multiline, s.Units = true, true }), `www.example.		1h	IN	A	192.0.2.1
 example.		1h	IN	SOA	ns.example. a.example. (
 				1          ; serial
 				7200       ; refresh (2h)
@@ -62,12 +62,12 @@ example.		1h	IN	DNSKEY	257 3 13 (
 				a2V5
 				) ; KSK; alg = ECDSAP256SHA256 ; key id = 59507
 `},
-		{"without TTL, class and keys", with(func(s *client.Style) { s.NoTTL, s.NoClass, s.NoCrypto = true, true, true }), `www.example.		A	192.0.2.1
+		{"without TTL, class and keys", with(func(s *query.Style) { s.NoTTL, s.NoClass, s.NoCrypto = true, true, true }), `www.example.		A	192.0.2.1
 example.		SOA	ns.example. a.example. 1 7200 3600 1209600 300
 example.		DNSKEY	257 3 13 [key id = 59507]
 `},
-		{"unknown", client.Style{Sections: [3]bool{true, false, false}, Generic: true}, "www.example.		3600	CLASS1	TYPE1	\\# 4 C0000201\n"},
-		{"comments", client.Style{Sections: [3]bool{false, false, true}, Notes: true}, "example.		3600	IN	DNSKEY	257 3 13 a2V5  ; KSK; alg = ECDSAP256SHA256 ; key id = 59507\n"},
+		{"unknown", query.Style{Sections: [3]bool{true, false, false}, Generic: true}, "www.example.		3600	CLASS1	TYPE1	\\# 4 C0000201\n"},
+		{"comments", query.Style{Sections: [3]bool{false, false, true}, Notes: true}, "example.		3600	IN	DNSKEY	257 3 13 a2V5  ; KSK; alg = ECDSAP256SHA256 ; key id = 59507\n"},
 	}
 	for _, tt := range tests {
 		if got := string(tt.style.AppendReply(nil, r)); got != tt.want {

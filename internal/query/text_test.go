@@ -1,4 +1,4 @@
-package client_test
+package query_test
 
 import (
 	"encoding/binary"
@@ -9,12 +9,12 @@ import (
 	"time"
 	"unicode"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
 // options returns an OPT record with these EDNS options.
-func options(list ...client.Option) []byte {
+func options(list ...query.Option) []byte {
 	var data []byte
 	for _, o := range list {
 		data = binary.BigEndian.AppendUint16(data, o.Code)
@@ -25,8 +25,8 @@ func options(list ...client.Option) []byte {
 }
 
 // reply parses octets as the reply to a question.
-func reply(q *client.Question, raw []byte) *client.Reply {
-	r := &client.Reply{
+func reply(q *query.Question, raw []byte) *query.Reply {
+	r := &query.Reply{
 		Question: q, Sent: q.Append(nil, 1, []byte("clientck")), Raw: raw, Server: netip.MustParseAddrPort("192.0.2.53:53"),
 		RTT: 1500 * time.Microsecond, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
 	}
@@ -59,28 +59,28 @@ func TestMeaning(t *testing.T) {
 		what    string
 		flags   uint16
 		records []wire.Record
-		outcome client.Outcome
+		outcome query.Outcome
 		want    []string // a part of each sentence
 	}{
-		{"an authoritative answer", aa, []wire.Record{a("www.example.")}, client.Answered, []string{"www.example. has 1 A record", "authoritative: "}},
-		{"two records, validated", ra | ad, []wire.Record{a("www.example."), a("www.example.")}, client.Answered, []string{"has 2 A records", "not authoritative: a resolver's answer", "validated by the server"}},
-		{"a resolver's answer", ra, []wire.Record{a("www.example.")}, client.Answered, []string{"has 1 A record", "not authoritative", "not validated: "}},
-		{"neither", 0, []wire.Record{a("www.example.")}, client.Answered, []string{"has 1 A record", "an answer to doubt", "not validated"}},
-		{"an alias", aa, []wire.Record{cname("WWW.example.", "a.example."), cname("a.example.", "b.example."), a("b.example.")}, client.Answered, []string{"is an alias of a.example., that of b.example.", "b.example. has 1 A record", "authoritative"}},
-		{"an alias alone", aa, []wire.Record{cname("www.example.", "a.test.")}, client.Alias, []string{"is an alias of a.test.", "does not tell what a.test. has", "authoritative"}},
-		{"aliases in a circle", aa, []wire.Record{cname("www.example.", "www.example.")}, client.Alias, []string{"alias", "does not tell", "authoritative"}},
-		{"a DNAME without its alias", ra, []wire.Record{record(t, wire.Answer, "example.", wire.TypeDNAME, wireName("b.")), a("www.b.")}, client.Answered, []string{"alias of www.b.", "www.b. has 1 A record", "not authoritative", "not validated"}},
-		{"no such type", aa, []wire.Record{soa("example.")}, client.NoData, []string{"exists, but has no A record, says the SOA record of example.; this may be remembered for 5m", "authoritative"}},
-		{"no such name", aa | 3, []wire.Record{soa("example.")}, client.NoName, []string{"does not exist, and no name below it, says the SOA record of example.", "authoritative"}},
-		{"no such name at the end of an alias", ra | 3, []wire.Record{cname("www.example.", "nope.test."), soa("test.")}, client.NoName, []string{"alias of nope.test.", "nope.test. does not exist", "not authoritative", "not validated"}},
-		{"somebody else's SOA", ra, []wire.Record{soa("test.")}, client.Empty, []string{"says nothing"}},
-		{"a referral", 0, []wire.Record{ns("example.", "ns1.example."), ns("example.", "ns2.example."), ns("test.", "ns.test.")}, client.Referred, []string{"the servers of example. know more: ns1.example. ns2.example.", "it does no recursion"}},
-		{"a referral to the root", 0, []wire.Record{ns(".", "a.root.")}, client.Referred, []string{"lame: ", "it does no recursion"}},
-		{"nothing", 0, nil, client.Empty, []string{"says nothing"}},
-		{"SERVFAIL", ra | 2, nil, client.Failed, []string{"SERVFAIL: the server tried and failed"}},
-		{"REFUSED", 5, nil, client.Failed, []string{"REFUSED: the server will not answer you"}},
-		{"an unknown code", 11, nil, client.Failed, []string{": the server reports an error"}},
-		{"truncated", aa | tc, []wire.Record{a("www.example.")}, client.Answered, []string{"has 1 A record", "authoritative", "truncated: this is not the whole answer"}},
+		{"an authoritative answer", aa, []wire.Record{a("www.example.")}, query.Answered, []string{"www.example. has 1 A record", "authoritative: "}},
+		{"two records, validated", ra | ad, []wire.Record{a("www.example."), a("www.example.")}, query.Answered, []string{"has 2 A records", "not authoritative: a resolver's answer", "validated by the server"}},
+		{"a resolver's answer", ra, []wire.Record{a("www.example.")}, query.Answered, []string{"has 1 A record", "not authoritative", "not validated: "}},
+		{"neither", 0, []wire.Record{a("www.example.")}, query.Answered, []string{"has 1 A record", "an answer to doubt", "not validated"}},
+		{"an alias", aa, []wire.Record{cname("WWW.example.", "a.example."), cname("a.example.", "b.example."), a("b.example.")}, query.Answered, []string{"is an alias of a.example., that of b.example.", "b.example. has 1 A record", "authoritative"}},
+		{"an alias alone", aa, []wire.Record{cname("www.example.", "a.test.")}, query.Alias, []string{"is an alias of a.test.", "does not tell what a.test. has", "authoritative"}},
+		{"aliases in a circle", aa, []wire.Record{cname("www.example.", "www.example.")}, query.Alias, []string{"alias", "does not tell", "authoritative"}},
+		{"a DNAME without its alias", ra, []wire.Record{record(t, wire.Answer, "example.", wire.TypeDNAME, wireName("b.")), a("www.b.")}, query.Answered, []string{"alias of www.b.", "www.b. has 1 A record", "not authoritative", "not validated"}},
+		{"no such type", aa, []wire.Record{soa("example.")}, query.NoData, []string{"exists, but has no A record, says the SOA record of example.; this may be remembered for 5m", "authoritative"}},
+		{"no such name", aa | 3, []wire.Record{soa("example.")}, query.NoName, []string{"does not exist, and no name below it, says the SOA record of example.", "authoritative"}},
+		{"no such name at the end of an alias", ra | 3, []wire.Record{cname("www.example.", "nope.test."), soa("test.")}, query.NoName, []string{"alias of nope.test.", "nope.test. does not exist", "not authoritative", "not validated"}},
+		{"somebody else's SOA", ra, []wire.Record{soa("test.")}, query.Empty, []string{"says nothing"}},
+		{"a referral", 0, []wire.Record{ns("example.", "ns1.example."), ns("example.", "ns2.example."), ns("test.", "ns.test.")}, query.Referred, []string{"the servers of example. know more: ns1.example. ns2.example.", "it does no recursion"}},
+		{"a referral to the root", 0, []wire.Record{ns(".", "a.root.")}, query.Referred, []string{"lame: ", "it does no recursion"}},
+		{"nothing", 0, nil, query.Empty, []string{"says nothing"}},
+		{"SERVFAIL", ra | 2, nil, query.Failed, []string{"SERVFAIL: the server tried and failed"}},
+		{"REFUSED", 5, nil, query.Failed, []string{"REFUSED: the server will not answer you"}},
+		{"an unknown code", 11, nil, query.Failed, []string{": the server reports an error"}},
+		{"truncated", aa | tc, []wire.Record{a("www.example.")}, query.Answered, []string{"has 1 A record", "authoritative", "truncated: this is not the whole answer"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
@@ -112,14 +112,14 @@ func TestErrors(t *testing.T) {
 	raw := answer(q.Append(nil, 1, []byte("clientck")), wire.FlagRA|2)
 	raw[11]++
 	raw = append(raw, options(
-		client.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07b\xc3\xa4d\x1b[31m\n;; ANSWER\xff\u202e")},
-		client.Option{Code: wire.OptionNSID, Data: []byte("ns1\x07")},
-		client.Option{Code: wire.OptionCookie, Data: []byte("wrongckkserverck")},
-		client.Option{Code: client.OptionExpire, Data: []byte{0, 0, 14, 16}},
-		client.Option{Code: 65001, Data: []byte{1, 2}},
+		query.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07b\xc3\xa4d\x1b[31m\n;; ANSWER\xff\u202e")},
+		query.Option{Code: wire.OptionNSID, Data: []byte("ns1\x07")},
+		query.Option{Code: wire.OptionCookie, Data: []byte("wrongckkserverck")},
+		query.Option{Code: query.OptionExpire, Data: []byte{0, 0, 14, 16}},
+		query.Option{Code: 65001, Data: []byte{1, 2}},
 	)...)
 	r := reply(q, raw)
-	style := client.Usual()
+	style := query.Usual()
 	text := string(r.AppendMeaning(style.AppendReply(nil, r)))
 	for _, want := range []string{
 		"; EDE: 7 (Signature Expired): (bäd\\027[31m\\010;; ANSWER\\255\\226\\128\\174)\n",
@@ -146,17 +146,17 @@ func FuzzReply(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	q := &client.Question{Name: owner, Type: wire.TypeTXT, Class: wire.ClassIN, EDNS: true, DO: true, Cookie: true, UDPSize: 1232}
-	query := q.Append(nil, 1, []byte("clientck"))
+	q := &query.Question{Name: owner, Type: wire.TypeTXT, Class: wire.ClassIN, EDNS: true, DO: true, Cookie: true, UDPSize: 1232}
+	asked := q.Append(nil, 1, []byte("clientck"))
 	hostile := wire.Record{Owner: owner, Type: wire.TypeTXT, Class: wire.ClassIN, TTL: 1 << 31, Data: []byte("\x06\x1b[31m\x0a")}
-	good := answer(query, wire.FlagAA, hostile, address(owner))
+	good := answer(asked, wire.FlagAA, hostile, address(owner))
 	f.Add(good)
 	good[11]++
-	f.Add(append(good, options(client.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07\x1b\xc2\x9b")}, client.Option{Code: 18, Data: owner})...))
-	f.Add(answer(query, 3))
+	f.Add(append(good, options(query.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07\x1b\xc2\x9b")}, query.Option{Code: 18, Data: owner})...))
+	f.Add(answer(asked, 3))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r := reply(q, raw)
-		for _, style := range []client.Style{client.Usual(), {Short: true, Identify: true}, {Comments: true, Sections: [3]bool{true, true, true}, Multiline: true, Units: true, Query: true, Stats: true}, {Sections: [3]bool{true, true, true}, NoCrypto: true, Notes: true, NoTTL: true, NoClass: true}, {Sections: [3]bool{true, true, true}, Generic: true}} {
+		for _, style := range []query.Style{query.Usual(), {Short: true, Identify: true}, {Comments: true, Sections: [3]bool{true, true, true}, Multiline: true, Units: true, Query: true, Stats: true}, {Sections: [3]bool{true, true, true}, NoCrypto: true, Notes: true, NoTTL: true, NoClass: true}, {Sections: [3]bool{true, true, true}, Generic: true}} {
 			text := r.AppendMeaning(style.AppendReply(nil, r))
 			for _, c := range string(text) {
 				if c != '\n' && c != '\t' && (!unicode.IsPrint(c) || c == unicode.ReplacementChar) {
@@ -181,7 +181,7 @@ func TestAppend(t *testing.T) {
 	q := question(t, "example.", wire.TypeIXFR)
 	q.Serial, q.Flags, q.Opcode = 7, wire.FlagCD|wire.FlagRD, wire.OpcodeNotify
 	q.EDNS, q.Version, q.DO, q.EDNSFlags, q.UDPSize, q.Padding, q.Cookie = true, 3, true, 0x4001, 4000, 128, true
-	q.Options = []client.Option{{Code: wire.OptionNSID}}
+	q.Options = []query.Option{{Code: wire.OptionNSID}}
 	raw := q.Append(nil, 99, []byte("clientck"))
 	var m wire.Message
 	if bad := m.Parse(raw); bad != 0 {
@@ -207,7 +207,7 @@ func TestReverseName(t *testing.T) {
 		"::ffff:192.0.2.10":  "10.2.0.192.in-addr.arpa.",
 		"2001:db8::567:89ab": "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.",
 	} {
-		if got := client.NameText(client.ReverseName(netip.MustParseAddr(addr))); got != want {
+		if got := query.NameText(query.ReverseName(netip.MustParseAddr(addr))); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)
 		}
 	}

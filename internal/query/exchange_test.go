@@ -1,4 +1,4 @@
-package client_test
+package query_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"port53/internal/client"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
@@ -97,9 +97,9 @@ func answer(query []byte, flags uint16, records ...wire.Record) []byte {
 	return m
 }
 
-func question(t *testing.T, s string, typ wire.Type) *client.Question {
+func question(t *testing.T, s string, typ wire.Type) *query.Question {
 	t.Helper()
-	return &client.Question{Name: name(t, s), Type: typ, Class: wire.ClassIN, Flags: wire.FlagRD}
+	return &query.Question{Name: name(t, s), Type: typ, Class: wire.ClassIN, Flags: wire.FlagRD}
 }
 
 func address(owner []byte) wire.Record {
@@ -120,7 +120,7 @@ func TestStrangers(t *testing.T) {
 		opcode[2] |= 0x20
 		return [][]byte{otherID, otherName, otherType, notReply, opcode, good[:7], {}, good}
 	})
-	r, err := (&client.Route{Timeout: 10 * time.Second, Tries: 1}).Ask(t.Context(), at, q)
+	r, err := (&query.Route{Timeout: 10 * time.Second, Tries: 1}).Ask(t.Context(), at, q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestTruncated(t *testing.T) {
 		return [][]byte{answer(query, 0, address(q.Name))}
 	})
 	for _, only := range []bool{false, true} {
-		r, err := (&client.Route{Timeout: 10 * time.Second, Tries: 1, UDPOnly: only}).Ask(t.Context(), at, q)
+		r, err := (&query.Route{Timeout: 10 * time.Second, Tries: 1, UDPOnly: only}).Ask(t.Context(), at, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestTruncated(t *testing.T) {
 func TestCookie(t *testing.T) {
 	for _, stubborn := range []bool{false, true} {
 		q := question(t, "www.example.", wire.TypeA)
-		q.EDNS, q.UDPSize, q.Cookie = true, client.UDPSize, true
+		q.EDNS, q.UDPSize, q.Cookie = true, query.UDPSize, true
 		seen := make(chan int, 16)
 		at := serve(t, func(query []byte, tcp bool) [][]byte {
 			var m wire.Message
@@ -174,7 +174,7 @@ func TestCookie(t *testing.T) {
 			opt[5] = byte(wire.BadCookie >> 4)
 			return [][]byte{append(reply, opt...)}
 		})
-		r, err := (&client.Route{Timeout: 10 * time.Second, Tries: 1}).Ask(t.Context(), at, q)
+		r, err := (&query.Route{Timeout: 10 * time.Second, Tries: 1}).Ask(t.Context(), at, q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,14 +202,14 @@ func TestUnanswered(t *testing.T) {
 		m[0] ^= 1
 		return [][]byte{m, m}
 	})
-	rt := &client.Route{Timeout: 50 * time.Millisecond, Tries: 2}
+	rt := &query.Route{Timeout: 50 * time.Millisecond, Tries: 2}
 	_, err := rt.AskAll(t.Context(), []netip.AddrPort{silent, guesser}, q, nil)
 	want := "no reply: " + silent.String() + " over UDP: nothing within 50ms (2 times); " +
 		guesser.String() + " over UDP: nothing within 50ms, and 2 packets with another ID or question (2 times)"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if r := client.FailureReport(q, err); r.Outcome != "timeout" || len(r.Attempts) != 4 {
+	if r := query.FailureReport(q, err); r.Outcome != "timeout" || len(r.Attempts) != 4 {
 		t.Errorf("reported as %q with %d attempts", r.Outcome, len(r.Attempts))
 	}
 
@@ -221,7 +221,7 @@ func TestUnanswered(t *testing.T) {
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
-	if _, err := (&client.Route{Timeout: time.Minute}).Ask(ctx, closing, q); !errors.Is(err, context.Canceled) {
+	if _, err := (&query.Route{Timeout: time.Minute}).Ask(ctx, closing, q); !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
@@ -231,8 +231,8 @@ func TestNextServer(t *testing.T) {
 	q := question(t, "www.example.", wire.TypeA)
 	bad := serve(t, func(query []byte, _ bool) [][]byte { return [][]byte{answer(query, uint16(wire.ServFail))} })
 	good := serve(t, func(query []byte, _ bool) [][]byte { return [][]byte{answer(query, 0, address(q.Name))} })
-	next := func(r *client.Reply) bool { return r.Message.Rcode == wire.ServFail }
-	rt := &client.Route{Timeout: 10 * time.Second}
+	next := func(r *query.Reply) bool { return r.Message.Rcode == wire.ServFail }
+	rt := &query.Route{Timeout: 10 * time.Second}
 	r, err := rt.AskAll(t.Context(), []netip.AddrPort{bad, good}, q, next)
 	if err != nil || r.Server != good || len(r.Failed) != 1 {
 		t.Fatalf("%+v, %v", r, err)
@@ -250,15 +250,15 @@ func TestMalformed(t *testing.T) {
 		m := answer(query, 0, address(q.Name), address(q.Name))
 		return [][]byte{m[:len(m)-3]}
 	})
-	r, err := (&client.Route{Timeout: 10 * time.Second, Tries: 1}).Ask(t.Context(), at, q)
+	r, err := (&query.Route{Timeout: 10 * time.Second, Tries: 1}).Ask(t.Context(), at, q)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := r.Understand()
-	if r.Fault != wire.ShortRecord || f.Outcome != client.Malformed || f.Outcome.Usable() {
+	if r.Fault != wire.ShortRecord || f.Outcome != query.Malformed || f.Outcome.Usable() {
 		t.Errorf("fault %v, outcome %v", r.Fault, f.Outcome)
 	}
-	style := client.Usual()
+	style := query.Usual()
 	if text := string(style.AppendReply(nil, r)); !strings.Contains(text, "192.0.2.1") || !strings.Contains(text, "WARNING: the reply is malformed") {
 		t.Errorf("printed as\n%s", text)
 	}
@@ -300,7 +300,7 @@ func TestTransfer(t *testing.T) {
 			})
 			n := 0
 			q := question(t, "example.", tt.typ)
-			got, err := (&client.Route{Timeout: 10 * time.Second}).Transfer(t.Context(), at, q, func(*wire.Record) { n++ })
+			got, err := (&query.Route{Timeout: 10 * time.Second}).Transfer(t.Context(), at, q, func(*wire.Record) { n++ })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package client_test
+package query_test
 
 import (
 	"fmt"
@@ -7,14 +7,14 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"port53/internal/client"
 	"port53/internal/lab"
+	"port53/internal/query"
 	"port53/internal/wire"
 )
 
 // trace follows a question through a laboratory made of sections, and returns the
 // steps as text.
-func trace(t *testing.T, world, question string) (done *client.Traced, shown string, w *lab.World, err error) {
+func trace(t *testing.T, world, question string) (done *query.Traced, shown string, w *lab.World, err error) {
 	t.Helper()
 	w = lab.NewWorld(lab.Options{})
 	_, sections := lab.Split("world", []byte(world))
@@ -22,18 +22,18 @@ func trace(t *testing.T, world, question string) (done *client.Traced, shown str
 		t.Fatal(err)
 	}
 	var steps []byte
-	style := client.Style{}
-	tr := client.Tracer{
+	style := query.Style{}
+	tr := query.Tracer{
 		Asker: labAsker{w.Net}, Port: 53, IPv4: true, IPv6: true,
-		Roots: []client.Server{{Name: name(t, "root."), Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}},
-		Step:  func(s *client.Step) { steps = style.AppendStep(steps, s) },
+		Roots: []query.Server{{Name: name(t, "root."), Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}},
+		Step:  func(s *query.Step) { steps = style.AppendStep(steps, s) },
 	}
 	owner, kind, _ := strings.Cut(question, " ")
 	typ, ok := wire.ParseType(kind)
 	if !ok {
 		t.Fatalf("no type %s", kind)
 	}
-	done, err = tr.Trace(t.Context(), &client.Question{Name: name(t, owner), Type: typ, Class: wire.ClassIN, EDNS: true, UDPSize: 4096})
+	done, err = tr.Trace(t.Context(), &query.Question{Name: name(t, owner), Type: typ, Class: wire.ClassIN, EDNS: true, UDPSize: 4096})
 	return done, string(steps), w, err
 }
 
@@ -48,7 +48,7 @@ func TestTrace(t *testing.T) {
 	}
 	tests := []struct {
 		what, world, question string
-		outcome               client.Outcome // "" if there is no reply
+		outcome               query.Outcome // "" if there is no reply
 		err                   string
 		steps                 string // a part of them
 		most                  int    // questions
@@ -56,10 +56,10 @@ func TestTrace(t *testing.T) {
 		{"a child on the same server is answered for at once", `
 -- zone . 192.0.2.1 --
 -- zone test. 192.0.2.1 --
-www A 192.0.2.80`, "www.test. A", client.Answered, "", ";; .: asked root. 192.0.2.1 (UDP, 0 msec): the answer", 1},
+www A 192.0.2.80`, "www.test. A", query.Answered, "", ";; .: asked root. 192.0.2.1 (UDP, 0 msec): the answer", 1},
 		{"DS is asked of the parent's servers", `
 -- zone . 192.0.2.1 --
--- zone test. 192.0.2.2 --`, "test. DS", client.NoData, "", ";; .: asked root.", 1},
+-- zone test. 192.0.2.2 --`, "test. DS", query.NoData, "", ";; .: asked root.", 1},
 		{"the next server is asked when one is down", `
 -- zone . 192.0.2.1 --
 -- zone test. 192.0.2.2 192.0.2.3 --
@@ -97,7 +97,7 @@ when *.sub.test. *
   authority
   sub.test. 3600 NS ns.bank.
   additional
-  ns.bank. 3600 A 192.0.2.66`, "www.sub.test. A", client.Answered, "", ";;   bank.: asked ns1.bank. 192.0.2.3 for ns.bank. A (UDP, 0 msec): the answer", 6},
+  ns.bank. 3600 A 192.0.2.66`, "www.sub.test. A", query.Answered, "", ";;   bank.: asked ns1.bank. 192.0.2.3 for ns.bank. A (UDP, 0 msec): the answer", 6},
 		{"delegations in a circle end", `
 -- zone . 192.0.2.1 --
 -- zone test. 192.0.2.2 --
@@ -127,7 +127,7 @@ when www.test. A
   reply NOERROR aa
   answer
   @ 3600 CNAME www.bank.
-  www.bank. 3600 A 192.0.2.66`, "www.test. A", client.Answered, "", ";; bank.: asked ns1.bank. 192.0.2.3 (UDP, 0 msec): the answer", 4},
+  www.bank. 3600 A 192.0.2.66`, "www.test. A", query.Answered, "", ";; bank.: asked ns1.bank. 192.0.2.3 (UDP, 0 msec): the answer", 4},
 		{"0.0.0.0 and multicast are never asked", `
 -- zone . 192.0.2.1 --
 test NS a.test.
@@ -140,7 +140,7 @@ a.test. AAAA ff02::1`, "www.test. A", "", "none of the servers of test. has an a
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				done, steps, w, err := trace(t, tt.world, tt.question)
-				outcome := client.Outcome("")
+				outcome := query.Outcome("")
 				if done.Reply != nil {
 					outcome = done.Reply.Understand().Outcome
 				}
