@@ -308,7 +308,7 @@ func (w *worker) deliver(class policy.Class, key uint64) int {
 func (w *worker) check(class policy.Class, key uint64) policy.Verdict {
 	verdict := w.gen.Limits.Rates.Check(w.now, w.peer.Remote.Addr(), class, key)
 	if verdict != policy.Send {
-		w.record.Limited(uint8(class))
+		w.record.Limited(class)
 	}
 	return verdict
 }
@@ -385,7 +385,7 @@ const latencySample = 64
 // replied records a reply.
 func (w *worker) replied(rcode wire.Rcode, reply []byte) {
 	q, e := &w.query, &w.event
-	e.Transport, e.Type, e.Rcode = uint8(w.peer.Transport), q.Type, rcode
+	e.Transport, e.Type, e.Rcode = w.peer.Transport, q.Type, rcode
 	e.Query, e.Reply, e.Truncated, e.Nanos = len(q.Msg), len(reply), w.builder.Flags()&wire.FlagTC != 0, -1
 	if w.measure == 0 {
 		e.Nanos = int64(time.Since(w.begun))
@@ -398,7 +398,7 @@ func (w *worker) replied(rcode wire.Rcode, reply []byte) {
 
 func (w *worker) logQuery(log *telemetry.QueryLog, rcode wire.Rcode, size int) {
 	l := &w.entry
-	l.Time, l.Client, l.Transport = time.Now(), w.peer.Remote, uint8(w.peer.Transport)
+	l.Time, l.Client, l.Transport = time.Now(), w.peer.Remote, w.peer.Transport
 	l.Type, l.Class, l.Rcode, l.Reply = w.query.Type, w.query.Class, rcode, size
 	l.SetName(w.query.Name.Name())
 	log.Offer(l)

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"port53/internal/policy"
-	"port53/internal/telemetry"
 )
 
 var victim = netip.MustParseAddr("198.51.100.7")
@@ -435,15 +434,4 @@ func BenchmarkRateLimiterContended(b *testing.B) {
 			l.Check(0, victim, policy.Positive, 1)
 		}
 	})
-}
-
-// Telemetry counts by class and cannot import this package: the two lists are alike.
-func TestTelemetryKnowsTheClasses(t *testing.T) {
-	for c := range policy.Class(policy.ClassCount) {
-		tel := telemetry.New()
-		tel.NewWorker().Limited(uint8(c))
-		if want := `port53_rate_limited_total{class="` + c.String() + `"} 1`; !strings.Contains(string(tel.Append(nil)), want+"\n") {
-			t.Errorf("no line %s", want)
-		}
-	}
 }

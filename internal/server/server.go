@@ -29,7 +29,21 @@ const (
 	DoT
 	DoH
 	DoQ
+
+	transportCount
 )
+
+// TransportCount is the number of transports.
+const TransportCount = int(transportCount)
+
+// String returns the transport in lower case.
+func (t Transport) String() string {
+	names := [...]string{UDP: "udp", TCP: "tcp", DoT: "dot", DoH: "doh", DoQ: "doq"}
+	if int(t) < len(names) {
+		return names[t]
+	}
+	return "unknown"
+}
 
 // A Peer is who sent a query, and over what. A worker may read it only until
 // Handle returns.

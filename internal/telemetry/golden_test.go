@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"port53/internal/policy"
 	"port53/internal/telemetry"
 	"port53/internal/wire"
 )
@@ -47,7 +48,7 @@ func TestGoldenExposition(t *testing.T) {
 	for _, kind := range []telemetry.Cookie{telemetry.CookieClient, telemetry.CookieValid, telemetry.CookieBad} {
 		udp.Cookie(kind)
 	}
-	for class := range uint8(5) {
+	for class := range policy.Class(policy.ClassCount) {
 		udp.Limited(class)
 	}
 	udp.Panic()

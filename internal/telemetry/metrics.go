@@ -10,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"port53/internal/policy"
+	"port53/internal/server"
 	"port53/internal/wire"
 )
 
@@ -165,9 +167,10 @@ func (t *Telemetry) Append(dst []byte) []byte {
 // write sets the metrics of the workers.
 func (t *Telemetry) write(w *Writer) {
 	s := t.sum()
-	for i, name := range [transports]string{"udp", "tcp", "dot", "doh", "doq"} {
-		if n := s.queries[i].load(); n > 0 || i < 2 {
-			w.Set("port53_queries_total", float64(n), "transport", name)
+	for i := range s.queries {
+		transport := server.Transport(i)
+		if n := s.queries[i].load(); n > 0 || transport <= server.TCP {
+			w.Set("port53_queries_total", float64(n), "transport", transport.String())
 		}
 	}
 	for i := range s.types {
@@ -208,14 +211,14 @@ func (t *Telemetry) write(w *Writer) {
 	for i := 1; i < len(s.malformed); i++ {
 		w.Set("port53_malformed_total", float64(s.malformed[i].load()), "reason", wire.Malformed(i).String())
 	}
-	for i, name := range [dropCount]string{"rate_limit", "slip", "port", "silent", "late", "load"} {
-		w.Set("port53_dropped_total", float64(s.drops[i].load()), "reason", name)
+	for i := range s.drops {
+		w.Set("port53_dropped_total", float64(s.drops[i].load()), "reason", Drop(i).String())
 	}
-	for i, name := range [limitClasses]string{"positive", "nodata", "nxdomain", "referral", "error"} {
-		w.Set("port53_rate_limited_total", float64(s.limited[i].load()), "class", name)
+	for i := range s.limited {
+		w.Set("port53_rate_limited_total", float64(s.limited[i].load()), "class", policy.Class(i).String())
 	}
-	for i, name := range [cookieCount]string{"client", "valid", "bad"} {
-		w.Set("port53_cookies_total", float64(s.cookies[i].load()), "kind", name)
+	for i := range s.cookies {
+		w.Set("port53_cookies_total", float64(s.cookies[i].load()), "kind", Cookie(i).String())
 	}
 }
 

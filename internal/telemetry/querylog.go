@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/server"
 	"port53/internal/wire"
 )
 
@@ -32,7 +33,7 @@ type QueryLogOptions struct {
 type Entry struct {
 	Time      time.Time
 	Client    netip.AddrPort
-	Transport uint8
+	Transport server.Transport
 	Type      wire.Type
 	Class     wire.Class
 	Rcode     wire.Rcode
@@ -147,10 +148,6 @@ func (l *QueryLog) admit(e *Entry) bool {
 // no space, quote or control character.
 func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 	l.name = wire.AppendName(l.name[:0], e.name[:e.nameLen])
-	transport := "udp"
-	if e.Transport > 0 {
-		transport = "tcp"
-	}
 	at := e.Time.UTC().Format("2006-01-02T15:04:05.000Z")
 	if l.options.JSON {
 		b, err := json.Marshal(struct {
@@ -162,7 +159,7 @@ func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 			Type      string `json:"type"`
 			Rcode     string `json:"rcode"`
 			Reply     int    `json:"reply_bytes"`
-		}{at, e.Client.String(), transport, string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(), e.Reply})
+		}{at, e.Client.String(), e.Transport.String(), string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(), e.Reply})
 		if err != nil {
 			return dst
 		}
@@ -170,7 +167,7 @@ func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 	}
 	dst = append(append(dst, at...), ' ')
 	dst = append(e.Client.AppendTo(dst), ' ')
-	dst = append(append(dst, transport...), ' ')
+	dst = append(append(dst, e.Transport.String()...), ' ')
 	dst = append(append(dst, l.name...), ' ')
 	dst = append(append(dst, e.Class.String()...), ' ')
 	dst = append(append(dst, e.Type.String()...), ' ')

@@ -11,6 +11,8 @@ import (
 	"math/bits"
 	"sync"
 
+	"port53/internal/policy"
+	"port53/internal/server"
 	"port53/internal/wire"
 )
 
@@ -28,6 +30,17 @@ const (
 	dropCount
 )
 
+// String returns the reason as the metrics have it.
+func (d Drop) String() string {
+	names := [...]string{
+		DropRate: "rate_limit", DropSlip: "slip", DropPort: "port", DropSilent: "silent", DropLate: "late", DropLoad: "load",
+	}
+	if int(d) < len(names) {
+		return names[d]
+	}
+	return "unknown"
+}
+
 // Cookie is what a query's cookie was.
 type Cookie uint8
 
@@ -39,9 +52,18 @@ const (
 	cookieCount
 )
 
+// String returns the kind as the metrics have it.
+func (c Cookie) String() string {
+	names := [...]string{CookieClient: "client", CookieValid: "valid", CookieBad: "bad"}
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return "unknown"
+}
+
 // An Event is one query and its reply.
 type Event struct {
-	Transport uint8 // as server.Transport
+	Transport server.Transport
 	Type      wire.Type
 	Rcode     wire.Rcode
 	Query     int // octets
@@ -52,17 +74,15 @@ type Event struct {
 
 // Sizes of tables.
 const (
-	transports   = 5
-	typeSlots    = 264 // types up to CLA's have a counter each, the rest share the last
-	rcodes       = 25  // up to BADCOOKIE; the rest share the last
-	limitClasses = 5   // positive, nodata, nxdomain, referral, error
-	buckets      = 24  // of latency, up to 2^33 ns: 8.6 s
+	typeSlots = 264 // types up to CLA's have a counter each, the rest share the last
+	rcodes    = 25  // up to BADCOOKIE; the rest share the last
+	buckets   = 24  // of latency, up to 2^33 ns: 8.6 s
 )
 
 // A Worker is the counters of one goroutine.
 type Worker struct {
 	_         [64]byte // its own cache lines
-	queries   [transports]counter
+	queries   [server.TransportCount]counter
 	types     [typeSlots]counter
 	rcodes    [rcodes]counter
 	latency   [buckets + 1]counter
@@ -70,7 +90,7 @@ type Worker struct {
 	malformed [wire.MalformedCount]counter
 	drops     [dropCount]counter
 	cookies   [cookieCount]counter
-	limited   [limitClasses]counter
+	limited   [policy.ClassCount]counter
 	in, out   counter
 	truncated counter
 	panics    counter
@@ -79,7 +99,7 @@ type Worker struct {
 
 // Record counts a query that was replied to.
 func (w *Worker) Record(e *Event) {
-	w.queries[e.Transport%transports].add(1)
+	w.queries[e.Transport].add(1)
 	w.types[min(int(e.Type), typeSlots-1)].add(1)
 	w.rcodes[min(int(e.Rcode), rcodes-1)].add(1)
 	w.in.add(uint64(e.Query))
@@ -121,9 +141,9 @@ func (w *Worker) Drop(why Drop, query int) {
 // Cookie counts a cookie.
 func (w *Worker) Cookie(kind Cookie) { w.cookies[kind].add(1) }
 
-// Limited counts an answer beyond the limit of its class, a policy.Class, whether or
-// not it was held back.
-func (w *Worker) Limited(class uint8) { w.limited[class%limitClasses].add(1) }
+// Limited counts an answer beyond the limit of its class, whether or not it was held
+// back.
+func (w *Worker) Limited(class policy.Class) { w.limited[class].add(1) }
 
 // Panic counts a query that made us panic.
 func (w *Worker) Panic() { w.panics.add(1) }
