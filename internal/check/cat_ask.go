@@ -133,11 +133,8 @@ func dig(s Server, q Query) string {
 
 // shellName writes a name such that a shell takes it for one word.
 func shellName(name []byte) string {
-	return "'" + strings.ReplaceAll(string(wire.AppendName(nil, name)), "'", `\039`) + "'"
+	return "'" + strings.ReplaceAll(wire.NameText(name), "'", `\039`) + "'"
 }
-
-// text writes a name for people.
-func text(name []byte) string { return string(wire.AppendName(nil, name)) }
 
 // mustName reads a name that is written in this package.
 func mustName(s string) []byte {

@@ -199,9 +199,9 @@ func confTransfer(a *audited) {
 			key := fmt.Sprintf("zones[%d].allow_transfer", i)
 			switch {
 			case p.Bits() == 0:
-				a.find(Fail, 0, key, "everybody may have %s whole", text(z.Name))
+				a.find(Fail, 0, key, "everybody may have %s whole", wire.NameText(z.Name))
 			case wide(p) && z.TSIG == nil:
-				a.find(Warn, 0, key, "all of %v may have %s whole, without a key", p, text(z.Name))
+				a.find(Warn, 0, key, "all of %v may have %s whole, without a key", p, wire.NameText(z.Name))
 			}
 		}
 	}
@@ -211,7 +211,7 @@ func confTSIG(a *audited) {
 	for i := range a.c.Zones {
 		if z := &a.c.Zones[i]; z.TSIG == nil && (z.Transfers() || len(z.Primaries) > 0) {
 			key := fmt.Sprintf("zones[%d].insecure", i)
-			a.find(Warn, 0, key, "%s is transferred without a key: whoever is on the way can change it", text(z.Name))
+			a.find(Warn, 0, key, "%s is transferred without a key: whoever is on the way can change it", wire.NameText(z.Name))
 		}
 	}
 }
@@ -245,15 +245,15 @@ func confKeys(a *audited) {
 		inline := fmt.Sprintf("keys[%d].secret", i)
 		if k.Secret != "" {
 			if mode, bad := readable(a.c.File()); bad {
-				a.find(Fail, 0, inline, "the secret of %s is in a file that everybody can read (%v)", text(k.Name), mode)
+				a.find(Fail, 0, inline, "the secret of %s is in a file that everybody can read (%v)", wire.NameText(k.Name), mode)
 			} else {
-				a.find(Warn, SevLow, inline, "the secret of %s is in the configuration, which is copied and shown: secret_file is safer", text(k.Name))
+				a.find(Warn, SevLow, inline, "the secret of %s is in the configuration, which is copied and shown: secret_file is safer", wire.NameText(k.Name))
 			}
 		} else if mode, bad := readable(k.SecretFile); bad {
 			a.find(Fail, 0, fmt.Sprintf("keys[%d].secret_file", i), "everybody can read %s (%v)", k.SecretFile, mode)
 		}
 		if n := len(k.Octets); n > 0 && n < hashLen(k.Algorithm)/2 {
-			a.find(Warn, SevMedium, fmt.Sprintf("keys[%d].name", i), "the secret of %s has %d octets; %s is made for %d", text(k.Name), n, k.Algorithm, hashLen(k.Algorithm))
+			a.find(Warn, SevMedium, fmt.Sprintf("keys[%d].name", i), "the secret of %s has %d octets; %s is made for %d", wire.NameText(k.Name), n, k.Algorithm, hashLen(k.Algorithm))
 		}
 	}
 }
@@ -262,7 +262,7 @@ func confUpdates(a *audited) {
 	for i := range a.c.Zones {
 		for j, g := range a.c.Zones[i].Updates {
 			if slices.Contains(g.Names, "*") && len(g.Types) == 0 {
-				a.find(Warn, 0, fmt.Sprintf("zones[%d].updates[%d].names", i, j), "the key %s may change all of %s", text(g.Key), text(a.c.Zones[i].Name))
+				a.find(Warn, 0, fmt.Sprintf("zones[%d].updates[%d].names", i, j), "the key %s may change all of %s", wire.NameText(g.Key), wire.NameText(a.c.Zones[i].Name))
 			}
 		}
 	}
@@ -301,7 +301,7 @@ func confValidation(a *audited) {
 	}
 	for i, n := range r.NegativeTrustAnchors {
 		if left := time.Until(n.Until); left > anchorMax {
-			a.find(Warn, SevMedium, fmt.Sprintf("resolver.negative_trust_anchors[%d].until", i), "%s is not validated for %d more days", text(n.Name), int(left.Hours()/24))
+			a.find(Warn, SevMedium, fmt.Sprintf("resolver.negative_trust_anchors[%d].until", i), "%s is not validated for %d more days", wire.NameText(n.Name), int(left.Hours()/24))
 		}
 	}
 }

@@ -56,16 +56,16 @@ func delLame(ctx context.Context, r *Run, c *cut) []Finding {
 		switch {
 		case err != nil:
 			silent++
-			f.Detail = fmt.Sprintf("%s (%s): %v", text(s.Name), s.Addr, err)
+			f.Detail = fmt.Sprintf("%s (%s): %v", wire.NameText(s.Name), s.Addr, err)
 		case m.Flags&wire.FlagAA == 0 || len(answers(m, r.Zone, wire.TypeSOA)) == 0:
-			f.Detail = fmt.Sprintf("%s (%s) is lame: %s", text(s.Name), s.Addr, m.Rcode)
+			f.Detail = fmt.Sprintf("%s (%s) is lame: %s", wire.NameText(s.Name), s.Addr, m.Rcode)
 		default:
 			continue
 		}
 		out = append(out, f)
 	}
 	for _, n := range c.missing {
-		out = append(out, Finding{State: Fail, Key: text(n), Detail: text(n) + " has no address"})
+		out = append(out, Finding{State: Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " has no address"})
 	}
 	switch {
 	case len(c.servers) > 0 && silent == len(c.servers):
@@ -118,7 +118,7 @@ func delGlue(ctx context.Context, r *Run, c *cut) []Finding {
 		}
 		glue := c.glue[string(ns)]
 		if len(glue) == 0 {
-			out = append(out, Finding{State: Fail, Key: text(ns), Detail: text(ns) + " is in the zone and has no glue"})
+			out = append(out, Finding{State: Fail, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " is in the zone and has no glue"})
 			continue
 		}
 		var own []netip.Addr
@@ -135,7 +135,7 @@ func delGlue(ctx context.Context, r *Run, c *cut) []Finding {
 		slices.SortFunc(glue, netip.Addr.Compare)
 		slices.SortFunc(own, netip.Addr.Compare)
 		if !slices.Equal(slices.Compact(glue), slices.Compact(own)) {
-			out = append(out, Finding{State: Fail, Key: text(ns), Detail: fmt.Sprintf("%s: glue %v, zone %v", text(ns), glue, own)})
+			out = append(out, Finding{State: Fail, Key: wire.NameText(ns), Detail: fmt.Sprintf("%s: glue %v, zone %v", wire.NameText(ns), glue, own)})
 		}
 	}
 	if len(out) == 0 {
@@ -177,10 +177,10 @@ func delDangle(ctx context.Context, r *Run, c *cut) []Finding {
 		case err != nil:
 			unknown++
 		case m.Rcode == wire.NXDomain:
-			f := Finding{State: Fail, Severity: SevHigh, Key: text(ns), Detail: text(ns) + " does not exist", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}}
+			f := Finding{State: Fail, Severity: SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " does not exist", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}}
 			if domain, sold := free(m); sold {
 				f.Severity = SevCritical
-				f.Detail += fmt.Sprintf(", and %s has no such domain: whoever registers it owns this zone", text(domain))
+				f.Detail += fmt.Sprintf(", and %s has no such domain: whoever registers it owns this zone", wire.NameText(domain))
 			}
 			out = append(out, f)
 		case len(records(m, wire.Answer, wire.TypeA)) == 0:
@@ -188,7 +188,7 @@ func delDangle(ctx context.Context, r *Run, c *cut) []Finding {
 			if err != nil {
 				unknown++
 			} else if len(records(six, wire.Answer, wire.TypeAAAA)) == 0 {
-				out = append(out, Finding{State: Fail, Severity: SevHigh, Key: text(ns), Detail: text(ns) + " has no address", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}})
+				out = append(out, Finding{State: Fail, Severity: SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " has no address", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}})
 			}
 		}
 	}
@@ -244,7 +244,7 @@ func delCycle(ctx context.Context, r *Run, c *cut) []Finding {
 	for _, ns := range c.ns {
 		ok, cyc := reach(ns, c.glue, r.Zone, 0)
 		if ok {
-			return verdict(Pass, Evidence{}, "%s can be found without this zone", text(ns))
+			return verdict(Pass, Evidence{}, "%s can be found without this zone", wire.NameText(ns))
 		}
 		if cyc {
 			cyclic++
@@ -284,9 +284,9 @@ func delCNAME(ctx context.Context, r *Run) []Finding {
 		cmd := "dig -t CNAME -q " + shellName(n)
 		switch {
 		case err != nil:
-			out = append(out, Finding{State: Unknown, Key: text(n), Detail: text(n) + ": could not be measured: " + err.Error(), Evidence: Evidence{Command: cmd}})
+			out = append(out, Finding{State: Unknown, Key: wire.NameText(n), Detail: wire.NameText(n) + ": could not be measured: " + err.Error(), Evidence: Evidence{Command: cmd}})
 		case len(answers(m, n, wire.TypeCNAME)) > 0:
-			out = append(out, Finding{State: Fail, Key: text(n), Detail: text(n) + " is an alias", Evidence: Evidence{Received: m.Raw, Command: cmd}})
+			out = append(out, Finding{State: Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " is an alias", Evidence: Evidence{Received: m.Raw, Command: cmd}})
 		}
 	}
 	if len(out) == 0 {

@@ -105,7 +105,7 @@ type bogus struct {
 }
 
 func (b *bogus) Error() string {
-	return fmt.Sprintf("%s of %s: %s", b.what, text(b.zone), b.why)
+	return fmt.Sprintf("%s of %s: %s", b.what, wire.NameText(b.zone), b.why)
 }
 
 // chain validates from the anchor down to the zone and returns its keys.
@@ -135,7 +135,7 @@ func chain(ctx context.Context, r *Run) ([]dnssec.Key, string, error) {
 			continue
 		case len(c.ds) == 0:
 			if c.noDS == nil {
-				return nil, shown, fmt.Errorf("the servers of %s do not tell whether %s has DS records", text(c.above), text(c.zone))
+				return nil, shown, fmt.Errorf("the servers of %s do not tell whether %s has DS records", wire.NameText(c.above), wire.NameText(c.zone))
 			}
 			d, why := denialOf(r, wire.Lower(nil, c.above), c.noDS, keys, w)
 			if why == 0 {
@@ -144,7 +144,7 @@ func chain(ctx context.Context, r *Run) ([]dnssec.Key, string, error) {
 			if why != 0 && why != dnssec.TooManyIterations { // those are insecure (RFC 9276, section 3.2)
 				return nil, shown, &bogus{c.zone, "the denial of DS", why}
 			}
-			return nil, shown + text(c.zone) + " has no DS", errInsecure
+			return nil, shown + wire.NameText(c.zone) + " has no DS", errInsecure
 		default:
 			set := &wire.RRset{Owner: wire.Lower(nil, c.zone), Type: wire.TypeDS, TTL: 3600, Data: c.ds, Sigs: c.dsSigs}
 			if _, why := dnssec.Verify(set, wire.Lower(nil, c.above), keys, clock(r), w); why != 0 {
@@ -159,11 +159,11 @@ func chain(ctx context.Context, r *Run) ([]dnssec.Key, string, error) {
 		}
 		var why dnssec.Reason
 		if keys, why = validKeys(r, c.zone, m, ds, w); why == dnssec.UnsupportedAlgorithm {
-			return nil, shown + text(c.zone) + ": " + why.String(), errInsecure
+			return nil, shown + wire.NameText(c.zone) + ": " + why.String(), errInsecure
 		} else if why != 0 {
 			return nil, shown, &bogus{c.zone, "DNSKEY", why}
 		}
-		shown += text(c.zone) + " > "
+		shown += wire.NameText(c.zone) + " > "
 	}
 	if !started {
 		return nil, "", errors.New("no trust anchor is above the zone")
@@ -219,7 +219,7 @@ func runChain(ctx context.Context, r *Run) []Finding {
 		set := &wire.RRset{Owner: wire.Lower(nil, r.Zone), Type: t, TTL: setTTL(m, r.Zone, t), Data: data, Sigs: signatures(m, r.Zone, t)}
 		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork}
 		if _, why := dnssec.Verify(set, set.Owner, keys, clock(r), w); why != 0 {
-			return verdict(Fail, e, "bogus: %s %s: %s", text(r.Zone), t, why)
+			return verdict(Fail, e, "bogus: %s %s: %s", wire.NameText(r.Zone), t, why)
 		}
 	}
 	return verdict(Pass, ev, "secure: %s%s", shown, "data")
@@ -474,7 +474,7 @@ func runWalk(ctx context.Context, r *Run) []Finding {
 			hashed++
 		}
 		if next := rdataName(rr.Data, 0); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 && wire.Subdomain(next, r.Zone) && !nearTo(rr.Owner, name) {
-			return verdict(Warn, ev, "a denial shows the names %s and %s", text(rr.Owner), text(next))
+			return verdict(Warn, ev, "a denial shows the names %s and %s", wire.NameText(rr.Owner), wire.NameText(next))
 		}
 	}
 	if hashed > 0 {
@@ -584,7 +584,7 @@ func runNX(ctx context.Context, r *Run) []Finding {
 		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
 		d, why := denialOf(r, zone, m, keys, w)
 		if why != 0 {
-			return verdict(Fail, ev, "the denial of %s %s: %s", text(q.name), q.t, why)
+			return verdict(Fail, ev, "the denial of %s %s: %s", wire.NameText(q.name), q.t, why)
 		}
 		if m.Rcode == wire.NXDomain {
 			_, why = d.NXDomain(q.name, w)
@@ -592,7 +592,7 @@ func runNX(ctx context.Context, r *Run) []Finding {
 			_, why = d.NoData(q.name, q.t, w)
 		}
 		if why != 0 {
-			return verdict(Fail, ev, "%s %s, %s: %s", text(q.name), q.t, m.Rcode, why)
+			return verdict(Fail, ev, "%s %s, %s: %s", wire.NameText(q.name), q.t, m.Rcode, why)
 		}
 	}
 	return verdict(Pass, ev, "what is not there is proven")

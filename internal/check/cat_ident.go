@@ -5,9 +5,13 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"port53/internal/fingerprint"
+	"port53/internal/wire"
 )
 
 // GroupReach are the checks of what strangers reach, and of what it tells of itself.
@@ -75,69 +79,67 @@ func identityChecks() []*Check {
 	return list
 }
 
-// String writes software in one line.
-func (s Software) String() string {
-	if s.Product == "" {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(s.Product) + " " + s.Version)
+// chaosEvidence returns the evidence for a text of class CH.
+func chaosEvidence(r *Run, id *fingerprint.Identity, name string) Evidence {
+	reply := id.Replies[name]
+	ev := seen(r.Server, Query{Name: mustName(name), Type: wire.TypeTXT, Class: wire.ClassCH}, nil)
+	ev.Received, ev.RTT = reply.Raw, reply.RTT
+	return ev
 }
 
-// textEvidence returns the evidence for a text of class CH.
-func (id *identity) textEvidence(r *Run, name string) Evidence {
-	return seen(r.Server, chaosText(name), id.replies[name])
+// chaosAnswered reports whether one of these names was answered for.
+func chaosAnswered(id *fingerprint.Identity, names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return id.Replies[n].Raw != nil })
 }
 
 func idVersion(ctx context.Context, r *Run) []Finding {
 	id := identityOf(ctx, r)
-	if id.err != nil {
-		return unmeasured(id.textEvidence(r, "version.bind"), id.err)
+	if id.Err != nil {
+		return unmeasured(chaosEvidence(r, id, "version.bind"), id.Err)
 	}
-	asked := false
-	for _, n := range versionNames() {
-		asked = asked || id.replies[n] != nil
-		text := id.texts[n]
-		if s := bannerSoftware(text); s.Product != "" || strings.ContainsFunc(text, unicode.IsDigit) {
-			detail := fmt.Sprintf("%s says %q", n, clean(text))
-			if s := cmp.Or(r.Software, id.software); s.Product != "" {
+	for _, n := range fingerprint.VersionNames() {
+		text := id.Texts[n]
+		if s := fingerprint.ReadBanner(text); s.Product != "" || strings.ContainsFunc(text, unicode.IsDigit) {
+			detail := fmt.Sprintf("%s says %q", n, wire.Printable(text))
+			if s := cmp.Or(r.Software, id.Software); s.Product != "" {
 				detail += fmt.Sprintf(": %s, %s, by %s, confidence %d of 10", s, cmp.Or(s.CPE, "no CPE"), s.Method, s.Confidence)
 			}
-			return verdict(Warn, id.textEvidence(r, n), "%s", detail)
+			return verdict(Warn, chaosEvidence(r, id, n), "%s", detail)
 		}
 	}
-	ev := id.textEvidence(r, "version.bind")
-	if !asked {
+	ev := chaosEvidence(r, id, "version.bind")
+	if !chaosAnswered(id, fingerprint.VersionNames()...) {
 		return unmeasured(ev, ErrTimeout)
 	}
-	if text := id.texts["version.bind"]; text != "" {
-		return verdict(Pass, ev, "only %q is told", clean(text))
+	if text := id.Texts["version.bind"]; text != "" {
+		return verdict(Pass, ev, "only %q is told", wire.Printable(text))
 	}
 	return verdict(Pass, ev, "not told")
 }
 
 func idHost(ctx context.Context, r *Run) []Finding {
 	id := identityOf(ctx, r)
-	ev := id.textEvidence(r, "hostname.bind")
-	if id.err != nil {
-		return unmeasured(ev, id.err)
+	ev := chaosEvidence(r, id, "hostname.bind")
+	if id.Err != nil {
+		return unmeasured(ev, id.Err)
 	}
 	var told []string
 	inside := false
 	for _, n := range []string{"hostname.bind", "id.server"} {
-		if text := id.texts[n]; text != "" {
-			told = append(told, fmt.Sprintf("%s says %q", n, clean(text)))
+		if text := id.Texts[n]; text != "" {
+			told = append(told, fmt.Sprintf("%s says %q", n, wire.Printable(text)))
 			inside = inside || ofInside(text)
 		}
 	}
-	if len(id.nsid) > 0 {
-		text := string(id.nsid)
+	if len(id.NSID) > 0 {
+		text := string(id.NSID)
 		if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
-			text = "0x" + hex.EncodeToString(id.nsid)
+			text = "0x" + hex.EncodeToString(id.NSID)
 		}
 		told = append(told, fmt.Sprintf("NSID is %q", text))
 		inside = inside || ofInside(text)
 		if len(told) == 1 {
-			ev = Evidence{N: 1, Command: dig(r.Server, nsidQuery())}
+			ev = Evidence{N: 1, Command: dig(r.Server, Query{Name: wire.Root, Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, Options: option(wire.OptionNSID, nil)}})}
 		}
 	}
 	switch {
@@ -145,7 +147,7 @@ func idHost(ctx context.Context, r *Run) []Finding {
 		return verdict(Warn, ev, "%s", strings.Join(told, ", "))
 	case len(told) > 0:
 		return verdict(Info, ev, "%s", strings.Join(told, ", "))
-	case id.replies["hostname.bind"] == nil && id.replies["id.server"] == nil && !id.nsidOK:
+	case !chaosAnswered(id, "hostname.bind", "id.server") && !id.NSIDAnswered:
 		return unmeasured(ev, ErrTimeout)
 	}
 	return verdict(Pass, ev, "not told")
@@ -169,25 +171,24 @@ func ofInside(text string) bool {
 
 func idAuthors(ctx context.Context, r *Run) []Finding {
 	id := identityOf(ctx, r)
-	ev := id.textEvidence(r, "authors.bind")
-	if id.err != nil {
-		return unmeasured(ev, id.err)
+	ev := chaosEvidence(r, id, "authors.bind")
+	if id.Err != nil {
+		return unmeasured(ev, id.Err)
 	}
 	var told []string
-	asked := false
-	for _, n := range []string{"authors.bind", "trustanchor.unbound", "cachesize.bind"} {
-		asked = asked || id.replies[n] != nil
-		if text, ok := id.texts[n]; ok {
+	names := []string{"authors.bind", "trustanchor.unbound", "cachesize.bind"}
+	for _, n := range names {
+		if text, ok := id.Texts[n]; ok {
 			if len(told) == 0 {
-				ev = id.textEvidence(r, n)
+				ev = chaosEvidence(r, id, n)
 			}
-			told = append(told, fmt.Sprintf("%s says %q", n, clean(text)))
+			told = append(told, fmt.Sprintf("%s says %q", n, wire.Printable(text)))
 		}
 	}
 	switch {
 	case len(told) > 0:
 		return verdict(Warn, ev, "%s", strings.Join(told, ", "))
-	case !asked:
+	case !chaosAnswered(id, names...):
 		return unmeasured(ev, ErrTimeout)
 	}
 	return verdict(Pass, ev, "not told")
@@ -196,32 +197,33 @@ func idAuthors(ctx context.Context, r *Run) []Finding {
 func idBehave(ctx context.Context, r *Run) []Finding {
 	id := identityOf(ctx, r)
 	// One of the questions that tell most servers apart.
-	ev := Evidence{N: len(oddities()), Command: dig(r.Server, soaQuery(r)) + " +opcode=3"}
-	if id.err != nil {
-		return unmeasured(ev, id.err)
+	ev := Evidence{N: fingerprint.Questions(), Command: dig(r.Server, soaQuery(r)) + " +opcode=3"}
+	if id.Err != nil {
+		return unmeasured(ev, id.Err)
 	}
 	marks := marksOf(ctx, r)
-	if silentMarks(marks) {
+	if marks.Silent() {
 		return unmeasured(ev, ErrTimeout)
 	}
-	best, share, next := matched(marks)
-	if sure := certainty(share, next); sure >= sureEnough {
+	m := marks.Match()
+	if sure := m.Confidence(); sure >= fingerprint.Enough {
 		return []Finding{{
-			State: Info, Title: "it behaves like " + string(best.product), Evidence: ev,
-			Detail: fmt.Sprintf("%s, as of version %s (%s): %.0f %% fits, of the next product %.0f %%, confidence %d of 10; %s", best.product, best.version, best.setting, 100*share, 100*next, sure, fingerprint(marks)),
+			State: Info, Title: "it behaves like " + string(m.Product), Evidence: ev,
+			Detail: fmt.Sprintf("%s, as of version %s (%s): %.0f %% fits, of the next product %.0f %%, confidence %d of 10; %s",
+				m.Product, m.Version, m.Setting, 100*m.Share, 100*m.Next, sure, marks),
 		}}
 	}
-	return verdict(Pass, ev, "no server that is known behaves so, the nearest is %s with %.0f %%; %s", best.product, 100*share, fingerprint(marks))
+	return verdict(Pass, ev, "no server that is known behaves so, the nearest is %s with %.0f %%; %s", m.Product, 100*m.Share, marks)
 }
 
 func idCVE(ctx context.Context, r *Run) []Finding {
 	id := identityOf(ctx, r)
-	ev := id.textEvidence(r, "version.bind")
-	if id.err != nil {
-		return unmeasured(ev, id.err)
+	ev := chaosEvidence(r, id, "version.bind")
+	if id.Err != nil {
+		return unmeasured(ev, id.Err)
 	}
-	s := id.software
-	all, date := Flaws()
+	s := id.Software
+	all, date := fingerprint.Flaws()
 	known := false
 	for i := range all {
 		known = known || all[i].Product == s.Product
@@ -232,7 +234,7 @@ func idCVE(ctx context.Context, r *Run) []Finding {
 	case !known:
 		return verdict(Unknown, ev, "nothing is listed of %s", s)
 	}
-	flaws := FlawsOf(s.Product, s.Version)
+	flaws := fingerprint.FlawsOf(s.Product, s.Version)
 	if len(flaws) == 0 {
 		return verdict(Pass, ev, "%s has none of those that were known on %s", s, date)
 	}
@@ -243,8 +245,9 @@ func idCVE(ctx context.Context, r *Run) []Finding {
 	if n := len(flaws) - maxFlaws; n > 0 {
 		fmt.Fprintf(&b, "and %d more; ", n)
 	}
-	f := Finding{State: Fail, Severity: flaws[0].Severity, Title: fmt.Sprintf("%s has %d known flaws", s, len(flaws)), Evidence: ev}
-	if packaged(s) {
+	f := Finding{State: Fail, Title: fmt.Sprintf("%s has %d known flaws", s, len(flaws)), Evidence: ev}
+	f.Severity, _ = ParseSeverity(flaws[0].Severity)
+	if s.Packaged() {
 		f.State = Warn
 		b.WriteString("a distribution's build may have them mended; ")
 	}

@@ -52,17 +52,17 @@ func zonePTR(ctx context.Context, r *Run, c *cut) []Finding {
 			out = append(out, f)
 			continue
 		}
-		f.State, f.Detail = Warn, fmt.Sprintf("%s (%s) has no PTR record", addr, text(s.Name))
+		f.State, f.Detail = Warn, fmt.Sprintf("%s (%s) has no PTR record", addr, wire.NameText(s.Name))
 		// An alias may lead there (RFC 2317): the owner is not looked at.
 		for _, rr := range records(m, wire.Answer, wire.TypePTR) {
 			name := rdataName(rr.Data, 0)
 			if name == nil {
 				continue
 			}
-			f.Detail = fmt.Sprintf("%s has the name %s, which has not this address", addr, text(name))
+			f.Detail = fmt.Sprintf("%s has the name %s, which has not this address", addr, wire.NameText(name))
 			for _, a := range addresses(ctx, r, wire.Lower(nil, name), 0) {
 				if a.Unmap() == addr.Unmap() {
-					f.State, f.Detail = Pass, fmt.Sprintf("%s is %s", addr, text(name))
+					f.State, f.Detail = Pass, fmt.Sprintf("%s is %s", addr, wire.NameText(name))
 				}
 			}
 			if f.State == Pass {

@@ -324,7 +324,7 @@ func resBail(ctx context.Context, r *Run, p *Probe) []Finding {
 			measured++
 			for _, d := range records(m, wire.Answer, wire.TypeA) {
 				a, _ := netip.AddrFromSlice(d.Data)
-				return verdict(Fail, seen(r.Server, q, m), "poisoned by pattern %d: %s has %s", pattern, text(victim), a)
+				return verdict(Fail, seen(r.Server, q, m), "poisoned by pattern %d: %s has %s", pattern, wire.NameText(victim), a)
 			}
 		}
 	}

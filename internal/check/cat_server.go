@@ -315,7 +315,7 @@ func runUpdate(ctx context.Context, r *Run) []Finding {
 	msg = binary.BigEndian.AppendUint16(msg, uint16(wire.ClassANY))
 	msg = append(msg, 0, 0, 0, 0, 0, 0)
 	msg[7] = 1
-	ev := Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq yxdomain %s\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), text(r.Zone), text(name))}
+	ev := Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq yxdomain %s\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), wire.NameText(r.Zone), wire.NameText(name))}
 	raw, err := datagram(ctx, r, msg)
 	if err != nil {
 		return unmeasured(ev, err)

@@ -88,7 +88,7 @@ func tlsPort(r *Run, usual, set uint16) netip.AddrPort {
 
 func runDoT(ctx context.Context, r *Run) []Finding {
 	addr := tlsPort(r, 853, r.Options.PortDoT)
-	host := strings.TrimSuffix(text(r.Server.Name), ".")
+	host := strings.TrimSuffix(wire.NameText(r.Server.Name), ".")
 	ev := Evidence{N: 1, Command: fmt.Sprintf("openssl s_client -connect %s -alpn dot -servername '%s'", addr, strings.ReplaceAll(host, "'", ""))}
 	// The certificate is judged, not trusted: nothing is said over the connection.
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: r.patience()}, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10}}

@@ -191,7 +191,7 @@ func zoneDangle(ctx context.Context, r *Run) []Finding {
 		}
 		heard++
 		if s, why := judgeDangle(r.Zone, e.target, m); s != Pass {
-			out = append(out, Finding{State: s, Key: text(e.from) + " " + e.t.String(), Detail: fmt.Sprintf("%s %s: %s", text(e.from), e.t, why), Evidence: Evidence{Received: m.Raw, N: 1, Command: "dig -t A -q " + shellName(e.target)}})
+			out = append(out, Finding{State: s, Key: wire.NameText(e.from) + " " + e.t.String(), Detail: fmt.Sprintf("%s %s: %s", wire.NameText(e.from), e.t, why), Evidence: Evidence{Received: m.Raw, N: 1, Command: "dig -t A -q " + shellName(e.target)}})
 		}
 	}
 	if unknown > 0 {
@@ -225,7 +225,7 @@ func zonePrivate(ctx context.Context, r *Run) []Finding {
 		ev = e
 		for _, rr := range records(m, wire.Answer, t) {
 			if a, bad := private(rr.Data); bad {
-				out = append(out, Finding{State: Warn, Key: text(rr.Owner) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", text(rr.Owner), a), Evidence: e})
+				out = append(out, Finding{State: Warn, Key: wire.NameText(rr.Owner) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(rr.Owner), a), Evidence: e})
 			}
 		}
 	}
@@ -251,7 +251,7 @@ func zonePrivate(ctx context.Context, r *Run) []Finding {
 					t = wire.TypeA
 				}
 				e.Command = dig(servers[0], Query{Name: f.name, Type: t})
-				out = append(out, Finding{State: Warn, Key: text(f.name) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", text(f.name), a), Evidence: e})
+				out = append(out, Finding{State: Warn, Key: wire.NameText(f.name) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(f.name), a), Evidence: e})
 			}
 		}
 	}
@@ -386,7 +386,7 @@ func zoneCAA(ctx context.Context, r *Run) []Finding {
 			return unmeasured(ev, err)
 		}
 		if len(answers(m, up, wire.TypeCAA)) > 0 {
-			return verdict(Pass, ev, "%s has CAA", text(up))
+			return verdict(Pass, ev, "%s has CAA", wire.NameText(up))
 		}
 	}
 	return verdict(Warn, ev, "any authority may issue certificates")

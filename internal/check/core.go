@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/fingerprint"
 	"port53/internal/wire"
 )
 
@@ -79,7 +80,7 @@ const (
 type Group string
 
 // A Product is a server program, by the short name that advice is kept under.
-type Product string
+type Product = fingerprint.Product
 
 // A Check is one entry of the catalogue. Do not modify.
 type Check struct {
@@ -122,16 +123,6 @@ type Server struct {
 	Name []byte // in wire form; nil if it is not known
 }
 
-// Software is what a server runs. Its texts are escaped.
-type Software struct {
-	Product    Product // "" if it is not known
-	Version    string  // as the server tells it, or ""
-	CPE        string  // its name in the Common Platform Enumeration, or ""
-	Banner     string  // what it said, or ""
-	Method     string  // how it was found out: txt, nsid or behaviour; "" if it is not known
-	Confidence int     // from 0 to 10
-}
-
 // Options are the same for all checks of a run. Zero values mean the defaults.
 type Options struct {
 	Mode             Mode
@@ -161,7 +152,7 @@ type Run struct {
 	Server   Server
 	Zone     []byte   // in wire form; nil if none is known
 	Servers  []Server // of the zone; nil: those of its delegation
-	Software Software
+	Software fingerprint.Software
 	Config   *config.Config // nil: none is known
 	Options  *Options
 	Shared   *sync.Map // of all checks of one target; nil: none
@@ -261,7 +252,7 @@ func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) 
 			return nil, ctx.Err()
 		}
 		var m *Reply
-		if m, err = r.askOnce(ctx, s, q.Bytes()); err == nil {
+		if m, err = r.askOnce(ctx, s, q.Bytes(), r.timeout()); err == nil {
 			return m, nil
 		}
 	}
@@ -271,7 +262,8 @@ func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) 
 	return nil, err
 }
 
-func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error) {
+// askOnce sends a message in a datagram, once.
+func (r *Run) askOnce(ctx context.Context, s Server, msg []byte, wait time.Duration) (*Reply, error) {
 	leave, err := r.Options.Gate.enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
@@ -282,7 +274,7 @@ func (r *Run) askOnce(ctx context.Context, s Server, msg []byte) (*Reply, error)
 		return nil, err
 	}
 	defer c.Close()
-	return exchange(ctx, c, s.Addr, r.timeout(), msg)
+	return exchange(ctx, c, s.Addr, wait, msg)
 }
 
 // exchange sends a datagram on a socket of a server's and waits for the reply to it.
@@ -313,6 +305,11 @@ func exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Du
 
 // AskTCP asks the run's server over TCP.
 func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
+	return r.askTCP(ctx, q.Bytes(), r.timeout())
+}
+
+// askTCP sends a message over a connection of its own, once.
+func (r *Run) askTCP(ctx context.Context, msg []byte, wait time.Duration) (*Reply, error) {
 	leave, err := r.Options.Gate.enter(ctx, r.Server.Addr.Addr())
 	if err != nil {
 		return nil, err
@@ -326,11 +323,10 @@ func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
 	defer stop()
-	msg := q.Bytes()
 	if _, err := c.Write(framed(msg)); err != nil {
 		return nil, err
 	}
-	raw, err := readFramed(c, r.timeout())
+	raw, err := readFramed(c, wait)
 	if err != nil {
 		return nil, err
 	}

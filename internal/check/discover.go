@@ -417,7 +417,7 @@ func (d *discoverer) certificates(ctx context.Context) {
 func certNames(ctx context.Context, wait time.Duration, addr netip.AddrPort, host []byte) [][]byte {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	dial := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{InsecureSkipVerify: true, ServerName: strings.TrimSuffix(text(host), ".")}}
+	dial := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{InsecureSkipVerify: true, ServerName: strings.TrimSuffix(wire.NameText(host), ".")}}
 	c, err := dial.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/fingerprint"
 	"port53/internal/scan"
 )
 
@@ -26,7 +27,7 @@ func hostileReport() *check.Report {
 	return &check.Report{
 		Target:  check.Target{Text: hostile, Server: check.Server{Addr: netip.MustParseAddrPort("192.0.2.1:53"), Name: append(append([]byte{byte(13)}, "<b>\x1b[31m\t\n'\"&"...), 0)}, Zone: append([]byte{5, '<', 0x1b, '"', '\n', '&'}, 0)},
 		Started: time.Unix(1700000000, 0), Took: time.Second,
-		Software: check.Software{Product: hostile, Version: hostile, CPE: hostile, Method: hostile},
+		Software: fingerprint.Software{Product: hostile, Version: hostile, CPE: hostile, Method: hostile},
 		Ports:    []scan.Port{{Proto: "udp", Number: 53, State: "open", Reason: "udp-response"}, {Proto: "tcp", Number: 853, State: "filtered", Reason: hostile}},
 		Results: []check.Result{
 			{Check: c, Findings: []check.Finding{
@@ -260,7 +261,7 @@ func TestPlainAndNmap(t *testing.T) {
 	}
 	r := madeReport()
 	r.Target.Server.Addr = netip.MustParseAddrPort("192.0.2.1:53")
-	r.Software = check.Software{Product: "bind", Version: "9.18.49"}
+	r.Software = fingerprint.Software{Product: "bind", Version: "9.18.49"}
 	nmap := string(written(t, check.FormatNmap, check.WriteOptions{}, r))
 	for _, want := range []string{"Nmap scan report for 192.0.2.1\n", "PORT   STATE SERVICE REASON       VERSION\n53/udp open  domain  udp-response bind 9.18.49\n", "| T-TWO: \n|   FAIL high: it is bad\n|_  dig x\n"} {
 		if !strings.Contains(nmap, want) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/fingerprint"
 	"port53/internal/wire"
 )
 
@@ -119,7 +120,7 @@ func TestBehaviour(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	rep := examined(t, at)
-	want := check.Software{Product: "unbound", CPE: "cpe:/a:nlnetlabs:unbound", Method: check.MethodBehaviour, Confidence: 9}
+	want := fingerprint.Software{Product: "unbound", CPE: "cpe:/a:nlnetlabs:unbound", Method: fingerprint.MethodBehaviour, Confidence: 9}
 	if rep.Software != want || rep.Software.String() != "unbound" {
 		t.Errorf("%+v", rep.Software)
 	}
@@ -140,122 +141,7 @@ func examined(t *testing.T, at netip.AddrPort) *check.Report {
 func TestSoftwareContradicted(t *testing.T) {
 	at := serve(t, 1, says("unbound 1.17.1\x1b[2J", "version.bind"))[0]
 	s := examined(t, at).Software
-	if s.Product != "unbound" || s.Method != check.MethodText || s.Confidence != 9 || strings.ContainsRune(s.Banner+s.Version, '\x1b') || s.CPE != "cpe:/a:nlnetlabs:unbound:1.17.1" {
+	if s.Product != "unbound" || s.Method != fingerprint.MethodText || s.Confidence != 9 || strings.ContainsRune(s.Banner+s.Version, '\x1b') || s.CPE != "cpe:/a:nlnetlabs:unbound:1.17.1" {
 		t.Errorf("%+v", s)
 	}
-}
-
-func TestFlaws(t *testing.T) {
-	list, date := check.Flaws()
-	if _, err := time.Parse(time.DateOnly, date); err != nil || len(list) < 60 {
-		t.Errorf("%d flaws, of %q", len(list), date)
-	}
-	seen := map[string]bool{}
-	for _, f := range list {
-		key := string(f.Product) + f.CVE
-		if seen[key] || f.About == "" || f.Severity == check.SevInfo || !strings.HasPrefix(f.CVE, "CVE-") {
-			t.Errorf("%+v is incomplete or there twice", f)
-		}
-		seen[key] = true
-	}
-	for _, x := range []struct {
-		product check.Product
-		version string
-		cve     string
-		want    bool
-	}{
-		{"bind", "9.18.23", "CVE-2023-50387", true},
-		{"bind", "9.18.24", "CVE-2023-50387", false},
-		{"bind", "9.16.48", "CVE-2023-50387", false},
-		{"bind", "9.16.47-Debian", "CVE-2023-50387", true},
-		{"bind", "9.9.9-P2", "CVE-2016-2776", true},
-		{"bind", "9.9.9-P3", "CVE-2016-2776", false},
-		{"bind", "9.9.9", "CVE-2016-2776", true},
-		{"bind", "9.20.15", "CVE-2025-40778", false},
-		{"unbound", "1.19.0", "CVE-2023-50387", true},
-		{"unbound", "1.19.1", "CVE-2023-50387", false},
-		{"unbound", "1.9.3", "CVE-2023-50387", true},
-		{"dnsmasq", "2.89", "CVE-2023-50387", true},
-		{"dnsmasq", "2.90", "CVE-2023-50387", false},
-		{"dnsmasq", "2.9", "CVE-2017-14491", true},
-		{"nsd", "9.18.23", "CVE-2023-50387", false},
-		{"bind", "", "CVE-2023-50387", false},
-		{"bind", "x", "CVE-2023-50387", false},
-	} {
-		if got := slices.ContainsFunc(check.FlawsOf(x.product, x.version), func(f check.Flaw) bool { return f.CVE == x.cve }); got != x.want {
-			t.Errorf("%s %s: %s %t", x.product, x.version, x.cve, got)
-		}
-	}
-}
-
-// TestTable has each row of the table name its product, and name it still when three
-// answers are lost.
-func TestTable(t *testing.T) {
-	rows, n := check.Table()
-	if len(rows) < 15 || n < 40 {
-		t.Errorf("%d rows of %d questions", len(rows), n)
-	}
-	products := map[check.Product]bool{}
-	for i, r := range rows {
-		products[r.Product] = true
-		if len(r.Marks) != n {
-			t.Errorf("row %d, %s: %d marks", i, r.Product, len(r.Marks))
-			continue
-		}
-		if p, sure := check.Matched(r.Marks); p != r.Product || sure < 8 {
-			t.Errorf("row %d, %s: named %s, %d of 10", i, r.Product, p, sure)
-		}
-		lost := slices.Clone(r.Marks)
-		lost[3], lost[20], lost[36] = "-", "-", "-"
-		if p, sure := check.Matched(lost); p != r.Product || sure < 4 {
-			t.Errorf("row %d, %s, three lost: named %s, %d of 10", i, r.Product, p, sure)
-		}
-	}
-	for _, p := range []check.Product{"bind", "nsd", "knot", "unbound", "pdns", "pdns-recursor", "knot-resolver", "dnsmasq", "coredns", "port53"} {
-		if !products[p] {
-			t.Errorf("%s is not in the table", p)
-		}
-	}
-	if p, sure := check.Matched(slices.Repeat([]string{"0//1000"}, n)); sure >= 4 {
-		t.Errorf("a server that nobody knows is named %s, %d of 10", p, sure)
-	}
-}
-
-// TestOddities has every question be a message of its own, short enough for any path.
-func TestOddities(t *testing.T) {
-	about, messages := check.Oddities()
-	seen := map[string]bool{}
-	for i, m := range messages {
-		if len(m) < wire.HeaderLen || len(m) > 512 || seen[about[i]] || seen[string(m[2:])] {
-			t.Errorf("%s: %x", about[i], m)
-		}
-		seen[about[i]], seen[string(m[2:])] = true, true
-	}
-}
-
-// FuzzIdentity takes identification through replies that anybody may send.
-func FuzzIdentity(f *testing.F) {
-	for _, text := range []string{"9.18.49-1~deb12u3-Debian", "unbound 1.17.1\x1b[2J", "PowerDNS Recursor 4.8.8", "dnsmasq-2.90", ""} {
-		m := &wire.Message{ID: 1, Name: name("version.bind"), Type: wire.TypeTXT, Class: wire.ClassCH, HasQuestion: true}
-		f.Add(encode(m, answer{rr: []wire.Record{{Owner: m.Name, Type: wire.TypeTXT, Data: txt(text)}}}))
-	}
-	_, messages := check.Oddities()
-	for _, m := range messages {
-		f.Add(m)
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if len(raw) < wire.HeaderLen {
-			return // never taken for a reply
-		}
-		mark, s := check.Described(raw)
-		if len(mark) > 40 || strings.Count(mark, "/") < 2 || strings.ContainsAny(mark, " \t\n") {
-			t.Errorf("mark %q", mark)
-		}
-		for _, text := range []string{s.Banner, s.Version, s.CPE, s.String()} {
-			if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-				t.Errorf("%q is not escaped", text)
-			}
-		}
-		check.FlawsOf(s.Product, s.Version)
-	})
 }

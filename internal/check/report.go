@@ -7,21 +7,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"port53/internal/scan"
+	"port53/internal/wire"
 )
-
-// clean returns text that came from the network without what controls a terminal or
-// ends a line.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || !unicode.IsPrint(r) && r != ' ' {
-			return '?'
-		}
-		return r
-	}, text)
-}
 
 // title returns what a finding is called: as its check, unless it has a title.
 func (r *Result) title(f *Finding) string {
@@ -55,7 +44,7 @@ func (r *Report) all() []reported {
 func (r *Report) ports() []scan.Port {
 	list := make([]scan.Port, len(r.Ports))
 	for i, p := range r.Ports {
-		p.Proto, p.State, p.Reason, p.From = clean(p.Proto), clean(p.State), clean(p.Reason), clean(p.From)
+		p.Proto, p.State, p.Reason, p.From = wire.Printable(p.Proto), wire.Printable(p.State), wire.Printable(p.Reason), wire.Printable(p.From)
 		list[i] = p
 	}
 	return list
@@ -89,11 +78,11 @@ func (r *Report) verdict() string {
 	list := r.bad()
 	switch {
 	case r.Problem != "":
-		return "it could not be measured: " + clean(r.Problem)
+		return "it could not be measured: " + wire.Printable(r.Problem)
 	case !r.Reached():
 		return "it could not be measured"
 	case len(list) > 0:
-		return fmt.Sprintf("%s: %s", list[0].result.SeverityOf(list[0].finding), clean(list[0].result.title(list[0].finding)))
+		return fmt.Sprintf("%s: %s", list[0].result.SeverityOf(list[0].finding), wire.Printable(list[0].result.title(list[0].finding)))
 	case len(r.Results) == 0:
 		return "no check that is wanted applies"
 	case r.known() > 0:
@@ -164,12 +153,12 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 		}
 		return colour + text + inPlain
 	}
-	fmt.Fprintf(&b, "%s\n", paint(inBold, clean(r.Target.Text)))
+	fmt.Fprintf(&b, "%s\n", paint(inBold, wire.Printable(r.Target.Text)))
 	for _, p := range r.ports() {
 		fmt.Fprintf(&b, "  %d/%s %s (%s)\n", p.Number, p.Proto, p.State, p.Reason)
 	}
-	if s := r.Software; s.runs() != "" {
-		fmt.Fprintf(&b, "  software: %s (by %s, confidence %d of 10)\n", s.runs(), clean(s.Method), s.Confidence)
+	if s := r.runs(); s != "" {
+		fmt.Fprintf(&b, "  software: %s (by %s, confidence %d of 10)\n", s, wire.Printable(r.Software.Method), r.Software.Confidence)
 	}
 	list := r.bad()
 	colour := inGreen
@@ -184,7 +173,7 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 		fmt.Fprintf(&b, "  %s that the baseline has\n", counted(n, "finding"))
 	}
 	for _, g := range r.Gone() {
-		fmt.Fprintf(&b, "  gone since the baseline: %s %s: %s\n", clean(g.Severity), clean(g.ID), clean(g.Title))
+		fmt.Fprintf(&b, "  gone since the baseline: %s %s: %s\n", wire.Printable(g.Severity), wire.Printable(g.ID), wire.Printable(g.Title))
 	}
 	for _, x := range list {
 		c, f := x.result.Check, x.finding
@@ -192,7 +181,7 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 		if f.State == Fail {
 			colour = inRed
 		}
-		fmt.Fprintf(&b, "\n%s %s %s: %s\n", paint(colour, strings.ToUpper(f.State.String())), x.result.SeverityOf(f), c.ID, clean(x.result.title(f)))
+		fmt.Fprintf(&b, "\n%s %s %s: %s\n", paint(colour, strings.ToUpper(f.State.String())), x.result.SeverityOf(f), c.ID, wire.Printable(x.result.title(f)))
 		for _, line := range []struct{ head, text string }{
 			{"  ", f.Detail},
 			{"  at: ", f.place()},
@@ -201,7 +190,7 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 			{"  see it: ", f.Evidence.Command},
 		} {
 			if line.text != "" {
-				fmt.Fprintf(&b, "%s%s\n", line.head, clean(line.text))
+				fmt.Fprintf(&b, "%s%s\n", line.head, wire.Printable(line.text))
 			}
 		}
 	}
@@ -209,9 +198,9 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 		b.WriteByte('\n')
 		for _, x := range r.all() {
 			if f := x.finding; f.State != Fail && f.State != Warn {
-				fmt.Fprintf(&b, "%s %s: %s\n", f.State, x.result.Check.ID, clean(x.result.title(f)))
+				fmt.Fprintf(&b, "%s %s: %s\n", f.State, x.result.Check.ID, wire.Printable(x.result.title(f)))
 				if f.State == Unknown && f.Detail != "" {
-					fmt.Fprintf(&b, "  %s\n", clean(f.Detail))
+					fmt.Fprintf(&b, "  %s\n", wire.Printable(f.Detail))
 				}
 			}
 		}
@@ -224,9 +213,9 @@ func (r *Report) WriteText(w io.Writer, o WriteOptions) error {
 func (r *Report) advice(c *Check) string { return c.AdviceFor(r.Software.Product) }
 
 // runs returns what the server is in one line, or "" if it is not known.
-func (s *Software) runs() string {
-	if s.Product == "" {
+func (r *Report) runs() string {
+	if r.Software.Product == "" {
 		return ""
 	}
-	return clean(strings.TrimSpace(string(s.Product) + " " + s.Version))
+	return wire.Printable(r.Software.String())
 }

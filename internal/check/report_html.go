@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"port53/internal/scan"
+	"port53/internal/wire"
 )
 
 //go:embed report.html
@@ -51,7 +52,7 @@ func (h *htmlWriter) begin() error {
 	if h.t, err = template.New("page").Parse(page); err != nil {
 		return err
 	}
-	return h.t.ExecuteTemplate(h.w, "head", clean(h.o.Version))
+	return h.t.ExecuteTemplate(h.w, "head", wire.Printable(h.o.Version))
 }
 
 func (h *htmlWriter) Write(r *Report) error {
@@ -63,8 +64,8 @@ func (h *htmlWriter) Write(r *Report) error {
 	h.n++
 	n := r.Count()
 	v := htmlReport{
-		htmlTarget: htmlTarget{N: h.n, Target: clean(r.Target.Text), Verdict: r.verdict(), Worst: "pass", Fail: n[Fail], Warn: n[Warn], Unknown: n[Unknown]},
-		Started:    r.Started.UTC().Format(time.RFC3339), Counts: r.counts(), Software: r.Software.runs(), Ports: r.ports(), Gone: r.Gone(),
+		htmlTarget: htmlTarget{N: h.n, Target: wire.Printable(r.Target.Text), Verdict: r.verdict(), Worst: "pass", Fail: n[Fail], Warn: n[Warn], Unknown: n[Unknown]},
+		Started:    r.Started.UTC().Format(time.RFC3339), Counts: r.counts(), Software: r.runs(), Ports: r.ports(), Gone: r.Gone(),
 	}
 	bad := r.bad()
 	switch {
@@ -93,8 +94,8 @@ func (h *htmlWriter) Write(r *Report) error {
 func htmlOf(r *Report, x reported) htmlFinding {
 	c, f := x.result.Check, x.finding
 	out := htmlFinding{
-		State: f.State.String(), Severity: x.result.SeverityOf(f).String(), ID: c.ID, Title: clean(x.result.title(f)), Detail: clean(f.Detail), Place: clean(f.place()),
-		Advice: r.advice(c), Command: clean(f.Evidence.Command), Measured: f.Evidence.measured(), Sent: spaced(shown(f.Evidence.Sent)), Received: spaced(shown(f.Evidence.Received)),
+		State: f.State.String(), Severity: x.result.SeverityOf(f).String(), ID: c.ID, Title: wire.Printable(x.result.title(f)), Detail: wire.Printable(f.Detail), Place: wire.Printable(f.place()),
+		Advice: r.advice(c), Command: wire.Printable(f.Evidence.Command), Measured: f.Evidence.measured(), Sent: spaced(shown(f.Evidence.Sent)), Received: spaced(shown(f.Evidence.Received)),
 	}
 	for _, ref := range c.Refs {
 		out.Refs = append(out.Refs, htmlRef{ref, link(ref)})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"port53/internal/scan"
+	"port53/internal/wire"
 )
 
 // Schema is the name of the form that JSON returns.
@@ -76,22 +77,22 @@ func (r *Report) JSON() any {
 	for _, x := range r.all() {
 		c, f := x.result.Check, x.finding
 		checks = append(checks, jsonCheck{
-			ID: c.ID, State: f.State.String(), Severity: x.result.SeverityOf(f).String(), Title: clean(x.result.title(f)), Detail: clean(f.Detail),
-			File: clean(f.File), Line: f.Line,
+			ID: c.ID, State: f.State.String(), Severity: x.result.SeverityOf(f).String(), Title: wire.Printable(x.result.title(f)), Detail: wire.Printable(f.Detail),
+			File: wire.Printable(f.File), Line: f.Line,
 			Evidence: jsonEvidence{
 				Sent: shown(f.Evidence.Sent), Received: shown(f.Evidence.Received),
-				RTT: float64(f.Evidence.RTT) / float64(time.Millisecond), N: f.Evidence.N, Command: clean(f.Evidence.Command),
+				RTT: float64(f.Evidence.RTT) / float64(time.Millisecond), N: f.Evidence.N, Command: wire.Printable(f.Evidence.Command),
 			},
 			Advice: r.advice(c), Refs: c.Refs, Fingerprint: r.Fingerprint(c, f), Known: r.Known(c, f),
 		})
 	}
 	n := r.Count()
 	out := jsonReport{
-		Schema: Schema, Target: clean(r.Target.Text), Problem: clean(r.Problem), Started: r.Started, Took: r.Took.Milliseconds(), Ports: r.ports(), Checks: checks, Gone: r.Gone(),
+		Schema: Schema, Target: wire.Printable(r.Target.Text), Problem: wire.Printable(r.Problem), Started: r.Started, Took: r.Took.Milliseconds(), Ports: r.ports(), Checks: checks, Gone: r.Gone(),
 		Summary: map[string]int{"pass": n[Pass], "warn": n[Warn], "fail": n[Fail], "unknown": n[Unknown], "info": n[Info], "skipped": n[Skipped]},
 	}
 	if s := r.Software; s.Product != "" {
-		out.Software = &jsonSoftware{Product(clean(string(s.Product))), clean(s.Version), clean(s.CPE), clean(s.Method), s.Confidence}
+		out.Software = &jsonSoftware{Product(wire.Printable(string(s.Product))), wire.Printable(s.Version), wire.Printable(s.CPE), wire.Printable(s.Method), s.Confidence}
 	}
 	out.Vantage.Root = os.Geteuid() == 0
 	if r.From.IsValid() {
@@ -104,7 +105,7 @@ func (r *Report) JSON() any {
 		out.Addresses = append(out.Addresses, s.Addr.Addr().String())
 	}
 	if r.Target.Zone != nil {
-		out.Zone = text(r.Target.Zone)
+		out.Zone = wire.NameText(r.Target.Zone)
 	}
 	return out
 }
@@ -178,7 +179,7 @@ func (r *Report) Gone() []Gone {
 		made[x.Check.ID] = measured
 	}
 	var gone []Gone
-	for _, g := range r.Baseline.targets[clean(r.Target.Text)] {
+	for _, g := range r.Baseline.targets[wire.Printable(r.Target.Text)] {
 		if made[g.ID] && !there[g.Fingerprint] {
 			gone = append(gone, g)
 		}

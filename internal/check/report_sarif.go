@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+
+	"port53/internal/wire"
 )
 
 // A sarifWriter writes one run of the Static Analysis Results Interchange Format 2.1.0
@@ -132,7 +134,7 @@ func (s *sarifWriter) begin() error {
 	if err != nil {
 		return err
 	}
-	version, err := json.Marshal(clean(s.o.Version))
+	version, err := json.Marshal(wire.Printable(s.o.Version))
 	if err != nil {
 		return err
 	}
@@ -155,11 +157,11 @@ func (s *sarifWriter) Write(r *Report) error {
 		kind, level := sarifKind(f.State)
 		out := sarifResult{
 			Rule: c.ID, Kind: kind, Level: level, Fingerprints: map[string]string{"port53/v1": r.Fingerprint(c, f)},
-			Properties: map[string]any{"state": f.State.String(), "security-severity": sarifScore(x.result.SeverityOf(f)), "remedy": clean(r.advice(c)), "command": clean(f.Evidence.Command)},
+			Properties: map[string]any{"state": f.State.String(), "security-severity": sarifScore(x.result.SeverityOf(f)), "remedy": wire.Printable(r.advice(c)), "command": wire.Printable(f.Evidence.Command)},
 		}
-		message := clean(x.result.title(f))
+		message := wire.Printable(x.result.title(f))
 		if f.Detail != "" {
-			message += ": " + clean(f.Detail)
+			message += ": " + wire.Printable(f.Detail)
 		}
 		out.Message.Text = message
 		if i, ok := s.index[c.ID]; ok {
@@ -177,7 +179,7 @@ func (s *sarifWriter) Write(r *Report) error {
 		}
 	}
 	for _, g := range r.Gone() {
-		out := sarifResult{Rule: clean(g.ID), Kind: "pass", Level: "none", Message: sarifText{clean(g.Title)}, Fingerprints: map[string]string{"port53/v1": clean(g.Fingerprint)}, Baseline: "absent", Locations: []sarifLocation{s.location(r, &Finding{})}}
+		out := sarifResult{Rule: wire.Printable(g.ID), Kind: "pass", Level: "none", Message: sarifText{wire.Printable(g.Title)}, Fingerprints: map[string]string{"port53/v1": wire.Printable(g.Fingerprint)}, Baseline: "absent", Locations: []sarifLocation{s.location(r, &Finding{})}}
 		if err := s.result(&out); err != nil {
 			return err
 		}
@@ -187,15 +189,15 @@ func (s *sarifWriter) Write(r *Report) error {
 
 // location returns what a finding is about: a server, a zone, or a line of a file.
 func (s *sarifWriter) location(r *Report, f *Finding) sarifLocation {
-	l := sarifLocation{Logical: []sarifLogical{{Name: clean(r.Target.Text), Kind: "resource"}}}
+	l := sarifLocation{Logical: []sarifLogical{{Name: wire.Printable(r.Target.Text), Kind: "resource"}}}
 	if a := r.Target.Server.Addr; a.IsValid() {
 		l.Logical[0].Name = "dns://" + a.String()
 	} else if r.Target.Zone != nil {
-		l.Logical[0].Name = "dns:" + url.PathEscape(strings.TrimSuffix(text(r.Target.Zone), "."))
+		l.Logical[0].Name = "dns:" + url.PathEscape(strings.TrimSuffix(wire.NameText(r.Target.Zone), "."))
 	}
 	if f.File != "" {
 		l.Physical = &sarifPhysical{}
-		u := url.URL{Path: filepath.ToSlash(clean(f.File))}
+		u := url.URL{Path: filepath.ToSlash(wire.Printable(f.File))}
 		l.Physical.Artifact.URI = u.EscapedPath()
 		if f.Line > 0 {
 			l.Physical.Region = &sarifRegion{f.Line}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"port53/internal/scan"
+	"port53/internal/wire"
 )
 
 // A Format is a form that reports are written in.
@@ -132,7 +133,7 @@ type plainWriter struct{ base }
 // field returns text as one field: without tabs and line ends, and such that a
 // spreadsheet does not take it for a formula.
 func field(text string) string {
-	text = clean(text)
+	text = wire.Printable(text)
 	if text != "" && strings.ContainsRune("=+-@|%", rune(text[0])) {
 		return "'" + text
 	}
@@ -154,7 +155,7 @@ func (p *plainWriter) Write(r *Report) error {
 	for _, x := range r.ports() {
 		line("port", target, fmt.Sprintf("%d/%s", x.Number, x.Proto), x.State, x.Reason)
 	}
-	if s := r.Software.runs(); s != "" {
+	if s := r.runs(); s != "" {
 		line("software", target, s, r.Software.CPE)
 	}
 	line("verdict", target, r.verdict())
@@ -189,12 +190,12 @@ type nmapWriter struct {
 // no blanks, which would part fields.
 func nmapHost(r *Report) (name, addr string) {
 	if r.Target.Server.Name != nil {
-		name = strings.TrimSuffix(text(r.Target.Server.Name), ".")
+		name = strings.TrimSuffix(wire.NameText(r.Target.Server.Name), ".")
 	}
 	if r.Target.Server.Addr.IsValid() {
-		return clean(name), r.Target.Server.Addr.Addr().String()
+		return wire.Printable(name), r.Target.Server.Addr.Addr().String()
 	}
-	return clean(name), clean(r.Target.Text)
+	return wire.Printable(name), wire.Printable(r.Target.Text)
 }
 
 // service returns the name that nmap has for a port (its nmap-services).
@@ -215,14 +216,14 @@ func (r *Report) version(p scan.Port) string {
 	if p.Number != r.Target.Server.Addr.Port() || p.State != "open" {
 		return ""
 	}
-	return r.Software.runs()
+	return r.runs()
 }
 
 func (n *nmapWriter) Write(r *Report) error {
 	var b bytes.Buffer
 	name, addr := nmapHost(r)
 	if n.n++; n.n == 1 {
-		fmt.Fprintf(&b, "# port53 %s check, in the form of nmap\n", clean(n.o.Version))
+		fmt.Fprintf(&b, "# port53 %s check, in the form of nmap\n", wire.Printable(n.o.Version))
 	}
 	if n.grepable {
 		var ports []string
@@ -256,11 +257,11 @@ func (n *nmapWriter) Write(r *Report) error {
 	if list := r.bad(); len(list) > 0 {
 		b.WriteString("\nHost script results:\n")
 		for _, x := range list {
-			fmt.Fprintf(&b, "| %s: \n|   %s %s: %s\n", x.result.Check.ID, strings.ToUpper(x.finding.State.String()), x.result.SeverityOf(x.finding), clean(x.result.title(x.finding)))
+			fmt.Fprintf(&b, "| %s: \n|   %s %s: %s\n", x.result.Check.ID, strings.ToUpper(x.finding.State.String()), x.result.SeverityOf(x.finding), wire.Printable(x.result.title(x.finding)))
 			if x.finding.Detail != "" {
-				fmt.Fprintf(&b, "|   %s\n", clean(x.finding.Detail))
+				fmt.Fprintf(&b, "|   %s\n", wire.Printable(x.finding.Detail))
 			}
-			fmt.Fprintf(&b, "|_  %s\n", clean(x.finding.Evidence.Command))
+			fmt.Fprintf(&b, "|_  %s\n", wire.Printable(x.finding.Evidence.Command))
 		}
 	}
 	fmt.Fprintf(&b, "\n# %s: %s\n\n", r.verdict(), r.counts())
@@ -310,19 +311,19 @@ func (j *junitWriter) Write(r *Report) error {
 			return err
 		}
 	}
-	s := junitSuite{Name: clean(r.Target.Text), Time: fmt.Sprintf("%.3f", r.Took.Seconds()), Started: r.Started.UTC().Format(time.RFC3339)}
+	s := junitSuite{Name: wire.Printable(r.Target.Text), Time: fmt.Sprintf("%.3f", r.Took.Seconds()), Started: r.Started.UTC().Format(time.RFC3339)}
 	for i := range r.Results {
 		x := &r.Results[i]
-		c := junitCase{Class: "port53." + clean(r.Target.Text), Name: x.Check.ID + " " + x.Check.Title}
+		c := junitCase{Class: "port53." + wire.Printable(r.Target.Text), Name: x.Check.ID + " " + x.Check.Title}
 		var out []string
 		for k := range x.Findings {
 			f := &x.Findings[k]
-			lines := []string{clean(x.title(f)), clean(f.Detail), "remedy: " + clean(r.advice(x.Check)), "see it: " + clean(f.Evidence.Command)}
+			lines := []string{wire.Printable(x.title(f)), wire.Printable(f.Detail), "remedy: " + wire.Printable(r.advice(x.Check)), "see it: " + wire.Printable(f.Evidence.Command)}
 			switch {
 			case f.State == Unknown || f.State == Skipped:
-				c.Skipped = &junitText{Message: f.State.String() + ": " + clean(f.Detail)}
+				c.Skipped = &junitText{Message: f.State.String() + ": " + wire.Printable(f.Detail)}
 			case r.above(x, f, j.o.FailOn):
-				c.Failure = append(c.Failure, junitText{Message: clean(x.title(f)) + ": " + clean(f.Detail), Type: x.SeverityOf(f).String(), Text: strings.Join(lines, "\n")})
+				c.Failure = append(c.Failure, junitText{Message: wire.Printable(x.title(f)) + ": " + wire.Printable(f.Detail), Type: x.SeverityOf(f).String(), Text: strings.Join(lines, "\n")})
 			case f.State == Fail || f.State == Warn:
 				out = append(out, f.State.String()+" "+x.SeverityOf(f).String()+": "+strings.Join(lines, "\n"))
 			}
@@ -340,7 +341,7 @@ func (j *junitWriter) Write(r *Report) error {
 	}
 	if !r.Reached() {
 		s.Tests, s.Errors = s.Tests+1, 1
-		s.Cases = append(s.Cases, junitCase{Class: "port53." + clean(r.Target.Text), Name: "reached", Failure: []junitText{{Message: r.verdict(), Type: "unmeasured"}}})
+		s.Cases = append(s.Cases, junitCase{Class: "port53." + wire.Printable(r.Target.Text), Name: "reached", Failure: []junitText{{Message: r.verdict(), Type: "unmeasured"}}})
 	}
 	enc := xml.NewEncoder(j.w)
 	enc.Indent(" ", " ")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/fingerprint"
 	"port53/internal/scan"
 	"port53/internal/wire"
 )
@@ -42,7 +43,7 @@ type Report struct {
 	Took    time.Duration
 	Ports   []scan.Port
 	// Software is what the server is, found before the checks run.
-	Software Software
+	Software fingerprint.Software
 	Results  []Result
 
 	From     netip.Addr // where questions to the server came from; zero if there is no one server
@@ -205,7 +206,7 @@ func (f *Finding) keep(t Target, c *Check) {
 	e.Sent = bytes.Clone(e.Sent[:min(len(e.Sent), maxShown)])
 	e.Received = bytes.Clone(e.Received[:min(len(e.Received), maxShown)])
 	if e.Command == "" {
-		e.Command = "port53 check '" + strings.ReplaceAll(clean(t.Text), "'", "?") + "' --all --only " + c.ID
+		e.Command = "port53 check '" + strings.ReplaceAll(wire.Printable(t.Text), "'", "?") + "' --all --only " + c.ID
 	}
 }
 

@@ -139,7 +139,7 @@ func TestFloods(t *testing.T) {
 	} {
 		at, rrl, slip := serve(t, 2, x.s), find(t, "SRV-RRL"), find(t, "SRV-RRLSLIP")
 		all.Go(func() {
-			r := &check.Run{Server: check.Server{Addr: at[1]}, Zone: zone, Options: &check.Options{Timeout: 300 * time.Millisecond}, Shared: new(sync.Map)}
+			r := &check.Run{Server: check.Server{Addr: at[1]}, Zone: zone, Options: &check.Options{Timeout: 4 * time.Second}, Shared: new(sync.Map)}
 			if got := rrl.Run(t.Context(), r); got[0].State != x.rrl {
 				t.Errorf("%s: SRV-RRL %v %s, want %v", what, got[0].State, got[0].Detail, x.rrl)
 			}

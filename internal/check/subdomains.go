@@ -53,13 +53,13 @@ func judgeDangle(zone, target []byte, m *Reply) (State, string) {
 	}
 	for _, s := range takeovers() {
 		if n, err := wire.ParseName(s[0]); err == nil && wire.Subdomain(target, n) {
-			return Fail, text(target) + " is free at " + s[1] + ", where anyone can claim it (list of " + takeoverDate + ")"
+			return Fail, wire.NameText(target) + " is free at " + s[1] + ", where anyone can claim it (list of " + takeoverDate + ")"
 		}
 	}
 	if domain, sold := free(m); sold && !wire.Subdomain(target, zone) {
-		return Fail, text(target) + " does not exist, and " + text(domain) + " has no such domain: whoever registers it gets what is sent there"
+		return Fail, wire.NameText(target) + " does not exist, and " + wire.NameText(domain) + " has no such domain: whoever registers it gets what is sent there"
 	}
-	return Warn, text(target) + " does not exist"
+	return Warn, wire.NameText(target) + " does not exist"
 }
 
 // Permutations returns labels made from one that was found, as people make them.

@@ -45,7 +45,7 @@ func ParseWord(text string) (Word, error) {
 	} else if h, port, ok := strings.Cut(text, ":"); ok {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return w, fmt.Errorf("%s: %s is no port", clean(text), clean(port))
+			return w, fmt.Errorf("%s: %s is no port", wire.Printable(text), wire.Printable(port))
 		}
 		host, w.port = h, uint16(n)
 	}
@@ -54,15 +54,15 @@ func ParseWord(text string) (Word, error) {
 		return w, nil
 	}
 	if strings.Contains(host, "/") || host == "" {
-		return w, fmt.Errorf("%s is no network", clean(text))
+		return w, fmt.Errorf("%s is no network", wire.Printable(text))
 	}
 	// What looks like an address and is none is a typing error, not a name.
 	if last := host[strings.LastIndexByte(strings.TrimSuffix(host, "."), '.')+1:]; strings.Trim(last, "0123456789.") == "" && last != "" && host != "." {
-		return w, fmt.Errorf("%s is no address", clean(text))
+		return w, fmt.Errorf("%s is no address", wire.Printable(text))
 	}
 	var err error
 	if w.name, err = wire.ParseName(host); err != nil {
-		return w, fmt.Errorf("%s is neither an address nor a name: %w", clean(text), err)
+		return w, fmt.Errorf("%s is neither an address nor a name: %w", wire.Printable(text), err)
 	}
 	return w, nil
 }
@@ -96,7 +96,7 @@ func (f *Finder) Find(ctx context.Context, w Word) []Target {
 		case err != nil:
 			return problem("%v", err)
 		case m.Rcode == wire.NXDomain:
-			return problem("%s does not exist", text(w.name))
+			return problem("%s does not exist", wire.NameText(w.name))
 		}
 	}
 	var list []Target
@@ -120,7 +120,7 @@ func (f *Finder) Find(ctx context.Context, w Word) []Target {
 	case last != nil:
 		return problem("%v", last)
 	}
-	return problem("%s has no address, and is no zone", text(w.name))
+	return problem("%s has no address, and is no zone", wire.NameText(w.name))
 }
 
 // at returns an address, with its port if that is not the usual one.
@@ -191,7 +191,7 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []Target 
 			continue
 		}
 		seen[s.Addr] = true
-		name := strings.TrimSuffix(text(s.Name), ".")
+		name := strings.TrimSuffix(wire.NameText(s.Name), ".")
 		list = append(list, Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name})
 	}
 	return list

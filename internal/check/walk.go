@@ -71,7 +71,7 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 		up := &cuts[len(cuts)-1]
 		m, err := askAny(ctx, r, up.servers, Query{Name: name, Type: wire.TypeNS, EDNS: &EDNS{Size: ednsSize, DO: true}})
 		if err != nil {
-			return nil, fmt.Errorf("the servers of %s: %w", text(up.zone), err)
+			return nil, fmt.Errorf("the servers of %s: %w", wire.NameText(up.zone), err)
 		}
 		c := cut{zone: name, above: up.zone, parents: up.servers, glue: map[string][]netip.Addr{}}
 		for _, rr := range m.Records {
@@ -81,7 +81,7 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 		}
 		if len(c.ns) == 0 {
 			if i == 0 {
-				return nil, fmt.Errorf("%s is not delegated: %s by the servers of %s", text(name), m.Rcode, text(up.zone))
+				return nil, fmt.Errorf("%s is not delegated: %s by the servers of %s", wire.NameText(name), m.Rcode, wire.NameText(up.zone))
 			}
 			continue
 		}
@@ -185,7 +185,7 @@ func askResolvers(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply
 	}
 	m, err := askAny(ctx, r, servers, rd(name, t))
 	if err != nil {
-		return nil, fmt.Errorf("%s %s cannot be looked up: %w", text(name), t, err)
+		return nil, fmt.Errorf("%s %s cannot be looked up: %w", wire.NameText(name), t, err)
 	}
 	return m, nil
 }
@@ -202,7 +202,7 @@ func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (
 			return m, nil
 		}
 		if next := ns[0].Owner; len(next) <= len(at) || !wire.Subdomain(name, next) || !wire.Subdomain(next, at) {
-			return nil, fmt.Errorf("a referral that leads nowhere, to %s", text(next))
+			return nil, fmt.Errorf("a referral that leads nowhere, to %s", wire.NameText(next))
 		}
 		at, servers = ns[0].Owner, nil
 		for _, rr := range m.Records {
