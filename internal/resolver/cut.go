@@ -214,6 +214,17 @@ func (t *task) keepCut(c *cut, ttl uint32) {
 	t.w.PutDelegation(c.part, c.zone, servers, ttl, now)
 }
 
+// dropCutsAbove forgets the delegations that led to c, but for the root's servers, if they
+// are as old as that, and that keys did not validate: any of them may have been forged.
+func (t *task) dropCutsAbove(c *cut) {
+	for zone := c.zone; len(zone) > 1; zone = wire.Parent(zone) {
+		if up := t.cachedCut(c.part, zone); up != nil && t.unix()-up.stored > minCutAge {
+			t.dropCut(up)
+		}
+		t.r.trusts.doubt(zone)
+	}
+}
+
 // dropCut forgets a delegation whose servers are of no use, so that the parent is
 // asked again.
 func (t *task) dropCut(c *cut) {

@@ -214,30 +214,37 @@ func (t *task) iterate(name []byte, typ wire.Type) *link {
 	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
 	c := t.cutAbove(name, typ)
 	l, fail := t.descend(c, name, typ)
-	if fail == nil {
-		return l
-	}
+	bogus := fail == nil && l.sec == secBogus && l.reason != edePassing
 	switch {
-	case fail.now:
-	case c.route != nil && !c.route.Only && c.route.Forward && !t.noRoute:
+	case fail == nil && !bogus:
+		return l
+	case fail != nil && fail.now:
+	case fail != nil && c.route != nil && !c.route.Only && c.route.Forward && !t.noRoute:
 		// Forward first: what forwarders cannot answer is iterated.
 		t.noRoute = true
 		l = t.iterate(name, typ)
 		t.noRoute = false
 		return l
 	case c.stored != 0 && t.unix()-c.stored > minCutAge:
-		// Servers move; the parent may know better by now.
+		// Servers move, and one forged referral must not outlast the failure that it makes
+		// (RFC 4035, section 4.7): the parents may know better by now.
 		t.dropCut(c)
+		if bogus {
+			t.dropCutsAbove(c)
+		}
 		if l, again := t.descend(t.cutAbove(name, typ), name, typ); again == nil {
 			return l
 		}
+	}
+	if bogus {
+		return l
 	}
 	return &link{fail: fail, reason: edeNone, zone: c.zone, part: c.part}
 }
 
 // minCutAge is how old a delegation must be, in seconds, for the parent to be asked
-// again when its servers fail.
-const minCutAge = 60
+// again when its servers fail, or what they say does not validate.
+const minCutAge = bogusTTL
 
 // descend follows referrals from c down to an answer.
 func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {

@@ -54,6 +54,15 @@ func (ts *trusts) clear() {
 	ts.m = nil
 }
 
+// doubt forgets that the keys of a zone are no good.
+func (ts *trusts) doubt(zone []byte) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if tr := ts.m[string(zone)]; tr != nil && tr.sec == secBogus {
+		delete(ts.m, string(zone))
+	}
+}
+
 // drop forgets the zones at and below name.
 func (ts *trusts) drop(name []byte) {
 	ts.mu.Lock()
@@ -531,7 +540,7 @@ func (t *task) keysIn(l *link, zone []byte, ds, anchors [][]byte) *trust {
 			continue
 		}
 		all = append(all, k)
-		if len(entry) < maxEntryKeys && vouched(zone, &k, ds, anchors) {
+		if vouched(zone, &k, ds, anchors) {
 			entry = append(entry, k)
 		}
 	}
@@ -548,10 +557,6 @@ func (t *task) keysIn(l *link, zone []byte, ds, anchors [][]byte) *trust {
 	ttl := max(min(l.set.TTL, maxDelegationTTL), 1)
 	return &trust{sec: secSecure, keys: all, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(ttl) * time.Second)}
 }
-
-// maxEntryKeys is how many keys of a zone its parent may vouch for: a roll of the key
-// signing key and of the algorithm at one time (KeyTrap, CVE-2023-50387).
-const maxEntryKeys = 4
 
 // dnskey looks up the DNSKEY set of a zone without validating it.
 func (t *task) dnskey(name []byte) *link {
