@@ -358,6 +358,33 @@ func TestForeignRecords(t *testing.T) {
 	}
 }
 
+// TestCutOff has records that end too soon, at every octet: they are none.
+func TestCutOff(t *testing.T) {
+	zone := name(t, "example.")
+	plain := append(name(t, "z.example."), bitmap(wire.TypeA)...)
+	for n := range len(name(t, "z.example.")) {
+		d := &dnssec.Denial{Zone: zone}
+		d.AddNSEC(zone, plain[:n])
+		if _, why := d.NXDomain(name(t, "m.example."), work()); why != dnssec.NoProof {
+			t.Errorf("NSEC of %d octets: %v", n, why)
+		}
+	}
+	hash := dnssec.HashName(nil, zone, 0, []byte{0xAB})
+	owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(hash)...), zone...)
+	hashed := append([]byte{1, 0, 0, 0, 1, 0xAB, 20}, hash...)
+	for n := range len(hashed) + 1 {
+		d := &dnssec.Denial{Zone: zone}
+		d.AddNSEC3(owner, hashed[:n:n])
+		want := dnssec.NoProof
+		if n == len(hashed) {
+			want = 0
+		}
+		if _, why := d.NoData(zone, wire.TypeA, work()); why != want {
+			t.Errorf("NSEC3 of %d octets: %v, want %v", n, why, want)
+		}
+	}
+}
+
 // TestForeignNames has questions for names outside of the zone: in NSEC3, where only
 // hashes are compared, any zone can have a record that fits any name.
 func TestForeignNames(t *testing.T) {

@@ -15,12 +15,6 @@ type question struct {
 	typ  wire.Type
 }
 
-// A frame is a question that is being asked, or a zone whose keys are being found out.
-type frame struct {
-	question      // of a zone only its name
-	keys     bool // a zone
-}
-
 // A task is the work for one client question, or for one that the resolver asks
 // itself. It is done by one goroutine.
 type task struct {
@@ -35,9 +29,9 @@ type task struct {
 	avoid    []lameKey // servers whose answer did not validate
 	agent    []byte    // whom the zone wants told of failures
 	depth    int
-	stack    []frame // what is being done, the outermost first
-	descents int     // names that servers were asked for
-	partial  int     // questions for parts of names that led to no delegation
+	stack    []question // being fetched, the outermost first
+	descents int        // names that servers were asked for
+	partial  int        // questions for parts of names that led to no delegation
 	trace    *Trace
 
 	own      budget
@@ -115,7 +109,7 @@ func (t *task) release() { tasks.Put(t) }
 // would be a circle (TsuNAME).
 func (t *task) busy(name []byte, typ wire.Type) bool {
 	for i := range t.stack {
-		if f := &t.stack[i]; !f.keys && f.typ == typ && f.name == string(name) {
+		if t.stack[i].typ == typ && t.stack[i].name == string(name) {
 			return true
 		}
 	}
@@ -210,7 +204,7 @@ func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
 // iterate finds what servers have for name and typ, from the closest known cut
 // down.
 func (t *task) iterate(name []byte, typ wire.Type) *link {
-	t.stack = append(t.stack, frame{question: question{string(name), typ}})
+	t.stack = append(t.stack, question{string(name), typ})
 	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
 	c := t.cutAbove(name, typ)
 	l, fail := t.descend(c, name, typ)

@@ -137,7 +137,7 @@ func (s *spans) zone(name []byte) (zone []byte, h *hashing) {
 	}
 }
 
-// remember keeps the proofs of a secure answer for other names.
+// remember keeps the proofs of a secure denial for other names.
 func (t *task) remember(l *link) {
 	zone := l.denier
 	if !t.s.Aggressive || l.part != 0 || zone == nil {

@@ -132,7 +132,11 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 		l.proof = nil // what proves nothing here is not kept: nobody has verified it
 		worst := verdict{sec: secSecure, reason: edeNone}
 		for _, s := range sets {
-			v := t.verify(s, l.zone)
+			holder := parentSide(s.Owner, s.Type)
+			if len(at) < len(holder) {
+				holder = at // an alias where DS records were asked for is the parent's too
+			}
+			v := t.verify(s, l.zone, holder)
 			if v.sec == secSecure && v.wild {
 				l.wild = true
 				v = t.expansion(l, s, proof, &v)
@@ -163,14 +167,15 @@ func worse(a, b verdict) verdict {
 	return a
 }
 
-// verify validates one set that servers of zone gave.
-func (t *task) verify(s *wire.RRset, zone []byte) verdict {
+// verify validates one set that servers of zone gave, and that the zone of the name at
+// holds.
+func (t *task) verify(s *wire.RRset, zone, at []byte) verdict {
 	if len(s.Sigs) == 0 {
-		return t.unsigned(zone, s.Owner, s.Type)
+		return t.unsigned(zone, at)
 	}
-	signer := t.signerOf(parentSide(s.Owner, s.Type), s)
+	signer := t.signerOf(at, s)
 	if signer == nil {
-		return t.unproven(zone, s.Owner, s.Type, dnssec.WrongSigner.EDE())
+		return t.unproven(zone, at, dnssec.WrongSigner)
 	}
 	tr := t.trustOf(signer)
 	switch {
@@ -178,7 +183,7 @@ func (t *task) verify(s *wire.RRset, zone []byte) verdict {
 		return t.verifyBy(s, signer, tr.keys)
 	case !tr.cut && tr.sec == secBogus && !tr.passing():
 		// Not a zone: whoever signed has no say here.
-		return t.unproven(zone, s.Owner, s.Type, dnssec.WrongSigner.EDE())
+		return t.unproven(zone, at, dnssec.WrongSigner)
 	}
 	return verdict{sec: tr.sec, reason: tr.reason}
 }
@@ -193,12 +198,12 @@ func (t *task) verifyBy(s *wire.RRset, zone []byte, keys []dnssec.Key) verdict {
 	return verdict{sec: secSecure, reason: edeNone, ttl: s.TTL, zone: zone, labels: ver.Labels, wild: ver.Wildcard}
 }
 
-// unproven is for signatures that cannot be those of the set's zone: in an insecure
-// zone they do not matter.
-func (t *task) unproven(zone, owner []byte, typ wire.Type, reason int) verdict {
-	v := t.unsigned(zone, owner, typ)
+// unproven is for signatures that cannot be those of the zone of the name at: in an
+// insecure zone they do not matter.
+func (t *task) unproven(zone, at []byte, why dnssec.Reason) verdict {
+	v := t.unsigned(zone, at)
 	if v.sec == secBogus && v.reason != edePassing {
-		v.reason = reason
+		v.reason = why.EDE()
 	}
 	return v
 }
@@ -257,12 +262,12 @@ func signedBy(s *wire.RRset, zone []byte) bool {
 	})
 }
 
-// unsigned judges data without signatures for owner, of servers of zone: it is good
-// in an insecure zone only. The zone may be one that nobody told of, below zone, if
-// the same servers have both. What servers of a zone above the closest anchor say, or
-// those that an operator sends such names to, is data of the anchor's zone or none.
-func (t *task) unsigned(zone, owner []byte, typ wire.Type) verdict {
-	at := parentSide(owner, typ)
+// unsigned judges data without signatures that the zone of the name at holds, and that
+// servers of zone gave: it is good in an insecure zone only. The name's zone may be one
+// that nobody told of, below zone, if the same servers have both. What servers of a zone
+// above the closest anchor say, or those that an operator sends such names to, is data of
+// the anchor's zone or none.
+func (t *task) unsigned(zone, at []byte) verdict {
 	anchor := t.anchorOf(at)
 	switch {
 	case anchor == nil:
@@ -331,6 +336,8 @@ func (tr *trust) passing() bool { return tr.reason == edePassing }
 // edePassing marks failures that say nothing of the zone. It is sent as wire.EDEOther.
 const edePassing = 1 << 16
 
+// findTrust finds out the keys of a zone, from the closest anchor down. Whatever is asked
+// for on the way is judged by zones above name, so that it comes to an end.
 func (t *task) findTrust(name []byte) *trust {
 	if t.negativeTrust(name) {
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Minute)}
@@ -342,13 +349,6 @@ func (t *task) findTrust(name []byte) *trust {
 	if t.anchorOf(name) == nil {
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Hour)}
 	}
-	finding := frame{question: question{name: string(name)}, keys: true}
-	if t.depth > t.s.Limits.Depth+wire.MaxLabels || slices.Contains(t.stack, finding) {
-		return &trust{sec: secBogus, reason: edePassing} // a circle
-	}
-	t.stack = append(t.stack, finding)
-	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
-
 	// Below an insecure cut nothing has to be asked.
 	up := t.cutAbove(wire.Parent(name), 0)
 	above := t.trustOf(t.zoneAbove(up, name))
@@ -421,11 +421,9 @@ func (t *task) zoneAbove(up *cut, name []byte) []byte {
 
 // until returns when what a link says ends.
 func (t *task) until(l *link) time.Time {
-	ttl := uint32(maxDelegationTTL)
+	ttl := smallest(l.proof)
 	if l.set != nil {
 		ttl = l.set.TTL
-	} else if len(l.proof) > 0 {
-		ttl = smallest(l.proof)
 	}
 	return time.Now().Add(time.Duration(max(ttl, 1)) * time.Second)
 }
@@ -638,7 +636,6 @@ func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict
 			l.proof = append(l.proof, s)
 		}
 	}
-	l.denier = v.zone
 	return t.proven(p, v.zone, parentSide(s.Owner, s.Type))
 }
 
@@ -701,13 +698,13 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 		if slices.ContainsFunc(l.proof, func(s *wire.RRset) bool { return len(s.Sigs) > 0 }) {
 			reason = dnssec.NoProof
 		}
-		return t.unproven(l.zone, name, typ, reason.EDE())
+		return t.unproven(l.zone, at, reason)
 	}
 	tr := t.trustOf(zone)
 	switch {
 	case tr.sec == secSecure:
 	case !tr.cut && tr.sec == secBogus && !tr.passing():
-		return t.unproven(l.zone, name, typ, dnssec.WrongSigner.EDE())
+		return t.unproven(l.zone, at, dnssec.WrongSigner)
 	default:
 		return verdict{sec: tr.sec, reason: tr.reason}
 	}
@@ -716,7 +713,7 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 		s := l.proof[soa]
 		switch {
 		case !bytes.Equal(s.Owner, zone):
-			return t.unproven(l.zone, name, typ, dnssec.NoProof.EDE())
+			return t.unproven(l.zone, at, dnssec.NoProof)
 		case len(s.Sigs) == 0:
 			return bogus(dnssec.NoSignature.EDE())
 		}
@@ -727,7 +724,7 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 	good, v := t.proofs(l.proof, zone, tr.keys)
 	if v.sec != secSecure {
 		if v.reason == dnssec.NoProof.EDE() {
-			return t.unproven(l.zone, name, typ, v.reason)
+			return t.unproven(l.zone, at, dnssec.NoProof)
 		}
 		return v
 	}
