@@ -38,6 +38,9 @@ type Options struct {
 	Config *config.Config
 	Log    *slog.Logger // nil: discard
 
+	// LogLost returns how many lines of Log were lost. It may be nil.
+	LogLost func() uint64
+
 	// Ready is called once, when every listener is bound and every zone is loaded or
 	// has been reported as broken. It may be nil.
 	Ready func(*App)
@@ -49,6 +52,7 @@ type Options struct {
 // An App is one server.
 type App struct {
 	log       *slog.Logger
+	logLost   func() uint64 // nil: unknown
 	telemetry *telemetry.Telemetry
 	seed      wire.Seed
 	manager   *zones.Manager
@@ -84,7 +88,7 @@ type succession struct {
 // New binds all listeners, becomes the configured user and loads the zones. Bad
 // zones are reported and do not make it fail; a bad listener does.
 func New(ctx context.Context, o Options) (*App, error) {
-	a := &App{log: o.Log, ready: o.Ready, startedWith: o.Config, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New()}
+	a := &App{log: o.Log, logLost: o.LogLost, ready: o.Ready, startedWith: o.Config, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New()}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -246,14 +250,14 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	var side sync.WaitGroup
 	if a.metrics != nil {
 		side.Go(func() {
-			if err := a.telemetry.ServeHTTP(a.ctx, a.metrics); err != nil {
+			if err := a.telemetry.ServeHTTP(a.ctx, a.metrics, a.log); err != nil {
 				a.log.Error("metrics ended", "problem", err.Error())
 			}
 		})
 	}
 	if a.control != nil {
 		side.Go(func() {
-			if err := console.Serve(a.ctx, a.control, a); err != nil {
+			if err := console.Serve(a.ctx, a.control, a, a.log); err != nil {
 				a.log.Error("control socket ended", "problem", err.Error())
 			}
 		})

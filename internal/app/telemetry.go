@@ -86,6 +86,9 @@ func (a *App) collect() {
 		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 		metrics.Read(samples)
 		w.Set("port53_memory_bytes", float64(samples[0].Value.Uint64()-samples[1].Value.Uint64()))
+		if a.logLost != nil {
+			w.Set("port53_log_lost_total", float64(a.logLost()))
+		}
 		if a.queries != nil {
 			w.Set("port53_query_log_dropped_total", float64(a.queries.log.Dropped()))
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ the process. The names to try, and what each shows, are printed at the start.`,
 				return failure(exitFault, "", "%v", err)
 			}
 			if list {
-				s.printTrials(trials)
+				printTrials(s.out, trials)
 				return nil
 			}
 			at, err := netip.ParseAddrPort(listen)
@@ -64,11 +65,11 @@ the process. The names to try, and what each shows, are printed at the start.`,
 			if err != nil {
 				return failure(exitFault, "", "%v", err)
 			}
-			return s.run(cmd.Context(), app.Options{Config: c, Network: world.Net}, func(a *app.App) {
+			return s.run(cmd.Context(), app.Options{Config: c, Network: world.Net}, nil, func(out io.Writer, a *app.App) {
 				at := a.Addrs()[0]
-				fmt.Fprintf(s.out, "port53 resolves in its laboratory on %s, UDP and TCP. Try:\n\n", at)
-				s.printTrials(trials)
-				fmt.Fprintf(s.out, `
+				fmt.Fprintf(out, "port53 resolves in its laboratory on %s, UDP and TCP. Try:\n\n", at)
+				printTrials(out, trials)
+				fmt.Fprintf(out, `
   port53 query @%[1]s -p %[2]d www.expired.test +dnssec     or dig
   port53 query @%[1]s -p %[2]d www.expired.test --validate --anchors %[3]s
   port53 query www.secure.test --explain --socket %[4]s
@@ -84,8 +85,8 @@ Ctrl-C stops it.
 }
 
 // printTrials prints the names to try.
-func (s *streams) printTrials(trials []lab.Trial) {
-	w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
+func printTrials(out io.Writer, trials []lab.Trial) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	for _, t := range trials {
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", t.Name, t.Type, t.Shows)
 	}

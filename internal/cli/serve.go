@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -22,6 +23,7 @@ import (
 	"port53/internal/app"
 	"port53/internal/config"
 	"port53/internal/console"
+	"port53/internal/telemetry"
 )
 
 //go:embed example
@@ -68,7 +70,7 @@ This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
 			if file, err = writeExample(dir); err != nil {
 				return failure(exitUsage, "", "%v", err)
 			}
-			return s.serve(cmd.Context(), file, s.greet)
+			return s.serve(cmd.Context(), file, greet)
 		},
 	}
 	configFlag(cmd, &file)
@@ -106,9 +108,9 @@ func (s *streams) serveDefault(ctx context.Context, listen []string) error {
 	if len(listen) > 0 {
 		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
 	}
-	return s.run(ctx, app.Options{Config: c}, func(a *app.App) {
+	return s.run(ctx, app.Options{Config: c}, nil, func(out io.Writer, a *app.App) {
 		at := a.Addrs()[0]
-		fmt.Fprintf(s.out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
+		fmt.Fprintf(out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
 
   dig @%s -p %d example.com +dnssec
 
@@ -137,9 +139,9 @@ func writeExample(dir string) (string, error) {
 }
 
 // greet tells a person who started the example what to do with it.
-func (s *streams) greet(a *app.App) {
+func greet(out io.Writer, a *app.App) {
 	at := a.Addrs()[0]
-	fmt.Fprintf(s.out, `port53 serves the example zone example.test on %s, UDP and TCP. Ask it:
+	fmt.Fprintf(out, `port53 serves the example zone example.test on %s, UDP and TCP. Ask it:
 
   dig @%[2]s -p %[3]d www.example.test
   dig @%[2]s -p %[3]d anything.wild.example.test TXT     a wildcard
@@ -150,20 +152,35 @@ Ctrl-C stops it.
 `, at, at.Addr(), at.Port())
 }
 
-func (s *streams) serve(ctx context.Context, file string, greet func(*app.App)) error {
+func (s *streams) serve(ctx context.Context, file string, greet greeting) error {
 	c, missing, err := loadToServe(file)
 	if err != nil {
 		return err
 	}
-	for _, e := range missing {
-		s.logger(c.Log).Error("zone file cannot be read", "problem", e.Error())
-	}
-	return s.run(ctx, app.Options{Config: c}, greet)
+	return s.run(ctx, app.Options{Config: c}, missing, greet)
 }
 
-// run serves until a signal ends it.
-func (s *streams) run(ctx context.Context, o app.Options, greet func(*app.App)) error {
-	o.Log, o.Ready = s.logger(o.Config.Log), greet
+// A greeting tells a person what to do with the server.
+type greeting func(out io.Writer, a *app.App)
+
+// flushTime is how long the end waits for whoever reads what the server has printed.
+const flushTime = time.Second
+
+// run serves until a signal ends it. missing are zone files that cannot be read.
+func (s *streams) run(ctx context.Context, o app.Options, missing config.Errors, greet greeting) error {
+	// Nothing that is printed holds the server up, or ends it: without a handler, a reader of
+	// standard output or error that goes away is the end of the process (SIGPIPE).
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	out, logged := telemetry.NewOutput(s.out), telemetry.NewOutput(s.err)
+	defer out.Close(flushTime)
+	defer logged.Close(flushTime)
+	o.Log, o.LogLost = newLogger(logged, o.Config.Log), logged.Lost
+	for _, e := range missing {
+		o.Log.Error("zone file cannot be read", "problem", e.Error())
+	}
+	if greet != nil {
+		o.Ready = func(a *app.App) { greet(out, a) }
+	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	reload := make(chan os.Signal, 1)
@@ -202,16 +219,16 @@ func startError(err error) error {
 	return failure(exitUsage, hint, "%s", strings.ReplaceAll(text, "\n", "; "))
 }
 
-func (s *streams) logger(l config.Log) *slog.Logger {
+func newLogger(out io.Writer, l config.Log) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
 		level = slog.LevelInfo
 	}
 	options := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(s.err, options))
+		return slog.New(slog.NewJSONHandler(out, options))
 	}
-	return slog.New(slog.NewTextHandler(s.err, options))
+	return slog.New(slog.NewTextHandler(out, options))
 }
 
 // controlTimeout is how long a command waits for the running server: a reload reads

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"syscall"
@@ -51,8 +52,8 @@ type Admin interface {
 	Explain(name, typ string, do, cd bool) (any, error)
 }
 
-// Serve answers commands until ctx ends.
-func Serve(ctx context.Context, l net.Listener, admin Admin) error {
+// Serve answers commands until ctx ends. What goes wrong with a connection goes to log.
+func Serve(ctx context.Context, l net.Listener, admin Admin, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Reload(r.Context()))
@@ -90,6 +91,7 @@ func Serve(ctx context.Context, l net.Listener, admin Admin) error {
 	})
 	s := &http.Server{
 		Handler:           all,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: ioTimeout, ReadTimeout: ioTimeout, MaxHeaderBytes: 16 << 10,
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -32,9 +33,10 @@ func (t *Telemetry) Handler() http.Handler {
 	return mux
 }
 
-// ServeHTTP serves Handler on l until ctx ends.
-func (t *Telemetry) ServeHTTP(ctx context.Context, l net.Listener) error {
+// ServeHTTP serves Handler on l until ctx ends. What goes wrong with a connection goes to log.
+func (t *Telemetry) ServeHTTP(ctx context.Context, l net.Listener, log *slog.Logger) error {
 	s := &http.Server{
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		Handler:           http.MaxBytesHandler(t.Handler(), httpBody),
 		ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout,
 		IdleTimeout: httpIdleConns, MaxHeaderBytes: httpHeader,

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -22,7 +23,7 @@ func serve(t *testing.T) (addr string, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- telemetry.New().ServeHTTP(ctx, l) }()
+	go func() { done <- telemetry.New().ServeHTTP(ctx, l, slog.New(slog.DiscardHandler)) }()
 	stop = func() {
 		cancel()
 		select {

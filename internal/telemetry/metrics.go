@@ -60,6 +60,7 @@ var metrics = []metric{
 	{"port53_upstream_guessed_total", "counter", "", "Questions taken to TCP because somebody seemed to guess."},
 	{"port53_upstream_truncated_total", "counter", "", "Questions asked again over TCP because the reply was cut off."},
 	{"port53_query_log_dropped_total", "counter", "", "Queries that the query log left out because it could not keep up or would have been too long."},
+	{"port53_log_lost_total", "counter", "", "Lines of the log that nobody read, or not fast enough."},
 	{"port53_memory_bytes", "gauge", "", "Memory obtained from the system by the Go runtime, less what was given back."},
 	{"port53_goroutines", "gauge", "", "Goroutines now."},
 }

@@ -15,9 +15,10 @@ import (
 
 // Bounds of the query log; where QueryLogOptions has a field, its default.
 const (
-	defaultQueue  = 8192    // entries that wait for the writer: 3 MiB
-	defaultPrefix = 10      // lines a second for one client network (SECURITY: log sampling)
-	defaultBytes  = 4 << 20 // octets a second in all
+	defaultQueue  = 8192            // entries that wait for the writer: 3 MiB
+	defaultPrefix = 10              // lines a second for one client network (SECURITY: log sampling)
+	defaultBytes  = 4 << 20         // octets a second in all
+	closeTime     = 2 * time.Second // to write what waits at the end
 )
 
 // QueryLogOptions tune a query log. Zero means the default.
@@ -50,7 +51,7 @@ func (e *Entry) SetName(name []byte) { e.nameLen = uint8(copy(e.name[:], name)) 
 // network that has had its lines of a second takes no place in the queue, so that a
 // flood from one does not crowd out the others.
 type QueryLog struct {
-	out     atomic.Pointer[io.Writer]
+	out     atomic.Pointer[lineWriter]
 	options QueryLogOptions
 	clients *clientTable
 	queue   chan Entry
@@ -91,7 +92,11 @@ func NewQueryLog(out io.Writer, o QueryLogOptions) *QueryLog {
 }
 
 // SetOutput has the lines that are written from now on go to out.
-func (l *QueryLog) SetOutput(out io.Writer) { l.out.Store(&out) }
+func (l *QueryLog) SetOutput(out io.Writer) {
+	if out != nil {
+		l.out.Store(&lineWriter{out: out})
+	}
+}
 
 // Wanted tells whether the next query is one of the sample.
 func (l *QueryLog) Wanted() bool {
@@ -114,23 +119,29 @@ func (l *QueryLog) Offer(e *Entry) {
 // Dropped returns how many entries were not written.
 func (l *QueryLog) Dropped() uint64 { return l.dropped.Load() }
 
-// Close writes what waits and ends the writer. Nothing may be offered any more.
+// Close writes what waits and ends the writer. It gives up whoever does not take the lines
+// after a while. Nothing may be offered any more.
 func (l *QueryLog) Close() {
 	l.close.Do(func() { close(l.queue) })
-	<-l.done
+	limit := time.NewTimer(closeTime)
+	defer limit.Stop()
+	select {
+	case <-l.done:
+	case <-limit.C:
+	}
 }
 
 func (l *QueryLog) run() {
 	defer close(l.done)
 	for e := range l.queue {
-		out := *l.out.Load()
+		out := l.out.Load()
 		if out == nil || !l.admit(&e) {
 			l.dropped.Add(1)
 			continue
 		}
 		l.line = l.append(l.line[:0], &e)
 		l.written += len(l.line)
-		if _, err := out.Write(l.line); err != nil {
+		if len(out.write(l.line)) > 0 {
 			l.dropped.Add(1)
 		}
 	}

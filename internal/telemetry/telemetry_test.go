@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -133,7 +134,7 @@ func TestServeHTTP(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- telemetry.New().ServeHTTP(ctx, l) }()
+	go func() { done <- telemetry.New().ServeHTTP(ctx, l, slog.New(slog.DiscardHandler)) }()
 	resp, err := http.Get("http://" + l.Addr().String() + "/metrics")
 	if err != nil {
 		t.Fatal(err)
