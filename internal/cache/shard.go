@@ -332,28 +332,50 @@ func (s *shard) leave(i, to int, value uint64) {
 	}
 }
 
-// squeeze returns a slot in one of two full buckets, after an entry there has gone to
-// its other bucket. If none can, the oldest is forgotten.
+// squeeze returns a slot in one of two full buckets, after an entry there has gone to its
+// other bucket: one that has room, or that gets room in the same way. If none can, the oldest
+// entry of the two is forgotten. For that, eighteen buckets or so must be full at once, while
+// five of eight slots are taken in all: nothing is lost while the index grows. When it has its
+// full size, it has a slot for every 56 octets of the ring, and no entry takes less than 64.
 func (s *shard) squeeze(c *Cache, a, b int) int {
+	for _, moves := range [...]int{1, 2} {
+		for _, start := range [...]int{a, b} {
+			if slot := s.yield(c, start, moves); slot >= 0 {
+				return slot
+			}
+		}
+	}
 	oldest := a
 	for _, start := range [...]int{a, b} {
 		for i := start; i < start+bucketSlots; i++ {
-			value := s.slot(i)
-			if value&slotPos < s.slot(oldest)&slotPos {
+			if s.slot(i)&slotPos < s.slot(oldest)&slotPos {
 				oldest = i
 			}
-			x, y := s.buckets(hashOf(c, s.entry(value&slotPos)))
-			_, to := s.spare(x + y - start)
-			if to < 0 {
-				continue
-			}
-			atomic.StoreUint64(&s.index[to], value)
-			s.layout.Add(1 << 32)
-			s.leave(i, to, value)
-			return i
 		}
 	}
 	s.forced++
 	s.clear(oldest)
 	return oldest
+}
+
+// yield empties a slot of a full bucket in at most so many moves, and returns it; -1 if that
+// cannot be. With more than two, an entry could be met that has moved already.
+func (s *shard) yield(c *Cache, bucket, moves int) int {
+	for i := bucket; i < bucket+bucketSlots; i++ {
+		x, y := s.buckets(hashOf(c, s.entry(s.slot(i)&slotPos)))
+		other := x + y - bucket
+		_, to := s.spare(other)
+		if to < 0 && moves > 1 && other != bucket {
+			to = s.yield(c, other, moves-1)
+		}
+		if to < 0 {
+			continue
+		}
+		value := s.slot(i)
+		atomic.StoreUint64(&s.index[to], value)
+		s.layout.Add(1 << 32)
+		s.leave(i, to, value)
+		return i
+	}
+	return -1
 }
