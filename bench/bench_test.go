@@ -82,6 +82,9 @@ func TestRight(t *testing.T) {
 	}
 }
 
+// patience is longer than any load of these tests takes.
+const patience = 5 * time.Minute
+
 // A fake answers questions on loopback until the test ends, and counts them.
 type fake struct {
 	addr netip.AddrPort
@@ -141,8 +144,8 @@ func TestOnceAsksNothingTwice(t *testing.T) {
 	f := newFake(t, func(q []byte, _ int) []byte { return answered(t, q, nil) })
 	const n, skip = 100, 30
 	r, err := blast(load{
-		Server: f.addr, Queries: questions(t, n), Duration: 20 * time.Second, Sockets: 2, Window: 4,
-		Skip: skip, Once: true, Check: true, Yield: true, Loss: 20 * time.Second,
+		Server: f.addr, Queries: questions(t, n), Duration: patience, Sockets: 2, Window: 4,
+		Skip: skip, Once: true, Check: true, Yield: true, Loss: patience,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -170,23 +173,35 @@ func TestInsistUntilRight(t *testing.T) {
 		}
 		return answered(t, q, nil)
 	})
+	// A reply that comes late counts as none, and its question is asked once more: how often
+	// that is depends on what else the machine does.
 	const n = 50
 	r, err := blast(load{
-		Server: f.addr, Queries: questions(t, n), Duration: 20 * time.Second, Sockets: 2, Window: 4,
-		Once: true, Insist: true, Check: true, Secure: true, Yield: true, Loss: 20 * time.Millisecond,
+		Server: f.addr, Queries: questions(t, n), Duration: patience, Sockets: 2, Window: 4,
+		Once: true, Insist: true, Check: true, Secure: true, Yield: true, Loss: 200 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Asked != n || r.Received < 2*n || r.Lost < n {
-		t.Errorf("asked %d, received %d, lost %d; want %d, at least %d and %[4]d", r.Asked, r.Received, r.Lost, n, 2*n)
+	if r.Asked != n || r.Received < n || r.Lost < n {
+		t.Errorf("asked %d, received %d, lost %d; want %d, at least as many, and as many", r.Asked, r.Received, r.Lost, n)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.seen) != n {
+		t.Errorf("%d names were asked for, want %d", len(f.seen), n)
+	}
+	for name, times := range f.seen {
+		if times < 3 {
+			t.Errorf("%q was asked for %d times; the third reply is the first that is right", name, times)
+		}
 	}
 }
 
 func TestInsistGivesUp(t *testing.T) {
 	f := newFake(t, func(q []byte, _ int) []byte { return answered(t, q, func(m *dns.Msg) { m.Answer = nil }) })
 	_, err := blast(load{
-		Server: f.addr, Queries: questions(t, 50), Duration: 20 * time.Second, Sockets: 2, Window: 4,
+		Server: f.addr, Queries: questions(t, 50), Duration: patience, Sockets: 2, Window: 4,
 		Once: true, Insist: true, Check: true, Yield: true,
 	})
 	if !errors.Is(err, errWrong) {

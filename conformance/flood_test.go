@@ -23,8 +23,10 @@ import (
 const defaults = "# nothing but defaults\n"
 
 const (
-	// floodRate is the questions a second of a flood.
-	floodRate = 50_000
+	// floodRate is the questions a second of a flood, and floodBurst the most at once: where
+	// other work keeps the processors busy, the rate is what they are able to do, and not made
+	// up for with bursts that overflow every buffer.
+	floodRate, floodBurst = 50_000, 100
 	// floodTime is how long each flood lasts.
 	floodTime = 2 * time.Second
 	// floodSockets share the flood: all are of one network of 256 addresses.
@@ -159,7 +161,7 @@ func flood(t *testing.T, n *netns.Namespace, s *peers.Server, ask func(*rand.Ran
 		r := rand.New(rand.NewPCG(1, 2))
 		began := time.Now()
 		for time.Since(began) < floodTime {
-			due := int64(time.Since(began).Seconds() * floodRate)
+			due := min(int64(time.Since(began).Seconds()*floodRate), packets.Load()+floodBurst)
 			for ; packets.Load() < due; packets.Add(1) {
 				q := ask(r)
 				q.ID, q.EDNS, q.DO, q.Size = uint16(r.Uint32()), true, true, 4096
@@ -235,7 +237,7 @@ const (
 	// streamTime is how long the others ask meanwhile.
 	streamTime = 5 * time.Second
 	// streamP99 is the longest that 99 % of their questions may take, with
-	// connecting and closing.
+	// connecting and closing, beyond twice what they took before.
 	streamP99 = 250 * time.Millisecond
 	// streamMemory is the most that the server may hold more: 256 kB unsent for
 	// each of the 1,000 slow readers is what its limits allow.
@@ -248,6 +250,13 @@ func TestStreamAbuse(t *testing.T) {
 	n := namespace(t)
 	moreFiles(t, idleConnections+2*slowNetworks*slowEach)
 	s := floodServer(t, n)
+	quiet, asked := askStreams(t, n, s)
+	if len(quiet) < asked {
+		t.Fatalf("%d of %d questions answered while nobody did any harm", len(quiet), asked)
+	}
+	slices.Sort(quiet)
+	usual := quiet[len(quiet)*99/100]
+	t.Logf("before, %d questions were answered, p99 %s", asked, usual.Round(time.Microsecond))
 	query := func(name string) []byte {
 		q := probe.Question{Name: probe.MustName(name), Type: probe.TypeTXT, ID: 1}
 		return frame(q.Pack())
@@ -314,8 +323,8 @@ func TestStreamAbuse(t *testing.T) {
 			if float64(len(times)) < answered*float64(asked) {
 				t.Errorf("%d of %d questions of others answered", len(times), asked)
 			}
-			if p99 > streamP99 {
-				t.Errorf("p99 is %s, want at most %s", p99, streamP99)
+			if p99 > streamP99+2*usual {
+				t.Errorf("p99 is %s, want at most %s and twice %s", p99, streamP99, usual)
 			}
 			if during > before+streamMemory {
 				t.Errorf("memory went from %d to %d KiB", before>>10, during>>10)
