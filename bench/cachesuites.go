@@ -26,7 +26,7 @@ import (
 )
 
 // upstreamAddr is the server that resolvers forward to.
-var upstreamAddr = netip.MustParseAddr("127.0.1.1") //nolint:gochecknoglobals // read-only
+var upstreamAddr = netip.MustParseAddr("127.0.1.1")
 
 // popularQuestions is how many questions stand for the popularity of names:
 // enough that the order never repeats in a way that a cache could gain by.

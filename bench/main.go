@@ -43,7 +43,7 @@ const (
 const bare = "bare"
 
 // Who can do what.
-var ( //nolint:gochecknoglobals // read-only
+var (
 	authorities = []string{bare, peers.Port53, peers.NSD, peers.Knot, peers.BIND, peers.PDNS}
 	forwarders  = []string{bare, peers.Port53, dnsmasq, unbound, peers.BIND, pdnsRec, kresd}
 	iterators   = []string{peers.Port53, unbound, peers.BIND, pdnsRec, kresd}

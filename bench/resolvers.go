@@ -20,7 +20,7 @@ const (
 )
 
 // resolverPrograms is the executable of each, as Debian installs it.
-var resolverPrograms = map[string]string{pdnsRec: "pdns_recursor", kresd: "kresd"} //nolint:gochecknoglobals // read-only
+var resolverPrograms = map[string]string{pdnsRec: "pdns_recursor", kresd: "kresd"}
 
 // roomForCache is the memory that every resolver may use for its cache: enough
 // for all that is asked, so that none evicts and none is rewarded for it.

@@ -37,7 +37,7 @@ func newSigner(zone string) (*signer, error) {
 		}
 	}
 	now := time.Now()
-	s.private = private.(crypto.Signer) //nolint:forcetypeassert // ECDSA's are
+	s.private = private.(crypto.Signer) // ECDSA's are
 	s.from, s.until = uint32(now.Add(-time.Hour).Unix()), uint32(now.AddDate(0, 1, 0).Unix())
 	return s, nil
 }

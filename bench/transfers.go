@@ -27,7 +27,7 @@ import (
 const transferZone = "bench.example"
 
 // transferKinds take part in transfers.
-var transferKinds = []string{peers.Port53, peers.Knot, peers.BIND, peers.NSD} //nolint:gochecknoglobals // read-only
+var transferKinds = []string{peers.Port53, peers.Knot, peers.BIND, peers.NSD}
 
 // transferers returns those of kinds that transfer zones.
 func (b *bench) transferers(kinds []string) []string {

@@ -60,8 +60,8 @@ const (
 )
 
 var (
-	rootAddr = netip.MustParseAddr("127.0.1.1") //nolint:gochecknoglobals // read-only
-	tldAddr  = netip.MustParseAddr("127.0.1.2") //nolint:gochecknoglobals // read-only
+	rootAddr = netip.MustParseAddr("127.0.1.1")
+	tldAddr  = netip.MustParseAddr("127.0.1.2")
 )
 
 // leafAddr returns the address of one of the hosts of the zones below the TLD.

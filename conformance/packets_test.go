@@ -55,8 +55,8 @@ func header(flags uint16, counts ...uint16) []byte {
 }
 
 var (
-	wwwName  = string(probe.MustName("www.packets.test.")) //nolint:gochecknoglobals // read-only
-	apexName = string(probe.MustName("packets.test."))     //nolint:gochecknoglobals // read-only
+	wwwName  = string(probe.MustName("www.packets.test."))
+	apexName = string(probe.MustName("packets.test."))
 )
 
 // question is the octets of one question.

@@ -119,8 +119,6 @@ type place struct {
 }
 
 // internetServers are the hosts, by what they run.
-//
-//nolint:gochecknoglobals // read-only
 var internetServers = map[string]struct{ kind, addr string }{
 	"one":   {peers.Knot, "10.53.0.1"},
 	"two":   {peers.NSD, "10.53.0.2"},

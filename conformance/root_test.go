@@ -82,7 +82,7 @@ func readRecords(file string) ([]zonegen.Record, error) {
 }
 
 // ednsSizes are the payload sizes that questions announce.
-var ednsSizes = []uint16{512, 513, 600, 800, 1000, 1220, 1231, 1232, 1233, 1400, 1452, 2048, 4096} //nolint:gochecknoglobals // read-only
+var ednsSizes = []uint16{512, 513, 600, 800, 1000, 1220, 1231, 1232, 1233, 1400, 1452, 2048, 4096}
 
 // dress gives a question its random header, EDNS, transport and case.
 func dress(r *rand.Rand, name []byte, typ uint16, note string) asked {

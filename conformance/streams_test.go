@@ -59,7 +59,7 @@ func ending(err error) string {
 
 // streams are the odd things to do to a TCP connection. Each returns what the
 // server did; port53 does one of want.
-var streams = []struct { //nolint:gochecknoglobals // read-only
+var streams = []struct {
 	name string
 	run  func(conn net.Conn) string
 	want string

@@ -72,7 +72,7 @@ func startUpdated(t *testing.T, kind, dir string, addr netip.AddrPort) *side {
 }
 
 // updates are messages for nsupdate, each sent by itself.
-var updates = []string{ //nolint:gochecknoglobals // read-only
+var updates = []string{
 	"add new.big.test 300 A 192.0.2.50",
 	"add new.big.test 300 A 192.0.2.51\nupdate add new.big.test 300 AAAA 2001:db8::1",
 	"add new.big.test 60 A 192.0.2.52",

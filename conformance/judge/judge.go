@@ -138,7 +138,7 @@ func (v *Verdict) silence(c *Case) bool {
 }
 
 // aspects are compared one by one, whatever else a reply says.
-var aspects = []struct { //nolint:gochecknoglobals // read-only
+var aspects = []struct {
 	name  string
 	value func(*probe.Message) string
 }{

@@ -27,13 +27,13 @@ type Rule struct {
 const typeNXNAME = 128
 
 // meta are the types without a meaning of their own in a question.
-var meta = map[uint16]bool{41: true, 200: true, 249: true, 250: true, 253: true, 254: true} //nolint:gochecknoglobals // read-only
+var meta = map[uint16]bool{41: true, 200: true, 249: true, 250: true, 253: true, 254: true}
 
 // chainLimit is how many aliases port53 follows within a zone.
 const chainLimit = 16
 
 // rules are tried in order: all that drop, then the first that checks.
-var rules = []Rule{ //nolint:gochecknoglobals // read-only
+var rules = []Rule{
 	{
 		ID: "DIALECT 19", Title: "type 0 is a type like others",
 		Applies: func(c *Case) bool { return c.Q.Type == 0 },

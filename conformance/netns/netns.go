@@ -21,10 +21,10 @@ import (
 )
 
 // Many are addresses that are all local within a namespace.
-var Many = netip.MustParsePrefix("10.0.0.0/8") //nolint:gochecknoglobals // read-only
+var Many = netip.MustParsePrefix("10.0.0.0/8")
 
 // Server is an address for a server, outside of [Many].
-var Server = netip.MustParseAddr("172.31.53.53") //nolint:gochecknoglobals // read-only
+var Server = netip.MustParseAddr("172.31.53.53")
 
 // A Namespace is one network namespace, held by an open file.
 type Namespace struct {

@@ -141,7 +141,7 @@ func port53Config(o Options) string {
 	return b.String()
 }
 
-var bindOption = regexp.MustCompile(`max-records-per-type`) //nolint:gochecknoglobals // read-only
+var bindOption = regexp.MustCompile(`max-records-per-type`)
 
 // bindLimits lifts BIND's bounds on the size of RRsets and nodes where it has
 // them: releases differ, so its own checker is asked.

@@ -76,7 +76,7 @@ type Server struct {
 }
 
 // programs is the executable of each server, as Debian installs it.
-var programs = map[string]string{NSD: "nsd", Knot: "knotd", BIND: "named", PDNS: "pdns_server"} //nolint:gochecknoglobals // read-only
+var programs = map[string]string{NSD: "nsd", Knot: "knotd", BIND: "named", PDNS: "pdns_server"}
 
 // Find returns the path of a peer's program, also where the folders of system
 // programs are not in PATH, or an error that names what is missing.

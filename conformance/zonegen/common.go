@@ -51,13 +51,13 @@ func normalize(in, out string) error {
 }
 
 // commonTypes are those whose own form every server reads.
-var commonTypes = []uint16{ //nolint:gochecknoglobals // read-only
+var commonTypes = []uint16{
 	dns.TypeA, dns.TypeNS, dns.TypeCNAME, dns.TypeSOA, dns.TypePTR, dns.TypeMX, dns.TypeTXT, dns.TypeAAAA, dns.TypeSRV, dns.TypeNAPTR,
 	dns.TypeDNAME, dns.TypeDS, dns.TypeSSHFP, dns.TypeRRSIG, dns.TypeNSEC, dns.TypeDNSKEY, dns.TypeNSEC3, dns.TypeNSEC3PARAM, dns.TypeTLSA, dns.TypeCAA,
 }
 
 // plainText is text in which no server finds anything to object to.
-var plainText = regexp.MustCompile(`^[A-Za-z0-9 ._"*+/=:-]*$`) //nolint:gochecknoglobals // read-only
+var plainText = regexp.MustCompile(`^[A-Za-z0-9 ._"*+/=:-]*$`)
 
 func commonForm(rr dns.RR) (string, error) {
 	h := rr.Header()

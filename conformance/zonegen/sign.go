@@ -23,7 +23,7 @@ const (
 )
 
 // Modes are all the modes.
-var Modes = []Mode{Plain, NSEC, NSEC3, OptOut, Salted} //nolint:gochecknoglobals // read-only
+var Modes = []Mode{Plain, NSEC, NSEC3, OptOut, Salted}
 
 // String returns the mode's name, which also serves as a label in origins.
 func (m Mode) String() string {

@@ -27,7 +27,7 @@ type account struct {
 // accountOf returns the account that c wants.
 func accountOf(c *config.Config) (*account, error) {
 	if os.Geteuid() != 0 || c.User == "" {
-		return nil, nil //nolint:nilnil // it stays who it is
+		return nil, nil // it stays who it is
 	}
 	u, err := user.Lookup(c.User)
 	if err != nil {

@@ -33,7 +33,7 @@ func notify(state string) error {
 	return err
 }
 
-//nolint:gochecknoglobals // read-only: the process's own fixed point
+// the process's own fixed point
 var processStart = time.Now()
 
 // monotonicMicroseconds is what RELOADING=1 wants beside it. The service manager

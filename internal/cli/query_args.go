@@ -324,7 +324,6 @@ func setOption(a *asking, arg string, on bool) error {
 	return nil
 }
 
-//nolint:gochecknoglobals // read-only
 var errSubnet = fmt.Errorf("client subnets are never sent: they tell every server on the way who asks, and let answers be forged for whole networks (RFC 7871, sections 2 and 11)")
 
 func setSubnet(_ *asking, arg string, on bool) error {

@@ -254,7 +254,7 @@ func reason(err error) string {
 // syntax notes what the YAML parser found.
 func (d *decoder) syntax(err error) {
 	at, text := position{}, err.Error()
-	if e, ok := err.(interface { //nolint:errorlint // the library does not wrap
+	if e, ok := err.(interface { // the library does not wrap
 		GetToken() *token.Token
 		GetMessage() string
 	}); ok {

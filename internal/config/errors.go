@@ -62,7 +62,6 @@ func veiled(line string) string {
 	})
 }
 
-//nolint:gochecknoglobals // read-only
 var secretValue = regexp.MustCompile(`(\bsecret["']?\s*:\s*)("[^"]*"?|'[^']*'?|[^\s,}]+)`)
 
 // Errors is what is wrong with a file, in its order; at least one, and at most

@@ -25,7 +25,7 @@ const (
 type Owner struct{ UID, GID int }
 
 // Keep is no other owner.
-var Keep = Owner{-1, -1} //nolint:gochecknoglobals // read-only
+var Keep = Owner{-1, -1}
 
 // Listen makes the socket at path, which owner and its group may use, in place of one that
 // nobody serves any more. Anything else in its place is left there, and is an error. As

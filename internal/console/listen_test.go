@@ -16,7 +16,7 @@ import (
 )
 
 // nobody is a user who is not root.
-var nobody = console.Owner{UID: 65534, GID: 65534} //nolint:gochecknoglobals // read-only
+var nobody = console.Owner{UID: 65534, GID: 65534}
 
 // needRoot skips the test if it is not run by root, unless all must be run.
 func needRoot(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 )
 
 // attribute is the name of a section or of what is set in one.
-var attribute = regexp.MustCompile(`^[a-z][a-z0-9-]*:$`) //nolint:gochecknoglobals // read-only
+var attribute = regexp.MustCompile(`^[a-z][a-z0-9-]*:$`)
 
 func (c *converter) nsdWords(path string, from *word) ([]word, error) {
 	if c.files++; c.files > maxFiles {

@@ -87,7 +87,6 @@ func (r Reason) String() string {
 	return "unknown reason"
 }
 
-//nolint:gochecknoglobals // read-only
 var reasonTexts = [...]string{
 	0: "secure", NoSignature: "there is no signature", Expired: "the signature has expired",
 	NotYetValid: "the signature is not valid yet", ExpiredBeforeValid: "the signature expires before it is valid", NoKey: "no key fits", NoZoneKey: "the key is not a zone key",

@@ -7,7 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	"crypto/sha1" //nolint:gosec // DS digests of old zones (RFC 4509, section 3)
+	"crypto/sha1" // DS digests of old zones (RFC 4509, section 3)
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
@@ -219,7 +219,7 @@ func AppendDS(dst []byte, owner, dnskey []byte, digest uint8) ([]byte, bool) {
 	dst = append(dst, dnskey[3], digest)
 	switch digest {
 	case DigestSHA1:
-		sum := sha1.Sum(data) //nolint:gosec // as above
+		sum := sha1.Sum(data) // as above
 		return append(dst, sum[:]...), true
 	case DigestSHA256:
 		sum := sha256.Sum256(data)

@@ -2,7 +2,7 @@ package dnssec
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // the only hash of NSEC3 (RFC 5155, section 11)
+	"crypto/sha1" // the only hash of NSEC3 (RFC 5155, section 11)
 	"encoding/binary"
 
 	"port53/internal/wire"
@@ -70,9 +70,9 @@ func (d *Denial) AddNSEC3(owner, rdata []byte) {
 // HashName appends the NSEC3 hash of a name (RFC 5155, section 5).
 func HashName(dst, name []byte, iterations uint16, salt []byte) []byte {
 	var room [wire.MaxName + 255]byte
-	sum := sha1.Sum(append(wire.Lower(room[:0], name), salt...)) //nolint:gosec // as above
+	sum := sha1.Sum(append(wire.Lower(room[:0], name), salt...)) // as above
 	for range iterations {
-		sum = sha1.Sum(append(append(room[:0], sum[:]...), salt...)) //nolint:gosec // as above
+		sum = sha1.Sum(append(append(room[:0], sum[:]...), salt...)) // as above
 	}
 	return append(dst, sum[:]...)
 }

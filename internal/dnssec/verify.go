@@ -224,7 +224,6 @@ type buffer struct {
 	ends    []int
 }
 
-//nolint:gochecknoglobals // a pool has no state that anybody sees
 var buffers = sync.Pool{New: func() any { return &buffer{} }}
 
 func getBuffer() *buffer { return buffers.Get().(*buffer) }

@@ -21,7 +21,6 @@ type outcome struct {
 	took     time.Duration
 }
 
-//nolint:gochecknoglobals // read-only
 var sectionNames = [3]string{"answer", "authority", "additional"}
 
 // describe puts a reply into words. query is what it must fit.

@@ -39,7 +39,7 @@ type edit struct {
 }
 
 // citation is how a comment names its source.
-var citation = regexp.MustCompile(`RFC \d+|CVE-\d{4}-\d+|draft-[a-z]`) //nolint:gochecknoglobals // read-only
+var citation = regexp.MustCompile(`RFC \d+|CVE-\d{4}-\d+|draft-[a-z]`)
 
 // readScript reads a file.
 func readScript(file string) (*script, error) {

@@ -77,8 +77,6 @@ type Manager interface {
 const defaultUDPSize = 1232
 
 // everyone is the access of a generation for which nothing is said.
-//
-//nolint:gochecknoglobals // it is a constant
 var everyone = &policy.Access{}
 
 // filled returns the generation with defaults for what is not said.

@@ -131,7 +131,6 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 	return t
 }
 
-//nolint:gochecknoglobals // read-only
 var zeros [maxPadding]byte
 
 // chaosKey is what answers of the server itself are limited by, all together.

@@ -9,7 +9,7 @@ import (
 	"port53/internal/wire"
 )
 
-var name = []byte("\x03www\x04Test\x00") //nolint:gochecknoglobals // read-only
+var name = []byte("\x03www\x04Test\x00")
 
 // query returns a question with ID 0x1234 and flags.
 func query(flags uint16) []byte { return wire.AppendQuery(nil, 0x1234, flags, name, wire.TypeA) }

@@ -132,7 +132,7 @@ func readLength(r io.Reader) (int, error) {
 // readBody reads a message behind its length.
 func readBody(r io.Reader, msg []byte) error {
 	_, err := io.ReadFull(r, msg)
-	if err == io.EOF { //nolint:errorlint // ReadFull returns it as it is
+	if err == io.EOF { // ReadFull returns it as it is
 		err = io.ErrUnexpectedEOF
 	}
 	return err

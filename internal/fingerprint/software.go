@@ -51,8 +51,6 @@ func (s Software) Packaged() bool {
 }
 
 // What is read of texts and versions.
-//
-//nolint:gochecknoglobals // read-only
 var (
 	distribution = regexp.MustCompile(`(?i)deb|ubuntu|red ?hat|\.el[0-9]|\.fc[0-9]|suse|alpine|~|\+`)
 	// plainVersion is a version without the packager's part.
@@ -69,8 +67,6 @@ type banner struct {
 
 // banners returns what products answer to version.bind and its like, the more special
 // ones first.
-//
-//nolint:gochecknoglobals // read-only
 var banners = sync.OnceValue(func() []banner {
 	var list []banner
 	for _, b := range []struct {

@@ -68,7 +68,7 @@ func (s *System) withState(f func(d *securepath.Dir) error) error {
 func (s *System) readRecord() (*record, error) {
 	d, err := s.openState(securepath.Open)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil //nolint:nilnil // nothing was applied
+		return nil, nil // nothing was applied
 	}
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (s *System) readRecord() (*record, error) {
 	defer d.Close()
 	text, err := d.Read(recordName)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil //nolint:nilnil // nothing was applied
+		return nil, nil // nothing was applied
 	}
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func CutsOff(p *firewall.Plan, connection string) error {
 	client, err1 := netip.ParseAddr(fields[0])
 	server, err2 := netip.ParseAddr(fields[2])
 	if err1 != nil || err2 != nil {
-		return nil //nolint:nilerr // it is no connection
+		return nil // it is no connection
 	}
 	here := func(port firewall.Port) bool { return port.Proto == "tcp" && fmt.Sprint(port.Number) == fields[3] }
 	if slices.ContainsFunc(p.Closed, here) || slices.ContainsFunc(p.Ports, here) && p.Decide(client.Unmap(), server.Unmap()) != firewall.Answered {
@@ -328,7 +328,7 @@ func (s *System) swap(ctx context.Context, loaded, wanted []string) error {
 func (s *System) tables(ctx context.Context) ([]string, error) {
 	nft, err := find("nft", "nftables")
 	if err != nil {
-		return nil, nil //nolint:nilerr // then iptables is the old one
+		return nil, nil // then iptables is the old one
 	}
 	out, err := run(ctx, "", nft, "list", "tables")
 	return strings.Split(strings.TrimSpace(out), "\n"), err

@@ -35,7 +35,7 @@ const (
 
 // faultArgs says how many words stand behind the owner and type of each fault;
 // negative: at least as many.
-var faultArgs = map[string]int{ //nolint:gochecknoglobals // read-only
+var faultArgs = map[string]int{
 	"expired": 0, "early": 0, "valid": 2, "foreign": 0, "signer": 1, "labels": 1, "replace": -1,
 	"unsigned": 0, "corrupt": 0, "alter": -1, "drop": 0, "algorithm": 1, "ttl": 1, "keytrap": 2, "add": -1, "signed-by": 1,
 }

@@ -153,7 +153,7 @@ func configureOne(m *manners, l *Link, word string) error {
 	return nil
 }
 
-var tcpModes = []string{"open", "refused", "hang", "reset", "silent", "close"} //nolint:gochecknoglobals // read-only
+var tcpModes = []string{"open", "refused", "hang", "reset", "silent", "close"}
 
 // respond answers one question. It is what the Net calls.
 func (h *host) respond(r *Reply) {

@@ -353,7 +353,6 @@ func (n *Net) link(a netip.Addr) *Link {
 	return &perfect
 }
 
-//nolint:gochecknoglobals // read-only
 var perfect Link
 
 // way returns how long one way over a link takes now. The lock is held.

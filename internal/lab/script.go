@@ -43,11 +43,11 @@ type source struct {
 }
 
 // conditions are the words that a "when" may end in.
-var conditions = []string{"udp", "tcp", "edns", "noedns", "do", "nodo", "cd", "nocd", "rd", "nord", "cookie", "nocookie"} //nolint:gochecknoglobals // read-only
+var conditions = []string{"udp", "tcp", "edns", "noedns", "do", "nodo", "cd", "nocd", "rd", "nord", "cookie", "nocookie"}
 
 // actionWords are the words behind reply, serve and forge; those that end in = take
 // a value.
-var actionWords = []string{ //nolint:gochecknoglobals // read-only
+var actionWords = []string{
 	"aa", "noaa", "tc", "ra", "ad", "noqr", "noquestion", "noopt", "opt", "big", "udp",
 	"id=", "ids=", "name=", "type=", "opcode=", "version=", "case=", "from=", "delay=", "after=", "every=", "strip=", "rcode=", "sign=", "cookie=", "labels=",
 }

@@ -154,7 +154,7 @@ func ReportRecord(rr *wire.Record) RecordReport {
 // FailureReport returns the report of a question that nobody answered.
 func FailureReport(q *Question, err error) Report {
 	r := Report{Schema: Schema, Question: q.Report(), Outcome: "unreachable", Error: err.Error(), Meaning: []string{}}
-	u, ok := err.(*Unanswered) //nolint:errorlint // as AskAll returns it
+	u, ok := err.(*Unanswered) // as AskAll returns it
 	if !ok {
 		return r
 	}

@@ -78,8 +78,6 @@ func Safe(text []byte) string {
 func NameText(name []byte) string { return string(wire.AppendName(nil, name)) }
 
 // flagNames are the bits of the header, in their order.
-//
-//nolint:gochecknoglobals // read-only
 var flagNames = [...]struct {
 	bit  uint16
 	name string
@@ -105,7 +103,6 @@ func Flags(flags uint16) []string {
 	return list
 }
 
-//nolint:gochecknoglobals // read-only
 var sectionTitles = [3]string{"ANSWER", "AUTHORITY", "ADDITIONAL"}
 
 // AppendReply appends the reply as the style has it, in lines.

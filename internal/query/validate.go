@@ -105,7 +105,7 @@ type run struct {
 }
 
 // errQueries is the end of a chain that somebody made long on purpose.
-var errQueries = errors.New("too many questions for one chain of trust") //nolint:gochecknoglobals // read-only
+var errQueries = errors.New("too many questions for one chain of trust")
 
 // Validate asks for name and type and checks everything on the way from the anchors.
 func (v *Validator) Validate(ctx context.Context, name []byte, typ wire.Type) *Validated {

@@ -119,8 +119,6 @@ func (t *task) rootCut() *cut {
 
 // primingFlight stands for the question for the root's servers while it is asked.
 // Clients ask for it too, with another key: what they get is an answer.
-//
-//nolint:gochecknoglobals // read-only
 var primingFlight = flightKey{priming: true}
 
 // primeRetry is how long, in seconds, the hints are used as they are when no server

@@ -82,8 +82,6 @@ func (t *task) reading() *reading {
 
 // tasks are used again: most questions take one reply, and its memory is larger than
 // all else.
-//
-//nolint:gochecknoglobals // a pool has no state that anybody sees
 var tasks = sync.Pool{New: func() any { return &task{} }}
 
 // maxReadings is how many replies' memory a task keeps.

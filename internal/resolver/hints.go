@@ -26,7 +26,6 @@ func Hints() []Hint {
 	return hints
 }
 
-//nolint:gochecknoglobals // read-only
 var rootServers = [...][2]string{
 	{"198.41.0.4", "2001:503:ba3e::2:30"},
 	{"170.247.170.2", "2801:1b8:10::b"},

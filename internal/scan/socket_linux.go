@@ -115,7 +115,7 @@ func parseError(oob []byte) (*icmpError, error) {
 	)
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return nil, nil //nolint:nilnil // neither: the caller reads on
+		return nil, nil // neither: the caller reads on
 	}
 	for _, m := range messages {
 		is4 := m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_RECVERR
@@ -136,7 +136,7 @@ func parseError(oob []byte) (*icmpError, error) {
 		}
 		return e, nil
 	}
-	return nil, nil //nolint:nilnil // neither: the caller reads on
+	return nil, nil // neither: the caller reads on
 }
 
 // addrPort returns the address of a socket address.

@@ -23,7 +23,6 @@ type metric struct {
 	name, kind, labels, help string
 }
 
-//nolint:gochecknoglobals // read-only
 var metrics = []metric{
 	{"port53_build_info", "gauge", "version", "1, with the version as a label."},
 	{"port53_start_time_seconds", "gauge", "", "When the server started, in seconds since 1970."},

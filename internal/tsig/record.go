@@ -65,7 +65,7 @@ func find(msg []byte) (*record, error) {
 		}
 		return parse(msg, start, head)
 	}
-	return nil, nil //nolint:nilnil // an unsigned message is no error
+	return nil, nil // an unsigned message is no error
 }
 
 func parse(msg []byte, start, head int) (*record, error) {

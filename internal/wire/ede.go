@@ -47,7 +47,6 @@ func ErrorText(code uint16) string {
 	return "error " + strconv.Itoa(int(code))
 }
 
-//nolint:gochecknoglobals // read-only
 var errorTexts = [...]string{
 	EDEOther:                 "Other Error",
 	EDEUnsupportedAlgorithm:  "Unsupported DNSKEY Algorithm",

@@ -25,7 +25,6 @@ const (
 // MalformedCount is the number of values, 0 included, that a Malformed takes.
 const MalformedCount = int(malformedCount)
 
-//nolint:gochecknoglobals // read-only
 var malformedText = [malformedCount]string{
 	"well formed",
 	"shorter than a header",

@@ -167,7 +167,7 @@ func (m *Message) data(msg []byte, pos, size int, t Type) ([]byte, Malformed) {
 	at := len(m.take(size + 2*MaxName))
 	room, err := Expand(msg, pos, size, t, m.room)
 	if err != nil {
-		bad, ok := err.(Malformed) //nolint:errorlint // Expand returns it as it is
+		bad, ok := err.(Malformed) // Expand returns it as it is
 		if !ok {
 			bad = ShortRecord
 		}

@@ -3,8 +3,6 @@ package wire
 import "encoding/binary"
 
 // Root is the root's name. Do not modify.
-//
-//nolint:gochecknoglobals // read-only
 var Root = []byte{0}
 
 // CheckName returns the length in octets, the root's included, of the

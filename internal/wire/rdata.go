@@ -73,8 +73,6 @@ type typeInfo struct {
 
 // types is the table of record types. A type without fields, or not in it, is
 // opaque (RFC 3597).
-//
-//nolint:gochecknoglobals // read-only
 var types = [...]typeInfo{
 	TypeA:          {"A", []Field{FieldIPv4}, 0},
 	TypeNS:         {"NS", []Field{FieldName}, compressed | lowered},
@@ -174,8 +172,6 @@ var types = [...]typeInfo{
 }
 
 // TA and DLV have the form of DS; their numbers are beyond the table.
-//
-//nolint:gochecknoglobals // read-only
 var (
 	typeTA   = typeInfo{"TA", []Field{FieldU16, FieldAlg, FieldU8, FieldHex}, 0}
 	typeDLV  = typeInfo{"DLV", []Field{FieldU16, FieldAlg, FieldU8, FieldHex}, 0}

@@ -13,8 +13,6 @@ type numbered struct {
 
 // algorithms are DNSSEC's by the IANA registry, and other names that BIND reads.
 // The first name of a number is the one that is written.
-//
-//nolint:gochecknoglobals // read-only
 var algorithms = [...]numbered{
 	{1, "RSAMD5"},
 	{2, "DH"},
@@ -38,8 +36,6 @@ var algorithms = [...]numbered{
 }
 
 // certificates are the types of CERT (RFC 4398, section 2.1).
-//
-//nolint:gochecknoglobals // read-only
 var certificates = [...]numbered{
 	{1, "PKIX"},
 	{2, "SPKI"},

@@ -210,8 +210,6 @@ const (
 const ParamReserved = 65535
 
 // ParamNames are the names of the service parameter keys that have one, by number.
-//
-//nolint:gochecknoglobals // read-only
 var ParamNames = [...]string{"mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp"}
 
 // spanParams wants keys in rising order and values that fit them (RFC 9460,

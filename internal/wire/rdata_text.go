@@ -12,8 +12,6 @@ import (
 )
 
 // Base32Hex is the encoding of NSEC3 hashes (RFC 5155, section 1.3), in upper case.
-//
-//nolint:gochecknoglobals // read-only
 var Base32Hex = base32.HexEncoding.WithPadding(base32.NoPadding)
 
 // AppendRdataText appends RDATA in presentation form, on one line and readable by

@@ -144,8 +144,6 @@ func (z *Zone) NSEC3For(h Hash) (n Node, match bool) {
 }
 
 // nsec3Label is the form of a hash in an owner name (RFC 5155, section 3).
-//
-//nolint:gochecknoglobals // read-only
 var nsec3Label = base32.HexEncoding.WithPadding(base32.NoPadding)
 
 // nsec3Owner returns the hash in the first label of an owner name.

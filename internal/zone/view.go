@@ -191,8 +191,6 @@ type Change struct {
 }
 
 // nobody is the access to zones for which nothing is said.
-//
-//nolint:gochecknoglobals // it is a constant
 var nobody = &policy.Access{}
 
 // With returns a view with the changes. v stays as it is; what did not change is shared.

@@ -7,7 +7,6 @@ import (
 
 const notHex = 0xFF
 
-//nolint:gochecknoglobals // read-only
 var hexDigit = func() (t [256]uint8) {
 	for i := range t {
 		t[i] = notHex
@@ -59,7 +58,6 @@ const (
 	padding   = 0xFE
 )
 
-//nolint:gochecknoglobals // read-only
 var base64Digit = func() (t [256]uint8) {
 	for i := range t {
 		t[i] = notBase64

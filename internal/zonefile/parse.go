@@ -493,7 +493,7 @@ func (p *parser) include(depth int) error {
 	if err != nil {
 		return faultf(at, "$INCLUDE %q: %w", file, cause(err))
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close() // it was only read
 	number := uint16(len(p.files))
 	p.files = append(p.files, file)
 	oldOrigin, oldOwner := bytes.Clone(p.origin), bytes.Clone(p.owner)

@@ -38,7 +38,6 @@ const (
 	control
 )
 
-//nolint:gochecknoglobals // read-only
 var classes = [256]uint8{
 	0: control, 1: control, 2: control, 3: control, 4: control, 5: control, 6: control, 7: control, 8: control,
 	11: control, 12: control, 14: control, 15: control, 16: control, 17: control, 18: control, 19: control,

@@ -16,7 +16,6 @@ type typeSlot struct {
 	t   wire.Type
 }
 
-//nolint:gochecknoglobals // read-only
 var typeTable = makeTypeTable()
 
 func makeTypeTable() *[typeSlots]typeSlot {
