@@ -1,8 +1,8 @@
 // Command testrun runs the tests of several modules and counts them.
 //
-//	testrun [-dir FOLDER]... [-- flags of go test]
+//	testrun [-dir DIRECTORY]... [-pkg PATTERN]... [-- flags of go test]
 //
-// It prints what go test prints for packages, the output of tests that failed,
+// It prints what go test prints for packages, the output of tests that failed or did not end,
 // the reason of each that was skipped, and at the end one line with the sums. It
 // exits 0 if nothing failed, else 1.
 package main
@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -31,15 +32,22 @@ type tally struct {
 }
 
 func main() {
-	var dirs []string
-	flag.Func("dir", "a `folder` with a module; may be given several times", func(s string) error {
-		dirs = append(dirs, s)
-		return nil
-	})
+	var dirs, pkgs []string
+	list := func(to *[]string) func(string) error {
+		return func(s string) error {
+			*to = append(*to, s)
+			return nil
+		}
+	}
+	flag.Func("dir", "a `directory` with a module; may be given several times", list(&dirs))
+	flag.Func("pkg", "a `pattern` of packages in each of them; may be given several times (default ./...)", list(&pkgs))
 	flag.Parse()
+	if len(pkgs) == 0 {
+		pkgs = []string{"./..."}
+	}
 	t := &tally{output: map[string]*strings.Builder{}, out: os.Stdout}
 	for _, dir := range dirs {
-		if err := t.run(dir, flag.Args()); err != nil {
+		if err := t.run(dir, flag.Args(), pkgs); err != nil {
 			fmt.Fprintf(os.Stdout, "%s: %v\n", dir, err)
 			t.failed++
 		}
@@ -50,9 +58,9 @@ func main() {
 	}
 }
 
-// run runs the tests of the module in dir.
-func (t *tally) run(dir string, flags []string) error {
-	cmd := exec.Command("go", append(append([]string{"test", "-json"}, flags...), "./...")...)
+// run runs the tests of packages of the module in dir.
+func (t *tally) run(dir string, flags, pkgs []string) error {
+	cmd := exec.Command("go", slices.Concat([]string{"test", "-json"}, flags, pkgs)...)
 	cmd.Dir = dir
 	cmd.Stderr = os.Stdout
 	pipe, err := cmd.StdoutPipe()
@@ -103,6 +111,9 @@ func (t *tally) add(e event) {
 		t.output[key].WriteString(e.Output)
 	case "pass", "fail", "skip":
 		if e.Test == "" {
+			if e.Action == "fail" {
+				t.abandoned(e.Package)
+			}
 			if e.Action == "fail" && !t.reported(e.Package) {
 				t.failed++ // it did not build, or ended without a test that failed
 			}
@@ -132,6 +143,17 @@ func (t *tally) end(e event, key string) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "=== ") && !strings.HasPrefix(line, "--- ") {
 				fmt.Fprintf(t.out, "skip %s %s: %s\n", e.Package, e.Test, line)
 			}
+		}
+	}
+}
+
+// abandoned prints what tests printed that had not ended when their package did, as when its
+// time was up.
+func (t *tally) abandoned(pkg string) {
+	for key, b := range t.output {
+		if test, ok := strings.CutPrefix(key, pkg+" "); ok && test != "failed" {
+			fmt.Fprintf(t.out, "%s: %s did not end: %s\n", pkg, test, strings.TrimSpace(b.String()))
+			delete(t.output, key)
 		}
 	}
 }
