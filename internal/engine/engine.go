@@ -39,7 +39,8 @@ type Engine struct {
 	now       atomic.Pointer[Generation]
 	panicked  atomic.Bool // the first panic is logged with its packet, the others are counted
 
-	late chan *worker // those that write answers which had to wait
+	late chan *worker // those that make answers which had to wait
+	lost losses
 }
 
 // New returns an engine that serves g.
@@ -53,6 +54,7 @@ func New(o Options, g Generation) *Engine {
 	for range lateWorkers {
 		e.late <- e.newWorker()
 	}
+	e.lost.record = e.newRecord()
 	return e
 }
 
@@ -63,11 +65,14 @@ func (e *Engine) Apply(g Generation) { e.now.Store(g.filled()) }
 func (e *Engine) NewWorker() server.Worker { return e.newWorker() }
 
 func (e *Engine) newWorker() *worker {
-	w := &worker{engine: e, record: &telemetry.Worker{}}
-	if e.telemetry != nil {
-		w.record = e.telemetry.NewWorker()
+	return &worker{engine: e, record: e.newRecord()}
+}
+
+func (e *Engine) newRecord() *telemetry.Worker {
+	if e.telemetry == nil {
+		return &telemetry.Worker{}
 	}
-	return w
+	return e.telemetry.NewWorker()
 }
 
 // A worker is the scratch space of one goroutine that reads queries.

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -195,7 +197,7 @@ func (p *pending) Late() {
 // Drop implements [resolver.Waiter].
 func (p *pending) Drop() {
 	if p.answered.CompareAndSwap(false, true) {
-		p.engine.giveWorker(p.engine.takeWorker().dropped(telemetry.DropLoad, len(p.msg)))
+		p.engine.lost.drop(telemetry.DropLoad, len(p.msg))
 		p.to.Close()
 	}
 }
@@ -219,15 +221,25 @@ func (p *pending) reply(answer func(*worker) int) {
 		return
 	}
 	defer p.to.Close()
-	w := p.engine.takeWorker()
-	defer p.engine.giveWorker(w)
 	if p.peer.Transport == server.UDP && time.Since(p.arrived) > p.maxAge {
-		w.dropped(telemetry.DropLate, len(p.msg))
+		p.engine.lost.drop(telemetry.DropLate, len(p.msg))
 		return
 	}
-	if n := w.resume(p, answer); n > 0 {
-		_ = p.to.Reply(w.room[:n]) // a client that went away needs no answer
+	if reply := p.make(answer); reply != nil {
+		_ = p.to.Reply(reply) // a client that went away needs no answer
 	}
+}
+
+// make returns what answer makes, or nil. The worker that it is made with is back when
+// it returns: whatever sending takes, others make theirs.
+func (p *pending) make(answer func(*worker) int) []byte {
+	w := <-p.engine.late
+	defer func() { p.engine.late <- w }()
+	n := w.resume(p, answer)
+	if n <= 0 {
+		return nil
+	}
+	return bytes.Clone(w.room[:n])
 }
 
 // resume puts w into the state in which the query was left.
@@ -248,17 +260,21 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	return answer(w)
 }
 
-// lateWorkers is how many answers can be written at one time by others than the
-// goroutines that read sockets. Each takes a microsecond.
+// lateWorkers is how many answers can be made at one time by others than the
+// goroutines that read sockets. Each takes a microsecond, and none waits for anything.
 const lateWorkers = 4
 
-func (e *Engine) takeWorker() *worker  { return <-e.late }
-func (e *Engine) giveWorker(w *worker) { e.late <- w }
+// A losses counts the queries that had to wait and get no answer. Who drops them may be
+// a goroutine that reads a socket, and needs no worker for it.
+type losses struct {
+	mu     sync.Mutex
+	record *telemetry.Worker
+}
 
-// dropped counts a query that gets no answer.
-func (w *worker) dropped(why telemetry.Drop, query int) *worker {
-	w.record.Drop(why, query)
-	return w
+func (l *losses) drop(why telemetry.Drop, query int) {
+	l.mu.Lock()
+	l.record.Drop(why, query)
+	l.mu.Unlock()
 }
 
 // localZones answers the resolver's own questions from our zones. It is a
