@@ -205,8 +205,8 @@ type TCP struct {
 	PerNetwork     int           `yaml:"per_network" default:"64" min:"1" max:"1000000" doc:"Connections of one network, /24 or /56." why:"Several resolvers of one network, and no more of an attacker who has all of it."`
 	Idle           time.Duration `yaml:"idle" default:"10s" min:"100ms" max:"1h" doc:"How long a connection may stay without a question. Shorter while connections are scarce." why:"Some seconds (RFC 7766, section 6.2.3); Knot 10 s, BIND 30 s."`
 	Question       time.Duration `yaml:"question" default:"3s" min:"100ms" max:"1m" doc:"How long a question may take from its first octet to its last." why:"A question is one packet; a sender of single octets is cut off. Knot 2 s."`
-	InFlight       int           `yaml:"in_flight" default:"16" min:"1" max:"1024" doc:"Questions of one connection that are worked on at one time." why:"Pipelining (RFC 7766, section 6.2.1.1) for resolvers, and a bound for each connection. BIND 23."`
-	WriteStall     time.Duration `yaml:"write_stall" default:"5s" min:"100ms" max:"5m" doc:"How long a reader may take nothing before it is cut off." why:"Several retransmissions; a client that reads nothing holds memory."`
+	InFlight       int           `yaml:"in_flight" default:"16" min:"1" max:"1024" doc:"Questions of one connection that are worked on, or whose answers are not read, at one time." why:"Pipelining (RFC 7766, section 6.2.1.1) for resolvers, and a bound for each connection. BIND 23."`
+	WriteStall     time.Duration `yaml:"write_stall" default:"5s" min:"100ms" max:"5m" doc:"How long a client may take to read an answer before it is cut off." why:"Several retransmissions; a client that reads nothing holds memory."`
 }
 
 // UDP is how datagrams are read.

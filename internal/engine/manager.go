@@ -101,7 +101,7 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 	rcode, ede := wire.NoError, -1
 	switch op {
 	case policy.Transfer:
-		m.Transfer(r, p.to.Reply)
+		m.Transfer(r, p.to.Stream)
 		return
 	case policy.Notify:
 		if !m.Notify(r) {

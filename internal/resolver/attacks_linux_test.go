@@ -226,8 +226,9 @@ func floodMemory(t *testing.T, zones int, most int64) {
 // A counted is a [server.Responder] that counts down when its question ends.
 type counted struct{ n *atomic.Int64 }
 
-func (c *counted) Reply([]byte) error { return nil }
-func (c *counted) Close()             { c.n.Add(-1) }
+func (c *counted) Reply([]byte) error  { return nil }
+func (c *counted) Stream([]byte) error { return nil }
+func (c *counted) Close()              { c.n.Add(-1) }
 
 // resident returns the octets of memory that the process has.
 func resident(t *testing.T) int64 {

@@ -26,6 +26,35 @@ func BenchmarkTCP(b *testing.B) {
 	benchmark(b, dial(b, "tcp", s), framed(question(1, 40)), 42)
 }
 
+// BenchmarkLater has each answer given later, by another goroutine.
+func BenchmarkLater(b *testing.B) {
+	for _, network := range []string{"udp", "tcp"} {
+		b.Run(network, func(b *testing.B) {
+			later := make(chan server.Responder, 1<<16)
+			s := listen(b, server.Options{Workers: 1, Handler: worker(func(_ []byte, p *server.Peer, _ []byte) int {
+				r, err := p.Detach()
+				if err != nil {
+					b.Error(err)
+					return 0
+				}
+				later <- r
+				return server.Pending
+			})})
+			go func() {
+				for r := range later {
+					_ = r.Reply(answer(1, 100))
+					r.Close()
+				}
+			}()
+			if network == "tcp" {
+				benchmark(b, dial(b, "tcp", s), framed(question(1, 40)), 102)
+			} else {
+				benchmark(b, dial(b, "udp", s), question(1, 40), 100)
+			}
+		})
+	}
+}
+
 func benchmark(b *testing.B, c net.Conn, query []byte, size int) {
 	const window = 64
 	b.ReportAllocs()

@@ -20,7 +20,7 @@ const (
 	defaultIdle      = 10 * time.Second // silence between questions (RFC 7766, section 6.2.3)
 	defaultIdleMin   = time.Second      // the same when every connection is taken
 	defaultQuestion  = 3 * time.Second  // from the first octet of a question to its last, against slow senders
-	defaultStall     = 5 * time.Second  // a client reads nothing for so long: it is reset
+	defaultStall     = 5 * time.Second  // a client does not take an answer in so long: it is reset
 	defaultDrain     = 2 * time.Second  // what Serve grants to draining: clients ask again after as long
 
 	maxWorkers    = 1024    // sockets an address
@@ -33,11 +33,11 @@ type Limits struct {
 	Conns     int           // connections in all (4,096)
 	PerAddr   int           // connections from one address, or /64 for IPv6 (20)
 	PerPrefix int           // connections from one /24, or /56 for IPv6 (64)
-	Pending   int           // answers that a connection may be owed before it is read no further (16)
+	Pending   int           // answers that a connection may be owed, or has not taken, before it is read no further (16)
 	Idle      time.Duration // silence after which a connection is closed (10 s)
 	IdleMin   time.Duration // what Idle falls to while connections fill from one half to all (1 s)
 	Question  time.Duration // time for one question to arrive whole (3 s)
-	Stall     time.Duration // time for the client to read something, before it is reset (5 s)
+	Stall     time.Duration // time for the client to take an answer, or 64 KiB of short ones, before it is reset (5 s)
 }
 
 // Options says what to listen on and for whom. The zero value of each field but

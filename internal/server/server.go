@@ -12,6 +12,11 @@
 // query costs no allocation and takes no lock. Over TCP, a connection is a
 // goroutine, and a fixed number of workers goes round among those that have
 // questions.
+//
+// A client that does not read what it is sent hurts itself alone. Its answers wait in
+// a queue of its connection, which is bounded, and so is what waits for all clients
+// together; a connection whose client takes nothing for [Limits].Stall, or is out of
+// room, is reset.
 package server
 
 import (
@@ -86,11 +91,15 @@ func (p *Peer) Detach() (Responder, error) {
 
 // A Responder answers one query, later, from any goroutine.
 type Responder interface {
-	// Reply sends one message to the client, and does not keep it. Over TCP it
-	// may be called many times, as a zone transfer does, and blocks while the
-	// client reads too slowly. The error is ErrGone, ErrTooLong, or what the
-	// network said; after any but ErrTooLong there is no use in going on.
+	// Reply sends one message to the client, which must not be changed from then on. It
+	// never waits for the client: over TCP the message leaves behind what the connection
+	// has to send before it, and over UDP it is lost if the system has no room for it.
+	// The error is ErrGone, ErrTooLong, or what the network said.
 	Reply(message []byte) error
+	// Stream sends one message of many, as a zone transfer does, and does not keep it.
+	// Over TCP it returns when the message has left, and waits while the client reads
+	// too slowly. After an error other than ErrTooLong there is no use in going on.
+	Stream(message []byte) error
 	// Close says that there will be no more replies. Without any, the query stays
 	// unanswered. Closing twice does nothing.
 	Close()

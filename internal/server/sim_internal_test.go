@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -172,24 +171,34 @@ func TestSimStall(t *testing.T) {
 	})
 }
 
-// TestSimUnsent has one more client that does not read than there is memory for.
+// TestSimUnsent has clients that do not read, of as many networks as come to fill the
+// memory there is for that: each network gets as much as is free besides, so that there
+// is always some for the next, and none can take it from others.
 func TestSimUnsent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const each, room = 50000, 3
+		const each, room = 50000, 24
 		s := sim(t, Limits{})
 		s.tcp.unsentMax = room * (2 + each)
-		var last *simConn
-		for range room + 1 {
-			var c net.Conn
-			c, last = connect(s, "192.0.2.1")
-			_, _ = c.Write(ask(1, each))
-			synctest.Wait()
+		stalled := 0
+		for i, most := range []int{12, 6, 3, 1, 1, 0} { // of 24, 12, 6, 3, 2, 1
+			for n := range most + 1 {
+				c, mine := connect(s, netip.AddrFrom4([4]byte{192, 0, byte(i), byte(n)}).String())
+				_, _ = c.Write(ask(1, each))
+				synctest.Wait()
+				if n == most {
+					stalled++
+				}
+				if st := s.Stats(); st.Stalled != uint64(stalled) || mine.reset != (n == most) {
+					t.Fatalf("client %d of network %d: reset: %v, %d of all, want %d", n, i, mine.reset, st.Stalled, stalled)
+				}
+			}
 		}
-		if st := s.Stats(); st.Stalled != 1 || st.Open != room || !last.reset {
-			t.Errorf("counters %+v, want one stalled and %d open", st, room)
+		const kept = 12 + 6 + 3 + 1 + 1
+		if got := s.tcp.unsent.Load(); got != kept*(2+each) {
+			t.Errorf("%d octets wait, want %d", got, kept*(2+each))
 		}
 		s.conns.Wait()
-		if st := s.Stats(); st.Stalled != room+1 || s.tcp.unsent.Load() != 0 {
+		if st := s.Stats(); st.Stalled != uint64(stalled+kept) || s.tcp.unsent.Load() != 0 {
 			t.Errorf("counters %+v, %d octets unsent", st, s.tcp.unsent.Load())
 		}
 	})
@@ -329,58 +338,4 @@ func TestSimPipelining(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestSimTransfer has one answer of many messages, and a client that takes its time
-// with each but never too much.
-func TestSimTransfer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const messages = 20
-		s := sim(t, Limits{})
-		later := make(chan Responder, 1)
-		for range cap(s.tcp.slots) { // a worker that detaches
-			slot := <-s.tcp.slots
-			slot.worker = detacher{later}
-			s.tcp.slots <- slot
-		}
-		c, _ := connect(s, "192.0.2.1")
-		_, _ = c.Write(ask(1, 100))
-		r := <-later
-		sent := 0
-		var failed error
-		go func() {
-			defer r.Close()
-			for range messages {
-				if failed = r.Reply(make([]byte, 65535)); failed != nil {
-					return
-				}
-				sent++
-			}
-			failed = nil
-		}()
-		for i := range messages {
-			time.Sleep(defaultStall - time.Millisecond)
-			synctest.Wait()
-			if sent != i {
-				t.Fatalf("%d messages sent, want %d: the client has read no more", sent, i)
-			}
-			if _, err := io.CopyN(io.Discard, c, 65537); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got := until(c); got != defaultIdle || failed != nil {
-			t.Errorf("closed after %v, error %v; want %v", got, failed, defaultIdle)
-		}
-		if err := r.Reply(make([]byte, 12)); !errors.Is(err, ErrGone) {
-			t.Errorf("after the end: error %v, want ErrGone", err)
-		}
-	})
-}
-
-type detacher struct{ later chan Responder }
-
-func (d detacher) Handle(_ []byte, p *Peer, _ int64, _ []byte) int {
-	r, _ := p.Detach()
-	d.later <- r
-	return Pending
 }

@@ -2,10 +2,8 @@ package server
 
 import (
 	"encoding/binary"
-	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,24 +18,23 @@ const (
 	idleUnit = 100 * time.Millisecond
 )
 
-// A tcpConn is one connection. Its goroutine reads, has the questions answered and
-// writes the answers; responders write too, under the lock.
+// A tcpConn is one connection. Its goroutine reads, has the questions answered, and
+// reads no more while the client does not take the answers.
 type tcpConn struct {
-	table  *tcpTable
-	conn   net.Conn // a *net.TCPConn but in tests
-	now    writerNow
-	peer   Peer
-	host   netip.Addr // whose it is: the address, or the first of its /64
-	prefix netip.Prefix
-	at     int // in its network's list
+	table   *tcpTable
+	conn    net.Conn // a *net.TCPConn but in tests
+	out     tcpSender
+	peer    Peer
+	host    netip.Addr // whose it is: the address, or the first of its /64
+	prefix  netip.Prefix
+	network *network
+	at      int // in its network's list
 
 	active  atomic.Int64  // when the last question came or was answered late, or the connection came
-	pending atomic.Int32  // answers owed
+	pending atomic.Int32  // answers owed: to come, or in the queue
 	freed   chan struct{} // something no longer owed, one token
 	gone    chan struct{} // closed with the connection
 	once    sync.Once
-
-	writing sync.Mutex
 
 	// The goroutine's own: what has been read, and since when for a part of a question.
 	buf   []byte // small or large
@@ -49,7 +46,7 @@ type tcpConn struct {
 
 func newTCPConn(t *tcpTable, conn net.Conn) *tcpConn {
 	c := &tcpConn{table: t, conn: conn, freed: make(chan struct{}, 1), gone: make(chan struct{})}
-	c.now.bind(conn)
+	c.out.bind(c)
 	remote := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
 	c.peer = Peer{
 		Remote:    netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
@@ -73,6 +70,7 @@ func (c *tcpConn) idler(d *tcpConn) bool {
 func (c *tcpConn) close() {
 	c.once.Do(func() {
 		close(c.gone)
+		c.out.close()
 		_ = c.conn.Close()
 	})
 }
@@ -228,60 +226,20 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 		}
 	}
 	t.count.received.Add(uint64(received))
-	// A client that does not read keeps no worker from the others: what does
-	// not leave at once is copied.
-	var rest []byte
-	locked := c.writing.TryLock()
-	n := 0
-	if locked {
-		n = c.now.write(slot.out[:out])
-	}
-	if n < out {
-		if t.unsent.Add(int64(out-n)) > t.unsentMax {
-			// There is no memory to wait with.
-			t.unsent.Add(int64(n - out))
-			t.slots <- slot
-			if locked {
-				c.writing.Unlock()
-			}
-			t.count.sendErrors.Add(uint64(sent))
-			t.count.stalled.Add(1)
-			c.reset()
-			return done, false
-		}
-		rest = append(rest, slot.out[n:out]...)
+	// A client that does not read keeps no worker from the others.
+	wait, ok := false, true
+	if out > 0 {
+		wait, ok = c.out.straight(slot.out[:out], sent)
 	}
 	t.slots <- slot
-	if len(rest) > 0 && !locked {
-		c.writing.Lock()
-	}
-	var err error
-	if len(rest) > 0 {
-		err = c.write(rest)
-		t.unsent.Add(-int64(len(rest)))
-	}
-	if locked || len(rest) > 0 {
-		c.writing.Unlock()
-	}
-	if err != nil {
-		t.count.sendErrors.Add(uint64(sent))
+	if !ok {
+		c.reset()
 		return done, false
 	}
-	t.count.sent.Add(uint64(sent))
-	return done, open
-}
-
-// write writes b for as long as a client may stall. The caller holds the lock.
-func (c *tcpConn) write(b ...[]byte) error {
-	buffers := net.Buffers(b)
-	_ = c.conn.SetWriteDeadline(time.Now().Add(c.table.limits.Stall))
-	_, err := buffers.WriteTo(c.conn)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.table.count.stalled.Add(1)
-		c.reset()
+	if wait && !c.out.flush() {
+		return done, false
 	}
-	_ = c.conn.SetWriteDeadline(time.Time{})
-	return err
+	return done, open
 }
 
 // fit gives the beginning of a question the room that the whole needs.
@@ -347,47 +305,11 @@ func (c *tcpConn) detach(*Peer) (Responder, error) {
 	return &tcpResponder{conn: c}, nil
 }
 
-// A tcpResponder answers one question, with as many messages as it takes.
-type tcpResponder struct {
-	conn *tcpConn
-	once sync.Once
-}
-
-func (r *tcpResponder) Reply(message []byte) error {
-	if len(message) > tcpLarge-2 {
-		return ErrTooLong
-	}
-	c := r.conn
-	c.writing.Lock()
-	defer c.writing.Unlock()
+// paid takes one of what is owed off.
+func (c *tcpConn) paid() {
+	c.pending.Add(-1)
 	select {
-	case <-c.gone:
-		return ErrGone
+	case c.freed <- struct{}{}:
 	default:
 	}
-	err := c.write(binary.BigEndian.AppendUint16(nil, uint16(len(message))), message)
-	if err != nil {
-		c.table.count.sendErrors.Add(1)
-		c.close()
-		if errors.Is(err, net.ErrClosed) {
-			return ErrGone
-		}
-		return err
-	}
-	c.table.count.sent.Add(1)
-	c.active.Store(c.table.server.now())
-	return nil
-}
-
-func (r *tcpResponder) Close() {
-	r.once.Do(func() {
-		c := r.conn
-		c.active.Store(c.table.server.now())
-		c.pending.Add(-1)
-		c.table.server.pending.Add(-1)
-		select {
-		case c.freed <- struct{}{}:
-		default:
-		}
-	})
 }

@@ -19,9 +19,12 @@ const (
 	// evictLook is how many connections are looked at for one to evict.
 	evictLook = 64
 
-	// unsentMax bounds what is copied because clients do not read it, at most
-	// two answers of the longest each: room for 512 clients at their worst.
+	// unsentMax bounds what waits in memory because clients do not read it: a client
+	// at its worst has 1.2 MiB. The system has as much again, and more, for each.
 	unsentMax = 64 << 20
+	// slotRoom is the room for answers of the straight path: more than the longest, so
+	// that short ones gather until at least one more fits for sure.
+	slotRoom = 2 * tcpLarge
 
 	prefix4, prefix6 = 24, 56 // what counts as one network
 	host6            = 64     // what counts as one address: a host has all of its /64 (RFC 8981)
@@ -38,7 +41,7 @@ type tcpTable struct {
 	small  sync.Pool     // of *[tcpSmall]byte
 	large  sync.Pool     // of *[tcpLarge]byte
 	inUse  atomic.Int32  // large buffers
-	unsent atomic.Int64  // octets copied for clients that do not read
+	unsent atomic.Int64  // octets that wait for clients to read
 	opened atomic.Int64  // as total, for reading without the lock
 
 	unsentMax int64
@@ -54,15 +57,15 @@ type tcpTable struct {
 // A network is the connections from one prefix.
 type network struct {
 	prefix     netip.Prefix
+	unsent     atomic.Int64 // as that of all
 	conns      []*tcpConn
 	next, prev *network // in the list of its weight
 }
 
-// A tcpSlot is a worker and room for its answers: more than the longest, so that
-// short ones gather until at least one more fits for sure.
+// A tcpSlot is a worker and room for its answers.
 type tcpSlot struct {
 	worker Worker
-	out    [2 * tcpLarge]byte
+	out    [slotRoom]byte
 }
 
 func (t *tcpTable) init(s *Server) {
@@ -162,7 +165,7 @@ func (t *tcpTable) add(c *tcpConn) {
 	} else {
 		t.unlink(n)
 	}
-	c.at = len(n.conns)
+	c.network, c.at = n, len(n.conns)
 	n.conns = append(n.conns, c)
 	t.link(n)
 }
@@ -193,6 +196,24 @@ func (t *tcpTable) remove(c *tcpConn) {
 	for len(t.weights) > 0 && t.weights[len(t.weights)-1] == nil {
 		t.weights = t.weights[:len(t.weights)-1]
 	}
+}
+
+// hold takes memory for octets that wait for a client of n to read, and is false if
+// there is none. A network may have as much as is free besides: whoever fills the
+// memory leaves half of it, two networks a third, and so on, so that others, who need
+// little, have room whatever one does.
+func (t *tcpTable) hold(n *network, octets int64) bool {
+	if all, mine := t.unsent.Add(octets), n.unsent.Add(octets); all+mine <= t.unsentMax {
+		return true
+	}
+	t.letGo(n, octets)
+	return false
+}
+
+// letGo gives memory back.
+func (t *tcpTable) letGo(n *network, octets int64) {
+	t.unsent.Add(-octets)
+	n.unsent.Add(-octets)
 }
 
 // link puts n into the list of its weight, and unlink takes it out. The last list

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -20,12 +21,16 @@ const (
 	headerLen = 12
 	// errorPause keeps an unexpected, lasting error from taking the processor.
 	errorPause = time.Millisecond
+	// sendTries is how often an answer is sent when there is no room for it, errorPause
+	// apart, before it is dropped: clients ask again, and others are waiting.
+	sendTries = 5
 )
 
 // A udpSocket is a bound socket and what its workers count.
 type udpSocket struct {
 	server   *Server
 	conn     *net.UDPConn
+	now      datagramNow
 	local    netip.Addr // the address bound, invalid for a wildcard
 	counters []traffic  // one a worker
 }
@@ -35,7 +40,9 @@ func (s *Server) newUDP(conn *net.UDPConn, local netip.Addr, workers int) *udpSo
 	if local.IsUnspecified() {
 		local = netip.Addr{}
 	}
-	return &udpSocket{s, conn, local, make([]traffic, workers)}
+	u := &udpSocket{server: s, conn: conn, local: local, counters: make([]traffic, workers)}
+	u.now.bind(conn)
+	return u
 }
 
 // servePortable answers one datagram a system call until the server drains.
@@ -88,11 +95,24 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 		if n <= 0 {
 			continue
 		}
-		if _, _, err := u.conn.WriteMsgUDPAddrPort(reply[:n], replyControl, from); err != nil {
+		if err := u.sendPatiently(reply[:n], replyControl, from); err != nil {
 			count.unsent(1, err)
 		} else {
 			count.sent.Add(1)
 		}
+	}
+}
+
+// sendPatiently sends an answer, for which a full send buffer may take a while to
+// drain. Nobody waits for that in the system: answers that come later could not be sent
+// meanwhile.
+func (u *udpSocket) sendPatiently(message, control []byte, to netip.AddrPort) error {
+	for tries := 1; ; tries++ {
+		err := u.now.send(message, control, to)
+		if !errors.Is(err, syscall.EAGAIN) || tries == sendTries {
+			return err
+		}
+		time.Sleep(errorPause)
 	}
 }
 
@@ -142,7 +162,7 @@ func (r *udpResponder) Reply(message []byte) error {
 		return ErrTooLong
 	}
 	count := &r.socket.server.laterUDP
-	if _, _, err := r.socket.conn.WriteMsgUDPAddrPort(message, r.control, r.to); err != nil {
+	if err := r.socket.now.send(message, r.control, r.to); err != nil {
 		count.unsent(1, err)
 		if errors.Is(err, net.ErrClosed) {
 			return ErrGone
@@ -152,6 +172,9 @@ func (r *udpResponder) Reply(message []byte) error {
 	count.sent.Add(1)
 	return nil
 }
+
+// Stream is Reply: a datagram leaves at once or not at all.
+func (r *udpResponder) Stream(message []byte) error { return r.Reply(message) }
 
 func (r *udpResponder) Close() {
 	r.once.Do(func() {

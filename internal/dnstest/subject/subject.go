@@ -213,4 +213,6 @@ func (l *laterReply) Reply(msg []byte) error {
 	return nil
 }
 
+func (l *laterReply) Stream(msg []byte) error { return l.Reply(msg) }
+
 func (l *laterReply) Close() { l.once.Do(func() { l.reply <- nil }) }
