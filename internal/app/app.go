@@ -115,6 +115,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	a.tellLeft(nil, first)
 	a.queries = newQueryLog(c.Log)
 	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Queries: a.queries.sink()}, first.engine)
 	if err := a.listen(c); err != nil {

@@ -44,7 +44,7 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	switch {
 	case local: // nobody from outside of this machine
 	case c.Recurses():
-		clients, err := recursionClients(c)
+		clients, _, err := c.RecursionClients()
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"port53/internal/config"
@@ -33,7 +34,9 @@ type generation struct {
 	anchors  []resolver.Anchor // as configured
 	sources  []zones.Source
 	bounds   zones.Bounds
-	guard    *guard // rules that the machine's firewall is to have; nil: they are not our business
+	clients  []netip.Prefix // who may have names resolved; none: everyone
+	left     []netip.Prefix // networks of this machine that may not, since they are public and not named
+	guard    *guard         // rules that the machine's firewall is to have; nil: they are not our business
 }
 
 // build makes a generation of c. old is the one that it follows; nil: it is the first. On an
@@ -51,7 +54,10 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 		g.engine.Manager = a.manager
 	}
 	var err error
-	if g.engine.Access, err = access(c); err != nil {
+	if g.clients, g.left, err = c.RecursionClients(); err != nil {
+		return nil, err
+	}
+	if g.engine.Access, err = access(c, g.clients); err != nil {
 		return nil, err
 	}
 	if g.engine.Limits, err = limits(old, c); err != nil {
@@ -97,16 +103,13 @@ func (a *App) buildRecursion(g, old *generation) error {
 	return nil
 }
 
-// access returns who may ask, and who may have names resolved.
-func access(c *config.Config) (*policy.Access, error) {
+// access returns who may ask, and who may have names resolved: clients, or everyone if there
+// are none.
+func access(c *config.Config, clients []netip.Prefix) (*policy.Access, error) {
 	a := &policy.Access{}
 	allow := c.Policy.Allow
 	var err error
 	if c.Recurses() {
-		clients, err := recursionClients(c)
-		if err != nil {
-			return nil, err
-		}
 		if len(clients) > 0 {
 			if a.Recurse, err = policy.NewACL(policy.ACLOptions{Allow: clients}); err != nil {
 				return nil, err
@@ -155,6 +158,21 @@ func limits(old *generation, c *config.Config) (engine.Limits, error) {
 		}
 	}
 	return l, nil
+}
+
+// tellLeft logs which networks of this machine are not answered since they are public and
+// nobody has named them, and what to write if they should be. old is the generation before,
+// which has told of its own; it may be nil.
+func (a *App) tellLeft(old, g *generation) {
+	if len(g.left) == 0 || old != nil && slices.Equal(old.left, g.left) {
+		return
+	}
+	var list []string
+	for _, n := range slices.Concat(g.clients, g.left) {
+		list = append(list, "'"+n.String()+"'")
+	}
+	a.log.Warn("clients in public networks of this machine are not answered", "networks", g.left,
+		"to_answer_them_write", "resolver: {allow: ["+strings.Join(list, ", ")+"]}")
 }
 
 func rateLimiter(r config.RateLimit) (*policy.RateLimiter, error) {

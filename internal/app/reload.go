@@ -87,6 +87,7 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.tellLeft(old, next)
 	a.manager.SetBounds(next.bounds)
 	if a.recursion != nil {
 		a.flushChanges(old, next)

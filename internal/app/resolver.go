@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -188,45 +186,6 @@ func lowered(names [][]byte) [][]byte {
 		out[i] = wire.Lower(nil, n)
 	}
 	return out
-}
-
-// recursionClients returns the networks that may have names resolved; none means
-// everyone, which only a public resolver has.
-func recursionClients(c *config.Config) ([]netip.Prefix, error) {
-	if len(c.Resolver.Allow) > 0 || !c.Internal() {
-		return c.Resolver.Allow, nil
-	}
-	return ownNetworks()
-}
-
-// ownNetworks returns loopback and the networks that the interfaces of this machine are
-// in, as they are now.
-func ownNetworks() ([]netip.Prefix, error) {
-	networks := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("networks of this machine: %w; write resolver: {allow: […]}", err)
-	}
-	seen := map[netip.Prefix]bool{}
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		addr, ok := netip.AddrFromSlice(n.IP)
-		ones, _ := n.Mask.Size()
-		if !ok || addr.Unmap().IsLoopback() {
-			continue
-		}
-		addr = addr.Unmap()
-		p, err := addr.Prefix(ones)
-		if err != nil || seen[p] || ones == 0 {
-			continue
-		}
-		seen[p] = true
-		networks = append(networks, p)
-	}
-	return networks, nil
 }
 
 // Flush implements [console.Admin]: it makes the cache forget a name, a tree or

@@ -167,7 +167,14 @@ func confOpen(a *audited) {
 		a.find(Info, 0, "role", "it resolves for everyone, which is what it is for: CONF-RRL is what keeps it from attacking others")
 		return
 	}
-	for _, p := range a.c.Resolver.Allow {
+	clients, left, err := a.c.RecursionClients()
+	if err != nil {
+		a.find(Unknown, 0, "resolver.allow", "%v", err)
+	}
+	for _, p := range left {
+		a.find(Info, 0, "resolver.allow", "%v, a network of this machine, is not private: its clients are served only if it is listed", p)
+	}
+	for _, p := range clients {
 		if public(p) && wide(p) {
 			state := Fail
 			if p.Bits() > 8 {

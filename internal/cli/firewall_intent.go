@@ -52,16 +52,6 @@ func (i *intent) backendFlags(cmd *cobra.Command) {
 	f.StringVar(&i.state, "state-dir", "", "where what was applied is remembered; without, as the configuration says")
 }
 
-// privateNetworks are those whose clients an internal resolver is for, unless --allow says
-// otherwise (RFC 1918, RFC 6598, RFC 4193, RFC 4291).
-func privateNetworks() []netip.Prefix {
-	var list []netip.Prefix
-	for _, text := range []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fe80::/10"} {
-		list = append(list, netip.MustParsePrefix(text))
-	}
-	return list
-}
-
 func prefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix
 	for _, text := range texts {
@@ -185,7 +175,7 @@ func (i *intent) byRole(p *firewall.Plan) error {
 		p.Everybody, p.Limits = len(p.Allow) == 0, true
 	case "internal-resolver", "domain-controller":
 		if len(p.Allow) == 0 {
-			p.Allow = privateNetworks()
+			p.Allow = config.PrivateNetworks() // whom such a server is for
 		}
 	default:
 		return failure(exitUsage, "authoritative, public-resolver, internal-resolver and domain-controller are", "there is no role %s", i.role)

@@ -19,25 +19,13 @@ const (
 	widestIPv6 = 19
 )
 
-// ownNetworks returns the networks that are nobody's on the public Internet: of them
-// all may be listed.
-func ownNetworks() []netip.Prefix {
-	return []netip.Prefix{
-		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918
-		netip.MustParsePrefix("100.64.0.0/10"),                               // RFC 6598
-		netip.MustParsePrefix("127.0.0.0/8"),                                 // RFC 1122, section 3.2.1.3
-		netip.MustParsePrefix("169.254.0.0/16"),                              // RFC 3927
-		netip.MustParsePrefix("fc00::/7"),                                    // RFC 4193
-		netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"), // RFC 4291, sections 2.5.3 and 2.5.6
-	}
-}
-
-// strangers tells whether a network is so large that others than its owner are in it.
+// strangers reports whether a network is so large that others than its owner are in it. Of
+// those that are nobody's on the public Internet all may be listed, and of those that
+// providers share among customers (RFC 6598).
 func strangers(n netip.Prefix) bool {
-	for _, own := range ownNetworks() {
-		if own.Bits() <= n.Bits() && own.Contains(n.Addr()) {
-			return false
-		}
+	shared := netip.MustParsePrefix("100.64.0.0/10")
+	if within(append(append(PrivateNetworks(), loopback()...), shared), n) {
+		return false
 	}
 	if n.Addr().Is4() {
 		return n.Bits() < widestIPv4

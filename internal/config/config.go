@@ -79,7 +79,7 @@ func (c *Config) File() string { return c.file }
 func (c *Config) Recurses() bool { return c.Role != RoleAuthoritative }
 
 // Internal tells whether the role answers known networks only: those of
-// Resolver.Allow, or loopback and the networks of this machine's interfaces.
+// Resolver.Allow, or loopback and the private networks of this machine's interfaces.
 func (c *Config) Internal() bool {
 	return c.Role == RoleInternalResolver || c.Role == RoleDomainController
 }

@@ -58,8 +58,8 @@ listen: [127.0.0.1, "::1"]
 # zones: [{name: lan.example, file: lan.zone}]
 
 resolver:
-  # Who may have names resolved: this machine and the networks of its interfaces,
-  # unless networks are listed.
+  # Who may have names resolved: this machine and the private networks of its
+  # interfaces, unless networks are listed. Public ones have to be.
   # allow: [10.0.0.0/8, 192.168.0.0/16, "fd00::/8"]
 
   # Names that other servers answer for: resolvers are forwarders, authoritative
@@ -105,8 +105,8 @@ listen: [127.0.0.1, "::1"]
 # zones: [{name: lan.example, file: lan.zone}]
 
 resolver:
-  # Who may have names resolved: this machine and the networks of its interfaces,
-  # unless networks are listed.
+  # Who may have names resolved: this machine and the private networks of its
+  # interfaces, unless networks are listed. Public ones have to be.
   # allow: [10.0.0.0/8, "fd00::/8"]
 
   # The domain's own names are asked of its controllers.

@@ -243,7 +243,7 @@ resolver:
 | role | who is answered | names outside of the zones | rate limit |
 | --- | --- | --- | --- |
 | authoritative | everyone, unless ` + "`policy.allow`" + ` is written | refused; ` + "`resolver`" + ` is an error | on |
-| internal-resolver | loopback and the networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is written | resolved | off |
+| internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is written | resolved | off |
 | domain-controller | as ` + "`internal-resolver`" + ` | resolved | off |
 | public-resolver | everyone, unless ` + "`resolver.allow`" + ` is written | resolved | on; it cannot be switched off |
 
