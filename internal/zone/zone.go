@@ -9,8 +9,8 @@
 //
 // A zone changes by replacement. A [Builder] takes records, checks the whole
 // (RFC 1034, section 4.2.1; RFC 2181, sections 5 and 10.1) and yields the next
-// version. A [Set] publishes versions; queries in flight finish on the one they
-// began with.
+// version. A [View] is the zones that are served; queries in flight finish on the version
+// they began with.
 //
 // Package zone reads no files and knows no clock.
 package zone
