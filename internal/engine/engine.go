@@ -145,7 +145,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 	// Who asks, and is the question one?
 	switch {
-	case !g.Access.Allows(policy.Query, policy.Peer{Addr: peer.Remote.Addr()}):
+	case !g.Access.MayQuery(peer.Remote.Addr()):
 		return w.fail(wire.Refused, wire.EDEProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
 		return w.fail(wire.NotImp, -1)
@@ -225,8 +225,10 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 // begin makes the worker ready for a query.
 func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
-	w.present = present{gen: g, peer: peer, udp: peer.Transport == server.UDP, ede: -1}
+	w.gen, w.peer = g, peer
+	w.udp = peer.Transport == server.UDP
 	w.limited = w.udp && g.Limits.Rates != nil
+	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
 	w.query.Msg = msg
 }
 
@@ -259,7 +261,7 @@ func (w *worker) bare(rcode wire.Rcode) []byte {
 // the reply (RFC 1035, section 4.1.1).
 func (w *worker) offersRecursion() bool {
 	g := w.gen
-	if g.Recursion == nil || !g.Access.Allows(policy.Recurse, policy.Peer{Addr: w.peer.Remote.Addr()}) {
+	if g.Recursion == nil || !g.Access.MayRecurse(w.peer.Remote.Addr()) {
 		return false
 	}
 	w.builder.SetFlags(wire.FlagRA)

@@ -50,9 +50,9 @@ type Access struct {
 func (a *Access) Allows(op Op, p Peer) bool {
 	switch op {
 	case Query:
-		return a.Query == nil || a.Query.Allows(p.Addr)
+		return a.MayQuery(p.Addr)
 	case Recurse:
-		return a.Recurse == nil || a.Recurse.Allows(p.Addr)
+		return a.MayRecurse(p.Addr)
 	case Transfer:
 		return slices.ContainsFunc(a.Transfer, func(r Rule) bool { return r.allows(p) })
 	case Notify:
@@ -62,6 +62,12 @@ func (a *Access) Allows(op Op, p Peer) bool {
 	}
 	return false
 }
+
+// MayQuery is Allows for [Query], on the path of every query.
+func (a *Access) MayQuery(addr netip.Addr) bool { return a.Query == nil || a.Query.Allows(addr) }
+
+// MayRecurse is Allows for [Recurse], on the path of every query.
+func (a *Access) MayRecurse(addr netip.Addr) bool { return a.Recurse == nil || a.Recurse.Allows(addr) }
 
 // MayChange reports whether the holder of key may change the records of type t at name,
 // which is in lower case. Type ANY stands for all records of the name.
