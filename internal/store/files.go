@@ -18,6 +18,7 @@ type fileSystem interface {
 	Rename(path, as string) error
 	Remove(path string) error
 	RemoveAll(path string) error
+	ReadNames(path string) ([]string, error) // of what is in a directory
 	Lstat(path string) (fs.FileInfo, error)
 	SyncDir(path string) error // makes the names in a directory last
 }
@@ -45,6 +46,15 @@ func (system) Lstat(path string) (fs.FileInfo, error)       { return os.Lstat(pa
 // OpenFile does not wait for the other end of a pipe.
 func (system) OpenFile(path string, flag int, mode fs.FileMode) (file, error) {
 	return os.OpenFile(path, flag|syscall.O_NONBLOCK, mode)
+}
+
+func (system) ReadNames(path string) ([]string, error) {
+	d, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
 }
 
 func (system) SyncDir(path string) error {

@@ -17,7 +17,14 @@ import (
 )
 
 // OpenOn is Open with a file system of the tests.
-func OpenOn(m *Memory, path string, log *slog.Logger) *Dir { return openOn(m, path, log) }
+func OpenOn(m *Memory, path string, log *slog.Logger) *Dir {
+	d := openOn(m, path, log)
+	d.minJournal = m.minJournal
+	return d
+}
+
+// ShortenAt has the stores on the file system shorten journals of so many bytes.
+func (m *Memory) ShortenAt(bytes int) { m.minJournal = bytes }
 
 // A Memory is a file system in memory, for tests. It knows of each file what was synced,
 // and of each directory the names that were: a crash loses the rest, in whole or in part.
@@ -26,18 +33,37 @@ type Memory struct {
 	root *node
 	room int // bytes that can be written yet; negative: any number
 
+	minJournal int // of the stores on it
+
 	// Fail is asked before each operation that changes something, and before each file is
 	// opened: its error is the operation's. It may be nil. The operations are open, create,
-	// write, truncate, sync, close, link, rename, remove, mkdir and syncdir.
+	// write, truncate, sync, close, link, rename, remove, mkdir and syncdir. A sync for which
+	// it returns ErrNothingDone does nothing, and tells nobody.
 	Fail func(op, path string) error
 }
+
+// ErrNothingDone is for Memory.Fail.
+var ErrNothingDone = errors.New("nothing done")
 
 // A node is a file or a directory.
 type node struct {
 	data, synced []byte
 	names        map[string]*node // of a directory
 	lasting      map[string]*node // as of the last sync
-	undone       []func(map[string]*node)
+	undone       []change         // since then
+}
+
+// A change of a directory takes a name away, enters one, or both.
+type change struct {
+	remove, name string // "": none
+	node         *node
+}
+
+func (c change) to(names map[string]*node) {
+	delete(names, c.remove)
+	if c.name != "" {
+		names[c.name] = c.node
+	}
 }
 
 // NewMemory returns a file system with an empty directory /state.
@@ -45,7 +71,7 @@ func NewMemory() *Memory {
 	root := newDir()
 	root.names["state"] = newDir()
 	root.lasting["state"] = root.names["state"]
-	return &Memory{root: root, room: -1}
+	return &Memory{root: root, room: -1, minJournal: minJournal}
 }
 
 func newDir() *node { return &node{names: map[string]*node{}, lasting: map[string]*node{}} }
@@ -79,9 +105,10 @@ func (m *Memory) find(path string) (n, dir *node, name string) {
 }
 
 // change changes the names of a directory, so that a crash may undo it.
-func (n *node) change(f func(map[string]*node)) {
-	f(n.names)
-	n.undone = append(n.undone, f)
+func (n *node) change(remove, name string, to *node) {
+	c := change{remove, name, to}
+	c.to(n.names)
+	n.undone = append(n.undone, c)
 }
 
 func (m *Memory) MkdirAll(path string, _ fs.FileMode) error {
@@ -93,8 +120,7 @@ func (m *Memory) MkdirAll(path string, _ fs.FileMode) error {
 	at := m.root
 	for part := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
 		if at.names[part] == nil {
-			dir := newDir()
-			at.change(func(names map[string]*node) { names[part] = dir })
+			at.change("", part, newDir())
 		}
 		at = at.names[part]
 	}
@@ -128,7 +154,7 @@ func (m *Memory) OpenFile(path string, flag int, _ fs.FileMode) (file, error) {
 		return nil, &fs.PathError{Op: op, Path: path, Err: fs.ErrNotExist}
 	default:
 		n = &node{}
-		dir.change(func(names map[string]*node) { names[name] = n })
+		dir.change("", name, n)
 	}
 	return &handle{m, n, path, 0}, nil
 }
@@ -147,7 +173,7 @@ func (m *Memory) Link(path, as string) error {
 	case other != nil:
 		return &fs.PathError{Op: "link", Path: as, Err: fs.ErrExist}
 	}
-	dir.change(func(names map[string]*node) { names[name] = n })
+	dir.change("", name, n)
 	return nil
 }
 
@@ -162,10 +188,7 @@ func (m *Memory) Rename(path, as string) error {
 	if n == nil || filepath.Dir(path) != filepath.Dir(as) {
 		return &fs.PathError{Op: "rename", Path: path, Err: fs.ErrNotExist}
 	}
-	dir.change(func(names map[string]*node) {
-		delete(names, name)
-		names[filepath.Base(as)] = n
-	})
+	dir.change(name, filepath.Base(as), n)
 	return nil
 }
 
@@ -182,7 +205,7 @@ func (m *Memory) Remove(path string) error {
 	case len(n.names) > 0:
 		return &fs.PathError{Op: "remove", Path: path, Err: syscall.ENOTEMPTY}
 	}
-	dir.change(func(names map[string]*node) { delete(names, name) })
+	dir.change(name, "", nil)
 	return nil
 }
 
@@ -197,6 +220,8 @@ func (m *Memory) RemoveAll(path string) error {
 	}
 	return nil
 }
+
+func (m *Memory) ReadNames(path string) ([]string, error) { return m.Names(path), nil }
 
 // Names returns what is in a directory.
 func (m *Memory) Names(path string) []string {
@@ -227,15 +252,17 @@ func (m *Memory) Lstat(path string) (fs.FileInfo, error) {
 func (m *Memory) SyncDir(path string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := m.failing("syncdir", path); err != nil {
+	if err := m.failing("syncdir", path); errors.Is(err, ErrNothingDone) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	n, _, _ := m.find(path)
 	if n == nil {
 		return &fs.PathError{Op: "syncdir", Path: path, Err: fs.ErrNotExist}
 	}
-	for _, f := range n.undone {
-		f(n.lasting)
+	for _, c := range n.undone {
+		c.to(n.lasting)
 	}
 	n.undone = nil
 	return nil
@@ -270,6 +297,39 @@ func (m *Memory) Get(path string) []byte {
 	return slices.Clone(n.data)
 }
 
+// Copy returns the file system as another process finds it.
+func (m *Memory) Copy() *Memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	made := map[*node]*node{}
+	var copyOf func(n *node) *node
+	copyOf = func(n *node) *node {
+		if made[n] != nil {
+			return made[n]
+		}
+		c := &node{data: slices.Clone(n.data), synced: slices.Clone(n.synced)}
+		made[n] = c
+		if n.names == nil {
+			return c
+		}
+		c.names, c.lasting = map[string]*node{}, map[string]*node{}
+		for name, x := range n.lasting {
+			c.lasting[name] = copyOf(x)
+		}
+		for name, x := range n.names {
+			c.names[name] = copyOf(x)
+		}
+		for _, u := range n.undone {
+			c.undone = append(c.undone, change{u.remove, u.name, nil})
+			if u.node != nil {
+				c.undone[len(c.undone)-1].node = copyOf(u.node)
+			}
+		}
+		return c
+	}
+	return &Memory{root: copyOf(m.root), room: m.room, minJournal: m.minJournal}
+}
+
 // Crash returns the file system as a machine finds it that lost its power and got it back.
 // Of what was not synced each file and directory has nothing if r is nil; else as much as
 // r draws: the names that were changed first, all of a file, its beginning, or zeros.
@@ -293,8 +353,9 @@ func (m *Memory) Crash(r *rand.Rand) *Memory {
 					c.data = slices.Clone(n.data[:min(len(n.data), len(n.synced)+r.IntN(len(n.data)+1))])
 				case 2: // the size, and a sector, did not
 					c.data = slices.Clone(n.data)
-					if at := len(n.synced) + sector*r.IntN(1+len(n.data)/sector); at < len(n.data) {
-						clear(c.data[at:min(len(n.data), (at/sector+1)*sector)])
+					at := (len(n.synced)/sector + r.IntN(1+len(n.data)/sector)) * sector
+					if from, to := max(at, len(n.synced)), min(len(n.data), at+sector); from < to {
+						clear(c.data[from:to])
 					}
 				}
 			}
@@ -307,7 +368,7 @@ func (m *Memory) Crash(r *rand.Rand) *Memory {
 		}
 		if r != nil {
 			for _, f := range n.undone[:r.IntN(len(n.undone)+1)] {
-				f(names)
+				f.to(names)
 			}
 		}
 		c.names, c.lasting = map[string]*node{}, map[string]*node{}
@@ -317,7 +378,7 @@ func (m *Memory) Crash(r *rand.Rand) *Memory {
 		}
 		return c
 	}
-	return &Memory{root: copyOf(m.root), room: -1}
+	return &Memory{root: copyOf(m.root), room: -1, minJournal: m.minJournal}
 }
 
 func (h *handle) Read(b []byte) (int, error) {
@@ -367,7 +428,9 @@ func (h *handle) Truncate(size int64) error {
 func (h *handle) Sync() error {
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
-	if err := h.m.failing("sync", h.path); err != nil {
+	if err := h.m.failing("sync", h.path); errors.Is(err, ErrNothingDone) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	h.n.synced = slices.Clone(h.n.data)

@@ -34,13 +34,18 @@ type Dir struct {
 	log  *slog.Logger
 	fsys fileSystem
 
+	minJournal int // bytes up to which a journal is kept, however small the zone
+
 	mu    sync.Mutex
+	swept bool              // what Remove left has been removed
 	zones map[string]*files // that are in use
 }
 
 const (
 	dirMode  = 0o700
 	fileMode = 0o600
+
+	minJournal = 1 << 20 // bytes
 )
 
 // Kept is what a store has of a zone.
@@ -69,18 +74,22 @@ func openOn(fsys fileSystem, path string, log *slog.Logger) *Dir {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Dir{path: path, log: log, fsys: fsys, zones: map[string]*files{}}
+	return &Dir{path: path, log: log, fsys: fsys, minJournal: minJournal, zones: map[string]*files{}}
 }
 
 // of returns the files of a zone. They need not exist.
 func (d *Dir) of(apex []byte) *files {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if !d.swept {
+		d.swept = true
+		d.sweep()
+	}
 	z := d.zones[string(apex)]
 	if z == nil {
 		apex = append([]byte(nil), apex...)
 		z = &files{
-			apex: apex, dir: filepath.Join(d.path, fileName(apex)), fsys: d.fsys,
+			apex: apex, dir: filepath.Join(d.path, fileName(apex)), fsys: d.fsys, minJournal: d.minJournal,
 			log: d.log.With("zone", string(wire.AppendName(nil, apex))),
 		}
 		d.zones[string(apex)] = z
@@ -120,28 +129,40 @@ func (d *Dir) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error {
 }
 
 // SetMeta keeps what is known beside the version. Whether updates are refused is durable
-// when it returns without an error; when the zone was checked is not: what is lost makes
-// it expire sooner.
+// when it returns without an error, and as it was with one. When the zone was checked is
+// not durable: what is lost makes it expire sooner.
 func (d *Dir) SetMeta(apex []byte, m Meta) error {
 	z := d.of(apex)
 	if err := z.makeDir(); err != nil {
 		return err
 	}
-	if err := z.setFrozen(m.Frozen); err != nil || m.Checked.IsZero() {
-		return err
+	if !m.Checked.IsZero() {
+		if err := z.setChecked(m.Checked, m.Expire); err != nil {
+			return err
+		}
 	}
-	return z.setChecked(m.Checked, m.Expire)
+	return z.setFrozen(m.Frozen)
 }
 
 // goneSuffix is of a directory that is being removed. No zone's has it.
 const goneSuffix = "=gone"
 
-// Remove forgets a zone. A crash may bring it back, whole.
+// sweep removes what is left of zones that were being removed.
+func (d *Dir) sweep() {
+	names, err := d.fsys.ReadNames(d.path)
+	for _, name := range names {
+		if strings.HasSuffix(name, goneSuffix) {
+			err = errors.Join(err, d.fsys.RemoveAll(filepath.Join(d.path, name)))
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.log.Warn("what is left of zones that were removed cannot be", "problem", err.Error())
+	}
+}
+
+// Remove forgets a zone, durably. With an error it is there.
 func (d *Dir) Remove(apex []byte) error {
 	z := d.of(apex)
-	d.mu.Lock()
-	delete(d.zones, string(apex))
-	d.mu.Unlock()
 	gone := z.dir + goneSuffix
 	if err := d.fsys.RemoveAll(gone); err != nil {
 		return err
@@ -152,7 +173,16 @@ func (d *Dir) Remove(apex []byte) error {
 		}
 		return err
 	}
-	return d.fsys.RemoveAll(gone)
+	if err := d.fsys.SyncDir(d.path); err != nil {
+		return errors.Join(err, d.fsys.Rename(gone, z.dir))
+	}
+	if err := d.fsys.RemoveAll(gone); err != nil {
+		z.log.Warn("what is left of a zone that was removed cannot be", "directory", gone, "problem", err.Error())
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.zones, string(apex))
+	return nil
 }
 
 // maxFileName leaves room in the 255 bytes that file systems allow.

@@ -25,6 +25,8 @@ type files struct {
 	log  *slog.Logger
 	fsys fileSystem
 
+	minJournal int // as Dir has it
+
 	state  state
 	lasts  bool   // no crash takes away what is there
 	life   life   // which journal belongs to the version
@@ -59,9 +61,6 @@ const (
 	oldWholeLine = "port53 zone 2\n"
 	wholeHead    = len(wholeLine) + lifeLen + 8
 	maxWhole     = 1 << 30 // bytes
-
-	// minJournal is the bytes up to which a journal is kept, however small the zone.
-	minJournal = 1 << 20
 )
 
 func table() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
@@ -252,7 +251,7 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 	_ = f.Close() // all of it is on disk
 	z.size += len(frame)
 	z.serial = v.Serial()
-	if z.size > max(z.whole, minJournal) {
+	if z.size > max(z.whole, z.minJournal) {
 		if err := z.shorten(v); err != nil {
 			z.log.Warn("the journal of a zone could not be shortened", "problem", err.Error())
 		}
@@ -276,7 +275,7 @@ func (z *files) shorten(v *zone.Zone) error {
 	if j.damage != "" || j.torn > 0 {
 		return z.broken(journalName, "it is not what was written: %s", j.damage)
 	}
-	short := j.newest(z.life, max(z.whole, minJournal)/2)
+	short := j.newest(z.life, max(z.whole, z.minJournal)/2)
 	if err = z.replace(journalName, short); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"port53/internal/dnstest"
 	"port53/internal/store"
+	"port53/internal/store/storetest"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -54,7 +55,7 @@ func TestCrash(t *testing.T) {
 		open func(dir string) (again func() zones.Store)
 	}{
 		{"memory", func(string) func() zones.Store {
-			m := newMemoryStore()
+			m := storetest.NewMemory()
 			return func() zones.Store { return m }
 		}},
 		{"directory", func(dir string) func() zones.Store {

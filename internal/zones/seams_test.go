@@ -16,94 +16,12 @@ import (
 
 	"port53/internal/dnstest"
 	"port53/internal/policy"
-	"port53/internal/store"
+	"port53/internal/store/storetest"
 	"port53/internal/transfer"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
 )
-
-// A memoryStore is a [zones.Store] without a disk. What it does is told to watch first,
-// whose error it returns.
-type memoryStore struct {
-	mu    sync.Mutex
-	kept  map[string]*memoryZone
-	watch func(call string) error
-}
-
-type memoryZone struct {
-	records []byte
-	deltas  []*zone.Delta
-	meta    store.Meta
-}
-
-func newMemoryStore() *memoryStore {
-	return &memoryStore{kept: map[string]*memoryZone{}, watch: func(string) error { return nil }}
-}
-
-// do looks a zone up and lets f change it.
-func (m *memoryStore) do(call string, apex []byte, f func(z *memoryZone)) error {
-	m.mu.Lock()
-	watch := m.watch
-	m.mu.Unlock()
-	if err := watch(call); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	z := m.kept[string(apex)]
-	if z == nil {
-		z = &memoryZone{}
-		m.kept[string(apex)] = z
-	}
-	f(z)
-	return nil
-}
-
-func (m *memoryStore) Load(apex []byte, seed wire.Seed) (k store.Kept, err error) {
-	err = m.do("load", apex, func(z *memoryZone) {
-		k.Meta = z.meta
-		if z.records == nil {
-			return
-		}
-		b := zone.NewBuilder(apex, seed)
-		_ = zone.EachRecord(z.records, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-			b.Add(&zone.Record{Owner: owner, Type: t, TTL: ttl, Data: data})
-			return true
-		})
-		k.Zone, _ = b.Build()
-		for _, d := range z.deltas {
-			if d.From == k.Zone.Serial() {
-				k.Zone, _ = k.Zone.Apply(d)
-			}
-		}
-		k.Deltas = slices.Clone(z.deltas)
-	})
-	return k, err
-}
-
-func (m *memoryStore) Save(apex []byte, v *zone.Zone) error {
-	return m.do("save", apex, func(z *memoryZone) {
-		z.records = nil
-		v.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-			z.records = zone.AppendRecord(z.records, owner, t, ttl, data)
-			return true
-		})
-		z.deltas = nil
-	})
-}
-
-func (m *memoryStore) Append(apex []byte, _ *zone.Zone, deltas ...*zone.Delta) error {
-	return m.do("append", apex, func(z *memoryZone) { z.deltas = append(z.deltas, deltas...) })
-}
-
-func (m *memoryStore) SetMeta(apex []byte, meta store.Meta) error {
-	return m.do("meta", apex, func(z *memoryZone) { z.meta = meta })
-}
-
-func (m *memoryStore) Remove(apex []byte) error {
-	return m.do("remove", apex, func(*memoryZone) { delete(m.kept, string(apex)) })
-}
 
 // A memoryOrigin is a [zones.Origin] that a test sets.
 type memoryOrigin struct {
@@ -140,7 +58,7 @@ func (o *memoryOrigin) Traits() zones.Traits { return o.traits }
 // TestForeignOriginAndStore serves a zone from an origin and with a store that no room of
 // the house knows: it is loaded, updated, restarted and loaded anew like any other.
 func TestForeignOriginAndStore(t *testing.T) {
-	kept, o := newMemoryStore(), &memoryOrigin{zone: at(t, "test.", 1)}
+	kept, o := storetest.NewMemory(), &memoryOrigin{zone: at(t, "test.", 1)}
 	source := zones.Source{Apex: dnstest.Name(t, "test."), Origin: o, Updates: anything(t, "test.")}
 	s := newServer(t, zones.Options{Store: kept})
 	if r := s.load(source); r.Loaded != 1 || s.serial("test.") != 1 {
@@ -165,7 +83,7 @@ func TestForeignOriginAndStore(t *testing.T) {
 // TestForeignPolledOrigin has an origin that is asked by the timers of its zone, like
 // primaries: it is refreshed, kept over a restart, and expires.
 func TestForeignPolledOrigin(t *testing.T) {
-	kept := newMemoryStore()
+	kept := storetest.NewMemory()
 	synctest.Test(t, func(t *testing.T) {
 		o := &memoryOrigin{zone: at(t, "test.", 1), traits: zones.Traits{Polled: true, Kept: true}}
 		source := zones.Source{Apex: dnstest.Name(t, "test."), Origin: o}
@@ -243,7 +161,7 @@ func (e *events) take() []string {
 // written, or announced before it is served.
 func TestOnePipeline(t *testing.T) {
 	p := newPrimary(at(t, "sec.test.", 1))
-	kept := newMemoryStore()
+	kept := storetest.NewMemory()
 	synctest.Test(t, func(t *testing.T) {
 		w, seen := &world{server: server{T: t}, primary: p}, &events{}
 		dial := func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
@@ -262,12 +180,12 @@ func TestOnePipeline(t *testing.T) {
 		second := secondary(t, "sec.test.")
 		second.Signer, second.Notify = sign, follower
 		cat := zones.Source{Apex: dnstest.Name(t, "cat.test."), Produces: true, Signer: sign, Notify: follower, Insecure: true}
-		kept.watch = func(call string) error {
+		kept.Watch(func(call string) error {
 			if call == "save" || call == "append" {
 				seen.add(fmt.Sprintf("store beside %d", w.highest()))
 			}
 			return nil
-		}
+		})
 		wants := func(what string, want ...string) {
 			t.Helper()
 			w.settle(2 * time.Second)
@@ -304,7 +222,7 @@ func TestOnePipeline(t *testing.T) {
 		w.update(3, wire.ServFail)
 		wants("signer fails", "sign")
 		sign.fail = nil
-		kept.watch = func(string) error { return errors.New("disk full") }
+		kept.Watch(func(string) error { return errors.New("disk full") })
 		w.update(4, wire.ServFail)
 		wants("store fails", "sign")
 		if got := w.serial("test."); got != 7 {
@@ -338,19 +256,17 @@ func anything(t testing.TB, name string) []policy.Grant {
 // TestNobodyWaitsForADisk holds one zone's store and wants everything else to go on: the
 // status, transfers, EXPIRE, other zones, and the rights of the held zone itself.
 func TestNobodyWaitsForADisk(t *testing.T) {
-	kept := newMemoryStore()
+	kept := storetest.NewMemory()
 	held, release := make(chan struct{}), make(chan struct{})
 	s := newServer(t, zones.Options{Store: kept})
 	source := zones.Source{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}, Updates: anything(t, "test.")}
 	other := zones.Source{Apex: dnstest.Name(t, "other."), Origin: &memoryOrigin{zone: at(t, "other.", 5)}}
 	s.load(source, other)
-	kept.mu.Lock()
-	kept.watch = func(string) error {
+	kept.Watch(func(string) error {
 		held <- struct{}{}
 		<-release
 		return nil
-	}
-	kept.mu.Unlock()
+	})
 	done := make(chan wire.Rcode)
 	go func() { done <- s.change(addHost(1), updater) }()
 	<-held

@@ -28,6 +28,6 @@ type Store interface {
 	// durable when it returns without an error; when the zone was checked need not be.
 	SetMeta(apex []byte, m store.Meta) error
 
-	// Remove forgets the zone, in whole; it need not be durable at once.
+	// Remove forgets the zone, durably. With an error it is there.
 	Remove(apex []byte) error
 }

@@ -16,6 +16,7 @@ import (
 	"port53/internal/dnstest"
 	"port53/internal/policy"
 	"port53/internal/store"
+	"port53/internal/store/storetest"
 	"port53/internal/transfer"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -236,7 +237,7 @@ func TestSignedElsewhere(t *testing.T) {
 // TestOneBadOfABatch has a good and a bad update wait for the same turn: the good one is
 // carried out.
 func TestOneBadOfABatch(t *testing.T) {
-	kept := newMemoryStore()
+	kept := storetest.NewMemory()
 	held, release := make(chan struct{}), make(chan struct{})
 	s := newServer(t, zones.Options{Store: kept})
 	s.load(zones.Source{Apex: dnstest.Name(t, "test."), File: write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 1)), Updates: anything(t, "test.")})
@@ -244,14 +245,14 @@ func TestOneBadOfABatch(t *testing.T) {
 		t.Fatal("the bad update is carried out")
 	}
 	first := true
-	kept.watch = func(string) error {
+	kept.Watch(func(string) error {
 		if first {
 			first = false
 			close(held)
 			<-release
 		}
 		return nil
-	}
+	})
 	var rcodes [4]wire.Rcode
 	var all sync.WaitGroup
 	all.Go(func() { rcodes[0] = s.change(addHost(0), updater) })
