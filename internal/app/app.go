@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +44,10 @@ type Options struct {
 	// has been reported as broken. It may be nil.
 	Ready func(*App)
 
+	// Beside has the server run, and keep nothing, where another one has the state directory.
+	// Without, it does not start.
+	Beside bool
+
 	// Network is how a resolver asks servers; nil: by the system's sockets.
 	Network upstream.Network
 }
@@ -59,6 +62,7 @@ type App struct {
 	engine    *engine.Engine
 	server    *server.Server
 	recursion *recursion // nil: this server does not resolve
+	state     *state
 	ready     func(*App)
 
 	outlets
@@ -103,8 +107,9 @@ func New(ctx context.Context, o Options) (*App, error) {
 // start makes what there is one of for as long as the server runs, and the first generation.
 func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
+	a.state = newState(c.StateDir, a.log)
 	a.manager = zones.New(zones.Options{
-		Seed: a.seed, Log: a.log, Bounds: bounds(c), Store: store.Open(filepath.Join(c.StateDir, "zones"), a.log),
+		Seed: a.seed, Log: a.log, Bounds: bounds(c), Store: a.state,
 		Publish: func(view *zone.View) { a.update(func(g *generation) { g.engine.Zones = view }) },
 	})
 	who, err := accountOf(c)
@@ -121,11 +126,18 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err := a.listen(c); err != nil {
 		return err
 	}
-	if c.Recurses() || who != nil {
+	if keepsState(c) || who != nil {
 		a.makeState(c, who)
 	}
 	if err := a.leaveRoot(c, who); err != nil {
 		return err
+	}
+	if keepsState(c) {
+		if err := a.state.take(); errors.Is(err, store.ErrLocked) && o.Beside {
+			a.log.Warn("nothing is kept between runs", "problem", err.Error())
+		} else if err != nil {
+			return err
+		}
 	}
 	// Files are opened now that lie where the user who serves may have put a link.
 	if err := a.queries.open(); err != nil {
@@ -233,6 +245,9 @@ func (a *App) close() {
 		r.client.Close()
 	}
 	a.queries.close()
+	if a.state != nil {
+		a.state.close()
+	}
 }
 
 // Addrs returns the addresses that are served.
@@ -308,6 +323,7 @@ func (a *App) stop(side *sync.WaitGroup) {
 		}
 		side.Wait()
 		a.queries.close()
+		a.state.close() // nobody writes there any more
 	}()
 	limit := time.NewTimer(stopTime)
 	defer limit.Stop()

@@ -82,6 +82,14 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the configuration cannot be used, and the one before goes on: %w", err)
 	}
+	if keepsState(c) {
+		if a.state.refusal() != nil {
+			a.makeState(a.startedWith, nil)
+		}
+		if err := a.state.take(); err != nil {
+			return nil, fmt.Errorf("the configuration cannot be used, and the one before goes on: %w", err)
+		}
+	}
 	next.applied = time.Now()
 	report, err := a.manager.Load(ctx, next.sources, func(view *zone.View) { a.publish(next, view) })
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"port53/internal/cache"
 	"port53/internal/config"
 	"port53/internal/resolver"
+	"port53/internal/store"
 	"port53/internal/upstream"
 	"port53/internal/wire"
 )
@@ -46,8 +47,7 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 		}),
 		client: upstream.New(upstream.Options{Network: network, Cookies: true}),
 	}
-	// Anchors of a laboratory in the past do not roll.
-	if rc.Validation && rc.ValidationTime.IsZero() {
+	if followsAnchors(c) && !errors.Is(a.state.refusal(), store.ErrLocked) {
 		var err error
 		if r.rollover, err = resolver.OpenRollover(filepath.Join(c.StateDir, anchorsFile), g.resolver.Anchors); err != nil {
 			return err

@@ -108,7 +108,8 @@ func (s *streams) serveDefault(ctx context.Context, listen []string) error {
 	if len(listen) > 0 {
 		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
 	}
-	return s.run(ctx, app.Options{Config: c}, nil, func(out io.Writer, a *app.App) {
+	// With addresses of its own it may run beside the service.
+	return s.run(ctx, app.Options{Config: c, Beside: len(listen) > 0}, nil, func(out io.Writer, a *app.App) {
 		at := a.Addrs()[0]
 		fmt.Fprintf(out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
 

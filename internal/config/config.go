@@ -51,7 +51,7 @@ type Config struct {
 	Role       string           `yaml:"role" is:"role" required:"true" doc:"What this server is for. Every other key has a default that is safe for the role: see above."`
 	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one." why:"Nobody is served by accident: strangers reach the server once its addresses are written."`
 	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server." why:"A service manager starts it as its user already."`
-	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The directory of what the server keeps between runs. A server that root starts makes it for user." why:"Where Linux systems keep what a service writes (FHS)."`
+	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The directory of what the server keeps between runs. A server that root starts makes it for user. One server at a time has it: a second one does not start. What in it is damaged, or written by a newer version, is refused and left as it is." why:"Where Linux systems keep what a service writes (FHS)."`
 	Zones      []Zone           `yaml:"zones" doc:"The zones that are served. In the roles that resolve, they come before all else and may be none."`
 	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
 	Transfers  Transfers        `yaml:"transfers" doc:"Bounds of zone transfers."`

@@ -1,0 +1,120 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	"port53/internal/config"
+	"port53/internal/store"
+	"port53/internal/zone"
+)
+
+// A state is the state directory of a server. Nothing is written there before it is this
+// server's alone: it is the zone manager's store, which refuses until then.
+type state struct {
+	*store.Dir // of zones
+	path       string
+	log        *slog.Logger
+
+	mu    sync.Mutex
+	lock  *store.Lock
+	fault error // why there is no lock
+}
+
+// errNotTaken is why nothing is written if nothing was to be.
+var errNotTaken = errors.New("the state directory is not in use")
+
+func newState(path string, log *slog.Logger) *state {
+	return &state{Dir: store.Open(filepath.Join(path, "zones"), log), path: path, log: log, fault: errNotTaken}
+}
+
+// keepsState reports whether a server of c has anything to keep over a restart.
+func keepsState(c *config.Config) bool {
+	for i := range c.Zones {
+		if z := &c.Zones[i]; len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" {
+			return true
+		}
+	}
+	return followsAnchors(c)
+}
+
+// followsAnchors reports whether a server of c follows the rolls of its trust anchors.
+// Anchors of a laboratory in the past do not roll.
+func followsAnchors(c *config.Config) bool {
+	return c.Recurses() && c.Resolver.Validation && c.Resolver.ValidationTime.IsZero()
+}
+
+// take makes the directory this server's. That nothing can be written there is logged, and
+// no reason not to serve. That another server has it is an error.
+func (s *state) take() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock != nil {
+		return nil
+	}
+	lock, err := store.TakeLock(s.path)
+	s.lock = lock
+	switch s.fault = err; {
+	case errors.Is(err, fs.ErrNotExist): // that there is none has been said
+	case errors.Is(err, store.ErrUnwritable):
+		s.log.Warn("nothing is kept between runs, no zone can be updated and no secondary zone kept", "state_dir", s.path, "problem", err.Error())
+	case errors.Is(err, store.ErrLocked):
+		return fmt.Errorf("state_dir %s: %w; stop it, or write a state_dir of its own for this one", s.path, err)
+	case err != nil:
+		return fmt.Errorf("state_dir %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// close gives the directory to the next server.
+func (s *state) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock != nil {
+		_ = s.lock.Close()
+		s.lock, s.fault = nil, errNotTaken
+	}
+}
+
+// refusal returns why nothing can be written, or nil.
+func (s *state) refusal() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+// Save implements [zones.Store], as the methods that follow it do.
+func (s *state) Save(apex []byte, v *zone.Zone) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.Save(apex, v)
+}
+
+// Append adds differences.
+func (s *state) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.Append(apex, v, deltas...)
+}
+
+// SetMeta keeps what is known beside the version.
+func (s *state) SetMeta(apex []byte, m store.Meta) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.SetMeta(apex, m)
+}
+
+// Remove forgets a zone.
+func (s *state) Remove(apex []byte) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.Remove(apex)
+}
