@@ -156,7 +156,7 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 			}
 		case wire.TypeNS:
 			switch {
-			case len(s.Owner) > len(c.zone) && wire.Subdomain(name, s.Owner) && (typ != wire.TypeDS || len(s.Owner) < len(name) || len(name) == 1):
+			case len(s.Owner) > len(c.zone) && wire.Subdomain(name, s.Owner) && (typ != wire.TypeDS || len(s.Owner) < len(name)):
 				if ns == nil || len(s.Owner) > len(ns.Owner) {
 					ns = s
 				}
@@ -378,7 +378,7 @@ func signatures(m *wire.Message, name []byte) *wire.RRset {
 	set := &wire.RRset{Owner: name, Type: wire.TypeRRSIG}
 	for i := range m.Records {
 		r := &m.Records[i]
-		if r.Section != wire.Answer || r.Type != wire.TypeRRSIG || !bytes.Equal(r.Owner, name) || len(set.Data) >= maxSetRecords {
+		if r.Section != wire.Answer || r.Type != wire.TypeRRSIG || !bytes.Equal(r.Owner, name) {
 			continue
 		}
 		if len(set.Data) == 0 {

@@ -181,7 +181,7 @@ func (t *task) verify(s *wire.RRset, zone, at []byte) verdict {
 	switch {
 	case tr.sec == secSecure:
 		return t.verifyBy(s, signer, tr.keys)
-	case !tr.cut && tr.sec == secBogus && !tr.passing():
+	case !tr.cut && tr.sec == secBogus:
 		// Not a zone: whoever signed has no say here.
 		return t.unproven(zone, at, dnssec.WrongSigner)
 	}
@@ -300,20 +300,17 @@ func (t *task) lastCut(zone, at []byte, tr *trust) *trust {
 		for range i {
 			name = wire.Parent(name)
 		}
-		switch next := t.trustOf(name); {
-		case next.passing():
-			return next
-		case next.cut && next.sec != secSecure:
-			return next
-		case next.cut:
-			tr = next
+		if next := t.trustOf(name); next.cut {
+			if tr = next; tr.sec != secSecure {
+				break
+			}
 		}
 	}
 	return tr
 }
 
 // trustOf returns what is known of the keys of a zone, and finds it out if need be.
-// If name is not a zone, cut is false and the rest is that of the zone it lies in.
+// If name is proven to be no zone, cut is false, and it is as good as a bogus one.
 func (t *task) trustOf(name []byte) *trust {
 	now := time.Now()
 	if tr := t.r.trusts.get(name, now); tr != nil {
@@ -703,7 +700,7 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 	tr := t.trustOf(zone)
 	switch {
 	case tr.sec == secSecure:
-	case !tr.cut && tr.sec == secBogus && !tr.passing():
+	case !tr.cut && tr.sec == secBogus:
 		return t.unproven(l.zone, at, dnssec.WrongSigner)
 	default:
 		return verdict{sec: tr.sec, reason: tr.reason}
