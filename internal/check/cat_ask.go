@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -19,55 +20,39 @@ import (
 // wait for each step: three times what a name server on another continent needs.
 const streamTimeout = 3 * time.Second
 
-// errSkip says that a check does not apply to its target.
-var errSkip = errors.New("does not apply")
-
-// verdict makes the findings of a check that has one.
-func verdict(s State, ev Evidence, format string, args ...any) []Finding {
-	return []Finding{{State: s, Detail: fmt.Sprintf(format, args...), Evidence: ev}}
-}
-
-// unmeasured makes the finding of what could not be measured: never a pass.
-func unmeasured(ev Evidence, err error) []Finding {
-	if errors.Is(err, errSkip) {
-		return verdict(Skipped, ev, "%v", err)
-	}
-	return verdict(Unknown, ev, "could not be measured: %v", err)
-}
-
 // single returns a check's Run which asks one question over UDP and judges the
 // reply.
-func single(ask func(r *Run) Query, judge func(r *Run, m *Reply) (State, string)) func(context.Context, *Run) []Finding {
-	return func(ctx context.Context, r *Run) []Finding {
+func single(ask func(r *Run) Query, judge func(r *Run, m *Reply) (finding.State, string)) func(context.Context, *Run) []finding.Finding {
+	return func(ctx context.Context, r *Run) []finding.Finding {
 		q := ask(r)
 		m, err := r.Ask(ctx, q)
 		if err != nil {
-			return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+			return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 		}
 		s, detail := judge(r, m)
-		if m.Bad != 0 && s != Fail {
-			return unmeasured(seen(r.Server, q, m), malformedReply(m.Bad))
+		if m.Bad != 0 && s != finding.Fail {
+			return finding.Unmeasured(seen(r.Server, q, m), malformedReply(m.Bad))
 		}
-		return []Finding{{State: s, Detail: detail, Evidence: seen(r.Server, q, m)}}
+		return []finding.Finding{{State: s, Detail: detail, Evidence: seen(r.Server, q, m)}}
 	}
 }
 
 // singleTCP is single over TCP.
-func singleTCP(ask func(r *Run) Query, judge func(r *Run, m *Reply) (State, string)) func(context.Context, *Run) []Finding {
-	return func(ctx context.Context, r *Run) []Finding {
+func singleTCP(ask func(r *Run) Query, judge func(r *Run, m *Reply) (finding.State, string)) func(context.Context, *Run) []finding.Finding {
+	return func(ctx context.Context, r *Run) []finding.Finding {
 		q := ask(r)
 		cmd := dig(r.Server, q) + " +tcp"
 		m, err := r.AskTCP(ctx, q)
 		if err != nil {
-			return unmeasured(Evidence{Command: cmd}, err)
+			return finding.Unmeasured(finding.Evidence{Command: cmd}, err)
 		}
 		s, detail := judge(r, m)
 		ev := seen(r.Server, q, m)
 		ev.Command = cmd
-		if m.Bad != 0 && s != Fail {
-			return unmeasured(ev, malformedReply(m.Bad))
+		if m.Bad != 0 && s != finding.Fail {
+			return finding.Unmeasured(ev, malformedReply(m.Bad))
 		}
-		return []Finding{{State: s, Detail: detail, Evidence: ev}}
+		return []finding.Finding{{State: s, Detail: detail, Evidence: ev}}
 	}
 }
 
@@ -78,8 +63,8 @@ func malformedReply(bad wire.Malformed) error {
 }
 
 // seen returns the evidence of one exchange.
-func seen(s Server, q Query, m *Reply) Evidence {
-	ev := Evidence{N: 1, Command: dig(s, q)}
+func seen(s finding.Server, q Query, m *Reply) finding.Evidence {
+	ev := finding.Evidence{N: 1, Command: dig(s, q)}
 	if m != nil {
 		ev.Received, ev.RTT = m.Raw, m.RTT
 	}
@@ -87,7 +72,7 @@ func seen(s Server, q Query, m *Reply) Evidence {
 }
 
 // dig returns the command that asks the same with BIND's tool.
-func dig(s Server, q Query) string {
+func dig(s finding.Server, q Query) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "dig @%s -p %d", s.Addr.Addr(), s.Addr.Port())
 	if q.Flags&wire.FlagRD != 0 {

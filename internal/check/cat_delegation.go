@@ -7,16 +7,17 @@ import (
 	"net/netip"
 	"slices"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
 // delegated makes a Run of a judgement on the zone's delegation.
-func delegated(judge func(ctx context.Context, r *Run, c *cut) []Finding) func(context.Context, *Run) []Finding {
-	return func(ctx context.Context, r *Run) []Finding {
-		ev := Evidence{Command: "dig +trace +norec -t NS -q " + shellName(apex(r))}
+func delegated(judge func(ctx context.Context, r *Run, c *cut) []finding.Finding) func(context.Context, *Run) []finding.Finding {
+	return func(ctx context.Context, r *Run) []finding.Finding {
+		ev := finding.Evidence{Command: "dig +trace +norec -t NS -q " + shellName(apex(r))}
 		cuts, err := path(ctx, r)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		out := judge(ctx, r, &cuts[len(cuts)-1])
 		for i := range out {
@@ -32,13 +33,34 @@ func delegated(judge func(ctx context.Context, r *Run, c *cut) []Finding) func(c
 func delegationChecks() []*Check {
 	parent := map[Product]string{"": "Have the registrar or the parent zone's operator set the same NS and glue records as the zone has.", "bind": "rndc zonestatus ZONE; dig +norec @SERVER ZONE NS", "port53": "port53 query --trace ZONE NS"}
 	list := []*Check{
-		{ID: "DEL-LAME", Title: "every server is authoritative", Severity: SevHigh, About: "Asks each address that the parent names for the SOA.", Judged: "No answer, no AA or no SOA at any: fail.", Advice: parent, Refs: []string{"RFC 1912, section 2.8"}, Run: delegated(delLame)},
-		{ID: "DEL-NS-SYNC", Title: "parent and zone name the same servers", Severity: SevMedium, About: "Compares the NS set of the parent with the zone's own.", Judged: "They differ: warn.", Advice: parent, Refs: []string{"RFC 1034, section 4.2.2", "RFC 7477"}, Run: delegated(delSync)},
-		{ID: "DEL-GLUE", Title: "the parent's addresses are right", Severity: SevHigh, About: "Compares glue with the zone's own address records.", Judged: "In-domain servers without glue, or with other addresses: fail.", Advice: parent, Refs: []string{"RFC 9471"}, Run: delegated(delGlue)},
-		{ID: "DEL-2NS", Title: "two servers in two networks", Severity: SevMedium, About: "Counts names and networks of the servers.", Judged: "Under two names, or all in one /24 or /48: warn.", Advice: map[Product]string{"": "Add a secondary in another network."}, Refs: []string{"RFC 2182, section 5"}, Run: delegated(delTwo)},
-		{ID: "DEL-DANGLE-NS", Title: "the servers' domains exist", Severity: SevCritical, About: "Looks up the names of the servers. Whoever registers a missing domain owns the zone.", Judged: "The name's domain is not registered: fail. The name does not exist, or has no address: fail, of severity high.", Advice: map[Product]string{"": "Take the NS record out at the parent and in the zone, now."}, Refs: []string{"RFC 9520"}, Run: delegated(delDangle)},
-		{ID: "DEL-CYCLE", Title: "no circle of delegations", Severity: SevHigh, About: "Follows which zone's servers are needed to find this zone's servers.", Judged: "All servers depend on zones that depend on this one, without glue: fail.", Advice: parent, Refs: []string{"TsuNAME (2021)", "CVE-2026-42255"}, Run: delegated(delCycle)},
-		{ID: "DEL-CNAME", Title: "servers are names with addresses", Severity: SevMedium, About: "Asks whether names in NS, MX and SOA records are aliases.", Judged: "A CNAME: fail.", Advice: map[Product]string{"": "Give the name A and AAAA records in place of the CNAME."}, Refs: []string{"RFC 2181, section 10.3"}, Run: delCNAME},
+		{
+			Check: finding.Check{ID: "DEL-LAME", Title: "every server is authoritative", Severity: finding.SevHigh, Sent: "Asks each address that the parent names for the SOA.", Judged: "No answer, no AA or no SOA at any: fail.", Advice: parent, Refs: []string{"RFC 1912, section 2.8"}},
+			Run:   delegated(delLame),
+		},
+		{
+			Check: finding.Check{ID: "DEL-NS-SYNC", Title: "parent and zone name the same servers", Severity: finding.SevMedium, Sent: "Compares the NS set of the parent with the zone's own.", Judged: "They differ: warn.", Advice: parent, Refs: []string{"RFC 1034, section 4.2.2", "RFC 7477"}},
+			Run:   delegated(delSync),
+		},
+		{
+			Check: finding.Check{ID: "DEL-GLUE", Title: "the parent's addresses are right", Severity: finding.SevHigh, Sent: "Compares glue with the zone's own address records.", Judged: "In-domain servers without glue, or with other addresses: fail.", Advice: parent, Refs: []string{"RFC 9471"}},
+			Run:   delegated(delGlue),
+		},
+		{
+			Check: finding.Check{ID: "DEL-2NS", Title: "two servers in two networks", Severity: finding.SevMedium, Sent: "Counts names and networks of the servers.", Judged: "Under two names, or all in one /24 or /48: warn.", Advice: map[Product]string{"": "Add a secondary in another network."}, Refs: []string{"RFC 2182, section 5"}},
+			Run:   delegated(delTwo),
+		},
+		{
+			Check: finding.Check{ID: "DEL-DANGLE-NS", Title: "the servers' domains exist", Severity: finding.SevCritical, Sent: "Looks up the names of the servers. Whoever registers a missing domain owns the zone.", Judged: "The name's domain is not registered: fail. The name does not exist, or has no address: fail, of severity high.", Advice: map[Product]string{"": "Take the NS record out at the parent and in the zone, now."}, Refs: []string{"RFC 9520"}},
+			Run:   delegated(delDangle),
+		},
+		{
+			Check: finding.Check{ID: "DEL-CYCLE", Title: "no circle of delegations", Severity: finding.SevHigh, Sent: "Follows which zone's servers are needed to find this zone's servers.", Judged: "All servers depend on zones that depend on this one, without glue: fail.", Advice: parent, Refs: []string{"TsuNAME (2021)", "CVE-2026-42255"}},
+			Run:   delegated(delCycle),
+		},
+		{
+			Check: finding.Check{ID: "DEL-CNAME", Title: "servers are names with addresses", Severity: finding.SevMedium, Sent: "Asks whether names in NS, MX and SOA records are aliases.", Judged: "A CNAME: fail.", Advice: map[Product]string{"": "Give the name A and AAAA records in place of the CNAME."}, Refs: []string{"RFC 2181, section 10.3"}},
+			Run:   delCNAME,
+		},
 	}
 	for _, c := range list {
 		c.Group, c.Scope = GroupZone, ScopeZone
@@ -46,13 +68,13 @@ func delegationChecks() []*Check {
 	return list
 }
 
-func delLame(ctx context.Context, r *Run, c *cut) []Finding {
-	var out []Finding
+func delLame(ctx context.Context, r *Run, c *cut) []finding.Finding {
+	var out []finding.Finding
 	q := Query{Name: r.Zone, Type: wire.TypeSOA}
 	silent := 0
 	for _, s := range c.servers {
 		m, err := r.AskServer(ctx, s, q)
-		f := Finding{State: Fail, Key: s.Addr.String(), Evidence: seen(s, q, m)}
+		f := finding.Finding{State: finding.Fail, Key: s.Addr.String(), Evidence: seen(s, q, m)}
 		switch {
 		case err != nil:
 			silent++
@@ -65,13 +87,13 @@ func delLame(ctx context.Context, r *Run, c *cut) []Finding {
 		out = append(out, f)
 	}
 	for _, n := range c.missing {
-		out = append(out, Finding{State: Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " has no address"})
+		out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " has no address"})
 	}
 	switch {
 	case len(c.servers) > 0 && silent == len(c.servers):
-		return verdict(Unknown, out[0].Evidence, "could not be measured: no server answers from here")
+		return finding.Verdict(finding.Unknown, out[0].Evidence, "could not be measured: no server answers from here")
 	case len(out) == 0:
-		return verdict(Pass, Evidence{N: len(c.servers)}, "all %d addresses answer with authority", len(c.servers))
+		return finding.Verdict(finding.Pass, finding.Evidence{N: len(c.servers)}, "all %d addresses answer with authority", len(c.servers))
 	}
 	return out
 }
@@ -86,16 +108,16 @@ func names(list [][]byte) [][]byte {
 	return slices.CompactFunc(out, bytes.Equal)
 }
 
-func delSync(ctx context.Context, r *Run, c *cut) []Finding {
+func delSync(ctx context.Context, r *Run, c *cut) []finding.Finding {
 	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeNS)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	above, own := names(c.ns), names(answers(m, r.Zone, wire.TypeNS))
 	if !slices.EqualFunc(above, own, bytes.Equal) {
-		return verdict(Warn, ev, "the parent has %s, the zone %s", texts(above), texts(own))
+		return finding.Verdict(finding.Warn, ev, "the parent has %s, the zone %s", texts(above), texts(own))
 	}
-	return verdict(Pass, ev, "%d servers", len(own))
+	return finding.Verdict(finding.Pass, ev, "%d servers", len(own))
 }
 
 // texts writes names in one line.
@@ -110,22 +132,22 @@ func texts(list [][]byte) string {
 	return string(b)
 }
 
-func delGlue(ctx context.Context, r *Run, c *cut) []Finding {
-	var out []Finding
+func delGlue(ctx context.Context, r *Run, c *cut) []finding.Finding {
+	var out []finding.Finding
 	for _, ns := range c.ns {
 		if !wire.Subdomain(ns, r.Zone) {
 			continue
 		}
 		glue := c.glue[string(ns)]
 		if len(glue) == 0 {
-			out = append(out, Finding{State: Fail, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " is in the zone and has no glue"})
+			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " is in the zone and has no glue"})
 			continue
 		}
 		var own []netip.Addr
 		for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
 			m, ev, err := fromZone(ctx, r, ns, t)
 			if err != nil {
-				return unmeasured(ev, err)
+				return finding.Unmeasured(ev, err)
 			}
 			for _, d := range answers(m, ns, t) {
 				a, _ := netip.AddrFromSlice(d)
@@ -135,16 +157,16 @@ func delGlue(ctx context.Context, r *Run, c *cut) []Finding {
 		slices.SortFunc(glue, netip.Addr.Compare)
 		slices.SortFunc(own, netip.Addr.Compare)
 		if !slices.Equal(slices.Compact(glue), slices.Compact(own)) {
-			out = append(out, Finding{State: Fail, Key: wire.NameText(ns), Detail: fmt.Sprintf("%s: glue %v, zone %v", wire.NameText(ns), glue, own)})
+			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: fmt.Sprintf("%s: glue %v, zone %v", wire.NameText(ns), glue, own)})
 		}
 	}
 	if len(out) == 0 {
-		return verdict(Pass, Evidence{}, "glue is as the zone has it")
+		return finding.Verdict(finding.Pass, finding.Evidence{}, "glue is as the zone has it")
 	}
 	return out
 }
 
-func delTwo(_ context.Context, _ *Run, c *cut) []Finding {
+func delTwo(_ context.Context, _ *Run, c *cut) []finding.Finding {
 	nets := map[netip.Prefix]bool{}
 	for _, s := range c.servers {
 		bits := 48
@@ -156,17 +178,17 @@ func delTwo(_ context.Context, _ *Run, c *cut) []Finding {
 	}
 	switch {
 	case len(c.ns) < 2:
-		return verdict(Warn, Evidence{}, "%d name server", len(c.ns))
+		return finding.Verdict(finding.Warn, finding.Evidence{}, "%d name server", len(c.ns))
 	case len(nets) == 0:
-		return verdict(Unknown, Evidence{}, "could not be measured: no server has an address")
+		return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: no server has an address")
 	case len(nets) < 2:
-		return verdict(Warn, Evidence{}, "%d servers in one network", len(c.servers))
+		return finding.Verdict(finding.Warn, finding.Evidence{}, "%d servers in one network", len(c.servers))
 	}
-	return verdict(Pass, Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.ns), len(nets))
+	return finding.Verdict(finding.Pass, finding.Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.ns), len(nets))
 }
 
-func delDangle(ctx context.Context, r *Run, c *cut) []Finding {
-	var out []Finding
+func delDangle(ctx context.Context, r *Run, c *cut) []finding.Finding {
+	var out []finding.Finding
 	unknown := 0
 	for _, ns := range c.ns {
 		if len(c.glue[string(ns)]) > 0 && wire.Subdomain(ns, r.Zone) {
@@ -177,9 +199,9 @@ func delDangle(ctx context.Context, r *Run, c *cut) []Finding {
 		case err != nil:
 			unknown++
 		case m.Rcode == wire.NXDomain:
-			f := Finding{State: Fail, Severity: SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " does not exist", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}}
+			f := finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " does not exist", Evidence: finding.Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}}
 			if domain, sold := free(m); sold {
-				f.Severity = SevCritical
+				f.Severity = finding.SevCritical
 				f.Detail += fmt.Sprintf(", and %s has no such domain: whoever registers it owns this zone", wire.NameText(domain))
 			}
 			out = append(out, f)
@@ -188,20 +210,20 @@ func delDangle(ctx context.Context, r *Run, c *cut) []Finding {
 			if err != nil {
 				unknown++
 			} else if len(records(six, wire.Answer, wire.TypeAAAA)) == 0 {
-				out = append(out, Finding{State: Fail, Severity: SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " has no address", Evidence: Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}})
+				out = append(out, finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " has no address", Evidence: finding.Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + shellName(ns)}})
 			}
 		}
 	}
 	if unknown > 0 {
-		out = append(out, verdict(Unknown, Evidence{}, "could not be measured for %d of %d names", unknown, len(c.ns))...)
+		out = append(out, finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured for %d of %d names", unknown, len(c.ns))...)
 	}
 	if len(out) > 0 {
 		return out
 	}
-	return verdict(Pass, Evidence{}, "all %d names exist", len(c.ns))
+	return finding.Verdict(finding.Pass, finding.Evidence{}, "all %d names exist", len(c.ns))
 }
 
-func delCycle(ctx context.Context, r *Run, c *cut) []Finding {
+func delCycle(ctx context.Context, r *Run, c *cut) []finding.Finding {
 	state := map[string]int{} // 1: being looked at, 2: reachable
 	var reach func(ns []byte, glue map[string][]netip.Addr, zone []byte, depth int) (ok, cyclic bool)
 	reach = func(ns []byte, glue map[string][]netip.Addr, zone []byte, depth int) (bool, bool) {
@@ -244,19 +266,19 @@ func delCycle(ctx context.Context, r *Run, c *cut) []Finding {
 	for _, ns := range c.ns {
 		ok, cyc := reach(ns, c.glue, r.Zone, 0)
 		if ok {
-			return verdict(Pass, Evidence{}, "%s can be found without this zone", wire.NameText(ns))
+			return finding.Verdict(finding.Pass, finding.Evidence{}, "%s can be found without this zone", wire.NameText(ns))
 		}
 		if cyc {
 			cyclic++
 		}
 	}
 	if cyclic == len(c.ns) {
-		return verdict(Fail, Evidence{}, "all servers depend on this zone itself to be found: %s", texts(c.ns))
+		return finding.Verdict(finding.Fail, finding.Evidence{}, "all servers depend on this zone itself to be found: %s", texts(c.ns))
 	}
-	return verdict(Unknown, Evidence{}, "could not be measured: the servers' zones cannot be followed")
+	return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: the servers' zones cannot be followed")
 }
 
-func delCNAME(ctx context.Context, r *Run) []Finding {
+func delCNAME(ctx context.Context, r *Run) []finding.Finding {
 	var targets [][]byte
 	for _, f := range []struct {
 		t  wire.Type
@@ -264,7 +286,7 @@ func delCNAME(ctx context.Context, r *Run) []Finding {
 	}{{wire.TypeNS, 0}, {wire.TypeMX, 2}, {wire.TypeSOA, 0}} {
 		m, ev, err := fromZone(ctx, r, r.Zone, f.t)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		for _, d := range answers(m, r.Zone, f.t) {
 			if n := rdataName(d, f.at); len(n) > 1 {
@@ -272,7 +294,7 @@ func delCNAME(ctx context.Context, r *Run) []Finding {
 			}
 		}
 	}
-	var out []Finding
+	var out []finding.Finding
 	for _, n := range names(targets) {
 		var m *Reply
 		var err error
@@ -284,13 +306,13 @@ func delCNAME(ctx context.Context, r *Run) []Finding {
 		cmd := "dig -t CNAME -q " + shellName(n)
 		switch {
 		case err != nil:
-			out = append(out, Finding{State: Unknown, Key: wire.NameText(n), Detail: wire.NameText(n) + ": could not be measured: " + err.Error(), Evidence: Evidence{Command: cmd}})
+			out = append(out, finding.Finding{State: finding.Unknown, Key: wire.NameText(n), Detail: wire.NameText(n) + ": could not be measured: " + err.Error(), Evidence: finding.Evidence{Command: cmd}})
 		case len(answers(m, n, wire.TypeCNAME)) > 0:
-			out = append(out, Finding{State: Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " is an alias", Evidence: Evidence{Received: m.Raw, Command: cmd}})
+			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " is an alias", Evidence: finding.Evidence{Received: m.Raw, Command: cmd}})
 		}
 	}
 	if len(out) == 0 {
-		return verdict(Pass, Evidence{Command: "dig -t CNAME -q " + shellName(r.Zone)}, "none of %d names is an alias", len(targets))
+		return finding.Verdict(finding.Pass, finding.Evidence{Command: "dig -t CNAME -q " + shellName(r.Zone)}, "none of %d names is an alias", len(targets))
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"port53/internal/dnssec"
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -179,15 +180,42 @@ func dnssecChecks() []*Check {
 	}
 	nsec3 := map[Product]string{"": "No extra iterations and no salt.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "knot": "nsec3-iterations: 0 and nsec3-salt-length: 0", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "nsd": "ldns-signzone -n -t 0 ZONE KEY", "msdns": "Set-DnsServerDnsSecZoneSetting -NSec3Iterations 0 -NSec3RandomSaltLength 0"}
 	list := []*Check{
-		{ID: "DNSSEC-CHAIN", Title: "the chain of trust holds", Severity: SevHigh, About: "Validates from the anchor down to the zone's SOA, NS and addresses.", Judged: "Bogus: fail. Unsigned: warn. Secure: pass.", Advice: sign, Refs: []string{"RFC 4035, section 5"}, Run: runChain},
-		{ID: "DNSSEC-DSMISS", Title: "DS records have keys", Severity: SevHigh, About: "Compares the parent's DS with the zone's keys and with CDS.", Judged: "No DS has a key: fail. One has none, or CDS differs: warn.", Advice: map[Product]string{"": "Publish at the parent the DS of the key in use; remove old ones.", "bind": "rndc dnssec -checkds published ZONE", "knot": "knotc zone-ksk-submitted ZONE", "pdns": "pdnsutil export-zone-ds ZONE"}, Refs: []string{"RFC 6781", "RFC 7344"}, Run: delegated(runDSMiss)},
-		{ID: "DNSSEC-ALG", Title: "algorithms are of these days", Severity: SevHigh, About: "Looks at algorithms, key sizes and digests.", Judged: "MD5, DSA, GOST, SHA-1, RSA below 2048 bits (a zone key of 1024: warn), DS of SHA-1: fail.", Advice: sign, Refs: []string{"RFC 8624", "RFC 9904", "RFC 9905"}, Run: delegated(runAlg)},
-		{ID: "DNSSEC-EXP", Title: "signatures are fresh at every server", Severity: SevHigh, About: "Looks at the RRSIG of the SOA at each server.", Judged: "Expired or not yet valid: fail. Under 3 days left: warn. Valid for over 60 days: low.", Advice: sign, Refs: []string{"RFC 6781, section 4.4"}, Run: runExp},
-		{ID: "DNSSEC-NSEC3", Title: "NSEC3 costs nothing", Severity: SevMedium, About: "Looks at NSEC3PARAM, and at the NSEC3 records that deny a random name.", Judged: "Above 50 iterations: fail. Above 0: warn. A salt: low. Opt-out: info. Unsigned: skipped.", Advice: nsec3, Refs: []string{"RFC 9276", "CVE-2023-50868"}, Run: runNSEC3},
-		{ID: "DNSSEC-WALK", Title: "the zone cannot be walked", Severity: SevLow, About: "Follows NSEC records for 20 steps, and looks at the denial of a random name.", Judged: "It leads from name to name: warn. Compact denial or NSEC3: pass.", Advice: map[Product]string{"": "Use compact denial of existence or NSEC3 if names are to stay private.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "knot": "mod-onlinesign"}, Refs: []string{"RFC 9824", "RFC 4470"}, Run: runWalk},
-		{ID: "DNSSEC-TAGS", Title: "key tags differ", Severity: SevMedium, About: "Compares key tags. Validators try few keys of one tag.", Judged: "Two keys of one tag and algorithm: warn.", Advice: sign, Refs: []string{"CVE-2023-50387"}, Run: runTags},
-		{ID: "DNSSEC-NX", Title: "what is not there is proven", Severity: SevHigh, About: "Asks for a name and a type that are not there and validates the proof.", Judged: "A missing or wrong proof: fail.", Advice: map[Product]string{"": "Sign the zone anew.", "pdns": "pdnsutil rectify-zone ZONE", "bind": "rndc sign ZONE", "knot": "knotc zone-sign ZONE"}, Refs: []string{"RFC 4035, section 5.4", "RFC 5155, section 8"}, Run: runNX},
-		{ID: "DNSSEC-SIZE", Title: "the keys fit a datagram", Severity: SevLow, About: "Measures the DNSKEY answer.", Judged: "Above 1232 octets or truncated: warn.", Advice: sign, Refs: []string{"RFC 9715"}, Run: runSize},
+		{
+			Check: finding.Check{ID: "DNSSEC-CHAIN", Title: "the chain of trust holds", Severity: finding.SevHigh, Sent: "Validates from the anchor down to the zone's SOA, NS and addresses.", Judged: "Bogus: fail. Unsigned: warn. Secure: pass.", Advice: sign, Refs: []string{"RFC 4035, section 5"}},
+			Run:   runChain,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-DSMISS", Title: "DS records have keys", Severity: finding.SevHigh, Sent: "Compares the parent's DS with the zone's keys and with CDS.", Judged: "No DS has a key: fail. One has none, or CDS differs: warn.", Advice: map[Product]string{"": "Publish at the parent the DS of the key in use; remove old ones.", "bind": "rndc dnssec -checkds published ZONE", "knot": "knotc zone-ksk-submitted ZONE", "pdns": "pdnsutil export-zone-ds ZONE"}, Refs: []string{"RFC 6781", "RFC 7344"}},
+			Run:   delegated(runDSMiss),
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-ALG", Title: "algorithms are of these days", Severity: finding.SevHigh, Sent: "Looks at algorithms, key sizes and digests.", Judged: "MD5, DSA, GOST, SHA-1, RSA below 2048 bits (a zone key of 1024: warn), DS of SHA-1: fail.", Advice: sign, Refs: []string{"RFC 8624", "RFC 9904", "RFC 9905"}},
+			Run:   delegated(runAlg),
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-EXP", Title: "signatures are fresh at every server", Severity: finding.SevHigh, Sent: "Looks at the RRSIG of the SOA at each server.", Judged: "Expired or not yet valid: fail. Under 3 days left: warn. Valid for over 60 days: low.", Advice: sign, Refs: []string{"RFC 6781, section 4.4"}},
+			Run:   runExp,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-NSEC3", Title: "NSEC3 costs nothing", Severity: finding.SevMedium, Sent: "Looks at NSEC3PARAM, and at the NSEC3 records that deny a random name.", Judged: "Above 50 iterations: fail. Above 0: warn. A salt: low. Opt-out: info. Unsigned: skipped.", Advice: nsec3, Refs: []string{"RFC 9276", "CVE-2023-50868"}},
+			Run:   runNSEC3,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-WALK", Title: "the zone cannot be walked", Severity: finding.SevLow, Sent: "Follows NSEC records for 20 steps, and looks at the denial of a random name.", Judged: "It leads from name to name: warn. Compact denial or NSEC3: pass.", Advice: map[Product]string{"": "Use compact denial of existence or NSEC3 if names are to stay private.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "knot": "mod-onlinesign"}, Refs: []string{"RFC 9824", "RFC 4470"}},
+			Run:   runWalk,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-TAGS", Title: "key tags differ", Severity: finding.SevMedium, Sent: "Compares key tags. Validators try few keys of one tag.", Judged: "Two keys of one tag and algorithm: warn.", Advice: sign, Refs: []string{"CVE-2023-50387"}},
+			Run:   runTags,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-NX", Title: "what is not there is proven", Severity: finding.SevHigh, Sent: "Asks for a name and a type that are not there and validates the proof.", Judged: "A missing or wrong proof: fail.", Advice: map[Product]string{"": "Sign the zone anew.", "pdns": "pdnsutil rectify-zone ZONE", "bind": "rndc sign ZONE", "knot": "knotc zone-sign ZONE"}, Refs: []string{"RFC 4035, section 5.4", "RFC 5155, section 8"}},
+			Run:   runNX,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-SIZE", Title: "the keys fit a datagram", Severity: finding.SevLow, Sent: "Measures the DNSKEY answer.", Judged: "Above 1232 octets or truncated: warn.", Advice: sign, Refs: []string{"RFC 9715"}},
+			Run:   runSize,
+		},
 	}
 	for _, c := range list {
 		c.Group, c.Scope = GroupDNSSEC, ScopeZone
@@ -195,22 +223,22 @@ func dnssecChecks() []*Check {
 	return list
 }
 
-func runChain(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{Command: "delv +vtrace -t SOA " + shellName(apex(r))}
+func runChain(ctx context.Context, r *Run) []finding.Finding {
+	ev := finding.Evidence{Command: "delv +vtrace -t SOA " + shellName(apex(r))}
 	keys, shown, err := chain(ctx, r)
 	var b *bogus
 	switch {
 	case errors.Is(err, errInsecure):
-		return verdict(Warn, ev, "insecure: %s", shown)
+		return finding.Verdict(finding.Warn, ev, "insecure: %s", shown)
 	case errors.As(err, &b):
-		return verdict(Fail, ev, "bogus: %v", b)
+		return finding.Verdict(finding.Fail, ev, "bogus: %v", b)
 	case err != nil:
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	for _, t := range []wire.Type{wire.TypeSOA, wire.TypeNS, wire.TypeA} {
 		m, e, err := fromZone(ctx, r, r.Zone, t)
 		if err != nil {
-			return unmeasured(e, err)
+			return finding.Unmeasured(e, err)
 		}
 		data := answers(m, r.Zone, t)
 		if len(data) == 0 {
@@ -219,28 +247,28 @@ func runChain(ctx context.Context, r *Run) []Finding {
 		set := &wire.RRset{Owner: wire.Lower(nil, r.Zone), Type: t, TTL: setTTL(m, r.Zone, t), Data: data, Sigs: signatures(m, r.Zone, t)}
 		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork}
 		if _, why := dnssec.Verify(set, set.Owner, keys, clock(r), w); why != 0 {
-			return verdict(Fail, e, "bogus: %s %s: %s", wire.NameText(r.Zone), t, why)
+			return finding.Verdict(finding.Fail, e, "bogus: %s %s: %s", wire.NameText(r.Zone), t, why)
 		}
 	}
-	return verdict(Pass, ev, "secure: %s%s", shown, "data")
+	return finding.Verdict(finding.Pass, ev, "secure: %s%s", shown, "data")
 }
 
 // keysOf returns the zone's DNSKEY reply; unsigned zones are skipped.
-func keysOf(ctx context.Context, r *Run) (*Reply, Evidence, error) {
+func keysOf(ctx context.Context, r *Run) (*Reply, finding.Evidence, error) {
 	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeDNSKEY)
 	if err == nil && len(answers(m, r.Zone, wire.TypeDNSKEY)) == 0 {
-		err = fmt.Errorf("the zone is unsigned: %w", errSkip)
+		err = fmt.Errorf("the zone is unsigned: %w", finding.ErrInapplicable)
 	}
 	return m, ev, err
 }
 
-func runDSMiss(ctx context.Context, r *Run, c *cut) []Finding {
+func runDSMiss(ctx context.Context, r *Run, c *cut) []finding.Finding {
 	if len(c.ds) == 0 {
-		return unmeasured(Evidence{}, fmt.Errorf("the parent has no DS: %w", errSkip))
+		return finding.Unmeasured(finding.Evidence{}, fmt.Errorf("the parent has no DS: %w", finding.ErrInapplicable))
 	}
 	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeDNSKEY)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	matched := 0
 	for _, d := range c.ds {
@@ -252,10 +280,10 @@ func runDSMiss(ctx context.Context, r *Run, c *cut) []Finding {
 		}
 	}
 	if matched == 0 {
-		return verdict(Fail, ev, "none of %d DS records has a key in the zone", len(c.ds))
+		return finding.Verdict(finding.Fail, ev, "none of %d DS records has a key in the zone", len(c.ds))
 	}
 	if matched < len(c.ds) {
-		return verdict(Warn, ev, "%d of %d DS records have a key", matched, len(c.ds))
+		return finding.Verdict(finding.Warn, ev, "%d of %d DS records have a key", matched, len(c.ds))
 	}
 	if cds, _, err := fromZone(ctx, r, r.Zone, wire.TypeCDS); err == nil {
 		for _, d := range answers(cds, r.Zone, wire.TypeCDS) {
@@ -264,11 +292,11 @@ func runDSMiss(ctx context.Context, r *Run, c *cut) []Finding {
 				found = found || string(p) == string(d)
 			}
 			if !found {
-				return verdict(Warn, ev, "the zone asks by CDS for a DS that the parent does not have")
+				return finding.Verdict(finding.Warn, ev, "the zone asks by CDS for a DS that the parent does not have")
 			}
 		}
 	}
-	return verdict(Pass, ev, "all %d DS records have a key", len(c.ds))
+	return finding.Verdict(finding.Pass, ev, "all %d DS records have a key", len(c.ds))
 }
 
 // rsaBits returns the size of an RSA key's modulus (RFC 3110, section 2).
@@ -288,84 +316,84 @@ func rsaBits(key []byte) int {
 }
 
 // judgeKey judges one key's algorithm and size.
-func judgeKey(data []byte) (State, string) {
+func judgeKey(data []byte) (finding.State, string) {
 	k, ok := dnssec.ParseKey(data)
 	if !ok {
-		return Fail, "a key that cannot be read"
+		return finding.Fail, "a key that cannot be read"
 	}
 	name := fmt.Sprintf("key %d, %s", k.Tag, wire.AlgorithmName(k.Algorithm))
 	switch k.Algorithm {
 	case 1, 3, 5, 6, 7, 12:
-		return Fail, name + ": must not be used for signing (RFC 9904, RFC 9905)"
+		return finding.Fail, name + ": must not be used for signing (RFC 9904, RFC 9905)"
 	case dnssec.RSASHA256, dnssec.RSASHA512:
 		switch bits := rsaBits(data); {
 		case bits >= rsaMin:
 		case bits >= 1024 && !k.SEP():
-			return Warn, fmt.Sprintf("%s: %d bits", name, bits)
+			return finding.Warn, fmt.Sprintf("%s: %d bits", name, bits)
 		default:
-			return Fail, fmt.Sprintf("%s: %d bits", name, bits)
+			return finding.Fail, fmt.Sprintf("%s: %d bits", name, bits)
 		}
 	}
-	return Pass, name
+	return finding.Pass, name
 }
 
-func runAlg(ctx context.Context, r *Run, c *cut) []Finding {
+func runAlg(ctx context.Context, r *Run, c *cut) []finding.Finding {
 	m, ev, err := keysOf(ctx, r)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
-	var out []Finding
+	var out []finding.Finding
 	for _, d := range answers(m, r.Zone, wire.TypeDNSKEY) {
-		if s, detail := judgeKey(d); s != Pass {
-			out = append(out, Finding{State: s, Key: detail, Detail: detail, Evidence: ev})
+		if s, detail := judgeKey(d); s != finding.Pass {
+			out = append(out, finding.Finding{State: s, Key: detail, Detail: detail, Evidence: ev})
 		}
 	}
 	for _, d := range c.ds {
 		if len(d) > 4 && d[3] != dnssec.DigestSHA256 && d[3] != dnssec.DigestSHA384 {
 			detail := fmt.Sprintf("DS %d has digest %d", binary.BigEndian.Uint16(d), d[3])
-			out = append(out, Finding{State: Fail, Key: detail, Detail: detail, Evidence: ev})
+			out = append(out, finding.Finding{State: finding.Fail, Key: detail, Detail: detail, Evidence: ev})
 		}
 	}
 	if len(out) == 0 {
-		return verdict(Pass, ev, "all keys and digests are of these days")
+		return finding.Verdict(finding.Pass, ev, "all keys and digests are of these days")
 	}
 	return out
 }
 
 // judgeWindow judges when a signature is valid, in serial arithmetic (RFC 4034,
 // section 3.1.5).
-func judgeWindow(sig []byte, now time.Time) (State, Severity, string) {
+func judgeWindow(sig []byte, now time.Time) (finding.State, finding.Severity, string) {
 	if len(sig) < 18 {
-		return Fail, 0, "a signature that cannot be read"
+		return finding.Fail, 0, "a signature that cannot be read"
 	}
 	t := uint32(now.Unix())
 	left := time.Duration(int32(binary.BigEndian.Uint32(sig[8:])-t)) * time.Second
 	age := time.Duration(int32(t-binary.BigEndian.Uint32(sig[12:]))) * time.Second
 	switch {
 	case left <= 0:
-		return Fail, 0, fmt.Sprintf("expired %v ago", -left)
+		return finding.Fail, 0, fmt.Sprintf("expired %v ago", -left)
 	case age < 0:
-		return Fail, 0, fmt.Sprintf("valid only in %v", -age)
+		return finding.Fail, 0, fmt.Sprintf("valid only in %v", -age)
 	case left < expirySoon:
-		return Warn, 0, fmt.Sprintf("expires in %v", left)
+		return finding.Warn, 0, fmt.Sprintf("expires in %v", left)
 	case left+age > validityMax:
-		return Warn, SevLow, fmt.Sprintf("valid for %v", left+age)
+		return finding.Warn, finding.SevLow, fmt.Sprintf("valid for %v", left+age)
 	}
-	return Pass, 0, fmt.Sprintf("expires in %v", left)
+	return finding.Pass, 0, fmt.Sprintf("expires in %v", left)
 }
 
-func runExp(ctx context.Context, r *Run) []Finding {
+func runExp(ctx context.Context, r *Run) []finding.Finding {
 	servers, err := zoneServers(ctx, r)
 	if err != nil {
-		return unmeasured(Evidence{Command: "dig +dnssec -t SOA -q " + shellName(apex(r))}, err)
+		return finding.Unmeasured(finding.Evidence{Command: "dig +dnssec -t SOA -q " + shellName(apex(r))}, err)
 	}
 	q := Query{Name: r.Zone, Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, DO: true}}
-	var out []Finding
+	var out []finding.Finding
 	good, unsigned := 0, 0
 	for _, s := range servers {
 		m, err := r.AskServer(ctx, s, q)
 		if err != nil {
-			out = append(out, Finding{State: Unknown, Key: s.Addr.String(), Detail: fmt.Sprintf("%s could not be measured: %v", s.Addr, err), Evidence: seen(s, q, nil)})
+			out = append(out, finding.Finding{State: finding.Unknown, Key: s.Addr.String(), Detail: fmt.Sprintf("%s could not be measured: %v", s.Addr, err), Evidence: seen(s, q, nil)})
 			continue
 		}
 		sigs := signatures(m, r.Zone, wire.TypeSOA)
@@ -374,22 +402,22 @@ func runExp(ctx context.Context, r *Run) []Finding {
 		}
 		for _, sig := range sigs {
 			st, sev, detail := judgeWindow(sig, clock(r))
-			if st == Pass {
+			if st == finding.Pass {
 				good++
 				continue
 			}
-			out = append(out, Finding{State: st, Severity: sev, Key: s.Addr.String(), Detail: s.Addr.String() + ": " + detail, Evidence: seen(s, q, m)})
+			out = append(out, finding.Finding{State: st, Severity: sev, Key: s.Addr.String(), Detail: s.Addr.String() + ": " + detail, Evidence: seen(s, q, m)})
 		}
 	}
 	switch {
 	case len(out) > 0:
 		return out
 	case good == 0 && unsigned > 0:
-		return unmeasured(Evidence{}, fmt.Errorf("the zone is unsigned: %w", errSkip))
+		return finding.Unmeasured(finding.Evidence{}, fmt.Errorf("the zone is unsigned: %w", finding.ErrInapplicable))
 	case good == 0:
-		return verdict(Unknown, Evidence{}, "could not be measured: no server")
+		return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: no server")
 	}
-	return verdict(Pass, seen(servers[0], q, nil), "fresh at %d servers", len(servers))
+	return finding.Verdict(finding.Pass, seen(servers[0], q, nil), "fresh at %d servers", len(servers))
 }
 
 // An nsec3Of is the dearest parameters of NSEC3 that a zone publishes or denies with.
@@ -409,13 +437,13 @@ func (n *nsec3Of) see(data []byte) {
 	n.salt = max(n.salt, int(data[4]))
 }
 
-func runNSEC3(ctx context.Context, r *Run) []Finding {
+func runNSEC3(ctx context.Context, r *Run) []finding.Finding {
 	if _, ev, err := keysOf(ctx, r); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeNSEC3PARAM)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	var n nsec3Of
 	for _, p := range answers(m, r.Zone, wire.TypeNSEC3PARAM) {
@@ -424,7 +452,7 @@ func runNSEC3(ctx context.Context, r *Run) []Finding {
 	// What validators have to compute is what denials say, be it published or not.
 	denial, ev2, err := fromZone(ctx, r, below(randomLabel(), r.Zone), wire.TypeA)
 	if err != nil {
-		return unmeasured(ev2, err)
+		return finding.Unmeasured(ev2, err)
 	}
 	for _, rr := range records(denial, wire.Authority, wire.TypeNSEC3) {
 		n.see(rr.Data)
@@ -432,38 +460,38 @@ func runNSEC3(ctx context.Context, r *Run) []Finding {
 		ev = ev2
 	}
 	if !n.there {
-		return verdict(Pass, ev, "no NSEC3")
+		return finding.Verdict(finding.Pass, ev, "no NSEC3")
 	}
-	f := Finding{State: Pass, Evidence: ev, Detail: fmt.Sprintf("%d iterations, %d octets of salt, opt-out: %t", n.iterations, n.salt, n.optOut)}
+	f := finding.Finding{State: finding.Pass, Evidence: ev, Detail: fmt.Sprintf("%d iterations, %d octets of salt, opt-out: %t", n.iterations, n.salt, n.optOut)}
 	switch {
 	case n.iterations > 50:
-		f.State = Fail
+		f.State = finding.Fail
 	case n.iterations > 0:
-		f.State = Warn
+		f.State = finding.Warn
 	case n.salt > 0:
-		f.State, f.Severity = Warn, SevLow
+		f.State, f.Severity = finding.Warn, finding.SevLow
 	case n.optOut:
-		f.State = Info
+		f.State = finding.Info
 	}
-	return []Finding{f}
+	return []finding.Finding{f}
 }
 
-func runWalk(ctx context.Context, r *Run) []Finding {
+func runWalk(ctx context.Context, r *Run) []finding.Finding {
 	if _, ev, err := keysOf(ctx, r); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	found, ev, err := walkNSEC(ctx, r, walkSteps)
 	switch {
 	case err != nil:
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	case len(found) > 1:
-		return verdict(Warn, ev, "%d names by NSEC: %s", len(found), texts(found[:min(len(found), 5)]))
+		return finding.Verdict(finding.Warn, ev, "%d names by NSEC: %s", len(found), texts(found[:min(len(found), 5)]))
 	}
 	// A server may answer no question for NSEC, and show its names in denials all the same.
 	name := below(randomLabel(), r.Zone)
 	m, ev, err := fromZone(ctx, r, name, wire.TypeA)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	hashed := 0
 	for _, rr := range m.Records {
@@ -474,13 +502,13 @@ func runWalk(ctx context.Context, r *Run) []Finding {
 			hashed++
 		}
 		if next := rdataName(rr.Data, 0); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 && wire.Subdomain(next, r.Zone) && !nearTo(rr.Owner, name) {
-			return verdict(Warn, ev, "a denial shows the names %s and %s", wire.NameText(rr.Owner), wire.NameText(next))
+			return finding.Verdict(finding.Warn, ev, "a denial shows the names %s and %s", wire.NameText(rr.Owner), wire.NameText(next))
 		}
 	}
 	if hashed > 0 {
-		return verdict(Pass, ev, "denials have hashes of names, which lists of words can still be tried on")
+		return finding.Verdict(finding.Pass, ev, "denials have hashes of names, which lists of words can still be tried on")
 	}
-	return verdict(Pass, ev, "NSEC leads nowhere")
+	return finding.Verdict(finding.Pass, ev, "NSEC leads nowhere")
 }
 
 // nearTo tells whether the owner of an NSEC record was made for the name that it denies:
@@ -490,10 +518,10 @@ func nearTo(owner, name []byte) bool {
 }
 
 // walkNSEC follows the zone's NSEC records for some steps and returns the names.
-func walkNSEC(ctx context.Context, r *Run, steps int) ([][]byte, Evidence, error) {
+func walkNSEC(ctx context.Context, r *Run, steps int) ([][]byte, finding.Evidence, error) {
 	at := r.Zone
 	var found [][]byte
-	var last Evidence
+	var last finding.Evidence
 	for range steps {
 		m, ev, err := fromZone(ctx, r, at, wire.TypeNSEC)
 		last = ev
@@ -515,21 +543,21 @@ func walkNSEC(ctx context.Context, r *Run, steps int) ([][]byte, Evidence, error
 	return found, last, nil
 }
 
-func runTags(ctx context.Context, r *Run) []Finding {
+func runTags(ctx context.Context, r *Run) []finding.Finding {
 	m, ev, err := keysOf(ctx, r)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	tags := map[[2]uint16]bool{}
 	for _, d := range answers(m, r.Zone, wire.TypeDNSKEY) {
 		k, ok := dnssec.ParseKey(d)
 		if id := [2]uint16{k.Tag, uint16(k.Algorithm)}; ok && tags[id] {
-			return verdict(Warn, ev, "two keys have tag %d", k.Tag)
+			return finding.Verdict(finding.Warn, ev, "two keys have tag %d", k.Tag)
 		} else if ok {
 			tags[id] = true
 		}
 	}
-	return verdict(Pass, ev, "%d keys, all tags differ", len(tags))
+	return finding.Verdict(finding.Pass, ev, "%d keys, all tags differ", len(tags))
 }
 
 // denialOf returns the NSEC and NSEC3 records of a reply's authority section, whose
@@ -558,10 +586,10 @@ func denialOf(r *Run, zone []byte, m *Reply, keys []dnssec.Key, w *dnssec.Work) 
 	return d, 0
 }
 
-func runNX(ctx context.Context, r *Run) []Finding {
+func runNX(ctx context.Context, r *Run) []finding.Finding {
 	km, ev, err := keysOf(ctx, r)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	var keys []dnssec.Key
 	for _, d := range answers(km, r.Zone, wire.TypeDNSKEY) {
@@ -576,7 +604,7 @@ func runNX(ctx context.Context, r *Run) []Finding {
 	}{{below(randomLabel(), zone), wire.TypeA}, {zone, wire.TypeWALLET}} {
 		m, ev, err := fromZone(ctx, r, q.name, q.t)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		if len(answers(m, q.name, q.t)) > 0 {
 			continue // by a wildcard: there is nothing to deny
@@ -584,7 +612,7 @@ func runNX(ctx context.Context, r *Run) []Finding {
 		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
 		d, why := denialOf(r, zone, m, keys, w)
 		if why != 0 {
-			return verdict(Fail, ev, "the denial of %s %s: %s", wire.NameText(q.name), q.t, why)
+			return finding.Verdict(finding.Fail, ev, "the denial of %s %s: %s", wire.NameText(q.name), q.t, why)
 		}
 		if m.Rcode == wire.NXDomain {
 			_, why = d.NXDomain(q.name, w)
@@ -592,28 +620,28 @@ func runNX(ctx context.Context, r *Run) []Finding {
 			_, why = d.NoData(q.name, q.t, w)
 		}
 		if why != 0 {
-			return verdict(Fail, ev, "%s %s, %s: %s", wire.NameText(q.name), q.t, m.Rcode, why)
+			return finding.Verdict(finding.Fail, ev, "%s %s, %s: %s", wire.NameText(q.name), q.t, m.Rcode, why)
 		}
 	}
-	return verdict(Pass, ev, "what is not there is proven")
+	return finding.Verdict(finding.Pass, ev, "what is not there is proven")
 }
 
-func runSize(ctx context.Context, r *Run) []Finding {
+func runSize(ctx context.Context, r *Run) []finding.Finding {
 	servers, err := zoneServers(ctx, r)
 	if err != nil || len(servers) == 0 {
-		return unmeasured(Evidence{Command: "dig +dnssec -t DNSKEY -q " + shellName(apex(r))}, errors.Join(err, errors.New("no server")))
+		return finding.Unmeasured(finding.Evidence{Command: "dig +dnssec -t DNSKEY -q " + shellName(apex(r))}, errors.Join(err, errors.New("no server")))
 	}
 	at := *r
 	at.Server = servers[0]
-	return single(func(*Run) Query { return Query{Name: r.Zone, Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (State, string) {
+	return single(func(*Run) Query { return Query{Name: r.Zone, Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (finding.State, string) {
 		switch {
 		case m.Rcode != wire.NoError:
-			return Unknown, "could not be measured: " + m.Rcode.String()
+			return finding.Unknown, "could not be measured: " + m.Rcode.String()
 		case m.Flags&wire.FlagTC == 0 && len(answers(m, r.Zone, wire.TypeDNSKEY)) == 0:
-			return Skipped, "the zone is unsigned"
+			return finding.Skipped, "the zone is unsigned"
 		case len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0:
-			return Warn, fmt.Sprintf("%d octets, truncated: %t", len(m.Raw), m.Flags&wire.FlagTC != 0)
+			return finding.Warn, fmt.Sprintf("%d octets, truncated: %t", len(m.Raw), m.Flags&wire.FlagTC != 0)
 		}
-		return Pass, fmt.Sprintf("%d octets", len(m.Raw))
+		return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
 	})(ctx, &at)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -126,26 +127,25 @@ func ednsChecks() []*Check {
 	var out []*Check
 	for _, c := range cases {
 		ask := func(r *Run) Query { return Query{Name: apex(r), Type: c.typ, EDNS: c.edns} }
-		judge := func(r *Run, m *Reply) (State, string) {
+		judge := func(r *Run, m *Reply) (finding.State, string) {
 			if m.Rcode == wire.Refused && r.Zone == nil {
-				return Skipped, "the server refuses who asks from here: what it does with EDNS is for its own clients to see"
+				return finding.Skipped, "the server refuses who asks from here: what it does with EDNS is for its own clients to see"
 			}
 			if m.Rcode == wire.Refused {
-				return Unknown, "the server refuses this name: its EDNS cannot be told from that"
+				return finding.Unknown, "the server refuses this name: its EDNS cannot be told from that"
 			}
 			if why := c.judge(r, m); why != "" {
-				return Warn, why
+				return finding.Warn, why
 			}
-			return Pass, "as the standard has it"
+			return finding.Pass, "as the standard has it"
 		}
 		run := single(ask, judge)
 		if c.tcp {
 			run = singleTCP(ask, judge)
 		}
 		out = append(out, &Check{
-			ID: "SRV-EDNS-" + c.id, Title: "EDNS: " + c.title, Group: GroupServer, Severity: SevMedium, Scope: ScopeServer,
-			About:  "Asks with " + c.title + ". Servers and middleboxes that break on it cost every resolver retries, and break DNSSEC, cookies and what comes next.",
-			Judged: c.judged + ".", Advice: ednsAdvice, Refs: []string{"RFC 6891", "RFC 8906"}, Run: run,
+			Check: finding.Check{ID: "SRV-EDNS-" + c.id, Title: "EDNS: " + c.title, Group: GroupServer, Severity: finding.SevMedium, Sent: "Asks with " + c.title + ". Servers and middleboxes that break on it cost every resolver retries, and break DNSSEC, cookies and what comes next.", Judged: c.judged + ".", Advice: ednsAdvice, Refs: []string{"RFC 6891", "RFC 8906"}},
+			Scope: ScopeServer, Run: run,
 		})
 	}
 	return out

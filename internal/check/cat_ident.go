@@ -10,12 +10,13 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"port53/internal/finding"
 	"port53/internal/fingerprint"
 	"port53/internal/wire"
 )
 
 // GroupReach are the checks of what strangers reach, and of what it tells of itself.
-const GroupReach Group = "Reach and identity"
+const GroupReach finding.Group = "Reach and identity"
 
 // maxFlaws is how many flaws stand in a report: the rest are counted.
 const maxFlaws = 8
@@ -48,29 +49,24 @@ func identityChecks() []*Check {
 	}
 	list := []*Check{
 		{
-			ID: "ID-VERSION", Title: "the version is not told", Severity: SevLow,
-			About: "Asks for version.bind, version.server and version.pdns as text of class CH. A version tells attackers which faults to try.", Judged: "A text that tells a product or a number: warn. Refused, or a text that tells nothing: pass.",
-			Advice: hide, Refs: []string{"RFC 4892"}, Run: idVersion,
+			Check: finding.Check{ID: "ID-VERSION", Title: "the version is not told", Severity: finding.SevLow, Sent: "Asks for version.bind, version.server and version.pdns as text of class CH. A version tells attackers which faults to try.", Judged: "A text that tells a product or a number: warn. Refused, or a text that tells nothing: pass.", Advice: hide, Refs: []string{"RFC 4892"}},
+			Run:   idVersion,
 		},
 		{
-			ID: "ID-HOST", Title: "no name of the inside is told", Severity: SevLow,
-			About: "Asks for hostname.bind and id.server as text of class CH, and for the name server identifier (NSID).", Judged: "A host's name without a domain, or of a domain for the inside: warn. Another text: information. None: pass.",
-			Advice: hideHost, Refs: []string{"RFC 4892", "RFC 5001"}, Run: idHost,
+			Check: finding.Check{ID: "ID-HOST", Title: "no name of the inside is told", Severity: finding.SevLow, Sent: "Asks for hostname.bind and id.server as text of class CH, and for the name server identifier (NSID).", Judged: "A host's name without a domain, or of a domain for the inside: warn. Another text: information. None: pass.", Advice: hideHost, Refs: []string{"RFC 4892", "RFC 5001"}},
+			Run:   idHost,
 		},
 		{
-			ID: "ID-AUTHORS", Title: "nothing else of class CH is told", Severity: SevLow,
-			About: "Asks for authors.bind, trustanchor.unbound and cachesize.bind as text of class CH: names that one product answers each.", Judged: "Any text: warn, for it names the software and its state.",
-			Advice: hideRest, Refs: []string{"RFC 4892"}, Run: idAuthors,
+			Check: finding.Check{ID: "ID-AUTHORS", Title: "nothing else of class CH is told", Severity: finding.SevLow, Sent: "Asks for authors.bind, trustanchor.unbound and cachesize.bind as text of class CH: names that one product answers each.", Judged: "Any text: warn, for it names the software and its state.", Advice: hideRest, Refs: []string{"RFC 4892"}},
+			Run:   idAuthors,
 		},
 		{
-			ID: "ID-BEHAVE", Title: "what the server is, by its behaviour", Severity: SevInfo,
-			About: "Asks about fifty odd questions (unusual operations, classes, counts, flags and EDNS), and compares what comes back with a table of what real servers answered.", Judged: "A product that fits is information, with a confidence from 0 to 10: no setting hides it.",
-			Advice: map[Product]string{"": "Nothing to do: do not rely on a hidden version, but on upgrades."}, Refs: []string{"RFC 8906"}, Run: idBehave,
+			Check: finding.Check{ID: "ID-BEHAVE", Title: "what the server is, by its behaviour", Severity: finding.SevInfo, Sent: "Asks about fifty odd questions (unusual operations, classes, counts, flags and EDNS), and compares what comes back with a table of what real servers answered.", Judged: "A product that fits is information, with a confidence from 0 to 10: no setting hides it.", Advice: map[Product]string{"": "Nothing to do: do not rely on a hidden version, but on upgrades."}, Refs: []string{"RFC 8906"}},
+			Run:   idBehave,
 		},
 		{
-			ID: "ID-CVE", Title: "the version has no known flaws", Severity: SevHigh,
-			About: "Looks the version that the server tells up in a list of published flaws that comes with this program.", Judged: "A flaw: fail; warn if the version may be a distribution's build, in which flaws are mended under the old number. No version: unknown.",
-			Advice: upgrade, Refs: []string{"CVE-2023-50387", "CVE-2020-8616", "CVE-2017-14491"}, Run: idCVE,
+			Check: finding.Check{ID: "ID-CVE", Title: "the version has no known flaws", Severity: finding.SevHigh, Sent: "Looks the version that the server tells up in a list of published flaws that comes with this program.", Judged: "A flaw: fail; warn if the version may be a distribution's build, in which flaws are mended under the old number. No version: unknown.", Advice: upgrade, Refs: []string{"CVE-2023-50387", "CVE-2020-8616", "CVE-2017-14491"}},
+			Run:   idCVE,
 		},
 	}
 	for _, c := range list {
@@ -80,7 +76,7 @@ func identityChecks() []*Check {
 }
 
 // chaosEvidence returns the evidence for a text of class CH.
-func chaosEvidence(r *Run, id *fingerprint.Identity, name string) Evidence {
+func chaosEvidence(r *Run, id *fingerprint.Identity, name string) finding.Evidence {
 	reply := id.Replies[name]
 	ev := seen(r.Server, Query{Name: mustName(name), Type: wire.TypeTXT, Class: wire.ClassCH}, nil)
 	ev.Received, ev.RTT = reply.Raw, reply.RTT
@@ -92,10 +88,10 @@ func chaosAnswered(id *fingerprint.Identity, names ...string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return id.Replies[n].Raw != nil })
 }
 
-func idVersion(ctx context.Context, r *Run) []Finding {
+func idVersion(ctx context.Context, r *Run) []finding.Finding {
 	id := identityOf(ctx, r)
 	if id.Err != nil {
-		return unmeasured(chaosEvidence(r, id, "version.bind"), id.Err)
+		return finding.Unmeasured(chaosEvidence(r, id, "version.bind"), id.Err)
 	}
 	for _, n := range fingerprint.VersionNames() {
 		text := id.Texts[n]
@@ -104,24 +100,24 @@ func idVersion(ctx context.Context, r *Run) []Finding {
 			if s := cmp.Or(r.Software, id.Software); s.Product != "" {
 				detail += fmt.Sprintf(": %s, %s, by %s, confidence %d of 10", s, cmp.Or(s.CPE, "no CPE"), s.Method, s.Confidence)
 			}
-			return verdict(Warn, chaosEvidence(r, id, n), "%s", detail)
+			return finding.Verdict(finding.Warn, chaosEvidence(r, id, n), "%s", detail)
 		}
 	}
 	ev := chaosEvidence(r, id, "version.bind")
 	if !chaosAnswered(id, fingerprint.VersionNames()...) {
-		return unmeasured(ev, ErrTimeout)
+		return finding.Unmeasured(ev, ErrTimeout)
 	}
 	if text := id.Texts["version.bind"]; text != "" {
-		return verdict(Pass, ev, "only %q is told", wire.Printable(text))
+		return finding.Verdict(finding.Pass, ev, "only %q is told", wire.Printable(text))
 	}
-	return verdict(Pass, ev, "not told")
+	return finding.Verdict(finding.Pass, ev, "not told")
 }
 
-func idHost(ctx context.Context, r *Run) []Finding {
+func idHost(ctx context.Context, r *Run) []finding.Finding {
 	id := identityOf(ctx, r)
 	ev := chaosEvidence(r, id, "hostname.bind")
 	if id.Err != nil {
-		return unmeasured(ev, id.Err)
+		return finding.Unmeasured(ev, id.Err)
 	}
 	var told []string
 	inside := false
@@ -139,18 +135,18 @@ func idHost(ctx context.Context, r *Run) []Finding {
 		told = append(told, fmt.Sprintf("NSID is %q", text))
 		inside = inside || ofInside(text)
 		if len(told) == 1 {
-			ev = Evidence{N: 1, Command: dig(r.Server, Query{Name: wire.Root, Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, Options: option(wire.OptionNSID, nil)}})}
+			ev = finding.Evidence{N: 1, Command: dig(r.Server, Query{Name: wire.Root, Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, Options: option(wire.OptionNSID, nil)}})}
 		}
 	}
 	switch {
 	case inside:
-		return verdict(Warn, ev, "%s", strings.Join(told, ", "))
+		return finding.Verdict(finding.Warn, ev, "%s", strings.Join(told, ", "))
 	case len(told) > 0:
-		return verdict(Info, ev, "%s", strings.Join(told, ", "))
+		return finding.Verdict(finding.Info, ev, "%s", strings.Join(told, ", "))
 	case !chaosAnswered(id, "hostname.bind", "id.server") && !id.NSIDAnswered:
-		return unmeasured(ev, ErrTimeout)
+		return finding.Unmeasured(ev, ErrTimeout)
 	}
-	return verdict(Pass, ev, "not told")
+	return finding.Verdict(finding.Pass, ev, "not told")
 }
 
 // ofInside tells whether a text looks like a host's name that only its network knows.
@@ -169,11 +165,11 @@ func ofInside(text string) bool {
 	return !strings.Contains(name, ".") && strings.ContainsFunc(name, unicode.IsLetter)
 }
 
-func idAuthors(ctx context.Context, r *Run) []Finding {
+func idAuthors(ctx context.Context, r *Run) []finding.Finding {
 	id := identityOf(ctx, r)
 	ev := chaosEvidence(r, id, "authors.bind")
 	if id.Err != nil {
-		return unmeasured(ev, id.Err)
+		return finding.Unmeasured(ev, id.Err)
 	}
 	var told []string
 	names := []string{"authors.bind", "trustanchor.unbound", "cachesize.bind"}
@@ -187,40 +183,40 @@ func idAuthors(ctx context.Context, r *Run) []Finding {
 	}
 	switch {
 	case len(told) > 0:
-		return verdict(Warn, ev, "%s", strings.Join(told, ", "))
+		return finding.Verdict(finding.Warn, ev, "%s", strings.Join(told, ", "))
 	case !chaosAnswered(id, names...):
-		return unmeasured(ev, ErrTimeout)
+		return finding.Unmeasured(ev, ErrTimeout)
 	}
-	return verdict(Pass, ev, "not told")
+	return finding.Verdict(finding.Pass, ev, "not told")
 }
 
-func idBehave(ctx context.Context, r *Run) []Finding {
+func idBehave(ctx context.Context, r *Run) []finding.Finding {
 	id := identityOf(ctx, r)
 	// One of the questions that tell most servers apart.
-	ev := Evidence{N: fingerprint.Questions(), Command: dig(r.Server, soaQuery(r)) + " +opcode=3"}
+	ev := finding.Evidence{N: fingerprint.Questions(), Command: dig(r.Server, soaQuery(r)) + " +opcode=3"}
 	if id.Err != nil {
-		return unmeasured(ev, id.Err)
+		return finding.Unmeasured(ev, id.Err)
 	}
 	marks := marksOf(ctx, r)
 	if marks.Silent() {
-		return unmeasured(ev, ErrTimeout)
+		return finding.Unmeasured(ev, ErrTimeout)
 	}
 	m := marks.Match()
 	if sure := m.Confidence(); sure >= fingerprint.Enough {
-		return []Finding{{
-			State: Info, Title: "it behaves like " + string(m.Product), Evidence: ev,
+		return []finding.Finding{{
+			State: finding.Info, Title: "it behaves like " + string(m.Product), Evidence: ev,
 			Detail: fmt.Sprintf("%s, as of version %s (%s): %.0f %% fits, of the next product %.0f %%, confidence %d of 10; %s",
 				m.Product, m.Version, m.Setting, 100*m.Share, 100*m.Next, sure, marks),
 		}}
 	}
-	return verdict(Pass, ev, "no server that is known behaves so, the nearest is %s with %.0f %%; %s", m.Product, 100*m.Share, marks)
+	return finding.Verdict(finding.Pass, ev, "no server that is known behaves so, the nearest is %s with %.0f %%; %s", m.Product, 100*m.Share, marks)
 }
 
-func idCVE(ctx context.Context, r *Run) []Finding {
+func idCVE(ctx context.Context, r *Run) []finding.Finding {
 	id := identityOf(ctx, r)
 	ev := chaosEvidence(r, id, "version.bind")
 	if id.Err != nil {
-		return unmeasured(ev, id.Err)
+		return finding.Unmeasured(ev, id.Err)
 	}
 	s := id.Software
 	all, date := fingerprint.Flaws()
@@ -230,13 +226,13 @@ func idCVE(ctx context.Context, r *Run) []Finding {
 	}
 	switch {
 	case s.Version == "":
-		return verdict(Unknown, ev, "no version is told: compare your own with your maker's list")
+		return finding.Verdict(finding.Unknown, ev, "no version is told: compare your own with your maker's list")
 	case !known:
-		return verdict(Unknown, ev, "nothing is listed of %s", s)
+		return finding.Verdict(finding.Unknown, ev, "nothing is listed of %s", s)
 	}
 	flaws := fingerprint.FlawsOf(s.Product, s.Version)
 	if len(flaws) == 0 {
-		return verdict(Pass, ev, "%s has none of those that were known on %s", s, date)
+		return finding.Verdict(finding.Pass, ev, "%s has none of those that were known on %s", s, date)
 	}
 	var b strings.Builder
 	for i := range flaws[:min(len(flaws), maxFlaws)] {
@@ -245,12 +241,12 @@ func idCVE(ctx context.Context, r *Run) []Finding {
 	if n := len(flaws) - maxFlaws; n > 0 {
 		fmt.Fprintf(&b, "and %d more; ", n)
 	}
-	f := Finding{State: Fail, Title: fmt.Sprintf("%s has %d known flaws", s, len(flaws)), Evidence: ev}
-	f.Severity, _ = ParseSeverity(flaws[0].Severity)
+	f := finding.Finding{State: finding.Fail, Title: fmt.Sprintf("%s has %d known flaws", s, len(flaws)), Evidence: ev}
+	f.Severity, _ = finding.ParseSeverity(flaws[0].Severity)
 	if s.Packaged() {
-		f.State = Warn
+		f.State = finding.Warn
 		b.WriteString("a distribution's build may have them mended; ")
 	}
 	f.Detail = b.String() + "as known on " + date
-	return []Finding{f}
+	return []finding.Finding{f}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/scan"
 	"port53/internal/wire"
 )
@@ -55,44 +56,36 @@ func reachChecks() []*Check {
 	}
 	list := []*Check{
 		{
-			ID: "PORT-UDP", Title: "port 53 is open over UDP", Severity: SevHigh,
-			About: "Asks six differing questions in three tries, and reads what ICMP says: open, closed, filtered or open|filtered, with nmap's meaning.", Judged: "Open: pass. Closed or filtered while TCP is open: fail; silent while TCP is open: warn. Neither is open: unknown.",
-			Advice: open, Refs: []string{"RFC 7766, section 5"}, Run: portUDP,
+			Check: finding.Check{ID: "PORT-UDP", Title: "port 53 is open over UDP", Severity: finding.SevHigh, Sent: "Asks six differing questions in three tries, and reads what ICMP says: open, closed, filtered or open|filtered, with nmap's meaning.", Judged: "Open: pass. Closed or filtered while TCP is open: fail; silent while TCP is open: warn. Neither is open: unknown.", Advice: open, Refs: []string{"RFC 7766, section 5"}},
+			Run:   portUDP,
 		},
 		{
-			ID: "PORT-TCP", Title: "port 53 is open over TCP, and answers", Severity: SevHigh,
-			About: "Opens a connection and asks a question. Answers that do not fit a datagram need TCP, and so do clients that a rate limit sends there.", Judged: "An answer: pass. Not open while UDP is, or open without an answer: fail. Neither is open: unknown.",
-			Advice: open, Refs: []string{"RFC 7766, section 5", "RFC 9210, section 3"}, Run: portTCP,
+			Check: finding.Check{ID: "PORT-TCP", Title: "port 53 is open over TCP, and answers", Severity: finding.SevHigh, Sent: "Opens a connection and asks a question. Answers that do not fit a datagram need TCP, and so do clients that a rate limit sends there.", Judged: "An answer: pass. Not open while UDP is, or open without an answer: fail. Neither is open: unknown.", Advice: open, Refs: []string{"RFC 7766, section 5", "RFC 9210, section 3"}},
+			Run:   portTCP,
 		},
 		{
-			ID: "PORT-V6", Title: "IPv4 and IPv6 are alike", Severity: SevMedium,
-			About: "Looks at port 53 of the same server's address of the other family.", Judged: "Different states: warn, for a rule was forgotten for one family. No other address: unknown.",
-			Advice: map[Product]string{"": "Write the rules for both families: one nftables table of family inet does.", "port53": "port53 firewall writes rules for both."}, Refs: []string{"RFC 3901", "RFC 4890"}, Run: portV6,
+			Check: finding.Check{ID: "PORT-V6", Title: "IPv4 and IPv6 are alike", Severity: finding.SevMedium, Sent: "Looks at port 53 of the same server's address of the other family.", Judged: "Different states: warn, for a rule was forgotten for one family. No other address: unknown.", Advice: map[Product]string{"": "Write the rules for both families: one nftables table of family inet does.", "port53": "port53 firewall writes rules for both."}, Refs: []string{"RFC 3901", "RFC 4890"}},
+			Run:   portV6,
 		},
 		{
-			ID: "PORT-NEIGH", Title: "no control port is reachable", Severity: SevHigh,
-			About: "Connects to the ports where name servers have control channels, interfaces for programs, statistics and second resolvers, and asks multicast DNS.", Judged: "Control or programs: fail. Statistics, a second resolver or multicast DNS: warn. All closed: pass.",
-			Advice: neighbour, Refs: []string{"RFC 6762, section 5.5"}, Run: portNeighbours,
+			Check: finding.Check{ID: "PORT-NEIGH", Title: "no control port is reachable", Severity: finding.SevHigh, Sent: "Connects to the ports where name servers have control channels, interfaces for programs, statistics and second resolvers, and asks multicast DNS.", Judged: "Control or programs: fail. Statistics, a second resolver or multicast DNS: warn. All closed: pass.", Advice: neighbour, Refs: []string{"RFC 6762, section 5.5"}},
+			Run:   portNeighbours,
 		},
 		{
-			ID: "PORT-SRC", Title: "no filter trusts source port 53", Severity: SevMedium,
-			About: "Asks the same from source port 53 and from a high one. Needs root.", Judged: "An answer to port 53 alone, or another one: warn.",
-			Advice: map[Product]string{"": "Remove the rule that lets packets in by their source port: use connection tracking."}, Refs: []string{"RFC 5452, section 9.2"}, Run: portSource,
+			Check: finding.Check{ID: "PORT-SRC", Title: "no filter trusts source port 53", Severity: finding.SevMedium, Sent: "Asks the same from source port 53 and from a high one. Needs root.", Judged: "An answer to port 53 alone, or another one: warn.", Advice: map[Product]string{"": "Remove the rule that lets packets in by their source port: use connection tracking."}, Refs: []string{"RFC 5452, section 9.2"}},
+			Run:   portSource,
 		},
 		{
-			ID: "PORT-SRCADDR", Title: "answers come from the address that was asked", Severity: SevMedium,
-			About: "Takes answers from any address while it asks over UDP.", Judged: "An answer from another address or port: fail, for resolvers drop it.",
-			Advice: address, Refs: []string{"RFC 2181, section 4.1"}, Run: portSourceAddress,
+			Check: finding.Check{ID: "PORT-SRCADDR", Title: "answers come from the address that was asked", Severity: finding.SevMedium, Sent: "Takes answers from any address while it asks over UDP.", Judged: "An answer from another address or port: fail, for resolvers drop it.", Advice: address, Refs: []string{"RFC 2181, section 4.1"}},
+			Run:   portSourceAddress,
 		},
 		{
-			ID: "HOST-ICMP", Title: "the limit of ICMP errors tells no ports", Severity: SevMedium, Mode: Active, Scope: ScopeHost,
-			About: "Sends 60 datagrams to closed ports at once, twice, and counts the errors. A limit for all clients together, of exactly 50, tells an attacker which ports a resolver has open (SAD DNS).", Judged: "Exactly 50 both times: warn. No errors at all: unknown.",
-			Advice: map[Product]string{"": "Run Linux 5.15 or later, or keep ICMP errors in: nft add rule inet filter output icmp type destination-unreachable drop."}, Refs: []string{"CVE-2020-25705", "CVE-2021-20322"}, Run: hostICMP,
+			Check: finding.Check{ID: "HOST-ICMP", Title: "the limit of ICMP errors tells no ports", Severity: finding.SevMedium, Mode: finding.Active, Sent: "Sends 60 datagrams to closed ports at once, twice, and counts the errors. A limit for all clients together, of exactly 50, tells an attacker which ports a resolver has open (SAD DNS).", Judged: "Exactly 50 both times: warn. No errors at all: unknown.", Advice: map[Product]string{"": "Run Linux 5.15 or later, or keep ICMP errors in: nft add rule inet filter output icmp type destination-unreachable drop."}, Refs: []string{"CVE-2020-25705", "CVE-2021-20322"}},
+			Scope: ScopeHost, Run: hostICMP,
 		},
 		{
-			ID: "HOST-TTL", Title: "large datagrams arrive", Severity: SevLow, Scope: ScopeHost,
-			About: "Asks with padding up to 1232, 1400 and 1452 octets, not to be fragmented, and for a large answer with room for 4096 octets.", Judged: "1232 octets or a large answer lost: warn. 1400 or 1452 lost: information.",
-			Advice: map[Product]string{"": "Let ICMP \"fragmentation needed\" (IPv4 3/4) and \"packet too big\" (IPv6 2) through, and send 1232 octets at most.", "bind": "max-udp-size 1232;", "unbound": "max-udp-size: 1232", "nsd": "ipv4-edns-size: 1232 and ipv6-edns-size: 1232", "knot": "server: udp-max-payload: 1232", "port53": "edns: {udp_size: 1232}, which is the default"}, Refs: []string{"RFC 9715", "RFC 4890, section 4.3.1"}, Run: hostSizes,
+			Check: finding.Check{ID: "HOST-TTL", Title: "large datagrams arrive", Severity: finding.SevLow, Sent: "Asks with padding up to 1232, 1400 and 1452 octets, not to be fragmented, and for a large answer with room for 4096 octets.", Judged: "1232 octets or a large answer lost: warn. 1400 or 1452 lost: information.", Advice: map[Product]string{"": "Let ICMP \"fragmentation needed\" (IPv4 3/4) and \"packet too big\" (IPv6 2) through, and send 1232 octets at most.", "bind": "max-udp-size 1232;", "unbound": "max-udp-size: 1232", "nsd": "ipv4-edns-size: 1232 and ipv6-edns-size: 1232", "knot": "server: udp-max-payload: 1232", "port53": "edns: {udp_size: 1232}, which is the default"}, Refs: []string{"RFC 9715", "RFC 4890, section 4.3.1"}},
+			Scope: ScopeHost, Run: hostSizes,
 		},
 	}
 	for _, c := range list {
@@ -125,23 +118,23 @@ func bothPorts(ctx context.Context, r *Run) (udp, tcp scan.Port) {
 	return p[0], p[1]
 }
 
-func portUDP(ctx context.Context, r *Run) []Finding {
+func portUDP(ctx context.Context, r *Run) []finding.Finding {
 	udp, tcp := bothPorts(ctx, r)
-	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU")}
+	ev := finding.Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU")}
 	switch {
 	case udp.State == scan.Open:
-		return verdict(Pass, ev, "%s", udp)
+		return finding.Verdict(finding.Pass, ev, "%s", udp)
 	case tcp.State != scan.Open, udp.Denied():
-		return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)
+		return finding.Verdict(finding.Unknown, ev, "nobody answers: %s, %s", udp, tcp)
 	case udp.State == scan.OpenFiltered:
-		return verdict(Warn, ev, "%s, while %s", udp, tcp)
+		return finding.Verdict(finding.Warn, ev, "%s, while %s", udp, tcp)
 	}
-	return verdict(Fail, ev, "%s, while %s", udp, tcp)
+	return finding.Verdict(finding.Fail, ev, "%s, while %s", udp, tcp)
 }
 
-func portTCP(ctx context.Context, r *Run) []Finding {
+func portTCP(ctx context.Context, r *Run) []finding.Finding {
 	udp, tcp := bothPorts(ctx, r)
-	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sS")}
+	ev := finding.Evidence{N: 1, Command: nmap(r.Server.Addr, "-sS")}
 	if tcp.State == scan.Open {
 		q := soaQuery(r)
 		m, err := r.AskTCP(ctx, q)
@@ -160,14 +153,14 @@ func portTCP(ctx context.Context, r *Run) []Finding {
 		ev.N = n
 		ev.Command += " +tcp"
 		if err != nil {
-			return verdict(Fail, ev, "%s, but a question is not answered: %v", tcp, err)
+			return finding.Verdict(finding.Fail, ev, "%s, but a question is not answered: %v", tcp, err)
 		}
-		return verdict(Pass, ev, "%s, and answers", tcp)
+		return finding.Verdict(finding.Pass, ev, "%s, and answers", tcp)
 	}
 	if udp.State == scan.Open && !tcp.Denied() {
-		return verdict(Fail, ev, "%s, while %s", tcp, udp)
+		return finding.Verdict(finding.Fail, ev, "%s, while %s", tcp, udp)
 	}
-	return verdict(Unknown, ev, "nobody answers: %s, %s", udp, tcp)
+	return finding.Verdict(finding.Unknown, ev, "nobody answers: %s, %s", udp, tcp)
 }
 
 // twins returns the addresses of the other family that the same server has.
@@ -192,26 +185,26 @@ func twins(ctx context.Context, r *Run) []netip.AddrPort {
 	return out
 }
 
-func portV6(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU -sS")}
+func portV6(ctx context.Context, r *Run) []finding.Finding {
+	ev := finding.Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU -sS")}
 	list := twins(ctx, r)
 	if len(list) == 0 {
-		return unmeasured(ev, errors.New("no address of the other family is known"))
+		return finding.Unmeasured(ev, errors.New("no address of the other family is known"))
 	}
 	ourUDP, ourTCP := bothPorts(ctx, r)
-	var findings []Finding
+	var findings []finding.Finding
 	for _, at := range list {
-		ev := Evidence{N: 2, Command: nmap(at, "-sU -sS")}
+		ev := finding.Evidence{N: 2, Command: nmap(at, "-sU -sS")}
 		udp, tcp := r.scanner().Ports(ctx, at)
 		detail := fmt.Sprintf("%s: %s, %s; %s: %s, %s", r.Server.Addr.Addr(), ourUDP, ourTCP, at.Addr(), udp, tcp)
-		f := Finding{State: Pass, Key: at.Addr().String(), Detail: detail, Evidence: ev}
+		f := finding.Finding{State: finding.Pass, Key: at.Addr().String(), Detail: detail, Evidence: ev}
 		switch {
 		case ourUDP.State != scan.Open && ourTCP.State != scan.Open && udp.State != scan.Open && tcp.State != scan.Open:
-			f.State = Unknown
+			f.State = finding.Unknown
 		case ourUDP.NoRoute() && ourTCP.NoRoute() || udp.NoRoute() && tcp.NoRoute():
-			f.State, f.Detail = Unknown, "from here there is no way to one of the two: "+detail
+			f.State, f.Detail = finding.Unknown, "from here there is no way to one of the two: "+detail
 		case ourUDP.State != udp.State || ourTCP.State != tcp.State:
-			f.State = Warn
+			f.State = finding.Warn
 		}
 		findings = append(findings, f)
 	}
@@ -222,28 +215,28 @@ func portV6(ctx context.Context, r *Run) []Finding {
 type neighbour struct {
 	port  uint16
 	what  string
-	state State // if it is open
+	state finding.State // if it is open
 }
 
 // neighbours returns the ports where name servers have more than questions.
 func neighbours() []neighbour {
 	return []neighbour{
-		{953, "BIND's control channel (rndc)", Fail},
-		{8953, "Unbound's control channel", Fail},
-		{8952, "NSD's control channel", Fail},
-		{8081, "PowerDNS' interface for programs", Fail},
-		{8082, "the PowerDNS Recursor's interface for programs", Fail},
-		{8083, "dnsdist's web server", Fail},
-		{5199, "dnsdist's console", Fail},
-		{5380, "Technitium's web console", Fail},
-		{8453, "Knot Resolver's web interface", Fail},
-		{3000, "AdGuard Home's web console", Fail},
-		{4711, "Pi-hole's interface for programs", Fail},
-		{8053, "BIND's statistics", Warn},
-		{9153, "metrics (CoreDNS, port53)", Warn},
-		{8080, "CoreDNS' health", Warn},
-		{5335, "a second resolver", Warn},
-		{scan.MDNS, "multicast DNS", Warn},
+		{953, "BIND's control channel (rndc)", finding.Fail},
+		{8953, "Unbound's control channel", finding.Fail},
+		{8952, "NSD's control channel", finding.Fail},
+		{8081, "PowerDNS' interface for programs", finding.Fail},
+		{8082, "the PowerDNS Recursor's interface for programs", finding.Fail},
+		{8083, "dnsdist's web server", finding.Fail},
+		{5199, "dnsdist's console", finding.Fail},
+		{5380, "Technitium's web console", finding.Fail},
+		{8453, "Knot Resolver's web interface", finding.Fail},
+		{3000, "AdGuard Home's web console", finding.Fail},
+		{4711, "Pi-hole's interface for programs", finding.Fail},
+		{8053, "BIND's statistics", finding.Warn},
+		{9153, "metrics (CoreDNS, port53)", finding.Warn},
+		{8080, "CoreDNS' health", finding.Warn},
+		{5335, "a second resolver", finding.Warn},
+		{scan.MDNS, "multicast DNS", finding.Warn},
 	}
 }
 
@@ -292,15 +285,15 @@ func openNeighbours(ctx context.Context, r *Run, known []scan.Port) []scan.Port 
 	return out
 }
 
-func portNeighbours(ctx context.Context, r *Run) []Finding {
+func portNeighbours(ctx context.Context, r *Run) []finding.Finding {
 	host := r.Server.Addr.Addr()
-	ev := Evidence{N: len(neighbours()), Command: fmt.Sprintf("nmap -sT -Pn -n --reason -p 953,8953,8952,8081,8082,8083,5199,5380,8453,3000,4711,8053,9153,8080,5335,853,443 %s", host)}
+	ev := finding.Evidence{N: len(neighbours()), Command: fmt.Sprintf("nmap -sT -Pn -n --reason -p 953,8953,8952,8081,8082,8083,5199,5380,8453,3000,4711,8053,9153,8080,5335,853,443 %s", host)}
 	if host.IsLoopback() && r.Options.Neighbours == nil {
-		return unmeasured(ev, errFromHere)
+		return finding.Unmeasured(ev, errFromHere)
 	}
 	found := neighbourPorts(ctx, r)
 	answered := false
-	var findings []Finding
+	var findings []finding.Finding
 	for _, p := range found {
 		answered = answered || p.State == scan.Open || p.State == scan.Closed
 		if p.State != scan.Open || p.Number == r.Server.Addr.Port() {
@@ -310,10 +303,10 @@ func portNeighbours(ctx context.Context, r *Run) []Finding {
 			if n.port != p.Number {
 				continue
 			}
-			f := Finding{State: n.state, Key: fmt.Sprint(n.port), Title: fmt.Sprintf("strangers reach %s", n.what), Detail: p.String(), Evidence: ev}
+			f := finding.Finding{State: n.state, Key: fmt.Sprint(n.port), Title: fmt.Sprintf("strangers reach %s", n.what), Detail: p.String(), Evidence: ev}
 			f.Evidence.Command = fmt.Sprintf("nmap -sT -Pn -n --reason -p %d %s", p.Number, host)
-			if n.state == Warn {
-				f.Severity = SevMedium
+			if n.state == finding.Warn {
+				f.Severity = finding.SevMedium
 			}
 			if p.Proto == "udp" {
 				f.Evidence.Command = fmt.Sprintf("dig @%s -p %d +norec -t PTR -q _services._dns-sd._udp.local", host, p.Number)
@@ -325,12 +318,12 @@ func portNeighbours(ctx context.Context, r *Run) []Finding {
 		return findings
 	}
 	if udp, tcp := bothPorts(ctx, r); udp.State != scan.Open && tcp.State != scan.Open {
-		return unmeasured(ev, ErrTimeout)
+		return finding.Unmeasured(ev, ErrTimeout)
 	}
 	if !answered {
-		return verdict(Pass, ev, "%d ports are filtered", len(found))
+		return finding.Verdict(finding.Pass, ev, "%d ports are filtered", len(found))
 	}
-	return verdict(Pass, ev, "none of %d ports is open", len(neighbours()))
+	return finding.Verdict(finding.Pass, ev, "none of %d ports is open", len(neighbours()))
 }
 
 // askFrom asks once from a port of our own, and returns the reply.
@@ -359,9 +352,9 @@ func (r *Run) askFrom(ctx context.Context, port int, q Query) (*Reply, error) {
 	return nil, last
 }
 
-func portSource(ctx context.Context, r *Run) []Finding {
+func portSource(ctx context.Context, r *Run) []finding.Finding {
 	q := soaQuery(r)
-	low, high := Evidence{N: 2, Command: strings.Replace(dig(r.Server, q), " -p ", " -b 0.0.0.0#53 -p ", 1)}, (*Reply)(nil)
+	low, high := finding.Evidence{N: 2, Command: strings.Replace(dig(r.Server, q), " -p ", " -b 0.0.0.0#53 -p ", 1)}, (*Reply)(nil)
 	if r.Server.Addr.Addr().Unmap().Is6() {
 		low.Command = strings.Replace(low.Command, "0.0.0.0", "::", 1)
 	}
@@ -369,90 +362,90 @@ func portSource(ctx context.Context, r *Run) []Finding {
 	m, err := r.askFrom(ctx, sourcePort, q)
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return unmeasured(low, errors.New("source port 53 needs root"))
+		return finding.Unmeasured(low, errors.New("source port 53 needs root"))
 	case err != nil && highErr != nil:
-		return unmeasured(low, highErr)
+		return finding.Unmeasured(low, highErr)
 	case err != nil && !timedOut(err):
-		return unmeasured(low, err) // the port is another program's
+		return finding.Unmeasured(low, err) // the port is another program's
 	case err != nil:
-		return verdict(Pass, low, "questions from port 53 are dropped, others answered")
+		return finding.Verdict(finding.Pass, low, "questions from port 53 are dropped, others answered")
 	case highErr != nil:
-		return verdict(Warn, low, "only questions from port 53 are answered")
+		return finding.Verdict(finding.Warn, low, "only questions from port 53 are answered")
 	case m.Rcode != high.Rcode:
-		return verdict(Warn, low, "from port 53 the answer is %s, else %s", m.Rcode, high.Rcode)
+		return finding.Verdict(finding.Warn, low, "from port 53 the answer is %s, else %s", m.Rcode, high.Rcode)
 	}
-	return verdict(Pass, low, "the same answer")
+	return finding.Verdict(finding.Pass, low, "the same answer")
 }
 
-func portSourceAddress(ctx context.Context, r *Run) []Finding {
+func portSourceAddress(ctx context.Context, r *Run) []finding.Finding {
 	udp, _ := bothPorts(ctx, r)
-	ev := Evidence{N: 1, Command: dig(r.Server, soaQuery(r))}
+	ev := finding.Evidence{N: 1, Command: dig(r.Server, soaQuery(r))}
 	switch {
 	case udp.From != "":
-		return verdict(Fail, ev, "%s answers what %s was asked", udp.From, r.Server.Addr)
+		return finding.Verdict(finding.Fail, ev, "%s answers what %s was asked", udp.From, r.Server.Addr)
 	case udp.State == scan.Open:
-		return verdict(Pass, ev, "%s", udp)
+		return finding.Verdict(finding.Pass, ev, "%s", udp)
 	}
-	return verdict(Unknown, ev, "nobody answers: %s", udp)
+	return finding.Verdict(finding.Unknown, ev, "nobody answers: %s", udp)
 }
 
-func hostICMP(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: icmpProbes * icmpRounds, Command: fmt.Sprintf("nmap -sU -Pn -n --max-retries 0 --min-rate 10000 -p %d-%d %s", icmpPorts, icmpPorts+icmpProbes-1, r.Server.Addr.Addr())}
+func hostICMP(ctx context.Context, r *Run) []finding.Finding {
+	ev := finding.Evidence{N: icmpProbes * icmpRounds, Command: fmt.Sprintf("nmap -sU -Pn -n --max-retries 0 --min-rate 10000 -p %d-%d %s", icmpPorts, icmpPorts+icmpProbes-1, r.Server.Addr.Addr())}
 	if udp, tcp := bothPorts(ctx, r); udp.State != scan.Open && tcp.State != scan.Open {
-		return unmeasured(ev, ErrTimeout)
+		return finding.Unmeasured(ev, ErrTimeout)
 	}
 	var n [icmpRounds]int
 	for i := range n {
 		var err error
 		if n[i], err = scan.CountRefused(ctx, r.Server.Addr.Addr(), icmpPorts, icmpProbes, icmpWait); err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 	}
 	s, detail := judgeErrors(n)
-	return verdict(s, ev, "%s", detail)
+	return finding.Verdict(s, ev, "%s", detail)
 }
 
 // judgeErrors judges how many of 60 closed ports told that they are closed, each time.
-func judgeErrors(n [icmpRounds]int) (State, string) {
+func judgeErrors(n [icmpRounds]int) (finding.State, string) {
 	detail := fmt.Sprintf("%d and %d of %d closed ports send an ICMP error", n[0], n[1], icmpProbes)
 	switch {
 	case n[0] == 0 && n[1] == 0:
-		return Unknown, "no ICMP errors come"
+		return finding.Unknown, "no ICMP errors come"
 	case n[0] == icmpBurst && n[1] == icmpBurst:
-		return Warn, detail + ": a limit for all together that is exact"
+		return finding.Warn, detail + ": a limit for all together that is exact"
 	}
-	return Pass, detail
+	return finding.Pass, detail
 }
 
-func hostSizes(ctx context.Context, r *Run) []Finding {
+func hostSizes(ctx context.Context, r *Run) []finding.Finding {
 	padded := func(size int) Query {
 		q := soaQuery(r)
 		q.EDNS = &EDNS{Size: udpMax, Options: option(wire.OptionPadding, nil)}
 		q.EDNS.Options = option(wire.OptionPadding, make([]byte, max(size-len(q.Bytes()), 0)))
 		return q
 	}
-	ev := Evidence{N: 1 + len(mtuSizes()), Command: fmt.Sprintf("ping -M do -s %d %s", udpMax, r.Server.Addr.Addr())}
+	ev := finding.Evidence{N: 1 + len(mtuSizes()), Command: fmt.Sprintf("ping -M do -s %d %s", udpMax, r.Server.Addr.Addr())}
 	if _, err := r.Ask(ctx, padded(0)); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	for i, size := range mtuSizes() {
 		q := padded(size)
 		if err := r.askWhole(ctx, q.Bytes()); err != nil {
-			state := Info
+			state := finding.Info
 			if i == 0 {
-				state = Warn
+				state = finding.Warn
 			}
 			ev.Command = fmt.Sprintf("ping -M do -s %d %s", size, r.Server.Addr.Addr())
-			return verdict(state, ev, "questions of %d octets are lost, small ones are not: %v", size, err)
+			return finding.Verdict(state, ev, "questions of %d octets are lost, small ones are not: %v", size, err)
 		}
 	}
 	q := Query{Name: apex(r), Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}}
 	if m, err := r.AskTCP(ctx, q); err == nil && len(m.Raw) > udpMax && len(m.Raw) <= 4096 {
 		if _, err := r.Ask(ctx, q); err != nil {
-			return verdict(Warn, seen(r.Server, q, nil), "an answer of %d octets comes over TCP, and not over UDP with room for 4096", len(m.Raw))
+			return finding.Verdict(finding.Warn, seen(r.Server, q, nil), "an answer of %d octets comes over TCP, and not over UDP with room for 4096", len(m.Raw))
 		}
 	}
-	return verdict(Pass, ev, "%d octets arrive in one piece", mtuSizes()[len(mtuSizes())-1])
+	return finding.Verdict(finding.Pass, ev, "%d octets arrive in one piece", mtuSizes()[len(mtuSizes())-1])
 }
 
 // askWhole sends a datagram that is not to be fragmented, and waits for a reply.

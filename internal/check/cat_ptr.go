@@ -8,16 +8,15 @@ import (
 	"net/netip"
 	"strings"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
 // ptrCheck returns the check of the servers' names for their addresses.
 func ptrCheck() *Check {
 	return &Check{
-		ID: "ZONE-PTR", Title: "the servers' addresses have their names", Severity: SevLow,
-		About: "Looks up the PTR record of each server's address, and the addresses of the name that it has.", Judged: "No PTR, or a name without that address: warn.",
-		Advice: map[Product]string{"": "Have whoever gave the addresses set their PTR records to the servers' names."}, Refs: []string{"RFC 1912, section 2.1"},
-		Run: delegated(zonePTR),
+		Check: finding.Check{ID: "ZONE-PTR", Title: "the servers' addresses have their names", Severity: finding.SevLow, Sent: "Looks up the PTR record of each server's address, and the addresses of the name that it has.", Judged: "No PTR, or a name without that address: warn.", Advice: map[Product]string{"": "Have whoever gave the addresses set their PTR records to the servers' names."}, Refs: []string{"RFC 1912, section 2.1"}},
+		Run:   delegated(zonePTR),
 	}
 }
 
@@ -41,18 +40,18 @@ func reverse(a netip.Addr) []byte {
 	return mustName(strings.Join(labels, ".") + "." + suffix)
 }
 
-func zonePTR(ctx context.Context, r *Run, c *cut) []Finding {
-	var out []Finding
+func zonePTR(ctx context.Context, r *Run, c *cut) []finding.Finding {
+	var out []finding.Finding
 	for _, s := range c.servers {
 		addr := s.Addr.Addr()
-		f := Finding{Key: addr.String(), Evidence: Evidence{N: 1, Command: fmt.Sprintf("dig -x %s", addr.WithZone(""))}}
+		f := finding.Finding{Key: addr.String(), Evidence: finding.Evidence{N: 1, Command: fmt.Sprintf("dig -x %s", addr.WithZone(""))}}
 		m, err := lookup(ctx, r, reverse(addr), wire.TypePTR, 0)
 		if err != nil {
-			f.State, f.Detail = Unknown, fmt.Sprintf("%s: could not be measured: %v", addr, err)
+			f.State, f.Detail = finding.Unknown, fmt.Sprintf("%s: could not be measured: %v", addr, err)
 			out = append(out, f)
 			continue
 		}
-		f.State, f.Detail = Warn, fmt.Sprintf("%s (%s) has no PTR record", addr, wire.NameText(s.Name))
+		f.State, f.Detail = finding.Warn, fmt.Sprintf("%s (%s) has no PTR record", addr, wire.NameText(s.Name))
 		// An alias may lead there (RFC 2317): the owner is not looked at.
 		for _, rr := range records(m, wire.Answer, wire.TypePTR) {
 			name := rdataName(rr.Data, 0)
@@ -62,17 +61,17 @@ func zonePTR(ctx context.Context, r *Run, c *cut) []Finding {
 			f.Detail = fmt.Sprintf("%s has the name %s, which has not this address", addr, wire.NameText(name))
 			for _, a := range addresses(ctx, r, wire.Lower(nil, name), 0) {
 				if a.Unmap() == addr.Unmap() {
-					f.State, f.Detail = Pass, fmt.Sprintf("%s is %s", addr, wire.NameText(name))
+					f.State, f.Detail = finding.Pass, fmt.Sprintf("%s is %s", addr, wire.NameText(name))
 				}
 			}
-			if f.State == Pass {
+			if f.State == finding.Pass {
 				break
 			}
 		}
 		out = append(out, f)
 	}
 	if len(out) == 0 {
-		return unmeasured(Evidence{}, errors.New("the zone has no servers with addresses"))
+		return finding.Unmeasured(finding.Evidence{}, errors.New("the zone has no servers with addresses"))
 	}
 	return out
 }

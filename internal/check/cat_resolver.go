@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -32,10 +33,10 @@ const (
 var errNoProbe = errors.New("it needs --probe-zone, a zone that is delegated to this machine")
 
 // probed makes a Run that needs the probe server.
-func probed(run func(ctx context.Context, r *Run, p *Probe) []Finding) func(context.Context, *Run) []Finding {
-	return func(ctx context.Context, r *Run) []Finding {
+func probed(run func(ctx context.Context, r *Run, p *Probe) []finding.Finding) func(context.Context, *Run) []finding.Finding {
+	return func(ctx context.Context, r *Run) []finding.Finding {
 		if r.Options.Probe == nil {
-			return unmeasured(Evidence{Command: "port53 check --resolver ADDR --probe-zone ZONE"}, errNoProbe)
+			return finding.Unmeasured(finding.Evidence{Command: "port53 check --resolver ADDR --probe-zone ZONE"}, errNoProbe)
 		}
 		out := run(ctx, r, r.Options.Probe)
 		for i := range out {
@@ -69,90 +70,147 @@ func resolverChecks() []*Check {
 
 	list := []*Check{
 		{
-			ID: "RES-OPEN", Title: "recurses for its own clients only", Severity: SevCritical, About: "Asks for a public name from here, which is taken for a stranger's address. A server on a private address or on this machine has no strangers there.", Judged: "RA and an answer: fail; from a neighbour of the server: unknown. REFUSED: pass.", Advice: access, Refs: []string{"RFC 5358"},
-			Run: single(elsewhere, func(r *Run, m *Reply) (State, string) {
+			Check: finding.Check{ID: "RES-OPEN", Title: "recurses for its own clients only", Severity: finding.SevCritical, Sent: "Asks for a public name from here, which is taken for a stranger's address. A server on a private address or on this machine has no strangers there.", Judged: "RA and an answer: fail; from a neighbour of the server: unknown. REFUSED: pass.", Advice: access, Refs: []string{"RFC 5358"}},
+			Run: single(elsewhere, func(r *Run, m *Reply) (finding.State, string) {
 				if m.Flags&wire.FlagRA != 0 && m.Rcode == wire.NoError && len(records(m, wire.Answer, wire.TypeA)) > 0 {
 					if inside(r) {
-						return Unknown, "could not be measured: it resolves for a neighbour, as it may; ask from outside, or say --as-stranger"
+						return finding.Unknown, "could not be measured: it resolves for a neighbour, as it may; ask from outside, or say --as-stranger"
 					}
-					return Fail, "it resolves for everyone who reaches it"
+					return finding.Fail, "it resolves for everyone who reaches it"
 				}
 				if m.Rcode == wire.Refused || m.Flags&wire.FlagRA == 0 {
-					return Pass, m.Rcode.String()
+					return finding.Pass, m.Rcode.String()
 				}
-				return Unknown, "it offers recursion and answers " + m.Rcode.String()
+				return finding.Unknown, "it offers recursion and answers " + m.Rcode.String()
 			}),
 		},
-		{ID: "RES-SNOOP", Title: "shows nobody its cache", Severity: SevMedium, About: "Asks popular names with RD=0: what is cached tells what clients look at.", Judged: "Cached data: warn.", Advice: access, Refs: []string{"RFC 8906"}, Run: resSnoop},
-		{ID: "RES-RAND", Title: "ports and IDs cannot be guessed", Severity: SevCritical, About: "Asks two thousand names of the probe zone and looks at ports and IDs that arrive.", Judged: "Ports: 13.5 bits pass, 10 to 13.5 warn, below fail. IDs the same. Over 1 % neighbours: fail.", Advice: random, Refs: []string{"RFC 5452", "CVE-2008-1447", "CVE-2025-40780"}, NeedsProbe: true, Run: probed(resRand)},
-		{ID: "RES-0X20", Title: "mixes case", Severity: SevLow, About: "Looks at the case of what arrives.", Judged: "No mixed case: warn.", Advice: case0, Refs: []string{"draft-vixie-dnsext-dns0x20"}, NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
-			mixed := 0
-			for i := range s {
-				if !bytes.Equal(s[i].Name, wire.Lower(nil, s[i].Name)) {
-					mixed++
-				}
-			}
-			if mixed*2 < len(s) {
-				return Warn, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
-			}
-			return Pass, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
-		})},
-		{ID: "RES-COOKIE", Title: "sends cookies", Severity: SevLow, About: "Looks for client cookies in what arrives.", Judged: "None: warn.", Advice: cookies, Refs: []string{"RFC 7873"}, NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
-			for i := range s {
-				if len(s[i].Cookie) >= 8 {
-					return Pass, "a client cookie is sent"
-				}
-			}
-			return Warn, "no cookie is sent"
-		})},
-		{ID: "RES-BUFSIZE", Title: "asks for datagrams that are not fragmented", Severity: SevMedium, About: "Looks at the size that is advertised.", Judged: "Above 4096: fail; above 1232: warn.", Advice: bufs, Refs: []string{"RFC 9715"}, NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (State, string) {
-			var size uint16
-			for i := range s {
-				size = max(size, s[i].Size)
-			}
-			switch {
-			case size > 4096:
-				return Fail, fmt.Sprintf("%d octets", size)
-			case size > udpMax:
-				return Warn, fmt.Sprintf("%d octets", size)
-			}
-			return Pass, fmt.Sprintf("%d octets", size)
-		})},
-		{ID: "RES-QMIN", Title: "shows parents no whole names", Severity: SevLow, About: "Asks for a deep name and looks for its parts.", Judged: "The whole name alone arrives: warn.", Advice: qmin, Refs: []string{"RFC 9156"}, NeedsProbe: true, Run: probed(resQmin)},
-		{ID: "RES-ECS", Title: "tells nobody its clients' networks", Severity: SevMedium, About: "Asks with a client subnet and looks whether it arrives.", Judged: "The client's is passed on: fail. Another is sent: warn.", Advice: ecs, Refs: []string{"RFC 7871", "CVE-2025-40776"}, NeedsProbe: true, Run: probed(resECS)},
-		{ID: "RES-BAIL", Title: "believes nobody what is not his", Severity: SevCritical, About: "Answers 18 questions with records of others' names added, then asks for those.", Judged: "Any comes back: fail.", Advice: upgrade, Refs: []string{"RFC 2181, section 5.4.1", "CVE-2025-40778", "CVE-2025-11411"}, NeedsProbe: true, Run: probed(resBail)},
-		{ID: "RES-NEARMISS", Title: "mistrusts a port that is guessed at", Severity: SevHigh, Mode: Active, About: "Sends 200 replies with wrong IDs before the right one.", Judged: "The right one is taken over UDP all the same: warn. It asks over TCP, or fails: pass.", Advice: upgrade, Refs: []string{"RFC 5452, section 9.2"}, NeedsProbe: true, Run: probed(resNear)},
-		{ID: "RES-REBIND", Title: "filters private addresses", Severity: SevMedium, About: "Asks for a public name that has a private address.", Judged: "It comes back: warn.", Advice: rebind, Refs: []string{"RFC 1918"}, NeedsProbe: true, Run: probed(resRebind)},
-		{ID: "RES-VALID", Title: "validates", Severity: SevHigh, About: "Asks for the root's signed SOA and for a name that is bogus on purpose.", Judged: "No AD on what is secure, or data of what is bogus: fail. CD must still bring it.", Advice: valid, Refs: []string{"RFC 4035", "RFC 8914"}, Run: resValid},
-		{ID: "RES-TA", Title: "trusts the root's new key", Severity: SevHigh, About: "Asks the root key sentinels of the keys 20326 and 38696.", Judged: "38696 is not trusted: fail.", Advice: valid, Refs: []string{"RFC 8509", "RFC 9718"}, Run: resTA},
-		{ID: "RES-NSEC3LIM", Title: "does not hash without end", Severity: SevMedium, About: "Asks for what is not there in zones it50 to it2500 below the probe zone, which have so many iterations.", Judged: "AD at 500 or more: fail; at 150: warn. Without AD at 0 iterations nothing was measured.", Advice: limits, Refs: []string{"RFC 9276", "CVE-2023-50868"}, NeedsProbe: true, Run: probed(resNSEC3)},
-		{ID: "RES-NXNS", Title: "follows few of many servers", Severity: SevHigh, About: "Delegates a name to a hundred servers without addresses.", Judged: "Above 200 packets: fail; above 60: warn.", Advice: limits, Refs: []string{"CVE-2020-12662", "CVE-2020-8616"}, NeedsProbe: true, Run: probed(func(ctx context.Context, r *Run, p *Probe) []Finding {
-			label := randomLabel()
-			before := len(p.Below(below("nxt", p.Zone)))
-			return resCount(ctx, r, p, below(label, below("nxns", p.Zone)), func() int {
-				return len(p.Below(below("nxt", p.Zone))) - before + len(p.Below(below(label, below("nxns", p.Zone))))
-			}, nxnsWarn, nxnsFail)
-		})},
-		{ID: "RES-CHAIN", Title: "follows few aliases", Severity: SevMedium, About: "Leads along fifty aliases.", Judged: "Above 60 packets: fail; above 24: warn.", Advice: limits, Refs: []string{"CVE-2022-48256"}, NeedsProbe: true, Run: probed(func(ctx context.Context, r *Run, p *Probe) []Finding {
-			z := below(randomLabel(), below("chain", p.Zone))
-			return resCount(ctx, r, p, below("000", z), func() int { return len(p.Below(z)) }, chainWarn, chainFail)
-		})},
-		{ID: "RES-TUNNEL", Title: "notices tunnels", Severity: SevInfo, About: "Asks for thirty names of random octets with long texts, as tunnels do.", Judged: "All are answered: info.", Advice: map[Product]string{"": "Detect tunnels by volume a domain."}, Refs: []string{"MITRE ATT&CK T1071.004"}, NeedsProbe: true, Run: probed(resTunnel)},
 		{
-			ID: "RES-HIJACK", Title: "tells what does not exist", Severity: SevHigh, About: "Asks for a random top-level name.", Judged: "An address: fail.", Advice: map[Product]string{"": "Change the provider, or forward over TLS."}, Refs: []string{"RFC 8499"},
-			Run: single(func(*Run) Query { return rd(below(randomLabel(), wire.Root), wire.TypeA) }, func(_ *Run, m *Reply) (State, string) {
+			Check: finding.Check{ID: "RES-SNOOP", Title: "shows nobody its cache", Severity: finding.SevMedium, Sent: "Asks popular names with RD=0: what is cached tells what clients look at.", Judged: "Cached data: warn.", Advice: access, Refs: []string{"RFC 8906"}},
+			Run:   resSnoop,
+		},
+		{
+			Check:      finding.Check{ID: "RES-RAND", Title: "ports and IDs cannot be guessed", Severity: finding.SevCritical, Sent: "Asks two thousand names of the probe zone and looks at ports and IDs that arrive.", Judged: "Ports: 13.5 bits pass, 10 to 13.5 warn, below fail. IDs the same. Over 1 % neighbours: fail.", Advice: random, Refs: []string{"RFC 5452", "CVE-2008-1447", "CVE-2025-40780"}},
+			NeedsProbe: true, Run: probed(resRand),
+		},
+		{
+			Check:      finding.Check{ID: "RES-0X20", Title: "mixes case", Severity: finding.SevLow, Sent: "Looks at the case of what arrives.", Judged: "No mixed case: warn.", Advice: case0, Refs: []string{"draft-vixie-dnsext-dns0x20"}},
+			NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (finding.State, string) {
+				mixed := 0
+				for i := range s {
+					if !bytes.Equal(s[i].Name, wire.Lower(nil, s[i].Name)) {
+						mixed++
+					}
+				}
+				if mixed*2 < len(s) {
+					return finding.Warn, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
+				}
+				return finding.Pass, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
+			}),
+		},
+		{
+			Check:      finding.Check{ID: "RES-COOKIE", Title: "sends cookies", Severity: finding.SevLow, Sent: "Looks for client cookies in what arrives.", Judged: "None: warn.", Advice: cookies, Refs: []string{"RFC 7873"}},
+			NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (finding.State, string) {
+				for i := range s {
+					if len(s[i].Cookie) >= 8 {
+						return finding.Pass, "a client cookie is sent"
+					}
+				}
+				return finding.Warn, "no cookie is sent"
+			}),
+		},
+		{
+			Check:      finding.Check{ID: "RES-BUFSIZE", Title: "asks for datagrams that are not fragmented", Severity: finding.SevMedium, Sent: "Looks at the size that is advertised.", Judged: "Above 4096: fail; above 1232: warn.", Advice: bufs, Refs: []string{"RFC 9715"}},
+			NeedsProbe: true, Run: arrivals(func(_ *Run, s []Seen) (finding.State, string) {
+				var size uint16
+				for i := range s {
+					size = max(size, s[i].Size)
+				}
+				switch {
+				case size > 4096:
+					return finding.Fail, fmt.Sprintf("%d octets", size)
+				case size > udpMax:
+					return finding.Warn, fmt.Sprintf("%d octets", size)
+				}
+				return finding.Pass, fmt.Sprintf("%d octets", size)
+			}),
+		},
+		{
+			Check:      finding.Check{ID: "RES-QMIN", Title: "shows parents no whole names", Severity: finding.SevLow, Sent: "Asks for a deep name and looks for its parts.", Judged: "The whole name alone arrives: warn.", Advice: qmin, Refs: []string{"RFC 9156"}},
+			NeedsProbe: true, Run: probed(resQmin),
+		},
+		{
+			Check:      finding.Check{ID: "RES-ECS", Title: "tells nobody its clients' networks", Severity: finding.SevMedium, Sent: "Asks with a client subnet and looks whether it arrives.", Judged: "The client's is passed on: fail. Another is sent: warn.", Advice: ecs, Refs: []string{"RFC 7871", "CVE-2025-40776"}},
+			NeedsProbe: true, Run: probed(resECS),
+		},
+		{
+			Check:      finding.Check{ID: "RES-BAIL", Title: "believes nobody what is not his", Severity: finding.SevCritical, Sent: "Answers 18 questions with records of others' names added, then asks for those.", Judged: "Any comes back: fail.", Advice: upgrade, Refs: []string{"RFC 2181, section 5.4.1", "CVE-2025-40778", "CVE-2025-11411"}},
+			NeedsProbe: true, Run: probed(resBail),
+		},
+		{
+			Check:      finding.Check{ID: "RES-NEARMISS", Title: "mistrusts a port that is guessed at", Severity: finding.SevHigh, Mode: finding.Active, Sent: "Sends 200 replies with wrong IDs before the right one.", Judged: "The right one is taken over UDP all the same: warn. It asks over TCP, or fails: pass.", Advice: upgrade, Refs: []string{"RFC 5452, section 9.2"}},
+			NeedsProbe: true, Run: probed(resNear),
+		},
+		{
+			Check:      finding.Check{ID: "RES-REBIND", Title: "filters private addresses", Severity: finding.SevMedium, Sent: "Asks for a public name that has a private address.", Judged: "It comes back: warn.", Advice: rebind, Refs: []string{"RFC 1918"}},
+			NeedsProbe: true, Run: probed(resRebind),
+		},
+		{
+			Check: finding.Check{ID: "RES-VALID", Title: "validates", Severity: finding.SevHigh, Sent: "Asks for the root's signed SOA and for a name that is bogus on purpose.", Judged: "No AD on what is secure, or data of what is bogus: fail. CD must still bring it.", Advice: valid, Refs: []string{"RFC 4035", "RFC 8914"}},
+			Run:   resValid,
+		},
+		{
+			Check: finding.Check{ID: "RES-TA", Title: "trusts the root's new key", Severity: finding.SevHigh, Sent: "Asks the root key sentinels of the keys 20326 and 38696.", Judged: "38696 is not trusted: fail.", Advice: valid, Refs: []string{"RFC 8509", "RFC 9718"}},
+			Run:   resTA,
+		},
+		{
+			Check:      finding.Check{ID: "RES-NSEC3LIM", Title: "does not hash without end", Severity: finding.SevMedium, Sent: "Asks for what is not there in zones it50 to it2500 below the probe zone, which have so many iterations.", Judged: "AD at 500 or more: fail; at 150: warn. Without AD at 0 iterations nothing was measured.", Advice: limits, Refs: []string{"RFC 9276", "CVE-2023-50868"}},
+			NeedsProbe: true, Run: probed(resNSEC3),
+		},
+		{
+			Check:      finding.Check{ID: "RES-NXNS", Title: "follows few of many servers", Severity: finding.SevHigh, Sent: "Delegates a name to a hundred servers without addresses.", Judged: "Above 200 packets: fail; above 60: warn.", Advice: limits, Refs: []string{"CVE-2020-12662", "CVE-2020-8616"}},
+			NeedsProbe: true, Run: probed(func(ctx context.Context, r *Run, p *Probe) []finding.Finding {
+				label := randomLabel()
+				before := len(p.Below(below("nxt", p.Zone)))
+				return resCount(ctx, r, p, below(label, below("nxns", p.Zone)), func() int {
+					return len(p.Below(below("nxt", p.Zone))) - before + len(p.Below(below(label, below("nxns", p.Zone))))
+				}, nxnsWarn, nxnsFail)
+			}),
+		},
+		{
+			Check:      finding.Check{ID: "RES-CHAIN", Title: "follows few aliases", Severity: finding.SevMedium, Sent: "Leads along fifty aliases.", Judged: "Above 60 packets: fail; above 24: warn.", Advice: limits, Refs: []string{"CVE-2022-48256"}},
+			NeedsProbe: true, Run: probed(func(ctx context.Context, r *Run, p *Probe) []finding.Finding {
+				z := below(randomLabel(), below("chain", p.Zone))
+				return resCount(ctx, r, p, below("000", z), func() int { return len(p.Below(z)) }, chainWarn, chainFail)
+			}),
+		},
+		{
+			Check:      finding.Check{ID: "RES-TUNNEL", Title: "notices tunnels", Severity: finding.SevInfo, Sent: "Asks for thirty names of random octets with long texts, as tunnels do.", Judged: "All are answered: info.", Advice: map[Product]string{"": "Detect tunnels by volume a domain."}, Refs: []string{"MITRE ATT&CK T1071.004"}},
+			NeedsProbe: true, Run: probed(resTunnel),
+		},
+		{
+			Check: finding.Check{ID: "RES-HIJACK", Title: "tells what does not exist", Severity: finding.SevHigh, Sent: "Asks for a random top-level name.", Judged: "An address: fail.", Advice: map[Product]string{"": "Change the provider, or forward over TLS."}, Refs: []string{"RFC 8499"}},
+			Run: single(func(*Run) Query { return rd(below(randomLabel(), wire.Root), wire.TypeA) }, func(_ *Run, m *Reply) (finding.State, string) {
 				switch {
 				case len(records(m, wire.Answer, wire.TypeA)) > 0:
-					return Fail, "a name that does not exist has an address"
+					return finding.Fail, "a name that does not exist has an address"
 				case m.Rcode == wire.NXDomain || m.Rcode == wire.Refused:
-					return Pass, m.Rcode.String()
+					return finding.Pass, m.Rcode.String()
 				}
-				return Unknown, m.Rcode.String()
+				return finding.Unknown, m.Rcode.String()
 			}),
 		},
-		{ID: "RES-BLOCK", Title: "keeps special names to itself", Severity: SevLow, About: "Asks for localhost, private reverse zones, .onion, .local and test.", Judged: "What must be answered locally is answered otherwise: warn.", Advice: local, Refs: []string{"RFC 6761", "RFC 6303", "RFC 7686"}, Run: resBlock},
-		{ID: "RES-TRANSPARENT", Title: "nobody takes questions on their way", Severity: SevHigh, About: "Asks an address that no server has.", Judged: "An answer: fail.", Advice: map[Product]string{"": "Use DNS over TLS or HTTPS."}, Refs: []string{"RFC 7858"}, Run: resTransparent},
-		{ID: "RES-PREFETCH", Title: "counts TTLs down", Severity: SevInfo, About: "Asks twice for one name and compares TTLs.", Judged: "A TTL above the first, or above a day: warn.", Advice: map[Product]string{"": "Set serve-stale to a day at most.", "bind": "max-stale-ttl 86400;", "unbound": "serve-expired-ttl: 86400"}, Refs: []string{"RFC 8767"}, Run: resTTL},
+		{
+			Check: finding.Check{ID: "RES-BLOCK", Title: "keeps special names to itself", Severity: finding.SevLow, Sent: "Asks for localhost, private reverse zones, .onion, .local and test.", Judged: "What must be answered locally is answered otherwise: warn.", Advice: local, Refs: []string{"RFC 6761", "RFC 6303", "RFC 7686"}},
+			Run:   resBlock,
+		},
+		{
+			Check: finding.Check{ID: "RES-TRANSPARENT", Title: "nobody takes questions on their way", Severity: finding.SevHigh, Sent: "Asks an address that no server has.", Judged: "An answer: fail.", Advice: map[Product]string{"": "Use DNS over TLS or HTTPS."}, Refs: []string{"RFC 7858"}},
+			Run:   resTransparent,
+		},
+		{
+			Check: finding.Check{ID: "RES-PREFETCH", Title: "counts TTLs down", Severity: finding.SevInfo, Sent: "Asks twice for one name and compares TTLs.", Judged: "A TTL above the first, or above a day: warn.", Advice: map[Product]string{"": "Set serve-stale to a day at most.", "bind": "max-stale-ttl 86400;", "unbound": "serve-expired-ttl: 86400"}, Refs: []string{"RFC 8767"}},
+			Run:   resTTL,
+		},
 	}
 	for _, c := range list {
 		c.Group, c.Scope = GroupResolver, ScopeResolver
@@ -161,8 +219,8 @@ func resolverChecks() []*Check {
 }
 
 // arrivals asks some names of the probe zone and judges what arrived.
-func arrivals(judge func(r *Run, s []Seen) (State, string)) func(context.Context, *Run) []Finding {
-	return probed(func(ctx context.Context, r *Run, p *Probe) []Finding {
+func arrivals(judge func(r *Run, s []Seen) (finding.State, string)) func(context.Context, *Run) []finding.Finding {
+	return probed(func(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 		z := below(randomLabel(), p.Zone)
 		var last error
 		for i := range 10 {
@@ -172,16 +230,16 @@ func arrivals(judge func(r *Run, s []Seen) (State, string)) func(context.Context
 		}
 		s := p.Below(z)
 		if len(s) == 0 {
-			return unmeasured(Evidence{}, errors.Join(last, errors.New("nothing arrived at the probe")))
+			return finding.Unmeasured(finding.Evidence{}, errors.Join(last, errors.New("nothing arrived at the probe")))
 		}
 		st, detail := judge(r, s)
-		return verdict(st, Evidence{N: len(s)}, "%s", detail)
+		return finding.Verdict(st, finding.Evidence{N: len(s)}, "%s", detail)
 	})
 }
 
-func resSnoop(ctx context.Context, r *Run) []Finding {
+func resSnoop(ctx context.Context, r *Run) []finding.Finding {
 	heard := 0
-	var ev Evidence
+	var ev finding.Evidence
 	var last error
 	for _, n := range []string{"www.google.com", "www.wikipedia.org", "www.microsoft.com", "www.apple.com", "www.amazon.com", "github.com", "www.debian.org", "www.cloudflare.com"} {
 		q := Query{Name: mustName(n), Type: wire.TypeA}
@@ -193,13 +251,13 @@ func resSnoop(ctx context.Context, r *Run) []Finding {
 		heard++
 		ev = seen(r.Server, q, m)
 		if m.Rcode == wire.NoError && m.Flags&wire.FlagAA == 0 && len(records(m, wire.Answer, wire.TypeA)) > 0 {
-			return verdict(Warn, ev, "%s is in its cache, and it tells", n)
+			return finding.Verdict(finding.Warn, ev, "%s is in its cache, and it tells", n)
 		}
 	}
 	if last != nil {
-		return unmeasured(ev, last)
+		return finding.Unmeasured(ev, last)
 	}
-	return verdict(Pass, ev, "nothing of %d names is shown", heard)
+	return finding.Verdict(finding.Pass, ev, "nothing of %d names is shown", heard)
 }
 
 // entropy estimates the bits of values from how often two are equal. Without any
@@ -213,7 +271,7 @@ func entropy(count map[uint16]int, n int) float64 {
 }
 
 // judgeRandom judges ports and IDs in the order of their arrival.
-func judgeRandom(s []Seen) (State, string) {
+func judgeRandom(s []Seen) (finding.State, string) {
 	ports, ids := map[uint16]int{}, map[uint16]int{}
 	steps := 0
 	for i := range s {
@@ -232,32 +290,32 @@ func judgeRandom(s []Seen) (State, string) {
 	detail := fmt.Sprintf("ports %.1f bits, IDs %.1f bits, %d neighbours, of %d questions", p, i, steps, len(s))
 	switch {
 	case p < portsBad || i < portsBad || float64(steps) > stepsMax*float64(len(s)):
-		return Fail, detail
+		return finding.Fail, detail
 	case p < portsGood || i < idsGood:
-		return Warn, detail
+		return finding.Warn, detail
 	}
-	return Pass, detail
+	return finding.Pass, detail
 }
 
-func resRand(ctx context.Context, r *Run, p *Probe) []Finding {
+func resRand(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 	z := below(randomLabel(), p.Zone)
 	failed := 0
 	for i := range randNames {
 		if _, err := r.Ask(ctx, rd(below(fmt.Sprintf("r%d", i), z), wire.TypeA)); err != nil {
 			if failed++; failed > 10 {
-				return unmeasured(Evidence{}, err)
+				return finding.Unmeasured(finding.Evidence{}, err)
 			}
 		}
 	}
 	s := p.Below(z)
 	if len(s) < randAtLeast {
-		return verdict(Unknown, Evidence{N: len(s)}, "could not be measured: %d questions arrived", len(s))
+		return finding.Verdict(finding.Unknown, finding.Evidence{N: len(s)}, "could not be measured: %d questions arrived", len(s))
 	}
 	st, detail := judgeRandom(s)
-	return verdict(st, Evidence{N: len(s)}, "%s", detail)
+	return finding.Verdict(st, finding.Evidence{N: len(s)}, "%s", detail)
 }
 
-func resQmin(ctx context.Context, r *Run, p *Probe) []Finding {
+func resQmin(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 	z := below(randomLabel(), p.Zone)
 	name := below("a", below("b", below("c", z)))
 	_, err := r.Ask(ctx, rd(name, wire.TypeA))
@@ -270,14 +328,14 @@ func resQmin(ctx context.Context, r *Run, p *Probe) []Finding {
 	}
 	switch {
 	case len(s) == 0:
-		return unmeasured(Evidence{}, errors.Join(err, errors.New("nothing arrived at the probe")))
+		return finding.Unmeasured(finding.Evidence{}, errors.Join(err, errors.New("nothing arrived at the probe")))
 	case parts == 0:
-		return verdict(Warn, Evidence{N: len(s)}, "the whole name arrives at once")
+		return finding.Verdict(finding.Warn, finding.Evidence{N: len(s)}, "the whole name arrives at once")
 	}
-	return verdict(Pass, Evidence{N: len(s)}, "%d of %d questions are for parts of the name", parts, len(s))
+	return finding.Verdict(finding.Pass, finding.Evidence{N: len(s)}, "%d of %d questions are for parts of the name", parts, len(s))
 }
 
-func resECS(ctx context.Context, r *Run, p *Probe) []Finding {
+func resECS(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 	name := below(randomLabel(), p.Zone)
 	q := rd(name, wire.TypeA)
 	subnet := []byte{0, 1, 24, 0, 198, 51, 100}
@@ -285,20 +343,20 @@ func resECS(ctx context.Context, r *Run, p *Probe) []Finding {
 	_, err := r.Ask(ctx, q)
 	s := p.Below(name)
 	if len(s) == 0 {
-		return unmeasured(Evidence{Command: dig(r.Server, q)}, errors.Join(err, errors.New("nothing arrived at the probe")))
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, errors.Join(err, errors.New("nothing arrived at the probe")))
 	}
 	for i := range s {
 		if len(s[i].Subnet) > 4 && bytes.Equal(s[i].Subnet[4:], subnet[4:]) {
-			return verdict(Fail, Evidence{}, "the client's subnet is passed on")
+			return finding.Verdict(finding.Fail, finding.Evidence{}, "the client's subnet is passed on")
 		}
 		if len(s[i].Subnet) > 4 {
-			return verdict(Warn, Evidence{}, "a subnet is sent: %x", s[i].Subnet)
+			return finding.Verdict(finding.Warn, finding.Evidence{}, "a subnet is sent: %x", s[i].Subnet)
 		}
 	}
-	return verdict(Pass, Evidence{}, "no subnet is sent")
+	return finding.Verdict(finding.Pass, finding.Evidence{}, "no subnet is sent")
 }
 
-func resBail(ctx context.Context, r *Run, p *Probe) []Finding {
+func resBail(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 	measured := 0
 	var last error
 	for pattern := range 6 {
@@ -324,85 +382,85 @@ func resBail(ctx context.Context, r *Run, p *Probe) []Finding {
 			measured++
 			for _, d := range records(m, wire.Answer, wire.TypeA) {
 				a, _ := netip.AddrFromSlice(d.Data)
-				return verdict(Fail, seen(r.Server, q, m), "poisoned by pattern %d: %s has %s", pattern, wire.NameText(victim), a)
+				return finding.Verdict(finding.Fail, seen(r.Server, q, m), "poisoned by pattern %d: %s has %s", pattern, wire.NameText(victim), a)
 			}
 		}
 	}
 	if last != nil || len(p.Below(below("bail", p.Zone))) == 0 {
-		return unmeasured(Evidence{N: measured}, errors.Join(last, errors.New("not every pattern arrived")))
+		return finding.Unmeasured(finding.Evidence{N: measured}, errors.Join(last, errors.New("not every pattern arrived")))
 	}
-	return verdict(Pass, Evidence{N: measured}, "none of %d patterns is believed", measured)
+	return finding.Verdict(finding.Pass, finding.Evidence{N: measured}, "none of %d patterns is believed", measured)
 }
 
-func resNear(ctx context.Context, r *Run, p *Probe) []Finding {
+func resNear(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 	name := below(randomLabel(), below("near", p.Zone))
 	q := rd(name, wire.TypeA)
 	m, err := r.Ask(ctx, q)
 	s := p.Below(name)
 	if err != nil || len(s) == 0 {
-		return unmeasured(Evidence{Command: dig(r.Server, q)}, errors.Join(err, errors.New("nothing arrived at the probe")))
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, errors.Join(err, errors.New("nothing arrived at the probe")))
 	}
 	for i := range s {
 		if s[i].TCP {
-			return verdict(Pass, seen(r.Server, q, m), "it asks over TCP")
+			return finding.Verdict(finding.Pass, seen(r.Server, q, m), "it asks over TCP")
 		}
 	}
 	if m.Rcode != wire.NoError {
-		return verdict(Pass, seen(r.Server, q, m), "the question is given up: %s", m.Rcode)
+		return finding.Verdict(finding.Pass, seen(r.Server, q, m), "the question is given up: %s", m.Rcode)
 	}
-	return verdict(Warn, seen(r.Server, q, m), "after %d wrong IDs the reply is still taken", probeMisses)
+	return finding.Verdict(finding.Warn, seen(r.Server, q, m), "after %d wrong IDs the reply is still taken", probeMisses)
 }
 
-func resRebind(ctx context.Context, r *Run, p *Probe) []Finding {
-	return single(func(*Run) Query { return rd(below(randomLabel(), below("reb", p.Zone)), wire.TypeA) }, func(_ *Run, m *Reply) (State, string) {
+func resRebind(ctx context.Context, r *Run, p *Probe) []finding.Finding {
+	return single(func(*Run) Query { return rd(below(randomLabel(), below("reb", p.Zone)), wire.TypeA) }, func(_ *Run, m *Reply) (finding.State, string) {
 		for _, rr := range records(m, wire.Answer, wire.TypeA) {
 			if a, ok := netip.AddrFromSlice(rr.Data); ok && a.IsPrivate() {
-				return Warn, "a public name leads to " + a.String()
+				return finding.Warn, "a public name leads to " + a.String()
 			}
 		}
-		return Pass, m.Rcode.String()
+		return finding.Pass, m.Rcode.String()
 	})(ctx, r)
 }
 
 // bogusName is signed wrongly on purpose, by its owners.
 const bogusName = "dnssec-failed.org"
 
-func resValid(ctx context.Context, r *Run) []Finding {
+func resValid(ctx context.Context, r *Run) []finding.Finding {
 	good := Query{Name: wire.Root, Type: wire.TypeSOA, Flags: wire.FlagRD, EDNS: &EDNS{Size: ednsSize, DO: true}}
 	m, err := r.Ask(ctx, good)
 	if err != nil {
-		return unmeasured(Evidence{Command: dig(r.Server, good)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, good)}, err)
 	}
 	if m.Rcode != wire.NoError {
-		return verdict(Unknown, seen(r.Server, good, m), "could not be measured: the root's SOA is answered %s", m.Rcode)
+		return finding.Verdict(finding.Unknown, seen(r.Server, good, m), "could not be measured: the root's SOA is answered %s", m.Rcode)
 	}
 	if m.Flags&wire.FlagAD == 0 {
-		return verdict(Fail, seen(r.Server, good, m), "the root's SOA comes without AD: nothing is validated")
+		return finding.Verdict(finding.Fail, seen(r.Server, good, m), "the root's SOA comes without AD: nothing is validated")
 	}
 	bad := Query{Name: mustName(bogusName), Type: wire.TypeA, Flags: wire.FlagRD, EDNS: &EDNS{Size: ednsSize, DO: true}}
 	b, err := r.Ask(ctx, bad)
 	if err != nil {
-		return unmeasured(Evidence{Command: dig(r.Server, bad)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, bad)}, err)
 	}
 	if b.Rcode == wire.NoError && len(records(b, wire.Answer, wire.TypeA)) > 0 {
-		return verdict(Fail, seen(r.Server, bad, b), "%s is bogus and is answered", bogusName)
+		return finding.Verdict(finding.Fail, seen(r.Server, bad, b), "%s is bogus and is answered", bogusName)
 	}
 	if b.Rcode != wire.ServFail {
-		return verdict(Unknown, seen(r.Server, bad, b), "%s is answered %s", bogusName, b.Rcode)
+		return finding.Verdict(finding.Unknown, seen(r.Server, bad, b), "%s is answered %s", bogusName, b.Rcode)
 	}
 	_, ede := b.Option(wire.OptionEDE)
 	bad.Flags |= wire.FlagCD
 	c, err := r.Ask(ctx, bad)
 	switch {
 	case err != nil:
-		return unmeasured(Evidence{Command: dig(r.Server, bad)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, bad)}, err)
 	case c.Rcode != wire.NoError:
-		return verdict(Unknown, seen(r.Server, bad, c), "with CD it is answered %s: the name may be out of reach", c.Rcode)
+		return finding.Verdict(finding.Unknown, seen(r.Server, bad, c), "with CD it is answered %s: the name may be out of reach", c.Rcode)
 	}
-	return verdict(Pass, seen(r.Server, bad, b), "secure: AD; bogus: SERVFAIL, extended error: %t; CD is honoured", ede)
+	return finding.Verdict(finding.Pass, seen(r.Server, bad, b), "secure: AD; bogus: SERVFAIL, extended error: %t; CD is honoured", ede)
 }
 
-func resTA(ctx context.Context, r *Run) []Finding {
+func resTA(ctx context.Context, r *Run) []finding.Finding {
 	ask := func(label string) (*Reply, Query, error) {
 		q := rd(below(label, wire.Root), wire.TypeA)
 		m, err := r.Ask(ctx, q)
@@ -410,22 +468,22 @@ func resTA(ctx context.Context, r *Run) []Finding {
 	}
 	is, q, err := ask("root-key-sentinel-is-ta-38696")
 	if err != nil {
-		return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 	}
 	not, q, err := ask("root-key-sentinel-not-ta-38696")
 	if err != nil {
-		return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 	}
 	switch {
 	case is.Rcode == wire.ServFail && not.Rcode != wire.ServFail:
-		return verdict(Fail, seen(r.Server, q, is), "the key 38696 is not trusted")
+		return finding.Verdict(finding.Fail, seen(r.Server, q, is), "the key 38696 is not trusted")
 	case is.Rcode != wire.ServFail && not.Rcode == wire.ServFail:
-		return verdict(Pass, seen(r.Server, q, is), "the key 38696 is trusted")
+		return finding.Verdict(finding.Pass, seen(r.Server, q, is), "the key 38696 is trusted")
 	}
-	return verdict(Unknown, seen(r.Server, q, is), "the resolver has no sentinel, or does not validate")
+	return finding.Verdict(finding.Unknown, seen(r.Server, q, is), "the resolver has no sentinel, or does not validate")
 }
 
-func resNSEC3(ctx context.Context, r *Run, p *Probe) []Finding {
+func resNSEC3(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 	ad := func(n int) (bool, Query, error) {
 		q := Query{Name: below(randomLabel(), below(fmt.Sprintf("it%d", n), p.Zone)), Type: wire.TypeA, Flags: wire.FlagRD, EDNS: &EDNS{Size: ednsSize, DO: true}}
 		m, err := r.Ask(ctx, q)
@@ -436,13 +494,13 @@ func resNSEC3(ctx context.Context, r *Run, p *Probe) []Finding {
 		err = errors.New("no zone it0 below the probe zone is secure for this resolver")
 	}
 	if err != nil {
-		return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 	}
 	worst := 0
 	for _, n := range []int{50, 150, 500, 2500} {
 		ok, q, err := ad(n)
 		if err != nil {
-			return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+			return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 		}
 		if ok {
 			worst = n
@@ -450,31 +508,31 @@ func resNSEC3(ctx context.Context, r *Run, p *Probe) []Finding {
 	}
 	switch {
 	case worst >= 500:
-		return verdict(Fail, Evidence{}, "%d iterations are validated", worst)
+		return finding.Verdict(finding.Fail, finding.Evidence{}, "%d iterations are validated", worst)
 	case worst >= 150:
-		return verdict(Warn, Evidence{}, "%d iterations are validated", worst)
+		return finding.Verdict(finding.Warn, finding.Evidence{}, "%d iterations are validated", worst)
 	}
-	return verdict(Pass, Evidence{}, "at most %d iterations are validated", worst)
+	return finding.Verdict(finding.Pass, finding.Evidence{}, "at most %d iterations are validated", worst)
 }
 
 // resCount asks one question and judges how many it became.
-func resCount(ctx context.Context, r *Run, _ *Probe, name []byte, count func() int, warn, fail int) []Finding {
+func resCount(ctx context.Context, r *Run, _ *Probe, name []byte, count func() int, warn, fail int) []finding.Finding {
 	q := rd(name, wire.TypeA)
 	_, err := r.Ask(ctx, q)
 	n := count()
-	ev := Evidence{N: n, Command: dig(r.Server, q)}
+	ev := finding.Evidence{N: n, Command: dig(r.Server, q)}
 	switch {
 	case n == 0:
-		return unmeasured(ev, errors.Join(err, errors.New("nothing arrived at the probe")))
+		return finding.Unmeasured(ev, errors.Join(err, errors.New("nothing arrived at the probe")))
 	case n > fail:
-		return verdict(Fail, ev, "%d packets for one question", n)
+		return finding.Verdict(finding.Fail, ev, "%d packets for one question", n)
 	case n > warn:
-		return verdict(Warn, ev, "%d packets for one question", n)
+		return finding.Verdict(finding.Warn, ev, "%d packets for one question", n)
 	}
-	return verdict(Pass, ev, "%d packets for one question", n)
+	return finding.Verdict(finding.Pass, ev, "%d packets for one question", n)
 }
 
-func resTunnel(ctx context.Context, r *Run, p *Probe) []Finding {
+func resTunnel(ctx context.Context, r *Run, p *Probe) []finding.Finding {
 	got, octets := 0, 0
 	begin := time.Now()
 	var last error
@@ -487,7 +545,7 @@ func resTunnel(ctx context.Context, r *Run, p *Probe) []Finding {
 		if err != nil {
 			last = err
 			if got == 0 {
-				return unmeasured(Evidence{}, err)
+				return finding.Unmeasured(finding.Evidence{}, err)
 			}
 			continue
 		}
@@ -497,17 +555,17 @@ func resTunnel(ctx context.Context, r *Run, p *Probe) []Finding {
 		}
 	}
 	if got == tunnelNames {
-		return verdict(Info, Evidence{N: got}, "a tunnel is possible: %.0f octets a second", float64(octets)/time.Since(begin).Seconds())
+		return finding.Verdict(finding.Info, finding.Evidence{N: got}, "a tunnel is possible: %.0f octets a second", float64(octets)/time.Since(begin).Seconds())
 	}
 	if last != nil {
-		return unmeasured(Evidence{N: got}, last)
+		return finding.Unmeasured(finding.Evidence{N: got}, last)
 	}
-	return verdict(Pass, Evidence{N: got}, "%d of %d are answered", got, tunnelNames)
+	return finding.Verdict(finding.Pass, finding.Evidence{N: got}, "%d of %d are answered", got, tunnelNames)
 }
 
-func resBlock(ctx context.Context, r *Run) []Finding {
+func resBlock(ctx context.Context, r *Run) []finding.Finding {
 	var leaks []string
-	var ev Evidence
+	var ev finding.Evidence
 	for _, n := range []string{"localhost", "1.0.0.127.in-addr.arpa", "1.168.192.in-addr.arpa", "port53.onion", "port53.test", "port53.local"} {
 		t := wire.TypeA
 		if strings.HasSuffix(n, "arpa") {
@@ -516,7 +574,7 @@ func resBlock(ctx context.Context, r *Run) []Finding {
 		q := rd(mustName(n), t)
 		m, err := r.Ask(ctx, q)
 		if err != nil {
-			return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+			return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 		}
 		ev = seen(r.Server, q, m)
 		// The SOA of the root or of in-addr.arpa in a denial shows that others were asked.
@@ -530,47 +588,47 @@ func resBlock(ctx context.Context, r *Run) []Finding {
 		}
 	}
 	if len(leaks) > 0 {
-		return verdict(Warn, ev, "asked of others: %q", leaks)
+		return finding.Verdict(finding.Warn, ev, "asked of others: %q", leaks)
 	}
-	return verdict(Pass, ev, "special names stay here")
+	return finding.Verdict(finding.Pass, ev, "special names stay here")
 }
 
-func resTransparent(ctx context.Context, r *Run) []Finding {
+func resTransparent(ctx context.Context, r *Run) []finding.Finding {
 	// An address for documentation, which nobody has (RFC 5737).
-	nobody := Server{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 53)}
+	nobody := finding.Server{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 53)}
 	if r.Options.Nobody.IsValid() {
 		nobody.Addr = r.Options.Nobody
 	}
 	q := elsewhere(r)
 	// Only who reaches a real server can tell that nobody answers elsewhere.
 	if _, err := r.Ask(ctx, q); err != nil {
-		return unmeasured(Evidence{Command: dig(nobody, q)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(nobody, q)}, err)
 	}
 	m, err := r.AskServer(ctx, nobody, q)
 	if err == nil {
-		return verdict(Fail, seen(nobody, q, m), "an address without a server answers: questions are taken on their way")
+		return finding.Verdict(finding.Fail, seen(nobody, q, m), "an address without a server answers: questions are taken on their way")
 	}
-	return verdict(Pass, Evidence{Command: dig(nobody, q)}, "an address without a server does not answer")
+	return finding.Verdict(finding.Pass, finding.Evidence{Command: dig(nobody, q)}, "an address without a server does not answer")
 }
 
-func resTTL(ctx context.Context, r *Run) []Finding {
+func resTTL(ctx context.Context, r *Run) []finding.Finding {
 	q := elsewhere(r)
 	var ttl [2]uint32
-	var ev Evidence
+	var ev finding.Evidence
 	for i := range ttl {
 		m, err := r.Ask(ctx, q)
 		if err != nil {
-			return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+			return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 		}
 		ev = seen(r.Server, q, m)
 		a := records(m, wire.Answer, wire.TypeA)
 		if len(a) == 0 {
-			return verdict(Unknown, ev, "could not be measured: %s without an address", m.Rcode)
+			return finding.Verdict(finding.Unknown, ev, "could not be measured: %s without an address", m.Rcode)
 		}
 		ttl[i] = a[0].TTL
 	}
 	if ttl[1] > ttl[0] || ttl[1] > 86400 {
-		return verdict(Warn, ev, "TTL %d, then %d", ttl[0], ttl[1])
+		return finding.Verdict(finding.Warn, ev, "TTL %d, then %d", ttl[0], ttl[1])
 	}
-	return verdict(Pass, ev, "TTL %d, then %d", ttl[0], ttl[1])
+	return finding.Verdict(finding.Pass, ev, "TTL %d, then %d", ttl[0], ttl[1])
 }

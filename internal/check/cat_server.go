@@ -9,16 +9,17 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
 // The groups of the catalogue that this package's cat_ files hold.
 const (
-	GroupServer    Group = "Authoritative"
-	GroupZone      Group = "Delegation and zone content"
-	GroupDNSSEC    Group = "DNSSEC"
-	GroupResolver  Group = "Resolver"
-	GroupEncrypted Group = "Encrypted and neighbours"
+	GroupServer    finding.Group = "Authoritative"
+	GroupZone      finding.Group = "Delegation and zone content"
+	GroupDNSSEC    finding.Group = "DNSSEC"
+	GroupResolver  finding.Group = "Resolver"
+	GroupEncrypted finding.Group = "Encrypted and neighbours"
 )
 
 // What the checks of servers judge by.
@@ -90,86 +91,127 @@ func serverChecks() []*Check {
 
 	list := []*Check{
 		{
-			ID: "SRV-AA", Title: "answers with authority", Severity: SevHigh,
-			About: "Asks for the zone's SOA without recursion. A server that is delegated to and not authoritative is lame: some questions of resolvers fail, others are slow.", Judged: "AA and the SOA: pass. No AA, REFUSED, SERVFAIL: fail.",
-			Advice: map[Product]string{"": "Load the zone on this server or take it out of the NS set.", "bind": "rndc zonestatus ZONE; named-checkzone ZONE FILE", "nsd": "nsd-control zonestatus ZONE", "knot": "knotc zone-status ZONE", "pdns": "pdnsutil check-zone ZONE", "port53": "port53 zone check FILE"},
-			Refs:   []string{"RFC 1034", "RFC 1912"},
-			Run: single(soaQuery, func(r *Run, m *Reply) (State, string) {
+			Check: finding.Check{ID: "SRV-AA", Title: "answers with authority", Severity: finding.SevHigh, Sent: "Asks for the zone's SOA without recursion. A server that is delegated to and not authoritative is lame: some questions of resolvers fail, others are slow.", Judged: "AA and the SOA: pass. No AA, REFUSED, SERVFAIL: fail.", Advice: map[Product]string{"": "Load the zone on this server or take it out of the NS set.", "bind": "rndc zonestatus ZONE; named-checkzone ZONE FILE", "nsd": "nsd-control zonestatus ZONE", "knot": "knotc zone-status ZONE", "pdns": "pdnsutil check-zone ZONE", "port53": "port53 zone check FILE"}, Refs: []string{"RFC 1034", "RFC 1912"}},
+			Run: single(soaQuery, func(r *Run, m *Reply) (finding.State, string) {
 				if len(r.Zone) == 0 {
-					return Skipped, "no zone is known to be served here"
+					return finding.Skipped, "no zone is known to be served here"
 				}
 				if m.Rcode == wire.NoError && m.Flags&wire.FlagAA != 0 && len(answers(m, r.Zone, wire.TypeSOA)) == 1 {
-					return Pass, "the SOA comes with AA"
+					return finding.Pass, "the SOA comes with AA"
 				}
-				return Fail, fmt.Sprintf("lame: %s, AA %t, %d SOA", m.Rcode, m.Flags&wire.FlagAA != 0, len(answers(m, r.Zone, wire.TypeSOA)))
+				return finding.Fail, fmt.Sprintf("lame: %s, AA %t, %d SOA", m.Rcode, m.Flags&wire.FlagAA != 0, len(answers(m, r.Zone, wire.TypeSOA)))
 			}),
 		},
 		{
-			ID: "SRV-REC", Title: "does not recurse for others", Severity: SevCritical,
-			About: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail; from a neighbour of the server: warn. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"},
-			Run: runRecursion,
+			Check: finding.Check{ID: "SRV-REC", Title: "does not recurse for others", Severity: finding.SevCritical, Sent: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail; from a neighbour of the server: warn. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"}},
+			Run:   runRecursion,
 		},
 		{
-			ID: "SRV-UPREF", Title: "gives no upward referrals", Severity: SevMedium, About: "Asks for a name outside of all zones. A referral to the root helps nobody but amplifies.", Judged: "NS of a zone above in the authority section: warn.", Advice: map[Product]string{"": "Answer REFUSED for what is not served.", "bind": "Remove the hint zone of the root; allow-query-cache { none; };", "pdns": "Remove send-root-referral."}, Refs: []string{"RFC 8499"},
-			Run: single(func(*Run) Query { return Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, func(_ *Run, m *Reply) (State, string) {
+			Check: finding.Check{ID: "SRV-UPREF", Title: "gives no upward referrals", Severity: finding.SevMedium, Sent: "Asks for a name outside of all zones. A referral to the root helps nobody but amplifies.", Judged: "NS of a zone above in the authority section: warn.", Advice: map[Product]string{"": "Answer REFUSED for what is not served.", "bind": "Remove the hint zone of the root; allow-query-cache { none; };", "pdns": "Remove send-root-referral."}, Refs: []string{"RFC 8499"}},
+			Run: single(func(*Run) Query { return Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, func(_ *Run, m *Reply) (finding.State, string) {
 				for _, rr := range records(m, wire.Authority, wire.TypeNS) {
 					if len(rr.Owner) == 1 {
-						return Warn, fmt.Sprintf("a referral to the root of %d octets", len(m.Raw))
+						return finding.Warn, fmt.Sprintf("a referral to the root of %d octets", len(m.Raw))
 					}
 				}
-				return Pass, m.Rcode.String()
+				return finding.Pass, m.Rcode.String()
 			}),
 		},
-		{ID: "SRV-AXFR", Title: "keeps the zone to itself", Severity: SevHigh, About: "Asks for the whole zone over TCP from where the check runs. Who gets it knows every host.", Judged: "The first SOA arrives: fail.", Advice: transfer, Refs: []string{"RFC 5936"}, Run: transferRun(wire.TypeAXFR)},
-		{ID: "SRV-IXFR", Title: "keeps the zone's changes to itself", Severity: SevHigh, About: "Asks for the differences since the serial before, which servers without them answer with the whole zone.", Judged: "More than one record of the zone arrives: fail. The SOA alone tells nothing.", Advice: transfer, Refs: []string{"RFC 1995"}, Run: transferRun(wire.TypeIXFR)},
 		{
-			ID: "SRV-AXFRUDP", Title: "refuses AXFR over UDP", Severity: SevLow, About: "AXFR over UDP is not defined.", Judged: "FORMERR, REFUSED, NOTIMP, NOTAUTH or an empty answer: pass. Records: warn.", Advice: generic, Refs: []string{"RFC 5936, section 4.2"},
-			Run: runAXFRUDP,
+			Check: finding.Check{ID: "SRV-AXFR", Title: "keeps the zone to itself", Severity: finding.SevHigh, Sent: "Asks for the whole zone over TCP from where the check runs. Who gets it knows every host.", Judged: "The first SOA arrives: fail.", Advice: transfer, Refs: []string{"RFC 5936"}},
+			Run:   transferRun(wire.TypeAXFR),
 		},
-		{ID: "SRV-UPDATE", Title: "refuses updates from strangers", Severity: SevCritical, Mode: Active, About: "Sends an UPDATE with a prerequisite that cannot hold, so that nothing changes. A server that gets as far as the prerequisite would have taken the update.", Judged: "NXRRSET, NXDOMAIN, YXRRSET, YXDOMAIN, NOERROR: fail. REFUSED, NOTAUTH, NOTIMP, FORMERR: pass.", Advice: update, Refs: []string{"RFC 2136, section 3.2", "RFC 3007"}, Run: runUpdate},
 		{
-			ID: "SRV-NOTIFY", Title: "refuses NOTIFY from strangers", Severity: SevMedium, Mode: Active, About: "Sends NOTIFY for the zone. A server that takes it from anyone can be made to ask its primary all the time.", Judged: "NOERROR: warn. REFUSED, NOTAUTH, NOTIMP: pass.", Advice: notify, Refs: []string{"RFC 1996, section 3.10"},
+			Check: finding.Check{ID: "SRV-IXFR", Title: "keeps the zone's changes to itself", Severity: finding.SevHigh, Sent: "Asks for the differences since the serial before, which servers without them answer with the whole zone.", Judged: "More than one record of the zone arrives: fail. The SOA alone tells nothing.", Advice: transfer, Refs: []string{"RFC 1995"}},
+			Run:   transferRun(wire.TypeIXFR),
+		},
+		{
+			Check: finding.Check{ID: "SRV-AXFRUDP", Title: "refuses AXFR over UDP", Severity: finding.SevLow, Sent: "AXFR over UDP is not defined.", Judged: "FORMERR, REFUSED, NOTIMP, NOTAUTH or an empty answer: pass. Records: warn.", Advice: generic, Refs: []string{"RFC 5936, section 4.2"}},
+			Run:   runAXFRUDP,
+		},
+		{
+			Check: finding.Check{ID: "SRV-UPDATE", Title: "refuses updates from strangers", Severity: finding.SevCritical, Mode: finding.Active, Sent: "Sends an UPDATE with a prerequisite that cannot hold, so that nothing changes. A server that gets as far as the prerequisite would have taken the update.", Judged: "NXRRSET, NXDOMAIN, YXRRSET, YXDOMAIN, NOERROR: fail. REFUSED, NOTAUTH, NOTIMP, FORMERR: pass.", Advice: update, Refs: []string{"RFC 2136, section 3.2", "RFC 3007"}},
+			Run:   runUpdate,
+		},
+		{
+			Check: finding.Check{ID: "SRV-NOTIFY", Title: "refuses NOTIFY from strangers", Severity: finding.SevMedium, Mode: finding.Active, Sent: "Sends NOTIFY for the zone. A server that takes it from anyone can be made to ask its primary all the time.", Judged: "NOERROR: warn. REFUSED, NOTAUTH, NOTIMP: pass.", Advice: notify, Refs: []string{"RFC 1996, section 3.10"}},
 			Run: single(func(r *Run) Query {
 				return Query{Name: apex(r), Type: wire.TypeSOA, Opcode: wire.OpcodeNotify, Flags: wire.FlagAA}
-			}, func(_ *Run, m *Reply) (State, string) {
+			}, func(_ *Run, m *Reply) (finding.State, string) {
 				if m.Rcode == wire.NoError && m.Opcode == wire.OpcodeNotify {
-					return Warn, "NOTIFY is accepted from here"
+					return finding.Warn, "NOTIFY is accepted from here"
 				}
-				return Pass, m.Rcode.String()
+				return finding.Pass, m.Rcode.String()
 			}),
 		},
 		{
-			ID: "SRV-ANY", Title: "answers ANY with little", Severity: SevHigh, About: "Asks ANY with a size of 4096 and DO, the question that reflection attacks like best.", Judged: "More than 700 octets: fail.", Advice: size, Refs: []string{"RFC 8482", "CERT TA13-088A"},
-			Run: single(func(r *Run) Query { return Query{Name: apex(r), Type: wire.TypeANY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (State, string) {
+			Check: finding.Check{ID: "SRV-ANY", Title: "answers ANY with little", Severity: finding.SevHigh, Sent: "Asks ANY with a size of 4096 and DO, the question that reflection attacks like best.", Judged: "More than 700 octets: fail.", Advice: size, Refs: []string{"RFC 8482", "CERT TA13-088A"}},
+			Run: single(func(r *Run) Query { return Query{Name: apex(r), Type: wire.TypeANY, EDNS: &EDNS{Size: 4096, DO: true}} }, func(_ *Run, m *Reply) (finding.State, string) {
 				if len(m.Raw) > anyMax {
-					return Fail, fmt.Sprintf("%d octets", len(m.Raw))
+					return finding.Fail, fmt.Sprintf("%d octets", len(m.Raw))
 				}
-				return Pass, fmt.Sprintf("%d octets", len(m.Raw))
+				return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
 			}),
 		},
-		{ID: "SRV-AMP", Title: "amplifies little", Severity: SevHigh, About: "Asks the eight questions with the largest answers and compares octets.", Judged: "The worst answer above 35 times its question or 1232 octets: fail; above 20 times: warn.", Advice: size, Refs: []string{"RFC 5358", "RFC 8482"}, Run: runAmp},
-		{ID: "SRV-TCSIZE", Title: "truncates to nothing", Severity: SevLow, About: "Asks without EDNS for large sets. A truncated answer is thrown away by the client: what is in it only amplifies.", Judged: "TC with more than 100 octets: warn.", Advice: map[Product]string{"": "Send header, question and OPT only when truncating.", "bind": "minimal-responses yes;", "knot": "Load mod-rrl.", "port53": "Nothing to set."}, Refs: []string{"RFC 2181, section 9"}, Run: runTCSize},
-		{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: SevHigh, Mode: Active, About: "Sends one question 200 times a second for two seconds, as a reflection attack would, and then as many names that do not exist.", Judged: "Under 60 % answered, or truncated ones among the answers, is a limit: pass. Of equal questions only: warn. None: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}, Run: runRRL},
-		{ID: "SRV-RRLSLIP", Title: "lets victims through its rate limit", Severity: SevLow, Mode: Active, About: "From the same flood: a limit without truncated answers shuts out the one whose address was forged.", Judged: "Limited without any TC: warn.", Advice: rrl, Refs: []string{"ISC-TN-2012-1"}, Run: runSlip},
-		{ID: "SRV-COOKIE", Title: "has DNS cookies", Severity: SevMedium, About: "Sends client cookies and looks at what comes back.", Judged: "No server cookie, or a bad length that is not FORMERR: warn. The same server cookie for two clients: fail.", Advice: cookies, Refs: []string{"RFC 7873", "RFC 9018"}, Run: runCookie},
-		{ID: "SRV-8906", Title: "answers what it does not know", Severity: SevMedium, About: "Asks for an unknown type, an unknown opcode and with odd flags. Silence makes resolvers wait and retry.", Judged: "Each is answered: NOERROR or NXDOMAIN for the type and flags, NOTIMP for the opcode.", Advice: generic, Refs: []string{"RFC 8906"}, Run: run8906},
-		{ID: "SRV-TCP-PIPE", Title: "answers questions in a row", Severity: SevLow, About: "Writes ten questions into one TCP connection at once.", Judged: "All answered: pass. Fewer: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.1.1"}, Run: runPipe},
-		{ID: "SRV-TCP-IDLE", Title: "closes idle connections in time", Severity: SevLow, Mode: Active, About: "Asks once over TCP and then waits.", Judged: "Closed after 2 to 30 s: pass. At once, or not within 60 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.3"}, Run: runIdle},
-		{ID: "SRV-TCP-CAP", Title: "limits connections a client", Severity: SevHigh, Mode: Intrusive, About: "Holds 200 idle connections and asks from another address, where this machine has one.", Judged: "The other address is not answered: fail.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.2"}, Run: runCap},
-		{ID: "SRV-TCP-SLOW", Title: "does not wait for slow questions", Severity: SevMedium, Mode: Intrusive, About: "Writes one octet a second into a TCP connection.", Judged: "Still open after 15 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 10"}, Run: runSlow},
-		{ID: "SRV-CASE", Title: "keeps the case of the question", Severity: SevLow, About: "Asks in mixed case. Resolvers compare it as a second secret.", Judged: "Another spelling in the reply: warn.", Advice: generic, Refs: []string{"RFC 4343"}, Run: runCase},
 		{
-			ID: "SRV-FRAG", Title: "sends no datagrams that must be fragmented", Severity: SevMedium, About: "Asks for DNSKEY with a size of 4096. Fragments can be forged without knowing port or ID.", Judged: "A datagram above 1232 octets: warn.", Advice: size, Refs: []string{"RFC 9715", "CVE-2025-59024"},
+			Check: finding.Check{ID: "SRV-AMP", Title: "amplifies little", Severity: finding.SevHigh, Sent: "Asks the eight questions with the largest answers and compares octets.", Judged: "The worst answer above 35 times its question or 1232 octets: fail; above 20 times: warn.", Advice: size, Refs: []string{"RFC 5358", "RFC 8482"}},
+			Run:   runAmp,
+		},
+		{
+			Check: finding.Check{ID: "SRV-TCSIZE", Title: "truncates to nothing", Severity: finding.SevLow, Sent: "Asks without EDNS for large sets. A truncated answer is thrown away by the client: what is in it only amplifies.", Judged: "TC with more than 100 octets: warn.", Advice: map[Product]string{"": "Send header, question and OPT only when truncating.", "bind": "minimal-responses yes;", "knot": "Load mod-rrl.", "port53": "Nothing to set."}, Refs: []string{"RFC 2181, section 9"}},
+			Run:   runTCSize,
+		},
+		{
+			Check: finding.Check{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: finding.SevHigh, Mode: finding.Active, Sent: "Sends one question 200 times a second for two seconds, as a reflection attack would, and then as many names that do not exist.", Judged: "Under 60 % answered, or truncated ones among the answers, is a limit: pass. Of equal questions only: warn. None: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}},
+			Run:   runRRL,
+		},
+		{
+			Check: finding.Check{ID: "SRV-RRLSLIP", Title: "lets victims through its rate limit", Severity: finding.SevLow, Mode: finding.Active, Sent: "From the same flood: a limit without truncated answers shuts out the one whose address was forged.", Judged: "Limited without any TC: warn.", Advice: rrl, Refs: []string{"ISC-TN-2012-1"}},
+			Run:   runSlip,
+		},
+		{
+			Check: finding.Check{ID: "SRV-COOKIE", Title: "has DNS cookies", Severity: finding.SevMedium, Sent: "Sends client cookies and looks at what comes back.", Judged: "No server cookie, or a bad length that is not FORMERR: warn. The same server cookie for two clients: fail.", Advice: cookies, Refs: []string{"RFC 7873", "RFC 9018"}},
+			Run:   runCookie,
+		},
+		{
+			Check: finding.Check{ID: "SRV-8906", Title: "answers what it does not know", Severity: finding.SevMedium, Sent: "Asks for an unknown type, an unknown opcode and with odd flags. Silence makes resolvers wait and retry.", Judged: "Each is answered: NOERROR or NXDOMAIN for the type and flags, NOTIMP for the opcode.", Advice: generic, Refs: []string{"RFC 8906"}},
+			Run:   run8906,
+		},
+		{
+			Check: finding.Check{ID: "SRV-TCP-PIPE", Title: "answers questions in a row", Severity: finding.SevLow, Sent: "Writes ten questions into one TCP connection at once.", Judged: "All answered: pass. Fewer: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.1.1"}},
+			Run:   runPipe,
+		},
+		{
+			Check: finding.Check{ID: "SRV-TCP-IDLE", Title: "closes idle connections in time", Severity: finding.SevLow, Mode: finding.Active, Sent: "Asks once over TCP and then waits.", Judged: "Closed after 2 to 30 s: pass. At once, or not within 60 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.3"}},
+			Run:   runIdle,
+		},
+		{
+			Check: finding.Check{ID: "SRV-TCP-CAP", Title: "limits connections a client", Severity: finding.SevHigh, Mode: finding.Intrusive, Sent: "Holds 200 idle connections and asks from another address, where this machine has one.", Judged: "The other address is not answered: fail.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.2"}},
+			Run:   runCap,
+		},
+		{
+			Check: finding.Check{ID: "SRV-TCP-SLOW", Title: "does not wait for slow questions", Severity: finding.SevMedium, Mode: finding.Intrusive, Sent: "Writes one octet a second into a TCP connection.", Judged: "Still open after 15 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 10"}},
+			Run:   runSlow,
+		},
+		{
+			Check: finding.Check{ID: "SRV-CASE", Title: "keeps the case of the question", Severity: finding.SevLow, Sent: "Asks in mixed case. Resolvers compare it as a second secret.", Judged: "Another spelling in the reply: warn.", Advice: generic, Refs: []string{"RFC 4343"}},
+			Run:   runCase,
+		},
+		{
+			Check: finding.Check{ID: "SRV-FRAG", Title: "sends no datagrams that must be fragmented", Severity: finding.SevMedium, Sent: "Asks for DNSKEY with a size of 4096. Fragments can be forged without knowing port or ID.", Judged: "A datagram above 1232 octets: warn.", Advice: size, Refs: []string{"RFC 9715", "CVE-2025-59024"}},
 			Run: single(func(r *Run) Query {
 				return Query{Name: apex(r), Type: wire.TypeDNSKEY, EDNS: &EDNS{Size: 4096, DO: true}}
-			}, func(_ *Run, m *Reply) (State, string) {
+			}, func(_ *Run, m *Reply) (finding.State, string) {
 				if len(m.Raw) > udpMax {
-					return Warn, fmt.Sprintf("a datagram of %d octets", len(m.Raw))
+					return finding.Warn, fmt.Sprintf("a datagram of %d octets", len(m.Raw))
 				}
-				return Pass, fmt.Sprintf("%d octets", len(m.Raw))
+				return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
 			}),
 		},
-		{ID: "SRV-BADPKT", Title: "stands malformed packets", Severity: SevHigh, Mode: Active, About: "Sends twelve malformed datagrams and asks afterwards whether the server lives.", Judged: "An answer to a response, a NOERROR with data to nonsense, or a dead server: fail. Silence and FORMERR: pass.", Advice: generic, Refs: []string{"RFC 9619", "CVE-2024-2169"}, Run: runBad},
+		{
+			Check: finding.Check{ID: "SRV-BADPKT", Title: "stands malformed packets", Severity: finding.SevHigh, Mode: finding.Active, Sent: "Sends twelve malformed datagrams and asks afterwards whether the server lives.", Judged: "An answer to a response, a NOERROR with data to nonsense, or a dead server: fail. Silence and FORMERR: pass.", Advice: generic, Refs: []string{"RFC 9619", "CVE-2024-2169"}},
+			Run:   runBad,
+		},
 	}
 	for _, c := range list {
 		c.Group, c.Scope = GroupServer, ScopeServer
@@ -177,34 +219,34 @@ func serverChecks() []*Check {
 	return append(list, ednsChecks()...)
 }
 
-func runRecursion(ctx context.Context, r *Run) []Finding {
-	out := single(elsewhere, func(_ *Run, m *Reply) (State, string) {
+func runRecursion(ctx context.Context, r *Run) []finding.Finding {
+	out := single(elsewhere, func(_ *Run, m *Reply) (finding.State, string) {
 		if len(m.Records) > 0 && len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 && m.Flags&wire.FlagAA == 0 {
-			return Fail, "it answered for www.example.com: open recursion"
+			return finding.Fail, "it answered for www.example.com: open recursion"
 		}
 		if m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused {
-			return Fail, "RA is set: recursion is offered"
+			return finding.Fail, "RA is set: recursion is offered"
 		}
-		return Pass, "no recursion: " + m.Rcode.String()
+		return finding.Pass, "no recursion: " + m.Rcode.String()
 	})(ctx, r)
-	if f := &out[0]; f.State == Fail && inside(r) {
-		f.State, f.Severity = Warn, SevMedium
+	if f := &out[0]; f.State == finding.Fail && inside(r) {
+		f.State, f.Severity = finding.Warn, finding.SevMedium
 		f.Detail += ", to a neighbour at least; ask from outside, or say --as-stranger"
 	}
 	return out
 }
 
-func runAXFRUDP(ctx context.Context, r *Run) []Finding {
+func runAXFRUDP(ctx context.Context, r *Run) []finding.Finding {
 	q := Query{Name: apex(r), Type: wire.TypeAXFR}
-	out := single(func(*Run) Query { return q }, func(_ *Run, m *Reply) (State, string) {
+	out := single(func(*Run) Query { return q }, func(_ *Run, m *Reply) (finding.State, string) {
 		switch m.Rcode {
 		case wire.FormErr, wire.Refused, wire.NotImp, wire.NotAuth:
-			return Pass, m.Rcode.String()
+			return finding.Pass, m.Rcode.String()
 		}
 		if m.Flags&wire.FlagTC != 0 && len(m.Records) == 0 {
-			return Pass, "truncated to nothing"
+			return finding.Pass, "truncated to nothing"
 		}
-		return Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
+		return finding.Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
 	})(ctx, r)
 	for i := range out {
 		out[i].Evidence.Command = datagramCommand(r, q.Bytes()) // dig asks for AXFR over TCP, whatever it is told
@@ -229,21 +271,21 @@ func inside(r *Run) bool {
 }
 
 // transferRun returns the check of AXFR or IXFR over TCP.
-func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
-	return func(ctx context.Context, r *Run) []Finding {
-		ev := Evidence{N: 1, Command: dig(r.Server, Query{Name: apex(r), Type: t}) + " +tcp"}
+func transferRun(t wire.Type) func(context.Context, *Run) []finding.Finding {
+	return func(ctx context.Context, r *Run) []finding.Finding {
+		ev := finding.Evidence{N: 1, Command: dig(r.Server, Query{Name: apex(r), Type: t}) + " +tcp"}
 		if len(r.Zone) == 0 {
-			return unmeasured(ev, fmt.Errorf("no zone is known: %w", errSkip))
+			return finding.Unmeasured(ev, fmt.Errorf("no zone is known: %w", finding.ErrInapplicable))
 		}
 		msg := query(0, r.Zone, t)
 		if t == wire.TypeIXFR {
 			m, err := r.Ask(ctx, soaQuery(r))
 			if err != nil {
-				return unmeasured(ev, err)
+				return finding.Unmeasured(ev, err)
 			}
 			soa := answers(m, r.Zone, wire.TypeSOA)
 			if len(soa) == 0 || len(soa[0]) < 22 {
-				return verdict(Unknown, ev, "no SOA to take a serial from")
+				return finding.Verdict(finding.Unknown, ev, "no SOA to take a serial from")
 			}
 			data := bytes.Clone(soa[0])
 			serial := data[len(data)-20:]
@@ -258,30 +300,30 @@ func transferRun(t wire.Type) func(context.Context, *Run) []Finding {
 		ev.Sent = msg
 		c, err := stream(ctx, r)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		defer c.Close()
 		if _, err := c.Write(framed(msg)); err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		raw, err := readFramed(c, r.patience())
 		if err != nil {
 			if timedOut(err) {
-				return unmeasured(ev, err)
+				return finding.Unmeasured(ev, err)
 			}
-			return verdict(Pass, ev, "the connection was closed without an answer")
+			return finding.Verdict(finding.Pass, ev, "the connection was closed without an answer")
 		}
 		ev.Received = raw
 		if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) || raw[2]&0x80 == 0 {
-			return unmeasured(ev, errors.New("a reply that does not fit the question"))
+			return finding.Unmeasured(ev, errors.New("a reply that does not fit the question"))
 		}
 		s, detail := judgeTransfer(raw, r.Zone, t)
-		return verdict(s, ev, "%s", detail)
+		return finding.Verdict(s, ev, "%s", detail)
 	}
 }
 
 // judgeTransfer judges the first message of a transfer.
-func judgeTransfer(raw, zone []byte, t wire.Type) (State, string) {
+func judgeTransfer(raw, zone []byte, t wire.Type) (finding.State, string) {
 	var m Reply
 	bad := m.Parse(raw)
 	n := 0
@@ -292,20 +334,20 @@ func judgeTransfer(raw, zone []byte, t wire.Type) (State, string) {
 	}
 	switch {
 	case bad != 0 && len(answers(&m, zone, wire.TypeSOA)) == 0:
-		return Unknown, "could not be measured: " + malformedReply(bad).Error()
+		return finding.Unknown, "could not be measured: " + malformedReply(bad).Error()
 	case m.Rcode != wire.NoError || n == 0:
-		return Pass, m.Rcode.String()
+		return finding.Pass, m.Rcode.String()
 	case t == wire.TypeIXFR && n == 1:
-		return Pass, "the SOA alone"
+		return finding.Pass, "the SOA alone"
 	case len(answers(&m, zone, wire.TypeSOA)) > 0:
-		return Fail, fmt.Sprintf("the zone is given to strangers: %d records in the first message", n)
+		return finding.Fail, fmt.Sprintf("the zone is given to strangers: %d records in the first message", n)
 	}
-	return Unknown, "an answer without the zone's SOA"
+	return finding.Unknown, "an answer without the zone's SOA"
 }
 
-func runUpdate(ctx context.Context, r *Run) []Finding {
+func runUpdate(ctx context.Context, r *Run) []finding.Finding {
 	if len(r.Zone) == 0 {
-		return unmeasured(Evidence{}, fmt.Errorf("no zone is known: %w", errSkip))
+		return finding.Unmeasured(finding.Evidence{}, fmt.Errorf("no zone is known: %w", finding.ErrInapplicable))
 	}
 	// The prerequisite: a name of 80 random bits exists (RFC 2136, section 2.4.4).
 	name := below(randomLabel(), r.Zone)
@@ -315,21 +357,21 @@ func runUpdate(ctx context.Context, r *Run) []Finding {
 	msg = binary.BigEndian.AppendUint16(msg, uint16(wire.ClassANY))
 	msg = append(msg, 0, 0, 0, 0, 0, 0)
 	msg[7] = 1
-	ev := Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq yxdomain %s\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), wire.NameText(r.Zone), wire.NameText(name))}
+	ev := finding.Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq yxdomain %s\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), wire.NameText(r.Zone), wire.NameText(name))}
 	raw, err := datagram(ctx, r, msg)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	ev.Received = raw
 	var m wire.Message
 	m.Parse(raw)
 	switch m.Rcode {
 	case wire.NXDomain, wire.NXRRSet, wire.YXDomain, wire.YXRRSet, wire.NoError:
-		return verdict(Fail, ev, "updates are taken from here: %s", m.Rcode)
+		return finding.Verdict(finding.Fail, ev, "updates are taken from here: %s", m.Rcode)
 	case wire.Refused, wire.NotAuth, wire.NotImp, wire.FormErr:
-		return verdict(Pass, ev, "%s", m.Rcode)
+		return finding.Verdict(finding.Pass, ev, "%s", m.Rcode)
 	}
-	return verdict(Unknown, ev, "%s", m.Rcode)
+	return finding.Verdict(finding.Unknown, ev, "%s", m.Rcode)
 }
 
 // datagram sends octets as they are and returns the first reply; three tries.
@@ -358,11 +400,11 @@ func datagram(ctx context.Context, r *Run, msg []byte) ([]byte, error) {
 	return nil, err
 }
 
-func runAmp(ctx context.Context, r *Run) []Finding {
+func runAmp(ctx context.Context, r *Run) []finding.Finding {
 	z, e := apex(r), &EDNS{Size: 4096, DO: true}
 	var worst float64
 	var most, heard int
-	var ev Evidence
+	var ev finding.Evidence
 	var last error
 	for _, q := range []Query{
 		{Name: z, Type: wire.TypeANY, EDNS: e},
@@ -390,18 +432,18 @@ func runAmp(ctx context.Context, r *Run) []Finding {
 	wireFactor := float64(most+42) / (float64(most)/max(worst, 1) + 42)
 	switch {
 	case worst > ampFail || most > udpMax:
-		return verdict(Fail, ev, "up to %d octets: %.1f times the question, %.1f with headers", most, worst, wireFactor)
+		return finding.Verdict(finding.Fail, ev, "up to %d octets: %.1f times the question, %.1f with headers", most, worst, wireFactor)
 	case worst > ampWarn:
-		return verdict(Warn, ev, "up to %d octets: %.1f times the question, %.1f with headers", most, worst, wireFactor)
+		return finding.Verdict(finding.Warn, ev, "up to %d octets: %.1f times the question, %.1f with headers", most, worst, wireFactor)
 	case last != nil:
-		return unmeasured(ev, last)
+		return finding.Unmeasured(ev, last)
 	}
-	return verdict(Pass, ev, "at most %d octets: %.1f times the question", most, worst)
+	return finding.Verdict(finding.Pass, ev, "at most %d octets: %.1f times the question", most, worst)
 }
 
-func runTCSize(ctx context.Context, r *Run) []Finding {
+func runTCSize(ctx context.Context, r *Run) []finding.Finding {
 	seenTC, heard := false, 0
-	var ev Evidence
+	var ev finding.Evidence
 	var last error
 	for _, t := range []wire.Type{wire.TypeDNSKEY, wire.TypeTXT, wire.TypeANY} {
 		q := Query{Name: apex(r), Type: t, EDNS: &EDNS{Size: 512, DO: true}}
@@ -417,19 +459,19 @@ func runTCSize(ctx context.Context, r *Run) []Finding {
 		}
 		seenTC = true
 		if len(m.Raw) > emptyTC+len(r.Zone) {
-			return verdict(Warn, ev, "a truncated reply of %d octets", len(m.Raw))
+			return finding.Verdict(finding.Warn, ev, "a truncated reply of %d octets", len(m.Raw))
 		}
 	}
 	switch {
 	case last != nil:
-		return unmeasured(ev, last)
+		return finding.Unmeasured(ev, last)
 	case !seenTC:
-		return verdict(Pass, ev, "nothing had to be truncated in %d replies", heard)
+		return finding.Verdict(finding.Pass, ev, "nothing had to be truncated in %d replies", heard)
 	}
-	return verdict(Pass, ev, "truncated replies are empty")
+	return finding.Verdict(finding.Pass, ev, "truncated replies are empty")
 }
 
-func runCookie(ctx context.Context, r *Run) []Finding {
+func runCookie(ctx context.Context, r *Run) []finding.Finding {
 	get := func(cookie []byte) (*Reply, []byte, Query, error) {
 		q := Query{Name: apex(r), Type: wire.TypeSOA, EDNS: &EDNS{Size: ednsSize, Options: option(wire.OptionCookie, cookie)}}
 		m, err := r.Ask(ctx, q)
@@ -442,35 +484,35 @@ func runCookie(ctx context.Context, r *Run) []Finding {
 	one, two := randomBytes(8), randomBytes(8)
 	m1, c1, q, err := get(one)
 	if err != nil {
-		return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 	}
 	ev := seen(r.Server, q, m1)
 	if len(c1) < 16 || !bytes.Equal(c1[:8], one) {
-		return verdict(Warn, ev, "no server cookie")
+		return finding.Verdict(finding.Warn, ev, "no server cookie")
 	}
 	_, c2, q, err := get(two)
 	if err != nil {
-		return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+		return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 	}
 	if len(c2) >= 16 && bytes.Equal(c1[8:], c2[8:]) {
-		return verdict(Fail, ev, "two clients got the same server cookie: it can be forged")
+		return finding.Verdict(finding.Fail, ev, "two clients got the same server cookie: it can be forged")
 	}
 	for _, n := range []int{7, 17, 41} {
 		// 17 is a length that is allowed, of a cookie that is wrong.
 		m, _, q, err := get(randomBytes(n))
 		if err != nil {
-			return unmeasured(Evidence{Command: dig(r.Server, q)}, err)
+			return finding.Unmeasured(finding.Evidence{Command: dig(r.Server, q)}, err)
 		}
 		if n != 17 && m.Rcode != wire.FormErr {
-			return verdict(Warn, seen(r.Server, q, m), "a cookie of %d octets is answered %s, not FORMERR", n, m.Rcode)
+			return finding.Verdict(finding.Warn, seen(r.Server, q, m), "a cookie of %d octets is answered %s, not FORMERR", n, m.Rcode)
 		}
 	}
-	return verdict(Pass, ev, "a server cookie of %d octets", len(c1)-8)
+	return finding.Verdict(finding.Pass, ev, "a server cookie of %d octets", len(c1)-8)
 }
 
-func run8906(ctx context.Context, r *Run) []Finding {
+func run8906(ctx context.Context, r *Run) []finding.Finding {
 	var wrong []string
-	var ev Evidence
+	var ev finding.Evidence
 	silent, refuses := 0, false
 	cases := []struct {
 		what string
@@ -494,7 +536,7 @@ func run8906(ctx context.Context, r *Run) []Finding {
 		}
 		if err != nil {
 			silent++
-			ev = Evidence{Command: dig(r.Server, c.q)}
+			ev = finding.Evidence{Command: dig(r.Server, c.q)}
 			wrong = append(wrong, c.what+": no answer")
 			continue
 		}
@@ -512,31 +554,31 @@ func run8906(ctx context.Context, r *Run) []Finding {
 	ev.N = len(cases)
 	switch {
 	case silent == len(cases):
-		return verdict(Unknown, ev, "could not be measured: nothing is answered")
+		return finding.Verdict(finding.Unknown, ev, "could not be measured: nothing is answered")
 	case len(wrong) > 0:
-		return verdict(Warn, ev, "%q", wrong)
+		return finding.Verdict(finding.Warn, ev, "%q", wrong)
 	}
 	ev.Command = dig(r.Server, cases[0].q)
-	return verdict(Pass, ev, "all %d are answered rightly", len(cases))
+	return finding.Verdict(finding.Pass, ev, "all %d are answered rightly", len(cases))
 }
 
-func runCase(ctx context.Context, r *Run) []Finding {
+func runCase(ctx context.Context, r *Run) []finding.Finding {
 	name := bytes.Clone(below("pOrT53cHeCk", apex(r)))
 	for i, b := range name {
 		if i%2 == 0 && 'a' <= b && b <= 'z' {
 			name[i] = b - 'a' + 'A'
 		}
 	}
-	return single(func(*Run) Query { return Query{Name: name, Type: wire.TypeA} }, func(_ *Run, m *Reply) (State, string) {
+	return single(func(*Run) Query { return Query{Name: name, Type: wire.TypeA} }, func(_ *Run, m *Reply) (finding.State, string) {
 		switch {
 		case !m.HasQuestion && m.Rcode == wire.Refused:
-			return Skipped, "the server refuses who asks from here, and leaves the question out"
+			return finding.Skipped, "the server refuses who asks from here, and leaves the question out"
 		case !m.HasQuestion:
-			return Warn, "the reply has no question"
+			return finding.Warn, "the reply has no question"
 		case !bytes.Equal(m.Name, name):
-			return Warn, "the question came back in another case"
+			return finding.Warn, "the question came back in another case"
 		}
-		return Pass, "the case is kept"
+		return finding.Pass, "the case is kept"
 	})(ctx, r)
 }
 
@@ -556,16 +598,16 @@ func malformed(name []byte) [badPackets][]byte {
 	}
 }
 
-func runBad(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: badPackets, Command: fmt.Sprintf("printf '\\0\\1\\200\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\6\\0\\1' | nc -u -w1 %s %d | xxd", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+func runBad(ctx context.Context, r *Run) []finding.Finding {
+	ev := finding.Evidence{N: badPackets, Command: fmt.Sprintf("printf '\\0\\1\\200\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\6\\0\\1' | nc -u -w1 %s %d | xxd", r.Server.Addr.Addr(), r.Server.Addr.Port())}
 	if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	var wrong []string
 	for i, p := range malformed(apex(r)) {
 		c, err := datagrams(ctx, r)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		_, _ = c.Write(p)
 		_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
@@ -583,10 +625,10 @@ func runBad(ctx context.Context, r *Run) []Finding {
 		}
 	}
 	if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
-		return verdict(Fail, ev, "the server does not answer any more: %v", err)
+		return finding.Verdict(finding.Fail, ev, "the server does not answer any more: %v", err)
 	}
 	if len(wrong) > 0 {
-		return verdict(Fail, ev, "%q", wrong)
+		return finding.Verdict(finding.Fail, ev, "%q", wrong)
 	}
-	return verdict(Pass, ev, "none of %d is answered as if it were right", badPackets)
+	return finding.Verdict(finding.Pass, ev, "none of %d is answered as if it were right", badPackets)
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -95,40 +96,40 @@ func floodCommand(r *Run) string {
 	return fmt.Sprintf("seq %d | xargs -P 50 -I{} dig @%s -p %d +norec +tries=1 +ignore +noedns -t SOA -q %s | grep -c 'status: NOERROR'", rrlCount, r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))
 }
 
-func runRRL(ctx context.Context, r *Run) []Finding {
+func runRRL(ctx context.Context, r *Run) []finding.Finding {
 	f, random := measureFlood(ctx, r)
-	ev := Evidence{N: f.sent + random.sent, Command: floodCommand(r)}
+	ev := finding.Evidence{N: f.sent + random.sent, Command: floodCommand(r)}
 	switch {
 	case f.err != nil || random.err != nil:
-		return unmeasured(ev, cmp.Or(f.err, random.err))
+		return finding.Unmeasured(ev, cmp.Or(f.err, random.err))
 	case f.limited() && !random.limited():
-		return verdict(Warn, ev, "%d of %d names that do not exist were answered: equal questions are limited, random names are not", random.answered, random.sent)
+		return finding.Verdict(finding.Warn, ev, "%d of %d names that do not exist were answered: equal questions are limited, random names are not", random.answered, random.sent)
 	case f.limited():
-		return verdict(Pass, ev, "%d of %d answered, %d of them truncated; of random names %d of %d", f.answered, f.sent, f.truncated, random.answered, random.sent)
+		return finding.Verdict(finding.Pass, ev, "%d of %d answered, %d of them truncated; of random names %d of %d", f.answered, f.sent, f.truncated, random.answered, random.sent)
 	}
-	return verdict(Fail, ev, "%d of %d answered: no limit", f.answered, f.sent)
+	return finding.Verdict(finding.Fail, ev, "%d of %d answered: no limit", f.answered, f.sent)
 }
 
-func runSlip(ctx context.Context, r *Run) []Finding {
+func runSlip(ctx context.Context, r *Run) []finding.Finding {
 	f, _ := measureFlood(ctx, r)
-	ev := Evidence{N: f.sent, Command: floodCommand(r)}
+	ev := finding.Evidence{N: f.sent, Command: floodCommand(r)}
 	switch {
 	case f.err != nil:
-		return unmeasured(ev, f.err)
+		return finding.Unmeasured(ev, f.err)
 	case !f.limited():
-		return verdict(Skipped, ev, "there is no limit")
+		return finding.Verdict(finding.Skipped, ev, "there is no limit")
 	case f.truncated == 0:
-		return verdict(Warn, ev, "limited to %d of %d, and none truncated", f.answered, f.sent)
+		return finding.Verdict(finding.Warn, ev, "limited to %d of %d, and none truncated", f.answered, f.sent)
 	}
-	return verdict(Pass, ev, "%d truncated", f.truncated)
+	return finding.Verdict(finding.Pass, ev, "%d truncated", f.truncated)
 }
 
-func runPipe(ctx context.Context, r *Run) []Finding {
+func runPipe(ctx context.Context, r *Run) []finding.Finding {
 	const n = 10
-	ev := Evidence{N: n, Command: fmt.Sprintf("dig @%s -p %d +tcp +keepopen +norec %s SOA %[3]s NS %[3]s SOA", r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
+	ev := finding.Evidence{N: n, Command: fmt.Sprintf("dig @%s -p %d +tcp +keepopen +norec %s SOA %[3]s NS %[3]s SOA", r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
 	c, err := stream(ctx, r)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	defer c.Close()
 	var out []byte
@@ -138,7 +139,7 @@ func runPipe(ctx context.Context, r *Run) []Finding {
 		out = append(out, framed(q)...)
 	}
 	if _, err := c.Write(out); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	got, ordered := map[byte]bool{}, true
 	// No more than were asked for: a server could send others for ever.
@@ -156,56 +157,56 @@ func runPipe(ctx context.Context, r *Run) []Finding {
 	}
 	switch {
 	case len(got) == 0:
-		return verdict(Unknown, ev, "could not be measured: nothing is answered over TCP")
+		return finding.Verdict(finding.Unknown, ev, "could not be measured: nothing is answered over TCP")
 	case len(got) < n:
-		return verdict(Warn, ev, "%d of %d questions were answered", len(got), n)
+		return finding.Verdict(finding.Warn, ev, "%d of %d questions were answered", len(got), n)
 	}
-	return verdict(Pass, ev, "all %d answered, in order: %t", n, ordered)
+	return finding.Verdict(finding.Pass, ev, "all %d answered, in order: %t", n, ordered)
 }
 
-func runIdle(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: 1, Command: fmt.Sprintf("time nc %s %d </dev/zero", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+func runIdle(ctx context.Context, r *Run) []finding.Finding {
+	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("time nc %s %d </dev/zero", r.Server.Addr.Addr(), r.Server.Addr.Port())}
 	c, err := stream(ctx, r)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
 	defer stop()
 	if _, err := c.Write(framed(query(0, apex(r), wire.TypeSOA))); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	if ev.Received, err = readFramed(c, r.patience()); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	begin := time.Now()
 	if err = c.SetReadDeadline(begin.Add(idleMax)); err == nil {
 		_, err = io.CopyN(io.Discard, c, wire.MaxMessage) // what it says unasked does not count
 	}
 	if ctx.Err() != nil {
-		return unmeasured(ev, ctx.Err())
+		return finding.Unmeasured(ev, ctx.Err())
 	}
 	s, detail := judgeIdle(time.Since(begin), timedOut(err))
-	return verdict(s, ev, "%s", detail)
+	return finding.Verdict(s, ev, "%s", detail)
 }
 
 // judgeIdle judges after which time an idle connection ended.
-func judgeIdle(d time.Duration, open bool) (State, string) {
+func judgeIdle(d time.Duration, open bool) (finding.State, string) {
 	switch {
 	case open:
-		return Warn, fmt.Sprintf("still open after %v", idleMax)
+		return finding.Warn, fmt.Sprintf("still open after %v", idleMax)
 	case d < 500*time.Millisecond:
-		return Warn, "closed at once: every question needs a new connection"
+		return finding.Warn, "closed at once: every question needs a new connection"
 	case d > idleGood:
-		return Info, fmt.Sprintf("closed after %v", d.Round(time.Second))
+		return finding.Info, fmt.Sprintf("closed after %v", d.Round(time.Second))
 	}
-	return Pass, fmt.Sprintf("closed after %v", d.Round(100*time.Millisecond))
+	return finding.Pass, fmt.Sprintf("closed after %v", d.Round(100*time.Millisecond))
 }
 
-func runCap(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: idleConns, Command: fmt.Sprintf("for i in $(seq %d); do nc %s %d </dev/zero & done; dig +tcp @%[2]s -p %[3]d -b OTHER-ADDRESS -t SOA -q %s", idleConns, r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
+func runCap(ctx context.Context, r *Run) []finding.Finding {
+	ev := finding.Evidence{N: idleConns, Command: fmt.Sprintf("for i in $(seq %d); do nc %s %d </dev/zero & done; dig +tcp @%[2]s -p %[3]d -b OTHER-ADDRESS -t SOA -q %s", idleConns, r.Server.Addr.Addr(), r.Server.Addr.Port(), shellName(apex(r)))}
 	if _, err := r.AskTCP(ctx, soaQuery(r)); err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	held := 0
 	for range idleConns {
@@ -231,11 +232,11 @@ func runCap(ctx context.Context, r *Run) []Finding {
 	}
 	switch {
 	case answered:
-		return verdict(Pass, ev, "answered beside %d idle connections", held)
+		return finding.Verdict(finding.Pass, ev, "answered beside %d idle connections", held)
 	case !local.IsValid():
-		return verdict(Unknown, ev, "not answered beside %d idle connections, and this machine has no other address to tell whether others are", held)
+		return finding.Verdict(finding.Unknown, ev, "not answered beside %d idle connections, and this machine has no other address to tell whether others are", held)
 	}
-	return verdict(Fail, ev, "%d idle connections of one address keep %v from being answered", held, local)
+	return finding.Verdict(finding.Fail, ev, "%d idle connections of one address keep %v from being answered", held, local)
 }
 
 // otherAddress returns another address of this machine that can reach an
@@ -261,11 +262,11 @@ func otherAddress(to netip.Addr) netip.Addr {
 	return found[len(found)-1]
 }
 
-func runSlow(ctx context.Context, r *Run) []Finding {
-	ev := Evidence{N: 1, Command: fmt.Sprintf("(while sleep 1; do printf '\\0'; done) | timeout 20 nc %s %d", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+func runSlow(ctx context.Context, r *Run) []finding.Finding {
+	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("(while sleep 1; do printf '\\0'; done) | timeout 20 nc %s %d", r.Server.Addr.Addr(), r.Server.Addr.Port())}
 	c, err := stream(ctx, r)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	defer c.Close()
 	msg := framed(query(0, apex(r), wire.TypeSOA))
@@ -275,16 +276,16 @@ func runSlow(ctx context.Context, r *Run) []Finding {
 	begin := time.Now()
 	for i := range slowSteps {
 		if _, err := c.Write(msg[i%len(msg) : i%len(msg)+1]); err != nil {
-			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(step))
+			return finding.Verdict(finding.Pass, ev, "closed after %v", time.Since(begin).Round(step))
 		}
 		if _, err := readFramed(c, time.Millisecond); err != nil && !timedOut(err) {
-			return verdict(Pass, ev, "closed after %v", time.Since(begin).Round(step))
+			return finding.Verdict(finding.Pass, ev, "closed after %v", time.Since(begin).Round(step))
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return unmeasured(ev, ctx.Err())
+			return finding.Unmeasured(ev, ctx.Err())
 		}
 	}
-	return verdict(Warn, ev, "still open after %v", slowSteps*step)
+	return finding.Verdict(finding.Warn, ev, "still open after %v", slowSteps*step)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -343,19 +344,19 @@ func bad() map[string]script {
 	}
 }
 
-func runOne(t *testing.T, c *check.Check, roots []netip.AddrPort, at netip.AddrPort) []check.Finding {
+func runOne(t *testing.T, c *check.Check, roots []netip.AddrPort, at netip.AddrPort) []finding.Finding {
 	t.Helper()
-	o := &check.Options{Anchors: anchors(), Mode: check.Intrusive, Timeout: 300 * time.Millisecond, Port: at.Port(), Probe: check.NewProbe(name("probe.test")), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: at}
+	o := &check.Options{Anchors: anchors(), Mode: finding.Intrusive, Timeout: 300 * time.Millisecond, Port: at.Port(), Probe: check.NewProbe(name("probe.test")), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: at}
 	for _, a := range roots {
-		o.Roots = append(o.Roots, check.Server{Addr: a, Name: name("a.root")})
+		o.Roots = append(o.Roots, finding.Server{Addr: a, Name: name("a.root")})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	return c.Run(ctx, &check.Run{Check: c, Server: check.Server{Addr: at, Name: name("ns1.example.test")}, Zone: zone, Options: o})
+	return c.Run(ctx, &check.Run{Check: c, Server: finding.Server{Addr: at, Name: name("ns1.example.test")}, Zone: zone, Options: o})
 }
 
-func states(list []check.Finding) []check.State {
-	var out []check.State
+func states(list []finding.Finding) []finding.State {
+	var out []finding.State
 	for _, f := range list {
 		out = append(out, f.State)
 	}
@@ -376,7 +377,7 @@ func TestUnreachable(t *testing.T) {
 				t.Fatal("no finding")
 			}
 			for _, f := range got {
-				if f.State != check.Unknown {
+				if f.State != finding.Unknown {
 					t.Errorf("%d %s, want unknown", f.State, f.Detail)
 				}
 				if f.Evidence.Command == "" && c.ID != "SRV-UPDATE" {
@@ -401,14 +402,14 @@ func TestBadAndGood(t *testing.T) {
 			t.Parallel()
 			c := find(t, id)
 			at := serve(t, 3, x.bad)
-			if got := runOne(t, c, at[:1], at[1]); !slices.ContainsFunc(got, func(f check.Finding) bool {
-				return f.State == check.Warn || f.State == check.Fail || f.State == check.Info && c.Severity == check.SevInfo
+			if got := runOne(t, c, at[:1], at[1]); !slices.ContainsFunc(got, func(f finding.Finding) bool {
+				return f.State == finding.Warn || f.State == finding.Fail || f.State == finding.Info && c.Severity == finding.SevInfo
 			}) {
 				t.Errorf("bad server: %+v", got)
 			}
 			at = serve(t, 3, x.good)
 			for _, f := range runOne(t, c, at[:1], at[1]) {
-				if f.State != check.Pass {
+				if f.State != finding.Pass {
 					t.Errorf("good server: %v %s (%s)", f.State, f.Detail, f.Evidence.Command)
 				}
 			}
@@ -429,9 +430,9 @@ func TestUnsigned(t *testing.T) {
 		if c.Group != check.GroupDNSSEC {
 			continue
 		}
-		want := check.Skipped
+		want := finding.Skipped
 		if c.ID == "DNSSEC-CHAIN" {
-			want = check.Warn
+			want = finding.Warn
 		}
 		for _, f := range runOne(t, c, at[:1], at[1]) {
 			if f.State != want {
@@ -441,7 +442,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	// Who takes the DS records away on the way does not make a zone unsigned.
 	at = serve(t, 3, signed(good, signing{unproven: true, ds: func([]byte) [][]byte { return nil }}))
-	if got := runOne(t, find(t, "DNSSEC-CHAIN"), at[:1], at[1]); got[0].State != check.Fail || !strings.Contains(got[0].Detail, "denial of DS") {
+	if got := runOne(t, find(t, "DNSSEC-CHAIN"), at[:1], at[1]); got[0].State != finding.Fail || !strings.Contains(got[0].Detail, "denial of DS") {
 		t.Errorf("a delegation that nothing proves to be unsigned: %+v", got)
 	}
 }
@@ -449,7 +450,7 @@ func TestUnsigned(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	ids := map[string]bool{}
 	for _, c := range check.Catalogue() {
-		if ids[c.ID] || c.Title == "" || c.About == "" || c.Judged == "" || c.Advice[""] == "" || len(c.Refs) == 0 || c.Run == nil {
+		if ids[c.ID] || c.Title == "" || c.Sent == "" || c.Judged == "" || c.Advice[""] == "" || len(c.Refs) == 0 || c.Run == nil {
 			t.Errorf("%s is incomplete or there twice", c.ID)
 		}
 		ids[c.ID] = true

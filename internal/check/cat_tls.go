@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -32,43 +33,61 @@ func encryptedChecks() []*Check {
 	cert := map[Product]string{"": "Renew the certificate and reload.", "bind": "tls local { cert-file \"...\"; key-file \"...\"; protocols { TLSv1.2; TLSv1.3; }; };", "unbound": "tls-service-pem and tls-service-key, then unbound-control reload", "knot-resolver": "network: {tls: {cert-file: ..., key-file: ...}}"}
 	doh := map[Product]string{"": "Limit bodies and paths of DNS over HTTPS in the server or the proxy before it.", "port53": "Nothing to set."}
 	list := []*Check{
-		{ID: "DOT-CERT", Title: "the certificate of port 853 is good", Severity: SevMedium, About: "Makes a TLS connection to port 853.", Judged: "Expired: fail. Not trusted, a wrong name, under 14 days, no ALPN dot: warn.", Advice: cert, Refs: []string{"RFC 7858", "RFC 8310"}, Run: runDoT},
-		{ID: "DOH-GET", Title: "GET is bounded", Severity: SevMedium, About: "Sends a GET of more than 4 kB.", Judged: "Accepted: warn.", Advice: doh, Refs: []string{"RFC 8484", "CVE-2026-32936"}, Run: dohRun("GET", "?dns="+strings.Repeat("A", dohGet+512), "", 0, func(res *http.Response) (State, string) {
-			if res.StatusCode < 300 {
-				return Warn, "a GET of over 4 kB is accepted"
-			}
-			return Pass, res.Status
-		})},
-		{ID: "DOH-POST", Title: "POST is bounded", Severity: SevMedium, About: "Sends a body of 64 kB.", Judged: "Accepted: warn. 413 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484"}, Run: dohRun("POST", "", "application/dns-message", dohBody, func(res *http.Response) (State, string) {
-			if res.StatusCode < 300 {
-				return Warn, "a body of 64 kB is accepted"
-			}
-			return Pass, res.Status
-		})},
-		{ID: "DOH-TYPE", Title: "other media types are refused", Severity: SevMedium, About: "Sends a question as text.", Judged: "Accepted: warn. 415 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484, section 4.1"}, Run: dohRun("POST", "", "text/plain", 40, func(res *http.Response) (State, string) {
-			if res.StatusCode < 300 {
-				return Warn, "text is accepted"
-			}
-			return Pass, res.Status
-		})},
-		{ID: "DOH-HEADERS", Title: "no cookies", Severity: SevLow, About: "Looks at the header of a reply.", Judged: "Set-Cookie: warn.", Advice: doh, Refs: []string{"RFC 8484, section 8.2"}, Run: dohRun("POST", "", "application/dns-message", 1, func(res *http.Response) (State, string) {
-			if res.Header.Get("Set-Cookie") != "" {
-				return Warn, "clients are tracked by cookies"
-			}
-			return Pass, "no cookie; HSTS: " + fmt.Sprint(res.Header.Get("Strict-Transport-Security") != "")
-		})},
-		{ID: "DOQ-CERT", Title: "the certificate of DNS over QUIC is good", Severity: SevMedium, About: "Would make a QUIC connection to port 853.", Judged: "As DOT-CERT.", Advice: cert, Refs: []string{"RFC 9250"}, Run: func(context.Context, *Run) []Finding {
-			return unmeasured(Evidence{Command: "kdig +quic @SERVER -t SOA ."}, errNoQUIC)
-		}},
 		{
-			ID: "DDR", Title: "designated resolvers are those of the certificate", Severity: SevLow, About: "Asks _dns.resolver.arpa for SVCB.", Judged: "Service records whose target is another's or has no ALPN: warn.", Advice: map[Product]string{"": "Publish only targets whose certificate has this address."}, Refs: []string{"RFC 9462"},
-			Run: single(func(*Run) Query { return rd(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, func(_ *Run, m *Reply) (State, string) {
+			Check: finding.Check{ID: "DOT-CERT", Title: "the certificate of port 853 is good", Severity: finding.SevMedium, Sent: "Makes a TLS connection to port 853.", Judged: "Expired: fail. Not trusted, a wrong name, under 14 days, no ALPN dot: warn.", Advice: cert, Refs: []string{"RFC 7858", "RFC 8310"}},
+			Run:   runDoT,
+		},
+		{
+			Check: finding.Check{ID: "DOH-GET", Title: "GET is bounded", Severity: finding.SevMedium, Sent: "Sends a GET of more than 4 kB.", Judged: "Accepted: warn.", Advice: doh, Refs: []string{"RFC 8484", "CVE-2026-32936"}},
+			Run: dohRun("GET", "?dns="+strings.Repeat("A", dohGet+512), "", 0, func(res *http.Response) (finding.State, string) {
+				if res.StatusCode < 300 {
+					return finding.Warn, "a GET of over 4 kB is accepted"
+				}
+				return finding.Pass, res.Status
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOH-POST", Title: "POST is bounded", Severity: finding.SevMedium, Sent: "Sends a body of 64 kB.", Judged: "Accepted: warn. 413 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484"}},
+			Run: dohRun("POST", "", "application/dns-message", dohBody, func(res *http.Response) (finding.State, string) {
+				if res.StatusCode < 300 {
+					return finding.Warn, "a body of 64 kB is accepted"
+				}
+				return finding.Pass, res.Status
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOH-TYPE", Title: "other media types are refused", Severity: finding.SevMedium, Sent: "Sends a question as text.", Judged: "Accepted: warn. 415 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484, section 4.1"}},
+			Run: dohRun("POST", "", "text/plain", 40, func(res *http.Response) (finding.State, string) {
+				if res.StatusCode < 300 {
+					return finding.Warn, "text is accepted"
+				}
+				return finding.Pass, res.Status
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOH-HEADERS", Title: "no cookies", Severity: finding.SevLow, Sent: "Looks at the header of a reply.", Judged: "Set-Cookie: warn.", Advice: doh, Refs: []string{"RFC 8484, section 8.2"}},
+			Run: dohRun("POST", "", "application/dns-message", 1, func(res *http.Response) (finding.State, string) {
+				if res.Header.Get("Set-Cookie") != "" {
+					return finding.Warn, "clients are tracked by cookies"
+				}
+				return finding.Pass, "no cookie; HSTS: " + fmt.Sprint(res.Header.Get("Strict-Transport-Security") != "")
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOQ-CERT", Title: "the certificate of DNS over QUIC is good", Severity: finding.SevMedium, Sent: "Would make a QUIC connection to port 853.", Judged: "As DOT-CERT.", Advice: cert, Refs: []string{"RFC 9250"}},
+			Run: func(context.Context, *Run) []finding.Finding {
+				return finding.Unmeasured(finding.Evidence{Command: "kdig +quic @SERVER -t SOA ."}, errNoQUIC)
+			},
+		},
+		{
+			Check: finding.Check{ID: "DDR", Title: "designated resolvers are those of the certificate", Severity: finding.SevLow, Sent: "Asks _dns.resolver.arpa for SVCB.", Judged: "Service records whose target is another's or has no ALPN: warn.", Advice: map[Product]string{"": "Publish only targets whose certificate has this address."}, Refs: []string{"RFC 9462"}},
+			Run: single(func(*Run) Query { return rd(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, func(_ *Run, m *Reply) (finding.State, string) {
 				for _, rr := range records(m, wire.Answer, wire.TypeSVCB) {
 					if !bytes.Contains(rr.Data, []byte{0, 1}) || !bytes.Contains(rr.Data, []byte("dot")) && !bytes.Contains(rr.Data, []byte("h2")) && !bytes.Contains(rr.Data, []byte("doq")) {
-						return Warn, "a service without a known protocol"
+						return finding.Warn, "a service without a known protocol"
 					}
 				}
-				return Pass, fmt.Sprintf("%d designated resolvers", len(records(m, wire.Answer, wire.TypeSVCB)))
+				return finding.Pass, fmt.Sprintf("%d designated resolvers", len(records(m, wire.Answer, wire.TypeSVCB)))
 			}),
 		},
 	}
@@ -86,26 +105,26 @@ func tlsPort(r *Run, usual, set uint16) netip.AddrPort {
 	return netip.AddrPortFrom(r.Server.Addr.Addr(), usual)
 }
 
-func runDoT(ctx context.Context, r *Run) []Finding {
+func runDoT(ctx context.Context, r *Run) []finding.Finding {
 	addr := tlsPort(r, 853, r.Options.PortDoT)
 	host := strings.TrimSuffix(wire.NameText(r.Server.Name), ".")
-	ev := Evidence{N: 1, Command: fmt.Sprintf("openssl s_client -connect %s -alpn dot -servername '%s'", addr, strings.ReplaceAll(host, "'", ""))}
+	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("openssl s_client -connect %s -alpn dot -servername '%s'", addr, strings.ReplaceAll(host, "'", ""))}
 	// The certificate is judged, not trusted: nothing is said over the connection.
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: r.patience()}, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10}}
 	c, err := d.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	defer c.Close()
 	st := c.(*tls.Conn).ConnectionState()
 	s, detail := judgeCert(st, host, r.Options.TLSRoots, clock(r))
-	return verdict(s, ev, "%s", detail)
+	return finding.Verdict(s, ev, "%s", detail)
 }
 
 // judgeCert judges what a TLS connection shows.
-func judgeCert(st tls.ConnectionState, host string, roots *x509.CertPool, now time.Time) (State, string) {
+func judgeCert(st tls.ConnectionState, host string, roots *x509.CertPool, now time.Time) (finding.State, string) {
 	if len(st.PeerCertificates) == 0 {
-		return Fail, "no certificate"
+		return finding.Fail, "no certificate"
 	}
 	leaf := st.PeerCertificates[0]
 	between := x509.NewCertPool()
@@ -115,28 +134,28 @@ func judgeCert(st tls.ConnectionState, host string, roots *x509.CertPool, now ti
 	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now})
 	switch {
 	case now.After(leaf.NotAfter):
-		return Fail, "expired on " + leaf.NotAfter.Format(time.DateOnly)
+		return finding.Fail, "expired on " + leaf.NotAfter.Format(time.DateOnly)
 	case now.Before(leaf.NotBefore):
-		return Fail, "not valid before " + leaf.NotBefore.Format(time.DateOnly)
+		return finding.Fail, "not valid before " + leaf.NotBefore.Format(time.DateOnly)
 	case err != nil:
-		return Warn, "the certificate is not trusted"
+		return finding.Warn, "the certificate is not trusted"
 	case host != "" && leaf.VerifyHostname(host) != nil:
-		return Warn, "the certificate is another name's"
+		return finding.Warn, "the certificate is another name's"
 	case leaf.NotAfter.Sub(now) < certSoon:
-		return Warn, "it expires on " + leaf.NotAfter.Format(time.DateOnly)
+		return finding.Warn, "it expires on " + leaf.NotAfter.Format(time.DateOnly)
 	case st.Version < tls.VersionTLS12:
-		return Warn, "TLS before 1.2"
+		return finding.Warn, "TLS before 1.2"
 	case st.NegotiatedProtocol != "dot":
-		return Warn, "no ALPN dot"
+		return finding.Warn, "no ALPN dot"
 	}
-	return Pass, "good until " + leaf.NotAfter.Format(time.DateOnly)
+	return finding.Pass, "good until " + leaf.NotAfter.Format(time.DateOnly)
 }
 
 // dohRun makes a Run that sends one request to /dns-query.
-func dohRun(method, query, media string, size int, judge func(*http.Response) (State, string)) func(context.Context, *Run) []Finding {
-	return func(ctx context.Context, r *Run) []Finding {
+func dohRun(method, query, media string, size int, judge func(*http.Response) (finding.State, string)) func(context.Context, *Run) []finding.Finding {
+	return func(ctx context.Context, r *Run) []finding.Finding {
 		url := "https://" + tlsPort(r, 443, r.Options.PortDoH).String() + "/dns-query" + query
-		ev := Evidence{N: 1, Command: fmt.Sprintf("curl -sk -o /dev/null -w '%%{http_code}\\n' -X %s -H 'content-type: %s' --data-binary @<(head -c %d /dev/zero) '%s'", method, media, size, url)}
+		ev := finding.Evidence{N: 1, Command: fmt.Sprintf("curl -sk -o /dev/null -w '%%{http_code}\\n' -X %s -H 'content-type: %s' --data-binary @<(head -c %d /dev/zero) '%s'", method, media, size, url)}
 		ctx, cancel := context.WithTimeout(ctx, 4*r.patience()) // to connect, TLS, to send and to be answered
 		defer cancel()
 		var body io.Reader
@@ -145,7 +164,7 @@ func dohRun(method, query, media string, size int, judge func(*http.Response) (S
 		}
 		req, err := http.NewRequestWithContext(ctx, method, url, body)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		if media != "" {
 			req.Header.Set("Content-Type", media)
@@ -154,13 +173,13 @@ func dohRun(method, query, media string, size int, judge func(*http.Response) (S
 		defer tr.CloseIdleConnections()
 		res, err := tr.RoundTrip(req)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		defer res.Body.Close()
 		if res.StatusCode == http.StatusNotFound {
-			return unmeasured(ev, fmt.Errorf("no DNS over HTTPS at /dns-query: %w", errSkip))
+			return finding.Unmeasured(ev, fmt.Errorf("no DNS over HTTPS at /dns-query: %w", finding.ErrInapplicable))
 		}
 		s, detail := judge(res)
-		return verdict(s, ev, "%s", detail)
+		return finding.Verdict(s, ev, "%s", detail)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -25,14 +26,14 @@ const (
 )
 
 // content makes a Run that judges one set of the zone.
-func content(t wire.Type, judge func(r *Run, m *Reply, data [][]byte) (State, string)) func(context.Context, *Run) []Finding {
-	return func(ctx context.Context, r *Run) []Finding {
+func content(t wire.Type, judge func(r *Run, m *Reply, data [][]byte) (finding.State, string)) func(context.Context, *Run) []finding.Finding {
+	return func(ctx context.Context, r *Run) []finding.Finding {
 		m, ev, err := fromZone(ctx, r, r.Zone, t)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		s, detail := judge(r, m, answers(m, r.Zone, t))
-		return verdict(s, ev, "%s", detail)
+		return finding.Verdict(s, ev, "%s", detail)
 	}
 }
 
@@ -40,22 +41,52 @@ func content(t wire.Type, judge func(r *Run, m *Reply, data [][]byte) (State, st
 func zoneChecks() []*Check {
 	edit := map[Product]string{"": "Change the record in the zone and raise the serial.", "bind": "rndc reload ZONE", "nsd": "nsd-control reload ZONE", "knot": "knotc zone-reload ZONE", "pdns": "pdnsutil edit-zone ZONE", "port53": "port53 zone check FILE"}
 	list := []*Check{
-		{ID: "ZONE-SERIAL", Title: "all servers have the same version", Severity: SevMedium, About: "Asks every server for the SOA.", Judged: "Serials apart by more than refresh: fail; different: warn.", Advice: map[Product]string{"": "See why the secondary does not transfer.", "bind": "rndc retransfer ZONE", "nsd": "nsd-control force_transfer ZONE", "knot": "knotc zone-retransfer ZONE", "pdns": "pdns_control retrieve ZONE"}, Refs: []string{"RFC 1034, section 4.3.5"}, Run: zoneSerial},
-		{ID: "ZONE-SOA", Title: "the SOA's times are sound", Severity: SevLow, About: "Looks at the SOA's numbers.", Judged: "Refresh under 14400, retry not under refresh, expire under a week, minimum outside 300 to 86400: warn.", Advice: edit, Refs: []string{"RFC 1912, section 2.2", "RFC 2308, section 5"}, Run: content(wire.TypeSOA, judgeSOA)},
-		{ID: "ZONE-TTL", Title: "TTLs are neither short nor long", Severity: SevLow, About: "Looks at the TTL of the NS set.", Judged: "Under a minute or over a week: warn.", Advice: edit, Refs: []string{"RFC 1912"}, Run: content(wire.TypeNS, func(r *Run, m *Reply, _ [][]byte) (State, string) {
-			ttl := setTTL(m, r.Zone, wire.TypeNS)
-			if ttl < ttlMin || ttl > ttlMax {
-				return Warn, fmt.Sprintf("NS has TTL %d", ttl)
-			}
-			return Pass, fmt.Sprintf("NS has TTL %d", ttl)
-		})},
-		{ID: "ZONE-WILD", Title: "no wildcard hides mistakes", Severity: SevLow, About: "Asks for a random name.", Judged: "An answer: info; a private address: warn.", Advice: edit, Refs: []string{"RFC 4592"}, Run: zoneWild},
-		{ID: "ZONE-DANGLE", Title: "nothing points to what others can take", Severity: SevCritical, About: "Looks up what leads elsewhere: aliases of common names (with --subdomains, of all that are found), NS, MX and SRV.", Judged: "The target does not exist, and is at a service where anyone can claim it or in a domain that nobody has registered: fail. It does not exist in a domain that is somebody's: warn.", Advice: map[Product]string{"": "Remove the record before the service is given up, always in this order."}, Refs: []string{"CWE-350"}, Run: zoneDangle},
-		{ID: "ZONE-PRIVATE", Title: "no private addresses", Severity: SevMedium, About: "Looks at the addresses of common names.", Judged: "Private, loopback or unique local: warn.", Advice: edit, Refs: []string{"RFC 1918", "RFC 4193"}, Run: zonePrivate},
-		{ID: "ZONE-SUBS", Title: "which names can be found", Severity: SevInfo, About: "Walks NSEC and tries telling names; with --subdomains, asks for the whole zone, walks all of it, tries 5,000 words and what is made of those found, and reads certificates.", Judged: "Names that tell much (dev, test, vpn, admin, _msdcs): info.", Advice: map[Product]string{"": "Keep inner names in an inner zone."}, Refs: []string{"RFC 9824"}, Run: zoneSubs},
-		{ID: "ZONE-MAIL", Title: "nobody can send mail in its name", Severity: SevMedium, About: "Looks at MX, SPF and DMARC.", Judged: "No SPF, +all, over ten look-ups, no DMARC or p=none: warn.", Advice: map[Product]string{"": `TXT "v=spf1 mx -all" and _dmarc TXT "v=DMARC1; p=reject"; without mail: MX 0 . and "v=spf1 -all"`}, Refs: []string{"RFC 7208", "RFC 7489", "RFC 7505"}, Run: zoneMail},
-		{ID: "ZONE-CAA", Title: "certificates are limited to some authorities", Severity: SevLow, About: "Asks for CAA, up to the root.", Judged: "None: warn.", Advice: map[Product]string{"": `CAA 0 issue "letsencrypt.org"`}, Refs: []string{"RFC 8659"}, Run: zoneCAA},
-		{ID: "ZONE-TXT", Title: "TXT holds no secrets", Severity: SevMedium, About: "Looks for keys and tokens in TXT, and at its size.", Judged: "What looks like a secret, or over 1232 octets: warn.", Advice: edit, Refs: []string{"CWE-200"}, Run: content(wire.TypeTXT, judgeTXT)},
+		{
+			Check: finding.Check{ID: "ZONE-SERIAL", Title: "all servers have the same version", Severity: finding.SevMedium, Sent: "Asks every server for the SOA.", Judged: "Serials apart by more than refresh: fail; different: warn.", Advice: map[Product]string{"": "See why the secondary does not transfer.", "bind": "rndc retransfer ZONE", "nsd": "nsd-control force_transfer ZONE", "knot": "knotc zone-retransfer ZONE", "pdns": "pdns_control retrieve ZONE"}, Refs: []string{"RFC 1034, section 4.3.5"}},
+			Run:   zoneSerial,
+		},
+		{
+			Check: finding.Check{ID: "ZONE-SOA", Title: "the SOA's times are sound", Severity: finding.SevLow, Sent: "Looks at the SOA's numbers.", Judged: "Refresh under 14400, retry not under refresh, expire under a week, minimum outside 300 to 86400: warn.", Advice: edit, Refs: []string{"RFC 1912, section 2.2", "RFC 2308, section 5"}},
+			Run:   content(wire.TypeSOA, judgeSOA),
+		},
+		{
+			Check: finding.Check{ID: "ZONE-TTL", Title: "TTLs are neither short nor long", Severity: finding.SevLow, Sent: "Looks at the TTL of the NS set.", Judged: "Under a minute or over a week: warn.", Advice: edit, Refs: []string{"RFC 1912"}},
+			Run: content(wire.TypeNS, func(r *Run, m *Reply, _ [][]byte) (finding.State, string) {
+				ttl := setTTL(m, r.Zone, wire.TypeNS)
+				if ttl < ttlMin || ttl > ttlMax {
+					return finding.Warn, fmt.Sprintf("NS has TTL %d", ttl)
+				}
+				return finding.Pass, fmt.Sprintf("NS has TTL %d", ttl)
+			}),
+		},
+		{
+			Check: finding.Check{ID: "ZONE-WILD", Title: "no wildcard hides mistakes", Severity: finding.SevLow, Sent: "Asks for a random name.", Judged: "An answer: info; a private address: warn.", Advice: edit, Refs: []string{"RFC 4592"}},
+			Run:   zoneWild,
+		},
+		{
+			Check: finding.Check{ID: "ZONE-DANGLE", Title: "nothing points to what others can take", Severity: finding.SevCritical, Sent: "Looks up what leads elsewhere: aliases of common names (with --subdomains, of all that are found), NS, MX and SRV.", Judged: "The target does not exist, and is at a service where anyone can claim it or in a domain that nobody has registered: fail. It does not exist in a domain that is somebody's: warn.", Advice: map[Product]string{"": "Remove the record before the service is given up, always in this order."}, Refs: []string{"CWE-350"}},
+			Run:   zoneDangle,
+		},
+		{
+			Check: finding.Check{ID: "ZONE-PRIVATE", Title: "no private addresses", Severity: finding.SevMedium, Sent: "Looks at the addresses of common names.", Judged: "Private, loopback or unique local: warn.", Advice: edit, Refs: []string{"RFC 1918", "RFC 4193"}},
+			Run:   zonePrivate,
+		},
+		{
+			Check: finding.Check{ID: "ZONE-SUBS", Title: "which names can be found", Severity: finding.SevInfo, Sent: "Walks NSEC and tries telling names; with --subdomains, asks for the whole zone, walks all of it, tries 5,000 words and what is made of those found, and reads certificates.", Judged: "Names that tell much (dev, test, vpn, admin, _msdcs): info.", Advice: map[Product]string{"": "Keep inner names in an inner zone."}, Refs: []string{"RFC 9824"}},
+			Run:   zoneSubs,
+		},
+		{
+			Check: finding.Check{ID: "ZONE-MAIL", Title: "nobody can send mail in its name", Severity: finding.SevMedium, Sent: "Looks at MX, SPF and DMARC.", Judged: "No SPF, +all, over ten look-ups, no DMARC or p=none: warn.", Advice: map[Product]string{"": `TXT "v=spf1 mx -all" and _dmarc TXT "v=DMARC1; p=reject"; without mail: MX 0 . and "v=spf1 -all"`}, Refs: []string{"RFC 7208", "RFC 7489", "RFC 7505"}},
+			Run:   zoneMail,
+		},
+		{
+			Check: finding.Check{ID: "ZONE-CAA", Title: "certificates are limited to some authorities", Severity: finding.SevLow, Sent: "Asks for CAA, up to the root.", Judged: "None: warn.", Advice: map[Product]string{"": `CAA 0 issue "letsencrypt.org"`}, Refs: []string{"RFC 8659"}},
+			Run:   zoneCAA,
+		},
+		{
+			Check: finding.Check{ID: "ZONE-TXT", Title: "TXT holds no secrets", Severity: finding.SevMedium, Sent: "Looks for keys and tokens in TXT, and at its size.", Judged: "What looks like a secret, or over 1232 octets: warn.", Advice: edit, Refs: []string{"CWE-200"}},
+			Run:   content(wire.TypeTXT, judgeTXT),
+		},
 		ptrCheck(),
 	}
 	for _, c := range list {
@@ -64,11 +95,11 @@ func zoneChecks() []*Check {
 	return list
 }
 
-func zoneSerial(ctx context.Context, r *Run) []Finding {
+func zoneSerial(ctx context.Context, r *Run) []finding.Finding {
 	servers, err := zoneServers(ctx, r)
 	q := soaQuery(r)
 	if err != nil || len(servers) == 0 {
-		return unmeasured(Evidence{Command: "dig +nssearch " + shellName(apex(r))}, errors.Join(err, errors.New("no server")))
+		return finding.Unmeasured(finding.Evidence{Command: "dig +nssearch " + shellName(apex(r))}, errors.Join(err, errors.New("no server")))
 	}
 	var first, refresh uint32
 	spread, silent, heard := uint32(0), 0, 0
@@ -92,29 +123,29 @@ func zoneSerial(ctx context.Context, r *Run) []Finding {
 			}
 		}
 	}
-	ev := Evidence{N: heard, Command: "dig +nssearch " + shellName(apex(r))}
+	ev := finding.Evidence{N: heard, Command: "dig +nssearch " + shellName(apex(r))}
 	switch {
 	case spread > refresh:
-		return verdict(Fail, ev, "serials differ by %d", spread)
+		return finding.Verdict(finding.Fail, ev, "serials differ by %d", spread)
 	case spread > 0:
-		return verdict(Warn, ev, "serials differ by %d", spread)
+		return finding.Verdict(finding.Warn, ev, "serials differ by %d", spread)
 	case silent > 0 || heard == 0:
-		return verdict(Unknown, ev, "could not be measured at %d of %d servers", len(servers)-heard, len(servers))
+		return finding.Verdict(finding.Unknown, ev, "could not be measured at %d of %d servers", len(servers)-heard, len(servers))
 	}
-	return verdict(Pass, ev, "all have serial %d", first)
+	return finding.Verdict(finding.Pass, ev, "all have serial %d", first)
 }
 
-func judgeSOA(_ *Run, _ *Reply, data [][]byte) (State, string) {
+func judgeSOA(_ *Run, _ *Reply, data [][]byte) (finding.State, string) {
 	if len(data) == 0 || len(data[0]) < 22 {
-		return Unknown, "no SOA"
+		return finding.Unknown, "no SOA"
 	}
 	n := data[0][len(data[0])-20:]
 	refresh, retry, expire, neg := binary.BigEndian.Uint32(n[4:]), binary.BigEndian.Uint32(n[8:]), binary.BigEndian.Uint32(n[12:]), binary.BigEndian.Uint32(n[16:])
 	detail := fmt.Sprintf("refresh %d, retry %d, expire %d, minimum %d", refresh, retry, expire, neg)
 	if refresh < refreshMin || retry >= refresh || expire < expireMin || neg < negMin || neg > negMax {
-		return Warn, detail
+		return finding.Warn, detail
 	}
-	return Pass, detail
+	return finding.Pass, detail
 }
 
 // private tells whether an address must not be in a public zone.
@@ -123,20 +154,20 @@ func private(data []byte) (netip.Addr, bool) {
 	return a, ok && (a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified())
 }
 
-func zoneWild(ctx context.Context, r *Run) []Finding {
+func zoneWild(ctx context.Context, r *Run) []finding.Finding {
 	m, ev, err := fromZone(ctx, r, below(randomLabel(), r.Zone), wire.TypeA)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	for _, rr := range records(m, wire.Answer, wire.TypeA) {
 		if a, bad := private(rr.Data); bad {
-			return verdict(Warn, ev, "every name has the private address %v", a)
+			return finding.Verdict(finding.Warn, ev, "every name has the private address %v", a)
 		}
 	}
 	if len(records(m, wire.Answer, wire.TypeA))+len(records(m, wire.Answer, wire.TypeCNAME)) > 0 {
-		return verdict(Info, ev, "every name is answered")
+		return finding.Verdict(finding.Info, ev, "every name is answered")
 	}
-	return verdict(Pass, ev, "no wildcard")
+	return finding.Verdict(finding.Pass, ev, "no wildcard")
 }
 
 // commonLabels are the names that are looked at without --subdomains.
@@ -146,10 +177,10 @@ func commonLabels() []string {
 
 // zoneDangle looks up what the zone's names lead to: aliases of what was found, and the
 // hosts that the apex and delegations name.
-func zoneDangle(ctx context.Context, r *Run) []Finding {
+func zoneDangle(ctx context.Context, r *Run) []finding.Finding {
 	d := discovered(ctx, r)
 	if d.err != nil && len(d.names) == 0 {
-		return unmeasured(d.ev, d.err)
+		return finding.Unmeasured(d.ev, d.err)
 	}
 	type edge struct {
 		from   []byte
@@ -169,7 +200,7 @@ func zoneDangle(ctx context.Context, r *Run) []Finding {
 	}{{r.Zone, wire.TypeNS, 0}, {r.Zone, wire.TypeMX, 2}, {below("_sip", below("_tls", r.Zone)), wire.TypeSRV, 6}, {below("_xmpp-server", below("_tcp", r.Zone)), wire.TypeSRV, 6}} {
 		m, ev, err := fromZone(ctx, r, q.name, q.t)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		for _, data := range answers(m, q.name, q.t) {
 			if n := rdataName(data, q.at); len(n) > 1 {
@@ -177,7 +208,7 @@ func zoneDangle(ctx context.Context, r *Run) []Finding {
 			}
 		}
 	}
-	var out []Finding
+	var out []finding.Finding
 	unknown, heard := 0, 0
 	var last error
 	for _, e := range edges[:min(len(edges), dangleMost)] {
@@ -190,15 +221,15 @@ func zoneDangle(ctx context.Context, r *Run) []Finding {
 			continue
 		}
 		heard++
-		if s, why := judgeDangle(r.Zone, e.target, m); s != Pass {
-			out = append(out, Finding{State: s, Key: wire.NameText(e.from) + " " + e.t.String(), Detail: fmt.Sprintf("%s %s: %s", wire.NameText(e.from), e.t, why), Evidence: Evidence{Received: m.Raw, N: 1, Command: "dig -t A -q " + shellName(e.target)}})
+		if s, why := judgeDangle(r.Zone, e.target, m); s != finding.Pass {
+			out = append(out, finding.Finding{State: s, Key: wire.NameText(e.from) + " " + e.t.String(), Detail: fmt.Sprintf("%s %s: %s", wire.NameText(e.from), e.t, why), Evidence: finding.Evidence{Received: m.Raw, N: 1, Command: "dig -t A -q " + shellName(e.target)}})
 		}
 	}
 	if unknown > 0 {
-		out = append(out, unmeasured(d.ev, fmt.Errorf("%d of %d targets: %w", unknown, len(edges), last))...)
+		out = append(out, finding.Unmeasured(d.ev, fmt.Errorf("%d of %d targets: %w", unknown, len(edges), last))...)
 	}
 	if len(out) == 0 {
-		return verdict(Pass, d.ev, "all %d targets exist", heard)
+		return finding.Verdict(finding.Pass, d.ev, "all %d targets exist", heard)
 	}
 	return out
 }
@@ -206,26 +237,26 @@ func zoneDangle(ctx context.Context, r *Run) []Finding {
 // maxListed is how many names stand in one finding.
 const maxListed = 500
 
-func zonePrivate(ctx context.Context, r *Run) []Finding {
+func zonePrivate(ctx context.Context, r *Run) []finding.Finding {
 	d := discovered(ctx, r)
 	if d.err != nil {
-		return unmeasured(d.ev, d.err)
+		return finding.Unmeasured(d.ev, d.err)
 	}
 	servers, err := zoneServers(ctx, r)
 	if err != nil || len(servers) == 0 {
-		return unmeasured(d.ev, errors.Join(err, errors.New("no server")))
+		return finding.Unmeasured(d.ev, errors.Join(err, errors.New("no server")))
 	}
-	var out []Finding
-	var ev Evidence
+	var out []finding.Finding
+	var ev finding.Evidence
 	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
 		m, e, err := fromZone(ctx, r, r.Zone, t)
 		if err != nil {
-			return unmeasured(e, err)
+			return finding.Unmeasured(e, err)
 		}
 		ev = e
 		for _, rr := range records(m, wire.Answer, t) {
 			if a, bad := private(rr.Data); bad {
-				out = append(out, Finding{State: Warn, Key: wire.NameText(rr.Owner) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(rr.Owner), a), Evidence: e})
+				out = append(out, finding.Finding{State: finding.Warn, Key: wire.NameText(rr.Owner) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(rr.Owner), a), Evidence: e})
 			}
 		}
 	}
@@ -235,7 +266,7 @@ func zonePrivate(ctx context.Context, r *Run) []Finding {
 		if f.how != "transfer" && i < privateMost {
 			m, e6, err := fromZone(ctx, r, f.name, wire.TypeAAAA)
 			if err != nil {
-				return unmeasured(e6, err)
+				return finding.Unmeasured(e6, err)
 			}
 			e = e6
 			for _, rr := range records(m, wire.Answer, wire.TypeAAAA) {
@@ -251,12 +282,12 @@ func zonePrivate(ctx context.Context, r *Run) []Finding {
 					t = wire.TypeA
 				}
 				e.Command = dig(servers[0], Query{Name: f.name, Type: t})
-				out = append(out, Finding{State: Warn, Key: wire.NameText(f.name) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(f.name), a), Evidence: e})
+				out = append(out, finding.Finding{State: finding.Warn, Key: wire.NameText(f.name) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(f.name), a), Evidence: e})
 			}
 		}
 	}
 	if len(out) == 0 {
-		return verdict(Pass, ev, "no private address at the apex and %d names", len(d.names))
+		return finding.Verdict(finding.Pass, ev, "no private address at the apex and %d names", len(d.names))
 	}
 	return out
 }
@@ -266,10 +297,10 @@ func telling() []string {
 	return []string{"dev", "test", "staging", "vpn", "admin", "intranet", "_msdcs"}
 }
 
-func zoneSubs(ctx context.Context, r *Run) []Finding {
+func zoneSubs(ctx context.Context, r *Run) []finding.Finding {
 	d := discovered(ctx, r)
 	if d.err != nil && len(d.names) == 0 {
-		return unmeasured(d.ev, d.err)
+		return finding.Unmeasured(d.ev, d.err)
 	}
 	var list [][]byte
 	for i := range d.names {
@@ -280,13 +311,13 @@ func zoneSubs(ctx context.Context, r *Run) []Finding {
 	}
 	walked, ev, err := walkNSEC(ctx, r, walkSteps)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	if !r.Options.Subdomains {
 		list = append(list, walked...)
 	}
 	list = names(list)
-	var out []Finding
+	var out []finding.Finding
 	if len(list) > 0 {
 		detail := fmt.Sprintf("%d names", len(list))
 		if len(d.ways) > 0 {
@@ -295,13 +326,13 @@ func zoneSubs(ctx context.Context, r *Run) []Finding {
 		if len(list) > maxListed {
 			detail += fmt.Sprintf(", of which the first %d are", maxListed)
 		}
-		out = verdict(Info, d.ev, "%s: %s", detail, texts(list[:min(len(list), maxListed)]))
+		out = finding.Verdict(finding.Info, d.ev, "%s: %s", detail, texts(list[:min(len(list), maxListed)]))
 	}
 	if d.err != nil {
-		out = append(out, unmeasured(d.ev, fmt.Errorf("the search ended early: %w", d.err))...)
+		out = append(out, finding.Unmeasured(d.ev, fmt.Errorf("the search ended early: %w", d.err))...)
 	}
 	if len(out) == 0 {
-		return verdict(Pass, d.ev, "none of the telling names is there")
+		return finding.Verdict(finding.Pass, d.ev, "none of the telling names is there")
 	}
 	return out
 }
@@ -317,10 +348,10 @@ func joinTXT(data []byte) string {
 	return b.String()
 }
 
-func zoneMail(ctx context.Context, r *Run) []Finding {
+func zoneMail(ctx context.Context, r *Run) []finding.Finding {
 	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeTXT)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	spf, faults := "", []string{}
 	for _, d := range answers(m, r.Zone, wire.TypeTXT) {
@@ -348,7 +379,7 @@ func zoneMail(ctx context.Context, r *Run) []Finding {
 	name := below("_dmarc", r.Zone)
 	d, ev2, err := fromZone(ctx, r, name, wire.TypeTXT)
 	if err != nil {
-		return unmeasured(ev2, err)
+		return finding.Unmeasured(ev2, err)
 	}
 	dmarc := ""
 	for _, x := range answers(d, name, wire.TypeTXT) {
@@ -363,18 +394,18 @@ func zoneMail(ctx context.Context, r *Run) []Finding {
 		faults = append(faults, "DMARC only watches")
 	}
 	if len(faults) > 0 {
-		return verdict(Warn, ev, "%s", strings.Join(faults, ", "))
+		return finding.Verdict(finding.Warn, ev, "%s", strings.Join(faults, ", "))
 	}
-	return verdict(Pass, ev, "SPF and DMARC are set")
+	return finding.Verdict(finding.Pass, ev, "SPF and DMARC are set")
 }
 
-func zoneCAA(ctx context.Context, r *Run) []Finding {
+func zoneCAA(ctx context.Context, r *Run) []finding.Finding {
 	m, ev, err := fromZone(ctx, r, r.Zone, wire.TypeCAA)
 	if err != nil {
-		return unmeasured(ev, err)
+		return finding.Unmeasured(ev, err)
 	}
 	if len(answers(m, r.Zone, wire.TypeCAA)) > 0 {
-		return verdict(Pass, ev, "the zone has CAA")
+		return finding.Verdict(finding.Pass, ev, "the zone has CAA")
 	}
 	for i := 1; i < wire.LabelCount(r.Zone); i++ {
 		var s wire.SplitName
@@ -383,28 +414,28 @@ func zoneCAA(ctx context.Context, r *Run) []Finding {
 		up := bytes.Clone(s.Name())
 		m, err := lookup(ctx, r, up, wire.TypeCAA, 1)
 		if err != nil {
-			return unmeasured(ev, err)
+			return finding.Unmeasured(ev, err)
 		}
 		if len(answers(m, up, wire.TypeCAA)) > 0 {
-			return verdict(Pass, ev, "%s has CAA", wire.NameText(up))
+			return finding.Verdict(finding.Pass, ev, "%s has CAA", wire.NameText(up))
 		}
 	}
-	return verdict(Warn, ev, "any authority may issue certificates")
+	return finding.Verdict(finding.Warn, ev, "any authority may issue certificates")
 }
 
-func judgeTXT(_ *Run, m *Reply, data [][]byte) (State, string) {
+func judgeTXT(_ *Run, m *Reply, data [][]byte) (finding.State, string) {
 	size := 0
 	for _, d := range data {
 		size += len(d)
 		s := strings.ToLower(joinTXT(d))
 		for _, p := range []string{"-----begin", "aws_secret", "password=", "passwd=", "private_key", "api_key=", "apikey=", "ghp_", "xoxb-", "akia"} {
 			if strings.Contains(s, p) {
-				return Warn, "TXT holds what looks like a secret (" + p + ")"
+				return finding.Warn, "TXT holds what looks like a secret (" + p + ")"
 			}
 		}
 	}
 	if size > udpMax || m.Flags&wire.FlagTC != 0 {
-		return Warn, fmt.Sprintf("%d octets of TXT at the apex", size)
+		return finding.Warn, fmt.Sprintf("%d octets of TXT at the apex", size)
 	}
-	return Pass, fmt.Sprintf("%d octets of TXT at the apex", size)
+	return finding.Pass, fmt.Sprintf("%d octets of TXT at the apex", size)
 }

@@ -10,6 +10,7 @@ import (
 
 	"port53/internal/check"
 	"port53/internal/config"
+	"port53/internal/finding"
 )
 
 const (
@@ -37,38 +38,38 @@ func TestConfigChecks(t *testing.T) {
 	for _, c := range []struct {
 		id, text string
 		line     int
-		state    check.State
+		state    finding.State
 	}{
-		{"CONF-OPEN", "role: public-resolver\nresolver:\n  allow: [0.0.0.0/0]\n", 3, check.Fail},
-		{"CONF-OPEN", "role: public-resolver\n", 1, check.Info},
-		{"CONF-LISTEN", resolver("listen: [\"0.0.0.0:53\"]\n"), 2, check.Warn},
-		{"CONF-LISTEN", resolver("listen: [\"192.0.2.1:53\"]\n"), 2, check.Warn},
-		{"CONF-XFR", zone("    allow_transfer: [0.0.0.0/0]\n    insecure: true\n"), 5, check.Fail},
-		{"CONF-XFR", zone("    allow_transfer: [10.0.0.0/8]\n    insecure: true\n"), 5, check.Warn},
-		{"CONF-TSIG", zone("    secondaries: [192.0.2.9]\n    insecure: true\n"), 6, check.Warn},
-		{"CONF-KEY", "role: authoritative\nzones: [{name: example.test, file: example.zone}]\nkeys:\n  - name: xfr\n    secret: " + secret + "\n", 5, check.Fail},
-		{"CONF-KEY", "role: authoritative\nzones: [{name: example.test, file: example.zone}]\nkeys:\n  - name: xfr\n    algorithm: hmac-sha512\n    secret_file: short.key\n", 4, check.Warn},
-		{"CONF-UPDATE", strings.Replace(goodAuthority, "names: [host.example.test], types: [A]", `names: ["*"]`, 1), 8, check.Warn},
-		{"CONF-RRL", authority("policy:\n  rate_limit:\n    enabled: false\n"), 11, check.Fail},
-		{"CONF-RRL", authority("policy:\n  rate_limit:\n    log_only: true\n"), 11, check.Fail},
-		{"CONF-RRL", authority("policy:\n  rate_limit:\n    slip: 0\n"), 11, check.Warn},
-		{"CONF-RRL", authority("policy:\n  rate_limit:\n    exempt: [192.0.0.0/8]\n"), 11, check.Warn},
-		{"CONF-VALID", resolver("resolver:\n  validation: false\n"), 3, check.Fail},
-		{"CONF-VALID", resolver("resolver:\n  validation_time: 2020-01-01T00:00:00Z\n"), 3, check.Fail},
-		{"CONF-VALID", resolver("resolver:\n  negative_trust_anchors:\n    - name: example.test\n      until: " + time.Now().AddDate(2, 0, 0).UTC().Format(time.RFC3339) + "\n"), 5, check.Warn},
-		{"CONF-FORGE", resolver("resolver:\n  case_randomization: false\n"), 3, check.Warn},
-		{"CONF-FORGE", resolver("resolver:\n  qname_minimization: off\n"), 3, check.Warn},
-		{"CONF-FORGE", resolver("resolver:\n  rebinding: off\n"), 3, check.Warn},
-		{"CONF-SIZE", authority("edns: {udp_size: 4096}\n"), 9, check.Warn},
-		{"CONF-COOKIE", authority("edns: {cookies: false}\n"), 9, check.Warn},
-		{"CONF-IDENT", authority("identity: {version: \"port53 1.0\"}\n"), 9, check.Warn},
-		{"CONF-METRICS", authority("metrics: {listen: \"192.0.2.1:9153\", expose: true}\n"), 9, check.Warn},
-		{"CONF-CONTROL", authority("control: {socket: /tmp/control.sock}\n"), 9, check.Warn},
-		{"CONF-TCP", authority("tcp: {idle: 10m}\n"), 9, check.Warn},
-		{"CONF-TCP", authority("tcp: {per_client: 1000, per_network: 1000}\n"), 9, check.Warn},
-		{"CONF-LIMITS", resolver("resolver:\n  limits:\n    packets: 9999\n"), 4, check.Warn},
-		{"CONF-LIMITS", resolver("resolver:\n  limits:\n    nsec3_iterations: 500\n"), 4, check.Warn},
-		{"CONF-LOG", resolver("log: {queries: text}\n"), 2, check.Info},
+		{"CONF-OPEN", "role: public-resolver\nresolver:\n  allow: [0.0.0.0/0]\n", 3, finding.Fail},
+		{"CONF-OPEN", "role: public-resolver\n", 1, finding.Info},
+		{"CONF-LISTEN", resolver("listen: [\"0.0.0.0:53\"]\n"), 2, finding.Warn},
+		{"CONF-LISTEN", resolver("listen: [\"192.0.2.1:53\"]\n"), 2, finding.Warn},
+		{"CONF-XFR", zone("    allow_transfer: [0.0.0.0/0]\n    insecure: true\n"), 5, finding.Fail},
+		{"CONF-XFR", zone("    allow_transfer: [10.0.0.0/8]\n    insecure: true\n"), 5, finding.Warn},
+		{"CONF-TSIG", zone("    secondaries: [192.0.2.9]\n    insecure: true\n"), 6, finding.Warn},
+		{"CONF-KEY", "role: authoritative\nzones: [{name: example.test, file: example.zone}]\nkeys:\n  - name: xfr\n    secret: " + secret + "\n", 5, finding.Fail},
+		{"CONF-KEY", "role: authoritative\nzones: [{name: example.test, file: example.zone}]\nkeys:\n  - name: xfr\n    algorithm: hmac-sha512\n    secret_file: short.key\n", 4, finding.Warn},
+		{"CONF-UPDATE", strings.Replace(goodAuthority, "names: [host.example.test], types: [A]", `names: ["*"]`, 1), 8, finding.Warn},
+		{"CONF-RRL", authority("policy:\n  rate_limit:\n    enabled: false\n"), 11, finding.Fail},
+		{"CONF-RRL", authority("policy:\n  rate_limit:\n    log_only: true\n"), 11, finding.Fail},
+		{"CONF-RRL", authority("policy:\n  rate_limit:\n    slip: 0\n"), 11, finding.Warn},
+		{"CONF-RRL", authority("policy:\n  rate_limit:\n    exempt: [192.0.0.0/8]\n"), 11, finding.Warn},
+		{"CONF-VALID", resolver("resolver:\n  validation: false\n"), 3, finding.Fail},
+		{"CONF-VALID", resolver("resolver:\n  validation_time: 2020-01-01T00:00:00Z\n"), 3, finding.Fail},
+		{"CONF-VALID", resolver("resolver:\n  negative_trust_anchors:\n    - name: example.test\n      until: " + time.Now().AddDate(2, 0, 0).UTC().Format(time.RFC3339) + "\n"), 5, finding.Warn},
+		{"CONF-FORGE", resolver("resolver:\n  case_randomization: false\n"), 3, finding.Warn},
+		{"CONF-FORGE", resolver("resolver:\n  qname_minimization: off\n"), 3, finding.Warn},
+		{"CONF-FORGE", resolver("resolver:\n  rebinding: off\n"), 3, finding.Warn},
+		{"CONF-SIZE", authority("edns: {udp_size: 4096}\n"), 9, finding.Warn},
+		{"CONF-COOKIE", authority("edns: {cookies: false}\n"), 9, finding.Warn},
+		{"CONF-IDENT", authority("identity: {version: \"port53 1.0\"}\n"), 9, finding.Warn},
+		{"CONF-METRICS", authority("metrics: {listen: \"192.0.2.1:9153\", expose: true}\n"), 9, finding.Warn},
+		{"CONF-CONTROL", authority("control: {socket: /tmp/control.sock}\n"), 9, finding.Warn},
+		{"CONF-TCP", authority("tcp: {idle: 10m}\n"), 9, finding.Warn},
+		{"CONF-TCP", authority("tcp: {per_client: 1000, per_network: 1000}\n"), 9, finding.Warn},
+		{"CONF-LIMITS", resolver("resolver:\n  limits:\n    packets: 9999\n"), 4, finding.Warn},
+		{"CONF-LIMITS", resolver("resolver:\n  limits:\n    nsec3_iterations: 500\n"), 4, finding.Warn},
+		{"CONF-LOG", resolver("log: {queries: text}\n"), 2, finding.Info},
 	} {
 		t.Run(c.id+" "+fmt.Sprint(c.state), func(t *testing.T) {
 			found := auditOf(t, c.text, c.id)
@@ -86,7 +87,7 @@ func TestConfigChecks(t *testing.T) {
 		}
 		for _, text := range []string{goodAuthority, goodResolver} {
 			for _, f := range auditOf(t, text, c.ID) {
-				if f.State != check.Pass {
+				if f.State != finding.Pass {
 					t.Errorf("%s of a good configuration: %v %s", c.ID, f.State, f.Detail)
 				}
 			}
@@ -94,7 +95,7 @@ func TestConfigChecks(t *testing.T) {
 	}
 }
 
-func auditOf(t *testing.T, text, id string) []check.Finding {
+func auditOf(t *testing.T, text, id string) []finding.Finding {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "port53.yaml")
@@ -114,7 +115,7 @@ func auditOf(t *testing.T, text, id string) []check.Finding {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	r := check.Examine(t.Context(), check.Target{Text: file, Config: c}, &check.Options{}, func(c *check.Check) bool { return c.ID == id }, func(int, int) {})
+	r := check.Examine(t.Context(), finding.Target{Text: file, Config: file}, &check.Options{Config: c}, func(c *check.Check) bool { return c.ID == id }, func(int, int) {})
 	if len(r.Results) != 1 {
 		t.Fatalf("%d results", len(r.Results))
 	}

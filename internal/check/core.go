@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/finding"
 	"port53/internal/fingerprint"
 	"port53/internal/wire"
 )
@@ -27,41 +28,6 @@ import (
 const (
 	askTries   = 3               // the question and two repetitions (RFC 1035, section 4.2.1)
 	askTimeout = 2 * time.Second // for each, unless Options has another
-)
-
-// A State is what a check found.
-type State uint8
-
-// The states.
-const (
-	Pass State = iota
-	Warn
-	Fail
-	Unknown // it could not be measured
-	Info
-	Skipped // it does not apply
-)
-
-// A Severity is how much a finding matters.
-type Severity uint8
-
-// The severities.
-const (
-	SevInfo Severity = iota
-	SevLow
-	SevMedium
-	SevHigh
-	SevCritical
-)
-
-// A Mode is how much a check disturbs.
-type Mode uint8
-
-// The modes.
-const (
-	Polite    Mode = iota // ordinary questions
-	Active                // unusual ones, and hundreds of them
-	Intrusive             // what may keep a weak server from serving others
 )
 
 // A Scope is what a check looks at.
@@ -76,60 +42,25 @@ const (
 	ScopeConfig // a configuration of this program
 )
 
-// A Group is a chapter of the catalogue.
-type Group string
-
 // A Product is a server program, by the short name that advice is kept under.
 type Product = fingerprint.Product
 
 // A Check is one entry of the catalogue. Do not modify.
 type Check struct {
-	ID, Title  string
-	Group      Group
-	Severity   Severity // of a finding that has none of its own
-	Mode       Mode
+	finding.Check
 	Scope      Scope
-	About      string             // what is sent, and why
-	Judged     string             // how it is judged
-	Advice     map[Product]string // the line of configuration or command; "" is the general one
-	Refs       []string
 	NeedsProbe bool // it needs Options.Probe, and is Unknown without
-	Run        func(ctx context.Context, r *Run) []Finding
-}
-
-// Evidence is what a finding rests on.
-type Evidence struct {
-	Sent, Received []byte
-	RTT            time.Duration
-	N              int    // exchanges
-	Command        string // for a shell, which shows the same
-}
-
-// A Finding is one result of a check. Names in Detail are escaped.
-type Finding struct {
-	State    State
-	Severity Severity // 0: the check's
-	Key      string   // tells findings of one check apart
-	Title    string
-	Detail   string
-	File     string // of a configuration, where the finding is; empty for what is on the network
-	Line     int    // from 1; 0: the file as a whole
-	Evidence Evidence
-}
-
-// A Server is one address of a name server.
-type Server struct {
-	Addr netip.AddrPort
-	Name []byte // in wire form; nil if it is not known
+	Run        func(ctx context.Context, r *Run) []finding.Finding
 }
 
 // Options are the same for all checks of a run. Zero values mean the defaults.
 type Options struct {
-	Mode             Mode
+	Mode             finding.Mode
 	Port             uint16           // of the name servers that are found; 0: 53
 	PortDoT, PortDoH uint16           // 0: 853 and 443
-	Roots            []Server         // where walks begin; without them zones cannot be followed
+	Roots            []finding.Server // where walks begin; without them zones cannot be followed
 	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
+	Config           *config.Config   // that targets which name one are audited by; nil: none
 	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
 	Subdomains       bool             // look for all names of zones, not for common ones alone
 	Stranger         bool             // whom servers on private addresses answer counts as a stranger, as in a laboratory
@@ -149,9 +80,9 @@ type Options struct {
 // A Run is one check at one target. It is one goroutine's.
 type Run struct {
 	Check    *Check
-	Server   Server
-	Zone     []byte   // in wire form; nil if none is known
-	Servers  []Server // of the zone; nil: those of its delegation
+	Server   finding.Server
+	Zone     []byte           // in wire form; nil if none is known
+	Servers  []finding.Server // of the zone; nil: those of its delegation
 	Software fingerprint.Software
 	Config   *config.Config // nil: none is known
 	Options  *Options
@@ -245,7 +176,7 @@ func (r *Run) Ask(ctx context.Context, q Query) (*Reply, error) {
 }
 
 // AskServer asks any server over UDP.
-func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) {
+func (r *Run) AskServer(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
 	err := error(ErrTimeout)
 	for range askTries {
 		if ctx.Err() != nil {
@@ -263,7 +194,7 @@ func (r *Run) AskServer(ctx context.Context, s Server, q Query) (*Reply, error) 
 }
 
 // askOnce sends a message in a datagram, once.
-func (r *Run) askOnce(ctx context.Context, s Server, msg []byte, wait time.Duration) (*Reply, error) {
+func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait time.Duration) (*Reply, error) {
 	leave, err := r.Options.Gate.enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -44,7 +45,7 @@ type discovery struct {
 	names  []found // in the order of their names
 	ways   []string
 	err    error
-	ev     Evidence
+	ev     finding.Evidence
 	capped bool
 }
 
@@ -69,7 +70,7 @@ type discoverer struct {
 	r    *Run
 	wild string // what a name that nobody has is answered with, or ""
 	err  error
-	ev   Evidence
+	ev   finding.Evidence
 	ways []string
 
 	mu   sync.Mutex
@@ -183,7 +184,7 @@ func (l *line) close() {
 	l.c = nil
 }
 
-func (l *line) ask(ctx context.Context, name []byte, t wire.Type) (*Reply, Evidence, error) {
+func (l *line) ask(ctx context.Context, name []byte, t wire.Type) (*Reply, finding.Evidence, error) {
 	servers, err := zoneServers(ctx, l.r)
 	for try := 0; err == nil && try < 2 && !l.dead && len(servers) > 0; try++ {
 		m, err := l.exchange(ctx, servers[0], name, t)
@@ -196,7 +197,7 @@ func (l *line) ask(ctx context.Context, name []byte, t wire.Type) (*Reply, Evide
 	return fromZone(ctx, l.r, name, t)
 }
 
-func (l *line) exchange(ctx context.Context, s Server, name []byte, t wire.Type) (*Reply, error) {
+func (l *line) exchange(ctx context.Context, s finding.Server, name []byte, t wire.Type) (*Reply, error) {
 	leave, err := l.r.Options.Gate.enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
@@ -406,7 +407,7 @@ func (d *discoverer) certificates(ctx context.Context) {
 				continue
 			}
 			seen[a] = true
-			for _, name := range certNames(ctx, d.r.patience(), tlsPort(&Run{Server: Server{Addr: netip.AddrPortFrom(a, 0)}}, 443, d.r.Options.PortDoH), n) {
+			for _, name := range certNames(ctx, d.r.patience(), tlsPort(&Run{Server: finding.Server{Addr: netip.AddrPortFrom(a, 0)}}, 443, d.r.Options.PortDoH), n) {
 				d.add(name, "certificate")
 			}
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"port53/internal/finding"
 )
 
 //go:generate go test -run ^TestDocument$ -count=1 . -update
@@ -22,7 +24,7 @@ from serving others. A probe is a zone that is delegated to where the check runs
 
 `)
 	list := Catalogue()
-	var groups []Group
+	var groups []finding.Group
 	for _, c := range list {
 		if !slices.Contains(groups, c.Group) {
 			groups = append(groups, c.Group)
@@ -57,7 +59,7 @@ func (c *Check) document(b *strings.Builder) {
 	if c.NeedsProbe {
 		b.WriteString(", needs a probe")
 	}
-	fmt.Fprintf(b, ".\n\n- Sent: %s\n- Judged: %s\n- Remedy: %s\n", c.About, c.Judged, plainText(c.AdviceFor("")))
+	fmt.Fprintf(b, ".\n\n- Sent: %s\n- Judged: %s\n- Remedy: %s\n", c.Sent, c.Judged, plainText(c.AdviceFor("")))
 	var products []string
 	for p := range c.Advice {
 		if p != "" && c.Advice[p] != c.AdviceFor("") {
@@ -70,7 +72,7 @@ func (c *Check) document(b *strings.Builder) {
 	}
 	var refs []string
 	for _, r := range c.Refs {
-		if u := link(r); u != "" {
+		if u := finding.Link(r); u != "" {
 			r = "[" + r + "](" + u + ")"
 		}
 		refs = append(refs, r)

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"port53/internal/finding"
+	"port53/internal/report"
 	"port53/internal/wire"
 )
 
@@ -137,26 +139,26 @@ func FuzzReply(f *testing.F) {
 		c := list[int(which)%len(list)]
 		next := new(atomic.Int64)
 		o := &Options{
-			Mode: Intrusive, Timeout: time.Second, Probe: NewProbe(mustName("probe.test")), Nobody: netip.MustParseAddrPort("192.0.2.9:53"),
-			Roots: []Server{{Addr: netip.MustParseAddrPort("192.0.2.8:53")}},
+			Mode: finding.Intrusive, Timeout: time.Second, Probe: NewProbe(mustName("probe.test")), Nobody: netip.MustParseAddrPort("192.0.2.9:53"),
+			Roots: []finding.Server{{Addr: netip.MustParseAddrPort("192.0.2.8:53")}},
 		}
 		o.dial = func(_ context.Context, network, _ string) (net.Conn, error) {
 			return &told{replies: [][]byte{one, two}, next: next, stream: network == "tcp"}, nil
 		}
-		at := Server{Addr: netip.MustParseAddrPort("192.0.2.1:53"), Name: mustName("ns.example.test")}
-		r := &Run{Check: c, Server: at, Zone: zone, Servers: []Server{at}, Options: o}
+		at := finding.Server{Addr: netip.MustParseAddrPort("192.0.2.1:53"), Name: mustName("ns.example.test")}
+		r := &Run{Check: c, Server: at, Zone: zone, Servers: []finding.Server{at}, Options: o}
 		found := c.Run(t.Context(), r)
 		for _, f := range found {
-			if f.State > Skipped || f.Severity > SevCritical {
+			if f.State > finding.Skipped || f.Severity > finding.SevCritical {
 				t.Fatalf("%s: state %d, severity %d", c.ID, f.State, f.Severity)
 			}
-			if f.Evidence.Command == "" && f.State != Skipped && f.State != Pass {
+			if f.Evidence.Command == "" && f.State != finding.Skipped && f.State != finding.Pass {
 				t.Errorf("%s: %s without a command", c.ID, f.Detail)
 			}
 		}
-		rep := &Report{Target: Target{Text: "t", Server: at}, Results: []Result{{c, found}}}
-		for form := range FormatGrepable + 1 {
-			w := NewWriter(form, io.Discard, WriteOptions{All: true})
+		rep := &finding.Report{Target: finding.Target{Text: "t", Server: at}, Results: []finding.Result{{Check: &c.Check, Findings: found}}}
+		for form := range report.Grepable + 1 {
+			w := report.New(form, io.Discard, report.Options{All: true})
 			if err := w.Write(rep); err != nil {
 				t.Fatal(err)
 			}

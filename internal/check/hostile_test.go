@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/finding"
+	"port53/internal/report"
 	"port53/internal/wire"
 )
 
@@ -109,10 +112,10 @@ func TestTurnedAway(t *testing.T) {
 				_, _ = c.Write(framed(reply(q, 0, nil)))
 			}
 		})
-		r := &check.Run{Server: check.Server{Addr: at}, Zone: name("example.test"), Options: &check.Options{Timeout: 200 * time.Millisecond, Connect: true}}
-		want := check.Pass
+		r := &check.Run{Server: finding.Server{Addr: at}, Zone: name("example.test"), Options: &check.Options{Timeout: 200 * time.Millisecond, Connect: true}}
+		want := finding.Pass
 		if turns > 2 {
-			want = check.Fail
+			want = finding.Fail
 		}
 		if got := find(t, "PORT-TCP").Run(t.Context(), r); got[0].State != want {
 			t.Errorf("turned away %d times: %v %s", turns, got[0].State, got[0].Detail)
@@ -232,7 +235,7 @@ func TestHostileServers(t *testing.T) {
 		at := raw(t, c.udp, c.tcp)
 		// Beside each other, for most of it is waiting.
 		all.Go(func() {
-			o := &check.Options{Mode: check.Active, Timeout: 60 * time.Millisecond, Port: at.Port(), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: netip.MustParseAddrPort("127.0.0.1:9"), Roots: []check.Server{{Addr: at, Name: name("a.root")}}, Subdomains: true}
+			o := &check.Options{Mode: finding.Active, Timeout: 60 * time.Millisecond, Port: at.Port(), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: netip.MustParseAddrPort("127.0.0.1:9"), Roots: []finding.Server{{Addr: at, Name: name("a.root")}}, Subdomains: true}
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
 			defer cancel()
 			var high uint64
@@ -255,7 +258,7 @@ func TestHostileServers(t *testing.T) {
 			want := func(c *check.Check) bool {
 				return !slices.Contains([]string{"SRV-RRL", "SRV-RRLSLIP", "SRV-TCP-IDLE"}, c.ID) // they wait for seconds
 			}
-			for _, target := range []check.Target{{Text: "server", Server: check.Server{Addr: at}, Zone: zone}, {Text: "zone", Zone: zone, Servers: []check.Server{{Addr: at}}}} {
+			for _, target := range []finding.Target{{Text: "server", Server: finding.Server{Addr: at}, Zone: zone}, {Text: "zone", Zone: zone, Servers: []finding.Server{{Addr: at}}}} {
 				r := check.Examine(ctx, target, o, want, func(int, int) {})
 				if ctx.Err() != nil {
 					t.Errorf("%s: it hangs", c.name)
@@ -266,12 +269,15 @@ func TestHostileServers(t *testing.T) {
 					if strings.HasPrefix(x.Check.ID, "PORT-") || strings.HasPrefix(x.Check.ID, "HOST-") {
 						continue // they look at packets, and not at what is said
 					}
-					if w := x.Worst(); c.unknown && w != check.Unknown && w != check.Skipped {
+					if w := x.Worst(); c.unknown && w != finding.Unknown && w != finding.Skipped {
 						t.Errorf("%s: %s: %v of a server that says nothing: %s", c.name, x.Check.ID, w, x.Findings[0].Detail)
 					}
 				}
-				for f := range check.FormatGrepable + 1 {
-					written(t, f, check.WriteOptions{All: true}, r)
+				for f := range report.Grepable + 1 {
+					w := report.New(f, io.Discard, report.Options{All: true})
+					if err := errors.Join(w.Write(r), w.Close()); err != nil {
+						t.Errorf("%s: %v", c.name, err)
+					}
 				}
 			}
 			close(done)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 	"port53/internal/fingerprint"
 	"port53/internal/wire"
 )
@@ -48,32 +49,32 @@ func TestIdentityChecks(t *testing.T) {
 	for _, x := range []struct {
 		id     string
 		server script
-		want   check.State
-		sev    check.Severity
+		want   finding.State
+		sev    finding.Severity
 		detail string
 	}{
-		{"ID-VERSION", says("9.18.49-1~deb12u3-Debian", version...), check.Warn, 0, "bind 9.18.49-1~deb12u3-Debian, cpe:/a:isc:bind:9.18.49, by txt"},
-		{"ID-VERSION", says("NSD 4.6.1", "version.server"), check.Warn, 0, "cpe:/a:nlnetlabs:nsd:4.6.1"},
-		{"ID-VERSION", says("Served by POWERDNS 3.1 $Id$", "version.pdns"), check.Warn, 0, "pdns"},
-		{"ID-VERSION", says("release 7", version...), check.Warn, 0, `"release 7"`},
-		{"ID-VERSION", says("go away", version...), check.Pass, 0, `"go away"`},
-		{"ID-VERSION", good, check.Pass, 0, "not told"},
-		{"ID-HOST", says("db3", "hostname.bind"), check.Warn, 0, `"db3"`},
-		{"ID-HOST", says("ns.corp", "id.server"), check.Warn, 0, `"ns.corp"`},
-		{"ID-HOST", nsid("srv1"), check.Warn, 0, `"srv1"`},
-		{"ID-HOST", nsid("fra1.ns.example.net"), check.Info, 0, "fra1.ns.example.net"},
-		{"ID-HOST", nsid("\x00\x01"), check.Info, 0, "0x0001"},
-		{"ID-HOST", good, check.Pass, 0, "not told"},
-		{"ID-AUTHORS", says("Mark Andrews", "authors.bind"), check.Warn, 0, "Mark Andrews"},
-		{"ID-AUTHORS", says("20326", "trustanchor.unbound"), check.Warn, 0, "20326"},
-		{"ID-AUTHORS", good, check.Pass, 0, "not told"},
-		{"ID-CVE", says("9.16.1", version...), check.Fail, check.SevHigh, "CVE-2025-40780"},
-		{"ID-CVE", says("9.16.1-Ubuntu", version...), check.Warn, check.SevHigh, "mended"},
-		{"ID-CVE", says("dnsmasq-2.76", version...), check.Warn, check.SevCritical, "CVE-2017-14491"},
-		{"ID-CVE", says("9.99.0", version...), check.Pass, 0, "none of those"},
-		{"ID-CVE", says("Microsoft DNS 10.0.17763", version...), check.Unknown, 0, "nothing is listed"},
-		{"ID-CVE", good, check.Unknown, 0, "no version is told"},
-		{"ID-BEHAVE", good, check.Pass, 0, "no server that is known"},
+		{"ID-VERSION", says("9.18.49-1~deb12u3-Debian", version...), finding.Warn, 0, "bind 9.18.49-1~deb12u3-Debian, cpe:/a:isc:bind:9.18.49, by txt"},
+		{"ID-VERSION", says("NSD 4.6.1", "version.server"), finding.Warn, 0, "cpe:/a:nlnetlabs:nsd:4.6.1"},
+		{"ID-VERSION", says("Served by POWERDNS 3.1 $Id$", "version.pdns"), finding.Warn, 0, "pdns"},
+		{"ID-VERSION", says("release 7", version...), finding.Warn, 0, `"release 7"`},
+		{"ID-VERSION", says("go away", version...), finding.Pass, 0, `"go away"`},
+		{"ID-VERSION", good, finding.Pass, 0, "not told"},
+		{"ID-HOST", says("db3", "hostname.bind"), finding.Warn, 0, `"db3"`},
+		{"ID-HOST", says("ns.corp", "id.server"), finding.Warn, 0, `"ns.corp"`},
+		{"ID-HOST", nsid("srv1"), finding.Warn, 0, `"srv1"`},
+		{"ID-HOST", nsid("fra1.ns.example.net"), finding.Info, 0, "fra1.ns.example.net"},
+		{"ID-HOST", nsid("\x00\x01"), finding.Info, 0, "0x0001"},
+		{"ID-HOST", good, finding.Pass, 0, "not told"},
+		{"ID-AUTHORS", says("Mark Andrews", "authors.bind"), finding.Warn, 0, "Mark Andrews"},
+		{"ID-AUTHORS", says("20326", "trustanchor.unbound"), finding.Warn, 0, "20326"},
+		{"ID-AUTHORS", good, finding.Pass, 0, "not told"},
+		{"ID-CVE", says("9.16.1", version...), finding.Fail, finding.SevHigh, "CVE-2025-40780"},
+		{"ID-CVE", says("9.16.1-Ubuntu", version...), finding.Warn, finding.SevHigh, "mended"},
+		{"ID-CVE", says("dnsmasq-2.76", version...), finding.Warn, finding.SevCritical, "CVE-2017-14491"},
+		{"ID-CVE", says("9.99.0", version...), finding.Pass, 0, "none of those"},
+		{"ID-CVE", says("Microsoft DNS 10.0.17763", version...), finding.Unknown, 0, "nothing is listed"},
+		{"ID-CVE", good, finding.Unknown, 0, "no version is told"},
+		{"ID-BEHAVE", good, finding.Pass, 0, "no server that is known"},
 	} {
 		// Texts of class CH are asked for slowly: the cases wait beside each other.
 		wg.Go(func() {
@@ -116,7 +117,7 @@ func TestBehaviour(t *testing.T) {
 	}()
 	at := u.LocalAddr().(*net.UDPAddr).AddrPort()
 	got := runOne(t, checkOf(t, "ID-BEHAVE"), nil, at)
-	if len(got) != 1 || got[0].State != check.Info || got[0].Title != "it behaves like unbound" || !strings.Contains(got[0].Detail, "confidence 9 of 10") {
+	if len(got) != 1 || got[0].State != finding.Info || got[0].Title != "it behaves like unbound" || !strings.Contains(got[0].Detail, "confidence 9 of 10") {
 		t.Errorf("%+v", got)
 	}
 	rep := examined(t, at)
@@ -127,12 +128,12 @@ func TestBehaviour(t *testing.T) {
 }
 
 // examined is a report of the checks of identity alone.
-func examined(t *testing.T, at netip.AddrPort) *check.Report {
+func examined(t *testing.T, at netip.AddrPort) *finding.Report {
 	t.Helper()
 	o := &check.Options{Timeout: 200 * time.Millisecond, PortDoT: at.Port(), PortDoH: at.Port()}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	return check.Examine(ctx, check.Target{Text: at.String(), Server: check.Server{Addr: at}}, o,
+	return check.Examine(ctx, finding.Target{Text: at.String(), Server: finding.Server{Addr: at}}, o,
 		func(c *check.Check) bool { return c.ID == "ID-VERSION" }, func(int, int) {})
 }
 

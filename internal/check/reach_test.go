@@ -12,16 +12,17 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 	"port53/internal/scan"
 	"port53/internal/wire"
 )
 
 // reached runs one check at an address, with what set changes.
-func reached(t *testing.T, id string, at netip.AddrPort, set func(*check.Run)) []check.Finding {
+func reached(t *testing.T, id string, at netip.AddrPort, set func(*check.Run)) []finding.Finding {
 	t.Helper()
 	r := &check.Run{
-		Check: checkOf(t, id), Server: check.Server{Addr: at, Name: name("ns1.example.test")}, Zone: zone,
-		Options: &check.Options{Timeout: 200 * time.Millisecond, Mode: check.Active},
+		Check: checkOf(t, id), Server: finding.Server{Addr: at, Name: name("ns1.example.test")}, Zone: zone,
+		Options: &check.Options{Timeout: 200 * time.Millisecond, Mode: finding.Active},
 	}
 	if set != nil {
 		set(r)
@@ -79,9 +80,9 @@ func mute(t *testing.T) netip.AddrPort {
 	return pair.tcp.Addr().(*net.TCPAddr).AddrPort()
 }
 
-func want(t *testing.T, id string, got []check.Finding, state check.State, detail string) {
+func want(t *testing.T, id string, got []finding.Finding, state finding.State, detail string) {
 	t.Helper()
-	if !slices.ContainsFunc(got, func(f check.Finding) bool {
+	if !slices.ContainsFunc(got, func(f finding.Finding) bool {
 		return f.State == state && strings.Contains(f.Title+" "+f.Detail, detail) && f.Evidence.Command != ""
 	}) {
 		t.Errorf("%s: %+v, want %s with %q", id, got, state, detail)
@@ -120,27 +121,27 @@ func TestReached(t *testing.T) {
 		id     string
 		at     netip.AddrPort
 		set    func(*check.Run)
-		state  check.State
+		state  finding.State
 		detail string
 	}{
-		{"PORT-UDP", right, nil, check.Pass, "open (udp-response)"},
-		{"PORT-UDP", tcpOnly, nil, check.Fail, "closed (port-unreach), while"},
-		{"PORT-TCP", right, nil, check.Pass, "and answers"},
-		{"PORT-TCP", udpOnly, nil, check.Fail, "while"},
-		{"PORT-TCP", tcpOnly, nil, check.Fail, "not answered"},
-		{"PORT-SRCADDR", right, nil, check.Pass, "open"},
-		{"PORT-SRCADDR", elsewhere, nil, check.Fail, "127.0.0.3"},
-		{"HOST-TTL", right, nil, check.Pass, "1452 octets"},
-		{"HOST-TTL", small, nil, check.Warn, "1232 octets are lost"},
-		{"HOST-TTL", tunnel, nil, check.Info, "1452 octets are lost"},
-		{"PORT-NEIGH", right, nil, check.Unknown, "loopback"},
-		{"PORT-NEIGH", right, func(r *check.Run) { r.Options.Neighbours = []uint16{1} }, check.Pass, "none"},
+		{"PORT-UDP", right, nil, finding.Pass, "open (udp-response)"},
+		{"PORT-UDP", tcpOnly, nil, finding.Fail, "closed (port-unreach), while"},
+		{"PORT-TCP", right, nil, finding.Pass, "and answers"},
+		{"PORT-TCP", udpOnly, nil, finding.Fail, "while"},
+		{"PORT-TCP", tcpOnly, nil, finding.Fail, "not answered"},
+		{"PORT-SRCADDR", right, nil, finding.Pass, "open"},
+		{"PORT-SRCADDR", elsewhere, nil, finding.Fail, "127.0.0.3"},
+		{"HOST-TTL", right, nil, finding.Pass, "1452 octets"},
+		{"HOST-TTL", small, nil, finding.Warn, "1232 octets are lost"},
+		{"HOST-TTL", tunnel, nil, finding.Info, "1452 octets are lost"},
+		{"PORT-NEIGH", right, nil, finding.Unknown, "loopback"},
+		{"PORT-NEIGH", right, func(r *check.Run) { r.Options.Neighbours = []uint16{1} }, finding.Pass, "none"},
 	} {
 		wg.Go(func() { want(t, x.id, reached(t, x.id, x.at, x.set), x.state, x.detail) })
 	}
 	wg.Wait()
 	// What is open is reported with the ports of the target, whatever it is for.
-	rep := check.Examine(t.Context(), check.Target{Text: "x", Server: check.Server{Addr: right}}, &check.Options{
+	rep := check.Examine(t.Context(), finding.Target{Text: "x", Server: finding.Server{Addr: right}}, &check.Options{
 		Timeout: 100 * time.Millisecond, Ports: []uint16{control.Addr().(*net.TCPAddr).AddrPort().Port(), 1},
 	}, func(c *check.Check) bool { return c.ID == "PORT-UDP" }, func(int, int) {})
 	if len(rep.Ports) != 3 || rep.Ports[2].State != scan.Open || rep.Ports[2].String() != control.Addr().(*net.TCPAddr).AddrPort().String()[len("127.0.0.1:"):]+"/tcp open (syn-ack)" {
@@ -151,7 +152,7 @@ func TestReached(t *testing.T) {
 // TestNeighbours has control ports open: they are fixed, so it needs those to be free.
 func TestNeighbours(t *testing.T) {
 	right := serve(t, 1, good)[0]
-	for port, state := range map[uint16]check.State{8953: check.Fail, 9153: check.Warn} {
+	for port, state := range map[uint16]finding.State{8953: finding.Fail, 9153: finding.Warn} {
 		at := netip.AddrPortFrom(netip.MustParseAddr("127.0.53.7"), port)
 		l, err := net.Listen("tcp4", at.String())
 		if err != nil {
@@ -201,7 +202,7 @@ func TestDatagramNeighbours(t *testing.T) {
 		}()
 	}
 	got := reached(t, "PORT-NEIGH", netip.AddrPortFrom(host, right.Port()), func(r *check.Run) { r.Options.Neighbours = []uint16{853, 5353} })
-	if len(got) != 1 || got[0].State != check.Warn || !strings.Contains(got[0].Title, "multicast DNS") || !strings.Contains(got[0].Evidence.Command, "dig ") {
+	if len(got) != 1 || got[0].State != finding.Warn || !strings.Contains(got[0].Title, "multicast DNS") || !strings.Contains(got[0].Evidence.Command, "dig ") {
 		t.Errorf("%+v", got)
 	}
 }
@@ -225,15 +226,15 @@ func TestBothFamilies(t *testing.T) {
 	}()
 	both := func(r *check.Run) {
 		n := name("ns1.example.test")
-		r.Servers = []check.Server{{Addr: right, Name: n}, {Addr: netip.AddrPortFrom(netip.IPv6Loopback(), right.Port()), Name: n}, {Addr: right, Name: name("ns2.example.test")}}
+		r.Servers = []finding.Server{{Addr: right, Name: n}, {Addr: netip.AddrPortFrom(netip.IPv6Loopback(), right.Port()), Name: n}, {Addr: right, Name: name("ns2.example.test")}}
 	}
-	want(t, "PORT-V6", reached(t, "PORT-V6", right, both), check.Warn, "::1: ")
+	want(t, "PORT-V6", reached(t, "PORT-V6", right, both), finding.Warn, "::1: ")
 	l, err := net.Listen("tcp6", six.LocalAddr().String())
 	if err != nil {
 		t.Skipf("missing: a free port: %v", err)
 	}
 	defer l.Close()
-	want(t, "PORT-V6", reached(t, "PORT-V6", right, both), check.Pass, "::1: ")
+	want(t, "PORT-V6", reached(t, "PORT-V6", right, both), finding.Pass, "::1: ")
 }
 
 func TestSourcePort(t *testing.T) {
@@ -258,22 +259,22 @@ func TestSourcePort(t *testing.T) {
 			echo(u, b, from)
 		}
 	})
-	want(t, "PORT-SRC", reached(t, "PORT-SRC", trusting, nil), check.Warn, "only questions from port 53")
-	want(t, "PORT-SRC", reached(t, "PORT-SRC", other, nil), check.Warn, "REFUSED")
-	want(t, "PORT-SRC", reached(t, "PORT-SRC", careful, nil), check.Pass, "dropped")
-	want(t, "PORT-SRC", reached(t, "PORT-SRC", serve(t, 1, good)[0], nil), check.Pass, "same")
+	want(t, "PORT-SRC", reached(t, "PORT-SRC", trusting, nil), finding.Warn, "only questions from port 53")
+	want(t, "PORT-SRC", reached(t, "PORT-SRC", other, nil), finding.Warn, "REFUSED")
+	want(t, "PORT-SRC", reached(t, "PORT-SRC", careful, nil), finding.Pass, "dropped")
+	want(t, "PORT-SRC", reached(t, "PORT-SRC", serve(t, 1, good)[0], nil), finding.Pass, "same")
 }
 
 // TestErrorLimit has the loopback of this machine, which does not limit errors, and the
 // counts of hosts that do.
 func TestErrorLimit(t *testing.T) {
 	if _, err := os.Stat("/proc/net/udp"); err == nil {
-		want(t, "HOST-ICMP", reached(t, "HOST-ICMP", serve(t, 1, good)[0], nil), check.Pass, "closed ports send")
+		want(t, "HOST-ICMP", reached(t, "HOST-ICMP", serve(t, 1, good)[0], nil), finding.Pass, "closed ports send")
 	}
 	for _, x := range []struct {
 		n    [2]int
-		want check.State
-	}{{[2]int{50, 50}, check.Warn}, {[2]int{50, 49}, check.Pass}, {[2]int{6, 1}, check.Pass}, {[2]int{60, 60}, check.Pass}, {[2]int{}, check.Unknown}} {
+		want finding.State
+	}{{[2]int{50, 50}, finding.Warn}, {[2]int{50, 49}, finding.Pass}, {[2]int{6, 1}, finding.Pass}, {[2]int{60, 60}, finding.Pass}, {[2]int{}, finding.Unknown}} {
 		if got, detail := check.JudgeErrors(x.n); got != x.want || detail == "" {
 			t.Errorf("%v: %s %q", x.n, got, detail)
 		}

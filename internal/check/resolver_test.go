@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -145,8 +146,8 @@ func TestResolverChecks(t *testing.T) {
 					o.Nobody = netip.MustParseAddrPort("127.0.0.1:9")
 				}
 				ch := byID[c.id]
-				for _, f := range ch.Run(t.Context(), &check.Run{Check: ch, Server: check.Server{Addr: at}, Options: o}) {
-					if bad != (f.State == check.Fail || f.State == check.Warn || f.State == check.Info && ch.Severity == check.SevInfo) || !bad && f.State != check.Pass {
+				for _, f := range ch.Run(t.Context(), &check.Run{Check: ch, Server: finding.Server{Addr: at}, Options: o}) {
+					if bad != (f.State == finding.Fail || f.State == finding.Warn || f.State == finding.Info && ch.Severity == finding.SevInfo) || !bad && f.State != finding.Pass {
 						t.Errorf("bad %t: state %d, %s", bad, f.State, f.Detail)
 					}
 				}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -101,13 +102,13 @@ func TestStreams(t *testing.T) {
 		c, bad, right := find(t, id), pair[0](t), pair[1](t)
 		// Beside each other, for most of it is waiting.
 		all.Go(func() {
-			if got := states(runOne(t, c, nil, bad)); !slices.Contains(got, check.Warn) && !slices.Contains(got, check.Fail) {
+			if got := states(runOne(t, c, nil, bad)); !slices.Contains(got, finding.Warn) && !slices.Contains(got, finding.Fail) {
 				t.Errorf("%s: bad server: %v", id, got)
 			}
 		})
 		all.Go(func() {
 			for _, f := range runOne(t, c, nil, right) {
-				if f.State != check.Pass {
+				if f.State != finding.Pass {
 					t.Errorf("%s: good server: %v %s", id, f.State, f.Detail)
 				}
 			}
@@ -125,21 +126,21 @@ func TestFloods(t *testing.T) {
 	defer all.Wait()
 	for what, x := range map[string]struct {
 		s         script
-		rrl, slip check.State
+		rrl, slip finding.State
 	}{
-		"none":      {good, check.Fail, check.Skipped},
-		"truncates": {slipping, check.Pass, check.Pass},
-		"is silent": {silent, check.Pass, check.Warn},
+		"none":      {good, finding.Fail, finding.Skipped},
+		"truncates": {slipping, finding.Pass, finding.Pass},
+		"is silent": {silent, finding.Pass, finding.Warn},
 		"equal only": {func(m *wire.Message, server int, tcp bool) answer {
 			if m.Type == wire.TypeA {
 				return good(m, server, tcp)
 			}
 			return equal(m, server, tcp)
-		}, check.Warn, check.Pass},
+		}, finding.Warn, finding.Pass},
 	} {
 		at, rrl, slip := serve(t, 2, x.s), find(t, "SRV-RRL"), find(t, "SRV-RRLSLIP")
 		all.Go(func() {
-			r := &check.Run{Server: check.Server{Addr: at[1]}, Zone: zone, Options: &check.Options{Timeout: 4 * time.Second}, Shared: new(sync.Map)}
+			r := &check.Run{Server: finding.Server{Addr: at[1]}, Zone: zone, Options: &check.Options{Timeout: 4 * time.Second}, Shared: new(sync.Map)}
 			if got := rrl.Run(t.Context(), r); got[0].State != x.rrl {
 				t.Errorf("%s: SRV-RRL %v %s, want %v", what, got[0].State, got[0].Detail, x.rrl)
 			}
@@ -215,14 +216,14 @@ func TestDoT(t *testing.T) {
 		trust bool
 		host  string
 		proto string
-		want  check.State
+		want  finding.State
 	}{
-		{"good", 90 * 24 * time.Hour, true, "ns1.example.test", "dot", check.Pass},
-		{"expired", -time.Hour, true, "ns1.example.test", "dot", check.Fail},
-		{"soon", 48 * time.Hour, true, "ns1.example.test", "dot", check.Warn},
-		{"untrusted", 90 * 24 * time.Hour, false, "ns1.example.test", "dot", check.Warn},
-		{"another's", 90 * 24 * time.Hour, true, "ns2.example.test", "dot", check.Warn},
-		{"without ALPN", 90 * 24 * time.Hour, true, "ns1.example.test", "", check.Warn},
+		{"good", 90 * 24 * time.Hour, true, "ns1.example.test", "dot", finding.Pass},
+		{"expired", -time.Hour, true, "ns1.example.test", "dot", finding.Fail},
+		{"soon", 48 * time.Hour, true, "ns1.example.test", "dot", finding.Warn},
+		{"untrusted", 90 * 24 * time.Hour, false, "ns1.example.test", "dot", finding.Warn},
+		{"another's", 90 * 24 * time.Hour, true, "ns2.example.test", "dot", finding.Warn},
+		{"without ALPN", 90 * 24 * time.Hour, true, "ns1.example.test", "", finding.Warn},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			cert, pool := certificate(t, x.valid)
@@ -251,7 +252,7 @@ func TestDoT(t *testing.T) {
 			if !x.trust {
 				pool = x509.NewCertPool()
 			}
-			got := c.Run(t.Context(), &check.Run{Check: c, Server: check.Server{Addr: at, Name: name(x.host)}, Options: tlsOptions(at, pool)})
+			got := c.Run(t.Context(), &check.Run{Check: c, Server: finding.Server{Addr: at, Name: name(x.host)}, Options: tlsOptions(at, pool)})
 			if len(got) != 1 || got[0].State != x.want {
 				t.Errorf("got %v, want %v", got, x.want)
 			}
@@ -297,10 +298,10 @@ func TestDoH(t *testing.T) {
 		t.Run(c.ID, func(t *testing.T) {
 			for _, x := range []struct {
 				h    http.HandlerFunc
-				want check.State
-			}{{bad, check.Warn}, {right, check.Pass}, {http.NotFound, check.Skipped}} {
+				want finding.State
+			}{{bad, finding.Warn}, {right, finding.Pass}, {http.NotFound, finding.Skipped}} {
 				at := serveHTTP(t, x.h)
-				got := c.Run(t.Context(), &check.Run{Check: c, Server: check.Server{Addr: at}, Options: tlsOptions(at, pool)})
+				got := c.Run(t.Context(), &check.Run{Check: c, Server: finding.Server{Addr: at}, Options: tlsOptions(at, pool)})
 				if len(got) != 1 || got[0].State != x.want {
 					t.Errorf("got %v, want %v", got, x.want)
 				}

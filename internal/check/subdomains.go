@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"strings"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -47,19 +48,19 @@ func takeovers() [][2]string {
 }
 
 // judgeDangle judges what a name that something in the zone leads to is answered with.
-func judgeDangle(zone, target []byte, m *Reply) (State, string) {
+func judgeDangle(zone, target []byte, m *Reply) (finding.State, string) {
 	if m.Rcode != wire.NXDomain {
-		return Pass, ""
+		return finding.Pass, ""
 	}
 	for _, s := range takeovers() {
 		if n, err := wire.ParseName(s[0]); err == nil && wire.Subdomain(target, n) {
-			return Fail, wire.NameText(target) + " is free at " + s[1] + ", where anyone can claim it (list of " + takeoverDate + ")"
+			return finding.Fail, wire.NameText(target) + " is free at " + s[1] + ", where anyone can claim it (list of " + takeoverDate + ")"
 		}
 	}
 	if domain, sold := free(m); sold && !wire.Subdomain(target, zone) {
-		return Fail, wire.NameText(target) + " does not exist, and " + wire.NameText(domain) + " has no such domain: whoever registers it gets what is sent there"
+		return finding.Fail, wire.NameText(target) + " does not exist, and " + wire.NameText(domain) + " has no such domain: whoever registers it gets what is sent there"
 	}
-	return Warn, wire.NameText(target) + " does not exist"
+	return finding.Warn, wire.NameText(target) + " does not exist"
 }
 
 // Permutations returns labels made from one that was found, as people make them.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -76,16 +77,16 @@ type Finder struct {
 
 // Find returns the targets of a word. A name that is delegated is a zone: it comes
 // first, and its servers follow. A word without targets is one with a Problem.
-func (f *Finder) Find(ctx context.Context, w Word) []Target {
+func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
 	port := cmp.Or(w.port, f.Options.Port, 53)
 	switch {
 	case w.net.IsValid():
 		return f.network(w, port)
 	case w.addr.IsValid():
-		return []Target{{Text: w.Text, Server: Server{Addr: netip.AddrPortFrom(w.addr, port)}, Zone: f.Zone}}
+		return []finding.Target{{Text: w.Text, Server: finding.Server{Addr: netip.AddrPortFrom(w.addr, port)}, Zone: f.Zone}}
 	}
-	problem := func(format string, args ...any) []Target {
-		return []Target{{Text: w.Text, Problem: fmt.Sprintf(format, args...)}}
+	problem := func(format string, args ...any) []finding.Target {
+		return []finding.Target{{Text: w.Text, Problem: fmt.Sprintf(format, args...)}}
 	}
 	r := &Run{Options: f.Options, Zone: w.name}
 	if f.Zone == nil && w.port == 0 {
@@ -99,7 +100,7 @@ func (f *Finder) Find(ctx context.Context, w Word) []Target {
 			return problem("%s does not exist", wire.NameText(w.name))
 		}
 	}
-	var list []Target
+	var list []finding.Target
 	var last error
 	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
 		m, err := f.ask(ctx, r, w.name, t)
@@ -109,8 +110,8 @@ func (f *Finder) Find(ctx context.Context, w Word) []Target {
 		}
 		for _, rr := range records(m, wire.Answer, t) {
 			if a, ok := netip.AddrFromSlice(rr.Data); ok && len(list) < targetServers {
-				s := Server{Addr: netip.AddrPortFrom(a, port), Name: w.name}
-				list = append(list, Target{Text: w.Text + " (" + at(s.Addr) + ")", Server: s, Zone: f.Zone})
+				s := finding.Server{Addr: netip.AddrPortFrom(a, port), Name: w.name}
+				list = append(list, finding.Target{Text: w.Text + " (" + at(s.Addr) + ")", Server: s, Zone: f.Zone})
 			}
 		}
 	}
@@ -132,16 +133,16 @@ func at(a netip.AddrPort) string {
 }
 
 // network returns the addresses of a network, if they are not too many.
-func (f *Finder) network(w Word, port uint16) []Target {
+func (f *Finder) network(w Word, port uint16) []finding.Target {
 	limit := cmp.Or(f.Max, MaxTargets)
 	bits := w.net.Addr().BitLen() - w.net.Bits()
 	if bits > 31 || 1<<bits > limit {
-		return []Target{{Text: w.Text, Problem: fmt.Sprintf("it has 2^%d addresses, and %d are allowed: see --max-targets", bits, limit)}}
+		return []finding.Target{{Text: w.Text, Problem: fmt.Sprintf("it has 2^%d addresses, and %d are allowed: see --max-targets", bits, limit)}}
 	}
-	list := make([]Target, 0, 1<<bits)
+	list := make([]finding.Target, 0, 1<<bits)
 	for a := w.net.Addr(); w.net.Contains(a); a = a.Next() {
 		s := netip.AddrPortFrom(a, port)
-		list = append(list, Target{Text: at(s), Server: Server{Addr: s}, Zone: f.Zone})
+		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone})
 	}
 	return list
 }
@@ -163,8 +164,8 @@ func (f *Finder) delegated(ctx context.Context, r *Run) bool {
 
 // domain returns the zone and its servers: those of the delegation where the walk from
 // the root can be made, else those that the resolver knows.
-func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []Target {
-	var servers []Server
+func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding.Target {
+	var servers []finding.Server
 	cuts, err := path(ctx, r)
 	switch {
 	case err == nil:
@@ -175,16 +176,16 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []Target 
 				break
 			}
 			for _, a := range addresses(ctx, r, wire.Lower(nil, ns), 1) {
-				servers = append(servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
+				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
 			}
 		}
 		err = nil
 	}
 	if err != nil {
-		return []Target{{Text: w.Text, Zone: w.name, Problem: err.Error()}}
+		return []finding.Target{{Text: w.Text, Zone: w.name, Problem: err.Error()}}
 	}
 	servers = servers[:min(len(servers), targetServers)]
-	list := []Target{{Text: w.Text, Zone: w.name, Servers: servers}}
+	list := []finding.Target{{Text: w.Text, Zone: w.name, Servers: servers}}
 	seen := map[netip.AddrPort]bool{}
 	for _, s := range servers {
 		if seen[s.Addr] {
@@ -192,7 +193,7 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []Target 
 		}
 		seen[s.Addr] = true
 		name := strings.TrimSuffix(wire.NameText(s.Name), ".")
-		list = append(list, Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name})
+		list = append(list, finding.Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name})
 	}
 	return list
 }

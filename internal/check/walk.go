@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -25,15 +26,15 @@ var errNoRoots = errors.New("no servers of the root are known")
 // A cut is one zone as its parent and its own servers show it.
 type cut struct {
 	zone    []byte
-	above   []byte   // the parent zone
-	parents []Server // the servers of the parent
-	ns      [][]byte // by the parent
+	above   []byte           // the parent zone
+	parents []finding.Server // the servers of the parent
+	ns      [][]byte         // by the parent
 	glue    map[string][]netip.Addr
 	ds      [][]byte
 	dsSigs  [][]byte
-	noDS    *Reply   // that says that there are none
-	servers []Server // all servers, by the parent
-	missing [][]byte // server names without an address
+	noDS    *Reply           // that says that there are none
+	servers []finding.Server // all servers, by the parent
+	missing [][]byte         // server names without an address
 }
 
 // nsPort is where name servers listen.
@@ -110,7 +111,7 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 				c.missing = append(c.missing, ns)
 			}
 			for _, a := range addrs {
-				c.servers = append(c.servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
+				c.servers = append(c.servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
 			}
 		}
 		cuts = append(cuts, c)
@@ -119,7 +120,7 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 }
 
 // askAny asks a zone's servers until one answers.
-func askAny(ctx context.Context, r *Run, servers []Server, q Query) (*Reply, error) {
+func askAny(ctx context.Context, r *Run, servers []finding.Server, q Query) (*Reply, error) {
 	err := errors.New("no server has an address")
 	for i, s := range servers {
 		if i == walkServers || ctx.Err() != nil {
@@ -179,9 +180,9 @@ func askResolvers(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply
 	if len(r.Options.Resolvers) == 0 {
 		return nil, errNoRoots
 	}
-	var servers []Server
+	var servers []finding.Server
 	for _, a := range r.Options.Resolvers {
-		servers = append(servers, Server{Addr: a})
+		servers = append(servers, finding.Server{Addr: a})
 	}
 	m, err := askAny(ctx, r, servers, rd(name, t))
 	if err != nil {
@@ -208,12 +209,12 @@ func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (
 		for _, rr := range m.Records {
 			a, ok := netip.AddrFromSlice(rr.Data)
 			if rr.Section == wire.Additional && ok && (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) && wire.Subdomain(rr.Owner, at) {
-				servers = append(servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: rr.Owner})
+				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: rr.Owner})
 			}
 		}
 		for i := 0; len(servers) == 0 && i < len(ns) && i < walkServers; i++ {
 			for _, a := range addresses(ctx, r, wire.Lower(nil, ns[i].Data), depth+1) {
-				servers = append(servers, Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns[i].Data})
+				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns[i].Data})
 			}
 		}
 	}
@@ -250,7 +251,7 @@ func signatures(m *Reply, name []byte, t wire.Type) [][]byte {
 
 // zoneServers returns the servers of the zone: those that the run was given, or
 // those of the delegation.
-func zoneServers(ctx context.Context, r *Run) ([]Server, error) {
+func zoneServers(ctx context.Context, r *Run) ([]finding.Server, error) {
 	if len(r.Servers) > 0 {
 		return r.Servers, nil
 	}
@@ -262,13 +263,13 @@ func zoneServers(ctx context.Context, r *Run) ([]Server, error) {
 }
 
 // fromZone asks the zone's servers one question.
-func fromZone(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply, Evidence, error) {
+func fromZone(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply, finding.Evidence, error) {
 	q := Query{Name: name, Type: t, EDNS: &EDNS{Size: ednsSize, DO: true}}
 	servers, err := zoneServers(ctx, r)
 	if err != nil {
-		return nil, Evidence{Command: "dig +trace -t " + t.String() + " -q " + shellName(name)}, err
+		return nil, finding.Evidence{Command: "dig +trace -t " + t.String() + " -q " + shellName(name)}, err
 	}
-	var ev Evidence
+	var ev finding.Evidence
 	if len(servers) > 0 {
 		ev.Command = dig(servers[0], q)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 	"port53/internal/query"
 	"port53/internal/scan"
 )
@@ -73,7 +74,7 @@ not be measured.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			least, ok := check.ParseSeverity(failOn)
+			least, ok := finding.ParseSeverity(failOn)
 			if !ok {
 				return failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", failOn)
 			}
@@ -84,9 +85,9 @@ not be measured.`,
 			case targets.atOnce < 1 || targets.max < 1:
 				return failure(exitUsage, "", "--at-once and --max-targets: expected at least 1")
 			case intrusive:
-				o.Mode = check.Intrusive
+				o.Mode = finding.Intrusive
 			case active:
-				o.Mode = check.Active
+				o.Mode = finding.Active
 			}
 			for _, id := range slices.Concat(only, skip) {
 				if findCheck(id) == nil {
@@ -126,7 +127,7 @@ not be measured.`,
 				return err
 			}
 			p := &progress{s: s}
-			reports := check.InOrder(ctx, targets.atOnce, list, func(ctx context.Context, t check.Target) *check.Report {
+			reports := check.InOrder(ctx, targets.atOnce, list, func(ctx context.Context, t finding.Target) *finding.Report {
 				r := check.Examine(ctx, t, o, func(c *check.Check) bool {
 					return (len(only) == 0 || slices.Contains(only, c.ID)) && !slices.Contains(skip, c.ID)
 				}, func(done, all int) { p.told(t.Text, done, all) })
@@ -217,7 +218,7 @@ func newCheckExplain(s *streams) *cobra.Command {
 			if c == nil {
 				return failure(exitUsage, "port53 check list has them", "there is no check %s", args[0])
 			}
-			fmt.Fprintf(s.out, "%s: %s\n%s, %s, %s\n\n%s\n\nJudged: %s\n\nRemedy: %s\n", c.ID, c.Title, c.Group, c.Severity, c.Mode, c.About, c.Judged, c.AdviceFor(""))
+			fmt.Fprintf(s.out, "%s: %s\n%s, %s, %s\n\n%s\n\nJudged: %s\n\nRemedy: %s\n", c.ID, c.Title, c.Group, c.Severity, c.Mode, c.Sent, c.Judged, c.AdviceFor(""))
 			var products []string
 			for p := range c.Advice {
 				if p != "" {

@@ -10,30 +10,32 @@ import (
 	"github.com/spf13/pflag"
 
 	"port53/internal/check"
+	"port53/internal/finding"
+	"port53/internal/report"
 )
 
 // A checkOutput is how reports of check are written.
 type checkOutput struct {
-	forms          map[check.Format]*bool
+	forms          map[report.Format]*bool
 	nmap, color    string
 	file, baseline string
 	all            bool
-	asked          check.Format
-	earlier        *check.Baseline
+	asked          report.Format
+	earlier        *finding.Baseline
 }
 
 func (c *checkOutput) flags(f *pflag.FlagSet) {
-	c.forms = map[check.Format]*bool{}
+	c.forms = map[report.Format]*bool{}
 	for _, x := range []struct {
-		form       check.Format
+		form       report.Format
 		name, help string
 	}{
-		{check.FormatJSON, "json", "print JSON (" + check.Schema + "): an object, or one a line for several targets"},
-		{check.FormatNDJSON, "ndjson", "print JSON, always one object a line"},
-		{check.FormatSARIF, "sarif", "print SARIF 2.1.0, for code scanning"},
-		{check.FormatJUnit, "junit", "print JUnit's XML, for continuous integration"},
-		{check.FormatHTML, "html", "print one page of HTML that needs nothing else"},
-		{check.FormatPlain, "plain", "print a line for each port and finding, its fields parted by tabs"},
+		{report.JSON, "json", "print JSON (" + report.Schema + "): an object, or one a line for several targets"},
+		{report.NDJSON, "ndjson", "print JSON, always one object a line"},
+		{report.SARIF, "sarif", "print SARIF 2.1.0, for code scanning"},
+		{report.JUnit, "junit", "print JUnit's XML, for continuous integration"},
+		{report.HTML, "html", "print one page of HTML that needs nothing else"},
+		{report.Plain, "plain", "print a line for each port and finding, its fields parted by tabs"},
 	} {
 		c.forms[x.form] = f.Bool(x.name, false, x.help)
 	}
@@ -56,9 +58,9 @@ func (c *checkOutput) check() error {
 	switch c.nmap {
 	case "":
 	case "normal":
-		c.asked, n = check.FormatNmap, n+1
+		c.asked, n = report.Nmap, n+1
 	case "grepable":
-		c.asked, n = check.FormatGrepable, n+1
+		c.asked, n = report.Grepable, n+1
 	default:
 		return failure(exitUsage, "", "--nmap=%s: expected normal or grepable", c.nmap)
 	}
@@ -76,7 +78,7 @@ func (c *checkOutput) check() error {
 		return failure(exitUsage, "", "--baseline %s: %v", c.baseline, pathCause(err))
 	}
 	defer f.Close()
-	if c.earlier, err = check.ReadBaseline(f); err != nil {
+	if c.earlier, err = report.ReadBaseline(f); err != nil {
 		return failure(exitUsage, "", "--baseline %s: %v", c.baseline, err)
 	}
 	return nil
@@ -84,7 +86,7 @@ func (c *checkOutput) check() error {
 
 // open returns the writer of reports, and what ends it. A file takes its name only when
 // it is whole.
-func (c *checkOutput) open(s *streams, least check.Severity) (w check.Writer, end func() error, err error) {
+func (c *checkOutput) open(s *streams, least finding.Severity) (w report.Writer, end func() error, err error) {
 	out := s.out
 	var f *os.File
 	if c.file != "" {
@@ -94,7 +96,11 @@ func (c *checkOutput) open(s *streams, least check.Severity) (w check.Writer, en
 		out = f
 	}
 	b := bufio.NewWriter(out)
-	w = check.NewWriter(c.asked, b, check.WriteOptions{All: c.all, FailOn: least, Version: buildVersion().Version, Colour: f == nil && c.colour(out)})
+	var rules []*finding.Check
+	for _, c := range check.Catalogue() {
+		rules = append(rules, &c.Check)
+	}
+	w = report.New(c.asked, b, report.Options{All: c.all, FailOn: least, Version: buildVersion().Version, Colour: f == nil && c.colour(out), Rules: rules})
 	return &flusher{w, b}, func() error {
 		err := errors.Join(w.Close(), b.Flush())
 		if f == nil {
@@ -117,11 +123,11 @@ const reportMode = 0o600
 
 // A flusher shows each report as soon as it is there.
 type flusher struct {
-	check.Writer
+	report.Writer
 	b *bufio.Writer
 }
 
-func (f *flusher) Write(r *check.Report) error { return errors.Join(f.Writer.Write(r), f.b.Flush()) }
+func (f *flusher) Write(r *finding.Report) error { return errors.Join(f.Writer.Write(r), f.b.Flush()) }
 
 // colour tells whether to paint: only at a terminal, and not if NO_COLOR is set.
 func (c *checkOutput) colour(w io.Writer) bool {

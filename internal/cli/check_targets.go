@@ -18,6 +18,7 @@ import (
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/dnssec"
+	"port53/internal/finding"
 	"port53/internal/query"
 	"port53/internal/resolver"
 	"port53/internal/wire"
@@ -82,7 +83,7 @@ func (c *checkTargets) options(o *check.Options) error {
 	}
 	for _, h := range hints {
 		for _, a := range h.Addrs {
-			o.Roots = append(o.Roots, check.Server{Addr: netip.AddrPortFrom(a, c.port), Name: h.Name})
+			o.Roots = append(o.Roots, finding.Server{Addr: netip.AddrPortFrom(a, c.port), Name: h.Name})
 		}
 	}
 	if c.roots != "" {
@@ -139,7 +140,7 @@ func parseTarget(text string) (netip.AddrPort, error) {
 
 // all returns the targets as they are found, in the order in which they are written: what
 // is configured, the command line, the list. told hears of what cannot be read.
-func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, args []string, told func(format string, args ...any)) (iter.Seq[check.Target], error) {
+func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, args []string, told func(format string, args ...any)) (iter.Seq[finding.Target], error) {
 	f := &check.Finder{Options: o, Max: c.max}
 	if c.zone != "" {
 		var err error
@@ -155,7 +156,7 @@ func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, ar
 		}
 		words = append(words, w)
 	}
-	own, err := c.own(ctx, s)
+	own, err := c.own(ctx, s, o)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +168,7 @@ func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, ar
 		}
 		in, name = file, c.list
 	}
-	return func(yield func(check.Target) bool) {
+	return func(yield func(finding.Target) bool) {
 		if file != nil {
 			defer file.Close()
 		}
@@ -221,7 +222,7 @@ func readWords(in io.Reader, name string, yield func(check.Word) bool, told func
 
 // own returns the configuration that is to be audited, and the listeners of the server
 // that runs with it.
-func (c *checkTargets) own(ctx context.Context, s *streams) ([]check.Target, error) {
+func (c *checkTargets) own(ctx context.Context, s *streams, o *check.Options) ([]finding.Target, error) {
 	if c.config == "" && !c.self {
 		return nil, nil
 	}
@@ -236,7 +237,8 @@ func (c *checkTargets) own(ctx context.Context, s *streams) ([]check.Target, err
 	for _, e := range broken {
 		s.complain("", "%v", e)
 	}
-	list := []check.Target{{Text: file, Config: conf}}
+	o.Config = conf
+	list := []finding.Target{{Text: file, Config: file}}
 	if !c.self {
 		return list, nil
 	}
@@ -263,7 +265,7 @@ func (c *checkTargets) own(ctx context.Context, s *streams) ([]check.Target, err
 			s.complain("start it, and let control.socket be on", "the port of %s is not known", text)
 			continue
 		}
-		t := check.Target{Text: text, Server: check.Server{Addr: a}}
+		t := finding.Target{Text: text, Server: finding.Server{Addr: a}}
 		if len(conf.Zones) > 0 && !conf.Recurses() {
 			t.Zone = conf.Zones[0].Name
 			t.Text += " for " + query.NameText(t.Zone)

@@ -1,4 +1,4 @@
-package check
+package report
 
 import (
 	_ "embed"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/finding"
 	"port53/internal/scan"
 	"port53/internal/wire"
 )
@@ -44,7 +45,7 @@ type htmlReport struct {
 	Bad, Known      []htmlFinding
 	Unmeasured      []htmlFinding
 	Good            []htmlFinding
-	Gone            []Gone
+	Gone            []finding.Gone
 }
 
 func (h *htmlWriter) begin() error {
@@ -55,7 +56,7 @@ func (h *htmlWriter) begin() error {
 	return h.t.ExecuteTemplate(h.w, "head", wire.Printable(h.o.Version))
 }
 
-func (h *htmlWriter) Write(r *Report) error {
+func (h *htmlWriter) Write(r *finding.Report) error {
 	if h.t == nil {
 		if err := h.begin(); err != nil {
 			return err
@@ -64,41 +65,44 @@ func (h *htmlWriter) Write(r *Report) error {
 	h.n++
 	n := r.Count()
 	v := htmlReport{
-		htmlTarget: htmlTarget{N: h.n, Target: wire.Printable(r.Target.Text), Verdict: r.verdict(), Worst: "pass", Fail: n[Fail], Warn: n[Warn], Unknown: n[Unknown]},
-		Started:    r.Started.UTC().Format(time.RFC3339), Counts: r.counts(), Software: r.runs(), Ports: r.ports(), Gone: r.Gone(),
+		htmlTarget: htmlTarget{
+			N: h.n, Target: wire.Printable(r.Target.Text), Verdict: verdict(r), Worst: "pass",
+			Fail: n[finding.Fail], Warn: n[finding.Warn], Unknown: n[finding.Unknown],
+		},
+		Started: r.Started.UTC().Format(time.RFC3339), Counts: counts(r), Software: runs(r), Ports: ports(r), Gone: r.Gone(),
 	}
-	bad := r.bad()
+	list := bad(r)
 	switch {
 	case !r.Reached():
 		v.Worst = "unknown"
-	case len(bad) > 0:
-		v.Worst = bad[0].finding.State.String()
+	case len(list) > 0:
+		v.Worst = list[0].State.String()
 	}
-	for _, x := range bad {
-		v.Bad = append(v.Bad, htmlOf(r, x))
+	for _, x := range list {
+		v.Bad = append(v.Bad, htmlOf(x))
 	}
-	for _, x := range r.all() {
-		switch s := x.finding.State; {
-		case s == Unknown:
-			v.Unmeasured = append(v.Unmeasured, htmlOf(r, x))
-		case s == Pass || s == Info:
-			v.Good = append(v.Good, htmlOf(r, x))
-		case (s == Fail || s == Warn) && r.Known(x.result.Check, x.finding):
-			v.Known = append(v.Known, htmlOf(r, x))
+	for _, x := range all(r) {
+		switch {
+		case x.State == finding.Unknown:
+			v.Unmeasured = append(v.Unmeasured, htmlOf(x))
+		case x.State == finding.Pass || x.State == finding.Info:
+			v.Good = append(v.Good, htmlOf(x))
+		case x.bad() && x.known():
+			v.Known = append(v.Known, htmlOf(x))
 		}
 	}
 	h.seen = append(h.seen, v.htmlTarget)
 	return h.t.ExecuteTemplate(h.w, "report", v)
 }
 
-func htmlOf(r *Report, x reported) htmlFinding {
-	c, f := x.result.Check, x.finding
+func htmlOf(x reported) htmlFinding {
 	out := htmlFinding{
-		State: f.State.String(), Severity: x.result.SeverityOf(f).String(), ID: c.ID, Title: wire.Printable(x.result.title(f)), Detail: wire.Printable(f.Detail), Place: wire.Printable(f.place()),
-		Advice: r.advice(c), Command: wire.Printable(f.Evidence.Command), Measured: f.Evidence.measured(), Sent: spaced(shown(f.Evidence.Sent)), Received: spaced(shown(f.Evidence.Received)),
+		State: x.State.String(), Severity: x.severity().String(), ID: x.check.ID, Title: x.title(), Detail: x.detail(), Place: x.place(),
+		Advice: x.advice(), Command: x.command(), Measured: x.measured(),
+		Sent: spaced(shown(x.Evidence.Sent)), Received: spaced(shown(x.Evidence.Received)),
 	}
-	for _, ref := range c.Refs {
-		out.Refs = append(out.Refs, htmlRef{ref, link(ref)})
+	for _, ref := range x.check.Refs {
+		out.Refs = append(out.Refs, htmlRef{ref, finding.Link(ref)})
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package check
+package report
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"port53/internal/finding"
 	"port53/internal/wire"
 )
 
@@ -73,59 +74,52 @@ type sarifResult struct {
 
 // sarifKind returns the kind and level of a state (SARIF 2.1.0, sections 3.27.9 and
 // 3.27.10: only what fails has a level).
-func sarifKind(s State) (kind, level string) {
+func sarifKind(s finding.State) (kind, level string) {
 	switch s {
-	case Fail:
+	case finding.Fail:
 		return "fail", "error"
-	case Warn:
+	case finding.Warn:
 		return "fail", "warning"
-	case Info:
+	case finding.Info:
 		return "informational", "none"
-	case Unknown:
+	case finding.Unknown:
 		return "open", "none"
-	case Skipped:
+	case finding.Skipped:
 		return "notApplicable", "none"
 	}
 	return "pass", "none"
 }
 
 // sarifScore returns the number that code scanning sorts by, of 0 to 10.
-func sarifScore(s Severity) string {
+func sarifScore(s finding.Severity) string {
 	return [...]string{"0.0", "2.0", "5.0", "7.5", "9.5"}[s]
 }
 
-// link returns where a reference can be read, or "".
-func link(ref string) string {
-	rest, ok := strings.CutPrefix(ref, "RFC ")
-	if ok {
-		n, section, _ := strings.Cut(rest, ", section ")
-		if section != "" {
-			section = "#section-" + section
-		}
-		return "https://www.rfc-editor.org/rfc/rfc" + n + section
-	}
-	if strings.HasPrefix(ref, "CVE-") {
-		return "https://www.cve.org/CVERecord?id=" + ref
-	}
-	return ""
-}
+// sarifPrint is the name and the version of our fingerprints.
+const sarifPrint = "port53/v1"
+
+// sarifSchema is where the form is described.
+const sarifSchema = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 func (s *sarifWriter) begin() error {
 	s.index = map[string]int{}
 	rules := []sarifRule{}
-	for i, c := range Catalogue() {
+	for i, c := range s.o.Rules {
 		s.index[c.ID] = i
 		r := sarifRule{
-			ID: c.ID, Name: c.ID, Short: sarifText{c.Title}, Full: sarifText{c.About + " Judged: " + c.Judged}, Help: sarifText{c.AdviceFor("")},
-			Properties: map[string]any{"security-severity": sarifScore(c.Severity), "tags": []string{"security", "dns", string(c.Group)}},
+			ID: c.ID, Name: c.ID, Short: sarifText{c.Title}, Full: sarifText{c.Sent + " Judged: " + c.Judged},
+			Help: sarifText{c.AdviceFor("")},
+			Properties: map[string]any{
+				"security-severity": sarifScore(c.Severity), "tags": []string{"security", "dns", string(c.Group)},
+			},
 		}
 		r.Default.Level = "error"
-		if c.Severity <= SevMedium {
+		if c.Severity <= finding.SevMedium {
 			r.Default.Level = "warning"
 		}
 		for _, ref := range c.Refs {
 			if r.HelpURI == "" {
-				r.HelpURI = link(ref)
+				r.HelpURI = finding.Link(ref)
 			}
 		}
 		rules = append(rules, r)
@@ -138,48 +132,52 @@ func (s *sarifWriter) begin() error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.w, `{"$schema":"https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json","version":"2.1.0","runs":[{"tool":{"driver":{"name":"port53 check","version":%s,"rules":%s}},"columnKind":"unicodeCodePoints","results":[`, version, text)
+	_, err = fmt.Fprintf(s.w, `{"$schema":%q,"version":"2.1.0","runs":[{"tool":{"driver":{"name":"port53 check","version":%s,"rules":%s}},`+
+		`"columnKind":"unicodeCodePoints","results":[`, sarifSchema, version, text)
 	return err
 }
 
-func (s *sarifWriter) Write(r *Report) error {
+func (s *sarifWriter) Write(r *finding.Report) error {
 	if s.index == nil {
 		if err := s.begin(); err != nil {
 			return err
 		}
 	}
 	s.n++
-	for _, x := range r.all() {
-		c, f := x.result.Check, x.finding
-		if !s.wanted(f.State) {
+	for _, x := range all(r) {
+		if !s.wanted(x.State) {
 			continue
 		}
-		kind, level := sarifKind(f.State)
+		kind, level := sarifKind(x.State)
 		out := sarifResult{
-			Rule: c.ID, Kind: kind, Level: level, Fingerprints: map[string]string{"port53/v1": r.Fingerprint(c, f)},
-			Properties: map[string]any{"state": f.State.String(), "security-severity": sarifScore(x.result.SeverityOf(f)), "remedy": wire.Printable(r.advice(c)), "command": wire.Printable(f.Evidence.Command)},
+			Rule: x.check.ID, Kind: kind, Level: level, Message: sarifText{x.title()},
+			Fingerprints: map[string]string{sarifPrint: x.fingerprint()}, Locations: []sarifLocation{location(r, x.Finding)},
+			Properties: map[string]any{
+				"state": x.State.String(), "security-severity": sarifScore(x.severity()), "remedy": x.advice(), "command": x.command(),
+			},
 		}
-		message := wire.Printable(x.result.title(f))
-		if f.Detail != "" {
-			message += ": " + wire.Printable(f.Detail)
+		if x.Detail != "" {
+			out.Message.Text += ": " + x.detail()
 		}
-		out.Message.Text = message
-		if i, ok := s.index[c.ID]; ok {
+		if i, ok := s.index[x.check.ID]; ok {
 			out.Index = &i
 		}
-		if r.Baseline != nil && (f.State == Fail || f.State == Warn) {
+		if r.Baseline != nil && x.bad() {
 			out.Baseline = "new"
-			if r.Known(c, f) {
+			if x.known() {
 				out.Baseline = "unchanged"
 			}
 		}
-		out.Locations = []sarifLocation{s.location(r, f)}
 		if err := s.result(&out); err != nil {
 			return err
 		}
 	}
 	for _, g := range r.Gone() {
-		out := sarifResult{Rule: wire.Printable(g.ID), Kind: "pass", Level: "none", Message: sarifText{wire.Printable(g.Title)}, Fingerprints: map[string]string{"port53/v1": wire.Printable(g.Fingerprint)}, Baseline: "absent", Locations: []sarifLocation{s.location(r, &Finding{})}}
+		out := sarifResult{
+			Rule: wire.Printable(g.ID), Kind: "pass", Level: "none", Message: sarifText{wire.Printable(g.Title)},
+			Fingerprints: map[string]string{sarifPrint: wire.Printable(g.Fingerprint)}, Baseline: "absent",
+			Locations: []sarifLocation{location(r, &finding.Finding{})},
+		}
 		if err := s.result(&out); err != nil {
 			return err
 		}
@@ -188,7 +186,7 @@ func (s *sarifWriter) Write(r *Report) error {
 }
 
 // location returns what a finding is about: a server, a zone, or a line of a file.
-func (s *sarifWriter) location(r *Report, f *Finding) sarifLocation {
+func location(r *finding.Report, f *finding.Finding) sarifLocation {
 	l := sarifLocation{Logical: []sarifLogical{{Name: wire.Printable(r.Target.Text), Kind: "resource"}}}
 	if a := r.Target.Server.Addr; a.IsValid() {
 		l.Logical[0].Name = "dns://" + a.String()

@@ -1,0 +1,169 @@
+package finding
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"port53/internal/fingerprint"
+	"port53/internal/scan"
+	"port53/internal/wire"
+)
+
+// A Result is what one check found at a target.
+type Result struct {
+	Check    *Check
+	Findings []Finding
+}
+
+// Severity returns how much a finding of the check matters.
+func (r *Result) Severity(f *Finding) Severity {
+	if f.Severity != 0 {
+		return f.Severity
+	}
+	return r.Check.Severity
+}
+
+// Title returns what a finding of the check is called.
+func (r *Result) Title(f *Finding) string {
+	switch {
+	case f.Title != "":
+		return f.Title
+	case (f.State == Fail || f.State == Warn) && r.Check.Fault != "":
+		return r.Check.Fault
+	}
+	return r.Check.Title
+}
+
+// Worst returns the state that a check as a whole has: the first of fail, warn, unknown,
+// info, pass and skipped that one of its findings has.
+func (r *Result) Worst() State {
+	for _, s := range []State{Fail, Warn, Unknown, Info, Pass} {
+		if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.State == s }) {
+			return s
+		}
+	}
+	return Skipped
+}
+
+// A Report is all that was found at one target, in the order of the catalogue.
+type Report struct {
+	Target  Target
+	Started time.Time
+	Took    time.Duration
+	Ports   []scan.Port
+	// Software is what the server is, found before the checks run.
+	Software fingerprint.Software
+	Results  []Result
+
+	From     netip.Addr // where questions to the server came from; zero if there is no one server
+	Problem  string     // why there is nothing to look at; empty if there is
+	Baseline *Baseline  // what is known already; nil: nothing
+}
+
+// Fingerprint returns what tells a finding from others, the same in each run.
+func (r *Report) Fingerprint(c *Check, f *Finding) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s", c.ID, r.Target.Text, f.Key))
+	return hex.EncodeToString(sum[:16])
+}
+
+// Count returns how many checks there are of each state.
+func (r *Report) Count() map[State]int {
+	n := map[State]int{}
+	for i := range r.Results {
+		n[r.Results[i].Worst()]++
+	}
+	return n
+}
+
+// Reached reports whether enough could be measured to say anything: there is something to
+// look at, and half of the checks have a result. Without a check, an open port is enough.
+func (r *Report) Reached() bool {
+	if r.Problem != "" {
+		return false
+	}
+	if len(r.Results) == 0 {
+		return len(r.Ports) == 0 || slices.ContainsFunc(r.Ports, func(p scan.Port) bool { return p.State == scan.Open })
+	}
+	n := r.Count()
+	measured := n[Pass] + n[Warn] + n[Fail] + n[Info]
+	return measured > 0 && measured >= n[Unknown]
+}
+
+// Above reports whether something was found that matters as much as least.
+func (r *Report) Above(least Severity) bool {
+	for i := range r.Results {
+		x := &r.Results[i]
+		if slices.ContainsFunc(x.Findings, func(f Finding) bool { return r.Counts(x, &f, least) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// Counts reports whether one finding matters as much as least. Warnings count for less
+// than failures: only if least is medium or lower. What the baseline has does not count.
+func (r *Report) Counts(x *Result, f *Finding, least Severity) bool {
+	return x.Severity(f) >= least && (f.State == Fail || f.State == Warn && least <= SevMedium) && !r.Known(x.Check, f)
+}
+
+// A Gone is a finding of the baseline that is no more.
+type Gone struct {
+	ID          string `json:"id"`
+	Severity    string `json:"severity"`
+	Title       string `json:"title"`
+	Fingerprint string `json:"fingerprint"`
+}
+
+// A Baseline is what an earlier run found wrong, at all its targets. Its zero value is a
+// run that found nothing.
+type Baseline struct {
+	targets map[string][]Gone
+	prints  map[string]bool
+}
+
+// Add adds what was found at a target. It is not to be called once a report has the
+// baseline.
+func (b *Baseline) Add(target string, found Gone) {
+	if b.targets == nil {
+		b.targets, b.prints = map[string][]Gone{}, map[string]bool{}
+	}
+	b.targets[target] = append(b.targets[target], found)
+	b.prints[found.Fingerprint] = true
+}
+
+// Known reports whether the baseline has a finding.
+func (r *Report) Known(c *Check, f *Finding) bool {
+	return r.Baseline != nil && r.Baseline.prints[r.Fingerprint(c, f)]
+}
+
+// Gone returns the findings of the baseline whose check has been made again, could
+// measure, and does not find them any more.
+func (r *Report) Gone() []Gone {
+	if r.Baseline == nil {
+		return nil
+	}
+	made, there := map[string]bool{}, map[string]bool{}
+	for i := range r.Results {
+		x := &r.Results[i]
+		measured := true
+		for j := range x.Findings {
+			f := &x.Findings[j]
+			measured = measured && f.State != Unknown
+			if f.State == Fail || f.State == Warn {
+				there[r.Fingerprint(x.Check, f)] = true
+			}
+		}
+		made[x.Check.ID] = measured
+	}
+	var gone []Gone
+	for _, g := range r.Baseline.targets[wire.Printable(r.Target.Text)] {
+		if made[g.ID] && !there[g.Fingerprint] {
+			gone = append(gone, g)
+		}
+	}
+	return gone
+}

@@ -1,0 +1,216 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/internal/finding"
+	"port53/internal/scan"
+	"port53/internal/wire"
+)
+
+// A reported is one finding with what it is a finding of. Its texts are printable.
+type reported struct {
+	report *finding.Report
+	result *finding.Result
+	check  *finding.Check
+	*finding.Finding
+}
+
+func (x reported) title() string              { return wire.Printable(x.result.Title(x.Finding)) }
+func (x reported) severity() finding.Severity { return x.result.Severity(x.Finding) }
+func (x reported) detail() string             { return wire.Printable(x.Detail) }
+func (x reported) place() string              { return wire.Printable(x.Place()) }
+func (x reported) command() string            { return wire.Printable(x.Evidence.Command) }
+func (x reported) fingerprint() string        { return x.report.Fingerprint(x.check, x.Finding) }
+func (x reported) known() bool                { return x.report.Known(x.check, x.Finding) }
+
+// bad reports whether the finding is that something is wrong.
+func (x reported) bad() bool { return x.State == finding.Fail || x.State == finding.Warn }
+
+// advice returns what mends what was found, at the software that the target runs.
+func (x reported) advice() string {
+	return wire.Printable(x.check.AdviceFor(x.report.Software.Product))
+}
+
+// measured returns what the finding rests on, in words, or "".
+func (x reported) measured() string {
+	e := &x.Evidence
+	var parts []string
+	if e.N > 0 {
+		parts = append(parts, counted(e.N, "exchange"))
+	}
+	if e.RTT > 0 {
+		parts = append(parts, "answered in "+e.RTT.Round(100*time.Microsecond).String())
+	}
+	if len(e.Received) > 0 {
+		text := counted(len(e.Received), "octet") + " came back"
+		if len(e.Received) >= finding.MaxShown {
+			text = "at least " + text
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// all returns the findings in the order of the catalogue.
+func all(r *finding.Report) []reported {
+	var list []reported
+	for i := range r.Results {
+		x := &r.Results[i]
+		for j := range x.Findings {
+			list = append(list, reported{r, x, x.Check, &x.Findings[j]})
+		}
+	}
+	return list
+}
+
+// ports returns the ports as they can be printed.
+func ports(r *finding.Report) []scan.Port {
+	list := make([]scan.Port, len(r.Ports))
+	for i, p := range r.Ports {
+		p.Proto, p.State, p.Reason, p.From = wire.Printable(p.Proto), wire.Printable(p.State), wire.Printable(p.Reason), wire.Printable(p.From)
+		list[i] = p
+	}
+	return list
+}
+
+// bad returns what failed and what warns, the most severe first. What the baseline has
+// is left out.
+func bad(r *finding.Report) []reported {
+	list := slices.DeleteFunc(all(r), func(x reported) bool { return !x.bad() || x.known() })
+	slices.SortStableFunc(list, func(a, b reported) int {
+		return cmp.Or(cmp.Compare(b.severity(), a.severity()), cmp.Compare(b.State, a.State))
+	})
+	return list
+}
+
+// known returns how many findings are left out because the baseline has them.
+func known(r *finding.Report) int {
+	n := 0
+	for _, x := range all(r) {
+		if x.bad() && x.known() {
+			n++
+		}
+	}
+	return n
+}
+
+// verdict returns the report in one line.
+func verdict(r *finding.Report) string {
+	list := bad(r)
+	switch {
+	case r.Problem != "":
+		return "it could not be measured: " + wire.Printable(r.Problem)
+	case !r.Reached():
+		return "it could not be measured"
+	case len(list) > 0:
+		return fmt.Sprintf("%s: %s", list[0].severity(), list[0].title())
+	case len(r.Results) == 0:
+		return "no check that is wanted applies"
+	case known(r) > 0:
+		return "nothing new was found"
+	}
+	return "nothing wrong was found"
+}
+
+// counts returns how the checks ended, in one line.
+func counts(r *finding.Report) string {
+	n := r.Count()
+	return fmt.Sprintf("%d failed, %d warn, %d passed, %d unknown, in %s",
+		n[finding.Fail], n[finding.Warn], n[finding.Pass]+n[finding.Info], n[finding.Unknown], r.Took.Round(10*time.Millisecond))
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// Escape sequences of terminals (ECMA-48, section 8.3.117).
+const (
+	inBold   = "\x1b[1m"
+	inRed    = "\x1b[1;31m"
+	inYellow = "\x1b[33m"
+	inGreen  = "\x1b[32m"
+	inPlain  = "\x1b[0m"
+)
+
+// writeText writes the report for people: the ports, the verdict, and what was found,
+// the most severe first, each with what mends it and a command that shows it.
+func writeText(w io.Writer, r *finding.Report, o Options) error {
+	var b strings.Builder
+	paint := func(colour, text string) string {
+		if !o.Colour {
+			return text
+		}
+		return colour + text + inPlain
+	}
+	fmt.Fprintf(&b, "%s\n", paint(inBold, wire.Printable(r.Target.Text)))
+	for _, p := range ports(r) {
+		fmt.Fprintf(&b, "  %d/%s %s (%s)\n", p.Number, p.Proto, p.State, p.Reason)
+	}
+	if s := runs(r); s != "" {
+		fmt.Fprintf(&b, "  software: %s (by %s, confidence %d of 10)\n", s, wire.Printable(r.Software.Method), r.Software.Confidence)
+	}
+	list := bad(r)
+	colour := inGreen
+	switch {
+	case len(list) > 0 && list[0].State == finding.Fail:
+		colour = inRed
+	case len(list) > 0 || !r.Reached():
+		colour = inYellow
+	}
+	fmt.Fprintf(&b, "  verdict: %s\n  %s\n", paint(colour, verdict(r)), counts(r))
+	if n := known(r); n > 0 {
+		fmt.Fprintf(&b, "  %s that the baseline has\n", counted(n, "finding"))
+	}
+	for _, g := range r.Gone() {
+		fmt.Fprintf(&b, "  gone since the baseline: %s\n", wire.Printable(g.Severity+" "+g.ID+": "+g.Title))
+	}
+	for _, x := range list {
+		colour := inYellow
+		if x.State == finding.Fail {
+			colour = inRed
+		}
+		fmt.Fprintf(&b, "\n%s %s %s: %s\n", paint(colour, strings.ToUpper(x.State.String())), x.severity(), x.check.ID, x.title())
+		for _, line := range []struct{ head, text string }{
+			{"  ", x.detail()},
+			{"  at: ", x.place()},
+			{"  evidence: ", x.measured()},
+			{"  remedy: ", x.advice()},
+			{"  see it: ", x.command()},
+		} {
+			if line.text != "" {
+				fmt.Fprintf(&b, "%s%s\n", line.head, line.text)
+			}
+		}
+	}
+	if o.All {
+		b.WriteByte('\n')
+		for _, x := range all(r) {
+			if x.bad() {
+				continue
+			}
+			fmt.Fprintf(&b, "%s %s: %s\n", x.State, x.check.ID, x.title())
+			if x.State == finding.Unknown && x.Detail != "" {
+				fmt.Fprintf(&b, "  %s\n", x.detail())
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// runs returns what the server is in one line, or "" if it is not known.
+func runs(r *finding.Report) string {
+	if r.Software.Product == "" {
+		return ""
+	}
+	return wire.Printable(r.Software.String())
+}
