@@ -278,10 +278,12 @@ func skipName(msg []byte, pos int) int {
 				return -1
 			}
 			return pos + 2
-		case l > MaxLabel || pos-start > MaxName:
+		case l > MaxLabel:
 			return -1
 		}
-		pos += l + 1
+		if pos += l + 1; pos-start >= MaxName {
+			return -1
+		}
 	}
 	return -1
 }

@@ -61,7 +61,10 @@ func TestSetsInMessages(t *testing.T) {
 		s.round()
 	}
 	t.Log(s.count)
-	for _, what := range []string{"named", "shared", "sigs", "plain", "far", "scattered", "beyond", "glue", "targets", "too large"} {
+	if all, short := s.count["to shorten"], s.count["shortened"]; all < rounds/10 || short*20 < all*19 {
+		t.Errorf("of %d sets that share labels with the question, %d are shorter for it", all, short)
+	}
+	for _, what := range []string{"named", "shared", "sigs", "plain", "far", "scattered", "beyond", "glue", "targets", "too large", "little room"} {
 		if s.count[what] < rounds/20 {
 			t.Errorf("%d times %s in %d rounds", s.count[what], what, rounds)
 		}
@@ -94,6 +97,9 @@ func (s *sender) round() {
 	if owner != apex || typ != wire.TypeNS {
 		add(apex, wire.TypeNS, []byte("\x01z\x03net\x00"))
 	}
+	if owner != apex {
+		add("\x02zz"+apex, wire.TypeNS, []byte("\x01z\x03net\x00"))
+	}
 	records := 1 + s.rnd.IntN(5)
 	if s.rnd.IntN(4) == 0 {
 		records = []int{20, 33, 100, 255, 256, 300}[s.rnd.IntN(6)]
@@ -112,6 +118,8 @@ func (s *sender) round() {
 			target = s.fit(s.prefixed("\x03net\x00"))
 		case 2:
 			target = s.fit(strings.ToUpper(s.prefixed(owner)))
+		case 3:
+			target = s.fit(s.prefixed("\x02zz" + apex)) // below another cut
 		}
 		if records > 5 {
 			name := fmt.Sprintf("s%d", i)
@@ -120,7 +128,8 @@ func (s *sender) round() {
 		targets = append(targets, target)
 		switch typ {
 		case wire.TypeMX:
-			add(owner, typ, append([]byte{0, byte(i)}, target...))
+			// A preference may have the form of a label.
+			add(owner, typ, append([]byte([]string{"\x00" + string(rune(i%128)), "\x01a", "\x01v"}[s.rnd.IntN(3)]), target...))
 		case wire.TypeSRV:
 			add(owner, typ, append([]byte{0, 0, 0, 0, 0, byte(i)}, target...))
 		case wire.TypeHTTPS:
@@ -283,6 +292,12 @@ func (s *sender) send(owner []byte, typ wire.Type, targets []string) {
 	if end > wire.MaxPointer {
 		s.count["far"]++
 	}
+	if what == "shared" && start < 8000 {
+		s.count["to shorten"]++
+		if end-start < set.Len(sigs) {
+			s.count["shortened"]++
+		}
+	}
 	got := s.records(fail)
 	if got = got[before:]; !slices.Equal(got, want) {
 		fail("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -394,6 +409,14 @@ func (s *sender) glue(fail func(string, ...any), set *RRset, owner []byte, befor
 		})
 		return true
 	})
+	// Often there is no room for all of it, or for what must be there.
+	if spare := limit - s.b.Len() - size/2 - s.rnd.IntN(all-size/2+40); spare > 11 && s.rnd.IntN(2) == 0 {
+		room := s.b.Grow(wire.Additional, spare, 1)
+		copy(room, "\x00\xff\xff\x00\x01\x00\x00\x00\x3c")
+		binary.BigEndian.PutUint16(room[9:], uint16(spare-11))
+		before++
+		s.count["little room"]++
+	}
 	start := s.b.Len()
 	if !set.AppendGlue(&s.b, &s.where) {
 		s.count["too large"]++

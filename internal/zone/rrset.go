@@ -363,11 +363,9 @@ func (r *Relocation) shared(at, p, v int) (from, place int) {
 	if q.Name == nil || v >= blockBase+at {
 		return p, 0 // the name at v is about to be written
 	}
-	end := q.Owner // where in the question stands what v means
-	if v != 0 {
-		if end = r.place(v) - q.Pos; end <= 0 || end > q.Owner {
-			return p, 0
-		}
+	end := r.place(v) - q.Pos // where in the question stands what v means
+	if end <= 0 || end > q.Owner {
+		return p, 0
 	}
 	if r.set.Type == wire.TypeMX {
 		at = min(at+2, p)
