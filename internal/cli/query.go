@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/wire"
 )
@@ -202,22 +203,22 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 
 // ask asks the servers and prints the reply.
 func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) int {
-	r, err := a.route.AskAll(ctx, servers, &a.q, func(r *query.Reply) bool {
+	r, err := a.route.AskAll(ctx, servers, &a.q, func(r *exchange.Reply) bool {
 		return a.next && len(servers) > 1 && r.Message.Rcode == wire.ServFail
 	})
 	if err != nil {
 		return s.unanswered(ctx, a, err)
 	}
-	f := r.Understand()
+	f := query.Understand(r)
 	switch {
 	case a.asJSON:
-		if err := s.printJSON(r.Report()); err != nil {
+		if err := s.printJSON(query.ReportReply(r)); err != nil {
 			return exitUsage
 		}
 	default:
 		out := a.style.AppendReply(nil, r)
 		if a.style.Meaning && !a.style.Short {
-			out = r.AppendMeaning(out)
+			out = query.AppendMeaning(out, r)
 		}
 		if _, err := s.out.Write(out); err != nil {
 			return exitUsage
@@ -285,7 +286,7 @@ func (a *asking) servers(ctx context.Context) ([]netip.AddrPort, error) {
 		if a.family == 4 && !addr.Is4() || a.family == 6 && addr.Is4() {
 			continue
 		}
-		if src := a.route.Source; src.IsValid() && src.Addr().Is4() != addr.Is4() {
+		if src := a.route.Dialer.Source; src.IsValid() && src.Addr().Is4() != addr.Is4() {
 			continue
 		}
 		servers = append(servers, netip.AddrPortFrom(addr, port))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/wire"
 )
@@ -26,8 +27,8 @@ const (
 //
 // In one piece: it has a field for each thing that can be said about a question.
 type asking struct {
-	q     query.Question
-	route query.Route
+	q     exchange.Question
+	route exchange.Route
 	style query.Style
 
 	named, typed bool // the name, the type was given
@@ -50,9 +51,9 @@ type asking struct {
 // newAsking returns what holds unless something else is said.
 func newAsking() asking {
 	return asking{
-		q: query.Question{
+		q: exchange.Question{
 			Name: wire.Root, Type: wire.TypeA, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagAD,
-			EDNS: true, UDPSize: query.UDPSize, Cookie: true,
+			EDNS: true, UDPSize: exchange.UDPSize, Cookie: true,
 		},
 		style: query.Usual(), port: 53, next: true, resolvConf: query.ResolvConf, config: defaultConfig,
 	}
@@ -61,7 +62,7 @@ func newAsking() asking {
 // clone returns a copy to which options can be added.
 func (a *asking) clone() asking {
 	c := *a
-	c.q.Options = append([]query.Option(nil), a.q.Options...)
+	c.q.Options = append([]exchange.Option(nil), a.q.Options...)
 	return c
 }
 
@@ -206,13 +207,13 @@ func setSource(a *asking, arg string, _ bool) error {
 			return err
 		}
 	}
-	a.route.Source = netip.AddrPortFrom(addr, uint16(v))
+	a.route.Dialer.Source = netip.AddrPortFrom(addr, uint16(v))
 	return nil
 }
 
 func setTries(more uint64) func(*asking, string, bool) error {
 	return func(a *asking, arg string, _ bool) error {
-		v, err := number(arg, 1-more, query.MaxTries)
+		v, err := number(arg, 1-more, exchange.MaxTries)
 		a.route.Tries = int(v + more)
 		return err
 	}
@@ -275,7 +276,7 @@ func setCookie(a *asking, arg string, on bool) error {
 		return fmt.Errorf("%q: want hexadecimal", arg)
 	}
 	a.q.Cookie, a.q.EDNS = false, true
-	a.q.Options = append(a.q.Options, query.Option{Code: wire.OptionCookie, Data: data})
+	a.q.Options = append(a.q.Options, exchange.Option{Code: wire.OptionCookie, Data: data})
 	return nil
 }
 
@@ -285,13 +286,13 @@ func emptyOption(code uint16) func(*asking, string, bool) error {
 		a.q.Options = without(a.q.Options, code)
 		if on {
 			a.q.EDNS = true
-			a.q.Options = append(a.q.Options, query.Option{Code: code})
+			a.q.Options = append(a.q.Options, exchange.Option{Code: code})
 		}
 		return nil
 	}
 }
 
-func without(list []query.Option, code uint16) []query.Option {
+func without(list []exchange.Option, code uint16) []exchange.Option {
 	kept := list[:0]
 	for _, o := range list {
 		if o.Code != code {
@@ -312,7 +313,7 @@ func setOption(a *asking, arg string, on bool) error {
 	if err != nil {
 		return err
 	}
-	if v == query.OptionSubnet {
+	if v == wire.OptionSubnet {
 		return errSubnet
 	}
 	data, err := hex.DecodeString(value)
@@ -320,7 +321,7 @@ func setOption(a *asking, arg string, on bool) error {
 		return fmt.Errorf("%q: want hexadecimal", value)
 	}
 	a.q.EDNS = true
-	a.q.Options = append(a.q.Options, query.Option{Code: uint16(v), Data: data})
+	a.q.Options = append(a.q.Options, exchange.Option{Code: uint16(v), Data: data})
 	return nil
 }
 

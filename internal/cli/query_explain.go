@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"port53/internal/app"
+	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/resolver"
 	"port53/internal/wire"
@@ -52,11 +53,11 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 	}
 	q := a.q
 	q.EDNS = false // the control socket carries the answer without
-	r := query.Reply{Question: &q, Raw: told.Answer, At: time.Now()}
+	r := &exchange.Reply{Question: &q, Raw: told.Answer, At: time.Now()}
 	r.Fault = r.Message.Parse(told.Answer)
-	f := r.Understand()
+	f := query.Understand(r)
 	if a.asJSON {
-		report := r.Report()
+		report := query.ReportReply(r)
 		if told.Events == nil {
 			told.Events = []resolver.Event{}
 		}
@@ -81,9 +82,9 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		}
 		style := a.style
 		style.Stats = false
-		out = style.AppendReply(out, &r)
+		out = style.AppendReply(out, r)
 		if style.Meaning && !style.Short {
-			out = r.AppendMeaning(out)
+			out = query.AppendMeaning(out, r)
 		}
 		if _, err := s.out.Write(out); err != nil {
 			return exitUsage

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/wire"
 )
@@ -30,7 +31,7 @@ func (a *asking) say() string {
 	add(!a.q.EDNS, "noedns")
 	add(a.q.Version != 0, "version=%d", a.q.Version)
 	add(a.q.DO, "do")
-	add(a.q.UDPSize != query.UDPSize, "size=%d", a.q.UDPSize)
+	add(a.q.UDPSize != exchange.UDPSize, "size=%d", a.q.UDPSize)
 	add(!a.q.Cookie, "nocookie")
 	add(a.q.Padding != 0, "padding=%d", a.q.Padding)
 	for _, o := range a.q.Options {
@@ -39,7 +40,7 @@ func (a *asking) say() string {
 	add(a.server != "", "@%s", a.server)
 	add(a.port != 53, "port=%d", a.port)
 	add(a.family != 0, "ipv%d", a.family)
-	add(a.route.Source.IsValid(), "from=%v", a.route.Source)
+	add(a.route.Dialer.Source.IsValid(), "from=%v", a.route.Dialer.Source)
 	add(a.route.TCP, "tcp")
 	add(a.route.UDPOnly, "ignore")
 	add(a.route.Timeout != 0, "timeout=%v", a.route.Timeout)

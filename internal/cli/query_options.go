@@ -59,7 +59,7 @@ func queryOptions() []queryOption {
 		}},
 		{long: "nsid", plus: "nsid", help: "ask which of several servers this is", set: emptyOption(wire.OptionNSID)},
 		{long: "cookie", plus: "cookie", arg: "[HEX]", help: "send a DNS cookie (on, a fresh one)", set: setCookie},
-		{long: "expire", plus: "expire", help: "ask a secondary when its zone ends", set: emptyOption(query.OptionExpire)},
+		{long: "expire", plus: "expire", help: "ask a secondary when its zone ends", set: emptyOption(wire.OptionExpire)},
 		{long: "keepalive", plus: "keepalive", help: "ask how long a TCP connection may be idle", set: emptyOption(wire.OptionKeepalive)},
 		{long: "padding", plus: "padding", arg: "OCTETS", help: "pad the query to a multiple of this", set: setPadding},
 		{long: "option", plus: "ednsopt", arg: "CODE[:HEX]", help: "send any other EDNS option", set: setOption},

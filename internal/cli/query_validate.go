@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/resolver"
 	"port53/internal/wire"
@@ -54,11 +55,11 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 	checks := []query.CheckReport{}
 	v := query.Validator{
 		Anchors: anchors, Now: now,
-		Ask: func(ctx context.Context, name []byte, typ wire.Type) (*query.Reply, error) {
+		Ask: func(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error) {
 			q := a.q
 			q.Name, q.Type, q.Flags = name, typ, wire.FlagRD|wire.FlagCD
 			q.EDNS, q.DO = true, true
-			return a.route.AskAll(ctx, servers, &q, func(r *query.Reply) bool {
+			return a.route.AskAll(ctx, servers, &q, func(r *exchange.Reply) bool {
 				return len(servers) > 1 && r.Message.Rcode == wire.ServFail
 			})
 		},

@@ -12,9 +12,15 @@
 // many questions wait at once, and replies come in any order (RFC 7766, section 7). A
 // [Dialer] opens sockets and connections.
 //
+// A [Question] is everything that a query may hold, odd things too, and a [Route] sends it
+// as a person's tools do: again after silence, over TCP after a truncated reply, with the
+// cookie that the server wants. The [Reply] keeps the octets, and what happened on the
+// way to them. A response code is never an error: an error is that nothing came that
+// answers.
+//
 // Every wait ends at a time or with its context; every length is checked before what it
 // announces is read, against the octets that may come. Package exchange chooses no
-// servers, never asks twice, and keeps nothing between two exchanges.
+// servers, and keeps nothing between two exchanges.
 package exchange
 
 import (

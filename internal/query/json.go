@@ -2,8 +2,10 @@ package query
 
 import (
 	"encoding/hex"
+	"errors"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -87,8 +89,8 @@ type ErrorReport struct {
 	Text string `json:"text,omitempty"`
 }
 
-// Report returns the question for a report.
-func (q *Question) Report() QuestionReport {
+// ReportQuestion returns the question for a report.
+func ReportQuestion(q *exchange.Question) QuestionReport {
 	r := QuestionReport{Name: NameText(q.Name), Type: q.Type.String(), Class: q.Class.String()}
 	if q.Opcode != wire.OpcodeQuery {
 		r.Opcode = q.Opcode.String()
@@ -96,12 +98,12 @@ func (q *Question) Report() QuestionReport {
 	return r
 }
 
-// Report returns all of r.
-func (r *Reply) Report() Report {
-	f := r.Understand()
+// ReportReply returns all of r.
+func ReportReply(r *exchange.Reply) Report {
+	f := Understand(r)
 	report := Report{
-		Schema: Schema, Question: r.Question.Report(), Outcome: string(f.Outcome), Usable: f.Outcome.Usable(),
-		Reply: r.report(), Meaning: r.Meaning(),
+		Schema: Schema, Question: ReportQuestion(r.Question), Outcome: string(f.Outcome), Usable: f.Outcome.Usable(),
+		Reply: reportMessage(r), Meaning: Meaning(r),
 	}
 	for _, a := range r.Failed {
 		report.Attempts = append(report.Attempts, a.String())
@@ -109,7 +111,7 @@ func (r *Reply) Report() Report {
 	return report
 }
 
-func (r *Reply) report() *ReplyReport {
+func reportMessage(r *exchange.Reply) *ReplyReport {
 	m := &r.Message
 	j := &ReplyReport{
 		Server: r.Server.String(), Transport: map[bool]string{false: "udp", true: "tcp"}[r.TCP],
@@ -129,7 +131,7 @@ func (r *Reply) report() *ReplyReport {
 		return j
 	}
 	j.EDNS = &EDNSReport{Version: m.Version, UDPSize: m.UDPSize, DO: m.DO}
-	for _, o := range optionsOf(m) {
+	for _, o := range exchange.Options(m) {
 		if o.Code == wire.OptionEDE && len(o.Data) >= 2 {
 			j.Errors = append(j.Errors, ErrorReport{be16(o.Data), wire.ErrorText(be16(o.Data)), Safe(o.Data[2:])})
 		}
@@ -152,16 +154,15 @@ func ReportRecord(rr *wire.Record) RecordReport {
 }
 
 // FailureReport returns the report of a question that nobody answered.
-func FailureReport(q *Question, err error) Report {
-	r := Report{Schema: Schema, Question: q.Report(), Outcome: "unreachable", Error: err.Error(), Meaning: []string{}}
-	u, ok := err.(*Unanswered) // as AskAll returns it
-	if !ok {
-		return r
+func FailureReport(q *exchange.Question, err error) Report {
+	r := Report{Schema: Schema, Question: ReportQuestion(q), Outcome: "unreachable", Error: err.Error(), Meaning: []string{}}
+	if exchange.IsTimeout(err) {
+		r.Outcome = "timeout"
 	}
-	for _, a := range u.Attempts {
-		r.Attempts = append(r.Attempts, a.String())
-		if isTimeout(a.Err) {
-			r.Outcome = "timeout"
+	var u *exchange.Unanswered
+	if errors.As(err, &u) {
+		for _, a := range u.Attempts {
+			r.Attempts = append(r.Attempts, a.String())
 		}
 	}
 	return r

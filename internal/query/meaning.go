@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -42,8 +43,8 @@ type Finding struct {
 // (SECURITY: CNAME chains).
 const maxChain = 11
 
-// Understand reads the message as the answer to its question.
-func (r *Reply) Understand() Finding {
+// Understand reads a reply as the answer to its question.
+func Understand(r *exchange.Reply) Finding {
 	m := &r.Message
 	f := Finding{Final: r.Question.Name}
 	switch {
@@ -104,7 +105,7 @@ func asked(have, want wire.Type) bool {
 }
 
 // followAliases goes from the question's name along CNAME and DNAME records.
-func (f *Finding) followAliases(m *wire.Message, q *Question) {
+func (f *Finding) followAliases(m *wire.Message, q *exchange.Question) {
 	if q.Type == wire.TypeCNAME || q.Type == wire.TypeANY {
 		return
 	}
@@ -140,77 +141,86 @@ func substitute(name, owner, target []byte) []byte {
 	return append(bytes.Clone(name[:len(name)-len(owner)]), target...)
 }
 
-// Meaning says in plain sentences, the most important first, what a reply means.
-func (r *Reply) Meaning() []string {
-	f := r.Understand()
-	var say []string
-	add := func(format string, args ...any) { say = append(say, fmt.Sprintf(format, args...)) }
-	name, kind := NameText(r.Question.Name), r.Question.Type.String()
-	if len(f.Chain) > 0 {
-		names := make([]string, len(f.Chain))
-		for i, n := range f.Chain {
-			names[i] = NameText(n)
-		}
-		add("%s is an alias of %s", name, strings.Join(names, ", that of "))
-		name = NameText(f.Final)
-	}
-	r.sayOutcome(&f, name, kind, add)
-	r.sayErrors(add)
-	if f.Outcome.Usable() && r.Question.Opcode == wire.OpcodeQuery && !r.Question.NoQuestion {
-		r.sayWhose(&f, add)
-		r.sayValidated(&f, add)
-	}
-	r.sayWay(add)
-	return say
+// A telling is a reply put into sentences.
+type telling struct {
+	*exchange.Reply
+	Finding
+	say []string
 }
 
-func (r *Reply) sayOutcome(f *Finding, name, kind string, add func(string, ...any)) {
+func (r *telling) add(format string, args ...any) {
+	r.say = append(r.say, fmt.Sprintf(format, args...))
+}
+
+// Meaning says in plain sentences, the most important first, what a reply means.
+func Meaning(reply *exchange.Reply) []string {
+	r := &telling{Reply: reply, Finding: Understand(reply)}
+	name, kind := NameText(r.Question.Name), r.Question.Type.String()
+	if len(r.Chain) > 0 {
+		names := make([]string, len(r.Chain))
+		for i, n := range r.Chain {
+			names[i] = NameText(n)
+		}
+		r.add("%s is an alias of %s", name, strings.Join(names, ", that of "))
+		name = NameText(r.Final)
+	}
+	r.sayOutcome(name, kind)
+	r.sayErrors()
+	if r.Outcome.Usable() && r.Question.Opcode == wire.OpcodeQuery && !r.Question.NoQuestion {
+		r.sayWhose()
+		r.sayValidated()
+	}
+	r.sayWay()
+	return r.say
+}
+
+func (r *telling) sayOutcome(name, kind string) {
 	m := &r.Message
 	remember := ""
-	if f.Zone != nil && f.Outcome != Referred {
-		remember = fmt.Sprintf(", says the SOA record of %s; this may be remembered for %s", NameText(f.Zone), units(f.TTL))
+	if r.Zone != nil && r.Outcome != Referred {
+		remember = fmt.Sprintf(", says the SOA record of %s; this may be remembered for %s", NameText(r.Zone), units(r.TTL))
 	}
-	switch f.Outcome {
+	switch r.Outcome {
 	case Answered:
 		switch {
 		case r.Question.Type == wire.TypeANY:
-			add("%s has these records; ANY may leave others out (RFC 8482)", name)
-		case f.Records == 1:
-			add("%s has 1 %s record", name, kind)
+			r.add("%s has these records; ANY may leave others out (RFC 8482)", name)
+		case r.Records == 1:
+			r.add("%s has 1 %s record", name, kind)
 		default:
-			add("%s has %d %s records", name, f.Records, kind)
+			r.add("%s has %d %s records", name, r.Records, kind)
 		}
 	case Alias:
-		add("the server does not tell what %s has: ask for it", name)
+		r.add("the server does not tell what %s has: ask for it", name)
 	case NoName:
-		add("%s does not exist, and no name below it%s", name, remember)
+		r.add("%s does not exist, and no name below it%s", name, remember)
 	case NoData:
-		add("%s exists, but has no %s record%s", name, kind, remember)
+		r.add("%s exists, but has no %s record%s", name, kind, remember)
 	case Referred:
-		servers := make([]string, 0, len(f.Servers))
-		for _, s := range f.Servers {
+		servers := make([]string, 0, len(r.Servers))
+		for _, s := range r.Servers {
 			servers = append(servers, NameText(s))
 		}
-		if len(f.Zone) == 1 {
-			add("lame: the server does not know the name and points at the root, which helps nobody")
+		if len(r.Zone) == 1 {
+			r.add("lame: the server does not know the name and points at the root, which helps nobody")
 			return
 		}
-		add("no answer but a referral: the servers of %s know more: %s", NameText(f.Zone), strings.Join(servers, " "))
+		r.add("no answer but a referral: the servers of %s know more: %s", NameText(r.Zone), strings.Join(servers, " "))
 	case Empty:
 		if r.Question.NoQuestion || r.Question.Opcode != wire.OpcodeQuery {
-			add("the server replied to %v with %v", r.Question.Opcode, m.Rcode)
+			r.add("the server replied to %v with %v", r.Question.Opcode, m.Rcode)
 			return
 		}
-		add("the server reports no error and says nothing: no record, no SOA, no referral; it is probably lame for %s", name)
+		r.add("the server reports no error and says nothing: no record, no SOA, no referral; it is probably lame for %s", name)
 	case Malformed:
-		add("the reply is malformed: %v", r.Fault)
+		r.add("the reply is malformed: %v", r.Fault)
 	case Failed:
-		add("%v: %s", m.Rcode, r.cause())
+		r.add("%v: %s", m.Rcode, r.cause())
 	}
 }
 
 // cause says what mostly is behind a response code.
-func (r *Reply) cause() string {
+func (r *telling) cause() string {
 	edns := ""
 	if r.Question.EDNS {
 		edns = "; if it does not understand EDNS, --no-edns helps"
@@ -240,14 +250,14 @@ func (r *Reply) cause() string {
 }
 
 // sayErrors puts the Extended DNS Errors (RFC 8914) into words.
-func (r *Reply) sayErrors(add func(string, ...any)) {
-	for _, o := range optionsOf(&r.Message) {
+func (r *telling) sayErrors() {
+	for _, o := range exchange.Options(&r.Message) {
 		if o.Code == wire.OptionEDE && len(o.Data) >= 2 {
 			text := "the server adds: " + errorLine(o.Data)
 			if why := errorMeaning(be16(o.Data)); why != "" {
 				text += ": " + why
 			}
-			add("%s", text)
+			r.add("%s", text)
 		}
 	}
 }
@@ -287,60 +297,62 @@ func errorMeaning(code uint16) string {
 	return ""
 }
 
-func (r *Reply) sayWhose(f *Finding, add func(string, ...any)) {
+func (r *telling) sayWhose() {
 	flags := r.Message.Flags
 	switch {
 	case flags&wire.FlagAA != 0:
-		add("authoritative: the server has the zone itself")
-	case f.Outcome == Referred || f.Outcome == Empty:
+		r.add("authoritative: the server has the zone itself")
+	case r.Outcome == Referred || r.Outcome == Empty:
 	case flags&wire.FlagRA != 0:
-		add("not authoritative: a resolver's answer, from its cache or asked for you")
+		r.add("not authoritative: a resolver's answer, from its cache or asked for you")
 	default:
-		add("not authoritative, and the server says that it is no resolver: an answer to doubt")
+		r.add("not authoritative, and the server says that it is no resolver: an answer to doubt")
 	}
-	if flags&wire.FlagRD != 0 && flags&wire.FlagRA == 0 && f.Outcome == Referred {
-		add("the server does not follow the referral for you: it does no recursion")
+	if flags&wire.FlagRD != 0 && flags&wire.FlagRA == 0 && r.Outcome == Referred {
+		r.add("the server does not follow the referral for you: it does no recursion")
 	}
 }
 
-func (r *Reply) sayValidated(f *Finding, add func(string, ...any)) {
+func (r *telling) sayValidated() {
 	flags := r.Message.Flags
 	switch {
 	case flags&wire.FlagAD != 0:
-		add("validated by the server: it says that it checked the signatures (AD); that is worth as much as the server and the way to it")
-	case flags&wire.FlagAA != 0 || f.Outcome == Referred || f.Outcome == Empty:
+		r.add("validated by the server: it says that it checked the signatures (AD); that is worth as much as the server and the way to it")
+	case flags&wire.FlagAA != 0 || r.Outcome == Referred || r.Outcome == Empty:
 		// Whoever has the zone does not validate it.
 	case flags&wire.FlagCD != 0 && r.Question.Flags&wire.FlagCD != 0:
-		add("not validated: you asked not to (CD)")
-	case f.Signed:
-		add("not validated by the server, though there are signatures; --validate checks them")
+		r.add("not validated: you asked not to (CD)")
+	case r.Signed:
+		r.add("not validated by the server, though there are signatures; --validate checks them")
 	default:
-		add("not validated: the zone is not signed, or the server does not check")
+		r.add("not validated: the zone is not signed, or the server does not check")
 	}
 }
 
-func (r *Reply) sayWay(add func(string, ...any)) {
+func (r *telling) sayWay() {
 	if r.Truncated {
-		add("the reply over UDP was truncated, so the question went over TCP")
+		r.add("the reply over UDP was truncated, so the question went over TCP")
 	} else if r.Message.Flags&wire.FlagTC != 0 {
-		add("truncated: this is not the whole answer; ask over TCP")
+		r.add("truncated: this is not the whole answer; ask over TCP")
 	}
 	if r.NewCookie {
-		add("the server wanted its cookie first, so the question went twice")
+		r.add("the server wanted its cookie first, so the question went twice")
 	}
 	if r.Strangers > 0 {
-		add("%d packets came that did not answer the question (wrong ID or question) and were ignored: old ones, or somebody guesses", r.Strangers)
+		r.add("%d packets came that did not answer the question (wrong ID or question) and were ignored: old ones, or somebody guesses", r.Strangers)
 	}
 	if r.Question.EDNS && !r.Message.EDNS && r.Fault == 0 {
-		add("the server does not do EDNS")
+		r.add("the server does not do EDNS")
 	}
 	for _, a := range r.Failed {
-		add("tried before: %v", a)
+		r.add("tried before: %v", a)
 	}
 }
 
 // AppendMeaning appends the meaning as comment lines, of a section of its own.
-func (r *Reply) AppendMeaning(dst []byte) []byte { return AppendLines(dst, "MEANING", r.Meaning()) }
+func AppendMeaning(dst []byte, r *exchange.Reply) []byte {
+	return AppendLines(dst, "MEANING", Meaning(r))
+}
 
 // AppendLines appends a title and lines below it, as comments of a master file.
 func AppendLines(dst []byte, title string, lines []string) []byte {

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -106,7 +107,7 @@ func Flags(flags uint16) []string {
 var sectionTitles = [3]string{"ANSWER", "AUTHORITY", "ADDITIONAL"}
 
 // AppendReply appends the reply as the style has it, in lines.
-func (s *Style) AppendReply(dst []byte, r *Reply) []byte {
+func (s *Style) AppendReply(dst []byte, r *exchange.Reply) []byte {
 	if s.Query {
 		dst = s.AppendQuery(dst, r)
 	}
@@ -136,7 +137,7 @@ func (s *Style) AppendReply(dst []byte, r *Reply) []byte {
 }
 
 // AppendQuery appends the query that r answers.
-func (s *Style) AppendQuery(dst []byte, r *Reply) []byte {
+func (s *Style) AppendQuery(dst []byte, r *exchange.Reply) []byte {
 	var m wire.Message
 	dst = append(dst, ";; Sending:\n"...)
 	_ = m.Parse(r.Sent) // what the user made odd is shown as far as it can be read
@@ -166,7 +167,7 @@ func (s *Style) message(dst []byte, m *wire.Message, raw, sent []byte) []byte {
 				do = " do"
 			}
 			dst = fmt.Appendf(dst, "; EDNS: version: %d, flags:%s; udp: %d\n", m.Version, do, m.UDPSize)
-			for _, o := range optionsOf(m) {
+			for _, o := range exchange.Options(m) {
 				dst = fmt.Appendf(dst, "; %s: %s%s\n", optionName(o.Code), optionText(o), cookieVerdict(o, sent))
 			}
 		}
@@ -288,20 +289,20 @@ func inUnits(v uint32, most int) string {
 	return text
 }
 
-func (s *Style) took(r *Reply) string {
+func (s *Style) took(r *exchange.Reply) string {
 	if s.Micro {
 		return fmt.Sprintf("%d usec", r.RTT.Microseconds())
 	}
 	return fmt.Sprintf("%d msec", r.RTT.Milliseconds())
 }
 
-func (s *Style) stats(dst []byte, r *Reply) []byte {
+func (s *Style) stats(dst []byte, r *exchange.Reply) []byte {
 	dst = fmt.Appendf(dst, ";; Query time: %s\n", s.took(r))
 	name := s.ServerName
 	if name == "" {
 		name = r.Server.Addr().String()
 	}
-	dst = fmt.Appendf(dst, ";; SERVER: %v#%d(%s) (%s)\n", r.Server.Addr(), r.Server.Port(), Safe([]byte(name)), transport(r.TCP))
+	dst = fmt.Appendf(dst, ";; SERVER: %v#%d(%s) (%s)\n", r.Server.Addr(), r.Server.Port(), Safe([]byte(name)), exchange.Transport(r.TCP))
 	dst = fmt.Appendf(dst, ";; WHEN: %s\n", r.At.Format("Mon Jan 02 15:04:05 MST 2006"))
 	return fmt.Appendf(dst, ";; MSG SIZE  rcvd: %d\n\n", len(r.Raw))
 }
@@ -310,9 +311,9 @@ func optionName(code uint16) string {
 	switch code {
 	case wire.OptionNSID:
 		return "NSID"
-	case OptionSubnet:
+	case wire.OptionSubnet:
 		return "CLIENT-SUBNET"
-	case OptionExpire:
+	case wire.OptionExpire:
 		return "EXPIRE"
 	case wire.OptionCookie:
 		return "COOKIE"
@@ -330,11 +331,11 @@ func optionName(code uint16) string {
 	return "OPT=" + strconv.Itoa(int(code))
 }
 
-func optionText(o Option) string {
+func optionText(o exchange.Option) string {
 	switch {
 	case o.Code == wire.OptionNSID && len(o.Data) > 0:
 		return fmt.Sprintf("%s (\"%s\")", hex.EncodeToString(o.Data), Safe(o.Data))
-	case o.Code == OptionExpire && len(o.Data) == 4:
+	case o.Code == wire.OptionExpire && len(o.Data) == 4:
 		v := be32(o.Data)
 		return fmt.Sprintf("%d (%s)", v, units(v))
 	case o.Code == wire.OptionKeepalive && len(o.Data) == 2:
@@ -353,18 +354,18 @@ func optionText(o Option) string {
 
 // cookieVerdict says whether the cookie in a reply is the answer to the one sent
 // (RFC 7873, section 5.3).
-func cookieVerdict(o Option, sent []byte) string {
+func cookieVerdict(o exchange.Option, sent []byte) string {
 	var m wire.Message
 	if o.Code != wire.OptionCookie || len(sent) == 0 || m.Parse(sent) != 0 {
 		return ""
 	}
 	own, ok := m.Option(wire.OptionCookie)
 	switch {
-	case !ok || len(own) < CookieLen:
+	case !ok || len(own) < exchange.CookieLen:
 		return " (not asked for)"
-	case len(o.Data) < CookieLen || !bytes.Equal(o.Data[:CookieLen], own[:CookieLen]):
+	case len(o.Data) < exchange.CookieLen || !bytes.Equal(o.Data[:exchange.CookieLen], own[:exchange.CookieLen]):
 		return " (BAD)"
-	case len(o.Data) == CookieLen:
+	case len(o.Data) == exchange.CookieLen:
 		return " (echoed)"
 	}
 	return " (good)"

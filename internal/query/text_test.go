@@ -4,17 +4,38 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode"
 
+	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/wire"
+	"port53/internal/zone"
 )
 
+func question(t *testing.T, s string, typ wire.Type) *exchange.Question {
+	t.Helper()
+	return &exchange.Question{Name: name(t, s), Type: typ, Class: wire.ClassIN, Flags: wire.FlagRD}
+}
+
+// answer returns the reply to a query: flags, and records in the order of their sections.
+func answer(query []byte, flags uint16, records ...wire.Record) []byte {
+	var q wire.Message
+	_ = q.Parse(query)
+	m := wire.AppendQuery(nil, q.ID, wire.FlagQR|flags|q.Flags&0x7900, q.Name, q.Type)
+	for _, r := range records {
+		m = zone.AppendRecord(m, r.Owner, r.Type, r.TTL, r.Data)
+		m[7+2*int(r.Section)]++
+	}
+	return m
+}
+
 // options returns an OPT record with these EDNS options.
-func options(list ...query.Option) []byte {
+func options(list ...exchange.Option) []byte {
 	var data []byte
 	for _, o := range list {
 		data = binary.BigEndian.AppendUint16(data, o.Code)
@@ -25,8 +46,8 @@ func options(list ...query.Option) []byte {
 }
 
 // reply parses octets as the reply to a question.
-func reply(q *query.Question, raw []byte) *query.Reply {
-	r := &query.Reply{
+func reply(q *exchange.Question, raw []byte) *exchange.Reply {
+	r := &exchange.Reply{
 		Question: q, Sent: q.Append(nil, 1, []byte("clientck")), Raw: raw, Server: netip.MustParseAddrPort("192.0.2.53:53"),
 		RTT: 1500 * time.Microsecond, At: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC),
 	}
@@ -89,10 +110,10 @@ func TestMeaning(t *testing.T) {
 			if r.Fault != 0 {
 				t.Fatal(r.Fault)
 			}
-			if got := r.Understand().Outcome; got != tt.outcome {
+			if got := query.Understand(r).Outcome; got != tt.outcome {
 				t.Errorf("outcome %s, want %s", got, tt.outcome)
 			}
-			said := r.Meaning()
+			said := query.Meaning(r)
 			ok := len(said) == len(tt.want)
 			for i := range said {
 				ok = ok && i < len(tt.want) && strings.Contains(said[i], tt.want[i])
@@ -104,6 +125,21 @@ func TestMeaning(t *testing.T) {
 	}
 }
 
+// TestMalformed shows what can be read of a reply that is cut off.
+func TestMalformed(t *testing.T) {
+	q := question(t, "www.example.", wire.TypeA)
+	raw := answer(q.Append(nil, 1, nil), 0, record(t, wire.Answer, "www.example.", wire.TypeA, "\xc0\x00\x02\x01"), record(t, wire.Answer, "www.example.", wire.TypeA, "\xc0\x00\x02\x02"))
+	r := reply(q, raw[:len(raw)-3])
+	f := query.Understand(r)
+	if r.Fault != wire.ShortRecord || f.Outcome != query.Malformed || f.Outcome.Usable() {
+		t.Errorf("fault %v, outcome %v", r.Fault, f.Outcome)
+	}
+	style := query.Usual()
+	if text := string(style.AppendReply(nil, r)); !strings.Contains(text, "192.0.2.1") || !strings.Contains(text, "WARNING: the reply is malformed") {
+		t.Errorf("printed as\n%s", text)
+	}
+}
+
 // TestErrors prints Extended DNS Errors in words and other options as dig does, and
 // lets none of it control the terminal.
 func TestErrors(t *testing.T) {
@@ -112,15 +148,15 @@ func TestErrors(t *testing.T) {
 	raw := answer(q.Append(nil, 1, []byte("clientck")), wire.FlagRA|2)
 	raw[11]++
 	raw = append(raw, options(
-		query.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07b\xc3\xa4d\x1b[31m\n;; ANSWER\xff\u202e")},
-		query.Option{Code: wire.OptionNSID, Data: []byte("ns1\x07")},
-		query.Option{Code: wire.OptionCookie, Data: []byte("wrongckkserverck")},
-		query.Option{Code: query.OptionExpire, Data: []byte{0, 0, 14, 16}},
-		query.Option{Code: 65001, Data: []byte{1, 2}},
+		exchange.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07b\xc3\xa4d\x1b[31m\n;; ANSWER\xff\u202e")},
+		exchange.Option{Code: wire.OptionNSID, Data: []byte("ns1\x07")},
+		exchange.Option{Code: wire.OptionCookie, Data: []byte("wrongckkserverck")},
+		exchange.Option{Code: wire.OptionExpire, Data: []byte{0, 0, 14, 16}},
+		exchange.Option{Code: 65001, Data: []byte{1, 2}},
 	)...)
 	r := reply(q, raw)
 	style := query.Usual()
-	text := string(r.AppendMeaning(style.AppendReply(nil, r)))
+	text := string(query.AppendMeaning(style.AppendReply(nil, r), r))
 	for _, want := range []string{
 		"; EDE: 7 (Signature Expired): (bäd\\027[31m\\010;; ANSWER\\255\\226\\128\\174)\n",
 		"; NSID: 6e733107 (\"ns1\\007\")\n",
@@ -134,7 +170,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	if report := r.Report(); len(report.Reply.Errors) != 1 || report.Reply.Errors[0].Code != 7 || !strings.HasPrefix(report.Reply.Errors[0].Text, "bäd\\027") {
+	if report := query.ReportReply(r); len(report.Reply.Errors) != 1 || report.Reply.Errors[0].Code != 7 || !strings.HasPrefix(report.Reply.Errors[0].Text, "bäd\\027") {
 		t.Errorf("reported as %+v", report.Reply.Errors)
 	}
 }
@@ -146,25 +182,25 @@ func FuzzReply(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	q := &query.Question{Name: owner, Type: wire.TypeTXT, Class: wire.ClassIN, EDNS: true, DO: true, Cookie: true, UDPSize: 1232}
+	q := &exchange.Question{Name: owner, Type: wire.TypeTXT, Class: wire.ClassIN, EDNS: true, DO: true, Cookie: true, UDPSize: 1232}
 	asked := q.Append(nil, 1, []byte("clientck"))
 	hostile := wire.Record{Owner: owner, Type: wire.TypeTXT, Class: wire.ClassIN, TTL: 1 << 31, Data: []byte("\x06\x1b[31m\x0a")}
-	good := answer(asked, wire.FlagAA, hostile, address(owner))
+	good := answer(asked, wire.FlagAA, hostile, wire.Record{Owner: owner, Type: wire.TypeA, TTL: 60, Data: []byte{192, 0, 2, 1}})
 	f.Add(good)
 	good[11]++
-	f.Add(append(good, options(query.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07\x1b\xc2\x9b")}, query.Option{Code: 18, Data: owner})...))
+	f.Add(append(good, options(exchange.Option{Code: wire.OptionEDE, Data: []byte("\x00\x07\x1b\xc2\x9b")}, exchange.Option{Code: 18, Data: owner})...))
 	f.Add(answer(asked, 3))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r := reply(q, raw)
 		for _, style := range []query.Style{query.Usual(), {Short: true, Identify: true}, {Comments: true, Sections: [3]bool{true, true, true}, Multiline: true, Units: true, Query: true, Stats: true}, {Sections: [3]bool{true, true, true}, NoCrypto: true, Notes: true, NoTTL: true, NoClass: true}, {Sections: [3]bool{true, true, true}, Generic: true}} {
-			text := r.AppendMeaning(style.AppendReply(nil, r))
+			text := query.AppendMeaning(style.AppendReply(nil, r), r)
 			for _, c := range string(text) {
 				if c != '\n' && c != '\t' && (!unicode.IsPrint(c) || c == unicode.ReplacementChar) {
 					t.Fatalf("%q in %q", c, text)
 				}
 			}
 		}
-		report, err := json.Marshal(r.Report())
+		report, err := json.Marshal(query.ReportReply(r))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,27 +212,15 @@ func FuzzReply(f *testing.F) {
 	})
 }
 
-// TestAppend builds queries of every kind, which read back as they were meant.
-func TestAppend(t *testing.T) {
-	q := question(t, "example.", wire.TypeIXFR)
-	q.Serial, q.Flags, q.Opcode = 7, wire.FlagCD|wire.FlagRD, wire.OpcodeNotify
-	q.EDNS, q.Version, q.DO, q.EDNSFlags, q.UDPSize, q.Padding, q.Cookie = true, 3, true, 0x4001, 4000, 128, true
-	q.Options = []query.Option{{Code: wire.OptionNSID}}
-	raw := q.Append(nil, 99, []byte("clientck"))
-	var m wire.Message
-	if bad := m.Parse(raw); bad != 0 {
-		t.Fatal(bad)
-	}
-	cookie, _ := m.Option(wire.OptionCookie)
-	_, nsid := m.Option(wire.OptionNSID)
-	if len(raw)%128 != 0 || m.ID != 99 || m.Opcode != wire.OpcodeNotify || m.Flags&(wire.FlagCD|wire.FlagRD|wire.FlagQR) != wire.FlagCD|wire.FlagRD ||
-		m.Version != 3 || !m.DO || m.UDPSize != 4000 || string(cookie) != "clientck" || !nsid || len(m.Records) != 1 || m.Records[0].Data[5] != 7 {
-		t.Errorf("%d octets: %+v", len(raw), m)
-	}
-	q = question(t, "example.", wire.TypeA)
-	q.NoQuestion = true
-	if raw := q.Append(nil, 1, nil); len(raw) != wire.HeaderLen {
-		t.Errorf("without a question: %d octets", len(raw))
+// TestFailureReport tells silence from an address that nothing is at.
+func TestFailureReport(t *testing.T) {
+	silence := exchange.Attempt{Err: os.ErrDeadlineExceeded}
+	refused := exchange.Attempt{Err: syscall.ECONNREFUSED}
+	for outcome, attempts := range map[string][]exchange.Attempt{"timeout": {refused, silence, refused}, "unreachable": {refused, refused}} {
+		r := query.FailureReport(question(t, "www.example.", wire.TypeA), &exchange.Unanswered{Attempts: attempts})
+		if r.Outcome != outcome || r.Usable || len(r.Attempts) != len(attempts) {
+			t.Errorf("%s: %+v", outcome, r)
+		}
 	}
 }
 

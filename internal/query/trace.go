@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -50,7 +51,7 @@ type Step struct {
 	Server []byte // its name
 	Addr   netip.AddrPort
 	Kind   StepKind
-	Reply  *Reply // nil if there was none
+	Reply  *exchange.Reply // nil if there was none
 	Err    error
 	Why    string // it is lame
 
@@ -61,6 +62,11 @@ type Step struct {
 
 	Target []byte // of an alias: the name to go on with
 	hops   int    // aliases up to there
+}
+
+// An Asker sends one question to one server: an [exchange.Route], or a test's own network.
+type Asker interface {
+	Ask(ctx context.Context, server netip.AddrPort, q *exchange.Question) (*exchange.Reply, error)
 }
 
 // A Tracer goes the way of a resolver.
@@ -76,7 +82,7 @@ type Tracer struct {
 
 // A Traced is where the way ended.
 type Traced struct {
-	Reply   *Reply // the last one, or nil
+	Reply   *exchange.Reply // the last one, or nil
 	Aliases [][]byte
 	Queries int
 	Took    time.Duration
@@ -90,7 +96,7 @@ func (e *errTraceEnd) Error() string { return e.text }
 // way is one run of a Tracer.
 type way struct {
 	*Tracer
-	q     *Question
+	q     *exchange.Question
 	known map[string][]Server // the servers of a zone, by its name in lower case
 	seen  map[string]bool     // look-ups that are under way: name and type
 	done  Traced
@@ -98,7 +104,7 @@ type way struct {
 
 // Trace asks for q's name and type from the root down. The error says why there is no
 // answer.
-func (t *Tracer) Trace(ctx context.Context, q *Question) (*Traced, error) {
+func (t *Tracer) Trace(ctx context.Context, q *exchange.Question) (*Traced, error) {
 	begun := time.Now()
 	question := *q
 	question.Flags &^= wire.FlagRD
@@ -109,7 +115,7 @@ func (t *Tracer) Trace(ctx context.Context, q *Question) (*Traced, error) {
 }
 
 // resolve goes from the closest known zone to the answer, and along aliases.
-func (w *way) resolve(ctx context.Context, name []byte, typ wire.Type, depth int) (*Reply, error) {
+func (w *way) resolve(ctx context.Context, name []byte, typ wire.Type, depth int) (*exchange.Reply, error) {
 	key := string(wire.Lower(nil, name)) + typ.String()
 	if w.seen[key] {
 		return nil, &errTraceEnd{fmt.Sprintf("to find %s %v, %s %v is needed: the delegations go in a circle", NameText(name), typ, NameText(name), typ)}
@@ -240,7 +246,7 @@ func (w *way) addresses(ctx context.Context, name []byte, depth int) ([]netip.Ad
 		if err != nil {
 			return nil, err
 		}
-		f := r.Understand()
+		f := Understand(r)
 		for i := range r.Message.Records {
 			rr := &r.Message.Records[i]
 			if rr.Section == wire.Answer && rr.Type == typ && wire.EqualFold(rr.Owner, f.Final) {
@@ -269,8 +275,8 @@ func (w *way) askServer(ctx context.Context, zone []byte, s Server, addr netip.A
 	}
 	if err != nil {
 		step.Err, step.Kind = err, StepUnreachable
-		var u *Unanswered
-		if errors.As(err, &u) && slices.ContainsFunc(u.Attempts, func(a Attempt) bool { return isTimeout(a.Err) }) {
+		var u *exchange.Unanswered
+		if errors.As(err, &u) && slices.ContainsFunc(u.Attempts, func(a exchange.Attempt) bool { return exchange.IsTimeout(a.Err) }) {
 			step.Kind = StepTimeout
 		}
 		return step, nil
@@ -283,7 +289,7 @@ func (w *way) askServer(ctx context.Context, zone []byte, s Server, addr netip.A
 // judge decides what a reply is worth to somebody who asked a server of the step's
 // zone.
 func (w *way) judge(step *Step) {
-	f := step.Reply.Understand()
+	f := Understand(step.Reply)
 	step.Kind = StepKind(f.Outcome)
 	lame := func(format string, args ...any) {
 		step.Kind, step.Why = StepLame, fmt.Sprintf(format, args...)
@@ -400,11 +406,11 @@ func (s *Step) Text() string {
 	case StepKind(Malformed):
 		return "a malformed reply: " + s.Reply.Fault.String()
 	case StepTimeout, StepUnreachable:
-		var u *Unanswered
+		var u *exchange.Unanswered
 		if errors.As(s.Err, &u) { // the server is named before
-			return u.causes(func(a Attempt) string { return errorText(a.Err) })
+			return u.Causes(func(a exchange.Attempt) string { return exchange.ErrorText(a.Err) })
 		}
-		return errorText(s.Err)
+		return exchange.ErrorText(s.Err)
 	}
 	return s.Reply.Message.Rcode.String()
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"port53/internal/exchange"
 	"port53/internal/lab"
 	"port53/internal/query"
 	"port53/internal/wire"
@@ -33,7 +34,7 @@ func trace(t *testing.T, world, question string) (done *query.Traced, shown stri
 	if !ok {
 		t.Fatalf("no type %s", kind)
 	}
-	done, err = tr.Trace(t.Context(), &query.Question{Name: name(t, owner), Type: typ, Class: wire.ClassIN, EDNS: true, UDPSize: 4096})
+	done, err = tr.Trace(t.Context(), &exchange.Question{Name: name(t, owner), Type: typ, Class: wire.ClassIN, EDNS: true, UDPSize: 4096})
 	return done, string(steps), w, err
 }
 
@@ -142,7 +143,7 @@ a.test. AAAA ff02::1`, "www.test. A", "", "none of the servers of test. has an a
 				done, steps, w, err := trace(t, tt.world, tt.question)
 				outcome := query.Outcome("")
 				if done.Reply != nil {
-					outcome = done.Reply.Understand().Outcome
+					outcome = query.Understand(done.Reply).Outcome
 				}
 				if tt.outcome != "" && (outcome != tt.outcome || err != nil) || tt.outcome == "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 					t.Errorf("%s, %v; want %s, %s", outcome, err, tt.outcome, tt.err)

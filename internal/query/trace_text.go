@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -17,7 +18,7 @@ func (s *Style) AppendStep(dst []byte, step *Step) []byte {
 	}
 	took := ""
 	if step.Reply != nil {
-		took = fmt.Sprintf(" (%s, %s)", transport(step.Reply.TCP), s.took(step.Reply))
+		took = fmt.Sprintf(" (%s, %s)", exchange.Transport(step.Reply.TCP), s.took(step.Reply))
 	}
 	dst = fmt.Appendf(dst, ";; %s%s: asked %s %v%s%s: %s\n", inner, NameText(step.Zone), NameText(step.Server), step.Addr.Addr(), question, took, step.Text())
 	if step.Kind == StepKind(Referred) && step.Depth == 0 && s.Sections[wire.Authority] {
@@ -84,7 +85,7 @@ func (s *Step) Report() StepReport {
 		ServerName: NameText(s.Server), Server: s.Addr.String(), Kind: s.Kind, Text: s.Text(), Signed: s.Signed,
 	}
 	if s.Reply != nil {
-		r.RTT, r.Transport, r.Rcode = s.Reply.RTT.Microseconds(), strings.ToLower(transport(s.Reply.TCP)), s.Reply.Message.Rcode.String()
+		r.RTT, r.Transport, r.Rcode = s.Reply.RTT.Microseconds(), strings.ToLower(exchange.Transport(s.Reply.TCP)), s.Reply.Message.Rcode.String()
 	}
 	if s.Child != nil {
 		r.Child = NameText(s.Child)
@@ -113,7 +114,7 @@ func (t *Traced) Meaning(err error) []string {
 		say = append(say, "the name is an alias of "+strings.Join(names, ", that of "))
 	}
 	if t.Reply != nil {
-		say = append(say, t.Reply.Meaning()...)
+		say = append(say, Meaning(t.Reply)...)
 	}
 	if err != nil {
 		say = append(say, err.Error())
@@ -122,17 +123,17 @@ func (t *Traced) Meaning(err error) []string {
 }
 
 // Report returns the whole trace as it is in JSON. err is that of [Tracer.Trace].
-func (t *Traced) Report(q *Question, steps []StepReport, err error) TraceReport {
+func (t *Traced) Report(q *exchange.Question, steps []StepReport, err error) TraceReport {
 	r := TraceReport{
-		Schema: Schema, Question: q.Report(), Outcome: string(Failed), Steps: steps,
+		Schema: Schema, Question: ReportQuestion(q), Outcome: string(Failed), Steps: steps,
 		Queries: t.Queries, Took: t.Took.Microseconds(), Meaning: t.Meaning(err),
 	}
 	for _, n := range t.Aliases {
 		r.Aliases = append(r.Aliases, NameText(n))
 	}
 	if t.Reply != nil {
-		f := t.Reply.Understand()
-		r.Outcome, r.Usable, r.Reply = string(f.Outcome), f.Outcome.Usable(), t.Reply.report()
+		f := Understand(t.Reply)
+		r.Outcome, r.Usable, r.Reply = string(f.Outcome), f.Outcome.Usable(), reportMessage(t.Reply)
 	}
 	if err != nil {
 		r.Error = err.Error()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"port53/internal/dnssec"
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -67,7 +68,7 @@ type Check struct {
 // A Validator walks the chain of trust.
 type Validator struct {
 	// Ask asks a resolver that is told not to validate, for signatures too.
-	Ask     func(ctx context.Context, name []byte, typ wire.Type) (*Reply, error)
+	Ask     func(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error)
 	Anchors []Anchor
 	Now     time.Time
 	// Check is called with each link when it is done.
@@ -77,9 +78,9 @@ type Validator struct {
 // Validated is what a validation came to.
 type Validated struct {
 	Security Security
-	Broken   *Check // the first link of the worst kind; nil if all is secure
-	Reply    *Reply // to the question itself, or to that for the last alias
-	First    *Reply // to the question itself
+	Broken   *Check          // the first link of the worst kind; nil if all is secure
+	Reply    *exchange.Reply // to the question itself, or to that for the last alias
+	First    *exchange.Reply // to the question itself
 	Queries  int
 	Err      error // why it could not be found out
 }
@@ -128,7 +129,7 @@ func (r *run) report(c *Check) {
 	}
 }
 
-func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*Reply, error) {
+func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error) {
 	if r.done.Queries == maxValidateQueries {
 		return nil, errQueries
 	}
@@ -145,7 +146,7 @@ func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*Reply, erro
 	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
 		return nil, fmt.Errorf("%s %v: %v answers %v, even without validation", NameText(name), typ, reply.Server, m.Rcode)
 	}
-	if f := reply.Understand(); f.Outcome == Referred {
+	if f := Understand(reply); f.Outcome == Referred {
 		return nil, fmt.Errorf("%s %v: %v only refers to the servers of %s: the chain of trust needs a server that resolves", NameText(name), typ, reply.Server, NameText(f.Zone))
 	}
 	return reply, nil
@@ -174,9 +175,9 @@ func (r *run) question(ctx context.Context, name []byte, typ wire.Type) error {
 
 // reply validates what a reply says of name. It returns the name to go on with if an
 // alias leads out of the reply, and how many aliases there were.
-func (r *run) reply(ctx context.Context, reply *Reply, name []byte, typ wire.Type) (next []byte, hops int, err error) {
+func (r *run) reply(ctx context.Context, reply *exchange.Reply, name []byte, typ wire.Type) (next []byte, hops int, err error) {
 	sets := setsOf(&reply.Message, wire.Answer)
-	f := reply.Understand()
+	f := Understand(reply)
 	at := name
 	for ; hops <= maxChain; hops++ {
 		found := false
@@ -207,7 +208,7 @@ func (r *run) reply(ctx context.Context, reply *Reply, name []byte, typ wire.Typ
 }
 
 // alias validates the alias at a name and returns its target, or nil if there is none.
-func (r *run) alias(ctx context.Context, reply *Reply, sets []*wire.RRset, at []byte) (target []byte, err error) {
+func (r *run) alias(ctx context.Context, reply *exchange.Reply, sets []*wire.RRset, at []byte) (target []byte, err error) {
 	var cname, dname *wire.RRset
 	for _, set := range sets {
 		switch {
@@ -244,7 +245,7 @@ func (r *run) alias(ctx context.Context, reply *Reply, sets []*wire.RRset, at []
 }
 
 // positive validates a set of an answer.
-func (r *run) positive(ctx context.Context, reply *Reply, set *wire.RRset) error {
+func (r *run) positive(ctx context.Context, reply *exchange.Reply, set *wire.RRset) error {
 	signer := signerOf(set)
 	where := signer
 	if where == nil {
@@ -291,7 +292,7 @@ func (r *run) positive(ctx context.Context, reply *Reply, set *wire.RRset) error
 }
 
 // negative validates that a name, or a type of it, does not exist.
-func (r *run) negative(ctx context.Context, reply *Reply, name []byte, typ wire.Type) error {
+func (r *run) negative(ctx context.Context, reply *exchange.Reply, name []byte, typ wire.Type) error {
 	var signer []byte
 	for _, set := range setsOf(&reply.Message, wire.Authority) {
 		if s := signerOf(set); s != nil && wire.Subdomain(name, s) && (signer == nil || set.Type == wire.TypeSOA) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"port53/internal/dnssec"
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -230,7 +231,7 @@ func unsupported(ds [][]byte) dnssec.Reason {
 
 // denial collects the NSEC and NSEC3 records of a reply that the zone signed. said
 // tells of those that cannot be used.
-func (r *run) denial(reply *Reply, l *link) (d *dnssec.Denial, said string) {
+func (r *run) denial(reply *exchange.Reply, l *link) (d *dnssec.Denial, said string) {
 	d = &dnssec.Denial{Zone: l.zone}
 	var wrong, used []string
 	for _, set := range setsOf(&reply.Message, wire.Authority) {

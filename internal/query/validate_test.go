@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/lab"
 	"port53/internal/query"
 	"port53/internal/resolver"
@@ -21,11 +22,11 @@ import (
 type labAsker struct{ net *lab.Net }
 
 // Ask implements query.Asker.
-func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *query.Question) (*query.Reply, error) {
-	r := &query.Reply{Question: q, Sent: q.Append(nil, 1, nil), Server: server, At: time.Now()}
+func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Question) (*exchange.Reply, error) {
+	r := &exchange.Reply{Question: q, Sent: q.Append(nil, 1, nil), Server: server, At: time.Now()}
 	s, err := l.net.Socket(server)
 	if err != nil {
-		return nil, &query.Unanswered{Attempts: []query.Attempt{{Server: server, Err: err}}}
+		return nil, &exchange.Unanswered{Attempts: []exchange.Attempt{{Server: server, Err: err}}}
 	}
 	defer s.Close()
 	buf := make([]byte, wire.MaxMessage)
@@ -34,7 +35,7 @@ func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *query.Quest
 		n, err = s.Recv(ctx, buf, r.At.Add(time.Second))
 	}
 	if err != nil {
-		return nil, &query.Unanswered{Attempts: []query.Attempt{{Server: server, Err: err}}}
+		return nil, &exchange.Unanswered{Attempts: []exchange.Attempt{{Server: server, Err: err}}}
 	}
 	r.RTT = time.Since(r.At)
 	r.Raw = buf[:n]
@@ -179,7 +180,7 @@ func TestValidateTampered(t *testing.T) {
 func TestValidateAnchors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		whole := validator(t, "")
-		var root *query.Reply
+		var root *exchange.Reply
 		ask := whole.Ask
 		root, err := ask(t.Context(), wire.Root, wire.TypeDNSKEY)
 		if err != nil {
@@ -250,8 +251,8 @@ func validator(t *testing.T, script string) *query.Validator {
 		v.Anchors = append(v.Anchors, query.Anchor{Zone: a.Zone, DS: a.DS, Keys: a.Keys})
 	}
 	ask := labAsker{w.Net}
-	v.Ask = func(ctx context.Context, name []byte, typ wire.Type) (*query.Reply, error) {
-		return ask.Ask(ctx, netip.MustParseAddrPort("192.0.2.99:53"), &query.Question{
+	v.Ask = func(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error) {
+		return ask.Ask(ctx, netip.MustParseAddrPort("192.0.2.99:53"), &exchange.Question{
 			Name: name, Type: typ, Class: wire.ClassIN, Flags: wire.FlagRD | wire.FlagCD, EDNS: true, DO: true, UDPSize: 4096,
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -24,7 +25,7 @@ func (c *Check) errorText() string {
 func (v *Validated) Meaning() []string {
 	var say []string
 	if v.First != nil {
-		say = append(say, v.First.Meaning()[:1]...)
+		say = append(say, Meaning(v.First)[:1]...)
 	}
 	b := v.Broken
 	switch v.Security {
@@ -83,13 +84,13 @@ func (v *Validated) Usable() bool {
 }
 
 // Report returns the whole validation as it is in JSON.
-func (v *Validated) Report(q *Question, now time.Time, checks []CheckReport) ValidateReport {
+func (v *Validated) Report(q *exchange.Question, now time.Time, checks []CheckReport) ValidateReport {
 	r := ValidateReport{
-		Schema: Schema, Question: q.Report(), Outcome: string(Failed), Usable: v.Usable(), Security: v.Security,
+		Schema: Schema, Question: ReportQuestion(q), Outcome: string(Failed), Usable: v.Usable(), Security: v.Security,
 		Time: now.UTC(), Checks: checks, Queries: v.Queries, Meaning: v.Meaning(),
 	}
 	if v.First != nil {
-		r.Outcome, r.Reply = string(v.First.Understand().Outcome), v.First.report()
+		r.Outcome, r.Reply = string(Understand(v.First).Outcome), reportMessage(v.First)
 	}
 	if v.Broken != nil {
 		b := v.Broken.Report()

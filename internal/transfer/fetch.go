@@ -135,16 +135,11 @@ func query(apex []byte, t wire.Type, have *zone.Zone) []byte {
 		msg[9] = 1
 	}
 	if t != wire.TypeAXFR {
-		msg = wire.AppendOPT(msg, udpSize, false, []byte{0, optionExpire, 0, 0})
+		msg = wire.AppendOPT(msg, exchange.UDPSize, false, []byte{0, wire.OptionExpire, 0, 0})
 		msg[11] = 1
 	}
 	return msg
 }
-
-const (
-	udpSize      = 1232 // DNS flag day 2020
-	optionExpire = 9    // RFC 7314, section 4
-)
 
 func (c *Client) serialUDP(ctx context.Context, p Primary, apex []byte) (uint32, time.Duration, error) {
 	m, err := c.askUDP(ctx, p, query(apex, wire.TypeSOA, nil), time.Now().Add(udpWait))
@@ -175,7 +170,7 @@ func serialOf(m *wire.Message, apex []byte) (uint32, time.Duration, error) {
 }
 
 func expireOf(m *wire.Message) time.Duration {
-	if d, ok := m.Option(optionExpire); ok && len(d) == 4 {
+	if d, ok := m.Option(wire.OptionExpire); ok && len(d) == 4 {
 		return time.Duration(binary.BigEndian.Uint32(d)) * time.Second
 	}
 	return 0

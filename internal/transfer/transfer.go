@@ -50,7 +50,7 @@ func ParseRequest(msg []byte) (*Request, error) {
 	r.question = append(r.question, m.Name...)
 	r.question = binary.BigEndian.AppendUint16(r.question, uint16(m.Type))
 	r.question = binary.BigEndian.AppendUint16(r.question, uint16(m.Class))
-	_, r.expire = m.Option(optionExpire)
+	_, r.expire = m.Option(wire.OptionExpire)
 	if m.EDNS {
 		r.size = max(r.size, int(m.UDPSize))
 	}
@@ -177,7 +177,7 @@ func expire(r *Request, o *Outgoing) []byte {
 	if !r.expire || o.Expire == nil {
 		return nil
 	}
-	return binary.BigEndian.AppendUint32([]byte{0, optionExpire, 0, 4}, *o.Expire)
+	return binary.BigEndian.AppendUint32([]byte{0, wire.OptionExpire, 0, 4}, *o.Expire)
 }
 
 // begin begins a message. The question stands in the first (RFC 5936, section 2.2.1).

@@ -24,9 +24,6 @@ type Options struct {
 }
 
 const (
-	// defaultUDPSize is what passes everywhere in one piece: IPv6's least MTU less the
-	// headers, and less than the 1400 that RFC 9715, section 3.2 has as the most.
-	defaultUDPSize = 1232
 	// maxTries is how often a question is sent: by UDP, with the cookie that the
 	// server wants, over TCP, there without EDNS, and once more for a combination.
 	maxTries = 5
@@ -64,7 +61,7 @@ func New(o Options) *Client {
 		o.Network = System()
 	}
 	if o.UDPSize == 0 {
-		o.UDPSize = defaultUDPSize
+		o.UDPSize = exchange.UDPSize
 	}
 	o.UDPSize = max(o.UDPSize, wire.MinUDP)
 	c := &Client{o: o}

@@ -19,8 +19,9 @@ const (
 // EDNS option codes.
 const (
 	OptionNSID      = 3  // RFC 5001
-	OptionCookie    = 10 // RFC 7873
+	OptionSubnet    = 8  // RFC 7871; never sent
 	OptionExpire    = 9  // RFC 7314
+	OptionCookie    = 10 // RFC 7873
 	OptionKeepalive = 11 // RFC 7828
 	OptionPadding   = 12 // RFC 7830
 	OptionEDE       = 15 // RFC 8914

@@ -1,4 +1,4 @@
-package query
+package exchange
 
 import (
 	"bytes"
@@ -31,75 +31,71 @@ type Transfer struct {
 // 4) and hands out each record in its order, up to the closing SOA record. It ends
 // early, without an error, with a message whose response code is not NOERROR.
 func (rt *Route) Transfer(ctx context.Context, server netip.AddrPort, q *Question, handle func(*wire.Record)) (*Transfer, error) {
-	id := randomID(q)
-	query := q.Append(nil, id, nil)
 	t := &Transfer{Server: server, At: time.Now()}
-	c, err := rt.dial(ctx, server, true, rt.timeout())
-	if err != nil {
-		if isTimeout(err) {
-			err = &errTimeout{after: rt.timeout()}
-		}
-		return t, &Unanswered{[]Attempt{{server, true, err}}}
-	}
-	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if err := write(c, query, true); err != nil {
-		return t, &Unanswered{[]Attempt{{server, true, err}}}
-	}
 	end := ending{ixfr: q.Type == wire.TypeIXFR}
-	patience := max(transferIO, rt.timeout())
-	buf := make([]byte, wire.MaxMessage)
-	for t.Octets < maxTransfer {
+	patience := rt.timeout()
+	fail := func(err error) (*Transfer, error) {
 		if ctx.Err() != nil {
 			return t, context.Cause(ctx)
 		}
-		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return t, err
+		if IsTimeout(err) {
+			err = &timeoutError{after: patience}
 		}
-		n, err := read(c, buf, true)
-		if ctx.Err() != nil {
-			return t, context.Cause(ctx)
-		}
+		return t, &Unanswered{[]Attempt{{server, true, err}}}
+	}
+	s, err := rt.dialer().Stream(ctx, server)
+	if err != nil {
+		return fail(err)
+	}
+	defer s.Close()
+	if s.Limit = rt.Octets; s.Limit == 0 {
+		s.Limit = maxTransfer
+	}
+	query := q.Append(nil, q.id(), nil)
+	if err := s.Send(ctx, query, time.Now().Add(patience)); err != nil {
+		return fail(err)
+	}
+	patience = max(transferIO, patience)
+	for {
+		msg, err := s.Next(ctx, time.Now().Add(patience))
 		if err != nil {
-			if isTimeout(err) {
-				err = &errTimeout{after: patience}
-			}
-			return t, &Unanswered{[]Attempt{{server, true, err}}}
+			return fail(err)
 		}
-		r := &Reply{Question: q, Sent: query, Raw: bytes.Clone(buf[:n]), Server: server, TCP: true, At: t.At, RTT: time.Since(t.At)}
+		r := &Reply{Question: q, Sent: query, Raw: bytes.Clone(msg), Server: server, TCP: true, At: t.At, RTT: time.Since(t.At)}
 		r.Fault = r.Message.Parse(r.Raw)
 		t.Messages++
-		t.Octets += int64(n)
+		t.Octets += int64(len(msg))
 		t.Took, t.Last = r.RTT, r
-		// Messages after the first may leave the question out (RFC 5936, section 2.2.2).
-		good := len(r.Raw) >= wire.HeaderLen && be16(r.Raw) == id && (answers(&r.Message, r.Raw, query, q) || t.Messages > 1 && be16(r.Raw[4:]) == 0)
-		if !good || r.Fault != 0 || r.Message.Rcode != wire.NoError {
+		fits := Match(query, msg) >= Bare || t.Messages > 1 && Continues(query, msg)
+		if !fits || r.Fault != 0 || r.Message.Rcode != wire.NoError {
 			return t, nil
 		}
-		for i := range r.Message.Records {
-			rr := &r.Message.Records[i]
-			if rr.Section != wire.Answer {
-				continue
-			}
-			if !end.begins(rr) {
-				return t, nil
-			}
-			t.Records++
-			handle(rr)
-			if t.Whole = end.reached(rr); t.Whole {
-				return t, nil
-			}
-		}
-		switch {
-		case t.Records == 0:
-			return t, nil // neither a zone nor an error
-		case t.Records == 1 && end.ixfr:
-			t.Whole = true // there is nothing newer (RFC 1995, section 2)
+		if over := t.take(r, &end, handle); over {
 			return t, nil
 		}
 	}
-	return t, nil
+}
+
+// take hands out the records of one message, and tells whether the transfer is over.
+func (t *Transfer) take(r *Reply, end *ending, handle func(*wire.Record)) (over bool) {
+	for i := range r.Message.Records {
+		rr := &r.Message.Records[i]
+		if rr.Section != wire.Answer {
+			continue
+		}
+		if !end.begins(rr) {
+			return true
+		}
+		t.Records++
+		handle(rr)
+		if t.Whole = end.reached(rr); t.Whole {
+			return true
+		}
+	}
+	if t.Records == 1 && end.ixfr {
+		t.Whole = true // there is nothing newer (RFC 1995, section 2)
+	}
+	return t.Whole || t.Records == 0 // which is neither a zone nor an error
 }
 
 // An ending knows when a transfer is over: with the second SOA record of AXFR, and
