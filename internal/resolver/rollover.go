@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"port53/internal/dnssec"
@@ -39,6 +42,7 @@ type Rollover struct {
 
 	mu    sync.Mutex
 	zones []*followed
+	other []*followed // zones without a configured anchor: nothing of them is trusted
 }
 
 // followed is one zone with anchors. Its JSON form is the state file's.
@@ -64,34 +68,27 @@ type rolloverState struct {
 
 // OpenRollover begins with the state in file, if there is one, and else with the
 // anchors configured. An anchor that was configured since, for a zone that the state
-// has no key of, is taken over. The error says what is wrong with the file: to go on
-// without it could mean to trust a revoked key.
+// has no key of, is taken over. A zone that is not configured any more is not trusted, and
+// remembered: a key that was revoked stays so. The error says what is wrong with the file,
+// which is left as it is: to go on without it could mean to trust a revoked key.
 func OpenRollover(file string, configured []Anchor) (*Rollover, error) {
 	ro := &Rollover{file: file}
-	text, err := os.ReadFile(file)
+	found, err := readState(file)
+	var system *fs.PathError
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &system):
 		return nil, fmt.Errorf("trust anchors: %w", err)
 	default:
-		var st rolloverState
-		if err := json.Unmarshal(text, &st); err != nil {
-			return nil, fmt.Errorf("trust anchors: %s: %w; remove the file to begin again with the anchors configured", file, err)
-		}
-		if st.Version != stateVersion {
-			return nil, fmt.Errorf("trust anchors: %s: version %d, want %d; remove the file to begin again with the anchors configured", file, st.Version, stateVersion)
-		}
-		ro.zones = st.Zones
+		return nil, fmt.Errorf("trust anchors: %s: %w; remove the file to begin again with the anchors configured", file, err)
 	}
-	kept := ro.zones[:0]
-	for _, z := range ro.zones {
-		for _, a := range configured {
-			if bytes.Equal(a.Zone, z.Zone) {
-				kept = append(kept, z) // a zone that is not configured any more is not trusted
-			}
+	for _, z := range found {
+		if slices.ContainsFunc(configured, func(a Anchor) bool { return bytes.Equal(a.Zone, z.Zone) }) {
+			ro.zones = append(ro.zones, z)
+		} else {
+			ro.other = append(ro.other, z)
 		}
 	}
-	ro.zones = kept
 	for _, a := range configured {
 		z := ro.zone(a.Zone)
 		if z == nil {
@@ -106,6 +103,56 @@ func OpenRollover(file string, configured []Anchor) (*Rollover, error) {
 		}
 	}
 	return ro, nil
+}
+
+// maxState is the bytes of a state file, far more than anchors take.
+const maxState = 16 << 20
+
+// readState reads a state file. What this version of the file does not have is an error,
+// wherever it is: it would be lost when the file is written anew.
+func readState(file string) ([]*followed, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(errors.New("it is no regular file"), err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxState))
+	if err != nil {
+		return nil, err
+	}
+	var st rolloverState
+	if err := json.Unmarshal(text, &st); err != nil {
+		return nil, err
+	}
+	if st.Version != stateVersion {
+		return nil, fmt.Errorf("version %d, want %d", st.Version, stateVersion)
+	}
+	st = rolloverState{}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&st); err != nil {
+		return nil, err
+	}
+	for _, z := range st.Zones {
+		if z == nil {
+			return nil, errors.New("a zone is missing")
+		}
+		if n, err := wire.CheckName(z.Zone); err != nil || n != len(z.Zone) {
+			return nil, fmt.Errorf("the name of a zone is none: %x", z.Zone)
+		}
+		for _, k := range z.Keys {
+			if k == nil || !slices.Contains([]string{keyPending, keyValid, keyMissing, keyRevoked}, k.State) {
+				return nil, fmt.Errorf("a key of %s has no state that is known", wire.AppendName(nil, z.Zone))
+			}
+			if _, ok := dnssec.ParseKey(k.Data); !ok {
+				return nil, fmt.Errorf("a key of %s is none", wire.AppendName(nil, z.Zone))
+			}
+		}
+	}
+	return st.Zones, nil
 }
 
 func (ro *Rollover) zone(name []byte) *followed {
@@ -258,7 +305,7 @@ func selfSigned(set *wire.RRset, zone []byte, key dnssec.Key, now time.Time) boo
 
 // save writes the state so that a crash leaves either the old or the new one.
 func (ro *Rollover) save() error {
-	text, err := json.MarshalIndent(rolloverState{stateVersion, ro.zones}, "", "  ")
+	text, err := json.MarshalIndent(rolloverState{stateVersion, slices.Concat(ro.zones, ro.other)}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("trust anchors: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -254,11 +255,52 @@ func TestFollow(t *testing.T) {
 	})
 }
 
+// TestAnchorThatComesBack takes an anchor out of the configuration, and in again: its key,
+// which was revoked before, stays so.
+func TestAnchorThatComesBack(t *testing.T) {
+	keys, now := ring{}, time.Now()
+	file := filepath.Join(t.TempDir(), "anchors.json")
+	open := func(anchors ...resolver.Anchor) *resolver.Rollover {
+		t.Helper()
+		ro, err := resolver.OpenRollover(file, anchors)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ro
+	}
+	root := resolver.Anchor{Zone: wire.Root, Keys: [][]byte{keys.key(t, "old").Key.Data, keys.key(t, "new").Key.Data}}
+	if _, err := open(root).Observe(wire.Root, keys.set(t, now, "-old", "new"), now); err != nil {
+		t.Fatal(err)
+	}
+	other := resolver.Anchor{Zone: []byte("\x03org\x00"), Keys: root.Keys}
+	ro := open(other)
+	if len(ro.Anchors()) != 1 || !bytes.Equal(ro.Anchors()[0].Zone, other.Zone) {
+		t.Errorf("trusted: %v", ro.Anchors())
+	}
+	if _, err := ro.Observe(other.Zone, keys.set(t, now, "old"), now); err != nil {
+		t.Fatal(err)
+	}
+	if got := keys.trusted(t, open(root)); got != "new " {
+		t.Errorf("trusted: %q", got)
+	}
+}
+
 // TestRolloverFile has files that were not written by it: to go on without would mean to
 // trust what may have been revoked.
 func TestRolloverFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "unexpected end", "{": "unexpected end", "[]": "cannot unmarshal", `{"version": 2}`: "version 2, want 1",
+		`{"version": 2, "later": true}`:                                                                            "version 2, want 1",
+		`{"version": 1, "later": true}`:                                                                            "unknown field",
+		`{"version": 1, "zones": [{"zone": "AA==", "later": 1}]}`:                                                  "unknown field",
+		`{"version": 1, "zones": [null]}`:                                                                          "a zone is missing",
+		`{"version": 1, "zones": [{"zone": "AQ==", "keys": []}]}`:                                                  "the name of a zone is none",
+		`{"version": 1, "zones": [{"zone": "", "keys": []}]}`:                                                      "the name of a zone is none",
+		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQEDDwAA", "state": "revokee"}]}]}`:        "no state that is known",
+		`{"version": 1, "zones": [{"zone": "AA==", "keys": [null]}]}`:                                              "no state that is known",
+		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQE", "state": "valid"}]}]}`:               "illegal base64",
+		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQED", "state": "valid"}]}]}`:              "a key of . is none",
+		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQEDDwAA", "state": "valid"}]}]} and more`: "invalid character",
 	} {
 		file := filepath.Join(t.TempDir(), "anchors.json")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -267,6 +309,16 @@ func TestRolloverFile(t *testing.T) {
 		if _, err := resolver.OpenRollover(file, resolver.Anchors()); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), file) {
 			t.Errorf("%q: error %v, want one about %q and the file", text, err, want)
 		}
+		if now, err := os.ReadFile(file); err != nil || string(now) != text {
+			t.Errorf("%q: the file is %q now, %v", text, now, err)
+		}
+	}
+	pipe := filepath.Join(t.TempDir(), "anchors.json")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := resolver.OpenRollover(pipe, resolver.Anchors()); err == nil || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("a pipe: %v", err)
 	}
 	ro, err := resolver.OpenRollover(filepath.Join(t.TempDir(), "gone", "anchors.json"), resolver.Anchors())
 	if err != nil {
