@@ -315,8 +315,8 @@ func (a *App) stop(side *sync.WaitGroup) {
 		if r := a.recursion; r != nil {
 			r.resolver.Close()
 			r.client.Close()
-			if file := a.startedWith.Resolver.Cache.Dump; file != "" {
-				if err := a.dumpCache(file); err != nil {
+			if r.dump != "" {
+				if err := a.dumpCache(r.dump); err != nil {
 					a.log.Error("the cache was not kept", "problem", err.Error())
 				}
 			}

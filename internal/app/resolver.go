@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"syscall"
 	"time"
 
 	"port53/internal/cache"
@@ -31,6 +33,7 @@ type recursion struct {
 	client   *upstream.Client
 	resolver *resolver.Resolver
 	rollover *resolver.Rollover // nil: anchors are not followed
+	dump     string             // file that the cache is kept in; empty: it is not kept
 }
 
 // startRecursion makes the resolver of the first generation, and fills its cache from the
@@ -58,8 +61,8 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log}, config)
 	g.engine.Recursion.Cache, g.engine.Recursion.Resolver, g.engine.Recursion.Config = r.cache, r.resolver, config
 	a.recursion = r
-	if file := rc.Cache.Dump; file != "" {
-		a.loadCache(file)
+	if file := rc.Cache.Dump; file != "" && a.loadCache(file) {
+		r.dump = file
 	}
 	return nil
 }
@@ -81,26 +84,37 @@ func sameAnchors(a, b *generation) bool { return reflect.DeepEqual(a.anchors, b.
 
 func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
 
-// loadCache reads the dump that the last run left. Without it the server starts with an
-// empty cache, which is no reason not to start.
-func (a *App) loadCache(file string) {
-	f, err := os.Open(file)
+// loadCache reads the dump that the last run left, and reports whether the next may be put
+// in its place. Without one the server starts with an empty cache, which is no reason not
+// to start.
+func (a *App) loadCache(file string) (replace bool) {
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return true
 	}
-	var n int
+	n := 0
 	if err == nil {
-		n, err = a.recursion.cache.Load(f, time.Now().Unix())
-		f.Close()
+		defer f.Close()
+		in := bufio.NewReader(f)
+		head, _ := in.Peek(dumpHead) // if it is shorter, that is what there is
+		if info, statErr := f.Stat(); statErr != nil || !info.Mode().IsRegular() || !cache.IsDump(head) {
+			a.log.Error("the cache is not kept: what stands in the place of its dump is none, and is left there", "file", file)
+			return false
+		}
+		n, err = a.recursion.cache.Load(in, time.Now().Unix())
 	}
 	if err != nil {
 		a.log.Warn("the cache's dump was not read whole", "file", file, "entries", n, "problem", err.Error())
-		return
+		return true
 	}
 	a.log.Info("cache loaded", "file", file, "entries", n)
+	return true
 }
 
-// dumpCache writes the cache to the file of the configuration.
+// dumpHead is the bytes by which a dump is recognized.
+const dumpHead = 16
+
+// dumpCache writes the cache to a file.
 func (a *App) dumpCache(file string) error {
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
 	if err != nil {

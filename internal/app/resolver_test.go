@@ -149,3 +149,41 @@ func TestCacheOverRestart(t *testing.T) {
 		t.Errorf("it was asked for again: %+v, before %+v", after, before)
 	}
 }
+
+// TestForeignDump has something else in the place of the cache's dump, which somebody has
+// named by mistake: it is told of, and left there.
+func TestForeignDump(t *testing.T) {
+	for what, s := range map[string]struct {
+		text string
+		kept bool // it is a dump, and the next takes its place
+	}{
+		"a zone file":    {"$TTL 60\n@ SOA ns admin 1 2 3 4 5\n", false},
+		"a few bytes":    {"port54", false},
+		"an old dump":    {"port53 cache 1\n and so on", true},
+		"a newer dump":   {"port53 cache 99\n and so on", true},
+		"a part of one":  {"port53 ca", true},
+		"nothing":        {"", true},
+		"what is zeros":  {strings.Repeat("\x00", 9000), true},
+		"a zero, and so": {"\x00 but not all", false},
+	} {
+		file := filepath.Join(t.TempDir(), "dump")
+		if err := os.WriteFile(file, []byte(s.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		net := lab.NewNet(lab.Options{Seed: 53})
+		net.Handle(netip.MustParseAddrPort("192.0.2.1:53"), forwarder(1))
+		r := startResolver(t, net, fmt.Sprintf(resolverYAML, "", 1)+"  cache: {dump: "+file+"}\n")
+		if reply := r.ask("udp", "www.example.com. A +rd"); !strings.Contains(reply, "198.51.100.1") {
+			t.Fatal(reply)
+		}
+		r.stop()
+		if err := <-r.done; err != nil {
+			t.Fatal(err)
+		}
+		close(r.done)
+		now, err := os.ReadFile(file)
+		if err != nil || (string(now) == s.text) == s.kept {
+			t.Errorf("%s: the file has %.20q now, %v", what, now, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -13,13 +14,23 @@ import (
 	"port53/internal/wire"
 )
 
+// anyMagic begins dumps of all formats.
+const anyMagic = "port53 cache "
+
 // dumpMagic begins a dump. Its last number is the version of the format: for each entry
 // its octets as a 32-bit number, a CRC-32C of them, and the words, little endian. A
 // zero length ends the dump.
-const dumpMagic = "port53 cache 3\n"
+const dumpMagic = anyMagic + "3\n"
 
 // ErrDump is wrapped by what Load returns for something that is not a whole dump.
 var ErrDump = errors.New("not a whole dump of a cache")
+
+// IsDump reports whether a file that begins with head is a dump, in whatever format. One
+// that a crash has left empty, or without what was written, is.
+func IsDump(head []byte) bool {
+	n := min(len(head), len(anyMagic))
+	return string(head[:n]) == anyMagic[:n] || bytes.Count(head, []byte{0}) == len(head)
+}
 
 // Dump writes all entries but failures, with the times at which they expire, the oldest
 // of each shard first. Each shard is locked while it is copied, not while it is written;
