@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -147,12 +148,16 @@ func (d *Dir) SetMeta(apex []byte, m Meta) error {
 // goneSuffix is of a directory that is being removed. No zone's has it.
 const goneSuffix = "=gone"
 
-// sweep removes what is left of zones that were being removed.
+// sweep removes what is left of zones that were being removed: they are, whatever comes.
 func (d *Dir) sweep() {
 	names, err := d.fsys.ReadNames(d.path)
+	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, goneSuffix) })
+	if len(names) > 0 {
+		err = d.fsys.SyncDir(d.path)
+	}
 	for _, name := range names {
-		if strings.HasSuffix(name, goneSuffix) {
-			err = errors.Join(err, d.fsys.RemoveAll(filepath.Join(d.path, name)))
+		if err == nil {
+			err = d.fsys.RemoveAll(filepath.Join(d.path, name))
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

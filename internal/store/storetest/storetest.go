@@ -334,6 +334,9 @@ func (t *trial) goOn(m Medium) error {
 	if _, err := t.store.Load(t.apex, seed); err != nil {
 		return err
 	}
+	if err := t.found(m.Crash(nil), false); err != nil {
+		return fmt.Errorf("what was loaded does not last: %w", err)
+	}
 	steps := []func() error{t.save, func() error { return t.add(1) }}
 	if t.acked.zone != nil {
 		steps = steps[1:]
