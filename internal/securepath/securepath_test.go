@@ -164,6 +164,12 @@ func TestMake(t *testing.T) {
 	needRoot(t)
 	defer syscall.Umask(syscall.Umask(0o077))
 	root := tree(t, "d theirs", "d/l theirlink ../elsewhere")
+	if _, err := securepath.Open(filepath.Join(root, "a/b")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("opened what is not there: %v", err)
+	}
+	if _, err := os.Lstat(filepath.Join(root, "a")); err == nil {
+		t.Error("opening has made a directory")
+	}
 	for range 2 {
 		d, made, err := securepath.Make(filepath.Join(root, "a/b/c"), 0o750)
 		if err != nil {
@@ -407,6 +413,9 @@ func TestWrite(t *testing.T) {
 		if err != nil || info.Mode() != 0o600 {
 			t.Errorf("%s: %v %v", left, info.Mode(), err)
 		}
+		if text, err = os.ReadFile(filepath.Join(root, "f")); err != nil || string(text) != "new\n" {
+			t.Errorf("%s: written was %q, %v", left, text, err)
+		}
 		if _, err := os.Lstat(filepath.Join(root, "f.new")); err == nil {
 			t.Errorf("%s: f.new is left", left)
 		}
@@ -425,6 +434,32 @@ func TestWrite(t *testing.T) {
 	}
 	if err := errors.Join(d.Remove("gone"), d.Remove("f")); err == nil {
 		t.Error("a directory was removed")
+	}
+}
+
+// TestIsSocket tells sockets from other entries, and from none.
+func TestIsSocket(t *testing.T) {
+	root := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(root, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := errors.Join(os.Symlink("s", filepath.Join(root, "l")), os.WriteFile(filepath.Join(root, "f"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	d, err := securepath.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for name, want := range map[string]bool{"s": true, "l": false, "f": false} {
+		if got, err := d.IsSocket(name); err != nil || got != want {
+			t.Errorf("%s: %v %v", name, got, err)
+		}
+	}
+	if _, err := d.IsSocket("gone"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("gone: %v", err)
 	}
 }
 
@@ -521,10 +556,15 @@ func TestNotRoot(t *testing.T) {
 	if os.Getenv("PORT53_TEST_CHILD") == "" {
 		needRoot(t)
 		tmp := t.TempDir()
-		for _, dir := range []string{tmp, filepath.Dir(tmp)} {
-			if err := os.Chmod(dir, 0o777); err != nil {
-				t.Fatal(err)
-			}
+		// Root has made a directory, a file that everybody may write, and links to it, where
+		// root alone can and where everybody can.
+		err := errors.Join(
+			os.Chmod(tmp, 0o777), os.Chmod(filepath.Dir(tmp), 0o755),
+			os.Mkdir(filepath.Join(tmp, "roots"), 0o755), os.WriteFile(filepath.Join(tmp, "open"), nil, 0o666), os.Chmod(filepath.Join(tmp, "open"), 0o666),
+			os.Symlink("../open", filepath.Join(tmp, "roots/l")), os.Symlink("open", filepath.Join(tmp, "l")),
+		)
+		if err != nil {
+			t.Fatal(err)
 		}
 		cmd := exec.Command(os.Args[0], "-test.run=^TestNotRoot$")
 		cmd.Env = append(os.Environ(), "PORT53_TEST_CHILD=1", "TMPDIR="+tmp)
@@ -536,7 +576,24 @@ func TestNotRoot(t *testing.T) {
 	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(somebody), syscall.Setuid(somebody)); err != nil {
 		t.Fatal(err)
 	}
+	tmp := os.TempDir()
+	f, err := securepath.Append(filepath.Join(tmp, "roots/l"), 0o640)
+	if err != nil {
+		t.Fatalf("root's link: %v", err)
+	}
+	f.Close()
+	if _, err := securepath.Append(filepath.Join(tmp, "l"), 0o640); !errors.Is(err, securepath.ErrLink) {
+		t.Errorf("root's link where everybody writes: %v", err)
+	}
+	for _, path := range []string{"roots/a", "roots/a/b"} {
+		if _, _, err := securepath.Make(filepath.Join(tmp, path), 0o750); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
 	root := t.TempDir()
+	if _, err := securepath.Open(filepath.Join(root, "a")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is not there: %v", err)
+	}
 	d, made, err := securepath.Make(filepath.Join(root, "a/b"), 0o750)
 	if err != nil || !made {
 		t.Fatal(made, err)
@@ -550,8 +607,7 @@ func TestNotRoot(t *testing.T) {
 		t.Fatal(made, err)
 	}
 	d.Close()
-	f, err := securepath.Append(filepath.Join(root, "l/f"), 0o640)
-	if err != nil {
+	if f, err = securepath.Append(filepath.Join(root, "l/f"), 0o640); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()
