@@ -2,6 +2,8 @@ package resolver
 
 import (
 	"bytes"
+	"hash/maphash"
+	"math/bits"
 	"net/netip"
 
 	"port53/internal/wire"
@@ -82,7 +84,11 @@ func (t *task) admit(m *reading, c *cut, name []byte, typ wire.Type) *finding {
 		f.lame = m.Rcode == wire.Refused || m.Rcode == wire.NotAuth
 		return f
 	}
-	sets := m.group(c.zone)
+	sets := m.group(c.zone, t.r.seed)
+	if sets.many {
+		f.why, f.wrong = "more sets of records than can be", true
+		return f
+	}
 	at := name
 	for range defaultAliases + 1 {
 		set, dname, target := step(sets, at, typ)
@@ -282,11 +288,51 @@ type sections struct {
 	authority []*wire.RRset
 	outside   bool // the authority section has something from outside of the zone
 	dropped   bool // the answer section had sets that are too large, or two aliases
-	room      [roomSets]wire.RRset
+	many      bool // there are more sets than can be; what is here is not all
+
+	seed     maphash.Seed
+	gathered []gathered
+	table    table // of gathered, if there are many
+	tabled   bool
+	compared int // sets and records that were looked at to find their equals
+	room     [roomSets]wire.RRset
+}
+
+// A gathered set is one that records of a reply belong to.
+type gathered struct {
+	set     *wire.RRset
+	section wire.Section
+	records int    // in the reply, equal ones too
+	table   *table // of the set's records, if there are many
 }
 
 // roomSets is how many sets a reply has room for without asking for memory.
 const roomSets = 12
+
+// few is how many sets, or records of a set, are looked at one by one. More than these
+// have a table.
+const few = 12
+
+// A table finds numbers below 128 by hashes that nobody can foresee.
+type table [256]uint8 // one more than the number, or 0
+
+// find returns the number with this hash that is the one, or -1.
+func (t *table) find(hash uint64, is func(n int) bool) int {
+	for at := hash; ; at++ {
+		if n := int(t[at%uint64(len(t))]) - 1; n < 0 || is(n) {
+			return n
+		}
+	}
+}
+
+// put puts in a number that is not there.
+func (t *table) put(hash uint64, n int) {
+	at := hash
+	for t[at%uint64(len(t))] != 0 {
+		at++
+	}
+	t[at%uint64(len(t))] = uint8(n + 1)
+}
 
 // A reading is a reply as it is read. Tasks use it again when they end; what lasts
 // longer is copied.
@@ -299,10 +345,16 @@ type reading struct {
 // group makes RRsets of the answer and authority sections, with their signatures.
 // Equal records count once (RFC 2181, section 5.2), and a set's TTL is its
 // smallest.
-func (m *reading) group(zone []byte) *sections {
+//
+// The work is linear in the records of the reply: sets are found by hash, and records of
+// a set as well, while these are no more than maxSetRecords. With more than maxSets sets
+// nothing of the reply is used.
+func (m *reading) group(zone []byte, seed maphash.Seed) *sections {
 	g := &m.sections
-	g.answer, g.authority, g.outside = g.answer[:0], g.authority[:0], false
-	used := 0
+	g.answer, g.authority, g.gathered = g.answer[:0], g.authority[:0], g.gathered[:0]
+	g.outside, g.dropped, g.many, g.tabled, g.compared = false, false, false, false, 0
+	g.seed = seed
+	last := -1
 	for i := range m.Records {
 		r := &m.Records[i]
 		lowerInPlace(r.Owner)
@@ -313,63 +365,128 @@ func (m *reading) group(zone []byte) *sections {
 			g.outside = g.outside || r.Section == wire.Authority
 			continue
 		}
-		list := &g.answer
-		if r.Section == wire.Authority {
-			list = &g.authority
-		}
 		typ := r.Type
 		if typ == wire.TypeRRSIG {
 			if typ = wire.Covered(r.Data); typ == 0 {
 				continue
 			}
 		}
-		var set *wire.RRset
-		for _, s := range *list {
-			if s.Type == typ && bytes.Equal(s.Owner, r.Owner) {
-				set = s
-				break
+		// Records of one set stand together, as a rule.
+		if last < 0 || !g.is(last, r, typ) {
+			if last = g.place(r, typ); last < 0 {
+				g.many = true
+				return g
 			}
 		}
-		if set == nil {
-			if used < len(g.room) {
-				set = &g.room[used]
-				used++
-			} else {
-				set = &wire.RRset{}
+		g.add(&g.gathered[last], r)
+	}
+	g.sort()
+	return g
+}
+
+// is tells whether set n is the one of a record, whose type or covered type is typ.
+func (g *sections) is(n int, r *wire.Record, typ wire.Type) bool {
+	g.compared++
+	c := &g.gathered[n]
+	return c.set.Type == typ && c.section == r.Section && bytes.Equal(c.set.Owner, r.Owner)
+}
+
+// place returns the number of the set that a record belongs to, which is made if it is
+// not there, or -1 if there are too many.
+func (g *sections) place(r *wire.Record, typ wire.Type) int {
+	n := len(g.gathered)
+	if n < few {
+		for i := range n {
+			if g.is(i, r, typ) {
+				return i
 			}
-			*set = wire.RRset{Owner: r.Owner, Type: typ, TTL: r.TTL, Data: set.Data[:0], Sigs: set.Sigs[:0]}
-			*list = append(*list, set)
 		}
-		set.TTL = min(set.TTL, r.TTL)
-		switch {
-		case r.Type == wire.TypeRRSIG:
-			if len(set.Sigs) < maxSigs {
-				set.Sigs = append(set.Sigs, r.Data)
+	} else {
+		if !g.tabled {
+			g.tabled, g.table = true, table{}
+			for i := range g.gathered {
+				c := &g.gathered[i]
+				g.table.put(g.hash(c.set.Owner, c.set.Type, c.section), i)
 			}
-		case !set.Has(r.Data):
-			set.Data = append(set.Data, r.Data)
+		}
+		hash := g.hash(r.Owner, typ, r.Section)
+		if i := g.table.find(hash, func(i int) bool { return g.is(i, r, typ) }); i >= 0 {
+			return i
+		}
+		if n == maxSets {
+			return -1
+		}
+		g.table.put(hash, n)
+	}
+	var set *wire.RRset
+	if n < len(g.room) {
+		set = &g.room[n]
+	} else {
+		set = &wire.RRset{}
+	}
+	*set = wire.RRset{Owner: r.Owner, Type: typ, TTL: r.TTL, Data: set.Data[:0], Sigs: set.Sigs[:0]}
+	g.gathered = append(g.gathered, gathered{set: set, section: r.Section})
+	return n
+}
+
+// hash returns the hash of a set.
+func (g *sections) hash(owner []byte, typ wire.Type, section wire.Section) uint64 {
+	hi, lo := bits.Mul64(maphash.Bytes(g.seed, owner)^uint64(typ)<<8^uint64(section), 0x9FB21C651E98DF25)
+	return hi ^ lo
+}
+
+// add adds a record to its set, unless an equal one is there.
+func (g *sections) add(c *gathered, r *wire.Record) {
+	s := c.set
+	s.TTL = min(s.TTL, r.TTL)
+	if r.Type == wire.TypeRRSIG {
+		if len(s.Sigs) < maxSigs {
+			s.Sigs = append(s.Sigs, r.Data)
+		}
+		return
+	}
+	if c.records++; c.records > maxSetRecords {
+		return // the set is too large to be true
+	}
+	if len(s.Data) < few {
+		if g.compared += len(s.Data); !s.Has(r.Data) {
+			s.Data = append(s.Data, r.Data)
+		}
+		return
+	}
+	if c.table == nil {
+		c.table = &table{}
+		for n, d := range s.Data {
+			c.table.put(maphash.Bytes(g.seed, d), n)
 		}
 	}
-	found := len(g.answer)
-	g.answer, g.authority = whole(g.answer), whole(g.authority)
-	g.dropped = len(g.answer) < found
-	return g
+	hash := maphash.Bytes(g.seed, r.Data)
+	if c.table.find(hash, func(n int) bool { g.compared++; return bytes.Equal(s.Data[n], r.Data) }) < 0 {
+		c.table.put(hash, len(s.Data))
+		s.Data = append(s.Data, r.Data)
+	}
 }
 
 // maxSigs is how many signatures of one set are kept: more algorithms and key rolls
 // at one time than any zone has.
 const maxSigs = 16
 
-// whole returns the sets that have records and are not too large to be true.
-func whole(sets []*wire.RRset) []*wire.RRset {
-	kept := sets[:0]
-	for _, s := range sets {
+// sort puts the sets into their sections, but for those that have no records, or cannot
+// be: for their size, or since there is one such record of a name and no more.
+func (g *sections) sort() {
+	for i := range g.gathered {
+		c := &g.gathered[i]
+		s := c.set
 		single := s.Type == wire.TypeCNAME || s.Type == wire.TypeDNAME || s.Type == wire.TypeSOA
-		if n := len(s.Data); n > 0 && n <= maxSetRecords && (n == 1 || !single) {
-			kept = append(kept, s)
+		switch n := len(s.Data); {
+		case n == 0 || c.records > maxSetRecords || n > 1 && single:
+			g.dropped = g.dropped || c.section == wire.Answer
+		case c.section == wire.Answer:
+			g.answer = append(g.answer, s)
+		default:
+			g.authority = append(g.authority, s)
 		}
 	}
-	return kept
 }
 
 // signatures returns the RRSIG records of a name as a set of their own, for those who
