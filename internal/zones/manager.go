@@ -358,7 +358,7 @@ func (m *Manager) install(steps []step, leaving []*managed, publish func(*zone.V
 		case z != s.was && z.zone != nil && !z.expired:
 			c.Served = zone.NewServed(z.zone)
 		}
-		if z.polled && z.zone != nil {
+		if s.held && z.polled && z.zone != nil { // a zone that goes on has been extended by its refreshes
 			c.Served.Extend(z.checked.Add(z.expire))
 		}
 		changes = append(changes, c)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,7 +102,7 @@ func TestUnusableSecondary(t *testing.T) {
 		if err := os.WriteFile(file, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		var log bytes.Buffer
+		var log lockedBuffer
 		w.log = slog.New(slog.NewTextHandler(&log, nil))
 		w.start(zones.Bounds{})
 		w.load(s)
@@ -176,4 +177,22 @@ func TestFreezeOfNothing(t *testing.T) {
 	if err := s.manager.Freeze(source.Apex, true); err == nil {
 		t.Error("it was frozen")
 	}
+}
+
+// A lockedBuffer is a log that is read while others write it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
