@@ -110,7 +110,7 @@ func (r *running) ask(network, line string) string {
 		return ""
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	msg := dnstest.ParseQuestion(r, line).Message()
 	reply := make([]byte, 65535)
 	var n int
@@ -247,7 +247,7 @@ func TestNotify(t *testing.T) {
 	expect := func(want string) {
 		t.Helper()
 		b := make([]byte, 256)
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
 		n, err := c.Read(b)
 		if err != nil || !strings.HasPrefix(string(b[:n]), want) {
 			t.Errorf("got %q %v, want %q", b[:n], err, want)

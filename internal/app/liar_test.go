@@ -55,7 +55,7 @@ func newLiar(t *testing.T) *liar {
 }
 
 func (l *liar) serve(conn net.Conn) {
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	var length [2]byte
 	if _, err := io.ReadFull(conn, length[:]); err != nil {
 		return

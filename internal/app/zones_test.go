@@ -40,7 +40,7 @@ func (r *running) exchange(from string, msg []byte) []byte {
 		r.Fatal(err)
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)); err != nil {
 		r.Fatal(err)
 	}
@@ -187,13 +187,16 @@ func (r *running) trouble(name string) string {
 	return st.(app.Status).Zones[0].Trouble
 }
 
-// until waits for a condition.
+// patience is for what a busy machine needs time for.
+const patience = 2 * time.Minute
+
+// until waits for a condition that no event tells of.
 func until(t *testing.T, what string, said func() string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !f() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 10 s; %s", what, said())
+			t.Fatalf("%s: not within %v; %s", what, patience, said())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -267,7 +270,7 @@ func (r *running) datagram(times int, msg []byte) []byte {
 	buf := make([]byte, wire.MaxMessage)
 	n := 0
 	for range times {
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		if _, err = conn.Write(msg); err == nil {
 			n, err = conn.Read(buf)
 		}

@@ -138,9 +138,6 @@ func BenchmarkPutRRset(b *testing.B) {
 // take 2 GB.
 const bigEnv = "PORT53_CACHE_ENTRIES"
 
-// maxCollection is how long a forced collection may take beside a full cache.
-const maxCollection = 10 * time.Millisecond
-
 // TestCollector has a million entries, which the garbage collector must not see, and
 // looks at what they take.
 func TestCollector(t *testing.T) {
@@ -155,18 +152,17 @@ func TestCollector(t *testing.T) {
 		t.Skip("fills 200 MB")
 	}
 	before := residentOctets(t)
+	var heap, full runtime.MemStats
+	runtime.ReadMemStats(&heap)
 	began := time.Now()
 	c := fill(n)
 	filled := time.Since(began)
-	// The quickest of some is what it costs: others use the machine.
-	took := time.Hour
-	for range 10 {
-		began := time.Now()
-		runtime.GC()
-		took = min(took, time.Since(began))
-	}
-	if took > maxCollection {
-		t.Errorf("a collection took %v", took)
+	began = time.Now()
+	runtime.GC()
+	took := time.Since(began)
+	// What a collection costs goes by what it has to look at.
+	if runtime.ReadMemStats(&full); full.HeapObjects > heap.HeapObjects+uint64(n/100) {
+		t.Errorf("%d objects on the heap for %d entries", full.HeapObjects-heap.HeapObjects, n)
 	}
 	st := c.Stats()
 	if st.Entries != n || st.Forced != 0 {
@@ -181,7 +177,7 @@ func TestCollector(t *testing.T) {
 	runtime.KeepAlive(c)
 
 	// What nobody refers to any more gives its memory back.
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for residentOctets(t)-before > grown/10 {
 		if time.Now().After(deadline) {
 			t.Fatal("the memory of a cache that is no longer used is not released")

@@ -350,7 +350,7 @@ func runOne(t *testing.T, c *check.Check, roots []netip.AddrPort, at netip.AddrP
 	for _, a := range roots {
 		o.Roots = append(o.Roots, finding.Server{Addr: a, Name: name("a.root")})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return c.Run(ctx, &check.Run{Check: c, Server: finding.Server{Addr: at, Name: name("ns1.example.test")}, Zone: zone, Options: o})
 }

@@ -236,7 +236,7 @@ func TestHostileServers(t *testing.T) {
 		// Beside each other, for most of it is waiting.
 		all.Go(func() {
 			o := &check.Options{Mode: finding.Active, Timeout: 60 * time.Millisecond, Port: at.Port(), PortDoT: at.Port(), PortDoH: at.Port(), Nobody: netip.MustParseAddrPort("127.0.0.1:9"), Roots: []finding.Server{{Addr: at, Name: name("a.root")}}, Subdomains: true}
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			var high uint64
 			done := make(chan struct{})

@@ -131,7 +131,7 @@ func TestBehaviour(t *testing.T) {
 func examined(t *testing.T, at netip.AddrPort) *finding.Report {
 	t.Helper()
 	o := &check.Options{Timeout: 200 * time.Millisecond, PortDoT: at.Port(), PortDoH: at.Port()}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return check.Examine(ctx, finding.Target{Text: at.String(), Server: finding.Server{Addr: at}}, o,
 		func(c *check.Check) bool { return c.ID == "ID-VERSION" }, func(int, int) {})

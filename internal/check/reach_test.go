@@ -27,7 +27,7 @@ func reached(t *testing.T, id string, at netip.AddrPort, set func(*check.Run)) [
 	if set != nil {
 		set(r)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	return r.Check.Run(ctx, r)
 }

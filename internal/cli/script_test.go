@@ -56,7 +56,7 @@ func busyPort(ts *testscript.TestScript, _ bool, args []string) {
 
 // waitFor asks PORT NAME TYPE over UDP until there is an answer: the server is up.
 func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	if _, err := exchange(args[0], args[1], args[2], 10*time.Second); err != nil {
+	if _, err := exchange(args[0], args[1], args[2], patience); err != nil {
 		ts.Fatalf("%v", err)
 	}
 }
@@ -64,7 +64,7 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 // ask asks PORT NAME TYPE and wants the reply in words to hold TEXT, which is what
 // is left of the line.
 func ask(ts *testscript.TestScript, neg bool, args []string) {
-	text, err := exchange(args[0], args[1], args[2], 5*time.Second)
+	text, err := exchange(args[0], args[1], args[2], patience)
 	ts.Check(err)
 	want := strings.Join(args[3:], " ")
 	if strings.Contains(text, want) == neg {
@@ -75,8 +75,8 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 // until asks as ask does until the reply holds TEXT.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	want := strings.Join(args[3:], " ")
-	for end := time.Now().Add(10 * time.Second); ; {
-		text, err := exchange(args[0], args[1], args[2], 5*time.Second)
+	for end := time.Now().Add(patience); ; {
+		text, err := exchange(args[0], args[1], args[2], patience)
 		ts.Check(err)
 		if strings.Contains(text, want) {
 			return
@@ -109,7 +109,7 @@ func exchange(port, name, kind string, patience time.Duration) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		_ = c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+		_ = c.SetDeadline(time.Now().Add(time.Second))
 		_, _ = c.Write(msg)
 		n, err := c.Read(reply) // a port that nobody has yet gives an error at once
 		c.Close()

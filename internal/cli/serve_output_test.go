@@ -47,7 +47,7 @@ func serveWith(t *testing.T, more string, prepare func(cmd *exec.Cmd)) *served {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	s := &served{T: t, dir: dir, port: unused(t), metrics: unused(t), ended: make(chan error, 1)}
 	s.write("test.zone", fmt.Sprintf(testZone, 1))
-	s.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [\"127.0.0.1:%s\"]\nmetrics: {listen: \"127.0.0.1:%s\"}\nstate_dir: state\ncontrol: {socket: s}\nzones: [{name: test, file: test.zone}]\n%s", s.port, s.metrics, more))
+	s.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [\"127.0.0.1:%s\"]\nmetrics: {listen: \"127.0.0.1:%s\"}\nstate_dir: state\ncontrol: {socket: s}\nzones: [{name: test, file: test.zone}]\npolicy: {rate_limit: {enabled: false}}\n%s", s.port, s.metrics, more))
 	s.cmd = exec.Command("port53", "serve", "--config", filepath.Join(dir, "port53.yaml"))
 	prepare(s.cmd)
 	if err := s.cmd.Start(); err != nil {

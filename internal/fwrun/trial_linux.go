@@ -93,7 +93,13 @@ func (s *System) Try(ctx context.Context, p *firewall.Plan, r *firewall.Rules) (
 	for range trialWorkers {
 		wg.Go(func() {
 			for c := range next {
-				c.Got = there.send(c)
+				// Both ends are one machine, which may be busy with something else: what is
+				// to be answered is asked for again.
+				for end := time.Now().Add(readyWait); ; {
+					if c.Got = there.send(c); c.Got == c.Want || c.Got != firewall.Dropped || time.Now().After(end) {
+						break
+					}
+				}
 			}
 		})
 	}

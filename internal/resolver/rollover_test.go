@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -220,17 +221,30 @@ func TestFollow(t *testing.T) {
 		if got := ask(t, r, ".", wire.TypeDNSKEY); !strings.HasPrefix(got, "NOERROR; . DNSKEY 257") {
 			t.Fatal(got)
 		}
+		var mu sync.Mutex
 		failures := ""
+		failed := func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			failures += err.Error() + "\n"
+		}
+		// told returns the failures since it was called last.
+		told := func() string {
+			mu.Lock()
+			defer mu.Unlock()
+			defer func() { failures = "" }()
+			return failures
+		}
 		trust := func(anchors []resolver.Anchor) {
 			settings.Anchors = anchors
 			r.Apply(resolver.Compile(settings))
 		}
-		r.Follow(ro, trust, func(err error) { failures += err.Error() + "\n" })
+		r.Follow(ro, trust, failed)
 		look := func(what string, after time.Duration, trusted, seen, failure string) {
 			t.Helper()
-			failures = ""
 			time.Sleep(after)
 			synctest.Wait()
+			failures := told()
 			if got := keys.trusted(t, ro); got != trusted {
 				t.Errorf("%s: %q are trusted, want %q", what, got, trusted)
 			}

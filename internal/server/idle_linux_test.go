@@ -27,7 +27,7 @@ func TestTCPManyIdle(t *testing.T) {
 	if attempts < 100 {
 		t.Skip("too few descriptors allowed")
 	}
-	s := listen(t, server.Options{Handler: worker(echo)})
+	s := listen(t, server.Options{Handler: worker(echo), Limits: server.Limits{Idle: time.Hour}})
 	other := func(t *testing.T) net.Conn {
 		t.Helper()
 		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 1, 0, 1)}, Timeout: patience}
@@ -43,6 +43,7 @@ func TestTCPManyIdle(t *testing.T) {
 	var slowest time.Duration
 	ask := func(c net.Conn, id int) {
 		begin := time.Now()
+		_ = c.SetDeadline(begin.Add(patience))
 		exchangeTCP(t, c, id, 40)
 		slowest = max(slowest, time.Since(begin))
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds what must happen at once; it is long only for busy machines.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 // A worker is a function that is its own handler.
 type worker func(query []byte, peer *server.Peer, reply []byte) int

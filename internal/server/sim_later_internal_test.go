@@ -406,6 +406,30 @@ func TestSimLaterAbuse(t *testing.T) {
 	}
 }
 
+// TestSimOwed has a client that waits longer for an answer than it may be silent: it waits for
+// us, which is no idleness.
+func TestSimOwed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, later := simLater(t, Limits{})
+		c, _ := connect(s, "192.0.2.1")
+		_, _ = c.Write(ask(1, 100))
+		r := <-later
+		time.Sleep(2 * defaultIdle)
+		go func() {
+			defer r.Close()
+			if err := r.Reply(make([]byte, 100)); err != nil {
+				t.Error(err)
+			}
+		}()
+		if _, err := io.CopyN(io.Discard, c, 102); err != nil {
+			t.Fatal(err)
+		}
+		if got := until(c); got != defaultIdle {
+			t.Errorf("closed %v after the answer, want %v", got, defaultIdle)
+		}
+	})
+}
+
 // TestSimTransfer has one answer of many messages, and a client that takes its time
 // with each but never too much. Another answer on the connection waits for none of them
 // to be made.

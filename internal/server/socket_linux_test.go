@@ -133,7 +133,7 @@ func TestUDPLinkLocal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 		_, _ = c.Write(make([]byte, headerLen))
 		if n, err := c.Read(make([]byte, 100)); n != headerLen {
 			t.Errorf("portable %v: %d octets, %v", portable, n, err)

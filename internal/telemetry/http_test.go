@@ -31,7 +31,7 @@ func serve(t *testing.T) (addr string, stop func()) {
 			if ok && err != nil {
 				t.Error(err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("still serving after its context ended")
 		}
 	}
@@ -47,7 +47,7 @@ func request(t *testing.T, addr, raw string) string {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, raw); err != nil {
@@ -104,7 +104,7 @@ func TestHTTPConnections(t *testing.T) {
 		t.Errorf("connection %d: got %q, want none", most+1, got)
 	}
 	held[0].Close()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for request(t, addr, get) == "" {
 		if time.Now().After(deadline) {
 			t.Fatal("no connection after one ended")

@@ -124,7 +124,7 @@ func contents(z *zone.Zone) []string {
 
 func fetch(p *primary, k *tsig.Key, have *zone.Zone, limits transfer.Limits) (*transfer.Result, error) {
 	c := transfer.Client{Dial: p.dial, Limits: limits}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return c.Fetch(ctx, transfer.Primary{Key: k}, []byte("\x07example\x04test\x00"), have, dnstest.Seed)
 }
