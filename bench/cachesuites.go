@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -209,7 +210,7 @@ func (b *bench) startResolver(s *suite, m *measured, o peers.Options) error {
 	if m.kind == bare {
 		o.Command = []string{b.self, "echo", o.Addr.String()}
 	} else {
-		binary := b.port53
+		binary := cmp.Or(m.binary, b.port53)
 		if m.kind != peers.Port53 {
 			if binary, err = peers.Find(program(m.kind)); err != nil {
 				return err

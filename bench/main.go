@@ -6,11 +6,13 @@
 // of them is measured; the load comes from processor 1. Rounds are interleaved,
 // so that what disturbs the machine disturbs all alike; the median round counts.
 // The name servers that resolvers ask share the processor of the load.
+// With -ab OLD it compares two programs, and the old one with itself.
 // It needs root, two processors, and the peers that scripts/install-peers
 // installs; those that are missing are left out and named.
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,8 +71,18 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 5, "how many times")
 	flag.DurationVar(&b.time, "time", 3*time.Second, "of one round")
 	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m and in the caches of cache-hit-1m")
-	flag.StringVar(&b.rootZone, "root", filepath.Join("..", "shared", "data", "root-2020101902.zone"), "a root zone `file`; an imitation is made where there is none")
+	flag.StringVar(&b.rootZone, "root", os.Getenv("PORT53_ROOT_ZONE"), "a root zone `file`, PORT53_ROOT_ZONE unless set; an imitation is made where there is none")
+	flag.StringVar(&b.old, "ab", "", "compare with this other port53 `program`, alone, in pairs of rounds")
+	pairs := flag.Int("pairs", 12, "of rounds, where two programs are compared")
 	flag.Parse()
+	if b.old != "" {
+		b.rounds = *pairs
+		set := false
+		flag.Visit(func(f *flag.Flag) { set = set || f.Name == "suite" })
+		if !set {
+			suites = abSuites
+		}
+	}
 	if err := b.run(strings.Split(suites, ","), strings.Split(servers, ",")); err != nil {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 		os.Exit(2)
@@ -90,6 +102,7 @@ func child(what, arg string) error {
 
 type bench struct {
 	port53, rootZone string
+	old              string // the port53 to compare with, alone, if set
 	rounds, names    int
 	time             time.Duration
 
@@ -112,6 +125,11 @@ func (b *bench) run(suites, kinds []string) error {
 	}
 	if b.port53, err = filepath.Abs(b.port53); err != nil {
 		return err
+	}
+	if b.old != "" {
+		if b.old, err = filepath.Abs(b.old); err != nil {
+			return err
+		}
 	}
 	if b.dir, err = os.MkdirTemp("", "port53-bench"); err != nil {
 		return err
@@ -159,10 +177,15 @@ func (b *bench) run(suites, kinds []string) error {
 	}
 	for _, name := range suites {
 		if apart, ok := map[string]func() error{
-			"axfr-out": func() error { return b.transferSuite(b.transferers(kinds), true) },
-			"axfr-in":  func() error { return b.transferSuite(b.transferers(kinds), false) },
-			"catalog":  func() error { return b.catalogSuite(b.transferers(kinds)) },
-			"latency":  b.latencySuite,
+			"axfr-out": func() error {
+				if b.old != "" {
+					return b.comparedTransfers()
+				}
+				return b.transferSuite(b.transferers(kinds), true)
+			},
+			"axfr-in": func() error { return b.transferSuite(b.transferers(kinds), false) },
+			"catalog": func() error { return b.catalogSuite(b.transferers(kinds)) },
+			"latency": b.latencySuite,
 		}[name]; ok {
 			if err := apart(); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -184,6 +207,9 @@ func (b *bench) run(suites, kinds []string) error {
 			return err
 		}
 		s.name = name
+		if b.old != "" {
+			s.contenders = b.compared()
+		}
 		if s.contenders == nil {
 			for _, kind := range kinds {
 				if slices.Contains(s.kinds, kind) {
@@ -260,6 +286,7 @@ type suite struct {
 // A contender is one server as it is started.
 type contender struct {
 	name, kind, config string
+	binary             string     // of a port53; the one of the flags unless set
 	addr               netip.Addr // 127.0.0.1 unless set
 }
 
@@ -315,14 +342,17 @@ func (b *bench) measure(s *suite) error {
 	if s.warmed != nil {
 		s.warmed()
 	}
-	for range b.rounds {
-		for _, m := range all {
+	for i := range b.rounds {
+		for _, m := range order(all, i, b.old != "") {
 			r, err := b.round(s, m)
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.name, err)
 			}
 			m.rounds = append(m.rounds, *r)
 		}
+	}
+	if b.old != "" {
+		return reportPairs(all)
 	}
 	for _, m := range all {
 		var err error
@@ -354,7 +384,7 @@ func (b *bench) start(s *suite, m *measured, port uint16) error {
 	case bare:
 		o.Command, o.Unready = []string{b.self, "echo", o.Addr.String()}, true
 	case peers.Port53:
-		o.Binary = b.port53
+		o.Binary = cmp.Or(m.binary, b.port53)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

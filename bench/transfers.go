@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -37,6 +38,7 @@ func (b *bench) transferers(kinds []string) []string {
 // A transferServer is one server that has a zone from a file or from a primary.
 type transferServer struct {
 	kind    string
+	binary  string // of a port53; the one of the flags unless set
 	addr    netip.AddrPort
 	file    string         // of the zone; empty: it is secondary
 	primary netip.AddrPort // of a secondary
@@ -61,7 +63,7 @@ func (b *bench) startTransfer(s transferServer) (*peers.Server, error) {
 		} else {
 			text += fmt.Sprintf("  - {name: %s, primaries: [%q], insecure: true}\n", transferZone, s.primary)
 		}
-		args = []string{b.port53, "serve", "--config", file}
+		args = []string{cmp.Or(s.binary, b.port53), "serve", "--config", file}
 	case peers.BIND:
 		text = fmt.Sprintf("options { directory %q; managed-keys-directory %[1]q; pid-file none; session-keyfile none; listen-on port %d { %s; }; listen-on-v6 { none; }; recursion no; notify no; dnssec-validation no; check-integrity no; transfer-format many-answers; };\ncontrols {};\n", dir, port, host)
 		if s.file != "" {

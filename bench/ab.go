@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"port53/conformance/peers"
+)
+
+// abSuites is what two programs are compared with unless the flags say otherwise.
+const abSuites = "auth-root,auth-1m,cache-hit,cache-miss,axfr-out"
+
+// compared returns what takes part where an old program is compared with a new one: both, and
+// the old one a second time, whose difference from itself is what the machine alone makes.
+func (b *bench) compared() []contender {
+	return []contender{
+		{name: "old", kind: peers.Port53, binary: b.old},
+		{name: "new", kind: peers.Port53, binary: b.port53},
+		{name: "old again", kind: peers.Port53, binary: b.old},
+	}
+}
+
+// order returns the contenders in the order of a round: every other one is turned round, so
+// that who comes first gains nothing by it.
+func order(all []*measured, round int, turn bool) []*measured {
+	all = slices.Clone(all)
+	if turn && round%2 == 1 {
+		slices.Reverse(all)
+	}
+	return all
+}
+
+// comparedTransfers gives a zone to a client that only reads, from each program in turn.
+func (b *bench) comparedTransfers() error {
+	fmt.Printf("\naxfr-out: a zone of %d records is given to a client that only reads\n", b.names)
+	file, err := b.writeTransferZone(b.names)
+	if err != nil {
+		return err
+	}
+	var all []*measured
+	defer func() {
+		for _, m := range all {
+			m.stop()
+		}
+	}()
+	for i, c := range b.compared() {
+		m := &measured{contender: c}
+		all = append(all, m)
+		m.server, err = b.startTransfer(transferServer{
+			kind: c.kind, binary: c.binary, addr: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(5410+i)), file: file, cpu: serverCPU,
+		})
+		if err == nil {
+			_, err = b.waitSerial(m.server, transferZone, startTimeout)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	for i := range b.rounds {
+		for _, m := range order(all, i, true) {
+			u0, s0 := m.server.CPU()
+			took, octets, err := b.fetch(m.server.Addr)
+			if err != nil {
+				return fmt.Errorf("%s: %w\n%s", m.name, err, m.server.Tail())
+			}
+			u1, s1 := m.server.CPU()
+			m.rounds = append(m.rounds, round{
+				result: result{Received: int64(b.names), Seconds: took.Seconds(), Octets: int64(octets)},
+				user:   (u1 - u0) / time.Duration(b.names), system: (s1 - s0) / time.Duration(b.names),
+			})
+		}
+	}
+	return reportPairs(all)
+}
+
+// A ratio is what pairs of rounds say of one figure.
+type ratio struct{ median, low, high float64 }
+
+func (r ratio) String() string { return fmt.Sprintf("%.3f (%.3f to %.3f)", r.median, r.low, r.high) }
+
+// inPairs compares a figure of two contenders round by round: what disturbs the machine for a
+// while disturbs both.
+func inPairs(m, base *measured, figure func(r *round) float64) ratio {
+	list := make([]float64, len(m.rounds))
+	for i := range list {
+		list[i] = figure(&m.rounds[i]) / figure(&base.rounds[i])
+	}
+	slices.Sort(list)
+	return ratio{middle(list), list[0], list[len(list)-1]}
+}
+
+// middle returns the median of a sorted list.
+func middle(list []float64) float64 {
+	n := len(list)
+	return (list[(n-1)/2] + list[n/2]) / 2
+}
+
+// reportPairs prints what was measured of each contender, and how it compares with the first.
+func reportPairs(all []*measured) error {
+	figures := []func(r *round) float64{
+		func(r *round) float64 { return r.rate() },
+		func(r *round) float64 { return float64(r.user) },
+		func(r *round) float64 { return float64(r.user + r.system) },
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%d pairs\tanswers/s\tuser ns\tCPU ns\tanswers/s, of old's\tuser CPU, of old's\tCPU, of old's\t\n", len(all[0].rounds))
+	for _, m := range all {
+		fmt.Fprintf(w, "%s\t", m.name)
+		for _, figure := range figures {
+			list := make([]float64, len(m.rounds))
+			for i := range list {
+				if list[i] = figure(&m.rounds[i]); list[i] == 0 {
+					return errors.New("a round was too short to be measured: make -time or -names larger")
+				}
+			}
+			slices.Sort(list)
+			fmt.Fprintf(w, "%.0f\t", middle(list))
+		}
+		for _, figure := range figures {
+			if m == all[0] {
+				fmt.Fprint(w, "1\t")
+				continue
+			}
+			fmt.Fprintf(w, "%v\t", inPairs(m, all[0], figure))
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
+}
