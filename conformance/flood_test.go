@@ -237,8 +237,9 @@ const (
 	// streamTime is how long the others ask meanwhile.
 	streamTime = 5 * time.Second
 	// streamP99 is the longest that 99 % of their questions may take, with
-	// connecting and closing, beyond twice what they took before.
-	streamP99 = 250 * time.Millisecond
+	// connecting and closing, beyond twice what they took before. To wait for a client
+	// that does not read would be to wait for 5 s.
+	streamP99 = time.Second
 	// streamMemory is the most that the server may hold more: 256 kB unsent for
 	// each of the 1,000 slow readers is what its limits allow.
 	streamMemory = 300 << 20
