@@ -170,11 +170,6 @@ func deadEnd(types []byte) bool {
 	return delegation(types) || wire.BitmapHas(types, wire.TypeDNAME)
 }
 
-// wildcard returns the name of the wildcard below ce, or nil if it would be too long to
-// exist.
-func wildcard(ce []byte) []byte {
-	if len(ce)+2 > wire.MaxName {
-		return nil
-	}
-	return append([]byte{1, '*'}, ce...)
-}
+// wildcard returns the name of the wildcard below ce. It is no longer than a name below ce
+// that was asked for.
+func wildcard(ce []byte) []byte { return append([]byte{1, '*'}, ce...) }

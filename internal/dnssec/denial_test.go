@@ -351,6 +351,8 @@ func TestForeignRecords(t *testing.T) {
 			e.AddNSEC3([]byte(owner), bad)
 		}
 		e.AddNSEC3(append([]byte{1, 'x'}, owner...), data)
+		e.AddNSEC3(name(t, "x.example."), data)
+		e.AddNSEC3(append([]byte{33, '0'}, owner[1:]...), data)
 		e.AddNSEC3(append([]byte{32, '!'}, owner[2:]...), data)
 	}
 	if _, why := e.NXDomain(name(t, "m.example."), work()); why != dnssec.NoProof {

@@ -45,9 +45,6 @@ func (d *Denial) nxdomain(name []byte) (Proof, Reason) {
 	}
 	ce := cover.encloser(name)
 	star := wildcard(ce)
-	if star == nil {
-		return Proof{ClosestEncloser: ce}, 0
-	}
 	if other := d.cover(star); other == nil || wire.Subdomain(other.next, star) {
 		return Proof{}, BadProof
 	}
@@ -70,9 +67,6 @@ func (d *Denial) nodata(name []byte, t wire.Type) (Proof, Reason) {
 	}
 	ce := cover.encloser(name)
 	star := wildcard(ce)
-	if star == nil {
-		return Proof{}, BadProof
-	}
 	if r := d.match(star); r != nil && lacks(r.types, t, true) && !delegation(r.types) && !nxname(r.types) {
 		return Proof{ClosestEncloser: ce}, 0
 	}

@@ -53,7 +53,7 @@ func (d *Denial) AddNSEC3(owner, rdata []byte) {
 		}
 		label[i] = c
 	}
-	if n, err := wire.Base32Hex.Decode(r.hash[:], label[:]); err != nil || n != len(r.hash) {
+	if _, err := wire.Base32Hex.Decode(r.hash[:], label[:]); err != nil {
 		return
 	}
 	iterations := int(binary.BigEndian.Uint16(rdata[2:]))
@@ -180,14 +180,11 @@ func (d *Denial) nxdomain3(name []byte, w *Work) (Proof, Reason) {
 	if why != 0 {
 		return Proof{}, why
 	}
-	if star := wildcard(ce); star != nil {
-		r, why := d.cover3(star, w)
-		switch {
-		case why != 0:
-			return Proof{}, why
-		case r == nil:
-			return Proof{}, BadProof
-		}
+	switch r, why := d.cover3(wildcard(ce), w); {
+	case why != 0:
+		return Proof{}, why
+	case r == nil:
+		return Proof{}, BadProof
 	}
 	return Proof{ClosestEncloser: ce, OptOut: cover.optOut}, 0
 }
@@ -209,11 +206,7 @@ func (d *Denial) nodata3(name []byte, t wire.Type, w *Work) (Proof, Reason) {
 	if t == wire.TypeDS && cover.optOut {
 		return Proof{ClosestEncloser: ce, OptOut: true}, 0 // RFC 5155, section 8.6
 	}
-	star := wildcard(ce)
-	if star == nil {
-		return Proof{}, BadProof
-	}
-	r, why = d.match3(star, w) // RFC 5155, section 8.7
+	r, why = d.match3(wildcard(ce), w) // RFC 5155, section 8.7
 	switch {
 	case why != 0:
 		return Proof{}, why
