@@ -1,13 +1,17 @@
 package store_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"port53/internal/store"
 	"port53/internal/store/storetest"
@@ -17,14 +21,13 @@ import (
 // A disk is a medium of the suite.
 type disk struct {
 	*store.Memory
-	done, fails int
-	dead        bool
-	deaf        func(op, path string) bool // operations that do nothing, and say they have; nil: none
+	done, fails, times int
+	deaf               func(op, path string) bool // operations that do nothing, and say they have; nil: none
 }
 
 func newDisk() *disk {
 	d := &disk{Memory: store.NewMemory()}
-	d.ShortenAt(3000)
+	d.Bound(3000, 1<<20)
 	return d
 }
 
@@ -33,8 +36,11 @@ var errDisk = errors.New("a fault of the disk")
 func (d *disk) Open() storetest.Store {
 	d.Fail = func(op, path string) error {
 		d.done++
-		if d.fails > 0 && (d.done == d.fails || d.dead && d.done > d.fails) {
-			return errDisk
+		if d.fails > 0 && d.done >= d.fails && (d.times == 0 || d.done < d.fails+d.times) {
+			if d.times > 0 {
+				return store.ErrForgotten
+			}
+			return errDisk // the server is gone, and nobody has asked the disk
 		}
 		if d.deaf != nil && d.deaf(op, path) {
 			return store.ErrNothingDone
@@ -44,8 +50,8 @@ func (d *disk) Open() storetest.Store {
 	return store.OpenOn(d.Memory, dir, nil)
 }
 
-func (d *disk) Interrupt(n int, dead bool) (done int) {
-	done, d.done, d.fails, d.dead = d.done, 0, n, dead
+func (d *disk) Interrupt(n, times int) (done int) {
+	done, d.done, d.fails, d.times = d.done, 0, n, times
 	return done
 }
 
@@ -132,4 +138,137 @@ func TestFullDisk(t *testing.T) {
 		}
 		sameOn(t, m.Crash(nil), versions[2], 0)
 	}
+}
+
+// TestCost counts what is done on the disk: a change is one write and one sync, whatever
+// came before.
+func TestCost(t *testing.T) {
+	m := store.NewMemory()
+	z, done := on(m), map[string]int{}
+	m.Fail = func(op, _ string) error {
+		done[op]++
+		return nil
+	}
+	versions := []*zone.Zone{sized(t, 1, 10), sized(t, 2, 10), sized(t, 3, 10), sized(t, 4, 10)}
+	if err := z.Save(versions[0]); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		clear(done)
+		if err := z.Append(versions[i+1], zone.Diff(versions[i], versions[i+1])); err != nil {
+			t.Fatal(err)
+		}
+		if want := map[string]int{"open": 1, "write": 1, "sync": 1, "close": 1}; i > 0 && !maps.Equal(done, want) {
+			t.Errorf("change %d: %v", i, done)
+		}
+	}
+	clear(done)
+	if err := z.Save(sized(t, 9, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if done["sync"] != 1 || done["syncdir"] != 1 {
+		t.Errorf("a whole version: %v", done)
+	}
+	clear(done)
+	for _, checked := range []int64{1, 2} {
+		if err := z.SetMeta(apex, store.Meta{Checked: time.Unix(checked, 0)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if done["sync"]+done["syncdir"] != 0 {
+		t.Errorf("the time of a check: %v", done)
+	}
+}
+
+// TestJournalThatCannotBeShortened has no room for a whole version: changes are taken, and
+// it is not tried with each of them.
+func TestJournalThatCannotBeShortened(t *testing.T) {
+	m := store.NewMemory()
+	m.Bound(2000, 1<<20)
+	z, before := on(m), sized(t, 1, 10)
+	if err := z.Save(before); err != nil {
+		t.Fatal(err)
+	}
+	change := func(serial int) {
+		t.Helper()
+		v := sized(t, serial, 10)
+		if err := z.Append(v, zone.Diff(before, v)); err != nil {
+			t.Fatal(err)
+		}
+		before = v
+	}
+	tried, serial := 0, 2
+	m.Fail = func(op, path string) error {
+		if op == "create" && filepath.Base(path) == "zone.new" {
+			tried++
+			return errDisk
+		}
+		return nil
+	}
+	for ; len(m.Get(path("journal"))) < 6000; serial++ {
+		change(serial)
+	}
+	if tried < 2 || tried > 12 {
+		t.Errorf("it was tried %d times with %d changes", tried, serial-2)
+	}
+	sameOn(t, m.Copy(), before, serial-2)
+	m.Fail = nil
+	for ; len(m.Get(path("journal"))) > 2000; serial++ {
+		if change(serial); serial > 1000 {
+			t.Fatal("it is never shortened")
+		}
+	}
+	if v, deltas, _, err := load(t, m); err != nil || v.Serial() != before.Serial() || len(deltas) == 0 || len(deltas) > 20 {
+		t.Errorf("serial %d, %d differences, %v", v.Serial(), len(deltas), err)
+	}
+}
+
+// TestTooLarge has a version that is larger than one may be: what is there stays.
+func TestTooLarge(t *testing.T) {
+	m := store.NewMemory()
+	m.Bound(2000, 800)
+	z := on(m)
+	small, large := sized(t, 1, 500), sized(t, 2, 600)
+	if err := z.Save(small); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Save(large); err == nil || !strings.Contains(err.Error(), "more than can be stored") {
+		t.Error(err)
+	}
+	sameOn(t, m, small, 0)
+}
+
+// TestDamageWhileItRuns damages the journal under a server: when it is shortened, and all
+// that it led to has been written, it is begun anew, and told of.
+func TestDamageWhileItRuns(t *testing.T) {
+	m := store.NewMemory()
+	m.Bound(2000, 1<<20)
+	var log bytes.Buffer
+	z, before := kept{store.OpenOn(m, dir, slog.New(slog.NewTextHandler(&log, nil)))}, sized(t, 1, 10)
+	if err := z.Save(before); err != nil {
+		t.Fatal(err)
+	}
+	for serial := 2; log.Len() == 0; serial++ {
+		v := sized(t, serial, 10)
+		if err := z.Append(v, zone.Diff(before, v)); err != nil {
+			t.Fatal(err)
+		}
+		if before = v; serial == 3 {
+			content := m.Get(path("journal"))
+			content[60] ^= 1
+			m.Put(path("journal"), content)
+		}
+		if serial > 100 {
+			t.Fatal("it is never shortened")
+		}
+	}
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "from byte 29 on") {
+		t.Errorf("it was told: %s", log.String())
+	}
+	sameOn(t, m.Copy(), before, 0)
+	after := sized(t, 500, 10)
+	if err := z.Append(after, zone.Diff(before, after)); err != nil {
+		t.Fatal(err)
+	}
+	sameOn(t, m.Crash(nil), after, 1)
 }

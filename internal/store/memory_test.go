@@ -19,12 +19,13 @@ import (
 // OpenOn is Open with a file system of the tests.
 func OpenOn(m *Memory, path string, log *slog.Logger) *Dir {
 	d := openOn(m, path, log)
-	d.minJournal = m.minJournal
+	d.limits = m.limits
 	return d
 }
 
-// ShortenAt has the stores on the file system shorten journals of so many bytes.
-func (m *Memory) ShortenAt(bytes int) { m.minJournal = bytes }
+// Bound has the stores on the file system shorten journals, and refuse versions, of more
+// than so many bytes.
+func (m *Memory) Bound(journal, whole int) { m.limits = limits{journal, whole} }
 
 // A Memory is a file system in memory, for tests. It knows of each file what was synced,
 // and of each directory the names that were: a crash loses the rest, in whole or in part.
@@ -33,21 +34,26 @@ type Memory struct {
 	root *node
 	room int // bytes that can be written yet; negative: any number
 
-	minJournal int // of the stores on it
+	limits limits // of the stores on it
 
 	// Fail is asked before each operation that changes something, and before each file is
-	// opened: its error is the operation's. It may be nil. The operations are open, create,
-	// write, truncate, sync, close, link, rename, remove, mkdir and syncdir. A sync for which
-	// it returns ErrNothingDone does nothing, and tells nobody.
+	// opened or looked at: its error is the operation's. It may be nil. The operations are
+	// lstat, open, create, write, truncate, sync, close, link, rename, remove, mkdir and syncdir. A sync for which
+	// it returns ErrNothingDone does nothing, and tells nobody; for ErrForgotten it fails, and
+	// the next does not write what this one should have, as on Linux.
 	Fail func(op, path string) error
 }
 
-// ErrNothingDone is for Memory.Fail.
-var ErrNothingDone = errors.New("nothing done")
+// The errors that have a meaning for Memory.Fail.
+var (
+	ErrNothingDone = errors.New("nothing done")
+	ErrForgotten   = errors.New("a fault of the disk")
+)
 
 // A node is a file or a directory.
 type node struct {
 	data, synced []byte
+	lost         []bool           // bytes of data that a sync which failed has forgotten, as Linux does
 	names        map[string]*node // of a directory
 	lasting      map[string]*node // as of the last sync
 	undone       []change         // since then
@@ -71,7 +77,7 @@ func NewMemory() *Memory {
 	root := newDir()
 	root.names["state"] = newDir()
 	root.lasting["state"] = root.names["state"]
-	return &Memory{root: root, room: -1, minJournal: minJournal}
+	return &Memory{root: root, room: -1, limits: limits{minJournal, maxWhole}}
 }
 
 func newDir() *node { return &node{names: map[string]*node{}, lasting: map[string]*node{}} }
@@ -148,7 +154,7 @@ func (m *Memory) OpenFile(path string, flag int, _ fs.FileMode) (file, error) {
 	switch {
 	case n != nil:
 		if flag&os.O_TRUNC != 0 {
-			n.data = nil
+			n.data, n.lost = nil, nil
 		}
 	case flag&os.O_CREATE == 0 || dir == nil:
 		return nil, &fs.PathError{Op: op, Path: path, Err: fs.ErrNotExist}
@@ -242,6 +248,9 @@ func (m *Memory) Names(path string) []string {
 func (m *Memory) Lstat(path string) (fs.FileInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.failing("lstat", path); err != nil {
+		return nil, err
+	}
 	n, _, _ := m.find(path)
 	if n == nil {
 		return nil, &fs.PathError{Op: "lstat", Path: path, Err: fs.ErrNotExist}
@@ -307,7 +316,7 @@ func (m *Memory) Copy() *Memory {
 		if made[n] != nil {
 			return made[n]
 		}
-		c := &node{data: slices.Clone(n.data), synced: slices.Clone(n.synced)}
+		c := &node{data: slices.Clone(n.data), synced: slices.Clone(n.synced), lost: slices.Clone(n.lost)}
 		made[n] = c
 		if n.names == nil {
 			return c
@@ -327,7 +336,7 @@ func (m *Memory) Copy() *Memory {
 		}
 		return c
 	}
-	return &Memory{root: copyOf(m.root), room: m.room, minJournal: m.minJournal}
+	return &Memory{root: copyOf(m.root), room: m.room, limits: m.limits}
 }
 
 // Crash returns the file system as a machine finds it that lost its power and got it back.
@@ -378,7 +387,7 @@ func (m *Memory) Crash(r *rand.Rand) *Memory {
 		}
 		return c
 	}
-	return &Memory{root: copyOf(m.root), room: -1, minJournal: m.minJournal}
+	return &Memory{root: copyOf(m.root), room: -1, limits: m.limits}
 }
 
 func (h *handle) Read(b []byte) (int, error) {
@@ -409,6 +418,11 @@ func (h *handle) WriteAt(b []byte, at int64) (int, error) {
 		h.n.data = append(slices.Clone(h.n.data), make([]byte, missing)...)
 	}
 	copy(h.n.data[at:], b)
+	for i := range b {
+		if int(at)+i < len(h.n.lost) {
+			h.n.lost[int(at)+i] = false
+		}
+	}
 	return len(b), err
 }
 
@@ -422,6 +436,7 @@ func (h *handle) Truncate(size int64) error {
 		return fmt.Errorf("%s is to grow", h.path)
 	}
 	h.n.data = slices.Clone(h.n.data[:size])
+	h.n.lost = h.n.lost[:min(len(h.n.lost), int(size))]
 	return nil
 }
 
@@ -431,10 +446,29 @@ func (h *handle) Sync() error {
 	if err := h.m.failing("sync", h.path); errors.Is(err, ErrNothingDone) {
 		return nil
 	} else if err != nil {
+		if errors.Is(err, ErrForgotten) {
+			h.n.lost = make([]bool, len(h.n.data))
+			for i, c := range h.n.data {
+				h.n.lost[i] = i >= len(h.n.synced) || h.n.synced[i] != c
+			}
+		}
 		return err
 	}
-	h.n.synced = slices.Clone(h.n.data)
+	h.n.synced = h.n.lasts()
 	return nil
+}
+
+// lasts returns what a file has on the disk after a sync.
+func (n *node) lasts() []byte {
+	content := slices.Clone(n.data)
+	for i, lost := range n.lost {
+		if lost && i < len(n.synced) {
+			content[i] = n.synced[i]
+		} else if lost {
+			content[i] = 0
+		}
+	}
+	return content
 }
 
 func (h *handle) Close() error {

@@ -35,7 +35,7 @@ type Dir struct {
 	log  *slog.Logger
 	fsys fileSystem
 
-	minJournal int // bytes up to which a journal is kept, however small the zone
+	limits limits
 
 	mu    sync.Mutex
 	swept bool              // what Remove left has been removed
@@ -45,8 +45,17 @@ type Dir struct {
 const (
 	dirMode  = 0o700
 	fileMode = 0o600
+)
 
-	minJournal = 1 << 20 // bytes
+// limits bound files, in bytes.
+type limits struct {
+	journal int // up to which one is kept, however small the zone
+	whole   int // of a version
+}
+
+const (
+	minJournal = 1 << 20
+	maxWhole   = 1 << 30
 )
 
 // Kept is what a store has of a zone.
@@ -75,7 +84,7 @@ func openOn(fsys fileSystem, path string, log *slog.Logger) *Dir {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Dir{path: path, log: log, fsys: fsys, minJournal: minJournal, zones: map[string]*files{}}
+	return &Dir{path: path, log: log, fsys: fsys, limits: limits{minJournal, maxWhole}, zones: map[string]*files{}}
 }
 
 // of returns the files of a zone. They need not exist.
@@ -90,7 +99,7 @@ func (d *Dir) of(apex []byte) *files {
 	if z == nil {
 		apex = append([]byte(nil), apex...)
 		z = &files{
-			apex: apex, dir: filepath.Join(d.path, fileName(apex)), fsys: d.fsys, minJournal: d.minJournal,
+			apex: apex, dir: filepath.Join(d.path, fileName(apex)), fsys: d.fsys, limits: d.limits,
 			log: d.log.With("zone", string(wire.AppendName(nil, apex))),
 		}
 		d.zones[string(apex)] = z

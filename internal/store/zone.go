@@ -25,7 +25,7 @@ type files struct {
 	log  *slog.Logger
 	fsys fileSystem
 
-	minJournal int // as Dir has it
+	limits limits
 
 	state  state
 	lasts  bool   // no crash takes away what is there
@@ -33,6 +33,7 @@ type files struct {
 	serial uint32 // of the newest version
 	size   int    // of the journal, its head too; 0: there is none
 	whole  int    // of the version
+	retry  int    // of the journal, above which shortening it is tried again
 }
 
 // What is known of the files of a zone.
@@ -60,7 +61,6 @@ const (
 	wholeLine    = "port53 zone 3\n"
 	oldWholeLine = "port53 zone 2\n"
 	wholeHead    = len(wholeLine) + lifeLen + 8
-	maxWhole     = 1 << 30 // bytes
 )
 
 func table() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
@@ -94,7 +94,7 @@ func (z *files) save(v *zone.Zone) error {
 	if err != nil {
 		return err
 	}
-	z.state, z.life, z.serial, z.whole, z.size = current, l, v.Serial(), size, 0
+	z.state, z.life, z.serial, z.whole, z.size, z.retry = current, l, v.Serial(), size, 0, 0
 	_ = z.fsys.Remove(z.path(journalName)) // one that stays is of another life
 	return nil
 }
@@ -131,7 +131,7 @@ func (z *files) writeWhole(v *zone.Zone, l life) (int, error) {
 		buf = zone.AppendRecord(buf, owner, t, ttl, data)
 		return true
 	})
-	if len(buf) > maxWhole {
+	if len(buf) > z.limits.whole {
 		return 0, fmt.Errorf("the zone takes %d bytes, more than can be stored", len(buf))
 	}
 	binary.LittleEndian.PutUint32(buf[wholeHead-8:], uint32(len(buf)-wholeHead))
@@ -220,6 +220,7 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 	}
 	if !z.lasts {
 		if err := z.settle(); err != nil {
+			z.state = stale
 			return err
 		}
 	}
@@ -251,13 +252,18 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 	_ = f.Close() // all of it is on disk
 	z.size += len(frame)
 	z.serial = v.Serial()
-	if z.size > max(z.whole, z.minJournal) {
+	if z.size > max(z.whole, z.limits.journal, z.retry) {
 		if err := z.shorten(v); err != nil {
+			z.retry = z.size + z.size/retryShare
 			z.log.Warn("the journal of a zone could not be shortened", "problem", err.Error())
 		}
 	}
 	return nil
 }
+
+// retryShare is how much a journal grows, one part in so many, before shortening it is tried
+// again.
+const retryShare = 8
 
 // shorten writes v, which the journal leads to, and leaves the newer half of the journal,
 // as the history of how v came about.
@@ -272,14 +278,16 @@ func (z *files) shorten(v *zone.Zone) error {
 		return err
 	}
 	j := readJournal(content, false)
+	short := j.newest(z.life, max(z.whole, z.limits.journal)/2)
 	if j.damage != "" || j.torn > 0 {
-		return z.broken(journalName, "it is not what was written: %s", j.damage)
+		// All that it led to is in the version by now.
+		z.log.Error("the journal of a zone was damaged, and has been begun anew", "file", z.path(journalName), "problem", j.damage)
+		short = appendJournalHead(nil, z.life)
 	}
-	short := j.newest(z.life, max(z.whole, z.minJournal)/2)
 	if err = z.replace(journalName, short); err != nil {
 		return err
 	}
-	z.size = len(short)
+	z.size, z.retry = len(short), 0
 	return nil
 }
 
@@ -301,7 +309,7 @@ func (z *files) load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 	var v *zone.Zone
 	var history []*zone.Delta
 	old := bytes.HasPrefix(content, []byte(oldWholeLine))
-	z.size, z.whole = 0, len(content)
+	z.size, z.whole, z.retry = 0, len(content), 0
 	if content != nil {
 		if v, err = z.read(content, seed); err != nil {
 			return nil, nil, err
@@ -323,6 +331,7 @@ func (z *files) load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 	}
 	if z.lasts = false; v != nil {
 		if err := z.settle(); err != nil {
+			z.state = stale // what the system could not write it may have forgotten
 			z.log.Warn("what is on disk of a zone may not outlast a crash of the machine", "problem", err.Error())
 		}
 	}

@@ -18,8 +18,8 @@ type Memory struct {
 	watch func(call string) error // nil: nobody does
 	zones map[string]*remembered
 	done  int // operations since Interrupt
-	fails int // the operation that fails; 0: none
-	dead  bool
+	fails int // the first operation that fails; 0: none
+	times int // how many fail; 0: all from then on
 }
 
 // A remembered is one zone in a Memory.
@@ -43,7 +43,7 @@ func (m *Memory) change(call string, apex []byte, f func(z *remembered)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.done++
-	if m.fails > 0 && (m.done == m.fails || m.dead && m.done > m.fails) {
+	if m.fails > 0 && m.done >= m.fails && (m.times == 0 || m.done < m.fails+m.times) {
 		return errInterrupted
 	}
 	z := m.zones[string(apex)]
@@ -137,11 +137,11 @@ func (m *Memory) Remove(apex []byte) error {
 // Open implements [Medium], as the methods that follow it do.
 func (m *Memory) Open() Store { return m }
 
-// Interrupt makes an operation fail.
-func (m *Memory) Interrupt(n int, dead bool) (done int) {
+// Interrupt makes operations fail.
+func (m *Memory) Interrupt(n, times int) (done int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	done, m.done, m.fails, m.dead = m.done, 0, n, dead
+	done, m.done, m.fails, m.times = m.done, 0, n, times
 	return done
 }
 

@@ -32,10 +32,10 @@ type Medium interface {
 	// not used any more.
 	Open() Store
 
-	// Interrupt makes an operation of the store on the medium fail, the nth from now on
-	// that may change something, and with dead all that follow it as well. It returns how
-	// many there have been since the last Interrupt. 0: none fails.
-	Interrupt(n int, dead bool) (done int)
+	// Interrupt makes operations of the store on the medium fail: so many times from the
+	// nth on, 0 times being for ever. It returns how many operations there have been since
+	// the last Interrupt. With n = 0 none fails.
+	Interrupt(n, times int) (done int)
 
 	// Crash returns the medium as it is found after a loss of power. Without draw all is
 	// lost that the store has not made last; with it a part is, which draw decides.
@@ -72,13 +72,13 @@ func Check(newMedium func() Medium) error {
 	if litter := calm.medium.Litter(); litter != "" {
 		return fmt.Errorf("left behind without any fault: %s", litter)
 	}
-	operations := calm.medium.Interrupt(0, false)
+	operations := calm.medium.Interrupt(0, 0)
 	for n := 1; n <= operations; n++ {
 		for _, trial := range []struct {
 			what string
 			run  func(newMedium func() Medium, n int) error
 		}{
-			{"a fault", fault}, {"the end of the server", kill}, {"a loss of power", crash},
+			{"a fault", fault}, {"faults in a row", faults}, {"the end of the server", kill}, {"a loss of power", crash},
 		} {
 			if err := trial.run(newMedium, n); err != nil {
 				return fmt.Errorf("%s at operation %d of %d: %w", trial.what, n, operations, err)
@@ -93,21 +93,36 @@ func Check(newMedium func() Medium) error {
 func fault(newMedium func() Medium, n int) error {
 	t := newTrial(newMedium())
 	t.faults = 1
-	t.medium.Interrupt(n, false)
+	t.medium.Interrupt(n, 1)
 	if err := t.script(); err != nil {
 		return err
 	}
 	return t.found(t.medium, false)
 }
 
+// inARow is how many operations fail one after the other.
+const inARow = 4
+
+// faults has several operations fail, so that what the first left cannot be undone. Once a
+// change succeeds, it counts.
+func faults(newMedium func() Medium, n int) error {
+	t := newTrial(newMedium())
+	t.faults, t.unsure = inARow, true
+	t.medium.Interrupt(n, inARow)
+	if err := t.script(); err != nil {
+		return err
+	}
+	return t.found(t.medium.Crash(nil), false)
+}
+
 // kill ends the server at an operation. What the next one finds counts, and lasts.
 func kill(newMedium func() Medium, n int) error {
 	t := newTrial(newMedium())
-	t.medium.Interrupt(n, true)
+	t.medium.Interrupt(n, 0)
 	if err := t.script(); err != nil && !errors.Is(err, errStopped) {
 		return err
 	}
-	t.medium.Interrupt(0, false)
+	t.medium.Interrupt(0, 0)
 	if err := t.found(t.medium, true); err != nil {
 		return err
 	}
@@ -118,7 +133,7 @@ func kill(newMedium func() Medium, n int) error {
 func crash(newMedium func() Medium, n int) error {
 	for i := range draws {
 		t := newTrial(newMedium())
-		t.medium.Interrupt(n, true)
+		t.medium.Interrupt(n, 0)
 		if err := t.script(); err != nil && !errors.Is(err, errStopped) {
 			return err
 		}
@@ -151,11 +166,12 @@ type trial struct {
 	acked  kept // what was acknowledged last
 	next   kept // what the call that is under way makes of it
 	serial uint32
-	faults int // calls that may fail yet
+	faults int  // calls that may fail yet
+	unsure bool // what is there after a call that failed may be what it leads to
 }
 
 func newTrial(m Medium) *trial {
-	m.Interrupt(0, false)
+	m.Interrupt(0, 0)
 	return &trial{medium: m, store: m.Open(), apex: []byte("\x07example\x04test\x00")}
 }
 
@@ -194,8 +210,15 @@ func (t *trial) do(what string, next kept, call func() error) error {
 	t.next = next
 	err := call()
 	switch {
+	case err == nil && t.unsure && what != "SetMeta": // what it is set beside is not known
+		t.acked = next
+		if err := t.found(t.medium.Crash(nil), false); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
 	case err == nil:
 		t.acked = next
+	case t.faults > 0 && t.unsure:
+		t.faults--
 	case t.faults > 0:
 		t.faults--
 		if err := t.found(t.medium, false); err != nil {
@@ -277,8 +300,7 @@ func (t *trial) again() error {
 	t.next = t.acked
 	t.store = t.medium.Open()
 	_, err := t.store.Load(t.apex, seed)
-	if err != nil && t.faults > 0 {
-		t.faults--
+	for ; err != nil && t.faults > 0; t.faults-- {
 		_, err = t.store.Load(t.apex, seed)
 	}
 	if err != nil {
@@ -304,8 +326,11 @@ func (t *trial) found(m Medium, underWay bool) error {
 	if err != nil {
 		return fmt.Errorf("what was acknowledged cannot be read: %w", err)
 	}
-	var got kept
-	switch got = (kept{k.Zone, k.Meta.Frozen}); {
+	got := kept{k.Zone, k.Meta.Frozen}
+	if t.unsure {
+		got.frozen = t.acked.frozen // a SetMeta may have failed
+	}
+	switch {
 	case same(got, t.acked):
 	case underWay && same(got, t.next):
 		t.acked = t.next
