@@ -60,6 +60,45 @@ func TestHashIsByLabel(t *testing.T) {
 	}
 }
 
+// Names that differ in few bits of few labels have different hashes, whatever the seed:
+// where the lowest bit of a label did not count, b.c was c.b.
+func TestHashTellsNamesApart(t *testing.T) {
+	var labels []string
+	for _, c := range "abcdefghijklmnopqrstuvwxyz0123456789-_*" {
+		labels = append(labels, "\x01"+string(c))
+	}
+	long := []string{}
+	for _, n := range []int{2, 7, 8, 9, 16, 17, 63} {
+		for _, c := range "bc23" {
+			text := strings.Repeat("x", n-1)
+			long = append(long, string(rune(n))+string(c)+text, string(rune(n))+text+string(c))
+		}
+	}
+	var names []string
+	for _, list := range [][]string{labels, long} {
+		for _, a := range list {
+			for _, b := range list {
+				names = append(names, a+b+"\x00")
+				for _, c := range list {
+					names = append(names, a+b+c+"\x00")
+				}
+			}
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for _, seed := range []wire.Seed{0, 53} {
+		seen := make(map[wire.Seed]string, len(names))
+		for _, name := range names {
+			h := seed.Hash([]byte(name))
+			if other, ok := seen[h]; ok {
+				t.Fatalf("seed %x: %q and %q are both %x", uint64(seed), name, other, uint64(h))
+			}
+			seen[h] = name
+		}
+	}
+}
+
 func TestSplitName(t *testing.T) {
 	var s wire.SplitName
 	for c := range 256 {
