@@ -207,7 +207,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	select {
 	case <-all:
-	case <-time.After(2*time.Minute):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("not all questions arrived")
 	}
 	if got := runtime.NumGoroutine() - before; got > n+2 {
