@@ -17,7 +17,7 @@ type Gate struct {
 	at map[netip.Addr]*doors
 
 	// What servers are is found out once for all targets that have them.
-	known sync.Map
+	servers Facts
 }
 
 type doors struct {
@@ -28,8 +28,8 @@ type doors struct {
 // NewGate returns a gate.
 func NewGate() *Gate { return &Gate{at: map[netip.Addr]*doors{}} }
 
-// enter waits for its turn and returns what has to be called at the end.
-func (g *Gate) enter(ctx context.Context, a netip.Addr) (leave func(), err error) {
+// Enter waits for its turn and returns what has to be called at the end.
+func (g *Gate) Enter(ctx context.Context, a netip.Addr) (leave func(), err error) {
 	if g == nil {
 		return func() {}, nil
 	}

@@ -26,39 +26,30 @@ func (a asker) Ask(ctx context.Context, msg []byte, tcp bool, wait time.Duration
 	return fingerprint.Reply{Raw: m.Raw, RTT: m.RTT}, nil
 }
 
-// identityOf returns what a server tells of itself, which is asked once for all checks.
-func identityOf(ctx context.Context, r *Run) *fingerprint.Identity {
-	return r.once("identity "+r.Server.Addr.String(), func() any {
-		return fingerprint.Identify(ctx, asker{r}, apex(r), r.timeout())
-	}).(*fingerprint.Identity)
+// Identity returns what a server tells of itself, which is asked once for all checks.
+func (r *Run) Identity(ctx context.Context) *fingerprint.Identity {
+	return onceOfServer(r, Fact[*fingerprint.Identity]{Server: r.Server.Addr}, func() *fingerprint.Identity {
+		return fingerprint.Identify(ctx, asker{r}, r.Apex(), r.Timeout())
+	})
 }
 
-// marksOf returns the marks of a server's behaviour, which is asked once for all checks.
+// Behaviour returns the marks of a server's behaviour, which is asked once for all checks.
 // Over UDP nobody may answer.
-func marksOf(ctx context.Context, r *Run) fingerprint.Marks {
-	return r.once("behaviour "+r.Server.Addr.String(), func() any {
-		return fingerprint.Behaviour(ctx, asker{r}, apex(r), r.timeout())
-	}).(fingerprint.Marks)
+func (r *Run) Behaviour(ctx context.Context) fingerprint.Marks {
+	return onceOfServer(r, Fact[fingerprint.Marks]{Server: r.Server.Addr}, func() fingerprint.Marks {
+		return fingerprint.Behaviour(ctx, asker{r}, r.Apex(), r.Timeout())
+	})
 }
 
 // softwareOf tells what a server is.
 func softwareOf(ctx context.Context, r *Run) fingerprint.Software {
-	if r.Shared == nil {
-		r.Shared = new(sync.Map) // before both look for it
+	if r.Facts == nil {
+		r.Facts = new(Facts) // before both look for it
 	}
 	var marks fingerprint.Marks
 	var wg sync.WaitGroup
-	wg.Go(func() { marks = marksOf(ctx, r) })
-	id := identityOf(ctx, r)
+	wg.Go(func() { marks = r.Behaviour(ctx) })
+	id := r.Identity(ctx)
 	wg.Wait()
 	return fingerprint.Judge(id, marks)
-}
-
-// once is Memo for all targets that share the gate, as they may share servers.
-func (r *Run) once(key string, f func() any) any {
-	if r.Options == nil || r.Options.Gate == nil {
-		return r.Memo(key, f)
-	}
-	v, _ := r.Options.Gate.known.LoadOrStore(key, sync.OnceValue(f))
-	return v.(func() any)()
 }

@@ -20,7 +20,7 @@ const (
 	probeSeen    = 65536 // questions that are remembered
 	probeTargets = 100   // servers without addresses in one delegation (NXNSAttack)
 	probeLinks   = 50    // aliases in a row
-	probeMisses  = 200   // replies with wrong IDs
+	ProbeMisses  = 200   // replies with wrong IDs
 )
 
 // Seen is one question as it arrived at a Probe.
@@ -128,7 +128,7 @@ func (p *Probe) stream(c net.Conn) {
 			return
 		}
 		for _, m := range p.Reply(msg, from, true) {
-			if _, err := c.Write(framed(m)); err != nil {
+			if _, err := c.Write(Framed(m)); err != nil {
 				return
 			}
 		}
@@ -165,7 +165,7 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 	a := func(b ...byte) []byte { return b }
 	switch {
 	case len(rel) == 0 && m.Type == wire.TypeNS:
-		add(wire.Answer, name, wire.TypeNS, below("ns", p.Zone))
+		add(wire.Answer, name, wire.TypeNS, Below("ns", p.Zone))
 	case len(rel) == 0:
 	case kind == "chain":
 		if n := chainNumber(rel); n < probeLinks {
@@ -173,7 +173,7 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 		}
 	case kind == "nxns" && len(rel) > 5:
 		for i := range probeTargets {
-			add(wire.Authority, name, wire.TypeNS, below(fmt.Sprintf("t%d", i), below("nxt", p.Zone)))
+			add(wire.Authority, name, wire.TypeNS, Below(fmt.Sprintf("t%d", i), Below("nxt", p.Zone)))
 		}
 	case kind == "nxt":
 		return [][]byte{p.message(&m, wire.NXDomain, nil)}
@@ -189,7 +189,7 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 			case 1:
 				add(wire.Answer, victim, wire.TypeA, a(203, 0, 113, 66))
 			case 2:
-				add(wire.Authority, victim, wire.TypeNS, below("ns", p.Zone))
+				add(wire.Authority, victim, wire.TypeNS, Below("ns", p.Zone))
 			case 3:
 				rr = rr[:0]
 				add(wire.Answer, name, wire.TypeCNAME, victim)
@@ -211,7 +211,7 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 		return [][]byte{good}
 	}
 	var out [][]byte
-	for i := range probeMisses {
+	for i := range ProbeMisses {
 		w := bytes.Clone(good)
 		binary.BigEndian.PutUint16(w, m.ID+1+uint16(i))
 		out = append(out, w)
@@ -259,7 +259,7 @@ func (p *Probe) message(m *wire.Message, rc wire.Rcode, rr []wire.Record) []byte
 	}
 	b := wire.AppendQuery(nil, m.ID, flags, m.Name, m.Type)
 	if len(rr) == 0 && rc != wire.Refused {
-		soa := append(append(bytes.Clone(below("ns", p.Zone)), p.Zone...), 0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 3, 132, 0, 9, 58, 128, 0, 0, 0, 0)
+		soa := append(append(bytes.Clone(Below("ns", p.Zone)), p.Zone...), 0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 3, 132, 0, 9, 58, 128, 0, 0, 0, 0)
 		rr = []wire.Record{{Owner: p.Zone, Type: wire.TypeSOA, Section: wire.Authority, Data: soa}}
 	}
 	for _, x := range rr {
@@ -273,9 +273,9 @@ func (p *Probe) message(m *wire.Message, rc wire.Rcode, rr []wire.Record) []byte
 		// A resolver that gets no cookie back sends none any more (RFC 7873, section 5.3).
 		var options []byte
 		if c, ok := m.Option(wire.OptionCookie); ok && len(c) >= 8 {
-			options = option(wire.OptionCookie, append(bytes.Clone(c[:8]), "a server"...))
+			options = EDNSOption(wire.OptionCookie, append(bytes.Clone(c[:8]), "a server"...))
 		}
-		b = wire.AppendOPT(b, ednsSize, false, options)
+		b = wire.AppendOPT(b, EDNSSize, false, options)
 		b[11]++
 	}
 	return b

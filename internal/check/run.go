@@ -21,122 +21,151 @@ import (
 // has on its way.
 const atOnce = 8
 
-// Examine runs the checks that want says yes to. Polite ones run beside each other, the
-// others one after the other, so that what one makes a server do is not taken for an
-// answer to the next. told is called after each, from one goroutine at a time.
-func Examine(ctx context.Context, t finding.Target, o *Options, want func(*Check) bool, told func(done, all int)) *finding.Report {
+// An examination is the checks of one target under way.
+type examination struct {
+	target *finding.Target
+	o      *Options
+	facts  *Facts
+	rep    *finding.Report
+	view   view
+	list   []*Check // what fits
+
+	mu   sync.Mutex
+	done int
+	told func(done, all int)
+}
+
+// Examine runs those checks of a list that have something to look at. Polite ones run beside
+// each other, the others one after the other, so that what one makes a server do is not taken
+// for an answer to the next. told is called after each, from one goroutine at a time.
+func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check, told func(done, all int)) *finding.Report {
 	rep := &finding.Report{Target: t, Started: time.Now(), Problem: t.Problem}
 	if t.Problem != "" {
 		return rep
 	}
-	shared := new(sync.Map)
-	run := func(c *Check) *Run {
-		return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: o.Config, Software: rep.Software, Options: o, Shared: shared}
+	x := &examination{target: &t, o: o, facts: new(Facts), rep: rep, told: told}
+	more := x.look(ctx)
+	if x.view.open() {
+		rep.Software = softwareOf(ctx, x.run(nil))
 	}
-	var offered, encrypted bool
-	var more []scan.Port
-	var first sync.WaitGroup
-	if t.Server.Addr.IsValid() {
-		rep.From = source(ctx, run(nil))
-		first.Go(func() {
-			udp, tcp := bothPorts(ctx, run(nil))
-			rep.Ports = []scan.Port{udp, tcp}
-			// What was silent to six questions, or refused one, has no seventh.
-			offered = rep.Ports[0].State == scan.Open && offersRecursion(ctx, run(nil))
-		})
-		first.Go(func() { encrypted = offersTLS(ctx, run(nil)) })
-		if len(o.Ports) > 0 {
-			first.Go(func() { more = run(nil).scanner().Open(ctx, t.Server.Addr.Addr(), o.Ports) })
-		}
-	}
-	first.Wait()
-	closed := t.Server.Addr.IsValid() && !slices.ContainsFunc(rep.Ports, func(p scan.Port) bool {
-		return p.Number == t.Server.Addr.Port() && p.State == scan.Open
-	})
-	if slices.ContainsFunc(rep.Ports, func(p scan.Port) bool { return p.State == scan.Open }) {
-		rep.Software = softwareOf(ctx, run(nil))
-	}
+	rep.Ports = x.view.ports
 	for _, p := range more {
 		if p.Number != t.Server.Addr.Port() {
 			rep.Ports = append(rep.Ports, p)
 		}
 	}
-	var list []*Check
-	for _, c := range Catalogue() {
-		if c.Mode <= o.Mode && want(c) && fits(&t, c, o, offered, encrypted) && (!c.NeedsProbe || o.Probe != nil) {
-			list = append(list, c)
+	for _, c := range checks {
+		if c.fits(&t, o, &x.view) {
+			x.list = append(x.list, c)
 		}
 	}
-	rep.Results = make([]finding.Result, len(list))
-	var mu sync.Mutex
-	done := 0
-	one := func(i int) {
-		c := list[i]
-		var findings []finding.Finding
-		if closed && c.Scope != ScopeHost && c.Group != GroupEncrypted && !strings.HasPrefix(c.ID, "PORT-") {
-			// Waiting for each answer would take minutes for every address of a network.
-			findings = finding.Verdict(finding.Unknown, finding.Evidence{Command: dig(t.Server, Query{Name: apex(run(c)), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", t.Server.Addr.Port())
-		} else {
-			findings = within(ctx, run(c), o)
+	x.all(ctx)
+	for _, c := range x.list {
+		if c.Beside != nil {
+			rep.Ports = appendOpen(rep.Ports, c.Beside(ctx, x.run(c)))
 		}
-		if len(findings) == 0 {
-			findings = []finding.Finding{{State: finding.Skipped, Title: "does not apply"}}
-		}
-		findings = findings[:min(len(findings), maxFindings)]
-		for j := range findings {
-			keep(&findings[j], &t, c)
-		}
-		rep.Results[i] = finding.Result{Check: &c.Check, Findings: findings}
-		mu.Lock()
-		defer mu.Unlock()
-		done++
-		told(done, len(list))
-	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
-	for i, c := range list {
-		if c.Mode == finding.Polite {
-			slots <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-slots }()
-				one(i)
-			})
-		}
-	}
-	wg.Wait()
-	for i, c := range list {
-		if c.Mode != finding.Polite {
-			one(i)
-		}
-	}
-	if slices.ContainsFunc(list, func(c *Check) bool { return c.ID == "PORT-NEIGH" }) {
-		rep.Ports = append(rep.Ports, openNeighbours(ctx, run(nil), rep.Ports)...)
 	}
 	rep.Took = time.Since(rep.Started)
 	return rep
 }
 
-// The bounds of one check: what a server says and how slowly it says it are its own
-// choice.
+// run returns the run of a check at the target.
+func (x *examination) run(c *Check) *Run {
+	t := x.target
+	return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: x.o.Config, Software: x.rep.Software, Options: x.o, Facts: x.facts}
+}
+
+// look finds out what there is at the target, and returns the states of the further ports that
+// Options names.
+func (x *examination) look(ctx context.Context) (more []scan.Port) {
+	server := x.target.Server.Addr
+	if !server.IsValid() {
+		return nil
+	}
+	x.rep.From = source(ctx, x.run(nil))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		udp, tcp := x.run(nil).Ports(ctx)
+		x.view.ports = []scan.Port{udp, tcp}
+		// What was silent to six questions, or refused one, has no seventh.
+		x.view.recursion = udp.State == scan.Open && offersRecursion(ctx, x.run(nil))
+	})
+	wg.Go(func() { x.view.encrypted = offersTLS(ctx, x.run(nil)) })
+	if len(x.o.Ports) > 0 {
+		wg.Go(func() { more = x.run(nil).Scanner().Open(ctx, server.Addr(), x.o.Ports) })
+	}
+	wg.Wait()
+	return more
+}
+
+// all runs the checks that fit.
+func (x *examination) all(ctx context.Context) {
+	x.rep.Results = make([]finding.Result, len(x.list))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i, c := range x.list {
+		if c.Mode == finding.Polite {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				x.one(ctx, i)
+			})
+		}
+	}
+	wg.Wait()
+	for i, c := range x.list {
+		if c.Mode != finding.Polite {
+			x.one(ctx, i)
+		}
+	}
+}
+
+// one runs a check and keeps its result.
+func (x *examination) one(ctx context.Context, i int) {
+	c, r := x.list[i], x.run(x.list[i])
+	var findings []finding.Finding
+	if c.Needs.Port == PortDNS && r.Server.Addr.IsValid() && !x.view.open() {
+		// Waiting for each answer would take minutes for every address of a network.
+		findings = finding.Verdict(finding.Unknown, finding.Evidence{Command: Dig(r.Server, Query{Name: r.Apex(), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", r.Server.Addr.Port())
+	} else {
+		findings = within(ctx, r)
+	}
+	if len(findings) == 0 {
+		findings = []finding.Finding{{State: finding.Skipped, Title: "does not apply"}}
+	}
+	findings = findings[:min(len(findings), maxFindings)]
+	for j := range findings {
+		keep(&findings[j], x.target, c)
+	}
+	x.rep.Results[i] = finding.Result{Check: &c.Check, Findings: findings}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.done++
+	x.told(x.done, len(x.list))
+}
+
+// appendOpen appends those of the ports that are open and not known yet.
+func appendOpen(known, found []scan.Port) []scan.Port {
+	n := len(known)
+	for _, p := range found {
+		if p.State == scan.Open && !slices.ContainsFunc(known[:n], func(k scan.Port) bool { return k.Number == p.Number && k.Proto == p.Proto }) {
+			known = append(known, p)
+		}
+	}
+	return known
+}
+
+// The bounds of what one check finds: what a server says is its own choice.
 const (
-	checkTime    = 2 * time.Minute // thirty questions that are answered at the third try
-	activeTime   = 5 * time.Minute // of checks that wait, hold or flood
-	searchTime   = discoverBudget + 5*time.Minute
-	maxFindings  = 500      // of one check: a zone can have thousands of bad keys
+	maxFindings  = 500      // a zone can have thousands of bad keys
 	maxDetail    = 64 << 10 // octets
 	maxDetailKey = 1024     // octets
 )
 
 // within runs a check for as long as it may take. What was cut off is unknown, whatever
 // it has found by then, but for what a search found: that stands.
-func within(ctx context.Context, r *Run, o *Options) []finding.Finding {
-	limit := checkTime
-	switch {
-	case r.Check.Scope == ScopeZone && o.Subdomains:
-		limit = searchTime
-	case r.Check.Mode != finding.Polite:
-		limit = activeTime
-	}
+func within(ctx context.Context, r *Run) []finding.Finding {
+	limit := r.Check.Needs.Cost.limit(r.Options)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	findings := r.Check.Run(ctx, r)
@@ -152,7 +181,7 @@ func within(ctx context.Context, r *Run, o *Options) []finding.Finding {
 
 // source returns the address that questions to the server come from. Nothing is sent.
 func source(ctx context.Context, r *Run) netip.Addr {
-	c, err := datagrams(ctx, r)
+	c, err := r.DialUDP(ctx)
 	if err != nil {
 		return netip.Addr{}
 	}
@@ -176,47 +205,13 @@ func keep(f *finding.Finding, t *finding.Target, c *Check) {
 	}
 }
 
-// fits tells whether a check has something to look at.
-func fits(t *finding.Target, c *Check, o *Options, recursion, encrypted bool) bool {
-	// Nobody takes questions on their way to this machine itself.
-	if c.ID == "RES-TRANSPARENT" && t.Server.Addr.Addr().IsLoopback() && !o.Nobody.IsValid() {
-		return false
-	}
-	// A resolver that no zone is asked of is not to be judged as a zone's server.
-	if c.Group == GroupServer && recursion && t.Zone == nil && !slices.Contains(ofAnyServer(), c.ID) {
-		return false
-	}
-	if c.Group == GroupEncrypted && !encrypted {
-		return false
-	}
-	// Nobody has told of another address, and on loopback everything is open.
-	if c.ID == "PORT-V6" && t.Server.Name == nil || c.ID == "PORT-NEIGH" && t.Server.Addr.Addr().IsLoopback() {
-		return false
-	}
-	switch c.Scope {
-	case ScopeConfig:
-		return t.Config != ""
-	case ScopeZone:
-		return t.Zone != nil && (len(t.Servers) > 0 || !t.Server.Addr.IsValid())
-	case ScopeResolver:
-		// Of a server that does not resolve for us, it is worth knowing that alone.
-		return t.Server.Addr.IsValid() && (recursion || c.ID == "RES-OPEN")
-	}
-	return t.Server.Addr.IsValid()
-}
-
-// ofAnyServer are the checks of servers that resolvers have to pass as well.
-func ofAnyServer() []string {
-	return []string{"SRV-AMP", "SRV-TCSIZE", "SRV-COOKIE", "SRV-8906", "SRV-TCP-PIPE", "SRV-TCP-IDLE", "SRV-TCP-CAP", "SRV-TCP-SLOW", "SRV-CASE", "SRV-FRAG", "SRV-BADPKT"}
-}
-
 // offersTLS tells whether anybody listens where encrypted questions go.
 func offersTLS(ctx context.Context, r *Run) bool {
 	if !r.Server.Addr.IsValid() {
 		return false
 	}
 	for _, port := range []uint16{cmp.Or(r.Options.PortDoT, 853), cmp.Or(r.Options.PortDoH, 443)} {
-		d := net.Dialer{Timeout: r.patience()}
+		d := net.Dialer{Timeout: r.Patience()}
 		c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(r.Server.Addr.Addr(), port).String())
 		if err == nil {
 			c.Close()

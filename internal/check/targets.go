@@ -92,7 +92,7 @@ func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
 	if f.Zone == nil && w.port == 0 {
 		m, err := f.ask(ctx, r, w.name, wire.TypeNS)
 		switch {
-		case err == nil && len(answers(m, w.name, wire.TypeNS)) > 0, err != nil && f.delegated(ctx, r):
+		case err == nil && len(m.Answers(w.name, wire.TypeNS)) > 0, err != nil && f.delegated(ctx, r):
 			return f.domain(ctx, r, w, m)
 		case err != nil:
 			return problem("%v", err)
@@ -108,7 +108,7 @@ func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
 			last = err
 			continue
 		}
-		for _, rr := range records(m, wire.Answer, t) {
+		for _, rr := range m.In(wire.Answer, t) {
 			if a, ok := netip.AddrFromSlice(rr.Data); ok && len(list) < targetServers {
 				s := finding.Server{Addr: netip.AddrPortFrom(a, port), Name: w.name}
 				list = append(list, finding.Target{Text: w.Text + " (" + at(s.Addr) + ")", Server: s, Zone: f.Zone})
@@ -152,30 +152,30 @@ func (f *Finder) ask(ctx context.Context, r *Run, name []byte, t wire.Type) (*Re
 	if len(f.Options.Resolvers) > 0 {
 		return askResolvers(ctx, r, name, t)
 	}
-	return lookup(ctx, r, name, t, 0)
+	return r.Lookup(ctx, name, t, 0)
 }
 
 // delegated tells whether a zone is delegated that no server answers for: then there is
 // the more to look at.
 func (f *Finder) delegated(ctx context.Context, r *Run) bool {
-	cuts, err := path(ctx, r)
-	return err == nil && len(cuts) > 0 && wire.EqualFold(cuts[len(cuts)-1].zone, r.Zone)
+	cuts, err := r.Path(ctx)
+	return err == nil && len(cuts) > 0 && wire.EqualFold(cuts[len(cuts)-1].Zone, r.Zone)
 }
 
 // domain returns the zone and its servers: those of the delegation where the walk from
 // the root can be made, else those that the resolver knows.
 func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding.Target {
 	var servers []finding.Server
-	cuts, err := path(ctx, r)
+	cuts, err := r.Path(ctx)
 	switch {
 	case err == nil:
-		servers = cuts[len(cuts)-1].servers
+		servers = cuts[len(cuts)-1].Servers
 	case errors.Is(err, errNoRoots) && m != nil:
-		for i, ns := range answers(m, w.name, wire.TypeNS) {
+		for i, ns := range m.Answers(w.name, wire.TypeNS) {
 			if i == walkNames {
 				break
 			}
-			for _, a := range addresses(ctx, r, wire.Lower(nil, ns), 1) {
+			for _, a := range r.Addresses(ctx, wire.Lower(nil, ns), 1) {
 				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
 			}
 		}

@@ -14,8 +14,8 @@ import (
 // a check asks for one zone.
 const (
 	walkReferrals = 20 // delegations that one question follows
-	walkServers   = 3  // servers of a zone that are tried for one question
-	walkDepth     = 4  // addresses of servers that are needed to find addresses of servers
+	WalkServers   = 3  // servers of a zone that are tried for one question
+	WalkDepth     = 4  // addresses of servers that are needed to find addresses of servers
 	walkAliases   = 8  // CNAMEs
 	walkNames     = 13 // servers of a zone that are looked at (those of the root)
 )
@@ -23,18 +23,18 @@ const (
 // errNoRoots says that a walk has nowhere to begin.
 var errNoRoots = errors.New("no servers of the root are known")
 
-// A cut is one zone as its parent and its own servers show it.
-type cut struct {
-	zone    []byte
-	above   []byte           // the parent zone
-	parents []finding.Server // the servers of the parent
-	ns      [][]byte         // by the parent
-	glue    map[string][]netip.Addr
-	ds      [][]byte
-	dsSigs  [][]byte
-	noDS    *Reply           // that says that there are none
-	servers []finding.Server // all servers, by the parent
-	missing [][]byte         // server names without an address
+// A Cut is one zone as its parent and its own servers show it.
+type Cut struct {
+	Zone    []byte
+	Above   []byte           // the parent zone
+	Parents []finding.Server // the servers of the parent
+	NS      [][]byte         // by the parent
+	Glue    map[string][]netip.Addr
+	DS      [][]byte
+	DSSigs  [][]byte
+	NoDS    *Reply           // that says that there are none
+	Servers []finding.Server // all servers, by the parent
+	Missing [][]byte         // server names without an address
 }
 
 // nsPort is where name servers listen.
@@ -45,44 +45,44 @@ func nsPort(r *Run) uint16 {
 	return 53
 }
 
-// path returns the cuts from the root down to the zone, that of the root
+// Path returns the cuts from the root down to the zone, that of the root
 // without a parent first. It is walked once a run.
-func path(ctx context.Context, r *Run) ([]cut, error) {
+func (r *Run) Path(ctx context.Context) ([]Cut, error) {
 	type result struct {
-		cuts []cut
+		cuts []Cut
 		err  error
 	}
-	res := r.Memo("path "+string(wire.Lower(nil, r.Zone)), func() any {
+	res := Once(r, Fact[result]{Name: string(wire.Lower(nil, r.Zone))}, func() result {
 		cuts, err := walkPath(ctx, r)
 		return result{cuts, err}
-	}).(result)
+	})
 	return res.cuts, res.err
 }
 
-func walkPath(ctx context.Context, r *Run) ([]cut, error) {
+func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 	if len(r.Options.Roots) == 0 {
 		return nil, errNoRoots
 	}
-	cuts := []cut{{zone: wire.Root, servers: r.Options.Roots}}
+	cuts := []Cut{{Zone: wire.Root, Servers: r.Options.Roots}}
 	for i := wire.LabelCount(r.Zone) - 1; i >= 0; i-- {
 		var s wire.SplitName
 		s.Set(r.Zone)
 		s.Cut(i)
 		name := append([]byte(nil), s.Name()...)
 		up := &cuts[len(cuts)-1]
-		m, err := askAny(ctx, r, up.servers, Query{Name: name, Type: wire.TypeNS, EDNS: &EDNS{Size: ednsSize, DO: true}})
+		m, err := r.AskAny(ctx, up.Servers, Query{Name: name, Type: wire.TypeNS, EDNS: &EDNS{Size: EDNSSize, DO: true}})
 		if err != nil {
-			return nil, fmt.Errorf("the servers of %s: %w", wire.NameText(up.zone), err)
+			return nil, fmt.Errorf("the servers of %s: %w", wire.NameText(up.Zone), err)
 		}
-		c := cut{zone: name, above: up.zone, parents: up.servers, glue: map[string][]netip.Addr{}}
+		c := Cut{Zone: name, Above: up.Zone, Parents: up.Servers, Glue: map[string][]netip.Addr{}}
 		for _, rr := range m.Records {
-			if rr.Type == wire.TypeNS && wire.EqualFold(rr.Owner, name) && len(c.ns) < walkNames {
-				c.ns = append(c.ns, wire.Lower(nil, rr.Data))
+			if rr.Type == wire.TypeNS && wire.EqualFold(rr.Owner, name) && len(c.NS) < walkNames {
+				c.NS = append(c.NS, wire.Lower(nil, rr.Data))
 			}
 		}
-		if len(c.ns) == 0 {
+		if len(c.NS) == 0 {
 			if i == 0 {
-				return nil, fmt.Errorf("%s is not delegated: %s by the servers of %s", wire.NameText(name), m.Rcode, wire.NameText(up.zone))
+				return nil, fmt.Errorf("%s is not delegated: %s by the servers of %s", wire.NameText(name), m.Rcode, wire.NameText(up.Zone))
 			}
 			continue
 		}
@@ -92,26 +92,26 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 			}
 			if a, ok := netip.AddrFromSlice(rr.Data); ok && (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) {
 				key := string(wire.Lower(nil, rr.Owner))
-				c.glue[key] = append(c.glue[key], a)
+				c.Glue[key] = append(c.Glue[key], a)
 			}
 		}
-		if ds, err := askAny(ctx, r, up.servers, Query{Name: name, Type: wire.TypeDS, EDNS: &EDNS{Size: ednsSize, DO: true}}); err == nil {
-			c.ds = answers(ds, name, wire.TypeDS)
-			c.dsSigs = signatures(ds, name, wire.TypeDS)
-			if len(c.ds) == 0 {
-				c.noDS = ds
+		if ds, err := r.AskAny(ctx, up.Servers, Query{Name: name, Type: wire.TypeDS, EDNS: &EDNS{Size: EDNSSize, DO: true}}); err == nil {
+			c.DS = ds.Answers(name, wire.TypeDS)
+			c.DSSigs = ds.Signatures(name, wire.TypeDS)
+			if len(c.DS) == 0 {
+				c.NoDS = ds
 			}
 		}
-		for _, ns := range c.ns {
-			addrs := c.glue[string(ns)]
+		for _, ns := range c.NS {
+			addrs := c.Glue[string(ns)]
 			if len(addrs) == 0 {
-				addrs = addresses(ctx, r, ns, 1)
+				addrs = r.Addresses(ctx, ns, 1)
 			}
 			if len(addrs) == 0 {
-				c.missing = append(c.missing, ns)
+				c.Missing = append(c.Missing, ns)
 			}
 			for _, a := range addrs {
-				c.servers = append(c.servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
+				c.Servers = append(c.Servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
 			}
 		}
 		cuts = append(cuts, c)
@@ -119,11 +119,11 @@ func walkPath(ctx context.Context, r *Run) ([]cut, error) {
 	return cuts, nil
 }
 
-// askAny asks a zone's servers until one answers.
-func askAny(ctx context.Context, r *Run, servers []finding.Server, q Query) (*Reply, error) {
+// AskAny asks a zone's servers until one answers.
+func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*Reply, error) {
 	err := errors.New("no server has an address")
 	for i, s := range servers {
-		if i == walkServers || ctx.Err() != nil {
+		if i == WalkServers || ctx.Err() != nil {
 			break
 		}
 		var m *Reply
@@ -137,7 +137,7 @@ func askAny(ctx context.Context, r *Run, servers []finding.Server, q Query) (*Re
 			return m, nil
 		}
 		if err == nil && m.Bad != 0 {
-			err = fmt.Errorf("%s: %w", s.Addr, malformedReply(m.Bad))
+			err = fmt.Errorf("%s: %w", s.Addr, Malformed(m.Bad))
 		} else if err == nil {
 			err = fmt.Errorf("%s answers %s", s.Addr, m.Rcode)
 		}
@@ -145,13 +145,13 @@ func askAny(ctx context.Context, r *Run, servers []finding.Server, q Query) (*Re
 	return nil, err
 }
 
-// lookup finds the answer to a question from the root down, as a resolver
+// Lookup finds the answer to a question from the root down, as a resolver
 // does, aliases followed. Rcode and answer are those of the last server.
-func lookup(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
+func (r *Run) Lookup(ctx context.Context, name []byte, t wire.Type, depth int) (*Reply, error) {
 	if len(r.Options.Roots) == 0 {
 		return askResolvers(ctx, r, name, t)
 	}
-	if depth > walkDepth {
+	if depth > WalkDepth {
 		return nil, errors.New("servers depend on each other too deeply")
 	}
 	type result struct {
@@ -159,15 +159,15 @@ func lookup(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*
 		err error
 	}
 	for range walkAliases {
-		res, ok := r.Memo(fmt.Sprintf("look %d %d %s", depth, t, wire.Lower(nil, name)), func() any {
+		res := Once(r, Fact[result]{Name: string(wire.Lower(nil, name)), Type: t, Depth: depth}, func() result {
 			m, err := descend(ctx, r, name, t, depth)
 			return result{m, err}
-		}).(result)
-		if !ok || res.err != nil {
+		})
+		if res.err != nil {
 			return nil, res.err
 		}
-		alias := answers(res.m, name, wire.TypeCNAME)
-		if t == wire.TypeCNAME || len(alias) == 0 || len(answers(res.m, name, t)) > 0 {
+		alias := res.m.Answers(name, wire.TypeCNAME)
+		if t == wire.TypeCNAME || len(alias) == 0 || len(res.m.Answers(name, t)) > 0 {
 			return res.m, nil
 		}
 		name = alias[0]
@@ -184,7 +184,7 @@ func askResolvers(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply
 	for _, a := range r.Options.Resolvers {
 		servers = append(servers, finding.Server{Addr: a})
 	}
-	m, err := askAny(ctx, r, servers, rd(name, t))
+	m, err := r.AskAny(ctx, servers, RD(name, t))
 	if err != nil {
 		return nil, fmt.Errorf("%s %s cannot be looked up: %w", wire.NameText(name), t, err)
 	}
@@ -194,12 +194,12 @@ func askResolvers(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply
 func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
 	servers, at := r.Options.Roots, wire.Root
 	for range walkReferrals {
-		m, err := askAny(ctx, r, servers, Query{Name: name, Type: t, EDNS: &EDNS{Size: ednsSize}})
+		m, err := r.AskAny(ctx, servers, Query{Name: name, Type: t, EDNS: &EDNS{Size: EDNSSize}})
 		if err != nil {
 			return nil, err
 		}
-		ns := records(m, wire.Authority, wire.TypeNS)
-		if m.Flags&wire.FlagAA != 0 || m.Rcode == wire.NXDomain || len(ns) == 0 || len(records(m, wire.Answer, t)) > 0 {
+		ns := m.In(wire.Authority, wire.TypeNS)
+		if m.Flags&wire.FlagAA != 0 || m.Rcode == wire.NXDomain || len(ns) == 0 || len(m.In(wire.Answer, t)) > 0 {
 			return m, nil
 		}
 		if next := ns[0].Owner; len(next) <= len(at) || !wire.Subdomain(name, next) || !wire.Subdomain(next, at) {
@@ -212,8 +212,8 @@ func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (
 				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: rr.Owner})
 			}
 		}
-		for i := 0; len(servers) == 0 && i < len(ns) && i < walkServers; i++ {
-			for _, a := range addresses(ctx, r, wire.Lower(nil, ns[i].Data), depth+1) {
+		for i := 0; len(servers) == 0 && i < len(ns) && i < WalkServers; i++ {
+			for _, a := range r.Addresses(ctx, wire.Lower(nil, ns[i].Data), depth+1) {
 				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns[i].Data})
 			}
 		}
@@ -221,15 +221,15 @@ func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (
 	return nil, errors.New("too many referrals")
 }
 
-// addresses returns the addresses of a name.
-func addresses(ctx context.Context, r *Run, name []byte, depth int) []netip.Addr {
+// Addresses returns the addresses of a name.
+func (r *Run) Addresses(ctx context.Context, name []byte, depth int) []netip.Addr {
 	var out []netip.Addr
 	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
-		m, err := lookup(ctx, r, name, t, depth)
+		m, err := r.Lookup(ctx, name, t, depth)
 		if err != nil {
 			continue
 		}
-		for _, rr := range records(m, wire.Answer, t) {
+		for _, rr := range m.In(wire.Answer, t) {
 			if a, ok := netip.AddrFromSlice(rr.Data); ok {
 				out = append(out, a)
 			}
@@ -238,8 +238,8 @@ func addresses(ctx context.Context, r *Run, name []byte, depth int) []netip.Addr
 	return out
 }
 
-// signatures returns the RRSIG records over a name's records of a type.
-func signatures(m *Reply, name []byte, t wire.Type) [][]byte {
+// Signatures returns the RRSIG records over a name's records of a type.
+func (m *Reply) Signatures(name []byte, t wire.Type) [][]byte {
 	var out [][]byte
 	for _, rr := range m.Records {
 		if rr.Type == wire.TypeRRSIG && wire.Covered(rr.Data) == t && wire.EqualFold(rr.Owner, name) {
@@ -249,31 +249,31 @@ func signatures(m *Reply, name []byte, t wire.Type) [][]byte {
 	return out
 }
 
-// zoneServers returns the servers of the zone: those that the run was given, or
+// ZoneServers returns the servers of the zone: those that the run was given, or
 // those of the delegation.
-func zoneServers(ctx context.Context, r *Run) ([]finding.Server, error) {
+func (r *Run) ZoneServers(ctx context.Context) ([]finding.Server, error) {
 	if len(r.Servers) > 0 {
 		return r.Servers, nil
 	}
-	cuts, err := path(ctx, r)
+	cuts, err := r.Path(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return cuts[len(cuts)-1].servers, nil
+	return cuts[len(cuts)-1].Servers, nil
 }
 
-// fromZone asks the zone's servers one question.
-func fromZone(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply, finding.Evidence, error) {
-	q := Query{Name: name, Type: t, EDNS: &EDNS{Size: ednsSize, DO: true}}
-	servers, err := zoneServers(ctx, r)
+// FromZone asks the zone's servers one question.
+func (r *Run) FromZone(ctx context.Context, name []byte, t wire.Type) (*Reply, finding.Evidence, error) {
+	q := Query{Name: name, Type: t, EDNS: &EDNS{Size: EDNSSize, DO: true}}
+	servers, err := r.ZoneServers(ctx)
 	if err != nil {
-		return nil, finding.Evidence{Command: "dig +trace -t " + t.String() + " -q " + shellName(name)}, err
+		return nil, finding.Evidence{Command: "dig +trace -t " + t.String() + " -q " + ShellName(name)}, err
 	}
 	var ev finding.Evidence
 	if len(servers) > 0 {
-		ev.Command = dig(servers[0], q)
+		ev.Command = Dig(servers[0], q)
 	}
-	m, err := askAny(ctx, r, servers, q)
+	m, err := r.AskAny(ctx, servers, q)
 	if err != nil {
 		return nil, ev, err
 	}

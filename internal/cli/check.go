@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/catalogue"
 	"port53/internal/check"
 	"port53/internal/finding"
 	"port53/internal/query"
@@ -127,10 +128,11 @@ not be measured.`,
 				return err
 			}
 			p := &progress{s: s}
+			checks := slices.DeleteFunc(catalogue.All(), func(c *check.Check) bool {
+				return len(only) > 0 && !slices.Contains(only, c.ID) || slices.Contains(skip, c.ID)
+			})
 			reports := check.InOrder(ctx, targets.atOnce, list, func(ctx context.Context, t finding.Target) *finding.Report {
-				r := check.Examine(ctx, t, o, func(c *check.Check) bool {
-					return (len(only) == 0 || slices.Contains(only, c.ID)) && !slices.Contains(skip, c.ID)
-				}, func(done, all int) { p.told(t.Text, done, all) })
+				r := check.Examine(ctx, t, o, checks, func(done, all int) { p.told(t.Text, done, all) })
 				r.Baseline = out.earlier
 				return r
 			})
@@ -182,7 +184,7 @@ not be measured.`,
 }
 
 func findCheck(id string) *check.Check {
-	for _, c := range check.Catalogue() {
+	for _, c := range catalogue.All() {
 		if c.ID == id {
 			return c
 		}
@@ -198,7 +200,7 @@ func newCheckList(s *streams) *cobra.Command {
 		Example: "  port53 check list",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			for _, c := range check.Catalogue() {
+			for _, c := range catalogue.All() {
 				fmt.Fprintf(s.out, "%-20s %-8s %-9s %s\n", c.ID, c.Severity, c.Mode, c.Title)
 			}
 			return nil

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"port53/internal/check"
+	"port53/internal/catalogue"
 	"port53/internal/finding"
 	"port53/internal/report"
 )
@@ -97,7 +97,7 @@ func (c *checkOutput) open(s *streams, least finding.Severity) (w report.Writer,
 	}
 	b := bufio.NewWriter(out)
 	var rules []*finding.Check
-	for _, c := range check.Catalogue() {
+	for _, c := range catalogue.All() {
 		rules = append(rules, &c.Check)
 	}
 	w = report.New(c.asked, b, report.Options{All: c.all, FailOn: least, Version: buildVersion().Version, Colour: f == nil && c.colour(out), Rules: rules})

@@ -1,0 +1,41 @@
+// Package catalogue is the checks that port53 knows: what each sends, how it judges, and
+// what it needs to have something to look at.
+//
+// A check is a value that package check runs; that package knows none of them. A check says
+// itself what it needs ([check.Needs]), asks through the [check.Run] that it is given, and
+// yields findings. What several checks want to know is found out once, as a [check.Fact].
+package catalogue
+
+import (
+	"slices"
+
+	"port53/internal/check"
+)
+
+// All returns the checks of the reach and identity, authoritative, delegation, zone,
+// DNSSEC, resolver and encrypted tables, and those of configurations, in this order.
+func All() []*check.Check {
+	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
+}
+
+// Zonemaster returns which of our checks judges what each of Zonemaster's test
+// cases does, one id each; several cases may share one.
+func Zonemaster() map[string]string {
+	m := map[string]string{}
+	add := func(prefix string, ids ...string) {
+		for i, id := range ids {
+			m[prefix+string([]byte{byte('0' + (i+1)/10), byte('0' + (i+1)%10)})] = id
+		}
+	}
+	add("ADDRESS", "ZONE-PRIVATE", "DEL-LAME", "DEL-LAME")
+	add("BASIC", "DEL-LAME", "DEL-LAME", "ZONE-PRIVATE")
+	add("CONNECTIVITY", "DEL-LAME", "SRV-TCP-PIPE", "DEL-2NS", "DEL-2NS")
+	add("CONSISTENCY", "ZONE-SERIAL", "ZONE-SERIAL", "ZONE-SOA", "DEL-NS-SYNC", "DEL-GLUE", "ZONE-SOA")
+	add("DELEGATION", "DEL-2NS", "DEL-2NS", "DEL-GLUE", "SRV-AA", "DEL-CNAME", "DEL-LAME", "DEL-NS-SYNC")
+	add("DNSSEC", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-NSEC3", "DNSSEC-EXP", "DNSSEC-ALG", "DNSSEC-EXP", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-NX", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-ALG", "DNSSEC-ALG", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-DSMISS")
+	add("NAMESERVER", "SRV-REC", "SRV-EDNS-EDNS", "SRV-AXFR", "SRV-AA", "SRV-8906", "DEL-DANGLE-NS", "SRV-UPREF", "SRV-CASE", "SRV-CASE", "SRV-EDNS-EDNS1", "SRV-EDNS-OPT", "SRV-EDNS-FLAGS", "SRV-EDNS-EDNS512")
+	m["NAMESERVER15"] = "ID-VERSION"
+	add("SYNTAX", "DEL-DANGLE-NS", "DEL-DANGLE-NS", "DEL-DANGLE-NS", "DEL-CNAME", "ZONE-SOA", "ZONE-SOA", "DEL-CNAME", "ZONE-MAIL")
+	add("ZONE", "DEL-CNAME", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "DEL-CNAME", "DEL-CNAME", "ZONE-MAIL", "ZONE-SERIAL", "ZONE-MAIL")
+	return m
+}

@@ -1,0 +1,319 @@
+package catalogue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"port53/internal/check"
+	"port53/internal/finding"
+	"port53/internal/wire"
+)
+
+// delegated makes a Run of a judgement on the zone's delegation.
+func delegated(judge func(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding) func(context.Context, *check.Run) []finding.Finding {
+	return func(ctx context.Context, r *check.Run) []finding.Finding {
+		ev := finding.Evidence{Command: "dig +trace +norec -t NS -q " + check.ShellName(r.Apex())}
+		cuts, err := r.Path(ctx)
+		if err != nil {
+			return finding.Unmeasured(ev, err)
+		}
+		out := judge(ctx, r, &cuts[len(cuts)-1])
+		for i := range out {
+			if out[i].Evidence.Command == "" {
+				out[i].Evidence.Command = ev.Command
+			}
+		}
+		return out
+	}
+}
+
+// delegationChecks returns the checks of a zone's delegation.
+func delegationChecks() []*check.Check {
+	parent := map[check.Product]string{"": "Have the registrar or the parent zone's operator set the same NS and glue records as the zone has.", "bind": "rndc zonestatus ZONE; dig +norec @SERVER ZONE NS", "port53": "port53 query --trace ZONE NS"}
+	list := []*check.Check{
+		{
+			Check: finding.Check{ID: "DEL-LAME", Title: "every server is authoritative", Severity: finding.SevHigh, Sent: "Asks each address that the parent names for the SOA.", Judged: "No answer, no AA or no SOA at any: fail.", Advice: parent, Refs: []string{"RFC 1912, section 2.8"}},
+			Run:   delegated(delLame),
+		},
+		{
+			Check: finding.Check{ID: "DEL-NS-SYNC", Title: "parent and zone name the same servers", Severity: finding.SevMedium, Sent: "Compares the NS set of the parent with the zone's own.", Judged: "They differ: warn.", Advice: parent, Refs: []string{"RFC 1034, section 4.2.2", "RFC 7477"}},
+			Run:   delegated(delSync),
+		},
+		{
+			Check: finding.Check{ID: "DEL-GLUE", Title: "the parent's addresses are right", Severity: finding.SevHigh, Sent: "Compares glue with the zone's own address records.", Judged: "In-domain servers without glue, or with other addresses: fail.", Advice: parent, Refs: []string{"RFC 9471"}},
+			Run:   delegated(delGlue),
+		},
+		{
+			Check: finding.Check{ID: "DEL-2NS", Title: "two servers in two networks", Severity: finding.SevMedium, Sent: "Counts names and networks of the servers.", Judged: "Under two names, or all in one /24 or /48: warn.", Advice: map[check.Product]string{"": "Add a secondary in another network."}, Refs: []string{"RFC 2182, section 5"}},
+			Run:   delegated(delTwo),
+		},
+		{
+			Check: finding.Check{ID: "DEL-DANGLE-NS", Title: "the servers' domains exist", Severity: finding.SevCritical, Sent: "Looks up the names of the servers. Whoever registers a missing domain owns the zone.", Judged: "The name's domain is not registered: fail. The name does not exist, or has no address: fail, of severity high.", Advice: map[check.Product]string{"": "Take the NS record out at the parent and in the zone, now."}, Refs: []string{"RFC 9520"}},
+			Run:   delegated(delDangle),
+		},
+		{
+			Check: finding.Check{ID: "DEL-CYCLE", Title: "no circle of delegations", Severity: finding.SevHigh, Sent: "Follows which zone's servers are needed to find this zone's servers.", Judged: "All servers depend on zones that depend on this one, without glue: fail.", Advice: parent, Refs: []string{"TsuNAME (2021)", "CVE-2026-42255"}},
+			Run:   delegated(delCycle),
+		},
+		{
+			Check: finding.Check{ID: "DEL-CNAME", Title: "servers are names with addresses", Severity: finding.SevMedium, Sent: "Asks whether names in NS, MX and SOA records are aliases.", Judged: "A CNAME: fail.", Advice: map[check.Product]string{"": "Give the name A and AAAA records in place of the CNAME."}, Refs: []string{"RFC 2181, section 10.3"}},
+			Run:   delCNAME,
+		},
+	}
+	for _, c := range list {
+		c.Group, c.Scope, c.Needs.Cost = GroupZone, check.ScopeZone, check.CostSearch
+	}
+	return list
+}
+
+func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
+	var out []finding.Finding
+	q := check.Query{Name: r.Zone, Type: wire.TypeSOA}
+	silent := 0
+	for _, s := range c.Servers {
+		m, err := r.AskServer(ctx, s, q)
+		f := finding.Finding{State: finding.Fail, Key: s.Addr.String(), Evidence: seen(s, q, m)}
+		switch {
+		case err != nil:
+			silent++
+			f.Detail = fmt.Sprintf("%s (%s): %v", wire.NameText(s.Name), s.Addr, err)
+		case m.Flags&wire.FlagAA == 0 || len(m.Answers(r.Zone, wire.TypeSOA)) == 0:
+			f.Detail = fmt.Sprintf("%s (%s) is lame: %s", wire.NameText(s.Name), s.Addr, m.Rcode)
+		default:
+			continue
+		}
+		out = append(out, f)
+	}
+	for _, n := range c.Missing {
+		out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " has no address"})
+	}
+	switch {
+	case len(c.Servers) > 0 && silent == len(c.Servers):
+		return finding.Verdict(finding.Unknown, out[0].Evidence, "could not be measured: no server answers from here")
+	case len(out) == 0:
+		return finding.Verdict(finding.Pass, finding.Evidence{N: len(c.Servers)}, "all %d addresses answer with authority", len(c.Servers))
+	}
+	return out
+}
+
+// names returns the names as a sorted list in lower case.
+func names(list [][]byte) [][]byte {
+	out := make([][]byte, 0, len(list))
+	for _, n := range list {
+		out = append(out, wire.Lower(nil, n))
+	}
+	slices.SortFunc(out, bytes.Compare)
+	return slices.CompactFunc(out, bytes.Equal)
+}
+
+func delSync(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
+	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeNS)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	above, own := names(c.NS), names(m.Answers(r.Zone, wire.TypeNS))
+	if !slices.EqualFunc(above, own, bytes.Equal) {
+		return finding.Verdict(finding.Warn, ev, "the parent has %s, the zone %s", texts(above), texts(own))
+	}
+	return finding.Verdict(finding.Pass, ev, "%d servers", len(own))
+}
+
+// texts writes names in one line.
+func texts(list [][]byte) string {
+	var b []byte
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = wire.AppendName(b, n)
+	}
+	return string(b)
+}
+
+func delGlue(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
+	var out []finding.Finding
+	for _, ns := range c.NS {
+		if !wire.Subdomain(ns, r.Zone) {
+			continue
+		}
+		glue := c.Glue[string(ns)]
+		if len(glue) == 0 {
+			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " is in the zone and has no glue"})
+			continue
+		}
+		var own []netip.Addr
+		for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
+			m, ev, err := r.FromZone(ctx, ns, t)
+			if err != nil {
+				return finding.Unmeasured(ev, err)
+			}
+			for _, d := range m.Answers(ns, t) {
+				a, _ := netip.AddrFromSlice(d)
+				own = append(own, a)
+			}
+		}
+		slices.SortFunc(glue, netip.Addr.Compare)
+		slices.SortFunc(own, netip.Addr.Compare)
+		if !slices.Equal(slices.Compact(glue), slices.Compact(own)) {
+			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: fmt.Sprintf("%s: glue %v, zone %v", wire.NameText(ns), glue, own)})
+		}
+	}
+	if len(out) == 0 {
+		return finding.Verdict(finding.Pass, finding.Evidence{}, "glue is as the zone has it")
+	}
+	return out
+}
+
+func delTwo(_ context.Context, _ *check.Run, c *check.Cut) []finding.Finding {
+	nets := map[netip.Prefix]bool{}
+	for _, s := range c.Servers {
+		bits := 48
+		if s.Addr.Addr().Is4() {
+			bits = 24
+		}
+		p, _ := s.Addr.Addr().Prefix(bits)
+		nets[p] = true
+	}
+	switch {
+	case len(c.NS) < 2:
+		return finding.Verdict(finding.Warn, finding.Evidence{}, "%d name server", len(c.NS))
+	case len(nets) == 0:
+		return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: no server has an address")
+	case len(nets) < 2:
+		return finding.Verdict(finding.Warn, finding.Evidence{}, "%d servers in one network", len(c.Servers))
+	}
+	return finding.Verdict(finding.Pass, finding.Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.NS), len(nets))
+}
+
+func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
+	var out []finding.Finding
+	unknown := 0
+	for _, ns := range c.NS {
+		if len(c.Glue[string(ns)]) > 0 && wire.Subdomain(ns, r.Zone) {
+			continue
+		}
+		m, err := r.Lookup(ctx, ns, wire.TypeA, 1)
+		switch {
+		case err != nil:
+			unknown++
+		case m.Rcode == wire.NXDomain:
+			f := finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " does not exist", Evidence: finding.Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + check.ShellName(ns)}}
+			if domain, sold := free(m); sold {
+				f.Severity = finding.SevCritical
+				f.Detail += fmt.Sprintf(", and %s has no such domain: whoever registers it owns this zone", wire.NameText(domain))
+			}
+			out = append(out, f)
+		case len(m.In(wire.Answer, wire.TypeA)) == 0:
+			six, err := r.Lookup(ctx, ns, wire.TypeAAAA, 1)
+			if err != nil {
+				unknown++
+			} else if len(six.In(wire.Answer, wire.TypeAAAA)) == 0 {
+				out = append(out, finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " has no address", Evidence: finding.Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + check.ShellName(ns)}})
+			}
+		}
+	}
+	if unknown > 0 {
+		out = append(out, finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured for %d of %d names", unknown, len(c.NS))...)
+	}
+	if len(out) > 0 {
+		return out
+	}
+	return finding.Verdict(finding.Pass, finding.Evidence{}, "all %d names exist", len(c.NS))
+}
+
+func delCycle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
+	state := map[string]int{} // 1: being looked at, 2: reachable
+	var reach func(ns []byte, glue map[string][]netip.Addr, zone []byte, depth int) (ok, cyclic bool)
+	reach = func(ns []byte, glue map[string][]netip.Addr, zone []byte, depth int) (bool, bool) {
+		if len(glue[string(ns)]) > 0 && wire.Subdomain(ns, zone) {
+			return true, false
+		}
+		if state[string(ns)] == 1 || wire.Subdomain(ns, r.Zone) {
+			return false, true
+		}
+		if depth > check.WalkDepth {
+			return false, false
+		}
+		state[string(ns)] = 1
+		defer func() { state[string(ns)] = 2 }()
+		at := *r
+		for i := 0; i < wire.LabelCount(ns); i++ {
+			var s wire.SplitName
+			s.Set(ns)
+			s.Cut(i)
+			at.Zone = append([]byte(nil), s.Name()...)
+			// A zone whose servers have no addresses ends the walk, but shows its NS set.
+			cuts, err := at.Path(ctx)
+			if err != nil {
+				continue
+			}
+			last := &cuts[len(cuts)-1]
+			cyc := false
+			for _, n := range last.NS {
+				ok, c := reach(n, last.Glue, last.Zone, depth+1)
+				if ok {
+					return true, false
+				}
+				cyc = cyc || c
+			}
+			return false, cyc
+		}
+		return false, false
+	}
+	cyclic := 0
+	for _, ns := range c.NS {
+		ok, cyc := reach(ns, c.Glue, r.Zone, 0)
+		if ok {
+			return finding.Verdict(finding.Pass, finding.Evidence{}, "%s can be found without this zone", wire.NameText(ns))
+		}
+		if cyc {
+			cyclic++
+		}
+	}
+	if cyclic == len(c.NS) {
+		return finding.Verdict(finding.Fail, finding.Evidence{}, "all servers depend on this zone itself to be found: %s", texts(c.NS))
+	}
+	return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: the servers' zones cannot be followed")
+}
+
+func delCNAME(ctx context.Context, r *check.Run) []finding.Finding {
+	var targets [][]byte
+	for _, f := range []struct {
+		t  wire.Type
+		at int
+	}{{wire.TypeNS, 0}, {wire.TypeMX, 2}, {wire.TypeSOA, 0}} {
+		m, ev, err := r.FromZone(ctx, r.Zone, f.t)
+		if err != nil {
+			return finding.Unmeasured(ev, err)
+		}
+		for _, d := range m.Answers(r.Zone, f.t) {
+			if n := rdataName(d, f.at); len(n) > 1 {
+				targets = append(targets, n)
+			}
+		}
+	}
+	var out []finding.Finding
+	for _, n := range names(targets) {
+		var m *check.Reply
+		var err error
+		if wire.Subdomain(n, r.Zone) {
+			m, _, err = r.FromZone(ctx, n, wire.TypeCNAME)
+		} else {
+			m, err = r.Lookup(ctx, n, wire.TypeCNAME, 1)
+		}
+		cmd := "dig -t CNAME -q " + check.ShellName(n)
+		switch {
+		case err != nil:
+			out = append(out, finding.Finding{State: finding.Unknown, Key: wire.NameText(n), Detail: wire.NameText(n) + ": could not be measured: " + err.Error(), Evidence: finding.Evidence{Command: cmd}})
+		case len(m.Answers(n, wire.TypeCNAME)) > 0:
+			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " is an alias", Evidence: finding.Evidence{Received: m.Raw, Command: cmd}})
+		}
+	}
+	if len(out) == 0 {
+		return finding.Verdict(finding.Pass, finding.Evidence{Command: "dig -t CNAME -q " + check.ShellName(r.Zone)}, "none of %d names is an alias", len(targets))
+	}
+	return out
+}

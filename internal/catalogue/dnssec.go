@@ -1,0 +1,636 @@
+package catalogue
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"port53/internal/check"
+	"port53/internal/dnssec"
+	"port53/internal/finding"
+	"port53/internal/wire"
+)
+
+// What the checks of DNSSEC judge by.
+const (
+	expirySoon  = 3 * 24 * time.Hour  // a weekend
+	validityMax = 60 * 24 * time.Hour // how long an old signature can be replayed
+	chainWork   = 64                  // signatures of a whole chain: a resolver's 32 and those of every cut
+	chainHashes = 1000
+	walkSteps   = 20 // of the NSEC chain
+	rsaMin      = 2048
+)
+
+// rootAnchors are the DS records of the root's keys 20326 and 38696, as IANA
+// publishes them (RFC 9718).
+func rootAnchors() []check.Anchor {
+	var out []check.Anchor
+	for _, s := range []string{
+		"4F660802E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D",
+		"97280802683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16",
+	} {
+		ds, err := hex.DecodeString(s)
+		if err == nil {
+			out = append(out, check.Anchor{Owner: wire.Root, DS: ds})
+		}
+	}
+	return out
+}
+
+// errInsecure says that a chain ends before the zone.
+var errInsecure = errors.New("the delegation is unsigned")
+
+// validKeys checks a DNSKEY reply against DS records and returns the zone's keys.
+func validKeys(r *check.Run, zone []byte, m *check.Reply, ds [][]byte, w *dnssec.Work) ([]dnssec.Key, dnssec.Reason) {
+	data := m.Answers(zone, wire.TypeDNSKEY)
+	var all, entry []dnssec.Key
+	usable := false
+	for _, d := range ds {
+		usable = usable || len(d) > 4 && dnssec.SupportedAlgorithm(d[2]) && dnssec.SupportedDigest(d[3])
+	}
+	for _, d := range data {
+		k, ok := dnssec.ParseKey(d)
+		if !ok || k.Revoked() {
+			continue
+		}
+		all = append(all, k)
+		for _, s := range ds {
+			if dnssec.MatchDS(s, zone, d) {
+				entry = append(entry, k)
+				break
+			}
+		}
+	}
+	if !usable {
+		return nil, dnssec.UnsupportedAlgorithm
+	}
+	if len(entry) == 0 {
+		return nil, dnssec.NoKey
+	}
+	set := &wire.RRset{Owner: wire.Lower(nil, zone), Type: wire.TypeDNSKEY, TTL: setTTL(m, zone, wire.TypeDNSKEY), Data: data, Sigs: m.Signatures(zone, wire.TypeDNSKEY)}
+	_, why := dnssec.Verify(set, set.Owner, entry, r.Clock(), w)
+	return all, why
+}
+
+// setTTL returns the TTL of a name's records of a type.
+func setTTL(m *check.Reply, name []byte, t wire.Type) uint32 {
+	for _, rr := range m.Records {
+		if rr.Type == t && wire.EqualFold(rr.Owner, name) {
+			return rr.TTL
+		}
+	}
+	return 0
+}
+
+// bogus is a chain that does not hold.
+type bogus struct {
+	zone []byte
+	what string
+	why  dnssec.Reason
+}
+
+func (b *bogus) Error() string {
+	return fmt.Sprintf("%s of %s: %s", b.what, wire.NameText(b.zone), b.why)
+}
+
+// chain validates from the anchor down to the zone and returns its keys.
+func chain(ctx context.Context, r *check.Run) ([]dnssec.Key, string, error) {
+	cuts, err := r.Path(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	anchors := r.Options.Anchors
+	if len(anchors) == 0 {
+		anchors = rootAnchors()
+	}
+	w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
+	var keys []dnssec.Key
+	shown, started := "", false
+	for i := range cuts {
+		c := &cuts[i]
+		var ds [][]byte
+		for _, a := range anchors {
+			if wire.EqualFold(a.Owner, c.Zone) {
+				ds = append(ds, a.DS)
+			}
+		}
+		switch {
+		case len(ds) > 0:
+		case !started:
+			continue
+		case len(c.DS) == 0:
+			if c.NoDS == nil {
+				return nil, shown, fmt.Errorf("the servers of %s do not tell whether %s has DS records", wire.NameText(c.Above), wire.NameText(c.Zone))
+			}
+			d, why := denialOf(r, wire.Lower(nil, c.Above), c.NoDS, keys, w)
+			if why == 0 {
+				_, why = d.NoDS(wire.Lower(nil, c.Zone), w)
+			}
+			if why != 0 && why != dnssec.TooManyIterations { // those are insecure (RFC 9276, section 3.2)
+				return nil, shown, &bogus{c.Zone, "the denial of DS", why}
+			}
+			return nil, shown + wire.NameText(c.Zone) + " has no DS", errInsecure
+		default:
+			set := &wire.RRset{Owner: wire.Lower(nil, c.Zone), Type: wire.TypeDS, TTL: 3600, Data: c.DS, Sigs: c.DSSigs}
+			if _, why := dnssec.Verify(set, wire.Lower(nil, c.Above), keys, r.Clock(), w); why != 0 {
+				return nil, shown, &bogus{c.Zone, "DS", why}
+			}
+			ds = c.DS
+		}
+		started = true
+		m, err := r.AskAny(ctx, c.Servers, check.Query{Name: c.Zone, Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: check.EDNSSize, DO: true}})
+		if err != nil {
+			return nil, shown, err
+		}
+		var why dnssec.Reason
+		if keys, why = validKeys(r, c.Zone, m, ds, w); why == dnssec.UnsupportedAlgorithm {
+			return nil, shown + wire.NameText(c.Zone) + ": " + why.String(), errInsecure
+		} else if why != 0 {
+			return nil, shown, &bogus{c.Zone, "DNSKEY", why}
+		}
+		shown += wire.NameText(c.Zone) + " > "
+	}
+	if !started {
+		return nil, "", errors.New("no trust anchor is above the zone")
+	}
+	return keys, shown, nil
+}
+
+// dnssecChecks returns the checks of signed zones.
+func dnssecChecks() []*check.Check {
+	sign := map[check.Product]string{
+		"": "Sign the zone with algorithm 13 and let the server keep signatures and keys fresh.", "bind": `dnssec-policy default; inline-signing yes;`, "knot": "zone: [{domain: ZONE, dnssec-signing: on, dnssec-policy: default}]; policy: [{id: default, algorithm: ecdsap256sha256, nsec3: off}]",
+		"pdns": "pdnsutil secure-zone ZONE; pdnsutil rectify-zone ZONE", "nsd": "ldns-signzone -n -s - ZONE KEY, from cron before signatures expire", "coredns": "dnssec { key file KZONE.+013+12345 }", "msdns": "Invoke-DnsServerZoneSign -ZoneName ZONE -SignWithDefault",
+	}
+	nsec3 := map[check.Product]string{"": "No extra iterations and no salt.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "knot": "nsec3-iterations: 0 and nsec3-salt-length: 0", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "nsd": "ldns-signzone -n -t 0 ZONE KEY", "msdns": "Set-DnsServerDnsSecZoneSetting -NSec3Iterations 0 -NSec3RandomSaltLength 0"}
+	list := []*check.Check{
+		{
+			Check: finding.Check{ID: "DNSSEC-CHAIN", Title: "the chain of trust holds", Severity: finding.SevHigh, Sent: "Validates from the anchor down to the zone's SOA, NS and addresses.", Judged: "Bogus: fail. Unsigned: warn. Secure: pass.", Advice: sign, Refs: []string{"RFC 4035, section 5"}},
+			Run:   runChain,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-DSMISS", Title: "DS records have keys", Severity: finding.SevHigh, Sent: "Compares the parent's DS with the zone's keys and with CDS.", Judged: "No DS has a key: fail. One has none, or CDS differs: warn.", Advice: map[check.Product]string{"": "Publish at the parent the DS of the key in use; remove old ones.", "bind": "rndc dnssec -checkds published ZONE", "knot": "knotc zone-ksk-submitted ZONE", "pdns": "pdnsutil export-zone-ds ZONE"}, Refs: []string{"RFC 6781", "RFC 7344"}},
+			Run:   delegated(runDSMiss),
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-ALG", Title: "algorithms are of these days", Severity: finding.SevHigh, Sent: "Looks at algorithms, key sizes and digests.", Judged: "MD5, DSA, GOST, SHA-1, RSA below 2048 bits (a zone key of 1024: warn), DS of SHA-1: fail.", Advice: sign, Refs: []string{"RFC 8624", "RFC 9904", "RFC 9905"}},
+			Run:   delegated(runAlg),
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-EXP", Title: "signatures are fresh at every server", Severity: finding.SevHigh, Sent: "Looks at the RRSIG of the SOA at each server.", Judged: "Expired or not yet valid: fail. Under 3 days left: warn. Valid for over 60 days: low.", Advice: sign, Refs: []string{"RFC 6781, section 4.4"}},
+			Run:   runExp,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-NSEC3", Title: "NSEC3 costs nothing", Severity: finding.SevMedium, Sent: "Looks at NSEC3PARAM, and at the NSEC3 records that deny a random name.", Judged: "Above 50 iterations: fail. Above 0: warn. A salt: low. Opt-out: info. Unsigned: skipped.", Advice: nsec3, Refs: []string{"RFC 9276", "CVE-2023-50868"}},
+			Run:   runNSEC3,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-WALK", Title: "the zone cannot be walked", Severity: finding.SevLow, Sent: "Follows NSEC records for 20 steps, and looks at the denial of a random name.", Judged: "It leads from name to name: warn. Compact denial or NSEC3: pass.", Advice: map[check.Product]string{"": "Use compact denial of existence or NSEC3 if names are to stay private.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "knot": "mod-onlinesign"}, Refs: []string{"RFC 9824", "RFC 4470"}},
+			Run:   runWalk,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-TAGS", Title: "key tags differ", Severity: finding.SevMedium, Sent: "Compares key tags. Validators try few keys of one tag.", Judged: "Two keys of one tag and algorithm: warn.", Advice: sign, Refs: []string{"CVE-2023-50387"}},
+			Run:   runTags,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-NX", Title: "what is not there is proven", Severity: finding.SevHigh, Sent: "Asks for a name and a type that are not there and validates the proof.", Judged: "A missing or wrong proof: fail.", Advice: map[check.Product]string{"": "Sign the zone anew.", "pdns": "pdnsutil rectify-zone ZONE", "bind": "rndc sign ZONE", "knot": "knotc zone-sign ZONE"}, Refs: []string{"RFC 4035, section 5.4", "RFC 5155, section 8"}},
+			Run:   runNX,
+		},
+		{
+			Check: finding.Check{ID: "DNSSEC-SIZE", Title: "the keys fit a datagram", Severity: finding.SevLow, Sent: "Measures the DNSKEY answer.", Judged: "Above 1232 octets or truncated: warn.", Advice: sign, Refs: []string{"RFC 9715"}},
+			Run:   runSize,
+		},
+	}
+	for _, c := range list {
+		c.Group, c.Scope, c.Needs.Cost = GroupDNSSEC, check.ScopeZone, check.CostSearch
+	}
+	return list
+}
+
+func runChain(ctx context.Context, r *check.Run) []finding.Finding {
+	ev := finding.Evidence{Command: "delv +vtrace -t SOA " + check.ShellName(r.Apex())}
+	keys, shown, err := chain(ctx, r)
+	var b *bogus
+	switch {
+	case errors.Is(err, errInsecure):
+		return finding.Verdict(finding.Warn, ev, "insecure: %s", shown)
+	case errors.As(err, &b):
+		return finding.Verdict(finding.Fail, ev, "bogus: %v", b)
+	case err != nil:
+		return finding.Unmeasured(ev, err)
+	}
+	for _, t := range []wire.Type{wire.TypeSOA, wire.TypeNS, wire.TypeA} {
+		m, e, err := r.FromZone(ctx, r.Zone, t)
+		if err != nil {
+			return finding.Unmeasured(e, err)
+		}
+		data := m.Answers(r.Zone, t)
+		if len(data) == 0 {
+			continue
+		}
+		set := &wire.RRset{Owner: wire.Lower(nil, r.Zone), Type: t, TTL: setTTL(m, r.Zone, t), Data: data, Sigs: m.Signatures(r.Zone, t)}
+		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork}
+		if _, why := dnssec.Verify(set, set.Owner, keys, r.Clock(), w); why != 0 {
+			return finding.Verdict(finding.Fail, e, "bogus: %s %s: %s", wire.NameText(r.Zone), t, why)
+		}
+	}
+	return finding.Verdict(finding.Pass, ev, "secure: %s%s", shown, "data")
+}
+
+// keysOf returns the zone's DNSKEY reply; unsigned zones are skipped.
+func keysOf(ctx context.Context, r *check.Run) (*check.Reply, finding.Evidence, error) {
+	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeDNSKEY)
+	if err == nil && len(m.Answers(r.Zone, wire.TypeDNSKEY)) == 0 {
+		err = fmt.Errorf("the zone is unsigned: %w", finding.ErrInapplicable)
+	}
+	return m, ev, err
+}
+
+func runDSMiss(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
+	if len(c.DS) == 0 {
+		return finding.Unmeasured(finding.Evidence{}, fmt.Errorf("the parent has no DS: %w", finding.ErrInapplicable))
+	}
+	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeDNSKEY)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	matched := 0
+	for _, d := range c.DS {
+		for _, k := range m.Answers(r.Zone, wire.TypeDNSKEY) {
+			if dnssec.MatchDS(d, r.Zone, k) {
+				matched++
+				break
+			}
+		}
+	}
+	if matched == 0 {
+		return finding.Verdict(finding.Fail, ev, "none of %d DS records has a key in the zone", len(c.DS))
+	}
+	if matched < len(c.DS) {
+		return finding.Verdict(finding.Warn, ev, "%d of %d DS records have a key", matched, len(c.DS))
+	}
+	if cds, _, err := r.FromZone(ctx, r.Zone, wire.TypeCDS); err == nil {
+		for _, d := range cds.Answers(r.Zone, wire.TypeCDS) {
+			found := false
+			for _, p := range c.DS {
+				found = found || string(p) == string(d)
+			}
+			if !found {
+				return finding.Verdict(finding.Warn, ev, "the zone asks by CDS for a DS that the parent does not have")
+			}
+		}
+	}
+	return finding.Verdict(finding.Pass, ev, "all %d DS records have a key", len(c.DS))
+}
+
+// rsaBits returns the size of an RSA key's modulus (RFC 3110, section 2).
+func rsaBits(key []byte) int {
+	if len(key) < 5 {
+		return 0
+	}
+	k := key[4:]
+	n, at := int(k[0]), 1
+	if n == 0 && len(k) > 3 {
+		n, at = int(binary.BigEndian.Uint16(k[1:])), 3
+	}
+	if len(k) < at+n {
+		return 0
+	}
+	return (len(k) - at - n) * 8
+}
+
+// judgeKey judges one key's algorithm and size.
+func judgeKey(data []byte) (finding.State, string) {
+	k, ok := dnssec.ParseKey(data)
+	if !ok {
+		return finding.Fail, "a key that cannot be read"
+	}
+	name := fmt.Sprintf("key %d, %s", k.Tag, wire.AlgorithmName(k.Algorithm))
+	switch k.Algorithm {
+	case 1, 3, 5, 6, 7, 12:
+		return finding.Fail, name + ": must not be used for signing (RFC 9904, RFC 9905)"
+	case dnssec.RSASHA256, dnssec.RSASHA512:
+		switch bits := rsaBits(data); {
+		case bits >= rsaMin:
+		case bits >= 1024 && !k.SEP():
+			return finding.Warn, fmt.Sprintf("%s: %d bits", name, bits)
+		default:
+			return finding.Fail, fmt.Sprintf("%s: %d bits", name, bits)
+		}
+	}
+	return finding.Pass, name
+}
+
+func runAlg(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
+	m, ev, err := keysOf(ctx, r)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	var out []finding.Finding
+	for _, d := range m.Answers(r.Zone, wire.TypeDNSKEY) {
+		if s, detail := judgeKey(d); s != finding.Pass {
+			out = append(out, finding.Finding{State: s, Key: detail, Detail: detail, Evidence: ev})
+		}
+	}
+	for _, d := range c.DS {
+		if len(d) > 4 && d[3] != dnssec.DigestSHA256 && d[3] != dnssec.DigestSHA384 {
+			detail := fmt.Sprintf("DS %d has digest %d", binary.BigEndian.Uint16(d), d[3])
+			out = append(out, finding.Finding{State: finding.Fail, Key: detail, Detail: detail, Evidence: ev})
+		}
+	}
+	if len(out) == 0 {
+		return finding.Verdict(finding.Pass, ev, "all keys and digests are of these days")
+	}
+	return out
+}
+
+// judgeWindow judges when a signature is valid, in serial arithmetic (RFC 4034,
+// section 3.1.5).
+func judgeWindow(sig []byte, now time.Time) (finding.State, finding.Severity, string) {
+	if len(sig) < 18 {
+		return finding.Fail, 0, "a signature that cannot be read"
+	}
+	t := uint32(now.Unix())
+	left := time.Duration(int32(binary.BigEndian.Uint32(sig[8:])-t)) * time.Second
+	age := time.Duration(int32(t-binary.BigEndian.Uint32(sig[12:]))) * time.Second
+	switch {
+	case left <= 0:
+		return finding.Fail, 0, fmt.Sprintf("expired %v ago", -left)
+	case age < 0:
+		return finding.Fail, 0, fmt.Sprintf("valid only in %v", -age)
+	case left < expirySoon:
+		return finding.Warn, 0, fmt.Sprintf("expires in %v", left)
+	case left+age > validityMax:
+		return finding.Warn, finding.SevLow, fmt.Sprintf("valid for %v", left+age)
+	}
+	return finding.Pass, 0, fmt.Sprintf("expires in %v", left)
+}
+
+func runExp(ctx context.Context, r *check.Run) []finding.Finding {
+	servers, err := r.ZoneServers(ctx)
+	if err != nil {
+		return finding.Unmeasured(finding.Evidence{Command: "dig +dnssec -t SOA -q " + check.ShellName(r.Apex())}, err)
+	}
+	q := check.Query{Name: r.Zone, Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, DO: true}}
+	var out []finding.Finding
+	good, unsigned := 0, 0
+	for _, s := range servers {
+		m, err := r.AskServer(ctx, s, q)
+		if err != nil {
+			out = append(out, finding.Finding{State: finding.Unknown, Key: s.Addr.String(), Detail: fmt.Sprintf("%s could not be measured: %v", s.Addr, err), Evidence: seen(s, q, nil)})
+			continue
+		}
+		sigs := m.Signatures(r.Zone, wire.TypeSOA)
+		if len(sigs) == 0 {
+			unsigned++
+		}
+		for _, sig := range sigs {
+			st, sev, detail := judgeWindow(sig, r.Clock())
+			if st == finding.Pass {
+				good++
+				continue
+			}
+			out = append(out, finding.Finding{State: st, Severity: sev, Key: s.Addr.String(), Detail: s.Addr.String() + ": " + detail, Evidence: seen(s, q, m)})
+		}
+	}
+	switch {
+	case len(out) > 0:
+		return out
+	case good == 0 && unsigned > 0:
+		return finding.Unmeasured(finding.Evidence{}, fmt.Errorf("the zone is unsigned: %w", finding.ErrInapplicable))
+	case good == 0:
+		return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: no server")
+	}
+	return finding.Verdict(finding.Pass, seen(servers[0], q, nil), "fresh at %d servers", len(servers))
+}
+
+// An nsec3Of is the dearest parameters of NSEC3 that a zone publishes or denies with.
+type nsec3Of struct {
+	there      bool
+	iterations uint16
+	salt       int
+	optOut     bool
+}
+
+func (n *nsec3Of) see(data []byte) {
+	if len(data) < 5 {
+		return
+	}
+	n.there = true
+	n.iterations = max(n.iterations, binary.BigEndian.Uint16(data[2:]))
+	n.salt = max(n.salt, int(data[4]))
+}
+
+func runNSEC3(ctx context.Context, r *check.Run) []finding.Finding {
+	if _, ev, err := keysOf(ctx, r); err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeNSEC3PARAM)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	var n nsec3Of
+	for _, p := range m.Answers(r.Zone, wire.TypeNSEC3PARAM) {
+		n.see(p)
+	}
+	// What validators have to compute is what denials say, be it published or not.
+	denial, ev2, err := r.FromZone(ctx, check.Below(randomLabel(), r.Zone), wire.TypeA)
+	if err != nil {
+		return finding.Unmeasured(ev2, err)
+	}
+	for _, rr := range denial.In(wire.Authority, wire.TypeNSEC3) {
+		n.see(rr.Data)
+		n.optOut = n.optOut || len(rr.Data) > 1 && rr.Data[1]&1 != 0
+		ev = ev2
+	}
+	if !n.there {
+		return finding.Verdict(finding.Pass, ev, "no NSEC3")
+	}
+	f := finding.Finding{State: finding.Pass, Evidence: ev, Detail: fmt.Sprintf("%d iterations, %d octets of salt, opt-out: %t", n.iterations, n.salt, n.optOut)}
+	switch {
+	case n.iterations > 50:
+		f.State = finding.Fail
+	case n.iterations > 0:
+		f.State = finding.Warn
+	case n.salt > 0:
+		f.State, f.Severity = finding.Warn, finding.SevLow
+	case n.optOut:
+		f.State = finding.Info
+	}
+	return []finding.Finding{f}
+}
+
+func runWalk(ctx context.Context, r *check.Run) []finding.Finding {
+	if _, ev, err := keysOf(ctx, r); err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	found, ev, err := walkNSEC(ctx, r, walkSteps)
+	switch {
+	case err != nil:
+		return finding.Unmeasured(ev, err)
+	case len(found) > 1:
+		return finding.Verdict(finding.Warn, ev, "%d names by NSEC: %s", len(found), texts(found[:min(len(found), 5)]))
+	}
+	// A server may answer no question for NSEC, and show its names in denials all the same.
+	name := check.Below(randomLabel(), r.Zone)
+	m, ev, err := r.FromZone(ctx, name, wire.TypeA)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	hashed := 0
+	for _, rr := range m.Records {
+		if rr.Section != wire.Authority {
+			continue
+		}
+		if rr.Type == wire.TypeNSEC3 {
+			hashed++
+		}
+		if next := rdataName(rr.Data, 0); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 && wire.Subdomain(next, r.Zone) && !nearTo(rr.Owner, name) {
+			return finding.Verdict(finding.Warn, ev, "a denial shows the names %s and %s", wire.NameText(rr.Owner), wire.NameText(next))
+		}
+	}
+	if hashed > 0 {
+		return finding.Verdict(finding.Pass, ev, "denials have hashes of names, which lists of words can still be tried on")
+	}
+	return finding.Verdict(finding.Pass, ev, "NSEC leads nowhere")
+}
+
+// nearTo tells whether the owner of an NSEC record was made for the name that it denies:
+// a white lie has the name's own labels, changed a little (RFC 4470, section 3).
+func nearTo(owner, name []byte) bool {
+	return len(owner) > 4 && len(name) > 4 && int(owner[0]) >= int(name[0])-1 && string(wire.Lower(nil, owner[1:4])) == string(wire.Lower(nil, name[1:4]))
+}
+
+// walkNSEC follows the zone's NSEC records for some steps and returns the names.
+func walkNSEC(ctx context.Context, r *check.Run, steps int) ([][]byte, finding.Evidence, error) {
+	at := r.Zone
+	var found [][]byte
+	var last finding.Evidence
+	for range steps {
+		m, ev, err := r.FromZone(ctx, at, wire.TypeNSEC)
+		last = ev
+		if err != nil {
+			return nil, ev, err
+		}
+		ns := m.Answers(at, wire.TypeNSEC)
+		if len(ns) == 0 {
+			break
+		}
+		next := rdataName(ns[0], 0)
+		// A white lie's next name begins with a zero octet (RFC 9824, section 3.2).
+		if next == nil || !wire.Subdomain(next, r.Zone) || wire.EqualFold(next, r.Zone) || (len(next) > 1 && next[1] == 0) {
+			break
+		}
+		at = wire.Lower(nil, next)
+		found = append(found, at)
+	}
+	return found, last, nil
+}
+
+func runTags(ctx context.Context, r *check.Run) []finding.Finding {
+	m, ev, err := keysOf(ctx, r)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	tags := map[[2]uint16]bool{}
+	for _, d := range m.Answers(r.Zone, wire.TypeDNSKEY) {
+		k, ok := dnssec.ParseKey(d)
+		if id := [2]uint16{k.Tag, uint16(k.Algorithm)}; ok && tags[id] {
+			return finding.Verdict(finding.Warn, ev, "two keys have tag %d", k.Tag)
+		} else if ok {
+			tags[id] = true
+		}
+	}
+	return finding.Verdict(finding.Pass, ev, "%d keys, all tags differ", len(tags))
+}
+
+// denialOf returns the NSEC and NSEC3 records of a reply's authority section, whose
+// signatures hold.
+func denialOf(r *check.Run, zone []byte, m *check.Reply, keys []dnssec.Key, w *dnssec.Work) (*dnssec.Denial, dnssec.Reason) {
+	d := &dnssec.Denial{Zone: zone}
+	for _, rr := range m.Records {
+		if rr.Section != wire.Authority || rr.Type != wire.TypeNSEC && rr.Type != wire.TypeNSEC3 {
+			continue
+		}
+		owner := wire.Lower(nil, rr.Owner)
+		set := &wire.RRset{Owner: owner, Type: rr.Type, TTL: rr.TTL, Data: [][]byte{rr.Data}, Sigs: m.Signatures(owner, rr.Type)}
+		v, why := dnssec.Verify(set, zone, keys, r.Clock(), w)
+		if why == 0 && v.Wildcard {
+			why = dnssec.NoProof
+		}
+		if why != 0 {
+			return nil, why
+		}
+		if rr.Type == wire.TypeNSEC {
+			d.AddNSEC(owner, rr.Data)
+		} else {
+			d.AddNSEC3(owner, rr.Data)
+		}
+	}
+	return d, 0
+}
+
+func runNX(ctx context.Context, r *check.Run) []finding.Finding {
+	km, ev, err := keysOf(ctx, r)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	var keys []dnssec.Key
+	for _, d := range km.Answers(r.Zone, wire.TypeDNSKEY) {
+		if k, ok := dnssec.ParseKey(d); ok {
+			keys = append(keys, k)
+		}
+	}
+	zone := wire.Lower(nil, r.Zone)
+	for _, q := range []struct {
+		name []byte
+		t    wire.Type
+	}{{check.Below(randomLabel(), zone), wire.TypeA}, {zone, wire.TypeWALLET}} {
+		m, ev, err := r.FromZone(ctx, q.name, q.t)
+		if err != nil {
+			return finding.Unmeasured(ev, err)
+		}
+		if len(m.Answers(q.name, q.t)) > 0 {
+			continue // by a wildcard: there is nothing to deny
+		}
+		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
+		d, why := denialOf(r, zone, m, keys, w)
+		if why != 0 {
+			return finding.Verdict(finding.Fail, ev, "the denial of %s %s: %s", wire.NameText(q.name), q.t, why)
+		}
+		if m.Rcode == wire.NXDomain {
+			_, why = d.NXDomain(q.name, w)
+		} else {
+			_, why = d.NoData(q.name, q.t, w)
+		}
+		if why != 0 {
+			return finding.Verdict(finding.Fail, ev, "%s %s, %s: %s", wire.NameText(q.name), q.t, m.Rcode, why)
+		}
+	}
+	return finding.Verdict(finding.Pass, ev, "what is not there is proven")
+}
+
+func runSize(ctx context.Context, r *check.Run) []finding.Finding {
+	servers, err := r.ZoneServers(ctx)
+	if err != nil || len(servers) == 0 {
+		return finding.Unmeasured(finding.Evidence{Command: "dig +dnssec -t DNSKEY -q " + check.ShellName(r.Apex())}, errors.Join(err, errors.New("no server")))
+	}
+	at := *r
+	at.Server = servers[0]
+	return single(func(*check.Run) check.Query {
+		return check.Query{Name: r.Zone, Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: 4096, DO: true}}
+	}, func(_ *check.Run, m *check.Reply) (finding.State, string) {
+		switch {
+		case m.Rcode != wire.NoError:
+			return finding.Unknown, "could not be measured: " + m.Rcode.String()
+		case m.Flags&wire.FlagTC == 0 && len(m.Answers(r.Zone, wire.TypeDNSKEY)) == 0:
+			return finding.Skipped, "the zone is unsigned"
+		case len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0:
+			return finding.Warn, fmt.Sprintf("%d octets, truncated: %t", len(m.Raw), m.Flags&wire.FlagTC != 0)
+		}
+		return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
+	})(ctx, &at)
+}

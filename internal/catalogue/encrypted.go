@@ -1,0 +1,193 @@
+package catalogue
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"port53/internal/check"
+	"port53/internal/finding"
+	"port53/internal/wire"
+)
+
+// What the checks of encrypted transports judge by.
+const (
+	certSoon = 14 * 24 * time.Hour // two weeks: a renewal that failed twice
+	dohGet   = 4096                // octets of a GET that a question can need
+	dohBody  = 65536
+)
+
+// errNoQUIC says that a check would need QUIC.
+var errNoQUIC = errors.New("this program has no QUIC")
+
+// encryptedChecks returns the checks of encrypted transports.
+func encryptedChecks() []*check.Check {
+	cert := map[check.Product]string{"": "Renew the certificate and reload.", "bind": "tls local { cert-file \"...\"; key-file \"...\"; protocols { TLSv1.2; TLSv1.3; }; };", "unbound": "tls-service-pem and tls-service-key, then unbound-control reload", "knot-resolver": "network: {tls: {cert-file: ..., key-file: ...}}"}
+	doh := map[check.Product]string{"": "Limit bodies and paths of DNS over HTTPS in the server or the proxy before it.", "port53": "Nothing to set."}
+	list := []*check.Check{
+		{
+			Check: finding.Check{ID: "DOT-CERT", Title: "the certificate of port 853 is good", Severity: finding.SevMedium, Sent: "Makes a TLS connection to port 853.", Judged: "Expired: fail. Not trusted, a wrong name, under 14 days, no ALPN dot: warn.", Advice: cert, Refs: []string{"RFC 7858", "RFC 8310"}},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run:   runDoT,
+		},
+		{
+			Check: finding.Check{ID: "DOH-GET", Title: "GET is bounded", Severity: finding.SevMedium, Sent: "Sends a GET of more than 4 kB.", Judged: "Accepted: warn.", Advice: doh, Refs: []string{"RFC 8484", "CVE-2026-32936"}},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run: dohRun("GET", "?dns="+strings.Repeat("A", dohGet+512), "", 0, func(res *http.Response) (finding.State, string) {
+				if res.StatusCode < 300 {
+					return finding.Warn, "a GET of over 4 kB is accepted"
+				}
+				return finding.Pass, res.Status
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOH-POST", Title: "POST is bounded", Severity: finding.SevMedium, Sent: "Sends a body of 64 kB.", Judged: "Accepted: warn. 413 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484"}},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run: dohRun("POST", "", "application/dns-message", dohBody, func(res *http.Response) (finding.State, string) {
+				if res.StatusCode < 300 {
+					return finding.Warn, "a body of 64 kB is accepted"
+				}
+				return finding.Pass, res.Status
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOH-TYPE", Title: "other media types are refused", Severity: finding.SevMedium, Sent: "Sends a question as text.", Judged: "Accepted: warn. 415 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484, section 4.1"}},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run: dohRun("POST", "", "text/plain", 40, func(res *http.Response) (finding.State, string) {
+				if res.StatusCode < 300 {
+					return finding.Warn, "text is accepted"
+				}
+				return finding.Pass, res.Status
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOH-HEADERS", Title: "no cookies", Severity: finding.SevLow, Sent: "Looks at the header of a reply.", Judged: "Set-Cookie: warn.", Advice: doh, Refs: []string{"RFC 8484, section 8.2"}},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run: dohRun("POST", "", "application/dns-message", 1, func(res *http.Response) (finding.State, string) {
+				if res.Header.Get("Set-Cookie") != "" {
+					return finding.Warn, "clients are tracked by cookies"
+				}
+				return finding.Pass, "no cookie; HSTS: " + fmt.Sprint(res.Header.Get("Strict-Transport-Security") != "")
+			}),
+		},
+		{
+			Check: finding.Check{ID: "DOQ-CERT", Title: "the certificate of DNS over QUIC is good", Severity: finding.SevMedium, Sent: "Would make a QUIC connection to port 853.", Judged: "As DOT-CERT.", Advice: cert, Refs: []string{"RFC 9250"}},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run: func(context.Context, *check.Run) []finding.Finding {
+				return finding.Unmeasured(finding.Evidence{Command: "kdig +quic @SERVER -t SOA ."}, errNoQUIC)
+			},
+		},
+		{
+			Check: finding.Check{ID: "DDR", Title: "designated resolvers are those of the certificate", Severity: finding.SevLow, Sent: "Asks _dns.resolver.arpa for SVCB.", Judged: "Service records whose target is another's or has no ALPN: warn.", Advice: map[check.Product]string{"": "Publish only targets whose certificate has this address."}, Refs: []string{"RFC 9462"}},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run: single(func(*check.Run) check.Query { return check.RD(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, func(_ *check.Run, m *check.Reply) (finding.State, string) {
+				for _, rr := range m.In(wire.Answer, wire.TypeSVCB) {
+					if !bytes.Contains(rr.Data, []byte{0, 1}) || !bytes.Contains(rr.Data, []byte("dot")) && !bytes.Contains(rr.Data, []byte("h2")) && !bytes.Contains(rr.Data, []byte("doq")) {
+						return finding.Warn, "a service without a known protocol"
+					}
+				}
+				return finding.Pass, fmt.Sprintf("%d designated resolvers", len(m.In(wire.Answer, wire.TypeSVCB)))
+			}),
+		},
+	}
+	for _, c := range list {
+		c.Group, c.Scope = GroupEncrypted, check.ScopeServer
+	}
+	return list
+}
+
+// tlsPort returns where the server has an encrypted service.
+func tlsPort(r *check.Run, usual, set uint16) netip.AddrPort {
+	if set != 0 {
+		usual = set
+	}
+	return netip.AddrPortFrom(r.Server.Addr.Addr(), usual)
+}
+
+func runDoT(ctx context.Context, r *check.Run) []finding.Finding {
+	addr := tlsPort(r, 853, r.Options.PortDoT)
+	host := strings.TrimSuffix(wire.NameText(r.Server.Name), ".")
+	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("openssl s_client -connect %s -alpn dot -servername '%s'", addr, strings.ReplaceAll(host, "'", ""))}
+	// The certificate is judged, not trusted: nothing is said over the connection.
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: r.Patience()}, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10}}
+	c, err := d.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	defer c.Close()
+	st := c.(*tls.Conn).ConnectionState()
+	s, detail := judgeCert(st, host, r.Options.TLSRoots, r.Clock())
+	return finding.Verdict(s, ev, "%s", detail)
+}
+
+// judgeCert judges what a TLS connection shows.
+func judgeCert(st tls.ConnectionState, host string, roots *x509.CertPool, now time.Time) (finding.State, string) {
+	if len(st.PeerCertificates) == 0 {
+		return finding.Fail, "no certificate"
+	}
+	leaf := st.PeerCertificates[0]
+	between := x509.NewCertPool()
+	for _, c := range st.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now})
+	switch {
+	case now.After(leaf.NotAfter):
+		return finding.Fail, "expired on " + leaf.NotAfter.Format(time.DateOnly)
+	case now.Before(leaf.NotBefore):
+		return finding.Fail, "not valid before " + leaf.NotBefore.Format(time.DateOnly)
+	case err != nil:
+		return finding.Warn, "the certificate is not trusted"
+	case host != "" && leaf.VerifyHostname(host) != nil:
+		return finding.Warn, "the certificate is another name's"
+	case leaf.NotAfter.Sub(now) < certSoon:
+		return finding.Warn, "it expires on " + leaf.NotAfter.Format(time.DateOnly)
+	case st.Version < tls.VersionTLS12:
+		return finding.Warn, "TLS before 1.2"
+	case st.NegotiatedProtocol != "dot":
+		return finding.Warn, "no ALPN dot"
+	}
+	return finding.Pass, "good until " + leaf.NotAfter.Format(time.DateOnly)
+}
+
+// dohRun makes a Run that sends one request to /dns-query.
+func dohRun(method, query, media string, size int, judge func(*http.Response) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
+	return func(ctx context.Context, r *check.Run) []finding.Finding {
+		url := "https://" + tlsPort(r, 443, r.Options.PortDoH).String() + "/dns-query" + query
+		ev := finding.Evidence{N: 1, Command: fmt.Sprintf("curl -sk -o /dev/null -w '%%{http_code}\\n' -X %s -H 'content-type: %s' --data-binary @<(head -c %d /dev/zero) '%s'", method, media, size, url)}
+		ctx, cancel := context.WithTimeout(ctx, 4*r.Patience()) // to connect, TLS, to send and to be answered
+		defer cancel()
+		var body io.Reader
+		if size > 0 {
+			body = bytes.NewReader(make([]byte, size))
+		}
+		req, err := http.NewRequestWithContext(ctx, method, url, body)
+		if err != nil {
+			return finding.Unmeasured(ev, err)
+		}
+		if media != "" {
+			req.Header.Set("Content-Type", media)
+		}
+		tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: dohBody, TLSHandshakeTimeout: r.Patience(), ResponseHeaderTimeout: r.Patience()}
+		defer tr.CloseIdleConnections()
+		res, err := tr.RoundTrip(req)
+		if err != nil {
+			return finding.Unmeasured(ev, err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode == http.StatusNotFound {
+			return finding.Unmeasured(ev, fmt.Errorf("no DNS over HTTPS at /dns-query: %w", finding.ErrInapplicable))
+		}
+		s, detail := judge(res)
+		return finding.Verdict(s, ev, "%s", detail)
+	}
+}

@@ -1,0 +1,453 @@
+package catalogue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"port53/internal/check"
+	"port53/internal/finding"
+	"port53/internal/scan"
+	"port53/internal/wire"
+)
+
+// What the checks of hosts send and judge by.
+const (
+	icmpProbes = 60                      // datagrams to closed ports: ten more than Linux' burst of ICMP errors
+	icmpBurst  = 50                      // net.ipv4.icmp_msgs_burst
+	icmpRounds = 2                       // what is exact is so twice
+	icmpWait   = 1100 * time.Millisecond // for a limit by the second to be whole again
+	icmpPorts  = 33434                   // where traceroute begins, and nobody listens
+
+	sourcePort = 53 // the port that careless filters trust
+)
+
+// mtuSizes are the octets of datagrams that are sent whole: what every path is to carry
+// (DNS Flag Day 2020), and what those of tunnels and of Ethernet do.
+func mtuSizes() []int { return []int{udpMax, 1400, 1452} }
+
+// errFromHere says that a port of this machine itself tells nothing of strangers.
+var errFromHere = errors.New("the address is this machine's own: what listens to loopback alone answers as well")
+
+// reachChecks returns the checks of what strangers reach.
+func reachChecks() []*check.Check {
+	open := map[check.Product]string{
+		"":       "Open port 53 for UDP and TCP, for IPv4 and IPv6, and listen to all: ss -lntup 'sport = :53'.",
+		"port53": "port53 firewall prints the rules for the server's role; listen: names the addresses.",
+		"bind":   "listen-on { any; }; listen-on-v6 { any; };", "nsd": "ip-address: for each address", "unbound": "do-tcp: yes, interface: for each address", "knot": "server: listen: [0.0.0.0@53, ::@53]",
+		"pdns": "local-address=0.0.0.0, ::", "pdns-recursor": "local-address=0.0.0.0, ::", "dnsmasq": "listen-address for each address; no bind-interfaces",
+	}
+	neighbour := map[check.Product]string{
+		"":     "Bind control and statistics to loopback, and close their ports to strangers.",
+		"bind": "controls { inet 127.0.0.1 allow { localhost; }; }; statistics-channels { inet 127.0.0.1 port 8053; };", "nsd": "remote-control: control-interface: 127.0.0.1", "unbound": "remote-control: control-interface: 127.0.0.1",
+		"pdns": "webserver-address=127.0.0.1, webserver-allow-from=127.0.0.1", "pdns-recursor": "webserver-address=127.0.0.1, webserver-allow-from=127.0.0.1", "coredns": "prometheus 127.0.0.1:9153",
+		"knot-resolver": "net.listen('127.0.0.1', 8453, {kind = 'webmgmt'})", "port53": "metrics: {listen: 127.0.0.1:9153}, which is the default",
+	}
+	address := map[check.Product]string{
+		"":     "Bind the server to each of its addresses, not to all at once, so that it answers from the one that was asked.",
+		"bind": "listen-on { 192.0.2.53; }; with each address", "nsd": "ip-address: 192.0.2.53 for each, or ip-transparent with a route", "unbound": "interface: 192.0.2.53 for each, or interface-automatic: yes",
+		"dnsmasq": "bind-interfaces or listen-address=192.0.2.53", "pdns": "local-address=192.0.2.53 for each", "port53": "Look for a translation of addresses before it: port53 answers from the address that was asked.",
+	}
+	list := []*check.Check{
+		{
+			Check: finding.Check{ID: "PORT-UDP", Title: "port 53 is open over UDP", Severity: finding.SevHigh, Sent: "Asks six differing questions in three tries, and reads what ICMP says: open, closed, filtered or open|filtered, with nmap's meaning.", Judged: "Open: pass. Closed or filtered while TCP is open: fail; silent while TCP is open: warn. Neither is open: unknown.", Advice: open, Refs: []string{"RFC 7766, section 5"}},
+			Needs: check.Needs{Port: check.PortAny},
+			Run:   portUDP,
+		},
+		{
+			Check: finding.Check{ID: "PORT-TCP", Title: "port 53 is open over TCP, and answers", Severity: finding.SevHigh, Sent: "Opens a connection and asks a question. Answers that do not fit a datagram need TCP, and so do clients that a rate limit sends there.", Judged: "An answer: pass. Not open while UDP is, or open without an answer: fail. Neither is open: unknown.", Advice: open, Refs: []string{"RFC 7766, section 5", "RFC 9210, section 3"}},
+			Needs: check.Needs{Port: check.PortAny},
+			Run:   portTCP,
+		},
+		{
+			Check: finding.Check{ID: "PORT-V6", Title: "IPv4 and IPv6 are alike", Severity: finding.SevMedium, Sent: "Looks at port 53 of the same server's address of the other family.", Judged: "Different states: warn, for a rule was forgotten for one family. No other address: unknown.", Advice: map[check.Product]string{"": "Write the rules for both families: one nftables table of family inet does.", "port53": "port53 firewall writes rules for both."}, Refs: []string{"RFC 3901", "RFC 4890"}},
+			Needs: check.Needs{Port: check.PortAny, Families: true},
+			Run:   portV6,
+		},
+		{
+			Check:  finding.Check{ID: "PORT-NEIGH", Title: "no control port is reachable", Severity: finding.SevHigh, Sent: "Connects to the ports where name servers have control channels, interfaces for programs, statistics and second resolvers, and asks multicast DNS.", Judged: "Control or programs: fail. Statistics, a second resolver or multicast DNS: warn. All closed: pass.", Advice: neighbour, Refs: []string{"RFC 6762, section 5.5"}},
+			Needs:  check.Needs{Port: check.PortAny, Remote: true},
+			Beside: neighbourPorts, Run: portNeighbours,
+		},
+		{
+			Check: finding.Check{ID: "PORT-SRC", Title: "no filter trusts source port 53", Severity: finding.SevMedium, Sent: "Asks the same from source port 53 and from a high one. Needs root.", Judged: "An answer to port 53 alone, or another one: warn.", Advice: map[check.Product]string{"": "Remove the rule that lets packets in by their source port: use connection tracking."}, Refs: []string{"RFC 5452, section 9.2"}},
+			Needs: check.Needs{Port: check.PortAny, Rights: "source port 53 needs root"},
+			Run:   portSource,
+		},
+		{
+			Check: finding.Check{ID: "PORT-SRCADDR", Title: "answers come from the address that was asked", Severity: finding.SevMedium, Sent: "Takes answers from any address while it asks over UDP.", Judged: "An answer from another address or port: fail, for resolvers drop it.", Advice: address, Refs: []string{"RFC 2181, section 4.1"}},
+			Needs: check.Needs{Port: check.PortAny},
+			Run:   portSourceAddress,
+		},
+		{
+			Check: finding.Check{ID: "HOST-ICMP", Title: "the limit of ICMP errors tells no ports", Severity: finding.SevMedium, Mode: finding.Active, Sent: "Sends 60 datagrams to closed ports at once, twice, and counts the errors. A limit for all clients together, of exactly 50, tells an attacker which ports a resolver has open (SAD DNS).", Judged: "Exactly 50 both times: warn. No errors at all: unknown.", Advice: map[check.Product]string{"": "Run Linux 5.15 or later, or keep ICMP errors in: nft add rule inet filter output icmp type destination-unreachable drop."}, Refs: []string{"CVE-2020-25705", "CVE-2021-20322"}},
+			Needs: check.Needs{Port: check.PortAny, Cost: check.CostWaits},
+			Scope: check.ScopeHost, Run: hostICMP,
+		},
+		{
+			Check: finding.Check{ID: "HOST-TTL", Title: "large datagrams arrive", Severity: finding.SevLow, Sent: "Asks with padding up to 1232, 1400 and 1452 octets, not to be fragmented, and for a large answer with room for 4096 octets.", Judged: "1232 octets or a large answer lost: warn. 1400 or 1452 lost: information.", Advice: map[check.Product]string{"": "Let ICMP \"fragmentation needed\" (IPv4 3/4) and \"packet too big\" (IPv6 2) through, and send 1232 octets at most.", "bind": "max-udp-size 1232;", "unbound": "max-udp-size: 1232", "nsd": "ipv4-edns-size: 1232 and ipv6-edns-size: 1232", "knot": "server: udp-max-payload: 1232", "port53": "edns: {udp_size: 1232}, which is the default"}, Refs: []string{"RFC 9715", "RFC 4890, section 4.3.1"}},
+			Needs: check.Needs{Port: check.PortAny},
+			Scope: check.ScopeHost, Run: hostSizes,
+		},
+	}
+	for _, c := range list {
+		c.Group = GroupReach
+	}
+	return list
+}
+
+// nmap returns the command that shows a port's states with that tool.
+func nmap(at netip.AddrPort, options string) string {
+	six := ""
+	if at.Addr().Unmap().Is6() {
+		six = "-6 "
+	}
+	return fmt.Sprintf("nmap %s%s -Pn -n --reason -p %d %s", six, options, at.Port(), at.Addr())
+}
+
+func portUDP(ctx context.Context, r *check.Run) []finding.Finding {
+	udp, tcp := r.Ports(ctx)
+	ev := finding.Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU")}
+	switch {
+	case udp.State == scan.Open:
+		return finding.Verdict(finding.Pass, ev, "%s", udp)
+	case tcp.State != scan.Open, udp.Denied():
+		return finding.Verdict(finding.Unknown, ev, "nobody answers: %s, %s", udp, tcp)
+	case udp.State == scan.OpenFiltered:
+		return finding.Verdict(finding.Warn, ev, "%s, while %s", udp, tcp)
+	}
+	return finding.Verdict(finding.Fail, ev, "%s, while %s", udp, tcp)
+}
+
+func portTCP(ctx context.Context, r *check.Run) []finding.Finding {
+	udp, tcp := r.Ports(ctx)
+	ev := finding.Evidence{N: 1, Command: nmap(r.Server.Addr, "-sS")}
+	if tcp.State == scan.Open {
+		q := soaQuery(r)
+		m, err := r.AskTCP(ctx, q)
+		// A server with a bound for each client turns us away while other targets on the same
+		// machine are looked at.
+		for try := 1; try < check.AskTries && errors.Is(err, syscall.ECONNRESET); try++ {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(try) * r.Timeout() / 2):
+			}
+			m, err = r.AskTCP(ctx, q)
+			ev.N++
+		}
+		n := ev.N
+		ev = seen(r.Server, q, m)
+		ev.N = n
+		ev.Command += " +tcp"
+		if err != nil {
+			return finding.Verdict(finding.Fail, ev, "%s, but a question is not answered: %v", tcp, err)
+		}
+		return finding.Verdict(finding.Pass, ev, "%s, and answers", tcp)
+	}
+	if udp.State == scan.Open && !tcp.Denied() {
+		return finding.Verdict(finding.Fail, ev, "%s, while %s", tcp, udp)
+	}
+	return finding.Verdict(finding.Unknown, ev, "nobody answers: %s, %s", udp, tcp)
+}
+
+// twins returns the addresses of the other family that the same server has.
+func twins(ctx context.Context, r *check.Run) []netip.AddrPort {
+	if len(r.Server.Name) == 0 {
+		return nil
+	}
+	var out []netip.AddrPort
+	four := r.Server.Addr.Addr().Unmap().Is4()
+	for _, s := range r.Servers {
+		if wire.EqualFold(s.Name, r.Server.Name) && s.Addr.Addr().Unmap().Is4() != four {
+			out = append(out, s.Addr)
+		}
+	}
+	if len(out) == 0 && len(r.Options.Roots) > 0 {
+		for _, a := range r.Addresses(ctx, r.Server.Name, check.WalkDepth) {
+			if a.Unmap().Is4() != four {
+				out = append(out, netip.AddrPortFrom(a, r.Server.Addr.Port()))
+			}
+		}
+	}
+	return out
+}
+
+func portV6(ctx context.Context, r *check.Run) []finding.Finding {
+	ev := finding.Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU -sS")}
+	list := twins(ctx, r)
+	if len(list) == 0 {
+		return finding.Unmeasured(ev, errors.New("no address of the other family is known"))
+	}
+	ourUDP, ourTCP := r.Ports(ctx)
+	var findings []finding.Finding
+	for _, at := range list {
+		ev := finding.Evidence{N: 2, Command: nmap(at, "-sU -sS")}
+		udp, tcp := r.Scanner().Ports(ctx, at)
+		detail := fmt.Sprintf("%s: %s, %s; %s: %s, %s", r.Server.Addr.Addr(), ourUDP, ourTCP, at.Addr(), udp, tcp)
+		f := finding.Finding{State: finding.Pass, Key: at.Addr().String(), Detail: detail, Evidence: ev}
+		switch {
+		case ourUDP.State != scan.Open && ourTCP.State != scan.Open && udp.State != scan.Open && tcp.State != scan.Open:
+			f.State = finding.Unknown
+		case ourUDP.NoRoute() && ourTCP.NoRoute() || udp.NoRoute() && tcp.NoRoute():
+			f.State, f.Detail = finding.Unknown, "from here there is no way to one of the two: "+detail
+		case ourUDP.State != udp.State || ourTCP.State != tcp.State:
+			f.State = finding.Warn
+		}
+		findings = append(findings, f)
+	}
+	return findings
+}
+
+// A neighbour is a port near a name server that is nothing for strangers.
+type neighbour struct {
+	port  uint16
+	what  string
+	state finding.State // if it is open
+}
+
+// neighbours returns the ports where name servers have more than questions.
+func neighbours() []neighbour {
+	return []neighbour{
+		{953, "BIND's control channel (rndc)", finding.Fail},
+		{8953, "Unbound's control channel", finding.Fail},
+		{8952, "NSD's control channel", finding.Fail},
+		{8081, "PowerDNS' interface for programs", finding.Fail},
+		{8082, "the PowerDNS Recursor's interface for programs", finding.Fail},
+		{8083, "dnsdist's web server", finding.Fail},
+		{5199, "dnsdist's console", finding.Fail},
+		{5380, "Technitium's web console", finding.Fail},
+		{8453, "Knot Resolver's web interface", finding.Fail},
+		{3000, "AdGuard Home's web console", finding.Fail},
+		{4711, "Pi-hole's interface for programs", finding.Fail},
+		{8053, "BIND's statistics", finding.Warn},
+		{9153, "metrics (CoreDNS, port53)", finding.Warn},
+		{8080, "CoreDNS' health", finding.Warn},
+		{5335, "a second resolver", finding.Warn},
+		{scan.MDNS, "multicast DNS", finding.Warn},
+	}
+}
+
+// A neighbourStates is what was found at the neighbouring ports.
+type neighbourStates []scan.Port
+
+// neighbourPorts tells the states of the neighbouring ports, once for all checks.
+func neighbourPorts(ctx context.Context, r *check.Run) []scan.Port {
+	return check.Once(r, check.Fact[neighbourStates]{Server: r.Server.Addr}, func() neighbourStates {
+		host := r.Server.Addr.Addr()
+		list := r.Options.Neighbours
+		if list == nil {
+			for _, n := range neighbours() {
+				list = append(list, n.port)
+			}
+			list = append(list, scan.QUIC, scan.HTTPS)
+		}
+		s := r.Scanner()
+		found := make([]scan.Port, len(list)+1)
+		var wg sync.WaitGroup
+		for i, number := range list {
+			at := netip.AddrPortFrom(host, number)
+			if number == scan.MDNS {
+				wg.Go(func() { found[i] = s.UDP(ctx, at) })
+				continue
+			}
+			if number == scan.QUIC {
+				wg.Go(func() { found[len(list)] = s.UDP(ctx, at) })
+			}
+			wg.Go(func() { found[i] = s.Connect(ctx, at) })
+		}
+		wg.Wait()
+		return found
+	})
+}
+
+func portNeighbours(ctx context.Context, r *check.Run) []finding.Finding {
+	host := r.Server.Addr.Addr()
+	ev := finding.Evidence{N: len(neighbours()), Command: fmt.Sprintf("nmap -sT -Pn -n --reason -p 953,8953,8952,8081,8082,8083,5199,5380,8453,3000,4711,8053,9153,8080,5335,853,443 %s", host)}
+	if host.IsLoopback() && r.Options.Neighbours == nil {
+		return finding.Unmeasured(ev, errFromHere)
+	}
+	found := neighbourPorts(ctx, r)
+	answered := false
+	var findings []finding.Finding
+	for _, p := range found {
+		answered = answered || p.State == scan.Open || p.State == scan.Closed
+		if p.State != scan.Open || p.Number == r.Server.Addr.Port() {
+			continue
+		}
+		for _, n := range neighbours() {
+			if n.port != p.Number {
+				continue
+			}
+			f := finding.Finding{State: n.state, Key: fmt.Sprint(n.port), Title: fmt.Sprintf("strangers reach %s", n.what), Detail: p.String(), Evidence: ev}
+			f.Evidence.Command = fmt.Sprintf("nmap -sT -Pn -n --reason -p %d %s", p.Number, host)
+			if n.state == finding.Warn {
+				f.Severity = finding.SevMedium
+			}
+			if p.Proto == "udp" {
+				f.Evidence.Command = fmt.Sprintf("dig @%s -p %d +norec -t PTR -q _services._dns-sd._udp.local", host, p.Number)
+			}
+			findings = append(findings, f)
+		}
+	}
+	if len(findings) > 0 {
+		return findings
+	}
+	if udp, tcp := r.Ports(ctx); udp.State != scan.Open && tcp.State != scan.Open {
+		return finding.Unmeasured(ev, check.ErrTimeout)
+	}
+	if !answered {
+		return finding.Verdict(finding.Pass, ev, "%d ports are filtered", len(found))
+	}
+	return finding.Verdict(finding.Pass, ev, "none of %d ports is open", len(neighbours()))
+}
+
+// askFrom asks once from a port of our own, and returns the reply.
+func askFrom(ctx context.Context, r *check.Run, port int, q check.Query) (*check.Reply, error) {
+	probe, err := r.DialUDP(ctx) // nothing is sent: it tells our address
+	if err != nil {
+		return nil, err
+	}
+	local := *probe.LocalAddr().(*net.UDPAddr)
+	probe.Close()
+	local.Port = port
+	var last error
+	for range check.AskTries {
+		d := net.Dialer{LocalAddr: &local}
+		c, err := d.DialContext(ctx, "udp", r.Server.Addr.String())
+		if err != nil {
+			return nil, err
+		}
+		m, err := check.Exchange(ctx, c, r.Server.Addr, r.Timeout(), q.Bytes())
+		c.Close()
+		if err == nil {
+			return m, nil
+		}
+		last = err
+	}
+	return nil, last
+}
+
+func portSource(ctx context.Context, r *check.Run) []finding.Finding {
+	q := soaQuery(r)
+	low, high := finding.Evidence{N: 2, Command: strings.Replace(check.Dig(r.Server, q), " -p ", " -b 0.0.0.0#53 -p ", 1)}, (*check.Reply)(nil)
+	if r.Server.Addr.Addr().Unmap().Is6() {
+		low.Command = strings.Replace(low.Command, "0.0.0.0", "::", 1)
+	}
+	high, highErr := r.Ask(ctx, q)
+	m, err := askFrom(ctx, r, sourcePort, q)
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return finding.Unmeasured(low, errors.New(r.Check.Needs.Rights))
+	case err != nil && highErr != nil:
+		return finding.Unmeasured(low, highErr)
+	case err != nil && !check.TimedOut(err):
+		return finding.Unmeasured(low, err) // the port is another program's
+	case err != nil:
+		return finding.Verdict(finding.Pass, low, "questions from port 53 are dropped, others answered")
+	case highErr != nil:
+		return finding.Verdict(finding.Warn, low, "only questions from port 53 are answered")
+	case m.Rcode != high.Rcode:
+		return finding.Verdict(finding.Warn, low, "from port 53 the answer is %s, else %s", m.Rcode, high.Rcode)
+	}
+	return finding.Verdict(finding.Pass, low, "the same answer")
+}
+
+func portSourceAddress(ctx context.Context, r *check.Run) []finding.Finding {
+	udp, _ := r.Ports(ctx)
+	ev := finding.Evidence{N: 1, Command: check.Dig(r.Server, soaQuery(r))}
+	switch {
+	case udp.From != "":
+		return finding.Verdict(finding.Fail, ev, "%s answers what %s was asked", udp.From, r.Server.Addr)
+	case udp.State == scan.Open:
+		return finding.Verdict(finding.Pass, ev, "%s", udp)
+	}
+	return finding.Verdict(finding.Unknown, ev, "nobody answers: %s", udp)
+}
+
+func hostICMP(ctx context.Context, r *check.Run) []finding.Finding {
+	ev := finding.Evidence{N: icmpProbes * icmpRounds, Command: fmt.Sprintf("nmap -sU -Pn -n --max-retries 0 --min-rate 10000 -p %d-%d %s", icmpPorts, icmpPorts+icmpProbes-1, r.Server.Addr.Addr())}
+	if udp, tcp := r.Ports(ctx); udp.State != scan.Open && tcp.State != scan.Open {
+		return finding.Unmeasured(ev, check.ErrTimeout)
+	}
+	var n [icmpRounds]int
+	for i := range n {
+		var err error
+		if n[i], err = scan.CountRefused(ctx, r.Server.Addr.Addr(), icmpPorts, icmpProbes, icmpWait); err != nil {
+			return finding.Unmeasured(ev, err)
+		}
+	}
+	s, detail := judgeErrors(n)
+	return finding.Verdict(s, ev, "%s", detail)
+}
+
+// judgeErrors judges how many of 60 closed ports told that they are closed, each time.
+func judgeErrors(n [icmpRounds]int) (finding.State, string) {
+	detail := fmt.Sprintf("%d and %d of %d closed ports send an ICMP error", n[0], n[1], icmpProbes)
+	switch {
+	case n[0] == 0 && n[1] == 0:
+		return finding.Unknown, "no ICMP errors come"
+	case n[0] == icmpBurst && n[1] == icmpBurst:
+		return finding.Warn, detail + ": a limit for all together that is exact"
+	}
+	return finding.Pass, detail
+}
+
+func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
+	padded := func(size int) check.Query {
+		q := soaQuery(r)
+		q.EDNS = &check.EDNS{Size: udpMax, Options: check.EDNSOption(wire.OptionPadding, nil)}
+		q.EDNS.Options = check.EDNSOption(wire.OptionPadding, make([]byte, max(size-len(q.Bytes()), 0)))
+		return q
+	}
+	ev := finding.Evidence{N: 1 + len(mtuSizes()), Command: fmt.Sprintf("ping -M do -s %d %s", udpMax, r.Server.Addr.Addr())}
+	if _, err := r.Ask(ctx, padded(0)); err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	for i, size := range mtuSizes() {
+		q := padded(size)
+		if err := askWhole(ctx, r, q.Bytes()); err != nil {
+			state := finding.Info
+			if i == 0 {
+				state = finding.Warn
+			}
+			ev.Command = fmt.Sprintf("ping -M do -s %d %s", size, r.Server.Addr.Addr())
+			return finding.Verdict(state, ev, "questions of %d octets are lost, small ones are not: %v", size, err)
+		}
+	}
+	q := check.Query{Name: r.Apex(), Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: 4096, DO: true}}
+	if m, err := r.AskTCP(ctx, q); err == nil && len(m.Raw) > udpMax && len(m.Raw) <= 4096 {
+		if _, err := r.Ask(ctx, q); err != nil {
+			return finding.Verdict(finding.Warn, seen(r.Server, q, nil), "an answer of %d octets comes over TCP, and not over UDP with room for 4096", len(m.Raw))
+		}
+	}
+	return finding.Verdict(finding.Pass, ev, "%d octets arrive in one piece", mtuSizes()[len(mtuSizes())-1])
+}
+
+// askWhole sends a datagram that is not to be fragmented, and waits for a reply.
+func askWhole(ctx context.Context, r *check.Run, msg []byte) error {
+	var last error
+	for range check.AskTries {
+		c, err := r.DialUDP(ctx)
+		if err != nil {
+			return err
+		}
+		if err = scan.DontFragment(c); err == nil {
+			_, err = check.Exchange(ctx, c, r.Server.Addr, r.Timeout(), msg)
+		}
+		c.Close()
+		if err == nil {
+			return nil
+		}
+		if last = err; check.TimedOut(err) {
+			last = check.ErrTimeout
+		}
+	}
+	return last
+}

@@ -1,0 +1,303 @@
+// Package check looks at name servers, zones and resolvers as an attacker would.
+//
+// A [Check] is a small value: what it needs, what it sends, how it judges, what to do. Its
+// Run yields findings. What could not be measured is Unknown, never Pass. [Examine] runs a
+// list of them at one target; this package knows none of them itself.
+//
+// Package check tells nobody's secrets and changes nothing: checks that disturb
+// a server are marked Active or Intrusive, and it is the caller's to leave them out.
+package check
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"port53/internal/config"
+	"port53/internal/finding"
+	"port53/internal/fingerprint"
+	"port53/internal/scan"
+	"port53/internal/wire"
+)
+
+// The bounds of one exchange.
+const (
+	AskTries   = 3               // the question and two repetitions (RFC 1035, section 4.2.1)
+	askTimeout = 2 * time.Second // for each, unless Options has another
+
+	// streamTimeout is how long a step on a TCP connection may take: three times what a name
+	// server on another continent needs.
+	streamTimeout = 3 * time.Second
+)
+
+// A Scope is what a check looks at.
+type Scope uint8
+
+// The scopes.
+const (
+	ScopeServer Scope = iota // one address
+	ScopeZone                // a zone with all its servers
+	ScopeResolver
+	ScopeHost
+	ScopeConfig // a configuration of this program
+)
+
+// A Product is a server program, by the short name that advice is kept under.
+type Product = fingerprint.Product
+
+// A Check is one entry of a catalogue. Do not modify.
+type Check struct {
+	finding.Check
+	Scope Scope
+	Needs Needs
+	Run   func(ctx context.Context, r *Run) []finding.Finding
+
+	// Beside returns what it found at ports beside the server's own: those that are open
+	// are reported. nil: it looks at none.
+	Beside func(ctx context.Context, r *Run) []scan.Port
+}
+
+// Options are the same for all checks of a run. Zero values mean the defaults.
+type Options struct {
+	Mode             finding.Mode
+	Port             uint16           // of the name servers that are found; 0: 53
+	PortDoT, PortDoH uint16           // 0: 853 and 443
+	Roots            []finding.Server // where walks begin; without them zones cannot be followed
+	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
+	Config           *config.Config   // that targets which name one are audited by; nil: none
+	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
+	Subdomains       bool             // look for all names of zones, not for common ones alone
+	Stranger         bool             // whom servers on private addresses answer counts as a stranger, as in a laboratory
+	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
+	TLSRoots         *x509.CertPool   // nil: the system's
+	Probe            *Probe           // nil: what needs one is Unknown
+	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
+	Now              func() time.Time // nil: time.Now
+	Timeout          time.Duration    // for one try; 0: two seconds
+	Ports            []uint16         // more TCP ports to look at; the open ones are reported
+	Connect          bool             // look at TCP ports by whole connections only
+	Neighbours       []uint16         // ports to look at beside; nil: those of control, statistics and encryption
+
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
+}
+
+// An Anchor is a DS record that is trusted.
+type Anchor struct {
+	Owner []byte
+	DS    []byte // RDATA
+}
+
+// A Run is one check at one target. It is one goroutine's.
+type Run struct {
+	Check    *Check
+	Server   finding.Server
+	Zone     []byte           // in wire form; nil if none is known
+	Servers  []finding.Server // of the zone; nil: those of its delegation
+	Software fingerprint.Software
+	Config   *config.Config // nil: none is known
+	Options  *Options
+	Facts    *Facts // of all checks of one target; nil: the run's own
+}
+
+// EDNS is the OPT record of a Query.
+type EDNS struct {
+	Version uint8
+	Size    uint16
+	DO      bool
+	Flags   uint16 // other flags
+	Options []byte // RDATA
+}
+
+// A Query is one question. Class 0 means IN.
+type Query struct {
+	Name   []byte
+	Type   wire.Type
+	Class  wire.Class
+	Opcode wire.Opcode
+	Flags  uint16
+	EDNS   *EDNS
+}
+
+// A Reply is one reply, which may be malformed behind its header.
+type Reply struct {
+	wire.Message
+	Raw  []byte
+	Bad  wire.Malformed // why it could not be read to its end, or 0
+	RTT  time.Duration
+	From netip.AddrPort
+	TCP  bool
+}
+
+// ErrTimeout says that nothing that fits the question came in time.
+var ErrTimeout = errors.New("no answer in time")
+
+// Bytes returns the question in wire form, with a random ID.
+func (q *Query) Bytes() []byte {
+	b := Question(q.Flags|uint16(q.Opcode)<<11, q.Name, q.Type)
+	if q.Class != 0 {
+		binary.BigEndian.PutUint16(b[len(b)-2:], uint16(q.Class))
+	}
+	if e := q.EDNS; e != nil {
+		at := len(b)
+		b = wire.AppendOPT(b, e.Size, e.DO, e.Options)
+		b[at+6] = e.Version
+		binary.BigEndian.PutUint16(b[at+7:], binary.BigEndian.Uint16(b[at+7:])|e.Flags)
+		b[11]++
+	}
+	return b
+}
+
+// Timeout is how long one try of a question may take.
+func (r *Run) Timeout() time.Duration {
+	if r.Options.Timeout > 0 {
+		return r.Options.Timeout
+	}
+	return askTimeout
+}
+
+// Patience is how long a step on a connection may take.
+func (r *Run) Patience() time.Duration {
+	if r.Options.Timeout > 0 {
+		return r.Options.Timeout * 3 / 2
+	}
+	return streamTimeout
+}
+
+// DialTCP opens a TCP connection to the server that is checked.
+func (r *Run) DialTCP(ctx context.Context) (net.Conn, error) {
+	return r.connect(ctx, "tcp", r.Server.Addr)
+}
+
+// DialUDP opens a UDP socket that is connected to the server.
+func (r *Run) DialUDP(ctx context.Context) (net.Conn, error) {
+	return r.connect(ctx, "udp", r.Server.Addr)
+}
+
+// Apex returns the zone that a server is checked for, or the root if none is known.
+func (r *Run) Apex() []byte {
+	if len(r.Zone) == 0 {
+		return wire.Root
+	}
+	return r.Zone
+}
+
+// Clock returns the time that signatures are judged at.
+func (r *Run) Clock() time.Time {
+	if r.Options.Now != nil {
+		return r.Options.Now()
+	}
+	return time.Now()
+}
+
+// connect opens a connection, which is closed when ctx ends.
+func (r *Run) connect(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	if r.Options.Dial != nil {
+		return r.Options.Dial(ctx, network, to.String())
+	}
+	d := net.Dialer{Timeout: r.Patience()}
+	return d.DialContext(ctx, network, to.String())
+}
+
+// Ask asks the run's server over UDP.
+func (r *Run) Ask(ctx context.Context, q Query) (*Reply, error) {
+	return r.AskServer(ctx, r.Server, q)
+}
+
+// AskServer asks any server over UDP.
+func (r *Run) AskServer(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
+	err := error(ErrTimeout)
+	for range AskTries {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		var m *Reply
+		if m, err = r.askOnce(ctx, s, q.Bytes(), r.Timeout()); err == nil {
+			return m, nil
+		}
+	}
+	if TimedOut(err) {
+		err = ErrTimeout
+	}
+	return nil, err
+}
+
+// askOnce sends a message in a datagram, once.
+func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait time.Duration) (*Reply, error) {
+	leave, err := r.Options.Gate.Enter(ctx, s.Addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	c, err := r.connect(ctx, "udp", s.Addr)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return Exchange(ctx, c, s.Addr, wait, msg)
+}
+
+// Exchange sends a datagram on a socket of a server's and waits for the reply to it.
+func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Duration, msg []byte) (*Reply, error) {
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
+	defer stop()
+	begin := time.Now()
+	if err := c.SetDeadline(begin.Add(wait)); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(msg); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, wire.MaxMessage)
+	for {
+		n, err := c.Read(buf)
+		if err != nil {
+			return nil, err
+		}
+		// What does not fit is ignored, and the wait goes on.
+		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) && buf[2]&0x80 != 0 {
+			m := &Reply{Raw: bytes.Clone(buf[:n]), RTT: time.Since(begin), From: from}
+			m.Bad = m.Parse(m.Raw) // what was read until a fault stands, and is judged
+			return m, nil
+		}
+	}
+}
+
+// AskTCP asks the run's server over TCP.
+func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
+	return r.askTCP(ctx, q.Bytes(), r.Timeout())
+}
+
+// askTCP sends a message over a connection of its own, once.
+func (r *Run) askTCP(ctx context.Context, msg []byte, wait time.Duration) (*Reply, error) {
+	leave, err := r.Options.Gate.Enter(ctx, r.Server.Addr.Addr())
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	begin := time.Now()
+	c, err := r.DialTCP(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
+	defer stop()
+	if _, err := c.Write(Framed(msg)); err != nil {
+		return nil, err
+	}
+	raw, err := ReadFramed(c, wait)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) {
+		return nil, errors.New("a reply that does not fit the question")
+	}
+	m := &Reply{Raw: raw, RTT: time.Since(begin), From: r.Server.Addr, TCP: true}
+	m.Bad = m.Parse(raw)
+	return m, nil
+}
