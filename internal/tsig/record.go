@@ -164,8 +164,9 @@ func (r *record) bare(msg []byte) (head [wire.HeaderLen]byte, rest []byte) {
 	return head, msg[wire.HeaderLen:r.start]
 }
 
-// apart returns by how much the signer's clock and ours differ.
-func (r *record) apart(now time.Time) time.Duration {
+// apart returns by how many seconds the signer's clock and ours differ: as a Duration, the
+// largest times that can be signed would come round to small ones.
+func (r *record) apart(now time.Time) int64 {
 	d := now.Unix() - int64(r.signed)
-	return time.Duration(max(d, -d)) * time.Second
+	return max(d, -d)
 }

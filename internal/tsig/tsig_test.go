@@ -44,8 +44,8 @@ func TestRoundTrip(t *testing.T) {
 		s := c.Stream()
 		for i := range 3 {
 			r := s.Sign(reply(4711), now)
-			if len(r)-len(query()) > c.Overhead() {
-				t.Errorf("%s: %d octets, said to be at most %d", a, len(r)-len(query()), c.Overhead())
+			if len(r)-len(query()) > c.Overhead() || s.Overhead() != c.Overhead() {
+				t.Errorf("%s: %d octets, said to be at most %d, and by the stream %d", a, len(r)-len(query()), c.Overhead(), s.Overhead())
 			}
 			if err := v.Verify(r, now); err != nil {
 				t.Fatalf("%s: message %d: %v", a, i, err)
