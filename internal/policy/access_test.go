@@ -130,6 +130,18 @@ func TestGrants(t *testing.T) {
 	if a.MayChange(nil, name("zone.test."), wire.TypeA) {
 		t.Error("a message without a key changes a zone")
 	}
+	// An asterisk is a wildcard alone in its label.
+	for text, want := range map[string]policy.Pattern{
+		"*.zone.test.":  {Name: name("zone.test."), Below: true},
+		"**.zone.test.": {Name: name("**.zone.test.")},
+		"*a.zone.test.": {Name: name("*a.zone.test.")},
+		"a.zone.test.":  {Name: name("a.zone.test.")},
+		".":             {Name: name(".")},
+	} {
+		if got := pattern(text); len(got) != 1 || string(got[0].Name) != string(want.Name) || got[0].Below != want.Below {
+			t.Errorf("%s: %+v", text, got)
+		}
+	}
 	if _, err := policy.ParsePattern("a..b", name("zone.test.")); err == nil {
 		t.Error("a name with an empty label is a pattern")
 	}

@@ -78,6 +78,18 @@ func TestACL(t *testing.T) {
 			no:    []string{"11.0.0.0", "::1"},
 		},
 		{
+			name:  "all of IPv4, mapped",
+			allow: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:0.0.0.0"), 96)},
+			yes:   []string{"0.0.0.0", "255.255.255.255", "::ffff:10.1.1.1"},
+			no:    []string{"::", "::1", "::fffe:ffff:ffff", "::1:0:0:0", "2001:db8::ffff:10.1.1.1"},
+		},
+		{
+			name:  "IPv6 that ends like a mapped address",
+			allow: prefixes("10.0.0.0/8"),
+			yes:   []string{"::ffff:10.1.1.1"},
+			no:    []string{"2001:db8::ffff:10.1.1.1", "1::ffff:10.1.1.1", "::fffe:10.1.1.1", "::10.1.1.1"},
+		},
+		{
 			name:  "adjacent networks and a repeated one",
 			allow: prefixes("10.0.0.0/25", "10.0.0.128/25", "10.0.1.0/24", "10.0.1.0/24"),
 			yes:   []string{"10.0.0.0", "10.0.0.127", "10.0.0.128", "10.0.1.255"},

@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
+
+	"github.com/dchest/siphash"
 
 	"port53/internal/policy"
 )
@@ -136,6 +139,53 @@ func TestCookieForgeries(t *testing.T) {
 		if valid, _ := c.Verify(client, a, cookie, now); valid {
 			t.Errorf("address %v: valid", a)
 		}
+	}
+}
+
+// handmade returns a cookie that is made with a secret as RFC 9018, section 4.4 says, of any
+// version.
+func handmade(version byte, secret [16]byte, client [8]byte, addr netip.Addr, at uint32) []byte {
+	cookie := binary.BigEndian.AppendUint32([]byte{version, 0, 0, 0}, at)
+	a := addr.As4()
+	in := slices.Concat(client[:], cookie, a[:])
+	return binary.LittleEndian.AppendUint64(cookie, siphash.Hash(binary.LittleEndian.Uint64(secret[:8]), binary.LittleEndian.Uint64(secret[8:]), in))
+}
+
+// TestCookiesOfOthers has cookies that are right, but for their version or their secret.
+func TestCookiesOfOthers(t *testing.T) {
+	client, addr := [8]byte{1, 2, 3}, netip.MustParseAddr("192.0.2.1")
+	const now = 1559731985
+	a, zeros := [16]byte(unhex(t, secretA)), [16]byte{}
+	for _, c := range []struct {
+		what   string
+		cookie []byte
+		want   bool
+	}{
+		{"ours", handmade(1, a, client, addr, now), true},
+		{"of version 0", handmade(0, a, client, addr, now), false},
+		{"of version 2", handmade(2, a, client, addr, now), false},
+		{"of a secret of zeros, where there was none before", handmade(1, zeros, client, addr, now), false},
+	} {
+		if valid, fresh := newCookies(t, secretA).Verify(client, addr, c.cookie, now); valid != c.want || fresh != c.want {
+			t.Errorf("a cookie %s: valid %v, fresh %v", c.what, valid, fresh)
+		}
+	}
+	if valid, _ := newCookies(t).Verify(client, addr, handmade(1, zeros, client, addr, now), now); valid {
+		t.Error("a random secret is zeros, or the one before it")
+	}
+}
+
+// TestFirstDayOfASecret has a server start in a year like ours: its secret is new then.
+func TestFirstDayOfASecret(t *testing.T) {
+	c := newCookies(t)
+	client, addr := [8]byte{1}, netip.MustParseAddr("192.0.2.1")
+	const now = 1559731985
+	cookie := c.Append(nil, client, addr, now)
+	if c.Rotate(now) {
+		t.Error("a new secret at the first call")
+	}
+	if valid, fresh := c.Verify(client, addr, cookie, now); !valid || !fresh {
+		t.Errorf("valid %v, fresh %v", valid, fresh)
 	}
 }
 

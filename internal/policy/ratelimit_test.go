@@ -66,7 +66,7 @@ func TestSlip(t *testing.T) {
 	for _, test := range []struct {
 		slip int
 		want string // the first limited responses: s slip, d drop
-	}{{0, "sdsdsdsd"}, {1, "ssssssss"}, {2, "sdsdsdsd"}, {3, "sddsddsd"}, {policy.NeverSlip, "dddddddd"}} {
+	}{{0, "sdsdsdsd"}, {1, "ssssssss"}, {2, "sdsdsdsd"}, {3, "sddsddsd"}, {policy.NeverSlip, "dddddddd"}, {100, "s" + strings.Repeat("d", 99) + "sd"}} {
 		for _, byCeiling := range []bool{false, true} {
 			o := policy.RateOptions{Slip: test.slip}
 			if byCeiling {
@@ -111,6 +111,7 @@ func TestKeys(t *testing.T) {
 		{"mapped into IPv6", "::ffff:198.51.100.8", policy.Positive, 1, true},
 		{"the next /24", "198.51.101.7", policy.Positive, 1, false},
 		{"the IPv6 address of the same number", "::198.51.100.7", policy.Positive, 1, false},
+		{"an IPv6 address that ends as if it were mapped", "2001:db8::ffff:198.51.100.7", policy.Positive, 1, false},
 		{"another name", "198.51.100.7", policy.Positive, 2, false},
 		{"another class", "198.51.100.7", policy.NoData, 1, false},
 		{"an error", "198.51.100.7", policy.Error, 1, false},
@@ -296,6 +297,42 @@ func TestHeavyBucketStays(t *testing.T) {
 	}
 	if v := l.Check(0, victim, policy.Positive, 1); v == policy.Send {
 		t.Error("the bucket was forgotten")
+	}
+}
+
+// A network at its ceiling uses up none of its names' limits: once there is room, they have
+// all of theirs.
+func TestCeilingCostsNamesNothing(t *testing.T) {
+	l := newLimiter(t, policy.RateOptions{PerSecond: 1, Burst: 20, Ceiling: 1000, CeilingBurst: 50})
+	for i := range 50 {
+		if v := l.Check(0, victim, policy.Positive, uint64(100+i)); v != policy.Send {
+			t.Fatalf("name %d: %v", i, v)
+		}
+	}
+	if got := ask(l, 0, victim, policy.Positive, 1, 100)[policy.Send]; got != 0 {
+		t.Errorf("%d were sent above the ceiling", got)
+	}
+	if got := ask(l, 50*time.Millisecond, victim, policy.Positive, 1, 100)[policy.Send]; got != 20 {
+		t.Errorf("%d were sent of the name once there was room, want 20", got)
+	}
+}
+
+// Nor can it be made to forget who is at its ceiling: how full a bucket is, its own limit
+// says, however long ago the clock began.
+func TestHeavyNetworkStays(t *testing.T) {
+	const now = int64(12345 * time.Second)
+	l := newLimiter(t, policy.RateOptions{Memory: 4096, PerSecond: 100_000, Burst: 5, Ceiling: 1, CeilingBurst: 50})
+	for i := range 50 {
+		l.Check(now, victim, policy.Positive, uint64(i))
+	}
+	r := rand.New(rand.NewPCG(11, 12))
+	for range 10_000 {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], r.Uint32())
+		l.Check(now, netip.AddrFrom4(b), policy.Positive, 1)
+	}
+	if v := l.Check(now, victim, policy.Positive, 99); v == policy.Send {
+		t.Error("the ceiling was forgotten")
 	}
 }
 
