@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"port53/internal/engine"
 	"port53/internal/policy"
 	"port53/internal/server"
+	"port53/internal/telemetry"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -41,13 +43,18 @@ www A 192.0.2.81
 // example.org., and holds broken. without a version that could be served.
 func newWorker(t testing.TB, g engine.Generation) server.Worker {
 	t.Helper()
+	return newWorkerOf(t, engine.Options{Uncontained: true}, g)
+}
+
+func newWorkerOf(t testing.TB, o engine.Options, g engine.Generation) server.Worker {
+	t.Helper()
 	g.Zones = zone.NewView(dnstest.Seed).With(
 		zone.Change{Apex: dnstest.Name(t, "example."), Zone: dnstest.Zone(t, "example.", exampleZone)},
 		zone.Change{Apex: dnstest.Name(t, "child.example."), Zone: dnstest.Zone(t, "child.example.", otherZone)},
 		zone.Change{Apex: dnstest.Name(t, "example.org."), Zone: dnstest.Zone(t, "example.org.", otherZone)},
 		zone.Change{Apex: dnstest.Name(t, "broken.")},
 	)
-	return engine.New(engine.Options{Uncontained: true}, g).NewWorker()
+	return engine.New(o, g).NewWorker()
 }
 
 var (
@@ -307,6 +314,110 @@ func TestUnknownKey(t *testing.T) {
 	end := []byte{0, 0, 0, 53, 0, 17, 0, 0} // no MAC, the query's ID, BADKEY, no other data
 	if !bytes.HasSuffix(reply, end) || !bytes.Contains(reply, tsig[:13]) {
 		t.Errorf("TSIG of the reply: %x", reply[len(query(t, "www.example. A")):])
+	}
+}
+
+// limiting returns limits under which a client network has two responses of a kind, and one
+// more each second.
+func limiting(t *testing.T) engine.Limits {
+	t.Helper()
+	cookies, err := policy.NewCookies(policy.CookieOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rates, err := policy.NewRateLimiter(policy.RateOptions{PerSecond: 1, Burst: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine.Limits{Cookies: cookies, Rates: rates}
+}
+
+// TestResponseRates has a client ask more often than it may: beyond its limit, every other
+// answer is cut to its question, with TC set, and the others are not sent, nor any error.
+func TestResponseRates(t *testing.T) {
+	malformed := query(t, "www.example. A")
+	malformed[5] = 2
+	for _, c := range []struct {
+		what     string
+		msg      []byte
+		class    policy.Class
+		slips    bool
+		answered wire.Rcode
+	}{
+		{"an answer", query(t, "www.example. A"), policy.Positive, true, wire.NoError},
+		{"no data", query(t, "www.example. AAAA"), policy.NoData, true, wire.NoError},
+		{"no such name", query(t, "nothing.example. A"), policy.NXDomain, true, wire.NXDomain},
+		{"a referral", query(t, "x.sub.example. A"), policy.Referral, true, wire.NoError},
+		{"a failure", query(t, "www.broken. A"), policy.Error, false, wire.ServFail},
+		{"a refusal", query(t, "www.example.com. A"), policy.Error, false, wire.Refused},
+		{"what is not done over UDP", query(t, "example. AXFR"), policy.Error, false, wire.NotImp},
+		{"a malformed query", malformed, policy.Error, false, wire.FormErr},
+	} {
+		counts := telemetry.New()
+		w := newWorkerOf(t, engine.Options{Uncontained: true, Telemetry: counts}, engine.Generation{Limits: limiting(t)})
+		for i := range 2 {
+			if got := handle(w, c.msg, udpPeer); len(got) == 0 || wire.Rcode(got[3]&15) != c.answered || got[2]&2 != 0 {
+				t.Errorf("%s, %d within the limit: %x", c.what, i+1, got)
+			}
+		}
+		for i := range 4 {
+			var want []byte
+			if c.slips && i%2 == 0 {
+				want = patch(c.msg, 2, 0x82, 0) // QR, TC
+			}
+			if got := handle(w, c.msg, udpPeer); !bytes.Equal(got, want) {
+				t.Errorf("%s, %d beyond the limit: %x, want %x", c.what, i+1, got, want)
+			}
+		}
+		slips := 0
+		if c.slips {
+			slips = 2
+		}
+		for _, want := range []string{
+			fmt.Sprintf("port53_rate_limited_total{class=%q} 4\n", c.class),
+			fmt.Sprintf("port53_dropped_total{reason=\"slip\"} %d\n", slips),
+			fmt.Sprintf("port53_dropped_total{reason=\"rate_limit\"} %d\n", 4-slips),
+		} {
+			if !strings.Contains(string(counts.Append(nil)), want) {
+				t.Errorf("%s: there is no %s", c.what, want)
+			}
+		}
+	}
+}
+
+// TestAddressesThatAreNotForged has clients that ask over TCP, or show a cookie of ours:
+// however often they do, they get all, errors too. One that shows its own cookie alone
+// is given ours when it is at its limit (RFC 7873, section 5.2.3).
+func TestAddressesThatAreNotForged(t *testing.T) {
+	w := newWorker(t, engine.Generation{Limits: limiting(t)})
+	client := append([]byte{0, 10, 0, 8}, "8octets!"...)
+	for _, line := range []string{"www.example. A", "www.example.com. A"} {
+		asked := withOptions(t, line, client...)
+		whole, opts := options(t, handle(w, asked, udpPeer))
+		shown := withOptions(t, line, append([]byte{0, 10, 0, 24}, opts[wire.OptionCookie]...)...)
+		forged := bytes.Clone(shown)
+		forged[len(forged)-1]++
+		handle(w, asked, udpPeer)
+		for range 3 {
+			if got, _ := options(t, handle(w, asked, tcpPeer)); got != whole {
+				t.Errorf("%s over TCP: %v, want %v", line, got, whole)
+			}
+			if got, _ := options(t, handle(w, shown, udpPeer)); got != whole {
+				t.Errorf("%s with a cookie of ours: %v, want %v", line, got, whole)
+			}
+		}
+		if whole != wire.NoError {
+			continue
+		}
+		for range 2 { // one is dropped, and one is not
+			for _, msg := range [][]byte{asked, forged} {
+				if got := handle(w, msg, udpPeer); len(got) != 0 {
+					if rcode, opts := options(t, got); rcode != wire.BadCookie || len(opts[wire.OptionCookie]) != 24 || binary.BigEndian.Uint16(got[6:]) != 0 {
+						t.Errorf("%s at the limit: %x", line, got)
+					}
+				}
+			}
+		}
 	}
 }
 
