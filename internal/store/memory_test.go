@@ -23,6 +23,9 @@ func OpenOn(m *Memory, path string, log *slog.Logger) *Dir {
 	return d
 }
 
+// SyncDir syncs a directory of the machine.
+func SyncDir(path string) error { return system{}.SyncDir(path) }
+
 // Bound has the stores on the file system shorten journals, and refuse versions, of more
 // than so many bytes.
 func (m *Memory) Bound(journal, whole int) { m.limits = limits{journal, whole} }
