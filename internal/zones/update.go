@@ -147,7 +147,9 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 	}
 }
 
-// apply carries out a batch on the version that is served, all that can be. z is held.
+// apply carries out a batch on the version that is served, all that can be. No message has
+// the outcome NoError before what it changes is durable and served, whatever happens. z is
+// held.
 func (m *Manager) apply(z *managed, batch []*update) {
 	next := z.source.Next
 	if next == nil {
@@ -156,36 +158,38 @@ func (m *Manager) apply(z *managed, batch []*update) {
 	access := z.access
 	updater := authority.NewUpdater(z.zone)
 	var deltas []*zone.Delta
+	var accepted []*update
 	for _, u := range batch {
-		var d *zone.Delta
-		d, u.rcode, u.why = updater.Update(u.message, func(owner []byte, t wire.Type) bool { return access.MayChange(u.key, owner, t) }, next)
+		d, rcode, why := updater.Update(u.message, func(owner []byte, t wire.Type) bool { return access.MayChange(u.key, owner, t) }, next)
+		if rcode != wire.NoError {
+			u.rcode, u.why = rcode, why
+			continue
+		}
+		accepted = append(accepted, u)
 		if d != nil {
 			deltas = append(deltas, d)
 		}
 	}
-	if len(deltas) == 0 {
-		return
-	}
-	now, problems := z.zone.Apply(deltas...)
-	if now == nil && len(batch) > 1 {
-		// One of them makes a zone that cannot be served: each by itself, then.
-		for _, u := range batch {
-			m.apply(z, []*update{u})
-		}
-		return
-	}
-	rcode, err := wire.ServFail, error(nil)
-	if now == nil {
-		rcode, err = wire.Refused, fmt.Errorf("the zone could not be served then: %v", problems)
-	} else {
-		err = m.commit(m.ctx, z, &Candidate{Zone: now, Deltas: deltas, keep: true})
-	}
-	if err != nil {
-		for _, u := range batch {
-			if u.rcode == wire.NoError {
-				u.rcode, u.why = rcode, err.Error()
+	rcode, why := wire.NoError, ""
+	if len(deltas) > 0 {
+		now, problems := z.zone.Apply(deltas...)
+		switch {
+		case now == nil && len(batch) > 1:
+			// One of them makes a zone that cannot be served: each by itself, then.
+			for _, u := range batch {
+				m.apply(z, []*update{u})
+			}
+			return
+		case now == nil:
+			rcode, why = wire.Refused, fmt.Sprintf("the zone could not be served then: %v", problems)
+		default:
+			if err := m.commit(m.ctx, z, &Candidate{Zone: now, Deltas: deltas, keep: true}); err != nil {
+				rcode, why = wire.ServFail, err.Error()
 			}
 		}
+	}
+	for _, u := range accepted {
+		u.rcode, u.why = rcode, why
 	}
 }
 
