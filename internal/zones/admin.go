@@ -187,12 +187,25 @@ func replaceFile(path string, z *zone.Zone) error {
 		return fmt.Errorf("the zone file cannot be written: %w", err)
 	}
 	defer os.Remove(f.Name()) // it is gone once it has its name
-	err = WriteZone(f, z)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+	if err = fill(f, z, mode); err != nil {
 		return fmt.Errorf("the zone file cannot be written: %w", err)
 	}
 	if err = os.Rename(f.Name(), path); err != nil {
 		return fmt.Errorf("the zone file cannot be written: %w", err)
 	}
 	return nil
+}
+
+// A newFile is a file that has not got its name yet.
+type newFile interface {
+	io.WriteCloser
+	Chmod(mode os.FileMode) error
+	Sync() error
+}
+
+// fill writes a zone into a file and closes it. Without an error all of it is on the disk,
+// so that the name of the file before may go to it.
+func fill(f newFile, z *zone.Zone, mode os.FileMode) error {
+	err := WriteZone(f, z)
+	return errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 }

@@ -39,9 +39,9 @@ type member struct {
 	owner []byte // the catalog that it may change to (RFC 9432, section 4.4.1), in lower case; nil: none
 }
 
-// readCatalog returns the members of a catalog, in the order of its records. A catalog
+// readCatalog returns the members of a catalog, at most so many, in the order of its records. A catalog
 // that is broken is not to be acted on at all (RFC 9432, section 5.1).
-func readCatalog(z *zone.Zone) ([]member, error) {
+func readCatalog(z *zone.Zone, most int) ([]member, error) {
 	var list []member
 	index := map[string]int{}
 	at := func(label string) *member {
@@ -73,8 +73,8 @@ func readCatalog(z *zone.Zone) ([]member, error) {
 			if m.apex != nil || names[string(name)] {
 				return broken("%s stands there twice", wire.AppendName(nil, name))
 			}
-			if len(list) > maxMembers {
-				return broken("it has more than %d members", maxMembers)
+			if len(list) > most {
+				return broken("it has more than %d members", most)
 			}
 			m.apex, names[string(name)] = name, true
 		case len(labels) == 3 && labels[2] == "zones" && labels[0] == "group" && t == wire.TypeTXT:
@@ -129,7 +129,7 @@ func (m *Manager) members(sources []Source) []Source {
 		if z == nil || z.past.Load() == nil {
 			continue
 		}
-		list, err := readCatalog(z.past.Load().zone)
+		list, err := readCatalog(z.past.Load().zone, maxMembers)
 		if err != nil {
 			m.log.Error("catalog not used", "zone", z.name(), "problem", err.Error())
 			list = m.former(key)
@@ -260,7 +260,7 @@ func (o *catalogOrigin) Candidate(_ context.Context, known Known) (*Candidate, e
 	labels := map[string]string{} // of those it has already
 	serial := uint32(time.Now().Unix())
 	if known.Zone != nil {
-		list, err := readCatalog(known.Zone)
+		list, err := readCatalog(known.Zone, maxMembers)
 		if err != nil {
 			return nil, fmt.Errorf("the catalog cannot be made: %w", err)
 		}

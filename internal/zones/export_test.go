@@ -15,3 +15,11 @@ func AwaitWaiting(m *Manager, apex []byte, n int) {
 		runtime.Gosched()
 	}
 }
+
+// Leave has a zone gone for whoever has found it already.
+func Leave(m *Manager, apex []byte) {
+	z := m.find(apex)
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.gone = true
+}
