@@ -6,8 +6,11 @@
 // the next: a question has only so much (KeyTrap, CVE-2023-50387; CVE-2023-50868).
 // What cannot be believed is a [Reason], one byte, which knows its Extended DNS Error.
 //
-// Package dnssec asks nobody for anything: which keys a zone has, and why they are to
-// be trusted, is the resolver's.
+// A [Voucher] and a [Zone] judge one step of trust from an anchor down: whether what the
+// zone above gave proves the keys of a zone, and what those prove of a name.
+//
+// Package dnssec asks nobody for anything, and takes no second step: that is for those who
+// walk, package resolver to an answer and package chain for a person.
 package dnssec
 
 import "port53/internal/wire"

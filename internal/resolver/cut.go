@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 
+	"port53/internal/dnssec"
 	"port53/internal/wire"
 )
 
@@ -37,7 +38,7 @@ const partLocal = 0xFFFF
 // cutAbove returns the closest known cut at or above name, for a question of type
 // typ: DS lies on the parent's side (RFC 4035, section 3.1.4.1).
 func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
-	name = parentSide(name, typ)
+	name = dnssec.ParentSide(name, typ)
 	route, part := t.s.route(name)
 	var apex []byte
 	if t.s.Local != nil {

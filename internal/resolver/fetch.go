@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"port53/internal/cache"
+	"port53/internal/dnssec"
 	"port53/internal/wire"
 )
 
@@ -140,7 +141,7 @@ func (t *task) lookup(name []byte, typ wire.Type) *link {
 // place returns the route of a name, and the partition of the cache that what is
 // known of it lies in.
 func (t *task) place(name []byte, typ wire.Type) (*Route, uint16) {
-	route, part := t.s.route(parentSide(name, typ))
+	route, part := t.s.route(dnssec.ParentSide(name, typ))
 	if t.noRoute {
 		route, part = nil, 0
 	}

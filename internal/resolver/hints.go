@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 
+	"port53/internal/dnssec"
 	"port53/internal/wire"
 	"port53/internal/zonefile"
 )
@@ -134,7 +135,7 @@ func ReadAnchors(r io.Reader, file string) ([]Anchor, error) {
 		return nil, fmt.Errorf("%s: no DS or DNSKEY record; without one nothing could be validated", file)
 	}
 	for _, a := range anchors {
-		if len(usableDS(a.DS)) == 0 && !anyUsableKey(a.Keys) {
+		if v := (dnssec.Voucher{DS: a.DS, DNSKEYs: a.Keys}); v.Unsupported() != 0 {
 			return nil, fmt.Errorf("%s: no anchor of %s has an algorithm and a digest that can be used; with these the zone would not be validated", file, wire.AppendName(nil, a.Zone))
 		}
 	}

@@ -174,7 +174,7 @@ func (t *task) synthesize(part uint16, name []byte, typ wire.Type, now int64) *l
 	if part != 0 {
 		return nil
 	}
-	at := parentSide(name, typ)
+	at := dnssec.ParentSide(name, typ)
 	zone, h := t.r.spans.zone(at)
 	if zone == nil || len(zone) < len(t.anchorOf(at)) || t.negativeTrust(name) {
 		return nil

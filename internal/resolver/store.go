@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"port53/internal/cache"
+	"port53/internal/dnssec"
 	"port53/internal/wire"
 )
 
@@ -95,7 +96,7 @@ func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *
 	}
 	var anchor []byte // what is known of zones above it does not count below it
 	if t.validate && t.s.Validate {
-		anchor = t.anchorOf(parentSide(name, typ))
+		anchor = t.anchorOf(dnssec.ParentSide(name, typ))
 	}
 	for n := name; len(n) > 1 && len(n) >= len(anchor); {
 		if len(n) < len(name) {

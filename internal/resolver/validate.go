@@ -110,7 +110,7 @@ func (t *task) check(l *link, name []byte, typ wire.Type) {
 }
 
 func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
-	at := parentSide(name, typ)
+	at := dnssec.ParentSide(name, typ)
 	if l.part == partLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
 		return insecure(edeNone)
 	}
@@ -132,7 +132,7 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 		l.proof = nil // what proves nothing here is not kept: nobody has verified it
 		worst := verdict{sec: secSecure, reason: edeNone}
 		for _, s := range sets {
-			holder := parentSide(s.Owner, s.Type)
+			holder := dnssec.ParentSide(s.Owner, s.Type)
 			if len(at) < len(holder) {
 				holder = at // an alias where DS records were asked for is the parent's too
 			}
@@ -208,58 +208,18 @@ func (t *task) unproven(zone, at []byte, why dnssec.Reason) verdict {
 	return v
 }
 
-// parentSide returns the name whose zone has the records of a type for name: DS records
-// are on the parent's side of a cut (RFC 4035, section 3.1.4.1).
-func parentSide(name []byte, typ wire.Type) []byte {
-	if typ == wire.TypeDS && len(name) > 1 {
-		return wire.Parent(name)
-	}
-	return name
-}
-
-// signerOf returns the zone that speaks for the name at, in lower case: the closest at
-// or above it that signed one of sets. A zone above the anchor that is closest to the
-// name has no say, and neither has one that would not hold the name, whatever it signed
-// (RFC 4035, section 5.3.1). It returns nil if there is none.
+// signerOf returns the zone that speaks for the name at, in lower case, or nil: the
+// closest that signed one of sets (dnssec.SignerOf). A zone above the anchor that is closest
+// to the name has no say.
 func (t *task) signerOf(at []byte, sets ...*wire.RRset) []byte {
 	anchor := t.anchorOf(at)
 	if anchor == nil {
 		return nil
 	}
-	var best []byte
-	for _, s := range sets {
-		for _, sig := range s.Sigs {
-			name := signerIn(sig)
-			if len(name) >= max(len(anchor), len(best)+1) && wire.Subdomain(at, name) {
-				best = name
-			}
-		}
+	if signer := dnssec.SignerOf(at, sets...); len(signer) >= len(anchor) {
+		return signer
 	}
-	if best == nil {
-		return nil
-	}
-	return wire.Lower(nil, best)
-}
-
-// signerIn returns the signer's name in the RDATA of an RRSIG record (RFC 4034, section
-// 3.1), or nil.
-func signerIn(sig []byte) []byte {
-	const head = 18
-	if len(sig) <= head {
-		return nil
-	}
-	n, err := wire.CheckName(sig[head:])
-	if err != nil {
-		return nil
-	}
-	return sig[head : head+n]
-}
-
-// signedBy tells whether a set lies in zone and names it as a signer.
-func signedBy(s *wire.RRset, zone []byte) bool {
-	return wire.Subdomain(s.Owner, zone) && slices.ContainsFunc(s.Sigs, func(sig []byte) bool {
-		return wire.EqualFold(signerIn(sig), zone)
-	})
+	return nil
 }
 
 // unsigned judges data without signatures that the zone of the name at holds, and that
@@ -380,27 +340,12 @@ func (t *task) findTrust(name []byte) *trust {
 // insecureCut tells whether the proof that name has no DS records, which was verified
 // before, shows a delegation.
 func (t *task) insecureCut(proof []*wire.RRset, name []byte) bool {
-	zone := t.signerOf(parentSide(name, wire.TypeDS), proof...)
+	zone := t.signerOf(dnssec.ParentSide(name, wire.TypeDS), proof...)
 	if zone == nil {
 		return false
 	}
-	d := denialOf(zone, proof)
-	p, why := d.NoDS(name, &t.b.work)
-	return why == 0 && p.Delegation
-}
-
-// denialOf returns what the NSEC and NSEC3 records of zone among sets prove.
-func denialOf(zone []byte, sets []*wire.RRset) *dnssec.Denial {
-	d := &dnssec.Denial{Zone: zone}
-	for _, s := range sets {
-		switch s.Type {
-		case wire.TypeNSEC:
-			d.AddNSEC(s.Owner, s.Data[0])
-		case wire.TypeNSEC3:
-			d.AddNSEC3(s.Owner, s.Data[0])
-		}
-	}
-	return d
+	p, why := dnssec.NewDenial(zone, proof).NoDS(name, &t.b.work)
+	return why == 0 && p.Unsigned()
 }
 
 // zoneAbove returns the zone of up, or the closest anchor if that is deeper, above
@@ -479,20 +424,16 @@ func (t *task) delegated(name []byte, ds *wire.RRset) *trust {
 // A set that does not validate is forgotten, and other servers are asked: one of them may
 // be stale or worse, and another right (RFC 4035, section 5.5).
 func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
-	usable := usableDS(ds)
-	if len(usable) == 0 && !anyUsableKey(anchors) {
-		reason := dnssec.UnsupportedAlgorithm.EDE()
-		if len(ds) > 0 && !anyDigest(ds) {
-			reason = dnssec.UnsupportedDigest.EDE()
-		}
-		return &trust{sec: secInsecure, reason: reason, cut: true, expires: time.Now().Add(time.Hour)}, nil
+	voucher := &dnssec.Voucher{DS: ds, DNSKEYs: anchors}
+	if why := voucher.Unsupported(); why != 0 {
+		return &trust{sec: secInsecure, reason: why.EDE(), cut: true, expires: time.Now().Add(time.Hour)}, nil
 	}
 	avoided := len(t.avoid)
 	defer func() { t.avoid = t.avoid[:avoided] }()
 	var doubtful *trust
 	for tries := 0; ; tries++ {
 		l := t.dnskey(name)
-		tr := t.keysIn(l, name, usable, anchors)
+		tr := t.keysIn(l, voucher)
 		switch {
 		case tr.sec == secSecure:
 			return tr, l.set
@@ -512,7 +453,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 }
 
 // keysIn validates the DNSKEY set that was found for a zone.
-func (t *task) keysIn(l *link, zone []byte, ds, anchors [][]byte) *trust {
+func (t *task) keysIn(l *link, voucher *dnssec.Voucher) *trust {
 	tr := &trust{sec: secBogus, reason: dnssec.NoKey.EDE(), cut: true}
 	switch {
 	case l.fail != nil && l.fail.now:
@@ -524,25 +465,7 @@ func (t *task) keysIn(l *link, zone []byte, ds, anchors [][]byte) *trust {
 	case l.kind != foundAnswer:
 		return tr
 	}
-	all := make([]dnssec.Key, 0, len(l.set.Data))
-	var entry []dnssec.Key
-	for _, d := range l.set.Data {
-		k, ok := dnssec.ParseKey(bytes.Clone(d))
-		if ok && !k.Zone() && vouched(zone, &k, ds, anchors) {
-			tr.reason = dnssec.NoZoneKey.EDE()
-		}
-		if !ok || !k.Zone() || k.Revoked() {
-			continue
-		}
-		all = append(all, k)
-		if vouched(zone, &k, ds, anchors) {
-			entry = append(entry, k)
-		}
-	}
-	if len(entry) == 0 {
-		return tr
-	}
-	ver, why := dnssec.Verify(l.set, zone, entry, t.s.now(), &t.b.work)
+	keys, ver, why := voucher.Keys(l.set, t.s.now(), &t.b.work)
 	if why != 0 {
 		tr.reason = refused(why).reason
 		return tr
@@ -550,7 +473,7 @@ func (t *task) keysIn(l *link, zone []byte, ds, anchors [][]byte) *trust {
 	l.set.TTL = min(l.set.TTL, ver.TTL)
 	t.keepSet(l.part, l.set, cache.AuthAnswer, secSecure)
 	ttl := max(min(l.set.TTL, maxDelegationTTL), 1)
-	return &trust{sec: secSecure, keys: all, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(ttl) * time.Second)}
+	return &trust{sec: secSecure, keys: keys, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(ttl) * time.Second)}
 }
 
 // dnskey looks up the DNSKEY set of a zone without validating it.
@@ -566,65 +489,12 @@ func (t *task) unvalidated() func() {
 	return func() { t.validate = before }
 }
 
-// usableDS returns the DS records whose algorithm and digest are supported, without
-// SHA-1 digests where there is a better one (RFC 4509, section 3).
-func usableDS(ds [][]byte) [][]byte {
-	usable := slices.DeleteFunc(slices.Clone(ds), func(d []byte) bool {
-		return len(d) < 5 || !dnssec.SupportedAlgorithm(d[2]) || !dnssec.SupportedDigest(d[3])
-	})
-	weak := func(d []byte) bool { return d[3] == dnssec.DigestSHA1 }
-	if kept := slices.DeleteFunc(slices.Clone(usable), weak); len(kept) > 0 {
-		usable = kept
-	}
-	return usable[:min(len(usable), maxDS)]
-}
-
-// maxDS is how many DS records of one delegation are compared with keys: each costs a hash
-// for every key with its tag (HashTrap, CVE-2023-50387).
-const maxDS = 8
-
-func anyDigest(ds [][]byte) bool {
-	for _, d := range ds {
-		if len(d) > 4 && dnssec.SupportedDigest(d[3]) {
-			return true
-		}
-	}
-	return false
-}
-
-func anyUsableKey(keys [][]byte) bool {
-	for _, d := range keys {
-		if k, ok := dnssec.ParseKey(d); ok && dnssec.SupportedAlgorithm(k.Algorithm) {
-			return true
-		}
-	}
-	return false
-}
-
-// vouched tells whether a DS record or an anchor stands for the key.
-func vouched(zone []byte, k *dnssec.Key, ds, anchors [][]byte) bool {
-	for _, d := range ds {
-		if dnssec.MatchDS(d, zone, k.Data) {
-			return true
-		}
-	}
-	for _, d := range anchors {
-		if bytes.Equal(d, k.Data) {
-			return true
-		}
-	}
-	return false
-}
-
 // expansion demands the proof that no closer name than the wildcard exists of which v
 // says that s was made (RFC 4035, section 5.3.4; RFC 5155, section 8.8), and adds it to
 // the link.
 func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict) verdict {
-	good, bad := t.proofs(proof, v.zone, t.trustOf(v.zone).keys)
-	if bad.sec != secSecure {
-		return bad
-	}
-	p, why := denialOf(v.zone, good).Wildcard(s.Owner, v.labels, &t.b.work)
+	zone := dnssec.Zone{Name: v.zone, Keys: t.trustOf(v.zone).keys}
+	good, p, why := zone.Expanded(s.Owner, v.labels, proof, t.s.now(), &t.b.work)
 	if why != 0 {
 		return refused(why)
 	}
@@ -633,7 +503,7 @@ func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict
 			l.proof = append(l.proof, s)
 		}
 	}
-	return t.proven(p, v.zone, parentSide(s.Owner, s.Type))
+	return t.proven(p, v.zone, dnssec.ParentSide(s.Owner, s.Type))
 }
 
 // proven turns a good proof of zone into a verdict for the name at: with opt-out or too
@@ -657,38 +527,11 @@ func (t *task) proven(p dnssec.Proof, zone, at []byte) verdict {
 	return verdict{sec: secSecure, reason: edeNone}
 }
 
-// proofs returns the NSEC and NSEC3 records of zone among sets, verified by its keys.
-func (t *task) proofs(sets []*wire.RRset, zone []byte, keys []dnssec.Key) (good []*wire.RRset, v verdict) {
-	seen := 0
-	for _, s := range sets {
-		if s.Type != wire.TypeNSEC && s.Type != wire.TypeNSEC3 || len(s.Data) != 1 || !signedBy(s, zone) {
-			continue
-		}
-		if seen++; seen > maxProofs {
-			break
-		}
-		if v = t.verifyBy(s, zone, keys); v.sec != secSecure {
-			return nil, v
-		}
-		if !v.wild { // no proof is made from a wildcard
-			good = append(good, s)
-		}
-	}
-	if len(good) == 0 {
-		return nil, bogus(dnssec.NoProof.EDE())
-	}
-	return good, verdict{sec: secSecure, reason: edeNone}
-}
-
-// maxProofs is how many NSEC and NSEC3 records of one reply are looked at (padded
-// denials, CVE-2026-11605).
-const maxProofs = 8
-
 // denial judges a reply that says that there is nothing. Of one that is secure, l.proof
 // is what was verified. What speaks is the zone that would hold the name, and no other:
 // whoever proves something else in it has said nothing (RFC 4035, section 5.4).
 func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
-	at := parentSide(name, typ)
+	at := dnssec.ParentSide(name, typ)
 	zone := t.signerOf(at, l.proof...)
 	if zone == nil {
 		reason := dnssec.NoSignature
@@ -705,43 +548,18 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 	default:
 		return verdict{sec: tr.sec, reason: tr.reason}
 	}
-	soa := slices.IndexFunc(l.proof, func(s *wire.RRset) bool { return s.Type == wire.TypeSOA })
-	if soa >= 0 {
-		s := l.proof[soa]
-		switch {
-		case !bytes.Equal(s.Owner, zone):
-			return t.unproven(l.zone, at, dnssec.NoProof)
-		case len(s.Sigs) == 0:
-			return bogus(dnssec.NoSignature.EDE())
-		}
-		if v := t.verifyBy(s, zone, tr.keys); v.sec != secSecure {
-			return v
-		}
-	}
-	good, v := t.proofs(l.proof, zone, tr.keys)
-	if v.sec != secSecure {
-		if v.reason == dnssec.NoProof.EDE() {
-			return t.unproven(l.zone, at, dnssec.NoProof)
-		}
-		return v
-	}
-	var proof dnssec.Proof
-	var why dnssec.Reason
-	d := denialOf(zone, good)
-	if l.kind == foundNXDomain {
-		proof, why = d.NXDomain(name, &t.b.work)
-	} else {
-		proof, why = d.NoData(name, typ, &t.b.work)
-	}
-	if why != 0 {
+	by := dnssec.Zone{Name: zone, Keys: tr.keys}
+	good, proof, why := by.Absent(name, typ, l.kind == foundNXDomain, l.proof, t.s.now(), &t.b.work)
+	switch why {
+	case 0:
+	case dnssec.NoProof:
+		return t.unproven(l.zone, at, why)
+	default:
 		return refused(why)
 	}
-	if v = t.proven(proof, zone, at); v.sec == secSecure {
-		l.denier = zone
-		if soa >= 0 {
-			good = slices.Insert(good, 0, l.proof[soa])
-		}
-		l.proof = good
+	v := t.proven(proof, zone, at)
+	if v.sec == secSecure {
+		l.denier, l.proof = zone, good
 	}
 	return v
 }
