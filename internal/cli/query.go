@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/wire"
@@ -209,7 +210,7 @@ func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) 
 	if err != nil {
 		return s.unanswered(ctx, a, err)
 	}
-	f := query.Understand(r)
+	f := chain.Understand(r)
 	switch {
 	case a.asJSON:
 		if err := s.printJSON(query.ReportReply(r)); err != nil {
@@ -228,7 +229,7 @@ func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) 
 		return exitOK
 	}
 	why := r.Message.Rcode.String()
-	if f.Outcome == query.Malformed {
+	if f.Outcome == chain.Malformed {
 		why = "a malformed reply: " + r.Fault.String()
 	}
 	s.complain("", "%s: %v answered %s", a.subject(), r.Server, why)

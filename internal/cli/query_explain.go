@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"port53/internal/app"
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/resolver"
@@ -55,7 +56,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 	q.EDNS = false // the control socket carries the answer without
 	r := &exchange.Reply{Question: &q, Raw: told.Answer, At: time.Now()}
 	r.Fault = r.Message.Parse(told.Answer)
-	f := query.Understand(r)
+	f := chain.Understand(r)
 	if a.asJSON {
 		report := query.ReportReply(r)
 		if told.Events == nil {

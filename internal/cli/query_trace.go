@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"port53/internal/chain"
 	"port53/internal/query"
 	"port53/internal/resolver"
 )
@@ -18,18 +19,18 @@ const (
 
 // roots returns the servers that a trace begins with: those that the user names, else
 // the root's.
-func (a *asking) roots(ctx context.Context) ([]query.Server, error) {
+func (a *asking) roots(ctx context.Context) ([]chain.Server, error) {
 	if a.rootHints == "" && a.server != "" {
 		addrs, err := a.servers(ctx)
 		if err != nil {
 			return nil, err
 		}
 		a.port = addrs[0].Port()
-		s := query.Server{Name: []byte{0}}
+		s := chain.Server{Name: []byte{0}}
 		for _, at := range addrs {
 			s.Addrs = append(s.Addrs, at.Addr())
 		}
-		return []query.Server{s}, nil
+		return []chain.Server{s}, nil
 	}
 	hints := resolver.Hints()
 	if a.rootHints != "" {
@@ -42,9 +43,9 @@ func (a *asking) roots(ctx context.Context) ([]query.Server, error) {
 			return nil, err
 		}
 	}
-	servers := make([]query.Server, 0, len(hints))
+	servers := make([]chain.Server, 0, len(hints))
 	for _, h := range hints {
-		servers = append(servers, query.Server{Name: h.Name, Addrs: h.Addrs})
+		servers = append(servers, chain.Server{Name: h.Name, Addrs: h.Addrs})
 	}
 	return servers, nil
 }
@@ -64,13 +65,13 @@ func (s *streams) trace(ctx context.Context, a *asking) int {
 		route.Tries = traceTries
 	}
 	steps := []query.StepReport{}
-	t := query.Tracer{
+	t := chain.Tracer{
 		Asker: &route,
 		Roots: roots, Port: a.port, IPv4: a.family != 6, IPv6: a.family != 4,
-		Step: func(step *query.Step) {
+		Step: func(step *chain.Step) {
 			switch {
 			case a.asJSON:
-				steps = append(steps, step.Report())
+				steps = append(steps, query.ReportStep(step))
 			case !a.style.Short && a.style.Comments:
 				_, _ = s.out.Write(a.style.AppendStep(nil, step))
 			}
@@ -82,7 +83,7 @@ func (s *streams) trace(ctx context.Context, a *asking) int {
 	}
 	switch {
 	case a.asJSON:
-		if s.printJSON(done.Report(&a.q, steps, err)) != nil {
+		if s.printJSON(query.ReportTrace(done, &a.q, steps, err)) != nil {
 			return exitUsage
 		}
 	default:
@@ -94,7 +95,7 @@ func (s *streams) trace(ctx context.Context, a *asking) int {
 			out = a.style.AppendReply(out, done.Reply)
 		}
 		if a.style.Meaning && !a.style.Short {
-			out = query.AppendLines(out, "MEANING", done.Meaning(err))
+			out = query.AppendLines(out, "MEANING", query.TraceMeaning(done, err))
 		}
 		if _, err := s.out.Write(out); err != nil {
 			return exitUsage

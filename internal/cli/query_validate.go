@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/resolver"
@@ -14,7 +15,7 @@ import (
 )
 
 // trusted returns what a validation begins with.
-func (a *asking) trusted() ([]query.Anchor, error) {
+func (a *asking) trusted() ([]chain.Anchor, error) {
 	anchors := resolver.Anchors()
 	if a.anchors != "" {
 		f, err := os.Open(a.anchors)
@@ -26,9 +27,9 @@ func (a *asking) trusted() ([]query.Anchor, error) {
 			return nil, err
 		}
 	}
-	list := make([]query.Anchor, 0, len(anchors))
+	list := make([]chain.Anchor, 0, len(anchors))
 	for _, t := range anchors {
-		list = append(list, query.Anchor{Zone: t.Zone, DS: t.DS, Keys: t.Keys})
+		list = append(list, chain.Anchor{Zone: t.Zone, DS: t.DS, Keys: t.Keys})
 	}
 	return list, nil
 }
@@ -48,12 +49,12 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 	if now.IsZero() {
 		now = time.Now()
 	}
-	chain := !a.asJSON && !a.style.Short && a.style.Comments
-	if chain {
+	links := !a.asJSON && !a.style.Short && a.style.Comments
+	if links {
 		fmt.Fprintf(s.out, ";; CHAIN OF TRUST, as of %s:\n", now.UTC().Format(time.RFC3339))
 	}
 	checks := []query.CheckReport{}
-	v := query.Validator{
+	v := chain.Validator{
 		Anchors: anchors, Now: now,
 		Ask: func(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error) {
 			q := a.q
@@ -63,8 +64,8 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 				return len(servers) > 1 && r.Message.Rcode == wire.ServFail
 			})
 		},
-		Check: func(c *query.Check) {
-			if checks = append(checks, c.Report()); chain {
+		Check: func(c *chain.Check) {
+			if checks = append(checks, query.ReportCheck(c)); links {
 				_, _ = s.out.Write(query.AppendCheck(nil, c))
 			}
 		},
@@ -74,7 +75,7 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 		return exitFindings // said by the caller
 	}
 	if a.asJSON {
-		if s.printJSON(done.Report(&a.q, now, checks)) != nil {
+		if s.printJSON(query.ReportValidation(done, &a.q, now, checks)) != nil {
 			return exitUsage
 		}
 	} else {
@@ -82,7 +83,7 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 		switch {
 		case a.style.Short:
 			out = append(append(out, done.Security...), '\n')
-		case chain:
+		case links:
 			out = append(out, '\n')
 		}
 		if done.First != nil {
@@ -90,7 +91,7 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 			out = a.style.AppendReply(out, done.First)
 		}
 		if a.style.Meaning && !a.style.Short {
-			out = query.AppendLines(out, "MEANING", done.Meaning())
+			out = query.AppendLines(out, "MEANING", query.ValidationMeaning(done))
 		}
 		if _, err := s.out.Write(out); err != nil {
 			return exitUsage
@@ -99,7 +100,7 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 	if done.Usable() {
 		return exitOK
 	}
-	b := query.Check{EDE: -1}
+	b := chain.Check{EDE: -1}
 	if done.Broken != nil {
 		b = *done.Broken
 	}

@@ -186,6 +186,21 @@ func (e *expectation) check(o *outcome) (wrong []string) {
 	return append(wrong, e.checkExtra(o)...)
 }
 
+// checkVerdict compares the response code and AD alone.
+func (e *expectation) checkVerdict(o *outcome) (wrong []string) {
+	verdict := func(header string) string {
+		f := strings.Fields(header)
+		if slices.Contains(f, "ad") {
+			return f[0] + " ad"
+		}
+		return f[0]
+	}
+	if got, want := verdict(o.header), verdict(e.header); got != want {
+		wrong = append(wrong, fmt.Sprintf("got %q, want %q", o.header, e.header))
+	}
+	return wrong
+}
+
 func (e *expectation) checkExtra(o *outcome) (wrong []string) {
 	for _, x := range e.extra {
 		word, rest, _ := strings.Cut(x, " ")

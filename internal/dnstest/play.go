@@ -33,6 +33,28 @@ const (
 // happened, for a person to review.
 func Play(t *testing.T, pattern string, update bool, newSubject func(testing.TB, *Setup) Subject) {
 	t.Helper()
+	playAll(t, pattern, mode{update: update, newSubject: newSubject})
+}
+
+// Verdicts runs the same scenarios for something else than a resolver that says of
+// answers whether they are secure. Of each answer the response code and AD are compared,
+// and nothing else: not how it was found, nor how fast. Questions with CD, floods and
+// steps about the cache and the packets sent are left out, and settings that the subject
+// does not know do not matter. except holds the names of scenarios that cannot be
+// played so, each with the reason; one that is not there is an error.
+func Verdicts(t *testing.T, pattern string, except map[string]string, newSubject func(testing.TB, *Setup) Subject) {
+	t.Helper()
+	seen := map[string]bool{}
+	playAll(t, pattern, mode{newSubject: newSubject, verdicts: true, except: except, excepted: seen})
+	for name := range except {
+		if !seen[name] && !t.Failed() {
+			t.Errorf("no scenario %s is left out", name)
+		}
+	}
+}
+
+func playAll(t *testing.T, pattern string, how mode) {
+	t.Helper()
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scenario matches %s: %v", pattern, err)
@@ -45,8 +67,11 @@ func Play(t *testing.T, pattern string, update bool, newSubject func(testing.TB,
 			}
 			for _, p := range script.plays {
 				run := func(t *testing.T) {
+					if how.leftOut(t, p.name) {
+						return
+					}
 					synctest.Test(t, func(t *testing.T) {
-						pl := &player{t: t, play: p, script: script, update: update, newSubject: newSubject}
+						pl := &player{mode: how, t: t, play: p, script: script}
 						pl.run()
 					})
 				}
@@ -56,7 +81,7 @@ func Play(t *testing.T, pattern string, update bool, newSubject func(testing.TB,
 					t.Run(p.name, run)
 				}
 			}
-			if update {
+			if how.update {
 				if err := script.rewrite(); err != nil {
 					t.Fatal(err)
 				}
@@ -65,15 +90,24 @@ func Play(t *testing.T, pattern string, update bool, newSubject func(testing.TB,
 	}
 }
 
+// A mode is how scenarios are performed.
+type mode struct {
+	update     bool
+	newSubject func(testing.TB, *Setup) Subject
+
+	verdicts bool              // only they are compared
+	except   map[string]string // scenarios that are left out, and why
+	excepted map[string]bool   // those that were there
+}
+
 // A player performs one scenario.
 //
 // In one piece: it is what the steps of one scenario share.
 type player struct {
-	t          testing.TB
-	play       *play
-	script     *script
-	update     bool
-	newSubject func(testing.TB, *Setup) Subject
+	mode
+	t      testing.TB
+	play   *play
+	script *script
 
 	world    *lab.World
 	setup    *Setup
@@ -99,6 +133,16 @@ func (p *player) errorf(at, format string, args ...any) {
 	p.t.Helper()
 	p.failed = true
 	p.t.Errorf("%s: "+format, append([]any{at}, args...)...)
+}
+
+// leftOut tells whether a scenario is not to be played.
+func (m *mode) leftOut(t *testing.T, name string) bool {
+	why, ok := m.except[name]
+	if ok {
+		m.excepted[name] = true
+		t.Log("left out:", why)
+	}
+	return ok
 }
 
 func (p *player) run() {
@@ -169,7 +213,7 @@ func (p *player) run() {
 func (p *player) begin() {
 	p.setup.common()
 	p.subject = p.newSubject(p.t, p.setup)
-	if err := p.setup.faults(); err != nil {
+	if err := p.setup.faults(!p.verdicts); err != nil {
 		p.subject.Close()
 		p.t.Fatal(err)
 	}
@@ -181,6 +225,9 @@ func (p *player) step(s *step) error {
 	words := s.words
 	if len(s.below) > 0 && !slices.Contains([]string{"ask", "finish", "sent"}, words[0]) && (words[0] != "flood") {
 		return fmt.Errorf("nothing is expected of it")
+	}
+	if p.verdicts && slices.Contains([]string{"flood", "flush", "sent", "asked", "unsent", "packets"}, words[0]) {
+		return nil
 	}
 	switch words[0] {
 	case "ask":
@@ -254,7 +301,7 @@ func (p *player) set(s *step) error {
 	if err := r.Apply(p.setup); err != nil {
 		return err
 	}
-	return p.setup.faults()
+	return p.setup.faults(!p.verdicts)
 }
 
 func (p *player) flush(words []string) error {

@@ -136,7 +136,7 @@ func playText(t *testing.T, text string, update bool) (said []string, after stri
 				}
 				said = append(said, j.said...)
 			}()
-			pl := &player{t: j, play: p, script: script, update: update, newSubject: newRelay}
+			pl := &player{mode: mode{update: update, newSubject: newRelay}, t: j, play: p, script: script}
 			pl.run()
 		})
 	}

@@ -229,12 +229,13 @@ func (s *Setup) route(v *setting) error {
 }
 
 // faults returns what is wrong with the settings, once the subject has read them.
-func (s *Setup) faults() error {
+// Settings that it has not read are wrong if all have to be.
+func (s *Setup) faults(all bool) error {
 	for _, v := range s.values {
 		switch {
 		case v.bad != "":
 			return fmt.Errorf("%s: setting %q is %q; want %s", v.at, v.key, strings.Join(v.words, " "), v.bad)
-		case !v.used:
+		case all && !v.used:
 			return fmt.Errorf("%s: setting %q is not known to the subject", v.at, v.key)
 		}
 	}

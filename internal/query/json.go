@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/wire"
 )
@@ -100,7 +101,7 @@ func ReportQuestion(q *exchange.Question) QuestionReport {
 
 // ReportReply returns all of r.
 func ReportReply(r *exchange.Reply) Report {
-	f := Understand(r)
+	f := chain.Understand(r)
 	report := Report{
 		Schema: Schema, Question: ReportQuestion(r.Question), Outcome: string(f.Outcome), Usable: f.Outcome.Usable(),
 		Reply: reportMessage(r), Meaning: Meaning(r),

@@ -1,150 +1,18 @@
 package query
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
-// An Outcome is what a reply comes to. The words are part of the JSON schema.
-type Outcome string
-
-// The outcomes.
-const (
-	Answered  Outcome = "answer"    // records of the type asked for
-	Alias     Outcome = "alias"     // an alias whose end the server did not give
-	NoData    Outcome = "nodata"    // the name exists, without such records
-	NoName    Outcome = "nxdomain"  // the name does not exist
-	Referred  Outcome = "referral"  // others are to be asked
-	Empty     Outcome = "empty"     // no error, and nothing said
-	Failed    Outcome = "failure"   // a response code that is no answer
-	Malformed Outcome = "malformed" // octets that are no message
-)
-
-// Usable reports that the reply tells what was asked, be it that there is nothing.
-func (o Outcome) Usable() bool { return o != Failed && o != Malformed }
-
-// A Finding is a reply understood.
-type Finding struct {
-	Outcome Outcome
-	Chain   [][]byte // the names that the aliases lead to, in their order
-	Final   []byte   // the name at the end
-	Records int      // of the type asked for, at Final
-	Zone    []byte   // owner of the SOA of a denial, or of the NS records of a referral; or nil
-	TTL     uint32   // how long a denial may be remembered (RFC 2308, section 5), in seconds
-	Servers [][]byte // that a referral names
-	Signed  bool     // there are signatures in the answer or the denial
-}
-
-// maxChain is how many aliases are followed within one reply, as a resolver
-// (SECURITY: CNAME chains).
-const maxChain = 11
-
-// Understand reads a reply as the answer to its question.
-func Understand(r *exchange.Reply) Finding {
-	m := &r.Message
-	f := Finding{Final: r.Question.Name}
-	switch {
-	case r.Fault != 0:
-		f.Outcome = Malformed
-		return f
-	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
-		f.Outcome = Failed
-		return f
-	}
-	f.followAliases(m, r.Question)
-	var soa, ns *wire.Record
-	for i := range m.Records {
-		rr := &m.Records[i]
-		if rr.Type == wire.TypeRRSIG && rr.Section != wire.Additional {
-			f.Signed = true
-		}
-		switch {
-		case rr.Section == wire.Answer && wire.EqualFold(rr.Owner, f.Final) && asked(rr.Type, r.Question.Type):
-			f.Records++
-		case rr.Section != wire.Authority || !wire.Subdomain(f.Final, rr.Owner):
-		case rr.Type == wire.TypeSOA && soa == nil:
-			soa = rr
-		case rr.Type == wire.TypeNS && (ns == nil || wire.EqualFold(ns.Owner, rr.Owner)):
-			ns = rr
-			f.Servers = append(f.Servers, rr.Data)
-		}
-	}
-	switch {
-	case r.Question.NoQuestion:
-		f.Outcome = Empty
-	case f.Records > 0:
-		f.Outcome = Answered
-	case m.Rcode == wire.NXDomain:
-		f.Outcome = NoName
-	case soa != nil:
-		f.Outcome = NoData
-	case ns != nil && m.Flags&wire.FlagAA == 0:
-		f.Outcome, f.Zone = Referred, ns.Owner
-	case len(f.Chain) > 0:
-		f.Outcome = Alias
-	case m.Flags&wire.FlagAA != 0:
-		f.Outcome = NoData // without SOA: older servers
-	default:
-		f.Outcome = Empty
-	}
-	if f.Outcome != Referred {
-		f.Servers = nil
-	}
-	if soa != nil && len(soa.Data) >= 20 && (f.Outcome == NoName || f.Outcome == NoData) {
-		f.Zone, f.TTL = soa.Owner, min(soa.TTL, be32(soa.Data[len(soa.Data)-4:]))
-	}
-	return f
-}
-
-func asked(have, want wire.Type) bool {
-	return have == want || want == wire.TypeANY || want == wire.TypeAXFR || want == wire.TypeIXFR
-}
-
-// followAliases goes from the question's name along CNAME and DNAME records.
-func (f *Finding) followAliases(m *wire.Message, q *exchange.Question) {
-	if q.Type == wire.TypeCNAME || q.Type == wire.TypeANY {
-		return
-	}
-	for range maxChain {
-		var target []byte
-		for i := range m.Records {
-			rr := &m.Records[i]
-			if rr.Section != wire.Answer {
-				continue
-			}
-			if rr.Type == wire.TypeCNAME && wire.EqualFold(rr.Owner, f.Final) {
-				target = rr.Data
-				break
-			}
-			if rr.Type == wire.TypeDNAME && target == nil {
-				target = substitute(f.Final, rr.Owner, rr.Data)
-			}
-		}
-		if target == nil {
-			return
-		}
-		f.Final = target
-		f.Chain = append(f.Chain, f.Final)
-	}
-}
-
-// substitute returns what a DNAME record makes of a name below it, or nil if the name
-// is not below it or would become too long (RFC 6672, section 2.2).
-func substitute(name, owner, target []byte) []byte {
-	if len(owner) >= len(name) || !wire.Subdomain(name, owner) || len(name)-len(owner)+len(target) > wire.MaxName {
-		return nil
-	}
-	return append(bytes.Clone(name[:len(name)-len(owner)]), target...)
-}
-
 // A telling is a reply put into sentences.
 type telling struct {
 	*exchange.Reply
-	Finding
+	chain.Reading
 	say []string
 }
 
@@ -154,7 +22,7 @@ func (r *telling) add(format string, args ...any) {
 
 // Meaning says in plain sentences, the most important first, what a reply means.
 func Meaning(reply *exchange.Reply) []string {
-	r := &telling{Reply: reply, Finding: Understand(reply)}
+	r := &telling{Reply: reply, Reading: chain.Understand(reply)}
 	name, kind := NameText(r.Question.Name), r.Question.Type.String()
 	if len(r.Chain) > 0 {
 		names := make([]string, len(r.Chain))
@@ -177,11 +45,11 @@ func Meaning(reply *exchange.Reply) []string {
 func (r *telling) sayOutcome(name, kind string) {
 	m := &r.Message
 	remember := ""
-	if r.Zone != nil && r.Outcome != Referred {
+	if r.Zone != nil && r.Outcome != chain.Referred {
 		remember = fmt.Sprintf(", says the SOA record of %s; this may be remembered for %s", NameText(r.Zone), units(r.TTL))
 	}
 	switch r.Outcome {
-	case Answered:
+	case chain.Answered:
 		switch {
 		case r.Question.Type == wire.TypeANY:
 			r.add("%s has these records; ANY may leave others out (RFC 8482)", name)
@@ -190,13 +58,13 @@ func (r *telling) sayOutcome(name, kind string) {
 		default:
 			r.add("%s has %d %s records", name, r.Records, kind)
 		}
-	case Alias:
+	case chain.Alias:
 		r.add("the server does not tell what %s has: ask for it", name)
-	case NoName:
+	case chain.NoName:
 		r.add("%s does not exist, and no name below it%s", name, remember)
-	case NoData:
+	case chain.NoData:
 		r.add("%s exists, but has no %s record%s", name, kind, remember)
-	case Referred:
+	case chain.Referred:
 		servers := make([]string, 0, len(r.Servers))
 		for _, s := range r.Servers {
 			servers = append(servers, NameText(s))
@@ -206,15 +74,15 @@ func (r *telling) sayOutcome(name, kind string) {
 			return
 		}
 		r.add("no answer but a referral: the servers of %s know more: %s", NameText(r.Zone), strings.Join(servers, " "))
-	case Empty:
+	case chain.Empty:
 		if r.Question.NoQuestion || r.Question.Opcode != wire.OpcodeQuery {
 			r.add("the server replied to %v with %v", r.Question.Opcode, m.Rcode)
 			return
 		}
 		r.add("the server reports no error and says nothing: no record, no SOA, no referral; it is probably lame for %s", name)
-	case Malformed:
+	case chain.Malformed:
 		r.add("the reply is malformed: %v", r.Fault)
-	case Failed:
+	case chain.Failed:
 		r.add("%v: %s", m.Rcode, r.cause())
 	}
 }
@@ -302,13 +170,13 @@ func (r *telling) sayWhose() {
 	switch {
 	case flags&wire.FlagAA != 0:
 		r.add("authoritative: the server has the zone itself")
-	case r.Outcome == Referred || r.Outcome == Empty:
+	case r.Outcome == chain.Referred || r.Outcome == chain.Empty:
 	case flags&wire.FlagRA != 0:
 		r.add("not authoritative: a resolver's answer, from its cache or asked for you")
 	default:
 		r.add("not authoritative, and the server says that it is no resolver: an answer to doubt")
 	}
-	if flags&wire.FlagRD != 0 && flags&wire.FlagRA == 0 && r.Outcome == Referred {
+	if flags&wire.FlagRD != 0 && flags&wire.FlagRA == 0 && r.Outcome == chain.Referred {
 		r.add("the server does not follow the referral for you: it does no recursion")
 	}
 }
@@ -318,7 +186,7 @@ func (r *telling) sayValidated() {
 	switch {
 	case flags&wire.FlagAD != 0:
 		r.add("validated by the server: it says that it checked the signatures (AD); that is worth as much as the server and the way to it")
-	case flags&wire.FlagAA != 0 || r.Outcome == Referred || r.Outcome == Empty:
+	case flags&wire.FlagAA != 0 || r.Outcome == chain.Referred || r.Outcome == chain.Empty:
 		// Whoever has the zone does not validate it.
 	case flags&wire.FlagCD != 0 && r.Question.Flags&wire.FlagCD != 0:
 		r.add("not validated: you asked not to (CD)")

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/wire"
 )
@@ -261,33 +262,7 @@ func columnOf(line []byte) int {
 }
 
 // units writes seconds as dig and BIND do: 1w2d3h4m5s.
-func units(v uint32) string { return inUnits(v, 5) }
-
-// roughly writes seconds in the two units that matter.
-func roughly(v uint32) string { return inUnits(v, 2) }
-
-func inUnits(v uint32, most int) string {
-	if v == 0 {
-		return "0s"
-	}
-	text, n := "", 0
-	for _, u := range [...]struct {
-		size uint32
-		name string
-	}{{7 * 86400, "w"}, {86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}} {
-		if c := v / u.size; c > 0 {
-			text += strconv.FormatUint(uint64(c), 10) + u.name
-			v %= u.size
-		}
-		if text != "" {
-			n++
-		}
-		if n == most {
-			break
-		}
-	}
-	return text
-}
+func units(v uint32) string { return chain.Span(v, 5) }
 
 func (s *Style) took(r *exchange.Reply) string {
 	if s.Micro {

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/wire"
@@ -80,28 +81,28 @@ func TestMeaning(t *testing.T) {
 		what    string
 		flags   uint16
 		records []wire.Record
-		outcome query.Outcome
+		outcome chain.Outcome
 		want    []string // a part of each sentence
 	}{
-		{"an authoritative answer", aa, []wire.Record{a("www.example.")}, query.Answered, []string{"www.example. has 1 A record", "authoritative: "}},
-		{"two records, validated", ra | ad, []wire.Record{a("www.example."), a("www.example.")}, query.Answered, []string{"has 2 A records", "not authoritative: a resolver's answer", "validated by the server"}},
-		{"a resolver's answer", ra, []wire.Record{a("www.example.")}, query.Answered, []string{"has 1 A record", "not authoritative", "not validated: "}},
-		{"neither", 0, []wire.Record{a("www.example.")}, query.Answered, []string{"has 1 A record", "an answer to doubt", "not validated"}},
-		{"an alias", aa, []wire.Record{cname("WWW.example.", "a.example."), cname("a.example.", "b.example."), a("b.example.")}, query.Answered, []string{"is an alias of a.example., that of b.example.", "b.example. has 1 A record", "authoritative"}},
-		{"an alias alone", aa, []wire.Record{cname("www.example.", "a.test.")}, query.Alias, []string{"is an alias of a.test.", "does not tell what a.test. has", "authoritative"}},
-		{"aliases in a circle", aa, []wire.Record{cname("www.example.", "www.example.")}, query.Alias, []string{"alias", "does not tell", "authoritative"}},
-		{"a DNAME without its alias", ra, []wire.Record{record(t, wire.Answer, "example.", wire.TypeDNAME, wireName("b.")), a("www.b.")}, query.Answered, []string{"alias of www.b.", "www.b. has 1 A record", "not authoritative", "not validated"}},
-		{"no such type", aa, []wire.Record{soa("example.")}, query.NoData, []string{"exists, but has no A record, says the SOA record of example.; this may be remembered for 5m", "authoritative"}},
-		{"no such name", aa | 3, []wire.Record{soa("example.")}, query.NoName, []string{"does not exist, and no name below it, says the SOA record of example.", "authoritative"}},
-		{"no such name at the end of an alias", ra | 3, []wire.Record{cname("www.example.", "nope.test."), soa("test.")}, query.NoName, []string{"alias of nope.test.", "nope.test. does not exist", "not authoritative", "not validated"}},
-		{"somebody else's SOA", ra, []wire.Record{soa("test.")}, query.Empty, []string{"says nothing"}},
-		{"a referral", 0, []wire.Record{ns("example.", "ns1.example."), ns("example.", "ns2.example."), ns("test.", "ns.test.")}, query.Referred, []string{"the servers of example. know more: ns1.example. ns2.example.", "it does no recursion"}},
-		{"a referral to the root", 0, []wire.Record{ns(".", "a.root.")}, query.Referred, []string{"lame: ", "it does no recursion"}},
-		{"nothing", 0, nil, query.Empty, []string{"says nothing"}},
-		{"SERVFAIL", ra | 2, nil, query.Failed, []string{"SERVFAIL: the server tried and failed"}},
-		{"REFUSED", 5, nil, query.Failed, []string{"REFUSED: the server will not answer you"}},
-		{"an unknown code", 11, nil, query.Failed, []string{": the server reports an error"}},
-		{"truncated", aa | tc, []wire.Record{a("www.example.")}, query.Answered, []string{"has 1 A record", "authoritative", "truncated: this is not the whole answer"}},
+		{"an authoritative answer", aa, []wire.Record{a("www.example.")}, chain.Answered, []string{"www.example. has 1 A record", "authoritative: "}},
+		{"two records, validated", ra | ad, []wire.Record{a("www.example."), a("www.example.")}, chain.Answered, []string{"has 2 A records", "not authoritative: a resolver's answer", "validated by the server"}},
+		{"a resolver's answer", ra, []wire.Record{a("www.example.")}, chain.Answered, []string{"has 1 A record", "not authoritative", "not validated: "}},
+		{"neither", 0, []wire.Record{a("www.example.")}, chain.Answered, []string{"has 1 A record", "an answer to doubt", "not validated"}},
+		{"an alias", aa, []wire.Record{cname("WWW.example.", "a.example."), cname("a.example.", "b.example."), a("b.example.")}, chain.Answered, []string{"is an alias of a.example., that of b.example.", "b.example. has 1 A record", "authoritative"}},
+		{"an alias alone", aa, []wire.Record{cname("www.example.", "a.test.")}, chain.Alias, []string{"is an alias of a.test.", "does not tell what a.test. has", "authoritative"}},
+		{"aliases in a circle", aa, []wire.Record{cname("www.example.", "www.example.")}, chain.Alias, []string{"alias", "does not tell", "authoritative"}},
+		{"a DNAME without its alias", ra, []wire.Record{record(t, wire.Answer, "example.", wire.TypeDNAME, wireName("b.")), a("www.b.")}, chain.Answered, []string{"alias of www.b.", "www.b. has 1 A record", "not authoritative", "not validated"}},
+		{"no such type", aa, []wire.Record{soa("example.")}, chain.NoData, []string{"exists, but has no A record, says the SOA record of example.; this may be remembered for 5m", "authoritative"}},
+		{"no such name", aa | 3, []wire.Record{soa("example.")}, chain.NoName, []string{"does not exist, and no name below it, says the SOA record of example.", "authoritative"}},
+		{"no such name at the end of an alias", ra | 3, []wire.Record{cname("www.example.", "nope.test."), soa("test.")}, chain.NoName, []string{"alias of nope.test.", "nope.test. does not exist", "not authoritative", "not validated"}},
+		{"somebody else's SOA", ra, []wire.Record{soa("test.")}, chain.Empty, []string{"says nothing"}},
+		{"a referral", 0, []wire.Record{ns("example.", "ns1.example."), ns("example.", "ns2.example."), ns("test.", "ns.test.")}, chain.Referred, []string{"the servers of example. know more: ns1.example. ns2.example.", "it does no recursion"}},
+		{"a referral to the root", 0, []wire.Record{ns(".", "a.root.")}, chain.Referred, []string{"lame: ", "it does no recursion"}},
+		{"nothing", 0, nil, chain.Empty, []string{"says nothing"}},
+		{"SERVFAIL", ra | 2, nil, chain.Failed, []string{"SERVFAIL: the server tried and failed"}},
+		{"REFUSED", 5, nil, chain.Failed, []string{"REFUSED: the server will not answer you"}},
+		{"an unknown code", 11, nil, chain.Failed, []string{": the server reports an error"}},
+		{"truncated", aa | tc, []wire.Record{a("www.example.")}, chain.Answered, []string{"has 1 A record", "authoritative", "truncated: this is not the whole answer"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestMeaning(t *testing.T) {
 			if r.Fault != 0 {
 				t.Fatal(r.Fault)
 			}
-			if got := query.Understand(r).Outcome; got != tt.outcome {
+			if got := chain.Understand(r).Outcome; got != tt.outcome {
 				t.Errorf("outcome %s, want %s", got, tt.outcome)
 			}
 			said := query.Meaning(r)
@@ -130,8 +131,8 @@ func TestMalformed(t *testing.T) {
 	q := question(t, "www.example.", wire.TypeA)
 	raw := answer(q.Append(nil, 1, nil), 0, record(t, wire.Answer, "www.example.", wire.TypeA, "\xc0\x00\x02\x01"), record(t, wire.Answer, "www.example.", wire.TypeA, "\xc0\x00\x02\x02"))
 	r := reply(q, raw[:len(raw)-3])
-	f := query.Understand(r)
-	if r.Fault != wire.ShortRecord || f.Outcome != query.Malformed || f.Outcome.Usable() {
+	f := chain.Understand(r)
+	if r.Fault != wire.ShortRecord || f.Outcome != chain.Malformed || f.Outcome.Usable() {
 		t.Errorf("fault %v, outcome %v", r.Fault, f.Outcome)
 	}
 	style := query.Usual()

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/lab"
 	"port53/internal/query"
@@ -15,7 +16,7 @@ import (
 
 // trace follows a question through a laboratory made of sections, and returns the
 // steps as text.
-func trace(t *testing.T, world, question string) (done *query.Traced, shown string, w *lab.World, err error) {
+func trace(t *testing.T, world, question string) (done *chain.Traced, shown string, w *lab.World, err error) {
 	t.Helper()
 	w = lab.NewWorld(lab.Options{})
 	_, sections := lab.Split("world", []byte(world))
@@ -24,10 +25,10 @@ func trace(t *testing.T, world, question string) (done *query.Traced, shown stri
 	}
 	var steps []byte
 	style := query.Style{}
-	tr := query.Tracer{
+	tr := chain.Tracer{
 		Asker: labAsker{w.Net}, Port: 53, IPv4: true, IPv6: true,
-		Roots: []query.Server{{Name: name(t, "root."), Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}},
-		Step:  func(s *query.Step) { steps = style.AppendStep(steps, s) },
+		Roots: []chain.Server{{Name: name(t, "root."), Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}},
+		Step:  func(s *chain.Step) { steps = style.AppendStep(steps, s) },
 	}
 	owner, kind, _ := strings.Cut(question, " ")
 	typ, ok := wire.ParseType(kind)
@@ -49,7 +50,7 @@ func TestTrace(t *testing.T) {
 	}
 	tests := []struct {
 		what, world, question string
-		outcome               query.Outcome // "" if there is no reply
+		outcome               chain.Outcome // "" if there is no reply
 		err                   string
 		steps                 string // a part of them
 		most                  int    // questions
@@ -57,10 +58,10 @@ func TestTrace(t *testing.T) {
 		{"a child on the same server is answered for at once", `
 -- zone . 192.0.2.1 --
 -- zone test. 192.0.2.1 --
-www A 192.0.2.80`, "www.test. A", query.Answered, "", ";; .: asked root. 192.0.2.1 (UDP, 0 msec): the answer", 1},
+www A 192.0.2.80`, "www.test. A", chain.Answered, "", ";; .: asked root. 192.0.2.1 (UDP, 0 msec): the answer", 1},
 		{"DS is asked of the parent's servers", `
 -- zone . 192.0.2.1 --
--- zone test. 192.0.2.2 --`, "test. DS", query.NoData, "", ";; .: asked root.", 1},
+-- zone test. 192.0.2.2 --`, "test. DS", chain.NoData, "", ";; .: asked root.", 1},
 		{"the next server is asked when one is down", `
 -- zone . 192.0.2.1 --
 -- zone test. 192.0.2.2 192.0.2.3 --
@@ -98,7 +99,7 @@ when *.sub.test. *
   authority
   sub.test. 3600 NS ns.bank.
   additional
-  ns.bank. 3600 A 192.0.2.66`, "www.sub.test. A", query.Answered, "", ";;   bank.: asked ns1.bank. 192.0.2.3 for ns.bank. A (UDP, 0 msec): the answer", 6},
+  ns.bank. 3600 A 192.0.2.66`, "www.sub.test. A", chain.Answered, "", ";;   bank.: asked ns1.bank. 192.0.2.3 for ns.bank. A (UDP, 0 msec): the answer", 6},
 		{"delegations in a circle end", `
 -- zone . 192.0.2.1 --
 -- zone test. 192.0.2.2 --
@@ -128,7 +129,7 @@ when www.test. A
   reply NOERROR aa
   answer
   @ 3600 CNAME www.bank.
-  www.bank. 3600 A 192.0.2.66`, "www.test. A", query.Answered, "", ";; bank.: asked ns1.bank. 192.0.2.3 (UDP, 0 msec): the answer", 4},
+  www.bank. 3600 A 192.0.2.66`, "www.test. A", chain.Answered, "", ";; bank.: asked ns1.bank. 192.0.2.3 (UDP, 0 msec): the answer", 4},
 		{"0.0.0.0 and multicast are never asked", `
 -- zone . 192.0.2.1 --
 test NS a.test.
@@ -141,9 +142,9 @@ a.test. AAAA ff02::1`, "www.test. A", "", "none of the servers of test. has an a
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				done, steps, w, err := trace(t, tt.world, tt.question)
-				outcome := query.Outcome("")
+				outcome := chain.Outcome("")
 				if done.Reply != nil {
-					outcome = query.Understand(done.Reply).Outcome
+					outcome = chain.Understand(done.Reply).Outcome
 				}
 				if tt.outcome != "" && (outcome != tt.outcome || err != nil) || tt.outcome == "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 					t.Errorf("%s, %v; want %s, %s", outcome, err, tt.outcome, tt.err)

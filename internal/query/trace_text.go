@@ -1,16 +1,18 @@
 package query
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
 // AppendStep appends a step as comment lines and, of a referral, the records that
 // refer.
-func (s *Style) AppendStep(dst []byte, step *Step) []byte {
+func (s *Style) AppendStep(dst []byte, step *chain.Step) []byte {
 	inner := strings.Repeat("  ", step.Depth)
 	question := ""
 	if step.Depth > 0 {
@@ -20,8 +22,8 @@ func (s *Style) AppendStep(dst []byte, step *Step) []byte {
 	if step.Reply != nil {
 		took = fmt.Sprintf(" (%s, %s)", exchange.Transport(step.Reply.TCP), s.took(step.Reply))
 	}
-	dst = fmt.Appendf(dst, ";; %s%s: asked %s %v%s%s: %s\n", inner, NameText(step.Zone), NameText(step.Server), step.Addr.Addr(), question, took, step.Text())
-	if step.Kind == StepKind(Referred) && step.Depth == 0 && s.Sections[wire.Authority] {
+	dst = fmt.Appendf(dst, ";; %s%s: asked %s %v%s%s: %s\n", inner, NameText(step.Zone), NameText(step.Server), step.Addr.Addr(), question, took, stepText(step))
+	if step.Kind == chain.StepKind(chain.Referred) && step.Depth == 0 && s.Sections[wire.Authority] {
 		for i := range step.Reply.Message.Records {
 			rr := &step.Reply.Message.Records[i]
 			if rr.Section == wire.Authority {
@@ -61,7 +63,7 @@ type StepReport struct {
 	Type       string         `json:"type"`
 	ServerName string         `json:"server_name"`
 	Server     string         `json:"server"` // address:port
-	Kind       StepKind       `json:"kind"`
+	Kind       chain.StepKind `json:"kind"`
 	Text       string         `json:"text"`
 	RTT        int64          `json:"rtt_us,omitempty"`
 	Transport  string         `json:"transport,omitempty"`
@@ -78,11 +80,11 @@ type ServerReport struct {
 	Glue []string `json:"glue,omitempty"`
 }
 
-// Report returns the step as it is in JSON.
-func (s *Step) Report() StepReport {
+// ReportStep returns a step as it is in JSON.
+func ReportStep(s *chain.Step) StepReport {
 	r := StepReport{
 		Depth: s.Depth, Zone: NameText(s.Zone), Name: NameText(s.Name), Type: s.Type.String(),
-		ServerName: NameText(s.Server), Server: s.Addr.String(), Kind: s.Kind, Text: s.Text(), Signed: s.Signed,
+		ServerName: NameText(s.Server), Server: s.Addr.String(), Kind: s.Kind, Text: stepText(s), Signed: s.Signed,
 	}
 	if s.Reply != nil {
 		r.RTT, r.Transport, r.Rcode = s.Reply.RTT.Microseconds(), strings.ToLower(exchange.Transport(s.Reply.TCP)), s.Reply.Message.Rcode.String()
@@ -103,8 +105,8 @@ func (s *Step) Report() StepReport {
 	return r
 }
 
-// Meaning says what a trace came to. err is that of [Tracer.Trace].
-func (t *Traced) Meaning(err error) []string {
+// TraceMeaning says what a trace came to. err is that of [chain.Tracer.Trace].
+func TraceMeaning(t *chain.Traced, err error) []string {
 	var say []string
 	if len(t.Aliases) > 0 {
 		names := make([]string, len(t.Aliases))
@@ -122,21 +124,67 @@ func (t *Traced) Meaning(err error) []string {
 	return append(say, fmt.Sprintf("%s from the root on, %d msec in all", plural(t.Queries, "question"), t.Took.Milliseconds()))
 }
 
-// Report returns the whole trace as it is in JSON. err is that of [Tracer.Trace].
-func (t *Traced) Report(q *exchange.Question, steps []StepReport, err error) TraceReport {
+// ReportTrace returns the whole trace as it is in JSON. err is that of
+// [chain.Tracer.Trace].
+func ReportTrace(t *chain.Traced, q *exchange.Question, steps []StepReport, err error) TraceReport {
 	r := TraceReport{
-		Schema: Schema, Question: ReportQuestion(q), Outcome: string(Failed), Steps: steps,
-		Queries: t.Queries, Took: t.Took.Microseconds(), Meaning: t.Meaning(err),
+		Schema: Schema, Question: ReportQuestion(q), Outcome: string(chain.Failed), Steps: steps,
+		Queries: t.Queries, Took: t.Took.Microseconds(), Meaning: TraceMeaning(t, err),
 	}
 	for _, n := range t.Aliases {
 		r.Aliases = append(r.Aliases, NameText(n))
 	}
 	if t.Reply != nil {
-		f := Understand(t.Reply)
+		f := chain.Understand(t.Reply)
 		r.Outcome, r.Usable, r.Reply = string(f.Outcome), f.Outcome.Usable(), reportMessage(t.Reply)
 	}
 	if err != nil {
 		r.Error = err.Error()
 	}
 	return r
+}
+
+// stepText says in words what the step came to.
+func stepText(s *chain.Step) string {
+	switch s.Kind {
+	case chain.StepKind(chain.Referred):
+		signed := ""
+		if s.Signed {
+			signed = ", which is signed (DS)"
+		}
+		return fmt.Sprintf("a referral to %s of %s%s", plural(len(s.Servers), "server"), wire.NameText(s.Child), signed)
+	case chain.StepKind(chain.Answered):
+		return "the answer" + aside(s)
+	case chain.StepKind(chain.Alias):
+		return "an alias of " + wire.NameText(s.Target) + aside(s)
+	case chain.StepKind(chain.NoData):
+		return "no such record" + aside(s)
+	case chain.StepKind(chain.NoName):
+		return "no such name" + aside(s)
+	case chain.StepLame:
+		return "lame: " + s.Why
+	case chain.StepKind(chain.Malformed):
+		return "a malformed reply: " + s.Reply.Fault.String()
+	case chain.StepTimeout, chain.StepUnreachable:
+		var u *exchange.Unanswered
+		if errors.As(s.Err, &u) { // the server is named before
+			return u.Causes(func(a exchange.Attempt) string { return exchange.ErrorText(a.Err) })
+		}
+		return exchange.ErrorText(s.Err)
+	}
+	return s.Reply.Message.Rcode.String()
+}
+
+func aside(s *chain.Step) string {
+	if s.Why != "" {
+		return " (" + s.Why + ")"
+	}
+	return ""
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"port53/internal/chain"
 	"port53/internal/exchange"
 	"port53/internal/lab"
 	"port53/internal/query"
@@ -77,7 +78,7 @@ func TestValidate(t *testing.T) {
 	tests := []struct {
 		what     string
 		question string
-		security query.Security
+		security chain.Security
 		where    string // the broken link
 		ede      int
 		text     string // in that link
@@ -126,13 +127,13 @@ func TestValidate(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v, chain := validate(t, tt.question, "")
+				v, shown := validate(t, tt.question, "")
 				where, ede := "", 0
 				if b := v.Broken; b != nil {
 					where, ede = fmt.Sprintf("%s %v", query.NameText(b.Name), b.Type), b.EDE
 				}
 				if v.Security != tt.security || where != tt.where || ede != tt.ede || v.Broken != nil && !strings.Contains(v.Broken.Text, tt.text) {
-					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, chain, strings.Join(v.Meaning(), "\n"), tt.security, tt.where, tt.ede, tt.text)
+					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, shown, strings.Join(query.ValidationMeaning(v), "\n"), tt.security, tt.where, tt.ede, tt.text)
 				}
 			})
 		})
@@ -143,7 +144,7 @@ func TestValidate(t *testing.T) {
 func TestValidateTampered(t *testing.T) {
 	tests := []struct {
 		what, question, script string
-		security               query.Security
+		security               chain.Security
 		where                  string
 		ede                    int
 		text                   string
@@ -164,9 +165,9 @@ func TestValidateTampered(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				v, chain := validate(t, tt.question, tt.script)
+				v, shown := validate(t, tt.question, tt.script)
 				if b := v.Broken; b == nil || v.Security != tt.security || fmt.Sprintf("%s %v", query.NameText(b.Name), b.Type) != tt.where || b.EDE != tt.ede || !strings.Contains(b.Text, tt.text) {
-					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, chain, strings.Join(v.Meaning(), "\n"), tt.security, tt.where, tt.ede, tt.text)
+					t.Errorf("%s:\n%s%s\nwant %s at %q, EDE %d, %q", tt.question, shown, strings.Join(query.ValidationMeaning(v), "\n"), tt.security, tt.where, tt.ede, tt.text)
 				}
 				if v.Usable() {
 					t.Error("it may be believed")
@@ -196,23 +197,23 @@ func TestValidateAnchors(t *testing.T) {
 		wrong[len(wrong)-1] ^= 1
 		for _, tt := range []struct {
 			what     string
-			anchors  []query.Anchor
+			anchors  []chain.Anchor
 			now      time.Time
-			security query.Security
+			security chain.Security
 		}{
-			{"DS", whole.Anchors, time.Now(), query.Secure},
-			{"keys", []query.Anchor{{Zone: wire.Root, Keys: keys}}, time.Now(), query.Secure},
-			{"another DS", []query.Anchor{{Zone: wire.Root, DS: [][]byte{wrong}}}, time.Now(), query.Bogus},
-			{"another DS beside", []query.Anchor{{Zone: wire.Root, DS: [][]byte{wrong, whole.Anchors[0].DS[0]}}}, time.Now(), query.Secure},
-			{"an anchor of another zone", []query.Anchor{{Zone: name(t, "other."), Keys: keys}}, time.Now(), query.Indeterminate},
-			{"a wrong anchor closer", []query.Anchor{whole.Anchors[0], {Zone: name(t, "good.test."), Keys: keys}}, time.Now(), query.Bogus},
-			{"none", nil, time.Now(), query.Indeterminate},
-			{"too late", whole.Anchors, time.Now().AddDate(1, 0, 0), query.Bogus},
-			{"too early", whole.Anchors, time.Now().AddDate(-1, 0, 0), query.Bogus},
+			{"DS", whole.Anchors, time.Now(), chain.Secure},
+			{"keys", []chain.Anchor{{Zone: wire.Root, Keys: keys}}, time.Now(), chain.Secure},
+			{"another DS", []chain.Anchor{{Zone: wire.Root, DS: [][]byte{wrong}}}, time.Now(), chain.Bogus},
+			{"another DS beside", []chain.Anchor{{Zone: wire.Root, DS: [][]byte{wrong, whole.Anchors[0].DS[0]}}}, time.Now(), chain.Secure},
+			{"an anchor of another zone", []chain.Anchor{{Zone: name(t, "other."), Keys: keys}}, time.Now(), chain.Indeterminate},
+			{"a wrong anchor closer", []chain.Anchor{whole.Anchors[0], {Zone: name(t, "good.test."), Keys: keys}}, time.Now(), chain.Bogus},
+			{"none", nil, time.Now(), chain.Indeterminate},
+			{"too late", whole.Anchors, time.Now().AddDate(1, 0, 0), chain.Bogus},
+			{"too early", whole.Anchors, time.Now().AddDate(-1, 0, 0), chain.Bogus},
 		} {
-			v := query.Validator{Ask: ask, Anchors: tt.anchors, Now: tt.now}
+			v := chain.Validator{Ask: ask, Anchors: tt.anchors, Now: tt.now}
 			if got := v.Validate(t.Context(), name(t, "www.good.test."), wire.TypeA); got.Security != tt.security {
-				t.Errorf("%s: %s, want %s\n%s", tt.what, got.Security, tt.security, strings.Join(got.Meaning(), "\n"))
+				t.Errorf("%s: %s, want %s\n%s", tt.what, got.Security, tt.security, strings.Join(query.ValidationMeaning(got), "\n"))
 			}
 		}
 	})
@@ -220,21 +221,21 @@ func TestValidateAnchors(t *testing.T) {
 
 // validate asks the laboratory's resolver, which has a script. It returns the chain as
 // text too.
-func validate(t *testing.T, question, script string) (*query.Validated, string) {
+func validate(t *testing.T, question, script string) (*chain.Validated, string) {
 	t.Helper()
 	v := validator(t, script)
-	var chain []byte
-	v.Check = func(c *query.Check) { chain = query.AppendCheck(chain, c) }
+	var shown []byte
+	v.Check = func(c *chain.Check) { shown = query.AppendCheck(shown, c) }
 	owner, kind, _ := strings.Cut(question, " ")
 	typ, ok := wire.ParseType(kind)
 	if !ok {
 		t.Fatalf("no type %s", kind)
 	}
 	done := v.Validate(t.Context(), name(t, owner), typ)
-	return done, string(chain)
+	return done, string(shown)
 }
 
-func validator(t *testing.T, script string) *query.Validator {
+func validator(t *testing.T, script string) *chain.Validator {
 	t.Helper()
 	w := newWorld(t, "testdata/world.txtar")
 	if script != "" {
@@ -246,9 +247,9 @@ func validator(t *testing.T, script string) *query.Validator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &query.Validator{Now: time.Now()}
+	v := &chain.Validator{Now: time.Now()}
 	for _, a := range anchors {
-		v.Anchors = append(v.Anchors, query.Anchor{Zone: a.Zone, DS: a.DS, Keys: a.Keys})
+		v.Anchors = append(v.Anchors, chain.Anchor{Zone: a.Zone, DS: a.DS, Keys: a.Keys})
 	}
 	ask := labAsker{w.Net}
 	v.Ask = func(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error) {

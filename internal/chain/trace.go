@@ -1,7 +1,8 @@
-package query
+package chain
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,21 +15,22 @@ import (
 	"port53/internal/wire"
 )
 
-// Bounds of a trace: those of a resolver for one question (SECURITY: CAMP, NXNS,
-// chains), so that a hostile zone cannot make a person's machine its weapon.
+// Bounds of a walk: those of a resolver for one question (CAMP, NXNSAttack, chains of
+// aliases), so that a hostile zone cannot make a person's machine its weapon.
 const (
-	maxTraceQueries = 128 // sent in all, as Unbound and BIND bound theirs at 200
+	maxTraceQueries = 128 // sent in all unless told otherwise, as Unbound and BIND bound theirs at 200
 	maxTraceDepth   = 7   // look-ups of servers' addresses within one another
 	maxTraceTargets = 6   // servers without an address that are looked up for one delegation
 	maxTraceServers = 20  // taken of one delegation
-	maxTraceAliases = maxChain
-	maxAddresses    = 6 // tried of one delegation before it is given up
+	maxAddresses    = 6   // tried of one delegation before it is given up
 )
 
 // A Server is a name server and what is known of its addresses.
 type Server struct {
 	Name  []byte
 	Addrs []netip.Addr
+	Port  uint16 // 0: that of the walk
+	Glue  bool   // the zone above told the addresses
 }
 
 // A StepKind is what a step came to. The words are part of the JSON schema: those of
@@ -76,6 +78,8 @@ type Tracer struct {
 	Port  uint16
 	// IPv4 and IPv6 tell which addresses may be used.
 	IPv4, IPv6 bool
+	Queries    int // that one walk sends at most; 0: 128
+	Addresses  int // of one zone that are asked before it is given up; 0: 6
 	// Step is called with each step when it is over.
 	Step func(*Step)
 }
@@ -93,8 +97,9 @@ type errTraceEnd struct{ text string }
 
 func (e *errTraceEnd) Error() string { return e.text }
 
-// way is one run of a Tracer.
-type way struct {
+// A Walk goes down from the roots, and remembers the delegations that it found. It is one
+// goroutine's.
+type Walk struct {
 	*Tracer
 	q     *exchange.Question
 	known map[string][]Server // the servers of a zone, by its name in lower case
@@ -102,27 +107,33 @@ type way struct {
 	done  Traced
 }
 
+// Walk begins at the roots. Questions are asked as q is, without its name and type, and
+// without recursion.
+func (t *Tracer) Walk(q *exchange.Question) *Walk {
+	question := *q
+	question.Flags &^= wire.FlagRD
+	return &Walk{Tracer: t, q: &question, known: map[string][]Server{string(wire.Root): shuffled(t.Roots)}, seen: map[string]bool{}}
+}
+
 // Trace asks for q's name and type from the root down. The error says why there is no
 // answer.
 func (t *Tracer) Trace(ctx context.Context, q *exchange.Question) (*Traced, error) {
 	begun := time.Now()
-	question := *q
-	question.Flags &^= wire.FlagRD
-	w := &way{Tracer: t, q: &question, known: map[string][]Server{string(wire.Root): shuffled(t.Roots)}, seen: map[string]bool{}}
+	w := t.Walk(q)
 	r, err := w.resolve(ctx, q.Name, q.Type, 0)
 	w.done.Reply, w.done.Took = r, time.Since(begun)
 	return &w.done, err
 }
 
 // resolve goes from the closest known zone to the answer, and along aliases.
-func (w *way) resolve(ctx context.Context, name []byte, typ wire.Type, depth int) (*exchange.Reply, error) {
+func (w *Walk) resolve(ctx context.Context, name []byte, typ wire.Type, depth int) (*exchange.Reply, error) {
 	key := string(wire.Lower(nil, name)) + typ.String()
 	if w.seen[key] {
-		return nil, &errTraceEnd{fmt.Sprintf("to find %s %v, %s %v is needed: the delegations go in a circle", NameText(name), typ, NameText(name), typ)}
+		return nil, &errTraceEnd{fmt.Sprintf("to find %s %v, %s %v is needed: the delegations go in a circle", wire.NameText(name), typ, wire.NameText(name), typ)}
 	}
 	w.seen[key] = true
 	defer delete(w.seen, key)
-	for hops := 0; hops <= maxTraceAliases; {
+	for hops := 0; hops <= maxAliases; {
 		step, err := w.descend(ctx, name, typ, depth)
 		if err != nil {
 			return nil, err
@@ -136,18 +147,33 @@ func (w *way) resolve(ctx context.Context, name []byte, typ wire.Type, depth int
 			w.done.Aliases = append(w.done.Aliases, name)
 		}
 	}
-	return nil, &errTraceEnd{fmt.Sprintf("more than %d aliases", maxTraceAliases)}
+	return nil, &errTraceEnd{fmt.Sprintf("more than %d aliases", maxAliases)}
+}
+
+// Fetch returns what the servers of a name's zone say of it. Records that are not theirs
+// to tell are left out, and aliases are not followed out of the zone. It is what a
+// [Validator] may ask when there is no resolver.
+func (w *Walk) Fetch(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error) {
+	step, err := w.descend(ctx, name, typ, 0)
+	if err != nil {
+		return nil, err
+	}
+	r := *step.Reply
+	r.Message.Records = slices.DeleteFunc(slices.Clone(r.Message.Records), func(rr wire.Record) bool {
+		return rr.Section != wire.Additional && !wire.Subdomain(rr.Owner, step.Zone)
+	})
+	return &r, nil
 }
 
 // descend follows referrals until there is an answer, or an alias for another name.
-func (w *way) descend(ctx context.Context, name []byte, typ wire.Type, depth int) (*Step, error) {
+func (w *Walk) descend(ctx context.Context, name []byte, typ wire.Type, depth int) (*Step, error) {
 	zone, servers := w.closest(name, typ)
 	for range wire.MaxLabels + 1 { // each referral goes down by a label at least
 		step, err := w.askZone(ctx, zone, servers, name, typ, depth)
 		if err != nil || step.Kind != StepKind(Referred) {
 			return step, err
 		}
-		zone, servers = step.Child, step.Servers
+		zone, servers = step.Child, shuffled(step.Servers)
 		w.known[string(zone)] = servers
 	}
 	return nil, &errTraceEnd{"the delegations do not end"}
@@ -155,7 +181,7 @@ func (w *way) descend(ctx context.Context, name []byte, typ wire.Type, depth int
 
 // closest returns the deepest zone above or at the name whose servers are known. DS
 // is asked of the parent's (RFC 4035, section 3.1.4.1).
-func (w *way) closest(name []byte, typ wire.Type) ([]byte, []Server) {
+func (w *Walk) closest(name []byte, typ wire.Type) ([]byte, []Server) {
 	at := wire.Lower(nil, name)
 	if typ == wire.TypeDS && len(at) > 1 {
 		at = wire.Parent(at)
@@ -172,10 +198,10 @@ func (w *way) closest(name []byte, typ wire.Type) ([]byte, []Server) {
 }
 
 // askZone asks the zone's servers until one gives something to go on with.
-func (w *way) askZone(ctx context.Context, zone []byte, servers []Server, name []byte, typ wire.Type, depth int) (*Step, error) {
+func (w *Walk) askZone(ctx context.Context, zone []byte, servers []Server, name []byte, typ wire.Type, depth int) (*Step, error) {
 	tried, spent := map[netip.Addr]bool{}, 0
 	ask := func(s Server, addr netip.Addr) (*Step, error) {
-		if tried[addr] || spent == maxAddresses || !w.usable(addr) {
+		if tried[addr] || spent == cmp.Or(w.Addresses, maxAddresses) || !w.usable(addr) {
 			return nil, nil
 		}
 		tried[addr], spent = true, spent+1
@@ -223,16 +249,19 @@ func (w *way) askZone(ctx context.Context, zone []byte, servers []Server, name [
 	if spent == 0 {
 		why = "none of the servers of %s has an address that can be found and used"
 	}
-	return nil, &errTraceEnd{fmt.Sprintf(why, NameText(zone))}
+	return nil, &errTraceEnd{fmt.Sprintf(why, wire.NameText(zone))}
 }
 
-func (w *way) usable(addr netip.Addr) bool {
+// most returns how many questions the walk may send.
+func (w *Walk) most() int { return cmp.Or(w.Queries, maxTraceQueries) }
+
+func (w *Walk) usable(addr netip.Addr) bool {
 	bad := addr.IsUnspecified() || addr.IsMulticast()
 	return !bad && (addr.Is4() && w.IPv4 || addr.Is6() && w.IPv6)
 }
 
 // addresses looks a server up. That it cannot be found is no error: there are others.
-func (w *way) addresses(ctx context.Context, name []byte, depth int) ([]netip.Addr, error) {
+func (w *Walk) addresses(ctx context.Context, name []byte, depth int) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for _, typ := range [...]wire.Type{wire.TypeA, wire.TypeAAAA} {
 		if typ == wire.TypeA && !w.IPv4 || typ == wire.TypeAAAA && (!w.IPv6 || len(addrs) > 0) {
@@ -240,7 +269,7 @@ func (w *way) addresses(ctx context.Context, name []byte, depth int) ([]netip.Ad
 		}
 		r, err := w.resolve(ctx, name, typ, depth)
 		var end *errTraceEnd
-		if errors.As(err, &end) && w.done.Queries < maxTraceQueries {
+		if errors.As(err, &end) && w.done.Queries < w.most() {
 			continue
 		}
 		if err != nil {
@@ -261,14 +290,14 @@ func (w *way) addresses(ctx context.Context, name []byte, depth int) ([]netip.Ad
 
 // askServer asks one server at one address. The error is that nobody can be asked any
 // more.
-func (w *way) askServer(ctx context.Context, zone []byte, s Server, addr netip.Addr, name []byte, typ wire.Type, depth int) (*Step, error) {
-	if w.done.Queries == maxTraceQueries {
-		return nil, &errTraceEnd{fmt.Sprintf("%d questions were asked and there is no answer: whoever delegates so wants that", maxTraceQueries)}
+func (w *Walk) askServer(ctx context.Context, zone []byte, s Server, addr netip.Addr, name []byte, typ wire.Type, depth int) (*Step, error) {
+	if w.done.Queries >= w.most() {
+		return nil, &errTraceEnd{fmt.Sprintf("%d questions were asked and there is no answer: whoever delegates so wants that", w.most())}
 	}
 	w.done.Queries++
 	q := *w.q
 	q.Name, q.Type = name, typ
-	step := &Step{Depth: depth, Zone: zone, Name: name, Type: typ, Server: s.Name, Addr: netip.AddrPortFrom(addr, w.Port)}
+	step := &Step{Depth: depth, Zone: zone, Name: name, Type: typ, Server: s.Name, Addr: netip.AddrPortFrom(addr, cmp.Or(s.Port, w.Port))}
 	r, err := w.Asker.Ask(ctx, step.Addr, &q)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -288,7 +317,7 @@ func (w *way) askServer(ctx context.Context, zone []byte, s Server, addr netip.A
 
 // judge decides what a reply is worth to somebody who asked a server of the step's
 // zone.
-func (w *way) judge(step *Step) {
+func (w *Walk) judge(step *Step) {
 	f := Understand(step.Reply)
 	step.Kind = StepKind(f.Outcome)
 	lame := func(format string, args ...any) {
@@ -306,12 +335,12 @@ func (w *way) judge(step *Step) {
 		child := wire.Lower(nil, f.Zone)
 		switch {
 		case !wire.Subdomain(child, step.Zone):
-			lame("it refers to %s, which is not below %s", NameText(child), NameText(step.Zone))
+			lame("it refers to %s, which is not below %s", wire.NameText(child), wire.NameText(step.Zone))
 		case len(child) == len(step.Zone):
-			lame("it refers to the servers of %s, and should be one", NameText(child))
+			lame("it refers to the servers of %s, and should be one", wire.NameText(child))
 		default:
 			step.Child = child
-			w.takeReferral(step, m)
+			w.takeReferral(step, m, wire.Authority)
 		}
 	case Answered, Alias, NoData, NoName:
 		// An alias that leaves the zone is followed from the root: what this server
@@ -334,12 +363,12 @@ func (w *way) judge(step *Step) {
 	}
 }
 
-// takeReferral collects the servers of a referral, and the addresses that the zone
-// asked may know: of names below it (SECURITY: bailiwick).
-func (w *way) takeReferral(step *Step, m *wire.Message) {
+// takeReferral collects the servers of a referral, whose NS records are in a section, and
+// the addresses that the zone asked may know: of names below it.
+func (w *Walk) takeReferral(step *Step, m *wire.Message, section wire.Section) {
 	for i := range m.Records {
 		rr := &m.Records[i]
-		if rr.Section != wire.Authority || !bytes.Equal(wire.Lower(nil, rr.Owner), step.Child) {
+		if rr.Section != section || !bytes.Equal(wire.Lower(nil, rr.Owner), step.Child) {
 			continue
 		}
 		switch {
@@ -358,11 +387,10 @@ func (w *way) takeReferral(step *Step, m *wire.Message) {
 		a, ok := netip.AddrFromSlice(rr.Data)
 		for j := range step.Servers {
 			if s := &step.Servers[j]; ok && wire.EqualFold(s.Name, rr.Owner) && !slices.Contains(s.Addrs, a) {
-				s.Addrs = append(s.Addrs, a)
+				s.Addrs, s.Glue = append(s.Addrs, a), true
 			}
 		}
 	}
-	step.Servers = shuffled(step.Servers)
 }
 
 // shuffled returns the servers beginning with a random one, so that not everybody's
@@ -382,49 +410,4 @@ func shuffled(servers []Server) []Server {
 		list[i].Addrs = addrs
 	}
 	return list
-}
-
-// Text says in words what the step came to.
-func (s *Step) Text() string {
-	switch s.Kind {
-	case StepKind(Referred):
-		signed := ""
-		if s.Signed {
-			signed = ", which is signed (DS)"
-		}
-		return fmt.Sprintf("a referral to %s of %s%s", plural(len(s.Servers), "server"), NameText(s.Child), signed)
-	case StepKind(Answered):
-		return "the answer" + s.aside()
-	case StepKind(Alias):
-		return "an alias of " + NameText(s.Target) + s.aside()
-	case StepKind(NoData):
-		return "no such record" + s.aside()
-	case StepKind(NoName):
-		return "no such name" + s.aside()
-	case StepLame:
-		return "lame: " + s.Why
-	case StepKind(Malformed):
-		return "a malformed reply: " + s.Reply.Fault.String()
-	case StepTimeout, StepUnreachable:
-		var u *exchange.Unanswered
-		if errors.As(s.Err, &u) { // the server is named before
-			return u.Causes(func(a exchange.Attempt) string { return exchange.ErrorText(a.Err) })
-		}
-		return exchange.ErrorText(s.Err)
-	}
-	return s.Reply.Message.Rcode.String()
-}
-
-func (s *Step) aside() string {
-	if s.Why != "" {
-		return " (" + s.Why + ")"
-	}
-	return ""
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
 }

@@ -1,4 +1,4 @@
-package query
+package chain
 
 import (
 	"bytes"
@@ -61,13 +61,16 @@ type Check struct {
 	Name     []byte
 	Type     wire.Type
 	Security Security
-	EDE      int // the Extended DNS Error of what is not secure, or -1
+	EDE      int           // the Extended DNS Error of what is not secure, or -1
+	Reason   dnssec.Reason // why it is not secure; 0: nothing failed
 	Text     string
+	Reply    *exchange.Reply // that was judged; nil if there was none
 }
 
 // A Validator walks the chain of trust.
 type Validator struct {
-	// Ask asks a resolver that is told not to validate, for signatures too.
+	// Ask asks a resolver that is told not to validate, or what each zone's own servers
+	// say ([Walk.Fetch]), for signatures too.
 	Ask     func(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error)
 	Anchors []Anchor
 	Now     time.Time
@@ -87,22 +90,25 @@ type Validated struct {
 
 // A link is a zone and what is known of its keys.
 type link struct {
-	zone []byte
+	dnssec.Zone
 	sec  Security
 	ede  int
-	keys []dnssec.Key
 	gone bool   // a name was proven not to exist: there are no zones below it
 	why  string // it is not secure
 }
 
+func (l *link) is(zone []byte) bool { return bytes.Equal(l.Name, zone) }
+
 // run is one validation.
 type run struct {
 	*Validator
-	work  dnssec.Work
+	work  dnssec.Work      // of judging
+	told  dnssec.Work      // of saying more of it: what of each signature
 	links map[string]*link // by name: the zone that the name is in, by its DS or their absence
 	done  Validated
 
 	signed bool // a reply had a signature
+	silent bool // links are not reported
 }
 
 // errQueries is the end of a chain that somebody made long on purpose.
@@ -111,6 +117,7 @@ var errQueries = errors.New("too many questions for one chain of trust")
 // Validate asks for name and type and checks everything on the way from the anchors.
 func (v *Validator) Validate(ctx context.Context, name []byte, typ wire.Type) *Validated {
 	r := &run{Validator: v, links: map[string]*link{}, work: dnssec.Work{Signatures: workSignatures, Failures: workFailures, Hashes: workHashes}}
+	r.told = r.work
 	r.done.Security = Secure
 	if err := r.question(ctx, name, typ); err != nil {
 		r.done.Err = err
@@ -121,6 +128,9 @@ func (v *Validator) Validate(ctx context.Context, name []byte, typ wire.Type) *V
 
 // report hands out a link and remembers the worst one.
 func (r *run) report(c *Check) {
+	if r.silent {
+		return
+	}
 	if c.Security.rank() > r.done.Security.rank() {
 		r.done.Security, r.done.Broken = c.Security, c
 	}
@@ -142,12 +152,12 @@ func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*exchange.Re
 	r.signed = r.signed || slices.ContainsFunc(m.Records, func(rr wire.Record) bool { return rr.Type == wire.TypeRRSIG })
 	switch {
 	case reply.Fault != 0:
-		return nil, fmt.Errorf("%s %v: the reply is malformed: %v", NameText(name), typ, reply.Fault)
+		return nil, fmt.Errorf("%s %v: the reply is malformed: %v", wire.NameText(name), typ, reply.Fault)
 	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
-		return nil, fmt.Errorf("%s %v: %v answers %v, even without validation", NameText(name), typ, reply.Server, m.Rcode)
+		return nil, fmt.Errorf("%s %v: %v answers %v, even without validation", wire.NameText(name), typ, reply.Server, m.Rcode)
 	}
 	if f := Understand(reply); f.Outcome == Referred {
-		return nil, fmt.Errorf("%s %v: %v only refers to the servers of %s: the chain of trust needs a server that resolves", NameText(name), typ, reply.Server, NameText(f.Zone))
+		return nil, fmt.Errorf("%s %v: %v only refers to the servers of %s: the chain of trust needs a server that resolves", wire.NameText(name), typ, reply.Server, wire.NameText(f.Zone))
 	}
 	return reply, nil
 }
@@ -155,13 +165,17 @@ func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*exchange.Re
 // question validates the answer to a question, along its aliases.
 func (r *run) question(ctx context.Context, name []byte, typ wire.Type) error {
 	at := wire.Lower(nil, name)
-	for hops := 0; hops <= maxChain; {
+	for hops := 0; hops <= maxAliases; {
 		reply, err := r.ask(ctx, at, typ)
 		if err != nil {
 			return err
 		}
 		if r.done.Reply = reply; r.done.First == nil {
 			r.done.First = reply
+		}
+		if typ == wire.TypeRRSIG && Understand(reply).Outcome == Answered {
+			r.report(&Check{Zone: at, Name: at, Type: typ, Security: Insecure, EDE: -1, Text: "signatures are not signed themselves (RFC 4035, section 2.2)", Reply: reply})
+			return nil
 		}
 		next, n, err := r.reply(ctx, reply, at, typ)
 		if err != nil || next == nil {
@@ -170,16 +184,16 @@ func (r *run) question(ctx context.Context, name []byte, typ wire.Type) error {
 		at = next
 		hops += max(n, 1)
 	}
-	return fmt.Errorf("more than %d aliases", maxChain)
+	return fmt.Errorf("more than %d aliases", maxAliases)
 }
 
 // reply validates what a reply says of name. It returns the name to go on with if an
 // alias leads out of the reply, and how many aliases there were.
 func (r *run) reply(ctx context.Context, reply *exchange.Reply, name []byte, typ wire.Type) (next []byte, hops int, err error) {
-	sets := setsOf(&reply.Message, wire.Answer)
+	sets := Sets(&reply.Message, wire.Answer)
 	f := Understand(reply)
 	at := name
-	for ; hops <= maxChain; hops++ {
+	for ; hops <= maxAliases; hops++ {
 		found := false
 		for _, set := range sets {
 			if bytes.Equal(set.Owner, at) && asked(set.Type, typ) {
@@ -225,12 +239,12 @@ func (r *run) alias(ctx context.Context, reply *exchange.Reply, sets []*wire.RRs
 		}
 		target = substitute(at, dname.Owner, wire.Lower(nil, dname.Data[0]))
 		if target == nil {
-			return nil, fmt.Errorf("the DNAME record of %s leads from %s to a name that is too long", NameText(dname.Owner), NameText(at))
+			return nil, fmt.Errorf("the DNAME record of %s leads from %s to a name that is too long", wire.NameText(dname.Owner), wire.NameText(at))
 		}
 		if cname != nil && slices.ContainsFunc(cname.Data, func(d []byte) bool { return !wire.EqualFold(d, target) }) {
 			r.report(&Check{
 				Zone: dname.Owner, Name: at, Type: wire.TypeCNAME, Security: Bogus, EDE: wire.EDEBogus,
-				Text: fmt.Sprintf("it does not lead to %s, as the DNAME record of %s makes it", NameText(target), NameText(dname.Owner)),
+				Text: fmt.Sprintf("it does not lead to %s, as the DNAME record of %s makes it", wire.NameText(target), wire.NameText(dname.Owner)),
 			})
 		}
 		return target, nil
@@ -244,18 +258,25 @@ func (r *run) alias(ctx context.Context, reply *exchange.Reply, sets []*wire.RRs
 	return wire.Lower(nil, cname.Data[0]), nil
 }
 
+// holder returns the zone that speaks for what the zone of the name at holds: signer, if
+// that is a zone, else the one that at is in (dnssec.SignerOf).
+func (r *run) holder(ctx context.Context, at, signer []byte) (*link, error) {
+	if signer != nil {
+		if l, err := r.linkTo(ctx, signer); err != nil || l.sec != Secure || l.is(signer) {
+			return l, err
+		}
+	}
+	return r.linkTo(ctx, at)
+}
+
 // positive validates a set of an answer.
 func (r *run) positive(ctx context.Context, reply *exchange.Reply, set *wire.RRset) error {
-	signer := signerOf(set)
-	where := signer
-	if where == nil {
-		where = above(set.Owner, set.Type)
-	}
-	l, err := r.linkTo(ctx, where)
+	at := dnssec.ParentSide(set.Owner, set.Type)
+	l, err := r.holder(ctx, at, dnssec.SignerOf(at, set))
 	if err != nil {
 		return err
 	}
-	c := Check{Zone: l.zone, Name: set.Owner, Type: set.Type, Security: l.sec, EDE: l.ede}
+	c := Check{Zone: l.Name, Name: set.Owner, Type: set.Type, Security: l.sec, EDE: l.ede, Reply: reply}
 	defer r.report(&c)
 	if l.sec != Secure {
 		c.Text = "not checked: " + l.why
@@ -273,76 +294,99 @@ func (r *run) positive(ctx context.Context, reply *exchange.Reply, set *wire.RRs
 	if !good.Wildcard {
 		return nil
 	}
-	d, _ := r.denial(reply, l)
-	proof, why := d.Wildcard(set.Owner, good.Labels, &r.work)
+	_, proof, why := l.Expanded(set.Owner, good.Labels, Sets(&reply.Message, wire.Authority), r.Now, &r.work)
 	switch {
 	case why != 0:
 		c.Text += "; made from a wildcard, but that the name itself does not exist is not proven: " + why.String()
 		c.fail(why)
 	case proof.Insecure:
-		c.Security, c.EDE = Insecure, dnssec.TooManyIterations.EDE()
 		c.Text += "; made from a wildcard, whose proof has too many NSEC3 iterations to check"
+		return r.unlooked(ctx, &c, l, at)
 	case proof.OptOut:
 		c.Security = Insecure
 		c.Text += "; made from a wildcard, within an opt-out range of NSEC3: an unsigned name may be there"
 	default:
-		c.Text += fmt.Sprintf("; made from the wildcard *.%s, and the name itself is proven not to exist", strings.TrimPrefix(NameText(proof.ClosestEncloser), "."))
+		c.Text += fmt.Sprintf("; made from the wildcard *.%s, and the name itself is proven not to exist", strings.TrimPrefix(wire.NameText(proof.ClosestEncloser), "."))
+	}
+	return nil
+}
+
+// unlooked finishes a check of a proof whose NSEC3 records have too many iterations to be
+// looked at. They may be any of the zone's: they are good for what is in it, and not for
+// what is below a secure delegation out of it.
+func (r *run) unlooked(ctx context.Context, c *Check, l *link, at []byte) error {
+	c.Security, c.EDE = Insecure, dnssec.TooManyIterations.EDE()
+	r.silent = true // what is found on the way down says nothing more
+	own, err := r.linkTo(ctx, at)
+	r.silent = false
+	switch {
+	case err != nil:
+		return err
+	case own.sec == Bogus:
+		c.Security, c.EDE, c.Text = own.sec, own.ede, "not checked: "+own.why
+	case own.sec == Secure && !own.is(l.Name):
+		c.Text += fmt.Sprintf(", and it is not by the zone %s that the name is in", wire.NameText(own.Name))
+		c.fail(dnssec.NoProof)
 	}
 	return nil
 }
 
 // negative validates that a name, or a type of it, does not exist.
 func (r *run) negative(ctx context.Context, reply *exchange.Reply, name []byte, typ wire.Type) error {
-	var signer []byte
-	for _, set := range setsOf(&reply.Message, wire.Authority) {
-		if s := signerOf(set); s != nil && wire.Subdomain(name, s) && (signer == nil || set.Type == wire.TypeSOA) {
-			signer = s
-		}
-	}
-	where := signer
-	if where == nil {
-		where = above(name, typ)
-	}
-	l, err := r.linkTo(ctx, where)
+	at := dnssec.ParentSide(name, typ)
+	l, err := r.holder(ctx, at, dnssec.SignerOf(at, Sets(&reply.Message, wire.Authority)...))
 	if err != nil {
 		return err
 	}
-	c := Check{Zone: l.zone, Name: name, Type: typ, Security: l.sec, EDE: l.ede}
-	defer r.report(&c)
-	if l.sec != Secure {
-		c.Text = "not checked: " + l.why
-		return nil
+	proof, why := dnssec.Proof{}, dnssec.Reason(0)
+	if l.sec == Secure {
+		if proof, why = r.absent(reply, l, name, typ); why == dnssec.NoProof {
+			// Nothing in the reply is of that zone: the name may lie in another.
+			if l, err = r.linkTo(ctx, at); err != nil {
+				return err
+			}
+		}
 	}
-	d, said := r.denial(reply, l)
-	var proof dnssec.Proof
-	var why dnssec.Reason
+	c := Check{Zone: l.Name, Name: name, Type: typ, Security: l.sec, EDE: l.ede, Reply: reply}
+	defer r.report(&c)
 	what := fmt.Sprintf("there is no %v record of this name", typ)
 	if reply.Message.Rcode == wire.NXDomain {
 		what = "the name does not exist"
-		proof, why = d.NXDomain(name, &r.work)
-	} else {
-		proof, why = d.NoData(name, typ, &r.work)
 	}
 	switch {
+	case l.sec != Secure:
+		c.Text = "not checked: " + l.why
 	case why != 0:
-		c.Text = fmt.Sprintf("that %s is not proven: %s%s%s", what, why.String(), said, r.unsignedServer())
+		c.Text = fmt.Sprintf("that %s is not proven: %s%s%s", what, why.String(), r.proofText(reply, l), r.unsignedServer())
 		c.fail(why)
 	case proof.Insecure:
-		c.Security, c.EDE = Insecure, dnssec.TooManyIterations.EDE()
 		c.Text = "the proof has too many NSEC3 iterations to check"
+		return r.unlooked(ctx, &c, l, at)
 	case proof.OptOut:
 		c.Security = Insecure
 		c.Text = what + ", as far as an opt-out range of NSEC3 can say: an unsigned name may be there"
 	default:
-		c.Text = "proven: " + what + said
+		c.Text = "proven: " + what + r.proofText(reply, l)
 	}
 	return nil
 }
 
+// absent judges what a reply says that there is not, in a zone whose keys are trusted.
+func (r *run) absent(reply *exchange.Reply, l *link, name []byte, typ wire.Type) (dnssec.Proof, dnssec.Reason) {
+	sets := Sets(&reply.Message, wire.Authority)
+	_, proof, why := l.Absent(name, typ, reply.Message.Rcode == wire.NXDomain, sets, r.Now, &r.work)
+	return proof, why
+}
+
 // fail makes the check one that failed for a reason.
 func (c *Check) fail(why dnssec.Reason) {
-	c.EDE, c.Security = why.EDE(), Bogus
+	c.EDE, c.Security, c.Reason = why.EDE(), Bogus, why
 	if why == dnssec.WorkSpent {
 		c.Security = Indeterminate
 	}
+}
+
+// Usable reports that the answer may be believed as far as DNSSEC is concerned.
+func (v *Validated) Usable() bool {
+	return v.First != nil && (v.Security == Secure || v.Security == Insecure)
 }
