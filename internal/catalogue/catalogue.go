@@ -4,19 +4,40 @@
 // A check is a value that package check runs; that package knows none of them. A check says
 // itself what it needs ([check.Needs]), asks through the [check.Run] that it is given, and
 // yields findings. What several checks want to know is found out once, as a [check.Fact].
+//
+// Each group has a Go file, or two, and its prose in a file of the same name below prose: what
+// checks are called, what they send, how they judge, what mends what they find. A check without
+// prose, and prose without a check, stop every test. Rules that need no network are in
+// content.go.
 package catalogue
 
 import (
 	"slices"
+	"sync"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 )
 
-// All returns the checks of the reach and identity, authoritative, delegation, zone,
-// DNSSEC, resolver and encrypted tables, and those of configurations, in this order.
-func All() []*check.Check {
-	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
-}
+// The groups, in the order of the catalogue.
+const (
+	GroupReach     finding.Group = "Reach and identity"
+	GroupServer    finding.Group = "Authoritative"
+	GroupZone      finding.Group = "Delegation and zone content"
+	GroupDNSSEC    finding.Group = "DNSSEC"
+	GroupResolver  finding.Group = "Resolver"
+	GroupEncrypted finding.Group = "Encrypted and neighbours"
+	GroupConfig    finding.Group = "Configuration"
+)
+
+// catalogue is made once, for its prose is read from text, and never changed.
+var catalogue = sync.OnceValue(func() []*check.Check {
+	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), ednsChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
+})
+
+// All returns all checks in a fixed order, that of the groups. The list is the caller's, the
+// checks are not to be modified.
+func All() []*check.Check { return slices.Clone(catalogue()) }
 
 // Zonemaster returns which of our checks judges what each of Zonemaster's test
 // cases does, one id each; several cases may share one.

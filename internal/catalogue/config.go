@@ -18,9 +18,6 @@ import (
 	"port53/internal/wire"
 )
 
-// GroupConfig is the checks of a configuration, which need no network.
-const GroupConfig finding.Group = "Configuration"
-
 // What the checks of configurations judge by.
 const (
 	transferBits4 = 24                  // a network of which all are taken for secondaries
@@ -86,130 +83,25 @@ func wide(p netip.Prefix) bool {
 
 // configChecks returns the checks of a configuration of this program.
 func configChecks() []*check.Check {
-	advice := func(text string) map[check.Product]string { return map[check.Product]string{"": text, "port53": text} }
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "CONF-OPEN", Title: "strangers have no names resolved", Severity: finding.SevCritical, Sent: "Looks at the role and at resolver.allow. From outside: RES-OPEN.", Judged: "A network of strangers in resolver.allow outside the role public-resolver: fail. The role public-resolver without a list: info.", Advice: advice("resolver: {allow: [192.0.2.0/24]} with your own networks only"), Refs: []string{"RFC 5358"}},
-			Run:   audit(confOpen),
-		},
-		{
-			Check: finding.Check{ID: "CONF-LISTEN", Title: "an inner server listens inside", Severity: finding.SevMedium, Sent: "Looks at the addresses that are served.", Judged: "A role for known networks listens on all addresses, or on a public one: warn.", Advice: advice("listen: the addresses of the inner networks, one by one"), Refs: []string{"CWE-1327"}},
-			Run:   audit(confListen),
-		},
-		{
-			Check: finding.Check{ID: "CONF-XFR", Title: "zones are transferred to few", Severity: finding.SevHigh, Sent: "Looks at allow_transfer of each zone. From outside: SRV-AXFR.", Judged: "All addresses: fail. A network of more than a /24 or /48 without a key: warn.", Advice: advice("zones[].allow_transfer: the addresses of the secondaries, and zones[].tsig: a key"), Refs: []string{"RFC 5936, section 5"}},
-			Run:   audit(confTransfer),
-		},
-		{
-			Check: finding.Check{ID: "CONF-TSIG", Title: "transfers are signed", Severity: finding.SevMedium, Sent: "Looks for keys of zones that are sent or fetched.", Judged: "A zone with secondaries or primaries and no key: warn.", Advice: advice("keys: [{name: xfr, secret_file: keys/xfr}], and tsig: xfr at the zone and at the other side"), Refs: []string{"RFC 8945"}},
-			Run:   audit(confTSIG),
-		},
-		{
-			Check: finding.Check{ID: "CONF-KEY", Title: "keys are strong and kept from others", Severity: finding.SevHigh, Sent: "Looks at the length of secrets, and who may read the files that have them.", Judged: "A secret that others can read: fail. One in the configuration, or shorter than the hash: warn.", Advice: advice("openssl rand -base64 32 > keys/NAME; chmod 600 keys/NAME; secret_file: keys/NAME"), Refs: []string{"RFC 8945, section 10", "CWE-732"}},
-			Run:   audit(confKeys),
-		},
-		{
-			Check: finding.Check{ID: "CONF-UPDATE", Title: "keys change little", Severity: finding.SevMedium, Sent: "Looks at what each grant allows. From outside: SRV-UPDATE.", Judged: "A grant of all names and all types: warn.", Advice: advice("zones[].updates: [{key: NAME, names: [host.example.com], types: [A, AAAA]}]"), Refs: []string{"RFC 3007"}},
-			Run:   audit(confUpdates),
-		},
-		{
-			Check: finding.Check{ID: "CONF-RRL", Title: "replies are limited", Severity: finding.SevHigh, Sent: "Looks at response rate limiting. From outside: SRV-RRL and SRV-RRLSLIP.", Judged: "Off, or only logged, where strangers ask: fail. No slip: warn. Strangers exempt: warn.", Advice: advice("policy: {rate_limit: {enabled: true, slip: 2}}"), Refs: []string{"ISC-TN-2012-1", "RFC 5358"}},
-			Run:   audit(confRRL),
-		},
-		{
-			Check: finding.Check{ID: "CONF-VALID", Title: "answers are validated", Severity: finding.SevHigh, Sent: "Looks at validation, its clock and its exceptions. From outside: RES-VALID.", Judged: "Off, or at a fixed time: fail. A zone without validation for over 30 days: warn.", Advice: advice("Remove resolver.validation and resolver.validation_time; give negative_trust_anchors an end that is near."), Refs: []string{"RFC 4035", "RFC 7646"}},
-			Run:   audit(confValidation),
-		},
-		{
-			Check: finding.Check{ID: "CONF-FORGE", Title: "answers are hard to forge", Severity: finding.SevMedium, Sent: "Looks at what makes forging hard for a resolver. From outside: RES-0X20, RES-QMIN and RES-REBIND.", Judged: "0x20, query name minimisation or the filter of private addresses off: warn.", Advice: advice("Remove case_randomization, qname_minimization and rebinding: they are on unless they are set."), Refs: []string{"RFC 5452", "RFC 9156"}},
-			Run:   audit(confForge),
-		},
-		{
-			Check: finding.Check{ID: "CONF-SIZE", Title: "datagrams are never fragmented", Severity: finding.SevMedium, Sent: "Looks at the size of datagrams. From outside: SRV-FRAG and RES-BUFSIZE.", Judged: "Above 1232 octets: warn.", Advice: advice("Remove edns.udp_size: it is 1232."), Refs: []string{"RFC 9715"}},
-			Run: audit(func(a *audited) {
-				if n := a.c.EDNS.UDPSize; n > udpMax {
-					a.find(finding.Warn, 0, "edns.udp_size", "%d octets may be cut into fragments, which can be forged", n)
-				}
-			}),
-		},
-		{
-			Check: finding.Check{ID: "CONF-COOKIE", Title: "cookies are answered", Severity: finding.SevMedium, Sent: "Looks at DNS cookies. From outside: SRV-COOKIE.", Judged: "Off: warn.", Advice: advice("Remove edns.cookies: they are on."), Refs: []string{"RFC 9018"}},
-			Run: audit(func(a *audited) {
-				if !a.c.EDNS.Cookies {
-					a.find(finding.Warn, 0, "edns.cookies", "real clients cannot be told from forged ones")
-				}
-			}),
-		},
-		{
-			Check: finding.Check{ID: "CONF-IDENT", Title: "the server tells nothing of itself", Severity: finding.SevLow, Sent: "Looks at version and host names that anyone can ask for. From outside: ID-VERSION.", Judged: "A version: warn. A name of the host: info.", Advice: advice("Remove identity.version: it is hidden."), Refs: []string{"RFC 4892", "CWE-200"}},
-			Run: audit(func(a *audited) {
-				if v := a.c.Identity.Version; v != "" {
-					a.find(finding.Warn, 0, "identity.version", "%q tells attackers which faults to try", v)
-				}
-				if v := a.c.Identity.Hostname; v != "" {
-					a.find(finding.Info, 0, "identity.hostname", "%q", v)
-				}
-			}),
-		},
-		{
-			Check: finding.Check{ID: "CONF-METRICS", Title: "counters are for this machine", Severity: finding.SevMedium, Sent: "Looks where the counters can be read.", Judged: "On another address than loopback: warn.", Advice: advice("metrics: {listen: 127.0.0.1:9153}, or a firewall rule for the machine that collects them"), Refs: []string{"CWE-200"}},
-			Run: audit(func(a *audited) {
-				if m := a.c.Metrics; m.Listen.IsValid() && !m.Listen.Addr().IsLoopback() {
-					a.find(finding.Warn, 0, "metrics.listen", "%v has no password, and tells what is asked for", m.Listen)
-				}
-			}),
-		},
-		{
-			Check: finding.Check{ID: "CONF-CONTROL", Title: "the control socket is nobody else's", Severity: finding.SevMedium, Sent: "Looks where the control socket is.", Judged: "In a folder that everybody can write to: warn.", Advice: advice("control: {socket: /run/port53/control.sock}"), Refs: []string{"CWE-379"}},
-			Run: audit(func(a *audited) {
-				for _, dir := range []string{"/tmp/", "/var/tmp/", "/dev/shm/"} {
-					if strings.HasPrefix(a.c.Control.Socket, dir) && strings.Count(a.c.Control.Socket, "/") == strings.Count(dir, "/") {
-						a.find(finding.Warn, 0, "control.socket", "others can put a socket of their own at %s before the server does", a.c.Control.Socket)
-					}
-				}
-			}),
-		},
-		{
-			Check: finding.Check{ID: "CONF-TCP", Title: "connections are bounded", Severity: finding.SevLow, Sent: "Looks at the bounds of connections. From outside: SRV-TCP-CAP, SRV-TCP-IDLE and SRV-TCP-SLOW.", Judged: "Over 100 of one address, or idle for over a minute: warn.", Advice: advice("Remove tcp.per_client and tcp.idle: they are 20 and 10s."), Refs: []string{"RFC 7766, section 6.2"}},
-			Run: audit(func(a *audited) {
-				if t := a.c.TCP; t.PerClient > clientsMax {
-					a.find(finding.Warn, 0, "tcp.per_client", "one address may hold %d connections", t.PerClient)
-				}
-				if t := a.c.TCP; t.Idle > connIdleMax {
-					a.find(finding.Warn, 0, "tcp.idle", "an idle connection stays for %v", t.Idle)
-				}
-			}),
-		},
-		{
-			Check: finding.Check{ID: "CONF-LIMITS", Title: "one question makes little work", Severity: finding.SevMedium, Sent: "Looks at the bounds of the resolver's work. From outside: RES-NXNS, RES-CHAIN and RES-NSEC3LIM.", Judged: "Several times the default: warn.", Advice: advice("Remove resolver.limits: each default has a reason, which port53 config reference tells."), Refs: []string{"CVE-2020-12662", "CVE-2023-50387", "CVE-2023-50868"}},
-			Run: audit(func(a *audited) {
-				if !a.c.Recurses() {
-					return
-				}
-				l := a.c.Resolver.Limits
-				for _, x := range []struct {
-					key      string
-					got, max int
-				}{{"packets", l.Packets, packetsMax}, {"signatures", l.Signatures, signaturesMax}, {"nsec3_hashes", l.NSEC3Hashes, hashesMax}, {"nsec3_iterations", l.NSEC3Iterations, 150}} {
-					if x.got > x.max {
-						a.find(finding.Warn, 0, "resolver.limits."+x.key, "%d is more than any answer needs", x.got)
-					}
-				}
-			}),
-		},
-		{
-			Check: finding.Check{ID: "CONF-LOG", Title: "what people ask is not kept", Severity: finding.SevLow, Sent: "Looks whether queries are logged.", Judged: "Queries of known people are logged: info.", Advice: advice("Remove log.queries, or tell those whose questions are kept."), Refs: []string{"RFC 9076"}},
-			Run: audit(func(a *audited) {
-				if a.c.Log.Queries != "off" && a.c.Recurses() {
-					a.find(finding.Info, 0, "log.queries", "every question is kept, with who asked")
-				}
-			}),
-		},
-	}
-	for _, c := range list {
-		c.Group, c.Scope = GroupConfig, check.ScopeConfig
-	}
-	return list
+	return described(GroupConfig, check.ScopeConfig, "config.txt", []*check.Check{
+		{Check: finding.Check{ID: "CONF-OPEN", Severity: finding.SevCritical}, Run: audit(confOpen)},
+		{Check: finding.Check{ID: "CONF-LISTEN", Severity: finding.SevMedium}, Run: audit(confListen)},
+		{Check: finding.Check{ID: "CONF-XFR", Severity: finding.SevHigh}, Run: audit(confTransfer)},
+		{Check: finding.Check{ID: "CONF-TSIG", Severity: finding.SevMedium}, Run: audit(confTSIG)},
+		{Check: finding.Check{ID: "CONF-KEY", Severity: finding.SevHigh}, Run: audit(confKeys)},
+		{Check: finding.Check{ID: "CONF-UPDATE", Severity: finding.SevMedium}, Run: audit(confUpdates)},
+		{Check: finding.Check{ID: "CONF-RRL", Severity: finding.SevHigh}, Run: audit(confRRL)},
+		{Check: finding.Check{ID: "CONF-VALID", Severity: finding.SevHigh}, Run: audit(confValidation)},
+		{Check: finding.Check{ID: "CONF-FORGE", Severity: finding.SevMedium}, Run: audit(confForge)},
+		{Check: finding.Check{ID: "CONF-SIZE", Severity: finding.SevMedium}, Run: audit(confSize)},
+		{Check: finding.Check{ID: "CONF-COOKIE", Severity: finding.SevMedium}, Run: audit(confCookies)},
+		{Check: finding.Check{ID: "CONF-IDENT", Severity: finding.SevLow}, Run: audit(confIdentity)},
+		{Check: finding.Check{ID: "CONF-METRICS", Severity: finding.SevMedium}, Run: audit(confMetrics)},
+		{Check: finding.Check{ID: "CONF-CONTROL", Severity: finding.SevMedium}, Run: audit(confControl)},
+		{Check: finding.Check{ID: "CONF-TCP", Severity: finding.SevLow}, Run: audit(confTCP)},
+		{Check: finding.Check{ID: "CONF-LIMITS", Severity: finding.SevMedium}, Run: audit(confLimits)},
+		{Check: finding.Check{ID: "CONF-LOG", Severity: finding.SevLow}, Run: audit(confLog)},
+	})
 }
 
 func confOpen(a *audited) {
@@ -386,5 +278,70 @@ func confForge(a *audited) {
 				a.find(finding.Info, 0, fmt.Sprintf("resolver.forward[%d].to", i), "all questions go to %v, in the clear", to)
 			}
 		}
+	}
+}
+
+func confSize(a *audited) {
+	if n := a.c.EDNS.UDPSize; n > udpMax {
+		a.find(finding.Warn, 0, "edns.udp_size", "%d octets may be cut into fragments, which can be forged", n)
+	}
+}
+
+func confCookies(a *audited) {
+	if !a.c.EDNS.Cookies {
+		a.find(finding.Warn, 0, "edns.cookies", "real clients cannot be told from forged ones")
+	}
+}
+
+func confIdentity(a *audited) {
+	if v := a.c.Identity.Version; v != "" {
+		a.find(finding.Warn, 0, "identity.version", "%q tells attackers which faults to try", v)
+	}
+	if v := a.c.Identity.Hostname; v != "" {
+		a.find(finding.Info, 0, "identity.hostname", "%q", v)
+	}
+}
+
+func confMetrics(a *audited) {
+	if m := a.c.Metrics; m.Listen.IsValid() && !m.Listen.Addr().IsLoopback() {
+		a.find(finding.Warn, 0, "metrics.listen", "%v has no password, and tells what is asked for", m.Listen)
+	}
+}
+
+func confControl(a *audited) {
+	for _, dir := range []string{"/tmp/", "/var/tmp/", "/dev/shm/"} {
+		if strings.HasPrefix(a.c.Control.Socket, dir) && strings.Count(a.c.Control.Socket, "/") == strings.Count(dir, "/") {
+			a.find(finding.Warn, 0, "control.socket", "others can put a socket of their own at %s before the server does", a.c.Control.Socket)
+		}
+	}
+}
+
+func confTCP(a *audited) {
+	if t := a.c.TCP; t.PerClient > clientsMax {
+		a.find(finding.Warn, 0, "tcp.per_client", "one address may hold %d connections", t.PerClient)
+	}
+	if t := a.c.TCP; t.Idle > connIdleMax {
+		a.find(finding.Warn, 0, "tcp.idle", "an idle connection stays for %v", t.Idle)
+	}
+}
+
+func confLimits(a *audited) {
+	if !a.c.Recurses() {
+		return
+	}
+	l := a.c.Resolver.Limits
+	for _, x := range []struct {
+		key      string
+		got, max int
+	}{{"packets", l.Packets, packetsMax}, {"signatures", l.Signatures, signaturesMax}, {"nsec3_hashes", l.NSEC3Hashes, hashesMax}, {"nsec3_iterations", l.NSEC3Iterations, 150}} {
+		if x.got > x.max {
+			a.find(finding.Warn, 0, "resolver.limits."+x.key, "%d is more than any answer needs", x.got)
+		}
+	}
+}
+
+func confLog(a *audited) {
+	if a.c.Log.Queries != "off" && a.c.Recurses() {
+		a.find(finding.Info, 0, "log.queries", "every question is kept, with who asked")
 	}
 }

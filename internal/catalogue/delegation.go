@@ -32,41 +32,15 @@ func delegated(judge func(ctx context.Context, r *check.Run, c *check.Cut) []fin
 
 // delegationChecks returns the checks of a zone's delegation.
 func delegationChecks() []*check.Check {
-	parent := map[check.Product]string{"": "Have the registrar or the parent zone's operator set the same NS and glue records as the zone has.", "bind": "rndc zonestatus ZONE; dig +norec @SERVER ZONE NS", "port53": "port53 query --trace ZONE NS"}
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "DEL-LAME", Title: "every server is authoritative", Severity: finding.SevHigh, Sent: "Asks each address that the parent names for the SOA.", Judged: "No answer, no AA or no SOA at any: fail.", Advice: parent, Refs: []string{"RFC 1912, section 2.8"}},
-			Run:   delegated(delLame),
-		},
-		{
-			Check: finding.Check{ID: "DEL-NS-SYNC", Title: "parent and zone name the same servers", Severity: finding.SevMedium, Sent: "Compares the NS set of the parent with the zone's own.", Judged: "They differ: warn.", Advice: parent, Refs: []string{"RFC 1034, section 4.2.2", "RFC 7477"}},
-			Run:   delegated(delSync),
-		},
-		{
-			Check: finding.Check{ID: "DEL-GLUE", Title: "the parent's addresses are right", Severity: finding.SevHigh, Sent: "Compares glue with the zone's own address records.", Judged: "In-domain servers without glue, or with other addresses: fail.", Advice: parent, Refs: []string{"RFC 9471"}},
-			Run:   delegated(delGlue),
-		},
-		{
-			Check: finding.Check{ID: "DEL-2NS", Title: "two servers in two networks", Severity: finding.SevMedium, Sent: "Counts names and networks of the servers.", Judged: "Under two names, or all in one /24 or /48: warn.", Advice: map[check.Product]string{"": "Add a secondary in another network."}, Refs: []string{"RFC 2182, section 5"}},
-			Run:   delegated(delTwo),
-		},
-		{
-			Check: finding.Check{ID: "DEL-DANGLE-NS", Title: "the servers' domains exist", Severity: finding.SevCritical, Sent: "Looks up the names of the servers. Whoever registers a missing domain owns the zone.", Judged: "The name's domain is not registered: fail. The name does not exist, or has no address: fail, of severity high.", Advice: map[check.Product]string{"": "Take the NS record out at the parent and in the zone, now."}, Refs: []string{"RFC 9520"}},
-			Run:   delegated(delDangle),
-		},
-		{
-			Check: finding.Check{ID: "DEL-CYCLE", Title: "no circle of delegations", Severity: finding.SevHigh, Sent: "Follows which zone's servers are needed to find this zone's servers.", Judged: "All servers depend on zones that depend on this one, without glue: fail.", Advice: parent, Refs: []string{"TsuNAME (2021)", "CVE-2026-42255"}},
-			Run:   delegated(delCycle),
-		},
-		{
-			Check: finding.Check{ID: "DEL-CNAME", Title: "servers are names with addresses", Severity: finding.SevMedium, Sent: "Asks whether names in NS, MX and SOA records are aliases.", Judged: "A CNAME: fail.", Advice: map[check.Product]string{"": "Give the name A and AAAA records in place of the CNAME."}, Refs: []string{"RFC 2181, section 10.3"}},
-			Run:   delCNAME,
-		},
-	}
-	for _, c := range list {
-		c.Group, c.Scope, c.Needs.Cost = GroupZone, check.ScopeZone, check.CostSearch
-	}
-	return list
+	return searching(described(GroupZone, check.ScopeZone, "delegation.txt", []*check.Check{
+		{Check: finding.Check{ID: "DEL-LAME", Severity: finding.SevHigh}, Run: delegated(delLame)},
+		{Check: finding.Check{ID: "DEL-NS-SYNC", Severity: finding.SevMedium}, Run: delegated(delSync)},
+		{Check: finding.Check{ID: "DEL-GLUE", Severity: finding.SevHigh}, Run: delegated(delGlue)},
+		{Check: finding.Check{ID: "DEL-2NS", Severity: finding.SevMedium}, Run: delegated(delTwo)},
+		{Check: finding.Check{ID: "DEL-DANGLE-NS", Severity: finding.SevCritical}, Run: delegated(delDangle)},
+		{Check: finding.Check{ID: "DEL-CYCLE", Severity: finding.SevHigh}, Run: delegated(delCycle)},
+		{Check: finding.Check{ID: "DEL-CNAME", Severity: finding.SevMedium}, Run: delCNAME},
+	}))
 }
 
 func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {

@@ -75,6 +75,11 @@ func validKeys(r *check.Run, zone []byte, m *check.Reply, ds [][]byte, w *dnssec
 	return all, why
 }
 
+// setOf returns the records of a name and type in a reply, with their signatures.
+func setOf(m *check.Reply, name []byte, t wire.Type) *wire.RRset {
+	return &wire.RRset{Owner: wire.Lower(nil, name), Type: t, TTL: setTTL(m, name, t), Data: m.Answers(name, t), Sigs: m.Signatures(name, t)}
+}
+
 // setTTL returns the TTL of a name's records of a type.
 func setTTL(m *check.Reply, name []byte, t wire.Type) uint32 {
 	for _, rr := range m.Records {
@@ -161,53 +166,17 @@ func chain(ctx context.Context, r *check.Run) ([]dnssec.Key, string, error) {
 
 // dnssecChecks returns the checks of signed zones.
 func dnssecChecks() []*check.Check {
-	sign := map[check.Product]string{
-		"": "Sign the zone with algorithm 13 and let the server keep signatures and keys fresh.", "bind": `dnssec-policy default; inline-signing yes;`, "knot": "zone: [{domain: ZONE, dnssec-signing: on, dnssec-policy: default}]; policy: [{id: default, algorithm: ecdsap256sha256, nsec3: off}]",
-		"pdns": "pdnsutil secure-zone ZONE; pdnsutil rectify-zone ZONE", "nsd": "ldns-signzone -n -s - ZONE KEY, from cron before signatures expire", "coredns": "dnssec { key file KZONE.+013+12345 }", "msdns": "Invoke-DnsServerZoneSign -ZoneName ZONE -SignWithDefault",
-	}
-	nsec3 := map[check.Product]string{"": "No extra iterations and no salt.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "knot": "nsec3-iterations: 0 and nsec3-salt-length: 0", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "nsd": "ldns-signzone -n -t 0 ZONE KEY", "msdns": "Set-DnsServerDnsSecZoneSetting -NSec3Iterations 0 -NSec3RandomSaltLength 0"}
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "DNSSEC-CHAIN", Title: "the chain of trust holds", Severity: finding.SevHigh, Sent: "Validates from the anchor down to the zone's SOA, NS and addresses.", Judged: "Bogus: fail. Unsigned: warn. Secure: pass.", Advice: sign, Refs: []string{"RFC 4035, section 5"}},
-			Run:   runChain,
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-DSMISS", Title: "DS records have keys", Severity: finding.SevHigh, Sent: "Compares the parent's DS with the zone's keys and with CDS.", Judged: "No DS has a key: fail. One has none, or CDS differs: warn.", Advice: map[check.Product]string{"": "Publish at the parent the DS of the key in use; remove old ones.", "bind": "rndc dnssec -checkds published ZONE", "knot": "knotc zone-ksk-submitted ZONE", "pdns": "pdnsutil export-zone-ds ZONE"}, Refs: []string{"RFC 6781", "RFC 7344"}},
-			Run:   delegated(runDSMiss),
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-ALG", Title: "algorithms are of these days", Severity: finding.SevHigh, Sent: "Looks at algorithms, key sizes and digests.", Judged: "MD5, DSA, GOST, SHA-1, RSA below 2048 bits (a zone key of 1024: warn), DS of SHA-1: fail.", Advice: sign, Refs: []string{"RFC 8624", "RFC 9904", "RFC 9905"}},
-			Run:   delegated(runAlg),
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-EXP", Title: "signatures are fresh at every server", Severity: finding.SevHigh, Sent: "Looks at the RRSIG of the SOA at each server.", Judged: "Expired or not yet valid: fail. Under 3 days left: warn. Valid for over 60 days: low.", Advice: sign, Refs: []string{"RFC 6781, section 4.4"}},
-			Run:   runExp,
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-NSEC3", Title: "NSEC3 costs nothing", Severity: finding.SevMedium, Sent: "Looks at NSEC3PARAM, and at the NSEC3 records that deny a random name.", Judged: "Above 50 iterations: fail. Above 0: warn. A salt: low. Opt-out: info. Unsigned: skipped.", Advice: nsec3, Refs: []string{"RFC 9276", "CVE-2023-50868"}},
-			Run:   runNSEC3,
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-WALK", Title: "the zone cannot be walked", Severity: finding.SevLow, Sent: "Follows NSEC records for 20 steps, and looks at the denial of a random name.", Judged: "It leads from name to name: warn. Compact denial or NSEC3: pass.", Advice: map[check.Product]string{"": "Use compact denial of existence or NSEC3 if names are to stay private.", "bind": "nsec3param iterations 0 optout no salt-length 0;", "pdns": `pdnsutil set-nsec3 ZONE "1 0 0 -" narrow`, "knot": "mod-onlinesign"}, Refs: []string{"RFC 9824", "RFC 4470"}},
-			Run:   runWalk,
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-TAGS", Title: "key tags differ", Severity: finding.SevMedium, Sent: "Compares key tags. Validators try few keys of one tag.", Judged: "Two keys of one tag and algorithm: warn.", Advice: sign, Refs: []string{"CVE-2023-50387"}},
-			Run:   runTags,
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-NX", Title: "what is not there is proven", Severity: finding.SevHigh, Sent: "Asks for a name and a type that are not there and validates the proof.", Judged: "A missing or wrong proof: fail.", Advice: map[check.Product]string{"": "Sign the zone anew.", "pdns": "pdnsutil rectify-zone ZONE", "bind": "rndc sign ZONE", "knot": "knotc zone-sign ZONE"}, Refs: []string{"RFC 4035, section 5.4", "RFC 5155, section 8"}},
-			Run:   runNX,
-		},
-		{
-			Check: finding.Check{ID: "DNSSEC-SIZE", Title: "the keys fit a datagram", Severity: finding.SevLow, Sent: "Measures the DNSKEY answer.", Judged: "Above 1232 octets or truncated: warn.", Advice: sign, Refs: []string{"RFC 9715"}},
-			Run:   runSize,
-		},
-	}
-	for _, c := range list {
-		c.Group, c.Scope, c.Needs.Cost = GroupDNSSEC, check.ScopeZone, check.CostSearch
-	}
-	return list
+	return searching(described(GroupDNSSEC, check.ScopeZone, "dnssec.txt", []*check.Check{
+		{Check: finding.Check{ID: "DNSSEC-CHAIN", Severity: finding.SevHigh}, Run: runChain},
+		{Check: finding.Check{ID: "DNSSEC-DSMISS", Severity: finding.SevHigh}, Run: delegated(runDSMiss)},
+		{Check: finding.Check{ID: "DNSSEC-ALG", Severity: finding.SevHigh}, Run: delegated(runAlg)},
+		{Check: finding.Check{ID: "DNSSEC-EXP", Severity: finding.SevHigh}, Run: runExp},
+		{Check: finding.Check{ID: "DNSSEC-NSEC3", Severity: finding.SevMedium}, Run: runNSEC3},
+		{Check: finding.Check{ID: "DNSSEC-WALK", Severity: finding.SevLow}, Run: runWalk},
+		{Check: finding.Check{ID: "DNSSEC-TAGS", Severity: finding.SevMedium}, Run: runTags},
+		{Check: finding.Check{ID: "DNSSEC-NX", Severity: finding.SevHigh}, Run: runNX},
+		{Check: finding.Check{ID: "DNSSEC-SIZE", Severity: finding.SevLow}, Run: runSize},
+	}))
 }
 
 func runChain(ctx context.Context, r *check.Run) []finding.Finding {

@@ -31,78 +31,15 @@ var errNoQUIC = errors.New("this program has no QUIC")
 
 // encryptedChecks returns the checks of encrypted transports.
 func encryptedChecks() []*check.Check {
-	cert := map[check.Product]string{"": "Renew the certificate and reload.", "bind": "tls local { cert-file \"...\"; key-file \"...\"; protocols { TLSv1.2; TLSv1.3; }; };", "unbound": "tls-service-pem and tls-service-key, then unbound-control reload", "knot-resolver": "network: {tls: {cert-file: ..., key-file: ...}}"}
-	doh := map[check.Product]string{"": "Limit bodies and paths of DNS over HTTPS in the server or the proxy before it.", "port53": "Nothing to set."}
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "DOT-CERT", Title: "the certificate of port 853 is good", Severity: finding.SevMedium, Sent: "Makes a TLS connection to port 853.", Judged: "Expired: fail. Not trusted, a wrong name, under 14 days, no ALPN dot: warn.", Advice: cert, Refs: []string{"RFC 7858", "RFC 8310"}},
-			Needs: check.Needs{Port: check.PortTLS},
-			Run:   runDoT,
-		},
-		{
-			Check: finding.Check{ID: "DOH-GET", Title: "GET is bounded", Severity: finding.SevMedium, Sent: "Sends a GET of more than 4 kB.", Judged: "Accepted: warn.", Advice: doh, Refs: []string{"RFC 8484", "CVE-2026-32936"}},
-			Needs: check.Needs{Port: check.PortTLS},
-			Run: dohRun("GET", "?dns="+strings.Repeat("A", dohGet+512), "", 0, func(res *http.Response) (finding.State, string) {
-				if res.StatusCode < 300 {
-					return finding.Warn, "a GET of over 4 kB is accepted"
-				}
-				return finding.Pass, res.Status
-			}),
-		},
-		{
-			Check: finding.Check{ID: "DOH-POST", Title: "POST is bounded", Severity: finding.SevMedium, Sent: "Sends a body of 64 kB.", Judged: "Accepted: warn. 413 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484"}},
-			Needs: check.Needs{Port: check.PortTLS},
-			Run: dohRun("POST", "", "application/dns-message", dohBody, func(res *http.Response) (finding.State, string) {
-				if res.StatusCode < 300 {
-					return finding.Warn, "a body of 64 kB is accepted"
-				}
-				return finding.Pass, res.Status
-			}),
-		},
-		{
-			Check: finding.Check{ID: "DOH-TYPE", Title: "other media types are refused", Severity: finding.SevMedium, Sent: "Sends a question as text.", Judged: "Accepted: warn. 415 or 400: pass.", Advice: doh, Refs: []string{"RFC 8484, section 4.1"}},
-			Needs: check.Needs{Port: check.PortTLS},
-			Run: dohRun("POST", "", "text/plain", 40, func(res *http.Response) (finding.State, string) {
-				if res.StatusCode < 300 {
-					return finding.Warn, "text is accepted"
-				}
-				return finding.Pass, res.Status
-			}),
-		},
-		{
-			Check: finding.Check{ID: "DOH-HEADERS", Title: "no cookies", Severity: finding.SevLow, Sent: "Looks at the header of a reply.", Judged: "Set-Cookie: warn.", Advice: doh, Refs: []string{"RFC 8484, section 8.2"}},
-			Needs: check.Needs{Port: check.PortTLS},
-			Run: dohRun("POST", "", "application/dns-message", 1, func(res *http.Response) (finding.State, string) {
-				if res.Header.Get("Set-Cookie") != "" {
-					return finding.Warn, "clients are tracked by cookies"
-				}
-				return finding.Pass, "no cookie; HSTS: " + fmt.Sprint(res.Header.Get("Strict-Transport-Security") != "")
-			}),
-		},
-		{
-			Check: finding.Check{ID: "DOQ-CERT", Title: "the certificate of DNS over QUIC is good", Severity: finding.SevMedium, Sent: "Would make a QUIC connection to port 853.", Judged: "As DOT-CERT.", Advice: cert, Refs: []string{"RFC 9250"}},
-			Needs: check.Needs{Port: check.PortTLS},
-			Run: func(context.Context, *check.Run) []finding.Finding {
-				return finding.Unmeasured(finding.Evidence{Command: "kdig +quic @SERVER -t SOA ."}, errNoQUIC)
-			},
-		},
-		{
-			Check: finding.Check{ID: "DDR", Title: "designated resolvers are those of the certificate", Severity: finding.SevLow, Sent: "Asks _dns.resolver.arpa for SVCB.", Judged: "Service records whose target is another's or has no ALPN: warn.", Advice: map[check.Product]string{"": "Publish only targets whose certificate has this address."}, Refs: []string{"RFC 9462"}},
-			Needs: check.Needs{Port: check.PortTLS},
-			Run: single(func(*check.Run) check.Query { return check.RD(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, func(_ *check.Run, m *check.Reply) (finding.State, string) {
-				for _, rr := range m.In(wire.Answer, wire.TypeSVCB) {
-					if !bytes.Contains(rr.Data, []byte{0, 1}) || !bytes.Contains(rr.Data, []byte("dot")) && !bytes.Contains(rr.Data, []byte("h2")) && !bytes.Contains(rr.Data, []byte("doq")) {
-						return finding.Warn, "a service without a known protocol"
-					}
-				}
-				return finding.Pass, fmt.Sprintf("%d designated resolvers", len(m.In(wire.Answer, wire.TypeSVCB)))
-			}),
-		},
-	}
-	for _, c := range list {
-		c.Group, c.Scope = GroupEncrypted, check.ScopeServer
-	}
-	return list
+	return described(GroupEncrypted, check.ScopeServer, "encrypted.txt", []*check.Check{
+		{Check: finding.Check{ID: "DOT-CERT", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: runDoT},
+		{Check: finding.Check{ID: "DOH-GET", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("GET", "?dns="+strings.Repeat("A", dohGet+512), "", 0, judgeGET)},
+		{Check: finding.Check{ID: "DOH-POST", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("POST", "", "application/dns-message", dohBody, judgePOST)},
+		{Check: finding.Check{ID: "DOH-TYPE", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("POST", "", "text/plain", 40, judgeMedia)},
+		{Check: finding.Check{ID: "DOH-HEADERS", Severity: finding.SevLow}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("POST", "", "application/dns-message", 1, judgeHeaders)},
+		{Check: finding.Check{ID: "DOQ-CERT", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: runDoQ},
+		{Check: finding.Check{ID: "DDR", Severity: finding.SevLow}, Needs: check.Needs{Port: check.PortTLS}, Run: single(func(*check.Run) check.Query { return check.RD(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, judgeDDR)},
+	})
 }
 
 // tlsPort returns where the server has an encrypted service.
@@ -125,7 +62,7 @@ func runDoT(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	defer c.Close()
 	st := c.(*tls.Conn).ConnectionState()
-	s, detail := judgeCert(st, host, r.Options.TLSRoots, r.Clock())
+	s, detail := judgeCert(st, host, r.Options.Lab.TLSRoots, r.Clock())
 	return finding.Verdict(s, ev, "%s", detail)
 }
 
@@ -190,4 +127,45 @@ func dohRun(method, query, media string, size int, judge func(*http.Response) (f
 		s, detail := judge(res)
 		return finding.Verdict(s, ev, "%s", detail)
 	}
+}
+
+func judgeGET(res *http.Response) (finding.State, string) {
+	if res.StatusCode < 300 {
+		return finding.Warn, "a GET of over 4 kB is accepted"
+	}
+	return finding.Pass, res.Status
+}
+
+func judgePOST(res *http.Response) (finding.State, string) {
+	if res.StatusCode < 300 {
+		return finding.Warn, "a body of 64 kB is accepted"
+	}
+	return finding.Pass, res.Status
+}
+
+func judgeMedia(res *http.Response) (finding.State, string) {
+	if res.StatusCode < 300 {
+		return finding.Warn, "text is accepted"
+	}
+	return finding.Pass, res.Status
+}
+
+func judgeHeaders(res *http.Response) (finding.State, string) {
+	if res.Header.Get("Set-Cookie") != "" {
+		return finding.Warn, "clients are tracked by cookies"
+	}
+	return finding.Pass, "no cookie; HSTS: " + fmt.Sprint(res.Header.Get("Strict-Transport-Security") != "")
+}
+
+func runDoQ(context.Context, *check.Run) []finding.Finding {
+	return finding.Unmeasured(finding.Evidence{Command: "kdig +quic @SERVER -t SOA ."}, errNoQUIC)
+}
+
+func judgeDDR(_ *check.Run, m *check.Reply) (finding.State, string) {
+	for _, rr := range m.In(wire.Answer, wire.TypeSVCB) {
+		if !bytes.Contains(rr.Data, []byte{0, 1}) || !bytes.Contains(rr.Data, []byte("dot")) && !bytes.Contains(rr.Data, []byte("h2")) && !bytes.Contains(rr.Data, []byte("doq")) {
+			return finding.Warn, "a service without a known protocol"
+		}
+	}
+	return finding.Pass, fmt.Sprintf("%d designated resolvers", len(m.In(wire.Answer, wire.TypeSVCB)))
 }

@@ -16,64 +16,18 @@ import (
 	"port53/internal/wire"
 )
 
-// GroupReach are the checks of what strangers reach, and of what it tells of itself.
-const GroupReach finding.Group = "Reach and identity"
-
 // maxFlaws is how many flaws stand in a report: the rest are counted.
 const maxFlaws = 8
 
 // identityChecks returns the checks of what a server tells of itself.
 func identityChecks() []*check.Check {
-	hide := map[check.Product]string{
-		"":     "Hide the version; above all, upgrade: behaviour tells the product whatever is hidden.",
-		"bind": "version none;", "nsd": "hide-version: yes", "unbound": "hide-version: yes", "knot": `server: version: ""`,
-		"pdns": "version-string=anonymous", "pdns-recursor": "version-string=", "dnsmasq": "no-ident", "coredns": "Remove the chaos plugin.",
-		"msdns": "dnscmd /Config /EnableVersionQuery 0", "dnsdist": `addAction(QClassRule(DNSClass.CHAOS), RCodeAction(DNSRCode.REFUSED))`,
-		"port53": "identity: {version: hidden}",
-	}
-	hideHost := map[check.Product]string{
-		"":     "Hide the host's name, or tell a code that says nothing of the inside.",
-		"bind": "hostname none; server-id none;", "nsd": "hide-identity: yes and no nsid", "unbound": "hide-identity: yes", "knot": `server: {identity: "", nsid: ""}`,
-		"pdns": "server-id=disabled", "pdns-recursor": "server-id=disabled", "dnsmasq": "no-ident", "coredns": "Remove nsid, or give it a code.",
-		"knot-resolver": "modules.unload('nsid')", "port53": "identity: {hostname: hidden} and no identity.nsid",
-	}
-	hideRest := map[check.Product]string{
-		"":     "Refuse questions of class CH.",
-		"bind": `view chaos CH { match-clients { any; }; recursion no; zone "." CH { type hint; file "/dev/null"; }; }; or allow-query in it`, "unbound": "hide-trustanchor: yes",
-		"dnsmasq": "no-ident", "port53": "Nothing to set: they are refused.",
-	}
-	upgrade := map[check.Product]string{
-		"":     "Upgrade to a version without these flaws, or see that your distribution's build has them mended.",
-		"bind": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/bind9/changelog.Debian.gz", "unbound": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/unbound/changelog.Debian.gz",
-		"dnsmasq": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/dnsmasq-base/changelog.Debian.gz", "pdns-recursor": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/pdns-recursor/changelog.Debian.gz",
-		"pdns": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/pdns-server/changelog.Debian.gz", "knot-resolver": "Upgrade; for Debian's build: zgrep CVE /usr/share/doc/knot-resolver/changelog.Debian.gz",
-	}
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "ID-VERSION", Title: "the version is not told", Severity: finding.SevLow, Sent: "Asks for version.bind, version.server and version.pdns as text of class CH. A version tells attackers which faults to try.", Judged: "A text that tells a product or a number: warn. Refused, or a text that tells nothing: pass.", Advice: hide, Refs: []string{"RFC 4892"}},
-			Run:   idVersion,
-		},
-		{
-			Check: finding.Check{ID: "ID-HOST", Title: "no name of the inside is told", Severity: finding.SevLow, Sent: "Asks for hostname.bind and id.server as text of class CH, and for the name server identifier (NSID).", Judged: "A host's name without a domain, or of a domain for the inside: warn. Another text: information. None: pass.", Advice: hideHost, Refs: []string{"RFC 4892", "RFC 5001"}},
-			Run:   idHost,
-		},
-		{
-			Check: finding.Check{ID: "ID-AUTHORS", Title: "nothing else of class CH is told", Severity: finding.SevLow, Sent: "Asks for authors.bind, trustanchor.unbound and cachesize.bind as text of class CH: names that one product answers each.", Judged: "Any text: warn, for it names the software and its state.", Advice: hideRest, Refs: []string{"RFC 4892"}},
-			Run:   idAuthors,
-		},
-		{
-			Check: finding.Check{ID: "ID-BEHAVE", Title: "what the server is, by its behaviour", Severity: finding.SevInfo, Sent: "Asks about fifty odd questions (unusual operations, classes, counts, flags and EDNS), and compares what comes back with a table of what real servers answered.", Judged: "A product that fits is information, with a confidence from 0 to 10: no setting hides it.", Advice: map[check.Product]string{"": "Nothing to do: do not rely on a hidden version, but on upgrades."}, Refs: []string{"RFC 8906"}},
-			Run:   idBehave,
-		},
-		{
-			Check: finding.Check{ID: "ID-CVE", Title: "the version has no known flaws", Severity: finding.SevHigh, Sent: "Looks the version that the server tells up in a list of published flaws that comes with this program.", Judged: "A flaw: fail; warn if the version may be a distribution's build, in which flaws are mended under the old number. No version: unknown.", Advice: upgrade, Refs: []string{"CVE-2023-50387", "CVE-2020-8616", "CVE-2017-14491"}},
-			Run:   idCVE,
-		},
-	}
-	for _, c := range list {
-		c.Group, c.Scope = GroupReach, check.ScopeServer
-	}
-	return list
+	return described(GroupReach, check.ScopeServer, "identity.txt", []*check.Check{
+		{Check: finding.Check{ID: "ID-VERSION", Severity: finding.SevLow}, Run: idVersion},
+		{Check: finding.Check{ID: "ID-HOST", Severity: finding.SevLow}, Run: idHost},
+		{Check: finding.Check{ID: "ID-AUTHORS", Severity: finding.SevLow}, Run: idAuthors},
+		{Check: finding.Check{ID: "ID-BEHAVE", Severity: finding.SevInfo}, Run: idBehave},
+		{Check: finding.Check{ID: "ID-CVE", Severity: finding.SevHigh}, Run: idCVE},
+	})
 }
 
 // chaosEvidence returns the evidence for a text of class CH.

@@ -13,14 +13,6 @@ import (
 	"port53/internal/wire"
 )
 
-// ptrCheck returns the check of the servers' names for their addresses.
-func ptrCheck() *check.Check {
-	return &check.Check{
-		Check: finding.Check{ID: "ZONE-PTR", Title: "the servers' addresses have their names", Severity: finding.SevLow, Sent: "Looks up the PTR record of each server's address, and the addresses of the name that it has.", Judged: "No PTR, or a name without that address: warn.", Advice: map[check.Product]string{"": "Have whoever gave the addresses set their PTR records to the servers' names."}, Refs: []string{"RFC 1912, section 2.1"}},
-		Run:   delegated(zonePTR),
-	}
-}
-
 // reverse returns the name under which an address has its PTR record (RFC 1035, section
 // 3.5; RFC 3596, section 2.5).
 func reverse(a netip.Addr) []byte {

@@ -38,69 +38,16 @@ var errFromHere = errors.New("the address is this machine's own: what listens to
 
 // reachChecks returns the checks of what strangers reach.
 func reachChecks() []*check.Check {
-	open := map[check.Product]string{
-		"":       "Open port 53 for UDP and TCP, for IPv4 and IPv6, and listen to all: ss -lntup 'sport = :53'.",
-		"port53": "port53 firewall prints the rules for the server's role; listen: names the addresses.",
-		"bind":   "listen-on { any; }; listen-on-v6 { any; };", "nsd": "ip-address: for each address", "unbound": "do-tcp: yes, interface: for each address", "knot": "server: listen: [0.0.0.0@53, ::@53]",
-		"pdns": "local-address=0.0.0.0, ::", "pdns-recursor": "local-address=0.0.0.0, ::", "dnsmasq": "listen-address for each address; no bind-interfaces",
-	}
-	neighbour := map[check.Product]string{
-		"":     "Bind control and statistics to loopback, and close their ports to strangers.",
-		"bind": "controls { inet 127.0.0.1 allow { localhost; }; }; statistics-channels { inet 127.0.0.1 port 8053; };", "nsd": "remote-control: control-interface: 127.0.0.1", "unbound": "remote-control: control-interface: 127.0.0.1",
-		"pdns": "webserver-address=127.0.0.1, webserver-allow-from=127.0.0.1", "pdns-recursor": "webserver-address=127.0.0.1, webserver-allow-from=127.0.0.1", "coredns": "prometheus 127.0.0.1:9153",
-		"knot-resolver": "net.listen('127.0.0.1', 8453, {kind = 'webmgmt'})", "port53": "metrics: {listen: 127.0.0.1:9153}, which is the default",
-	}
-	address := map[check.Product]string{
-		"":     "Bind the server to each of its addresses, not to all at once, so that it answers from the one that was asked.",
-		"bind": "listen-on { 192.0.2.53; }; with each address", "nsd": "ip-address: 192.0.2.53 for each, or ip-transparent with a route", "unbound": "interface: 192.0.2.53 for each, or interface-automatic: yes",
-		"dnsmasq": "bind-interfaces or listen-address=192.0.2.53", "pdns": "local-address=192.0.2.53 for each", "port53": "Look for a translation of addresses before it: port53 answers from the address that was asked.",
-	}
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "PORT-UDP", Title: "port 53 is open over UDP", Severity: finding.SevHigh, Sent: "Asks six differing questions in three tries, and reads what ICMP says: open, closed, filtered or open|filtered, with nmap's meaning.", Judged: "Open: pass. Closed or filtered while TCP is open: fail; silent while TCP is open: warn. Neither is open: unknown.", Advice: open, Refs: []string{"RFC 7766, section 5"}},
-			Needs: check.Needs{Port: check.PortAny},
-			Run:   portUDP,
-		},
-		{
-			Check: finding.Check{ID: "PORT-TCP", Title: "port 53 is open over TCP, and answers", Severity: finding.SevHigh, Sent: "Opens a connection and asks a question. Answers that do not fit a datagram need TCP, and so do clients that a rate limit sends there.", Judged: "An answer: pass. Not open while UDP is, or open without an answer: fail. Neither is open: unknown.", Advice: open, Refs: []string{"RFC 7766, section 5", "RFC 9210, section 3"}},
-			Needs: check.Needs{Port: check.PortAny},
-			Run:   portTCP,
-		},
-		{
-			Check: finding.Check{ID: "PORT-V6", Title: "IPv4 and IPv6 are alike", Severity: finding.SevMedium, Sent: "Looks at port 53 of the same server's address of the other family.", Judged: "Different states: warn, for a rule was forgotten for one family. No other address: unknown.", Advice: map[check.Product]string{"": "Write the rules for both families: one nftables table of family inet does.", "port53": "port53 firewall writes rules for both."}, Refs: []string{"RFC 3901", "RFC 4890"}},
-			Needs: check.Needs{Port: check.PortAny, Families: true},
-			Run:   portV6,
-		},
-		{
-			Check:  finding.Check{ID: "PORT-NEIGH", Title: "no control port is reachable", Severity: finding.SevHigh, Sent: "Connects to the ports where name servers have control channels, interfaces for programs, statistics and second resolvers, and asks multicast DNS.", Judged: "Control or programs: fail. Statistics, a second resolver or multicast DNS: warn. All closed: pass.", Advice: neighbour, Refs: []string{"RFC 6762, section 5.5"}},
-			Needs:  check.Needs{Port: check.PortAny, Remote: true},
-			Beside: neighbourPorts, Run: portNeighbours,
-		},
-		{
-			Check: finding.Check{ID: "PORT-SRC", Title: "no filter trusts source port 53", Severity: finding.SevMedium, Sent: "Asks the same from source port 53 and from a high one. Needs root.", Judged: "An answer to port 53 alone, or another one: warn.", Advice: map[check.Product]string{"": "Remove the rule that lets packets in by their source port: use connection tracking."}, Refs: []string{"RFC 5452, section 9.2"}},
-			Needs: check.Needs{Port: check.PortAny, Rights: "source port 53 needs root"},
-			Run:   portSource,
-		},
-		{
-			Check: finding.Check{ID: "PORT-SRCADDR", Title: "answers come from the address that was asked", Severity: finding.SevMedium, Sent: "Takes answers from any address while it asks over UDP.", Judged: "An answer from another address or port: fail, for resolvers drop it.", Advice: address, Refs: []string{"RFC 2181, section 4.1"}},
-			Needs: check.Needs{Port: check.PortAny},
-			Run:   portSourceAddress,
-		},
-		{
-			Check: finding.Check{ID: "HOST-ICMP", Title: "the limit of ICMP errors tells no ports", Severity: finding.SevMedium, Mode: finding.Active, Sent: "Sends 60 datagrams to closed ports at once, twice, and counts the errors. A limit for all clients together, of exactly 50, tells an attacker which ports a resolver has open (SAD DNS).", Judged: "Exactly 50 both times: warn. No errors at all: unknown.", Advice: map[check.Product]string{"": "Run Linux 5.15 or later, or keep ICMP errors in: nft add rule inet filter output icmp type destination-unreachable drop."}, Refs: []string{"CVE-2020-25705", "CVE-2021-20322"}},
-			Needs: check.Needs{Port: check.PortAny, Cost: check.CostWaits},
-			Scope: check.ScopeHost, Run: hostICMP,
-		},
-		{
-			Check: finding.Check{ID: "HOST-TTL", Title: "large datagrams arrive", Severity: finding.SevLow, Sent: "Asks with padding up to 1232, 1400 and 1452 octets, not to be fragmented, and for a large answer with room for 4096 octets.", Judged: "1232 octets or a large answer lost: warn. 1400 or 1452 lost: information.", Advice: map[check.Product]string{"": "Let ICMP \"fragmentation needed\" (IPv4 3/4) and \"packet too big\" (IPv6 2) through, and send 1232 octets at most.", "bind": "max-udp-size 1232;", "unbound": "max-udp-size: 1232", "nsd": "ipv4-edns-size: 1232 and ipv6-edns-size: 1232", "knot": "server: udp-max-payload: 1232", "port53": "edns: {udp_size: 1232}, which is the default"}, Refs: []string{"RFC 9715", "RFC 4890, section 4.3.1"}},
-			Needs: check.Needs{Port: check.PortAny},
-			Scope: check.ScopeHost, Run: hostSizes,
-		},
-	}
-	for _, c := range list {
-		c.Group = GroupReach
-	}
-	return list
+	return described(GroupReach, check.ScopeServer, "reach.txt", []*check.Check{
+		{Check: finding.Check{ID: "PORT-UDP", Severity: finding.SevHigh}, Needs: check.Needs{Port: check.PortAny}, Run: portUDP},
+		{Check: finding.Check{ID: "PORT-TCP", Severity: finding.SevHigh}, Needs: check.Needs{Port: check.PortAny}, Run: portTCP},
+		{Check: finding.Check{ID: "PORT-V6", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortAny, Families: true}, Run: portV6},
+		{Check: finding.Check{ID: "PORT-NEIGH", Severity: finding.SevHigh}, Needs: check.Needs{Port: check.PortAny, Remote: true}, Beside: neighbourPorts, Run: portNeighbours},
+		{Check: finding.Check{ID: "PORT-SRC", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortAny, Rights: "source port 53 needs root"}, Run: portSource},
+		{Check: finding.Check{ID: "PORT-SRCADDR", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortAny}, Run: portSourceAddress},
+		{Check: finding.Check{ID: "HOST-ICMP", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Port: check.PortAny, Cost: check.CostWaits}, Run: hostICMP},
+		{Check: finding.Check{ID: "HOST-TTL", Severity: finding.SevLow}, Needs: check.Needs{Port: check.PortAny}, Run: hostSizes},
+	})
 }
 
 // nmap returns the command that shows a port's states with that tool.
@@ -241,7 +188,7 @@ type neighbourStates []scan.Port
 func neighbourPorts(ctx context.Context, r *check.Run) []scan.Port {
 	return check.Once(r, check.Fact[neighbourStates]{Server: r.Server.Addr}, func() neighbourStates {
 		host := r.Server.Addr.Addr()
-		list := r.Options.Neighbours
+		list := r.Options.Lab.Neighbours
 		if list == nil {
 			for _, n := range neighbours() {
 				list = append(list, n.port)
@@ -270,7 +217,7 @@ func neighbourPorts(ctx context.Context, r *check.Run) []scan.Port {
 func portNeighbours(ctx context.Context, r *check.Run) []finding.Finding {
 	host := r.Server.Addr.Addr()
 	ev := finding.Evidence{N: len(neighbours()), Command: fmt.Sprintf("nmap -sT -Pn -n --reason -p 953,8953,8952,8081,8082,8083,5199,5380,8453,3000,4711,8053,9153,8080,5335,853,443 %s", host)}
-	if host.IsLoopback() && r.Options.Neighbours == nil {
+	if host.IsLoopback() && r.Options.Lab.Neighbours == nil {
 		return finding.Unmeasured(ev, errFromHere)
 	}
 	found := neighbourPorts(ctx, r)

@@ -136,7 +136,7 @@ func TestReached(t *testing.T) {
 		{"HOST-TTL", small, nil, finding.Warn, "1232 octets are lost"},
 		{"HOST-TTL", tunnel, nil, finding.Info, "1452 octets are lost"},
 		{"PORT-NEIGH", right, nil, finding.Unknown, "loopback"},
-		{"PORT-NEIGH", right, func(r *check.Run) { r.Options.Neighbours = []uint16{1} }, finding.Pass, "none"},
+		{"PORT-NEIGH", right, func(r *check.Run) { r.Options.Lab.Neighbours = []uint16{1} }, finding.Pass, "none"},
 	} {
 		wg.Go(func() { want(t, x.id, reached(t, x.id, x.at, x.set), x.state, x.detail) })
 	}
@@ -160,7 +160,7 @@ func TestNeighbours(t *testing.T) {
 			t.Skipf("missing: a free port: %v", err)
 		}
 		defer l.Close()
-		got := reached(t, "PORT-NEIGH", netip.AddrPortFrom(at.Addr(), right.Port()), func(r *check.Run) { r.Options.Neighbours = []uint16{port, 8952} })
+		got := reached(t, "PORT-NEIGH", netip.AddrPortFrom(at.Addr(), right.Port()), func(r *check.Run) { r.Options.Lab.Neighbours = []uint16{port, 8952} })
 		if len(got) != 1 || got[0].State != state || !strings.Contains(got[0].Title, "strangers reach") || got[0].Key == "" {
 			t.Errorf("%d: %+v", port, got)
 		}
@@ -202,7 +202,7 @@ func TestDatagramNeighbours(t *testing.T) {
 			}
 		}()
 	}
-	got := reached(t, "PORT-NEIGH", netip.AddrPortFrom(host, right.Port()), func(r *check.Run) { r.Options.Neighbours = []uint16{853, 5353} })
+	got := reached(t, "PORT-NEIGH", netip.AddrPortFrom(host, right.Port()), func(r *check.Run) { r.Options.Lab.Neighbours = []uint16{853, 5353} })
 	if len(got) != 1 || got[0].State != finding.Warn || !strings.Contains(got[0].Title, "multicast DNS") || !strings.Contains(got[0].Evidence.Command, "dig ") {
 		t.Errorf("%+v", got)
 	}

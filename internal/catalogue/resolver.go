@@ -51,187 +51,29 @@ func probed(run func(ctx context.Context, r *check.Run, p *check.Probe) []findin
 
 // resolverChecks returns the checks of resolvers.
 func resolverChecks() []*check.Check {
-	access := map[check.Product]string{"": "Let only your own networks recurse, and close port 53 to others.", "bind": "allow-recursion { localnets; localhost; }; allow-query-cache { localnets; localhost; };", "unbound": "access-control: 192.0.2.0/24 allow", "recursor": "allow-from=127.0.0.0/8,192.0.2.0/24", "knot-resolver": "views: [{subnets: [0.0.0.0/0], answer: refused}]", "dnsmasq": "local-service, or interface=lan0 with bind-interfaces", "coredns": "acl { allow net 192.0.2.0/24; block }", "msdns": "Add-DnsServerQueryResolutionPolicy -Name block -Action DENY -ClientSubnet NE,inside", "port53": "resolver: {allow: [192.0.2.0/24]}"}
-	random := map[check.Product]string{"": "Let the system choose ports, and take NAT that rewrites them out of the way.", "bind": "Remove query-source ... port N;", "unbound": "outgoing-port-permit: 1024-65535", "recursor": "Remove udp-source-port-min/max limits.", "dnsmasq": "Remove query-port=; min-port=1024", "msdns": "dnscmd /Config /SocketPoolSize 10000", "port53": "Nothing to set: look for NAT."}
-	limits := map[check.Product]string{"": "Upgrade; current versions bound the work for a question.", "bind": "max-recursion-queries 50; max-query-count 200;", "unbound": "max-global-quota: 200, target-fetch-policy: \"3 2 1 0 0\"", "recursor": "max-qperq=50, max-ns-per-resolve=13", "knot-resolver": "Upgrade to 5.7 or later.", "port53": "Nothing to set."}
-	valid := map[check.Product]string{"": "Turn DNSSEC validation on and keep the trust anchor fresh.", "bind": "dnssec-validation auto;", "unbound": `auto-trust-anchor-file: "/var/lib/unbound/root.key"`, "recursor": "dnssec=validate", "knot-resolver": "dnssec: {enable: true}", "dnsmasq": "dnssec and conf-file=trust-anchors.conf", "msdns": "Add-DnsServerTrustAnchor -Root", "port53": "resolver: remove the key validation, which is on unless it is set"}
-	qmin := map[check.Product]string{"": "Turn query name minimisation on.", "bind": "qname-minimization strict;", "unbound": "qname-minimisation: yes", "recursor": "qname-minimization=yes", "port53": "It is on."}
-	case0 := map[check.Product]string{"": "Turn 0x20 on.", "unbound": "use-caps-for-id: yes", "knot-resolver": "Remove option('NO_0X20', true)", "port53": "It is on."}
-	cookies := map[check.Product]string{"": "Send DNS cookies.", "bind": "send-cookie yes;", "recursor": "outgoing-cookies=yes", "port53": "It is on."}
-	bufs := map[check.Product]string{"": "Advertise 1232 octets.", "bind": "edns-udp-size 1232;", "unbound": "edns-buffer-size: 1232", "recursor": "edns-outgoing-bufsize=1232", "dnsmasq": "edns-packet-max=1232", "coredns": "bufsize 1232", "port53": "It is the default."}
-	ecs := map[check.Product]string{"": "Send no client subnet.", "unbound": "Remove send-client-subnet.", "recursor": "edns-subnet-allow-list=", "dnsmasq": "Remove add-subnet.", "port53": "It is never sent."}
-	rebind := map[check.Product]string{"": "Filter private addresses out of public names.", "unbound": "private-address: 10.0.0.0/8", "bind": "deny-answer-addresses { 10.0.0.0/8; };", "dnsmasq": "stop-dns-rebind", "recursor": "Lua: postresolve with isPrivate", "knot-resolver": "modules.load('rebinding < iterate')", "port53": "It is on: see resolver.rebinding."}
-	local := map[check.Product]string{"": "Answer special names locally.", "bind": "empty-zones-enable yes;", "unbound": `local-zone: "onion." always_nxdomain`, "recursor": "serve-rfc1918=yes, serve-rfc6303=yes", "dnsmasq": "bogus-priv and domain-needed", "port53": "It is on."}
-	upgrade := map[check.Product]string{"": "Upgrade the resolver."}
-
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "RES-OPEN", Title: "recurses for its own clients only", Severity: finding.SevCritical, Sent: "Asks for a public name from here, which is taken for a stranger's address. A server on a private address or on this machine has no strangers there.", Judged: "RA and an answer: fail; from a neighbour of the server: unknown. REFUSED: pass.", Advice: access, Refs: []string{"RFC 5358"}},
-			Run: single(elsewhere, func(r *check.Run, m *check.Reply) (finding.State, string) {
-				if m.Flags&wire.FlagRA != 0 && m.Rcode == wire.NoError && len(m.In(wire.Answer, wire.TypeA)) > 0 {
-					if inside(r) {
-						return finding.Unknown, "could not be measured: it resolves for a neighbour, as it may; ask from outside, or say --as-stranger"
-					}
-					return finding.Fail, "it resolves for everyone who reaches it"
-				}
-				if m.Rcode == wire.Refused || m.Flags&wire.FlagRA == 0 {
-					return finding.Pass, m.Rcode.String()
-				}
-				return finding.Unknown, "it offers recursion and answers " + m.Rcode.String()
-			}),
-		},
-		{
-			Check: finding.Check{ID: "RES-SNOOP", Title: "shows nobody its cache", Severity: finding.SevMedium, Sent: "Asks popular names with RD=0: what is cached tells what clients look at.", Judged: "Cached data: warn.", Advice: access, Refs: []string{"RFC 8906"}},
-			Needs: check.Needs{Recursion: true},
-			Run:   resSnoop,
-		},
-		{
-			Check: finding.Check{ID: "RES-RAND", Title: "ports and IDs cannot be guessed", Severity: finding.SevCritical, Sent: "Asks two thousand names of the probe zone and looks at ports and IDs that arrive.", Judged: "Ports: 13.5 bits pass, 10 to 13.5 warn, below fail. IDs the same. Over 1 % neighbours: fail.", Advice: random, Refs: []string{"RFC 5452", "CVE-2008-1447", "CVE-2025-40780"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run:   probed(resRand),
-		},
-		{
-			Check: finding.Check{ID: "RES-0X20", Title: "mixes case", Severity: finding.SevLow, Sent: "Looks at the case of what arrives.", Judged: "No mixed case: warn.", Advice: case0, Refs: []string{"draft-vixie-dnsext-dns0x20"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run: arrivals(func(_ *check.Run, s []check.Seen) (finding.State, string) {
-				mixed := 0
-				for i := range s {
-					if !bytes.Equal(s[i].Name, wire.Lower(nil, s[i].Name)) {
-						mixed++
-					}
-				}
-				if mixed*2 < len(s) {
-					return finding.Warn, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
-				}
-				return finding.Pass, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
-			}),
-		},
-		{
-			Check: finding.Check{ID: "RES-COOKIE", Title: "sends cookies", Severity: finding.SevLow, Sent: "Looks for client cookies in what arrives.", Judged: "None: warn.", Advice: cookies, Refs: []string{"RFC 7873"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run: arrivals(func(_ *check.Run, s []check.Seen) (finding.State, string) {
-				for i := range s {
-					if len(s[i].Cookie) >= 8 {
-						return finding.Pass, "a client cookie is sent"
-					}
-				}
-				return finding.Warn, "no cookie is sent"
-			}),
-		},
-		{
-			Check: finding.Check{ID: "RES-BUFSIZE", Title: "asks for datagrams that are not fragmented", Severity: finding.SevMedium, Sent: "Looks at the size that is advertised.", Judged: "Above 4096: fail; above 1232: warn.", Advice: bufs, Refs: []string{"RFC 9715"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run: arrivals(func(_ *check.Run, s []check.Seen) (finding.State, string) {
-				var size uint16
-				for i := range s {
-					size = max(size, s[i].Size)
-				}
-				switch {
-				case size > 4096:
-					return finding.Fail, fmt.Sprintf("%d octets", size)
-				case size > udpMax:
-					return finding.Warn, fmt.Sprintf("%d octets", size)
-				}
-				return finding.Pass, fmt.Sprintf("%d octets", size)
-			}),
-		},
-		{
-			Check: finding.Check{ID: "RES-QMIN", Title: "shows parents no whole names", Severity: finding.SevLow, Sent: "Asks for a deep name and looks for its parts.", Judged: "The whole name alone arrives: warn.", Advice: qmin, Refs: []string{"RFC 9156"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run:   probed(resQmin),
-		},
-		{
-			Check: finding.Check{ID: "RES-ECS", Title: "tells nobody its clients' networks", Severity: finding.SevMedium, Sent: "Asks with a client subnet and looks whether it arrives.", Judged: "The client's is passed on: fail. Another is sent: warn.", Advice: ecs, Refs: []string{"RFC 7871", "CVE-2025-40776"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run:   probed(resECS),
-		},
-		{
-			Check: finding.Check{ID: "RES-BAIL", Title: "believes nobody what is not his", Severity: finding.SevCritical, Sent: "Answers 18 questions with records of others' names added, then asks for those.", Judged: "Any comes back: fail.", Advice: upgrade, Refs: []string{"RFC 2181, section 5.4.1", "CVE-2025-40778", "CVE-2025-11411"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run:   probed(resBail),
-		},
-		{
-			Check: finding.Check{ID: "RES-NEARMISS", Title: "mistrusts a port that is guessed at", Severity: finding.SevHigh, Mode: finding.Active, Sent: "Sends 200 replies with wrong IDs before the right one.", Judged: "The right one is taken over UDP all the same: warn. It asks over TCP, or fails: pass.", Advice: upgrade, Refs: []string{"RFC 5452, section 9.2"}},
-			Needs: check.Needs{Recursion: true, Probe: true, Cost: check.CostWaits},
-			Run:   probed(resNear),
-		},
-		{
-			Check: finding.Check{ID: "RES-REBIND", Title: "filters private addresses", Severity: finding.SevMedium, Sent: "Asks for a public name that has a private address.", Judged: "It comes back: warn.", Advice: rebind, Refs: []string{"RFC 1918"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run:   probed(resRebind),
-		},
-		{
-			Check: finding.Check{ID: "RES-VALID", Title: "validates", Severity: finding.SevHigh, Sent: "Asks for the root's signed SOA and for a name that is bogus on purpose.", Judged: "No AD on what is secure, or data of what is bogus: fail. CD must still bring it.", Advice: valid, Refs: []string{"RFC 4035", "RFC 8914"}},
-			Needs: check.Needs{Recursion: true},
-			Run:   resValid,
-		},
-		{
-			Check: finding.Check{ID: "RES-TA", Title: "trusts the root's new key", Severity: finding.SevHigh, Sent: "Asks the root key sentinels of the keys 20326 and 38696.", Judged: "38696 is not trusted: fail.", Advice: valid, Refs: []string{"RFC 8509", "RFC 9718"}},
-			Needs: check.Needs{Recursion: true},
-			Run:   resTA,
-		},
-		{
-			Check: finding.Check{ID: "RES-NSEC3LIM", Title: "does not hash without end", Severity: finding.SevMedium, Sent: "Asks for what is not there in zones it50 to it2500 below the probe zone, which have so many iterations.", Judged: "AD at 500 or more: fail; at 150: warn. Without AD at 0 iterations nothing was measured.", Advice: limits, Refs: []string{"RFC 9276", "CVE-2023-50868"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run:   probed(resNSEC3),
-		},
-		{
-			Check: finding.Check{ID: "RES-NXNS", Title: "follows few of many servers", Severity: finding.SevHigh, Sent: "Delegates a name to a hundred servers without addresses.", Judged: "Above 200 packets: fail; above 60: warn.", Advice: limits, Refs: []string{"CVE-2020-12662", "CVE-2020-8616"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run: probed(func(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding {
-				label := randomLabel()
-				before := len(p.Below(check.Below("nxt", p.Zone)))
-				return resCount(ctx, r, p, check.Below(label, check.Below("nxns", p.Zone)), func() int {
-					return len(p.Below(check.Below("nxt", p.Zone))) - before + len(p.Below(check.Below(label, check.Below("nxns", p.Zone))))
-				}, nxnsWarn, nxnsFail)
-			}),
-		},
-		{
-			Check: finding.Check{ID: "RES-CHAIN", Title: "follows few aliases", Severity: finding.SevMedium, Sent: "Leads along fifty aliases.", Judged: "Above 60 packets: fail; above 24: warn.", Advice: limits, Refs: []string{"CVE-2022-48256"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run: probed(func(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding {
-				z := check.Below(randomLabel(), check.Below("chain", p.Zone))
-				return resCount(ctx, r, p, check.Below("000", z), func() int { return len(p.Below(z)) }, chainWarn, chainFail)
-			}),
-		},
-		{
-			Check: finding.Check{ID: "RES-TUNNEL", Title: "notices tunnels", Severity: finding.SevInfo, Sent: "Asks for thirty names of random octets with long texts, as tunnels do.", Judged: "All are answered: info.", Advice: map[check.Product]string{"": "Detect tunnels by volume a domain."}, Refs: []string{"MITRE ATT&CK T1071.004"}},
-			Needs: check.Needs{Recursion: true, Probe: true},
-			Run:   probed(resTunnel),
-		},
-		{
-			Check: finding.Check{ID: "RES-HIJACK", Title: "tells what does not exist", Severity: finding.SevHigh, Sent: "Asks for a random top-level name.", Judged: "An address: fail.", Advice: map[check.Product]string{"": "Change the provider, or forward over TLS."}, Refs: []string{"RFC 8499"}},
-			Needs: check.Needs{Recursion: true},
-			Run: single(func(*check.Run) check.Query { return check.RD(check.Below(randomLabel(), wire.Root), wire.TypeA) }, func(_ *check.Run, m *check.Reply) (finding.State, string) {
-				switch {
-				case len(m.In(wire.Answer, wire.TypeA)) > 0:
-					return finding.Fail, "a name that does not exist has an address"
-				case m.Rcode == wire.NXDomain || m.Rcode == wire.Refused:
-					return finding.Pass, m.Rcode.String()
-				}
-				return finding.Unknown, m.Rcode.String()
-			}),
-		},
-		{
-			Check: finding.Check{ID: "RES-BLOCK", Title: "keeps special names to itself", Severity: finding.SevLow, Sent: "Asks for localhost, private reverse zones, .onion, .local and test.", Judged: "What must be answered locally is answered otherwise: warn.", Advice: local, Refs: []string{"RFC 6761", "RFC 6303", "RFC 7686"}},
-			Needs: check.Needs{Recursion: true},
-			Run:   resBlock,
-		},
-		{
-			Check: finding.Check{ID: "RES-TRANSPARENT", Title: "nobody takes questions on their way", Severity: finding.SevHigh, Sent: "Asks an address that no server has.", Judged: "An answer: fail.", Advice: map[check.Product]string{"": "Use DNS over TLS or HTTPS."}, Refs: []string{"RFC 7858"}},
-			Needs: check.Needs{Recursion: true, Away: true},
-			Run:   resTransparent,
-		},
-		{
-			Check: finding.Check{ID: "RES-PREFETCH", Title: "counts TTLs down", Severity: finding.SevInfo, Sent: "Asks twice for one name and compares TTLs.", Judged: "A TTL above the first, or above a day: warn.", Advice: map[check.Product]string{"": "Set serve-stale to a day at most.", "bind": "max-stale-ttl 86400;", "unbound": "serve-expired-ttl: 86400"}, Refs: []string{"RFC 8767"}},
-			Needs: check.Needs{Recursion: true},
-			Run:   resTTL,
-		},
-	}
-	for _, c := range list {
-		c.Group, c.Scope = GroupResolver, check.ScopeResolver
-	}
-	return list
+	return described(GroupResolver, check.ScopeResolver, "resolver.txt", []*check.Check{
+		{Check: finding.Check{ID: "RES-OPEN", Severity: finding.SevCritical}, Run: single(elsewhere, judgeOpen)},
+		{Check: finding.Check{ID: "RES-SNOOP", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true}, Run: resSnoop},
+		{Check: finding.Check{ID: "RES-RAND", Severity: finding.SevCritical}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resRand)},
+		{Check: finding.Check{ID: "RES-0X20", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true, Probe: true}, Run: arrivals(judgeCase)},
+		{Check: finding.Check{ID: "RES-COOKIE", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true, Probe: true}, Run: arrivals(judgeCookies)},
+		{Check: finding.Check{ID: "RES-BUFSIZE", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: arrivals(judgeSize)},
+		{Check: finding.Check{ID: "RES-QMIN", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resQmin)},
+		{Check: finding.Check{ID: "RES-ECS", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resECS)},
+		{Check: finding.Check{ID: "RES-BAIL", Severity: finding.SevCritical}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resBail)},
+		{Check: finding.Check{ID: "RES-NEARMISS", Severity: finding.SevHigh, Mode: finding.Active}, Needs: check.Needs{Recursion: true, Probe: true, Cost: check.CostWaits}, Run: probed(resNear)},
+		{Check: finding.Check{ID: "RES-REBIND", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resRebind)},
+		{Check: finding.Check{ID: "RES-VALID", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true}, Run: resValid},
+		{Check: finding.Check{ID: "RES-TA", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true}, Run: resTA},
+		{Check: finding.Check{ID: "RES-NSEC3LIM", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resNSEC3)},
+		{Check: finding.Check{ID: "RES-NXNS", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resNXNS)},
+		{Check: finding.Check{ID: "RES-CHAIN", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resChain)},
+		{Check: finding.Check{ID: "RES-TUNNEL", Severity: finding.SevInfo}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resTunnel)},
+		{Check: finding.Check{ID: "RES-HIJACK", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true}, Run: single(func(*check.Run) check.Query { return check.RD(check.Below(randomLabel(), wire.Root), wire.TypeA) }, judgeHijack)},
+		{Check: finding.Check{ID: "RES-BLOCK", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true}, Run: resBlock},
+		{Check: finding.Check{ID: "RES-TRANSPARENT", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true, Away: true}, Run: resTransparent},
+		{Check: finding.Check{ID: "RES-PREFETCH", Severity: finding.SevInfo}, Needs: check.Needs{Recursion: true}, Run: resTTL},
+	})
 }
 
 // arrivals asks some names of the probe zone and judges what arrived.
@@ -614,8 +456,8 @@ func resBlock(ctx context.Context, r *check.Run) []finding.Finding {
 func resTransparent(ctx context.Context, r *check.Run) []finding.Finding {
 	// An address for documentation, which nobody has (RFC 5737).
 	nobody := finding.Server{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 53)}
-	if r.Options.Nobody.IsValid() {
-		nobody.Addr = r.Options.Nobody
+	if r.Options.Lab.Nobody.IsValid() {
+		nobody.Addr = r.Options.Lab.Nobody
 	}
 	q := elsewhere(r)
 	// Only who reaches a real server can tell that nobody answers elsewhere.
@@ -649,4 +491,76 @@ func resTTL(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Warn, ev, "TTL %d, then %d", ttl[0], ttl[1])
 	}
 	return finding.Verdict(finding.Pass, ev, "TTL %d, then %d", ttl[0], ttl[1])
+}
+
+func judgeOpen(r *check.Run, m *check.Reply) (finding.State, string) {
+	if m.Flags&wire.FlagRA != 0 && m.Rcode == wire.NoError && len(m.In(wire.Answer, wire.TypeA)) > 0 {
+		if inside(r) {
+			return finding.Unknown, "could not be measured: it resolves for a neighbour, as it may; ask from outside, or say --as-stranger"
+		}
+		return finding.Fail, "it resolves for everyone who reaches it"
+	}
+	if m.Rcode == wire.Refused || m.Flags&wire.FlagRA == 0 {
+		return finding.Pass, m.Rcode.String()
+	}
+	return finding.Unknown, "it offers recursion and answers " + m.Rcode.String()
+}
+
+func judgeCase(_ *check.Run, s []check.Seen) (finding.State, string) {
+	mixed := 0
+	for i := range s {
+		if !bytes.Equal(s[i].Name, wire.Lower(nil, s[i].Name)) {
+			mixed++
+		}
+	}
+	if mixed*2 < len(s) {
+		return finding.Warn, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
+	}
+	return finding.Pass, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
+}
+
+func judgeCookies(_ *check.Run, s []check.Seen) (finding.State, string) {
+	for i := range s {
+		if len(s[i].Cookie) >= 8 {
+			return finding.Pass, "a client cookie is sent"
+		}
+	}
+	return finding.Warn, "no cookie is sent"
+}
+
+func judgeSize(_ *check.Run, s []check.Seen) (finding.State, string) {
+	var size uint16
+	for i := range s {
+		size = max(size, s[i].Size)
+	}
+	switch {
+	case size > 4096:
+		return finding.Fail, fmt.Sprintf("%d octets", size)
+	case size > udpMax:
+		return finding.Warn, fmt.Sprintf("%d octets", size)
+	}
+	return finding.Pass, fmt.Sprintf("%d octets", size)
+}
+
+func resNXNS(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding {
+	label := randomLabel()
+	before := len(p.Below(check.Below("nxt", p.Zone)))
+	return resCount(ctx, r, p, check.Below(label, check.Below("nxns", p.Zone)), func() int {
+		return len(p.Below(check.Below("nxt", p.Zone))) - before + len(p.Below(check.Below(label, check.Below("nxns", p.Zone))))
+	}, nxnsWarn, nxnsFail)
+}
+
+func resChain(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding {
+	z := check.Below(randomLabel(), check.Below("chain", p.Zone))
+	return resCount(ctx, r, p, check.Below("000", z), func() int { return len(p.Below(z)) }, chainWarn, chainFail)
+}
+
+func judgeHijack(_ *check.Run, m *check.Reply) (finding.State, string) {
+	switch {
+	case len(m.In(wire.Answer, wire.TypeA)) > 0:
+		return finding.Fail, "a name that does not exist has an address"
+	case m.Rcode == wire.NXDomain || m.Rcode == wire.Refused:
+		return finding.Pass, m.Rcode.String()
+	}
+	return finding.Unknown, m.Rcode.String()
 }

@@ -14,15 +14,6 @@ import (
 	"port53/internal/wire"
 )
 
-// The groups of the catalogue that this package's cat_ files hold.
-const (
-	GroupServer    finding.Group = "Authoritative"
-	GroupZone      finding.Group = "Delegation and zone content"
-	GroupDNSSEC    finding.Group = "DNSSEC"
-	GroupResolver  finding.Group = "Resolver"
-	GroupEncrypted finding.Group = "Encrypted and neighbours"
-)
-
 // What the checks of servers judge by.
 const (
 	anyMax     = 700  // octets of an answer to ANY that one RRset may need (RFC 8482, section 4.1)
@@ -50,191 +41,30 @@ func elsewhere(*check.Run) check.Query {
 
 // serverChecks returns the checks of one authoritative server.
 func serverChecks() []*check.Check {
-	transfer := map[check.Product]string{
-		"":        "Allow transfers to your secondaries only, by TSIG key.",
-		"bind":    `zone "ZONE" { allow-transfer { key "xfr"; }; };`,
-		"nsd":     "provide-xfr: 192.0.2.2 xfr-key",
-		"knot":    "acl: [{id: xfr, key: xfr, action: transfer}]",
-		"pdns":    "allow-axfr-ips=127.0.0.0/8,::1 and pdnsutil activate-tsig-key ZONE xfr primary",
-		"coredns": "transfer { to 192.0.2.2 }",
-		"msdns":   "dnscmd /ZoneResetSecondaries ZONE /SecureList 192.0.2.2",
-		"dnsmasq": "auth-sec-servers=ns2.example.net and auth-peer=192.0.2.2",
-		"port53":  "zones[].allow_transfer: name keys or your secondaries only",
-	}
-	rrl := map[check.Product]string{
-		"":       "Turn response rate limiting on, with truncated slips.",
-		"bind":   "rate-limit { responses-per-second 20; slip 2; };",
-		"nsd":    "rrl-ratelimit: 200 and rrl-slip: 2",
-		"knot":   "mod-rrl: [{id: default, rate-limit: 50, slip: 2}] and template: [{id: default, global-module: mod-rrl/default}]",
-		"pdns":   "Put dnsdist before it: setMaxQPSIPRule or dynBlockRulesGroup():setQueryRate(50, 10, \"flood\", 60).",
-		"msdns":  "Set-DnsServerResponseRateLimiting -Mode Enable -TruncateRate 2",
-		"port53": "policy: {rate_limit: {enabled: true}}",
-	}
-	size := map[check.Product]string{
-		"":     "Send at most 1232 octets over UDP and answer ANY with one RRset.",
-		"bind": "minimal-any yes; minimal-responses yes; max-udp-size 1232;", "nsd": "refuse-any: yes, minimal-responses: yes, ipv4-edns-size: 1232, ipv6-edns-size: 1232",
-		"knot": "server: udp-max-payload: 1232", "pdns": "any-to-tcp=yes and udp-truncation-threshold=1232", "unbound": "deny-any: yes and max-udp-size: 1232", "coredns": "any and bufsize 1232",
-		"dnsmasq": "edns-packet-max=1232", "port53": "These are the defaults: see edns.udp_size.",
-	}
-	recursion := map[check.Product]string{
-		"": "Turn recursion off on authoritative servers.", "bind": "recursion no; allow-query-cache { none; };",
-		"pdns": "Upgrade to 4.1 or later (no recursor= setting).", "knot": "Remove mod-dnsproxy.", "dnsmasq": "auth-server with no upstream: no-resolv",
-		"coredns": "Remove forward from this server block.", "msdns": "Set-DnsServerRecursion -Enable $false", "unbound": "access-control: 0.0.0.0/0 refuse", "port53": "role: authoritative",
-	}
-	update := map[check.Product]string{
-		"": "Allow dynamic updates by TSIG key and policy only.", "bind": `update-policy { grant "ddns" zonesub ANY; }; in place of allow-update { any; };`,
-		"knot": "acl: [{id: ddns, key: ddns, action: update}]", "pdns": "dnsupdate=no, or allow-dnsupdate-from= with pdnsutil set-meta ZONE TSIG-ALLOW-DNSUPDATE ddns", "msdns": "Set-DnsServerPrimaryZone ZONE -DynamicUpdate Secure", "port53": "zones[].updates: grant by key, names and types",
-	}
-	notify := map[check.Product]string{"": "Take NOTIFY from the primaries only.", "bind": "allow-notify { 192.0.2.1; };", "nsd": "allow-notify: 192.0.2.1 xfr-key", "knot": "acl: [{id: n, address: 192.0.2.1, action: notify}]", "pdns": "allow-notify-from=192.0.2.1/32", "msdns": "dnscmd /ZoneResetSecondaries ZONE /NotifyList 192.0.2.2", "port53": "zones[].primaries: NOTIFY is taken from these"}
-	cookies := map[check.Product]string{"": "Turn DNS cookies on, with one secret for all servers behind an address.", "bind": "answer-cookie yes; cookie-algorithm siphash24;", "nsd": "answer-cookie: yes", "knot": "mod-cookies", "unbound": "answer-cookie: yes", "pdns": "edns-cookie-secret=HEX", "port53": "edns: {cookies: true}"}
-	tcp := map[check.Product]string{"": "Set the idle time of TCP connections to about ten seconds and limit connections a client.", "bind": "tcp-idle-timeout 100; tcp-initial-timeout 30; tcp-clients 150;", "nsd": "tcp-timeout: 10, tcp-count: 200", "knot": "server: tcp-idle-timeout: 10s, tcp-io-timeout: 500", "pdns": "tcp-idle-timeout=5, max-tcp-connections-per-client=20", "unbound": "tcp-idle-timeout: 10000, ip-connection-limit: 0.0.0.0/0 20", "dnsmasq": "max-tcp-connections=20", "port53": "tcp: {idle: 10s, per_client: 20}"}
-	generic := map[check.Product]string{"": "Upgrade the server, and look for a middlebox before it that rewrites or drops DNS."}
-
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "SRV-AA", Title: "answers with authority", Severity: finding.SevHigh, Sent: "Asks for the zone's SOA without recursion. A server that is delegated to and not authoritative is lame: some questions of resolvers fail, others are slow.", Judged: "AA and the SOA: pass. No AA, REFUSED, SERVFAIL: fail.", Advice: map[check.Product]string{"": "Load the zone on this server or take it out of the NS set.", "bind": "rndc zonestatus ZONE; named-checkzone ZONE FILE", "nsd": "nsd-control zonestatus ZONE", "knot": "knotc zone-status ZONE", "pdns": "pdnsutil check-zone ZONE", "port53": "port53 zone check FILE"}, Refs: []string{"RFC 1034", "RFC 1912"}},
-			Needs: check.Needs{Authority: true},
-			Run: single(soaQuery, func(r *check.Run, m *check.Reply) (finding.State, string) {
-				if len(r.Zone) == 0 {
-					return finding.Skipped, "no zone is known to be served here"
-				}
-				if m.Rcode == wire.NoError && m.Flags&wire.FlagAA != 0 && len(m.Answers(r.Zone, wire.TypeSOA)) == 1 {
-					return finding.Pass, "the SOA comes with AA"
-				}
-				return finding.Fail, fmt.Sprintf("lame: %s, AA %t, %d SOA", m.Rcode, m.Flags&wire.FlagAA != 0, len(m.Answers(r.Zone, wire.TypeSOA)))
-			}),
-		},
-		{
-			Check: finding.Check{ID: "SRV-REC", Title: "does not recurse for others", Severity: finding.SevCritical, Sent: "Asks with RD for a name of somebody else. An authoritative server that recurses amplifies attacks and can be poisoned.", Judged: "An answer or RA: fail; from a neighbour of the server: warn. Else: pass.", Advice: recursion, Refs: []string{"RFC 5358", "CVE-2008-1447"}},
-			Needs: check.Needs{Authority: true},
-			Run:   runRecursion,
-		},
-		{
-			Check: finding.Check{ID: "SRV-UPREF", Title: "gives no upward referrals", Severity: finding.SevMedium, Sent: "Asks for a name outside of all zones. A referral to the root helps nobody but amplifies.", Judged: "NS of a zone above in the authority section: warn.", Advice: map[check.Product]string{"": "Answer REFUSED for what is not served.", "bind": "Remove the hint zone of the root; allow-query-cache { none; };", "pdns": "Remove send-root-referral."}, Refs: []string{"RFC 8499"}},
-			Needs: check.Needs{Authority: true},
-			Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, func(_ *check.Run, m *check.Reply) (finding.State, string) {
-				for _, rr := range m.In(wire.Authority, wire.TypeNS) {
-					if len(rr.Owner) == 1 {
-						return finding.Warn, fmt.Sprintf("a referral to the root of %d octets", len(m.Raw))
-					}
-				}
-				return finding.Pass, m.Rcode.String()
-			}),
-		},
-		{
-			Check: finding.Check{ID: "SRV-AXFR", Title: "keeps the zone to itself", Severity: finding.SevHigh, Sent: "Asks for the whole zone over TCP from where the check runs. Who gets it knows every host.", Judged: "The first SOA arrives: fail.", Advice: transfer, Refs: []string{"RFC 5936"}},
-			Needs: check.Needs{Authority: true},
-			Run:   transferRun(wire.TypeAXFR),
-		},
-		{
-			Check: finding.Check{ID: "SRV-IXFR", Title: "keeps the zone's changes to itself", Severity: finding.SevHigh, Sent: "Asks for the differences since the serial before, which servers without them answer with the whole zone.", Judged: "More than one record of the zone arrives: fail. The SOA alone tells nothing.", Advice: transfer, Refs: []string{"RFC 1995"}},
-			Needs: check.Needs{Authority: true},
-			Run:   transferRun(wire.TypeIXFR),
-		},
-		{
-			Check: finding.Check{ID: "SRV-AXFRUDP", Title: "refuses AXFR over UDP", Severity: finding.SevLow, Sent: "AXFR over UDP is not defined.", Judged: "FORMERR, REFUSED, NOTIMP, NOTAUTH or an empty answer: pass. Records: warn.", Advice: generic, Refs: []string{"RFC 5936, section 4.2"}},
-			Needs: check.Needs{Authority: true},
-			Run:   runAXFRUDP,
-		},
-		{
-			Check: finding.Check{ID: "SRV-UPDATE", Title: "refuses updates from strangers", Severity: finding.SevCritical, Mode: finding.Active, Sent: "Sends an UPDATE with a prerequisite that cannot hold, so that nothing changes. A server that gets as far as the prerequisite would have taken the update.", Judged: "NXRRSET, NXDOMAIN, YXRRSET, YXDOMAIN, NOERROR: fail. REFUSED, NOTAUTH, NOTIMP, FORMERR: pass.", Advice: update, Refs: []string{"RFC 2136, section 3.2", "RFC 3007"}},
-			Needs: check.Needs{Authority: true, Cost: check.CostWaits},
-			Run:   runUpdate,
-		},
-		{
-			Check: finding.Check{ID: "SRV-NOTIFY", Title: "refuses NOTIFY from strangers", Severity: finding.SevMedium, Mode: finding.Active, Sent: "Sends NOTIFY for the zone. A server that takes it from anyone can be made to ask its primary all the time.", Judged: "NOERROR: warn. REFUSED, NOTAUTH, NOTIMP: pass.", Advice: notify, Refs: []string{"RFC 1996, section 3.10"}},
-			Needs: check.Needs{Authority: true, Cost: check.CostWaits},
-			Run: single(func(r *check.Run) check.Query {
-				return check.Query{Name: r.Apex(), Type: wire.TypeSOA, Opcode: wire.OpcodeNotify, Flags: wire.FlagAA}
-			}, func(_ *check.Run, m *check.Reply) (finding.State, string) {
-				if m.Rcode == wire.NoError && m.Opcode == wire.OpcodeNotify {
-					return finding.Warn, "NOTIFY is accepted from here"
-				}
-				return finding.Pass, m.Rcode.String()
-			}),
-		},
-		{
-			Check: finding.Check{ID: "SRV-ANY", Title: "answers ANY with little", Severity: finding.SevHigh, Sent: "Asks ANY with a size of 4096 and DO, the question that reflection attacks like best.", Judged: "More than 700 octets: fail.", Advice: size, Refs: []string{"RFC 8482", "CERT TA13-088A"}},
-			Needs: check.Needs{Authority: true},
-			Run: single(func(r *check.Run) check.Query {
-				return check.Query{Name: r.Apex(), Type: wire.TypeANY, EDNS: &check.EDNS{Size: 4096, DO: true}}
-			}, func(_ *check.Run, m *check.Reply) (finding.State, string) {
-				if len(m.Raw) > anyMax {
-					return finding.Fail, fmt.Sprintf("%d octets", len(m.Raw))
-				}
-				return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
-			}),
-		},
-		{
-			Check: finding.Check{ID: "SRV-AMP", Title: "amplifies little", Severity: finding.SevHigh, Sent: "Asks the eight questions with the largest answers and compares octets.", Judged: "The worst answer above 35 times its question or 1232 octets: fail; above 20 times: warn.", Advice: size, Refs: []string{"RFC 5358", "RFC 8482"}},
-			Run:   runAmp,
-		},
-		{
-			Check: finding.Check{ID: "SRV-TCSIZE", Title: "truncates to nothing", Severity: finding.SevLow, Sent: "Asks without EDNS for large sets. A truncated answer is thrown away by the client: what is in it only amplifies.", Judged: "TC with more than 100 octets: warn.", Advice: map[check.Product]string{"": "Send header, question and OPT only when truncating.", "bind": "minimal-responses yes;", "knot": "Load mod-rrl.", "port53": "Nothing to set."}, Refs: []string{"RFC 2181, section 9"}},
-			Run:   runTCSize,
-		},
-		{
-			Check: finding.Check{ID: "SRV-RRL", Title: "limits the rate of answers", Severity: finding.SevHigh, Mode: finding.Active, Sent: "Sends one question 200 times a second for two seconds, as a reflection attack would, and then as many names that do not exist.", Judged: "Under 60 % answered, or truncated ones among the answers, is a limit: pass. Of equal questions only: warn. None: fail.", Advice: rrl, Refs: []string{"ISC-TN-2012-1", "RFC 5358"}},
-			Needs: check.Needs{Authority: true, Cost: check.CostWaits},
-			Run:   runRRL,
-		},
-		{
-			Check: finding.Check{ID: "SRV-RRLSLIP", Title: "lets victims through its rate limit", Severity: finding.SevLow, Mode: finding.Active, Sent: "From the same flood: a limit without truncated answers shuts out the one whose address was forged.", Judged: "Limited without any TC: warn.", Advice: rrl, Refs: []string{"ISC-TN-2012-1"}},
-			Needs: check.Needs{Authority: true, Cost: check.CostWaits},
-			Run:   runSlip,
-		},
-		{
-			Check: finding.Check{ID: "SRV-COOKIE", Title: "has DNS cookies", Severity: finding.SevMedium, Sent: "Sends client cookies and looks at what comes back.", Judged: "No server cookie, or a bad length that is not FORMERR: warn. The same server cookie for two clients: fail.", Advice: cookies, Refs: []string{"RFC 7873", "RFC 9018"}},
-			Run:   runCookie,
-		},
-		{
-			Check: finding.Check{ID: "SRV-8906", Title: "answers what it does not know", Severity: finding.SevMedium, Sent: "Asks for an unknown type, an unknown opcode and with odd flags. Silence makes resolvers wait and retry.", Judged: "Each is answered: NOERROR or NXDOMAIN for the type and flags, NOTIMP for the opcode.", Advice: generic, Refs: []string{"RFC 8906"}},
-			Run:   run8906,
-		},
-		{
-			Check: finding.Check{ID: "SRV-TCP-PIPE", Title: "answers questions in a row", Severity: finding.SevLow, Sent: "Writes ten questions into one TCP connection at once.", Judged: "All answered: pass. Fewer: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.1.1"}},
-			Run:   runPipe,
-		},
-		{
-			Check: finding.Check{ID: "SRV-TCP-IDLE", Title: "closes idle connections in time", Severity: finding.SevLow, Mode: finding.Active, Sent: "Asks once over TCP and then waits.", Judged: "Closed after 2 to 30 s: pass. At once, or not within 60 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.3"}},
-			Needs: check.Needs{Cost: check.CostWaits},
-			Run:   runIdle,
-		},
-		{
-			Check: finding.Check{ID: "SRV-TCP-CAP", Title: "limits connections a client", Severity: finding.SevHigh, Mode: finding.Intrusive, Sent: "Holds 200 idle connections and asks from another address, where this machine has one.", Judged: "The other address is not answered: fail.", Advice: tcp, Refs: []string{"RFC 7766, section 6.2.2"}},
-			Needs: check.Needs{Cost: check.CostWaits},
-			Run:   runCap,
-		},
-		{
-			Check: finding.Check{ID: "SRV-TCP-SLOW", Title: "does not wait for slow questions", Severity: finding.SevMedium, Mode: finding.Intrusive, Sent: "Writes one octet a second into a TCP connection.", Judged: "Still open after 15 s: warn.", Advice: tcp, Refs: []string{"RFC 7766, section 10"}},
-			Needs: check.Needs{Cost: check.CostWaits},
-			Run:   runSlow,
-		},
-		{
-			Check: finding.Check{ID: "SRV-CASE", Title: "keeps the case of the question", Severity: finding.SevLow, Sent: "Asks in mixed case. Resolvers compare it as a second secret.", Judged: "Another spelling in the reply: warn.", Advice: generic, Refs: []string{"RFC 4343"}},
-			Run:   runCase,
-		},
-		{
-			Check: finding.Check{ID: "SRV-FRAG", Title: "sends no datagrams that must be fragmented", Severity: finding.SevMedium, Sent: "Asks for DNSKEY with a size of 4096. Fragments can be forged without knowing port or ID.", Judged: "A datagram above 1232 octets: warn.", Advice: size, Refs: []string{"RFC 9715", "CVE-2025-59024"}},
-			Run: single(func(r *check.Run) check.Query {
-				return check.Query{Name: r.Apex(), Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: 4096, DO: true}}
-			}, func(_ *check.Run, m *check.Reply) (finding.State, string) {
-				if len(m.Raw) > udpMax {
-					return finding.Warn, fmt.Sprintf("a datagram of %d octets", len(m.Raw))
-				}
-				return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
-			}),
-		},
-		{
-			Check: finding.Check{ID: "SRV-BADPKT", Title: "stands malformed packets", Severity: finding.SevHigh, Mode: finding.Active, Sent: "Sends twelve malformed datagrams and asks afterwards whether the server lives.", Judged: "An answer to a response, a NOERROR with data to nonsense, or a dead server: fail. Silence and FORMERR: pass.", Advice: generic, Refs: []string{"RFC 9619", "CVE-2024-2169"}},
-			Needs: check.Needs{Cost: check.CostWaits},
-			Run:   runBad,
-		},
-	}
-	for _, c := range list {
-		c.Group, c.Scope = GroupServer, check.ScopeServer
-	}
-	return append(list, ednsChecks()...)
+	return described(GroupServer, check.ScopeServer, "server.txt", []*check.Check{
+		{Check: finding.Check{ID: "SRV-AA", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: single(soaQuery, judgeAuthority)},
+		{Check: finding.Check{ID: "SRV-REC", Severity: finding.SevCritical}, Needs: check.Needs{Authority: true}, Run: runRecursion},
+		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral)},
+		{Check: finding.Check{ID: "SRV-AXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeAXFR)},
+		{Check: finding.Check{ID: "SRV-IXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeIXFR)},
+		{Check: finding.Check{ID: "SRV-AXFRUDP", Severity: finding.SevLow}, Needs: check.Needs{Authority: true}, Run: runAXFRUDP},
+		{Check: finding.Check{ID: "SRV-UPDATE", Severity: finding.SevCritical, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: runUpdate},
+		{Check: finding.Check{ID: "SRV-NOTIFY", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: single(notifyQuery, judgeNotify)},
+		{Check: finding.Check{ID: "SRV-ANY", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: single(anyQuery, judgeANY)},
+		{Check: finding.Check{ID: "SRV-AMP", Severity: finding.SevHigh}, Run: runAmp},
+		{Check: finding.Check{ID: "SRV-TCSIZE", Severity: finding.SevLow}, Run: runTCSize},
+		{Check: finding.Check{ID: "SRV-RRL", Severity: finding.SevHigh, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: runRRL},
+		{Check: finding.Check{ID: "SRV-RRLSLIP", Severity: finding.SevLow, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: runSlip},
+		{Check: finding.Check{ID: "SRV-COOKIE", Severity: finding.SevMedium}, Run: runCookie},
+		{Check: finding.Check{ID: "SRV-8906", Severity: finding.SevMedium}, Run: run8906},
+		{Check: finding.Check{ID: "SRV-TCP-PIPE", Severity: finding.SevLow}, Run: runPipe},
+		{Check: finding.Check{ID: "SRV-TCP-IDLE", Severity: finding.SevLow, Mode: finding.Active}, Needs: check.Needs{Cost: check.CostWaits}, Run: runIdle},
+		{Check: finding.Check{ID: "SRV-TCP-CAP", Severity: finding.SevHigh, Mode: finding.Intrusive}, Needs: check.Needs{Cost: check.CostWaits}, Run: runCap},
+		{Check: finding.Check{ID: "SRV-TCP-SLOW", Severity: finding.SevMedium, Mode: finding.Intrusive}, Needs: check.Needs{Cost: check.CostWaits}, Run: runSlow},
+		{Check: finding.Check{ID: "SRV-CASE", Severity: finding.SevLow}, Run: runCase},
+		{Check: finding.Check{ID: "SRV-FRAG", Severity: finding.SevMedium}, Run: single(largeQuery, judgeFragment)},
+		{Check: finding.Check{ID: "SRV-BADPKT", Severity: finding.SevHigh, Mode: finding.Active}, Needs: check.Needs{Cost: check.CostWaits}, Run: runBad},
+	})
 }
 
 func runRecursion(ctx context.Context, r *check.Run) []finding.Finding {
@@ -285,7 +115,7 @@ func datagramCommand(r *check.Run, msg []byte) string {
 // what it does for the one who asks tells nothing of strangers.
 func inside(r *check.Run) bool {
 	a := r.Server.Addr.Addr()
-	return !r.Options.Stranger && (a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast())
+	return !r.Options.Lab.Stranger && (a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast())
 }
 
 // transferRun returns the check of AXFR or IXFR over TCP.
@@ -649,4 +479,56 @@ func runBad(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Fail, ev, "%q", wrong)
 	}
 	return finding.Verdict(finding.Pass, ev, "none of %d is answered as if it were right", badPackets)
+}
+
+func judgeAuthority(r *check.Run, m *check.Reply) (finding.State, string) {
+	if len(r.Zone) == 0 {
+		return finding.Skipped, "no zone is known to be served here"
+	}
+	if m.Rcode == wire.NoError && m.Flags&wire.FlagAA != 0 && len(m.Answers(r.Zone, wire.TypeSOA)) == 1 {
+		return finding.Pass, "the SOA comes with AA"
+	}
+	return finding.Fail, fmt.Sprintf("lame: %s, AA %t, %d SOA", m.Rcode, m.Flags&wire.FlagAA != 0, len(m.Answers(r.Zone, wire.TypeSOA)))
+}
+
+func judgeReferral(_ *check.Run, m *check.Reply) (finding.State, string) {
+	for _, rr := range m.In(wire.Authority, wire.TypeNS) {
+		if len(rr.Owner) == 1 {
+			return finding.Warn, fmt.Sprintf("a referral to the root of %d octets", len(m.Raw))
+		}
+	}
+	return finding.Pass, m.Rcode.String()
+}
+
+func notifyQuery(r *check.Run) check.Query {
+	return check.Query{Name: r.Apex(), Type: wire.TypeSOA, Opcode: wire.OpcodeNotify, Flags: wire.FlagAA}
+}
+
+func judgeNotify(_ *check.Run, m *check.Reply) (finding.State, string) {
+	if m.Rcode == wire.NoError && m.Opcode == wire.OpcodeNotify {
+		return finding.Warn, "NOTIFY is accepted from here"
+	}
+	return finding.Pass, m.Rcode.String()
+}
+
+func anyQuery(r *check.Run) check.Query {
+	return check.Query{Name: r.Apex(), Type: wire.TypeANY, EDNS: &check.EDNS{Size: 4096, DO: true}}
+}
+
+func judgeANY(_ *check.Run, m *check.Reply) (finding.State, string) {
+	if len(m.Raw) > anyMax {
+		return finding.Fail, fmt.Sprintf("%d octets", len(m.Raw))
+	}
+	return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
+}
+
+func largeQuery(r *check.Run) check.Query {
+	return check.Query{Name: r.Apex(), Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: 4096, DO: true}}
+}
+
+func judgeFragment(_ *check.Run, m *check.Reply) (finding.State, string) {
+	if len(m.Raw) > udpMax {
+		return finding.Warn, fmt.Sprintf("a datagram of %d octets", len(m.Raw))
+	}
+	return finding.Pass, fmt.Sprintf("%d octets", len(m.Raw))
 }

@@ -206,7 +206,7 @@ func certificate(t *testing.T, valid time.Duration) (tls.Certificate, *x509.Cert
 }
 
 func tlsOptions(at netip.AddrPort, pool *x509.CertPool) *check.Options {
-	return &check.Options{Timeout: time.Second, PortDoT: at.Port(), PortDoH: at.Port(), TLSRoots: pool}
+	return &check.Options{Timeout: time.Second, PortDoT: at.Port(), PortDoH: at.Port(), Lab: check.Lab{TLSRoots: pool}}
 }
 
 func TestDoT(t *testing.T) {

@@ -2,14 +2,11 @@ package catalogue_test
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,19 +15,6 @@ import (
 	"port53/internal/finding"
 	"port53/internal/wire"
 )
-
-func TestParseWord(t *testing.T) {
-	for text, ok := range map[string]bool{
-		"192.0.2.1": true, "192.0.2.1:5300": true, "[2001:db8::1]:53": true, "2001:db8::1": true, "[2001:db8::1]": true, "192.0.2.0/24": true, "2001:db8::/120": true,
-		"example.com": true, "ns1.example.com:5300": true, ".": true, "example.com.": true, "xn--bcher-kva.example": true,
-		"": false, "192.0.2.256": false, "192.0.2": false, "1.2.3.4.5": false, "example..com": false, "ns1.example.com:x": false, "ns1.example.com:0": false, "ns1.example.com:70000": false,
-		"192.0.2.0/33": false, "example.com/24": false, strings.Repeat("a", 64) + ".com": false,
-	} {
-		if _, err := check.ParseWord(text); (err == nil) != ok {
-			t.Errorf("%q: %v, want it taken: %t", text, err, ok)
-		}
-	}
-}
 
 // finds returns what a finder makes of a word: the texts of its targets, or the problem.
 func finds(t *testing.T, f *check.Finder, text string) []string {
@@ -86,103 +70,6 @@ func TestFind(t *testing.T) {
 		if got := strings.Join(finds(t, c.f, c.word), "; "); got != c.want {
 			t.Errorf("%s: got %s\nwant %s", c.word, got, c.want)
 		}
-	}
-}
-
-func TestInOrder(t *testing.T) {
-	const n, atOnce = 200, 8
-	var running, most, ahead atomic.Int64
-	in := func(yield func(int) bool) {
-		for i := range n {
-			ahead.Store(int64(i))
-			if !yield(i) {
-				return
-			}
-		}
-	}
-	next := 0
-	for got := range check.InOrder(t.Context(), atOnce, in, func(_ context.Context, i int) int {
-		for now := running.Add(1); ; {
-			if old := most.Load(); old >= now || most.CompareAndSwap(old, now) {
-				break
-			}
-		}
-		defer running.Add(-1)
-		return i
-	}) {
-		if got != next {
-			t.Fatalf("got %d, want %d", got, next)
-		}
-		if far := ahead.Load() - int64(next); far > atOnce*4+2 {
-			t.Fatalf("read %d ahead", far)
-		}
-		next++
-	}
-	if next != n || most.Load() > atOnce {
-		t.Errorf("%d of %d, %d at one time", next, n, most.Load())
-	}
-	// It ends with the context, even if nothing is ever done.
-	ctx, cancel := context.WithCancel(t.Context())
-	for range check.InOrder(ctx, 1, in, func(ctx context.Context, i int) int {
-		if i > 0 {
-			cancel()
-			<-ctx.Done()
-		}
-		return i
-	}) {
-		continue
-	}
-}
-
-// TestPoliteness has many targets at one address: no more than eight questions are under
-// way there.
-func TestPoliteness(t *testing.T) {
-	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Close()
-	var mu sync.Mutex
-	waiting, most := map[string]bool{}, 0
-	go func() {
-		buf := make([]byte, 65535)
-		for {
-			n, from, err := u.ReadFrom(buf)
-			if err != nil {
-				return
-			}
-			q := slices.Clone(buf[:n])
-			mu.Lock()
-			waiting[from.String()] = true
-			most = max(most, len(waiting))
-			mu.Unlock()
-			time.AfterFunc(2*time.Millisecond, func() {
-				mu.Lock()
-				delete(waiting, from.String())
-				mu.Unlock()
-				binary.BigEndian.PutUint16(q[2:], 0x8005)
-				_, _ = u.WriteTo(q, from)
-			})
-		}
-	}()
-	at := u.LocalAddr().(*net.UDPAddr).AddrPort()
-	o := &check.Options{Timeout: time.Second, Gate: check.NewGate()}
-	var wg sync.WaitGroup
-	for range 40 {
-		wg.Go(func() {
-			r := &check.Run{Options: o, Server: finding.Server{Addr: at}}
-			for range 3 {
-				if _, err := r.Ask(t.Context(), check.Query{Name: wire.Root, Type: wire.TypeSOA}); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	mu.Lock()
-	defer mu.Unlock()
-	if most > 8 || most < 2 {
-		t.Errorf("%d questions at one time", most)
 	}
 }
 
@@ -299,7 +186,7 @@ func TestThousandServers(t *testing.T) {
 	}
 	const servers = 1000
 	at := serve(t, 3, good)
-	o := &check.Options{Port: at[1].Port(), PortDoT: at[1].Port(), PortDoH: at[1].Port(), Nobody: at[0], Gate: check.NewGate()}
+	o := &check.Options{Port: at[1].Port(), PortDoT: at[1].Port(), PortDoH: at[1].Port(), Lab: check.Lab{Nobody: at[0]}, Gate: check.NewGate()}
 	in := func(yield func(int) bool) {
 		for i := range servers {
 			if !yield(i) {

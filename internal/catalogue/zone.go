@@ -15,85 +15,42 @@ import (
 	"port53/internal/wire"
 )
 
-// What the checks of a zone's content judge by.
-const (
-	refreshMin = 14400  // seconds (RIPE-203 and RFC 1912, section 2.2)
-	expireMin  = 604800 // a week
-	negMin     = 300
-	negMax     = 86400
-	ttlMin     = 60
-	ttlMax     = 7 * 86400
-	spfLookups = 10 // RFC 7208, section 4.6.4
-)
-
-// content makes a Run that judges one set of the zone.
-func content(t wire.Type, judge func(r *check.Run, m *check.Reply, data [][]byte) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
+// content makes a Run that judges one set at the zone's apex by a rule.
+func content(t wire.Type, judge rule) func(context.Context, *check.Run) []finding.Finding {
 	return func(ctx context.Context, r *check.Run) []finding.Finding {
 		m, ev, err := r.FromZone(ctx, r.Zone, t)
 		if err != nil {
 			return finding.Unmeasured(ev, err)
 		}
-		s, detail := judge(r, m, m.Answers(r.Zone, t))
+		s, detail := judge(setOf(m, r.Zone, t))
 		return finding.Verdict(s, ev, "%s", detail)
 	}
 }
 
-// zoneChecks returns the checks of what is in a zone.
-func zoneChecks() []*check.Check {
-	edit := map[check.Product]string{"": "Change the record in the zone and raise the serial.", "bind": "rndc reload ZONE", "nsd": "nsd-control reload ZONE", "knot": "knotc zone-reload ZONE", "pdns": "pdnsutil edit-zone ZONE", "port53": "port53 zone check FILE"}
-	list := []*check.Check{
-		{
-			Check: finding.Check{ID: "ZONE-SERIAL", Title: "all servers have the same version", Severity: finding.SevMedium, Sent: "Asks every server for the SOA.", Judged: "Serials apart by more than refresh: fail; different: warn.", Advice: map[check.Product]string{"": "See why the secondary does not transfer.", "bind": "rndc retransfer ZONE", "nsd": "nsd-control force_transfer ZONE", "knot": "knotc zone-retransfer ZONE", "pdns": "pdns_control retrieve ZONE"}, Refs: []string{"RFC 1034, section 4.3.5"}},
-			Run:   zoneSerial,
-		},
-		{
-			Check: finding.Check{ID: "ZONE-SOA", Title: "the SOA's times are sound", Severity: finding.SevLow, Sent: "Looks at the SOA's numbers.", Judged: "Refresh under 14400, retry not under refresh, expire under a week, minimum outside 300 to 86400: warn.", Advice: edit, Refs: []string{"RFC 1912, section 2.2", "RFC 2308, section 5"}},
-			Run:   content(wire.TypeSOA, judgeSOA),
-		},
-		{
-			Check: finding.Check{ID: "ZONE-TTL", Title: "TTLs are neither short nor long", Severity: finding.SevLow, Sent: "Looks at the TTL of the NS set.", Judged: "Under a minute or over a week: warn.", Advice: edit, Refs: []string{"RFC 1912"}},
-			Run: content(wire.TypeNS, func(r *check.Run, m *check.Reply, _ [][]byte) (finding.State, string) {
-				ttl := setTTL(m, r.Zone, wire.TypeNS)
-				if ttl < ttlMin || ttl > ttlMax {
-					return finding.Warn, fmt.Sprintf("NS has TTL %d", ttl)
-				}
-				return finding.Pass, fmt.Sprintf("NS has TTL %d", ttl)
-			}),
-		},
-		{
-			Check: finding.Check{ID: "ZONE-WILD", Title: "no wildcard hides mistakes", Severity: finding.SevLow, Sent: "Asks for a random name.", Judged: "An answer: info; a private address: warn.", Advice: edit, Refs: []string{"RFC 4592"}},
-			Run:   zoneWild,
-		},
-		{
-			Check: finding.Check{ID: "ZONE-DANGLE", Title: "nothing points to what others can take", Severity: finding.SevCritical, Sent: "Looks up what leads elsewhere: aliases of common names (with --subdomains, of all that are found), NS, MX and SRV.", Judged: "The target does not exist, and is at a service where anyone can claim it or in a domain that nobody has registered: fail. It does not exist in a domain that is somebody's: warn.", Advice: map[check.Product]string{"": "Remove the record before the service is given up, always in this order."}, Refs: []string{"CWE-350"}},
-			Run:   zoneDangle,
-		},
-		{
-			Check: finding.Check{ID: "ZONE-PRIVATE", Title: "no private addresses", Severity: finding.SevMedium, Sent: "Looks at the addresses of common names.", Judged: "Private, loopback or unique local: warn.", Advice: edit, Refs: []string{"RFC 1918", "RFC 4193"}},
-			Run:   zonePrivate,
-		},
-		{
-			Check: finding.Check{ID: "ZONE-SUBS", Title: "which names can be found", Severity: finding.SevInfo, Sent: "Walks NSEC and tries telling names; with --subdomains, asks for the whole zone, walks all of it, tries 5,000 words and what is made of those found, and reads certificates.", Judged: "Names that tell much (dev, test, vpn, admin, _msdcs): info.", Advice: map[check.Product]string{"": "Keep inner names in an inner zone."}, Refs: []string{"RFC 9824"}},
-			Run:   zoneSubs,
-		},
-		{
-			Check: finding.Check{ID: "ZONE-MAIL", Title: "nobody can send mail in its name", Severity: finding.SevMedium, Sent: "Looks at MX, SPF and DMARC.", Judged: "No SPF, +all, over ten look-ups, no DMARC or p=none: warn.", Advice: map[check.Product]string{"": `TXT "v=spf1 mx -all" and _dmarc TXT "v=DMARC1; p=reject"; without mail: MX 0 . and "v=spf1 -all"`}, Refs: []string{"RFC 7208", "RFC 7489", "RFC 7505"}},
-			Run:   zoneMail,
-		},
-		{
-			Check: finding.Check{ID: "ZONE-CAA", Title: "certificates are limited to some authorities", Severity: finding.SevLow, Sent: "Asks for CAA, up to the root.", Judged: "None: warn.", Advice: map[check.Product]string{"": `CAA 0 issue "letsencrypt.org"`}, Refs: []string{"RFC 8659"}},
-			Run:   zoneCAA,
-		},
-		{
-			Check: finding.Check{ID: "ZONE-TXT", Title: "TXT holds no secrets", Severity: finding.SevMedium, Sent: "Looks for keys and tokens in TXT, and at its size.", Judged: "What looks like a secret, or over 1232 octets: warn.", Advice: edit, Refs: []string{"CWE-200"}},
-			Run:   content(wire.TypeTXT, judgeTXT),
-		},
-		ptrCheck(),
-	}
+// searching gives checks of a zone the time of a search for its names, which some of them make
+// and the others have to wait for: what is asked of one address at one time is bounded.
+func searching(list []*check.Check) []*check.Check {
 	for _, c := range list {
-		c.Group, c.Scope, c.Needs.Cost = GroupZone, check.ScopeZone, check.CostSearch
+		c.Needs.Cost = check.CostSearch
 	}
 	return list
+}
+
+// zoneChecks returns the checks of what is in a zone.
+func zoneChecks() []*check.Check {
+	return searching(described(GroupZone, check.ScopeZone, "zone.txt", []*check.Check{
+		{Check: finding.Check{ID: "ZONE-SERIAL", Severity: finding.SevMedium}, Run: zoneSerial},
+		{Check: finding.Check{ID: "ZONE-SOA", Severity: finding.SevLow}, Run: content(wire.TypeSOA, judgeSOA)},
+		{Check: finding.Check{ID: "ZONE-TTL", Severity: finding.SevLow}, Run: content(wire.TypeNS, judgeTTL)},
+		{Check: finding.Check{ID: "ZONE-WILD", Severity: finding.SevLow}, Run: zoneWild},
+		{Check: finding.Check{ID: "ZONE-DANGLE", Severity: finding.SevCritical}, Run: zoneDangle},
+		{Check: finding.Check{ID: "ZONE-PRIVATE", Severity: finding.SevMedium}, Run: zonePrivate},
+		{Check: finding.Check{ID: "ZONE-SUBS", Severity: finding.SevInfo}, Run: zoneSubs},
+		{Check: finding.Check{ID: "ZONE-MAIL", Severity: finding.SevMedium}, Run: zoneMail},
+		{Check: finding.Check{ID: "ZONE-CAA", Severity: finding.SevLow}, Run: zoneCAA},
+		{Check: finding.Check{ID: "ZONE-TXT", Severity: finding.SevMedium}, Run: zoneTXT},
+		{Check: finding.Check{ID: "ZONE-PTR", Severity: finding.SevLow}, Run: delegated(zonePTR)},
+	}))
 }
 
 func zoneSerial(ctx context.Context, r *check.Run) []finding.Finding {
@@ -134,25 +91,6 @@ func zoneSerial(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Unknown, ev, "could not be measured at %d of %d servers", len(servers)-heard, len(servers))
 	}
 	return finding.Verdict(finding.Pass, ev, "all have serial %d", first)
-}
-
-func judgeSOA(_ *check.Run, _ *check.Reply, data [][]byte) (finding.State, string) {
-	if len(data) == 0 || len(data[0]) < 22 {
-		return finding.Unknown, "no SOA"
-	}
-	n := data[0][len(data[0])-20:]
-	refresh, retry, expire, neg := binary.BigEndian.Uint32(n[4:]), binary.BigEndian.Uint32(n[8:]), binary.BigEndian.Uint32(n[12:]), binary.BigEndian.Uint32(n[16:])
-	detail := fmt.Sprintf("refresh %d, retry %d, expire %d, minimum %d", refresh, retry, expire, neg)
-	if refresh < refreshMin || retry >= refresh || expire < expireMin || neg < negMin || neg > negMax {
-		return finding.Warn, detail
-	}
-	return finding.Pass, detail
-}
-
-// private tells whether an address must not be in a public zone.
-func private(data []byte) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(data)
-	return a, ok && (a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified())
 }
 
 func zoneWild(ctx context.Context, r *check.Run) []finding.Finding {
@@ -338,17 +276,6 @@ func zoneSubs(ctx context.Context, r *check.Run) []finding.Finding {
 	return out
 }
 
-// strings of TXT data, joined (RFC 7208, section 3.3).
-func joinTXT(data []byte) string {
-	var b strings.Builder
-	for len(data) > 0 {
-		n := min(int(data[0]), len(data)-1)
-		b.Write(data[1 : 1+n])
-		data = data[1+n:]
-	}
-	return b.String()
-}
-
 func zoneMail(ctx context.Context, r *check.Run) []finding.Finding {
 	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeTXT)
 	if err != nil {
@@ -424,19 +351,14 @@ func zoneCAA(ctx context.Context, r *check.Run) []finding.Finding {
 	return finding.Verdict(finding.Warn, ev, "any authority may issue certificates")
 }
 
-func judgeTXT(_ *check.Run, m *check.Reply, data [][]byte) (finding.State, string) {
-	size := 0
-	for _, d := range data {
-		size += len(d)
-		s := strings.ToLower(joinTXT(d))
-		for _, p := range []string{"-----begin", "aws_secret", "password=", "passwd=", "private_key", "api_key=", "apikey=", "ghp_", "xoxb-", "akia"} {
-			if strings.Contains(s, p) {
-				return finding.Warn, "TXT holds what looks like a secret (" + p + ")"
-			}
-		}
+func zoneTXT(ctx context.Context, r *check.Run) []finding.Finding {
+	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeTXT)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
 	}
-	if size > udpMax || m.Flags&wire.FlagTC != 0 {
-		return finding.Warn, fmt.Sprintf("%d octets of TXT at the apex", size)
+	s, detail := judgeTXT(setOf(m, r.Zone, wire.TypeTXT))
+	if s == finding.Pass && m.Flags&wire.FlagTC != 0 {
+		s = finding.Warn // it does not fit, even over TCP
 	}
-	return finding.Pass, fmt.Sprintf("%d octets of TXT at the apex", size)
+	return finding.Verdict(s, ev, "%s", detail)
 }

@@ -43,7 +43,6 @@ const (
 	ScopeServer Scope = iota // one address
 	ScopeZone                // a zone with all its servers
 	ScopeResolver
-	ScopeHost
 	ScopeConfig // a configuration of this program
 )
 
@@ -72,16 +71,21 @@ type Options struct {
 	Config           *config.Config   // that targets which name one are audited by; nil: none
 	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
 	Subdomains       bool             // look for all names of zones, not for common ones alone
-	Stranger         bool             // whom servers on private addresses answer counts as a stranger, as in a laboratory
 	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
-	TLSRoots         *x509.CertPool   // nil: the system's
-	Probe            *Probe           // nil: what needs one is Unknown
-	Nobody           netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
-	Now              func() time.Time // nil: time.Now
+	Probe            *Probe           // nil: what needs one does not apply
 	Timeout          time.Duration    // for one try; 0: two seconds
 	Ports            []uint16         // more TCP ports to look at; the open ones are reported
 	Connect          bool             // look at TCP ports by whole connections only
-	Neighbours       []uint16         // ports to look at beside; nil: those of control, statistics and encryption
+	Lab              Lab
+}
+
+// A Lab is what a laboratory has in place of the Internet. Its zero value is the Internet.
+type Lab struct {
+	Stranger   bool             // whom servers on private addresses answer counts as a stranger
+	Nobody     netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
+	Neighbours []uint16         // ports to look at beside; nil: those of control, statistics and encryption
+	TLSRoots   *x509.CertPool   // nil: the system's
+	Now        func() time.Time // nil: time.Now
 
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }
@@ -188,16 +192,16 @@ func (r *Run) Apex() []byte {
 
 // Clock returns the time that signatures are judged at.
 func (r *Run) Clock() time.Time {
-	if r.Options.Now != nil {
-		return r.Options.Now()
+	if r.Options.Lab.Now != nil {
+		return r.Options.Lab.Now()
 	}
 	return time.Now()
 }
 
 // connect opens a connection, which is closed when ctx ends.
 func (r *Run) connect(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	if r.Options.Dial != nil {
-		return r.Options.Dial(ctx, network, to.String())
+	if r.Options.Lab.Dial != nil {
+		return r.Options.Lab.Dial(ctx, network, to.String())
 	}
 	d := net.Dialer{Timeout: r.Patience()}
 	return d.DialContext(ctx, network, to.String())

@@ -158,55 +158,10 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 	for r := rel; len(r) > 0; r = wire.Parent(r) {
 		kind = string(r[1 : 1+int(r[0])])
 	}
-	var rr []wire.Record
-	add := func(sec wire.Section, owner []byte, t wire.Type, data []byte) {
-		rr = append(rr, wire.Record{Owner: owner, Type: t, Class: wire.ClassIN, Section: sec, Data: data})
-	}
-	a := func(b ...byte) []byte { return b }
-	switch {
-	case len(rel) == 0 && m.Type == wire.TypeNS:
-		add(wire.Answer, name, wire.TypeNS, Below("ns", p.Zone))
-	case len(rel) == 0:
-	case kind == "chain":
-		if n := chainNumber(rel); n < probeLinks {
-			add(wire.Answer, name, wire.TypeCNAME, append(append([]byte{3}, fmt.Sprintf("%03d", n+1)...), wire.Parent(name)...))
-		}
-	case kind == "nxns" && len(rel) > 5:
-		for i := range probeTargets {
-			add(wire.Authority, name, wire.TypeNS, Below(fmt.Sprintf("t%d", i), Below("nxt", p.Zone)))
-		}
-	case kind == "nxt":
+	if kind == "nxt" {
 		return [][]byte{p.message(&m, wire.NXDomain, nil)}
-	case kind == "reb" && m.Type == wire.TypeA:
-		add(wire.Answer, name, wire.TypeA, a(10, 0, 0, 53))
-	case kind == "bail" && m.Type == wire.TypeA:
-		add(wire.Answer, name, wire.TypeA, a(192, 0, 2, 1))
-		// The label before "bail" names the victim, in hexadecimal, and the pattern.
-		if victim, pattern := bailVictim(rel); victim != nil {
-			switch pattern {
-			case 0:
-				add(wire.Additional, victim, wire.TypeA, a(203, 0, 113, 66))
-			case 1:
-				add(wire.Answer, victim, wire.TypeA, a(203, 0, 113, 66))
-			case 2:
-				add(wire.Authority, victim, wire.TypeNS, Below("ns", p.Zone))
-			case 3:
-				rr = rr[:0]
-				add(wire.Answer, name, wire.TypeCNAME, victim)
-				add(wire.Answer, victim, wire.TypeA, a(203, 0, 113, 66))
-			case 4:
-				add(wire.Authority, wire.Parent(victim), wire.TypeNS, victim)
-				add(wire.Additional, victim, wire.TypeA, a(203, 0, 113, 66))
-			case 5:
-				add(wire.Answer, wire.Parent(victim), wire.TypeDNAME, p.Zone)
-			}
-		}
-	case m.Type == wire.TypeA:
-		add(wire.Answer, name, wire.TypeA, a(192, 0, 2, 1))
-	case m.Type == wire.TypeTXT:
-		add(wire.Answer, name, wire.TypeTXT, append([]byte{180}, bytes.Repeat([]byte("x"), 180)...))
 	}
-	good := p.message(&m, wire.NoError, rr)
+	good := p.message(&m, wire.NoError, p.records(kind, name, rel, m.Type))
 	if kind != "near" || tcp {
 		return [][]byte{good}
 	}
@@ -217,6 +172,71 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 		out = append(out, w)
 	}
 	return append(out, good)
+}
+
+// A recordList is the records of a reply, as they are put together.
+type recordList []wire.Record
+
+func (l *recordList) add(sec wire.Section, owner []byte, t wire.Type, data ...byte) {
+	*l = append(*l, wire.Record{Owner: owner, Type: t, Class: wire.ClassIN, Section: sec, Data: data})
+}
+
+// records returns what the zone has for a name and type. kind is the label below the zone,
+// rel the name without the zone.
+func (p *Probe) records(kind string, name, rel []byte, t wire.Type) []wire.Record {
+	var l recordList
+	switch {
+	case len(rel) == 0 && t == wire.TypeNS:
+		l.add(wire.Answer, name, wire.TypeNS, Below("ns", p.Zone)...)
+	case len(rel) == 0:
+	case kind == "chain":
+		if n := chainNumber(rel); n < probeLinks {
+			l.add(wire.Answer, name, wire.TypeCNAME, append(append([]byte{3}, fmt.Sprintf("%03d", n+1)...), wire.Parent(name)...)...)
+		}
+	case kind == "nxns" && len(rel) > 5:
+		for i := range probeTargets {
+			l.add(wire.Authority, name, wire.TypeNS, Below(fmt.Sprintf("t%d", i), Below("nxt", p.Zone))...)
+		}
+	case kind == "reb" && t == wire.TypeA:
+		l.add(wire.Answer, name, wire.TypeA, 10, 0, 0, 53)
+	case kind == "bail" && t == wire.TypeA:
+		return p.bail(name, rel)
+	case t == wire.TypeA:
+		l.add(wire.Answer, name, wire.TypeA, 192, 0, 2, 1)
+	case t == wire.TypeTXT:
+		l.add(wire.Answer, name, wire.TypeTXT, append([]byte{180}, bytes.Repeat([]byte("x"), 180)...)...)
+	}
+	return l
+}
+
+// bail returns an address, and records of the victim that the labels before "bail" name, in
+// hexadecimal, in the section and shape of the pattern before them.
+func (p *Probe) bail(name, rel []byte) []wire.Record {
+	var l recordList
+	victim, pattern := bailVictim(rel)
+	if victim == nil || pattern != 3 {
+		l.add(wire.Answer, name, wire.TypeA, 192, 0, 2, 1)
+	}
+	if victim == nil {
+		return l
+	}
+	switch pattern {
+	case 0:
+		l.add(wire.Additional, victim, wire.TypeA, 203, 0, 113, 66)
+	case 1:
+		l.add(wire.Answer, victim, wire.TypeA, 203, 0, 113, 66)
+	case 2:
+		l.add(wire.Authority, victim, wire.TypeNS, Below("ns", p.Zone)...)
+	case 3:
+		l.add(wire.Answer, name, wire.TypeCNAME, victim...)
+		l.add(wire.Answer, victim, wire.TypeA, 203, 0, 113, 66)
+	case 4:
+		l.add(wire.Authority, wire.Parent(victim), wire.TypeNS, victim...)
+		l.add(wire.Additional, victim, wire.TypeA, 203, 0, 113, 66)
+	case 5:
+		l.add(wire.Answer, wire.Parent(victim), wire.TypeDNAME, p.Zone...)
+	}
+	return l
 }
 
 func chainNumber(rel []byte) int {

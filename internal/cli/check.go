@@ -79,7 +79,7 @@ not be measured.`,
 			if !ok {
 				return failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", failOn)
 			}
-			o := &check.Options{Timeout: timeout, Gate: check.NewGate(), Subdomains: subdomains, Stranger: stranger}
+			o := &check.Options{Timeout: timeout, Gate: check.NewGate(), Subdomains: subdomains, Lab: check.Lab{Stranger: stranger}}
 			switch {
 			case intrusive && !mine:
 				return failure(exitUsage, "add --i-own-this if it is yours", "--intrusive may keep a weak server from serving others")
