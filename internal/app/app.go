@@ -66,10 +66,9 @@ type App struct {
 	ready     func(*App)
 
 	outlets
-	startedWith *config.Config // keys that only count at a start have the values of this
-	started     time.Time
-	ctx         context.Context // of what the server does of its own accord; it ends with Run
-	cancel      context.CancelFunc
+	started time.Time
+	ctx     context.Context // of what the server does of its own accord; it ends with Run
+	cancel  context.CancelFunc
 
 	succession
 }
@@ -87,12 +86,15 @@ type succession struct {
 	swapping  sync.Mutex // held for the few instructions that replace it
 	reloading sync.Mutex // one reload at a time, over all that it reads
 	reloads   reloads
+
+	startedWith *config.Config // keys that only count at a start have the values of this
 }
 
 // New binds all listeners, becomes the configured user and loads the zones. Bad
 // zones are reported and do not make it fail; a bad listener does.
 func New(ctx context.Context, o Options) (*App, error) {
-	a := &App{log: o.Log, logLost: o.LogLost, ready: o.Ready, startedWith: o.Config, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New()}
+	a := &App{log: o.Log, logLost: o.LogLost, ready: o.Ready, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New()}
+	a.startedWith = o.Config
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

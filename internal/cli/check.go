@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"port53/internal/catalogue"
 	"port53/internal/check"
@@ -23,17 +24,20 @@ import (
 // exitUnmeasured is the exit code of a check that could not reach its target.
 const exitUnmeasured = 3
 
+// A checkCommand is what the flags of check say.
+type checkCommand struct {
+	failOn                  string
+	only, skip              []string
+	active, intrusive, mine bool
+	subdomains, stranger    bool
+	timeout                 time.Duration
+	ports                   string
+	targets                 checkTargets
+	out                     checkOutput
+}
+
 func newCheck(s *streams) *cobra.Command {
-	var (
-		failOn                  string
-		only, skip              []string
-		active, intrusive, mine bool
-		subdomains, stranger    bool
-		timeout                 time.Duration
-		targets                 checkTargets
-		out                     checkOutput
-		ports                   string
-	)
+	var c checkCommand
 	cmd := &cobra.Command{
 		Use:   "check TARGET...",
 		Short: "Look at a port 53 as a stranger and an attacker would",
@@ -69,118 +73,135 @@ not be measured.`,
   port53 check 192.0.2.53 --baseline known.json
   port53 check explain SRV-AXFR`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 && targets.list == "" && targets.config == "" && !targets.self && (targets.probeZone == "" || len(targets.resolvers) == 0) {
+			if t := &c.targets; len(args) == 0 && t.list == "" && t.config == "" && !t.self && (t.probeZone == "" || len(t.resolvers) == 0) {
 				return failure(exitUsage, "port53 check ADDRESS, NETWORK or NAME; or --file, --config or --self", "there is no target")
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			least, ok := finding.ParseSeverity(failOn)
-			if !ok {
-				return failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", failOn)
-			}
-			o := &check.Options{Timeout: timeout, Gate: check.NewGate(), Subdomains: subdomains, Lab: check.Lab{Stranger: stranger}}
-			switch {
-			case intrusive && !mine:
-				return failure(exitUsage, "add --i-own-this if it is yours", "--intrusive may keep a weak server from serving others")
-			case targets.atOnce < 1 || targets.max < 1:
-				return failure(exitUsage, "", "--at-once and --max-targets: expected at least 1")
-			case intrusive:
-				o.Mode = finding.Intrusive
-			case active:
-				o.Mode = finding.Active
-			}
-			for _, id := range slices.Concat(only, skip) {
-				if findCheck(id) == nil {
-					return failure(exitUsage, "port53 check list has them", "there is no check %s", id)
-				}
-			}
-			if ports != "" {
-				var err error
-				if o.Ports, err = scan.ParsePorts(ports); err != nil {
-					return failure(exitUsage, "as --ports 1-65535", "--%v", err)
-				}
-			}
-			if err := out.check(); err != nil {
-				return err
-			}
-			if err := targets.options(o); err != nil {
-				return err
-			}
-			if len(args) == 0 && targets.probeZone != "" {
-				args = targets.resolvers
-			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-			defer stop()
-			if err := targets.probe(ctx, o); err != nil {
-				return err
-			}
-			var unread atomic.Bool
-			list, err := targets.all(ctx, s, o, args, func(format string, args ...any) {
-				unread.Store(true)
-				s.complain("", format, args...)
-			})
-			if err != nil {
-				return err
-			}
-			w, end, err := out.open(s, least)
-			if err != nil {
-				return err
-			}
-			p := &progress{s: s}
-			checks := slices.DeleteFunc(catalogue.All(), func(c *check.Check) bool {
-				return len(only) > 0 && !slices.Contains(only, c.ID) || slices.Contains(skip, c.ID)
-			})
-			reports := check.InOrder(ctx, targets.atOnce, list, func(ctx context.Context, t finding.Target) *finding.Report {
-				r := check.Examine(ctx, t, o, checks, func(done, all int) { p.told(t.Text, done, all) })
-				r.Baseline = out.earlier
-				return r
-			})
-			code := exitOK
-			for r := range reports {
-				if ctx.Err() != nil {
-					break // what was cut off is no measurement
-				}
-				p.clear()
-				if err := w.Write(r); err != nil {
-					return err
-				}
-				switch {
-				case !r.Reached():
-					code = exitUnmeasured
-				case r.Above(least) && code == exitOK:
-					code = exitFindings
-				}
-			}
-			if err := end(); err != nil {
-				return err
-			}
-			switch {
-			case ctx.Err() != nil:
-				return failure(exitUnmeasured, "", "interrupted")
-			case code == exitUnmeasured || unread.Load():
-				return failure(exitUnmeasured, "is it an address where somebody answers, and does nothing on the way drop the questions?", "not every target could be measured")
-			case code == exitFindings:
-				return failure(code, "", "something at least as severe as %s was found", least)
-			}
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), s, args) },
 	}
-	f := cmd.Flags()
-	targets.flags(f)
-	f.BoolVar(&subdomains, "subdomains", false, "look for all names of zones: transfers, NSEC, 5,000 words, certificates")
-	f.BoolVar(&stranger, "as-stranger", false, "judge servers on private addresses as if this machine were a stranger to them")
-	f.StringVar(&failOn, "fail-on", "high", "the least severity that makes the exit code 1: low, medium, high or critical")
-	f.StringSliceVar(&only, "only", nil, "run these checks alone, by their ids")
-	f.StringSliceVar(&skip, "skip", nil, "leave these checks out, by their ids")
-	f.BoolVar(&active, "active", false, "send unusual questions too, and hundreds of them")
-	f.BoolVar(&intrusive, "intrusive", false, "hold connections and send slowly too; needs --i-own-this")
-	f.BoolVar(&mine, "i-own-this", false, "say that the server is yours to disturb")
-	out.flags(f)
-	f.StringVar(&ports, "ports", "", "look at these TCP ports too, as 22,8000-8100 or 1-65535, and report the open ones")
-	f.DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for each reply")
+	c.flags(cmd.Flags())
 	cmd.AddCommand(newCheckList(s), newCheckExplain(s))
 	return cmd
+}
+
+func (c *checkCommand) flags(f *pflag.FlagSet) {
+	c.targets.flags(f)
+	f.BoolVar(&c.subdomains, "subdomains", false, "look for all names of zones: transfers, NSEC, 5,000 words, certificates")
+	f.BoolVar(&c.stranger, "as-stranger", false, "judge servers on private addresses as if this machine were a stranger to them")
+	f.StringVar(&c.failOn, "fail-on", "high", "the least severity that makes the exit code 1: low, medium, high or critical")
+	f.StringSliceVar(&c.only, "only", nil, "run these checks alone, by their ids")
+	f.StringSliceVar(&c.skip, "skip", nil, "leave these checks out, by their ids")
+	f.BoolVar(&c.active, "active", false, "send unusual questions too, and hundreds of them")
+	f.BoolVar(&c.intrusive, "intrusive", false, "hold connections and send slowly too; needs --i-own-this")
+	f.BoolVar(&c.mine, "i-own-this", false, "say that the server is yours to disturb")
+	c.out.flags(f)
+	f.StringVar(&c.ports, "ports", "", "look at these TCP ports too, as 22,8000-8100 or 1-65535, and report the open ones")
+	f.DurationVar(&c.timeout, "timeout", 2*time.Second, "how long to wait for each reply")
+}
+
+// options returns what all targets are looked at with, and the least severity that counts
+// for the exit code. It reads files that flags name.
+func (c *checkCommand) options() (*check.Options, finding.Severity, error) {
+	least, ok := finding.ParseSeverity(c.failOn)
+	if !ok {
+		return nil, 0, failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", c.failOn)
+	}
+	o := &check.Options{Timeout: c.timeout, Gate: check.NewGate(), Subdomains: c.subdomains, Lab: check.Lab{Stranger: c.stranger}}
+	switch {
+	case c.intrusive && !c.mine:
+		return nil, 0, failure(exitUsage, "add --i-own-this if it is yours", "--intrusive may keep a weak server from serving others")
+	case c.targets.atOnce < 1 || c.targets.max < 1:
+		return nil, 0, failure(exitUsage, "", "--at-once and --max-targets: expected at least 1")
+	case c.intrusive:
+		o.Mode = finding.Intrusive
+	case c.active:
+		o.Mode = finding.Active
+	}
+	for _, id := range slices.Concat(c.only, c.skip) {
+		if findCheck(id) == nil {
+			return nil, 0, failure(exitUsage, "port53 check list has them", "there is no check %s", id)
+		}
+	}
+	if c.ports != "" {
+		var err error
+		if o.Ports, err = scan.ParsePorts(c.ports); err != nil {
+			return nil, 0, failure(exitUsage, "as --ports 1-65535", "--%v", err)
+		}
+	}
+	if err := c.out.check(); err != nil {
+		return nil, 0, err
+	}
+	return o, least, c.targets.options(o)
+}
+
+// checks returns those that are to run.
+func (c *checkCommand) checks() []*check.Check {
+	return slices.DeleteFunc(catalogue.All(), func(x *check.Check) bool {
+		return len(c.only) > 0 && !slices.Contains(c.only, x.ID) || slices.Contains(c.skip, x.ID)
+	})
+}
+
+// run looks at all targets, and writes a report of each.
+func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error {
+	o, least, err := c.options()
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 && c.targets.probeZone != "" {
+		args = c.targets.resolvers
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := c.targets.probe(ctx, o); err != nil {
+		return err
+	}
+	var unread atomic.Bool
+	list, err := c.targets.all(ctx, s, o, args, func(format string, args ...any) {
+		unread.Store(true)
+		s.complain("", format, args...)
+	})
+	if err != nil {
+		return err
+	}
+	w, end, err := c.out.open(s, least)
+	if err != nil {
+		return err
+	}
+	p, checks := &progress{s: s}, c.checks()
+	reports := check.InOrder(ctx, c.targets.atOnce, list, func(ctx context.Context, t finding.Target) *finding.Report {
+		r := check.Examine(ctx, t, o, checks, func(done, all int) { p.told(t.Text, done, all) })
+		r.Baseline = c.out.earlier
+		return r
+	})
+	code := exitOK
+	for r := range reports {
+		if ctx.Err() != nil {
+			break // what was cut off is no measurement
+		}
+		p.clear()
+		if err := w.Write(r); err != nil {
+			return err
+		}
+		switch {
+		case !r.Reached():
+			code = exitUnmeasured
+		case r.Above(least) && code == exitOK:
+			code = exitFindings
+		}
+	}
+	if err := end(); err != nil {
+		return err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return failure(exitUnmeasured, "", "interrupted")
+	case code == exitUnmeasured || unread.Load():
+		return failure(exitUnmeasured, "is it an address where somebody answers, and does nothing on the way drop the questions?", "not every target could be measured")
+	case code == exitFindings:
+		return failure(code, "", "something at least as severe as %s was found", least)
+	}
+	return nil
 }
 
 func findCheck(id string) *check.Check {

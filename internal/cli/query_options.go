@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"port53/internal/query"
@@ -11,16 +12,12 @@ import (
 // queryOptions returns all options of query, in the order of its help. What has no
 // help is accepted and left out of it.
 func queryOptions() []queryOption {
-	style := func(field func(*query.Style) *bool) func(*asking, string, bool) error {
-		return onOff(func(a *asking) *bool { return field(&a.style) })
-	}
-	section := func(s wire.Section) func(*asking, string, bool) error {
-		return onOff(func(a *asking) *bool { return &a.style.Sections[s] })
-	}
-	noDoT := refuse("DNS over TLS and HTTPS are not spoken by this command; UDP and TCP are")
-	noTSIG := refuse("queries cannot be signed with TSIG by this command")
+	return slices.Concat(questionOptions(), mannerOptions(), wayOptions(), printOptions(), digOptions())
+}
+
+// questionOptions say what is asked, and whom.
+func questionOptions() []queryOption {
 	return []queryOption{
-		// What is asked, and whom.
 		{long: "server", arg: "SERVER", help: "the server: an address or a name, with #PORT or :PORT if not 53 (also @SERVER)", set: text(func(a *asking) *string { return &a.server })},
 		{long: "port", short: 'p', arg: "PORT", help: "the server's port", set: setPort},
 		{long: "name", short: 'q', arg: "NAME", help: "the name, also where it looks like a type", set: setName},
@@ -30,8 +27,12 @@ func queryOptions() []queryOption {
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: setFamily(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: setFamily(6)},
 		{long: "source", short: 'b', arg: "ADDRESS[#PORT]", help: "send from this address", set: setSource},
+	}
+}
 
-		// How it is asked.
+// mannerOptions say how it is asked.
+func mannerOptions() []queryOption {
+	return []queryOption{
 		{long: "tcp", plus: "tcp vc", help: "ask over TCP", set: onOff(func(a *asking) *bool { return &a.route.TCP })},
 		{long: "ignore-tc", plus: "ignore", help: "take a truncated reply as it is", set: onOff(func(a *asking) *bool { return &a.route.UDPOnly })},
 		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for one reply (5)", set: setTimeout},
@@ -67,8 +68,12 @@ func queryOptions() []queryOption {
 		{long: "opcode", plus: "opcode", arg: "OPCODE", help: "QUERY unless told", set: setOpcode},
 		{long: "id", plus: "qid", arg: "ID", help: "the query's ID (random)", set: setID},
 		{long: "header-only", plus: "header-only", help: "send no question", set: onOff(func(a *asking) *bool { return &a.q.NoQuestion })},
+	}
+}
 
-		// Other ways to an answer.
+// wayOptions are other ways to an answer.
+func wayOptions() []queryOption {
+	return []queryOption{
 		{long: "trace", plus: "trace", help: "ask the servers from the root on, and show each step", set: setWay(traceIt)},
 		{long: "root-hints", arg: "FILE", help: "where --trace begins, instead of the root servers built in", set: text(func(a *asking) *string { return &a.rootHints })},
 		{long: "validate", plus: "validate", help: "check the chain of trust down from the root's keys, and say where it breaks", set: setWay(validateIt)},
@@ -77,8 +82,18 @@ func queryOptions() []queryOption {
 		{long: "explain", plus: "explain", help: "ask the port53 that runs here how it comes to its answer", set: setWay(explainIt)},
 		{long: "config", arg: "FILE", help: "the configuration of that port53", set: text(func(a *asking) *string { return &a.config })},
 		{long: "socket", arg: "PATH", help: "the control socket of that port53", set: text(func(a *asking) *string { return &a.socket })},
+	}
+}
 
-		// What is printed.
+// printOptions say what is printed.
+func printOptions() []queryOption {
+	style := func(field func(*query.Style) *bool) func(*asking, string, bool) error {
+		return onOff(func(a *asking) *bool { return field(&a.style) })
+	}
+	section := func(s wire.Section) func(*asking, string, bool) error {
+		return onOff(func(a *asking) *bool { return &a.style.Sections[s] })
+	}
+	return []queryOption{
 		{long: "short", plus: "short", help: "print the data of the answer alone", set: style(func(s *query.Style) *bool { return &s.Short })},
 		{long: "json", plus: "json", help: "print JSON", set: onOff(func(a *asking) *bool { return &a.asJSON })},
 		{long: "all", plus: "all", help: "print all parts; --no-all and then those wanted: no others", set: func(a *asking, _ string, on bool) error { a.style.All(on); return nil }},
@@ -106,8 +121,14 @@ func queryOptions() []queryOption {
 		{plus: "onesoa", set: style(func(s *query.Style) *bool { return &s.OneSOA })},
 		{short: 'u', set: style(func(s *query.Style) *bool { return &s.Micro })},
 		{long: "resolv-conf", arg: "FILE", help: "where the system's servers are listed (" + query.ResolvConf + ")", set: text(func(a *asking) *string { return &a.resolvConf })},
+	}
+}
 
-		// What dig has and this does not, or does anyway.
+// digOptions are what dig has and this does not, or does anyway.
+func digOptions() []queryOption {
+	noDoT := refuse("DNS over TLS and HTTPS are not spoken by this command; UDP and TCP are")
+	noTSIG := refuse("queries cannot be signed with TSIG by this command")
+	return []queryOption{
 		{plus: "search showsearch defname domain ndots", arg: "[X]", set: refuse("names are taken as they are written, and no search list is tried")},
 		{plus: "tls https http-plain tls-ca tls-hostname https-get https-post", arg: "[X]", set: noDoT},
 		{short: 'k', arg: "FILE", set: noTSIG},

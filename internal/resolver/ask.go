@@ -43,15 +43,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	var list []candidate
 	list = t.candidates(c, list)
 	zone := t.r.hash(c.zone)
-	most, end := maxTries, t.b.deadline
-	switch {
-	case c.route == nil:
-	case c.route.Only || !c.route.Forward:
-		most = maxForward
-	default:
-		// Iteration comes behind the forwarders, and needs its time as well.
-		end = end.Add(-t.b.left() / 2)
-	}
+	most, end := t.patience(c)
 	fail := &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
 	var last *finding // an answer of a server that does not claim authority
 	useless := 0
@@ -121,6 +113,19 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		t.lamed(list, zone)
 		return f, nil
 	}
+}
+
+// patience returns how often one address of c is asked, and until when.
+func (t *task) patience(c *cut) (most int, end time.Time) {
+	switch {
+	case c.route == nil:
+	case c.route.Only || !c.route.Forward:
+		return maxForward, t.b.deadline
+	default:
+		// Iteration comes behind the forwarders, and needs its time as well.
+		return maxTries, t.b.deadline.Add(-t.b.left() / 2)
+	}
+	return maxTries, t.b.deadline
 }
 
 // lamed remembers who said that it does not serve the zone.

@@ -29,17 +29,27 @@ type task struct {
 	noRoute  bool      // the forwarders did not answer, iteration may
 	avoid    []lameKey // servers whose answer did not validate
 	agent    []byte    // whom the zone wants told of failures
+	trace    *Trace
+	waits    *flight // of another task
+
+	path
+	scratch
+}
+
+// A path is how far a task has gone from its question.
+type path struct {
 	depth    int
 	stack    []question // being fetched, the outermost first
 	descents int        // names that servers were asked for
 	partial  int        // questions for parts of names that led to no delegation
-	trace    *Trace
+}
 
+// A scratch is the memory of a task, which the next one takes over.
+type scratch struct {
 	own      budget
 	entry    cache.Entry
 	readings []*reading
-	used     int     // of them
-	waits    *flight // of another task
+	used     int // of them
 }
 
 // The states of validation, as the cache keeps them.
@@ -73,12 +83,12 @@ type link struct {
 func (t *task) unix() int64 { return time.Now().Unix() }
 
 // reading returns memory to read a reply into. It lasts as long as the task.
-func (t *task) reading() *reading {
-	if t.used == len(t.readings) {
-		t.readings = append(t.readings, &reading{})
+func (m *scratch) reading() *reading {
+	if m.used == len(m.readings) {
+		m.readings = append(m.readings, &reading{})
 	}
-	t.used++
-	return t.readings[t.used-1]
+	m.used++
+	return m.readings[m.used-1]
 }
 
 // tasks are used again: most questions take one reply, and its memory is larger than
@@ -96,8 +106,10 @@ func (r *Resolver) task(s *Config) *task {
 		// reload comes after this look, it revokes the writer.
 		w = r.cache.NoWriter()
 	}
-	*t = task{r: r, s: s, w: w, entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)], stack: t.stack[:0]}
-	t.own = newBudget(&s.Limits, time.Now())
+	*t = task{
+		r: r, s: s, w: w, path: path{stack: t.stack[:0]},
+		scratch: scratch{own: newBudget(&s.Limits, time.Now()), entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)]},
+	}
 	t.b = &t.own
 	return t
 }

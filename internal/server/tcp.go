@@ -36,12 +36,16 @@ type tcpConn struct {
 	gone    chan struct{} // closed with the connection
 	once    sync.Once
 
-	// The goroutine's own: what has been read, and since when for a part of a question.
+	tcpInput
+}
+
+// A tcpInput is what has been read of a connection and not answered. It is its goroutine's own.
+type tcpInput struct {
 	buf   []byte // small or large
 	small *[tcpSmall]byte
 	large *[tcpLarge]byte
-	have  int
-	since time.Time
+	have  int       // octets in buf
+	since time.Time // when a part of a question came; zero: there is none
 }
 
 func newTCPConn(t *tcpTable, conn net.Conn) *tcpConn {
@@ -85,12 +89,10 @@ func (c *tcpConn) reset() {
 
 // serve is the life of a connection.
 func (c *tcpConn) serve() {
-	c.small = c.table.small.Get().(*[tcpSmall]byte)
-	c.buf = c.small[:]
+	c.borrow(c.table)
 	defer func() {
 		c.close()
-		c.shrink()
-		c.table.small.Put(c.small)
+		c.giveBack(c.table)
 		c.table.forget(c)
 	}()
 	var drain drainer
@@ -171,7 +173,7 @@ func (c *tcpConn) answerAll() bool {
 		c.have = copy(c.buf, c.buf[begin:c.have])
 		c.since = time.Time{}
 	}
-	return c.fit()
+	return c.fit(c.table)
 }
 
 // frame returns the length of the message that b begins with, its length field
@@ -242,41 +244,54 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 	return done, open
 }
 
-// fit gives the beginning of a question the room that the whole needs.
-func (c *tcpConn) fit() bool {
+// borrow takes a small buffer of t.
+func (in *tcpInput) borrow(t *tcpTable) {
+	in.small = t.small.Get().(*[tcpSmall]byte)
+	in.buf = in.small[:]
+}
+
+// giveBack gives all buffers back.
+func (in *tcpInput) giveBack(t *tcpTable) {
+	in.shrink(t)
+	t.small.Put(in.small)
+}
+
+// fit gives the beginning of a question the room that the whole needs. It returns false if
+// there is none, or the question is none.
+func (in *tcpInput) fit(t *tcpTable) bool {
 	need := tcpSmall
-	if c.have >= 2 {
-		n := int(binary.BigEndian.Uint16(c.buf))
+	if in.have >= 2 {
+		n := int(binary.BigEndian.Uint16(in.buf))
 		if n < headerLen {
 			return false
 		}
 		need = 2 + n
 	}
 	switch {
-	case need <= len(c.buf) && (c.large == nil || need > tcpSmall):
-	case need <= tcpSmall && c.have <= tcpSmall:
-		copy(c.small[:], c.buf[:c.have])
-		c.shrink()
-	case c.large == nil:
-		if c.table.inUse.Add(1) > largeReads {
-			c.table.inUse.Add(-1)
-			c.table.count.dropped.Add(1)
+	case need <= len(in.buf) && (in.large == nil || need > tcpSmall):
+	case need <= tcpSmall && in.have <= tcpSmall:
+		copy(in.small[:], in.buf[:in.have])
+		in.shrink(t)
+	case in.large == nil:
+		if t.inUse.Add(1) > largeReads {
+			t.inUse.Add(-1)
+			t.count.dropped.Add(1)
 			return false
 		}
-		c.large = c.table.large.Get().(*[tcpLarge]byte)
-		copy(c.large[:], c.buf[:c.have])
-		c.buf = c.large[:]
+		in.large = t.large.Get().(*[tcpLarge]byte)
+		copy(in.large[:], in.buf[:in.have])
+		in.buf = in.large[:]
 	}
 	return true
 }
 
 // shrink gives a large buffer back.
-func (c *tcpConn) shrink() {
-	c.buf = c.small[:]
-	if c.large != nil {
-		c.table.large.Put(c.large)
-		c.table.inUse.Add(-1)
-		c.large = nil
+func (in *tcpInput) shrink(t *tcpTable) {
+	in.buf = in.small[:]
+	if in.large != nil {
+		t.large.Put(in.large)
+		t.inUse.Add(-1)
+		in.large = nil
 	}
 }
 

@@ -180,14 +180,8 @@ type attempt struct {
 	reply Reply
 	end   time.Time // zero: none
 
-	tcp      bool
-	edns     bool
-	cookies  bool // a cookie is sent
-	mixed    bool // the case is
-	rebaked  bool // it was sent with the cookie of a BADCOOKIE
-	unedns   bool // it is asked without EDNS because of what the server said
-	oversize bool // a reply was too large
-	doubt    doubt
+	manner
+	course
 
 	query []byte // as sent
 	taste taste  // of the last reply that fitted
@@ -195,6 +189,21 @@ type attempt struct {
 	room [maxQuery]byte
 	wait exchange.Datagram
 	buf  []byte // for replies over UDP
+}
+
+// A manner is how the question is asked the next time.
+type manner struct {
+	tcp     bool
+	edns    bool
+	cookies bool // a cookie is sent
+	mixed   bool // the case is
+}
+
+// A course is what came of asking so far.
+type course struct {
+	rebaked bool // it was sent with the cookie of a BADCOOKIE
+	unedns  bool // it is asked without EDNS because of what the server said
+	doubt   doubt
 }
 
 // maxQuery is the length of the longest query: a header, a name, type and class, and an
@@ -222,7 +231,7 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 	c := a.c
 	now := c.servers.now()
 	a.to, a.q, a.reply = to, q, Reply{}
-	a.tcp, a.rebaked, a.unedns, a.oversize, a.doubt = q.TCP, false, false, false, noDoubt
+	a.course = course{}
 	a.end = q.End
 	if end, ok := ctx.Deadline(); ok && (a.end.IsZero() || end.Before(a.end)) {
 		a.end = end
@@ -238,9 +247,12 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 	if q.DO {
 		forget = forgetTimeDO
 	}
-	a.edns = q.EDNS && !a.known.plain.within(now, forget)
-	a.mixed = q.MixCase && !a.known.folds.within(now, forgetTime)
-	a.cookies = c.o.Cookies && a.known.baked != 0
+	a.manner = manner{
+		tcp:     q.TCP,
+		edns:    q.EDNS && !a.known.plain.within(now, forget),
+		cookies: c.o.Cookies && a.known.baked != 0,
+		mixed:   q.MixCase && !a.known.folds.within(now, forgetTime),
+	}
 }
 
 // exchange sends the question as often as the server's answers demand.
