@@ -165,33 +165,13 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	for _, n := range rc.NegativeTrustAnchors {
 		s.Negative = append(s.Negative, resolver.NegativeAnchor{Zone: wire.Lower(nil, n.Name), Until: n.Until})
 	}
-	if rc.RootHints != "" {
-		if err := readFile(rc.RootHints, func(r io.Reader) (err error) {
-			s.Hints, err = resolver.ReadHints(r, rc.RootHints)
-			return err
-		}); err != nil {
-			return s, fmt.Errorf("resolver.root_hints: %w", err)
-		}
+	if s.Hints, err = resolver.LoadHints(rc.RootHints); err != nil {
+		return s, fmt.Errorf("resolver.root_hints: %w", err)
 	}
-	s.Anchors = resolver.Anchors()
-	if rc.TrustAnchors != "" {
-		if err := readFile(rc.TrustAnchors, func(r io.Reader) (err error) {
-			s.Anchors, err = resolver.ReadAnchors(r, rc.TrustAnchors)
-			return err
-		}); err != nil {
-			return s, fmt.Errorf("resolver.trust_anchors: %w", err)
-		}
+	if s.Anchors, err = resolver.LoadAnchors(rc.TrustAnchors); err != nil {
+		return s, fmt.Errorf("resolver.trust_anchors: %w", err)
 	}
 	return s, nil
-}
-
-func readFile(file string, read func(io.Reader) error) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return read(f)
 }
 
 func lowered(names [][]byte) [][]byte {

@@ -70,16 +70,9 @@ func (c *checkTargets) options(o *check.Options) error {
 	if len(c.resolvers) > 0 && c.roots == "" {
 		return nil
 	}
-	hints := resolver.Hints()
-	if c.roots != "" {
-		f, err := os.Open(c.roots)
-		if err != nil {
-			return failure(exitUsage, "", "--roots %s: %v", c.roots, pathCause(err))
-		}
-		defer f.Close()
-		if hints, err = resolver.ReadHints(f, c.roots); err != nil {
-			return failure(exitUsage, "", "--roots: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
-		}
+	hints, err := resolver.LoadHints(c.roots)
+	if err != nil {
+		return failure(exitUsage, "", "%v", fileError("--roots", c.roots, err))
 	}
 	for _, h := range hints {
 		for _, a := range h.Addrs {
@@ -104,14 +97,9 @@ func (c *checkTargets) trusted(o *check.Options) error {
 	if c.anchors == "" {
 		return nil
 	}
-	f, err := os.Open(c.anchors)
+	list, err := resolver.LoadAnchors(c.anchors)
 	if err != nil {
-		return failure(exitUsage, "", "--anchors %s: %v", c.anchors, pathCause(err))
-	}
-	defer f.Close()
-	list, err := resolver.ReadAnchors(f, c.anchors)
-	if err != nil {
-		return failure(exitUsage, "", "--anchors: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		return failure(exitUsage, "", "%v", fileError("--anchors", c.anchors, err))
 	}
 	for _, a := range list {
 		for _, ds := range a.DS {

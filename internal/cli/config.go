@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,15 @@ func pathCause(err error) error {
 		return p.Err
 	}
 	return err
+}
+
+// fileError returns the error of reading a file that a flag names, on one line: the file is
+// told once, with the place in it where there is one.
+func fileError(flag, file string, err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return fmt.Errorf("%s %s: %w", flag, file, p.Err)
+	}
+	return fmt.Errorf("%s: %s", flag, strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
 func configFlag(cmd *cobra.Command, file *string) {

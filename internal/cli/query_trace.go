@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"time"
 
 	"port53/internal/chain"
@@ -32,16 +30,9 @@ func (a *asking) roots(ctx context.Context) ([]chain.Server, error) {
 		}
 		return []chain.Server{s}, nil
 	}
-	hints := resolver.Hints()
-	if a.rootHints != "" {
-		f, err := os.Open(a.rootHints)
-		if err != nil {
-			return nil, fmt.Errorf("--root-hints %s: %w", a.rootHints, pathCause(err))
-		}
-		defer f.Close()
-		if hints, err = resolver.ReadHints(f, a.rootHints); err != nil {
-			return nil, err
-		}
+	hints, err := resolver.LoadHints(a.rootHints)
+	if err != nil {
+		return nil, fileError("--root-hints", a.rootHints, err)
 	}
 	servers := make([]chain.Server, 0, len(hints))
 	for _, h := range hints {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"time"
 
 	"port53/internal/chain"
@@ -16,16 +15,9 @@ import (
 
 // trusted returns what a validation begins with.
 func (a *asking) trusted() ([]chain.Anchor, error) {
-	anchors := resolver.Anchors()
-	if a.anchors != "" {
-		f, err := os.Open(a.anchors)
-		if err != nil {
-			return nil, fmt.Errorf("--anchors %s: %w", a.anchors, pathCause(err))
-		}
-		defer f.Close()
-		if anchors, err = resolver.ReadAnchors(f, a.anchors); err != nil {
-			return nil, err
-		}
+	anchors, err := resolver.LoadAnchors(a.anchors)
+	if err != nil {
+		return nil, fileError("--anchors", a.anchors, err)
 	}
 	list := make([]chain.Anchor, 0, len(anchors))
 	for _, t := range anchors {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 
 	"port53/internal/dnssec"
 	"port53/internal/wire"
@@ -46,6 +47,25 @@ var rootServers = [...][2]string{
 // fileTTL is for records that are written without one, as tools print them: nothing
 // depends on it.
 const fileTTL = 3600
+
+// LoadHints returns the root's servers of a file, as [ReadHints] does; without a name those
+// of [Hints]. The error names the file.
+func LoadHints(file string) ([]Hint, error) {
+	if file == "" {
+		return Hints(), nil
+	}
+	return load(file, ReadHints)
+}
+
+// load reads a file.
+func load[T any](file string, read func(io.Reader, string) (T, error)) (t T, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return t, err
+	}
+	defer f.Close()
+	return read(f, file)
+}
 
 // ReadHints reads the root's servers from a master file: NS records of the root,
 // and the addresses of those names. file is its name in errors, which have the
@@ -99,6 +119,15 @@ func Anchors() []Anchor {
 		[]byte("\x4F\x66\x08\x02\xE0\x6D\x44\xB8\x0B\x8F\x1D\x39\xA9\x5C\x0B\x0D\x7C\x65\xD0\x84\x58\xE8\x80\x40\x9B\xBC\x68\x34\x57\x10\x42\x37\xC7\xF8\xEC\x8D"),
 		[]byte("\x97\x28\x08\x02\x68\x3D\x2D\x0A\xCB\x8C\x9B\x71\x2A\x19\x48\xB2\x7F\x74\x12\x19\x29\x8D\x0A\x45\x0D\x61\x2C\x48\x3A\xF4\x44\xA4\xC0\xFB\x2B\x16"),
 	}}}
+}
+
+// LoadAnchors returns the trust anchors of a file, as [ReadAnchors] does; without a name
+// those of [Anchors]. The error names the file.
+func LoadAnchors(file string) ([]Anchor, error) {
+	if file == "" {
+		return Anchors(), nil
+	}
+	return load(file, ReadAnchors)
 }
 
 // ReadAnchors reads DS and DNSKEY records from a master file. file is its name in
