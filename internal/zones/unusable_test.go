@@ -104,14 +104,18 @@ func TestUnusableSecondary(t *testing.T) {
 		}
 		var log lockedBuffer
 		w.log = slog.New(slog.NewTextHandler(&log, nil))
+		gate := make(chan struct{})
+		p.with(func() { p.gate = gate })
 		w.start(zones.Bounds{})
 		w.load(s)
+		<-p.held // it is on its way, and comes when the gate opens
 		if got := w.serial("a.test."); got != 0 {
 			t.Errorf("serial %d of a damaged version is served", got)
 		}
 		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "zone=a.test.") || !strings.Contains(log.String(), file) {
 			t.Errorf("the log has\n%s", log.String())
 		}
+		close(gate)
 		w.settle(time.Second)
 		if got := w.serial("a.test."); got != 1 {
 			t.Errorf("serial %d, fetched anew", got)
