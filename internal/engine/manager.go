@@ -49,13 +49,10 @@ func (w *worker) hand() int {
 	if err != nil {
 		return w.fail(wire.ServFail, wire.EDEOther)
 	}
+	p := w.suspend(to, handTime)
 	r := &zones.Request{
-		Entry: entry, Zone: entry.Zone(), Message: append([]byte(nil), q.Msg...), Client: w.peer.Remote,
+		Entry: entry, Zone: entry.Zone(), Message: p.msg, Client: w.peer.Remote,
 		Key: w.signer().Key, Context: w.signature, UDP: w.udp, UDPSize: w.gen.Limits.UDPSize,
-	}
-	p := &pending{
-		engine: w.engine, gen: w.gen, to: to, msg: r.Message, peer: *w.peer, arrived: time.Now(),
-		limited: w.limited, genuine: w.genuine, signature: w.signature, maxAge: handTime,
 	}
 	go p.serve(m, op, r)
 	return server.Pending

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
@@ -136,29 +137,33 @@ func (w *worker) later(r *Recursion, stale bool) int {
 	if err != nil {
 		return w.fail(wire.ServFail, wire.EDEOther)
 	}
-	p := &pending{
-		engine: w.engine, recursion: r, gen: w.gen, to: to,
-		msg: append([]byte(nil), w.query.Msg...), peer: *w.peer, arrived: time.Now(), limited: w.limited, genuine: w.genuine,
-		signature: w.signature, maxAge: r.MaxAge,
-	}
-	if p.maxAge == 0 {
-		p.maxAge = defaultMaxAge
-	}
+	p := w.suspend(to, cmp.Or(r.MaxAge, defaultMaxAge))
+	p.recursion = r
 	req := w.request()
 	req.Waiter, req.Stale, req.Arrived = p, stale, p.arrived
 	r.Resolver.Ask(req)
 	return server.Pending
 }
 
-// A pending is a query that the resolver works on. It is a [resolver.Waiter].
+// suspend returns the query in hand, to be answered later through to.
+func (w *worker) suspend(to server.Responder, maxAge time.Duration) *pending {
+	return &pending{
+		engine: w.engine, gen: w.gen, to: to, msg: bytes.Clone(w.query.Msg), peer: *w.peer, arrived: time.Now(), clock: w.now,
+		limited: w.limited, genuine: w.genuine, signature: w.signature, maxAge: maxAge,
+	}
+}
+
+// A pending is a query that has to wait for its answer: the resolver's, of which it is a
+// [resolver.Waiter], or the manager's.
 type pending struct {
 	engine    *Engine
-	recursion *Recursion
+	recursion *Recursion // nil: it does not wait for the resolver
 	gen       *Generation
 	to        server.Responder
 	msg       []byte
 	peer      server.Peer
 	arrived   time.Time
+	clock     int64 // the server's, as it arrived
 	limited   bool
 	genuine   bool
 	signature *tsig.Context
@@ -248,6 +253,9 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 		w.room = make([]byte, wire.MaxMessage)
 	}
 	w.begin(p.gen, &p.peer, p.msg)
+	// The rate limiter has one clock for all replies: by another it would take its buckets
+	// for full, or never fill them.
+	w.now = p.clock + int64(time.Since(p.arrived))
 	if w.query.Parse(p.msg) != 0 {
 		return 0
 	}

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -9,8 +12,11 @@ import (
 	"time"
 
 	"port53/internal/cache"
+	"port53/internal/policy"
+	"port53/internal/resolver"
 	"port53/internal/server"
 	"port53/internal/telemetry"
+	"port53/internal/upstream"
 	"port53/internal/wire"
 )
 
@@ -104,6 +110,82 @@ func TestDropsNeedNoWorker(t *testing.T) {
 		for _, want := range []string{`{reason="load"} 20`, `{reason="late"} 20`} {
 			if !strings.Contains(text, want) {
 				t.Errorf("metrics without %s:\n%s", want, text)
+			}
+		}
+	})
+}
+
+// A deadNetwork is one in which nobody can be asked.
+type deadNetwork struct{}
+
+func (deadNetwork) Exchange(context.Context, netip.AddrPort, *upstream.Question) (upstream.Reply, error) {
+	return upstream.Reply{}, errors.New("unreachable")
+}
+
+func (deadNetwork) Estimate(netip.AddrPort) (time.Duration, upstream.State, bool) {
+	return time.Second, 0, false
+}
+
+func (deadNetwork) RTT(netip.AddrPort) time.Duration { return 0 }
+
+// TestLateRepliesAreLimited has replies that had to wait and replies at once go to one
+// client network: they are limited as if all were given at once, neither kind gives the
+// network anything beyond, and what a second brings it brings for both.
+func TestLateRepliesAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, burst = 4, 10
+		rates, err := policy.NewRateLimiter(policy.RateOptions{PerSecond: perSecond, Burst: burst})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := cache.New(cache.Options{Size: 1 << 20})
+		config := resolver.Compile(resolver.Settings{IPv4: true})
+		r := resolver.New(resolver.Options{Cache: store, Exchanger: deadNetwork{}}, config)
+		defer r.Close()
+		e := New(Options{Uncontained: true}, Generation{
+			Limits:    Limits{Rates: rates},
+			Recursion: &Recursion{Cache: store, Resolver: r, Config: config},
+		})
+		w, buf, begun, names := e.newWorker(), make([]byte, wire.MaxMessage), time.Now(), 0
+		late := &stuck{may: make(chan struct{})}
+		close(late.may)
+		// ask sends so many queries and returns how many replies they get: REFUSED at once, or
+		// SERVFAIL once the resolver has found out that nobody can be asked. Both are errors,
+		// which have one limit.
+		ask := func(client string, queries int, flags uint16) (replies int) {
+			before := late.begun.Load()
+			peer := server.Peer{Remote: netip.MustParseAddrPort(client), Transport: server.UDP}
+			peer.Later = func(*server.Peer) (server.Responder, error) { return late, nil }
+			for range queries {
+				names++
+				query := wire.AppendQuery(nil, 7, flags, []byte(fmt.Sprintf("\x06n%05d\x00", names)), wire.TypeA)
+				if n := w.Handle(query, &peer, int64(time.Hour+time.Since(begun)), buf); n > 0 {
+					replies++
+				}
+				synctest.Wait()
+			}
+			return replies + int(late.begun.Load()-before)
+		}
+		const atOnce, deferred = 0, wire.FlagRD
+		for _, s := range []struct {
+			what, client string
+			wait         time.Duration
+			queries      int
+			flags        uint16
+			want         int
+		}{
+			{"at once", "192.0.2.1:4000", 0, 2 * burst, atOnce, burst},
+			{"late, behind those at once", "192.0.2.1:4000", 0, 5, deferred, 0},
+			{"at once, behind late ones", "192.0.2.1:4000", 0, 5, atOnce, 0},
+			{"late", "198.51.100.1:4000", 0, 2 * burst, deferred, burst},
+			{"at once, behind so many late ones", "198.51.100.1:4000", 0, 5, atOnce, 0},
+			{"late, a second later", "198.51.100.1:4000", time.Second, 2 * burst, deferred, perSecond},
+			{"at once, a second later", "198.51.100.1:4000", time.Second, 2 * burst, atOnce, perSecond},
+			{"late, a minute later", "192.0.2.1:4000", time.Minute, 2 * burst, deferred, burst},
+		} {
+			time.Sleep(s.wait)
+			if got := ask(s.client, s.queries, s.flags); got != s.want {
+				t.Errorf("%s: %d replies to %d queries, want %d", s.what, got, s.queries, s.want)
 			}
 		}
 	})
