@@ -63,6 +63,7 @@ type Builder struct {
 	// Records lie in chunks, linked per owner.
 	chunks  [][]byte
 	records int
+	signed  bool // one of them is a signature
 
 	split      wire.SplitName
 	lastValid  bool   // split is the owner of the record added last, and in the zone
@@ -86,7 +87,7 @@ type owner struct {
 
 // Owner flags of the builder, beside those of nodes.
 const (
-	ownerNSEC3 = 1 << 15 // only NSEC3 and its signatures: not a name of the zone's tree
+	ownerNSEC3 = 1 << 15 // only NSEC3 and its signatures, or nothing that counts: not a name of the zone's tree
 )
 
 // owners are the owners by number, in chunks, so that growing copies nothing. The
@@ -204,6 +205,7 @@ func (b *Builder) Add(r *Record) {
 			return
 		}
 	}
+	b.signed = b.signed || r.Type == wire.TypeRRSIG
 	// NSEC3 records do not make their owners exist (RFC 5155, section 7.2.8): they are
 	// kept apart from the tree of names.
 	if r.Type == wire.TypeNSEC3 || r.Type == wire.TypeRRSIG && wire.Type(binary.BigEndian.Uint16(r.Data)) == wire.TypeNSEC3 {
@@ -379,16 +381,21 @@ func (b *Builder) recordsOf(o *owner, dst []rawRecord) []rawRecord {
 // Build checks the records and compiles the zone. The zone is nil if a problem
 // is an error; warnings alone do not prevent it.
 func (b *Builder) Build() (*Zone, []Problem) {
+	b.leaveOut()
 	b.addAncestors()
 	b.mark()
-	z := &Zone{
-		apexName: b.apexName, apex: b.apex, labels: b.labels, base: b.base, records: b.records,
-	}
+	z := &Zone{apexName: b.apexName, apex: b.apex, labels: b.labels, base: b.base}
 	c := compiler{b: b, z: z, nodes: make([]Node, b.owners.n)}
 	z.data = make([]byte, firstNode, firstNode+b.estimate+2048)
 	adviseHuge(z.data)
 	for id := range uint32(b.owners.n) {
+		if o := b.owners.at(id); o.head == 0 && o.flags&ownerNSEC3 != 0 {
+			continue // left out
+		}
 		c.compile(id)
+		for i := range c.sets {
+			z.records += c.sets[i].records + c.sets[i].sigs
+		}
 		if b.errors >= maxProblems {
 			break
 		}
@@ -412,6 +419,45 @@ func (b *Builder) Build() (*Zone, []Problem) {
 		z.data = bytes.Clone(z.data) // exactly as large as it is: there may be very many of these
 	}
 	return z, b.problems
+}
+
+// leaveOut takes names out of the tree that have signatures alone, of sets that are not
+// there: they do not make a name exist.
+func (b *Builder) leaveOut() {
+	if !b.signed {
+		return
+	}
+	var records []rawRecord
+	left := false
+	for id := uint32(1); id < uint32(b.owners.n); id++ {
+		o := b.owners.at(id)
+		if o.flags&ownerNSEC3 != 0 || !b.onlySignatures(o) {
+			continue
+		}
+		records = b.recordsOf(o, records[:0])
+		for _, r := range records {
+			b.warn(r.pos, nothingSigned, text(append(bytes.Clone(b.rel(o)), b.apex...)), wire.Type(binary.BigEndian.Uint16(r.data)))
+		}
+		o.flags |= ownerNSEC3
+		o.head, left = 0, true
+	}
+	if left {
+		b.rehash(len(b.table))
+	}
+}
+
+// nothingSigned is the problem of a signature without records.
+const nothingSigned = "%s: RRSIG covers %s, of which there is no record: left out"
+
+func (b *Builder) onlySignatures(o *owner) bool {
+	for ref := o.head; ref != 0; {
+		h := b.raw(ref)
+		if wire.Type(load16(h[8:])) != wire.TypeRRSIG {
+			return false
+		}
+		ref = recordRef(binary.LittleEndian.Uint64(h))
+	}
+	return o.head != 0
 }
 
 // addAncestors makes the names between each owner and the apex exist

@@ -96,8 +96,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 		n++
 	}
 	if n == 0 {
-		c.b.warn(group[0].pos, "%s: RRSIG covers %s, of which there is no record: left out",
-			text(c.owner), wire.Type(binary.BigEndian.Uint16(group[0].data)))
+		c.b.warn(group[0].pos, nothingSigned, text(c.owner), wire.Type(binary.BigEndian.Uint16(group[0].data)))
 		return
 	}
 	t := group[0].t

@@ -211,12 +211,11 @@ func (p *patcher) collect(f *fold) bool {
 			take(a.owner, a.t, a.ttl, a.data)
 		}
 		_, missed := p.line.missing[uint64(z.hashRel(rel))]
-		wildcard := len(rel) > 1 && rel[0] == 1 && rel[1] == '*'
 		switch {
 		case !plain || left > 0 && had == 0 && missed:
 			return false
-		case wildcard && (had > 0) != (kept > 0):
-			return false // the name above knows of it
+		case (had > 0) != (kept > 0) && wildcards(rel):
+			return false // the name above a wildcard knows of it, also of one without records
 		case kept == 0 && left == 0:
 			return false
 		case kept == 0 && node != 0:
@@ -229,6 +228,16 @@ func (p *patcher) collect(f *fold) bool {
 		}
 	}
 	return true
+}
+
+// wildcards tells whether a name is a wildcard or stands below one.
+func wildcards(rel []byte) bool {
+	for ; len(rel) > 0; rel = wire.Parent(rel) {
+		if len(rel) > 1 && rel[0] == 1 && rel[1] == '*' {
+			return true
+		}
+	}
+	return false
 }
 
 // patchable tells whether a record changes nothing but its own name.
