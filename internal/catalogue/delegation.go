@@ -169,7 +169,7 @@ func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Findin
 		if len(c.Glue[string(ns)]) > 0 && wire.Subdomain(ns, r.Zone) {
 			continue
 		}
-		m, err := r.Lookup(ctx, ns, wire.TypeA, 1)
+		m, err := r.Lookup(ctx, ns, wire.TypeA)
 		switch {
 		case err != nil:
 			unknown++
@@ -181,7 +181,7 @@ func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Findin
 			}
 			out = append(out, f)
 		case len(m.In(wire.Answer, wire.TypeA)) == 0:
-			six, err := r.Lookup(ctx, ns, wire.TypeAAAA, 1)
+			six, err := r.Lookup(ctx, ns, wire.TypeAAAA)
 			if err != nil {
 				unknown++
 			} else if len(six.In(wire.Answer, wire.TypeAAAA)) == 0 {
@@ -276,7 +276,7 @@ func delCNAME(ctx context.Context, r *check.Run) []finding.Finding {
 		if wire.Subdomain(n, r.Zone) {
 			m, _, err = r.FromZone(ctx, n, wire.TypeCNAME)
 		} else {
-			m, err = r.Lookup(ctx, n, wire.TypeCNAME, 1)
+			m, err = r.Lookup(ctx, n, wire.TypeCNAME)
 		}
 		cmd := "dig -t CNAME -q " + check.ShellName(n)
 		switch {

@@ -3,11 +3,11 @@ package catalogue
 import (
 	"context"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 
+	"port53/internal/chain"
 	"port53/internal/check"
 	"port53/internal/dnssec"
 	"port53/internal/finding"
@@ -18,62 +18,11 @@ import (
 const (
 	expirySoon  = 3 * 24 * time.Hour  // a weekend
 	validityMax = 60 * 24 * time.Hour // how long an old signature can be replayed
-	chainWork   = 64                  // signatures of a whole chain: a resolver's 32 and those of every cut
+	chainWork   = 64                  // signatures of one denial, twice a resolver's
 	chainHashes = 1000
 	walkSteps   = 20 // of the NSEC chain
 	rsaMin      = 2048
 )
-
-// rootAnchors are the DS records of the root's keys 20326 and 38696, as IANA
-// publishes them (RFC 9718).
-func rootAnchors() []check.Anchor {
-	var out []check.Anchor
-	for _, s := range []string{
-		"4F660802E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D",
-		"97280802683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16",
-	} {
-		ds, err := hex.DecodeString(s)
-		if err == nil {
-			out = append(out, check.Anchor{Owner: wire.Root, DS: ds})
-		}
-	}
-	return out
-}
-
-// errInsecure says that a chain ends before the zone.
-var errInsecure = errors.New("the delegation is unsigned")
-
-// validKeys checks a DNSKEY reply against DS records and returns the zone's keys.
-func validKeys(r *check.Run, zone []byte, m *check.Reply, ds [][]byte, w *dnssec.Work) ([]dnssec.Key, dnssec.Reason) {
-	data := m.Answers(zone, wire.TypeDNSKEY)
-	var all, entry []dnssec.Key
-	usable := false
-	for _, d := range ds {
-		usable = usable || len(d) > 4 && dnssec.SupportedAlgorithm(d[2]) && dnssec.SupportedDigest(d[3])
-	}
-	for _, d := range data {
-		k, ok := dnssec.ParseKey(d)
-		if !ok || k.Revoked() {
-			continue
-		}
-		all = append(all, k)
-		for _, s := range ds {
-			if dnssec.MatchDS(s, zone, d) {
-				entry = append(entry, k)
-				break
-			}
-		}
-	}
-	if !usable {
-		return nil, dnssec.UnsupportedAlgorithm
-	}
-	if len(entry) == 0 {
-		return nil, dnssec.NoKey
-	}
-	set := &wire.RRset{Owner: wire.Lower(nil, zone), Type: wire.TypeDNSKEY, TTL: setTTL(m, zone, wire.TypeDNSKEY), Data: data, Sigs: m.Signatures(zone, wire.TypeDNSKEY)}
-	_, why := dnssec.Verify(set, set.Owner, entry, r.Clock(), w)
-	return all, why
-}
 
 // setOf returns the records of a name and type in a reply, with their signatures.
 func setOf(m *check.Reply, name []byte, t wire.Type) *wire.RRset {
@@ -90,80 +39,6 @@ func setTTL(m *check.Reply, name []byte, t wire.Type) uint32 {
 	return 0
 }
 
-// bogus is a chain that does not hold.
-type bogus struct {
-	zone []byte
-	what string
-	why  dnssec.Reason
-}
-
-func (b *bogus) Error() string {
-	return fmt.Sprintf("%s of %s: %s", b.what, wire.NameText(b.zone), b.why)
-}
-
-// chain validates from the anchor down to the zone and returns its keys.
-func chain(ctx context.Context, r *check.Run) ([]dnssec.Key, string, error) {
-	cuts, err := r.Path(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	anchors := r.Options.Anchors
-	if len(anchors) == 0 {
-		anchors = rootAnchors()
-	}
-	w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
-	var keys []dnssec.Key
-	shown, started := "", false
-	for i := range cuts {
-		c := &cuts[i]
-		var ds [][]byte
-		for _, a := range anchors {
-			if wire.EqualFold(a.Owner, c.Zone) {
-				ds = append(ds, a.DS)
-			}
-		}
-		switch {
-		case len(ds) > 0:
-		case !started:
-			continue
-		case len(c.DS) == 0:
-			if c.NoDS == nil {
-				return nil, shown, fmt.Errorf("the servers of %s do not tell whether %s has DS records", wire.NameText(c.Above), wire.NameText(c.Zone))
-			}
-			d, why := denialOf(r, wire.Lower(nil, c.Above), c.NoDS, keys, w)
-			if why == 0 {
-				_, why = d.NoDS(wire.Lower(nil, c.Zone), w)
-			}
-			if why != 0 && why != dnssec.TooManyIterations { // those are insecure (RFC 9276, section 3.2)
-				return nil, shown, &bogus{c.Zone, "the denial of DS", why}
-			}
-			return nil, shown + wire.NameText(c.Zone) + " has no DS", errInsecure
-		default:
-			set := &wire.RRset{Owner: wire.Lower(nil, c.Zone), Type: wire.TypeDS, TTL: 3600, Data: c.DS, Sigs: c.DSSigs}
-			if _, why := dnssec.Verify(set, wire.Lower(nil, c.Above), keys, r.Clock(), w); why != 0 {
-				return nil, shown, &bogus{c.Zone, "DS", why}
-			}
-			ds = c.DS
-		}
-		started = true
-		m, err := r.AskAny(ctx, c.Servers, check.Query{Name: c.Zone, Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: check.EDNSSize, DO: true}})
-		if err != nil {
-			return nil, shown, err
-		}
-		var why dnssec.Reason
-		if keys, why = validKeys(r, c.Zone, m, ds, w); why == dnssec.UnsupportedAlgorithm {
-			return nil, shown + wire.NameText(c.Zone) + ": " + why.String(), errInsecure
-		} else if why != 0 {
-			return nil, shown, &bogus{c.Zone, "DNSKEY", why}
-		}
-		shown += wire.NameText(c.Zone) + " > "
-	}
-	if !started {
-		return nil, "", errors.New("no trust anchor is above the zone")
-	}
-	return keys, shown, nil
-}
-
 // dnssecChecks returns the checks of signed zones.
 func dnssecChecks() []*check.Check {
 	return searching(described(GroupDNSSEC, check.ScopeZone, "dnssec.txt", []*check.Check{
@@ -177,36 +52,6 @@ func dnssecChecks() []*check.Check {
 		{Check: finding.Check{ID: "DNSSEC-NX", Severity: finding.SevHigh}, Run: runNX},
 		{Check: finding.Check{ID: "DNSSEC-SIZE", Severity: finding.SevLow}, Run: runSize},
 	}))
-}
-
-func runChain(ctx context.Context, r *check.Run) []finding.Finding {
-	ev := finding.Evidence{Command: "delv +vtrace -t SOA " + check.ShellName(r.Apex())}
-	keys, shown, err := chain(ctx, r)
-	var b *bogus
-	switch {
-	case errors.Is(err, errInsecure):
-		return finding.Verdict(finding.Warn, ev, "insecure: %s", shown)
-	case errors.As(err, &b):
-		return finding.Verdict(finding.Fail, ev, "bogus: %v", b)
-	case err != nil:
-		return finding.Unmeasured(ev, err)
-	}
-	for _, t := range []wire.Type{wire.TypeSOA, wire.TypeNS, wire.TypeA} {
-		m, e, err := r.FromZone(ctx, r.Zone, t)
-		if err != nil {
-			return finding.Unmeasured(e, err)
-		}
-		data := m.Answers(r.Zone, t)
-		if len(data) == 0 {
-			continue
-		}
-		set := &wire.RRset{Owner: wire.Lower(nil, r.Zone), Type: t, TTL: setTTL(m, r.Zone, t), Data: data, Sigs: m.Signatures(r.Zone, t)}
-		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork}
-		if _, why := dnssec.Verify(set, set.Owner, keys, r.Clock(), w); why != 0 {
-			return finding.Verdict(finding.Fail, e, "bogus: %s %s: %s", wire.NameText(r.Zone), t, why)
-		}
-	}
-	return finding.Verdict(finding.Pass, ev, "secure: %s%s", shown, "data")
 }
 
 // keysOf returns the zone's DNSKEY reply; unsigned zones are skipped.
@@ -516,32 +361,6 @@ func runTags(ctx context.Context, r *check.Run) []finding.Finding {
 	return finding.Verdict(finding.Pass, ev, "%d keys, all tags differ", len(tags))
 }
 
-// denialOf returns the NSEC and NSEC3 records of a reply's authority section, whose
-// signatures hold.
-func denialOf(r *check.Run, zone []byte, m *check.Reply, keys []dnssec.Key, w *dnssec.Work) (*dnssec.Denial, dnssec.Reason) {
-	d := &dnssec.Denial{Zone: zone}
-	for _, rr := range m.Records {
-		if rr.Section != wire.Authority || rr.Type != wire.TypeNSEC && rr.Type != wire.TypeNSEC3 {
-			continue
-		}
-		owner := wire.Lower(nil, rr.Owner)
-		set := &wire.RRset{Owner: owner, Type: rr.Type, TTL: rr.TTL, Data: [][]byte{rr.Data}, Sigs: m.Signatures(owner, rr.Type)}
-		v, why := dnssec.Verify(set, zone, keys, r.Clock(), w)
-		if why == 0 && v.Wildcard {
-			why = dnssec.NoProof
-		}
-		if why != 0 {
-			return nil, why
-		}
-		if rr.Type == wire.TypeNSEC {
-			d.AddNSEC(owner, rr.Data)
-		} else {
-			d.AddNSEC3(owner, rr.Data)
-		}
-	}
-	return d, 0
-}
-
 func runNX(ctx context.Context, r *check.Run) []finding.Finding {
 	km, ev, err := keysOf(ctx, r)
 	if err != nil {
@@ -566,17 +385,9 @@ func runNX(ctx context.Context, r *check.Run) []finding.Finding {
 			continue // by a wildcard: there is nothing to deny
 		}
 		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
-		d, why := denialOf(r, zone, m, keys, w)
-		if why != 0 {
-			return finding.Verdict(finding.Fail, ev, "the denial of %s %s: %s", wire.NameText(q.name), q.t, why)
-		}
-		if m.Rcode == wire.NXDomain {
-			_, why = d.NXDomain(q.name, w)
-		} else {
-			_, why = d.NoData(q.name, q.t, w)
-		}
-		if why != 0 {
-			return finding.Verdict(finding.Fail, ev, "%s %s, %s: %s", wire.NameText(q.name), q.t, m.Rcode, why)
+		by := dnssec.Zone{Name: zone, Keys: keys}
+		if _, _, why := by.Absent(q.name, q.t, m.Rcode == wire.NXDomain, chain.Sets(&m.Message, wire.Authority), r.Clock(), w); why != 0 {
+			return finding.Verdict(finding.Fail, ev, "the denial of %s %s, %s: %s", wire.NameText(q.name), q.t, m.Rcode, why)
 		}
 	}
 	return finding.Verdict(finding.Pass, ev, "what is not there is proven")

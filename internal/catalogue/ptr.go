@@ -38,7 +38,7 @@ func zonePTR(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 	for _, s := range c.Servers {
 		addr := s.Addr.Addr()
 		f := finding.Finding{Key: addr.String(), Evidence: finding.Evidence{N: 1, Command: fmt.Sprintf("dig -x %s", addr.WithZone(""))}}
-		m, err := r.Lookup(ctx, reverse(addr), wire.TypePTR, 0)
+		m, err := r.Lookup(ctx, reverse(addr), wire.TypePTR)
 		if err != nil {
 			f.State, f.Detail = finding.Unknown, fmt.Sprintf("%s: could not be measured: %v", addr, err)
 			out = append(out, f)
@@ -52,7 +52,7 @@ func zonePTR(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 				continue
 			}
 			f.Detail = fmt.Sprintf("%s has the name %s, which has not this address", addr, wire.NameText(name))
-			for _, a := range r.Addresses(ctx, wire.Lower(nil, name), 0) {
+			for _, a := range r.Addresses(ctx, wire.Lower(nil, name)) {
 				if a.Unmap() == addr.Unmap() {
 					f.State, f.Detail = finding.Pass, fmt.Sprintf("%s is %s", addr, wire.NameText(name))
 				}

@@ -117,7 +117,7 @@ func twins(ctx context.Context, r *check.Run) []netip.AddrPort {
 		}
 	}
 	if len(out) == 0 && len(r.Options.Roots) > 0 {
-		for _, a := range r.Addresses(ctx, r.Server.Name, check.WalkDepth) {
+		for _, a := range r.Addresses(ctx, r.Server.Name) {
 			if a.Unmap().Is4() != four {
 				out = append(out, netip.AddrPortFrom(a, r.Server.Addr.Port()))
 			}

@@ -151,7 +151,7 @@ func zoneDangle(ctx context.Context, r *check.Run) []finding.Finding {
 	unknown, heard := 0, 0
 	var last error
 	for _, e := range edges[:min(len(edges), dangleMost)] {
-		m, err := r.Lookup(ctx, e.target, wire.TypeA, 1)
+		m, err := r.Lookup(ctx, e.target, wire.TypeA)
 		if wire.Subdomain(e.target, r.Zone) {
 			m, _, err = r.FromZone(ctx, e.target, wire.TypeA)
 		}
@@ -340,7 +340,7 @@ func zoneCAA(ctx context.Context, r *check.Run) []finding.Finding {
 		s.Set(r.Zone)
 		s.Cut(i)
 		up := bytes.Clone(s.Name())
-		m, err := r.Lookup(ctx, up, wire.TypeCAA, 1)
+		m, err := r.Lookup(ctx, up, wire.TypeCAA)
 		if err != nil {
 			return finding.Unmeasured(ev, err)
 		}

@@ -33,7 +33,9 @@ func (r *run) linkTo(ctx context.Context, name []byte) (*link, error) {
 		for wire.LabelCount(at) > n {
 			at = wire.Parent(at)
 		}
-		l, err = r.below(ctx, l, at)
+		if r.Cut == nil || r.Cut(at) {
+			l, err = r.below(ctx, l, at)
+		}
 	}
 	return l, err
 }

@@ -74,6 +74,9 @@ type Validator struct {
 	Ask     func(ctx context.Context, name []byte, typ wire.Type) (*exchange.Reply, error)
 	Anchors []Anchor
 	Now     time.Time
+	// Cut tells of a name whether the zone above delegates it, as who has walked there
+	// knows. Nil: every name may be a zone, and is asked for.
+	Cut func(name []byte) bool
 	// Check is called with each link when it is done.
 	Check func(*Check)
 }

@@ -19,7 +19,6 @@ type Fact[V any] struct {
 	Server netip.AddrPort
 	Name   string // in wire form and lower case
 	Type   wire.Type
-	Depth  int // of a look-up that another one needs
 }
 
 // Once returns what find returns, which is called once for all runs that share their facts.

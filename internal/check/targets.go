@@ -152,7 +152,7 @@ func (f *Finder) ask(ctx context.Context, r *Run, name []byte, t wire.Type) (*Re
 	if len(f.Options.Resolvers) > 0 {
 		return askResolvers(ctx, r, name, t)
 	}
-	return r.Lookup(ctx, name, t, 0)
+	return r.Lookup(ctx, name, t)
 }
 
 // delegated tells whether a zone is delegated that no server answers for: then there is
@@ -175,7 +175,7 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding
 			if i == walkNames {
 				break
 			}
-			for _, a := range r.Addresses(ctx, wire.Lower(nil, ns), 1) {
+			for _, a := range r.Addresses(ctx, wire.Lower(nil, ns)) {
 				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
 			}
 		}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
+	"port53/internal/chain"
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/wire"
 )
@@ -13,26 +16,21 @@ import (
 // The bounds of the walk from the root down. They are a resolver's, made smaller:
 // a check asks for one zone.
 const (
-	walkReferrals = 20 // delegations that one question follows
-	WalkServers   = 3  // servers of a zone that are tried for one question
-	WalkDepth     = 4  // addresses of servers that are needed to find addresses of servers
-	walkAliases   = 8  // CNAMEs
-	walkNames     = 13 // servers of a zone that are looked at (those of the root)
+	WalkServers = 3   // addresses of a zone that are tried for one question
+	walkQueries = 256 // of one walk: a zone may have thirteen servers without glue, each in a zone of its own
+	WalkDepth   = 4   // zones that a circle of delegations is looked for in
+	walkNames   = 13  // servers of a zone whose addresses are looked up to make targets of them
 )
 
 // errNoRoots says that a walk has nowhere to begin.
 var errNoRoots = errors.New("no servers of the root are known")
 
-// A Cut is one zone as its parent and its own servers show it.
+// A Cut is one zone as its parent shows it.
 type Cut struct {
 	Zone    []byte
-	Above   []byte           // the parent zone
-	Parents []finding.Server // the servers of the parent
-	NS      [][]byte         // by the parent
+	NS      [][]byte // by the parent
 	Glue    map[string][]netip.Addr
 	DS      [][]byte
-	DSSigs  [][]byte
-	NoDS    *Reply           // that says that there are none
 	Servers []finding.Server // all servers, by the parent
 	Missing [][]byte         // server names without an address
 }
@@ -43,6 +41,44 @@ func nsPort(r *Run) uint16 {
 		return r.Options.Port
 	}
 	return 53
+}
+
+// A walking run sends the questions of a walk as it sends its own: through the gate, again
+// after silence, and over TCP what did not fit.
+type walking struct{ r *Run }
+
+// Ask implements [chain.Asker].
+func (a walking) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Question) (*exchange.Reply, error) {
+	query := Query{Name: q.Name, Type: q.Type, Flags: q.Flags, EDNS: &EDNS{Size: q.UDPSize, DO: q.DO}}
+	m, err := a.r.askWhole(ctx, finding.Server{Addr: server}, query)
+	if err != nil {
+		return nil, err
+	}
+	return m.Exchanged(q), nil
+}
+
+// Exchanged returns the reply to a question as package exchange has it.
+func (m *Reply) Exchanged(q *exchange.Question) *exchange.Reply {
+	return &exchange.Reply{Question: q, Raw: m.Raw, Message: m.Message, Fault: m.Bad, Server: m.From, TCP: m.TCP, RTT: m.RTT, At: time.Now().Add(-m.RTT)}
+}
+
+// Replied is the other way round.
+func Replied(x *exchange.Reply) *Reply {
+	return &Reply{Message: x.Message, Raw: x.Raw, Bad: x.Fault, RTT: x.RTT, From: x.Server, TCP: x.TCP}
+}
+
+// walker returns what walks down from the run's roots.
+func walker(r *Run) *chain.Tracer {
+	t := &chain.Tracer{Asker: walking{r}, Port: nsPort(r), IPv4: true, IPv6: true, Queries: walkQueries, Addresses: WalkServers}
+	for _, s := range r.Options.Roots {
+		t.Roots = append(t.Roots, chain.Server{Name: s.Name, Addrs: []netip.Addr{s.Addr.Addr()}, Port: s.Addr.Port()})
+	}
+	return t
+}
+
+// WalkQuestion is how a walk asks.
+func WalkQuestion(name []byte, t wire.Type, do bool) *exchange.Question {
+	return &exchange.Question{Name: name, Type: t, Class: wire.ClassIN, EDNS: true, UDPSize: EDNSSize, DO: do}
 }
 
 // Path returns the cuts from the root down to the zone, that of the root
@@ -63,60 +99,44 @@ func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 	if len(r.Options.Roots) == 0 {
 		return nil, errNoRoots
 	}
+	list, err := walker(r).Walk(WalkQuestion(nil, 0, true)).Delegations(ctx, r.Zone)
+	if err != nil {
+		return nil, err
+	}
 	cuts := []Cut{{Zone: wire.Root, Servers: r.Options.Roots}}
-	for i := wire.LabelCount(r.Zone) - 1; i >= 0; i-- {
-		var s wire.SplitName
-		s.Set(r.Zone)
-		s.Cut(i)
-		name := append([]byte(nil), s.Name()...)
-		up := &cuts[len(cuts)-1]
-		m, err := r.AskAny(ctx, up.Servers, Query{Name: name, Type: wire.TypeNS, EDNS: &EDNS{Size: EDNSSize, DO: true}})
-		if err != nil {
-			return nil, fmt.Errorf("the servers of %s: %w", wire.NameText(up.Zone), err)
+	for i := range list[1:] {
+		d := &list[i+1]
+		c := Cut{Zone: d.Zone, Glue: map[string][]netip.Addr{}}
+		if d.DS != nil {
+			c.DS = Replied(d.DS).Answers(d.Zone, wire.TypeDS)
 		}
-		c := Cut{Zone: name, Above: up.Zone, Parents: up.Servers, Glue: map[string][]netip.Addr{}}
-		for _, rr := range m.Records {
-			if rr.Type == wire.TypeNS && wire.EqualFold(rr.Owner, name) && len(c.NS) < walkNames {
-				c.NS = append(c.NS, wire.Lower(nil, rr.Data))
+		for _, s := range d.Servers {
+			ns := wire.Lower(nil, s.Name)
+			c.NS = append(c.NS, ns)
+			if s.Glue {
+				c.Glue[string(ns)] = s.Addrs
 			}
-		}
-		if len(c.NS) == 0 {
-			if i == 0 {
-				return nil, fmt.Errorf("%s is not delegated: %s by the servers of %s", wire.NameText(name), m.Rcode, wire.NameText(up.Zone))
-			}
-			continue
-		}
-		for _, rr := range m.Records {
-			if rr.Section != wire.Additional {
-				continue
-			}
-			if a, ok := netip.AddrFromSlice(rr.Data); ok && (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) {
-				key := string(wire.Lower(nil, rr.Owner))
-				c.Glue[key] = append(c.Glue[key], a)
-			}
-		}
-		if ds, err := r.AskAny(ctx, up.Servers, Query{Name: name, Type: wire.TypeDS, EDNS: &EDNS{Size: EDNSSize, DO: true}}); err == nil {
-			c.DS = ds.Answers(name, wire.TypeDS)
-			c.DSSigs = ds.Signatures(name, wire.TypeDS)
-			if len(c.DS) == 0 {
-				c.NoDS = ds
-			}
-		}
-		for _, ns := range c.NS {
-			addrs := c.Glue[string(ns)]
-			if len(addrs) == 0 {
-				addrs = r.Addresses(ctx, ns, 1)
-			}
-			if len(addrs) == 0 {
+			if len(s.Addrs) == 0 {
 				c.Missing = append(c.Missing, ns)
 			}
-			for _, a := range addrs {
+			for _, a := range s.Addrs {
 				c.Servers = append(c.Servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns})
 			}
 		}
 		cuts = append(cuts, c)
 	}
 	return cuts, nil
+}
+
+// askWhole asks a server over UDP, and over TCP what was truncated.
+func (r *Run) askWhole(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
+	m, err := r.AskServer(ctx, s, q)
+	if err == nil && m.Flags&wire.FlagTC != 0 {
+		at := *r
+		at.Server = s
+		m, err = at.AskTCP(ctx, q)
+	}
+	return m, err
 }
 
 // AskAny asks a zone's servers until one answers.
@@ -127,12 +147,7 @@ func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*R
 			break
 		}
 		var m *Reply
-		m, err = r.AskServer(ctx, s, q)
-		if err == nil && m.Flags&wire.FlagTC != 0 {
-			at := *r
-			at.Server = s
-			m, err = at.AskTCP(ctx, q)
-		}
+		m, err = r.askWhole(ctx, s, q)
 		if err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
 			return m, nil
 		}
@@ -147,32 +162,22 @@ func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*R
 
 // Lookup finds the answer to a question from the root down, as a resolver
 // does, aliases followed. Rcode and answer are those of the last server.
-func (r *Run) Lookup(ctx context.Context, name []byte, t wire.Type, depth int) (*Reply, error) {
+func (r *Run) Lookup(ctx context.Context, name []byte, t wire.Type) (*Reply, error) {
 	if len(r.Options.Roots) == 0 {
 		return askResolvers(ctx, r, name, t)
-	}
-	if depth > WalkDepth {
-		return nil, errors.New("servers depend on each other too deeply")
 	}
 	type result struct {
 		m   *Reply
 		err error
 	}
-	for range walkAliases {
-		res := Once(r, Fact[result]{Name: string(wire.Lower(nil, name)), Type: t, Depth: depth}, func() result {
-			m, err := descend(ctx, r, name, t, depth)
-			return result{m, err}
-		})
-		if res.err != nil {
-			return nil, res.err
+	res := Once(r, Fact[result]{Name: string(wire.Lower(nil, name)), Type: t}, func() result {
+		done, err := walker(r).Trace(ctx, WalkQuestion(name, t, false))
+		if err != nil {
+			return result{nil, err}
 		}
-		alias := res.m.Answers(name, wire.TypeCNAME)
-		if t == wire.TypeCNAME || len(alias) == 0 || len(res.m.Answers(name, t)) > 0 {
-			return res.m, nil
-		}
-		name = alias[0]
-	}
-	return nil, errors.New("too many aliases")
+		return result{Replied(done.Reply), nil}
+	})
+	return res.m, res.err
 }
 
 // askResolvers has a resolver look a name up, aliases followed.
@@ -191,41 +196,11 @@ func askResolvers(ctx context.Context, r *Run, name []byte, t wire.Type) (*Reply
 	return m, nil
 }
 
-func descend(ctx context.Context, r *Run, name []byte, t wire.Type, depth int) (*Reply, error) {
-	servers, at := r.Options.Roots, wire.Root
-	for range walkReferrals {
-		m, err := r.AskAny(ctx, servers, Query{Name: name, Type: t, EDNS: &EDNS{Size: EDNSSize}})
-		if err != nil {
-			return nil, err
-		}
-		ns := m.In(wire.Authority, wire.TypeNS)
-		if m.Flags&wire.FlagAA != 0 || m.Rcode == wire.NXDomain || len(ns) == 0 || len(m.In(wire.Answer, t)) > 0 {
-			return m, nil
-		}
-		if next := ns[0].Owner; len(next) <= len(at) || !wire.Subdomain(name, next) || !wire.Subdomain(next, at) {
-			return nil, fmt.Errorf("a referral that leads nowhere, to %s", wire.NameText(next))
-		}
-		at, servers = ns[0].Owner, nil
-		for _, rr := range m.Records {
-			a, ok := netip.AddrFromSlice(rr.Data)
-			if rr.Section == wire.Additional && ok && (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) && wire.Subdomain(rr.Owner, at) {
-				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: rr.Owner})
-			}
-		}
-		for i := 0; len(servers) == 0 && i < len(ns) && i < WalkServers; i++ {
-			for _, a := range r.Addresses(ctx, wire.Lower(nil, ns[i].Data), depth+1) {
-				servers = append(servers, finding.Server{Addr: netip.AddrPortFrom(a, nsPort(r)), Name: ns[i].Data})
-			}
-		}
-	}
-	return nil, errors.New("too many referrals")
-}
-
 // Addresses returns the addresses of a name.
-func (r *Run) Addresses(ctx context.Context, name []byte, depth int) []netip.Addr {
+func (r *Run) Addresses(ctx context.Context, name []byte) []netip.Addr {
 	var out []netip.Addr
 	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
-		m, err := r.Lookup(ctx, name, t, depth)
+		m, err := r.Lookup(ctx, name, t)
 		if err != nil {
 			continue
 		}
