@@ -68,6 +68,8 @@ func TestAccess(t *testing.T) {
 		{"the second rule", policy.Access{Transfer: []policy.Rule{{Networks: prefixes("192.0.2.1/32"), Key: name("k.")}, {Networks: prefixes("192.0.2.2/32"), Key: name("l.")}}}, policy.Transfer, peer("192.0.2.2", "l."), true},
 		{"rules are not mixed", policy.Access{Transfer: []policy.Rule{{Networks: prefixes("192.0.2.1/32"), Key: name("k.")}, {Networks: prefixes("192.0.2.2/32"), Key: name("l.")}}}, policy.Transfer, peer("192.0.2.2", "k."), false},
 		{"who may transfer may not notify", policy.Access{Transfer: []policy.Rule{{Networks: prefixes("192.0.2.0/24"), Unsigned: true}}}, policy.Notify, peer("192.0.2.1", ""), false},
+		{"who may notify", policy.Access{Notify: []policy.Rule{{Networks: prefixes("192.0.2.0/24"), Unsigned: true}}}, policy.Notify, peer("192.0.2.1", ""), true},
+		{"who may notify with a key", policy.Access{Notify: []policy.Rule{{Networks: prefixes("192.0.2.0/24"), Key: name("k.")}}}, policy.Notify, peer("192.0.2.1", "k."), true},
 		{"who may notify may not transfer", policy.Access{Notify: []policy.Rule{{Networks: prefixes("192.0.2.0/24"), Unsigned: true}}}, policy.Transfer, peer("192.0.2.1", ""), false},
 
 		{"no grant: nobody updates", policy.Access{}, policy.Update, peer("192.0.2.1", "ddns."), false},

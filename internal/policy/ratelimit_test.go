@@ -260,6 +260,18 @@ func TestNumbersComeRound(t *testing.T) {
 	}
 }
 
+// Nor is it a matter of the moment when a network comes first: before its numbers come round,
+// what is free looks as if tokens were missing.
+func TestNewAsNumbersComeRound(t *testing.T) {
+	for before := range int64(10) {
+		l := newLimiter(t, policy.RateOptions{Ceiling: 1, CeilingBurst: 5, PerSecond: 1, Burst: 5})
+		now := time.Duration(1<<32-before)*time.Second + time.Second/2
+		if got := ask(l, now, victim, policy.Positive, 1, 10)[policy.Send]; got != 5 {
+			t.Errorf("%d s before: %d sent, want 5", before, got)
+		}
+	}
+}
+
 // A flood from random networks, which fills each set of a small table with buckets
 // in use, limits no one who asks for little.
 func TestFullTable(t *testing.T) {
@@ -425,7 +437,7 @@ func TestNames(t *testing.T) {
 	for v := range policy.VerdictCount {
 		seen[policy.Verdict(v).String()] = true
 	}
-	if len(seen) != policy.ClassCount+policy.VerdictCount || seen["unknown"] || policy.Class(99).String() != "unknown" || policy.Verdict(99).String() != "unknown" {
+	if len(seen) != policy.ClassCount+policy.VerdictCount || seen["unknown"] || policy.Class(policy.ClassCount).String() != "unknown" || policy.Verdict(policy.VerdictCount).String() != "unknown" {
 		t.Errorf("names %v", seen)
 	}
 }

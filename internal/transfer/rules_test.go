@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"port53/internal/dnstest"
+	"port53/internal/exchange"
 	"port53/internal/transfer"
 	"port53/internal/tsig"
 	"port53/internal/wire"
@@ -215,9 +216,14 @@ func TestOrderOfDifferences(t *testing.T) {
 			t.Errorf("%s: %q", what, contents(r.Zone))
 		}
 	}
+	// The SOA record alone is an answer if it is all that comes.
+	s := &scripted{replies: map[wire.Type][]message{wire.TypeIXFR: {{records: [][]byte{soa(2, 4)}}, {}}}}
+	if _, err := (&transfer.Client{Dial: s.dial}).Fetch(t.Context(), transfer.Primary{}, apex, build(t, whole(1)), dnstest.Seed); !errors.Is(err, transfer.ErrWrong) || !slices.Equal(s.asked, ixfr) {
+		t.Errorf("%v, asked for %v", err, s.asked)
+	}
 	// Neither IXFR nor AXFR: the second refusal counts.
 	refuse := message{change: patched(3, byte(wire.Refused))}
-	s := &scripted{replies: map[wire.Type][]message{wire.TypeIXFR: {refuse}, wire.TypeAXFR: {refuse}}}
+	s = &scripted{replies: map[wire.Type][]message{wire.TypeIXFR: {refuse}, wire.TypeAXFR: {refuse}}}
 	client := transfer.Client{Dial: s.dial}
 	var refused *transfer.RefusedError
 	if _, err := client.Fetch(t.Context(), transfer.Primary{}, apex, build(t, whole(1)), dnstest.Seed); !errors.As(err, &refused) || refused.Rcode != wire.Refused || !slices.Equal(s.asked, both) {
@@ -413,6 +419,36 @@ func TestForwardedAsItIs(t *testing.T) {
 	}
 }
 
+// TestBrokenStreams has connections end within a message, and others that bring nothing but
+// replies to something else.
+func TestBrokenStreams(t *testing.T) {
+	for _, octets := range []int{0, 1, 2, 20} {
+		client := transfer.Client{Dial: func(_ context.Context, _ string, _ netip.AddrPort) (net.Conn, error) {
+			here, there := net.Pipe()
+			go func() {
+				defer there.Close()
+				q := make([]byte, wire.MaxMessage)
+				_, _ = there.Read(q)
+				_, _ = there.Write(append([]byte{0, 100}, q[2:]...)[:octets])
+			}()
+			return here, nil
+		}}
+		_, err := client.Fetch(t.Context(), transfer.Primary{}, apex, nil, dnstest.Seed)
+		if !errors.Is(err, transfer.ErrWrong) || !strings.Contains(err.Error(), "it ends after 0 messages") {
+			t.Errorf("%d octets: %v", octets, err)
+		}
+	}
+	client := transfer.Client{Dial: func(_ context.Context, network string, _ netip.AddrPort) (net.Conn, error) {
+		return dialReply(network, func(q []byte, _ wire.Type) [][]byte {
+			return slices.Repeat([][]byte{patched(0, 1)(patched(2, 0x80)(bytes.Clone(q)))}, exchange.MaxStray)
+		})
+	}}
+	update := wire.AppendQuery(nil, 0x1234, uint16(wire.OpcodeUpdate)<<11, apex, wire.TypeSOA)
+	if _, err := client.Forward(t.Context(), transfer.Primary{}, update); !errors.Is(err, transfer.ErrWrong) || !errors.Is(err, exchange.ErrFlooded) {
+		t.Error(err)
+	}
+}
+
 // TestNotifyTries has a server that does not answer a NOTIFY, or answers an error, five
 // times, and is asked after longer and longer waits (RFC 1996, section 3.6).
 func TestNotifyTries(t *testing.T) {
@@ -593,6 +629,9 @@ func TestShapeOfMessages(t *testing.T) {
 				if d, _ := m.Option(wire.OptionExpire); i == 0 && (m.UDPSize != 1400 || !bytes.Equal(d, []byte{0, 0, 0, 77})) {
 					t.Errorf("OPT has size %d, EXPIRE %v", m.UDPSize, d)
 				}
+				if n := bytes.Count(raw, apex); n != 1 && (i < len(list)-1 || n > 2) { // the closing SOA record has it too
+					t.Errorf("message %d has the zone's name %d times", i, n)
+				}
 				if i < len(list)-1 && len(raw) < wire.MaxMessage-400 {
 					t.Errorf("message %d has %d octets", i, len(raw))
 				}
@@ -614,6 +653,54 @@ func TestShapeOfMessages(t *testing.T) {
 		if _, ok := m.Option(wire.OptionExpire); bad != 0 || ok != c.want || m.EDNS != (c.size > 0) || c.size > 0 && m.UDPSize != 512 {
 			t.Errorf("size %d, EXPIRE known: %v: %+v", c.size, c.expire != nil, m)
 		}
+	}
+}
+
+// TestRecordsOfDifferences has records of all forms be added, as differences: each comes as
+// it was, and names that were there before are pointers (RFC 1035, section 4.1.4).
+func TestRecordsOfDifferences(t *testing.T) {
+	old := version(t, 6, 500, "")
+	deep := bytes.Repeat([]byte("\x01x"), 127-2) // with the zone's two, as many labels as there may be
+	deep = append(deep[:255-len(apex)-1-(255-len(apex)-1)%2], apex...)
+	records := [][]byte{
+		zone.AppendRecord(nil, at("a"), wire.TypeA, 0x01020304, []byte{192, 0, 2, 1}),
+		zone.AppendRecord(nil, at("cut"), wire.TypeNS, 0x7F000001, at("ns")),
+		zone.AppendRecord(nil, at("alias"), wire.TypeCNAME, 0x10000, at("a")),
+		zone.AppendRecord(nil, at("ptr"), wire.TypePTR, 0x100, at("Host7")),
+		zone.AppendRecord(nil, at("mail"), wire.TypeMX, 1, slices.Concat([]byte{1, 2}, at("mail"))),
+		zone.AppendRecord(nil, at("srv"), wire.TypeSRV, 0, slices.Concat([]byte{0, 1, 0, 2, 0, 3}, at("a"))), // not compressed
+		zone.AppendRecord(nil, at("far"), wire.TypeMX, 2, []byte("\x00\x01\x05other\x05place\x00")),
+		zone.AppendRecord(nil, deep, wire.TypeA, 3, []byte{192, 0, 2, 2}),
+	}
+	var lines []string
+	d := &zone.Delta{From: 6, To: 7, Removed: soa(6, 4), Added: slices.Concat(append([][]byte{soa(7, 4)}, records...)...)}
+	now, problems := old.Apply(zone.Diff(old, version(t, 7, 500, "")))
+	if now == nil {
+		t.Fatal(problems)
+	}
+	list := sent(t, asking(wire.TypeIXFR, 6, 0), transfer.Outgoing{Zone: now, History: func(uint32) []*zone.Delta { return []*zone.Delta{d} }})
+	var m wire.Message
+	if bad := m.Parse(list[0]); bad != 0 || len(list) != 1 {
+		t.Fatalf("%v, %d messages", bad, len(list))
+	}
+	for _, r := range m.Records {
+		lines = append(lines, string(zone.AppendRecord(nil, r.Owner, r.Type, r.TTL, r.Data)))
+	}
+	if got, want := strings.Join(lines[1:len(lines)-1], ""), string(slices.Concat(d.Removed, d.Added)); got != want {
+		t.Errorf("the differences are\n%x, want\n%x", got, want)
+	}
+	// Once in the question, and once in SRV.
+	if n := bytes.Count(list[0], apex); n != 2 {
+		t.Errorf("the zone's name is there %d times", n)
+	}
+	// What is no difference is not sent as one.
+	r, err := transfer.ParseRequest(asking(wire.TypeIXFR, 6, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Added = d.Added[:len(d.Added)-1]
+	if err := transfer.Send(r, transfer.Outgoing{Zone: now, History: func(uint32) []*zone.Delta { return []*zone.Delta{d} }}, func([]byte) error { return nil }); err == nil {
+		t.Error("half a record was sent")
 	}
 }
 
