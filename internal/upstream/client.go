@@ -119,8 +119,9 @@ var (
 // Exchange sends q to a server and returns the reply that matches it, whatever it says:
 // it may be malformed behind its question. It falls back to TCP for truncated replies
 // and where somebody guesses, and to a question without EDNS for servers that do not
-// understand it. The error is os.ErrDeadlineExceeded if nothing that matches came in
-// time, the context's, or the network's. The counts of the Reply hold beside an error as
+// understand it. A reply over TCP that says it is truncated is an error. The error is
+// os.ErrDeadlineExceeded if nothing that matches came in time, the context's, or the
+// network's. The counts of the Reply hold beside an error as
 // well.
 //
 // What 0/8, a broadcast or multicast address would be sent is refused, here and not by

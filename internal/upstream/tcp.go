@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"port53/internal/exchange"
+	"port53/internal/wire"
 )
 
 // Bounds of connections to servers.
@@ -31,6 +32,7 @@ const (
 
 var (
 	errEnded = errors.New("upstream: connection closed by the server")
+	errCut   = errors.New("upstream: reply over TCP is truncated")
 	errBusy  = errors.New("upstream: too many connections")
 )
 
@@ -110,6 +112,9 @@ func (a *attempt) overTCP(ctx context.Context) error {
 			v.replied(now, rtt) // better than nothing: perhaps twice as long, by the handshake
 		}
 	})
+	if msg[2]&byte(wire.FlagTC>>8) != 0 {
+		return errCut // what is missing is nowhere to be had, and what is there is not the answer (RFC 2181, section 9)
+	}
 	a.reply.Message, a.reply.RTT, a.reply.TCP = msg, rtt, true
 	return nil
 }
