@@ -157,7 +157,7 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 		s.Now = func() time.Time { return at }
 	}
 	for _, f := range rc.Forward {
-		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, Forward: true, Only: f.Only, TCP: f.TCP})
+		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, Forward: true, First: f.First, TCP: f.TCP})
 	}
 	for _, f := range rc.Stub {
 		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, TCP: f.TCP})

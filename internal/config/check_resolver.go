@@ -45,6 +45,7 @@ func (d *decoder) checkResolver() {
 	d.checkClients()
 	d.checkFamilies()
 	d.checkRoutes()
+	d.checkForward()
 	d.checkNegativeAnchors()
 }
 
@@ -176,6 +177,26 @@ func (d *decoder) checkRoutes() {
 		}
 		first[name] = at
 		d.checkServers(r)
+	}
+}
+
+// checkForward reports zones of which first and only are both written, and has the two say
+// the same.
+func (d *decoder) checkForward() {
+	for i := range d.config.Resolver.Forward {
+		f := &d.config.Resolver.Forward[i]
+		first, firstSet := d.atIndex("resolver.forward.first", int32(i))
+		only, onlySet := d.atIndex("resolver.forward.only", int32(i))
+		if firstSet && onlySet {
+			if only.line < first.line || only.line == first.line && only.col < first.col {
+				first, only = only, first
+			}
+			d.fail(only, fmt.Sprintf("resolver.forward[%d]: first and only are one setting and its opposite (see line %d)", i, first.line), "remove one of them")
+		}
+		if onlySet {
+			f.First = !f.Only
+		}
+		f.Only = !f.First
 	}
 }
 

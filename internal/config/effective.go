@@ -35,6 +35,7 @@ func (c *Config) effective(list []Setting, section *key, from reflect.Value, abo
 			for i := range field.Len() {
 				list = c.effective(list, k, field.Index(i), fmt.Sprintf("%s[%d].", path, i), int32(i))
 			}
+		case k.quiet && c.origin(k, index) == OriginDefault:
 		case k.path == resolverSection && c.Role == RoleAuthoritative:
 		case k.form == formSection:
 			list = c.effective(list, k, field, path+".", index)

@@ -240,3 +240,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestOnlyIsNotFirst reads the two spellings of one setting.
+func TestOnlyIsNotFirst(t *testing.T) {
+	for text, want := range map[string]bool{"": false, ", first: true": true, ", first: false": false, ", only: true": false, ", only: false": true} {
+		c, err := config.Parse("port53.yaml", []byte("role: internal-resolver\nresolver: {forward: [{zone: ., to: [192.0.2.1]"+text+"}]}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := c.Resolver.Forward[0]; f.First != want || f.Only == want {
+			t.Errorf("%q: first %v, only %v, want first %v", text, f.First, f.Only, want)
+		}
+	}
+}

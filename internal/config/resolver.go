@@ -44,8 +44,10 @@ func (r *Resolver) FiltersPrivate() bool {
 type Forward struct {
 	Zone []byte           `yaml:"zone" is:"name" required:"true" doc:"The zone, with all names below it; . for all names."`
 	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" required:"true" doc:"The resolvers. The quickest is asked, and others where it fails. Port 53 unless given."`
-	Only bool             `yaml:"only" default:"false" doc:"Whether names that no forwarder answers for stay without an answer. Otherwise they are resolved by iteration then." why:"A forwarder that is down takes no names with it."`
-	TCP  bool             `yaml:"tcp" default:"false" doc:"Ask over TCP only." why:"UDP takes one packet each way, and large answers come over TCP anyway."`
+	// First and Only say the same: Only is false where First is true, and the other way.
+	First bool `yaml:"first" default:"false" doc:"Whether names that no forwarder answers for are resolved by iteration then (BIND: forward first). What others deny of the zone meanwhile is not kept under it, and what is stale is answered first." why:"Nobody else is to learn the names of a private zone, or to deny them, while its forwarder is away. Unbound, dnsmasq and CoreDNS do the same."`
+	Only  bool `yaml:"only" default:"true" quiet:"true" doc:"The opposite of first, for who is used to that. One of the two may be written." why:"As first."`
+	TCP   bool `yaml:"tcp" default:"false" doc:"Ask over TCP only." why:"UDP takes one packet each way, and large answers come over TCP anyway."`
 }
 
 // A Stub is a zone whose authoritative servers are known.

@@ -262,9 +262,11 @@ func (c *converter) bindOptions(o *stmt) {
 			c.note(s, Taken, "")
 		case "forwarders":
 			if to, _ := c.bindServers(s, 0); len(to) > 0 {
-				c.out.forward = append(c.out.forward, route{".", to})
+				c.out.forward = append(c.out.forward, route{".", to, bindFirst(o.block)})
 				c.note(s, Taken, "")
 			}
+		case "forward":
+			c.note(s, Taken, "")
 		case "dnssec-validation":
 			if s.arg(1) == "no" {
 				c.note(s, Changed, "answers are validated; resolver.validation: false switches it off")
@@ -282,6 +284,13 @@ func (c *converter) bindOptions(o *stmt) {
 	if v4 {
 		c.listen("0.0.0.0", "")
 	}
+}
+
+// bindFirst tells whether what forwarders do not answer is iterated: BIND does that unless
+// the block that names them says otherwise.
+func bindFirst(block []*stmt) bool {
+	f := find(block, "forward")
+	return f == nil || f.arg(1) != "only"
 }
 
 func (c *converter) listen(addr, port string) {
@@ -454,10 +463,10 @@ func (c *converter) bindZone(s *stmt, options []*stmt, dir string) {
 		case len(to) == 0 || !c.out.recurse:
 			c.note(s, NotTaken, "names of the zone are asked of nobody")
 		case kind == "forward":
-			c.out.forward = append(c.out.forward, route{z.name, to})
+			c.out.forward = append(c.out.forward, route{z.name, to, bindFirst(s.block)})
 			c.note(s, Taken, "")
 		default:
-			c.out.stub = append(c.out.stub, route{z.name, to})
+			c.out.stub = append(c.out.stub, route{zone: z.name, to: to})
 			c.note(s, Taken, "")
 		}
 		return

@@ -256,8 +256,9 @@ type zone struct {
 }
 
 type route struct {
-	zone string
-	to   []string
+	zone  string
+	to    []string
+	first bool // what the servers do not answer is iterated
 }
 
 type model struct {
@@ -343,7 +344,11 @@ func (m *model) yaml() []byte {
 				fmt.Fprintf(&b, "  %s:\n", []string{"forward", "stub"}[i])
 			}
 			for _, r := range of {
-				fmt.Fprintf(&b, "    - {zone: %s, to: %s}\n", quote(r.zone), list(r.to))
+				first := ""
+				if r.first {
+					first = ", first: true"
+				}
+				fmt.Fprintf(&b, "    - {zone: %s, to: %s%s}\n", quote(r.zone), list(r.to), first)
 			}
 		}
 	}

@@ -45,6 +45,17 @@ view "v" { };
 			[]string{":2:1: not taken", "exceptions are not known", "by an address alone", "hmac-md5 is not offered", "denials are not known", "run a second server"},
 			false,
 		},
+		{"bind that forwards", convert.BIND, `options { recursion yes; forward only; forwarders { 192.0.2.1; }; };
+zone "corp.lan" { type forward; forward only; forwarders { 10.0.0.5; }; };
+zone "lab.lan" { type forward; forward first; forwarders { 10.0.0.6; }; };
+zone "old.lan" { type forward; forwarders { 10.0.0.7; }; };
+zone "stub.lan" { type static-stub; server-addresses { 10.0.0.8; }; };
+`, []string{
+			`{zone: ".", to: ["192.0.2.1"]}`, `{zone: "corp.lan", to: ["10.0.0.5"]}`, `{zone: "lab.lan", to: ["10.0.0.6"], first: true}`,
+			`{zone: "old.lan", to: ["10.0.0.7"], first: true}`, `{zone: "stub.lan", to: ["10.0.0.8"]}`,
+		}, nil, nil, true},
+		{"bind that forwards as it does by itself", convert.BIND, `options { recursion yes; forwarders { 192.0.2.1; }; };
+`, []string{`{zone: ".", to: ["192.0.2.1"], first: true}`}, nil, nil, true},
 		{"nsd", convert.NSD, `server:
   ip-address: 127.0.0.1@5300
   zonesdir: "/srv"

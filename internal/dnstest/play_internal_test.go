@@ -252,7 +252,7 @@ func TestFileErrors(t *testing.T) {
 		{"RFC 1034\n-- settings --\nepoch today\n" + do, `s:3: setting "epoch" is "today"; want a time`},
 		{"RFC 1034\n-- settings --\ncolour red\n" + do, `s:3: setting "colour" is not known to the subject`},
 		{"RFC 1034\n-- settings --\nforward .\n" + do, `s:3: setting "forward" is "."; want a zone and an address`},
-		{"RFC 1034\n-- settings --\nstub a. 192.0.2.1 only\n" + do, `s:3: setting "stub" is "a. 192.0.2.1 only"; want addresses, only and tcp`},
+		{"RFC 1034\n-- settings --\nstub a. 192.0.2.1 first\n" + do, `s:3: setting "stub" is "a. 192.0.2.1 first"; want addresses, first and tcp`},
 	} {
 		said, _ := playText(t, test[0], false)
 		if len(said) != 1 || !strings.HasPrefix(said[0], test[1]) {

@@ -44,7 +44,7 @@ type Route struct {
 	Zone    []byte // in lower case
 	Servers []netip.AddrPort
 	Forward bool // the servers are resolvers; else they have the zone
-	Only    bool
+	First   bool // what they do not answer is iterated
 	TCP     bool
 }
 
@@ -212,14 +212,14 @@ func (s *Setup) route(v *setting) error {
 	r := Route{Zone: wire.Lower(nil, zone), Forward: v.key == "forward"}
 	for _, w := range v.words[1:] {
 		switch {
-		case w == "only" && r.Forward:
-			r.Only = true
+		case w == "first" && r.Forward:
+			r.First = true
 		case w == "tcp":
 			r.TCP = true
 		default:
 			a, err := addrPort(w)
 			if err != nil {
-				return fmt.Errorf("addresses, only and tcp: %w", err)
+				return fmt.Errorf("addresses, first and tcp: %w", err)
 			}
 			r.Servers = append(r.Servers, a)
 		}

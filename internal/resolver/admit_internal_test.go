@@ -310,7 +310,7 @@ func TestTooManySets(t *testing.T) {
 			servers = append(servers, netip.MustParseAddrPort("192.0.2.2:2"))
 		}
 		r := New(Options{Cache: cache.New(cache.Options{Size: 1 << 20}), Exchanger: l}, Compile(Settings{
-			IPv4: true, Routes: []Route{{Zone: wire.Root, Servers: servers, Forward: true, Only: true}},
+			IPv4: true, Routes: []Route{{Zone: wire.Root, Servers: servers, Forward: true}},
 		}))
 		asked := 0
 		for i := range 20 { // now and then another server is asked first

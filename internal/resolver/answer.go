@@ -17,6 +17,7 @@ type result struct {
 	ede       int
 	text      string // for people; empty: none
 	passing   bool   // not to be remembered
+	detour    bool   // a part was found past the forwarders, and is not to be remembered as theirs
 }
 
 // follow looks up name and the aliases that it leads through (RFC 1034, section
@@ -55,6 +56,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 				res.rcode = wire.NXDomain
 			}
 			res.authority = append(res.authority, l.proof...)
+			res.detour = l.detour
 			return res
 		case foundTooLong:
 			res.rcode = wire.YXDomain

@@ -119,7 +119,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 func (t *task) patience(c *cut) (most int, end time.Time) {
 	switch {
 	case c.route == nil:
-	case c.route.Only || !c.route.Forward:
+	case !c.route.First:
 		return maxForward, t.b.deadline
 	default:
 		// Iteration comes behind the forwarders, and needs its time as well.

@@ -27,6 +27,7 @@ type task struct {
 	refresh  bool // what is asked for is to be new, whatever the cache has
 	priming  bool
 	noRoute  bool      // the forwarders did not answer, iteration may
+	stale    bool      // who waits has an answer that has expired, should there be none
 	avoid    []lameKey // servers whose answer did not validate
 	agent    []byte    // whom the zone wants told of failures
 	trace    *Trace
@@ -77,6 +78,7 @@ type link struct {
 	server netip.AddrPort // that said it just now
 	wild   bool           // set was made from a wildcard: it is nothing without its proof
 	synth  bool           // made from proofs of other names
+	detour bool           // found by iteration, where the operator has forwarders for the name
 	fail   *failure
 }
 
@@ -224,12 +226,8 @@ func (t *task) iterate(name []byte, typ wire.Type) *link {
 	case fail == nil && !bogus:
 		return l
 	case fail != nil && fail.now:
-	case fail != nil && c.route != nil && !c.route.Only && c.route.Forward && !t.noRoute:
-		// Forward first: what forwarders cannot answer is iterated.
-		t.noRoute = true
-		l = t.iterate(name, typ)
-		t.noRoute = false
-		return l
+	case fail != nil && c.route != nil && c.route.First && !t.stale && !t.noRoute:
+		return t.detour(name, typ)
 	case c.stored != 0 && t.unix()-c.stored > minCutAge:
 		// Servers move, and one forged referral must not outlast the failure that it makes
 		// (RFC 4035, section 4.7): the parents may know better by now.
@@ -245,6 +243,19 @@ func (t *task) iterate(name []byte, typ wire.Type) *link {
 		return l
 	}
 	return &link{fail: fail, reason: edeNone, zone: c.zone, part: c.part}
+}
+
+// detour iterates what forwarders did not answer. A client that can have a stale answer gets
+// that instead.
+func (t *task) detour(name []byte, typ wire.Type) *link {
+	t.noRoute = true
+	defer func() { t.noRoute = false }()
+	l := t.cached(0, name, typ)
+	if l == nil {
+		l = t.iterate(name, typ)
+	}
+	l.detour = true
+	return l
 }
 
 // minCutAge is how old a delegation must be, in seconds, for the parent to be asked

@@ -65,7 +65,7 @@ type Route struct {
 	Zone    []byte // in lower case
 	Servers []netip.AddrPort
 	Forward bool // the servers are resolvers: RD is set, and they answer for everything below
-	Only    bool // without them there is no answer; else what they cannot answer is iterated
+	First   bool // what forwarders do not answer is iterated; else nobody but them is asked
 	TCP     bool
 }
 

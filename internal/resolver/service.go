@@ -67,6 +67,7 @@ type inquiry struct {
 	config  *Config
 	waiters []*waiter
 	refresh bool // nobody waits: the cache is to have it anew
+	stale   bool // whoever asked first can have a stale answer
 }
 
 type waiter struct {
@@ -141,7 +142,7 @@ func (r *Resolver) Ask(q *Request) {
 	in := w.asked[key]
 	begin := in == nil
 	if begin {
-		in = &inquiry{key: key, config: config, refresh: me == nil}
+		in = &inquiry{key: key, config: config, refresh: me == nil, stale: q.Stale}
 		w.asked[key] = in
 	}
 	if me != nil {
@@ -216,7 +217,7 @@ func (w *waiting) leave(me *waiter) {
 // inquire finds an answer and gives it to all who wait.
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
-	a, text := r.resolve(in.config, []byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, nil)
+	a, text := r.resolve(in.config, []byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, in.stale, nil)
 	w := &r.waiting
 	w.mu.Lock()
 	delete(w.asked, in.key)
@@ -235,10 +236,10 @@ func (r *Resolver) inquire(in *inquiry) {
 }
 
 // resolve finds the answer to one question and puts it into the cache.
-func (r *Resolver) resolve(c *Config, name []byte, typ wire.Type, do, cd, refresh bool, trace *Trace) (*cache.Answer, string) {
+func (r *Resolver) resolve(c *Config, name []byte, typ wire.Type, do, cd, refresh, stale bool, trace *Trace) (*cache.Answer, string) {
 	t := r.task(c)
 	defer t.release()
-	t.validate, t.refresh, t.trace = t.s.Validate && !cd, refresh, trace
+	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !cd, refresh, stale, trace
 	res := t.follow(name, typ)
 	if !cd {
 		t.sentinel(name, typ, res)
@@ -256,7 +257,7 @@ func (r *Resolver) resolve(c *Config, name []byte, typ wire.Type, do, cd, refres
 		return a, res.text
 	}
 	a.Stored = now
-	if typ != wire.TypeANY {
+	if typ != wire.TypeANY && !res.detour {
 		t.w.PutAnswer(cache.MakeKey(name, typ, variant(do, cd), 0), a, now)
 	}
 	return a, res.text
@@ -295,7 +296,7 @@ func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int
 // returns the answer with the way to it.
 func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(r.config.Load(), wire.Lower(nil, name), typ, do, cd, false, tr)
+	a, text := r.resolve(r.config.Load(), wire.Lower(nil, name), typ, do, cd, false, false, tr)
 	return a, text, tr
 }
 

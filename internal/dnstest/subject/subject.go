@@ -104,7 +104,7 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		set.Now = func() time.Time { return at }
 	}
 	for _, r := range s.Routes {
-		set.Routes = append(set.Routes, resolver.Route{Zone: r.Zone, Servers: r.Servers, Forward: r.Forward, Only: r.Only, TCP: r.TCP})
+		set.Routes = append(set.Routes, resolver.Route{Zone: r.Zone, Servers: r.Servers, Forward: r.Forward, First: r.First, TCP: r.TCP})
 	}
 	for _, words := range s.Words("negative-anchor") {
 		n := resolver.NegativeAnchor{Zone: wire.Lower(nil, dnstest.Name(sub.t, words[0]))}
