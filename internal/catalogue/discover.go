@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/wire"
 )
@@ -175,7 +175,7 @@ func (d *discoverer) each(ctx context.Context, n int, do func(l *line, i int) er
 // answers to forged addresses need not limit these. Where there is no TCP it asks over UDP.
 type line struct {
 	r    *check.Run
-	c    net.Conn
+	c    *exchange.Stream
 	dead bool // TCP has failed
 }
 
@@ -212,26 +212,10 @@ func (l *line) exchange(ctx context.Context, s finding.Server, name []byte, t wi
 			return nil, err
 		}
 	}
-	c := l.c
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	msg := check.Question(0, name, t)
-	if err := c.SetWriteDeadline(time.Now().Add(l.r.Timeout())); err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	if _, err := c.Write(check.Framed(msg)); err != nil {
-		return nil, err
-	}
-	raw, err := check.ReadFramed(c, l.r.Timeout())
+	m, err := check.ExchangeStream(ctx, l.c, s.Addr, l.r.Timeout(), check.Question(0, name, t))
 	if err != nil {
 		return nil, err
 	}
-	if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) {
-		return nil, errors.New("a reply that does not fit the question")
-	}
-	m := &check.Reply{Raw: raw, RTT: time.Since(begin), From: s.Addr, TCP: true}
-	m.Bad = m.Parse(raw)
 	if m.Bad != 0 {
 		return nil, fmt.Errorf("%s: %w", s.Addr, check.Malformed(m.Bad))
 	}
@@ -348,20 +332,18 @@ func (d *discoverer) transferFrom(ctx context.Context, r *check.Run) bool {
 		return false
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	if _, err := c.Write(check.Framed(check.Question(0, r.Zone, wire.TypeAXFR))); err != nil {
+	if err := c.Send(ctx, check.Question(0, r.Zone, wire.TypeAXFR), time.Now().Add(r.Patience())); err != nil {
 		return false
 	}
 	got, soas := 0, 0
 	var m wire.Message
 	for got < discoverBytes && soas < 2 {
-		raw, err := check.ReadFramed(c, r.Patience())
-		if err != nil || len(raw) < wire.HeaderLen {
+		raw, err := c.Next(ctx, time.Now().Add(r.Patience()))
+		if err != nil {
 			break
 		}
 		got += len(raw)
-		m.Parse(raw)
+		m.Parse(bytes.Clone(raw))
 		if m.Rcode != wire.NoError {
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/report"
 	"port53/internal/wire"
@@ -38,7 +39,7 @@ func (c *told) Write(b []byte) (int, error) {
 	r := c.replies[int(c.next.Add(1)-1)%len(c.replies)]
 	m := answerOf(q, r)
 	if c.stream {
-		c.out = append(c.out, check.Framed(m)...)
+		c.out = exchange.AppendFrame(c.out, m)
 	} else {
 		c.pending = append(c.pending, m)
 	}

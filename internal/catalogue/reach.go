@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/scan"
 	"port53/internal/wire"
@@ -256,18 +257,17 @@ func portNeighbours(ctx context.Context, r *check.Run) []finding.Finding {
 }
 
 // askFrom asks once from a port of our own, and returns the reply.
-func askFrom(ctx context.Context, r *check.Run, port int, q check.Query) (*check.Reply, error) {
+func askFrom(ctx context.Context, r *check.Run, port uint16, q check.Query) (*check.Reply, error) {
 	probe, err := r.DialUDP(ctx) // nothing is sent: it tells our address
 	if err != nil {
 		return nil, err
 	}
-	local := *probe.LocalAddr().(*net.UDPAddr)
+	local := probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 	probe.Close()
-	local.Port = port
+	d := exchange.Dialer{Source: netip.AddrPortFrom(local, port)}
 	var last error
 	for range check.AskTries {
-		d := net.Dialer{LocalAddr: &local}
-		c, err := d.DialContext(ctx, "udp", r.Server.Addr.String())
+		c, err := d.Open(ctx, "udp", r.Server.Addr)
 		if err != nil {
 			return nil, err
 		}

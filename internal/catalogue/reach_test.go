@@ -90,6 +90,16 @@ func want(t *testing.T, id string, got []finding.Finding, state finding.State, d
 	}
 }
 
+// TestMirror asks a server that sends back what it gets: a query is no answer, to whatever
+// opcode.
+func TestMirror(t *testing.T) {
+	t.Parallel()
+	mirror := datagram(t, "127.0.0.1", func(u *net.UDPConn, b []byte, from *net.UDPAddr) { u.WriteToUDP(b, from) })
+	for _, id := range []string{"SRV-UPDATE", "SRV-NOTIFY", "SRV-AA"} {
+		want(t, id, reached(t, id, mirror, nil), finding.Unknown, "")
+	}
+}
+
 // TestReached has each check of reach at a server that is wrong and at one that is
 // right; TestUnreachable has them where nobody is.
 func TestReached(t *testing.T) {

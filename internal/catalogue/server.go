@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/wire"
 )
@@ -151,18 +152,18 @@ func transferRun(t wire.Type) func(context.Context, *check.Run) []finding.Findin
 			return finding.Unmeasured(ev, err)
 		}
 		defer c.Close()
-		if _, err := c.Write(check.Framed(msg)); err != nil {
+		if err := c.Send(ctx, msg, time.Now().Add(r.Patience())); err != nil {
 			return finding.Unmeasured(ev, err)
 		}
-		raw, err := check.ReadFramed(c, r.Patience())
-		if err != nil {
-			if check.TimedOut(err) {
-				return finding.Unmeasured(ev, err)
-			}
+		raw, err := c.Next(ctx, time.Now().Add(r.Patience()))
+		switch {
+		case err == nil:
+		case check.TimedOut(err), errors.Is(err, exchange.ErrShort):
+			return finding.Unmeasured(ev, err)
+		default:
 			return finding.Verdict(finding.Pass, ev, "the connection was closed without an answer")
 		}
-		ev.Received = raw
-		if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) || raw[2]&0x80 == 0 {
+		if ev.Received = bytes.Clone(raw); !exchange.ReplyTo(msg, raw) {
 			return finding.Unmeasured(ev, errors.New("a reply that does not fit the question"))
 		}
 		s, detail := judgeTransfer(raw, r.Zone, t)
@@ -229,21 +230,11 @@ func datagram(ctx context.Context, r *check.Run, msg []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer c.Close()
-	buf := make([]byte, wire.MaxMessage)
 	for range 3 {
-		if _, err = c.Write(msg); err != nil {
-			return nil, err
+		var m *check.Reply
+		if m, err = check.Exchange(ctx, c, r.Server.Addr, time.Second, msg); err == nil {
+			return m.Raw, nil
 		}
-		if err = c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
-			return nil, err
-		}
-		var n int
-		if n, err = c.Read(buf); err == nil && n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) {
-			return buf[:n], nil
-		}
-	}
-	if err == nil {
-		err = fmt.Errorf("only replies that fit nothing came")
 	}
 	return nil, err
 }
@@ -457,6 +448,7 @@ func runBad(ctx context.Context, r *check.Run) []finding.Finding {
 		if err != nil {
 			return finding.Unmeasured(ev, err)
 		}
+		// These are no queries that something could fit: whatever comes is looked at.
 		_, _ = c.Write(p)
 		_ = c.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
 		buf := make([]byte, wire.MaxMessage)

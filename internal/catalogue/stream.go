@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"port53/internal/check"
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/wire"
 )
@@ -41,7 +42,8 @@ func measureFlood(ctx context.Context, r *check.Run) (same, random flood) {
 	return both.same, both.random
 }
 
-// floodWith sends rrlCount questions at rrlRate a second.
+// floodWith sends rrlCount questions at rrlRate a second. It counts what comes, on one
+// socket for all and while it sends, which is no exchange.
 func floodWith(ctx context.Context, r *check.Run, next func() []byte) flood {
 	c, err := r.DialUDP(ctx)
 	if err != nil {
@@ -140,16 +142,16 @@ func runPipe(ctx context.Context, r *check.Run) []finding.Finding {
 	for i := range n {
 		q := check.Question(0, r.Apex(), wire.TypeSOA)
 		q[0], q[1] = 0x53, byte(i)
-		out = append(out, check.Framed(q)...)
+		out = exchange.AppendFrame(out, q)
 	}
-	if _, err := c.Write(out); err != nil {
+	if _, err := c.Conn.Write(out); err != nil { // all in one piece: they wait together
 		return finding.Unmeasured(ev, err)
 	}
 	got, ordered := map[byte]bool{}, true
 	// No more than were asked for: a server could send others for ever.
 	for range n {
-		m, err := check.ReadFramed(c, r.Patience())
-		if err != nil || len(m) < wire.HeaderLen {
+		m, err := c.Next(ctx, time.Now().Add(r.Patience()))
+		if err != nil {
 			break
 		}
 		var reply wire.Message
@@ -175,17 +177,17 @@ func runIdle(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
+	m, err := check.ExchangeStream(ctx, c, r.Server.Addr, r.Patience(), check.Question(0, r.Apex(), wire.TypeSOA))
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	ev.Received = m.Raw
+	// What it says unasked does not count, be it messages or not.
+	stop := context.AfterFunc(ctx, func() { _ = c.Conn.SetDeadline(time.Now()) })
 	defer stop()
-	if _, err := c.Write(check.Framed(check.Question(0, r.Apex(), wire.TypeSOA))); err != nil {
-		return finding.Unmeasured(ev, err)
-	}
-	if ev.Received, err = check.ReadFramed(c, r.Patience()); err != nil {
-		return finding.Unmeasured(ev, err)
-	}
 	begin := time.Now()
-	if err = c.SetReadDeadline(begin.Add(idleMax)); err == nil {
-		_, err = io.CopyN(io.Discard, c, wire.MaxMessage) // what it says unasked does not count
+	if err = c.Conn.SetReadDeadline(begin.Add(idleMax)); err == nil {
+		_, err = io.CopyN(io.Discard, c.Conn, wire.MaxMessage)
 	}
 	if ctx.Err() != nil {
 		return finding.Unmeasured(ev, ctx.Err())
@@ -222,17 +224,15 @@ func runCap(ctx context.Context, r *check.Run) []finding.Finding {
 		held++
 	}
 	local := otherAddress(r.Server.Addr.Addr())
-	d := net.Dialer{Timeout: r.Patience()}
+	d := exchange.Dialer{Timeout: r.Patience()}
 	if local.IsValid() {
-		d.LocalAddr = &net.TCPAddr{IP: local.AsSlice()}
+		d.Source = netip.AddrPortFrom(local, 0)
 	}
 	answered := false
-	if c, err := d.DialContext(ctx, "tcp", r.Server.Addr.String()); err == nil {
+	if c, err := d.Stream(ctx, r.Server.Addr); err == nil {
 		defer c.Close()
-		if _, err = c.Write(check.Framed(check.Question(0, r.Apex(), wire.TypeSOA))); err == nil {
-			_, err = check.ReadFramed(c, r.Patience())
-			answered = err == nil
-		}
+		_, err = check.ExchangeStream(ctx, c, r.Server.Addr, r.Patience(), check.Question(0, r.Apex(), wire.TypeSOA))
+		answered = err == nil
 	}
 	switch {
 	case answered:
@@ -273,16 +273,16 @@ func runSlow(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	defer c.Close()
-	msg := check.Framed(check.Question(0, r.Apex(), wire.TypeSOA))
+	msg := exchange.AppendFrame(nil, check.Question(0, r.Apex(), wire.TypeSOA))
 	step := r.Patience() / 3
 	tick := time.NewTicker(step)
 	defer tick.Stop()
 	begin := time.Now()
 	for i := range slowSteps {
-		if _, err := c.Write(msg[i%len(msg) : i%len(msg)+1]); err != nil {
+		if _, err := c.Conn.Write(msg[i%len(msg) : i%len(msg)+1]); err != nil { // octet by octet
 			return finding.Verdict(finding.Pass, ev, "closed after %v", time.Since(begin).Round(step))
 		}
-		if _, err := check.ReadFramed(c, time.Millisecond); err != nil && !check.TimedOut(err) {
+		if _, err := c.Next(ctx, time.Now().Add(time.Millisecond)); err != nil && !check.TimedOut(err) {
 			return finding.Verdict(finding.Pass, ev, "closed after %v", time.Since(begin).Round(step))
 		}
 		select {

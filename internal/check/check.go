@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/fingerprint"
 	"port53/internal/scan"
@@ -173,13 +174,14 @@ func (r *Run) Patience() time.Duration {
 }
 
 // DialTCP opens a TCP connection to the server that is checked.
-func (r *Run) DialTCP(ctx context.Context) (net.Conn, error) {
-	return r.connect(ctx, "tcp", r.Server.Addr)
+func (r *Run) DialTCP(ctx context.Context) (*exchange.Stream, error) {
+	return r.dialer().Stream(ctx, r.Server.Addr)
 }
 
-// DialUDP opens a UDP socket that is connected to the server.
+// DialUDP opens a UDP socket that is connected to the server, for what [Exchange] does not
+// do: octets that are no query, and whatever comes back.
 func (r *Run) DialUDP(ctx context.Context) (net.Conn, error) {
-	return r.connect(ctx, "udp", r.Server.Addr)
+	return r.dialer().Open(ctx, "udp", r.Server.Addr)
 }
 
 // Apex returns the zone that a server is checked for, or the root if none is known.
@@ -198,13 +200,15 @@ func (r *Run) Clock() time.Time {
 	return time.Now()
 }
 
-// connect opens a connection, which is closed when ctx ends.
-func (r *Run) connect(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	if r.Options.Lab.Dial != nil {
-		return r.Options.Lab.Dial(ctx, network, to.String())
+// dialer returns what opens sockets and connections.
+func (r *Run) dialer() *exchange.Dialer {
+	d := &exchange.Dialer{Timeout: r.Patience()}
+	if dial := r.Options.Lab.Dial; dial != nil {
+		d.Dial = func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+			return dial(ctx, network, to.String())
+		}
 	}
-	d := net.Dialer{Timeout: r.Patience()}
-	return d.DialContext(ctx, network, to.String())
+	return d
 }
 
 // Ask asks the run's server over UDP.
@@ -237,7 +241,7 @@ func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait ti
 		return nil, err
 	}
 	defer leave()
-	c, err := r.connect(ctx, "udp", s.Addr)
+	c, err := r.dialer().Open(ctx, "udp", s.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -245,30 +249,51 @@ func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait ti
 	return Exchange(ctx, c, s.Addr, wait, msg)
 }
 
-// Exchange sends a datagram on a socket of a server's and waits for the reply to it.
+// Exchange sends a datagram on a socket of a server's and waits for the reply to it: any
+// with its ID, for what else is wrong with it is what is looked at.
 func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Duration, msg []byte) (*Reply, error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
-	defer stop()
 	begin := time.Now()
-	if err := c.SetDeadline(begin.Add(wait)); err != nil {
+	s := exchange.Datagrams(c)
+	if err := s.Send(msg); err != nil {
 		return nil, err
 	}
-	if _, err := c.Write(msg); err != nil {
+	d := exchange.Datagram{ByID: true}
+	raw, _, err := d.Receive(ctx, s, msg, make([]byte, wire.MaxMessage), begin.Add(wait))
+	if err != nil {
 		return nil, err
 	}
-	buf := make([]byte, wire.MaxMessage)
-	for {
-		n, err := c.Read(buf)
-		if err != nil {
-			return nil, err
-		}
-		// What does not fit is ignored, and the wait goes on.
-		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) && buf[2]&0x80 != 0 {
-			m := &Reply{Raw: bytes.Clone(buf[:n]), RTT: time.Since(begin), From: from}
-			m.Bad = m.Parse(m.Raw) // what was read until a fault stands, and is judged
-			return m, nil
-		}
+	return read(raw, begin, from), nil
+}
+
+// ExchangeStream sends a message on a connection to a server and waits for the reply to
+// it, which is the next message: on a connection nobody else answers.
+func ExchangeStream(ctx context.Context, s *exchange.Stream, from netip.AddrPort, wait time.Duration, msg []byte) (*Reply, error) {
+	begin := time.Now()
+	if err := s.Send(ctx, msg, begin.Add(wait)); err != nil {
+		return nil, err
 	}
+	raw, err := s.Next(ctx, time.Now().Add(wait))
+	switch {
+	case errors.Is(err, exchange.ErrShort):
+		return nil, errForeign
+	case err != nil:
+		return nil, err
+	case !exchange.ReplyTo(msg, raw):
+		return nil, errForeign
+	}
+	m := read(raw, begin, from)
+	m.TCP = true
+	return m, nil
+}
+
+// errForeign says that something else came than an answer.
+var errForeign = errors.New("a reply that does not fit the question")
+
+// read reads a reply to what was sent at begin.
+func read(raw []byte, begin time.Time, from netip.AddrPort) *Reply {
+	m := &Reply{Raw: bytes.Clone(raw), RTT: time.Since(begin), From: from}
+	m.Bad = m.Parse(m.Raw) // what was read until a fault stands, and is judged
+	return m
 }
 
 // AskTCP asks the run's server over TCP.
@@ -289,19 +314,9 @@ func (r *Run) askTCP(ctx context.Context, msg []byte, wait time.Duration) (*Repl
 		return nil, err
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) })
-	defer stop()
-	if _, err := c.Write(Framed(msg)); err != nil {
-		return nil, err
+	m, err := ExchangeStream(ctx, c, r.Server.Addr, wait, msg)
+	if err == nil {
+		m.RTT = time.Since(begin) // of the connection too
 	}
-	raw, err := ReadFramed(c, wait)
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) < wire.HeaderLen || !bytes.Equal(raw[:2], msg[:2]) {
-		return nil, errors.New("a reply that does not fit the question")
-	}
-	m := &Reply{Raw: raw, RTT: time.Since(begin), From: r.Server.Addr, TCP: true}
-	m.Bad = m.Parse(raw)
-	return m, nil
+	return m, err
 }

@@ -5,10 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strings"
-	"time"
 
 	"port53/internal/finding"
 	"port53/internal/wire"
@@ -114,25 +112,6 @@ func EDNSOption(code uint16, data []byte) []byte {
 	b := binary.BigEndian.AppendUint16(nil, code)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(data)))
 	return append(b, data...)
-}
-
-// Framed returns a message with its length before it (RFC 1035, section 4.2.2).
-func Framed(msg []byte) []byte {
-	return append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)
-}
-
-// ReadFramed reads one message of a stream.
-func ReadFramed(c net.Conn, wait time.Duration) ([]byte, error) {
-	if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
-		return nil, err
-	}
-	var l [2]byte
-	if _, err := io.ReadFull(c, l[:]); err != nil {
-		return nil, err
-	}
-	msg := make([]byte, binary.BigEndian.Uint16(l[:]))
-	_, err := io.ReadFull(c, msg)
-	return msg, err
 }
 
 // Question builds the octets of a question without EDNS.

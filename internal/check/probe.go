@@ -5,13 +5,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"sync"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/wire"
 )
 
@@ -119,16 +119,12 @@ func (p *Probe) stream(c net.Conn) {
 		return
 	}
 	for {
-		var l [2]byte
-		if _, err := io.ReadFull(c, l[:]); err != nil {
-			return
-		}
-		msg := make([]byte, binary.BigEndian.Uint16(l[:]))
-		if _, err := io.ReadFull(c, msg); err != nil {
+		msg, err := exchange.ReadMessage(c)
+		if err != nil {
 			return
 		}
 		for _, m := range p.Reply(msg, from, true) {
-			if _, err := c.Write(Framed(m)); err != nil {
+			if _, err := c.Write(exchange.AppendFrame(nil, m)); err != nil {
 				return
 			}
 		}

@@ -45,6 +45,9 @@ type Datagram struct {
 	// Deaf passes over what routers are said to say, of sizes or of anything else. That
 	// nobody listens on the port (ECONNREFUSED) ends the wait all the same.
 	Deaf bool
+	// ByID takes the first reply that has the query's ID, whatever its opcode and its
+	// question: for who looks at how a server answers, and at what it gets wrong.
+	ByID bool
 	// Judge is given each message that fits, and returns how it fits when its cookie or
 	// its signature is looked at as well. Nil changes nothing. It keeps nothing of msg.
 	Judge func(msg []byte, fit Fit) Fit
@@ -76,6 +79,9 @@ func (d *Datagram) Receive(ctx context.Context, s Socket, query, buf []byte, dea
 // judged returns how a message fits, and counts it if it does not.
 func (d *Datagram) judged(query, msg []byte) Fit {
 	fit := Match(query, msg)
+	if d.ByID && fit < Bare && ReplyTo(query, msg) {
+		fit = Bare
+	}
 	oversized := d.Limit > 0 && len(msg) > d.Limit
 	if fit >= Bare && d.Judge != nil && !oversized {
 		fit = d.Judge(msg, fit)

@@ -123,6 +123,25 @@ func TestReceive(t *testing.T) {
 	}
 }
 
+// TestByID takes the first reply with the ID, and nothing that is no reply or has another.
+func TestByID(t *testing.T) {
+	q := query(0)
+	other := reply(q, func(m []byte) []byte { m[13] = 'x'; return m })
+	notify := reply(q, func(m []byte) []byte { m[2] |= 4 << 3; return m })
+	bare := reply(q, func(m []byte) []byte { m[5] = 0; return m[:12] })
+	otherID := reply(q, func(m []byte) []byte { m[0]++; return m })
+	for _, answer := range [][]byte{other, notify, bare} {
+		d := exchange.Datagram{ByID: true}
+		msg, fit, _, err := receive(t, &d, otherID, q, answer[:7], answer)
+		if err != nil || fit != exchange.Bare || !bytes.Equal(msg, answer) {
+			t.Errorf("%x: %x, fit %d: %v", answer, msg, fit, err)
+		}
+		if d.Counts.Strays() != 3 {
+			t.Errorf("%x: %+v, want 3 passed over", answer, d.Counts)
+		}
+	}
+}
+
 // TestJudge looks at the messages that fit, and at those alone, in another way.
 func TestJudge(t *testing.T) {
 	q := query(0)
