@@ -79,20 +79,22 @@ func TestNoSuchApex(t *testing.T) {
 }
 
 // TestHashesEnd has every proof with fewer hashes than it takes: that must be said, since a
-// proof that was not looked at to its end is not a bad one (CVE-2023-50868).
+// proof that was not looked at to its end is not a bad one. It takes one for each name that
+// is looked for, and none besides (CVE-2023-50868).
 func TestHashesEnd(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		name  string
+		cost  int
 		prove func(d *dnssec.Denial, n []byte, w *dnssec.Work) (dnssec.Proof, dnssec.Reason)
 	}{
-		{"NXDOMAIN", "p.q.r.example.", (*dnssec.Denial).NXDomain},
-		{"NXDOMAIN, compact", "nxname.example.", (*dnssec.Denial).NXDomain},
-		{"no DS", "cut.example.", (*dnssec.Denial).NoDS},
-		{"NODATA of a wildcard", "n.wild.example.", func(d *dnssec.Denial, n []byte, w *dnssec.Work) (dnssec.Proof, dnssec.Reason) {
+		{"NXDOMAIN", "p.q.r.example.", 5, (*dnssec.Denial).NXDomain},
+		{"NXDOMAIN, compact", "nxname.example.", 1, (*dnssec.Denial).NXDomain},
+		{"no DS", "cut.example.", 1, (*dnssec.Denial).NoDS},
+		{"NODATA of a wildcard", "n.wild.example.", 4, func(d *dnssec.Denial, n []byte, w *dnssec.Work) (dnssec.Proof, dnssec.Reason) {
 			return d.NoData(n, wire.TypeA, w)
 		}},
-		{"a wildcard", "n.wild.example.", func(d *dnssec.Denial, n []byte, w *dnssec.Work) (dnssec.Proof, dnssec.Reason) {
+		{"a wildcard", "n.wild.example.", 1, func(d *dnssec.Denial, n []byte, w *dnssec.Work) (dnssec.Proof, dnssec.Reason) {
 			return d.Wildcard(n, 2, w)
 		}},
 	} {
@@ -100,11 +102,10 @@ func TestHashesEnd(t *testing.T) {
 		d := denial3(t, nsec3Chain(t, 0, false), 0, n)
 		for hashes := 0; ; hashes++ {
 			_, why := c.prove(d, n, &dnssec.Work{Hashes: hashes})
-			if why == 0 && hashes > 0 {
-				break
+			if want := hashes < c.cost; want != (why == dnssec.WorkSpent) || !want && why != 0 {
+				t.Errorf("%s with %d hashes: %v, and it takes %d", c.what, hashes, why, c.cost)
 			}
-			if why != dnssec.WorkSpent || hashes > 20 {
-				t.Errorf("%s with %d hashes: %v, want %v", c.what, hashes, why, dnssec.WorkSpent)
+			if hashes >= c.cost {
 				break
 			}
 		}
@@ -135,5 +136,70 @@ func TestNextIsTheOwner(t *testing.T) {
 		if _, why := d.NoData(n, wire.TypeA, work()); why != want {
 			t.Errorf("%s: %v, want %v", owner, why, want)
 		}
+	}
+}
+
+// TestOptOutNoData has names without a record of their own where unsigned delegations have
+// none: an empty non-terminal that only those make has no data, for all that is proven (RFC
+// 5155, section 7.1), but nothing is proven of it without opt-out, nor where a wildcard has
+// what was asked for.
+func TestOptOutNoData(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		typ    wire.Type
+		optOut bool
+		want   dnssec.Reason
+	}{
+		{"hollow.example.", wire.TypeA, true, 0},
+		{"hollow.example.", wire.TypeA, false, dnssec.BadProof},
+		{"n.wild.example.", wire.TypeTXT, true, dnssec.BadProof},
+		{"n.wild.example.", wire.TypeA, true, 0},
+	} {
+		n := name(t, c.name)
+		p, why := denial3(t, nsec3Chain(t, 0, c.optOut), 0, n).NoData(n, c.typ, work())
+		if why != c.want || why == 0 && (!p.OptOut || p.ClosestEncloser == nil || p.Delegation) {
+			t.Errorf("%s %s, opt-out %v: %+v %v, want %v", c.name, c.typ, c.optOut, p, why, c.want)
+		}
+	}
+}
+
+// TestUnmatchedApex asks for data of an apex that no hashed record is of: names above it prove
+// nothing, though a zone may have records with their hashes.
+func TestUnmatchedApex(t *testing.T) {
+	for zone, above := range map[string]string{".": "example.", "example.": ".", "a.example.": "example."} {
+		d := &dnssec.Denial{Zone: name(t, zone)}
+		h := dnssec.HashName(nil, name(t, above), 0, nil)
+		owner := append([]byte{32}, wire.Base32Hex.EncodeToString(h)...)
+		d.AddNSEC3(append(owner, d.Zone...), append([]byte{1, 1, 0, 0, 0, 20}, h...)) // it covers all else, with opt-out
+		if p, why := d.NoData(d.Zone, wire.TypeA, work()); why != dnssec.BadProof {
+			t.Errorf("%s: %+v %v, want %v", zone, p, why, dnssec.BadProof)
+		}
+	}
+}
+
+// TestSaltCosts has salts at the edge of one and of two blocks of SHA-1, at 50 iterations: the
+// longer one costs twice as much (CVE-2023-50868).
+func TestSaltCosts(t *testing.T) {
+	for octets, want := range map[int]int{0: 1, 35: 1, 36: 2} {
+		d := &dnssec.Denial{Zone: name(t, "example.")}
+		salt := bytes.Repeat([]byte{1}, octets)
+		h := dnssec.HashName(nil, d.Zone, 50, salt)
+		owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), d.Zone...)
+		d.AddNSEC3(owner, append(append(append([]byte{1, 0, 0, 50, byte(octets)}, salt...), 20), h...))
+		w := work()
+		if _, why := d.NoData(d.Zone, wire.TypeA, w); why != 0 || 1000-w.Hashes != want {
+			t.Errorf("%d octets: %v, it cost %d, want %d", octets, why, 1000-w.Hashes, want)
+		}
+	}
+}
+
+// TestLonelyApex has the chain of a zone without any name but its apex, of one record: it
+// covers all other names (RFC 5155, section 3.1.7).
+func TestLonelyApex(t *testing.T) {
+	d := &dnssec.Denial{Zone: name(t, "example.")}
+	h := dnssec.HashName(nil, d.Zone, 0, nil)
+	d.AddNSEC3(append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), d.Zone...), append([]byte{1, 0, 0, 0, 0, 20}, h...))
+	if p, why := d.NXDomain(name(t, "a.example."), work()); why != 0 || !bytes.Equal(p.ClosestEncloser, d.Zone) {
+		t.Errorf("%+v %v", p, why)
 	}
 }

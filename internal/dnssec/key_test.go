@@ -91,7 +91,7 @@ func TestSignatureLengths(t *testing.T) {
 		good := s.Sigs[0]
 		for what, sig := range map[string][]byte{
 			"two octets less": good[:len(good)-2], "two octets more": append(bytes.Clone(good), 0, 0),
-			"one octet": append(bytes.Clone(good[:18+9]), 1),
+			"one octet": append(bytes.Clone(good[:18+9]), 1), "zeros": append(bytes.Clone(good[:18+9]), make([]byte, len(good)-18-9)...),
 		} {
 			s.Sigs = [][]byte{sig}
 			if _, why := dnssec.Verify(s, k.Zone, []dnssec.Key{k.Key}, clock, work()); why != dnssec.BadSignature {
