@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -299,12 +300,17 @@ func (o *catalogOrigin) make(labels map[string]string, serial uint32, seed wire.
 		soa = binary.BigEndian.AppendUint32(soa, n)
 	}
 	b := zone.NewBuilder(o.apex, seed)
+	long := false
 	add := func(t wire.Type, data []byte, above ...string) {
 		var owner []byte
 		for _, label := range above {
 			owner = append(append(owner, byte(len(label))), label...)
 		}
-		b.Add(&zone.Record{Owner: append(owner, o.apex...), Type: t, TTL: catalogTTL, Data: data})
+		if owner = append(owner, o.apex...); len(owner) > wire.MaxName {
+			long = true // nobody could read the catalog
+			return
+		}
+		b.Add(&zone.Record{Owner: owner, Type: t, TTL: catalogTTL, Data: data})
 	}
 	add(wire.TypeSOA, soa)
 	add(wire.TypeNS, invalid)
@@ -320,6 +326,9 @@ func (o *catalogOrigin) make(labels map[string]string, serial uint32, seed wire.
 		if m.Group != "" {
 			add(wire.TypeTXT, append([]byte{byte(len(m.Group))}, m.Group...), "group", labels[key], "zones")
 		}
+	}
+	if long {
+		return nil, errors.New("its name is so long that those of its members would have more than 255 octets")
 	}
 	z, problems := b.Build()
 	if z == nil {
