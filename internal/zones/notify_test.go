@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -115,9 +116,15 @@ func TestNotify(t *testing.T) {
 		wants("as it begins to run", time.Minute, "0s 192.0.2.8 2", "0s 192.0.2.9 2")
 		change(3)
 		wants("a change", 0, "0s 192.0.2.8 3", "0s 192.0.2.9 3")
+		waiting := 0
 		for serial := 4; serial < 9; serial++ {
 			change(serial)
 			w.settle(time.Millisecond)
+			if n := runtime.NumGoroutine(); serial == 4 {
+				waiting = n
+			} else if n > waiting {
+				t.Errorf("%d goroutines wait to tell of serial %d, and %d of the first", n, serial, waiting)
+			}
 		}
 		wants("changes in quick succession", time.Minute, "1s 192.0.2.8 8", "1s 192.0.2.9 8")
 		change(9)

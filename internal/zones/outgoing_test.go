@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,7 +130,7 @@ func TestTransferBounds(t *testing.T) {
 		}, 32},
 		{"by default, to one address", zones.Bounds{}, func(int) netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:53") }, 4},
 	} {
-		s := newServer(t, zones.Options{Bounds: c.bounds})
+		s, log := logged(t, zones.Options{Bounds: c.bounds})
 		s.load(zones.Source{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}})
 		e := s.view.Load().Get(dnstest.Name(t, "test."))
 		for round := range 2 {
@@ -149,12 +150,17 @@ func TestTransferBounds(t *testing.T) {
 			if sent != c.want {
 				t.Errorf("%s, round %d: %d at one time, want %d", c.what, round, sent, c.want)
 			}
+			if !strings.Contains(log.String(), `msg="zone transfer refused: too many at one time" zone=test. peer=192.0.2.`) {
+				t.Errorf("%s: the log has\n%s", c.what, log.String())
+			}
+			log.Reset()
 		}
 	}
 }
 
 // TestTransferOverTime has a transfer of a version that is not the newest any more: what
-// comes is that version.
+// comes is that version, whole, since the differences lead to another one. Of the newest
+// version the differences come (RFC 1995, section 4).
 func TestTransferOverTime(t *testing.T) {
 	s, source, _ := newUpdated(t)
 	s.update(1, wire.NoError)
@@ -164,13 +170,17 @@ func TestTransferOverTime(t *testing.T) {
 	ixfr = zone.AppendRecord(ixfr, source.Apex, wire.TypeSOA, 60, zone.WithSerial(soaOf(old), 1))
 	ixfr[9] = 1
 	for _, c := range []struct {
-		zone *zone.Zone
-		last uint32
-	}{{old, 2}, {s.view.Load().Get(source.Apex).Zone(), 3}} {
+		zone   *zone.Zone
+		last   uint32
+		second wire.Type
+	}{{old, 2, wire.TypeNS}, {s.view.Load().Get(source.Apex).Zone(), 3, wire.TypeSOA}} {
 		replies := s.transfer("test.", "192.0.2.9:53", ixfr, func(r *zones.Request) { r.Zone = c.zone })
 		m := parsed(t, replies[len(replies)-1])
 		if last := m.Records[len(m.Records)-1]; last.Type != wire.TypeSOA || zone.SerialOf(last.Data) != c.last {
 			t.Errorf("%v %v, want serial %d", last.Type, zone.SerialOf(last.Data), c.last)
+		}
+		if second := m.Records[1].Type; second != c.second {
+			t.Errorf("serial %d: %s comes second, want %s", c.last, second, c.second)
 		}
 	}
 }
