@@ -143,6 +143,7 @@ func TestAdmit(t *testing.T) {
 		{what: "ANY of an alias", name: "www.example.", typ: wire.TypeANY, head: "aa", answer: "www.example. CNAME b.example.\n", want: "answer set www.example. CNAME all www.example. CNAME"},
 		{what: "ANY of nothing", name: "www.example.", typ: wire.TypeANY, head: "aa", authority: soa, want: "nodata proof example. SOA"},
 		{what: "signatures", name: "www.example.", typ: wire.TypeRRSIG, head: "aa", answer: "www.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\nx.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\n", want: "answer set www.example. RRSIG"},
+		{what: "signatures in another section", name: "www.example.", typ: wire.TypeRRSIG, head: "aa", authority: "www.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\n", want: "nodata"},
 		{what: "no signatures", name: "www.example.", typ: wire.TypeRRSIG, head: "aa", answer: "www.example. A 192.0.2.1\n", authority: soa, want: "nodata proof example. SOA"},
 
 		{what: "what stands beside an answer", name: "www.example.", typ: wire.TypeA, head: "aa", answer: "www.example. A 192.0.2.1\n", authority: nsec + "example. NS ns.evil.\n" + soa + "sub.example. DS 1 13 2 " + strings.Repeat("00", 32) + "\n0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example. NSEC3 1 0 0 - 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR A\n", want: "answer set www.example. A proof a.example. NSEC proof 0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example. NSEC3"},
