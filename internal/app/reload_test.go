@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,5 +123,68 @@ func TestNobodyWaitsForAReload(t *testing.T) {
 	close(r.done)
 	if err != nil || time.Since(began) > time.Minute {
 		t.Errorf("stopped after %v with %v", time.Since(began), err)
+	}
+}
+
+// TestReloadHandsOn has a client at its limit, with a cookie of the server: a reload that
+// changes something else leaves both as they are, and one that changes the limit begins anew.
+func TestReloadHandsOn(t *testing.T) {
+	r := start(t, "metrics: {listen: off}\n")
+	yaml := func(burst int, name string) {
+		r.Helper()
+		r.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [\"127.0.0.1:0\"]\nmetrics: {listen: off}\ncontrol: {socket: control.sock}\n"+
+			"zones: [{name: test, file: test.zone}]\nidentity: {version: %s}\npolicy: {rate_limit: {per_second: 1/s, burst: %d, slip: 1}}\n", name, burst))
+		if _, err := r.Reload(context.Background()); err != nil {
+			r.Fatal(err)
+		}
+	}
+	// whole returns how many of so many questions, with a cookie or without, have an answer.
+	var cookie []byte
+	whole := func(questions int, with bool) (n int) {
+		r.Helper()
+		option := append([]byte{0, wire.OptionCookie, 0, 8}, "12345678"...)
+		if with {
+			option = append([]byte{0, wire.OptionCookie, 0, byte(len(cookie))}, cookie...)
+		}
+		msg := wire.AppendOPT(wire.AppendQuery(nil, 1, 0, dnstest.Name(r, "ns.test."), wire.TypeA), 1232, false, option)
+		msg[11] = 1
+		conn, err := net.Dial("udp", r.Addrs()[0].String())
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		for range questions {
+			if _, err := conn.Write(msg); err != nil {
+				r.Fatal(err)
+			}
+			var m wire.Message
+			reply := make([]byte, 1232)
+			if n, err := conn.Read(reply); err != nil || m.Parse(reply[:n]) != 0 {
+				r.Fatalf("reply %x: %v", reply[:n], err)
+			}
+			if m.Rcode == wire.NoError && len(m.Records) > 0 && m.Records[0].Section == wire.Answer {
+				n++
+			}
+			if got, ok := m.Option(wire.OptionCookie); ok && cookie == nil {
+				cookie = bytes.Clone(got) // of before all reloads
+			}
+		}
+		return n
+	}
+	yaml(200, "first")
+	if n := whole(300, false); n < 200 || n > 250 {
+		t.Fatalf("%d of 300 questions were answered", n)
+	}
+	yaml(200, "second")
+	if n := whole(100, false); n > 50 {
+		t.Errorf("after a reload %d of 100 questions beyond the limit were answered", n)
+	}
+	if n := whole(10, true); n != 10 {
+		t.Errorf("after a reload %d of 10 questions with the cookie of before were answered", n)
+	}
+	yaml(201, "third")
+	if n := whole(100, false); n != 100 {
+		t.Errorf("with another limit %d of 100 questions were answered", n)
 	}
 }
