@@ -92,7 +92,11 @@ func packageComments(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
+	deeper, err := filepath.Glob("*/*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, deeper...) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -4,7 +4,8 @@
 // Results go to standard output. Everything else goes to standard error as
 // "port53: …", errors as "port53: error: …" with a "hint: …" line where there is
 // something to do. Exit codes are 0 for success, 1 for findings or a refusal, 2 for
-// a command that could not run, 4 for a fault of port53 itself.
+// a command that could not run, 3 for a check whose target could not be measured, 4 for
+// a fault of port53 itself.
 package cli
 
 import (
