@@ -75,11 +75,16 @@ type link struct {
 	reason int            // EDE of what is bogus, or of a note such as insecure by policy; edeNone
 	zone   []byte         // whose servers said it, or would
 	part   uint16
+	fail   *failure
+	making
+}
+
+// A making is how a link came about.
+type making struct {
 	server netip.AddrPort // that said it just now
 	wild   bool           // set was made from a wildcard: it is nothing without its proof
 	synth  bool           // made from proofs of other names
 	detour bool           // found by iteration, where the operator has forwarders for the name
-	fail   *failure
 }
 
 func (t *task) unix() int64 { return time.Now().Unix() }
@@ -339,7 +344,7 @@ func (t *task) delegate(f *finding) {
 func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
 	l := &link{
 		kind: f.kind, set: f.set, dname: f.dname, all: f.all, target: f.target, proof: f.proof,
-		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part, server: f.server,
+		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part, making: making{server: f.server},
 	}
 	for _, s := range f.chain {
 		t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)

@@ -210,7 +210,7 @@ func (t *task) spanned(zone, name []byte, typ wire.Type) *link {
 	}
 	d := &dnssec.Denial{Zone: zone}
 	d.AddNSEC(cover.Owner, cover.Data[0])
-	l := &link{kind: foundNoData, proof: []*wire.RRset{cover}, sec: secSecure, reason: edeNone, zone: zone, synth: true}
+	l := &link{kind: foundNoData, proof: []*wire.RRset{cover}, sec: secSecure, reason: edeNone, zone: zone, making: making{synth: true}}
 	if !bytes.Equal(cover.Owner, name) {
 		l.kind = foundNXDomain
 		star := append([]byte{1, '*'}, encloser(name, cover)...)

@@ -61,7 +61,7 @@ func (t *task) hashed(zone []byte, h *hashing, name []byte, typ wire.Type) *link
 		return set, match
 	}
 	d := &dnssec.Denial{Zone: zone}
-	l := &link{kind: foundNoData, sec: secSecure, reason: edeNone, zone: zone, synth: true}
+	l := &link{kind: foundNoData, sec: secSecure, reason: edeNone, zone: zone, making: making{synth: true}}
 	add := func(set *wire.RRset) {
 		for _, s := range l.proof {
 			if bytes.Equal(s.Owner, set.Owner) {
