@@ -2,11 +2,13 @@ package check_test
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"port53/internal/check"
+	"port53/internal/finding"
 )
 
 func TestParseWord(t *testing.T) {
@@ -64,5 +66,58 @@ func TestInOrder(t *testing.T) {
 		return i
 	}) {
 		continue
+	}
+}
+
+// finds returns what a finder makes of a word: the texts of its targets, or the problem.
+func finds(t *testing.T, f *check.Finder, text string) string {
+	t.Helper()
+	w, err := check.ParseWord(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, x := range f.Find(t.Context(), w) {
+		if x.Problem != "" {
+			x.Text = "problem: " + x.Problem
+		}
+		out = append(out, x.Text)
+	}
+	return strings.Join(out, "; ")
+}
+
+// TestFind has words of each kind, found from the root and through a resolver.
+func TestFind(t *testing.T) {
+	lab := check.Lab{Dial: internet(t).dial}
+	roots := []finding.Server{{Addr: netip.MustParseAddrPort("192.0.2.1:53"), Name: name("a.root")}}
+	walk := &check.Finder{Options: &check.Options{Roots: roots, Lab: lab}}
+	stub := &check.Finder{Options: &check.Options{Resolvers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:53")}, Lab: lab}}
+	zoned := &check.Finder{Options: walk.Options, Zone: name("example.test"), Max: 4}
+	none := &check.Finder{Options: &check.Options{Lab: lab}, Max: 4}
+	const all = "example.test; example.test at ns1.example.test (192.0.2.2); example.test at ns2.example.test (192.0.2.3)"
+	for _, c := range []struct {
+		f    *check.Finder
+		word string
+		want string
+	}{
+		{walk, "example.test", all},
+		{stub, "example.test", all},
+		{walk, "ns1.example.test", "ns1.example.test (192.0.2.2)"},
+		{stub, "ns2.example.test", "ns2.example.test (192.0.2.3)"},
+		{zoned, "ns1.example.test", "ns1.example.test (192.0.2.2)"},
+		{walk, "ns1.example.test:5300", "ns1.example.test:5300 (192.0.2.2:5300)"},
+		{walk, "gone.example.test", "problem: gone.example.test. does not exist"},
+		{walk, "elsewhere", "problem: elsewhere. does not exist"},
+		{zoned, "example.test", "problem: example.test. has no address, and is no zone"},
+		{stub, "elsewhere", "problem: elsewhere. NS cannot be looked up: 192.0.2.9:53 answers SERVFAIL"},
+		{zoned, "192.0.2.0/24", "problem: it has 2^8 addresses, and 4 are allowed: see --max-targets"},
+		{zoned, "::/0", "problem: it has 2^128 addresses, and 4 are allowed: see --max-targets"},
+		{none, "192.0.2.9/30", "192.0.2.8; 192.0.2.9; 192.0.2.10; 192.0.2.11"},
+		{none, "255.255.255.254/31", "255.255.255.254; 255.255.255.255"},
+		{none, "example.test", "problem: no servers of the root are known"},
+	} {
+		if got := finds(t, c.f, c.word); got != c.want {
+			t.Errorf("%s: got %s\nwant %s", c.word, got, c.want)
+		}
 	}
 }
