@@ -151,5 +151,5 @@ func TestProseFiles(t *testing.T) {
 // products are the names that advice may be kept under: those that a server can be found to
 // be, and some that are told apart by hand.
 func products() []check.Product {
-	return []fingerprint.Product{"", "bind", "nsd", "knot", "unbound", "pdns", "pdns-recursor", "knot-resolver", "dnsmasq", "coredns", "port53", "msdns", "dnsdist", "recursor"}
+	return []fingerprint.Product{"", "bind", "nsd", "knot", "unbound", "pdns", "pdns-recursor", "knot-resolver", "dnsmasq", "coredns", "port53", "msdns", "dnsdist"}
 }
