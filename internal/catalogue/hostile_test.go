@@ -125,6 +125,8 @@ func TestTurnedAway(t *testing.T) {
 
 // TestHostileServers has servers that do what they can to keep a check from its end, to
 // fill its memory, and to be passed for what they do not say.
+//
+// In one piece: the ways to be hostile are its table.
 func TestHostileServers(t *testing.T) {
 	t.Parallel()
 	silent := func([]byte, func([]byte)) {}

@@ -32,6 +32,9 @@ func address(m *wire.Message, b ...byte) answer {
 	return answer{flags: wire.FlagRA, rr: []wire.Record{{Owner: m.Name, Type: wire.TypeA, TTL: 300, Data: b}}}
 }
 
+// TestResolverChecks has a bad resolver and a right one for each check of the group.
+//
+// In one piece: what they answer and ask is its table.
 func TestResolverChecks(t *testing.T) {
 	t.Parallel()
 	byID := map[string]*check.Check{}
