@@ -625,10 +625,6 @@ func TestPatchRefuses(t *testing.T) {
 	for i := range fixed {
 		c.has[i] = true
 	}
-	z, problems := h.build(c, 1)
-	if z == nil {
-		t.Fatal(problems)
-	}
 	for what, spoil := range map[string]func(d *zone.Delta){
 		"a record that is not there":         func(d *zone.Delta) { d.Removed = h.append(d.Removed, c, fixed, 1) },
 		"a record of a name that is not":     func(d *zone.Delta) { d.Removed = h.append(d.Removed, c, fixed+3, 1) },
@@ -638,10 +634,50 @@ func TestPatchRefuses(t *testing.T) {
 		"a second SOA":                       func(d *zone.Delta) { d.Added = h.append(d.Added, c, 0, 7) },
 		"another serial":                     func(d *zone.Delta) { d.To = 9 },
 	} {
+		z, problems := h.build(c, 1) // nothing was tried with it yet
+		if z == nil {
+			t.Fatal(problems)
+		}
 		_, d := h.next(c, nil, 1)
 		spoil(d)
 		if got, problems := z.Apply(d); got != nil || len(problems) == 0 {
 			t.Errorf("%s: applied; %v", what, problems)
 		}
 	}
+}
+
+// TestPatchedFamily has a few names above and below each other, with a wildcard among them,
+// and goes from every choice of those that have records to every other, and back.
+func TestPatchedFamily(t *testing.T) {
+	const fixed = 60
+	text := fixedRecords(fixed) + "p TXT 1\nb.p TXT 2\nc.b.p TXT 3\n*.p TXT 4\nx.*.p TXT 5\n"
+	records := readShapes(t, text)
+	const family = 5
+	h := &history{records: records, fixed: len(records) - family}
+	for _, r := range records[h.fixed:] {
+		h.questions = append(h.questions, r.owner, append([]byte("\x02no"), r.owner...))
+	}
+	from := 0
+	to := func(state int) {
+		var step []change
+		for i := range family {
+			if (from^state)>>i&1 != 0 {
+				step = append(step, change{record: h.fixed + i})
+			}
+		}
+		h.steps, from = append(h.steps, step), state
+	}
+	for a := range 1 << family {
+		for b := range a {
+			to(a)
+			to(b)
+		}
+	}
+	if err := h.run(); err != nil {
+		t.Fatalf("%v\nafter\n%s", err, h)
+	}
+	if h.patched < h.whole/4 {
+		t.Errorf("%d versions were patched, %d compiled", h.patched, h.whole)
+	}
+	t.Logf("%d versions were patched, %d compiled", h.patched, h.whole)
 }
