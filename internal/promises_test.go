@@ -112,3 +112,60 @@ func packageComments(t *testing.T) string {
 // flat returns text with each run of white space as one space, so that lines may break
 // anywhere.
 func flat(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// TestDialect reads docs/DIALECT.md and fails on a decision that names no test, and on a
+// test that is not there.
+func TestDialect(t *testing.T) {
+	text, err := os.ReadFile("../docs/DIALECT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, line := range strings.Split(string(text), "\n") {
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if n := len(cells); n < 5 || strings.Trim(cells[0], "0123456789") != "" {
+			continue
+		}
+		rows++
+		named := quoted.FindAllStringSubmatch(cells[len(cells)-1], -1)
+		if len(named) == 0 {
+			t.Errorf("%s: no test is named", cells[0])
+		}
+		for _, m := range named {
+			if !scenarioExists(t, m[1]) {
+				t.Errorf("%s: there is no %s", cells[0], m[1])
+			}
+		}
+	}
+	if rows < 80 {
+		t.Errorf("%d decisions found", rows)
+	}
+}
+
+var quoted = regexp.MustCompile("`([^`]+)`")
+
+// scenarioExists reports whether something is a test of some package, a file of scenarios,
+// or a package that has tests.
+func scenarioExists(t *testing.T, name string) bool {
+	t.Helper()
+	pattern := "*/testdata/" + name
+	switch {
+	case strings.HasPrefix(name, "Test"):
+		pattern = "*/*_test.go"
+	case !strings.HasSuffix(name, ".txtar"):
+		pattern = strings.TrimPrefix(name, "internal/") + "/*_test.go"
+	}
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(name, "Test") {
+		return len(files) > 0
+	}
+	for _, file := range files {
+		if hasTest(t, filepath.Dir(file), name) {
+			return true
+		}
+	}
+	return false
+}

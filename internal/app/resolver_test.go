@@ -187,3 +187,29 @@ func TestForeignDump(t *testing.T) {
 		}
 	}
 }
+
+// TestSpecialNames asks for names that mean this machine, or nothing, by decree: nobody else
+// is asked. With a root of the operator's own, test. is asked for there.
+func TestSpecialNames(t *testing.T) {
+	for _, ownRoot := range []bool{false, true} {
+		net := lab.NewNet(lab.Options{Seed: 53})
+		net.Handle(netip.MustParseAddrPort("192.0.2.1:53"), forwarder(1))
+		r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+		r.write("hints", ". NS a.\na. A 192.0.2.1\n")
+		text := fmt.Sprintf(resolverYAML, "", 1)
+		test := "NXDOMAIN"
+		if ownRoot {
+			text += "  root_hints: hints\n"
+			test = "198.51.100.1"
+		}
+		r.run(net, text)
+		for name, want := range map[string]string{
+			"localhost.": "127.0.0.1", "x.localhost.": "127.0.0.1", "x.onion.": "NXDOMAIN", "1.0.0.10.in-addr.arpa.": "NXDOMAIN",
+			"x.invalid.": "NXDOMAIN", "x.test.": test, "x.example.": "198.51.100.1",
+		} {
+			if got := r.ask("udp", name+" A +rd"); !strings.Contains(got, want) {
+				t.Errorf("own root %v: %s: %q, want %s", ownRoot, name, got, want)
+			}
+		}
+	}
+}

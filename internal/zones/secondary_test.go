@@ -494,3 +494,25 @@ func TestProducedCatalog(t *testing.T) {
 		}
 	})
 }
+
+// TestWholeBecomesDifferences has a primary without a history: what comes whole is given on
+// as differences, so that those below are not sent the whole as well.
+func TestWholeBecomesDifferences(t *testing.T) {
+	p := newPrimary(at(t, "a.test.", 1))
+	inWorld(t, p, func(w *world) {
+		s := secondary(t, "a.test.")
+		s.Secondaries = []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:53")}
+		w.load(s)
+		w.settle(time.Second)
+		for serial := 2; serial < 4; serial++ {
+			p.serve(at(t, "a.test.", serial))
+			if err := w.manager.Refresh(s.Apex, false); err != nil {
+				t.Fatal(err)
+			}
+			w.settle(time.Second)
+		}
+		if z := w.manager.Status()[0]; z.Serial != 3 || z.History != 2 {
+			t.Errorf("serial %d, %d differences", z.Serial, z.History)
+		}
+	})
+}
