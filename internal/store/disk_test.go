@@ -1,13 +1,17 @@
 package store_test
 
 import (
+	"bytes"
+	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
+	"port53/internal/dnstest"
 	"port53/internal/store"
 	"port53/internal/zone"
 )
@@ -86,10 +90,30 @@ func TestRemovedFromTheDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(left, "zone"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(dir).Remove(); err != nil {
+	again := open(dir)
+	if _, _, err := again.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if names, err := os.ReadDir(dir); err != nil || len(names) != 1 {
+		t.Errorf("left: %v %v", names, err)
+	}
+	// A removal of before could not take all away.
+	if err := os.Rename(filepath.Join(dir, "example.test"), filepath.Join(dir, "example.test=gone")); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(again.Save(version(t, 2)), again.Remove()); err != nil {
 		t.Fatal(err)
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {
 		t.Errorf("left: %v %v", names, err)
+	}
+}
+
+// TestNothingToTell has a server begin where nothing was ever kept.
+func TestNothingToTell(t *testing.T) {
+	var log bytes.Buffer
+	d := store.Open(filepath.Join(t.TempDir(), "zones"), slog.New(slog.NewTextHandler(&log, nil)))
+	if k, err := d.Load(apex, dnstest.Seed); err != nil || k.Zone != nil || log.Len() != 0 {
+		t.Errorf("%v %v, told: %s", k.Zone, err, log.String())
 	}
 }

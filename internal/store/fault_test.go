@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"port53/internal/dnstest"
 	"port53/internal/store"
 	"port53/internal/store/storetest"
 	"port53/internal/zone"
@@ -72,6 +74,110 @@ func (d *disk) Litter() string {
 // TestFaults has each operation on the disk fail, and the power fail at each.
 func TestFaults(t *testing.T) {
 	storetest.Run(t, func() storetest.Medium { return newDisk() })
+}
+
+// TestFaultsAreTold has each operation of each call fail: the call says so, but where what
+// failed is not needed for what it promises.
+func TestFaultsAreTold(t *testing.T) {
+	versions := []*zone.Zone{sized(t, 1, 10), sized(t, 2, 10), sized(t, 3, 10)}
+	change := func(i int) func(z kept) error {
+		return func(z kept) error { return z.Append(versions[i], zone.Diff(versions[i-1], versions[i])) }
+	}
+	save := func(z kept) error { return z.Save(versions[0]) }
+	load := func(z kept) error {
+		_, err := z.Dir.Load(apex, dnstest.Seed)
+		return err
+	}
+	meta := func(m store.Meta) func(z kept) error {
+		return func(z kept) error { return z.SetMeta(apex, m) }
+	}
+	asLoaded := meta(store.Meta{Checked: time.Unix(1, 0), Frozen: true})
+	leftovers := "remove zone.new, remove zone.old, remove journal.new, remove journal.old, remove checked.new, remove checked.old, "
+	settling := "syncdir state, syncdir zones, syncdir example.test, open journal, sync journal, close journal, " // what follows does it again
+	for what, c := range map[string]struct {
+		before []func(z kept) error
+		spoil  func(m *store.Memory) // before another server makes the call; nil: it is the same one
+		call   func(z kept) error
+		spared string // operations that may fail
+	}{
+		"the first version":     {nil, nil, save, "link zone, remove journal"}, // not all file systems have links
+		"another version":       {[]func(z kept) error{save, change(1)}, nil, save, "link zone, remove zone.old, remove journal"},
+		"the first change":      {[]func(z kept) error{save}, nil, change(1), "link journal, close journal"},
+		"the second change":     {[]func(z kept) error{save, change(1)}, nil, change(2), "close journal"},
+		"when it was checked":   {[]func(z kept) error{save}, nil, meta(store.Meta{Checked: time.Unix(1, 0)}), ""},
+		"that it is frozen":     {[]func(z kept) error{save}, nil, meta(store.Meta{Frozen: true}), ""},
+		"that it is not frozen": {[]func(z kept) error{save, meta(store.Meta{Frozen: true})}, nil, meta(store.Meta{}), ""},
+		"removing":              {[]func(z kept) error{save, change(1)}, nil, kept.Remove, "remove journal, remove zone, remove example.test=gone"}, // what is left is removed later
+		"loading":               {[]func(z kept) error{save, change(1), asLoaded}, func(*store.Memory) {}, load, "close zone, close journal, " + leftovers + settling + "open checked, close checked"},
+		"loading what is torn": {[]func(z kept) error{save, change(1)}, func(m *store.Memory) {
+			journal := m.Get(path("journal"))
+			m.Put(path("journal"), journal[:len(journal)-1])
+		}, load, "close zone, close journal, " + leftovers + settling + "open checked, lstat zone, lstat journal"},
+		"a version in place of what is damaged": {[]func(z kept) error{save, change(1)}, func(m *store.Memory) { m.Put(path("zone"), []byte("nonsense")) }, func(z kept) error {
+			_, _, _ = z.Load() // whatever it says
+			return z.Save(versions[2])
+		}, "open zone, close zone, open journal, close journal, link zone, remove journal"},
+	} {
+		var told []string
+		for n := 1; ; n++ {
+			m := store.NewMemory()
+			z := on(m)
+			for _, before := range c.before {
+				if err := before(z); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.spoil != nil {
+				c.spoil(m)
+				z = on(m)
+			}
+			done, failed := 0, ""
+			m.Fail = func(op, path string) error {
+				if done++; done == n {
+					failed = op + " " + filepath.Base(path)
+					return errDisk
+				}
+				return nil
+			}
+			err := c.call(z)
+			if failed == "" {
+				break
+			}
+			if err == nil {
+				told = append(told, failed)
+			} else if !errors.Is(err, errDisk) {
+				t.Errorf("%s, with a fault at %s: %v", what, failed, err)
+			}
+		}
+		if got := strings.Join(told, ", "); got != c.spared {
+			t.Errorf("%s: no error for a fault at %q, want %q", what, got, c.spared)
+		}
+	}
+}
+
+// TestLeftovers has what is left of a removed zone be told of, by whoever cannot remove it.
+func TestLeftovers(t *testing.T) {
+	m := store.NewMemory()
+	var log bytes.Buffer
+	logged := func() kept { return kept{store.OpenOn(m, dir, slog.New(slog.NewTextHandler(&log, nil)))} }
+	z := logged()
+	if err := z.Save(version(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	m.Fail = func(op, path string) error {
+		if op == "remove" && filepath.Base(path) == "zone" {
+			return errDisk
+		}
+		return nil
+	}
+	for _, want := range []string{"what is left of a zone that was removed cannot be", "what is left of zones that were removed cannot be"} {
+		log.Reset()
+		_ = z.Remove()
+		if text := log.String(); !strings.Contains(text, want) || !strings.Contains(text, errDisk.Error()) {
+			t.Errorf("it was told: %s, want %s", text, want)
+		}
+		z = logged()
+	}
 }
 
 // TestEachSyncIsNeeded leaves out one kind of sync after another: each is missed.
@@ -221,6 +327,115 @@ func TestJournalThatCannotBeShortened(t *testing.T) {
 	if v, deltas, _, err := load(t, m); err != nil || v.Serial() != before.Serial() || len(deltas) == 0 || len(deltas) > 20 {
 		t.Errorf("serial %d, %d differences, %v", v.Serial(), len(deltas), err)
 	}
+}
+
+// TestChangeAfterAFailedVersion has a version fail as its directory is synced, and a change
+// of the one before succeed: whatever a crash makes of the names then, the change counts. If
+// the directory can still not be synced, the change fails, and the next is written whole.
+func TestChangeAfterAFailedVersion(t *testing.T) {
+	for fails := 1; fails <= 2; fails++ {
+		m, _, versions := journaled(t, 2, 10)
+		z, failed, written := on(m), 0, 0
+		if _, _, err := z.Load(); err != nil {
+			t.Fatal(err)
+		}
+		m.Fail = func(op, path string) error {
+			if op == "create" && filepath.Base(path) == "zone.new" {
+				written++
+			}
+			if op == "syncdir" && failed < fails {
+				failed++
+				return errDisk
+			}
+			return nil
+		}
+		if err := z.Save(sized(t, 9, 10)); !errors.Is(err, errDisk) {
+			t.Fatal(err)
+		}
+		next := sized(t, 3, 10)
+		change := func() error { return z.Append(next, zone.Diff(versions[1], next)) }
+		history := 2
+		if fails == 2 {
+			if err := change(); !errors.Is(err, errDisk) {
+				t.Error(err)
+			}
+			history = 0
+		}
+		written = 0
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		if written != fails-1 {
+			t.Errorf("%d faults: written whole %d times", fails, written)
+		}
+		for seed := range uint64(30) {
+			sameOn(t, m.Crash(rand.New(rand.NewPCG(seed, 1))), next, history)
+		}
+	}
+}
+
+// TestVersionBeforeIsInTheWay has what was kept of the version before last not go away, and
+// the next version fail: the last one is there, and nothing of the others.
+func TestVersionBeforeIsInTheWay(t *testing.T) {
+	m := store.NewMemory()
+	z, fails := on(m), ""
+	m.Fail = func(op, path string) error {
+		if op+" "+filepath.Base(path) == fails {
+			fails = ""
+			return errDisk
+		}
+		return nil
+	}
+	for serial := 1; serial <= 3; serial++ {
+		fails = []string{"", "remove zone.old", "syncdir example.test"}[serial-1]
+		if err := z.Save(sized(t, serial, 10)); (err == nil) != (serial < 3) {
+			t.Fatal(err)
+		}
+	}
+	sameOn(t, m.Copy(), sized(t, 2, 10), 0)
+	if err := z.Save(sized(t, 4, 10)); err != nil {
+		t.Fatal(err)
+	}
+	sameOn(t, m.Crash(nil), sized(t, 4, 10), 0)
+	if litter := (&disk{Memory: m}).Litter(); litter != "" {
+		t.Errorf("%s is left behind", litter)
+	}
+}
+
+// TestGrownZone has a zone grow while it runs, and then change a little, many times: its
+// journal may be as large as it is by now, before it is written whole.
+func TestGrownZone(t *testing.T) {
+	m := store.NewMemory()
+	m.Bound(2000, 1<<20)
+	z, written := on(m), 0
+	m.Fail = func(op, path string) error {
+		if op == "create" && filepath.Base(path) == "zone.new" {
+			written++
+		}
+		return nil
+	}
+	grown := func(serial, hosts int) *zone.Zone {
+		text := fmt.Sprintf("@ 60 SOA ns admin %d 1 2 3 4\n@ 60 NS ns\nns 60 A 192.0.2.1\n", serial)
+		for i := range hosts {
+			text += fmt.Sprintf("host%d 60 A 192.0.2.7\n", i)
+		}
+		return dnstest.Zone(t, "example.test.", text)
+	}
+	before := grown(1, 0)
+	if err := z.Save(before); err != nil {
+		t.Fatal(err)
+	}
+	for serial := 2; serial < 30; serial++ {
+		v := grown(serial, 500+serial)
+		if err := z.Append(v, zone.Diff(before, v)); err != nil {
+			t.Fatal(err)
+		}
+		before = v
+	}
+	if written != 2 {
+		t.Errorf("it was written whole %d times, want 2: at first, and as it grew", written)
+	}
+	sameOn(t, m.Crash(nil), before, 27)
 }
 
 // TestTooLarge has a version that is larger than one may be: what is there stays.

@@ -60,6 +60,15 @@ func tryLock(name string) (*Lock, error) {
 		}
 		return nil, err
 	}
+	if err := claim(f, name); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Lock{f}, nil
+}
+
+// claim locks a file that was opened by its name, and writes into it whose it is.
+func claim(f *os.File, name string) error {
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = notAFile(name)
@@ -78,8 +87,7 @@ func tryLock(name string) (*Lock, error) {
 		}
 	}
 	if err != nil {
-		f.Close()
-		return nil, err
+		return err
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink == 1 { // else it may be anybody's file
 		// Whose it is helps a person, and is all that is lost on a full disk.
@@ -87,7 +95,7 @@ func tryLock(name string) (*Lock, error) {
 		_ = f.Truncate(0)
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d %s\n", os.Getpid(), host), 0)
 	}
-	return &Lock{f}, nil
+	return nil
 }
 
 func notAFile(name string) error {

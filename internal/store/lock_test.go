@@ -165,6 +165,38 @@ func TestNoRoomForALock(t *testing.T) {
 	}
 }
 
+// TestLockBelowAFile has a file in the place of the directory, which is neither locked nor
+// such that the advice to remove the lock would help.
+func TestLockBelowAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := refused(t, file); !errors.Is(err, syscall.ENOTDIR) || errors.Is(err, store.ErrLocked) || strings.Contains(err.Error(), "remove it") {
+		t.Error(err)
+	}
+}
+
+// TestRefusedLocksAreClosed tries for a lock in vain, again and again: no file stays open.
+func TestRefusedLocksAreClosed(t *testing.T) {
+	dir := t.TempDir()
+	defer lock(t, dir).Close()
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skip("there is no /proc to count open files")
+		}
+		return len(files)
+	}
+	before := open()
+	if err := refused(t, dir); !errors.Is(err, store.ErrLocked) {
+		t.Error(err)
+	}
+	if after := open(); after > before {
+		t.Errorf("%d files are open, %d before", after, before)
+	}
+}
+
 // TestLockOfALongGoneProcess has a file that says nothing, or nonsense, of who has it.
 func TestLockOfALongGoneProcess(t *testing.T) {
 	dir := t.TempDir()
@@ -185,5 +217,35 @@ func TestLockOfALongGoneProcess(t *testing.T) {
 			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 		l.Close()
+	}
+}
+
+// TestLockThatIsRemoved has somebody remove the file, or put another in its place, between
+// the moment that it is opened and that it is locked: the lock is of what is there now.
+func TestLockThatIsRemoved(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "lock")
+	for what, c := range map[string]struct {
+		replace func() error
+		want    error
+	}{
+		"as it was": {func() error { return nil }, nil},
+		"removed":   {func() error { return os.Remove(name) }, store.ErrLocked},
+		"replaced":  {func() error { return errors.Join(os.Remove(name), os.WriteFile(name, []byte("another's"), 0o600)) }, store.ErrLocked},
+	} {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := c.replace(); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Claim(f, name); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", what, err, c.want)
+		}
+		if text, _ := os.ReadFile(name); what == "replaced" && string(text) != "another's" {
+			t.Errorf("%s: the file has %q", what, text)
+		}
+		_ = os.Remove(name)
 	}
 }

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -25,6 +27,24 @@ func OpenOn(m *Memory, path string, log *slog.Logger) *Dir {
 
 // SyncDir syncs a directory of the machine.
 func SyncDir(path string) error { return system{}.SyncDir(path) }
+
+// FrameOf returns a frame with any body, and right checksums, that follows a journal.
+func FrameOf(journal, body []byte) []byte {
+	frame := slices.Concat([]byte(marker), make([]byte, frameHead-len(marker)), body)
+	binary.LittleEndian.PutUint32(frame[len(marker):], uint32(len(body)))
+	binary.LittleEndian.PutUint32(frame[len(marker)+4:], crc32.Checksum(body, table()))
+	binary.LittleEndian.PutUint32(frame[len(marker)+8:], headSum(life(journal[len(journalLine):]), len(journal), frame))
+	return frame
+}
+
+// OldFrameOf is FrameOf for the format before this one.
+func OldFrameOf(body []byte) []byte {
+	head := binary.LittleEndian.AppendUint32(nil, uint32(len(body)))
+	return append(binary.LittleEndian.AppendUint32(head, crc32.Checksum(body, table())), body...)
+}
+
+// Claim is what TakeLock does with a file that it has opened.
+func Claim(f *os.File, name string) error { return claim(f, name) }
 
 // Bound has the stores on the file system shorten journals, and refuse versions, of more
 // than so many bytes.

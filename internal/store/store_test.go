@@ -209,6 +209,11 @@ func TestTornEnd(t *testing.T) {
 			t.Fatalf("%d bytes are left, want %d", len(left), len(before))
 		}
 	}
+	// What follows it, whatever it is, was written later: then it was acknowledged.
+	missing := slices.Clone(after)
+	clear(missing[len(before)/512*512+512:][:512])
+	m.Put(path("journal"), append(missing, bytes.Repeat([]byte{'x'}, 100)...))
+	unusable(t, m, "a sector of it is missing, and something follows", "the changes after serial 3")
 	m.Put(path("journal"), ends[40])
 	z := on(m)
 	if _, _, err := z.Load(); err != nil {
@@ -315,6 +320,120 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestFramesOfNonsense has frames whose checksums are right, and what they have is not: it is
+// damage, and nothing beyond the frame is read.
+func TestFramesOfNonsense(t *testing.T) {
+	m, journals, _ := journaled(t, 3, 10)
+	content := journals[2]
+	numbers := func(n ...uint32) (b []byte) {
+		for _, n := range n {
+			b = binary.LittleEndian.AppendUint32(b, n)
+		}
+		return b
+	}
+	text := strings.Repeat("x", 20) + "\n"
+	notWritten := fmt.Sprintf("from byte %d on it is not what was written: the changes after serial 3 ", len(content))
+	for what, c := range map[string]struct {
+		body   []byte
+		reason string
+	}{
+		"nothing":                          {nil, notWritten},
+		"an end":                           {[]byte("\n"), notWritten},
+		"less than the numbers":            {[]byte(text[len(text)-16:]), notWritten},
+		"less than one number":             {[]byte("xx\n"), notWritten},
+		"more removed than there is":       {append(numbers(3, 4, 21, 0), text...), notWritten},
+		"more added than there is":         {append(numbers(3, 4, 0, 21), text...), notWritten},
+		"more than there is, in all":       {append(numbers(3, 4, 11, 10), text...), notWritten},
+		"lengths that come round":          {append(numbers(3, 4, 1<<32-1, 1), text...), notWritten},
+		"a change, and a part of another":  {append(numbers(3, 4, 10, 10), "xxxxxxxxxxxxxxxxxxxxxxx\n"...), notWritten},
+		"a change from another serial":     {append(numbers(2, 4, 10, 10), text...), fmt.Sprintf("at byte %d a change begins at serial 2, and the one before ends at 3", len(content))},
+		"a change that cannot be read":     {append(numbers(3, 4, 10, 10), text...), "its changes do not fit the version with serial 1"},
+		"a change that changes no records": {append(numbers(3, 4, 0, 0), '\n'), "its changes do not fit the version with serial 1"},
+	} {
+		m.Put(path("journal"), append(slices.Clone(content), store.FrameOf(content, c.body)...))
+		unusable(t, m, what, c.reason)
+	}
+	// The format before this one.
+	m, content = formatBefore(t)
+	for what, body := range map[string][]byte{
+		"less than the numbers":      numbers(3, 4)[:7],
+		"numbers alone":              numbers(3, 4, 0),
+		"more removed than there is": append(numbers(3, 4, 22), text...),
+		"all is removed":             append(numbers(3, 4, 21), text...),
+	} {
+		m.Put(path("journal"), append(slices.Clone(content), store.OldFrameOf(body)...))
+		unusable(t, m, what)
+	}
+}
+
+// TestTailsOfNonsense has a few bytes behind a journal that no write leaves there: fewer
+// than the smallest frame has are torn, and more are damage. In the format before this one
+// they are torn if they are fewer than the head of a frame has.
+func TestTailsOfNonsense(t *testing.T) {
+	for _, c := range []struct {
+		old  bool
+		tail []byte
+		head int
+	}{
+		{false, bytes.Repeat([]byte{'x'}, 100), 4 + 12 + 16 + 1}, // marker, head, numbers, end
+		{true, append([]byte{11, 0, 0, 0}, bytes.Repeat([]byte{'x'}, 96)...), 8},
+	} {
+		m, journals, versions := journaled(t, 3, 10)
+		content, want := journals[2], versions[2]
+		if c.old {
+			m, content = formatBefore(t)
+			want = version(t, 3)
+		}
+		for n := 1; n < 2*c.head; n++ {
+			m.Put(path("journal"), append(slices.Clone(content), c.tail[:n]...))
+			if n < c.head {
+				sameOn(t, m, want, 2)
+			} else {
+				unusable(t, m, fmt.Sprintf("%d bytes", n))
+			}
+		}
+	}
+}
+
+// TestBegunFrames has a frame that was being written after one that is damaged: that one had
+// been acknowledged. What looks like a frame within what was being written is none.
+func TestBegunFrames(t *testing.T) {
+	m, journals, versions := journaled(t, 3, 700)
+	before, after := journals[1], slices.Clone(journals[2])
+	clear(after[len(before)/512*512+512:][:512]) // as a sector that was not written
+	m.Put(path("journal"), after)
+	sameOn(t, m, versions[1], 1)
+	headless := slices.Clone(journals[2])
+	clear(headless[len(before) : len(before)/512*512+512])
+	for what, damaged := range map[string][]byte{"a sector": after, "the head": headless} {
+		begun := store.FrameOf(damaged, make([]byte, 100))
+		for _, n := range []int{len(begun) - 1, len(begun) / 2, 16} { // 16: its marker and head
+			m.Put(path("journal"), append(slices.Clone(damaged), begun[:n]...))
+			unusable(t, m, fmt.Sprintf("%s is missing, and there are %d bytes of the next frame", what, n), "the changes after serial 2")
+		}
+	}
+	body := bytes.Repeat([]byte("\xd5fr\n..............."), 50) // the marker, and what is no head
+	torn := store.FrameOf(journals[2], body)
+	m.Put(path("journal"), append(slices.Clone(journals[2]), torn[:len(torn)-1]...))
+	sameOn(t, m, versions[2], 2)
+}
+
+// formatBefore returns files of the format before this one, with serial 1 and changes to
+// serials 2 and 3, and what the journal has.
+func formatBefore(t *testing.T) (m *store.Memory, journal []byte) {
+	t.Helper()
+	m = store.NewMemory()
+	for _, name := range []string{"zone", "journal"} {
+		content, err := os.ReadFile(filepath.Join("testdata", "format2", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Put(path(name), content)
+		journal = content
+	}
+	return m, journal
+}
+
 // TestNoFile has other things in the places of files: none of them is waited for.
 func TestNoFile(t *testing.T) {
 	dir := t.TempDir()
@@ -371,6 +490,9 @@ func TestForeignJournal(t *testing.T) {
 		if err != nil || !strings.Contains(logged, "level=WARN") || !strings.Contains(logged, "from serial 1 to 3 can be read") {
 			t.Errorf("%v, told: %s", err, logged)
 		}
+		if lasts := state(m.Crash(nil)); lasts["journal.aside1"] != string(journals[2]) || lasts["journal"] != "" {
+			t.Errorf("after a crash there are %q", slices.Collect(maps.Keys(lasts)))
+		}
 		if aside := state(m)["journal.aside1"]; aside != string(journals[2]) {
 			t.Errorf("put aside: %d bytes", len(aside))
 		}
@@ -388,20 +510,10 @@ func TestForeignJournal(t *testing.T) {
 	}
 }
 
-// TestFormatBefore reads files of the format before this one, with serial 1 and changes
-// to serials 2 and 3. What changes afterwards is in this format.
+// TestFormatBefore reads files of the format before this one. What changes afterwards is in
+// this format.
 func TestFormatBefore(t *testing.T) {
-	read := func(name string) []byte {
-		content, err := os.ReadFile(filepath.Join("testdata", "format2", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return content
-	}
-	whole, content := read("zone"), read("journal")
-	m := store.NewMemory()
-	m.Put(path("zone"), whole)
-	m.Put(path("journal"), content)
+	m, content := formatBefore(t)
 	sameOn(t, m, version(t, 3), 2)
 	first := 25 + 8 + int(binary.LittleEndian.Uint32(content[25:])) // the end of the first difference
 	for n := range content {
@@ -420,6 +532,11 @@ func TestFormatBefore(t *testing.T) {
 		m.Put(path("journal"), damaged)
 		unusable(t, m, fmt.Sprintf("byte %d changed", i))
 	}
+	// A length that says the file is too short for the first change: there is a second.
+	damaged := slices.Clone(content)
+	damaged[28] = 0x7F
+	m.Put(path("journal"), damaged)
+	unusable(t, m, "a length", "after serial 1, which led to serial 3 at least")
 	m.Put(path("journal"), content)
 	z := on(m)
 	if _, _, err := z.Load(); err != nil {
@@ -536,7 +653,7 @@ func TestNamesOfFolders(t *testing.T) {
 	for range 15 {
 		long += `.\001\002\003\004\005\006\007`
 	}
-	for _, s := range []string{".", "com.", `a\.b.`, "a.b.", `..`[:1], `\046\046.`, `a\047b.`, long, "x" + long, `_sip.%2e.`} {
+	for _, s := range []string{".", "com.", `a\.b.`, "a.b.", `..`[:1], `\046\046.`, `a\047b.`, long, "x" + long, `_sip.%2e.`, "x-09_az.test."} {
 		name, err := wire.ParseName(s)
 		if err != nil {
 			t.Fatal(err)
@@ -546,7 +663,20 @@ func TestNamesOfFolders(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 9 {
-		t.Errorf("%d folders: %v %v", len(entries), entries, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if name := e.Name(); len(name) == 1+2*32 {
+			names = append(names, name[:1]+"hash")
+		} else {
+			names = append(names, name)
+		}
+	}
+	want := []string{"%hash", "%hash", "%root", "%5c.%5c.", "_sip.%252e", "a%2fb", "a%5c.b", "a.b", "com", "x-09_az.test"}
+	slices.Sort(names)
+	if slices.Sort(want); !slices.Equal(names, want) {
+		t.Errorf("directories %q, want %q", names, want)
 	}
 }
