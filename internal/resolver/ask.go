@@ -32,6 +32,7 @@ type candidate struct {
 	good    bool // it answered the last time
 	out     bool // it gave an answer that was no use
 	lame    bool // it said that it does not serve the zone
+	known   bool // to be lame, before it was asked
 }
 
 // ask sends one question to the servers of c, one after the other, until one of them
@@ -56,14 +57,14 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		if end != t.b.deadline && !time.Now().Before(end) {
 			return nil, fail
 		}
-		i := t.choose(c, zone, list, most)
+		i := t.choose(c, zone, typ, list, most)
 		if i < 0 {
 			if more := t.moreAddresses(c); more {
 				list = t.candidates(c, list)
 				continue
 			}
 			if last != nil || all {
-				t.lamed(list, zone)
+				t.lamed(list, zone, typ)
 			}
 			if last != nil {
 				return last, nil
@@ -97,7 +98,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			s.lame = f.lame && c.route == nil
 			if useless++; useless >= maxServfail {
 				if all {
-					t.lamed(list, zone)
+					t.lamed(list, zone, typ)
 				}
 				return nil, fail
 			}
@@ -110,7 +111,10 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			last = f
 			continue
 		}
-		t.lamed(list, zone)
+		t.lamed(list, zone, typ)
+		if s.known {
+			t.r.lame.drop(lameFor{lameKey{s.server, zone}, typ})
+		}
 		return f, nil
 	}
 }
@@ -128,11 +132,14 @@ func (t *task) patience(c *cut) (most int, end time.Time) {
 	return maxTries, t.b.deadline
 }
 
-// lamed remembers who said that it does not serve the zone.
-func (t *task) lamed(list []candidate, zone uint64) {
+// lamed remembers who said that it does not serve the zone. It is lame for what it was asked:
+// others are asked before it when questions of the type come. Without others it is asked again,
+// for a server may refuse one name or one type alone, and no client's question is to take a zone
+// away from all (CVE-2021-25219).
+func (t *task) lamed(list []candidate, zone uint64, typ wire.Type) {
 	for i := range list {
 		if s := &list[i]; s.lame {
-			t.r.lame.put(lameKey{s.server, zone}, time.Now().Add(lameTime), maxLame)
+			t.r.lame.put(lameFor{lameKey{s.server, zone}, typ}, time.Now().Add(lameTime), maxLame)
 		}
 	}
 }
@@ -223,6 +230,10 @@ const (
 	// if those that are known are farther away than servers of one continent are.
 	unknownRTT = 100 * time.Millisecond
 
+	// lameRTT is what a server is taken to have besides, that said lately that it does not
+	// serve the zone: those are asked before it that are not known to be silent.
+	lameRTT = time.Second
+
 	// sameRTT is a difference that nobody notices.
 	sameRTT = 10 * time.Millisecond
 )
@@ -230,7 +241,7 @@ const (
 // choose returns the index of the server to ask next, or -1. It takes the one whose
 // reply is expected first; now and then another, so that a better one is found; and
 // one that was dead when it is time to see whether it still is.
-func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
+func (t *task) choose(c *cut, zone uint64, typ wire.Type, list []candidate, most int) int {
 	best, found, other := time.Duration(0), -1, false
 	random := uint32(t.r.random.Uint64())
 	first := !slices.ContainsFunc(list, func(s candidate) bool { return s.tries > 0 })
@@ -241,9 +252,7 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 		if s.out || s.tries >= most || slices.Contains(t.avoid, key) {
 			continue
 		}
-		if c.route == nil && t.r.lame.has(key) {
-			continue
-		}
+		lame := c.route == nil && t.r.lame.has(lameFor{key, typ})
 		timeout, state, probe := t.r.exchange.Estimate(s.server)
 		if state == upstream.Dead && !probe && c.route == nil {
 			continue
@@ -255,7 +264,7 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 			score = unknownRTT
 		case upstream.Good:
 			score = t.r.exchange.RTT(s.server) + sameRTT
-			other = other || s.tries == 0
+			other = other || s.tries == 0 && !lame
 		case upstream.Dead:
 			score *= 4
 		}
@@ -264,6 +273,8 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 			score = timeout * time.Duration(s.tries+1) // it may answer over UDP, but not over TCP
 		}
 		switch {
+		case lame:
+			score += lameRTT
 		case probe:
 			score = 0
 		case wild:
@@ -273,7 +284,7 @@ func (t *task) choose(c *cut, zone uint64, list []candidate, most int) int {
 			score += score * time.Duration(random>>24) / 1024
 		}
 		if found < 0 || score < best {
-			best, found, s.good = score, i, state == upstream.Good
+			best, found, s.good, s.known = score, i, state == upstream.Good, lame
 		}
 	}
 	if found < 0 {

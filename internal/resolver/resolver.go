@@ -123,7 +123,7 @@ type Resolver struct {
 
 	flights flights
 	trusts  trusts
-	lame    expiring[lameKey]
+	lame    expiring[lameFor]
 	dead    expiring[targetKey]
 	quota   quotas
 	spans   spans

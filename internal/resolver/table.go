@@ -39,6 +39,12 @@ func (e *expiring[K]) put(k K, until time.Time, most int) {
 	e.m[k] = until
 }
 
+func (e *expiring[K]) drop(k K) {
+	e.mu.Lock()
+	delete(e.m, k)
+	e.mu.Unlock()
+}
+
 func (e *expiring[K]) has(k K) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -46,10 +52,17 @@ func (e *expiring[K]) has(k K) bool {
 	return ok && time.Now().Before(end)
 }
 
-// A lameKey is a server that does not serve a zone (RFC 1912, section 2.8).
+// A lameKey is a server of a zone.
 type lameKey struct {
 	server netip.AddrPort
 	zone   uint64 // hash of its name
+}
+
+// A lameFor is a server that said of a question of a type that it does not serve the zone
+// (RFC 1912, section 2.8).
+type lameFor struct {
+	lameKey
+	typ wire.Type
 }
 
 // A targetKey is a name server without addresses.
