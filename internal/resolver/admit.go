@@ -205,8 +205,8 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 }
 
 // referral reads a delegation: its servers, at most as many as are allowed, taken
-// from a random place on, and their addresses if these lie within the zone that
-// gave them.
+// from a random place on, and their addresses. Those of names that do not lie within the
+// zone that gave them are kept apart, to be tried when nothing else is left.
 func (t *task) referral(f *finding, sets *sections, c *cut, ns *wire.RRset) {
 	maxServers := t.s.Limits.NameServers
 	f.kind, f.ttl = foundReferral, ns.TTL
@@ -219,11 +219,15 @@ func (t *task) referral(f *finding, sets *sections, c *cut, ns *wire.RRset) {
 	for i := range min(len(ns.Data), maxServers) {
 		name := wire.Lower(nil, ns.Data[(from+i)%len(ns.Data)])
 		g := target{name: name}
-		if wire.Subdomain(name, c.zone) && total < maxAddresses {
-			g.addrs = f.addresses(name)
-			total += len(g.addrs)
+		if total < maxAddresses {
+			addrs := f.addresses(name)
+			total += len(addrs)
+			if wire.Subdomain(name, c.zone) {
+				g.addrs = addrs
+			} else {
+				g.spare = addrs
+			}
 		}
-		g.looked = len(g.addrs) > 0
 		f.child.targets = append(f.child.targets, g)
 	}
 	for _, s := range sets.authority {

@@ -66,8 +66,8 @@ func told(f *finding) string {
 			for i, a := range g.addrs {
 				fmt.Fprintf(&b, "%c%s", "=,"[min(i, 1)], a)
 			}
-			if g.looked != (len(g.addrs) > 0) {
-				b.WriteString("?")
+			for _, a := range g.spare {
+				fmt.Fprintf(&b, "~%s", a)
 			}
 		}
 	}
@@ -166,7 +166,7 @@ func TestAdmit(t *testing.T) {
 		{what: "the parent denies DS", name: "a.example.", typ: wire.TypeDS, head: "aa", authority: soa, want: "nodata proof example. SOA"},
 		{what: "the root denies DS", zone: ".", name: ".", typ: wire.TypeDS, head: "aa", authority: ". SOA a. b. 1 2 3 4 5\n", want: "nodata proof . SOA"},
 
-		{what: "a referral", zone: "example.", name: "www.a.example.", typ: wire.TypeA, authority: "a.example. 77 NS ns.A.example.\na.example. NS ns.test.\na.example. DS 1 13 2 " + strings.Repeat("00", 32) + "\nb.example. DS 1 13 2 " + strings.Repeat("00", 32) + "\n" + nsec, additions: "ns.a.example. A 192.0.2.1\nns.a.example. AAAA 2001:db8::1\nns.a.example. TXT x\nns.test. A 192.0.2.66\nx.a.example. A 192.0.2.67\n", want: "referral child a.example. for 77 ns.a.example.=192.0.2.1,2001:db8::1 ns.test. ds a.example. DS proof a.example. NSEC"},
+		{what: "a referral", zone: "example.", name: "www.a.example.", typ: wire.TypeA, authority: "a.example. 77 NS ns.A.example.\na.example. NS ns.test.\na.example. DS 1 13 2 " + strings.Repeat("00", 32) + "\nb.example. DS 1 13 2 " + strings.Repeat("00", 32) + "\n" + nsec, additions: "ns.a.example. A 192.0.2.1\nns.a.example. AAAA 2001:db8::1\nns.a.example. TXT x\nns.test. A 192.0.2.66\nx.a.example. A 192.0.2.67\n", want: "referral child a.example. for 77 ns.a.example.=192.0.2.1,2001:db8::1 ns.test.~192.0.2.66 ds a.example. DS proof a.example. NSEC"},
 		{what: "two referrals: the lower", zone: "example.", name: "www.b.a.example.", typ: wire.TypeA, authority: "a.example. NS ns.a.example.\nb.a.example. NS ns.b.a.example.\na.example. NS ns.a.example.\n", want: "referral child b.a.example. for 300 ns.b.a.example."},
 		{what: "DS by a referral to the name itself", zone: "example.", name: "a.example.", typ: wire.TypeDS, authority: "a.example. NS ns.a.example.\n", want: "nothing lame: lame: a referral upwards"},
 		{what: "DS by a referral to a zone above the name", zone: "example.", name: "b.a.example.", typ: wire.TypeDS, authority: "a.example. NS ns.a.example.\n", want: "referral child a.example. for 300 ns.a.example."},

@@ -195,6 +195,13 @@ func (t *task) candidates(c *cut, list []candidate) []candidate {
 		for _, a := range c.targets[i].addrs {
 			add(netip.AddrPortFrom(a.Unmap(), t.s.port), false)
 		}
+		for _, a := range c.targets[i].spare {
+			// It is tried last, unless it has answered before.
+			at := netip.AddrPortFrom(a.Unmap(), t.s.port)
+			if _, state, _ := t.r.exchange.Estimate(at); state == upstream.Good {
+				add(at, false)
+			}
+		}
 	}
 	return list
 }
@@ -350,69 +357,4 @@ func (t *task) askLocal(c *cut, name []byte, typ wire.Type) (*finding, *failure)
 		return nil, &failure{ede: wire.EDEInvalidData, text: "a local zone cannot be served"}
 	}
 	return f, nil
-}
-
-// moreAddresses looks up the addresses of one more name server of c, and tells
-// whether any were found. Six name servers of one delegation and five failures are
-// the most (NXNSAttack).
-func (t *task) moreAddresses(c *cut) bool {
-	if c.route != nil {
-		return false
-	}
-	for i := range c.targets {
-		g := &c.targets[i]
-		if g.looked {
-			continue
-		}
-		if c.glueless++; c.glueless > t.s.Limits.Glueless || c.dead >= maxDeadTargets {
-			return false
-		}
-		g.looked = true
-		if t.target(g) {
-			return true
-		}
-		c.dead++
-	}
-	return false
-}
-
-// target looks up the addresses of a name server.
-func (t *task) target(g *target) bool {
-	key := targetKey{t.r.hash(g.name)}
-	if t.r.dead.has(key) {
-		return false
-	}
-	spent := false
-	defer t.unvalidated()()
-	for _, typ := range [...]wire.Type{wire.TypeA, wire.TypeAAAA} {
-		if typ == wire.TypeA && !t.s.IPv4 || typ == wire.TypeAAAA && (!t.s.IPv6 || len(g.addrs) > 0) {
-			continue
-		}
-		if t.busy(g.name, typ) {
-			spent = true // a circle: whoever asked first may still succeed
-			continue
-		}
-		l := t.below(g.name, typ) // not validated: a wrong address leads to answers that do not validate
-		for n := 0; l.kind == foundAlias && n < maxTargetHops && !t.busy(l.target, typ); n++ {
-			l = t.below(l.target, typ)
-		}
-		if l.kind == foundNXDomain {
-			break
-		}
-		if l.fail != nil && l.fail.now {
-			spent = true
-		}
-		if l.kind != foundAnswer {
-			continue
-		}
-		for _, d := range l.set.Data[:min(len(l.set.Data), maxPerName)] {
-			if a, ok := netip.AddrFromSlice(d); ok {
-				g.addrs = append(g.addrs, a)
-			}
-		}
-	}
-	if len(g.addrs) == 0 && !spent {
-		t.r.dead.put(key, time.Now().Add(targetFailTime), maxLame)
-	}
-	return len(g.addrs) > 0
 }

@@ -24,13 +24,6 @@ type cut struct {
 	dead     int // of these, those without any
 }
 
-// A target is one name server of a zone.
-type target struct {
-	name   []byte // in lower case
-	addrs  []netip.Addr
-	looked bool // its addresses were looked up, or need not be
-}
-
 // partLocal is the partition of what delegations out of local zones lead to;
 // routes have 1 and up, iteration has 0.
 const partLocal = 0xFFFF
@@ -130,7 +123,7 @@ const primeRetry = 10
 func (s *Config) hintCut() *cut {
 	c := &cut{zone: wire.Root, hints: true}
 	for _, h := range s.Hints {
-		c.targets = append(c.targets, target{name: h.Name, addrs: h.Addrs, looked: len(h.Addrs) > 0})
+		c.targets = append(c.targets, target{name: h.Name, addrs: h.Addrs})
 	}
 	return c
 }
@@ -156,8 +149,7 @@ func (t *task) prime(hints *cut) *cut {
 				}
 			}
 		}
-		c.targets[i].looked = len(c.targets[i].addrs) > 0
-		known = known || c.targets[i].looked
+		known = known || len(c.targets[i].addrs) > 0
 	}
 	if !known {
 		// Their addresses would have to be asked of themselves.
@@ -181,20 +173,26 @@ func (t *task) cachedCut(part uint16, zone []byte) *cut {
 		}
 		g := target{name: append([]byte(nil), d[:n]...)}
 		for d = d[n:]; len(d) > 0; {
-			size := int(d[0])
+			size := int(d[0] &^ spareAddr)
 			if size+1 > len(d) {
 				break
 			}
-			if a, ok := netip.AddrFromSlice(d[1 : 1+size]); ok {
+			switch a, ok := netip.AddrFromSlice(d[1 : 1+size]); {
+			case !ok:
+			case d[0]&spareAddr != 0:
+				g.spare = append(g.spare, a)
+			default:
 				g.addrs = append(g.addrs, a)
 			}
 			d = d[1+size:]
 		}
-		g.looked = len(g.addrs) > 0
 		c.targets = append(c.targets, g)
 	}
 	return c
 }
+
+// spareAddr marks, in the length of an address as the cache keeps it, one that is tried last.
+const spareAddr = 0x80
 
 // keepCut stores a delegation for at most ttl seconds: no child can prolong it, so
 // that a zone which its parent has withdrawn dies (ghost domains, 2012).
@@ -203,9 +201,12 @@ func (t *task) keepCut(c *cut, ttl uint32) {
 	ttl = min(ttl, maxDelegationTTL)
 	servers := make([][]byte, 0, len(c.targets))
 	for _, g := range c.targets {
-		d := append(make([]byte, 0, len(g.name)+17*len(g.addrs)), g.name...)
+		d := append(make([]byte, 0, len(g.name)+17*(len(g.addrs)+len(g.spare))), g.name...)
 		for _, a := range g.addrs {
 			d = append(append(d, byte(a.BitLen()/8)), a.AsSlice()...)
+		}
+		for _, a := range g.spare {
+			d = append(append(d, byte(a.BitLen()/8)|spareAddr), a.AsSlice()...)
 		}
 		servers = append(servers, d)
 	}

@@ -29,6 +29,7 @@ type task struct {
 	noRoute  bool      // the forwarders did not answer, iteration may
 	stale    bool      // who waits has an answer that has expired, should there be none
 	avoid    []lameKey // servers whose answer did not validate
+	above    []string  // name servers whose addresses the zone above was asked for
 	agent    []byte    // whom the zone wants told of failures
 	trace    *Trace
 	waits    *flight // of another task
