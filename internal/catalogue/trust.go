@@ -3,7 +3,6 @@ package catalogue
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,22 +16,6 @@ import (
 	"port53/internal/wire"
 )
 
-// rootAnchors are the DS records of the root's keys 20326 and 38696, as IANA
-// publishes them (RFC 9718).
-func rootAnchors() []check.Anchor {
-	var out []check.Anchor
-	for _, s := range []string{
-		"4F660802E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D",
-		"97280802683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16",
-	} {
-		ds, err := hex.DecodeString(s)
-		if err == nil {
-			out = append(out, check.Anchor{Owner: wire.Root, DS: ds})
-		}
-	}
-	return out
-}
-
 // validator returns what walks the chain of trust from the anchors down to the zone. It
 // asks the servers that each parent names for keys and DS records, and the run's for the
 // zone's data; each question once, over all that is validated.
@@ -41,15 +24,11 @@ func validator(ctx context.Context, r *check.Run) (*chain.Validator, error) {
 	if err != nil {
 		return nil, err
 	}
-	anchors := r.Options.Anchors
-	if len(anchors) == 0 {
-		anchors = rootAnchors()
-	}
 	v := &chain.Validator{Now: r.Clock()}
 	v.Cut = func(name []byte) bool {
 		return slices.ContainsFunc(cuts, func(c check.Cut) bool { return bytes.Equal(c.Zone, name) })
 	}
-	for _, a := range anchors {
+	for _, a := range r.Options.Anchors {
 		zone := wire.Lower(nil, a.Owner)
 		at := slices.IndexFunc(v.Anchors, func(x chain.Anchor) bool { return bytes.Equal(x.Zone, zone) })
 		if at < 0 {
@@ -57,6 +36,9 @@ func validator(ctx context.Context, r *check.Run) (*chain.Validator, error) {
 			v.Anchors = append(v.Anchors, chain.Anchor{Zone: zone})
 		}
 		v.Anchors[at].DS = append(v.Anchors[at].DS, a.DS)
+	}
+	if len(v.Anchors) == 0 {
+		v.Anchors = []chain.Anchor{{Zone: wire.Root, DS: dnssec.RootDS()}}
 	}
 	asked := map[string]*exchange.Reply{}
 	v.Ask = func(ctx context.Context, name []byte, t wire.Type) (*exchange.Reply, error) {

@@ -112,14 +112,8 @@ type Anchor struct {
 	Keys [][]byte // RDATA of DNSKEY
 }
 
-// Anchors returns the root's key signing keys of 2017 and 2024 (RFC 9718,
-// section 2; the second signs from 2026-10).
-func Anchors() []Anchor {
-	return []Anchor{{Zone: wire.Root, DS: [][]byte{
-		[]byte("\x4F\x66\x08\x02\xE0\x6D\x44\xB8\x0B\x8F\x1D\x39\xA9\x5C\x0B\x0D\x7C\x65\xD0\x84\x58\xE8\x80\x40\x9B\xBC\x68\x34\x57\x10\x42\x37\xC7\xF8\xEC\x8D"),
-		[]byte("\x97\x28\x08\x02\x68\x3D\x2D\x0A\xCB\x8C\x9B\x71\x2A\x19\x48\xB2\x7F\x74\x12\x19\x29\x8D\x0A\x45\x0D\x61\x2C\x48\x3A\xF4\x44\xA4\xC0\xFB\x2B\x16"),
-	}}}
-}
+// Anchors returns those of the root that are built in.
+func Anchors() []Anchor { return []Anchor{{Zone: wire.Root, DS: dnssec.RootDS()}} }
 
 // LoadAnchors returns the trust anchors of a file, as [ReadAnchors] does; without a name
 // those of [Anchors]. The error names the file.
