@@ -47,7 +47,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	most, end := t.patience(c)
 	fail := &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
 	var last *finding // an answer of a server that does not claim authority
-	useless := 0
+	bad := 0
 	// Servers that all turn down a part of a name may still know the whole.
 	all := whole || t.s.Minimise == Strict
 	for {
@@ -91,12 +91,9 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		switch {
 		case f.kind == foundNothing:
 			s.out = true
-			fail = &failure{ede: wire.EDENoReachableAuthority, text: "servers answer " + f.why}
-			if f.wrong || f.rcode == wire.FormErr || f.rcode == wire.NotImp {
-				fail.ede = wire.EDEInvalidData
-			}
+			fail = useless(f)
 			s.lame = f.lame && c.route == nil
-			if useless++; useless >= maxServfail {
+			if bad++; bad >= maxServfail {
 				if all {
 					t.lamed(list, zone, typ)
 				}
@@ -130,6 +127,15 @@ func (t *task) patience(c *cut) (most int, end time.Time) {
 		return maxTries, t.b.deadline.Add(-t.b.left() / 2)
 	}
 	return maxTries, t.b.deadline
+}
+
+// useless is the failure that a finding of no use comes to.
+func useless(f *finding) *failure {
+	fail := &failure{ede: wire.EDENoReachableAuthority, text: "servers answer " + f.why}
+	if f.wrong || f.rcode == wire.FormErr || f.rcode == wire.NotImp {
+		fail.ede = wire.EDEInvalidData
+	}
+	return fail
 }
 
 // lamed remembers who said that it does not serve the zone. It is lame for what it was asked:

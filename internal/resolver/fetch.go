@@ -26,11 +26,9 @@ type task struct {
 	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
 	refresh  bool // what is asked for is to be new, whatever the cache has
 	priming  bool
-	noRoute  bool      // the forwarders did not answer, iteration may
-	stale    bool      // who waits has an answer that has expired, should there be none
-	avoid    []lameKey // servers whose answer did not validate
-	above    []string  // name servers whose addresses the zone above was asked for
-	agent    []byte    // whom the zone wants told of failures
+	noRoute  bool   // the forwarders did not answer, iteration may
+	stale    bool   // who waits has an answer that has expired, should there be none
+	agent    []byte // whom the zone wants told of failures
 	trace    *Trace
 	waits    *flight // of another task
 
@@ -38,12 +36,14 @@ type task struct {
 	scratch
 }
 
-// A path is how far a task has gone from its question.
+// A path is how far a task has gone from its question, and whom it has met.
 type path struct {
 	depth    int
 	stack    []question // being fetched, the outermost first
 	descents int        // names that servers were asked for
 	partial  int        // questions for parts of names that led to no delegation
+	avoid    []lameKey  // servers whose answer did not validate
+	above    []string   // name servers whose addresses the zone above was asked for
 }
 
 // A scratch is the memory of a task, which the next one takes over.
