@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"port53/internal/dnstest"
+	"port53/internal/store/storetest"
 	"port53/internal/zone"
 	"port53/internal/zones"
 )
@@ -242,4 +243,42 @@ func TestChanges(t *testing.T) {
 func sameChange(a, b zones.Change) bool {
 	sorted := func(list []string) []string { return slices.Sorted(slices.Values(list)) }
 	return a.From == b.From && a.To == b.To && slices.Equal(sorted(a.Removed), sorted(b.Removed)) && slices.Equal(sorted(a.Added), sorted(b.Added))
+}
+
+// TestFreezeWritesLittle freezes and thaws zones that are on disk, and such as are not: to
+// thaw one that is not writes nothing, and a freeze that cannot be written down is none.
+func TestFreezeWritesLittle(t *testing.T) {
+	kept := storetest.NewMemory()
+	s := newServer(t, zones.Options{Store: kept})
+	file := source(t, "test.", write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 1)))
+	empty := source(t, "empty.test.", "/none")
+	file.Updates, empty.Updates = anything(t, "test."), anything(t, "empty.test.")
+	s.load(file, empty)
+	var calls []string
+	var fail error
+	kept.Watch(func(call string) error { calls = append(calls, call); return fail })
+	for _, c := range []struct {
+		what   string
+		apex   []byte
+		freeze bool
+		fail   error
+		want   []string
+		frozen bool
+	}{
+		{"thaw what is not on disk", file.Apex, false, nil, nil, false},
+		{"thaw what has no version", empty.Apex, false, nil, nil, false},
+		{"freeze, and there is no room", file.Apex, true, errFull, []string{"save"}, false},
+		{"freeze what is not on disk", file.Apex, true, nil, []string{"save", "setmeta"}, true},
+		{"thaw, and there is no room", file.Apex, false, errFull, []string{"setmeta"}, true},
+		{"thaw", file.Apex, false, nil, []string{"setmeta"}, false},
+		{"freeze what is on disk", file.Apex, true, nil, []string{"setmeta"}, true},
+	} {
+		calls, fail = nil, c.fail
+		if err := s.manager.Freeze(c.apex, c.freeze); !errors.Is(err, c.fail) {
+			t.Errorf("%s: %v, want %v", c.what, err, c.fail)
+		}
+		if st := s.manager.Status()[1]; st.Frozen != c.frozen || !slices.Equal(calls, c.want) {
+			t.Errorf("%s: frozen %v, %q was written, want %v, %q", c.what, st.Frozen, calls, c.frozen, c.want)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package zones
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -45,5 +46,31 @@ func TestFill(t *testing.T) {
 		if !slices.Contains(r.done, "close") || fails == "" && !slices.Equal(r.done, steps) {
 			t.Errorf("%q fails: %q was done", fails, r.done)
 		}
+	}
+}
+
+// TestStamp has a file that was not there when it was stamped, and one that goes and comes
+// again: neither is what was read.
+func TestStamp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	none := stamp(path)
+	if none.holds() {
+		t.Error("a file that is not there is as it was read")
+	}
+	if err := os.WriteFile(path, []byte("1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if none.holds() {
+		t.Error("a file that has come is as it was read")
+	}
+	there := stamp(path)
+	if !there.holds() {
+		t.Error("nothing has changed")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if there.holds() {
+		t.Error("a file that has gone is as it was read")
 	}
 }

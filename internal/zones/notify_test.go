@@ -91,7 +91,7 @@ func TestNotify(t *testing.T) {
 		f := &followers{from: time.Now()}
 		w := &world{server: server{T: t, log: slog.New(slog.NewTextHandler(&log, nil))}}
 		o := &memoryOrigin{zone: at(t, "test.", 1)}
-		source := zones.Source{Apex: dnstest.Name(t, "test."), Origin: o, Insecure: true, Secondaries: []netip.AddrPort{two, one}, Notify: []netip.AddrPort{one}}
+		source := zones.Source{Apex: dnstest.Name(t, "test."), Origin: o, Insecure: true, Secondaries: []netip.AddrPort{one, two}, Notify: []netip.AddrPort{one}}
 		lonely := zones.Source{Apex: dnstest.Name(t, "lonely."), Origin: &memoryOrigin{zone: at(t, "lonely.", 1)}}
 		empty := zones.Source{Apex: dnstest.Name(t, "empty."), File: "/none", Secondaries: source.Secondaries}
 		w.server.start(zones.Options{Client: transfer.Client{Dial: f.dial}})
@@ -158,6 +158,14 @@ func TestNotify(t *testing.T) {
 		if got := log.String(); strings.Count(got, `level=WARN msg="a server was not told that a zone has changed" zone=test. server=192.0.2.8:53 problem="`) != 1 {
 			t.Errorf("the log has\n%s", got)
 		}
+		// A zone that goes is not spoken of any more.
+		change(14)
+		w.settle(time.Second)
+		w.load(lonely)
+		f.take()
+		wants("a zone that went while nobody was there", time.Minute)
+		w.load(source, lonely)
+		w.settle(time.Minute)
 		// A newer version ends the word of the older, and the end of the server ends all.
 		change(14)
 		w.settle(time.Second)

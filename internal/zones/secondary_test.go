@@ -278,6 +278,28 @@ func TestRetransferDuringARefresh(t *testing.T) {
 	})
 }
 
+// TestRetransferFails asks for a whole transfer of a primary that does not answer: when it
+// does, the zone is fetched whole.
+func TestRetransferFails(t *testing.T) {
+	p := newPrimary(at(t, "a.test.", 5))
+	inWorld(t, p, func(w *world) {
+		s := secondary(t, "a.test.")
+		w.load(s)
+		w.settle(time.Second)
+		p.with(func() { p.silent = true })
+		p.serve(at(t, "a.test.", 3))
+		if err := w.manager.Refresh(s.Apex, true); err != nil {
+			t.Fatal(err)
+		}
+		w.settle(time.Second)
+		p.with(func() { p.silent = false })
+		w.settle(2 * time.Hour)
+		if got := w.serial("a.test."); got != 3 {
+			t.Errorf("serial %d", got)
+		}
+	})
+}
+
 // A primary that was set back is not followed, until somebody says so.
 func TestPrimaryFallsBack(t *testing.T) {
 	p := newPrimary(at(t, "a.test.", 5))
