@@ -19,6 +19,7 @@ import (
 	"port53/internal/app"
 	"port53/internal/config"
 	"port53/internal/dnstest"
+	"port53/internal/wire"
 )
 
 const zoneText = "$TTL 60\n@ SOA ns admin %d 7200 3600 1209600 300\n@ NS ns\nns A 192.0.2.%d\n"
@@ -45,6 +46,16 @@ func (r *running) write(name, text string) {
 	if err := os.Chtimes(path, at, at); err != nil {
 		r.Fatal(err)
 	}
+}
+
+// read returns what a file of the configuration's folder holds.
+func (r *running) read(name string) string {
+	r.Helper()
+	text, err := os.ReadFile(filepath.Join(r.dir, name))
+	if err != nil {
+		r.Fatal(err)
+	}
+	return string(text)
 }
 
 var stamp time.Duration
@@ -223,14 +234,30 @@ func TestMetricsTell(t *testing.T) {
 }
 
 func TestQueryLog(t *testing.T) {
-	r := start(t, "metrics: {listen: off}\nlog: {queries: json, queries_file: queries.log}\n")
+	r := start(t, "metrics: {listen: off}\nlog: {queries: json, queries_file: queries.log}\n"+keysYAML)
+	r.write("port53.yaml", strings.Replace(r.read("port53.yaml"), "file: test.zone", "file: test.zone, allow_transfer: [127.0.0.1], insecure: true, updates: [{key: ddns, names: ['*']}]", 1))
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	r.want("NS.test. A", "NOERROR")
+	r.exchange("127.0.0.1:0", message(1, wire.OpcodeQuery, wire.TypeAXFR))
+	r.exchange("127.0.0.1:0", sign(&wrong, message(1, wire.OpcodeQuery, wire.TypeAXFR), time.Now()))
+	r.exchange("127.0.0.1:0", message(1, wire.OpcodeNotify, wire.TypeSOA))
+	r.exchange("127.0.0.1:0", sign(&ddns, update(1, "one"), time.Now()))
 	r.stop()
 	<-r.done
 	close(r.done)
-	text, err := os.ReadFile(filepath.Join(r.dir, "queries.log"))
-	if err != nil || strings.Count(string(text), `"name":"ns.test.","class":"IN","type":"A","rcode":"NOERROR"`) != 2 {
-		t.Errorf("%v: %s", err, text)
+	text := r.read("queries.log")
+	for want, times := range map[string]int{
+		`"name":"NS.test.","class":"IN","type":"A","rcode":"NOERROR"`: 2, // as it was asked
+		`"name":"test.","class":"IN","type":"AXFR","rcode":"NOERROR"`: 1,
+		`"name":"test.","class":"IN","type":"AXFR","rcode":"NOTAUTH"`: 1,
+		`"name":"test.","class":"IN","type":"SOA","rcode":"REFUSED"`:  1, // NOTIFY
+		`"name":"test.","class":"IN","type":"SOA","rcode":"NOERROR"`:  1, // UPDATE
+	} {
+		if strings.Count(text, want) != times {
+			t.Errorf("not %d lines with %s:\n%s", times, want, text)
+		}
 	}
 }
 

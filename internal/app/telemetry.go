@@ -12,6 +12,7 @@ import (
 
 	"port53/internal/config"
 	"port53/internal/securepath"
+	"port53/internal/server"
 	"port53/internal/telemetry"
 	"port53/internal/zones"
 )
@@ -97,9 +98,8 @@ func (a *App) collect() {
 		w.Set("port53_reloads_total", float64(failed), "result", "failed")
 		w.Set("port53_last_reload_success", number(a.reloads.healthy()))
 		st := a.server.Stats()
-		w.Set("port53_udp_received_total", float64(st.UDP.Received))
-		w.Set("port53_udp_sent_total", float64(st.UDP.Sent))
-		w.Set("port53_udp_send_errors_total", float64(st.UDP.SendErrors))
+		collectTraffic(w, st.UDP, "udp")
+		collectTraffic(w, st.TCP, "tcp")
 		w.Set("port53_tcp_connections", float64(st.Open))
 		w.Set("port53_tcp_connections_total", float64(st.Accepted))
 		for reason, n := range map[string]uint64{"refused": st.Refused, "evicted": st.Evicted, "timeout": st.TimedOut, "stalled": st.Stalled} {
@@ -110,6 +110,16 @@ func (a *App) collect() {
 			a.recursion.collect(w)
 		}
 	})
+}
+
+// collectTraffic writes what the sockets of a transport counted.
+func collectTraffic(w *telemetry.Writer, t server.Traffic, transport string) {
+	w.Set("port53_received_total", float64(t.Received), "transport", transport)
+	w.Set("port53_sent_total", float64(t.Sent), "transport", transport)
+	w.Set("port53_send_errors_total", float64(t.SendErrors), "transport", transport)
+	for reason, n := range map[string]uint64{"short": t.Short, "oversize": t.Long, "port_zero": t.NoPort} {
+		w.Set("port53_dropped_total", float64(n), "reason", reason, "transport", transport)
+	}
 }
 
 // collect writes what the resolver and its questions to servers counted.

@@ -165,7 +165,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		if !w.cookie {
 			return w.fail(wire.FormErr, -1)
 		}
-		return w.fail(wire.NoError, -1) // a cookie was asked for, and is in OPT (RFC 7873, section 5.4)
+		return w.deliver(policy.Positive, cookieKey) // a cookie was asked for, and is in OPT (RFC 7873, section 5.4)
 	}
 
 	// What is asked?
@@ -340,7 +340,7 @@ func (w *worker) fail(rcode wire.Rcode, ede int) int {
 // again over TCP; one that sent a cookie gets BADCOOKIE and a good cookie
 // (RFC 7873, section 5.2.3).
 func (w *worker) slip() int {
-	w.record.Drop(telemetry.DropSlip, 0)
+	w.record.Slip()
 	w.builder.Reset()
 	w.builder.ClearFlags(wire.FlagAA)
 	if w.cookie {
@@ -365,14 +365,14 @@ func (w *worker) finish(rcode wire.Rcode) int {
 			reply = w.signature.Sign(reply, time.Now())
 		}
 	}
-	w.replied(rcode, reply)
+	w.replied(rcode, len(reply))
 	return len(reply)
 }
 
 // silence sends nothing: over UDP the packet is forgotten, over TCP the connection
 // is closed, because whoever speaks like this does not wait for an answer.
 func (w *worker) silence() int {
-	w.record.Drop(telemetry.DropSilent, len(w.query.Msg))
+	w.record.Drop(telemetry.DropMalformed, w.peer.Transport, len(w.query.Msg))
 	if w.udp {
 		return 0
 	}
@@ -381,7 +381,7 @@ func (w *worker) silence() int {
 
 // drop sends nothing to a query that came over UDP.
 func (w *worker) drop(why telemetry.Drop) int {
-	w.record.Drop(why, len(w.query.Msg))
+	w.record.Drop(why, w.peer.Transport, len(w.query.Msg))
 	return 0
 }
 
@@ -390,16 +390,16 @@ func (w *worker) drop(why telemetry.Drop) int {
 const latencySample = 64
 
 // replied records a reply.
-func (w *worker) replied(rcode wire.Rcode, reply []byte) {
+func (w *worker) replied(rcode wire.Rcode, reply int) {
 	q, e := &w.query, &w.event
 	e.Transport, e.Type, e.Rcode = w.peer.Transport, q.Type, rcode
-	e.Query, e.Reply, e.Truncated, e.Nanos = len(q.Msg), len(reply), w.builder.Flags()&wire.FlagTC != 0, -1
+	e.Query, e.Reply, e.Truncated, e.Nanos = len(q.Msg), reply, w.builder.Flags()&wire.FlagTC != 0, -1
 	if w.measure == 0 {
 		e.Nanos = int64(time.Since(w.begun))
 	}
 	w.record.Record(e)
 	if log := w.engine.queries; log != nil && log.Wanted() {
-		w.logQuery(log, rcode, len(reply))
+		w.logQuery(log, rcode, reply)
 	}
 }
 
@@ -407,6 +407,6 @@ func (w *worker) logQuery(log *telemetry.QueryLog, rcode wire.Rcode, size int) {
 	l := &w.entry
 	l.Time, l.Client, l.Transport = time.Now(), w.peer.Remote, w.peer.Transport
 	l.Type, l.Class, l.Rcode, l.Reply = w.query.Type, w.query.Class, rcode, size
-	l.SetName(w.query.Name.Name())
+	l.SetName(w.query.AskedName())
 	log.Offer(l)
 }

@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"time"
 
 	"port53/internal/policy"
 	"port53/internal/server"
+	"port53/internal/telemetry"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -98,7 +100,7 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 	rcode, ede := wire.NoError, -1
 	switch op {
 	case policy.Transfer:
-		m.Transfer(r, p.to.Stream)
+		p.transfer(m, r)
 		return
 	case policy.Notify:
 		if !m.Notify(r) {
@@ -107,6 +109,7 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 	default:
 		var reply []byte
 		if rcode, reply = m.Update(r); reply != nil {
+			p.count(reply, len(reply))
 			_ = p.to.Reply(reply) // a client that went away needs no answer
 			return
 		}
@@ -120,5 +123,33 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 			w.builder.SetFlags(wire.FlagAA)
 		}
 		return w.finish(rcode)
+	})
+}
+
+// transfer has a zone sent, and counts it as one reply of the octets of all its messages.
+func (p *pending) transfer(m Manager, r *zones.Request) {
+	var first []byte
+	octets := 0
+	m.Transfer(r, func(message []byte) error {
+		if first == nil {
+			first = bytes.Clone(message[:min(len(message), wire.HeaderLen)])
+		}
+		octets += len(message)
+		return p.to.Stream(message)
+	})
+	p.count(first, octets)
+}
+
+// count records a reply that was not made by a worker: its first message, or the header of
+// that, and the octets of all.
+func (p *pending) count(first []byte, octets int) {
+	if len(first) < wire.HeaderLen {
+		p.engine.lost.drop(telemetry.DropFault, p)
+		return
+	}
+	p.make(func(w *worker) int {
+		w.builder.SetFlags(uint16(first[2]) << 8 & wire.FlagTC)
+		w.replied(wire.Rcode(first[3]&15), octets)
+		return 0
 	})
 }

@@ -202,7 +202,7 @@ func (p *pending) Late() {
 // Drop implements [resolver.Waiter].
 func (p *pending) Drop() {
 	if p.answered.CompareAndSwap(false, true) {
-		p.engine.lost.drop(telemetry.DropLoad, len(p.msg))
+		p.engine.lost.drop(telemetry.DropLoad, p)
 		p.to.Close()
 	}
 }
@@ -227,7 +227,7 @@ func (p *pending) reply(answer func(*worker) int) {
 	}
 	defer p.to.Close()
 	if p.peer.Transport == server.UDP && time.Since(p.arrived) > p.maxAge {
-		p.engine.lost.drop(telemetry.DropLate, len(p.msg))
+		p.engine.lost.drop(telemetry.DropLate, p)
 		return
 	}
 	if reply := p.make(answer); reply != nil {
@@ -279,9 +279,9 @@ type losses struct {
 	record *telemetry.Worker
 }
 
-func (l *losses) drop(why telemetry.Drop, query int) {
+func (l *losses) drop(why telemetry.Drop, p *pending) {
 	l.mu.Lock()
-	l.record.Drop(why, query)
+	l.record.Drop(why, p.peer.Transport, len(p.msg))
 	l.mu.Unlock()
 }
 

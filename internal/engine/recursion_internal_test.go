@@ -107,7 +107,7 @@ func TestDropsNeedNoWorker(t *testing.T) {
 			t.Errorf("%d queries of %d ended, %d with an answer", s.closed.Load(), 2*drops, s.begun.Load())
 		}
 		text := string(tel.Append(nil))
-		for _, want := range []string{`{reason="load"} 20`, `{reason="late"} 20`} {
+		for _, want := range []string{`{reason="load",transport="udp"} 20`, `{reason="late",transport="udp"} 20`} {
 			if !strings.Contains(text, want) {
 				t.Errorf("metrics without %s:\n%s", want, text)
 			}

@@ -7,6 +7,7 @@ import (
 
 	"port53/internal/policy"
 	"port53/internal/telemetry"
+	"port53/internal/tsig"
 	"port53/internal/wire"
 )
 
@@ -17,8 +18,7 @@ const (
 	cookieSize   = 24 // client's 8 and ours of 16 (RFC 9018, section 4)
 	maxNSID      = 128
 	maxPadding   = 512
-	maxEDEText   = 64     // no longer than a line
-	maxSignature = 64 + 6 // HMAC-SHA512, and the time that goes with BADTIME
+	maxEDEText   = 64 // no longer than a line
 	tailSize     = optHeader + 6*optionHeader + 4 + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxPadding
 )
 
@@ -29,7 +29,7 @@ func (w *worker) reserve() int {
 	q, g := &w.query, w.gen
 	n := 0
 	if q.TSIG != nil {
-		n = q.TSIGErrorLen() + maxSignature
+		n = q.TSIGErrorLen() + tsig.SizeOf(q.TSIGAlgorithm()) // with BADTIME goes a time, and with no error a record
 	}
 	if !q.EDNS {
 		return n
@@ -44,7 +44,7 @@ func (w *worker) reserve() int {
 	if q.Keepalive && !w.udp {
 		n += optionHeader + 2
 	}
-	if q.Expire {
+	if q.Expire && q.Opcode == wire.OpcodeQuery && q.Type == wire.TypeSOA {
 		n += optionHeader + 4
 	}
 	return n
@@ -133,8 +133,12 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 
 var zeros [maxPadding]byte
 
-// chaosKey is what answers of the server itself are limited by, all together.
-const chaosKey = 1
+// What answers of the server itself are limited by, all together, and what replies are that
+// bring a cookie and answer nothing else.
+const (
+	chaosKey  = 1
+	cookieKey = 2
+)
 
 // chaos answers what may be known of the server itself (RFC 4892), which is
 // nothing unless configured.
@@ -171,11 +175,13 @@ func (w *worker) contain(fault any, msg, reply []byte) int {
 			"fault", fmt.Sprint(fault), "packet", fmt.Sprintf("%x", msg))
 	}
 	if len(msg) < wire.HeaderLen || len(reply) < wire.HeaderLen {
+		w.record.Drop(telemetry.DropFault, w.peer.Transport, len(msg))
 		return 0
 	}
 	n := copy(reply, msg[:wire.HeaderLen])
 	clear(reply[4:n])
 	reply[2] = reply[2]&0x79 | 0x80 // opcode and RD stay, QR is set
 	reply[3] = byte(wire.ServFail)
+	w.record.Record(&telemetry.Event{Transport: w.peer.Transport, Rcode: wire.ServFail, Query: len(msg), Reply: n, Nanos: -1})
 	return n
 }

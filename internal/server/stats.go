@@ -19,22 +19,24 @@ type Stats struct {
 	Pending  int    // detached answers now, over UDP and TCP
 }
 
-// Traffic counts messages.
+// Traffic counts messages. Those of Received that are in none of Short, Long and NoPort were
+// handed to a worker.
 type Traffic struct {
-	Received   uint64 // messages that arrived
+	Received   uint64 // messages that arrived, a frame that is shorter than a header too
 	Sent       uint64 // messages that left
 	SendErrors uint64 // messages that the system would not send
 	SendFull   uint64 // those of SendErrors for which there was no room in the system's buffers
 	SendLong   uint64 // those of SendErrors that were too long for the link
-	Dropped    uint64 // messages not looked at: shorter than a header, cut, or from port 0
-	Cut        uint64 // those of Dropped that were longer than we read
+	Short      uint64 // messages shorter than a header, which were not looked at
+	Long       uint64 // datagrams longer than we read, which were not looked at
+	NoPort     uint64 // datagrams from port 0, which nothing can be sent to
 }
 
 // traffic is a Traffic with one writer, or few. The padding keeps the counters of
 // two workers out of one cache line.
 type traffic struct {
-	received, sent, sendErrors, sendFull, sendLong, dropped, cut atomic.Uint64
-	_                                                            [128 - 7*8]byte
+	received, sent, sendErrors, sendFull, sendLong, short, long, noPort atomic.Uint64
+	_                                                                   [128 - 8*8]byte
 }
 
 func (t *traffic) addTo(s *Traffic) {
@@ -43,8 +45,25 @@ func (t *traffic) addTo(s *Traffic) {
 	s.SendErrors += t.sendErrors.Load()
 	s.SendFull += t.sendFull.Load()
 	s.SendLong += t.sendLong.Load()
-	s.Dropped += t.dropped.Load()
-	s.Cut += t.cut.Load()
+	s.Short += t.short.Load()
+	s.Long += t.long.Load()
+	s.NoPort += t.noPort.Load()
+}
+
+// refuse counts a datagram of n octets from a port if it is not to be looked at, and reports
+// whether it is not. cut tells that it was longer than we read.
+func (t *traffic) refuse(n int, cut bool, port uint16) bool {
+	switch {
+	case cut:
+		t.long.Add(1)
+	case n < headerLen:
+		t.short.Add(1)
+	case port == 0:
+		t.noPort.Add(1)
+	default:
+		return false
+	}
+	return true
 }
 
 // unsent counts n messages that could not be sent, and why.

@@ -89,10 +89,11 @@ func (c *tcpConn) reset() {
 
 // serve is the life of a connection.
 func (c *tcpConn) serve() {
-	c.borrow(c.table)
+	c.borrow()
 	defer func() {
+		c.settle() // however it ends, what was asked before is answered
 		c.close()
-		c.giveBack(c.table)
+		c.giveBack()
 		c.table.forget(c)
 	}()
 	var drain drainer
@@ -111,7 +112,6 @@ func (c *tcpConn) serve() {
 		case draining:
 			var more bool
 			if deadline, more = drain.next(missed); !more {
-				c.settle()
 				return
 			}
 		case c.pending.Load() > 0: // the client is the one who waits
@@ -132,7 +132,6 @@ func (c *tcpConn) serve() {
 		switch {
 		case err == nil:
 		case !isTimeout(err): // the end, or a broken connection
-			c.settle()
 			return
 		case time.Now().Before(deadline): // woken to drain
 		case c.have == 0 && draining: // perhaps nothing is left
@@ -157,6 +156,8 @@ func (c *tcpConn) answerAll() bool {
 	for open {
 		whole, ok := frame(c.buf[begin:c.have])
 		if !ok {
+			c.table.count.received.Add(1)
+			c.table.count.short.Add(1)
 			return false
 		}
 		if whole == 0 {
@@ -173,7 +174,8 @@ func (c *tcpConn) answerAll() bool {
 		c.have = copy(c.buf, c.buf[begin:c.have])
 		c.since = time.Time{}
 	}
-	return c.fit(c.table)
+	c.fit()
+	return true
 }
 
 // frame returns the length of the message that b begins with, its length field
@@ -244,54 +246,44 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 	return done, open
 }
 
-// borrow takes a small buffer of t.
-func (in *tcpInput) borrow(t *tcpTable) {
-	in.small = t.small.Get().(*[tcpSmall]byte)
-	in.buf = in.small[:]
+// borrow takes a small buffer.
+func (c *tcpConn) borrow() {
+	c.small = c.table.small.Get().(*[tcpSmall]byte)
+	c.buf = c.small[:]
 }
 
 // giveBack gives all buffers back.
-func (in *tcpInput) giveBack(t *tcpTable) {
-	in.shrink(t)
-	t.small.Put(in.small)
+func (c *tcpConn) giveBack() {
+	c.shrink()
+	c.table.small.Put(c.small)
 }
 
-// fit gives the beginning of a question the room that the whole needs. It returns false if
-// there is none, or the question is none.
-func (in *tcpInput) fit(t *tcpTable) bool {
+// fit gives the beginning of a question the room that the whole needs.
+func (c *tcpConn) fit() {
 	need := tcpSmall
-	if in.have >= 2 {
-		n := int(binary.BigEndian.Uint16(in.buf))
-		if n < headerLen {
-			return false
-		}
-		need = 2 + n
+	if c.have >= 2 {
+		need = 2 + int(binary.BigEndian.Uint16(c.buf))
 	}
 	switch {
-	case need <= len(in.buf) && (in.large == nil || need > tcpSmall):
-	case need <= tcpSmall && in.have <= tcpSmall:
-		copy(in.small[:], in.buf[:in.have])
-		in.shrink(t)
-	case in.large == nil:
-		if t.inUse.Add(1) > largeReads {
-			t.inUse.Add(-1)
-			t.count.dropped.Add(1)
-			return false
-		}
-		in.large = t.large.Get().(*[tcpLarge]byte)
-		copy(in.large[:], in.buf[:in.have])
-		in.buf = in.large[:]
+	case need <= len(c.buf) && (c.large == nil || need > tcpSmall):
+	case need <= tcpSmall && c.have <= tcpSmall:
+		copy(c.small[:], c.buf[:c.have])
+		c.shrink()
+	case c.large == nil:
+		c.table.beginLong(c)
+		c.large = c.table.large.Get().(*[tcpLarge]byte)
+		copy(c.large[:], c.buf[:c.have])
+		c.buf = c.large[:]
 	}
-	return true
 }
 
 // shrink gives a large buffer back.
-func (in *tcpInput) shrink(t *tcpTable) {
-	in.buf = in.small[:]
-	if in.large != nil {
-		t.large.Put(in.large)
-		t.inUse.Add(-1)
-		in.large = nil
+func (c *tcpConn) shrink() {
+	c.buf = c.small[:]
+	if c.large != nil {
+		c.table.large.Put(c.large)
+		c.table.endLong(c)
+		c.large = nil
 	}
 }
 

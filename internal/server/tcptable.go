@@ -13,9 +13,9 @@ const (
 	// tcpWorkersPerCPU is how many workers connections take turns with, a
 	// processor: one at work, and one whose goroutine the system has put aside.
 	tcpWorkersPerCPU = 2
-	// largeReads is how many connections at a time may send a question longer
+	// longReads is how many connections at a time may send a question longer
 	// than their buffer: 16 MiB.
-	largeReads = 256
+	longReads = 256
 	// evictLook is how many connections are looked at for one to evict.
 	evictLook = 64
 
@@ -40,7 +40,6 @@ type tcpTable struct {
 	slots  chan *tcpSlot // workers not in use
 	small  sync.Pool     // of *[tcpSmall]byte
 	large  sync.Pool     // of *[tcpLarge]byte
-	inUse  atomic.Int32  // large buffers
 	unsent atomic.Int64  // octets that wait for clients to read
 	opened atomic.Int64  // as total, for reading without the lock
 
@@ -50,7 +49,8 @@ type tcpTable struct {
 	all      map[*tcpConn]struct{}
 	byHost   map[netip.Addr]int
 	byPrefix map[netip.Prefix]*network
-	weights  []*network // lists of networks by the number of their connections
+	weights  []*network         // lists of networks by the number of their connections
+	long     map[*tcpConn]int64 // those with a large buffer, and since when
 	closed   bool
 }
 
@@ -59,6 +59,7 @@ type network struct {
 	prefix     netip.Prefix
 	unsent     atomic.Int64 // as that of all
 	conns      []*tcpConn
+	long       int      // of conns that have a large buffer
 	next, prev *network // in the list of its weight
 }
 
@@ -71,6 +72,7 @@ type tcpSlot struct {
 func (t *tcpTable) init(s *Server) {
 	t.server, t.limits, t.unsentMax = s, &s.options.Limits, unsentMax
 	t.all = make(map[*tcpConn]struct{})
+	t.long = make(map[*tcpConn]int64)
 	t.byHost = make(map[netip.Addr]int)
 	t.byPrefix = make(map[netip.Prefix]*network)
 	t.small.New = func() any { return new([tcpSmall]byte) }
@@ -214,6 +216,44 @@ func (t *tcpTable) hold(n *network, octets int64) bool {
 func (t *tcpTable) letGo(n *network, octets int64) {
 	t.unsent.Add(-octets)
 	n.unsent.Add(-octets)
+}
+
+// beginLong lets c read a question longer than its buffer. Beyond longReads, the network that
+// reads most such questions, which may be c's own, loses the one that has taken longest: who
+// sends slowly, or many at one time, hurts itself.
+func (t *tcpTable) beginLong(c *tcpConn) {
+	t.mu.Lock()
+	c.network.long++
+	var victim *tcpConn
+	if len(t.long) >= longReads {
+		for d, since := range t.long {
+			if victim == nil || d.network.long > victim.network.long || d.network.long == victim.network.long && since < t.long[victim] {
+				victim = d
+			}
+		}
+		t.dropLong(victim)
+	}
+	t.long[c] = t.server.now()
+	t.mu.Unlock()
+	if victim != nil {
+		t.count.evicted.Add(1)
+		victim.reset()
+	}
+}
+
+// endLong tells that c has read its question.
+func (t *tcpTable) endLong(c *tcpConn) {
+	t.mu.Lock()
+	t.dropLong(c)
+	t.mu.Unlock()
+}
+
+// dropLong needs the lock. It does nothing for a connection that is not in t.long.
+func (t *tcpTable) dropLong(c *tcpConn) {
+	if _, ok := t.long[c]; ok {
+		delete(t.long, c)
+		c.network.long--
+	}
 }
 
 // link puts n into the list of its weight, and unlink takes it out. The last list

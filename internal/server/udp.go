@@ -78,11 +78,7 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 			continue
 		}
 		count.received.Add(1)
-		if n < headerLen || n > udpQuery || from.Port() == 0 {
-			count.dropped.Add(1)
-			if n > udpQuery {
-				count.cut.Add(1)
-			}
+		if count.refuse(n, n > udpQuery, from.Port()) {
 			continue
 		}
 		local, replyControl := u.local, []byte(nil)

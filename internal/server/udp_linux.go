@@ -145,19 +145,11 @@ func (b *batcher) turn(fd uintptr) bool {
 	}
 	n := int(r)
 	now := b.socket.server.now()
-	k, dropped := 0, 0
+	k := 0
 	for i := range n {
-		switch did := b.answer(i, k, now); {
-		case did > 0:
-			k++
-		case did < 0:
-			dropped++
-		}
+		k += b.answer(i, k, now)
 	}
 	b.count.received.Add(uint64(n))
-	if dropped > 0 {
-		b.count.dropped.Add(uint64(dropped))
-	}
 	if k > 0 {
 		b.send(fd, k)
 	}
@@ -166,15 +158,12 @@ func (b *batcher) turn(fd uintptr) bool {
 }
 
 // answer has slot i's question answered into slot k. It returns 1 if there is an
-// answer, 0 if there is none, and -1 if the question was not looked at.
+// answer, and 0 if there is none.
 func (b *batcher) answer(i, k int, now int64) int {
 	m := &b.rx[i]
 	port := b.name[i].Port
-	if m.n < headerLen || m.hdr.Flags&unix.MSG_TRUNC != 0 || port == 0 {
-		if m.hdr.Flags&unix.MSG_TRUNC != 0 {
-			b.count.cut.Add(1)
-		}
-		return -1
+	if b.count.refuse(int(m.n), m.hdr.Flags&unix.MSG_TRUNC != 0, port) {
+		return 0
 	}
 	var addr netip.Addr
 	if sa := &b.name[i]; sa.Family == unix.AF_INET {

@@ -88,8 +88,8 @@ func TestUDPDropsAndSilence(t *testing.T) {
 			}
 		}
 		exchange(t, c, 1, 12)
-		if st := s.Stats().UDP; st.Received != 5 || st.Dropped != 3 {
-			t.Errorf("portable %v: counters %+v, want 5 received and 3 dropped", portable, st)
+		if st := s.Stats().UDP; st.Received != 5 || st.Short != 2 || st.Long != 1 {
+			t.Errorf("portable %v: counters %+v, want 5 received, 2 of them short and 1 long", portable, st)
 		}
 	}
 }

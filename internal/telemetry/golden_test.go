@@ -42,8 +42,8 @@ func TestGoldenExposition(t *testing.T) {
 	for why := range wire.MalformedCount {
 		udp.Malformed(wire.Malformed(why))
 	}
-	for _, why := range []telemetry.Drop{telemetry.DropRate, telemetry.DropSlip, telemetry.DropPort, telemetry.DropSilent, telemetry.DropLate, telemetry.DropLoad} {
-		tcp.Drop(why, 12)
+	for _, why := range []telemetry.Drop{telemetry.DropRate, telemetry.DropPort, telemetry.DropMalformed, telemetry.DropLate, telemetry.DropLoad, telemetry.DropFault} {
+		tcp.Drop(why, 1, 12)
 	}
 	for _, kind := range []telemetry.Cookie{telemetry.CookieClient, telemetry.CookieValid, telemetry.CookieBad} {
 		udp.Cookie(kind)
@@ -51,6 +51,7 @@ func TestGoldenExposition(t *testing.T) {
 	for class := range policy.Class(policy.ClassCount) {
 		udp.Limited(class)
 	}
+	udp.Slip()
 	udp.Panic()
 	tel.Collect(func(w *telemetry.Writer) {
 		for _, zone := range []string{string(wire.AppendName(nil, hostileZone())), "example.", "."} {

@@ -26,6 +26,7 @@ type metric struct {
 var metrics = []metric{
 	{"port53_build_info", "gauge", "version", "1, with the version as a label."},
 	{"port53_start_time_seconds", "gauge", "", "When the server started, in seconds since 1970."},
+	{"port53_received_total", "counter", "transport", "Messages that arrived: each is in port53_queries_total or in port53_dropped_total, once it has been dealt with."},
 	{"port53_queries_total", "counter", "transport", "Queries that were replied to."},
 	{"port53_queries_by_type_total", "counter", "type", "The same by question type; types that were never asked for are left out."},
 	{"port53_replies_total", "counter", "rcode", "Replies by response code."},
@@ -33,14 +34,14 @@ var metrics = []metric{
 	{"port53_query_duration_seconds", "histogram", "", "Time to make a reply; one query in 64 is measured."},
 	{"port53_query_bytes_total", "counter", "", "Octets of queries."},
 	{"port53_reply_bytes_total", "counter", "", "Octets of replies."},
-	{"port53_malformed_total", "counter", "reason", "Packets that could not be read."},
-	{"port53_dropped_total", "counter", "reason", "Queries that got no reply, or less: rate_limit none, slip TC=1 or BADCOOKIE, port and silent none, late the answer took longer than clients wait, load too many were waiting."},
+	{"port53_malformed_total", "counter", "reason", "Messages that could not be read, by what is wrong with them. Those with a header and a question got FORMERR and are in port53_queries_total, the others are in port53_dropped_total."},
+	{"port53_dropped_total", "counter", "reason transport", "Messages that got no reply: rate_limit, port (of a known reflector), port_zero, short (less than a header), oversize, malformed (a response), late (the answer took longer than clients wait), load (too many were waiting), fault (of port53)."},
+	{"port53_slipped_total", "counter", "", "Replies that response rate limiting made TC=1 or BADCOOKIE."},
 	{"port53_rate_limited_total", "counter", "class", "Answers beyond a limit, by kind of answer; also counted in log-only mode."},
 	{"port53_cookies_total", "counter", "kind", "Cookies in queries: client (alone), valid, bad."},
 	{"port53_panics_total", "counter", "", "Queries that ran into a fault of port53 and got SERVFAIL."},
-	{"port53_udp_received_total", "counter", "", "Datagrams received."},
-	{"port53_udp_sent_total", "counter", "", "Datagrams sent."},
-	{"port53_udp_send_errors_total", "counter", "", "Datagrams that the system did not send."},
+	{"port53_sent_total", "counter", "transport", "Messages sent. A zone transfer is many."},
+	{"port53_send_errors_total", "counter", "transport", "Messages that the system did not send, or the client did not take."},
 	{"port53_tcp_connections", "gauge", "", "Connections now."},
 	{"port53_tcp_connections_total", "counter", "", "Connections taken."},
 	{"port53_tcp_closed_total", "counter", "reason", "Connections that the server ended: refused, evicted, timeout, stalled."},
@@ -212,8 +213,14 @@ func (t *Telemetry) write(w *Writer) {
 		w.Set("port53_malformed_total", float64(s.malformed[i].load()), "reason", wire.Malformed(i).String())
 	}
 	for i := range s.drops {
-		w.Set("port53_dropped_total", float64(s.drops[i].load()), "reason", Drop(i).String())
+		transport := server.Transport(i)
+		for j := range s.drops[i] {
+			if n := s.drops[i][j].load(); n > 0 || transport <= server.TCP {
+				w.Set("port53_dropped_total", float64(n), "reason", Drop(j).String(), "transport", transport.String())
+			}
+		}
 	}
+	w.Set("port53_slipped_total", float64(s.slipped.load()))
 	for i := range s.limited {
 		w.Set("port53_rate_limited_total", float64(s.limited[i].load()), "class", policy.Class(i).String())
 	}

@@ -30,8 +30,11 @@ func TestEachKindHasALine(t *testing.T) {
 		count("port53_rate_limited_total", "class", k)
 	}
 	for k := range dropCount {
-		w.Drop(k, 12)
-		count("port53_dropped_total", "reason", k)
+		w.Drop(k, server.UDP, 12)
+		if s := k.String(); s == "" || s == "unknown" {
+			t.Error("a reason without a name")
+		}
+		want = append(want, fmt.Sprintf("port53_dropped_total{reason=%q,transport=\"udp\"} 1\n", k))
 	}
 	for k := range cookieCount {
 		w.Cookie(k)

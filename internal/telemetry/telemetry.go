@@ -16,24 +16,25 @@ import (
 	"port53/internal/wire"
 )
 
-// Drop is why a query got no reply, or less than a whole one.
+// Drop is why a query got no reply. Each message that reached the engine is replied to
+// once, or dropped once for one reason.
 type Drop uint8
 
 // The reasons.
 const (
-	DropRate   Drop = iota // response rate limiting, no reply
-	DropSlip               // response rate limiting, TC=1 or BADCOOKIE
-	DropPort               // the source port is a reflector's
-	DropSilent             // a response, or less than a header
-	DropLate               // the answer took longer than clients wait
-	DropLoad               // too many were waiting for answers
+	DropRate      Drop = iota // response rate limiting
+	DropPort                  // the source port is a reflector's
+	DropMalformed             // a response, or less than a header
+	DropLate                  // the answer took longer than clients wait
+	DropLoad                  // too many were waiting for answers
+	DropFault                 // no reply could be made, by a fault of port53
 	dropCount
 )
 
 // String returns the reason as the metrics have it.
 func (d Drop) String() string {
 	names := [...]string{
-		DropRate: "rate_limit", DropSlip: "slip", DropPort: "port", DropSilent: "silent", DropLate: "late", DropLoad: "load",
+		DropRate: "rate_limit", DropPort: "port", DropMalformed: "malformed", DropLate: "late", DropLoad: "load", DropFault: "fault",
 	}
 	if int(d) < len(names) {
 		return names[d]
@@ -88,11 +89,12 @@ type Worker struct {
 	latency   [buckets + 1]counter
 	nanos     counter
 	malformed [wire.MalformedCount]counter
-	drops     [dropCount]counter
+	drops     [server.TransportCount][dropCount]counter
 	cookies   [cookieCount]counter
 	limited   [policy.ClassCount]counter
 	in, out   counter
 	truncated counter
+	slipped   counter
 	panics    counter
 	_         [64]byte
 }
@@ -132,11 +134,15 @@ func (w *Worker) Malformed(why wire.Malformed) {
 	}
 }
 
-// Drop counts a query without a full reply; query is its octets.
-func (w *Worker) Drop(why Drop, query int) {
-	w.drops[why].add(1)
+// Drop counts a query without a reply; query is its octets.
+func (w *Worker) Drop(why Drop, over server.Transport, query int) {
+	w.drops[over][why].add(1)
 	w.in.add(uint64(query))
 }
+
+// Slip counts a reply that response rate limiting made TC=1 or BADCOOKIE. It is recorded as
+// every reply is, too.
+func (w *Worker) Slip() { w.slipped.add(1) }
 
 // Cookie counts a cookie.
 func (w *Worker) Cookie(kind Cookie) { w.cookies[kind].add(1) }
@@ -186,13 +192,16 @@ func (t *Telemetry) sum() *Worker {
 		add(total.rcodes[:], w.rcodes[:])
 		add(total.latency[:], w.latency[:])
 		add(total.malformed[:], w.malformed[:])
-		add(total.drops[:], w.drops[:])
+		for i := range w.drops {
+			add(total.drops[i][:], w.drops[i][:])
+		}
 		add(total.cookies[:], w.cookies[:])
 		add(total.limited[:], w.limited[:])
 		total.nanos.add(w.nanos.load())
 		total.in.add(w.in.load())
 		total.out.add(w.out.load())
 		total.truncated.add(w.truncated.load())
+		total.slipped.add(w.slipped.load())
 		total.panics.add(w.panics.load())
 	}
 	return total

@@ -45,7 +45,8 @@ func TestCountersAddUp(t *testing.T) {
 	b.Record(&telemetry.Event{Transport: 1, Type: wire.TypeA, Rcode: wire.NXDomain, Query: 40, Reply: 50, Truncated: true, Nanos: 3000})
 	b.Record(&telemetry.Event{Transport: 1, Type: 65280, Rcode: 4000, Nanos: 1 << 62})
 	b.Malformed(wire.BadPointer)
-	b.Drop(telemetry.DropRate, 40)
+	b.Drop(telemetry.DropRate, 1, 40)
+	b.Slip()
 	b.Cookie(telemetry.CookieValid)
 	b.Limited(2)
 	text := string(tel.Append(nil))
@@ -63,7 +64,9 @@ func TestCountersAddUp(t *testing.T) {
 		`port53_query_bytes_total 200`,
 		`port53_reply_bytes_total 350`,
 		`port53_malformed_total{reason="compression pointer does not point backwards"} 1`,
-		`port53_dropped_total{reason="rate_limit"} 1`,
+		`port53_dropped_total{reason="rate_limit",transport="tcp"} 1`,
+		`port53_dropped_total{reason="rate_limit",transport="udp"} 0`,
+		`port53_slipped_total 1`,
 		`port53_cookies_total{kind="valid"} 1`,
 		`port53_rate_limited_total{class="nxdomain"} 1`,
 	} {

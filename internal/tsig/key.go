@@ -78,6 +78,26 @@ func (a Algorithm) Name() []byte { return algorithmOf(a).name }
 // Size returns the octets of a whole code.
 func (a Algorithm) Size() int { return algorithmOf(a).size }
 
+// SizeOf returns the octets of a whole code by the algorithm of a name in wire form, or 0 if
+// it is not known. It does not allocate.
+func SizeOf(name []byte) int {
+	const prefix = "\x0bhmac-sha"
+	if len(name) != len(prefix)+4 || name[len(name)-1] != 0 || !strings.EqualFold(string(name[:len(prefix)]), prefix) {
+		return 0
+	}
+	switch string(name[len(prefix) : len(prefix)+3]) {
+	case "224":
+		return sha256.Size224
+	case "256":
+		return sha256.Size
+	case "384":
+		return sha512.Size384
+	case "512":
+		return sha512.Size
+	}
+	return 0
+}
+
 // A Key is a secret that two hosts share. It is not modified after it was given away.
 type Key struct {
 	Name      []byte // in wire form and lower case

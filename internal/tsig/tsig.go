@@ -93,7 +93,10 @@ func (c *Context) Replayed() { c.Error = wire.BadTime }
 
 // Overhead returns the octets that Sign and Stream.Sign append at most.
 func (c *Context) Overhead() int {
-	n := len(c.record.name) + 10 + len(c.record.algorithm) + 16 + timeLen
+	n := len(c.record.name) + 10 + len(c.record.algorithm) + 16
+	if c.Error == wire.BadTime {
+		n += timeLen
+	}
 	if c.key != nil {
 		n += c.key.Algorithm.Size()
 	}

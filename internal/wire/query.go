@@ -259,10 +259,22 @@ func goodTSIG(b []byte) bool {
 
 // TSIGErrorLen returns the octets of a TSIG record without code and other data that
 // answers the query's own.
-func (q *Query) TSIGErrorLen() int {
+func (q *Query) TSIGErrorLen() int { return q.tsigName + 10 + len(q.TSIGAlgorithm()) + 16 }
+
+// TSIGAlgorithm returns the name of the TSIG record's algorithm as it was sent. There is a
+// TSIG record.
+func (q *Query) TSIGAlgorithm() []byte {
 	data := q.TSIG[q.tsigName+10:]
-	algorithm, _, _ := scanName(data)
-	return q.tsigName + 10 + algorithm + 16
+	n, _, _ := scanName(data)
+	return data[:n]
+}
+
+// AskedName returns the question's name as it was sent. It is empty without a question.
+func (q *Query) AskedName() []byte {
+	if !q.HasQuestion {
+		return nil
+	}
+	return q.Msg[HeaderLen : HeaderLen+q.Name.n]
 }
 
 // skipName returns the offset behind the possibly compressed name at pos, or -1.
