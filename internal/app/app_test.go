@@ -60,11 +60,17 @@ func (r *running) read(name string) string {
 
 var stamp time.Duration
 
-func start(t *testing.T, extra string) *running {
+// start starts a server with more in its configuration, and directories beside that.
+func start(t *testing.T, extra string, dirs ...string) *running {
 	t.Helper()
 	r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
 	for _, dir := range []string{r.dir, filepath.Dir(r.dir)} {
 		if err := os.Chmod(dir, 0o777); err != nil { // whoever the server becomes reads and cleans up here
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range dirs {
+		if err := os.Mkdir(filepath.Join(r.dir, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -343,4 +349,42 @@ func TestPort53NeedsARight(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "127.0.0.77:53") || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestQueryLogIsReopened moves the query log away, as logrotate does: after a reload, also one
+// that fails for another reason, queries go to a file of the old name. If there can be none,
+// they go on in the file that was moved.
+func TestQueryLogIsReopened(t *testing.T) {
+	r := start(t, "metrics: {listen: off}\nlog: {queries: text, queries_file: q/log}\n", "q")
+	rename := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(filepath.Join(r.dir, from), filepath.Join(r.dir, to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(file, name string) {
+		t.Helper()
+		until(t, name+" in "+file, func() string { return r.read(file) }, func() bool { return strings.Count(r.read(file), " "+name+" IN A") == 2 })
+	}
+	r.want("one.test. A", "NXDOMAIN")
+	has("q/log", "one.test.")
+	rename("q/log", "q/log.1")
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.want("two.test. A", "NXDOMAIN")
+	has("q/log", "two.test.")
+	rename("q/log", "q/log.2")
+	r.write("port53.yaml", "nonsense")
+	if _, err := r.Reload(t.Context()); err == nil {
+		t.Error("nonsense was taken")
+	}
+	r.want("three.test. A", "NXDOMAIN")
+	has("q/log", "three.test.")
+	rename("q", "moved")
+	r.reload <- syscall.SIGHUP
+	until(t, "a reload", func() string { return "" }, func() bool { return len(r.reload) == 0 })
+	_, _ = r.Reload(t.Context()) // which waits for the one before
+	r.want("four.test. A", "NXDOMAIN")
+	has("moved/log", "four.test.")
 }

@@ -61,6 +61,7 @@ func (a *App) Reload(context.Context) (any, error) {
 	defer a.reloading.Unlock()
 	_ = notify("RELOADING=1\nMONOTONIC_USEC=" + monotonicMicroseconds())
 	defer func() { _ = notify("READY=1") }()
+	a.queries.reopen(a.log)
 	result, err := a.reload(a.ctx)
 	a.reloads.count(err)
 	if err != nil {

@@ -2,7 +2,7 @@ package app
 
 import (
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -20,20 +20,27 @@ import (
 // queryLog is the query log and the file it goes to; nil: off.
 type queryLog struct {
 	log  *telemetry.QueryLog
-	path string    // of the file; empty: standard output
-	file io.Closer // nil: it is not open, or standard output
+	path string // of the file; empty: standard output
 }
 
 // queryLogMode is for the query log's file: it tells what people have asked for.
 const queryLogMode = 0o640
 
-// newQueryLog returns the query log that l wants, which has yet to be opened.
-func newQueryLog(l config.Log) *queryLog {
+// newQueryLog returns the query log that l wants, which has yet to be opened. That it cannot
+// be written is told to log.
+func newQueryLog(l config.Log, log *slog.Logger) *queryLog {
 	if l.Queries == "off" || l.Queries == "" {
 		return nil
 	}
+	trouble := func(err error) {
+		if err != nil {
+			log.Error("the query log cannot be written: lines are lost, and counted in port53_query_log_dropped_total", "problem", err.Error())
+		} else {
+			log.Info("the query log is written again")
+		}
+	}
 	return &queryLog{
-		log:  telemetry.NewQueryLog(nil, telemetry.QueryLogOptions{JSON: l.Queries == "json", Sample: l.QueriesSample}),
+		log:  telemetry.NewQueryLog(nil, telemetry.QueryLogOptions{JSON: l.Queries == "json", Sample: l.QueriesSample, Trouble: trouble}),
 		path: l.QueriesFile,
 	}
 }
@@ -45,17 +52,32 @@ func (q *queryLog) open() error {
 		return nil
 	}
 	if q.path == "" || q.path == "/dev/stdout" {
-		q.log.SetOutput(os.Stdout)
+		q.log.SetOutput(stdout{})
 		return nil
 	}
 	f, err := securepath.Append(q.path, queryLogMode)
 	if err != nil {
 		return fmt.Errorf("log.queries_file: %w", err)
 	}
-	q.file = f
 	q.log.SetOutput(f)
 	return nil
 }
+
+// reopen opens the file anew: logrotate has moved the one that is open. If that fails, the
+// one before goes on.
+func (q *queryLog) reopen(log *slog.Logger) {
+	if q == nil || q.path == "" {
+		return
+	}
+	if err := q.open(); err != nil {
+		log.Error("the query log was not opened again, and goes on in the file that was open", "problem", err.Error())
+	}
+}
+
+// stdout is standard output, which stays open.
+type stdout struct{}
+
+func (stdout) Write(p []byte) (int, error) { return os.Stdout.Write(p) }
 
 func (q *queryLog) sink() *telemetry.QueryLog {
 	if q == nil {
@@ -69,9 +91,6 @@ func (q *queryLog) close() {
 		return
 	}
 	q.log.Close()
-	if q.file != nil {
-		q.file.Close()
-	}
 }
 
 // collect gives telemetry what is not counted query by query.

@@ -237,7 +237,7 @@ type Log struct {
 	Level         string `yaml:"level" is:"word" words:"debug info warn error" default:"info" doc:"The least important messages that are written." why:"What an operator should see, and nothing for each query."`
 	Format        string `yaml:"format" is:"word" words:"text json" default:"text" doc:"How messages are written." why:"For people; collectors want json."`
 	Queries       string `yaml:"queries" is:"word" words:"off text json" default:"off" doc:"Whether and how each query is logged." why:"Queries tell what people do, and a log of all takes more time than answering."`
-	QueriesFile   string `yaml:"queries_file" is:"path" default:"" doc:"The file that the query log is appended to. Empty: standard output." why:"The service manager collects what is printed."`
+	QueriesFile   string `yaml:"queries_file" is:"path" default:"" doc:"The file that the query log is appended to. Each reload opens it anew, so that logrotate can move it. Empty: standard output." why:"The service manager collects what is printed."`
 	QueriesSample int    `yaml:"queries_sample" default:"1" min:"1" max:"1000000000" doc:"One query in so many is logged." why:"Who switches the log on wants all that its bounds let through."`
 }
 

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,7 +17,7 @@ const (
 	httpTimeout   = 10 * time.Second // for a request, and for taking the reply: as long as a scraper waits by default
 	httpHeader    = 8 << 10          // octets of a request's header
 	httpBody      = 1                // octets of a request's body, which nobody has a reason to send
-	httpConns     = 32               // connections at a time; more are closed at once
+	httpConns     = 32               // connections at a time; for one more, the one that has waited longest for a request goes
 	httpIdleConns = 2 * time.Minute  // so that a scraper that comes each minute can keep its connection
 )
 
@@ -34,25 +36,53 @@ func (t *Telemetry) Handler() http.Handler {
 }
 
 // ServeHTTP serves Handler on l until ctx ends. What goes wrong with a connection goes to log.
+//
+// On a loopback address it answers those who ask for an address or for localhost: a page in
+// a browser of this machine that has its own name lead here (DNS rebinding) gets nothing.
 func (t *Telemetry) ServeHTTP(ctx context.Context, l net.Listener, log *slog.Logger) error {
+	b := &bounded{Listener: l, idle: map[*boundedConn]time.Time{}}
 	s := &http.Server{
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		Handler:           http.MaxBytesHandler(t.Handler(), httpBody),
+		Handler:           b.working(http.MaxBytesHandler(named(l.Addr(), t.Handler()), httpBody)),
+		ConnContext:       b.context,
 		ReadHeaderTimeout: httpTimeout, ReadTimeout: httpTimeout, WriteTimeout: httpTimeout,
 		IdleTimeout: httpIdleConns, MaxHeaderBytes: httpHeader,
 	}
 	stop := context.AfterFunc(ctx, func() { s.Close() })
 	defer stop()
-	if err := s.Serve(&bounded{Listener: l, slots: make(chan struct{}, httpConns)}); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.Serve(b); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-// bounded has at most so many connections at a time.
+// named refuses requests for the name of another host, if only this machine is served.
+func named(at net.Addr, next http.Handler) http.Handler {
+	if a, ok := at.(*net.TCPAddr); !ok || !a.IP.IsLoopback() {
+		return next // whoever reaches it may have any name for it
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+		if _, err := netip.ParseAddr(host); err != nil && host != "" && !strings.EqualFold(host, "localhost") {
+			http.Error(w, "ask for an address, or for localhost", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// bounded has at most so many connections at a time. For a new one it closes the one that
+// has waited longest for its client to ask; if all are being answered, the new one.
 type bounded struct {
 	net.Listener
-	slots chan struct{}
+
+	mu   sync.Mutex
+	all  int
+	idle map[*boundedConn]time.Time // those that are not being answered, and since when
 }
 
 func (b *bounded) Accept() (net.Conn, error) {
@@ -61,22 +91,87 @@ func (b *bounded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		select {
-		case b.slots <- struct{}{}:
-			return &boundedConn{Conn: c, slots: b.slots}, nil
-		default:
-			c.Close()
+		if conn := b.admit(c); conn != nil {
+			return conn, nil
 		}
+		c.Close()
+	}
+}
+
+// admit makes room for c; nil: there is none.
+func (b *bounded) admit(c net.Conn) *boundedConn {
+	b.mu.Lock()
+	var oldest *boundedConn
+	if b.all >= httpConns {
+		for d, since := range b.idle {
+			if oldest == nil || since.Before(b.idle[oldest]) {
+				oldest = d
+			}
+		}
+		if oldest == nil {
+			b.mu.Unlock()
+			return nil
+		}
+		b.forget(oldest)
+	}
+	conn := &boundedConn{Conn: c, of: b}
+	b.all++
+	b.idle[conn] = time.Now()
+	b.mu.Unlock()
+	if oldest != nil {
+		oldest.Close()
+	}
+	return conn
+}
+
+// forget gives the room of a connection to another, once. The lock is held.
+func (b *bounded) forget(c *boundedConn) {
+	if !c.gone {
+		c.gone = true
+		b.all--
+		delete(b.idle, c)
+	}
+}
+
+type connKey struct{}
+
+// context lets a request find its connection.
+func (b *bounded) context(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// working keeps the connection of a request that is being answered.
+func (b *bounded) working(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(*boundedConn); ok {
+			b.set(c, false)
+			defer b.set(c, true)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (b *bounded) set(c *boundedConn, idle bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case c.gone:
+	case idle:
+		b.idle[c] = time.Now()
+	default:
+		delete(b.idle, c)
 	}
 }
 
 type boundedConn struct {
 	net.Conn
-	slots chan struct{}
-	once  sync.Once // package http may close from two goroutines when it is shut down
+	of   *bounded
+	gone bool // its room is another's; of.mu guards it
 }
 
 func (c *boundedConn) Close() error {
-	c.once.Do(func() { <-c.slots })
+	c.of.mu.Lock()
+	c.of.forget(c)
+	c.of.mu.Unlock()
 	return c.Conn.Close()
 }

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,11 +99,12 @@ func (o *Output) run() {
 	}
 }
 
-// A lineWriter writes whole lines: after an error within a line, the next one begins on a
-// line of its own.
+// A lineWriter writes whole lines: what an error leaves of a line in a file is taken back,
+// and elsewhere the next line begins on a line of its own.
 type lineWriter struct {
 	out  io.Writer
-	torn bool // the last write ended within a line
+	torn bool  // the last write ended within a line
+	err  error // of the last write; nil: it was good
 }
 
 // write writes lines and returns what it could not write.
@@ -113,15 +115,36 @@ func (w *lineWriter) write(lines []byte) []byte {
 	if w.torn {
 		n, err := w.out.Write([]byte{'\n'})
 		if w.torn = n == 0; err != nil {
+			w.err = err
 			return lines
 		}
 	}
-	n, err := w.out.Write(lines)
-	if n > 0 {
-		w.torn = lines[n-1] != '\n'
-	}
-	if err == nil {
+	var n int
+	if n, w.err = w.out.Write(lines); w.err == nil {
+		w.torn = lines[len(lines)-1] != '\n'
 		return nil
 	}
+	if torn := n - bytes.LastIndexByte(lines[:n], '\n') - 1; torn > 0 {
+		w.torn = !w.takeBack(torn)
+	}
 	return lines[n:]
+}
+
+// takeBack removes the last n bytes that were written, and reports whether that was
+// possible: from a file to which nobody else has written since.
+func (w *lineWriter) takeBack(n int) bool {
+	f, ok := w.out.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil || at != info.Size() || f.Truncate(at-int64(n)) != nil {
+		return false
+	}
+	_, err = f.Seek(at-int64(n), io.SeekStart)
+	return err == nil
 }

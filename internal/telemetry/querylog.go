@@ -28,6 +28,10 @@ type QueryLogOptions struct {
 	PerPrefix      int // lines a second for one /24 or /56 (10); below 0: no limit
 	BytesPerSecond int // (4 MiB)
 	Queue          int // entries (8,192)
+
+	// Trouble is told when lines cannot be written, once until they can again: then with
+	// nil. It may be nil, and must not wait.
+	Trouble func(err error)
 }
 
 // An Entry is one query for the log. Offer copies it.
@@ -51,7 +55,7 @@ func (e *Entry) SetName(name []byte) { e.nameLen = uint8(copy(e.name[:], name)) 
 // network that has had its lines of a second takes no place in the queue, so that a
 // flood from one does not crowd out the others.
 type QueryLog struct {
-	out     atomic.Pointer[lineWriter]
+	out     atomic.Pointer[queryOutput]
 	options QueryLogOptions
 	clients *clientTable
 	queue   chan Entry
@@ -65,6 +69,7 @@ type QueryLog struct {
 	name    []byte
 	second  int64
 	written int
+	failing bool
 }
 
 // NewQueryLog returns a log to out and starts its writer. out may be nil until SetOutput is
@@ -91,10 +96,48 @@ func NewQueryLog(out io.Writer, o QueryLogOptions) *QueryLog {
 	return l
 }
 
-// SetOutput has the lines that are written from now on go to out.
+// A queryOutput is where lines go, until another takes its place.
+type queryOutput struct {
+	mu   sync.Mutex // held while a line is written
+	to   lineWriter
+	gone bool // another has taken its place
+}
+
+// SetOutput has the lines that are written from now on go to out. What it takes the place
+// of is closed, if it is an [io.Closer], when no line is being written to it any more.
+// SetOutput does not wait for that.
 func (l *QueryLog) SetOutput(out io.Writer) {
-	if out != nil {
-		l.out.Store(&lineWriter{out: out})
+	if out == nil {
+		return
+	}
+	if old := l.out.Swap(&queryOutput{to: lineWriter{out: out}}); old != nil {
+		go old.retire()
+	}
+}
+
+func (o *queryOutput) retire() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gone = true
+	if c, ok := o.to.out.(io.Closer); ok {
+		_ = c.Close() // what was to be written has been
+	}
+}
+
+// write writes a line to the output of this moment.
+func (l *QueryLog) write(line []byte) error {
+	for {
+		out := l.out.Load()
+		out.mu.Lock()
+		if out.gone {
+			out.mu.Unlock()
+			continue // there is another
+		}
+		defer out.mu.Unlock()
+		if len(out.to.write(line)) > 0 {
+			return out.to.err
+		}
+		return nil
 	}
 }
 
@@ -119,7 +162,7 @@ func (l *QueryLog) Offer(e *Entry) {
 // Dropped returns how many entries were not written.
 func (l *QueryLog) Dropped() uint64 { return l.dropped.Load() }
 
-// Close writes what waits and ends the writer. It gives up whoever does not take the lines
+// Close writes what waits, ends the writer and closes its output. It gives up whoever does not take the lines
 // after a while. Nothing may be offered any more.
 func (l *QueryLog) Close() {
 	l.close.Do(func() { close(l.queue) })
@@ -127,6 +170,9 @@ func (l *QueryLog) Close() {
 	defer limit.Stop()
 	select {
 	case <-l.done:
+		if out := l.out.Load(); out != nil {
+			out.retire()
+		}
 	case <-limit.C:
 	}
 }
@@ -134,15 +180,21 @@ func (l *QueryLog) Close() {
 func (l *QueryLog) run() {
 	defer close(l.done)
 	for e := range l.queue {
-		out := l.out.Load()
-		if out == nil || !l.admit(&e) {
+		if l.out.Load() == nil || !l.admit(&e) {
 			l.dropped.Add(1)
 			continue
 		}
 		l.line = l.append(l.line[:0], &e)
 		l.written += len(l.line)
-		if len(out.write(l.line)) > 0 {
+		err := l.write(l.line)
+		if err != nil {
 			l.dropped.Add(1)
+		}
+		if failing := err != nil; failing != l.failing {
+			l.failing = failing
+			if l.options.Trouble != nil {
+				l.options.Trouble(err)
+			}
 		}
 	}
 }
