@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -90,40 +88,6 @@ func TestReloadIsTheServers(t *testing.T) {
 		t.Error(err)
 	}
 	r.want("ns.test. A", "192.0.2.2")
-}
-
-// TestNobodyWaitsForAReload holds a reload up by a configuration file that nobody writes to:
-// the status and the metrics are told, questions are answered, and the server stops.
-func TestNobodyWaitsForAReload(t *testing.T) {
-	r := start(t, "metrics: {listen: \"127.0.0.1:0\"}\n")
-	pipe := filepath.Join(r.dir, "port53.yaml")
-	if err := os.Remove(pipe); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(pipe, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	r.reload <- syscall.SIGHUP
-	// The reload has the pipe open when there is somebody to write to.
-	w, err := os.OpenFile(pipe, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	if st, err := r.Status("test."); err != nil || !st.(app.Status).Zones[0].Serving {
-		t.Errorf("status %+v %v", st, err)
-	}
-	if got := metrics(t, r); !strings.Contains(got, "port53_zones{") {
-		t.Errorf("metrics: %q", got)
-	}
-	r.want("ns.test. A", "192.0.2.1")
-	began := time.Now()
-	r.stop()
-	err = <-r.done
-	close(r.done)
-	if err != nil || time.Since(began) > time.Minute {
-		t.Errorf("stopped after %v with %v", time.Since(began), err)
-	}
 }
 
 // TestReloadHandsOn has a client at its limit, with a cookie of the server: a reload that

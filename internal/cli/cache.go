@@ -97,24 +97,20 @@ This is what unbound-control dump_cache and rndc dumpdb do.`,
 		Example: "  port53 cache dump cache.dump",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			at, err := controlSocket(file, socket)
-			if err != nil {
-				return err
-			}
 			f, err := os.CreateTemp(filepath.Dir(args[0]), filepath.Base(args[0])+".*")
 			if err != nil {
 				return failure(exitUsage, "", "%v", err)
 			}
 			defer os.Remove(f.Name()) // it is gone once it has its name
-			ctx, cancel := context.WithTimeout(cmd.Context(), controlTimeout)
-			defer cancel()
-			err = console.Fetch(ctx, at, "/cache/dump", f)
+			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
+				return console.Fetch(ctx, at, "/cache/dump", f)
+			})
 			size, _ := f.Seek(0, 1)
 			if closeErr := f.Close(); err == nil && closeErr != nil {
 				return failure(exitUsage, "", "%v", closeErr)
 			}
 			if err != nil {
-				return callError(err)
+				return err
 			}
 			if size == 0 {
 				return failure(exitFindings, "", "the server has no cache: its role does not resolve")
@@ -144,21 +140,20 @@ This is what unbound-control load_cache does.`,
 		Example: "  port53 cache load cache.dump",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			at, err := controlSocket(file, socket)
-			if err != nil {
-				return err
-			}
 			f, err := os.Open(args[0])
 			if err != nil {
 				return failure(exitUsage, "", "%v", err)
 			}
 			defer f.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), controlTimeout)
-			defer cancel()
 			var r app.CacheLoaded
-			err = console.Send(ctx, at, "/cache/load", f, &r)
-			if err != nil && !errors.Is(err, console.ErrRefused) {
-				return callError(err)
+			refused := false
+			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
+				err := console.Send(ctx, at, "/cache/load", f, &r)
+				refused = errors.Is(err, console.ErrRefused)
+				return err
+			})
+			if err != nil && !refused {
+				return err
 			}
 			if asJSON {
 				if err := s.printJSON(r); err != nil {
@@ -167,10 +162,7 @@ This is what unbound-control load_cache does.`,
 			} else {
 				fmt.Fprintf(s.out, "loaded %d entries from %s\n", r.Entries, args[0])
 			}
-			if err != nil {
-				return callError(err)
-			}
-			return nil
+			return err
 		},
 	}
 	socketFlags(cmd, &file, &socket)

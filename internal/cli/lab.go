@@ -65,7 +65,9 @@ the process. The names to try, and what each shows, are printed at the start.`,
 			if err != nil {
 				return failure(exitFault, "", "%v", err)
 			}
-			return s.run(cmd.Context(), app.Options{Config: c, Network: world.Net}, nil, func(out io.Writer, a *app.App) {
+			sig := catch(cmd.Context())
+			defer sig.release()
+			return s.run(sig, app.Options{Config: c, Network: world.Net}, nil, func(out io.Writer, a *app.App) {
 				at := a.Addrs()[0]
 				fmt.Fprintf(out, "port53 resolves in its laboratory on %s, UDP and TCP. Try:\n\n", at)
 				printTrials(out, trials)

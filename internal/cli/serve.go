@@ -50,14 +50,16 @@ This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
   port53 serve --config /etc/port53/port53.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			sig := catch(cmd.Context())
+			defer sig.release()
 			if !example {
 				if !cmd.Flags().Changed("config") && (len(listen) > 0 || !exists(file)) {
-					return s.serveDefault(cmd.Context(), listen)
+					return s.serveDefault(sig, listen)
 				}
 				if len(listen) > 0 {
 					return failure(exitUsage, "write listen into the configuration", "--listen and --config exclude each other")
 				}
-				return s.serve(cmd.Context(), file, nil)
+				return s.serve(sig, file, nil)
 			}
 			if cmd.Flags().Changed("config") {
 				return failure(exitUsage, "", "--example and --config exclude each other")
@@ -70,7 +72,7 @@ This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
 			if file, err = writeExample(dir); err != nil {
 				return failure(exitUsage, "", "%v", err)
 			}
-			return s.serve(cmd.Context(), file, greet)
+			return s.serve(sig, file, greet)
 		},
 	}
 	configFlag(cmd, &file)
@@ -85,7 +87,7 @@ func exists(file string) bool {
 }
 
 // serveDefault runs what needs no configuration: a resolver for this machine.
-func (s *streams) serveDefault(ctx context.Context, listen []string) error {
+func (s *streams) serveDefault(sig *signals, listen []string) error {
 	c := config.Default()
 	for i, text := range listen {
 		if i == 0 {
@@ -109,7 +111,7 @@ func (s *streams) serveDefault(ctx context.Context, listen []string) error {
 		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
 	}
 	// With addresses of its own it may run beside the service.
-	return s.run(ctx, app.Options{Config: c, Beside: len(listen) > 0}, nil, func(out io.Writer, a *app.App) {
+	return s.run(sig, app.Options{Config: c, Beside: len(listen) > 0}, nil, func(out io.Writer, a *app.App) {
 		at := a.Addrs()[0]
 		fmt.Fprintf(out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
 
@@ -153,12 +155,66 @@ Ctrl-C stops it.
 `, at, at.Addr(), at.Port())
 }
 
-func (s *streams) serve(ctx context.Context, file string, greet greeting) error {
-	c, missing, err := loadToServe(file)
+// signals are what the process is told from outside. They count from before anything is done
+// that may take its time, such as reading a file: a server that is just starting is not ended
+// by SIGHUP, and what asks it to end does not wait for a disk.
+type signals struct {
+	ctx    context.Context // ends with SIGINT and SIGTERM
+	reload chan os.Signal  // SIGHUP
+	stop   context.CancelFunc
+}
+
+// catch has signals come to what it returns. Nothing that is printed holds the server up, or
+// ends it: without a handler, a reader of standard output or error that goes away is the end
+// of the process (SIGPIPE).
+func catch(ctx context.Context) *signals {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	sig := &signals{reload: make(chan os.Signal, 1)}
+	signal.Notify(sig.reload, syscall.SIGHUP)
+	sig.ctx, sig.stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	return sig
+}
+
+func (sig *signals) release() {
+	sig.stop()
+	signal.Stop(sig.reload)
+}
+
+// stopPatience is how long a start that is to end may take for it before it is left alone
+// with a file that cannot be read to its end.
+const stopPatience = 2 * time.Second
+
+// unless returns what f does, or that the start was ended while f went on.
+func (sig *signals) unless(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-sig.ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopPatience):
+		return context.Canceled
+	}
+}
+
+func (s *streams) serve(sig *signals, file string, greet greeting) error {
+	var c *config.Config
+	var missing config.Errors
+	err := sig.unless(func() (err error) {
+		c, missing, err = loadToServe(file)
+		return err
+	})
+	if errors.Is(err, context.Canceled) {
+		return startError(err)
+	}
 	if err != nil {
 		return err
 	}
-	return s.run(ctx, app.Options{Config: c}, missing, greet)
+	return s.run(sig, app.Options{Config: c}, missing, greet)
 }
 
 // A greeting tells a person what to do with the server.
@@ -168,10 +224,7 @@ type greeting func(out io.Writer, a *app.App)
 const flushTime = time.Second
 
 // run serves until a signal ends it. missing are zone files that cannot be read.
-func (s *streams) run(ctx context.Context, o app.Options, missing config.Errors, greet greeting) error {
-	// Nothing that is printed holds the server up, or ends it: without a handler, a reader of
-	// standard output or error that goes away is the end of the process (SIGPIPE).
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+func (s *streams) run(sig *signals, o app.Options, missing config.Errors, greet greeting) error {
 	out, logged := telemetry.NewOutput(s.out), telemetry.NewOutput(s.err)
 	defer out.Close(flushTime)
 	defer logged.Close(flushTime)
@@ -182,16 +235,14 @@ func (s *streams) run(ctx context.Context, o app.Options, missing config.Errors,
 	if greet != nil {
 		o.Ready = func(a *app.App) { greet(out, a) }
 	}
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	reload := make(chan os.Signal, 1)
-	signal.Notify(reload, syscall.SIGHUP)
-	defer signal.Stop(reload)
-	a, err := app.New(ctx, o)
-	if err != nil {
+	var a *app.App
+	if err := sig.unless(func() (err error) {
+		a, err = app.New(sig.ctx, o)
+		return err
+	}); err != nil {
 		return startError(err)
 	}
-	if err := a.Run(ctx, reload); err != nil {
+	if err := a.Run(sig.ctx, sig.reload); err != nil {
 		return failure(exitUsage, "", "%v", err)
 	}
 	return nil
@@ -236,38 +287,48 @@ func newLogger(out io.Writer, l config.Log) *slog.Logger {
 // every zone that changed.
 const controlTimeout = 10 * time.Minute
 
-// controlSocket returns the control socket of the running server: the one named, or
-// that of the configuration.
-func controlSocket(file, socket string) (string, error) {
-	if socket != "" {
-		return socket, nil
-	}
-	if file == defaultConfig && !exists(file) {
-		return config.Default().Control.Socket, nil
-	}
-	c, _, err := loadConfig(file)
-	if err != nil {
-		return "", err
-	}
-	if c.Control.Socket == "" {
-		return "", failure(exitUsage, "set control: {socket: PATH}, or send SIGHUP", "the control socket is switched off in %s", file)
-	}
-	return c.Control.Socket, nil
-}
-
-// call asks the running server, whose control socket the configuration names.
-func call(ctx context.Context, file, socket, method, path string, result any) error {
-	at, err := controlSocket(file, socket)
-	if err != nil {
-		// A broken configuration is what reload is to report, not to stumble over.
-		if path != "/reload" {
-			return err
-		}
+// reach asks the running server at its control socket: the one named, or that of the
+// configuration. A configuration that cannot be used is no reason not to ask: the server runs
+// with the one before, and is found by what can be read of this one. If it is not found
+// there, what is wrong with the configuration is the error.
+func reach(ctx context.Context, file, socket string, ask func(ctx context.Context, at string) error) error {
+	at, broken := socket, error(nil)
+	switch {
+	case at != "":
+	case file == defaultConfig && !exists(file):
 		at = config.Default().Control.Socket
+	default:
+		c, _, err := loadConfig(file)
+		if broken = err; err == nil {
+			at = c.Control.Socket
+		} else {
+			at = config.ControlSocket(file)
+		}
+		if at == "" && broken == nil {
+			return failure(exitUsage, "set control: {socket: PATH}, or send SIGHUP", "the control socket is switched off in %s", file)
+		}
+	}
+	if at == "" {
+		return broken
 	}
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	return callError(console.Call(ctx, at, method, path, result))
+	err := ask(ctx, at)
+	if broken == nil || err == nil || errors.Is(err, console.ErrRefused) {
+		return callError(err)
+	}
+	var e *exit
+	if errors.As(broken, &e) {
+		return failure(e.code, "no server was reached either; name its control socket with --socket", "%s\n%v", e.text, err)
+	}
+	return broken
+}
+
+// call is reach with a request that takes and gives JSON.
+func call(ctx context.Context, file, socket, method, path string, result any) error {
+	return reach(ctx, file, socket, func(ctx context.Context, at string) error {
+		return console.Call(ctx, at, method, path, result)
+	})
 }
 
 // callError turns what went wrong at the control socket into the command's error.

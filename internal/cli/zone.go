@@ -352,13 +352,9 @@ This is what rndc dumpdb -zones, nsd-control write and knotc zone-read do.`,
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
-			at, err := controlSocket(file, socket)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), controlTimeout)
-			defer cancel()
-			return callError(console.Fetch(ctx, at, "/zone/export"+name, s.out))
+			return reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
+				return console.Fetch(ctx, at, "/zone/export"+name, s.out)
+			})
 		},
 	}
 	socketFlags(cmd, &file, &socket)

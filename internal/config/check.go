@@ -79,15 +79,22 @@ func (d *decoder) check() {
 	if c.Firewall.Manage && c.User != "" {
 		d.contradiction("user", "firewall.manage", "firewall.manage is true, and the server gives up root for user "+quote(c.User), "leave one of them out; port53 firewall apply loads the rules without the server")
 	}
-	if _, set := d.at("control.socket"); !set {
-		if _, set := d.at("state_dir"); set {
-			socket := filepath.Join(c.StateDir, filepath.Base(c.Control.Socket))
-			if at, _ := d.at("state_dir"); len(socket) > maxSocketPath {
-				d.fail(at, fmt.Sprintf("state_dir: the control socket %s would have a path of more than %d octets", printable(socket), maxSocketPath), "set control.socket to a shorter path, or off")
-			}
-			c.Control.Socket = socket
-		}
+	if at := d.placeSocket(); len(c.Control.Socket) > maxSocketPath && at.line > 0 {
+		d.fail(at, fmt.Sprintf("state_dir: the control socket %s would have a path of more than %d octets", printable(c.Control.Socket), maxSocketPath), "set control.socket to a shorter path, or off")
 	}
+}
+
+// placeSocket puts the control socket into the state directory if the file says where that
+// is, and nothing of the socket. It returns the place of what the file says.
+func (d *decoder) placeSocket() (at position) {
+	if _, set := d.at("control.socket"); set {
+		return position{}
+	}
+	at, set := d.at("state_dir")
+	if set {
+		d.config.Control.Socket = filepath.Join(d.config.StateDir, filepath.Base(d.config.Control.Socket))
+	}
+	return at
 }
 
 func (d *decoder) checkListen() {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -99,6 +100,33 @@ func LoadToServe(path string) (c *Config, zones Errors, err error) {
 	}
 	return d.config, zones, nil
 }
+
+// ControlSocket returns the path of the control socket that the configuration file at path
+// names, whatever else is wrong with the file, or "" if that cannot be told or it is off.
+func ControlSocket(path string) string {
+	text, p := readFile(path)
+	if p != nil {
+		return ""
+	}
+	d := parse(path, text)
+	if d.config == nil {
+		// It is not even YAML. What decides is a line of its own, as a rule.
+		var lines [][]byte
+		for line := range bytes.Lines(text) {
+			if controlLine.Match(line) {
+				lines = append(lines, line)
+			}
+		}
+		if d = parse(path, bytes.Join(lines, nil)); d.config == nil {
+			return ""
+		}
+	}
+	d.placeSocket()
+	return d.config.Control.Socket
+}
+
+// controlLine tells the lines of a configuration that say where the control socket is.
+var controlLine = regexp.MustCompile(`^(state_dir|control) *:.*\S|^control *: *$|^ +socket *:`)
 
 // Default returns the configuration of a server that is given none: a resolver for
 // this machine. It has no file.
@@ -235,6 +263,8 @@ func readFile(path string) ([]byte, *problem) {
 		return nil, &problem{"cannot be read: " + reason(err), ""}
 	case info.IsDir():
 		return nil, &problem{"is a folder, not a file", ""}
+	case !info.Mode().IsRegular(): // a FIFO would be waited for
+		return nil, &problem{"is not a regular file", ""}
 	case info.Size() > MaxFile:
 		return nil, &problem{fmt.Sprintf("the file has %d octets, and at most %d are read", info.Size(), MaxFile), ""}
 	}

@@ -14,10 +14,11 @@ import (
 )
 
 const (
-	socketMode  = 0o660       // owner and group
-	dirMode     = 0o755       // of a directory that is made for the socket
-	knockWait   = time.Second // for a server that may be behind a socket
-	listenTries = 4           // to take the place of a socket that nobody serves
+	socketMode  = 0o660           // owner and group
+	dirMode     = 0o755           // of a directory that is made for the socket
+	lockWait    = 5 * time.Second // for others who start just now
+	knockWait   = time.Second     // for a server that may be behind a socket
+	listenTries = 4               // to take the place of a socket that nobody serves
 )
 
 // Owner is the user and the group that a socket is given to. Keep leaves it to whoever
@@ -64,6 +65,13 @@ func listen(path string, owner Owner) (_ net.Listener, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// Who finds a socket that nobody serves must not remove the one that somebody has put in
+	// its place since.
+	unlock, err := dir.Lock(lockWait)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	l, err := net.Listen("unix", at)
 	for range listenTries {
 		if !errors.Is(err, syscall.EADDRINUSE) {

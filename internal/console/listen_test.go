@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -272,4 +273,68 @@ func TestListenPath(t *testing.T) {
 			t.Errorf("%s: made", name)
 		}
 	}
+}
+
+// TestListenAtOnce has many servers start at one time where a socket is left that nobody
+// serves: one has it, and it is there.
+func TestListenAtOnce(t *testing.T) {
+	const servers, rounds = 8, 100
+	dir := shortDir(t)
+	path := filepath.Join(dir, "s")
+	for round := range rounds {
+		stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stale.SetUnlinkOnClose(false)
+		stale.Close()
+		have, start := make(chan net.Listener, servers), make(chan struct{})
+		var all sync.WaitGroup
+		for range servers {
+			all.Go(func() {
+				<-start
+				if l, err := console.Listen(path, console.Keep); err == nil {
+					have <- l
+				} else if !strings.Contains(err.Error(), "another port53 is running") {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		all.Wait()
+		close(have)
+		if len(have) != 1 || !accepts(path) {
+			t.Fatalf("round %d: %d servers have the socket, and it answers: %v", round, len(have), accepts(path))
+		}
+		for l := range have {
+			l.Close()
+		}
+		if _, err := os.Lstat(path); err == nil {
+			t.Fatal("it is still there")
+		}
+	}
+}
+
+// TestListenBesideALock has a directory that somebody else has locked for good: there is no
+// socket, and what lies in its place is left there.
+func TestListenBesideALock(t *testing.T) {
+	dir := shortDir(t)
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := console.Listen(filepath.Join(dir, "s"), console.Keep); err == nil {
+		l.Close()
+		t.Error("it has listened")
+	}
+	f.Close()
+	l, err := console.Listen(filepath.Join(dir, "s"), console.Keep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
 }

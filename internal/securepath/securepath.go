@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,9 @@ const (
 	maxRead  = 16 << 20 // bytes that Read takes of a file
 	tries    = 8        // of opening a file that others make and remove meanwhile
 )
+
+// lockPause is how long a directory that others have locked is left alone.
+const lockPause = 5 * time.Millisecond
 
 // parentMode is for the directories that Make makes on the way.
 const parentMode = 0o755
@@ -225,6 +229,24 @@ func (d *Dir) Exclusive() error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w; choose a directory that root owns, on the way to which nobody else may write", d.shared, ErrShared)
+}
+
+// Lock keeps others who lock the directory from going on, until the function that it returns
+// is called, for those who look at an entry and then change it. It waits for so long at most.
+func (d *Dir) Lock(wait time.Duration) (unlock func(), err error) {
+	for end := time.Now().Add(wait); ; {
+		err = unix.Flock(d.fd(), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { _ = unix.Flock(d.fd(), unix.LOCK_UN) }, nil // closing it would do as well
+		}
+		again := errors.Is(err, unix.EWOULDBLOCK)
+		if !again && !errors.Is(err, unix.EINTR) || again && time.Now().After(end) {
+			return nil, d.failed("lock", ".", err)
+		}
+		if again {
+			time.Sleep(lockPause)
+		}
+	}
 }
 
 // Owner returns the user who owns the directory.
