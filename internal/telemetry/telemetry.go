@@ -81,6 +81,8 @@ const (
 )
 
 // A Worker is the counters of one goroutine.
+//
+// In one piece: they lie together, in cache lines that no other goroutine writes.
 type Worker struct {
 	_         [64]byte // its own cache lines
 	queries   [server.TransportCount]counter
