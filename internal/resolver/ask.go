@@ -35,85 +35,116 @@ type candidate struct {
 	known   bool // to be lame, before it was asked
 }
 
+// An asking is one question to the servers of one zone.
+type asking struct {
+	t       *task
+	c       *cut
+	name    []byte
+	typ     wire.Type
+	whole   bool // the name is all that a client asked for, not a part of it
+	zone    uint64
+	list    []candidate
+	most    int       // packets to one address
+	end     time.Time // of the wait for all of them
+	fail    *failure  // why there is no answer yet
+	last    *finding  // an answer of a server that does not claim authority
+	useless int       // servers whose answer was no use
+}
+
 // ask sends one question to the servers of c, one after the other, until one of them
 // gives a finding that is of use.
 func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *failure) {
 	if c.local {
 		return t.askLocal(c, name, typ)
 	}
-	var list []candidate
-	list = t.candidates(c, list)
-	zone := t.r.hash(c.zone)
-	most, end := t.patience(c)
-	fail := &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
-	var last *finding // an answer of a server that does not claim authority
-	bad := 0
-	// Servers that all turn down a part of a name may still know the whole.
-	all := whole || t.s.Minimise == Strict
+	a := asking{t: t, c: c, name: name, typ: typ, whole: whole, zone: t.r.hash(c.zone)}
+	a.fail = &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
+	a.list = t.candidates(c, nil)
+	a.most, a.end = t.patience(c)
 	for {
 		if t.b.left() == 0 || t.r.ctx.Err() != nil {
-			return nil, t.spent(fail)
+			return nil, t.spent(a.fail)
 		}
-		if end != t.b.deadline && !time.Now().Before(end) {
-			return nil, fail
+		if a.end != t.b.deadline && !time.Now().Before(a.end) {
+			return nil, a.fail
 		}
-		i := t.choose(c, zone, typ, list, most)
+		i := a.choose()
 		if i < 0 {
-			if more := t.moreAddresses(c); more {
-				list = t.candidates(c, list)
+			if t.moreAddresses(c) {
+				a.list = t.candidates(c, a.list)
 				continue
 			}
-			if last != nil || all {
-				t.lamed(list, zone, typ)
-			}
-			if last != nil {
-				return last, nil
-			}
-			return nil, fail
+			return a.none()
 		}
-		s := &list[i]
-		s.tries++
-		limited := c.route == nil // the operator chose the servers of routes for all there is
-		if limited && !t.r.quota.take(zone, s.server, &t.s.Limits, t.b.left()) {
-			return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
-		}
-		m, err := t.exchange(c, s, name, typ, end)
-		if limited {
-			t.r.quota.give(zone, s.server, err == nil)
-		}
-		if err != nil {
-			fail = failed(err, fail)
-			continue
-		}
-		f := t.admit(m, c, name, typ)
-		f.server = s.server
-		t.trace.received(c, s.server, f, &m.Message)
+		f, busy := a.try(&a.list[i])
 		switch {
-		case f.kind == foundNothing:
-			s.out = true
-			fail = useless(f)
-			s.lame = f.lame && c.route == nil
-			if bad++; bad >= maxServfail {
-				if all {
-					t.lamed(list, zone, typ)
-				}
-				return nil, fail
-			}
-			continue
-		case !f.aa && c.route == nil && f.kind != foundReferral && !whole && f.kind != foundAlias && last == nil:
-			// An intermediate name: any answer will do.
-		case !f.aa && c.route == nil && f.kind != foundReferral && last == nil:
-			// Not an authority's: somebody else may know better.
-			s.out = true
-			last = f
-			continue
+		case busy != nil:
+			return nil, busy
+		case f != nil && a.weigh(&a.list[i], f):
+			return f, nil
+		case a.useless >= maxServfail:
+			return a.none()
 		}
-		t.lamed(list, zone, typ)
-		if s.known {
-			t.r.lame.drop(lameFor{lameKey{s.server, zone}, typ})
-		}
-		return f, nil
 	}
+}
+
+// none returns what there is when nobody is left to be asked.
+func (a *asking) none() (*finding, *failure) {
+	// Servers that all turn down a part of a name may still know the whole.
+	if a.last != nil || a.whole || a.t.s.Minimise == Strict {
+		a.learnLame()
+	}
+	if a.last != nil {
+		return a.last, nil
+	}
+	return nil, a.fail
+}
+
+// try asks one server. It returns nil if nothing came of it, and a failure if no more may
+// be asked.
+func (a *asking) try(s *candidate) (*finding, *failure) {
+	t := a.t
+	s.tries++
+	limited := a.c.route == nil // the operator chose the servers of routes for all there is
+	if limited && !t.r.quota.take(a.zone, s.server, &t.s.Limits, t.b.left()) {
+		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
+	}
+	m, err := t.exchange(a.c, s, a.name, a.typ, a.end)
+	if limited {
+		t.r.quota.give(a.zone, s.server, err == nil)
+	}
+	if err != nil {
+		a.fail = failed(err, a.fail)
+		return nil, nil
+	}
+	f := t.admit(m, a.c, a.name, a.typ)
+	f.server = s.server
+	t.trace.received(a.c, s.server, f, &m.Message)
+	return f, nil
+}
+
+// weigh tells whether a finding is of use, and takes note of the server that gave it.
+func (a *asking) weigh(s *candidate, f *finding) bool {
+	iterated := a.c.route == nil
+	switch {
+	case f.kind == foundNothing:
+		s.out, s.lame = true, f.lame && iterated
+		a.fail = useless(f)
+		a.useless++
+		return false
+	case !f.aa && iterated && f.kind != foundReferral && !a.whole && f.kind != foundAlias && a.last == nil:
+		// An intermediate name: any answer will do.
+	case !f.aa && iterated && f.kind != foundReferral && a.last == nil:
+		// Not an authority's: somebody else may know better.
+		s.out = true
+		a.last = f
+		return false
+	}
+	a.learnLame()
+	if s.known {
+		a.t.r.lame.drop(lameFor{lameKey{s.server, a.zone}, a.typ})
+	}
+	return true
 }
 
 // patience returns how often one address of c is asked, and until when.
@@ -138,14 +169,14 @@ func useless(f *finding) *failure {
 	return fail
 }
 
-// lamed remembers who said that it does not serve the zone. It is lame for what it was asked:
-// others are asked before it when questions of the type come. Without others it is asked again,
-// for a server may refuse one name or one type alone, and no client's question is to take a zone
-// away from all (CVE-2021-25219).
-func (t *task) lamed(list []candidate, zone uint64, typ wire.Type) {
-	for i := range list {
-		if s := &list[i]; s.lame {
-			t.r.lame.put(lameFor{lameKey{s.server, zone}, typ}, time.Now().Add(lameTime), maxLame)
+// learnLame remembers who said that it does not serve the zone, when all are through. It is
+// lame for what it was asked: others are asked before it when questions of the type come.
+// Without others it is asked again, for a server may refuse one name or one type alone, and no
+// client's question is to take a zone away from all (CVE-2021-25219).
+func (a *asking) learnLame() {
+	for i := range a.list {
+		if s := &a.list[i]; s.lame {
+			a.t.r.lame.put(lameFor{lameKey{s.server, a.zone}, a.typ}, time.Now().Add(lameTime), maxLame)
 		}
 	}
 }
@@ -254,18 +285,19 @@ const (
 // choose returns the index of the server to ask next, or -1. It takes the one whose
 // reply is expected first; now and then another, so that a better one is found; and
 // one that was dead when it is time to see whether it still is.
-func (t *task) choose(c *cut, zone uint64, typ wire.Type, list []candidate, most int) int {
+func (a *asking) choose() int {
+	t, c, list := a.t, a.c, a.list
 	best, found, other := time.Duration(0), -1, false
 	random := uint32(t.r.random.Uint64())
 	first := !slices.ContainsFunc(list, func(s candidate) bool { return s.tries > 0 })
 	wild := first && random%explore == 0 // whoever waited in vain shall not wait again
 	for i := range list {
 		s := &list[i]
-		key := lameKey{s.server, zone}
-		if s.out || s.tries >= most || slices.Contains(t.avoid, key) {
+		key := lameKey{s.server, a.zone}
+		if s.out || s.tries >= a.most || slices.Contains(t.avoid, key) {
 			continue
 		}
-		lame := c.route == nil && t.r.lame.has(lameFor{key, typ})
+		lame := c.route == nil && t.r.lame.has(lameFor{key, a.typ})
 		timeout, state, probe := t.r.exchange.Estimate(s.server)
 		if state == upstream.Dead && !probe && c.route == nil {
 			continue

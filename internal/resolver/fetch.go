@@ -64,6 +64,8 @@ const (
 
 // A link is what is known of one name and type: records, an alias, that there are
 // none, or why nothing is known.
+//
+// In one piece: it has a field for each thing that can be known.
 type link struct {
 	kind   int            // foundNothing: see fail
 	set    *wire.RRset    // the answer or the alias
