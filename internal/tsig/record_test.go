@@ -194,6 +194,10 @@ func TestPlaces(t *testing.T) {
 		msg[7], msg[11] = msg[11], 0
 		return msg
 	}
+	promising := func(msg []byte) []byte {
+		msg[11]++
+		return msg
+	}
 	named := func(name []byte) []byte {
 		r := fresh()
 		r.name = name
@@ -225,6 +229,7 @@ func TestPlaces(t *testing.T) {
 		{"a label of 191 octets", asked(long(191)), wire.FormErr, false},
 		{"signed, with records before", fresh().request(additional(opt, []byte{0xC0, 12}, 1, 1, 60, []byte{192, 0, 2, 1})), wire.NoError, true},
 		{"records after it", additional(fresh().request(q), []byte{0}, 41, 1232, 0, nil), wire.FormErr, false},
+		{"records announced after it", promising(fresh().request(q)), wire.FormErr, false},
 		{"octets after it", append(fresh().request(q), 0), wire.FormErr, false},
 		{"among the answers", answer(fresh().request(q)), wire.FormErr, false},
 		{"a key's name that is compressed", named([]byte{0xC0, 12}), wire.FormErr, false},
@@ -451,9 +456,20 @@ func TestUnsignedBetween(t *testing.T) {
 			t.Errorf("%s: %v, at the end: %v", c.what, err, v.Done())
 		}
 	}
-	v, _ := asking()
-	if err := v.Verify(fresh().request(reply(4711))[:100], now); err == nil {
-		t.Error("a message that is cut off was taken")
+	// What cannot be read is not a message without a signature.
+	for later := range 2 {
+		v, mac := asking()
+		first, _ := r.reply(mac, reply(4711), r.variables())
+		if later > 0 {
+			if err := v.Verify(first, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for what, msg := range map[string][]byte{"cut off": first[:len(first)-1], "longer": append(slices.Clone(first), 0), "without a header": first[:11]} {
+			if err := v.Verify(msg, now); err == nil || errors.Is(err, tsig.ErrUnsigned) {
+				t.Errorf("a message that is %s, %d before it: %v", what, later, err)
+			}
+		}
 	}
 }
 
