@@ -109,11 +109,15 @@ func TestRemovedFromTheDisk(t *testing.T) {
 	}
 }
 
-// TestNothingToTell has a server begin where nothing was ever kept.
+// TestNothingToTell has a server begin where nothing was ever kept, and where all is well.
 func TestNothingToTell(t *testing.T) {
 	var log bytes.Buffer
 	d := store.Open(filepath.Join(t.TempDir(), "zones"), slog.New(slog.NewTextHandler(&log, nil)))
 	if k, err := d.Load(apex, dnstest.Seed); err != nil || k.Zone != nil || log.Len() != 0 {
 		t.Errorf("%v %v, told: %s", k.Zone, err, log.String())
+	}
+	m, journals, _ := journaled(t, 3, 10)
+	if _, _, logged, err := load(t, m); err != nil || logged != "" || !bytes.Equal(m.Get(path("journal")), journals[2]) {
+		t.Errorf("%v, told: %s", err, logged)
 	}
 }

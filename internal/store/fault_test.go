@@ -140,6 +140,9 @@ func TestFaultsAreTold(t *testing.T) {
 				return nil
 			}
 			err := c.call(z)
+			if open := m.StillOpen(); open != 0 {
+				t.Errorf("%s, with a fault at %s: %d files are still open", what, failed, open)
+			}
 			if failed == "" {
 				break
 			}
@@ -153,6 +156,56 @@ func TestFaultsAreTold(t *testing.T) {
 			t.Errorf("%s: no error for a fault at %q, want %q", what, got, c.spared)
 		}
 	}
+}
+
+// TestSweptRemoval has a server killed as it removes a zone, before that lasts, another begin
+// to take away what is left, and the power fail: the zone is there, whole, or it is not.
+func TestSweptRemoval(t *testing.T) {
+	m, _, versions := journaled(t, 3, 10)
+	z, killed := on(m), false
+	m.Fail = func(op, _ string) error {
+		if killed = killed || op == "syncdir"; killed {
+			return errDisk
+		}
+		return nil
+	}
+	if err := z.Remove(); err == nil {
+		t.Fatal("it was removed")
+	}
+	m.Fail = nil
+	after := m.Copy()
+	if v, _, _, err := load(t, after); err != nil || v != nil && v.Serial() != 3 {
+		t.Errorf("%v %v", v, err)
+	}
+	for seed := range uint64(50) {
+		found := after.Crash(rand.New(rand.NewPCG(seed, 2)))
+		if v, _, _, err := load(t, found); err != nil || v != nil && !slices.Equal(contents(v), contents(versions[2])) {
+			t.Fatalf("draw %d: %v %v, with %q", seed, v, err, slices.Collect(maps.Keys(state(found))))
+		}
+	}
+}
+
+// TestUnsureDisk has a disk that cannot sync what is there: it is told of, and the next change
+// is written whole.
+func TestUnsureDisk(t *testing.T) {
+	m, _, versions := journaled(t, 2, 10)
+	m.Fail = func(op, _ string) error {
+		if op == "syncdir" {
+			return errDisk
+		}
+		return nil
+	}
+	var log bytes.Buffer
+	z := kept{store.OpenOn(m, dir, slog.New(slog.NewTextHandler(&log, nil)))}
+	if v, _, err := z.Load(); err != nil || v.Serial() != 2 || !strings.Contains(log.String(), "may not outlast a crash") {
+		t.Errorf("%v, told: %s", err, log.String())
+	}
+	m.Fail = nil
+	next := sized(t, 3, 10)
+	if err := z.Append(next, zone.Diff(versions[1], next)); err != nil {
+		t.Fatal(err)
+	}
+	sameOn(t, m.Crash(nil), next, 0)
 }
 
 // TestLeftovers has what is left of a removed zone be told of, by whoever cannot remove it.
@@ -456,6 +509,12 @@ func TestTooLarge(t *testing.T) {
 // TestDamageWhileItRuns damages the journal under a server: when it is shortened, and all
 // that it led to has been written, it is begun anew, and told of.
 func TestDamageWhileItRuns(t *testing.T) {
+	for _, at := range []int{3, 6} { // the serial of the change that is damaged, and with it all after it
+		damageWhileItRuns(t, at)
+	}
+}
+
+func damageWhileItRuns(t *testing.T, at int) {
 	m := store.NewMemory()
 	m.Bound(2000, 1<<20)
 	var log bytes.Buffer
@@ -468,16 +527,16 @@ func TestDamageWhileItRuns(t *testing.T) {
 		if err := z.Append(v, zone.Diff(before, v)); err != nil {
 			t.Fatal(err)
 		}
-		if before = v; serial == 3 {
+		if before = v; serial == at {
 			content := m.Get(path("journal"))
-			content[60] ^= 1
+			content[len(content)-5] ^= 1
 			m.Put(path("journal"), content)
 		}
 		if serial > 100 {
 			t.Fatal("it is never shortened")
 		}
 	}
-	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "from byte 29 on") {
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "on it is not what was written") {
 		t.Errorf("it was told: %s", log.String())
 	}
 	sameOn(t, m.Copy(), before, 0)

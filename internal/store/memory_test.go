@@ -43,6 +43,14 @@ func OldFrameOf(body []byte) []byte {
 	return append(binary.LittleEndian.AppendUint32(head, crc32.Checksum(body, table())), body...)
 }
 
+// WholeOf returns the file of a version with other records, and the right checksum.
+func WholeOf(content, records []byte) []byte {
+	content = append(slices.Clone(content[:wholeHead]), records...)
+	binary.LittleEndian.PutUint32(content[wholeHead-8:], uint32(len(records)))
+	binary.LittleEndian.PutUint32(content[wholeHead-4:], wholeSum(content))
+	return content
+}
+
 // Claim is what TakeLock does with a file that it has opened.
 func Claim(f *os.File, name string) error { return claim(f, name) }
 
@@ -56,6 +64,7 @@ type Memory struct {
 	mu   sync.Mutex
 	root *node
 	room int // bytes that can be written yet; negative: any number
+	open int // files that are open
 
 	limits limits // of the stores on it
 
@@ -107,6 +116,9 @@ func newDir() *node { return &node{names: map[string]*node{}, lasting: map[strin
 
 // Limit lets so many bytes more be written, before the disk is full.
 func (m *Memory) Limit(bytes int) { m.room = bytes }
+
+// StillOpen returns how many files are open.
+func (m *Memory) StillOpen() int { return m.open }
 
 func (m *Memory) failing(op, path string) error {
 	if m.Fail != nil {
@@ -185,6 +197,7 @@ func (m *Memory) OpenFile(path string, flag int, _ fs.FileMode) (file, error) {
 		n = &node{}
 		dir.change("", name, n)
 	}
+	m.open++
 	return &handle{m, n, path, 0}, nil
 }
 
@@ -497,6 +510,7 @@ func (n *node) lasts() []byte {
 func (h *handle) Close() error {
 	h.m.mu.Lock()
 	defer h.m.mu.Unlock()
+	h.m.open--
 	return h.m.failing("close", h.path)
 }
 

@@ -100,12 +100,35 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, dir, version(t, 30), 0)
+	// Nor is a version whose differences are not known.
+	if err := z.Append(version(t, 31)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, dir, version(t, 31), 0)
 	if err := z.Remove(); err != nil {
 		t.Fatal(err)
 	}
 	if v, _, err := open(dir).Load(); v != nil || err != nil {
 		t.Error(v, err)
 	}
+}
+
+// TestJournalThatIsRemoved has somebody remove the journal under a server: what comes next is
+// written whole, and counts.
+func TestJournalThatIsRemoved(t *testing.T) {
+	m, _, versions := journaled(t, 2, 10)
+	z := on(m)
+	if _, _, err := z.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Remove(path("journal")); err != nil {
+		t.Fatal(err)
+	}
+	next := sized(t, 3, 10)
+	if err := z.Append(next, zone.Diff(versions[1], next)); err != nil {
+		t.Fatal(err)
+	}
+	sameOn(t, m.Crash(nil), next, 0)
 }
 
 const dir = "/state/zones"
@@ -318,6 +341,15 @@ func TestDamage(t *testing.T) {
 	if now := state(m); now["zone.aside1"] != kept["zone"] || now["journal.aside1"] != kept["journal"] {
 		t.Errorf("put aside: %q", slices.Collect(maps.Keys(now)))
 	}
+	// Nor does a second one destroy the first.
+	m.Put(path("zone"), []byte("more nonsense"))
+	_, _, _ = z.Load()
+	if err := z.Save(version(t, 8)); err != nil {
+		t.Fatal(err)
+	}
+	if now := state(m); now["zone.aside1"] != kept["zone"] || now["zone.aside2"] != "more nonsense" {
+		t.Errorf("put aside: %q", slices.Collect(maps.Keys(now)))
+	}
 }
 
 // TestFramesOfNonsense has frames whose checksums are right, and what they have is not: it is
@@ -352,6 +384,14 @@ func TestFramesOfNonsense(t *testing.T) {
 	} {
 		m.Put(path("journal"), append(slices.Clone(content), store.FrameOf(content, c.body)...))
 		unusable(t, m, what, c.reason)
+	}
+	// A version whose last record is cut off.
+	m, _, _ = journaled(t, 1, 10)
+	whole := m.Get(path("zone"))
+	records := whole[len("port53 zone 3\n")+16:]
+	for n := 1; n < 8; n++ {
+		m.Put(path("zone"), store.WholeOf(whole, records[:len(records)-n]))
+		unusable(t, m, fmt.Sprintf("a version without the last %d bytes", n))
 	}
 	// The format before this one.
 	m, content = formatBefore(t)
@@ -532,6 +572,11 @@ func TestFormatBefore(t *testing.T) {
 		m.Put(path("journal"), damaged)
 		unusable(t, m, fmt.Sprintf("byte %d changed", i))
 	}
+	// A change that was tried again is there twice: it counts once.
+	m.Put(path("journal"), append(slices.Clone(content), content[25:first]...))
+	sameOn(t, m, version(t, 3), 0)
+	m.Put(path("journal"), slices.Concat(content[:first], content[25:first], content[first:]))
+	sameOn(t, m, version(t, 3), 2)
 	// A length that says the file is too short for the first change: there is a second.
 	damaged := slices.Clone(content)
 	damaged[28] = 0x7F
@@ -556,6 +601,20 @@ func TestFormatBefore(t *testing.T) {
 			t.Errorf("%s begins with %.20q", name, content)
 		}
 	}
+}
+
+// TestFormat reads files that a version of this format has written: what one version of
+// the program has acknowledged, the next ones read.
+func TestFormat(t *testing.T) {
+	m := store.NewMemory()
+	for _, name := range []string{"zone", "journal"} {
+		content, err := os.ReadFile(filepath.Join("testdata", "format3", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Put(path(name), content)
+	}
+	sameOn(t, m, version(t, 4), 3)
 }
 
 // TestJournalIsBounded changes a zone until its journal has been shortened many times.
@@ -644,16 +703,32 @@ func TestCheckedAfterACrash(t *testing.T) {
 			t.Errorf("%q: %+v %v", torn, k.Meta, err)
 		}
 	}
+	// The newer of the version and its journal counts.
+	if err := z.Append(version(t, 2), zone.Diff(version(t, 1), version(t, 2))); err != nil {
+		t.Fatal(err)
+	}
+	for _, after := range []time.Duration{-time.Hour, time.Hour} {
+		if err := os.Chtimes(filepath.Join(dir, "example.test", "journal"), when.Add(after), when.Add(after)); err != nil {
+			t.Fatal(err)
+		}
+		if k, err := open(dir).Dir.Load(apex, dnstest.Seed); err != nil || !k.Meta.Checked.Equal(when.Add(max(after, 0))) {
+			t.Errorf("a journal of %v later: %+v %v", after, k.Meta, err)
+		}
+	}
 }
 
 func TestNamesOfFolders(t *testing.T) {
 	dir := t.TempDir()
 	d := store.Open(dir, nil)
+	named := func(n int) string { // of so many bytes, without the last dot
+		label := strings.Repeat("n", 63) + "."
+		return strings.Repeat(label, 3) + strings.Repeat("n", n-3*len(label)) + "."
+	}
 	long := "a"
 	for range 15 {
 		long += `.\001\002\003\004\005\006\007`
 	}
-	for _, s := range []string{".", "com.", `a\.b.`, "a.b.", `..`[:1], `\046\046.`, `a\047b.`, long, "x" + long, `_sip.%2e.`, "x-09_az.test."} {
+	for _, s := range []string{".", "com.", `a\.b.`, "a.b.", `..`[:1], `\046\046.`, `a\047b.`, long, "x" + long, `_sip.%2e.`, "x-09_az.test.", named(200), named(201)} {
 		name, err := wire.ParseName(s)
 		if err != nil {
 			t.Fatal(err)
@@ -674,7 +749,7 @@ func TestNamesOfFolders(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	want := []string{"%hash", "%hash", "%root", "%5c.%5c.", "_sip.%252e", "a%2fb", "a%5c.b", "a.b", "com", "x-09_az.test"}
+	want := []string{"%hash", "%hash", "%hash", strings.TrimSuffix(named(200), "."), "%root", "%5c.%5c.", "_sip.%252e", "a%2fb", "a%5c.b", "a.b", "com", "x-09_az.test"}
 	slices.Sort(names)
 	if slices.Sort(want); !slices.Equal(names, want) {
 		t.Errorf("directories %q, want %q", names, want)
