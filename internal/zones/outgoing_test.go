@@ -215,3 +215,19 @@ func TestTransferSigned(t *testing.T) {
 		t.Errorf("EXPIRE %x %v", d, ok)
 	}
 }
+
+// TestTransferOfAFormerZone has a request that came while a zone was served from a file, which
+// is now fetched from primaries and has no version yet: what was served then is sent.
+func TestTransferOfAFormerZone(t *testing.T) {
+	s := newServer(t, zones.Options{})
+	s.load(source(t, "test.", write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 7))))
+	former := s.view.Load().Get(dnstest.Name(t, "test.")).Zone()
+	s.load(secondary(t, "test."))
+	ixfr := wire.AppendQuery(nil, 1, 0, former.Apex(), wire.TypeIXFR)
+	ixfr = zone.AppendRecord(ixfr, former.Apex(), wire.TypeSOA, 60, zone.WithSerial(soaOf(former), 1))
+	ixfr[9] = 1
+	replies := s.transfer("test.", "192.0.2.9:53", ixfr, func(r *zones.Request) { r.Zone = former })
+	if len(replies) != 1 || len(parsed(t, replies[0]).Records) != 4 {
+		t.Errorf("%d messages", len(replies))
+	}
+}

@@ -87,3 +87,49 @@ func TestTimers(t *testing.T) {
 		})
 	}
 }
+
+// A heldOrigin is asked when a test reads whether for a whole zone, and answers what the
+// test says.
+type heldOrigin struct {
+	whole  chan bool
+	answer chan error
+	zone   *zone.Zone
+}
+
+func (o *heldOrigin) Candidate(_ context.Context, known zones.Known) (*zones.Candidate, error) {
+	o.whole <- known.Zone == nil
+	if err := <-o.answer; err != nil {
+		return nil, err
+	}
+	return &zones.Candidate{Zone: o.zone}, nil
+}
+func (o *heldOrigin) Continues(zones.Origin) bool { return true }
+func (o *heldOrigin) Traits() zones.Traits        { return zones.Traits{Polled: true} }
+
+// TestRetransferBesideAFailure asks for the whole zone while a refresh is under way that
+// fails: the next one is for the whole zone all the same.
+func TestRetransferBesideAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &heldOrigin{make(chan bool), make(chan error), at(t, "test.", 1)}
+		w := &world{server: server{T: t}}
+		w.startWith(zones.Options{})
+		apex := dnstest.Name(t, "test.")
+		w.load(zones.Source{Apex: apex, Origin: o})
+		for i, c := range []struct {
+			whole, ask bool // what comes; and the whole zone is asked for meanwhile
+			err        error
+		}{{true, false, nil}, {false, true, errors.New("gone fishing")}, {true, false, errors.New("gone fishing")}, {true, false, nil}, {false, false, nil}} {
+			if whole := <-o.whole; whole != c.whole {
+				t.Errorf("question %d is for the whole zone: %v", i, whole)
+			}
+			if c.ask {
+				if err := w.manager.Refresh(apex, true); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.answer <- c.err
+		}
+		w.stop()
+		synctest.Wait()
+	})
+}
