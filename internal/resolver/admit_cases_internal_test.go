@@ -142,7 +142,7 @@ func TestAdmit(t *testing.T) {
 		{what: "ANY", name: "www.example.", typ: wire.TypeANY, head: "aa", answer: "www.example. A 192.0.2.1\nwww.example. TXT x\nx.example. A 192.0.2.1\n", want: "answer set www.example. A all www.example. A all www.example. TXT"},
 		{what: "ANY of an alias", name: "www.example.", typ: wire.TypeANY, head: "aa", answer: "www.example. CNAME b.example.\n", want: "answer set www.example. CNAME all www.example. CNAME"},
 		{what: "ANY of nothing", name: "www.example.", typ: wire.TypeANY, head: "aa", authority: soa, want: "nodata proof example. SOA"},
-		{what: "signatures", name: "www.example.", typ: wire.TypeRRSIG, head: "aa", answer: "www.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\nx.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\n", want: "answer set www.example. RRSIG"},
+		{what: "signatures", name: "www.example.", typ: wire.TypeRRSIG, head: "aa", answer: "www.example. RRSIG TXT 13 2 300 20300101000000 20200101000000 1 example. AAAA\nwww.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\nx.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\n", want: "answer set www.example. RRSIG*2"},
 		{what: "signatures in another section", name: "www.example.", typ: wire.TypeRRSIG, head: "aa", authority: "www.example. RRSIG A 13 2 300 20300101000000 20200101000000 1 example. AAAA\n", want: "nodata"},
 		{what: "no signatures", name: "www.example.", typ: wire.TypeRRSIG, head: "aa", answer: "www.example. A 192.0.2.1\n", authority: soa, want: "nodata proof example. SOA"},
 

@@ -282,3 +282,16 @@ func TestFreezeWritesLittle(t *testing.T) {
 		}
 	}
 }
+
+// TestFreezeWithoutAStore freezes and thaws a zone of a server that keeps nothing.
+func TestFreezeWithoutAStore(t *testing.T) {
+	s := newServer(t, zones.Options{})
+	file := source(t, "test.", write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 1)))
+	file.Updates = anything(t, "test.")
+	s.load(file)
+	for _, frozen := range []bool{true, false} {
+		if err := s.manager.Freeze(file.Apex, frozen); err != nil || s.manager.Status()[0].Frozen != frozen {
+			t.Errorf("frozen %v: %v", frozen, err)
+		}
+	}
+}

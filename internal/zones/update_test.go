@@ -34,6 +34,15 @@ func addHost(n int) []byte {
 	return m
 }
 
+// addText returns an update that adds a text to such a name.
+func addText(n int) []byte {
+	apex, label := []byte("\x04test\x00"), fmt.Sprintf("u%d", n)
+	m := wire.AppendQuery(nil, uint16(n), uint16(wire.OpcodeUpdate)<<11, apex, wire.TypeSOA)
+	m = zone.AppendRecord(m, append(append([]byte{byte(len(label))}, label...), apex...), wire.TypeTXT, 60, []byte{1, 'x'})
+	m[9] = 1
+	return m
+}
+
 // newUpdated returns a manager of the zone test, with a file, that may be updated.
 func newUpdated(t *testing.T) (s *server, source zones.Source, again func()) {
 	dir := t.TempDir()
@@ -94,6 +103,9 @@ func TestFileBesideUpdates(t *testing.T) {
 		edit(3, 3, "is not used until its serial is newer")
 		edit(2, 3, "is not used until its serial is newer")
 		edit(9, 9, "what updates changed since it was written last is gone")
+		if !restart {
+			edit(10, 10, "") // nothing has changed since
+		}
 		if err := s.manager.Freeze(source.Apex, true); err != nil {
 			t.Fatal(err)
 		}
@@ -211,6 +223,8 @@ func TestGrantsDecide(t *testing.T) {
 		{"a key without a grant", addHost(1), []byte("\x01x\x00"), wire.Refused},
 		{"no key", addHost(1), nil, wire.Refused},
 		{"another name", addHost(2), updater, wire.Refused},
+		{"another type", addText(1), updater, wire.Refused},
+		{"another's key, for its type", addText(1), []byte("\x05other\x00"), wire.NoError},
 		{"what is granted", addHost(1), updater, wire.NoError},
 	} {
 		before := s.serial("test.")

@@ -1,0 +1,52 @@
+package resolver
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/upstream"
+	"port53/internal/wire"
+)
+
+// A counter is an [Exchanger] that answers every question with a text, and counts them.
+type counter struct {
+	liar
+	asked int
+}
+
+func (c *counter) Exchange(_ context.Context, _ netip.AddrPort, q *upstream.Question) (upstream.Reply, error) {
+	c.asked++
+	var w replyWriter
+	w.begin(q.Name, q.Type)
+	w.add(wire.Answer, "", wire.TypeTXT, text(1))
+	return upstream.Reply{Message: w.end(), RTT: time.Millisecond, Packets: 1}, nil
+}
+
+// TestDepth asks for the sake of a question, of one that was asked for its sake, and so on: as
+// deep as is allowed, and one deeper, which asks nobody and says nothing of the name.
+func TestDepth(t *testing.T) {
+	for _, limit := range []int{0, 3} {
+		c := &counter{}
+		r := New(Options{Cache: cache.New(cache.Options{Size: 1 << 20}), Exchanger: c}, Compile(Settings{
+			IPv4: true, Limits: Limits{Depth: limit},
+			Routes: []Route{{Zone: wire.Root, Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}, Forward: true}},
+		}))
+		most := limit
+		if limit == 0 {
+			most = defaultDepth
+		}
+		for depth := range most + 2 {
+			task := r.task(r.config.Load())
+			task.depth, c.asked = depth, 0
+			l := task.below([]byte{1, 'a' + byte(depth), 0}, wire.TypeTXT)
+			if refused := l.fail != nil; refused != (depth >= most) || refused && !l.fail.now || refused == (c.asked > 0) || task.depth != depth {
+				t.Errorf("limit %d, at depth %d: %+v, asked %d times, depth %d afterwards", limit, depth, l.fail, c.asked, task.depth)
+			}
+			task.release()
+		}
+		r.Close()
+	}
+}
