@@ -149,9 +149,9 @@ type Key struct {
 
 // Transfers are the bounds of zone transfers.
 type Transfers struct {
-	MaxOut     int `yaml:"max_out" default:"32" min:"1" max:"10000" doc:"Transfers that are sent at one time. More are refused, and come again." why:"Each holds a version of a zone for as long as its reader takes. BIND 10, Knot as many as there are workers for TCP."`
-	MaxOutPeer int `yaml:"max_out_per_peer" default:"4" min:"1" max:"10000" doc:"Transfers that are sent to one address at one time." why:"One slow secondary does not keep the others from theirs."`
-	MaxIn      int `yaml:"max_in" default:"16" min:"1" max:"1000" doc:"Transfers that are received at one time, of all zones." why:"Each builds a version beside the one that serves. BIND 10."`
+	MaxOut     int `yaml:"max_out" default:"32" min:"1" max:"10000" doc:"Transfers that are sent at one time. More wait in line. A reader that takes nothing gives its place to others." why:"Each takes processor time from queries. BIND 10, Knot as many as there are workers for TCP."`
+	MaxOutPeer int `yaml:"max_out_per_peer" default:"4" min:"1" max:"10000" doc:"Transfers that are sent to one address at one time. More wait in line, up to 4,096." why:"One slow secondary does not keep the others from theirs."`
+	MaxIn      int `yaml:"max_in" default:"16" min:"1" max:"1000" doc:"Transfers that are received at one time, of all zones. One whose primary sends nothing gives its place to others." why:"Each builds a version beside the one that serves. BIND 10."`
 }
 
 // ZoneLimits are the bounds of one zone.

@@ -17,6 +17,10 @@ func (c *Client) dialer() *exchange.Dialer {
 	return &exchange.Dialer{Dial: c.Dial, Timeout: c.Limits.filled().Connect}
 }
 
+// maxDatagram is the octets of an answer over UDP that is read: more than a question allows
+// ([exchange.UDPSize]), so that what is longer shows. Many may wait at one time.
+const maxDatagram = 4096
+
 // askUDP sends a query over UDP, signed if the server has a key, and waits for the reply
 // until the deadline. What does not fit, cannot be read, or is signed wrongly is passed
 // over: it may be anybody's (RFC 8945, section 5.4). Only if nothing better comes, the
@@ -49,7 +53,7 @@ func (c *Client) askUDP(ctx context.Context, p Primary, query []byte, deadline t
 		}
 		return fit
 	}}
-	if _, _, err := d.Receive(ctx, s, query, make([]byte, wire.MaxMessage), deadline); err != nil {
+	if _, _, err := d.Receive(ctx, s, query, make([]byte, maxDatagram), deadline); err != nil {
 		if unverified != nil && ctx.Err() == nil {
 			err = unverified
 		}

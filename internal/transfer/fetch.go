@@ -28,17 +28,20 @@ type Primary struct {
 type Limits struct {
 	Records int           // of one transfer
 	Octets  int64         // of one transfer, on the wire and uncompressed
+	Answer  time.Duration // until the answer to a question for the serial
 	Connect time.Duration // until a connection has come about
+	First   time.Duration // until the first message of a transfer; 0: as Idle
 	Idle    time.Duration // until the next message
 	Total   time.Duration // of one transfer
 }
 
 // The defaults of Limits: as much as a zone file may have; a primary that is silent for
 // half a minute has gone (BIND waits an hour, Knot 2 s), and so has one that takes two
-// hours (BIND max-transfer-time-in).
+// hours (BIND max-transfer-time-in). A question has an answer at once, or is asked again.
 const (
 	defaultRecords = 5_000_000
 	defaultOctets  = 1 << 30
+	defaultAnswer  = 3 * time.Second
 	defaultIdle    = 30 * time.Second
 	defaultTotal   = 2 * time.Hour
 )
@@ -50,11 +53,17 @@ func (l Limits) filled() Limits {
 	if l.Octets == 0 {
 		l.Octets = defaultOctets
 	}
+	if l.Answer == 0 {
+		l.Answer = defaultAnswer
+	}
 	if l.Connect == 0 {
 		l.Connect = exchange.ConnectTimeout
 	}
 	if l.Idle == 0 {
 		l.Idle = defaultIdle
+	}
+	if l.First == 0 {
+		l.First = l.Idle
 	}
 	if l.Total == 0 {
 		l.Total = defaultTotal
@@ -67,6 +76,28 @@ type Client struct {
 	// Dial opens sockets ("udp") and connections ("tcp"); nil: as the system does.
 	Dial   func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
 	Limits Limits
+
+	// Place returns the place that a transfer takes of those that there are at one time;
+	// nil: there is no bound.
+	Place func(ctx context.Context) Place
+}
+
+// A Place is that of one transfer among those that are received at one time.
+type Place interface {
+	Enter() error        // waits for it
+	Wait(f func()) error // runs f, which waits for the primary: if that takes long, others may have the place meanwhile
+	Leave()              // the transfer is over
+}
+
+// unbounded is the Place of a transfer that needs none.
+type unbounded struct{}
+
+func (unbounded) Enter() error { return nil }
+func (unbounded) Leave()       {}
+
+func (unbounded) Wait(f func()) error {
+	f()
+	return nil
 }
 
 // A Result is what was fetched.
@@ -90,15 +121,14 @@ var (
 	errNotIXFR  = errors.New("the differences do not fit")
 )
 
-// udpTries is how often a question is sent over UDP, and udpWait for how long each
-// waits; TCP comes after.
-const (
-	udpTries = 2
-	udpWait  = 1500 * time.Millisecond
-)
+// udpTries is how often a question is sent over UDP; TCP comes after. Each waits for a
+// third of Limits.Answer.
+const udpTries = 2
 
-// Serial asks a primary for the serial of its version, over UDP and then TCP.
+// Serial asks a primary for the serial of its version, over UDP and then TCP. One that is
+// silent costs less than three times Limits.Answer.
 func (c *Client) Serial(ctx context.Context, p Primary, apex []byte) (serial uint32, expire time.Duration, err error) {
+	answer := c.Limits.filled().Answer
 	for range udpTries {
 		if serial, expire, err = c.serialUDP(ctx, p, apex); err == nil || ctx.Err() != nil {
 			return serial, expire, err
@@ -108,7 +138,9 @@ func (c *Client) Serial(ctx context.Context, p Primary, apex []byte) (serial uin
 			return 0, 0, err
 		}
 	}
-	s, err := c.connect(ctx, p)
+	quick := *c
+	quick.Limits.Connect, quick.Limits.Idle = min(answer, c.Limits.filled().Connect), min(answer, c.Limits.filled().Idle)
+	s, err := quick.connect(ctx, p)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -134,15 +166,20 @@ func query(apex []byte, t wire.Type, have *zone.Zone) []byte {
 		msg = zone.AppendRecord(msg, apex, wire.TypeSOA, ttl, soa)
 		msg[9] = 1
 	}
-	if t != wire.TypeAXFR {
-		msg = wire.AppendOPT(msg, exchange.UDPSize, false, []byte{0, wire.OptionExpire, 0, 0})
-		msg[11] = 1
-	}
+	msg = wire.AppendOPT(msg, exchange.UDPSize, false, []byte{0, wire.OptionExpire, 0, 0})
+	msg[11] = 1
 	return msg
 }
 
+// plain returns a query without its OPT record, for servers that know none.
+func plain(apex []byte, t wire.Type) []byte {
+	msg := query(apex, t, nil)
+	msg[11] = 0
+	return msg[:wire.HeaderLen+len(apex)+4]
+}
+
 func (c *Client) serialUDP(ctx context.Context, p Primary, apex []byte) (uint32, time.Duration, error) {
-	m, err := c.askUDP(ctx, p, query(apex, wire.TypeSOA, nil), time.Now().Add(udpWait))
+	m, err := c.askUDP(ctx, p, query(apex, wire.TypeSOA, nil), time.Now().Add(c.Limits.filled().Answer/3))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -171,7 +208,7 @@ func serialOf(m *wire.Message, apex []byte) (uint32, time.Duration, error) {
 
 func expireOf(m *wire.Message) time.Duration {
 	if d, ok := m.Option(wire.OptionExpire); ok && len(d) == 4 {
-		return time.Duration(binary.BigEndian.Uint32(d)) * time.Second
+		return max(time.Second, time.Duration(binary.BigEndian.Uint32(d))*time.Second) // 0 is that nothing was said
 	}
 	return 0
 }
@@ -199,14 +236,14 @@ func (c *Client) Forward(ctx context.Context, p Primary, msg []byte) ([]byte, er
 // the result has no zone; a version that is not newer than the one at hand is an error.
 func (c *Client) Fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed) (*Result, error) {
 	if have == nil {
-		return c.fetch(ctx, p, apex, nil, seed)
+		return c.whole(ctx, p, apex, seed)
 	}
-	r, err := c.fetch(ctx, p, apex, have, seed)
+	r, err := c.fetch(ctx, p, apex, have, seed, query(apex, wire.TypeIXFR, have))
 	var refused *RefusedError
 	// A server that does not know IXFR, or whose differences are no good, has the zone
 	// all the same (RFC 1995, section 4).
 	if errors.Is(err, errNotIXFR) || errors.As(err, &refused) {
-		r, err = c.fetch(ctx, p, apex, nil, seed)
+		r, err = c.whole(ctx, p, apex, seed)
 	}
 	if err != nil {
 		return nil, err
@@ -217,25 +254,45 @@ func (c *Client) Fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 	return r, nil
 }
 
-func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed) (*Result, error) {
+// whole fetches a zone whole.
+func (c *Client) whole(ctx context.Context, p Primary, apex []byte, seed wire.Seed) (*Result, error) {
+	r, err := c.fetch(ctx, p, apex, nil, seed, query(apex, wire.TypeAXFR, nil))
+	var refused *RefusedError
+	if errors.As(err, &refused) && (refused.Rcode == wire.FormErr || refused.Rcode == wire.NotImp) {
+		return c.fetch(ctx, p, apex, nil, seed, plain(apex, wire.TypeAXFR)) // RFC 6891, section 7
+	}
+	return r, err
+}
+
+func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed, query []byte) (*Result, error) {
+	place := Place(unbounded{})
+	if c.Place != nil {
+		place = c.Place(ctx)
+	}
+	if err := place.Enter(); err != nil {
+		return nil, err
+	}
+	defer place.Leave()
 	limits := c.Limits.filled()
 	ctx, cancel := context.WithTimeout(ctx, limits.Total)
 	defer cancel()
-	s, err := c.connect(ctx, p)
+	var s *stream
+	var err error
+	if lost := place.Wait(func() { s, err = c.begin(ctx, p, query) }); err == nil && lost != nil {
+		s.Close()
+		err = lost
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
-	t := wire.TypeAXFR
-	if have != nil {
-		t = wire.TypeIXFR
-	}
-	if err := s.ask(ctx, query(apex, t, have)); err != nil {
-		return nil, err
-	}
+	s.idle = limits.First
 	a := &assembly{apex: apex, have: have, seed: seed, limits: limits}
 	for !a.done {
-		m, err := s.next(ctx)
+		var m *wire.Message
+		if lost := place.Wait(func() { m, err = s.next(ctx) }); err == nil {
+			err = lost
+		}
 		if err != nil {
 			if a.state == wantSecond && s.Messages == 1 {
 				return nil, fmt.Errorf("%w: %w", errNotIXFR, err) // the SOA alone says: take the whole zone
@@ -245,6 +302,7 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 		if m.Rcode != wire.NoError {
 			return nil, &RefusedError{m.Rcode}
 		}
+		s.idle = limits.Idle
 		if expire := expireOf(m); expire > 0 {
 			a.result.Expire = expire
 		}
@@ -264,6 +322,19 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 	}
 	a.result.Octets, a.result.Messages = s.Counts.Octets, s.Messages
 	return a.finish()
+}
+
+// begin connects to a server and asks it.
+func (c *Client) begin(ctx context.Context, p Primary, query []byte) (*stream, error) {
+	s, err := c.connect(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.ask(ctx, query); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // An assembly makes a version of the records of a transfer, as they come.

@@ -1,9 +1,9 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -11,54 +11,24 @@ import (
 	"port53/internal/zone"
 )
 
-// A NOTIFY is sent again after two seconds, and each time after twice as long, five
-// times in all (RFC 1996, section 3.6 asks for 60 s and less on a fast network; BIND
-// sends five).
-const (
-	notifyTries = 5
-	notifyWait  = 2 * time.Second
-)
-
-// Notify tells a server that the zone has changed (RFC 1996), and returns when it has
-// answered, or after the last try.
-func (c *Client) Notify(ctx context.Context, to Primary, z *zone.Zone) error {
-	var id [2]byte
-	_, _ = rand.Read(id[:]) // it never fails
+// Notice returns the message that says which version of a zone is served (RFC 1996), but
+// for its ID.
+func Notice(z *zone.Zone) []byte {
 	ttl, soa := z.SOA()
-	msg := wire.AppendQuery(nil, binary.BigEndian.Uint16(id[:]), uint16(wire.OpcodeNotify)<<11|wire.FlagAA, z.Apex(), wire.TypeSOA)
+	msg := wire.AppendQuery(nil, 0, uint16(wire.OpcodeNotify)<<11|wire.FlagAA, z.Apex(), wire.TypeSOA)
 	msg = zone.AppendRecord(msg, z.Apex(), wire.TypeSOA, ttl, soa)
 	msg[7] = 1
-	wait := notifyWait
-	var err error
-	for range notifyTries {
-		if err = c.notify(ctx, to, msg, wait); err == nil || ctx.Err() != nil {
-			return err
-		}
-		wait *= 2
-	}
-	return err
+	return msg
 }
 
-func (c *Client) notify(ctx context.Context, to Primary, msg []byte, wait time.Duration) error {
-	deadline := time.Now().Add(wait)
-	m, err := c.askUDP(ctx, to, msg, deadline)
+// Notify sends a server the notice of a version, once, and returns when it has answered, or
+// has not in the time it is given. notice is not modified.
+func (c *Client) Notify(ctx context.Context, to Primary, notice []byte, wait time.Duration) error {
+	msg := bytes.Clone(notice)
+	_, _ = rand.Read(msg[:2]) // it never fails
+	m, err := c.askUDP(ctx, to, msg, time.Now().Add(wait))
 	if err == nil && m.Rcode != wire.NoError {
 		err = fmt.Errorf("NOTIFY: %w", &RefusedError{m.Rcode})
-	}
-	if err != nil {
-		return pause(ctx, deadline, err)
-	}
-	return nil
-}
-
-// pause waits until the deadline, so that a server that is not up yet is asked again
-// later, and returns err.
-func pause(ctx context.Context, deadline time.Time, err error) error {
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 	return err
 }

@@ -158,7 +158,7 @@ func (m *Manager) Announce(apex []byte) error {
 	case n.zone == nil:
 		return errors.New("the zone has no version that could be served")
 	}
-	m.notifier.announce(z.key, n, true)
+	m.notifier.announce(z.key, n, 0, true)
 	return nil
 }
 

@@ -98,10 +98,17 @@ func (m *Manager) publish(z *managed, c *Candidate) {
 
 // announce sends NOTIFY for the version that is served to those who follow the zone. z is
 // held.
-func (m *Manager) announce(z *managed) {
-	if z.zone != nil && !z.expired {
-		m.notifier.announce(z.key, notice{z.zone, z.source.followers(), z.source.Key}, false)
+func (m *Manager) announce(z *managed) { m.announceAfter(z, 0) }
+
+// announceAfter does what announce does after a while, and reports whether there is anybody
+// to tell. z is held.
+func (m *Manager) announceAfter(z *managed, wait time.Duration) bool {
+	if z.zone == nil || z.expired {
+		return false
 	}
+	followers := z.source.followers()
+	m.notifier.announce(z.key, notice{z.zone, followers, z.source.Key}, wait, false)
+	return len(followers) > 0
 }
 
 // restore makes a zone what the store has of it. It is a new one, or may be updated from

@@ -2,6 +2,14 @@ package zones
 
 import "runtime"
 
+// Bounds.
+const (
+	MaxLine     = maxLine
+	MaxLinePeer = maxLinePeer
+
+	MaxRefreshes = maxRefreshes
+)
+
 // AwaitWaiting returns when so many updates of a zone wait for their turn.
 func AwaitWaiting(m *Manager, apex []byte, n int) {
 	q := &m.find(apex).updates

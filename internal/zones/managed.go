@@ -31,7 +31,14 @@ type managed struct {
 	busy    atomic.Pointer[Status] // how it was when hold took mu; nil while nobody holds it
 	past    atomic.Pointer[past]   // of the version that is served
 	updates queue                  // of messages that wait
-	refresh refresh                // guarded by the scheduler
+	timing
+}
+
+// timing is what of a zone is due at some time. The scheduler guards it.
+type timing struct {
+	refresh refresh
+	expiry  task
+	asks    atomic.Pointer[primaries] // that a refresh asks; nil: something else
 }
 
 // terms are how a zone is configured.
@@ -81,8 +88,25 @@ type past struct {
 
 func newManaged(key string, s *Source, o Origin) *managed {
 	z := &managed{key: key, terms: terms{s, o, s.access()}, polled: o.Traits().Polled, served: zone.NewServed(nil)}
-	z.refresh = refresh{zone: z, place: -1}
+	z.refresh.zone, z.refresh.owner, z.refresh.with = z, &z.refresh, z.servers
+	z.expiry.owner = z
+	z.ask(o)
 	return z
+}
+
+// ask makes an origin the one whose servers are asked.
+func (z *managed) ask(o Origin) {
+	p, _ := o.(*primaries)
+	z.asks.Store(p)
+}
+
+// servers returns the servers that the next refresh may ask, the first of them first. The
+// scheduler's lock is held.
+func (z *managed) servers() []netip.AddrPort {
+	if p := z.asks.Load(); p != nil {
+		return p.order(z.refresh.from)
+	}
+	return nil
 }
 
 func (z *managed) name() string { return string(wire.AppendName(nil, []byte(z.key))) }

@@ -37,7 +37,8 @@ type Manager struct {
 	store   Store // nil: nothing is kept
 	client  transfer.Client
 	replays *tsig.Replay
-	out     slots // transfers that are being sent
+	out     line  // transfers that are sent
+	in      line  // transfers that are received
 	waiting slots // updates that wait for a primary
 
 	loading sync.Mutex // one change of the set of zones at a time, over all that is read for it
@@ -78,8 +79,10 @@ func New(o Options) *Manager {
 		set: set{publish: o.Publish, view: zone.NewView(o.Seed)}, zones: map[string]*managed{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.notifier = notifier{log: m.log, client: &m.client, ctx: m.ctx, work: &m.work, rounds: map[string]*round{}}
-	m.schedule.wake = make(chan struct{}, 1)
+	m.notifier = newNotifier(m.ctx, m.log, &m.client)
+	m.schedule.agenda, m.schedule.expiries = newSchedule()
+	m.out.patience = lineTime
+	m.client.Place = func(ctx context.Context) transfer.Place { return &place{line: &m.in, ctx: ctx} }
 	m.waiting.set(Bounds{}.filled())
 	m.SetBounds(o.Bounds)
 	return m
@@ -89,7 +92,8 @@ func New(o Options) *Manager {
 func (m *Manager) SetBounds(b Bounds) {
 	b = b.filled()
 	m.out.set(b)
-	m.schedule.setLimit(b.In)
+	m.in.set(Bounds{Out: b.In, OutPeer: maxRefreshes}) // the schedule has bounds for each primary
+	m.schedule.change(func(p *places) { p.peer = b.In })
 }
 
 // find returns a zone by its name in lower case, or nil.
@@ -118,7 +122,7 @@ func (m *Manager) Status() []Status {
 	for _, z := range list {
 		s := z.tell()
 		if z.polled {
-			s.Next = m.schedule.due(&z.refresh)
+			s.Next = m.schedule.when(&z.refresh.task)
 		}
 		all = append(all, s)
 	}
@@ -249,7 +253,7 @@ func parallel(steps []step, f func(*step)) {
 func (m *Manager) prepare(ctx context.Context, s *step) {
 	s.origin = s.source.origin()
 	if p, ok := s.origin.(*primaries); ok {
-		p.client = &m.client
+		p.client, p.known = &m.client, m.schedule.agenda
 	}
 	if s.was != nil && s.was.source.Member == s.source.Member && s.origin.Continues(s.was.origin) {
 		s.zone = s.was
@@ -401,6 +405,7 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 	}
 	moved := !slices.Equal(z.source.Primaries, s.source.Primaries)
 	z.terms, z.served = terms{s.source, s.origin, c.Access}, c.Served
+	z.ask(s.origin)
 	if s.next == nil {
 		switch {
 		case z.failed: // it still is what it was, and whoever reloads should hear of it
@@ -411,8 +416,9 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 			report.Unchanged++
 		}
 		if z.polled && (z != s.was || moved) {
-			m.schedule.in(&z.refresh, 0)
+			m.schedule.in(&z.refresh.task, 0)
 		}
+		m.watch(z)
 		return 0
 	}
 	z.conclude(s.next)
@@ -438,7 +444,8 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 
 // forget ends what is under way for a zone that has gone.
 func (m *Manager) forget(z *managed) {
-	m.schedule.remove(&z.refresh)
+	m.schedule.remove(&z.refresh.task)
+	m.schedule.expiries.remove(&z.expiry)
 	m.notifier.forget(z.key)
 }
 

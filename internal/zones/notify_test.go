@@ -240,3 +240,129 @@ func TestExpiredIsNotAnnounced(t *testing.T) {
 		}
 	})
 }
+
+// A closingConn says when it is closed.
+type closingConn struct {
+	net.Conn
+	once   sync.Once
+	closed func()
+}
+
+func (c *closingConn) Close() error {
+	c.once.Do(c.closed)
+	return c.Conn.Close()
+}
+
+// TestNotifyFanOut has thousands of zones, each with two secondaries that are dead and one that
+// lives, change together: sockets and memory stay within their bounds, who lives is told
+// within seconds, and who is dead is when it comes back.
+func TestNotifyFanOut(t *testing.T) {
+	for _, own := range []bool{false, true} { // the dead are two servers, or two for each zone
+		count := 3000
+		if own {
+			count = 1000
+		}
+		synctest.Test(t, func(t *testing.T) {
+			f := &followers{from: time.Now()}
+			var mu sync.Mutex
+			sockets, most, alive := 0, 0, false
+			dead := func(n, i int) netip.AddrPort {
+				if !own {
+					n = 0
+				}
+				return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(n >> 8), byte(n)}), 53)
+			}
+			dial := func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				sockets++
+				most = max(most, sockets)
+				closed := func() {
+					mu.Lock()
+					defer mu.Unlock()
+					sockets--
+				}
+				if to.Addr().As4()[0] != 10 || alive {
+					c, err := f.dial(ctx, network, to)
+					return &closingConn{Conn: c, closed: closed}, err
+				}
+				here, there := net.Pipe()
+				go func() { _, _ = there.Read(make([]byte, 512)) }()
+				return &closingConn{Conn: here, closed: closed}, nil
+			}
+			w := &world{server: server{T: t}}
+			w.startWith(zones.Options{Client: transfer.Client{Dial: dial}})
+			w.settle(0)
+			live := netip.MustParseAddrPort("192.0.2.8:53")
+			var sources []zones.Source
+			var origins []*memoryOrigin
+			for n := range count {
+				name := fmt.Sprintf("z%d.test.", n)
+				o := &memoryOrigin{zone: at(t, name, 1)}
+				origins = append(origins, o)
+				sources = append(sources, zones.Source{Apex: dnstest.Name(t, name), Origin: o, Insecure: true, Secondaries: []netip.AddrPort{dead(n, 1), dead(n, 2), live}})
+			}
+			w.load(sources...)
+			var before, after runtime.MemStats
+			for serial := 2; serial < 4; serial++ {
+				for n, o := range origins {
+					o.set(at(t, fmt.Sprintf("z%d.test.", n), serial), nil)
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				w.load(sources...)
+				w.settle(3 * time.Second)
+				if got := len(f.take()); got != count {
+					t.Errorf("own %v, serial %d: %d zones were told to who lives", own, serial, got)
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+			}
+			if grown := int64(after.HeapAlloc+after.StackInuse) - int64(before.HeapAlloc+before.StackInuse); grown > 20<<20 {
+				t.Errorf("own %v: %d bytes more", own, grown)
+			}
+			mu.Lock()
+			alive = true
+			mu.Unlock()
+			w.settle(time.Minute)
+			if got := len(f.take()); got != 2*count {
+				t.Errorf("own %v: %d of %d were told when they came back", own, got, 2*count)
+			}
+			w.stop()
+			synctest.Wait()
+			if most > 200 {
+				t.Errorf("own %v: %d sockets at one time", own, most)
+			}
+			t.Logf("own %v: %d sockets", own, most)
+		})
+	}
+}
+
+// TestNotifyAtTheStart announces the zones one after the other when the server starts.
+func TestNotifyAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &followers{from: time.Now()}
+		w := &world{server: server{T: t}}
+		w.server.start(zones.Options{Client: transfer.Client{Dial: f.dial}})
+		var sources []zones.Source
+		for n := range 1000 {
+			name := fmt.Sprintf("z%d.test.", n)
+			sources = append(sources, zones.Source{Apex: dnstest.Name(t, name), Origin: &memoryOrigin{zone: at(t, name, 1)}, Insecure: true, Secondaries: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.8:53")}})
+		}
+		w.load(sources...)
+		ctx, cancel := context.WithCancel(context.Background())
+		var runs sync.WaitGroup
+		runs.Go(func() { w.manager.Run(ctx) })
+		w.settle(time.Second - time.Millisecond)
+		if got := len(f.take()); got != 200 {
+			t.Errorf("%d zones in the first second", got)
+		}
+		w.settle(5 * time.Second)
+		if got := len(f.take()); got != 800 {
+			t.Errorf("%d zones after that", got)
+		}
+		cancel()
+		runs.Wait()
+		synctest.Wait()
+	})
+}

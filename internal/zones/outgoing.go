@@ -12,7 +12,8 @@ import (
 
 // Transfer sends a zone to a peer that may have it, in the version that was served when the
 // request came, by as many calls of reply as it takes. Beyond the bounds of transfers at
-// one time, and for a zone that cannot be served, the peer is told to come again.
+// one time it waits in line, and a reader that is slow gives its place to others. Where too
+// many wait, and for a zone that cannot be served, the peer is told to come again.
 func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 	request, err := transfer.ParseRequest(r.Message)
 	fail := func(rcode wire.Rcode) {
@@ -34,12 +35,14 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 	case r.Zone == nil || z == nil:
 		fail(wire.ServFail)
 		return
-	case !m.out.begin(peer):
-		m.log.Warn("zone transfer refused: too many at one time", "zone", name, "peer", peer.String())
+	}
+	turn := &place{line: &m.out, ctx: m.ctx, peer: peer}
+	if err := turn.Enter(); err != nil {
+		m.log.Warn("zone transfer refused: too many at one time", "zone", name, "peer", peer.String(), "problem", err.Error())
 		fail(wire.ServFail)
 		return
 	}
-	defer m.out.end(peer)
+	defer turn.Leave()
 	o := transfer.Outgoing{
 		Zone: r.Zone, UDP: r.UDP, UDPSize: r.UDPSize,
 		Exact: !z.polled, // the versions of others may not be
@@ -60,9 +63,9 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 	if !r.UDP {
 		lower()
 	}
-	err = transfer.Send(request, o, func(msg []byte) error {
+	err = transfer.Send(request, o, func(msg []byte) (err error) {
 		octets += len(msg)
-		return reply(msg)
+		return errors.Join(turn.Wait(func() { err = reply(msg) }), err)
 	})
 	args := []any{
 		"zone", name, "serial", r.Zone.Serial(), "peer", peer.String(),

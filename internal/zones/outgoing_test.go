@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"port53/internal/dnstest"
@@ -109,53 +112,149 @@ func TestTransferRefused(t *testing.T) {
 	}
 }
 
-// TestTransferBounds has transfers within transfers: as many at one time as are allowed, in
-// all and for one address, and one more; and again when they have ended.
+// TestTransferBounds asks for more transfers than there may be at one time, in all and for
+// one address: the others wait for their turn, and have it when one has ended.
 func TestTransferBounds(t *testing.T) {
-	axfr := wire.AppendQuery(nil, 1, 0, dnstest.Name(t, "test."), wire.TypeAXFR)
+	many := func(n int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 53)
+	}
+	one := func(n int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(1000+n))
+	}
 	for _, c := range []struct {
 		what   string
 		bounds zones.Bounds
 		client func(n int) netip.AddrPort // of the n-th
 		want   int
 	}{
-		{"in all", zones.Bounds{Out: 3, OutPeer: 9}, func(n int) netip.AddrPort {
-			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 53)
-		}, 3},
-		{"to one address", zones.Bounds{Out: 9, OutPeer: 2}, func(n int) netip.AddrPort {
-			return netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), uint16(1000+n))
-		}, 2},
-		{"by default, in all", zones.Bounds{}, func(n int) netip.AddrPort {
-			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 53)
-		}, 32},
-		{"by default, to one address", zones.Bounds{}, func(int) netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:53") }, 4},
+		{"in all", zones.Bounds{Out: 3, OutPeer: 9}, many, 3},
+		{"to one address", zones.Bounds{Out: 9, OutPeer: 2}, one, 2},
+		{"by default, in all", zones.Bounds{}, many, 32},
+		{"by default, to one address", zones.Bounds{}, one, 4},
 	} {
-		s, log := logged(t, zones.Options{Bounds: c.bounds})
-		s.load(zones.Source{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}})
-		e := s.view.Load().Get(dnstest.Name(t, "test."))
-		for round := range 2 {
-			sent := 0
-			var next func()
-			next = func() {
-				r := &zones.Request{Entry: e, Zone: e.Zone(), Message: axfr, Client: c.client(sent)}
-				s.manager.Transfer(r, func(msg []byte) error {
-					if parsed(t, msg).Rcode == wire.NoError {
-						sent++
-						next()
-					}
-					return nil
-				})
+		synctest.Test(t, func(t *testing.T) {
+			o := newOutgoing(t, c.bounds)
+			total := 3 * c.want
+			for n := range total {
+				o.ask(c.client(n), 40*time.Millisecond)
 			}
-			next()
-			if sent != c.want {
-				t.Errorf("%s, round %d: %d at one time, want %d", c.what, round, sent, c.want)
+			for left := total; left > 0; left -= c.want {
+				synctest.Wait()
+				if got := o.under.Load(); got != int32(min(c.want, left)) {
+					t.Errorf("%s: %d at one time, want %d", c.what, got, min(c.want, left))
+				}
+				time.Sleep(40 * time.Millisecond)
 			}
-			if !strings.Contains(log.String(), `msg="zone transfer refused: too many at one time" zone=test. peer=192.0.2.`) {
-				t.Errorf("%s: the log has\n%s", c.what, log.String())
+			o.done.Wait()
+			if got := o.sent.Load(); got != int32(total) {
+				t.Errorf("%s: %d of %d got the zone", c.what, got, total)
 			}
-			log.Reset()
-		}
+		})
 	}
+}
+
+// outgoing is a manager with a zone, and clients that take it.
+type outgoing struct {
+	*server
+	entry       *zone.Entry
+	under, sent atomic.Int32
+	done        sync.WaitGroup
+	text        *bytes.Buffer // of the log
+}
+
+func newOutgoing(t *testing.T, bounds zones.Bounds) *outgoing {
+	o := &outgoing{}
+	o.server, o.text = logged(t, zones.Options{Bounds: bounds})
+	o.load(zones.Source{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}})
+	o.entry = o.view.Load().Get(dnstest.Name(t, "test."))
+	return o
+}
+
+// ask has a client ask for the zone, and take so long to read it.
+func (o *outgoing) ask(client netip.AddrPort, takes time.Duration) {
+	axfr := wire.AppendQuery(nil, 1, 0, dnstest.Name(o, "test."), wire.TypeAXFR)
+	o.done.Go(func() {
+		o.manager.Transfer(&zones.Request{Entry: o.entry, Zone: o.entry.Zone(), Message: axfr, Client: client}, func(msg []byte) error {
+			if parsed(o, msg).Rcode == wire.NoError {
+				o.under.Add(1)
+				time.Sleep(takes)
+				o.under.Add(-1)
+				o.sent.Add(1)
+			}
+			return nil
+		})
+	})
+}
+
+// TestSlowReaders has clients that take nothing: they hold up what their own address asks
+// for, and nobody else.
+func TestSlowReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutgoing(t, zones.Bounds{Out: 8, OutPeer: 2})
+		for n := range 40 { // of 20 addresses
+			o.ask(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n / 2)}), 53), time.Hour)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := o.under.Load(); got != 40 {
+			t.Errorf("%d slow readers at one time, and all could be", got)
+		}
+		began := time.Now()
+		for range 100 {
+			o.ask(netip.MustParseAddrPort("198.51.100.1:53"), time.Millisecond)
+		}
+		o.ask(netip.MustParseAddrPort("192.0.2.7:53"), time.Millisecond) // of whom two are under way already
+		for o.sent.Load() < 100 && time.Since(began) < time.Minute {
+			time.Sleep(time.Millisecond)
+			synctest.Wait()
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("100 transfers to another took %v", took)
+		}
+		synctest.Wait()
+		if got := o.under.Load(); got != 40 {
+			t.Errorf("%d under way: a third of one address among them", got)
+		}
+		o.done.Wait()
+		if got := o.sent.Load(); got != 140 { // the last has waited for too long
+			t.Errorf("%d got the zone", got)
+		}
+	})
+}
+
+// TestTransferLine has more wait than may, of one address and in all: those are refused, and
+// none that waits.
+func TestTransferLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutgoing(t, zones.Bounds{Out: 1, OutPeer: 1})
+		o.ask(netip.MustParseAddrPort("192.0.2.1:53"), 100*time.Millisecond)
+		synctest.Wait()
+		refused := func(client string) bool {
+			replies := o.transfer("test.", client, wire.AppendQuery(nil, 1, 0, dnstest.Name(t, "test."), wire.TypeAXFR), nil)
+			return len(replies) == 1 && parsed(t, replies[0]).Rcode == wire.ServFail
+		}
+		for range zones.MaxLinePeer {
+			o.ask(netip.MustParseAddrPort("192.0.2.1:53"), time.Nanosecond)
+		}
+		synctest.Wait()
+		if !refused("192.0.2.1:53") {
+			t.Error("any number of one address may wait")
+		}
+		for range zones.MaxLine - zones.MaxLinePeer {
+			o.ask(netip.MustParseAddrPort("192.0.2.2:53"), time.Nanosecond)
+		}
+		synctest.Wait()
+		if !refused("192.0.2.3:53") {
+			t.Error("any number may wait")
+		}
+		o.done.Wait()
+		if !strings.Contains(o.text.String(), `msg="zone transfer refused: too many at one time" zone=test. peer=192.0.2.3`) {
+			t.Errorf("the log has\n%.1000s", o.text.String())
+		}
+		if got := o.sent.Load(); got != zones.MaxLine+1 {
+			t.Errorf("%d got the zone", got)
+		}
+	})
 }
 
 // TestTransferOverTime has a transfer of a version that is not the newest any more: what

@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/transfer"
 	"port53/internal/tsig"
 	"port53/internal/zone"
@@ -21,8 +23,10 @@ type primaries struct {
 	records int       // of the zone, at most; 0: as package transfer has it
 	octets  int64     // of a transfer, at most; 0: as package transfer has it
 
-	client *transfer.Client // nil until the manager has taken the origin in
-	turn   atomic.Int32     // of the primary that answered last
+	client *transfer.Client               // nil until the manager has taken the origin in
+	known  *agenda                        // that knows which of them are silent; nil as client
+	last   atomic.Pointer[netip.AddrPort] // that answered
+	tried  atomic.Bool                    // once at least
 }
 
 // errBehind is why a primary is passed over whose version is older than ours.
@@ -31,23 +35,22 @@ var errBehind = errors.New("its version is older than the one here")
 // Candidate implements [Origin]: it asks the primaries, one after the other from the one
 // that has announced a version or answered last, for a newer version.
 func (o *primaries) Candidate(ctx context.Context, known Known) (*Candidate, error) {
-	// Who announces a version has it, as a rule.
-	turn := slices.IndexFunc(o.addrs, func(a netip.AddrPort) bool { return known.From.IsValid() && a.Addr().Unmap() == known.From })
-	if turn < 0 {
-		turn = int(o.turn.Load())
-	}
+	addrs := o.order(known.From)
+	o.known.sort(addrs)
 	var failures []error
-	for i := range o.addrs {
-		at := (turn + i) % len(o.addrs)
-		c, err := o.ask(ctx, transfer.Primary{Addr: o.addrs[at], Key: o.key}, known)
+	for i, addr := range addrs {
+		c, err := o.ask(ctx, transfer.Primary{Addr: addr, Key: o.key}, known, i < len(addrs)-1)
+		if ctx.Err() == nil {
+			o.known.mark(addr, !exchange.IsTimeout(err))
+		}
 		if err == nil && c.Zone != known.Zone {
 			err = known.Check(c)
 		}
 		if err == nil {
-			o.turn.Store(int32(at))
+			o.last.Store(&addr)
 			return c, nil
 		}
-		failures = append(failures, fmt.Errorf("%s: %w", o.addrs[at], err))
+		failures = append(failures, fmt.Errorf("%s: %w", addr, err))
 		if ctx.Err() != nil {
 			break
 		}
@@ -55,19 +58,49 @@ func (o *primaries) Candidate(ctx context.Context, known Known) (*Candidate, err
 	return nil, errors.Join(failures...)
 }
 
-// ask asks one primary, and fetches what is newer.
-func (o *primaries) ask(ctx context.Context, p transfer.Primary, known Known) (*Candidate, error) {
+// order returns the primaries from the one on that has announced a version, and has it as a
+// rule, or that has answered last.
+func (o *primaries) order(from netip.Addr) []netip.AddrPort {
+	turn := slices.IndexFunc(o.addrs, func(a netip.AddrPort) bool { return from.IsValid() && a.Addr().Unmap() == from })
+	if last := o.last.Load(); turn < 0 && last != nil {
+		turn = slices.Index(o.addrs, *last)
+	}
+	turn = max(turn, 0)
+	return slices.Concat(o.addrs[turn:], o.addrs[:turn])
+}
+
+// firstAnswer is how long a server has for its first answer that was never asked before, so
+// that many that are silent do not keep those waiting that are not.
+const firstAnswer = time.Second
+
+// firstMessage is how long a server has to begin a transfer if there is another that has
+// the zone. One that has the zone alone may make it wait in line.
+const firstMessage = 5 * time.Second
+
+// ask asks one primary, and fetches what is newer. The zone itself is asked of servers that
+// answer: what a server that does not costs is a question's time. more: there are others
+// to ask.
+func (o *primaries) ask(ctx context.Context, p transfer.Primary, known Known, more bool) (*Candidate, error) {
 	client := *o.client
-	client.Limits = transfer.Limits{Records: o.records, Octets: o.octets}
-	if have := known.Zone; have != nil {
+	if more {
+		client.Limits.First = firstMessage
+	}
+	client.Limits.Records, client.Limits.Octets = o.records, o.octets
+	heard, told := o.known.heard(p.Addr), time.Duration(0)
+	if have := known.Zone; have != nil || !heard {
+		if !heard && have == nil && !o.tried.Swap(true) {
+			client.Limits.Answer = firstAnswer
+		}
 		serial, expire, err := client.Serial(ctx, p, o.apex)
-		if err != nil {
+		client.Limits.Answer, told = o.client.Limits.Answer, expire
+		switch {
+		case have == nil && !exchange.IsTimeout(err) && ctx.Err() == nil:
+			// What it answers to a question counts for nothing: it may give the zone all the same.
+		case err != nil:
 			return nil, err
-		}
-		if zone.Newer(have.Serial(), serial) {
+		case zone.Newer(have.Serial(), serial):
 			return nil, fmt.Errorf("%w: serial %d, not %d", errBehind, serial, have.Serial())
-		}
-		if serial == have.Serial() {
+		case serial == have.Serial():
 			return &Candidate{Zone: have, Expire: expire}, nil
 		}
 	}
@@ -75,6 +108,9 @@ func (o *primaries) ask(ctx context.Context, p transfer.Primary, known Known) (*
 	r, err := client.Fetch(ctx, p, o.apex, known.Zone, known.Seed)
 	if err != nil {
 		return nil, err
+	}
+	if r.Expire == 0 {
+		r.Expire = told
 	}
 	if r.Zone == nil {
 		return &Candidate{Zone: known.Zone, Expire: r.Expire}, nil

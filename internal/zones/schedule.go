@@ -1,14 +1,13 @@
 package zones
 
 import (
-	"container/heap"
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
 	"net/netip"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"port53/internal/wire"
@@ -50,70 +49,34 @@ func draw(d time.Duration) time.Duration {
 
 // A refresh is when the polled origin of a zone is asked next. The scheduler guards it.
 type refresh struct {
-	zone    *managed
-	due     time.Time
-	place   int       // in the queue, or -1
-	last    time.Time // when one ended last
-	running bool
-	again   bool       // one more is to follow
-	whole   bool       // the next is to fetch the zone whole, whatever its serial
-	from    netip.Addr // who has announced a version; invalid: nobody
-	fails   int        // that failed since the last that did not
+	task
+	zone  *managed
+	last  time.Time  // when one ended last
+	again bool       // one more is to follow
+	whole bool       // the next is to fetch the zone whole, whatever its serial
+	from  netip.Addr // who has announced a version; invalid: nobody
+	fails int        // that failed since the last that did not
 }
 
-// A scheduler starts refreshes when they are due, so many at one time. No zone has a
-// goroutine of its own while nothing is under way. It holds its lock over no I/O.
+// A scheduler starts refreshes when they are due, and has zones expire.
 type scheduler struct {
-	mu      sync.Mutex
-	queue   refreshQueue
-	limit   int // refreshes under way at one time, at most
-	running int
-	wake    chan struct{}
-	taken   int // bytes that transfers have used since memory was given back, about
+	*agenda
+	expiries *agenda
+	taken    atomic.Int64 // bytes that transfers have used since memory was given back, about
 }
 
-// rouse makes the scheduler look at the queue again.
-func (s *scheduler) rouse() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+// How many refreshes there may be under way. One that waits for an answer holds a socket
+// and about 20 kB; bounds of what is being transferred are beside these ([Bounds.In]).
+const (
+	maxRefreshes = 768
+	quick        = maxRefreshes / 2 // that have not taken long yet
+	urgentShare  = 6                // one part of these in so many is for zones whose primary has announced a version
+	silentShare  = 4                // and one for zones whose primaries were silent
+)
 
-func (s *scheduler) setLimit(n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.limit = n
-	s.rouse()
-}
-
-// in sets when a zone is to be refreshed, unless that is under way.
-func (s *scheduler) in(r *refresh, wait time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !r.running {
-		s.set(r, wait)
-	}
-}
-
-// set puts a refresh into the queue. s.mu is held.
-func (s *scheduler) set(r *refresh, wait time.Duration) {
-	r.due = time.Now().Add(wait)
-	if r.place >= 0 {
-		heap.Fix(&s.queue, r.place)
-	} else {
-		heap.Push(&s.queue, r)
-	}
-	s.rouse()
-}
-
-// remove takes a zone out of the queue.
-func (s *scheduler) remove(r *refresh) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r.place >= 0 {
-		heap.Remove(&s.queue, r.place)
-	}
+func newSchedule() (refreshes, expiries *agenda) {
+	return newAgenda(places{all: quick, ordinary: quick - quick/urgentShare, doubtful: quick / silentShare, late: maxRefreshes - quick, silent: 1}),
+		newAgenda(places{all: maxRefreshes, ordinary: maxRefreshes})
 }
 
 // now asks for a refresh at once, or for one more after the one that is under way; with
@@ -122,11 +85,7 @@ func (s *scheduler) now(r *refresh, whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.whole = r.whole || whole
-	if r.running {
-		r.again = true
-		return
-	}
-	s.set(r, 0)
+	s.soon(r, 0)
 }
 
 // announced asks for a refresh since somebody has announced a version.
@@ -134,18 +93,19 @@ func (s *scheduler) announced(r *refresh, from netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.from = from
+	s.soon(r, max(0, time.Until(r.last.Add(notifyGap))))
+}
+
+// soon asks for a refresh that does not wait behind those that the timers ask for. s.mu is
+// held.
+func (s *scheduler) soon(r *refresh, wait time.Duration) {
 	if r.running {
 		r.again = true // what runs may have asked before the change
 		return
 	}
-	s.set(r, max(0, time.Until(r.last.Add(notifyGap))))
-}
-
-// due returns when a zone is refreshed next; the zero Time if that is not known.
-func (s *scheduler) due(r *refresh) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return r.due
+	// One that was in vain the last time is as good as any other now, and not better.
+	r.urgent, r.failed = !r.failed, false
+	s.set(&r.task, wait)
 }
 
 // A job is a refresh that has begun.
@@ -155,97 +115,66 @@ type job struct {
 	fails int
 }
 
-// begin takes the next refresh that is due, if there is a place for it. Without one it
-// returns how long to wait, and whether memory that transfers took is to be given back.
-func (s *scheduler) begin() (r *refresh, j job, wait time.Duration, idle bool) {
+// job returns what a refresh that has begun is to do.
+func (s *scheduler) job(r *refresh) job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) == 0 || s.running >= s.limit {
-		return nil, job{}, time.Hour, false
-	}
-	r = s.queue[0]
-	if wait := time.Until(r.due); wait > 0 {
-		if s.running == 0 && s.taken > bigLoad {
-			s.taken, idle = 0, true
-		}
-		return nil, job{}, wait, idle
-	}
-	heap.Pop(&s.queue)
-	j = job{r.whole, r.from, r.fails}
-	r.running, r.again, r.whole, r.from = true, false, false, netip.Addr{}
-	s.running++
-	return r, j, 0, false
+	j := job{r.whole, r.from, r.fails}
+	r.whole, r.from = false, netip.Addr{}
+	return j
 }
 
 // end gives back the place of a refresh, and says when the next is due unless the zone has
 // gone meanwhile.
 func (s *scheduler) end(r *refresh, j job, err error, next time.Duration, gone bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.running--
-	r.running, r.last = false, time.Now()
-	s.rouse() // there is room for another now
-	if gone {
-		return
-	}
-	if err == nil {
-		r.fails = 0
-	} else {
-		r.fails++
-		r.whole = r.whole || j.whole
-	}
-	if r.again {
-		next = notifyGap
-	}
-	s.set(r, next)
-}
-
-func (s *scheduler) used(bytes int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.taken += bytes
+	s.agenda.end(&r.task, func() time.Duration {
+		r.last = time.Now()
+		again := r.again
+		r.again = false
+		switch r.failed = err != nil; {
+		case gone:
+			return -1
+		case err == nil:
+			r.fails = 0
+		default:
+			r.fails++
+			r.whole = r.whole || j.whole
+		}
+		if again {
+			r.urgent, r.failed = !r.failed, false
+			return notifyGap
+		}
+		return next
+	})
 }
 
 // Run refreshes secondary zones and announces changes until ctx ends.
 func (m *Manager) Run(ctx context.Context) {
 	defer context.AfterFunc(ctx, m.cancel)()
 	m.notifier.begin()
+	first := 0
 	for _, z := range m.all() {
 		z.mu.Lock()
-		m.announce(z)
+		if m.announceAfter(z, time.Duration(first)*startPace) {
+			first++
+		}
 		z.mu.Unlock()
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			m.cancel()
-			m.work.Wait()
-			return
-		case <-m.schedule.wake:
-		case <-timer.C:
-		}
-		timer.Reset(m.start())
-	}
-}
-
-// start begins what is due, and returns how long to wait for what comes next.
-func (m *Manager) start() time.Duration {
-	for {
-		r, j, wait, idle := m.schedule.begin()
-		if idle {
+	m.work.Go(func() { m.notifier.run(ctx, &m.work, func(t *task) { m.notifier.tell(t.owner.(*telling)) }) })
+	m.schedule.idle = func() {
+		if m.schedule.taken.Swap(0) > bigLoad {
 			m.work.Go(debug.FreeOSMemory)
 		}
-		if r == nil {
-			return wait
-		}
-		m.work.Go(func() { m.refresh(r, j) })
 	}
+	m.work.Go(func() { m.schedule.expiries.run(ctx, &m.work, func(t *task) { m.expire(t.owner.(*managed)) }) })
+	m.schedule.run(ctx, &m.work, func(t *task) { m.refresh(t.owner.(*refresh)) })
+	m.cancel()
+	m.work.Wait()
 }
 
 // refresh asks the origin of a zone for a newer version and makes it the one served.
-func (m *Manager) refresh(r *refresh, j job) {
+func (m *Manager) refresh(r *refresh) {
+	j := m.schedule.job(r)
 	next, gone, err := firstRetry, false, errFault
 	m.contained(r.zone.name(), func() { next, gone, err = m.ask(r.zone, j) })
 	m.schedule.end(r, j, err, next, gone)
@@ -258,10 +187,10 @@ var errNoVersion = errors.New("there is no version that could be served")
 func (m *Manager) ask(z *managed, j job) (next time.Duration, gone bool, err error) {
 	z.mu.Lock()
 	known, origin := Known{Zone: z.zone, Seed: m.seed, From: j.from, Check: check}, z.origin
-	z.mu.Unlock()
-	if j.whole {
+	if j.whole || z.expired { // a version that has expired counts for nothing (RFC 1034, section 4.3.5)
 		known.Zone = nil
 	}
+	z.mu.Unlock()
 	c, err := origin.Candidate(m.ctx, known)
 	z.hold()
 	defer z.release()
@@ -273,7 +202,7 @@ func (m *Manager) ask(z *managed, j job) (next time.Duration, gone bool, err err
 	case c.Zone == nil:
 		err = errNoVersion
 	default:
-		c.keep = origin.Traits().Kept
+		c.keep, c.fetched = origin.Traits().Kept, true
 		err = m.take(z, c)
 	}
 	return m.refreshed(z, c, err, j.fails), false, err
@@ -284,7 +213,7 @@ func (m *Manager) take(z *managed, c *Candidate) error {
 	if err := m.commit(m.ctx, z, c); err != nil {
 		return err
 	}
-	m.schedule.used(c.Zone.Size() + wire.MaxMessage)
+	m.schedule.taken.Add(int64(c.Zone.Size()) + wire.MaxMessage)
 	m.log.Info("zone fetched", "zone", z.name(), "serial", c.Zone.Serial(), "records", c.Zone.Records(),
 		"differences", len(c.Deltas), "octets", c.Octets)
 	if z.source.Consumes != nil {
@@ -300,57 +229,74 @@ func (m *Manager) refreshed(z *managed, c *Candidate, err error, fails int) time
 	z.tried, z.trouble = now, ""
 	next := t.refresh
 	if err == nil {
-		z.checked, z.expire = now, t.expire
-		if c != nil && c.Expire > 0 {
-			z.expire = min(c.Expire, t.expire) // RFC 7314, section 4
-		}
-		if z.expired && z.zone != nil {
+		z.renew(now, c, t.expire)
+		if z.expired && z.zone != nil { // while it was asked
 			z.expired = false
 			z.served.Store(z.zone)
-			m.log.Info("zone is served again", "zone", z.name())
 		}
-		z.served.Extend(now.Add(z.expire))
 		m.remember(z)
+		next = min(next, max(z.left(now)/2, soonest))
 	} else {
 		next = min(t.retry<<min(fails, 6), max(t.refresh, t.retry, 10*time.Minute))
 		z.trouble = err.Error()
 		m.log.Warn("zone cannot be refreshed", "zone", z.name(), "problem", z.trouble, "next", next.String())
-	}
-	if z.zone != nil && !z.expired {
-		if left := z.expire - now.Sub(z.checked); left <= 0 {
-			z.expired = true
-			z.served.Store(nil)
-			m.log.Error("zone has expired: no primary answered for it in time; it answers SERVFAIL", "zone", z.name(), "checked", z.checked.Format(time.RFC3339))
-		} else {
-			next = min(next, left+time.Second)
+		if z.zone != nil && !z.expired {
+			next = min(next, max(z.left(now)/2, soonest))
 		}
 	}
+	m.watch(z)
 	return next - draw(next/jitter)
 }
 
-// A refreshQueue is the refreshes by when they are due.
-type refreshQueue []*refresh
+// soonest is how soon a zone is refreshed that is about to expire.
+const soonest = time.Second
 
-func (q refreshQueue) Len() int           { return len(q) }
-func (q refreshQueue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
-func (q refreshQueue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].place, q[j].place = i, j
+// renew begins the time anew for which a zone may be served without its primaries. What a
+// primary says of that (RFC 7314, section 4) is never more than the SOA record says, and
+// does not shorten the time of a version that is here already. z is held.
+func (z *managed) renew(now time.Time, c *Candidate, most time.Duration) {
+	expire := most
+	if c != nil && c.Expire > 0 {
+		expire = min(c.Expire, most)
+		if c.Zone == nil || !c.fetched {
+			expire = min(max(expire, z.left(now)), most)
+		}
+	}
+	z.checked, z.expire = now, expire
+	z.served.Extend(now.Add(expire))
 }
 
-// Push implements [heap.Interface].
-func (q *refreshQueue) Push(x any) {
-	r := x.(*refresh)
-	r.place = len(*q)
-	*q = append(*q, r)
+// left returns for how long a zone may be served on.
+func (z *managed) left(now time.Time) time.Duration { return max(0, z.checked.Add(z.expire).Sub(now)) }
+
+// watch has a zone expire in time, whatever its primaries do. z is held.
+func (m *Manager) watch(z *managed) {
+	if z.polled && z.zone != nil && !z.expired && !z.gone {
+		m.schedule.expiries.in(&z.expiry, z.left(time.Now()))
+	}
 }
 
-// Pop implements [heap.Interface].
-func (q *refreshQueue) Pop() any {
-	last := len(*q) - 1
-	r := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	r.place = -1
-	return r
+// expire ends the service of a zone whose time is over.
+func (m *Manager) expire(z *managed) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	left := z.left(time.Now())
+	over := z.zone != nil && !z.expired && !z.gone
+	m.schedule.expiries.end(&z.expiry, func() time.Duration {
+		if over && left > 0 {
+			return left
+		}
+		return -1
+	})
+	if !over || left > 0 {
+		return
+	}
+	z.expired = true
+	z.served.Store(nil)
+	trouble := z.trouble
+	if trouble == "" {
+		trouble = "it was not refreshed in time"
+	}
+	m.log.Error("zone has expired: it answers SERVFAIL until a primary gives a version of it", "zone", z.name(),
+		"checked", z.checked.Format(time.RFC3339), "expire", z.expire.String(), "problem", trouble)
 }

@@ -32,6 +32,7 @@ type primary struct {
 	gate    chan struct{} // the next transfer says so in held, and waits for it
 	held    chan struct{}
 	silent  bool // it refuses connections
+	expire  *uint32
 	asked   []wire.Type
 }
 
@@ -72,12 +73,8 @@ func (p *primary) dial(_ context.Context, network string, _ netip.AddrPort) (net
 }
 
 func (p *primary) answer(conn net.Conn) error {
-	var length [2]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return err
-	}
-	msg := make([]byte, binary.BigEndian.Uint16(length[:]))
-	if _, err := io.ReadFull(conn, msg); err != nil {
+	msg, err := readMessage(conn)
+	if err != nil {
 		return err
 	}
 	var m wire.Message
@@ -85,17 +82,14 @@ func (p *primary) answer(conn net.Conn) error {
 		return io.ErrUnexpectedEOF
 	}
 	p.mu.Lock()
-	z, history, gate := p.zones[string(wire.Lower(nil, m.Name))], p.history, p.gate
+	z, history, gate, expire := p.zones[string(wire.Lower(nil, m.Name))], p.history, p.gate, p.expire
 	if p.asked = append(p.asked, m.Type); m.Type == wire.TypeSOA {
 		gate = nil
 	} else {
 		p.gate = nil
 	}
 	p.mu.Unlock()
-	reply := func(r []byte) error {
-		_, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(r))), r...))
-		return err
-	}
+	reply := func(r []byte) error { return writeMessage(conn, r) }
 	if z == nil {
 		return reply(wire.AppendQuery(nil, m.ID, wire.FlagQR|uint16(wire.Refused), m.Name, m.Type))
 	}
@@ -103,6 +97,10 @@ func (p *primary) answer(conn net.Conn) error {
 		ttl, soa := z.SOA()
 		r := zone.AppendRecord(wire.AppendQuery(nil, m.ID, wire.FlagQR|wire.FlagAA, m.Name, m.Type), z.Apex(), wire.TypeSOA, ttl, soa)
 		r[7] = 1
+		if expire != nil {
+			r = wire.AppendOPT(r, 1232, false, binary.BigEndian.AppendUint32([]byte{0, wire.OptionExpire, 0, 4}, *expire))
+			r[11] = 1
+		}
 		return reply(r)
 	}
 	if gate != nil {
@@ -113,7 +111,22 @@ func (p *primary) answer(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	return transfer.Send(request, transfer.Outgoing{Zone: z, History: history}, reply)
+	return transfer.Send(request, transfer.Outgoing{Zone: z, History: history, Expire: expire}, reply)
+}
+
+func readMessage(conn net.Conn) ([]byte, error) {
+	var length [2]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return nil, err
+	}
+	msg := make([]byte, binary.BigEndian.Uint16(length[:]))
+	_, err := io.ReadFull(conn, msg)
+	return msg, err
+}
+
+func writeMessage(conn net.Conn, msg []byte) error {
+	_, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...))
+	return err
 }
 
 // A world is a manager with its primary, in a bubble of fake time.

@@ -46,7 +46,7 @@ func TestTimers(t *testing.T) {
 		}},
 		{"years", 1 << 30, 1 << 30, 1 << 30, []time.Duration{7 * day}, []time.Duration{day, 2 * day, 4 * day, 7 * day, 7 * day}},
 		{"a retry longer than the refresh", 100, 3600, 864000, []time.Duration{100 * time.Second}, []time.Duration{time.Hour, time.Hour}},
-		{"expires before it is refreshed", 7200, 7200, 600, []time.Duration{601 * time.Second, 601 * time.Second}, nil},
+		{"would expire before it is refreshed", 7200, 7200, 600, []time.Duration{300 * time.Second, 300 * time.Second}, nil},
 		{"no version yet", -1, 0, 0, nil, []time.Duration{
 			5 * time.Second, 10 * time.Second, 20 * time.Second, 40 * time.Second, 80 * time.Second, 160 * time.Second, 320 * time.Second, 320 * time.Second,
 		}},
