@@ -78,6 +78,13 @@ func TestACL(t *testing.T) {
 			no:    []string{"11.0.0.0", "::1"},
 		},
 		{
+			name:  "the last address of a network",
+			allow: prefixes("10.0.0.0/24", "2001:db8::/64"),
+			deny:  prefixes("10.0.0.255/32", "2001:db8::ffff:ffff:ffff:ffff/128"),
+			yes:   []string{"10.0.0.0", "10.0.0.254", "2001:db8::", "2001:db8::ffff:ffff:ffff:fffe"},
+			no:    []string{"10.0.0.255", "10.0.1.0", "2001:db8::ffff:ffff:ffff:ffff", "2001:db8:0:1::"},
+		},
+		{
 			name:  "all of IPv4, mapped",
 			allow: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:0.0.0.0"), 96)},
 			yes:   []string{"0.0.0.0", "255.255.255.255", "::ffff:10.1.1.1"},
