@@ -427,6 +427,33 @@ func TestChangeAfterAFailedVersion(t *testing.T) {
 	}
 }
 
+// TestVersionThatCannotBeUndone has a version fail as its directory is synced, and the one
+// before not be put back: a change of that one is not written behind the other.
+func TestVersionThatCannotBeUndone(t *testing.T) {
+	m, _, versions := journaled(t, 2, 10)
+	z := on(m)
+	if _, _, err := z.Load(); err != nil {
+		t.Fatal(err)
+	}
+	fails := []string{"syncdir example.test", "rename zone.old"}
+	m.Fail = func(op, path string) error {
+		if len(fails) > 0 && op+" "+filepath.Base(path) == fails[0] {
+			fails = fails[1:]
+			return errDisk
+		}
+		return nil
+	}
+	if err := z.Save(sized(t, 9, 10)); !errors.Is(err, errDisk) || len(fails) > 0 {
+		t.Fatal(err, fails)
+	}
+	next := sized(t, 3, 10)
+	if err := z.Append(next, zone.Diff(versions[1], next)); err != nil {
+		t.Fatal(err)
+	}
+	sameOn(t, m.Copy(), next, 0)
+	sameOn(t, m.Crash(nil), next, 0)
+}
+
 // TestVersionBeforeIsInTheWay has what was kept of the version before last not go away, and
 // the next version fail: the last one is there, and nothing of the others.
 func TestVersionBeforeIsInTheWay(t *testing.T) {

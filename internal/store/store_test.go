@@ -728,7 +728,7 @@ func TestNamesOfFolders(t *testing.T) {
 	for range 15 {
 		long += `.\001\002\003\004\005\006\007`
 	}
-	for _, s := range []string{".", "com.", `a\.b.`, "a.b.", `..`[:1], `\046\046.`, `a\047b.`, long, "x" + long, `_sip.%2e.`, "x-09_az.test.", named(200), named(201)} {
+	for _, s := range []string{".", "com.", `a\.b.`, "a.b.", `..`[:1], `\046\046.`, `a\047b.`, long, "x" + long, `_sip.%2e.`, "x-09_az.test.", "a{b.", named(200), named(201)} {
 		name, err := wire.ParseName(s)
 		if err != nil {
 			t.Fatal(err)
@@ -749,7 +749,7 @@ func TestNamesOfFolders(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	want := []string{"%hash", "%hash", "%hash", strings.TrimSuffix(named(200), "."), "%root", "%5c.%5c.", "_sip.%252e", "a%2fb", "a%5c.b", "a.b", "com", "x-09_az.test"}
+	want := []string{"%hash", "%hash", "%hash", strings.TrimSuffix(named(200), "."), "%root", "%5c.%5c.", "_sip.%252e", "a%2fb", "a%7bb", "a%5c.b", "a.b", "com", "x-09_az.test"}
 	slices.Sort(names)
 	if slices.Sort(want); !slices.Equal(names, want) {
 		t.Errorf("directories %q, want %q", names, want)
