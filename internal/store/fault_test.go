@@ -233,6 +233,26 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
+// TestTornEndThatStays has the torn end of a journal not be cut off, or not for good: then
+// nothing is loaded that the next changes would be written behind.
+func TestTornEndThatStays(t *testing.T) {
+	for _, failing := range []string{"truncate journal", "sync journal"} {
+		m, journals, _ := journaled(t, 3, 10)
+		m.Put(path("journal"), journals[2][:len(journals[2])-1])
+		failed := false
+		m.Fail = func(op, path string) error {
+			if !failed && op+" "+filepath.Base(path) == failing {
+				failed = true
+				return errDisk
+			}
+			return nil
+		}
+		if v, _, _, err := load(t, m); v != nil || !errors.Is(err, errDisk) {
+			t.Errorf("%s: %v %v", failing, v, err)
+		}
+	}
+}
+
 // TestEachSyncIsNeeded leaves out one kind of sync after another: each is missed.
 func TestEachSyncIsNeeded(t *testing.T) {
 	for what, deaf := range map[string]func(op, path string) bool{
