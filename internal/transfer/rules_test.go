@@ -696,6 +696,8 @@ func TestRecordsOfDifferences(t *testing.T) {
 		zone.AppendRecord(nil, at("own"), 65280, 4, []byte{1, 2, 3}),
 		a(at("qzoigcmn"), 1), // names with one and the same hash
 		a(at("ognhvzay"), 2),
+		a(slices.Concat([]byte("\x01x"), at("qzoigcmn")), 3),
+		a(slices.Concat([]byte("\x01x"), at("ognhvzay")), 4),
 	}
 	var lines []string
 	d := &zone.Delta{From: 6, To: 7, Removed: soa(6, 4), Added: slices.Concat(append([][]byte{soa(7, 4)}, records...)...)}
