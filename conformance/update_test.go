@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -337,5 +338,133 @@ func TestTransfersSurviveKill(t *testing.T) {
 	t.Logf("%d kills, after %d of them with a version that had come meanwhile", kills, kept)
 	if kept < kills/5 {
 		t.Errorf("%d kills met a transfer: too few to say anything", kept)
+	}
+}
+
+// exchange sends one message by a client of miekg/dns, signed, and returns the rcode.
+func (s *side) exchange(t *testing.T, network string, m *dns.Msg) string {
+	t.Helper()
+	m.SetTsig(xferKey, dns.HmacSHA256, 300, time.Now().Unix())
+	c := dns.Client{Net: network, Timeout: 10 * time.Second, TsigSecret: map[string]string{xferKey: xferSecret}}
+	r, _, err := c.Exchange(m, s.addr.String())
+	if err != nil && !errors.Is(err, dns.ErrAuth) { // which is NOTAUTH
+		return err.Error()
+	}
+	return dns.RcodeToString[r.Rcode]
+}
+
+// batch returns an update as external-dns sends one: for each of n hosts an address, and the
+// text that says whose it is.
+func batch(what string, n int) *dns.Msg {
+	m := new(dns.Msg).SetUpdate(xferZone)
+	for i := range n {
+		name := fmt.Sprintf("%s%d.big.test.", what, i)
+		m.Insert([]dns.RR{
+			&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 300}, A: []byte{192, 0, 2, byte(i)}},
+			&dns.TXT{Hdr: dns.RR_Header{Name: "a-" + name, Rrtype: dns.TypeTXT, Class: dns.ClassINET, Ttl: 300}, Txt: []string{"heritage=external-dns,external-dns/owner=default,external-dns/resource=ingress/default/web"}},
+		})
+	}
+	return m
+}
+
+// TestUpdatesOfAnySize sends updates of many records: each is carried out whole, over TCP and
+// over UDP, whatever client sends it.
+func TestUpdatesOfAnySize(t *testing.T) {
+	s := startUpdated(t, peers.Port53, t.TempDir(), freeAddr(t))
+	have := func() int { return len(s.axfr(t)) }
+	for _, program := range []string{"nsupdate", "knsupdate"} {
+		if _, err := exec.LookPath(program); err != nil {
+			missing(t, err)
+		}
+		for _, n := range []int{15, 16, 17, 50, 400} {
+			var lines []string
+			for i := range n {
+				lines = append(lines, fmt.Sprintf("update add %s-%d-%d.big.test 60 A 192.0.2.1", program, n, i))
+			}
+			before := have()
+			if got := s.send(t, program, strings.TrimPrefix(strings.Join(lines, "\n"), "update "), xferSecret); got != "NOERROR" || have() != before+n {
+				t.Errorf("%s, %d records: %s, and there are %d more", program, n, got, have()-before)
+			}
+		}
+	}
+	for _, c := range []struct {
+		network string
+		n       int
+		octets  int // at least
+	}{{"udp", 25, 3800}, {"udp", 50, 5500}, {"tcp", 50, 5500}, {"udp", 350, 50000}, {"tcp", 400, 62000}} {
+		m := batch(fmt.Sprintf("%s%d-", c.network, c.n), c.n)
+		before := have()
+		if got := s.exchange(t, c.network, m); got != "NOERROR" || have() != before+2*c.n || m.Len() < c.octets {
+			t.Errorf("%d records in %d octets over %s: %s, and there are %d more", 2*c.n, m.Len(), c.network, got, have()-before)
+		}
+	}
+}
+
+// TestUpdatesElsewhere sends updates and NOTIFY for zones that are not there, and of other
+// classes: what BIND says, which is what RFC 2136, section 3.1, says.
+func TestUpdatesElsewhere(t *testing.T) {
+	ours, theirs := startUpdated(t, peers.Port53, t.TempDir(), freeAddr(t)), startUpdated(t, peers.BIND, t.TempDir(), freeAddr(t))
+	for what, c := range map[string]struct {
+		name   string
+		class  uint16
+		opcode int
+	}{
+		"update of another zone":       {"other.test.", dns.ClassINET, dns.OpcodeUpdate},
+		"update of a zone below":       {"host.big.test.", dns.ClassINET, dns.OpcodeUpdate},
+		"update of a zone above":       {"test.", dns.ClassINET, dns.OpcodeUpdate},
+		"update of class CH":           {"big.test.", dns.ClassCHAOS, dns.OpcodeUpdate},
+		"notification of another zone": {"other.test.", dns.ClassINET, dns.OpcodeNotify},
+		"notification of a zone below": {"host.big.test.", dns.ClassINET, dns.OpcodeNotify},
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			said := map[*side]string{}
+			for _, s := range []*side{ours, theirs} {
+				m := new(dns.Msg).SetUpdate(c.name)
+				m.Opcode, m.Question[0].Qclass = c.opcode, c.class
+				said[s] = s.exchange(t, network, m)
+			}
+			if said[ours] != "NOTAUTH" || said[theirs] != "NOTAUTH" && c.class == dns.ClassINET { // of CH, BIND says NOTIMP
+				t.Errorf("%s over %s: %s, BIND says %s, want NOTAUTH", what, network, said[ours], said[theirs])
+			}
+		}
+	}
+}
+
+// TestUpdateTypes sends an update of each type, known and unknown, and of each kind: what
+// BIND refuses is refused with its rcode, and the zone goes on being updated.
+func TestUpdateTypes(t *testing.T) {
+	ours, theirs := startUpdated(t, peers.Port53, t.TempDir(), freeAddr(t)), startUpdated(t, peers.BIND, t.TempDir(), freeAddr(t))
+	var types []uint16
+	for n := range 300 {
+		types = append(types, uint16(n))
+	}
+	types = append(types, 1000, 32767, 32768, 32769, 65280, 65534, 65535)
+	// Where BIND differs: types that it does not know the form of or has no use for, and an
+	// error of its own.
+	others := map[string]bool{
+		"type 0, class ANY": true, "type 38, class IN": true, "type 38, class NONE": true, "type 50, class ANY": true,
+		"type 100, class IN": true, "type 100, class NONE": true, "type 263, class IN": true, "type 263, class NONE": true,
+	}
+	for _, n := range types {
+		for _, class := range []uint16{dns.ClassINET, dns.ClassANY, dns.ClassNONE} {
+			said := map[*side]string{}
+			for _, s := range []*side{ours, theirs} {
+				m := new(dns.Msg).SetUpdate(xferZone)
+				h := dns.RR_Header{Name: fmt.Sprintf("t%d.big.test.", n), Rrtype: n, Class: class}
+				rr := dns.RR(&dns.RFC3597{Hdr: h, Rdata: "7f000001"})
+				if class == dns.ClassANY {
+					rr = &dns.ANY{Hdr: h}
+				}
+				m.Ns = []dns.RR{rr}
+				said[s] = s.exchange(t, "tcp", m)
+			}
+			what := fmt.Sprintf("type %d, class %s", n, dns.ClassToString[class])
+			if said[ours] != said[theirs] && !others[what] {
+				t.Errorf("%s: %s, BIND says %s", what, said[ours], said[theirs])
+			}
+		}
+	}
+	if got := ours.send(t, "nsupdate", "add last.big.test 60 A 192.0.2.1", xferSecret); got != "NOERROR" {
+		t.Errorf("an update after them: %s", got)
 	}
 }

@@ -2,6 +2,7 @@ package authority
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 
 	"port53/internal/wire"
@@ -11,65 +12,41 @@ import (
 // An Updater changes one zone version by update messages (RFC 2136), one after the
 // other: each sees what those before it did. It is pure: what comes of it is
 // differences. It is for one goroutine.
+//
+// The work for a message grows as its records do and as the names that it touches have
+// records, and not as the one times the other: a message has up to 6,000 records, and its
+// sender is only known to have a key.
 type Updater struct {
 	zone   *zone.Zone
 	serial uint32
-	soa    record
-	names  map[string]*records // as they are now, of those names that were looked at
-}
-
-type record struct {
-	owner []byte // as spelled
-	t     wire.Type
-	ttl   uint32
-	data  []byte
-}
-
-// records are those of one name.
-type records struct {
-	before, now []record
+	names  map[string]*updated // as they are now, of those names that were looked at
+	apex   *updated
+	dirty  []*updatedSet // that the message in hand has changed
 }
 
 // NewUpdater returns an updater of z.
 func NewUpdater(z *zone.Zone) *Updater {
-	u := &Updater{zone: z, serial: z.Serial(), names: map[string]*records{}}
-	u.soa.owner, u.soa.t = z.Apex(), wire.TypeSOA
-	u.soa.ttl, u.soa.data = z.SOA()
+	u := &Updater{zone: z, serial: z.Serial(), names: map[string]*updated{}}
+	u.apex = u.at(z.Apex())
 	return u
 }
 
 // at returns the records of a name.
-func (u *Updater) at(name []byte) *records {
+func (u *Updater) at(name []byte) *updated {
 	key := string(wire.Lower(nil, name))
-	r := u.names[key]
-	if r == nil {
-		r = &records{}
+	n := u.names[key]
+	if n == nil {
+		n = &updated{name: key, sets: map[wire.Type]*updatedSet{}}
 		u.zone.EachAt([]byte(key), func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-			r.now = append(r.now, record{bytes.Clone(owner), t, ttl, bytes.Clone(data)})
+			n.owner = owner
+			n.set(t).put(ttl, data)
 			return true
 		})
-		u.names[key] = r
+		n.owner = bytes.Clone(n.owner)
+		u.names[key] = n
 	}
-	return r
+	return n
 }
-
-func (r *records) set(t wire.Type) (list []record) {
-	for _, x := range r.now {
-		if x.t == t {
-			list = append(list, x)
-		}
-	}
-	return list
-}
-
-// same tells whether two records have the same data, names in it without regard to
-// case where comparing DNSSEC records would (RFC 2136, section 1.1.1).
-func same(t wire.Type, a, b []byte) bool {
-	return bytes.Equal(a, b) || bytes.Equal(wire.AppendCanonical(nil, t, a), wire.AppendCanonical(nil, t, b))
-}
-
-// meta tells whether a type stands for no data (RFC 6895, section 3.1).
-func meta(t wire.Type) bool { return t == wire.TypeOPT || t >= 128 && t <= 255 }
 
 // Update carries out a message, all of it or nothing. may tells whether its sender may
 // change the records of a type at a name in lower case; type ANY is all of them. next
@@ -85,27 +62,20 @@ func (u *Updater) Update(m *wire.Message, may func(owner []byte, t wire.Type) bo
 	if rcode, why = u.prescan(m, may); rcode != wire.NoError {
 		return nil, rcode, why
 	}
-	touched := map[string]*records{}
-	soa := u.soa
+	soa := u.apex.first(wire.TypeSOA)
 	for i := range m.Records {
 		if rr := &m.Records[i]; rr.Section == wire.Authority {
-			r := u.at(rr.Owner)
-			key := string(wire.Lower(nil, rr.Owner))
-			if touched[key] == nil {
-				touched[key] = r
-				r.before = slices.Clone(r.now)
-			}
-			u.change(r, rr)
+			u.change(u.at(rr.Owner), rr)
 		}
 	}
-	return u.delta(touched, soa, next), wire.NoError, ""
+	return u.delta(soa, next), wire.NoError, ""
 }
 
 func (u *Updater) inZone(name []byte) bool { return wire.Subdomain(name, u.zone.Apex()) }
 
 // prerequisites checks the first section (RFC 2136, section 3.2).
 func (u *Updater) prerequisites(m *wire.Message) (wire.Rcode, string) {
-	var exact []*wire.Record
+	exact := map[*updated]map[wire.Type]map[string]struct{}{} // the sets that are to be just so
 	for i := range m.Records {
 		rr := &m.Records[i]
 		if rr.Section != wire.Answer {
@@ -119,7 +89,7 @@ func (u *Updater) prerequisites(m *wire.Message) (wire.Rcode, string) {
 			return wire.NotZone, text + " is not in the zone"
 		}
 		here := u.at(rr.Owner)
-		set := here.set(rr.Type)
+		size := here.size(rr.Type)
 		switch rr.Class {
 		case wire.ClassANY, wire.ClassNONE:
 			if len(rr.Data) > 0 {
@@ -127,46 +97,38 @@ func (u *Updater) prerequisites(m *wire.Message) (wire.Rcode, string) {
 			}
 			wanted := rr.Class == wire.ClassANY
 			switch {
-			case rr.Type == wire.TypeANY && wanted && len(here.now) == 0:
+			case rr.Type == wire.TypeANY && wanted && here.live == 0:
 				return wire.NXDomain, text + " does not exist"
-			case rr.Type == wire.TypeANY && !wanted && len(here.now) > 0:
+			case rr.Type == wire.TypeANY && !wanted && here.live > 0:
 				return wire.YXDomain, text + " exists"
 			case rr.Type == wire.TypeANY:
-			case wanted && len(set) == 0:
+			case wanted && size == 0:
 				return wire.NXRRSet, text + " has no " + rr.Type.String()
-			case !wanted && len(set) > 0:
+			case !wanted && size > 0:
 				return wire.YXRRSet, text + " has " + rr.Type.String()
 			}
 		case wire.ClassIN:
-			if meta(rr.Type) {
+			if rr.Type.IsMeta() {
 				return wire.FormErr, "a prerequisite has a type without data"
 			}
-			exact = append(exact, rr)
+			if exact[here] == nil {
+				exact[here] = map[wire.Type]map[string]struct{}{}
+			}
+			if exact[here][rr.Type] == nil {
+				exact[here][rr.Type] = map[string]struct{}{}
+			}
+			exact[here][rr.Type][canonical(rr.Type, rr.Data)] = struct{}{}
 		default:
 			return wire.FormErr, "a prerequisite has another class"
 		}
 	}
-	for _, rr := range exact {
-		// The set has to be that of the prerequisites, no more and no less (RFC 2136,
-		// section 3.2.3).
-		set := u.at(rr.Owner).set(rr.Type)
-		wanted := 0
-		for i, other := range exact {
-			if other.Type != rr.Type || !wire.EqualFold(other.Owner, rr.Owner) {
-				continue
+	// Such a set has to be that of the prerequisites, no more and no less (RFC 2136, section
+	// 3.2.3).
+	for here, sets := range exact {
+		for t, wanted := range sets {
+			if !here.has(t, wanted) {
+				return wire.NXRRSet, string(wire.AppendName(nil, []byte(here.name))) + " has other records of " + t.String()
 			}
-			first := !slices.ContainsFunc(exact[:i], func(x *wire.Record) bool {
-				return x.Type == other.Type && wire.EqualFold(x.Owner, other.Owner) && same(x.Type, x.Data, other.Data)
-			})
-			if first {
-				wanted++
-			}
-			if !slices.ContainsFunc(set, func(x record) bool { return same(x.t, x.data, other.Data) }) {
-				return wire.NXRRSet, string(wire.AppendName(nil, rr.Owner)) + " has other records of " + rr.Type.String()
-			}
-		}
-		if wanted != len(set) {
-			return wire.NXRRSet, string(wire.AppendName(nil, rr.Owner)) + " has other records of " + rr.Type.String()
 		}
 	}
 	return wire.NoError, ""
@@ -183,11 +145,11 @@ func (u *Updater) prescan(m *wire.Message, may func([]byte, wire.Type) bool) (wi
 		bad := false
 		switch rr.Class {
 		case wire.ClassIN:
-			bad = meta(rr.Type)
+			bad = rr.Type.IsMeta()
 		case wire.ClassANY:
-			bad = rr.TTL != 0 || len(rr.Data) > 0 || meta(rr.Type) && rr.Type != wire.TypeANY
+			bad = rr.TTL != 0 || len(rr.Data) > 0 || rr.Type.IsMeta() && rr.Type != wire.TypeANY
 		case wire.ClassNONE:
-			bad = rr.TTL != 0 || meta(rr.Type) || len(rr.Data) == 0
+			bad = rr.TTL != 0 || rr.Type.IsMeta() || wire.CheckRdata(rr.Type, rr.Data) != nil
 		default:
 			bad = true
 		}
@@ -197,6 +159,8 @@ func (u *Updater) prescan(m *wire.Message, may func([]byte, wire.Type) bool) (wi
 			return wire.NotZone, text + " is not in the zone"
 		case bad:
 			return wire.FormErr, "the update of " + text + " is malformed"
+		case proof(rr.Type):
+			return wire.Refused, rr.Type.String() + " records are made by whoever signs the zone, and not by updates"
 		case !may(wire.Lower(nil, rr.Owner), rr.Type):
 			return wire.Refused, "the key may not change " + rr.Type.String() + " of " + text
 		}
@@ -204,100 +168,104 @@ func (u *Updater) prescan(m *wire.Message, may func([]byte, wire.Type) bool) (wi
 	return wire.NoError, ""
 }
 
+// proof reports whether records of a type come of signing a zone. They say what the whole
+// zone has, so that no update may bring or take them by itself (RFC 3007, section 3.1.1,
+// which has SIG and NXT; RFC 4035, section 2).
+func proof(t wire.Type) bool {
+	switch t {
+	case wire.TypeNSEC, wire.TypeNSEC3, wire.TypeRRSIG, wire.TypeNXT, wire.TypeSIG:
+		return true
+	}
+	return false
+}
+
 // change carries out one update (RFC 2136, section 3.4.2).
-func (u *Updater) change(r *records, rr *wire.Record) {
-	apex := wire.EqualFold(rr.Owner, u.zone.Apex())
+func (u *Updater) change(n *updated, rr *wire.Record) {
 	switch rr.Class {
 	case wire.ClassIN:
-		u.add(r, rr, apex)
+		u.add(n, rr)
 	case wire.ClassANY:
-		r.now = slices.DeleteFunc(r.now, func(x record) bool {
-			keep := apex && (x.t == wire.TypeSOA || x.t == wire.TypeNS)
-			return !keep && (rr.Type == wire.TypeANY || x.t == rr.Type)
-		})
+		for t, s := range n.sets {
+			kept := n == u.apex && (t == wire.TypeSOA || t == wire.TypeNS)
+			if s.live > 0 && !kept && (rr.Type == wire.TypeANY || t == rr.Type) {
+				u.touch(s)
+				s.clear()
+			}
+		}
 	case wire.ClassNONE:
-		if rr.Type == wire.TypeSOA || apex && rr.Type == wire.TypeNS && len(r.set(wire.TypeNS)) == 1 {
+		s := n.sets[rr.Type]
+		if s == nil || rr.Type == wire.TypeSOA || n == u.apex && rr.Type == wire.TypeNS && s.live == 1 {
 			return
 		}
-		r.now = slices.DeleteFunc(r.now, func(x record) bool { return x.t == rr.Type && same(x.t, x.data, rr.Data) })
+		if key := canonical(rr.Type, rr.Data); s.holds(key) {
+			u.touch(s)
+			s.remove(key)
+		}
 	}
 }
 
 // add adds a record, unless it may not stand beside what is there: such are left out in
 // silence (RFC 2136, section 3.4.2.2).
-func (u *Updater) add(r *records, rr *wire.Record, apex bool) {
-	alias := len(r.set(wire.TypeCNAME)) > 0
+func (u *Updater) add(n *updated, rr *wire.Record) {
+	alias := n.size(wire.TypeCNAME) > 0
 	switch {
-	case rr.Type == wire.TypeCNAME && !alias && len(r.now) > 0, rr.Type != wire.TypeCNAME && alias:
+	case rr.Type == wire.TypeCNAME && !alias && n.live > 0, rr.Type != wire.TypeCNAME && alias:
 		return
-	case rr.Type == wire.TypeSOA && (!apex || !zone.Newer(zone.SerialOf(rr.Data), u.serial)):
+	case rr.Type == wire.TypeSOA && (n != u.apex || !zone.Newer(zone.SerialOf(rr.Data), u.serial)):
 		return
 	}
-	single := rr.Type == wire.TypeSOA || rr.Type == wire.TypeCNAME || rr.Type == wire.TypeDNAME
-	owner := bytes.Clone(rr.Owner)
-	if len(r.now) > 0 {
-		owner = r.now[0].owner // a name is spelled as it was
+	if n.live == 0 {
+		n.owner = bytes.Clone(rr.Owner) // a name that has records is spelled as it was
 	}
-	r.now = slices.DeleteFunc(r.now, func(x record) bool {
-		return x.t == rr.Type && (single || same(x.t, x.data, rr.Data))
-	})
-	for i := range r.now {
-		if r.now[i].t == rr.Type {
-			r.now[i].ttl = rr.TTL // one TTL for a set (RFC 2181, section 5.2)
-		}
+	s := n.set(rr.Type)
+	u.touch(s)
+	switch rr.Type {
+	case wire.TypeSOA, wire.TypeCNAME, wire.TypeDNAME:
+		s.clear()
 	}
-	r.now = append(r.now, record{owner, rr.Type, rr.TTL, bytes.Clone(rr.Data)})
+	s.put(rr.TTL, rr.Data)
+	s.ttl, s.one = rr.TTL, true // one TTL for a set (RFC 2181, section 5.2)
 }
 
-// delta makes the difference of the names that were touched, with the serial that it
-// leads to, and makes it the state that the next update sees.
-func (u *Updater) delta(touched map[string]*records, soa record, next func(uint32) uint32) *zone.Delta {
+// touch remembers how a set was before the message in hand.
+func (u *Updater) touch(s *updatedSet) {
+	if s.touched {
+		return
+	}
+	s.touched = true
+	s.before, s.owner = slices.Clone(s.records()), s.of.owner
+	u.dirty = append(u.dirty, s)
+}
+
+// delta makes the difference of the sets that were touched, with the serial that it leads
+// to. soa is the SOA record until now.
+func (u *Updater) delta(soa updatedRecord, next func(uint32) uint32) *zone.Delta {
 	d := &zone.Delta{From: u.serial}
-	missing := func(list []record, x *record) bool {
-		return !slices.ContainsFunc(list, func(y record) bool {
-			return y.t == x.t && y.ttl == x.ttl && bytes.Equal(y.data, x.data) && bytes.Equal(y.owner, x.owner)
-		})
-	}
-	names := make([]string, 0, len(touched))
-	for name := range touched {
-		names = append(names, name)
-	}
-	slices.Sort(names)
+	slices.SortFunc(u.dirty, func(a, b *updatedSet) int {
+		return cmp.Or(cmp.Compare(a.of.name, b.of.name), cmp.Compare(a.t, b.t))
+	})
 	var removed, added []byte
-	fresh := soa
-	for _, name := range names {
-		r := touched[name]
-		for i := range r.before {
-			if x := &r.before[i]; x.t != wire.TypeSOA && missing(r.now, x) {
-				removed = zone.AppendRecord(removed, x.owner, x.t, x.ttl, x.data)
-			}
+	for _, s := range u.dirty {
+		if s.t != wire.TypeSOA {
+			removed, added = s.difference(removed, added)
 		}
-		for i := range r.now {
-			x := &r.now[i]
-			switch {
-			case x.t == wire.TypeSOA:
-				fresh = *x
-			case missing(r.before, x):
-				added = zone.AppendRecord(added, x.owner, x.t, x.ttl, x.data)
-			}
-		}
+		s.touched, s.before = false, nil
 	}
+	u.dirty = u.dirty[:0]
+	fresh := u.apex.first(wire.TypeSOA)
 	given := !bytes.Equal(fresh.data, soa.data) || fresh.ttl != soa.ttl
 	if len(removed)+len(added) == 0 && !given {
 		return nil
 	}
 	if !given {
 		fresh.data = zone.WithSerial(soa.data, next(u.serial))
-	}
-	apex := u.at(u.zone.Apex())
-	for i := range apex.now {
-		if apex.now[i].t == wire.TypeSOA {
-			apex.now[i] = fresh
-		}
+		s := u.apex.set(wire.TypeSOA)
+		s.clear()
+		s.put(fresh.ttl, fresh.data)
 	}
 	d.To = zone.SerialOf(fresh.data)
-	d.Removed = append(zone.AppendRecord(nil, soa.owner, wire.TypeSOA, soa.ttl, soa.data), removed...)
-	d.Added = append(zone.AppendRecord(nil, fresh.owner, wire.TypeSOA, fresh.ttl, fresh.data), added...)
-	u.serial, u.soa = d.To, fresh
+	d.Removed = append(zone.AppendRecord(nil, u.apex.owner, wire.TypeSOA, soa.ttl, soa.data), removed...)
+	d.Added = append(zone.AppendRecord(nil, u.apex.owner, wire.TypeSOA, fresh.ttl, fresh.data), added...)
+	u.serial = d.To
 	return d
 }

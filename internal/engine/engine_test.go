@@ -85,6 +85,7 @@ func patch(msg []byte, at int, octets ...byte) []byte {
 
 func TestOddQueries(t *testing.T) {
 	plain := query(t, "www.example. A")
+	notify := query(t, "example. SOA")
 	edns := query(t, "www.example. A +edns")
 	opt := len(edns) - 11
 	class := len(plain) - 2
@@ -108,8 +109,13 @@ func TestOddQueries(t *testing.T) {
 		{"CD and AD are cleared", patch(plain, 3, 0x30), false, "NOERROR aa"},
 		{"opcode IQUERY", patch(plain, 2, 1<<3), false, "NOTIMP"},
 		{"opcode STATUS", patch(plain, 2, 2<<3), false, "NOTIMP"},
-		{"opcode NOTIFY", patch(plain, 2, 4<<3), false, "REFUSED"},
-		{"opcode UPDATE", patch(plain, 2, 5<<3), false, "REFUSED"},
+		{"opcode NOTIFY", patch(plain, 2, 4<<3), false, "NOTAUTH"},
+		{"opcode UPDATE", patch(plain, 2, 5<<3), false, "NOTAUTH"},
+		{"NOTIFY of class CH", patch(patch(notify, 2, 4<<3), len(notify)-2, 0, 3), false, "NOTAUTH"},
+		{"UPDATE of class CH", patch(patch(notify, 2, 5<<3), len(notify)-2, 0, 3), false, "NOTAUTH"},
+		{"UPDATE of class ANY", patch(patch(notify, 2, 5<<3), len(notify)-2, 0, 255), false, "NOTAUTH"},
+		{"UPDATE of a zone that nobody may change", patch(notify, 2, 5<<3), false, "REFUSED"},
+		{"NOTIFY of a zone that has no primaries", patch(notify, 2, 4<<3), false, "REFUSED"},
 		{"opcode DSO without a question", patch(patch(plain, 2, 6<<3), 5, 0)[:12], false, "NOTIMP"},
 		{"opcode 15", patch(plain, 2, 15<<3), false, "NOTIMP"},
 		{"class CH", patch(plain, class, 0, 3), false, "REFUSED"},

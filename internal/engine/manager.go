@@ -29,9 +29,6 @@ func (w *worker) verify() bool {
 // hand gives the query in hand to the manager, if the client may have what it wants.
 func (w *worker) hand() int {
 	q, m := &w.query, w.gen.Manager
-	if q.Class != wire.ClassIN || m == nil {
-		return w.fail(wire.Refused, wire.EDEProhibited)
-	}
 	op := policy.Transfer
 	switch q.Opcode {
 	case wire.OpcodeNotify:
@@ -39,12 +36,11 @@ func (w *worker) hand() int {
 	case wire.OpcodeUpdate:
 		op = policy.Update
 	}
-	entry := w.gen.Zones.Get(q.Name.Name())
-	if rcode := w.mayHand(entry, op); rcode != wire.NoError {
-		ede := wire.EDEProhibited
-		if rcode == wire.NotAuth {
-			ede = -1
-		}
+	var entry *zone.Entry
+	if q.Class == wire.ClassIN {
+		entry = w.gen.Zones.Get(q.Name.Name())
+	}
+	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
 		return w.fail(rcode, ede)
 	}
 	to, err := w.peer.Detach()
@@ -69,16 +65,22 @@ func (w *worker) signer() policy.Peer {
 	return p
 }
 
-// mayHand returns with what rcode the query in hand is refused, or NoError. A signature by
-// a key that is not known here counts only for updates that a primary judges.
-func (w *worker) mayHand(entry *zone.Entry, op policy.Op) wire.Rcode {
+// mayHand returns with what rcode the query in hand is refused, and the Extended DNS Error
+// or -1; or NoError. A signature by a key that is not known here counts only for updates
+// that a primary judges. NOTIFY and UPDATE for a zone that is not here, in whatever class,
+// are NOTAUTH (RFC 2136, section 3.1.2).
+func (w *worker) mayHand(entry *zone.Entry, op policy.Op) (rcode wire.Rcode, ede int) {
 	switch {
 	case w.signature != nil && w.signature.Error != wire.NoError && (entry == nil || !entry.Access.Forward):
-		return wire.NotAuth
-	case entry == nil || !entry.Access.Allows(op, w.signer()):
-		return wire.Refused
+		return wire.NotAuth, -1
+	case entry == nil && op == policy.Transfer:
+		return wire.Refused, wire.EDEProhibited
+	case entry == nil:
+		return wire.NotAuth, wire.EDENotAuthoritative
+	case w.gen.Manager == nil || !entry.Access.Allows(op, w.signer()):
+		return wire.Refused, wire.EDEProhibited
 	}
-	return wire.NoError
+	return wire.NoError, -1
 }
 
 // handTime is how long a reply to NOTIFY or UPDATE may take: its sender is a server or

@@ -45,7 +45,7 @@ func BenchmarkUDPOwn(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				at := n & (udpBatch - 1)
-				if bt.answer(at, at, 1) != 1 {
+				if bt.answer(at, udpBatch, at, 1) != 1 {
 					b.Fatal("no answer")
 				}
 				n++

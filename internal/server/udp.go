@@ -14,6 +14,9 @@ const (
 	// udpQuery is the longest query read over UDP; longer ones are dropped. The
 	// largest that makes sense, with padding and a signature, is a tenth of it.
 	udpQuery = 4096
+	// udpLongest is the longest update read over UDP, for clients that send however many
+	// records there are in one datagram: what the length field of UDP can say.
+	udpLongest = 65535
 	// udpReply is the longest answer: the largest payload size that servers
 	// commonly offered before 1,232 was agreed upon.
 	udpReply = 4096
@@ -47,7 +50,7 @@ func (s *Server) newUDP(conn *net.UDPConn, local netip.Addr, workers int) *udpSo
 
 // servePortable answers one datagram a system call until the server drains.
 func (u *udpSocket) servePortable(w Worker, count *traffic) {
-	query, reply := make([]byte, udpQuery+1), make([]byte, udpReply)
+	query, reply := make([]byte, udpLongest), make([]byte, udpReply)
 	var control []byte
 	if !u.local.IsValid() {
 		control = make([]byte, controlLen)
@@ -78,7 +81,7 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 			continue
 		}
 		count.received.Add(1)
-		if count.refuse(n, n > udpQuery, from.Port()) {
+		if count.refuse(n, n > udpQuery && !isUpdate(query), from.Port()) {
 			continue
 		}
 		local, replyControl := u.local, []byte(nil)
@@ -97,6 +100,12 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 			count.sent.Add(1)
 		}
 	}
+}
+
+// isUpdate tells whether a message that has a header is an update (RFC 2136, section 2.2).
+func isUpdate(msg []byte) bool {
+	const qrAndOpcode, update = 0xF8, 5 << 3
+	return msg[2]&qrAndOpcode == update
 }
 
 // sendPatiently sends an answer, for which a full send buffer may take a while to

@@ -43,12 +43,19 @@ type batcher struct {
 	peer   Peer
 	later  udpLater
 
-	rx, tx       [udpBatch]mmsghdr
-	rxVec, txVec [udpBatch]unix.Iovec
-	name         [udpBatch]unix.RawSockaddrInet6 // or RawSockaddrInet4, which is shorter
-	control      [udpBatch][controlLen / 8]uint64
-	query        [udpBatch][udpQuery + lineSkew]byte
-	reply        [udpBatch][udpReply + lineSkew]byte
+	rx, tx  [udpBatch]mmsghdr
+	rxVec   [udpBatch][2]unix.Iovec // the slot's own memory, and what is behind it of a long one
+	txVec   [udpBatch]unix.Iovec
+	name    [udpBatch]unix.RawSockaddrInet6 // or RawSockaddrInet4, which is shorter
+	control [udpBatch][controlLen / 8]uint64
+	query   [udpBatch][udpQuery + lineSkew]byte
+	reply   [udpBatch][udpReply + lineSkew]byte
+
+	// What is beyond udpQuery of a long datagram comes to rest here, whatever its slot: of
+	// several in one batch the last is whole. Updates are long, which are few, and whose
+	// clients send again or use TCP.
+	rest  [udpLongest - udpQuery]byte
+	whole []byte // a long datagram in one piece; nil until there is one
 }
 
 // serve answers in batches until the server drains.
@@ -81,10 +88,12 @@ func newBatcher(u *udpSocket, w Worker, count *traffic) *batcher {
 	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local}}
 	b.later.bind(u, &b.peer)
 	for i := range udpBatch {
-		b.rxVec[i].Base = &b.query[i][0]
-		b.rxVec[i].SetLen(udpQuery)
-		b.rx[i].hdr.Iov = &b.rxVec[i]
-		b.rx[i].hdr.SetIovlen(1)
+		b.rxVec[i][0].Base = &b.query[i][0]
+		b.rxVec[i][0].SetLen(udpQuery)
+		b.rxVec[i][1].Base = &b.rest[0]
+		b.rxVec[i][1].SetLen(len(b.rest))
+		b.rx[i].hdr.Iov = &b.rxVec[i][0]
+		b.rx[i].hdr.SetIovlen(len(b.rxVec[i]))
 		b.rx[i].hdr.Name = (*byte)(unsafe.Pointer(&b.name[i]))
 		b.txVec[i].Base = &b.reply[i][0]
 		b.tx[i].hdr.Iov = &b.txVec[i]
@@ -147,7 +156,7 @@ func (b *batcher) turn(fd uintptr) bool {
 	now := b.socket.server.now()
 	k := 0
 	for i := range n {
-		k += b.answer(i, k, now)
+		k += b.answer(i, n, k, now)
 	}
 	b.count.received.Add(uint64(n))
 	if k > 0 {
@@ -157,12 +166,17 @@ func (b *batcher) turn(fd uintptr) bool {
 	return true
 }
 
-// answer has slot i's question answered into slot k. It returns 1 if there is an
+// answer has slot i's question, of n, answered into slot k. It returns 1 if there is an
 // answer, and 0 if there is none.
-func (b *batcher) answer(i, k int, now int64) int {
+func (b *batcher) answer(i, n, k int, now int64) int {
 	m := &b.rx[i]
+	query := b.query[i][:min(m.n, udpQuery):udpQuery]
+	cut := false
+	if m.n > udpQuery {
+		query, cut = b.long(i, n)
+	}
 	port := b.name[i].Port
-	if b.count.refuse(int(m.n), m.hdr.Flags&unix.MSG_TRUNC != 0, port) {
+	if b.count.refuse(int(m.n), cut, port) {
 		return 0
 	}
 	var addr netip.Addr
@@ -178,7 +192,7 @@ func (b *batcher) answer(i, k int, now int64) int {
 		control := unsafe.Slice((*byte)(unsafe.Pointer(&b.control[i])), controlLen)
 		b.peer.Local, b.later.control = asked(control[:min(int(m.hdr.Controllen), controlLen)])
 	}
-	size := b.worker.Handle(b.query[i][:m.n:udpQuery], &b.peer, now, b.reply[k][:udpReply:udpReply])
+	size := b.worker.Handle(query, &b.peer, now, b.reply[k][:udpReply:udpReply])
 	if size <= 0 {
 		return 0
 	}
@@ -193,6 +207,21 @@ func (b *batcher) answer(i, k int, now int64) int {
 		h.SetControllen(0)
 	}
 	return 1
+}
+
+// long returns the message of slot i, which is longer than a query may be, in one piece if
+// it is an update that is all there: none behind it, of n, has come to lie on its rest.
+func (b *batcher) long(i, n int) (msg []byte, cut bool) {
+	if !isUpdate(b.query[i][:]) || b.rx[i].hdr.Flags&unix.MSG_TRUNC != 0 {
+		return nil, true
+	}
+	for j := i + 1; j < n; j++ {
+		if b.rx[j].n > udpQuery {
+			return nil, true
+		}
+	}
+	b.whole = append(append(b.whole[:0], b.query[i][:udpQuery]...), b.rest[:b.rx[i].n-udpQuery]...)
+	return b.whole, false
 }
 
 // send sends the first k answers. One that cannot be sent is left out.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -91,6 +92,64 @@ func TestUDPDropsAndSilence(t *testing.T) {
 		if st := s.Stats().UDP; st.Received != 5 || st.Short != 2 || st.Long != 1 {
 			t.Errorf("portable %v: counters %+v, want 5 received, 2 of them short and 1 long", portable, st)
 		}
+	}
+}
+
+// TestUDPLongUpdates has updates of more octets than a query may have, among queries: they
+// arrive whole, or of several at once the last. Queries of that length do not.
+func TestUDPLongUpdates(t *testing.T) {
+	long := func(id, n int) []byte {
+		q := question(id, n)
+		q[2] = 5 << 3
+		for i := 12; i < n; i++ {
+			q[i] = byte(i * (id + 1) / 7)
+		}
+		return q
+	}
+	for _, portable := range []bool{false, true} {
+		got := make(chan []byte, 100)
+		hold, held := make(chan struct{}), make(chan struct{}, 1)
+		s := listen(t, server.Options{Workers: 1, Portable: portable, Handler: worker(func(q []byte, p *server.Peer, r []byte) int {
+			if q[3] == 0xff {
+				held <- struct{}{}
+				<-hold
+				return 0
+			}
+			got <- bytes.Clone(q)
+			return 0
+		})})
+		c := dial(t, "udp", s)
+		send := func(q []byte) {
+			if _, err := c.Write(q); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, n := range []int{4096, 4097, 5500, 65507, 12} {
+			send(long(i, n))
+			if q := <-got; !bytes.Equal(q, long(i, n)) {
+				t.Errorf("portable %v: of an update of %d octets %d arrived, or others", portable, n, len(q))
+			}
+		}
+		// What comes while the worker is busy is one batch.
+		stop := question(9, 12)
+		stop[3] = 0xff
+		send(stop)
+		<-held
+		for _, q := range [][]byte{question(20, 60), long(21, 5000), question(22, 5000), long(23, 6000), question(24, 61)} {
+			send(q)
+		}
+		close(hold)
+		want := [][]byte{question(20, 60), long(23, 6000), question(24, 61)}
+		if portable {
+			want = slices.Insert(want, 1, long(21, 5000))
+		}
+		for _, w := range want {
+			if q := <-got; !bytes.Equal(q, w) {
+				t.Errorf("portable %v: got %d octets that begin with %x, want %d, %x", portable, len(q), q[:4], len(w), w[:4])
+			}
+		}
+		cut := uint64(5 - len(want))
+		eventually(t, "all counted", func() bool { st := s.Stats().UDP; return st.Received == 11 && st.Long == cut })
 	}
 }
 

@@ -18,7 +18,8 @@ const (
 	MinUDP = 512
 
 	// maxQueryRecords is how many records after the question are looked at in search
-	// of OPT and TSIG. A query has two at most; the rest is a message bomb.
+	// of OPT and TSIG. A query has two at most; the rest is a message bomb. Updates are
+	// bounded by the octets of a message alone.
 	maxQueryRecords = 16
 
 	// maxOptions is how many EDNS options of a query are read (CVE-2026-41292: long

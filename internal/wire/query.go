@@ -148,13 +148,14 @@ func (q *Query) Parse(msg []byte) Malformed {
 	return 0
 }
 
-// parseRecords walks the records behind the question for OPT and TSIG.
+// parseRecords walks the records behind the question for OPT and TSIG. An update may have
+// as many as a message holds, and its signature is behind them: each takes eleven octets at
+// least, and the walk looks at each once.
 func (q *Query) parseRecords(pos, answers, authorities, additionals int) Malformed {
 	msg := q.Msg
 	total := answers + authorities + additionals
-	walk := min(total, maxQueryRecords+1)
-	for i := range walk {
-		if q.Opcode != OpcodeUpdate && i == maxQueryRecords {
+	for i := range total {
+		if i == maxQueryRecords && q.Opcode != OpcodeUpdate {
 			return TooManyRecords
 		}
 		start := pos

@@ -389,3 +389,33 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// TestLongUpdates has updates of as many records as a message holds. Their signature is
+// behind all of them, and is found; it is nowhere else.
+func TestLongUpdates(t *testing.T) {
+	opt := "\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+	const record = "\xc0\x0c\x00\x01\x00\xff\x00\x00\x00\x00\x00\x00" // no more than a name by pointer
+	question := []byte("\x04test\x00\x00\x06\x00\x01")
+	tsigRR := tsigOf([]byte("\x0bhmac-sha256\x00"), 32, 0, 0)
+	most := (wire.MaxMessage - wire.HeaderLen - len(question) - len(opt) - len(tsigRR)) / len(record)
+	for _, n := range []int{0, 1, 15, 16, 17, 50, 1000, most} {
+		for _, prerequisites := range []int{0, n / 2, n} {
+			m := message(uint16(wire.OpcodeUpdate)<<11, counts(1, uint16(prerequisites), uint16(n-prerequisites), 2), question,
+				bytes.Repeat([]byte(record), n), []byte(opt), tsigRR)
+			var q wire.Query
+			if bad := q.Parse(m); bad != 0 || !q.EDNS || !bytes.Equal(q.TSIG, tsigRR) {
+				t.Errorf("%d records, %d of them prerequisites, in %d octets: %v, signature %x", n, prerequisites, len(m), bad, q.TSIG)
+			}
+			cut := message(uint16(wire.OpcodeUpdate)<<11, counts(1, uint16(prerequisites), uint16(n-prerequisites), 3), question,
+				bytes.Repeat([]byte(record), n), []byte(opt), tsigRR)
+			if bad := q.Parse(cut); bad == 0 {
+				t.Errorf("%d records, and a count of one more behind the signature: taken", n)
+			}
+		}
+	}
+	// What does not end is not walked further than the message.
+	var q wire.Query
+	if bad := q.Parse(message(uint16(wire.OpcodeUpdate)<<11, counts(1, 65535, 65535, 65535), question, bytes.Repeat([]byte(record), most))); bad != wire.ShortRecord {
+		t.Errorf("196,605 records: %v", bad)
+	}
+}
