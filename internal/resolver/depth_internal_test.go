@@ -11,7 +11,7 @@ import (
 	"port53/internal/wire"
 )
 
-// A counter is an [Exchanger] that answers every question with a text, and counts them.
+// A counter is an [Exchanger] that answers every question with a text or an address, and counts them.
 type counter struct {
 	liar
 	asked int
@@ -21,7 +21,12 @@ func (c *counter) Exchange(_ context.Context, _ netip.AddrPort, q *upstream.Ques
 	c.asked++
 	var w replyWriter
 	w.begin(q.Name, q.Type)
-	w.add(wire.Answer, "", wire.TypeTXT, text(1))
+	switch q.Type {
+	case wire.TypeA:
+		w.add(wire.Answer, "", wire.TypeA, []byte{198, 51, 100, byte(c.asked)})
+	default:
+		w.add(wire.Answer, "", wire.TypeTXT, text(1))
+	}
 	return upstream.Reply{Message: w.end(), RTT: time.Millisecond, Packets: 1}, nil
 }
 
@@ -47,6 +52,33 @@ func TestDepth(t *testing.T) {
 			}
 			task.release()
 		}
+		r.Close()
+	}
+}
+
+// TestGlueless has a delegation to more servers without addresses than are looked up, each of
+// which has one when it is: so many are found as are allowed, and the next is not looked for
+// (NXNSAttack, CVE-2020-12662).
+func TestGlueless(t *testing.T) {
+	for limit, want := range map[int]int{0: defaultGlueless, 2: 2, 9: 9} {
+		c := &counter{}
+		r := New(Options{Cache: cache.New(cache.Options{Size: 1 << 20}), Exchanger: c}, Compile(Settings{
+			IPv4: true, Limits: Limits{Glueless: limit},
+			Routes: []Route{{Zone: wire.Root, Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}, Forward: true}},
+		}))
+		task := r.task(r.config.Load())
+		to := &cut{zone: []byte("\x07example\x00")}
+		for i := range byte(12) {
+			to.targets = append(to.targets, target{name: []byte{1, 'a' + i, 4, 't', 'e', 's', 't', 0}})
+		}
+		found := 0
+		for task.moreAddresses(to) {
+			found++
+		}
+		if found != want || c.asked != want {
+			t.Errorf("limit %d: %d servers were found, with %d questions, want %d", limit, found, c.asked, want)
+		}
+		task.release()
 		r.Close()
 	}
 }
