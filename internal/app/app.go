@@ -21,6 +21,7 @@ import (
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/engine"
+	"port53/internal/netif"
 	"port53/internal/resolver"
 	"port53/internal/securepath"
 	"port53/internal/server"
@@ -50,6 +51,9 @@ type Options struct {
 
 	// Network is how a resolver asks servers; nil: by the system's sockets.
 	Network upstream.Network
+
+	// Confine gives up for good, and for the whole process, what the server has no need of.
+	Confine bool
 }
 
 // An App is one server.
@@ -78,6 +82,8 @@ type outlets struct {
 	metrics net.Listener // nil: nowhere
 	control net.Listener // nil: nowhere
 	queries *queryLog    // nil: nowhere
+
+	presence presence // of the addresses that are served
 }
 
 // A succession is the generation that serves, and how another takes its place.
@@ -88,6 +94,7 @@ type succession struct {
 	reloads   reloads
 
 	startedWith *config.Config // keys that only count at a start have the values of this
+	confined    bool           // to the places that were its own at the start
 }
 
 // New binds all listeners, becomes the configured user and loads the zones. Bad
@@ -134,6 +141,14 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err := a.leaveRoot(c, who); err != nil {
 		return err
 	}
+	if err := who.mayRead(c); err != nil {
+		return err
+	}
+	if o.Confine {
+		if err := a.confine(c); err != nil {
+			return err
+		}
+	}
 	if keepsState(c) {
 		if err := a.state.take(); errors.Is(err, store.ErrLocked) && o.Beside {
 			a.log.Warn("nothing is kept between runs", "problem", err.Error())
@@ -161,6 +176,10 @@ func (a *App) start(ctx context.Context, o Options) error {
 		return err
 	}
 	a.collect()
+	a.followInterfaces()
+	if err := netif.Watch(a.ctx, a.followInterfaces); err != nil {
+		a.log.Warn("changes of this machine's addresses are not followed", "problem", err.Error())
+	}
 	return nil
 }
 
@@ -176,7 +195,7 @@ func (a *App) listen(c *config.Config) error {
 	}
 	a.server, err = server.Listen(server.Options{
 		Addrs: addrs, Files: files, Handler: a.engine, Logger: a.log, Drain: c.Shutdown.Drain,
-		Workers: c.UDP.Workers, Portable: c.UDP.Portable,
+		Workers: c.UDP.Workers, Portable: c.UDP.Portable, Freebind: server.CanFreebind(),
 		Limits: server.Limits{
 			Conns: c.TCP.MaxConnections, PerAddr: c.TCP.PerClient, PerPrefix: c.TCP.PerNetwork,
 			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
@@ -186,8 +205,8 @@ func (a *App) listen(c *config.Config) error {
 		return err
 	}
 	if c.Metrics.Listen.IsValid() {
-		if a.metrics, err = net.Listen("tcp", c.Metrics.Listen.String()); err != nil {
-			return fmt.Errorf("metrics: %w; another program has the address, or write metrics: {listen: off}", err)
+		if a.metrics, err = server.ListenTCP(c.Metrics.Listen); err != nil {
+			return fmt.Errorf("metrics: %w; or write metrics: {listen: off}", err)
 		}
 	}
 	return nil
@@ -392,17 +411,3 @@ func checkZones(list []zones.Status) error {
 
 // maxTold is how many problems of zones an error lists.
 const maxTold = 20
-
-// Check loads the zones of c as a server would, and returns what it found of each. The
-// error says what is wrong with the other files that c names.
-func Check(ctx context.Context, c *config.Config) ([]zones.Status, error) {
-	g, err := (&App{}).build(nil, c)
-	if err != nil {
-		return nil, err
-	}
-	m := zones.New(zones.Options{})
-	if _, err := m.Load(ctx, g.sources, nil); err != nil {
-		return nil, err
-	}
-	return m.Status(), nil
-}

@@ -122,7 +122,12 @@ func (r *running) end() {
 // ask sends a question over network and returns the reply in words, or "" for none.
 func (r *running) ask(network, line string) string {
 	r.Helper()
-	c, err := net.Dial(network, r.Addrs()[0].String())
+	return r.askAt(network, r.Addrs()[0].String(), line)
+}
+
+func (r *running) askAt(network, addr, line string) string {
+	r.Helper()
+	c, err := net.Dial(network, addr)
 	if err != nil {
 		return ""
 	}

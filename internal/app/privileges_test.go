@@ -82,7 +82,7 @@ func (h *home) start(more string) error {
 	c, err := config.Load(h.path("port53.yaml"))
 	h.must(err)
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.New(ctx, app.Options{Config: c, Network: lab.NewNet(lab.Options{Seed: 53}), Log: slog.New(slog.NewTextHandler(&h.logs, nil))})
+	a, err := app.New(ctx, app.Options{Config: c, Network: lab.NewNet(lab.Options{Seed: 53}), Confine: true, Log: slog.New(slog.NewTextHandler(&h.logs, nil))})
 	if err != nil {
 		cancel()
 		return err

@@ -5,8 +5,10 @@ package app
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -22,23 +24,42 @@ import (
 type account struct {
 	name     string
 	uid, gid int
+	groups   []int // gid, and those that the user is a member of
 }
 
-// accountOf returns the account that c wants.
+// accountOf returns the account that a server of c becomes.
 func accountOf(c *config.Config) (*account, error) {
-	if os.Geteuid() != 0 || c.User == "" {
+	if os.Geteuid() != 0 {
 		return nil, nil // it stays who it is
+	}
+	return lookUp(c)
+}
+
+// lookUp returns the account that c names; nil: none.
+func lookUp(c *config.Config) (*account, error) {
+	if c.User == "" {
+		return nil, nil
 	}
 	u, err := user.Lookup(c.User)
 	if err != nil {
-		return nil, fmt.Errorf("user: %w; make it with: useradd --system --no-create-home %s", err, c.User)
+		return nil, fmt.Errorf("%w; make it with: useradd --system --no-create-home %s", err, c.User)
 	}
 	uid, err1 := strconv.Atoi(u.Uid)
 	gid, err2 := strconv.Atoi(u.Gid)
 	if err1 != nil || err2 != nil {
 		return nil, fmt.Errorf("user %s has the IDs %s and %s, which are no numbers", c.User, u.Uid, u.Gid)
 	}
-	return &account{c.User, uid, gid}, nil
+	groups := []int{gid}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil, fmt.Errorf("user: groups of %s: %w", c.User, err)
+	}
+	for _, text := range ids {
+		if id, err := strconv.Atoi(text); err == nil && id != gid {
+			groups = append(groups, id)
+		}
+	}
+	return &account{c.User, uid, gid, groups}, nil
 }
 
 // owner returns who gets the control socket.
@@ -90,7 +111,32 @@ func (a *App) checkState(c *config.Config, who *account) {
 		"problem", fmt.Sprintf("%s: %v; chown -R %s: %[1]s", c.StateDir, err, who.name))
 }
 
-// become gives up root for who, for good: groups first, then the group, then the user.
+// mayWrite reports whether who can make entries in a directory, by its permissions; nil is
+// who it is.
+func (who *account) mayWrite(dir string, info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if who == nil || !ok || os.Geteuid() != 0 {
+		return writable(dir) == nil
+	}
+	mode, need := info.Mode().Perm(), fs.FileMode(0o003)
+	switch {
+	case int(st.Uid) == who.uid:
+		need = 0o300
+	case slices.Contains(who.groups, int(st.Gid)):
+		need = 0o030
+	}
+	if mode&need == need {
+		return true
+	}
+	names, err := os.ReadDir(dir)
+	return st.Uid == 0 && err == nil && len(names) == 0 // it will be given to who
+}
+
+// writable returns why this process cannot write to a file, or make entries in a directory.
+func writable(path string) error { return unix.Access(path, unix.W_OK) }
+
+// become gives up root for who, for good: groups first, then the group, then the user. It
+// keeps the groups that who is a member of, as a login does, and no capability.
 func (a *App) become(who *account) error {
 	if who == nil {
 		if os.Geteuid() == 0 {
@@ -98,7 +144,8 @@ func (a *App) become(who *account) error {
 		}
 		return nil
 	}
-	if err := syscall.Setgroups([]int{who.gid}); err != nil {
+	dropBounds()
+	if err := syscall.Setgroups(who.groups); err != nil {
 		return fmt.Errorf("give up groups: %w", err)
 	}
 	if err := syscall.Setgid(who.gid); err != nil {
@@ -110,6 +157,27 @@ func (a *App) become(who *account) error {
 	if syscall.Setuid(0) == nil && who.uid != 0 {
 		return fmt.Errorf("became user %s and could be root again", who.name)
 	}
-	a.log.Info("gave up root", "user", who.name)
+	if err := keepNothing(); err != nil {
+		return err
+	}
+	if a.log != nil {
+		a.log.Info("gave up root", "user", who.name)
+	}
+	return nil
+}
+
+// mayRead fails if who, who has taken root's place, cannot read what c names: root has read
+// it, and no reload could.
+func (who *account) mayRead(c *config.Config) error {
+	if who == nil || c.File() == "" {
+		return nil
+	}
+	_, _, err := config.LoadToServe(c.File())
+	if err == nil {
+		_, err = (&App{}).build(nil, c)
+	}
+	if err != nil {
+		return fmt.Errorf("user %s cannot read what root could, and every reload would fail: %w; let the user or one of its groups read it: chgrp and chmod g+r", who.name, err)
+	}
 	return nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,6 +65,9 @@ func (a *App) Reload(context.Context) (any, error) {
 	defer func() { _ = notify("READY=1") }()
 	a.queries.reopen(a.log)
 	result, err := a.reload(a.ctx)
+	if err != nil && a.confined && strings.Contains(err.Error(), fs.ErrPermission.Error()) {
+		err = fmt.Errorf("%w; the server keeps to the directories that its configuration named when it started (sandbox): restart it for files elsewhere", err)
+	}
 	a.reloads.count(err)
 	if err != nil {
 		a.log.Error("reload failed in part or whole", "problem", err.Error())
@@ -137,6 +142,7 @@ func needRestart(running, c *config.Config) []string {
 	}{
 		{"listen", !slices.Equal(running.Listen, c.Listen)},
 		{"user", running.User != c.User},
+		{"sandbox", running.Sandbox != c.Sandbox},
 		{"tcp", running.TCP != c.TCP},
 		{"udp", running.UDP != c.UDP},
 		{"metrics", running.Metrics != c.Metrics},

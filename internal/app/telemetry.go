@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -117,6 +118,9 @@ func (a *App) collect() {
 		w.Set("port53_reloads_total", float64(failed), "result", "failed")
 		w.Set("port53_last_reload_success", number(a.reloads.healthy()))
 		st := a.server.Stats()
+		a.present(func(at netip.AddrPort, there bool) {
+			w.Set("port53_listener_up", number(there), "address", at.String())
+		})
 		collectTraffic(w, st.UDP, "udp")
 		collectTraffic(w, st.TCP, "tcp")
 		w.Set("port53_tcp_connections", float64(st.Open))

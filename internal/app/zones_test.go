@@ -77,9 +77,11 @@ func message(id uint16, opcode wire.Opcode, t wire.Type) []byte {
 }
 
 // update is a message that adds an address.
-func update(id uint16, name string) []byte {
-	msg := message(id, wire.OpcodeUpdate, wire.TypeSOA)
-	owner := append(append([]byte{byte(len(name))}, name...), zoneName...)
+func update(id uint16, name string) []byte { return updateOf(zoneName, id, name) }
+
+func updateOf(apex []byte, id uint16, name string) []byte {
+	msg := wire.AppendQuery(nil, id, uint16(wire.OpcodeUpdate)<<11, apex, wire.TypeSOA)
+	owner := append(append([]byte{byte(len(name))}, name...), apex...)
 	msg = zone.AppendRecord(msg, owner, wire.TypeA, 60, []byte{192, 0, 2, 7})
 	msg[9] = 1
 	return msg

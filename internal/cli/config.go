@@ -94,7 +94,9 @@ func newConfigCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--config FILE]",
 		Short: "Check a configuration and its zones as serve would",
-		Long: `check says of a configuration what serve would say, and reads every zone file.
+		Long: `check says of a configuration what serve would say: it reads every zone file, looks
+for the user and tries the addresses, beside a port53 that runs. Started by root, it
+reads the files as the user that the configuration names, as each reload does.
 Each problem has its place, FILE:LINE:COLUMN, and what to do.
 
 This is what named-checkconf -z, nsd-checkconf, knotc conf-check and
@@ -108,10 +110,14 @@ cannot be used.`,
 			if err != nil {
 				return err
 			}
-			report, err := app.Check(cmd.Context(), c)
+			checked, err := app.Check(cmd.Context(), c, true)
 			if err != nil {
-				return failure(exitUsage, "", "%v", err)
+				return startError(err)
 			}
+			for _, n := range checked.Notes {
+				fmt.Fprintf(s.err, "port53: warning: %s\n", n)
+			}
+			report := checked.Zones
 			if asJSON {
 				if err := s.printJSON(report); err != nil {
 					return err

@@ -228,6 +228,7 @@ func (s *streams) run(sig *signals, o app.Options, missing config.Errors, greet 
 	out, logged := telemetry.NewOutput(s.out), telemetry.NewOutput(s.err)
 	defer out.Close(flushTime)
 	defer logged.Close(flushTime)
+	o.Confine = true
 	o.Log, o.LogLost = newLogger(logged, o.Config.Log), logged.Lost
 	for _, e := range missing {
 		o.Log.Error("zone file cannot be read", "problem", e.Error())

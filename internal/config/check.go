@@ -70,6 +70,8 @@ func (d *decoder) check() {
 	d.checkResolver()
 	d.checkBounds()
 	d.checkPolicy()
+	d.checkAsked()
+	d.checkMemory(addressBits)
 	d.checkLog()
 	d.checkMetrics()
 	c := d.config

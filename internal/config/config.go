@@ -49,8 +49,9 @@ const (
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type Config struct {
 	Role       string           `yaml:"role" is:"role" required:"true" doc:"What this server is for. Every other key has a default that is safe for the role: see above."`
-	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one." why:"Nobody is served by accident: strangers reach the server once its addresses are written."`
+	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one. On Linux an address that no interface has yet is served as soon as one has it, and without IPv6 the others are." why:"Nobody is served by accident: strangers reach the server once its addresses are written."`
 	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server." why:"A service manager starts it as its user already."`
+	Sandbox    string           `yaml:"sandbox" is:"word" words:"on off" default:"on" doc:"Whether the server, once it serves, keeps to the directories of the files that this file names, and to state_dir (Landlock, where the Linux kernel has it). Files elsewhere that a reload names need a restart. With firewall.manage it is off." why:"A fault in a server that reads packets from everywhere should open nothing else of the machine."`
 	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The directory of what the server keeps between runs. A server that root starts makes it for user. One server at a time has it: a second one does not start. What in it is damaged, or written by a newer version, is refused and left as it is." why:"Where Linux systems keep what a service writes (FHS)."`
 	Zones      []Zone           `yaml:"zones" doc:"The zones that are served. In the roles that resolve, they come before all else and may be none."`
 	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
@@ -163,7 +164,7 @@ type ZoneLimits struct {
 
 // Policy is who may ask, and how often.
 type Policy struct {
-	Allow     []netip.Prefix `yaml:"allow" default:"" doc:"Who may ask. Others get REFUSED. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
+	Allow     []netip.Prefix `yaml:"allow" default:"" doc:"Who may ask. Others get REFUSED, but the servers in primaries and secondaries of zones may ask, too. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
 	Deny      []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network." why:"Nobody is shut out unless it is written."`
 	RateLimit RateLimit      `yaml:"rate_limit" doc:"Response rate limiting: the defence against being used as an amplifier. It counts UDP replies by client network and kind of answer; TCP and clients with a valid cookie are exempt."`
 }

@@ -161,7 +161,7 @@ func (k *key) parsePrefix(s scalar) (any, *problem) {
 }
 
 func (k *key) parseAddress(s scalar) (any, *problem) {
-	if k.form == formAddressOrOff && s.text == "off" && !s.quoted {
+	if k.form == formAddressOrOff && s.text == "off" {
 		return netip.AddrPort{}, nil
 	}
 	text := s.text

@@ -189,6 +189,13 @@ func (k *key) parseName(s scalar) (any, *problem) {
 	if err != nil {
 		return nil, expected(k, s, err.Error())
 	}
+	if name[0] == 1 && name[1] == '*' {
+		hint := "a name has no star"
+		if len(name) > 3 {
+			hint = "write " + nameText(name[2:]) + ": names below are meant as well"
+		}
+		return nil, expected(k, s, hint)
+	}
 	return name, nil
 }
 
@@ -225,7 +232,7 @@ func (k *key) parseRole(s scalar) (any, *problem) {
 
 func (k *key) parsePath(s scalar, folder string) (any, *problem) {
 	switch {
-	case k.form != formPath && s.text == "off" && !s.quoted:
+	case k.form != formPath && s.text == "off": // in quotes, too: YAML 1.1 takes the bare word for false
 		return "", nil
 	case s.text == "" && k.hasDef && k.def == "":
 		return "", nil

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -39,11 +41,24 @@ func Listen(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := newServer(o)
+	var absent []netip.AddrPort
+	var why error
 	for _, a := range o.Addrs {
-		if err := s.bind(a); err != nil {
+		err := s.bind(a)
+		if err != nil && o.Freebind && absentFamily(err) {
+			absent, why = append(absent, a), err
+			continue
+		}
+		if err != nil {
 			s.closeSockets()
 			return nil, err
 		}
+	}
+	if len(absent) > 0 {
+		if len(s.addrs)+len(o.Files) == 0 {
+			return nil, why
+		}
+		o.Logger.Warn("addresses that cannot be had on this machine are left out", "addresses", absent, "problem", why.Error())
 	}
 	for _, f := range o.Files {
 		if err := s.adopt(f); err != nil {
@@ -116,6 +131,38 @@ func (s *Server) bindUDP(a netip.AddrPort, network string) ([]*udpSocket, error)
 	return made, nil
 }
 
+// absentFamily reports whether a machine has no addresses of a kind at all, or not the link of
+// a link-local one: binding them before they are there does not work.
+func absentFamily(err error) bool {
+	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.ENODEV)
+}
+
+// Try reports what keeps a server from listening on a, as [Listen] does, without listening.
+// Questions that a server there gets meanwhile are still that server's.
+func Try(a netip.AddrPort) error {
+	kind := syscall.AF_INET6
+	if a.Addr().Is4() {
+		kind = syscall.AF_INET
+	}
+	for transport, typ := range map[string]int{"tcp": syscall.SOCK_STREAM, "udp": syscall.SOCK_DGRAM} {
+		if err := tryBind(kind, typ, a); err != nil {
+			return listenError(a, transport, err)
+		}
+	}
+	return nil
+}
+
+// ListenTCP listens on an address, which no interface may have yet where the system allows
+// that. The error says what [Listen] would say.
+func ListenTCP(a netip.AddrPort) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return controlTCP(c, canFreebind) }}
+	l, err := lc.Listen(context.Background(), "tcp", a.String())
+	if err != nil {
+		return nil, listenError(a, "tcp", err)
+	}
+	return l, nil
+}
+
 // adopt takes over a socket bound by somebody else.
 func (s *Server) adopt(f *os.File) error {
 	// The duplicates that net makes have one more name for the same socket.
@@ -165,6 +212,23 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
+// A HeldError names the programs that keep a server from listening.
+type HeldError struct{ Holders []Holder }
+
+// Error says who they are, and what to do about the first of them.
+func (e *HeldError) Error() string {
+	var text []string
+	for _, h := range e.Holders {
+		if s := h.String(); !slices.Contains(text, s) && len(text) < maxHolders {
+			text = append(text, s)
+		}
+	}
+	return strings.Join(text, ", ") + "; " + e.Holders[0].Remedy()
+}
+
+// maxHolders is how many programs an error names.
+const maxHolders = 4
+
 // listenError says what could not be had, why, and what may help.
 func listenError(a netip.AddrPort, transport string, err error) error {
 	// net wraps the reason in the address and the system call's name.
@@ -177,6 +241,9 @@ func listenError(a netip.AddrPort, transport string, err error) error {
 		hint = ": a port below 1024 needs root, CAP_NET_BIND_SERVICE, or a socket from the service manager"
 	case errors.Is(err, syscall.EADDRINUSE):
 		hint = ": another program listens there"
+		if who := Holders(a); len(who) > 0 {
+			return fmt.Errorf("listen on %s/%s: %w: %w", a, transport, err, &HeldError{who})
+		}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		hint = ": no interface of this host has that address"
 	}

@@ -56,7 +56,8 @@ type Options struct {
 	// Portable uses one datagram a system call on Linux too.
 	Portable bool
 	// Freebind binds addresses that no interface has yet, as one that moves
-	// between hosts. Only Linux can; elsewhere it is refused.
+	// between hosts, and leaves out those of a kind that the machine does not have at all,
+	// such as IPv6. Only Linux can; elsewhere it is refused.
 	Freebind bool
 	// Limits bound TCP.
 	Limits Limits

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -88,4 +89,35 @@ func udpFamilyIs6(c syscall.RawConn, _ netip.Addr) bool {
 		is6 = err == nil && domain == unix.AF_INET6
 	})
 	return is6
+}
+
+// CanFreebind reports whether an address may be bound before an interface has it.
+func CanFreebind() bool { return canFreebind }
+
+// tryBind binds a socket as a server would, and closes it.
+func tryBind(kind, typ int, a netip.AddrPort) error {
+	fd, err := unix.Socket(kind, typ|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if typ == unix.SOCK_STREAM {
+		// What has been closed a moment ago is in nobody's way.
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return err
+		}
+	}
+	if kind == unix.AF_INET {
+		return unix.Bind(fd, &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()})
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	to := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	if zone := a.Addr().Zone(); zone != "" {
+		link, err := net.InterfaceByName(zone)
+		if err != nil {
+			return unix.ENODEV
+		}
+		to.ZoneId = uint32(link.Index)
+	}
+	return unix.Bind(fd, to)
 }

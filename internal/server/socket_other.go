@@ -20,3 +20,9 @@ func controlUDP(syscall.RawConn, bool, bool, bool, bool) error { return nil }
 func controlTCP(syscall.RawConn, bool) error { return nil }
 
 func udpFamilyIs6(_ syscall.RawConn, a netip.Addr) bool { return a.Is6() }
+
+// CanFreebind reports whether an address may be bound before an interface has it.
+func CanFreebind() bool { return canFreebind }
+
+// tryBind does not try: what a bound socket does to others differs from system to system.
+func tryBind(int, int, netip.AddrPort) error { return nil }

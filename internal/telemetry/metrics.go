@@ -40,6 +40,7 @@ var metrics = []metric{
 	{"port53_rate_limited_total", "counter", "class", "Answers beyond a limit, by kind of answer; also counted in log-only mode."},
 	{"port53_cookies_total", "counter", "kind", "Cookies in queries: client (alone), valid, bad."},
 	{"port53_panics_total", "counter", "", "Queries that ran into a fault of port53 and got SERVFAIL."},
+	{"port53_listener_up", "gauge", "address", "1 if an interface of this machine has an address that is to be served; 0: it is served once one has."},
 	{"port53_sent_total", "counter", "transport", "Messages sent. A zone transfer is many."},
 	{"port53_send_errors_total", "counter", "transport", "Messages that the system did not send, or the client did not take."},
 	{"port53_tcp_connections", "gauge", "", "Connections now."},

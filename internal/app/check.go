@@ -1,0 +1,144 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"port53/internal/config"
+	"port53/internal/server"
+	"port53/internal/zones"
+)
+
+// A Checked is what there is to say of a configuration that a server could start with.
+type Checked struct {
+	Zones []zones.Status // as the server would have them
+	Notes []string       // what the server would log, and serve all the same
+}
+
+// Check finds out what a server of c would do and say, without serving, and without
+// disturbing one that runs: it looks for the user, tries the addresses, reads the files and
+// loads the zones. The error is why it would not start.
+//
+// With becoming, a process that root started becomes the user that c names, for good: what
+// the server reads at its start and at each reload is read as that user.
+func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, error) {
+	r := &Checked{}
+	who, err := lookUp(c)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{}
+	g, err := a.build(nil, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.tryAddresses(c); err != nil {
+		return nil, err
+	}
+	r.lookAtState(c, who)
+	if becoming && who != nil && os.Geteuid() == 0 {
+		if err := a.become(who); err != nil {
+			return nil, err
+		}
+		if err := who.mayRead(c); err != nil {
+			return nil, err
+		}
+	}
+	if err := mayAppend(c.Log.QueriesFile); err != nil {
+		return nil, err
+	}
+	for _, n := range g.left {
+		r.note("clients in %s, a public network of this machine, are not answered: add it to resolver: {allow: […]} if they should be", n)
+	}
+	m := zones.New(zones.Options{})
+	if _, err := m.Load(ctx, g.sources, nil); err != nil {
+		return nil, err
+	}
+	r.Zones = m.Status()
+	return r, nil
+}
+
+func (r *Checked) note(format string, args ...any) {
+	r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
+}
+
+// tryAddresses tries to bind what the server would listen on. What a port53 has that runs is
+// taken for the server's own, and what only root may bind is not tried by others.
+func (r *Checked) tryAddresses(c *config.Config) error {
+	addrs := c.Listen
+	if c.Metrics.Listen.IsValid() {
+		addrs = append(slices.Clip(addrs), c.Metrics.Listen)
+	}
+	for _, a := range addrs {
+		err := server.Try(a)
+		var held *server.HeldError
+		switch {
+		case err == nil, errors.Is(err, os.ErrPermission):
+		case errors.As(err, &held) && slices.ContainsFunc(held.Holders, ours):
+		case errors.Is(err, syscall.EADDRNOTAVAIL) && server.CanFreebind():
+			r.note("listen: no interface of this machine has %s now: it is served once one has", a.Addr())
+		case errors.Is(err, syscall.EAFNOSUPPORT), errors.Is(err, syscall.ENODEV):
+			r.note("listen: %s cannot be had on this machine, and is left out", a)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// ours reports whether a program is a port53, or one that may not be seen.
+func ours(h server.Holder) bool { return h.Program == "port53" || h.PID == 0 }
+
+// lookAtState says if nothing could be kept in the state directory. who is nil if it stays
+// who it is.
+func (r *Checked) lookAtState(c *config.Config, who *account) {
+	if !keepsState(c) {
+		return
+	}
+	const lost = "nothing is kept between runs, no zone can be updated and no secondary zone kept"
+	info, err := os.Stat(c.StateDir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if os.Geteuid() != 0 && !mayMake(c.StateDir) {
+			r.note("state_dir: %s does not exist, and cannot be made: %s", c.StateDir, lost)
+		}
+	case err != nil:
+		r.note("state_dir: %v: %s", err, lost)
+	case !info.IsDir():
+		r.note("state_dir: %s is not a directory: %s", c.StateDir, lost)
+	case !who.mayWrite(c.StateDir, info):
+		r.note("state_dir: the user that serves cannot write to %s: %s; chown -R the directory to it", c.StateDir, lost)
+	}
+}
+
+// mayMake reports whether a directory can be made: there is one above that can be written to.
+func mayMake(dir string) bool {
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		if _, err := os.Stat(dir); err == nil {
+			return writable(dir) == nil
+		}
+	}
+	return false
+}
+
+// mayAppend fails if a server could not append to the file at path, or make it.
+func mayAppend(path string) error {
+	if path == "" || strings.HasPrefix(path, "/dev/") {
+		return nil
+	}
+	at := path
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		at = filepath.Dir(path)
+	}
+	if err := writable(at); err != nil {
+		return fmt.Errorf("log.queries_file: %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,48 @@
+package app
+
+import (
+	"path/filepath"
+	"slices"
+
+	"port53/internal/config"
+)
+
+// places are the directories that a server needs once it serves, each with what is below it.
+type places struct {
+	read  []string // of what the configuration names
+	write []string // of what the server keeps
+}
+
+// placesOf returns the places of a server of c: a reload reads the files that are named
+// again, or others beside them.
+func placesOf(c *config.Config) (p places) {
+	beside := func(list *[]string, files ...string) {
+		for _, f := range files {
+			if f == "" || f == "/dev/stdout" {
+				continue
+			}
+			*list = append(*list, filepath.Dir(f))
+			if target, err := filepath.EvalSymlinks(f); err == nil {
+				*list = append(*list, filepath.Dir(target)) // a link leads there at the next reload too, as a rule
+			}
+		}
+	}
+	beside(&p.read, c.File(), c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
+	for _, k := range c.Keys {
+		beside(&p.read, k.SecretFile)
+	}
+	for i := range c.Zones {
+		if z := &c.Zones[i]; len(z.Updates) > 0 {
+			beside(&p.write, z.File) // port53 zone sync
+		} else {
+			beside(&p.read, z.File)
+		}
+	}
+	beside(&p.write, c.Log.QueriesFile, c.Resolver.Cache.Dump, c.Control.Socket)
+	p.write = append(p.write, c.StateDir)
+	for _, list := range []*[]string{&p.read, &p.write} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	return p
+}

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"unsafe"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	landlocksys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
+
+	"port53/internal/config"
+)
+
+// lastCapability is more than any kernel has.
+const lastCapability = 63
+
+// dropBounds has no program that is started from here on have any capability, whatever its
+// file says. Without the right to that, it is as it was: a container has few to begin with.
+func dropBounds() {
+	for c := range uintptr(lastCapability + 1) {
+		if _, _, errno := psx.Syscall3(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0); errno != 0 {
+			return // there is none of that number, or no right
+		}
+	}
+}
+
+// keepNothing gives up what rights are left: all capabilities, and with it the way to get
+// some by starting a program. The sockets are bound, and nothing needs them any more.
+func keepNothing() error {
+	if _, _, errno := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("set no_new_privs: %w", errno)
+	}
+	_, _, _ = psx.Syscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0) // Linux 4.3
+	head, none := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, new([2]unix.CapUserData)
+	var pinner runtime.Pinner // every thread reads them, and none may move meanwhile
+	pinner.Pin(head)
+	pinner.Pin(none)
+	defer pinner.Unpin()
+	if _, _, errno := psx.Syscall3(unix.SYS_CAPSET, uintptr(unsafe.Pointer(head)), uintptr(unsafe.Pointer(none)), 0); errno != 0 {
+		var have [2]unix.CapUserData
+		if err := unix.Capget(head, &have[0]); err != nil || have != (*none) {
+			return fmt.Errorf("give up capabilities: %w", errno)
+		}
+	}
+	return nil
+}
+
+// confine gives up for good what a server of c has no need of: capabilities, unless it stays
+// root, and the files that are in none of its places, if the kernel has Landlock.
+func (a *App) confine(c *config.Config) error {
+	if os.Geteuid() != 0 {
+		if err := keepNothing(); err != nil {
+			a.log.Warn("rights are kept that nothing needs", "problem", err.Error()) // somebody forbids even that
+		}
+	}
+	switch {
+	case c.Sandbox == "off":
+		return nil
+	case c.Firewall.Manage:
+		a.log.Info("files are not confined: firewall.manage runs nft, and tries rules in namespaces of their own")
+		return nil
+	}
+	abi, err := landlocksys.LandlockGetABIVersion()
+	if err != nil || abi < 1 {
+		a.log.Info("files are not confined: this kernel has no Landlock")
+		return nil
+	}
+	p := placesOf(c)
+	if _, err := os.Stat(c.StateDir); errors.Is(err, fs.ErrNotExist) {
+		p.write = append(p.write, filepath.Dir(c.StateDir)) // a reload may make it
+	}
+	// Beside its own places a server reads of the system: itself and its sockets, the time
+	// zone, and what names of hosts and users come from.
+	err = landlock.V7.BestEffort().RestrictPaths(
+		landlock.RODirs(p.read...).IgnoreIfMissing(),
+		landlock.RWDirs(p.write...).WithRefer().IgnoreIfMissing(),
+		landlock.RODirs("/proc", "/sys/devices/system/cpu", "/usr/share/zoneinfo").IgnoreIfMissing(),
+		landlock.ROFiles("/etc/localtime", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group").IgnoreIfMissing(),
+		landlock.RWFiles("/dev/null").IgnoreIfMissing(),
+	)
+	if err != nil {
+		return fmt.Errorf("sandbox: %w; write sandbox: off to do without", err)
+	}
+	a.confined = true
+	a.log.Info("files are confined", "landlock_abi", abi, "read", p.read, "write", p.write)
+	return nil
+}
