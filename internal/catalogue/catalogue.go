@@ -32,7 +32,7 @@ const (
 
 // catalogue is made once, for its prose is read from text, and never changed.
 var catalogue = sync.OnceValue(func() []*check.Check {
-	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), ednsChecks(), delegationChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
+	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), ednsChecks(), delegationChecks(), everyChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
 })
 
 // All returns all checks in a fixed order, that of the groups. The list is the caller's, the
@@ -50,11 +50,11 @@ func Zonemaster() map[string]string {
 	}
 	add("ADDRESS", "ZONE-PRIVATE", "DEL-LAME", "DEL-LAME")
 	add("BASIC", "DEL-LAME", "DEL-LAME", "ZONE-PRIVATE")
-	add("CONNECTIVITY", "DEL-LAME", "SRV-TCP-PIPE", "DEL-2NS", "DEL-2NS")
-	add("CONSISTENCY", "ZONE-SERIAL", "ZONE-SERIAL", "ZONE-SOA", "DEL-NS-SYNC", "DEL-GLUE", "ZONE-SOA")
-	add("DELEGATION", "DEL-2NS", "DEL-2NS", "DEL-GLUE", "SRV-AA", "DEL-CNAME", "DEL-LAME", "DEL-NS-SYNC")
+	add("CONNECTIVITY", "ZONE-EVERY", "ZONE-EVERY", "DEL-2NS", "DEL-2NS")
+	add("CONSISTENCY", "ZONE-SERIAL", "ZONE-SAME", "ZONE-SAME", "ZONE-SAME", "DEL-GLUE", "ZONE-SAME")
+	add("DELEGATION", "DEL-2NS", "DEL-2NS", "DEL-GLUE", "ZONE-EVERY", "DEL-CNAME", "DEL-LAME", "DEL-NS-SYNC")
 	add("DNSSEC", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-NSEC3", "DNSSEC-EXP", "DNSSEC-ALG", "DNSSEC-EXP", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-NX", "DNSSEC-CHAIN", "DNSSEC-CHAIN", "DNSSEC-ALG", "DNSSEC-ALG", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-DSMISS", "DNSSEC-DSMISS")
-	add("NAMESERVER", "SRV-REC", "SRV-EDNS-EDNS", "SRV-AXFR", "SRV-AA", "SRV-8906", "DEL-DANGLE-NS", "SRV-UPREF", "SRV-CASE", "SRV-CASE", "SRV-EDNS-EDNS1", "SRV-EDNS-OPT", "SRV-EDNS-FLAGS", "SRV-EDNS-EDNS512")
+	add("NAMESERVER", "SRV-REC", "ZONE-EVERY", "SRV-AXFR", "SRV-AA", "SRV-8906", "DEL-DANGLE-NS", "SRV-UPREF", "SRV-CASE", "SRV-CASE", "SRV-EDNS-EDNS1", "SRV-EDNS-OPT", "SRV-EDNS-FLAGS", "SRV-EDNS-EDNS512")
 	m["NAMESERVER15"] = "ID-VERSION"
 	add("SYNTAX", "DEL-DANGLE-NS", "DEL-DANGLE-NS", "DEL-DANGLE-NS", "DEL-CNAME", "ZONE-SOA", "ZONE-SOA", "DEL-CNAME", "ZONE-MAIL")
 	add("ZONE", "DEL-CNAME", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "ZONE-SOA", "DEL-CNAME", "DEL-CNAME", "ZONE-MAIL", "ZONE-SERIAL", "ZONE-MAIL")

@@ -334,6 +334,8 @@ func bad() map[string]script {
 		"DEL-LAME":    but(func(_ *wire.Message, s int) bool { return s == 2 }, func(_ *wire.Message, a *answer) { *a = answer{rc: wire.Refused} }),
 		"DEL-NS-SYNC": gives(wire.TypeNS, name("ns1.example.test")), "DEL-GLUE": gives(wire.TypeA, []byte{127, 0, 9, 9}), "DEL-CNAME": gives(wire.TypeCNAME, name("x.example.test")),
 		"ZONE-SERIAL": but(func(m *wire.Message, s int) bool { return s == 2 && m.Type == wire.TypeSOA }, func(_ *wire.Message, a *answer) { a.rr = []wire.Record{rr(0, "example.test", wire.TypeSOA, 1, soa(5))} }),
+		"ZONE-EVERY":  but(func(m *wire.Message, s int) bool { return s == 2 && m.Type == wire.TypeNS }, func(_ *wire.Message, a *answer) { *a = answer{rc: wire.ServFail} }),
+		"ZONE-SAME":   but(func(m *wire.Message, s int) bool { return s == 2 && m.Type == wire.TypeCAA }, func(_ *wire.Message, a *answer) { a.rr = nil }),
 		"ZONE-SOA":    gives(wire.TypeSOA, append(append(name("a.test"), name("b.test")...), make([]byte, 20)...)),
 		"ZONE-TTL":    but(typed(wire.TypeNS), func(_ *wire.Message, a *answer) { a.rr[0].TTL = 1 }),
 		"ZONE-WILD":   gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-PRIVATE": gives(wire.TypeA, []byte{10, 0, 0, 1}), "ZONE-SUBS": called("vpn.example.test", rr(0, "vpn.example.test", wire.TypeA, 60, []byte{192, 0, 2, 1})),

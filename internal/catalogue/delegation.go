@@ -3,10 +3,12 @@ package catalogue
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
+	"port53/internal/chain"
 	"port53/internal/check"
 	"port53/internal/finding"
 	"port53/internal/wire"
@@ -46,11 +48,14 @@ func delegationChecks() []*check.Check {
 func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
 	var out []finding.Finding
 	q := check.Query{Name: r.Zone, Type: wire.TypeSOA}
-	silent := 0
+	silent, noWay := 0, 0
 	for _, s := range c.Servers {
-		m, err := r.AskServer(ctx, s, q)
+		m, err := r.AskWhole(ctx, s, q)
 		f := finding.Finding{State: finding.Fail, Key: s.Addr.String(), Evidence: seen(s, q, m)}
 		switch {
+		case errors.Is(err, check.ErrNoWay):
+			noWay++ // ZONE-EVERY tells of it
+			continue
 		case err != nil:
 			silent++
 			f.Detail = fmt.Sprintf("%s (%s): %v", wire.NameText(s.Name), s.Addr, err)
@@ -65,10 +70,11 @@ func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 		out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " has no address"})
 	}
 	switch {
-	case len(c.Servers) > 0 && silent == len(c.Servers):
-		return finding.Verdict(finding.Unknown, out[0].Evidence, "could not be measured: no server answers from here")
+	case len(c.Servers) > 0 && silent+noWay == len(c.Servers):
+		ev := finding.Evidence{Command: check.Dig(c.Servers[0], q)}
+		return finding.Verdict(finding.Unknown, ev, "could not be measured: no server answers from here")
 	case len(out) == 0:
-		return finding.Verdict(finding.Pass, finding.Evidence{N: len(c.Servers)}, "all %d addresses answer with authority", len(c.Servers))
+		return finding.Verdict(finding.Pass, finding.Evidence{N: len(c.Servers)}, "all %d addresses that can be asked answer with authority", len(c.Servers)-noWay)
 	}
 	return out
 }
@@ -84,15 +90,43 @@ func names(list [][]byte) [][]byte {
 }
 
 func delSync(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
-	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeNS)
+	s, err := surveyed(ctx, r)
 	if err != nil {
-		return finding.Unmeasured(ev, err)
+		return finding.Unmeasured(finding.Evidence{}, err)
 	}
-	above, own := names(c.NS), names(m.Answers(r.Zone, wire.TypeNS))
-	if !slices.EqualFunc(above, own, bytes.Equal) {
-		return finding.Verdict(finding.Warn, ev, "the parent has %s, the zone %s", texts(above), texts(own))
+	above := names(c.NS)
+	q := question{string(s.zone), wire.TypeNS}
+	var out []finding.Finding
+	var ev finding.Evidence
+	list := opinions(s.heard(), q)
+	for _, o := range list {
+		if o.kind != chain.Answered {
+			continue
+		}
+		ev = o.at[0].evidence(q, withDO)
+		own := make([][]byte, 0, len(o.data))
+		for _, d := range o.data {
+			own = append(own, []byte(d))
+		}
+		if own = names(own); slices.EqualFunc(above, own, bytes.Equal) {
+			continue
+		}
+		where := "the zone"
+		if len(list) > 1 {
+			where += " at " + o.servers()
+		}
+		out = append(out, finding.Finding{State: finding.Warn, Key: texts(own), Detail: fmt.Sprintf("the parent has %s, %s %s", texts(above), where, texts(own)), Evidence: ev})
 	}
-	return finding.Verdict(finding.Pass, ev, "%d servers", len(own))
+	switch {
+	case len(out) == 1:
+		out[0].Key = ""
+	case len(out) > 0:
+	case ev.Command == "":
+		return finding.Unmeasured(finding.Evidence{Command: "dig -t NS -q " + check.ShellName(r.Apex())}, errors.New("no server answers with the zone's NS set"))
+	default:
+		return finding.Verdict(finding.Pass, ev, "%d servers", len(above))
+	}
+	return out
 }
 
 // texts writes names in one line.
@@ -107,32 +141,84 @@ func texts(list [][]byte) string {
 	return string(b)
 }
 
+// An addressesOf is what servers have as the addresses of a name.
+type addressesOf struct {
+	addrs []netip.Addr // sorted
+	at    string       // " at " and the servers; empty: at all
+	ev    finding.Evidence
+	err   error
+}
+
+// addressesAt returns the addresses that a name of the zone has, at each server that has others.
+func addressesAt(ctx context.Context, r *check.Run, name []byte) []addressesOf {
+	s, err := surveyed(ctx, r)
+	if err != nil {
+		return []addressesOf{{err: err}}
+	}
+	var out []addressesOf
+	var all []string
+	for _, x := range s.heard() {
+		one := addressesOf{}
+		for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
+			q := question{string(wire.Lower(nil, name)), t}
+			m := x.reply(q)
+			if x.said[q] == nil { // a server without any address is in no survey
+				if m, one.err = r.AskWhole(ctx, x.server, withDO.query(q)); one.err != nil {
+					return []addressesOf{{err: one.err, ev: seen(x.server, withDO.query(q), nil)}}
+				}
+			}
+			one.ev = x.evidence(q, withDO)
+			if m == nil || m.Rcode != wire.NoError && m.Rcode != wire.NXDomain {
+				one.err = errors.New("no answer")
+				continue // ZONE-EVERY tells of it
+			}
+			for _, d := range m.Answers(name, t) {
+				a, _ := netip.AddrFromSlice(d)
+				one.addrs = append(one.addrs, a)
+			}
+		}
+		if one.err != nil {
+			continue
+		}
+		slices.SortFunc(one.addrs, netip.Addr.Compare)
+		one.addrs = slices.Compact(one.addrs)
+		i := slices.IndexFunc(out, func(o addressesOf) bool { return slices.Equal(o.addrs, one.addrs) })
+		if i < 0 {
+			out, all = append(out, one), append(all, x.called())
+			continue
+		}
+		all[i] += ", " + x.called()
+	}
+	if len(out) > 1 {
+		for i := range out {
+			out[i].at = " at " + all[i]
+		}
+	}
+	if len(out) == 0 {
+		return []addressesOf{{err: errors.New("no server answers from here"), ev: finding.Evidence{Command: "dig -t A -q " + check.ShellName(name)}}}
+	}
+	return out
+}
+
 func delGlue(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
 	var out []finding.Finding
 	for _, ns := range c.NS {
 		if !wire.Subdomain(ns, r.Zone) {
 			continue
 		}
-		glue := c.Glue[string(ns)]
+		glue := slices.Clone(c.Glue[string(ns)])
 		if len(glue) == 0 {
 			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " is in the zone and has no glue"})
 			continue
 		}
-		var own []netip.Addr
-		for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
-			m, ev, err := r.FromZone(ctx, ns, t)
-			if err != nil {
-				return finding.Unmeasured(ev, err)
-			}
-			for _, d := range m.Answers(ns, t) {
-				a, _ := netip.AddrFromSlice(d)
-				own = append(own, a)
-			}
-		}
 		slices.SortFunc(glue, netip.Addr.Compare)
-		slices.SortFunc(own, netip.Addr.Compare)
-		if !slices.Equal(slices.Compact(glue), slices.Compact(own)) {
-			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: fmt.Sprintf("%s: glue %v, zone %v", wire.NameText(ns), glue, own)})
+		for _, o := range addressesAt(ctx, r, ns) {
+			if o.err != nil {
+				return finding.Unmeasured(o.ev, o.err)
+			}
+			if !slices.Equal(slices.Compact(glue), o.addrs) {
+				out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns) + o.at, Detail: fmt.Sprintf("%s: glue %v, zone%s %v", wire.NameText(ns), glue, o.at, o.addrs), Evidence: o.ev})
+			}
 		}
 	}
 	if len(out) == 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"port53/internal/chain"
@@ -61,6 +62,23 @@ func keysOf(ctx context.Context, r *check.Run) (*check.Reply, finding.Evidence, 
 		err = fmt.Errorf("the zone is unsigned: %w", finding.ErrInapplicable)
 	}
 	return m, ev, err
+}
+
+// allKeys returns the zone's keys: those of a reply, and what else any of its servers has.
+func allKeys(ctx context.Context, r *check.Run, m *check.Reply) [][]byte {
+	all := m.Answers(r.Zone, wire.TypeDNSKEY)
+	s, err := surveyed(ctx, r)
+	if err != nil {
+		return all
+	}
+	for _, x := range s.heard() {
+		for _, d := range x.best(question{string(s.zone), wire.TypeDNSKEY}).data {
+			if !slices.ContainsFunc(all, func(k []byte) bool { return string(k) == d }) {
+				all = append(all, []byte(d))
+			}
+		}
+	}
+	return all
 }
 
 func runDSMiss(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
@@ -144,7 +162,7 @@ func runAlg(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	var out []finding.Finding
-	for _, d := range m.Answers(r.Zone, wire.TypeDNSKEY) {
+	for _, d := range allKeys(ctx, r, m) {
 		if s, detail := judgeKey(d); s != finding.Pass {
 			out = append(out, finding.Finding{State: s, Key: detail, Detail: detail, Evidence: ev})
 		}
@@ -172,53 +190,123 @@ func judgeWindow(sig []byte, now time.Time) (finding.State, finding.Severity, st
 	age := time.Duration(int32(t-binary.BigEndian.Uint32(sig[12:]))) * time.Second
 	switch {
 	case left <= 0:
-		return finding.Fail, 0, fmt.Sprintf("expired %v ago", -left)
+		return finding.Fail, 0, "expired " + roughly(-left) + " ago"
 	case age < 0:
-		return finding.Fail, 0, fmt.Sprintf("valid only in %v", -age)
+		return finding.Fail, 0, "is valid only in " + roughly(-age)
 	case left < expirySoon:
-		return finding.Warn, 0, fmt.Sprintf("expires in %v", left)
+		return finding.Warn, 0, "expires in " + roughly(left)
 	case left+age > validityMax:
-		return finding.Warn, finding.SevLow, fmt.Sprintf("valid for %v", left+age)
+		return finding.Warn, finding.SevLow, "is valid for " + roughly(left+age)
 	}
-	return finding.Pass, 0, fmt.Sprintf("expires in %v", left)
+	return finding.Pass, 0, "expires in " + roughly(left)
+}
+
+// roughly writes a time such that it is the same for signatures that were made together.
+func roughly(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d/time.Hour)
+	}
+	return fmt.Sprintf("%d minutes", d/time.Minute)
+}
+
+// A span is the signatures over one set as one server has them, and how they fare.
+type span struct {
+	state finding.State
+	sev   finding.Severity
+	what  string
+}
+
+// judgeSignatures judges when the signatures of one set are valid. One good one is enough for a
+// validator; what is wrong with others is told nevertheless.
+func judgeSignatures(sigs [][]byte, now time.Time) []span {
+	var out []span
+	best := finding.Fail
+	for _, sig := range sigs {
+		st, sev, what := judgeWindow(sig, now)
+		if st != finding.Pass {
+			out = append(out, span{st, sev, what})
+		}
+		if st == finding.Pass || st == finding.Warn && best == finding.Fail {
+			best = st
+		}
+	}
+	for i := range out {
+		if x := &out[i]; x.state == finding.Fail && best != finding.Fail {
+			x.state, x.sev, x.what = finding.Warn, finding.SevLow, x.what+", beside one that is good"
+		}
+	}
+	return out
 }
 
 func runExp(ctx context.Context, r *check.Run) []finding.Finding {
-	servers, err := r.ZoneServers(ctx)
+	s, err := surveyed(ctx, r)
 	if err != nil {
 		return finding.Unmeasured(finding.Evidence{Command: "dig +dnssec -t SOA -q " + check.ShellName(r.Apex())}, err)
 	}
-	q := check.Query{Name: r.Zone, Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, DO: true}}
+	var wrong complaints
 	var out []finding.Finding
-	good, unsigned := 0, 0
-	for _, s := range servers {
-		m, err := r.AskServer(ctx, s, q)
-		if err != nil {
-			out = append(out, finding.Finding{State: finding.Unknown, Key: s.Addr.String(), Detail: fmt.Sprintf("%s could not be measured: %v", s.Addr, err), Evidence: seen(s, q, nil)})
+	good := 0
+	for _, x := range s.sights {
+		if x.noWay {
 			continue
 		}
-		sigs := m.Signatures(r.Zone, wire.TypeSOA)
-		if len(sigs) == 0 {
-			unsigned++
+		if x.silent() {
+			ev := x.evidence(question{string(s.zone), wire.TypeSOA}, withDO)
+			out = append(out, finding.Finding{State: finding.Unknown, Key: x.server.Addr.String(), Detail: fmt.Sprintf("%s could not be measured: %v", x.called(), check.ErrTimeout), Evidence: ev})
+			continue
 		}
-		for _, sig := range sigs {
-			st, sev, detail := judgeWindow(sig, r.Clock())
-			if st == finding.Pass {
-				good++
+		for _, q := range slices.Concat(s.questions, s.cuts) {
+			m := x.reply(q)
+			if m == nil {
 				continue
 			}
-			out = append(out, finding.Finding{State: st, Severity: sev, Key: s.Addr.String(), Detail: s.Addr.String() + ": " + detail, Evidence: seen(s, q, m)})
+			for _, section := range []wire.Section{wire.Answer, wire.Authority} {
+				for _, set := range chain.Sets(&m.Message, section) {
+					if len(set.Sigs) == 0 || !wire.Subdomain(set.Owner, s.zone) {
+						continue
+					}
+					good++
+					for _, y := range judgeSignatures(set.Sigs, r.Clock()) {
+						good--
+						wrong.add(x, &question{t: set.Type}, y.state, y.sev, x.evidence(q, withDO), "a signature over %s %s", set.Type, y.what)
+					}
+				}
+			}
 		}
 	}
+	out = append(merged(wrong), out...)
 	switch {
 	case len(out) > 0:
 		return out
-	case good == 0 && unsigned > 0:
+	case good == 0 && len(s.heard()) > 0:
 		return finding.Unmeasured(finding.Evidence{}, fmt.Errorf("the zone is unsigned: %w", finding.ErrInapplicable))
 	case good == 0:
 		return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: no server")
 	}
-	return finding.Verdict(finding.Pass, seen(servers[0], q, nil), "fresh at %d servers", len(servers))
+	return finding.Verdict(finding.Pass, everyEvidence(s), "%d signed sets are fresh, at %d servers", good, len(s.heard()))
+}
+
+// merged writes what is wrong with signatures as one finding for all servers that have it.
+func merged(list complaints) []finding.Finding {
+	var out []finding.Finding
+	var whats []string
+	for _, c := range list {
+		i := slices.Index(whats, c.what)
+		if i < 0 {
+			whats = append(whats, c.what)
+			key := c.questions[0].t.String() + " " + c.state.String()
+			out = append(out, finding.Finding{State: c.state, Severity: c.severity, Key: key, Detail: "at " + c.at.called(), Evidence: c.evidence})
+			continue
+		}
+		out[i].Detail += ", " + c.at.called()
+	}
+	for i := range out {
+		out[i].Detail = whats[i] + ", " + out[i].Detail
+	}
+	return out
 }
 
 // An nsec3Of is the dearest parameters of NSEC3 that a zone publishes or denies with.
@@ -350,7 +438,7 @@ func runTags(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	tags := map[[2]uint16]bool{}
-	for _, d := range m.Answers(r.Zone, wire.TypeDNSKEY) {
+	for _, d := range allKeys(ctx, r, m) {
 		k, ok := dnssec.ParseKey(d)
 		if id := [2]uint16{k.Tag, uint16(k.Algorithm)}; ok && tags[id] {
 			return finding.Verdict(finding.Warn, ev, "two keys have tag %d", k.Tag)
@@ -362,39 +450,52 @@ func runTags(ctx context.Context, r *check.Run) []finding.Finding {
 }
 
 func runNX(ctx context.Context, r *check.Run) []finding.Finding {
-	km, ev, err := keysOf(ctx, r)
-	if err != nil {
+	if _, ev, err := keysOf(ctx, r); err != nil {
 		return finding.Unmeasured(ev, err)
 	}
-	var keys []dnssec.Key
-	for _, d := range km.Answers(r.Zone, wire.TypeDNSKEY) {
-		if k, ok := dnssec.ParseKey(d); ok {
-			keys = append(keys, k)
+	s, err := surveyed(ctx, r)
+	if err != nil {
+		return finding.Unmeasured(finding.Evidence{}, err)
+	}
+	var wrong complaints
+	denials := 0
+	for _, x := range s.heard() {
+		km := x.reply(question{string(s.zone), wire.TypeDNSKEY})
+		var keys []dnssec.Key
+		if km != nil {
+			for _, d := range km.Answers(r.Zone, wire.TypeDNSKEY) {
+				if k, ok := dnssec.ParseKey(d); ok {
+					keys = append(keys, k)
+				}
+			}
+		}
+		for _, q := range s.questions {
+			m, o := x.reply(q), x.best(q)
+			if m == nil || !o.denied() {
+				continue
+			}
+			denials++
+			w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
+			by := dnssec.Zone{Name: s.zone, Keys: keys}
+			if _, _, why := by.Absent([]byte(q.name), q.t, m.Rcode == wire.NXDomain, chain.Sets(&m.Message, wire.Authority), r.Clock(), w); why != 0 {
+				wrong.add(x, &q, finding.Fail, 0, x.evidence(q, withDO), "denies without a proof (%s)", why)
+			}
 		}
 	}
-	zone := wire.Lower(nil, r.Zone)
-	for _, q := range []struct {
-		name []byte
-		t    wire.Type
-	}{{check.Below(randomLabel(), zone), wire.TypeA}, {zone, wire.TypeWALLET}} {
-		m, ev, err := r.FromZone(ctx, q.name, q.t)
-		if err != nil {
-			return finding.Unmeasured(ev, err)
-		}
-		if len(m.Answers(q.name, q.t)) > 0 {
-			continue // by a wildcard: there is nothing to deny
-		}
-		w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
-		by := dnssec.Zone{Name: zone, Keys: keys}
-		if _, _, why := by.Absent(q.name, q.t, m.Rcode == wire.NXDomain, chain.Sets(&m.Message, wire.Authority), r.Clock(), w); why != 0 {
-			return finding.Verdict(finding.Fail, ev, "the denial of %s %s, %s: %s", wire.NameText(q.name), q.t, m.Rcode, why)
-		}
+	switch out := wrong.findings(); {
+	case len(out) > 0:
+		return out
+	case denials == 0 && len(s.heard()) == 0:
+		return finding.Unmeasured(everyEvidence(s), errors.New("no server answers from here"))
 	}
-	return finding.Verdict(finding.Pass, ev, "what is not there is proven")
+	return finding.Verdict(finding.Pass, everyEvidence(s), "what is not there is proven, in %d denials", denials)
 }
 
 func runSize(ctx context.Context, r *check.Run) []finding.Finding {
 	servers, err := r.ZoneServers(ctx)
+	if s, failed := surveyed(ctx, r); failed == nil && len(s.heard()) > 0 {
+		servers = []finding.Server{s.heard()[0].server}
+	}
 	if err != nil || len(servers) == 0 {
 		return finding.Unmeasured(finding.Evidence{Command: "dig +dnssec -t DNSKEY -q " + check.ShellName(r.Apex())}, errors.Join(err, errors.New("no server")))
 	}

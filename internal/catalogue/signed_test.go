@@ -34,6 +34,7 @@ func anchors() []check.Anchor {
 // signing is how a zone is signed, and what is wrong with it. Its zero value is right:
 // compact denial of existence (RFC 9824).
 type signing struct {
+	by       map[int]*dnssec.Signer                      // of the server with this number; absent: the zone's
 	keys     [][]byte                                    // more of them
 	ds       func(ds []byte) [][]byte                    // in place of the right one
 	valid    time.Duration                               // from now; 0: a week
@@ -52,6 +53,9 @@ func signed(s script, o signing) script {
 			return a
 		}
 		k := keys()[min(server, 1)]
+		if other := o.by[server]; other != nil {
+			k = other
+		}
 		add := func(t wire.Type, data ...[]byte) {
 			a.rc, a.rr = 0, nil
 			for _, d := range data {

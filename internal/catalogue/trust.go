@@ -71,34 +71,120 @@ func fromHolder(ctx context.Context, r *check.Run, cuts []check.Cut, name []byte
 	return r.AskAny(ctx, servers, check.Query{Name: name, Type: t, EDNS: &check.EDNS{Size: check.EDNSSize, DO: true}})
 }
 
+// errElsewhere ends the validation of an answer at an alias that leads out of the zone.
+var errElsewhere = errors.New("it leads out of the zone")
+
+// through returns what walks the chain of trust as a resolver does that has no other server of
+// the zone than one. What the servers above say is asked once for all.
+func through(v *chain.Validator, x *sight, r *check.Run, zone []byte) *chain.Validator {
+	one := *v
+	above := v.Ask
+	one.Ask = func(ctx context.Context, name []byte, t wire.Type) (*exchange.Reply, error) {
+		own := wire.Subdomain(name, zone)
+		switch {
+		case !own && !wire.Subdomain(zone, name):
+			return nil, errElsewhere
+		case !own || t == wire.TypeDS && wire.EqualFold(name, zone):
+			return above(ctx, name, t)
+		}
+		q := question{string(wire.Lower(nil, name)), t}
+		m := x.reply(q)
+		if m == nil && x.said[q] != nil {
+			return nil, check.ErrTimeout // ZONE-EVERY tells of it
+		}
+		if m == nil {
+			var err error
+			if m, err = r.AskWhole(ctx, x.server, withDO.query(q)); err != nil {
+				return nil, err
+			}
+		}
+		return m.Exchanged(check.WalkQuestion([]byte(q.name), t, true)), nil
+	}
+	return &one
+}
+
+// A verdict is what the chain of trust comes to through one server.
+type verdict struct {
+	finding.Finding
+	at []string
+}
+
 func runChain(ctx context.Context, r *check.Run) []finding.Finding {
 	ev := finding.Evidence{Command: "delv +vtrace -t SOA " + check.ShellName(r.Apex())}
 	v, err := validator(ctx, r)
 	if err != nil {
 		return finding.Unmeasured(ev, err)
 	}
+	s, err := surveyed(ctx, r)
+	if err != nil {
+		return finding.Unmeasured(ev, err)
+	}
+	var list []*verdict
+	heard := s.heard()
+	for _, x := range heard {
+		for _, f := range chainAt(ctx, r, v, s, x) {
+			i := slices.IndexFunc(list, func(o *verdict) bool { return o.State == f.State && o.Detail == f.Detail })
+			if i < 0 {
+				i = len(list)
+				list = append(list, &verdict{Finding: f})
+			}
+			list[i].at = append(list[i].at, x.called())
+		}
+	}
+	if len(list) == 0 {
+		return finding.Unmeasured(ev, errors.New("no server answers from here"))
+	}
+	// One that is good at some servers only is told of as what it is at the others.
+	if bad := slices.DeleteFunc(slices.Clone(list), func(o *verdict) bool { return o.State == finding.Pass }); len(bad) > 0 {
+		list = bad
+	}
+	var out []finding.Finding
+	for _, o := range list {
+		if len(o.at) < len(heard) {
+			o.Key = o.Detail
+			o.Detail = "through " + strings.Join(o.at, ", ") + ": " + o.Detail
+		}
+		out = append(out, o.Finding)
+	}
+	return out
+}
+
+// chainAt validates whatever one server answers.
+func chainAt(ctx context.Context, r *check.Run, v *chain.Validator, s *survey, x *sight) []finding.Finding {
+	ev := x.evidence(question{string(s.zone), wire.TypeDNSKEY}, withDO)
 	var secure []string // zones, from the anchor down
-	v.Check = func(c *chain.Check) {
+	one := through(v, x, r, s.zone)
+	one.Check = func(c *chain.Check) {
 		zone := wire.NameText(c.Zone)
 		if c.Type == wire.TypeDNSKEY && c.Security == chain.Secure && !slices.Contains(secure, zone) {
 			secure = append(secure, zone)
 		}
 	}
 	shown := func(end string) string { return strings.Join(append(secure, end), " > ") }
-	if done := v.Validate(ctx, r.Zone, wire.TypeDNSKEY); done.Broken != nil { // the chain, all but its end
+	if done := one.Validate(ctx, r.Zone, wire.TypeDNSKEY); done.Broken != nil { // the chain, all but its end
 		return brokenChain(ev, done, shown)
 	}
-	for _, t := range []wire.Type{wire.TypeSOA, wire.TypeNS, wire.TypeA} {
-		m, e, err := r.FromZone(ctx, r.Zone, t)
-		switch {
-		case err != nil:
-			return finding.Unmeasured(e, err)
-		case len(m.Answers(r.Zone, t)) == 0:
-			continue // what is not there is for DNSSEC-NX
+	var bad []question
+	var first []finding.Finding
+	for _, q := range slices.Concat(s.questions, s.cuts) {
+		if o := x.best(q); q.t == wire.TypeDNSKEY || !o.there() && (q.t != wire.TypeDS || !o.denied()) {
+			continue // a referral is no answer, its DS is; denials are for DNSSEC-NX
 		}
-		if done := v.Validate(ctx, r.Zone, t); done.Broken != nil {
-			return brokenChain(e, done, shown)
+		done := one.Validate(ctx, []byte(q.name), q.t)
+		if done.Security != chain.Bogus {
+			continue // opt-out and delegations without DS are insecure within a secure zone
 		}
+		if first == nil {
+			first = brokenChain(x.evidence(q, withDO), done, shown)
+		}
+		bad = append(bad, q)
+	}
+	switch {
+	case len(bad) > 1:
+		first[0].Detail += "; bogus as well: " + listed(bad[1:])
+		return first
+	case len(bad) == 1:
+		return first
 	}
 	return finding.Verdict(finding.Pass, ev, "secure: %s", shown("data"))
 }

@@ -60,9 +60,13 @@ func zoneSerial(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(finding.Evidence{Command: "dig +nssearch " + check.ShellName(r.Apex())}, errors.Join(err, errors.New("no server")))
 	}
 	var first, refresh uint32
-	spread, silent, heard := uint32(0), 0, 0
+	spread, silent, heard, noWay := uint32(0), 0, 0, 0
 	for _, s := range servers {
-		m, err := r.AskServer(ctx, s, q)
+		m, err := r.AskWhole(ctx, s, q)
+		if errors.Is(err, check.ErrNoWay) {
+			noWay++ // ZONE-EVERY tells of it
+			continue
+		}
 		if err != nil {
 			silent++
 			continue
@@ -88,7 +92,7 @@ func zoneSerial(ctx context.Context, r *check.Run) []finding.Finding {
 	case spread > 0:
 		return finding.Verdict(finding.Warn, ev, "serials differ by %d", spread)
 	case silent > 0 || heard == 0:
-		return finding.Verdict(finding.Unknown, ev, "could not be measured at %d of %d servers", len(servers)-heard, len(servers))
+		return finding.Verdict(finding.Unknown, ev, "could not be measured at %d of %d servers", silent+noWay, len(servers))
 	}
 	return finding.Verdict(finding.Pass, ev, "all have serial %d", first)
 }

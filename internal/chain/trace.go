@@ -80,6 +80,8 @@ type Tracer struct {
 	IPv4, IPv6 bool
 	Queries    int // that one walk sends at most; 0: 128
 	Addresses  int // of one zone that are asked before it is given up; 0: 6
+	// Reaches tells whether there is a way to an address: others are passed over. Nil: to all.
+	Reaches func(ctx context.Context, server netip.AddrPort) bool
 	// Step is called with each step when it is over.
 	Step func(*Step)
 }
@@ -202,6 +204,9 @@ func (w *Walk) askZone(ctx context.Context, zone []byte, servers []Server, name 
 	tried, spent := map[netip.Addr]bool{}, 0
 	ask := func(s Server, addr netip.Addr) (*Step, error) {
 		if tried[addr] || spent == cmp.Or(w.Addresses, maxAddresses) || !w.usable(addr) {
+			return nil, nil
+		}
+		if w.Reaches != nil && !w.Reaches(ctx, netip.AddrPortFrom(addr, cmp.Or(s.Port, w.Port))) {
 			return nil, nil
 		}
 		tried[addr], spent = true, spent+1

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"port53/internal/config"
@@ -216,22 +217,44 @@ func (r *Run) Ask(ctx context.Context, q Query) (*Reply, error) {
 	return r.AskServer(ctx, r.Server, q)
 }
 
-// AskServer asks any server over UDP.
+// AskServer asks any server over UDP. What a server has answered nothing of so far is asked
+// once more, and not waited for.
 func (r *Run) AskServer(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
+	h, how := r.habits(s.Addr), q.manner(false)
+	tries, wait := AskTries, r.Timeout()
+	if h.mute(how) {
+		tries, wait = 1, r.hushed()
+	}
 	err := error(ErrTimeout)
-	for range AskTries {
+	for range tries {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		var m *Reply
-		if m, err = r.askOnce(ctx, s, q.Bytes(), r.Timeout()); err == nil {
+		if m, err = r.askOnce(ctx, s, q.Bytes(), wait); err == nil {
+			h.learn(how, nil)
 			return m, nil
 		}
+		if errors.Is(err, ErrNoWay) {
+			return nil, err
+		}
+	}
+	if ctx.Err() == nil {
+		h.learn(how, err)
 	}
 	if TimedOut(err) {
 		err = ErrTimeout
 	}
 	return nil, err
+}
+
+// AskOnce asks any server over UDP, without repetition.
+func (r *Run) AskOnce(ctx context.Context, s finding.Server, q Query, wait time.Duration) (*Reply, error) {
+	m, err := r.askOnce(ctx, s, q.Bytes(), wait)
+	if err == nil {
+		r.habits(s.Addr).learn(q.manner(false), nil)
+	}
+	return m, err
 }
 
 // askOnce sends a message in a datagram, once.
@@ -243,10 +266,11 @@ func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait ti
 	defer leave()
 	c, err := r.dialer().Open(ctx, "udp", s.Addr)
 	if err != nil {
-		return nil, err
+		return nil, noWay(err)
 	}
 	defer c.Close()
-	return Exchange(ctx, c, s.Addr, wait, msg)
+	m, err := Exchange(ctx, c, s.Addr, wait, msg)
+	return m, noWay(err)
 }
 
 // Exchange sends a datagram on a socket of a server's and waits for the reply to it: any
@@ -298,23 +322,50 @@ func read(raw []byte, begin time.Time, from netip.AddrPort) *Reply {
 
 // AskTCP asks the run's server over TCP.
 func (r *Run) AskTCP(ctx context.Context, q Query) (*Reply, error) {
-	return r.askTCP(ctx, q.Bytes(), r.Timeout())
+	return r.AskServerTCP(ctx, r.Server, q)
 }
 
+// AskServerTCP asks any server over TCP, on a connection of its own. A connection that is cut
+// off is opened once more: servers bound how many a client may have.
+func (r *Run) AskServerTCP(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
+	h, how := r.habits(s.Addr), q.manner(true)
+	wait := r.Timeout()
+	if h.mute(how) {
+		wait = r.hushed()
+	}
+	m, err := r.askTCP(ctx, s, q.Bytes(), wait)
+	if err != nil && !TimedOut(err) && !errors.Is(err, ErrNoWay) && !errors.Is(err, syscall.ECONNREFUSED) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(againAfter):
+			m, err = r.askTCP(ctx, s, q.Bytes(), wait)
+		}
+	}
+	if ctx.Err() == nil {
+		h.learn(how, err)
+	}
+	return m, err
+}
+
+// againAfter is how long is waited before a connection that was cut off is opened again.
+const againAfter = 200 * time.Millisecond
+
 // askTCP sends a message over a connection of its own, once.
-func (r *Run) askTCP(ctx context.Context, msg []byte, wait time.Duration) (*Reply, error) {
-	leave, err := r.Options.Gate.Enter(ctx, r.Server.Addr.Addr())
+func (r *Run) askTCP(ctx context.Context, s finding.Server, msg []byte, wait time.Duration) (*Reply, error) {
+	leave, err := r.Options.Gate.Enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
 	begin := time.Now()
-	c, err := r.DialTCP(ctx)
+	d := r.dialer()
+	d.Timeout = min(d.Timeout, wait*3/2)
+	c, err := d.Stream(ctx, s.Addr)
 	if err != nil {
-		return nil, err
+		return nil, noWay(err)
 	}
 	defer c.Close()
-	m, err := ExchangeStream(ctx, c, r.Server.Addr, wait, msg)
+	m, err := ExchangeStream(ctx, c, s.Addr, wait, msg)
 	if err == nil {
 		m.RTT = time.Since(begin) // of the connection too
 	}

@@ -16,7 +16,7 @@ func (a asker) Ask(ctx context.Context, msg []byte, tcp bool, wait time.Duration
 	var m *Reply
 	var err error
 	if tcp {
-		m, err = a.r.askTCP(ctx, msg, wait)
+		m, err = a.r.askTCP(ctx, a.r.Server, msg, wait)
 	} else {
 		m, err = a.r.askOnce(ctx, a.r.Server, msg, wait)
 	}

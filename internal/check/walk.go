@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"port53/internal/chain"
@@ -50,7 +51,7 @@ type walking struct{ r *Run }
 // Ask implements [chain.Asker].
 func (a walking) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Question) (*exchange.Reply, error) {
 	query := Query{Name: q.Name, Type: q.Type, Flags: q.Flags, EDNS: &EDNS{Size: q.UDPSize, DO: q.DO}}
-	m, err := a.r.askWhole(ctx, finding.Server{Addr: server}, query)
+	m, err := a.r.AskWhole(ctx, finding.Server{Addr: server}, query)
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +71,7 @@ func Replied(x *exchange.Reply) *Reply {
 // walker returns what walks down from the run's roots.
 func walker(r *Run) *chain.Tracer {
 	t := &chain.Tracer{Asker: walking{r}, Port: nsPort(r), IPv4: true, IPv6: true, Queries: walkQueries, Addresses: WalkServers}
+	t.Reaches = func(ctx context.Context, a netip.AddrPort) bool { return r.Reaches(ctx, a) }
 	for _, s := range r.Options.Roots {
 		t.Roots = append(t.Roots, chain.Server{Name: s.Name, Addrs: []netip.Addr{s.Addr.Addr()}, Port: s.Addr.Port()})
 	}
@@ -113,8 +115,16 @@ func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 		for _, s := range d.Servers {
 			ns := wire.Lower(nil, s.Name)
 			c.NS = append(c.NS, ns)
-			if s.Glue {
+			switch {
+			case s.Glue:
 				c.Glue[string(ns)] = s.Addrs
+			case len(s.Addrs) > 0:
+				// The walk is content with one family.
+				for _, a := range r.Addresses(ctx, ns) {
+					if !slices.Contains(s.Addrs, a) {
+						s.Addrs = append(s.Addrs, a)
+					}
+				}
 			}
 			if len(s.Addrs) == 0 {
 				c.Missing = append(c.Missing, ns)
@@ -128,26 +138,20 @@ func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 	return cuts, nil
 }
 
-// askWhole asks a server over UDP, and over TCP what was truncated.
-func (r *Run) askWhole(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
-	m, err := r.AskServer(ctx, s, q)
-	if err == nil && m.Flags&wire.FlagTC != 0 {
-		at := *r
-		at.Server = s
-		m, err = at.AskTCP(ctx, q)
-	}
-	return m, err
-}
-
 // AskAny asks a zone's servers until one answers.
 func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*Reply, error) {
 	err := errors.New("no server has an address")
-	for i, s := range servers {
-		if i == WalkServers || ctx.Err() != nil {
+	asked := 0
+	for _, s := range servers {
+		if asked == WalkServers || ctx.Err() != nil {
 			break
 		}
 		var m *Reply
-		m, err = r.askWhole(ctx, s, q)
+		m, err = r.AskWhole(ctx, s, q)
+		if errors.Is(err, ErrNoWay) {
+			continue
+		}
+		asked++
 		if err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
 			return m, nil
 		}

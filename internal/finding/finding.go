@@ -141,6 +141,7 @@ type Finding struct {
 	Detail   string
 	File     string // of a configuration, where the finding is; empty for what is on the network
 	Line     int    // from 1; 0: the file as a whole
+	Own      bool   // it is unknown for what this machine lacks, which says nothing of the target
 	Evidence Evidence
 }
 

@@ -1,0 +1,214 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"port53/internal/finding"
+	"port53/internal/wire"
+)
+
+// ErrNoWay says that this machine has no way to an address: it lacks the family, a route, or
+// the right to send there. That tells nothing of the server.
+var ErrNoWay = errors.New("there is no way to it from this machine")
+
+// noWay wraps an error of opening a socket, or of sending, that this machine is the cause of.
+func noWay(err error) error {
+	for _, e := range []error{syscall.ENETUNREACH, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EPERM, syscall.EACCES} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w: %w", ErrNoWay, err)
+		}
+	}
+	return err
+}
+
+// A way is whether this machine can send to an address.
+type way bool
+
+// Reaches reports whether this machine has a way to an address. Nothing is sent.
+func (r *Run) Reaches(ctx context.Context, to netip.AddrPort) bool {
+	find := func() way {
+		c, err := r.dialer().Open(ctx, "udp", to)
+		if err != nil {
+			// What a name server's own port answers to a packet comes later than this.
+			return way(!errors.Is(noWay(err), ErrNoWay) && !errors.Is(err, syscall.EHOSTUNREACH))
+		}
+		c.Close()
+		return true
+	}
+	if r.Facts == nil && r.Options.Gate == nil {
+		return bool(find())
+	}
+	return bool(onceOfServer(r, Fact[way]{Server: to}, find))
+}
+
+// A manner is how a question is asked, as far as servers and what is before them make a
+// difference: some drop whatever has an OPT record.
+type manner struct {
+	tcp, edns, do, options bool
+	version                uint8
+	opcode                 wire.Opcode
+}
+
+func (q *Query) manner(tcp bool) manner {
+	m := manner{tcp: tcp, opcode: q.Opcode}
+	if e := q.EDNS; e != nil {
+		m.edns, m.do, m.options, m.version = true, e.DO, len(e.Options) > 0, e.Version
+	}
+	return m
+}
+
+// Habits are how a server took to what it was asked, so that nobody waits for each of a hundred
+// questions of a kind that it drops. They are safe for concurrent use; nil knows nothing.
+type habits struct {
+	mu     sync.Mutex
+	heard  map[manner]bool
+	silent map[manner]int // questions that were repeated, and never answered
+}
+
+// muteAfter is how many questions of a manner have to be dropped, with all their repetitions,
+// before it is taken for what the server does.
+const muteAfter = 2
+
+func (r *Run) habits(s netip.AddrPort) *habits {
+	if r.Facts == nil && r.Options.Gate == nil {
+		return nil
+	}
+	return onceOfServer(r, Fact[*habits]{Server: s}, func() *habits {
+		return &habits{heard: map[manner]bool{}, silent: map[manner]int{}}
+	})
+}
+
+// mute reports whether the server has answered nothing of a manner so far.
+func (h *habits) mute(m manner) bool {
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.heard[m] && h.silent[m] >= muteAfter
+}
+
+// learn remembers how a question ended.
+func (h *habits) learn(m manner, err error) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case err == nil:
+		h.heard[m] = true
+	case TimedOut(err) || errors.Is(err, ErrTimeout):
+		h.silent[m]++
+	}
+}
+
+// hushed is how long is waited, once, for what a server has answered nothing of so far.
+func (r *Run) hushed() time.Duration { return r.Timeout() / 4 }
+
+// AskWhole asks a server for what it has, as a resolver does that wants to know: over UDP; over
+// TCP what is truncated, or what UDP does not bring; and without EDNS where the server cannot
+// do with it (RFC 6891, section 6.2.2). What is wrong with a server that needs this is for
+// other questions to tell. It takes no longer than a question that nobody answers.
+func (r *Run) AskWhole(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	h := hedge{ctx: ctx, s: s, done: make(chan hedged, 3)}
+	h.ask(r.AskServer, q)
+	others := time.NewTimer(r.Timeout())
+	defer others.Stop()
+	if r.habits(s.Addr).mute(q.manner(false)) {
+		others.Reset(0)
+	}
+	bare := q
+	bare.EDNS = nil
+	more := func() {
+		if h.started > 1 {
+			return
+		}
+		h.ask(r.AskServerTCP, q)
+		if q.EDNS != nil {
+			h.ask(r.AskServer, bare)
+		}
+	}
+	var first error   // of the question as it is, over UDP
+	var second *Reply // the answer without EDNS
+	for ended := 0; ended < h.started; {
+		select {
+		case <-others.C:
+			more()
+			continue
+		case x := <-h.done:
+			ended++
+			switch {
+			case x.err != nil && x.n == 0:
+				if first = x.err; !errors.Is(x.err, ErrNoWay) && ctx.Err() == nil {
+					more()
+				}
+			case x.err != nil:
+			case x.n == 2:
+				second = x.m
+			case x.n == 1 && !refusesEDNS(q, x.m), x.n == 0:
+				return r.whole(ctx, s, q, x.m)
+			}
+		}
+	}
+	if second != nil {
+		return r.whole(ctx, s, bare, second)
+	}
+	return nil, first
+}
+
+// A hedge is one question that is asked in several ways at one time.
+type hedge struct {
+	ctx     context.Context
+	s       finding.Server
+	started int
+	done    chan hedged
+}
+
+type hedged struct {
+	n   int // in the order in which they were started
+	m   *Reply
+	err error
+}
+
+func (h *hedge) ask(do func(context.Context, finding.Server, Query) (*Reply, error), q Query) {
+	n := h.started
+	h.started++
+	go func() {
+		m, err := do(h.ctx, h.s, q)
+		h.done <- hedged{n, m, err}
+	}()
+}
+
+// refusesEDNS reports whether a reply is that of a server that cannot read the question for its
+// OPT record.
+func refusesEDNS(q Query, m *Reply) bool {
+	return q.EDNS != nil && !m.EDNS && (m.Rcode == wire.FormErr || m.Rcode == wire.NotImp)
+}
+
+// whole asks again for what a reply leaves out.
+func (r *Run) whole(ctx context.Context, s finding.Server, q Query, m *Reply) (*Reply, error) {
+	if refusesEDNS(q, m) {
+		bare := q
+		bare.EDNS = nil
+		if again, err := r.AskServer(ctx, s, bare); err == nil && again.Rcode != m.Rcode {
+			q, m = bare, again
+		}
+	}
+	if m.Flags&wire.FlagTC == 0 || m.TCP {
+		return m, nil
+	}
+	over, err := r.AskServerTCP(ctx, s, q)
+	if err != nil {
+		return nil, fmt.Errorf("the answer is truncated, and over TCP: %w", err)
+	}
+	return over, nil
+}
