@@ -183,6 +183,9 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 		where = &r.where
 	}
 	result := Result{Kind: Positive, Node: node}
+	if set.Type == wire.TypeDNAME && r.targetOf(node) != 0 {
+		return r.finish(result) // a chain that it made ends at it
+	}
 	if !set.Append(r.b, wire.Answer, at, r.do, where) {
 		return r.truncate(result)
 	}
@@ -254,6 +257,16 @@ type writtenDNAME struct {
 	target int
 }
 
+// targetOf returns where the target of a DNAME that is in the answer stands, or 0.
+func (r *Responder) targetOf(node zone.Node) int {
+	for _, d := range r.dnames[:r.ndnames] {
+		if d.node == node {
+			return d.target
+		}
+	}
+	return 0
+}
+
 // dname answers with the DNAME above the present name and the CNAME made from it
 // (RFC 6672, section 3.1), and moves on to its target. It returns true, and the
 // result, if the answer ends there.
@@ -266,12 +279,7 @@ func (r *Responder) dname(p zone.Place) (bool, Result) {
 		at = zone.Owner{Pos: zone.LabelAt(r.b.Bytes(), r.at.Pos, from), Scattered: true}
 	}
 	// A chain may come by more than once; the DNAME stands in the answer once.
-	target := 0
-	for _, d := range r.dnames[:r.ndnames] {
-		if d.node == p.Node {
-			target = d.target
-		}
-	}
+	target := r.targetOf(p.Node)
 	if target == 0 {
 		if !set.Append(r.b, wire.Answer, at, r.do, &r.where) {
 			return true, r.truncate(result)

@@ -79,10 +79,11 @@ func (n *naive) add(owner string, t wire.Type, ttl uint32, data []byte) {
 		s = &rrset{owner: low, t: covered, ttl: ttl, seen: map[string]bool{}}
 		n.nodes[low][covered] = s
 	}
-	if s.seen[string(data)] {
+	same := string(wire.AppendCanonical(nil, t, data)) // RFC 4034, section 6.3
+	if s.seen[same] {
 		return
 	}
-	s.seen[string(data)] = true
+	s.seen[same] = true
 	if t == wire.TypeRRSIG {
 		s.sigs = append(s.sigs, canonical(t, data))
 	} else {

@@ -2,9 +2,13 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strings"
 	"testing"
 
 	"port53/internal/wire"
+	"port53/internal/zonefile"
 )
 
 // referral is an answer with names compressed in owners and in data, and OPT.
@@ -121,5 +125,27 @@ func BenchmarkMessage(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Parse([]byte(referral))
+	}
+}
+
+// TestLargeTTL has a TTL whose first bit is set: received it is 0 (RFC 2181, section 8),
+// and written by a person it is a mistake.
+func TestLargeTTL(t *testing.T) {
+	for ttl, want := range map[uint32]uint32{0: 0, 1<<31 - 1: 1<<31 - 1, 1 << 31: 0, 1<<32 - 1: 0} {
+		for _, opcode := range []wire.Opcode{wire.OpcodeQuery, wire.OpcodeUpdate} {
+			msg := wire.AppendQuery(nil, 1, uint16(opcode)<<11, []byte("\x01a\x00"), wire.TypeSOA)
+			msg = binary.BigEndian.AppendUint32(append(msg, 0xC0, 12, 0, 1, 0, 1), ttl)
+			msg = append(msg, 0, 4, 192, 0, 2, 1)
+			msg[7] = 1
+			var m wire.Message
+			if bad := m.Parse(msg); bad != 0 || m.Records[0].TTL != want {
+				t.Errorf("TTL %d, opcode %s: %v %+v", ttl, opcode, bad, m.Records)
+			}
+		}
+		_, err := zonefile.Read(strings.NewReader(fmt.Sprintf("a %d A 192.0.2.1\n", ttl)), zonefile.Options{Origin: wire.Root, Name: "text"},
+			func(*zonefile.Record) error { return nil })
+		if (err == nil) != (ttl < 1<<31) {
+			t.Errorf("TTL %d in a file: %v", ttl, err)
+		}
 	}
 }

@@ -55,6 +55,7 @@ const (
 	FieldOldBitmap                 // rest: types below 128 (RFC 2535, section 5.2)
 	FieldTime48                    // 48 bits, seconds (RFC 8945, section 4.2)
 	FieldError                     // 16 bits, a response code's mnemonic (RFC 8945, section 4.2)
+	FieldU64                       // decimal
 	FieldSized                     // a length of 16 bits and base64 (RFC 8945, section 4.2)
 )
 
@@ -168,7 +169,7 @@ var types = [...]typeInfo{
 	TypeRESINFO:    {"RESINFO", []Field{FieldStrings}, 0},
 	TypeWALLET:     {"WALLET", []Field{FieldStrings}, 0},
 	TypeCLA:        {"CLA", []Field{FieldStrings}, 0},
-	TypeIPN:        {"IPN", nil, 0},
+	TypeIPN:        {"IPN", []Field{FieldU64}, 0},
 }
 
 // TA and DLV have the form of DS; their numbers are beyond the table.
@@ -364,7 +365,28 @@ func CheckRdata(t Type, rdata []byte) error {
 	if at != len(rdata) {
 		return fmt.Errorf("%s data: %d octets behind the last field", t, len(rdata)-at)
 	}
+	if what := disagreement(t, rdata); what != "" {
+		return fmt.Errorf("%s data: %s", t, what)
+	}
 	return nil
+}
+
+// disagreement says what one field of data, each of whose fields is well formed, says that
+// another one contradicts; "" if there is nothing.
+func disagreement(t Type, rdata []byte) string {
+	switch t {
+	case TypeKEY:
+		// Two bits say that there is no key (RFC 2535, section 3.1.2).
+		if none := rdata[0]&0xC0 == 0xC0; len(rdata) == 4 && !none {
+			return "there is no key, and the flags do not say so (RFC 2535, section 3.1.2)"
+		}
+	case TypeNSEC3:
+		const sha1 = 1
+		if hash := rdata[5+int(rdata[4])]; rdata[0] == sha1 && hash != 20 {
+			return fmt.Sprintf("a hash of %d octets, where SHA-1 makes 20 (RFC 5155, section 3.2)", hash)
+		}
+	}
+	return ""
 }
 
 // Expand appends the RDATA of n octets at msg[off:] to dst, its names uncompressed,
@@ -397,7 +419,7 @@ func Expand(msg []byte, off, n int, t Type, dst []byte) ([]byte, error) {
 		return dst, ShortRecord
 	}
 	dst = append(dst, msg[off:end]...)
-	if len(dst)-start > 0xFFFF {
+	if len(dst)-start > 0xFFFF || disagreement(t, dst[start:]) != "" {
 		return dst, ShortRecord
 	}
 	return dst, nil

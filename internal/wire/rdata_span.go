@@ -17,7 +17,7 @@ func (f Field) span(d []byte) (n int, ok bool) {
 		return 4, len(d) >= 4
 	case FieldEUI48, FieldTime48:
 		return 6, len(d) >= 6
-	case FieldEUI64, FieldID64:
+	case FieldEUI64, FieldID64, FieldU64:
 		return 8, len(d) >= 8
 	case FieldIPv6:
 		return 16, len(d) >= 16
@@ -193,7 +193,8 @@ func spanAPL(d []byte) (int, bool) {
 	return len(d), true
 }
 
-// Service parameter keys (RFC 9460, section 14.3.2; RFC 9461; RFC 9540).
+// Service parameter keys (RFC 9460, section 14.3.2; RFC 9461; RFC 9540; the registry's 9 and 10,
+// read 2026-11).
 const (
 	paramMandatory     = 0
 	paramALPN          = 1
@@ -204,13 +205,15 @@ const (
 	paramIPv6Hint      = 6
 	paramDoHPath       = 7
 	paramOHTTP         = 8
+	paramGroups        = 9
+	paramDocPath       = 10
 )
 
 // ParamReserved is the key that no parameter has (RFC 9460, section 14.3.2).
 const ParamReserved = 65535
 
 // ParamNames are the names of the service parameter keys that have one, by number.
-var ParamNames = [...]string{"mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp"}
+var ParamNames = [...]string{"mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp", "tls-supported-groups", "docpath"}
 
 // spanParams wants keys in rising order and values that fit them (RFC 9460,
 // section 2.2), and each mandatory key present (section 8).
@@ -287,6 +290,11 @@ func paramOK(key int, v []byte) bool {
 		return len(v) > 0 && len(v)%16 == 0
 	case paramECH:
 		return len(v) > 0
+	case paramGroups:
+		return len(v) > 0 && len(v)%2 == 0
+	case paramDocPath:
+		_, ok := spanEach(v, FieldString, 0)
+		return ok
 	case ParamReserved:
 		return false
 	}

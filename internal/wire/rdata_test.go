@@ -478,3 +478,50 @@ func BenchmarkNamesIn(b *testing.B) {
 		}
 	}
 }
+
+// Data each of whose fields is well formed may contradict itself: such is no data of its
+// type, in whatever way it comes.
+func TestRdataContradictions(t *testing.T) {
+	for _, c := range []struct {
+		typ  wire.Type
+		data string
+		good bool
+	}{
+		{wire.TypeKEY, "0200030D", false},      // no key
+		{wire.TypeKEY, "4000030D", false},      // no key, and one that is not to be used for authentication
+		{wire.TypeKEY, "C000030D", true},       // no key, and said so
+		{wire.TypeKEY, "0200030D01", true},     // a key
+		{wire.TypeDNSKEY, "0100030D", false},   // which always has one
+		{wire.TypeCDNSKEY, "0000030000", true}, // RFC 8078, section 4
+		{wire.TypeNSEC3, "0100000000" + "14" + strings.Repeat("AB", 20) + "000140", true},
+		{wire.TypeNSEC3, "0100000000" + "13" + strings.Repeat("AB", 19) + "000140", false},
+		{wire.TypeNSEC3, "0100000000" + "15" + strings.Repeat("AB", 21) + "000140", false},
+		{wire.TypeNSEC3, "0100000A02FFFF" + "14" + strings.Repeat("AB", 20), true},
+		{wire.TypeNSEC3, "0100000A02FFFF" + "01AB", false},
+		{wire.TypeNSEC3, "0200000A02FFFF" + "01AB", true}, // by an algorithm that is not known
+		{wire.TypeIPN, "00000000000001", false},
+		{wire.TypeIPN, "0000000000000001", true},
+		{wire.TypeSVCB, "000100" + "00090002001D", true},
+		{wire.TypeSVCB, "000100" + "00090000", false},
+		{wire.TypeSVCB, "000100" + "0009000100", false},
+		{wire.TypeSVCB, "000100" + "000A0000", true},
+		{wire.TypeSVCB, "000100" + "000A000203AA", false},
+	} {
+		data, err := hex.DecodeString(c.data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, expanded := wire.Expand(data, 0, len(data), c.typ, nil)
+		_, written := parse(c.typ, fmt.Sprintf(`\# %d %s`, len(data), c.data))
+		for how, err := range map[string]error{"checked": wire.CheckRdata(c.typ, data), "received": expanded, "written": written} {
+			if (err == nil) != c.good {
+				t.Errorf("%s %s, %s: %v, want it good: %v", c.typ, c.data, how, err, c.good)
+			}
+		}
+	}
+	for text, good := range map[string]bool{"512 3 13": false, "512 3 13 AQ==": true, "49152 3 13": true, "NOKEY 3 13": false} {
+		if _, err := parse(wire.TypeKEY, text); (err == nil) != good {
+			t.Errorf("KEY %s: %v", text, err)
+		}
+	}
+}

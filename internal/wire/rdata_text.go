@@ -150,6 +150,8 @@ func (f Field) appendText(dst, d []byte) []byte {
 			return dst
 		}
 		return base64.StdEncoding.AppendEncode(append(dst, ' '), d[2:])
+	case FieldU64:
+		return strconv.AppendUint(dst, binary.BigEndian.Uint64(d), 10)
 	case FieldEUI48, FieldEUI64:
 		for i := range d {
 			if i > 0 {
@@ -348,8 +350,15 @@ func appendParams(dst, d []byte) []byte {
 				}
 				dst = append(dst, ParamName(int(binary.BigEndian.Uint16(v[i:])))...)
 			}
-		case paramALPN:
+		case paramALPN, paramDocPath:
 			dst = appendALPN(dst, v)
+		case paramGroups:
+			for i := 0; i < n; i += 2 {
+				if i > 0 {
+					dst = append(dst, ',')
+				}
+				dst = appendUint(dst, binary.BigEndian.Uint16(v[i:]))
+			}
 		case paramPort:
 			dst = appendUint(dst, binary.BigEndian.Uint16(v))
 		case paramIPv4Hint:

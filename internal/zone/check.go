@@ -1,7 +1,6 @@
 package zone
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -41,7 +40,7 @@ func (c *compiler) checkApex() {
 		case wire.TypeSOA:
 			if soa == 0 {
 				first = r
-			} else if !bytes.Equal(r.data, first.data) {
+			} else if !c.equal(r.t, r.data, first.data) {
 				c.b.fail(r.pos, "%s: second SOA, different from that in line %d: a zone has one", text(c.z.apexName), first.pos.Line)
 			}
 			soa++
@@ -78,12 +77,12 @@ func (c *compiler) checkOwner(id uint32) {
 		r := &c.records[i]
 		switch r.t {
 		case wire.TypeCNAME:
-			if cname != nil && !bytes.Equal(cname.data, r.data) {
+			if cname != nil && !c.equal(r.t, cname.data, r.data) {
 				c.b.fail(r.pos, "%s: second CNAME: a name has one (RFC 2181, section 10.1)", text(c.owner))
 			}
 			cname = r
 		case wire.TypeDNAME:
-			if dname != nil && !bytes.Equal(dname.data, r.data) {
+			if dname != nil && !c.equal(r.t, dname.data, r.data) {
 				c.b.fail(r.pos, "%s: second DNAME: a name has one (RFC 6672, section 2.4)", text(c.owner))
 			}
 			dname, other = r, r

@@ -31,12 +31,14 @@ type compiler struct {
 	split   wire.SplitName
 	dict    dictionary
 	seen    map[string]struct{}
+	form    []byte // canonical forms that are compared
 
 	// Where in the zone's data a target's owner number waits to become a node.
 	pending []int
 
 	withNSEC, withNSEC3 []Node
-	shared              int // octets of glue that is not in-domain, copied so far
+	signed              bool // some set is
+	shared              int  // octets of glue that is not in-domain, copied so far
 	apexTypes           []rawRecord
 }
 
@@ -106,7 +108,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 	c.startDistinct(n)
 	for i := range n {
 		r := &group[i]
-		if !c.distinct(group[:i], r) {
+		if !c.distinct(t, group[:i], r) {
 			continue
 		}
 		if r.ttl != ttl {
@@ -120,13 +122,18 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 	c.startDistinct(len(group) - n)
 	for i := n; i < len(group); i++ {
 		r := &group[i]
-		if !c.distinct(group[n:i], r) {
+		if !c.distinct(wire.TypeRRSIG, group[n:i], r) {
 			continue
+		}
+		if r.ttl != ttl {
+			c.b.warn(r.pos, "%s: TTL %d of the RRSIG of %s differs from the set's, %d, which is used for both (RFC 4034, section 3)",
+				text(c.owner), r.ttl, t, ttl)
 		}
 		c.fix = append(c.fix, uint32(len(c.block)-d.from))
 		c.block = appendHeader(c.block, wire.TypeRRSIG, ttl, len(r.data))
 		c.block = append(c.block, r.data...)
 		d.sigs++
+		c.signed = true
 	}
 	d.sigLen = len(c.block) - d.from - d.length
 	d.fix = len(c.fix) - d.fixFrom
@@ -161,22 +168,35 @@ func (c *compiler) startDistinct(n int) {
 	}
 }
 
-// distinct tells whether r is none of the records before it: duplicates are
-// suppressed (RFC 2181, section 5).
-func (c *compiler) distinct(before []rawRecord, r *rawRecord) bool {
+// distinct tells whether r is none of the records of type t before it: duplicates are
+// suppressed (RFC 2181, section 5). Names in data are equal without regard to case
+// (RFC 4343, section 3; RFC 4034, section 6.2).
+func (c *compiler) distinct(t wire.Type, before []rawRecord, r *rawRecord) bool {
 	if c.seen != nil {
-		if _, ok := c.seen[string(r.data)]; ok {
+		c.form = wire.AppendCanonical(c.form[:0], t, r.data)
+		if _, ok := c.seen[string(c.form)]; ok {
 			return false
 		}
-		c.seen[string(r.data)] = struct{}{}
+		c.seen[string(c.form)] = struct{}{}
 		return true
 	}
 	for i := range before {
-		if bytes.Equal(before[i].data, r.data) {
+		if c.equal(t, before[i].data, r.data) {
 			return false
 		}
 	}
 	return true
+}
+
+// equal tells whether a and b are data of the same record of type t.
+func (c *compiler) equal(t wire.Type, a, b []byte) bool {
+	if len(a) != len(b) || bytes.Equal(a, b) {
+		return len(a) == len(b)
+	}
+	c.form = wire.AppendCanonical(c.form[:0], t, a)
+	n := len(c.form)
+	c.form = wire.AppendCanonical(c.form, t, b)
+	return bytes.Equal(c.form[:n], c.form[n:])
 }
 
 // record appends one record to the block, its names compressed, its targets noted.
@@ -493,8 +513,12 @@ func (c *compiler) resolve() {
 	c.pending = nil
 }
 
-// denial makes the chain by which the zone proves what does not exist.
+// denial makes the chain by which the zone proves what does not exist. Where nothing is
+// signed, a proof that strayed here is a record like any other.
 func (c *compiler) denial() {
+	if !c.signed {
+		return
+	}
 	if len(c.withNSEC3) > 0 {
 		c.nsec3()
 	}

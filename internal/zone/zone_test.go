@@ -178,6 +178,7 @@ func TestNSECBefore(t *testing.T) {
 	for i, n := range names {
 		text += fmt.Sprintf("%s 60 NSEC %s A\n", n, names[(i+1)%len(names)])
 	}
+	text += "z 60 RRSIG NSEC 13 2 60 20300101000000 20200101000000 1 example. AAAA\n"
 	z := dnstest.Zone(t, "example.", text)
 	for name, want := range map[string]string{
 		"example.": "example.", "A.example.": "a.example.", "0.example.": "example.", "c.a.example.": "b.a.example.",
@@ -319,5 +320,74 @@ func BenchmarkBuild(b *testing.B) {
 	for b.Loop() {
 		z := dnstest.Zone(b, "example.", text.String())
 		b.ReportMetric(float64(z.Size())/float64(z.Names()), "B/name")
+	}
+}
+
+// TestEqualButForCase has records whose data are equal but for the case of a name: they are
+// one record (RFC 4343, section 3; RFC 4034, section 6.3), and the zone is served.
+func TestEqualButForCase(t *testing.T) {
+	for what, c := range map[string]struct {
+		text  string
+		owner string
+		typ   wire.Type
+		want  int
+	}{
+		"a CNAME":       {"a CNAME Target\na CNAME tARGET\n", "a.example.", wire.TypeCNAME, 1},
+		"a DNAME":       {"d DNAME x.Target\nd DNAME X.target\n", "d.example.", wire.TypeDNAME, 1},
+		"a SOA":         {"@ SOA NS ADMIN 1 2 3 4 5\n@ SOA ns admin 1 2 3 4 5\n", "example.", wire.TypeSOA, 1},
+		"NS":            {"sub NS ns.other.\nsub NS NS.Other.\nsub NS ns2.other.\n", "sub.example.", wire.TypeNS, 2},
+		"MX":            {"m MX 10 a.other.\nm MX 20 A.other.\nm MX 10 A.OTHER.\n", "m.example.", wire.TypeMX, 2},
+		"many":          {"", "p.example.", wire.TypePTR, 20},
+		"TXT, no names": {"t TXT a\nt TXT A\n", "t.example.", wire.TypeTXT, 2},
+	} {
+		text := "$TTL 60\n@ NS ns.other.\n"
+		if c.typ != wire.TypeSOA {
+			text += "@ SOA ns admin 1 2 3 4 5\n"
+		}
+		for i := range c.want * 2 {
+			if c.typ == wire.TypePTR {
+				text += fmt.Sprintf("p PTR %s%d.other.\n", [2]string{"h", "H"}[i%2], i/2)
+			}
+		}
+		z := dnstest.Zone(t, "example.", text+c.text)
+		var s wire.SplitName
+		s.Set(dnstest.Name(t, c.owner))
+		set, _ := z.RRset(z.Lookup(&s), c.typ)
+		if set.Records != c.want {
+			t.Errorf("%s: %d records, want %d", what, set.Records, c.want)
+		}
+	}
+	if _, problems := dnstest.Build(t, "example.", "$TTL 60\n@ NS ns.other.\n@ SOA ns admin 1 2 3 4 5\na CNAME b\na CNAME c\n"); len(problems) == 0 {
+		t.Error("two aliases of one name are taken")
+	}
+}
+
+// TestStrayProofs has proofs in a zone without any signature: it is no signed zone.
+func TestStrayProofs(t *testing.T) {
+	text := "$TTL 60\n@ SOA ns admin 1 2 3 4 5\n@ NS ns.other.\n@ NSEC3PARAM 1 0 0 -\nwww A 192.0.2.1\n"
+	const nsec, nsec3 = "www NSEC @ A\n", "0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM NSEC3 1 0 0 - 0P9MHAVEQVM6T7VBL5LOP2U3T2RP3TOM A\n"
+	for _, c := range []struct {
+		text   string
+		signed bool
+	}{
+		{nsec, false},
+		{nsec3, false},
+		{nsec + "www RRSIG NSEC 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", true},
+		{nsec3 + "@ RRSIG SOA 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", true},
+	} {
+		if z := dnstest.Zone(t, "example.", text+c.text); z.Signed() != c.signed {
+			t.Errorf("%q: signed %v", c.text, z.Signed())
+		}
+	}
+}
+
+// TestSignatureTTL warns of signatures whose TTL is not that of what they sign, and which
+// are served with that (RFC 4034, section 3).
+func TestSignatureTTL(t *testing.T) {
+	for ttl, want := range map[int]int{60: 0, 61: 1, 0: 1} {
+		_, problems := dnstest.Build(t, "example.", fmt.Sprintf("$TTL 60\n@ SOA ns admin 1 2 3 4 5\n@ NS ns.other.\nwww A 192.0.2.1\nwww %d RRSIG A 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", ttl))
+		if len(problems) != want || want == 1 && !strings.Contains(problems[0].Text, fmt.Sprintf("www.example.: TTL %d of the RRSIG of A differs from the set's, 60", ttl)) {
+			t.Errorf("TTL %d: %v", ttl, problems)
+		}
 	}
 }

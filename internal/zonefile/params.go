@@ -125,6 +125,24 @@ func paramValue(key int, text []byte) (v []byte, why string) {
 			}
 			v = append(append(v, byte(len(id))), id...)
 		}
+	case "docpath": // segments of a path; without any, the root of the server
+		if len(text) == 0 {
+			return nil, ""
+		}
+		for _, segment := range splitList(text) {
+			if len(segment) > 255 {
+				return nil, "a segment of a path has up to 255 octets"
+			}
+			v = append(append(v, byte(len(segment))), segment...)
+		}
+	case "tls-supported-groups":
+		for part := range strings.SplitSeq(string(text), ",") {
+			n, err := strconv.ParseUint(part, 10, 16)
+			if err != nil {
+				return nil, strconv.Quote(part) + " is not the number of a group"
+			}
+			v = binary.BigEndian.AppendUint16(v, uint16(n))
+		}
 	case "no-default-alpn", "ohttp":
 		if len(text) > 0 {
 			return nil, "has no value"

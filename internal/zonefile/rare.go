@@ -64,16 +64,18 @@ func (p *parser) rareField(t wire.Type, f wire.Field) error {
 		p.data = binary.BigEndian.AppendUint16(p.data, n)
 	case wire.FieldProtocol:
 		n, ok := p.small(tok)
-		switch {
-		case ok:
-		case strings.EqualFold(text, "TCP"):
-			n = 6
-		case strings.EqualFold(text, "UDP"):
-			n = 17
-		default:
-			return bad(wanted(f))
+		if !ok {
+			if n, ok = protocols()[strings.ToLower(text)]; !ok {
+				return bad(wanted(f))
+			}
 		}
 		p.data = append(p.data, n)
+	case wire.FieldU64:
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil || text[0] == '+' {
+			return bad(wanted(f))
+		}
+		p.data = binary.BigEndian.AppendUint64(p.data, n)
 	case wire.FieldScheme:
 		if strings.EqualFold(text, "NOTIFY") {
 			p.data = append(p.data, 1)
@@ -157,7 +159,9 @@ func wanted(f wire.Field) string {
 	case wire.FieldCertType:
 		return "a certificate type, a number or mnemonic (RFC 4398, section 2.1)"
 	case wire.FieldProtocol:
-		return "a protocol, TCP, UDP or a number"
+		return "a protocol, a number or a name such as TCP (RFC 1035, section 3.4.2)"
+	case wire.FieldU64:
+		return "a number of up to 64 bits"
 	case wire.FieldScheme:
 		return "a scheme, NOTIFY or a number (RFC 9859, section 2)"
 	case wire.FieldQuoted:
@@ -305,9 +309,14 @@ func (p *parser) gatewayAddress(kind byte) error {
 func (p *parser) ports() error {
 	at := len(p.data)
 	for p.more() {
-		n, err := p.number("a port", 0xFFFF)
-		if err != nil {
-			return err
+		tok, _ := p.take("")
+		n, known := services()[strings.ToLower(string(p.text(tok)))]
+		if !known {
+			number, err := p.numberIn(tok, 0xFFFF)
+			if err != nil {
+				return faultf(tok.from(), "%q is not a port: want a number, or the name of a service such as SMTP (RFC 1035, section 3.4.2)", p.text(tok))
+			}
+			n = uint16(number)
 		}
 		p.setBit(at, int(n))
 	}
