@@ -161,10 +161,8 @@ func (p *player) run() {
 		case s.Kind == "zone" || s.Kind == "host":
 			now = append(now, *s)
 		case s.Kind == "settings":
-			for i, l := range s.Body {
-				if f := strings.Fields(l); len(f) > 0 && l[0] != '#' {
-					p.setup.values = append(p.setup.values, setting{at: s.At(i), key: f[0], words: f[1:]})
-				}
+			for i := range s.Body {
+				p.setup.read(s.At(i), s.Body[i:i+1])
 			}
 		case s.Kind == "hints":
 			p.setup.Hints = strings.Join(s.Body, "\n") + "\n"
@@ -261,6 +259,8 @@ func (p *player) step(s *step) error {
 			return fmt.Errorf("want an address and words")
 		}
 		return p.world.Configure(words[1], words[2:]...)
+	case "calm":
+		p.world.Calm()
 	case "family":
 		f := slices.Index([]string{"ipv4", "ipv6"}, words[min(1, len(words)-1)])
 		if len(words) != 3 || f < 0 || words[2] != "on" && words[2] != "off" {

@@ -60,6 +60,23 @@ type Setup struct {
 	values []setting
 }
 
+// NewSetup returns what a Subject in a world is made from, with the settings of these lines.
+func NewSetup(w *lab.World, settings ...string) *Setup {
+	s := &Setup{Net: w.Net, Hints: w.Hints(), Anchors: w.Anchors()}
+	s.read("", settings)
+	s.common()
+	return s
+}
+
+// read adds the settings of lines.
+func (s *Setup) read(at string, lines []string) {
+	for _, l := range lines {
+		if f := strings.Fields(l); len(f) > 0 && l[0] != '#' {
+			s.values = append(s.values, setting{at: at, key: f[0], words: f[1:]})
+		}
+	}
+}
+
 // A setting is one line of a section "settings", or of a step "set".
 type setting struct {
 	at    string // file:line

@@ -198,7 +198,7 @@ func (h *host) respond(r *Reply) {
 			r.Message = append([]byte{byte(q.ID >> 8), byte(q.ID)}, a.raw...)
 		case "forge":
 			if !r.TCP || a.has("udp") {
-				a.forge(chosen.at, &q, r, h.world.Net.chanceOf)
+				a.forge(h.world, chosen.at, &q, r)
 			}
 		default:
 			served = true
@@ -219,7 +219,7 @@ func (h *host) scripted(at *Section, a *action, q *wire.Query, m *manners, zones
 		if reply, ok = split(b); !ok {
 			return // the host keeps silent by its manners
 		}
-		a.records(at, q, reply)
+		a.records(h.world, at, q, reply)
 	} else {
 		reply = replyTo(q)
 		reply.rcode, _ = ParseRcode(a.words[0])
@@ -228,7 +228,7 @@ func (h *host) scripted(at *Section, a *action, q *wire.Query, m *manners, zones
 		}
 		reply.options = cookieOf(q, m.cookie)
 		reply.edns = reply.edns && m.edns != "ignore"
-		a.records(at, q, reply)
+		a.records(h.world, at, q, reply)
 		if v := a.value("sign"); v != "" && q.DO {
 			h.world.signMessage(v, a.value("labels"), reply)
 		}

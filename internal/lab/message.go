@@ -2,6 +2,7 @@ package lab
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"port53/internal/wire"
 )
@@ -134,5 +135,17 @@ func (m *message) strip(types []wire.Type) {
 			kept = append(kept, r)
 		}
 		m.sections[s] = kept
+	}
+}
+
+// corrupt makes the signatures of the types given wrong.
+func (m *message) corrupt(types []wire.Type) {
+	for s := range m.sections {
+		for i := range m.sections[s] {
+			r := &m.sections[s][i]
+			if r.Type == wire.TypeRRSIG && slices.Contains(types, wire.Covered(r.Data)) {
+				r.Data[len(r.Data)-1] ^= 1
+			}
+		}
 	}
 }

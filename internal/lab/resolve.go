@@ -32,6 +32,45 @@ func (w *World) closest(q *wire.Query) *zone.View {
 	return best.single
 }
 
+// Resolve returns the true answer to a query, as a resolver that knows all zones gives it, or
+// nil if it cannot be read. It validates nothing.
+func (w *World) Resolve(query []byte) []byte {
+	var q wire.Query
+	if q.Parse(query) != 0 {
+		return nil
+	}
+	return w.resolve(&q).append(nil)
+}
+
+// copied returns what a line copies.
+func (w *World) copied(c *copied, asked *wire.Query) []Record {
+	i := slices.IndexFunc(w.zones, func(p *plan) bool { return bytes.Equal(p.apex, c.zone) })
+	if i < 0 {
+		return nil
+	}
+	query := wire.AppendOPT(wire.AppendQuery(nil, 0, 0, c.name, c.typ), ednsSize, true, nil)
+	binary.BigEndian.PutUint16(query[10:], 1)
+	var q wire.Query
+	if q.Parse(query) != 0 {
+		return nil
+	}
+	b, _, ok := answer(w.zones[i].single, &q, wire.MaxMessage, nil)
+	m, parsed := split(b)
+	if !ok || !parsed {
+		return nil
+	}
+	records := m.sections[c.section]
+	for i := range records {
+		switch {
+		case c.question:
+			records[i].Owner = bytes.Clone(asked.Name.Name())
+		case c.as != nil:
+			records[i].Owner = c.as
+		}
+	}
+	return records
+}
+
 // resolve answers as a resolver that knows all zones of the laboratory, and does not
 // validate: what a forwarder is forwarded to.
 func (w *World) resolve(q *wire.Query) *message {

@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,11 +36,56 @@ type action struct {
 	raw      []byte
 }
 
-// A source is a master-file line that becomes records when the question, its origin,
-// is known.
+// A source is a line that becomes records when the question is known: of a master file,
+// whose origin is the question's name, or one that copies what a zone says.
 type source struct {
 	line int
 	text string
+	copy *copied // nil: text is of a master file
+}
+
+// A copied is the line
+//
+//	copy ZONE NAME TYPE SECTION [as NAME]
+//
+// which stands for the records that the zone itself puts into a section of its answer to a
+// question with DO, signatures too, and whose owner's name may be replaced: a reply that was
+// heard before, or that is for something else.
+type copied struct {
+	zone, name []byte
+	typ        wire.Type
+	section    wire.Section
+	as         []byte // nil: the owners stay
+	question   bool   // the owners become the name asked for
+}
+
+var sectionWords = map[string]wire.Section{"answer": wire.Answer, "authority": wire.Authority, "additional": wire.Additional}
+
+// parseCopy reads the words behind copy.
+func parseCopy(f []string) (*copied, error) {
+	if len(f) != 4 && (len(f) != 6 || f[4] != "as") {
+		return nil, fmt.Errorf("want: copy ZONE NAME TYPE SECTION [as NAME]")
+	}
+	c := &copied{}
+	names := []string{f[0], f[1]}
+	if c.question = len(f) == 6 && f[5] == "@"; len(f) == 6 && !c.question {
+		names = append(names, f[5])
+	}
+	for i, to := range []*[]byte{&c.zone, &c.name, &c.as}[:len(names)] {
+		name, err := wire.ParseName(names[i])
+		if err != nil {
+			return nil, fmt.Errorf("name %q: %w", names[i], err)
+		}
+		*to = wire.Lower(nil, name)
+	}
+	var known bool
+	if c.typ, known = wire.ParseType(f[2]); !known {
+		return nil, fmt.Errorf("type %q is not known", f[2])
+	}
+	if c.section, known = sectionWords[f[3]]; !known {
+		return nil, fmt.Errorf("section %q is not known; there are answer, authority and additional", f[3])
+	}
+	return c, nil
 }
 
 // conditions are the words that a "when" may end in.
@@ -48,8 +94,8 @@ var conditions = []string{"udp", "tcp", "edns", "noedns", "do", "nodo", "cd", "n
 // actionWords are the words behind reply, serve and forge; those that end in = take
 // a value.
 var actionWords = []string{
-	"aa", "noaa", "tc", "ra", "ad", "noqr", "noquestion", "noopt", "opt", "big", "udp",
-	"id=", "ids=", "name=", "type=", "opcode=", "version=", "case=", "from=", "delay=", "after=", "every=", "strip=", "rcode=", "sign=", "cookie=", "labels=",
+	"aa", "noaa", "tc", "ra", "ad", "noqr", "noquestion", "noopt", "opt", "big", "udp", "reverse",
+	"corrupt=", "id=", "ids=", "name=", "type=", "opcode=", "version=", "case=", "from=", "delay=", "after=", "every=", "strip=", "rcode=", "sign=", "cookie=", "labels=",
 }
 
 // parseScript reads the body of a host section.
@@ -89,13 +135,18 @@ func parseScript(s *Section) ([]*rule, error) {
 			if a == nil || len(f) > 1 {
 				return nil, s.Errorf(i, "%s stands alone, below reply, serve or forge", word)
 			}
-			sec = map[string]wire.Section{"answer": wire.Answer, "authority": wire.Authority, "additional": wire.Additional}[word]
+			sec = sectionWords[word]
 		default:
 			if a == nil || a.kind == "raw" || a.kind == "silence" {
 				return nil, s.Errorf(i, "%q: expected when, reply, serve, silence, raw or forge, or records below one of them", word)
 			}
-			src := source{i, strings.TrimLeft(line, " \t")}
-			if _, err := readRecords(s.File, s.Line+1+i, []string{src.text}, []byte("\x01q\x07example\x00")); err != nil {
+			src := source{line: i, text: strings.TrimLeft(line, " \t")}
+			if word == "copy" {
+				var err error
+				if src.copy, err = parseCopy(f[1:]); err != nil {
+					return nil, s.Errorf(i, "%w", err)
+				}
+			} else if _, err := readRecords(s.File, s.Line+1+i, []string{src.text}, []byte("\x01q\x07example\x00")); err != nil {
 				return nil, err
 			}
 			a.sections[sec] = append(a.sections[sec], src)
@@ -231,7 +282,7 @@ func (a *action) check(s *Section) error {
 		case "rcode=":
 			_, ok := ParseRcode(value)
 			bad = !ok
-		case "strip=":
+		case "strip=", "corrupt=":
 			_, ok := parseTypes(value)
 			bad = !ok
 		case "opcode=", "version=", "labels=":
@@ -340,11 +391,15 @@ func (a *action) duration(key string) time.Duration {
 	return d
 }
 
-// records adds the literal records of the action to m.
-func (a *action) records(s *Section, q *wire.Query, m *message) {
+// records adds the records that stand below the action to m.
+func (a *action) records(w *World, s *Section, q *wire.Query, m *message) {
 	origin := q.Name.Name()
 	for sec := range a.sections {
 		for _, src := range a.sections[sec] {
+			if src.copy != nil {
+				m.sections[sec] = append(m.sections[sec], w.copied(src.copy, q)...)
+				continue
+			}
 			// That it can be read with another origin was checked; with this one names
 			// may be too long, and then there is no record.
 			records, _ := readRecords(s.File, s.Line+1+src.line, []string{src.text}, origin)
@@ -389,6 +444,13 @@ func (a *action) edit(q *wire.Query, m *message) {
 		case "strip":
 			types, _ := parseTypes(value)
 			m.strip(types)
+		case "corrupt":
+			types, _ := parseTypes(value)
+			m.corrupt(types)
+		case "reverse":
+			for _, records := range m.sections {
+				slices.Reverse(records)
+			}
 		case "name":
 			name, _ := wire.ParseName(value)
 			m.question = append(name, m.question[max(0, len(m.question)-4):]...)
@@ -436,7 +498,7 @@ func cookieOption(q *wire.Query, how string) []byte {
 const serverCookie = "lab-53-!"
 
 // forge adds the forgeries of the action to r.
-func (a *action) forge(s *Section, q *wire.Query, r *Reply, random func() uint64) {
+func (a *action) forge(w *World, s *Section, q *wire.Query, r *Reply) {
 	count := 1
 	if len(a.words) > 0 {
 		if n, err := strconv.Atoi(a.words[0]); err == nil {
@@ -445,7 +507,7 @@ func (a *action) forge(s *Section, q *wire.Query, r *Reply, random func() uint64
 	}
 	m := replyTo(q)
 	m.flags |= wire.FlagAA
-	a.records(s, q, m)
+	a.records(w, s, q, m)
 	a.edit(q, m)
 	source := r.Server
 	if v := a.value("from"); v != "" {
@@ -460,7 +522,7 @@ func (a *action) forge(s *Section, q *wire.Query, r *Reply, random func() uint64
 		case "all":
 			binary.BigEndian.PutUint16(b, uint16(i))
 		default: // a guess, and never the right one
-			id := uint16(random())
+			id := uint16(w.Net.chanceOf())
 			if id == q.ID {
 				id++
 			}

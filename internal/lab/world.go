@@ -142,6 +142,15 @@ func (w *World) Configure(addr string, words ...string) error {
 	return nil
 }
 
+// Calm ends the scripts of all hosts: from now on they answer what their zones say.
+func (w *World) Calm() {
+	for _, h := range w.hosts {
+		h.mu.Lock()
+		h.rules = nil
+		h.mu.Unlock()
+	}
+}
+
 func (w *World) now() time.Time {
 	if w.Now == nil {
 		return time.Now()

@@ -382,6 +382,10 @@ func TestTextErrors(t *testing.T) {
 		{"-- host 192.0.2.1 --\nwhen a.\n", "text:2: want: when NAME TYPE"},
 		{"-- host 192.0.2.1 --\nwhen a. A often\n", `text:2: condition "often" is not known`},
 		{"-- host 192.0.2.1 --\nwhen a. A\n", `text:2: "when" without a reply`},
+		{"-- host 192.0.2.1 --\nwhen a. A\n reply NOERROR\n copy a. b. A\n", `text:4: want: copy ZONE NAME TYPE SECTION`},
+		{"-- host 192.0.2.1 --\nwhen a. A\n reply NOERROR\n copy a. b. A question\n", `text:4: section "question" is not known`},
+		{"-- host 192.0.2.1 --\nwhen a. A\n reply NOERROR\n copy a. b. AA answer\n", `text:4: type "AA" is not known`},
+		{"-- host 192.0.2.1 --\nwhen a. A\n reply NOERROR\n copy a. b..c A answer\n", `text:4: name "b..c"`},
 		{"-- host 192.0.2.1 --\nwhen a. A\n reply GOOD\n", `text:3: response code "GOOD" is not known`},
 		{"-- host 192.0.2.1 --\nwhen a. A\n reply NOERROR loud\n", `text:3: word "loud" is not known`},
 		{"-- host 192.0.2.1 --\nwhen a. A\n reply NOERROR delay=long\n", `text:3: "delay=long": its value is not good`},
@@ -401,5 +405,91 @@ func TestTextErrors(t *testing.T) {
 	}
 	if err := w.Configure("192.0.2.2", "lamer"); err == nil {
 		t.Error("a word that is not known was taken")
+	}
+}
+
+// TestCopies: a script says what a zone said before, to whatever it is asked, under whatever
+// name; and it may spoil signatures and turn records round.
+func TestCopies(t *testing.T) {
+	w := newWorld(t, `
+-- zone example. 192.0.2.2 --
+! signed
+www A 198.51.100.80
+www A 198.51.100.81
+-- host 192.0.2.2 --
+when copied.example. A
+  reply NOERROR aa
+  answer
+  copy example. www.example. A answer as @
+  authority
+  copy example. nothing.example. A authority
+  additional
+  copy example. www.example. A answer as other.
+when spoilt.example. A
+  reply NOERROR aa corrupt=A reverse
+  answer
+  copy example. www.example. A answer
+when odd.example. A
+  reply NOERROR aa
+  answer
+  copy nowhere. www.example. A answer
+`)
+	data := func(m *wire.Message, sec wire.Section, typ wire.Type) (list []string) {
+		for _, r := range m.Records {
+			if r.Section == sec && r.Type == typ {
+				list = append(list, string(wire.AppendName(nil, r.Owner))+" "+string(wire.AppendRdataText(nil, typ, r.Data)))
+			}
+		}
+		return list
+	}
+	www := ask(t, w, "192.0.2.2", "www.example. A +do")
+	copied := ask(t, w, "192.0.2.2", "copied.example. A +do")
+	for sec, owner := range map[wire.Section]string{wire.Answer: "copied.example.", wire.Additional: "other."} {
+		for _, typ := range []wire.Type{wire.TypeA, wire.TypeRRSIG} {
+			var want []string
+			for _, x := range data(www, wire.Answer, typ) {
+				want = append(want, strings.Replace(x, "www.example.", owner, 1))
+			}
+			if got := data(copied, sec, typ); !slices.Equal(got, want) {
+				t.Errorf("%v of section %d: %q, want %q", typ, sec, got, want)
+			}
+		}
+	}
+	if got, want := data(copied, wire.Authority, wire.TypeNSEC), data(ask(t, w, "192.0.2.2", "nothing.example. A +do"), wire.Authority, wire.TypeNSEC); len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("NSEC: %q, want %q", got, want)
+	}
+	spoilt := ask(t, w, "192.0.2.2", "spoilt.example. A +do")
+	if got, want := data(spoilt, wire.Answer, wire.TypeA), data(www, wire.Answer, wire.TypeA); len(got) != 2 || got[0] != want[1] || got[1] != want[0] {
+		t.Errorf("turned round: %q, want the reverse of %q", got, want)
+	}
+	if got, want := data(spoilt, wire.Answer, wire.TypeRRSIG), data(www, wire.Answer, wire.TypeRRSIG); len(got) != 1 || got[0] == want[0] {
+		t.Errorf("spoilt signature %q is that of %q", got, want)
+	}
+	if m := ask(t, w, "192.0.2.2", "odd.example. A +do"); len(data(m, wire.Answer, wire.TypeA)) != 0 {
+		t.Errorf("%s, want nothing of a zone that is not there", words(m))
+	}
+	w.Calm()
+	if m := ask(t, w, "192.0.2.2", "copied.example. A +do"); m.Rcode != wire.NXDomain {
+		t.Errorf("after Calm: %s, want NXDOMAIN", words(m))
+	}
+}
+
+// TestResolve: the true answer to a question is that of all zones together.
+func TestResolve(t *testing.T) {
+	w := newWorld(t, tree)
+	for question, want := range map[string]string{
+		"away.example. A": "NOERROR ra; 0 away.example. 3600 CNAME www.sub.example.; 0 www.sub.example. 3600 A 198.51.100.81",
+		"none.example. A": "NXDOMAIN ra; 1 example. 300 SOA ns1.example. admin.example. 1 7200 3600 1209600 300",
+	} {
+		var m wire.Message
+		if bad := m.Parse(w.Resolve(query(t, question))); bad != 0 {
+			t.Fatal(bad)
+		}
+		if got := words(&m); got != want {
+			t.Errorf("%s: %s, want %s", question, got, want)
+		}
+	}
+	if w.Resolve([]byte("no query")) != nil {
+		t.Error("an answer to what is no query")
 	}
 }
