@@ -107,13 +107,13 @@ func (t *task) admit(m *reading, c *cut, name []byte, typ wire.Type) *finding {
 				f.kind = foundAlias
 			}
 		}
-		if target == nil || !wire.Subdomain(target, c.zone) {
+		if target == nil || wantsAlias(typ) || !wire.Subdomain(target, c.zone) {
 			break
 		}
 		at = target
 	}
 	switch {
-	case typ == wire.TypeANY:
+	case typ == wire.TypeANY && f.dname == nil:
 		for _, s := range sets.answer {
 			if bytes.Equal(s.Owner, name) {
 				f.all = append(f.all, s)
@@ -126,12 +126,10 @@ func (t *task) admit(m *reading, c *cut, name []byte, typ wire.Type) *finding {
 		if f.set = signatures(&m.Message, name); f.set != nil {
 			f.kind = foundAnswer
 		}
-	case m.Rcode == wire.YXDomain && f.kind == foundNothing:
-		for _, s := range sets.answer {
-			if s.Type == wire.TypeDNAME && wire.Subdomain(name, s.Owner) {
-				f.kind, f.set = foundTooLong, s
-				return f
-			}
+	case f.kind == foundNothing: // whatever the response code: some say NXDOMAIN
+		if f.set = tooLong(sets, name); f.set != nil {
+			f.kind = foundTooLong
+			return f
 		}
 	}
 	if f.kind == foundAnswer || f.kind == foundAlias {
@@ -242,16 +240,18 @@ func (t *task) referral(f *finding, sets *sections, c *cut, ns *wire.RRset) {
 	}
 }
 
+// wantsAlias tells whether a question is answered by an alias itself (RFC 1034, section
+// 3.6.2).
+func wantsAlias(typ wire.Type) bool { return typ == wire.TypeCNAME || typ == wire.TypeANY }
+
 // step finds what the answer section has for name: the set of type typ, or an
-// alias with its target.
+// alias with its target. A CNAME record that stands beside a DNAME record above it was made
+// from that, whoever asks for it (RFC 6672, section 3.1).
 func step(sets *sections, name []byte, typ wire.Type) (set, dname *wire.RRset, target []byte) {
-	if typ == wire.TypeANY {
-		return nil, nil, nil
-	}
 	var cname *wire.RRset
 	for _, s := range sets.answer {
 		if bytes.Equal(s.Owner, name) {
-			if s.Type == typ {
+			if s.Type == typ && typ != wire.TypeCNAME {
 				return s, nil, nil
 			}
 			if s.Type == wire.TypeCNAME {
@@ -268,10 +268,13 @@ func step(sets *sections, name []byte, typ wire.Type) (set, dname *wire.RRset, t
 			return made, s, made.Data[0]
 		}
 	}
-	if cname != nil {
-		return cname, nil, wire.Lower(nil, cname.Data[0])
+	switch {
+	case cname == nil || typ == wire.TypeANY:
+		return nil, nil, nil
+	case typ == wire.TypeCNAME:
+		return cname, nil, nil
 	}
-	return nil, nil, nil
+	return cname, nil, wire.Lower(nil, cname.Data[0])
 }
 
 // substitute returns the CNAME that a DNAME makes of a name below it (RFC 6672,
@@ -284,6 +287,18 @@ func substitute(name []byte, dname *wire.RRset) (*wire.RRset, bool) {
 	}
 	target := append(append(make([]byte, 0, keep+len(to)), name[:keep]...), to...)
 	return &wire.RRset{Owner: name, Type: wire.TypeCNAME, TTL: dname.TTL, Data: [][]byte{target}}, true
+}
+
+// tooLong returns the DNAME set that makes a name of more than 255 octets of name, or nil.
+func tooLong(sets *sections, name []byte) *wire.RRset {
+	for _, s := range sets.answer {
+		if s.Type == wire.TypeDNAME && len(s.Owner) < len(name) && wire.Subdomain(name, s.Owner) {
+			if _, ok := substitute(name, s); !ok {
+				return s
+			}
+		}
+	}
+	return nil
 }
 
 // sections are the RRsets of a reply that lie in the zone asked.

@@ -78,6 +78,9 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 			return res
 		}
 		res.answer = append(res.answer, l.set)
+		if wantsAlias(typ) {
+			return res // what a DNAME record makes is the answer (RFC 6672, section 3.1)
+		}
 		for _, s := range res.answer {
 			if bytes.Equal(s.Owner, l.target) && s.Type == wire.TypeCNAME {
 				res.fail(wire.EDEInvalidData, "the name is an alias of itself")

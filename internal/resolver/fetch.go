@@ -90,6 +90,14 @@ type making struct {
 	detour bool           // found by iteration, where the operator has forwarders for the name
 }
 
+// rename returns the DNAME set that a link comes from, or nil.
+func (l *link) rename() *wire.RRset {
+	if l.kind == foundTooLong {
+		return l.set
+	}
+	return l.dname
+}
+
 func (t *task) unix() int64 { return time.Now().Unix() }
 
 // reading returns memory to read a reply into. It lasts as long as the task.

@@ -46,7 +46,7 @@ func (t *task) cached(part uint16, name []byte, typ wire.Type) *link {
 // was validated since stays.
 func (t *task) forget(l *link, name []byte, typ wire.Type) {
 	switch s := l.set; l.kind {
-	case foundAnswer, foundAlias:
+	case foundAnswer, foundAlias, foundTooLong:
 		if l.dname != nil {
 			s = l.dname
 		}
@@ -103,7 +103,8 @@ func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *
 			if l := t.cachedSet(part, n, wire.TypeDNAME, now); l != nil && l.kind == foundAnswer {
 				made, ok := substitute(name, l.set)
 				if !ok {
-					return nil
+					l.kind = foundTooLong
+					return l
 				}
 				return &link{kind: foundAlias, set: made, dname: l.set, target: made.Data[0], sec: l.sec, reason: edeNone, part: part}
 			}
@@ -130,6 +131,8 @@ func (t *task) keep(l *link, name []byte, typ wire.Type) {
 		if l.wild {
 			return // without its proof, which is elsewhere, a copy would be worth nothing
 		}
+		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
+	case foundTooLong:
 		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
 	case foundAlias:
 		switch {

@@ -115,16 +115,16 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 		return insecure(edeNone)
 	}
 	switch l.kind {
-	case foundAnswer, foundAlias:
-		if typ == wire.TypeRRSIG {
+	case foundAnswer, foundAlias, foundTooLong:
+		if typ == wire.TypeRRSIG && l.kind == foundAnswer {
 			return insecure(edeNone) // signatures are not signed
 		}
 		sets := l.all
-		if l.dname != nil {
-			if len(l.dname.Owner) < len(t.anchorOf(at)) {
+		if dname := l.rename(); dname != nil {
+			if len(dname.Owner) < len(t.anchorOf(at)) {
 				return bogus(dnssec.WrongSigner.EDE()) // a zone above the anchor renames nothing below it
 			}
-			sets = []*wire.RRset{l.dname} // what is made of it needs no signature (RFC 6672, section 5.3.1)
+			sets = []*wire.RRset{dname} // what is made of it needs no signature (RFC 6672, section 5.3.1)
 		} else if len(sets) == 0 {
 			sets = []*wire.RRset{l.set}
 		}
@@ -324,7 +324,7 @@ func (t *task) findTrust(name []byte) *trust {
 		return &trust{sec: secBogus, reason: l.reason, cut: true}
 	case l.kind == foundAnswer && l.sec == secSecure:
 		return t.delegated(name, l.set)
-	case l.sec == secInsecure && l.kind != foundAlias:
+	case l.sec == secInsecure && l.rename() == nil && l.kind != foundAlias:
 		return &trust{sec: secInsecure, reason: l.reason, cut: true, expires: t.until(l)}
 	case l.kind == foundNoData && l.sec == secSecure && t.insecureCut(l.proof, name):
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: t.until(l)}
