@@ -309,7 +309,7 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 			t.delegate(f)
 			c = f.child
 			continue
-		case whole:
+		case whole, f.kind == foundNXDomain && show.mode == Strict: // nothing is below a name that does not exist (RFC 8020)
 			l := t.learn(f, name, typ)
 			if l.sec != secBogus || l.reason == edePassing || c.local || len(t.avoid)-avoided >= maxDoubts {
 				return l, nil
@@ -317,9 +317,6 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 			doubtful = l
 			t.avoid = append(t.avoid, lameKey{f.server, t.r.hash(c.zone)}) // one server may be stale or worse, and another right
 			continue
-		case f.kind == foundNXDomain && show.mode == Strict:
-			// Nothing is below a name that does not exist (RFC 8020).
-			return t.learn(f, name, typ), nil
 		case f.kind == foundNXDomain:
 			show.all()
 		case f.kind == foundAlias && f.dname != nil:

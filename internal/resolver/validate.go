@@ -402,10 +402,11 @@ func (t *task) negativeTrust(name []byte) bool {
 	}
 }
 
-// privateRoute tells whether a route other than the root's leads to name.
+// privateRoute tells whether an operator has named servers for the zone name itself. What they
+// say is not there, below it, is not there.
 func (t *task) privateRoute(name []byte) bool {
 	r, _ := t.s.route(name)
-	return r != nil && len(r.Zone) > 1
+	return r != nil && bytes.Equal(r.Zone, name)
 }
 
 // delegated finds the keys of a zone that its parent vouches for.
