@@ -18,7 +18,10 @@ RACE = app cache catalogue check console engine exchange policy query resolver s
 # hangs, on a machine that does other work beside.
 PATIENCE = 45m
 
-.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz mutate gremlins clones bench bench-peers golden cover clean help
+# How many worlds the adversary of the resolver attacks.
+WORLDS = 100000
+
+.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
@@ -63,6 +66,9 @@ race: ## run the tests of what has goroutines under the race detector
 fuzz: ## run each fuzz target for T (make fuzz T=5m)
 	for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
 		$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(T) $$p || exit 1; done; done
+
+adversary: ## have an adversary attack the resolver in WORLDS worlds (make adversary WORLDS=100000)
+	PORT53_ADVERSARY=$(WORLDS) $(GO) test -run '^TestAdversary$$' -v -count=1 -timeout=24h ./internal/resolver
 
 mutate: ## list what can be changed in PKG without its tests noticing (make mutate PKG=./internal/tsig SAMPLE=150 SEED=53 AT=tsig.go)
 	@test -n "$(PKG)" || { echo "which package? make mutate PKG=./internal/tsig"; exit 2; }
