@@ -35,7 +35,7 @@ func newState(path string, log *slog.Logger) *state {
 // keepsState reports whether a server of c has anything to keep over a restart.
 func keepsState(c *config.Config) bool {
 	for i := range c.Zones {
-		if z := &c.Zones[i]; len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" {
+		if z := &c.Zones[i]; len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || z.Transfers() || len(z.Notify) > 0 {
 			return true
 		}
 	}
@@ -109,6 +109,14 @@ func (s *state) SetMeta(apex []byte, m store.Meta) error {
 		return err
 	}
 	return s.Dir.SetMeta(apex, m)
+}
+
+// SaveHistory keeps the differences that led to a version.
+func (s *state) SaveHistory(apex []byte, v *zone.Zone, deltas []*zone.Delta) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.SaveHistory(apex, v, deltas)
 }
 
 // Remove forgets a zone.

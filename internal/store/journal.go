@@ -85,18 +85,41 @@ func headSum(life life, at int, head []byte) uint32 {
 func appendFrame(dst []byte, life life, at int, deltas []*zone.Delta) []byte {
 	start := len(dst)
 	dst = append(append(dst, marker...), make([]byte, frameHead-len(marker))...)
+	dst = append(appendDeltas(dst, deltas), frameEnd)
+	head, body := dst[start:], dst[start+frameHead:]
+	binary.LittleEndian.PutUint32(head[len(marker):], uint32(len(body)))
+	binary.LittleEndian.PutUint32(head[len(marker)+4:], crc32.Checksum(body, table()))
+	binary.LittleEndian.PutUint32(head[len(marker)+8:], headSum(life, at, head))
+	return dst
+}
+
+// appendDeltas appends differences as they are in a frame.
+func appendDeltas(dst []byte, deltas []*zone.Delta) []byte {
 	for _, d := range deltas {
 		for _, n := range []uint32{d.From, d.To, uint32(len(d.Removed)), uint32(len(d.Added))} {
 			dst = binary.LittleEndian.AppendUint32(dst, n)
 		}
 		dst = append(append(dst, d.Removed...), d.Added...)
 	}
-	dst = append(dst, frameEnd)
-	head, body := dst[start:], dst[start+frameHead:]
-	binary.LittleEndian.PutUint32(head[len(marker):], uint32(len(body)))
-	binary.LittleEndian.PutUint32(head[len(marker)+4:], crc32.Checksum(body, table()))
-	binary.LittleEndian.PutUint32(head[len(marker)+8:], headSum(life, at, head))
 	return dst
+}
+
+// readDeltas reads what appendDeltas appends. The differences lie in body.
+func readDeltas(body []byte) (deltas []*zone.Delta, ok bool) {
+	for len(body) > 0 {
+		if len(body) < deltaHead {
+			return nil, false
+		}
+		number := func(i int) uint32 { return binary.LittleEndian.Uint32(body[4*i:]) }
+		d := &zone.Delta{From: number(0), To: number(1)}
+		removed, added := uint64(number(2)), uint64(number(3))
+		if body = body[deltaHead:]; removed+added > uint64(len(body)) {
+			return nil, false
+		}
+		d.Removed, d.Added, body = body[:removed], body[removed:removed+added], body[removed+added:]
+		deltas = append(deltas, d)
+	}
+	return deltas, true
 }
 
 // newest returns a journal that has of the frames the last, as many as take so many bytes.
@@ -252,21 +275,8 @@ func (j *journal) frame(content []byte, at int) (verdict, int, []*zone.Delta) {
 	if crc32.Checksum(body, table()) != binary.LittleEndian.Uint32(content[at+len(marker)+4:]) || len(body) == 0 {
 		return spoilt, end, nil
 	}
-	var deltas []*zone.Delta
-	for body = body[:n-1]; len(body) > 0; {
-		if len(body) < deltaHead {
-			return spoilt, end, nil
-		}
-		number := func(i int) uint32 { return binary.LittleEndian.Uint32(body[4*i:]) }
-		d := &zone.Delta{From: number(0), To: number(1)}
-		removed, added := uint64(number(2)), uint64(number(3))
-		if body = body[deltaHead:]; removed+added > uint64(len(body)) {
-			return spoilt, end, nil
-		}
-		d.Removed, d.Added, body = body[:removed], body[removed:removed+added], body[removed+added:]
-		deltas = append(deltas, d)
-	}
-	if deltas == nil {
+	deltas, ok := readDeltas(body[:n-1])
+	if !ok || deltas == nil {
 		return spoilt, end, nil
 	}
 	return whole, end, deltas

@@ -92,6 +92,7 @@ func (z *files) save(v *zone.Zone) error {
 	l := newLife()
 	size, err := z.writeWhole(v, l)
 	if err != nil {
+		z.tidy()
 		return err
 	}
 	z.state, z.life, z.serial, z.whole, z.size, z.retry = current, l, v.Serial(), size, 0, 0

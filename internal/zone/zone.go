@@ -16,6 +16,7 @@
 package zone
 
 import (
+	"crypto/sha256"
 	"bytes"
 	"encoding/binary"
 	"math/bits"
@@ -222,6 +223,27 @@ func (z *Zone) Each(f func(owner []byte, t wire.Type, ttl uint32, data []byte) b
 		}
 		at += z.nodeSize(n)
 	}
+}
+
+// A Fingerprint stands for the records of a version, in whatever order they came.
+type Fingerprint [16]byte
+
+// Fingerprint returns that of the zone: equal for equal records, their spelling too, in every
+// run. It is no defence against who chooses records.
+func (z *Zone) Fingerprint() Fingerprint {
+	var sum [2]uint64
+	var room []byte
+	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		room = AppendRecord(room[:0], owner, t, ttl, data)
+		h := sha256.Sum256(room)
+		sum[0] += binary.LittleEndian.Uint64(h[:])
+		sum[1] += binary.LittleEndian.Uint64(h[8:])
+		return true
+	})
+	var f Fingerprint
+	binary.LittleEndian.PutUint64(f[:], sum[0])
+	binary.LittleEndian.PutUint64(f[8:], sum[1])
+	return f
 }
 
 // EachAt calls f with every record of a name, as Each does, wherever in the zone it is.

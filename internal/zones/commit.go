@@ -36,10 +36,36 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 		}
 		*c = *signed
 	}
+	if c.Deltas == nil && z.zone != nil && source.shared() && zone.Newer(c.Zone.Serial(), z.zone.Serial()) {
+		// Who has the zone from here need not take it whole as well.
+		c.Deltas = deltasOf(z.zone, c.Zone)
+	}
 	if err := m.persist(z, c); err != nil {
 		return fmt.Errorf("it cannot be kept on disk: %w", err)
 	}
+	m.remembered(z, source, c)
 	return nil
+}
+
+// remembered has the differences that lead to a version last over a restart whose records
+// are not in the store, since its zone file has them. z is held.
+func (m *Manager) remembered(z *managed, source *Source, c *Candidate) {
+	if m.store == nil || z.stored || c.keep || !source.shared() {
+		return
+	}
+	apex := []byte(z.key)
+	if z.zone == nil {
+		var err error
+		if c.past, err = m.store.LoadHistory(apex, c.Zone); err != nil {
+			m.log.Warn("the history of a zone cannot be used: who asks for what has changed is sent the zone", "zone", z.name(), "problem", err.Error())
+		}
+		return
+	}
+	if h := z.followed(c); len(h.deltas) > 0 {
+		if err := m.store.SaveHistory(apex, c.Zone, h.deltas); err != nil {
+			m.log.Warn("the history of a zone is kept until the server ends", "zone", z.name(), "problem", err.Error())
+		}
+	}
 }
 
 // check looks whether the version is what its own digest says (RFC 8976, section 4).

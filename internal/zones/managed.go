@@ -118,19 +118,20 @@ func (z *managed) overwrites(serial uint32) bool { return !z.inFile || z.synced 
 // install makes a candidate the version that is served, as far as the manager knows it.
 // z.mu is held, and nothing can fail any more.
 func (z *managed) install(c *Candidate) {
-	deltas := c.Deltas
-	if deltas == nil && z.zone != nil && z.source.shared() && zone.Newer(c.Zone.Serial(), z.zone.Serial()) {
-		// Who has the zone from here need not take it whole as well.
-		if d := zone.Diff(z.zone, c.Zone); d != nil {
-			deltas = []*zone.Delta{d}
-		}
-	}
-	if deltas == nil {
-		z.history = history{}
-	}
-	z.history.add(c.Zone, deltas...)
+	z.history = z.followed(c)
 	z.zone, z.loaded, z.expired = c.Zone, time.Now(), false
 	z.past.Store(&past{z.zone, z.history.deltas})
+}
+
+// followed returns the history of a version that is to be served.
+func (z *managed) followed(c *Candidate) history {
+	h := z.history
+	if c.Deltas == nil {
+		h = history{}
+	}
+	h.add(c.Zone, c.past...)
+	h.add(c.Zone, c.Deltas...)
+	return h
 }
 
 // conclude remembers what an attempt gave. z.mu is held.

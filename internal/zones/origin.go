@@ -70,6 +70,8 @@ type Candidate struct {
 	checked bool // Check has seen it
 	keep    bool // it has to be in the store before it is served
 	fetched bool // it has come just now from an origin that is polled
+
+	past []*zone.Delta // that led to it before the server started
 }
 
 // A DigestRule says what is done about a ZONEMD record that does not fit the zone.

@@ -24,6 +24,13 @@ type Store interface {
 	// begin with another version than the one that is kept, it is as Save.
 	Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error
 
+	// SaveHistory keeps the differences that led to v, the oldest first, of a zone whose
+	// versions are not kept here. They need not outlast a crash.
+	SaveHistory(apex []byte, v *zone.Zone, deltas []*zone.Delta) error
+
+	// LoadHistory returns the differences that are known to lead to v, or none.
+	LoadHistory(apex []byte, v *zone.Zone) ([]*zone.Delta, error)
+
 	// SetMeta keeps what is known beside the version. That updates are refused, or not, is
 	// durable when it returns without an error; when the zone was checked need not be.
 	SetMeta(apex []byte, m store.Meta) error

@@ -28,6 +28,8 @@ type remembered struct {
 	serial  uint32
 	deltas  []*zone.Delta // that led to it, the oldest first
 	meta    store.Meta
+	history []*zone.Delta // of a version that is kept elsewhere
+	leads   zone.Fingerprint
 }
 
 // NewMemory returns a store without zones.
@@ -56,7 +58,7 @@ func (m *Memory) change(call string, apex []byte, f func(z *remembered)) error {
 }
 
 // Watch has f called before each call, with its name in lower case: load, save, append,
-// setmeta or remove. Its error is the call's, which does nothing then.
+// savehistory, setmeta or remove. Its error is the call's, which does nothing then.
 func (m *Memory) Watch(f func(call string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -122,6 +124,21 @@ func (m *Memory) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error 
 		}
 		z.set(v)
 	})
+}
+
+// SaveHistory keeps the differences that led to v.
+func (m *Memory) SaveHistory(apex []byte, v *zone.Zone, deltas []*zone.Delta) error {
+	return m.change("savehistory", apex, func(z *remembered) { z.history, z.leads = slices.Clone(deltas), v.Fingerprint() })
+}
+
+// LoadHistory returns the differences that are known to lead to v.
+func (m *Memory) LoadHistory(apex []byte, v *zone.Zone) ([]*zone.Delta, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if z := m.zones[string(apex)]; z != nil && z.leads == v.Fingerprint() {
+		return slices.Clone(z.history), nil
+	}
+	return nil, nil
 }
 
 // SetMeta keeps what is known beside the version.

@@ -22,6 +22,8 @@ type Store interface {
 	Load(apex []byte, seed wire.Seed) (store.Kept, error)
 	Save(apex []byte, v *zone.Zone) error
 	Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error
+	SaveHistory(apex []byte, v *zone.Zone, deltas []*zone.Delta) error
+	LoadHistory(apex []byte, v *zone.Zone) ([]*zone.Delta, error)
 	SetMeta(apex []byte, m store.Meta) error
 	Remove(apex []byte) error
 }
