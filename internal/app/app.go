@@ -135,7 +135,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err := a.listen(c); err != nil {
 		return err
 	}
-	if keepsState(c) || who != nil {
+	if keepsState(c) || keepsHistory(c) || who != nil {
 		a.makeState(c, who)
 	}
 	if err := a.leaveRoot(c, who); err != nil {
@@ -155,6 +155,8 @@ func (a *App) start(ctx context.Context, o Options) error {
 		} else if err != nil {
 			return err
 		}
+	} else if keepsHistory(c) {
+		a.state.takeIfFree()
 	}
 	// Files are opened now that lie where the user who serves may have put a link.
 	if err := a.queries.open(); err != nil {

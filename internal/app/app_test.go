@@ -245,7 +245,7 @@ func TestMetricsTell(t *testing.T) {
 }
 
 func TestQueryLog(t *testing.T) {
-	r := start(t, "metrics: {listen: off}\nlog: {queries: json, queries_file: queries.log}\n"+keysYAML)
+	r := start(t, "metrics: {listen: off}\nstate_dir: state\nlog: {queries: json, queries_file: queries.log}\n"+keysYAML)
 	r.write("port53.yaml", strings.Replace(r.read("port53.yaml"), "file: test.zone", "file: test.zone, allow_transfer: [127.0.0.1], insecure: true, updates: [{key: ddns, names: ['*']}]", 1))
 	if _, err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)

@@ -95,6 +95,9 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 		if err := a.state.take(); err != nil {
 			return nil, fmt.Errorf("the configuration cannot be used, and the one before goes on: %w", err)
 		}
+	} else if keepsHistory(c) && a.state.refusal() != nil {
+		a.makeState(a.startedWith, nil)
+		a.state.takeIfFree()
 	}
 	next.applied = time.Now()
 	report, err := a.manager.Load(ctx, next.sources, func(view *zone.View) { a.publish(next, view) })

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"port53/internal/config"
@@ -35,11 +36,29 @@ func newState(path string, log *slog.Logger) *state {
 // keepsState reports whether a server of c has anything to keep over a restart.
 func keepsState(c *config.Config) bool {
 	for i := range c.Zones {
-		if z := &c.Zones[i]; len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || z.Transfers() || len(z.Notify) > 0 {
+		if z := &c.Zones[i]; len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" {
 			return true
 		}
 	}
 	return followsAnchors(c)
+}
+
+// keepsHistory reports whether a server of c has the history of zone files to keep, without
+// which it can do.
+func keepsHistory(c *config.Config) bool {
+	return slices.ContainsFunc(c.Zones, func(z config.Zone) bool { return z.Transfers() || len(z.Notify) > 0 })
+}
+
+// takeIfFree makes the directory this server's if nobody else has it.
+func (s *state) takeIfFree() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock != nil {
+		return
+	}
+	if s.lock, s.fault = store.TakeLock(s.path); s.fault != nil {
+		s.log.Info("the history of zone files is kept until the server ends", "state_dir", s.path, "problem", s.fault.Error())
+	}
 }
 
 // followsAnchors reports whether a server of c follows the rolls of its trust anchors.

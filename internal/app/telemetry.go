@@ -164,8 +164,9 @@ func (r *recursion) collect(w *telemetry.Writer) {
 }
 
 func (a *App) collectZones(w *telemetry.Writer, list []zones.Status) {
-	served, stale, broken, octets := 0, 0, 0, 0
+	served, stale, broken, octets, unkept := 0, 0, 0, 0, 0
 	for _, z := range list {
+		unkept += int(number(z.NotKept != ""))
 		octets += z.Octets
 		switch {
 		case !z.Serving:
@@ -180,6 +181,7 @@ func (a *App) collectZones(w *telemetry.Writer, list []zones.Status) {
 		w.Set("port53_zones", float64(n), "state", state)
 	}
 	w.Set("port53_zone_bytes", float64(octets))
+	w.Set("port53_zones_not_kept", float64(unkept))
 	// What is wrong is listed first, so that the bound hides what is well.
 	slices.SortStableFunc(list, func(x, y zones.Status) int { return int(number(y.Failed) - number(x.Failed)) })
 	for _, z := range list[:min(len(list), telemetry.MaxListed)] {

@@ -23,7 +23,7 @@ func keyRing(c *config.Config) *tsig.Ring {
 
 func bounds(c *config.Config) zones.Bounds {
 	t := c.Transfers
-	return zones.Bounds{Out: t.MaxOut, OutPeer: t.MaxOutPeer, In: t.MaxIn}
+	return zones.Bounds{Out: t.MaxOut, OutPeer: t.MaxOutPeer, In: t.MaxIn, Memory: int64(t.MaxMemory)}
 }
 
 // transferPeers returns the servers that zones are exchanged with. Networks of

@@ -456,6 +456,9 @@ knotc zone-status do.`,
 				return err
 			}
 			for _, z := range st.Zones {
+				if z.NotKept != "" {
+					fmt.Fprintf(s.out, "%s: served from memory, not kept on disk: %s\n", z.Name, z.NotKept)
+				}
 				if z.Trouble != "" {
 					fmt.Fprintf(s.out, "%s: not refreshed: %s\n", z.Name, z.Trouble)
 				}

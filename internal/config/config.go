@@ -150,9 +150,10 @@ type Key struct {
 
 // Transfers are the bounds of zone transfers.
 type Transfers struct {
-	MaxOut     int `yaml:"max_out" default:"32" min:"1" max:"10000" doc:"Transfers that are sent at one time. More wait in line. A reader that takes nothing gives its place to others." why:"Each takes processor time from queries. BIND 10, Knot as many as there are workers for TCP."`
-	MaxOutPeer int `yaml:"max_out_per_peer" default:"4" min:"1" max:"10000" doc:"Transfers that are sent to one address at one time. More wait in line, up to 4,096." why:"One slow secondary does not keep the others from theirs."`
-	MaxIn      int `yaml:"max_in" default:"16" min:"1" max:"1000" doc:"Transfers that are received at one time, of all zones. One whose primary sends nothing gives its place to others." why:"Each builds a version beside the one that serves. BIND 10."`
+	MaxOut     int  `yaml:"max_out" default:"32" min:"1" max:"10000" doc:"Transfers that are sent at one time. More wait in line. A reader that takes nothing gives its place to others." why:"Each takes processor time from queries. BIND 10, Knot as many as there are workers for TCP."`
+	MaxOutPeer int  `yaml:"max_out_per_peer" default:"4" min:"1" max:"10000" doc:"Transfers that are sent to one address at one time. More wait in line, up to 4,096." why:"One slow secondary does not keep the others from theirs."`
+	MaxMemory  Size `yaml:"max_memory" default:"1GiB" min:"16MiB" max:"1TiB" doc:"Octets of memory that transfers take that are received, all together, with the versions that come of them. A transfer that would take more ends; the version before goes on." why:"A primary that sends without end, or names that are made to be costly, take no more than this. A zone of five million records takes about 1 GiB."`
+	MaxIn      int  `yaml:"max_in" default:"16" min:"1" max:"1000" doc:"Transfers that are received at one time, of all zones. One whose primary sends nothing gives its place to others." why:"Each builds a version beside the one that serves. BIND 10."`
 }
 
 // ZoneLimits are the bounds of one zone.

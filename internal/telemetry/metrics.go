@@ -50,6 +50,7 @@ var metrics = []metric{
 	{"port53_zone_serial", "gauge", "zone", "The SOA's serial number; of up to 1,000 zones."},
 	{"port53_zone_age_seconds", "gauge", "zone", "Time since the served version was loaded; of up to 1,000 zones."},
 	{"port53_zone_failed", "gauge", "zone", "1 if the last attempt to load the zone failed; of up to 1,000 zones, failed ones first."},
+	{"port53_zones_not_kept", "gauge", "", "Secondary zones served from memory alone, since state_dir takes nothing."},
 	{"port53_zone_bytes", "gauge", "", "Memory of all zones, compiled."},
 	{"port53_reloads_total", "counter", "result", "Reloads: ok, failed."},
 	{"port53_last_reload_success", "gauge", "", "1 if the last reload did all that the files say."},

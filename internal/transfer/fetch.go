@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"port53/internal/exchange"
@@ -28,6 +29,7 @@ type Primary struct {
 type Limits struct {
 	Records int           // of one transfer
 	Octets  int64         // of one transfer, on the wire and uncompressed
+	Memory  int64         // octets that what comes and its version may take; 0: any
 	Answer  time.Duration // until the answer to a question for the serial
 	Connect time.Duration // until a connection has come about
 	First   time.Duration // until the first message of a transfer; 0: as Idle
@@ -77,6 +79,9 @@ type Client struct {
 	Dial   func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
 	Limits Limits
 
+	// Memory is what all transfers share; nil: there is no bound but Limits.Memory.
+	Memory *Memory
+
 	// Place returns the place that a transfer takes of those that there are at one time;
 	// nil: there is no bound.
 	Place func(ctx context.Context) Place
@@ -87,6 +92,25 @@ type Place interface {
 	Enter() error        // waits for it
 	Wait(f func()) error // runs f, which waits for the primary: if that takes long, others may have the place meanwhile
 	Leave()              // the transfer is over
+}
+
+// A Memory is what transfers that are received take of a bound, in octets.
+type Memory struct {
+	Most int64 // at one time; not modified
+	used atomic.Int64
+}
+
+// take takes so much more, or with a number below zero gives back. It reports false, and
+// takes nothing, if that is not there.
+func (m *Memory) take(n int64) bool {
+	if m == nil {
+		return true
+	}
+	if m.used.Add(n) <= m.Most || n <= 0 {
+		return true
+	}
+	m.used.Add(-n)
+	return false
 }
 
 // unbounded is the Place of a transfer that needs none.
@@ -287,7 +311,8 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 	}
 	defer s.Close()
 	s.idle = limits.First
-	a := &assembly{apex: apex, have: have, seed: seed, limits: limits}
+	a := &assembly{apex: apex, have: have, seed: seed, limits: limits, memory: c.Memory}
+	defer a.release()
 	for !a.done {
 		var m *wire.Message
 		if lost := place.Wait(func() { m, err = s.next(ctx) }); err == nil {
@@ -314,6 +339,14 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 				return nil, err
 			}
 		}
+		if s.Messages%growEvery == 0 {
+			if err := a.grow(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := a.grow(); err != nil {
+		return nil, err
 	}
 	if s.verifier != nil {
 		if err := s.verifier.Done(); err != nil {
@@ -343,6 +376,9 @@ type assembly struct {
 	have   *zone.Zone // IXFR
 	seed   wire.Seed
 	limits Limits
+
+	memory *Memory
+	taken  int64 // of it
 
 	records int
 	octets  int64  // of the records, uncompressed
@@ -452,6 +488,36 @@ func (a *assembly) take(rr *wire.Record) error {
 	return nil
 }
 
+// growEvery is after how many messages the memory is looked at that a transfer takes.
+const growEvery = 16
+
+// memoryStep is the octets that a transfer takes at one time of what all share.
+const memoryStep = 1 << 20
+
+// grow takes the memory that the records so far and their version need.
+func (a *assembly) grow() error {
+	need := 2 * a.octets // differences, and what applying them takes
+	if a.builder != nil {
+		held, more := a.builder.Size()
+		need = int64(held + more)
+	}
+	if a.limits.Memory > 0 && need > a.limits.Memory {
+		return fmt.Errorf("%w: it takes more than %d octets of memory", ErrTooLarge, a.limits.Memory)
+	}
+	if need < memoryStep || need <= a.taken { // the small ones count for nothing
+		return nil
+	}
+	step := (need - a.taken + memoryStep - 1) / memoryStep * memoryStep
+	if !a.memory.take(step) {
+		return fmt.Errorf("%w: with all that are under way it takes more than %d octets of memory", ErrTooLarge, a.memory.Most)
+	}
+	a.taken += step
+	return nil
+}
+
+// release gives back the memory that was taken.
+func (a *assembly) release() { a.memory.take(-a.taken) }
+
 func appendTo(list []byte, rr *wire.Record) []byte {
 	return zone.AppendRecord(list, rr.Owner, rr.Type, rr.TTL, rr.Data)
 }
@@ -488,6 +554,12 @@ func (a *assembly) finish() (*Result, error) {
 	var problems []zone.Problem
 	switch {
 	case a.builder != nil:
+		// Names above names, which nobody has sent, take memory too.
+		if most := a.limits.Memory; most > 0 {
+			a.builder.Limit(int(most))
+		} else if a.memory != nil {
+			a.builder.Limit(int(max(1, a.memory.Most-a.memory.used.Load()+a.taken)))
+		}
 		a.result.Zone, problems = a.builder.Build()
 	case len(a.result.Deltas) > 0:
 		if a.result.Zone, _ = a.have.Apply(a.result.Deltas...); a.result.Zone == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"unsafe"
 
 	"port53/internal/wire"
 )
@@ -73,6 +74,7 @@ type Builder struct {
 	problems   []Problem
 	errors     int // of the problems
 	warnings   int
+	most       int // octets of memory that building may take; 0: any
 }
 
 type owner struct {
@@ -192,6 +194,30 @@ func (b *Builder) rehash(size int) {
 			b.insert(i)
 		}
 	}
+}
+
+// Limit bounds the octets of memory that building may take: Build fails beyond it.
+func (b *Builder) Limit(octets int) { b.most = octets }
+
+// Size returns about how many octets of memory the builder holds, and with them building
+// would take that many more.
+func (b *Builder) Size() (held, more int) {
+	held = b.owners.n*int(unsafe.Sizeof(owner{})) + len(b.names.chunks)*nameChunk + len(b.table)*8
+	for _, c := range b.chunks {
+		held += cap(c)
+	}
+	const index = 12 // octets of a name in a zone's index, and 4 in the compiler's list of nodes
+	return held, b.estimate + b.owners.n*(index+4)
+}
+
+// tooLarge reports whether building takes more memory than it may, and makes that a problem.
+func (b *Builder) tooLarge() bool {
+	held, more := b.Size()
+	if b.most == 0 || held+more <= b.most {
+		return false
+	}
+	b.fail(Pos{}, "building the zone takes more than %d octets of memory", b.most)
+	return true
 }
 
 // Add takes one record. A record outside the zone is left out and reported as a
@@ -383,6 +409,9 @@ func (b *Builder) recordsOf(o *owner, dst []rawRecord) []rawRecord {
 func (b *Builder) Build() (*Zone, []Problem) {
 	b.leaveOut()
 	b.addAncestors()
+	if b.tooLarge() {
+		return nil, b.problems
+	}
 	b.mark()
 	z := &Zone{apexName: b.apexName, apex: b.apex, labels: b.labels, base: b.base}
 	c := compiler{b: b, z: z, nodes: make([]Node, b.owners.n)}
@@ -460,6 +489,9 @@ func (b *Builder) onlySignatures(o *owner) bool {
 	return o.head != 0
 }
 
+// sizeEvery is after how many names the memory is looked at.
+const sizeEvery = 1 << 13
+
 // addAncestors makes the names between each owner and the apex exist
 // (RFC 4592, section 2.2.2), links each name to the one above, and tells parents
 // of their wildcards.
@@ -469,6 +501,9 @@ func (b *Builder) addAncestors() {
 	guess := uint32(0)
 	for id := uint32(0); id < uint32(b.owners.n); id++ {
 		o := *b.owners.at(id)
+		if id%sizeEvery == 0 && b.tooLarge() {
+			return
+		}
 		if o.labels == 0 || o.flags&ownerNSEC3 != 0 {
 			continue
 		}

@@ -16,8 +16,8 @@
 package zone
 
 import (
-	"crypto/sha256"
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
 

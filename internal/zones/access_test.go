@@ -167,7 +167,7 @@ func TestWhoAnnouncesIsAsked(t *testing.T) {
 }
 
 // TestRefreshFails has primaries' versions that cannot be written down, and an origin that
-// has nothing to serve: the status says why, nothing is served, and it is tried again.
+// has nothing to serve: the status says why, and it is tried again.
 func TestRefreshFails(t *testing.T) {
 	kept := storetest.NewMemory()
 	p := newPrimary(at(t, "a.test.", 1))
@@ -184,8 +184,8 @@ func TestRefreshFails(t *testing.T) {
 		w.load(secondary(t, "a.test."), zones.Source{Apex: dnstest.Name(t, "b.test."), Origin: &emptyOrigin{}})
 		w.settle(time.Minute)
 		st := w.manager.Status()
-		if st[0].Serving || st[0].Trouble != "it cannot be kept on disk: disk full" || w.serial("a.test.") != 0 {
-			t.Errorf("serial %d, %q", w.serial("a.test."), st[0].Trouble)
+		if !st[0].Serving || st[0].NotKept != "disk full" || st[0].Trouble != "" || w.serial("a.test.") != 1 {
+			t.Errorf("serial %d, %q", w.serial("a.test."), st[0].NotKept)
 		}
 		if st[1].Serving || st[1].Trouble != "there is no version that could be served" {
 			t.Errorf("%q", st[1].Trouble)

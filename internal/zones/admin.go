@@ -48,7 +48,7 @@ func (m *Manager) held(apex []byte) (*managed, error) {
 // remember writes down what is known of a zone beside its version, if anything is written
 // down of it at all. What is lost makes it expire sooner. z is held.
 func (m *Manager) remember(z *managed) {
-	if m.store == nil || !z.stored {
+	if m.store == nil || !z.stored || z.unkept != "" {
 		return
 	}
 	if err := m.store.SetMeta([]byte(z.key), z.meta()); err != nil {

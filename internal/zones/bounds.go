@@ -10,6 +10,8 @@ type Bounds struct {
 	Out     int // sent
 	OutPeer int // sent to one address
 	In      int // received
+
+	Memory int64 // octets that what is received takes, with the versions that come of it
 }
 
 // The defaults of Bounds.
@@ -17,6 +19,7 @@ const (
 	defaultOut     = 32
 	defaultOutPeer = 4
 	defaultIn      = 16
+	defaultMemory  = 1 << 30
 )
 
 func (b Bounds) filled() Bounds {
@@ -25,6 +28,9 @@ func (b Bounds) filled() Bounds {
 	}
 	if b.OutPeer == 0 {
 		b.OutPeer = defaultOutPeer
+	}
+	if b.Memory == 0 {
+		b.Memory = defaultMemory
 	}
 	if b.In == 0 {
 		b.In = defaultIn

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"port53/internal/zone"
@@ -40,7 +41,13 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 		// Who has the zone from here need not take it whole as well.
 		c.Deltas = deltasOf(z.zone, c.Zone)
 	}
-	if err := m.persist(z, c); err != nil {
+	err := m.persist(z, c)
+	switch {
+	case err == nil:
+		m.keeps(z)
+	case z.polled:
+		m.lacks(z, err) // its primaries have it: better served from memory than not at all
+	default:
 		return fmt.Errorf("it cannot be kept on disk: %w", err)
 	}
 	m.remembered(z, source, c)
@@ -110,6 +117,62 @@ func (m *Manager) persist(z *managed, c *Candidate) error {
 	z.stored = z.stored || err == nil
 	return err
 }
+
+// lacks remembers that the version of a zone is in memory alone. z is held.
+func (m *Manager) lacks(z *managed, err error) {
+	first := z.unkept == ""
+	if z.unkept = err.Error(); !first {
+		return
+	}
+	// On a full disk that may be all zones.
+	if others, tell := m.unkept.tell(); tell {
+		m.log.Error("zone cannot be kept on disk: it is served from memory, and fetched anew after a restart",
+			"zone", z.name(), "problem", err.Error(), "other_zones", others)
+	}
+}
+
+// A sometimes says what is to be told once a minute, however often it happens.
+type sometimes struct {
+	mu   sync.Mutex
+	told time.Time
+	more int
+}
+
+// tell reports whether something is to be told now, and how often it has not been.
+func (s *sometimes) tell() (more int, now bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.told) < time.Minute {
+		s.more++
+		return 0, false
+	}
+	more, s.more, s.told = s.more, 0, time.Now()
+	return more, true
+}
+
+// keeps remembers that the version of a zone is on disk, if it has to be. z is held.
+func (m *Manager) keeps(z *managed) {
+	if z.unkept != "" {
+		z.unkept = ""
+		m.log.Info("zone is kept on disk again", "zone", z.name()) // a line for each, as they were fetched
+	}
+}
+
+// keep writes down a version that could not be when it came. z is held.
+func (m *Manager) keep(z *managed) {
+	if z.unkept == "" || m.store == nil || z.zone == nil {
+		return
+	}
+	if err := m.store.Save([]byte(z.key), z.zone); err != nil {
+		m.lacks(z, err)
+		return
+	}
+	z.stored = true
+	m.keeps(z)
+}
+
+// keepAgain is how often it is tried to write down a version that could not be.
+const keepAgain = 5 * time.Minute
 
 // errNotRestored is why a zone is not changed whose store could not be read: what it has
 // was acknowledged, and is not written over.

@@ -2,7 +2,6 @@ package zones_test
 
 import (
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -56,7 +55,7 @@ func TestHistoryOfFiles(t *testing.T) {
 		}
 		open := func() zones.Options { return zones.Options{Store: store.Open(filepath.Join(dir, "state"), nil)} }
 		s := newServer(t, open())
-		s.log = slog.New(slog.NewTextHandler(log, nil))
+		s.log = logTo(log)
 		s.load(src)
 		for serial := 2; serial < 5; serial++ {
 			write(t, dir, "test.zone", text(serial))

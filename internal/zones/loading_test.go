@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -25,6 +26,8 @@ func logged(t *testing.T, o zones.Options) (*server, *bytes.Buffer) {
 	s.start(o)
 	return s, &log
 }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 // TestLoadIsLogged has a load say in the log what became of each zone, and of many only how
 // many they are.

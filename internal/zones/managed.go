@@ -66,7 +66,8 @@ type outcome struct {
 // kept is what the store and the zone file have of a zone.
 type kept struct {
 	restored bool   // the store was read, if it may have anything
-	stored   bool   // the store has the version
+	stored   bool   // the store has the version, or had one before it
+	unkept   string // why the store does not have the version of a polled origin; empty: it has
 	frozen   bool   // updates are refused for now
 	synced   uint32 // serial of the version that the zone file has, if
 	inFile   bool   // that is known
@@ -205,6 +206,7 @@ type Status struct {
 	Frozen      bool             `json:"frozen,omitempty"`
 	Catalog     string           `json:"catalog,omitempty"` // that named the zone
 	Trouble     string           `json:"last_error,omitempty"`
+	NotKept     string           `json:"not_kept,omitempty"` // why a secondary's version is in memory alone
 }
 
 // hold takes z.mu for work that may wait for a disk. Meanwhile [Manager.Status] tells how
@@ -240,6 +242,7 @@ func (z *managed) describe() Status {
 	}
 	if z.polled {
 		s.Role, s.Primaries, s.Checked, s.Expired, s.Trouble = "secondary", z.source.Primaries, z.checked, z.expired, z.trouble
+		s.NotKept = z.unkept
 		if z.zone != nil {
 			s.Expires = z.checked.Add(z.expire)
 		}

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"port53/internal/transfer"
@@ -37,9 +38,8 @@ type Manager struct {
 	store   Store // nil: nothing is kept
 	client  transfer.Client
 	replays *tsig.Replay
-	out     line  // transfers that are sent
-	in      line  // transfers that are received
-	waiting slots // updates that wait for a primary
+	traffic
+	unkept sometimes
 
 	loading sync.Mutex // one change of the set of zones at a time, over all that is read for it
 	set     set
@@ -50,6 +50,14 @@ type Manager struct {
 	schedule scheduler
 	notifier notifier
 	life
+}
+
+// traffic is what bounds transfers, and what else goes to other servers.
+type traffic struct {
+	out     line                            // transfers that are sent
+	in      line                            // transfers that are received
+	memory  atomic.Pointer[transfer.Memory] // of these
+	waiting slots                           // updates that wait for a primary
 }
 
 // A life is what all work of a manager ends with.
@@ -92,6 +100,7 @@ func New(o Options) *Manager {
 func (m *Manager) SetBounds(b Bounds) {
 	b = b.filled()
 	m.out.set(b)
+	m.memory.Store(&transfer.Memory{Most: b.Memory})
 	m.in.set(Bounds{Out: b.In, OutPeer: maxRefreshes}) // the schedule has bounds for each primary
 	m.schedule.change(func(p *places) { p.peer = b.In })
 }
@@ -253,7 +262,7 @@ func parallel(steps []step, f func(*step)) {
 func (m *Manager) prepare(ctx context.Context, s *step) {
 	s.origin = s.source.origin()
 	if p, ok := s.origin.(*primaries); ok {
-		p.client, p.known = &m.client, m.schedule.agenda
+		p.client, p.known, p.memory = &m.client, m.schedule.agenda, &m.memory
 	}
 	if s.was != nil && s.was.source.Member == s.source.Member && s.origin.Continues(s.was.origin) {
 		s.zone = s.was

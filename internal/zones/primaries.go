@@ -23,10 +23,11 @@ type primaries struct {
 	records int       // of the zone, at most; 0: as package transfer has it
 	octets  int64     // of a transfer, at most; 0: as package transfer has it
 
-	client *transfer.Client               // nil until the manager has taken the origin in
-	known  *agenda                        // that knows which of them are silent; nil as client
-	last   atomic.Pointer[netip.AddrPort] // that answered
-	tried  atomic.Bool                    // once at least
+	client *transfer.Client                 // nil until the manager has taken the origin in
+	memory *atomic.Pointer[transfer.Memory] // likewise
+	known  *agenda                          // that knows which of them are silent; nil as client
+	last   atomic.Pointer[netip.AddrPort]   // that answered
+	tried  atomic.Bool                      // once at least
 }
 
 // errBehind is why a primary is passed over whose version is older than ours.
@@ -85,6 +86,7 @@ func (o *primaries) ask(ctx context.Context, p transfer.Primary, known Known, mo
 	if more {
 		client.Limits.First = firstMessage
 	}
+	client.Memory = o.memory.Load()
 	client.Limits.Records, client.Limits.Octets = o.records, o.octets
 	heard, told := o.known.heard(p.Addr), time.Duration(0)
 	if have := known.Zone; have != nil || !heard {

@@ -234,8 +234,11 @@ func (m *Manager) refreshed(z *managed, c *Candidate, err error, fails int) time
 			z.expired = false
 			z.served.Store(z.zone)
 		}
+		m.keep(z)
 		m.remember(z)
-		next = min(next, max(z.left(now)/2, soonest))
+		if next = min(next, max(z.left(now)/2, soonest)); z.unkept != "" {
+			next = min(next, keepAgain)
+		}
 	} else {
 		next = min(t.retry<<min(fails, 6), max(t.refresh, t.retry, 10*time.Minute))
 		z.trouble = err.Error()
