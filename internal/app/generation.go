@@ -250,7 +250,7 @@ func (a *App) swap(g *generation, view *zone.View) {
 	next.engine.Zones = view
 	if r := next.engine.Recursion; r != nil {
 		withZones := *r
-		withZones.Config = r.Config.WithLocal(engine.LocalZones(view))
+		withZones.Config = r.Config.WithLocal(engine.LocalZones(view, next.engine.Access))
 		next.engine.Recursion = &withZones
 	}
 	a.current.Store(&next)

@@ -186,7 +186,7 @@ func (a *App) flushChanges(old, next *generation) {
 // zonesDiffer reports whether other zones are ours now: what was learned of them
 // elsewhere does not count any more.
 func zonesDiffer(old, c *config.Config) bool {
-	name := func(z config.Zone) string { return string(wire.Lower(nil, z.Name)) }
+	name := func(z config.Zone) string { return fmt.Sprintf("%s%v", wire.Lower(nil, z.Name), z.AllowQuery) }
 	had := map[string]bool{}
 	for _, z := range old.Zones {
 		had[name(z)] = true

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"port53/internal/app"
+	"port53/internal/dnstest"
+	"port53/internal/lab"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -376,4 +378,48 @@ func TestExpireOption(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWhoMayAskForAZone serves a zone to some clients beside one for everyone. Unless all who
+// may use recursion may ask for it, nobody gets at it by an alias.
+func TestWhoMayAskForAZone(t *testing.T) {
+	net := lab.NewNet(lab.Options{Seed: 53})
+	net.Handle(netip.MustParseAddrPort("192.0.2.1:53"), forwarder(1)) // it knows all names
+	r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+	const head = "$TTL 60\n@ SOA ns admin 1 7200 600 86400 60\n@ NS ns\nns A 192.0.2.1\n"
+	r.write("open.zone", head+"www A 192.0.2.80\nalias CNAME www.inside.corp.\n")
+	r.write("inside.zone", head+"www A 192.0.2.81\n")
+	listen := `"127.0.0.1:0"`
+	conf := func(allow string) string {
+		return "role: internal-resolver\nlisten: [" + listen + "]\nmetrics: {listen: off}\nstate_dir: state\n" + `policy: {allow: [127.0.0.0/8]}
+resolver: {validation: false, allow: [127.0.0.1, 127.0.0.2], forward: [{zone: ., to: [192.0.2.1]}]}
+zones:
+  - {name: open.corp, file: open.zone}
+  - {name: inside.corp, file: inside.zone, allow_query: [` + allow + "]}\n"
+	}
+	r.run(net, conf("127.0.0.1"))
+	listen = fmt.Sprintf("%q", r.Addrs()[0].String())
+	want := func(from, name, want string) {
+		t.Helper()
+		reply := r.exchange(from+":0", wire.AppendQuery(nil, 1, wire.FlagRD, dnstest.Name(t, name), wire.TypeA))
+		text, err := dnstest.Format(reply)
+		if err != nil || !strings.Contains(text, want) {
+			t.Errorf("%s asks for %s: %q, %v, want %s", from, name, text, err, want)
+		}
+	}
+	for _, from := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
+		want(from, "www.open.corp.", "192.0.2.80")
+	}
+	want("127.0.0.1", "www.inside.corp.", "192.0.2.81")
+	want("127.0.0.2", "www.inside.corp.", "REFUSED")
+	want("127.0.0.3", "www.inside.corp.", "REFUSED")
+	want("127.0.0.1", "alias.open.corp.", "198.51.100.1")
+	want("127.0.0.2", "alias.open.corp.", "198.51.100.1")
+	r.write("port53.yaml", conf("127.0.0.1, 127.0.0.2"))
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want("127.0.0.2", "alias.open.corp.", "192.0.2.81")
+	want("127.0.0.2", "www.inside.corp.", "192.0.2.81")
+	want("127.0.0.3", "www.inside.corp.", "REFUSED")
 }

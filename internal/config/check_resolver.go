@@ -137,10 +137,11 @@ func (d *decoder) checkFamilies() {
 
 // A route is an entry of forward or stub, and where it stands.
 type route struct {
-	path  string // of the list
-	index int32
-	zone  []byte
-	to    []netip.AddrPort
+	path    string // of the list
+	index   int32
+	zone    []byte
+	to      []netip.AddrPort
+	forward bool
 }
 
 // String returns the entry as errors name it.
@@ -150,10 +151,10 @@ func (d *decoder) routes() []*route {
 	r := d.config.Resolver
 	all := make([]*route, 0, len(r.Forward)+len(r.Stub))
 	for i, f := range r.Forward {
-		all = append(all, &route{"resolver.forward", int32(i), f.Zone, f.To})
+		all = append(all, &route{"resolver.forward", int32(i), f.Zone, f.To, true})
 	}
 	for i, s := range r.Stub {
-		all = append(all, &route{"resolver.stub", int32(i), s.Zone, s.To})
+		all = append(all, &route{"resolver.stub", int32(i), s.Zone, s.To, false})
 	}
 	return all
 }
@@ -201,7 +202,7 @@ func (d *decoder) checkForward() {
 }
 
 func (d *decoder) checkServers(r *route) {
-	if len(r.to) == 0 {
+	if len(r.to) == 0 && !(r.forward && d.exceptsFrom(r)) {
 		at, _ := d.atIndex(r.path+".to", r.index)
 		d.fail(at, r.String()+".to: expected at least one address, found an empty list", "write the servers of the zone, such as to: [192.0.2.1]")
 	}
@@ -216,6 +217,16 @@ func (d *decoder) checkServers(r *route) {
 			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is served by this server, which would ask itself for ever%s", r, i, a, d.seen("listen")), "name another server, or give this one another port in listen")
 		}
 	}
+}
+
+// exceptsFrom reports whether a wider zone is forwarded, which r makes an exception of.
+func (d *decoder) exceptsFrom(r *route) bool {
+	for _, f := range d.config.Resolver.Forward {
+		if len(f.To) > 0 && len(f.Zone) < len(r.zone) && wire.Subdomain(wire.Lower(nil, r.zone), wire.Lower(nil, f.Zone)) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownListener tells whether one of the addresses that are listened on takes what is

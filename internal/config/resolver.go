@@ -43,7 +43,7 @@ func (r *Resolver) FiltersPrivate() bool {
 // A Forward is a zone whose names are asked of other resolvers.
 type Forward struct {
 	Zone []byte           `yaml:"zone" is:"name" required:"true" doc:"The zone, with all names below it; . for all names."`
-	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" required:"true" doc:"The resolvers. The quickest is asked, and others where it fails. Port 53 unless given."`
+	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" required:"true" doc:"The resolvers. The quickest is asked, and others where it fails. Port 53 unless given. An empty list makes an exception of a wider zone: names in this one are resolved by iteration."`
 	// First and Only say the same: Only is false where First is true, and the other way.
 	First bool `yaml:"first" default:"false" doc:"Whether names that no forwarder answers for are resolved by iteration then (BIND: forward first). What others deny of the zone meanwhile is not kept under it, and what is stale is answered first." why:"Nobody else is to learn the names of a private zone, or to deny them, while its forwarder is away. Unbound, dnsmasq and CoreDNS do the same."`
 	Only  bool `yaml:"only" default:"true" quiet:"true" doc:"The opposite of first, for who is used to that. One of the two may be written." why:"As first."`

@@ -231,6 +231,7 @@ func (s *Setup) route(v *setting) error {
 		switch {
 		case w == "first" && r.Forward:
 			r.First = true
+		case w == "none" && r.Forward: // an exception
 		case w == "tcp":
 			r.TCP = true
 		default:

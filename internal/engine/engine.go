@@ -203,6 +203,8 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		return w.recurse(g.Recursion, further)
 	case entry == nil:
 		return w.fail(wire.Refused, wire.EDENotAuthoritative)
+	case !entry.Access.MayQuery(peer.Remote.Addr()):
+		return w.fail(wire.Refused, wire.EDEProhibited)
 	case version == nil:
 		return w.fail(wire.ServFail, wire.EDEInvalidData)
 	}

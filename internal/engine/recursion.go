@@ -287,10 +287,16 @@ func (l *losses) drop(why telemetry.Drop, p *pending) {
 
 // localZones answers the resolver's own questions from our zones. It is a
 // [resolver.Local].
-type localZones struct{ zones *zone.View }
+type localZones struct {
+	zones  *zone.View
+	access *policy.Access // of the server
+}
 
-// LocalZones returns what a resolver needs to know of zones.
-func LocalZones(zones *zone.View) resolver.Local { return localZones{zones} }
+// LocalZones returns what a resolver needs to know of zones. What it finds is for all who may
+// use recursion, so that zones which some of them may not ask for are none of its.
+func LocalZones(zones *zone.View, access *policy.Access) resolver.Local {
+	return localZones{zones, access}
+}
 
 // find returns the zone that answers for name.
 func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
@@ -299,7 +305,10 @@ func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
 	}
 	entry := l.zones.Find(name)
 	if entry != nil && t == wire.TypeDS && name.Labels > 0 && len(entry.Apex) == name.Len() {
-		return l.zones.FindAbove(name)
+		entry = l.zones.FindAbove(name)
+	}
+	if entry != nil && !entry.Access.Query.AllowsAll(l.access.Recurse) {
+		return nil
 	}
 	return entry
 }

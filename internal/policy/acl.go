@@ -191,6 +191,44 @@ func (a *ACL) Allows(addr netip.Addr) bool {
 	return low&1 != 0
 }
 
+// AllowsAll reports whether whoever b allows is allowed. A nil ACL allows everyone.
+func (a *ACL) AllowsAll(b *ACL) bool {
+	switch {
+	case a == nil:
+		return true
+	case b == nil:
+		return len(a.flips4) == 1 && a.flips4[0] == 0 && len(a.flips6) == 1 && a.flips6[0] == addr128{}
+	}
+	return covers(a.flips4, b.flips4, cmp.Compare[uint32]) && covers(a.flips6, b.flips6, addr128.compare)
+}
+
+// covers reports whether all that is between the odd and the even flips of b is so in a.
+func covers[T any](a, b []T, compare func(T, T) int) bool {
+	// Where a verdict changes, in order: nowhere may b allow and a not.
+	i, j := 0, 0
+	for i < len(a) || j < len(b) {
+		order := 0
+		switch {
+		case i == len(a):
+			order = 1
+		case j == len(b):
+			order = -1
+		default:
+			order = compare(a[i], b[j])
+		}
+		if order <= 0 {
+			i++
+		}
+		if order >= 0 {
+			j++
+		}
+		if j&1 != 0 && i&1 == 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // allows4 halves without branches that could be guessed wrong: the compiler makes
 // conditional moves of it.
 func (a *ACL) allows4(n uint32) bool {

@@ -242,3 +242,51 @@ func BenchmarkACL(b *testing.B) {
 		})
 	}
 }
+
+// TestAllowsAll holds AllowsAll against asking for each address.
+func TestAllowsAll(t *testing.T) {
+	var everyone *policy.ACL
+	acl := func(allow, deny []netip.Prefix) *policy.ACL {
+		a, err := policy.NewACL(policy.ACLOptions{Allow: allow, Deny: deny})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	all, six := prefixes("0.0.0.0/0", "::/0"), prefixes("fd00::/8")
+	if open := acl(all, nil); !everyone.AllowsAll(open) || !everyone.AllowsAll(nil) || !open.AllowsAll(nil) ||
+		acl(all[:1], nil).AllowsAll(nil) || acl(all[1:], nil).AllowsAll(nil) || acl(all, six).AllowsAll(nil) ||
+		acl(all[:1], nil).AllowsAll(acl(six, nil)) || !acl(all, nil).AllowsAll(acl(six, nil)) {
+		t.Error("everyone is told from some")
+	}
+	// Prefixes of the last octet, at random: 256 addresses are all there is.
+	r := rand.New(rand.NewPCG(1, 2))
+	list := func(n int) (ps []netip.Prefix) {
+		for range r.IntN(n) + 1 {
+			ps = append(ps, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(256))}), 25+r.IntN(8)).Masked())
+		}
+		return ps
+	}
+	yes := 0
+	for range 5000 {
+		x, err := policy.NewACL(policy.ACLOptions{Allow: list(12), Deny: list(2)})
+		y, err2 := policy.NewACL(policy.ACLOptions{Allow: list(3)})
+		if err != nil || err2 != nil {
+			continue
+		}
+		want := true
+		for i := range 256 {
+			a := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+			want = want && (x.Allows(a) || !y.Allows(a))
+		}
+		if want {
+			yes++
+		}
+		if got := x.AllowsAll(y); got != want {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+	if yes < 100 {
+		t.Errorf("%d of the lists hold others: too few to tell", yes)
+	}
+}

@@ -60,10 +60,14 @@ func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 	}
 }
 
-// route returns the longest route at or above name, and its partition.
+// route returns the longest route at or above name, and its partition. One without servers
+// is an exception of those above it: the name is iterated.
 func (s *Config) route(name []byte) (*Route, uint16) {
 	for i := range s.routes {
 		if wire.Subdomain(name, s.routes[i].Zone) {
+			if len(s.routes[i].Servers) == 0 {
+				break
+			}
 			return &s.routes[i], uint16(i + 1)
 		}
 	}

@@ -62,10 +62,10 @@ const (
 
 // A Route sends the names at and below a zone to servers of its own.
 type Route struct {
-	Zone    []byte // in lower case
-	Servers []netip.AddrPort
-	Forward bool // the servers are resolvers: RD is set, and they answer for everything below
-	First   bool // what forwarders do not answer is iterated; else nobody but them is asked
+	Zone    []byte           // in lower case
+	Servers []netip.AddrPort // none: an exception of a wider route, names are iterated
+	Forward bool             // the servers are resolvers: RD is set, and they answer for everything below
+	First   bool             // what forwarders do not answer is iterated; else nobody but them is asked
 	TCP     bool
 }
 

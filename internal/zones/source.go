@@ -37,6 +37,7 @@ type Source struct {
 	Secondaries []netip.AddrPort // are sent NOTIFY, and may transfer the zone
 	Notify      []netip.AddrPort // are sent NOTIFY as well
 	Transfer    []netip.Prefix   // may transfer the zone as well
+	Query       []netip.Prefix   // may ask for names in the zone, with its peers; none: whoever may ask the server
 	AllowNotify []netip.Prefix   // may announce versions of a secondary zone, beside its primaries
 	Key         *tsig.Key        // that transfers are signed with; nil: see Insecure
 	Insecure    bool             // transfers need no signature, if there is no Key
@@ -75,6 +76,13 @@ func (s *Source) origin() Origin {
 // access returns who may do what with the zone.
 func (s *Source) access() *policy.Access {
 	a := &policy.Access{Updates: s.Updates, Forward: s.Forward && len(s.Primaries) > 0}
+	if len(s.Query) > 0 {
+		// The configuration has no prefix that is not valid: nobody asks if one is.
+		peers := slices.Concat(hosts(s.Primaries), hosts(s.Secondaries))
+		if a.Query, _ = policy.NewACL(policy.ACLOptions{Allow: slices.Concat(s.Query, peers)}); a.Query == nil {
+			a.Query = &policy.ACL{}
+		}
+	}
 	r := policy.Rule{Networks: slices.Concat(hosts(s.Secondaries), s.Transfer), Unsigned: s.Key == nil && s.Insecure}
 	if s.Key != nil {
 		r.Key = s.Key.Name
