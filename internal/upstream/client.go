@@ -96,8 +96,24 @@ type Question struct {
 	TCP     bool          // over TCP at once
 	Timeout time.Duration // of the wait for a reply over UDP; 0: what is known of the server
 	End     time.Time     // of everything, TCP too; zero: the context's
+	Packets int           // that may be sent, a question over TCP as one; 0: as many as it takes
 	MixCase bool          // 0x20
+	Cookie  Cookie
 }
+
+// A Cookie says whether a question has one.
+type Cookie uint8
+
+// The ways of sending cookies, where [Options] have them sent.
+const (
+	// CookieSent is sent, unless the server is known not to know cookies.
+	CookieSent Cookie = iota
+	// CookieKept is sent only to a server that has given one. Whoever answers then, and did
+	// not before, is sent none for a while: something on the way drops what has an option.
+	CookieKept
+	// CookieNone is never sent.
+	CookieNone
+)
 
 // A Reply is what the server said.
 type Reply struct {
@@ -107,6 +123,7 @@ type Reply struct {
 	Packets int  // that were sent, a question over TCP as one
 	Octets  int  // of messages, both ways
 	Spoof   bool // somebody seems to have guessed
+	Upper   bool // the name had upper-case letters, and nobody has said yet what the server makes of them
 }
 
 // The errors of Exchange beside those of the network.
@@ -114,6 +131,7 @@ var (
 	errAddress  = errors.New("upstream: not an address of a server")
 	errMismatch = errors.New("upstream: reply does not fit the question")
 	errNoSense  = errors.New("upstream: server wants the question ever differently")
+	errSpent    = errors.New("upstream: no more packets may be sent")
 )
 
 // Exchange sends q to a server and returns the reply that matches it, whatever it says:
@@ -198,11 +216,14 @@ type manner struct {
 	edns    bool
 	cookies bool // a cookie is sent
 	mixed   bool // the case is
+	unsure  bool // and nobody has said lately that the server bears it
 }
 
 // A course is what came of asking so far.
 type course struct {
 	rebaked bool // it was sent with the cookie of a BADCOOKIE
+	bare    bool // it is asked without a cookie, which silence is put down to
+	strange bool // a reply was right but for its cookie
 	unedns  bool // it is asked without EDNS because of what the server said
 	doubt   doubt
 }
@@ -219,6 +240,7 @@ const (
 	otherCase        // the name has another case
 	bareHeader       // an error without a question
 	lostCookie       // the server's cookie is missing
+	oddCookie        // all that came in time had another cookie
 )
 
 func newAttempt(c *Client) *attempt {
@@ -253,12 +275,20 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 		edns:    q.EDNS && !a.known.plain.within(now, forget),
 		cookies: c.o.Cookies && a.known.baked != 0,
 		mixed:   q.MixCase && !a.known.folds.within(now, forgetTime),
+		unsure:  !a.known.bears.within(now, bearsTime),
+	}
+	if q.Cookie == CookieNone || q.Cookie == CookieKept && a.known.cookieLen == 0 {
+		a.bare = a.cookies && q.Cookie == CookieKept
+		a.cookies = false
 	}
 }
 
 // exchange sends the question as often as the server's answers demand.
 func (a *attempt) exchange(ctx context.Context) error {
 	for range maxTries {
+		if a.spent() {
+			return errSpent
+		}
 		a.build()
 		if a.tcp {
 			if err := a.overTCP(ctx); err != nil {
@@ -282,6 +312,9 @@ func (a *attempt) exchange(ctx context.Context) error {
 	}
 	return errNoSense
 }
+
+// spent tells whether no more packets may be sent.
+func (a *attempt) spent() bool { return a.q.Packets > 0 && a.reply.Packets >= a.q.Packets }
 
 // deadline returns when a wait of at most d ends, and whether that is before d is over.
 func (a *attempt) deadline(begin time.Time, d time.Duration) (deadline time.Time, short bool) {
@@ -313,6 +346,9 @@ func (a *attempt) weigh() (again bool) {
 		a.edns, a.unedns = false, true
 		return true
 	}
+	if a.bare {
+		a.learn(func(v *server, now stamp) { v.baked, v.cookieLen, v.noCookie = 0, 0, now })
+	}
 	if a.unedns && !unknown {
 		// Without EDNS it is content, so that the question was not what it disliked.
 		a.learn(func(v *server, now stamp) { v.plain = now })
@@ -320,7 +356,11 @@ func (a *attempt) weigh() (again bool) {
 	if !a.edns || !a.cookies {
 		return false
 	}
-	fresh := a.keepCookie(cookieOf(opt))
+	cookie := cookieOf(opt)
+	if a.tasted(a.reply.Message) == wrong {
+		cookie = nil // over TCP: whatever it is, the server knows nothing of ours
+	}
+	fresh := a.keepCookie(cookie)
 	if rcode != wire.BadCookie {
 		return false
 	}

@@ -2,10 +2,12 @@ package upstream_test
 
 import (
 	"bytes"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"port53/internal/upstream"
 	"port53/internal/wire"
 )
 
@@ -180,6 +182,152 @@ func TestBadCookieForEver(t *testing.T) {
 		f.sent()
 		if r = ask(t, c2, plain()); over(f.sent()) != "UT" || !r.TCP {
 			t.Errorf("BADCOOKIE without a cookie: %+v", r)
+		}
+	})
+}
+
+// TestOddCookie has a server that returns the cookie of somebody else. The reply is
+// discarded, and TCP, where nobody has guessed, tells that this is its way (RFC 7873,
+// section 5.3).
+func TestOddCookie(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		odd := func(q []byte) [][]byte {
+			if parsed(t, packet{msg: q}).Cookie == nil {
+				return [][]byte{withOPT(echo(q, wire.FlagAA), 0, nil)}
+			}
+			return [][]byte{withOPT(echo(q, wire.FlagAA), 0, cookieOption([]byte("nobody's"), []byte("01234567")))}
+		}
+		f := &fake{rtt: time.Millisecond, udp: odd}
+		f.tcp = f.serve(odd)
+		c := f.client(true)
+		defer c.Close()
+		if r := ask(t, c, plain()); !r.TCP || r.Spoof || r.Message[2]&4 == 0 {
+			t.Errorf("%+v", r)
+		}
+		f.sent()
+		r := ask(t, c, plain())
+		if sent := f.sent(); r.TCP || len(sent) != 1 || parsed(t, sent[0]).Cookie != nil {
+			t.Errorf("the next question: %+v, %d packets", r, len(sent))
+		}
+	})
+}
+
+// TestOddCookieForged has somebody who guesses all but the cookie of a server that is slow:
+// it stays known to have cookies.
+func TestOddCookieForged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &baker{t: t, cookie: []byte("0123456789abcdef")}
+		f := &fake{udp: k.answer, rtt: time.Millisecond}
+		f.tcp = f.serve(k.answer)
+		c := f.client(true)
+		defer c.Close()
+		ask(t, c, plain())
+		f.udp = func(q []byte) [][]byte {
+			return [][]byte{withOPT(echo(q, 0), 0, cookieOption([]byte("nobody's"), []byte("01234567")))}
+		}
+		if r := ask(t, c, plain()); !r.TCP || !r.Spoof || r.Message[2]&4 == 0 {
+			t.Errorf("%+v", r)
+		}
+		f.sent()
+		f.udp = k.answer
+		if r := ask(t, c, plain()); r.TCP || len(parsed(t, f.sent()[0]).Cookie) != 24 {
+			t.Errorf("what is known of the server has changed: %+v", r)
+		}
+	})
+}
+
+// TestOptionsDropped has something on the way that drops questions with an option: they are
+// asked without a cookie, for a while at once. A server that has given a cookie is asked with it.
+func TestOptionsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		drops := func(q []byte) [][]byte {
+			if parsed(t, packet{msg: q}).Cookie != nil {
+				return nil
+			}
+			return [][]byte{withOPT(echo(q, wire.FlagAA), 0, nil)}
+		}
+		f := &fake{rtt: time.Millisecond, udp: func(q []byte) [][]byte {
+			if r := drops(q); r != nil {
+				return r
+			}
+			return [][]byte{{1}} // junk: nobody says that the port is closed
+		}}
+		c := f.client(true)
+		defer c.Close()
+		with := func(q *upstream.Question, cookie upstream.Cookie) *upstream.Question {
+			q.Cookie = cookie
+			return q
+		}
+		if _, err := c.Exchange(t.Context(), address(1), plain()); !isTimeout(err) {
+			t.Fatal(err)
+		}
+		ask(t, c, with(plain(), upstream.CookieKept))
+		f.sent()
+		ask(t, c, plain())
+		if sent := f.sent(); len(sent) != 1 || parsed(t, sent[0]).Cookie != nil {
+			t.Errorf("%d packets, the first with cookie %x", len(sent), parsed(t, sent[0]).Cookie)
+		}
+		k := &baker{t: t, cookie: []byte("0123456789abcdef")}
+		f.udp = k.answer
+		time.Sleep(6 * time.Minute)
+		ask(t, c, plain())
+		f.sent()
+		ask(t, c, with(plain(), upstream.CookieKept))
+		if cookie := parsed(t, f.sent()[0]).Cookie; len(cookie) != 24 {
+			t.Errorf("a server that has given a cookie was asked with %x", cookie)
+		}
+		ask(t, c, with(plain(), upstream.CookieNone))
+		if cookie := parsed(t, f.sent()[0]).Cookie; cookie != nil {
+			t.Errorf("asked with %x, want none", cookie)
+		}
+	})
+}
+
+// TestPackets sends no more packets than it may.
+func TestPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{rtt: time.Millisecond, udp: reply(wire.FlagTC)}
+		f.tcp = func(c net.Conn) { c.Close() }
+		for most := 1; most <= 4; most++ {
+			c := f.client(true)
+			q := plain()
+			q.Packets = most
+			r, err := c.Exchange(t.Context(), address(1), q)
+			if sent := len(f.sent()); err == nil || r.Packets > most || sent > most {
+				t.Errorf("%d allowed: %d sent, %d counted, %v", most, sent, r.Packets, err)
+			}
+			c.Close()
+		}
+	})
+}
+
+// TestCaseSeen tells of mixed case until somebody says what the server makes of it.
+func TestCaseSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{rtt: time.Millisecond, udp: reply(wire.FlagAA)}
+		c := f.client(false)
+		defer c.Close()
+		mixed := func() *upstream.Question {
+			q := plain()
+			q.Name, q.MixCase = []byte("\x20abcdefghijklmnopqrstuvwxyzabcdef\x00"), true // all lower by chance once in 2^32
+			return q
+		}
+		for _, step := range []struct {
+			saw         func()
+			upper, sent bool
+		}{
+			{func() {}, true, true},
+			{func() { c.SawCase(address(1), true) }, false, true},
+			{func() { time.Sleep(25 * time.Hour) }, true, true},
+			{func() { c.SawCase(address(1), false) }, false, false},
+			{func() { time.Sleep(16 * time.Minute) }, true, true},
+		} {
+			step.saw()
+			r := ask(t, c, mixed())
+			msg := f.sent()[0].msg
+			if sent := !bytes.Equal(bytes.ToLower(msg[12:40]), msg[12:40]); r.Upper != step.upper || sent != step.sent {
+				t.Errorf("Upper %v, sent in mixed case %v, want %v %v", r.Upper, sent, step.upper, step.sent)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"port53/internal/exchange"
@@ -18,7 +19,9 @@ func (a *attempt) build() {
 	}
 	b := wire.AppendQuery(a.room[:0], uint16(a.c.random.Uint64()), flags, a.q.Name, a.q.Type)
 	if a.mixed {
-		a.c.random.mixCase(b[wire.HeaderLen:], a.q.Name)
+		name := b[wire.HeaderLen : wire.HeaderLen+len(a.q.Name)]
+		a.c.random.mixCase(name, a.q.Name)
+		a.reply.Upper = a.unsure && !bytes.Equal(name, a.q.Name)
 	}
 	if a.edns {
 		var room [4 + 40]byte
@@ -51,7 +54,9 @@ func (a *attempt) judge(msg []byte, fit exchange.Fit) exchange.Fit {
 	}
 	a.taste = good
 	if fit == exchange.Exact && a.edns && a.cookies {
-		if a.taste = a.tasted(msg); a.taste == wrong {
+		// Whoever has a connection has not guessed, whatever the cookie is like.
+		if a.taste = a.tasted(msg); a.taste == wrong && !a.tcp {
+			a.strange = true
 			return exchange.Nearly
 		}
 	}

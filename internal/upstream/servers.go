@@ -37,6 +37,8 @@ const (
 	// With DNSSEC a server without EDNS is of no use (RFC 6891, section 6.2.2), so
 	// that a question which wants signatures soon tries whether it has learned.
 	forgetTimeDO = time.Minute
+	// bearsTime is how long a server that bore mixed case is taken to do so.
+	bearsTime = 24 * time.Hour
 	// noCookieTime is how long a server that knows no cookies is sent none
 	// (RFC 9018, section 3).
 	noCookieTime = 5 * time.Minute
@@ -62,13 +64,16 @@ func (t stamp) within(now stamp, d time.Duration) bool { return t != 0 && now-t 
 
 // A server is what is known of one address and port. It holds no pointers, so that the
 // table costs nothing to collect.
+//
+// In one piece: it has a field for each thing that can be known.
 type server struct {
 	used     stamp // when it was last asked
 	heard    stamp // when it last replied
 	missed   stamp // when a reply was last waited for in vain
 	probe    stamp // of a dead one: when it may be tried
 	plain    stamp // when it was seen not to understand EDNS
-	folds    stamp // when it was seen to change the case of names
+	folds    stamp // when it was seen not to bear mixed case: it changes it, or does not find the name
+	bears    stamp // when it was seen to find a name with upper-case letters
 	single   stamp // when it was seen to answer one question a connection
 	baked    stamp // when the client cookie was made
 	noCookie stamp // when it was seen not to know cookies
@@ -240,6 +245,17 @@ func (c *Client) Estimate(a netip.AddrPort) (timeout time.Duration, state State,
 func (c *Client) RTT(a netip.AddrPort) time.Duration {
 	v := c.servers.look(unmap(a))
 	return v.srtt
+}
+
+// SawCase notes what a server makes of upper-case letters in a name: it finds it, or not
+// (RFC 4343, section 3), and then it is sent none for a while.
+func (c *Client) SawCase(a netip.AddrPort, bears bool) {
+	now := c.servers.now()
+	c.servers.change(unmap(a), func(v *server) {
+		if v.bears = now; !bears {
+			v.bears, v.folds = 0, now
+		}
+	})
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {

@@ -90,6 +90,9 @@ func (a *attempt) overTCP(ctx context.Context) error {
 	var msg []byte
 	var err error
 	for try := range tcpTries {
+		if a.spent() {
+			break
+		}
 		a.reply.Packets++
 		var again bool
 		if msg, again, err = a.c.conns.ask(within, a, try > 0); !again {

@@ -89,6 +89,11 @@ func (a *attempt) unanswered(err error, sent stamp, short bool) (verdict, error)
 		// A reply that was too large may have come in fragments, which others can
 		// replace. As nothing better has come, TCP has it.
 		return truncated, nil
+	case errors.Is(err, os.ErrDeadlineExceeded) && a.strange:
+		// What has another cookie is discarded (RFC 7873, section 5.3). Over TCP is seen whether
+		// that is the server's way.
+		a.doubt = oddCookie
+		return doubtful, nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		a.c.counters.Timeouts.Add(1)
 		if !short { // else nobody knows what would have come
@@ -157,6 +162,8 @@ func (a *attempt) settle() {
 		honest = a.fit(msg) == exchange.Bare
 	case lostCookie:
 		honest = a.tasted(msg) == missing // and weigh forgets it
+	case oddCookie:
+		honest = a.tasted(msg) != good // likewise
 	}
 	a.doubt = noDoubt
 	if !honest {
