@@ -83,7 +83,7 @@ func (a *App) buildRecursion(g, old *generation) error {
 	}
 	g.anchors = g.resolver.Anchors
 	rc := &c.Resolver
-	r := &engine.Recursion{Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch, MaxAge: rc.Limits.AnswerAge}
+	r := &engine.Recursion{Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch}
 	if a.recursion != nil {
 		r.Cache, r.Resolver = a.recursion.cache, a.recursion.resolver
 		if old != nil && sameAnchors(old, g) {

@@ -141,7 +141,7 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 		StaleWait: rc.Cache.StaleClientTimeout,
 		Limits: resolver.Limits{
 			Packets: rc.Limits.Packets, Octets: int(rc.Limits.Octets), Aliases: rc.Limits.Aliases, Depth: rc.Limits.Depth,
-			Glueless: rc.Limits.Glueless, NameServers: rc.Limits.NameServers, Time: rc.Limits.Time,
+			Glueless: rc.Limits.Glueless, NameServers: rc.Limits.NameServers, Time: rc.Limits.Time, Reply: rc.Limits.ReplyTime,
 			Signatures: rc.Limits.Signatures, Hashes: rc.Limits.NSEC3Hashes, Iterations: rc.Limits.NSEC3Iterations,
 			PerZone: rc.Limits.PerZone, PerServer: rc.Limits.PerServer, Waiting: rc.Limits.Waiting,
 			PerClient: rc.Limits.PerClient, PerCookie: rc.Limits.PerClientWithCookie,

@@ -363,9 +363,9 @@ func TestFiltersPrivate(t *testing.T) {
 func TestResolverDefaults(t *testing.T) {
 	r := config.Default().Resolver
 	want := config.Limits{
-		Packets: 128, Octets: 100 << 10, Aliases: 11, Depth: 7, Glueless: 6, NameServers: 20, Time: 8 * time.Second,
+		Packets: 128, Octets: 100 << 10, Aliases: 11, Depth: 7, Glueless: 6, NameServers: 20, Time: 10 * time.Second,
 		Signatures: 32, NSEC3Hashes: 1000, NSEC3Iterations: 50, PerZone: 200, PerServer: 100,
-		Waiting: 10_000, PerClient: 64, PerClientWithCookie: 512, AnswerAge: 1900 * time.Millisecond,
+		Waiting: 10_000, PerClient: 64, PerClientWithCookie: 512, ReplyTime: 4 * time.Second,
 	}
 	if r.Limits != want {
 		t.Errorf("got %+v, want %+v", r.Limits, want)

@@ -40,6 +40,8 @@ func laterKeys() map[string]string {
 		"store":     "zones are files; leave it out",
 		"domain":    "it needs the domain controller; leave it out",
 
+		"resolver.limits.answer_age": "answers are sent however long they took; resolver.limits.reply_time says by when there is one",
+
 		"resolver.local_root": "the resolver does not read zones yet; leave the key out, negative answers of the root are proven from the cache",
 
 		"zones.expire_min": timers,

@@ -39,8 +39,9 @@ type Engine struct {
 	now       atomic.Pointer[Generation]
 	panicked  atomic.Bool // the first panic is logged with its packet, the others are counted
 
-	late chan *worker // those that make answers which had to wait
-	lost losses
+	late  chan *worker // those that make answers which had to wait
+	pacer pacer        // of those that come late
+	lost  losses
 }
 
 // New returns an engine that serves g.

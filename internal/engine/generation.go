@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"time"
-
 	"port53/internal/cache"
 	"port53/internal/policy"
 	"port53/internal/resolver"
@@ -54,10 +52,6 @@ type Recursion struct {
 	Builtin  *zone.View       // names that are never asked of others (RFC 6303, RFC 6761); nil: none
 	Stale    bool             // what has expired is served when nothing fresh is to be had (RFC 8767)
 	Prefetch bool             // what is about to expire is asked for again
-
-	// MaxAge is how long a question over UDP may take: its client has gone, and held
-	// answers can be sent all at once at a victim (DNSBomb, CVE-2024-33655). 0: 1.9 s.
-	MaxAge time.Duration
 }
 
 // A Manager does what a message wants of a zone as a whole, from a client that the zone's

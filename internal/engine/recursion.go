@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
@@ -18,8 +17,6 @@ import (
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
-
-const defaultMaxAge = 1900 * time.Millisecond
 
 // recurse answers for a name that is not in our zones: from names that are built in,
 // from the cache, or later. allowed tells whether the client may have that.
@@ -137,7 +134,7 @@ func (w *worker) later(r *Recursion, stale bool) int {
 	if err != nil {
 		return w.fail(wire.ServFail, wire.EDEOther)
 	}
-	p := w.suspend(to, cmp.Or(r.MaxAge, defaultMaxAge))
+	p := w.suspend(to, 0)
 	p.recursion = r
 	req := w.request()
 	req.Waiter, req.Stale, req.Arrived = p, stale, p.arrived
@@ -167,7 +164,8 @@ type pending struct {
 	limited   bool
 	genuine   bool
 	signature *tsig.Context
-	maxAge    time.Duration
+	maxAge    time.Duration // of a reply over UDP; 0: it is sent however old it is
+	room      int           // octets that the reply may have; 0: as many as the client takes
 	answered  atomic.Bool
 }
 
@@ -225,12 +223,32 @@ func (p *pending) reply(answer func(*worker) int) {
 	if !p.answered.CompareAndSwap(false, true) {
 		return
 	}
-	defer p.to.Close()
-	if p.peer.Transport == server.UDP && time.Since(p.arrived) > p.maxAge {
+	now := time.Now()
+	age := now.Sub(p.arrived)
+	if p.peer.Transport == server.UDP && p.maxAge > 0 && age > p.maxAge {
 		p.engine.lost.drop(telemetry.DropLate, p)
+		p.to.Close()
 		return
 	}
-	if reply := p.make(answer); reply != nil {
+	client := p.peer.Remote.Addr()
+	if p.peer.Transport == server.UDP && !p.genuine && p.recursion != nil && age > paceAfter && !client.IsLoopback() {
+		pacer := &p.engine.pacer
+		p.room = pacer.room(client, p.arrived, now, len(p.msg))
+		reply := p.make(answer)
+		if d := pacer.wait(client, now, len(reply)); reply != nil && d > 0 {
+			time.AfterFunc(d, func() { p.send(reply) })
+			return
+		}
+		p.send(reply)
+		return
+	}
+	p.send(p.make(answer))
+}
+
+// send sends a reply, if there is one, and is done with the query.
+func (p *pending) send(reply []byte) {
+	defer p.to.Close()
+	if reply != nil {
 		_ = p.to.Reply(reply) // a client that went away needs no answer
 	}
 }
@@ -261,7 +279,11 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	}
 	w.limited, w.genuine, w.recursive, w.measure, w.signature = p.limited, p.genuine, p.recursion != nil, 1, p.signature
 	w.cookie = w.query.Cookie != nil && p.gen.Limits.Cookies != nil
-	w.startReply(w.room)
+	room := w.room
+	if p.room > 0 {
+		room = room[:min(p.room, len(room))]
+	}
+	w.startReply(room)
 	if p.recursion != nil {
 		w.builder.SetFlags(wire.FlagRA | w.query.Flags&wire.FlagCD)
 	}

@@ -42,7 +42,7 @@ func (s *stuck) Close() { s.closed.Add(1) }
 func waits(e *Engine, to server.Responder, over server.Transport) *pending {
 	query := wire.AppendQuery(nil, 7, wire.FlagRD, []byte("\x03www\x07example\x00"), wire.TypeA)
 	return &pending{
-		engine: e, recursion: &Recursion{}, gen: e.now.Load(), to: to, msg: query, arrived: time.Now(), maxAge: defaultMaxAge,
+		engine: e, recursion: &Recursion{}, gen: e.now.Load(), to: to, msg: query, arrived: time.Now(),
 		peer: server.Peer{Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Transport: over},
 	}
 }
@@ -95,7 +95,7 @@ func TestDropsNeedNoWorker(t *testing.T) {
 		s := &stuck{may: make(chan struct{})}
 		for range drops {
 			shed, late := waits(e, s, server.UDP), waits(e, s, server.UDP)
-			late.arrived = time.Now().Add(-defaultMaxAge - 1)
+			late.maxAge, late.arrived = time.Second, time.Now().Add(-time.Second-1)
 			go func() {
 				shed.Drop()
 				shed.Drop() // which does nothing
@@ -127,6 +127,8 @@ func (deadNetwork) Estimate(netip.AddrPort) (time.Duration, upstream.State, bool
 }
 
 func (deadNetwork) RTT(netip.AddrPort) time.Duration { return 0 }
+
+func (deadNetwork) SawCase(netip.AddrPort, bool) {}
 
 // TestLateRepliesAreLimited has replies that had to wait and replies at once go to one
 // client network: they are limited as if all were given at once, neither kind gives the

@@ -29,10 +29,12 @@ type candidate struct {
 	server  netip.AddrPort
 	timeout time.Duration // to wait for its reply
 	tries   int
-	good    bool // it answered the last time
-	out     bool // it gave an answer that was no use
-	lame    bool // it said that it does not serve the zone
-	known   bool // to be lame, before it was asked
+	good    bool     // it answered the last time
+	silent  bool     // it was waited for in vain
+	upper   *finding // an error that it answered to a question with upper-case letters
+	out     bool     // it gave an answer that was no use
+	lame    bool     // it said that it does not serve the zone
+	known   bool     // to be lame, before it was asked
 }
 
 // An asking is one question to the servers of one zone.
@@ -44,7 +46,9 @@ type asking struct {
 	whole   bool // the name is all that a client asked for, not a part of it
 	zone    uint64
 	list    []candidate
-	most    int       // packets to one address
+	waves   int       // in which those that were silent are asked again, all at once
+	silent  int       // servers that were waited for in vain
+	lowered int       // errors that were asked for again in lower case
 	end     time.Time // of the wait for all of them
 	fail    *failure  // why there is no answer yet
 	last    *finding  // an answer of a server that does not claim authority
@@ -60,7 +64,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	a := asking{t: t, c: c, name: name, typ: typ, whole: whole, zone: t.r.hash(c.zone)}
 	a.fail = &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
 	a.list = t.candidates(c, nil)
-	a.most, a.end = t.patience(c)
+	a.waves, a.end = t.patience(c)
 	for {
 		if t.b.left() == 0 || t.r.ctx.Err() != nil {
 			return nil, t.spent(a.fail)
@@ -69,21 +73,34 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			return nil, a.fail
 		}
 		i := a.choose()
-		if i < 0 {
-			if t.moreAddresses(c) {
-				a.list = t.candidates(c, a.list)
-				continue
-			}
-			return a.none()
+		if i < 0 && t.moreAddresses(c) {
+			a.list = t.candidates(c, a.list)
+			continue
 		}
-		f, busy := a.try(&a.list[i])
+		var f *finding
+		var busy *failure
+		switch {
+		case i >= 0 && (a.silent < maxSilent || a.waves == 0):
+			if f, busy = a.try(&a.list[i]); f != nil && !a.weigh(&a.list[i], f) {
+				f = nil
+			}
+		case a.waves > 0:
+			f = a.together()
+		default:
+			if f = a.lowers(); f == nil {
+				return a.none()
+			}
+		}
 		switch {
 		case busy != nil:
 			return nil, busy
-		case f != nil && a.weigh(&a.list[i], f):
+		case f == nil && a.useless >= maxServfail:
+			if f = a.lowers(); f == nil {
+				return a.none()
+			}
+			fallthrough
+		case f != nil:
 			return f, nil
-		case a.useless >= maxServfail:
-			return a.none()
 		}
 	}
 }
@@ -94,8 +111,11 @@ func (a *asking) none() (*finding, *failure) {
 	if a.last != nil || a.whole || a.t.s.Minimise == Strict {
 		a.learnLame()
 	}
-	if a.last != nil {
+	switch {
+	case a.last != nil:
 		return a.last, nil
+	case a.t.b.vain >= maxVain:
+		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "limit of name servers without an address reached", now: true}
 	}
 	return nil, a.fail
 }
@@ -109,18 +129,144 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 	if limited && !t.r.quota.take(a.zone, s.server, &t.s.Limits, t.b.left()) {
 		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
 	}
-	m, err := t.exchange(a.c, s, a.name, a.typ, a.end)
+	q := a.question(s.timeout)
+	if end := time.Now().Add(max(tryTime, 4*s.timeout)); end.Before(q.End) {
+		q.End = end
+	}
+	t.trace.sent(a.c, s.server, a.name, a.typ)
+	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, &q)
 	if limited {
 		t.r.quota.give(a.zone, s.server, err == nil)
 	}
-	if err != nil {
-		a.fail = failed(err, a.fail)
-		return nil, nil
+	t.charge(max(reply.Packets, 1), reply.Octets)
+	return a.read(s, &reply, err), nil
+}
+
+// question returns the question as it is sent to any server, who is waited for so long.
+func (a *asking) question(timeout time.Duration) upstream.Question {
+	t, route := a.t, a.c.route
+	forward := route != nil && route.Forward
+	return upstream.Question{
+		Name: a.name, Type: a.typ, RD: forward, CD: forward && t.s.Validate,
+		EDNS: true, DO: t.s.Validate, TCP: route != nil && route.TCP,
+		Timeout: timeout, End: a.end, Packets: t.b.packets, MixCase: t.s.MixCase,
 	}
+}
+
+// read reads what came of asking a server. It returns nil if that is nothing.
+func (a *asking) read(s *candidate, reply *upstream.Reply, err error) *finding {
+	t := a.t
+	if reply.Spoof {
+		t.r.counters.Spoofed.Add(1)
+	}
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.r.counters.Timeouts.Add(1)
+			s.silent = true
+			a.silent++
+		} else {
+			s.out = true // what cannot be reached, or makes no sense, does not come around by being asked again
+		}
+		t.trace.failed(a.c, s.server, err)
+		a.fail = failed(err, a.fail)
+		return nil
+	}
+	m := t.reading()
+	if bad := m.Parse(reply.Message); bad != 0 {
+		s.out = true
+		t.trace.failed(a.c, s.server, bad)
+		a.fail = failed(errMalformed, a.fail)
+		return nil
+	}
+	if t.s.Reporting && a.c.route == nil {
+		t.agentOf(m)
+	}
+	t.trace.rtt(reply.RTT, reply.TCP)
 	f := t.admit(m, a.c, a.name, a.typ)
 	f.server = s.server
 	t.trace.received(a.c, s.server, f, &m.Message)
-	return f, nil
+	switch {
+	case !reply.Upper:
+	case f.kind == foundNothing:
+		s.upper = f // others are asked first
+	default:
+		f = a.inLower(s, f)
+	}
+	return f
+}
+
+// lowers asks those again in lower case that have answered with errors, when nobody else is
+// left. It returns the first finding that is of use, or nil.
+func (a *asking) lowers() *finding {
+	for i := range a.list {
+		s := &a.list[i]
+		if f := s.upper; f != nil && a.lowered < maxLowered {
+			a.lowered++
+			s.upper = nil
+			if g := a.inLower(s, f); g != f && a.weigh(s, g) {
+				return g
+			}
+		}
+	}
+	return nil
+}
+
+// inLower asks again without upper-case letters, over TCP, what a server has answered with an
+// error or with nothing, unsigned: some find only lower-case names (RFC 4343, section 3, wants it
+// otherwise). It returns the better finding, and what the server does is remembered, so that
+// each is asked once.
+func (a *asking) inLower(s *candidate, f *finding) *finding {
+	t := a.t
+	switch {
+	case f.kind != foundNothing && f.kind != foundNoData && f.kind != foundNXDomain:
+		t.r.exchange.SawCase(s.server, true)
+		return f
+	case !a.whole && t.s.Minimise != Strict: // what is said of a part of the name decides nothing
+		return f
+	case slices.ContainsFunc(f.proof, func(s *wire.RRset) bool { return len(s.Sigs) > 0 }), t.b.left() == 0:
+		return f
+	}
+	q := a.question(0)
+	q.TCP, q.MixCase = true, false
+	if end := time.Now().Add(lowerTime); end.Before(q.End) {
+		q.End = end
+	}
+	t.trace.sent(a.c, s.server, a.name, a.typ)
+	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, &q)
+	t.charge(max(reply.Packets, 1), reply.Octets)
+	if err != nil {
+		t.trace.failed(a.c, s.server, err)
+		t.r.exchange.SawCase(s.server, true) // nothing says otherwise
+		return f
+	}
+	m := t.reading()
+	if m.Parse(reply.Message) != 0 {
+		return f
+	}
+	t.trace.rtt(reply.RTT, reply.TCP)
+	g := t.admit(m, a.c, a.name, a.typ)
+	g.server = s.server
+	t.trace.received(a.c, s.server, g, &m.Message)
+	better := g.kind != foundNothing && g.kind != f.kind && g.kind != foundNXDomain
+	t.r.exchange.SawCase(s.server, !better)
+	if better {
+		return g
+	}
+	return f
+}
+
+// tryTime is how long one server is waited for at least, TCP too, before the next one is asked.
+const tryTime = 1500 * time.Millisecond
+
+// lowerTime is how long the answer to a question without upper-case letters is waited for,
+// where there is an answer already.
+const lowerTime = time.Second
+
+// charge takes what was sent and received from what the question may cost.
+func (t *task) charge(packets, octets int) {
+	t.b.packets -= packets
+	t.b.octets -= octets
+	t.r.counters.Sent.Add(uint64(packets))
 }
 
 // weigh tells whether a finding is of use, and takes note of the server that gave it.
@@ -147,17 +293,22 @@ func (a *asking) weigh(s *candidate, f *finding) bool {
 	return true
 }
 
-// patience returns how often one address of c is asked, and until when.
-func (t *task) patience(c *cut) (most int, end time.Time) {
+// patience returns how often those servers of c that are silent are asked again, and until
+// when.
+func (t *task) patience(c *cut) (waves int, end time.Time) {
 	switch {
 	case c.route == nil:
+		return maxWaves, t.b.deadline
 	case !c.route.First:
 		return maxForward, t.b.deadline
-	default:
-		// Iteration comes behind the forwarders, and needs its time as well.
-		return maxTries, t.b.deadline.Add(-t.b.left() / 2)
 	}
-	return maxTries, t.b.deadline
+	// Iteration comes behind the forwarders, and needs its time as well: a half of what whoever
+	// asked waits for.
+	left := t.b.left()
+	if d := time.Until(t.b.reply); d > 0 {
+		left = min(left, d)
+	}
+	return maxWaves, time.Now().Add(left / 2)
 }
 
 // useless is the failure that a finding of no use comes to.
@@ -294,7 +445,7 @@ func (a *asking) choose() int {
 	for i := range list {
 		s := &list[i]
 		key := lameKey{s.server, a.zone}
-		if s.out || s.tries >= a.most || slices.Contains(t.avoid, key) {
+		if s.out || s.tries > 0 || slices.Contains(t.avoid, key) {
 			continue
 		}
 		lame := c.route == nil && t.r.lame.has(lameFor{key, a.typ})
@@ -309,14 +460,14 @@ func (a *asking) choose() int {
 			score = unknownRTT
 		case upstream.Good:
 			score = t.r.exchange.RTT(s.server) + sameRTT
-			other = other || s.tries == 0 && !lame
+			other = other || !lame
+		case upstream.Slow:
+			// Should it be silent again, there is another way to wait for it longer.
+			s.timeout = min(timeout, max(exploreTimeout, 2*t.r.exchange.RTT(s.server)))
 		case upstream.Dead:
 			score *= 4
 		}
 		random = random*1664525 + 1013904223 // spreads the one draw over the list
-		if s.tries > 0 {
-			score = timeout * time.Duration(s.tries+1) // it may answer over UDP, but not over TCP
-		}
 		switch {
 		case lame:
 			score += lameRTT
@@ -343,46 +494,6 @@ func (a *asking) choose() int {
 
 // errMalformed is a reply that does not parse.
 var errMalformed = errors.New("malformed reply")
-
-// exchange sends the question to one server and reads the reply, until end at most.
-func (t *task) exchange(c *cut, s *candidate, name []byte, typ wire.Type, end time.Time) (*reading, error) {
-	timeout := s.timeout
-	if s.tries > 1 {
-		timeout *= 2
-	}
-	forward := c.route != nil && c.route.Forward
-	q := upstream.Question{
-		Name: name, Type: typ, RD: forward, CD: forward && t.s.Validate,
-		EDNS: true, DO: t.s.Validate, TCP: c.route != nil && c.route.TCP,
-		Timeout: timeout, End: end, MixCase: t.s.MixCase,
-	}
-	t.trace.sent(c, s.server, name, typ)
-	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, &q)
-	t.b.packets -= max(reply.Packets, 1)
-	t.b.octets -= reply.Octets
-	t.r.counters.Sent.Add(uint64(max(reply.Packets, 1)))
-	if reply.Spoof {
-		t.r.counters.Spoofed.Add(1)
-	}
-	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t.r.counters.Timeouts.Add(1)
-		}
-		t.trace.failed(c, s.server, err)
-		return nil, err
-	}
-	m := t.reading()
-	if bad := m.Parse(reply.Message); bad != 0 {
-		s.out = true
-		t.trace.failed(c, s.server, bad)
-		return nil, errMalformed
-	}
-	if t.s.Reporting && c.route == nil {
-		t.agentOf(m)
-	}
-	t.trace.rtt(reply.RTT, reply.TCP)
-	return m, nil
-}
 
 // askLocal asks the zones of this server.
 func (t *task) askLocal(c *cut, name []byte, typ wire.Type) (*finding, *failure) {

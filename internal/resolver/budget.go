@@ -12,12 +12,14 @@ type budget struct {
 	packets  int
 	octets   int
 	work     dnssec.Work
+	vain     int // name servers whose addresses were looked up in vain
 	deadline time.Time
+	reply    time.Time // when whoever asked gets SERVFAIL
 }
 
 func newBudget(l *Limits, now time.Time) budget {
 	return budget{
-		packets: l.Packets, octets: l.Octets, deadline: now.Add(l.Time),
+		packets: l.Packets, octets: l.Octets, deadline: now.Add(l.Time), reply: now.Add(l.Reply),
 		work: dnssec.Work{Signatures: l.Signatures, Failures: maxFailures, Hashes: l.Hashes, Iterations: l.Iterations},
 	}
 }

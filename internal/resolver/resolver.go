@@ -39,6 +39,8 @@ type Exchanger interface {
 	Estimate(server netip.AddrPort) (timeout time.Duration, state upstream.State, probe bool)
 	// RTT returns a server's smoothed round-trip time, or 0.
 	RTT(server netip.AddrPort) time.Duration
+	// SawCase notes whether a server finds names with upper-case letters.
+	SawCase(server netip.AddrPort, bears bool)
 }
 
 // Local answers from the zones that this server is authoritative for.
@@ -208,6 +210,11 @@ func (r *Resolver) Apply(c *Config) {
 func (r *Resolver) Close() {
 	r.stop()
 	r.work.Wait()
+	r.waiting.mu.Lock()
+	defer r.waiting.mu.Unlock()
+	if r.waiting.clock != nil {
+		r.waiting.clock.Stop()
+	}
 }
 
 // Counters count what the resolver did since its start.

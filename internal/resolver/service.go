@@ -47,7 +47,10 @@ type waiting struct {
 	asked   map[inquiryKey]*inquiry
 	clients map[netip.Prefix]int
 	forged  list.List // of *waiter without a cookie, the oldest first
+	due     waiters   // all, in the order in which they are to have an answer
+	clock   *time.Timer
 	total   int
+	working int // inquiries
 }
 
 func (w *waiting) init() {
@@ -68,14 +71,44 @@ type inquiry struct {
 	waiters []*waiter
 	refresh bool // nobody waits: the cache is to have it anew
 	stale   bool // whoever asked first can have a stale answer
+	brief   bool // it ends when whoever asked first has been told that there is no answer
 }
 
 type waiter struct {
 	Waiter
-	client netip.Prefix
-	place  *list.Element // in forged
-	gone   bool
-	late   *time.Timer
+	client     netip.Prefix
+	place      *list.Element // in forged
+	gone       bool
+	late       *time.Timer
+	reply      time.Time // when it gets SERVFAIL, if there is nothing better
+	prev, next *waiter   // in due
+}
+
+// waiters is a list of waiters, by when they are to have an answer. A list of their own costs
+// no memory beside them.
+type waiters struct{ first, last *waiter }
+
+func (l *waiters) push(w *waiter) {
+	if w.prev = l.last; l.last == nil {
+		l.first = w
+	} else {
+		l.last.next = w
+	}
+	l.last = w
+}
+
+func (l *waiters) remove(w *waiter) {
+	if w.prev == nil {
+		l.first = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		l.last = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.prev, w.next = nil, nil
 }
 
 // network is who shares the quota of waiting questions. Programs of this machine
@@ -103,37 +136,14 @@ func (r *Resolver) Ask(q *Request) {
 		config = r.config.Load()
 	}
 	limits := &config.Limits
-	var victim *waiter
-	var me *waiter
+	var me, victim *waiter
 	if q.Waiter != nil {
-		me = &waiter{Waiter: q.Waiter, client: network(q.Client)}
-		most := limits.PerClient
-		if q.Cookie {
-			most = limits.PerCookie
-		}
-		if me.client.IsValid() && w.clients[me.client] >= most {
+		var room bool
+		if me, victim, room = w.enter(q, limits); !room {
 			w.mu.Unlock()
 			r.counters.Shed.Add(1)
 			me.Drop()
 			return
-		}
-		if w.total >= limits.Waiting {
-			oldest := w.forged.Front()
-			if oldest == nil {
-				w.mu.Unlock()
-				r.counters.Shed.Add(1)
-				me.Drop()
-				return
-			}
-			victim = oldest.Value.(*waiter)
-			w.leave(victim)
-		}
-		w.total++
-		if me.client.IsValid() {
-			w.clients[me.client]++
-		}
-		if !q.Cookie {
-			me.place = w.forged.PushBack(me)
 		}
 	} else if w.total >= limits.Waiting/2 || w.asked[key] != nil {
 		w.mu.Unlock() // refreshing can wait
@@ -142,10 +152,17 @@ func (r *Resolver) Ask(q *Request) {
 	in := w.asked[key]
 	begin := in == nil
 	if begin {
-		in = &inquiry{key: key, config: config, refresh: me == nil, stale: q.Stale}
+		// Where many are at work already, none goes on when nobody waits any more.
+		crowded := w.working >= limits.Waiting/2
+		in = &inquiry{key: key, config: config, refresh: me == nil, stale: q.Stale, brief: crowded}
 		w.asked[key] = in
+		w.working++
 	}
 	if me != nil {
+		me.reply = time.Now().Add(limits.Reply)
+		if w.due.push(me); w.due.first == me {
+			r.wind(limits.Reply)
+		}
 		in.waiters = append(in.waiters, me)
 		if q.Stale {
 			me.late = time.AfterFunc(config.StaleWait, me.Late)
@@ -192,6 +209,35 @@ func (r *Resolver) inquirer(in *inquiry) {
 	}
 }
 
+// enter counts who asks, if there is room. The one who goes for that, if there is one, is the
+// caller's to tell. The lock is held.
+func (w *waiting) enter(q *Request, limits *Limits) (me, victim *waiter, room bool) {
+	me = &waiter{Waiter: q.Waiter, client: network(q.Client)}
+	most := limits.PerClient
+	if q.Cookie {
+		most = limits.PerCookie
+	}
+	if me.client.IsValid() && w.clients[me.client] >= most {
+		return me, nil, false
+	}
+	if w.total >= limits.Waiting {
+		oldest := w.forged.Front()
+		if oldest == nil {
+			return me, nil, false
+		}
+		victim = oldest.Value.(*waiter)
+		w.leave(victim)
+	}
+	w.total++
+	if me.client.IsValid() {
+		w.clients[me.client]++
+	}
+	if !q.Cookie {
+		me.place = w.forged.PushBack(me)
+	}
+	return me, victim, true
+}
+
 // leave takes a waiter out of the count. The lock is held.
 func (w *waiting) leave(me *waiter) {
 	if me.gone {
@@ -199,6 +245,7 @@ func (w *waiting) leave(me *waiter) {
 	}
 	me.gone = true
 	w.total--
+	w.due.remove(me)
 	if me.place != nil {
 		w.forged.Remove(me.place)
 	}
@@ -214,12 +261,42 @@ func (w *waiting) leave(me *waiter) {
 	}
 }
 
+// wind sets the clock that calls overdue. The lock is held.
+func (r *Resolver) wind(d time.Duration) {
+	if r.waiting.clock == nil {
+		r.waiting.clock = time.AfterFunc(d, r.overdue)
+		return
+	}
+	r.waiting.clock.Reset(d)
+}
+
+// overdue tells those who have waited for long that there is no answer. The work on it goes
+// on: whoever asks again finds it done, or joins.
+func (r *Resolver) overdue() {
+	w := &r.waiting
+	var late []*waiter
+	w.mu.Lock()
+	now := time.Now()
+	for w.due.first != nil && !w.due.first.reply.After(now) {
+		late = append(late, w.due.first)
+		w.leave(w.due.first)
+	}
+	if w.due.first != nil {
+		r.wind(time.Until(w.due.first.reply))
+	}
+	w.mu.Unlock()
+	for _, me := range late {
+		me.Answer(&cache.Answer{Rcode: wire.ServFail, EDE: wire.EDENoReachableAuthority}, "no answer in time")
+	}
+}
+
 // inquire finds an answer and gives it to all who wait.
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
-	a, text := r.resolve(in.config, []byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, in.stale, nil)
+	a, text := r.resolve(in.config, []byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, in.stale, in.brief, nil)
 	w := &r.waiting
 	w.mu.Lock()
+	w.working--
 	delete(w.asked, in.key)
 	waiters := in.waiters
 	kept := waiters[:0]
@@ -236,9 +313,12 @@ func (r *Resolver) inquire(in *inquiry) {
 }
 
 // resolve finds the answer to one question and puts it into the cache.
-func (r *Resolver) resolve(c *Config, name []byte, typ wire.Type, do, cd, refresh, stale bool, trace *Trace) (*cache.Answer, string) {
+func (r *Resolver) resolve(c *Config, name []byte, typ wire.Type, do, cd, refresh, stale, brief bool, trace *Trace) (*cache.Answer, string) {
 	t := r.task(c)
 	defer t.release()
+	if brief {
+		t.own.deadline = t.own.reply
+	}
 	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !cd, refresh, stale, trace
 	res := t.follow(name, typ)
 	if !cd {
@@ -296,7 +376,7 @@ func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int
 // returns the answer with the way to it.
 func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(r.config.Load(), wire.Lower(nil, name), typ, do, cd, false, false, tr)
+	a, text := r.resolve(r.config.Load(), wire.Lower(nil, name), typ, do, cd, false, false, false, tr)
 	return a, text, tr
 }
 

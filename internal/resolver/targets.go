@@ -28,16 +28,18 @@ type target struct {
 //   - what the referral says of names in other zones is tried last, to reach this
 //     delegation and for nothing else.
 //
-// Six name servers of one delegation and five failures are the most (NXNSAttack).
+// Six name servers of one delegation and five failures are the most (NXNSAttack), and ten
+// failures of all delegations of one question (CAMP).
 func (t *task) moreAddresses(c *cut) bool {
 	if c.route != nil {
 		return false
 	}
 	for _, find := range [...]func(*cut, *target) (found, tried bool){t.askParent, t.lookTarget, t.lookAgain} {
 		for i := range c.targets {
-			if c.glueless >= t.s.Limits.Glueless || c.dead >= maxDeadTargets {
+			if c.glueless >= t.s.Limits.Glueless || c.dead >= maxDeadTargets || t.b.vain >= maxVain {
 				return t.spares(c)
 			}
+			before := t.b.packets
 			found, tried := find(c, &c.targets[i])
 			if tried {
 				c.glueless++
@@ -45,6 +47,9 @@ func (t *task) moreAddresses(c *cut) bool {
 					return true
 				}
 				c.dead++
+				if t.b.packets < before { // a circle costs nothing
+					t.b.vain++
+				}
 			}
 		}
 	}

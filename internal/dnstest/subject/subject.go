@@ -82,7 +82,7 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		Local: engine.LocalZones(sub.zones, &policy.Access{}),
 		Limits: resolver.Limits{
 			Packets: s.Int("packets", 0), Octets: s.Int("octets", 0), Aliases: s.Int("aliases", 0), Depth: s.Int("depth", 0),
-			Glueless: s.Int("glueless", 0), NameServers: s.Int("name-servers", 0), Time: s.Duration("time", 0),
+			Glueless: s.Int("glueless", 0), NameServers: s.Int("name-servers", 0), Time: s.Duration("time", 0), Reply: s.Duration("reply", 0),
 			Signatures: s.Int("signatures", 0), Hashes: s.Int("hashes", 0), Iterations: s.Int("iterations", 0),
 			PerZone: s.Int("per-zone", 0), PerServer: s.Int("per-server", 0), Waiting: s.Int("waiting", 0),
 			PerClient: s.Int("per-client", 0),
@@ -130,7 +130,6 @@ func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine
 	g := engine.Generation{Zones: sub.zones}
 	g.Recursion = &engine.Recursion{
 		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
-		MaxAge: s.Duration("max-age", 0),
 	}
 	var allow []netip.Prefix
 	for _, words := range s.Words("allow") {
