@@ -292,6 +292,9 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 		}
 		asked, askedType := show.next(c)
 		whole := len(asked) == len(name) && askedType == typ
+		if !whole && t.knownPart(c, &show, asked) {
+			continue
+		}
 		f, fail := t.ask(c, asked, askedType, whole)
 		if fail != nil && doubtful != nil {
 			return doubtful, nil
@@ -324,8 +327,36 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 		}
 		show.shown = len(asked)
 		t.partial++
+		t.keepPart(f, asked)
 	}
 	return nil, &failure{ede: wire.EDEOther, text: "too many referrals"}
+}
+
+// knownPart tells whether it is known of a part of a name that there is no delegation at it,
+// since it was asked for lately, and has the minimiser go on behind it.
+func (t *task) knownPart(c *cut, show *minimiser, part []byte) bool {
+	now, e := t.unix(), &t.entry
+	switch {
+	case t.refresh:
+		return false
+	case t.r.cache.RRset(c.part, part, wire.TypeA, now, e) && !e.Stale:
+		show.shown = len(part)
+		return true
+	case show.mode != Strict && t.r.cache.Denial(c.part, part, now, e) && !e.Stale:
+		show.all()
+		return true
+	}
+	return false
+}
+
+// keepPart keeps that a part of a name has no address, or does not exist: the names beside and
+// below it are often asked for as well (RFC 9156, section 4). It is validated before it is an
+// answer to anybody.
+func (t *task) keepPart(f *finding, part []byte) {
+	if f.kind != foundNoData && f.kind != foundNXDomain {
+		return
+	}
+	t.keep(&link{kind: f.kind, proof: f.proof, sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part}, part, wire.TypeA)
 }
 
 // delegate keeps what a referral tells: the servers of the child, and whether the
