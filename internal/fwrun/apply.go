@@ -33,6 +33,7 @@ type record struct {
 
 const (
 	recordName = "applied.json"
+	recordLine = "port53 firewall 1\n" // begins it; earlier versions wrote no line
 	stateMode  = 0o700
 	fileMode   = 0o600
 )
@@ -82,6 +83,11 @@ func (s *System) readRecord() (*record, error) {
 		return nil, err
 	}
 	r := &record{}
+	text, ok := bytes.CutPrefix(text, []byte(recordLine))
+	if !ok && bytes.HasPrefix(text, []byte("port53 ")) {
+		line, _, _ := bytes.Cut(text, []byte{'\n'})
+		return nil, fmt.Errorf("%s: it begins with %.40q, not with %q as what this version of port53 reads", filepath.Join(s.State, recordName), line, recordLine[:len(recordLine)-1])
+	}
 	if err := json.Unmarshal(text, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(s.State, recordName), err)
 	}
@@ -93,7 +99,9 @@ func (s *System) writeRecord(r *record) error {
 	if err != nil {
 		return err
 	}
-	return s.withState(func(d *securepath.Dir) error { return d.Write(recordName, append(text, '\n'), fileMode) })
+	return s.withState(func(d *securepath.Dir) error {
+		return d.Write(recordName, slices.Concat([]byte(recordLine), text, []byte{'\n'}), fileMode)
+	})
 }
 
 // forget removes files of what is remembered.

@@ -58,8 +58,13 @@ type followedKey struct {
 	Since time.Time `json:"since"`
 }
 
-// stateVersion is the first field of the state file.
-const stateVersion = 1
+// A state file begins with anchorsLine, and JSON follows, whose first field is stateVersion.
+// Earlier versions wrote no line.
+const (
+	anchorsLine  = "port53 anchors 1\n"
+	anyAnchors   = "port53 "
+	stateVersion = 1
+)
 
 type rolloverState struct {
 	Version int         `json:"version"`
@@ -123,6 +128,11 @@ func readState(file string) ([]*followed, error) {
 	if err != nil {
 		return nil, err
 	}
+	text, ok := bytes.CutPrefix(text, []byte(anchorsLine))
+	if !ok && bytes.HasPrefix(text, []byte(anyAnchors)) {
+		line, _, _ := bytes.Cut(text, []byte{'\n'})
+		return nil, fmt.Errorf("it begins with %.40q, not with %q as what this version of port53 reads", line, anchorsLine[:len(anchorsLine)-1])
+	}
 	var st rolloverState
 	if err := json.Unmarshal(text, &st); err != nil {
 		return nil, err
@@ -153,6 +163,12 @@ func readState(file string) ([]*followed, error) {
 		}
 	}
 	return st.Zones, nil
+}
+
+// CheckRollover returns what is wrong with a state file, or nil.
+func CheckRollover(file string) error {
+	_, err := readState(file)
+	return err
 }
 
 func (ro *Rollover) zone(name []byte) *followed {
@@ -313,7 +329,7 @@ func (ro *Rollover) save() error {
 	if err != nil {
 		return fmt.Errorf("trust anchors: %w", err)
 	}
-	_, err = f.Write(text)
+	_, err = f.Write(append([]byte(anchorsLine), text...))
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), ro.file)

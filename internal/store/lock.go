@@ -112,6 +112,9 @@ func flock(f *os.File) error {
 	}
 }
 
+// shared locks a file as one of several that only look at it.
+func shared(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) }
+
 // holder says who has locked a file.
 func holder(f *os.File) string {
 	text, err := io.ReadAll(io.NewSectionReader(f, 0, 512))

@@ -61,6 +61,9 @@ const (
 	wholeLine    = "port53 zone 3\n"
 	oldWholeLine = "port53 zone 2\n"
 	wholeHead    = len(wholeLine) + lifeLen + 8
+
+	checkedLine = "port53 checked 1\n" // then when, as Unix time, and for how many seconds it holds
+	frozenLine  = "port53 frozen 1\n"  // that the file is there says all
 )
 
 func table() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
@@ -451,7 +454,7 @@ func (z *files) setChecked(at time.Time, expire time.Duration) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(fmt.Appendf(nil, "%d %d\n", at.Unix(), int64(expire/time.Second)), 0)
+	_, err = f.WriteAt(fmt.Appendf(nil, checkedLine+"%d %d\n", at.Unix(), int64(expire/time.Second)), 0)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = z.fsys.Rename(path+newSuffix, path)
 	}
@@ -464,12 +467,8 @@ func (z *files) setChecked(at time.Time, expire time.Duration) error {
 // checked returns what setChecked was given last. If that is not known, the version was
 // the newest when it was written.
 func (z *files) checked() (at time.Time, expire time.Duration) {
-	text, err := readFile(z.fsys, z.path(checkedName))
-	first, second, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
-	a, err1 := strconv.ParseInt(first, 10, 64)
-	b, err2 := strconv.ParseInt(second, 10, 64)
-	if err == nil && err1 == nil && err2 == nil {
-		return time.Unix(a, 0), time.Duration(b) * time.Second
+	if at, expire, ok := z.readChecked(); ok {
+		return at, expire
 	}
 	for _, name := range []string{wholeName, journalName} {
 		if info, err := z.fsys.Lstat(z.path(name)); err == nil && info.ModTime().After(at) {
@@ -477,6 +476,16 @@ func (z *files) checked() (at time.Time, expire time.Duration) {
 		}
 	}
 	return at, 0
+}
+
+// readChecked reads what setChecked was given last, with its line or, as earlier versions
+// wrote it, without.
+func (z *files) readChecked() (at time.Time, expire time.Duration, ok bool) {
+	text, err := readFile(z.fsys, z.path(checkedName))
+	first, second, _ := strings.Cut(strings.TrimSpace(strings.TrimPrefix(string(text), checkedLine)), " ")
+	a, err1 := strconv.ParseInt(first, 10, 64)
+	b, err2 := strconv.ParseInt(second, 10, 64)
+	return time.Unix(a, 0), time.Duration(b) * time.Second, err == nil && err1 == nil && err2 == nil
 }
 
 // setFrozen writes down, durably, whether the zone's updates are refused for now.
@@ -488,10 +497,10 @@ func (z *files) setFrozen(frozen bool) error {
 	}
 	undo := func() { _ = z.fsys.Remove(path) }
 	if frozen {
-		err = write(z.fsys, path, nil)
+		err = write(z.fsys, path, []byte(frozenLine))
 	} else {
 		err = z.fsys.Remove(path)
-		undo = func() { _ = write(z.fsys, path, nil) }
+		undo = func() { _ = write(z.fsys, path, []byte(frozenLine)) }
 	}
 	if err != nil {
 		return err

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/resolver"
+	"port53/internal/store"
+)
+
+func newStore(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Look at what the server keeps between runs",
+		Long: `The server keeps in state_dir what updates and transfers have made of zones, and what
+it has seen of trust anchors. Each file says in its first line what it is and in which
+format: port53 KIND VERSION.`,
+		Example: "  port53 store check /var/lib/port53",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newStoreCheck(s))
+	return cmd
+}
+
+func newStoreCheck(s *streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check DIR",
+		Short: "Check a state directory, and change nothing in it",
+		Long: `check reads a state directory and says of each file what the next start would make of
+it, a line a file:
+
+  ok       it is used
+  torn     its end is of a change that nobody was told is there: it is cut off
+  left     it is left over, and not used
+  damaged  it is not what was written: it is refused, and kept
+  foreign  it is in a format that this version does not know: it is refused, and kept
+  unknown  it is nothing of port53's
+
+Serials are those of the zones' versions: what can be served, what changes can be read,
+and from where on they cannot. A server may run meanwhile: what it is writing may look
+torn.
+
+Exit codes: 0 all of it can be used, 1 something is damaged or foreign, 2 it could not be
+examined.`,
+		Example: `  port53 store check /var/lib/port53
+  port53 store check --json /var/lib/port53 | jq '.files[] | select(.verdict == "damaged")'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			x, err := store.Examine(args[0], judgeState)
+			if err != nil {
+				return failure(exitUsage, "name the directory that state_dir in the configuration names", "%v", err)
+			}
+			bad := 0
+			for i := range x.Files {
+				if x.Files[i].Bad() {
+					bad++
+				}
+			}
+			if asJSON {
+				if err := s.printJSON(x); err != nil {
+					return err
+				}
+			} else {
+				printExamination(s, x, bad)
+			}
+			if bad > 0 {
+				return &exit{code: exitFindings}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printExamination(s *streams, x *store.Examination, bad int) {
+	for i := range x.Files {
+		f := &x.Files[i]
+		serial := ""
+		if f.Serial != nil {
+			serial = fmt.Sprintf(" (serial %d is served)", *f.Serial)
+		}
+		fmt.Fprintf(s.out, "%s: %s: %s%s\n", f.Path, f.Verdict, f.Text, serial)
+	}
+	if x.InUse {
+		fmt.Fprintln(s.out, "a server is using the directory: what it is writing may look torn")
+	}
+	if bad == 0 {
+		fmt.Fprintf(s.out, "%d files, all of them can be used\n", len(x.Files))
+	} else {
+		fmt.Fprintf(s.out, "%d files, %d of them cannot be used\n", len(x.Files), bad)
+	}
+}
+
+// anchorsName is the file of the trust anchors that were seen.
+const anchorsName = "trust-anchors.json"
+
+// judgeState knows the files of a state directory that are not zones'.
+func judgeState(name, path string) (verdict store.Verdict, text string, known bool) {
+	line, err := store.FirstLine(path)
+	switch kind, _, _ := strings.Cut(strings.TrimPrefix(line, "port53 "), " "); {
+	case name == anchorsName:
+		if err := resolver.CheckRollover(path); err != nil {
+			if strings.HasPrefix(line, "port53 anchors ") && line != "port53 anchors 1" {
+				return store.Foreign, err.Error(), true
+			}
+			return store.Damaged, err.Error(), true
+		}
+		return store.Whole, "trust anchors that were seen", true
+	case strings.HasPrefix(name, anchorsName+"."):
+		return store.Left, "it was being written, and is not used", true
+	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
+		return store.Whole, "a dump of the cache", true
+	case filepath.Ext(name) == ".sock":
+		return store.Whole, "the control socket", true
+	}
+	return "", "", false
+}

@@ -1,0 +1,303 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Verdict is what a file of a state directory is found to be.
+type Verdict string
+
+// The verdicts.
+const (
+	Whole   Verdict = "ok"
+	Torn    Verdict = "torn"    // its end is of what was never acknowledged: the next start cuts it off
+	Damaged Verdict = "damaged" // it is not what was written, and refused
+	Foreign Verdict = "foreign" // it is in a format that this version does not know, and refused
+	Left    Verdict = "left"    // it is left over, and not used
+	Unknown Verdict = "unknown" // it is nothing of port53's
+)
+
+// An Examined is one file of a state directory.
+type Examined struct {
+	Path    string  `json:"path"`           // relative to the directory
+	Zone    string  `json:"zone,omitempty"` // whose it is
+	Verdict Verdict `json:"verdict"`
+	Serial  *uint32 `json:"serial,omitempty"` // of the version that the next start serves, or leads on from
+	Text    string  `json:"text"`             // what it has, or what is wrong
+}
+
+// Bad reports whether a start refuses the file.
+func (e *Examined) Bad() bool { return e.Verdict == Damaged || e.Verdict == Foreign }
+
+// An Examination is a state directory as it is.
+type Examination struct {
+	InUse bool       `json:"in_use"` // a server has it: what it is writing may look torn
+	Files []Examined `json:"files"`  // in the order of their paths
+}
+
+// A Judge says what a file is that is not a zone's, by its path relative to the state
+// directory, or has nothing to say.
+type Judge func(name, path string) (verdict Verdict, text string, known bool)
+
+// zonesName is the directory of zones in a state directory.
+const zonesName = "zones"
+
+// Examine looks at a state directory and changes nothing. judge knows the files that are
+// not zones'. The error is why that could not be done.
+func Examine(dir string, judge Judge) (*Examination, error) {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = &fs.PathError{Op: "examine", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if err != nil {
+		return nil, err
+	}
+	x := &Examination{InUse: inUse(filepath.Join(dir, lockName))}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		switch path := filepath.Join(dir, name); {
+		case name == zonesName && e.IsDir():
+			if err := x.zones(path); err != nil {
+				return nil, err
+			}
+		case name == lockName && e.Type().IsRegular():
+		default:
+			verdict, text, known := judge(name, path)
+			if !known {
+				verdict, text = Unknown, "it is no file of port53's state"
+			}
+			x.Files = append(x.Files, Examined{Path: name, Verdict: verdict, Text: text})
+		}
+	}
+	slices.SortStableFunc(x.Files, func(a, b Examined) int { return strings.Compare(a.Path, b.Path) })
+	return x, nil
+}
+
+// inUse reports whether a server has locked a state directory.
+func inUse(lock string) bool {
+	f, err := os.OpenFile(lock, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(shared(f), syscall.EWOULDBLOCK)
+}
+
+func (x *Examination) zones(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := filepath.Join(zonesName, e.Name())
+		switch {
+		case strings.HasSuffix(e.Name(), goneSuffix):
+			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"})
+		case !e.IsDir():
+			x.Files = append(x.Files, Examined{Path: name, Verdict: Unknown, Text: "it is no zone's directory"})
+		default:
+			files, err := examineZone(filepath.Join(dir, e.Name()), e.Name())
+			if err != nil {
+				return err
+			}
+			x.Files = append(x.Files, files...)
+		}
+	}
+	return nil
+}
+
+// examineZone looks at the files of one zone.
+func examineZone(dir, name string) (list []Examined, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	z := &files{dir: dir, fsys: system{}, limits: limits{minJournal, maxWhole}, log: slog.New(slog.DiscardHandler)}
+	content, err := readFile(z.fsys, z.path(wholeName))
+	if err != nil {
+		return nil, err
+	}
+	if z.apex = apexOf(content); z.apex == nil || fileName(z.apex) != name {
+		z.apex = []byte{0}
+	}
+	v, whole := z.examineWhole(content, name)
+	journal := z.examineJournal(v, content)
+	if v != nil && journal.Serial == nil {
+		serial := v.Serial()
+		whole.Serial = &serial
+	}
+	for _, e := range entries {
+		one := Examined{Verdict: Whole}
+		switch n := e.Name(); {
+		case n == wholeName:
+			one = whole
+		case n == journalName:
+			one = journal
+		case n == historyName:
+			one = z.examineHistory()
+		case n == checkedName:
+			if _, _, ok := z.readChecked(); !ok {
+				one.Verdict, one.Text = Damaged, "when the zone was checked cannot be read: it counts from when its version was written"
+			} else {
+				one.Text = "when the zone was checked"
+			}
+		case n == frozenName:
+			one.Text = "updates of the zone are refused for now"
+		case strings.Contains(n, asideSuffix):
+			one.Verdict, one.Text = Left, "it was put aside since it could not be used"
+		case strings.HasSuffix(n, newSuffix), strings.HasSuffix(n, oldSuffix):
+			one.Verdict, one.Text = Left, "it was being written: the next start removes it"
+		default:
+			one.Verdict, one.Text = Unknown, "it is no file of port53's state"
+		}
+		one.Path = filepath.Join(zonesName, name, e.Name())
+		if one.Zone = ""; len(z.apex) > 1 || name == "%root" {
+			one.Zone = string(wire.AppendName(nil, z.apex))
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// apexOf returns the name of the zone in a whole version, which begins with the SOA record.
+func apexOf(content []byte) (apex []byte) {
+	if len(content) < wholeHead {
+		return nil
+	}
+	_ = zone.EachRecord(content[wholeHead:], func(owner []byte, _ wire.Type, _ uint32, _ []byte) bool {
+		apex = wire.Lower(nil, owner)
+		return false
+	})
+	return apex
+}
+
+// verdictOf tells damage from another format, by the first line of a file.
+func verdictOf(content []byte, kind string) Verdict {
+	line, _, whole := bytes.Cut(content[:min(len(content), 64)], []byte{'\n'})
+	if version, ok := bytes.CutPrefix(line, []byte("port53 "+kind+" ")); ok && whole && len(version) > 0 && len(bytes.Trim(version, "0123456789")) == 0 {
+		return Foreign
+	}
+	return Damaged
+}
+
+func (z *files) examineWhole(content []byte, name string) (*zone.Zone, Examined) {
+	if content == nil {
+		return nil, Examined{}
+	}
+	v, err := z.read(content, wire.Seed(1))
+	if err != nil {
+		e := Examined{Verdict: Damaged, Text: problemOf(err)}
+		if !bytes.HasPrefix(content, []byte(wholeLine)) && !bytes.HasPrefix(content, []byte(oldWholeLine)) {
+			e.Verdict = verdictOf(content, "zone")
+		}
+		return nil, e
+	}
+	if fileName(z.apex) != name {
+		return nil, Examined{Verdict: Damaged, Text: fmt.Sprintf("it is of the zone %s, which has another directory", wire.AppendName(nil, apexOf(content)))}
+	}
+	return v, Examined{Verdict: Whole, Text: fmt.Sprintf("serial %d, %d records", v.Serial(), v.Records())}
+}
+
+// problemOf returns what is wrong with a file, whose path is said already.
+func problemOf(err error) string {
+	var b *broken
+	if errors.As(err, &b) {
+		return b.problem
+	}
+	return err.Error()
+}
+
+func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
+	content, err := readFile(z.fsys, z.path(journalName))
+	switch {
+	case err != nil:
+		return Examined{Verdict: Damaged, Text: err.Error()}
+	case content == nil:
+		return Examined{}
+	}
+	j := readJournal(content, bytes.HasPrefix(whole, []byte(oldWholeLine)))
+	switch {
+	case j.damage != "":
+		e := Examined{Verdict: Damaged, Text: j.damage + "; " + j.serials()}
+		if j.beyond != nil {
+			e.Text += fmt.Sprintf("; what follows led to serial %d at least", *j.beyond)
+		}
+		if !bytes.HasPrefix(content, []byte(journalLine)) && !bytes.HasPrefix(content, []byte(oldJournalLine)) {
+			e.Verdict = verdictOf(content, "journal")
+		}
+		return e
+	case v == nil:
+		return Examined{Verdict: Damaged, Text: "the version that it changes is gone or cannot be used; " + j.serials()}
+	case j.life != z.life && !j.old:
+		return Examined{Verdict: Left, Text: fmt.Sprintf("it belongs to a version that serial %d has replaced: the next start puts it aside; %s", v.Serial(), j.serials())}
+	case j.life != z.life && j.torn < len(content):
+		return Examined{Verdict: Damaged, Text: fmt.Sprintf("it is of another version of the zone than the one beside it, which has serial %d; %s", v.Serial(), j.serials())}
+	}
+	next, _, err := z.replay(v, j)
+	if err != nil {
+		return Examined{Verdict: Damaged, Text: problemOf(err)}
+	}
+	serial := next.Serial()
+	e := Examined{Verdict: Whole, Serial: &serial, Text: "no changes"}
+	if len(j.deltas) > 0 {
+		e.Text = fmt.Sprintf("changes from serial %d to %d", j.deltas[0].From, j.deltas[len(j.deltas)-1].To)
+	}
+	if j.torn > 0 {
+		e.Verdict = Torn
+		e.Text += fmt.Sprintf("; its last %d bytes are of a change that was never acknowledged, and the next start cuts them off", j.torn)
+	}
+	return e
+}
+
+func (z *files) examineHistory() Examined {
+	content, err := readFile(z.fsys, z.path(historyName))
+	if err != nil {
+		return Examined{Verdict: Damaged, Text: err.Error()}
+	}
+	text, err := historySerials(content)
+	if err == nil {
+		return Examined{Verdict: Whole, Text: text}
+	}
+	e := Examined{Verdict: Damaged, Text: err.Error() + ": it is not used"}
+	if !bytes.HasPrefix(content, []byte(historyLine)) {
+		e.Verdict = verdictOf(content, "history")
+	}
+	return e
+}
+
+// FirstLine returns the first line of a file, for those who know files by it: at most 64
+// bytes of it.
+func FirstLine(path string) (string, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return "", errors.Join(errors.New("it is no regular file"), err)
+	}
+	head := make([]byte, 64)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	line, _, _ := bytes.Cut(head[:n], []byte{'\n'})
+	return string(line), nil
+}
