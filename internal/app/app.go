@@ -92,6 +92,7 @@ type succession struct {
 	swapping  sync.Mutex // held for the few instructions that replace it
 	reloading sync.Mutex // one reload at a time, over all that it reads
 	reloads   reloads
+	guarding  sync.Mutex // while rules of the firewall are loaded
 
 	startedWith *config.Config // keys that only count at a start have the values of this
 	confined    bool           // to the places that were its own at the start

@@ -53,7 +53,7 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	if err := mayAppend(c.Log.QueriesFile); err != nil {
 		return nil, err
 	}
-	for _, n := range g.left {
+	for _, n := range g.networks.left {
 		r.note("clients in %s, a public network of this machine, are not answered: add it to resolver: {allow: […]} if they should be", n)
 	}
 	m := zones.New(zones.Options{})

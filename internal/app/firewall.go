@@ -30,6 +30,10 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 			p.Listen = append(p.Listen, a.Addr().WithZone(""))
 		}
 	}
+	asked, err := c.QueryClients()
+	if err != nil {
+		return nil, err
+	}
 	local := len(p.Listen) == 0 && !whole
 	if whole {
 		p.Listen = nil
@@ -48,11 +52,11 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.Allow = append(clients, c.Policy.Allow...)
+		p.Allow = append(clients, asked...)
 		p.Everybody = len(p.Allow) == 0 && !c.Internal()
 		p.Limits = p.Everybody
 	default:
-		p.Allow = append(p.Allow, c.Policy.Allow...)
+		p.Allow = append(p.Allow, asked...)
 		p.Everybody = len(p.Allow) == 0
 		p.Limits = true
 	}
@@ -89,6 +93,8 @@ func (a *App) apply(ctx context.Context, g *guard) error {
 	if g == nil {
 		return nil
 	}
+	a.guarding.Lock()
+	defer a.guarding.Unlock()
 	changed, err := (&fwrun.System{State: g.state}).Apply(ctx, g.rules, 0, false, nil)
 	if err != nil {
 		return fmt.Errorf("firewall.manage: the rules are as they were: %w", err)

@@ -15,6 +15,7 @@ import (
 
 	"port53/internal/config"
 	"port53/internal/engine"
+	"port53/internal/netif"
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/wire"
@@ -34,9 +35,23 @@ type generation struct {
 	anchors  []resolver.Anchor // as configured
 	sources  []zones.Source
 	bounds   zones.Bounds
-	clients  []netip.Prefix // who may have names resolved; none: everyone
-	left     []netip.Prefix // networks of this machine that may not, since they are public and not named
-	guard    *guard         // rules that the machine's firewall is to have; nil: they are not our business
+	networks networks
+	guard    *guard // rules that the machine's firewall is to have; nil: they are not our business
+}
+
+// networks are whose clients are answered, as far as it depends on the machine's interfaces.
+type networks struct {
+	clients []netip.Prefix // who may have names resolved; none: everyone
+	left    []netip.Prefix // networks of this machine that may not, since they are public and not named
+	asked   []netip.Prefix // policy.allow; none: the role decides
+}
+
+// networksOf returns the networks of c as the interfaces are now.
+func networksOf(c *config.Config) (n networks, err error) {
+	if n.clients, n.left, err = c.RecursionClients(); err == nil {
+		n.asked, err = c.QueryClients()
+	}
+	return n, err
 }
 
 // build makes a generation of c. old is the one that it follows; nil: it is the first. On an
@@ -54,10 +69,10 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 		g.engine.Manager = a.manager
 	}
 	var err error
-	if g.clients, g.left, err = c.RecursionClients(); err != nil {
+	if g.networks, err = networksOf(c); err != nil {
 		return nil, err
 	}
-	if g.engine.Access, err = access(c, g.clients); err != nil {
+	if g.engine.Access, err = access(c, g.networks); err != nil {
 		return nil, err
 	}
 	if g.engine.Limits, err = limits(old, c); err != nil {
@@ -103,11 +118,11 @@ func (a *App) buildRecursion(g, old *generation) error {
 	return nil
 }
 
-// access returns who may ask, and who may have names resolved: clients, or everyone if there
-// are none.
-func access(c *config.Config, clients []netip.Prefix) (*policy.Access, error) {
+// access returns who may ask, and who may have names resolved: the clients of n, or everyone
+// if there are none.
+func access(c *config.Config, n networks) (*policy.Access, error) {
 	a := &policy.Access{}
-	allow := c.Policy.Allow
+	allow, clients := n.asked, n.clients
 	var err error
 	if c.Recurses() {
 		if len(clients) > 0 {
@@ -164,15 +179,31 @@ func limits(old *generation, c *config.Config) (engine.Limits, error) {
 // nobody has named them, and what to write if they should be. old is the generation before,
 // which has told of its own; it may be nil.
 func (a *App) tellLeft(old, g *generation) {
-	if len(g.left) == 0 || old != nil && slices.Equal(old.left, g.left) {
+	if len(g.networks.left) == 0 || old != nil && slices.Equal(old.networks.left, g.networks.left) {
 		return
 	}
 	var list []string
-	for _, n := range slices.Concat(g.clients, g.left) {
+	for _, n := range slices.Concat(g.networks.clients, g.networks.left) {
 		list = append(list, "'"+n.String()+"'")
 	}
-	a.log.Warn("clients in public networks of this machine are not answered", "networks", g.left,
-		"to_answer_them_write", "resolver: {allow: ["+strings.Join(list, ", ")+"]}")
+	a.log.Warn("clients in public networks of this machine are not answered", "networks", g.networks.left,
+		"to_answer_them_write", "resolver: {allow: ["+strings.Join(list, ", ")+"]}",
+		"or_as_they_change", "resolver: {allow: ["+strings.Join(byInterface(slices.Concat(g.networks.clients, g.networks.left)), ", ")+"]}")
+}
+
+// byInterface returns the interfaces of networks as the configuration names them, but for
+// loopback, which is among them.
+func byInterface(list []netip.Prefix) (names []string) {
+	all, err := netif.List()
+	if err != nil {
+		return nil
+	}
+	for _, a := range all {
+		if text := "{interface: " + a.Interface + "}"; !a.Prefix.Addr().IsLoopback() && slices.Contains(list, a.Prefix.Masked()) && !slices.Contains(names, text) {
+			names = append(names, text)
+		}
+	}
+	return names
 }
 
 func rateLimiter(r config.RateLimit) (*policy.RateLimiter, error) {

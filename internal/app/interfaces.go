@@ -2,10 +2,12 @@ package app
 
 import (
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 
 	"port53/internal/netif"
+	"port53/internal/policy"
 )
 
 // presence is which of the addresses that are served an interface of this machine has. A
@@ -15,7 +17,7 @@ type presence struct {
 	missing []netip.AddrPort
 }
 
-// look compares the addresses that are served with those of the interfaces, and logs what
+// lookAtAddresses compares the addresses that are served with those of the interfaces, and logs what
 // has changed since it was last called.
 func (a *App) lookAtAddresses(all []netif.Address) {
 	var missing []netip.AddrPort
@@ -59,4 +61,45 @@ func (a *App) followInterfaces() {
 		return
 	}
 	a.lookAtAddresses(all)
+	a.followNetworks()
+}
+
+// followNetworks answers the clients of the networks that the machine's interfaces have now,
+// if the configuration leaves it to those, and has the firewall do the same if it is to.
+func (a *App) followNetworks() {
+	old := a.current.Load()
+	c := old.config
+	if !c.FollowsInterfaces() {
+		return
+	}
+	now, err := networksOf(c)
+	if err == nil && reflect.DeepEqual(now, old.networks) {
+		return
+	}
+	var who *policy.Access
+	var guard *guard
+	if err == nil {
+		who, err = access(c, now)
+	}
+	if err == nil {
+		guard, err = planGuard(c)
+	}
+	if err != nil {
+		a.log.Error("networks of this machine have changed, and the clients that are answered have not", "problem", err.Error())
+		return
+	}
+	replaced := false
+	a.update(func(g *generation) {
+		if replaced = g.config == c; replaced { // else a reload has read them since
+			g.networks, g.engine.Access, g.guard = now, who, guard
+		}
+	})
+	if !replaced {
+		return
+	}
+	a.log.Info("networks of this machine have changed, and with them the clients that are answered", "clients", now.clients, "policy_allow", now.asked)
+	a.tellLeft(old, a.current.Load())
+	if err := a.apply(a.ctx, guard); err != nil {
+		a.log.Error("the firewall does not follow", "problem", err.Error())
+	}
 }

@@ -114,6 +114,7 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 		a.log.Warn("some changes count from the next start on", "keys", result.Restart)
 	}
 	unguarded := a.apply(ctx, next.guard)
+	a.followNetworks() // they may have changed while it was built
 	if len(report.Failed) > 0 {
 		return result, errors.Join(failedZones(report.Failed), unguarded)
 	}

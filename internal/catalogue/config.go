@@ -108,7 +108,7 @@ func confOpen(a *audited) {
 	if !a.c.Recurses() {
 		return
 	}
-	if a.c.Role == config.RolePublicResolver && len(a.c.Resolver.Allow) == 0 {
+	if a.c.Role == config.RolePublicResolver && len(a.c.Resolver.Allow)+len(a.c.Resolver.AllowInterfaces) == 0 {
 		a.find(finding.Info, 0, "role", "it resolves for everyone, which is what it is for: CONF-RRL is what keeps it from attacking others")
 		return
 	}

@@ -15,6 +15,9 @@ func (d *decoder) checkAsked() {
 	if len(allow) == 0 && c.Recurses() && c.Internal() {
 		allow, key = c.Resolver.Allow, "resolver.allow"
 	}
+	if len(c.Policy.AllowInterfaces)+len(c.Resolver.AllowInterfaces) > 0 {
+		allow = nil // nobody knows what networks they will have
+	}
 	var peers []netip.Prefix // they may ask whatever policy.allow says
 	for i := range c.Zones {
 		z := &c.Zones[i]

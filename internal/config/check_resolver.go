@@ -63,7 +63,7 @@ func (d *decoder) checkClients() {
 	} else {
 		d.checkRatesOfPublic()
 	}
-	if len(c.Policy.Allow) == 0 {
+	if len(c.Policy.Allow) == 0 || len(c.Policy.AllowInterfaces) > 0 {
 		return
 	}
 	for i, n := range c.Resolver.Allow {

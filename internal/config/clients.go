@@ -2,9 +2,10 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
+
+	"port53/internal/netif"
 )
 
 // PrivateNetworks returns the networks in which no host of the public Internet is, but for
@@ -30,37 +31,75 @@ func within(networks []netip.Prefix, n netip.Prefix) bool {
 }
 
 // RecursionClients returns the networks whose clients have names resolved; none: everyone's,
-// which only a public resolver has. Where Resolver.Allow names none, they are loopback and
+// which only a public resolver has. Where the configuration names none, they are loopback and
 // those networks of this machine's interfaces, as they are now, that are private. left are
-// its other networks: their clients are strangers unless they are named.
+// its other networks: their clients are strangers unless they are named, by network or by
+// interface.
 func (c *Config) RecursionClients() (clients, left []netip.Prefix, err error) {
-	if len(c.Resolver.Allow) > 0 || !c.Internal() {
-		return c.Resolver.Allow, nil, nil
+	r := &c.Resolver
+	if len(r.AllowInterfaces) > 0 {
+		return onLink(r.Allow, r.AllowInterfaces)
 	}
-	addrs, err := net.InterfaceAddrs()
+	if len(r.Allow) > 0 || !c.Internal() {
+		return r.Allow, nil, nil
+	}
+	all, err := netif.List()
 	if err != nil {
 		return nil, nil, fmt.Errorf("networks of this machine: %w; write resolver: {allow: […]}", err)
 	}
-	clients, left = ownNetworks(addrs)
+	clients, left = ownNetworks(all)
 	return clients, left, nil
+}
+
+// QueryClients returns the networks that policy.allow names, those of interfaces as they are
+// now; none: it names nobody, and the role decides.
+func (c *Config) QueryClients() ([]netip.Prefix, error) {
+	if len(c.Policy.AllowInterfaces) == 0 {
+		return c.Policy.Allow, nil
+	}
+	allow, _, err := onLink(c.Policy.Allow, c.Policy.AllowInterfaces)
+	return allow, err
+}
+
+// FollowsInterfaces reports whether who may ask depends on the networks that the machine's
+// interfaces have.
+func (c *Config) FollowsInterfaces() bool {
+	r := &c.Resolver
+	return len(r.AllowInterfaces)+len(c.Policy.AllowInterfaces) > 0 || c.Internal() && len(r.Allow) == 0
+}
+
+// onLink returns networks, those of interfaces, and loopback: an interface that has none yet
+// lets nobody in but this machine, and not everybody. A network that is so wide that strangers
+// are in it, as some tunnels have one, is left out.
+func onLink(networks []netip.Prefix, interfaces []string) (allow, left []netip.Prefix, err error) {
+	all, err := netif.List()
+	if err != nil {
+		return nil, nil, fmt.Errorf("networks of this machine: %w", err)
+	}
+	allow = append(slices.Clone(networks), loopback()...)
+	for _, name := range interfaces {
+		for _, p := range netif.Prefixes(all, name) {
+			list := &allow
+			if strangers(p) {
+				list = &left
+			}
+			if !slices.Contains(*list, p) {
+				*list = append(*list, p)
+			}
+		}
+	}
+	return allow, left, nil
 }
 
 // ownNetworks returns loopback and the networks of the addresses that are private, and left
 // the others, each once.
-func ownNetworks(addrs []net.Addr) (clients, left []netip.Prefix) {
+func ownNetworks(all []netif.Address) (clients, left []netip.Prefix) {
 	clients = loopback()
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok {
+	for _, a := range all {
+		p := a.Prefix.Masked()
+		if p.Addr().IsLoopback() {
 			continue
 		}
-		addr, ok := netip.AddrFromSlice(n.IP)
-		addr = addr.Unmap()
-		ones, bits := n.Mask.Size()
-		if !ok || addr.IsLoopback() || bits != addr.BitLen() || ones == 0 {
-			continue
-		}
-		p := netip.PrefixFrom(addr, ones).Masked()
 		list := &left
 		if within(PrivateNetworks(), p) {
 			list = &clients

@@ -22,6 +22,7 @@
 //	words    the words that is:"word" allows
 //	port     the port of an address that names none
 //	required the key has to be written
+//	interfaces the field of a list of networks that takes the names of interfaces among them
 package config
 
 import (
@@ -166,9 +167,10 @@ type ZoneLimits struct {
 
 // Policy is who may ask, and how often.
 type Policy struct {
-	Allow     []netip.Prefix `yaml:"allow" default:"" doc:"Who may ask. Others get REFUSED, but the servers in primaries and secondaries of zones may ask, too. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
-	Deny      []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network." why:"Nobody is shut out unless it is written."`
-	RateLimit RateLimit      `yaml:"rate_limit" doc:"Response rate limiting: the defence against being used as an amplifier. It counts UDP replies by client network and kind of answer; TCP and clients with a valid cookie are exempt."`
+	AllowInterfaces []string
+	Allow           []netip.Prefix `yaml:"allow" interfaces:"AllowInterfaces" default:"" doc:"Who may ask. {interface: lan0} is the networks of an interface, as in resolver.allow. Others get REFUSED, but the servers in primaries and secondaries of zones may ask, too. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
+	Deny            []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network." why:"Nobody is shut out unless it is written."`
+	RateLimit       RateLimit      `yaml:"rate_limit" doc:"Response rate limiting: the defence against being used as an amplifier. It counts UDP replies by client network and kind of answer; TCP and clients with a valid cookie are exempt."`
 }
 
 // RateLimit is response rate limiting.

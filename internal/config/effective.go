@@ -40,8 +40,23 @@ func (c *Config) effective(list []Setting, section *key, from reflect.Value, abo
 		case k.form == formSection:
 			list = c.effective(list, k, field, path+".", index)
 		default:
-			list = append(list, Setting{path, k.print(field), c.origin(k, index)})
+			value := k.print(field)
+			if k.beside != "" {
+				value = withInterfaces(value, from.FieldByName(k.beside))
+			}
+			list = append(list, Setting{path, value, c.origin(k, index)})
 		}
+	}
+	return list
+}
+
+// withInterfaces adds names of interfaces to a list of networks that was printed.
+func withInterfaces(list string, names reflect.Value) string {
+	for i := range names.Len() {
+		if list != "[]" {
+			list = strings.TrimSuffix(list, "]") + ", ]"
+		}
+		list = strings.TrimSuffix(list, "]") + "{interface: " + yamlText(names.Index(i).String()) + "}]"
 	}
 	return list
 }

@@ -9,7 +9,8 @@ import (
 //
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type Resolver struct {
-	Allow                []netip.Prefix        `yaml:"allow" default:"" doc:"Who may have names resolved; others get REFUSED. Empty: loopback and the private networks of this machine's own interfaces (RFC 1918, RFC 4193, link-local), in the role public-resolver everyone. A public network is served only if it is listed." why:"An open resolver attacks others for whoever forges their addresses (RFC 5358): only public-resolver answers strangers."`
+	AllowInterfaces      []string              // of allow
+	Allow                []netip.Prefix        `yaml:"allow" interfaces:"AllowInterfaces" default:"" doc:"Who may have names resolved; others get REFUSED. {interface: lan0} is the networks of an interface of this machine, and this machine itself, and follows them as they change. Empty: loopback and the private networks of this machine's own interfaces (RFC 1918, RFC 4193, link-local), in the role public-resolver everyone. A public network is served only if it is listed, or its interface." why:"An open resolver attacks others for whoever forges their addresses (RFC 5358): only public-resolver answers strangers."`
 	Forward              []Forward             `yaml:"forward" doc:"Zones whose names are asked of other resolvers. The longest zone that fits a name counts. What forwarders say is kept apart from what is found by iteration."`
 	Stub                 []Stub                `yaml:"stub" doc:"Zones whose authoritative servers are named here, not found through their parents."`
 	RootHints            string                `yaml:"root_hints" default:"" is:"path" doc:"File of the root's name servers: NS, A and AAAA records. Empty: those of the Internet, which are built in." why:"The root's servers change once in years, and are asked for their own list at the start (RFC 9609)."`

@@ -88,7 +88,14 @@ func (k *key) valueSchema() map[string]any {
 	case formUser:
 		return map[string]any{"type": []string{"string", "integer"}, "maxLength": maxUser}
 	case formPrefix:
-		return text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")
+		network := text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")
+		if k.beside == "" {
+			return network
+		}
+		return map[string]any{"anyOf": []any{network, map[string]any{
+			"type": "object", "additionalProperties": false, "required": []string{"interface"},
+			"properties": map[string]any{"interface": map[string]any{"type": "string", "maxLength": maxInterface}},
+		}}}
 	case formAddress:
 		return text(`^(\[[0-9A-Fa-f:.%a-z]+\]|[0-9A-Fa-f:.]+)(:[0-9]{1,5})?$`)
 	case formAddressOrOff:

@@ -25,7 +25,8 @@ type key struct {
 	internal string // the default in the internal roles; def if there is no other
 	public   string // the default in the role public-resolver, likewise
 	required bool
-	quiet    bool // not among the values in effect, unless the file sets it
+	beside   string // the field that takes the interfaces of a list of networks; "": none are taken
+	quiet    bool   // not among the values in effect, unless the file sets it
 	min, max string
 	words    []string
 	port     uint16
@@ -98,6 +99,7 @@ func fill(section *key, prefix string, count *int32) {
 			k.public = text
 		}
 		k.quiet = f.Tag.Get("quiet") == "true"
+		k.beside = f.Tag.Get("interfaces")
 		k.required = f.Tag.Get("required") == "true"
 		k.min, k.max = f.Tag.Get("min"), f.Tag.Get("max")
 		k.words = strings.Fields(f.Tag.Get("words"))

@@ -71,6 +71,9 @@ func (k *key) expects() string {
 	case formDuration:
 		return "a time such as 500ms, 30s, 5m, 1h, 1d or 1w" + between
 	case formPrefix:
+		if k.beside != "" {
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {interface: NAME} for the networks of one`
+		}
 		return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
 	case formAddress:
 		return `an address such as 192.0.2.1, "192.0.2.1:5353" or "[::1]:5353"`
@@ -102,6 +105,7 @@ const (
 	maxLabel           = 128  // of an NSID: it is sent with every reply that asks for it
 	maxPath            = 4096 // Linux: PATH_MAX
 	maxSocketPath      = 107  // Linux: sun_path without its final zero
+	maxInterface       = 15   // Linux: IFNAMSIZ without its final zero
 	maxUser            = 32   // Linux: LOGIN_NAME_MAX of shadow-utils
 )
 

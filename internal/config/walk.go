@@ -178,6 +178,9 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 			misspelt[d.unknown(k, name, here, where)] = true
 			continue
 		}
+		if child.beside != "" {
+			d.beside = into.FieldByName(child.beside)
+		}
 		d.value(child, pair.Value, here, into.Field(child.field), join(where, name), index)
 	}
 	for _, child := range k.keys {
@@ -223,7 +226,12 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 // elements decodes a list.
 func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, where string, index int32) {
 	out := reflect.MakeSlice(into.Type(), len(list.Values), len(list.Values))
-	for i, n := range list.Values {
+	values := list.Values
+	if k.beside != "" {
+		values = d.interfaces(list.Values, where)
+		out = out.Slice(0, len(values))
+	}
+	for i, n := range values {
 		if len(d.errs) >= MaxErrors {
 			return
 		}
@@ -241,6 +249,38 @@ func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, w
 		}
 	}
 	into.Set(out)
+}
+
+// interfaces takes the names of interfaces from a list of networks, and returns the rest.
+func (d *decoder) interfaces(list []ast.Node, where string) (rest []ast.Node) {
+	for i, n := range list {
+		values, ok := pairs(n)
+		if !ok {
+			rest = append(rest, n)
+			continue
+		}
+		here := fmt.Sprintf("%s[%d]", where, i)
+		var name ast.ScalarNode
+		if len(values) == 1 && keyText(values[0].Key) == "interface" {
+			name, _ = values[0].Value.(ast.ScalarNode)
+		}
+		switch {
+		case name == nil:
+			d.fail(start(n), here+": expected {interface: NAME}, found "+describe(n), "")
+		case !isInterface(scalarOf(name).text):
+			d.fail(start(name), here+".interface: expected the name of a network interface, found "+scalarOf(name).found(), "ip link lists them")
+		default:
+			d.beside.Set(reflect.Append(d.beside, reflect.ValueOf(scalarOf(name).text)))
+		}
+	}
+	return rest
+}
+
+// isInterface reports whether the system could have an interface of that name.
+func isInterface(name string) bool {
+	return name != "" && len(name) <= maxInterface && name != "." && name != ".." && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r == '/' || r == ':' || r > '~'
+	})
 }
 
 // scalar decodes one value.
