@@ -41,10 +41,10 @@ func (a *App) Status(name string) (any, error) {
 }
 
 // Zone implements [console.Admin].
-func (a *App) Zone(action, name string) error {
+func (a *App) Zone(action, name string) (result any, err error) {
 	apex, err := wire.ParseName(name)
 	if err != nil {
-		return fmt.Errorf("zone %s: %w", name, err)
+		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
 	apex = wire.Lower(nil, apex)
 	switch action {
@@ -57,20 +57,16 @@ func (a *App) Zone(action, name string) error {
 	case "sync":
 		err = a.manager.Sync(apex)
 	case "freeze":
-		if err = a.manager.Freeze(apex, true); err == nil {
-			err = a.manager.Sync(apex)
-		}
+		err = a.manager.Freeze(apex)
 	case "thaw":
-		if err = a.manager.Freeze(apex, false); err == nil {
-			_, err = a.Reload(a.ctx)
-		}
+		result, err = a.manager.Thaw(a.ctx, apex)
 	default:
 		err = errors.New("nothing of that name can be done with a zone")
 	}
 	if err != nil {
-		return fmt.Errorf("zone %s: %w", name, err)
+		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
-	return nil
+	return result, nil
 }
 
 // Export implements [console.Admin].

@@ -139,7 +139,8 @@ func TestConfined(t *testing.T) {
 	if rcode := wire.Rcode(r.exchange("127.0.0.1:0", sign(&ddns, updateOf([]byte("\x02up\x00"), 1, "one"), time.Now()))[3] & 15); rcode != wire.NoError {
 		t.Errorf("an update: %s\n%s", rcode, h.logs.String())
 	}
-	h.must(h.app.Zone("sync", "up."))
+	_, err := h.app.Zone("sync", "up.")
+	h.must(err)
 	if synced, err := os.ReadFile(h.path("zones/up.zone")); err != nil || !strings.Contains(string(synced), "one") {
 		t.Errorf("the file is %q, %v", synced, err)
 	}

@@ -137,7 +137,7 @@ func TestWhoMayTransferAndUpdate(t *testing.T) {
 	}
 	r.want("one.test. A", "192.0.2.7")
 	// While the zone is frozen its file can be edited, and counts afterwards.
-	if err := r.Zone("freeze", "test."); err != nil {
+	if _, err := r.Zone("freeze", "test."); err != nil {
 		t.Fatal(err)
 	}
 	if reply := r.exchange("127.0.0.1:0", sign(&ddns, update(20, "one"), now.Add(time.Second))); wire.Rcode(reply[3]&15) != wire.Refused {
@@ -148,7 +148,7 @@ func TestWhoMayTransferAndUpdate(t *testing.T) {
 		t.Errorf("the zone file: %v\n%s", err, text)
 	}
 	r.write("test.zone", strings.NewReplacer(" 2 7200", " 20 7200", "192.0.2.7", "192.0.2.77").Replace(string(text)))
-	if err := r.Zone("thaw", "test."); err != nil {
+	if _, err := r.Zone("thaw", "test."); err != nil {
 		t.Fatal(err)
 	}
 	r.want("one.test. A", "192.0.2.77")

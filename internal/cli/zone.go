@@ -40,9 +40,8 @@ a server; the others ask the server that runs.`,
 		zoneAction(s, "sync", "written", "Write a zone that updates have changed into its zone file",
 			"sync writes the zone as it is served into its file, in place of what is there:\ncomments and included files are not kept.\n\nThis is what rndc sync and knotc zone-flush do."),
 		zoneAction(s, "freeze", "updates are refused", "Write a zone into its file and refuse updates, to edit it",
-			"freeze writes the zone into its file and has updates refused until thaw, so that the\nfile can be edited. Give it a newer serial.\n\nThis is what rndc freeze and knotc zone-freeze do."),
-		zoneAction(s, "thaw", "updates are taken", "Read a zone's file and take updates again",
-			"thaw ends freeze: the file is read, and counts if its serial is newer.\n\nThis is what rndc thaw and knotc zone-thaw do."),
+			"freeze writes the zone into its file and has updates refused until thaw, so that the\nfile can be edited. An edit that nobody has read is not written over.\n\nThis is what rndc freeze and knotc zone-freeze do."),
+		newZoneThaw(s),
 		zoneAction(s, "notify", "told of", "Tell those who follow a zone of its version",
 			"notify sends NOTIFY (RFC 1996) to the zone's secondaries, and those that notify lists.\n\nThis is what rndc notify and knotc zone-notify do."))
 	return cmd
@@ -230,6 +229,60 @@ func zoneAction(s *streams, action, done, short, long string) *cobra.Command {
 	return cmd
 }
 
+func newZoneThaw(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "thaw NAME",
+		Short: "Take what was edited in a zone's file, and updates again",
+		Long: `thaw ends freeze: what the zone's file has is served, and updates are taken again. If
+the file's serial is not newer, what was edited gets the serial that follows. What
+changed is printed. A file that cannot be served changes nothing: the zone stays
+frozen, and goes on being served.
+
+This is what rndc thaw and knotc zone-thaw do.
+Exit codes: 0 updates are taken, 1 the zone stays frozen, 2 no server was reached.`,
+		Example: `  port53 zone freeze example.com && $EDITOR example.com.zone && port53 zone thaw example.com
+  port53 zone thaw example.com --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, err := zoneQuery(args[0])
+			if err != nil {
+				return failure(exitUsage, "", "zone %s: %v", args[0], err)
+			}
+			var t zones.Thawed
+			if err := call(cmd.Context(), file, socket, "POST", "/zone/thaw"+name, &t); err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(t)
+			}
+			s.printChanges(t.Changes)
+			if t.Raised {
+				fmt.Fprintf(s.out, "the file has serial %d, which is not newer: it is served as %d\n", t.File, t.Serial)
+			}
+			fmt.Fprintf(s.out, "updates are taken: %s, serial %d\n", args[0], t.Serial)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+// printChanges prints what changed a zone, as diff does.
+func (s *streams) printChanges(list []zones.Change) {
+	for _, c := range list {
+		fmt.Fprintf(s.out, "; serial %d to %d\n", c.From, c.To)
+		for _, r := range c.Removed {
+			fmt.Fprintln(s.out, "-"+r)
+		}
+		for _, r := range c.Added {
+			fmt.Fprintln(s.out, "+"+r)
+		}
+	}
+}
+
 func newZoneList(s *streams) *cobra.Command {
 	var file, socket string
 	var asJSON bool
@@ -313,15 +366,7 @@ Exit codes: 0 nothing changed, 1 something did.`,
 			if asJSON {
 				err = s.printJSON(list)
 			} else {
-				for _, c := range list {
-					fmt.Fprintf(s.out, "; serial %d to %d\n", c.From, c.To)
-					for _, r := range c.Removed {
-						fmt.Fprintln(s.out, "-"+r)
-					}
-					for _, r := range c.Added {
-						fmt.Fprintln(s.out, "+"+r)
-					}
-				}
+				s.printChanges(list)
 			}
 			if err == nil && len(list) > 0 {
 				return &exit{code: exitFindings}

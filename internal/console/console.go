@@ -36,7 +36,7 @@ type Admin interface {
 	Status(zone string) (any, error)
 	// Zone does something with a zone: refresh or retransfer it from its primaries,
 	// notify those who follow it, sync its file with it, or freeze or thaw its updates.
-	Zone(action, name string) error
+	Zone(action, name string) (any, error)
 	// Export writes a zone as it is served, as a zone file.
 	Export(name string, w io.Writer) error
 	// Changes tells what changed a zone since a serial, by its last change if since is
@@ -62,7 +62,7 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, log *slog.Logger) e
 		send(w)(admin.Status(r.URL.Query().Get("zone")))
 	})
 	mux.HandleFunc("POST /zone/{action}", func(w http.ResponseWriter, r *http.Request) {
-		send(w)(nil, admin.Zone(r.PathValue("action"), r.URL.Query().Get("zone")))
+		send(w)(admin.Zone(r.PathValue("action"), r.URL.Query().Get("zone")))
 	})
 	mux.HandleFunc("GET /zone/export", func(w http.ResponseWriter, r *http.Request) {
 		if err := admin.Export(r.URL.Query().Get("zone"), w); err != nil {

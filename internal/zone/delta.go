@@ -17,6 +17,26 @@ type Delta struct {
 	Removed, Added []byte
 }
 
+// WithSerial returns the difference with another serial at its end.
+func (d *Delta) WithSerial(serial uint32) *Delta {
+	end := recordEnd(d.Added)
+	soa := bytes.Clone(d.Added[:end])
+	binary.BigEndian.PutUint32(soa[len(soa)-serialAt:], serial)
+	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...)}
+}
+
+// OnlySerial tells whether the versions differ in their serial and in nothing else.
+func (d *Delta) OnlySerial() bool {
+	return recordEnd(d.Removed) == len(d.Removed) && recordEnd(d.Added) == len(d.Added) &&
+		bytes.Equal(d.Removed, d.WithSerial(d.From).Added)
+}
+
+// recordEnd returns where the first record of a list ends.
+func recordEnd(list []byte) int {
+	n := nameLen(list)
+	return n + recordFixed + int(binary.BigEndian.Uint16(list[n+8:]))
+}
+
 // recordFixed is the octets of a record between its owner and its data.
 const recordFixed = 10
 

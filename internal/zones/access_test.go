@@ -260,7 +260,7 @@ func TestSerialFallsBack(t *testing.T) {
 	if !strings.Contains(s.problems(), "its serial did not rise") || s.serial("test.") != 3 {
 		t.Errorf("serial %d, problems %q", s.serial("test."), s.problems())
 	}
-	if err := s.manager.Freeze(source.Apex, true); err != nil {
+	if err := zones.SetFrozen(s.manager, source.Apex, true); err != nil {
 		t.Fatal(err)
 	}
 	if edit(4); s.problems() != "" || s.serial("test.") != 4 {

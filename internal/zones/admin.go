@@ -60,18 +60,31 @@ func (z *managed) meta() store.Meta {
 	return store.Meta{Checked: z.checked, Expire: z.expire, Frozen: z.frozen}
 }
 
-// Freeze makes updates of a zone be refused, over restarts too, so that its file can be
-// edited, or with false be taken again.
-func (m *Manager) Freeze(apex []byte, frozen bool) error {
+// Freeze writes a zone into its file and makes updates be refused, over restarts too, so
+// that the file can be edited. See [Manager.Thaw].
+func (m *Manager) Freeze(apex []byte) error {
 	z, err := m.held(apex)
 	if err != nil {
 		return err
 	}
 	defer z.release()
-	if len(z.source.Updates) == 0 {
-		return errors.New("nobody may update the zone: its file can be edited at any time")
+	if z.frozen {
+		return nil // somebody may be editing the file already
 	}
+	if err := m.setFrozen(z, true); err != nil {
+		return err
+	}
+	if err := m.sync(z); err != nil {
+		return errors.Join(err, m.setFrozen(z, false))
+	}
+	return nil
+}
+
+// setFrozen has updates refused or taken, and writes that down. z is held.
+func (m *Manager) setFrozen(z *managed, frozen bool) (err error) {
 	switch {
+	case len(z.source.Updates) == 0:
+		return errNobodyUpdates
 	case frozen && z.zone == nil:
 		return errors.New("the zone has no version that could be served, and nobody can update it")
 	case m.store != nil && !z.restored:
@@ -103,19 +116,40 @@ func (m *Manager) Sync(apex []byte) error {
 		return err
 	}
 	defer z.release()
+	return m.sync(z)
+}
+
+// sync writes a zone into its file. z is held.
+func (m *Manager) sync(z *managed) error {
 	f, ok := z.origin.(*file)
 	switch {
 	case z.zone == nil:
 		return errors.New("the zone has no version that could be served")
 	case !ok:
 		return errors.New("the zone has no file: port53 zone export prints it")
+	case z.edited():
+		return errors.New("its file was edited since it was read, and the edit would be lost: " +
+			"port53 reload takes it if its serial is newer; move the file away to have it written anew")
 	}
 	if err := replaceFile(f.path, z.zone); err != nil {
 		return err
 	}
 	z.basis = &fileBasis{f, []fileStamp{stamp(f.path)}} // it is what was read, as it were
-	z.synced, z.inFile = z.zone.Serial(), true
+	z.synced, z.inFile, z.unused = z.zone.Serial(), true, false
 	return nil
+}
+
+// edited reports whether the zone's file has something that somebody has written there and
+// that is not served. z is held.
+func (z *managed) edited() bool {
+	b, ok := z.basis.(*fileBasis)
+	if !ok {
+		return false
+	}
+	if info := stamp(b.files[0].path).info; info == nil || !info.Mode().IsRegular() {
+		return false
+	}
+	return z.unused || b.edited()
 }
 
 // Refresh asks the primaries of a zone now. With whole, the zone is fetched whole,

@@ -28,7 +28,7 @@ func TestCommandsRefused(t *testing.T) {
 	polled := secondary(t, "sec.test.")
 	s := newServer(t, zones.Options{})
 	s.load(plain, empty, made, polled)
-	freeze := func(apex []byte) error { return s.manager.Freeze(apex, true) }
+	freeze := func(apex []byte) error { return zones.SetFrozen(s.manager, apex, true) }
 	refresh := func(apex []byte) error { return s.manager.Refresh(apex, false) }
 	export := func(apex []byte) error { return s.manager.Export(apex, &bytes.Buffer{}) }
 	since := func(apex []byte) error { _, err := s.manager.Since(apex, nil); return err }
@@ -77,7 +77,7 @@ func TestZoneLeavesBeforeItIsHeld(t *testing.T) {
 	s, source, _ := newUpdated(t)
 	zones.Leave(s.manager, source.Apex)
 	for what, err := range map[string]error{
-		"freeze": s.manager.Freeze(source.Apex, true), "sync": s.manager.Sync(source.Apex),
+		"freeze": zones.SetFrozen(s.manager, source.Apex, true), "sync": s.manager.Sync(source.Apex),
 	} {
 		if err == nil || !strings.Contains(err.Error(), "not served here") {
 			t.Errorf("%s: %v", what, err)
@@ -274,7 +274,7 @@ func TestFreezeWritesLittle(t *testing.T) {
 		{"freeze what is on disk", file.Apex, true, nil, []string{"setmeta"}, true},
 	} {
 		calls, fail = nil, c.fail
-		if err := s.manager.Freeze(c.apex, c.freeze); !errors.Is(err, c.fail) {
+		if err := zones.SetFrozen(s.manager, c.apex, c.freeze); !errors.Is(err, c.fail) {
 			t.Errorf("%s: %v, want %v", c.what, err, c.fail)
 		}
 		if st := s.manager.Status()[1]; st.Frozen != c.frozen || !slices.Equal(calls, c.want) {
@@ -290,7 +290,7 @@ func TestFreezeWithoutAStore(t *testing.T) {
 	file.Updates = anything(t, "test.")
 	s.load(file)
 	for _, frozen := range []bool{true, false} {
-		if err := s.manager.Freeze(file.Apex, frozen); err != nil || s.manager.Status()[0].Frozen != frozen {
+		if err := zones.SetFrozen(s.manager, file.Apex, frozen); err != nil || s.manager.Status()[0].Frozen != frozen {
 			t.Errorf("frozen %v: %v", frozen, err)
 		}
 	}

@@ -98,7 +98,7 @@ func crash(t *testing.T, dir string, c *crashingStore, open func() zones.Store) 
 		}
 	}
 	freeze := func(to bool) {
-		if err := s.manager.Freeze(apex, to); err == nil {
+		if err := zones.SetFrozen(s.manager, apex, to); err == nil {
 			frozen = to
 		} else {
 			crashed = true

@@ -31,3 +31,13 @@ func Leave(m *Manager, apex []byte) {
 	defer z.mu.Unlock()
 	z.gone = true
 }
+
+// SetFrozen has updates of a zone refused or taken, without writing or reading its file.
+func SetFrozen(m *Manager, apex []byte, frozen bool) error {
+	z, err := m.held(apex)
+	if err != nil {
+		return err
+	}
+	defer z.release()
+	return m.setFrozen(z, frozen)
+}

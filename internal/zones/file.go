@@ -63,6 +63,15 @@ func (b *fileBasis) Holds() bool {
 	return !slices.ContainsFunc(b.files, func(s fileStamp) bool { return !s.holds() })
 }
 
+// edited reports whether somebody has written to one of the files, or replaced one, since.
+// Other rights are no edit.
+func (b *fileBasis) edited() bool {
+	return slices.ContainsFunc(b.files, func(s fileStamp) bool {
+		now := stamp(s.path)
+		return s.info == nil || now.info == nil || !now.info.ModTime().Equal(s.info.ModTime()) || now.info.Size() != s.info.Size()
+	})
+}
+
 // A fileStamp recognizes a file that is as it was when it was read.
 type fileStamp struct {
 	path    string
@@ -233,7 +242,7 @@ func (z *managed) beside(source *Source, c *Candidate) (inFile bool) {
 		c.Problems = append(c.Problems, Problem{File: source.File, Warning: true, Text: fmt.Sprintf(format, args...)})
 	}
 	d := zone.Diff(have, c.Zone)
-	if d == nil {
+	if d == nil || z.stored && !zone.Newer(d.To, d.From) && d.OnlySerial() {
 		c.Zone = have
 		return true
 	}
@@ -245,10 +254,13 @@ func (z *managed) beside(source *Source, c *Candidate) (inFile bool) {
 		return true
 	case d.From == d.To && z.inFile && z.synced == d.From:
 		say("the file changed, and its serial, %d, did not: it is not used until it rises", d.To)
+		c.unused = true
 		c.Zone = have
 		return z.inFile
 	case !newer:
 		say("updates have made serial %d: the file, with serial %d, is not used until its serial is newer", d.From, d.To)
+		b, known := z.basis.(*fileBasis)
+		c.unused = known && b.edited()
 		c.Zone = have
 		return false
 	case z.overwrites(d.From):

@@ -71,6 +71,7 @@ type kept struct {
 	frozen   bool   // updates are refused for now
 	synced   uint32 // serial of the version that the zone file has, if
 	inFile   bool   // that is known
+	unused   bool   // the zone file has an edit whose serial is not newer
 }
 
 // freshness is for how long a zone of a polled origin may be served.
@@ -137,6 +138,7 @@ func (z *managed) followed(c *Candidate) history {
 
 // conclude remembers what an attempt gave. z.mu is held.
 func (z *managed) conclude(c *Candidate) {
+	z.unused = c.unused
 	z.outcome = outcome{basis: c.Basis, problems: c.Problems, failed: c.Zone == nil, tried: time.Now()}
 }
 

@@ -69,6 +69,7 @@ type Candidate struct {
 
 	checked bool // Check has seen it
 	keep    bool // it has to be in the store before it is served
+	unused  bool // the zone file was edited, and its serial is not newer
 	fetched bool // it has come just now from an origin that is polled
 
 	past []*zone.Delta // that led to it before the server started

@@ -53,7 +53,7 @@ func TestUnusableJournal(t *testing.T) {
 			if got := s.serial("test."); served == 1 && got != 1 || served == 0 && got > 1 || s.serial("other.") != 1 {
 				t.Errorf("%s: serials %d and %d", what, got, s.serial("other."))
 			}
-			if err := s.manager.Freeze(source.Apex, true); err == nil {
+			if err := zones.SetFrozen(s.manager, source.Apex, true); err == nil {
 				t.Errorf("%s: it was frozen", what)
 			}
 			if got := s.change(addHost(9), updater); got == wire.NoError {
@@ -178,7 +178,7 @@ func TestFreezeOfNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	again()
-	if err := s.manager.Freeze(source.Apex, true); err == nil {
+	if err := zones.SetFrozen(s.manager, source.Apex, true); err == nil {
 		t.Error("it was frozen")
 	}
 }

@@ -151,10 +151,7 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 // the outcome NoError before what it changes is durable and served, whatever happens. z is
 // held.
 func (m *Manager) apply(z *managed, batch []*update) {
-	next := z.source.Next
-	if next == nil {
-		next = func(serial uint32) uint32 { return serial + 1 }
-	}
+	next := z.next()
 	access := z.access
 	updater := authority.NewUpdater(z.zone)
 	var deltas []*zone.Delta
@@ -191,6 +188,14 @@ func (m *Manager) apply(z *managed, batch []*update) {
 	for _, u := range accepted {
 		u.rcode, u.why = rcode, why
 	}
+}
+
+// next returns what gives the serial that follows one.
+func (z *managed) next() func(serial uint32) uint32 {
+	if z.source.Next != nil {
+		return z.source.Next
+	}
+	return func(serial uint32) uint32 { return serial + 1 }
 }
 
 // forward gives an update to the primaries of a zone, one after the other until one has

@@ -106,7 +106,7 @@ func TestFileBesideUpdates(t *testing.T) {
 		if !restart {
 			edit(10, 10, "") // nothing has changed since
 		}
-		if err := s.manager.Freeze(source.Apex, true); err != nil {
+		if err := zones.SetFrozen(s.manager, source.Apex, true); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.manager.Sync(source.Apex); err != nil {
@@ -122,7 +122,7 @@ func TestFileBesideUpdates(t *testing.T) {
 		} else {
 			edit(12, 12, "") // it has all that the zone has
 		}
-		if err := s.manager.Freeze(source.Apex, false); err != nil {
+		if err := zones.SetFrozen(s.manager, source.Apex, false); err != nil {
 			t.Fatal(err)
 		}
 		s.update(3, wire.NoError)
@@ -149,7 +149,7 @@ func TestFreezeWhileUpdatesCome(t *testing.T) {
 		for range cap(several) {
 			<-several
 		}
-		if err := errors.Join(s.manager.Freeze(source.Apex, true), s.manager.Sync(source.Apex)); err != nil {
+		if err := errors.Join(zones.SetFrozen(s.manager, source.Apex, true), s.manager.Sync(source.Apex)); err != nil {
 			t.Fatal(err)
 		}
 		file := zones.Load(source, dnstest.Seed)
