@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -68,6 +69,10 @@ func theyCannotHold(typ wire.Type, data []byte) string {
 				}
 			}
 		}
+	case wire.TypeSVCB, wire.TypeHTTPS:
+		if hasParam(data, 9) || hasParam(data, 10) {
+			return "it has no names for tls-supported-groups and docpath"
+		}
 	case wire.TypeURI, wire.TypeCAA:
 		if bytes.IndexByte(data, '\\') >= 0 {
 			return "it loses a backslash"
@@ -78,6 +83,21 @@ func theyCannotHold(typ wire.Type, data []byte) string {
 		}
 	}
 	return ""
+}
+
+// hasParam tells whether the data of an SVCB or HTTPS record has the parameter (RFC 9460,
+// section 2.2).
+func hasParam(data []byte, key uint16) bool {
+	at := 2
+	for data[at] != 0 {
+		at += 1 + int(data[at])
+	}
+	for at++; at < len(data); at += 4 + int(binary.BigEndian.Uint16(data[at+2:])) {
+		if binary.BigEndian.Uint16(data[at:]) == key {
+			return true
+		}
+	}
+	return false
 }
 
 func TestSamples(t *testing.T) {
