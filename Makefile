@@ -8,6 +8,8 @@ SAMPLE = 0
 SEED = 53
 TOKENS = 40
 JOBS = 2
+PREFIX = /usr/local
+DESTDIR =
 TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools
 
@@ -21,13 +23,34 @@ PATIENCE = 45m
 # How many worlds the adversary of the resolver attacks.
 WORLDS = 100000
 
-.PHONY: all run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
+.PHONY: all build install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
 
-run: all ## build, and run a validating resolver on 127.0.0.1:5353
-	exec bin/port53 serve --listen 127.0.0.1:5353 --listen '[::1]:5353'
+build: all ## the same
+
+install: ## install what was built: program, unit, completions (make install PREFIX=/usr DESTDIR=/tmp/root)
+	@test -x bin/port53 || { echo "bin/port53 is not there yet: make build"; exit 1; }
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/lib/sysusers.d' \
+		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions' \
+		'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'
+	install -m 0755 bin/port53 '$(DESTDIR)$(PREFIX)/bin/port53'
+	sed 's,/usr/bin/port53,$(PREFIX)/bin/port53,' packaging/port53.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/port53.service'
+	install -m 0644 packaging/port53.socket '$(DESTDIR)$(PREFIX)/lib/systemd/system/port53.socket'
+	install -m 0644 packaging/port53.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/port53.conf'
+	bin/port53 completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/port53'
+	bin/port53 completion zsh > '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_port53'
+	bin/port53 completion fish > '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/port53.fish'
+
+uninstall: ## remove what install has installed
+	rm -f '$(DESTDIR)$(PREFIX)/bin/port53' '$(DESTDIR)$(PREFIX)/lib/systemd/system/port53.service' \
+		'$(DESTDIR)$(PREFIX)/lib/systemd/system/port53.socket' '$(DESTDIR)$(PREFIX)/lib/sysusers.d/port53.conf' \
+		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/port53' '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_port53' \
+		'$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/port53.fish'
+
+run: all ## build, and run a validating resolver on 127.0.0.1:5353 that also serves an example zone
+	exec bin/port53 serve --example
 
 run-lab: all ## build, and run a resolver on 127.0.0.1:5353 with a small internet of its own
 	exec bin/port53 lab

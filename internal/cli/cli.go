@@ -94,7 +94,7 @@ func newRoot(s *streams) *cobra.Command {
 		Long: `port53 is everything that should stand on port 53.
 
   port53 serve                resolve and validate for this machine
-  port53 serve --example      serve an example zone on 127.0.0.1:5353
+  port53 serve --example      the same on port 5353, with an example zone beside it
   port53 query NAME TYPE      ask a server, as dig does, and say what the answer means
   port53 config init          print a configuration to begin with
   port53 zone check FILE      check a zone file without serving it
@@ -104,6 +104,7 @@ messages on standard error; commands that answer a question know --json.
 Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port53.`,
 		Example: `  port53 serve --example
   port53 serve --config /etc/port53/port53.yaml`,
+		Version:       buildVersion().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
@@ -111,6 +112,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port
 			return cmd.Help()
 		},
 	}
+	root.SetVersionTemplate(versionLine())
 	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newLab(s), newZone(s), newStore(s), newConfig(s), newImport(s), newQuery(s), newCheck(s), newFirewall(s), newVersion(s))
 	return root
 }
@@ -139,12 +141,18 @@ This is what named -V, nsd -v, knotd --version and pdns_server --version do.`,
 			if asJSON {
 				return s.printJSON(v)
 			}
-			fmt.Fprintf(s.out, "port53 %s (%s)\n", v.Version, v.Go)
+			fmt.Fprint(s.out, versionLine())
 			return nil
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// versionLine returns the version as people read it.
+func versionLine() string {
+	v := buildVersion()
+	return fmt.Sprintf("port53 %s (%s)\n", v.Version, v.Go)
 }
 
 type version struct {

@@ -97,7 +97,7 @@ func (s *streams) query(cmd *cobra.Command, p *queryParser, args []string) error
 		return cmd.Help()
 	}
 	if line.version {
-		fmt.Fprintf(s.out, "port53 %s\n", buildVersion().Version)
+		fmt.Fprint(s.out, versionLine())
 		return nil
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)

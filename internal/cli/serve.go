@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -25,9 +23,6 @@ import (
 	"port53/internal/console"
 	"port53/internal/telemetry"
 )
-
-//go:embed example
-var exampleFiles embed.FS
 
 func newServe(s *streams) *cobra.Command {
 	var file string
@@ -52,32 +47,24 @@ This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			sig := catch(cmd.Context())
 			defer sig.release()
-			if !example {
-				if !cmd.Flags().Changed("config") && (len(listen) > 0 || !exists(file)) {
-					return s.serveDefault(sig, listen)
+			if example {
+				if cmd.Flags().Changed("config") {
+					return failure(exitUsage, "", "--example and --config exclude each other")
 				}
-				if len(listen) > 0 {
-					return failure(exitUsage, "write listen into the configuration", "--listen and --config exclude each other")
-				}
-				return s.serve(sig, file, nil)
+				return s.serveExample(sig, listen)
 			}
-			if cmd.Flags().Changed("config") {
-				return failure(exitUsage, "", "--example and --config exclude each other")
+			if !cmd.Flags().Changed("config") && (len(listen) > 0 || !exists(file)) {
+				return s.serveDefault(sig, listen)
 			}
-			dir, err := os.MkdirTemp("", "port53-example-")
-			if err != nil {
-				return failure(exitUsage, "", "%v", err)
+			if len(listen) > 0 {
+				return failure(exitUsage, "write listen into the configuration", "--listen and --config exclude each other")
 			}
-			defer os.RemoveAll(dir)
-			if file, err = writeExample(dir); err != nil {
-				return failure(exitUsage, "", "%v", err)
-			}
-			return s.serve(sig, file, greet)
+			return s.serve(sig, file)
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().BoolVar(&example, "example", false, "serve the example zone on 127.0.0.1:5353")
-	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run a resolver without a configuration, on these `addresses`")
+	cmd.Flags().BoolVar(&example, "example", false, "run a resolver that also serves the example zone, on 127.0.0.1:5353 or a free port")
+	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")
 	return cmd
 }
 
@@ -89,23 +76,11 @@ func exists(file string) bool {
 // serveDefault runs what needs no configuration: a resolver for this machine.
 func (s *streams) serveDefault(sig *signals, listen []string) error {
 	c := config.Default()
-	for i, text := range listen {
-		if i == 0 {
-			c.Listen = nil
+	if len(listen) > 0 {
+		var err error
+		if c.Listen, err = loopbackListen(listen); err != nil {
+			return err
 		}
-		addr, err := netip.ParseAddrPort(text)
-		if err != nil {
-			ip, ipErr := netip.ParseAddr(text)
-			if ipErr != nil {
-				return failure(exitUsage, "write it as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353", "--listen %s: not an address", text)
-			}
-			addr = netip.AddrPortFrom(ip, 53)
-		}
-		if !addr.Addr().IsLoopback() {
-			return failure(exitUsage, "write a configuration that says who may ask: port53 config init --role internal-resolver",
-				"--listen %s: not a loopback address, and nothing says who may ask there", text)
-		}
-		c.Listen = append(c.Listen, addr)
 	}
 	if len(listen) > 0 {
 		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
@@ -122,37 +97,26 @@ Ctrl-C stops it.
 	})
 }
 
-// writeExample writes the embedded configuration and zone to dir and returns the
-// configuration's path.
-func writeExample(dir string) (string, error) {
-	files, err := exampleFiles.ReadDir("example")
-	if err != nil {
-		return "", err
-	}
-	for _, f := range files {
-		text, err := exampleFiles.ReadFile("example/" + f.Name())
+// loopbackListen reads the values of --listen: addresses of this machine alone, since nothing says
+// who may ask at others.
+func loopbackListen(listen []string) ([]netip.AddrPort, error) {
+	var addrs []netip.AddrPort
+	for _, text := range listen {
+		addr, err := netip.ParseAddrPort(text)
 		if err != nil {
-			return "", err
+			ip, ipErr := netip.ParseAddr(text)
+			if ipErr != nil {
+				return nil, failure(exitUsage, "write it as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353", "--listen %s: not an address", text)
+			}
+			addr = netip.AddrPortFrom(ip, 53)
 		}
-		if err := os.WriteFile(filepath.Join(dir, f.Name()), text, 0o644); err != nil {
-			return "", err
+		if !addr.Addr().IsLoopback() {
+			return nil, failure(exitUsage, "write a configuration that says who may ask: port53 config init --role internal-resolver",
+				"--listen %s: not a loopback address, and nothing says who may ask there", text)
 		}
+		addrs = append(addrs, addr)
 	}
-	return filepath.Join(dir, "port53.yaml"), nil
-}
-
-// greet tells a person who started the example what to do with it.
-func greet(out io.Writer, a *app.App) {
-	at := a.Addrs()[0]
-	fmt.Fprintf(out, `port53 serves the example zone example.test on %s, UDP and TCP. Ask it:
-
-  dig @%[2]s -p %[3]d www.example.test
-  dig @%[2]s -p %[3]d anything.wild.example.test TXT     a wildcard
-  dig @%[2]s -p %[3]d host.sub.example.test              a delegation
-  dig @%[2]s -p %[3]d example.test MX +tcp               mail, over TCP
-
-Ctrl-C stops it.
-`, at, at.Addr(), at.Port())
+	return addrs, nil
 }
 
 // signals are what the process is told from outside. They count from before anything is done
@@ -201,7 +165,7 @@ func (sig *signals) unless(f func() error) error {
 	}
 }
 
-func (s *streams) serve(sig *signals, file string, greet greeting) error {
+func (s *streams) serve(sig *signals, file string) error {
 	var c *config.Config
 	var missing config.Errors
 	err := sig.unless(func() (err error) {
@@ -214,7 +178,7 @@ func (s *streams) serve(sig *signals, file string, greet greeting) error {
 	if err != nil {
 		return err
 	}
-	return s.run(sig, app.Options{Config: c}, missing, greet)
+	return s.run(sig, app.Options{Config: c}, missing, nil)
 }
 
 // A greeting tells a person what to do with the server.

@@ -53,6 +53,12 @@ func laterKeys() map[string]string {
 		"resolver.forward.tls":     upstreams,
 		"resolver.stub.tls":        upstreams,
 
+		"blocklists": filters,
+		"blocklist":  filters,
+		"filter":     filters,
+		"filters":    filters,
+		"rpz":        filters,
+
 		"identity.contact": "leave it out",
 
 		"policy.block":    filters,

@@ -260,8 +260,8 @@ Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0
 `
 
 const referenceLater = `
-## Keys to come
+## Keys that are not there
 
-The keys for transfers, updates, signing, filtering and encrypted transports are known by name: a file that uses one
-gets an error that says so.
+What port53 does not do yet is in [NOT-YET.md](NOT-YET.md). Keys that stand for it are known by name: a file that uses one
+gets an error that says what to do until then.
 `

@@ -308,7 +308,7 @@ func (d *decoder) note(k *key, index int32, at position) {
 // was probably meant.
 func (d *decoder) unknown(k *key, name string, here position, where string) string {
 	if remedy, ok := laterKeys()[join(strings.TrimSuffix(k.path, "[]"), name)]; ok {
-		d.fail(here, fmt.Sprintf("%s%s is not available in this version", prefix(where), quote(name)), remedy)
+		d.fail(here, fmt.Sprintf("%s%s is not available in this version (docs/NOT-YET.md)", prefix(where), quote(name)), remedy)
 		return ""
 	}
 	near := nearest(name, append(k.names(), laterNames(k)...))
