@@ -61,6 +61,15 @@ func (s *rrsig) cut(owner []byte) int {
 	return 0
 }
 
+// FromWildcard tells whether a set's signatures say, true or not, that it was made from a
+// wildcard (RFC 4035, section 5.3.4): it needs a proof then that nothing closer exists.
+func FromWildcard(s *wire.RRset) bool {
+	return slices.ContainsFunc(s.Sigs, func(data []byte) bool {
+		sig, ok := parseSig(data)
+		return ok && sig.cut(s.Owner) > 0
+	})
+}
+
 // Verified is what a good signature says.
 type Verified struct {
 	TTL      uint32 // seconds that the set may be kept (RFC 4035, section 5.3.3)

@@ -148,7 +148,7 @@ func (a *asking) question(timeout time.Duration) upstream.Question {
 	forward := route != nil && route.Forward
 	return upstream.Question{
 		Name: a.name, Type: a.typ, RD: forward, CD: forward && t.s.Validate,
-		EDNS: true, DO: t.s.Validate, TCP: route != nil && route.TCP,
+		EDNS: true, DO: true, TCP: route != nil && route.TCP,
 		Timeout: timeout, End: a.end, Packets: t.b.packets, MixCase: t.s.MixCase,
 	}
 }

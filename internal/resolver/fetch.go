@@ -386,10 +386,15 @@ func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
 		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part, making: making{server: f.server},
 	}
 	for _, s := range f.chain {
-		t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)
+		if !dnssec.FromWildcard(s) {
+			t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)
+		}
 	}
-	if t.validate && t.s.Validate {
+	switch {
+	case t.validate && t.s.Validate:
 		t.check(l, name, typ)
+	case l.set != nil && l.dname == nil:
+		l.wild = dnssec.FromWildcard(l.set) // whoever validates himself needs the proof as well
 	}
 	t.keep(l, name, typ)
 	return l
