@@ -155,6 +155,12 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.Voucher) (*
 		}
 	}
 	keys, _, why := voucher.Keys(set, r.Now, &r.work)
+	if why == dnssec.UnsupportedKey {
+		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
+		c.Text = fmt.Sprintf("%v: the zone counts as unsigned", why)
+		r.report(&c)
+		return &link{Zone: dnssec.Zone{Name: zone}, sec: Insecure, ede: c.EDE, why: fmt.Sprintf("%s is signed in a way that is not supported", wire.NameText(zone))}, nil
+	}
 	c.Text = r.keysText(set, voucher, why)
 	if why != 0 {
 		c.fail(why)

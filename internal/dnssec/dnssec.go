@@ -43,6 +43,7 @@ const (
 	WrongSigner                            // the signer's name or the label count cannot be
 	UnsupportedAlgorithm                   // none of the signatures has one that we know
 	UnsupportedDigest
+	UnsupportedKey    // all keys that count have sizes that are not verified
 	NoProof           // the records that would prove it are not there
 	BadProof          // they are, and prove something else
 	TooManyIterations // of NSEC3 (RFC 9276)
@@ -65,7 +66,7 @@ func (r Reason) EDE() int {
 		return wire.EDEDNSKEYMissing
 	case NoZoneKey:
 		return wire.EDENoZoneKeyBit
-	case UnsupportedAlgorithm:
+	case UnsupportedAlgorithm, UnsupportedKey:
 		return wire.EDEUnsupportedAlgorithm
 	case UnsupportedDigest:
 		return wire.EDEUnsupportedDigest
@@ -95,6 +96,7 @@ var reasonTexts = [...]string{
 	NotYetValid: "the signature is not valid yet", ExpiredBeforeValid: "the signature expires before it is valid", NoKey: "no key fits", NoZoneKey: "the key is not a zone key",
 	BadSignature: "the signature is wrong", WrongSigner: "the signature names a zone that cannot have made it",
 	UnsupportedAlgorithm: "the algorithm is not supported", UnsupportedDigest: "the digest is not supported",
-	NoProof: "the proof is missing", BadProof: "the proof does not prove it",
+	UnsupportedKey: "keys of this size are not supported",
+	NoProof:        "the proof is missing", BadProof: "the proof does not prove it",
 	TooManyIterations: "NSEC3 has too many iterations", WorkSpent: "validation would cost too much",
 }

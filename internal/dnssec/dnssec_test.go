@@ -449,7 +449,7 @@ func TestRSAKeys(t *testing.T) {
 		bits int
 		e    []byte
 		want bool
-	}{{1024, []byte{3}, true}, {2048, []byte{1, 0, 1}, true}, {4096, []byte{3}, true}, {4104, []byte{3}, false}, {512, []byte{3}, false}, {2048, []byte{1, 0, 0, 1}, false}, {2048, []byte{4}, false}} {
+	}{{1024, []byte{3}, true}, {2048, []byte{1, 0, 1}, true}, {4096, []byte{3}, true}, {4104, []byte{3}, false}, {512, []byte{3}, false}, {2048, []byte{1, 0, 0, 1}, true}, {2048, []byte{0x80, 0, 0, 1}, false}, {2048, []byte{4}, false}} {
 		rdata := append([]byte{1, 0, 3, dnssec.RSASHA256, byte(len(c.e))}, c.e...)
 		rdata = append(rdata, bytes.Repeat([]byte{0xFF}, c.bits/8)...)
 		k, ok := dnssec.ParseKey(rdata)

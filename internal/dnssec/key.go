@@ -13,6 +13,8 @@ import (
 	"encoding/binary"
 	"math/big"
 
+	"github.com/cloudflare/circl/sign/ed448"
+
 	"port53/internal/wire"
 )
 
@@ -23,6 +25,7 @@ const (
 	ECDSAP256 = 13
 	ECDSAP384 = 14
 	ED25519   = 15
+	ED448     = 16
 )
 
 // Digests of DS records that are supported (RFC 9904, section 3).
@@ -43,7 +46,7 @@ const (
 // that have no other are insecure, those with SHA-1 among them (RFC 9905, section 2).
 func SupportedAlgorithm(alg uint8) bool {
 	switch alg {
-	case RSASHA256, RSASHA512, ECDSAP256, ECDSAP384, ED25519:
+	case RSASHA256, RSASHA512, ECDSAP256, ECDSAP384, ED25519, ED448:
 		return true
 	}
 	return false
@@ -69,6 +72,7 @@ type Key struct {
 	Data      []byte // the whole RDATA
 
 	public crypto.PublicKey // nil if it is no good, or of an unsupported algorithm
+	beyond bool             // it may be good, but not within our bounds
 }
 
 // ParseKey reads the RDATA of a DNSKEY record, which the key refers to from then on. It
@@ -79,7 +83,7 @@ func ParseKey(rdata []byte) (Key, bool) {
 		return Key{}, false
 	}
 	k := Key{Flags: binary.BigEndian.Uint16(rdata), Algorithm: rdata[3], Tag: KeyTag(rdata), Data: rdata}
-	k.public = publicKey(k.Algorithm, rdata[4:])
+	k.public, k.beyond = publicKey(k.Algorithm, rdata[4:])
 	return k, true
 }
 
@@ -105,50 +109,55 @@ func KeyTag(rdata []byte) uint16 {
 	return uint16(sum + sum>>16)
 }
 
-// publicKey parses the public key field of an algorithm, or returns nil.
-func publicKey(alg uint8, b []byte) crypto.PublicKey {
+// publicKey parses the public key field of an algorithm, or returns nil. beyond tells of a
+// key which is nil for its size.
+func publicKey(alg uint8, b []byte) (key crypto.PublicKey, beyond bool) {
 	switch alg {
 	case RSASHA256, RSASHA512:
 		return rsaKey(b)
 	case ECDSAP256:
-		return ecdsaKey(elliptic.P256(), 32, b)
+		return ecdsaKey(elliptic.P256(), 32, b), false
 	case ECDSAP384:
-		return ecdsaKey(elliptic.P384(), 48, b)
-	case ED25519:
+		return ecdsaKey(elliptic.P384(), 48, b), false
+	case ED25519: // RFC 8080, section 3
 		if len(b) == ed25519.PublicKeySize {
-			return ed25519.PublicKey(b)
+			return ed25519.PublicKey(b), false
+		}
+	case ED448: // the same
+		if len(b) == ed448.PublicKeySize {
+			return ed448.PublicKey(b), false
 		}
 	}
-	return nil
+	return nil, false
 }
 
-// rsaKey parses RFC 3110, section 2. Only the exponents that keys have are taken:
-// others can make a verification as dear as wished.
-func rsaKey(b []byte) crypto.PublicKey {
+// rsaKey parses RFC 3110, section 2. Exponents are odd and from 3 to 2^31-1, which is what
+// package crypto takes: larger ones can make a verification as dear as wished.
+func rsaKey(b []byte) (key crypto.PublicKey, beyond bool) {
 	if len(b) < 1 {
-		return nil
+		return nil, false
 	}
 	n := int(b[0])
 	b = b[1:]
 	if n == 0 {
 		if len(b) < 2 {
-			return nil
+			return nil, false
 		}
 		n = int(binary.BigEndian.Uint16(b))
 		b = b[2:]
 	}
-	if n == 0 || n > 4 || len(b) <= n {
-		return nil
+	if n == 0 || len(b) <= n {
+		return nil, false
 	}
-	e := 0
-	for _, x := range b[:n] {
-		e = e<<8 | int(x)
+	exponent, modulus := new(big.Int).SetBytes(b[:n]), new(big.Int).SetBytes(b[n:])
+	if bits := modulus.BitLen(); n > 4 || exponent.BitLen() > 31 || bits < minRSA || bits > maxRSA {
+		return nil, true
 	}
-	modulus := new(big.Int).SetBytes(b[n:])
-	if bits := modulus.BitLen(); e != 3 && e != 65537 || bits < minRSA || bits > maxRSA || modulus.Bit(0) == 0 {
-		return nil
+	e := int(exponent.Int64())
+	if e < 3 || e%2 == 0 || modulus.Bit(0) == 0 {
+		return nil, false // nobody has such a key
 	}
-	return &rsa.PublicKey{N: modulus, E: e}
+	return &rsa.PublicKey{N: modulus, E: e}, false
 }
 
 // ecdsaKey parses RFC 6605, section 4.
@@ -183,6 +192,8 @@ func (k *Key) check(data, sig []byte) bool {
 		return len(sig) == 2*32 && ecdsa.VerifyASN1(p, sum[:], appendASN1(room[:0], sig))
 	case ed25519.PublicKey:
 		return ed25519.Verify(p, data, sig)
+	case ed448.PublicKey:
+		return ed448.Verify(p, data, sig, "")
 	}
 	return false
 }

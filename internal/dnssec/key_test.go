@@ -52,6 +52,11 @@ func TestPublicKeys(t *testing.T) {
 		{"RSA, an exponent with zeros before it", dnssec.RSASHA256, slices.Concat([]byte{4, 0, 1, 0, 1}, modulus), true},
 		{"RSA, an exponent of five octets", dnssec.RSASHA256, slices.Concat([]byte{5, 0, 0, 1, 0, 1}, modulus), false},
 		{"RSA, an exponent that ends like a good one", dnssec.RSASHA256, slices.Concat([]byte{0, 0, 9, 1, 0, 0, 0, 0, 0, 0, 0, 3}, modulus), false},
+		{"RSA, an exponent of 257", dnssec.RSASHA256, slices.Concat([]byte{2, 1, 1}, modulus), true},
+		{"RSA, the largest exponent", dnssec.RSASHA256, slices.Concat([]byte{4, 0x7F, 0xFF, 0xFF, 0xFF}, modulus), true},
+		{"RSA, an exponent of 2^31 + 1", dnssec.RSASHA256, slices.Concat([]byte{4, 0x80, 0, 0, 1}, modulus), false},
+		{"RSA, an even exponent", dnssec.RSASHA256, slices.Concat([]byte{3, 1, 0, 0}, modulus), false},
+		{"RSA, an exponent of 1", dnssec.RSASHA256, slices.Concat([]byte{1, 1}, modulus), false},
 		{"RSA, no exponent", dnssec.RSASHA256, slices.Concat([]byte{0, 0, 0}, modulus), false},
 		{"RSA, half a length", dnssec.RSASHA256, []byte{0, 0}, false},
 		{"RSA, a length alone", dnssec.RSASHA256, []byte{0, 0, 1}, false},
@@ -72,6 +77,9 @@ func TestPublicKeys(t *testing.T) {
 		{"Ed25519", dnssec.ED25519, ed, true},
 		{"Ed25519, an octet less", dnssec.ED25519, ed[:31], false},
 		{"Ed25519, an octet more", dnssec.ED25519, append(bytes.Clone(ed), 0), false},
+		{"Ed448", dnssec.ED448, make([]byte, 57), true},
+		{"Ed448, an octet less", dnssec.ED448, make([]byte, 56), false},
+		{"Ed448, an octet more", dnssec.ED448, make([]byte, 58), false},
 	} {
 		if got := tried(t, c.alg, c.public); got != c.want {
 			t.Errorf("%s: used %v, want %v", c.what, got, c.want)
@@ -141,7 +149,7 @@ func TestDSFields(t *testing.T) {
 		}
 	}
 	for alg := range 256 {
-		want := slices.Contains([]int{8, 10, 13, 14, 15}, alg) // RFC 9904, section 3
+		want := slices.Contains([]int{8, 10, 13, 14, 15, 16}, alg) // RFC 9904, section 3
 		if dnssec.SupportedAlgorithm(uint8(alg)) != want {
 			t.Errorf("algorithm %d is supported: %v", alg, !want)
 		}

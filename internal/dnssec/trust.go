@@ -45,7 +45,7 @@ type Voucher struct {
 func (v *Voucher) Unsupported() Reason {
 	usable := func(data []byte) bool {
 		k, ok := ParseKey(data)
-		return ok && SupportedAlgorithm(k.Algorithm)
+		return ok && SupportedAlgorithm(k.Algorithm) && !k.beyond
 	}
 	digest := func(ds []byte) bool { return len(ds) > 4 && SupportedDigest(ds[3]) }
 	switch {
@@ -60,6 +60,10 @@ func (v *Voucher) Unsupported() Reason {
 // Keys judges the DNSKEY set of a zone: a key that the voucher stands for has signed it
 // (RFC 4035, section 5.2). set is in lower case, as a zone's servers gave it, or nil if
 // they gave none. The keys returned, copies, are those that may sign the zone's data.
+//
+// UnsupportedKey means that all that the voucher stands for are keys beyond our bounds: the
+// zone counts as unsigned. Keys that it does not stand for have no part in that, nor can the
+// zone's servers leave one out to that end.
 func (v *Voucher) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified, Reason) {
 	if set == nil {
 		return nil, Verified{}, NoKey
@@ -68,6 +72,7 @@ func (v *Voucher) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified
 	ds := usableDS(v.DS)
 	all := make([]Key, 0, len(set.Data))
 	var entry []Key
+	small := 0 // of entry, those that are within our bounds
 	for _, data := range set.Data {
 		k, ok := ParseKey(bytes.Clone(data))
 		if !ok || k.Revoked() {
@@ -80,11 +85,17 @@ func (v *Voucher) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified
 		case k.Zone():
 			if all = append(all, k); vouched {
 				entry = append(entry, k)
+				if !k.beyond {
+					small++
+				}
 			}
 		}
 	}
-	if len(entry) == 0 {
+	switch {
+	case len(entry) == 0:
 		return nil, Verified{}, why
+	case small == 0 && v.standsForNoOther(set.Owner, entry):
+		return nil, Verified{}, UnsupportedKey
 	}
 	good, why := Verify(set, set.Owner, entry, now, w)
 	if why != 0 {
@@ -100,6 +111,20 @@ func (v *Voucher) Vouches(zone, dnskey []byte) bool { return v.vouches(usableDS(
 func (v *Voucher) vouches(ds [][]byte, zone, dnskey []byte) bool {
 	return slices.ContainsFunc(ds, func(d []byte) bool { return MatchDS(d, zone, dnskey) }) ||
 		slices.ContainsFunc(v.DNSKEYs, func(d []byte) bool { return bytes.Equal(d, dnskey) })
+}
+
+// standsForNoOther tells whether each DS record and each key of the voucher that could be used
+// is for one of keys.
+func (v *Voucher) standsForNoOther(zone []byte, keys []Key) bool {
+	for _, ds := range v.DS {
+		if len(usableDS([][]byte{ds})) > 0 && !slices.ContainsFunc(keys, func(k Key) bool { return MatchDS(ds, zone, k.Data) }) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(v.DNSKEYs, func(data []byte) bool {
+		k, ok := ParseKey(data)
+		return ok && SupportedAlgorithm(k.Algorithm) && !k.beyond
+	})
 }
 
 // usableDS returns the DS records whose algorithm and digest are supported, without

@@ -129,6 +129,60 @@ func TestVoucher(t *testing.T) {
 	}
 }
 
+// TestKeySizes has zones whose keys, or some of them, are larger than is verified: they count as
+// unsigned if that is so of every key that somebody vouches for, and if nothing that vouches is
+// for a key that is not in the set.
+func TestKeySizes(t *testing.T) {
+	ksk := keyWith(t, dnssec.FlagZone|dnssec.FlagSEP)
+	large := func(exponent ...byte) []byte {
+		return slices.Concat([]byte{1, 1, 3, dnssec.RSASHA256, byte(len(exponent))}, exponent, bytes.Repeat([]byte{0xFF}, 128))
+	}
+	big, huge := large(0x80, 0, 0, 1), large(1, 0, 0, 0, 1)
+	even := large(4)
+	short := slices.Concat([]byte{1, 1, 3, dnssec.RSASHA256, 1, 3}, bytes.Repeat([]byte{0xFF}, 64))
+	ds := func(key []byte) []byte {
+		made, _ := dnssec.AppendDS(nil, ksk.Zone, key, dnssec.DigestSHA256)
+		return made
+	}
+	good := ksk.Key.Data
+	list := func(keys ...[]byte) [][]byte { return keys }
+	for _, c := range []struct {
+		what          string
+		set, ds, keep [][]byte
+		want          dnssec.Reason
+	}{
+		{"a large exponent", list(big), list(ds(big)), nil, dnssec.UnsupportedKey},
+		{"one of five octets", list(huge), list(ds(huge)), nil, dnssec.UnsupportedKey},
+		{"a small modulus", list(short), list(ds(short)), nil, dnssec.UnsupportedKey},
+		{"several", list(big, short, huge), list(ds(short), ds(big)), nil, dnssec.UnsupportedKey},
+		{"beside a good key that nobody vouches for", list(big, good), list(ds(big)), nil, dnssec.UnsupportedKey},
+		{"beside a good key that somebody vouches for", list(big, good), list(ds(big), ds(good)), nil, 0},
+		{"a good key, beside a large one that nobody vouches for", list(big, good), list(ds(good)), nil, 0},
+		{"a good key that is left out", list(big), list(ds(big), ds(good)), nil, dnssec.BadSignature},
+		{"a good key that is left out, of an anchor", list(big), list(ds(big)), list(good), dnssec.BadSignature},
+		{"a good key that is left out, behind many", list(big), append(slices.Repeat(list(ds(big)), 9), ds(good)), nil, dnssec.BadSignature},
+		{"a large key that nobody vouches for", list(big), list(ds(good)), nil, dnssec.NoKey},
+		{"a key that cannot be", list(even), list(ds(even)), nil, dnssec.BadSignature},
+	} {
+		s := &wire.RRset{Owner: ksk.Zone, Type: wire.TypeDNSKEY, TTL: 3600, Data: c.set}
+		signed(t, ksk, s, now-100, now+1000)
+		for _, key := range c.set { // signatures that say they are theirs
+			if k, _ := dnssec.ParseKey(key); k.Algorithm == dnssec.RSASHA256 {
+				sig := bytes.Clone(s.Sigs[0])
+				sig[2], sig[16], sig[17] = k.Algorithm, byte(k.Tag>>8), byte(k.Tag)
+				s.Sigs = append(s.Sigs, sig)
+			}
+		}
+		v := &dnssec.Voucher{DS: c.ds, DNSKEYs: c.keep}
+		if _, _, why := v.Keys(s, clock, work()); why != c.want {
+			t.Errorf("%s: %v, want %v", c.what, why, c.want)
+		}
+	}
+	if why := (&dnssec.Voucher{DNSKEYs: list(big)}).Unsupported(); why != dnssec.UnsupportedAlgorithm {
+		t.Errorf("an anchor that is too large: %v", why)
+	}
+}
+
 // A reply is what the authority section of one holds, signed.
 type reply struct {
 	*testing.T

@@ -99,6 +99,7 @@ func (p *plan) parseSigning(words []string, now time.Time) (*Signing, error) {
 	label, csk := "", false
 	kskFlags, zskFlags, protocol := uint16(flagZone|flagSEP), uint16(flagZone), uint8(3)
 	var published []string
+	form := usualRSA
 	for _, w := range words {
 		key, value, _ := strings.Cut(w, "=")
 		var err error
@@ -135,6 +136,14 @@ func (p *plan) parseSigning(words []string, now time.Time) (*Signing, error) {
 				}
 				algorithms = append(algorithms, n)
 			}
+		case "rsa":
+			bits, exponent, _ := strings.Cut(value, "/")
+			if form.bits, err = strconv.Atoi(bits); err == nil {
+				form.exponent, err = strconv.ParseInt(exponent, 10, 64)
+			}
+			if form.bits < 512 || form.bits > 4608 || form.bits%16 != 0 || form.exponent < 3 || form.exponent%2 == 0 {
+				err = errValue
+			}
 		case "csk":
 			csk = true
 		case "key":
@@ -150,14 +159,14 @@ func (p *plan) parseSigning(words []string, now time.Time) (*Signing, error) {
 			n, err = strconv.ParseUint(value, 10, 8)
 			protocol = uint8(n)
 		default:
-			return nil, fmt.Errorf("word %q is not known; there are nsec nsec3 optout iterations= salt= from= until= alg= csk key= publish= revoked nozonebit protocol=", w)
+			return nil, fmt.Errorf("word %q is not known; there are nsec nsec3 optout iterations= salt= from= until= alg= rsa= csk key= publish= revoked nozonebit protocol=", w)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", w, errValue)
 		}
 	}
 	for _, alg := range algorithms {
-		ksk, err := newKey(p.name+" "+label+" ksk", alg, kskFlags, protocol)
+		ksk, err := newKey(p.name+" "+label+" ksk", alg, kskFlags, protocol, form)
 		if err != nil {
 			return nil, err
 		}
@@ -166,14 +175,14 @@ func (p *plan) parseSigning(words []string, now time.Time) (*Signing, error) {
 			s.ZSKs = append(s.ZSKs, ksk)
 			continue
 		}
-		zsk, err := newKey(p.name+" "+label+" zsk", alg, zskFlags, protocol)
+		zsk, err := newKey(p.name+" "+label+" zsk", alg, zskFlags, protocol, form)
 		if err != nil {
 			return nil, err
 		}
 		s.ZSKs = append(s.ZSKs, zsk)
 	}
 	for _, l := range published {
-		k, err := newKey(p.name+" "+l+" ksk", algorithms[0], kskFlags&^flagRevoke, protocol)
+		k, err := newKey(p.name+" "+l+" ksk", algorithms[0], kskFlags&^flagRevoke, protocol, form)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -11,6 +12,8 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+
+	"github.com/cloudflare/circl/sign/ed448"
 
 	"port53/internal/dnssec"
 )
@@ -30,11 +33,18 @@ const (
 	algECDSAP256 = 13
 	algECDSAP384 = 14
 	algEd25519   = 15
+	algEd448     = 16
 )
 
-// rsaBits is the size of RSA keys: the least that is accepted, since finding larger
-// primes takes long, and nobody attacks a laboratory.
-const rsaBits = 1024
+// An rsaForm is the size of an RSA key, in bits, and its exponent.
+type rsaForm struct {
+	bits     int
+	exponent int64
+}
+
+// usualRSA is the least that is accepted, since finding larger primes takes long, and nobody
+// attacks a laboratory.
+var usualRSA = rsaForm{1024, 65537}
 
 // A Key signs in a laboratory. It is made from a name and nothing else: it is the
 // same in every run and everywhere, and no secret.
@@ -71,13 +81,13 @@ func (s *stream) Read(b []byte) (int, error) {
 // does not implement gets a key and signatures that look like Ed25519's: nobody will
 // verify them.
 func NewKey(name string, algorithm uint8, flags uint16) (*Key, error) {
-	return newKey(name, algorithm, flags, 3)
+	return newKey(name, algorithm, flags, 3, usualRSA)
 }
 
-func newKey(name string, algorithm uint8, flags uint16, protocol uint8) (*Key, error) {
+func newKey(name string, algorithm uint8, flags uint16, protocol uint8, form rsaForm) (*Key, error) {
 	k := &Key{algorithm: algorithm}
 	random := &stream{name: fmt.Sprintf("%s %d ", name, algorithm)}
-	public, err := k.generate(random)
+	public, err := k.generate(random, form)
 	if err != nil {
 		return nil, fmt.Errorf("make a key of algorithm %d: %w", algorithm, err)
 	}
@@ -92,12 +102,18 @@ func (k *Key) setPublic(flags uint16, protocol uint8, public []byte) {
 	k.Tag = dnssec.KeyTag(k.DNSKEY)
 }
 
-func (k *Key) generate(random io.Reader) (public []byte, err error) {
+func (k *Key) generate(random io.Reader, form rsaForm) (public []byte, err error) {
 	switch k.algorithm {
 	case algRSASHA256, algRSASHA512:
-		key := newRSA(random)
+		key := newRSA(random, form)
 		k.private = key
-		return rsaPublic(key.N), nil
+		return rsaPublic(key.N, form.exponent), nil
+	case algEd448:
+		b := make([]byte, ed448.SeedSize)
+		_, _ = io.ReadFull(random, b)
+		key := ed448.NewKeyFromSeed(b)
+		k.private = key
+		return key.Public().(ed448.PublicKey), nil
 	case algECDSAP256, algECDSAP384:
 		curve := elliptic.P256()
 		if k.algorithm == algECDSAP384 {
@@ -126,17 +142,18 @@ func (k *Key) generate(random io.Reader) (public []byte, err error) {
 	}
 }
 
-// rsaPublic is the public key field of RSA with exponent 65537 (RFC 3110, section 2).
-func rsaPublic(modulus *big.Int) []byte {
-	return append([]byte{3, 1, 0, 1}, modulus.Bytes()...)
+// rsaPublic is the public key field of RSA (RFC 3110, section 2).
+func rsaPublic(modulus *big.Int, exponent int64) []byte {
+	e := big.NewInt(exponent).Bytes()
+	return append(append([]byte{byte(len(e))}, e...), modulus.Bytes()...)
 }
 
 // newRSA makes an RSA key. The standard library's own generator cannot be made to
 // repeat itself.
-func newRSA(random io.Reader) *rsa.PrivateKey {
-	one, e := big.NewInt(1), big.NewInt(65537)
+func newRSA(random io.Reader, form rsaForm) *rsa.PrivateKey {
+	one, e := big.NewInt(1), big.NewInt(form.exponent)
 	prime := func() *big.Int {
-		b := make([]byte, rsaBits/2/8)
+		b := make([]byte, form.bits/2/8)
 		for {
 			_, _ = io.ReadFull(random, b)
 			b[0] |= 0xC0 // so that the product has all its bits
@@ -149,11 +166,24 @@ func newRSA(random io.Reader) *rsa.PrivateKey {
 	}
 	p, q := prime(), prime()
 	key := &rsa.PrivateKey{Primes: []*big.Int{p, q}}
-	key.E, key.N = 65537, new(big.Int).Mul(p, q)
+	key.E, key.N = int(form.exponent), new(big.Int).Mul(p, q)
 	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
 	key.D = new(big.Int).ModInverse(e, phi)
-	key.Precompute()
 	return key
+}
+
+// signRSA returns a signature of PKCS #1, version 1.5, whatever the key's size and exponent:
+// package rsa refuses those that nobody should have.
+func signRSA(key *rsa.PrivateKey, digest []byte, hash crypto.Hash) []byte {
+	prefix := []byte{0x30, 0x31, 0x30, 0x0D, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20}
+	if hash == crypto.SHA512 { // RFC 8017, section 9.2, note 1
+		prefix[1], prefix[14], prefix[18] = 0x51, 3, 0x40
+	}
+	size := (key.N.BitLen() + 7) / 8
+	padded := append([]byte{0, 1}, bytes.Repeat([]byte{0xFF}, size-3-len(prefix)-len(digest))...)
+	padded = append(append(append(padded, 0), prefix...), digest...)
+	m := new(big.Int).SetBytes(padded)
+	return m.Exp(m, key.D, key.N).FillBytes(make([]byte, size))
 }
 
 // sign returns the signature field over data.
@@ -175,6 +205,9 @@ func (k *Key) sign(data []byte) ([]byte, error) {
 }
 
 func (k *Key) signDigest(digest []byte, hash crypto.Hash) ([]byte, error) {
+	if key, ok := k.private.(*rsa.PrivateKey); ok {
+		return signRSA(key, digest, hash), nil
+	}
 	sig, err := k.private.Sign(nil, digest, hash) // without randomness: RFC 6979 for ECDSA
 	if err != nil {
 		return nil, err
@@ -204,14 +237,14 @@ func rawECDSA(der []byte, size int) ([]byte, error) {
 // must be RSA, and another public key, the nth of its kind (KeyTrap, CVE-2023-50387).
 func (k *Key) collide(n int) []byte {
 	random := &stream{name: fmt.Sprintf("twin %d of %x ", n, k.DNSKEY)}
-	b := make([]byte, rsaBits/8)
+	b := make([]byte, usualRSA.bits/8)
 	_, _ = io.ReadFull(random, b)
 	b[0] |= 0x80
 	b[len(b)-1] |= 1
 	twin := Key{algorithm: k.algorithm}
 	set := func(word uint16) uint16 {
 		binary.BigEndian.PutUint16(b[2:], word)
-		twin.setPublic(binary.BigEndian.Uint16(k.DNSKEY), k.DNSKEY[2], rsaPublic(new(big.Int).SetBytes(b)))
+		twin.setPublic(binary.BigEndian.Uint16(k.DNSKEY), k.DNSKEY[2], rsaPublic(new(big.Int).SetBytes(b), usualRSA.exponent))
 		return twin.Tag
 	}
 	// The tag is a sum of 16-bit words with the carry added once (RFC 4034, appendix

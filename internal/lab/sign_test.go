@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 		{"nsec3", "unsigned www NSEC3", "www AAAA", dnssec.NoSignature},
 		{"", "drop @ DNSKEY", "www A", dnssec.NoKey},
 		{"alg=5", "ttl www A 3600", "www A", dnssec.UnsupportedAlgorithm},
-		{"alg=16", "ttl www A 3600", "www A", dnssec.UnsupportedAlgorithm},
+		{"alg=17", "ttl www A 3600", "www A", dnssec.UnsupportedAlgorithm},
 		{"nozonebit", "ttl www A 3600", "www A", dnssec.NoKey},
 		{"from=-90d until=-30d", "ttl www A 3600", "www A", dnssec.Expired},
 	}

@@ -419,8 +419,8 @@ func (t *task) delegated(name []byte, ds *wire.RRset) *trust {
 }
 
 // keysOf gets the DNSKEY set of a zone and validates it by DS records or keys
-// (RFC 4035, section 5.2). If no algorithm of them is supported, the zone is
-// insecure; one that is makes it secure, and then the set is returned too, or bogus.
+// (RFC 4035, section 5.2). If no algorithm of them is supported, or keys of no such size, the
+// zone is insecure; one that is makes it secure, and then the set is returned too, or bogus.
 //
 // A set that does not validate is forgotten, and other servers are asked: one of them may
 // be stale or worse, and another right (RFC 4035, section 5.5).
@@ -438,6 +438,8 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 		switch {
 		case tr.sec == secSecure:
 			return tr, l.set
+		case tr.sec == secInsecure:
+			return tr, nil
 		case tr.passing():
 			return tr, nil // what others would say is for the next question to find out
 		case l.fail != nil && doubtful != nil:
@@ -467,7 +469,11 @@ func (t *task) keysIn(l *link, voucher *dnssec.Voucher) *trust {
 		return tr
 	}
 	keys, ver, why := voucher.Keys(l.set, t.s.now(), &t.b.work)
-	if why != 0 {
+	switch why {
+	case 0:
+	case dnssec.UnsupportedKey:
+		return &trust{sec: secInsecure, reason: why.EDE(), cut: true, expires: time.Now().Add(time.Hour)}
+	default:
 		tr.reason = refused(why).reason
 		return tr
 	}
