@@ -89,7 +89,6 @@ const (
 	maxPerName     = 10  // addresses kept of one name server: Unbound, PowerDNS and BIND agree on about that
 	maxSetRecords  = 100 // records of one RRset (CVE-2024-1737)
 	maxSets        = 127 // RRsets of one reply: those of a name of 100 types (BIND's max-types-per-name), and some
-	maxCutWalk     = 20  // names between a zone and a name that are looked at for a hidden cut
 
 	maxDelegationTTL = 86400 // seconds that a delegation is believed before the parent is asked again (ghost domains)
 	lameTime         = 15 * time.Minute

@@ -211,7 +211,7 @@ func (t *task) spanned(zone, name []byte, typ wire.Type) *link {
 	d := &dnssec.Denial{Zone: zone}
 	d.AddNSEC(cover.Owner, cover.Data[0])
 	l := &link{kind: foundNoData, proof: []*wire.RRset{cover}, sec: secSecure, reason: edeNone, zone: zone, making: making{synth: true}}
-	if !bytes.Equal(cover.Owner, name) {
+	if !bytes.Equal(cover.Owner, name) && !wire.Subdomain(nextName(cover), name) { // else it has no records, but names below it
 		l.kind = foundNXDomain
 		star := append([]byte{1, '*'}, encloser(name, cover)...)
 		if second := t.r.spans.at(zone, star, clock); second != nil && !bytes.Equal(second.Owner, cover.Owner) {
@@ -234,14 +234,20 @@ func (t *task) spanned(zone, name []byte, typ wire.Type) *link {
 // encloser returns the longest ancestor of name that an NSEC record covering it shows
 // to exist: one that its owner or its next name is below.
 func encloser(name []byte, nsec *wire.RRset) []byte {
-	n, err := wire.CheckName(nsec.Data[0])
-	if err != nil {
-		return wire.Root
-	}
-	next := nsec.Data[0][:n]
+	next := nextName(nsec)
 	for a := wire.Parent(name); ; a = wire.Parent(a) {
 		if len(a) == 1 || wire.Subdomain(nsec.Owner, a) || wire.Subdomain(next, a) {
 			return a
 		}
 	}
+}
+
+// nextName returns the next name of an NSEC record in lower case, or the root's if there is
+// none.
+func nextName(nsec *wire.RRset) []byte {
+	n, err := wire.CheckName(nsec.Data[0])
+	if err != nil {
+		return wire.Root
+	}
+	return wire.Lower(nil, nsec.Data[0][:n])
 }

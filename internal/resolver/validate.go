@@ -252,21 +252,53 @@ func (t *task) unsigned(zone, at []byte) verdict {
 // or else of the last.
 func (t *task) lastCut(zone, at []byte, tr *trust) *trust {
 	below := wire.LabelCount(at) - wire.LabelCount(zone)
-	for i := below - 1; i >= 0; i-- {
-		if i < below-maxCutWalk {
-			return &trust{sec: secBogus, reason: dnssec.NoSignature.EDE()}
+	for done := 0; done < below; {
+		cut := t.nextCut(at, below, done)
+		if cut == 0 {
+			break
 		}
-		name := at
-		for range i {
-			name = wire.Parent(name)
+		if tr = t.trustOf(ancestor(at, below-cut)); tr.sec != secSecure {
+			break
 		}
-		if next := t.trustOf(name); next.cut {
-			if tr = next; tr.sec != secSecure {
-				break
-			}
-		}
+		done = cut
 	}
 	return tr
+}
+
+// nextCut returns how many labels below a zone its first cut on the way to the name at is, which is
+// so many labels below it, or 0 if there is none; none is known of in the first labels.
+//
+// A zone that denies DS records of a name of its own has not delegated what is above that name
+// either: so the steps down become longer, and not all of the 32 labels of an address are asked
+// for. What lies below a cut is known by the zone above it as insecure, or not at all.
+func (t *task) nextCut(at []byte, below, none int) int {
+	isCut := func(labels int) bool { return t.trustOf(ancestor(at, below-labels)).cut }
+	cut := none
+	for step := 1; ; step *= 2 {
+		cut = min(none+step, below)
+		if isCut(cut) {
+			break
+		}
+		if none = cut; none == below {
+			return 0
+		}
+	}
+	for cut-none > 1 {
+		if middle := (none + cut) / 2; isCut(middle) {
+			cut = middle
+		} else {
+			none = middle
+		}
+	}
+	return cut
+}
+
+// ancestor returns the name without its first labels.
+func ancestor(name []byte, labels int) []byte {
+	for range labels {
+		name = wire.Parent(name)
+	}
+	return name
 }
 
 // trustOf returns what is known of the keys of a zone, and finds it out if need be.
