@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,36 +14,40 @@ import (
 // secretMode is the mode of a configuration that may have secrets in it.
 const secretMode = 0o600
 
+// The modes of zone files and their directory, which everybody may read.
+const (
+	zoneMode = 0o644
+	dirMode  = 0o755
+)
+
 func newImport(s *streams) *cobra.Command {
 	var (
-		from, output string
-		asJSON       bool
+		o      convert.Options
+		output string
+		asJSON bool
 	)
 	cmd := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Turn a configuration of BIND, NSD or Knot into port53's",
-		Long: `import reads a named.conf, nsd.conf or knot.conf with all that it includes, and
-writes port53's configuration. On standard error it says of each statement whether
-it was taken, changed or not taken, and why. Zone files stay where they are.
+		Short: "Turn the configuration of another name server into port53's",
+		Long: "import reads the configuration of another server with all that it includes, and writes\n" +
+			"port53's. On standard error it says of each statement whether it was taken, changed, not\n" +
+			"taken or is to come, and why. What is missing stands at the head of the result as well.\n" +
+			"Zone files stay where they are. Known are:\n\n  " + strings.Join(convert.Kinds(), " ") + `
 
-Of transfers and updates, what cannot be kept allows less afterwards, not more.
+What is taken means the same as it did. What cannot be kept allows less afterwards, not more.
 The exit code is 1 if something was not taken. The result may hold secrets: with --output, only its
-owner can read it, and a file that exists is not written over.`,
+owner can read it, and a file that exists is not written over. Names that have no zone there get
+zone files in a directory beside the result.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml
-  port53 import /etc/nsd/nsd.conf --output port53.yaml --json
+  port53 import /etc/unbound/unbound.conf --output port53.yaml --json
   port53 import --from knot old.conf`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if from == "" {
-				from = convert.Kind(args[0])
-			}
-			if from == "" {
-				return failure(exitUsage, "say it with --from bind, nsd or knot", "%s: it is not clear whose configuration this is", args[0])
-			}
+			o.Path = args[0]
 			if asJSON && output == "" {
 				return failure(exitUsage, "name a file with --output", "--json prints what became of each statement, and the configuration needs another place")
 			}
-			r, err := convert.File(from, args[0])
+			r, err := convert.File(o)
 			if r != nil && asJSON {
 				if err := s.printJSON(r.Notes); err != nil {
 					return err
@@ -54,27 +60,49 @@ owner can read it, and a file that exists is not written over.`,
 			if err != nil {
 				return failure(exitUsage, "", "%v", err)
 			}
-			if err := writeImport(s, output, r.YAML); err != nil {
-				return failure(exitUsage, "", "%v", err)
+			if err := writeImport(s, output, r); err != nil {
+				return err
 			}
 			if !r.Complete() {
-				return failure(exitFindings, "see the lines that say not taken", "not all of %s was taken", args[0])
+				return failure(exitFindings, "see the lines that say not taken or to come", "not all of %s was taken", convert.Printable(args[0]))
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "", "whose configuration it is: bind, nsd or knot (by default the file's name tells)")
+	cmd.Flags().StringVar(&o.Kind, "from", "", "whose configuration it is: "+strings.Join(convert.Kinds(), ", ")+" (by default what is in it tells)")
+	cmd.Flags().StringVar(&o.View, "view", "", "of a named.conf with several views, the one to take")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "the file to write, instead of standard output")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what became of each statement as JSON")
 	return cmd
 }
 
-func writeImport(s *streams, output string, text []byte) error {
+// writeImport writes the configuration, and beside it the zone files that it names.
+func writeImport(s *streams, output string, r *convert.Result) error {
 	if output == "" {
-		_, err := s.out.Write(text)
+		if len(r.Files) > 0 {
+			return failure(exitUsage, "name a file with --output", "%d zone files go with the configuration, which have to be beside it", len(r.Files))
+		}
+		_, err := s.out.Write(r.YAML)
 		return err
 	}
-	f, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, secretMode)
+	if err := writeNew(output, r.YAML, secretMode); err != nil {
+		return failure(exitUsage, "", "%v", err)
+	}
+	for name, text := range r.Files {
+		path := filepath.Join(filepath.Dir(output), name)
+		if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+			return failure(exitUsage, "", "%v", err)
+		}
+		if err := writeNew(path, text, zoneMode); err != nil {
+			return failure(exitUsage, "", "%v", err)
+		}
+	}
+	return nil
+}
+
+// writeNew writes a file that is not there yet.
+func writeNew(path string, text []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}

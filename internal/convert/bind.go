@@ -4,582 +4,240 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
-// bindWords splits a named.conf: comments are #, // and /* */.
-func bindWords(file, text string) ([]word, error) {
-	var out []word
-	line, start := 1, 0
-	for i := 0; i < len(text); {
-		at := word{file: file, line: line, col: i - start + 1}
-		rest := text[i:]
-		switch ch := text[i]; {
-		case ch == '\n':
-			i++
-			line, start = line+1, i
-		case ch == ' ' || ch == '\t' || ch == '\r':
-			i++
-		case ch == '#' || strings.HasPrefix(rest, "//"):
-			if n := strings.IndexByte(rest, '\n'); n >= 0 {
-				i += n
-			} else {
-				i = len(text)
-			}
-		case strings.HasPrefix(rest, "/*"):
-			n := strings.Index(rest[2:], "*/")
-			if n < 0 {
-				return nil, at.fail("a comment without an end")
-			}
-			if l := strings.Count(rest[:n+4], "\n"); l > 0 {
-				line, start = line+l, i+strings.LastIndexByte(rest[:n+4], '\n')+1
-			}
-			i += n + 4
-		case ch == '"':
-			n := strings.IndexAny(rest[1:], "\"\n")
-			if n < 0 || rest[n+1] == '\n' {
-				return nil, at.fail("a string without an end")
-			}
-			at.text, at.quoted = rest[1:n+1], true
-			out = append(out, at)
-			i += n + 2
-		case strings.IndexByte("{};!", ch) >= 0:
-			at.text = string(ch)
-			out = append(out, at)
-			i++
-		default:
-			n := strings.IndexAny(rest, " \t\r\n{};\"#")
-			if n < 0 {
-				n = len(rest)
-			}
-			at.text = rest[:n]
-			out = append(out, at)
-			i += n
-		}
-	}
-	return out, nil
+// A bind is a named.conf as it is read.
+type bind struct {
+	*converter
+	acls, lists map[string]*stmt
+	serverKeys  map[netip.Addr]string // that messages to a server are signed with
+	options     []*stmt               // and the view's, which count for more
+	dir         string
+	rndc        map[string]bool // keys of the control channel
+
+	query, cache, recursion *bindACL // as written
 }
 
-// bindBlock reads statements until the } of the block, or the end at depth 0.
-func bindBlock(words []word, depth int) (block []*stmt, rest []word, err error) {
-	s := &stmt{}
-	for i := 0; i < len(words); i++ {
-		w := words[i]
-		switch {
-		case w.quoted:
-			s.words = append(s.words, w)
-		case w.text == ";":
-			if len(s.words)+len(s.block) > 0 {
-				block = append(block, s)
-			}
-			s = &stmt{}
-		case w.text == "{":
-			if depth == maxDepth {
-				return nil, nil, w.fail("more than %d blocks within each other", maxDepth)
-			}
-			inner, after, err := bindBlock(words[i+1:], depth+1)
-			if err != nil {
-				return nil, nil, err
-			}
-			if len(after) == 0 {
-				return nil, nil, w.fail("a { without its }")
-			}
-			s.block = append(s.block, inner...)
-			words, i = after, 0 // the } itself
-		case w.text == "}":
-			if depth == 0 {
-				return nil, nil, w.fail("a } without its {")
-			}
-			if len(s.words)+len(s.block) > 0 {
-				return nil, nil, w.fail("a ; is missing before }")
-			}
-			return block, words[i:], nil
-		default:
-			s.words = append(s.words, w)
-		}
-	}
-	if len(s.words) > 0 {
-		return nil, nil, s.words[0].fail("a ; is missing after %s", s.words[0].text)
-	}
-	return block, nil, nil
-}
-
-func (c *converter) bindFile(path string, from *word) ([]*stmt, error) {
-	if c.files++; c.files > maxFiles {
-		return nil, from.fail("more than %d files are included", maxFiles)
-	}
-	text, err := readFile(path)
-	if err != nil {
-		if from != nil {
-			return nil, from.fail("%v", err)
-		}
-		return nil, err
-	}
-	words, err := bindWords(path, text)
-	if err != nil {
-		return nil, err
-	}
-	block, _, err := bindBlock(words, 0)
-	if err != nil {
-		return nil, err
-	}
-	return c.bindIncludes(block, filepath.Dir(path))
-}
-
-func (c *converter) bindIncludes(block []*stmt, dir string) ([]*stmt, error) {
-	var out []*stmt
-	for _, s := range block {
-		if s.name() != "include" || len(s.words) != 2 {
-			inner, err := c.bindIncludes(s.block, dir)
-			if err != nil {
-				return nil, err
-			}
-			s.block = inner
-			out = append(out, s)
-			continue
-		}
-		c.note(s, Taken, "")
-		file := s.arg(1)
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(dir, file)
-		}
-		files, _ := filepath.Glob(file)
-		if len(files) == 0 {
-			return nil, s.words[1].fail("there is no file %s", file)
-		}
-		for _, f := range files {
-			more, err := c.bindFile(f, &s.words[1])
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, more...)
-		}
-	}
-	return out, nil
-}
-
-func (c *converter) bind(path string) error {
+func readBIND(c *converter, path string) error {
 	top, err := c.bindFile(path, nil)
 	if err != nil {
 		return err
 	}
-	options := &stmt{}
-	for _, s := range top {
-		switch s.name() {
-		case "options":
-			options = s
-		case "acl":
-			c.acls[s.arg(1)] = s
-			c.note(s, Taken, "")
-		case "masters", "primaries", "remote-servers":
-			c.lists[s.arg(1)] = s
-			c.note(s, Taken, "")
-		case "key":
-			algorithm, secret := find(s.block, "algorithm"), find(s.block, "secret")
-			if algorithm == nil || secret == nil {
-				return s.words[0].fail("a key without algorithm or secret")
-			}
-			c.key(s, s.arg(1), algorithm.arg(1), secret.arg(1))
-		}
+	b := &bind{
+		converter: c, acls: map[string]*stmt{}, lists: map[string]*stmt{}, serverKeys: map[netip.Addr]string{}, rndc: map[string]bool{},
 	}
-	dir, err := os.Getwd()
+	zones, err := b.top(top)
 	if err != nil {
 		return err
 	}
-	if s := find(options.block, "directory"); s != nil {
-		dir = s.arg(1)
+	if b.dir, err = os.Getwd(); err != nil {
+		return err
 	}
-	c.bindOptions(options)
-	for _, s := range top {
-		switch s.name() {
-		case "options", "acl", "masters", "primaries", "remote-servers", "key":
-		case "zone":
-			c.bindZone(s, options.block, dir)
-		case "controls", "logging", "statistics-channels", "trust-anchors", "managed-keys", "trusted-keys":
-			c.note(s, Changed, "port53 has its own: control, log, metrics and resolver.trust_anchors")
-		case "view":
-			c.note(s, NotTaken, "one set of zones is served to all; run a second server for the other clients")
-		default:
-			c.note(s, NotTaken, "port53 has nothing like it")
-		}
+	if s := find(b.options, "directory"); s != nil && filepath.IsAbs(s.arg(1)) {
+		b.dir = s.arg(1)
+	} else if s != nil {
+		b.dir = filepath.Join(filepath.Dir(path), s.arg(1))
+	}
+	if b.out.recurse = true; find(b.options, "recursion") != nil {
+		b.out.recurse = yes(find(b.options, "recursion").arg(1))
+	}
+	b.readOptions()
+	b.settleACLs()
+	for _, s := range zones {
+		b.zone(s)
 	}
 	return nil
 }
 
-func (c *converter) bindOptions(o *stmt) {
-	c.out.recurse = true
-	v4 := true
-	for _, s := range o.block {
+// top reads what stands outside of blocks, and returns the zones.
+func (b *bind) top(top []*stmt) ([]*stmt, error) {
+	var zones []*stmt
+	views := 0
+	for _, s := range top {
+		if s.name() == "view" {
+			views++
+		}
+	}
+	for _, s := range top {
 		switch s.name() {
-		case "directory", "allow-transfer", "also-notify", "notify", "allow-update": // zones take them
-			c.note(s, Taken, "")
-		case "recursion":
-			c.out.recurse = s.arg(1) != "no" && s.arg(1) != "false"
-			c.note(s, Taken, "")
-		case "listen-on", "listen-on-v6":
-			port := ""
-			if i := slices.IndexFunc(s.words, func(w word) bool { return w.text == "port" }); i > 0 {
-				port = s.arg(i + 1)
-			}
-			v4 = v4 && s.name() != "listen-on"
-			for _, e := range s.block {
-				a := e.arg(0)
-				switch {
-				case a == "none":
-				case a == "any" && s.name() == "listen-on":
-					c.listen("0.0.0.0", port)
-				case a == "any":
-					c.listen("::", port)
-				default:
-					if _, err := netip.ParseAddr(a); err != nil {
-						c.note(e, NotTaken, "only addresses can be listened on")
-						continue
-					}
-					c.listen(a, port)
-				}
-			}
-			c.note(s, Taken, "")
-		case "allow-query", "allow-recursion", "blackhole":
-			allow, deny, any := c.bindClients(s)
-			switch {
-			case s.name() == "blackhole":
-				c.out.deny = append(c.out.deny, allow...)
-			case any && s.name() == "allow-recursion":
-				c.note(s, NotTaken, "strangers are not resolved for: loopback and this machine's networks are; list others in resolver.allow")
-				continue
-			case s.name() == "allow-recursion":
-				c.out.resolve = append(c.out.resolve, allow...)
-			case !any:
-				c.out.allow = append(c.out.allow, allow...)
-			}
-			if s.name() == "allow-recursion" && len(deny) > 0 {
-				c.note(s, NotTaken, "who may ask and not have names resolved cannot be told apart by exceptions")
-				c.out.resolve = nil
+		case "options":
+			b.options = append(s.block, b.options...)
+		case "zone":
+			zones = append(zones, s)
+		case "view":
+			if views > 1 && b.converter.options.View != s.arg(1) {
+				b.note(s, ToCome, "one set of zones is served to all: --view "+Printable(s.arg(1))+" takes this one")
 				continue
 			}
-			c.out.deny = append(c.out.deny, deny...)
-			c.note(s, Taken, "")
-		case "forwarders":
-			if to, _ := c.bindServers(s, 0); len(to) > 0 {
-				c.out.forward = append(c.out.forward, route{".", to, bindFirst(o.block)})
-				c.note(s, Taken, "")
+			b.note(s, Taken, "")
+			more, err := b.top(s.block)
+			if err != nil {
+				return nil, err
 			}
-		case "forward":
-			c.note(s, Taken, "")
-		case "dnssec-validation":
-			if s.arg(1) == "no" {
-				c.note(s, Changed, "answers are validated; resolver.validation: false switches it off")
-			} else {
-				c.note(s, Taken, "")
-			}
-		case "response-policy", "dnssec-policy", "catalog-zones", "update-policy", "rrset-order", "sortlist", "dns64", "allow-query-cache":
-			c.note(s, NotTaken, "port53 has nothing like it, or has it elsewhere")
-		case "rate-limit":
-			c.note(s, Changed, "port53 has its own limits: policy.rate_limit")
+			b.options = append(b.options, s.block...)
+			zones = append(zones, more...)
 		default:
-			c.other(s, bindOwn)
+			if err := b.statement(s); err != nil {
+				return nil, err
+			}
 		}
 	}
-	if v4 {
-		c.listen("0.0.0.0", "")
-	}
+	return zones, nil
 }
 
-// bindFirst tells whether what forwarders do not answer is iterated: BIND does that unless
-// the block that names them says otherwise.
-func bindFirst(block []*stmt) bool {
-	f := find(block, "forward")
-	return f == nil || f.arg(1) != "only"
-}
-
-func (c *converter) listen(addr, port string) {
-	if port != "" && port != "53" {
-		if strings.Contains(addr, ":") {
-			addr = "[" + addr + "]"
+// statement reads one that others refer to, or that has no part in the result.
+func (b *bind) statement(s *stmt) error {
+	switch s.name() {
+	case "acl":
+		b.acls[s.arg(1)] = s
+		b.note(s, Taken, "")
+	case "masters", "primaries", "remote-servers", "parental-agents":
+		b.lists[s.arg(1)] = s
+		b.note(s, Taken, "")
+	case "key":
+		algorithm, secret := find(s.block, "algorithm"), find(s.block, "secret")
+		if algorithm == nil || secret == nil {
+			return s.words[0].fail("a key without algorithm or secret")
 		}
-		addr += ":" + port
+		b.key(s, s.arg(1), algorithm.arg(1), secret.arg(1))
+	case "server":
+		b.server(s)
+	case "controls", "logging", "statistics-channels":
+		b.note(s, Changed, "port53 has its own: control, log and metrics")
+	case "trust-anchors", "managed-keys", "trusted-keys":
+		b.note(s, Changed, "the root's keys are built in, and followed; of other zones, write them to a file for resolver.trust_anchors")
+	case "tls", "http":
+		b.note(s, ToCome, "only UDP and TCP are served yet")
+	case "dnssec-policy", "key-store":
+		b.note(s, ToCome, "zones are not signed here yet")
+	case "match-clients", "match-destinations", "match-recursive-only": // see readOptions
+	default:
+		if s.block == nil && len(s.words) > 1 {
+			return nil // an option of a view
+		}
+		b.note(s, NotTaken, "port53 has nothing like it")
 	}
-	c.out.listen = append(c.out.listen, addr)
+	return nil
 }
 
-// bindClients reads a list of addresses without keys.
-func (c *converter) bindClients(s *stmt) (allow, deny []string, any bool) {
-	allow, deny, keys := c.bindACL(s, 0)
-	for range keys {
-		c.note(s, NotTaken, "clients are told by their addresses, not by keys")
-	}
-	return allow, deny, slices.Contains(allow, "0.0.0.0/0") && slices.Contains(allow, "::/0")
-}
-
-func (c *converter) bindACL(s *stmt, depth int) (allow, deny, keys []string) {
+// server reads what is said of another server.
+func (b *bind) server(s *stmt) {
+	addr, err := netip.ParseAddr(s.arg(1))
 	for _, e := range s.block {
-		words, not := e.words, false
-		if len(words) > 0 && words[0].text == "!" {
-			words, not = words[1:], true
-		}
-		var nets, no []string
 		switch {
-		case len(words) == 0 && depth < maxDepth:
-			var k []string
-			nets, no, k = c.bindACL(e, depth+1)
-			keys = append(keys, k...)
-		case len(words) == 0:
-		case words[0].text == "key" && len(words) > 1:
-			if not {
-				c.note(e, NotTaken, "keys are not excluded: who has no grant has none")
-				continue
+		case e.name() == "keys" && err == nil:
+			name := e.arg(1)
+			if len(e.block) > 0 {
+				name = e.block[0].arg(0)
 			}
-			keys = append(keys, words[1].text)
-		case words[0].text == "any":
-			nets = []string{"0.0.0.0/0", "::/0"}
-		case words[0].text == "none":
-		case words[0].text == "localhost":
-			nets = []string{"127.0.0.0/8", "::1"}
-		case c.acls[words[0].text] != nil && depth < maxDepth:
-			var k []string
-			nets, no, k = c.bindACL(c.acls[words[0].text], depth+1)
-			keys = append(keys, k...)
+			b.serverKeys[addr] = name
+			b.note(e, Taken, "")
+		case e.name() == "bogus" && yes(e.arg(1)):
+			if nets, ok := parseNet(s.arg(1)); ok {
+				b.doNotQuery(nets)
+				b.note(e, Taken, "")
+			}
 		default:
-			if !network(words[0].text) {
-				c.note(e, NotTaken, "only networks, addresses and keys are known")
-				continue
-			}
-			nets = []string{words[0].text}
-		}
-		if not {
-			deny = append(deny, nets...)
-		} else {
-			allow, deny = append(allow, nets...), append(deny, no...)
+			b.note(e, Changed, "port53 finds out itself what a server can do")
 		}
 	}
-	return allow, deny, keys
+	b.note(s, Taken, "")
 }
 
-func network(s string) bool {
-	_, err := netip.ParsePrefix(s)
-	_, err2 := netip.ParseAddr(s)
-	return err == nil || err2 == nil
+// doNotQuery has networks never asked, beside the machine itself.
+func (b *bind) doNotQuery(nets netset) {
+	b.out.add("resolver.do_not_query", "127.0.0.0/8", "::1")
+	b.out.add("resolver.do_not_query", nets.text()...)
 }
 
-// bindServers reads a list of servers, and the keys that they are asked with.
-func (c *converter) bindServers(s *stmt, depth int) (to, keys []string) {
-	port := ""
-	if i := slices.IndexFunc(s.words, func(w word) bool { return w.text == "port" }); i > 0 {
-		port = s.arg(i + 1)
-	}
-	for _, e := range s.block {
-		if l := c.lists[e.arg(0)]; l != nil && depth < maxDepth {
-			t, k := c.bindServers(l, depth+1)
-			to, keys = append(to, t...), append(keys, k...)
-		} else if a, err := netip.ParseAddr(e.arg(0)); err == nil {
-			p := port
-			for i := 1; i+1 < len(e.words); i += 2 {
-				switch e.arg(i) {
-				case "port":
-					p = e.arg(i + 1)
-				case "key":
-					keys = append(keys, e.arg(i+1))
-					continue
-				case "tls":
-					c.note(e, NotTaken, "transfers do not use TLS yet: the server is left out")
-					a = netip.Addr{}
-				}
-			}
-			if a.IsValid() {
-				to = append(to, server(a, p))
-			}
-		} else {
-			c.note(e, NotTaken, "only addresses and known lists are servers")
+// settleACLs works out who may ask, and who may use recursion, where BIND takes the one from
+// the other.
+func (b *bind) settleACLs() {
+	if b.query != nil {
+		b.out.query = b.query.nets
+		if b.out.query == nil {
+			b.out.query = netset{}
 		}
 	}
-	return to, keys
-}
-
-func server(a netip.Addr, port string) string {
+	if !b.out.recurse {
+		return
+	}
+	recursion, cache := b.recursion, b.cache
+	for _, other := range []*bindACL{cache, b.query} {
+		if recursion == nil {
+			recursion = other
+		}
+	}
+	if cache == nil {
+		cache = recursion
+	}
 	switch {
-	case port == "" || port == "53":
-		return a.String()
-	case a.Is6():
-		return "[" + a.String() + "]:" + port
+	case recursion == nil || recursion.own && cache.own:
+		return // this machine's own networks
+	case recursion.own:
+		b.out.recursion = cache.nets.and(recursion.nets)
+	default:
+		b.out.recursion = recursion.nets.and(cache.nets)
 	}
-	return a.String() + ":" + port
+	if b.out.recursion == nil {
+		b.out.recursion = netset{}
+	}
 }
 
-// bindZone …
-// In one piece: it is a table of statements and what becomes of each.
-func (c *converter) bindZone(s *stmt, options []*stmt, dir string) {
-	z := &zone{name: domain(s.arg(1))}
-	inherited := func(name ...string) *stmt {
-		if own := find(s.block, name...); own != nil {
-			return own
-		}
-		return find(options, name...)
-	}
-	if f := find(s.block, "file"); f != nil {
-		if z.file = f.arg(1); !filepath.IsAbs(z.file) {
-			z.file = filepath.Join(dir, z.file)
-		}
-	}
-	kind := ""
-	if k := find(s.block, "type"); k != nil {
-		kind = k.arg(1)
-	}
-	from := find(s.block, "masters", "primaries")
-	switch kind {
-	case "primary", "master":
-		if z.file == "" {
-			c.note(s, NotTaken, "the zone has no file")
-			return
-		}
-	case "secondary", "slave", "mirror":
-		var keys []string
-		if from != nil {
-			z.primaries, keys = c.bindServers(from, 0)
-		}
-		for _, k := range keys {
-			if !c.sign(from, z, k) {
-				c.note(s, NotTaken, "it would be fetched without the key that it was fetched with")
-				return
-			}
-		}
-		if len(z.primaries) == 0 {
-			c.note(s, NotTaken, "the zone has no primaries")
-			return
-		}
-	case "hint":
-		c.note(s, Changed, "the root's servers are built in: resolver.root_hints names others")
-		return
-	case "forward", "stub", "static-stub":
-		list := from
-		if kind != "stub" {
-			list = find(s.block, "forwarders", "server-addresses")
-		}
-		var to []string
-		if list != nil {
-			to, _ = c.bindServers(list, 0)
-		}
-		switch {
-		case len(to) == 0 || !c.out.recurse:
-			c.note(s, NotTaken, "names of the zone are asked of nobody")
-		case kind == "forward":
-			c.out.forward = append(c.out.forward, route{z.name, to, bindFirst(s.block)})
-			c.note(s, Taken, "")
-		default:
-			c.out.stub = append(c.out.stub, route{zone: z.name, to: to})
-			c.note(s, Taken, "")
-		}
-		return
-	default:
-		c.note(s, NotTaken, "port53 has no zones of type "+kind)
+// forwarders reads whom names of a zone are asked of. Without servers the zone is an
+// exception.
+func (b *bind) forwarders(block []*stmt, zone string, from *stmt) {
+	f := find(block, "forwarders")
+	if f == nil || len(f.block) == 0 && zone == "." {
 		return
 	}
-	if q := find(s.block, "allow-query"); q != nil {
-		if _, _, any := c.bindClients(q); !any {
-			c.note(s, NotTaken, "only some may ask for names in the zone, and who may ask is one list for all zones: policy.allow")
-			return
-		}
+	to, _ := b.servers(f, 0)
+	if len(f.block) > 0 && len(to) == 0 {
+		b.note(f, NotTaken, "none of the forwarders could be taken: names are resolved by iteration")
+		return
 	}
-	if t := inherited("allow-transfer"); t != nil {
-		c.transferTo(t, z)
+	// BIND asks others when forwarders do not answer, unless the block that names them says
+	// otherwise.
+	policy := find(block, "forward")
+	b.addRoute(&b.out.forward, route{from: from, zone: zone, to: to, first: len(to) > 0 && (policy == nil || policy.arg(1) != "only")})
+	b.note(f, Taken, "")
+}
+
+// listenOn reads the addresses to listen on. Those that are no plain ones are worked out from
+// what this machine has.
+func (b *bind) listenOn(s *stmt) {
+	port := s.option("port")
+	if s.option("tls") != "" || s.option("http") != "" {
+		b.note(s, ToCome, "only UDP and TCP are served yet")
+		return
 	}
-	if n := inherited("also-notify"); n != nil {
-		z.notify, _ = c.bindServers(n, 0)
-	}
+	v6 := strings.HasSuffix(s.name(), "v6")
+	b.note(s, Taken, "")
+	plain := true
 	for _, e := range s.block {
-		switch e.name() {
-		case "allow-transfer": // said above
-		case "type", "file", "masters", "primaries", "also-notify":
-			c.note(e, Taken, "")
-		case "allow-update":
-			_, _, keys := c.bindACL(e, 0)
-			if nets, _, _ := c.bindACL(e, 0); len(nets) > 0 {
-				c.note(e, NotTaken, "nobody changes a zone by an address alone: give the client a key")
+		_, err := netip.ParseAddr(e.arg(0))
+		plain = plain && (err == nil || e.arg(0) == "any" || e.arg(0) == "none")
+	}
+	if plain {
+		for _, e := range s.block {
+			switch a := e.arg(0); {
+			case a == "none":
+			case a == "any" && v6:
+				b.listen("::", port)
+			case a == "any":
+				b.listen("0.0.0.0", port)
+			default:
+				b.listen(a, port)
 			}
-			for _, k := range keys {
-				c.grant(e, z, grant{k, []string{"*"}, nil})
-			}
-		case "update-policy":
-			if find(e.block, "deny") != nil {
-				c.note(e, NotTaken, "denials are not known, and without them the grants would allow more")
-				continue
-			}
-			for _, g := range e.block {
-				c.bindGrant(g, z)
-			}
-		case "notify", "check-names", "allow-query":
-			c.note(e, Changed, "listed servers are told of changes, and names are not checked")
-		default:
-			c.note(e, NotTaken, "port53 has nothing like it for a zone")
+		}
+		return
+	}
+	nets := b.match(s, 0).nets
+	for _, a := range append(b.ownAddrs(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()) {
+		if nets.contains(a) && a.Is6() == v6 && !a.IsLinkLocalUnicast() {
+			b.listen(a.String(), port)
 		}
 	}
-	c.out.zones = append(c.out.zones, z)
-	c.note(s, Taken, "")
-}
-
-// transferTo reads who may have the zone. With keys, whoever has the key may have it
-// from anywhere; who had no key does no more.
-func (c *converter) transferTo(s *stmt, z *zone) {
-	allow, deny, keys := c.bindACL(s, 0)
-	if len(deny) > 0 {
-		c.note(s, NotTaken, "exceptions are not known: nobody may have zone "+z.name)
-		return
-	}
-	if len(keys) == 0 {
-		if z.tsig != "" && len(allow) > 0 {
-			c.note(s, Changed, "they have to sign with "+z.tsig+" now, which the zone is fetched with")
-		}
-		z.allowTransfer = allow
-		c.note(s, Taken, "")
-		return
-	}
-	if len(allow) > 0 {
-		c.note(s, NotTaken, "those without a key may not have zone "+z.name)
-	}
-	for _, k := range keys {
-		if c.sign(s, z, k) {
-			z.allowTransfer = []string{"0.0.0.0/0", "::/0"}
-			c.note(s, Taken, "")
-		}
-	}
-}
-
-func (c *converter) grant(s *stmt, z *zone, g grant) {
-	if g.key = domain(g.key); !c.keys[g.key] || len(z.primaries) > 0 {
-		c.note(s, NotTaken, "there is no key "+g.key+" that could be taken, or the zone is a secondary")
-		return
-	}
-	z.updates = append(z.updates, g)
-	c.note(s, Taken, "")
-}
-
-// bindGrant reads grant KEY RULE [NAME] TYPES.
-func (c *converter) bindGrant(s *stmt, z *zone) {
-	const least = 3
-	if s.name() != "grant" || len(s.words) < least {
-		c.note(s, NotTaken, "only grants are known")
-		return
-	}
-	name, types := domain(s.arg(3)), s.words[least:]
-	var names []string
-	switch s.arg(2) {
-	case "zonesub":
-		names = []string{"*"}
-	case "name":
-		names, types = []string{name}, s.words[min(least+1, len(s.words)):]
-	case "subdomain":
-		names, types = []string{name, "*." + name}, s.words[min(least+1, len(s.words)):]
-	default:
-		c.note(s, NotTaken, "of the rules, name, subdomain and zonesub are known")
-		return
-	}
-	g := grant{s.arg(1), names, nil}
-	for _, t := range types {
-		if strings.EqualFold(t.text, "any") {
-			g.types = nil
-			break
-		}
-		g.types = append(g.types, strings.ToUpper(t.text))
-	}
-	c.grant(s, z, g)
+	b.note(s, Changed, "these are the addresses of this machine that match now")
 }

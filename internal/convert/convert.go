@@ -1,14 +1,22 @@
-// Package convert reads the configurations of other name servers, BIND's, NSD's and
-// Knot's, and writes port53's, saying of each line what became of it.
+// Package convert reads the configurations of other name servers and writes port53's, saying
+// of each statement what became of it.
 //
-// What cannot be kept is left out and told, never guessed. Where a statement about transfers
-// or updates cannot be taken whole, what is written allows less than the original did. The result
-// has passed [config.Parse].
+// What is taken means the same as it did. What cannot be kept is left out and told, never
+// guessed: then the result allows less than the original, and serves whom that served with
+// what is left. A zone that would be served otherwise than it was, such as one that is signed
+// there and would be unsigned here, is left out. The result has passed [config.Parse].
+//
+// Nothing of a file reaches a terminal as it is: notes, errors and the result are printable.
+// [File] reads the configuration whose format [Detect] finds in it. Names of machines that the
+// original has without a zone become zones of their own, in files beside the result.
 package convert
 
 import (
-	"encoding/json"
+	"cmp"
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,28 +25,28 @@ import (
 	"port53/internal/config"
 )
 
-// The servers whose configurations are read.
-const (
-	BIND = "bind"
-	NSD  = "nsd"
-	Knot = "knot"
-)
-
 // What became of a statement.
 const (
 	Taken    = "taken"
 	Changed  = "changed"   // something else stands for it, or nothing needs to
 	NotTaken = "not taken" // what it did is not done
+	ToCome   = "to come"   // likewise, and a later version of port53 will do it
 )
+
+// weight orders outcomes by how much they matter where one statement has several.
+func weight(outcome string) int {
+	return slices.Index([]string{Taken, Changed, ToCome, NotTaken}, outcome)
+}
 
 // Bounds of what is read.
 const (
-	maxFile  = 16 << 20 // octets of one file: config.MaxFile's
+	maxFile  = 16 << 20 // bytes of one file: config.MaxFile's
 	maxFiles = 1000     // files included, so that a loop of includes ends
 	maxDepth = 32       // blocks within blocks: BIND's grammar has 5
 )
 
-// A Note says what became of one statement. Line and Column count from 1.
+// A Note says what became of one statement. Line and Column count from 1. Everything in it
+// can be printed.
 type Note struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
@@ -59,58 +67,64 @@ func (n Note) String() string {
 
 // A Result is a configuration in port53's form. It may hold secrets.
 type Result struct {
+	Kind  string // whose configuration was read
 	YAML  []byte
+	Files map[string][]byte // zone files beside the result, by the paths that it names
 	Notes []Note
 }
 
 // Complete tells whether nothing was left out.
 func (r *Result) Complete() bool {
-	for _, n := range r.Notes {
-		if n.Outcome == NotTaken {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(r.Notes, func(n Note) bool { return n.Outcome == NotTaken || n.Outcome == ToCome })
 }
 
-// Kind guesses from a file's name whose configuration it is, or returns "".
-func Kind(path string) string {
-	base := filepath.Base(path)
-	for prefix, kind := range map[string]string{"named": BIND, "nsd": NSD, "knot": Knot} {
-		if strings.HasPrefix(base, prefix) {
-			return kind
-		}
-	}
-	return ""
+// Options say what to read.
+type Options struct {
+	Path string
+	Kind string // one of [Kinds]; empty: as Detect finds
+	View string // of a named.conf with several views, the one to take
+
+	// Addrs returns the addresses of this machine, which stand for words such as localnets.
+	// Nil: net.InterfaceAddrs.
+	Addrs func() ([]net.Addr, error)
 }
 
-// File reads the configuration at path, which is of the server kind, and what it
-// includes. Errors of syntax begin with file:line:column.
-func File(kind, path string) (*Result, error) {
-	path, err := filepath.Abs(path)
+// File reads a configuration and what it includes. Errors of syntax begin with
+// file:line:column.
+func File(o Options) (*Result, error) {
+	path, err := filepath.Abs(o.Path)
 	if err != nil {
 		return nil, err
 	}
-	c := &converter{acls: map[string]*stmt{}, lists: map[string]*stmt{}, weak: map[string]bool{}, keys: map[string]bool{}}
-	switch kind {
-	case BIND:
-		err = c.bind(path)
-	case NSD:
-		err = c.nsd(path)
-	case Knot:
-		err = c.knot(path)
-	default:
-		return nil, fmt.Errorf("no configuration is called %q: bind, nsd and knot are", kind)
+	if o.Kind == "" {
+		if o.Kind, err = Detect(path); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
+	f := slices.IndexFunc(formats(), func(f format) bool { return f.kind == o.Kind })
+	if f < 0 {
+		return nil, fmt.Errorf("no configuration is called %q: %s are", Printable(o.Kind), strings.Join(Kinds(), ", "))
+	}
+	if o.Addrs == nil {
+		o.Addrs = net.InterfaceAddrs
+	}
+	c := &converter{options: o, keys: map[string]*key{}, byName: map[string]*zone{}}
+	if err := formats()[f].read(c, path); err != nil {
 		return nil, err
 	}
-	r := &Result{YAML: c.out.yaml(), Notes: c.notes}
+	c.writeNames()
+	c.settle()
+	r := &Result{Kind: o.Kind, Files: c.written}
+	if !c.out.recurse && len(c.out.zones) == 0 {
+		c.note(lineStmt(path, 1, "no zone"), NotTaken, "there is none that could be taken: add one before port53 serves with this")
+	}
+	r.Notes = c.merged()
+	c.out.remarks = append(c.out.remarks, remarks(path, o.Kind, r.Notes)...)
+	r.YAML = c.out.yaml()
 	tried := r.YAML
 	if !c.out.recurse && len(c.out.zones) == 0 {
 		// As packages ship them: the rest is checked with a zone that stands for the first.
 		tried = append(slices.Clone(tried), "zones: [{name: invalid, file: invalid.zone}]\n"...)
-		r.Notes = append(r.Notes, Note{path, 1, 1, "no zone", NotTaken, "there is none that could be taken: add one before port53 serves with this"})
 	}
 	if _, err := config.Parse(filepath.Base(path)+" as YAML", tried); err != nil {
 		return r, fmt.Errorf("what became of it is not whole: %w", err)
@@ -118,78 +132,48 @@ func File(kind, path string) (*Result, error) {
 	return r, nil
 }
 
-// A word is one token and where it stands.
-type word struct {
-	text      string
-	quoted    bool
-	file      string
-	line, col int
-}
+// maxRemarks is how many statements the head of the result names.
+const maxRemarks = 200
 
-// A stmt is one statement: its words, and the block that follows some.
-type stmt struct {
-	words []word
-	block []*stmt
-}
-
-func (s *stmt) name() string { return s.arg(0) }
-
-func (s *stmt) arg(i int) string {
-	if i < len(s.words) {
-		return s.words[i].text
+// remarks are the comments at the head of the result: what is not in it.
+func remarks(path, kind string, notes []Note) []string {
+	out := []string{"Imported from " + path + " (" + kind + ")."}
+	n := 0
+	for _, note := range notes {
+		if note.Outcome != NotTaken && note.Outcome != ToCome {
+			continue
+		}
+		if n++; n == 1 {
+			out = append(out, "", "Not in this file:")
+		}
+		if n <= maxRemarks {
+			note.File = filepath.Base(note.File)
+			out = append(out, "  "+note.String())
+		}
 	}
-	return ""
-}
-
-func (s *stmt) args() []string {
-	var out []string
-	for _, w := range s.words[1:] {
-		out = append(out, w.text)
+	if n > maxRemarks {
+		out = append(out, fmt.Sprintf("  and %d more, which port53 import tells", n-maxRemarks))
 	}
 	return out
 }
 
-// find returns the last statement of a block that is called name, or nil.
-func find(block []*stmt, name ...string) *stmt {
-	for i := len(block) - 1; i >= 0; i-- {
-		for _, n := range name {
-			if block[i].name() == n {
-				return block[i]
-			}
-		}
-	}
-	return nil
-}
-
-func (w word) fail(format string, args ...any) error {
-	return fmt.Errorf("%s:%d:%d: %s", w.file, w.line, w.col, fmt.Sprintf(format, args...))
-}
-
-func readFile(path string) (string, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return "", fmt.Errorf("%s: no file of at most %d octets", path, maxFile)
-	}
-	text, err := os.ReadFile(path)
-	return string(text), err
-}
-
+// A converter reads one configuration.
 type converter struct {
-	files int
-	auto  bool // Knot's automatic-acl: who is told of changes may transfer
-	acls  map[string]*stmt
-	lists map[string]*stmt // of servers
-	keys  map[string]bool  // taken
-	weak  map[string]bool  // not taken: MD5 and SHA-1
-	notes []Note
-	out   model
+	options Options
+	files   int
+	keys    map[string]*key
+	byName  map[string]*zone
+	notes   []Note
+	names   []localName       // that no zone has
+	domains []string          // whose names are all among them
+	written map[string][]byte // files beside the result
+	out     model
 }
 
+// note says what became of a statement. One with several outcomes is told once, with the
+// worst of them.
 func (c *converter) note(s *stmt, outcome, why string) {
-	if len(s.words) == 0 {
+	if s == nil || len(s.words) == 0 {
 		return
 	}
 	w := s.words[0]
@@ -199,163 +183,129 @@ func (c *converter) note(s *stmt, outcome, why string) {
 			break // is nobody's who reads a report
 		}
 	}
-	c.notes = append(c.notes, Note{w.file, w.line, w.col, strings.Join(text, " "), outcome, why})
+	c.notes = append(c.notes, Note{Printable(w.file), w.line, w.col, Printable(strings.Join(text, " ")), outcome, Printable(why)})
 }
 
-// key takes a key, unless its algorithm is not offered.
-func (c *converter) key(s *stmt, name, algorithm, secret string) {
-	name = domain(name)
-	algorithm = strings.ToLower(strings.TrimSuffix(algorithm, "."))
-	switch algorithm {
-	case "hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512":
-		c.keys[name] = true
-		c.out.keys = append(c.out.keys, &key{name, algorithm, secret})
-		c.note(s, Taken, "")
-	default:
-		c.weak[name] = true
-		c.note(s, NotTaken, "key "+name+": "+algorithm+" is not offered; make a new key with hmac-sha256 on both sides")
+// merged returns one note for each statement, in the order of the files.
+func (c *converter) merged() []Note {
+	type place struct {
+		file      string
+		line, col int
 	}
-}
-
-// sign has the zone's transfers signed with a key: each zone has one.
-func (c *converter) sign(s *stmt, z *zone, name string) bool {
-	name = domain(name)
-	switch {
-	case !c.keys[name]:
-		c.note(s, NotTaken, "there is no key "+name+" that could be taken")
-	case z.tsig != "" && z.tsig != name:
-		c.note(s, NotTaken, "the zone's transfers are signed with "+z.tsig+", and a zone has one key")
-	default:
-		z.tsig = name
-		return true
+	at := map[place]int{}
+	var out []Note
+	for _, n := range c.notes {
+		p := place{n.File, n.Line, n.Column}
+		i, again := at[p]
+		if !again {
+			at[p] = len(out)
+			out = append(out, n)
+			continue
+		}
+		o := &out[i]
+		switch cmp.Compare(weight(n.Outcome), weight(o.Outcome)) {
+		case 1:
+			*o = n
+		case 0:
+			if n.Why != "" && !strings.Contains(o.Why, n.Why) && len(o.Why) < maxShown {
+				o.Why = strings.TrimPrefix(o.Why+"; "+n.Why, "; ")
+			}
+		}
 	}
-	return false
-}
-
-// domain returns a name in lower case without its last dot, but for the root.
-func domain(s string) string {
-	s = strings.ToLower(s)
-	if s == "." {
-		return s
+	files := map[string]int{}
+	for _, n := range out {
+		if _, ok := files[n.File]; !ok {
+			files[n.File] = len(files)
+		}
 	}
-	return strings.TrimSuffix(s, ".")
+	slices.SortStableFunc(out, func(a, b Note) int {
+		return cmp.Or(files[a.File]-files[b.File], a.Line-b.Line, a.Column-b.Column)
+	})
+	return out
 }
 
-type key struct{ name, algorithm, secret string }
-
-type grant struct {
-	key          string
-	names, types []string
+// other notes an option that has no part in the result.
+func (c *converter) other(s *stmt, own string) {
+	if slices.Contains(strings.Fields(own), s.name()) {
+		c.note(s, Changed, "port53 has its own default or need of it")
+		return
+	}
+	c.note(s, NotTaken, "nothing stands for it: look whether it matters")
 }
 
-type zone struct {
-	name, file, tsig                              string
-	primaries, secondaries, allowTransfer, notify []string
-	updates                                       []grant
-	blocked                                       bool // an exception among who may transfer it
-}
-
-type route struct {
-	zone  string
-	to    []string
-	first bool // what the servers do not answer is iterated
-}
-
-type model struct {
-	recurse       bool
-	listen        []string
-	keys          []*key
-	zones         []*zone
-	forward, stub []route
-	allow, deny   []string
-	resolve       []string
-}
-
-func quote(s string) string {
-	b, err := json.Marshal(s)
+// ownNets returns the addresses of this machine, each with the length of its network.
+func (c *converter) ownNets() (out []netip.Prefix) {
+	list, err := c.options.Addrs()
 	if err != nil {
-		panic(err) // a string always marshals
+		return nil
 	}
-	return string(b)
-}
-
-func list(of []string) string {
-	var out []string
-	seen := map[string]bool{}
-	for _, s := range of {
-		if !seen[s] {
-			out = append(out, quote(s))
+	for _, a := range list {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
 		}
-		seen[s] = true
-	}
-	return "[" + strings.Join(out, ", ") + "]"
-}
-
-// yaml writes strings as JSON's, of which YAML is a superset.
-func (m *model) yaml() []byte {
-	var b strings.Builder
-	lines := func(indent, name string, of []string) {
-		if len(of) > 0 {
-			fmt.Fprintf(&b, "%s%s: %s\n", indent, name, list(of))
+		addr, ok := netip.AddrFromSlice(n.IP)
+		ones, bits := n.Mask.Size()
+		if addr = addr.Unmap(); ok && bits == addr.BitLen() && ones > 0 {
+			out = append(out, netip.PrefixFrom(addr, ones))
 		}
 	}
-	role := config.RoleAuthoritative
-	if m.recurse {
-		role = config.RoleInternalResolver
+	return out
+}
+
+func (c *converter) ownAddrs() (out []netip.Addr) {
+	for _, p := range c.ownNets() {
+		out = append(out, p.Addr())
 	}
-	fmt.Fprintf(&b, "role: %s\n", role)
-	lines("", "listen", m.listen)
-	if len(m.keys) > 0 {
-		b.WriteString("keys:\n")
-	}
-	for _, k := range m.keys {
-		fmt.Fprintf(&b, "  - {name: %s, algorithm: %s, secret: %s}\n", quote(k.name), k.algorithm, quote(k.secret))
-	}
-	if len(m.zones) > 0 {
-		b.WriteString("zones:\n")
-	}
-	for _, z := range m.zones {
-		fmt.Fprintf(&b, "  - name: %s\n", quote(z.name))
-		if len(z.primaries) > 0 {
-			lines("    ", "primaries", z.primaries)
+	return out
+}
+
+// ownAddresses returns the addresses of this machine, and the networks that they are in: the
+// private ones, and the public ones, which port53 serves only if they are listed.
+func (c *converter) ownAddresses() (addrs, nets, public netset) {
+	for _, p := range c.ownNets() {
+		addrs = addrs.union(rangeSet(p.Addr(), p.Addr()))
+		if n := setOf(p); n.within(privateAddresses()) {
+			nets = nets.union(n)
 		} else {
-			fmt.Fprintf(&b, "    file: %s\n", quote(z.file))
-		}
-		lines("    ", "secondaries", z.secondaries)
-		lines("    ", "allow_transfer", z.allowTransfer)
-		lines("    ", "notify", z.notify)
-		if z.tsig != "" {
-			fmt.Fprintf(&b, "    tsig: %s\n", quote(z.tsig))
-		} else if len(z.primaries)+len(z.secondaries)+len(z.allowTransfer) > 0 {
-			b.WriteString("    insecure: true # as it was: transfers have no key\n")
-		}
-		if len(z.updates) > 0 {
-			b.WriteString("    updates:\n")
-		}
-		for _, g := range z.updates {
-			fmt.Fprintf(&b, "      - {key: %s, names: %s, types: %s}\n", quote(g.key), list(g.names), list(g.types))
+			public = public.union(n)
 		}
 	}
-	if len(m.resolve)+len(m.forward)+len(m.stub) > 0 && m.recurse {
-		b.WriteString("resolver:\n")
-		lines("  ", "allow", m.resolve)
-		for i, of := range [][]route{m.forward, m.stub} {
-			if len(of) > 0 {
-				fmt.Fprintf(&b, "  %s:\n", []string{"forward", "stub"}[i])
-			}
-			for _, r := range of {
-				first := ""
-				if r.first {
-					first = ", first: true"
-				}
-				fmt.Fprintf(&b, "    - {zone: %s, to: %s%s}\n", quote(r.zone), list(r.to), first)
-			}
+	return addrs, nets, public
+}
+
+// readFile returns what a file holds. from is the word that names it; nil: the user did.
+func (c *converter) readFile(path string, from *word) (string, error) {
+	text, err := func() (string, error) {
+		if c.files++; c.files > maxFiles {
+			return "", fmt.Errorf("more than %d files are included", maxFiles)
 		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return "", reason(path, err)
+		}
+		if !info.Mode().IsRegular() || info.Size() > maxFile {
+			return "", fmt.Errorf("%s: no file of at most %d bytes", Printable(path), maxFile)
+		}
+		text, err := os.ReadFile(path)
+		return string(text), reason(path, err)
+	}()
+	if err != nil && from != nil {
+		return "", from.fail("%v", err)
 	}
-	if len(m.allow)+len(m.deny) > 0 {
-		b.WriteString("policy:\n")
-		lines("  ", "allow", m.allow)
-		lines("  ", "deny", m.deny)
+	return text, err
+}
+
+// reason says why a file cannot be read.
+func reason(path string, err error) error {
+	var p *os.PathError
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%s: there is no such file", Printable(path))
+	case errors.As(err, &p):
+		return fmt.Errorf("%s: %w", Printable(path), p.Err)
 	}
-	return []byte(b.String())
+	return err
 }

@@ -18,7 +18,7 @@ func TestFile(t *testing.T) {
 		notes            []string
 		complete         bool
 	}{
-		{"bind", convert.BIND, `// one
+		{"bind", "bind", `// one
 # two
 /* three
 */ options { directory "/srv"; recursion no; listen-on port 5300 { 127.0.0.1; }; };
@@ -28,24 +28,25 @@ zone "A.example" { type master; file "a"; allow-transfer { key k; }; also-notify
   update-policy { grant k subdomain dyn.a.example A TXT; }; };
 zone "b.example" { type secondary; primaries { up; }; };
 `, []string{
-			"role: authoritative", `["127.0.0.1:5300"]`, `file: "/srv/a"`, `tsig: "k"`, `allow_transfer: ["0.0.0.0/0", "::/0"]`,
+			"role: authoritative", `["127.0.0.1:5300", "::"]`, `file: "/srv/a"`, `tsig: "k"`, `allow_transfer: ["0.0.0.0/0", "::/0"]`,
 			`notify: ["192.0.2.9"]`, `{key: "k", names: ["dyn.a.example", "*.dyn.a.example"], types: ["A", "TXT"]}`,
 			`primaries: ["192.0.2.1", "[2001:db8::1]:54"]`,
 		}, []string{"insecure"}, nil, true},
 		{
-			"bind that allows less", convert.BIND, `options { recursion no; };
+			"bind that allows less", "bind", `options { recursion no; };
 key old { algorithm hmac-md5; secret "` + secret + `"; };
 zone "a.example" { type primary; file "/a"; allow-transfer { !192.0.2.1; any; }; allow-update { 192.0.2.0/24; }; };
 zone "b.example" { type secondary; primaries { 192.0.2.1 key old; }; };
 zone "c.example" { type primary; file "/c"; update-policy { deny k name x.c.example A; grant k zonesub ANY; }; };
 view "v" { };
+view "w" { };
 `,
-			[]string{"a.example", "c.example"},
-			[]string{"b.example", "allow_transfer", "updates", "keys"},
-			[]string{":2:1: not taken", "exceptions are not known", "by an address alone", "hmac-md5 is not offered", "denials are not known", "run a second server"},
+			[]string{`name: "a.example"`, `name: "c.example"`, `"192.0.2.0", "192.0.2.2/31", "192.0.2.4/30"`},
+			[]string{`name: "b.example"`, `"192.0.2.1"`, "updates:", "keys:"},
+			[]string{":2:1: not taken", "by an address alone", "hmac-md5 is not offered", "denials are not known", "to come: view v"},
 			false,
 		},
-		{"bind that forwards", convert.BIND, `options { recursion yes; forward only; forwarders { 192.0.2.1; }; };
+		{"bind that forwards", "bind", `options { recursion yes; forward only; forwarders { 192.0.2.1; }; };
 zone "corp.lan" { type forward; forward only; forwarders { 10.0.0.5; }; };
 zone "lab.lan" { type forward; forward first; forwarders { 10.0.0.6; }; };
 zone "old.lan" { type forward; forwarders { 10.0.0.7; }; };
@@ -54,9 +55,9 @@ zone "stub.lan" { type static-stub; server-addresses { 10.0.0.8; }; };
 			`{zone: ".", to: ["192.0.2.1"]}`, `{zone: "corp.lan", to: ["10.0.0.5"]}`, `{zone: "lab.lan", to: ["10.0.0.6"], first: true}`,
 			`{zone: "old.lan", to: ["10.0.0.7"], first: true}`, `{zone: "stub.lan", to: ["10.0.0.8"]}`,
 		}, nil, nil, true},
-		{"bind that forwards as it does by itself", convert.BIND, `options { recursion yes; forwarders { 192.0.2.1; }; };
+		{"bind that forwards as it does by itself", "bind", `options { recursion yes; forwarders { 192.0.2.1; }; };
 `, []string{`{zone: ".", to: ["192.0.2.1"], first: true}`}, nil, nil, true},
-		{"nsd", convert.NSD, `server:
+		{"nsd", "nsd", `server:
   ip-address: 127.0.0.1@5300
   zonesdir: "/srv"
 key:
@@ -75,7 +76,7 @@ zone:
   request-xfr: AXFR 192.0.2.1@54 NOKEY
   allow-notify: 192.0.2.1 NOKEY
 `, []string{`"/srv/a.example.zone"`, `tsig: "k"`, `allow_transfer: ["192.0.2.0/24"]`, `primaries: ["192.0.2.1:54"]`, "insecure: true"}, nil, nil, true},
-		{"knot", convert.Knot, `server:
+		{"knot", "knot", `server:
     listen: [127.0.0.1@5300, ::1@5300]
 key:
   - id: k
@@ -106,7 +107,7 @@ zone:
 			if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			r, err := convert.File(test.kind, file)
+			r, err := convert.File(convert.Options{Kind: test.kind, Path: file})
 			if err != nil {
 				t.Fatal(err, r)
 			}
@@ -150,8 +151,8 @@ func TestNoZones(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := convert.File(convert.Knot, file)
-	if err != nil || r.Complete() || !strings.Contains(r.Notes[len(r.Notes)-1].Why, "add one") {
+	r, err := convert.File(convert.Options{Kind: "knot", Path: file})
+	if err != nil || r.Complete() || !strings.Contains(r.Notes[0].Why, "add one") {
 		t.Errorf("%v %v", r, err)
 	}
 }
@@ -165,7 +166,7 @@ func TestAutomaticACL(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if r, err := convert.File(convert.Knot, file); err != nil || !strings.Contains(string(r.YAML), want) {
+		if r, err := convert.File(convert.Options{Kind: "knot", Path: file}); err != nil || !strings.Contains(string(r.YAML), want) {
 			t.Errorf("%s: %v %v", set, r, err)
 		}
 	}
@@ -173,21 +174,21 @@ func TestAutomaticACL(t *testing.T) {
 
 func TestSyntax(t *testing.T) {
 	for _, test := range []struct{ kind, text, want string }{
-		{convert.BIND, "options {\n  recursion no\n};", ":3:1: a ; is missing"},
-		{convert.BIND, "options {", ":1:9: a { without"},
-		{convert.BIND, "};", ":1:1: a } without"},
-		{convert.BIND, "/* x", ":1:1: a comment"},
-		{convert.BIND, "\n include \"/nonexistent\";", ":2:10: there is no file"},
-		{convert.NSD, "server:\n  ip-address: \"x", ":2:15: a string"},
-		{convert.NSD, "127.0.0.1", ":1:1: 127.0.0.1 is the value of nothing"},
-		{convert.Knot, "server:\n  what", ":2:3: what is the value of nothing"},
-		{convert.Knot, "  listen: x", ":1:3: listen stands in no section"},
+		{"bind", "options {\n  recursion no\n};", ":3:1: a ; is missing"},
+		{"bind", "options {", ":1:9: a { without"},
+		{"bind", "};", ":1:1: a } without"},
+		{"bind", "/* x", ":1:1: a comment"},
+		{"bind", "\n include \"/nonexistent\";", ":2:10: there is no file"},
+		{"nsd", "server:\n  ip-address: \"x", ":2:15: a string"},
+		{"nsd", "127.0.0.1", ":1:1: 127.0.0.1 is the value of nothing"},
+		{"knot", "server:\n  what", ":2:3: what is the value of nothing"},
+		{"knot", "  listen: x", ":1:3: listen stands in no section"},
 	} {
 		file := filepath.Join(t.TempDir(), "x.conf")
 		if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := convert.File(test.kind, file); err == nil || !strings.Contains(err.Error(), test.want) {
+		if _, err := convert.File(convert.Options{Kind: test.kind, Path: file}); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q: %v, not %s", test.text, err, test.want)
 		}
 	}

@@ -10,14 +10,8 @@ import (
 // knotFile reads the part of YAML that Knot does: sections, lists of items, and in
 // them a value or a list for each name.
 func (c *converter) knotFile(path string, from *word) ([]*stmt, error) {
-	if c.files++; c.files > maxFiles {
-		return nil, from.fail("more than %d files are included", maxFiles)
-	}
-	text, err := readFile(path)
+	text, err := c.readFile(path, from)
 	if err != nil {
-		if from != nil {
-			return nil, from.fail("%v", err)
-		}
 		return nil, err
 	}
 	var (
@@ -81,75 +75,148 @@ func (c *converter) knotFile(path string, from *word) ([]*stmt, error) {
 	return top, nil
 }
 
-func (c *converter) knot(path string) error {
+// A knot is a knot.conf as it is read: the items of each section by their identifiers.
+type knot struct {
+	*converter
+	items map[string]map[string]*stmt
+	auto  bool // automatic-acl: who is told of changes may transfer
+}
+
+func readKnot(c *converter, path string) error {
 	top, err := c.knotFile(path, nil)
 	if err != nil {
 		return err
 	}
-	items := map[string]map[string]*stmt{}
+	k := &knot{converter: c, items: map[string]map[string]*stmt{}}
 	for _, s := range top {
 		id := ""
 		if i := find(s.block, "id"); i != nil {
 			id = i.arg(1)
+		} else if len(s.block) > 0 {
+			id = s.block[0].arg(1)
 		}
-		if items[s.name()] == nil {
-			items[s.name()] = map[string]*stmt{}
+		if k.items[s.name()] == nil {
+			k.items[s.name()] = map[string]*stmt{}
 		}
-		items[s.name()][id] = s
-		if a, k := find(s.block, "algorithm"), find(s.block, "secret"); s.name() == "key" && a != nil && k != nil {
-			c.key(s, id, a.arg(1), k.arg(1))
+		k.items[s.name()][id] = s
+		if a, secret := find(s.block, "algorithm"), find(s.block, "secret"); s.name() == "key" && secret != nil {
+			algorithm := ""
+			if a != nil {
+				algorithm = a.arg(1)
+			}
+			c.key(s, id, algorithm, secret.arg(1))
 		}
 	}
 	for _, s := range top {
 		switch s.name() {
 		case "server":
-			if e := find(s.block, "automatic-acl"); e != nil {
-				c.auto = e.arg(1) == "on"
-			}
-			for _, e := range s.block {
-				switch e.name() {
-				case "listen":
-					for _, a := range e.args() {
-						addr, port, _ := strings.Cut(a, "@")
-						if _, err := netip.ParseAddr(addr); err != nil {
-							c.note(e, NotTaken, "only addresses can be listened on")
-							continue
-						}
-						c.listen(addr, port)
-					}
-					c.note(e, Taken, "")
-				default:
-					c.other(e, knotOwn)
-				}
-			}
+			k.server(s)
 		case "zone":
 			if len(s.block) > 0 {
-				c.knotZone(s, items)
+				k.zone(s)
 			}
-		case "key", "remote", "acl", "template":
+		case "key", "remote", "remotes", "acl", "template":
 			if len(s.block) > 0 && s.name() != "key" {
 				c.note(s, Taken, "")
 			}
-		case "log", "database", "control", "statistics":
+		case "log", "database", "control", "statistics", "xdp":
 			c.note(s, Changed, "port53 has its own: log, state_dir, control and metrics")
+		case "policy", "keystore", "submission":
+			c.note(s, ToCome, "zones are not signed here yet")
+		case "mod-rrl":
+			k.rates(s)
 		default:
-			c.note(s, NotTaken, "port53 has nothing like it")
+			if len(s.block) > 0 {
+				c.note(s, NotTaken, "port53 has nothing like it")
+			}
 		}
 	}
 	return nil
 }
 
-func (c *converter) knotZone(s *stmt, items map[string]map[string]*stmt) {
+func (k *knot) server(s *stmt) {
+	if e := find(s.block, "automatic-acl"); e != nil {
+		k.auto = yes(e.arg(1))
+	}
+	for _, e := range s.block {
+		switch e.name() {
+		case "listen":
+			for _, a := range e.args() {
+				addr, port, _ := strings.Cut(a, "@")
+				if _, err := netip.ParseAddr(addr); err != nil {
+					k.note(e, NotTaken, "only addresses can be listened on")
+					continue
+				}
+				k.listen(addr, port)
+			}
+			k.note(e, Taken, "")
+		case "identity", "version", "nsid":
+			path := map[string]string{"identity": "hostname", "version": "version", "nsid": "nsid"}[e.name()]
+			if e.arg(1) != "" {
+				k.take(e, "identity."+path, quote(e.arg(1)))
+			}
+		case "tcp-max-clients":
+			k.take(e, "tcp.max_connections", e.arg(1))
+		case "listen-xdp", "listen-quic", "listen-tls", "cert-file", "key-file":
+			k.note(e, ToCome, "only UDP and TCP are served yet")
+		default:
+			k.other(e, knotOwn)
+		}
+	}
+}
+
+func (k *knot) rates(s *stmt) {
+	for _, e := range s.block {
+		switch e.name() {
+		case "rate-limit":
+			k.take(e, "policy.rate_limit.per_second", e.arg(1)+"/s")
+		case "slip":
+			k.take(e, "policy.rate_limit.slip", e.arg(1))
+		default:
+			k.note(e, Changed, "port53 has its own limits: policy.rate_limit")
+		}
+	}
+}
+
+// block returns what a zone and its template say, the zone last.
+func (k *knot) block(s *stmt) []*stmt {
 	template := "default"
 	if t := find(s.block, "template"); t != nil {
 		template = t.arg(1)
 	}
-	block := s.block
-	if t := items["template"][template]; t != nil {
-		block = append(slices.Clone(t.block), block...)
+	if t := k.items["template"][template]; t != nil {
+		return append(slices.Clone(t.block), s.block...)
 	} else if template != "default" {
-		c.note(s, NotTaken, "there is no template "+template)
+		k.note(s, NotTaken, "there is no template "+template)
 	}
+	return s.block
+}
+
+// unlike says why a zone would be served otherwise than it was, or "".
+func (k *knot) unlike(block []*stmt) string {
+	if e := find(block, "dnssec-signing"); e != nil && yes(e.arg(1)) {
+		return "Knot signs it (dnssec-signing), and here it would be served without signatures, which validators refuse if its parent has a DS record"
+	}
+	if e := find(block, "catalog-role"); e != nil && (e.arg(1) == "interpret" || e.arg(1) == "generate") {
+		return "write catalog: consume or produce, and members, yourself"
+	}
+	if e := find(block, "module"); e != nil {
+		for _, m := range e.args() {
+			switch {
+			case strings.HasPrefix(m, "mod-onlinesign"):
+				return "Knot signs its answers (mod-onlinesign), and here it would be served without signatures"
+			case strings.HasPrefix(m, "mod-queryacl"):
+				return "who may ask is said by a module: write allow_query at the zone"
+			}
+		}
+	}
+	return ""
+}
+
+// zone …
+// In one piece: it is a table of options and what becomes of each.
+func (k *knot) zone(s *stmt) {
+	block := k.block(s)
 	z := &zone{file: "%s.zone"}
 	dir := "/var/lib/knot"
 	if e := find(block, "storage"); e != nil {
@@ -162,59 +229,84 @@ func (c *converter) knotZone(s *stmt, items map[string]map[string]*stmt) {
 		z.name = domain(e.arg(1))
 	}
 	z.file = zoneFile(z.file, z.name, dir)
+	if why := k.unlike(block); why != "" {
+		k.note(s, NotTaken, why)
+		k.note(find(s.block, "domain"), NotTaken, why)
+		return
+	}
+	var transfer []aclRule
 	for _, e := range block {
 		if find(block, e.name()) != e {
 			continue // the zone says otherwise than its template
 		}
 		switch e.name() {
-		case "domain", "id", "template", "storage", "file":
-			c.note(e, Taken, "")
-		case "master", "notify":
-			to := c.knotRemotes(e, z, items)
-			if e.name() == "notify" {
-				if c.auto {
-					z.secondaries = to
-				} else {
-					z.notify = to
-				}
-			} else if z.primaries = to; len(to) == 0 {
+		case "domain", "id", "template", "storage", "file", "dnssec-signing", "dnssec-policy", "catalog-role":
+			k.note(e, Taken, "")
+		case "master":
+			if z.primaries = k.remotes(e, z); len(z.primaries) == 0 {
 				z.file = ""
 			}
-			c.note(e, Taken, "")
+			k.note(e, Taken, "")
+		case "notify":
+			if to := k.remotes(e, z); k.auto {
+				z.secondaries = to
+			} else {
+				z.notify = to
+			}
+			k.note(e, Taken, "")
 		case "acl":
 			for _, id := range e.args() {
-				if a := items["acl"][id]; a != nil {
-					c.knotACL(a, z)
+				if a := k.items["acl"][id]; a != nil {
+					transfer = append(transfer, k.acl(a, z)...)
 				} else {
-					c.note(e, NotTaken, "there is no acl "+id)
+					k.note(e, NotTaken, "there is no acl "+id)
 				}
 			}
-		case "semantic-checks", "journal-content", "zonefile-sync", "zonefile-load", "journal-max-usage":
-			c.note(e, Changed, "zones are always checked, and what changes them is in a journal in state_dir")
+		case "serial-policy":
+			if z.serial = e.arg(1); z.serial != "unixtime" {
+				z.serial = ""
+			}
+			k.note(e, Taken, "")
+		case "semantic-checks", "journal-content", "zonefile-sync", "zonefile-load", "journal-max-usage", "journal-max-depth", "zone-max-size", "adjust-threads", "ixfr-benevolent", "ixfr-by-one", "refresh-min-interval", "refresh-max-interval", "retry-min-interval", "retry-max-interval", "expire-min-interval", "expire-max-interval":
+			k.note(e, Changed, "zones are always checked, and what changes them is in a journal in state_dir")
+		case "module":
+			for _, m := range e.args() {
+				if !strings.HasPrefix(m, "mod-stats") && !strings.HasPrefix(m, "mod-rrl") && !strings.HasPrefix(m, "mod-cookies") {
+					k.note(e, NotTaken, "answers are those of the zone alone")
+				}
+			}
+			k.note(e, Changed, "port53 has its own: policy.rate_limit, edns.cookies, metrics")
 		default:
-			c.note(e, NotTaken, "port53 has nothing like it for a zone")
+			k.note(e, NotTaken, "port53 has nothing like it for a zone")
 		}
 	}
-	if z.blocked {
-		z.allowTransfer = nil
-	}
-	c.addZone(s, z)
+	z.transfer = firstMatch(transfer)
+	k.addZone(s, z)
 }
 
-func (c *converter) knotRemotes(e *stmt, z *zone, items map[string]map[string]*stmt) []string {
+// remotes returns the addresses of remotes, whose keys sign the zone's transfers.
+func (k *knot) remotes(e *stmt, z *zone) []string {
 	var to []string
-	for _, id := range e.args() {
-		r := items["remote"][id]
-		if r == nil {
-			c.note(e, NotTaken, "there is no remote "+id)
+	ids := e.args()
+	for i := 0; i < len(ids) && len(ids) < maxFiles; i++ {
+		id := ids[i]
+		r := k.items["remote"][id]
+		if group := k.items["remotes"][id]; r == nil && group != nil {
+			if m := find(group.block, "remote"); m != nil {
+				ids = append(ids, m.args()...)
+			}
 			continue
 		}
-		if k := find(r.block, "key"); k != nil && !c.sign(k, z, k.arg(1)) {
+		if r == nil {
+			k.note(e, NotTaken, "there is no remote "+id)
+			continue
+		}
+		if key := find(r.block, "key"); key != nil && !k.sign(key, z, key.arg(1)) {
 			continue
 		}
 		address := find(r.block, "address")
 		if address == nil {
-			c.note(r, NotTaken, "remote "+id+" has no address")
+			k.note(r, NotTaken, "remote "+id+" has no address")
 			continue
 		}
 		for _, text := range address.args() {
@@ -227,59 +319,96 @@ func (c *converter) knotRemotes(e *stmt, z *zone, items map[string]map[string]*s
 	return to
 }
 
-// knotACL takes what a rule allows: transfers from addresses, with a key or without,
-// and updates with a key.
-func (c *converter) knotACL(a *stmt, z *zone) {
+// acl takes what a rule allows, and returns what it says of transfers: Knot takes the first
+// rule that matches.
+func (k *knot) acl(a *stmt, z *zone) []aclRule {
 	get := func(name string) []string {
 		if e := find(a.block, name); e != nil {
 			return e.args()
 		}
 		return nil
 	}
+	nets := allAddresses()
+	if list := get("address"); len(list) > 0 {
+		nets = nil
+		for _, text := range list {
+			n, ok := nsdSpec(text)
+			if !ok {
+				k.note(a, NotTaken, text+" is no network")
+			}
+			nets = nets.union(n)
+		}
+	}
+	keys, actions := get("key"), get("action")
+	for _, id := range get("remote") {
+		r := k.items["remote"][id]
+		if r == nil {
+			k.note(a, NotTaken, "there is no remote "+id)
+			return nil
+		}
+		if len(get("address")) == 0 && id == get("remote")[0] {
+			nets = nil
+		}
+		if e := find(r.block, "address"); e != nil {
+			for _, text := range e.args() {
+				n, _ := nsdSpec(text)
+				nets = nets.union(n)
+			}
+		}
+		if e := find(r.block, "key"); e != nil {
+			keys = append(keys, e.arg(1))
+		}
+	}
+	g := grant{names: []string{"*"}}
 	for _, e := range a.block {
 		switch e.name() {
-		case "id", "address", "key", "action":
+		case "id", "address", "key", "action", "remote":
 		case "deny":
-			if e.arg(1) != "off" {
-				c.note(e, NotTaken, "exceptions are not known: nobody may have zone "+z.name)
-				z.blocked = true
-				return
+			if yes(e.arg(1)) {
+				k.note(a, Taken, "")
+				if len(actions) == 0 || slices.Contains(actions, "transfer") {
+					return []aclRule{{nets, true}}
+				}
+				return nil
 			}
+		case "update-type":
+			g.types = e.args()
 		default:
-			c.note(e, NotTaken, "the rule is left out, for it says more than addresses and keys")
-			return
+			k.note(e, NotTaken, "the rule is left out, for it says more than addresses and keys")
+			return nil
 		}
 	}
-	for _, action := range get("action") {
+	return k.actions(a, z, actions, keys, nets, g)
+}
+
+func (k *knot) actions(a *stmt, z *zone, actions, keys []string, nets netset, g grant) (rules []aclRule) {
+	for _, action := range actions {
 		switch action {
 		case "transfer":
-			if keys := get("key"); len(keys) > 0 && !c.sign(a, z, keys[0]) {
-				continue
+			signed := len(keys) == 0
+			for _, key := range keys {
+				signed = k.sign(a, z, key) || signed
 			}
-			nets := get("address")
-			if len(nets) == 0 {
-				nets = []string{"0.0.0.0/0", "::/0"}
-			}
-			for _, n := range nets {
-				if network(n) {
-					z.allowTransfer = append(z.allowTransfer, n)
-				} else {
-					c.note(a, NotTaken, n+" is no network")
-				}
+			if signed {
+				rules = append(rules, aclRule{nets: nets})
 			}
 		case "update":
-			if len(get("key")) == 0 || len(get("address")) > 0 {
-				c.note(a, NotTaken, "updates are granted to keys, from any address")
+			if len(keys) == 0 || !nets.equal(allAddresses()) {
+				k.note(a, NotTaken, "updates are granted to keys, from any address")
+				continue
 			}
-			if len(get("address")) == 0 {
-				for _, k := range get("key") {
-					c.grant(a, z, grant{k, []string{"*"}, nil})
-				}
+			for _, key := range keys {
+				g.key = key
+				k.grant(a, z, g)
 			}
 		case "notify":
-			c.note(a, Changed, "primaries are heard when they tell of changes, and nobody else")
+			z.allowNotify = z.allowNotify.union(nets)
+			k.note(a, Taken, "")
+		case "query":
+			k.note(a, NotTaken, "write allow_query at the zone")
 		default:
-			c.note(a, NotTaken, "there is nothing like "+action)
+			k.note(a, NotTaken, "there is nothing like "+action)
 		}
 	}
+	return rules
 }

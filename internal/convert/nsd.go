@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -11,14 +13,8 @@ import (
 var attribute = regexp.MustCompile(`^[a-z][a-z0-9-]*:$`)
 
 func (c *converter) nsdWords(path string, from *word) ([]word, error) {
-	if c.files++; c.files > maxFiles {
-		return nil, from.fail("more than %d files are included", maxFiles)
-	}
-	text, err := readFile(path)
+	text, err := c.readFile(path, from)
 	if err != nil {
-		if from != nil {
-			return nil, from.fail("%v", err)
-		}
 		return nil, err
 	}
 	var out []word
@@ -30,6 +26,9 @@ func (c *converter) nsdWords(path string, from *word) ([]word, error) {
 		if len(words) != 2 || words[0].text != "include:" {
 			out = append(out, words...)
 			continue
+		}
+		if !filepath.IsAbs(words[1].text) {
+			words[1].text = filepath.Join(filepath.Dir(path), words[1].text)
 		}
 		files, _ := filepath.Glob(words[1].text)
 		if len(files) == 0 && !strings.ContainsAny(words[1].text, "*?[") {
@@ -81,20 +80,14 @@ func lineWords(file string, line int, text string) ([]word, error) {
 	return out, nil
 }
 
-// nsd …
-// In one piece: it is a table of options and what becomes of each.
-func (c *converter) nsd(path string) error {
-	words, err := c.nsdWords(path, nil)
-	if err != nil {
-		return err
-	}
+// sections puts words of the form "name: value" into sections, whose names have no value.
+func sections(words []word) ([]*stmt, error) {
 	var top []*stmt
-	patterns := map[string]*stmt{}
 	for i, w := range words {
 		switch {
 		case !attribute.MatchString(w.text) || w.quoted:
 			if len(top) == 0 || len(top[len(top)-1].block) == 0 {
-				return w.fail("%s is the value of nothing", w.text)
+				return nil, w.fail("%s is the value of nothing", w.text)
 			}
 			last := top[len(top)-1].block
 			last[len(last)-1].words = append(last[len(last)-1].words, w)
@@ -104,12 +97,25 @@ func (c *converter) nsd(path string) error {
 			top = append(top, &stmt{words: []word{w}})
 			continue
 		case len(top) == 0:
-			return w.fail("%s stands in no section", w.text)
+			return nil, w.fail("%s stands in no section", w.text)
 		}
 		w.text = strings.TrimSuffix(w.text, ":")
 		s := top[len(top)-1]
 		s.block = append(s.block, &stmt{words: []word{w}})
 	}
+	return top, nil
+}
+
+func readNSD(c *converter, path string) error {
+	words, err := c.nsdWords(path, nil)
+	if err != nil {
+		return err
+	}
+	top, err := sections(words)
+	if err != nil {
+		return err
+	}
+	patterns := map[string]*stmt{}
 	server := &stmt{}
 	for _, s := range top {
 		switch s.name() {
@@ -128,33 +134,7 @@ func (c *converter) nsd(path string) error {
 			c.key(s, name.arg(1), algorithm.arg(1), secret.arg(1))
 		}
 	}
-	dir := "/etc/nsd"
-	port := ""
-	if s := find(server.block, "port"); s != nil {
-		port = s.arg(1)
-	}
-	for _, s := range server.block {
-		switch s.name() {
-		case "zonesdir":
-			dir = s.arg(1)
-			c.note(s, Taken, "")
-		case "ip-address":
-			addr, p, ok := strings.Cut(s.arg(1), "@")
-			if !ok {
-				p = port
-			}
-			c.listen(addr, p)
-			c.note(s, Taken, "")
-		case "port":
-			c.note(s, Taken, "")
-		default:
-			c.other(s, nsdOwn)
-		}
-	}
-	if len(c.out.listen) == 0 {
-		c.listen("0.0.0.0", port)
-		c.listen("::", port)
-	}
+	dir := c.nsdServer(server)
 	for _, s := range top {
 		switch s.name() {
 		case "zone":
@@ -165,6 +145,65 @@ func (c *converter) nsd(path string) error {
 		}
 	}
 	return nil
+}
+
+// nsdServer takes the options of the server, and returns where zone files are.
+func (c *converter) nsdServer(server *stmt) (dir string) {
+	dir = "/etc/nsd"
+	port := ""
+	if s := find(server.block, "port"); s != nil {
+		port = s.arg(1)
+	}
+	for _, s := range server.block {
+		switch s.name() {
+		case "zonesdir":
+			dir = s.arg(1)
+			c.note(s, Taken, "")
+		case "ip-address", "interface":
+			addr, p, ok := strings.Cut(s.arg(1), "@")
+			if !ok {
+				p = port
+			}
+			if _, err := netip.ParseAddr(addr); err != nil {
+				c.note(s, NotTaken, "only addresses can be listened on")
+				continue
+			}
+			c.listen(addr, p)
+			c.note(s, Taken, "")
+		case "port":
+			c.note(s, Taken, "")
+		case "identity":
+			c.take(s, "identity.hostname", quote(s.arg(1)))
+		case "version":
+			c.take(s, "identity.version", quote(s.arg(1)))
+		case "rrl-ratelimit", "rrl-slip":
+			c.nsdRates(s)
+		case "tcp-count":
+			c.take(s, "tcp.max_connections", s.arg(1))
+		case "tcp-timeout":
+			c.take(s, "tcp.idle", s.arg(1)+"s")
+		case "tls-port", "tls-service-key", "tls-service-pem", "tls-service-ocsp", "tls-auth-port", "tls-auth-xfr-only":
+			c.note(s, ToCome, "only UDP and TCP are served yet")
+		default:
+			c.other(s, nsdOwn)
+		}
+	}
+	if len(c.out.listen) == 0 {
+		c.listen("0.0.0.0", port)
+		c.listen("::", port)
+	}
+	return dir
+}
+
+func (c *converter) nsdRates(s *stmt) {
+	switch {
+	case s.name() == "rrl-slip":
+		c.take(s, "policy.rate_limit.slip", s.arg(1))
+	case s.arg(1) == "0":
+		c.take(s, "policy.rate_limit.enabled", "false")
+	default:
+		c.take(s, "policy.rate_limit.per_second", s.arg(1)+"/s")
+	}
 }
 
 // nsdExpand puts patterns in the place of include-pattern.
@@ -184,24 +223,50 @@ func nsdExpand(block []*stmt, patterns map[string]*stmt, depth int) []*stmt {
 	return out
 }
 
+// nsdSpec reads the addresses of an access list: an address, a network, with a mask, or a range.
+func nsdSpec(text string) (netset, bool) {
+	text, _, _ = strings.Cut(text, "@")
+	if host, mask, ok := strings.Cut(text, "&"); ok {
+		m, err := netip.ParseAddr(mask)
+		ones, bits := net.IPMask(m.AsSlice()).Size()
+		if err != nil || bits == 0 {
+			return nil, false
+		}
+		text = fmt.Sprintf("%s/%d", host, ones)
+	}
+	if first, last, ok := strings.Cut(text, "-"); ok {
+		a, err := netip.ParseAddr(first)
+		b, err2 := netip.ParseAddr(last)
+		if err != nil || err2 != nil || a.BitLen() != b.BitLen() || b.Less(a) {
+			return nil, false
+		}
+		return rangeSet(a, b), true
+	}
+	return parseNet(text)
+}
+
+// nsdZone …
+// In one piece: it is a table of options and what becomes of each.
 func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 	z := &zone{}
 	block := nsdExpand(s.block, patterns, 0)
 	if n := find(block, "name"); n != nil {
 		z.name = domain(n.arg(1))
 	}
-	allowNotify, blocked := []*stmt{}, false
+	// BLOCKED counts wherever it stands.
+	var blockedTransfer, blockedQuery, query netset
 	for _, e := range block {
 		args := e.args()
 		if len(args) > 0 && (args[0] == "AXFR" || args[0] == "UDP") {
 			args = args[1:]
 		}
-		text, k := "", ""
+		spec, k := "", ""
 		if len(args) > 1 {
-			text, k = args[0], args[1]
+			spec, k = args[0], args[1]
 		}
-		text, port, _ := strings.Cut(text, "@")
+		text, port, _ := strings.Cut(spec, "@")
 		addr, err := netip.ParseAddr(text)
+		nets, isNet := nsdSpec(spec)
 		signed := k != "NOKEY"
 		switch e.name() {
 		case "name":
@@ -216,17 +281,28 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 			}
 			z.primaries = append(z.primaries, server(addr, port))
 			c.note(e, Taken, "")
-		case "provide-xfr":
+		case "provide-xfr", "allow-query", "allow-notify":
 			switch {
-			case k == "BLOCKED":
-				blocked = true
-				c.note(e, NotTaken, "exceptions are not known: nobody may have zone "+z.name)
-			case !network(text):
+			case !isNet:
 				c.note(e, NotTaken, "only networks and addresses are known")
-			case !signed || c.sign(e, z, k):
-				z.allowTransfer = append(z.allowTransfer, text)
-				c.note(e, Taken, "")
+				continue
+			case k == "BLOCKED" && e.name() == "provide-xfr":
+				blockedTransfer = blockedTransfer.union(nets)
+			case k == "BLOCKED":
+				blockedQuery = blockedQuery.union(nets)
+			case e.name() == "allow-query" && signed:
+				query = query.union(netset{})
+				c.note(e, NotTaken, "clients are told by their addresses, not by keys")
+			case e.name() == "allow-query":
+				query = query.union(nets)
+			case e.name() == "allow-notify":
+				z.allowNotify = z.allowNotify.union(nets)
+			case signed && !c.sign(e, z, k):
+				continue
+			default:
+				z.transfer = z.transfer.union(nets)
 			}
+			c.note(e, Taken, "")
 		case "notify":
 			if err != nil || signed && !c.sign(e, z, k) {
 				c.note(e, NotTaken, "nobody is told of changes there")
@@ -234,37 +310,25 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 			}
 			z.notify = append(z.notify, server(addr, port))
 			c.note(e, Taken, "")
-		case "allow-notify":
-			allowNotify = append(allowNotify, e)
+		case "catalog", "catalog-member-pattern", "catalog-producer-zone":
+			c.note(e, NotTaken, "write catalog: consume or produce at the zone")
 		default:
-			c.note(e, NotTaken, "port53 has nothing like it for a zone")
+			c.other(e, nsdZoneOwn)
 		}
 	}
-	if blocked {
-		z.allowTransfer = nil
-	}
-	for _, e := range allowNotify {
-		host, _, _ := strings.Cut(e.arg(1), "@")
-		outcome, why := NotTaken, "only primaries are heard when they tell of changes"
-		for _, p := range z.primaries {
-			if p == host || strings.HasPrefix(p, host+":") || strings.HasPrefix(p, "["+host+"]") {
-				outcome, why = Taken, ""
-			}
+	z.transfer = z.transfer.minus(blockedTransfer)
+	if find(block, "allow-query") != nil {
+		if z.query = query.minus(blockedQuery); z.query == nil {
+			z.query = netset{}
 		}
-		c.note(e, outcome, why)
 	}
 	c.addZone(s, z)
 }
 
-// addZone takes a zone that comes from somewhere.
-func (c *converter) addZone(s *stmt, z *zone) {
-	if z.name == "" || z.file == "" && len(z.primaries) == 0 {
-		c.note(s, NotTaken, "zone "+z.name+" comes from nowhere")
-		return
-	}
-	c.out.zones = append(c.out.zones, z)
-	c.note(s, Taken, "")
-}
+// nsdZoneOwn are options of a zone that port53 has its own way for, or no need of.
+const nsdZoneOwn = `include-pattern zonestats allow-axfr-fallback notify-retry max-refresh-time min-refresh-time max-retry-time
+	min-retry-time min-expire-time size-limit-xfr outgoing-interface multi-master-check rrl-whitelist store-ixfr ixfr-size
+	ixfr-number create-ixfr`
 
 func zoneFile(file, name, dir string) string {
 	file = strings.ReplaceAll(file, "%s", name)

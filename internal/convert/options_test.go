@@ -13,7 +13,7 @@ import (
 // passed over as if something stood for it.
 func TestUnknownOptions(t *testing.T) {
 	for kind, text := range map[string]string{
-		"bind": "options { recursoin no; tcp-clients 100; };\nzone \"example.com\" { type primary; file \"/x\"; };\n",
+		"bind": "options { recursoin no; pid-file none; };\nzone \"example.com\" { type primary; file \"/x\"; };\n",
 		"nsd":  "server:\n  hide-vresion: yes\n  verbosity: 1\nzone:\n  name: example.com\n  zonefile: /x\n",
 		"knot": "server:\n  identiti: x\n  user: knot\nzone:\n  - domain: example.com\n    file: /x\n",
 	} {
@@ -21,7 +21,7 @@ func TestUnknownOptions(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := convert.File(kind, file)
+		r, err := convert.File(convert.Options{Kind: kind, Path: file})
 		if err != nil {
 			t.Errorf("%s: %v", kind, err)
 			continue

@@ -1,0 +1,389 @@
+package convert_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"port53/internal/config"
+	"port53/internal/convert"
+	"port53/internal/policy"
+)
+
+// machine stands for the addresses of the machine that a configuration is imported on.
+func machine() ([]net.Addr, error) {
+	var out []net.Addr
+	for _, text := range []string{"127.0.0.1/8", "192.168.7.5/24", "203.0.113.9/28", "fd00:7::5/64"} {
+		ip, n, err := net.ParseCIDR(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &net.IPNet{IP: ip, Mask: n.Mask})
+	}
+	return out, nil
+}
+
+// imported returns what becomes of a configuration, and all notes.
+func imported(t *testing.T, kind, text string) (r *convert.Result, notes string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "x.conf")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := convert.File(convert.Options{Path: file, Kind: kind, Addrs: machine})
+	if err != nil {
+		t.Fatal(err, r)
+	}
+	for _, n := range r.Notes {
+		notes += n.String() + "\n"
+	}
+	return r, notes
+}
+
+// body returns a configuration without the remarks at its head.
+func body(r *convert.Result) string {
+	_, text, _ := strings.Cut("\n"+string(r.YAML), "\nrole:")
+	return "role:" + text
+}
+
+// expect looks for texts in a configuration, and for others that begin with ! not to be there.
+func expect(t *testing.T, what, text string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if w, not := strings.CutPrefix(w, "!"); strings.Contains(text, w) == not {
+			t.Errorf("%s: %q is there: %v\n%s", what, w, not, text)
+		}
+	}
+}
+
+// TestBINDMeansTheSame holds what becomes of a named.conf against what BIND does by it.
+func TestBINDMeansTheSame(t *testing.T) {
+	const corp = `zone "corp.test" { type primary; file "/z/corp"; };` + "\n"
+	for _, test := range []struct {
+		what, text string
+		want       []string
+		notes      []string
+	}{
+		{
+			"forward only", `options { recursion yes; forward only; forwarders { 192.0.2.1; }; };
+zone "corp.lan" { type forward; forward only; forwarders { 10.0.0.5; }; };`,
+			[]string{`{zone: ".", to: ["192.0.2.1"]}`, `{zone: "corp.lan", to: ["10.0.0.5"]}`, "!first"},
+			[]string{"taken: forward only", "!not taken", "taken: zone corp.lan"},
+		},
+		{
+			"forward first", `options { forwarders port 5353 { 192.0.2.1; 192.0.2.2 port 54; }; };`,
+			[]string{`{zone: ".", to: ["192.0.2.1:5353", "192.0.2.2:54"], first: true}`}, nil,
+		},
+		{
+			"an exception of forwarding", `options { recursion yes; forwarders { 192.0.2.1; }; };
+zone "a.example" { type forward; forwarders { }; };`,
+			[]string{`{zone: "a.example", to: []}`}, []string{"taken: zone a.example", "!not taken"},
+		},
+		{
+			"an exception of nothing", `zone "a.example" { type forward; forwarders { }; };`,
+			[]string{"!forward:"}, []string{"changed: zone a.example: names of zone a.example are resolved by iteration"},
+		},
+		{
+			"a mixed server", `options { recursion yes; allow-recursion { 10.0.0.0/8; }; allow-query { any; }; };` + corp,
+			[]string{`policy:` + "\n" + `  allow: ["0.0.0.0/0", "::/0"]`, "resolver:\n  allow: [\"10.0.0.0/8\"]", "enabled: true", `exempt: ["10.0.0.0/8"]`, "!allow_query"},
+			[]string{"!not taken"},
+		},
+		{
+			"a mixed server by default", `options { };` + corp,
+			[]string{`  allow: ["0.0.0.0/0", "::/0"]`, "!resolver:"}, nil,
+		},
+		{
+			"a mixed server, told by its zones", `options { allow-query { 10.0.0.0/8; }; };
+zone "open.test" { type primary; file "/z/open"; allow-query { any; }; };` + corp,
+			[]string{
+				`  allow: ["0.0.0.0/0", "::/0"]`, "resolver:\n  allow: [\"10.0.0.0/8\"]",
+				"name: \"corp.test\"\n    file: \"/z/corp\"\n    allow_query: [\"10.0.0.0/8\"]", "!file: \"/z/open\"\n    allow_query",
+			}, []string{"!not taken"},
+		},
+		{
+			"all for inside", `options { allow-query { 10.0.0.0/8; }; };` + corp,
+			[]string{"resolver:\n  allow: [\"10.0.0.0/8\"]", "!policy", "!allow_query"}, nil,
+		},
+		{
+			"the cache decides too", `options { allow-recursion { 10.0.0.0/8; }; allow-query-cache { 10.1.0.0/16; 192.168.0.0/16; }; };` + corp,
+			[]string{"resolver:\n  allow: [\"10.1.0.0/16\"]"}, nil,
+		},
+		{
+			"the cache alone", `options { allow-query-cache { 10.1.0.0/16; }; };`,
+			[]string{"resolver:\n  allow: [\"10.1.0.0/16\"]"}, nil,
+		},
+		{
+			"an exception of clients", `acl inside { !10.0.0.5; 10.0.0.0/30; 10.0.0.4/30; };
+options { allow-recursion { inside; }; allow-query { any; }; };` + corp,
+			[]string{`resolver:` + "\n" + `  allow: ["10.0.0.0/30", "10.0.0.4", "10.0.0.6/31"]`}, []string{"!not taken"},
+		},
+		{
+			"an exception that comes too late", `options { allow-query { 10.0.0.0/8; !10.0.0.5; }; };`,
+			[]string{`allow: ["10.0.0.0/8"]`}, nil,
+		},
+		{
+			"what is not known is not let in by an exception", `options { allow-query { 192.168.0.0/16; !geoip country DE; 10.0.0.0/8; }; };`,
+			[]string{`allow: ["192.168.0.0/16"]`}, []string{"not taken: ! geoip"},
+		},
+		{
+			"blackhole", `options { blackhole { 203.0.113.0/24; }; recursion no; };` + corp,
+			[]string{"policy:\n  deny: [\"203.0.113.0/24\"]", "role: authoritative"}, []string{"changed: blackhole"},
+		},
+		{
+			"a blackhole within", `options { blackhole { 10.9.0.0/16; }; allow-query { 10.8.0.0/15; }; };` + corp,
+			[]string{"resolver:\n  allow: [\"10.8.0.0/16\"]", `do_not_query: ["127.0.0.0/8", "::1", "10.9.0.0/16"]`}, nil,
+		},
+		{
+			"an open resolver", `options { allow-recursion { any; }; };` + corp,
+			[]string{`"10.0.0.0/8"`, `"192.168.0.0/16"`, "role: internal-resolver", `policy:` + "\n" + `  allow: ["0.0.0.0/0", "::/0"]`},
+			[]string{"not taken: allow-recursion: strangers do not get recursion"},
+		},
+		{
+			"this machine's networks", `options { allow-recursion { localhost; localnets; }; };` + corp,
+			[]string{"!resolver:"}, []string{"changed: localnets", "203.0.113.0/28"},
+		},
+		{
+			"this machine's networks and others", `options { allow-recursion { localnets; 10.0.0.0/8; }; };` + corp,
+			[]string{`"10.0.0.0/8"`, `"192.168.7.0/24"`, `"fd00:7::/64"`, `"203.0.113.9"`, "!203.0.113.0/28"}, nil,
+		},
+		{
+			"nobody recurses", `options { allow-recursion { none; }; };` + corp,
+			[]string{"role: authoritative", "!policy"}, nil,
+		},
+		{
+			"nobody may ask for one", `options { recursion no; };
+zone "x.test" { type primary; file "/z/x"; allow-query { none; }; };` + corp,
+			[]string{"!x.test"}, []string{"not taken: zone x.test: nobody may ask for it"},
+		},
+		{
+			"signed by BIND", `options { recursion no; };
+zone "a.test" { type primary; file "/z/a"; dnssec-policy default; inline-signing yes; };
+zone "b.test" { type primary; file "/z/b"; auto-dnssec maintain; };
+zone "c.test" { type primary; file "/z/c"; dnssec-policy none; };`,
+			[]string{"!a.test", "!b.test", "c.test"},
+			[]string{"not taken: zone a.test: BIND signs it (default)", "not taken: zone b.test: BIND signs it (maintain)", "taken: zone c.test"},
+		},
+		{
+			"signed by an option for all", `options { recursion no; dnssec-policy default; };
+zone "d.test" { type primary; file "/z/d"; };
+zone "e.test" { type primary; file "/z/e"; dnssec-policy none; };`,
+			[]string{"!d.test", "e.test"}, []string{"not taken: zone d.test: BIND signs it"},
+		},
+		{
+			"keys where port53 has them", `options { max-cache-size 512M; querylog yes; version "none of yours"; max-ncache-ttl 600; dnssec-validation no; recursive-clients 5000; };`,
+			[]string{"size: 524288KiB", "queries: text", `version: "none of yours"`, "max_negative_ttl: 600s", "validation: false", "waiting: 5000"},
+			[]string{"taken: max-cache-size", "taken: querylog", "!changed", "!not taken"},
+		},
+		{
+			"keys that are beyond bounds", `options { max-cache-ttl 9999999; max-cache-size unlimited; };`,
+			[]string{"!cache:"}, []string{"changed: max-cache-ttl", "changed: max-cache-size"},
+		},
+		{
+			"the key of rndc", `key "rndc-key" { algorithm hmac-sha256; secret "` + secret + `"; };
+controls { inet 127.0.0.1 allow { localhost; } keys { "rndc-key"; }; };
+options { recursion no; };` + corp,
+			[]string{"!rndc", "!keys:"}, []string{"changed: key rndc-key: left out"},
+		},
+		{
+			"a key for a server", `key k { algorithm hmac-sha256; secret "` + secret + `"; };
+server 192.0.2.1 { keys { k; }; };
+options { recursion no; };
+zone "s.test" { type secondary; primaries { 192.0.2.1; }; };`,
+			[]string{`tsig: "k"`, "!insecure"}, nil,
+		},
+		{
+			"a key from inside only", `key k { algorithm hmac-sha256; secret "` + secret + `"; };
+options { recursion no; allow-transfer { !{ !10.0.0.0/8; any; }; key k; }; };` + corp,
+			[]string{`allow_transfer: ["10.0.0.0/8"]`, `tsig: "k"`}, []string{"!not taken"},
+		},
+		{
+			"one view", `view "all" { match-clients { 10.0.0.0/8; }; recursion no; ` + corp + ` };`,
+			[]string{"role: authoritative", `allow: ["10.0.0.0/8"]`, "corp.test"}, []string{"!not taken", "taken: view all"},
+		},
+		{
+			"a raw zone", `options { recursion no; masterfile-format raw; };` + corp,
+			[]string{"!corp.test\"\n"}, []string{"not taken: zone corp.test: its file is not text"},
+		},
+		{
+			"listeners that match", `options { listen-on { 192.168.0.0/16; }; listen-on-v6 { none; }; };`,
+			[]string{`listen: ["192.168.7.5"]`}, []string{"changed: listen-on"},
+		},
+		{
+			"asking itself", `options { listen-on { 127.0.0.1; }; listen-on-v6 { none; }; forwarders { 127.0.0.1; }; };`,
+			[]string{"!forward:"}, []string{"not taken: forwarders: the server would ask itself"},
+		},
+		{
+			"what is to come", `options { response-policy { zone "rpz"; }; dns64 64:ff9b::/96 { }; forwarders { 192.0.2.1 tls t; 192.0.2.2; }; }; tls t { };`,
+			[]string{`to: ["192.0.2.2"]`}, []string{"to come: response-policy", "to come: dns64", "to come: 192.0.2.1 tls t", "to come: tls t"},
+		},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			r, notes := imported(t, "bind", test.text)
+			expect(t, "configuration", body(r), test.want...)
+			expect(t, "notes", notes, test.notes...)
+		})
+	}
+}
+
+// TestRepeatedLines shows that what many zones inherit is told once.
+func TestRepeatedLines(t *testing.T) {
+	text := "options { recursion no; allow-transfer { 192.0.2.1; !192.0.2.2; }; };\n"
+	for i := range 7 {
+		text += fmt.Sprintf("zone \"z%d.test\" { type primary; file \"/z\"; };\n", i)
+	}
+	_, notes := imported(t, "bind", text)
+	if n := strings.Count(notes, "allow-transfer"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, notes)
+	}
+}
+
+// TestViews takes the view that is asked for, and tells of the others.
+func TestViews(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "named.conf")
+	text := `options { recursion yes; };
+view "in" { match-clients { 10.0.0.0/8; }; allow-recursion { any; }; zone "a.test" { type primary; file "/in/a"; }; };
+view "out" { match-clients { any; }; recursion no; zone "a.test" { type primary; file "/out/a"; }; };`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for view, want := range map[string][]string{
+		"in":  {"/in/a", `allow: ["10.0.0.0/8"]`, "internal-resolver", "!/out/a"},
+		"out": {"/out/a", "role: authoritative", "!/in/a", "!policy"},
+		"":    {"!/in/a", "!/out/a"},
+	} {
+		r, err := convert.File(convert.Options{Path: file, View: view})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "view "+view, body(r), want...)
+		if r.Complete() {
+			t.Errorf("view %s: the others are not told", view)
+		}
+	}
+}
+
+// TestHostileText shows that nothing of a file reaches a terminal as it is, in no format and
+// on no way.
+func TestHostileText(t *testing.T) {
+	const bad = "\x1b[2J\u009b5m\u202e\x00\xff"
+	for kind, texts := range map[string][]string{
+		"bind": {
+			"options { recursion no; " + bad + " 1; }; zone \"" + bad + ".test\" { type primary; file \"/z" + bad + "\"; };",
+			"zone \"ok.test\" { type primary; file \"/z\"; };\noptions { recursion no; version \"" + bad + "\" ",
+			"options { recursion no; };\nzone \"ok.test\" { type primary; file \"/" + bad + "\"; }; include \"/nonexistent" + bad + "\";",
+		},
+		"nsd":  {"zone:\n  name: \"" + bad + "\"\n  zonefile: \"" + bad + "\"\n", bad + " x\n", "include: \"" + bad + "\"\n"},
+		"knot": {"zone:\n  - domain: \"" + bad + "\"\n", bad + "\n", "zone:\n  - domain: ok.test\n    file: \"x" + bad + "\"\n"},
+	} {
+		for i, text := range texts {
+			file := filepath.Join(t.TempDir(), "x.conf")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r, err := convert.File(convert.Options{Path: file, Kind: kind})
+			out := fmt.Sprint(err)
+			if r != nil {
+				out += string(r.YAML)
+				for _, n := range r.Notes {
+					out += fmt.Sprintf("%+v", n)
+				}
+			}
+			if strings.ContainsAny(out, "\x1b\u009b\u202e\x00") || strings.Contains(out, "\xff") {
+				t.Errorf("%s %d: %q", kind, i, out)
+			}
+		}
+	}
+}
+
+// TestFirstMatch builds lists of networks and exceptions at random, and asks for every address
+// of what becomes of them.
+func TestFirstMatch(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 3))
+	for round := range 60 {
+		type rule struct {
+			p    netip.Prefix
+			deny bool
+		}
+		var rules []rule
+		text := ""
+		for range 1 + r.IntN(7) {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(256))}), 24+r.IntN(9)).Masked()
+			e := rule{p, r.IntN(3) == 0}
+			rules = append(rules, e)
+			if e.deny {
+				text += "!"
+			}
+			text += p.String() + "; "
+		}
+		out, _ := imported(t, "bind", "options { recursion no; allow-query { "+text+"}; };\nzone \"a.test\" { type primary; file \"/z\"; };")
+		var c config.Config
+		if strings.Contains(body(out), "zones:") {
+			parsed, err := config.Parse("x", out.YAML)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c = *parsed
+		}
+		acl, err := policy.NewACL(policy.ACLOptions{Allow: c.Policy.Allow, Deny: c.Policy.Deny})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 512 {
+			a := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+			first := slices.IndexFunc(rules, func(e rule) bool { return e.p.Contains(a) })
+			want := first >= 0 && !rules[first].deny
+			if got := len(c.Zones) > 0 && acl.Allows(a); got != want {
+				t.Fatalf("round %d: %v may ask: %v, in BIND %v: { %s}\n%s", round, a, got, want, text, body(out))
+			}
+		}
+	}
+}
+
+// TestNSDAndKnot holds what becomes of access lists and of signed zones against NSD and Knot.
+func TestNSDAndKnot(t *testing.T) {
+	for _, test := range []struct {
+		what, kind, text string
+		want, notes      []string
+	}{
+		{
+			"blocked wherever it stands", "nsd", "zone:\n  name: a.test\n  zonefile: /a\n  provide-xfr: 192.0.2.0/30 NOKEY\n  provide-xfr: 192.0.2.1 BLOCKED\n",
+			[]string{`allow_transfer: ["192.0.2.0", "192.0.2.2/31"]`}, []string{"!not taken"},
+		},
+		{
+			"ranges and masks", "nsd", "zone:\n  name: a.test\n  zonefile: /a\n  provide-xfr: 192.0.2.4-192.0.2.7 NOKEY\n  provide-xfr: 10.0.0.0&255.0.0.0 NOKEY\n",
+			[]string{`["10.0.0.0/8", "192.0.2.4/30"]`}, nil,
+		},
+		{
+			"who may ask", "nsd", "zone:\n  name: a.test\n  zonefile: /a\n  allow-query: 10.0.0.0/8 NOKEY\nzone:\n  name: b.test\n  zonefile: /b\n",
+			[]string{"file: \"/a\"\n    allow_query: [\"10.0.0.0/8\"]", "!policy"}, nil,
+		},
+		{
+			"signed by Knot", "knot", "template:\n  - id: default\n    dnssec-signing: on\nzone:\n  - domain: a.test\n  - domain: b.test\n    dnssec-signing: off\n",
+			[]string{"!a.test", "b.test"}, []string{"not taken: domain a.test: Knot signs it"},
+		},
+		{
+			"signed as it answers", "knot", "mod-onlinesign:\n  - id: default\nzone:\n  - domain: a.test\n    module: mod-onlinesign\n  - domain: b.test\n",
+			[]string{"!a.test", "b.test"}, []string{"Knot signs its answers"},
+		},
+		{
+			"the first rule counts", "knot", "acl:\n  - id: no\n    address: 10.0.0.1\n    deny: on\n  - id: yes\n    address: 10.0.0.0/31\n    action: transfer\nzone:\n  - domain: a.test\n    acl: [no, yes]\n  - domain: b.test\n    acl: [yes, no]\n",
+			[]string{`allow_transfer: ["10.0.0.0"]`, `allow_transfer: ["10.0.0.0/31"]`}, []string{"!not taken"},
+		},
+		{
+			"a rule by a remote", "knot", "remote:\n  - id: r\n    address: 192.0.2.7@54\nacl:\n  - id: x\n    remote: r\n    action: transfer\nzone:\n  - domain: a.test\n    acl: x\n",
+			[]string{`allow_transfer: ["192.0.2.7"]`}, nil,
+		},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			r, notes := imported(t, test.kind, test.text)
+			expect(t, "configuration", body(r), test.want...)
+			expect(t, "notes", notes, test.notes...)
+		})
+	}
+}

@@ -1,0 +1,164 @@
+package convert
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	"port53/internal/wire"
+)
+
+// A localName is a record that the other server has without a zone.
+type localName struct {
+	from      *stmt
+	name      string
+	typ, data string // in the form of zone files
+	ttl       int    // seconds
+	below     bool   // the names below it have the record as well
+	reverse   bool   // and the address leads to the name (PTR)
+}
+
+// addName takes a name with an address.
+func (c *converter) addName(s *stmt, name string, addr netip.Addr, ttl int, below, reverse bool) bool {
+	typ := "A"
+	if addr.Is6() {
+		typ = "AAAA"
+	}
+	return c.addRecord(localName{s, domain(name), typ, addr.WithZone("").String(), ttl, below, reverse})
+}
+
+func (c *converter) addRecord(n localName) bool {
+	switch {
+	case !goodName(n.name) || strings.ContainsAny(n.name, " \t\"();$@\\*"):
+		c.note(n.from, NotTaken, n.name+" is no name of a machine")
+		return false
+	case n.name == "localhost" || strings.HasSuffix(n.name, ".localhost"):
+		c.note(n.from, Changed, "localhost is built in")
+		return true
+	}
+	c.names = append(c.names, n)
+	c.note(n.from, Taken, "")
+	return true
+}
+
+// addDomain says that all names of a domain are known here: others do not exist.
+func (c *converter) addDomain(name string) {
+	if name = domain(name); goodName(name) && !slices.Contains(c.domains, name) {
+		c.domains = append(c.domains, name)
+	}
+}
+
+// apexOf returns the zone that a name is written into: the domain that it is in, or one of its
+// own, since nothing is known of the names beside it.
+func (c *converter) apexOf(n localName) string {
+	apex := n.name
+	if n.below {
+		return apex
+	}
+	best := ""
+	for _, d := range c.domains {
+		if (n.name == d || strings.HasSuffix(n.name, "."+d)) && len(d) > len(best) {
+			best = d
+		}
+	}
+	if best != "" {
+		return best
+	}
+	return apex
+}
+
+// writeNames makes zones of the names: one for each domain that is known as a whole, and one
+// for each other name.
+func (c *converter) writeNames() {
+	for _, n := range slices.Clone(c.names) {
+		if a, err := netip.ParseAddr(n.data); n.reverse && err == nil {
+			name, _ := wire.ParseName(n.name)
+			c.names = append(c.names, localName{n.from, reverseName(a), "PTR", string(wire.AppendName(nil, name)), n.ttl, false, false})
+		}
+	}
+	zones := map[string][]localName{}
+	var order []string
+	for _, d := range c.domains {
+		zones[d] = nil
+		order = append(order, d)
+	}
+	for _, n := range c.names {
+		apex := c.apexOf(n)
+		if _, ok := zones[apex]; !ok {
+			order = append(order, apex)
+		}
+		zones[apex] = append(zones[apex], n)
+	}
+	for _, apex := range order {
+		c.writeZone(apex, zones[apex])
+	}
+}
+
+func reverseName(a netip.Addr) string {
+	var b strings.Builder
+	octets := a.AsSlice()
+	for _, o := range slices.Backward(octets) {
+		if a.Is4() {
+			fmt.Fprintf(&b, "%d.", o)
+		} else {
+			fmt.Fprintf(&b, "%x.%x.", o&15, o>>4)
+		}
+	}
+	if a.Is4() {
+		return b.String() + "in-addr.arpa"
+	}
+	return b.String() + "ip6.arpa"
+}
+
+var unsafeInFile = regexp.MustCompile(`[^a-z0-9._-]`)
+
+// maxNames is the most zones that are made of single names: longer lists block or come from
+// elsewhere.
+const maxNames = 5000
+
+func (c *converter) writeZone(apex string, names []localName) {
+	from := lineStmt(c.options.Path, 1, "zone", apex)
+	if len(names) > 0 {
+		from = names[0].from
+	}
+	if len(c.written) >= maxNames {
+		c.note(from, NotTaken, fmt.Sprintf("more than %d names without a zone", maxNames))
+		return
+	}
+	ttl := 3600
+	for _, n := range names {
+		ttl = min(ttl, n.ttl)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "; Made by port53 import.\n$ORIGIN %s.\n$TTL %d\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 %d\n@ NS localhost.\n", strings.TrimSuffix(apex, "."), ttl, max(ttl, 1))
+	seen := map[string]bool{}
+	for _, n := range names {
+		owners := []string{n.name + "."}
+		if n.below {
+			owners = append(owners, "*."+n.name+".")
+		}
+		for _, o := range owners {
+			line := fmt.Sprintf("%s %d %s %s\n", o, n.ttl, n.typ, n.data)
+			if !seen[line] {
+				b.WriteString(line)
+			}
+			seen[line] = true
+		}
+	}
+	file := "zones/" + strings.TrimLeft(unsafeInFile.ReplaceAllString(apex, "_"), ".") + ".zone"
+	if len(file) > 200 {
+		file = fmt.Sprintf("zones/%d.zone", len(c.written))
+	}
+	if c.written[file] != nil {
+		c.note(from, NotTaken, "two zones would have the file "+file)
+		return
+	}
+	if c.addZone(from, &zone{name: apex, file: file}) {
+		if c.written == nil {
+			c.written = map[string][]byte{}
+		}
+		c.written[file] = []byte(b.String())
+	}
+}
