@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"port53/internal/chain"
 	"port53/internal/check"
@@ -45,12 +46,23 @@ func delegationChecks() []*check.Check {
 	}))
 }
 
+// fromEach asks all servers at one time.
+func fromEach(ctx context.Context, r *check.Run, servers []finding.Server, q check.Query) []echo {
+	out := make([]echo, len(servers))
+	var wg sync.WaitGroup
+	for i, s := range servers {
+		wg.Go(func() { out[i].m, out[i].err = r.AskWhole(ctx, s, q) })
+	}
+	wg.Wait()
+	return out
+}
+
 func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
 	var out []finding.Finding
 	q := check.Query{Name: r.Zone, Type: wire.TypeSOA}
 	silent, noWay := 0, 0
-	for _, s := range c.Servers {
-		m, err := r.AskWhole(ctx, s, q)
+	for i, said := range fromEach(ctx, r, c.Servers, q) {
+		s, m, err := c.Servers[i], said.m, said.err
 		f := finding.Finding{State: finding.Fail, Key: s.Addr.String(), Evidence: seen(s, q, m)}
 		switch {
 		case errors.Is(err, check.ErrNoWay):

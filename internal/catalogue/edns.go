@@ -50,9 +50,13 @@ func ednsChecks() []*check.Check {
 		{"PADDING", wire.TypeSOA, &check.EDNS{Size: size, Options: padding}, goodReply, false},
 	} {
 		ask := func(r *check.Run) check.Query { return check.Query{Name: r.Apex(), Type: c.typ, EDNS: c.edns} }
-		run := single(ask, judgeEDNS(c.judge))
+		dropped := quiet{finding.Warn, 0, "timeout: the question is not answered"}
+		if c.id == "DNS" || c.id == "EDNS" || c.id == "DO" || c.id == "TCP" {
+			dropped.state, dropped.severity = finding.Fail, finding.SevHigh // resolvers ask so (DNS Flag Day 2019)
+		}
+		run := single(ask, judgeEDNS(c.judge), dropped)
 		if c.tcp {
-			run = singleTCP(ask, judgeEDNS(c.judge))
+			run = singleTCP(ask, judgeEDNS(c.judge), dropped)
 		}
 		list = append(list, &check.Check{
 			Check: finding.Check{ID: "SRV-EDNS-" + c.id, Severity: finding.SevMedium},

@@ -287,8 +287,11 @@ func portSource(ctx context.Context, r *check.Run) []finding.Finding {
 	if r.Server.Addr.Addr().Unmap().Is6() {
 		low.Command = strings.Replace(low.Command, "0.0.0.0", "::", 1)
 	}
-	high, highErr := r.Ask(ctx, q)
+	var highErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { high, highErr = r.Ask(ctx, q) })
 	m, err := askFrom(ctx, r, sourcePort, q)
+	wg.Wait()
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return finding.Unmeasured(low, errors.New(r.Check.Needs.Rights))

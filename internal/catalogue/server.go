@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"port53/internal/check"
@@ -43,15 +44,15 @@ func elsewhere(*check.Run) check.Query {
 // serverChecks returns the checks of one authoritative server.
 func serverChecks() []*check.Check {
 	return described(GroupServer, check.ScopeServer, "server.txt", []*check.Check{
-		{Check: finding.Check{ID: "SRV-AA", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: single(soaQuery, judgeAuthority)},
+		{Check: finding.Check{ID: "SRV-AA", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: runAuthority},
 		{Check: finding.Check{ID: "SRV-REC", Severity: finding.SevCritical}, Needs: check.Needs{Authority: true}, Run: runRecursion},
-		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral)},
+		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral, nothing())},
 		{Check: finding.Check{ID: "SRV-AXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeAXFR)},
 		{Check: finding.Check{ID: "SRV-IXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeIXFR)},
 		{Check: finding.Check{ID: "SRV-AXFRUDP", Severity: finding.SevLow}, Needs: check.Needs{Authority: true}, Run: runAXFRUDP},
 		{Check: finding.Check{ID: "SRV-UPDATE", Severity: finding.SevCritical, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: runUpdate},
-		{Check: finding.Check{ID: "SRV-NOTIFY", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: single(notifyQuery, judgeNotify)},
-		{Check: finding.Check{ID: "SRV-ANY", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: single(anyQuery, judgeANY)},
+		{Check: finding.Check{ID: "SRV-NOTIFY", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: single(notifyQuery, judgeNotify, nothing())},
+		{Check: finding.Check{ID: "SRV-ANY", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: single(anyQuery, judgeANY, nothing())},
 		{Check: finding.Check{ID: "SRV-AMP", Severity: finding.SevHigh}, Run: runAmp},
 		{Check: finding.Check{ID: "SRV-TCSIZE", Severity: finding.SevLow}, Run: runTCSize},
 		{Check: finding.Check{ID: "SRV-RRL", Severity: finding.SevHigh, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: runRRL},
@@ -68,6 +69,23 @@ func serverChecks() []*check.Check {
 	})
 }
 
+// nothing is what it means that a server does not answer what it had better not answer.
+func nothing() quiet { return quiet{state: finding.Pass, text: "it is not answered"} }
+
+// runAuthority asks for the SOA, and again over TCP what a rate limit leaves out.
+func runAuthority(ctx context.Context, r *check.Run) []finding.Finding {
+	q := soaQuery(r)
+	m, err := r.AskWhole(ctx, r.Server, q)
+	if err != nil {
+		return finding.Unmeasured(seen(r.Server, q, nil), err)
+	}
+	s, detail := judgeAuthority(r, m)
+	if m.Bad != 0 && s != finding.Fail {
+		return finding.Unmeasured(seen(r.Server, q, m), check.Malformed(m.Bad))
+	}
+	return finding.Verdict(s, seen(r.Server, q, m), "%s", detail)
+}
+
 func runRecursion(ctx context.Context, r *check.Run) []finding.Finding {
 	out := single(elsewhere, func(_ *check.Run, m *check.Reply) (finding.State, string) {
 		if len(m.Records) > 0 && len(m.In(wire.Answer, wire.TypeA))+len(m.In(wire.Answer, wire.TypeCNAME)) > 0 && m.Flags&wire.FlagAA == 0 {
@@ -77,7 +95,7 @@ func runRecursion(ctx context.Context, r *check.Run) []finding.Finding {
 			return finding.Fail, "RA is set: recursion is offered"
 		}
 		return finding.Pass, "no recursion: " + m.Rcode.String()
-	})(ctx, r)
+	}, nothing())(ctx, r)
 	if f := &out[0]; f.State == finding.Fail && inside(r) {
 		f.State, f.Severity = finding.Warn, finding.SevMedium
 		f.Detail += ", to a neighbour at least; ask from outside, or say --as-stranger"
@@ -96,7 +114,7 @@ func runAXFRUDP(ctx context.Context, r *check.Run) []finding.Finding {
 			return finding.Pass, "truncated to nothing"
 		}
 		return finding.Warn, fmt.Sprintf("%s with %d records", m.Rcode, len(m.Records))
-	})(ctx, r)
+	}, nothing())(ctx, r)
 	for i := range out {
 		out[i].Evidence.Command = datagramCommand(r, q.Bytes()) // dig asks for AXFR over TCP, whatever it is told
 	}
@@ -209,6 +227,11 @@ func runUpdate(ctx context.Context, r *check.Run) []finding.Finding {
 	ev := finding.Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq yxdomain %s\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), wire.NameText(r.Zone), wire.NameText(name))}
 	raw, err := datagram(ctx, r, msg)
 	if err != nil {
+		if timedOut(err) {
+			if _, plain := r.Ask(ctx, soaQuery(r)); plain == nil {
+				return finding.Verdict(finding.Pass, ev, "updates are not answered, and plain questions are")
+			}
+		}
 		return finding.Unmeasured(ev, err)
 	}
 	ev.Received = raw
@@ -239,13 +262,24 @@ func datagram(ctx context.Context, r *check.Run, msg []byte) ([]byte, error) {
 	return nil, err
 }
 
+// askAll asks the run's server several questions at one time.
+func askAll(ctx context.Context, r *check.Run, list []check.Query) []echo {
+	out := make([]echo, len(list))
+	var wg sync.WaitGroup
+	for i, q := range list {
+		wg.Go(func() { out[i].m, out[i].err = r.Ask(ctx, q) })
+	}
+	wg.Wait()
+	return out
+}
+
 func runAmp(ctx context.Context, r *check.Run) []finding.Finding {
 	z, e := r.Apex(), &check.EDNS{Size: 4096, DO: true}
 	var worst float64
 	var most, heard int
 	var ev finding.Evidence
 	var last error
-	for _, q := range []check.Query{
+	list := []check.Query{
 		{Name: z, Type: wire.TypeANY, EDNS: e},
 		{Name: z, Type: wire.TypeDNSKEY, EDNS: e},
 		{Name: z, Type: wire.TypeTXT, EDNS: e},
@@ -254,8 +288,9 @@ func runAmp(ctx context.Context, r *check.Run) []finding.Finding {
 		{Name: check.Below(randomLabel(), z), Type: wire.TypeA, EDNS: e},
 		{Name: z, Type: wire.TypeRRSIG, EDNS: e},
 		{Name: mustName("version.bind"), Type: wire.TypeTXT, Class: wire.ClassCH, EDNS: e},
-	} {
-		m, err := r.Ask(ctx, q)
+	}
+	for i, said := range askAll(ctx, r, list) {
+		q, m, err := list[i], said.m, said.err
 		if err != nil {
 			last, ev.Command = err, check.Dig(r.Server, q)
 			continue
@@ -284,9 +319,12 @@ func runTCSize(ctx context.Context, r *check.Run) []finding.Finding {
 	seenTC, heard := false, 0
 	var ev finding.Evidence
 	var last error
+	var list []check.Query
 	for _, t := range []wire.Type{wire.TypeDNSKEY, wire.TypeTXT, wire.TypeANY} {
-		q := check.Query{Name: r.Apex(), Type: t, EDNS: &check.EDNS{Size: 512, DO: true}}
-		m, err := r.Ask(ctx, q)
+		list = append(list, check.Query{Name: r.Apex(), Type: t, EDNS: &check.EDNS{Size: 512, DO: true}})
+	}
+	for i, said := range askAll(ctx, r, list) {
+		q, m, err := list[i], said.m, said.err
 		if err != nil {
 			last, ev.Command = err, check.Dig(r.Server, q)
 			continue
@@ -311,6 +349,15 @@ func runTCSize(ctx context.Context, r *check.Run) []finding.Finding {
 }
 
 func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
+	dropped := func(q check.Query, err error) []finding.Finding {
+		ev := finding.Evidence{Command: check.Dig(r.Server, q)}
+		if timedOut(err) {
+			if beside := drops(ctx, r, q, false); beside != "" {
+				return finding.Verdict(finding.Warn, ev, "a question with a cookie is not answered, while %s is", beside)
+			}
+		}
+		return finding.Unmeasured(ev, err)
+	}
 	get := func(cookie []byte) (*check.Reply, []byte, check.Query, error) {
 		q := check.Query{Name: r.Apex(), Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: check.EDNSOption(wire.OptionCookie, cookie)}}
 		m, err := r.Ask(ctx, q)
@@ -323,7 +370,7 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 	one, two := randomBytes(8), randomBytes(8)
 	m1, c1, q, err := get(one)
 	if err != nil {
-		return finding.Unmeasured(finding.Evidence{Command: check.Dig(r.Server, q)}, err)
+		return dropped(q, err)
 	}
 	ev := seen(r.Server, q, m1)
 	if len(c1) < 16 || !bytes.Equal(c1[:8], one) {
@@ -340,7 +387,7 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 		// 17 is a length that is allowed, of a cookie that is wrong.
 		m, _, q, err := get(randomBytes(n))
 		if err != nil {
-			return finding.Unmeasured(finding.Evidence{Command: check.Dig(r.Server, q)}, err)
+			return dropped(q, err)
 		}
 		if n != 17 && m.Rcode != wire.FormErr {
 			return finding.Verdict(finding.Warn, seen(r.Server, q, m), "a cookie of %d octets is answered %s, not FORMERR", n, m.Rcode)
@@ -418,7 +465,7 @@ func runCase(ctx context.Context, r *check.Run) []finding.Finding {
 			return finding.Warn, "the question came back in another case"
 		}
 		return finding.Pass, "the case is kept"
-	})(ctx, r)
+	}, quiet{finding.Fail, finding.SevMedium, "a question in mixed case is not answered"})(ctx, r)
 }
 
 // malformed returns packets that no server may answer as if they were questions.

@@ -1,10 +1,12 @@
 package catalogue
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"errors"
 	"strings"
 
 	"port53/internal/check"
@@ -12,40 +14,97 @@ import (
 	"port53/internal/wire"
 )
 
-// single returns a check's Run which asks one question over UDP and judges the
-// reply.
-func single(ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
-	return func(ctx context.Context, r *check.Run) []finding.Finding {
-		q := ask(r)
-		m, err := r.Ask(ctx, q)
-		if err != nil {
-			return finding.Unmeasured(finding.Evidence{Command: check.Dig(r.Server, q)}, err)
-		}
-		s, detail := judge(r, m)
-		if m.Bad != 0 && s != finding.Fail {
-			return finding.Unmeasured(seen(r.Server, q, m), check.Malformed(m.Bad))
-		}
-		return []finding.Finding{{State: s, Detail: detail, Evidence: seen(r.Server, q, m)}}
-	}
+// A quiet is what it means that a question is dropped, again and again, while a plain one beside it
+// is answered.
+type quiet struct {
+	state    finding.State
+	severity finding.Severity // 0: the check's
+	text     string
+}
+
+// single returns a check's Run which asks one question over UDP and judges the reply. Without
+// a quiet, a question that is dropped is unknown.
+func single(ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string), dropped ...quiet) func(context.Context, *check.Run) []finding.Finding {
+	return one(false, ask, judge, dropped)
 }
 
 // singleTCP is single over TCP.
-func singleTCP(ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
+func singleTCP(ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string), dropped ...quiet) func(context.Context, *check.Run) []finding.Finding {
+	return one(true, ask, judge, dropped)
+}
+
+func one(tcp bool, ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string), dropped []quiet) func(context.Context, *check.Run) []finding.Finding {
 	return func(ctx context.Context, r *check.Run) []finding.Finding {
 		q := ask(r)
-		cmd := check.Dig(r.Server, q) + " +tcp"
-		m, err := r.AskTCP(ctx, q)
+		ev := seen(r.Server, q, nil)
+		send := r.Ask
+		if tcp {
+			send, ev.Command = r.AskTCP, ev.Command+" +tcp"
+		}
+		m, err := send(ctx, q)
 		if err != nil {
-			return finding.Unmeasured(finding.Evidence{Command: cmd}, err)
+			if len(dropped) > 0 && (timedOut(err) || tcp && !errors.Is(err, check.ErrNoWay)) {
+				if beside := drops(ctx, r, q, tcp); beside != "" {
+					d := dropped[0]
+					return []finding.Finding{{State: d.state, Severity: d.severity, Detail: d.text + ", while " + beside + " is answered", Evidence: ev}}
+				}
+			}
+			return finding.Unmeasured(ev, err)
 		}
 		s, detail := judge(r, m)
-		ev := seen(r.Server, q, m)
-		ev.Command = cmd
+		ev.Received, ev.RTT = m.Raw, m.RTT
 		if m.Bad != 0 && s != finding.Fail {
 			return finding.Unmeasured(ev, check.Malformed(m.Bad))
 		}
 		return []finding.Finding{{State: s, Detail: detail, Evidence: ev}}
 	}
+}
+
+func timedOut(err error) bool { return check.TimedOut(err) || errors.Is(err, check.ErrTimeout) }
+
+// dropTries is how often a question that was not answered is asked again, each time behind a
+// control question that has to be answered.
+const dropTries = 2
+
+// drops tells beside which question another one, which has not been answered, is dropped. "" is
+// that it is answered after all, or that the control question is lost as well: then nothing can
+// be said.
+func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (beside string) {
+	control := soaQuery(r)
+	ask := func(q check.Query, tcp bool) error {
+		if tcp {
+			_, err := r.AskTCP(ctx, q)
+			return err
+		}
+		_, err := r.AskOnce(ctx, r.Server, q, r.Timeout()/3)
+		return err
+	}
+	for _, c := range []struct {
+		q    check.Query
+		tcp  bool
+		what string
+	}{
+		{control, false, "a plain question over UDP"},
+		{check.Query{Name: control.Name, Type: control.Type, EDNS: &check.EDNS{Size: check.EDNSSize}}, false, "one with EDNS"},
+		{control, true, "one over TCP"},
+	} {
+		if c.tcp == tcp && c.q.Type == q.Type && c.q.Opcode == q.Opcode && bytes.Equal(c.q.Name, q.Name) && (c.q.EDNS == nil) == (q.EDNS == nil) && (q.EDNS == nil || q.EDNS.Version == 0 && !q.EDNS.DO && q.EDNS.Options == nil) {
+			continue // it is the question itself
+		}
+		n := 0
+		for ; n < dropTries; n++ {
+			if ask(c.q, c.tcp) != nil {
+				break
+			}
+			if ask(q, tcp) == nil {
+				return ""
+			}
+		}
+		if n == dropTries {
+			return c.what
+		}
+	}
+	return ""
 }
 
 // seen returns the evidence of one exchange.

@@ -61,8 +61,8 @@ func zoneSerial(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	var first, refresh uint32
 	spread, silent, heard, noWay := uint32(0), 0, 0, 0
-	for _, s := range servers {
-		m, err := r.AskWhole(ctx, s, q)
+	for _, said := range fromEach(ctx, r, servers, q) {
+		m, err := said.m, said.err
 		if errors.Is(err, check.ErrNoWay) {
 			noWay++ // ZONE-EVERY tells of it
 			continue

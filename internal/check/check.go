@@ -16,6 +16,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
@@ -217,22 +218,18 @@ func (r *Run) Ask(ctx context.Context, q Query) (*Reply, error) {
 	return r.AskServer(ctx, r.Server, q)
 }
 
-// AskServer asks any server over UDP. What a server has answered nothing of so far is asked
-// once more, and not waited for.
+// AskServer asks any server over UDP, three times as a rule. What a server drops is not waited
+// for again and again.
 func (r *Run) AskServer(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
 	h, how := r.habits(s.Addr), q.manner(false)
-	tries, wait := AskTries, r.Timeout()
-	if h.mute(how) {
-		tries, wait = 1, r.hushed()
-	}
 	err := error(ErrTimeout)
-	for range tries {
+	for _, wait := range h.waits(&q, how, r.Timeout()) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		var m *Reply
 		if m, err = r.askOnce(ctx, s, q.Bytes(), wait); err == nil {
-			h.learn(how, nil)
+			h.learn(how, &q, m, nil)
 			return m, nil
 		}
 		if errors.Is(err, ErrNoWay) {
@@ -240,7 +237,7 @@ func (r *Run) AskServer(ctx context.Context, s finding.Server, q Query) (*Reply,
 		}
 	}
 	if ctx.Err() == nil {
-		h.learn(how, err)
+		h.learn(how, &q, nil, err)
 	}
 	if TimedOut(err) {
 		err = ErrTimeout
@@ -252,10 +249,14 @@ func (r *Run) AskServer(ctx context.Context, s finding.Server, q Query) (*Reply,
 func (r *Run) AskOnce(ctx context.Context, s finding.Server, q Query, wait time.Duration) (*Reply, error) {
 	m, err := r.askOnce(ctx, s, q.Bytes(), wait)
 	if err == nil {
-		r.habits(s.Addr).learn(q.manner(false), nil)
+		r.habits(s.Addr).learn(q.manner(false), &q, m, nil)
 	}
 	return m, err
 }
+
+// atWork is how long a datagram counts as one that keeps a server at work: what is silent for
+// longer has dropped it, and the next may be sent.
+const atWork = 300 * time.Millisecond
 
 // askOnce sends a message in a datagram, once.
 func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait time.Duration) (*Reply, error) {
@@ -263,7 +264,9 @@ func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait ti
 	if err != nil {
 		return nil, err
 	}
+	leave = sync.OnceFunc(leave)
 	defer leave()
+	defer time.AfterFunc(atWork, leave).Stop()
 	c, err := r.dialer().Open(ctx, "udp", s.Addr)
 	if err != nil {
 		return nil, noWay(err)
@@ -331,7 +334,7 @@ func (r *Run) AskServerTCP(ctx context.Context, s finding.Server, q Query) (*Rep
 	h, how := r.habits(s.Addr), q.manner(true)
 	wait := r.Timeout()
 	if h.mute(how) {
-		wait = r.hushed()
+		wait /= 4
 	}
 	m, err := r.askTCP(ctx, s, q.Bytes(), wait)
 	if err != nil && !TimedOut(err) && !errors.Is(err, ErrNoWay) && !errors.Is(err, syscall.ECONNREFUSED) {
@@ -342,7 +345,7 @@ func (r *Run) AskServerTCP(ctx context.Context, s finding.Server, q Query) (*Rep
 		}
 	}
 	if ctx.Err() == nil {
-		h.learn(how, err)
+		h.learn(how, &q, m, err)
 	}
 	return m, err
 }

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"slices"
 	"time"
 
 	"port53/internal/finding"
@@ -66,12 +65,8 @@ const (
 type view struct {
 	ports     []scan.Port // the target's own, over UDP and TCP
 	recursion bool        // it would resolve for us
+	answers   bool        // anything, over UDP or TCP
 	encrypted bool        // somebody listens where encrypted questions go
-}
-
-// open reports whether anybody is there over UDP or TCP.
-func (v *view) open() bool {
-	return slices.ContainsFunc(v.ports, func(p scan.Port) bool { return p.State == scan.Open })
 }
 
 // fits reports whether a check has something to look at.

@@ -45,9 +45,6 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 	}
 	x := &examination{target: &t, o: o, facts: new(Facts), rep: rep, told: told}
 	more := x.look(ctx)
-	if x.view.open() {
-		rep.Software = softwareOf(ctx, x.run(nil))
-	}
 	rep.Ports = x.view.ports
 	for _, p := range more {
 		if p.Number != t.Server.Addr.Port() {
@@ -87,6 +84,10 @@ func (x *examination) look(ctx context.Context) (more []scan.Port) {
 	wg.Go(func() {
 		udp, tcp := x.run(nil).Ports(ctx)
 		x.view.ports = []scan.Port{udp, tcp}
+		if x.view.answers = udp.State == scan.Open || tcp.State == scan.Open && answers(ctx, x.run(nil)); !x.view.answers {
+			return
+		}
+		wg.Go(func() { x.rep.Software = softwareOf(ctx, x.run(nil)) })
 		// What was silent to six questions, or refused one, has no seventh.
 		x.view.recursion = udp.State == scan.Open && offersRecursion(ctx, x.run(nil))
 	})
@@ -124,7 +125,7 @@ func (x *examination) all(ctx context.Context) {
 func (x *examination) one(ctx context.Context, i int) {
 	c, r := x.list[i], x.run(x.list[i])
 	var findings []finding.Finding
-	if c.Needs.Port == PortDNS && r.Server.Addr.IsValid() && !x.view.open() {
+	if c.Needs.Port == PortDNS && r.Server.Addr.IsValid() && !x.view.answers {
 		// Waiting for each answer would take minutes for every address of a network.
 		findings = finding.Verdict(finding.Unknown, finding.Evidence{Command: Dig(r.Server, Query{Name: r.Apex(), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", r.Server.Addr.Port())
 	} else {
@@ -221,11 +222,34 @@ func offersTLS(ctx context.Context, r *Run) bool {
 	return false
 }
 
+// answers tells whether a server with an open TCP port, which was silent over UDP to what a stranger
+// asks, answers anything for its own zone.
+func answers(ctx context.Context, r *Run) bool {
+	q := Query{Name: r.Apex(), Type: wire.TypeSOA}
+	udp := make(chan bool, 1)
+	go func() {
+		for range 2 {
+			if _, err := r.AskOnce(ctx, r.Server, q, r.Timeout()/2); err == nil {
+				udp <- true
+				return
+			}
+		}
+		udp <- false
+	}()
+	_, err := r.AskTCP(ctx, q)
+	return <-udp || err == nil
+}
+
 // offersRecursion tells whether the server would resolve for us.
 func offersRecursion(ctx context.Context, r *Run) bool {
 	if !r.Server.Addr.IsValid() {
 		return false
 	}
-	m, err := r.Ask(ctx, Query{Name: wire.Root, Type: wire.TypeNS, Flags: wire.FlagRD})
-	return err == nil && m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused
+	for range 2 {
+		m, err := r.AskOnce(ctx, r.Server, Query{Name: wire.Root, Type: wire.TypeNS, Flags: wire.FlagRD}, r.Timeout()*3/4)
+		if err == nil {
+			return m.Flags&wire.FlagRA != 0 && m.Rcode != wire.Refused
+		}
+	}
+	return false
 }

@@ -71,7 +71,7 @@ func Replied(x *exchange.Reply) *Reply {
 // walker returns what walks down from the run's roots.
 func walker(r *Run) *chain.Tracer {
 	t := &chain.Tracer{Asker: walking{r}, Port: nsPort(r), IPv4: true, IPv6: true, Queries: walkQueries, Addresses: WalkServers}
-	t.Reaches = func(ctx context.Context, a netip.AddrPort) bool { return r.Reaches(ctx, a) }
+	t.Reaches = func(ctx context.Context, a netip.AddrPort) bool { return !r.habits(a).dead() && r.Reaches(ctx, a) }
 	for _, s := range r.Options.Roots {
 		t.Roots = append(t.Roots, chain.Server{Name: s.Name, Addrs: []netip.Addr{s.Addr.Addr()}, Port: s.Addr.Port()})
 	}
@@ -142,6 +142,11 @@ func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*Reply, error) {
 	err := errors.New("no server has an address")
 	asked := 0
+	// Who has been silent so far comes last.
+	servers = slices.Clone(servers)
+	slices.SortStableFunc(servers, func(a, b finding.Server) int {
+		return btoi(r.habits(a.Addr).dead()) - btoi(r.habits(b.Addr).dead())
+	})
 	for _, s := range servers {
 		if asked == WalkServers || ctx.Err() != nil {
 			break
@@ -162,6 +167,13 @@ func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*R
 		}
 	}
 	return nil, err
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Lookup finds the answer to a question from the root down, as a resolver

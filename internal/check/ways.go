@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -69,6 +70,8 @@ type habits struct {
 	mu     sync.Mutex
 	heard  map[manner]bool
 	silent map[manner]int // questions that were repeated, and never answered
+	drops  int            // all of them
+	rtt    time.Duration  // the longest, of what was answered without recursion; 0: none yet
 }
 
 // muteAfter is how many questions of a manner have to be dropped, with all their repetitions,
@@ -94,8 +97,18 @@ func (h *habits) mute(m manner) bool {
 	return !h.heard[m] && h.silent[m] >= muteAfter
 }
 
+// dead reports whether the server has answered nothing at all, though it was asked repeatedly.
+func (h *habits) dead() bool {
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.heard) == 0 && h.drops >= muteAfter
+}
+
 // learn remembers how a question ended.
-func (h *habits) learn(m manner, err error) {
+func (h *habits) learn(m manner, q *Query, reply *Reply, err error) {
 	if h == nil {
 		return
 	}
@@ -104,13 +117,52 @@ func (h *habits) learn(m manner, err error) {
 	switch {
 	case err == nil:
 		h.heard[m] = true
+		if q.Flags&wire.FlagRD == 0 {
+			h.rtt = max(h.rtt, reply.RTT)
+		}
 	case TimedOut(err) || errors.Is(err, ErrTimeout):
 		h.silent[m]++
+		h.drops++
 	}
 }
 
-// hushed is how long is waited, once, for what a server has answered nothing of so far.
-func (r *Run) hushed() time.Duration { return r.Timeout() / 4 }
+// The patience with a server that answers some questions and drops others.
+const (
+	leastWait = 400 * time.Millisecond // for a first try, however near the server is
+	waitRTTs  = 6                      // what takes longer is lost
+	fewDrops  = 6                      // questions that are dropped, after which the next are repeated once
+	manyDrops = 20                     // the same, not repeated
+)
+
+// waits returns how long each try of a question may take. As long as nothing is known of how far
+// the server is, that is the same for each; then a question that no other server has to be asked
+// for is repeated sooner.
+func (h *habits) waits(q *Query, m manner, timeout time.Duration) []time.Duration {
+	if h.mute(m) {
+		return []time.Duration{timeout / 4}
+	}
+	if h == nil {
+		return slices.Repeat([]time.Duration{timeout}, AskTries)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	tries, wait := AskTries, min(timeout, max(leastWait, waitRTTs*h.rtt))
+	switch {
+	case h.drops >= manyDrops:
+		tries = 1
+	case h.drops >= fewDrops, h.drops > 0 && h.rtt > 0 && q.Flags&wire.FlagRD != 0:
+		tries = 2
+	}
+	if h.rtt == 0 || q.Flags&wire.FlagRD != 0 { // who looks a name up needs its time
+		return slices.Repeat([]time.Duration{timeout}, tries)
+	}
+	var out []time.Duration
+	for range tries {
+		out = append(out, wait)
+		wait = min(timeout, 2*wait)
+	}
+	return out
+}
 
 // AskWhole asks a server for what it has, as a resolver does that wants to know: over UDP; over
 // TCP what is truncated, or what UDP does not bring; and without EDNS where the server cannot

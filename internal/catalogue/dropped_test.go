@@ -1,0 +1,136 @@
+package catalogue_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"port53/internal/catalogue"
+	"port53/internal/check"
+	"port53/internal/finding"
+	"port53/internal/wire"
+)
+
+// TestDropped has servers that drop one kind of question, and what that is taken for. What is
+// dropped with everything else stays unknown.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	when := func(match func(m *wire.Message, tcp bool) bool) script {
+		return func(m *wire.Message, server int, tcp bool) answer {
+			a := good(m, server, tcp)
+			a.silent = server > 0 && match(m, tcp)
+			return a
+		}
+	}
+	edns := when(func(m *wire.Message, _ bool) bool { return m.EDNS })
+	options := when(func(m *wire.Message, _ bool) bool { return m.EDNS && len(m.Options) > 0 })
+	typ := func(t wire.Type) script { return when(func(m *wire.Message, _ bool) bool { return m.Type == t }) }
+	all := when(func(*wire.Message, bool) bool { return true })
+	for _, x := range []struct {
+		id   string
+		s    script
+		want finding.State
+		sev  finding.Severity
+	}{
+		{"SRV-EDNS-EDNS", edns, finding.Fail, finding.SevHigh},
+		{"SRV-EDNS-DO", edns, finding.Fail, finding.SevHigh},
+		{"SRV-EDNS-EDNS1", when(func(m *wire.Message, _ bool) bool { return m.EDNS && m.Version > 0 }), finding.Warn, 0},
+		{"SRV-EDNS-OPT", options, finding.Warn, 0},
+		{"SRV-EDNS-PADDING", options, finding.Warn, 0},
+		{"SRV-EDNS-TCP", when(func(m *wire.Message, tcp bool) bool { return tcp && m.EDNS }), finding.Fail, finding.SevHigh},
+		{"SRV-EDNS-DNS", when(func(m *wire.Message, tcp bool) bool { return !m.EDNS && !tcp }), finding.Fail, finding.SevHigh},
+		{"SRV-COOKIE", options, finding.Warn, 0},
+		{"SRV-CASE", when(func(m *wire.Message, _ bool) bool { return !slices.Equal(m.Name, wire.Lower(nil, m.Name)) }), finding.Fail, finding.SevMedium},
+		{"SRV-ANY", typ(wire.TypeANY), finding.Pass, 0},
+		{"SRV-REC", when(func(m *wire.Message, _ bool) bool { return !wire.Subdomain(m.Name, zone) }), finding.Pass, 0},
+		{"SRV-UPREF", when(func(m *wire.Message, _ bool) bool { return !wire.Subdomain(m.Name, zone) }), finding.Pass, 0},
+		{"SRV-AXFRUDP", typ(wire.TypeAXFR), finding.Pass, 0},
+		{"SRV-NOTIFY", when(func(m *wire.Message, _ bool) bool { return m.Opcode == wire.OpcodeNotify }), finding.Pass, 0},
+		{"SRV-UPDATE", when(func(m *wire.Message, _ bool) bool { return m.Opcode == wire.OpcodeUpdate }), finding.Pass, 0},
+		{"SRV-EDNS-EDNS", all, finding.Unknown, 0},
+		{"SRV-CASE", all, finding.Unknown, 0},
+		{"SRV-REC", all, finding.Unknown, 0},
+		{"SRV-UPDATE", all, finding.Unknown, 0},
+		{"SRV-COOKIE", all, finding.Unknown, 0},
+	} {
+		t.Run(x.id, func(t *testing.T) {
+			t.Parallel()
+			at := serve(t, 3, x.s)
+			for _, f := range runOne(t, find(t, x.id), at[:1], at[1]) {
+				if f.State != x.want || f.Severity != x.sev {
+					t.Errorf("%s %s %s, want %s %s", f.State, f.Severity, f.Detail, x.want, x.sev)
+				}
+			}
+		})
+	}
+}
+
+// TestLimited has servers at their rate limit: an empty reply with TC is not what they have to say.
+func TestLimited(t *testing.T) {
+	t.Parallel()
+	limited := func(m *wire.Message, server int, tcp bool) answer {
+		if server > 0 && !tcp {
+			return answer{flags: wire.FlagTC}
+		}
+		return good(m, server, tcp)
+	}
+	for _, id := range []string{"SRV-AA", "DEL-LAME", "ZONE-SERIAL", "DEL-NS-SYNC", "ZONE-SOA", "ZONE-CAA"} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			at := serve(t, 3, limited)
+			for _, f := range runOne(t, find(t, id), at[:1], at[1]) {
+				if f.State != finding.Pass {
+					t.Errorf("%s: %s", f.State, f.Detail)
+				}
+			}
+		})
+	}
+}
+
+// TestWithinTime has zones with a second server that is dead, or drops much, asked with the
+// times that real ones are: all targets of the zone are done in time.
+func TestWithinTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes ten seconds")
+	}
+	t.Parallel()
+	for what, drop := range map[string]func(m *wire.Message) bool{
+		"dead":          func(*wire.Message) bool { return true },
+		"drops EDNS":    func(m *wire.Message) bool { return m.EDNS },
+		"drops options": func(m *wire.Message) bool { return m.EDNS && len(m.Options) > 0 },
+		"SOA alone":     func(m *wire.Message) bool { return m.Type != wire.TypeSOA },
+		"sound":         nil,
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			root := insecure(full)
+			at := serve(t, 3, func(m *wire.Message, server int, tcp bool) answer {
+				a := root(m, server, tcp)
+				a.silent = server == 2 && drop != nil && drop(m)
+				return a
+			})
+			o := &check.Options{Anchors: anchors(), Port: at[1].Port(), PortDoT: 1, PortDoH: 1, Gate: check.NewGate(), Roots: []finding.Server{{Addr: at[0], Name: name("a.root")}}}
+			servers := []finding.Server{{Addr: at[1], Name: name("ns1.example.test")}, {Addr: at[2], Name: name("ns2.example.test")}}
+			targets := []finding.Target{{Text: "zone", Zone: zone, Servers: servers}, {Text: "first", Zone: zone, Server: servers[0]}, {Text: "second", Zone: zone, Server: servers[1]}}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var wg sync.WaitGroup
+			for _, target := range targets {
+				wg.Go(func() {
+					r := check.Examine(ctx, target, o, catalogue.All(), func(int, int) {})
+					limit := 30 * time.Second // 15 on a machine that has nothing else to do
+					if drop == nil {
+						limit = 10 * time.Second // 2.5
+					}
+					t.Logf("%s took %v: %v", target.Text, r.Took, r.Count())
+					if r.Took > limit {
+						t.Errorf("%s took %v", target.Text, r.Took)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
