@@ -131,6 +131,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 		return err
 	}
 	a.tellLeft(nil, first)
+	a.tellUnvalidated(nil, first)
 	a.queries = newQueryLog(c.Log, a.log)
 	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Queries: a.queries.sink()}, first.engine)
 	if err := a.listen(c); err != nil {

@@ -105,6 +105,7 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 		return nil, err
 	}
 	a.tellLeft(old, next)
+	a.tellUnvalidated(old, next)
 	a.manager.SetBounds(next.bounds)
 	if a.recursion != nil {
 		a.flushChanges(old, next)

@@ -131,6 +131,9 @@ func (a *App) collect() {
 		a.collectZones(w, a.manager.Status())
 		if a.recursion != nil {
 			a.recursion.collect(w)
+			never, later := anchorsInEffect(a.current.Load().config, time.Now())
+			w.Set("port53_resolver_unvalidated_zones", float64(never), "end", "never")
+			w.Set("port53_resolver_unvalidated_zones", float64(later), "end", "later")
 		}
 	})
 }

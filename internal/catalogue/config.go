@@ -252,6 +252,9 @@ func confValidation(a *audited) {
 		a.find(finding.Fail, 0, "resolver.validation_time", "signatures are judged at %v for ever", r.ValidationTime.Format(time.DateOnly))
 	}
 	for i, n := range r.NegativeTrustAnchors {
+		if n.Until.IsZero() {
+			a.find(finding.Warn, finding.SevLow, fmt.Sprintf("resolver.negative_trust_anchors[%d].name", i), "%s is never validated", wire.NameText(n.Name))
+		}
 		if left := time.Until(n.Until); left > anchorMax {
 			a.find(finding.Warn, finding.SevMedium, fmt.Sprintf("resolver.negative_trust_anchors[%d].until", i), "%s is not validated for %d more days", wire.NameText(n.Name), int(left.Hours()/24))
 		}

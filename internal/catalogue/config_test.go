@@ -58,6 +58,7 @@ func TestConfigChecks(t *testing.T) {
 		{"CONF-VALID", resolver("resolver:\n  validation: false\n"), 3, finding.Fail},
 		{"CONF-VALID", resolver("resolver:\n  validation_time: 2020-01-01T00:00:00Z\n"), 3, finding.Fail},
 		{"CONF-VALID", resolver("resolver:\n  negative_trust_anchors:\n    - name: example.test\n      until: " + time.Now().AddDate(2, 0, 0).UTC().Format(time.RFC3339) + "\n"), 5, finding.Warn},
+		{"CONF-VALID", resolver("resolver:\n  negative_trust_anchors:\n    - name: example.test\n"), 4, finding.Warn},
 		{"CONF-FORGE", resolver("resolver:\n  case_randomization: false\n"), 3, finding.Warn},
 		{"CONF-FORGE", resolver("resolver:\n  qname_minimization: off\n"), 3, finding.Warn},
 		{"CONF-FORGE", resolver("resolver:\n  rebinding: off\n"), 3, finding.Warn},

@@ -17,7 +17,7 @@ type Resolver struct {
 	TrustAnchors         string                `yaml:"trust_anchors" default:"" is:"path" doc:"File of DS or DNSKEY records that are trusted. Empty: the root's keys of 2017 and 2024, which are built in, and what has followed them (RFC 5011)." why:"RFC 9718."`
 	Validation           bool                  `yaml:"validation" default:"true" doc:"Whether answers are validated (DNSSEC, RFC 4033 to 4035)." why:"What is not validated can be forged."`
 	ValidationTime       time.Time             `yaml:"validation_time" default:"now" is:"time-or-now" doc:"The time at which signatures have to be valid: for laboratories that live in the past." why:"The machine's clock."`
-	NegativeTrustAnchors []NegativeTrustAnchor `yaml:"negative_trust_anchors" doc:"Zones that are not validated for a time, because their signatures are broken and somebody has made sure that it is no attack (RFC 7646), or because the public tree denies them."`
+	NegativeTrustAnchors []NegativeTrustAnchor `yaml:"negative_trust_anchors" doc:"Zones that are not validated: for a time, because their signatures are broken and somebody has made sure that it is no attack (RFC 7646), or without an end, because they are private and have to be answered even when the public tree that denies them is out of reach. What has no end is logged at the start, and counted in port53_resolver_unvalidated_zones."`
 	QNAMEMinimization    string                `yaml:"qname_minimization" default:"relaxed" is:"word" words:"relaxed strict off" doc:"Whether servers are told no more of a name than they need (RFC 9156). relaxed: servers that stumble over it are asked for the whole name; strict: they are not; off: each is told the whole name." why:"Servers near the root learn less of what people do, and names behind broken servers are found."`
 	CaseRandomization    bool                  `yaml:"case_randomization" default:"true" doc:"Ask with random upper and lower case (0x20): whoever forges an answer has to guess it." why:"A bit for each letter against forgers. Servers that break it are told by TCP, and remembered."`
 	DoNotQuery           []netip.Prefix        `yaml:"do_not_query" default:"127.0.0.0/8, ::1" doc:"Networks that are never asked, whatever delegations say. Addresses that forward and stub name are asked nevertheless. Empty in laboratories." why:"A stranger's delegation is not to make this server ask its neighbours on the machine."`
@@ -58,10 +58,10 @@ type Stub struct {
 	TCP  bool             `yaml:"tcp" default:"false" doc:"Ask over TCP only." why:"As forward."`
 }
 
-// A NegativeTrustAnchor is a zone that is not validated for a time.
+// A NegativeTrustAnchor is a zone that is not validated, for a time or without an end.
 type NegativeTrustAnchor struct {
 	Name  []byte    `yaml:"name" is:"name" required:"true" doc:"The zone, with all names below it."`
-	Until time.Time `yaml:"until" required:"true" doc:"When it is validated again."`
+	Until time.Time `yaml:"until" quiet:"true" doc:"When it is validated again. Left out: never." why:"A private zone has no signatures that somebody will mend."`
 }
 
 // Cache is the bounds of the resolver's memory.

@@ -102,8 +102,11 @@ func (res *result) bogus(l *link, name []byte, typ wire.Type) {
 	if l.reason == edePassing {
 		res.ede = wire.EDEOther
 	}
-	if res.ede == edeNone {
+	switch {
+	case res.ede == edeNone:
 		res.ede = wire.EDEBogus
+	case unreachable(res.ede):
+		res.sec, res.text = secUnchecked, "cannot be validated: "+res.text // it may be good: what is stale is good enough
 	}
 }
 

@@ -94,6 +94,7 @@ const (
 	lameTime         = 15 * time.Minute
 	targetFailTime   = 60 * time.Second // an NS target that did not resolve is left alone (NRDelegation)
 	bogusTTL         = 60               // seconds that a failed validation is remembered (RFC 4035, section 4.7)
+	unreachableTTL   = 2 * time.Second  // that keys or proofs could not be fetched: no longer than a failure is remembered
 	maxLame          = 16384            // entries of the table of lame servers
 	maxTrust         = 65536            // zones whose keys are kept
 )

@@ -81,7 +81,7 @@ func (t *task) lookTarget(c *cut, g *target) (found, tried bool) {
 
 // lookAgain looks up what other addresses a server has.
 func (t *task) lookAgain(c *cut, g *target) (found, tried bool) {
-	if g.again || len(g.addrs) == 0 || c.holds(g) {
+	if g.again || len(g.addrs) == 0 || len(c.zone) == 1 || c.holds(g) {
 		return false, false
 	}
 	g.again = true

@@ -96,6 +96,9 @@ func (tr *Trace) judged(l *link, name []byte, typ wire.Type, v *verdict) {
 		return
 	}
 	text := v.sec.String()
+	if v.sec == secBogus && unreachable(v.reason) {
+		text = "cannot be validated"
+	}
 	if v.reason != edeNone && v.reason != edePassing {
 		text += ": " + wire.ErrorText(uint16(v.reason))
 	}

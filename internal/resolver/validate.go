@@ -104,7 +104,7 @@ func (t *task) check(l *link, name []byte, typ wire.Type) {
 	t.trace.judged(l, name, typ, &v)
 	l.sec = v.sec
 	l.reason = v.reason
-	if v.sec == secBogus {
+	if v.sec == secBogus && !unreachable(v.reason) {
 		t.r.counters.Bogus.Add(1)
 	}
 }
@@ -309,7 +309,11 @@ func (t *task) trustOf(name []byte) *trust {
 		return tr
 	}
 	tr := t.findTrust(name)
-	if tr.expires.IsZero() {
+	switch {
+	case !tr.expires.IsZero():
+	case unreachable(tr.reason):
+		tr.expires = now.Add(unreachableTTL)
+	default:
 		tr.expires = now.Add(bogusTTL * time.Second)
 	}
 	if t.b.left() > 0 && !tr.passing() {
@@ -321,6 +325,12 @@ func (t *task) trustOf(name []byte) *trust {
 // passing tells whether the trust is a matter of this question's budget, and must
 // not be kept for others.
 func (tr *trust) passing() bool { return tr.reason == edePassing }
+
+// unreachable tells whether something could not be fetched, which says nothing of what it is.
+// It is no permission either: what it takes to validate is missing (RFC 4035, section 5).
+func unreachable(reason int) bool {
+	return reason == wire.EDENoReachableAuthority || reason == wire.EDENetworkError
+}
 
 // edePassing marks failures that say nothing of the zone. It is sent as wire.EDEOther.
 const edePassing = 1 << 16
@@ -339,8 +349,13 @@ func (t *task) findTrust(name []byte) *trust {
 		return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Hour)}
 	}
 	// Below an insecure cut nothing has to be asked.
-	up := t.cutAbove(wire.Parent(name), 0)
-	above := t.trustOf(t.zoneAbove(up, name))
+	zone := t.zoneAbove(t.cutAbove(wire.Parent(name), 0), name)
+	above := t.trustOf(zone)
+	if above.sec == secSecure && t.privateRoute(name) {
+		// Whoever serves the public zones above a private one may be nobody. One of them that is
+		// proven to be insecure is enough (RFC 4035, section 5.2), and is found from above.
+		above = t.lastCut(zone, wire.Parent(name), above)
+	}
 	if above.sec != secSecure {
 		return &trust{sec: above.sec, reason: above.reason, cut: true, expires: above.expires}
 	}

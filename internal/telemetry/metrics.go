@@ -56,6 +56,7 @@ var metrics = []metric{
 	{"port53_last_reload_success", "gauge", "", "1 if the last reload did all that the files say."},
 	{"port53_resolver_questions_total", "counter", "outcome", "Questions that neither zones nor the cache answered: asked, and of these joined to an equal one, failed (SERVFAIL), synthetic (from proofs of other names), shed (too many were waiting)."},
 	{"port53_resolver_bogus_total", "counter", "", "Sets and denials that did not validate."},
+	{"port53_resolver_unvalidated_zones", "gauge", "end", "Zones that negative_trust_anchors has not validated: never again (end never), for a time (later)."},
 	{"port53_upstream_questions_total", "counter", "transport", "Questions to servers: udp, tcp."},
 	{"port53_upstream_timeouts_total", "counter", "", "Questions over UDP that nothing came back for."},
 	{"port53_upstream_ignored_total", "counter", "reason", "Replies that were not believed: mismatched (ID, question, case or cookie), oversized."},
