@@ -197,11 +197,12 @@ func (a *App) listen(c *config.Config) error {
 	if len(files) > 0 {
 		addrs = nil // the service manager has bound what is to be bound
 	}
+	shares := a.budget(c)
 	a.server, err = server.Listen(server.Options{
 		Addrs: addrs, Files: files, Handler: a.engine, Logger: a.log, Drain: c.Shutdown.Drain,
 		Workers: c.UDP.Workers, Portable: c.UDP.Portable, Freebind: server.CanFreebind(),
 		Limits: server.Limits{
-			Conns: c.TCP.MaxConnections, PerAddr: c.TCP.PerClient, PerPrefix: c.TCP.PerNetwork,
+			Conns: shares.conns, PerAddr: c.TCP.PerClient, PerPrefix: c.TCP.PerNetwork,
 			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
 		},
 	})

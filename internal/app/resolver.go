@@ -42,6 +42,9 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 	c, rc := g.config, &g.config.Resolver
 	if network == nil {
 		network = upstream.System(rc.Outgoing...)
+		if limit, ok := descriptorLimit(); ok && share(c, limit).upstream > 0 {
+			network = upstream.Bounded(network, share(c, limit).upstream)
+		}
 	}
 	r := &recursion{
 		cache: cache.New(cache.Options{

@@ -205,7 +205,7 @@ type Identity struct {
 
 // TCP is the bounds of connections (RFC 7766, RFC 9210).
 type TCP struct {
-	MaxConnections int           `yaml:"max_connections" default:"4096" min:"1" max:"1000000" doc:"Connections at one time. At the ceiling the one that has been idle longest is closed for the new one." why:"A connection costs a few KiB, and too low a number is an attack made easy. BIND 150, NSD 100."`
+	MaxConnections int           `yaml:"max_connections" default:"4096" min:"1" max:"1000000" doc:"Connections at one time. At the ceiling the one that has been idle longest is closed for the new one. Fewer where the process may not open as many files: the start says so." why:"A connection costs a few KiB, and too low a number is an attack made easy. BIND 150, NSD 100."`
 	PerClient      int           `yaml:"per_client" default:"20" min:"1" max:"1000000" doc:"Connections of one address." why:"A resolver needs one or two (RFC 7766, section 6.2.2); many share one address behind a NAT."`
 	PerNetwork     int           `yaml:"per_network" default:"64" min:"1" max:"1000000" doc:"Connections of one network, /24 or /56." why:"Several resolvers of one network, and no more of an attacker who has all of it."`
 	Idle           time.Duration `yaml:"idle" default:"10s" min:"100ms" max:"1h" doc:"How long a connection may stay without a question. Shorter while connections are scarce." why:"Some seconds (RFC 7766, section 6.2.3); Knot 10 s, BIND 30 s."`

@@ -1,0 +1,96 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"port53/internal/exchange"
+)
+
+// errFull is why a question does not leave.
+var errFull = errors.New("upstream: as many sockets are open as there may be")
+
+// Bounded returns a network that has at most so many sockets of n open at one time: a
+// question beyond that fails at once, as if the system had none to give. It is an io.Closer
+// that closes n.
+func Bounded(n Network, sockets int) Network {
+	b := &bounded{network: n}
+	b.free.Store(int64(sockets))
+	return b
+}
+
+type bounded struct {
+	network Network
+	free    atomic.Int64
+}
+
+func (b *bounded) take() error {
+	if b.free.Add(-1) < 0 {
+		b.free.Add(1)
+		return errFull
+	}
+	return nil
+}
+
+// Socket implements [Network].
+func (b *bounded) Socket(to netip.AddrPort) (exchange.Socket, error) {
+	if err := b.take(); err != nil {
+		return nil, err
+	}
+	s, err := b.network.Socket(to)
+	if err != nil {
+		b.free.Add(1)
+		return nil, err
+	}
+	return &boundedSocket{Socket: s, of: b}, nil
+}
+
+// DialTCP implements [Network].
+func (b *bounded) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	if err := b.take(); err != nil {
+		return nil, err
+	}
+	c, err := b.network.DialTCP(ctx, to)
+	if err != nil {
+		b.free.Add(1)
+		return nil, err
+	}
+	return &boundedConn{Conn: c, of: b}, nil
+}
+
+// Close implements io.Closer.
+func (b *bounded) Close() error {
+	if c, ok := b.network.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+type boundedSocket struct {
+	exchange.Socket
+	of   *bounded
+	once sync.Once
+}
+
+func (s *boundedSocket) Close() error {
+	err := s.Socket.Close()
+	s.once.Do(func() { s.of.free.Add(1) })
+	return err
+}
+
+type boundedConn struct {
+	net.Conn
+	of   *bounded
+	once sync.Once
+}
+
+func (c *boundedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() { c.of.free.Add(1) })
+	return err
+}
