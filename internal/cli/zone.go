@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -158,6 +159,9 @@ func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSO
 // guessOrigin returns the owner of the file's SOA if it does not depend on an
 // origin, else the name that the file is called by.
 func guessOrigin(file string) ([]byte, error) {
+	if info, err := os.Stat(file); err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file, which could be read twice") // and a FIFO may have no writer
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err

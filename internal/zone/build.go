@@ -415,6 +415,9 @@ func (b *Builder) Build() (*Zone, []Problem) {
 	b.mark()
 	z := &Zone{apexName: b.apexName, apex: b.apex, labels: b.labels, base: b.base}
 	c := compiler{b: b, z: z, nodes: make([]Node, b.owners.n)}
+	if n := len(b.apex) - 1; n > 0 && 2*n+1 <= wire.MaxName {
+		c.twice = append(append(c.twice, b.apex[:n]...), b.apex...)
+	}
 	z.data = make([]byte, firstNode, firstNode+b.estimate+2048)
 	adviseHuge(z.data)
 	for id := range uint32(b.owners.n) {

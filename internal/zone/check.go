@@ -3,6 +3,7 @@ package zone
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 
 	"port53/internal/wire"
 )
@@ -62,6 +63,9 @@ func (c *compiler) checkOwner(id uint32) {
 	if o.flags&ownerNSEC3 != 0 {
 		return
 	}
+	if c.repeats(c.owner) && c.base == nil && len(c.records) > 0 {
+		c.b.warn(c.records[0].pos, "%s repeats the zone's name: is a dot missing at its end?", text(c.owner))
+	}
 	const interesting = flagCNAME | flagDNAME | flagCut | flagOccluded
 	if o.flags&interesting == 0 {
 		for i := range c.records {
@@ -101,6 +105,9 @@ func (c *compiler) checkOwner(id uint32) {
 		}
 	}
 	switch {
+	case cname != nil && other != nil && id == 0:
+		c.b.fail(cname.pos, "%s: CNAME at the apex, beside the zone's SOA and NS (RFC 1034, section 3.6.2): write the addresses of its target, or an HTTPS record of priority 0 (RFC 9460, section 2.4.2)",
+			text(c.owner))
 	case cname != nil && other != nil:
 		c.b.fail(other.pos, "%s: %s beside a CNAME: a name with a CNAME has no other data (RFC 1034, section 3.6.2)",
 			text(c.owner), other.t)
@@ -111,6 +118,70 @@ func (c *compiler) checkOwner(id uint32) {
 		c.b.fail(c.records[0].pos, "%s: %s below a DNAME: it can never be answered (RFC 6672, section 2.4)",
 			text(c.owner), c.records[0].t)
 	}
+}
+
+// repeats reports whether a name ends in the zone's name twice, as a name in full without its
+// last dot does.
+func (c *compiler) repeats(name []byte) bool {
+	return len(c.twice) > 0 && len(name) >= len(c.twice) && wire.Subdomain(name, c.twice)
+}
+
+// checkDot warns of a name in a record's data that seems to lack its last dot: the zone's name
+// stands in it twice, or an address in front of it, and the zone has no such name.
+func (c *compiler) checkDot(t wire.Type, r *rawRecord) {
+	off := 0
+	switch t {
+	case wire.TypeNS, wire.TypeCNAME, wire.TypeDNAME, wire.TypePTR:
+	case wire.TypeMX, wire.TypeSVCB, wire.TypeHTTPS:
+		off = 2
+	case wire.TypeSRV:
+		off = 6
+	default:
+		return
+	}
+	name := r.data[off:]
+	name = name[:nameLen(name)]
+	address := addressOf(name)
+	if len(address) == 0 && !c.repeats(name) {
+		return
+	}
+	c.b.split.Set(name)
+	if !c.b.inZone() {
+		return
+	}
+	i := c.b.split.Labels - c.b.labels
+	h := c.b.base
+	for k := i - 1; k >= 0; k-- {
+		h = h.Label(c.b.split.From(c.b.split.Start(k)))
+	}
+	if _, there := c.b.search(h, c.b.split.Name()[:c.b.split.Start(i)]); there {
+		return
+	}
+	if len(address) > 0 && i == 4 {
+		c.b.warn(r.pos, "%s %s: %s is an address where a name belongs: write a name that has that address", text(c.owner), t, address)
+	} else if c.repeats(name) {
+		c.b.warn(r.pos, "%s %s: %s repeats the zone's name, and is not there: is a dot missing at its end?", text(c.owner), t, text(name))
+	}
+}
+
+// addressOf returns the IPv4 address that the first four labels of a name are, or "".
+func addressOf(name []byte) string {
+	var b []byte
+	for range 4 {
+		n := int(name[0])
+		if n == 0 || n > 3 {
+			return ""
+		}
+		if len(b) > 0 {
+			b = append(b, '.')
+		}
+		b = append(b, name[1:1+n]...)
+		name = name[1+n:]
+	}
+	if a, err := netip.ParseAddr(string(b)); err != nil || !a.Is4() {
+		return ""
+	}
+	return string(b)
 }
 
 // checkTarget warns of a target in the zone that cannot be reached by it. found is

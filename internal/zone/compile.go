@@ -15,6 +15,7 @@ type compiler struct {
 	b     *Builder
 	z     *Zone
 	base  *Zone  // of a version that is patched, the one before
+	twice []byte // the zone's name below itself; nil: there is no such name
 	nodes []Node // by owner number
 
 	missing map[uint64]struct{} // hashes of targets in the zone that are not there
@@ -219,6 +220,9 @@ func (c *compiler) record(id uint32, d *setDraft, t wire.Type, ttl uint32, r *ra
 	c.block = append(c.block, r.data[from:]...)
 	binary.BigEndian.PutUint16(c.block[start-2:], uint16(len(c.block)-start))
 	c.target(id, t, r, uint32(start-base))
+	if c.base == nil {
+		c.checkDot(t, r)
+	}
 }
 
 // compress appends name to the block, with a pointer for as much of its end as

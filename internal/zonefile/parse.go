@@ -398,6 +398,9 @@ func (p *parser) directive(word string, depth int) error {
 		if err != nil {
 			return err
 		}
+		if w := p.options.Warn; w != nil && len(p.origin) > 1 && len(origin) == 2*len(p.origin)-1 && wire.EqualFold(origin[:len(p.origin)-1], p.origin[:len(p.origin)-1]) {
+			w(&Error{Pos: p.pos(t.from()), Text: "$ORIGIN is " + string(wire.AppendName(nil, origin)) + ", which is the name twice: a dot is missing at its end"})
+		}
 		p.setOrigin(origin)
 		return nil
 	case "$TTL":

@@ -87,6 +87,9 @@ type Options struct {
 	MaxBytes   int64  // of the file and all it includes; 0: 4 GiB
 	MaxErrors  int    // 0: 20
 
+	// Warn is told of what can hardly be meant, and is read as it stands. It may be nil.
+	Warn func(*Error)
+
 	buffer int // octets read at once; 0: 256 KiB. Tests make it small
 }
 

@@ -146,6 +146,9 @@ func (f *file) load(seed wire.Seed) Loaded {
 	files, err := zonefile.Read(in, zonefile.Options{
 		Origin: f.apex, Name: f.path, FS: regularFiles{root},
 		Generate: f.generate, MaxRecords: f.records, MaxBytes: f.size,
+		Warn: func(e *zonefile.Error) {
+			l.Problems = append(l.Problems, Problem{File: e.Pos.File, Line: e.Pos.Line, Col: e.Pos.Col, Warning: true, Text: e.Text})
+		},
 	}, func(r *zonefile.Record) error {
 		record.Owner, record.SameOwner, record.Type = r.Owner, r.SameOwner, r.Type
 		record.TTL, record.Data = r.TTL, r.Data
