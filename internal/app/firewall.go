@@ -16,7 +16,7 @@ import (
 func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	p := &firewall.Plan{Role: c.Role, Deny: c.Policy.Deny, Peers: transferPeers(c), User: c.User}
 	for i := range c.Zones {
-		p.Peers = append(p.Peers, c.Zones[i].AllowTransfer...)
+		p.Peers = append(append(p.Peers, c.Zones[i].AllowTransfer...), c.Zones[i].TransferAlone...)
 		p.Peers = append(p.Peers, c.Zones[i].AllowNotify...)
 	}
 	p.Peers = slices.DeleteFunc(p.Peers, func(n netip.Prefix) bool { return n.Addr().IsLoopback() })

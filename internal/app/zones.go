@@ -47,8 +47,11 @@ func sources(c *config.Config) []zones.Source {
 			Apex: z.Name, File: z.File,
 			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
 			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer, Query: z.AllowQuery,
-			Key: ring.Key(z.TSIG), Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
+			TransferKeys: z.TransferKeys, TransferAlone: z.TransferAlone, Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
 			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
+		}
+		if len(z.TSIG) > 0 {
+			all[i].Key, all[i].AlsoKeys = ring.Key(z.TSIG[0]), z.TSIG[1:]
 		}
 		if z.Catalog == "consume" {
 			all[i].Consumes = members(ring, &z)

@@ -161,6 +161,37 @@ func TestWhoMayTransferAndUpdate(t *testing.T) {
 	}
 }
 
+// TestKeysByDirection has a zone that is changed, and given away, by keys and addresses of
+// their own: external-dns transfers it with the key that it updates it with, beside the
+// secondaries and one that cannot sign.
+func TestKeysByDirection(t *testing.T) {
+	r := startZones(t, `  - {name: test, file: test.zone, secondaries: [127.0.0.2], tsig: [xfr], allow_transfer: [{key: ddns}, {address: 127.0.0.9}], updates: [{key: ddns, names: ["*"]}]}
+`)
+	now := time.Now()
+	axfr := func(id uint16) []byte { return message(id, wire.OpcodeQuery, wire.TypeAXFR) }
+	for i, s := range []struct {
+		what, from string
+		key        *tsig.Key
+		want       wire.Rcode
+	}{
+		{"a secondary", "127.0.0.2:0", &xfr, wire.NoError},
+		{"a secondary, unsigned", "127.0.0.2:0", nil, wire.Refused},
+		{"its key, from elsewhere", "127.0.0.1:0", &xfr, wire.Refused},
+		{"the key of updates", "127.0.0.1:0", &ddns, wire.NoError},
+		{"the key of updates, from the secondary", "127.0.0.2:0", &ddns, wire.NoError},
+		{"an address alone", "127.0.0.9:0", nil, wire.NoError},
+		{"nothing", "127.0.0.1:0", nil, wire.Refused},
+	} {
+		msg := axfr(uint16(i))
+		if s.key != nil {
+			msg = sign(s.key, msg, now)
+		}
+		if got := wire.Rcode(r.exchange(s.from, msg)[3] & 15); got != s.want {
+			t.Errorf("%s: %s, want %s", s.what, got, s.want)
+		}
+	}
+}
+
 // startZones is start with zones of its own.
 func startZones(t *testing.T, zones string) *running {
 	t.Helper()

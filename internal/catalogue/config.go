@@ -147,6 +147,13 @@ func confListen(a *audited) {
 func confTransfer(a *audited) {
 	for i := range a.c.Zones {
 		z := &a.c.Zones[i]
+		for _, p := range z.TransferAlone {
+			if p.Bits() == 0 {
+				a.find(finding.Fail, 0, fmt.Sprintf("zones[%d].allow_transfer", i), "everybody may have %s whole, without a key", wire.NameText(z.Name))
+			} else if wide(p) {
+				a.find(finding.Warn, 0, fmt.Sprintf("zones[%d].allow_transfer", i), "all of %v may have %s whole, without a key", p, wire.NameText(z.Name))
+			}
+		}
 		for _, p := range z.AllowTransfer {
 			key := fmt.Sprintf("zones[%d].allow_transfer", i)
 			switch {

@@ -28,6 +28,7 @@ func (d *decoder) checkAsked() {
 	for i := range c.Zones {
 		z := &c.Zones[i]
 		d.checkMayAsk(i, "allow_transfer", z.AllowTransfer, allow, peers, key)
+		d.checkMayAsk(i, "allow_transfer", z.TransferAlone, allow, peers, key)
 		d.checkMayAsk(i, "allow_notify", z.AllowNotify, allow, peers, key)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"port53/internal/wire"
 )
@@ -77,25 +78,25 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 		d.fail(at("primaries"), zone+"it has both a file and primaries", "remove one of them: a secondary keeps the zone in state_dir")
 	}
 	d.checkUpdates(i, keys)
-	signed := len(bytes.Trim(z.TSIG, "\x00")) > 0
-	if !signed {
-		z.TSIG = nil
+	z.TSIG = slices.DeleteFunc(z.TSIG, func(name []byte) bool { return len(bytes.Trim(name, "\x00")) == 0 })
+	for key, names := range map[string][][]byte{"tsig": z.TSIG, "allow_transfer": z.TransferKeys} {
+		for j, name := range names {
+			if names[j] = wire.Lower(nil, name); !keys[string(names[j])] {
+				d.fail(at(key), fmt.Sprintf("%sthere is no key %s", zone, quote(nameText(name))), "add it to keys: [{name: "+nameText(name)+", secret_file: keys/"+nameText(name)+"}]")
+			}
+		}
 	}
-	if signed && !keys[string(wire.Lower(nil, z.TSIG))] {
-		d.fail(at("tsig"), fmt.Sprintf("%sthere is no key %s", zone, quote(nameText(z.TSIG))), "add it to keys: [{name: "+nameText(z.TSIG)+", secret_file: keys/"+nameText(z.TSIG)+"}]")
-	}
-	z.TSIG = wire.Lower(nil, z.TSIG)
-	if signed || z.Insecure {
+	if len(z.TSIG) > 0 || z.Insecure {
 		return
 	}
-	const remedy = "add tsig and the key's name, or insecure: true in a laboratory"
+	const remedy = "add tsig and the key's name, or insecure: true if the other side cannot sign and the network is yours"
 	switch {
 	case len(z.Primaries) > 0:
 		d.fail(at("primaries"), zone+"it would be fetched without a signature: whoever can change packets on their way would change the zone", remedy)
 	case len(z.Secondaries) > 0:
 		d.fail(at("secondaries"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
 	case len(z.AllowTransfer) > 0:
-		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
+		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", "add tsig and the key's name, or write {address: "+z.AllowTransfer[0].String()+"}")
 	}
 }
 

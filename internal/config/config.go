@@ -22,7 +22,8 @@
 //	words    the words that is:"word" allows
 //	port     the port of an address that names none
 //	required the key has to be written
-//	interfaces the field of a list of networks that takes the names of interfaces among them
+//	beside   blocks that a list takes among its values, as interface=FIELD for {interface: NAME}
+//	lone     true: a list of one value may be written without brackets
 package config
 
 import (
@@ -95,13 +96,15 @@ type Zone struct {
 	File          string           `yaml:"file" is:"path" default:"" doc:"Its zone file, seen from the folder of the configuration. A zone has either a file or primaries." why:"A zone comes from one place."`
 	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" port:"53" default:"" doc:"Servers that the zone is fetched from: this server is a secondary of it. Each is tried in turn. Port 53 unless given." why:"A zone with a file is primary here."`
 	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" port:"53" default:"" doc:"Servers that are told of changes (NOTIFY, RFC 1996), and may transfer the zone from these addresses." why:"Nobody may have a zone whole unless it is written."`
-	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" default:"" doc:"More who may transfer the zone, beside its secondaries." why:"As secondaries."`
+	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" beside:"key=TransferKeys address=TransferAlone" default:"" doc:"More who may transfer the zone, beside its secondaries: networks, from which transfers have to be signed as tsig says; {key: NAME}, whoever signs with that key, from wherever; {address: NETWORK}, by the address alone, for servers that cannot sign." why:"As secondaries."`
 	AllowQuery    []netip.Prefix   `yaml:"allow_query" default:"" doc:"Clients that may ask for names in the zone, of those that policy.allow lets ask at all. Others get REFUSED; its primaries and secondaries may always. If some clients may use recursion and not ask for this zone, the resolver does not look into it: what leads there from elsewhere is resolved as if the zone were not here." why:"policy.allow is for all zones; a zone for some clients beside zones for everyone says so itself."`
+	TransferKeys  [][]byte         // those of allow_transfer, in lower case
+	TransferAlone []netip.Prefix   // the addresses of allow_transfer that need no signature
 	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"More servers that are told of changes, beside the secondaries." why:"The secondaries are told."`
-	TSIG          []byte           `yaml:"tsig" is:"name" default:"" doc:"The name of the key that transfers of the zone, in and out, have to be signed with (RFC 8945)." why:"There is no key that everybody has: see insecure."`
+	TSIG          [][]byte         `yaml:"tsig" is:"name" lone:"true" default:"" doc:"The names of the keys that transfers of the zone have to be signed with (RFC 8945): any of them those that are given away, and the first those that are asked for, and NOTIFY." why:"There is no key that everybody has: see insecure."`
 	Updates       []Grant          `yaml:"updates" doc:"Who may change the zone by messages (RFC 2136), which have to be signed. What is acknowledged is in a journal in state_dir; the file stays as it is."`
 	Serial        string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment" doc:"Which serial follows when an update changes the zone: the next number; the date and two digits, as 2026112300; or the seconds since 1970." why:"It always works; date has a hundred changes a day before it runs ahead."`
-	Insecure      bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures: whoever can send from a listed address gets it, and whoever can change packets on the way changes it." why:"The explicit word for what is unsafe outside of a laboratory."`
+	Insecure      bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures, by addresses alone: for servers that cannot sign, as Active Directory's, on a network that you trust. Whoever can send from a listed address gets the zone, and whoever can change packets on the way changes it. Only without tsig." why:"The explicit word for what is unsafe where strangers are on the way."`
 	AllowNotify   []netip.Prefix   `yaml:"allow_notify" default:"" doc:"More who may say that the zone has changed at its primary, beside the primaries." why:"A stranger's word leads to nothing."`
 	Forward       bool             `yaml:"forward_updates" default:"false" doc:"Whether updates of this secondary zone go on to its primaries, if they are signed. The primary judges the signature." why:"Nobody changes a zone by way of a server that does not own it, unless it is written."`
 	Catalog       string           `yaml:"catalog" is:"word" words:"none consume produce" default:"none" doc:"Whether the zone is a catalog (RFC 9432): consume serves the zones that it names as secondary zones, see members; produce makes it of the zones here that name it in in_catalog." why:"A zone is data, and no list of zones to be served."`
@@ -138,7 +141,9 @@ type Grant struct {
 }
 
 // Transfers tells whether anybody may have the zone whole.
-func (z *Zone) Transfers() bool { return len(z.Secondaries)+len(z.AllowTransfer) > 0 }
+func (z *Zone) Transfers() bool {
+	return len(z.Secondaries)+len(z.AllowTransfer)+len(z.TransferKeys)+len(z.TransferAlone) > 0
+}
 
 // A Key is a secret shared with others, by which they sign what they send (TSIG).
 type Key struct {
@@ -168,7 +173,7 @@ type ZoneLimits struct {
 // Policy is who may ask, and how often.
 type Policy struct {
 	AllowInterfaces []string
-	Allow           []netip.Prefix `yaml:"allow" interfaces:"AllowInterfaces" default:"" doc:"Who may ask. {interface: lan0} is the networks of an interface, as in resolver.allow. Others get REFUSED, but the servers in primaries and secondaries of zones may ask, too. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
+	Allow           []netip.Prefix `yaml:"allow" beside:"interface=AllowInterfaces" default:"" doc:"Who may ask. {interface: lan0} is the networks of an interface, as in resolver.allow. Others get REFUSED, but the servers in primaries and secondaries of zones may ask, too. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
 	Deny            []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network." why:"Nobody is shut out unless it is written."`
 	RateLimit       RateLimit      `yaml:"rate_limit" doc:"Response rate limiting: the defence against being used as an amplifier. It counts UDP replies by client network and kind of answer; TCP and clients with a valid cookie are exempt."`
 }

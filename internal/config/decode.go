@@ -55,7 +55,7 @@ type decoder struct {
 	cols   map[place]position   // of the values that the file sets
 	items  map[place][]position // of the values of lists
 	zones  []position           // of the names of zones
-	beside reflect.Value        // the names of interfaces that the list of networks in hand has
+	beside reflect.Value        // the section of the list in hand, which takes what is beside its values
 }
 
 // Parse reads a configuration from text; name is what errors call the file, and

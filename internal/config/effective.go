@@ -41,8 +41,8 @@ func (c *Config) effective(list []Setting, section *key, from reflect.Value, abo
 			list = c.effective(list, k, field, path+".", index)
 		default:
 			value := k.print(field)
-			if k.beside != "" {
-				value = withInterfaces(value, from.FieldByName(k.beside))
+			for _, b := range k.beside {
+				value = b.print(value, from.FieldByName(b.field))
 			}
 			list = append(list, Setting{path, value, c.origin(k, index)})
 		}
@@ -50,13 +50,14 @@ func (c *Config) effective(list []Setting, section *key, from reflect.Value, abo
 	return list
 }
 
-// withInterfaces adds names of interfaces to a list of networks that was printed.
-func withInterfaces(list string, names reflect.Value) string {
-	for i := range names.Len() {
-		if list != "[]" {
-			list = strings.TrimSuffix(list, "]") + ", ]"
+// print adds what is beside the values of a list that was printed.
+func (b *beside) print(list string, more reflect.Value) string {
+	for i := range more.Len() {
+		list = strings.TrimSuffix(list, "]")
+		if list != "[" {
+			list += ", "
 		}
-		list = strings.TrimSuffix(list, "]") + "{interface: " + yamlText(names.Index(i).String()) + "}]"
+		list += "{" + b.word + ": " + b.key.printOne(more.Index(i)) + "}]"
 	}
 	return list
 }

@@ -31,7 +31,10 @@ func Schema() []byte {
 // schema returns the schema of what stands behind a key.
 func (k *key) schema() map[string]any {
 	s := k.valueSchema()
-	if k.list {
+	switch {
+	case k.lone:
+		s = map[string]any{"anyOf": []any{s, map[string]any{"type": "array", "items": s}}}
+	case k.list:
 		s = map[string]any{"type": "array", "items": s}
 	}
 	if k.doc != "" {
@@ -88,14 +91,19 @@ func (k *key) valueSchema() map[string]any {
 	case formUser:
 		return map[string]any{"type": []string{"string", "integer"}, "maxLength": maxUser}
 	case formPrefix:
-		network := text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")
-		if k.beside == "" {
-			return network
+		forms := []any{text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")}
+		for _, b := range k.beside {
+			forms = append(forms, map[string]any{
+				"type": "object", "additionalProperties": false, "required": []string{b.word},
+				"properties": map[string]any{b.word: b.key.valueSchema()},
+			})
 		}
-		return map[string]any{"anyOf": []any{network, map[string]any{
-			"type": "object", "additionalProperties": false, "required": []string{"interface"},
-			"properties": map[string]any{"interface": map[string]any{"type": "string", "maxLength": maxInterface}},
-		}}}
+		if len(forms) == 1 {
+			return forms[0].(map[string]any)
+		}
+		return map[string]any{"anyOf": forms}
+	case formInterface:
+		return map[string]any{"type": "string", "maxLength": maxInterface}
 	case formAddress:
 		return text(`^(\[[0-9A-Fa-f:.%a-z]+\]|[0-9A-Fa-f:.]+)(:[0-9]{1,5})?$`)
 	case formAddressOrOff:

@@ -25,14 +25,22 @@ type key struct {
 	internal string // the default in the internal roles; def if there is no other
 	public   string // the default in the role public-resolver, likewise
 	required bool
-	beside   string // the field that takes the interfaces of a list of networks; "": none are taken
-	quiet    bool   // not among the values in effect, unless the file sets it
+	beside   []beside // what a list takes as well
+	lone     bool     // a list of one may be written without brackets
+	quiet    bool     // not among the values in effect, unless the file sets it
 	min, max string
 	words    []string
 	port     uint16
 	field    int          // its index in the struct of the section
 	typ      reflect.Type // of one value
 	keys     []*key       // of a section
+}
+
+// A beside is a block of one key that a list takes among its values, as in {interface: lan0}.
+type beside struct {
+	word  string // the key
+	field string // of the struct of the section, which takes its value
+	key   *key   // the form of the value
 }
 
 // A form is what a value looks like.
@@ -63,6 +71,7 @@ const (
 	formTime
 	formTimeOrNow
 	formSecret
+	formInterface
 )
 
 // listSeparator parts the values of a list in a default tag.
@@ -99,7 +108,19 @@ func fill(section *key, prefix string, count *int32) {
 			k.public = text
 		}
 		k.quiet = f.Tag.Get("quiet") == "true"
-		k.beside = f.Tag.Get("interfaces")
+		for _, text := range strings.Fields(f.Tag.Get("beside")) {
+			word, field, _ := strings.Cut(text, "=")
+			of, _ := section.typ.FieldByName(field)
+			b := beside{word: word, field: field, key: &key{form: formPrefix, typ: of.Type.Elem(), name: word}}
+			switch word {
+			case "interface":
+				b.key.form = formInterface
+			case "key":
+				b.key.form = formName
+			}
+			k.beside = append(k.beside, b)
+		}
+		k.lone = f.Tag.Get("lone") == "true"
 		k.required = f.Tag.Get("required") == "true"
 		k.min, k.max = f.Tag.Get("min"), f.Tag.Get("max")
 		k.words = strings.Fields(f.Tag.Get("words"))

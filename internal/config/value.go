@@ -71,8 +71,11 @@ func (k *key) expects() string {
 	case formDuration:
 		return "a time such as 500ms, 30s, 5m, 1h, 1d or 1w" + between
 	case formPrefix:
-		if k.beside != "" {
+		switch {
+		case len(k.beside) > 0 && k.beside[0].word == "interface":
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {interface: NAME} for the networks of one`
+		case len(k.beside) > 0:
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, {key: NAME} or {address: NETWORK}`
 		}
 		return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
 	case formAddress:
@@ -87,6 +90,8 @@ func (k *key) expects() string {
 		return "a path, or off"
 	case formTime:
 		return "a time such as 2026-10-20T12:00:00Z, or a date such as 2026-10-20"
+	case formInterface:
+		return "the name of a network interface"
 	case formTimeOrNow:
 		return "a time such as 2026-10-20T12:00:00Z, a date such as 2026-10-20, or now"
 	}
@@ -163,6 +168,11 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		return k.parseDuration(s)
 	case formPrefix:
 		return k.parsePrefix(s)
+	case formInterface:
+		if !isInterface(s.text) {
+			return nil, expected(k, s, "ip link lists them")
+		}
+		return s.text, nil
 	case formAddress, formAddressOrOff:
 		return k.parseAddress(s)
 	case formUpstream:

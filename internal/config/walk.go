@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -178,8 +179,8 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 			misspelt[d.unknown(k, name, here, where)] = true
 			continue
 		}
-		if child.beside != "" {
-			d.beside = into.FieldByName(child.beside)
+		if len(child.beside) > 0 {
+			d.beside = into
 		}
 		d.value(child, pair.Value, here, into.Field(child.field), join(where, name), index)
 	}
@@ -210,6 +211,13 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		d.scalar(k, n, into, where, index)
 	default:
 		sequence, ok := n.(*ast.SequenceNode)
+		if s, one := n.(ast.ScalarNode); one && k.lone {
+			if scalarOf(s).text != "" { // as in tsig: "", which is none
+				d.note(k, index, start(n))
+				d.elements(k, &ast.SequenceNode{Values: []ast.Node{n}}, into, where, index)
+			}
+			return
+		}
 		if !ok {
 			hint := ""
 			if s, ok := n.(ast.ScalarNode); ok {
@@ -227,8 +235,8 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, where string, index int32) {
 	out := reflect.MakeSlice(into.Type(), len(list.Values), len(list.Values))
 	values := list.Values
-	if k.beside != "" {
-		values = d.interfaces(list.Values, where)
+	if len(k.beside) > 0 {
+		values = d.blocks(k, list.Values, where)
 		out = out.Slice(0, len(values))
 	}
 	for i, n := range values {
@@ -251,8 +259,13 @@ func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, w
 	into.Set(out)
 }
 
-// interfaces takes the names of interfaces from a list of networks, and returns the rest.
-func (d *decoder) interfaces(list []ast.Node, where string) (rest []ast.Node) {
+// blocks takes what is beside the values of a list, as in {interface: lan0}, and returns
+// the rest.
+func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node) {
+	words := make([]string, len(k.beside))
+	for i, b := range k.beside {
+		words[i] = "{" + b.word + ": " + strings.ToUpper(b.key.word()) + "}"
+	}
 	for i, n := range list {
 		values, ok := pairs(n)
 		if !ok {
@@ -260,20 +273,37 @@ func (d *decoder) interfaces(list []ast.Node, where string) (rest []ast.Node) {
 			continue
 		}
 		here := fmt.Sprintf("%s[%d]", where, i)
-		var name ast.ScalarNode
-		if len(values) == 1 && keyText(values[0].Key) == "interface" {
-			name, _ = values[0].Value.(ast.ScalarNode)
+		at := -1
+		if len(values) == 1 {
+			at = slices.IndexFunc(k.beside, func(b beside) bool { return b.word == keyText(values[0].Key) })
 		}
-		switch {
-		case name == nil:
-			d.fail(start(n), here+": expected {interface: NAME}, found "+describe(n), "")
-		case !isInterface(scalarOf(name).text):
-			d.fail(start(name), here+".interface: expected the name of a network interface, found "+scalarOf(name).found(), "ip link lists them")
-		default:
-			d.beside.Set(reflect.Append(d.beside, reflect.ValueOf(scalarOf(name).text)))
+		if at < 0 {
+			d.fail(start(n), here+": expected "+strings.Join(words, " or ")+", found "+describe(n), "")
+			continue
 		}
+		b := k.beside[at]
+		value, ok := values[0].Value.(ast.ScalarNode)
+		if _, empty := values[0].Value.(*ast.NullNode); !ok || empty {
+			d.fail(start(n), here+": expected "+words[at]+", found "+describe(n), "")
+			continue
+		}
+		v, p := b.key.parse(scalarOf(value), d.folder)
+		if p != nil {
+			d.fail(start(value), here+"."+b.word+": "+p.text, p.hint)
+			continue
+		}
+		field := d.beside.FieldByName(b.field)
+		field.Set(reflect.Append(field, reflect.ValueOf(v)))
 	}
 	return rest
+}
+
+// word says what is to stand for the value of a block.
+func (k *key) word() string {
+	if k.form == formPrefix {
+		return "network"
+	}
+	return "name"
 }
 
 // isInterface reports whether the system could have an interface of that name.

@@ -159,16 +159,20 @@ func (b *bind) transferTo(s *stmt, z *zone) {
 		z.transfer = acl.nets
 		return
 	}
-	if len(acl.nets) > 0 {
-		b.note(s, NotTaken, "those without a key may not have the zone any more")
-	}
+	z.alone = acl.nets
 	var names []string
 	for name := range acl.keys {
 		names = append(names, name)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if b.sign(s, z, name) {
+		everywhere := !slices.ContainsFunc(acl.keys[name].union(acl.nets).prefixes(), func(p netip.Prefix) bool { return p.Bits() > 0 })
+		switch name = domain(name); {
+		case b.keys[name] == nil:
+			b.note(s, NotTaken, "there is no key "+name+" that could be taken")
+		case everywhere:
+			z.transferKeys = append(z.transferKeys, name)
+		case b.sign(s, z, name):
 			z.transfer = z.transfer.union(acl.keys[name])
 		}
 	}

@@ -28,7 +28,7 @@ zone "A.example" { type master; file "a"; allow-transfer { key k; }; also-notify
   update-policy { grant k subdomain dyn.a.example A TXT; }; };
 zone "b.example" { type secondary; primaries { up; }; };
 `, []string{
-			"role: authoritative", `["127.0.0.1:5300", "::"]`, `file: "/srv/a"`, `tsig: "k"`, `allow_transfer: ["0.0.0.0/0", "::/0"]`,
+			"role: authoritative", `["127.0.0.1:5300", "::"]`, `file: "/srv/a"`, `tsig: "k"`, `allow_transfer: [{key: "k"}]`,
 			`notify: ["192.0.2.9"]`, `{key: "k", names: ["dyn.a.example", "*.dyn.a.example"], types: ["A", "TXT"]}`,
 			`primaries: ["192.0.2.1", "[2001:db8::1]:54"]`,
 		}, []string{"insecure"}, nil, true},

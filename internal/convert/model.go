@@ -26,10 +26,18 @@ type zone struct {
 	from                           *stmt
 	name, file, tsig, serial       string
 	primaries, secondaries, notify []string
-	transfer, allowNotify          netset
-	query                          netset // who may ask for it; nil: whoever may ask
-	updates                        []grant
-	forwardUpdates, consume        bool
+	allowNotify                    netset
+	given
+	query                   netset // who may ask for it; nil: whoever may ask
+	updates                 []grant
+	forwardUpdates, consume bool
+}
+
+// A given is who may have a zone whole.
+type given struct {
+	transfer     netset   // with the key of the zone, if it has one
+	alone        netset   // by their address, without a key
+	transferKeys []string // whoever has one of these, from anywhere
 }
 
 type route struct {
@@ -238,6 +246,9 @@ func (c *converter) settle() {
 		for _, g := range z.updates {
 			c.keys[g.key].used = true
 		}
+		for _, name := range z.transferKeys {
+			c.keys[name].used = true
+		}
 	}
 	for _, k := range m.keys {
 		if k.used {
@@ -334,7 +345,7 @@ func (c *converter) settleClients() {
 			delete(c.byName, z.name)
 			return true
 		}
-		ask = ask.union(z.query).union(z.transfer.minus(m.deny))
+		ask = ask.union(z.query).union(z.transfer.union(z.alone).minus(m.deny))
 		return false
 	})
 	if m.recurse {
@@ -474,7 +485,9 @@ func (z *zone) write(b *strings.Builder) {
 	}
 	lines("allow_query", z.query.text())
 	lines("secondaries", z.secondaries)
-	lines("allow_transfer", z.transfer.text())
+	if text := z.transfers(); text != "" {
+		fmt.Fprintf(b, "    allow_transfer: [%s]\n", text)
+	}
 	lines("notify", z.notify)
 	if len(z.primaries) > 0 {
 		lines("allow_notify", z.allowNotify.text())
@@ -499,6 +512,21 @@ func (z *zone) write(b *strings.Builder) {
 	for _, g := range z.updates {
 		fmt.Fprintf(b, "      - {key: %s, names: %s, types: %s}\n", quote(g.key), list(g.names), list(g.types))
 	}
+}
+
+// transfers returns who may have the zone, as a list of the configuration.
+func (z *zone) transfers() string {
+	var all []string
+	for _, t := range z.transfer.text() {
+		all = append(all, quote(t))
+	}
+	for _, k := range z.transferKeys {
+		all = append(all, "{key: "+quote(k)+"}")
+	}
+	for _, a := range z.alone.text() {
+		all = append(all, "{address: "+quote(a)+"}")
+	}
+	return strings.Join(all, ", ")
 }
 
 func writeRoutes(routes []route) string {

@@ -35,6 +35,10 @@ func TestAccessOfASource(t *testing.T) {
 	keyed, open, second := base, base, zones.Source{Primaries: addr("[::ffff:192.0.2.1]:53"), AllowNotify: net24, Key: transferKey, Forward: true}
 	keyed.Key, open.Insecure = transferKey, true
 	forward := zones.Source{Forward: true}
+	also, directed := keyed, base
+	also.AlsoKeys, directed.TransferKeys, directed.TransferAlone = [][]byte{other}, [][]byte{other}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	secondAlso := second
+	secondAlso.AlsoKeys = [][]byte{other}
 	for _, c := range []struct {
 		what   string
 		source zones.Source
@@ -51,6 +55,20 @@ func TestAccessOfASource(t *testing.T) {
 		{"a key, unsigned", keyed, policy.Transfer, peer("192.0.2.8", nil), false},
 		{"a key, another", keyed, policy.Transfer, peer("192.0.2.8", other), false},
 		{"a key, a stranger", keyed, policy.Transfer, peer("192.0.2.9", updater), false},
+		{"two keys, the first", also, policy.Transfer, peer("192.0.2.8", updater), true},
+		{"two keys, the other", also, policy.Transfer, peer("192.0.2.8", other), true},
+		{"two keys, a third", also, policy.Transfer, peer("192.0.2.8", []byte("\x05third\x00")), false},
+		{"two keys, unsigned", also, policy.Transfer, peer("192.0.2.8", nil), false},
+		{"two keys, a stranger", also, policy.Transfer, peer("192.0.2.9", other), false},
+		{"a key from wherever", directed, policy.Transfer, peer("192.0.2.77", other), true},
+		{"a key from wherever, IPv6", directed, policy.Transfer, peer("2001:db8::1", other), true},
+		{"a key from wherever, another", directed, policy.Transfer, peer("192.0.2.77", updater), false},
+		{"a key from wherever, unsigned", directed, policy.Transfer, peer("192.0.2.77", nil), false},
+		{"a key from wherever, a secondary without one", directed, policy.Transfer, peer("192.0.2.8", nil), false},
+		{"an address alone", directed, policy.Transfer, peer("203.0.113.5", nil), true},
+		{"an address alone, another", directed, policy.Transfer, peer("203.0.114.5", nil), false},
+		{"NOTIFY by the second key", secondAlso, policy.Notify, peer("192.0.2.1", other), true},
+		{"NOTIFY by the second key, a stranger", secondAlso, policy.Notify, peer("192.0.2.9", other), false},
 		{"NOTIFY to a primary", open, policy.Notify, peer("192.0.2.8", nil), false},
 		{"NOTIFY of the primary", second, policy.Notify, peer("192.0.2.1", nil), true},
 		{"NOTIFY of the primary, signed", second, policy.Notify, peer("192.0.2.1", updater), true},
@@ -79,6 +97,7 @@ func TestSharedZonesHaveHistory(t *testing.T) {
 		want   int
 	}{
 		"nobody": {zones.Source{}, 0}, "secondaries": {zones.Source{Secondaries: addr}, 1}, "a network": {zones.Source{Transfer: networks}, 1},
+		"a key": {zones.Source{TransferKeys: [][]byte{updater}}, 1}, "an address alone": {zones.Source{TransferAlone: networks}, 1},
 		"notified": {zones.Source{Notify: addr}, 1}, "both": {zones.Source{Secondaries: addr, Transfer: networks}, 1},
 	} {
 		o := &memoryOrigin{zone: at(t, "test.", 1)}

@@ -211,7 +211,7 @@ func (s *Source) memberSource(m member) Source {
 		member.Primaries = s.Primaries
 	}
 	if member.Key == nil && !member.Insecure {
-		member.Key, member.Insecure = s.Key, s.Insecure
+		member.Key, member.AlsoKeys, member.Insecure = s.Key, s.AlsoKeys, s.Insecure
 	}
 	return member
 }

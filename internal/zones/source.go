@@ -40,9 +40,13 @@ type Source struct {
 	Query       []netip.Prefix   // may ask for names in the zone, with its peers; none: whoever may ask the server
 	AllowNotify []netip.Prefix   // may announce versions of a secondary zone, beside its primaries
 	Key         *tsig.Key        // that transfers are signed with; nil: see Insecure
-	Insecure    bool             // transfers need no signature, if there is no Key
-	Updates     []policy.Grant   // who may change the zone
-	Forward     bool             // updates of a secondary zone go to its primaries
+	AlsoKeys    [][]byte         // names of more keys, in lower case, that those may sign with who are sent the zone
+
+	TransferKeys  [][]byte       // names of keys whose holders may transfer the zone, from wherever
+	TransferAlone []netip.Prefix // may transfer the zone without a signature
+	Insecure      bool           // transfers need no signature, if there is no Key
+	Updates       []policy.Grant // who may change the zone
+	Forward       bool           // updates of a secondary zone go to its primaries
 
 	Next func(serial uint32) uint32 // the serial that follows when an update changes the zone; nil: one more
 
@@ -83,20 +87,37 @@ func (s *Source) access() *policy.Access {
 			a.Query = &policy.ACL{}
 		}
 	}
-	r := policy.Rule{Networks: slices.Concat(hosts(s.Secondaries), s.Transfer), Unsigned: s.Key == nil && s.Insecure}
-	if s.Key != nil {
-		r.Key = s.Key.Name
+	listed := slices.Concat(hosts(s.Secondaries), s.Transfer)
+	tell := policy.Rule{Networks: slices.Concat(hosts(s.Primaries), s.AllowNotify), Unsigned: true}
+	switch {
+	case s.Key != nil:
+		tell.Key = s.Key.Name
+		a.Transfer = []policy.Rule{{Networks: listed, Key: s.Key.Name}}
+		for _, name := range s.AlsoKeys {
+			a.Transfer = append(a.Transfer, policy.Rule{Networks: listed, Key: name})
+		}
+	case s.Insecure:
+		a.Transfer = []policy.Rule{{Networks: listed, Unsigned: true}}
 	}
-	if s.Key != nil || s.Insecure {
-		a.Transfer = []policy.Rule{r}
+	for _, name := range s.TransferKeys {
+		a.Transfer = append(a.Transfer, policy.Rule{Networks: anywhere, Key: name})
+	}
+	if len(s.TransferAlone) > 0 {
+		a.Transfer = append(a.Transfer, policy.Rule{Networks: s.TransferAlone, Unsigned: true})
 	}
 	if len(s.Primaries) > 0 {
 		// NOTIFY is taken unsigned even from the primaries of a zone with a key, since many
 		// do not sign it: it only leads to a question that is signed.
-		a.Notify = []policy.Rule{{Networks: slices.Concat(hosts(s.Primaries), s.AllowNotify), Key: r.Key, Unsigned: true}}
+		a.Notify = []policy.Rule{tell}
+		for _, name := range s.AlsoKeys {
+			a.Notify = append(a.Notify, policy.Rule{Networks: tell.Networks, Key: name})
+		}
 	}
 	return a
 }
+
+// anywhere is the networks of a peer that is known by its key alone.
+var anywhere = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 
 // hosts returns each address as a network of its own.
 func hosts(addrs []netip.AddrPort) []netip.Prefix {
@@ -109,7 +130,9 @@ func hosts(addrs []netip.AddrPort) []netip.Prefix {
 }
 
 // shared reports whether others have the zone from here.
-func (s *Source) shared() bool { return len(s.Secondaries)+len(s.Transfer)+len(s.Notify) > 0 }
+func (s *Source) shared() bool {
+	return len(s.Secondaries)+len(s.Transfer)+len(s.Notify)+len(s.TransferKeys)+len(s.TransferAlone) > 0
+}
 
 // followers returns who is sent NOTIFY.
 func (s *Source) followers() []netip.AddrPort {
