@@ -360,7 +360,7 @@ func runNSEC3(ctx context.Context, r *check.Run) []finding.Finding {
 	case n.salt > 0:
 		f.State, f.Severity = finding.Warn, finding.SevLow
 	case n.optOut:
-		f.State = finding.Info
+		f.State, f.Title = finding.Info, "NSEC3 with opt-out: unsigned delegations are not proven"
 	}
 	return []finding.Finding{f}
 }

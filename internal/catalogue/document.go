@@ -56,7 +56,7 @@ from serving others. A probe is a zone that is delegated to where the check runs
 }
 
 func document(b *strings.Builder, c *check.Check) {
-	fmt.Fprintf(b, "\n### %s\n\n%s. Severity %s, %s", c.ID, capital(c.Title), c.Severity, c.Mode)
+	fmt.Fprintf(b, "\n### %s\n\nGood: %s. Fault: %s. Severity %s, %s", c.ID, c.Title, c.Fault, c.Severity, c.Mode)
 	if c.Needs.Probe {
 		b.WriteString(", needs a probe")
 	}
@@ -82,8 +82,6 @@ func document(b *strings.Builder, c *check.Check) {
 		fmt.Fprintf(b, "- Read on: %s\n", strings.Join(refs, "; "))
 	}
 }
-
-func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 // plainText keeps Markdown from reading what is meant as it stands.
 func plainText(s string) string {

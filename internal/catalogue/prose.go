@@ -35,7 +35,7 @@ type text struct {
 // comments. The fields of a check are
 //
 //	title: what is the case when it passes
-//	fault: what is the case when it fails or warns (may be absent: the title says it)
+//	fault: what is the case when it fails or warns, in words that are not the title's
 //	sent: what is sent, and why
 //	judged: how it is judged
 //	remedy: the name of a block that has the advice of several checks
@@ -170,7 +170,7 @@ func (p *proseReader) finish() error {
 			used[b.remedy] = true
 			b.advice = r.advice
 		}
-		for name, value := range map[string]string{"title": b.title, "sent": b.sent, "judged": b.judged, "general advice": b.advice[""]} {
+		for name, value := range map[string]string{"title": b.title, "fault": b.fault, "sent": b.sent, "judged": b.judged, "general advice": b.advice[""]} {
 			if value == "" {
 				return p.fault(b.line, "%s has no %s", id, name)
 			}

@@ -29,6 +29,7 @@ check A-ONE
 
 check A-TWO
 	title: two
+	fault: not two
 	sent: Asks.
 	judged: Always.
 	advice any port53: the same: for both
@@ -56,6 +57,7 @@ func TestProseStrict(t *testing.T) {
 		{"check A-TWO", "check", `a.txt:16: check "" has no name`},
 		{"check A-TWO", "about A-TWO", `a.txt:16: "about A-TWO", expected check ID or remedy NAME`},
 		{"\ttitle: two\n", "", "a.txt:16: A-TWO has no title"},
+		{"\tfault: not two\n", "", "a.txt:16: A-TWO has no fault"},
 		{"\tsent: Asks.\n", "", "a.txt:16: A-TWO has no sent"},
 		{"\tjudged: Always.\n", "", "a.txt:16: A-TWO has no judged"},
 		{"any port53", "port53", "a.txt:16: A-TWO has no general advice"},
@@ -64,8 +66,8 @@ func TestProseStrict(t *testing.T) {
 		{"title: two", "title:", `a.txt:17: "title:", expected key: value`},
 		{"title: two", "title: two ", "a.txt:17:"},
 		{"title: two", "title: two\n\ttitle: three", "a.txt:18: title is there twice"},
-		{"any port53", "any bind any", `a.txt:20: advice for "" is there twice`},
-		{"CWE-200", "CWE-200\n\tref: CWE-200", "a.txt:22: the reference CWE-200 is there twice"},
+		{"any port53", "any bind any", `a.txt:21: advice for "" is there twice`},
+		{"CWE-200", "CWE-200\n\tref: CWE-200", "a.txt:23: the reference CWE-200 is there twice"},
 		{"remedy: limit", "remedy: limits", `a.txt:6: A-ONE: there is no remedy "limits"`},
 		{"\tremedy: limit\n", "\tremedy: limit\n\tadvice: more\n", `or advice beside it`},
 		{"\tremedy: limit\n", "\tadvice: more\n", "a.txt:2: no check uses the remedy limit"},

@@ -217,12 +217,12 @@ func newCheckList(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the checks",
-		Long:    "list prints the checks: their ids, how severe what they find is, how much they disturb, and what they are about.",
+		Long:    "list prints the checks: their ids, how severe what they find is, how much they disturb, and what they find.",
 		Example: "  port53 check list",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			for _, c := range catalogue.All() {
-				fmt.Fprintf(s.out, "%-20s %-8s %-9s %s\n", c.ID, c.Severity, c.Mode, c.Title)
+				fmt.Fprintf(s.out, "%-20s %-8s %-9s %s\n", c.ID, c.Severity, c.Mode, c.Fault)
 			}
 			return nil
 		},
@@ -241,7 +241,7 @@ func newCheckExplain(s *streams) *cobra.Command {
 			if c == nil {
 				return failure(exitUsage, "port53 check list has them", "there is no check %s", args[0])
 			}
-			fmt.Fprintf(s.out, "%s: %s\n%s, %s, %s\n\n%s\n\nJudged: %s\n\nRemedy: %s\n", c.ID, c.Title, c.Group, c.Severity, c.Mode, c.Sent, c.Judged, c.AdviceFor(""))
+			fmt.Fprintf(s.out, "%s\n\nFault: %s\nGood: %s\n%s, %s, %s\n\n%s\n\nJudged: %s\n\nRemedy: %s\n", c.ID, c.Fault, c.Title, c.Group, c.Severity, c.Mode, c.Sent, c.Judged, c.AdviceFor(""))
 			var products []string
 			for p := range c.Advice {
 				if p != "" {

@@ -83,7 +83,7 @@ type Group string
 type Check struct {
 	ID    string
 	Title string // what is the case when it passes
-	// Fault is what is the case when it fails or warns; empty: the title says it.
+	// Fault is what is the case when it fails, warns or informs; empty: the title says it.
 	Fault    string
 	Group    Group
 	Severity Severity // of a finding that has none of its own

@@ -81,8 +81,8 @@ func TestTitle(t *testing.T) {
 		{"bad", "", finding.Fail, "bad"},
 		{"bad", "", finding.Warn, "bad"},
 		{"bad", "", finding.Pass, "good"},
-		{"bad", "", finding.Unknown, "good"},
-		{"bad", "", finding.Info, "good"},
+		{"bad", "", finding.Unknown, "not measured: good"},
+		{"bad", "", finding.Info, "bad"},
 		{"bad", "own", finding.Fail, "own"},
 		{"bad", "own", finding.Pass, "own"},
 	} {

@@ -27,13 +27,16 @@ func (r *Result) Severity(f *Finding) Severity {
 	return r.Check.Severity
 }
 
-// Title returns what a finding of the check is called.
+// Title returns what a finding of the check is called: the fault where there is one, what is the
+// case where there is none, and neither where that could not be found out.
 func (r *Result) Title(f *Finding) string {
 	switch {
 	case f.Title != "":
 		return f.Title
-	case (f.State == Fail || f.State == Warn) && r.Check.Fault != "":
+	case (f.State == Fail || f.State == Warn || f.State == Info) && r.Check.Fault != "":
 		return r.Check.Fault
+	case f.State == Unknown:
+		return "not measured: " + r.Check.Title
 	}
 	return r.Check.Title
 }

@@ -51,7 +51,7 @@ func (j *junitWriter) Write(r *finding.Report) error {
 	target := wire.Printable(r.Target.Text)
 	s := junitSuite{Name: target, Time: fmt.Sprintf("%.3f", r.Took.Seconds()), Started: r.Started.UTC().Format(time.RFC3339)}
 	for i := range r.Results {
-		c := junitCase{Class: "port53." + target, Name: r.Results[i].Check.ID + " " + r.Results[i].Check.Title}
+		c := junitCase{Class: "port53." + target, Name: r.Results[i].Check.ID}
 		var out []string
 		for k := range r.Results[i].Findings {
 			x := reported{r, &r.Results[i], r.Results[i].Check, &r.Results[i].Findings[k]}

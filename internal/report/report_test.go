@@ -43,7 +43,7 @@ WARN low T-ONE: the title of one
   remedy: mend it
 
 pass T-TWO: the title of two
-unknown T-THREE: the title of three
+unknown T-THREE: not measured: the title of three
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
