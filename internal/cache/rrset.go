@@ -51,7 +51,7 @@ type Entry struct {
 	Security   Security
 	Expires    int64 // seconds since 1970
 	Stored     int64
-	Stale      bool // it has expired, and may still be served (RFC 8767)
+	Stale      bool // it has expired, and may still be served (RFC 8767), with Options.StaleTTL
 
 	Negative bool   // there is none
 	Proof    []byte // of that, in the form of who put it
@@ -180,6 +180,9 @@ func (c *Cache) entry(k Key, now int64, e *Entry) bool {
 		}
 		if e.Expires < now-int64(c.o.Stale) {
 			return false
+		}
+		if e.Stale {
+			e.TTL = c.o.StaleTTL
 		}
 		if value&slotRead == 0 {
 			atomic.CompareAndSwapUint64(slot, value, value|slotRead)

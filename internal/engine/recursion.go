@@ -46,13 +46,17 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.cached(&hit)
 	}
 	stale := ok && r.Stale
+	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0, now)
 	if ede, failed := r.Cache.Failure(key, now); failed {
 		if stale {
 			return w.stale(&hit)
 		}
+		if n, ok := w.otherStale(r, other); ok {
+			return n
+		}
 		return w.fail(wire.ServFail, ede)
 	}
-	return w.later(r, stale)
+	return w.later(r, stale || other)
 }
 
 // local tells whether the name is answered by a zone that is built in: not its DS
@@ -100,6 +104,22 @@ func (w *worker) stale(hit *cache.Hit) int {
 		hit.EDE = wire.EDEStaleNXDomain
 	}
 	return w.cached(hit)
+}
+
+// otherStale answers from what was given to clients with another DO or CD bit, if there may be
+// such an answer.
+func (w *worker) otherStale(r *Recursion, other bool) (int, bool) {
+	if !other || r.Resolver == nil {
+		return 0, false
+	}
+	q := &w.query
+	a := r.Resolver.Stale(r.Config, q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	if a == nil {
+		return 0, false
+	}
+	hit := cache.Hit{N: len(a.Body), Flags: a.Flags, Rcode: a.Rcode, Counts: a.Counts, Security: a.Security, TTL: a.TTL}
+	copy(w.builder.Rest(), a.Body)
+	return w.stale(&hit), true
 }
 
 // classOfCached returns what the rate limiter goes by. The zone of a name that does
@@ -210,7 +230,7 @@ func (p *pending) fromStale(w *worker) (int, bool) {
 	key := resolver.Key(w.query.Name.Name(), w.query.Type, w.query.DO, w.query.Flags&wire.FlagCD != 0)
 	hit, ok := p.recursion.Cache.Answer(key, time.Now().Unix(), w.builder.Rest())
 	if !ok {
-		return 0, false
+		return w.otherStale(p.recursion, true)
 	}
 	if !hit.Stale {
 		return w.cached(&hit), true

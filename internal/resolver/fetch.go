@@ -27,13 +27,20 @@ type task struct {
 	refresh  bool // what is asked for is to be new, whatever the cache has
 	priming  bool
 	noRoute  bool   // the forwarders did not answer, iteration may
-	stale    bool   // who waits has an answer that has expired, should there be none
 	agent    []byte // whom the zone wants told of failures
 	trace    *Trace
 	waits    *flight // of another task
 
 	path
+	aged
 	scratch
+}
+
+// An aged is what a task has to do with data that has expired (RFC 8767).
+type aged struct {
+	stale   bool // who waits has such an answer, should there be none
+	expired bool // nobody is asked: what the cache has is good, however old it is
+	old     bool // some of what was found has expired
 }
 
 // A path is how far a task has gone from its question, and whom it has met.
@@ -159,6 +166,12 @@ func (t *task) below(name []byte, typ wire.Type) *link {
 // good enough, or else from servers. name is in lower case.
 func (t *task) lookup(name []byte, typ wire.Type) *link {
 	_, part := t.place(name, typ)
+	if t.expired {
+		if l := t.cached(part, name, typ); l != nil {
+			return l
+		}
+		return &link{fail: &failure{ede: wire.EDEOther, text: "it is not in the cache", now: true}, reason: edeNone}
+	}
 	if !t.refresh || len(t.stack) > 0 {
 		if l := t.cached(part, name, typ); l != nil {
 			t.trace.fromCache(l, name, typ)

@@ -28,6 +28,9 @@ func (t *task) cached(part uint16, name []byte, typ wire.Type) *link {
 		return nil
 	}
 	if t.validate && t.s.Validate && l.sec == secUnchecked {
+		if t.expired {
+			return nil // to validate it, somebody would have to be asked
+		}
 		l.zone = t.cutAbove(name, typ).zone
 		t.check(l, name, typ)
 		switch {
@@ -61,9 +64,10 @@ func (t *task) forget(l *link, name []byte, typ wire.Type) {
 // cachedSet returns the entry of exactly this name and type, or nil.
 func (t *task) cachedSet(part uint16, name []byte, typ wire.Type, now int64) *link {
 	e := &t.entry
-	if typ == wire.TypeANY || !t.r.cache.RRset(part, name, typ, now, e) || e.Stale {
+	if typ == wire.TypeANY || !t.r.cache.RRset(part, name, typ, now, e) || e.Stale && !t.expired {
 		return nil
 	}
+	t.old = t.old || e.Stale
 	if e.Negative {
 		return negativeLink(foundNoData, e, part)
 	}
@@ -73,9 +77,10 @@ func (t *task) cachedSet(part uint16, name []byte, typ wire.Type, now int64) *li
 // cachedDenial returns the entry that says that name does not exist, or nil.
 func (t *task) cachedDenial(part uint16, name []byte, now int64) *link {
 	e := &t.entry
-	if !t.r.cache.Denial(part, name, now, e) || e.Stale {
+	if !t.r.cache.Denial(part, name, now, e) || e.Stale && !t.expired {
 		return nil
 	}
+	t.old = t.old || e.Stale
 	return negativeLink(foundNXDomain, e, part)
 }
 
@@ -115,7 +120,7 @@ func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *
 		}
 		n = wire.Parent(n)
 	}
-	if t.validate && t.s.Aggressive {
+	if t.validate && t.s.Aggressive && !t.expired {
 		return t.synthesize(part, name, typ, now)
 	}
 	return nil
