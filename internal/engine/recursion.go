@@ -31,6 +31,12 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	}
 	w.recursive = true
 	w.builder.SetFlags(q.Flags & wire.FlagCD) // RFC 4035, section 3.2.2
+	switch {
+	case q.Type == wire.TypeOPT:
+		return w.fail(wire.FormErr, wire.EDEInvalidType)
+	case q.Type > wire.TypeNXNAME && q.Type < wire.TypeANY: // nobody has such records (RFC 6895, section 3.1)
+		return w.fail(wire.NotImp, -1)
+	}
 	if r.Builtin != nil {
 		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) {
 			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone(), q, &w.builder)))

@@ -11,8 +11,8 @@ import (
 // filterPrivate takes what leads to private networks out of an answer that was found
 // by iteration, and tells whether there was any: a name of a stranger must not lead a
 // browser to machines behind the firewall (DNS rebinding). It is for answers that
-// clients get; name servers may be where they like. An answer of which nothing is left
-// becomes one without data.
+// clients get; name servers may be where they like. What is left of a set is not signed any
+// more. An answer of which nothing is left becomes one without data.
 func (t *task) filterPrivate(l *link) bool {
 	if l.kind != foundAnswer || l.part != 0 || l.set == nil {
 		return false
@@ -22,32 +22,55 @@ func (t *task) filterPrivate(l *link) bool {
 			return false
 		}
 	}
-	if len(l.all) > 0 {
-		kept := slices.DeleteFunc(slices.Clone(l.all), leadsInside)
-		if len(kept) == len(l.all) {
-			return false
-		}
-		if len(kept) > 0 {
-			l.all, l.set = kept, kept[0]
-			return true
-		}
-	} else if !leadsInside(l.set) {
+	all := l.all
+	if len(all) == 0 {
+		all = []*wire.RRset{l.set}
+	}
+	if !slices.ContainsFunc(all, leadsInside) {
 		return false
 	}
-	l.kind, l.set, l.all, l.proof = foundNoData, nil, nil, nil
+	var kept []*wire.RRset
+	for _, s := range all {
+		if s = outside(s); len(s.Data) > 0 {
+			kept = append(kept, s)
+		}
+	}
+	l.proof, l.wild = nil, false
+	if len(kept) == 0 {
+		l.kind, l.set, l.all = foundNoData, nil, nil
+		return true
+	}
+	l.set = kept[0]
+	if len(l.all) > 0 {
+		l.all = kept
+	}
 	return true
 }
 
-// leadsInside tells whether a set has a private address. All of it goes then: without
-// one of its records it is not what was signed.
+// leadsInside tells whether a set has a private address.
 func leadsInside(s *wire.RRset) bool {
-	switch s.Type {
-	case wire.TypeA, wire.TypeAAAA:
-		return slices.ContainsFunc(s.Data, privateAddress)
-	case wire.TypeSVCB, wire.TypeHTTPS:
-		return slices.ContainsFunc(s.Data, privateHint)
+	private := inside(s.Type)
+	return private != nil && slices.ContainsFunc(s.Data, private)
+}
+
+// outside returns the set without the records that have private addresses: the set itself, if
+// there are none.
+func outside(s *wire.RRset) *wire.RRset {
+	if !leadsInside(s) {
+		return s
 	}
-	return false
+	return &wire.RRset{Owner: s.Owner, Type: s.Type, TTL: s.TTL, Data: slices.DeleteFunc(slices.Clone(s.Data), inside(s.Type))}
+}
+
+// inside returns what tells whether RDATA of a type has a private address, or nil if none has.
+func inside(typ wire.Type) func(data []byte) bool {
+	switch typ {
+	case wire.TypeA, wire.TypeAAAA:
+		return privateAddress
+	case wire.TypeSVCB, wire.TypeHTTPS:
+		return privateHint
+	}
+	return nil
 }
 
 // privateAddress tells whether RDATA of type A or AAAA is a private address.

@@ -16,10 +16,10 @@ const (
 	sentinelNot = "root-key-sentinel-not-ta-"
 )
 
-// sentinel makes a secure answer for such a name a failure if the key is not trusted,
-// or if it is (RFC 8509, section 3).
+// sentinel makes a secure answer for such a name, also that it does not exist, a failure if the
+// key is not trusted, or if it is (RFC 8509, sections 2.1 and 2.2).
 func (t *task) sentinel(name []byte, typ wire.Type, res *result) {
-	if !t.s.Sentinel || res.sec != secSecure || res.rcode != wire.NoError || typ != wire.TypeA && typ != wire.TypeAAAA || len(name) == 1 {
+	if !t.s.Sentinel || res.sec != secSecure || typ != wire.TypeA && typ != wire.TypeAAAA || len(name) == 1 {
 		return
 	}
 	label := name[1 : 1+int(name[0])]

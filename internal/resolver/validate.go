@@ -131,7 +131,7 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 		proof := l.proof
 		l.proof = nil // what proves nothing here is not kept: nobody has verified it
 		worst := verdict{sec: secSecure, reason: edeNone}
-		for _, s := range sets {
+		for i, s := range sets {
 			holder := dnssec.ParentSide(s.Owner, s.Type)
 			if len(at) < len(holder) {
 				holder = at // an alias where DS records were asked for is the parent's too
@@ -140,6 +140,10 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 			if v.sec == secSecure && v.wild {
 				l.wild = true
 				v = t.expansion(l, s, proof, &v)
+			}
+			if v.reason == edePassing && i > 0 && typ == wire.TypeANY {
+				l.all = l.all[:i] // who asks for all gets what a question may cost (RFC 8482, section 4.1)
+				break
 			}
 			worst = worse(worst, v)
 		}
