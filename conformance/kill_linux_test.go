@@ -415,22 +415,28 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 		v.start(binary)
 		what := fmt.Sprintf("round %d, %s", round, filepath.Base(binary))
 		v.verify(what, kept)
-		v.clean(what, binaries[0])
+		v.clean(what, binaries[0], binary == binaries[0])
 		_ = p.server.Signal(syscall.SIGCONT)
 		v.served, kept = 0, true // from now on
+		var filled sync.WaitGroup
 		after := time.Duration(draw.IntN(700)) * time.Millisecond
 		if small {
 			_ = v.disk.empty()
 			if draw.IntN(3) > 0 {
 				kept = false // as it may not be
 				room, wait := draw.IntN(40_000), time.Duration(draw.IntN(300))*time.Millisecond
-				time.AfterFunc(wait, func() { _ = v.disk.fill(room) })
+				filled.Add(1)
+				time.AfterFunc(wait, func() {
+					defer filled.Done()
+					_ = v.disk.fill(room)
+				})
 				after += wait
 			}
 		}
 		kill := time.AfterFunc(after, func() { _ = v.server.Signal(syscall.SIGKILL) })
 		v.change(p)
 		kill.Stop()
+		filled.Wait()
 		if small && draw.IntN(2) == 0 {
 			time.Sleep(50 * time.Millisecond)
 			_ = v.disk.empty() // else it starts with a full disk
@@ -443,7 +449,7 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 }
 
 // clean wants nothing unfinished or refused in the state directory of a server that runs.
-func (v *victim) clean(what, binary string) {
+func (v *victim) clean(what, binary string, newest bool) {
 	v.t.Helper()
 	var out []byte
 	check := func() (err error) {
@@ -458,7 +464,8 @@ func (v *victim) clean(what, binary string) {
 		v.t.Fatalf("%s: %v\n%s", what, err, out)
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, ".new: left") && !slices.Contains([]string{"sec.test", "ccat.test"}, strings.Split(line, "/")[1]) {
+		// What an earlier version does not know stays until the next start of this one.
+		if newest && strings.Contains(line, ".new: left") && !slices.Contains([]string{"sec.test", "ccat.test"}, strings.Split(line, "/")[1]) {
 			v.t.Errorf("%s: %s", what, line)
 		}
 	}

@@ -129,7 +129,7 @@ func examineZone(dir, name string) (list []Examined, err error) {
 	if err != nil {
 		return nil, err
 	}
-	z := &files{dir: dir, fsys: system{}, limits: limits{minJournal, maxWhole}, log: slog.New(slog.DiscardHandler)}
+	z := &files{dir: dir, fsys: system{}, shared: &shelf{fsys: system{}}, limits: limits{minJournal, maxWhole}, log: slog.New(slog.DiscardHandler)}
 	content, err := readFile(z.fsys, z.path(wholeName))
 	if err != nil {
 		return nil, err

@@ -93,7 +93,7 @@ func TestFaultsAreTold(t *testing.T) {
 	}
 	asLoaded := meta(store.Meta{Checked: time.Unix(1, 0), Frozen: true})
 	leftovers := "remove zone.new, remove zone.old, remove journal.new, remove journal.old, remove checked.new, remove checked.old, "
-	settling := "syncdir state, syncdir zones, syncdir example.test, open journal, sync journal, close journal, " // what follows does it again
+	settling := "lstat zones, mkdir zones, syncdir state, syncdir zones, syncdir example.test, open journal, sync journal, close journal, " // what follows does it again
 	for what, c := range map[string]struct {
 		before []func(z kept) error
 		spoil  func(m *store.Memory) // before another server makes the call; nil: it is the same one
@@ -116,7 +116,7 @@ func TestFaultsAreTold(t *testing.T) {
 		"a version in place of what is damaged": {[]func(z kept) error{save, change(1)}, func(m *store.Memory) { m.Put(path("zone"), []byte("nonsense")) }, func(z kept) error {
 			_, _, _ = z.Load() // whatever it says
 			return z.Save(versions[2])
-		}, "open zone, close zone, open journal, close journal, link zone, remove journal"},
+		}, "lstat example.test, open zone, close zone, open journal, close journal, link zone, remove journal"},
 	} {
 		var told []string
 		for n := 1; ; n++ {

@@ -25,6 +25,12 @@ func OpenOn(m *Memory, path string, log *slog.Logger) *Dir {
 	return d
 }
 
+// A FileSystem is what a store works on.
+type FileSystem = fileSystem
+
+// OpenOnAny is Open with any file system.
+func OpenOnAny(fsys FileSystem, path string) *Dir { return openOn(fsys, path, nil) }
+
 // SyncDir syncs a directory of the machine.
 func SyncDir(path string) error { return system{}.SyncDir(path) }
 

@@ -36,6 +36,7 @@ type Dir struct {
 	fsys fileSystem
 
 	limits limits
+	shelf  *shelf
 
 	mu    sync.Mutex
 	swept bool              // what Remove left has been removed
@@ -84,7 +85,7 @@ func openOn(fsys fileSystem, path string, log *slog.Logger) *Dir {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Dir{path: path, log: log, fsys: fsys, limits: limits{minJournal, maxWhole}, zones: map[string]*files{}}
+	return &Dir{path: path, log: log, fsys: fsys, shelf: &shelf{fsys: fsys}, limits: limits{minJournal, maxWhole}, zones: map[string]*files{}}
 }
 
 // of returns the files of a zone. They need not exist.
@@ -99,7 +100,7 @@ func (d *Dir) of(apex []byte) *files {
 	if z == nil {
 		apex = append([]byte(nil), apex...)
 		z = &files{
-			apex: apex, dir: filepath.Join(d.path, fileName(apex)), fsys: d.fsys, limits: d.limits,
+			apex: apex, dir: filepath.Join(d.path, fileName(apex)), fsys: d.fsys, limits: d.limits, shared: d.shelf,
 			log: d.log.With("zone", string(wire.AppendName(nil, apex))),
 		}
 		d.zones[string(apex)] = z
@@ -112,6 +113,13 @@ func (d *Dir) of(apex []byte) *files {
 // used.
 func (d *Dir) Load(apex []byte, seed wire.Seed) (Kept, error) {
 	z := d.of(apex)
+	if there, err := exists(d.fsys, z.dir); err != nil || !there {
+		z.state, z.lasts = unread, false
+		if err == nil {
+			z.state = stale
+		}
+		return Kept{}, err // most zones of a catalog that is new
+	}
 	v, deltas, err := z.load(seed)
 	if err != nil {
 		return Kept{}, err

@@ -26,6 +26,7 @@ type files struct {
 	fsys fileSystem
 
 	limits limits
+	shared *shelf
 
 	state  state
 	lasts  bool   // no crash takes away what is there
@@ -158,20 +159,34 @@ func (z *files) makeDir() error {
 	if err != nil || there && z.lasts {
 		return err
 	}
+	if there {
+		return z.settle()
+	}
+	if err := z.shared.make(filepath.Dir(z.dir)); err != nil {
+		return err
+	}
 	if err := z.fsys.MkdirAll(z.dir, dirMode); err != nil {
 		return err
 	}
-	return z.settle()
+	if err := z.shared.sync(filepath.Dir(z.dir)); err != nil {
+		return err
+	}
+	z.lasts = true // what is put into it is synced then
+	return nil
 }
 
 // settle makes last what is there. A server that was killed may have left what a crash
 // of the machine would still take away, and what comes next rests on it.
 func (z *files) settle() error {
 	above := filepath.Dir(z.dir)
-	for _, dir := range []string{filepath.Dir(above), above, z.dir} {
-		if err := z.fsys.SyncDir(dir); err != nil {
-			return err
-		}
+	if err := z.shared.make(above); err != nil {
+		return err
+	}
+	if err := z.shared.sync(above); err != nil {
+		return err
+	}
+	if err := z.fsys.SyncDir(z.dir); err != nil {
+		return err
 	}
 	if err := syncFile(z.fsys, z.path(journalName)); err != nil {
 		return err

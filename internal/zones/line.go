@@ -171,10 +171,16 @@ type place struct {
 	ctx  context.Context
 	peer netip.Addr
 
+	waits int // of its goroutine for the peer
+
 	mu    sync.Mutex
 	held  bool
 	begun bool
 }
+
+// lowerAfter is after how many messages a transfer gets a thread of its own, behind all
+// others: for one that is over by then, that would cost more than it saves.
+const lowerAfter = 8
 
 // stallTime is how long a transfer may wait for its peer before it loses its place.
 const stallTime = 50 * time.Millisecond
@@ -206,6 +212,9 @@ func (p *place) Wait(f func()) error {
 	})
 	f()
 	timer.Stop()
+	if p.waits++; p.waits == lowerAfter {
+		lower()
+	}
 	return p.Enter()
 }
 

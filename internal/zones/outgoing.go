@@ -60,9 +60,6 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 		o.Expire = &left
 	}
 	start, octets := time.Now(), 0
-	if !r.UDP {
-		lower()
-	}
 	err = transfer.Send(request, o, func(msg []byte) (err error) {
 		octets += len(msg)
 		return errors.Join(turn.Wait(func() { err = reply(msg) }), err)

@@ -106,7 +106,6 @@ func (o *primaries) ask(ctx context.Context, p transfer.Primary, known Known, mo
 			return &Candidate{Zone: have, Expire: expire}, nil
 		}
 	}
-	lower()
 	r, err := client.Fetch(ctx, p, o.apex, known.Zone, known.Seed)
 	if err != nil {
 		return nil, err
