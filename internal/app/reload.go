@@ -175,6 +175,13 @@ func (a *App) flushChanges(old, next *generation) {
 	for _, f := range changed(x.Stub, y.Stub) {
 		flush(f.Zone)
 	}
+	for _, e := range changed(x.Exceptions, y.Exceptions) {
+		if e.Zone == nil {
+			flush(wire.Root) // nobody knows what was learned from a server
+			break
+		}
+		flush(e.Zone)
+	}
 	for _, n := range changed(x.NegativeTrustAnchors, y.NegativeTrustAnchors) {
 		flush(n.Name)
 	}

@@ -162,6 +162,12 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	for _, f := range rc.Forward {
 		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, Forward: true, First: f.First, TCP: f.TCP})
 	}
+	s.Exceptions = exceptions(rc.Exceptions)
+	for _, x := range rc.Exceptions {
+		if x.Forward == "off" {
+			s.Routes = append(s.Routes, resolver.Route{Zone: x.Zone, Forward: true})
+		}
+	}
 	for _, f := range rc.Stub {
 		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, TCP: f.TCP})
 	}
@@ -175,6 +181,18 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 		return s, fmt.Errorf("resolver.trust_anchors: %w", err)
 	}
 	return s, nil
+}
+
+// exceptions returns what the resolver needs of exceptions.
+func exceptions(list []config.Exception) []resolver.Exception {
+	var all []resolver.Exception
+	for _, x := range list {
+		all = append(all, resolver.Exception{
+			Zone: x.Zone, Server: x.Server,
+			Case: x.Case == "off", Cookies: x.Cookies == "off", EDNS: x.EDNS == "off", Minimise: x.Minimization == "off",
+		})
+	}
+	return all
 }
 
 func lowered(names [][]byte) [][]byte {

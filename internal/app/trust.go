@@ -65,7 +65,9 @@ func unexcepted(c *config.Config) []string {
 		}
 	}
 	for _, f := range c.Resolver.Forward {
-		look(f.Zone)
+		if len(f.To) > 0 {
+			look(f.Zone)
+		}
 	}
 	for _, s := range c.Resolver.Stub {
 		look(s.Zone)

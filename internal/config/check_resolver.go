@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"port53/internal/wire"
 )
@@ -46,6 +48,7 @@ func (d *decoder) checkResolver() {
 	d.checkFamilies()
 	d.checkRoutes()
 	d.checkForward()
+	d.checkExceptions()
 	d.checkNegativeAnchors()
 }
 
@@ -178,6 +181,53 @@ func (d *decoder) checkRoutes() {
 		}
 		first[name] = at
 		d.checkServers(r)
+	}
+}
+
+// checkExceptions reports exceptions that say nothing, or nothing that counts.
+func (d *decoder) checkExceptions() {
+	const path = "resolver.exceptions."
+	first := map[string]int32{}
+	for i := range d.config.Resolver.Exceptions {
+		x, n := &d.config.Resolver.Exceptions[i], int32(i)
+		zoneAt, zone := d.atIndex(path+"zone", n)
+		serverAt, server := d.atIndex(path+"server", n)
+		at, of := zoneAt, "zone "+quote(nameText(x.Zone))
+		if server {
+			at, of = serverAt, "server "+x.Server.String()
+		}
+		if !zone && !server || zone && server {
+			if !zone {
+				at = d.item("resolver.exceptions", 0, i)
+			}
+			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: expected a zone or a server", i), "write one of zone: and server:")
+			continue
+		}
+		key := strings.ToLower(of)
+		if other, again := first[key]; again {
+			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: %s is in the list already, at %d", i, of, other), "write all of it in one place")
+		}
+		first[key] = n
+		if x.Case+x.Cookies+x.EDNS+x.Minimization+x.Forward == "ononononon" {
+			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: %s is no exception", i, of), "write what it does not bear, such as case: off")
+		}
+		for _, only := range []struct{ name, value string }{{"minimization", x.Minimization}, {"forward", x.Forward}} {
+			if server && only.value == "off" {
+				here, _ := d.atIndex(path+only.name, n)
+				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].%s: it is zones that are named, not servers", i, only.name), "write the zone")
+			}
+		}
+		if zone && x.Forward == "off" {
+			here, _ := d.atIndex(path+"forward", n)
+			r := &route{path: "resolver.exceptions", index: n, zone: x.Zone, forward: true}
+			same := slices.ContainsFunc(d.config.Resolver.Forward, func(f Forward) bool { return wire.EqualFold(f.Zone, x.Zone) })
+			switch {
+			case same:
+				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].forward: %s is in resolver.forward", i, of), "remove one of them")
+			case !d.exceptsFrom(r):
+				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].forward: no wider zone than %s is forwarded", i, nameText(x.Zone)), "remove it")
+			}
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ type Resolver struct {
 	Validation           bool                  `yaml:"validation" default:"true" doc:"Whether answers are validated (DNSSEC, RFC 4033 to 4035)." why:"What is not validated can be forged."`
 	ValidationTime       time.Time             `yaml:"validation_time" default:"now" is:"time-or-now" doc:"The time at which signatures have to be valid: for laboratories that live in the past." why:"The machine's clock."`
 	NegativeTrustAnchors []NegativeTrustAnchor `yaml:"negative_trust_anchors" doc:"Zones that are not validated: for a time, because their signatures are broken and somebody has made sure that it is no attack (RFC 7646), or without an end, because they are private and have to be answered even when the public tree that denies them is out of reach. What has no end is logged at the start, and counted in port53_resolver_unvalidated_zones."`
+	Exceptions           []Exception           `yaml:"exceptions" doc:"Zones and servers that do not bear what others do. Most of that is found out and remembered; what is written here is never tried."`
 	QNAMEMinimization    string                `yaml:"qname_minimization" default:"relaxed" is:"word" words:"relaxed strict off" doc:"Whether servers are told no more of a name than they need (RFC 9156). relaxed: servers that stumble over it are asked for the whole name; strict: they are not; off: each is told the whole name." why:"Servers near the root learn less of what people do, and names behind broken servers are found."`
 	CaseRandomization    bool                  `yaml:"case_randomization" default:"true" doc:"Ask with random upper and lower case (0x20): whoever forges an answer has to guess it." why:"A bit for each letter against forgers. Servers that break it are told by TCP, and remembered."`
 	DoNotQuery           []netip.Prefix        `yaml:"do_not_query" default:"127.0.0.0/8, ::1" doc:"Networks that are never asked, whatever delegations say. Addresses that forward and stub name are asked nevertheless. Empty in laboratories." why:"A stranger's delegation is not to make this server ask its neighbours on the machine."`
@@ -62,6 +63,17 @@ type Stub struct {
 type NegativeTrustAnchor struct {
 	Name  []byte    `yaml:"name" is:"name" required:"true" doc:"The zone, with all names below it."`
 	Until time.Time `yaml:"until" quiet:"true" doc:"When it is validated again. Left out: never." why:"A private zone has no signatures that somebody will mend."`
+}
+
+// An Exception is what a zone or a server does not bear.
+type Exception struct {
+	Zone         []byte       `yaml:"zone" is:"name" quiet:"true" doc:"The zone, with all names below it. Either this or server is written." why:"An exception is for one of the two."`
+	Server       netip.Prefix `yaml:"server" quiet:"true" doc:"The server, or a network of servers." why:"As zone."`
+	Case         string       `yaml:"case" default:"on" is:"word" words:"on off" doc:"off: ask without upper-case letters (case_randomization)." why:"A server that finds lower-case names only is found out, over TCP; one without TCP is not."`
+	Cookies      string       `yaml:"cookies" default:"on" is:"word" words:"on off" doc:"off: send no DNS cookies (RFC 7873)." why:"A device that drops EDNS options is found out, which takes a moment every five minutes."`
+	EDNS         string       `yaml:"edns" default:"on" is:"word" words:"on off" doc:"off: ask without EDNS. Signatures do not come then: a zone that is signed fails." why:"A server that says it knows no EDNS is found out; one that is silent is not, or whoever drops packets could switch DNSSEC off."`
+	Minimization string       `yaml:"minimization" default:"on" is:"word" words:"on off" doc:"off: tell the servers of the zone, and of those below, the whole name (qname_minimization). Of zones only." why:"Servers that stumble over a part of a name are asked for the whole name; some give a wrong answer instead."`
+	Forward      string       `yaml:"forward" default:"on" is:"word" words:"on off" doc:"off: resolve the zone's names by iteration although a wider zone is forwarded. Of zones only." why:"What is forwarded is forwarded whole, unless it is written."`
 }
 
 // Cache is the bounds of the resolver's memory.

@@ -53,6 +53,7 @@ type asking struct {
 	fail    *failure  // why there is no answer yet
 	last    *finding  // an answer of a server that does not claim authority
 	useless int       // servers whose answer was no use
+	except  Exception // what the zone does not bear
 }
 
 // ask sends one question to the servers of c, one after the other, until one of them
@@ -63,6 +64,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	}
 	a := asking{t: t, c: c, name: name, typ: typ, whole: whole, zone: t.r.hash(c.zone)}
 	a.fail = &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
+	a.except = t.s.except.ofZone(name)
 	a.list = t.candidates(c, nil)
 	a.waves, a.end = t.patience(c)
 	for {
@@ -129,7 +131,7 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 	if limited && !t.r.quota.take(a.zone, s.server, &t.s.Limits, t.b.left()) {
 		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
 	}
-	q := a.question(s.timeout)
+	q := a.question(s, s.timeout)
 	if end := time.Now().Add(max(tryTime, 4*s.timeout)); end.Before(q.End) {
 		q.End = end
 	}
@@ -142,15 +144,20 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 	return a.read(s, &reply, err), nil
 }
 
-// question returns the question as it is sent to any server, who is waited for so long.
-func (a *asking) question(timeout time.Duration) upstream.Question {
+// question returns the question as it is sent to a server, who is waited for so long.
+func (a *asking) question(s *candidate, timeout time.Duration) upstream.Question {
 	t, route := a.t, a.c.route
 	forward := route != nil && route.Forward
-	return upstream.Question{
+	except := a.except.and(t.s.except.ofServer(s.server.Addr()))
+	q := upstream.Question{
 		Name: a.name, Type: a.typ, RD: forward, CD: forward && t.s.Validate,
-		EDNS: true, DO: true, TCP: route != nil && route.TCP,
-		Timeout: timeout, End: a.end, Packets: t.b.packets, MixCase: t.s.MixCase,
+		EDNS: !except.EDNS, DO: true, TCP: route != nil && route.TCP,
+		Timeout: timeout, End: a.end, Packets: t.b.packets, MixCase: t.s.MixCase && !except.Case,
 	}
+	if except.Cookies {
+		q.Cookie = upstream.CookieNone
+	}
+	return q
 }
 
 // read reads what came of asking a server. It returns nil if that is nothing.
@@ -226,7 +233,7 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 	case slices.ContainsFunc(f.proof, func(s *wire.RRset) bool { return len(s.Sigs) > 0 }), t.b.left() == 0:
 		return f
 	}
-	q := a.question(0)
+	q := a.question(s, 0)
 	q.TCP, q.MixCase = true, false
 	if end := time.Now().Add(lowerTime); end.Before(q.End) {
 		q.End = end

@@ -303,6 +303,9 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 		if !first && t.partial >= maxPartial {
 			show.all()
 		}
+		if t.s.except.ofZone(c.zone).Minimise {
+			show.all()
+		}
 		asked, askedType := show.next(c)
 		whole := len(asked) == len(name) && askedType == typ
 		if !whole && t.knownPart(c, &show, asked) {

@@ -89,6 +89,7 @@ type Settings struct {
 	IPv6       bool
 	Forbidden  []netip.Prefix // never an upstream, unless a route names it
 	Negative   []NegativeAnchor
+	Exceptions []Exception
 	Private    [][]byte      // zones in which private addresses may stand
 	Rebinding  bool          // private addresses are taken out of answers found by iteration
 	StaleWait  time.Duration // until a client gets a stale answer, if there is one; 0: 1.8 s
@@ -146,6 +147,7 @@ type Config struct {
 	Settings
 	routes  []Route // longest zone first
 	anchors map[string]*Anchor
+	except  exceptions
 	now     func() time.Time
 	port    uint16
 	origin  *Config // that Compile returned
@@ -177,7 +179,7 @@ func Compile(s Settings) *Config {
 	if s.Anchors == nil {
 		s.Anchors = Anchors()
 	}
-	c := &Config{Settings: s, now: s.Now, port: s.Port, routes: sortRoutes(s.Routes), anchors: indexAnchors(s.Anchors)}
+	c := &Config{Settings: s, now: s.Now, port: s.Port, routes: sortRoutes(s.Routes), anchors: indexAnchors(s.Anchors), except: indexExceptions(s.Exceptions)}
 	if c.now == nil {
 		c.now = time.Now
 	}

@@ -130,9 +130,9 @@ func (a *asking) fire(ctx context.Context, i, wave int, end time.Time, came chan
 	if t.b.packets < shotPackets || a.c.route == nil && !t.r.quota.take(a.zone, s.server, &t.s.Limits, 0) {
 		return false
 	}
-	q := a.question(time.Until(end))
+	q := a.question(s, time.Until(end))
 	q.End, q.Packets = end, shotPackets
-	if s.tries++; s.tries > 1 {
+	if s.tries++; s.tries > 1 && q.Cookie == upstream.CookieSent {
 		q.Cookie = upstream.CookieKept
 	}
 	if wave > 0 && t.r.exchange.RTT(s.server) == 0 {

@@ -117,6 +117,28 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		}
 		set.Negative = append(set.Negative, n)
 	}
+	for _, words := range s.Words("exception") {
+		e := resolver.Exception{}
+		for _, w := range words {
+			switch key, value, _ := strings.Cut(w, "="); key {
+			case "zone":
+				e.Zone = dnstest.Name(sub.t, value)
+			case "server":
+				e.Server = netip.MustParsePrefix(value)
+			case "case":
+				e.Case = true
+			case "cookies":
+				e.Cookies = true
+			case "edns":
+				e.EDNS = true
+			case "minimization":
+				e.Minimise = true
+			default:
+				s.Fault("exception", "zone= or server=, and case, cookies, edns, minimization")
+			}
+		}
+		set.Exceptions = append(set.Exceptions, e)
+	}
 	for _, words := range s.Words("private") {
 		set.Private = append(set.Private, wire.Lower(nil, dnstest.Name(sub.t, words[0])))
 	}
