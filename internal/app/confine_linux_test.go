@@ -2,6 +2,8 @@ package app_test
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -112,7 +114,13 @@ func TestConfined(t *testing.T) {
 		os.Chown(h.path("zones"), nobody, nobody), os.Chown(h.path("zones/up.zone"), nobody, nobody),
 	)
 	text := "role: authoritative\nstate_dir: state\ncontrol: {socket: theirs/s}\nlog: {queries: text, queries_file: theirs/q}\n" + keysYAML +
-		"zones: [{name: test, file: test.zone}, {name: up, file: zones/up.zone, updates: [{key: ddns, names: [\"*\"]}]}]\n"
+		"zones:\n  - {name: test, file: test.zone}\n  - {name: up, file: zones/up.zone, updates: [{key: ddns, names: [\"*\"]}]}\n"
+	primary := &running{T: t, dir: h.path("primary"), reload: make(chan os.Signal, 1)} // whose directory the parent removes
+	h.must(os.Mkdir(primary.dir, 0o755))
+	primary.write("test.zone", fmt.Sprintf(zoneText, 1, 1))
+	primary.configure("state", "  - {name: second, file: test.zone, allow_transfer: [127.0.0.1], insecure: true}\n")
+	h.must(primary.serve(io.Discard))
+	text += fmt.Sprintf("  - {name: second, primaries: [%q], insecure: true}\n", primary.Addrs()[0])
 	h.must(h.start(text))
 	for key, want := range map[string]string{
 		"CapBnd": "0000000000000000", "CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapInh": "0000000000000000", "CapAmb": "0000000000000000",
@@ -138,6 +146,10 @@ func TestConfined(t *testing.T) {
 	r.want("ns.test. A", "192.0.2.1")
 	if rcode := wire.Rcode(r.exchange("127.0.0.1:0", sign(&ddns, updateOf([]byte("\x02up\x00"), 1, "one"), time.Now()))[3] & 15); rcode != wire.NoError {
 		t.Errorf("an update: %s\n%s", rcode, h.logs.String())
+	}
+	until(t, "the secondary zone", h.logs.String, func() bool { return strings.Contains(r.ask("udp", "ns.second. A"), "192.0.2.1") })
+	if kept, err := os.ReadDir(h.path("state/zones/second")); err != nil || len(kept) == 0 {
+		t.Errorf("the secondary zone is not kept: %v %v", kept, err)
 	}
 	_, err := h.app.Zone("sync", "up.")
 	h.must(err)

@@ -86,7 +86,7 @@ func (s *streams) serveDefault(sig *signals, listen []string) error {
 		c.Metrics.Listen, c.Control.Socket = netip.AddrPort{}, "" // those of the service, which may run beside
 	}
 	// With addresses of its own it may run beside the service.
-	return s.run(sig, app.Options{Config: c, Beside: len(listen) > 0}, nil, func(out io.Writer, a *app.App) {
+	return s.run(sig, app.Options{Config: c, Beside: len(listen) > 0, Confine: true}, nil, func(out io.Writer, a *app.App) {
 		at := a.Addrs()[0]
 		fmt.Fprintf(out, `port53 resolves and validates for this machine on %s, UDP and TCP. Ask it:
 
@@ -178,7 +178,7 @@ func (s *streams) serve(sig *signals, file string) error {
 	if err != nil {
 		return err
 	}
-	return s.run(sig, app.Options{Config: c}, missing, nil)
+	return s.run(sig, app.Options{Config: c, Confine: true}, missing, nil)
 }
 
 // A greeting tells a person what to do with the server.
@@ -187,12 +187,13 @@ type greeting func(out io.Writer, a *app.App)
 // flushTime is how long the end waits for whoever reads what the server has printed.
 const flushTime = time.Second
 
-// run serves until a signal ends it. missing are zone files that cannot be read.
+// run serves until a signal ends it. missing are zone files that cannot be read. What is to be
+// removed at the end, as the files of an example, is removed by this process: then it is not
+// confined.
 func (s *streams) run(sig *signals, o app.Options, missing config.Errors, greet greeting) error {
 	out, logged := telemetry.NewOutput(s.out), telemetry.NewOutput(s.err)
 	defer out.Close(flushTime)
 	defer logged.Close(flushTime)
-	o.Confine = true
 	o.Log, o.LogLost = newLogger(logged, o.Config.Log), logged.Lost
 	for _, e := range missing {
 		o.Log.Error("zone file cannot be read", "problem", e.Error())

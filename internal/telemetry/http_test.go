@@ -2,7 +2,9 @@ package telemetry_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -139,5 +141,36 @@ func TestHTTPConnections(t *testing.T) {
 	stop()
 	for _, c := range held {
 		c.Close()
+	}
+}
+
+// TestHTTPLines has package http say something of its own: it is a line in the form of the log.
+func TestHTTPLines(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tel := telemetry.New()
+	tel.Collect(func(*telemetry.Writer) { panic("a\nfault") })
+	var lines bytes.Buffer
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tel.ServeHTTP(ctx, l, slog.New(slog.NewJSONHandler(&lines, nil))) }()
+	if got := request(t, l.Addr().String(), "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"); got != "" {
+		t.Errorf("got %q", got)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	text := strings.TrimSuffix(lines.String(), "\n")
+	if text == "" {
+		t.Fatal("nothing was said")
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		var parsed struct{ Level, Msg string }
+		if err := json.Unmarshal([]byte(line), &parsed); err != nil || parsed.Level != "WARN" || !strings.Contains(parsed.Msg, "fault") {
+			t.Errorf("%v: %s", err, line)
+		}
 	}
 }
