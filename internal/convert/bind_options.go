@@ -70,7 +70,7 @@ func hidden(s string) (string, bool) {
 
 // bindSize reads 256m, or a number of bytes.
 func bindSize(s string) (string, bool) {
-	unit := 1
+	unit := int64(1)
 	if n := len(s); n > 1 {
 		switch s[n-1] | 0x20 {
 		case 'k':
@@ -81,11 +81,11 @@ func bindSize(s string) (string, bool) {
 			s, unit = s[:n-1], 1<<30
 		}
 	}
-	n, err := strconv.Atoi(s)
+	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n <= 0 || n > 1<<40/unit {
 		return "", false
 	}
-	return strconv.Itoa((n*unit+1<<10-1)/(1<<10)) + "KiB", true
+	return strconv.FormatInt((n*unit+1<<10-1)/(1<<10), 10) + "KiB", true
 }
 
 // bindTime reads seconds, or a time such as 1h30m or PT1H.
