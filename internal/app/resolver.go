@@ -162,7 +162,7 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	for _, f := range rc.Forward {
 		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, Forward: true, First: f.First, TCP: f.TCP})
 	}
-	s.Exceptions = exceptions(rc.Exceptions)
+	s.Exceptions, s.Shared = exceptions(rc.Exceptions), rc.SharedClients
 	for _, x := range rc.Exceptions {
 		if x.Forward == "off" {
 			s.Routes = append(s.Routes, resolver.Route{Zone: x.Zone, Forward: true})

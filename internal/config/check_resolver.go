@@ -45,6 +45,9 @@ func (d *decoder) checkResolver() {
 		return
 	}
 	d.checkClients()
+	if at, set := d.at("resolver.shared_clients"); set && len(d.config.Resolver.SharedClients) > 0 && !d.config.Internal() {
+		d.fail(at, "resolver.shared_clients: "+d.config.Role+" answers strangers, whose addresses may be forged"+d.seen("role"), "remove it, or raise resolver.limits.per_client for everyone")
+	}
 	d.checkFamilies()
 	d.checkRoutes()
 	d.checkForward()

@@ -32,6 +32,7 @@ type Resolver struct {
 	AggressiveNSEC       bool                  `yaml:"aggressive_nsec" default:"true" doc:"Answer for names that validated NSEC and NSEC3 records prove missing without asking again (RFC 8198)." why:"Floods of random names in signed zones end here."`
 	Sentinel             bool                  `yaml:"sentinel" default:"true" doc:"Let clients find out which root key this server trusts (RFC 8509)." why:"Who changes the root's key has to know who would be cut off; RFC 8509, section 4, advises it."`
 	ErrorReporting       bool                  `yaml:"error_reporting" default:"false" doc:"Tell zones that name a reporting agent that they failed validation or resolution (RFC 9567)." why:"It tells others which names are asked for here."`
+	SharedClients        []netip.Prefix        `yaml:"shared_clients" default:"" doc:"Networks in which many share one address, such as those behind another resolver or a NAT: each address may have as many questions waiting as one with a cookie (limits.per_client_with_cookie). In internal roles only." why:"Elsewhere an address in a datagram is nobody's."`
 	Cache                Cache                 `yaml:"cache" doc:"What is kept of what was found."`
 	Limits               Limits                `yaml:"limits" doc:"Bounds of the work that questions make. Each is set by an attack or a fault that made resolvers work without end."`
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 // A meter is a responder that notes when how much was sent.
 type meter struct {
+	mu     sync.Mutex
 	at     []time.Time
 	octets []int
 	cut    int // replies that are truncated
@@ -21,6 +23,8 @@ type meter struct {
 }
 
 func (m *meter) Reply(msg []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.at, m.octets = append(m.at, time.Now()), append(m.octets, len(msg))
 	if msg[2]&2 != 0 {
 		m.cut++
@@ -30,7 +34,11 @@ func (m *meter) Reply(msg []byte) error {
 
 func (m *meter) Stream(msg []byte) error { return m.Reply(msg) }
 
-func (m *meter) Close() { m.closed++ }
+func (m *meter) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed++
+}
 
 // heaviest returns the most octets of any 50 ms.
 func (m *meter) heaviest() (most int) {
@@ -126,12 +134,14 @@ func TestWhoIsNotPaced(t *testing.T) {
 				p.Answer(answerOf(200), "")
 			}
 			other.Answer(answerOf(30), "")
-			whole := len(out.at) - out.cut
+			out.mu.Lock()
+			sent, cut := len(out.at), out.cut
+			out.mu.Unlock()
 			if at := other.to.(*meter).at; len(at) != 1 {
 				t.Errorf("%s: another client got %d replies at once", s.what, len(at))
 			}
-			if s.paced == (whole == 10) {
-				t.Errorf("%s: %d of 10 replies at once, %d truncated", s.what, len(out.at), out.cut)
+			if s.paced == (sent-cut == 10) {
+				t.Errorf("%s: %d of 10 replies at once, %d truncated", s.what, sent, cut)
 			}
 			time.Sleep(time.Minute)
 		}

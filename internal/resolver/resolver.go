@@ -90,12 +90,13 @@ type Settings struct {
 	Forbidden  []netip.Prefix // never an upstream, unless a route names it
 	Negative   []NegativeAnchor
 	Exceptions []Exception
-	Private    [][]byte      // zones in which private addresses may stand
-	Rebinding  bool          // private addresses are taken out of answers found by iteration
-	StaleWait  time.Duration // until a client gets a stale answer, if there is one; 0: 1.8 s
-	Aggressive bool          // use NSEC and NSEC3 records for other names (RFC 8198)
-	Sentinel   bool          // root key sentinel (RFC 8509)
-	Reporting  bool          // zones that name an agent are told of failures (RFC 9567)
+	Shared     []netip.Prefix // of clients whose addresses many share: each has the quota of one with a cookie
+	Private    [][]byte       // zones in which private addresses may stand
+	Rebinding  bool           // private addresses are taken out of answers found by iteration
+	StaleWait  time.Duration  // until a client gets a stale answer, if there is one; 0: 1.8 s
+	Aggressive bool           // use NSEC and NSEC3 records for other names (RFC 8198)
+	Sentinel   bool           // root key sentinel (RFC 8509)
+	Reporting  bool           // zones that name an agent are told of failures (RFC 9567)
 	Limits     Limits
 }
 

@@ -3,6 +3,7 @@ package resolver
 import (
 	"container/list"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,7 +140,7 @@ func (r *Resolver) Ask(q *Request) {
 	var me, victim *waiter
 	if q.Waiter != nil {
 		var room bool
-		if me, victim, room = w.enter(q, limits); !room {
+		if me, victim, room = w.enter(q, config); !room {
 			w.mu.Unlock()
 			r.counters.Shed.Add(1)
 			me.Drop()
@@ -211,10 +212,11 @@ func (r *Resolver) inquirer(in *inquiry) {
 
 // enter counts who asks, if there is room. The one who goes for that, if there is one, is the
 // caller's to tell. The lock is held.
-func (w *waiting) enter(q *Request, limits *Limits) (me, victim *waiter, room bool) {
+func (w *waiting) enter(q *Request, config *Config) (me, victim *waiter, room bool) {
+	limits := &config.Limits
 	me = &waiter{Waiter: q.Waiter, client: network(q.Client)}
 	most := limits.PerClient
-	if q.Cookie {
+	if q.Cookie || slices.ContainsFunc(config.Shared, func(n netip.Prefix) bool { return n.Contains(q.Client.Unmap()) }) {
 		most = limits.PerCookie
 	}
 	if me.client.IsValid() && w.clients[me.client] >= most {

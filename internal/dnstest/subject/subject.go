@@ -139,6 +139,9 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		}
 		set.Exceptions = append(set.Exceptions, e)
 	}
+	for _, words := range s.Words("shared") {
+		set.Shared = append(set.Shared, netip.MustParsePrefix(words[0]))
+	}
 	for _, words := range s.Words("private") {
 		set.Private = append(set.Private, wire.Lower(nil, dnstest.Name(sub.t, words[0])))
 	}
