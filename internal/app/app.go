@@ -306,6 +306,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	side.Go(func() { a.obey(reload) })
 	side.Go(a.rollCookies)
+	side.Go(a.followHosts)
 	side.Go(func() { a.manager.Run(a.ctx) })
 	if r := a.recursion; r != nil && r.rollover != nil {
 		trust := func(anchors []resolver.Anchor) { a.update(func(g *generation) { g.trust(anchors) }) }

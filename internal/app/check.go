@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"port53/internal/config"
+	"port53/internal/hosts"
 	"port53/internal/server"
 	"port53/internal/zones"
 )
@@ -18,6 +20,7 @@ import (
 // A Checked is what there is to say of a configuration that a server could start with.
 type Checked struct {
 	Zones []zones.Status // as the server would have them
+	Wins  []string       // which of zones, forwards, stubs and names wins where they overlap
 	Notes []string       // what the server would log, and serve all the same
 }
 
@@ -61,6 +64,12 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	}
 	if list := unvalidated(c); c.Recurses() && len(list) > 0 {
 		r.note("zones are not validated, without an end: %s", strings.Join(list, ", "))
+	}
+	r.Wins = c.Precedence()
+	if c.Recurses() {
+		for _, n := range hosts.Read(hostSources(c, nil), time.Now()).Notes {
+			r.note("%s", n)
+		}
 	}
 	m := zones.New(zones.Options{})
 	if _, err := m.Load(ctx, g.sources, nil); err != nil {

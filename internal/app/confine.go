@@ -28,6 +28,12 @@ func placesOf(c *config.Config) (p places) {
 		}
 	}
 	beside(&p.read, c.File(), c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
+	for _, f := range c.Hosts {
+		beside(&p.read, f.File)
+	}
+	for _, f := range c.Leases {
+		beside(&p.read, f.File) // a DHCP server puts another in its place
+	}
 	for _, k := range c.Keys {
 		beside(&p.read, k.SecretFile)
 	}

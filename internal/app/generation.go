@@ -15,6 +15,7 @@ import (
 
 	"port53/internal/config"
 	"port53/internal/engine"
+	"port53/internal/hosts"
 	"port53/internal/netif"
 	"port53/internal/policy"
 	"port53/internal/resolver"
@@ -36,7 +37,8 @@ type generation struct {
 	sources  []zones.Source
 	bounds   zones.Bounds
 	networks networks
-	guard    *guard // rules that the machine's firewall is to have; nil: they are not our business
+	hosts    *hosts.Reading // names of machines; nil: none are configured
+	guard    *guard         // rules that the machine's firewall is to have; nil: they are not our business
 }
 
 // networks are whose clients are answered, as far as it depends on the machine's interfaces.
@@ -263,6 +265,15 @@ func (a *App) publish(g *generation, view *zone.View) {
 	if now := a.current.Load(); now != nil && a.recursion != nil && sameAnchors(now, g) {
 		g.trust(now.resolver.Anchors) // they may have rolled while g was made
 	}
+	if g.engine.Recursion != nil && !hostSources(g.config, nil).Empty() {
+		r := a.readHosts(g, view)
+		var before *hosts.Reading
+		if now := a.current.Load(); now != nil {
+			before = now.hosts
+		}
+		a.tellHosts(before, r)
+		g.setHosts(r)
+	}
 	a.swap(g, view)
 }
 
@@ -281,7 +292,7 @@ func (a *App) swap(g *generation, view *zone.View) {
 	next.engine.Zones = view
 	if r := next.engine.Recursion; r != nil {
 		withZones := *r
-		withZones.Config = r.Config.WithLocal(engine.LocalZones(view, next.engine.Access))
+		withZones.Config = r.Config.WithLocal(engine.LocalZones(view, next.engine.Access, r.Names))
 		next.engine.Recursion = &withZones
 	}
 	a.current.Store(&next)

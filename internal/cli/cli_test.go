@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exit": exitCode, "freeport": freePort, "waitfor": waitFor, "busy": busyPort,
-			"ask": ask, "until": until, "sighup": signalReload, "sigterm": signalTerm,
+			"ask": ask, "resolve": resolve, "until": until, "sighup": signalReload, "sigterm": signalTerm,
 		},
 		Condition: func(name string) (bool, error) {
 			if name != "lowports" {

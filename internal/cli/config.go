@@ -124,6 +124,9 @@ cannot be used.`,
 				}
 			} else {
 				s.printProblems(report, missing)
+				for _, w := range checked.Wins {
+					fmt.Fprintln(s.out, w)
+				}
 			}
 			broken := 0
 			for _, z := range report {

@@ -181,7 +181,7 @@ func setReverse(a *asking, arg string, _ bool) error {
 	if err != nil {
 		return fmt.Errorf("%q is no address", arg)
 	}
-	a.q.Name, a.named = query.ReverseName(addr), true
+	a.q.Name, a.named = wire.ReverseName(addr), true
 	if !a.typed {
 		a.q.Type = wire.TypePTR // unless a type follows
 	}

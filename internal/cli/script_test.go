@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
@@ -64,7 +65,16 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 // ask asks PORT NAME TYPE and wants the reply in words to hold TEXT, which is what
 // is left of the line.
 func ask(ts *testscript.TestScript, neg bool, args []string) {
-	text, err := exchange(args[0], args[1], args[2], patience)
+	expectReply(ts, neg, 0, args)
+}
+
+// resolve does as ask does, and wants recursion.
+func resolve(ts *testscript.TestScript, neg bool, args []string) {
+	expectReply(ts, neg, wire.FlagRD, args)
+}
+
+func expectReply(ts *testscript.TestScript, neg bool, flags uint16, args []string) {
+	text, err := exchangeFlags(args[0], args[1], args[2], flags, patience)
 	ts.Check(err)
 	want := strings.Join(args[3:], " ")
 	if strings.Contains(text, want) == neg {
@@ -89,6 +99,10 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func exchange(port, name, kind string, patience time.Duration) (string, error) {
+	return exchangeFlags(port, name, kind, 0, patience)
+}
+
+func exchangeFlags(port, name, kind string, flags uint16, patience time.Duration) (string, error) {
 	owner, err := wire.ParseName(name)
 	if err != nil {
 		return "", err
@@ -98,6 +112,7 @@ func exchange(port, name, kind string, patience time.Duration) (string, error) {
 		return "", errors.New("no type " + kind)
 	}
 	msg := dnstest.Question{Name: owner, Type: t, Class: wire.ClassIN}.Message()
+	binary.BigEndian.PutUint16(msg[2:], binary.BigEndian.Uint16(msg[2:])|flags)
 	p, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		return "", err

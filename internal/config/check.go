@@ -68,6 +68,7 @@ func (d *decoder) check() {
 	d.checkZones()
 	d.checkTransfers()
 	d.checkResolver()
+	d.checkHosts()
 	d.checkBounds()
 	d.checkPolicy()
 	d.checkAsked()
@@ -219,6 +220,7 @@ func (d *decoder) checkZoneFiles() {
 func (d *decoder) checkFiles() {
 	d.checkResolverFiles()
 	d.checkKeyFiles()
+	d.checkHostsFiles()
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")
 		if p := unreadable(file); p != nil {

@@ -59,6 +59,10 @@ type Config struct {
 	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
 	Transfers  Transfers        `yaml:"transfers" doc:"Bounds of zone transfers."`
 	Resolver   Resolver         `yaml:"resolver" doc:"How names outside of the zones are resolved. Not in the role authoritative."`
+	Hosts      []HostsFile      `yaml:"hosts" doc:"Files of names and addresses, such as /etc/hosts, in the roles that resolve. They are followed as they change. A name in them has the addresses there and no other data; addresses of loopback are left out, and each address has the first of its names as its reverse."`
+	Names      []LocalName      `yaml:"names" map:"true" doc:"Single names and their addresses, in the roles that resolve: nas.home.arpa: 192.168.1.5, or a list. Below *.lab.home.arpa all names have the addresses. What is closer to a name wins, whether it is one of these, a zone, forward or stub; of equals the zone, then these."`
+	Leases     []LeaseFile      `yaml:"leases" doc:"Files in which a DHCP server keeps its leases, in the roles that resolve. They are followed as they change. Clients have names without a domain: see domain. A lease never has a name that is in a zone here, or stands in names or hosts."`
+	Domain     []byte           `yaml:"domain" is:"name" default:"" doc:"The domain of names that have none in hosts and leases, such as home.arpa. With it, single labels are never asked of others, and names of the domain that are nowhere here do not exist, unless a zone, forward or stub is at or above them and within the domain." why:"Nobody knows which domain is yours."`
 	ZoneLimits ZoneLimits       `yaml:"zone_limits" doc:"Bounds of each zone that is loaded. A zone beyond one of them is not loaded; the others are served."`
 	Policy     Policy           `yaml:"policy" doc:"Who may ask, and how often."`
 	EDNS       EDNS             `yaml:"edns" doc:"The extension mechanism: reply sizes, cookies, padding."`
@@ -161,6 +165,23 @@ type Transfers struct {
 	MaxOutPeer int  `yaml:"max_out_per_peer" default:"4" min:"1" max:"10000" doc:"Transfers that are sent to one address at one time. More wait in line, up to 4,096." why:"One slow secondary does not keep the others from theirs."`
 	MaxMemory  Size `yaml:"max_memory" default:"1GiB" min:"16MiB" max:"1TiB" doc:"Octets of memory that transfers take that are received, all together, with the versions that come of them. A transfer that would take more ends; the version before goes on." why:"A primary that sends without end, or names that are made to be costly, take no more than this. A zone of five million records takes about 1 GiB."`
 	MaxIn      int  `yaml:"max_in" default:"16" min:"1" max:"1000" doc:"Transfers that are received at one time, of all zones. One whose primary sends nothing gives its place to others." why:"Each builds a version beside the one that serves. BIND 10."`
+}
+
+// A HostsFile is a file of names and addresses.
+type HostsFile struct {
+	File string `yaml:"file" is:"path" required:"true" doc:"The file: lines of an address and names, as hosts(5) has it. At most 16 MiB, and 200,000 names of all files together."`
+}
+
+// A LocalName is a name, or a star and the name above it, and its addresses.
+type LocalName struct {
+	Name    []byte       `yaml:"name" is:"pattern" required:"true" doc:"The name, or *. and the name whose subtree is meant."`
+	Address []netip.Addr `yaml:"address" required:"true" doc:"Its address, or a list of them."`
+}
+
+// A LeaseFile is a file in which a DHCP server keeps its leases.
+type LeaseFile struct {
+	File   string `yaml:"file" is:"path" required:"true" doc:"The file, such as /var/lib/misc/dnsmasq.leases. Others than root have to be able to read it, as user."`
+	Format string `yaml:"format" is:"word" words:"auto dnsmasq kea isc" default:"auto" doc:"How it is written: by dnsmasq, by Kea (the memfile, for IPv4 or IPv6), by ISC's dhcpd." why:"The text tells."`
 }
 
 // ZoneLimits are the bounds of one zone.

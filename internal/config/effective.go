@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func (c *Config) effective(list []Setting, section *key, from reflect.Value, abo
 				list = c.effective(list, k, field.Index(i), fmt.Sprintf("%s[%d].", path, i), int32(i))
 			}
 		case k.quiet && c.origin(k, index) == OriginDefault:
-		case k.path == resolverSection && c.Role == RoleAuthoritative:
+		case c.Role == RoleAuthoritative && slices.Contains(resolverKeys(), k.path):
 		case k.form == formSection:
 			list = c.effective(list, k, field, path+".", index)
 		default:

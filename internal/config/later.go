@@ -9,7 +9,6 @@ import (
 // their path in the table, and what to do until then.
 func laterKeys() map[string]string {
 	const (
-		hosts     = "write the names into a zone's file, and leave it out"
 		upstreams = "servers are asked over UDP and TCP; leave it out"
 		remotes   = "write addresses and keys at each zone, and leave it out"
 		signing   = "zones are not signed here yet; serve a file that a signer has made, and leave the key out"
@@ -27,7 +26,6 @@ func laterKeys() map[string]string {
 		"remotes":   remotes,
 		"grants":    grants,
 		"encrypted": encrypted,
-		"hosts":     hosts,
 		"ad":        "it needs the domain controller; leave it out",
 		"expose":    "use policy.allow, and a firewall",
 		"tls":       encrypted,
@@ -38,7 +36,6 @@ func laterKeys() map[string]string {
 		"console":   "there is no console; use the port53 command",
 		"api":       "there is no API; use the port53 command",
 		"store":     "zones are files; leave it out",
-		"domain":    "it needs the domain controller; leave it out",
 
 		"resolver.limits.answer_age": "answers are sent however long they took; resolver.limits.reply_time says by when there is one",
 

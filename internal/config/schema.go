@@ -34,6 +34,9 @@ func (k *key) schema() map[string]any {
 	switch {
 	case k.lone:
 		s = map[string]any{"anyOf": []any{s, map[string]any{"type": "array", "items": s}}}
+	case k.mapped:
+		one := k.keys[1].valueSchema()
+		s = map[string]any{"type": "object", "additionalProperties": map[string]any{"anyOf": []any{one, map[string]any{"type": "array", "items": one, "minItems": 1}}}}
 	case k.list:
 		s = map[string]any{"type": "array", "items": s}
 	}
@@ -116,7 +119,7 @@ func (k *key) valueSchema() map[string]any {
 		return text(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5}))?$`)
 	case formTimeOrNow:
 		return text(`^(now|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5}))?)$`)
-	case formName, formPath, formPathOrOff, formFileOrOff:
+	case formName, formPattern, formPath, formPathOrOff, formFileOrOff:
 		return map[string]any{"type": []string{"string", "number"}}
 	}
 	return map[string]any{}
@@ -194,7 +197,10 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 
 // block says in the reference that a key is a section, or a list of them.
 func (k *key) block() string {
-	if k.list {
+	switch {
+	case k.mapped:
+		return "names and addresses"
+	case k.list:
 		return "list of blocks"
 	}
 	return "block"

@@ -20,6 +20,7 @@ type key struct {
 	why      string // the reason of the default
 	form     form
 	list     bool // many of form
+	mapped   bool // a list of sections of two keys, written as the first: the second
 	hasDef   bool
 	def      string // text of the default; a list's values are parted by ", "
 	internal string // the default in the internal roles; def if there is no other
@@ -54,6 +55,7 @@ const (
 	formRole
 	formWord
 	formName
+	formPattern
 	formPath
 	formPathOrOff
 	formHidden
@@ -107,6 +109,7 @@ func fill(section *key, prefix string, count *int32) {
 		if text, ok := f.Tag.Lookup("public"); ok {
 			k.public = text
 		}
+		k.mapped = f.Tag.Get("map") == "true"
 		k.quiet = f.Tag.Get("quiet") == "true"
 		for _, text := range strings.Fields(f.Tag.Get("beside")) {
 			word, field, _ := strings.Cut(text, "=")
@@ -143,7 +146,7 @@ func fill(section *key, prefix string, count *int32) {
 // tells.
 func formOf(t reflect.Type, is string) form {
 	forms := map[string]form{
-		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName,
+		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName, "pattern": formPattern,
 		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
 		"upstream": formUpstream, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
 	}

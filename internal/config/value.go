@@ -54,6 +54,8 @@ func (k *key) expects() string {
 		return oneOf(k.words)
 	case formName:
 		return "a domain name such as example.com"
+	case formPattern:
+		return "a domain name such as nas.home.arpa, or *.lab.home.arpa for all below"
 	case formPath:
 		return "a path"
 	case formPathOrOff:
@@ -152,6 +154,8 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		return nil, expected(k, s, hint)
 	case formName:
 		return k.parseName(s)
+	case formPattern:
+		return k.parsePattern(s)
 	case formPath, formPathOrOff, formFileOrOff:
 		return k.parsePath(s, folder)
 	case formBool:

@@ -9,6 +9,8 @@ import (
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
+
+	"port53/internal/wire"
 )
 
 // refusals notes what YAML has beyond data: each is a way to make a file mean
@@ -207,6 +209,8 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 	switch {
 	case !k.list && k.form == formSection:
 		d.section(k, n, into, where, index)
+	case k.mapped:
+		d.mapping(k, n, into, where)
 	case !k.list:
 		d.scalar(k, n, into, where, index)
 	default:
@@ -229,6 +233,51 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		d.note(k, index, start(n))
 		d.elements(k, sequence, into, where, index)
 	}
+}
+
+// mapping decodes a block whose keys are values themselves: each is a section of two.
+func (d *decoder) mapping(k *key, n ast.Node, into reflect.Value, where string) {
+	values, ok := pairs(n)
+	if !ok {
+		d.fail(start(n), where+": expected a block of keys, found "+describe(n), "write "+k.keys[0].expects()+", a colon, and "+k.keys[1].expects())
+		return
+	}
+	first, second := k.keys[0], k.keys[1]
+	out := reflect.MakeSlice(into.Type(), len(values), len(values))
+	seen := make(map[string]position, len(values))
+	for i, pair := range values {
+		if len(d.errs) >= MaxErrors {
+			return
+		}
+		text, here, index := keyText(pair.Key), start(pair.Key), int32(i)
+		v, p := first.parse(scalar{text: text}, d.folder)
+		if p != nil {
+			d.fail(here, where+": "+p.text, p.hint)
+			continue
+		}
+		if name, ok := v.([]byte); ok {
+			text = string(wire.Lower(nil, name))
+		}
+		if before, again := seen[text]; again {
+			d.fail(here, fmt.Sprintf("%s: %s is already set at line %d", where, quote(keyText(pair.Key)), before.line), "write all its addresses into one list")
+			continue
+		}
+		seen[text] = here
+		d.note(first, index, here)
+		d.cols[place{first.id, index}] = here
+		out.Index(i).Field(first.field).Set(reflect.ValueOf(v))
+		value := pair.Value
+		if s, ok := value.(ast.ScalarNode); ok && second.list {
+			if _, empty := value.(*ast.NullNode); !empty {
+				value = &ast.SequenceNode{Start: s.GetToken(), Values: []ast.Node{s}}
+			}
+		}
+		d.value(second, value, here, out.Index(i).Field(second.field), where+"."+keyText(pair.Key), index)
+		if second.list && out.Index(i).Field(second.field).Len() == 0 && len(d.errs) == 0 {
+			d.fail(here, where+"."+keyText(pair.Key)+": expected at least one address, found an empty list", "")
+		}
+	}
+	into.Set(out)
 }
 
 // elements decodes a list.

@@ -190,6 +190,14 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 	// Whose is it?
 	entry, further := w.zone(), w.offersRecursion()
+	if further && q.Type != wire.TypeAXFR && q.Type != wire.TypeIXFR {
+		if match, ok := w.ownName(g.Recursion, entry); ok {
+			return w.answerHost(match)
+		}
+		if entry != nil && w.routedBelow(g.Recursion, entry) {
+			return w.recurse(g.Recursion, true)
+		}
+	}
 	var version *zone.Zone // one, to the end of the answer
 	if entry != nil {
 		version = entry.Zone()
@@ -214,7 +222,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		return w.recurse(g.Recursion, true) // it is the parent's, which is not here
 	}
 	result := w.answer.Answer(version, q, &w.builder)
-	if further && (result.Kind == authority.Referral || result.Away) {
+	if further && (result.Kind == authority.Referral || result.Away || w.leadsElsewhere(g.Recursion)) {
 		// What the zone said so far is part of what the resolver will say.
 		w.builder.Reset()
 		w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)

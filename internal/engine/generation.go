@@ -2,6 +2,7 @@ package engine
 
 import (
 	"port53/internal/cache"
+	"port53/internal/hosts"
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/tsig"
@@ -49,6 +50,7 @@ type Recursion struct {
 	Cache    *cache.Cache
 	Resolver *resolver.Resolver
 	Config   *resolver.Config // by which the resolver answers
+	Names    *hosts.Table     // of machines, beside the zones; nil: none
 	Builtin  *zone.View       // names that are never asked of others (RFC 6303, RFC 6761); nil: none
 	Stale    bool             // what has expired is served when nothing fresh is to be had (RFC 8767)
 	Prefetch bool             // what is about to expire is asked for again

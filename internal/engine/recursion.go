@@ -2,13 +2,12 @@ package engine
 
 import (
 	"bytes"
-	"encoding/binary"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"port53/internal/authority"
 	"port53/internal/cache"
+	"port53/internal/hosts"
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/server"
@@ -41,6 +40,9 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) {
 			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone(), q, &w.builder)))
 		}
+	}
+	if w.unqualified(r) {
+		return w.answerHost(hosts.Match{Owner: q.Name.Len(), Denied: true})
 	}
 	key := resolver.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
 	now := w.unix()
@@ -331,69 +333,4 @@ func (l *losses) drop(why telemetry.Drop, p *pending) {
 	l.mu.Lock()
 	l.record.Drop(why, p.peer.Transport, len(p.msg))
 	l.mu.Unlock()
-}
-
-// localZones answers the resolver's own questions from our zones. It is a
-// [resolver.Local].
-type localZones struct {
-	zones  *zone.View
-	access *policy.Access // of the server
-}
-
-// LocalZones returns what a resolver needs to know of zones. What it finds is for all who may
-// use recursion, so that zones which some of them may not ask for are none of its.
-func LocalZones(zones *zone.View, access *policy.Access) resolver.Local {
-	return localZones{zones, access}
-}
-
-// find returns the zone that answers for name.
-func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
-	if l.zones.Len() == 0 {
-		return nil
-	}
-	entry := l.zones.Find(name)
-	if entry != nil && t == wire.TypeDS && name.Labels > 0 && len(entry.Apex) == name.Len() {
-		entry = l.zones.FindAbove(name)
-	}
-	if entry != nil && !entry.Access.Query.AllowsAll(l.access.Recurse) {
-		return nil
-	}
-	return entry
-}
-
-// Apex implements [resolver.Local].
-func (l localZones) Apex(name []byte, t wire.Type) []byte {
-	if l.zones.Len() == 0 {
-		return nil
-	}
-	var split wire.SplitName
-	split.Set(name)
-	entry := l.find(&split, t)
-	if entry == nil {
-		return nil
-	}
-	return entry.Apex
-}
-
-// Answer implements [resolver.Local].
-func (l localZones) Answer(name []byte, t wire.Type) []byte {
-	msg := wire.AppendOPT(wire.AppendQuery(nil, 0, 0, name, t), wire.MaxMessage, true, nil)
-	binary.BigEndian.PutUint16(msg[10:], 1)
-	var q wire.Query
-	if q.Parse(msg) != 0 {
-		return nil
-	}
-	entry := l.find(&q.Name, t)
-	if entry == nil {
-		return nil
-	}
-	version := entry.Zone()
-	if version == nil {
-		return nil
-	}
-	var b wire.Builder
-	b.Start(make([]byte, wire.MaxMessage), wire.MaxMessage, 0, &q)
-	var r authority.Responder
-	r.Answer(version, &q, &b)
-	return b.Finish(nil, 0)
 }

@@ -232,7 +232,7 @@ func TestReverseName(t *testing.T) {
 		"::ffff:192.0.2.10":  "10.2.0.192.in-addr.arpa.",
 		"2001:db8::567:89ab": "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa.",
 	} {
-		if got := query.NameText(query.ReverseName(netip.MustParseAddr(addr))); got != want {
+		if got := query.NameText(wire.ReverseName(netip.MustParseAddr(addr))); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)
 		}
 	}

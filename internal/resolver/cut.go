@@ -81,6 +81,9 @@ func (s *Config) Routed(name []byte, zone int) bool {
 	return route != nil && len(route.Zone) >= zone
 }
 
+// Routes tells whether there are routes at all.
+func (s *Config) Routes() bool { return len(s.routes) > 0 }
+
 func routeCut(r *Route, part uint16) *cut {
 	return &cut{zone: r.Zone, part: part, route: r}
 }

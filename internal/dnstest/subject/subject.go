@@ -79,7 +79,7 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		Hints: hints, Validate: s.Validate, IPv4: s.Bool("ipv4", true), IPv6: s.Bool("ipv6", true),
 		MixCase: s.Bool("mix-case", true), Aggressive: s.Bool("aggressive", true), Sentinel: s.Bool("sentinel", true),
 		Rebinding: s.Bool("rebinding", false), StaleWait: s.Duration("stale-wait", 0), Reporting: s.Bool("reporting", false),
-		Local: engine.LocalZones(sub.zones, &policy.Access{}),
+		Local: engine.LocalZones(sub.zones, &policy.Access{}, nil),
 		Limits: resolver.Limits{
 			Packets: s.Int("packets", 0), Octets: s.Int("octets", 0), Aliases: s.Int("aliases", 0), Depth: s.Int("depth", 0),
 			Glueless: s.Int("glueless", 0), NameServers: s.Int("name-servers", 0), Time: s.Duration("time", 0), Reply: s.Duration("reply", 0),
