@@ -341,11 +341,10 @@ func TestTransfers(t *testing.T) {
 						}
 					}
 					primary.await(t, serial, 30*time.Second)
-					took := secondary.await(t, serial, 10*time.Second)
+					// Without NOTIFY it would look after an hour. With it, it takes a second on
+					// a machine that has nothing else to do.
+					took := secondary.await(t, serial, 30*time.Second)
 					t.Logf("serial %d: the secondary has it %v after the primary", serial, took.Round(time.Millisecond))
-					if took > 2*time.Second {
-						t.Errorf("NOTIFY took %v", took)
-					}
 					if !slices.Equal(primary.axfr(t), secondary.axfr(t)) {
 						t.Errorf("with serial %d the zones differ", serial)
 					}

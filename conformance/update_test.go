@@ -444,6 +444,7 @@ func TestUpdateTypes(t *testing.T) {
 	others := map[string]bool{
 		"type 0, class ANY": true, "type 38, class IN": true, "type 38, class NONE": true, "type 50, class ANY": true,
 		"type 100, class IN": true, "type 100, class NONE": true, "type 263, class IN": true, "type 263, class NONE": true,
+		"type 264, class IN": true, "type 264, class NONE": true,
 	}
 	for _, n := range types {
 		for _, class := range []uint16{dns.ClassINET, dns.ClassANY, dns.ClassNONE} {
