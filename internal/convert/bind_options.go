@@ -208,8 +208,7 @@ func (b *bind) querySource(s *stmt) {
 		b.note(s, Changed, "the system chooses the address and port53 the port, at random")
 		return
 	}
-	b.out.add("resolver.outgoing", a)
-	b.note(s, Taken, "")
+	b.takeList(s, "resolver.outgoing", a)
 	if p := s.option("port"); p != "" && p != "*" {
 		b.note(s, Changed, "each question has a random port")
 	}

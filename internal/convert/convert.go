@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -119,6 +120,9 @@ func File(o Options) (*Result, error) {
 		c.note(lineStmt(path, 1, "no zone"), NotTaken, "there is none that could be taken: add one before port53 serves with this")
 	}
 	r.Notes = c.merged()
+	if c.out.recurse {
+		c.out.remarks = append(c.out.remarks, "Private addresses are taken out of answers that are found by iteration, unless their zones are", "in resolver.private_zones; resolver.rebinding: off leaves them in.", "")
+	}
 	c.out.remarks = append(c.out.remarks, remarks(path, o.Kind, r.Notes)...)
 	r.YAML = c.out.yaml()
 	tried := r.YAML
@@ -170,6 +174,9 @@ type converter struct {
 	out     model
 }
 
+// secret matches what is called so that its value is nobody's.
+var secret = regexp.MustCompile(`(?i)secret|password|pwhash|api-?key|credentials`)
+
 // note says what became of a statement. One with several outcomes is told once, with the
 // worst of them.
 func (c *converter) note(s *stmt, outcome, why string) {
@@ -179,7 +186,7 @@ func (c *converter) note(s *stmt, outcome, why string) {
 	w := s.words[0]
 	var text []string
 	for _, x := range s.words {
-		if text = append(text, x.text); w.text == "secret" {
+		if text = append(text, x.text); secret.MatchString(w.text) {
 			break // is nobody's who reads a report
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"port53/internal/config"
 	"port53/internal/wire"
@@ -61,6 +63,7 @@ type model struct {
 	// networks. deny are those who get nothing at all.
 	query, recursion, deny netset
 	clientsFrom            *stmt // that says who may use recursion
+	inside                 bool  // the zones are for those who may use recursion
 
 	settings []setting // in order
 	remarks  []string  // of the result's head
@@ -99,7 +102,7 @@ func (m *model) add(path string, values ...string) {
 // take sets a key if its value is within port53's bounds, and says what became of the
 // statement.
 func (c *converter) take(s *stmt, path, value string) {
-	m := model{recurse: true}
+	m := model{recurse: true, settings: slices.Clone(c.out.settings)}
 	m.set(path, value)
 	if _, err := config.Parse("", m.yaml()); err != nil {
 		c.note(s, Changed, "port53's own default is used: "+path+" cannot be "+value)
@@ -109,10 +112,45 @@ func (c *converter) take(s *stmt, path, value string) {
 	c.note(s, Taken, "")
 }
 
+// takeList appends values to a key that has a list, if they are good.
+func (c *converter) takeList(s *stmt, path string, values ...string) {
+	m := model{recurse: true, settings: slices.Clone(c.out.settings)}
+	m.add(path, values...)
+	if _, err := config.Parse("", m.yaml()); err != nil {
+		c.note(s, NotTaken, path+" cannot have it")
+		return
+	}
+	c.out.add(path, values...)
+	c.note(s, Taken, "")
+}
+
 // goodName reports whether text is a domain name that zones can have.
 func goodName(text string) bool {
 	_, err := wire.ParseName(text)
-	return err == nil && text != ""
+	return err == nil && text != "" && strings.IndexFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+}
+
+// goodServer reports whether a text is the address of a server, with a port or without.
+func goodServer(text string) bool {
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		ap, err := netip.ParseAddrPort(text)
+		if a = ap.Addr(); err != nil || ap.Port() == 0 {
+			return false
+		}
+	}
+	return !a.IsUnspecified() && !a.IsMulticast() && a.Zone() == "" && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// good returns the servers of a list that are some.
+func (c *converter) good(s *stmt, servers []string) []string {
+	return slices.DeleteFunc(slices.Clone(servers), func(text string) bool {
+		if !goodServer(text) {
+			c.note(s, NotTaken, text+" is the address of no server")
+			return true
+		}
+		return false
+	})
 }
 
 // domain returns a name in lower case without its last dot, but for the root.
@@ -136,11 +174,17 @@ func server(a netip.Addr, port string) string {
 }
 
 func (c *converter) listen(addr, port string) {
+	bare := addr
 	if port != "" && port != "53" {
 		if strings.Contains(addr, ":") {
 			addr = "[" + addr + "]"
 		}
 		addr += ":" + port
+	}
+	m := model{recurse: true, listen: []string{addr}}
+	if _, err := config.Parse("", m.yaml()); err != nil {
+		c.note(lineStmt(c.options.Path, 1, "listen", bare, port), NotTaken, addr+" is no address to listen on")
+		return
 	}
 	if !slices.Contains(c.out.listen, addr) {
 		c.out.listen = append(c.out.listen, addr)
@@ -192,6 +236,13 @@ func (c *converter) grant(s *stmt, z *zone, g grant) {
 		c.note(s, NotTaken, "there is no key "+g.key+" that could be taken, or the zone is a secondary")
 		return
 	}
+	k := *c.keys[g.key]
+	k.used = true
+	trial := model{recurse: true, keys: []*key{&k}, zones: []*zone{{name: z.name, file: "x", updates: []grant{g}}}}
+	if _, err := config.Parse("", trial.yaml()); err != nil {
+		c.note(s, NotTaken, "a name is not in the zone, or a type is not known")
+		return
+	}
 	z.updates = append(z.updates, g)
 	c.note(s, Taken, "")
 }
@@ -199,7 +250,13 @@ func (c *converter) grant(s *stmt, z *zone, g grant) {
 // addZone takes a zone that comes from somewhere and is not there yet.
 func (c *converter) addZone(s *stmt, z *zone) bool {
 	z.from = s
+	had := len(z.primaries)
+	z.primaries, z.secondaries, z.notify = c.good(s, z.primaries), c.good(s, z.secondaries), c.good(s, z.notify)
 	switch {
+	case had > 0 && len(z.primaries) == 0:
+		c.note(s, NotTaken, "it has no primaries that could be taken")
+	case strings.IndexFunc(z.file, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) >= 0 || len(z.file) > maxPath:
+		c.note(s, NotTaken, "the path of its file cannot be written")
 	case z.file == "" && len(z.primaries) == 0:
 		c.note(s, NotTaken, "zone "+z.name+" comes from nowhere")
 	case !goodName(z.name):
@@ -215,8 +272,16 @@ func (c *converter) addZone(s *stmt, z *zone) bool {
 	return false
 }
 
+// maxPath is Linux's PATH_MAX.
+const maxPath = 4096
+
 // addRoute takes servers for the names of a zone. Of two for one zone the last counts.
 func (c *converter) addRoute(list *[]route, r route) {
+	if had := len(r.to); had > 0 {
+		if r.to = c.good(r.from, r.to); len(r.to) == 0 {
+			return
+		}
+	}
 	for i := range *list {
 		if (*list)[i].zone == r.zone {
 			(*list)[i] = r
@@ -334,6 +399,9 @@ func (c *converter) settleClients() {
 	if base == nil {
 		base = allAddresses()
 	}
+	if m.inside && m.recurse {
+		base = clients
+	}
 	base = base.minus(m.deny)
 	ask := netset{}
 	m.zones = slices.DeleteFunc(m.zones, func(z *zone) bool {
@@ -361,7 +429,7 @@ func (c *converter) settleClients() {
 		if len(m.deny) > 0 && m.recursion == nil {
 			m.set("policy.deny", list(m.deny.text()))
 		}
-	case m.recurse && m.recursion != nil && ask.equal(clients):
+	case m.recurse && (m.recursion != nil || m.inside) && ask.equal(clients):
 	case !m.recurse && ask.equal(allAddresses()):
 	default:
 		c.writeAllow(ask, whole)
@@ -403,7 +471,11 @@ func writeSettings(b *strings.Builder, settings []setting, indent string) {
 	for i := 0; i < len(settings); {
 		name, _, nested := strings.Cut(settings[i].path, ".")
 		if !nested {
-			fmt.Fprintf(b, "%s%s: %s\n", indent, name, settings[i].value)
+			gap := " "
+			if strings.HasPrefix(settings[i].value, "\n") {
+				gap = ""
+			}
+			fmt.Fprintf(b, "%s%s:%s%s\n", indent, name, gap, settings[i].value)
 			i++
 			continue
 		}

@@ -43,6 +43,15 @@ func (c *converter) addRecord(n localName) bool {
 	return true
 }
 
+// privateTops are domains that the public tree does not have, or has for machines at home.
+const privateTops = " lan home local internal localdomain intranet private corp home.arpa test example invalid domain local.lan "
+
+// hides reports whether a zone for the name alone would hide what others may have below it.
+func hides(name string) bool {
+	top := name[strings.LastIndexByte(name, '.')+1:]
+	return strings.Count(name, ".") == 1 && !strings.Contains(privateTops, " "+top+" ")
+}
+
 // addDomain says that all names of a domain are known here: others do not exist.
 func (c *converter) addDomain(name string) {
 	if name = domain(name); goodName(name) && !slices.Contains(c.domains, name) {
@@ -72,12 +81,14 @@ func (c *converter) apexOf(n localName) string {
 // writeNames makes zones of the names: one for each domain that is known as a whole, and one
 // for each other name.
 func (c *converter) writeNames() {
+	c.follow()
 	for _, n := range slices.Clone(c.names) {
 		if a, err := netip.ParseAddr(n.data); n.reverse && err == nil {
 			name, _ := wire.ParseName(n.name)
 			c.names = append(c.names, localName{n.from, reverseName(a), "PTR", string(wire.AppendName(nil, name)), n.ttl, false, false})
 		}
 	}
+	c.names = slices.DeleteFunc(c.names, c.misplaced)
 	zones := map[string][]localName{}
 	var order []string
 	for _, d := range c.domains {
@@ -94,6 +105,47 @@ func (c *converter) writeNames() {
 	for _, apex := range order {
 		c.writeZone(apex, zones[apex])
 	}
+}
+
+// misplaced reports whether a record cannot be in a zone of its own name, and says so. An alias
+// there becomes the addresses that it leads to.
+func (c *converter) misplaced(n localName) bool {
+	if n.typ == "PTR" || c.apexOf(n) != n.name || slices.Contains(c.domains, n.name) {
+		return false
+	}
+	switch {
+	case hides(n.name):
+		c.note(n.from, ToCome, "single names beside those of a public domain: a zone for "+n.name+" would hide the others")
+	case n.typ != "A" && n.typ != "AAAA" && !strings.HasPrefix(n.name, "_"):
+		c.note(n.from, ToCome, "single records beside those of a name: a zone for "+n.name+" would hide the others")
+	default:
+		return false
+	}
+	return true
+}
+
+// follow puts addresses in the place of aliases that would be alone in a zone.
+func (c *converter) follow() {
+	var out []localName
+	for _, n := range c.names {
+		if n.typ != "CNAME" || c.apexOf(n) != n.name {
+			out = append(out, n)
+			continue
+		}
+		found := false
+		for _, t := range c.names {
+			if t.name == domain(n.data) && (t.typ == "A" || t.typ == "AAAA") {
+				t.from, t.name, t.below, t.reverse, found = n.from, n.name, n.below, false, true
+				out = append(out, t)
+			}
+		}
+		if found {
+			c.note(n.from, Changed, "the addresses of "+n.data+" stand for the alias")
+		} else {
+			c.note(n.from, ToCome, "an alias that no zone has, to a name elsewhere")
+		}
+	}
+	c.names = out
 }
 
 func reverseName(a netip.Addr) string {

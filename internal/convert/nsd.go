@@ -10,7 +10,7 @@ import (
 )
 
 // attribute is the name of a section or of what is set in one.
-var attribute = regexp.MustCompile(`^[a-z][a-z0-9-]*:$`)
+var attribute = regexp.MustCompile(`^[a-z][a-z0-9_-]*:$`)
 
 func (c *converter) nsdWords(path string, from *word) ([]word, error) {
 	text, err := c.readFile(path, from)
@@ -23,7 +23,7 @@ func (c *converter) nsdWords(path string, from *word) ([]word, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(words) != 2 || words[0].text != "include:" {
+		if len(words) != 2 || words[0].text != "include:" && words[0].text != "include-toplevel:" {
 			out = append(out, words...)
 			continue
 		}

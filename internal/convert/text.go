@@ -144,3 +144,10 @@ func yes(s string) bool {
 	}
 	return false
 }
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

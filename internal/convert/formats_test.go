@@ -1,0 +1,393 @@
+package convert_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"port53/internal/config"
+	"port53/internal/convert"
+)
+
+// TestFormats reads configurations that people write, finds out whose they are, and holds what
+// becomes of them against what they mean.
+func TestFormats(t *testing.T) {
+	for _, test := range []struct {
+		what, kind, text string
+		want             []string // in the configuration
+		files            map[string][]string
+		notes            []string
+	}{
+		{
+			"a resolver for an office", "unbound", `server:
+    interface: 0.0.0.0
+    interface: 192.168.1.1@5353
+    access-control: 10.0.0.0/8 allow
+    access-control: 10.66.0.0/16 refuse
+    access-control: 192.168.0.0/16 allow_snoop
+    domain-insecure: "corp.lan"
+    private-domain: "example.com"
+    cache-max-ttl: 3600
+    rrset-cache-size: 128m
+    do-ip6: no
+    hide-identity: yes
+    log-queries: yes
+    local-zone: "home.lan." static
+    local-data: "nas.home.lan. IN A 192.168.1.5"
+    local-data: 'nas.home.lan. 600 IN TXT "the box"'
+    local-data-ptr: "192.168.1.5 nas.home.lan"
+    local-zone: "ads.example." always_nxdomain
+    local-zone: "star.lan" redirect
+    local-data: "star.lan A 192.168.1.9"
+    tls-service-key: "/x"
+forward-zone:
+    name: "corp.lan"
+    forward-addr: 10.0.0.5
+    forward-addr: 10.0.0.6@5300
+forward-zone:
+    name: "."
+    forward-addr: 192.0.2.1@853#dns.example
+    forward-addr: 192.0.2.2
+    forward-first: yes
+forward-zone:
+    name: "open.example"
+stub-zone:
+    name: "ad.lan"
+    stub-addr: 10.0.0.7
+auth-zone:
+    name: "auth.test"
+    primary: 192.0.2.9
+remote-control:
+    control-enable: yes
+`,
+			[]string{
+				`listen: ["0.0.0.0", "192.168.1.1:5353"]`, `{zone: "corp.lan", to: ["10.0.0.5", "10.0.0.6:5300"]}`, `{zone: ".", to: ["192.0.2.2"], first: true}`,
+				`{zone: "open.example", to: []}`, "stub:\n    - {zone: \"ad.lan\", to: [\"10.0.0.7\"]}", `primaries: ["192.0.2.9"]`, "max_ttl: 3600s", "size: 131072KiB", "ipv6: false",
+				"queries: text", `private_zones: ["example.com"]`, `{name: "corp.lan", until: `, `"10.0.0.0/10"`, "!10.66", `"192.168.0.0/16"`,
+			},
+			map[string][]string{
+				"zones/home.lan.zone":                 {"nas.home.lan. 3600 A 192.168.1.5", `nas.home.lan. 600 TXT "the box"`},
+				"zones/star.lan.zone":                 {"star.lan. 3600 A 192.168.1.9", "*.star.lan. 3600 A 192.168.1.9"},
+				"zones/5.1.168.192.in-addr.arpa.zone": {"5.1.168.192.in-addr.arpa. 3600 PTR nas.home.lan."},
+			},
+			[]string{"to come: tls-service-key", "to come: local-zone ads.example.", "to come: forward-addr 192.0.2.1@853", "changed: domain-insecure"},
+		},
+		{
+			"nobody but the machine", "unbound", "server:\n  num-threads: 2\n  module-config: \"iterator\"\n",
+			[]string{`allow: ["127.0.0.0/8", "::1"]`, "validation: false", `listen: ["127.0.0.1", "::1"]`},
+			nil, nil,
+		},
+		{
+			"a home", "dnsmasq", `# comment
+no-resolv
+no-hosts
+server=192.0.2.1
+server=192.0.2.2#5353
+server=/corp.lan/10.0.0.5 # inside
+server=/internal.lan/
+rev-server=192.168.2.0/24,192.168.2.1
+address=/lab.home.arpa/192.168.1.9
+address=/ads.example/0.0.0.0
+host-record=nas.home.lan,nas2.home.lan,192.168.1.5,fd00::5
+cname=files.home.lan,nas.home.lan
+domain=home.lan
+local=/home.lan/
+expand-hosts
+txt-record=home.lan,"hello, world"
+mx-host=example.com,mail.example.com,10
+dhcp-range=192.168.1.50,192.168.1.150,12h
+cache-size=1000
+listen-address=127.0.0.1,192.168.1.1
+recursoin
+`,
+			[]string{
+				`{zone: ".", to: ["192.0.2.1", "192.0.2.2:5353"]}`, `{zone: "corp.lan", to: ["10.0.0.5"]}`, `{zone: "2.168.192.in-addr.arpa", to: ["192.168.2.1"]}`,
+				`listen: ["127.0.0.1", "192.168.1.1"]`, "validation: false", `name: "internal.lan"`, "!first",
+			},
+			map[string][]string{
+				"zones/home.lan.zone":      {"nas.home.lan. 0 A 192.168.1.5", "nas2.home.lan. 0 AAAA fd00::5", "files.home.lan. 0 CNAME nas.home.lan.", `home.lan. 0 TXT "hello" " world"`},
+				"zones/lab.home.arpa.zone": {"lab.home.arpa. 0 A 192.168.1.9", "*.lab.home.arpa. 0 A 192.168.1.9"},
+			},
+			[]string{"to come: address", "not taken: dhcp-range", "not taken: recursoin", "to come: mx-host", "changed: cache-size"},
+		},
+		{
+			"a cluster's edge", "corefile", `(common) {
+    errors
+    log
+}
+example.org:5300, example.net:5300 {
+    file db.example.org example.org
+    file db.example.net example.net
+    transfer {
+        to 192.0.2.8 192.0.2.9:5353
+    }
+    import common
+}
+signed.example {
+    file db.signed
+    dnssec
+}
+. {
+    import common
+    hosts {
+        192.168.1.5 nas.home.lan
+        ttl 60
+        fallthrough
+    }
+    forward . 192.0.2.1 tls://192.0.2.3 {
+        except open.example
+        force_tcp
+    }
+    cache 300
+    chaos CoreDNS-1
+    acl {
+        allow net 10.0.0.0/8 127.0.0.0/8
+        block
+    }
+}
+corp.lan {
+    forward . 10.0.0.5:5353
+}
+tls://. {
+    forward . 192.0.2.1
+}
+`,
+			[]string{
+				`{zone: ".", to: ["192.0.2.1"], tcp: true}`, `{zone: "corp.lan", to: ["10.0.0.5:5353"]}`, `{zone: "open.example", to: []}`,
+				`secondaries: ["192.0.2.8", "192.0.2.9:5353"]`, "name: \"example.net\"", "!signed.example", "max_ttl: 300s", `version: "CoreDNS-1"`,
+				"resolver:\n  allow: [\"10.0.0.0/8\", \"127.0.0.0/8\"]", "!0.0.0.0/0",
+			},
+			map[string][]string{"zones/nas.home.lan.zone": {"nas.home.lan. 60 A 192.168.1.5"}},
+			[]string{"not taken: file db.signed: CoreDNS signs it", "to come: forward . 192.0.2.1 tls://192.0.2.3", "to come: tls://.", "to come: dnssec"},
+		},
+		{
+			"files alone", "corefile", "example.org {\n    file /z/db.example.org\n    whoami\n}\n",
+			[]string{"role: authoritative", "!policy", "file: \"/z/db.example.org\""},
+			nil,
+			[]string{"to come: whoami"},
+		},
+		{
+			"a database", "pdns", "launch=gsqlite3\ngsqlite3-database=/var/lib/powerdns/pdns.sqlite3\nlocal-address=127.0.0.1, ::1\nlocal-port=5300\n",
+			[]string{`listen: ["127.0.0.1:5300", "[::1]:5300"]`},
+			nil,
+			[]string{"not taken: launch gsqlite3: zones of the backend gsqlite3 are in a database: for each of pdnsutil"},
+		},
+		{
+			"a recursor", "recursor", "local-address=127.0.0.1\nallow-from=10.0.0.0/8, !10.1.0.0/16\nforward-zones=corp.lan=10.0.0.5;10.0.0.6:5300, ad.lan=10.0.0.7\nforward-zones-recurse=.=192.0.2.1\ndnssec=process-no-validate\nlua-config-file=/x\nmax-negative-ttl=60\n",
+			[]string{
+				`{zone: ".", to: ["192.0.2.1"]}`, `{zone: "corp.lan", to: ["10.0.0.5", "10.0.0.6:5300"]}`, "stub:", "validation: false", "max_negative_ttl: 60s", `"10.0.0.0/16"`, "!10.1.",
+			},
+			nil,
+			[]string{"not taken: lua-config-file"},
+		},
+		{
+			"a recursor of today", "recursor-yaml", `incoming:
+  listen: [127.0.0.1, "[::1]:5300"]
+  allow_from:
+  - 10.0.0.0/8
+  - 127.0.0.0/8
+dnssec:
+  validation: validate
+recursor:
+  forward_zones:
+  - zone: corp.lan
+    forwarders:
+    - 10.0.0.5
+  forward_zones_recurse:
+  - zone: "."
+    forwarders: [192.0.2.1, '192.0.2.2:5300']
+  auth_zones:
+  - zone: auth.test
+    file: /z/auth
+  extended_resolution_errors: true
+recordcache:
+  max_ttl: 3600
+`,
+			[]string{
+				`listen: ["127.0.0.1", "[::1]:5300"]`, "!policy", `allow: ["10.0.0.0/8", "127.0.0.0/8"]`, `{zone: ".", to: ["192.0.2.1", "192.0.2.2:5300"]}`, "stub:\n    - {zone: \"corp.lan\", to: [\"10.0.0.5\"]}",
+				`file: "/z/auth"`, "max_ttl: 3600s", "validation: true",
+			},
+			nil,
+			[]string{":3: not taken: extended_resolution_errors true"},
+		},
+		{
+			"a Pi-hole", "pihole", `[dns]
+  upstreams = [
+    "192.0.2.1", # first
+    "192.0.2.2#5353"
+  ]
+  hosts = [ "192.168.1.5 nas.home.lan nas" ]
+  cnameRecords = [ "files.home.lan,nas.home.lan" ]
+  revServers = [ "true,192.168.2.0/24,192.168.2.1,other.lan" ]
+  domain = "home.lan"
+  dnssec = true
+  queryLogging = true
+  [dns.blocking]
+    active = true
+[dhcp]
+  active = false
+[webserver]
+  port = "80o,443os"
+[misc]
+  dnsmasq_lines = [ "address=/lab.lan/192.168.1.9" ]
+`,
+			[]string{`{zone: ".", to: ["192.0.2.1", "192.0.2.2:5353"]}`, `{zone: "other.lan", to: ["192.168.2.1"]}`, "!validation: false", "queries: text"},
+			map[string][]string{"zones/home.lan.zone": {"nas.home.lan. 0 A 192.168.1.5", "files.home.lan. 0 CNAME"}, "zones/nas.zone": {"nas. 0 A"}, "zones/lab.lan.zone": {"*.lab.lan."}},
+			[]string{"to come: blocking"},
+		},
+		{
+			"an AdGuard Home", "adguard", `http:
+  address: 0.0.0.0:80
+dns:
+  bind_hosts:
+    - 192.168.1.1
+  port: 5300
+  ratelimit: 20
+  upstream_dns:
+    - '[/corp.lan/ad.lan/]10.0.0.5:5353'
+    - https://dns.example/dns-query
+    - 192.0.2.1
+    - '# 192.0.2.7'
+  allowed_clients:
+    - 192.168.0.0/16
+  blocked_hosts:
+    - version.bind
+filters:
+  - enabled: true
+    url: https://lists.example/1.txt
+user_rules:
+  - '||ads.example^'
+  - 192.168.1.8 printer.lan
+filtering:
+  rewrites:
+    - domain: nas.lan
+      answer: 192.168.1.5
+    - domain: '*.lab.lan'
+      answer: 192.168.1.9
+    - domain: files.lan
+      answer: nas.lan
+  protection_enabled: true
+clients:
+  persistent: []
+`,
+			[]string{`listen: ["192.168.1.1:5300"]`, `{zone: "corp.lan", to: ["10.0.0.5:5353"]}`, `{zone: "ad.lan", to: ["10.0.0.5:5353"]}`, `{zone: ".", to: ["192.0.2.1"]}`, `allow: ["192.168.0.0/16"]`, "ceiling: 20/s"},
+			map[string][]string{
+				"zones/nas.lan.zone": {"nas.lan. 10 A 192.168.1.5"}, "zones/lab.lan.zone": {"*.lab.lan. 10 A 192.168.1.9"},
+				"zones/files.lan.zone": {"files.lan. 10 A 192.168.1.5"}, "zones/printer.lan.zone": {"printer.lan. 10 A 192.168.1.8"},
+			},
+			[]string{"to come: https://dns.example", "to come: user_rules", "to come: blocked_hosts", "https://lists.example/1.txt"},
+		},
+		{
+			"a machine's names", "hosts", "127.0.0.1 localhost\n192.168.1.5 nas.home.lan nas # box\n0.0.0.0 ads.example\n0.0.0.0 more.example\n::1 ip6-localhost\nff02::1 ip6-allnodes\n192.0.2.80 example.org\n",
+			[]string{"role: internal-resolver", `name: "nas.home.lan"`, `name: "ip6-localhost"`, "!policy", "!ads.example", "!name: \"example.org\""},
+			map[string][]string{"zones/nas.zone": {"nas. 60 A 192.168.1.5"}, "zones/5.1.168.192.in-addr.arpa.zone": {"PTR nas.home.lan."}},
+			[]string{"to come: 0.0.0.0 ads.example: answers are not filtered yet: 2 lines", "to come: 192.0.2.80 example.org"},
+		},
+		{
+			"a zone file", "zones", "$ORIGIN example.test.\n$TTL 300\n@ IN SOA ns hostmaster 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n",
+			[]string{"role: authoritative", `name: "example.test"`},
+			nil, nil,
+		},
+		{
+			"a zone from Windows", "zones", ";\n;  Database file ad.test.dns for ad.test zone.\n;      Zone version:  12\n;\n\n@  IN SOA dc1.ad.test. hostmaster.ad.test. (\n  12 900 600 86400 3600 )\n@ NS dc1.ad.test.\ndc1 [AGE:3654321] 1200 A 10.0.0.5\n@ 0 WINS L1 C900 ( 10.0.0.9 )\n",
+			[]string{`name: "ad.test"`},
+			map[string][]string{"zones/ad.test.zone": {"dc1  1200 A 10.0.0.5", "; @ 0 WINS"}},
+			[]string{"changed: x.conf: records that look names up in WINS"},
+		},
+	} {
+		t.Run(test.kind+" "+test.what, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.conf")
+			if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r, err := convert.File(convert.Options{Path: file, Addrs: machine})
+			if err != nil {
+				if r != nil {
+					t.Logf("%s", r.YAML)
+				}
+				t.Fatal(err)
+			}
+			if r.Kind != test.kind {
+				t.Fatalf("taken for %s", r.Kind)
+			}
+			var notes strings.Builder
+			for _, n := range r.Notes {
+				notes.WriteString(n.String() + "\n")
+			}
+			expect(t, "configuration", body(r), test.want...)
+			expect(t, "notes", notes.String(), test.notes...)
+			for name, want := range test.files {
+				expect(t, name, string(r.Files[name]), want...)
+			}
+			load(t, r)
+			if t.Failed() {
+				t.Log(notes.String())
+			}
+		})
+	}
+}
+
+// load loads a result with its zone files, as port53 config check would. Zone files that are
+// the original's are put in their places.
+func load(t *testing.T, r *convert.Result) {
+	t.Helper()
+	if len(r.Files) == 0 {
+		return
+	}
+	c, err := config.Parse("port53.yaml", r.YAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, z := range c.Zones {
+		if rel, err := filepath.Rel(".", z.File); err == nil && strings.HasPrefix(rel, "zones/") && r.Files[rel] == nil {
+			t.Errorf("there is no file %s", rel)
+		}
+	}
+}
+
+// TestDetect tells files apart that say little, or are none.
+func TestDetect(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, want := range map[string]string{"dnsmasq.conf": "dnsmasq", "recursor.conf": "recursor", "knot.conf": "knot", "named.conf.local": "bind"} {
+		if got, err := convert.Detect(write(name, "# all is as it comes\n")); got != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if _, err := convert.Detect(filepath.Join(dir, "nothing")); err == nil || !strings.Contains(err.Error(), "there is no such file") {
+		t.Error(err)
+	}
+	_, err := convert.Detect(write("x", "what is this?\n"))
+	if err == nil {
+		t.Fatal("it is taken for something")
+	}
+	for _, kind := range convert.Kinds() {
+		if !strings.Contains(err.Error(), kind) {
+			t.Errorf("%v does not name %s", err, kind)
+		}
+	}
+}
+
+// TestSecretsAreNotTold shows that no note has a secret in it.
+func TestSecretsAreNotTold(t *testing.T) {
+	for kind, text := range map[string]string{
+		"pdns":     "launch=\napi-key=hunter2\nwebserver-password=hunter2\ntcp-control-secret=hunter2\n",
+		"recursor": "allow-from=10.0.0.0/8\napi-key=hunter2\n",
+		"bind":     "key k { algorithm hmac-sha256; secret \"hunter2\"; };\noptions { cookie-secret \"hunter2\"; };",
+		"corefile": ". {\n etcd {\n credentials u hunter2\n }\n tsig {\n secret k hunter2\n }\n}\n",
+		"pihole":   "[webserver.api]\npwhash = \"hunter2\"\napp_pwhash = \"hunter2\"\n",
+		"adguard":  "users:\n- name: a\n  password: hunter2\ndns:\n  port: 53\n",
+	} {
+		r, notes := imported(t, kind, text)
+		if strings.Contains(notes+string(r.YAML), "hunter2") {
+			t.Errorf("%s: %s", kind, notes)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package convert
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// nullAddress reports whether an address stands for no machine: lists that block have it.
+func nullAddress(a netip.Addr) bool { return a.IsUnspecified() }
+
+// hostLines reads a file of addresses and their names, as /etc/hosts. A name without a dot has
+// the domain as well, if one is given. Names of lists that block are counted and left out.
+func (c *converter) hostLines(path, text, domainName string, ttl int) {
+	blocked := 0
+	var first *stmt
+	for i, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		s := lineStmt(path, i+1, f...)
+		addr, err := netip.ParseAddr(f[0])
+		switch {
+		case err != nil || len(f) < 2:
+			c.note(s, NotTaken, "it is no address with names")
+			continue
+		case nullAddress(addr):
+			if blocked++; first == nil {
+				first = s
+			}
+			continue
+		case addr.IsMulticast():
+			c.note(s, Changed, "names of multicast groups are nobody's business")
+			continue
+		}
+		for j, name := range f[1:] {
+			if name = domain(name); domainName != "" && !strings.Contains(name, ".") {
+				c.addName(s, name+"."+domainName, addr, ttl, false, j == 0)
+			}
+			c.addName(s, name, addr, ttl, false, j == 0 && (domainName == "" || strings.Contains(name, ".")))
+		}
+	}
+	if blocked > 0 {
+		c.note(first, ToCome, "answers are not filtered yet: "+plural(blocked, "line blocks names", "lines block names"))
+	}
+}
+
+// readHosts reads /etc/hosts, or a list of the same form: Pi-hole's custom.list.
+func readHosts(c *converter, path string) error {
+	text, err := c.readFile(path, nil)
+	if err != nil {
+		return err
+	}
+	c.out.recurse, c.out.inside = true, true
+	c.hostLines(path, text, "", hostsTTL)
+	return nil
+}
+
+// hostsTTL is the TTL of names from lists that have none, in seconds: machines move.
+const hostsTTL = 60
+
+// resolvConf takes the servers that a file such as /etc/resolv.conf names.
+func (c *converter) resolvConf(s *stmt, path string) (to []string) {
+	text, err := c.readFile(path, &s.words[0])
+	if err != nil {
+		c.note(s, NotTaken, "servers are in "+path+", which cannot be read here")
+		return nil
+	}
+	for _, line := range strings.Split(text, "\n") {
+		f := strings.Fields(line)
+		if len(f) > 1 && f[0] == "nameserver" {
+			if a, err := netip.ParseAddr(f[1]); err == nil && a.Zone() == "" {
+				to = append(to, server(a, ""))
+			}
+		}
+	}
+	c.note(s, Changed, "the servers of "+path+" as they are now")
+	return to
+}
+
+// beside returns a path as seen from a file.
+func beside(file, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(file), path)
+}

@@ -1,0 +1,142 @@
+package convert
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// readPihole takes Pi-hole's pihole.toml. Pi-hole is dnsmasq within: most of it has the same
+// meaning as an option of that.
+func readPihole(c *converter, path string) error {
+	text, err := c.readFile(path, nil)
+	if err != nil {
+		return err
+	}
+	root, err := tomlTree(path, text)
+	if err != nil {
+		return err
+	}
+	var opts []*stmt
+	add := func(from *stmt, name, value string) {
+		w := from.words[0]
+		w.text = name
+		v := w
+		v.text = value
+		opts = append(opts, &stmt{words: []word{w, v}})
+	}
+	for _, s := range root.block {
+		switch s.name() {
+		case "dns":
+			for _, e := range s.block {
+				c.piholeDNS(e, add)
+			}
+			c.note(s, Taken, "")
+		case "dhcp":
+			if yes(s.at("active").arg(1)) {
+				c.note(s, NotTaken, "port53 gives no addresses")
+			} else {
+				c.note(s, Changed, "it is switched off")
+			}
+		case "misc":
+			for _, w := range s.at("dnsmasq_lines").words[min(1, len(s.at("dnsmasq_lines").words)):] {
+				name, value, _ := strings.Cut(w.text, "=")
+				add(&stmt{words: []word{w}}, strings.TrimSpace(name), strings.TrimSpace(value))
+			}
+			c.note(s, Taken, "")
+		default:
+			c.note(s, Changed, "port53 has its own: log, metrics, control")
+		}
+	}
+	add(root, "no-resolv", "")
+	add(root, "no-hosts", "")
+	if _, err := c.readFile(filepath.Join(filepath.Dir(path), "gravity.db"), nil); err == nil {
+		c.note(lineStmt(filepath.Join(filepath.Dir(path), "gravity.db"), 1, "gravity.db"), ToCome, "answers are not filtered yet")
+	}
+	if err := c.dnsmasq(path, opts); err != nil {
+		return err
+	}
+	for _, h := range root.at("dns", "hosts").words[min(1, len(root.at("dns", "hosts").words)):] {
+		s := &stmt{words: []word{h}}
+		f := strings.Fields(h.text)
+		if len(f) < 2 {
+			c.note(s, NotTaken, "it is no address with names")
+			continue
+		}
+		a, err := netip.ParseAddr(f[0])
+		if err != nil {
+			c.note(s, NotTaken, "it is no address with names")
+			continue
+		}
+		for i, name := range f[1:] {
+			c.addName(s, name, a, 0, false, i == 0)
+		}
+	}
+	return nil
+}
+
+// piholeDNS …
+// In one piece: it is a table of options and what becomes of each.
+func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string)) {
+	switch s.name() {
+	case "upstreams":
+		for _, w := range s.words[1:] {
+			add(&stmt{words: []word{w}}, "server", w.text)
+		}
+		c.note(s, Taken, "")
+	case "hosts":
+		c.note(s, Taken, "") // read when all options are known
+	case "cnameRecords":
+		for _, w := range s.words[1:] {
+			add(&stmt{words: []word{w}}, "cname", w.text)
+		}
+		c.note(s, Taken, "")
+	case "revServers":
+		for _, w := range s.words[1:] {
+			f := strings.Split(w.text, ",")
+			from := &stmt{words: []word{w}}
+			if len(f) < 3 || !yes(f[0]) {
+				c.note(from, Changed, "it is switched off")
+				continue
+			}
+			add(from, "rev-server", f[1]+","+f[2])
+			if len(f) > 3 && f[3] != "" {
+				add(from, "server", "/"+f[3]+"/"+f[2])
+			}
+		}
+		c.note(s, Taken, "")
+	case "port":
+		add(s, "port", s.arg(1))
+		c.note(s, Taken, "")
+	case "dnssec":
+		if yes(s.arg(1)) {
+			add(s, "dnssec", "")
+		}
+		c.note(s, Taken, "")
+	case "queryLogging":
+		c.take(s, "log.queries", map[bool]string{true: "text", false: "off"}[yes(s.arg(1))])
+	case "listeningMode":
+		if strings.EqualFold(s.arg(1), "LOCAL") {
+			c.note(s, Taken, "")
+		} else {
+			c.note(s, Changed, "own networks are served: list others in resolver.allow")
+		}
+	case "domain":
+		if name := s.at("name").arg(1) + s.arg(1); name != "" && (s.at("local").arg(1) == "" || yes(s.at("local").arg(1))) {
+			c.addDomain(name)
+		}
+		c.note(s, Taken, "")
+	case "domainNeeded":
+		if yes(s.arg(1)) {
+			c.note(s, NotTaken, "names without a dot are asked for as others are")
+		} else {
+			c.note(s, Taken, "")
+		}
+	case "bogusPriv", "expandHosts":
+		c.note(s, Taken, "")
+	case "blocking", "specialDomains", "CNAMEdeepInspect", "blockESNI", "EDNS0ECS", "ignoreLocalhost", "blockTTL", "analyzeOnlyAandAAAA":
+		c.note(s, ToCome, "answers are not filtered yet")
+	default:
+		c.note(s, Changed, "port53 has its own default or need of it")
+	}
+}
