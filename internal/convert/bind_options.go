@@ -171,7 +171,10 @@ func (b *bind) readOptions() {
 		case "catalog-zones":
 			b.note(s, NotTaken, "write catalog: consume and members at the catalog's zone")
 		case "validate-except":
-			b.note(s, NotTaken, "write resolver.negative_trust_anchors, which end at a time")
+			for _, e := range s.block {
+				b.insecure(e, e.arg(0))
+			}
+			b.note(s, Taken, "")
 		case "disable-empty-zone", "empty-zones-enable":
 			b.note(s, Changed, "reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that")
 		default:

@@ -64,14 +64,14 @@ remote-control:
 			[]string{
 				`listen: ["0.0.0.0", "192.168.1.1:5353"]`, `{zone: "corp.lan", to: ["10.0.0.5", "10.0.0.6:5300"]}`, `{zone: ".", to: ["192.0.2.2"], first: true}`,
 				`{zone: "open.example", to: []}`, "stub:\n    - {zone: \"ad.lan\", to: [\"10.0.0.7\"]}", `primaries: ["192.0.2.9"]`, "max_ttl: 3600s", "size: 131072KiB", "ipv6: false",
-				"queries: text", `private_zones: ["example.com"]`, `{name: "corp.lan", until: `, `"10.0.0.0/10"`, "!10.66", `"192.168.0.0/16"`,
+				"queries: text", `private_zones: ["example.com"]`, `- {name: "corp.lan"}`, `"10.0.0.0/10"`, "!10.66", `"192.168.0.0/16"`,
 			},
 			map[string][]string{
 				"zones/home.lan.zone":                 {"nas.home.lan. 3600 A 192.168.1.5", `nas.home.lan. 600 TXT "the box"`},
 				"zones/star.lan.zone":                 {"star.lan. 3600 A 192.168.1.9", "*.star.lan. 3600 A 192.168.1.9"},
 				"zones/5.1.168.192.in-addr.arpa.zone": {"5.1.168.192.in-addr.arpa. 3600 PTR nas.home.lan."},
 			},
-			[]string{"to come: tls-service-key", "to come: local-zone ads.example.", "to come: forward-addr 192.0.2.1@853", "changed: domain-insecure"},
+			[]string{"to come: tls-service-key", "to come: local-zone ads.example.", "to come: forward-addr 192.0.2.1@853", "taken: domain-insecure"},
 		},
 		{
 			"nobody but the machine", "unbound", "server:\n  num-threads: 2\n  module-config: \"iterator\"\n",

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // An unbound is an unbound.conf as it is read.
@@ -273,20 +272,22 @@ func (u *unbound) listener(s *stmt) {
 	}
 }
 
-// insecure has a zone not validated for a year: such exceptions end here.
+// insecure has a zone not validated.
 func (c *converter) insecure(s *stmt, zone string) {
-	if !goodName(zone) {
-		c.note(s, NotTaken, "it is no domain name")
+	if !goodName(zone) || zone == "." {
+		c.note(s, NotTaken, "it is no zone that can be excepted")
 		return
 	}
-	until := time.Now().AddDate(1, 0, 0).Format(time.DateOnly)
-	entry := "\n    - {name: " + quote(domain(zone)) + ", until: " + until + "}"
 	const path = "resolver.negative_trust_anchors"
-	if i := slices.IndexFunc(c.out.settings, func(s setting) bool { return s.path == path }); i >= 0 {
-		entry = c.out.settings[i].value + entry
+	entry := "\n    - {name: " + quote(domain(zone)) + "}"
+	i := slices.IndexFunc(c.out.settings, func(s setting) bool { return s.path == path })
+	switch {
+	case i < 0:
+		c.out.set(path, entry)
+	case !strings.Contains(c.out.settings[i].value, entry):
+		c.out.settings[i].value += entry
 	}
-	c.out.set(path, entry)
-	c.note(s, Changed, "until "+until+": exceptions of validation end, look then whether it is still needed")
+	c.note(s, Taken, "")
 }
 
 // route takes servers that names of a zone are asked of.
