@@ -168,7 +168,13 @@ func (v *victim) start(binary string) {
 
 func serialOf(addr netip.AddrPort, zone string) (uint32, bool) {
 	c := dns.Client{Timeout: 200 * time.Millisecond}
-	r, _, err := c.Exchange(new(dns.Msg).SetQuestion(zone, dns.TypeSOA), addr.String())
+	var r *dns.Msg
+	var err error
+	for range 10 { // a busy machine answers late; one where nobody is does at once
+		if r, _, err = c.Exchange(new(dns.Msg).SetQuestion(zone, dns.TypeSOA), addr.String()); err == nil || errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+	}
 	if err != nil || len(r.Answer) == 0 {
 		return 0, false
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"runtime"
 	"slices"
 	"unsafe"
 
@@ -82,6 +83,7 @@ type owner struct {
 	name       uint32 // its place in names
 	parent     uint32 // owner number of the name above, once there is one for each
 	head, tail recordRef
+	below      uint32 // number plus one of an owner whose name ends with this one; 0: it has a name of its own
 	flags      uint16
 	length     uint8 // of the name
 	labels     uint8
@@ -277,12 +279,18 @@ func (b *Builder) newOwner(h wire.Seed, rel, spelled []byte, labels int) uint32 
 		o.flags |= flagMixedCase
 	}
 	o.name = b.names.push(rel, spelled)
+	b.estimate += 2 * len(rel)
+	return b.enter(o, rel)
+}
+
+// enter gives an owner a number.
+func (b *Builder) enter(o owner, rel []byte) uint32 {
 	if len(rel) > 1 && rel[0] == 1 && rel[1] == '*' {
 		o.flags |= flagWildcard
 	}
 	id := uint32(b.owners.n)
 	b.owners.push(o)
-	b.estimate += nodeHeader + 2*len(rel) + nodeAlign
+	b.estimate += nodeHeader + refLen + nodeAlign
 	if b.owners.n*4 > len(b.table)*3 {
 		b.rehash(2 * len(b.table))
 	} else {
@@ -413,6 +421,7 @@ func (b *Builder) Build() (*Zone, []Problem) {
 		return nil, b.problems
 	}
 	b.mark()
+	b.collect()
 	z := &Zone{apexName: b.apexName, apex: b.apex, labels: b.labels, base: b.base}
 	c := compiler{b: b, z: z, nodes: make([]Node, b.owners.n)}
 	if n := len(b.apex) - 1; n > 0 && 2*n+1 <= wire.MaxName {
@@ -436,7 +445,8 @@ func (b *Builder) Build() (*Zone, []Problem) {
 	if b.failed() {
 		return nil, b.problems
 	}
-	b.chunks = nil
+	b.chunks, b.table = nil, nil
+	b.collect()
 	c.link()
 	c.resolve()
 	c.denial()
@@ -451,6 +461,16 @@ func (b *Builder) Build() (*Zone, []Problem) {
 		z.data = bytes.Clone(z.data) // exactly as large as it is: there may be very many of these
 	}
 	return z, b.problems
+}
+
+// manyNames is from how many names on memory is collected that is not needed any more before
+// much is taken anew: it has no pointers, so that this takes milliseconds.
+const manyNames = 4 << 20
+
+func (b *Builder) collect() {
+	if b.owners.n >= manyNames {
+		runtime.GC()
+	}
 }
 
 // leaveOut takes names out of the tree that have signatures alone, of sets that are not
@@ -499,43 +519,82 @@ const sizeEvery = 1 << 13
 // (RFC 4592, section 2.2.2), links each name to the one above, and tells parents
 // of their wildcards.
 func (b *Builder) addAncestors() {
-	var split wire.SplitName
-	buf := make([]byte, 0, wire.MaxName+1)
 	guess := uint32(0)
-	for id := uint32(0); id < uint32(b.owners.n); id++ {
-		o := *b.owners.at(id)
+	given := uint32(b.owners.n)
+	for id := range given {
 		if id%sizeEvery == 0 && b.tooLarge() {
 			return
 		}
+		o := b.owners.at(id)
 		if o.labels == 0 || o.flags&ownerNSEC3 != 0 {
 			continue
 		}
 		parent := uint32(0)
 		if o.labels > 1 {
-			rel := b.rel(&o)
-			rel = wire.Parent(rel)
 			var ok bool
-			if parent, ok = b.nearby(rel, id-1, guess); !ok {
-				split.Set(append(append(buf[:0], rel...), 0))
-				h := b.base
-				for k := split.Labels - 1; k >= 0; k-- {
-					h = h.Label(split.From(split.Start(k)))
-				}
-				if parent, ok = b.search(h, rel); !ok {
-					spelled := rel
-					if o.flags&flagMixedCase != 0 {
-						spelled = b.names.at(o.name, 2*int(o.length))[2*int(o.length)-len(rel):]
-					}
-					parent = b.newOwner(h, rel, spelled, int(o.labels)-1) // its own turn comes later in this loop
-				}
+			if parent, ok = b.nearby(wire.Parent(b.rel(o)), id-1, guess); !ok {
+				parent = b.ancestors(id)
 			}
 			guess = parent
 		}
-		b.owners.at(id).parent = parent
-		if o.flags&flagWildcard != 0 {
-			b.owners.at(parent).flags |= flagWildcardChild
-		}
+		b.link(id, parent)
 	}
+}
+
+// link tells an owner which one is above it, and that one of a wildcard.
+func (b *Builder) link(id, parent uint32) {
+	o := b.owners.at(id)
+	o.parent = parent
+	if o.flags&flagWildcard != 0 {
+		b.owners.at(parent).flags |= flagWildcardChild
+	}
+}
+
+// ancestors makes those names above an owner that are not there, up to the first that is,
+// and returns the number of the nearest.
+func (b *Builder) ancestors(id uint32) (parent uint32) {
+	var split wire.SplitName
+	var buf [wire.MaxName + 1]byte
+	o := *b.owners.at(id)
+	rel := b.rel(&o)
+	split.Set(append(append(buf[:0], rel...), 0))
+	labels := int(o.labels)
+	var hashes [wire.MaxLabels + 1]wire.Seed
+	h := b.base
+	for k := labels - 1; k > 0; k-- {
+		h = h.Label(split.From(split.Start(k)))
+		hashes[k] = h
+	}
+	child := id
+	for k := 1; k < labels; k++ {
+		at := split.Start(k)
+		above, ok := b.search(hashes[k], rel[at:])
+		if !ok {
+			above = b.newAncestor(&o, id, hashes[k], at, labels-k)
+		}
+		if child == id {
+			parent = above
+		} else {
+			b.link(child, above)
+		}
+		if ok {
+			return parent
+		}
+		child = above
+	}
+	b.link(child, 0)
+	return parent
+}
+
+// newAncestor makes the name that begins at an offset of the name of owner id, which is o.
+func (b *Builder) newAncestor(o *owner, id uint32, h wire.Seed, at, labels int) uint32 {
+	rel := b.rel(o)[at:]
+	if o.flags&flagMixedCase != 0 {
+		spelled := b.names.at(o.name, 2*int(o.length))[int(o.length)+at:]
+		return b.newOwner(h, rel, spelled, labels)
+	}
+	a := owner{hash: h, name: o.name + uint32(at), length: uint8(len(rel)), labels: uint8(labels), below: id + 1}
+	return b.enter(a, rel)
 }
 
 // nearby returns the first of the owners ids that is named rel: records tend to

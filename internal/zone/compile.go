@@ -88,6 +88,35 @@ func (c *compiler) compile(id uint32) {
 	c.emit(id)
 }
 
+// within makes a short node of a name that stands within the name of another: of one that
+// exists since there are names below it, of which deep names have very many. It reports
+// false, and does nothing, if the name is not such a one.
+func (c *compiler) within(o *owner, id uint32) bool {
+	if o.below == 0 || len(c.sets) > 0 || o.flags&flagMixedCase != 0 || o.length <= refLen {
+		return false
+	}
+	holder := c.nodes[o.below-1]
+	if holder == 0 || o.below-1 >= id {
+		return false
+	}
+	if c.z.flags(holder)&flagWithin != 0 {
+		holder = Node(load32(c.z.at(holder)[nodeHeader:]))
+	}
+	at := len(c.z.data)
+	data := binary.LittleEndian.AppendUint16(c.z.data, o.flags|flagWithin)
+	data = append(data, 0, 0, 0, 0, 0, 0, o.length, o.labels)
+	data = binary.LittleEndian.AppendUint32(data, uint32(holder))
+	for len(data)%nodeAlign != 0 {
+		data = append(data, 0)
+	}
+	binary.LittleEndian.PutUint32(data[at+4:], uint32(len(data)-at))
+	c.z.data = data
+	return true
+}
+
+// refLen is the octets of a node's number.
+const refLen = 4
+
 func (c *compiler) clear() {
 	c.sets, c.block, c.fix, c.targets, c.glue = c.sets[:0], c.block[:0], c.fix[:0], c.targets[:0], c.glue[:0]
 }
@@ -430,6 +459,9 @@ func (c *compiler) emit(id uint32) {
 	at := len(c.z.data)
 	node := Node(at / nodeAlign)
 	c.nodes[id] = node
+	if c.within(o, id) {
+		return
+	}
 	length := int(o.length)
 	if o.flags&flagMixedCase != 0 {
 		length *= 2

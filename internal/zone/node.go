@@ -16,7 +16,9 @@ import (
 //	4  size       4 octets, of the whole node, a multiple of nodeAlign
 //	8  length     1 octet, of the name left of the apex, without a root label
 //	9  labels     1 octet, of the same
-//	10 name       in lower case; then once more as spelled, if flagMixedCase
+//	10 name       in lower case; then once more as spelled, if flagMixedCase; with
+//	              flagWithin 4 octets instead, the number of a node below it whose
+//	              name ends with this one
 //	   sets       headers of setHeader octets, or bigSetHeader if flagBig
 //	   blocks     of the RRsets, see rrset.go
 //
@@ -41,6 +43,7 @@ const (
 	flagWildcard                  // the first label is *
 	flagRoot                      // the root's own node
 	flagGone                      // the name is no more, see patch.go
+	flagWithin                    // its name is within another's: only of one without sets
 )
 
 func (z *Zone) at(n Node) []byte { return z.data[int(n)*nodeAlign:] }
@@ -52,7 +55,13 @@ func (z *Zone) nodeSize(n Node) int { return load32(z.at(n)[4:]) }
 // relName returns the node's name left of the apex, in lower case.
 func (z *Zone) relName(n Node) []byte {
 	b := z.at(n)
-	return b[nodeHeader : nodeHeader+int(b[8])]
+	l := int(b[8])
+	if load16(b)&flagWithin != 0 {
+		b = z.at(Node(load32(b[nodeHeader:])))
+		below := int(b[8])
+		return b[nodeHeader+below-l : nodeHeader+below]
+	}
+	return b[nodeHeader : nodeHeader+l]
 }
 
 // RelName returns the node's name left of the apex, in lower case, without a root
@@ -78,11 +87,11 @@ func (z *Zone) Empty(n Node) bool { return z.sets(n) == 0 }
 // AppendName appends the node's name as the zone spells it.
 func (z *Zone) AppendName(dst []byte, n Node) []byte {
 	b := z.at(n)
-	l := int(b[8])
-	from := nodeHeader
-	if load16(b)&flagMixedCase != 0 {
-		from += l
+	if load16(b)&flagMixedCase == 0 {
+		return append(append(dst, z.relName(n)...), z.apexName...)
 	}
+	l := int(b[8])
+	from := nodeHeader + l
 	return append(append(dst, b[from:from+l]...), z.apexName...)
 }
 
