@@ -322,7 +322,7 @@ func bad() map[string]script {
 		"SRV-AXFRUDP": but(typed(wire.TypeAXFR), func(_ *wire.Message, a *answer) {
 			*a = answer{rr: []wire.Record{rr(0, "example.test", wire.TypeSOA, 1, soa(7))}}
 		}),
-		"SRV-UPDATE": but(func(m *wire.Message, _ int) bool { return m.Opcode == wire.OpcodeUpdate }, func(_ *wire.Message, a *answer) { *a = answer{rc: wire.NXDomain} }),
+		"SRV-UPDATE": but(func(m *wire.Message, _ int) bool { return m.Opcode == wire.OpcodeUpdate }, func(_ *wire.Message, a *answer) { *a = answer{} }),
 		"SRV-NOTIFY": but(func(m *wire.Message, _ int) bool { return m.Opcode == wire.OpcodeNotify }, func(_ *wire.Message, a *answer) { *a = answer{} }),
 		"SRV-ANY":    but(typed(wire.TypeANY), big), "SRV-AMP": but(typed(wire.TypeANY), big), "SRV-FRAG": but(typed(wire.TypeDNSKEY), big),
 		"SRV-TCSIZE":   but(typed(wire.TypeANY), func(m *wire.Message, a *answer) { big(m, a); a.flags = wire.FlagTC }),

@@ -97,7 +97,7 @@ func idHost(ctx context.Context, r *check.Run) []finding.Finding {
 	case inside:
 		return finding.Verdict(finding.Warn, ev, "%s", strings.Join(told, ", "))
 	case len(told) > 0:
-		return finding.Verdict(finding.Info, ev, "%s", strings.Join(told, ", "))
+		return []finding.Finding{{State: finding.Info, Title: "the server tells a host name", Detail: strings.Join(told, ", "), Evidence: ev}}
 	case !chaosAnswered(id, "hostname.bind", "id.server") && !id.NSIDAnswered:
 		return finding.Unmeasured(ev, check.ErrTimeout)
 	}
@@ -181,9 +181,9 @@ func idCVE(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	switch {
 	case s.Version == "":
-		return finding.Verdict(finding.Unknown, ev, "no version is told: compare your own with your maker's list")
+		return finding.Verdict(finding.Skipped, ev, "no version is told: compare your own with your maker's list")
 	case !known:
-		return finding.Verdict(finding.Unknown, ev, "nothing is listed of %s", s)
+		return finding.Verdict(finding.Skipped, ev, "nothing is listed of %s", s)
 	}
 	flaws := fingerprint.FlawsOf(s.Product, s.Version)
 	if len(flaws) == 0 {

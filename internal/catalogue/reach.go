@@ -35,7 +35,7 @@ const (
 func mtuSizes() []int { return []int{udpMax, 1400, 1452} }
 
 // errFromHere says that a port of this machine itself tells nothing of strangers.
-var errFromHere = errors.New("the address is this machine's own: what listens to loopback alone answers as well")
+var errFromHere = fmt.Errorf("the address is this machine's own, where what listens to loopback alone answers as well: %w tell", finding.ErrOwn)
 
 // reachChecks returns the checks of what strangers reach.
 func reachChecks() []*check.Check {
@@ -130,8 +130,11 @@ func twins(ctx context.Context, r *check.Run) []netip.AddrPort {
 func portV6(ctx context.Context, r *check.Run) []finding.Finding {
 	ev := finding.Evidence{N: 1, Command: nmap(r.Server.Addr, "-sU -sS")}
 	list := twins(ctx, r)
+	if udp, tcp := r.Ports(ctx); len(list) == 0 && udp.State != scan.Open && tcp.State != scan.Open {
+		return finding.Unmeasured(ev, check.ErrTimeout)
+	}
 	if len(list) == 0 {
-		return finding.Unmeasured(ev, errors.New("no address of the other family is known"))
+		return finding.Unmeasured(ev, fmt.Errorf("no address of the other family is known: %w", finding.ErrInapplicable))
 	}
 	ourUDP, ourTCP := r.Ports(ctx)
 	var findings []finding.Finding
@@ -144,7 +147,7 @@ func portV6(ctx context.Context, r *check.Run) []finding.Finding {
 		case ourUDP.State != scan.Open && ourTCP.State != scan.Open && udp.State != scan.Open && tcp.State != scan.Open:
 			f.State = finding.Unknown
 		case ourUDP.NoRoute() && ourTCP.NoRoute() || udp.NoRoute() && tcp.NoRoute():
-			f.State, f.Detail = finding.Unknown, "from here there is no way to one of the two: "+detail
+			f.State, f.Own, f.Detail = finding.Unknown, true, "from here there is no way to one of the two: "+detail
 		case ourUDP.State != udp.State || ourTCP.State != tcp.State:
 			f.State = finding.Warn
 		}
@@ -294,7 +297,7 @@ func portSource(ctx context.Context, r *check.Run) []finding.Finding {
 	wg.Wait()
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return finding.Unmeasured(low, errors.New(r.Check.Needs.Rights))
+		return finding.Unmeasured(low, fmt.Errorf("%s: %w", r.Check.Needs.Rights, finding.ErrOwn))
 	case err != nil && highErr != nil:
 		return finding.Unmeasured(low, highErr)
 	case err != nil && !check.TimedOut(err):

@@ -44,6 +44,10 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 		return rep
 	}
 	x := &examination{target: &t, o: o, facts: new(Facts), rep: rep, told: told}
+	if a := t.Server.Addr; a.IsValid() && !x.run(nil).Reaches(ctx, a) {
+		rep.Problem, rep.Dead = ErrNoWay.Error(), true
+		return rep
+	}
 	more := x.look(ctx)
 	rep.Ports = x.view.ports
 	for _, p := range more {
@@ -51,9 +55,28 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 			rep.Ports = append(rep.Ports, p)
 		}
 	}
+	if t.Server.Addr.IsValid() && !x.view.answers {
+		rep.Dead = true
+		rep.Service = stranger(ctx, x.run(nil), x.view.ports)
+		switch {
+		case rep.Service != "":
+			rep.Problem = fmt.Sprintf("%s answers on port %d, and no name server", rep.Service, t.Server.Addr.Port())
+		case t.Swept:
+			rep.Problem = fmt.Sprintf("nobody answers on port %d", t.Server.Addr.Port())
+		}
+		if rep.Problem != "" {
+			rep.Took = time.Since(rep.Started)
+			return rep
+		}
+	}
+	all := *o
+	all.Mode = finding.Intrusive
 	for _, c := range checks {
-		if c.fits(&t, o, &x.view) {
+		switch {
+		case c.fits(&t, o, &x.view):
 			x.list = append(x.list, c)
+		case c.fits(&t, &all, &x.view):
+			rep.Left = append(rep.Left, &c.Check)
 		}
 	}
 	x.all(ctx)

@@ -26,17 +26,21 @@ type Word struct {
 	Text string
 	addr netip.Addr
 	net  netip.Prefix
+	last netip.Addr // of a range that begins with addr
 	name []byte
 	port uint16 // 0: the usual one
 }
 
-// ParseWord reads 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24,
-// ns1.example.com, ns1.example.com:5300 or example.com.
+// ParseWord reads 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, 192.0.2.1-13,
+// 192.0.2.1-192.0.2.13, ns1.example.com, ns1.example.com:5300 or example.com.
 func ParseWord(text string) (Word, error) {
 	w := Word{Text: text}
 	if p, err := netip.ParsePrefix(text); err == nil {
 		w.net = p.Masked()
 		return w, nil
+	}
+	if ok, err := w.parseRange(text); ok || err != nil {
+		return w, err
 	}
 	host := text
 	if a, err := netip.ParseAddrPort(text); err == nil {
@@ -68,6 +72,42 @@ func ParseWord(text string) (Word, error) {
 	return w, nil
 }
 
+// parseRange reads the first and the last address of a range; the last may be its last part alone.
+func (w *Word) parseRange(text string) (ok bool, err error) {
+	from, to, ok := strings.Cut(text, "-")
+	first, err := netip.ParseAddr(from)
+	if !ok || err != nil {
+		return false, nil // names have hyphens too
+	}
+	last, err := netip.ParseAddr(to)
+	if err != nil {
+		at := strings.LastIndexAny(from, ".:")
+		if last, err = netip.ParseAddr(from[:at+1] + to); err != nil {
+			return false, fmt.Errorf("%s: %s is no end of a range", wire.Printable(text), wire.Printable(to))
+		}
+	}
+	if first.BitLen() != last.BitLen() || last.Less(first) || first.Zone() != "" || last.Zone() != "" {
+		return false, fmt.Errorf("%s: the range ends before it begins, or in another family", wire.Printable(text))
+	}
+	w.addr, w.last = first, last
+	return true, nil
+}
+
+// Excludes reports whether a target of the word is left out: an address of it, or a name, or a
+// server of that name.
+func (w *Word) Excludes(t *finding.Target) bool {
+	a := t.Server.Addr
+	switch {
+	case w.net.IsValid():
+		return a.IsValid() && w.net.Contains(a.Addr().Unmap())
+	case w.last.IsValid():
+		return a.IsValid() && a.Addr().BitLen() == w.addr.BitLen() && !a.Addr().Less(w.addr) && !w.last.Less(a.Addr())
+	case w.addr.IsValid():
+		return a.Addr().Unmap() == w.addr && (w.port == 0 || w.port == a.Port())
+	}
+	return w.name != nil && (t.Zone != nil && !a.IsValid() && wire.EqualFold(t.Zone, w.name) || wire.EqualFold(t.Server.Name, w.name))
+}
+
 // A Finder turns words into targets. It is safe for concurrent use.
 type Finder struct {
 	Options *Options
@@ -82,6 +122,8 @@ func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
 	switch {
 	case w.net.IsValid():
 		return f.network(w, port)
+	case w.last.IsValid():
+		return f.span(w, port)
 	case w.addr.IsValid():
 		return []finding.Target{{Text: w.Text, Server: finding.Server{Addr: netip.AddrPortFrom(w.addr, port)}, Zone: f.Zone}}
 	}
@@ -142,9 +184,25 @@ func (f *Finder) network(w Word, port uint16) []finding.Target {
 	list := make([]finding.Target, 0, 1<<bits)
 	for a := w.net.Addr(); w.net.Contains(a); a = a.Next() {
 		s := netip.AddrPortFrom(a, port)
-		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone})
+		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, Swept: true})
 	}
 	return list
+}
+
+// span returns the addresses of a range, if they are not too many.
+func (f *Finder) span(w Word, port uint16) []finding.Target {
+	limit := cmp.Or(f.Max, MaxTargets)
+	var list []finding.Target
+	for a := w.addr; ; a = a.Next() {
+		if len(list) == limit {
+			return []finding.Target{{Text: w.Text, Problem: fmt.Sprintf("it has more than %d addresses, which are allowed: see --max-targets", limit)}}
+		}
+		s := netip.AddrPortFrom(a, port)
+		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, Swept: true})
+		if a == w.last {
+			return list
+		}
+	}
 }
 
 // ask looks a name up as a stub does where resolvers are known, else from the root down.
@@ -193,7 +251,7 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding
 		}
 		seen[s.Addr] = true
 		name := strings.TrimSuffix(wire.NameText(s.Name), ".")
-		list = append(list, finding.Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name})
+		list = append(list, finding.Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name, Derived: true})
 	}
 	return list
 }

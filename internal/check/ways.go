@@ -16,7 +16,7 @@ import (
 
 // ErrNoWay says that this machine has no way to an address: it lacks the family, a route, or
 // the right to send there. That tells nothing of the server.
-var ErrNoWay = errors.New("there is no way to it from this machine")
+var ErrNoWay = fmt.Errorf("there is no way to it: %w", finding.ErrOwn)
 
 // noWay wraps an error of opening a socket, or of sending, that this machine is the cause of.
 func noWay(err error) error {

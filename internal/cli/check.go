@@ -30,6 +30,7 @@ type checkCommand struct {
 	only, skip              []string
 	active, intrusive, mine bool
 	subdomains, stranger    bool
+	compare                 bool
 	timeout                 time.Duration
 	ports                   string
 	targets                 checkTargets
@@ -47,7 +48,7 @@ and what it tells of itself. Each finding says how much it matters, what mends i
 a command that shows it. What could not be measured is unknown, and never passes.
 
 A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
-(192.0.2.0/24), the name of a server, or a zone: then its delegation, its content and
+(192.0.2.0/24) or a range (192.0.2.1-13), the name of a server, or a zone: then its delegation, its content and
 DNSSEC are looked at from the root down, and each of its servers as one of that zone's.
 --file takes a list. Names are found through the system's resolvers and the root's
 servers, or through --resolver or --roots alone. With --zone all servers are asked as
@@ -60,8 +61,13 @@ this machine, and judges what the resolvers that are targets ask for in it.
 --active sends unusual questions and hundreds of them; --intrusive, which may keep a
 weak server from serving others, needs --i-own-this.
 
-Exit codes: 0 nothing as severe as --fail-on, 1 something, 2 usage, 3 a target could
-not be measured.`,
+Each report has a score: of a hundred, a check that fails takes away 60, 25, 8 or 2 for
+critical, high, medium and low, and one that warns half of it. --compare tells what is
+new and what is gone between two reports in JSON, which "check schema" describes.
+
+Exit codes: 0 nothing as severe as --fail-on, 1 something, 2 usage, 3 nothing was found,
+but a target, or a check as severe as --fail-on, could not be measured. Addresses of a
+network where nobody answers do not count, unless nobody answers at any.`,
 		Example: `  port53 check example.com
   port53 check 192.0.2.53 --zone example.com
   port53 check 192.0.2.0/24 --plain | grep -w fail
@@ -71,17 +77,29 @@ not be measured.`,
   port53 check example.com --subdomains --only ZONE-SUBS,ZONE-DANGLE
   port53 check 192.0.2.53 --json --output known.json
   port53 check 192.0.2.53 --baseline known.json
+  port53 check --compare known.json today.json
   port53 check explain SRV-AXFR`,
 		Args: func(_ *cobra.Command, args []string) error {
+			if c.compare {
+				if len(args) != 2 {
+					return failure(exitUsage, "port53 check --compare OLD.json NEW.json", "--compare wants two reports")
+				}
+				return nil
+			}
 			if t := &c.targets; len(args) == 0 && t.list == "" && t.config == "" && !t.self && (t.probeZone == "" || len(t.resolvers) == 0) {
 				return failure(exitUsage, "port53 check ADDRESS, NETWORK or NAME; or --file, --config or --self", "there is no target")
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), s, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.compare {
+				return c.compareReports(s, args[0], args[1])
+			}
+			return c.run(cmd.Context(), s, args)
+		},
 	}
 	c.flags(cmd.Flags())
-	cmd.AddCommand(newCheckList(s), newCheckExplain(s))
+	cmd.AddCommand(newCheckList(s), newCheckExplain(s), newCheckSchema(s))
 	return cmd
 }
 
@@ -90,6 +108,7 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.subdomains, "subdomains", false, "look for all names of zones: transfers, NSEC, 5,000 words, certificates")
 	f.BoolVar(&c.stranger, "as-stranger", false, "judge servers on private addresses as if this machine were a stranger to them")
 	f.StringVar(&c.failOn, "fail-on", "high", "the least severity that makes the exit code 1: low, medium, high or critical")
+	f.BoolVar(&c.compare, "compare", false, "tell what is new and gone between two reports in JSON, the older first")
 	f.StringSliceVar(&c.only, "only", nil, "run these checks alone, by their ids")
 	f.StringSliceVar(&c.skip, "skip", nil, "leave these checks out, by their ids")
 	f.BoolVar(&c.active, "active", false, "send unusual questions too, and hundreds of them")
@@ -164,7 +183,7 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 	if err != nil {
 		return err
 	}
-	w, end, err := c.out.open(s, least)
+	w, end, err := c.out.open(s, least, func() bool { return ctx.Err() != nil })
 	if err != nil {
 		return err
 	}
@@ -174,7 +193,7 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 		r.Baseline = c.out.earlier
 		return r
 	})
-	code := exitOK
+	found, missed, swept, alive := false, false, 0, 0
 	for r := range reports {
 		if ctx.Err() != nil {
 			break // what was cut off is no measurement
@@ -183,23 +202,26 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 		if err := w.Write(r); err != nil {
 			return err
 		}
-		switch {
-		case !r.Reached():
-			code = exitUnmeasured
-		case r.Above(least) && code == exitOK:
-			code = exitFindings
+		found = found || r.Above(least)
+		missed = missed || r.Missed(least)
+		if r.Target.Swept {
+			if swept++; !r.Dead {
+				alive++
+			}
 		}
 	}
+	missed = missed || unread.Load() || swept > 0 && alive == 0
 	if err := end(); err != nil {
 		return err
 	}
 	switch {
+	case found:
+		// That something was found is not hidden by what could not be looked at.
+		return failure(exitFindings, "", "something at least as severe as %s was found%s", least, map[bool]string{true: ", and the run was interrupted"}[ctx.Err() != nil])
 	case ctx.Err() != nil:
-		return failure(exitUnmeasured, "", "interrupted")
-	case code == exitUnmeasured || unread.Load():
+		return failure(exitUnmeasured, "the report says so, and has what was done by then", "interrupted")
+	case missed:
 		return failure(exitUnmeasured, "is it an address where somebody answers, and does nothing on the way drop the questions?", "not every target could be measured")
-	case code == exitFindings:
-		return failure(code, "", "something at least as severe as %s was found", least)
 	}
 	return nil
 }

@@ -30,8 +30,8 @@ func (c *checkOutput) flags(f *pflag.FlagSet) {
 		form       report.Format
 		name, help string
 	}{
-		{report.JSON, "json", "print JSON (" + report.Schema + "): an object, or one a line for several targets"},
-		{report.NDJSON, "ndjson", "print JSON, always one object a line"},
+		{report.JSON, "json", "print JSON (" + report.Schema + "): one object with all reports"},
+		{report.NDJSON, "ndjson", "print JSON, one report a line, and a last line about the run"},
 		{report.SARIF, "sarif", "print SARIF 2.1.0, for code scanning"},
 		{report.JUnit, "junit", "print JUnit's XML, for continuous integration"},
 		{report.HTML, "html", "print one page of HTML that needs nothing else"},
@@ -86,7 +86,7 @@ func (c *checkOutput) check() error {
 
 // open returns the writer of reports, and what ends it. A file takes its name only when
 // it is whole.
-func (c *checkOutput) open(s *streams, least finding.Severity) (w report.Writer, end func() error, err error) {
+func (c *checkOutput) open(s *streams, least finding.Severity, interrupted func() bool) (w report.Writer, end func() error, err error) {
 	out := s.out
 	var f *os.File
 	if c.file != "" {
@@ -100,7 +100,7 @@ func (c *checkOutput) open(s *streams, least finding.Severity) (w report.Writer,
 	for _, c := range catalogue.All() {
 		rules = append(rules, &c.Check)
 	}
-	w = report.New(c.asked, b, report.Options{All: c.all, FailOn: least, Version: buildVersion().Version, Colour: f == nil && c.colour(out), Rules: rules})
+	w = report.New(c.asked, b, report.Options{All: c.all, FailOn: least, Interrupted: interrupted, Version: buildVersion().Version, Colour: f == nil && c.colour(out), Rules: rules})
 	return &flusher{w, b}, func() error {
 		err := errors.Join(w.Close(), b.Flush())
 		if f == nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -29,6 +30,7 @@ type checkTargets struct {
 	zone, list, config, roots, resolvConf string
 	anchors                               string
 	resolvers                             []string
+	exclude                               []string
 	self                                  bool
 	max, atOnce                           int
 	port                                  uint16
@@ -38,6 +40,7 @@ type checkTargets struct {
 func (c *checkTargets) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.zone, "zone", "", "a zone that the servers are to serve")
 	f.StringVarP(&c.list, "file", "f", "", "look at the targets of this file, one a line; - is standard input")
+	f.StringSliceVar(&c.exclude, "exclude", nil, "leave these out: addresses, networks, ranges or names")
 	f.StringVarP(&c.config, "config", "c", "", "audit this configuration, without a network")
 	f.BoolVar(&c.self, "self", false, "audit the server that runs on this machine: its configuration, and what its listeners answer")
 	f.StringSliceVar(&c.resolvers, "resolver", nil, "find names through this resolver, and ask nobody above zones")
@@ -140,9 +143,17 @@ func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, ar
 	for _, text := range args {
 		w, err := check.ParseWord(text)
 		if err != nil {
-			return nil, failure(exitUsage, "a target is 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, ns1.example.com or example.com", "%v", err)
+			return nil, failure(exitUsage, "a target is 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, 192.0.2.1-13, ns1.example.com or example.com", "%v", err)
 		}
 		words = append(words, w)
+	}
+	var out []check.Word
+	for _, text := range c.exclude {
+		w, err := check.ParseWord(text)
+		if err != nil {
+			return nil, failure(exitUsage, "as a target is written", "--exclude: %v", err)
+		}
+		out = append(out, w)
 	}
 	own, err := c.own(ctx, s, o)
 	if err != nil {
@@ -178,6 +189,9 @@ func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, ar
 		// Finding a name takes a walk from the root; several are found at one time.
 		for targets := range check.InOrder(ctx, c.atOnce, each, f.Find) {
 			for _, t := range targets {
+				if slices.ContainsFunc(out, func(w check.Word) bool { return w.Excludes(&t) }) {
+					continue
+				}
 				if !yield(t) {
 					return
 				}

@@ -159,6 +159,9 @@ func (f *Finding) Place() string {
 // ErrInapplicable says that a check does not apply to its target.
 var ErrInapplicable = errors.New("does not apply")
 
+// ErrOwn says that this machine lacks what it takes to find something out: a way, a right, a tool.
+var ErrOwn = errors.New("this machine cannot")
+
 // Verdict makes the findings of a check that has one.
 func Verdict(s State, ev Evidence, format string, args ...any) []Finding {
 	return []Finding{{State: s, Detail: fmt.Sprintf(format, args...), Evidence: ev}}
@@ -170,7 +173,9 @@ func Unmeasured(ev Evidence, err error) []Finding {
 	if errors.Is(err, ErrInapplicable) {
 		return Verdict(Skipped, ev, "%v", err)
 	}
-	return Verdict(Unknown, ev, "could not be measured: %v", err)
+	list := Verdict(Unknown, ev, "could not be measured: %v", err)
+	list[0].Own = errors.Is(err, ErrOwn)
+	return list
 }
 
 // A Server is one address of a name server.
@@ -186,6 +191,8 @@ type Target struct {
 	Zone    []byte // in wire form; nil if none is known
 	Servers []Server
 	Config  string // the file of a configuration to be audited; empty: none
+	Swept   bool   // one of many addresses of a network or a range, where nobody has to be
+	Derived bool   // a zone's server, which was found and not asked for
 	Problem string // why there is nothing to look at; empty if there is
 }
 

@@ -169,7 +169,8 @@ func TestReached(t *testing.T) {
 		{"half", finding.Report{Results: of(finding.Unknown, finding.Fail)}, true},
 		{"less than half", finding.Report{Results: of(finding.Unknown, finding.Unknown, finding.Pass)}, false},
 		{"each state that is measured", finding.Report{Results: of(finding.Pass, finding.Warn, finding.Fail, finding.Info, finding.Unknown, finding.Unknown, finding.Unknown, finding.Unknown)}, true},
-		{"skipped alone", finding.Report{Results: of(finding.Skipped)}, false},
+		{"skipped alone", finding.Report{Results: of(finding.Skipped)}, true},
+		{"skipped alone at a closed port", finding.Report{Results: of(finding.Skipped), Ports: []scan.Port{closed}}, false},
 	} {
 		if got := x.r.Reached(); got != x.want {
 			t.Errorf("%s: %t", x.name, got)
@@ -269,5 +270,68 @@ func TestBaseline(t *testing.T) {
 	r.Baseline = new(finding.Baseline)
 	if got := r.Gone(); len(got) != 0 || !r.Above(finding.SevHigh) {
 		t.Errorf("of a run that found nothing: %+v", got)
+	}
+}
+
+// TestScore has what each finding takes off a hundred.
+func TestScore(t *testing.T) {
+	for _, x := range []struct {
+		list []finding.Result
+		want int
+		ok   bool
+	}{
+		{nil, 0, false},
+		{[]finding.Result{result("A", finding.SevHigh, is(finding.Skipped)...)}, 0, false},
+		{[]finding.Result{result("A", finding.SevHigh, is(finding.Unknown)...)}, 0, false},
+		{[]finding.Result{result("A", finding.SevHigh, is(finding.Pass)...)}, 100, true},
+		{[]finding.Result{result("A", finding.SevHigh, is(finding.Info)...)}, 100, true},
+		{[]finding.Result{result("A", finding.SevLow, is(finding.Fail)...)}, 98, true},
+		{[]finding.Result{result("A", finding.SevLow, is(finding.Warn)...)}, 99, true},
+		{[]finding.Result{result("A", finding.SevMedium, is(finding.Fail)...), result("B", finding.SevHigh, is(finding.Warn)...)}, 79, true},
+		{[]finding.Result{result("A", finding.SevHigh, is(finding.Fail, finding.Fail, finding.Warn)...)}, 75, true},
+		{[]finding.Result{result("A", finding.SevLow, finding.Finding{State: finding.Fail, Severity: finding.SevCritical})}, 40, true},
+		{[]finding.Result{result("A", finding.SevCritical, is(finding.Fail)...), result("B", finding.SevCritical, is(finding.Fail)...)}, 0, true},
+	} {
+		r := finding.Report{Results: x.list}
+		if got, ok := r.Score(); got != x.want || ok != x.ok {
+			t.Errorf("%+v: %d, %t; want %d, %t", x.list, got, ok, x.want, x.ok)
+		}
+	}
+}
+
+// TestMissed has what somebody has to be told that it was not measured.
+func TestMissed(t *testing.T) {
+	blind := []finding.Result{result("A", finding.SevHigh, is(finding.Unknown)...), result("B", finding.SevLow, is(finding.Pass)...), result("C", finding.SevLow, is(finding.Pass)...)}
+	own := []finding.Result{result("A", finding.SevHigh, finding.Finding{State: finding.Unknown, Own: true, Detail: "no IPv6"}), result("B", finding.SevLow, is(finding.Pass)...)}
+	closed := []scan.Port{{State: scan.Closed}}
+	for _, x := range []struct {
+		name string
+		r    finding.Report
+		want bool
+	}{
+		{"nothing of a network's address", finding.Report{Target: finding.Target{Swept: true}, Dead: true, Problem: "nobody", Ports: closed}, false},
+		{"nothing of an address that was asked for", finding.Report{Dead: true, Ports: closed}, true},
+		{"no way to a zone's server", finding.Report{Target: finding.Target{Derived: true}, Dead: true, Problem: "no way"}, false},
+		{"no way to a server that was asked for", finding.Report{Dead: true, Problem: "no way"}, true},
+		{"a zone's server that is silent", finding.Report{Target: finding.Target{Derived: true}, Dead: true, Ports: closed}, true},
+		{"a check that matters", finding.Report{Results: blind}, true},
+		{"one that matters less", finding.Report{Results: []finding.Result{result("A", finding.SevMedium, is(finding.Unknown)...), blind[1]}}, false},
+		{"what this machine lacks", finding.Report{Results: own}, false},
+		{"nothing that applies", finding.Report{Results: []finding.Result{result("A", finding.SevHigh, is(finding.Skipped)...)}}, false},
+	} {
+		if got := x.r.Missed(finding.SevHigh); got != x.want {
+			t.Errorf("%s: %t", x.name, got)
+		}
+	}
+	r := finding.Report{Results: own}
+	if got := r.Lacking(); !slices.Equal(got, []string{"no IPv6"}) || len(r.Unmeasured()) != 0 || r.Blind(finding.SevLow) {
+		t.Errorf("%q, %v", got, r.Unmeasured())
+	}
+	r = finding.Report{Results: blind}
+	if got := r.Unmeasured(); len(got) != 1 || got[0].Check.ID != "A" || !r.Blind(finding.SevHigh) || r.Blind(finding.SevCritical) {
+		t.Errorf("%v", got)
+	}
+	if f := finding.Unmeasured(finding.Evidence{}, fmt.Errorf("no IPv6: %w", finding.ErrOwn)); !f[0].Own || f[0].State != finding.Unknown {
+		t.Errorf("%+v", f)
 	}
 }

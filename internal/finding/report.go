@@ -62,6 +62,10 @@ type Report struct {
 	Software fingerprint.Software
 	Results  []Result
 
+	Left    []*Check // that would disturb more than is allowed, and were not made
+	Service string   // what answers at the port and is no name server; empty if there is none
+	Dead    bool     // nobody answers there
+
 	From     netip.Addr // where questions to the server came from; zero if there is no one server
 	Problem  string     // why there is nothing to look at; empty if there is
 	Baseline *Baseline  // what is known already; nil: nothing
@@ -83,17 +87,94 @@ func (r *Report) Count() map[State]int {
 }
 
 // Reached reports whether enough could be measured to say anything: there is something to
-// look at, and half of the checks have a result. Without a check, an open port is enough.
+// look at, and half of the checks that apply have a result. Without a check, an open port is
+// enough.
 func (r *Report) Reached() bool {
 	if r.Problem != "" {
 		return false
 	}
-	if len(r.Results) == 0 {
-		return len(r.Ports) == 0 || slices.ContainsFunc(r.Ports, func(p scan.Port) bool { return p.State == scan.Open })
-	}
 	n := r.Count()
 	measured := n[Pass] + n[Warn] + n[Fail] + n[Info]
+	if measured+n[Unknown] == 0 {
+		return len(r.Ports) == 0 || slices.ContainsFunc(r.Ports, func(p scan.Port) bool { return p.State == scan.Open })
+	}
 	return measured > 0 && measured >= n[Unknown]
+}
+
+// Unmeasured returns the checks that could not be made, but for what this machine lacks, the
+// most severe first.
+func (r *Report) Unmeasured() []*Result {
+	var out []*Result
+	for i := range r.Results {
+		x := &r.Results[i]
+		if slices.ContainsFunc(x.Findings, func(f Finding) bool { return f.State == Unknown && !f.Own }) {
+			out = append(out, x)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *Result) int { return int(b.Check.Severity) - int(a.Check.Severity) })
+	return out
+}
+
+// Blind reports whether a check that matters as much as least could not be made: then nobody
+// can say that nothing is wrong.
+func (r *Report) Blind(least Severity) bool {
+	list := r.Unmeasured()
+	return len(list) > 0 && list[0].Check.Severity >= least
+}
+
+// Lacking returns what could not be measured because this machine lacks it, each once.
+func (r *Report) Lacking() []string {
+	var out []string
+	for i := range r.Results {
+		for _, f := range r.Results[i].Findings {
+			if f.State == Unknown && f.Own && !slices.Contains(out, f.Detail) {
+				out = append(out, f.Detail)
+			}
+		}
+	}
+	return out
+}
+
+// Missed reports whether somebody has to be told that the target was not measured: an address of
+// a network may be nobody's, and a server that this machine has no way to is told of once, by
+// the zone's report.
+func (r *Report) Missed(least Severity) bool {
+	switch {
+	case r.Dead && r.Target.Swept, r.Dead && r.Target.Derived && len(r.Ports) == 0:
+		return false
+	case r.Problem != "":
+		return true
+	}
+	return !r.Reached() || r.Blind(least)
+}
+
+// penalties are what a check that fails takes off a score, by its severity; one that warns takes
+// half of it.
+func penalties() [SevCritical + 1]int { return [...]int{0, 2, 8, 25, 60} }
+
+// Score returns what is left of a hundred: each check that fails takes away 60, 25, 8 or 2 for
+// critical, high, medium and low, one that warns half of it, for the worst of its findings. What
+// was not measured takes nothing, and is told beside it. ok is false if too little was measured.
+func (r *Report) Score() (score int, ok bool) {
+	if !r.Reached() || len(r.Results) == r.Count()[Skipped] {
+		return 0, false
+	}
+	lost := 0
+	for i := range r.Results {
+		x := &r.Results[i]
+		worst := 0
+		for j := range x.Findings {
+			switch f := &x.Findings[j]; f.State {
+			case Fail:
+				worst = max(worst, 2*penalties()[x.Severity(f)])
+			case Warn:
+				worst = max(worst, penalties()[x.Severity(f)])
+			case Pass, Unknown, Info, Skipped:
+			}
+		}
+		lost += worst
+	}
+	return max(0, 100-(lost+1)/2), true
 }
 
 // Above reports whether something was found that matters as much as least.

@@ -85,7 +85,7 @@ func TestHostileText(t *testing.T) {
 					}
 					n++
 				}
-				if (n == 1) != (f == report.SARIF) || n > 2 {
+				if want := map[report.Format]int{report.JSON: 1, report.NDJSON: 3, report.SARIF: 1}[f]; n != want {
 					t.Errorf("%d documents", n)
 				}
 			case report.JUnit:
@@ -114,7 +114,7 @@ func TestHostileText(t *testing.T) {
 			case report.Plain:
 				for line := range strings.Lines(string(b)) {
 					fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-					want := map[string]int{"port": 5, "software": 4, "verdict": 3, "finding": 9}[fields[0]]
+					want := map[string]int{"port": 5, "software": 4, "verdict": 3, "score": 3, "finding": 9}[fields[0]]
 					if len(fields) != want {
 						t.Errorf("%d fields, want %d: %q", len(fields), want, line)
 					}
@@ -153,8 +153,42 @@ func TestOneJSON(t *testing.T) {
 		t.Errorf("one target: %.40s", one)
 	}
 	two := written(t, report.JSON, report.Options{}, madeReport(), madeReport())
-	if bytes.Count(two, []byte("\n")) != 2 || !bytes.Equal(two, written(t, report.NDJSON, report.Options{}, madeReport(), madeReport())) {
-		t.Errorf("two targets: %.80s", two)
+	lines := written(t, report.NDJSON, report.Options{}, madeReport(), madeReport())
+	if bytes.Count(lines, []byte("\n")) != 3 {
+		t.Errorf("two targets: %s", lines)
+	}
+	for n, text := range [][]byte{written(t, report.JSON, report.Options{}), one, two} {
+		var doc struct {
+			Schema  string
+			Reports []struct{ Target string }
+			Run     struct{ Targets int }
+		}
+		if err := json.Unmarshal(text, &doc); err != nil || doc.Schema != report.Schema || len(doc.Reports) != n || doc.Run.Targets != n {
+			t.Errorf("%d targets: %v, %s", n, err, text)
+		}
+	}
+}
+
+// TestInterrupted has a run that ended early: each form in which somebody could take the report for a
+// whole one says so, and a program that compares does.
+func TestInterrupted(t *testing.T) {
+	for f, want := range map[report.Format]string{
+		report.Text: "INTERRUPTED", report.JSON: `"interrupted": true`, report.NDJSON: `"interrupted":true`, report.Plain: "interrupted\t", report.HTML: "INTERRUPTED",
+		report.SARIF: `"executionSuccessful":false`, report.JUnit: "INTERRUPTED", report.Nmap: "INTERRUPTED", report.Grepable: "INTERRUPTED",
+	} {
+		if b := written(t, f, report.Options{Interrupted: func() bool { return true }}, madeReport()); !bytes.Contains(b, []byte(want)) {
+			t.Errorf("format %d has no %q:\n%s", f, want, b[max(0, len(b)-300):])
+		}
+		if b := written(t, f, report.Options{Interrupted: func() bool { return false }}, madeReport()); bytes.Contains(b, []byte(want)) {
+			t.Errorf("format %d has %q, and ended as it should", f, want)
+		}
+	}
+	early, err := report.ReadPast(bytes.NewReader(written(t, report.JSON, report.Options{Interrupted: func() bool { return true }}, madeReport())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := report.Compare(early, early); !c.Interrupted {
+		t.Error("the comparison does not say so")
 	}
 }
 
@@ -304,7 +338,7 @@ func TestBaseline(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Baseline = same
-	if r.Above(finding.SevLow) || len(r.Gone()) != 0 || !strings.Contains(string(written(t, report.Text, report.Options{}, r)), "verdict: nothing new was found") {
+	if r.Above(finding.SevLow) || len(r.Gone()) != 0 || !strings.Contains(string(written(t, report.Text, report.Options{}, r)), "verdict: incomplete: 1 of 3 checks could not be measured: T-THREE (medium)") {
 		t.Error("what is known counts")
 	}
 	if b := written(t, report.SARIF, report.Options{}, r); !bytes.Contains(b, []byte(`"baselineState":"unchanged"`)) || bytes.Contains(b, []byte(`"new"`)) {

@@ -69,7 +69,7 @@ func (h *htmlWriter) Write(r *finding.Report) error {
 			N: h.n, Target: wire.Printable(r.Target.Text), Verdict: verdict(r), Worst: "pass",
 			Fail: n[finding.Fail], Warn: n[finding.Warn], Unknown: n[finding.Unknown],
 		},
-		Started: r.Started.UTC().Format(time.RFC3339), Counts: counts(r), Software: runs(r), Ports: ports(r), Gone: r.Gone(),
+		Started: r.Started.UTC().Format(time.RFC3339), Counts: summed(r), Software: runs(r), Ports: ports(r), Gone: r.Gone(),
 	}
 	list := bad(r)
 	switch {
@@ -93,6 +93,15 @@ func (h *htmlWriter) Write(r *finding.Report) error {
 	}
 	h.seen = append(h.seen, v.htmlTarget)
 	return h.t.ExecuteTemplate(h.w, "report", v)
+}
+
+// summed returns how the checks ended, the score, and what was not looked at, in one line.
+func summed(r *finding.Report) string {
+	parts := []string{counts(r)}
+	if score, ok := r.Score(); ok {
+		parts = append(parts, fmt.Sprintf("score %d of 100", score))
+	}
+	return strings.Join(append(parts, left(r)...), "; ")
 }
 
 func htmlOf(x reported) htmlFinding {
@@ -119,6 +128,11 @@ func spaced(digits string) string {
 func (h *htmlWriter) Close() error {
 	if h.t == nil {
 		if err := h.begin(); err != nil {
+			return err
+		}
+	}
+	if h.interrupted() {
+		if _, err := fmt.Fprintf(h.w, "<p class=\"fail\">%s</p>\n", earlyEnd); err != nil {
 			return err
 		}
 	}

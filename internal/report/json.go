@@ -2,6 +2,8 @@ package report
 
 import (
 	"bufio"
+	"bytes"
+	_ "embed" // schema.json
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -15,8 +17,18 @@ import (
 	"port53/internal/wire"
 )
 
-// Schema is the name of the form of reports in JSON.
-const Schema = "port53.check/1"
+// Schema is the name of the form of reports in JSON, which schema.json describes. It is another
+// with each change that a reader has to know of. Fields may be added without that.
+const Schema = "port53.check/2"
+
+// before are the earlier forms that can still be read as a baseline.
+func readable(schema string) bool { return schema == Schema || schema == "port53.check/1" }
+
+//go:embed schema.json
+var schemaFile []byte
+
+// JSONSchema returns the JSON Schema of reports. It is the caller's.
+func JSONSchema() []byte { return bytes.Clone(schemaFile) }
 
 type jsonEvidence struct {
 	Sent     string  `json:"sent_hex,omitempty"`
@@ -56,6 +68,25 @@ type jsonVantage struct {
 	Root   bool   `json:"root"`
 }
 
+// A jsonLeft is a check that was not made, for it disturbs more than is allowed.
+type jsonLeft struct {
+	ID       string `json:"id"`
+	Severity string `json:"severity"`
+	Mode     string `json:"mode"`
+}
+
+// A jsonRun is what is said of a run as a whole, at its end.
+type jsonRun struct {
+	Targets     int            `json:"targets"`
+	Dead        int            `json:"dead"`
+	Unmeasured  int            `json:"unmeasured"`
+	Interrupted bool           `json:"interrupted"`
+	Complete    bool           `json:"complete"` // nothing that matters is unmeasured
+	Score       *int           `json:"score,omitempty"`
+	Findings    map[string]int `json:"findings"`
+}
+
+// In one piece: it is the form of a report, as schema.json has it.
 type jsonReport struct {
 	Schema    string         `json:"schema"`
 	Target    string         `json:"target"`
@@ -70,6 +101,13 @@ type jsonReport struct {
 	Checks    []jsonCheck    `json:"checks"`
 	Gone      []finding.Gone `json:"gone,omitempty"`
 	Summary   map[string]int `json:"summary"`
+	Verdict   string         `json:"verdict"`
+	Score     *int           `json:"score,omitempty"`
+	Dead      bool           `json:"dead,omitempty"`
+	Service   string         `json:"service,omitempty"`
+	Missing   []string       `json:"unmeasured"`
+	Lacking   []string       `json:"lacking,omitempty"`
+	Left      []jsonLeft     `json:"left,omitempty"`
 }
 
 // jsonOf returns the report as a value for a JSON encoder, of the form Schema.
@@ -89,6 +127,20 @@ func jsonOf(r *finding.Report) any {
 	out := jsonReport{
 		Schema: Schema, Target: wire.Printable(r.Target.Text), Zone: r.Target.ZoneText(), Problem: wire.Printable(r.Problem),
 		Started: r.Started, Took: r.Took.Milliseconds(), Ports: ports(r), Checks: checks, Gone: r.Gone(), Summary: map[string]int{},
+	}
+	out.Verdict, out.Dead, out.Service = verdict(r), r.Dead, wire.Printable(r.Service)
+	out.Missing = []string{}
+	for _, x := range r.Unmeasured() {
+		out.Missing = append(out.Missing, x.Check.ID)
+	}
+	for _, text := range r.Lacking() {
+		out.Lacking = append(out.Lacking, wire.Printable(text))
+	}
+	for _, c := range r.Left {
+		out.Left = append(out.Left, jsonLeft{c.ID, c.Severity.String(), c.Mode.String()})
+	}
+	if score, ok := r.Score(); ok {
+		out.Score = &score
 	}
 	n := r.Count()
 	for s := finding.Pass; s <= finding.Skipped; s++ {
@@ -124,22 +176,50 @@ const maxBaseline = 1 << 30
 // ReadBaseline reads an earlier report in JSON, of one target or of many.
 func ReadBaseline(in io.Reader) (*finding.Baseline, error) {
 	b := new(finding.Baseline)
-	dec := json.NewDecoder(bufio.NewReader(io.LimitReader(in, maxBaseline)))
-	for n := 1; ; n++ {
-		var r jsonReport
-		err := dec.Decode(&r)
-		switch {
-		case errors.Is(err, io.EOF) && n > 1:
-			return b, nil
-		case err != nil:
-			return nil, fmt.Errorf("report %d cannot be read: %w; write one with --json", n, err)
-		case r.Schema != Schema:
-			return nil, fmt.Errorf("report %d is no %s; write one with --json", n, Schema)
-		}
+	err := readReports(in, func(r *jsonReport) {
 		for _, c := range r.Checks {
-			if c.State == finding.Fail.String() || c.State == finding.Warn.String() {
+			if c.bad() {
 				b.Add(r.Target, finding.Gone{ID: c.ID, Severity: c.Severity, Title: c.Title, Fingerprint: c.Fingerprint})
 			}
+		}
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (c *jsonCheck) bad() bool {
+	return c.State == finding.Fail.String() || c.State == finding.Warn.String()
+}
+
+// readReports reads what a run wrote in JSON, in whatever of its forms. run, which may be nil, has
+// what is said of the run as a whole.
+func readReports(in io.Reader, each func(*jsonReport), run func(*jsonRun)) error {
+	dec := json.NewDecoder(bufio.NewReader(io.LimitReader(in, maxBaseline)))
+	for n := 1; ; n++ {
+		var v struct {
+			jsonReport
+			Reports []jsonReport `json:"reports"`
+			Run     *jsonRun     `json:"run"`
+		}
+		err := dec.Decode(&v)
+		switch {
+		case errors.Is(err, io.EOF) && n > 1:
+			return nil
+		case err != nil:
+			return fmt.Errorf("report %d cannot be read: %w; write one with --json", n, err)
+		case !readable(v.Schema), v.Reports == nil && v.Run == nil && v.Target == "":
+			return fmt.Errorf("report %d is no %s; write one with --json", n, Schema)
+		}
+		for i := range v.Reports {
+			each(&v.Reports[i])
+		}
+		if v.Run != nil && run != nil {
+			run(v.Run)
+		}
+		if v.Reports == nil && v.Run == nil {
+			each(&v.jsonReport)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (j *junitWriter) Write(r *finding.Report) error {
 		s.Tests++
 		s.Cases = append(s.Cases, c)
 	}
-	if !r.Reached() {
+	if r.Missed(finding.SevHigh) {
 		s.Tests, s.Errors = s.Tests+1, 1
 		why := []junitText{{Message: verdict(r), Type: "unmeasured"}}
 		s.Cases = append(s.Cases, junitCase{Class: "port53." + target, Name: "reached", Failure: why})
@@ -96,6 +96,11 @@ func (j *junitWriter) Close() error {
 			return err
 		}
 	}
-	_, err := io.WriteString(j.w, "</testsuites>\n")
+	early := ""
+	if j.interrupted() {
+		early = " <testsuite name=\"run\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0\"><testcase classname=\"port53.run\" name=\"complete\">" +
+			"<error message=\"" + earlyEnd + "\" type=\"interrupted\"></error></testcase></testsuite>\n"
+	}
+	_, err := io.WriteString(j.w, early+"</testsuites>\n")
 	return err
 }

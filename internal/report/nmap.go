@@ -90,7 +90,11 @@ func (n *nmapWriter) Write(r *finding.Report) error {
 }
 
 func (n *nmapWriter) Close() error {
-	_, err := fmt.Fprintf(n.w, "# port53 done: %s scanned\n", counted(n.n, "target"))
+	early := ""
+	if n.interrupted() {
+		early = "# " + earlyEnd + "\n"
+	}
+	_, err := fmt.Fprintf(n.w, "%s# port53 done: %s scanned\n", early, counted(n.n, "target"))
 	return err
 }
 

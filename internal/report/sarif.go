@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -223,6 +222,6 @@ func (s *sarifWriter) Close() error {
 			return err
 		}
 	}
-	_, err := io.WriteString(s.w, "]}]}\n")
+	_, err := fmt.Fprintf(s.w, "],\"invocations\":[{\"executionSuccessful\":%t}]}]}\n", !s.interrupted())
 	return err
 }

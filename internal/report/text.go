@@ -104,18 +104,67 @@ func known(r *finding.Report) int {
 func verdict(r *finding.Report) string {
 	list := bad(r)
 	switch {
+	case r.Dead && r.Problem != "":
+		return wire.Printable(r.Problem)
 	case r.Problem != "":
 		return "it could not be measured: " + wire.Printable(r.Problem)
-	case !r.Reached():
-		return "it could not be measured"
 	case len(list) > 0:
 		return fmt.Sprintf("%s: %s", list[0].severity(), list[0].title())
-	case len(r.Results) == 0:
+	case !r.Reached():
+		return "it could not be measured"
+	case len(r.Results) == r.Count()[finding.Skipped]:
 		return "no check that is wanted applies"
+	case r.Blind(finding.SevMedium):
+		return "incomplete: " + unmeasured(r)
 	case known(r) > 0:
 		return "nothing new was found"
+	case len(r.Unmeasured()) > 0:
+		return "nothing wrong was found; " + unmeasured(r)
 	}
 	return "nothing wrong was found"
+}
+
+// unmeasured names the checks that could not be made, the most severe first; "" is none.
+func unmeasured(r *finding.Report) string {
+	list := r.Unmeasured()
+	if len(list) == 0 {
+		return ""
+	}
+	const most = 5
+	var names []string
+	for i, x := range list {
+		if i == most {
+			names = append(names, fmt.Sprintf("and %d more", len(list)-most))
+			break
+		}
+		names = append(names, fmt.Sprintf("%s (%s)", x.Check.ID, x.Check.Severity))
+	}
+	return fmt.Sprintf("%d of %s could not be measured: %s", len(list), counted(len(r.Results), "check"), strings.Join(names, ", "))
+}
+
+// left tells which checks were left out, for each flag that they need.
+func left(r *finding.Report) []string {
+	var out []string
+	for _, mode := range []finding.Mode{finding.Active, finding.Intrusive} {
+		n, worst, of := 0, finding.SevInfo, 0
+		for _, c := range r.Left {
+			switch {
+			case c.Mode != mode:
+				continue
+			case c.Severity > worst:
+				worst, of = c.Severity, 0
+			}
+			n++
+			if c.Severity == worst {
+				of++
+			}
+		}
+		if n > 0 {
+			needs := map[bool]string{true: "needs", false: "need"}[n == 1]
+			out = append(out, fmt.Sprintf("%s %s --%s: %d of them %s", counted(n, "check"), needs, mode, of, worst))
+		}
+	}
+	return out
 }
 
 // counts returns how the checks ended, in one line.
@@ -145,6 +194,10 @@ const (
 // the most severe first, each with what mends it and a command that shows it.
 func writeText(w io.Writer, r *finding.Report, o Options) error {
 	var b strings.Builder
+	if r.Dead && r.Problem != "" {
+		_, err := fmt.Fprintf(w, "%s: %s\n", wire.Printable(r.Target.Text), verdict(r))
+		return err
+	}
 	paint := func(colour, text string) string {
 		if !o.Colour {
 			return text
@@ -163,10 +216,20 @@ func writeText(w io.Writer, r *finding.Report, o Options) error {
 	switch {
 	case len(list) > 0 && list[0].State == finding.Fail:
 		colour = inRed
-	case len(list) > 0 || !r.Reached():
+	case len(list) > 0 || !r.Reached() || r.Blind(finding.SevMedium):
 		colour = inYellow
 	}
-	fmt.Fprintf(&b, "  verdict: %s\n  %s\n", paint(colour, verdict(r)), counts(r))
+	fmt.Fprintf(&b, "  verdict: %s\n", paint(colour, verdict(r)))
+	if score, ok := r.Score(); ok {
+		fmt.Fprintf(&b, "  score: %d of 100\n", score)
+	}
+	fmt.Fprintf(&b, "  %s\n", counts(r))
+	if text := unmeasured(r); text != "" && len(list) > 0 {
+		fmt.Fprintf(&b, "  %s\n", text)
+	}
+	for _, text := range slices.Concat(r.Lacking(), left(r)) {
+		fmt.Fprintf(&b, "  %s\n", wire.Printable(text))
+	}
 	if n := known(r); n > 0 {
 		fmt.Fprintf(&b, "  %s that the baseline has\n", counted(n, "finding"))
 	}

@@ -23,8 +23,8 @@ type Format uint8
 // The formats.
 const (
 	Text     Format = iota // for people
-	JSON                   // one object; of several targets, as NDJSON
-	NDJSON                 // one object a line
+	JSON                   // one object with all reports
+	NDJSON                 // one report a line, and a last line about the run
 	SARIF                  // SARIF 2.1.0, for code scanning
 	JUnit                  // JUnit's XML, for continuous integration
 	HTML                   // one page
@@ -39,7 +39,9 @@ type Options struct {
 	Colour  bool             // for a terminal
 	FailOn  finding.Severity // what counts as a failure where a format knows only that
 	Version string           // of this program
-	Rules   []*finding.Check // all that reports may have results of, for formats that list them
+	// Interrupted tells, when a document ends, whether the run ended early. Nil: it did not.
+	Interrupted func() bool
+	Rules       []*finding.Check // all that reports may have results of, for formats that list them
 }
 
 // A Writer writes reports one after the other, so that those of many targets need no
@@ -77,6 +79,12 @@ type base struct {
 	n int // reports written
 }
 
+// interrupted reports whether the run ended early.
+func (b *base) interrupted() bool { return b.o.Interrupted != nil && b.o.Interrupted() }
+
+// earlyEnd is what a person reads at the end of a report that is not whole.
+const earlyEnd = "INTERRUPTED: this report is not whole; targets that are not in it were not looked at"
+
 // wanted tells whether a finding is to be written: what is bad, what could not be
 // measured, and the rest if all is asked for.
 func (b *base) wanted(s finding.State) bool {
@@ -94,43 +102,89 @@ func (t *textWriter) Write(r *finding.Report) error {
 	return writeText(t.w, r, t.o)
 }
 
-func (t *textWriter) Close() error { return nil }
+func (t *textWriter) Close() error {
+	if !t.interrupted() {
+		return nil
+	}
+	_, err := fmt.Fprintf(t.w, "\n%s\n", earlyEnd)
+	return err
+}
 
-// A jsonWriter keeps the first report until it knows whether there are more.
+// A jsonWriter writes one document, or with lines one report a line.
 type jsonWriter struct {
 	base
-	first any
 	lines bool
+	run   jsonRun
 }
 
 func (j *jsonWriter) Write(r *finding.Report) error {
 	j.n++
-	v := jsonOf(r)
-	if j.n == 1 && !j.lines {
-		j.first = v
-		return nil
+	j.count(r)
+	if j.lines {
+		return j.encode(jsonOf(r), "", "", "\n")
 	}
-	if j.first != nil {
-		if err := j.encode(j.first, ""); err != nil {
-			return err
-		}
-		j.first = nil
+	begin := ",\n    "
+	if j.n == 1 {
+		begin = "{\n  \"schema\": \"" + Schema + "\",\n  \"reports\": [\n    "
 	}
-	return j.encode(v, "")
+	return j.encode(jsonOf(r), begin, "    ", "")
 }
 
-func (j *jsonWriter) encode(v any, indent string) error {
-	enc := json.NewEncoder(j.w)
-	enc.SetIndent("", indent)
+// count adds a report to what is said of the run.
+func (j *jsonWriter) count(r *finding.Report) {
+	j.run.Targets++
+	switch {
+	case r.Dead:
+		j.run.Dead++
+	case r.Missed(finding.SevMedium):
+		j.run.Unmeasured++
+	}
+	if score, ok := r.Score(); ok && (j.run.Score == nil || score < *j.run.Score) {
+		j.run.Score = &score
+	}
+	if j.run.Findings == nil {
+		j.run.Findings = map[string]int{}
+	}
+	for _, x := range bad(r) {
+		j.run.Findings[x.severity().String()]++
+	}
+}
+
+// encode writes a value between two texts.
+func (j *jsonWriter) encode(v any, begin, prefix, end string) error {
+	var b bytes.Buffer
+	b.WriteString(begin)
+	enc := json.NewEncoder(&b)
+	if !j.lines {
+		enc.SetIndent(prefix, "  ")
+	}
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	b.Truncate(b.Len() - 1) // the line end
+	b.WriteString(end)
+	_, err := j.w.Write(b.Bytes())
+	return err
 }
 
 func (j *jsonWriter) Close() error {
-	if j.first == nil {
-		return nil
+	j.run.Interrupted = j.interrupted()
+	j.run.Complete = !j.run.Interrupted && j.run.Unmeasured == 0
+	if j.run.Findings == nil {
+		j.run.Findings = map[string]int{}
 	}
-	return j.encode(j.first, "  ")
+	if j.lines {
+		return j.encode(struct {
+			Schema string  `json:"schema"`
+			Run    jsonRun `json:"run"`
+		}{Schema, j.run}, "", "", "\n")
+	}
+	begin := "\n  ],\n  \"run\": "
+	if j.n == 0 {
+		begin = "{\n  \"schema\": \"" + Schema + "\",\n  \"reports\": [],\n  \"run\": "
+	}
+	return j.encode(j.run, begin, "  ", "\n}\n")
 }
 
 // A plainWriter writes a line for each port and finding: the kind of line, then its
@@ -166,6 +220,12 @@ func (p *plainWriter) Write(r *finding.Report) error {
 		line("software", target, s, r.Software.CPE)
 	}
 	line("verdict", target, verdict(r))
+	if score, ok := r.Score(); ok {
+		line("score", target, fmt.Sprint(score))
+	}
+	for _, text := range left(r) {
+		line("left", target, text)
+	}
 	for _, x := range all(r) {
 		if !p.wanted(x.State) {
 			continue
@@ -183,4 +243,10 @@ func (p *plainWriter) Write(r *finding.Report) error {
 	return err
 }
 
-func (p *plainWriter) Close() error { return nil }
+func (p *plainWriter) Close() error {
+	if !p.interrupted() {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.w, "interrupted\t%s\n", earlyEnd)
+	return err
+}
