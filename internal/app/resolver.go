@@ -156,8 +156,11 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	case "off":
 		s.Minimise = resolver.Off
 	}
+	s.TimeNames = lowered(rc.TimeNames)
 	if at := rc.ValidationTime; !at.IsZero() {
 		s.Now = func() time.Time { return at }
+	} else {
+		s.Clock = clockOf(c)
 	}
 	for _, f := range rc.Forward {
 		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, Forward: true, First: f.First, TCP: f.TCP})

@@ -20,7 +20,7 @@ import (
 // TestVerdicts plays the resolver's scenarios of DNSSEC: whatever it says is secure,
 // insecure or bogus, a walk from the root says too.
 func TestVerdicts(t *testing.T) {
-	for _, file := range []string{"signatures", "denial", "chains", "downgrade", "delegations", "types_signed", "verdicts", "attacks_signed", "aggressive", "aggressive_nsec3"} {
+	for _, file := range []string{"signatures", "denial", "chains", "downgrade", "delegations", "types_signed", "verdicts", "attacks_signed", "aggressive", "aggressive_nsec3", "keys"} {
 		dnstest.Verdicts(t, "../resolver/testdata/"+file+".txtar", except[file], newSubject)
 	}
 }
@@ -33,6 +33,7 @@ var except = map[string]map[string]string{
 		"a denial of DS with the NSEC3 of an insecure zone":      "the forger waits for a minimised question, which a walk does not ask",
 		"a wildcard of the zone above whose hashes are too dear": "the resolver still knows the delegation that is withdrawn",
 	},
+	"aggressive": {"below a zone with a forwarder": "a walk asks no forwarder"},
 	"attacks_signed": {
 		"NSEC3 hashes of one question": "one walk may cost more than one question of many",
 		"signatures of a chain":        "one walk may cost more than one question of many",

@@ -112,7 +112,12 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 			return store.Damaged, err.Error(), true
 		}
 		return store.Whole, "trust anchors that were seen", true
-	case strings.HasPrefix(name, anchorsName+"."):
+	case name == resolver.ClockFile:
+		if _, err := resolver.KeptTime(path); err != nil {
+			return store.Damaged, err.Error(), true
+		}
+		return store.Whole, "when the clock was last known to be right", true
+	case strings.HasPrefix(name, anchorsName+"."), strings.HasPrefix(name, resolver.ClockFile+"."):
 		return store.Left, "it was being written, and is not used", true
 	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
 		return store.Whole, "a dump of the cache", true

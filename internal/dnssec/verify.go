@@ -72,10 +72,11 @@ func FromWildcard(s *wire.RRset) bool {
 
 // Verified is what a good signature says.
 type Verified struct {
-	TTL      uint32 // seconds that the set may be kept (RFC 4035, section 5.3.3)
-	Expires  uint32 // seconds since 1970
-	Labels   int    // of the name that was signed, the root's and a leading * not counted
-	Wildcard bool   // the set was made from a wildcard: only with a proof is it good
+	TTL       uint32 // seconds that the set may be kept (RFC 4035, section 5.3.3)
+	Inception uint32 // seconds since 1970
+	Expires   uint32 // the same
+	Labels    int    // of the name that was signed, the root's and a leading * not counted
+	Wildcard  bool   // the set was made from a wildcard: only with a proof is it good
 }
 
 // Verify checks that one of set's signatures was made by one of keys, the keys of zone,
@@ -141,8 +142,8 @@ func Verify(set *wire.RRset, zone []byte, keys []Key, now time.Time, w *Work) (V
 		why := sig.verify(set, keys, cut, &failed, w)
 		if why == 0 {
 			return Verified{
-				TTL:     min(set.TTL, sig.ttl, sig.expiration-clock),
-				Expires: sig.expiration, Labels: int(sig.labels), Wildcard: cut > 0,
+				TTL:       min(set.TTL, sig.ttl, sig.expiration-clock),
+				Inception: sig.inception, Expires: sig.expiration, Labels: int(sig.labels), Wildcard: cut > 0,
 			}, 0
 		}
 		worse(why)

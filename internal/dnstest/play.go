@@ -3,6 +3,7 @@ package dnstest
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -121,6 +122,7 @@ type player struct {
 	labels  map[string]*pending
 	waiting sync.WaitGroup // questions without their answers
 	failed  bool
+	log     logBook
 }
 
 // A pending is questions that wait for their answers.
@@ -148,7 +150,7 @@ func (m *mode) leftOut(t *testing.T, name string) bool {
 func (p *player) run() {
 	p.start = time.Now()
 	p.world = lab.NewWorld(lab.Options{Seed: 53, Log: wholeLog})
-	p.setup = &Setup{Net: p.world.Net}
+	p.setup = &Setup{Net: p.world.Net, Log: slog.New(&p.log)}
 	p.labels, p.later = map[string]*pending{}, map[string][]lab.Section{}
 	p.families = [2]bool{true, true}
 	var now []lab.Section
@@ -224,7 +226,7 @@ func (p *player) step(s *step) error {
 	if len(s.below) > 0 && !slices.Contains([]string{"ask", "finish", "sent"}, words[0]) && (words[0] != "flood") {
 		return fmt.Errorf("nothing is expected of it")
 	}
-	if p.verdicts && slices.Contains([]string{"flood", "flush", "sent", "asked", "unsent", "packets"}, words[0]) {
+	if p.verdicts && slices.Contains([]string{"flood", "flush", "sent", "asked", "unsent", "packets", "logged"}, words[0]) {
 		return nil
 	}
 	switch words[0] {
@@ -280,6 +282,8 @@ func (p *player) step(s *step) error {
 		return p.askedFor(s)
 	case "packets":
 		return p.packets(s)
+	case "logged":
+		return p.logged(s)
 	default:
 		return fmt.Errorf("step %q is not known", words[0])
 	}

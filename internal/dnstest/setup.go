@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -56,6 +57,7 @@ type Setup struct {
 	Anchors  string // trust anchors, as a master file; empty: none
 	Validate bool
 	Routes   []Route
+	Log      *slog.Logger // of what an operator is told; nil: nobody is
 
 	values []setting
 }

@@ -96,7 +96,9 @@ type Settings struct {
 	StaleWait  time.Duration  // until a client gets a stale answer, if there is one; 0: 1.8 s
 	Aggressive bool           // use NSEC and NSEC3 records for other names (RFC 8198)
 	Sentinel   bool           // root key sentinel (RFC 8509)
-	Reporting  bool           // zones that name an agent are told of failures (RFC 9567)
+	Clock      Clock
+	TimeNames  [][]byte // in lower case: answered without validation while the clock is wrong
+	Reporting  bool     // zones that name an agent are told of failures (RFC 9567)
 	Limits     Limits
 }
 
@@ -137,6 +139,7 @@ type Resolver struct {
 	idle      atomic.Int32  // these
 
 	counters Counters
+	clock    clockWatch
 
 	ctx  context.Context // ends when the resolver is closed
 	stop context.CancelFunc
@@ -206,6 +209,9 @@ func (r *Resolver) Apply(c *Config) {
 	if before == nil || before.origin != c.origin {
 		r.cache.Revoke()
 		r.trusts.clear()
+	}
+	if why := c.early(c.now()); why != "" && c.Validate {
+		r.tellClock(c, doubt{"the clock is wrong: " + why, true})
 	}
 }
 

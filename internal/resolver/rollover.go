@@ -319,26 +319,34 @@ func selfSigned(set *wire.RRset, zone []byte, key dnssec.Key, now time.Time) boo
 	return why == 0
 }
 
-// save writes the state so that a crash leaves either the old or the new one.
+// save writes the state.
 func (ro *Rollover) save() error {
 	text, err := json.MarshalIndent(rolloverState{stateVersion, slices.Concat(ro.zones, ro.other)}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("trust anchors: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(ro.file), filepath.Base(ro.file)+".*")
-	if err != nil {
+	if err := replaceFile(ro.file, append([]byte(anchorsLine), text...)); err != nil {
 		return fmt.Errorf("trust anchors: %w", err)
 	}
-	_, err = f.Write(append([]byte(anchorsLine), text...))
+	return nil
+}
+
+// replaceFile writes a file so that a crash leaves either the old or the new one.
+func replaceFile(file string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), ro.file)
+		err = os.Rename(f.Name(), file)
 	}
 	if err != nil {
 		os.Remove(f.Name())
-		return fmt.Errorf("trust anchors: %w", err)
+		return err
 	}
-	if dir, err := os.Open(filepath.Dir(ro.file)); err == nil {
+	if dir, err := os.Open(filepath.Dir(file)); err == nil {
 		_ = dir.Sync() // the name is as important as the data
 		dir.Close()
 	}
@@ -385,6 +393,9 @@ func (r *Resolver) Follow(ro *Rollover, apply func([]Anchor), report func(error)
 					continue
 				}
 				changed, err := ro.Observe(a.Zone, set, time.Now())
+				if len(a.Zone) == 1 {
+					err = errors.Join(err, ro.keepTime(time.Now()))
+				}
 				if err != nil {
 					report(err)
 				}

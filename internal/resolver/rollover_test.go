@@ -259,12 +259,22 @@ func TestFollow(t *testing.T) {
 				}
 			}
 		}
+		kept := func(what string, ago time.Duration) {
+			t.Helper()
+			at, err := resolver.KeptTime(filepath.Join(filepath.Dir(file), resolver.ClockFile))
+			if want := time.Now().Add(-ago).Truncate(time.Second); err != nil || ago >= 0 && !at.Equal(want) || ago < 0 && !at.IsZero() {
+				t.Errorf("%s: the clock was right at %v, %v; want %v", what, at, err, want)
+			}
+		}
 		w.serve(keys.set(t, time.Now(), "new"))
 		look("another key", 11*time.Second, "old ", "", "do not validate by its trust anchors")
+		kept("another key", -1)
 		w.serve(keys.set(t, time.Now(), "old", "new"))
 		look("both keys", time.Hour, "old ", "old new", "")
+		kept("both keys", time.Second)
 		w.serve(&wire.RRset{})
 		look("no keys", time.Hour, "old ", "old new", "do not validate by its trust anchors")
+		kept("no keys", time.Hour+time.Second)
 		r.Close()
 	})
 }
@@ -341,5 +351,21 @@ func TestRolloverFile(t *testing.T) {
 	keys := ring{}
 	if _, err := ro.Observe(wire.Root, keys.set(t, time.Now(), "new"), time.Now()); err == nil {
 		t.Error("a state that could not be written was not reported")
+	}
+}
+
+// TestKeptTime has files of the time that cannot be read: they say so, and no time.
+func TestKeptTime(t *testing.T) {
+	file := filepath.Join(t.TempDir(), resolver.ClockFile)
+	if at, err := resolver.KeptTime(file); err != nil || !at.IsZero() {
+		t.Errorf("no file: %v %v", at, err)
+	}
+	for _, text := range []string{"", "2026-01-01T00:00:00Z\n", "port53 clock 2\n2026-01-01T00:00:00Z\n", "port53 clock 1\nsoon\n", "port53 clock 1\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if at, err := resolver.KeptTime(file); err == nil || !at.IsZero() {
+			t.Errorf("%q: %v, no error", text, at)
+		}
 	}
 }

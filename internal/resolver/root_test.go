@@ -2,7 +2,9 @@ package resolver_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -97,6 +99,29 @@ func validateRoot(t *testing.T, root *dnstest.Root) {
 		a, _, _ := resolve(change).Explain([]byte("\x03net\x00"), wire.TypeDS, true, false)
 		if bogus := a.Rcode == wire.ServFail && a.Security == cache.Bogus; bogus != (what != "not validated") || a.Flags&wire.FlagAD != 0 {
 			t.Errorf("%s: %v, %v", what, a.Rcode, a.Security)
+		}
+	}
+}
+
+// TestUnusableAnchors has files of trust anchors by which nothing could be validated: a server
+// does not start with them, for it would hold everything for insecure (RFC 4035, section 5.2).
+func TestUnusableAnchors(t *testing.T) {
+	const good = "example. DS 4711 13 2 0123456789012345678901234567890123456789012345678901234567890123\n"
+	big := "org. DNSKEY 257 3 8 " + base64.StdEncoding.EncodeToString(append([]byte{4, 0x80, 0, 0, 1}, bytes.Repeat([]byte{0xFF}, 128)...)) + "\n"
+	for text, want := range map[string]string{
+		good:                     "",
+		"":                       "no DS or DNSKEY record",
+		"; nothing\n":            "no DS or DNSKEY record",
+		"example. A 192.0.2.1\n": "file:1:1: A record; expected DS or DNSKEY records",
+		"example. DS 4711 5 2 0123456789012345678901234567890123456789012345678901234567890123\n":        "no anchor of example. has an algorithm and a digest that can be used",
+		"example. DS 4711 13 3 0123456789012345678901234567890123456789012345678901234567890123\n":       "no anchor of example. has an algorithm and a digest that can be used",
+		good + "org. DS 4711 200 2 0123456789012345678901234567890123456789012345678901234567890123\n":   "no anchor of org. has an algorithm and a digest that can be used",
+		good + "example. DS 4711 5 2 0123456789012345678901234567890123456789012345678901234567890123\n": "",
+		good + big: "no anchor of org. has an algorithm and a digest that can be used",
+	} {
+		_, err := resolver.ReadAnchors(strings.NewReader(text), "file")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 }

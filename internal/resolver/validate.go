@@ -18,6 +18,8 @@ type trust struct {
 	reason  int  // EDE of what is not secure; edeNone
 	cut     bool // it is a zone, or may be one; false: it is proven to be none
 	expires time.Time
+
+	from, until time.Time // of a secure one: when the signature of its keys is valid
 }
 
 // trusts keep the keys of zones, parsed.
@@ -531,7 +533,9 @@ func (t *task) keysIn(l *link, voucher *dnssec.Voucher) *trust {
 	l.set.TTL = min(l.set.TTL, ver.TTL)
 	t.keepSet(l.part, l.set, cache.AuthAnswer, secSecure)
 	ttl := max(min(l.set.TTL, maxDelegationTTL), 1)
-	return &trust{sec: secSecure, keys: keys, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(ttl) * time.Second)}
+	tr = &trust{sec: secSecure, keys: keys, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(ttl) * time.Second)}
+	tr.window(ver)
+	return tr
 }
 
 // dnskey looks up the DNSKEY set of a zone without validating it.

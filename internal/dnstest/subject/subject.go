@@ -57,7 +57,7 @@ func Make(t testing.TB, s *dnstest.Setup) *Subject {
 		sub.publish(words)
 	}
 	config := resolver.Compile(sub.settings(s))
-	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client}, config)
+	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client, Log: s.Log}, config)
 	sub.engine = engine.New(engine.Options{Uncontained: true}, sub.generation(s, config))
 	sub.worker = sub.engine.NewWorker()
 	return sub
@@ -103,6 +103,7 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 	if at := s.Time("validation-time"); !at.IsZero() {
 		set.Now = func() time.Time { return at }
 	}
+	sub.clock(s, &set)
 	for _, r := range s.Routes {
 		set.Routes = append(set.Routes, resolver.Route{Zone: r.Zone, Servers: r.Servers, Forward: r.Forward, First: r.First, TCP: r.TCP})
 	}
@@ -149,6 +150,33 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		set.Forbidden = append(set.Forbidden, netip.MustParsePrefix(words[0]))
 	}
 	return set
+}
+
+// clock reads what a scenario says of the machine's clock: how far it is off, always or AFTER a
+// time BY so much, and what is known of it.
+func (sub *Subject) clock(s *dnstest.Setup, set *resolver.Settings) {
+	if off := s.Duration("clock", 0); off != 0 { // the machine's clock is so far off
+		set.Now = func() time.Time { return time.Now().Add(off) }
+	}
+	for _, words := range s.Words("clock-jumps") { // AFTER BY: in flight
+		after, err := time.ParseDuration(words[0])
+		by, err2 := time.ParseDuration(words[len(words)-1])
+		if err != nil || err2 != nil {
+			s.Fault("clock-jumps", "two durations")
+		}
+		jump := time.Now().Add(after)
+		set.Now = func() time.Time {
+			if now := time.Now(); now.Before(jump) {
+				return now
+			}
+			return time.Now().Add(by)
+		}
+	}
+	unsynchronized := s.Bool("unsynchronized", false)
+	set.Clock = resolver.Clock{Built: s.Time("built"), Kept: s.Time("kept"), Unsynchronized: func() bool { return unsynchronized }}
+	for _, words := range s.Words("time-name") {
+		set.TimeNames = append(set.TimeNames, wire.Lower(nil, dnstest.Name(sub.t, words[0])))
+	}
 }
 
 func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine.Generation {
