@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"port53/internal/console"
+	"port53/internal/telemetry"
 	"port53/internal/wire"
 	"port53/internal/zones"
 )
@@ -38,6 +40,18 @@ func (a *App) Status(name string) (any, error) {
 		return nil, fmt.Errorf("zone %s is not served here", name)
 	}
 	return s, nil
+}
+
+// commanded tells the audit of a command of the control socket.
+func (a *App) commanded(by console.Caller, command, zone string, err error) {
+	act := telemetry.Act{What: telemetry.Commanded, By: by.String(), Text: command}
+	if apex, nameErr := wire.ParseName(zone); zone != "" && nameErr == nil {
+		act.Zone = apex
+	}
+	if err != nil {
+		act.Outcome, act.Reason = telemetry.Refused, err.Error()
+	}
+	a.audit.Record(&act)
 }
 
 // Zone implements [console.Admin].

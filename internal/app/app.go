@@ -82,6 +82,7 @@ type outlets struct {
 	metrics net.Listener // nil: nowhere
 	control net.Listener // nil: nowhere
 	queries *queryLog    // nil: nowhere
+	audit   *telemetry.Audit
 
 	presence presence // of the addresses that are served
 }
@@ -106,6 +107,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
+	a.audit = telemetry.NewAudit(a.log)
 	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := a.start(ctx, o); err != nil {
 		a.close()
@@ -119,7 +121,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
 	a.state = newState(c.StateDir, a.log)
 	a.manager = zones.New(zones.Options{
-		Seed: a.seed, Log: a.log, Bounds: bounds(c), Store: a.state,
+		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state,
 		Publish: func(view *zone.View) { a.update(func(g *generation) { g.engine.Zones = view }) },
 	})
 	who, err := accountOf(c)
@@ -133,7 +135,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.tellLeft(nil, first)
 	a.tellUnvalidated(nil, first)
 	a.queries = newQueryLog(c.Log, a.log)
-	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Queries: a.queries.sink()}, first.engine)
+	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink()}, first.engine)
 	if err := a.listen(c); err != nil {
 		return err
 	}
@@ -299,7 +301,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	if a.control != nil {
 		side.Go(func() {
-			if err := console.Serve(a.ctx, a.control, a, a.log); err != nil {
+			if err := console.Serve(a.ctx, a.control, a, a.commanded, a.log); err != nil {
 				a.log.Error("control socket ended", "problem", err.Error())
 			}
 		})

@@ -113,6 +113,7 @@ func (a *App) collect() {
 		if a.queries != nil {
 			w.Set("port53_query_log_dropped_total", float64(a.queries.log.Dropped()))
 		}
+		a.audit.Collect(w)
 		ok, failed := a.reloads.counts()
 		w.Set("port53_reloads_total", float64(ok), "result", "ok")
 		w.Set("port53_reloads_total", float64(failed), "result", "failed")

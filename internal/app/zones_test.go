@@ -1,23 +1,29 @@
 package app_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"port53/internal/app"
+	"port53/internal/console"
 	"port53/internal/dnstest"
 	"port53/internal/lab"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
+	"port53/internal/zones"
 )
 
 var (
@@ -188,6 +194,78 @@ func TestKeysByDirection(t *testing.T) {
 		}
 		if got := wire.Rcode(r.exchange(s.from, msg)[3] & 15); got != s.want {
 			t.Errorf("%s: %s, want %s", s.what, got, s.want)
+		}
+	}
+}
+
+// TestAudit has updates, transfers and notifications that are taken and that are not, and
+// commands: each leaves one line, and is counted.
+func TestAudit(t *testing.T) {
+	r := start(t, "metrics: {listen: off}\nstate_dir: state\n")
+	r.end()
+	r.write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.1:0\"]\nstate_dir: state\nmetrics: {listen: \"127.0.0.1:0\"}\n"+keysYAML+
+		"control: {socket: control.sock}\nzones:\n  - {name: test, file: test.zone, allow_transfer: [{key: xfr}], updates: [{key: ddns, names: [\"*\"]}]}\n")
+	logs := &lockedBuffer{}
+	if err := r.serve(logs); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	late := now.Add(-time.Hour)
+	axfr := func(id uint16) []byte { return message(id, wire.OpcodeQuery, wire.TypeAXFR) }
+	for i, s := range []struct {
+		msg  []byte
+		want string
+	}{
+		{sign(&ddns, update(1, "one"), now), `update accepted" zone=test. peer=127.0.0.1:PORT key=ddns. serial_before=1 serial=2 added=1 removed=0`},
+		{sign(&ddns, update(2, "one"), now), `update accepted" zone=test. peer=127.0.0.1:PORT key=ddns. serial_before=2 serial=2 added=0 removed=0`},
+		{update(3, "two"), `update refused" zone=test. peer=127.0.0.1:PORT reason="it is not signed, and the address alone may not"`},
+		{sign(&xfr, update(4, "two"), now), `update refused" zone=test. peer=127.0.0.1:PORT key=xfr. reason="the key may not, from this address"`},
+		{sign(&other, update(5, "two"), now), `update refused" zone=test. peer=127.0.0.1:PORT key=other. reason="BADKEY: `},
+		{sign(&ddns, update(6, "two"), late), `update refused" zone=test. peer=127.0.0.1:PORT key=ddns. reason="BADTIME: `},
+		{sign(&wrong, axfr(7), now), `transfer refused" zone=test. what=AXFR peer=127.0.0.1:PORT key=xfr. reason="BADSIG: `},
+		{sign(&ddns, updateOf([]byte("\x05other\x00"), 8, "two"), now), `update refused" zone=other. peer=127.0.0.1:PORT key=ddns. reason="no zone of that name is served here"`},
+		{sign(&ddns, message(9, wire.OpcodeUpdate, wire.TypeA), now), `update refused" zone=test. peer=127.0.0.1:PORT key=ddns. reason="FORMERR: `},
+		{sign(&xfr, axfr(10), now), `transfer accepted" zone=test. what=AXFR peer=127.0.0.1:PORT key=xfr. serial=2 octets=`},
+		{axfr(11), `transfer refused" zone=test. what=AXFR peer=127.0.0.1:PORT reason="it is not signed, and the address alone may not"`},
+		{message(12, wire.OpcodeNotify, wire.TypeSOA), `notification refused" zone=test. peer=127.0.0.1:PORT reason=`},
+		{sign(&wrong, message(13, wire.OpcodeQuery, wire.TypeA), now), `signed query refused" zone=test. peer=127.0.0.1:PORT key=xfr. reason="BADSIG: `},
+	} {
+		r.exchange("127.0.0.1:0", s.msg)
+		want := regexp.MustCompile(`level=INFO msg="audit: ` + strings.Replace(regexp.QuoteMeta(s.want), "PORT", `\d+`, 1))
+		until(t, s.want, logs.String, func() bool { return want.MatchString(logs.String()) })
+		if n := strings.Count(logs.String(), `msg="audit: `); n != i+1 {
+			t.Errorf("%d lines after %d messages:\n%s", n, i+1, logs.String())
+		}
+	}
+	changes, err := r.Changes("test.", "")
+	if list, ok := changes.([]zones.Change); err != nil || !ok || len(list) != 1 || list[0].By != "key ddns. from 127.0.0.1" {
+		t.Errorf("%v: who changed the zone: %+v", err, changes)
+	}
+	socket := filepath.Join(r.dir, "control.sock")
+	for what, path := range map[string]string{"accepted": "/zone/sync?zone=test.", "refused": "/zone/refresh?zone=test."} {
+		if err := console.Call(t.Context(), socket, "POST", path, nil); (err == nil) != (what == "accepted") {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf(`msg="audit: command %s" zone=test. what=%s by="uid %d, pid %d"`, what, path[1:strings.Index(path, "?")], os.Getuid(), os.Getpid())
+		until(t, want, logs.String, func() bool { return strings.Contains(logs.String(), want) })
+	}
+	resp, err := http.Get("http://" + r.Metrics().String() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := string(body)
+	for _, want := range []string{
+		`port53_updates_total{result="accepted"} 2`, `port53_updates_total{result="refused"} 6`, `port53_transfers_total{result="accepted"} 1`,
+		`port53_transfers_total{result="refused"} 2`, `port53_notifies_total{result="refused"} 1`, `port53_tsig_errors_total{error="badsig"} 2`,
+		`port53_commands_total{result="accepted"} 1`, `port53_commands_total{result="refused"} 1`, `port53_tsig_errors_total{error="badkey"} 1`, `port53_tsig_errors_total{error="badtime"} 1`,
+	} {
+		if !strings.Contains(metrics, want+"\n") {
+			t.Errorf("the metrics lack %s", want)
 		}
 	}
 }
@@ -453,4 +531,22 @@ zones:
 	want("127.0.0.2", "alias.open.corp.", "192.0.2.81")
 	want("127.0.0.2", "www.inside.corp.", "192.0.2.81")
 	want("127.0.0.3", "www.inside.corp.", "REFUSED")
+}
+
+// A lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

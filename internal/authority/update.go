@@ -31,6 +31,9 @@ func NewUpdater(z *zone.Zone) *Updater {
 	return u
 }
 
+// Serial returns the serial that the updates so far lead to.
+func (u *Updater) Serial() uint32 { return u.serial }
+
 // at returns the records of a name.
 func (u *Updater) at(name []byte) *updated {
 	key := string(wire.Lower(nil, name))

@@ -52,8 +52,10 @@ type Admin interface {
 	Explain(name, typ string, do, cd bool) (any, error)
 }
 
-// Serve answers commands until ctx ends. What goes wrong with a connection goes to log.
-func Serve(ctx context.Context, l net.Listener, admin Admin, log *slog.Logger) error {
+// Serve answers commands until ctx ends. What goes wrong with a connection goes to log. Of
+// each command that changes something told is called once it is done, unless it is nil: who
+// gave it, what it was, the zone that it named, and why it was refused.
+func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller, command, zone string, err error), log *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Reload(r.Context()))
@@ -90,7 +92,8 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, log *slog.Logger) e
 		send(w)(admin.LoadCache(r.Body))
 	})
 	s := &http.Server{
-		Handler:           all,
+		Handler:           tell(all, told),
+		ConnContext:       withCaller,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		ReadHeaderTimeout: ioTimeout, ReadTimeout: ioTimeout, MaxHeaderBytes: 16 << 10,
 	}
@@ -118,6 +121,9 @@ func send(w http.ResponseWriter) func(any, error) {
 		}
 		if err != nil {
 			r.Error = err.Error()
+			if f, ok := w.(*fate); ok {
+				f.err = err
+			}
 			w.WriteHeader(http.StatusConflict)
 		}
 		_ = json.NewEncoder(w).Encode(r) // a client that went away needs no answer

@@ -24,6 +24,7 @@ import (
 type Options struct {
 	Telemetry *telemetry.Telemetry // nil: nothing is recorded
 	Queries   *telemetry.QueryLog  // nil: queries are not logged
+	Audit     *telemetry.Audit     // is told who is refused an update, a transfer or a notification; nil: nobody is
 	Log       *slog.Logger         // nil: discard
 
 	// Uncontained lets a panic through, for tests that look for one.
@@ -34,6 +35,7 @@ type Options struct {
 type Engine struct {
 	telemetry *telemetry.Telemetry
 	queries   *telemetry.QueryLog
+	audit     *telemetry.Audit
 	log       *slog.Logger
 	contained bool
 	now       atomic.Pointer[Generation]
@@ -46,7 +48,7 @@ type Engine struct {
 
 // New returns an engine that serves g.
 func New(o Options, g Generation) *Engine {
-	e := &Engine{telemetry: o.Telemetry, queries: o.Queries, log: o.Log, contained: !o.Uncontained}
+	e := &Engine{telemetry: o.Telemetry, queries: o.Queries, audit: o.Audit, log: o.Log, contained: !o.Uncontained}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
@@ -175,6 +177,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		if q.Opcode == wire.OpcodeUpdate && w.signature != nil && w.signature.Error == wire.BadKey {
 			return w.hand() // it may be for the primary, which knows the key
 		}
+		w.refused(signatureError(w.builder.Rcode(), w.signature))
 		return w.fail(w.builder.Rcode(), -1)
 	case q.Opcode != wire.OpcodeQuery:
 		return w.hand()
@@ -205,6 +208,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	switch {
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
 		if entry == nil || len(entry.Apex) != q.Name.Len() {
+			w.refused("no zone of that name is served here")
 			return w.fail(wire.NotAuth, wire.EDENotAuthoritative) // RFC 5936, section 2.2.1
 		}
 		return w.hand()

@@ -41,6 +41,7 @@ func (w *worker) hand() int {
 		entry = w.gen.Zones.Get(q.Name.Name())
 	}
 	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
+		w.refused(w.whyNot(entry, rcode))
 		return w.fail(rcode, ede)
 	}
 	to, err := w.peer.Detach()
@@ -81,6 +82,63 @@ func (w *worker) mayHand(entry *zone.Entry, op policy.Op) (rcode wire.Rcode, ede
 		return wire.Refused, wire.EDEProhibited
 	}
 	return wire.NoError, -1
+}
+
+// whyNot says for the audit why mayHand lets nobody hand the query in hand on.
+func (w *worker) whyNot(entry *zone.Entry, rcode wire.Rcode) string {
+	switch {
+	case w.signature != nil && w.signature.Error != wire.NoError:
+		return signatureError(rcode, w.signature)
+	case entry == nil:
+		return "no zone of that name is served here"
+	case w.signature == nil:
+		return "it is not signed, and the address alone may not"
+	}
+	return "the key may not, from this address"
+}
+
+// signatureError says what is wrong with a signature.
+func signatureError(rcode wire.Rcode, c *tsig.Context) string {
+	if c != nil {
+		switch c.Error {
+		case wire.BadKey:
+			return "BADKEY: there is no such key with that algorithm"
+		case wire.BadSig:
+			return "BADSIG: it was signed with another secret, or changed on its way"
+		case wire.BadTime:
+			return "BADTIME: it was signed too long ago, or the clocks differ"
+		case wire.BadTrunc:
+			return "BADTRUNC: its signature is too short"
+		}
+	}
+	return "its signature cannot be read: " + rcode.String()
+}
+
+// refused tells the audit that what the query in hand wants is refused.
+func (w *worker) refused(why string) {
+	audit := w.engine.audit
+	if audit == nil {
+		return
+	}
+	q := &w.query
+	act := telemetry.Act{What: telemetry.Asked, Outcome: telemetry.Refused, Zone: q.Name.Name(), Peer: w.peer.Remote, Reason: why}
+	switch {
+	case q.Opcode == wire.OpcodeUpdate:
+		act.What = telemetry.Updated
+	case q.Opcode == wire.OpcodeNotify:
+		act.What = telemetry.Notified
+	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
+		act.What, act.Text = telemetry.Transferred, q.Type.String()
+	}
+	if q.TSIG != nil {
+		if n, err := wire.CheckName(q.TSIG); err == nil {
+			act.Key = q.TSIG[:n]
+		}
+	}
+	if w.signature != nil {
+		act.TSIG = w.signature.Error
+	}
+	audit.Record(&act)
 }
 
 // handTime is how long a reply to NOTIFY or UPDATE may take: its sender is a server or

@@ -15,6 +15,21 @@ import (
 type Delta struct {
 	From, To       uint32 // serials
 	Removed, Added []byte
+
+	// By says for people who made it. It is not part of the difference.
+	By string
+}
+
+// Counts returns how many records were removed and added, without the SOA.
+func (d *Delta) Counts() (removed, added int) {
+	return countRecords(d.Removed) - 1, countRecords(d.Added) - 1
+}
+
+func countRecords(list []byte) (n int) {
+	for ; len(list) > 0; n++ {
+		list = list[recordEnd(list):]
+	}
+	return n
 }
 
 // WithSerial returns the difference with another serial at its end.
@@ -22,7 +37,7 @@ func (d *Delta) WithSerial(serial uint32) *Delta {
 	end := recordEnd(d.Added)
 	soa := bytes.Clone(d.Added[:end])
 	binary.BigEndian.PutUint32(soa[len(soa)-serialAt:], serial)
-	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...)}
+	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...), By: d.By}
 }
 
 // OnlySerial tells whether the versions differ in their serial and in nothing else.

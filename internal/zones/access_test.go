@@ -129,10 +129,10 @@ func TestTransferBrokenOff(t *testing.T) {
 		r := &zones.Request{Entry: e, Zone: e.Zone(), Message: wire.AppendQuery(nil, 1, 0, e.Apex, wire.TypeAXFR), Client: netip.MustParseAddrPort("192.0.2.1:53")}
 		s.manager.Transfer(r, func([]byte) error { return err })
 	}
-	if send(errors.New("gone")); !strings.Contains(log.String(), `msg="zone transfer broken off" zone=test. serial=1 peer=192.0.2.1 type=AXFR`) || strings.Contains(log.String(), "zone sent") {
+	if send(errors.New("gone")); !strings.Contains(log.String(), `msg="audit: transfer failed" zone=test. what=AXFR peer=192.0.2.1:53 serial=1`) || !strings.Contains(log.String(), `reason="broken off: gone`) {
 		t.Errorf("the log has\n%s", log.String())
 	}
-	if send(nil); !strings.Contains(log.String(), `msg="zone sent" zone=test. serial=1 peer=192.0.2.1 type=AXFR`) || strings.Contains(log.String(), "broken off") {
+	if send(nil); !strings.Contains(log.String(), `msg="audit: transfer accepted" zone=test. what=AXFR peer=192.0.2.1:53 serial=1 octets=`) || strings.Contains(log.String(), "broken off") {
 		t.Errorf("the log has\n%s", log.String())
 	}
 }

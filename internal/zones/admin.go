@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"port53/internal/store"
+	"port53/internal/telemetry"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -171,9 +172,14 @@ func (m *Manager) Refresh(apex []byte, whole bool) error {
 func (m *Manager) Notify(r *Request) bool {
 	z := m.find(r.Entry.Apex)
 	if z == nil || !z.polled {
+		act := r.act(telemetry.Notified, telemetry.Refused)
+		act.Reason = "the zone has no primaries here"
+		m.audit.Record(&act)
 		return false
 	}
 	m.schedule.announced(&z.refresh, r.Client.Addr())
+	act := r.act(telemetry.Notified, telemetry.Accepted)
+	m.audit.Record(&act)
 	return true
 }
 

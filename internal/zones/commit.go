@@ -40,6 +40,14 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 	if c.Deltas == nil && z.zone != nil && source.shared() && zone.Newer(c.Zone.Serial(), z.zone.Serial()) {
 		// Who has the zone from here need not take it whole as well.
 		c.Deltas = deltasOf(z.zone, c.Zone)
+		for _, d := range c.Deltas {
+			switch z.origin.(type) {
+			case *file:
+				d.By = byFile
+			case *primaries:
+				d.By = "a primary"
+			}
+		}
 	}
 	err := m.persist(z, c)
 	switch {

@@ -230,6 +230,9 @@ func cause(err error) error {
 	return err
 }
 
+// byFile says of a change that the zone file made it.
+const byFile = "the zone file"
+
 // beside decides what a file's candidate is to a zone that has been changed by other ways
 // than its file: what updates made counts, unless the file has a newer serial. It returns
 // the candidate to serve, or with Zone nil none: then the version served is still right,
@@ -269,6 +272,7 @@ func (z *managed) beside(source *Source, c *Candidate) (inFile bool) {
 	case z.overwrites(d.From):
 		say("the file has a newer serial, %d, and counts: what updates changed since it was written last is gone; port53 zone freeze writes the file first", d.To)
 	}
+	d.By = byFile
 	c.Deltas = []*zone.Delta{d}
 	return true
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/telemetry"
 	"port53/internal/transfer"
 	"port53/internal/tsig"
 	"port53/internal/wire"
@@ -28,12 +29,14 @@ type Options struct {
 	Store  Store     // nil: secondary zones are fetched anew at each start, and updates last until the end
 	Client transfer.Client
 	Bounds Bounds
-	Log    *slog.Logger // nil: discard
+	Audit  *telemetry.Audit // is told who changed zones, or took them away; nil: nobody is
+	Log    *slog.Logger     // nil: discard
 }
 
 // A Manager owns the zones that are served.
 type Manager struct {
 	log     *slog.Logger
+	audit   *telemetry.Audit
 	seed    wire.Seed
 	store   Store // nil: nothing is kept
 	client  transfer.Client
@@ -83,7 +86,7 @@ func New(o Options) *Manager {
 		o.Publish = func(*zone.View) {}
 	}
 	m := &Manager{
-		log: o.Log, seed: o.Seed, store: o.Store, client: o.Client, replays: tsig.NewReplay(time.Now()),
+		log: o.Log, audit: o.Audit, seed: o.Seed, store: o.Store, client: o.Client, replays: tsig.NewReplay(time.Now()),
 		set: set{publish: o.Publish, view: zone.NewView(o.Seed)}, zones: map[string]*managed{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

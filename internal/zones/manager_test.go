@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"port53/internal/dnstest"
+	"port53/internal/telemetry"
 	"port53/internal/zone"
 	"port53/internal/zones"
 )
@@ -58,6 +59,9 @@ func newServer(t *testing.T, o zones.Options) *server {
 func (s *server) start(o zones.Options) {
 	s.view.Store(zone.NewView(dnstest.Seed))
 	o.Seed, o.Publish, o.Log = dnstest.Seed, s.view.Store, s.log
+	if s.log != nil {
+		o.Audit = telemetry.NewAudit(s.log)
+	}
 	s.manager = zones.New(o)
 }
 

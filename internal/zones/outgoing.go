@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"port53/internal/telemetry"
 	"port53/internal/transfer"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -27,18 +28,20 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 		}
 		_ = reply(msg) // a client that went away needs no answer
 	}
-	z, peer, name := m.find(r.Entry.Apex), r.Client.Addr(), string(wire.AppendName(nil, r.Entry.Apex))
+	z, peer := m.find(r.Entry.Apex), r.Client.Addr()
 	switch {
 	case err != nil:
+		m.refuse(r, err.Error())
 		fail(wire.FormErr)
 		return
 	case r.Zone == nil || z == nil:
+		m.refuse(r, "the zone has no version that could be served")
 		fail(wire.ServFail)
 		return
 	}
 	turn := &place{line: &m.out, ctx: m.ctx, peer: peer}
 	if err := turn.Enter(); err != nil {
-		m.log.Warn("zone transfer refused: too many at one time", "zone", name, "peer", peer.String(), "problem", err.Error())
+		m.refuse(r, "too many at one time: "+err.Error())
 		fail(wire.ServFail)
 		return
 	}
@@ -59,26 +62,31 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 	if left, ok := r.Entry.Expire(time.Now()); ok {
 		o.Expire = &left
 	}
-	start, octets := time.Now(), 0
+	octets := 0
 	err = transfer.Send(request, o, func(msg []byte) (err error) {
 		octets += len(msg)
 		return errors.Join(turn.Wait(func() { err = reply(msg) }), err)
 	})
-	args := []any{
-		"zone", name, "serial", r.Zone.Serial(), "peer", peer.String(),
-		"type", request.Type.String(), "octets", octets, "took", time.Since(start).Round(time.Millisecond).String(),
-	}
+	act := r.act(telemetry.Transferred, telemetry.Accepted)
+	act.Text, act.To, act.Octets = request.Type.String(), r.Zone.Serial(), octets
 	if err != nil {
-		m.log.Warn("zone transfer broken off", append(args, "problem", err.Error())...)
-		return
+		act.Outcome, act.Reason = telemetry.Failed, "broken off: "+err.Error()
 	}
-	m.log.Info("zone sent", args...)
+	m.audit.Record(&act)
+}
+
+// refuse tells the audit of a transfer that is not begun.
+func (m *Manager) refuse(r *Request, why string) {
+	act := r.act(telemetry.Transferred, telemetry.Refused)
+	act.Reason = why
+	m.audit.Record(&act)
 }
 
 // A Change is what a difference comes to, in the words of a zone file.
 type Change struct {
 	From    uint32   `json:"from"`
 	To      uint32   `json:"to"`
+	By      string   `json:"by,omitempty"` // who made it, if that is known
 	Removed []string `json:"removed"`
 	Added   []string `json:"added"`
 }
@@ -142,7 +150,7 @@ func (m *Manager) AgainstFile(apex []byte) ([]Change, error) {
 func changes(deltas []*zone.Delta) ([]Change, error) {
 	list := make([]Change, 0, len(deltas))
 	for _, d := range deltas {
-		c := Change{From: d.From, To: d.To, Removed: []string{}, Added: []string{}}
+		c := Change{From: d.From, To: d.To, By: d.By, Removed: []string{}, Added: []string{}}
 		for part, to := range map[*[]byte]*[]string{&d.Removed: &c.Removed, &d.Added: &c.Added} {
 			if err := zone.EachRecord(*part, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
 				line := fmt.Appendf(wire.AppendName(nil, owner), " %d IN %s ", ttl, t)

@@ -248,7 +248,7 @@ func TestTransferLine(t *testing.T) {
 			t.Error("any number may wait")
 		}
 		o.done.Wait()
-		if !strings.Contains(o.text.String(), `msg="zone transfer refused: too many at one time" zone=test. peer=192.0.2.3`) {
+		if !strings.Contains(o.text.String(), `msg="audit: transfer refused" zone=test. peer=192.0.2.3:53 reason="too many at one time: `) {
 			t.Errorf("the log has\n%.1000s", o.text.String())
 		}
 		if got := o.sent.Load(); got != zones.MaxLine+1 {

@@ -116,6 +116,9 @@ func (o *primaries) ask(ctx context.Context, p transfer.Primary, known Known, mo
 	if r.Zone == nil {
 		return &Candidate{Zone: known.Zone, Expire: r.Expire}, nil
 	}
+	for _, d := range r.Deltas {
+		d.By = "the primary " + p.Addr.Addr().String()
+	}
 	return &Candidate{Zone: r.Zone, Deltas: r.Deltas, Expire: r.Expire, Octets: r.Octets, Digest: DigestDecides}, nil
 }
 

@@ -136,7 +136,7 @@ func TestFaultIsContained(t *testing.T) {
 	if s.update(1, wire.ServFail); s.serial("test.") != 1 {
 		t.Errorf("serial %d after a fault", s.serial("test."))
 	}
-	for _, want := range []string{`level=ERROR msg="internal error: please report it" zone=test. fault="a fault"`, "stack=", `rcode=SERVFAIL problem="internal error, which the log has"`} {
+	for _, want := range []string{`level=ERROR msg="internal error: please report it" zone=test. fault="a fault"`, "stack=", `msg="audit: update failed" zone=test. key=k.`, `reason="internal error, which the log has"`} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log has\n%s\nwant %s", log.String(), want)
 		}

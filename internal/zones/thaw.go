@@ -63,6 +63,9 @@ func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *Thawed) 
 	basis := c.Basis
 	t.File = c.Zone.Serial()
 	d := zone.Diff(z.zone, c.Zone)
+	if d != nil {
+		d.By = byFile
+	}
 	switch {
 	case d == nil:
 	case zone.Newer(d.To, d.From):

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"port53/internal/authority"
+	"port53/internal/telemetry"
 	"port53/internal/transfer"
 	"port53/internal/tsig"
 	"port53/internal/wire"
@@ -24,7 +25,8 @@ type Request struct {
 	Key     []byte        // that signed it, in lower case; nil: none that is known here
 	Context *tsig.Context // to sign replies with; nil: the message is not signed
 	UDP     bool
-	UDPSize int // octets of the largest message over UDP
+	UDPSize int    // octets of the largest message over UDP
+	Command string // who gave it on the control socket, for people; empty: it is a message of the network
 }
 
 // A queue is the update messages that wait for their turn at a zone. All that wait at one
@@ -57,8 +59,11 @@ func (q *queue) take() []*update {
 type update struct {
 	message *wire.Message
 	key     []byte
+	by      string // who sent it, for people
 	rcode   wire.Rcode
 	why     string
+	delta   *zone.Delta // what it changed; nil: nothing
+	serial  uint32      // after it
 	done    chan struct{}
 }
 
@@ -70,9 +75,12 @@ type update struct {
 // that somebody else sends again is refused (RFC 8945, section 5.2.3).
 func (m *Manager) Update(r *Request) (rcode wire.Rcode, reply []byte) {
 	if r.Entry.Access.Forward {
+		act := r.act(telemetry.Updated, telemetry.Forwarded)
+		defer m.audit.Record(&act)
 		if reply := m.forward(r); reply != nil {
 			return wire.NoError, reply
 		}
+		act.Outcome, act.Reason = telemetry.Failed, "no primary has answered"
 		return wire.ServFail, nil
 	}
 	if r.Context == nil {
@@ -87,28 +95,63 @@ func (m *Manager) Update(r *Request) (rcode wire.Rcode, reply []byte) {
 	case outcome != nil:
 		return outcome.Wait(), nil // the reply to the first was lost
 	}
-	m.log.Warn("an update came twice: it was sent again by somebody else, or by a client that signs carelessly", "peer", r.Client.String())
+	act := r.act(telemetry.Updated, telemetry.Refused)
+	act.Reason = "it came twice: it was sent again by somebody else, or by a client that signs carelessly"
+	m.audit.Record(&act)
 	r.Context.Replayed()
 	return wire.NotAuth, nil
 }
 
 func (m *Manager) update(r *Request) wire.Rcode {
-	u := &update{message: &wire.Message{}, key: r.Key, done: make(chan struct{})}
-	if u.message.Parse(r.Message) != 0 {
-		return wire.FormErr
+	u := &update{message: &wire.Message{}, key: r.Key, by: r.by(), done: make(chan struct{}), rcode: wire.ServFail}
+	defer func() { m.record(r, u) }() // after a fault too
+	if bad := u.message.Parse(r.Message); bad != 0 {
+		u.rcode, u.why = wire.FormErr, bad.Error()
+		return u.rcode
 	}
 	z := m.find(r.Entry.Apex)
 	if z == nil {
-		return wire.NotAuth
+		u.rcode, u.why = wire.NotAuth, errNotServed.Error()
+		return u.rcode
 	}
 	if z.updates.join(u) {
 		m.carryOut(z)
 	}
 	<-u.done
-	if u.rcode != wire.NoError {
-		m.log.Info("update refused", "zone", z.name(), "peer", r.Client.String(), "rcode", u.rcode.String(), "problem", u.why)
-	}
 	return u.rcode
+}
+
+// record tells the audit what came of an update.
+func (m *Manager) record(r *Request, u *update) {
+	act := r.act(telemetry.Updated, telemetry.Accepted)
+	switch {
+	case u.rcode == wire.ServFail:
+		act.Outcome, act.Reason = telemetry.Failed, u.why
+	case u.rcode != wire.NoError:
+		act.Outcome, act.Reason = telemetry.Refused, u.rcode.String()+": "+u.why
+	case u.delta != nil:
+		act.From, act.To = u.delta.From, u.delta.To
+		act.Removed, act.Added = u.delta.Counts()
+	default:
+		act.From, act.To = u.serial, u.serial
+	}
+	m.audit.Record(&act)
+}
+
+// act returns what the audit is to have of a request.
+func (r *Request) act(what telemetry.Deed, outcome telemetry.Outcome) telemetry.Act {
+	return telemetry.Act{What: what, Outcome: outcome, Zone: r.Entry.Apex, Peer: r.Client, Key: r.Key, By: r.Command}
+}
+
+// by says who sent a request, for people.
+func (r *Request) by() string {
+	switch {
+	case r.Command != "":
+		return r.Command
+	case r.Key != nil:
+		return "key " + string(wire.AppendName(nil, r.Key)) + " from " + r.Client.Addr().String()
+	}
+	return r.Client.Addr().String()
 }
 
 // carryOut works on what waits until nothing does.
@@ -161,6 +204,10 @@ func (m *Manager) apply(z *managed, batch []*update) {
 		if rcode != wire.NoError {
 			u.rcode, u.why = rcode, why
 			continue
+		}
+		u.delta, u.serial = d, updater.Serial()
+		if d != nil {
+			d.By = u.by
 		}
 		accepted = append(accepted, u)
 		if d != nil {
