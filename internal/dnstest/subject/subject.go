@@ -100,9 +100,6 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 			sub.t.Fatal(err)
 		}
 	}
-	if at := s.Time("validation-time"); !at.IsZero() {
-		set.Now = func() time.Time { return at }
-	}
 	sub.clock(s, &set)
 	for _, r := range s.Routes {
 		set.Routes = append(set.Routes, resolver.Route{Zone: r.Zone, Servers: r.Servers, Forward: r.Forward, First: r.First, TCP: r.TCP})
@@ -155,6 +152,9 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 // clock reads what a scenario says of the machine's clock: how far it is off, always or AFTER a
 // time BY so much, and what is known of it.
 func (sub *Subject) clock(s *dnstest.Setup, set *resolver.Settings) {
+	if at := s.Time("validation-time"); !at.IsZero() {
+		set.Now = func() time.Time { return at }
+	}
 	if off := s.Duration("clock", 0); off != 0 { // the machine's clock is so far off
 		set.Now = func() time.Time { return time.Now().Add(off) }
 	}
