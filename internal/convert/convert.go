@@ -233,6 +233,10 @@ func (c *converter) merged() []Note {
 
 // other notes an option that has no part in the result.
 func (c *converter) other(s *stmt, own string) {
+	if s.name() == "port" || s.name() == "local-port" {
+		c.note(s, Taken, "") // with the addresses
+		return
+	}
 	if slices.Contains(strings.Fields(own), s.name()) {
 		c.note(s, Changed, "port53 has its own default or need of it")
 		return
