@@ -466,7 +466,9 @@ func (a *asking) choose() int {
 		case upstream.Unknown:
 			score = unknownRTT
 		case upstream.Good:
-			score = t.r.exchange.RTT(s.server) + sameRTT
+			rtt := t.r.exchange.RTT(s.server)
+			s.timeout = max(timeout, rtt+rtt/4) // it may be farther than others are waited for
+			score = rtt + sameRTT
 			other = other || !lame
 		case upstream.Slow:
 			// Should it be silent again, there is another way to wait for it longer.

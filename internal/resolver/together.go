@@ -135,9 +135,7 @@ func (a *asking) fire(ctx context.Context, i, wave int, end time.Time, came chan
 	if s.tries++; s.tries > 1 && q.Cookie == upstream.CookieSent {
 		q.Cookie = upstream.CookieKept
 	}
-	if wave > 0 && t.r.exchange.RTT(s.server) == 0 {
-		q.TCP, q.MixCase = true, false
-	}
+	q.Unheard = wave > 0
 	t.charge(shotPackets, 0)
 	t.trace.sent(a.c, s.server, a.name, a.typ)
 	go func() {

@@ -94,6 +94,7 @@ type Question struct {
 	EDNS    bool // false: without, whatever the server understands
 	DO      bool
 	TCP     bool          // over TCP at once
+	Unheard bool          // over TCP, without upper-case letters, if the server was never heard over UDP
 	Timeout time.Duration // of the wait for a reply over UDP; 0: what is known of the server
 	End     time.Time     // of everything, TCP too; zero: the context's
 	Packets int           // that may be sent, a question over TCP as one; 0: as many as it takes
@@ -276,6 +277,9 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 		cookies: c.o.Cookies && a.known.baked != 0,
 		mixed:   q.MixCase && !a.known.folds.within(now, forgetTime),
 		unsure:  !a.known.bears.within(now, bearsTime),
+	}
+	if a.known.udp == 0 && (q.Unheard || a.known.deaf.within(now, forgetTime)) {
+		a.tcp, a.mixed = true, false
 	}
 	if q.Cookie == CookieNone || q.Cookie == CookieKept && a.known.cookieLen == 0 {
 		a.bare = a.cookies && q.Cookie == CookieKept

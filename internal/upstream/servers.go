@@ -69,6 +69,8 @@ func (t stamp) within(now stamp, d time.Duration) bool { return t != 0 && now-t 
 type server struct {
 	used     stamp // when it was last asked
 	heard    stamp // when it last replied
+	udp      stamp // when it last replied over UDP
+	deaf     stamp // when it was seen to answer over TCP, and never over UDP
 	missed   stamp // when a reply was last waited for in vain
 	probe    stamp // of a dead one: when it may be tried
 	plain    stamp // when it was seen not to understand EDNS

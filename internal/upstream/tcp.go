@@ -111,6 +111,9 @@ func (a *attempt) overTCP(ctx context.Context) error {
 	}
 	rtt := time.Since(begin)
 	a.learn(func(v *server, now stamp) {
+		if v.udp == 0 && !a.q.TCP && a.reply.Packets == 1 {
+			v.deaf = now // it was asked over TCP alone, since nothing came over UDP
+		}
 		if v.alive(now); v.srtt == 0 {
 			v.replied(now, rtt) // better than nothing: perhaps twice as long, by the handshake
 		}

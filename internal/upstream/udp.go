@@ -120,10 +120,14 @@ func (a *attempt) believe(msg []byte, fit exchange.Fit, rtt time.Duration) verdi
 		a.doubt = lostCookie
 	}
 	if a.doubt != noDoubt {
+		a.learn(func(v *server, now stamp) { v.udp, v.deaf = now, 0 })
 		a.c.counters.Mismatched.Add(1)
 		return doubtful
 	}
-	a.learn(func(v *server, now stamp) { v.replied(now, rtt) })
+	a.learn(func(v *server, now stamp) {
+		v.udp, v.deaf = now, 0
+		v.replied(now, rtt)
+	})
 	if msg[2]&byte(wire.FlagTC>>8) != 0 {
 		a.c.counters.Truncated.Add(1)
 		return truncated
