@@ -31,6 +31,7 @@ type fault struct {
 	after func(string) string // changes the signed zone
 	ds    func(string) string // changes the DS records
 	gone  bool                // nobody has the zone
+	bare  bool                // NSD, the second server, has the unsigned file
 }
 
 const goodZone = `$TTL 3600
@@ -75,6 +76,14 @@ func plantedFaults() []fault {
 		{name: "mxalias", want: insecure("DEL-CNAME fail"), zone: add("@ MX 10 mail\nmail CNAME www\n")},
 		{name: "serial", want: insecure("ZONE-SERIAL warn"), nsd: swap("host 1 ", "host 2 ")},
 		{name: "serialfar", want: insecure("ZONE-SERIAL fail"), nsd: swap("host 1 ", "host 2000000000 ")},
+		{name: "secondtext", want: insecure("ZONE-SAME fail"), nsd: swap("v=spf1 -all", "v=spf1 ~all")},
+		{name: "secondnone", want: insecure("ZONE-SAME fail"), nsd: swap("www A 192.0.2.80\n", "")},
+		{name: "secondaddress", want: insecure("ZONE-SAME warn"), nsd: swap("www A 192.0.2.80", "www A 192.0.2.81")},
+		{name: "secondns", want: insecure("ZONE-SAME fail", "DEL-NS-SYNC warn"), nsd: add("@ NS ns3\nns3 A 10.3.0.1\n")},
+		{name: "secondwild", want: insecure("ZONE-SAME fail"), nsd: add("* A 192.0.2.9\n")},
+		{name: "secondbare", want: []string{"DNSSEC-CHAIN fail", "DNSSEC-NX fail", "ZONE-SAME fail"}, keys: ecdsa, bare: true},
+		{name: "keyexpired", want: []string{"DNSSEC-CHAIN fail", "DNSSEC-EXP fail"}, keys: ecdsa, sign: []string{"-s", "now-172800", "-X", "now-3600"}},
+		{name: "keysoon", want: []string{"DNSSEC-EXP warn"}, keys: ecdsa, sign: []string{"-X", "now+43200"}},
 		{name: "refresh", want: insecure("ZONE-SOA warn"), zone: swap("14400", "60")},
 		{name: "retry", want: insecure("ZONE-SOA warn"), zone: swap("3600 604800", "20000 604800")},
 		{name: "expire", want: insecure("ZONE-SOA warn"), zone: swap("604800", "3600")},
@@ -115,7 +124,7 @@ func plantedFaults() []fault {
 		{name: "manyiterations", want: []string{"DNSSEC-NSEC3 fail"}, keys: ecdsa, sign: []string{"-H", "120"}},
 		{name: "salt", want: []string{"DNSSEC-NSEC3 warn"}, keys: ecdsa, sign: []string{"-3", "aabbccdd"}},
 		{name: "walkable", want: []string{"DNSSEC-WALK warn"}, keys: ecdsa, sign: []string{"nsec"}},
-		{name: "broken", want: []string{"DNSSEC-CHAIN fail"}, keys: ecdsa, after: breakSOA},
+		{name: "broken", want: []string{"DNSSEC-CHAIN fail", "DNSSEC-NX fail"}, keys: ecdsa, after: breakSOA},
 		{name: "largekeys", want: []string{"DNSSEC-SIZE warn"}, keys: []string{"-a RSASHA256 -b 3072 -f KSK", "-a RSASHA256 -b 3072", "-a RSASHA256 -b 3072"}},
 	}
 }
@@ -182,7 +191,7 @@ func plant(t *testing.T) *planted {
 				text = change(text)
 			}
 			file := write(fmt.Sprintf("%s.%d", f.name, i), text)
-			if f.keys != nil {
+			if f.keys != nil && (i == 0 || !f.bare) {
 				file, ds = f.signed(t, dir, file, i == 0)
 			}
 			served[i] = append(served[i], peers.Zone{Name: f.name + ".test.", File: file})
@@ -260,6 +269,18 @@ func TestPlantedFaults(t *testing.T) {
 		}
 	}
 	t.Logf("%d faults, %d commands", len(list)-1, commands)
+}
+
+// readReport reads the one report of a document that check --json printed.
+func readReport(document []byte, into any) error {
+	var d struct{ Reports []json.RawMessage }
+	if err := json.Unmarshal(document, &d); err != nil {
+		return err
+	}
+	if len(d.Reports) != 1 {
+		return fmt.Errorf("%d reports", len(d.Reports))
+	}
+	return json.Unmarshal(d.Reports[0], into)
 }
 
 type finding struct {
@@ -551,7 +572,7 @@ func TestDefaultServers(t *testing.T) {
 			if program != "unbound" && program != "dnsmasq" {
 				args = append(args, "--zone", "good.test")
 			}
-			if err := json.Unmarshal([]byte(output(t, ns.Do, bin, args...)), &r); err != nil {
+			if err := readReport([]byte(output(t, ns.Do, bin, args...)), &r); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%v", r.Summary)
@@ -666,7 +687,7 @@ dnssec-failed.org. 3600 A 192.0.2.66
 					break
 				}
 			}
-			if err := json.Unmarshal([]byte(output(t, ns.Do, bin, args...)), &r); err != nil {
+			if err := readReport([]byte(output(t, ns.Do, bin, args...)), &r); err != nil {
 				t.Fatal(err)
 			}
 			for _, f := range r.Checks {

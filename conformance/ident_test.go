@@ -2,7 +2,6 @@ package conformance_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
@@ -214,7 +213,7 @@ func identify(t *testing.T, n *netns.Namespace, bin, path string, d *disguise) *
 	var x struct {
 		Checks []struct{ ID, State, Title, Detail string }
 	}
-	if err := json.Unmarshal(out, &x); err != nil {
+	if err := readReport(out, &x); err != nil {
 		t.Errorf("%v: %s", err, out)
 		return k
 	}
@@ -282,7 +281,7 @@ statistics-channels { inet %s port 8053 allow { any; }; };
 				Ports  []struct{ Port uint16 }
 				Checks []struct{ State, Title string }
 			}
-			if err := json.Unmarshal(out, &got); err != nil {
+			if err := readReport(out, &got); err != nil {
 				t.Fatal(err)
 			}
 			if len(got.Checks) != 1 || got.Checks[0].State != x.want || got.Checks[0].Title != x.title {

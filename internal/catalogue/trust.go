@@ -117,6 +117,9 @@ func runChain(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	s, err := surveyed(ctx, r)
 	if err != nil {
+		if f := unsignedAbove(ctx, r, v, ev); f != nil {
+			return f
+		}
 		return finding.Unmeasured(ev, err)
 	}
 	var list []*verdict
@@ -129,6 +132,11 @@ func runChain(ctx context.Context, r *check.Run) []finding.Finding {
 				list = append(list, &verdict{Finding: f})
 			}
 			list[i].at = append(list[i].at, x.called())
+		}
+	}
+	if len(list) == 0 || !slices.ContainsFunc(list, func(o *verdict) bool { return o.State != finding.Unknown }) {
+		if f := unsignedAbove(ctx, r, v, ev); f != nil {
+			return f
 		}
 	}
 	if len(list) == 0 {
@@ -147,6 +155,16 @@ func runChain(ctx context.Context, r *check.Run) []finding.Finding {
 		out = append(out, o.Finding)
 	}
 	return out
+}
+
+// unsignedAbove tells whether the zone above says that the zone has no DS, which can be known
+// without any server of the zone. nil is that it does not.
+func unsignedAbove(ctx context.Context, r *check.Run, v *chain.Validator, ev finding.Evidence) []finding.Finding {
+	done := v.Validate(ctx, r.Zone, wire.TypeDS)
+	if done.Reply == nil || done.Security == chain.Bogus || done.Security == chain.Indeterminate || len(check.Replied(done.Reply).Answers(r.Zone, wire.TypeDS)) > 0 {
+		return nil
+	}
+	return finding.Verdict(finding.Warn, ev, "insecure: %s has no DS", wire.NameText(r.Zone))
 }
 
 // chainAt validates whatever one server answers.
