@@ -469,3 +469,36 @@ func TestUpdateTypes(t *testing.T) {
 		t.Errorf("an update after them: %s", got)
 	}
 }
+
+// TestKeyNew follows the README: a key is made, the server reads it, and nsupdate -k takes
+// the same file.
+func TestKeyNew(t *testing.T) {
+	if _, err := exec.LookPath("nsupdate"); err != nil {
+		missing(t, err)
+	}
+	for _, algorithm := range []string{"hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"} {
+		dir, addr := t.TempDir(), freeAddr(t)
+		file := filepath.Join(dir, "keys", "ddns")
+		if out, err := exec.Command(subjectBinary(t, peers.Port53), "key", "new", "ddns", "--algorithm", algorithm, "--output", file).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		zone, conf := filepath.Join(dir, "big.zone"), filepath.Join(dir, "port53.yaml")
+		text := fmt.Sprintf("role: authoritative\nlisten: [%q]\nstate_dir: state\nmetrics: {listen: off}\nkeys: [{name: ddns, algorithm: %s, secret_file: keys/ddns}]\nzones:\n  - {name: big.test, file: %s, allow_transfer: [{key: ddns}], updates: [{key: ddns, names: [\"*\"]}]}\n",
+			addr.String(), algorithm, zone)
+		if err := errors.Join(os.WriteFile(zone, []byte(updateZone), 0o644), os.WriteFile(conf, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		server, err := peers.Start(t.Context(), peers.Port53, peers.Options{
+			Dir: dir, Addr: addr, Command: []string{subjectBinary(t, peers.Port53), "serve", "--config", conf}, Zones: []peers.Zone{{Name: "big.test."}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Stop)
+		cmd := exec.Command("nsupdate", "-k", file)
+		cmd.Stdin = strings.NewReader(fmt.Sprintf("server %s %d\nzone big.test\nupdate add made.big.test 60 A 192.0.2.1\nsend\n", addr.Addr(), addr.Port()))
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v %s", algorithm, err, out)
+		}
+	}
+}

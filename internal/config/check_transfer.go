@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 
 	"port53/internal/wire"
 )
@@ -192,6 +194,29 @@ func secret(text string) ([]byte, error) {
 	return octets, nil
 }
 
+// keyClause is a key as BIND's tools, and port53 key new, write one.
+var keyClause = regexp.MustCompile(`^key\s+"?([^"\s{]+)"?\s*\{\s*algorithm\s+"?([A-Za-z0-9.-]+)"?\s*;\s*secret\s+"([^"]*)"\s*;\s*\}\s*;?$`)
+
+// fromFile reads what the file of a key has: the secret in base64, or a key clause, which
+// has to be of this key.
+func (k *Key) fromFile(text string) ([]byte, error) {
+	m := keyClause.FindStringSubmatch(text)
+	if m == nil {
+		return secret(text)
+	}
+	if name, err := wire.ParseName(m[1]); err != nil || !wire.EqualFold(name, k.Name) {
+		return nil, fmt.Errorf("is of key %s", quote(m[1]))
+	}
+	if algorithm := strings.TrimSuffix(strings.ToLower(m[2]), "."); algorithm != k.Algorithm {
+		return nil, fmt.Errorf("is for %s, and the key's algorithm is %s", printable(algorithm), k.Algorithm)
+	}
+	octets, err := secret(m[3])
+	if err != nil {
+		return nil, fmt.Errorf("has a secret that %w", err)
+	}
+	return octets, nil
+}
+
 // checkKeyFiles reads the files of secrets.
 func (d *decoder) checkKeyFiles() {
 	for i := range d.config.Keys {
@@ -210,10 +235,10 @@ func (d *decoder) checkKeyFiles() {
 		}
 		text, err := os.ReadFile(k.SecretFile)
 		if err == nil {
-			k.Octets, err = secret(string(bytes.TrimSpace(text)))
+			k.Octets, err = k.fromFile(string(bytes.TrimSpace(text)))
 		}
 		if err != nil {
-			d.fail(at, what+err.Error(), "write the secret in base64, and nothing else: openssl rand -base64 32")
+			d.fail(at, what+err.Error(), "port53 key new "+nameText(k.Name)+" writes a good one; or write the secret in base64, and nothing else")
 		}
 	}
 }

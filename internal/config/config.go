@@ -154,7 +154,7 @@ type Key struct {
 	Name       []byte `yaml:"name" is:"name" required:"true" doc:"The key's name, which both sides have to use."`
 	Algorithm  string `yaml:"algorithm" is:"word" words:"hmac-sha224 hmac-sha256 hmac-sha384 hmac-sha512" default:"hmac-sha256" doc:"How signatures are made. MD5 and SHA-1 are not offered." why:"RFC 8945, section 6: every implementation has it."`
 	Secret     string `yaml:"secret" is:"secret" default:"" doc:"The secret in base64, at least 16 octets. A file is safer: configurations are read by many." why:"Either secret or secret_file has it."`
-	SecretFile string `yaml:"secret_file" is:"path" default:"" doc:"File with the secret in base64, which others may not be able to read." why:"As secret."`
+	SecretFile string `yaml:"secret_file" is:"path" default:"" doc:"File with the secret in base64, or with a key clause as port53 key new, tsig-keygen and nsupdate -k have it, which others may not be able to read." why:"As secret."`
 
 	Octets []byte // the secret, from the one or the other
 }
