@@ -3,6 +3,7 @@ package app
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 
 	"port53/internal/cache"
 	"port53/internal/config"
+	"port53/internal/engine"
 	"port53/internal/resolver"
 	"port53/internal/store"
 	"port53/internal/upstream"
@@ -252,11 +254,9 @@ type Explained struct {
 	Text   string           `json:"text,omitempty"`
 }
 
-// Explain implements [console.Admin]: it resolves a name anew and tells the way.
+// Explain implements [console.Admin]: it tells how the server comes to its answer. What the
+// server answers by itself is told so, and nobody is asked; other names are resolved anew.
 func (a *App) Explain(name, typ string, do, cd bool) (any, error) {
-	if a.recursion == nil {
-		return nil, errNoResolver
-	}
 	n, err := wire.ParseName(name)
 	if err != nil {
 		return nil, fmt.Errorf("name %q: %w", name, err)
@@ -264,6 +264,13 @@ func (a *App) Explain(name, typ string, do, cd bool) (any, error) {
 	t, ok := wire.ParseType(typ)
 	if !ok {
 		return nil, fmt.Errorf("type %q is not known", typ)
+	}
+	if source := a.engine.Explain(n, t, do, cd); source.Kind != engine.FromResolver {
+		e := resolver.Event{Kind: cmp.Or(string(source.Kind), "refused")}
+		if source.Owner != nil {
+			e.Zone = string(wire.AppendName(nil, source.Owner))
+		}
+		return Explained{Events: []resolver.Event{e}, Answer: source.Reply}, nil
 	}
 	answer, text, trace := a.recursion.resolver.Explain(n, t, do, cd)
 	flags := wire.FlagQR | wire.FlagRD | wire.FlagRA | answer.Flags | uint16(answer.Rcode)

@@ -117,6 +117,14 @@ func storyLine(e *resolver.Event) string {
 		what = fmt.Sprintf("%s gave nothing", safe(e.Server))
 	case "validate":
 		what = fmt.Sprintf("validated %s with the keys of %s", question, safe(e.Zone))
+	case "zone":
+		what = "answered from the zone " + safe(e.Zone) + " that is served here"
+	case "names":
+		what = "answered from the names of machines that are configured here: " + safe(e.Zone)
+	case "builtin":
+		what = "answered from what is built in for " + safe(e.Zone) + ": nobody is asked (RFC 6303, RFC 6761)"
+	case "refused":
+		what = "not resolved here"
 	case "alias":
 		what = fmt.Sprintf("%s is an alias", question)
 	default:

@@ -93,6 +93,8 @@ type worker struct {
 	present
 	tail [tailSize]byte
 
+	source *Source // what Explain wants to know; nil for clients
+
 	clock   int64  // unix time, as read at
 	clockAt int64  // this arrival
 	room    []byte // for replies that had to wait
@@ -235,6 +237,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	}
 
 	// May it go out?
+	w.tell(FromZone, entry.Apex)
 	return w.deliver(classOf(entry, result))
 }
 

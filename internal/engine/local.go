@@ -72,6 +72,7 @@ func (w *worker) unqualified(r *Recursion) bool {
 // answerHost answers with what the names of machines have.
 func (w *worker) answerHost(m hosts.Match) int {
 	w.recursive = true
+	w.tell(FromNames, w.query.Name.Name()[w.query.Name.Len()-m.Owner:])
 	class := policy.Positive
 	if !appendHost(&w.builder, &w.query, m) {
 		w.builder.Truncate()

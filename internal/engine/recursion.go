@@ -38,11 +38,16 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	}
 	if r.Builtin != nil {
 		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) {
+			w.tell(FromBuiltin, entry.Apex)
 			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone(), q, &w.builder)))
 		}
 	}
 	if w.unqualified(r) {
 		return w.answerHost(hosts.Match{Owner: q.Name.Len(), Denied: true})
+	}
+	if w.source != nil {
+		w.source.Kind = FromResolver
+		return 0
 	}
 	key := resolver.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
 	now := w.unix()
