@@ -172,7 +172,7 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 			break
 		}
 		if a.style.Command && !a.style.Short && !a.asJSON && !said {
-			fmt.Fprintf(s.out, "; port53 query %s\n", query.Safe([]byte(strings.Join(words, " "))))
+			fmt.Fprintf(s.out, "; port53 query %s\n", query.Safe([]byte(strings.Join(hidden(words), " "))))
 			said = true
 		}
 		code = max(code, s.askOne(ctx, a))
@@ -188,6 +188,9 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 	case explainIt:
 		return s.explain(ctx, a)
 	}
+	if a.q.Type == wire.TypeANY && !a.noTCP {
+		a.route.TCP = true // as dig: over UDP most servers say less
+	}
 	servers, err := a.servers(ctx)
 	if err != nil {
 		s.complain("name another server: @SERVER", "%v", err)
@@ -196,8 +199,12 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 	switch {
 	case a.way == validateIt:
 		return s.validate(ctx, a, servers)
-	case a.q.Type == wire.TypeAXFR || a.q.Type == wire.TypeIXFR && a.route.TCP:
-		return s.transfer(ctx, a, servers)
+	case a.nssearch:
+		return s.nssearch(ctx, a, servers)
+	case a.q.Type == wire.TypeAXFR || a.q.Type == wire.TypeIXFR && !a.noTCP:
+		return s.transfer(ctx, a, servers) // a question for IXFR goes over TCP, as dig's does
+	case a.search.on:
+		return s.askSearching(ctx, a, servers)
 	}
 	return s.ask(ctx, a, servers)
 }
@@ -210,8 +217,17 @@ func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) 
 	if err != nil {
 		return s.unanswered(ctx, a, err)
 	}
+	return s.show(a, r)
+}
+
+// show prints a reply, and returns the exit code that it makes.
+func (s *streams) show(a *asking, r *exchange.Reply) int {
 	f := chain.Understand(r)
 	switch {
+	case a.asYAML:
+		if _, err := s.out.Write(query.AppendYAML(nil, r)); err != nil {
+			return exitUsage
+		}
 	case a.asJSON:
 		if err := s.printJSON(query.ReportReply(r)); err != nil {
 			return exitUsage
@@ -224,6 +240,10 @@ func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) 
 		if _, err := s.out.Write(out); err != nil {
 			return exitUsage
 		}
+	}
+	if r.Unverified != nil {
+		s.complain("", "%s: %v: the signature of the reply is not good: %v", a.subject(), r.Server, r.Unverified)
+		return exitFindings
 	}
 	if f.Outcome.Usable() {
 		return exitOK

@@ -38,6 +38,10 @@ type asking struct {
 	family       int // 4, 6 or 0: both
 	way          way
 	asJSON       bool
+	asYAML       bool
+	noTCP        bool // +notcp was said
+	nssearch     bool
+	search       searching
 	next         bool // SERVFAIL: ask the next server
 
 	resolvConf string
@@ -56,6 +60,7 @@ func newAsking() asking {
 			EDNS: true, UDPSize: exchange.UDPSize, Cookie: true,
 		},
 		style: query.Usual(), port: 53, next: true, resolvConf: query.ResolvConf, config: defaultConfig,
+		search: searching{ndots: -1},
 	}
 }
 
@@ -142,6 +147,7 @@ func parseName(s string) ([]byte, error) {
 func setName(a *asking, arg string, _ bool) error {
 	name, err := parseName(arg)
 	a.q.Name, a.named = name, err == nil
+	a.search.absolute = strings.HasSuffix(arg, ".") && !strings.HasSuffix(arg, `\.`)
 	return err
 }
 
@@ -181,7 +187,7 @@ func setReverse(a *asking, arg string, _ bool) error {
 	if err != nil {
 		return fmt.Errorf("%q is no address", arg)
 	}
-	a.q.Name, a.named = wire.ReverseName(addr), true
+	a.q.Name, a.named, a.search.absolute = wire.ReverseName(addr), true, true
 	if !a.typed {
 		a.q.Type = wire.TypePTR // unless a type follows
 	}
@@ -313,9 +319,6 @@ func setOption(a *asking, arg string, on bool) error {
 	if err != nil {
 		return err
 	}
-	if v == wire.OptionSubnet {
-		return errSubnet
-	}
 	data, err := hex.DecodeString(value)
 	if err != nil {
 		return fmt.Errorf("%q: want hexadecimal", value)
@@ -325,13 +328,36 @@ func setOption(a *asking, arg string, on bool) error {
 	return nil
 }
 
-var errSubnet = fmt.Errorf("client subnets are never sent: they tell every server on the way who asks, and let answers be forged for whole networks (RFC 7871, sections 2 and 11)")
-
-func setSubnet(_ *asking, arg string, on bool) error {
-	if !on || arg == "0" || arg == "0/0" || arg == "::/0" {
+// setSubnet reads ADDRESS[/BITS], and sends it as the network of a client (RFC 7871, section 6): to
+// see what a server says to others. 0 asks that nobody's network be told.
+func setSubnet(a *asking, arg string, on bool) error {
+	a.q.Options = without(a.q.Options, wire.OptionSubnet)
+	if !on {
 		return nil
 	}
-	return errSubnet
+	a.q.EDNS = true
+	data := []byte{0, 0, 0, 0}
+	if arg != "0" {
+		text, bits, has := strings.Cut(arg, "/")
+		addr, err := netip.ParseAddr(text)
+		if text == "0" && has {
+			addr, err = netip.IPv4Unspecified(), nil
+		}
+		n := uint64(addr.BitLen())
+		if err == nil && has {
+			n, err = number(bits, 0, uint64(addr.BitLen()))
+		}
+		if err != nil || addr.Zone() != "" {
+			return fmt.Errorf("%q: want an address, or a network such as 192.0.2.0/24", arg)
+		}
+		data = []byte{0, 1, byte(n), 0}
+		if addr.Is6() {
+			data[1] = 2
+		}
+		data = append(data, netip.PrefixFrom(addr, int(n)).Masked().Addr().AsSlice()[:(n+7)/8]...)
+	}
+	a.q.Options = append(a.q.Options, exchange.Option{Code: wire.OptionSubnet, Data: data})
+	return nil
 }
 
 func setPadding(a *asking, arg string, on bool) error {

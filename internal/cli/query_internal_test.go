@@ -223,10 +223,11 @@ func TestQueryArguments(t *testing.T) {
 		{"bücher.test", `error: "bücher.test": letters beyond ASCII go as xn--… (IDNA), octets as \DDD`},
 		{"--trace --validate a.test", "error: --validate: only one of --trace, --validate and --explain at a time"},
 		{"a.test +tls", "error: +tls: DNS over TLS and HTTPS are not spoken by this command; UDP and TCP are"},
-		{"a.test +search", "error: +search: names are taken as they are written, and no search list is tried"},
-		{"a.test +yaml", "error: +yaml: there is no YAML; --json prints JSON, which is YAML too"},
-		{"a.test +ednsopt=8:00", "error: +ednsopt: " + errSubnet.Error()},
-		{"a.test --subnet 192.0.2.0/24", "error: --subnet: " + errSubnet.Error()},
+		{"a.test +quic", "error: +quic: QUIC and PROXY are not spoken by this command; UDP and TCP are"},
+		{"a.test --subnet 192.0.2.0/33", `error: --subnet: "192.0.2.0/33": want an address, or a network such as 192.0.2.0/24`},
+		{"a.test +subnet=x", `error: +subnet: "x": want an address, or a network such as 192.0.2.0/24`},
+		{"a.test +ndots=16", `error: +ndots: "16": want a number from 0 to 15`},
+		{"a.test -y a", "error: -y: want [ALGORITHM:]NAME:SECRET, the secret in base64"},
 	}
 	p := newQueryParser()
 	for _, tt := range tests {

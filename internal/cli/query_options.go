@@ -33,14 +33,17 @@ func questionOptions() []queryOption {
 // mannerOptions say how it is asked.
 func mannerOptions() []queryOption {
 	return []queryOption{
-		{long: "tcp", plus: "tcp vc", help: "ask over TCP", set: onOff(func(a *asking) *bool { return &a.route.TCP })},
+		{long: "tcp", plus: "tcp vc", help: "ask over TCP", set: func(a *asking, _ string, on bool) error {
+			a.route.TCP, a.noTCP = on, !on
+			return nil
+		}},
 		{long: "ignore-tc", plus: "ignore", help: "take a truncated reply as it is", set: onOff(func(a *asking) *bool { return &a.route.UDPOnly })},
 		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for one reply (5)", set: setTimeout},
 		{long: "tries", plus: "tries", arg: "N", help: "how often to ask each server (3)", set: setTries(0)},
 		{long: "retry", plus: "retry", arg: "N", help: "how often to ask again: one less than tries", set: setTries(1)},
 		{long: "fail", plus: "fail", help: "take SERVFAIL as the answer; else the next server is asked", set: func(a *asking, _ string, on bool) error { a.next = !on; return nil }},
 		{long: "recurse", plus: "rdflag recurse rd", help: "have the server ask others (on)", set: flag(wire.FlagRD)},
-		{long: "dnssec", plus: "dnssec do", help: "ask for signatures (DO)", set: setDNSSEC},
+		{long: "dnssec", plus: "dnssec do doflag", help: "ask for signatures (DO)", set: setDNSSEC},
 		{long: "cd", plus: "cdflag cd", help: "have the server not validate", set: flag(wire.FlagCD)},
 		{long: "ad", plus: "adflag ad", help: "ask whether the server has validated (on)", set: flag(wire.FlagAD)},
 		{plus: "aaflag aaonly", set: flag(wire.FlagAA)},
@@ -64,7 +67,7 @@ func mannerOptions() []queryOption {
 		{long: "keepalive", plus: "keepalive", help: "ask how long a TCP connection may be idle", set: emptyOption(wire.OptionKeepalive)},
 		{long: "padding", plus: "padding", arg: "OCTETS", help: "pad the query to a multiple of this", set: setPadding},
 		{long: "option", plus: "ednsopt", arg: "CODE[:HEX]", help: "send any other EDNS option", set: setOption},
-		{long: "subnet", plus: "subnet", arg: "NETWORK", help: "refused: client subnets are never sent", set: setSubnet},
+		{long: "subnet", plus: "subnet", arg: "NETWORK", help: "ask as for clients of this network; 0: of none", set: setSubnet},
 		{long: "opcode", plus: "opcode", arg: "OPCODE", help: "QUERY unless told", set: setOpcode},
 		{long: "id", plus: "qid", arg: "ID", help: "the query's ID (random)", set: setID},
 		{long: "header-only", plus: "header-only", help: "send no question", set: onOff(func(a *asking) *bool { return &a.q.NoQuestion })},
@@ -116,7 +119,7 @@ func printOptions() []queryOption {
 		{plus: "class", set: func(a *asking, _ string, on bool) error { a.style.NoClass = !on; return nil }},
 		{plus: "crypto", set: func(a *asking, _ string, on bool) error { a.style.NoCrypto = !on; return nil }},
 		{plus: "rrcomments", set: style(func(s *query.Style) *bool { return &s.Notes })},
-		{plus: "unknownformat", set: style(func(s *query.Style) *bool { return &s.Generic })},
+		{plus: "unknownformat generic", set: style(func(s *query.Style) *bool { return &s.Generic })},
 		{long: "identify", plus: "identify", help: "with --short: print which server said it", set: style(func(s *query.Style) *bool { return &s.Identify })},
 		{plus: "onesoa", set: style(func(s *query.Style) *bool { return &s.OneSOA })},
 		{short: 'u', set: style(func(s *query.Style) *bool { return &s.Micro })},
@@ -127,15 +130,34 @@ func printOptions() []queryOption {
 // digOptions are what dig has and this does not, or does anyway.
 func digOptions() []queryOption {
 	noDoT := refuse("DNS over TLS and HTTPS are not spoken by this command; UDP and TCP are")
-	noTSIG := refuse("queries cannot be signed with TSIG by this command")
 	return []queryOption{
-		{plus: "search showsearch defname domain ndots", arg: "[X]", set: refuse("names are taken as they are written, and no search list is tried")},
+		{long: "search", plus: "search defname", help: "complete names by the domains that resolv.conf lists", set: setSearch},
+		{plus: "showsearch", set: func(a *asking, _ string, on bool) error {
+			a.search.show, a.search.on = on, a.search.on || on
+			return nil
+		}},
+		{long: "domain", plus: "domain", arg: "DOMAIN", help: "complete names by this domain", set: setDomain},
+		{long: "ndots", plus: "ndots", arg: "N", help: "names of fewer dots are searched", set: setNdots},
 		{plus: "tls https http-plain tls-ca tls-hostname https-get https-post", arg: "[X]", set: noDoT},
-		{short: 'k', arg: "FILE", set: noTSIG},
-		{short: 'y', arg: "KEY", set: noTSIG},
-		{plus: "yaml", set: refuse("there is no YAML; --json prints JSON, which is YAML too")},
+		{long: "key-file", short: 'k', arg: "FILE", help: "sign with the key of a file, as BIND writes it (TSIG)", set: setKeyFile},
+		{long: "key", short: 'y', arg: "[ALGORITHM:]NAME:SECRET", help: "sign with this key (hmac-sha256 unless told)", set: setKey},
+		{long: "yaml", plus: "yaml", help: "print YAML, as dig does", set: onOff(func(a *asking) *bool { return &a.asYAML })},
 		{plus: "idn idnin idnout", arg: "[X]", set: refuse("names beyond ASCII are taken and printed as xn--… (IDNA)")},
-		{plus: "nssearch", set: refuse("ask each server of the zone for its SOA with @SERVER instead, or --trace")},
+		{long: "nssearch", plus: "nssearch", help: "ask each server of the zone for its SOA record", set: onOff(func(a *asking) *bool { return &a.nssearch })},
+		{plus: "coflag co", set: func(a *asking, _ string, on bool) error {
+			if a.q.EDNSFlags &^= 0x4000; on {
+				a.q.EDNSFlags, a.q.EDNS = a.q.EDNSFlags|0x4000, true
+			}
+			return nil
+		}},
+		{plus: "quic proxy proxy-plain", arg: "[X]", set: refuse("QUIC and PROXY are not spoken by this command; UDP and TCP are")},
+		{short: 'D', set: setDNSSEC},             // drill
+		{short: 'T', set: setWay(traceIt)},       // drill
+		{short: 'S', set: setWay(validateIt)},    // drill
+		{short: 'd', set: nothing},               // kdig: tells what it does
+		{short: 'm', set: nothing},               // dig: looks at its memory
+		{short: 'i', set: nothing},               // dig: IP6.INT, which is no more
+		{plus: "dscp", arg: "[X]", set: nothing}, // dig has it no more
 		{plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix expandaaaa fuzzytime showallmessages showbadcookie showbadvers split svcparamkeycompat", arg: "[X]", set: nothing},
 		{short: 'r', set: nothing}, // there is no ~/.digrc
 	}

@@ -124,6 +124,11 @@ func (r *lineReader) shortFlag(arg string) error {
 	case 'f':
 		return r.batch("-f", arg[2:], len(arg) > 2)
 	}
+	if name, value, has := strings.Cut(arg[1:], "="); has {
+		if o := r.nslookup(name); o != nil {
+			return r.apply(o, "-"+name, value, true, true)
+		}
+	}
 	o := r.short[arg[1]]
 	if o == nil || o.arg == "" && len(arg) > 2 {
 		return fmt.Errorf("%s: there is no such flag", arg)
@@ -139,6 +144,12 @@ func (r *lineReader) shortFlag(arg string) error {
 		return err
 	}
 	return r.apply(o, arg[:2], value, true, true)
+}
+
+// nslookup returns the option that nslookup writes as -NAME=VALUE, or nil.
+func (r *lineReader) nslookup(name string) *queryOption {
+	long := map[string]string{"type": "type", "querytype": "type", "query": "type", "q": "type", "class": "class", "cl": "class", "port": "port", "timeout": "timeout", "retry": "tries", "domain": "domain"}[name]
+	return r.long[long]
 }
 
 func (r *lineReader) batch(name, value string, has bool) (err error) {

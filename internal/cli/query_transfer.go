@@ -60,6 +60,8 @@ func (s *streams) transfer(ctx context.Context, a *asking, servers []netip.AddrP
 		}
 	case err != nil:
 		why = err.Error()
+	case t.Last != nil && t.Last.Unverified != nil:
+		why = "the signature is not good: " + t.Last.Unverified.Error()
 	case !t.Whole && t.Last != nil && t.Last.Fault != 0:
 		why = "a malformed message: " + t.Last.Fault.String()
 	case !t.Whole:

@@ -52,6 +52,10 @@ func (rt *Route) Transfer(ctx context.Context, server netip.AddrPort, q *Questio
 		s.Limit = maxTransfer
 	}
 	query := q.Append(nil, q.id(), nil)
+	var v Verifier
+	if rt.Sign != nil {
+		query, v = rt.Sign(query)
+	}
 	if err := s.Send(ctx, query, time.Now().Add(patience)); err != nil {
 		return fail(err)
 	}
@@ -66,11 +70,21 @@ func (rt *Route) Transfer(ctx context.Context, server netip.AddrPort, q *Questio
 		t.Messages++
 		t.Octets += int64(len(msg))
 		t.Took, t.Last = r.RTT, r
+		if v != nil {
+			r.TSIG, r.Unverified = true, v.Verify(r.Raw, time.Now())
+			if r.Unverified != nil {
+				return t, nil // nothing of it is believed
+			}
+		}
 		fits := Match(query, msg) >= Bare || t.Messages > 1 && Continues(query, msg)
 		if !fits || r.Fault != 0 || r.Message.Rcode != wire.NoError {
 			return t, nil
 		}
 		if over := t.take(r, &end, handle); over {
+			if v != nil {
+				r.Unverified = v.Done()
+				t.Whole = t.Whole && r.Unverified == nil
+			}
 			return t, nil
 		}
 	}

@@ -32,6 +32,9 @@ type Reply struct {
 	NewCookie bool      // it was asked again with the cookie that the server wanted
 	Strangers int       // packets to the same port that did not answer the question
 	Failed    []Attempt // tries before that failed
+
+	TSIG       bool  // the query was signed
+	Unverified error // why its signature is not good; nil: it is, or the query was not signed
 }
 
 // An Attempt is a try that failed.

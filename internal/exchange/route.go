@@ -30,6 +30,16 @@ type Route struct {
 	Tries   int           // with each server
 	Octets  int64         // of a zone transfer on the wire, at most; 0: 1 GiB
 	Dialer  Dialer        // where questions leave from; its Timeout is not looked at
+
+	// Sign signs a query, and returns what tells whether the replies are signed as well (RFC
+	// 8945). nil: nothing is signed.
+	Sign func(query []byte) (signed []byte, v Verifier)
+}
+
+// A Verifier judges the signatures of what comes in reply to one query.
+type Verifier interface {
+	Verify(reply []byte, now time.Time) error
+	Done() error // after the last message of several
 }
 
 // AskAll asks the servers in turn, again and again until one replies or all tries
@@ -119,6 +129,10 @@ func (rt *Route) once(ctx context.Context, server netip.AddrPort, q *Question) (
 // send sends one query over UDP or TCP and reads what answers it.
 func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, cookie []byte, tcp bool) (*Reply, error) {
 	r := &Reply{Question: q, Sent: q.Append(nil, q.id(), cookie), Server: server, TCP: tcp, At: time.Now()}
+	var v Verifier
+	if rt.Sign != nil {
+		r.Sent, v = rt.Sign(r.Sent)
+	}
 	ask := rt.overUDP
 	if tcp {
 		ask = rt.overTCP
@@ -136,6 +150,9 @@ func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, c
 	}
 	r.RTT, r.Raw = time.Since(r.At), bytes.Clone(msg)
 	r.Fault = r.Message.Parse(r.Raw)
+	if v != nil {
+		r.TSIG, r.Unverified = true, v.Verify(r.Raw, time.Now())
+	}
 	return r, nil
 }
 
