@@ -47,7 +47,7 @@ func newSmallDisk(t *testing.T, dir, size string) *smallDisk {
 			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 		}
 		if err == nil {
-			err = unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size)
+			err = unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0700,size="+size)
 		}
 		if mounted <- err; err != nil {
 			return
@@ -422,12 +422,14 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 		what := fmt.Sprintf("round %d, %s", round, filepath.Base(binary))
 		v.verify(what, kept)
 		v.clean(what, binaries[0], binary == binaries[0])
+		if small {
+			_ = v.disk.empty() // before anything comes that is to be kept
+		}
 		_ = p.server.Signal(syscall.SIGCONT)
 		v.served, kept = 0, true // from now on
 		var filled sync.WaitGroup
 		after := time.Duration(draw.IntN(700)) * time.Millisecond
 		if small {
-			_ = v.disk.empty()
 			if draw.IntN(3) > 0 {
 				kept = false // as it may not be
 				room, wait := draw.IntN(40_000), time.Duration(draw.IntN(300))*time.Millisecond

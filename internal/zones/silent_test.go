@@ -120,13 +120,19 @@ func TestSilentPrimaries(t *testing.T) {
 					sources = append(sources, s)
 				}
 				open := make(chan int, 100)
-				sockets, most := 0, 0
+				sockets, most, lately := 0, 0, 0
+				quiet := make(chan struct{})
 				counted := make(chan struct{})
 				go func() {
 					defer close(counted)
 					for d := range open {
 						sockets += d
 						most = max(most, sockets)
+						select {
+						case <-quiet:
+							lately = max(lately, sockets)
+						default:
+						}
 					}
 				}()
 				w := &world{server: server{T: t}}
@@ -161,6 +167,7 @@ func TestSilentPrimaries(t *testing.T) {
 						t.Errorf("serial %d: %d of 100 zones have the change after 5 s", serial, got)
 					}
 				}
+				close(quiet)
 				w.settle(time.Hour)
 				w.stop()
 				synctest.Wait()
@@ -169,7 +176,10 @@ func TestSilentPrimaries(t *testing.T) {
 				if most > zones.MaxRefreshes {
 					t.Errorf("%d sockets at one time", most)
 				}
-				t.Logf("%d sockets at most", most)
+				if shared && lately > 2*kinds {
+					t.Errorf("%d sockets at one time to %d servers that are known to be silent", lately, kinds)
+				}
+				t.Logf("%d sockets at most, %d lately", most, lately)
 			})
 		})
 	}
