@@ -182,8 +182,9 @@ zone "x.test" { type primary; file "/z/x"; allow-query { none; }; };` + corp,
 			"signed by BIND", `options { recursion no; };
 zone "a.test" { type primary; file "/z/a"; dnssec-policy default; inline-signing yes; };
 zone "b.test" { type primary; file "/z/b"; auto-dnssec maintain; };
+zone "i.test" { type primary; file "/z/i"; inline-signing yes; };
 zone "c.test" { type primary; file "/z/c"; dnssec-policy none; };`,
-			[]string{"!a.test", "!b.test", "c.test"},
+			[]string{"!a.test", "!b.test", "!i.test", "c.test"},
 			[]string{"not taken: zone a.test: BIND signs it (default)", "not taken: zone b.test: BIND signs it (maintain)", "taken: zone c.test"},
 		},
 		{
@@ -223,6 +224,22 @@ zone "s.test" { type secondary; primaries { 192.0.2.1; }; };`,
 options { recursion no; allow-transfer { !{ !10.0.0.0/8; any; }; key k; }; };` + corp,
 			[]string{`allow_transfer: ["10.0.0.0/8"]`, `tsig: "k"`},
 			[]string{"!not taken"},
+		},
+		{
+			"secondaries from outside of those who may ask", `options { recursion no; allow-query { 10.0.0.0/8; }; };
+zone "s.test" { type primary; file "/z/s"; allow-transfer { 192.0.2.8; }; };` + corp,
+			[]string{"policy:\n  allow: [\"10.0.0.0/8\", \"192.0.2.8\"]", "file: \"/z/s\"\n    allow_query: [\"10.0.0.0/8\"]", "file: \"/z/corp\"\n    allow_query: [\"10.0.0.0/8\"]"}, nil,
+		},
+		{
+			"a key from anywhere", `key k { algorithm hmac-sha256; secret "` + secret + `"; };
+options { recursion no; allow-query { 10.0.0.0/8; }; };
+zone "s.test" { type primary; file "/z/s"; allow-transfer { key k; }; };`,
+			[]string{"!policy", "allow_query: [\"10.0.0.0/8\"]"}, nil,
+		},
+		{
+			"servers that are none", `options { forwarders { 0.0.0.0; 192.0.2.1; 224.0.0.1; }; };
+zone "s.test" { type secondary; primaries { 0.0.0.0; }; };`,
+			[]string{`to: ["192.0.2.1"]`, "!s.test"}, []string{"0.0.0.0 is the address of no server"},
 		},
 		{
 			"one view", `view "all" { match-clients { 10.0.0.0/8; }; recursion no; ` + corp + ` };`,

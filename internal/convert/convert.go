@@ -299,7 +299,7 @@ func (c *converter) readFile(path string, from *word) (string, error) {
 			return "", fmt.Errorf("%s: no file of at most %d bytes", Printable(path), maxFile)
 		}
 		text, err := os.ReadFile(path)
-		return string(text), reason(path, err)
+		return strings.TrimPrefix(string(text), "\ufeff"), reason(path, err) // Windows begins files so
 	}()
 	if err != nil && from != nil {
 		return "", from.fail("%v", err)

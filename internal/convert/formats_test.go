@@ -1,6 +1,7 @@
 package convert_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -388,6 +389,29 @@ func TestSecretsAreNotTold(t *testing.T) {
 		r, notes := imported(t, kind, text)
 		if strings.Contains(notes+string(r.YAML), "hunter2") {
 			t.Errorf("%s: %s", kind, notes)
+		}
+	}
+}
+
+// TestYAMLTakesNoTime gives the parser of YAML what would keep it busy.
+func TestYAMLTakesNoTime(t *testing.T) {
+	var keys, stairs strings.Builder
+	for i := range 50_000 {
+		fmt.Fprintf(&keys, "k%d: v\n", i)
+	}
+	for i := range 1000 {
+		stairs.WriteString(strings.Repeat(" ", i) + "a:\n")
+	}
+	for _, text := range []string{
+		keys.String(), stairs.String(), "{" + strings.ReplaceAll(keys.String(), "\n", ", ") + "}",
+		strings.Repeat("[", 20_000), strings.Repeat("{a: ", 20_000), strings.Repeat("- ", 20_000), strings.Repeat("a: [[{", 20_000),
+	} {
+		file := filepath.Join(t.TempDir(), "x.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := convert.File(convert.Options{Path: file, Kind: "adguard"}); err == nil || !strings.Contains(err.Error(), "larger, or nested deeper") {
+			t.Errorf("%.20q: %v", text, err)
 		}
 	}
 }

@@ -402,7 +402,6 @@ func (c *converter) settleClients() {
 	if m.inside && m.recurse {
 		base = clients
 	}
-	base = base.minus(m.deny)
 	ask := netset{}
 	m.zones = slices.DeleteFunc(m.zones, func(z *zone) bool {
 		if z.query == nil {
@@ -413,7 +412,12 @@ func (c *converter) settleClients() {
 			delete(c.byName, z.name)
 			return true
 		}
-		ask = ask.union(z.query).union(z.transfer.union(z.alone).minus(m.deny))
+		// Who may have the zone whole has to be let in, wherever that is from.
+		peers := z.transfer.union(z.alone)
+		if len(z.transferKeys) > 0 {
+			peers = allAddresses()
+		}
+		ask = ask.union(z.query).union(peers.minus(m.deny))
 		return false
 	})
 	if m.recurse {

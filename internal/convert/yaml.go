@@ -14,6 +14,7 @@ const (
 	maxYAML   = 4 << 20 // bytes
 	maxColumn = 256
 	maxTokens = 500_000
+	maxBlock  = 2000 // keys of one block
 )
 
 // yamlTree reads YAML as statements: a key with its value, with the values of its list, or with
@@ -23,22 +24,14 @@ func yamlTree(path, text string) (*stmt, error) {
 		return nil, fmt.Errorf("%s: more than %d bytes of YAML", Printable(path), maxYAML)
 	}
 	tokens := lexer.Tokenize(text)
-	depth := 0
-	for i, t := range tokens {
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			depth++
-		case token.SequenceEndType, token.MappingEndType:
-			depth--
-		}
-		opens := t.Type == token.MappingValueType || t.Type == token.SequenceEntryType
-		if depth > maxDepth || i > maxTokens || opens && depth > 0 && i > maxTokens/10 || opens && t.Position.Column > maxColumn && depth == 0 && t.Type == token.SequenceEntryType {
-			return nil, word{file: path, line: t.Position.Line, col: t.Position.Column}.fail("nested deeper than any configuration is")
-		}
+	for _, t := range tokens {
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType:
-			return nil, word{file: path, line: t.Position.Line, col: t.Position.Column}.fail("anchors, aliases and tags are not read")
+			return nil, tokenWord(path, t).fail("anchors, aliases and tags are not read")
 		}
+	}
+	if t := tooLong(tokens); t != nil {
+		return nil, tokenWord(path, t).fail("larger, or nested deeper, than any configuration is")
 	}
 	file, err := parser.Parse(tokens, 0)
 	if err != nil {
@@ -51,6 +44,45 @@ func yamlTree(path, text string) (*stmt, error) {
 		}
 	}
 	return root, nil
+}
+
+func tokenWord(path string, t *token.Token) word {
+	return word{file: path, line: t.Position.Line, col: t.Position.Column}
+}
+
+// tooLong returns where the parser would take long: in brackets within brackets, in a block
+// that begins far to the right, and in a block of many keys, whose time grows with their square.
+func tooLong(tokens token.Tokens) *token.Token {
+	depth := 0
+	keys := map[int]int{} // in the block that is open at a column, or at a depth of brackets
+	for i, t := range tokens {
+		column := -depth
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			depth++
+			keys[-depth] = 0
+		case token.SequenceEndType, token.MappingEndType:
+			depth--
+		case token.SequenceEntryType:
+			if depth == 0 && t.Position.Column > maxColumn {
+				return t
+			}
+		case token.MappingValueType:
+			if depth == 0 && t.Prev != nil {
+				column = t.Prev.Position.Column
+				for c := range keys {
+					if c > column {
+						delete(keys, c)
+					}
+				}
+			}
+			keys[column]++
+		}
+		if depth > maxDepth || i > maxTokens || keys[column] > maxBlock || column > maxColumn {
+			return t
+		}
+	}
+	return nil
 }
 
 func yamlWord(path string, n ast.Node) word {
