@@ -38,7 +38,8 @@ func callerFrom(ctx context.Context) Caller {
 // A fate is a reply that remembers what was wrong.
 type fate struct {
 	http.ResponseWriter
-	err error
+	err  error
+	note string
 }
 
 // Unwrap is for [http.ResponseController].
@@ -53,7 +54,11 @@ func tell(next http.Handler, told func(by Caller, command, zone string, err erro
 		f := &fate{ResponseWriter: w}
 		next.ServeHTTP(f, r)
 		if r.Method != http.MethodGet {
-			told(callerFrom(r.Context()), r.URL.Path[1:], r.URL.Query().Get("zone"), f.err)
+			command := r.URL.Path[1:]
+			if f.note != "" {
+				command += ": " + f.note
+			}
+			told(callerFrom(r.Context()), command, r.URL.Query().Get("zone"), f.err)
 		}
 	})
 }

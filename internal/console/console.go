@@ -37,6 +37,10 @@ type Admin interface {
 	// Zone does something with a zone: refresh or retransfer it from its primaries,
 	// notify those who follow it, sync its file with it, or freeze or thaw its updates.
 	Zone(action, name string) (any, error)
+	// Records changes records of a zone, for by: add, set (in place of the sets that they are
+	// of) or remove. text has one a line: as in a zone file to add and to set, a name, perhaps
+	// a type, and perhaps data to remove.
+	Records(by Caller, action, name, text string) (any, error)
 	// Export writes a zone as it is served, as a zone file.
 	Export(name string, w io.Writer) error
 	// Changes tells what changed a zone since a serial, by its last change if since is
@@ -54,7 +58,8 @@ type Admin interface {
 
 // Serve answers commands until ctx ends. What goes wrong with a connection goes to log. Of
 // each command that changes something told is called once it is done, unless it is nil: who
-// gave it, what it was, the zone that it named, and why it was refused.
+// gave it, what it was and, if the result has a Note, what came of it, the zone that it named,
+// and why it was refused.
 func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller, command, zone string, err error), log *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
@@ -65,6 +70,17 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 	})
 	mux.HandleFunc("POST /zone/{action}", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Zone(r.PathValue("action"), r.URL.Query().Get("zone")))
+	})
+	mux.HandleFunc("POST /record/{action}", func(w http.ResponseWriter, r *http.Request) {
+		text, err := io.ReadAll(r.Body)
+		switch action := r.PathValue("action"); {
+		case err != nil:
+			send(w)(nil, fmt.Errorf("the records cannot be read: %w", err))
+		case action != "add" && action != "set" && action != "remove":
+			send(w)(nil, errors.New("nothing of that name can be done with records"))
+		default:
+			send(w)(admin.Records(callerFrom(r.Context()), action, r.URL.Query().Get("zone"), string(text)))
+		}
 	})
 	mux.HandleFunc("GET /zone/export", func(w http.ResponseWriter, r *http.Request) {
 		if err := admin.Export(r.URL.Query().Get("zone"), w); err != nil {
@@ -114,6 +130,11 @@ type reply struct {
 func send(w http.ResponseWriter) func(any, error) {
 	return func(result any, err error) {
 		var r reply
+		if n, ok := result.(interface{ Note() string }); ok {
+			if f, ok := w.(*fate); ok {
+				f.note = n.Note()
+			}
+		}
 		if result != nil {
 			b, marshalErr := json.Marshal(result)
 			err = errors.Join(err, marshalErr)

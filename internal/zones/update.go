@@ -2,6 +2,7 @@ package zones
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -25,8 +26,7 @@ type Request struct {
 	Key     []byte        // that signed it, in lower case; nil: none that is known here
 	Context *tsig.Context // to sign replies with; nil: the message is not signed
 	UDP     bool
-	UDPSize int    // octets of the largest message over UDP
-	Command string // who gave it on the control socket, for people; empty: it is a message of the network
+	UDPSize int // octets of the largest message over UDP
 }
 
 // A queue is the update messages that wait for their turn at a zone. All that wait at one
@@ -60,6 +60,7 @@ type update struct {
 	message *wire.Message
 	key     []byte
 	by      string // who sent it, for people
+	any     bool   // it may change whatever it wants: it comes of this machine
 	rcode   wire.Rcode
 	why     string
 	delta   *zone.Delta // what it changed; nil: nothing
@@ -121,6 +122,34 @@ func (m *Manager) update(r *Request) wire.Rcode {
 	return u.rcode
 }
 
+// Change carries out an update for somebody on this machine, whom by names, without asking
+// what keys may. It returns what changed; nothing if all was so already. What it returns
+// without an error is durable and served.
+func (m *Manager) Change(apex []byte, message *wire.Message, by string) ([]Change, error) {
+	z := m.find(apex)
+	if z == nil {
+		return nil, errNotServed
+	}
+	z.mu.Lock()
+	kept := len(z.source.Updates) > 0
+	z.mu.Unlock()
+	if !kept && !z.polled {
+		return nil, errors.New("its file alone counts, and a change would be gone after a restart: write updates for the zone into the configuration, or edit the file")
+	}
+	u := &update{message: message, by: by, any: true, done: make(chan struct{}), rcode: wire.ServFail}
+	if z.updates.join(u) {
+		m.carryOut(z)
+	}
+	<-u.done
+	switch {
+	case u.rcode != wire.NoError:
+		return nil, fmt.Errorf("%s: %s", u.rcode, u.why)
+	case u.delta == nil:
+		return []Change{}, nil
+	}
+	return changes([]*zone.Delta{u.delta})
+}
+
 // record tells the audit what came of an update.
 func (m *Manager) record(r *Request, u *update) {
 	act := r.act(telemetry.Updated, telemetry.Accepted)
@@ -140,15 +169,12 @@ func (m *Manager) record(r *Request, u *update) {
 
 // act returns what the audit is to have of a request.
 func (r *Request) act(what telemetry.Deed, outcome telemetry.Outcome) telemetry.Act {
-	return telemetry.Act{What: what, Outcome: outcome, Zone: r.Entry.Apex, Peer: r.Client, Key: r.Key, By: r.Command}
+	return telemetry.Act{What: what, Outcome: outcome, Zone: r.Entry.Apex, Peer: r.Client, Key: r.Key}
 }
 
 // by says who sent a request, for people.
 func (r *Request) by() string {
-	switch {
-	case r.Command != "":
-		return r.Command
-	case r.Key != nil:
+	if r.Key != nil {
 		return "key " + string(wire.AppendName(nil, r.Key)) + " from " + r.Client.Addr().String()
 	}
 	return r.Client.Addr().String()
@@ -200,7 +226,7 @@ func (m *Manager) apply(z *managed, batch []*update) {
 	var deltas []*zone.Delta
 	var accepted []*update
 	for _, u := range batch {
-		d, rcode, why := updater.Update(u.message, func(owner []byte, t wire.Type) bool { return access.MayChange(u.key, owner, t) }, next)
+		d, rcode, why := updater.Update(u.message, func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.key, owner, t) }, next)
 		if rcode != wire.NoError {
 			u.rcode, u.why = rcode, why
 			continue

@@ -1,0 +1,130 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"port53/internal/console"
+	"port53/internal/wire"
+	"port53/internal/zonefile"
+	"port53/internal/zones"
+)
+
+// maxChanged is the most records that one command changes.
+const maxChanged = 10000
+
+// A recordChange is what a command changed.
+type recordChange []zones.Change
+
+// Note is what the audit has of it.
+func (c recordChange) Note() string {
+	if len(c) == 0 {
+		return "nothing changed"
+	}
+	return fmt.Sprintf("serial %d to %d, %d added, %d removed", c[0].From, c[0].To, len(c[0].Added)-1, len(c[0].Removed)-1) // without the SOA
+}
+
+// Records implements [console.Admin].
+func (a *App) Records(by console.Caller, action, name, text string) (any, error) {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return nil, fmt.Errorf("zone %s: %w", name, err)
+	}
+	apex = wire.Lower(nil, apex)
+	var message *wire.Message
+	if action == "remove" {
+		message, err = removal(apex, text)
+	} else {
+		message, err = addition(apex, text, action == "set")
+	}
+	var list []zones.Change
+	if err == nil {
+		list, err = a.manager.Change(apex, message, by.String())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("zone %s: %w", name, err)
+	}
+	return recordChange(list), nil
+}
+
+// newUpdate returns an update of a zone that changes nothing yet.
+func newUpdate(apex []byte) *wire.Message {
+	return &wire.Message{Opcode: wire.OpcodeUpdate, HasQuestion: true, Name: apex, Type: wire.TypeSOA, Class: wire.ClassIN}
+}
+
+// addition returns the update that adds records, as a zone file has them; with set in place of
+// the sets that they are of.
+func addition(apex []byte, text string, set bool) (*wire.Message, error) {
+	message := newUpdate(apex)
+	taken := map[string]bool{}
+	var added []wire.Record
+	_, err := zonefile.Read(strings.NewReader(text), zonefile.Options{Origin: apex, Name: "records", MaxRecords: maxChanged}, func(r *zonefile.Record) error {
+		owner := append([]byte{}, r.Owner...)
+		key := string(wire.Lower(nil, owner)) + r.Type.String()
+		if set && !taken[key] {
+			taken[key] = true
+			message.Records = append(message.Records, wire.Record{Owner: owner, Type: r.Type, Class: wire.ClassANY, Section: wire.Authority})
+		}
+		added = append(added, wire.Record{
+			Owner: owner, Type: r.Type, Class: wire.ClassIN, Section: wire.Authority, TTL: r.TTL, Data: append([]byte{}, r.Data...),
+		})
+		return nil
+	})
+	if err == nil && len(added) == 0 {
+		err = errors.New("no record was given")
+	}
+	message.Records = append(message.Records, added...)
+	return message, err
+}
+
+// nameIn reads a name as a zone file has it: @ is the apex, and what has no last dot is in
+// the zone.
+func nameIn(text string, apex []byte) ([]byte, error) {
+	switch {
+	case text == "@":
+		return apex, nil
+	case strings.HasSuffix(text, "."):
+		return wire.ParseName(text)
+	}
+	return wire.ParseName(text + "." + strings.TrimPrefix(string(wire.AppendName(nil, apex)), "."))
+}
+
+// removal returns the update that takes records away: of each line, all of a name, one type of
+// it, or one record.
+func removal(apex []byte, text string) (*wire.Message, error) {
+	message := newUpdate(apex)
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if len(words) > 2 {
+			one, err := addition(apex, words[0]+" 0 "+strings.Join(words[1:], " ")+"\n", false)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range one.Records {
+				r.Class, r.TTL = wire.ClassNONE, 0
+				message.Records = append(message.Records, r)
+			}
+			continue
+		}
+		owner, err := nameIn(words[0], apex)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", words[0], err)
+		}
+		t := wire.TypeANY
+		if len(words) == 2 {
+			var ok bool
+			if t, ok = wire.ParseType(words[1]); !ok {
+				return nil, fmt.Errorf("%q is not a record type", words[1])
+			}
+		}
+		message.Records = append(message.Records, wire.Record{Owner: owner, Type: t, Class: wire.ClassANY, Section: wire.Authority})
+	}
+	if len(message.Records) == 0 {
+		return nil, errors.New("no name was given")
+	}
+	return message, nil
+}
