@@ -228,18 +228,21 @@ options { recursion no; allow-transfer { !{ !10.0.0.0/8; any; }; key k; }; };` +
 		{
 			"secondaries from outside of those who may ask", `options { recursion no; allow-query { 10.0.0.0/8; }; };
 zone "s.test" { type primary; file "/z/s"; allow-transfer { 192.0.2.8; }; };` + corp,
-			[]string{"policy:\n  allow: [\"10.0.0.0/8\", \"192.0.2.8\"]", "file: \"/z/s\"\n    allow_query: [\"10.0.0.0/8\"]", "file: \"/z/corp\"\n    allow_query: [\"10.0.0.0/8\"]"}, nil,
+			[]string{"policy:\n  allow: [\"10.0.0.0/8\", \"192.0.2.8\"]", "file: \"/z/s\"\n    allow_query: [\"10.0.0.0/8\"]", "file: \"/z/corp\"\n    allow_query: [\"10.0.0.0/8\"]"},
+			nil,
 		},
 		{
 			"a key from anywhere", `key k { algorithm hmac-sha256; secret "` + secret + `"; };
 options { recursion no; allow-query { 10.0.0.0/8; }; };
 zone "s.test" { type primary; file "/z/s"; allow-transfer { key k; }; };`,
-			[]string{"!policy", "allow_query: [\"10.0.0.0/8\"]"}, nil,
+			[]string{"!policy", "allow_query: [\"10.0.0.0/8\"]"},
+			nil,
 		},
 		{
 			"servers that are none", `options { forwarders { 0.0.0.0; 192.0.2.1; 224.0.0.1; }; };
 zone "s.test" { type secondary; primaries { 0.0.0.0; }; };`,
-			[]string{`to: ["192.0.2.1"]`, "!s.test"}, []string{"0.0.0.0 is the address of no server"},
+			[]string{`to: ["192.0.2.1"]`, "!s.test"},
+			[]string{"0.0.0.0 is the address of no server"},
 		},
 		{
 			"one view", `view "all" { match-clients { 10.0.0.0/8; }; recursion no; ` + corp + ` };`,
