@@ -36,8 +36,8 @@ func newImport(s *streams) *cobra.Command {
 
 What is taken means the same as it did. What cannot be kept allows less afterwards, not more.
 The exit code is 1 if something was not taken. The result may hold secrets: with --output, only its
-owner can read it, and a file that exists is not written over. Names that have no zone there get
-zone files in a directory beside the result.`,
+owner can read it, and a file that exists is not written over. Names that have no zone there
+are names here, and domains that are known there as a whole get zone files beside the result.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml
   port53 import /etc/unbound/unbound.conf --output port53.yaml --json
   port53 import --from knot old.conf`,
@@ -80,7 +80,7 @@ zone files in a directory beside the result.`,
 func writeImport(s *streams, output string, r *convert.Result) error {
 	if output == "" {
 		if len(r.Files) > 0 {
-			return failure(exitUsage, "name a file with --output", "%d zone files go with the configuration, which have to be beside it", len(r.Files))
+			return failure(exitUsage, "name a file with --output", "%d files go with the configuration, which have to be beside it", len(r.Files))
 		}
 		_, err := s.out.Write(r.YAML)
 		return err

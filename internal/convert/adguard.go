@@ -194,7 +194,7 @@ func (c *converter) adguardRewrites(s *stmt) {
 			rest, below := strings.CutPrefix(name, "*.")
 			switch a, err := netip.ParseAddr(answer); {
 			case err == nil:
-				c.addName(r, rest, a, adguardTTL, below, false)
+				c.addName(r, name, a, adguardTTL, false, false) // the name above a star is not meant
 			case answer == "A" || answer == "AAAA" || answer == name:
 				c.note(r, NotTaken, "an exception of a rewrite")
 			default:

@@ -8,7 +8,8 @@
 //
 // Nothing of a file reaches a terminal as it is: notes, errors and the result are printable.
 // [File] reads the configuration whose format [Detect] finds in it. Names of machines that the
-// original has without a zone become zones of their own, in files beside the result.
+// original has without a zone become names of the configuration, and domains that it knows as a
+// whole zones, in files beside the result.
 package convert
 
 import (

@@ -100,10 +100,7 @@ func (c *converter) zoneFrom(path string) {
 	}
 	file := "zones/" + unsafeInFile.ReplaceAllString(name, "_") + ".zone"
 	if c.addZone(s, &zone{name: name, file: file}) {
-		if c.written == nil {
-			c.written = map[string][]byte{}
-		}
-		c.written[file] = []byte(clean)
+		c.write(file, clean)
 		c.note(s, Changed, "times of Windows's aging are left out, in a file beside the result")
 	}
 }

@@ -65,11 +65,10 @@ remote-control:
 			[]string{
 				`listen: ["0.0.0.0", "192.168.1.1:5353"]`, `{zone: "corp.lan", to: ["10.0.0.5", "10.0.0.6:5300"]}`, `{zone: ".", to: ["192.0.2.2"], first: true}`,
 				`{zone: "open.example", to: []}`, "stub:\n    - {zone: \"ad.lan\", to: [\"10.0.0.7\"]}", `primaries: ["192.0.2.9"]`, "max_ttl: 3600s", "size: 131072KiB", "ipv6: false",
-				"queries: text", `private_zones: ["example.com"]`, `- {name: "corp.lan"}`, `"10.0.0.0/10"`, "!10.66", `"192.168.0.0/16"`,
+				"queries: text", `private_zones: ["example.com"]`, `- {name: "corp.lan"}`, "names:\n  \"star.lan\": [\"192.168.1.9\"]\n  \"*.star.lan\": [\"192.168.1.9\"]", `"10.0.0.0/10"`, "!10.66", `"192.168.0.0/16"`,
 			},
 			map[string][]string{
 				"zones/home.lan.zone":                 {"nas.home.lan. 3600 A 192.168.1.5", `nas.home.lan. 600 TXT "the box"`},
-				"zones/star.lan.zone":                 {"star.lan. 3600 A 192.168.1.9", "*.star.lan. 3600 A 192.168.1.9"},
 				"zones/5.1.168.192.in-addr.arpa.zone": {"5.1.168.192.in-addr.arpa. 3600 PTR nas.home.lan."},
 			},
 			[]string{"to come: tls-service-key", "to come: local-zone ads.example.", "to come: forward-addr 192.0.2.1@853", "taken: domain-insecure"},
@@ -104,11 +103,10 @@ recursoin
 `,
 			[]string{
 				`{zone: ".", to: ["192.0.2.1", "192.0.2.2:5353"]}`, `{zone: "corp.lan", to: ["10.0.0.5"]}`, `{zone: "2.168.192.in-addr.arpa", to: ["192.168.2.1"]}`,
-				`listen: ["127.0.0.1", "192.168.1.1"]`, "validation: false", `name: "internal.lan"`, "!first",
+				`listen: ["127.0.0.1", "192.168.1.1"]`, "validation: false", `name: "internal.lan"`, "!first", `"*.lab.home.arpa": ["192.168.1.9"]`,
 			},
 			map[string][]string{
-				"zones/home.lan.zone":      {"nas.home.lan. 0 A 192.168.1.5", "nas2.home.lan. 0 AAAA fd00::5", "files.home.lan. 0 CNAME nas.home.lan.", `home.lan. 0 TXT "hello" " world"`},
-				"zones/lab.home.arpa.zone": {"lab.home.arpa. 0 A 192.168.1.9", "*.lab.home.arpa. 0 A 192.168.1.9"},
+				"zones/home.lan.zone": {"nas.home.lan. 0 A 192.168.1.5", "nas2.home.lan. 0 AAAA fd00::5", "files.home.lan. 0 CNAME nas.home.lan.", `home.lan. 0 TXT "hello" " world"`},
 			},
 			[]string{"to come: address", "not taken: dhcp-range", "not taken: recursoin", "to come: mx-host", "changed: cache-size"},
 		},
@@ -157,9 +155,9 @@ tls://. {
 			[]string{
 				`{zone: ".", to: ["192.0.2.1"], tcp: true}`, `{zone: "corp.lan", to: ["10.0.0.5:5353"]}`, `{zone: "open.example", to: []}`,
 				`secondaries: ["192.0.2.8", "192.0.2.9:5353"]`, "name: \"example.net\"", "!signed.example", "max_ttl: 300s", `version: "CoreDNS-1"`,
-				"resolver:\n  allow: [\"10.0.0.0/8\", \"127.0.0.0/8\"]", "!0.0.0.0/0",
+				"resolver:\n  allow: [\"10.0.0.0/8\", \"127.0.0.0/8\"]", "!0.0.0.0/0", `"nas.home.lan": ["192.168.1.5"]`,
 			},
-			map[string][]string{"zones/nas.home.lan.zone": {"nas.home.lan. 60 A 192.168.1.5"}},
+			nil,
 			[]string{"not taken: file db.signed: CoreDNS signs it", "to come: forward . 192.0.2.1 tls://192.0.2.3", "to come: tls://.", "to come: dnssec"},
 		},
 		{
@@ -233,8 +231,8 @@ recordcache:
 [misc]
   dnsmasq_lines = [ "address=/lab.lan/192.168.1.9" ]
 `,
-			[]string{`{zone: ".", to: ["192.0.2.1", "192.0.2.2:5353"]}`, `{zone: "other.lan", to: ["192.168.2.1"]}`, "!validation: false", "queries: text"},
-			map[string][]string{"zones/home.lan.zone": {"nas.home.lan. 0 A 192.168.1.5", "files.home.lan. 0 CNAME"}, "zones/nas.zone": {"nas. 0 A"}, "zones/lab.lan.zone": {"*.lab.lan."}},
+			[]string{`{zone: ".", to: ["192.0.2.1", "192.0.2.2:5353"]}`, `{zone: "other.lan", to: ["192.168.2.1"]}`, "!validation: false", "queries: text", `"nas": ["192.168.1.5"]`, `"*.lab.lan": ["192.168.1.9"]`},
+			map[string][]string{"zones/home.lan.zone": {"nas.home.lan. 0 A 192.168.1.5", "files.home.lan. 0 CNAME"}},
 			[]string{"to come: blocking"},
 		},
 		{
@@ -272,18 +270,21 @@ filtering:
 clients:
   persistent: []
 `,
-			[]string{`listen: ["192.168.1.1:5300"]`, `{zone: "corp.lan", to: ["10.0.0.5:5353"]}`, `{zone: "ad.lan", to: ["10.0.0.5:5353"]}`, `{zone: ".", to: ["192.0.2.1"]}`, `allow: ["192.168.0.0/16"]`, "ceiling: 20/s"},
-			map[string][]string{
-				"zones/nas.lan.zone": {"nas.lan. 10 A 192.168.1.5"}, "zones/lab.lan.zone": {"*.lab.lan. 10 A 192.168.1.9"},
-				"zones/files.lan.zone": {"files.lan. 10 A 192.168.1.5"}, "zones/printer.lan.zone": {"printer.lan. 10 A 192.168.1.8"},
-			},
+			[]string{`listen: ["192.168.1.1:5300"]`, `{zone: "corp.lan", to: ["10.0.0.5:5353"]}`, `{zone: "ad.lan", to: ["10.0.0.5:5353"]}`, `{zone: ".", to: ["192.0.2.1"]}`, `allow: ["192.168.0.0/16"]`, "ceiling: 20/s", `"nas.lan": ["192.168.1.5"]`, `"*.lab.lan": ["192.168.1.9"]`, `"files.lan": ["192.168.1.5"]`, `"printer.lan": ["192.168.1.8"]`, "!\"lab.lan\""},
+			nil,
 			[]string{"to come: https://dns.example", "to come: user_rules", "to come: blocked_hosts", "https://lists.example/1.txt"},
 		},
 		{
 			"a machine's names", "hosts", "127.0.0.1 localhost\n192.168.1.5 nas.home.lan nas # box\n0.0.0.0 ads.example\n0.0.0.0 more.example\n::1 ip6-localhost\nff02::1 ip6-allnodes\n192.0.2.80 example.org\n",
-			[]string{"role: internal-resolver", `name: "nas.home.lan"`, `name: "ip6-localhost"`, "!policy", "!ads.example", "!name: \"example.org\""},
-			map[string][]string{"zones/nas.zone": {"nas. 60 A 192.168.1.5"}, "zones/5.1.168.192.in-addr.arpa.zone": {"PTR nas.home.lan."}},
-			[]string{"to come: 0.0.0.0 ads.example: answers are not filtered yet: 2 lines", "to come: 192.0.2.80 example.org"},
+			[]string{"role: internal-resolver", `"nas.home.lan": ["192.168.1.5"]`, `"nas": ["192.168.1.5"]`, `"example.org": ["192.0.2.80"]`, "!policy", "!ads.example", "!zones:"},
+			nil,
+			[]string{"to come: 0.0.0.0 ads.example: answers are not filtered yet: 2 lines"},
+		},
+		{
+			"a machine's names alone", "hosts", "127.0.0.1 localhost\n127.0.1.1 me.lan me\n192.168.1.5 nas.home.lan nas\n",
+			[]string{"hosts:\n  - file: ", "!names:", "!zones:"},
+			nil,
+			[]string{"changed: 127.0.1.1 me.lan me: addresses of loopback"},
 		},
 		{
 			"a zone file", "zones", "$ORIGIN example.test.\n$TTL 300\n@ IN SOA ns hostmaster 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n",
@@ -413,5 +414,20 @@ func TestYAMLTakesNoTime(t *testing.T) {
 		if _, err := convert.File(convert.Options{Path: file, Kind: "adguard"}); err == nil || !strings.Contains(err.Error(), "larger, or nested deeper") {
 			t.Errorf("%.20q: %v", text, err)
 		}
+	}
+}
+
+// TestManyNames writes more names than a configuration has into a file of hosts.
+func TestManyNames(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("0.0.0.0 ads.example\n") // so that the file itself is not followed
+	for i := range 1000 {
+		fmt.Fprintf(&text, "10.0.%d.%d n%d.lan\n", i/250, 1+i%250, i)
+	}
+	r, notes := imported(t, "hosts", text.String())
+	expect(t, "configuration", body(r), "hosts:\n  - file: \"imported.hosts\"", "!names:")
+	expect(t, "file", string(r.Files["imported.hosts"]), "10.0.0.1 n0.lan\n", "10.0.3.250 n999.lan\n")
+	if n := strings.Count(string(r.Files["imported.hosts"]), "\n"); n != 1000 {
+		t.Errorf("%d names\n%.2000s", n, notes)
 	}
 }

@@ -55,6 +55,22 @@ func readHosts(c *converter, path string) error {
 	}
 	c.out.recurse, c.out.inside = true, true
 	c.hostLines(path, text, "", hostsTTL)
+	blocks := false
+	for i, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) == 0 {
+			continue
+		}
+		a, err := netip.ParseAddr(f[0])
+		if blocks = blocks || err == nil && nullAddress(a); err == nil && a.IsLoopback() {
+			c.note(lineStmt(path, i+1, f...), Changed, "addresses of loopback lead to the client itself, and are left out")
+		}
+	}
+	if blocks {
+		return nil // what blocks would be taken for addresses
+	}
+	c.names, c.out.hosts = nil, []string{path}
 	return nil
 }
 

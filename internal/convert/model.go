@@ -65,6 +65,8 @@ type model struct {
 	clientsFrom            *stmt // that says who may use recursion
 	inside                 bool  // the zones are for those who may use recursion
 
+	names    []single
+	hosts    []string  // files
 	settings []setting // in order
 	remarks  []string  // of the result's head
 }
@@ -386,6 +388,9 @@ func (c *converter) settleClients() {
 			for _, r := range slices.Concat(m.forward, m.stub) {
 				c.note(r.from, Changed, "nobody may use recursion")
 			}
+			if len(m.names)+len(m.hosts) > 0 {
+				c.note(m.clientsFrom, NotTaken, "names without a zone are for those who may use recursion: nobody")
+			}
 			m.forward, m.stub = nil, nil
 		}
 	}
@@ -531,6 +536,7 @@ func (m *model) yaml() []byte {
 	}
 	settings := slices.Clone(m.settings)
 	if m.recurse {
+		m.writeLocal(&b)
 		if m.recursion != nil {
 			settings = append(settings, setting{"resolver.allow", list(m.recursion.text())})
 		}
@@ -545,6 +551,22 @@ func (m *model) yaml() []byte {
 	slices.SortStableFunc(settings, func(a, b setting) int { return strings.Compare(a.path, b.path) })
 	writeSettings(&b, settings, "")
 	return []byte(b.String())
+}
+
+// writeLocal writes the names that stand beside the zones.
+func (m *model) writeLocal(b *strings.Builder) {
+	for i, h := range m.hosts {
+		if i == 0 {
+			b.WriteString("hosts:\n")
+		}
+		fmt.Fprintf(b, "  - file: %s\n", quote(h))
+	}
+	for i, n := range m.names {
+		if i == 0 {
+			b.WriteString("names:\n")
+		}
+		fmt.Fprintf(b, "  %s: %s\n", quote(n.name), list(n.addrs))
+	}
 }
 
 func (z *zone) write(b *strings.Builder) {

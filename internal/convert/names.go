@@ -30,6 +30,10 @@ func (c *converter) addName(s *stmt, name string, addr netip.Addr, ttl int, belo
 }
 
 func (c *converter) addRecord(n localName) bool {
+	star := ""
+	if rest, ok := strings.CutPrefix(n.name, "*."); ok {
+		star, n.name = "*.", rest
+	}
 	switch {
 	case !goodName(n.name) || strings.ContainsAny(n.name, " \t\"();$@\\*"):
 		c.note(n.from, NotTaken, n.name+" is no name of a machine")
@@ -38,6 +42,7 @@ func (c *converter) addRecord(n localName) bool {
 		c.note(n.from, Changed, "localhost is built in")
 		return true
 	}
+	n.name = star + n.name
 	c.names = append(c.names, n)
 	c.note(n.from, Taken, "")
 	return true
@@ -45,6 +50,70 @@ func (c *converter) addRecord(n localName) bool {
 
 // privateTops are domains that the public tree does not have, or has for machines at home.
 const privateTops = " lan home local internal localdomain intranet private corp home.arpa test example invalid domain local.lan "
+
+// A single is a name with addresses of its own, beside all zones.
+type single struct {
+	name  string // or *. and the name above
+	addrs []string
+}
+
+// maxInline is how many names stand in the configuration: a block has few hundred keys at
+// most. More are written into a file of hosts.
+const maxInline = 200
+
+// writeSingle takes the names with addresses that are in no domain which is known as a whole:
+// they are names of the configuration, where names are resolved, or in a file of hosts.
+func (c *converter) writeSingle() {
+	if !c.out.recurse {
+		return
+	}
+	at := map[string]int{}
+	add := func(name, addr string) {
+		i, ok := at[name]
+		if !ok {
+			i = len(c.out.names)
+			at[name] = i
+			c.out.names = append(c.out.names, single{name: name})
+		}
+		if s := &c.out.names[i]; !slices.Contains(s.addrs, addr) {
+			s.addrs = append(s.addrs, addr)
+		}
+	}
+	c.names = slices.DeleteFunc(c.names, func(n localName) bool {
+		if n.typ != "A" && n.typ != "AAAA" || c.apexOf(n) != n.name || slices.Contains(c.domains, n.name) {
+			return false
+		}
+		if add(n.name, n.data); n.below {
+			add("*."+n.name, n.data)
+		}
+		return true
+	})
+	if len(c.out.names) <= maxInline {
+		return
+	}
+	var stars []single
+	var b strings.Builder
+	for _, s := range c.out.names {
+		if strings.HasPrefix(s.name, "*.") && len(stars) < maxInline {
+			stars = append(stars, s)
+			continue
+		}
+		for _, a := range s.addrs {
+			fmt.Fprintf(&b, "%s %s\n", a, s.name)
+		}
+	}
+	c.out.names = stars
+	c.out.hosts = append(c.out.hosts, "imported.hosts")
+	c.write("imported.hosts", b.String())
+}
+
+// write puts a file beside the result.
+func (c *converter) write(name, text string) {
+	if c.written == nil {
+		c.written = map[string][]byte{}
+	}
+	c.written[name] = []byte(text)
+}
 
 // hides reports whether a zone for the name alone would hide what others may have below it.
 func hides(name string) bool {
@@ -82,6 +151,7 @@ func (c *converter) apexOf(n localName) string {
 // for each other name.
 func (c *converter) writeNames() {
 	c.follow()
+	c.writeSingle()
 	for _, n := range slices.Clone(c.names) {
 		if a, err := netip.ParseAddr(n.data); n.reverse && err == nil {
 			name, _ := wire.ParseName(n.name)
@@ -208,9 +278,6 @@ func (c *converter) writeZone(apex string, names []localName) {
 		return
 	}
 	if c.addZone(from, &zone{name: apex, file: file}) {
-		if c.written == nil {
-			c.written = map[string][]byte{}
-		}
-		c.written[file] = []byte(b.String())
+		c.write(file, b.String())
 	}
 }
