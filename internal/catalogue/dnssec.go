@@ -509,6 +509,18 @@ func runSize(ctx context.Context, r *check.Run) []finding.Finding {
 			return finding.Unknown, "could not be measured: " + m.Rcode.String()
 		case m.Flags&wire.FlagTC == 0 && len(m.Answers(r.Zone, wire.TypeDNSKEY)) == 0:
 			return finding.Skipped, "the zone is unsigned"
+		case m.Cut():
+			// What is truncated may be so for a rate limit alone: TCP shows how long it is.
+			over, err := at.AskTCP(ctx, check.Query{Name: r.Zone, Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: 4096, DO: true}})
+			switch {
+			case err != nil:
+				return finding.Unknown, "could not be measured: truncated, and over TCP: " + err.Error()
+			case len(over.Answers(r.Zone, wire.TypeDNSKEY)) == 0:
+				return finding.Skipped, "the zone is unsigned"
+			case len(over.Raw) <= udpMax:
+				return finding.Pass, fmt.Sprintf("%d octets over TCP", len(over.Raw))
+			}
+			return finding.Warn, fmt.Sprintf("%d octets over TCP, truncated over UDP", len(over.Raw))
 		case len(m.Raw) > udpMax || m.Flags&wire.FlagTC != 0:
 			return finding.Warn, fmt.Sprintf("%d octets, truncated: %t", len(m.Raw), m.Flags&wire.FlagTC != 0)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,6 +83,35 @@ func TestLimited(t *testing.T) {
 			at := serve(t, 3, limited)
 			for _, f := range runOne(t, find(t, id), at[:1], at[1]) {
 				if f.State != finding.Pass {
+					t.Errorf("%s: %s", f.State, f.Detail)
+				}
+			}
+		})
+	}
+}
+
+// TestAtLimit has a server at its rate limit that slips every second answer, as BIND does: in turn
+// it drops a question and answers with an empty TC. A control question that is answered so says
+// nothing of the one that is dropped beside it.
+func TestAtLimit(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{
+		"SRV-EDNS-DNS", "SRV-EDNS-EDNS", "SRV-EDNS-DO", "SRV-EDNS-OPT", "SRV-EDNS-OPTLIST", "SRV-EDNS-PADDING", "SRV-COOKIE", "SRV-CASE", "SRV-8906", "SRV-ANY",
+		"HOST-TTL", "DNSSEC-SIZE", "ZONE-EVERY", "ZONE-SAME", "DEL-LAME", "DEL-NS-SYNC", "DNSSEC-CHAIN", "DNSSEC-EXP", "DNSSEC-NX",
+	} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int32
+			sound := signed(full, signing{})
+			at := serve(t, 3, func(m *wire.Message, server int, tcp bool) answer {
+				a := sound(m, server, tcp)
+				if server == 0 || tcp || n.Add(1) < 4 {
+					return a
+				}
+				return answer{flags: wire.FlagTC, silent: n.Load()%2 == 0, opt: a.opt}
+			})
+			for _, f := range runOne(t, find(t, id), at[:1], at[1]) {
+				if f.State == finding.Fail || f.State == finding.Warn {
 					t.Errorf("%s: %s", f.State, f.Detail)
 				}
 			}

@@ -301,7 +301,7 @@ func portSource(ctx context.Context, r *check.Run) []finding.Finding {
 	case err != nil && highErr != nil:
 		return finding.Unmeasured(low, highErr)
 	case err != nil && !check.TimedOut(err):
-		return finding.Unmeasured(low, err) // the port is another program's
+		return finding.Unmeasured(low, fmt.Errorf("port 53 of this machine is another program's: %w use it (%v)", finding.ErrOwn, err))
 	case err != nil:
 		return finding.Verdict(finding.Pass, low, "questions from port 53 are dropped, others answered")
 	case highErr != nil:
@@ -371,6 +371,12 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 				state = finding.Warn
 			}
 			ev.Command = fmt.Sprintf("ping -M do -s %d %s", size, r.Server.Addr.Addr())
+			// Small ones are asked again, for it may be a rate limit that is silent.
+			for range dropTries {
+				if m, small := r.AskOnce(ctx, r.Server, padded(0), r.Timeout()/3); small != nil || m.Cut() {
+					return finding.Unmeasured(ev, fmt.Errorf("questions of %d octets are lost, and small ones now and then: %w", size, err))
+				}
+			}
 			return finding.Verdict(state, ev, "questions of %d octets are lost, small ones are not: %v", size, err)
 		}
 	}

@@ -395,6 +395,9 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 		if err != nil {
 			return dropped(q, err)
 		}
+		if m.Cut() {
+			return finding.Unmeasured(seen(r.Server, q, m), errors.New("the server is at its rate limit"))
+		}
 		if n != 17 && m.Rcode != wire.FormErr {
 			return finding.Verdict(finding.Warn, seen(r.Server, q, m), "a cookie of %d octets is answered %s, not FORMERR", n, m.Rcode)
 		}
@@ -403,7 +406,7 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 }
 
 func run8906(ctx context.Context, r *check.Run) []finding.Finding {
-	var wrong []string
+	var wrong, lost []string
 	var ev finding.Evidence
 	silent, refuses := 0, false
 	cases := []struct {
@@ -428,8 +431,16 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 		}
 		if err != nil {
 			silent++
+			if drops(ctx, r, c.q, false) == "" {
+				lost = append(lost, c.what)
+				continue
+			}
 			ev = finding.Evidence{Command: check.Dig(r.Server, c.q)}
 			wrong = append(wrong, c.what+": no answer")
+			continue
+		}
+		if m.Cut() {
+			lost = append(lost, c.what) // the rate limit's word
 			continue
 		}
 		// Who is refused for a plain question may be refused for all.
@@ -449,6 +460,9 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Unknown, ev, "could not be measured: nothing is answered")
 	case len(wrong) > 0:
 		return finding.Verdict(finding.Warn, ev, "%q", wrong)
+	case len(lost) > 0:
+		ev.Command = check.Dig(r.Server, cases[0].q)
+		return finding.Verdict(finding.Unknown, ev, "could not be measured: no answer to %q, nor to every plain question beside it", lost)
 	}
 	ev.Command = check.Dig(r.Server, cases[0].q)
 	return finding.Verdict(finding.Pass, ev, "all %d are answered rightly", len(cases))

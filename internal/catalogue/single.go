@@ -71,13 +71,11 @@ const dropTries = 2
 // be said.
 func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (beside string) {
 	control := soaQuery(r)
-	ask := func(q check.Query, tcp bool) error {
+	ask := func(q check.Query, tcp bool) (*check.Reply, error) {
 		if tcp {
-			_, err := r.AskTCP(ctx, q)
-			return err
+			return r.AskTCP(ctx, q)
 		}
-		_, err := r.AskOnce(ctx, r.Server, q, r.Timeout()/3)
-		return err
+		return r.AskOnce(ctx, r.Server, q, r.Timeout()/3)
 	}
 	for _, c := range []struct {
 		q    check.Query
@@ -91,12 +89,15 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (beside s
 		if c.tcp == tcp && c.q.Type == q.Type && c.q.Opcode == q.Opcode && bytes.Equal(c.q.Name, q.Name) && (c.q.EDNS == nil) == (q.EDNS == nil) && (q.EDNS == nil || q.EDNS.Version == 0 && !q.EDNS.DO && q.EDNS.Options == nil) {
 			continue // it is the question itself
 		}
+		if c.tcp && !tcp && r.HeardUDP(r.Server) {
+			continue // TCP knows no rate limit
+		}
 		n := 0
 		for ; n < dropTries; n++ {
-			if ask(c.q, c.tcp) != nil {
+			if m, err := ask(c.q, c.tcp); err != nil || m.Cut() {
 				break
 			}
-			if ask(q, tcp) == nil {
+			if _, err := ask(q, tcp); err == nil {
 				return ""
 			}
 		}

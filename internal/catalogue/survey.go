@@ -391,7 +391,8 @@ func (x *sight) confirm(ctx context.Context, r *check.Run, control question, lis
 	}
 	var wg sync.WaitGroup
 	for v := range variants {
-		if e := &x.control[v]; e.m == nil && x.beside(v) != v {
+		// TCP knows no rate limit: what it is answered tells of UDP only where that has never been.
+		if e := &x.control[v]; e.m == nil && x.beside(v) != v && (v == overTCP || x.beside(v) != overTCP || !r.HeardUDP(x.server)) {
 			wg.Go(func() { x.again(ctx, r, e, control, control, v, x.beside(v)) })
 		}
 	}
@@ -424,7 +425,7 @@ func (x *sight) beside(v variant) variant {
 func (x *sight) again(ctx context.Context, r *check.Run, e *echo, q, control question, v, beside variant) {
 	silent := 0
 	for range confirmRounds {
-		if m, err := x.once(ctx, r, control, beside); m != nil && err == nil {
+		if m, err := x.once(ctx, r, control, beside); m != nil && err == nil && !m.Cut() {
 			if m, err = x.once(ctx, r, q, v); m != nil || errors.Is(err, check.ErrNoWay) {
 				e.m, e.err = m, err
 				return

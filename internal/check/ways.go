@@ -16,7 +16,13 @@ import (
 
 // ErrNoWay says that this machine has no way to an address: it lacks the family, a route, or
 // the right to send there. That tells nothing of the server.
-var ErrNoWay = fmt.Errorf("there is no way to it: %w", finding.ErrOwn)
+var ErrNoWay error = ownError("this machine has no way to it")
+
+// An ownError is what this machine lacks.
+type ownError string
+
+func (e ownError) Error() string        { return string(e) }
+func (e ownError) Is(target error) bool { return target == finding.ErrOwn }
 
 // noWay wraps an error of opening a socket, or of sending, that this machine is the cause of.
 func noWay(err error) error {
@@ -106,6 +112,27 @@ func (h *habits) dead() bool {
 	defer h.mu.Unlock()
 	return len(h.heard) == 0 && h.drops >= muteAfter
 }
+
+// HeardUDP reports whether the server has answered anything over UDP so far: then silence there may
+// be a rate limit's, and that TCP is answered tells nothing.
+func (r *Run) HeardUDP(s finding.Server) bool {
+	h := r.habits(s.Addr)
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for m := range h.heard {
+		if !m.tcp {
+			return true
+		}
+	}
+	return false
+}
+
+// Cut reports whether a reply is what a server at its rate limit sends: an empty one that leads to TCP.
+// As a control question's it says nothing of other questions.
+func (m *Reply) Cut() bool { return m.Flags&wire.FlagTC != 0 && !m.TCP }
 
 // learn remembers how a question ended.
 func (h *habits) learn(m manner, q *Query, reply *Reply, err error) {

@@ -33,10 +33,9 @@ func TestReportText(t *testing.T) {
 	got := string(written(t, report.Text, report.Options{All: true}, madeReport()))
 	want := `192.0.2.1
   53/udp open (udp-response)
-  verdict: high: it is bad
+  verdict: high: it is bad; 1 of 3 checks could not be measured: T-THREE (medium)
   score: 74 of 100
   1 failed, 1 warn, 0 passed, 1 unknown, in 1.5s
-  1 of 3 checks could not be measured: T-THREE (medium)
 
 FAIL high T-TWO: it is bad
   see it: dig x

@@ -108,6 +108,8 @@ func verdict(r *finding.Report) string {
 		return wire.Printable(r.Problem)
 	case r.Problem != "":
 		return "it could not be measured: " + wire.Printable(r.Problem)
+	case len(list) > 0 && r.Blind(finding.SevMedium):
+		return fmt.Sprintf("%s: %s; %s", list[0].severity(), list[0].title(), unmeasured(r))
 	case len(list) > 0:
 		return fmt.Sprintf("%s: %s", list[0].severity(), list[0].title())
 	case !r.Reached():
@@ -224,7 +226,7 @@ func writeText(w io.Writer, r *finding.Report, o Options) error {
 		fmt.Fprintf(&b, "  score: %d of 100\n", score)
 	}
 	fmt.Fprintf(&b, "  %s\n", counts(r))
-	if text := unmeasured(r); text != "" && len(list) > 0 {
+	if text := unmeasured(r); text != "" && len(list) > 0 && !r.Blind(finding.SevMedium) {
 		fmt.Fprintf(&b, "  %s\n", text)
 	}
 	for _, text := range slices.Concat(r.Lacking(), left(r)) {
