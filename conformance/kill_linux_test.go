@@ -445,6 +445,10 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 		v.change(p)
 		kill.Stop()
 		filled.Wait()
+		// What has been acknowledged fills the disk as well.
+		if said, err := os.ReadFile(v.server.Log); err != nil || strings.Contains(string(said), "cannot be kept on disk") {
+			kept = false
+		}
 		if small && draw.IntN(2) == 0 {
 			time.Sleep(50 * time.Millisecond)
 			_ = v.disk.empty() // else it starts with a full disk
