@@ -431,6 +431,9 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 		}
 		if err != nil {
 			silent++
+			if ev.Command == "" {
+				ev.Command = check.Dig(r.Server, c.q)
+			}
 			if drops(ctx, r, c.q, false) == "" {
 				lost = append(lost, c.what)
 				continue
