@@ -131,17 +131,23 @@ func (g *guarded) firewall(args ...string) string {
 // serve starts a server on the machine.
 func (g *guarded) serve(more string) {
 	g.Helper()
+	g.serveOn(53, more)
+}
+
+// serveOn starts a server on another port, to which questions for port 53 have to be sent.
+func (g *guarded) serveOn(port uint16, more string) {
+	g.Helper()
 	dir := g.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "test.zone"), []byte("$TTL 60\n@ SOA ns admin 1 2 3 4 5\n@ NS ns\nns A 192.0.2.53\n"), 0o644); err != nil {
 		g.Fatal(err)
 	}
 	conf := filepath.Join(dir, "port53.yaml")
-	text := fmt.Sprintf("role: authoritative\nlisten: [%q, %q]\nstate_dir: %s\nmetrics: {listen: off}\ncontrol: {socket: %[3]s/sock}\nzones: [{name: test, file: test.zone}]\n%s", netip.AddrPortFrom(g.v4, 53), netip.AddrPortFrom(g.v6, 53), dir, more)
+	text := fmt.Sprintf("role: authoritative\nlisten: [%q, %q]\nstate_dir: %s\nmetrics: {listen: off}\ncontrol: {socket: %[3]s/sock}\nzones: [{name: test, file: test.zone}]\n%s", netip.AddrPortFrom(g.v4, port), netip.AddrPortFrom(g.v6, port), dir, more)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		g.Fatal(err)
 	}
 	s, err := peers.Start(context.Background(), peers.Port53, peers.Options{
-		Dir: dir, Addr: netip.AddrPortFrom(g.v4, 53), Command: []string{g.bin, "serve", "--config", conf}, Run: g.home.Do, Unready: true,
+		Dir: dir, Addr: netip.AddrPortFrom(g.v4, port), Command: []string{g.bin, "serve", "--config", conf}, Run: g.home.Do, Unready: true,
 	})
 	if err != nil {
 		g.Fatal(err)

@@ -65,8 +65,9 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 
 // A guard is the rules that the machine's firewall is to have, and where their state lies.
 type guard struct {
-	rules *firewall.Rules
-	state string
+	rules   *firewall.Rules
+	state   string
+	foreign []fwrun.Foreign // rules of others that are in the way of port 53
 }
 
 // planGuard returns the rules that fit c; nil: they are not ours to set.
@@ -79,13 +80,19 @@ func planGuard(c *config.Config) (*guard, error) {
 		err = p.Check()
 	}
 	var rules *firewall.Rules
+	var foreign []fwrun.Foreign
 	if err == nil {
+		// Where nobody may look, nobody may load the rules either, and apply says so.
+		foreign, _ = (&fwrun.System{}).Foreign(context.Background(), firewall.Nftables)
+		for _, f := range foreign {
+			p.Tracked = p.Tracked || f.Translates && f.UDP
+		}
 		rules, err = p.Render(firewall.Nftables)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("firewall.manage: %w", err)
 	}
-	return &guard{rules, c.Firewall.StateDir}, nil
+	return &guard{rules, c.Firewall.StateDir, foreign}, nil
 }
 
 // apply makes the machine's rules fit the generation that serves, if they are to.
@@ -98,6 +105,9 @@ func (a *App) apply(ctx context.Context, g *guard) error {
 	changed, err := (&fwrun.System{State: g.state}).Apply(ctx, g.rules, 0, false, nil)
 	if err != nil {
 		return fmt.Errorf("firewall.manage: the rules are as they were: %w", err)
+	}
+	for _, f := range g.foreign {
+		a.log.Warn("the firewall has rules of others for port 53", "rule", f.String())
 	}
 	if changed {
 		a.log.Info("the rules of the firewall fit the configuration again", "table", firewall.Table)

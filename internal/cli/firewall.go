@@ -191,6 +191,15 @@ func (i *intent) prepare(ctx context.Context) (*fwrun.System, *firewall.Plan, *f
 	if err != nil {
 		return nil, nil, nil, nil, err
 	}
+	foreign, err := system.Foreign(ctx, b)
+	if err != nil {
+		return nil, nil, nil, nil, firewallError(err)
+	}
+	for _, f := range foreign {
+		p.Tracked = p.Tracked || f.Translates && f.UDP
+		i.blocked = i.blocked || !f.Translates
+		notes = append(notes, f.String())
+	}
 	r, err := p.Render(b)
 	if err != nil {
 		return nil, nil, nil, nil, failure(exitUsage, "", "%v", err)
@@ -248,7 +257,7 @@ could not be found out.`,
 			} else {
 				s.printTrial(&t)
 			}
-			if err == nil && (t.Wrong > 0 || t.Status.Loaded && !t.Status.Equal) {
+			if err == nil && (t.Wrong > 0 || t.Status.Loaded && !t.Status.Equal || i.blocked) {
 				err = &exit{code: exitFindings}
 			}
 			return err
@@ -461,7 +470,9 @@ func firewallStatus(s *streams) *cobra.Command {
 		Long: `status compares the rules of port53 that are loaded with those of the flags or the
 configuration, line by line.
 
-Exit codes: 0 they are the same, 1 they are not, 2 it could not be found out.`,
+Rules of others that translate port 53, or let nothing through to it, are told.
+
+Exit codes: 0 they are the same and nobody is in their way, 1 not so, 2 it could not be found out.`,
 		Example: `  port53 firewall status --config /etc/port53/port53.yaml
   port53 firewall status --block --json`,
 		Args: cobra.NoArgs,
@@ -480,7 +491,7 @@ Exit codes: 0 they are the same, 1 they are not, 2 it could not be found out.`,
 			} else {
 				s.printDifference(st)
 			}
-			if err == nil && !st.Equal {
+			if err == nil && (!st.Equal || i.blocked) {
 				err = &exit{code: exitFindings}
 			}
 			return err

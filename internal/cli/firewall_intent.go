@@ -17,6 +17,7 @@ import (
 //
 // In one piece: it has a field for each flag.
 type intent struct {
+	blocked                                      bool // rules of others let nothing through
 	config, role, backend, iptables, state, user string
 	allow, listen, peer, resolver, external, see []string
 	block, blockOutbound, redirect, reject       bool

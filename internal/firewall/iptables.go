@@ -93,7 +93,7 @@ func (p *Plan) restore(six bool) string {
 		}
 	}
 	for _, port := range p.Ports {
-		if port.Proto == "udp" && !p.Redirect {
+		if port.Proto == "udp" && !p.Redirect && !p.Tracked {
 			w.add(ChainPre, reason, "-p udp --dport %d -m addrtype --dst-type LOCAL -j CT --notrack", port.Number)
 			w.add(ChainOut, reason, "-p udp --sport %d -m addrtype --src-type LOCAL -j CT --notrack", port.Number)
 		}

@@ -91,7 +91,7 @@ func (p *Plan) nftables() *Rules {
 			w.line("}")
 		}
 	}
-	if !p.Redirect {
+	if !p.Redirect && !p.Tracked {
 		p.nftUntracked(w)
 	}
 	w.line("chain input {")

@@ -1,0 +1,372 @@
+package fwrun
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"port53/internal/firewall"
+)
+
+// A Foreign is a rule of somebody else that meets packets for port 53 before a server does.
+type Foreign struct {
+	Where      string `json:"where"` // the table and chain
+	Rule       string `json:"rule"`
+	Translates bool   `json:"translates"` // to another port or machine; else it lets none through
+	UDP        bool   `json:"udp"`
+	TCP        bool   `json:"tcp"`
+	Remedy     string `json:"remedy"`
+}
+
+// String says what the rule does, where it is, and what to do.
+func (f *Foreign) String() string {
+	does := "lets no packet for port 53 through"
+	if f.Translates {
+		does = "sends packets for port 53 elsewhere"
+	}
+	return fmt.Sprintf("%s %s: %s; %s", f.Where, does, f.Rule, f.Remedy)
+}
+
+// dnsPort is the port that rules of others are looked through for.
+const dnsPort = 53
+
+// Foreign returns the rules of others that translate port 53 or let nothing through to it, as far
+// as rules can be read without packets: sets that are named, and what other programs decide, are
+// passed over. Rules that the backend stands among are its own business, and not among them.
+func (s *System) Foreign(ctx context.Context, b firewall.Backend) ([]Foreign, error) {
+	if err := needRoot(); err != nil {
+		return nil, err
+	}
+	var list []Foreign
+	for _, name := range []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save"} {
+		path, err := find(name, "iptables")
+		if err != nil {
+			continue
+		}
+		if out, err := run(ctx, "", path); err == nil { // a kernel without it has no rules of it
+			list = append(list, savedRules(strings.TrimSuffix(name, "-save"), out, b == firewall.Nftables)...)
+		}
+	}
+	if path, err := find("nft", "nftables"); err == nil {
+		out, err := run(ctx, "", path, "-j", "list", "ruleset")
+		if err != nil {
+			return nil, err
+		}
+		more, err := nftRules([]byte(out))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, more...)
+	}
+	var once []Foreign // iptables-save is one of the two families
+	seen := map[string]bool{}
+	for _, f := range list {
+		key := strings.Replace(f.Where, "-legacy", "", 1) + f.Rule
+		if !seen[key] {
+			seen[key] = true
+			once = append(once, f)
+		}
+	}
+	return once, nil
+}
+
+// translated is the remedy for rules that translate.
+const translated = "UDP stays in connection tracking, without which it would be dead; packets come with the port that they are sent to, so add --port for it, or remove the rule"
+
+// savedRules looks through what iptables-save prints. drops tells whether what lets nothing
+// through counts as well.
+func savedRules(program, text string, drops bool) (list []Foreign) {
+	table, policy := "", ""
+	accepted := map[string]bool{}
+	var last *Foreign // the end of INPUT, if it is one
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		words := strings.Fields(line)
+		switch {
+		case strings.HasPrefix(line, "*"):
+			table = line[1:]
+		case table == "filter" && strings.HasPrefix(line, ":INPUT DROP"):
+			policy = line
+		case len(words) < 4 || words[0] != "-A" || strings.HasPrefix(words[1], "PORT53-") || words[1] == "OUTPUT":
+		default:
+			m := matchOf(words[2:])
+			where := program + " " + table + " " + words[1]
+			switch m.target {
+			case "REDIRECT", "DNAT", "TPROXY":
+				if m.covers() {
+					list = append(list, Foreign{where, line, true, m.udp, m.tcp, translated})
+				}
+			case "ACCEPT":
+				if table == "filter" && words[1] != "FORWARD" && m.lets() {
+					accepted["udp"], accepted["tcp"] = accepted["udp"] || m.udp, accepted["tcp"] || m.tcp
+				}
+			case "DROP", "REJECT":
+				remedy := fmt.Sprintf("%s -I INPUT -p udp --dport 53 -j ACCEPT, and for tcp, lets port53's own rules decide", program)
+				if table == "filter" && words[1] != "FORWARD" && m.ports && m.covers() && drops {
+					list = append(list, Foreign{where, line, false, m.udp, m.tcp, remedy})
+				} else if table == "filter" && words[1] == "INPUT" && !m.narrow && !m.ports {
+					last = &Foreign{where, line, false, m.udp, m.tcp, remedy}
+				}
+			}
+		}
+	}
+	if last == nil && policy != "" {
+		last = &Foreign{program + " filter INPUT", policy, false, true, true, fmt.Sprintf("%s -I INPUT -p udp --dport 53 -j ACCEPT, and for tcp, lets port53's own rules decide", program)}
+	}
+	if last != nil && drops {
+		if last.UDP, last.TCP = last.UDP && !accepted["udp"], last.TCP && !accepted["tcp"]; last.UDP || last.TCP {
+			list = append(list, *last)
+		}
+	}
+	return list
+}
+
+// A match is what of a rule decides whether it is about port 53.
+type match struct {
+	udp, tcp bool
+	ports    bool // it names ports,
+	has      bool // and 53 is one of them
+	narrow   bool // it is about some packets alone: connections, interfaces
+	from     bool // it is about some clients
+	target   string
+}
+
+// covers tells whether packets of new questions meet the rule.
+func (m *match) covers() bool { return (m.udp || m.tcp) && (!m.ports || m.has) && !m.narrow }
+
+// lets tells whether a rule that accepts may be for questions.
+func (m *match) lets() bool { return m.covers() && (m.ports || m.from || !m.narrow) }
+
+// matchOf reads a rule of iptables.
+func matchOf(words []string) match {
+	m := match{udp: true, tcp: true}
+	not := false
+	for i := 0; i < len(words); i++ {
+		next := ""
+		if i+1 < len(words) {
+			next = words[i+1]
+		}
+		switch words[i] {
+		case "!":
+			not = true
+			continue
+		case "-p":
+			m.udp, m.tcp = (next == "udp" || next == "all") != not, (next == "tcp" || next == "all") != not
+		case "--dport", "--dports":
+			m.ports = true
+			for part := range strings.SplitSeq(next, ",") {
+				low, high, is := strings.Cut(part, ":")
+				if !is {
+					high = low
+				}
+				a, errA := strconv.Atoi(low)
+				b, errB := strconv.Atoi(high)
+				m.has = m.has || errA == nil && errB == nil && a <= dnsPort && dnsPort <= b
+			}
+			m.has = m.has != not
+		case "--sport", "--sports", "--state", "--ctstate", "--icmp-type", "--icmpv6-type", "--pkt-type":
+			m.narrow = true
+		case "-i":
+			m.narrow = m.narrow || next == "lo" && !not
+		case "-s":
+			m.from = true
+		case "-j", "-g":
+			m.target = next
+		}
+		not = false
+	}
+	return m
+}
+
+// nftRules looks through the tables of nftables that are neither port53's nor those of iptables.
+func nftRules(text []byte) (list []Foreign, err error) {
+	var set struct {
+		Nftables []struct {
+			Chain *nftChain
+			Rule  *nftRule
+		}
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, fmt.Errorf("nft -j list ruleset: %w", err)
+	}
+	type at struct{ family, table, chain string }
+	bases, accepts, ends := map[at]*nftChain{}, map[at]match{}, map[at]string{}
+	var order []at
+	for _, item := range set.Nftables {
+		if c := item.Chain; c != nil && c.Hook != "" && c.foreign() {
+			bases[at{c.Family, c.Table, c.Name}] = c
+			order = append(order, at{c.Family, c.Table, c.Name})
+		}
+	}
+	for _, item := range set.Nftables {
+		r := item.Rule
+		if r == nil || r.Table == firewall.Table || strings.ToUpper(r.Chain) == r.Chain {
+			continue
+		}
+		base := bases[at{r.Family, r.Table, r.Chain}]
+		if base != nil && base.Hook == "output" || base != nil && base.Hook == "forward" || base != nil && base.Hook == "postrouting" {
+			continue
+		}
+		m := r.match()
+		where := fmt.Sprintf("nft table %s %s, chain %s", r.Family, r.Table, r.Chain)
+		remedy := fmt.Sprintf("nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide", r.Family, r.Table, r.Chain)
+		switch m.target {
+		case "redirect", "dnat", "tproxy":
+			if m.covers() {
+				list = append(list, Foreign{where, r.text(), true, m.udp, m.tcp, translated})
+			}
+		case "accept":
+			if m.lets() {
+				table := at{r.Family, r.Table, ""}
+				had := accepts[table]
+				had.udp, had.tcp = had.udp || m.udp, had.tcp || m.tcp
+				accepts[table] = had
+			}
+		case "drop", "reject":
+			if m.ports && m.covers() {
+				list = append(list, Foreign{where, r.text(), false, m.udp, m.tcp, remedy})
+			} else if base != nil && base.Hook == "input" && m.covers() && !m.from {
+				ends[at{r.Family, r.Table, r.Chain}] = r.text()
+			}
+		}
+	}
+	for _, a := range order {
+		c := bases[a]
+		end, ok := ends[a]
+		if !ok && c.Policy == "drop" {
+			end, ok = "policy drop", true
+		}
+		had := accepts[at{a.family, a.table, ""}]
+		if !ok || c.Hook != "input" || had.udp && had.tcp {
+			continue
+		}
+		list = append(list, Foreign{
+			fmt.Sprintf("nft table %s %s, chain %s", a.family, a.table, a.chain), end, false, !had.udp, !had.tcp,
+			fmt.Sprintf("nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide", a.family, a.table, a.chain),
+		})
+	}
+	return list, nil
+}
+
+type nftChain struct{ Family, Table, Name, Hook, Policy string }
+
+// foreign tells whether a chain is neither port53's nor of iptables, which writes its own in
+// capitals.
+func (c *nftChain) foreign() bool {
+	return c.Table != firewall.Table && strings.ToUpper(c.Name) != c.Name
+}
+
+type nftRule struct {
+	Family, Table, Chain string
+	Expr                 []map[string]json.RawMessage
+}
+
+// text returns the rule in short: its words, as JSON has them.
+func (r *nftRule) text() string {
+	var words []string
+	for _, e := range r.Expr {
+		for name, value := range e {
+			if name != "counter" {
+				words = append(words, strings.Trim(name+" "+string(value), " "))
+			}
+		}
+	}
+	text := strings.NewReplacer(`"`, "", "null", "").Replace(strings.Join(words, " "))
+	return strings.TrimSpace(text[:min(len(text), 200)])
+}
+
+// match reads a rule of nftables.
+func (r *nftRule) match() match {
+	m := match{udp: true, tcp: true}
+	for _, e := range r.Expr {
+		for name, value := range e {
+			switch name {
+			case "match":
+				m.add(value)
+			case "accept", "drop", "reject", "redirect", "dnat", "tproxy":
+				m.target = name
+			}
+		}
+	}
+	return m
+}
+
+func (m *match) add(text json.RawMessage) {
+	var x struct {
+		Op   string
+		Left struct {
+			Payload *struct{ Protocol, Field string }
+			Meta    *struct{ Key string }
+			Ct      *struct{ Key string }
+		}
+		Right any
+	}
+	if json.Unmarshal(text, &x) != nil {
+		m.narrow = true
+		return
+	}
+	not := x.Op == "!="
+	switch {
+	case x.Left.Payload != nil && x.Left.Payload.Field == "dport":
+		switch x.Left.Payload.Protocol {
+		case "udp":
+			m.tcp = false
+		case "tcp":
+			m.udp = false
+		}
+		m.ports, m.has = true, holds(x.Right, dnsPort) != not
+	case x.Left.Payload != nil && (x.Left.Payload.Field == "saddr" || x.Left.Payload.Field == "daddr"):
+		m.from = true
+	case x.Left.Meta != nil && (x.Left.Meta.Key == "l4proto" || x.Left.Meta.Key == "protocol" || x.Left.Meta.Key == "nfproto"):
+		if x.Left.Meta.Key == "l4proto" {
+			m.udp = m.udp && (names(x.Right, "udp") || names(x.Right, "17")) != not
+			m.tcp = m.tcp && (names(x.Right, "tcp") || names(x.Right, "6")) != not
+		}
+	case x.Left.Meta != nil && strings.HasPrefix(x.Left.Meta.Key, "iif"):
+		m.narrow = m.narrow || names(x.Right, "lo") && !not
+		m.from = true
+	default:
+		m.narrow = true // connections, ICMP and what else there is
+	}
+}
+
+// holds tells whether a value, a range or a set of them has a number.
+func holds(v any, n float64) bool {
+	switch v := v.(type) {
+	case float64:
+		return v == n
+	case map[string]any:
+		if r, ok := v["range"].([]any); ok && len(r) == 2 {
+			low, okLow := r[0].(float64)
+			high, okHigh := r[1].(float64)
+			return okLow && okHigh && low <= n && n <= high
+		}
+		list, _ := v["set"].([]any)
+		for _, x := range list {
+			if holds(x, n) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// names tells whether a value or a set has a name.
+func names(v any, name string) bool {
+	switch v := v.(type) {
+	case string:
+		return v == name
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64) == name
+	case map[string]any:
+		list, _ := v["set"].([]any)
+		for _, x := range list {
+			if names(x, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
