@@ -194,15 +194,21 @@ func nftRules(text []byte) (list []Foreign, err error) {
 	type at struct{ family, table, chain string }
 	bases, accepts, ends := map[at]*nftChain{}, map[at]match{}, map[at]string{}
 	var order []at
+	saved := map[at]bool{} // tables of iptables, which iptables-save has told of
 	for _, item := range set.Nftables {
-		if c := item.Chain; c != nil && c.Hook != "" && c.foreign() {
+		if c := item.Chain; c != nil && c.Hook != "" && strings.ToUpper(c.Name) == c.Name {
+			saved[at{c.Family, c.Table, ""}] = true
+		}
+	}
+	for _, item := range set.Nftables {
+		if c := item.Chain; c != nil && c.Hook != "" && c.Table != firewall.Table && !saved[at{c.Family, c.Table, ""}] {
 			bases[at{c.Family, c.Table, c.Name}] = c
 			order = append(order, at{c.Family, c.Table, c.Name})
 		}
 	}
 	for _, item := range set.Nftables {
 		r := item.Rule
-		if r == nil || r.Table == firewall.Table || strings.ToUpper(r.Chain) == r.Chain {
+		if r == nil || r.Table == firewall.Table || saved[at{r.Family, r.Table, ""}] {
 			continue
 		}
 		base := bases[at{r.Family, r.Table, r.Chain}]
@@ -251,12 +257,6 @@ func nftRules(text []byte) (list []Foreign, err error) {
 }
 
 type nftChain struct{ Family, Table, Name, Hook, Policy string }
-
-// foreign tells whether a chain is neither port53's nor of iptables, which writes its own in
-// capitals.
-func (c *nftChain) foreign() bool {
-	return c.Table != firewall.Table && strings.ToUpper(c.Name) != c.Name
-}
 
 type nftRule struct {
 	Family, Table, Chain string
