@@ -291,6 +291,11 @@ func TestSoundServers(t *testing.T) {
 		{"plain", plain, check.Options{}},
 		{"signed", sound, check.Options{}},
 		{"two signers", multi, check.Options{}},
+		{"two ways to deny", second(sound, func(m *wire.Message, a *answer, _ bool) {
+			if b := signed(gives(wire.TypeNSEC3PARAM, []byte{1, 0, 0, 0, 0}), signing{})(m, 2, false); m.Type == wire.TypeNSEC3PARAM {
+				*a = b
+			}
+		}), check.Options{}},
 		{"a key to come", signed(full, signing{keys: [][]byte{other.Key.Data}}), check.Options{}},
 		{"two DS", signed(full, signing{keys: [][]byte{other.Key.Data}, ds: both}), check.Options{}},
 		{"shuffled", addresses(func(_ *wire.Message, _ int, a *answer) {

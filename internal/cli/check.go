@@ -204,10 +204,11 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 		}
 		found = found || r.Above(least)
 		missed = missed || r.Missed(least)
+		if !r.Dead {
+			alive++
+		}
 		if r.Target.Swept {
-			if swept++; !r.Dead {
-				alive++
-			}
+			swept++
 		}
 	}
 	missed = missed || unread.Load() || swept > 0 && alive == 0
