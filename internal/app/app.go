@@ -318,6 +318,9 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	if err := notify("READY=1"); err != nil {
 		a.log.Warn("service manager not told", "problem", err.Error())
 	}
+	if a.telemetry != nil {
+		a.telemetry.Ready(a.readyError)
+	}
 	if a.ready != nil {
 		a.ready(a)
 	}

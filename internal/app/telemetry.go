@@ -103,6 +103,7 @@ func (a *App) collect() {
 	a.telemetry.Collect(func(w *telemetry.Writer) {
 		w.Set("port53_build_info", 1, "version", version)
 		w.Set("port53_start_time_seconds", float64(a.started.UnixMilli())/1000)
+		a.collectProcess(w)
 		w.Set("port53_goroutines", float64(runtime.NumGoroutine()))
 		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 		metrics.Read(samples)

@@ -21,7 +21,13 @@ const (
 	httpIdleConns = 2 * time.Minute  // so that a scraper that comes each minute can keep its connection
 )
 
-// Handler serves /metrics and /healthz.
+var errStarting = errors.New("the server is starting")
+
+// Ready has /ready ask f why the server should not be asked yet or any more; nil: it should.
+func (t *Telemetry) Ready(f func() error) { t.ready.Store(&f) }
+
+// Handler serves /metrics, /health (/healthz as well), which says that the process lives, and
+// /ready, which says that it answers questions.
 func (t *Telemetry) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
@@ -29,8 +35,19 @@ func (t *Telemetry) Handler() http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(t.Append(nil)) // a scraper that went away needs no answer
 	})
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte("ok\n"))
+	alive := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }
+	mux.HandleFunc("GET /healthz", alive)
+	mux.HandleFunc("GET /health", alive)
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {
+		err := errStarting
+		if f := t.ready.Load(); f != nil {
+			err = (*f)()
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		alive(w, r)
 	})
 	return mux
 }

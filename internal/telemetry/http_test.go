@@ -71,6 +71,8 @@ func TestHTTPRequests(t *testing.T) {
 		{"metrics", "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "HTTP/1.1 200 OK"},
 		{"head", "HEAD /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "HTTP/1.1 200 OK"},
 		{"health", "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "HTTP/1.1 200 OK"},
+		{"health by its other name", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "HTTP/1.1 200 OK"},
+		{"ready, which nobody has said", "GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", "HTTP/1.1 503 Service Unavailable"},
 		{"by an IPv6 address", "GET /healthz HTTP/1.1\r\nHost: [::1]:9153\r\n\r\n", "HTTP/1.1 200 OK"},
 		{"by localhost", "GET /healthz HTTP/1.1\r\nHost: localhost:9153\r\n\r\n", "HTTP/1.1 200 OK"},
 		{"by no name", "GET /healthz HTTP/1.0\r\n\r\n", "HTTP/1.0 200 OK"},

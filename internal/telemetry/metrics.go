@@ -72,6 +72,17 @@ var metrics = []metric{
 	{"port53_log_lost_total", "counter", "", "Lines of the log that nobody read, or not fast enough."},
 	{"port53_memory_bytes", "gauge", "", "Memory obtained from the system by the Go runtime, less what was given back."},
 	{"port53_goroutines", "gauge", "", "Goroutines now."},
+	{"process_cpu_seconds_total", "counter", "", "Processor time used, in seconds."},
+	{"process_resident_memory_bytes", "gauge", "", "Memory of the process that is in RAM."},
+	{"process_virtual_memory_bytes", "gauge", "", "Address space of the process."},
+	{"process_open_fds", "gauge", "", "Files and sockets that are open."},
+	{"process_max_fds", "gauge", "", "How many may be open."},
+	{"process_start_time_seconds", "gauge", "", "When the process started, in seconds since 1970."},
+	{"go_info", "gauge", "version", "1, with the Go release as a label."},
+	{"go_goroutines", "gauge", "", "Goroutines now."},
+	{"go_gc_cycles_total", "counter", "", "Garbage collections."},
+	{"go_memstats_heap_alloc_bytes", "gauge", "", "Octets of objects in the heap."},
+	{"go_memstats_sys_bytes", "gauge", "", "Memory obtained from the system by the Go runtime."},
 }
 
 // MaxListed is how many zones have metrics of their own.

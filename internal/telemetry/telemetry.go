@@ -10,6 +10,7 @@ package telemetry
 import (
 	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"port53/internal/policy"
 	"port53/internal/server"
@@ -161,6 +162,7 @@ type Telemetry struct {
 	mu         sync.Mutex
 	workers    []*Worker
 	collectors []func(*Writer)
+	ready      atomic.Pointer[func() error] // why the server should not be asked; nil: it is starting
 }
 
 // New returns a telemetry without workers.
