@@ -119,6 +119,35 @@ func TestAtLimit(t *testing.T) {
 	}
 }
 
+// TestCutControl has servers that answer every control question over UDP with an empty TC, and drop
+// what is looked at: that is what a rate limit does, and says nothing.
+func TestCutControl(t *testing.T) {
+	t.Parallel()
+	for id, dropped := range map[string]func(m *wire.Message) bool{
+		"SRV-CASE":      func(m *wire.Message) bool { return m.Type != wire.TypeSOA },
+		"SRV-EDNS-DNS":  func(m *wire.Message) bool { return !m.EDNS },
+		"SRV-EDNS-EDNS": func(m *wire.Message) bool { return m.EDNS },
+	} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			at := serve(t, 3, func(m *wire.Message, server int, tcp bool) answer {
+				if tcp || server == 0 {
+					return good(m, server, tcp)
+				}
+				return answer{flags: wire.FlagTC, silent: dropped(m)}
+			})
+			c := find(t, id)
+			o := &check.Options{Timeout: 300 * time.Millisecond, Gate: check.NewGate()}
+			r := &check.Run{Check: c, Server: finding.Server{Addr: at[1]}, Zone: zone, Options: o, Facts: new(check.Facts)}
+			for _, f := range c.Run(t.Context(), r) {
+				if f.State != finding.Unknown {
+					t.Errorf("%s: %s", f.State, f.Detail)
+				}
+			}
+		})
+	}
+}
+
 // TestWithinTime has zones with a second server that is dead, or drops much, asked with the
 // times that real ones are: all targets of the zone are done in time.
 func TestWithinTime(t *testing.T) {
