@@ -27,9 +27,9 @@ func wireName(t testing.TB, s string) []byte {
 // that is its apex, one elsewhere, and a subtree that a route lies in.
 func machines(t testing.TB) *engine.Recursion {
 	t.Helper()
-	var s hosts.Sources
+	s := hosts.Sources{Domain: wireName(t, "example"), Whole: true} // a zone came that is the domain
 	for text, addr := range map[string]string{
-		"www.example": "198.51.100.1", "example": "198.51.100.2", "nas.home.arpa": "198.51.100.3", "*.lab.test": "198.51.100.4", "*.sub.example": "198.51.100.5",
+		"www.example": "198.51.100.1", "example": "198.51.100.2", "nas.home.arpa": "198.51.100.3", "*.lab.test": "198.51.100.4", "*.sub.example": "198.51.100.5", "*.broken": "198.51.100.6",
 	} {
 		rest, star := strings.CutPrefix(text, "*.")
 		name := wireName(t, rest)
@@ -56,19 +56,26 @@ func TestMoreSpecificWins(t *testing.T) {
 		{"www.example. A", "www.example. 60 A 198.51.100.1", "www.example. "},
 		{"www.example. MX", "AUTHORITY\nwww.example. 60 SOA", "AUTHORITY\nexample. "},
 		{"example. A", "AUTHORITY\nexample. 300", "AUTHORITY\nexample. 300"},
+		{"nothing.example. A", "AUTHORITY\nexample. 300", "AUTHORITY\nexample. 300"},
 		{"nas.home.arpa. A", "nas.home.arpa. 60 A 198.51.100.3", "REFUSED"},
 		{"a.b.lab.test. A", "a.b.lab.test. 60 A 198.51.100.4", "REFUSED"},
 		{"a.b.lab.test. AAAA", "AUTHORITY\nlab.test. 60 SOA", "REFUSED"},
 		{"x.deep.lab.test. A", "REFUSED", "REFUSED"}, // without RD: a route's
 		{"a.routed.example. A", "REFUSED", "NXDOMAIN"},
 		{"routed.example. DS", "NXDOMAIN", "NXDOMAIN"}, // the zone's
+		{"x.broken. A", "x.broken. 60 A 198.51.100.6", "SERVFAIL"},
+		{"broken. A", "SERVFAIL", "SERVFAIL"},
 		{"host.sub.example. A", "host.sub.example. 60 A 198.51.100.5", "sub.example. "},
 	} {
-		for side, access := range map[string]*policy.Access{c.inside: {}, c.outside: {Recurse: nobody}} {
+		for i, want := range []string{c.inside, c.outside} {
+			access := &policy.Access{}
+			if i == 1 {
+				access.Recurse = nobody
+			}
 			w := newWorker(t, engine.Generation{Recursion: machines(t), Access: access})
 			got, err := dnstest.Format(handle(w, query(t, c.question), udpPeer))
-			if err != nil || !strings.Contains(got, side) {
-				t.Errorf("%s, may recurse %v: got %v\n%s\nwant %q", c.question, access.Recurse == nil, err, got, side)
+			if err != nil || !strings.Contains(got, want) {
+				t.Errorf("%s, may recurse %v: got %v\n%s\nwant %q", c.question, access.Recurse == nil, err, got, want)
 			}
 		}
 	}
