@@ -121,12 +121,17 @@ func TestDialect(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := 0
+	numbers := map[string]bool{}
 	for _, line := range strings.Split(string(text), "\n") {
 		cells := strings.Split(strings.Trim(line, "| "), " | ")
 		if n := len(cells); n < 5 || strings.Trim(cells[0], "0123456789") != "" {
 			continue
 		}
 		rows++
+		if numbers[cells[0]] {
+			t.Errorf("%s stands twice", cells[0])
+		}
+		numbers[cells[0]] = true
 		named := quoted.FindAllStringSubmatch(cells[len(cells)-1], -1)
 		if len(named) == 0 {
 			t.Errorf("%s: no test is named", cells[0])
