@@ -154,6 +154,9 @@ func TestReadme(t *testing.T) {
 		"bin/port53 check 127.0.0.1":                                     3, // nothing listens on port 53
 	}
 	for _, line := range commandLines(t, "../README.md") {
+		if line == "make test" {
+			continue // which runs this
+		}
 		dir := work
 		if line == "make run" {
 			begun := time.Now()
