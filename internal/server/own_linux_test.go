@@ -20,7 +20,7 @@ func BenchmarkUDPOwn(b *testing.B) {
 			}
 			defer s.closeSockets()
 			var count traffic
-			bt := newBatcher(s.udp[0], mirror{}, &count)
+			bt := batcherOf(b, s.udp[0], mirror{}, &count)
 			arrive := func() {
 				bt.arm(udpBatch)
 				for i := range udpBatch {
@@ -45,11 +45,22 @@ func BenchmarkUDPOwn(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				at := n & (udpBatch - 1)
-				if bt.answer(at, udpBatch, at, 1) != 1 {
+				if bt.answer(at, at, 1) != 1 {
 					b.Fatal("no answer")
 				}
 				n++
 			}
 		})
 	}
+}
+
+// batcherOf returns the memory of a worker, which ends with the test.
+func batcherOf(tb testing.TB, u *udpSocket, w Worker, count *traffic) *batcher {
+	tb.Helper()
+	b, err := newBatcher(u, w, count)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(b.free)
+	return b
 }

@@ -23,7 +23,7 @@ func TestSendFull(t *testing.T) {
 		}
 		s := sim(t, Limits{})
 		var count traffic
-		b := newBatcher(&udpSocket{server: s, counters: make([]traffic, 1)}, silent{}, &count)
+		b := batcherOf(t, &udpSocket{server: s, counters: make([]traffic, 1)}, silent{}, &count)
 		for k := range udpBatch {
 			b.reply[k][0] = byte(k)
 			b.txVec[k].SetLen(1000)
@@ -90,7 +90,7 @@ func TestSendLong(t *testing.T) {
 	}
 	defer s.closeSockets()
 	var count traffic
-	b := newBatcher(s.udp[0], silent{}, &count)
+	b := batcherOf(t, s.udp[0], silent{}, &count)
 	to := c.LocalAddr().(*net.UDPAddr).AddrPort()
 	for k := range 3 {
 		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&b.name[k]))

@@ -44,19 +44,17 @@ type batcher struct {
 	later  udpLater
 
 	rx, tx  [udpBatch]mmsghdr
-	rxVec   [udpBatch][2]unix.Iovec // the slot's own memory, and what is behind it of a long one
+	rxVec   [udpBatch]unix.Iovec
 	txVec   [udpBatch]unix.Iovec
 	name    [udpBatch]unix.RawSockaddrInet6 // or RawSockaddrInet4, which is shorter
 	control [udpBatch][controlLen / 8]uint64
-	query   [udpBatch][udpQuery + lineSkew]byte
+	query   []byte // udpBatch slots of udpSlot octets
 	reply   [udpBatch][udpReply + lineSkew]byte
-
-	// What is beyond udpQuery of a long datagram comes to rest here, whatever its slot: of
-	// several in one batch the last is whole. Updates are long, which are few, and whose
-	// clients send again or use TCP.
-	rest  [udpLongest - udpQuery]byte
-	whole []byte // a long datagram in one piece; nil until there is one
 }
+
+// udpSlot is what one datagram may take, and lineSkew. Of a slot the system hands out the
+// pages alone that something was written to: where no update is long, the first one or two.
+const udpSlot = udpLongest + 1 + lineSkew
 
 // serve answers in batches until the server drains.
 func (u *udpSocket) serve(w Worker, count *traffic) {
@@ -64,7 +62,12 @@ func (u *udpSocket) serve(w Worker, count *traffic) {
 		u.servePortable(w, count)
 		return
 	}
-	b := newBatcher(u, w, count)
+	b, err := newBatcher(u, w, count)
+	if err != nil {
+		u.servePortable(w, count)
+		return
+	}
+	defer b.free()
 	rc, err := u.conn.SyscallConn()
 	if err != nil {
 		return
@@ -83,25 +86,30 @@ func (u *udpSocket) serve(w Worker, count *traffic) {
 	})
 }
 
-// newBatcher points the memory of a worker at itself.
-func newBatcher(u *udpSocket, w Worker, count *traffic) *batcher {
-	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local}}
+// newBatcher points the memory of a worker at itself. It fails if there is none.
+func newBatcher(u *udpSocket, w Worker, count *traffic) (*batcher, error) {
+	query, err := unix.Mmap(-1, 0, udpBatch*udpSlot, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, err
+	}
+	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local}, query: query}
 	b.later.bind(u, &b.peer)
 	for i := range udpBatch {
-		b.rxVec[i][0].Base = &b.query[i][0]
-		b.rxVec[i][0].SetLen(udpQuery)
-		b.rxVec[i][1].Base = &b.rest[0]
-		b.rxVec[i][1].SetLen(len(b.rest))
-		b.rx[i].hdr.Iov = &b.rxVec[i][0]
-		b.rx[i].hdr.SetIovlen(len(b.rxVec[i]))
+		b.rxVec[i].Base = &b.query[i*udpSlot]
+		b.rxVec[i].SetLen(udpLongest)
+		b.rx[i].hdr.Iov = &b.rxVec[i]
+		b.rx[i].hdr.SetIovlen(1)
 		b.rx[i].hdr.Name = (*byte)(unsafe.Pointer(&b.name[i]))
 		b.txVec[i].Base = &b.reply[i][0]
 		b.tx[i].hdr.Iov = &b.txVec[i]
 		b.tx[i].hdr.SetIovlen(1)
 	}
 	b.arm(udpBatch)
-	return b
+	return b, nil
 }
+
+// free gives the memory back that is not Go's. Nothing receives into it any more.
+func (b *batcher) free() { _ = unix.Munmap(b.query) }
 
 // readable answers all there is. It returns false to be called again when there
 // is more, and true when the server drains.
@@ -156,7 +164,7 @@ func (b *batcher) turn(fd uintptr) bool {
 	now := b.socket.server.now()
 	k := 0
 	for i := range n {
-		k += b.answer(i, n, k, now)
+		k += b.answer(i, k, now)
 	}
 	b.count.received.Add(uint64(n))
 	if k > 0 {
@@ -166,17 +174,13 @@ func (b *batcher) turn(fd uintptr) bool {
 	return true
 }
 
-// answer has slot i's question, of n, answered into slot k. It returns 1 if there is an
-// answer, and 0 if there is none.
-func (b *batcher) answer(i, n, k int, now int64) int {
+// answer has slot i's question answered into slot k. It returns 1 if there is an answer,
+// and 0 if there is none.
+func (b *batcher) answer(i, k int, now int64) int {
 	m := &b.rx[i]
-	query := b.query[i][:min(m.n, udpQuery):udpQuery]
-	cut := false
-	if m.n > udpQuery {
-		query, cut = b.long(i, n)
-	}
+	query := b.query[i*udpSlot : i*udpSlot+int(m.n) : i*udpSlot+udpLongest]
 	port := b.name[i].Port
-	if b.count.refuse(int(m.n), cut, port) {
+	if b.count.refuse(len(query), len(query) > udpQuery && !isUpdate(query), port) {
 		return 0
 	}
 	var addr netip.Addr
@@ -207,21 +211,6 @@ func (b *batcher) answer(i, n, k int, now int64) int {
 		h.SetControllen(0)
 	}
 	return 1
-}
-
-// long returns the message of slot i, which is longer than a query may be, in one piece if
-// it is an update that is all there: none behind it, of n, has come to lie on its rest.
-func (b *batcher) long(i, n int) (msg []byte, cut bool) {
-	if !isUpdate(b.query[i][:]) || b.rx[i].hdr.Flags&unix.MSG_TRUNC != 0 {
-		return nil, true
-	}
-	for j := i + 1; j < n; j++ {
-		if b.rx[j].n > udpQuery {
-			return nil, true
-		}
-	}
-	b.whole = append(append(b.whole[:0], b.query[i][:udpQuery]...), b.rest[:b.rx[i].n-udpQuery]...)
-	return b.whole, false
 }
 
 // send sends the first k answers. One that cannot be sent is left out.

@@ -36,7 +36,7 @@ func TestSendSkipsUnsendable(t *testing.T) {
 	}
 	for _, bad := range [][]int{{}, {0}, {1}, {4}, {0, 1}, {3, 4}, {0, 1, 2, 3, 4}} {
 		var count traffic
-		b := newBatcher(s.udp[0], silent{}, &count)
+		b := batcherOf(t, s.udp[0], silent{}, &count)
 		to := func(k int, addr netip.AddrPort) {
 			sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(&b.name[k]))
 			sa.Family, sa.Addr = unix.AF_INET, addr.Addr().As4()
