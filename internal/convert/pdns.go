@@ -162,16 +162,7 @@ func (c *converter) pdnsOption(s *stmt, port string) {
 	v := s.arg(1)
 	switch s.name() {
 	case "local-address":
-		for _, a := range commas(v) {
-			if ap, err := netip.ParseAddrPort(a); err == nil {
-				c.listen(ap.Addr().String(), strings.TrimPrefix(a[strings.LastIndexByte(a, ':'):], ":"))
-			} else if _, err := netip.ParseAddr(a); err == nil {
-				c.listen(a, port)
-			} else {
-				c.note(s, NotTaken, "only addresses can be listened on")
-			}
-		}
-		c.note(s, Taken, "")
+		c.listenAll(s, commas(v), port)
 	case "server-id":
 		if v != "" && v != "disabled" {
 			c.take(s, "identity.hostname", quote(v))
@@ -279,4 +270,19 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 		}
 	}
 	return nil
+}
+
+// listenAll takes the addresses that PowerDNS and its recursor listen on, with the port that
+// those have which name none.
+func (c *converter) listenAll(s *stmt, addrs []string, port string) {
+	for _, a := range addrs {
+		if ap, err := netip.ParseAddrPort(a); err == nil {
+			c.listen(ap.Addr().String(), strings.TrimPrefix(a[strings.LastIndexByte(a, ':'):], ":"))
+		} else if _, err := netip.ParseAddr(a); err == nil {
+			c.listen(a, port)
+		} else {
+			c.note(s, NotTaken, "only addresses can be listened on")
+		}
+	}
+	c.note(s, Taken, "")
 }

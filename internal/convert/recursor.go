@@ -69,16 +69,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 	v := s.arg(1)
 	switch s.name() {
 	case "local-address":
-		for _, a := range commas(v) {
-			if ap, err := netip.ParseAddrPort(a); err == nil {
-				c.listen(ap.Addr().String(), strings.TrimPrefix(a[strings.LastIndexByte(a, ':'):], ":"))
-			} else if _, err := netip.ParseAddr(a); err == nil {
-				c.listen(a, port)
-			} else {
-				c.note(s, NotTaken, "only addresses can be listened on")
-			}
-		}
-		c.note(s, Taken, "")
+		c.listenAll(s, commas(v), port)
 	case "allow-from":
 		c.note(s, Taken, "")
 		c.out.clientsFrom = s
