@@ -6,8 +6,8 @@
 //
 // The changes are above all those that take a guard out: a condition that never holds, an
 // operand left out of && or ||, a call or an assignment removed, a bound moved by one
-// (mutants.go has all). The sources stay as they are: go test reads the changed file through
-// -overlay. As root on Linux the tests run in a network namespace of their own, where there is
+// (mutants.go has all). The sources stay as they are: go test reads the changed files through
+// -overlay, and one build holds all changes that can stand in it (together.go). As root on Linux the tests run in a network namespace of their own, where there is
 // loopback and nothing else, since the guard that was taken out may be the one that keeps a
 // packet from leaving the machine.
 //
@@ -57,7 +57,8 @@ type judge struct {
 	pkg, dir, tmp string
 	args          []string // of the test binary
 	limit         time.Duration
-	apart         bool // run in a network namespace
+	apart         bool    // run in a network namespace
+	all           *binary // of all mutants that can be built together
 }
 
 func main() {
@@ -105,6 +106,9 @@ func run(args []string, out io.Writer) error {
 		}
 	}
 	rand.New(rand.NewPCG(*seed, 0)).Shuffle(len(mutants), func(a, b int) { mutants[a], mutants[b] = mutants[b], mutants[a] })
+	if *sample > 0 { // and some more, since not every one compiles
+		mutants = mutants[:min(len(mutants), *sample+*sample/4+10)]
+	}
 	if *list {
 		for _, m := range mutants {
 			fmt.Fprintln(out, m)
@@ -118,7 +122,13 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return j.all(mutants, cover, *sample, max(*jobs, 1), out)
+	if j.all, err = j.together(mutants); err != nil {
+		return err
+	}
+	if v, said := j.play(j.all.path, "0"); v != lived {
+		return fmt.Errorf("the tests of %s do not pass with all mutants at rest in one binary:\n%s", j.pkg, said)
+	}
+	return j.judgeAll(mutants, cover, *sample, max(*jobs, 1), out)
 }
 
 // apart reports whether tests can run in a network namespace of their own.
@@ -165,8 +175,8 @@ func (j *judge) measure(out io.Writer) error {
 	return nil
 }
 
-// all judges mutants in their order until so many of them were valid, and reports.
-func (j *judge) all(mutants []*mutant, cover blocks, sample, jobs int, out io.Writer) error {
+// judgeAll judges mutants in their order until so many of them were valid, and reports.
+func (j *judge) judgeAll(mutants []*mutant, cover blocks, sample, jobs int, out io.Writer) error {
 	if sample <= 0 {
 		sample = len(mutants)
 	}
@@ -189,7 +199,13 @@ func (j *judge) all(mutants []*mutant, cover blocks, sample, jobs int, out io.Wr
 		wg.Go(func() {
 			for m := take(); m != nil; m = take() {
 				v := unheard
-				if cover.reaches(m) {
+				switch n, in := j.all.numbers[m]; {
+				case j.all.invalid[m]:
+					v = invalid
+				case !cover.reaches(m):
+				case in:
+					v, _ = j.play(j.all.path, strconv.Itoa(n))
+				default:
 					v, _ = j.judge(m, strconv.Itoa(i))
 				}
 				mu.Lock()
@@ -228,6 +244,11 @@ func (j *judge) judge(m *mutant, name string) (verdict, string) {
 	if said, err := exec.Command("go", append(args, j.pkg)...).CombinedOutput(); err != nil {
 		return invalid, string(said)
 	}
+	return j.play(bin, "0")
+}
+
+// play runs the tests of a binary as one of its mutants.
+func (j *judge) play(bin, number string) (verdict, string) {
 	script := fmt.Sprintf("ulimit -v %d; exec \"$0\" \"$@\"", memoryKB)
 	command := []string{"sh", "-c", script, bin, "-test.failfast", "-test.timeout=" + j.limit.String()}
 	if j.apart {
@@ -238,6 +259,7 @@ func (j *judge) judge(m *mutant, name string) (verdict, string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], append(command[1:], j.args...)...)
 	cmd.Dir = j.dir
+	cmd.Env = append(os.Environ(), variable+"="+number)
 	// What a test starts ends with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
