@@ -27,10 +27,10 @@ type ednsCase struct {
 // ednsChecks returns the EDNS matrix (RFC 6891, RFC 8906), as the Internet Systems
 // Consortium's compliance report defines it.
 func ednsChecks() []*check.Check {
-	unknown := check.EDNSOption(unknownOption, nil)
-	cookie := check.EDNSOption(wire.OptionCookie, []byte("\x01\x23\x45\x67\x89\xab\xcd\xef"))
-	padding := check.EDNSOption(wire.OptionPadding, make([]byte, 16))
-	several := bytes.Join([][]byte{check.EDNSOption(wire.OptionNSID, nil), check.EDNSOption(9, nil), check.EDNSOption(8, []byte{0, 1, 0, 0}), cookie}, nil)
+	unknown := wire.AppendOption(nil, unknownOption, nil)
+	cookie := wire.AppendOption(nil, wire.OptionCookie, []byte("\x01\x23\x45\x67\x89\xab\xcd\xef"))
+	padding := wire.AppendOption(nil, wire.OptionPadding, make([]byte, 16))
+	several := bytes.Join([][]byte{wire.AppendOption(nil, wire.OptionNSID, nil), wire.AppendOption(nil, 9, nil), wire.AppendOption(nil, 8, []byte{0, 1, 0, 0}), cookie}, nil)
 	const size = check.EDNSSize
 	var list []*check.Check
 	for _, c := range []ednsCase{

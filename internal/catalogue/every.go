@@ -421,7 +421,7 @@ func chosen(ctx context.Context, r *check.Run, list []*opinion, q question) bool
 		x := o.at[0]
 		for _, p := range subnets() {
 			a := p.Addr().As4()
-			option := check.EDNSOption(8, []byte{0, 1, byte(p.Bits()), 0, a[0], a[1], a[2]})
+			option := wire.AppendOption(nil, 8, []byte{0, 1, byte(p.Bits()), 0, a[0], a[1], a[2]})
 			query := check.Query{Name: []byte(q.name), Type: q.t, EDNS: &check.EDNS{Size: check.EDNSSize, Options: option}}
 			m, err := r.AskOnce(ctx, x.server, query, x.wait())
 			if err != nil {

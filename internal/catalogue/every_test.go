@@ -312,7 +312,7 @@ func TestSoundServers(t *testing.T) {
 		{"chosen by the network", addresses(func(m *wire.Message, server int, a *answer) {
 			a.rr[0].Data = []byte{192, 0, 2, byte(server)}
 			if s, ok := m.Option(8); ok {
-				a.opt = check.EDNSOption(8, append(bytes.Clone(s[:3]), append([]byte{24}, s[4:]...)...))
+				a.opt = wire.AppendOption(nil, 8, append(bytes.Clone(s[:3]), append([]byte{24}, s[4:]...)...))
 			}
 		}), check.Options{}},
 		{"upper case", second(plain, func(_ *wire.Message, a *answer, _ bool) {

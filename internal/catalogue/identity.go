@@ -90,7 +90,7 @@ func idHost(ctx context.Context, r *check.Run) []finding.Finding {
 		told = append(told, fmt.Sprintf("NSID is %q", text))
 		inside = inside || ofInside(text)
 		if len(told) == 1 {
-			ev = finding.Evidence{N: 1, Command: check.Dig(r.Server, check.Query{Name: wire.Root, Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: check.EDNSOption(wire.OptionNSID, nil)}})}
+			ev = finding.Evidence{N: 1, Command: check.Dig(r.Server, check.Query{Name: wire.Root, Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: wire.AppendOption(nil, wire.OptionNSID, nil)}})}
 		}
 	}
 	switch {

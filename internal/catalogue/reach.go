@@ -355,8 +355,8 @@ func judgeErrors(n [icmpRounds]int) (finding.State, string) {
 func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	padded := func(size int) check.Query {
 		q := soaQuery(r)
-		q.EDNS = &check.EDNS{Size: udpMax, Options: check.EDNSOption(wire.OptionPadding, nil)}
-		q.EDNS.Options = check.EDNSOption(wire.OptionPadding, make([]byte, max(size-len(q.Bytes()), 0)))
+		q.EDNS = &check.EDNS{Size: udpMax, Options: wire.AppendOption(nil, wire.OptionPadding, nil)}
+		q.EDNS.Options = wire.AppendOption(nil, wire.OptionPadding, make([]byte, max(size-len(q.Bytes()), 0)))
 		return q
 	}
 	ev := finding.Evidence{N: 1 + len(mtuSizes()), Command: fmt.Sprintf("ping -M do -s %d %s", udpMax, r.Server.Addr.Addr())}

@@ -197,7 +197,7 @@ func resECS(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding
 	name := check.Below(randomLabel(), p.Zone)
 	q := check.RD(name, wire.TypeA)
 	subnet := []byte{0, 1, 24, 0, 198, 51, 100}
-	q.EDNS.Options = check.EDNSOption(8, subnet)
+	q.EDNS.Options = wire.AppendOption(nil, 8, subnet)
 	_, err := r.Ask(ctx, q)
 	s := p.Below(name)
 	if len(s) == 0 {

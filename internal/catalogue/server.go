@@ -365,7 +365,7 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	get := func(cookie []byte) (*check.Reply, []byte, check.Query, error) {
-		q := check.Query{Name: r.Apex(), Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: check.EDNSOption(wire.OptionCookie, cookie)}}
+		q := check.Query{Name: r.Apex(), Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: wire.AppendOption(nil, wire.OptionCookie, cookie)}}
 		m, err := r.Ask(ctx, q)
 		if err != nil {
 			return nil, nil, q, err

@@ -107,13 +107,6 @@ func RD(name []byte, t wire.Type) Query {
 	return Query{Name: name, Type: t, Flags: wire.FlagRD, EDNS: &EDNS{Size: EDNSSize}}
 }
 
-// EDNSOption returns one EDNS option in wire form.
-func EDNSOption(code uint16, data []byte) []byte {
-	b := binary.BigEndian.AppendUint16(nil, code)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(data)))
-	return append(b, data...)
-}
-
 // Question builds the octets of a question without EDNS.
 func Question(flags uint16, name []byte, t wire.Type) []byte {
 	var id [2]byte

@@ -289,7 +289,7 @@ func (p *Probe) message(m *wire.Message, rc wire.Rcode, rr []wire.Record) []byte
 		// A resolver that gets no cookie back sends none any more (RFC 7873, section 5.3).
 		var options []byte
 		if c, ok := m.Option(wire.OptionCookie); ok && len(c) >= 8 {
-			options = EDNSOption(wire.OptionCookie, append(bytes.Clone(c[:8]), "a server"...))
+			options = wire.AppendOption(nil, wire.OptionCookie, append(bytes.Clone(c[:8]), "a server"...))
 		}
 		b = wire.AppendOPT(b, EDNSSize, false, options)
 		b[11]++

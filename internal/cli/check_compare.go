@@ -43,15 +43,10 @@ func (c *checkCommand) compareReports(s *streams, older, newer string) error {
 }
 
 func newCheckSchema(s *streams) *cobra.Command {
-	return &cobra.Command{
+	return s.printing(&cobra.Command{
 		Use:     "schema",
 		Short:   "Print the JSON Schema of reports",
 		Long:    "schema prints the JSON Schema (draft 2020-12) of what check --json and --ndjson print.",
 		Example: "  port53 check schema > check.schema.json",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := s.out.Write(report.JSONSchema())
-			return err
-		},
-	}
+	}, report.JSONSchema)
 }

@@ -224,22 +224,17 @@ domain-controller.`,
 }
 
 func newConfigSchema(s *streams) *cobra.Command {
-	return &cobra.Command{
+	return s.printing(&cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON schema of the configuration, for editors",
 		Long: `schema prints a JSON Schema of every key, its form and its default. Editors that
 know it complete keys and mark mistakes; port53 config check finds more.`,
 		Example: "  port53 config schema > port53.schema.json",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := s.out.Write(config.Schema())
-			return err
-		},
-	}
+	}, config.Schema)
 }
 
 func newConfigReference(s *streams) *cobra.Command {
-	return &cobra.Command{
+	return s.printing(&cobra.Command{
 		Use:   "reference",
 		Short: "Print the reference of all keys",
 		Long: `reference prints in Markdown every key, what it is, its default and why.
@@ -247,10 +242,15 @@ func newConfigReference(s *streams) *cobra.Command {
 It stands for the manual pages named.conf(5), nsd.conf(5), knot.conf(5) and
 unbound.conf(5).`,
 		Example: "  port53 config reference | less",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := s.out.Write(config.Reference())
-			return err
-		},
+	}, config.Reference)
+}
+
+// printing completes a command without arguments that prints one text.
+func (s *streams) printing(cmd *cobra.Command, text func() []byte) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(*cobra.Command, []string) error {
+		_, err := s.out.Write(text())
+		return err
 	}
+	return cmd
 }

@@ -274,7 +274,7 @@ const (
 func oddities() []oddity {
 	soa := entry(wire.Root, wire.TypeSOA, wire.ClassIN)
 	one, withOPT := [4]uint16{1}, [4]uint16{1, 0, 0, 1}
-	cookie := option(wire.OptionCookie, []byte("\x01\x02\x03\x04\x05\x06\x07\x08"))
+	cookie := wire.AppendOption(nil, wire.OptionCookie, []byte("\x01\x02\x03\x04\x05\x06\x07\x08"))
 	typed := func(about string, t wire.Type, class wire.Class) oddity {
 		return odd(about, 0, one, entry(wire.Root, t, class))
 	}
@@ -321,8 +321,8 @@ func oddities() []oddity {
 		odd("two OPT", 0, [4]uint16{1, 0, 0, 2}, soa, optRecord(0, 0, nil), optRecord(0, 0, nil)),
 		odd("an EDNS option of nine octets that has two", 0, withOPT, soa, optRecord(0, 0, []byte{0, 100, 0, 9, 1, 2})),
 		odd("a cookie", 0, withOPT, soa, optRecord(0, 0, cookie)),
-		odd("a cookie of seven octets", 0, withOPT, soa, optRecord(0, 0, option(wire.OptionCookie, make([]byte, 7)))),
-		odd("a subnet of a family that is none", 0, withOPT, soa, optRecord(0, 0, option(8, []byte{0, 9, 24, 0, 1, 2, 3}))),
+		odd("a cookie of seven octets", 0, withOPT, soa, optRecord(0, 0, wire.AppendOption(nil, wire.OptionCookie, make([]byte, 7)))),
+		odd("a subnet of a family that is none", 0, withOPT, soa, optRecord(0, 0, wire.AppendOption(nil, 8, []byte{0, 9, 24, 0, 1, 2, 3}))),
 		odd("a key that nobody knows", 0, withOPT, soa, tsigRecord()),
 		odd("a name below invalid", 0, one, named("a.invalid", wire.TypeA)),
 		odd("localhost", 0, one, named("localhost", wire.TypeA)),

@@ -83,7 +83,7 @@ func (s *server) answer(msg []byte) []byte {
 	}
 	if _, ok := m.Option(wire.OptionNSID); ok && s.nsid != "" {
 		b := wire.AppendQuery(nil, m.ID, wire.FlagQR, m.Name, m.Type)
-		b = wire.AppendOPT(b, 1232, false, option(wire.OptionNSID, []byte(s.nsid)))
+		b = wire.AppendOPT(b, 1232, false, wire.AppendOption(nil, wire.OptionNSID, []byte(s.nsid)))
 		b[11] = 1
 		return b
 	}

@@ -143,7 +143,7 @@ func (id *Identity) ask(ctx context.Context, server Asker, zone []byte, wait tim
 // askNSID asks for the name server identifier.
 func (id *Identity) askNSID(ctx context.Context, server Asker, wait time.Duration) {
 	reply, err := repeat(ctx, server, func() []byte {
-		b := wire.AppendOPT(query(wire.Root, wire.TypeSOA, wire.ClassIN), ednsSize, false, option(wire.OptionNSID, nil))
+		b := wire.AppendOPT(query(wire.Root, wire.TypeSOA, wire.ClassIN), ednsSize, false, wire.AppendOption(nil, wire.OptionNSID, nil))
 		b[11]++
 		return b
 	}, false, wait, askTries)
@@ -199,13 +199,6 @@ func random(n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.Read(b) // never fails (crypto/rand)
 	return b
-}
-
-// option returns one EDNS option in wire form.
-func option(code uint16, data []byte) []byte {
-	b := binary.BigEndian.AppendUint16(nil, code)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(data)))
-	return append(b, data...)
 }
 
 // wireName reads a name that is written in this package.

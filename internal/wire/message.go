@@ -204,6 +204,13 @@ func AppendQuery(dst []byte, id, flags uint16, name []byte, t Type) []byte {
 	return binary.BigEndian.AppendUint16(dst, uint16(ClassIN))
 }
 
+// AppendOption appends one EDNS option in wire form (RFC 6891, section 6.1.2).
+func AppendOption(dst []byte, code uint16, data []byte) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, code)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(data)))
+	return append(dst, data...)
+}
+
 // AppendOPT appends an OPT record with the options given, complete in themselves,
 // to a message whose additional count the caller raises (RFC 6891, section 6.1.2).
 func AppendOPT(dst []byte, size uint16, do bool, options []byte) []byte {
