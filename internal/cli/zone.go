@@ -33,7 +33,7 @@ a server; the others ask the server that runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newZoneCheck(s), newZoneList(s), newZoneStatus(s), newZoneDiff(s), newZoneExport(s),
+	cmd.AddCommand(newZoneCheck(s), newZoneVerify(s), newZoneList(s), newZoneStatus(s), newZoneDiff(s), newZoneExport(s),
 		zoneAction(s, "refresh", "asked for", "Ask a zone's primaries for a newer version now",
 			"refresh makes a secondary zone's primaries be asked now, and not when its SOA record\nsays. What is newer is fetched, by differences if possible.\n\nThis is what rndc refresh, nsd-control transfer and knotc zone-refresh do."),
 		zoneAction(s, "retransfer", "to be fetched whole", "Fetch a secondary zone whole, whatever its serial",

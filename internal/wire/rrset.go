@@ -55,6 +55,32 @@ func (s *RRset) Clone() *RRset {
 	return c
 }
 
+// AppendBitmap appends the type bit map that has the types, which are in rising order, each
+// once (RFC 4034, section 4.1.2).
+func AppendBitmap(dst []byte, types []Type) []byte {
+	for len(types) > 0 {
+		window := types[0] >> 8
+		at := len(dst)
+		dst = append(dst, byte(window), 0)
+		for len(types) > 0 && types[0]>>8 == window {
+			bit := int(types[0] & 0xFF)
+			for len(dst) < at+3+bit/8 {
+				dst = append(dst, 0)
+			}
+			dst[at+2+bit/8] |= 0x80 >> (bit & 7)
+			types = types[1:]
+		}
+		dst[at+1] = byte(len(dst) - at - 2)
+	}
+	return dst
+}
+
+// BitmapTypes appends the types of a good type bit map to dst, in rising order.
+func BitmapTypes(dst []Type, bitmap []byte) []Type {
+	bitmapTypes(bitmap, func(t Type) { dst = append(dst, t) })
+	return dst
+}
+
 // BitmapHas tells whether the type bit map of an NSEC, NSEC3 or CSYNC record has t
 // (RFC 4034, section 4.1.2).
 func BitmapHas(bitmap []byte, t Type) bool {

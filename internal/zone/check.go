@@ -17,6 +17,10 @@ type Problem struct {
 	Warning bool // the zone can be served all the same
 	Pos     Pos  // the zero value if no record is to blame
 	Text    string
+
+	// Signature tells of a warning of a signature that is served otherwise than it was
+	// written, or not at all: who verifies the zone as it was written refuses it.
+	Signature bool
 }
 
 func (b *Builder) problem(p Problem) {
@@ -27,6 +31,11 @@ func (b *Builder) problem(p Problem) {
 	if *count++; *count <= maxProblems {
 		b.problems = append(b.problems, p)
 	}
+}
+
+// warnSignature is warn for what is wrong with a signature.
+func (b *Builder) warnSignature(pos Pos, format string, args ...any) {
+	b.problem(Problem{Warning: true, Signature: true, Pos: pos, Text: fmt.Sprintf(format, args...)})
 }
 
 func (b *Builder) failed() bool { return b.errors > 0 }

@@ -128,7 +128,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 		n++
 	}
 	if n == 0 {
-		c.b.warn(group[0].pos, nothingSigned, text(c.owner), wire.Type(binary.BigEndian.Uint16(group[0].data)))
+		c.b.warnSignature(group[0].pos, nothingSigned, text(c.owner), wire.Type(binary.BigEndian.Uint16(group[0].data)))
 		return
 	}
 	t := group[0].t
@@ -156,7 +156,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 			continue
 		}
 		if r.ttl != ttl {
-			c.b.warn(r.pos, "%s: TTL %d of the RRSIG of %s differs from the set's, %d, which is used for both (RFC 4034, section 3)",
+			c.b.warnSignature(r.pos, "%s: TTL %d of the RRSIG of %s differs from the set's, %d, which is used for both (RFC 4034, section 3)",
 				text(c.owner), r.ttl, t, ttl)
 		}
 		c.fix = append(c.fix, uint32(len(c.block)-d.from))

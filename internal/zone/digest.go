@@ -115,28 +115,71 @@ func (z *Zone) checkApex(apex map[wire.Type]*wire.RRset, now time.Time) error {
 // digest writes the zone to h in canonical form and order, without what the digest
 // itself needs (RFC 8976, section 3.3).
 func (z *Zone) digest(h hash.Hash) {
-	type entry struct{ key, record []byte }
-	var list []entry
-	z.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-		covers := t
-		if t == wire.TypeRRSIG && len(data) > 4 {
-			covers = wire.Type(binary.BigEndian.Uint16(data))
+	var u Unpacked
+	var c CanonicalName
+	var room, name []byte
+	nodes := z.Nodes()
+	for i, n := range nodes {
+		for k := range z.sets(n) {
+			z.Unpack(&u, n, k)
+			c.Add(&u.RRset, len(u.Owner) == len(z.apex))
 		}
-		if covers == wire.TypeZONEMD && len(owner) == len(z.apex) {
-			return true
+		name = wire.Lower(name[:0], z.AppendName(name[:0], n))
+		if i+1 < len(nodes) && bytes.Equal(z.relName(n), z.relName(nodes[i+1])) {
+			continue // a name that is an owner of NSEC3 as well
 		}
-		lower := wire.Lower(nil, owner)
-		key := wire.AppendSortKey(nil, lower, 0)
-		key = append(key, 0)
-		key = binary.BigEndian.AppendUint16(key, uint16(t))
-		canonical := wire.AppendCanonical(nil, t, data)
-		list = append(list, entry{append(key, canonical...), AppendRecord(nil, lower, t, ttl, canonical)})
-		return true
+		room = c.Append(room[:0], name)
+		h.Write(room)
+	}
+}
+
+// A CanonicalName collects the records of one name, and writes them as the digest of a zone
+// is over them (RFC 8976, section 3.3). The zero value is ready.
+type CanonicalName struct {
+	data    []byte
+	records []canonicalRecord
+}
+
+type canonicalRecord struct {
+	t        wire.Type
+	ttl      uint32
+	from, to int
+}
+
+// Add takes the records of a set and its signatures. At the apex, ZONEMD records and their
+// signatures are left out.
+func (c *CanonicalName) Add(set *wire.RRset, apex bool) {
+	if apex && set.Type == wire.TypeZONEMD {
+		return
+	}
+	for _, d := range set.Data {
+		c.add(set.Type, set.TTL, d)
+	}
+	for _, d := range set.Sigs {
+		c.add(wire.TypeRRSIG, set.TTL, d)
+	}
+}
+
+func (c *CanonicalName) add(t wire.Type, ttl uint32, data []byte) {
+	from := len(c.data)
+	c.data = wire.AppendCanonical(c.data, t, data)
+	c.records = append(c.records, canonicalRecord{t, ttl, from, len(c.data)})
+}
+
+// Append appends the records, whose owner's name is in lower case, and forgets them.
+func (c *CanonicalName) Append(dst, owner []byte) []byte {
+	of := func(r canonicalRecord) []byte { return c.data[r.from:r.to] }
+	slices.SortFunc(c.records, func(a, b canonicalRecord) int {
+		if a.t != b.t {
+			return int(a.t) - int(b.t)
+		}
+		return bytes.Compare(of(a), of(b))
 	})
-	slices.SortFunc(list, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
-	for i := range list {
-		if i == 0 || !bytes.Equal(list[i].key, list[i-1].key) {
-			h.Write(list[i].record)
+	for i, r := range c.records {
+		if i == 0 || r.t != c.records[i-1].t || !bytes.Equal(of(r), of(c.records[i-1])) {
+			dst = AppendRecord(dst, owner, r.t, r.ttl, of(r))
 		}
 	}
+	c.data, c.records = c.data[:0], c.records[:0]
+	return dst
 }

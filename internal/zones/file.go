@@ -165,7 +165,7 @@ func (f *file) load(seed wire.Seed) Loaded {
 	}
 	z, problems := b.Build()
 	for _, p := range problems {
-		at := Problem{File: f.path, Warning: p.Warning, Text: p.Text}
+		at := Problem{File: f.path, Warning: p.Warning, Text: p.Text, Signature: p.Signature}
 		if p.Pos.Line > 0 {
 			at.File, at.Line, at.Col = files[p.Pos.File], int(p.Pos.Line), int(p.Pos.Col)
 		}

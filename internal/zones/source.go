@@ -150,6 +150,9 @@ type Problem struct {
 	Col     int    `json:"column,omitempty"`
 	Warning bool   `json:"warning,omitempty"`
 	Text    string `json:"text"`
+
+	// Signature is that of [zone.Problem]: who verifies the zone as it was written refuses it.
+	Signature bool `json:"-"`
 }
 
 // String returns the problem as file:line:column: text.
