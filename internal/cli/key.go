@@ -47,8 +47,8 @@ func newKeyNew(s *streams) *cobra.Command {
 		Long: `new writes a key of as many random octets as its algorithm has into a file that only
 its owner can read: the user of the configuration, if root makes it. Then it prints
 what to write into port53.yaml, and what nsupdate, BIND, Knot, external-dns,
-cert-manager, lego and Kea are told. The file is one that nsupdate -k and rndc-like
-tools read, and secret_file too. A file that is there is not replaced.
+cert-manager, lego, certbot and Kea are told. The file is one that nsupdate -k and
+rndc-like tools read, and secret_file too. A file that is there is not replaced.
 
 This is what tsig-keygen, ddns-confgen and keymgr -t do.
 Exit codes: 0 the key is written, 2 it is not.`,
@@ -212,7 +212,11 @@ zone:
     tsigAlgorithm: <SHA>
     tsigSecretSecretRef: {name: <KEY>, key: secret}`},
 		{"lego", `RFC2136_NAMESERVER=<SERVER>:53 RFC2136_TSIG_KEY=<KEY>. RFC2136_TSIG_ALGORITHM=<ALGORITHM>. RFC2136_TSIG_SECRET=<SECRET> \
-  lego --dns rfc2136 --domains <ZONE> --email you@<ZONE> run`},
+  lego run --dns rfc2136 --domains <ZONE> --email you@<ZONE>     # before version 5: lego --dns … run`},
+		{"certbot: the file of --dns-rfc2136-credentials", `dns_rfc2136_server = <SERVER>
+dns_rfc2136_name = <KEY>
+dns_rfc2136_secret = <SECRET>
+dns_rfc2136_algorithm = <UPPER>`},
 		{"Kea: kea-dhcp-ddns.conf", `"tsig-keys": [{"name": "<KEY>", "algorithm": "<UPPER>", "secret": "<SECRET>"}],
 "forward-ddns": {"ddns-domains": [{"name": "<ZONE>.", "key-name": "<KEY>", "dns-servers": [{"ip-address": "<SERVER>", "port": 53}]}]}`},
 	}
