@@ -418,3 +418,34 @@ func TestClosestReason(t *testing.T) {
 		t.Errorf("a bad signature, and no work for the next: %v", why)
 	}
 }
+
+// TestKeysBeyondBounds has a voucher for one RSA key. A zone whose only key is too large or too
+// small to be verified counts as unsigned; one whose key is not a key at all does not.
+func TestKeysBeyondBounds(t *testing.T) {
+	modulus := bytes.Repeat([]byte{0xFF}, 128)
+	for _, c := range []struct {
+		what   string
+		public []byte
+		beyond bool
+	}{
+		{"512 bits", slices.Concat([]byte{1, 3}, modulus[:64]), true},
+		{"4,104 bits", slices.Concat([]byte{1, 3}, bytes.Repeat([]byte{0xFF}, 513)), true},
+		{"an exponent of five octets", slices.Concat([]byte{5, 1, 0, 0, 0, 1}, modulus), true},
+		{"1,024 bits", slices.Concat([]byte{1, 3}, modulus), false},
+		{"an exponent of 1", slices.Concat([]byte{1, 1}, modulus), false},
+		{"an even exponent", slices.Concat([]byte{1, 4}, modulus), false},
+		{"an even modulus", slices.Concat([]byte{1, 3}, modulus[1:], []byte{0xFE}), false},
+		{"no exponent", slices.Concat([]byte{0, 0, 0}, modulus), false},
+		{"no modulus", []byte{1, 3}, false},
+		{"an exponent that is cut off", []byte{3, 1, 0}, false},
+		{"half a length", []byte{0, 0}, false},
+		{"one octet", []byte{1}, false},
+	} {
+		data := append([]byte{1, 0, 3, dnssec.RSASHA256}, c.public...)
+		s := &wire.RRset{Owner: name(t, "example."), Type: wire.TypeDNSKEY, TTL: 3600, Data: [][]byte{data}}
+		_, _, why := (&dnssec.Voucher{DNSKEYs: [][]byte{data}}).Keys(s, clock, work())
+		if why == 0 || (why == dnssec.UnsupportedKey) != c.beyond {
+			t.Errorf("%s: %v", c.what, why)
+		}
+	}
+}

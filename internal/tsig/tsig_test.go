@@ -237,3 +237,22 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// TestSizeOf has the names of algorithms, in any case, and names that only look like one.
+func TestSizeOf(t *testing.T) {
+	for text, want := range map[string]int{
+		"\x0bhmac-sha224\x00": 28, "\x0bhmac-sha256\x00": 32, "\x0bhmac-sha384\x00": 48, "\x0bhmac-sha512\x00": 64,
+		"\x0bHMAC-Sha256\x00": 32,
+		"\x0bhmac-sha255\x00": 0, "\x0bhmac-shb256\x00": 0, "\x0bhmac-sha256\x01": 0, "\x0bhmac-sha256\x01a\x00": 0,
+		"\x09hmac-sha1\x00": 0, "\x00": 0, "": 0,
+	} {
+		if got := tsig.SizeOf([]byte(text)); got != want {
+			t.Errorf("%q: %d octets, want %d", text, got, want)
+		}
+	}
+	for _, a := range []tsig.Algorithm{tsig.HMACSHA224, tsig.HMACSHA256, tsig.HMACSHA384, tsig.HMACSHA512} {
+		if tsig.SizeOf(a.Name()) != a.Size() {
+			t.Errorf("%v: %d octets, want %d", a, tsig.SizeOf(a.Name()), a.Size())
+		}
+	}
+}
