@@ -27,7 +27,9 @@ func placesOf(c *config.Config) (p places) {
 			}
 		}
 	}
-	beside(&p.read, c.File(), c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
+	beside(&p.read, c.Files()...)
+	p.read = append(p.read, c.IncludeFolders()...)
+	beside(&p.read, c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
 	for _, f := range c.Hosts {
 		beside(&p.read, f.File)
 	}

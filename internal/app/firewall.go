@@ -18,6 +18,11 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	for i := range c.Zones {
 		p.Peers = append(append(p.Peers, c.Zones[i].AllowTransfer...), c.Zones[i].TransferAlone...)
 		p.Peers = append(p.Peers, c.Zones[i].AllowNotify...)
+		for _, name := range slices.Concat(c.Zones[i].TransferRemotes, c.Zones[i].Members.TransferRemotes) {
+			if r := c.Remote(name); r != nil {
+				p.Peers = append(p.Peers, peersOf(r.Addresses)...)
+			}
+		}
 	}
 	p.Peers = slices.DeleteFunc(p.Peers, func(n netip.Prefix) bool { return n.Addr().IsLoopback() })
 	whole, ports := false, map[uint16]bool{}

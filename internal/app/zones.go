@@ -2,6 +2,7 @@ package app
 
 import (
 	"net/netip"
+	"slices"
 
 	"port53/internal/config"
 	"port53/internal/policy"
@@ -48,13 +49,14 @@ func sources(c *config.Config) []zones.Source {
 			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
 			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer, Query: z.AllowQuery,
 			TransferKeys: z.TransferKeys, TransferAlone: z.TransferAlone, Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
+			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
 			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
 		}
 		if len(z.TSIG) > 0 {
 			all[i].Key, all[i].AlsoKeys = ring.Key(z.TSIG[0]), z.TSIG[1:]
 		}
 		if z.Catalog == "consume" {
-			all[i].Consumes = members(ring, &z)
+			all[i].Consumes = members(c, ring, &z)
 		}
 		if z.InCatalog != nil {
 			key := string(wire.Lower(nil, z.InCatalog))
@@ -69,16 +71,56 @@ func sources(c *config.Config) []zones.Source {
 	return all
 }
 
+// serverKeys returns the keys of servers that have one of their own.
+func serverKeys(ring *tsig.Ring, keyed []config.KeyedServer) map[netip.AddrPort]*tsig.Key {
+	if len(keyed) == 0 {
+		return nil
+	}
+	all := make(map[netip.AddrPort]*tsig.Key, len(keyed))
+	for _, s := range keyed {
+		if key := ring.Key(s.Key); key != nil && all[s.Addr] == nil {
+			all[s.Addr] = key
+		}
+	}
+	return all
+}
+
+// remoteRules returns the rules by which remotes may transfer z: from their addresses, and
+// signed with their key. One without a key signs as the zone says.
+func remoteRules(c *config.Config, z *config.Zone, names []string) []policy.Rule {
+	var rules []policy.Rule
+	for _, name := range names {
+		r := c.Remote(name)
+		if r == nil {
+			continue
+		}
+		from := peersOf(r.Addresses)
+		if len(r.TSIG) > 1 {
+			rules = append(rules, policy.Rule{Networks: from, Key: wire.Lower(nil, r.TSIG)})
+			continue
+		}
+		for _, key := range z.TSIG {
+			rules = append(rules, policy.Rule{Networks: from, Key: key})
+		}
+		if len(z.TSIG) == 0 && z.Insecure {
+			rules = append(rules, policy.Rule{Networks: from, Unsigned: true})
+		}
+	}
+	return rules
+}
+
 // members returns how the zones are served that the catalog z names.
-func members(ring *tsig.Ring, z *config.Zone) *zones.Template {
+func members(c *config.Config, ring *tsig.Ring, z *config.Zone) *zones.Template {
 	m := &z.Members
 	t := &zones.Template{
 		Primaries: m.Primaries, Secondaries: m.Secondaries, Notify: m.Notify, Transfer: m.AllowTransfer,
+		Keys: serverKeys(ring, m.Keyed), TransferBy: remoteRules(c, z, m.TransferRemotes),
 		Key: ring.Key(m.TSIG), Insecure: m.TSIG == nil && z.Insecure, Groups: map[string]*zones.Template{},
 	}
 	for _, g := range m.Groups {
 		group := &zones.Template{
 			Primaries: g.Primaries, Secondaries: g.Secondaries, Notify: g.Notify, Transfer: g.AllowTransfer,
+			Keys: serverKeys(ring, g.Keyed), TransferBy: remoteRules(c, z, g.TransferRemotes),
 			Key: ring.Key(g.TSIG), Insecure: t.Insecure && g.TSIG == nil,
 		}
 		if g.TSIG == nil {
@@ -86,6 +128,7 @@ func members(ring *tsig.Ring, z *config.Zone) *zones.Template {
 		}
 		if len(group.Primaries) == 0 {
 			group.Primaries = t.Primaries
+			group.Keys = serverKeys(ring, slices.Concat(g.Keyed, m.Keyed))
 		}
 		t.Groups[g.Name] = group
 	}

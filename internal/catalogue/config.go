@@ -168,7 +168,7 @@ func confTransfer(a *audited) {
 
 func confTSIG(a *audited) {
 	for i := range a.c.Zones {
-		if z := &a.c.Zones[i]; z.TSIG == nil && (z.Transfers() || len(z.Primaries) > 0) {
+		if z := &a.c.Zones[i]; z.Unsigned() {
 			key := fmt.Sprintf("zones[%d].insecure", i)
 			a.find(finding.Warn, 0, key, "%s is transferred without a key: whoever is on the way can change it", wire.NameText(z.Name))
 		}
@@ -203,7 +203,7 @@ func confKeys(a *audited) {
 		k := &a.c.Keys[i]
 		inline := fmt.Sprintf("keys[%d].secret", i)
 		if k.Secret != "" {
-			if mode, bad := readable(a.c.File()); bad {
+			if mode, bad := readable(a.c.FileOf("keys.secret", i)); bad {
 				a.find(finding.Fail, 0, inline, "the secret of %s is in a file that everybody can read (%v)", wire.NameText(k.Name), mode)
 			} else {
 				a.find(finding.Warn, finding.SevLow, inline, "the secret of %s is in the configuration, which is copied and shown: secret_file is safer", wire.NameText(k.Name))

@@ -18,23 +18,32 @@ func (d *decoder) at(path string) (position, bool) { return d.atIndex(path, 0) }
 
 // atIndex is at for a key of the section at index of a list of sections.
 func (d *decoder) atIndex(path string, index int32) (position, bool) {
-	p, ok := d.cols[place{d.table.find(path).id, index}]
+	k := d.table.find(path)
+	p, ok := d.cols[place{k.id, index}]
+	if !ok && k.twin != 0 && d.templateOf(index) >= 0 {
+		p, ok = d.cols[place{k.twin, d.templateOf(index)}]
+	}
 	return p, ok
 }
 
 // item returns where the file has the i-th value of the list at path.
 func (d *decoder) item(path string, index int32, i int) position {
-	if items := d.items[place{d.table.find(path).id, index}]; i < len(items) {
+	k := d.table.find(path)
+	items, ok := d.items[place{k.id, index}]
+	if !ok && k.twin != 0 && d.templateOf(index) >= 0 {
+		items = d.items[place{k.twin, d.templateOf(index)}]
+	}
+	if i < len(items) {
 		return items[i]
 	}
 	p, _ := d.atIndex(path, index)
 	return p
 }
 
-// seen points an error to the line of another key, or says that it has its default.
-func (d *decoder) seen(path string) string {
+// seen points an error at from to the line of another key, or says that it has its default.
+func (d *decoder) seen(path string, from position) string {
 	if at, set := d.at(path); set {
-		return fmt.Sprintf(" (see line %d)", at.line)
+		return " (see " + d.line(at, from) + ")"
 	}
 	return " (" + path + " has its default)"
 }
@@ -47,10 +56,10 @@ func (d *decoder) contradiction(first, second, text, hint string) {
 	b, bSet := d.at(second)
 	switch {
 	case aSet && bSet:
-		if b.line < a.line || b.line == a.line && b.col < a.col {
+		if b.before(a) {
 			a, b = b, a
 		}
-		d.fail(b, fmt.Sprintf("%s (see line %d)", text, a.line), hint)
+		d.fail(b, fmt.Sprintf("%s (see %s)", text, d.line(a, b)), hint)
 	case bSet:
 		d.fail(b, text+" ("+first+" has its default)", hint)
 	default:
@@ -66,6 +75,9 @@ func (d *decoder) check() {
 	}
 	d.checkListen()
 	d.checkZones()
+	if d.checkRemotes(); len(d.errs) > 0 {
+		return // every zone would be told of it again
+	}
 	d.checkTransfers()
 	d.checkResolver()
 	d.checkHosts()
@@ -126,7 +138,7 @@ func (d *decoder) checkZones() {
 	for i, z := range d.config.Zones {
 		name := string(wire.Lower(nil, z.Name))
 		if first, again := seen[name]; again {
-			d.fail(d.zones[i], fmt.Sprintf("zone %s is already defined at line %d", quote(nameText(z.Name)), d.zones[first].line), "remove one of them")
+			d.fail(d.zones[i], fmt.Sprintf("zone %s is already defined at %s", quote(nameText(z.Name)), d.line(d.zones[first], d.zones[i])), "remove one of them")
 			continue
 		}
 		seen[name] = i
@@ -200,7 +212,6 @@ func (d *decoder) checkMetrics() {
 
 // checkZoneFiles reports the zone files that cannot be read.
 func (d *decoder) checkZoneFiles() {
-	k := d.table.find("zones").child("file")
 	for i, z := range d.config.Zones {
 		if len(d.errs) >= MaxErrors {
 			return
@@ -209,7 +220,8 @@ func (d *decoder) checkZoneFiles() {
 			continue
 		}
 		if p := unreadable(z.File); p != nil {
-			d.fail(d.cols[place{k.id, int32(i)}], fmt.Sprintf("zone %s: file %s %s", quote(nameText(z.Name)), printable(z.File), p.text), p.hint)
+			at, _ := d.atIndex("zones.file", int32(i))
+			d.fail(at, fmt.Sprintf("zone %s: file %s %s", quote(nameText(z.Name)), printable(z.File), p.text), p.hint)
 			d.errs[len(d.errs)-1].Path = z.File
 		}
 	}

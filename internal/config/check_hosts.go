@@ -48,7 +48,7 @@ func (d *decoder) checkHosts() {
 		for j, z := range c.Zones {
 			if bytes.Equal(wire.Lower(nil, n.Name), wire.Lower(nil, z.Name)) {
 				at := d.cols[place{d.table.find("names").child("name").id, int32(i)}]
-				d.fail(at, fmt.Sprintf("names: %s is the name of a zone that is served here (see line %d), and would not be asked for", quote(nameText(n.Name)), d.zones[j].line), "write the address into the zone, at @")
+				d.fail(at, fmt.Sprintf("names: %s is the name of a zone that is served here (see %s), and would not be asked for", quote(nameText(n.Name)), d.line(d.zones[j], at)), "write the address into the zone, at @")
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func (d *decoder) checkResolver() {
 	}
 	d.checkClients()
 	if at, set := d.at("resolver.shared_clients"); set && len(d.config.Resolver.SharedClients) > 0 && !d.config.Internal() {
-		d.fail(at, "resolver.shared_clients: "+d.config.Role+" answers strangers, whose addresses may be forged"+d.seen("role"), "remove it, or raise resolver.limits.per_client for everyone")
+		d.fail(at, "resolver.shared_clients: "+d.config.Role+" answers strangers, whose addresses may be forged"+d.seen("role", at), "remove it, or raise resolver.limits.per_client for everyone")
 	}
 	d.checkFamilies()
 	d.checkRoutes()
@@ -78,7 +78,8 @@ func (d *decoder) checkClients() {
 			found = found || allowed.Overlaps(n)
 		}
 		if !found {
-			d.fail(d.item("resolver.allow", 0, i), fmt.Sprintf("resolver.allow[%d]: no address of %s may ask at all, for policy.allow has none%s", i, n, d.seen("policy.allow")), "add it to policy.allow, or remove it here")
+			at := d.item("resolver.allow", 0, i)
+			d.fail(at, fmt.Sprintf("resolver.allow[%d]: no address of %s may ask at all, for policy.allow has none%s", i, n, d.seen("policy.allow", at)), "add it to policy.allow, or remove it here")
 		}
 	}
 }
@@ -88,7 +89,7 @@ func (d *decoder) checkClients() {
 func (d *decoder) checkRatesOfPublic() {
 	const remedy = "raise per_second and burst where clients are refused; or choose role: internal-resolver, and list your networks in resolver.allow"
 	r := d.config.Policy.RateLimit
-	role := "role: " + RolePublicResolver + " answers everyone, and has to be limited" + d.seen("role")
+	role := "role: " + RolePublicResolver + " answers everyone, and has to be limited" + d.seen("role", position{})
 	if !r.Enabled {
 		at, _ := d.at("policy.rate_limit.enabled")
 		d.fail(at, "policy.rate_limit.enabled is false, but "+role, "remove it, and "+remedy)
@@ -125,7 +126,7 @@ func (d *decoder) checkFamilies() {
 	for i, a := range r.Outgoing {
 		at := d.item("resolver.outgoing", 0, i)
 		if key := off(a); key != "" {
-			d.fail(at, fmt.Sprintf("resolver.outgoing[%d]: %s is never used, for %s is false%s", i, a, key, d.seen(key)), "remove one of them")
+			d.fail(at, fmt.Sprintf("resolver.outgoing[%d]: %s is never used, for %s is false%s", i, a, key, d.seen(key, at)), "remove one of them")
 		}
 		if seen[a] {
 			d.fail(at, fmt.Sprintf("resolver.outgoing[%d]: %s is in the list twice", i, a), "remove one of them")
@@ -135,7 +136,8 @@ func (d *decoder) checkFamilies() {
 	for _, route := range d.routes() {
 		for i, a := range route.to {
 			if key := off(a.Addr()); key != "" {
-				d.fail(d.item(route.path+".to", route.index, i), fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a, key, d.seen(key)), "remove one of them")
+				at := d.item(route.path+".to", route.index, i)
+				d.fail(at, fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a, key, d.seen(key, at)), "remove one of them")
 			}
 		}
 	}
@@ -177,10 +179,10 @@ func (d *decoder) checkRoutes() {
 		at, _ := d.atIndex(r.path+".zone", r.index)
 		name := string(wire.Lower(nil, r.zone))
 		if i, here := served[name]; here {
-			d.fail(at, fmt.Sprintf("%s: zone %s is served here (see line %d), and its servers are never asked", r, quote(nameText(r.zone)), d.zones[i].line), "remove one of them")
+			d.fail(at, fmt.Sprintf("%s: zone %s is served here (see %s), and its servers are never asked", r, quote(nameText(r.zone)), d.line(d.zones[i], at)), "remove one of them")
 		}
 		if other, again := first[name]; again {
-			d.fail(at, fmt.Sprintf("%s: zone %s has servers already at line %d", r, quote(nameText(r.zone)), other.line), "write all servers into one list, and the zone into forward or stub")
+			d.fail(at, fmt.Sprintf("%s: zone %s has servers already at %s", r, quote(nameText(r.zone)), d.line(other, at)), "write all servers into one list, and the zone into forward or stub")
 		}
 		first[name] = at
 		d.checkServers(r)
@@ -242,10 +244,10 @@ func (d *decoder) checkForward() {
 		first, firstSet := d.atIndex("resolver.forward.first", int32(i))
 		only, onlySet := d.atIndex("resolver.forward.only", int32(i))
 		if firstSet && onlySet {
-			if only.line < first.line || only.line == first.line && only.col < first.col {
+			if only.before(first) {
 				first, only = only, first
 			}
-			d.fail(only, fmt.Sprintf("resolver.forward[%d]: first and only are one setting and its opposite (see line %d)", i, first.line), "remove one of them")
+			d.fail(only, fmt.Sprintf("resolver.forward[%d]: first and only are one setting and its opposite (see %s)", i, d.line(first, only)), "remove one of them")
 		}
 		if onlySet {
 			f.First = !f.Only
@@ -267,7 +269,7 @@ func (d *decoder) checkServers(r *route) {
 		}
 		seen[a] = true
 		if ownListener(d.config.Listen, a) {
-			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is served by this server, which would ask itself for ever%s", r, i, a, d.seen("listen")), "name another server, or give this one another port in listen")
+			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is served by this server, which would ask itself for ever%s", r, i, a, d.seen("listen", at)), "name another server, or give this one another port in listen")
 		}
 	}
 }
@@ -304,7 +306,7 @@ func (d *decoder) checkNegativeAnchors() {
 			d.fail(at, fmt.Sprintf("resolver.negative_trust_anchors[%d]: . is everything", i), "name the zone that is broken; to validate nothing, write validation: false")
 		}
 		if other, again := first[name]; again {
-			d.fail(at, fmt.Sprintf("resolver.negative_trust_anchors[%d]: zone %s is already in the list at line %d", i, quote(nameText(n.Name)), other.line), "remove one of them")
+			d.fail(at, fmt.Sprintf("resolver.negative_trust_anchors[%d]: zone %s is already in the list at %s", i, quote(nameText(n.Name)), d.line(other, at)), "remove one of them")
 		}
 		first[name] = at
 	}

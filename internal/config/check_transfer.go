@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -84,22 +85,45 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	for key, names := range map[string][][]byte{"tsig": z.TSIG, "allow_transfer": z.TransferKeys} {
 		for j, name := range names {
 			if names[j] = wire.Lower(nil, name); !keys[string(names[j])] {
-				d.fail(at(key), fmt.Sprintf("%sthere is no key %s", zone, quote(nameText(name))), "add it to keys: [{name: "+nameText(name)+", secret_file: keys/"+nameText(name)+"}]")
+				d.noKey(at(key), zone, name)
 			}
 		}
 	}
+	d.checkKeyed(d.zones[i], zone, z.Keyed)
+	d.checkKeyed(d.zones[i], zone+"members: ", z.Members.Keyed)
 	if len(z.TSIG) > 0 || z.Insecure {
 		return
 	}
+	bare := func(servers []netip.AddrPort) bool {
+		return slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return z.KeyOf(a) == nil })
+	}
 	const remedy = "add tsig and the key's name, or insecure: true if the other side cannot sign and the network is yours"
 	switch {
-	case len(z.Primaries) > 0:
+	case bare(z.Primaries):
 		d.fail(at("primaries"), zone+"it would be fetched without a signature: whoever can change packets on their way would change the zone", remedy)
-	case len(z.Secondaries) > 0:
+	case bare(z.Secondaries):
 		d.fail(at("secondaries"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
 	case len(z.AllowTransfer) > 0:
 		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", "add tsig and the key's name, or write {address: "+z.AllowTransfer[0].String()+"}")
 	}
+	for _, name := range z.TransferRemotes {
+		if r := d.config.Remote(name); r != nil && len(r.TSIG) < 2 {
+			d.fail(at("allow_transfer"), zone+"remote "+quote(name)+" has no key: it would be given the zone for an address alone, which can be forged or taken over", "give the remote a tsig, or add tsig to the zone, or insecure: true if the network is yours")
+		}
+	}
+}
+
+// KeyOf returns the name of the key that a server has of its own for a zone, in lower case, or
+// nil: its messages are signed as tsig says.
+func (z *ZoneSettings) KeyOf(a netip.AddrPort) []byte { return keyOf(z.Keyed, a) }
+
+func keyOf(keyed []KeyedServer, a netip.AddrPort) []byte {
+	for _, s := range keyed {
+		if s.Addr == a {
+			return s.Key
+		}
+	}
+	return nil
 }
 
 // checkCatalog reports catalogs that come from nowhere, and zones in those that are not
@@ -129,7 +153,7 @@ func (d *decoder) checkCatalog(i int, keys map[string]bool) {
 		if len(bytes.Trim(*name, "\x00")) == 0 {
 			*name = nil
 		} else if *name = wire.Lower(nil, *name); !keys[string(*name)] {
-			d.fail(at("members"), fmt.Sprintf("%sthere is no key %s", zone, quote(nameText(*name))), "add it to keys: [{name: "+nameText(*name)+", secret_file: keys/"+nameText(*name)+"}]")
+			d.noKey(at("members"), zone, *name)
 		}
 	}
 	if len(bytes.Trim(z.InCatalog, "\x00")) == 0 {
@@ -161,7 +185,7 @@ func (d *decoder) checkUpdates(i int, keys map[string]bool) {
 	}
 	for _, g := range z.Updates {
 		if !keys[string(wire.Lower(nil, g.Key))] {
-			d.fail(at, fmt.Sprintf("%sthere is no key %s", what, quote(nameText(g.Key))), "add it to keys: [{name: "+nameText(g.Key)+", secret_file: keys/"+nameText(g.Key)+"}]")
+			d.noKey(at, what, g.Key)
 		}
 		if len(g.Names) == 0 {
 			d.fail(at, what+"names is empty: nothing may be changed", `write names: ["*"] for all of the zone`)

@@ -23,11 +23,14 @@
 //	port     the port of an address that names none
 //	required the key has to be written
 //	beside   blocks that a list takes among its values, as interface=FIELD for {interface: NAME}
+//	remote   true: a list of servers takes names of remotes, too
+//	join     true: a list that may be in several files is one
 //	lone     true: a list of one value may be written without brackets
 package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -50,12 +53,15 @@ const (
 //
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type Config struct {
+	Include    []string         `yaml:"include" is:"files" lone:"true" join:"true" default:"" doc:"More files of the configuration, seen from the folder of the file that names them: paths, or patterns with * ? and [ ] for names of files and folders, in the order of their names. Each has keys as this file has. Lists of blocks, such as zones and keys, are joined; every other key may be in one file only. A pattern may fit nothing; a file that is named has to be there. No file is read twice." why:"One file is whole by itself."`
 	Role       string           `yaml:"role" is:"role" required:"true" doc:"What this server is for. Every other key has a default that is safe for the role: see above."`
 	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53" doc:"Addresses to serve on, UDP and TCP on each. Port 53 unless given; port 0 takes a free one. On Linux an address that no interface has yet is served as soon as one has it, and without IPv6 the others are." why:"Nobody is served by accident: strangers reach the server once its addresses are written."`
 	User       string           `yaml:"user" default:"" is:"user" doc:"The user to become once the sockets are bound, when started by root. Empty: stay who started the server." why:"A service manager starts it as its user already."`
 	Sandbox    string           `yaml:"sandbox" is:"word" words:"on off" default:"on" doc:"Whether the server, once it serves, keeps to the directories of the files that this file names, and to state_dir (Landlock, where the Linux kernel has it). Files elsewhere that a reload names need a restart. With firewall.manage it is off." why:"A fault in a server that reads packets from everywhere should open nothing else of the machine."`
 	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The directory of what the server keeps between runs. A server that root starts makes it for user. One server at a time has it: a second one does not start. What in it is damaged, or written by a newer version, is refused and left as it is; port53 store check says what is." why:"Where Linux systems keep what a service writes (FHS)."`
 	Zones      []Zone           `yaml:"zones" doc:"The zones that are served. In the roles that resolve, they come before all else and may be none."`
+	Templates  []Template       `yaml:"templates" doc:"What zones have in common: every key of a zone, but its name and template. What a zone writes itself replaces what its template has, key by key; in members, too. A zone that writes file, primaries or catalog takes none of these three from its template."`
+	Remotes    []Remote         `yaml:"remotes" doc:"Servers by name: wherever zones and templates list servers, the name of a remote stands for its addresses, and its key signs what goes to them and comes from them."`
 	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
 	Transfers  Transfers        `yaml:"transfers" doc:"Bounds of zone transfers."`
 	Resolver   Resolver         `yaml:"resolver" doc:"How names outside of the zones are resolved. Not in the role authoritative."`
@@ -75,12 +81,26 @@ type Config struct {
 	Log        Log              `yaml:"log" doc:"What is written to the log, and how."`
 	Shutdown   Shutdown         `yaml:"shutdown" doc:"How the server stops."`
 
-	file    string          // as given to Load or Parse
-	origins map[place]int32 // lines of the values that the file sets
+	files     []string           // as given to Load or Parse, and those that are included
+	folders   []string           // that patterns of include look into
+	origins   map[place]position // of the values that the files set
+	templates []int32            // for each zone which of Templates it has, or none
 }
 
 // File returns the name of the configuration file, as it was given; "" for Default.
-func (c *Config) File() string { return c.file }
+func (c *Config) File() string {
+	if len(c.files) == 0 {
+		return ""
+	}
+	return c.files[0]
+}
+
+// Files returns the names of all files that the configuration was read from, the one that
+// includes the others first.
+func (c *Config) Files() []string { return c.files }
+
+// IncludeFolders returns the directories in which patterns of include look for files.
+func (c *Config) IncludeFolders() []string { return c.folders }
 
 // Recurses tells whether the role resolves names outside of the zones.
 func (c *Config) Recurses() bool { return c.Role != RoleAuthoritative }
@@ -93,48 +113,68 @@ func (c *Config) Internal() bool {
 
 // A Zone is one zone to serve. Its name is in wire form, with the case of the
 // file.
+type Zone struct {
+	Name     []byte `yaml:"name" is:"name" required:"true" doc:"The zone's name, such as example.com, or . for the root."`
+	Template string `yaml:"template" is:"label" default:"" doc:"The template that the zone takes what it does not say itself from. Without this key it is the template default, if there is one; an empty text takes none." why:"Zones say everything themselves, unless templates are written."`
+	ZoneSettings
+}
+
+// A Template is what zones have in common. The paths in it have percent signs as the file
+// has them.
+type Template struct {
+	Name string `yaml:"name" is:"label" required:"true" doc:"The template's name. The template default is taken by each zone that names none."`
+	ZoneSettings
+}
+
+// ZoneSettings are what can be said of a zone, in the zone itself or in its template.
 //
 // In one piece: it has a field for each key of the file, as the reference lists them.
-type Zone struct {
-	Name          []byte           `yaml:"name" is:"name" required:"true" doc:"The zone's name, such as example.com, or . for the root."`
-	File          string           `yaml:"file" is:"path" default:"" doc:"Its zone file, seen from the folder of the configuration. A zone has either a file or primaries." why:"A zone comes from one place."`
-	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" port:"53" default:"" doc:"Servers that the zone is fetched from: this server is a secondary of it. Each is tried in turn. Port 53 unless given." why:"A zone with a file is primary here."`
-	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" port:"53" default:"" doc:"Servers that are told of changes (NOTIFY, RFC 1996), and may transfer the zone from these addresses." why:"Nobody may have a zone whole unless it is written."`
-	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" beside:"key=TransferKeys address=TransferAlone" default:"" doc:"More who may transfer the zone, beside its secondaries: networks, from which transfers have to be signed as tsig says; {key: NAME}, whoever signs with that key, from wherever; {address: NETWORK}, by the address alone, for servers that cannot sign." why:"As secondaries."`
-	AllowQuery    []netip.Prefix   `yaml:"allow_query" default:"" doc:"Clients that may ask for names in the zone, of those that policy.allow lets ask at all. Others get REFUSED; its primaries and secondaries may always. If some clients may use recursion and not ask for this zone, the resolver does not look into it: what leads there from elsewhere is resolved as if the zone were not here." why:"policy.allow is for all zones; a zone for some clients beside zones for everyone says so itself."`
-	TransferKeys  [][]byte         // those of allow_transfer, in lower case
-	TransferAlone []netip.Prefix   // the addresses of allow_transfer that need no signature
-	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"More servers that are told of changes, beside the secondaries." why:"The secondaries are told."`
-	TSIG          [][]byte         `yaml:"tsig" is:"name" lone:"true" default:"" doc:"The names of the keys that transfers of the zone have to be signed with (RFC 8945): any of them those that are given away, and the first those that are asked for, and NOTIFY." why:"There is no key that everybody has: see insecure."`
-	Updates       []Grant          `yaml:"updates" doc:"Who may change the zone by messages (RFC 2136), which have to be signed. What is acknowledged is in a journal in state_dir; the file stays as it is."`
-	Serial        string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment" doc:"Which serial follows when an update changes the zone: the next number; the date and two digits, as 2026112300; or the seconds since 1970." why:"It always works; date has a hundred changes a day before it runs ahead."`
-	Insecure      bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures, by addresses alone: for servers that cannot sign, as Active Directory's, on a network that you trust. Whoever can send from a listed address gets the zone, and whoever can change packets on the way changes it. Only without tsig." why:"The explicit word for what is unsafe where strangers are on the way."`
-	AllowNotify   []netip.Prefix   `yaml:"allow_notify" default:"" doc:"More who may say that the zone has changed at its primary, beside the primaries." why:"A stranger's word leads to nothing."`
-	Forward       bool             `yaml:"forward_updates" default:"false" doc:"Whether updates of this secondary zone go on to its primaries, if they are signed. The primary judges the signature." why:"Nobody changes a zone by way of a server that does not own it, unless it is written."`
-	Catalog       string           `yaml:"catalog" is:"word" words:"none consume produce" default:"none" doc:"Whether the zone is a catalog (RFC 9432): consume serves the zones that it names as secondary zones, see members; produce makes it of the zones here that name it in in_catalog." why:"A zone is data, and no list of zones to be served."`
-	Members       Members          `yaml:"members" doc:"How the zones that a consumed catalog names are served."`
-	InCatalog     []byte           `yaml:"in_catalog" is:"name" default:"" doc:"The catalog made here that names this zone to its consumers." why:"Which servers have a zone is for you to say."`
-	Group         string           `yaml:"group" is:"label" default:"" doc:"The zone's group in that catalog, by which consumers choose how they serve it." why:"One way for all."`
+type ZoneSettings struct {
+	File            string           `yaml:"file" is:"path" default:"" doc:"Its zone file, seen from the folder of the file that names it. A zone has either a file or primaries. In a template, %s stands for the zone's name without the last dot, and %% for a percent sign." why:"A zone comes from one place."`
+	Primaries       []netip.AddrPort `yaml:"primaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that the zone is fetched from: this server is a secondary of it. Each is tried in turn. Port 53 unless given." why:"A zone with a file is primary here."`
+	Secondaries     []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that are told of changes (NOTIFY, RFC 1996), and may transfer the zone from these addresses." why:"Nobody may have a zone whole unless it is written."`
+	AllowTransfer   []netip.Prefix   `yaml:"allow_transfer" beside:"key=TransferKeys address=TransferAlone remote=TransferRemotes" default:"" doc:"More who may transfer the zone, beside its secondaries: networks, from which transfers have to be signed as tsig says; {key: NAME}, whoever signs with that key, from wherever; {address: NETWORK}, by the address alone, for servers that cannot sign; {remote: NAME} or the name alone, a remote, from its addresses and with its key if it has one." why:"As secondaries."`
+	AllowQuery      []netip.Prefix   `yaml:"allow_query" default:"" doc:"Clients that may ask for names in the zone, of those that policy.allow lets ask at all. Others get REFUSED; its primaries and secondaries may always. If some clients may use recursion and not ask for this zone, the resolver does not look into it: what leads there from elsewhere is resolved as if the zone were not here." why:"policy.allow is for all zones; a zone for some clients beside zones for everyone says so itself."`
+	TransferKeys    [][]byte         // those of allow_transfer, in lower case
+	TransferAlone   []netip.Prefix   // the addresses of allow_transfer that need no signature
+	TransferRemotes []string         // the remotes of allow_transfer
+	Keyed           []KeyedServer    // servers that have keys of their own, since a remote is named
+	Notify          []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:"" doc:"More servers that are told of changes, beside the secondaries." why:"The secondaries are told."`
+	TSIG            [][]byte         `yaml:"tsig" is:"name" lone:"true" default:"" doc:"The names of the keys that transfers of the zone have to be signed with (RFC 8945): any of them those that are given away, and the first those that are asked for, and NOTIFY." why:"There is no key that everybody has: see insecure."`
+	Updates         []Grant          `yaml:"updates" doc:"Who may change the zone by messages (RFC 2136), which have to be signed. What is acknowledged is in a journal in state_dir; the file stays as it is."`
+	Serial          string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment" doc:"Which serial follows when an update changes the zone: the next number; the date and two digits, as 2026112300; or the seconds since 1970." why:"It always works; date has a hundred changes a day before it runs ahead."`
+	Insecure        bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures, by addresses alone: for servers that cannot sign, as Active Directory's, on a network that you trust. Whoever can send from a listed address gets the zone, and whoever can change packets on the way changes it. Only without tsig." why:"The explicit word for what is unsafe where strangers are on the way."`
+	AllowNotify     []netip.Prefix   `yaml:"allow_notify" remote:"true" default:"" doc:"More who may say that the zone has changed at its primary, beside the primaries." why:"A stranger's word leads to nothing."`
+	Forward         bool             `yaml:"forward_updates" default:"false" doc:"Whether updates of this secondary zone go on to its primaries, if they are signed. The primary judges the signature." why:"Nobody changes a zone by way of a server that does not own it, unless it is written."`
+	Catalog         string           `yaml:"catalog" is:"word" words:"none consume produce" default:"none" doc:"Whether the zone is a catalog (RFC 9432): consume serves the zones that it names as secondary zones, see members; produce makes it of the zones here that name it in in_catalog." why:"A zone is data, and no list of zones to be served."`
+	Members         Members          `yaml:"members" doc:"How the zones that a consumed catalog names are served."`
+	InCatalog       []byte           `yaml:"in_catalog" is:"name" default:"" doc:"The catalog made here that names this zone to its consumers." why:"Which servers have a zone is for you to say."`
+	Group           string           `yaml:"group" is:"label" default:"" doc:"The zone's group in that catalog, by which consumers choose how they serve it." why:"One way for all."`
 }
 
 // Members say how the zones of a catalog are served.
 type Members struct {
-	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" port:"53" default:"" doc:"Servers that the members are fetched from. Empty: those of the catalog." why:"A primary that gives a catalog has its zones."`
-	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" port:"53" default:"" doc:"Servers that are told of changes of the members, and may transfer them." why:"Nobody may have a zone whole unless it is written."`
-	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" default:"" doc:"More who may transfer the members." why:"As secondaries."`
-	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"More servers that are told of changes." why:"The secondaries are told."`
-	TSIG          []byte           `yaml:"tsig" is:"name" default:"" doc:"The key that transfers of the members, in and out, have to be signed with. Empty: that of the catalog." why:"One key for a pair of servers is the rule."`
-	Groups        []Group          `yaml:"groups" doc:"Members of these groups are served otherwise."`
+	Primaries       []netip.AddrPort `yaml:"primaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that the members are fetched from. Empty: those of the catalog." why:"A primary that gives a catalog has its zones."`
+	Secondaries     []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that are told of changes of the members, and may transfer them." why:"Nobody may have a zone whole unless it is written."`
+	AllowTransfer   []netip.Prefix   `yaml:"allow_transfer" beside:"remote=TransferRemotes" default:"" doc:"More who may transfer the members." why:"As secondaries."`
+	Notify          []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:"" doc:"More servers that are told of changes." why:"The secondaries are told."`
+	TSIG            []byte           `yaml:"tsig" is:"name" default:"" doc:"The key that transfers of the members, in and out, have to be signed with. Empty: that of the catalog." why:"One key for a pair of servers is the rule."`
+	TransferRemotes []string         // the remotes of allow_transfer
+	Keyed           []KeyedServer    // as in ZoneSettings
+	Groups          []Group          `yaml:"groups" doc:"Members of these groups are served otherwise."`
 }
 
 // A Group is how the members of one group are served.
 type Group struct {
 	Name          string           `yaml:"name" is:"label" required:"true" doc:"The group."`
-	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" port:"53" default:"" doc:"As members.primaries." why:"As members.primaries."`
-	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" port:"53" default:"" doc:"As members.secondaries." why:"As members.secondaries."`
-	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" default:"" doc:"As members.allow_transfer." why:"As members.allow_transfer."`
-	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" port:"53" default:"" doc:"As members.notify." why:"As members.notify."`
+	Primaries     []netip.AddrPort `yaml:"primaries" is:"upstream" remote:"true" port:"53" default:"" doc:"As members.primaries." why:"As members.primaries."`
+	Secondaries   []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:"" doc:"As members.secondaries." why:"As members.secondaries."`
+	AllowTransfer []netip.Prefix   `yaml:"allow_transfer" beside:"remote=TransferRemotes" default:"" doc:"As members.allow_transfer." why:"As members.allow_transfer."`
+	Notify        []netip.AddrPort `yaml:"notify" is:"upstream" remote:"true" port:"53" default:"" doc:"As members.notify." why:"As members.notify."`
 	TSIG          []byte           `yaml:"tsig" is:"name" default:"" doc:"As members.tsig." why:"As members.tsig."`
+
+	TransferRemotes []string      // the remotes of allow_transfer
+	Keyed           []KeyedServer // as in ZoneSettings
 }
 
 // A Grant lets the owner of a key change some of a zone.
@@ -145,8 +185,42 @@ type Grant struct {
 }
 
 // Transfers tells whether anybody may have the zone whole.
-func (z *Zone) Transfers() bool {
-	return len(z.Secondaries)+len(z.AllowTransfer)+len(z.TransferKeys)+len(z.TransferAlone) > 0
+func (z *ZoneSettings) Transfers() bool {
+	return len(z.Secondaries)+len(z.AllowTransfer)+len(z.TransferKeys)+len(z.TransferAlone)+len(z.TransferRemotes) > 0
+}
+
+// Unsigned tells whether the zone is transferred, in or out, without a signature.
+func (z *ZoneSettings) Unsigned() bool {
+	bare := func(a netip.AddrPort) bool { return z.KeyOf(a) == nil }
+	alone := z.Insecure && len(z.TSIG) == 0
+	return len(z.TransferAlone) > 0 || alone && (len(z.AllowTransfer)+len(z.TransferRemotes) > 0 ||
+		slices.ContainsFunc(z.Primaries, bare) || slices.ContainsFunc(z.Secondaries, bare))
+}
+
+// A Remote is a server that has a name.
+type Remote struct {
+	Name      string           `yaml:"name" is:"label" required:"true" doc:"The name that lists of servers have: letters, digits, and - _ . between them; no address."`
+	Addresses []netip.AddrPort `yaml:"addresses" is:"upstream" port:"53" lone:"true" required:"true" doc:"Its addresses. Port 53 unless given."`
+	TSIG      []byte           `yaml:"tsig" is:"name" default:"" doc:"The name of the key that transfers, and NOTIFY, between this server and the remote are signed with, whatever tsig the zone has. Empty: the zone's." why:"One key for a pair of servers is the rule, and a zone has several."`
+}
+
+// A KeyedServer is a server whose messages about a zone are signed with a key of its own.
+type KeyedServer struct {
+	Addr netip.AddrPort
+	Key  []byte // the key's name, in lower case
+
+	list   int32 // the key of the table whose list names the server
+	remote string
+}
+
+// Remote returns the remote of a name, or nil.
+func (c *Config) Remote(name string) *Remote {
+	for i := range c.Remotes {
+		if c.Remotes[i].Name == name {
+			return &c.Remotes[i]
+		}
+	}
+	return nil
 }
 
 // A Key is a secret shared with others, by which they sign what they send (TSIG).

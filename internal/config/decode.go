@@ -2,9 +2,9 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -40,14 +40,21 @@ type place struct {
 	index int32
 }
 
-// A position is a line and a column, both from 1.
-type position struct{ line, col int }
+// A position is a line and a column, both from 1, of one of the files, from 1 as well; file 0
+// is the one in hand.
+type position struct {
+	file      int32
+	line, col int
+}
 
-// A decoder walks one file against the table.
+// before tells which of two positions a reader comes to first.
+func (p position) before(q position) bool {
+	return cmp.Or(cmp.Compare(p.file, q.file), cmp.Compare(p.line, q.line), cmp.Compare(p.col, q.col)) < 0
+}
+
+// A decoder walks the files of one configuration against the table.
 type decoder struct {
-	file   string
-	folder string
-	lines  [][]byte
+	inputs
 	errs   Errors
 	config *Config
 	table  *key
@@ -55,14 +62,15 @@ type decoder struct {
 	cols   map[place]position   // of the values that the file sets
 	items  map[place][]position // of the values of lists
 	zones  []position           // of the names of zones
-	beside reflect.Value        // the section of the list in hand, which takes what is beside its values
+	names  map[string]position  // of the keys of a block whose keys are values
+	holder reflect.Value        // the section of the list in hand, which takes what is beside its values
 }
 
 // Parse reads a configuration from text; name is what errors call the file, and
-// its folder is where relative paths are seen from. It opens no file. The error,
-// if any, is an Errors.
+// its folder is where relative paths are seen from. It opens no file, and that the text
+// includes others is an error. The error, if any, is an Errors.
 func Parse(name string, text []byte) (*Config, error) {
-	d := parse(name, text)
+	d := parse(name, text, false)
 	if len(d.errs) > 0 {
 		return nil, d.errs
 	}
@@ -90,7 +98,7 @@ func LoadToServe(path string) (c *Config, zones Errors, err error) {
 	if p != nil {
 		return nil, nil, Errors{{File: path, Text: p.text, Hint: p.hint}}
 	}
-	d := parse(path, text)
+	d := parse(path, text, true)
 	if d.config != nil && len(d.errs) == 0 {
 		d.checkZoneFiles()
 		zones, d.errs = d.errs, nil
@@ -109,7 +117,7 @@ func ControlSocket(path string) string {
 	if p != nil {
 		return ""
 	}
-	d := parse(path, text)
+	d := parse(path, text, true)
 	if d.config == nil {
 		// It is not even YAML. What decides is a line of its own, as a rule.
 		var lines [][]byte
@@ -118,7 +126,7 @@ func ControlSocket(path string) string {
 				lines = append(lines, line)
 			}
 		}
-		if d = parse(path, bytes.Join(lines, nil)); d.config == nil {
+		if d = parse(path, bytes.Join(lines, nil), true); d.config == nil {
 			return ""
 		}
 	}
@@ -137,29 +145,31 @@ func Default() *Config {
 	return c
 }
 
-// parse does all that needs no other file. The decoder's config is nil if the
-// file could not be walked to its end.
-func parse(name string, text []byte) *decoder {
-	d := &decoder{file: name, cols: map[place]position{}, items: map[place][]position{}, table: table()}
-	if folder, err := filepath.Abs(filepath.Dir(name)); err == nil {
-		d.folder = folder
-	}
-	body := d.read(text)
-	if len(d.errs) > 0 {
+// parse does all that needs no other file than those that are included, which it reads if
+// follow is true. The decoder's config is nil if the first file could not be walked to its end.
+func parse(name string, text []byte, follow bool) *decoder {
+	d := &decoder{cols: map[place]position{}, items: map[place][]position{}, table: table()}
+	d.follow = follow
+	d.add(name, text, position{})
+	if len(d.errs) > 0 && d.files[0].broken {
 		return d
 	}
-	d.role = roleOf(body)
+	for _, f := range d.files {
+		if d.role == "" {
+			d.role = roleOf(f.body)
+		}
+	}
 	config := defaultConfig(d.table, d.role)
-	config.file = name
-	config.origins = map[place]int32{}
+	config.origins, config.folders = map[place]position{}, d.folders
+	for _, f := range d.files {
+		config.files = append(config.files, f.name)
+	}
 	d.config = config
-	d.section(d.table, body, reflect.ValueOf(config).Elem(), "", 0)
+	d.root(reflect.ValueOf(config).Elem())
+	d.use(0)
 	d.check()
 	slices.SortStableFunc(d.errs, func(a, b *Error) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Col - b.Col
+		return cmp.Or(cmp.Compare(d.order(a.File), d.order(b.File)), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
 	})
 	return d
 }
@@ -174,7 +184,7 @@ func defaultConfig(table *key, role string) *Config {
 
 func setDefaults(section *key, into reflect.Value, role string) {
 	for _, k := range section.keys {
-		field := into.Field(k.field)
+		field := into.FieldByIndex(k.field)
 		switch {
 		case k.form == formSection && !k.list:
 			setDefaults(k, field, role)
@@ -197,9 +207,10 @@ func (d *decoder) fail(at position, text, hint string) {
 	if len(d.errs) >= MaxErrors {
 		return
 	}
-	e := &Error{File: d.file, Line: at.line, Col: at.col, Text: text, Hint: hint}
-	if at.line > 0 && at.line <= len(d.lines) {
-		e.Source = string(bytes.TrimRight(d.lines[at.line-1], "\r\n"))
+	in := d.files[d.mark(at).file-1]
+	e := &Error{File: in.name, Line: at.line, Col: at.col, Text: text, Hint: hint}
+	if at.line > 0 && at.line <= len(in.lines) {
+		e.Source = string(bytes.TrimRight(in.lines[at.line-1], "\r\n"))
 	}
 	d.errs = append(d.errs, e)
 }
@@ -212,15 +223,16 @@ func (d *decoder) read(text []byte) ast.Node {
 		return nil
 	}
 	text = bytes.TrimPrefix(text, []byte("\uFEFF"))
-	d.lines = bytes.Split(text, []byte("\n"))
-	for i, line := range d.lines {
+	lines := bytes.Split(text, []byte("\n"))
+	d.files[d.file-1].lines = lines
+	for i, line := range lines {
 		if !utf8.Valid(line) {
 			at := bytes.IndexFunc(line, func(r rune) bool { return r == utf8.RuneError })
-			d.fail(position{i + 1, utf8.RuneCount(line[:at]) + 1}, "this is not UTF-8", "save the file as UTF-8")
+			d.fail(position{line: i + 1, col: utf8.RuneCount(line[:at]) + 1}, "this is not UTF-8", "save the file as UTF-8")
 			return nil
 		}
 		if at := bytes.IndexFunc(line, control); at >= 0 {
-			d.fail(position{i + 1, utf8.RuneCount(line[:at]) + 1}, "a control character", "remove it")
+			d.fail(position{line: i + 1, col: utf8.RuneCount(line[:at]) + 1}, "a control character", "remove it")
 			return nil
 		}
 	}
@@ -229,7 +241,8 @@ func (d *decoder) read(text []byte) ast.Node {
 		d.fail(at, what, "no part of a configuration is like that")
 		return nil
 	}
-	if d.refusals(tokens); len(d.errs) > 0 {
+	before := len(d.errs)
+	if d.refusals(tokens); len(d.errs) > before {
 		return nil
 	}
 	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -291,7 +304,7 @@ func (d *decoder) syntax(err error) {
 	}); ok {
 		text = e.GetMessage()
 		if t := e.GetToken(); t != nil && t.Position != nil {
-			at = position{t.Position.Line, t.Position.Column}
+			at = position{line: t.Position.Line, col: t.Position.Column}
 		}
 	}
 	d.fail(at, "this is not YAML: "+printable(strings.ReplaceAll(text, "\t", `\t`)), "")

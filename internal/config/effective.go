@@ -30,7 +30,7 @@ func (c *Config) Effective() []Setting {
 
 func (c *Config) effective(list []Setting, section *key, from reflect.Value, above string, index int32) []Setting {
 	for _, k := range section.keys {
-		field, path := from.Field(k.field), above+k.name
+		field, path := from.FieldByIndex(k.field), above+k.name
 		switch {
 		case k.form == formSection && k.list:
 			for i := range field.Len() {
@@ -64,10 +64,23 @@ func (b *beside) print(list string, more reflect.Value) string {
 }
 
 func (c *Config) origin(k *key, index int32) string {
-	if line, ok := c.origins[place{k.id, index}]; ok {
-		return c.file + ":" + strconv.Itoa(int(line))
+	at, ok := c.origins[place{k.id, index}]
+	if !ok && k.twin != 0 && int(index) < len(c.templates) && c.templates[index] >= 0 && !strings.Contains(k.path, "groups[]") {
+		at, ok = c.origins[place{k.twin, c.templates[index]}]
+	}
+	if ok {
+		return c.files[at.file-1] + ":" + strconv.Itoa(at.line)
 	}
 	return OriginDefault
+}
+
+// FileOf returns the name of the file that sets a key of the table, such as keys.secret, in
+// the block at index of a list of blocks; that of the first file if none does.
+func (c *Config) FileOf(path string, index int) string {
+	if at, ok := c.origins[place{table().find(path).id, int32(index)}]; ok {
+		return c.files[at.file-1]
+	}
+	return c.File()
 }
 
 // print writes a value as it is written in the file.

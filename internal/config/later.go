@@ -10,20 +10,15 @@ import (
 func laterKeys() map[string]string {
 	const (
 		upstreams = "servers are asked over UDP and TCP; leave it out"
-		remotes   = "write addresses and keys at each zone, and leave it out"
 		signing   = "zones are not signed here yet; serve a file that a signer has made, and leave the key out"
 		grants    = "write them into updates of each zone, and leave it out"
 		timers    = "a zone has the times of its SOA record; leave the key out"
-		patterns  = "write the keys out for each zone"
 		filters   = "answers are not filtered yet; leave it out"
 		encrypted = "only UDP and TCP are served; put a TLS proxy in front, and leave the key out"
 	)
 	return map[string]string{
 		"dns64":     "addresses are not synthesised yet; leave it out",
 		"views":     "one set of zones is served to all; run a second server for the other clients",
-		"include":   "write everything into this file",
-		"templates": patterns,
-		"remotes":   remotes,
 		"grants":    grants,
 		"encrypted": encrypted,
 		"ad":        "it needs the domain controller; leave it out",
@@ -44,7 +39,6 @@ func laterKeys() map[string]string {
 		"zones.expire_min": timers,
 		"zones.history":    "as much is kept as the zone is large; leave the key out",
 		"zones.dnssec":     signing,
-		"zones.template":   patterns,
 
 		"resolver.forward.private": "list the zone in resolver.private_zones, if it is found by iteration at times",
 		"resolver.forward.tls":     upstreams,

@@ -19,7 +19,7 @@ func TestMemoryOf32Bits(t *testing.T) {
 		{"policy: {rate_limit: {table: 2GiB}}\n", 32, "port53.yaml:2:30: policy.rate_limit.table: 2GiB is more than this 32-bit program can have"},
 		{"", 32, ""},
 	} {
-		d := parse("port53.yaml", []byte(head+s.text))
+		d := parse("port53.yaml", []byte(head+s.text), false)
 		d.errs = nil
 		d.checkMemory(s.bits)
 		if got := d.errs.Error(); s.want == "" && got != "" || !strings.HasPrefix(got, s.want) {

@@ -28,9 +28,17 @@ func Schema() []byte {
 	return b.Bytes()
 }
 
+// remoteSchema is the name of a remote.
+func remoteSchema() map[string]any {
+	return map[string]any{"type": "string", "pattern": "^[A-Za-z0-9_.-]*[A-Za-z][A-Za-z0-9_.-]*$"}
+}
+
 // schema returns the schema of what stands behind a key.
 func (k *key) schema() map[string]any {
 	s := k.valueSchema()
+	if k.remote {
+		s = map[string]any{"anyOf": []any{s, remoteSchema()}}
+	}
 	switch {
 	case k.lone:
 		s = map[string]any{"anyOf": []any{s, map[string]any{"type": "array", "items": s}}}
@@ -119,7 +127,7 @@ func (k *key) valueSchema() map[string]any {
 		return text(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5}))?$`)
 	case formTimeOrNow:
 		return text(`^(now|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5}))?)$`)
-	case formName, formPattern, formPath, formPathOrOff, formFileOrOff:
+	case formName, formPattern, formPath, formPathOrOff, formFileOrOff, formFiles:
 		return map[string]any{"type": []string{"string", "number"}}
 	}
 	return map[string]any{}
@@ -181,14 +189,18 @@ const tableHead = "| key | value | default | what it is | why this default |\n| 
 
 func (k *key) referenceSection(b *bytes.Buffer) {
 	b.WriteString("\n## " + k.path + "\n\n" + k.doc + "\n\n" + tableHead)
-	for _, c := range k.keys {
+	keys := k.keys
+	if k.path == "templates" {
+		keys = keys[:1] // the others are those of zones
+	}
+	for _, c := range keys {
 		if c.form == formSection {
 			b.WriteString("| [`" + c.name + "`](#" + strings.ReplaceAll(c.path, ".", "") + ") | " + c.block() + " | | " + cell(c.doc) + " | |\n")
 			continue
 		}
 		c.referenceRow(b)
 	}
-	for _, c := range k.keys {
+	for _, c := range keys {
 		if c.form == formSection {
 			c.referenceSection(b)
 		}
@@ -248,14 +260,33 @@ resolver:
   forward: [{zone: corp.example, to: [10.0.0.5, 10.0.0.6]}]
 ` + "```" + `
 
+Zones that have much in common say it once, and in as many files as you like:
+
+` + "```yaml" + `
+role: authoritative
+# include: [conf.d/*.yaml]       # more files; each may have zones, keys, remotes and templates of its own
+remotes:
+  - {name: ns2, addresses: [192.0.2.2, "2001:db8::2"], tsig: xfr}
+  - {name: hidden, addresses: "192.0.2.9:5353", tsig: xfr}
+templates:
+  - {name: default, file: zones/%s.zone, secondaries: [ns2]}
+  - {name: followed, primaries: [hidden], notify: [ns2]}
+zones:
+  - {name: example.com}                            # zones/example.com.zone, for ns2
+  - {name: example.net, template: followed}        # fetched from hidden
+  - {name: example.org, secondaries: [], serial: date}
+` + "```" + `
+
 - A key that is not in this reference, a key that is set twice and a value of another form are errors. Each error
   has its file, line and column, what was expected, and what to do.
+- What a zone says itself comes before what its template says, key by key. A list in the zone replaces the list of the
+  template. A zone that says where it comes from (` + "`file`, `primaries`, `catalog`" + `) takes none of these from the template.
 - Numbers are counts. Times carry a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), sizes as well
   (` + "`64MiB 1.5GiB`" + `), rates are per second (` + "`20/s`" + `). The only truth values are ` + "`true`" + ` and ` + "`false`" + `.
 - Moments are ` + "`2026-10-20T12:00:00Z`" + `, or a date, which begins at midnight in UTC.
 - Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
   and an address alone is a network of one.
-- Relative paths are seen from the folder of the configuration file.
+- Relative paths are seen from the folder of the file that they stand in: the configuration file, or one that ` + "`include`" + ` adds.
 - Anchors, aliases, merge keys, tags, blocks of text and several documents are not read. A file has at most 16 MiB.
 - Where a default depends on the role, the reference gives the other roles' behind it.
 

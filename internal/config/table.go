@@ -28,11 +28,14 @@ type key struct {
 	required bool
 	beside   []beside // what a list takes as well
 	lone     bool     // a list of one may be written without brackets
+	remote   bool     // a list of servers that takes names of remotes
+	join     bool     // a list that several files may have a part of
+	twin     int32    // of a key of zones: the id of the same key of templates
 	quiet    bool     // not among the values in effect, unless the file sets it
 	min, max string
 	words    []string
 	port     uint16
-	field    int          // its index in the struct of the section
+	field    []int        // its index in the struct of the section
 	typ      reflect.Type // of one value
 	keys     []*key       // of a section
 }
@@ -74,6 +77,7 @@ const (
 	formTimeOrNow
 	formSecret
 	formInterface
+	formFiles
 )
 
 // listSeparator parts the values of a list in a default tag.
@@ -85,19 +89,31 @@ func table() *key {
 	root := &key{form: formSection, typ: reflect.TypeFor[Config]()}
 	var count int32
 	fill(root, "", &count)
+	pairUp(root.child("zones"), root.child("templates"))
 	return root
+}
+
+// pairUp notes the keys that a zone takes from its template.
+func pairUp(of, from *key) {
+	for _, k := range of.keys {
+		if t := from.child(k.name); t != nil && k.name != "name" {
+			k.twin, t.quiet = t.id, k.form != formSection
+			if k.form == formSection {
+				pairUp(k, t)
+			}
+		}
+	}
 }
 
 // fill reads the keys of section from its struct.
 func fill(section *key, prefix string, count *int32) {
-	for i := range section.typ.NumField() {
-		f := section.typ.Field(i)
+	for _, f := range reflect.VisibleFields(section.typ) {
 		name, ok := f.Tag.Lookup("yaml")
 		if !ok {
 			continue
 		}
 		*count++
-		k := &key{id: *count, name: name, path: prefix + name, doc: f.Tag.Get("doc"), why: f.Tag.Get("why"), field: i, typ: f.Type}
+		k := &key{id: *count, name: name, path: prefix + name, doc: f.Tag.Get("doc"), why: f.Tag.Get("why"), field: f.Index, typ: f.Type}
 		if f.Type.Kind() == reflect.Slice && f.Type != reflect.TypeFor[[]byte]() {
 			k.list, k.typ = true, f.Type.Elem()
 		}
@@ -116,6 +132,9 @@ func fill(section *key, prefix string, count *int32) {
 			of, _ := section.typ.FieldByName(field)
 			b := beside{word: word, field: field, key: &key{form: formPrefix, typ: of.Type.Elem(), name: word}}
 			switch word {
+			case "remote":
+				b.key.form = formText
+				k.remote = true
 			case "interface":
 				b.key.form = formInterface
 			case "key":
@@ -124,6 +143,8 @@ func fill(section *key, prefix string, count *int32) {
 			k.beside = append(k.beside, b)
 		}
 		k.lone = f.Tag.Get("lone") == "true"
+		k.remote = k.remote || f.Tag.Get("remote") == "true"
+		k.join = f.Tag.Get("join") == "true" || k.list && formOf(k.typ, "") == formSection && !strings.Contains(k.path, "[]")
 		k.required = f.Tag.Get("required") == "true"
 		k.min, k.max = f.Tag.Get("min"), f.Tag.Get("max")
 		k.words = strings.Fields(f.Tag.Get("words"))
@@ -148,7 +169,7 @@ func formOf(t reflect.Type, is string) form {
 	forms := map[string]form{
 		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName, "pattern": formPattern,
 		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
-		"upstream": formUpstream, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
+		"files": formFiles, "upstream": formUpstream, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
 	}
 	if f, ok := forms[is]; ok {
 		return f

@@ -74,10 +74,14 @@ func (k *key) expects() string {
 		return "a time such as 500ms, 30s, 5m, 1h, 1d or 1w" + between
 	case formPrefix:
 		switch {
+		case len(k.beside) > 0 && k.beside[0].word == "remote":
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
 		case len(k.beside) > 0 && k.beside[0].word == "interface":
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {interface: NAME} for the networks of one`
 		case len(k.beside) > 0:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, {key: NAME} or {address: NETWORK}`
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {key: NAME} or {address: NETWORK}`
+		case k.remote:
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
 		}
 		return `a network such as 10.0.0.0/8 or "fd00::/8", or an address`
 	case formAddress:
@@ -85,6 +89,9 @@ func (k *key) expects() string {
 	case formAddressOrOff:
 		return `an address such as "127.0.0.1:9153", or off`
 	case formUpstream:
+		if k.remote {
+			return `the address of a server such as 192.0.2.1, "192.0.2.1:5353" or "[2001:db8::1]:53", or the name of a remote`
+		}
 		return `the address of a server such as 192.0.2.1, "192.0.2.1:5353" or "[2001:db8::1]:53"`
 	case formHost:
 		return `an address such as 192.0.2.1 or "2001:db8::1"`
@@ -92,6 +99,8 @@ func (k *key) expects() string {
 		return "a path, or off"
 	case formTime:
 		return "a time such as 2026-10-20T12:00:00Z, or a date such as 2026-10-20"
+	case formFiles:
+		return "a path, or a pattern such as conf.d/*.yaml"
 	case formInterface:
 		return "the name of a network interface"
 	case formTimeOrNow:
@@ -156,7 +165,7 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		return k.parseName(s)
 	case formPattern:
 		return k.parsePattern(s)
-	case formPath, formPathOrOff, formFileOrOff:
+	case formPath, formPathOrOff, formFileOrOff, formFiles:
 		return k.parsePath(s, folder)
 	case formBool:
 		return k.parseBool(s)
@@ -250,7 +259,7 @@ func (k *key) parseRole(s scalar) (any, *problem) {
 
 func (k *key) parsePath(s scalar, folder string) (any, *problem) {
 	switch {
-	case k.form != formPath && s.text == "off": // in quotes, too: YAML 1.1 takes the bare word for false
+	case k.form != formPath && k.form != formFiles && s.text == "off": // in quotes, too: YAML 1.1 takes the bare word for false
 		return "", nil
 	case s.text == "" && k.hasDef && k.def == "":
 		return "", nil

@@ -82,9 +82,9 @@ func outOfBounds(tokens token.Tokens) (at position, what string) {
 // where returns the place of a token.
 func where(t *token.Token) position {
 	if t == nil || t.Position == nil {
-		return position{1, 1}
+		return position{line: 1, col: 1}
 	}
-	return position{t.Position.Line, t.Position.Column}
+	return position{line: t.Position.Line, col: t.Position.Column}
 }
 
 // start returns where a node begins in the file.
@@ -154,7 +154,7 @@ func roleOf(body ast.Node) string {
 // section's name for errors, and index its place in a list of sections.
 func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, index int32) {
 	var values []*ast.MappingValueNode
-	at := position{1, 1}
+	at := position{line: 1, col: 1}
 	if n != nil {
 		var ok bool
 		if values, ok = pairs(n); !ok {
@@ -172,7 +172,7 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 		}
 		name, here := keyText(pair.Key), start(pair.Key)
 		if first, again := seen[name]; again {
-			d.fail(here, fmt.Sprintf("%skey %s is already set at line %d", prefix(where), quote(name), first.line), "remove one of them")
+			d.fail(here, fmt.Sprintf("%skey %s is already set at %s", prefix(where), quote(name), d.line(first, here)), "remove one of them")
 			continue
 		}
 		seen[name] = here
@@ -181,10 +181,8 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 			misspelt[d.unknown(k, name, here, where)] = true
 			continue
 		}
-		if len(child.beside) > 0 {
-			d.beside = into
-		}
-		d.value(child, pair.Value, here, into.Field(child.field), join(where, name), index)
+		d.holder = into
+		d.value(child, pair.Value, here, into.FieldByIndex(child.field), join(where, name), index)
 	}
 	for _, child := range k.keys {
 		if _, written := seen[child.name]; child.required && !written && !misspelt[child.name] && !unavailable(values) {
@@ -202,9 +200,14 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+k.shown(d.role))
 		return
 	}
-	d.cols[place{k.id, index}] = start(n)
+	at := start(n)
 	if k.form == formSection && !k.list {
-		d.cols[place{k.id, index}] = here
+		at = here
+	}
+	before, set := d.cols[place{k.id, index}]
+	if d.cols[place{k.id, index}] = d.mark(at); set && before.file != d.file && !k.join && k.form != formSection && !strings.Contains(k.path, "[]") {
+		d.fail(here, fmt.Sprintf("%s is already set at %s", where, d.line(before, d.mark(here))), "remove one of them: only lists of blocks may be in several files")
+		return
 	}
 	switch {
 	case !k.list && k.form == formSection:
@@ -243,13 +246,17 @@ func (d *decoder) mapping(k *key, n ast.Node, into reflect.Value, where string) 
 		return
 	}
 	first, second := k.keys[0], k.keys[1]
-	out := reflect.MakeSlice(into.Type(), len(values), len(values))
-	seen := make(map[string]position, len(values))
+	base := into.Len() // of other files
+	out := reflect.AppendSlice(into, reflect.MakeSlice(into.Type(), len(values), len(values)))
+	if d.names == nil {
+		d.names = make(map[string]position, len(values))
+	}
 	for i, pair := range values {
 		if len(d.errs) >= MaxErrors {
 			return
 		}
-		text, here, index := keyText(pair.Key), start(pair.Key), int32(i)
+		i += base
+		text, here, index := keyText(pair.Key), d.mark(start(pair.Key)), int32(i)
 		v, p := first.parse(scalar{text: text}, d.folder)
 		if p != nil {
 			d.fail(here, where+": "+p.text, p.hint)
@@ -258,52 +265,67 @@ func (d *decoder) mapping(k *key, n ast.Node, into reflect.Value, where string) 
 		if name, ok := v.([]byte); ok {
 			text = string(wire.Lower(nil, name))
 		}
-		if before, again := seen[text]; again {
-			d.fail(here, fmt.Sprintf("%s: %s is already set at line %d", where, quote(keyText(pair.Key)), before.line), "write all its addresses into one list")
+		if before, again := d.names[text]; again {
+			d.fail(here, fmt.Sprintf("%s: %s is already set at %s", where, quote(keyText(pair.Key)), d.line(before, here)), "write all its addresses into one list")
 			continue
 		}
-		seen[text] = here
+		d.names[text] = here
 		d.note(first, index, here)
 		d.cols[place{first.id, index}] = here
-		out.Index(i).Field(first.field).Set(reflect.ValueOf(v))
+		out.Index(i).FieldByIndex(first.field).Set(reflect.ValueOf(v))
 		value := pair.Value
 		if s, ok := value.(ast.ScalarNode); ok && second.list {
 			if _, empty := value.(*ast.NullNode); !empty {
 				value = &ast.SequenceNode{Start: s.GetToken(), Values: []ast.Node{s}}
 			}
 		}
-		d.value(second, value, here, out.Index(i).Field(second.field), where+"."+keyText(pair.Key), index)
-		if second.list && out.Index(i).Field(second.field).Len() == 0 && len(d.errs) == 0 {
+		d.value(second, value, here, out.Index(i).FieldByIndex(second.field), where+"."+keyText(pair.Key), index)
+		if second.list && out.Index(i).FieldByIndex(second.field).Len() == 0 && len(d.errs) == 0 {
 			d.fail(here, where+"."+keyText(pair.Key)+": expected at least one address, found an empty list", "")
 		}
 	}
 	into.Set(out)
 }
 
-// elements decodes a list.
+// elements decodes a list, or the part of it that is in this file.
 func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, where string, index int32) {
-	out := reflect.MakeSlice(into.Type(), len(list.Values), len(list.Values))
-	values := list.Values
+	values, base := list.Values, 0
 	if len(k.beside) > 0 {
 		values = d.blocks(k, list.Values, where)
-		out = out.Slice(0, len(values))
+	}
+	out := reflect.MakeSlice(into.Type(), 0, len(values))
+	if k.join {
+		base, out = into.Len(), into
+	}
+	if k.remote {
+		d.forget(k)
 	}
 	for i, n := range values {
 		if len(d.errs) >= MaxErrors {
 			return
 		}
-		here := fmt.Sprintf("%s[%d]", where, i)
+		i += base
+		one, here := reflect.New(k.typ).Elem(), fmt.Sprintf("%s[%d]", where, i)
 		switch {
 		case n == nil:
 			d.fail(start(list), here+": expected "+k.expects()+", found nothing", "")
 		case k.form == formSection && i < math.MaxInt32:
-			setDefaults(k, out.Index(i), d.role)
-			d.section(k, n, out.Index(i), here, int32(i))
+			setDefaults(k, one, d.role)
+			if k.path == "zones" {
+				d.inherit(n, one)
+			}
+			d.section(k, n, one, here, int32(i))
+		case k.remote && d.remoteOf(k, n) != nil:
+			for range d.addRemote(k, n, &out, here) {
+				d.items[place{k.id, index}] = append(d.items[place{k.id, index}], d.mark(start(n)))
+			}
+			continue
 		default:
 			at := place{k.id, index}
-			d.items[at] = append(d.items[at], start(n))
-			d.scalar(k, n, out.Index(i), here, index)
+			d.items[at] = append(d.items[at], d.mark(start(n)))
+			d.scalar(k, n, one, here, index)
 		}
+		out = reflect.Append(out, one)
 	}
 	into.Set(out)
 }
@@ -315,7 +337,16 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 	for i, b := range k.beside {
 		words[i] = "{" + b.word + ": " + strings.ToUpper(b.key.word()) + "}"
 	}
+	for _, b := range k.beside {
+		d.holder.FieldByName(b.field).SetZero() // a template's
+	}
 	for i, n := range list {
+		if r := d.remoteOf(k, n); r != nil && d.takesRemotes(k) {
+			if field := d.holder.FieldByName("TransferRemotes"); d.knownRemote(r, fmt.Sprintf("%s[%d]", where, i)) {
+				field.Set(reflect.Append(field, reflect.ValueOf(r.text)))
+			}
+			continue
+		}
 		values, ok := pairs(n)
 		if !ok {
 			rest = append(rest, n)
@@ -341,7 +372,10 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 			d.fail(start(value), here+"."+b.word+": "+p.text, p.hint)
 			continue
 		}
-		field := d.beside.FieldByName(b.field)
+		if b.word == "remote" && !d.knownRemote(&reference{scalarOf(value).text, start(value)}, here) {
+			continue
+		}
+		field := d.holder.FieldByName(b.field)
 		field.Set(reflect.Append(field, reflect.ValueOf(v)))
 	}
 	return rest
@@ -369,7 +403,11 @@ func (d *decoder) scalar(k *key, n ast.Node, into reflect.Value, where string, i
 		d.fail(start(n), where+": expected "+k.expects()+", found "+describe(n), "")
 		return
 	}
-	v, p := k.parse(scalarOf(s), d.folder)
+	folder := d.folder
+	if k.form == formPath && strings.HasPrefix(k.path, "templates[]") {
+		folder = strings.ReplaceAll(folder, "%", "%%") // what follows is a pattern
+	}
+	v, p := k.parse(scalarOf(s), folder)
 	if p != nil {
 		d.fail(start(n), where+": "+p.text, p.hint)
 		return
@@ -380,7 +418,7 @@ func (d *decoder) scalar(k *key, n ast.Node, into reflect.Value, where string, i
 
 // note keeps where a value came from.
 func (d *decoder) note(k *key, index int32, at position) {
-	d.config.origins[place{k.id, index}] = int32(min(at.line, math.MaxInt32))
+	d.config.origins[place{k.id, index}] = d.mark(at)
 }
 
 // unknown reports a key that the table does not have, and returns the one that
@@ -437,7 +475,7 @@ func (d *decoder) nameZone(k *key, values []*ast.MappingValueNode, where string)
 	at := position{}
 	for _, pair := range values {
 		if s, ok := pair.Value.(ast.ScalarNode); ok && keyText(pair.Key) == "name" {
-			where, at = "zone "+quote(scalarOf(s).text), start(s)
+			where, at = "zone "+quote(scalarOf(s).text), d.mark(start(s))
 		}
 	}
 	d.zones = append(d.zones, at)

@@ -16,6 +16,7 @@ import (
 	"port53/internal/store"
 	"port53/internal/store/storetest"
 	"port53/internal/transfer"
+	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -37,6 +38,12 @@ func TestAccessOfASource(t *testing.T) {
 	forward := zones.Source{Forward: true}
 	also, directed := keyed, base
 	also.AlsoKeys, directed.TransferKeys, directed.TransferAlone = [][]byte{other}, [][]byte{other}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	own := keyed
+	own.Secondaries = append(addr("192.0.2.7:53"), base.Secondaries...)
+	own.Keys = map[netip.AddrPort]*tsig.Key{own.Secondaries[0]: {Name: other}}
+	own.TransferBy = []policy.Rule{{Networks: []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32")}, Key: other}}
+	secondOwn := second
+	secondOwn.Keys = map[netip.AddrPort]*tsig.Key{second.Primaries[0]: {Name: other}}
 	secondAlso := second
 	secondAlso.AlsoKeys = [][]byte{other}
 	for _, c := range []struct {
@@ -67,6 +74,17 @@ func TestAccessOfASource(t *testing.T) {
 		{"a key from wherever, a secondary without one", directed, policy.Transfer, peer("192.0.2.8", nil), false},
 		{"an address alone", directed, policy.Transfer, peer("203.0.113.5", nil), true},
 		{"an address alone, another", directed, policy.Transfer, peer("203.0.114.5", nil), false},
+		{"a server's own key", own, policy.Transfer, peer("192.0.2.7", other), true},
+		{"a server's own key, with the zone's", own, policy.Transfer, peer("192.0.2.7", updater), false},
+		{"a server's own key, unsigned", own, policy.Transfer, peer("192.0.2.7", nil), false},
+		{"a server's own key, from another", own, policy.Transfer, peer("192.0.2.8", other), false},
+		{"a server's own key, another with the zone's", own, policy.Transfer, peer("192.0.2.8", updater), true},
+		{"an address and a key", own, policy.Transfer, peer("203.0.113.7", other), true},
+		{"an address and a key, another key", own, policy.Transfer, peer("203.0.113.7", updater), false},
+		{"an address and a key, another address", own, policy.Transfer, peer("203.0.113.8", other), false},
+		{"NOTIFY by a server's own key", secondOwn, policy.Notify, peer("192.0.2.1", other), true},
+		{"NOTIFY by a server's own key, another server", secondOwn, policy.Notify, peer("198.51.100.9", other), false},
+		{"NOTIFY of a server with its own key, unsigned", secondOwn, policy.Notify, peer("192.0.2.1", nil), true},
 		{"NOTIFY by the second key", secondAlso, policy.Notify, peer("192.0.2.1", other), true},
 		{"NOTIFY by the second key, a stranger", secondAlso, policy.Notify, peer("192.0.2.9", other), false},
 		{"NOTIFY to a primary", open, policy.Notify, peer("192.0.2.8", nil), false},

@@ -191,7 +191,7 @@ func (m *Manager) Announce(apex []byte) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	n := notice{z.zone, z.source.followers(), z.source.Key}
+	n := notice{z.zone, z.source.followers(), z.source.signers()}
 	switch {
 	case len(n.followers) == 0:
 		return errors.New("the zone has neither secondaries nor notify: there is nobody to tell")

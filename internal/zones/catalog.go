@@ -8,11 +8,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"port53/internal/policy"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -24,6 +26,8 @@ type Template struct {
 	Secondaries []netip.AddrPort
 	Notify      []netip.AddrPort
 	Transfer    []netip.Prefix
+	Keys        map[netip.AddrPort]*tsig.Key // as in Source
+	TransferBy  []policy.Rule                // likewise
 	Key         *tsig.Key
 	Insecure    bool
 	Groups      map[string]*Template // of members with such a group; the rest is served as the template itself
@@ -205,10 +209,18 @@ func (s *Source) memberSource(m member) Source {
 	member := Source{
 		Apex: m.apex, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
 		Primaries: t.Primaries, Secondaries: t.Secondaries, Notify: t.Notify, Transfer: t.Transfer,
-		Key: t.Key, Insecure: t.Insecure, Catalog: s.Apex, Member: m.label, Group: m.group,
+		Keys: t.Keys, TransferBy: t.TransferBy, Key: t.Key, Insecure: t.Insecure, Catalog: s.Apex, Member: m.label, Group: m.group,
 	}
 	if len(member.Primaries) == 0 {
-		member.Primaries = s.Primaries
+		member.Primaries, member.Keys = s.Primaries, maps.Clone(t.Keys)
+		for _, a := range s.Primaries {
+			if key := s.Keys[a]; key != nil && member.Keys[a] == nil {
+				if member.Keys == nil {
+					member.Keys = map[netip.AddrPort]*tsig.Key{}
+				}
+				member.Keys[a] = key
+			}
+		}
 	}
 	if member.Key == nil && !member.Insecure {
 		member.Key, member.AlsoKeys, member.Insecure = s.Key, s.AlsoKeys, s.Insecure

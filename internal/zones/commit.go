@@ -204,7 +204,7 @@ func (m *Manager) announceAfter(z *managed, wait time.Duration) bool {
 		return false
 	}
 	followers := z.source.followers()
-	m.notifier.announce(z.key, notice{z.zone, followers, z.source.Key}, wait, false)
+	m.notifier.announce(z.key, notice{z.zone, followers, z.source.signers()}, wait, false)
 	return len(followers) > 0
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"port53/internal/exchange"
 	"port53/internal/transfer"
-	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -32,7 +31,7 @@ type notifier struct {
 type notice struct {
 	zone      *zone.Zone
 	followers []netip.AddrPort
-	key       *tsig.Key // to sign with; nil: it is not signed
+	keys      signers
 }
 
 // A round is what is known of the announcements of one zone.
@@ -142,7 +141,7 @@ func (n *notifier) announce(key string, what notice, after time.Duration, now bo
 			t.owner, t.with = t, func() []netip.AddrPort { return []netip.AddrPort{addr} }
 		}
 		told = append(told, t)
-		t.to, t.message, t.tries, t.failed = transfer.Primary{Addr: addr, Key: what.key}, message, 0, false
+		t.to, t.message, t.tries, t.failed = transfer.Primary{Addr: addr, Key: what.keys.of(addr)}, message, 0, false
 		if !t.running {
 			n.set(&t.task, max(wait, 0))
 			continue

@@ -11,7 +11,6 @@ import (
 
 	"port53/internal/exchange"
 	"port53/internal/transfer"
-	"port53/internal/tsig"
 	"port53/internal/zone"
 )
 
@@ -19,9 +18,9 @@ import (
 type primaries struct {
 	apex    []byte // in lower case
 	addrs   []netip.AddrPort
-	key     *tsig.Key // nil: transfers are not signed
-	records int       // of the zone, at most; 0: as package transfer has it
-	octets  int64     // of a transfer, at most; 0: as package transfer has it
+	keys    signers
+	records int   // of the zone, at most; 0: as package transfer has it
+	octets  int64 // of a transfer, at most; 0: as package transfer has it
 
 	client *transfer.Client                 // nil until the manager has taken the origin in
 	memory *atomic.Pointer[transfer.Memory] // likewise
@@ -40,7 +39,7 @@ func (o *primaries) Candidate(ctx context.Context, known Known) (*Candidate, err
 	o.known.sort(addrs)
 	var failures []error
 	for i, addr := range addrs {
-		c, err := o.ask(ctx, transfer.Primary{Addr: addr, Key: o.key}, known, i < len(addrs)-1)
+		c, err := o.ask(ctx, transfer.Primary{Addr: addr, Key: o.keys.of(addr)}, known, i < len(addrs)-1)
 		if ctx.Err() == nil {
 			o.known.mark(addr, !exchange.IsTimeout(err))
 		}

@@ -42,6 +42,11 @@ type Source struct {
 	Key         *tsig.Key        // that transfers are signed with; nil: see Insecure
 	AlsoKeys    [][]byte         // names of more keys, in lower case, that those may sign with who are sent the zone
 
+	// Keys are of servers that have one of their own, which counts instead of Key and AlsoKeys:
+	// what goes to them is signed with it, and they are known by it and their address.
+	Keys map[netip.AddrPort]*tsig.Key
+
+	TransferBy    []policy.Rule  // may transfer the zone as well, as each says
 	TransferKeys  [][]byte       // names of keys whose holders may transfer the zone, from wherever
 	TransferAlone []netip.Prefix // may transfer the zone without a signature
 	Insecure      bool           // transfers need no signature, if there is no Key
@@ -70,7 +75,7 @@ func (s *Source) origin() Origin {
 	case s.Origin != nil:
 		return s.Origin
 	case len(s.Primaries) > 0:
-		return &primaries{apex: wire.Lower(nil, s.Apex), addrs: s.Primaries, key: s.Key, records: s.MaxRecords, octets: s.MaxSize}
+		return &primaries{apex: wire.Lower(nil, s.Apex), addrs: s.Primaries, keys: s.signers(), records: s.MaxRecords, octets: s.MaxSize}
 	case s.Produces:
 		return &catalogOrigin{apex: s.Apex, listed: s.Listed}
 	}
@@ -87,7 +92,8 @@ func (s *Source) access() *policy.Access {
 			a.Query = &policy.ACL{}
 		}
 	}
-	listed := slices.Concat(hosts(s.Secondaries), s.Transfer)
+	shared, keyed := s.parted(s.Secondaries)
+	listed := slices.Concat(hosts(shared), s.Transfer)
 	tell := policy.Rule{Networks: slices.Concat(hosts(s.Primaries), s.AllowNotify), Unsigned: true}
 	switch {
 	case s.Key != nil:
@@ -99,6 +105,7 @@ func (s *Source) access() *policy.Access {
 	case s.Insecure:
 		a.Transfer = []policy.Rule{{Networks: listed, Unsigned: true}}
 	}
+	a.Transfer = slices.Concat(a.Transfer, keyed, s.TransferBy)
 	for _, name := range s.TransferKeys {
 		a.Transfer = append(a.Transfer, policy.Rule{Networks: anywhere, Key: name})
 	}
@@ -112,8 +119,42 @@ func (s *Source) access() *policy.Access {
 		for _, name := range s.AlsoKeys {
 			a.Notify = append(a.Notify, policy.Rule{Networks: tell.Networks, Key: name})
 		}
+		for addr, key := range s.Keys {
+			if host := hosts([]netip.AddrPort{addr}); slices.Contains(tell.Networks, host[0]) {
+				a.Notify = append(a.Notify, policy.Rule{Networks: host, Key: key.Name})
+			}
+		}
 	}
 	return a
+}
+
+// parted returns which of servers are known by the keys of the zone, and a rule for each that
+// has a key of its own.
+func (s *Source) parted(servers []netip.AddrPort) (shared []netip.AddrPort, keyed []policy.Rule) {
+	for _, a := range servers {
+		if key := s.Keys[a]; key != nil {
+			keyed = append(keyed, policy.Rule{Networks: hosts([]netip.AddrPort{a}), Key: key.Name})
+		} else {
+			shared = append(shared, a)
+		}
+	}
+	return shared, keyed
+}
+
+// signers are the keys that messages to other servers about one zone are signed with.
+type signers struct {
+	own    map[netip.AddrPort]*tsig.Key // of servers that have one of their own
+	shared *tsig.Key                    // with all others; nil: they are not signed
+}
+
+func (s *Source) signers() signers { return signers{s.Keys, s.Key} }
+
+// of returns the key for messages to a server, or nil.
+func (s *signers) of(a netip.AddrPort) *tsig.Key {
+	if key := s.own[a]; key != nil {
+		return key
+	}
+	return s.shared
 }
 
 // anywhere is the networks of a peer that is known by its key alone.
@@ -131,7 +172,7 @@ func hosts(addrs []netip.AddrPort) []netip.Prefix {
 
 // shared reports whether others have the zone from here.
 func (s *Source) shared() bool {
-	return len(s.Secondaries)+len(s.Transfer)+len(s.Notify)+len(s.TransferKeys)+len(s.TransferAlone) > 0
+	return len(s.Secondaries)+len(s.Transfer)+len(s.Notify)+len(s.TransferKeys)+len(s.TransferAlone)+len(s.TransferBy) > 0
 }
 
 // followers returns who is sent NOTIFY.
