@@ -75,9 +75,10 @@ func TestReportInABrowser(t *testing.T) {
 		args  []string
 		night bool
 	}{
-		"day":   {[]string{"--window-size=1200,900"}, false},
-		"night": {[]string{"--window-size=1200,900", "--force-dark-mode", "--blink-settings=preferredColorScheme=0"}, true},
-		"phone": {[]string{"--window-size=390,844"}, false},
+		"day":         {[]string{"--window-size=1280,900"}, false},
+		"night":       {[]string{"--window-size=1280,900", "--force-dark-mode", "--blink-settings=preferredColorScheme=0"}, true},
+		"phone":       {[]string{"--window-size=390,844"}, false},
+		"phone-night": {[]string{"--window-size=390,844", "--force-dark-mode", "--blink-settings=preferredColorScheme=0"}, true},
 	} {
 		file := filepath.Join(dir, name+".png")
 		draw(name, append(c.args, "--screenshot="+file)...)

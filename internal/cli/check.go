@@ -161,6 +161,18 @@ func (c *checkCommand) checks() []*check.Check {
 	})
 }
 
+// subject returns what was asked for, as a title of a report; "" is what has none of its own.
+func (c *checkCommand) subject(args []string) string {
+	const most = 3 // words that a title may have
+	switch {
+	case len(args) == 0:
+		return c.targets.list
+	case len(args) > most:
+		return fmt.Sprintf("%s and %d more", strings.Join(args[:most-1], ", "), len(args)-most+1)
+	}
+	return strings.Join(args, ", ")
+}
+
 // run looks at all targets, and writes a report of each.
 func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error {
 	o, least, err := c.options()
@@ -183,7 +195,7 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 	if err != nil {
 		return err
 	}
-	w, end, err := c.out.open(s, least, func() bool { return ctx.Err() != nil })
+	w, end, err := c.out.open(s, c.subject(args), least, func() bool { return ctx.Err() != nil })
 	if err != nil {
 		return err
 	}

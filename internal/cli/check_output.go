@@ -84,9 +84,9 @@ func (c *checkOutput) check() error {
 	return nil
 }
 
-// open returns the writer of reports, and what ends it. A file takes its name only when
+// open returns the writer of reports, and what ends it. subject is what was asked for, in words. A file takes its name only when
 // it is whole.
-func (c *checkOutput) open(s *streams, least finding.Severity, interrupted func() bool) (w report.Writer, end func() error, err error) {
+func (c *checkOutput) open(s *streams, subject string, least finding.Severity, interrupted func() bool) (w report.Writer, end func() error, err error) {
 	out := s.out
 	var f *os.File
 	if c.file != "" {
@@ -100,7 +100,7 @@ func (c *checkOutput) open(s *streams, least finding.Severity, interrupted func(
 	for _, c := range catalogue.All() {
 		rules = append(rules, &c.Check)
 	}
-	w = report.New(c.asked, b, report.Options{All: c.all, FailOn: least, Interrupted: interrupted, Version: buildVersion().Version, Colour: f == nil && c.colour(out), Rules: rules})
+	w = report.New(c.asked, b, report.Options{All: c.all, FailOn: least, Interrupted: interrupted, Version: buildVersion().Version, Subject: subject, Colour: f == nil && c.colour(out), Rules: rules})
 	return &flusher{w, b}, func() error {
 		err := errors.Join(w.Close(), b.Flush())
 		if f == nil {

@@ -100,16 +100,29 @@ func known(r *finding.Report) int {
 	return n
 }
 
-// verdict returns the report in one line.
+// verdict returns the report in one line, with what it does not rest on.
 func verdict(r *finding.Report) string {
+	text := verdictAlone(r)
+	switch missing := unmeasured(r); {
+	case r.Problem != "" || missing == "" || !r.Reached() && len(bad(r)) == 0:
+	case text == "incomplete":
+		return "incomplete: " + missing
+	case len(bad(r)) > 0 && r.Blind(finding.SevMedium), text == nothingWrong:
+		return text + "; " + missing
+	}
+	return text
+}
+
+const nothingWrong = "nothing wrong was found"
+
+// verdictAlone returns the verdict without what could not be measured.
+func verdictAlone(r *finding.Report) string {
 	list := bad(r)
 	switch {
 	case r.Dead && r.Problem != "":
 		return wire.Printable(r.Problem)
 	case r.Problem != "":
 		return "it could not be measured: " + wire.Printable(r.Problem)
-	case len(list) > 0 && r.Blind(finding.SevMedium):
-		return fmt.Sprintf("%s: %s; %s", list[0].severity(), list[0].title(), unmeasured(r))
 	case len(list) > 0:
 		return fmt.Sprintf("%s: %s", list[0].severity(), list[0].title())
 	case !r.Reached():
@@ -117,13 +130,11 @@ func verdict(r *finding.Report) string {
 	case len(r.Results) == r.Count()[finding.Skipped]:
 		return "no check that is wanted applies"
 	case r.Blind(finding.SevMedium):
-		return "incomplete: " + unmeasured(r)
+		return "incomplete"
 	case known(r) > 0:
 		return "nothing new was found"
-	case len(r.Unmeasured()) > 0:
-		return "nothing wrong was found; " + unmeasured(r)
 	}
-	return "nothing wrong was found"
+	return nothingWrong
 }
 
 // unmeasured names the checks that could not be made, the most severe first; "" is none.
@@ -145,11 +156,14 @@ func unmeasured(r *finding.Report) string {
 }
 
 // left tells which checks were left out, for each flag that they need.
-func left(r *finding.Report) []string {
+func left(r *finding.Report) []string { return leftOut(r.Left) }
+
+// leftOut tells for each flag how many checks need it.
+func leftOut(list []*finding.Check) []string {
 	var out []string
 	for _, mode := range []finding.Mode{finding.Active, finding.Intrusive} {
 		n, worst, of := 0, finding.SevInfo, 0
-		for _, c := range r.Left {
+		for _, c := range list {
 			switch {
 			case c.Mode != mode:
 				continue
@@ -200,12 +214,7 @@ func writeText(w io.Writer, r *finding.Report, o Options) error {
 		_, err := fmt.Fprintf(w, "%s: %s\n", wire.Printable(r.Target.Text), verdict(r))
 		return err
 	}
-	paint := func(colour, text string) string {
-		if !o.Colour {
-			return text
-		}
-		return colour + text + inPlain
-	}
+	paint := (&base{o: o}).paint
 	fmt.Fprintf(&b, "%s\n", paint(inBold, wire.Printable(r.Target.Text)))
 	for _, p := range ports(r) {
 		fmt.Fprintf(&b, "  %d/%s %s (%s)\n", p.Number, p.Proto, p.State, p.Reason)
@@ -270,6 +279,63 @@ func writeText(w io.Writer, r *finding.Report, o Options) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// text returns the summary for people.
+func (s *summary) text(paint func(colour, text string) string) string {
+	var b strings.Builder
+	alive := s.alive()
+	fmt.Fprintf(&b, "%s\n", paint(inBold, s.counted()))
+	fmt.Fprintf(&b, "  verdict: %s\n", paint(s.colour(), s.verdict()))
+	if s.scored {
+		fmt.Fprintf(&b, "  score: %d of 100 (the lowest)\n", s.score)
+	}
+	for _, text := range s.notes() {
+		fmt.Fprintf(&b, "  %s\n", text)
+	}
+	if list, more := s.first(); len(list) > 0 {
+		b.WriteString("\nMend first\n")
+		for _, f := range list {
+			colour := inYellow
+			if f.state == finding.Fail {
+				colour = inRed
+			}
+			fmt.Fprintf(&b, "  %s %s: %s\n    at %s\n", paint(colour, fmt.Sprintf("%-8s", f.severity)), f.id, f.title, f.where())
+		}
+		if more > 0 {
+			fmt.Fprintf(&b, "  and %s of another kind\n", counted(more, "fault"))
+		}
+	}
+	b.WriteString("\nScore  Target\n")
+	for _, x := range alive {
+		score := "-"
+		if x.scored {
+			score = fmt.Sprint(x.score)
+		}
+		text := x.verdict
+		if n := bySeverity(&x.findings); n != "" {
+			text = n
+		}
+		fmt.Fprintf(&b, "  %3s  %s: %s\n", score, x.target, text)
+	}
+	for _, line := range s.silent() {
+		fmt.Fprintf(&b, "    -  %s\n", line)
+	}
+	return b.String()
+}
+
+// colour returns the colour of the verdict.
+func (s *summary) colour() string {
+	colour := inGreen
+	for _, x := range s.rows {
+		switch {
+		case x.look == finding.Fail:
+			return inRed
+		case x.look != finding.Pass && !x.dead:
+			colour = inYellow
+		}
+	}
+	return colour
 }
 
 // runs returns what the server is in one line, or "" if it is not known.

@@ -1,7 +1,8 @@
 // Package report writes what checks found: for people, for programs, for code scanning
 // and continuous integration, as a page, and as nmap prints.
 //
-// [New] returns a [Writer] of a format, which takes reports one after the other. What
+// [New] returns a [Writer] of a format, which takes reports one after the other. Those for people
+// begin with a summary of all, and are written when the last report is there. What
 // comes from the network is printable in every format, and controls no terminal, parser,
 // browser or spreadsheet. [ReadBaseline] reads what an earlier run wrote in JSON.
 package report
@@ -39,6 +40,7 @@ type Options struct {
 	Colour  bool             // for a terminal
 	FailOn  finding.Severity // what counts as a failure where a format knows only that
 	Version string           // of this program
+	Subject string           // what was asked for, as a title; empty: the first target
 	// Interrupted tells, when a document ends, whether the run ended early. Nil: it did not.
 	Interrupted func() bool
 	Rules       []*finding.Check // all that reports may have results of, for formats that list them
@@ -91,23 +93,56 @@ func (b *base) wanted(s finding.State) bool {
 	return b.o.All || s == finding.Fail || s == finding.Warn || s == finding.Unknown
 }
 
-type textWriter struct{ base }
+// A textWriter keeps the reports until it knows all, since the summary stands before them. One
+// report has a summary of its own.
+type textWriter struct {
+	base
+	sum   summary
+	spool spool
+	parts []part // by number of report
+}
 
 func (t *textWriter) Write(r *finding.Report) error {
-	if t.n++; t.n > 1 {
-		if _, err := io.WriteString(t.w, "\n"); err != nil {
-			return err
-		}
+	t.n++
+	t.sum.add(r)
+	from := t.spool.size
+	if err := writeText(&t.spool, r, t.o); err != nil {
+		return err
 	}
-	return writeText(t.w, r, t.o)
+	t.parts = append(t.parts, part{from, t.spool.size})
+	return nil
 }
 
 func (t *textWriter) Close() error {
+	defer t.spool.close()
+	if t.n > 1 {
+		if _, err := io.WriteString(t.w, t.sum.text(t.paint)); err != nil {
+			return err
+		}
+		for _, x := range t.sum.alive() {
+			if _, err := io.WriteString(t.w, "\n"); err != nil {
+				return err
+			}
+			if err := t.spool.copy(t.w, t.parts[x.n-1].from, t.parts[x.n-1].to); err != nil {
+				return err
+			}
+		}
+	} else if err := t.spool.copy(t.w, 0, t.spool.size); err != nil {
+		return err
+	}
 	if !t.interrupted() {
 		return nil
 	}
 	_, err := fmt.Fprintf(t.w, "\n%s\n", earlyEnd)
 	return err
+}
+
+// paint colours a text where that is wanted.
+func (b *base) paint(colour, text string) string {
+	if !b.o.Colour || colour == "" {
+		return text
+	}
+	return colour + text + inPlain
 }
 
 // A jsonWriter writes one document, or with lines one report a line.
