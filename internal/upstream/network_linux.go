@@ -22,21 +22,51 @@ import (
 const harvest = 128
 
 // A system is the sockets of this machine. All wait through one epoll descriptor,
-// which itself waits in the runtime's poller: a question costs eight system calls, its
-// share of one that waits for many, and no goroutine.
+// which itself waits in the runtime's poller: a question costs no goroutine, and its
+// share of one system call that waits for many.
+//
+// Each question has a port of its own, drawn for it when it is asked. No port is bound
+// before: whoever finds one open could send replies in advance. What waits for questions
+// is sockets without a port.
 type system struct {
 	random  Entropy
 	sources sources
 	seed    maphash.Seed
 
-	mu    sync.Mutex
-	file  *os.File // the epoll descriptor; nil until the first question and after Close
-	epoll int
-	free  []*socket // for reuse
+	mu     sync.Mutex
+	file   *os.File // the epoll descriptor; nil until the first question and after Close
+	epoll  int
+	free   []*socket // without a descriptor
+	pools  []pool
+	idle   int // sockets in pools
+	least  int // the fewest since trim looked
+	trims  *time.Timer
+	ports  ports
+	looked time.Time // when ports were read
 
 	closed atomic.Bool
 	slots  atomic.Pointer[[]*socket] // all there are, by slot; written under mu
 }
+
+// A pool is sockets with a source address and without a port. The one used last is used
+// first.
+type pool struct {
+	source  netip.Addr
+	sockets []*socket
+}
+
+const (
+	// maxIdle is how many sockets wait for questions: as many as are answered at one time
+	// on a busy resolver. More are closed.
+	maxIdle = 256
+	// trimTime is how long a socket that is not needed stays open, and up to twice that.
+	trimTime = 10 * time.Second
+	// lookTime is how long the ports that the kernel chooses from are taken to be the same.
+	lookTime = 10 * time.Second
+	// maxDrained is how many datagrams are read out of a socket that is to be used again.
+	// Beyond that somebody floods it, and it is closed.
+	maxDrained = 8
+)
 
 // System returns the network of this machine. sources are the addresses that questions
 // leave from; without any of a server's family, routes decide. It also is an io.Closer.
@@ -108,6 +138,7 @@ func (s *system) Close() error {
 	for _, c := range *s.slots.Load() {
 		c.wake()
 	}
+	s.release()
 	if s.file == nil {
 		return nil
 	}
@@ -116,11 +147,15 @@ func (s *system) Close() error {
 	return err
 }
 
-// A socket is one UDP socket. Its memory is used again.
+// A socket is one UDP socket. Its memory is used again, and its descriptor if the kernel
+// chose its port.
 type socket struct {
 	system *system
 	slot   int32
-	fd     int
+	fd     int                   // -1: none
+	source netip.Addr            // that it is bound to, or will be
+	bound  bool                  // to an address
+	again  bool                  // the kernel chose its port
 	to     unix.RawSockaddrInet6 // or an Inet4; what it is connected to
 	toLen  uint32
 	ready  chan struct{}
@@ -136,22 +171,19 @@ func (c *socket) wake() {
 
 // Socket implements [Network].
 func (s *system) Socket(to netip.AddrPort) (exchange.Socket, error) {
-	c, err := s.take()
+	c, port, err := s.take(s.source(to.Addr()))
 	if err != nil {
 		return nil, err
 	}
-	family := uintptr(unix.AF_INET6)
-	if to.Addr().Is4() {
-		family = unix.AF_INET
+	if c.fd < 0 {
+		if err = c.open(); err != nil {
+			s.give(c)
+			return nil, err
+		}
 	}
-	fd, _, errno := syscall.RawSyscall(unix.SYS_SOCKET, family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if errno != 0 {
-		s.give(c)
-		return nil, os.NewSyscallError("socket", errno)
-	}
-	c.fd = int(fd)
-	if err := c.prepare(to); err != nil {
+	if err = c.prepare(to, port); err != nil {
 		_ = unix.Close(c.fd)
+		c.fd = -1
 		s.give(c)
 		if s.closed.Load() {
 			err = net.ErrClosed
@@ -161,39 +193,69 @@ func (s *system) Socket(to netip.AddrPort) (exchange.Socket, error) {
 	return c, nil
 }
 
-// prepare binds a socket to a random port, connects it and has it watched.
-func (c *socket) prepare(to netip.AddrPort) error {
-	fd, four := uintptr(c.fd), to.Addr().Is4()
+// open makes a descriptor without a port, and has it watched.
+func (c *socket) open() error {
+	family, level, option, value := uintptr(unix.AF_INET6), uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_MTU_DISCOVER), int32(unix.IPV6_PMTUDISC_OMIT)
+	if c.source.Is4() {
+		family, level, option, value = unix.AF_INET, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT
+	}
+	open := func() syscall.Errno {
+		fd, _, errno := syscall.RawSyscall(unix.SYS_SOCKET, family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		c.fd = int(fd)
+		return errno
+	}
+	errno := open()
+	if scarce(errno) && c.system.relieve() {
+		errno = open()
+	}
+	if errno != 0 {
+		c.fd = -1
+		return os.NewSyscallError("socket", errno)
+	}
 	// A datagram is never cut into fragments on the way, which could be replaced by
 	// forged ones; and what routers are said to say of sizes is not believed, so that
 	// it does not tell strangers which port is open (CVE-2021-20322).
-	level, option, value := uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_MTU_DISCOVER), int32(unix.IPV6_PMTUDISC_OMIT)
-	if four {
-		level, option, value = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT
-	}
+	fd := uintptr(c.fd)
 	_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, fd, level, option, uintptr(unsafe.Pointer(&value)), 4, 0)
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xFFFFFFFF, Fd: c.slot}
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(c.system.epoll), unix.EPOLL_CTL_ADD, fd, uintptr(unsafe.Pointer(&ev)), 0, 0); errno != 0 {
+		_ = unix.Close(c.fd)
+		c.fd = -1
+		if c.system.closed.Load() {
+			return net.ErrClosed
+		}
+		return os.NewSyscallError("epoll_ctl", errno)
+	}
+	return nil
+}
 
-	var from unix.RawSockaddrInet6
-	source := c.system.source(to.Addr())
-	for tries := 0; ; tries++ {
-		port := firstPort + uint16(c.system.random.Below(portCount))
-		n := sockaddr(&from, netip.AddrPortFrom(source, port))
-		_, _, errno := syscall.RawSyscall(unix.SYS_BIND, fd, uintptr(unsafe.Pointer(&from)), uintptr(n))
+// scarce tells whether an error says that there is no room for a socket more.
+func scarce(errno syscall.Errno) bool {
+	return errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM
+}
+
+// prepare gives a socket its port and connects it. With port 0 the kernel draws one, while
+// it connects.
+func (c *socket) prepare(to netip.AddrPort, port uint16) error {
+	c.again = port == 0
+	for tries := 0; port != 0 || !c.source.IsUnspecified() && !c.bound; tries++ {
+		var from unix.RawSockaddrInet6
+		n := sockaddr(&from, netip.AddrPortFrom(c.source, port))
+		_, _, errno := syscall.RawSyscall(unix.SYS_BIND, uintptr(c.fd), uintptr(unsafe.Pointer(&from)), uintptr(n))
 		if errno == 0 {
+			c.bound = true
 			break
 		}
 		// EACCES: an administrator keeps more ports for services than is usual.
-		if errno != unix.EADDRINUSE && errno != unix.EACCES || tries == bindTries {
+		if errno != unix.EADDRINUSE && errno != unix.EACCES || tries == bindTries || port == 0 {
 			return os.NewSyscallError("bind", errno)
 		}
+		port = c.system.drawOwn()
 	}
 	c.toLen = sockaddr(&c.to, to)
-	if _, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, fd, uintptr(unsafe.Pointer(&c.to)), uintptr(c.toLen)); errno != 0 {
+	_, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(c.fd), uintptr(unsafe.Pointer(&c.to)), uintptr(c.toLen))
+	if errno != 0 {
 		return os.NewSyscallError("connect", errno)
-	}
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xFFFFFFFF, Fd: c.slot}
-	if _, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(c.system.epoll), unix.EPOLL_CTL_ADD, fd, uintptr(unsafe.Pointer(&ev)), 0, 0); errno != 0 {
-		return os.NewSyscallError("epoll_ctl", errno)
 	}
 	return nil
 }
@@ -227,40 +289,154 @@ func (s *system) source(to netip.Addr) netip.Addr {
 	return s.sources.pick(to, hash)
 }
 
-// take returns memory for a socket.
-func (s *system) take() (*socket, error) {
+// take returns a socket for a question from a source address, and the port to bind it to;
+// 0 is that the kernel chooses. It has a descriptor if one was waiting.
+func (s *system) take(source netip.Addr) (*socket, uint16, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
-		return nil, net.ErrClosed
+		return nil, 0, net.ErrClosed
 	}
 	if s.file == nil {
 		if err := s.start(); err != nil {
-			return nil, err
+			return nil, 0, err
+		}
+	}
+	if now := time.Now(); s.looked.IsZero() || now.Sub(s.looked) > lookTime {
+		s.ports, s.looked = kernelPorts(), now
+	}
+	port := s.ports.draw(&s.random)
+	if port == 0 {
+		if c := s.poolOf(source).pop(); c != nil {
+			s.idle--
+			s.least = min(s.least, s.idle)
+			c.quiet()
+			return c, 0, nil
 		}
 	}
 	if n := len(s.free); n > 0 {
 		c := s.free[n-1]
 		s.free = s.free[:n-1]
-		select {
-		case <-c.ready:
-		default:
-		}
-		return c, nil
+		c.source = source
+		c.quiet()
+		return c, port, nil
 	}
 	slots := *s.slots.Load()
-	c := &socket{system: s, slot: int32(len(slots)), ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	c := &socket{system: s, slot: int32(len(slots)), fd: -1, source: source, ready: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
 	c.timer.Stop()
 	slots = append(slots, c)
 	s.slots.Store(&slots)
-	return c, nil
+	return c, port, nil
 }
 
-// give takes memory back.
+// quiet forgets that something has come.
+func (c *socket) quiet() {
+	select {
+	case <-c.ready:
+	default:
+	}
+}
+
+// drawOwn returns a port to bind to, after one that was in use.
+func (s *system) drawOwn() uint16 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ports.drawOwn(&s.random)
+}
+
+// poolOf returns the pool of a source address. s.mu is held.
+func (s *system) poolOf(source netip.Addr) *pool {
+	for i := range s.pools {
+		if s.pools[i].source == source {
+			return &s.pools[i]
+		}
+	}
+	s.pools = append(s.pools, pool{source: source})
+	return &s.pools[len(s.pools)-1]
+}
+
+func (p *pool) pop() *socket {
+	n := len(p.sockets)
+	if n == 0 {
+		return nil
+	}
+	c := p.sockets[n-1]
+	p.sockets = p.sockets[:n-1]
+	return c
+}
+
+// give takes a socket without a descriptor back.
 func (s *system) give(c *socket) {
+	c.bound = false
 	s.mu.Lock()
 	s.free = append(s.free, c)
 	s.mu.Unlock()
+}
+
+// keep takes a socket without a port back, and tells whether there is room for it.
+func (s *system) keep(c *socket) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle >= maxIdle || s.closed.Load() {
+		return false
+	}
+	p := s.poolOf(c.source)
+	p.sockets = append(p.sockets, c)
+	if s.idle++; s.trims == nil {
+		s.trims = time.AfterFunc(trimTime, s.trim)
+	}
+	return true
+}
+
+// trim closes the sockets that no question needed since it looked last.
+func (s *system) trim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.pools {
+		p := &s.pools[i]
+		n := min(s.least, len(p.sockets)) // those used last are at the end
+		for _, c := range p.sockets[:n] {
+			s.drop(c)
+		}
+		p.sockets = append(p.sockets[:0], p.sockets[n:]...)
+		s.least -= n
+	}
+	s.least = s.idle
+	if s.trims = nil; s.idle > 0 {
+		s.trims = time.AfterFunc(trimTime, s.trim)
+	}
+}
+
+// drop closes a socket that waits for a question. s.mu is held.
+func (s *system) drop(c *socket) {
+	_ = unix.Close(c.fd)
+	c.fd, c.bound = -1, false
+	s.free = append(s.free, c)
+	s.idle--
+}
+
+// release closes the sockets that wait for questions, and tells whether there were any.
+// s.mu is held.
+func (s *system) release() bool {
+	was := s.idle
+	for i := range s.pools {
+		p := &s.pools[i]
+		for c := p.pop(); c != nil; c = p.pop() {
+			s.drop(c)
+		}
+	}
+	if s.least = 0; s.trims != nil {
+		s.trims.Stop()
+		s.trims = nil
+	}
+	return was > 0
+}
+
+// relieve is release for those without the lock.
+func (s *system) relieve() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.release()
 }
 
 // Send implements [exchange.Socket].
@@ -341,6 +517,9 @@ func (c *socket) read(b []byte) (int, syscall.Errno) {
 
 // Close implements [exchange.Socket].
 func (c *socket) Close() error {
+	if c.again && c.unbind() && c.system.keep(c) {
+		return nil
+	}
 	_, _, errno := syscall.RawSyscall(unix.SYS_CLOSE, uintptr(c.fd), 0, 0)
 	c.fd = -1
 	c.system.give(c)
@@ -348,6 +527,25 @@ func (c *socket) Close() error {
 		return os.NewSyscallError("close", errno)
 	}
 	return nil
+}
+
+// unbind takes from a socket its peer and the port that the kernel chose, so that the next
+// question gets another, and whatever has come for this one. It tells whether the socket
+// can be used again.
+func (c *socket) unbind() bool {
+	none := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	if _, _, errno := syscall.RawSyscall(unix.SYS_CONNECT, uintptr(c.fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none)); errno != 0 {
+		return false
+	}
+	var b [1]byte // the rest of a datagram is dropped
+	for range maxDrained {
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&b)), 1, 0, 0, 0)
+		if errno == unix.EAGAIN {
+			return true
+		}
+		// What is no datagram is what the network said of the last one, once.
+	}
+	return false
 }
 
 // DialTCP implements [Network].

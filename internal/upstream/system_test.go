@@ -88,9 +88,10 @@ func TestReleased(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// Connections are kept, both ends of which are ours here.
 	dialled := int(c.Counters().Dialled.Load())
-	if after := descriptors(t); after > before+2*dialled {
+	// So many sockets wait for other questions, and connections are kept, both ends of which are ours here.
+	const waiting = 256
+	if after := descriptors(t); after > before+waiting+2*dialled {
 		t.Errorf("%d descriptors before, %d after, and %d connections", before, after, dialled)
 	}
 	wait := make(chan error)
