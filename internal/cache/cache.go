@@ -16,8 +16,8 @@
 // is full the oldest entry goes, or if it was read since it was written, moves to the
 // front once more.
 //
-// Package cache knows no servers and no clock: every call is given the time, in
-// seconds since 1970.
+// Package cache knows no servers. Every call is given the time, in seconds since 1970;
+// [Cache.Now] is a clock for that which never goes back.
 package cache
 
 import (
@@ -26,6 +26,7 @@ import (
 	"math/bits"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"port53/internal/wire"
 )
@@ -39,6 +40,10 @@ type Options struct {
 	MaxNegativeTTL uint32 // seconds that what is not there is fresh; 0: an hour
 	Stale          uint32 // seconds that what has expired may still be served; 0: a day
 	StaleTTL       uint32 // the time to live that it is served with; 0: 30 (RFC 8767, section 5)
+
+	// Clock tells the system's time since 1970 and the time since any moment, which nobody
+	// sets; nil: the system's.
+	Clock func() (wall, elapsed time.Duration)
 }
 
 const (
@@ -75,6 +80,7 @@ type Cache struct {
 	epoch  atomic.Uint64 // flushes so far
 	shards []shard
 	o      Options
+	clock  clock
 }
 
 // New returns an empty cache. It uses memory as it fills.
@@ -104,6 +110,7 @@ func New(o Options) *Cache {
 	}
 	c := &Cache{seed: o.Seed, mask: uint64(n - 1), shards: make([]shard, n), o: o}
 
+	c.clock.init(o.Clock)
 	words := int(o.Size / int64(n) / lineOctets * lineOctets / 8)
 	slots := words / indexShare / bucketSlots * bucketSlots
 	arena, release := newArena(n * words)

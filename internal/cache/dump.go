@@ -32,16 +32,17 @@ func IsDump(head []byte) bool {
 	return string(head[:n]) == anyMagic[:n] || bytes.Count(head, []byte{0}) == len(head)
 }
 
-// Dump writes all entries but failures, with the times at which they expire, the oldest
-// of each shard first. Each shard is locked while it is copied, not while it is written;
+// Dump writes all entries but failures, with the times at which they expire by the system's
+// clock, the oldest of each shard first. Each shard is locked while it is copied, not while it is written;
 // readers never wait.
 func (c *Cache) Dump(w io.Writer) error {
 	out := bufio.NewWriterSize(w, 1<<16)
 	_, _ = out.WriteString(dumpMagic) // the last write tells
 	var octets []byte
 	var positions []uint64
+	ahead := c.ahead()
 	for i := range c.shards {
-		octets, positions = c.shards[i].dump(octets[:0], positions[:0])
+		octets, positions = c.shards[i].dump(octets[:0], positions[:0], ahead)
 		if _, err := out.Write(octets); err != nil {
 			return err
 		}
@@ -50,8 +51,9 @@ func (c *Cache) Dump(w io.Writer) error {
 	return out.Flush()
 }
 
-// dump appends the entries of a shard to dst. It uses, and returns, room for positions.
-func (s *shard) dump(dst []byte, positions []uint64) ([]byte, []uint64) {
+// dump appends the entries of a shard to dst, their times set back by so many seconds. It uses,
+// and returns, room for positions.
+func (s *shard) dump(dst []byte, positions []uint64, ahead uint32) ([]byte, []uint64) {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +70,10 @@ func (s *shard) dump(dst []byte, positions []uint64) ([]byte, []uint64) {
 		}
 		start := len(dst)
 		dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
-		for _, w := range e {
+		for i, w := range e {
+			if i == wordTime {
+				w = shift(w, -ahead)
+			}
 			dst = binary.LittleEndian.AppendUint64(dst, w)
 		}
 		binary.LittleEndian.PutUint32(dst[start:], uint32(len(e)*8))
@@ -77,7 +82,7 @@ func (s *shard) dump(dst []byte, positions []uint64) ([]byte, []uint64) {
 	return dst, positions
 }
 
-// Load reads a dump, and keeps what has not expired by now, nor longer ago than what
+// Load reads a dump, and keeps what has not expired by now, the system's time, nor longer ago than what
 // is stale may be, and of which nothing newer is known. It returns the number of
 // entries it kept. What comes before a fault is kept; the error wraps [ErrDump], or is
 // the reader's.
@@ -95,7 +100,7 @@ func (c *Cache) Load(r io.Reader, now int64) (kept int, err error) {
 		return 0, fault(err, fmt.Sprintf("it does not begin with %q", dumpMagic))
 	}
 	var head [8]byte
-	room, words := make([]byte, maxEntry), make([]uint64, maxWords)
+	room, words, ahead := make([]byte, maxEntry), make([]uint64, maxWords), c.ahead()
 	for {
 		if _, err := io.ReadFull(in, head[:]); err != nil {
 			return kept, fault(err, fmt.Sprintf("it ends early, after %d entries that were kept", kept))
@@ -116,7 +121,8 @@ func (c *Cache) Load(r io.Reader, now int64) (kept int, err error) {
 		for i := range n / 8 {
 			words[i] = binary.LittleEndian.Uint64(room[8*i:])
 		}
-		if c.restore(words[:n/8], now) {
+		words[wordTime] = shift(words[wordTime], ahead)
+		if c.restore(words[:n/8], now+int64(ahead)) {
 			kept++
 		}
 	}

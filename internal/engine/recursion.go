@@ -50,7 +50,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return 0
 	}
 	key := resolver.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
-	now := w.unix()
+	now := w.cacheTime(r.Cache)
 	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
 	if ok && !hit.Stale {
 		if hit.Prefetch && r.Prefetch {
@@ -80,11 +80,11 @@ func (w *worker) local(r *Recursion, entry *zone.Entry) bool {
 		!r.Config.Routed(q.Name.Name(), len(entry.Apex))
 }
 
-// unix returns the time in seconds since 1970. It goes with the batch, whose time of
-// arrival is read once.
-func (w *worker) unix() int64 {
+// cacheTime returns the cache's time in seconds since 1970. It goes with the batch, whose
+// time of arrival is read once.
+func (w *worker) cacheTime(c *cache.Cache) int64 {
 	if d := w.now - w.clockAt; w.clockAt == 0 || d > int64(clockStep) || d < 0 {
-		w.clock, w.clockAt = time.Now().Unix(), w.now
+		w.clock, w.clockAt = c.Now(), w.now
 	}
 	return w.clock
 }
@@ -241,7 +241,7 @@ func (p *pending) Drop() {
 // fromStale answers from what has expired, if it is still there.
 func (p *pending) fromStale(w *worker) (int, bool) {
 	key := resolver.Key(w.query.Name.Name(), w.query.Type, w.query.DO, w.query.Flags&wire.FlagCD != 0)
-	hit, ok := p.recursion.Cache.Answer(key, time.Now().Unix(), w.builder.Rest())
+	hit, ok := p.recursion.Cache.Answer(key, p.recursion.Cache.Now(), w.builder.Rest())
 	if !ok {
 		return w.otherStale(p.recursion, true)
 	}

@@ -192,3 +192,35 @@ func TestLateRepliesAreLimited(t *testing.T) {
 		}
 	})
 }
+
+// TestCacheSetBack has the system's clock set back by an hour: an answer in the cache lives no
+// longer for it.
+func TestCacheSetBack(t *testing.T) {
+	wall, elapsed := time.Unix(1_700_000_000, 0), time.Duration(0)
+	store := cache.New(cache.Options{Size: 1 << 20, Clock: func() (time.Duration, time.Duration) { return time.Duration(wall.UnixNano()), elapsed }})
+	config := resolver.Compile(resolver.Settings{IPv4: true})
+	r := resolver.New(resolver.Options{Cache: store, Exchanger: deadNetwork{}}, config)
+	defer r.Close()
+	e := New(Options{Uncontained: true}, Generation{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}})
+	w, buf := e.newWorker(), make([]byte, wire.MaxMessage)
+	name := []byte("\x03www\x07example\x00")
+	store.Writer().PutAnswer(resolver.Key(name, wire.TypeA, false, false), &cache.Answer{EDE: -1, TTL: 60, Rcode: wire.NXDomain}, store.Now())
+	late := &stuck{may: make(chan struct{})}
+	close(late.may)
+	handled := func() int {
+		peer := server.Peer{Remote: netip.MustParseAddrPort("127.0.0.1:4000"), Transport: server.UDP}
+		peer.Later = func(*server.Peer) (server.Responder, error) { return late, nil }
+		return w.Handle(wire.AppendQuery(nil, 7, wire.FlagRD, name, wire.TypeA), &peer, int64(time.Hour+elapsed), buf)
+	}
+	if n := handled(); n <= 0 {
+		t.Fatal("the cached answer is not given")
+	}
+	wall = wall.Add(-time.Hour)
+	if n := handled(); n <= 0 {
+		t.Error("set back, the cached answer is not given any more")
+	}
+	wall, elapsed = wall.Add(61*time.Second), elapsed+61*time.Second
+	if n := handled(); n != server.Pending {
+		t.Errorf("61 s later an answer of 60 s is given: %d octets", n)
+	}
+}

@@ -105,7 +105,8 @@ func (l *link) rename() *wire.RRset {
 	return l.dname
 }
 
-func (t *task) unix() int64 { return time.Now().Unix() }
+// unix returns the cache's time, in seconds since 1970.
+func (t *task) unix() int64 { return t.r.cache.Now() }
 
 // reading returns memory to read a reply into. It lasts as long as the task.
 func (m *scratch) reading() *reading {
