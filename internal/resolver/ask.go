@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"port53/internal/upstream"
@@ -63,7 +64,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		return t.askLocal(c, name, typ)
 	}
 	a := asking{t: t, c: c, name: name, typ: typ, whole: whole, zone: t.r.hash(c.zone)}
-	a.fail = &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
+	a.fail = notAsked
 	a.except = t.s.except.ofZone(name)
 	a.list = t.candidates(c, nil)
 	a.waves, a.end = t.patience(c)
@@ -107,8 +108,12 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	}
 }
 
+// notAsked is why there is no answer before anybody was asked. It is not modified.
+var notAsked = &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
+
 // none returns what there is when nobody is left to be asked.
 func (a *asking) none() (*finding, *failure) {
+	a.refusesZone()
 	// Servers that all turn down a part of a name may still know the whole.
 	if a.last != nil || a.whole || a.t.s.Minimise == Strict {
 		a.learnLame()
@@ -176,8 +181,10 @@ func (a *asking) read(s *candidate, reply *upstream.Reply, err error) *finding {
 		}
 		t.trace.failed(a.c, s.server, err)
 		a.fail = failed(err, a.fail)
+		t.b.why = a.fail
 		return nil
 	}
+	t.b.heard = true
 	m := t.reading()
 	if bad := m.Parse(reply.Message); bad != 0 {
 		s.out = true
@@ -282,6 +289,9 @@ func (a *asking) weigh(s *candidate, f *finding) bool {
 	switch {
 	case f.kind == foundNothing:
 		s.out, s.lame = true, f.lame && iterated
+		if f.rcode == wire.Refused && iterated && a.t.depth == 0 {
+			a.t.r.refusals.refused(lameKey{s.server, a.zone}, a.t.r.hash(a.name))
+		}
 		a.fail = useless(f)
 		a.useless++
 		return false
@@ -297,6 +307,7 @@ func (a *asking) weigh(s *candidate, f *finding) bool {
 	if s.known {
 		a.t.r.lame.drop(lameFor{lameKey{s.server, a.zone}, a.typ})
 	}
+	a.t.r.refusals.answered(lameKey{s.server, a.zone})
 	return true
 }
 
@@ -344,6 +355,9 @@ func (t *task) spent(fail *failure) *failure {
 	switch {
 	case t.r.ctx.Err() != nil:
 		return &failure{ede: wire.EDENotReady, text: "shutting down", now: true, busy: true}
+	case t.b.packets <= 0 && !t.b.heard && t.b.why != nil:
+		// Nothing leads out of this machine, or nothing came back: the limit is not the cause.
+		return &failure{ede: t.b.why.ede, text: t.b.why.text, now: true}
 	case t.b.packets <= 0:
 		return &failure{ede: wire.EDEOther, text: "limit of packets for one question reached", now: true}
 	case t.b.octets <= 0:
@@ -361,7 +375,12 @@ func failed(err error, before *failure) *failure {
 	case errors.Is(err, errMalformed):
 		return &failure{ede: wire.EDEInvalidData, text: "servers send what cannot be read"}
 	}
-	return &failure{ede: wire.EDENetworkError, text: "servers cannot be reached"}
+	text := "servers cannot be reached"
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		text += ": " + errno.Error() // such as that there is no route
+	}
+	return &failure{ede: wire.EDENetworkError, text: text}
 }
 
 // candidates returns the addresses that may be asked for c: those in list, and those
@@ -455,6 +474,10 @@ func (a *asking) choose() int {
 		if s.out || s.tries > 0 || slices.Contains(t.avoid, key) {
 			continue
 		}
+		if c.route == nil && t.r.refusals.alone(key) {
+			a.leaveAlone()
+			continue
+		}
 		lame := c.route == nil && t.r.lame.has(lameFor{key, a.typ})
 		timeout, state, probe := t.r.exchange.Estimate(s.server)
 		if state == upstream.Dead && !probe && c.route == nil {
@@ -500,6 +523,17 @@ func (a *asking) choose() int {
 	}
 	return found
 }
+
+// leaveAlone has the question fail because of servers that refuse the zone, if nothing else
+// comes of it.
+func (a *asking) leaveAlone() {
+	if a.fail == notAsked {
+		a.fail = refusing
+	}
+}
+
+// refusing is why servers are left alone. It is not modified.
+var refusing = &failure{ede: wire.EDENoReachableAuthority, text: "servers answer REFUSED"}
 
 // errMalformed is a reply that does not parse.
 var errMalformed = errors.New("malformed reply")

@@ -12,7 +12,9 @@ type budget struct {
 	packets  int
 	octets   int
 	work     dnssec.Work
-	vain     int // name servers whose addresses were looked up in vain
+	heard    bool     // somebody replied
+	why      *failure // why the last one did not
+	vain     int      // name servers whose addresses were looked up in vain
 	deadline time.Time
 	reply    time.Time // when whoever asked gets SERVFAIL
 }

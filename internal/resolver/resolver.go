@@ -127,13 +127,14 @@ type Resolver struct {
 	seed     maphash.Seed
 	random   upstream.Entropy
 
-	flights flights
-	trusts  trusts
-	lame    expiring[lameFor]
-	dead    expiring[targetKey]
-	quota   quotas
-	spans   spans
-	waiting waiting
+	flights  flights
+	trusts   trusts
+	lame     expiring[lameFor]
+	refusals refusals
+	dead     expiring[targetKey]
+	quota    quotas
+	spans    spans
+	waiting  waiting
 
 	inquiries chan *inquiry // to goroutines without work
 	idle      atomic.Int32  // these

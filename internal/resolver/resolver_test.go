@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -206,3 +207,72 @@ type waiter chan struct{}
 func (w waiter) Answer(*cache.Answer, string) { w <- struct{}{} }
 func (w waiter) Late()                        {}
 func (w waiter) Drop()                        { w <- struct{}{} }
+
+// TestClockSetBack has the system's clock set back by an hour: what the resolver learned does
+// not live longer for it.
+func TestClockSetBack(t *testing.T) {
+	w := small(t)
+	wall, elapsed := time.Unix(1_700_000_000, 0), time.Duration(0)
+	c := cache.New(cache.Options{Size: 4 << 20, Clock: func() (time.Duration, time.Duration) { return time.Duration(wall.UnixNano()), elapsed }})
+	r := resolver.New(resolver.Options{Cache: c, Exchanger: w}, resolver.Compile(resolver.Settings{
+		Hints: []resolver.Hint{{Name: []byte("\x01a\x04root\x00"), Addrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}}},
+		IPv4:  true,
+	}))
+	defer r.Close()
+	asks := func() int {
+		before := len(w.asked)
+		ask(t, r, "www.example.com.", wire.TypeA)
+		return len(w.asked) - before
+	}
+	if asks() == 0 || asks() != 0 {
+		t.Fatal("it is not cached")
+	}
+	wall = wall.Add(-time.Hour)
+	if n := asks(); n != 0 {
+		t.Errorf("set back, what is cached is asked for again: %d packets", n)
+	}
+	wall, elapsed = wall.Add(301*time.Second), elapsed+301*time.Second
+	if asks() == 0 {
+		t.Error("301 s later a set of 300 s is still used")
+	}
+}
+
+// An island is a machine that nothing leads away from, or nothing back to.
+type island struct {
+	*world
+	err error
+}
+
+func (i island) Exchange(context.Context, netip.AddrPort, *upstream.Question) (upstream.Reply, error) {
+	return upstream.Reply{}, i.err
+}
+
+// TestNoNetwork asks where nobody can be reached: what the client is told is that, and not
+// which limit ended the attempts.
+func TestNoNetwork(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		ede  int
+		text string
+	}{
+		{os.NewSyscallError("connect", syscall.ENETUNREACH), wire.EDENetworkError, "servers cannot be reached: network is unreachable"},
+		{os.NewSyscallError("connect", syscall.EADDRNOTAVAIL), wire.EDENetworkError, "servers cannot be reached: cannot assign requested address"},
+		{syscall.EHOSTUNREACH, wire.EDENetworkError, "servers cannot be reached: no route to host"},
+		{os.ErrDeadlineExceeded, wire.EDENoReachableAuthority, "servers do not answer"},
+	} {
+		for _, packets := range []int{5, 128} {
+			w := small(t)
+			var hints []resolver.Hint
+			for i := range 13 {
+				hints = append(hints, resolver.Hint{Name: []byte{1, byte('a' + i), 4, 'r', 'o', 'o', 't', 0}, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})}})
+			}
+			r := resolver.New(resolver.Options{Cache: cache.New(cache.Options{Size: 4 << 20}), Exchanger: island{w, c.err}},
+				resolver.Compile(resolver.Settings{Hints: hints, IPv4: true, Limits: resolver.Limits{Packets: packets}}))
+			a, text, _ := r.Explain(dnstest.Name(t, "www.example.com."), wire.TypeA, false, false)
+			r.Close()
+			if a.EDE != c.ede || text != c.text {
+				t.Errorf("%v, %d packets: error %d %q, want %d %q", c.err, packets, a.EDE, text, c.ede, c.text)
+			}
+		}
+	}
+}

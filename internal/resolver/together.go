@@ -105,6 +105,10 @@ func (a *asking) atOnce() []int {
 		if s.out || slices.Contains(a.t.avoid, lameKey{s.server, a.zone}) || s.tries > 0 && !s.silent {
 			continue
 		}
+		if a.c.route == nil && a.t.r.refusals.alone(lameKey{s.server, a.zone}) {
+			a.leaveAlone()
+			continue
+		}
 		timeout, state, probe := a.t.r.exchange.Estimate(s.server)
 		if state == upstream.Dead && !probe && a.c.route == nil {
 			continue
