@@ -54,7 +54,8 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
 	if ok && !hit.Stale {
 		if hit.Prefetch && r.Prefetch {
-			r.Resolver.Ask(w.request())
+			req := w.request()
+			r.Resolver.Ask(&req)
 		}
 		return w.cached(&hit)
 	}
@@ -153,9 +154,9 @@ func (w *worker) classOfCached(hit *cache.Hit) (policy.Class, uint64) {
 }
 
 // request returns what the resolver is asked for the query in hand.
-func (w *worker) request() *resolver.Request {
+func (w *worker) request() resolver.Request {
 	q := &w.query
-	return &resolver.Request{
+	return resolver.Request{
 		Name: q.Name.Name(), Type: q.Type, DO: q.DO, CD: q.Flags&wire.FlagCD != 0,
 		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Arrived: time.Now(), Config: w.gen.Recursion.Config,
 	}
@@ -171,16 +172,18 @@ func (w *worker) later(r *Recursion, stale bool) int {
 	p.recursion = r
 	req := w.request()
 	req.Waiter, req.Stale, req.Arrived = p, stale, p.arrived
-	r.Resolver.Ask(req)
+	r.Resolver.Ask(&req)
 	return server.Pending
 }
 
 // suspend returns the query in hand, to be answered later through to.
 func (w *worker) suspend(to server.Responder, maxAge time.Duration) *pending {
-	return &pending{
-		engine: w.engine, gen: w.gen, to: to, msg: bytes.Clone(w.query.Msg), peer: *w.peer, arrived: time.Now(), clock: w.now,
+	p := &pending{
+		engine: w.engine, gen: w.gen, to: to, peer: *w.peer, arrived: time.Now(), clock: w.now,
 		limited: w.limited, genuine: w.genuine, signature: w.signature, maxAge: maxAge,
 	}
+	p.msg = append(p.memory[:0], w.query.Msg...)
+	return p
 }
 
 // A pending is a query that has to wait for its answer: the resolver's, of which it is a
@@ -200,7 +203,11 @@ type pending struct {
 	maxAge    time.Duration // of a reply over UDP; 0: it is sent however old it is
 	room      int           // octets that the reply may have; 0: as many as the client takes
 	answered  atomic.Bool
+	memory    [pendingSize]byte // of msg, and of the resolver's reply if that fits behind it
 }
+
+// pendingSize is octets enough for most queries and their replies.
+const pendingSize = 256
 
 // Answer implements [resolver.Waiter].
 func (p *pending) Answer(a *cache.Answer, text string) {
@@ -294,6 +301,9 @@ func (p *pending) make(answer func(*worker) int) []byte {
 	n := w.resume(p, answer)
 	if n <= 0 {
 		return nil
+	}
+	if rest := p.memory[min(len(p.msg), pendingSize):]; p.recursion != nil && n <= len(rest) {
+		return append(rest[:0], w.room[:n]...) // there is but one reply
 	}
 	return bytes.Clone(w.room[:n])
 }

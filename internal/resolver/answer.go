@@ -18,12 +18,15 @@ type result struct {
 	text      string // for people; empty: none
 	passing   bool   // not to be remembered
 	detour    bool   // a part was found past the forwarders, and is not to be remembered as theirs
+
+	room [2]*wire.RRset // of answer, which is enough for most
 }
 
 // follow looks up name and the aliases that it leads through (RFC 1034, section
 // 3.6.2), each link validated for itself.
 func (t *task) follow(name []byte, typ wire.Type) *result {
 	res := &result{sec: secSecure, ede: edeNone}
+	res.answer = res.room[:0]
 	if !t.validate || !t.s.Validate {
 		res.sec = secUnchecked
 	}
@@ -121,16 +124,21 @@ func worseSecurity(a, b cache.Security) cache.Security {
 // message whose question stands at its beginning. Without do, what only validators
 // need is left out (RFC 4035, section 3.2.1).
 func (res *result) finish(name []byte, typ wire.Type, do bool) *cache.Answer {
-	a := &cache.Answer{Rcode: res.rcode, EDE: res.ede, Security: res.sec, TTL: maxDelegationTTL}
-	if res.sec == secSecure && res.rcode != wire.ServFail {
+	if res.rcode == wire.ServFail {
+		return &cache.Answer{Rcode: res.rcode, EDE: res.ede, Security: res.sec}
+	}
+	room := &struct { // together, since most answers need no more
+		cache.Answer
+		body [bodySize]byte
+		ttls [bodyTTLs]uint16
+	}{}
+	a := &room.Answer
+	*a = cache.Answer{Rcode: res.rcode, EDE: res.ede, Security: res.sec, TTL: maxDelegationTTL, TTLs: room.ttls[:0]}
+	if res.sec == secSecure {
 		a.Flags |= wire.FlagAD
 	}
-	if res.rcode == wire.ServFail {
-		a.TTL = 0
-		return a
-	}
 	p := packer{base: wire.HeaderLen + len(name) + 4, answer: a}
-	p.body = make([]byte, 0, bodySize)
+	p.body = room.body[:0]
 	p.learn(name, wire.HeaderLen)
 	for _, s := range res.answer {
 		p.add(wire.Answer, s, do, typ)
@@ -170,8 +178,11 @@ func (res *result) negative() bool {
 	return false
 }
 
-// bodySize is enough for most answers; others grow.
-const bodySize = 256
+// bodySize octets and bodyTTLs records are enough for most answers; others grow.
+const (
+	bodySize = 256
+	bodyTTLs = 8
+)
 
 // maxSuffixes is how many names a packer remembers to point at. Answers have few,
 // and each costs a comparison.

@@ -136,12 +136,13 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 	if limited && !t.r.quota.take(a.zone, s.server, &t.s.Limits, t.b.left()) {
 		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
 	}
-	q := a.question(s, s.timeout)
+	t.out = a.question(s, s.timeout)
+	q := &t.out
 	if end := time.Now().Add(max(tryTime, 4*s.timeout)); end.Before(q.End) {
 		q.End = end
 	}
 	t.trace.sent(a.c, s.server, a.name, a.typ)
-	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, &q)
+	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, q)
 	if limited {
 		t.r.quota.give(a.zone, s.server, err == nil)
 	}

@@ -166,19 +166,32 @@ func (t *task) prime(hints *cut) *cut {
 	return c
 }
 
+// A cutRoom is the memory of most cuts that come from the cache, in one piece.
+type cutRoom struct {
+	cut
+	targets [4]target
+	addrs   [8]netip.Addr
+	names   [128]byte
+}
+
 // cachedCut returns what the parent of zone last told of it, or nil.
 func (t *task) cachedCut(part uint16, zone []byte) *cut {
 	e := &t.entry
 	if !t.r.cache.Delegation(part, zone, t.unix(), e) || e.Stale {
 		return nil
 	}
-	c := &cut{zone: append([]byte(nil), zone...), part: part, expires: e.Expires, stored: e.Stored}
+	room := &cutRoom{}
+	c, names, addrs := &room.cut, append(room.names[:0], zone...), room.addrs[:0]
+	*c = cut{zone: names[:len(zone):len(zone)], part: part, expires: e.Expires, stored: e.Stored, targets: room.targets[:0]}
 	for _, d := range e.Data {
 		n, err := wire.CheckName(d)
 		if err != nil {
 			continue
 		}
-		g := target{name: append([]byte(nil), d[:n]...)}
+		name := len(names)
+		names = append(names, d[:n]...)
+		g := target{name: names[name:len(names):len(names)]}
+		first := len(addrs)
 		for d = d[n:]; len(d) > 0; {
 			size := int(d[0] &^ spareAddr)
 			if size+1 > len(d) {
@@ -189,10 +202,11 @@ func (t *task) cachedCut(part uint16, zone []byte) *cut {
 			case d[0]&spareAddr != 0:
 				g.spare = append(g.spare, a)
 			default:
-				g.addrs = append(g.addrs, a)
+				addrs = append(addrs, a)
 			}
 			d = d[1+size:]
 		}
+		g.addrs = addrs[first:len(addrs):len(addrs)]
 		c.targets = append(c.targets, g)
 	}
 	return c

@@ -7,6 +7,7 @@ import (
 
 	"port53/internal/cache"
 	"port53/internal/dnssec"
+	"port53/internal/upstream"
 	"port53/internal/wire"
 )
 
@@ -23,8 +24,9 @@ type task struct {
 	s        *Config
 	w        cache.Writer // revoked, if s counts no more
 	b        *budget
-	validate bool // false: checking disabled (RFC 4035, section 3.2.2)
-	refresh  bool // what is asked for is to be new, whatever the cache has
+	asked    string // the name of the client's question
+	validate bool   // false: checking disabled (RFC 4035, section 3.2.2)
+	refresh  bool   // what is asked for is to be new, whatever the cache has
 	priming  bool
 	noRoute  bool   // the forwarders did not answer, iteration may
 	agent    []byte // whom the zone wants told of failures
@@ -58,7 +60,8 @@ type scratch struct {
 	own      budget
 	entry    cache.Entry
 	readings []*reading
-	used     int // of them
+	used     int               // of them
+	out      upstream.Question // that is with a server
 }
 
 // The states of validation, as the cache keeps them.
@@ -199,7 +202,7 @@ func (t *task) place(name []byte, typ wire.Type) (*Route, uint16) {
 
 // fetch asks servers, joined with whoever asks the same at this moment.
 func (t *task) fetch(name []byte, typ wire.Type) *link {
-	key := flightKey{question: question{string(name), typ}, validate: t.validate, direct: t.noRoute, w: t.w}
+	key := flightKey{question: question{t.text(name), typ}, validate: t.validate, direct: t.noRoute, w: t.w}
 	f, mine := t.r.flights.join(t, key)
 	if !mine {
 		if f == nil {
@@ -213,6 +216,14 @@ func (t *task) fetch(name []byte, typ wire.Type) *link {
 	l := t.iterate(name, typ)
 	t.r.flights.done(key, f)
 	return l
+}
+
+// text returns a name as a string. Most are the one that the client asked for.
+func (t *task) text(name []byte) string {
+	if string(name) == t.asked {
+		return t.asked
+	}
+	return string(name)
 }
 
 // waitFor waits until a flight has landed, and is false if the time was up before.
@@ -247,7 +258,7 @@ func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
 // iterate finds what servers have for name and typ, from the closest known cut
 // down.
 func (t *task) iterate(name []byte, typ wire.Type) *link {
-	t.stack = append(t.stack, question{string(name), typ})
+	t.stack = append(t.stack, question{t.text(name), typ})
 	defer func() { t.stack = t.stack[:len(t.stack)-1] }()
 	c := t.cutAbove(name, typ)
 	l, fail := t.descend(c, name, typ)

@@ -10,8 +10,9 @@ import (
 // waits for it instead of asking again (RFC 5452, section 5: equal questions in
 // flight are what a birthday attack lives on).
 type flights struct {
-	mu sync.Mutex
-	m  map[flightKey]*flight
+	mu   sync.Mutex
+	m    map[flightKey]*flight
+	free []*flight // that nobody has waited for
 }
 
 type flightKey struct {
@@ -25,7 +26,7 @@ type flightKey struct {
 // A flight is one question being asked by its owner.
 type flight struct {
 	owner *task
-	done  chan struct{}
+	done  chan struct{} // closed as it ends; nil: nobody waits
 }
 
 func (f *flights) init() { f.m = make(map[flightKey]*flight) }
@@ -38,7 +39,8 @@ func (f *flights) join(t *task, k flightKey) (fl *flight, mine bool) {
 	defer f.mu.Unlock()
 	fl = f.m[k]
 	if fl == nil {
-		fl = &flight{owner: t, done: make(chan struct{})}
+		fl = reuse(&f.free)
+		*fl = flight{owner: t}
 		f.m[k] = fl
 		return fl, true
 	}
@@ -51,6 +53,9 @@ func (f *flights) join(t *task, k flightKey) (fl *flight, mine bool) {
 		}
 	}
 	t.waits = fl
+	if fl.done == nil {
+		fl.done = make(chan struct{})
+	}
 	return fl, false
 }
 
@@ -63,6 +68,13 @@ func (f *flights) stopWaiting(t *task) {
 func (f *flights) done(k flightKey, fl *flight) {
 	f.mu.Lock()
 	delete(f.m, k)
+	done := fl.done
+	if done == nil {
+		fl.owner = nil
+		keepFree(&f.free, fl)
+	}
 	f.mu.Unlock()
-	close(fl.done)
+	if done != nil {
+		close(done)
+	}
 }

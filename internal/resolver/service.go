@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"container/list"
 	"net/netip"
 	"slices"
 	"sync"
@@ -47,8 +46,8 @@ type waiting struct {
 	mu      sync.Mutex
 	asked   map[inquiryKey]*inquiry
 	clients map[netip.Prefix]int
-	forged  list.List // of *waiter without a cookie, the oldest first
-	due     waiters   // all, in the order in which they are to have an answer
+	forged  waiters // without a cookie, the oldest first
+	due     waiters // all, in the order in which they are to have an answer
 	clock   *time.Timer
 	total   int
 	working int // inquiries
@@ -56,7 +55,7 @@ type waiting struct {
 
 func (w *waiting) init() {
 	w.asked, w.clients = make(map[inquiryKey]*inquiry), make(map[netip.Prefix]int)
-	w.forged.Init()
+	w.due.list = 1
 }
 
 type inquiryKey struct {
@@ -77,39 +76,46 @@ type inquiry struct {
 
 type waiter struct {
 	Waiter
-	client     netip.Prefix
-	place      *list.Element // in forged
-	gone       bool
-	late       *time.Timer
-	reply      time.Time // when it gets SERVFAIL, if there is nothing better
-	prev, next *waiter   // in due
+	client netip.Prefix
+	cookie bool
+	gone   bool
+	late   *time.Timer
+	reply  time.Time // when it gets SERVFAIL, if there is nothing better
+	links  [2]links  // by waiters.list
 }
 
-// waiters is a list of waiters, by when they are to have an answer. A list of their own costs
-// no memory beside them.
-type waiters struct{ first, last *waiter }
+type links struct{ prev, next *waiter }
+
+// waiters is a list of waiters, by when they came. A list of their own costs no memory beside
+// them.
+type waiters struct {
+	first, last *waiter
+	list        int // which of a waiter's links
+}
 
 func (l *waiters) push(w *waiter) {
-	if w.prev = l.last; l.last == nil {
+	if at := &w.links[l.list]; l.last == nil {
 		l.first = w
 	} else {
-		l.last.next = w
+		at.prev = l.last
+		l.last.links[l.list].next = w
 	}
 	l.last = w
 }
 
 func (l *waiters) remove(w *waiter) {
-	if w.prev == nil {
-		l.first = w.next
+	at := &w.links[l.list]
+	if at.prev == nil {
+		l.first = at.next
 	} else {
-		w.prev.next = w.next
+		at.prev.links[l.list].next = at.next
 	}
-	if w.next == nil {
-		l.last = w.prev
+	if at.next == nil {
+		l.last = at.prev
 	} else {
-		w.next.prev = w.prev
+		at.next.links[l.list].prev = at.prev
 	}
-	w.prev, w.next = nil, nil
+	*at = links{}
 }
 
 // network is who shares the quota of waiting questions. Programs of this machine
@@ -137,25 +143,36 @@ func (r *Resolver) Ask(q *Request) {
 		config = r.config.Load()
 	}
 	limits := &config.Limits
+	in := w.asked[key]
+	begin := in == nil
 	var me, victim *waiter
+	var list []*waiter
+	if !begin {
+		me = &waiter{}
+	} else { // in one piece: most have one who waits
+		first := &struct {
+			in   inquiry
+			me   waiter
+			list [1]*waiter
+		}{}
+		in, me, list = &first.in, &first.me, first.list[:0]
+	}
 	if q.Waiter != nil {
 		var room bool
-		if me, victim, room = w.enter(q, config); !room {
+		if victim, room = w.enter(me, q, config); !room {
 			w.mu.Unlock()
 			r.counters.Shed.Add(1)
 			me.Drop()
 			return
 		}
-	} else if w.total >= limits.Waiting/2 || w.asked[key] != nil {
+	} else if me = nil; w.total >= limits.Waiting/2 || !begin {
 		w.mu.Unlock() // refreshing can wait
 		return
 	}
-	in := w.asked[key]
-	begin := in == nil
 	if begin {
 		// Where many are at work already, none goes on when nobody waits any more.
 		crowded := w.working >= limits.Waiting/2
-		in = &inquiry{key: key, config: config, refresh: me == nil, stale: q.Stale, brief: crowded}
+		*in = inquiry{key: key, config: config, waiters: list, refresh: me == nil, stale: q.Stale, brief: crowded}
 		w.asked[key] = in
 		w.working++
 	}
@@ -210,34 +227,33 @@ func (r *Resolver) inquirer(in *inquiry) {
 	}
 }
 
-// enter counts who asks, if there is room. The one who goes for that, if there is one, is the
-// caller's to tell. The lock is held.
-func (w *waiting) enter(q *Request, config *Config) (me, victim *waiter, room bool) {
+// enter makes me who asks, and counts it if there is room. The one who goes for that, if there
+// is one, is the caller's to tell. The lock is held.
+func (w *waiting) enter(me *waiter, q *Request, config *Config) (victim *waiter, room bool) {
 	limits := &config.Limits
-	me = &waiter{Waiter: q.Waiter, client: network(q.Client)}
+	*me = waiter{Waiter: q.Waiter, client: network(q.Client), cookie: q.Cookie}
 	most := limits.PerClient
 	if q.Cookie || slices.ContainsFunc(config.Shared, func(n netip.Prefix) bool { return n.Contains(q.Client.Unmap()) }) {
 		most = limits.PerCookie
 	}
 	if me.client.IsValid() && w.clients[me.client] >= most {
-		return me, nil, false
+		return nil, false
 	}
 	if w.total >= limits.Waiting {
-		oldest := w.forged.Front()
-		if oldest == nil {
-			return me, nil, false
+		victim = w.forged.first
+		if victim == nil {
+			return nil, false
 		}
-		victim = oldest.Value.(*waiter)
 		w.leave(victim)
 	}
 	w.total++
 	if me.client.IsValid() {
 		w.clients[me.client]++
 	}
-	if !q.Cookie {
-		me.place = w.forged.PushBack(me)
+	if !me.cookie {
+		w.forged.push(me)
 	}
-	return me, victim, true
+	return victim, true
 }
 
 // leave takes a waiter out of the count. The lock is held.
@@ -248,8 +264,8 @@ func (w *waiting) leave(me *waiter) {
 	me.gone = true
 	w.total--
 	w.due.remove(me)
-	if me.place != nil {
-		w.forged.Remove(me.place)
+	if !me.cookie {
+		w.forged.remove(me)
 	}
 	if me.late != nil {
 		me.late.Stop()
@@ -295,7 +311,7 @@ func (r *Resolver) overdue() {
 // inquire finds an answer and gives it to all who wait.
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
-	a, text := r.resolve(in.config, []byte(in.key.name), in.key.typ, in.key.do, in.key.cd, in.refresh, in.stale, in.brief, nil)
+	a, text := r.resolve(in.config, in.key.name, in.key.typ, in.key.do, in.key.cd, in.refresh, in.stale, in.brief, nil)
 	w := &r.waiting
 	w.mu.Lock()
 	w.working--
@@ -315,8 +331,10 @@ func (r *Resolver) inquire(in *inquiry) {
 }
 
 // resolve finds the answer to one question and puts it into the cache.
-func (r *Resolver) resolve(c *Config, name []byte, typ wire.Type, do, cd, refresh, stale, brief bool, trace *Trace) (*cache.Answer, string) {
+func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refresh, stale, brief bool, trace *Trace) (*cache.Answer, string) {
+	name := []byte(asked)
 	t := r.task(c)
+	t.asked = asked
 	defer t.release()
 	if brief {
 		t.own.deadline = t.own.reply
@@ -382,7 +400,7 @@ func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int
 // returns the answer with the way to it.
 func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(r.config.Load(), wire.Lower(nil, name), typ, do, cd, false, false, false, tr)
+	a, text := r.resolve(r.config.Load(), string(wire.Lower(nil, name)), typ, do, cd, false, false, false, tr)
 	return a, text, tr
 }
 

@@ -75,6 +75,10 @@ type quotas struct {
 	mu      sync.Mutex
 	zones   map[uint64]*zoneQuota
 	servers map[netip.AddrPort]*serverQuota
+
+	// What was given back, for the next question: most have a zone and a server for themselves.
+	freeZones   []*zoneQuota
+	freeServers []*serverQuota
 }
 
 // A zoneQuota adapts to how the zone's servers do: when more than three in ten
@@ -112,7 +116,8 @@ func (q *quotas) take(zone uint64, server netip.AddrPort, l *Limits, wait time.D
 				}
 			}
 		}
-		z = &zoneQuota{allowed: quotaTenths}
+		z = reuse(&q.freeZones)
+		*z = zoneQuota{allowed: quotaTenths}
 		q.zones[zone] = z
 	}
 	if z.out >= max(l.PerZone*z.allowed/quotaTenths, 1) {
@@ -122,7 +127,8 @@ func (q *quotas) take(zone uint64, server netip.AddrPort, l *Limits, wait time.D
 	z.out++
 	s := q.servers[server]
 	if s == nil {
-		s = &serverQuota{}
+		s = reuse(&q.freeServers)
+		*s = serverQuota{}
 		q.servers[server] = s
 	}
 	if s.out < l.PerServer {
@@ -164,6 +170,7 @@ func (q *quotas) give(zone uint64, server netip.AddrPort, ok bool) {
 		s.out--
 	default:
 		delete(q.servers, server)
+		keepFree(&q.freeServers, s)
 	}
 	z := q.zones[zone]
 	z.out--
@@ -182,6 +189,27 @@ func (q *quotas) give(zone uint64, server netip.AddrPort, ok bool) {
 	}
 	if z.out == 0 && z.allowed == quotaTenths {
 		delete(q.zones, zone)
+		keepFree(&q.freeZones, z)
+	}
+}
+
+// maxFree is how many records that nobody uses are kept, of each kind.
+const maxFree = 256
+
+// reuse returns a record that is free, as it was left, or a new one.
+func reuse[T any](free *[]*T) *T {
+	n := len(*free)
+	if n == 0 {
+		return new(T)
+	}
+	v := (*free)[n-1]
+	*free = (*free)[:n-1]
+	return v
+}
+
+func keepFree[T any](free *[]*T, v *T) {
+	if len(*free) < maxFree {
+		*free = append(*free, v)
 	}
 }
 
