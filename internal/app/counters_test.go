@@ -1,10 +1,12 @@
 package app_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"port53/internal/dnstest"
+	"port53/internal/lab"
 	"port53/internal/wire"
 )
 
@@ -100,5 +103,54 @@ func TestReceivedIsRepliedOrDropped(t *testing.T) {
 				t.Errorf("%d questions for AXFR are counted", n)
 			}
 		})
+	}
+}
+
+// TestResolverMetrics asks for names that are answered, that are answered out of the cache and
+// that fail, and looks for each in the metrics.
+func TestResolverMetrics(t *testing.T) {
+	net := lab.NewNet(lab.Options{Seed: 53})
+	server := netip.MustParseAddrPort("192.0.2.1:53")
+	net.SetLink(server.Addr(), lab.Link{RTT: 2 * time.Millisecond})
+	net.Handle(server, func(query []byte, from netip.AddrPort, tcp bool) []byte {
+		if query[13] == 'f' {
+			msg := bytes.Clone(query)
+			msg[2] |= 0x80
+			msg[3] |= byte(wire.Refused)
+			return msg
+		}
+		return forwarder(1)(query, from, tcp)
+	})
+	r := startResolver(t, net, strings.Replace(fmt.Sprintf(resolverYAML, "", 1), "metrics: {listen: off}", "metrics: {listen: \"127.0.0.1:0\"}", 1))
+	for question, want := range map[string]string{"www.example. A +rd": "198.51.100.1", "fails.example. A +rd": "SERVFAIL"} {
+		for range 3 {
+			if got := r.ask("udp", question); !strings.Contains(got, want) {
+				t.Errorf("%s: %s", question, got)
+			}
+		}
+	}
+	text := metrics(t, r)
+	for _, line := range []string{
+		`port53_cache_lookups_total{outcome="hit"} 2`,
+		`port53_cache_lookups_total{outcome="miss"} 2`,
+		`port53_cache_lookups_total{outcome="failed"} 2`,
+		`port53_cache_lookups_total{outcome="stale"} 0`,
+		`port53_resolver_failures_total{error="No Reachable Authority"} 1`,
+		`port53_upstream_replies_total{rcode="NOERROR"} 1`,
+		`port53_upstream_failures_total{reason="timeout"} 0`,
+		`port53_cache_evictions_total{state="fresh"} 0`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	for _, name := range []string{"port53_cache_entries", "port53_cache_bytes", "port53_cache_limit_bytes", "port53_upstream_rtt_seconds_count", "port53_upstream_rtt_seconds_sum"} {
+		m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+		if m == nil || m[1] == "0" {
+			t.Errorf("%s: %q", name, m)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"port53/internal/securepath"
 	"port53/internal/server"
 	"port53/internal/telemetry"
+	"port53/internal/upstream"
+	"port53/internal/wire"
 	"port53/internal/zones"
 )
 
@@ -164,8 +166,49 @@ func (r *recursion) collect(w *telemetry.Writer) {
 	w.Set("port53_upstream_timeouts_total", float64(u.Timeouts.Load()))
 	w.Set("port53_upstream_ignored_total", float64(u.Mismatched.Load()), "reason", "mismatched")
 	w.Set("port53_upstream_ignored_total", float64(u.Oversized.Load()), "reason", "oversized")
+	for i := range c.Failures {
+		if n := c.Failures[i].Load(); n > 0 {
+			text := "none"
+			if i > 0 {
+				text = wire.ErrorText(uint16(i - 1))
+			}
+			w.Set("port53_resolver_failures_total", float64(n), "error", text)
+		}
+	}
+	st := r.cache.Stats()
+	w.Set("port53_cache_entries", float64(st.Entries))
+	w.Set("port53_cache_bytes", float64(st.Octets))
+	w.Set("port53_cache_limit_bytes", float64(st.Size))
+	w.Set("port53_cache_evictions_total", float64(st.Fresh), "state", "fresh")
+	w.Set("port53_cache_evictions_total", float64(st.Expired), "state", "expired")
+	collectReplies(w, u)
 	w.Set("port53_upstream_guessed_total", float64(u.Guessed.Load()))
 	w.Set("port53_upstream_truncated_total", float64(u.Truncated.Load()))
+}
+
+// collectReplies writes what came of questions to servers.
+func collectReplies(w *telemetry.Writer, u *upstream.Counters) {
+	for i := range u.Replies {
+		rcode := wire.Rcode(i)
+		name := rcode.String()
+		if i == len(u.Replies)-1 {
+			name = "other"
+		}
+		if n := u.Replies[i].Load(); n > 0 || rcode <= wire.Refused {
+			w.Set("port53_upstream_replies_total", float64(n), "rcode", name)
+		}
+	}
+	for i := range u.Failures {
+		w.Set("port53_upstream_failures_total", float64(u.Failures[i].Load()), "reason", upstream.Failure(i).String())
+	}
+	var bounds [len(upstream.RTTBounds)]float64
+	var counts [len(bounds) + 1]uint64
+	for i := range counts {
+		if counts[i] = u.RTT[i].Load(); i < len(bounds) {
+			bounds[i] = upstream.RTTBounds[i].Seconds()
+		}
+	}
+	w.Histogram("port53_upstream_rtt_seconds", bounds[:], counts[:], time.Duration(u.RTTSum.Load()).Seconds())
 }
 
 func (a *App) collectZones(w *telemetry.Writer, list []zones.Status) {

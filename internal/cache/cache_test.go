@@ -120,6 +120,26 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestEvictions fills a cache beyond its room: what goes is counted, by whether it had expired.
+func TestEvictions(t *testing.T) {
+	c := cache.New(cache.Options{Size: 1 << 18, Stale: 1})
+	fill := func(from int, at int64) {
+		for i := range 20000 {
+			c.Writer().PutAnswer(key(fmt.Sprintf("%d.example.", from+i)), answer(1, 100), at)
+		}
+	}
+	fill(0, now)
+	st := c.Stats()
+	if st.Fresh == 0 || st.Expired != 0 || st.Fresh+uint64(st.Entries) != 20000 {
+		t.Errorf("%+v", st)
+	}
+	fill(20000, now+101)
+	after := c.Stats()
+	if after.Expired == 0 || after.Expired > uint64(st.Entries) || after.Fresh+after.Expired+uint64(after.Entries) != 40000 {
+		t.Errorf("%+v, then %+v", st, after)
+	}
+}
+
 // TestSizes has what is just small enough to be kept, and one more.
 func TestSizes(t *testing.T) {
 	const room = 16<<10 - 4*8 // an entry's bound without its head

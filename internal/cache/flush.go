@@ -59,6 +59,8 @@ type Stats struct {
 	Octets  int64  // of these entries and their places in the index
 	Size    int64  // of all memory that the cache may touch
 	Forced  uint64 // entries that were forgotten early, since the index had no place for another
+	Fresh   uint64 // entries that went to make room before they had expired, those too
+	Expired uint64 // entries that went to make room after that
 }
 
 // Stats returns the sizes. It costs a lock for each shard, whatever is in them.
@@ -71,6 +73,8 @@ func (c *Cache) Stats() Stats {
 		st.Entries += s.entries
 		st.Octets += s.octets + int64(s.entries)*8
 		st.Forced += s.forced
+		st.Fresh += s.fresh
+		st.Expired += s.expired
 		s.mu.Unlock()
 	}
 	return st

@@ -28,6 +28,8 @@ type shard struct {
 	entries int
 	octets  int64
 	forced  uint64 // entries that went because the index had no place
+	fresh   uint64 // entries that went before they had expired, those too
+	expired uint64 // entries that went after that
 
 	_ [lineOctets]byte // so that shards do not share lines
 }
@@ -213,6 +215,11 @@ func (s *shard) evict(c *Cache, moves *int, now uint32) {
 				*moves--
 				s.move(i, e)
 			} else {
+				if int32(now-expiresIn(e[wordTime])) < 0 {
+					s.fresh++
+				} else {
+					s.expired++
+				}
 				s.clear(i)
 			}
 		}
@@ -354,6 +361,7 @@ func (s *shard) squeeze(c *Cache, a, b int) int {
 		}
 	}
 	s.forced++
+	s.fresh++
 	s.clear(oldest)
 	return oldest
 }

@@ -53,6 +53,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	now := w.cacheTime(r.Cache)
 	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
 	if ok && !hit.Stale {
+		w.record.Looked(telemetry.LookupHit)
 		if hit.Prefetch && r.Prefetch {
 			req := w.request()
 			r.Resolver.Ask(&req)
@@ -62,6 +63,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	stale := ok && r.Stale
 	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0, now)
 	if ede, failed := r.Cache.Failure(key, now); failed {
+		w.record.Looked(telemetry.LookupFailed)
 		if stale {
 			return w.stale(&hit)
 		}
@@ -69,6 +71,11 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 			return n
 		}
 		return w.fail(wire.ServFail, ede)
+	}
+	if ok {
+		w.record.Looked(telemetry.LookupStale)
+	} else {
+		w.record.Looked(telemetry.LookupMiss)
 	}
 	return w.later(r, stale || other)
 }
@@ -113,6 +120,7 @@ func (w *worker) cached(hit *cache.Hit) int {
 
 // stale is cached for an answer that has expired.
 func (w *worker) stale(hit *cache.Hit) int {
+	w.record.Stale()
 	hit.EDE = wire.EDEStaleAnswer
 	if hit.Rcode == wire.NXDomain {
 		hit.EDE = wire.EDEStaleNXDomain

@@ -238,7 +238,12 @@ type Counters struct {
 	Bogus     atomic.Uint64
 	Shed      atomic.Uint64 // dropped because too many were waiting
 	Synthetic atomic.Uint64 // answered from NSEC and NSEC3 records of other names
+
+	Failures [maxEDE + 2]atomic.Uint64 // Failed by Extended DNS Error plus one; the first is of those without
 }
+
+// maxEDE is the last Extended DNS Error that a failure can have.
+const maxEDE = wire.EDEInvalidType
 
 // Counters returns the counters, which go on counting.
 func (r *Resolver) Counters() *Counters { return &r.counters }

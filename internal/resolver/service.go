@@ -352,6 +352,7 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 	now := t.unix()
 	if res.rcode == wire.ServFail {
 		r.counters.Failed.Add(1)
+		r.counters.Failures[min(max(res.ede, edeNone), maxEDE)+1].Add(1)
 		if t.agent != nil && !res.passing {
 			r.report(c, name, typ, res.ede, t.agent)
 		}

@@ -61,13 +61,23 @@ var metrics = []metric{
 	{"port53_reloads_total", "counter", "result", "Reloads: ok, failed."},
 	{"port53_last_reload_success", "gauge", "", "1 if the last reload did all that the files say."},
 	{"port53_resolver_questions_total", "counter", "outcome", "Questions that neither zones nor the cache answered: asked, and of these joined to an equal one, failed (SERVFAIL), synthetic (from proofs of other names), shed (too many were waiting)."},
+	{"port53_resolver_failures_total", "counter", "error", "Questions that the resolver answered SERVFAIL, by Extended DNS Error (RFC 8914), or none. What is remembered to have failed is not counted again."},
 	{"port53_resolver_bogus_total", "counter", "", "Sets and denials that did not validate."},
 	{"port53_resolver_unvalidated_zones", "gauge", "end", "Zones that negative_trust_anchors has not validated: never again (end never), for a time (later)."},
+	{"port53_cache_lookups_total", "counter", "outcome", "Queries that were looked up in the cache: hit, stale (expired: it is asked for again), failed (asking failed a moment ago, SERVFAIL is remembered), miss."},
+	{"port53_cache_stale_answers_total", "counter", "", "Expired answers that were given, since nothing better came in time."},
+	{"port53_cache_entries", "gauge", "", "Entries of the cache, those that have expired and were not replaced too."},
+	{"port53_cache_bytes", "gauge", "", "Octets that the cache's entries take."},
+	{"port53_cache_limit_bytes", "gauge", "", "Octets that they may take: the cache's size."},
+	{"port53_cache_evictions_total", "counter", "state", "Entries that went to make room for others: fresh (before they had expired), expired."},
 	{"port53_upstream_questions_total", "counter", "transport", "Questions to servers: udp, tcp."},
 	{"port53_upstream_timeouts_total", "counter", "", "Questions over UDP that nothing came back for."},
 	{"port53_upstream_ignored_total", "counter", "reason", "Replies that were not believed: mismatched (ID, question, case or cookie), oversized."},
 	{"port53_upstream_guessed_total", "counter", "", "Questions taken to TCP because somebody seemed to guess."},
 	{"port53_upstream_truncated_total", "counter", "", "Questions asked again over TCP because the reply was cut off."},
+	{"port53_upstream_replies_total", "counter", "rcode", "Replies of servers, by response code."},
+	{"port53_upstream_failures_total", "counter", "reason", "Questions to servers that got no reply: timeout, closed (nobody listens), unreachable (no way to the server), socket (too few descriptors, or too many connections), connection (ended by the server), reply (it made no sense)."},
+	{"port53_upstream_rtt_seconds", "histogram", "", "Time until servers reply, over UDP or TCP."},
 	{"port53_query_log_dropped_total", "counter", "", "Queries that the query log left out because it could not keep up or would have been too long."},
 	{"port53_log_lost_total", "counter", "", "Lines of the log that nobody read, or not fast enough."},
 	{"port53_memory_bytes", "gauge", "", "Memory obtained from the system by the Go runtime, less what was given back."},
@@ -110,6 +120,22 @@ func (w *Writer) Set(name string, value float64, labels ...string) {
 		}
 	}
 	w.put(name, name, value, labels)
+}
+
+// Histogram takes the values of a histogram: counts has what was at most each of bounds and more
+// than the one before, and behind them what was more than the last; sum is of all values.
+func (w *Writer) Histogram(name string, bounds []float64, counts []uint64, sum float64) {
+	total := uint64(0)
+	for i, n := range counts {
+		total += n
+		le := "+Inf"
+		if i < len(bounds) {
+			le = strconv.FormatFloat(bounds[i], 'g', -1, 64)
+		}
+		w.put(name, name+"_bucket", float64(total), []string{"le", le})
+	}
+	w.put(name, name+"_sum", sum, nil)
+	w.put(name, name+"_count", float64(total), nil)
 }
 
 func (w *Writer) put(family, name string, value float64, labels []string) {
@@ -214,17 +240,14 @@ func (t *Telemetry) write(w *Writer) {
 			w.Set("port53_replies_total", float64(n), "rcode", name)
 		}
 	}
-	total := uint64(0)
-	const histogram = "port53_query_duration_seconds"
-	for i := range buckets {
-		total += s.latency[i].load()
-		bound := float64(int64(1)<<(firstBucket+i)) / 1e9
-		w.put(histogram, histogram+"_bucket", float64(total), []string{"le", strconv.FormatFloat(bound, 'g', -1, 64)})
+	var bounds [buckets]float64
+	var counts [buckets + 1]uint64
+	for i := range counts {
+		if counts[i] = s.latency[i].load(); i < buckets {
+			bounds[i] = float64(int64(1)<<(firstBucket+i)) / 1e9
+		}
 	}
-	total += s.latency[buckets].load()
-	w.put(histogram, histogram+"_bucket", float64(total), []string{"le", "+Inf"})
-	w.put(histogram, histogram+"_sum", float64(s.nanos.load())/1e9, nil)
-	w.put(histogram, histogram+"_count", float64(total), nil)
+	w.Histogram("port53_query_duration_seconds", bounds[:], counts[:], float64(s.nanos.load())/1e9)
 	w.Set("port53_replies_truncated_total", float64(s.truncated.load()))
 	w.Set("port53_query_bytes_total", float64(s.in.load()))
 	w.Set("port53_reply_bytes_total", float64(s.out.load()))
@@ -244,6 +267,10 @@ func (t *Telemetry) write(w *Writer) {
 	for i := range s.limited {
 		w.Set("port53_rate_limited_total", float64(s.limited[i].load()), "class", policy.Class(i).String())
 	}
+	for i := range s.lookups {
+		w.Set("port53_cache_lookups_total", float64(s.lookups[i].load()), "outcome", Lookup(i).String())
+	}
+	w.Set("port53_cache_stale_answers_total", float64(s.stale.load()))
 	for i := range s.cookies {
 		w.Set("port53_cookies_total", float64(s.cookies[i].load()), "kind", Cookie(i).String())
 	}

@@ -40,13 +40,17 @@ func TestEachKindHasALine(t *testing.T) {
 		w.Cookie(k)
 		count("port53_cookies_total", "kind", k)
 	}
+	for k := range lookupCount {
+		w.Looked(k)
+		count("port53_cache_lookups_total", "outcome", k)
+	}
 	text := string(tel.Append(nil))
 	for _, line := range want {
 		if strings.Count(text, line) != 1 {
 			t.Errorf("not one line %s in\n%s", line, text)
 		}
 	}
-	for _, beyond := range []fmt.Stringer{server.Transport(server.TransportCount), policy.Class(policy.ClassCount), dropCount, cookieCount} {
+	for _, beyond := range []fmt.Stringer{server.Transport(server.TransportCount), policy.Class(policy.ClassCount), dropCount, cookieCount, lookupCount} {
 		if beyond.String() != "unknown" {
 			t.Errorf("%T beyond the last is %q", beyond, beyond)
 		}

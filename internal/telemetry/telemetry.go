@@ -63,6 +63,27 @@ func (c Cookie) String() string {
 	return "unknown"
 }
 
+// A Lookup is what was found in the cache of the resolver.
+type Lookup uint8
+
+// What a look into the cache can come to.
+const (
+	LookupHit    Lookup = iota // an answer
+	LookupStale                // an answer that has expired
+	LookupFailed               // that asking failed a moment ago
+	LookupMiss                 // nothing
+	lookupCount
+)
+
+// String returns the outcome as the metrics have it.
+func (l Lookup) String() string {
+	names := [...]string{LookupHit: "hit", LookupStale: "stale", LookupFailed: "failed", LookupMiss: "miss"}
+	if int(l) < len(names) {
+		return names[l]
+	}
+	return "unknown"
+}
+
 // An Event is one query and its reply.
 type Event struct {
 	Transport server.Transport
@@ -99,6 +120,8 @@ type Worker struct {
 	truncated counter
 	slipped   counter
 	panics    counter
+	lookups   [lookupCount]counter
+	stale     counter
 	_         [64]byte
 }
 
@@ -154,6 +177,12 @@ func (w *Worker) Cookie(kind Cookie) { w.cookies[kind].add(1) }
 // back.
 func (w *Worker) Limited(class policy.Class) { w.limited[class].add(1) }
 
+// Looked counts a look into the cache.
+func (w *Worker) Looked(found Lookup) { w.lookups[found].add(1) }
+
+// Stale counts an answer that was given although it has expired.
+func (w *Worker) Stale() { w.stale.add(1) }
+
 // Panic counts a query that made us panic.
 func (w *Worker) Panic() { w.panics.add(1) }
 
@@ -201,12 +230,14 @@ func (t *Telemetry) sum() *Worker {
 		}
 		add(total.cookies[:], w.cookies[:])
 		add(total.limited[:], w.limited[:])
+		add(total.lookups[:], w.lookups[:])
 		total.nanos.add(w.nanos.load())
 		total.in.add(w.in.load())
 		total.out.add(w.out.load())
 		total.truncated.add(w.truncated.load())
 		total.slipped.add(w.slipped.load())
 		total.panics.add(w.panics.load())
+		total.stale.add(w.stale.load())
 	}
 	return total
 }

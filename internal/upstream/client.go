@@ -41,20 +41,6 @@ type Client struct {
 	counters Counters
 }
 
-// Counters count what was sent and what came back.
-type Counters struct {
-	UDP        atomic.Uint64 // questions sent over UDP
-	TCP        atomic.Uint64 // questions sent over TCP
-	Dialled    atomic.Uint64 // connections made or tried
-	Timeouts   atomic.Uint64 // questions over UDP that nothing came back for
-	Truncated  atomic.Uint64 // questions asked again over TCP for TC or an oversized reply
-	Mismatched atomic.Uint64 // replies with another ID, question, case or cookie
-	Oversized  atomic.Uint64 // replies over UDP that were larger than asked for
-	Guessed    atomic.Uint64 // questions taken to TCP because somebody seemed to guess
-	BadCookie  atomic.Uint64 // replies that said so
-	Plain      atomic.Uint64 // questions asked again without EDNS
-}
-
 // New returns a client.
 func New(o Options) *Client {
 	if o.Network == nil {
@@ -167,8 +153,11 @@ func (c *Client) Exchange(ctx context.Context, to netip.AddrPort, q *Question) (
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
+		c.counters.failed(err)
+		return reply, err
 	}
-	return reply, err
+	c.counters.replied(&reply)
+	return reply, nil
 }
 
 // mayAsk tells whether a server can have an address.
@@ -338,12 +327,8 @@ func (a *attempt) learn(f func(v *server, now stamp)) {
 // weigh looks at a reply that is believed, and tells whether the server has to be asked
 // again in another way.
 func (a *attempt) weigh() (again bool) {
-	opt := findOPT(a.reply.Message)
-	rcode := wire.Rcode(a.reply.Message[3] & 15)
+	opt, rcode := findOPT(a.reply.Message), rcodeOf(a.reply.Message)
 	unknown := opt == nil && (rcode == wire.FormErr || rcode == wire.NotImp)
-	if opt != nil {
-		rcode |= wire.Rcode(opt[4]) << 4
-	}
 	if a.edns && (unknown || rcode == wire.BadVers) {
 		// It does not know EDNS (RFC 6891, section 7), or no version of it.
 		a.c.counters.Plain.Add(1)
