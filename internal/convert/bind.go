@@ -121,6 +121,15 @@ func (b *bind) statement(s *stmt) error {
 	return nil
 }
 
+// bears takes whether servers bear something: where they do, nothing needs to be written.
+func (b *bind) bears(s *stmt, server, what string) {
+	if yes(s.arg(1)) {
+		b.note(s, Taken, "")
+		return
+	}
+	b.exceptServer(s, server, what)
+}
+
 // server reads what is said of another server.
 func (b *bind) server(s *stmt) {
 	addr, err := netip.ParseAddr(s.arg(1))
@@ -138,6 +147,10 @@ func (b *bind) server(s *stmt) {
 				b.doNotQuery(nets)
 				b.note(e, Taken, "")
 			}
+		case e.name() == "send-cookie":
+			b.bears(e, s.arg(1), "cookies")
+		case e.name() == "edns":
+			b.bears(e, s.arg(1), "edns")
 		default:
 			b.note(e, Changed, "port53 finds out itself what a server can do")
 		}

@@ -128,6 +128,8 @@ func (b *bind) readOptions() {
 			acl := b.clients(s)
 			b.out.deny = b.out.deny.union(allAddresses().minus(acl.nets))
 			b.note(s, Taken, "")
+		case "send-cookie": // to any server
+			b.bears(s, "any", "cookies")
 		case "match-destinations", "match-recursive-only":
 			b.note(s, NotTaken, "clients are told by their addresses alone")
 		case "listen-on", "listen-on-v6":

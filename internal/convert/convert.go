@@ -172,7 +172,9 @@ type converter struct {
 	names   []localName       // that no zone has
 	domains []string          // whose names are all among them
 	written map[string][]byte // files beside the result
-	out     model
+
+	exceptions []exception
+	out        model
 }
 
 // secret matches what is called so that its value is nobody's.

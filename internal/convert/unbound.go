@@ -144,8 +144,7 @@ const unboundOwn = `verbosity statistics-interval statistics-cumulative extended
 	edns-tcp-keepalive-timeout sock-queue-timeout use-systemd do-daemonize username chroot directory logfile log-identity use-syslog
 	log-time-ascii log-time-iso log-local-actions log-replies log-tag-queryreply log-destaddr log-servfail pidfile hide-identity
 	hide-version hide-trustanchor target-fetch-policy harden-short-bufsize harden-large-queries harden-glue harden-dnssec-stripped
-	harden-below-nxdomain harden-referral-path harden-algo-downgrade harden-unknown-additional harden-unverified-glue caps-exempt
-	caps-whitelist unwanted-reply-threshold do-not-query-localhost prefetch-key deny-any rrset-roundrobin minimal-responses
+	harden-below-nxdomain harden-referral-path harden-algo-downgrade harden-unknown-additional harden-unverified-glue unwanted-reply-threshold do-not-query-localhost prefetch-key deny-any rrset-roundrobin minimal-responses
 	disable-dnssec-lame-check trust-anchor-signaling val-bogus-ttl val-clean-additional val-log-level val-nsec3-keysize-iterations
 	val-max-restart val-sig-skew-min val-sig-skew-max key-cache-size key-cache-slabs neg-cache-size add-holddown del-holddown
 	keep-missing permit-small-holddown ratelimit ratelimit-size ratelimit-slabs ratelimit-for-domain ratelimit-below-domain
@@ -203,6 +202,8 @@ func (u *unbound) option(s *stmt) {
 		} else {
 			u.note(s, NotTaken, "it is no address and a name")
 		}
+	case "caps-exempt", "caps-whitelist":
+		u.exceptZone(s, s.arg(1), "case")
 	case "outgoing-interface":
 		u.takeList(s, "resolver.outgoing", s.arg(1))
 	case "do-not-query-address":
