@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -349,7 +346,7 @@ The rules last until the machine starts again; show says how to keep them.`,
 					}
 				}
 			}
-			changed, err := system.Apply(cmd.Context(), r, confirm, enable, func() error { return expireLater(i.state, confirm) })
+			changed, err := system.Apply(cmd.Context(), r, confirm, enable, func() error { return fwrun.ExpireLater(i.state, confirm) })
 			if err != nil {
 				return firewallError(err)
 			}
@@ -378,21 +375,7 @@ The rules last until the machine starts again; show says how to keep them.`,
 	return cmd
 }
 
-// expireLater starts a process of its own that takes the rules back if nobody confirms them.
-func expireLater(state string, after time.Duration) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(self, "firewall", "expire", "--state-dir", state, "--after", after.String())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	return cmd.Process.Release()
-}
-
-// firewallExpire is what expireLater starts.
+// firewallExpire is what fwrun.ExpireLater starts.
 func firewallExpire() *cobra.Command {
 	var state string
 	var after time.Duration

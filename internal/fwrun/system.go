@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"port53/internal/firewall"
 )
@@ -97,7 +98,7 @@ func runIn(ctx context.Context, attr *syscall.SysProcAttr, stdin, path string, a
 	if attr == nil {
 		attr = &syscall.SysProcAttr{}
 	}
-	attr.Setsid = true
+	ownSession(attr)
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.SysProcAttr = attr
 	cmd.Stdin = strings.NewReader(stdin)
@@ -363,4 +364,20 @@ func rules(text, table string) []string {
 		}
 	})
 	return list
+}
+
+// ExpireLater starts this program as a process of its own, which outlives us and takes the
+// rules back if nobody confirms them in time.
+func ExpireLater(state string, after time.Duration) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "firewall", "expire", "--state-dir", state, "--after", after.String())
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	ownSession(cmd.SysProcAttr)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
 }

@@ -1,15 +1,5 @@
 //go:build unix
 
-// Package securepath opens directories and files for root at paths on which somebody
-// else may have put something: a symbolic link, a hard link, a FIFO, another directory.
-//
-// A path is walked with one open directory after the other. Root follows a symbolic link
-// only where root alone can have put it: root owns it, and every directory on the way to
-// it. All else is done with the directory that the walk ended in, not with its name, so
-// that nothing that is renamed or linked meanwhile leads elsewhere.
-//
-// A process that is not root lends nobody its rights: it follows links to a directory as
-// the system does, and no link in the place of a file.
 package securepath
 
 import (
@@ -38,12 +28,6 @@ const lockPause = 5 * time.Millisecond
 
 // parentMode is for the directories that Make makes on the way.
 const parentMode = 0o755
-
-// The errors that say what is in the way.
-var (
-	ErrLink   = errors.New("is a symbolic link that others than root can have put there")
-	ErrShared = errors.New("others than root can change it")
-)
 
 // A Dir is an open directory. It is closed by its user.
 type Dir struct {

@@ -92,12 +92,12 @@ func Examine(dir string, judge Judge) (*Examination, error) {
 
 // inUse reports whether a server has locked a state directory.
 func inUse(lock string) bool {
-	f, err := os.OpenFile(lock, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(lock, os.O_RDONLY|asIs, 0)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	return errors.Is(shared(f), syscall.EWOULDBLOCK)
+	return errors.Is(flock(f, false), errBusy)
 }
 
 func (x *Examination) zones(dir string) error {

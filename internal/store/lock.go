@@ -1,5 +1,3 @@
-//go:build unix
-
 package store
 
 import (
@@ -11,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -49,7 +46,7 @@ func TakeLock(path string) (*Lock, error) {
 
 func tryLock(name string) (*Lock, error) {
 	// No link leads elsewhere, and no pipe is waited for.
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, fileMode)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|asIs, fileMode)
 	if err != nil {
 		info, absent := os.Lstat(name)
 		switch {
@@ -74,9 +71,9 @@ func claim(f *os.File, name string) error {
 		err = notAFile(name)
 	}
 	if err == nil {
-		err = flock(f)
+		err = flock(f, true)
 	}
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	if errors.Is(err, errBusy) {
 		err = fmt.Errorf("%w%s", ErrLocked, holder(f))
 	}
 	if err == nil {
@@ -89,7 +86,7 @@ func claim(f *os.File, name string) error {
 	if err != nil {
 		return err
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink == 1 { // else it may be anybody's file
+	if oneName(info) { // else it may be anybody's file
 		// Whose it is helps a person, and is all that is lost on a full disk.
 		host, _ := os.Hostname()
 		_ = f.Truncate(0)
@@ -101,19 +98,6 @@ func claim(f *os.File, name string) error {
 func notAFile(name string) error {
 	return &fs.PathError{Op: "lock", Path: name, Err: errors.New("it is no regular file: remove it")}
 }
-
-// flock locks a file, whatever signal comes meanwhile.
-func flock(f *os.File) error {
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
-}
-
-// shared locks a file as one of several that only look at it.
-func shared(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) }
 
 // holder says who has locked a file.
 func holder(f *os.File) string {
