@@ -100,7 +100,7 @@ func (a *App) buildRecursion(g, old *generation) error {
 	}
 	g.anchors = g.resolver.Anchors
 	rc := &c.Resolver
-	r := &engine.Recursion{Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch}
+	r := &engine.Recursion{Order: order(c, c.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch}
 	if a.recursion != nil {
 		r.Cache, r.Resolver = a.recursion.cache, a.recursion.resolver
 		if old != nil && sameAnchors(old, g) {

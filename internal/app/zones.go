@@ -49,7 +49,8 @@ func sources(c *config.Config) []zones.Source {
 			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
 			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer, Query: z.AllowQuery,
 			TransferKeys: z.TransferKeys, TransferAlone: z.TransferAlone, Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
-			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
+			Order: order(c, z.RRsetOrder),
+			Keys:  serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
 			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
 		}
 		if len(z.TSIG) > 0 {
@@ -153,6 +154,15 @@ func grants(z *config.Zone) []policy.Grant {
 		list = append(list, g)
 	}
 	return list
+}
+
+// order returns the order of records that a zone has, which may be the server's.
+func order(c *config.Config, text string) wire.Order {
+	o, ok := wire.ParseOrder(text)
+	if !ok {
+		o, _ = wire.ParseOrder(c.RRsetOrder)
+	}
+	return o
 }
 
 // serials returns what gives the serial that follows one.

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -164,6 +165,8 @@ func (b *bind) readOptions() {
 			b.querySource(s)
 		case "rate-limit":
 			b.rateLimit(s)
+		case "rrset-order":
+			b.rrsetOrder(s)
 		case "dnssec-policy", "auto-dnssec", "inline-signing":
 			b.note(s, ToCome, "zones are not signed here yet: those that it signs are left out")
 		case "response-policy", "deny-answer-addresses", "deny-answer-aliases":
@@ -216,6 +219,31 @@ func (b *bind) querySource(s *stmt) {
 	b.takeList(s, "resolver.outgoing", a)
 	if p := s.option("port"); p != "" && p != "*" {
 		b.note(s, Changed, "each question has a random port")
+	}
+}
+
+// rrsetOrder takes the order of all sets; what is said of some types and names is not taken.
+func (b *bind) rrsetOrder(s *stmt) {
+	b.note(s, Taken, "")
+	for _, e := range s.block {
+		said := map[string]string{}
+		for i := 0; i+1 < len(e.words); i += 2 {
+			said[e.words[i].text] = strings.ToUpper(e.arg(i + 1))
+		}
+		order := strings.ToLower(said["order"])
+		some := !slices.Contains([]string{"", "ANY", "IN"}, said["class"]) || !slices.Contains([]string{"", "ANY"}, said["type"]) || !slices.Contains([]string{"", "*"}, said["name"])
+		switch {
+		case some:
+			b.note(e, NotTaken, "rrset_order is said of the server, and of zones")
+		case order == "none", order == "fixed":
+			b.out.order("fixed")
+			b.note(e, Taken, "")
+		case order == "cyclic", order == "random":
+			b.out.order(order)
+			b.note(e, Changed, "sets of NS, MX and others with names in them keep their order")
+		default:
+			b.note(e, NotTaken, "the orders are fixed, cyclic and random")
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package convert_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -190,6 +191,33 @@ func TestSyntax(t *testing.T) {
 		}
 		if _, err := convert.File(convert.Options{Kind: test.kind, Path: file}); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q: %v, not %s", test.text, err, test.want)
+		}
+	}
+}
+
+// TestOrder reads how other servers are told the order of the records of a set.
+func TestOrder(t *testing.T) {
+	const named = "options { recursion no; %s };\nzone \"a.test\" { type primary; file \"/z\"; };"
+	for _, test := range []struct{ kind, text, want, note string }{
+		{"bind", fmt.Sprintf(named, "rrset-order { order cyclic; };"), "rrset_order: cyclic", "changed: order"},
+		{"bind", fmt.Sprintf(named, "rrset-order { class IN type A name \"*\" order random; };"), "!rrset_order", "not taken: class"},
+		{"bind", fmt.Sprintf(named, "rrset-order { class ANY type ANY name \"*\" order random; };"), "rrset_order: random", ""},
+		{"bind", fmt.Sprintf(named, "rrset-order { order none; };"), "!rrset_order", "taken: order"},
+		{"bind", fmt.Sprintf(named, "rrset-order { order sideways; };"), "!rrset_order", "not taken: order"},
+		{"unbound", "server:\n  rrset-roundrobin: yes\n", "rrset_order: cyclic", "taken: rrset-roundrobin"},
+		{"unbound", "server:\n  rrset-roundrobin: no\n", "!rrset_order", "taken: rrset-roundrobin"},
+		{"knot", "server:\n  answer-rotation: on\nzone:\n  - domain: a.test\n    file: /z\n", "rrset_order: cyclic", "taken: answer-rotation"},
+		{"nsd", "server:\n  round-robin: yes\nzone:\n  name: a.test\n  zonefile: /z\n", "rrset_order: cyclic", "taken: round-robin"},
+		{"corefile", ". {\n  forward . 192.0.2.1\n  loadbalance\n}\n", "rrset_order: random", "taken: loadbalance"},
+		{"corefile", ". {\n  forward . 192.0.2.1\n  loadbalance weighted w.txt\n}\n", "rrset_order: random", "changed: loadbalance"},
+		{"pdns", "launch=gsqlite3\nlocal-address=127.0.0.1\n", "rrset_order: random", ""},
+		{"pdns", "launch=gsqlite3\nlocal-address=127.0.0.1\nno-shuffle=yes\n", "!rrset_order", ""},
+		{"dnsmasq", "no-round-robin\nserver=192.0.2.1\n", "!rrset_order", ""},
+	} {
+		r, notes := imported(t, test.kind, test.text)
+		expect(t, test.kind+" "+test.text, body(r), test.want)
+		if !strings.Contains(notes, test.note) {
+			t.Errorf("%s: no note %q in\n%s", test.text, test.note, notes)
 		}
 	}
 }

@@ -237,7 +237,7 @@ func prefixOf(text string) netip.Prefix {
 }
 
 // corefileOwn are plugins that say how CoreDNS does what port53 does in its own way.
-const corefileOwn = `errors health ready prometheus reload loop loadbalance pprof trace dnstap debug any cancel minimal header metadata
+const corefileOwn = `errors health ready prometheus reload loop pprof trace dnstap debug any cancel minimal header metadata
 	ready local geoip timeouts multisocket bufsize root nomad tsig bind`
 
 // plugin …
@@ -271,6 +271,13 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 		}
 	case "log":
 		f.take(s, "log.queries", "text")
+	case "loadbalance":
+		if arg := s.arg(1); arg != "" && arg != "round_robin" {
+			f.note(s, Changed, "addresses have no weights: they come in any order")
+		} else {
+			f.note(s, Taken, "")
+		}
+		f.out.order("random")
 	case "chaos":
 		if s.arg(1) != "" {
 			f.take(s, "identity.version", quote(s.arg(1)))

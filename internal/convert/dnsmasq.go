@@ -195,7 +195,7 @@ const dnsmasqOwn = `port bind-interfaces bind-dynamic user group pid-file strict
 	edns-packet-max dns-forward-max query-port min-port max-port log-facility log-async keep-in-foreground no-daemon
 	local-service clear-on-reload dns-loop-detect quiet-dhcp quiet-dhcp6 quiet-ra dumpfile dumpmask conntrack
 	proxy-dnssec trust-anchor dnssec-check-unsigned dnssec-no-timecheck dnssec-timestamp dnssec-debug log-debug fast-dns-retry
-	localise-queries enable-dbus enable-ubus no-round-robin max-tcp-connections use-stale-cache domain expand-hosts local-ttl
+	localise-queries enable-dbus enable-ubus max-tcp-connections use-stale-cache domain expand-hosts local-ttl
 	interface-name-ttl except-interface stop-dns-rebind rebind-localhost-ok dhcp-authoritative no-ident nodaemon`
 
 // option …
@@ -254,6 +254,8 @@ func (d *dnsmasq) option(s *stmt, port string) {
 			values = append(values, map[int]string{2: "1", 3: "0", 4: "0"}[len(values)])
 		}
 		d.addRecord(localName{s, domain(values[0]), "SRV", values[3] + " " + values[4] + " " + values[2] + " " + domain(values[1]) + ".", d.ttl, false, false})
+	case "no-round-robin":
+		d.note(s, Taken, "") // as port53 has it
 	case "no-hosts":
 		d.noHosts = true
 		d.note(s, Taken, "")

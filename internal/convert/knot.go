@@ -155,6 +155,11 @@ func (k *knot) server(s *stmt) {
 			if e.arg(1) != "" {
 				k.take(e, "identity."+path, quote(e.arg(1)))
 			}
+		case "answer-rotation":
+			if yes(e.arg(1)) {
+				k.out.order("cyclic")
+			}
+			k.note(e, Taken, "")
 		case "tcp-max-clients":
 			k.take(e, "tcp.max_connections", e.arg(1))
 		case "listen-xdp", "listen-quic", "listen-tls", "cert-file", "key-file":

@@ -84,6 +84,13 @@ func (m *model) set(path, value string) {
 	m.settings = append(m.settings, setting{path, value})
 }
 
+// order has the records of sets sent in an order, if it is not the one that port53 has anyway.
+func (m *model) order(o string) {
+	if o != "fixed" {
+		m.set("rrset_order", o)
+	}
+}
+
 // add appends to a key whose value is a list.
 func (m *model) add(path string, values ...string) {
 	for i := range m.settings {

@@ -178,6 +178,11 @@ func (c *converter) nsdServer(server *stmt) (dir string) {
 			c.take(s, "identity.version", quote(s.arg(1)))
 		case "rrl-ratelimit", "rrl-slip":
 			c.nsdRates(s)
+		case "round-robin":
+			if yes(s.arg(1)) {
+				c.out.order("cyclic")
+			}
+			c.note(s, Taken, "")
 		case "tcp-count":
 			c.take(s, "tcp.max_connections", s.arg(1))
 		case "tcp-timeout":

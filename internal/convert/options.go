@@ -16,10 +16,10 @@ const (
 		ipv6-edns-size   nsid hide-version hide-identity minimal-responses refuse-any reuseport do-ip4 do-ip6
 		ip-transparent ip-freebind send-buffer-size receive-buffer-size debug-mode statistics zone-stats-file rrl-size
 		  rrl-ipv4-prefix-length rrl-ipv6-prefix-length rrl-whitelist-ratelimit zonefiles-check
-		zonefiles-write round-robin confine-to-zone log-time-ascii drop-updates xfrd-reload-timeout answer-cookie cookie-secret
+		zonefiles-write confine-to-zone log-time-ascii drop-updates xfrd-reload-timeout answer-cookie cookie-secret
 		cookie-secret-file xfrd-tcp-max xfrd-tcp-pipeline`
 	knotOwn = `   rundir user pidfile udp-workers tcp-workers background-workers async-start
 		tcp-idle-timeout tcp-io-timeout tcp-remote-io-timeout  tcp-reuseport tcp-fastopen remote-pool-limit
 		remote-pool-timeout remote-retry-delay socket-affinity udp-max-payload udp-max-payload-ipv4 udp-max-payload-ipv6
-		edns-client-subnet answer-rotation automatic-acl dbus-event dbus-init-delay`
+		edns-client-subnet automatic-acl dbus-event dbus-init-delay`
 )

@@ -130,6 +130,9 @@ func readPDNS(c *converter, path string) error {
 		}
 		return ""
 	}
+	if !yes(get("no-shuffle")) {
+		c.out.order("random") // as PowerDNS has it
+	}
 	for _, s := range stmts {
 		c.pdnsOption(s, get("local-port"))
 	}

@@ -144,7 +144,7 @@ const unboundOwn = `verbosity statistics-interval statistics-cumulative extended
 	edns-tcp-keepalive-timeout sock-queue-timeout use-systemd do-daemonize username chroot directory logfile log-identity use-syslog
 	log-time-ascii log-time-iso log-local-actions log-replies log-tag-queryreply log-destaddr log-servfail pidfile hide-identity
 	hide-version hide-trustanchor target-fetch-policy harden-short-bufsize harden-large-queries harden-glue harden-dnssec-stripped
-	harden-below-nxdomain harden-referral-path harden-algo-downgrade harden-unknown-additional harden-unverified-glue unwanted-reply-threshold do-not-query-localhost prefetch-key deny-any rrset-roundrobin minimal-responses
+	harden-below-nxdomain harden-referral-path harden-algo-downgrade harden-unknown-additional harden-unverified-glue unwanted-reply-threshold do-not-query-localhost prefetch-key deny-any minimal-responses
 	disable-dnssec-lame-check trust-anchor-signaling val-bogus-ttl val-clean-additional val-log-level val-nsec3-keysize-iterations
 	val-max-restart val-sig-skew-min val-sig-skew-max key-cache-size key-cache-slabs neg-cache-size add-holddown del-holddown
 	keep-missing permit-small-holddown ratelimit ratelimit-size ratelimit-slabs ratelimit-for-domain ratelimit-below-domain
@@ -164,6 +164,11 @@ func (u *unbound) option(s *stmt) {
 	switch s.name() {
 	case "interface", "ip-address":
 		u.listener(s)
+	case "rrset-roundrobin":
+		if yes(s.arg(1)) {
+			u.out.order("cyclic")
+		}
+		u.note(s, Taken, "")
 	case "interface-automatic":
 		if yes(s.arg(1)) {
 			u.listen("0.0.0.0", u.port)

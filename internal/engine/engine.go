@@ -7,6 +7,8 @@
 package engine
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -68,7 +70,13 @@ func (e *Engine) Apply(g Generation) { e.now.Store(g.filled()) }
 func (e *Engine) NewWorker() server.Worker { return e.newWorker() }
 
 func (e *Engine) newWorker() *worker {
-	return &worker{engine: e, record: e.newRecord()}
+	return &worker{engine: e, record: e.newRecord(), writers: writers{order: newOrderer()}}
+}
+
+func newOrderer() *wire.Orderer {
+	var seed [8]byte
+	_, _ = rand.Read(seed[:]) // it never fails
+	return wire.NewOrderer(binary.LittleEndian.Uint64(seed[:]))
 }
 
 func (e *Engine) newRecord() *telemetry.Worker {
@@ -80,11 +88,10 @@ func (e *Engine) newRecord() *telemetry.Worker {
 
 // A worker is the scratch space of one goroutine that reads queries.
 type worker struct {
-	engine  *Engine
-	record  *telemetry.Worker
-	query   wire.Query
-	builder wire.Builder
-	answer  authority.Responder
+	engine *Engine
+	record *telemetry.Worker
+	query  wire.Query
+	writers
 	event   telemetry.Event
 	entry   telemetry.Entry
 	measure uint8     // queries until the next whose time is taken
@@ -98,6 +105,13 @@ type worker struct {
 	clock   int64  // unix time, as read at
 	clockAt int64  // this arrival
 	room    []byte // for replies that had to wait
+}
+
+// writers are what replies are made with.
+type writers struct {
+	builder wire.Builder
+	answer  authority.Responder
+	order   *wire.Orderer
 }
 
 // present is what a worker knows of the query in hand, beside what it says.
@@ -234,6 +248,10 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)
 		w.builder.SetRcode(wire.NoError)
 		return w.recurse(g.Recursion, true)
+	}
+
+	if entry.Order != wire.OrderFixed {
+		w.order.Apply(&w.builder, entry.Order, entry.Key()^uint64(result.Node)<<32^uint64(q.Type))
 	}
 
 	// May it go out?

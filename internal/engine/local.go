@@ -77,6 +77,7 @@ func (w *worker) answerHost(m hosts.Match) int {
 	if !appendHost(&w.builder, &w.query, m) {
 		w.builder.Truncate()
 	}
+	w.reorder()
 	if w.builder.Rcode() == wire.NXDomain {
 		class = policy.NXDomain
 	}

@@ -110,12 +110,21 @@ func (w *worker) cached(hit *cache.Hit) int {
 		return w.deliver(w.classOfCached(hit))
 	}
 	b.Take(hit.N, hit.Counts)
+	w.reorder()
 	// Without DO or AD the client does not know what AD means (RFC 6840, section 5.8).
 	if hit.Flags&wire.FlagAD != 0 && (w.query.DO || w.query.Flags&wire.FlagAD != 0) {
 		b.SetFlags(wire.FlagAD)
 	}
 	w.ede = int(hit.EDE)
 	return w.deliver(w.classOfCached(hit))
+}
+
+// reorder puts the records of a reply of the recursive service into the order that the
+// configuration says.
+func (w *worker) reorder() {
+	if r := w.gen.Recursion; r != nil && r.Order != wire.OrderFixed && w.builder.Count(wire.Answer) > 1 {
+		w.order.Apply(&w.builder, r.Order, uint64(w.gen.Zones.Seed().Hash(w.query.Name.Name()))^uint64(w.query.Type)<<48)
+	}
 }
 
 // stale is cached for an answer that has expired.

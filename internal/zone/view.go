@@ -46,6 +46,7 @@ func (s *Served) Extend(until time.Time) {
 type Entry struct {
 	Apex   []byte         // in lower case
 	Access *policy.Access // never nil
+	Order  wire.Order     // of the records of a set
 	*Served
 
 	hash   wire.Seed
@@ -185,6 +186,7 @@ func (v *View) All() iter.Seq[*Entry] {
 type Change struct {
 	Apex   []byte         // in any case
 	Access *policy.Access // nil: the zero value
+	Order  wire.Order     // in which the records of a set are sent
 	Served *Served        // nil: a new one, with Zone
 	Zone   *Zone
 	Remove bool // the zone is no longer ours
@@ -215,7 +217,7 @@ func (v *View) With(changes ...Change) *View {
 			t = t.clone()
 			next.shards[i], copied[i] = t, true
 		}
-		e := &Entry{Apex: apex, Access: c.Access, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
+		e := &Entry{Apex: apex, Access: c.Access, Order: c.Order, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
 		if e.Access == nil {
 			e.Access = nobody
 		}

@@ -53,6 +53,8 @@ type Source struct {
 	Updates       []policy.Grant // who may change the zone
 	Forward       bool           // updates of a secondary zone go to its primaries
 
+	Order wire.Order // in which the records of a set are sent
+
 	Next func(serial uint32) uint32 // the serial that follows when an update changes the zone; nil: one more
 
 	Consumes *Template // the zone is a catalog (RFC 9432): its members are served as this says
