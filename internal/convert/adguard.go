@@ -2,6 +2,8 @@ package convert
 
 import (
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -53,7 +55,7 @@ func readAdGuard(c *converter, path string) error {
 // adguardOwn are options that say how AdGuard Home does what port53 does in its own way.
 const adguardOwn = `anonymize_client_ip ratelimit_subnet_len_ipv4 ratelimit_subnet_len_ipv6 refuse_any fallback_dns upstream_mode fastest_timeout
 	trusted_proxies cache_enabled cache_size cache_optimistic_answer_ttl cache_optimistic_max_age bootstrap_prefer_ipv6 edns_client_subnet max_goroutines
-	handle_ddr ipset ipset_file upstream_timeout private_networks use_private_ptr_resolvers local_ptr_upstreams serve_plain_dns hostsfile_enabled
+	handle_ddr ipset ipset_file upstream_timeout private_networks use_private_ptr_resolvers local_ptr_upstreams serve_plain_dns
 	pending_requests bootstrap_dns port upstream_dns_file serve_http3 use_http3_upstreams enable_dnssec`
 
 // adguardDNS …
@@ -71,8 +73,19 @@ func (c *converter) adguardDNS(s *stmt, port string) {
 		c.note(s, Taken, "")
 	case "upstream_dns":
 		c.note(s, Taken, "")
+		var usual []*stmt // domains whose names go where all others do
 		for _, w := range s.words[1:] {
+			if strings.HasSuffix(strings.TrimSpace(w.text), "/]#") {
+				usual = append(usual, &stmt{words: []word{w}})
+				continue
+			}
 			c.adguardUpstream(w)
+		}
+		c.adguardUsual(usual)
+	case "hostsfile_enabled":
+		c.note(s, Taken, "")
+		if _, err := os.Stat("/etc/hosts"); err == nil && yes(s.arg(1)) {
+			c.pending = append(c.pending, hostsFile{s, "/etc/hosts", "", adguardTTL})
 		}
 	case "allowed_clients", "disallowed_clients":
 		c.note(s, Taken, "")
@@ -119,6 +132,25 @@ func (c *converter) adguardDNS(s *stmt, port string) {
 	}
 }
 
+// adguardUsual sends domains where all others go: [/domain/]#.
+func (c *converter) adguardUsual(list []*stmt) {
+	i := slices.IndexFunc(c.out.forward, func(r route) bool { return r.zone == "." })
+	for _, s := range list {
+		names, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(s.name()), "[/"), "/]")
+		for _, name := range strings.Split(names, "/") {
+			if name = domain(strings.TrimPrefix(name, "*.")); name == "" {
+				continue
+			}
+			r := route{from: s, zone: name}
+			if i >= 0 {
+				r.to = slices.Clone(c.out.forward[i].to)
+			}
+			c.addRoute(&c.out.forward, r)
+		}
+		c.note(s, Taken, "")
+	}
+}
+
 // adguardUpstream takes a server, which may be for some domains alone: [/domain/]server.
 func (c *converter) adguardUpstream(w word) {
 	s := &stmt{words: []word{w}}
@@ -140,12 +172,6 @@ func (c *converter) adguardUpstream(w word) {
 		tcp := strings.HasPrefix(t, "tcp://")
 		t = strings.TrimPrefix(strings.TrimPrefix(t, "udp://"), "tcp://")
 		switch {
-		case t == "#":
-			for _, d := range domains {
-				c.addRoute(&c.out.forward, route{from: s, zone: domain(d)})
-			}
-			c.note(s, Changed, "names of it are resolved by iteration")
-			return
 		case strings.Contains(t, "://"):
 			c.note(s, ToCome, "servers are not asked over TLS yet: it is left out")
 		case tcp:

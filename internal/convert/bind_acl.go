@@ -53,7 +53,7 @@ func (b *bind) match(s *stmt, depth int) bindACL {
 			}
 			nets = allAddresses()
 		}
-		rules = append(rules, aclRule{nets, not})
+		rules = append(rules, aclRule{nets: nets, deny: not})
 	}
 	acl.nets = firstMatch(rules)
 	acl.own = depth == 0 && words["localnets"] && len(acl.keys) == 0 && len(rules) == len(words) &&
@@ -152,13 +152,6 @@ func (b *bind) servers(s *stmt, depth int) (to, keys []string) {
 func (b *bind) transferTo(s *stmt, z *zone) {
 	acl := b.match(s, 0)
 	b.note(s, Taken, "")
-	if len(acl.keys) == 0 {
-		if z.tsig != "" && len(acl.nets) > 0 {
-			b.note(s, Changed, "they have to sign with "+z.tsig+" now, which the zone is fetched with")
-		}
-		z.transfer = acl.nets
-		return
-	}
 	z.alone = acl.nets
 	var names []string
 	for name := range acl.keys {

@@ -171,6 +171,7 @@ type converter struct {
 	notes   []Note
 	names   []localName       // that no zone has
 	domains []string          // whose names are all among them
+	pending []hostsFile       // that names are in
 	written map[string][]byte // files beside the result
 
 	exceptions []exception

@@ -512,11 +512,7 @@ func (f *corefile) hosts(s *stmt, zones []string) {
 		}
 	}
 	if file != "" {
-		if text, err := f.readFile(beside(f.path, file), nil); err == nil {
-			f.hostLines(beside(f.path, file), text, "", ttl)
-		} else {
-			f.note(s, NotTaken, err.Error())
-		}
+		f.pending = append(f.pending, hostsFile{s, beside(f.path, file), "", ttl})
 	}
 	if find(s.block, "fallthrough") == nil {
 		if len(s.words) > 2 {
@@ -525,6 +521,7 @@ func (f *corefile) hosts(s *stmt, zones []string) {
 		for _, z := range zones {
 			if domain(z) != "." {
 				f.addDomain(z)
+				f.note(s, Changed, "its other names do not exist: CoreDNS answered SERVFAIL")
 			} else {
 				f.note(s, Changed, "other names are resolved: CoreDNS had none")
 			}
@@ -558,9 +555,9 @@ func (f *corefile) readACL(s *stmt) {
 		}
 		switch e.name() {
 		case "allow":
-			f.acl = append(f.acl, aclRule{nets, false})
+			f.acl = append(f.acl, aclRule{nets: nets})
 		case "block", "filter", "drop":
-			f.acl = append(f.acl, aclRule{nets, true})
+			f.acl = append(f.acl, aclRule{nets: nets, deny: true})
 		default:
 			f.note(e, NotTaken, "there is nothing like it")
 			continue

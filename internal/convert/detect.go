@@ -2,6 +2,7 @@ package convert
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,6 +28,9 @@ func (f *found) has(pattern string) bool { return regexp.MustCompile(pattern).Ma
 // formats returns all that can be read. Of several that fit, the first counts.
 func formats() []format {
 	return []format{
+		{"pdns-database", "PowerDNS's database: a file of SQLite, or what sqlite3 .dump, mysqldump and pg_dump write", func(f *found) bool {
+			return strings.HasPrefix(f.text, sqliteMagic) || f.has("(?mi)^(CREATE TABLE|INSERT INTO|COPY)[ \t]+(IF NOT EXISTS[ \t]+)?(\\S+\\.)?[\"`]?(domains|records)[\"`]?[ \t(]")
+		}, readPDNSDatabase},
 		{"zones", "a directory of zone files, or one, from Windows too", func(f *found) bool {
 			return f.dir || soaLine.MatchString(f.text) && !f.has(`(?m)[{}]\s*$`)
 		}, readFolder},
@@ -36,6 +40,13 @@ func formats() []format {
 		{"recursor-yaml", "PowerDNS Recursor's recursor.yml", func(f *found) bool {
 			return f.has(`(?m)^(incoming|recursor|outgoing|recordcache|dnssec|logging):\s*$`) && f.has(`(?m)^\s+[a-z]+(_[a-z]+)*:`) && !f.has(`(?m)^\s+[a-z]+-[a-z-]+:`)
 		}, readRecursorYAML},
+		{"windows", "what dnscmd /ExportSettings writes of a Microsoft DNS server: DnsSettings.txt", func(f *found) bool {
+			text := f.text
+			f.text = strings.Join(windowsText(text), "\n")
+			fits := f.has(`(?mi)^[ \t]*Type[ \t]*=[ \t]*"?(Primary|Secondary|Forward(er)?|Stub|Cache)\b`) && f.has(`(?m)^[ \t]*\[[^\]]+\][ \t]*$`)
+			f.text = text
+			return fits
+		}, readWindows},
 		{"pihole", "Pi-hole's pihole.toml", func(f *found) bool { return f.has(`(?m)^\s*\[dns(\.[a-zA-Z]+)?\]`) }, readPihole},
 		{"bind", "BIND's named.conf", func(f *found) bool {
 			return f.has(`(?m)^\s*(options|zone\s+"?[^"\s]+"?(\s+(IN|in))?|acl\s+\S+|view\s+\S+|key\s+\S+|logging|controls|masters|primaries)\s*\{`) && f.has(`;`) ||
@@ -68,6 +79,21 @@ func formats() []format {
 	}
 }
 
+// beginning returns what is known of a file: the rest of a large one is looked at by who reads it.
+func beginning(path string, info os.FileInfo) (string, error) {
+	if info.Mode().IsRegular() && info.Size() > maxFile {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", reason(path, err)
+		}
+		defer f.Close()
+		text := make([]byte, 1<<20)
+		n, err := io.ReadFull(f, text)
+		return string(text[:n]), reason(path, err)
+	}
+	return (&converter{}).readFile(path, nil)
+}
+
 // Kinds returns what the configurations are called that can be read.
 func Kinds() []string {
 	var out []string
@@ -86,11 +112,9 @@ func Detect(path string) (string, error) {
 	}
 	f := &found{path: path, base: strings.ToLower(filepath.Base(path)), dir: info.IsDir()}
 	if !f.dir {
-		text, err := (&converter{}).readFile(path, nil)
-		if err != nil {
+		if f.text, err = beginning(path, info); err != nil {
 			return "", err
 		}
-		f.text = text
 	}
 	for _, format := range formats() {
 		if format.fits(f) {
@@ -98,7 +122,7 @@ func Detect(path string) (string, error) {
 		}
 	}
 	// A package's file may be all comments, or say little: then its name tells.
-	for prefix, kind := range map[string]string{"named.conf": "bind", "unbound.conf": "unbound", "nsd.conf": "nsd", "knot.conf": "knot", "corefile": "corefile", "pdns.conf": "pdns", "recursor.conf": "recursor", "dnsmasq.conf": "dnsmasq"} {
+	for prefix, kind := range map[string]string{"dnssettings.txt": "windows", "named.conf": "bind", "unbound.conf": "unbound", "nsd.conf": "nsd", "knot.conf": "knot", "corefile": "corefile", "pdns.conf": "pdns", "recursor.conf": "recursor", "dnsmasq.conf": "dnsmasq"} {
 		if strings.HasPrefix(f.base, prefix) {
 			return kind, nil
 		}

@@ -3,6 +3,7 @@ package convert
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -22,7 +23,9 @@ type dnsmasq struct {
 	servers []string // for names that no other entry has
 	from    *stmt
 	routes  map[string][]string
+	usual   []*stmt // domains whose names go where all others do
 	dnssec  bool
+	dhcp    bool
 }
 
 // dnsmasqLines splits a file into options: key=value or a key alone.
@@ -150,10 +153,13 @@ func (c *converter) dnsmasq(path string, stmts []*stmt) error {
 		c.listen("0.0.0.0", port)
 		c.listen("::", port)
 	}
+	if find(stmts, "local-service") == nil || find(stmts, "interface", "listen-address", "except-interface") != nil {
+		c.note(lineStmt(path, 1, "clients"), Changed, "dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names")
+	}
 	if !d.noHosts {
 		const hosts = "/etc/hosts"
-		if text, err := c.readFile(hosts, nil); err == nil {
-			d.hosts(hosts, text)
+		if _, err := os.Stat(hosts); err == nil {
+			d.hosts(lineStmt(path, 1, "hosts", hosts), hosts)
 		}
 	}
 	if !d.noFile {
@@ -164,6 +170,13 @@ func (c *converter) dnsmasq(path string, stmts []*stmt) error {
 		d.servers = append(d.servers, c.resolvConf(s, s.arg(1))...)
 		if d.from == nil {
 			d.from = s
+		}
+	}
+	d.whole(path)
+	for _, s := range d.usual {
+		parts := strings.Split(s.arg(1), "/")
+		for _, name := range parts[1 : len(parts)-1] {
+			d.routes[domain(strings.TrimLeft(name, "*."))] = d.servers
 		}
 	}
 	if len(d.servers) > 0 {
@@ -182,21 +195,40 @@ func (c *converter) dnsmasq(path string, stmts []*stmt) error {
 	return nil
 }
 
-func (d *dnsmasq) hosts(path, text string) {
+func (d *dnsmasq) hosts(s *stmt, path string) {
 	name := ""
 	if d.expand {
 		name = d.domain
 	}
-	d.hostLines(path, text, name, d.ttl)
+	d.pending = append(d.pending, hostsFile{s, path, name, d.ttl})
+}
+
+// whole has the domain of bare names asked of the servers, as it was, unless it is known here.
+func (d *dnsmasq) whole(path string) {
+	name := d.out.local.domain
+	if d.dhcp && name == "" {
+		name = d.domain
+		d.out.local.domain = name
+	}
+	for _, f := range d.pending {
+		if name == "" {
+			name = f.domain
+		}
+	}
+	if name == "" || slices.Contains(d.domains, name) || len(d.servers) == 0 || d.routes[name] != nil {
+		return
+	}
+	d.routes[name] = d.servers
+	d.note(lineStmt(path, 1, "domain", name), Changed, "names of it that are nowhere here are asked of the servers, as before")
 }
 
 // dnsmasqOwn are options that say how dnsmasq does what port53 does in its own way.
 const dnsmasqOwn = `port bind-interfaces bind-dynamic user group pid-file strict-order all-servers no-poll no-negcache cache-size
-	edns-packet-max dns-forward-max query-port min-port max-port log-facility log-async keep-in-foreground no-daemon
+	edns-packet-max localise-queries dns-forward-max query-port min-port max-port log-facility log-async keep-in-foreground no-daemon
 	local-service clear-on-reload dns-loop-detect quiet-dhcp quiet-dhcp6 quiet-ra dumpfile dumpmask conntrack
 	proxy-dnssec trust-anchor dnssec-check-unsigned dnssec-no-timecheck dnssec-timestamp dnssec-debug log-debug fast-dns-retry
-	localise-queries enable-dbus enable-ubus max-tcp-connections use-stale-cache domain expand-hosts local-ttl
-	interface-name-ttl except-interface stop-dns-rebind rebind-localhost-ok dhcp-authoritative no-ident nodaemon`
+	enable-dbus enable-ubus max-tcp-connections use-stale-cache domain expand-hosts local-ttl
+	interface-name-ttl except-interface rebind-localhost-ok dhcp-authoritative no-ident nodaemon`
 
 // option …
 // In one piece: it is a table of options and what becomes of each.
@@ -281,10 +313,20 @@ func (d *dnsmasq) option(s *stmt, port string) {
 		for _, name := range strings.FieldsFunc(s.arg(1), func(r rune) bool { return r == '/' }) {
 			d.takeList(s, "resolver.private_zones", domain(name))
 		}
+	case "stop-dns-rebind":
+		d.note(s, NotTaken, "private addresses are taken out of what is found by iteration, not of what forwarders answer")
 	case "bogus-priv":
 		d.note(s, Taken, "")
 	case "domain-needed":
-		d.note(s, NotTaken, "names without a dot are asked for as others are")
+		if d.domain != "" && (d.expand || find(d.stmts, "dhcp-range") != nil) {
+			d.note(s, Taken, "")
+		} else {
+			d.note(s, NotTaken, "names without a dot are asked for as others are, unless domain says whose they are")
+		}
+	case "dhcp-range":
+		d.leases(s)
+	case "dhcp-leasefile":
+		d.note(s, Taken, "") // with the ranges
 	case "bogus-nxdomain", "ignore-address", "ipset", "nftset", "filterwin2k", "filter-A", "filter-AAAA", "filter-rr", "alias", "add-subnet", "add-mac":
 		d.note(s, ToCome, "answers are not filtered yet")
 	default:
@@ -333,7 +375,9 @@ func (d *dnsmasq) server(s *stmt) {
 		case target == "":
 			d.addDomain(strings.TrimPrefix(name, "."))
 		case target == "#":
-			d.note(s, NotTaken, "list the servers for "+name+" in resolver.forward")
+			if !slices.Contains(d.usual, s) {
+				d.usual = append(d.usual, s)
+			}
 		case !ok:
 			d.note(s, NotTaken, "only addresses are servers")
 		default:
@@ -433,19 +477,29 @@ func (d *dnsmasq) hostRecord(s *stmt, values []string) {
 	}
 }
 
+// leases follows the leases of a dnsmasq that goes on giving addresses.
+func (d *dnsmasq) leases(s *stmt) {
+	file := "/var/lib/misc/dnsmasq.leases"
+	if l := find(d.stmts, "dhcp-leasefile", "dhcp-lease-file"); l != nil {
+		file = l.arg(1)
+	}
+	d.dhcp = true
+	if !slices.Contains(d.out.local.leases, file) {
+		d.out.local.leases = append(d.out.local.leases, file)
+	}
+	d.note(s, NotTaken, "port53 gives no addresses: keep dnsmasq for that, with port=0; its leases are followed")
+}
+
 // hostFiles reads more files of the form of /etc/hosts, or those of a directory.
 func (d *dnsmasq) hostFiles(s *stmt) {
-	files, _ := filepath.Glob(filepath.Join(s.arg(1), "*"))
+	path, _, _ := strings.Cut(s.arg(1), ",")
+	files, _ := filepath.Glob(filepath.Join(path, "*"))
 	if len(files) == 0 {
-		files = []string{s.arg(1)}
+		files = []string{path}
+	} else {
+		d.note(s, Changed, "the files that are there now")
 	}
-	d.note(s, Taken, "")
 	for _, f := range files {
-		text, err := d.readFile(f, nil)
-		if err != nil {
-			d.note(s, NotTaken, err.Error())
-			continue
-		}
-		d.hosts(f, text)
+		d.hosts(s, f)
 	}
 }

@@ -13,7 +13,7 @@ var (
 	originLine = regexp.MustCompile(`(?mi)^\$ORIGIN[ \t]+(\S+)`)
 	soaLine    = regexp.MustCompile(`(?mi)^([^\s;$]*)[ \t]+(?:\d+[a-z0-9]*[ \t]+)?(?:IN[ \t]+)?(?:\d+[a-z0-9]*[ \t]+)?SOA[ \t]`)
 	windowsAge = regexp.MustCompile(`\[AGE:\d+\]`)
-	windowsRR  = regexp.MustCompile(`(?mi)^.*[ \t](WINS|WINSR|WINS-R)[ \t].*$`)
+	windowsRR  = regexp.MustCompile(`(?mi)^.*[ \t](WINS|WINSR|WINS-R)[ \t][^\n(]*(\([^)]*\))?.*$`)
 	windowsTop = regexp.MustCompile(`(?mi)^;[ \t]*Database file (\S+) for (\S+) zone`)
 )
 
@@ -86,21 +86,39 @@ func (c *converter) zoneFrom(path string) {
 		c.note(s, NotTaken, "it has no SOA record")
 		return
 	}
+	c.cleaned(s, &zone{name: name, file: path}, text)
+}
+
+// zoneFile takes a zone from a file of the server that it was served by.
+func (c *converter) zoneFile(s *stmt, z *zone, path string) {
+	text, err := c.readFile(path, nil)
+	if err != nil {
+		c.note(s, NotTaken, err.Error())
+		return
+	}
+	z.file = path
+	c.cleaned(s, z, text)
+}
+
+// cleaned takes a zone from its file, or from one beside the result without what only Windows
+// reads.
+func (c *converter) cleaned(s *stmt, z *zone, text string) {
 	if !windowsAge.MatchString(text) && !windowsRR.MatchString(text) {
-		c.addZone(s, &zone{name: name, file: path})
+		c.addZone(s, z)
 		return
 	}
 	clean := windowsAge.ReplaceAllString(text, "")
 	if windowsRR.MatchString(clean) {
 		c.note(s, Changed, "records that look names up in WINS are left out")
-		clean = windowsRR.ReplaceAllString(clean, "; $0")
+		clean = windowsRR.ReplaceAllStringFunc(clean, func(record string) string {
+			return "; " + strings.ReplaceAll(record, "\n", "\n; ")
+		})
 	}
 	if originLine.FindStringIndex(clean) == nil {
-		clean = "$ORIGIN " + name + ".\n" + clean
+		clean = "$ORIGIN " + z.name + ".\n" + clean
 	}
-	file := "zones/" + unsafeInFile.ReplaceAllString(name, "_") + ".zone"
-	if c.addZone(s, &zone{name: name, file: file}) {
-		c.write(file, clean)
+	if z.file = c.zonePath(s, z.name); z.file != "" && c.addZone(s, z) {
+		c.write(z.file, clean)
 		c.note(s, Changed, "times of Windows's aging are left out, in a file beside the result")
 	}
 }

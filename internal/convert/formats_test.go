@@ -170,7 +170,7 @@ tls://. {
 			"a database", "pdns", "launch=gsqlite3\ngsqlite3-database=/var/lib/powerdns/pdns.sqlite3\nlocal-address=127.0.0.1, ::1\nlocal-port=5300\n",
 			[]string{`listen: ["127.0.0.1:5300", "[::1]:5300"]`},
 			nil,
-			[]string{"not taken: launch gsqlite3: zones of the backend gsqlite3 are in a database: for each of pdnsutil"},
+			[]string{"not taken: gsqlite3-database /var/lib/powerdns/pdns.sqlite3: /var/lib/powerdns/pdns.sqlite3: there is no such file; or for each of pdnsutil"},
 		},
 		{
 			"a recursor", "recursor", "local-address=127.0.0.1\nallow-from=10.0.0.0/8, !10.1.0.0/16\nforward-zones=corp.lan=10.0.0.5;10.0.0.6:5300, ad.lan=10.0.0.7\nforward-zones-recurse=.=192.0.2.1\ndnssec=process-no-validate\nlua-config-file=/x\nmax-negative-ttl=60\n",

@@ -20,6 +20,9 @@ func FuzzFile(f *testing.F) {
 			". {\n forward . /etc/resolv.conf {\n except a\n}\nhosts {\n1.2.3.4 a\n}\n}", "launch=bind,\nlocal-address=1.2.3.4:5,::1\n", "forward-zones=a=1.2.3.4;[::1]:5,=,b\nallow-from=!1/8,0/0\nauth-zones==,a=b\n",
 			"[dns]\nhosts = [\"1.2.3.4 a\", \"\"]\nrevServers = [\"true,1.0.0.0/8,1.2.3.4,\"]\nx.\"y\" = {a = 1, b = [[]]}\n", "dns:\n  upstream_dns: ['[/a/]1.2.3.4', '[/', '']\nfiltering:\n  rewrites:\n  - domain: '*.'\n    answer: 1.2.3.4\n",
 			"1.2.3.4 a b\n0.0.0.0 c\n::1 \x1b[2J\n", "recursor:\n  forward_zones:\n  - zone: a\n    forwarders: []\n  - b\nincoming: x\n",
+			"INSERT INTO domains (id,name,type) VALUES (1,'a.test','NATIVE');\nINSERT INTO records (domain_id,name,type,content) VALUES (1,'a.test','SOA','a b'),(1,'a.test','MX',''),(1,'x','SRV','\x1b'),(1,'','A',NULL)",
+			"COPY domains (id, name, type) FROM stdin;\n1\ta.\tSLAVE\n\\.\nCOPY records (", "CREATE TABLE records (a, b(", "INSERT INTO domains VALUES ('", "SQLite format 3\x00",
+			"[a]\nType=Primary\n[b.]\nType=Secondary\nMasters=ADDRLIST:1.2.3.4\n[]\nType=Forward\nForwarders=,\n", "\xff\xfe[\x00",
 			"a: &x [*x]\n", strings.Repeat("[", 500), strings.Repeat("a {\n", 100), strings.Repeat("- ", 300),
 		} {
 			f.Add(kind, seed)

@@ -1,8 +1,10 @@
 package convert
 
 import (
+	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -47,6 +49,84 @@ func (c *converter) hostLines(path, text, domainName string, ttl int) {
 	}
 }
 
+// A hostsFile is a file of addresses and their names that another configuration names.
+type hostsFile struct {
+	from   *stmt
+	path   string
+	domain string // of bare names
+	ttl    int
+}
+
+// maxFollowed is how many names are followed in files: those of package hosts.
+const maxFollowed = 200_000
+
+// followHosts has the files followed where names are resolved; otherwise what is in them now becomes
+// zones. A name that is in several files has what the first of them says.
+func (c *converter) followHosts() {
+	total := 0
+	seen := map[string]string{}
+	for _, f := range c.pending {
+		text, err := c.readFile(f.path, nil)
+		if err != nil {
+			c.note(f.from, NotTaken, err.Error())
+			continue
+		}
+		if c.note(f.from, Taken, ""); !c.out.recurse {
+			c.hostLines(f.path, text, f.domain, f.ttl)
+			continue
+		}
+		had := len(seen)
+		loop, null := c.lookAt(f, text, seen)
+		if total += len(seen) - had; total > maxFollowed {
+			c.note(f.from, ToCome, fmt.Sprintf("more than %d names: lists that long block, and answers are not filtered yet", maxFollowed))
+			return
+		}
+		if loop > 0 {
+			c.note(f.from, Changed, "addresses of loopback lead to the client itself, and are left out: "+plural(loop, "line", "lines"))
+		}
+		if null > 0 {
+			c.note(f.from, Changed, "names that are blocked have the address 0.0.0.0 or ::, as before: "+plural(null, "line", "lines"))
+		}
+		if !slices.Contains(c.out.local.hosts, f.path) {
+			c.out.local.hosts = append(c.out.local.hosts, f.path)
+		}
+		c.note(f.from, Changed, "the file is followed as it changes")
+	}
+}
+
+// lookAt counts the lines of a file that are no addresses of machines, and notes its names.
+func (c *converter) lookAt(f hostsFile, text string, seen map[string]string) (loop, null int) {
+	for _, line := range strings.Split(text, "\n") {
+		line, _, _ = strings.Cut(line, "#")
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		a, err := netip.ParseAddr(fields[0])
+		switch {
+		case err != nil || a.IsMulticast():
+			continue
+		case a.IsLoopback():
+			loop++
+			continue
+		case nullAddress(a):
+			null++
+		}
+		for _, name := range fields[1:] {
+			name = domain(name)
+			if was := seen[name]; was != "" && was != f.path {
+				c.note(f.from, Changed, "names that an earlier file has have the addresses there alone: "+name)
+				continue
+			}
+			seen[name] = f.path
+			if f.domain != "" && !strings.Contains(name, ".") {
+				c.out.local.domain = f.domain
+			}
+		}
+	}
+	return loop, null
+}
+
 // readHosts reads /etc/hosts, or a list of the same form: Pi-hole's custom.list.
 func readHosts(c *converter, path string) error {
 	text, err := c.readFile(path, nil)
@@ -70,7 +150,7 @@ func readHosts(c *converter, path string) error {
 	if blocks {
 		return nil // what blocks would be taken for addresses
 	}
-	c.names, c.out.hosts = nil, []string{path}
+	c.names, c.out.local.hosts = nil, []string{path}
 	return nil
 }
 

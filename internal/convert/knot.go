@@ -285,7 +285,9 @@ func (k *knot) zone(s *stmt) {
 			k.note(e, NotTaken, "port53 has nothing like it for a zone")
 		}
 	}
-	z.transfer = firstMatch(transfer)
+	// Who has no key to sign with needs none, whatever the zone is fetched with.
+	z.alone = firstMatch(slices.DeleteFunc(slices.Clone(transfer), func(r aclRule) bool { return r.keyed }))
+	z.transfer = firstMatch(slices.DeleteFunc(transfer, func(r aclRule) bool { return !r.keyed && !r.deny }))
 	k.addZone(s, z)
 }
 
@@ -372,7 +374,7 @@ func (k *knot) acl(a *stmt, z *zone) []aclRule {
 			if yes(e.arg(1)) {
 				k.note(a, Taken, "")
 				if len(actions) == 0 || slices.Contains(actions, "transfer") {
-					return []aclRule{{nets, true}}
+					return []aclRule{{nets: nets, deny: true}}
 				}
 				return nil
 			}
@@ -395,7 +397,7 @@ func (k *knot) actions(a *stmt, z *zone, actions, keys []string, nets netset, g 
 				signed = k.sign(a, z, key) || signed
 			}
 			if signed {
-				rules = append(rules, aclRule{nets: nets})
+				rules = append(rules, aclRule{nets: nets, keyed: len(keys) > 0})
 			}
 		case "update":
 			if len(keys) == 0 || !nets.equal(allAddresses()) {

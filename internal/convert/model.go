@@ -65,10 +65,18 @@ type model struct {
 	clientsFrom            *stmt // that says who may use recursion
 	inside                 bool  // the zones are for those who may use recursion
 
-	names    []single
-	hosts    []string  // files
+	local    local
 	settings []setting // in order
 	remarks  []string  // of the result's head
+}
+
+// A local is what stands beside the zones of a server that resolves: names with addresses, files of
+// them and of leases, which are followed, and the domain of those that have none there.
+type local struct {
+	names  []single
+	hosts  []string
+	leases []string
+	domain string
 }
 
 // A setting is a key of the configuration by its path, and its value in YAML.
@@ -267,7 +275,7 @@ func (c *converter) addZone(s *stmt, z *zone) bool {
 	case strings.IndexFunc(z.file, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) >= 0 || len(z.file) > maxPath:
 		c.note(s, NotTaken, "the path of its file cannot be written")
 	case z.file == "" && len(z.primaries) == 0:
-		c.note(s, NotTaken, "zone "+z.name+" comes from nowhere")
+		c.note(s, NotTaken, "zone "+z.name+" has neither a file nor primaries that could be taken")
 	case !goodName(z.name):
 		c.note(s, NotTaken, "it is no domain name")
 	case c.byName[z.name] != nil:
@@ -314,6 +322,9 @@ func (c *converter) settle() {
 	m.stub = c.settleRoutes(m.stub, false)
 	c.settleClients()
 	for _, z := range m.zones {
+		if z.tsig == "" && len(z.transferKeys) == 0 {
+			z.transfer, z.alone = z.transfer.union(z.alone), nil // insecure says that nobody signs
+		}
 		if k := c.keys[z.tsig]; k != nil {
 			k.used = true
 		}
@@ -395,7 +406,7 @@ func (c *converter) settleClients() {
 			for _, r := range slices.Concat(m.forward, m.stub) {
 				c.note(r.from, Changed, "nobody may use recursion")
 			}
-			if len(m.names)+len(m.hosts) > 0 {
+			if len(m.local.names)+len(m.local.hosts)+len(m.local.leases) > 0 {
 				c.note(m.clientsFrom, NotTaken, "names without a zone are for those who may use recursion: nobody")
 			}
 			m.forward, m.stub = nil, nil
@@ -562,13 +573,22 @@ func (m *model) yaml() []byte {
 
 // writeLocal writes the names that stand beside the zones.
 func (m *model) writeLocal(b *strings.Builder) {
-	for i, h := range m.hosts {
+	if m.local.domain != "" {
+		fmt.Fprintf(b, "domain: %s\n", quote(m.local.domain))
+	}
+	for i, h := range m.local.hosts {
 		if i == 0 {
 			b.WriteString("hosts:\n")
 		}
 		fmt.Fprintf(b, "  - file: %s\n", quote(h))
 	}
-	for i, n := range m.names {
+	for i, l := range m.local.leases {
+		if i == 0 {
+			b.WriteString("leases:\n")
+		}
+		fmt.Fprintf(b, "  - {file: %s, format: dnsmasq}\n", quote(l))
+	}
+	for i, n := range m.local.names {
 		if i == 0 {
 			b.WriteString("names:\n")
 		}

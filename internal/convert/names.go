@@ -71,11 +71,11 @@ func (c *converter) writeSingle() {
 	add := func(name, addr string) {
 		i, ok := at[name]
 		if !ok {
-			i = len(c.out.names)
+			i = len(c.out.local.names)
 			at[name] = i
-			c.out.names = append(c.out.names, single{name: name})
+			c.out.local.names = append(c.out.local.names, single{name: name})
 		}
-		if s := &c.out.names[i]; !slices.Contains(s.addrs, addr) {
+		if s := &c.out.local.names[i]; !slices.Contains(s.addrs, addr) {
 			s.addrs = append(s.addrs, addr)
 		}
 	}
@@ -88,12 +88,12 @@ func (c *converter) writeSingle() {
 		}
 		return true
 	})
-	if len(c.out.names) <= maxInline {
+	if len(c.out.local.names) <= maxInline {
 		return
 	}
 	var stars []single
 	var b strings.Builder
-	for _, s := range c.out.names {
+	for _, s := range c.out.local.names {
 		if strings.HasPrefix(s.name, "*.") && len(stars) < maxInline {
 			stars = append(stars, s)
 			continue
@@ -102,8 +102,8 @@ func (c *converter) writeSingle() {
 			fmt.Fprintf(&b, "%s %s\n", a, s.name)
 		}
 	}
-	c.out.names = stars
-	c.out.hosts = append(c.out.hosts, "imported.hosts")
+	c.out.local.names = stars
+	c.out.local.hosts = append(c.out.local.hosts, "imported.hosts")
 	c.write("imported.hosts", b.String())
 }
 
@@ -150,6 +150,7 @@ func (c *converter) apexOf(n localName) string {
 // writeNames makes zones of the names: one for each domain that is known as a whole, and one
 // for each other name.
 func (c *converter) writeNames() {
+	c.followHosts()
 	c.follow()
 	c.writeSingle()
 	for _, n := range slices.Clone(c.names) {
@@ -173,6 +174,9 @@ func (c *converter) writeNames() {
 		zones[apex] = append(zones[apex], n)
 	}
 	for _, apex := range order {
+		if apex == c.out.local.domain && c.out.recurse && len(zones[apex]) == 0 {
+			continue // domain says as much
+		}
 		c.writeZone(apex, zones[apex])
 	}
 }
@@ -269,15 +273,20 @@ func (c *converter) writeZone(apex string, names []localName) {
 			seen[line] = true
 		}
 	}
+	if file := c.zonePath(from, apex); file != "" && c.addZone(from, &zone{name: apex, file: file}) {
+		c.write(file, b.String())
+	}
+}
+
+// zonePath returns the path of a zone's file beside the result, "" if another zone has it.
+func (c *converter) zonePath(from *stmt, apex string) string {
 	file := "zones/" + strings.TrimLeft(unsafeInFile.ReplaceAllString(apex, "_"), ".") + ".zone"
 	if len(file) > 200 {
 		file = fmt.Sprintf("zones/%d.zone", len(c.written))
 	}
 	if c.written[file] != nil {
 		c.note(from, NotTaken, "two zones would have the file "+file)
-		return
+		return ""
 	}
-	if c.addZone(from, &zone{name: apex, file: file}) {
-		c.write(file, b.String())
-	}
+	return file
 }

@@ -162,8 +162,9 @@ func parseNet(text string) (netset, bool) {
 
 // An aclRule is one line of an ACL in which the first match decides.
 type aclRule struct {
-	nets netset
-	deny bool
+	nets  netset
+	deny  bool
+	keyed bool // who has signed, in lists where that is told apart
 }
 
 // firstMatch returns the addresses that a list of rules allows.

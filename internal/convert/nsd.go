@@ -135,6 +135,7 @@ func readNSD(c *converter, path string) error {
 		}
 	}
 	dir := c.nsdServer(server)
+	c.note(lineStmt(path, 1, "aliases"), Changed, otherZone)
 	for _, s := range top {
 		switch s.name() {
 		case "zone":
@@ -146,6 +147,9 @@ func readNSD(c *converter, path string) error {
 	}
 	return nil
 }
+
+// otherZone is what NSD and PowerDNS do with aliases.
+const otherZone = "an alias into another zone is answered alone, and whoever asks goes on: what it leads to was in the answer"
 
 // nsdServer takes the options of the server, and returns where zone files are.
 func (c *converter) nsdServer(server *stmt) (dir string) {
@@ -255,8 +259,10 @@ func nsdSpec(text string) (netset, bool) {
 func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 	z := &zone{}
 	block := nsdExpand(s.block, patterns, 0)
+	written := ""
 	if n := find(block, "name"); n != nil {
-		z.name = domain(n.arg(1))
+		written = n.arg(1)
+		z.name = domain(written)
 	}
 	// BLOCKED counts wherever it stands.
 	var blockedTransfer, blockedQuery, query netset
@@ -277,7 +283,7 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 		case "name":
 			c.note(e, Taken, "")
 		case "zonefile":
-			z.file = zoneFile(e.arg(1), z.name, dir)
+			z.file = zoneFile(e.arg(1), written, dir) // %s is the name as it is written
 			c.note(e, Taken, "")
 		case "request-xfr":
 			if err != nil || signed && !c.sign(e, z, k) {
@@ -302,7 +308,9 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 				query = query.union(nets)
 			case e.name() == "allow-notify":
 				z.allowNotify = z.allowNotify.union(nets)
-			case signed && !c.sign(e, z, k):
+			case !signed:
+				z.alone = z.alone.union(nets)
+			case !c.sign(e, z, k):
 				continue
 			default:
 				z.transfer = z.transfer.union(nets)
@@ -321,7 +329,10 @@ func (c *converter) nsdZone(s *stmt, patterns map[string]*stmt, dir string) {
 			c.other(e, nsdZoneOwn)
 		}
 	}
-	z.transfer = z.transfer.minus(blockedTransfer)
+	z.transfer, z.alone = z.transfer.minus(blockedTransfer), z.alone.minus(blockedTransfer)
+	if find(block, "request-xfr") != nil && len(z.primaries) == 0 {
+		z.file = "" // what it was fetched into is not a primary's
+	}
 	if find(block, "allow-query") != nil {
 		if z.query = query.minus(blockedQuery); z.query == nil {
 			z.query = netset{}

@@ -119,6 +119,9 @@ const pdnsOwn = `ignore-unknown-settings cache-ttl query-cache-ttl negquery-cach
 	max-tcp-connection-duration max-tcp-transactions-per-conn dnssec-key-cache-ttl api-key webserver-address webserver-password
 	webserver-allow-from webserver-port webserver-loglevel`
 
+// pdnsByHand is how zones come out of any backend.
+const pdnsByHand = "for each of pdnsutil list-all-zones write pdnsutil list-zone ZONE > dir/ZONE.zone, and import the directory"
+
 func readPDNS(c *converter, path string) error {
 	stmts, err := c.keyValues(path, nil)
 	if err != nil {
@@ -136,6 +139,7 @@ func readPDNS(c *converter, path string) error {
 	for _, s := range stmts {
 		c.pdnsOption(s, get("local-port"))
 	}
+	c.note(lineStmt(path, 1, "aliases"), Changed, otherZone)
 	if len(c.out.listen) == 0 {
 		c.listen("0.0.0.0", get("local-port"))
 		c.listen("::", get("local-port"))
@@ -151,8 +155,15 @@ func readPDNS(c *converter, path string) error {
 			if err := c.pdnsBind(stmts, get); err != nil {
 				return err
 			}
+		case backend == "gsqlite3" && find(stmts, "gsqlite3-database") != nil:
+			from := find(stmts, "gsqlite3-database")
+			if err := c.pdnsDatabase(from, from.arg(1), c.pdnsMay(stmts)); err != nil {
+				c.note(from, NotTaken, err.Error()+"; or "+pdnsByHand)
+			}
+		case backend == "gmysql" || backend == "gpgsql":
+			c.note(launch, NotTaken, "zones of the backend "+b+" are in a database: import what "+map[string]string{"gmysql": "mysqldump", "gpgsql": "pg_dump"}[backend]+" writes of it, with --from pdns-database")
 		default:
-			c.note(launch, NotTaken, "zones of the backend "+b+" are in a database: for each of pdnsutil list-all-zones write pdnsutil list-zone ZONE > dir/ZONE.zone, and import the directory")
+			c.note(launch, NotTaken, "zones of the backend "+b+" are in a database: "+pdnsByHand)
 		}
 	}
 	c.note(launch, Taken, "")
@@ -207,7 +218,10 @@ func (c *converter) pdnsOption(s *stmt, port string) {
 		c.note(s, NotTaken, "records are served as they are: ALIAS and LUA are not worked out")
 	default:
 		if i := strings.IndexByte(s.name(), '-'); i > 0 && slices.Contains([]string{"gsqlite3", "gmysql", "gpgsql", "godbc", "lmdb", "ldap", "remote", "pipe", "geoip", "lua2"}, s.name()[:i]) {
-			c.note(s, NotTaken, "zones in a database are not read")
+			if s.name() == "gsqlite3-database" {
+				return // with launch
+			}
+			c.note(s, Changed, "how PowerDNS gets at its database")
 			return
 		}
 		c.other(s, pdnsOwn)
@@ -232,13 +246,7 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 			c.note(s, Taken, "")
 		}
 	}
-	may := setOf(netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
-	if s := find(stmts, "allow-axfr-ips"); s != nil {
-		may = c.nets(s, s.arg(1))
-	}
-	if yes(get("disable-axfr")) {
-		may = nil
-	}
+	may := c.pdnsMay(stmts)
 	secured, known := []byte(nil), true
 	db := find(stmts, "bind-dnssec-db")
 	if db != nil && db.arg(1) != "" {
@@ -266,13 +274,24 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 		before := len(c.out.zones)
 		b.zone(s)
 		for _, z := range c.out.zones[before:] {
-			z.transfer = may
+			z.alone = may
 			if also := find(stmts, "also-notify"); also != nil {
 				z.notify = append(z.notify, c.servers(also, commas(also.arg(1)))...)
 			}
 		}
 	}
 	return nil
+}
+
+// pdnsMay returns who may have zones whole.
+func (c *converter) pdnsMay(stmts []*stmt) netset {
+	if s := find(stmts, "disable-axfr"); s != nil && yes(s.arg(1)) {
+		return netset{}
+	}
+	if s := find(stmts, "allow-axfr-ips"); s != nil {
+		return append(netset{}, c.nets(s, s.arg(1))...)
+	}
+	return loopback()
 }
 
 // listenAll takes the addresses that PowerDNS and its recursor listen on, with the port that

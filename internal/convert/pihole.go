@@ -34,7 +34,8 @@ func readPihole(c *converter, path string) error {
 			c.note(s, Taken, "")
 		case "dhcp":
 			if yes(s.at("active").arg(1)) {
-				c.note(s, NotTaken, "port53 gives no addresses")
+				add(s, "dhcp-range", "")
+				add(s, "dhcp-leasefile", beside(path, "dhcp.leases"))
 			} else {
 				c.note(s, Changed, "it is switched off")
 			}
@@ -44,17 +45,33 @@ func readPihole(c *converter, path string) error {
 				add(&stmt{words: []word{w}}, strings.TrimSpace(name), strings.TrimSpace(value))
 			}
 			c.note(s, Taken, "")
+			if more := s.at("etc_dnsmasq_d"); yes(more.arg(1)) {
+				conf, err := c.dnsmasqDir(path, more.with("conf-dir", "/etc/dnsmasq.d"))
+				if err != nil {
+					return err
+				}
+				opts = append(opts, conf...)
+			}
 		default:
 			c.note(s, Changed, "port53 has its own: log, metrics, control")
 		}
 	}
 	add(root, "no-resolv", "")
-	add(root, "no-hosts", "")
 	if _, err := c.readFile(filepath.Join(filepath.Dir(path), "gravity.db"), nil); err == nil {
 		c.note(lineStmt(filepath.Join(filepath.Dir(path), "gravity.db"), 1, "gravity.db"), ToCome, "answers are not filtered yet")
 	}
 	if err := c.dnsmasq(path, opts); err != nil {
 		return err
+	}
+	c.piholeHosts(root, opts)
+	return nil
+}
+
+// piholeHosts takes the names that the configuration has itself.
+func (c *converter) piholeHosts(root *stmt, opts []*stmt) {
+	bare := "" // the domain of bare names
+	if s := find(opts, "domain"); s != nil && find(opts, "expand-hosts") != nil {
+		bare = domain(s.arg(1))
 	}
 	for _, h := range root.at("dns", "hosts").words[min(1, len(root.at("dns", "hosts").words)):] {
 		s := &stmt{words: []word{h}}
@@ -69,10 +86,13 @@ func readPihole(c *converter, path string) error {
 			continue
 		}
 		for i, name := range f[1:] {
-			c.addName(s, name, a, 0, false, i == 0)
+			inner := bare != "" && !strings.Contains(name, ".")
+			if inner {
+				c.addName(s, name+"."+bare, a, 0, false, i == 0)
+			}
+			c.addName(s, name, a, 0, false, i == 0 && !inner)
 		}
 	}
-	return nil
 }
 
 // piholeDNS …
@@ -117,23 +137,25 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 		c.take(s, "log.queries", map[bool]string{true: "text", false: "off"}[yes(s.arg(1))])
 	case "listeningMode":
 		if strings.EqualFold(s.arg(1), "LOCAL") {
+			add(s, "local-service", "")
 			c.note(s, Taken, "")
 		} else {
-			c.note(s, Changed, "own networks are served: list others in resolver.allow")
+			c.note(s, Changed, "dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names")
 		}
 	case "domain":
-		if name := s.at("name").arg(1) + s.arg(1); name != "" && (s.at("local").arg(1) == "" || yes(s.at("local").arg(1))) {
-			c.addDomain(name)
+		if name := s.at("name").arg(1) + s.arg(1); name != "" {
+			add(s, "domain", name)
+			if s.at("local").arg(1) == "" || yes(s.at("local").arg(1)) {
+				add(s, "local", "/"+name+"/")
+			}
 		}
 		c.note(s, Taken, "")
-	case "domainNeeded":
+	case "domainNeeded", "expandHosts", "bogusPriv":
 		if yes(s.arg(1)) {
-			c.note(s, NotTaken, "names without a dot are asked for as others are")
+			add(s, map[string]string{"domainNeeded": "domain-needed", "expandHosts": "expand-hosts", "bogusPriv": "bogus-priv"}[s.name()], "")
 		} else {
 			c.note(s, Taken, "")
 		}
-	case "bogusPriv", "expandHosts":
-		c.note(s, Taken, "")
 	case "blocking", "specialDomains", "CNAMEdeepInspect", "blockESNI", "EDNS0ECS", "ignoreLocalhost", "blockTTL", "analyzeOnlyAandAAAA":
 		c.note(s, ToCome, "answers are not filtered yet")
 	default:

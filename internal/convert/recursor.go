@@ -142,16 +142,11 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		if e := find(stmts, "etc-hosts-file"); e != nil {
 			file = e.arg(1)
 		}
-		text, err := c.readFile(file, &s.words[0])
-		if err != nil {
-			return err
-		}
 		suffix := ""
 		if e := find(stmts, "export-etc-hosts-search-suffix"); e != nil {
 			suffix = domain(e.arg(1))
 		}
-		c.note(s, Taken, "")
-		c.hostLines(file, text, suffix, hostsTTL)
+		c.pending = append(c.pending, hostsFile{s, file, suffix, hostsTTL})
 	case "etc-hosts-file":
 		c.note(s, Taken, "")
 	case "serve-rfc1918":

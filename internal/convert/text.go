@@ -97,6 +97,17 @@ func lineStmt(file string, line int, fields ...string) *stmt {
 	return s
 }
 
+// with returns a statement of the same place with other words.
+func (s *stmt) with(words ...string) *stmt {
+	out := &stmt{}
+	for _, text := range words {
+		w := s.words[0]
+		w.text = text
+		out.words = append(out.words, w)
+	}
+	return out
+}
+
 func (s *stmt) name() string { return s.arg(0) }
 
 func (s *stmt) arg(i int) string {

@@ -450,11 +450,8 @@ func (u *unbound) localData() {
 	for name, s := range u.from {
 		switch kind := u.zones[name]; kind {
 		case "static":
-			if !used[name] {
-				u.note(s, Changed, "the zone is empty: its own name has no records, and none below it exists")
-			}
 			u.addDomain(name)
-			u.note(s, Taken, "")
+			u.note(s, Changed, "as a zone it has an SOA record and a name server")
 		case "redirect", "transparent", "typetransparent", "nodefault", "inform", "always_transparent":
 			u.note(s, Taken, "")
 		default:
