@@ -105,8 +105,10 @@ var built string // the folder that build made
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	code := m.Run()
-	if built != "" {
-		os.RemoveAll(built)
+	for _, dir := range []string{built, builtCoreDNS} {
+		if dir != "" {
+			os.RemoveAll(dir)
+		}
 	}
 	os.Exit(code)
 }
