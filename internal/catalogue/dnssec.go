@@ -212,8 +212,26 @@ func roughly(d time.Duration) string {
 	return fmt.Sprintf("%d minutes", d/time.Minute)
 }
 
+// judgeReply judges when the signatures of the zone in a reply are valid. n is how many sets have any.
+func judgeReply(m *check.Reply, zone []byte, now time.Time) (n int, out []span) {
+	for _, section := range []wire.Section{wire.Answer, wire.Authority} {
+		for _, set := range chain.Sets(&m.Message, section) {
+			if len(set.Sigs) == 0 || !wire.Subdomain(set.Owner, zone) {
+				continue
+			}
+			n++
+			for _, y := range judgeSignatures(set.Sigs, now) {
+				y.t = set.Type
+				out = append(out, y)
+			}
+		}
+	}
+	return n, out
+}
+
 // A span is the signatures over one set as one server has them, and how they fare.
 type span struct {
+	t     wire.Type // that is signed
 	state finding.State
 	sev   finding.Severity
 	what  string
@@ -227,7 +245,7 @@ func judgeSignatures(sigs [][]byte, now time.Time) []span {
 	for _, sig := range sigs {
 		st, sev, what := judgeWindow(sig, now)
 		if st != finding.Pass {
-			out = append(out, span{st, sev, what})
+			out = append(out, span{state: st, sev: sev, what: what})
 		}
 		if st == finding.Pass || st == finding.Warn && best == finding.Fail {
 			best = st
@@ -259,20 +277,11 @@ func runExp(ctx context.Context, r *check.Run) []finding.Finding {
 			continue
 		}
 		for _, q := range slices.Concat(s.questions, s.cuts) {
-			m := x.reply(q)
-			if m == nil {
-				continue
-			}
-			for _, section := range []wire.Section{wire.Answer, wire.Authority} {
-				for _, set := range chain.Sets(&m.Message, section) {
-					if len(set.Sigs) == 0 || !wire.Subdomain(set.Owner, s.zone) {
-						continue
-					}
-					good++
-					for _, y := range judgeSignatures(set.Sigs, r.Clock()) {
-						good--
-						wrong.add(x, &question{t: set.Type}, y.state, y.sev, x.evidence(q, withDO), "a signature over %s %s", set.Type, y.what)
-					}
+			for v, m := range x.replies(q) {
+				n, spans := judgeReply(m, s.zone, r.Clock())
+				good += n - len(spans)
+				for _, y := range spans {
+					wrong.add(x, &question{t: y.t}, y.state, y.sev, x.evidence(q, v), "a signature over %s %s", y.t, y.what)
 				}
 			}
 		}
@@ -369,12 +378,16 @@ func runWalk(ctx context.Context, r *check.Run) []finding.Finding {
 	if _, ev, err := keysOf(ctx, r); err != nil {
 		return finding.Unmeasured(ev, err)
 	}
-	found, ev, err := walkNSEC(ctx, r, walkSteps)
+	w := walked(ctx, r)
 	switch {
-	case err != nil:
-		return finding.Unmeasured(ev, err)
-	case len(found) > 1:
-		return finding.Verdict(finding.Warn, ev, "%d names by NSEC: %s", len(found), texts(found[:min(len(found), 5)]))
+	case w.err != nil:
+		return finding.Unmeasured(w.ev, w.err)
+	case len(w.list) > 1:
+		var shown [][]byte
+		for _, x := range w.list[:min(len(w.list), 5)] {
+			shown = append(shown, x.name)
+		}
+		return finding.Verdict(finding.Warn, w.ev, "%d names by NSEC: %s", len(w.list), texts(shown))
 	}
 	// A server may answer no question for NSEC, and show its names in denials all the same.
 	name := check.Below(randomLabel(), r.Zone)
@@ -406,10 +419,26 @@ func nearTo(owner, name []byte) bool {
 	return len(owner) > 4 && len(name) > 4 && int(owner[0]) >= int(name[0])-1 && string(wire.Lower(nil, owner[1:4])) == string(wire.Lower(nil, name[1:4]))
 }
 
+// A walkedName is a name that the zone's NSEC records show.
+type walkedName struct {
+	name  []byte      // in lower case
+	types []wire.Type // that its own NSEC record has; nil for the last name of a walk that ended early
+}
+
 // walkNSEC follows the zone's NSEC records for some steps and returns the names.
 func walkNSEC(ctx context.Context, r *check.Run, steps int) ([][]byte, finding.Evidence, error) {
+	list, ev, err := walkTypes(ctx, r, steps)
+	var out [][]byte
+	for _, x := range list {
+		out = append(out, x.name)
+	}
+	return out, ev, err
+}
+
+// walkTypes is walkNSEC with what is at the names.
+func walkTypes(ctx context.Context, r *check.Run, steps int) ([]walkedName, finding.Evidence, error) {
 	at := r.Zone
-	var found [][]byte
+	var found []walkedName
 	var last finding.Evidence
 	for range steps {
 		m, ev, err := r.FromZone(ctx, at, wire.TypeNSEC)
@@ -417,19 +446,56 @@ func walkNSEC(ctx context.Context, r *check.Run, steps int) ([][]byte, finding.E
 		if err != nil {
 			return nil, ev, err
 		}
-		ns := m.Answers(at, wire.TypeNSEC)
-		if len(ns) == 0 {
-			break
+		data := nsecAt(ctx, r, m, at)
+		next := rdataName(data, 0)
+		if len(found) > 0 && next != nil {
+			found[len(found)-1].types = wire.BitmapTypes(nil, data[len(next):])
 		}
-		next := rdataName(ns[0], 0)
 		// A white lie's next name begins with a zero octet (RFC 9824, section 3.2).
 		if next == nil || !wire.Subdomain(next, r.Zone) || wire.EqualFold(next, r.Zone) || (len(next) > 1 && next[1] == 0) {
 			break
 		}
 		at = wire.Lower(nil, next)
-		found = append(found, at)
+		found = append(found, walkedName{name: at})
 	}
 	return found, last, nil
+}
+
+// nsecAt returns the NSEC record of a name, of which m is the answer. A delegation is answered with
+// a referral: there the name behind all that is below it is asked for, which nobody has.
+func nsecAt(ctx context.Context, r *check.Run, m *check.Reply, at []byte) []byte {
+	if ns := m.Answers(at, wire.TypeNSEC); len(ns) > 0 {
+		return ns[0]
+	}
+	if len(m.In(wire.Authority, wire.TypeNS)) == 0 || wire.EqualFold(at, r.Zone) || at[0] >= wire.MaxLabel || len(at) >= wire.MaxName {
+		return nil
+	}
+	behind := slices.Concat([]byte{at[0] + 1}, at[1:1+at[0]], []byte{0}, at[1+at[0]:])
+	m, _, err := r.FromZone(ctx, behind, wire.TypeA)
+	if err != nil {
+		return nil
+	}
+	for _, rr := range m.In(wire.Authority, wire.TypeNSEC) {
+		if wire.EqualFold(rr.Owner, at) {
+			return rr.Data
+		}
+	}
+	return nil
+}
+
+// A walk is what following the NSEC records for walkSteps found, once for all checks.
+type walk struct {
+	list []walkedName
+	ev   finding.Evidence
+	err  error
+}
+
+func walked(ctx context.Context, r *check.Run) walk {
+	return check.Once(r, check.Fact[walk]{Name: string(wire.Lower(nil, r.Zone))}, func() walk {
+		var w walk
+		w.list, w.ev, w.err = walkTypes(ctx, r, walkSteps)
+		return w
+	})
 }
 
 func runTags(ctx context.Context, r *check.Run) []finding.Finding {
@@ -470,16 +536,20 @@ func runNX(ctx context.Context, r *check.Run) []finding.Finding {
 			}
 		}
 		for _, q := range s.questions {
-			m, o := x.reply(q), x.best(q)
-			if m == nil || !o.denied() {
-				continue
+			for v, m := range x.replies(q) {
+				if o := outcomeOf(q, m); !o.denied() {
+					continue
+				}
+				denials++
+				w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
+				by := dnssec.Zone{Name: s.zone, Keys: keys}
+				if _, _, why := by.Absent([]byte(q.name), q.t, m.Rcode == wire.NXDomain, chain.Sets(&m.Message, wire.Authority), r.Clock(), w); why != 0 {
+					wrong.add(x, &q, finding.Fail, 0, x.evidence(q, v), "denies without a proof%s (%s)", x.onlyOver(q, v), why)
+				}
 			}
-			denials++
-			w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
-			by := dnssec.Zone{Name: s.zone, Keys: keys}
-			if _, _, why := by.Absent([]byte(q.name), q.t, m.Rcode == wire.NXDomain, chain.Sets(&m.Message, wire.Authority), r.Clock(), w); why != 0 {
-				wrong.add(x, &q, finding.Fail, 0, x.evidence(q, withDO), "denies without a proof (%s)", why)
-			}
+		}
+		for q, what := range x.contradictions(s.zone, slices.Concat(s.questions, s.cuts)) {
+			wrong.add(x, nil, finding.Fail, 0, x.evidence(q, withDO), "%s", what)
 		}
 	}
 	switch out := wrong.findings(); {

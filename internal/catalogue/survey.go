@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,12 +25,14 @@ import (
 const (
 	surveyTime    = 11 * time.Second
 	surveyServers = 30                     // addresses: 13 names of two families, and some that the parent does not know
-	surveyNames   = 10                     // names of the zone beside its apex and its servers
-	surveyCuts    = 4                      // delegations out of the zone whose DS is asked for
+	surveyNames   = 20                     // names of the zone beside its apex and its servers
+	surveyTypes   = 3                      // of one of them, beside addresses
+	surveyCuts    = 8                      // delegations out of the zone whose DS is asked for
 	firstTry      = 500 * time.Millisecond // of the questions that tell how far a server is; each further one waits twice as long
 	leastTry      = 300 * time.Millisecond // however near the server is
 	confirmed     = 3                      // times that a question is dropped and the control question beside it is answered
 	confirmRounds = 6                      // tries of that, where the control question is lost now and then
+	confirmedLoss = 7                      // and of a server that was seen to answer on a second try, which may lose more
 	confirmMost   = 12                     // questions of one server that are asked again in this way
 	silentTries   = 24                     // of one server, after which each further question is tried once
 	confirmPause  = 250 * time.Millisecond // between them, for a rate limit
@@ -90,6 +93,7 @@ type sight struct {
 	cut     bool // not all was asked in the time there is
 
 	tries atomic.Int32 // that were not answered
+	late  atomic.Bool  // a question was answered on a second or third try
 
 	mu   sync.Mutex
 	said map[question]*[variants]echo
@@ -187,7 +191,7 @@ func (s *survey) ask(ctx context.Context, r *check.Run) {
 		wg.Go(func() { x.all(ctx, r, s.questions) })
 	}
 	wg.Wait()
-	if s.cuts = s.delegations(); len(s.cuts) > 0 {
+	if s.delegations(); len(s.cuts) > 0 {
 		for _, x := range s.sights {
 			wg.Go(func() { x.all(ctx, r, s.cuts) })
 		}
@@ -212,13 +216,20 @@ func (s *survey) list(ctx context.Context, r *check.Run) []question {
 	}
 	add(s.zone, wire.TypeSOA, wire.TypeNS, wire.TypeDNSKEY, wire.TypeA, wire.TypeAAAA, wire.TypeMX, wire.TypeTXT, wire.TypeHTTPS, wire.TypeCAA,
 		wire.TypeCDS, wire.TypeCDNSKEY, wire.TypeNSEC3PARAM, unknownType)
-	add(check.Below(s.nobody(), s.zone), wire.TypeA)
+	add(check.Below(s.nobody(), s.zone), wire.TypeA, wire.TypeTXT, wire.TypeMX)
+	add(check.Below("_dmarc", s.zone), wire.TypeTXT)
 	for _, x := range s.sights {
 		if wire.Subdomain(x.server.Name, s.zone) && x.server.Name != nil {
 			add(x.server.Name, wire.TypeA, wire.TypeAAAA)
 		}
 	}
 	add(check.Below("www", s.zone), wire.TypeA, wire.TypeAAAA)
+	for i, x := range walked(ctx, r).list {
+		if i == surveyNames {
+			break
+		}
+		s.walked(&x, add)
+	}
 	if !r.Options.Subdomains { // else it is a search of minutes
 		for i, f := range discovered(ctx, r).names {
 			if i == surveyNames {
@@ -230,25 +241,55 @@ func (s *survey) list(ctx context.Context, r *check.Run) []question {
 	return list
 }
 
+// walked adds the questions for a name of which NSEC tells what it has.
+func (s *survey) walked(x *walkedName, add func(name []byte, types ...wire.Type)) {
+	n, below := 0, check.Below(s.nobody(), x.name)
+	for _, t := range x.types {
+		switch {
+		case t == wire.TypeNS && !slices.Contains(x.types, wire.TypeSOA):
+			s.cut(x.name)
+			return // what else is there is another zone's
+		case t == wire.TypeCNAME:
+			add(x.name, wire.TypeA)
+			return
+		case t == wire.TypeDNAME:
+			add(below, wire.TypeA)
+		case t == wire.TypeNSEC || t == wire.TypeRRSIG || n == surveyTypes:
+			continue
+		}
+		n++
+		if name := x.name; len(name) > 2 && name[0] == 1 && name[1] == '*' {
+			add(check.Below(s.nobody(), name[2:]), t) // as the wildcard is seen
+		} else {
+			add(name, t)
+		}
+	}
+	add(x.name, wire.TypeAAAA) // that something is not there has to be proven as well
+}
+
+// cut adds the question for the DS of a delegation out of the zone.
+func (s *survey) cut(name []byte) {
+	q := question{string(wire.Lower(nil, name)), wire.TypeDS}
+	if len(s.cuts) < surveyCuts && wire.Subdomain(name, s.zone) && !slices.Contains(s.cuts, q) {
+		s.cuts = append(s.cuts, q)
+	}
+}
+
 // nobody returns a label that no zone has, the same in each run.
 func (s *survey) nobody() string {
 	sum := sha256.Sum256(s.zone)
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
 }
 
-// delegations returns what is to be asked for the delegations that servers refer to.
-func (s *survey) delegations() []question {
-	var out []question
+// delegations adds what is to be asked for the delegations that servers refer to.
+func (s *survey) delegations() {
 	for _, x := range s.sights {
 		for _, q := range s.questions {
-			if o := x.best(q); o.kind == chain.Referred && len(out) < surveyCuts {
-				if cut := (question{string(wire.Lower(nil, o.zone)), wire.TypeDS}); wire.Subdomain(o.zone, s.zone) && !slices.Contains(out, cut) {
-					out = append(out, cut)
-				}
+			if o := x.best(q); o.kind == chain.Referred {
+				s.cut(o.zone)
 			}
 		}
 	}
-	return out
 }
 
 // begin asks the control question in all variants.
@@ -281,8 +322,11 @@ func bareQuery(q question) check.Query { return overUDP.query(q) }
 
 // insist asks three times over UDP, and waits twice as long each time.
 func (x *sight) insist(ctx context.Context, r *check.Run, q check.Query, wait time.Duration) (m *check.Reply, err error) {
-	for range check.AskTries {
+	for try := range check.AskTries {
 		if m, err = r.AskOnce(ctx, x.server, q, min(wait, r.Timeout())); err == nil || errors.Is(err, check.ErrNoWay) || ctx.Err() != nil {
+			if err == nil && try > 0 {
+				x.late.Store(true)
+			}
 			return m, err
 		}
 		if x.tries.Add(1) > silentTries {
@@ -421,10 +465,14 @@ func (x *sight) beside(v variant) variant {
 }
 
 // again asks a question in a variant that was not answered, each time behind the control question
-// in another or the same. It is dropped if it is never answered and the other always is.
+// in another or the same. It is dropped if it is never answered and the other always is, more often
+// where the server, or the way to it, was seen to lose something.
 func (x *sight) again(ctx context.Context, r *check.Run, e *echo, q, control question, v, beside variant) {
-	silent := 0
-	for range confirmRounds {
+	silent, rounds, enough := 0, confirmRounds, confirmed
+	if x.late.Load() {
+		rounds, enough = confirmedLoss+confirmRounds-confirmed, confirmedLoss
+	}
+	for range rounds {
 		if m, err := x.once(ctx, r, control, beside); m != nil && err == nil && !m.Cut() {
 			if m, err = x.once(ctx, r, q, v); m != nil || errors.Is(err, check.ErrNoWay) {
 				e.m, e.err = m, err
@@ -432,7 +480,7 @@ func (x *sight) again(ctx context.Context, r *check.Run, e *echo, q, control que
 			}
 			silent++
 		}
-		if e.dropped = silent == confirmed && ctx.Err() == nil; e.dropped {
+		if e.dropped = silent == enough && ctx.Err() == nil; e.dropped {
 			return
 		}
 		select {
@@ -466,6 +514,55 @@ func (x *sight) reply(q question) *check.Reply {
 		}
 	}
 	return nil
+}
+
+// overStream returns what the server says over TCP to whom asks for signatures, or nil.
+func (x *sight) overStream(q question) *check.Reply {
+	e := x.said[q]
+	if e == nil || x.bare || e[overTCP].m == nil || e[overTCP].m.Bad != 0 || e[overTCP].m.Flags&wire.FlagTC != 0 {
+		return nil
+	}
+	return e[overTCP].m
+}
+
+// replies yields what a resolver that asks for signatures may get from the server: over UDP as a
+// rule, and over TCP where that is not the same.
+func (x *sight) replies(q question) iter.Seq2[variant, *check.Reply] {
+	return func(yield func(variant, *check.Reply) bool) {
+		m, over := x.reply(q), x.overStream(q)
+		if m == nil || !yield(map[bool]variant{true: overTCP, false: withDO}[m.TCP], m) {
+			return
+		}
+		if over != nil && over != m && !alike(m, over) {
+			yield(overTCP, over)
+		}
+	}
+}
+
+// onlyOver tells in words that what is said of a question holds over TCP alone; "" is that it does
+// not, or over both.
+func (x *sight) onlyOver(q question, v variant) string {
+	if v == overTCP && x.reply(q) != x.overStream(q) {
+		return " over TCP"
+	}
+	return ""
+}
+
+// alike reports whether two replies have the same records in their answers and proofs, whatever
+// their order and their TTLs.
+func alike(a, b *check.Reply) bool {
+	return a.Rcode == b.Rcode && slices.Equal(recordsOf(a), recordsOf(b))
+}
+
+func recordsOf(m *check.Reply) []string {
+	var out []string
+	for _, rr := range m.Records {
+		if rr.Section == wire.Answer || rr.Section == wire.Authority {
+			out = append(out, string(wire.Lower(nil, rr.Owner))+"\x00"+string(wire.AppendCanonical([]byte{byte(rr.Section), byte(rr.Type >> 8), byte(rr.Type)}, rr.Type, rr.Data)))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // best reads what a resolver gets from the server.

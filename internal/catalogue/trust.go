@@ -75,8 +75,9 @@ func fromHolder(ctx context.Context, r *check.Run, cuts []check.Cut, name []byte
 var errElsewhere = errors.New("it leads out of the zone")
 
 // through returns what walks the chain of trust as a resolver does that has no other server of
-// the zone than one. What the servers above say is asked once for all.
-func through(v *chain.Validator, x *sight, r *check.Run, zone []byte) *chain.Validator {
+// the zone than one, of whose replies pick chooses one. What the servers above say is asked once
+// for all.
+func through(v *chain.Validator, x *sight, r *check.Run, zone []byte, pick func(question) *check.Reply) *chain.Validator {
 	one := *v
 	above := v.Ask
 	one.Ask = func(ctx context.Context, name []byte, t wire.Type) (*exchange.Reply, error) {
@@ -88,7 +89,7 @@ func through(v *chain.Validator, x *sight, r *check.Run, zone []byte) *chain.Val
 			return above(ctx, name, t)
 		}
 		q := question{string(wire.Lower(nil, name)), t}
-		m := x.reply(q)
+		m := pick(q)
 		if m == nil && x.said[q] != nil {
 			return nil, check.ErrTimeout // ZONE-EVERY tells of it
 		}
@@ -167,11 +168,36 @@ func unsignedAbove(ctx context.Context, r *check.Run, v *chain.Validator, ev fin
 	return finding.Verdict(finding.Warn, ev, "insecure: %s has no DS", wire.NameText(r.Zone))
 }
 
-// chainAt validates whatever one server answers.
+// chainAt validates whatever one server answers: over UDP, and over TCP where that is not the same.
 func chainAt(ctx context.Context, r *check.Run, v *chain.Validator, s *survey, x *sight) []finding.Finding {
+	out := chainBy(ctx, r, v, s, x, x.reply)
+	if out[0].State != finding.Pass {
+		return out
+	}
+	over := func(q question) *check.Reply {
+		if m := x.overStream(q); m != nil {
+			return m
+		}
+		return x.reply(q)
+	}
+	if !slices.ContainsFunc(slices.Concat(s.questions, s.cuts), func(q question) bool {
+		m, stream := x.reply(q), x.overStream(q)
+		return m != nil && stream != nil && m != stream && !alike(m, stream)
+	}) {
+		return out
+	}
+	if tcp := chainBy(ctx, r, v, s, x, over); tcp[0].State == finding.Fail {
+		tcp[0].Detail += ", over TCP"
+		return tcp
+	}
+	return out
+}
+
+// chainBy validates those replies of one server that pick chooses.
+func chainBy(ctx context.Context, r *check.Run, v *chain.Validator, s *survey, x *sight, pick func(question) *check.Reply) []finding.Finding {
 	ev := x.evidence(question{string(s.zone), wire.TypeDNSKEY}, withDO)
 	var secure []string // zones, from the anchor down
-	one := through(v, x, r, s.zone)
+	one := through(v, x, r, s.zone, pick)
 	one.Check = func(c *chain.Check) {
 		zone := wire.NameText(c.Zone)
 		if c.Type == wire.TypeDNSKEY && c.Security == chain.Secure && !slices.Contains(secure, zone) {
@@ -185,7 +211,7 @@ func chainAt(ctx context.Context, r *check.Run, v *chain.Validator, s *survey, x
 	var bad []question
 	var first []finding.Finding
 	for _, q := range slices.Concat(s.questions, s.cuts) {
-		if o := x.best(q); q.t == wire.TypeDNSKEY || !o.there() && (q.t != wire.TypeDS || !o.denied()) {
+		if o := outcomeOf(q, pick(q)); q.t == wire.TypeDNSKEY || !o.there() && (q.t != wire.TypeDS || !o.denied()) {
 			continue // a referral is no answer, its DS is; denials are for DNSSEC-NX
 		}
 		done := one.Validate(ctx, []byte(q.name), q.t)

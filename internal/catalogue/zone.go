@@ -115,7 +115,7 @@ func zoneWild(ctx context.Context, r *check.Run) []finding.Finding {
 
 // commonLabels are the names that are looked at without --subdomains.
 func commonLabels() []string {
-	return []string{"www", "mail", "ftp", "dev", "test", "staging", "vpn", "admin", "api", "app", "blog", "shop", "cdn", "static", "docs", "status", "intranet", "_msdcs"}
+	return []string{"www", "mail", "ftp", "dev", "test", "staging", "vpn", "admin", "api", "app", "blog", "shop", "cdn", "static", "docs", "status", "intranet", "_msdcs", "sub", "smtp", "imap", "webmail", "portal", "web", "git"}
 }
 
 // zoneDangle looks up what the zone's names lead to: aliases of what was found, and the
