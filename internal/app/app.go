@@ -93,6 +93,7 @@ type succession struct {
 	swapping  sync.Mutex // held for the few instructions that replace it
 	reloading sync.Mutex // one reload at a time, over all that it reads
 	reloads   reloads
+	added     added      // zones, by commands; reloading guards it
 	guarding  sync.Mutex // while rules of the firewall are loaded
 
 	startedWith *config.Config // keys that only count at a start have the values of this
@@ -119,7 +120,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 // start makes what there is one of for as long as the server runs, and the first generation.
 func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
-	a.state = newState(c.StateDir, a.log)
+	a.state, a.added.path = newState(c.StateDir, a.log), c.StateDir
 	a.manager = zones.New(zones.Options{
 		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state,
 		Publish: func(view *zone.View) { a.update(func(g *generation) { g.engine.Zones = view }) },
@@ -143,6 +144,12 @@ func (a *App) start(ctx context.Context, o Options) error {
 		a.makeState(c, who)
 	}
 	if err := a.leaveRoot(c, who); err != nil {
+		return err
+	}
+	if c, err = a.added.with(c); err == nil {
+		err = first.enlarge(c)
+	}
+	if err != nil {
 		return err
 	}
 	if err := who.mayRead(c); err != nil {
@@ -273,6 +280,7 @@ func (a *App) close() {
 		r.client.Close()
 	}
 	a.queries.close()
+	a.added.close()
 	if a.state != nil {
 		a.state.close()
 	}

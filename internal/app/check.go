@@ -56,6 +56,9 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	if err := mayAppend(c.Log.QueriesFile); err != nil {
 		return nil, err
 	}
+	if c, err = r.lookAtAdded(c, g); err != nil {
+		return nil, err
+	}
 	for _, n := range g.networks.left {
 		r.note("clients in %s, a public network of this machine, are not answered: add it to resolver: {allow: […]} if they should be", n)
 	}
@@ -77,6 +80,24 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	}
 	r.Zones = m.Status()
 	return r, nil
+}
+
+// lookAtAdded returns c with the zones that were added to the server that runs, for g to load.
+// Whoever may not look into the state directory is told so.
+func (r *Checked) lookAtAdded(c *config.Config, g *generation) (*config.Config, error) {
+	more, err := WithAdded(c)
+	var wrong config.Errors
+	switch {
+	case errors.As(err, &wrong):
+		return nil, err
+	case err != nil:
+		r.note("%v: they are not checked", err)
+		return c, nil
+	}
+	if n := len(more.Zones) - len(c.Zones); n > 0 {
+		r.note("%d zones were added by port53 zone add, and are in %s", n, filepath.Join(c.StateDir, AddedFile))
+	}
+	return more, g.enlarge(more)
 }
 
 func (r *Checked) note(format string, args ...any) {

@@ -91,6 +91,19 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 	return g, nil
 }
 
+// enlarge makes g a generation of c, which has more zones than g was built of.
+func (g *generation) enlarge(c *config.Config) error {
+	if len(c.Zones) == len(g.config.Zones) {
+		return nil
+	}
+	g.config, g.sources = c, sources(c)
+	var err error
+	if g.engine.Access, err = access(c, g.networks); err == nil {
+		g.guard, err = planGuard(c)
+	}
+	return err
+}
+
 // buildRecursion makes what g needs to answer for names outside of its zones.
 func (a *App) buildRecursion(g, old *generation) error {
 	c := g.config

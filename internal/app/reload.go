@@ -84,6 +84,14 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the configuration has errors, and the one before goes on:\n%w", err)
 	}
+	if c, err = a.added.with(c); err != nil {
+		return nil, fmt.Errorf("the configuration has errors, and the one before goes on:\n%w", err)
+	}
+	return a.adopt(ctx, old, c)
+}
+
+// adopt makes a configuration the one that is served by. a.reloading is held.
+func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Reloaded, error) {
 	next, err := a.build(old, c)
 	if err != nil {
 		return nil, fmt.Errorf("the configuration cannot be used, and the one before goes on: %w", err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,5 +54,25 @@ func TestRemotesAndTemplates(t *testing.T) {
 		if got := wire.Rcode(s.exchange(c.from, msg)[3] & 15); got != c.want {
 			t.Errorf("%s with %s: %s, want %s", c.from, wire.NameText(c.key.Name), got, c.want)
 		}
+	}
+}
+
+// TestMembersAreNotRemoved has a zone that a catalog names, which commands neither add nor
+// take away.
+func TestMembersAreNotRemoved(t *testing.T) {
+	primary := startZones(t, "  - {name: catalog.test, catalog: produce, allow_transfer: [{address: 127.0.0.1}]}\n  - {name: test, file: test.zone, in_catalog: catalog.test, allow_transfer: [{address: 127.0.0.1}]}\n")
+	s := startZones(t, fmt.Sprintf("  - {name: catalog.test, primaries: [%q], insecure: true, catalog: consume}\n", primary.Addrs()[0].String()))
+	until(t, "the member", func() string { return s.trouble("catalog.test.") }, func() bool { return s.serial("test.") == 1 })
+	for what, f := range map[string]func() (any, error){
+		"remove": func() (any, error) { return s.RemoveZone("test.", false) },
+		"purge":  func() (any, error) { return s.RemoveZone("test.", true) },
+		"add":    func() (any, error) { return s.AddZone("test.", []byte(`{"file": "/z"}`)) },
+	} {
+		if _, err := f(); err == nil || !strings.Contains(err.Error(), "is a member of the catalog catalog.test.") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if s.serial("test.") != 1 {
+		t.Error("the member is gone")
 	}
 }

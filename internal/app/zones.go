@@ -49,8 +49,8 @@ func sources(c *config.Config) []zones.Source {
 			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
 			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer, Query: z.AllowQuery,
 			TransferKeys: z.TransferKeys, TransferAlone: z.TransferAlone, Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
-			Order: order(c, z.RRsetOrder),
-			Keys:  serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
+			Order: order(c, z.RRsetOrder), Place: c.ZonePlace(i), Added: c.Added(i),
+			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
 			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
 		}
 		if len(z.TSIG) > 0 {

@@ -172,7 +172,7 @@ func newConfigShow(s *streams) *cobra.Command {
 		Use:   "show [--config FILE]",
 		Short: "Print every value in effect, and where it comes from",
 		Long: `show prints a line for each key: its value, and default or the FILE:LINE that
-sets it. Zone files are not read.
+sets it. Zones that port53 zone add has added are among them. Zone files are not read.
 
 This is what named-checkconf -p, nsd-checkconf -v, unbound-checkconf -o and
 knotc conf-read do.`,
@@ -183,6 +183,11 @@ knotc conf-read do.`,
 			c, _, err := loadConfig(file)
 			if err != nil {
 				return err
+			}
+			if more, err := app.WithAdded(c); err != nil {
+				fmt.Fprintf(s.err, "port53: warning: %v\n", err)
+			} else {
+				c = more
 			}
 			if asJSON {
 				return s.printJSON(c.Effective())

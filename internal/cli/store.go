@@ -2,11 +2,14 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/app"
+	"port53/internal/config"
 	"port53/internal/resolver"
 	"port53/internal/store"
 )
@@ -117,7 +120,9 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 			return store.Damaged, err.Error(), true
 		}
 		return store.Whole, "when the clock was last known to be right", true
-	case strings.HasPrefix(name, anchorsName+"."), strings.HasPrefix(name, resolver.ClockFile+"."):
+	case name == app.AddedFile:
+		return judgeAdded(path, line)
+	case strings.HasPrefix(name, app.AddedFile+"."), strings.HasPrefix(name, anchorsName+"."), strings.HasPrefix(name, resolver.ClockFile+"."):
 		return store.Left, "it was being written, and is not used", true
 	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
 		return store.Whole, "a dump of the cache", true
@@ -125,4 +130,20 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		return store.Whole, "the control socket", true
 	}
 	return "", "", false
+}
+
+// judgeAdded says what the file of added zones is.
+func judgeAdded(path, line string) (verdict store.Verdict, text string, known bool) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return store.Damaged, err.Error(), true
+	}
+	n, err := config.CountAdded(content)
+	switch {
+	case err == nil:
+		return store.Whole, fmt.Sprintf("%d zones that port53 zone add has added", n), true
+	case strings.HasPrefix(line, "port53 added ") && line != config.AddedLine:
+		return store.Foreign, fmt.Sprintf("its first line is %q, and this version reads %q", line, config.AddedLine), true
+	}
+	return store.Damaged, err.Error() + ": the server does not start with it", true
 }

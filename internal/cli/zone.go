@@ -42,7 +42,7 @@ a server; the others ask the server that runs.`,
 			"sync writes the zone as it is served into its file, in place of what is there:\ncomments and included files are not kept.\n\nThis is what rndc sync and knotc zone-flush do."),
 		zoneAction(s, "freeze", "updates are refused", "Write a zone into its file and refuse updates, to edit it",
 			"freeze writes the zone into its file and has updates refused until thaw, so that the\nfile can be edited. An edit that nobody has read is not written over.\n\nThis is what rndc freeze and knotc zone-freeze do."),
-		newZoneThaw(s),
+		newZoneThaw(s), newZoneAdd(s), newZoneRemove(s),
 		zoneAction(s, "notify", "told of", "Tell those who follow a zone of its version",
 			"notify sends NOTIFY (RFC 1996) to the zone's secondaries, and those that notify lists.\n\nThis is what rndc notify and knotc zone-notify do."))
 	return cmd
@@ -298,7 +298,8 @@ func newZoneList(s *streams) *cobra.Command {
 		Use:   "list",
 		Short: "List the zones of the running server",
 		Long: `list prints the zones: their names, serials, whether they are primary or secondary
-here, and the catalog that named them. status tells more of each.
+here, and the catalog that named them, or (added) for those of port53 zone add. status
+tells more of each, and --json where the configuration has it.
 
 This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
 		Example: `  port53 zone list
@@ -315,11 +316,13 @@ This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
 				Serving bool   `json:"serving"`
 				Serial  uint32 `json:"serial"`
 				Catalog string `json:"catalog,omitempty"`
+				Place   string `json:"configured_at,omitempty"`
+				Added   bool   `json:"added,omitempty"`
 			}
 			lines := make([]line, len(st.Zones))
 			width := 0
 			for i, z := range st.Zones {
-				lines[i] = line{z.Name, z.Role, z.Serving && !z.Expired, z.Serial, z.Catalog}
+				lines[i] = line{z.Name, z.Role, z.Serving && !z.Expired, z.Serial, z.Catalog, z.Place, z.Added}
 				width = max(width, len(z.Name))
 			}
 			if asJSON {
@@ -330,7 +333,11 @@ This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
 				if l.Serving {
 					serial = strconv.FormatUint(uint64(l.Serial), 10)
 				}
-				fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("%-*s  %-9s  %-10s  %s", width, l.Zone, l.Role, serial, l.Catalog), " "))
+				from := l.Catalog
+				if l.Added {
+					from = "(added)"
+				}
+				fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("%-*s  %-9s  %-10s  %s", width, l.Zone, l.Role, serial, from), " "))
 			}
 			return nil
 		},

@@ -86,6 +86,9 @@ type Config struct {
 	folders   []string           // that patterns of include look into
 	origins   map[place]position // of the values that the files set
 	templates []int32            // for each zone which of Templates it has, or none
+	zoneName  int32              // the key of the table that zones have their names from
+	added     int                // of the zones, the last, which no file of its own has
+	hasAdded  bool               // the last of files has these
 }
 
 // File returns the name of the configuration file, as it was given; "" for Default.

@@ -179,6 +179,7 @@ func parse(name string, text []byte, follow bool) *decoder {
 func defaultConfig(table *key, role string) *Config {
 	c := &Config{}
 	setDefaults(table, reflect.ValueOf(c).Elem(), role)
+	c.zoneName = table.find("zones.name").id
 	return c
 }
 

@@ -37,6 +37,10 @@ type Admin interface {
 	// Zone does something with a zone: refresh or retransfer it from its primaries,
 	// notify those who follow it, sync its file with it, or freeze or thaw its updates.
 	Zone(action, name string) (any, error)
+	// AddZone adds a zone, as what describes it in JSON, and RemoveZone takes one away that was
+	// added; with purge what is kept of it too. Both last.
+	AddZone(name string, what []byte) (any, error)
+	RemoveZone(name string, purge bool) (any, error)
 	// Records changes records of a zone, for by: add, set (in place of the sets that they are
 	// of) or remove. text has one a line: as in a zone file to add and to set, a name, perhaps
 	// a type, and perhaps data to remove.
@@ -67,6 +71,18 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 	})
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Status(r.URL.Query().Get("zone")))
+	})
+	mux.HandleFunc("POST /zone/add", func(w http.ResponseWriter, r *http.Request) {
+		what, err := io.ReadAll(r.Body)
+		if err != nil {
+			send(w)(nil, fmt.Errorf("the zone cannot be read: %w", err))
+			return
+		}
+		send(w)(admin.AddZone(r.URL.Query().Get("zone"), what))
+	})
+	mux.HandleFunc("POST /zone/remove", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.RemoveZone(q.Get("zone"), q.Has("purge")))
 	})
 	mux.HandleFunc("POST /zone/{action}", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Zone(r.PathValue("action"), r.URL.Query().Get("zone")))

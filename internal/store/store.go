@@ -207,6 +207,15 @@ func (d *Dir) Remove(apex []byte) error {
 	return nil
 }
 
+// Place returns the directory of a zone, which need not exist.
+func (d *Dir) Place(apex []byte) string { return filepath.Join(d.path, fileName(apex)) }
+
+// Has reports whether anything is kept of a zone.
+func (d *Dir) Has(apex []byte) bool {
+	there, err := exists(d.fsys, d.Place(apex))
+	return err == nil && there
+}
+
 // maxFileName leaves room in the 255 bytes that file systems allow.
 const maxFileName = 200
 

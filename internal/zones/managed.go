@@ -207,6 +207,8 @@ type Status struct {
 	Expired     bool             `json:"expired,omitempty"`
 	Frozen      bool             `json:"frozen,omitempty"`
 	Catalog     string           `json:"catalog,omitempty"` // that named the zone
+	Place       string           `json:"configured_at,omitempty"`
+	Added       bool             `json:"added,omitempty"` // by port53 zone add
 	Trouble     string           `json:"last_error,omitempty"`
 	NotKept     string           `json:"not_kept,omitempty"` // why a secondary's version is in memory alone
 }
@@ -240,7 +242,7 @@ func (z *managed) tell() Status {
 func (z *managed) describe() Status {
 	s := Status{
 		Name: z.source.name(), File: z.source.File, Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
-		Role: "primary", Secondaries: z.source.followers(), History: len(z.history.deltas), Frozen: z.frozen,
+		Role: "primary", Place: z.source.Place, Added: z.source.Added, Secondaries: z.source.followers(), History: len(z.history.deltas), Frozen: z.frozen,
 	}
 	if z.polled {
 		s.Role, s.Primaries, s.Checked, s.Expired, s.Trouble = "secondary", z.source.Primaries, z.checked, z.expired, z.trouble

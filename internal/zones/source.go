@@ -57,6 +57,9 @@ type Source struct {
 
 	Next func(serial uint32) uint32 // the serial that follows when an update changes the zone; nil: one more
 
+	Place string // where the configuration has the zone, for people
+	Added bool   // a command has added it to the running server
+
 	Consumes *Template // the zone is a catalog (RFC 9432): its members are served as this says
 	Produces bool      // the zone is a catalog that is made here: it has no file
 	Listed   []Listed  // its members
