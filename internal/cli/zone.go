@@ -23,9 +23,9 @@ import (
 func newZone(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "zone",
-		Short: "Check zone files, and ask the server about its zones",
-		Long: `A zone is served from its zone file (RFC 1035, section 5). check reads one without
-a server; the others ask the server that runs.`,
+		Short: "Check and sign zone files, and ask the server about its zones",
+		Long: `A zone is served from its zone file (RFC 1035, section 5). check, sign, verify, keys and
+ds work on files without a server; the others ask the server that runs.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
   port53 zone refresh example.com
@@ -33,7 +33,7 @@ a server; the others ask the server that runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newZoneCheck(s), newZoneVerify(s), newZoneList(s), newZoneStatus(s), newZoneDiff(s), newZoneExport(s),
+	cmd.AddCommand(newZoneCheck(s), newZoneSign(s), newZoneVerify(s), newZoneKeys(s), newZoneDS(s), newZoneList(s), newZoneStatus(s), newZoneDiff(s), newZoneExport(s),
 		zoneAction(s, "refresh", "asked for", "Ask a zone's primaries for a newer version now",
 			"refresh makes a secondary zone's primaries be asked now, and not when its SOA record\nsays. What is newer is fetched, by differences if possible.\n\nThis is what rndc refresh, nsd-control transfer and knotc zone-refresh do."),
 		zoneAction(s, "retransfer", "to be fetched whole", "Fetch a secondary zone whole, whatever its serial",

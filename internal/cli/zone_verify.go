@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -83,12 +82,9 @@ type verifiedKey struct {
 }
 
 func (s *streams) verifyZone(file string, f verifyFlags) error {
-	now := time.Now()
-	if f.at != "" {
-		var err error
-		if now, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return failure(exitUsage, "write it as 2026-12-24T00:00:00Z", "--at %s: not a time", f.at)
-		}
+	now, err := timeFlag(f.at)
+	if err != nil {
+		return err
 	}
 	apex, l, err := loadZoneFile(file, f.origin)
 	if err != nil {
@@ -230,9 +226,9 @@ func parentDS(flag string, apex []byte) ([][]byte, error) {
 		switch {
 		case r.Type != wire.TypeDS && r.Type != wire.TypeDNSKEY:
 		case !wire.EqualFold(r.Owner, apex):
-			return fmt.Errorf("it is of %s, and the zone is %s", nameText(r.Owner), nameText(apex))
+			return fmt.Errorf("%s:%d:%d: it is of %s, and the zone is %s", name, r.Line, r.Col, nameText(r.Owner), nameText(apex))
 		case r.Type == wire.TypeDS && wire.DigestSize(r.Type, r.Data) != 0 && wire.DigestSize(r.Type, r.Data) != len(r.Data):
-			return errors.New("its digest has not the length that it has to have")
+			return fmt.Errorf("%s:%d:%d: its digest has not the length that it has to have", name, r.Line, r.Col)
 		case r.Type == wire.TypeDS:
 			list = append(list, append([]byte(nil), r.Data...))
 		case binary.BigEndian.Uint16(r.Data)&dnssec.FlagSEP != 0:

@@ -10,7 +10,7 @@ import (
 func laterKeys() map[string]string {
 	const (
 		upstreams = "servers are asked over UDP and TCP; leave it out"
-		signing   = "zones are not signed here yet; serve a file that a signer has made, and leave the key out"
+		signing   = "the server does not sign zones yet; serve a file that port53 zone sign has made, and leave the key out"
 		grants    = "write them into updates of each zone, and leave it out"
 		timers    = "a zone has the times of its SOA record; leave the key out"
 		filters   = "answers are not filtered yet; leave it out"

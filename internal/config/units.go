@@ -100,6 +100,12 @@ func (s Size) String() string { return inUnits(int64(s), sizeUnits()) }
 // String returns the rate as it is written in the file, such as 20/s.
 func (r Rate) String() string { return strconv.Itoa(int(r)) + "/s" }
 
+// ParseDuration reads a duration as the file has them, such as 14d or 1h30m.
+func ParseDuration(text string) (time.Duration, bool) {
+	n, ok := measure(text, timeUnits())
+	return time.Duration(n), ok
+}
+
 func durationText(d time.Duration) string {
 	if d == 0 {
 		return "0s"

@@ -9,9 +9,10 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/asn1"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 
 	"port53/internal/wire"
@@ -120,18 +121,48 @@ func (s *Signer) sign(data []byte) ([]byte, error) {
 	return s.ecdsa(sum[:], crypto.SHA384, 48)
 }
 
-// ecdsa returns both numbers of a signature in full length (RFC 6605, section 4).
+// ecdsa returns both numbers of a signature in full length (RFC 6605, section 4). A key in
+// memory signs with the number that RFC 6979 derives, which is quicker than a random one, and
+// as safe.
 func (s *Signer) ecdsa(sum []byte, hash crypto.Hash, size int) ([]byte, error) {
-	der, err := s.Private.Sign(rand.Reader, sum, hash)
+	random := io.Reader(rand.Reader)
+	if _, ok := s.Private.(*ecdsa.PrivateKey); ok {
+		random = nil
+	}
+	der, err := s.Private.Sign(random, sum, hash)
 	if err != nil {
 		return nil, err
 	}
-	var v struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(der, &v); err != nil {
-		return nil, err
-	}
 	out := make([]byte, 2*size)
-	v.R.FillBytes(out[:size])
-	v.S.FillBytes(out[size:])
+	if !splitASN1(out, der) {
+		return nil, errors.New("the signature has not the form that was asked for")
+	}
 	return out, nil
+}
+
+// splitASN1 fills both halves of out with the two numbers of an ECDSA signature as package
+// crypto writes it: it undoes appendASN1.
+func splitASN1(out, der []byte) bool {
+	const sequence, integer = 0x30, 0x02
+	if len(der) < 2 || der[0] != sequence || int(der[1]) != len(der)-2 || der[1] >= 0x80 {
+		return false
+	}
+	der = der[2:]
+	size := len(out) / 2
+	for ; len(out) > 0; out = out[size:] {
+		if len(der) < 2 || der[0] != integer || int(der[1]) > len(der)-2 {
+			return false
+		}
+		n := der[2 : 2+int(der[1])]
+		der = der[2+len(n):]
+		for len(n) > size && n[0] == 0 {
+			n = n[1:]
+		}
+		if len(n) > size {
+			return false
+		}
+		clear(out[:size-len(n)])
+		copy(out[size-len(n):size], n)
+	}
+	return len(der) == 0
 }

@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A dsFlags is what zone ds is told.
+type dsFlags struct {
+	dir, file, digest, at        string
+	cds, cdnskey, dnskey, asJSON bool
+}
+
+func newZoneDS(s *streams) *cobra.Command {
+	var f dsFlags
+	cmd := &cobra.Command{
+		Use:   "ds [--dir DIR | --file FILE] ZONE",
+		Short: "Print the DS records that a zone's parent has to have",
+		Long: `ds prints the DS records of those keys of a zone that have the SEP flag, from their files
+or from the DNSKEY set of a zone file: what the registrar or the parent zone is given.
+--cds and --cdnskey print what a zone publishes so that its parent takes it by itself
+(RFC 7344), and --dnskey the keys, which some registrars want instead.
+
+This is what dnssec-dsfromkey, keymgr ZONE ds and pdnsutil export-zone-ds do.
+Exit codes: 0 records were printed, 1 there is no key, 2 it could not be tried.`,
+		Example: `  port53 zone ds --dir keys example.com
+  port53 zone ds --file example.com.zone.signed example.com
+  port53 zone ds --dir keys --digest sha384 example.com
+  port53 zone ds --dir keys --cds --cdnskey example.com`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return s.printDS(args[0], f) },
+	}
+	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory of the key files")
+	cmd.Flags().StringVar(&f.file, "file", "", "a signed zone file to take the keys from")
+	cmd.Flags().StringVar(&f.digest, "digest", "sha256", "sha256 or sha384")
+	cmd.Flags().StringVar(&f.at, "at", "", "the time at which keys are published (RFC 3339; now)")
+	cmd.Flags().BoolVar(&f.cds, "cds", false, "print CDS records")
+	cmd.Flags().BoolVar(&f.cdnskey, "cdnskey", false, "print CDNSKEY records")
+	cmd.Flags().BoolVar(&f.dnskey, "dnskey", false, "print DNSKEY records")
+	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// A dsRecord is a record that zone ds prints as JSON.
+type dsRecord struct {
+	Zone string `json:"zone"`
+	Type string `json:"type"`
+	Tag  uint16 `json:"tag"`
+	Data string `json:"data"`
+}
+
+func (s *streams) printDS(name string, f dsFlags) error {
+	apex, err := wire.ParseName(name)
+	if err != nil {
+		return failure(exitUsage, "", "zone %s: %v", name, err)
+	}
+	apex = wire.Lower(nil, apex)
+	digest := uint8(dnssec.DigestSHA256)
+	switch strings.ToLower(f.digest) {
+	case "sha256", "sha-256", "2":
+	case "sha384", "sha-384", "4":
+		digest = dnssec.DigestSHA384
+	default:
+		return failure(exitUsage, "sha256 is the one that every validator knows", "--digest %s: want sha256 or sha384", f.digest)
+	}
+	now, err := timeFlag(f.at)
+	if err != nil {
+		return err
+	}
+	keys, err := s.entryKeys(apex, now, &f)
+	if err != nil {
+		return err
+	}
+	var types []wire.Type
+	if f.cds {
+		types = append(types, wire.TypeCDS)
+	}
+	if f.cdnskey {
+		types = append(types, wire.TypeCDNSKEY)
+	}
+	if f.dnskey {
+		types = append(types, wire.TypeDNSKEY)
+	}
+	if len(types) == 0 {
+		types = []wire.Type{wire.TypeDS}
+	}
+	list := []dsRecord{}
+	for _, t := range types {
+		for _, data := range keys {
+			out := data
+			if t == wire.TypeDS || t == wire.TypeCDS {
+				out, _ = dnssec.AppendDS(nil, apex, data, digest)
+			}
+			list = append(list, dsRecord{nameText(apex), t.String(), dnssec.KeyTag(data), string(wire.AppendRdataText(nil, t, out))})
+		}
+	}
+	if f.asJSON {
+		return s.printJSON(list)
+	}
+	for _, r := range list {
+		fmt.Fprintf(s.out, "%s IN %s %s\n", r.Zone, r.Type, r.Data)
+	}
+	return nil
+}
+
+// entryKeys returns the DNSKEY data of the keys that the parent is to point at: those with the
+// SEP flag or, if none has it, all.
+func (s *streams) entryKeys(apex []byte, now time.Time, f *dsFlags) ([][]byte, error) {
+	var all [][]byte
+	from := f.dir
+	if f.file != "" {
+		from = f.file
+		_, l, err := loadZoneFile(f.file, nameText(apex))
+		if err != nil {
+			return nil, err
+		}
+		if l.Zone == nil {
+			return nil, failure(exitFindings, "", "%s: it is not accepted as a zone: %s", f.file, l.Problems[0])
+		}
+		var u zone.Unpacked
+		l.Zone.UnpackType(&u, l.Zone.Root(), wire.TypeDNSKEY)
+		all = u.Data
+	} else {
+		keys, err := s.zoneKeys(f.dir, apex)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			if k.Published(now) && !k.Revoked(now) {
+				all = append(all, k.DNSKEY)
+			}
+		}
+	}
+	var entry [][]byte
+	for _, data := range all {
+		if k, ok := dnssec.ParseKey(data); ok && k.Zone() && k.SEP() && !k.Revoked() {
+			entry = append(entry, data)
+		}
+	}
+	if len(entry) == 0 {
+		entry = all
+	}
+	if len(entry) == 0 {
+		return nil, failure(exitFindings, "port53 zone keys new makes one", "%s: there is no key of %s that is published", from, nameText(apex))
+	}
+	return entry, nil
+}
