@@ -26,6 +26,9 @@ const (
 
 	paceWindow = 50 * time.Millisecond
 	paceFactor = 2
+	// paceSpread is the time in which no more than that is sent: somewhat longer, since replies
+	// need some time on their way, one more than the other.
+	paceSpread = 60 * time.Millisecond
 
 	// paceMemory is how long it is remembered what a client's questions brought: longer than
 	// any of them waits.
@@ -37,7 +40,8 @@ type pace struct {
 	begin   time.Time     // windows count from here
 	brought map[int64]int // octets of questions, by the window in which they came
 	most    int           // of these
-	sent    []sending     // in the window behind, and after it
+	sent    []sending     // within paceSpread
+	queue   []queued      // in the order in which it came
 	used    time.Time
 }
 
@@ -82,43 +86,75 @@ func (c *pacer) forget(now time.Time) {
 	}
 	c.swept = now
 	for k, p := range c.clients {
-		if now.Sub(p.used) > paceMemory {
+		if now.Sub(p.used) > paceMemory && len(p.queue) == 0 {
 			delete(c.clients, k)
 		}
 	}
 }
 
-// wait returns how long a reply has to wait, and counts it as sent then.
-func (c *pacer) wait(client netip.Addr, now time.Time, reply int) time.Duration {
+// pass calls send, which sends so many octets to a client, at once or when it may be sent. What
+// counts is when replies were sent, not when they were to be: on a busy machine timers are late,
+// and several at once.
+func (c *pacer) pass(client netip.Addr, now time.Time, octets int, send func()) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	p := c.clients[paced(client)]
-	if p == nil {
-		return 0
-	}
-	at := now
-	if n := len(p.sent); n > 0 && p.sent[n-1].at.After(at) {
-		at = p.sent[n-1].at
-	}
-	p.sent = slices.DeleteFunc(p.sent, func(s sending) bool { return !s.at.After(now.Add(-paceWindow)) })
-	total := reply
-	for _, s := range p.sent {
-		total += s.octets
-	}
-	for _, s := range p.sent {
-		if within := s.at.After(at.Add(-paceWindow)); within && total <= paceFactor*p.most {
-			break
-		} else if within {
-			at = s.at.Add(paceWindow)
+	if p != nil && (len(p.queue) > 0 || !p.fits(now, octets)) {
+		if p.queue = append(p.queue, queued{octets, send}); len(p.queue) == 1 {
+			c.later(p, now)
 		}
-		total -= s.octets
+		c.mu.Unlock()
+		return
 	}
-	p.sent = append(p.sent, sending{at, reply})
-	return at.Sub(now)
+	if p != nil {
+		p.sent = append(p.sent, sending{now, octets})
+	}
+	c.mu.Unlock()
+	send()
 }
 
-// A sending is a reply that was sent lately, or will be.
+// fits tells whether so many octets may be sent now. A reply that is larger than all that may be
+// sent at one time goes alone.
+func (p *pace) fits(now time.Time, octets int) bool {
+	p.sent = slices.DeleteFunc(p.sent, func(s sending) bool { return now.Sub(s.at) >= paceSpread })
+	for _, s := range p.sent {
+		octets += s.octets
+	}
+	return len(p.sent) == 0 || octets <= paceFactor*p.most
+}
+
+// later has the queue looked at when the oldest of what was sent counts no more. The lock is held.
+func (c *pacer) later(p *pace, now time.Time) {
+	time.AfterFunc(p.sent[0].at.Add(paceSpread).Sub(now), func() { c.drain(p) })
+}
+
+// drain sends what may be sent of a queue.
+func (c *pacer) drain(p *pace) {
+	c.mu.Lock()
+	now := time.Now()
+	p.used = now
+	n := 0
+	for n < len(p.queue) && p.fits(now, p.queue[n].octets) {
+		p.sent = append(p.sent, sending{now, p.queue[n].octets})
+		n++
+	}
+	ready := slices.Clone(p.queue[:n])
+	if p.queue = slices.Delete(p.queue, 0, n); len(p.queue) > 0 {
+		c.later(p, now)
+	}
+	c.mu.Unlock()
+	for _, q := range ready {
+		q.send()
+	}
+}
+
+// A sending is a reply that was sent lately.
 type sending struct {
 	at     time.Time
 	octets int
+}
+
+// A queued is a reply that waits.
+type queued struct {
+	octets int
+	send   func()
 }

@@ -292,11 +292,11 @@ func (p *pending) reply(answer func(*worker) int) {
 		pacer := &p.engine.pacer
 		p.room = pacer.room(client, p.arrived, now, len(p.msg))
 		reply := p.make(answer)
-		if d := pacer.wait(client, now, len(reply)); reply != nil && d > 0 {
-			time.AfterFunc(d, func() { p.send(reply) })
+		if reply == nil {
+			p.send(nil)
 			return
 		}
-		p.send(reply)
+		pacer.pass(client, now, len(reply), func() { p.send(reply) })
 		return
 	}
 	p.send(p.make(answer))
