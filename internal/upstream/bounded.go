@@ -15,14 +15,26 @@ import (
 // errFull is why a question does not leave.
 var errFull = errors.New("upstream: as many sockets are open as there may be")
 
-// Bounded returns a network that has at most so many sockets of n open at one time: a
-// question beyond that fails at once, as if the system had none to give. It is an io.Closer
-// that closes n.
+// Bounded returns a network that has at most so many sockets of n open at one time, those that
+// wait for questions included: a question beyond that fails at once, as if the system had none
+// to give. It is an io.Closer that closes n.
 func Bounded(n Network, sockets int) Network {
 	b := &bounded{network: n}
+	if n, ok := n.(idler); ok {
+		sockets -= n.boundIdle(sockets / idleShare)
+	}
 	b.free.Store(int64(sockets))
 	return b
 }
+
+// An idler keeps sockets open that no question has.
+type idler interface {
+	// boundIdle has it keep at most so many, and returns how many it keeps at most.
+	boundIdle(most int) int
+}
+
+// idleShare is the part of all sockets that may be idle.
+const idleShare = 8
 
 type bounded struct {
 	network Network

@@ -33,19 +33,26 @@ type system struct {
 	sources sources
 	seed    maphash.Seed
 
-	mu     sync.Mutex
-	file   *os.File // the epoll descriptor; nil until the first question and after Close
-	epoll  int
-	free   []*socket // without a descriptor
-	pools  []pool
-	idle   int // sockets in pools
-	least  int // the fewest since trim looked
-	trims  *time.Timer
+	mu    sync.Mutex
+	file  *os.File // the epoll descriptor; nil until the first question and after Close
+	epoll int
+	free  []*socket // without a descriptor
+	idlers
 	ports  ports
 	looked time.Time // when ports were read
+	taken  int       // questions so far
 
 	closed atomic.Bool
 	slots  atomic.Pointer[[]*socket] // all there are, by slot; written under mu
+}
+
+// idlers are the sockets that wait for questions.
+type idlers struct {
+	pools []pool
+	idle  int // sockets in pools
+	most  int // that may be
+	least int // the fewest since trim looked
+	trims *time.Timer
 }
 
 // A pool is sockets with a source address and without a port. The one used last is used
@@ -61,8 +68,9 @@ const (
 	maxIdle = 256
 	// trimTime is how long a socket that is not needed stays open, and up to twice that.
 	trimTime = 10 * time.Second
-	// lookTime is how long the ports that the kernel chooses from are taken to be the same.
-	lookTime = 10 * time.Second
+	// lookTime is how long the ports that the kernel chooses from are taken to be the same, and
+	// lookEach for how many questions at least: reading a clock costs as well.
+	lookTime, lookEach = 10 * time.Second, 64
 	// maxDrained is how many datagrams are read out of a socket that is to be used again.
 	// Beyond that somebody floods it, and it is closed.
 	maxDrained = 8
@@ -71,9 +79,17 @@ const (
 // System returns the network of this machine. sources are the addresses that questions
 // leave from; without any of a server's family, routes decide. It also is an io.Closer.
 func System(addrs ...netip.Addr) Network {
-	s := &system{sources: addrs, seed: maphash.MakeSeed()}
+	s := &system{sources: addrs, seed: maphash.MakeSeed(), idlers: idlers{most: maxIdle}}
 	s.slots.Store(&[]*socket{})
 	return s
+}
+
+// boundIdle implements [idler].
+func (s *system) boundIdle(most int) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = min(s.most, most)
+	return s.most
 }
 
 // start makes the epoll descriptor and the goroutine that reads it. It is called under
@@ -302,9 +318,12 @@ func (s *system) take(source netip.Addr) (*socket, uint16, error) {
 			return nil, 0, err
 		}
 	}
-	if now := time.Now(); s.looked.IsZero() || now.Sub(s.looked) > lookTime {
-		s.ports, s.looked = kernelPorts(), now
+	if s.taken%lookEach == 0 {
+		if now := time.Now(); s.taken == 0 || now.Sub(s.looked) > lookTime {
+			s.ports, s.looked = kernelPorts(), now
+		}
 	}
+	s.taken++
 	port := s.ports.draw(&s.random)
 	if port == 0 {
 		if c := s.poolOf(source).pop(); c != nil {
@@ -377,7 +396,7 @@ func (s *system) give(c *socket) {
 func (s *system) keep(c *socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.idle >= maxIdle || s.closed.Load() {
+	if s.idle >= s.most || s.closed.Load() {
 		return false
 	}
 	p := s.poolOf(c.source)

@@ -294,6 +294,17 @@ func TestIdleSockets(t *testing.T) {
 	if s.idle != maxIdle || len(s.pools[0].sockets) != maxIdle {
 		t.Errorf("%d sockets wait", s.idle)
 	}
+	if n := s.boundIdle(1000); n != maxIdle {
+		t.Errorf("%d sockets may wait", n)
+	}
+	b := Bounded(s, 80).(*bounded)
+	if b.free.Load() != 70 || s.most != 10 {
+		t.Errorf("of 80 sockets %d are for questions, and %d may wait", b.free.Load(), s.most)
+	}
+	if held := again(t, s, to); held.Close() != nil || s.idle != maxIdle-1 {
+		t.Errorf("beyond the bound %d sockets wait", s.idle)
+	}
+	s.most = maxIdle
 	s.trim() // which only begins to count
 	fill(5)
 	if s.trim(); s.idle != 5 {
