@@ -10,24 +10,23 @@ import (
 // of it. If the system's clock jumps forward, or the machine was asleep, the cache's does
 // as well.
 type clock struct {
-	read func() (wall, elapsed time.Duration)
+	begin time.Time
+	read  func() (wall, elapsed time.Duration) // nil: the system's
 	// most is the greatest difference there has been between the two, in nanoseconds.
 	most atomic.Int64
 }
 
 func (c *clock) init(read func() (wall, elapsed time.Duration)) {
-	begin := time.Now()
-	if c.read = read; read == nil {
-		c.read = func() (wall, elapsed time.Duration) {
-			now := time.Now()
-			return time.Duration(now.UnixNano()), now.Sub(begin)
-		}
-	}
+	c.begin, c.read = time.Now(), read
 }
 
-// now returns the cache's time since 1970, and how far it is ahead of the system's.
-func (c *clock) now() (t, ahead time.Duration) {
-	wall, elapsed := c.read()
+// at returns the cache's time since 1970 when it is now, and how far it is ahead of the
+// system's.
+func (c *clock) at(now time.Time) (t, ahead time.Duration) {
+	wall, elapsed := time.Duration(now.UnixNano()), now.Sub(c.begin)
+	if c.read != nil {
+		wall, elapsed = c.read()
+	}
 	for {
 		most := c.most.Load()
 		if difference := int64(wall - elapsed); difference > most {
@@ -43,14 +42,17 @@ func (c *clock) now() (t, ahead time.Duration) {
 
 // Now returns the time by which the cache is to be used, in seconds since 1970. It goes on
 // where the system's clock is set back.
-func (c *Cache) Now() int64 {
-	t, _ := c.clock.now()
+func (c *Cache) Now() int64 { return c.At(time.Now()) }
+
+// At is Now for whoever has just read the system's clock.
+func (c *Cache) At(now time.Time) int64 {
+	t, _ := c.clock.at(now)
 	return int64(t / time.Second)
 }
 
 // ahead returns how many seconds the cache's clock is ahead of the system's.
 func (c *Cache) ahead() uint32 {
-	_, ahead := c.clock.now()
+	_, ahead := c.clock.at(time.Now())
 	return uint32(ahead.Round(time.Second) / time.Second)
 }
 

@@ -175,7 +175,7 @@ func (w *worker) request() resolver.Request {
 	q := &w.query
 	return resolver.Request{
 		Name: q.Name.Name(), Type: q.Type, DO: q.DO, CD: q.Flags&wire.FlagCD != 0,
-		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Arrived: time.Now(), Config: w.gen.Recursion.Config,
+		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Config: w.gen.Recursion.Config,
 	}
 }
 
@@ -218,9 +218,15 @@ type pending struct {
 	genuine   bool
 	signature *tsig.Context
 	maxAge    time.Duration // of a reply over UDP; 0: it is sent however old it is
-	room      int           // octets that the reply may have; 0: as many as the client takes
-	answered  atomic.Bool
-	memory    [pendingSize]byte // of msg, and of the resolver's reply if that fits behind it
+	result
+	memory [pendingSize]byte // of msg, and of the resolver's reply if that fits behind it
+}
+
+// A result is what came of a pending query.
+type result struct {
+	answered atomic.Bool
+	done     time.Time // when there was an answer
+	room     int       // octets that the reply may have; 0: as many as the client takes
 }
 
 // pendingSize is octets enough for most queries and their replies.
@@ -280,8 +286,8 @@ func (p *pending) reply(answer func(*worker) int) {
 	if !p.answered.CompareAndSwap(false, true) {
 		return
 	}
-	now := time.Now()
-	age := now.Sub(p.arrived)
+	p.done = time.Now()
+	now, age := p.done, p.done.Sub(p.arrived)
 	if p.peer.Transport == server.UDP && p.maxAge > 0 && age > p.maxAge {
 		p.engine.lost.drop(telemetry.DropLate, p)
 		p.to.Close()
@@ -333,7 +339,10 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	w.begin(p.gen, &p.peer, p.msg)
 	// The rate limiter has one clock for all replies: by another it would take its buckets
 	// for full, or never fill them.
-	w.now = p.clock + int64(time.Since(p.arrived))
+	if p.done.IsZero() {
+		p.done = time.Now()
+	}
+	w.now = p.clock + int64(p.done.Sub(p.arrived))
 	if w.query.Parse(p.msg) != 0 {
 		return 0
 	}

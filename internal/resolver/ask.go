@@ -72,7 +72,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 		if t.b.left() == 0 || t.r.ctx.Err() != nil {
 			return nil, t.spent(a.fail)
 		}
-		if a.end != t.b.deadline && !time.Now().Before(a.end) {
+		if a.end != t.b.deadline && !t.b.at.Before(a.end) {
 			return nil, a.fail
 		}
 		i := a.choose()
@@ -136,9 +136,10 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 	if limited && !t.r.quota.take(a.zone, s.server, &t.s.Limits, t.b.left()) {
 		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
 	}
+	t.look() // there may have been others before it
 	t.out = a.question(s, s.timeout)
 	q := &t.out
-	if end := time.Now().Add(max(tryTime, 4*s.timeout)); end.Before(q.End) {
+	if end := t.b.at.Add(max(tryTime, 4*s.timeout)); end.Before(q.End) {
 		q.End = end
 	}
 	t.trace.sent(a.c, s.server, a.name, a.typ)
@@ -243,7 +244,7 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 	}
 	q := a.question(s, 0)
 	q.TCP, q.MixCase = true, false
-	if end := time.Now().Add(lowerTime); end.Before(q.End) {
+	if end := t.b.at.Add(lowerTime); end.Before(q.End) {
 		q.End = end
 	}
 	t.trace.sent(a.c, s.server, a.name, a.typ)
@@ -279,6 +280,7 @@ const lowerTime = time.Second
 
 // charge takes what was sent and received from what the question may cost.
 func (t *task) charge(packets, octets int) {
+	t.look()
 	t.b.packets -= packets
 	t.b.octets -= octets
 	t.r.counters.Sent.Add(uint64(packets))
@@ -324,10 +326,10 @@ func (t *task) patience(c *cut) (waves int, end time.Time) {
 	// Iteration comes behind the forwarders, and needs its time as well: a half of what whoever
 	// asked waits for.
 	left := t.b.left()
-	if d := time.Until(t.b.reply); d > 0 {
+	if d := t.b.reply.Sub(t.b.at); d > 0 {
 		left = min(left, d)
 	}
-	return maxWaves, time.Now().Add(left / 2)
+	return maxWaves, t.b.at.Add(left / 2)
 }
 
 // useless is the failure that a finding of no use comes to.
@@ -466,7 +468,10 @@ const (
 func (a *asking) choose() int {
 	t, c, list := a.t, a.c, a.list
 	best, found, other := time.Duration(0), -1, false
-	random := uint32(t.r.random.Uint64())
+	random := uint32(1)
+	if len(list) > 1 {
+		random = uint32(t.r.random.Uint64())
+	}
 	first := !slices.ContainsFunc(list, func(s candidate) bool { return s.tries > 0 })
 	wild := first && random%explore == 0 // whoever waited in vain shall not wait again
 	for i := range list {

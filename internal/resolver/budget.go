@@ -12,16 +12,18 @@ type budget struct {
 	packets  int
 	octets   int
 	work     dnssec.Work
-	heard    bool     // somebody replied
-	why      *failure // why the last one did not
-	vain     int      // name servers whose addresses were looked up in vain
+	heard    bool      // somebody replied
+	why      *failure  // why the last one did not
+	vain     int       // name servers whose addresses were looked up in vain
+	at       time.Time // when it last was looked at the clock: nothing takes long but what does so then
+	unix     int64     // the cache's time then
 	deadline time.Time
 	reply    time.Time // when whoever asked gets SERVFAIL
 }
 
 func newBudget(l *Limits, now time.Time) budget {
 	return budget{
-		packets: l.Packets, octets: l.Octets, deadline: now.Add(l.Time), reply: now.Add(l.Reply),
+		packets: l.Packets, octets: l.Octets, at: now, deadline: now.Add(l.Time), reply: now.Add(l.Reply),
 		work: dnssec.Work{Signatures: l.Signatures, Failures: maxFailures, Hashes: l.Hashes, Iterations: l.Iterations},
 	}
 }
@@ -35,5 +37,5 @@ func (b *budget) left() time.Duration {
 	if b.packets <= 0 || b.octets <= 0 {
 		return 0
 	}
-	return max(time.Until(b.deadline), 0)
+	return max(b.deadline.Sub(b.at), 0)
 }

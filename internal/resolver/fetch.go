@@ -108,8 +108,14 @@ func (l *link) rename() *wire.RRset {
 	return l.dname
 }
 
-// unix returns the cache's time, in seconds since 1970.
-func (t *task) unix() int64 { return t.r.cache.Now() }
+// unix returns the cache's time, in seconds since 1970, when the task last looked at the clock.
+func (t *task) unix() int64 { return t.b.unix }
+
+// look looks at the clock. Whatever waits does so afterwards.
+func (t *task) look() {
+	t.b.at = time.Now()
+	t.b.unix = t.r.cache.At(t.b.at)
+}
 
 // reading returns memory to read a reply into. It lasts as long as the task.
 func (m *scratch) reading() *reading {
@@ -140,6 +146,7 @@ func (r *Resolver) task(s *Config) *task {
 		scratch: scratch{own: newBudget(&s.Limits, time.Now()), entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)]},
 	}
 	t.b = &t.own
+	t.b.unix = r.cache.At(t.own.at)
 	return t
 }
 
@@ -230,6 +237,7 @@ func (t *task) text(name []byte) string {
 func (t *task) waitFor(f *flight) bool {
 	timer := time.NewTimer(t.b.left())
 	defer timer.Stop()
+	defer t.look()
 	defer t.r.flights.stopWaiting(t)
 	select {
 	case <-f.done:

@@ -128,7 +128,7 @@ func (a *asking) refusesZone() {
 		}
 		q := a.question(s, s.timeout)
 		q.Name, q.Type = a.c.zone, wire.TypeNS
-		if end := time.Now().Add(tryTime); end.Before(q.End) {
+		if end := t.b.at.Add(tryTime); end.Before(q.End) {
 			q.End = end
 		}
 		t.trace.sent(a.c, s.server, q.Name, q.Type)

@@ -17,11 +17,11 @@ type Request struct {
 	DO      bool // the client wants signatures and proofs
 	CD      bool // it validates for itself
 	Client  netip.Addr
-	Cookie  bool   // the client has a valid cookie, or came over TCP: its address is not forged
-	Stale   bool   // an answer that has expired is at hand, should this take long
-	Waiter  Waiter // nil: only the cache is to be refreshed
-	Arrived time.Time
-	Config  *Config // by which the question is answered; nil: the one applied last
+	Cookie  bool      // the client has a valid cookie, or came over TCP: its address is not forged
+	Stale   bool      // an answer that has expired is at hand, should this take long
+	Waiter  Waiter    // nil: only the cache is to be refreshed
+	Arrived time.Time // zero: now
+	Config  *Config   // by which the question is answered; nil: the one applied last
 }
 
 // A Waiter is told of an answer. Its methods are called from any goroutine, and must
@@ -177,7 +177,11 @@ func (r *Resolver) Ask(q *Request) {
 		w.working++
 	}
 	if me != nil {
-		me.reply = time.Now().Add(limits.Reply)
+		arrived := q.Arrived
+		if arrived.IsZero() {
+			arrived = time.Now()
+		}
+		me.reply = arrived.Add(limits.Reply)
 		if w.due.push(me); w.due.first == me {
 			r.wind(limits.Reply)
 		}

@@ -93,6 +93,7 @@ func (a *asking) together() *finding {
 	for flying > 0 {
 		take(<-came)
 	}
+	t.look()
 	a.waves = 0
 	return found
 }

@@ -188,6 +188,7 @@ type attempt struct {
 	known server // as the question began
 	reply Reply
 	end   time.Time // zero: none
+	clock time.Time // when it was last looked at: as the question began, and whenever a wait has ended
 
 	manner
 	course
@@ -242,7 +243,8 @@ func newAttempt(c *Client) *attempt {
 // begin sets a up for a question with what is known of the server.
 func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 	c := a.c
-	now := c.servers.now()
+	a.clock = time.Now()
+	now := c.servers.stamp(a.clock)
 	a.to, a.q, a.reply = to, q, Reply{}
 	a.course = course{}
 	a.end = q.End
@@ -320,7 +322,7 @@ func (a *attempt) deadline(begin time.Time, d time.Duration) (deadline time.Time
 
 // learn changes what is known of the server.
 func (a *attempt) learn(f func(v *server, now stamp)) {
-	now := a.c.servers.now()
+	now := a.c.servers.stamp(a.clock)
 	a.c.servers.change(a.to, func(v *server) { f(v, now) })
 }
 

@@ -120,7 +120,10 @@ func (t *servers) init() {
 }
 
 // now returns the present as a stamp.
-func (t *servers) now() stamp { return stamp(time.Since(t.begin)) }
+func (t *servers) now() stamp { return t.stamp(time.Now()) }
+
+// stamp returns a time as a stamp.
+func (t *servers) stamp(at time.Time) stamp { return stamp(at.Sub(t.begin)) }
 
 // locked returns the shard of a server, locked.
 func (t *servers) locked(a netip.AddrPort) (*shard, place) {

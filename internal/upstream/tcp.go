@@ -79,12 +79,12 @@ func (cs *conns) init(c *Client) {
 // connection that the server closed meanwhile is replaced (RFC 7766, section 6.2.4).
 func (a *attempt) overTCP(ctx context.Context) error {
 	a.c.counters.TCP.Add(1)
-	begin := time.Now()
+	begin := a.clock
 	deadline, short := a.deadline(begin, tcpTimeout)
 	if !deadline.After(begin) {
 		return over(ctx)
 	}
-	sent := a.c.servers.now()
+	sent := a.c.servers.stamp(begin)
 	within, cancel := context.WithDeadlineCause(ctx, deadline, os.ErrDeadlineExceeded)
 	defer cancel()
 	var msg []byte
@@ -99,6 +99,7 @@ func (a *attempt) overTCP(ctx context.Context) error {
 			break
 		}
 	}
+	a.clock = time.Now()
 	if err != nil {
 		if a.q.TCP && ctx.Err() == nil && !(short && errors.Is(err, os.ErrDeadlineExceeded)) && !errors.Is(err, errBusy) && !errors.Is(err, net.ErrClosed) {
 			a.learn(func(v *server, now stamp) { v.silent(now, sent) })
@@ -109,7 +110,7 @@ func (a *attempt) overTCP(ctx context.Context) error {
 		a.c.counters.Mismatched.Add(1)
 		return errMismatch
 	}
-	rtt := time.Since(begin)
+	rtt := a.clock.Sub(begin)
 	a.learn(func(v *server, now stamp) {
 		if v.udp == 0 && !a.q.TCP && a.reply.Packets == 1 {
 			v.deaf = now // it was asked over TCP alone, since nothing came over UDP

@@ -34,17 +34,17 @@ const (
 
 // overUDP asks over UDP. All verdicts but answered lead to TCP.
 func (a *attempt) overUDP(ctx context.Context) (verdict, error) {
-	begin := time.Now()
+	begin := a.clock
 	deadline, short := a.deadline(begin, a.patience())
 	if !deadline.After(begin) {
 		return 0, over(ctx)
 	}
-	sent := a.c.servers.now()
 	msg, fit, err := a.askUDP(ctx, deadline)
+	a.clock = time.Now()
 	if err != nil {
-		return a.unanswered(err, sent, short)
+		return a.unanswered(err, a.c.servers.stamp(begin), short)
 	}
-	return a.believe(msg, fit, time.Since(begin)), nil
+	return a.believe(msg, fit, a.clock.Sub(begin)), nil
 }
 
 // patience returns how long a reply over UDP is waited for.
