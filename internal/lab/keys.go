@@ -186,8 +186,8 @@ func signRSA(key *rsa.PrivateKey, digest []byte, hash crypto.Hash) []byte {
 	return m.Exp(m, key.D, key.N).FillBytes(make([]byte, size))
 }
 
-// sign returns the signature field over data.
-func (k *Key) sign(data []byte) ([]byte, error) {
+// Sign returns the signature field of an RRSIG record over data.
+func (k *Key) Sign(data []byte) ([]byte, error) {
 	switch k.algorithm {
 	case algRSASHA256, algECDSAP256:
 		h := sha256.Sum256(data)

@@ -347,7 +347,7 @@ func signSet(set *rrset, k *Key) ([]byte, error) {
 		r := Record{owner, set.typ, set.ttl, d}
 		data = r.append(data)
 	}
-	signature, err := k.sign(data)
+	signature, err := k.Sign(data)
 	if err != nil {
 		return nil, fmt.Errorf("sign %s %s: %w", wire.AppendName(nil, set.owner), set.typ, err)
 	}
