@@ -240,6 +240,12 @@ func (r *run) alias(ctx context.Context, reply *exchange.Reply, sets []*wire.RRs
 		if err := r.positive(ctx, reply, dname); err != nil {
 			return nil, err
 		}
+		if dnssec.FromWildcard(dname) {
+			r.report(&Check{
+				Zone: dname.Owner, Name: dname.Owner, Type: wire.TypeDNAME, Security: Bogus, EDE: dnssec.NoProof.EDE(),
+				Text: "made from a wildcard, whose record is that of the whole name and renames nothing below it (RFC 4592, section 4.4)",
+			})
+		}
 		target = substitute(at, dname.Owner, wire.Lower(nil, dname.Data[0]))
 		if target == nil {
 			return nil, fmt.Errorf("the DNAME record of %s leads from %s to a name that is too long", wire.NameText(dname.Owner), wire.NameText(at))

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"net/netip"
+	"slices"
 
 	"port53/internal/wire"
 )
@@ -37,8 +38,8 @@ type finding struct {
 	aa     bool
 	ra     bool
 	rcode  wire.Rcode
-	why    string // of foundNothing
-	lame   bool   // the server does not serve the zone at all
+	why    string // of foundNothing, and of what is lame
+	lame   bool   // the server does not serve the zone at all, it seems
 	wrong  bool   // the reply contradicts itself
 	zone   *cut   // whose servers said so
 	glue   []wire.Record
@@ -174,6 +175,9 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 		f.why = "a referral" // NS without SOA is not "no data" (RFC 2308, section 2.2.1)
 		return
 	}
+	if typ == wire.TypeDS && f.rcode == wire.NoError && soa == nil && f.delegated(sets, name) {
+		return
+	}
 	upward = upward || sets.outside
 	if f.rcode == wire.NoError && soa == nil && ns != nil && !forward {
 		t.referral(f, sets, c, ns)
@@ -185,7 +189,11 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 		return
 	case soa == nil && !f.aa && !forward:
 		f.why, f.lame = "lame: neither an answer nor a referral", true
-		return
+		if empty := f.rcode == wire.NoError && !sets.spoke && !t.stale; !empty && !sets.proves() {
+			return
+		}
+		// Without any record it is "no data" by its form (RFC 2308, section 2.2), though many who
+		// say so know nothing of the zone. It counts if nobody says more.
 	case typ == wire.TypeDS && soa != nil && len(name) > 1 && len(soa.Owner) == len(name):
 		// The child's side of the cut cannot speak for the parent's.
 		f.why = "the child zone answered for DS"
@@ -200,6 +208,39 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 			f.proof = append(f.proof, s)
 		}
 	}
+}
+
+// proves tells whether the authority section has a signed NSEC or NSEC3 record.
+func (g *sections) proves() bool {
+	return slices.ContainsFunc(g.authority, func(s *wire.RRset) bool {
+		return (s.Type == wire.TypeNSEC || s.Type == wire.TypeNSEC3) && len(s.Sigs) > 0
+	})
+}
+
+// delegated reads the delegation of name where its DS records were asked for: some answer so,
+// and it says the same (RFC 4035, section 3.1.4).
+func (f *finding) delegated(sets *sections, name []byte) bool {
+	delegation := false
+	for _, s := range sets.authority {
+		switch own := bytes.Equal(s.Owner, name); {
+		case s.Type == wire.TypeNS && own:
+			delegation = true
+		case s.Type == wire.TypeDS && own:
+			f.set = s
+		case s.Type == wire.TypeNSEC, s.Type == wire.TypeNSEC3:
+			f.proof = append(f.proof, s)
+		}
+	}
+	switch {
+	case !delegation || f.set == nil && len(f.proof) == 0:
+		f.set, f.proof = nil, nil
+		return false
+	case f.set != nil:
+		f.kind, f.proof = foundAnswer, nil
+	default:
+		f.kind = foundNoData
+	}
+	return true
 }
 
 // referral reads a delegation: its servers, at most as many as are allowed, taken
@@ -306,6 +347,7 @@ type sections struct {
 	answer    []*wire.RRset
 	authority []*wire.RRset
 	outside   bool // the authority section has something from outside of the zone
+	spoke     bool // it has something at all
 	dropped   bool // the answer section had sets that are too large, or two aliases
 	many      bool // there are more sets than can be; what is here is not all
 
@@ -371,12 +413,13 @@ type reading struct {
 func (m *reading) group(zone []byte, seed maphash.Seed) *sections {
 	g := &m.sections
 	g.answer, g.authority, g.gathered = g.answer[:0], g.authority[:0], g.gathered[:0]
-	g.outside, g.dropped, g.many, g.tabled, g.compared = false, false, false, false, 0
+	g.outside, g.spoke, g.dropped, g.many, g.tabled, g.compared = false, false, false, false, false, 0
 	g.seed = seed
 	last := -1
 	for i := range m.Records {
 		r := &m.Records[i]
 		lowerInPlace(r.Owner)
+		g.spoke = g.spoke || r.Section == wire.Authority
 		if r.Class != wire.ClassIN || r.Section == wire.Additional {
 			continue
 		}
@@ -399,8 +442,44 @@ func (m *reading) group(zone []byte, seed maphash.Seed) *sections {
 		}
 		g.add(&g.gathered[last], r)
 	}
+	g.stray(m.Records, zone)
 	g.sort()
 	return g
+}
+
+// stray gives sets the signatures that stand in another section: what makes them good is the
+// key, not the place (RFC 4035, section 5.3.1).
+func (g *sections) stray(records []wire.Record, zone []byte) {
+	for i := range records {
+		r := &records[i]
+		if r.Type != wire.TypeRRSIG || r.Class != wire.ClassIN || !wire.Subdomain(r.Owner, zone) {
+			continue
+		}
+		for _, section := range [...]wire.Section{wire.Answer, wire.Authority} {
+			at := wire.Record{Owner: r.Owner, Section: section}
+			n := -1
+			if section != r.Section {
+				n = g.find(&at, wire.Covered(r.Data))
+			}
+			if n >= 0 && !slices.ContainsFunc(g.gathered[n].set.Sigs, func(sig []byte) bool { return bytes.Equal(sig, r.Data) }) {
+				g.add(&g.gathered[n], r)
+			}
+		}
+	}
+}
+
+// find returns the number of the set that a record belongs to, whose type or covered type is
+// typ, or -1.
+func (g *sections) find(r *wire.Record, typ wire.Type) int {
+	if g.tabled {
+		return g.table.find(g.hash(r.Owner, typ, r.Section), func(i int) bool { return g.is(i, r, typ) })
+	}
+	for i := range g.gathered {
+		if g.is(i, r, typ) {
+			return i
+		}
+	}
+	return -1
 }
 
 // is tells whether set n is the one of a record, whose type or covered type is typ.
@@ -414,28 +493,21 @@ func (g *sections) is(n int, r *wire.Record, typ wire.Type) bool {
 // not there, or -1 if there are too many.
 func (g *sections) place(r *wire.Record, typ wire.Type) int {
 	n := len(g.gathered)
-	if n < few {
-		for i := range n {
-			if g.is(i, r, typ) {
-				return i
-			}
+	if n >= few && !g.tabled {
+		g.tabled, g.table = true, table{}
+		for i := range g.gathered {
+			c := &g.gathered[i]
+			g.table.put(g.hash(c.set.Owner, c.set.Type, c.section), i)
 		}
-	} else {
-		if !g.tabled {
-			g.tabled, g.table = true, table{}
-			for i := range g.gathered {
-				c := &g.gathered[i]
-				g.table.put(g.hash(c.set.Owner, c.set.Type, c.section), i)
-			}
-		}
-		hash := g.hash(r.Owner, typ, r.Section)
-		if i := g.table.find(hash, func(i int) bool { return g.is(i, r, typ) }); i >= 0 {
-			return i
-		}
-		if n == maxSets {
-			return -1
-		}
-		g.table.put(hash, n)
+	}
+	if i := g.find(r, typ); i >= 0 {
+		return i
+	}
+	if n == maxSets {
+		return -1
+	}
+	if g.tabled {
+		g.table.put(g.hash(r.Owner, typ, r.Section), n)
 	}
 	var set *wire.RRset
 	if n < len(g.room) {

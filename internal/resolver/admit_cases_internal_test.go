@@ -154,7 +154,7 @@ func TestAdmit(t *testing.T) {
 		{what: "the SOA record of another zone", name: "www.example.", typ: wire.TypeA, authority: "www.test. SOA ns.test. a.test. 1 2 3 4 5\n", want: "nothing lame: lame: neither an answer nor a referral"},
 		{what: "two SOA records", name: "www.a.example.", typ: wire.TypeA, authority: soa + "a.example. SOA ns.example. a.example. 1 2 3 4 5\n", want: "nodata proof example. SOA"},
 		{what: "nothing by an authority", name: "www.example.", typ: wire.TypeA, head: "aa", want: "nodata"},
-		{what: "nothing", name: "www.example.", typ: wire.TypeA, want: "nothing lame: lame: neither an answer nor a referral"},
+		{what: "nothing", name: "www.example.", typ: wire.TypeA, want: "nodata lame: lame: neither an answer nor a referral"},
 		{what: "no such name, without more", name: "www.example.", typ: wire.TypeA, head: "nxdomain", want: "nothing lame: lame: neither an answer nor a referral"},
 		{what: "a referral upwards", zone: "example.", name: "www.example.", typ: wire.TypeA, authority: ". NS a.root-servers.net.\n", want: "nothing lame: lame: a referral upwards"},
 		{what: "a referral to the zone itself", zone: "example.", name: "www.example.", typ: wire.TypeA, authority: "example. NS ns.example.\n", want: "nothing lame: lame: a referral upwards"},

@@ -217,6 +217,20 @@ func TestGroupModel(t *testing.T) {
 				}
 			}
 		}
+		for i := range m.Records { // signatures in another section than their set
+			r := &m.Records[i]
+			for section := range want {
+				n := slices.IndexFunc(want[section], func(s *wire.RRset) bool { return s.Type == wire.Covered(r.Data) && bytes.Equal(s.Owner, r.Owner) })
+				if r.Type != wire.TypeRRSIG || wire.Section(section) == r.Section || n < 0 {
+					continue
+				}
+				s := want[section][n]
+				there := slices.ContainsFunc(s.Sigs, func(sig []byte) bool { return bytes.Equal(sig, r.Data) })
+				if !there && len(s.Sigs) < maxSigs {
+					s.Sigs = append(s.Sigs, r.Data)
+				}
+			}
+		}
 		g := m.group(name, seed)
 		if many := len(want[0])+len(want[1]) > maxSets; many || g.many {
 			if many != g.many {

@@ -3,6 +3,7 @@ package resolver
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"port53/internal/cache"
 	"port53/internal/wire"
@@ -58,7 +59,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 			if l.kind == foundNXDomain {
 				res.rcode = wire.NXDomain
 			}
-			res.authority = append(res.authority, l.proof...)
+			res.authority = appendSets(res.authority, l.proof...)
 			res.detour = l.detour
 			return res
 		case foundTooLong:
@@ -67,10 +68,10 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 			return res
 		}
 		if l.dname != nil {
-			res.answer = append(res.answer, l.dname)
+			res.answer = appendSets(res.answer, l.dname)
 		}
 		if l.wild {
-			res.authority = append(res.authority, l.proof...)
+			res.authority = appendSets(res.authority, l.proof...)
 		}
 		if l.kind == foundAnswer {
 			if len(l.all) > 0 {
@@ -94,6 +95,17 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 	}
 	res.fail(wire.EDEInvalidData, "too many aliases")
 	return res
+}
+
+// appendSets adds sets that are not there yet: links of a chain may share a DNAME, or a proof
+// (RFC 2181, section 5).
+func appendSets(to []*wire.RRset, sets ...*wire.RRset) []*wire.RRset {
+	for _, s := range sets {
+		if !slices.ContainsFunc(to, func(o *wire.RRset) bool { return o.Type == s.Type && bytes.Equal(o.Owner, s.Owner) }) {
+			to = append(to, s)
+		}
+	}
+	return to
 }
 
 func (res *result) fail(ede int, text string) {

@@ -76,6 +76,9 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 			return nil, a.fail
 		}
 		i := a.choose()
+		if i < 0 && a.last != nil && !a.last.lame && !a.last.ra {
+			return a.none() // an answer without AA is better than waiting for who knows whom
+		}
 		if i < 0 && t.moreAddresses(c) {
 			a.list = t.candidates(c, a.list)
 			continue
@@ -297,6 +300,14 @@ func (a *asking) weigh(s *candidate, f *finding) bool {
 		}
 		a.fail = useless(f)
 		a.useless++
+		return false
+	case f.lame:
+		s.out, s.lame = true, iterated
+		a.fail = useless(f)
+		a.useless++
+		if a.last == nil {
+			a.last = f
+		}
 		return false
 	case !f.aa && iterated && f.kind != foundReferral && !a.whole && f.kind != foundAlias && a.last == nil:
 		// An intermediate name: any answer will do.

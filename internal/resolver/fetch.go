@@ -53,6 +53,8 @@ type path struct {
 	partial  int        // questions for parts of names that led to no delegation
 	avoid    []lameKey  // servers whose answer did not validate
 	above    []string   // name servers whose addresses the zone above was asked for
+
+	beside []*wire.RRset // NSEC and NSEC3 records that came with the last alias, not verified
 }
 
 // A scratch is the memory of a task, which the next one takes over.
@@ -421,8 +423,12 @@ func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
 		kind: f.kind, set: f.set, dname: f.dname, all: f.all, target: f.target, proof: f.proof,
 		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part, making: making{server: f.server},
 	}
+	if f.kind == foundAlias {
+		t.beside = f.proof
+	}
+	signed := f.set != nil && len(f.set.Sigs) > 0 || f.dname != nil && len(f.dname.Sigs) > 0
 	for _, s := range f.chain {
-		if !dnssec.FromWildcard(s) {
+		if !dnssec.FromWildcard(s) && (len(s.Sigs) > 0 || !signed) { // what lost its signatures is asked for by its own name
 			t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)
 		}
 	}

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"time"
@@ -130,16 +131,39 @@ func (t *task) target(g *target, all bool) bool {
 			g.add(l.set)
 		}
 	}
+	t.fromDelegation(g)
 	if len(g.addrs) == 0 && !spent {
 		t.r.dead.put(key, time.Now().Add(targetFailTime), maxLame)
 	}
 	return len(g.addrs) > before
 }
 
+// fromDelegation takes the addresses that the delegation of a name server's own zone has for
+// it. Its zone is reached by them, whatever the zone says itself.
+func (t *task) fromDelegation(g *target) {
+	_, part := t.place(g.name, wire.TypeA)
+	for zone := g.name; len(zone) > 1; zone = wire.Parent(zone) {
+		up := t.cachedCut(part, zone)
+		for i := 0; up != nil && i < len(up.targets); i++ {
+			if own := &up.targets[i]; bytes.Equal(own.name, g.name) {
+				g.addAll(own.addrs)
+			}
+		}
+	}
+}
+
 // add takes the addresses of a set that are not there yet.
 func (g *target) add(set *wire.RRset) {
 	for _, d := range set.Data[:min(len(set.Data), maxPerName)] {
-		if a, ok := netip.AddrFromSlice(d); ok && !slices.Contains(g.addrs, a) {
+		if a, ok := netip.AddrFromSlice(d); ok {
+			g.addAll([]netip.Addr{a})
+		}
+	}
+}
+
+func (g *target) addAll(addrs []netip.Addr) {
+	for _, a := range addrs {
+		if !slices.Contains(g.addrs, a) {
 			g.addrs = append(g.addrs, a)
 		}
 	}
@@ -163,7 +187,11 @@ func (t *task) askParent(c *cut, g *target) (found, tried bool) {
 		if typ == wire.TypeA && !t.s.IPv4 || typ == wire.TypeAAAA && (!t.s.IPv6 || len(g.addrs) > before || referred) {
 			continue
 		}
-		f, fail := t.ask(t.cutAbove(wire.Parent(c.zone), 0), g.name, typ, true)
+		up := t.cutAbove(wire.Parent(c.zone), 0)
+		f, fail := t.ask(up, g.name, typ, true)
+		for n := 0; fail == nil && f.kind == foundAlias && n < maxTargetHops && wire.Subdomain(f.target, c.zone); n++ {
+			f, fail = t.ask(up, f.target, typ, true)
+		}
 		switch {
 		case fail != nil:
 		case f.kind == foundAnswer && f.set.Type == typ:

@@ -141,7 +141,12 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 			v := t.verify(s, l.zone, holder)
 			if v.sec == secSecure && v.wild {
 				l.wild = true
-				v = t.expansion(l, s, proof, &v)
+				if s == l.dname {
+					// The wildcard's record would be that of the whole name, and rename nothing
+					// below it (RFC 4592, section 4.4): somebody plays it back.
+					return bogus(dnssec.NoProof.EDE())
+				}
+				v = t.expansion(l, s, proof, &v, holder)
 			}
 			if v.reason == edePassing && i > 0 && typ == wire.TypeANY {
 				l.all = l.all[:i] // who asks for all gets what a question may cost (RFC 8482, section 4.1)
@@ -365,6 +370,9 @@ func (t *task) findTrust(name []byte) *trust {
 	if above.sec != secSecure {
 		return &trust{sec: above.sec, reason: above.reason, cut: true, expires: above.expires}
 	}
+	if tr := t.besideAlias(name); tr != nil {
+		return tr
+	}
 	l := t.lookup(name, wire.TypeDS)
 	switch {
 	case l.fail != nil:
@@ -388,6 +396,25 @@ func (t *task) findTrust(name []byte) *trust {
 	}
 	// No cut: the name lies in the zone above, or does not exist.
 	return &trust{sec: secBogus, reason: dnssec.WrongSigner.EDE(), expires: t.until(l)}
+}
+
+// besideAlias returns the trust of a name that is insecure by a proof of the zone above it which
+// came with the alias that led here: some servers send it along, and it saves a question. Else nil.
+func (t *task) besideAlias(name []byte) *trust {
+	zone := t.signerOf(dnssec.ParentSide(name, wire.TypeDS), t.beside...)
+	if zone == nil {
+		return nil
+	}
+	tr := t.r.trusts.get(zone, time.Now())
+	if tr == nil || tr.sec != secSecure {
+		return nil
+	}
+	by := dnssec.Zone{Name: zone, Keys: tr.keys}
+	good, p, why := by.Absent(name, wire.TypeDS, false, t.beside, t.s.now(), &t.b.work)
+	if why != 0 || !p.Delegation && !p.OptOut {
+		return nil
+	}
+	return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(max(smallest(good), 1)) * time.Second)}
 }
 
 // insecureCut tells whether the proof that name has no DS records, which was verified
@@ -554,7 +581,7 @@ func (t *task) unvalidated() func() {
 // expansion demands the proof that no closer name than the wildcard exists of which v
 // says that s was made (RFC 4035, section 5.3.4; RFC 5155, section 8.8), and adds it to
 // the link.
-func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict) verdict {
+func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict, holder []byte) verdict {
 	zone := dnssec.Zone{Name: v.zone, Keys: t.trustOf(v.zone).keys}
 	good, p, why := zone.Expanded(s.Owner, v.labels, proof, t.s.now(), &t.b.work)
 	if why != 0 {
@@ -565,7 +592,7 @@ func (t *task) expansion(l *link, s *wire.RRset, proof []*wire.RRset, v *verdict
 			l.proof = append(l.proof, s)
 		}
 	}
-	return t.proven(p, v.zone, dnssec.ParentSide(s.Owner, s.Type))
+	return t.proven(p, v.zone, holder)
 }
 
 // proven turns a good proof of zone into a verdict for the name at: with opt-out or too
@@ -612,6 +639,13 @@ func (t *task) denial(l *link, name []byte, typ wire.Type) verdict {
 	}
 	by := dnssec.Zone{Name: zone, Keys: tr.keys}
 	good, proof, why := by.Absent(name, typ, l.kind == foundNXDomain, l.proof, t.s.now(), &t.b.work)
+	if l.kind == foundNXDomain && why != 0 && why != dnssec.WorkSpent {
+		// Nobody signs the response code. Some say so of names that have others below them, and
+		// what is proven is that (RFC 8020, section 2).
+		if g, p, also := by.Absent(name, typ, false, l.proof, t.s.now(), &t.b.work); also == 0 && !p.Unsigned() {
+			l.kind, good, proof, why = foundNoData, g, p, 0
+		}
+	}
 	switch why {
 	case 0:
 	case dnssec.NoProof:
