@@ -28,12 +28,12 @@ func (f *found) has(pattern string) bool { return regexp.MustCompile(pattern).Ma
 // formats returns all that can be read. Of several that fit, the first counts.
 func formats() []format {
 	return []format{
-		{"pdns-database", "PowerDNS's database: a file of SQLite, or what sqlite3 .dump, mysqldump and pg_dump write", func(f *found) bool {
-			return strings.HasPrefix(f.text, sqliteMagic) || f.has("(?mi)^(CREATE TABLE|INSERT INTO|COPY)[ \t]+(IF NOT EXISTS[ \t]+)?(\\S+\\.)?[\"`]?(domains|records)[\"`]?[ \t(]")
-		}, readPDNSDatabase},
 		{"zones", "a directory of zone files, or one, from Windows too", func(f *found) bool {
 			return f.dir || soaLine.MatchString(f.text) && !f.has(`(?m)[{}]\s*$`)
 		}, readFolder},
+		{"pdns-database", "PowerDNS's database: a file of SQLite, or what sqlite3 .dump, mysqldump and pg_dump write", func(f *found) bool {
+			return strings.HasPrefix(f.text, sqliteMagic) || f.has("(?mi)^(CREATE TABLE|INSERT INTO|COPY)[ \t]+(IF NOT EXISTS[ \t]+)?(\\S+\\.)?[\"`]?(domains|records)[\"`]?[ \t(]")
+		}, readPDNSDatabase},
 		{"adguard", "AdGuard Home's AdGuardHome.yaml", func(f *found) bool {
 			return f.has(`(?m)^dns:\s*$`) && f.has(`(?m)^\s+(upstream_dns|bootstrap_dns|bind_hosts):`)
 		}, readAdGuard},
