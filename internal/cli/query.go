@@ -171,7 +171,7 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 		if ctx.Err() != nil {
 			break
 		}
-		if a.style.Command && !a.style.Short && !a.asJSON && !said {
+		if a.style.Command && !a.style.Short && !a.asJSON && !a.asYAML && !a.nssearch && !said {
 			fmt.Fprintf(s.out, "; port53 query %s\n", query.Safe([]byte(strings.Join(hidden(words), " "))))
 			said = true
 		}
@@ -225,7 +225,7 @@ func (s *streams) show(a *asking, r *exchange.Reply) int {
 	f := chain.Understand(r)
 	switch {
 	case a.asYAML:
-		if _, err := s.out.Write(query.AppendYAML(nil, r)); err != nil {
+		if _, err := s.out.Write(a.style.AppendYAML(nil, r)); err != nil {
 			return exitUsage
 		}
 	case a.asJSON:

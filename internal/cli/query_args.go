@@ -40,6 +40,8 @@ type asking struct {
 	asJSON       bool
 	asYAML       bool
 	noTCP        bool // +notcp was said
+	written      string
+	idnIn        bool // names beyond ASCII are meant as people write them (IDNA); else as octets
 	nssearch     bool
 	search       searching
 	next         bool // SERVFAIL: ask the next server
@@ -60,7 +62,7 @@ func newAsking() asking {
 			EDNS: true, UDPSize: exchange.UDPSize, Cookie: true,
 		},
 		style: query.Usual(), port: 53, next: true, resolvConf: query.ResolvConf, config: defaultConfig,
-		search: searching{ndots: -1},
+		search: searching{ndots: -1}, idnIn: true,
 	}
 }
 
@@ -131,22 +133,34 @@ func number(arg string, low, high uint64) (uint64, error) {
 	return v, nil
 }
 
-func parseName(s string) ([]byte, error) {
-	for _, c := range []byte(s) {
-		if c >= 0x80 {
-			return nil, fmt.Errorf("%q: letters beyond ASCII go as xn--… (IDNA), octets as \\DDD", s)
+// parseName reads a name, which people may write in letters beyond ASCII, or, where that is
+// switched off, in octets.
+func (a *asking) parseName(s string) ([]byte, error) {
+	ascii := s
+	if a.idnIn {
+		var err error
+		if ascii, err = query.ToASCII(s); err != nil {
+			return nil, err
 		}
 	}
-	name, err := wire.ParseName(s)
+	name, err := wire.ParseName(ascii)
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", s, err)
 	}
 	return name, nil
 }
 
+// setIDNIn reads the name again, which may stand before.
+func setIDNIn(a *asking, _ string, on bool) error {
+	if a.idnIn = on; a.written == "" {
+		return nil
+	}
+	return setName(a, a.written, true)
+}
+
 func setName(a *asking, arg string, _ bool) error {
-	name, err := parseName(arg)
-	a.q.Name, a.named = name, err == nil
+	name, err := a.parseName(arg)
+	a.q.Name, a.named, a.written = name, err == nil, arg
 	a.search.absolute = strings.HasSuffix(arg, ".") && !strings.HasSuffix(arg, `\.`)
 	return err
 }
@@ -315,7 +329,7 @@ func setOption(a *asking, arg string, on bool) error {
 		return nil
 	}
 	code, value, _ := strings.Cut(arg, ":")
-	v, err := number(code, 0, 65535)
+	v, err := optionCode(code)
 	if err != nil {
 		return err
 	}
@@ -326,6 +340,18 @@ func setOption(a *asking, arg string, on bool) error {
 	a.q.EDNS = true
 	a.q.Options = append(a.q.Options, exchange.Option{Code: uint16(v), Data: data})
 	return nil
+}
+
+// optionCode reads the number of an EDNS option, or its name as dig has them.
+func optionCode(text string) (uint64, error) {
+	for code, names := range map[uint16]string{
+		3: "nsid", 5: "dau", 6: "dhu", 7: "n3u", 8: "ecs", 9: "expire", 10: "cookie", 11: "keepalive", 12: "padding", 13: "chain", 14: "key-tag", 15: "ede", 16: "client-tag", 17: "server-tag",
+	} {
+		if strings.EqualFold(text, names) {
+			return uint64(code), nil
+		}
+	}
+	return number(text, 0, 65535)
 }
 
 // setSubnet reads ADDRESS[/BITS], and sends it as the network of a client (RFC 7871, section 6): to

@@ -121,6 +121,7 @@ func printOptions() []queryOption {
 		{plus: "rrcomments", set: style(func(s *query.Style) *bool { return &s.Notes })},
 		{plus: "unknownformat generic", set: style(func(s *query.Style) *bool { return &s.Generic })},
 		{long: "identify", plus: "identify", help: "with --short: print which server said it", set: style(func(s *query.Style) *bool { return &s.Identify })},
+		{plus: "expandaaaa", set: style(func(s *query.Style) *bool { return &s.LongAAAA })},
 		{plus: "onesoa", set: style(func(s *query.Style) *bool { return &s.OneSOA })},
 		{short: 'u', set: style(func(s *query.Style) *bool { return &s.Micro })},
 		{long: "resolv-conf", arg: "FILE", help: "where the system's servers are listed (" + query.ResolvConf + ")", set: text(func(a *asking) *string { return &a.resolvConf })},
@@ -142,7 +143,12 @@ func digOptions() []queryOption {
 		{long: "key-file", short: 'k', arg: "FILE", help: "sign with the key of a file, as BIND writes it (TSIG)", set: setKeyFile},
 		{long: "key", short: 'y', arg: "[ALGORITHM:]NAME:SECRET", help: "sign with this key (hmac-sha256 unless told)", set: setKey},
 		{long: "yaml", plus: "yaml", help: "print YAML, as dig does", set: onOff(func(a *asking) *bool { return &a.asYAML })},
-		{plus: "idn idnin idnout", arg: "[X]", set: refuse("names beyond ASCII are taken and printed as xn--… (IDNA)")},
+		{plus: "idnin", set: setIDNIn},
+		{long: "idn", plus: "idnout", help: "print names such as xn--… as what they stand for", set: onOff(func(a *asking) *bool { return &a.style.Unicode })},
+		{plus: "idn", set: func(a *asking, _ string, on bool) error {
+			a.style.Unicode = on
+			return setIDNIn(a, "", on)
+		}},
 		{long: "nssearch", plus: "nssearch", help: "ask each server of the zone for its SOA record", set: onOff(func(a *asking) *bool { return &a.nssearch })},
 		{plus: "coflag co", set: func(a *asking, _ string, on bool) error {
 			if a.q.EDNSFlags &^= 0x4000; on {
@@ -158,7 +164,7 @@ func digOptions() []queryOption {
 		{short: 'm', set: nothing},               // dig: looks at its memory
 		{short: 'i', set: nothing},               // dig: IP6.INT, which is no more
 		{plus: "dscp", arg: "[X]", set: nothing}, // dig has it no more
-		{plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix expandaaaa fuzzytime showallmessages showbadcookie showbadvers split svcparamkeycompat", arg: "[X]", set: nothing},
+		{plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix fuzzytime showallmessages showbadcookie showbadvers split svcparamkeycompat", arg: "[X]", set: nothing},
 		{short: 'r', set: nothing}, // there is no ~/.digrc
 	}
 }

@@ -30,10 +30,11 @@ func setDomain(a *asking, arg string, on bool) error {
 	if a.search.domains = nil; !on {
 		return nil
 	}
-	if _, err := parseName(arg); err != nil {
+	name, err := a.parseName(arg)
+	if err != nil {
 		return err
 	}
-	a.search.on, a.search.domains = true, []string{arg}
+	a.search.on, a.search.domains = true, []string{query.NameText(name)}
 	return nil
 }
 

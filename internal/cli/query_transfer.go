@@ -42,6 +42,11 @@ func (s *streams) transfer(ctx context.Context, a *asking, servers []netip.AddrP
 		case a.asJSON:
 			r := query.ReportRecord(rr)
 			_ = enc.Encode(transferLine{RecordReport: &r})
+		case a.asYAML:
+			if n == 1 {
+				_, _ = w.Write(query.AppendYAMLTransfer(nil, servers[0]))
+			}
+			_, _ = w.Write(a.style.AppendYAMLRecord(nil, rr))
 		case rr.Type == wire.TypeSOA && n > 1 && a.style.OneSOA:
 		default:
 			_, _ = w.Write(a.style.AppendRecord(nil, rr))
@@ -73,7 +78,7 @@ func (s *streams) transfer(ctx context.Context, a *asking, servers []netip.AddrP
 			query.Schema, query.NameText(a.q.Name), t.Server.String(), t.Whole, rcode, why,
 			t.Records, t.Messages, t.Octets, t.Took.Microseconds(),
 		}})
-	case a.style.Stats:
+	case a.style.Stats && !a.asYAML:
 		fmt.Fprintf(w, ";; Query time: %d msec\n;; SERVER: %v#%d(%v) (TCP)\n", t.Took.Milliseconds(), t.Server.Addr(), t.Server.Port(), t.Server.Addr())
 		fmt.Fprintf(w, ";; XFR size: %d records (messages %d, bytes %d)\n\n", t.Records, t.Messages, t.Octets)
 	}

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"port53/internal/dnssec"
@@ -20,8 +21,14 @@ func (s *Style) data(rr *wire.Record) string {
 		return genericData(rr.Data)
 	}
 	text := string(wire.AppendRdataText(nil, rr.Type, rr.Data))
+	if addr, ok := netip.AddrFromSlice(rr.Data); ok && s.LongAAAA && rr.Type == wire.TypeAAAA {
+		text = addr.StringExpanded()
+	}
 	if s.NoCrypto {
 		text = withoutCrypto(rr, text)
+	}
+	if s.Unicode {
+		text = withUnicode(text)
 	}
 	switch {
 	case s.Multiline:

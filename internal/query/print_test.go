@@ -49,7 +49,7 @@ example.		3600	IN	DNSKEY	257 3 13 a2V5
 
 `},
 		{"short", query.Style{Short: true}, "192.0.2.1\n"},
-		{"short, identified", query.Style{Short: true, Identify: true, Micro: true}, "192.0.2.1 from server 192.0.2.53 in 1500 usec.\n"},
+		{"short, identified", query.Style{Short: true, Identify: true, Micro: true}, "192.0.2.1 from server 192.0.2.53 in 1500 us.\n"},
 		{"many lines", with(func(s *query.Style) { s.Multiline, s.Units = true, true }), `www.example.		1h	IN	A	192.0.2.1
 example.		1h	IN	SOA	ns.example. a.example. (
 				1          ; serial

@@ -39,6 +39,8 @@ type Style struct {
 	OneSOA    bool // the SOA record at the end of a transfer left out
 	Micro     bool // times in microseconds
 	Unsigned  bool // with Short: signatures left out
+	LongAAAA  bool // addresses of IPv6 with all their digits
+	Unicode   bool // labels such as xn--… as what they stand for (IDNA)
 
 	ServerName string // as the user called it; "": its address
 }
@@ -117,7 +119,8 @@ func (s *Style) AppendReply(dst []byte, r *exchange.Reply) []byte {
 			if rr := &r.Message.Records[i]; rr.Section == wire.Answer && (!s.Unsigned || rr.Type != wire.TypeRRSIG) {
 				dst = append(dst, s.data(rr)...)
 				if s.Identify {
-					dst = fmt.Appendf(dst, " from server %v in %s.", r.Server.Addr(), s.took(r))
+					took := strings.Replace(s.took(r), "sec", "s", 1)
+					dst = fmt.Appendf(dst, " from server %v in %s.", r.Server.Addr(), took)
 				}
 				dst = append(dst, '\n')
 			}
@@ -177,7 +180,7 @@ func (s *Style) message(dst []byte, m *wire.Message, raw, sent []byte) []byte {
 		if s.Comments {
 			dst = append(dst, ";; QUESTION SECTION:\n"...)
 		}
-		dst = columns(dst, 32, ";"+NameText(m.Name), m.Class.String(), m.Type.String())
+		dst = columns(dst, 32, ";"+s.name(m.Name), m.Class.String(), m.Type.String())
 		if s.Comments {
 			dst = append(dst, '\n')
 		}
@@ -228,7 +231,15 @@ func (s *Style) AppendRecord(dst []byte, rr *wire.Record) []byte {
 			class = fmt.Sprintf("CLASS%d", rr.Class)
 		}
 	}
-	return columns(dst, 24, NameText(rr.Owner), ttl, class, typ, s.data(rr))
+	return columns(dst, 24, s.name(rr.Owner), ttl, class, typ, s.data(rr))
+}
+
+// name returns a name as the style has it.
+func (s *Style) name(name []byte) string {
+	if s.Unicode {
+		return withUnicode(NameText(name))
+	}
+	return NameText(name)
 }
 
 // columns appends a line whose fields begin at multiples of eight, as dig's do: the
