@@ -61,7 +61,6 @@ type keySet struct {
 	cdnskeys [][]byte
 	forKeys  []*dnssec.Signer // that sign DNSKEY, CDS and CDNSKEY
 	forData  []*dnssec.Signer // that sign all else
-	own      bool             // all keys that are published are in the list
 }
 
 // newKeySet sorts out which keys sign what at a time: those with the SEP flag the keys and the
