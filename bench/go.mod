@@ -8,6 +8,6 @@ require (
 	port53/conformance v0.0.0
 )
 
-require golang.org/x/net v0.57.0 // indirect
+require golang.org/x/net v0.62.0 // indirect
 
 replace port53/conformance => ../conformance

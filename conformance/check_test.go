@@ -43,7 +43,7 @@ ns2 A 10.2.0.1
 @ TXT "v=spf1 -all"
 _dmarc TXT "v=DMARC1; p=reject"
 @ CAA 0 issue "ca.example.net"
-www A 192.0.2.80
+www A 5.0.0.80
 `
 
 // plantedFaults are in the order of the catalogue.
@@ -77,10 +77,10 @@ func plantedFaults() []fault {
 		{name: "serial", want: insecure("ZONE-SERIAL warn"), nsd: swap("host 1 ", "host 2 ")},
 		{name: "serialfar", want: insecure("ZONE-SERIAL fail"), nsd: swap("host 1 ", "host 2000000000 ")},
 		{name: "secondtext", want: insecure("ZONE-SAME fail"), nsd: swap("v=spf1 -all", "v=spf1 ~all")},
-		{name: "secondnone", want: insecure("ZONE-SAME fail"), nsd: swap("www A 192.0.2.80\n", "")},
-		{name: "secondaddress", want: insecure("ZONE-SAME warn"), nsd: swap("www A 192.0.2.80", "www A 192.0.2.81")},
+		{name: "secondnone", want: insecure("ZONE-SAME fail"), nsd: swap("www A 5.0.0.80\n", "")},
+		{name: "secondaddress", want: insecure("ZONE-SAME warn"), nsd: swap("www A 5.0.0.80", "www A 5.0.0.81")},
 		{name: "secondns", want: insecure("ZONE-SAME fail", "DEL-NS-SYNC warn"), nsd: add("@ NS ns3\nns3 A 10.3.0.1\n")},
-		{name: "secondwild", want: insecure("ZONE-SAME fail"), nsd: add("* A 192.0.2.9\n")},
+		{name: "secondwild", want: insecure("ZONE-SAME fail"), nsd: add("* A 5.0.0.9\n")},
 		{name: "secondbare", want: []string{"DNSSEC-CHAIN fail", "DNSSEC-NX fail", "ZONE-SAME fail"}, keys: ecdsa, bare: true},
 		{name: "keyexpired", want: []string{"DNSSEC-CHAIN fail", "DNSSEC-EXP fail"}, keys: ecdsa, sign: []string{"-s", "now-172800", "-X", "now-3600"}},
 		{name: "keysoon", want: []string{"DNSSEC-EXP warn"}, keys: ecdsa, sign: []string{"-X", "now+43200"}},
@@ -98,8 +98,8 @@ func plantedFaults() []fault {
 		{name: "unregistered", want: insecure("ZONE-DANGLE fail"), zone: add("@ MX 10 mail.not-registered.\n")},
 		{name: "dangleinside", want: insecure("ZONE-DANGLE warn"), zone: add("@ MX 10 gone\n")},
 		{name: "nospf", want: insecure("ZONE-MAIL warn"), zone: swap("v=spf1 -all", "nothing")},
-		{name: "spfall", want: insecure("ZONE-MAIL warn"), zone: swap("-all", "+all")},
-		{name: "spflong", want: insecure("ZONE-MAIL warn"), zone: swap("-all", strings.Repeat("include:a.example ", 11)+"-all")},
+		{name: "spfall", want: insecure("ZONE-MAIL fail"), zone: swap("-all", "+all")},
+		{name: "spflong", want: insecure("ZONE-DANGLE warn", "ZONE-MAIL fail"), zone: swap("-all", strings.Repeat("include:a.example ", 11)+"-all")},
 		{name: "dmarcnone", want: insecure("ZONE-MAIL warn"), zone: swap("p=reject", "p=none")},
 		{name: "nodmarc", want: insecure("ZONE-MAIL warn"), zone: swap("_dmarc", "_other")},
 		{name: "nocaa", want: insecure("ZONE-CAA warn"), zone: swap("@ CAA", "www CAA")},
@@ -634,7 +634,7 @@ func TestChecksItself(t *testing.T) {
 	root, anchor := own.signed(t, dir, write("root.zone", `. 3600 SOA a.root. host. 1 14400 3600 604800 3600
 . 3600 NS a.root.
 a.root. 3600 A 10.0.0.1
-www.example.com. 3600 A 192.0.2.80
+www.example.com. 3600 A 5.0.0.80
 dnssec-failed.org. 3600 A 192.0.2.66
 `), true)
 	hints := write("hints", ". 3600 NS a.root.\na.root. 3600 A 10.0.0.1\n")

@@ -479,7 +479,7 @@ func TestCovered(t *testing.T) {
 	without := []string{
 		"DOQ-CERT", // there is no QUIC to make one with
 	}
-	elsewhere := []string{"SRV-RRL", "SRV-RRLSLIP", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS"}
+	elsewhere := []string{"ZONE-TLSA", "ZONE-HTTPS", "ZONE-REVERSE", "SRV-RRL", "SRV-RRLSLIP", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS"}
 	one, more, streams := bad(), trials(), streamTrials()
 	for _, c := range catalogue.All() {
 		if c.Group == catalogue.GroupResolver || c.Group == catalogue.GroupConfig || c.Group == catalogue.GroupReach {

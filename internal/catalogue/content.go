@@ -3,7 +3,6 @@ package catalogue
 import (
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"port53/internal/finding"
@@ -22,7 +21,6 @@ const (
 	negMax     = 86400
 	ttlMin     = 60
 	ttlMax     = 7 * 86400
-	spfLookups = 10 // RFC 7208, section 4.6.4
 )
 
 // A rule judges one set at a zone's apex. A set without records is one that is not there.
@@ -67,12 +65,6 @@ func judgeTXT(set *wire.RRset) (finding.State, string) {
 		return finding.Warn, fmt.Sprintf("%d octets of TXT at the apex", size)
 	}
 	return finding.Pass, fmt.Sprintf("%d octets of TXT at the apex", size)
-}
-
-// private tells whether an address must not be in a public zone.
-func private(data []byte) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(data)
-	return a, ok && (a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified())
 }
 
 // strings of TXT data, joined (RFC 7208, section 3.3).

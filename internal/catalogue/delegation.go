@@ -65,6 +65,8 @@ func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 		s, m, err := c.Servers[i], said.m, said.err
 		f := finding.Finding{State: finding.Fail, Key: s.Addr.String(), Evidence: seen(s, q, m)}
 		switch {
+		case check.IsLocal(err):
+			f.Detail = fmt.Sprintf("%s (%s): %v", wire.NameText(s.Name), s.Addr, err)
 		case errors.Is(err, check.ErrNoWay):
 			noWay++ // ZONE-EVERY tells of it
 			continue
@@ -263,29 +265,40 @@ func delTwo(_ context.Context, _ *check.Run, c *check.Cut) []finding.Finding {
 func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
 	var out []finding.Finding
 	unknown := 0
+	n := network{r}
+	f := &claims{teller: n, zone: r.Zone, ownRoot: r.Options.OwnRoot()}
 	for _, ns := range c.NS {
 		if len(c.Glue[string(ns)]) > 0 && wire.Subdomain(ns, r.Zone) {
 			continue
 		}
-		m, err := r.Lookup(ctx, ns, wire.TypeA)
-		switch {
-		case err != nil:
-			unknown++
-		case m.Rcode == wire.NXDomain:
-			f := finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " does not exist", Evidence: finding.Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + check.ShellName(ns)}}
-			if domain, sold := free(m); sold {
-				f.Severity = finding.SevCritical
-				f.Detail += fmt.Sprintf(", and %s has no such domain: whoever registers it owns this zone", wire.NameText(domain))
-			}
-			out = append(out, f)
-		case len(m.In(wire.Answer, wire.TypeA)) == 0:
-			six, err := r.Lookup(ctx, ns, wire.TypeAAAA)
-			if err != nil {
-				unknown++
-			} else if len(six.In(wire.Answer, wire.TypeAAAA)) == 0 {
-				out = append(out, finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " has no address", Evidence: finding.Evidence{Received: m.Raw, Command: "dig +trace -t A -q " + check.ShellName(ns)}})
-			}
+		x := n.tell(ctx, ns, wire.TypeA)
+		if x.is == noData {
+			x = n.tell(ctx, ns, wire.TypeAAAA)
 		}
+		w := finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Evidence: finding.Evidence{Received: x.raw, Command: "dig +trace -t A -q " + check.ShellName(ns)}}
+		what, sold := specialUse(ns, r.Zone)
+		got := f.of(ctx, x)
+		switch {
+		case what != "" && !sold:
+			w.Detail = wire.NameText(ns) + " is nobody's server on the Internet: the name is for " + what
+		case addressLike(ns):
+			w.Detail = wire.NameText(ns) + " is an address, and has to be a name"
+		case got != nil:
+			w.Detail = fmt.Sprintf("%s %s: %s, and owns this zone", wire.NameText(ns), x.why(wire.TypeA), got.how)
+			if w.Title = fmt.Sprintf("the zone can be taken over: anyone can have %s", wire.NameText(got.name)); !got.likely {
+				w.Severity = finding.SevCritical
+			}
+		case x.is == noName:
+			w.Detail = wire.NameText(ns) + " does not exist"
+		case x.is == noData:
+			w.Detail = wire.NameText(ns) + " has no address"
+		case x.is == broken, x.is == unasked:
+			unknown++
+			continue
+		default:
+			continue
+		}
+		out = append(out, w)
 	}
 	if unknown > 0 {
 		out = append(out, finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured for %d of %d names", unknown, len(c.NS))...)

@@ -2,6 +2,7 @@ package catalogue
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -29,9 +30,11 @@ const (
 	askedAtOnce    = 8                // words that are asked for at one time
 	silentMost     = 20               // questions in a row without an answer, after which it is given up
 	permuteMost    = 200              // names that permutations are made of
+	moreMost       = 4000             // questions for more than the addresses of names
 	privateMost    = 1000             // names that are asked for IPv6 addresses
 	dangleMost     = 2000             // targets that are looked up
 	addrsMost      = 26               // addresses of one name that are kept: 13 servers of two families
+	edgesMost      = 100              // to where one name leads
 )
 
 // A found is a name that discovery found, with what is known of it.
@@ -39,7 +42,7 @@ type found struct {
 	name  []byte // in lower case
 	how   string // transfer, nsec, word, certificate, permutation or common
 	addrs []netip.Addr
-	alias []byte
+	edges []edge // to where it leads
 }
 
 // A discovery is the names of a zone that a stranger finds.
@@ -49,17 +52,18 @@ type discovery struct {
 	err    error
 	ev     finding.Evidence
 	capped bool
+	sets   map[question][][]byte // of a transfer: those that are judged by their data
 }
 
 // discovered returns the names of the zone: common ones, or with Options.Subdomains all
 // that can be found. It is done once a run.
 func discovered(ctx context.Context, r *check.Run) *discovery {
 	return check.Once(r, check.Fact[*discovery]{Name: string(wire.Lower(nil, r.Zone))}, func() *discovery {
-		d := &discoverer{r: r, have: map[string]*found{}}
+		d := &discoverer{r: r, have: map[string]*found{}, sets: map[question][][]byte{}}
 		within, cancel := context.WithTimeout(ctx, discoverBudget)
 		defer cancel()
 		d.run(within)
-		out := &discovery{err: d.err, ev: d.ev, ways: d.ways, capped: len(d.have) >= discoverMost}
+		out := &discovery{err: d.err, ev: d.ev, ways: d.ways, capped: len(d.have) >= discoverMost, sets: d.sets}
 		for _, f := range d.have {
 			out.names = append(out.names, *f)
 		}
@@ -77,6 +81,7 @@ type discoverer struct {
 
 	mu   sync.Mutex
 	have map[string]*found
+	sets map[question][][]byte
 }
 
 // add keeps a name of the zone, and says whether it is new.
@@ -99,10 +104,47 @@ func (d *discoverer) way(how string, before int) {
 }
 
 func (d *discoverer) run(ctx context.Context) {
-	if !d.r.Options.Subdomains {
+	given := d.given()
+	d.each(ctx, len(given), func(l *line, i int) error { return d.look(ctx, l, given[i], "named") })
+	if d.r.Options.Subdomains {
+		d.search(ctx)
+	} else {
 		d.words(ctx, "common", commonLabels())
-		return
 	}
+	d.more(ctx)
+}
+
+// more asks for what else names have that leads elsewhere, of those that were named or searched for. A transfer has it all.
+func (d *discoverer) more(ctx context.Context) {
+	var list []question
+	for _, f := range d.have {
+		if f.how == "named" || d.r.Options.Subdomains && f.how != "transfer" {
+			for _, t := range []wire.Type{wire.TypeMX, wire.TypeHTTPS, wire.TypeTXT, wire.TypeCAA} {
+				list = append(list, question{string(f.name), t})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b question) int { return cmp.Or(strings.Compare(a.name, b.name), int(a.t)-int(b.t)) })
+	list = list[:min(len(list), moreMost)]
+	d.each(ctx, len(list), func(l *line, i int) error {
+		q := list[i]
+		m, _, err := l.ask(ctx, []byte(q.name), q.t)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if data := m.Answers([]byte(q.name), q.t); len(data) > 0 {
+			d.sets[q] = data
+			f := d.have[q.name]
+			f.edges = append(f.edges, edgesIn(d.r.Zone, []byte(q.name), m)...)
+		}
+		return nil
+	})
+}
+
+// search looks for all names of the zone.
+func (d *discoverer) search(ctx context.Context) {
 	before := 0
 	d.transfer(ctx)
 	d.way("transfer", before)
@@ -137,6 +179,26 @@ func (d *discoverer) run(ctx context.Context) {
 	}
 	slices.SortFunc(known, func(a, b found) int { return bytes.Compare(a.name, b.name) })
 	d.each(ctx, len(known), func(l *line, i int) error { return d.look(ctx, l, known[i].name, known[i].how) })
+}
+
+// given returns the names that somebody wants to be looked at, those that are in the zone.
+func (d *discoverer) given() [][]byte {
+	var out [][]byte
+	for _, text := range d.r.Options.Names {
+		name, err := wire.ParseName(text)
+		if err != nil {
+			continue
+		}
+		if !strings.HasSuffix(text, ".") && !wire.Subdomain(name, d.r.Zone) {
+			if name = append(name[:len(name)-1], d.r.Zone...); len(name) > wire.MaxName {
+				continue
+			}
+		}
+		if wire.Subdomain(name, d.r.Zone) && !wire.EqualFold(name, d.r.Zone) {
+			out = append(out, wire.Lower(nil, name))
+		}
+	}
+	return names(out)
 }
 
 // each does something for n things, some at one time, and gives up when nothing is
@@ -176,8 +238,15 @@ func (d *discoverer) each(ctx context.Context, n int, do func(l *line, i int) er
 type line struct {
 	r    *check.Run
 	c    *exchange.Stream
-	dead bool // TCP has failed
+	dead bool // TCP has failed, at all servers that were tried
+	at   int  // the server that is asked, of those of the zone
 }
+
+// The patience with servers that do not take to TCP.
+const (
+	lineServers = 3
+	lineDial    = time.Second
+)
 
 func (l *line) close() {
 	if l.c != nil {
@@ -188,13 +257,20 @@ func (l *line) close() {
 
 func (l *line) ask(ctx context.Context, name []byte, t wire.Type) (*check.Reply, finding.Evidence, error) {
 	servers, err := l.r.ZoneServers(ctx)
-	for try := 0; err == nil && try < 2 && !l.dead && len(servers) > 0; try++ {
-		m, err := l.exchange(ctx, servers[0], name, t)
-		if err == nil {
-			return m, seen(servers[0], check.Query{Name: name, Type: t}, m), nil
+	for try := 0; err == nil && try < 2*lineServers && !l.dead && l.at < len(servers); try++ {
+		if s := servers[l.at]; l.r.Asks(s.Addr) && l.r.Reaches(ctx, s.Addr) {
+			used := l.c != nil
+			m, err := l.exchange(ctx, s, name, t)
+			if err == nil {
+				return m, seen(s, check.Query{Name: name, Type: t}, m), nil
+			}
+			l.close() // the server may close after some questions: once more, on a new one
+			if used {
+				continue
+			}
 		}
-		l.close() // the server may close after some questions: once more, on a new one
-		l.dead = try > 0
+		l.at++
+		l.dead = l.at == min(len(servers), lineServers)
 	}
 	return l.r.FromZone(ctx, name, t)
 }
@@ -208,7 +284,9 @@ func (l *line) exchange(ctx context.Context, s finding.Server, name []byte, t wi
 	if l.c == nil {
 		at := *l.r
 		at.Server = s
-		if l.c, err = at.DialTCP(ctx); err != nil {
+		dial, cancel := context.WithTimeout(ctx, lineDial)
+		defer cancel()
+		if l.c, err = at.DialTCP(dial); err != nil {
 			return nil, err
 		}
 	}
@@ -238,6 +316,13 @@ func (d *discoverer) look(ctx context.Context, l *line, name []byte, how string)
 	if m.Rcode != wire.NoError || d.wild != "" && shapeOf(m, name) == d.wild && !below {
 		return nil
 	}
+	var dname []edge
+	if !below && len(m.In(wire.Answer, wire.TypeA))+len(m.In(wire.Answer, wire.TypeCNAME)) == 0 {
+		// A DNAME shows at names below its own alone (RFC 6672, section 2.3).
+		if m, _, err := l.ask(ctx, name, wire.TypeDNAME); err == nil {
+			dname = edgesIn(d.r.Zone, name, m)
+		}
+	}
 	d.add(name, how)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -250,9 +335,8 @@ func (d *discoverer) look(ctx context.Context, l *line, name []byte, how string)
 			f.addrs = append(f.addrs, a)
 		}
 	}
-	if alias := m.Answers(name, wire.TypeCNAME); len(alias) > 0 {
-		f.alias = wire.Lower(nil, alias[0])
-	}
+	f.edges = append(f.edges, edgesIn(d.r.Zone, name, m)...)
+	f.edges = append(f.edges, dname...)
 	return nil
 }
 
@@ -316,6 +400,9 @@ func (d *discoverer) transfer(ctx context.Context) {
 		return
 	}
 	for _, s := range servers {
+		if !d.r.Asks(s.Addr) {
+			continue
+		}
 		at := *d.r
 		at.Server = s
 		if d.transferFrom(ctx, &at) {
@@ -365,6 +452,10 @@ func (d *discoverer) transferred(rr *wire.Record) {
 	d.add(rr.Owner, "transfer")
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if slices.Contains(judgedTypes(), rr.Type) && len(d.sets) < discoverMost && wire.Subdomain(rr.Owner, d.r.Zone) {
+		q := question{string(wire.Lower(nil, rr.Owner)), rr.Type}
+		d.sets[q] = append(d.sets[q], rr.Data)
+	}
 	f := d.have[string(wire.Lower(nil, rr.Owner))]
 	if f == nil {
 		return
@@ -372,8 +463,11 @@ func (d *discoverer) transferred(rr *wire.Record) {
 	switch a, ok := netip.AddrFromSlice(rr.Data); {
 	case (rr.Type == wire.TypeA || rr.Type == wire.TypeAAAA) && ok && len(f.addrs) < addrsMost:
 		f.addrs = append(f.addrs, a)
-	case rr.Type == wire.TypeCNAME:
-		f.alias = wire.Lower(nil, rr.Data)
+	case len(f.edges) < edgesMost:
+		f.edges = append(f.edges, leads(f.name, rr.Type, rr.Data)...)
+		if rr.Type == wire.TypeNS && !slices.ContainsFunc(f.edges, func(e edge) bool { return e.need == needServed }) {
+			f.edges = append(f.edges, edge{from: f.name, what: "NS", target: f.name, need: needServed})
+		}
 	}
 }
 
@@ -387,7 +481,7 @@ func (d *discoverer) certificates(ctx context.Context) {
 		}
 		for _, rr := range m.In(wire.Answer, wire.TypeA) {
 			a, ok := netip.AddrFromSlice(rr.Data)
-			if !ok || seen[a] || len(seen) >= check.WalkServers {
+			if !ok || seen[a] || len(seen) >= check.WalkServers || !d.r.Options.Asks(a) {
 				continue
 			}
 			seen[a] = true
@@ -417,24 +511,4 @@ func certNames(ctx context.Context, wait time.Duration, addr netip.AddrPort, hos
 		}
 	}
 	return out
-}
-
-// free tells what a reply says of a name that does not exist: whether somebody else can
-// have it. The SOA says which zone denies the name: if that is one where domains are
-// sold, the domain is not registered.
-func free(m *check.Reply) (domain []byte, sold bool) {
-	soa := m.In(wire.Authority, wire.TypeSOA)
-	if len(soa) == 0 {
-		return nil, false
-	}
-	owner := soa[0].Owner
-	// The second levels under which countries sell domains.
-	second := []string{"co", "com", "org", "net", "gov", "edu", "ac", "gob", "go", "or", "ne"}
-	switch labels := wire.LabelCount(owner); {
-	case labels <= 1:
-		return owner, true
-	case labels == 2:
-		return owner, slices.Contains(second, strings.ToLower(string(owner[1:1+int(owner[0])])))
-	}
-	return owner, false
 }

@@ -68,7 +68,7 @@ func TestDiscovery(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			at := serve(t, 3, c.s)
-			o := &check.Options{Port: at[0].Port(), Subdomains: true, Timeout: time.Second, PortDoH: at[0].Port(), Roots: []finding.Server{{Addr: at[0], Name: name("a.root")}}}
+			o := &check.Options{Port: at[0].Port(), Search: check.Search{Subdomains: true}, Timeout: time.Second, PortDoH: at[0].Port(), Roots: []finding.Server{{Addr: at[0], Name: name("a.root")}}}
 			r := examine(t.Context(), finding.Target{Text: "example.test", Zone: zone, Servers: []finding.Server{{Addr: at[1]}, {Addr: at[2]}}}, o,
 				func(c *check.Check) bool { return c.ID == "ZONE-SUBS" }, func(int, int) {})
 			f := r.Results[0].Findings[0]
@@ -89,7 +89,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	// A zone that nobody answers for has no names that are known.
 	dead := netip.MustParseAddrPort("127.0.0.1:9")
-	r := examine(t.Context(), finding.Target{Text: "example.test", Zone: zone, Servers: []finding.Server{{Addr: dead}}}, &check.Options{Subdomains: true, Timeout: 10 * time.Millisecond},
+	r := examine(t.Context(), finding.Target{Text: "example.test", Zone: zone, Servers: []finding.Server{{Addr: dead}}}, &check.Options{Search: check.Search{Subdomains: true}, Timeout: 10 * time.Millisecond},
 		func(c *check.Check) bool {
 			return c.ID == "ZONE-SUBS" || c.ID == "ZONE-DANGLE" || c.ID == "ZONE-PRIVATE"
 		}, func(int, int) {})

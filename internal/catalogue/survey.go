@@ -132,8 +132,11 @@ func newSurvey(ctx context.Context, r *check.Run) (*survey, error) {
 		return nil, errors.New("no server has an address")
 	}
 	s := &survey{zone: wire.Lower(nil, r.Zone)}
-	s.add(servers)
-	s.add(s.unlisted(ctx, r, servers))
+	asked := func(list []finding.Server) []finding.Server { // the others are judged by their addresses
+		return slices.DeleteFunc(slices.Clone(list), func(x finding.Server) bool { return !r.Asks(x.Addr) })
+	}
+	s.add(asked(servers))
+	s.add(asked(s.unlisted(ctx, r, servers)))
 	s.ask(ctx, r)
 	return s, nil
 }

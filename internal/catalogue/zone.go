@@ -1,7 +1,6 @@
 package catalogue
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -49,7 +48,10 @@ func zoneChecks() []*check.Check {
 		{Check: finding.Check{ID: "ZONE-MAIL", Severity: finding.SevMedium}, Run: zoneMail},
 		{Check: finding.Check{ID: "ZONE-CAA", Severity: finding.SevLow}, Run: zoneCAA},
 		{Check: finding.Check{ID: "ZONE-TXT", Severity: finding.SevMedium}, Run: zoneTXT},
+		{Check: finding.Check{ID: "ZONE-TLSA", Severity: finding.SevMedium}, Run: zoneTLSA},
+		{Check: finding.Check{ID: "ZONE-HTTPS", Severity: finding.SevMedium}, Run: zoneHTTPS},
 		{Check: finding.Check{ID: "ZONE-PTR", Severity: finding.SevLow}, Run: delegated(zonePTR)},
+		{Check: finding.Check{ID: "ZONE-REVERSE", Severity: finding.SevLow}, Run: zoneReverse},
 	}))
 }
 
@@ -103,8 +105,9 @@ func zoneWild(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	for _, rr := range m.In(wire.Answer, wire.TypeA) {
-		if a, bad := private(rr.Data); bad {
-			return finding.Verdict(finding.Warn, ev, "every name has the private address %v", a)
+		a, _ := netip.AddrFromSlice(rr.Data)
+		if kind, what := specialAddress(a); kind != blockNone {
+			return finding.Verdict(finding.Warn, ev, "every name has the address %v: %s", a, what)
 		}
 	}
 	if len(m.In(wire.Answer, wire.TypeA))+len(m.In(wire.Answer, wire.TypeCNAME)) > 0 {
@@ -118,122 +121,8 @@ func commonLabels() []string {
 	return []string{"www", "mail", "ftp", "dev", "test", "staging", "vpn", "admin", "api", "app", "blog", "shop", "cdn", "static", "docs", "status", "intranet", "_msdcs", "sub", "smtp", "imap", "webmail", "portal", "web", "git"}
 }
 
-// zoneDangle looks up what the zone's names lead to: aliases of what was found, and the
-// hosts that the apex and delegations name.
-func zoneDangle(ctx context.Context, r *check.Run) []finding.Finding {
-	d := discovered(ctx, r)
-	if d.err != nil && len(d.names) == 0 {
-		return finding.Unmeasured(d.ev, d.err)
-	}
-	type edge struct {
-		from   []byte
-		t      wire.Type
-		target []byte
-	}
-	var edges []edge
-	for i := range d.names {
-		if f := &d.names[i]; f.alias != nil {
-			edges = append(edges, edge{f.name, wire.TypeCNAME, f.alias})
-		}
-	}
-	for _, q := range []struct {
-		name []byte
-		t    wire.Type
-		at   int
-	}{{r.Zone, wire.TypeNS, 0}, {r.Zone, wire.TypeMX, 2}, {check.Below("_sip", check.Below("_tls", r.Zone)), wire.TypeSRV, 6}, {check.Below("_xmpp-server", check.Below("_tcp", r.Zone)), wire.TypeSRV, 6}} {
-		m, ev, err := r.FromZone(ctx, q.name, q.t)
-		if err != nil {
-			return finding.Unmeasured(ev, err)
-		}
-		for _, data := range m.Answers(q.name, q.t) {
-			if n := rdataName(data, q.at); len(n) > 1 {
-				edges = append(edges, edge{q.name, q.t, wire.Lower(nil, n)})
-			}
-		}
-	}
-	var out []finding.Finding
-	unknown, heard := 0, 0
-	var last error
-	for _, e := range edges[:min(len(edges), dangleMost)] {
-		m, err := r.Lookup(ctx, e.target, wire.TypeA)
-		if wire.Subdomain(e.target, r.Zone) {
-			m, _, err = r.FromZone(ctx, e.target, wire.TypeA)
-		}
-		if err != nil {
-			unknown, last = unknown+1, err
-			continue
-		}
-		heard++
-		if s, why := judgeDangle(r.Zone, e.target, m); s != finding.Pass {
-			out = append(out, finding.Finding{State: s, Key: wire.NameText(e.from) + " " + e.t.String(), Detail: fmt.Sprintf("%s %s: %s", wire.NameText(e.from), e.t, why), Evidence: finding.Evidence{Received: m.Raw, N: 1, Command: "dig -t A -q " + check.ShellName(e.target)}})
-		}
-	}
-	if unknown > 0 {
-		out = append(out, finding.Unmeasured(d.ev, fmt.Errorf("%d of %d targets: %w", unknown, len(edges), last))...)
-	}
-	if len(out) == 0 {
-		return finding.Verdict(finding.Pass, d.ev, "all %d targets exist", heard)
-	}
-	return out
-}
-
 // maxListed is how many names stand in one finding.
 const maxListed = 500
-
-func zonePrivate(ctx context.Context, r *check.Run) []finding.Finding {
-	d := discovered(ctx, r)
-	if d.err != nil {
-		return finding.Unmeasured(d.ev, d.err)
-	}
-	servers, err := r.ZoneServers(ctx)
-	if err != nil || len(servers) == 0 {
-		return finding.Unmeasured(d.ev, errors.Join(err, errors.New("no server")))
-	}
-	var out []finding.Finding
-	var ev finding.Evidence
-	for _, t := range []wire.Type{wire.TypeA, wire.TypeAAAA} {
-		m, e, err := r.FromZone(ctx, r.Zone, t)
-		if err != nil {
-			return finding.Unmeasured(e, err)
-		}
-		ev = e
-		for _, rr := range m.In(wire.Answer, t) {
-			if a, bad := private(rr.Data); bad {
-				out = append(out, finding.Finding{State: finding.Warn, Key: wire.NameText(rr.Owner) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(rr.Owner), a), Evidence: e})
-			}
-		}
-	}
-	for i := range d.names {
-		f := &d.names[i]
-		e, addrs := ev, slices.Clone(f.addrs)
-		if f.how != "transfer" && i < privateMost {
-			m, e6, err := r.FromZone(ctx, f.name, wire.TypeAAAA)
-			if err != nil {
-				return finding.Unmeasured(e6, err)
-			}
-			e = e6
-			for _, rr := range m.In(wire.Answer, wire.TypeAAAA) {
-				if a, ok := netip.AddrFromSlice(rr.Data); ok {
-					addrs = append(addrs, a)
-				}
-			}
-		}
-		for _, a := range addrs {
-			if _, bad := private(a.AsSlice()); bad && len(out) < maxListed {
-				t := wire.TypeAAAA
-				if a.Is4() {
-					t = wire.TypeA
-				}
-				e.Command = check.Dig(servers[0], check.Query{Name: f.name, Type: t})
-				out = append(out, finding.Finding{State: finding.Warn, Key: wire.NameText(f.name) + a.String(), Detail: fmt.Sprintf("%s has the private address %v", wire.NameText(f.name), a), Evidence: e})
-			}
-		}
-	}
-	if len(out) == 0 {
-		return finding.Verdict(finding.Pass, ev, "no private address at the apex and %d names", len(d.names))
-	}
-	return out
-}
 
 // telling are labels that tell an attacker where to go on.
 func telling() []string {
@@ -248,7 +137,7 @@ func zoneSubs(ctx context.Context, r *check.Run) []finding.Finding {
 	var list [][]byte
 	for i := range d.names {
 		n := d.names[i].name
-		if r.Options.Subdomains || slices.Contains(telling(), string(n[1:1+int(n[0])])) {
+		if r.Options.Subdomains || d.names[i].how == "named" || slices.Contains(telling(), string(n[1:1+int(n[0])])) {
 			list = append(list, n)
 		}
 	}
@@ -278,81 +167,6 @@ func zoneSubs(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Pass, d.ev, "none of the telling names is there")
 	}
 	return out
-}
-
-func zoneMail(ctx context.Context, r *check.Run) []finding.Finding {
-	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeTXT)
-	if err != nil {
-		return finding.Unmeasured(ev, err)
-	}
-	spf, faults := "", []string{}
-	for _, d := range m.Answers(r.Zone, wire.TypeTXT) {
-		if s := joinTXT(d); strings.HasPrefix(s, "v=spf1") {
-			spf = s
-		}
-	}
-	n := 0
-	for _, term := range strings.Fields(spf) {
-		term = strings.TrimLeft(term, "+-~?")
-		for _, p := range []string{"include:", "a", "mx", "ptr", "exists:", "redirect="} {
-			if term == p || strings.HasPrefix(term, p) && (strings.ContainsAny(p, ":=") || term[len(p)] == ':') {
-				n++
-			}
-		}
-	}
-	switch {
-	case spf == "":
-		faults = append(faults, "no SPF")
-	case strings.Contains(spf, "+all") || strings.HasSuffix(spf, " all"):
-		faults = append(faults, "SPF lets everyone send")
-	case n > spfLookups:
-		faults = append(faults, fmt.Sprintf("SPF needs %d look-ups", n))
-	}
-	name := check.Below("_dmarc", r.Zone)
-	d, ev2, err := r.FromZone(ctx, name, wire.TypeTXT)
-	if err != nil {
-		return finding.Unmeasured(ev2, err)
-	}
-	dmarc := ""
-	for _, x := range d.Answers(name, wire.TypeTXT) {
-		if s := joinTXT(x); strings.HasPrefix(s, "v=DMARC1") {
-			dmarc = strings.ReplaceAll(s, " ", "")
-		}
-	}
-	switch {
-	case dmarc == "":
-		faults = append(faults, "no DMARC")
-	case strings.Contains(dmarc, ";p=none"):
-		faults = append(faults, "DMARC only watches")
-	}
-	if len(faults) > 0 {
-		return finding.Verdict(finding.Warn, ev, "%s", strings.Join(faults, ", "))
-	}
-	return finding.Verdict(finding.Pass, ev, "SPF and DMARC are set")
-}
-
-func zoneCAA(ctx context.Context, r *check.Run) []finding.Finding {
-	m, ev, err := r.FromZone(ctx, r.Zone, wire.TypeCAA)
-	if err != nil {
-		return finding.Unmeasured(ev, err)
-	}
-	if len(m.Answers(r.Zone, wire.TypeCAA)) > 0 {
-		return finding.Verdict(finding.Pass, ev, "the zone has CAA")
-	}
-	for i := 1; i < wire.LabelCount(r.Zone); i++ {
-		var s wire.SplitName
-		s.Set(r.Zone)
-		s.Cut(i)
-		up := bytes.Clone(s.Name())
-		m, err := r.Lookup(ctx, up, wire.TypeCAA)
-		if err != nil {
-			return finding.Unmeasured(ev, err)
-		}
-		if len(m.Answers(up, wire.TypeCAA)) > 0 {
-			return finding.Verdict(finding.Pass, ev, "%s has CAA", wire.NameText(up))
-		}
-	}
-	return finding.Verdict(finding.Warn, ev, "any authority may issue certificates")
 }
 
 func zoneTXT(ctx context.Context, r *check.Run) []finding.Finding {

@@ -73,13 +73,20 @@ type Options struct {
 	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
 	Config           *config.Config   // that targets which name one are audited by; nil: none
 	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
-	Subdomains       bool             // look for all names of zones, not for common ones alone
-	Anchors          []Anchor         // nil: the root's keys of 2017 and 2024
-	Probe            *Probe           // nil: what needs one does not apply
-	Timeout          time.Duration    // for one try; 0: two seconds
-	Ports            []uint16         // more TCP ports to look at; the open ones are reported
-	Connect          bool             // look at TCP ports by whole connections only
-	Lab              Lab
+	Search
+	Anchors []Anchor      // nil: the root's keys of 2017 and 2024
+	Probe   *Probe        // nil: what needs one does not apply
+	Timeout time.Duration // for one try; 0: two seconds
+	Ports   []uint16      // more TCP ports to look at; the open ones are reported
+	Connect bool          // look at TCP ports by whole connections only
+	Lab     Lab
+}
+
+// A Search is which names of zones are looked at, beside the common ones.
+type Search struct {
+	Subdomains bool     // all that can be found
+	Names      []string // these, relative to the zone or ending with a dot
+	Selectors  []string // of DKIM: there are keys at them
 }
 
 // A Lab is what a laboratory has in place of the Internet. Its zero value is the Internet.
@@ -260,6 +267,9 @@ const atWork = 300 * time.Millisecond
 
 // askOnce sends a message in a datagram, once.
 func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait time.Duration) (*Reply, error) {
+	if err := r.local(s.Addr); err != nil {
+		return nil, err
+	}
 	leave, err := r.Options.Gate.Enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
@@ -276,6 +286,9 @@ func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait ti
 	return m, noWay(err)
 }
 
+// buffers are for datagrams that are awaited: there are hundreds at one time.
+var buffers = sync.Pool{New: func() any { return new([wire.MaxMessage]byte) }}
+
 // Exchange sends a datagram on a socket of a server's and waits for the reply to it: any
 // with its ID, for what else is wrong with it is what is looked at.
 func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Duration, msg []byte) (*Reply, error) {
@@ -285,7 +298,9 @@ func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Du
 		return nil, err
 	}
 	d := exchange.Datagram{ByID: true}
-	raw, _, err := d.Receive(ctx, s, msg, make([]byte, wire.MaxMessage), begin.Add(wait))
+	buf := buffers.Get().(*[wire.MaxMessage]byte) // nothing else is put there
+	defer buffers.Put(buf)
+	raw, _, err := d.Receive(ctx, s, msg, buf[:], begin.Add(wait))
 	if err != nil {
 		return nil, err
 	}
@@ -355,6 +370,9 @@ const againAfter = 200 * time.Millisecond
 
 // askTCP sends a message over a connection of its own, once.
 func (r *Run) askTCP(ctx context.Context, s finding.Server, msg []byte, wait time.Duration) (*Reply, error) {
+	if err := r.local(s.Addr); err != nil {
+		return nil, err
+	}
 	leave, err := r.Options.Gate.Enter(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err

@@ -67,10 +67,10 @@ func TestCost(t *testing.T) {
 		o    Options
 		want time.Duration
 	}{
-		{CostQuestions, Options{Subdomains: true}, checkTime},
-		{CostWaits, Options{Subdomains: true}, waitTime},
+		{CostQuestions, Options{Search: Search{Subdomains: true}}, checkTime},
+		{CostWaits, Options{Search: Search{Subdomains: true}}, waitTime},
 		{CostSearch, Options{}, checkTime},
-		{CostSearch, Options{Subdomains: true}, searchTime},
+		{CostSearch, Options{Search: Search{Subdomains: true}}, searchTime},
 	} {
 		if got := c.cost.limit(&c.o); got != c.want {
 			t.Errorf("cost %d, %t: %v, want %v", c.cost, c.o.Subdomains, got, c.want)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,6 +36,10 @@ type Word struct {
 // 192.0.2.1-192.0.2.13, ns1.example.com, ns1.example.com:5300 or example.com.
 func ParseWord(text string) (Word, error) {
 	w := Word{Text: text}
+	if n, err := rangeName(text); n != nil || err != nil {
+		w.name = n
+		return w, err
+	}
 	if p, err := netip.ParsePrefix(text); err == nil {
 		w.net = p.Masked()
 		return w, nil
@@ -70,6 +75,18 @@ func ParseWord(text string) (Word, error) {
 		return w, fmt.Errorf("%s is neither an address nor a name: %w", wire.Printable(text), err)
 	}
 	return w, nil
+}
+
+// rangeName reads the name of a reverse zone of a part of a network, whose label has a slash (RFC 2317, section 4).
+func rangeName(text string) ([]byte, error) {
+	if low := strings.ToLower(strings.TrimSuffix(text, ".")); !strings.Contains(low, "/") || !strings.HasSuffix(low, ".in-addr.arpa") && !strings.HasSuffix(low, ".ip6.arpa") {
+		return nil, nil
+	}
+	n, err := wire.ParseName(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s is no name: %w", wire.Printable(text), err)
+	}
+	return n, nil
 }
 
 // parseRange reads the first and the last address of a range; the last may be its last part alone.
@@ -152,6 +169,10 @@ func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
 		}
 		for _, rr := range m.In(wire.Answer, t) {
 			if a, ok := netip.AddrFromSlice(rr.Data); ok && len(list) < targetServers {
+				if !f.Options.Asks(a) && !wire.Subdomain(w.name, []byte("\x09localhost\x00")) {
+					last = fmt.Errorf("%s: %w", a, ErrLocal)
+					continue
+				}
 				s := finding.Server{Addr: netip.AddrPortFrom(a, port), Name: w.name}
 				list = append(list, finding.Target{Text: w.Text + " (" + at(s.Addr) + ")", Server: s, Zone: f.Zone})
 			}
@@ -174,7 +195,23 @@ func at(a netip.AddrPort) string {
 	return a.String()
 }
 
-// network returns the addresses of a network, if they are not too many.
+// edges reports whether a network has a first and a last address that no host has: its own and that of broadcasts (RFC 1122,
+// section 3.2.1.3). Two addresses, or one, have hosts (RFC 3021).
+func edges(p netip.Prefix) bool { return p.Addr().Is4() && p.Bits() <= 30 }
+
+// Unasked returns the addresses of a word that are no hosts' and therefore left out: a network's first and last.
+func (w *Word) Unasked() []netip.Addr {
+	if !w.net.IsValid() || !edges(w.net) {
+		return nil
+	}
+	last := w.net.Addr().As4()
+	for i := w.net.Bits(); i < 32; i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	return []netip.Addr{w.net.Addr(), netip.AddrFrom4(last)}
+}
+
+// network returns the addresses of a network that hosts can have, if they are not too many.
 func (f *Finder) network(w Word, port uint16) []finding.Target {
 	limit := cmp.Or(f.Max, MaxTargets)
 	bits := w.net.Addr().BitLen() - w.net.Bits()
@@ -182,7 +219,11 @@ func (f *Finder) network(w Word, port uint16) []finding.Target {
 		return []finding.Target{{Text: w.Text, Problem: fmt.Sprintf("it has 2^%d addresses, and %d are allowed: see --max-targets", bits, limit)}}
 	}
 	list := make([]finding.Target, 0, 1<<bits)
+	left := w.Unasked()
 	for a := w.net.Addr(); w.net.Contains(a); a = a.Next() {
+		if slices.Contains(left, a) {
+			continue
+		}
 		s := netip.AddrPortFrom(a, port)
 		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, Swept: true})
 	}
@@ -246,8 +287,8 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding
 	list := []finding.Target{{Text: w.Text, Zone: w.name, Servers: servers}}
 	seen := map[netip.AddrPort]bool{}
 	for _, s := range servers {
-		if seen[s.Addr] {
-			continue
+		if seen[s.Addr] || !f.Options.Asks(s.Addr.Addr()) {
+			continue // the zone's report judges it
 		}
 		seen[s.Addr] = true
 		name := strings.TrimSuffix(wire.NameText(s.Name), ".")

@@ -112,7 +112,11 @@ func TestFind(t *testing.T) {
 		{stub, "elsewhere", "problem: elsewhere. NS cannot be looked up: 192.0.2.9:53 answers SERVFAIL"},
 		{zoned, "192.0.2.0/24", "problem: it has 2^8 addresses, and 4 are allowed: see --max-targets"},
 		{zoned, "::/0", "problem: it has 2^128 addresses, and 4 are allowed: see --max-targets"},
-		{none, "192.0.2.9/30", "192.0.2.8; 192.0.2.9; 192.0.2.10; 192.0.2.11"},
+		{none, "192.0.2.9/30", "192.0.2.9; 192.0.2.10"},
+		{none, "192.0.2.8-11", "192.0.2.8; 192.0.2.9; 192.0.2.10; 192.0.2.11"},
+		{none, "192.0.2.8/31", "192.0.2.8; 192.0.2.9"},
+		{none, "192.0.2.8/32", "192.0.2.8"},
+		{none, "2001:db8::/126", "2001:db8::; 2001:db8::1; 2001:db8::2; 2001:db8::3"},
 		{none, "255.255.255.254/31", "255.255.255.254; 255.255.255.255"},
 		{none, "example.test", "problem: no servers of the root are known"},
 	} {

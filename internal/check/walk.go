@@ -71,7 +71,9 @@ func Replied(x *exchange.Reply) *Reply {
 // walker returns what walks down from the run's roots.
 func walker(r *Run) *chain.Tracer {
 	t := &chain.Tracer{Asker: walking{r}, Port: nsPort(r), IPv4: true, IPv6: true, Queries: walkQueries, Addresses: WalkServers}
-	t.Reaches = func(ctx context.Context, a netip.AddrPort) bool { return !r.habits(a).dead() && r.Reaches(ctx, a) }
+	t.Reaches = func(ctx context.Context, a netip.AddrPort) bool {
+		return r.Asks(a) && !r.habits(a).dead() && r.Reaches(ctx, a)
+	}
 	for _, s := range r.Options.Roots {
 		t.Roots = append(t.Roots, chain.Server{Name: s.Name, Addrs: []netip.Addr{s.Addr.Addr()}, Port: s.Addr.Port()})
 	}
@@ -179,21 +181,8 @@ func btoi(b bool) int {
 // Lookup finds the answer to a question from the root down, as a resolver
 // does, aliases followed. Rcode and answer are those of the last server.
 func (r *Run) Lookup(ctx context.Context, name []byte, t wire.Type) (*Reply, error) {
-	if len(r.Options.Roots) == 0 {
-		return askResolvers(ctx, r, name, t)
-	}
-	type result struct {
-		m   *Reply
-		err error
-	}
-	res := Once(r, Fact[result]{Name: string(wire.Lower(nil, name)), Type: t}, func() result {
-		done, err := walker(r).Trace(ctx, WalkQuestion(name, t, false))
-		if err != nil {
-			return result{nil, err}
-		}
-		return result{Replied(done.Reply), nil}
-	})
-	return res.m, res.err
+	x := r.Trace(ctx, name, t)
+	return x.Reply, x.Err
 }
 
 // askResolvers has a resolver look a name up, aliases followed.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/signal"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"port53/internal/finding"
 	"port53/internal/query"
 	"port53/internal/scan"
+	"port53/internal/wire"
 )
 
 // exitUnmeasured is the exit code of a check that could not reach its target.
@@ -29,7 +31,9 @@ type checkCommand struct {
 	failOn                  string
 	only, skip              []string
 	active, intrusive, mine bool
-	subdomains, stranger    bool
+	stranger                bool
+	subdomains              string   // everything, or names, or a file of them
+	selectors               []string // of DKIM
 	compare                 bool
 	timeout                 time.Duration
 	ports                   string
@@ -52,7 +56,9 @@ A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
 DNSSEC are looked at from the root down, and each of its servers as one of that zone's.
 --file takes a list. Names are found through the system's resolvers and the root's
 servers, or through --resolver or --roots alone. With --zone all servers are asked as
-that zone's. --subdomains looks for all names of a zone, and where they lead.
+that zone's. --subdomains looks for all names of a zone, and where they lead;
+--subdomains=FILE or --subdomains=www,dev looks at these names. Of a network of IPv4 the
+first and last address, which no host has, are asked only if they are named themselves.
 
 --config audits a configuration without a network; --self that of the server which runs
 here, and what its listeners answer. --probe-zone serves a zone that is delegated to
@@ -75,6 +81,7 @@ network where nobody answers do not count, unless nobody answers at any.`,
   port53 check --self --fail-on medium
   port53 check --config port53.yaml --sarif > port53.sarif
   port53 check example.com --subdomains --only ZONE-SUBS,ZONE-DANGLE
+  port53 check example.com --subdomains=names.txt --dkim-selectors 2026a,2026b
   port53 check 192.0.2.53 --json --output known.json
   port53 check 192.0.2.53 --baseline known.json
   port53 check --compare known.json today.json
@@ -105,7 +112,9 @@ network where nobody answers do not count, unless nobody answers at any.`,
 
 func (c *checkCommand) flags(f *pflag.FlagSet) {
 	c.targets.flags(f)
-	f.BoolVar(&c.subdomains, "subdomains", false, "look for all names of zones: transfers, NSEC, 5,000 words, certificates")
+	f.StringVar(&c.subdomains, "subdomains", "", "look for all names of zones (transfers, NSEC, 5,000 words, certificates), or with =FILE or =NAME,NAME for these too")
+	f.Lookup("subdomains").NoOptDefVal = allSubdomains
+	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "look at the DKIM keys of these selectors too, which there have to be")
 	f.BoolVar(&c.stranger, "as-stranger", false, "judge servers on private addresses as if this machine were a stranger to them")
 	f.StringVar(&c.failOn, "fail-on", "high", "the least severity that makes the exit code 1: low, medium, high or critical")
 	f.BoolVar(&c.compare, "compare", false, "tell what is new and gone between two reports in JSON, the older first")
@@ -126,7 +135,10 @@ func (c *checkCommand) options() (*check.Options, finding.Severity, error) {
 	if !ok {
 		return nil, 0, failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", c.failOn)
 	}
-	o := &check.Options{Timeout: c.timeout, Gate: check.NewGate(), Subdomains: c.subdomains, Lab: check.Lab{Stranger: c.stranger}}
+	o := &check.Options{Timeout: c.timeout, Gate: check.NewGate(), Lab: check.Lab{Stranger: c.stranger}}
+	if err := c.search(o); err != nil {
+		return nil, 0, err
+	}
 	switch {
 	case c.intrusive && !c.mine:
 		return nil, 0, failure(exitUsage, "add --i-own-this if it is yours", "--intrusive may keep a weak server from serving others")
@@ -152,6 +164,61 @@ func (c *checkCommand) options() (*check.Options, finding.Severity, error) {
 		return nil, 0, err
 	}
 	return o, least, c.targets.options(o)
+}
+
+// allSubdomains is what --subdomains is without a value.
+const allSubdomains = "*"
+
+// maxNames is how many names --subdomains may have, in a list or in a file.
+const maxNames = 20000
+
+// search fills in which names of zones are looked at. A value is a file if it has a slash or is one, else a list of names.
+func (c *checkCommand) search(o *check.Options) error {
+	for _, selector := range c.selectors {
+		if _, err := wire.ParseName(selector + "._domainkey"); err != nil || selector == "" {
+			return failure(exitUsage, "a selector is a label, or labels with dots between them", "--dkim-selectors: %s is none", query.Safe([]byte(selector)))
+		}
+	}
+	o.Selectors = c.selectors
+	value := c.subdomains
+	switch {
+	case value == "":
+		return nil
+	case value == allSubdomains:
+		o.Subdomains = true
+		return nil
+	}
+	list := strings.Split(value, ",")
+	info, err := os.Stat(value)
+	if err == nil && !info.Mode().IsRegular() {
+		return failure(exitUsage, "", "--subdomains %s: it is no regular file", value)
+	}
+	if err == nil || strings.Contains(value, "/") {
+		text, err := os.ReadFile(value)
+		if err != nil {
+			return failure(exitUsage, "a list of names is written with commas between them", "--subdomains %s: %v", value, pathCause(err))
+		}
+		list = nil
+		for n, line := range strings.Split(string(text), "\n") {
+			line, _, _ = strings.Cut(line, "#")
+			for _, name := range strings.Fields(line) {
+				if _, err := wire.ParseName(name); err != nil {
+					return failure(exitUsage, "names are relative to the zone, or end with a dot", "%s:%d: %s: %v", value, n+1, query.Safe([]byte(name)), err)
+				}
+				list = append(list, name)
+			}
+		}
+	}
+	for _, name := range list {
+		if _, err := wire.ParseName(name); err != nil || name == "" {
+			return failure(exitUsage, "names are relative to the zone, or end with a dot", "--subdomains: %s is no name", query.Safe([]byte(name)))
+		}
+	}
+	if len(list) > maxNames {
+		return failure(exitUsage, "", "--subdomains has %d names, and may have %d", len(list), maxNames)
+	}
+	o.Names = list
+	return nil
 }
 
 // checks returns those that are to run.

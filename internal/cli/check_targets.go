@@ -146,6 +146,11 @@ func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, ar
 			return nil, failure(exitUsage, "a target is 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, 192.0.2.1-13, ns1.example.com or example.com", "%v", err)
 		}
 		words = append(words, w)
+		for _, a := range w.Unasked() {
+			if !slices.Contains(args, a.String()) {
+				fmt.Fprintf(s.err, "port53: note: %s: %v is not asked, since no host has it; name it to have it asked\n", text, a)
+			}
+		}
 	}
 	var out []check.Word
 	for _, text := range c.exclude {

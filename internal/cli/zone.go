@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"port53/internal/app"
+	"port53/internal/catalogue"
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/wire"
@@ -66,6 +67,10 @@ Without --origin the zone's name is that of its SOA record, if the file says it 
 full, else the file's own name without an ending such as .zone. The limits are the
 defaults of zone_limits, or those of the configuration that --config names.
 
+What it holds is judged as "port53 check" judges zones that are served, as far as that
+needs nobody else: mail, CAA, TLSA, HTTPS, addresses and names for special use, names
+that lead nowhere. "port53 check explain ID" tells how. It is told of, and accepted.
+
 This is what named-checkzone, nsd-checkzone, kzonecheck and pdnsutil check-zone do.
 Exit codes: 0 the zone is accepted, 1 it is not, 2 it could not be checked.`,
 		Example: `  port53 zone check example.test.zone
@@ -104,6 +109,16 @@ type checked struct {
 	Records  int             `json:"records,omitempty"`
 	Signed   bool            `json:"signed,omitempty"`
 	Problems []zones.Problem `json:"problems"`
+	Content  []contentRemark `json:"content"`
+}
+
+// contentRemark is what is doubtful in a zone that is accepted.
+type contentRemark struct {
+	Check    string `json:"check"`
+	State    string `json:"state"`
+	Severity string `json:"severity"`
+	Title    string `json:"title"`
+	Detail   string `json:"detail"`
 }
 
 // maxGenerate is the most that $GENERATE may be allowed (SECURITY: $GENERATE bombs).
@@ -133,8 +148,14 @@ func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSO
 	if c.Problems == nil {
 		c.Problems = []zones.Problem{}
 	}
+	c.Content = []contentRemark{}
+	var content []catalogue.ContentRemark
 	if l.Zone != nil {
 		c.Serial, c.Names, c.Records, c.Signed = l.Zone.Serial(), l.Zone.Names(), l.Zone.Records(), l.Zone.Signed()
+		content = catalogue.JudgeZone(context.Background(), l.Zone)
+		for _, r := range content {
+			c.Content = append(c.Content, contentRemark{r.Check.ID, r.State.String(), r.Severity.String(), r.Title, r.Detail})
+		}
 	}
 	if asJSON {
 		if err := s.printJSON(c); err != nil {
@@ -143,6 +164,9 @@ func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSO
 	} else {
 		for _, p := range l.Problems {
 			fmt.Fprintln(s.out, p)
+		}
+		for i := range content {
+			fmt.Fprintf(s.out, "%s: %s\n", file, &content[i])
 		}
 		if c.Accepted {
 			fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records\n", c.Zone, c.Serial, c.Names, c.Records)
