@@ -107,11 +107,11 @@ func (s *state) refusal() error {
 }
 
 // Save implements [zones.Store], as the methods that follow it do.
-func (s *state) Save(apex []byte, v *zone.Zone) error {
+func (s *state) Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error {
 	if err := s.refusal(); err != nil {
 		return err
 	}
-	return s.Dir.Save(apex, v)
+	return s.Dir.Save(apex, v, history...)
 }
 
 // Append adds differences.

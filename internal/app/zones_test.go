@@ -204,7 +204,7 @@ func TestAudit(t *testing.T) {
 	r := start(t, "metrics: {listen: off}\nstate_dir: state\n")
 	r.end()
 	r.write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.1:0\"]\nstate_dir: state\nmetrics: {listen: \"127.0.0.1:0\"}\n"+keysYAML+
-		"control: {socket: control.sock}\nzones:\n  - {name: test, file: test.zone, allow_transfer: [{key: xfr}], updates: [{key: ddns, names: [\"*\"]}]}\n")
+		"control: {socket: control.sock}\npolicy: {deny: [127.0.0.7]}\nzones:\n  - {name: test, file: test.zone, allow_transfer: [{key: xfr}], updates: [{key: ddns, names: [\"*\"]}]}\n")
 	logs := &lockedBuffer{}
 	if err := r.serve(logs); err != nil {
 		t.Fatal(err)
@@ -229,8 +229,16 @@ func TestAudit(t *testing.T) {
 		{axfr(11), `transfer refused" zone=test. what=AXFR peer=127.0.0.1:PORT reason="it is not signed, and the address alone may not"`},
 		{message(12, wire.OpcodeNotify, wire.TypeSOA), `notification refused" zone=test. peer=127.0.0.1:PORT reason=`},
 		{sign(&wrong, message(13, wire.OpcodeQuery, wire.TypeA), now), `signed query refused" zone=test. peer=127.0.0.1:PORT key=xfr. reason="BADSIG: `},
+		{sign(&ddns, update(14, "three"), now), `update refused" zone=test. peer=127.0.0.7:PORT key=ddns. reason="policy does not let its address ask at all"`},
+		{sign(&xfr, axfr(15), now), `transfer refused" zone=test. what=AXFR peer=127.0.0.7:PORT key=xfr. reason="policy does not let its address ask at all"`},
+		{message(16, wire.OpcodeNotify, wire.TypeSOA), `notification refused" zone=test. peer=127.0.0.7:PORT reason="policy does not let its address ask at all"`},
 	} {
-		r.exchange("127.0.0.1:0", s.msg)
+		from := "127.0.0.1:0"
+		if strings.Contains(s.want, "127.0.0.7") {
+			from = "127.0.0.7:0"
+			r.exchange(from, message(99, wire.OpcodeQuery, wire.TypeA)) // which is no deed, and leaves no line
+		}
+		r.exchange(from, s.msg)
 		want := regexp.MustCompile(`level=INFO msg="audit: ` + strings.Replace(regexp.QuoteMeta(s.want), "PORT", `\d+`, 1))
 		until(t, s.want, logs.String, func() bool { return want.MatchString(logs.String()) })
 		if n := strings.Count(logs.String(), `msg="audit: `); n != i+1 {
@@ -260,8 +268,8 @@ func TestAudit(t *testing.T) {
 	}
 	metrics := string(body)
 	for _, want := range []string{
-		`port53_updates_total{result="accepted"} 2`, `port53_updates_total{result="refused"} 6`, `port53_transfers_total{result="accepted"} 1`,
-		`port53_transfers_total{result="refused"} 2`, `port53_notifies_total{result="refused"} 1`, `port53_tsig_errors_total{error="badsig"} 2`,
+		`port53_updates_total{result="accepted"} 2`, `port53_updates_total{result="refused"} 7`, `port53_transfers_total{result="accepted"} 1`,
+		`port53_transfers_total{result="refused"} 3`, `port53_notifies_total{result="refused"} 2`, `port53_tsig_errors_total{error="badsig"} 2`,
 		`port53_commands_total{result="accepted"} 1`, `port53_commands_total{result="refused"} 1`, `port53_tsig_errors_total{error="badkey"} 1`, `port53_tsig_errors_total{error="badtime"} 1`,
 	} {
 		if !strings.Contains(metrics, want+"\n") {

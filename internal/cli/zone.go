@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -305,6 +306,9 @@ func (s *streams) printChanges(list []zones.Change) {
 		if c.By != "" {
 			by = ", by " + c.By
 		}
+		if !c.At.IsZero() {
+			by += ", at " + c.At.Format(time.RFC3339)
+		}
 		fmt.Fprintf(s.out, "; serial %d to %d%s\n", c.From, c.To, by)
 		for _, r := range c.Removed {
 			fmt.Fprintln(s.out, "-"+r)
@@ -379,8 +383,8 @@ func newZoneDiff(s *streams) *cobra.Command {
 		Short: "Show what changed a zone, or what its file would change",
 		Long: `diff prints the records that went and came with a zone's last change, by whatever way
 it came: - before the one, + before the other. --since begins with the version of a
-serial, as far as the history goes, and says who made each change if the server has
-seen it: a key and its address, the zone file, a primary, or a user of this machine; --file compares the zone as it is served with its
+serial, as far as the history goes, and says who made each change, and when, as far
+as it is known: a key and its address, the zone file, a primary, or a user of this machine; --file compares the zone as it is served with its
 file, which shows what updates have changed, or a reload would.
 
 Exit codes: 0 nothing changed, 1 something did.`,

@@ -165,6 +165,9 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	// Who asks, and is the question one?
 	switch {
 	case !g.Access.MayQuery(peer.Remote.Addr()):
+		if bad == 0 && q.HasQuestion && w.isDeed() {
+			w.refused("policy does not let its address ask at all")
+		}
 		return w.fail(wire.Refused, wire.EDEProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
 		return w.fail(wire.NotImp, -1)

@@ -114,6 +114,13 @@ func signatureError(rcode wire.Rcode, c *tsig.Context) string {
 	return "its signature cannot be read: " + rcode.String()
 }
 
+// isDeed reports whether the query in hand wants something of a zone as a whole.
+func (w *worker) isDeed() bool {
+	q := &w.query
+	return q.Opcode == wire.OpcodeUpdate || q.Opcode == wire.OpcodeNotify ||
+		q.Opcode == wire.OpcodeQuery && (q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR)
+}
+
 // refused tells the audit that what the query in hand wants is refused.
 func (w *worker) refused(why string) {
 	audit := w.engine.audit

@@ -239,7 +239,7 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 		if j.beyond != nil {
 			e.Text += fmt.Sprintf("; what follows led to serial %d at least", *j.beyond)
 		}
-		if !bytes.HasPrefix(content, []byte(journalLine)) && !bytes.HasPrefix(content, []byte(oldJournalLine)) {
+		if !hasJournalLine(content) && !bytes.HasPrefix(content, []byte(oldJournalLine)) {
 			e.Verdict = verdictOf(content, "journal")
 		}
 		return e
@@ -276,7 +276,7 @@ func (z *files) examineHistory() Examined {
 		return Examined{Verdict: Whole, Text: text}
 	}
 	e := Examined{Verdict: Damaged, Text: err.Error() + ": it is not used"}
-	if !bytes.HasPrefix(content, []byte(historyLine)) {
+	if !hasHistoryLine(content) {
 		e.Verdict = verdictOf(content, "history")
 	}
 	return e

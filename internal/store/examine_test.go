@@ -52,7 +52,7 @@ func nobody(string, string) (store.Verdict, string, bool) { return "", "", false
 func TestFirstLines(t *testing.T) {
 	dir, _ := fillState(t)
 	for name, want := range map[string]string{
-		"zone": "port53 zone 3", "journal": "port53 journal 3", "checked": "port53 checked 1", "frozen": "port53 frozen 1", "history": "port53 history 1",
+		"zone": "port53 zone 3", "journal": "port53 journal 4", "checked": "port53 checked 1", "frozen": "port53 frozen 1", "history": "port53 history 2",
 	} {
 		if got, err := store.FirstLine(filepath.Join(dir, "zones", "a.test", name)); err != nil || got != want {
 			t.Errorf("%s begins with %q, %v", name, got, err)
@@ -81,7 +81,7 @@ func TestExamine(t *testing.T) {
 		"a newer version":           {"zone", func(b []byte) []byte { return append([]byte("port53 zone 9\n"), b[14:]...) }, store.Foreign, "port53 zone 9", true},
 		"a damaged version":         {"zone", func(b []byte) []byte { return spoil(b, len(b)-1) }, store.Damaged, "checksum", true},
 		"a version that is gone":    {"zone", nil, "", "", true},
-		"a newer history":           {"history", func(b []byte) []byte { return append([]byte("port53 history 2\n"), b[17:]...) }, store.Foreign, "not used", false},
+		"a newer history":           {"history", func(b []byte) []byte { return append([]byte("port53 history 3\n"), b[17:]...) }, store.Foreign, "not used", false},
 		"a damaged history":         {"history", func(b []byte) []byte { return spoil(b, len(b)-1) }, store.Damaged, "not used", false},
 		"when it was checked":       {"checked", func([]byte) []byte { return []byte("port53 checked 1\nyesterday\n") }, store.Damaged, "cannot be read", false},
 		"checked, as it was before": {"checked", func([]byte) []byte { return []byte("1700000000 60\n") }, store.Whole, "when the zone was checked", false},

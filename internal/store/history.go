@@ -17,7 +17,8 @@ import (
 // synced, and one that cannot be used is none.
 const (
 	historyName = "history"
-	historyLine = "port53 history 1\n"
+	historyLine = "port53 history 2\n"
+	plainLine   = "port53 history 1\n" // of the format before, which is read: see plainJournalLine
 	historyHead = len(historyLine) + len(zone.Fingerprint{}) + 4
 )
 
@@ -43,6 +44,11 @@ func (z *files) saveHistory(v *zone.Zone, deltas []*zone.Delta) error {
 	buf = appendDeltas(buf, deltas)
 	binary.LittleEndian.PutUint32(buf[historyHead-4:], historySum(buf))
 	return z.unsynced(historyName, buf)
+}
+
+// hasHistoryLine reports whether a history is in this format, or in the one before.
+func hasHistoryLine(content []byte) bool {
+	return bytes.HasPrefix(content, []byte(historyLine)) || bytes.HasPrefix(content, []byte(plainLine))
 }
 
 // historySum returns the checksum of the content of a history.
@@ -87,11 +93,11 @@ func (z *files) loadHistory(v *zone.Zone) ([]*zone.Delta, error) {
 	if err != nil || content == nil {
 		return nil, err
 	}
-	if len(content) < historyHead || !bytes.HasPrefix(content, []byte(historyLine)) {
+	if len(content) < historyHead || !hasHistoryLine(content) {
 		line, _, _ := bytes.Cut(content[:min(len(content), len(historyLine))], []byte{'\n'})
 		return nil, z.broken(historyName, "it begins with %q, not with %q as what this version of port53 reads", line, historyLine[:len(historyLine)-1])
 	}
-	deltas, ok := readDeltas(content[historyHead:])
+	deltas, ok := readDeltas(content[historyHead:], bytes.HasPrefix(content, []byte(plainLine)))
 	if historySum(content) != binary.LittleEndian.Uint32(content[historyHead-4:]) || !ok {
 		return nil, z.broken(historyName, "it does not have its checksum")
 	}
@@ -103,10 +109,10 @@ func (z *files) loadHistory(v *zone.Zone) ([]*zone.Delta, error) {
 
 // historySerials says what there is in a history, for who looks at files.
 func historySerials(content []byte) (string, error) {
-	if len(content) < historyHead || !bytes.HasPrefix(content, []byte(historyLine)) {
+	if len(content) < historyHead || !hasHistoryLine(content) {
 		return "", fmt.Errorf("it does not begin with %q", historyLine[:len(historyLine)-1])
 	}
-	deltas, ok := readDeltas(content[historyHead:])
+	deltas, ok := readDeltas(content[historyHead:], bytes.HasPrefix(content, []byte(plainLine)))
 	if historySum(content) != binary.LittleEndian.Uint32(content[historyHead-4:]) || !ok {
 		return "", fmt.Errorf("it does not have its checksum")
 	}

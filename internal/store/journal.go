@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"time"
 
 	"port53/internal/zone"
 )
@@ -26,16 +27,21 @@ import (
 //
 // All numbers are little endian.
 const (
-	journalLine = "port53 journal 3\n"
+	journalLine = "port53 journal 4\n"
 	journalHead = len(journalLine) + lifeLen + 4
-	marker      = "\xd5fr\n"       // begins a frame
-	frameHead   = len(marker) + 12 // then the length of the body, its checksum, that of the head
-	frameEnd    = '\n'             // ends the body: its last sector is never all zeros
-	deltaHead   = 16               // serials, and the lengths of what is removed and added
-	minFrame    = frameHead + deltaHead + 1
-	sector      = 512 // bytes, which a disk writes all or none of
+	marker      = "\xd5fr\n"         // begins a frame
+	frameHead   = len(marker) + 12   // then the length of the body, its checksum, that of the head
+	frameEnd    = '\n'               // ends the body: its last sector is never all zeros
+	deltaHead   = 28                 // serials, the lengths of what is removed and added, when, and the length of by whom
+	minFrame    = frameHead + 16 + 1 // of any format
+	sector      = 512                // bytes, which a disk writes all or none of
 
-	// The format before this one, which is read: its head has no checksum, and a frame is
+	// The format before this one, which is read, and written anew before more comes: its
+	// differences do not say who made them, and when.
+	plainJournalLine = "port53 journal 3\n"
+	plainDeltaHead   = 16 // serials, and the lengths of what is removed and added
+
+	// The format before that, which is read: its head has no checksum, and a frame is
 	// one difference, its head the length and checksum of what follows.
 	oldJournalLine = "port53 journal 2\n"
 	oldJournalHead = len(oldJournalLine) + lifeLen
@@ -48,7 +54,8 @@ const (
 // A journal is what a journal's file has.
 type journal struct {
 	life   life
-	old    bool          // it is in the format before this one
+	plain  bool          // it is in the format before this one
+	old    bool          // it is in the format before that
 	deltas []*zone.Delta // the oldest first
 	frames []frame
 	end    int     // of the last whole frame
@@ -93,30 +100,52 @@ func appendFrame(dst []byte, life life, at int, deltas []*zone.Delta) []byte {
 	return dst
 }
 
+// maxBy is the most bytes that are kept of who made a difference: the longest name of a key,
+// escaped, and more.
+const maxBy = 2048
+
 // appendDeltas appends differences as they are in a frame.
 func appendDeltas(dst []byte, deltas []*zone.Delta) []byte {
 	for _, d := range deltas {
+		by, at := d.By[:min(len(d.By), maxBy)], int64(0)
+		if !d.At.IsZero() {
+			at = d.At.Unix()
+		}
 		for _, n := range []uint32{d.From, d.To, uint32(len(d.Removed)), uint32(len(d.Added))} {
 			dst = binary.LittleEndian.AppendUint32(dst, n)
 		}
-		dst = append(append(dst, d.Removed...), d.Added...)
+		dst = binary.LittleEndian.AppendUint64(dst, uint64(at))
+		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(by)))
+		dst = append(append(append(dst, d.Removed...), d.Added...), by...)
 	}
 	return dst
 }
 
-// readDeltas reads what appendDeltas appends. The differences lie in body.
-func readDeltas(body []byte) (deltas []*zone.Delta, ok bool) {
+// readDeltas reads what appendDeltas appends; plain: as the format before has it. The
+// differences lie in body.
+func readDeltas(body []byte, plain bool) (deltas []*zone.Delta, ok bool) {
+	head := deltaHead
+	if plain {
+		head = plainDeltaHead
+	}
 	for len(body) > 0 {
-		if len(body) < deltaHead {
+		if len(body) < head {
 			return nil, false
 		}
 		number := func(i int) uint32 { return binary.LittleEndian.Uint32(body[4*i:]) }
 		d := &zone.Delta{From: number(0), To: number(1)}
-		removed, added := uint64(number(2)), uint64(number(3))
-		if body = body[deltaHead:]; removed+added > uint64(len(body)) {
+		removed, added, by := uint64(number(2)), uint64(number(3)), uint64(0)
+		if !plain {
+			if at := int64(binary.LittleEndian.Uint64(body[16:])); at != 0 {
+				d.At = time.Unix(at, 0)
+			}
+			by = uint64(number(6))
+		}
+		if body = body[head:]; removed+added+by > uint64(len(body)) {
 			return nil, false
 		}
 		d.Removed, d.Added, body = body[:removed], body[removed:removed+added], body[removed+added:]
+		d.By, body = string(body[:by]), body[by:]
 		deltas = append(deltas, d)
 	}
 	return deltas, true
@@ -144,7 +173,8 @@ func (j *journal) newest(life life, bytes int) []byte {
 func readJournal(content []byte, old bool) *journal {
 	j := &journal{}
 	switch {
-	case bytes.HasPrefix(content, []byte(journalLine)) && len(content) >= journalHead:
+	case hasJournalLine(content) && len(content) >= journalHead:
+		j.plain = bytes.HasPrefix(content, []byte(plainJournalLine))
 		if crc32.Checksum(content[:journalHead-4], table()) != binary.LittleEndian.Uint32(content[journalHead-4:]) {
 			j.damage = "its head does not have its checksum"
 			return j
@@ -164,6 +194,11 @@ func readJournal(content []byte, old bool) *journal {
 		j.damage = fmt.Sprintf("its %d bytes do not begin with %q", len(content), journalLine)
 	}
 	return j
+}
+
+// hasJournalLine reports whether a journal is in this format, or in the one before.
+func hasJournalLine(content []byte) bool {
+	return bytes.HasPrefix(content, []byte(journalLine)) || bytes.HasPrefix(content, []byte(plainJournalLine))
 }
 
 // What there is at a place in a journal.
@@ -275,7 +310,7 @@ func (j *journal) frame(content []byte, at int) (verdict, int, []*zone.Delta) {
 	if crc32.Checksum(body, table()) != binary.LittleEndian.Uint32(content[at+len(marker)+4:]) || len(body) == 0 {
 		return spoilt, end, nil
 	}
-	deltas, ok := readDeltas(body[:n-1])
+	deltas, ok := readDeltas(body[:n-1], j.plain)
 	if !ok || deltas == nil {
 		return spoilt, end, nil
 	}

@@ -134,10 +134,13 @@ func (d *Dir) Load(apex []byte, seed wire.Seed) (Kept, error) {
 	return k, nil
 }
 
-// Save makes v the version that is kept, which came about from none, or by differences
-// that are not known. Files that were not loaded, or could not be, are put aside. With an
-// error, what Load would return is what it was.
-func (d *Dir) Save(apex []byte, v *zone.Zone) error { return d.of(apex).save(v) }
+// Save makes v the version that is kept, which came about by history, the oldest difference
+// first, as far as that is known; it is kept with the version, and need not be. Files that were
+// not loaded, or could not be, are put aside. With an error, what Load would return is what it
+// was.
+func (d *Dir) Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error {
+	return d.of(apex).saveWith(v, history)
+}
 
 // Append puts the differences that lead to v from the version that is kept behind that.
 // They are durable when it returns without an error; with one, none of them is there. If

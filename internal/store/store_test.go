@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +37,7 @@ func (k kept) Load() (*zone.Zone, []*zone.Delta, error) {
 	z, err := k.Dir.Load(apex, dnstest.Seed)
 	return z.Zone, z.Deltas, err
 }
-func (k kept) Save(v *zone.Zone) error                     { return k.Dir.Save(apex, v) }
+func (k kept) Save(v *zone.Zone, h ...*zone.Delta) error   { return k.Dir.Save(apex, v, h...) }
 func (k kept) Append(v *zone.Zone, d ...*zone.Delta) error { return k.Dir.Append(apex, v, d...) }
 func (k kept) Remove() error                               { return k.Dir.Remove(apex) }
 
@@ -293,8 +294,8 @@ func TestDamage(t *testing.T) {
 		content []byte
 		reason  string
 	}{
-		"a newer format":                   {[]byte(strings.Replace(string(content), "journal 3", "journal 4", 1)), `"port53 journal 4"`},
-		"a much newer format":              {[]byte(strings.Replace(string(content), "journal 3", "journal 17", 1)), `"port53 journal 17"`},
+		"a newer format":                   {[]byte(strings.Replace(string(content), "journal 4", "journal 5", 1)), `"port53 journal 5"`},
+		"a much newer format":              {[]byte(strings.Replace(string(content), "journal 4", "journal 17", 1)), `"port53 journal 17"`},
 		"something else":                   {[]byte("something else, and long enough for a head of it"), "do not begin with"},
 		"nothing":                          {[]byte{}, "its 0 bytes"},
 		"a part of the head":               {content[:20], "its 20 bytes"},
@@ -363,6 +364,9 @@ func TestFramesOfNonsense(t *testing.T) {
 		}
 		return b
 	}
+	change := func(from, to, removed, added uint32) []byte { // made by nobody, nobody knows when
+		return numbers(from, to, removed, added, 0, 0, 0)
+	}
 	text := strings.Repeat("x", 20) + "\n"
 	notWritten := fmt.Sprintf("from byte %d on it is not what was written: the changes after serial 3 ", len(content))
 	for what, c := range map[string]struct {
@@ -373,14 +377,15 @@ func TestFramesOfNonsense(t *testing.T) {
 		"an end":                           {[]byte("\n"), notWritten},
 		"less than the numbers":            {[]byte(text[len(text)-16:]), notWritten},
 		"less than one number":             {[]byte("xx\n"), notWritten},
-		"more removed than there is":       {append(numbers(3, 4, 21, 0), text...), notWritten},
-		"more added than there is":         {append(numbers(3, 4, 0, 21), text...), notWritten},
-		"more than there is, in all":       {append(numbers(3, 4, 11, 10), text...), notWritten},
-		"lengths that come round":          {append(numbers(3, 4, 1<<32-1, 1), text...), notWritten},
-		"a change, and a part of another":  {append(numbers(3, 4, 10, 10), "xxxxxxxxxxxxxxxxxxxxxxx\n"...), notWritten},
-		"a change from another serial":     {append(numbers(2, 4, 10, 10), text...), fmt.Sprintf("at byte %d a change begins at serial 2, and the one before ends at 3", len(content))},
-		"a change that cannot be read":     {append(numbers(3, 4, 10, 10), text...), "its changes do not fit the version with serial 1"},
-		"a change that changes no records": {append(numbers(3, 4, 0, 0), '\n'), "its changes do not fit the version with serial 1"},
+		"more removed than there is":       {append(change(3, 4, 21, 0), text...), notWritten},
+		"more added than there is":         {append(change(3, 4, 0, 21), text...), notWritten},
+		"more than there is, in all":       {append(change(3, 4, 11, 10), text...), notWritten},
+		"more of who it was":               {append(numbers(3, 4, 10, 10, 0, 0, 1), text...), notWritten},
+		"lengths that come round":          {append(change(3, 4, 1<<32-1, 1), text...), notWritten},
+		"a change, and a part of another":  {append(change(3, 4, 10, 10), "xxxxxxxxxxxxxxxxxxxxxxx\n"...), notWritten},
+		"a change from another serial":     {append(change(2, 4, 10, 10), text...), fmt.Sprintf("at byte %d a change begins at serial 2, and the one before ends at 3", len(content))},
+		"a change that cannot be read":     {append(change(3, 4, 10, 10), text...), "its changes do not fit the version with serial 1"},
+		"a change that changes no records": {append(change(3, 4, 0, 0), '\n'), "its changes do not fit the version with serial 1"},
 	} {
 		m.Put(path("journal"), append(slices.Clone(content), store.FrameOf(content, c.body)...))
 		unusable(t, m, what, c.reason)
@@ -597,24 +602,105 @@ func TestFormatBefore(t *testing.T) {
 		last = now
 	}
 	for name, content := range state(m) {
-		if !strings.HasPrefix(content, "port53 "+name+" 3\n") {
+		if want := map[string]string{"zone": "3", "journal": "4"}[name]; !strings.HasPrefix(content, "port53 "+name+" "+want+"\n") {
 			t.Errorf("%s begins with %.20q", name, content)
 		}
 	}
 }
 
-// TestFormat reads files that a version of this format has written: what one version of
-// the program has acknowledged, the next ones read.
+// TestFormat reads files that a version of this format, and of the one before, has written:
+// what one version of the program has acknowledged, the next ones read. What comes then has the
+// journal written anew, with all that it had.
 func TestFormat(t *testing.T) {
-	m := store.NewMemory()
-	for _, name := range []string{"zone", "journal"} {
-		content, err := os.ReadFile(filepath.Join("testdata", "format3", name))
+	for _, format := range []string{"3", "4"} {
+		m := store.NewMemory()
+		for _, name := range []string{"zone", "journal"} {
+			content, err := os.ReadFile(filepath.Join("testdata", "format"+format, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Put(path(name), content)
+		}
+		sameOn(t, m, version(t, 4), 3)
+		z := on(m)
+		v, deltas, err := z.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Put(path(name), content)
+		if by, want := deltas[2].By, map[string]string{"3": "", "4": "key ddns. from 192.0.2.1:53"}[format]; by != want || (want != "") != (deltas[2].At.Unix() == 1764460800) {
+			t.Errorf("format %s: by %q at %v", format, by, deltas[2].At)
+		}
+		now := version(t, 5)
+		d := zone.Diff(v, now)
+		d.By, d.At = "uid 0, pid 1", time.Unix(1764460801, 0)
+		if err := z.Append(now, d); err != nil {
+			t.Fatal(err)
+		}
+		sameOn(t, m, now, 4)
+		if _, deltas, err = on(m).Load(); err != nil || deltas[3].By != d.By || !deltas[3].At.Equal(d.At) {
+			t.Errorf("format %s: %v, %+v", format, err, deltas)
+		}
+		if line, _, _ := strings.Cut(string(m.Get(path("journal"))), "\n"); line != "port53 journal 4" {
+			t.Errorf("format %s: the journal begins with %q", format, line)
+		}
 	}
-	sameOn(t, m, version(t, 4), 3)
+}
+
+// TestFormatAnewAtEachFault has the disk fail at each operation while a journal of the format
+// before is written anew, and the power fail then: the version before is there, or the new one,
+// which is there if it was acknowledged.
+func TestFormatAnewAtEachFault(t *testing.T) {
+	now := version(t, 5)
+	for n := 1; ; n++ {
+		m := store.NewMemory()
+		for _, name := range []string{"zone", "journal"} {
+			content, err := os.ReadFile(filepath.Join("testdata", "format3", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Put(path(name), content)
+		}
+		z := on(m)
+		v, _, err := z.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := 0
+		m.Fail = func(string, string) error {
+			if done++; done >= n {
+				return errDisk
+			}
+			return nil
+		}
+		err = z.Append(now, zone.Diff(v, now))
+		m.Fail = nil
+		for seed := range uint64(4) {
+			after := m.Crash(rand.New(rand.NewPCG(seed, uint64(n))))
+			got, _, _, loadErr := load(t, after)
+			switch {
+			case loadErr != nil || got == nil:
+				t.Fatalf("a fault at operation %d: %v", n, loadErr)
+			case got.Serial() != 5 && (err == nil || got.Serial() != 4):
+				t.Fatalf("a fault at operation %d: serial %d, and the change was told as %v", n, got.Serial(), err)
+			}
+		}
+		if err != nil {
+			if err := z.Append(now, zone.Diff(v, now)); err != nil {
+				t.Fatalf("once the disk is well after a fault at operation %d: %v", n, err)
+			}
+			sameSerial(t, m, 5)
+		}
+		if done < n {
+			return
+		}
+	}
+}
+
+func sameSerial(t *testing.T, m *store.Memory, want uint32) {
+	t.Helper()
+	if v, _, _, err := load(t, m); err != nil || v.Serial() != want {
+		t.Fatalf("%v, %v", v, err)
+	}
 }
 
 // TestJournalIsBounded changes a zone until its journal has been shortened many times.

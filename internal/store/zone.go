@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,6 +35,7 @@ type files struct {
 	serial uint32 // of the newest version
 	size   int    // of the journal, its head too; 0: there is none
 	whole  int    // of the version
+	plain  bool   // the journal is in the format before this one
 	retry  int    // of the journal, above which shortening it is tried again
 }
 
@@ -99,8 +101,23 @@ func (z *files) save(v *zone.Zone) error {
 		z.tidy()
 		return err
 	}
-	z.state, z.life, z.serial, z.whole, z.size, z.retry = current, l, v.Serial(), size, 0, 0
+	z.state, z.life, z.serial, z.whole, z.size, z.retry, z.plain = current, l, v.Serial(), size, 0, 0, false
 	_ = z.fsys.Remove(z.path(journalName)) // one that stays is of another life
+	return nil
+}
+
+// saveWith does what [Dir.Save] does: a journal of the version's own has what led to it.
+func (z *files) saveWith(v *zone.Zone, history []*zone.Delta) error {
+	if err := z.save(v); err != nil || len(history) == 0 || history[len(history)-1].To != v.Serial() {
+		return err
+	}
+	content := appendJournalHead(nil, z.life)
+	content = appendFrame(content, z.life, len(content), history)
+	if err := z.replace(journalName, content); err != nil {
+		z.log.Warn("the history of a zone is kept until the server ends", "problem", err.Error())
+		return nil
+	}
+	z.size = len(content)
 	return nil
 }
 
@@ -248,7 +265,12 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 		if err := z.replace(journalName, head); err != nil {
 			return err
 		}
-		z.size = len(head)
+		z.size, z.plain = len(head), false
+	}
+	if z.plain {
+		if err := z.renew(); err != nil {
+			return err
+		}
 	}
 	f, err := z.fsys.OpenFile(z.path(journalName), os.O_WRONLY, fileMode)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -280,6 +302,24 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 	return nil
 }
 
+// renew writes the journal in this format, in the place of the one in the format before.
+func (z *files) renew() error {
+	content, err := readFile(z.fsys, z.path(journalName))
+	if err != nil {
+		return err
+	}
+	j := readJournal(content, false)
+	if j.damage != "" || j.torn > 0 || content == nil {
+		return z.broken(journalName, "it is not what was read at the start: %s", j.damage)
+	}
+	fresh := j.newest(z.life, math.MaxInt)
+	if err := z.replace(journalName, fresh); err != nil {
+		return err
+	}
+	z.size, z.plain = len(fresh), false
+	return nil
+}
+
 // retryShare is how much a journal grows, one part in so many, before shortening it is tried
 // again.
 const retryShare = 8
@@ -306,7 +346,7 @@ func (z *files) shorten(v *zone.Zone) error {
 	if err = z.replace(journalName, short); err != nil {
 		return err
 	}
-	z.size, z.retry = len(short), 0
+	z.size, z.retry, z.plain = len(short), 0, false
 	return nil
 }
 
@@ -328,7 +368,7 @@ func (z *files) load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 	var v *zone.Zone
 	var history []*zone.Delta
 	old := bytes.HasPrefix(content, []byte(oldWholeLine))
-	z.size, z.whole, z.retry = 0, len(content), 0
+	z.size, z.whole, z.retry, z.plain = 0, len(content), 0, false
 	if content != nil {
 		if v, err = z.read(content, seed); err != nil {
 			return nil, nil, err
@@ -418,7 +458,7 @@ func (z *files) follow(v *zone.Zone, content []byte, old bool) (*zone.Zone, []*z
 		z.log.Warn("the end of a journal, which was being written when the server ended and was never acknowledged, was cut off",
 			"file", z.path(journalName), "serial", next.Serial(), "bytes", j.torn)
 	}
-	z.size = j.end
+	z.size, z.plain = j.end, j.plain
 	return next, history, nil
 }
 

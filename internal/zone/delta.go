@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/maphash"
+	"time"
 
 	"port53/internal/wire"
 )
@@ -16,8 +17,10 @@ type Delta struct {
 	From, To       uint32 // serials
 	Removed, Added []byte
 
-	// By says for people who made it. It is not part of the difference.
+	// By says for people who made it, and At when; zero: nobody knows. They are not part of
+	// the difference.
 	By string
+	At time.Time
 }
 
 // Counts returns how many records were removed and added, without the SOA.
@@ -37,7 +40,7 @@ func (d *Delta) WithSerial(serial uint32) *Delta {
 	end := recordEnd(d.Added)
 	soa := bytes.Clone(d.Added[:end])
 	binary.BigEndian.PutUint32(soa[len(soa)-serialAt:], serial)
-	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...), By: d.By}
+	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...), By: d.By, At: d.At}
 }
 
 // OnlySerial tells whether the versions differ in their serial and in nothing else.

@@ -49,6 +49,11 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 			}
 		}
 	}
+	for _, d := range c.Deltas {
+		if d.At.IsZero() {
+			d.At = time.Now().Truncate(time.Second)
+		}
+	}
 	err := m.persist(z, c)
 	switch {
 	case err == nil:
@@ -111,7 +116,7 @@ func (m *Manager) persist(z *managed, c *Candidate) error {
 	}
 	apex := []byte(z.key)
 	if !z.stored && c.Deltas != nil && z.zone != nil {
-		if err := m.store.Save(apex, z.zone); err != nil {
+		if err := m.store.Save(apex, z.zone, z.history.deltas...); err != nil { // of its zone file
 			return err
 		}
 		z.stored = true

@@ -35,8 +35,8 @@ func (c *crashingStore) do(f func() error) error {
 	return errCrash
 }
 
-func (c *crashingStore) Save(apex []byte, v *zone.Zone) error {
-	return c.do(func() error { return c.Store.Save(apex, v) })
+func (c *crashingStore) Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error {
+	return c.do(func() error { return c.Store.Save(apex, v, history...) })
 }
 
 func (c *crashingStore) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error {

@@ -91,11 +91,11 @@ func TestHistoryOfFiles(t *testing.T) {
 		expect("after the edit was taken back", 4, true)
 		history := filepath.Join(dir, "state", "test", "history")
 		content, err := os.ReadFile(history)
-		if err != nil || !strings.HasPrefix(string(content), "port53 history 1\n") {
+		if err != nil || !strings.HasPrefix(string(content), "port53 history 2\n") {
 			t.Fatalf("%q %v", content, err)
 		}
 		for _, damage := range []func() []byte{
-			func() []byte { return append([]byte("port53 history 2\n"), content[17:]...) },
+			func() []byte { return append([]byte("port53 history 3\n"), content[17:]...) },
 			func() []byte { return content[:len(content)-9] },
 			func() []byte { b := append([]byte(nil), content...); b[len(b)-3] ^= 1; return b },
 			func() []byte { b := append([]byte(nil), content...); b[20] ^= 1; return b },
@@ -176,5 +176,44 @@ func TestHistoryOnAFullDisk(t *testing.T) {
 	}
 	if _, to := s.since("test.", 1); to != 2 {
 		t.Errorf("to %d", to)
+	}
+}
+
+// TestHistoryBeforeAnUpdate edits the file of a zone, updates the zone for the first time, and
+// starts again: what the edits changed is known as well as what the update did, with who made
+// it and when; and again after more updates than a journal keeps.
+func TestHistoryBeforeAnUpdate(t *testing.T) {
+	dir := t.TempDir()
+	text := func(serial int) string {
+		return fmt.Sprintf(head, serial) + fmt.Sprintf("v%d 60 A 192.0.2.1\nfill 60 TXT %q\n", serial, strings.Repeat("x", 200))
+	}
+	src := source(t, "test.", write(t, dir, "test.zone", text(1)))
+	src.Transfer, src.Updates = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, anything(t, "test.")
+	open := func() zones.Options { return zones.Options{Store: store.Open(filepath.Join(dir, "state"), nil)} }
+	s := newServer(t, open())
+	s.load(src)
+	for serial := 2; serial < 4; serial++ {
+		write(t, dir, "test.zone", text(serial))
+		s.load(src)
+	}
+	began := time.Now().Truncate(time.Second)
+	for i := range 3 {
+		message := &wire.Message{Opcode: wire.OpcodeUpdate, HasQuestion: true, Name: src.Apex, Type: wire.TypeSOA, Class: wire.ClassIN}
+		message.Records = []wire.Record{{Owner: dnstest.Name(t, fmt.Sprintf("u%d.test.", i)), Type: wire.TypeA, Class: wire.ClassIN, Section: wire.Authority, TTL: 60, Data: []byte{192, 0, 2, 9}}}
+		if _, err := s.manager.Change(src.Apex, message, fmt.Sprintf("uid %d, pid 1", i)); err != nil {
+			t.Fatal(err)
+		}
+		s.start(open())
+		s.load(src)
+		from := uint32(1)
+		list, err := s.manager.Since(src.Apex, &from)
+		if err != nil || len(list) != 3+i || list[0].By != "the zone file" || list[2+i].By != fmt.Sprintf("uid %d, pid 1", i) {
+			t.Fatalf("after update %d: %v, %+v", i, err, list)
+		}
+		for _, c := range list[2:] {
+			if c.At.Before(began) || c.At.After(time.Now()) {
+				t.Errorf("made at %v, not since %v", c.At, began)
+			}
+		}
 	}
 }

@@ -89,6 +89,8 @@ type Change struct {
 	By      string   `json:"by,omitempty"` // who made it, if that is known
 	Removed []string `json:"removed"`
 	Added   []string `json:"added"`
+
+	At time.Time `json:"at,omitzero"` // when, if that is known
 }
 
 // Since returns what changed a zone since a serial, the oldest change first, or by its
@@ -150,7 +152,10 @@ func (m *Manager) AgainstFile(apex []byte) ([]Change, error) {
 func changes(deltas []*zone.Delta) ([]Change, error) {
 	list := make([]Change, 0, len(deltas))
 	for _, d := range deltas {
-		c := Change{From: d.From, To: d.To, By: d.By, Removed: []string{}, Added: []string{}}
+		c := Change{From: d.From, To: d.To, By: d.By, At: d.At.UTC(), Removed: []string{}, Added: []string{}}
+		if d.At.IsZero() {
+			c.At = time.Time{}
+		}
 		for part, to := range map[*[]byte]*[]string{&d.Removed: &c.Removed, &d.Added: &c.Added} {
 			if err := zone.EachRecord(*part, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
 				line := fmt.Appendf(wire.AppendName(nil, owner), " %d IN %s ", ttl, t)

@@ -14,10 +14,11 @@ type Store interface {
 	// not what was written: it is left as it is.
 	Load(apex []byte, seed wire.Seed) (store.Kept, error)
 
-	// Save makes v the version that is kept, durably; the differences that are kept go.
+	// Save makes v the version that is kept, durably; the differences that are kept go. Those
+	// of history, the oldest first, led to v: they may be kept, and need not.
 	// What Load has not read, or could not, is put aside, not overwritten. With an error
 	// nothing has changed.
-	Save(apex []byte, v *zone.Zone) error
+	Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error
 
 	// Append adds the differences that lead to v from the version that is kept. They are
 	// durable when it returns without an error; with one, none of them is there. If they

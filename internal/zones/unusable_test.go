@@ -33,7 +33,7 @@ func TestUnusableJournal(t *testing.T) {
 	damaged := bytes.Clone(good)
 	damaged[len(good)/2] ^= 1
 	for what, content := range map[string][]byte{
-		"damaged": damaged, "of a newer version": bytes.Replace(good, []byte("journal 3"), []byte("journal 9"), 1),
+		"damaged": damaged, "of a newer version": bytes.Replace(good, []byte("journal 4"), []byte("journal 9"), 1),
 	} {
 		var log bytes.Buffer
 		s.log = slog.New(slog.NewTextHandler(&log, nil))

@@ -107,7 +107,7 @@ func (z *remembered) set(v *zone.Zone) {
 }
 
 // Save makes v the version that is kept.
-func (m *Memory) Save(apex []byte, v *zone.Zone) error {
+func (m *Memory) Save(apex []byte, v *zone.Zone, _ ...*zone.Delta) error {
 	return m.change("save", apex, func(z *remembered) {
 		z.set(v)
 		z.deltas = nil

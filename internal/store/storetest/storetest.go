@@ -20,7 +20,7 @@ import (
 // A Store is what is tested, as the zone manager asks for it.
 type Store interface {
 	Load(apex []byte, seed wire.Seed) (store.Kept, error)
-	Save(apex []byte, v *zone.Zone) error
+	Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error
 	Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error
 	SaveHistory(apex []byte, v *zone.Zone, deltas []*zone.Delta) error
 	LoadHistory(apex []byte, v *zone.Zone) ([]*zone.Delta, error)

@@ -31,7 +31,7 @@ func (c *careless) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) erro
 	return err
 }
 
-func (c *careless) Save(apex []byte, v *zone.Zone) error {
+func (c *careless) Save(apex []byte, v *zone.Zone, _ ...*zone.Delta) error {
 	if c.fault == "it is gone before the next is there" {
 		if err := c.Memory.Remove(apex); err != nil {
 			return err
