@@ -95,6 +95,7 @@ type succession struct {
 	reloads   reloads
 	added     added      // zones, by commands; reloading guards it
 	guarding  sync.Mutex // while rules of the firewall are loaded
+	watching  sync.Once  // rules of others
 
 	startedWith *config.Config // keys that only count at a start have the values of this
 	confined    bool           // to the places that were its own at the start

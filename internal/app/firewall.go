@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"port53/internal/config"
@@ -73,6 +74,7 @@ type guard struct {
 	rules   *firewall.Rules
 	state   string
 	foreign []fwrun.Foreign // rules of others that are in the way of port 53
+	unseen  bool            // those could not be looked for
 }
 
 // planGuard returns the rules that fit c; nil: they are not ours to set.
@@ -86,9 +88,12 @@ func planGuard(c *config.Config) (*guard, error) {
 	}
 	var rules *firewall.Rules
 	var foreign []fwrun.Foreign
+	unseen := false
 	if err == nil {
 		// Where nobody may look, nobody may load the rules either, and apply says so.
-		foreign, _ = (&fwrun.System{}).Foreign(context.Background(), firewall.Nftables)
+		var blind error
+		foreign, blind = (&fwrun.System{}).Foreign(context.Background(), firewall.Nftables)
+		unseen = blind != nil
 		for _, f := range foreign {
 			p.Tracked = p.Tracked || f.Translates && f.UDP
 		}
@@ -97,7 +102,7 @@ func planGuard(c *config.Config) (*guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("firewall.manage: %w", err)
 	}
-	return &guard{rules, c.Firewall.StateDir, foreign}, nil
+	return &guard{rules, c.Firewall.StateDir, foreign, unseen}, nil
 }
 
 // apply makes the machine's rules fit the generation that serves, if they are to.
@@ -105,17 +110,71 @@ func (a *App) apply(ctx context.Context, g *guard) error {
 	if g == nil {
 		return nil
 	}
+	if err := a.loadRules(ctx, g); err != nil {
+		return err
+	}
+	a.tellForeign(nil, g.foreign)
+	a.watching.Do(func() { fwrun.Watch(a.ctx, a.followRules) })
+	return nil
+}
+
+// loadRules loads the rules of a guard if others are loaded.
+func (a *App) loadRules(ctx context.Context, g *guard) error {
 	a.guarding.Lock()
 	defer a.guarding.Unlock()
 	changed, err := (&fwrun.System{State: g.state}).Apply(ctx, g.rules, 0, false, nil)
 	if err != nil {
 		return fmt.Errorf("firewall.manage: the rules are as they were: %w", err)
 	}
-	for _, f := range g.foreign {
-		a.log.Warn("the firewall has rules of others for port 53", "rule", f.String())
-	}
 	if changed {
 		a.log.Info("the rules of the firewall fit the configuration again", "table", firewall.Table)
 	}
 	return nil
+}
+
+// tellForeign logs which rules of others have come and gone.
+func (a *App) tellForeign(before, now []fwrun.Foreign) {
+	for _, f := range now {
+		if !slices.Contains(before, f) {
+			a.log.Warn("the firewall has rules of others for port 53", "rule", f.String())
+		}
+	}
+	for _, f := range before {
+		if !slices.Contains(now, f) {
+			a.log.Info("a rule of others for port 53 is gone", "rule", f.String())
+		}
+	}
+}
+
+// followRules looks for rules of others that have come or gone, and has the rules here fit them:
+// where UDP is translated it has to stay tracked. Rules of ours that somebody took away stay away.
+func (a *App) followRules() {
+	old := a.current.Load()
+	if old.guard == nil {
+		return
+	}
+	guard, err := planGuard(old.config)
+	if err != nil {
+		a.log.Error("the firewall does not follow", "problem", err.Error())
+		return
+	}
+	if guard.unseen || slices.Equal(guard.foreign, old.guard.foreign) {
+		return
+	}
+	replaced := false
+	a.update(func(g *generation) {
+		if replaced = g.config == old.config; replaced { // else a reload has looked since
+			g.guard = guard
+		}
+	})
+	if !replaced {
+		return
+	}
+	a.tellForeign(old.guard.foreign, guard.foreign)
+	if reflect.DeepEqual(guard.rules, old.guard.rules) {
+		return
+	}
+	if err := a.loadRules(a.ctx, guard); err != nil {
+		a.log.Error("the firewall does not follow", "problem", err.Error())
+	}
 }

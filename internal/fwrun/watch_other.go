@@ -1,0 +1,7 @@
+//go:build !linux
+
+package fwrun
+
+import "context"
+
+func listen(context.Context, func()) bool { return false }
