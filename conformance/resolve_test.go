@@ -76,6 +76,10 @@ func TestResolve(t *testing.T) {
 // the reply as text.
 func resolved(t *testing.T, c *probe.Client, q probe.Question) string {
 	t.Helper()
+	return saidTo(c, q)
+}
+
+func saidTo(c *probe.Client, q probe.Question) string {
 	m, err := c.Ask(&q)
 	if err == nil && m.TC {
 		q.TCP = true

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -121,7 +122,7 @@ func configureOne(m *manners, l *Link, word string) error {
 	case "edns":
 		m.edns = oneOf("yes", "formerr", "notimp", "badvers", "servfail", "drop", "ignore", "bare-formerr")
 	case "case":
-		m.fold = oneOf("keep", "lower", "upper", "swap")
+		m.fold = oneOf("keep", "lower", "upper", "swap", "strict")
 	case "cookie":
 		m.cookie = oneOf("off", "on", "wrong", "require")
 	case "tc":
@@ -293,6 +294,11 @@ func (h *host) plain(q *wire.Query, m *manners, zones *zone.View, limit int, tcp
 		return fail(wire.BadCookie, true)
 	case m.rcode >= 0:
 		return fail(wire.Rcode(m.rcode), true)
+	case m.fold == "strict" && !bytes.Equal(q.Question(), bytes.ToLower(q.Question())): // names in lower case alone are there
+		reply := replyTo(q)
+		reply.rcode = wire.NXDomain
+		reply.flags |= wire.FlagAA
+		return reply.append(nil)
 	case m.tc && !tcp:
 		reply := replyTo(q)
 		reply.flags |= wire.FlagTC | wire.FlagAA
@@ -310,7 +316,7 @@ func (h *host) plain(q *wire.Query, m *manners, zones *zone.View, limit int, tcp
 	if !ok {
 		return fail(wire.Refused, true)
 	}
-	if !m.noaa && !m.ra && !m.ent && m.strip == nil && (m.fold == "" || m.fold == "keep") {
+	if !m.noaa && !m.ra && !m.ent && m.strip == nil && (m.fold == "" || m.fold == "keep" || m.fold == "strict") {
 		return b
 	}
 	reply, _ := split(b)

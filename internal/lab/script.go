@@ -470,7 +470,7 @@ func (a *action) edit(q *wire.Query, m *message) {
 // recase changes the case of a question's name: lower, upper or swap; anything else
 // keeps it.
 func recase(question []byte, how string) {
-	if how == "" || how == "keep" {
+	if how == "" || how == "keep" || how == "strict" {
 		return
 	}
 	for i := 0; i+4 < len(question); i++ {

@@ -189,11 +189,11 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 		return
 	case soa == nil && !f.aa && !forward:
 		f.why, f.lame = "lame: neither an answer nor a referral", true
-		if empty := f.rcode == wire.NoError && !sets.spoke && !t.stale; !empty && !sets.proves() {
+		if empty := !sets.spoke && !t.stale && f.rcode != wire.YXDomain; !empty && !sets.proves() {
 			return
 		}
-		// Without any record it is "no data" by its form (RFC 2308, section 2.2), though many who
-		// say so know nothing of the zone. It counts if nobody says more.
+		// Without any record it is a denial by its form (RFC 2308, sections 2.1 and 2.2), though
+		// many who say so know nothing of the zone. It counts if nobody says more.
 	case typ == wire.TypeDS && soa != nil && len(name) > 1 && len(soa.Owner) == len(name):
 		// The child's side of the cut cannot speak for the parent's.
 		f.why = "the child zone answered for DS"

@@ -122,7 +122,7 @@ func (a *asking) none() (*finding, *failure) {
 		a.learnLame()
 	}
 	switch {
-	case a.last != nil:
+	case a.last != nil && (a.whole || !a.last.lame || a.last.kind != foundNXDomain):
 		return a.last, nil
 	case a.t.b.vain >= maxVain:
 		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "limit of name servers without an address reached", now: true}
@@ -266,12 +266,47 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 	g := t.admit(m, a.c, a.name, a.typ)
 	g.server = s.server
 	t.trace.received(a.c, s.server, g, &m.Message)
-	better := g.kind != foundNothing && g.kind != f.kind && g.kind != foundNXDomain
-	t.r.exchange.SawCase(s.server, !better)
-	if better {
+	switch better := g.kind != foundNothing && g.kind != f.kind && g.kind != foundNXDomain; {
+	case better:
+		t.r.exchange.SawCase(s.server, false)
 		return g
+	case f.kind == foundNothing:
+		t.r.exchange.SawCase(s.server, true)
+	default:
+		a.findsUpper(s)
 	}
 	return f
+}
+
+// findsUpper finds out whether a server finds names with upper-case letters, when it has denied
+// one in lower case as well, which says nothing: it is asked for the SOA record of its zone, which
+// is there.
+func (a *asking) findsUpper(s *candidate) {
+	t := a.t
+	if len(a.c.zone) == 1 || a.c.route != nil && a.c.route.Forward || t.b.left() == 0 {
+		t.r.exchange.SawCase(s.server, true) // it has no letters, or whoever recurses finds what it asks for
+		return
+	}
+	q := a.question(s, lowerTime)
+	q.Name, q.Type = a.c.zone, wire.TypeSOA
+	if end := time.Now().Add(lowerTime); end.Before(q.End) {
+		q.End = end
+	}
+	t.trace.sent(a.c, s.server, q.Name, q.Type)
+	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, &q)
+	t.charge(max(reply.Packets, 1), reply.Octets)
+	if err != nil {
+		t.trace.failed(a.c, s.server, err)
+		return
+	}
+	m := t.reading()
+	if m.Parse(reply.Message) != 0 || !reply.Upper { // by chance there was none
+		return
+	}
+	t.trace.rtt(reply.RTT, reply.TCP)
+	f := t.admit(m, a.c, q.Name, q.Type)
+	t.trace.received(a.c, s.server, f, &m.Message)
+	t.r.exchange.SawCase(s.server, f.kind == foundAnswer)
 }
 
 // tryTime is how long one server is waited for at least, TCP too, before the next one is asked.

@@ -11,6 +11,7 @@ import (
 
 const (
 	maxWaves  = 2 // in which silent servers are asked again for one question
+	moreWaves = 2 // besides, for a zone's only server, if it has answered before: packets get lost
 	maxAtOnce = 5 // servers that are asked in one wave
 	maxSilent = 3 // servers that are waited for one after the other, before others are asked at once
 
@@ -69,14 +70,18 @@ func (a *asking) together() *finding {
 		}
 	}
 	list := a.atOnce()
-	for wave := 0; wave < a.waves && found == nil; wave++ {
+	waves := a.waves
+	if len(list) == 1 && a.c.route == nil && t.r.exchange.RTT(a.list[list[0]].server) > 0 {
+		waves += moreWaves
+	}
+	for wave := 0; wave < waves && found == nil; wave++ {
 		for _, i := range list {
 			if !a.list[i].out && a.fire(ctx, i, wave, end, came) {
 				flying++
 			}
 		}
 		next := time.NewTimer(min(waveTime, time.Until(end)))
-		if wave == a.waves-1 {
+		if wave == waves-1 {
 			next.Reset(time.Until(end))
 		}
 		for waiting := true; waiting && flying > 0 && found == nil; {
