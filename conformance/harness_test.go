@@ -199,120 +199,248 @@ const shown = 15
 // the judge finds wrong.
 func differential(t *testing.T, subject *peers.Server, others []*peers.Server, questions []asked) {
 	t.Helper()
+	c := newComparison()
+	began := time.Now()
+	if gone := c.ask(t, subject, others, questions); gone != "" {
+		t.Errorf("%s has ceased to answer", gone)
+	}
+	t.Logf("%d questions to %d servers in %s", len(questions), len(others)+1, time.Since(began).Round(time.Millisecond))
+	c.report(t)
+}
+
+// A comparison is what came of questions.
+type comparison struct {
+	mu       sync.Mutex
+	sum      tally
+	wrong    []outcome
+	split    []outcome
+	rules    map[string]int
+	splits   map[string]int
+	sizes    *sizes
+	failures []error
+}
+
+func newComparison() *comparison {
+	return &comparison{rules: map[string]int{}, splits: map[string]int{}, sizes: newSizes()}
+}
+
+// ask asks every server every question. A server that has ceased to answer ends it, and is
+// returned; what was asked by then counts.
+func (c *comparison) ask(t *testing.T, subject *peers.Server, others []*peers.Server, questions []asked) (gone string) {
+	t.Helper()
 	var (
-		mu       sync.Mutex
-		wrong    []outcome
-		split    []outcome
-		rules    = map[string]int{}
-		splits   = map[string]int{}
-		sizes    = newSizes()
-		work     = make(chan asked)
-		failures = make(chan error, 2*len(questions))
-		wg       sync.WaitGroup
+		work  = make(chan asked)
+		quiet = silences{row: map[string]int{}}
+		wg    sync.WaitGroup
 	)
 	for range workers {
 		wg.Go(func() {
-			ask := func(s *peers.Server, c *probe.Client, q *probe.Question) (judge.Reply, error) {
-				m, err := c.Ask(q)
-				if errors.Is(err, probe.ErrSilent) {
-					return judge.Reply{Server: s.Kind}, nil
-				}
-				return judge.Reply{Server: s.Kind, Message: m}, err
-			}
-			us := &probe.Client{Server: subject.Addr}
-			defer us.Close()
-			them := make([]*probe.Client, len(others))
-			for i, s := range others {
-				them[i] = &probe.Client{Server: s.Addr}
-				defer them[i].Close()
-			}
-			try := func(q asked) (*judge.Case, bool) {
-				c := &judge.Case{Q: &q.Question, Zone: q.zone, Cuts: q.cuts}
-				var err error
-				for i, s := range others {
-					if slices.Contains(q.without, s.Kind) {
-						continue
-					}
-					r, err := ask(s, them[i], &q.Question)
-					if err != nil {
-						t.Logf("%s: dig %s: %v", s.Kind, &q.Question, err)
-						continue // a peer that sends what nobody can read is no measure
-					}
-					c.Peers = append(c.Peers, r)
-				}
-				if c.Got, err = ask(subject, us, &q.Question); err != nil {
-					failures <- fmt.Errorf("%s: dig %s: %w", subject.Kind, &q.Question, err)
-					return nil, false
-				}
-				return c, true
-			}
-			judged := func(c *judge.Case) {
-				v := judge.Judge(c)
-				mu.Lock()
-				defer mu.Unlock()
-				for _, id := range v.Rules {
-					rules[id]++
-				}
-				if v.Split {
-					splits[c.Q.Note]++
-					split = append(split, outcome{c, v})
-				}
-				if len(v.Wrong) > 0 {
-					wrong = append(wrong, outcome{c, v})
-				} else {
-					sizes.add(c)
-				}
-			}
+			w := newWorker(t, c, &quiet, subject, others)
+			defer w.close()
 			for q := range work {
-				c, ok := try(q)
-				if !ok {
-					continue
+				if !quiet.over() {
+					w.do(q)
 				}
-				if c.Truncated() && !q.TCP {
-					q.TCP = true
-					again, ok := try(q)
-					if !ok {
-						continue
-					}
-					c.Whole = again.Got.Message
-					judged(again)
-				}
-				judged(c)
 			}
 		})
 	}
-	began := time.Now()
 	for _, q := range questions {
 		work <- q
 	}
 	close(work)
 	wg.Wait()
-	close(failures)
-	failed := 0
-	for err := range failures {
-		if failed++; failed <= shown {
+	return quiet.gone
+}
+
+// A worker asks all servers one question after the other.
+type worker struct {
+	t       *testing.T
+	c       *comparison
+	quiet   *silences
+	subject *peers.Server
+	others  []*peers.Server
+	us      *probe.Client
+	them    []*probe.Client
+}
+
+func newWorker(t *testing.T, c *comparison, quiet *silences, subject *peers.Server, others []*peers.Server) *worker {
+	w := &worker{t: t, c: c, quiet: quiet, subject: subject, others: others, us: &probe.Client{Server: subject.Addr}}
+	for _, s := range others {
+		w.them = append(w.them, &probe.Client{Server: s.Addr})
+	}
+	return w
+}
+
+func (w *worker) close() {
+	w.us.Close()
+	for _, c := range w.them {
+		c.Close()
+	}
+}
+
+func (w *worker) ask(s *peers.Server, c *probe.Client, q *probe.Question) (judge.Reply, error) {
+	m, err := c.Ask(q)
+	if errors.Is(err, probe.ErrSilent) {
+		w.quiet.to(w.t, s.Kind, q)
+		return judge.Reply{Server: s.Kind}, nil
+	}
+	w.quiet.heard(s.Kind)
+	return judge.Reply{Server: s.Kind, Message: m}, err
+}
+
+func (w *worker) try(q asked) (*judge.Case, bool) {
+	c := &judge.Case{Q: &q.Question, Zone: q.zone, Cuts: q.cuts}
+	var err error
+	for i, s := range w.others {
+		if slices.Contains(q.without, s.Kind) {
+			continue
+		}
+		r, err := w.ask(s, w.them[i], &q.Question)
+		if err != nil {
+			w.t.Logf("%s: dig %s: %v", s.Kind, &q.Question, err)
+			continue // a peer that sends what nobody can read is no measure
+		}
+		c.Peers = append(c.Peers, r)
+	}
+	if c.Got, err = w.ask(w.subject, w.us, &q.Question); err != nil {
+		w.c.mu.Lock()
+		defer w.c.mu.Unlock()
+		w.c.failures = append(w.c.failures, fmt.Errorf("%s: dig %s: %w", w.subject.Kind, &q.Question, err))
+		return nil, false
+	}
+	return c, true
+}
+
+// do asks a question and, where a reply is truncated, again over TCP.
+func (w *worker) do(q asked) {
+	c, ok := w.try(q)
+	if !ok {
+		return
+	}
+	if c.Truncated() && !q.TCP {
+		q.TCP = true
+		again, ok := w.try(q)
+		if !ok {
+			return
+		}
+		c.Whole = again.Got.Message
+		w.c.judge(again, len(w.others))
+	}
+	w.c.judge(c, len(w.others))
+}
+
+func (c *comparison) judge(one *judge.Case, peers int) {
+	v := judge.Judge(one)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, id := range v.Rules {
+		c.rules[id]++
+	}
+	c.sum.count(one, v, peers)
+	if v.Split {
+		c.splits[one.Q.Note]++
+		c.split = append(c.split, outcome{one, v})
+	}
+	if len(v.Wrong) > 0 {
+		c.wrong = append(c.wrong, outcome{one, v})
+	} else {
+		c.sizes.add(one)
+	}
+}
+
+// report fails on what is wrong, and says what there was.
+func (c *comparison) report(t *testing.T) {
+	t.Helper()
+	for i, err := range c.failures {
+		if i < shown {
 			t.Error(err)
 		}
 	}
-	t.Logf("%d questions to %d servers in %s", len(questions), len(others)+1, time.Since(began).Round(time.Millisecond))
-	t.Logf("decided by a rule: %v", rules)
-	t.Logf("peers differ, by kind of question: %v", splits)
-	sizes.report(t)
-	if len(wrong) > 0 {
-		t.Errorf("%d of %d answers are wrong", len(wrong), len(questions))
+	t.Logf("decided by a rule: %v", c.rules)
+	t.Logf("peers differ, by kind of question: %v", c.splits)
+	c.sizes.report(t)
+	if len(c.wrong) > 0 {
+		t.Errorf("%d of %d answers are wrong", len(c.wrong), c.sum.Questions)
 	}
-	writeReport(t, wrong, split)
+	writeReport(t, c.wrong, c.split)
 	shownOf := map[string]int{}
-	for _, o := range wrong {
+	for _, o := range c.wrong {
 		kind, _, _ := strings.Cut(o.v.Wrong[0], " ")
 		kind = o.c.Q.Note + ": " + kind
 		if shownOf[kind]++; shownOf[kind] == 1 && len(shownOf) <= shown {
 			t.Log("\n" + judge.Report(o.c, o.v))
 		}
 	}
-	if len(wrong) > 0 {
+	if len(c.wrong) > 0 {
 		t.Logf("wrong, by kind: %v", shownOf)
 	}
+}
+
+// silences tells of servers that do not answer. One that has ceased to would take all the
+// time that there is.
+type silences struct {
+	mu   sync.Mutex
+	row  map[string]int // questions that a server was silent to, one after the other
+	told int
+	gone string
+}
+
+const manySilences = workers
+
+func (s *silences) to(t *testing.T, server string, q *probe.Question) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.told++; s.told == 1 {
+		t.Logf("%s is silent: dig %s", server, q)
+	}
+	if s.row[server]++; s.row[server] == manySilences {
+		s.gone = server
+	}
+}
+
+func (s *silences) heard(server string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.row[server] = 0
+}
+
+func (s *silences) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone != ""
+}
+
+// A tally counts what was compared.
+type tally struct {
+	Questions int
+	Unanimous int // all peers say the same
+	Differ    int // of these, where the subject says something else
+	Split     int // the peers differ
+	Wrong     int // by the judge, in either case
+}
+
+func (s *tally) count(c *judge.Case, v judge.Verdict, peers int) {
+	s.Questions++
+	if len(v.Wrong) > 0 {
+		s.Wrong++
+	}
+	if len(c.Peers) < peers || c.Truncated() { // which is counted over TCP
+		return
+	}
+	said := judge.Substance(c.Peers[0].Message)
+	if slices.ContainsFunc(c.Peers, func(p judge.Reply) bool { return judge.Substance(p.Message) != said }) {
+		s.Split++
+		return
+	}
+	s.Unanimous++
+	if judge.Substance(c.Got.Message) != said {
+		s.Differ++
+	}
+}
+
+func (s *tally) add(o tally) {
+	s.Questions, s.Unanimous, s.Differ = s.Questions+o.Questions, s.Unanimous+o.Unanimous, s.Differ+o.Differ
+	s.Split, s.Wrong = s.Split+o.Split, s.Wrong+o.Wrong
 }
 
 // writeReport appends every wrong case, and every case in which the peers
