@@ -164,11 +164,29 @@ func (u *Updater) prescan(m *wire.Message, may func([]byte, wire.Type) bool) (wi
 			return wire.FormErr, "the update of " + text + " is malformed"
 		case proof(rr.Type):
 			return wire.Refused, rr.Type.String() + " records are made by whoever signs the zone, and not by updates"
+		case rr.Class == wire.ClassANY && rr.Type == wire.TypeANY:
+			if t, ok := u.mayEmpty(rr.Owner, may); !ok {
+				return wire.Refused, "the key may not change " + t.String() + " of " + text
+			}
 		case !may(wire.Lower(nil, rr.Owner), rr.Type):
 			return wire.Refused, "the key may not change " + rr.Type.String() + " of " + text
 		}
 	}
 	return wire.NoError, ""
+}
+
+// mayEmpty reports whether the sender may take away all that a name has: each set of it, whatever
+// types it may not have there (as BIND; a DHCP server takes names away so). If not, it returns the
+// type of a set that stays.
+func (u *Updater) mayEmpty(name []byte, may func([]byte, wire.Type) bool) (wire.Type, bool) {
+	n, lower := u.at(name), wire.Lower(nil, name)
+	for t, s := range n.sets {
+		kept := n == u.apex && (t == wire.TypeSOA || t == wire.TypeNS)
+		if s.live > 0 && !kept && !may(lower, t) {
+			return t, false
+		}
+	}
+	return 0, true
 }
 
 // proof reports whether records of a type come of signing a zone. They say what the whole

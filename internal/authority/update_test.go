@@ -254,3 +254,33 @@ func TestLongUpdates(t *testing.T) {
 
 func first(x, _ []change) []change  { return x }
 func second(_, y []change) []change { return y }
+
+// TestEmptied has a key that may change addresses alone take away all that names have: those that
+// have nothing else, and no others.
+func TestEmptied(t *testing.T) {
+	addresses := func(_ []byte, typ wire.Type) bool { return typ == wire.TypeA || typ == wire.TypeAAAA }
+	for name, want := range map[string]struct {
+		rcode   wire.Rcode
+		removed bool
+	}{
+		"a.deep.example.test.":  {wire.NoError, true},
+		"A.Deep.example.test.":  {wire.NoError, true},
+		"host.example.test.":    {wire.Refused, false}, // it has TXT
+		"alias.example.test.":   {wire.Refused, false},
+		"nothing.example.test.": {wire.NoError, false},
+		"deep.example.test.":    {wire.NoError, false},
+		"example.test.":         {wire.NoError, false}, // SOA and NS stay, whoever asks
+	} {
+		u := authority.NewUpdater(dnstest.Zone(t, "example.test.", updatable))
+		d, rcode, why := u.Update(message(t, nil, []change{{wire.ClassANY, name, wire.TypeANY, 0, nil}}), addresses, next)
+		if rcode != want.rcode || (d != nil) != want.removed {
+			t.Errorf("%s: %v %s, a difference: %v; want %v %v", name, rcode, why, d != nil, want.rcode, want.removed)
+		}
+	}
+	// What the message itself brings counts as little as what it takes.
+	u := authority.NewUpdater(dnstest.Zone(t, "example.test.", updatable))
+	d, rcode, _ := u.Update(message(t, nil, []change{{wire.ClassANY, "host.example.test.", wire.TypeTXT, 0, nil}, {wire.ClassANY, "host.example.test.", wire.TypeANY, 0, nil}}), addresses, next)
+	if rcode != wire.Refused || d != nil {
+		t.Errorf("TXT is taken away by a key that may not: %v", rcode)
+	}
+}

@@ -186,7 +186,7 @@ type Group struct {
 type Grant struct {
 	Key   []byte   `yaml:"key" is:"name" required:"true" doc:"The name of the key that the message has to be signed with."`
 	Names []string `yaml:"names" is:"label" required:"true" doc:"Which names may be changed: a name, *.name for all below it, or * for all of the zone."`
-	Types []string `yaml:"types" is:"label" default:"" doc:"Which types of records may be changed. Empty: all." why:"Names are what grants are about; a client of DHCP or ACME needs A, AAAA, PTR, DHCID or TXT."`
+	Types []string `yaml:"types" is:"label" default:"" doc:"Which types of records may be changed. Empty: all. Whoever may change each type that a name has may take the name away." why:"Names are what grants are about; a client of DHCP or ACME needs A, AAAA, PTR, DHCID or TXT."`
 }
 
 // Transfers tells whether anybody may have the zone whole.
