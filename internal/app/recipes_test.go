@@ -31,7 +31,9 @@ func TestRecipes(t *testing.T) {
 		for name, content := range map[string]string{
 			"dnsmasq.leases": "", "kea-leases4.csv": "", "kea-leases6.csv": "", "keys/externaldns": "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBkaWc=\n",
 			"keys/acme": "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBkaWc=\n", "zones/k8s.example.com.zone": "$TTL 1h\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 192.0.2.53\n",
-			"port53.yaml": body,
+			"keys/kea": "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBkaWc=\n", "zones/office.example.zone": "$TTL 1h\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 10.0.0.53\n",
+			"zones/0.0.10.in-addr.arpa.zone": "$TTL 1h\n@ SOA ns.office.example. h.office.example. 1 2h 1h 2w 5m\n@ NS ns.office.example.\n",
+			"port53.yaml":                    body,
 		} {
 			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 				t.Fatal(err)
