@@ -23,7 +23,11 @@ const AddedFile = "added-zones"
 func WithAdded(c *config.Config) (*config.Config, error) {
 	s := added{path: c.StateDir}
 	defer s.close()
-	return s.with(c)
+	c, err := s.with(c)
+	if err == nil && s.shut != nil {
+		return nil, fmt.Errorf("zones that were added: %w", s.shut)
+	}
+	return c, err
 }
 
 // An added is the file of added zones in a state directory. The directory is opened once: a
@@ -31,6 +35,7 @@ func WithAdded(c *config.Config) (*config.Config, error) {
 type added struct {
 	path string // of the state directory; "": there is none
 	dir  *securepath.Dir
+	shut error // why the directory cannot be looked into: nothing of it is used
 }
 
 // open opens the directory, unless it is open, or not there.
@@ -39,10 +44,14 @@ func (s *added) open() error {
 		return nil
 	}
 	d, err := securepath.Open(s.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		s.shut = err
 		return nil
 	}
-	s.dir = d
+	s.dir, s.shut = d, nil
 	return err
 }
 
@@ -83,12 +92,27 @@ func (s *added) write(text []byte) error {
 	switch {
 	case err != nil:
 		return err
+	case s.shut != nil:
+		return s.shut
 	case s.dir == nil:
 		return &fs.PathError{Op: "open", Path: s.path, Err: fs.ErrNotExist}
 	case len(text) == 0:
 		return s.dir.Remove(AddedFile)
 	}
 	return s.dir.Write(AddedFile, text, 0o600)
+}
+
+// addZones gives the first generation the zones that were added, and returns the configuration
+// with them.
+func (a *App) addZones(first *generation) (*config.Config, error) {
+	c, err := a.added.with(first.config)
+	if a.added.shut != nil {
+		a.log.Error("zones that port53 zone add has added are not served, if there are any", "problem", a.added.shut.Error())
+	}
+	if err == nil {
+		err = first.enlarge(c)
+	}
+	return c, err
 }
 
 // A zoneChange is what a command did to the set of zones.

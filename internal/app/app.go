@@ -147,10 +147,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err := a.leaveRoot(c, who); err != nil {
 		return err
 	}
-	if c, err = a.added.with(c); err == nil {
-		err = first.enlarge(c)
-	}
-	if err != nil {
+	if c, err = a.addZones(first); err != nil {
 		return err
 	}
 	if err := who.mayRead(c); err != nil {
@@ -180,6 +177,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 		}
 	}
 	first.applied = time.Now()
+	a.server.SetPeers(peerAddrs(c))
 	if err := a.load(ctx, first); err != nil {
 		return err
 	}
@@ -212,7 +210,7 @@ func (a *App) listen(c *config.Config) error {
 		Addrs: addrs, Files: files, Handler: a.engine, Logger: a.log, Drain: c.Shutdown.Drain,
 		Workers: c.UDP.Workers, Portable: c.UDP.Portable, Freebind: server.CanFreebind(),
 		Limits: server.Limits{
-			Conns: shares.conns, PerAddr: c.TCP.PerClient, PerPrefix: c.TCP.PerNetwork,
+			Conns: shares.conns, PerAddr: c.TCP.PerClient, PerPeer: c.TCP.PerPeer, PerPrefix: c.TCP.PerNetwork,
 			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
 		},
 	})

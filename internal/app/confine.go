@@ -48,6 +48,12 @@ func placesOf(c *config.Config) (p places) {
 	}
 	beside(&p.write, c.Log.QueriesFile, c.Resolver.Cache.Dump, c.Control.Socket)
 	p.write = append(p.write, c.StateDir)
+	if c.Firewall.Manage {
+		// nft, ip and the save commands of iptables, with what they load and read. All of it
+		// is the system's, and none of it a secret.
+		p.read = append(p.read, "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/iproute2", "/etc/alternatives", "/etc/nftables")
+		p.write = append(p.write, c.Firewall.StateDir)
+	}
 	for _, list := range []*[]string{&p.read, &p.write} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)

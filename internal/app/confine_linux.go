@@ -62,9 +62,6 @@ func (a *App) confine(c *config.Config) error {
 	switch {
 	case c.Sandbox == "off":
 		return nil
-	case c.Firewall.Manage:
-		a.log.Info("files are not confined: firewall.manage runs nft, and tries rules in namespaces of their own")
-		return nil
 	}
 	abi, err := landlocksys.LandlockGetABIVersion()
 	if err != nil || abi < 1 {
@@ -77,12 +74,21 @@ func (a *App) confine(c *config.Config) error {
 	}
 	// Beside its own places a server reads of the system: itself and its sockets, the time
 	// zone, and what names of hosts and users come from.
+	read := []string{"/etc/localtime", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"}
+	write := []string{"/dev/null"}
+	if c.Firewall.Manage {
+		read = append(read, "/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/services", "/etc/protocols")
+		write = append(write, "/run/xtables.lock")
+		if err := os.MkdirAll(c.Firewall.StateDir, 0o700); err != nil { // what is not there cannot be allowed
+			a.log.Warn("the directory of the firewall's state cannot be made", "problem", err.Error())
+		}
+	}
 	err = landlock.V7.BestEffort().RestrictPaths(
 		landlock.RODirs(p.read...).IgnoreIfMissing(),
 		landlock.RWDirs(p.write...).WithRefer().IgnoreIfMissing(),
 		landlock.RODirs("/proc", "/sys/devices/system/cpu", "/usr/share/zoneinfo").IgnoreIfMissing(),
-		landlock.ROFiles("/etc/localtime", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group").IgnoreIfMissing(),
-		landlock.RWFiles("/dev/null").IgnoreIfMissing(),
+		landlock.ROFiles(read...).IgnoreIfMissing(),
+		landlock.RWFiles(write...).IgnoreIfMissing(),
 	)
 	if err != nil {
 		return fmt.Errorf("sandbox: %w; write sandbox: off to do without", err)

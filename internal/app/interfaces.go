@@ -60,8 +60,21 @@ func (a *App) followInterfaces() {
 		a.log.Warn("addresses of this machine are not known, and changes of them not followed", "problem", err.Error())
 		return
 	}
+	a.bindLate()
 	a.lookAtAddresses(all)
 	a.followNetworks()
+}
+
+// bindLate binds addresses that could not be had at the start: of a family that this machine did
+// not have, or of a link that was not there.
+func (a *App) bindLate() {
+	bound, err := a.server.Retry()
+	if len(bound) > 0 {
+		a.log.Info("addresses that could not be had at the start are served now", "addresses", bound)
+	}
+	if err != nil {
+		a.log.Error("an address could be had now, and cannot be bound: restart the server for it", "problem", err.Error())
+	}
 }
 
 // followNetworks answers the clients of the networks that the machine's interfaces have now,

@@ -115,6 +115,7 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 	a.tellLeft(old, next)
 	a.tellUnvalidated(old, next)
 	a.manager.SetBounds(next.bounds)
+	a.server.SetPeers(peerAddrs(c))
 	if a.recursion != nil {
 		a.flushChanges(old, next)
 	}

@@ -38,6 +38,30 @@ func transferPeers(c *config.Config) []netip.Prefix {
 	return list
 }
 
+// peerAddrs returns the addresses of single servers that zones are exchanged with.
+func peerAddrs(c *config.Config) []netip.Addr {
+	list := transferPeers(c)
+	for i := range c.Zones {
+		z := &c.Zones[i]
+		list = slices.Concat(list, peersOf(z.Notify, z.Members.Notify), z.AllowTransfer, z.TransferAlone, z.AllowNotify, z.Members.AllowTransfer)
+		for _, name := range slices.Concat(z.TransferRemotes, z.Members.TransferRemotes) {
+			if r := c.Remote(name); r != nil {
+				list = append(list, peersOf(r.Addresses)...)
+			}
+		}
+	}
+	for i := range c.Remotes {
+		list = append(list, peersOf(c.Remotes[i].Addresses)...)
+	}
+	addrs := make([]netip.Addr, 0, len(list))
+	for _, n := range list {
+		if n.IsSingleIP() {
+			addrs = append(addrs, n.Addr())
+		}
+	}
+	return addrs
+}
+
 // sources returns where the zones of c come from.
 func sources(c *config.Config) []zones.Source {
 	ring := keyRing(c)

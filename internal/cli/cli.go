@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"strings"
 
@@ -46,6 +47,7 @@ func failure(code int, hint, format string, args ...any) error {
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
+	hangups  chan os.Signal // SIGHUP, from the first moment on; nil: the command does not serve
 }
 
 // Main runs the command line args, without the program's name, and returns the exit
@@ -58,6 +60,9 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 		}
 	}()
 	s := &streams{in: in, out: out, err: errOut}
+	if len(args) > 0 && args[0] == "serve" {
+		s.hangups = catchHangups() // before anything that takes its time
+	}
 	root := newRoot(s)
 	root.SetArgs(args)
 	root.SetIn(in)

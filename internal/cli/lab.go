@@ -65,7 +65,7 @@ the process. The names to try, and what each shows, are printed at the start.`,
 			if err != nil {
 				return failure(exitFault, "", "%v", err)
 			}
-			sig := catch(cmd.Context())
+			sig := s.catch(cmd.Context())
 			defer sig.release()
 			return s.run(sig, app.Options{Config: c, Network: world.Net}, nil, func(out io.Writer, a *app.App) {
 				at := a.Addrs()[0]

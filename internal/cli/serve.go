@@ -45,7 +45,7 @@ This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
   port53 serve --config /etc/port53/port53.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sig := catch(cmd.Context())
+			sig := s.catch(cmd.Context())
 			defer sig.release()
 			if example {
 				if cmd.Flags().Changed("config") {
@@ -131,12 +131,21 @@ type signals struct {
 // catch has signals come to what it returns. Nothing that is printed holds the server up, or
 // ends it: without a handler, a reader of standard output or error that goes away is the end
 // of the process (SIGPIPE).
-func catch(ctx context.Context) *signals {
+func (s *streams) catch(ctx context.Context) *signals {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	sig := &signals{reload: make(chan os.Signal, 1)}
-	signal.Notify(sig.reload, syscall.SIGHUP)
+	sig := &signals{reload: s.hangups}
+	if sig.reload == nil {
+		sig.reload = catchHangups()
+	}
 	sig.ctx, sig.stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	return sig
+}
+
+// catchHangups has SIGHUP come to what it returns. Without it, the signal ends the process.
+func catchHangups() chan os.Signal {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c
 }
 
 func (sig *signals) release() {

@@ -157,6 +157,7 @@ func (d *decoder) checkBounds() {
 		text           func(int64) string
 	}{
 		{"tcp.per_client", "tcp.per_network", int64(t.PerClient), int64(t.PerNetwork), count},
+		{"tcp.per_peer", "tcp.max_connections", int64(t.PerPeer), int64(t.MaxConnections), count},
 		{"tcp.per_network", "tcp.max_connections", int64(t.PerNetwork), int64(t.MaxConnections), count},
 		{"policy.rate_limit.per_second", "policy.rate_limit.ceiling", int64(r.PerSecond), int64(r.Ceiling), count},
 		{"policy.rate_limit.burst", "policy.rate_limit.ceiling_burst", int64(r.Burst), int64(r.CeilingBurst), count},

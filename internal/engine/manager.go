@@ -176,6 +176,10 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 	default:
 		var reply []byte
 		if rcode, reply = m.Update(r); reply != nil {
+			if p.beyond(r.Entry) {
+				p.engine.lost.drop(telemetry.DropRate, p)
+				return
+			}
 			p.count(reply, len(reply))
 			_ = p.to.Reply(reply) // a client that went away needs no answer
 			return
@@ -189,8 +193,30 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 		if rcode == wire.NoError && op == policy.Notify {
 			w.builder.SetFlags(wire.FlagAA)
 		}
+		if w.beyond(r.Entry) {
+			return w.drop(telemetry.DropRate)
+		}
 		return w.finish(rcode)
 	})
+}
+
+// beyond reports whether an acknowledgement is one too many for an address that may be forged.
+// Who has signed with a key that is known here is who it says. There is no slip: who asked
+// would do it all again over TCP, and it is done.
+func (w *worker) beyond(entry *zone.Entry) bool {
+	if !w.limited || w.signature != nil && w.signature.Error == wire.NoError {
+		return false
+	}
+	return w.check(policy.Positive, entry.Key()) != policy.Send
+}
+
+// beyond is that of a worker, for a reply that none makes.
+func (p *pending) beyond(entry *zone.Entry) (yes bool) {
+	p.make(func(w *worker) int {
+		yes = w.beyond(entry)
+		return 0
+	})
+	return yes
 }
 
 // transfer has a zone sent, and counts it as one reply of the octets of all its messages.

@@ -150,3 +150,54 @@ func TestHandedToTheManager(t *testing.T) {
 		})
 	}
 }
+
+// TestAcknowledgementsAreLimited has more notifications come over UDP from an address that may
+// be forged than the rate limit lets answers go out: all of them count, and the answers are
+// limited. Those that are signed are not, nor those over TCP.
+func TestAcknowledgementsAreLimited(t *testing.T) {
+	key := &tsig.Key{Name: dnstest.Name(t, "xfr."), Algorithm: tsig.HMACSHA256, Secret: slices.Repeat([]byte{1}, 32)}
+	friends := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+	access := &policy.Access{Notify: []policy.Rule{{Networks: friends, Unsigned: true}}, Forward: true}
+	const total = 100
+	for what, c := range map[string]struct {
+		opcode    wire.Opcode
+		transport server.Transport
+		signed    bool
+		least     int // answers
+		most      int
+	}{
+		"notifications":                 {wire.OpcodeNotify, server.UDP, false, 5, 30},
+		"notifications that are signed": {wire.OpcodeNotify, server.UDP, true, total, total},
+		"notifications over TCP":        {wire.OpcodeNotify, server.TCP, false, total, total},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			rates, err := policy.NewRateLimiter(policy.RateOptions{PerSecond: 1, Burst: 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, to := &manager{here: true}, &client{}
+			view := zone.NewView(dnstest.Seed).With(zone.Change{Apex: dnstest.Name(t, "example."), Access: access, Zone: dnstest.Zone(t, "example.", exampleZone)})
+			w := engine.New(engine.Options{Uncontained: true}, engine.Generation{
+				Zones: view, Manager: m, Keys: tsig.NewRing(*key), Limits: engine.Limits{Rates: rates},
+			}).NewWorker()
+			peer := server.Peer{Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Transport: c.transport}
+			peer.Later = func(*server.Peer) (server.Responder, error) { return to, nil }
+			for i := range total {
+				msg := wire.AppendQuery(nil, uint16(i), uint16(c.opcode)<<11|wire.FlagAA, dnstest.Name(t, "example."), wire.TypeSOA)
+				if c.signed {
+					msg, _ = tsig.SignRequest(key, msg, time.Now())
+				}
+				w.Handle(msg, &peer, 1, make([]byte, wire.MaxMessage))
+				synctest.Wait()
+			}
+			if len(m.handed) != total || len(to.replies) < c.least || len(to.replies) > c.most {
+				t.Errorf("%s: %d were heeded, and %d acknowledged, want %d to %d", what, len(m.handed), len(to.replies), c.least, c.most)
+			}
+			for _, r := range to.replies {
+				if wire.Rcode(r[3]&15) != wire.NoError || r[2]&2 != 0 {
+					t.Errorf("%s: acknowledged with % x", what, r[:4])
+				}
+			}
+		})
+	}
+}

@@ -103,13 +103,16 @@ func walk(path string, perm fs.FileMode) (d *Dir, made bool, err error) {
 	return nil, false, &fs.PathError{Op: "open", Path: path, Err: unix.ELOOP}
 }
 
-// directory is how every directory of a walk is opened.
-const directory = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+// directory is how a directory is opened at the end of a walk, and passed is how on the way.
+const (
+	directory = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	passed    = onTheWay | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+)
 
 // descend walks down an absolute path until its end, or until a link that may be followed:
 // then it returns where the path leads with the link replaced.
 func descend(path string, perm fs.FileMode) (d *Dir, link string, made bool, err error) {
-	fd, err := unix.Open("/", directory, 0)
+	fd, err := unix.Open("/", passed, 0)
 	if err != nil {
 		return nil, "", false, &fs.PathError{Op: "open", Path: "/", Err: err}
 	}
@@ -124,6 +127,12 @@ func descend(path string, perm fs.FileMode) (d *Dir, link string, made bool, err
 			shared = at
 		}
 		if i == len(names) {
+			end, err := unix.Openat(fd, ".", directory, 0)
+			unix.Close(fd)
+			if err != nil {
+				return nil, "", false, &fs.PathError{Op: "open", Path: at, Err: err}
+			}
+			fd = end
 			return &Dir{file: os.NewFile(uintptr(fd), path), shared: shared}, "", made, nil
 		}
 		name := names[i]
@@ -156,7 +165,7 @@ func descend(path string, perm fs.FileMode) (d *Dir, link string, made bool, err
 
 // step opens a directory in another one; with a mode it makes it if it is not there.
 func step(fd int, name string, mode fs.FileMode) (next int, made bool, err error) {
-	next, err = unix.Openat(fd, name, directory, 0)
+	next, err = unix.Openat(fd, name, passed, 0)
 	if !errors.Is(err, unix.ENOENT) || mode == 0 {
 		return next, false, err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -58,6 +59,7 @@ func Listen(o Options) (*Server, error) {
 		if len(s.addrs)+len(o.Files) == 0 {
 			return nil, why
 		}
+		s.absent = absent
 		o.Logger.Warn("addresses that cannot be had on this machine are left out", "addresses", absent, "problem", why.Error())
 	}
 	for _, f := range o.Files {
@@ -85,6 +87,9 @@ func (s *Server) bindOnce(a netip.AddrPort) error {
 	if a.Addr().Is4() {
 		family = "4"
 	}
+	if link := a.Addr().Zone(); link != "" && !hasLink(link) {
+		return listenError(a, "tcp", syscall.ENODEV) // of which the system would say that the address is invalid
+	}
 	// Keep-alive probes would outlive every timeout of ours.
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		return controlTCP(c, s.options.Freebind)
@@ -104,6 +109,18 @@ func (s *Server) bindOnce(a netip.AddrPort) error {
 	s.udp = append(s.udp, udp...)
 	s.addrs = append(s.addrs, a)
 	return nil
+}
+
+// hasLink reports whether this machine has an interface of a name, or number.
+func hasLink(name string) bool {
+	if _, err := net.InterfaceByName(name); err == nil {
+		return true
+	}
+	n, err := strconv.Atoi(name)
+	if err == nil {
+		_, err = net.InterfaceByIndex(n)
+	}
+	return err == nil
 }
 
 // bindUDP makes the sockets of a: one a worker where the system spreads datagrams

@@ -15,6 +15,7 @@ import (
 const (
 	defaultConns     = 4096             // TCP connections at a time: 8 MiB of read buffers
 	defaultPerAddr   = 20               // from one address or /64, as PowerDNS
+	defaultPerPeer   = 256              // from one that zones are exchanged with: BIND's transfers-per-ns goes to 100 and more
 	defaultPerPrefix = 64               // from one /24 or /56, a household or a small network
 	defaultPending   = 16               // detached answers a connection, then it is not read (RFC 7766, section 6.2.1.1)
 	defaultIdle      = 10 * time.Second // silence between questions (RFC 7766, section 6.2.3)
@@ -32,6 +33,7 @@ const (
 type Limits struct {
 	Conns     int           // connections in all (4,096)
 	PerAddr   int           // connections from one address, or /64 for IPv6 (20)
+	PerPeer   int           // the same for the addresses of SetPeers, whose network has no bound (256)
 	PerPrefix int           // connections from one /24, or /56 for IPv6 (64)
 	Pending   int           // answers that a connection may be owed, or has not taken, before it is read no further (16)
 	Idle      time.Duration // silence after which a connection is closed (10 s)
@@ -114,6 +116,7 @@ func (o Options) fill() (Options, error) {
 	l := &o.Limits
 	number("Limits.Conns", &l.Conns, defaultConns, maxConns)
 	number("Limits.PerAddr", &l.PerAddr, defaultPerAddr, maxConns)
+	number("Limits.PerPeer", &l.PerPeer, defaultPerPeer, maxConns)
 	number("Limits.PerPrefix", &l.PerPrefix, defaultPerPrefix, maxConns)
 	number("Limits.Pending", &l.Pending, defaultPending, maxConns)
 	duration("Limits.Idle", &l.Idle, defaultIdle)

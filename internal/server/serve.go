@@ -64,8 +64,9 @@ type Server struct {
 
 	mu      sync.Mutex
 	started bool
-	stopped chan struct{} // closed when the sockets are
-	drained error         // why draining ended early, once stopped is closed
+	absent  []netip.AddrPort // that could not be had
+	stopped chan struct{}    // closed when the sockets are
+	drained error            // why draining ended early, once stopped is closed
 }
 
 func newServer(o Options) *Server {
@@ -79,7 +80,11 @@ func (s *Server) now() int64 { return int64(time.Since(s.begun)) }
 
 // Addrs returns what the server listens on, in the order of Options.Addrs and then
 // of Options.Files; port 0 has become a real one. The caller may keep the slice.
-func (s *Server) Addrs() []netip.AddrPort { return append([]netip.AddrPort(nil), s.addrs...) }
+func (s *Server) Addrs() []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]netip.AddrPort(nil), s.addrs...)
+}
 
 // Start begins to answer and returns. It does nothing the second time, or after
 // Shutdown.
@@ -90,19 +95,52 @@ func (s *Server) Start() {
 		return
 	}
 	s.started = true
-	for _, u := range s.udp {
+	s.work(s.udp, s.listeners)
+	s.options.Logger.Info("listening", "addresses", s.addrs, "udp_workers", len(s.udp))
+}
+
+// work has what comes to sockets answered. s.mu is held.
+func (s *Server) work(udp []*udpSocket, listeners []*net.TCPListener) {
+	for _, u := range udp {
 		for i := range u.counters {
 			w, count := s.options.Handler.NewWorker(), &u.counters[i]
 			s.workers.Go(func() { u.serve(w, count) })
 		}
 	}
-	if len(s.listeners) > 0 {
+	if len(listeners) > 0 && s.tcp.slots == nil {
 		s.tcp.makeWorkers()
 	}
-	for _, l := range s.listeners {
+	for _, l := range listeners {
 		s.workers.Go(func() { s.accept(l) })
 	}
-	s.options.Logger.Info("listening", "addresses", s.addrs, "udp_workers", len(s.udp))
+}
+
+// Retry binds those of the addresses that could not be had when the server was made, and can be
+// now: their link has come. The error says why one that could be had was not bound; it is not
+// tried again.
+func (s *Server) Retry() (bound []netip.AddrPort, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining.Load() {
+		return nil, nil
+	}
+	var absent []netip.AddrPort
+	for _, a := range s.absent {
+		udp, listeners := len(s.udp), len(s.listeners)
+		switch fault := s.bind(a); {
+		case fault == nil:
+			bound = append(bound, a)
+			if s.started {
+				s.work(s.udp[udp:], s.listeners[listeners:])
+			}
+		case absentFamily(fault):
+			absent = append(absent, a)
+		default:
+			err = errors.Join(err, fault)
+		}
+	}
+	s.absent = absent
+	return bound, err
 }
 
 // Serve answers until ctx ends, and then drains for at most Options.Drain. It also

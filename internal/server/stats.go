@@ -86,7 +86,10 @@ type tcpCounters struct {
 // Stats sums the counters of all workers.
 func (s *Server) Stats() Stats {
 	var st Stats
-	for _, u := range s.udp {
+	s.mu.Lock()
+	sockets := s.udp
+	s.mu.Unlock()
+	for _, u := range sockets {
 		for i := range u.counters {
 			u.counters[i].addTo(&st.UDP)
 		}

@@ -37,11 +37,12 @@ type tcpTable struct {
 	server *Server
 	limits *Limits
 	count  tcpCounters
-	slots  chan *tcpSlot // workers not in use
-	small  sync.Pool     // of *[tcpSmall]byte
-	large  sync.Pool     // of *[tcpLarge]byte
-	unsent atomic.Int64  // octets that wait for clients to read
-	opened atomic.Int64  // as total, for reading without the lock
+	slots  chan *tcpSlot                           // workers not in use
+	small  sync.Pool                               // of *[tcpSmall]byte
+	large  sync.Pool                               // of *[tcpLarge]byte
+	unsent atomic.Int64                            // octets that wait for clients to read
+	opened atomic.Int64                            // as total, for reading without the lock
+	peers  atomic.Pointer[map[netip.Addr]struct{}] // see SetPeers; nil: none
 
 	unsentMax int64
 
@@ -107,7 +108,7 @@ func (t *tcpTable) admit(conn net.Conn) {
 	c := newTCPConn(t, conn)
 	t.mu.Lock()
 	n := t.byPrefix[c.prefix]
-	if t.closed || t.byHost[c.host] >= t.limits.PerAddr || n != nil && len(n.conns) >= t.limits.PerPrefix {
+	if t.closed || t.full(c, n) {
 		t.mu.Unlock()
 		t.count.refused.Add(1)
 		c.reset()
@@ -123,6 +124,28 @@ func (t *tcpTable) admit(conn net.Conn) {
 	t.mu.Unlock()
 	t.count.accepted.Add(1)
 	t.server.conns.Go(c.serve)
+}
+
+// full reports whether the address of c, or its network n, has as many connections as it may.
+// The lock is held.
+func (t *tcpTable) full(c *tcpConn, n *network) bool {
+	if peers := t.peers.Load(); peers != nil {
+		if _, is := (*peers)[c.host]; is {
+			return t.byHost[c.host] >= t.limits.PerPeer
+		}
+	}
+	return t.byHost[c.host] >= t.limits.PerAddr || n != nil && len(n.conns) >= t.limits.PerPrefix
+}
+
+// SetPeers says whom zones are exchanged with: Limits.PerPeer is the bound of each such
+// address, or /64 for IPv6.
+func (s *Server) SetPeers(addrs []netip.Addr) {
+	peers := make(map[netip.Addr]struct{}, len(addrs))
+	for _, a := range addrs {
+		host, _ := owner(a.Unmap().WithZone(""))
+		peers[host] = struct{}{}
+	}
+	s.tcp.peers.Store(&peers)
 }
 
 // owner returns what the connections of a count for: one address, and one network.
