@@ -115,8 +115,10 @@ func ownOf(ctx context.Context, r *check.Run) ownSets {
 		ctx, cancel := context.WithTimeout(ctx, followTime)
 		defer cancel()
 		out := ownSets{}
-		if _, _, err := r.FromZone(ctx, r.Zone, wire.TypeNS); err != nil {
-			return out // nobody answers: each question would wait for it
+		if _, ok := overTCPFirst(ctx, r); !ok {
+			if _, _, err := r.FromZone(ctx, r.Zone, wire.TypeNS); err != nil {
+				return out // nobody answers: each question would wait for it
+			}
 		}
 		askEach(ctx, r, ownQuestions(r), func(q question, m *check.Reply) { out[q] = m })
 		return out

@@ -271,6 +271,8 @@ func TestBroken(t *testing.T) {
 		{"_mta-sts TXT \"v=STSv1; id=1\"", "mta-sts.victim.com. does not exist"},
 		{"docs DNAME gone.partner.com.", "does not exist"},
 		{"@ HTTPS 1 gone.partner.com. alpn=h2", "does not exist"},
+		// A provider's own domain is nobody's to make, though no server of it serves it.
+		{"@ MX 10 mail.linode.com.\n-- zone com. 5.0.0.2 --\nlinode NS ns1.linode.com.\nns1.linode.com. A 5.0.0.9", "cannot be looked up"},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -279,6 +281,15 @@ func TestBroken(t *testing.T) {
 				t.Errorf("%s\nwant %s\n%s", x.zone, x.has, lines(got))
 			}
 		})
+	}
+}
+
+// TestOwnNameAtService has a zone below a service's domain: what is missing in it is its own to make.
+func TestOwnNameAtService(t *testing.T) {
+	t.Parallel()
+	got := inWorld(t, "ZONE-DANGLE", "mine.github.io", "-- zone mine.github.io. 5.0.1.1 --\nwww CNAME gone\n", nil)
+	if len(got) != 1 || got[0].State != finding.Warn || !strings.Contains(got[0].Detail, "gone.mine.github.io. does not exist") {
+		t.Error(lines(got))
 	}
 }
 
@@ -387,7 +398,10 @@ func TestNobodyElse(t *testing.T) {
 			}
 		}
 		for _, id := range []string{"ZONE-SAME", "ZONE-EVERY", "ZONE-SERIAL", "ZONE-DANGLE", "ZONE-SUBS"} {
-			inNet(t, w, id, "victim.com", func(o *check.Options) { o.Subdomains = id == "ZONE-SUBS" && a == "127.0.0.1" })
+			got := inNet(t, w, id, "victim.com", func(o *check.Options) { o.Subdomains = id == "ZONE-SUBS" && a == "127.0.0.1" })
+			if slices.ContainsFunc(got, func(f finding.Finding) bool { return f.Own || id == "ZONE-EVERY" && f.State != finding.Pass }) {
+				t.Errorf("%s: %s takes it for a server that could be asked: %s", a, id, lines(got))
+			}
 		}
 		if n := w.Net.Counts(netip.MustParseAddr(a)); asked > 0 || n.Queries > 0 {
 			t.Errorf("%s was asked %d times, %+v", a, asked, n)

@@ -238,15 +238,48 @@ func (d *discoverer) each(ctx context.Context, n int, do func(l *line, i int) er
 type line struct {
 	r    *check.Run
 	c    *exchange.Stream
-	dead bool // TCP has failed, at all servers that were tried
-	at   int  // the server that is asked, of those of the zone
+	dead bool // TCP has failed
 }
 
 // The patience with servers that do not take to TCP.
 const (
-	lineServers = 3
+	lineServers = 4
 	lineDial    = time.Second
 )
+
+// A tcpServer is a server of a zone that answers over TCP, if one does.
+type tcpServer struct {
+	server finding.Server
+	ok     bool
+}
+
+// overTCPFirst returns the server of the zone that is first to answer over TCP, found out once: nobody waits for the others again.
+func overTCPFirst(ctx context.Context, r *check.Run) (finding.Server, bool) {
+	x := check.Once(r, check.Fact[tcpServer]{Name: string(wire.Lower(nil, r.Zone))}, func() tcpServer {
+		servers, err := r.ZoneServers(ctx)
+		if err != nil {
+			return tcpServer{}
+		}
+		servers = slices.DeleteFunc(slices.Clone(servers), func(s finding.Server) bool { return !r.Asks(s.Addr) || !r.Reaches(ctx, s.Addr) })
+		servers = servers[:min(len(servers), lineServers)]
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		first := make(chan tcpServer, len(servers))
+		for _, s := range servers {
+			go func() {
+				m, err := r.AskServerTCP(ctx, s, check.Query{Name: r.Zone, Type: wire.TypeSOA})
+				first <- tcpServer{s, err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain)}
+			}()
+		}
+		for range servers {
+			if x := <-first; x.ok {
+				return x
+			}
+		}
+		return tcpServer{}
+	})
+	return x.server, x.ok
+}
 
 func (l *line) close() {
 	if l.c != nil {
@@ -256,21 +289,18 @@ func (l *line) close() {
 }
 
 func (l *line) ask(ctx context.Context, name []byte, t wire.Type) (*check.Reply, finding.Evidence, error) {
-	servers, err := l.r.ZoneServers(ctx)
-	for try := 0; err == nil && try < 2*lineServers && !l.dead && l.at < len(servers); try++ {
-		if s := servers[l.at]; l.r.Asks(s.Addr) && l.r.Reaches(ctx, s.Addr) {
+	if s, ok := overTCPFirst(ctx, l.r); ok && !l.dead {
+		for try := 0; try < 2; try++ { // the server may close after some questions: once more, on a new connection
 			used := l.c != nil
 			m, err := l.exchange(ctx, s, name, t)
 			if err == nil {
 				return m, seen(s, check.Query{Name: name, Type: t}, m), nil
 			}
-			l.close() // the server may close after some questions: once more, on a new one
-			if used {
-				continue
+			if l.close(); !used {
+				l.dead = true
+				break
 			}
 		}
-		l.at++
-		l.dead = l.at == min(len(servers), lineServers)
 	}
 	return l.r.FromZone(ctx, name, t)
 }
@@ -357,7 +387,9 @@ func shapeOf(m *check.Reply, name []byte) string {
 func (d *discoverer) words(ctx context.Context, how string, labels []string) {
 	if d.wild == "" {
 		nobody := check.Below(randomLabel(), d.r.Zone)
-		m, ev, err := d.r.FromZone(ctx, nobody, wire.TypeA)
+		l := &line{r: d.r}
+		m, ev, err := l.ask(ctx, nobody, wire.TypeA)
+		l.close()
 		if err != nil {
 			d.err, d.ev = err, ev
 			return

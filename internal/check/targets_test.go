@@ -13,7 +13,7 @@ import (
 
 func TestParseWord(t *testing.T) {
 	for text, ok := range map[string]bool{
-		"192.0.2.1": true, "192.0.2.1:5300": true, "[2001:db8::1]:53": true, "2001:db8::1": true, "[2001:db8::1]": true, "192.0.2.0/24": true, "2001:db8::/120": true,
+		"192.0.2.1": true, "192.0.2.1:5300": true, "[2001:db8::1]:53": true, "2001:db8::1": true, "[2001:db8::1]": true, "192.0.2.0/24": true, "2001:db8::/120": true, "0/26.2.0.192.in-addr.arpa": true, "64/27.2.0.192.IN-ADDR.arpa.": true,
 		"example.com": true, "ns1.example.com:5300": true, ".": true, "example.com.": true, "xn--bcher-kva.example": true,
 		"": false, "192.0.2.256": false, "192.0.2": false, "1.2.3.4.5": false, "example..com": false, "ns1.example.com:x": false, "ns1.example.com:0": false, "ns1.example.com:70000": false,
 		"192.0.2.0/33": false, "example.com/24": false, strings.Repeat("a", 64) + ".com": false,
