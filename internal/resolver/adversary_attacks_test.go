@@ -17,7 +17,7 @@ func (t *tree) attack() {
 	v := t.victim()
 	a := &assault{t, v}
 	for range 1 + t.IntN(3) {
-		pick(t.Rand, a.referral, a.referral, a.referral, a.answer, a.denial, a.denialOfDS, a.noAnswer, a.strip, a.extra, a.alias)()
+		pick(t.Rand, a.referral, a.referral, a.referral, a.answer, a.denial, a.denialOfDS, a.noAnswer, a.strip, a.extra, a.alias, a.star)()
 	}
 	a.poison()
 	for range 3 + t.IntN(4) {
@@ -270,6 +270,16 @@ func (a *assault) alias() {
 		lines[2] = fmt.Sprintf("copy %s %s A answer as %s", z.name, z.in("www.moved"), from)
 	}
 	a.rule(a.all(a.place()), "*."+strings.TrimPrefix(a.v.name, ".")+" "+pick(a.Rand, "*", "A", "CNAME"), lines...)
+}
+
+// star plays back what a wildcard's DNAME record once was asked for.
+func (a *assault) star() {
+	made := a.v.in("x.star")
+	lines := []string{"reply NOERROR aa", "answer", fmt.Sprintf("copy %s %s DNAME answer", a.v.name, made)}
+	if a.chance(80) {
+		lines = append(lines, "authority", fmt.Sprintf("copy %s %s DNAME authority", a.v.name, made))
+	}
+	a.rule(a.all(a.place()), "*."+strings.TrimPrefix(made, ".")+" "+pick(a.Rand, "*", "A", "A"), lines...)
 }
 
 // poison is what the adversary's own server says of the victim's names.

@@ -208,6 +208,9 @@ func (t *tree) fill(z *realm) {
 	if t.chance(20) {
 		add("*.alias.wild CNAME www")
 	}
+	if t.chance(30) {
+		add("*.star DNAME %s", other.in("wild"))
+	}
 	if t.chance(10) {
 		add("odd TYPE%d \\# 4 01020304", 65500+t.IntN(8))
 	}
@@ -217,6 +220,7 @@ func (t *tree) fill(z *realm) {
 var labels = []string{
 	"@", "www", "mail", "alias", "away", "x.wild", "y.x.wild", "wild", "ent", "leaf.ent", "moved", "www.moved", "x.alias.wild",
 	"nothing", "a.b.nothing", "odd", "b", "one", "two", "a.b", "deep", "www.one", "nothing.two", "*.wild", "zz",
+	"x.star", "www.x.star", "mail.x.star",
 }
 
 // ask adds a question for a name in or below a zone.
