@@ -197,7 +197,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 
 // listen binds all sockets of the server, or takes those that the service manager bound.
 func (a *App) listen(c *config.Config) error {
-	files, err := passedSockets()
+	files, kept, err := passedSockets()
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (a *App) listen(c *config.Config) error {
 	}
 	shares := a.budget(c)
 	a.server, err = server.Listen(server.Options{
-		Addrs: addrs, Files: files, Handler: a.engine, Logger: a.log, Drain: c.Shutdown.Drain,
+		Addrs: addrs, Files: files, Kept: kept, Handover: managed(), Handler: a.engine, Logger: a.log, Drain: c.Shutdown.Drain,
 		Workers: c.UDP.Workers, Portable: c.UDP.Portable, Freebind: server.CanFreebind(),
 		Limits: server.Limits{
 			Conns: shares.conns, PerAddr: c.TCP.PerClient, PerPeer: c.TCP.PerPeer, PerPrefix: c.TCP.PerNetwork,
@@ -322,6 +322,11 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 		r.resolver.Follow(r.rollover, trust, func(err error) { a.log.Error("trust anchors", "problem", err.Error()) })
 	}
 	a.server.Start()
+	if managed() {
+		if err := a.keepSockets(); err != nil {
+			a.log.Warn("the service manager does not keep the sockets: questions are lost at a restart", "problem", err.Error())
+		}
+	}
 	if err := notify("READY=1"); err != nil {
 		a.log.Warn("service manager not told", "problem", err.Error())
 	}

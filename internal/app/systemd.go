@@ -15,22 +15,33 @@ import (
 
 const firstPassed = 3
 
+// keptName is what sockets are called that the service manager keeps for the next server.
+const keptName = "port53"
+
 // notify tells the service manager, if there is one.
 func notify(state string) error {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
+	if !managed() {
 		return nil
 	}
-	if strings.HasPrefix(path, "@") {
-		path = "\x00" + path[1:] // abstract
-	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	c, err := dialManager()
 	if err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
 	defer c.Close()
 	_, err = c.Write([]byte(state))
 	return err
+}
+
+// managed reports whether a service manager listens to us.
+func managed() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
+
+// dialManager connects to the service manager.
+func dialManager() (*net.UnixConn, error) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if strings.HasPrefix(path, "@") {
+		path = "\x00" + path[1:] // abstract
+	}
+	return net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
 }
 
 // the process's own fixed point
@@ -48,21 +59,27 @@ func monotonicMicroseconds() string {
 	return strconv.FormatInt(time.Since(processStart).Microseconds(), 10)
 }
 
-// passedSockets returns the sockets that the service manager has bound for us.
-func passedSockets() ([]*os.File, error) {
+// passedSockets returns the sockets that the service manager has bound for us, and those that
+// an earlier server gave it to keep.
+func passedSockets() (bound, kept []*os.File, err error) {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil || n < 0 || n > 1024 {
-		return nil, fmt.Errorf("LISTEN_FDS is %q, want a number of sockets", os.Getenv("LISTEN_FDS"))
+		return nil, nil, fmt.Errorf("LISTEN_FDS is %q, want a number of sockets", os.Getenv("LISTEN_FDS"))
 	}
-	files := make([]*os.File, n)
-	for i := range files {
-		files[i] = os.NewFile(uintptr(firstPassed+i), "passed socket "+strconv.Itoa(i))
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for i := range n {
+		f := os.NewFile(uintptr(firstPassed+i), "passed socket "+strconv.Itoa(i))
+		if i < len(names) && names[i] == keptName {
+			kept = append(kept, f)
+		} else {
+			bound = append(bound, f)
+		}
 	}
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		os.Unsetenv(name) // they are not for our children
 	}
-	return files, nil
+	return bound, kept, nil
 }

@@ -42,6 +42,10 @@ func Listen(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := newServer(o)
+	if s.kept, err = adoptKept(o.Kept); err != nil {
+		return nil, err
+	}
+	defer s.kept.close()
 	var absent []netip.AddrPort
 	var why error
 	for _, a := range o.Addrs {
@@ -94,11 +98,14 @@ func (s *Server) bindOnce(a netip.AddrPort) error {
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		return controlTCP(c, s.options.Freebind)
 	}}
-	l, err := lc.Listen(context.Background(), "tcp"+family, a.String())
-	if err != nil {
-		return listenError(a, "tcp", err)
+	tcp := s.kept.takeTCP(a)
+	if tcp == nil {
+		l, err := lc.Listen(context.Background(), "tcp"+family, a.String())
+		if err != nil {
+			return listenError(a, "tcp", err)
+		}
+		tcp = l.(*net.TCPListener)
 	}
-	tcp := l.(*net.TCPListener)
 	a = netip.AddrPortFrom(a.Addr(), tcp.Addr().(*net.TCPAddr).AddrPort().Port())
 	udp, err := s.bindUDP(a, "udp"+family)
 	if err != nil {
@@ -135,6 +142,15 @@ func (s *Server) bindUDP(a netip.AddrPort, network string) ([]*udpSocket, error)
 		return controlUDP(c, a.Addr().Is6(), wildcard, sockets > 1, s.options.Freebind)
 	}}
 	var made []*udpSocket
+	for _, c := range s.kept.takeUDP(a) {
+		if err := s.control(c, a, wildcard); err != nil {
+			return nil, err
+		}
+		made = append(made, s.newUDP(c, a.Addr(), share))
+	}
+	if len(made) > 0 {
+		return made, nil // as many as there were, since a question may wait in each of them
+	}
 	for range sockets {
 		c, err := lc.ListenPacket(context.Background(), network, a.String())
 		if err != nil {

@@ -51,6 +51,12 @@ type Options struct {
 	// Files are sockets that are bound already, from a service manager: UDP or
 	// listening TCP. Listen takes them over and closes them, also if it fails.
 	Files []*os.File
+	// Kept are sockets that an earlier server had, which a service manager has held since.
+	// Those of Addrs are used again, with what waits in them, and the others closed.
+	Kept []*os.File
+	// Handover says that a service manager holds the sockets when this server ends, for the
+	// next one: then what is in flight is not waited for while questions wait there.
+	Handover bool
 	// Handler must not be nil.
 	Handler Handler
 	// Workers is the number of UDP workers an address, GOMAXPROCS by default.

@@ -50,6 +50,7 @@ type Server struct {
 	udp       []*udpSocket
 	listeners []*net.TCPListener
 	addrs     []netip.AddrPort
+	kept      keptSockets // until all addresses are bound
 	tcp       tcpTable
 	begun     time.Time // the fixed point of now
 
@@ -183,6 +184,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.tcp.wake(past)
 	done := make(chan struct{})
+	if s.options.Handover {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			s.workers.Wait() // until then questions are answered
+			time.AfterFunc(handoverWait, cancel)
+		}()
+	}
 	go func() {
 		defer close(done)
 		s.workers.Wait() // from here on, nothing is added to the others

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package app
+
+// keepSockets does nothing: there is no service manager that keeps sockets.
+func (a *App) keepSockets() error { return nil }
