@@ -3,7 +3,9 @@ module port53
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	github.com/cloudflare/circl v1.6.5
+	github.com/cpuguy83/go-md2man/v2 v2.0.6
 	github.com/dchest/siphash v1.2.3
 	github.com/goccy/go-yaml v1.19.2
 	github.com/landlock-lsm/go-landlock v0.11.2
@@ -18,6 +20,8 @@ require (
 
 require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/russross/blackfriday/v2 v2.1.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.4 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 )

@@ -92,6 +92,9 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 	return e.code
 }
 
+// Root returns the commands, which print on out, for those who document them.
+func Root(out io.Writer) *cobra.Command { return newRoot(&streams{out: out, err: out}) }
+
 func newRoot(s *streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "port53",
@@ -128,55 +131,4 @@ func (s *streams) printJSON(v any) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
-}
-
-func newVersion(s *streams) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "version",
-		Short: "Print the version and how it was built",
-		Long: `version prints the version and the Go release; as JSON, the revision too.
-
-This is what named -V, nsd -v, knotd --version and pdns_server --version do.`,
-		Example: `  port53 version
-  port53 version --json`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			v := buildVersion()
-			if asJSON {
-				return s.printJSON(v)
-			}
-			fmt.Fprint(s.out, versionLine())
-			return nil
-		},
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// versionLine returns the version as people read it.
-func versionLine() string {
-	v := buildVersion()
-	return fmt.Sprintf("port53 %s (%s)\n", v.Version, v.Go)
-}
-
-type version struct {
-	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"`
-	Go       string `json:"go"`
-}
-
-func buildVersion() version {
-	v := version{Version: "unknown"}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	v.Version, v.Go = info.Main.Version, info.GoVersion
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v.Revision = s.Value
-		}
-	}
-	return v
 }
