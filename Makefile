@@ -11,7 +11,7 @@ JOBS = 2
 PREFIX = /usr/local
 DESTDIR =
 TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
-NESTED = oracle conformance bench tools
+NESTED = oracle conformance bench tools packaging
 
 # What has goroutines, for the race detector.
 RACE = app cache catalogue check console engine exchange policy query resolver scan server store telemetry transfer tsig upstream zones
@@ -20,10 +20,13 @@ RACE = app cache catalogue check console engine exchange policy query resolver s
 # hangs, on a machine that does other work beside.
 PATIENCE = 45m
 
+# What dist is told, such as -targets linux/amd64 or -key FILE.
+DIST =
+
 # How many worlds the adversary of the resolver attacks.
 WORLDS = 100000
 
-.PHONY: all build install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
+.PHONY: all dist build install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
@@ -42,6 +45,9 @@ install: ## install what was built: program, unit, completions (make install PRE
 	bin/port53 completion bash > '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/port53'
 	bin/port53 completion zsh > '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_port53'
 	bin/port53 completion fish > '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/port53.fish'
+
+dist: ## make the artefacts of a release in ./dist: programs, packages, an image (make dist DIST="-targets linux/amd64")
+	$(GO) build -C packaging -o ../bin/dist ./dist && bin/dist $(DIST)
 
 uninstall: ## remove what install has installed
 	rm -f '$(DESTDIR)$(PREFIX)/bin/port53' '$(DESTDIR)$(PREFIX)/lib/systemd/system/port53.service' \
