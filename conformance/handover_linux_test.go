@@ -88,7 +88,6 @@ func (k *keeper) start(bin string) *exec.Cmd {
 		}
 		if strings.Contains(string(b[:n]), "READY=1") {
 			return cmd
-			return cmd
 		}
 	}
 }
