@@ -253,7 +253,8 @@ type tcpServer struct {
 	ok     bool
 }
 
-// overTCPFirst returns the server of the zone that is first to answer over TCP, found out once: nobody waits for the others again.
+// overTCPFirst returns the first of the zone's servers, by their addresses, that answers over TCP, found out once: nobody waits for the
+// others again.
 func overTCPFirst(ctx context.Context, r *check.Run) (finding.Server, bool) {
 	x := check.Once(r, check.Fact[tcpServer]{Name: string(wire.Lower(nil, r.Zone))}, func() tcpServer {
 		servers, err := r.ZoneServers(ctx)
@@ -261,19 +262,19 @@ func overTCPFirst(ctx context.Context, r *check.Run) (finding.Server, bool) {
 			return tcpServer{}
 		}
 		servers = slices.DeleteFunc(slices.Clone(servers), func(s finding.Server) bool { return !r.Asks(s.Addr) || !r.Reaches(ctx, s.Addr) })
+		slices.SortFunc(servers, func(a, b finding.Server) int { return a.Addr.Compare(b.Addr) })
 		servers = servers[:min(len(servers), lineServers)]
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		first := make(chan tcpServer, len(servers))
-		for _, s := range servers {
+		said := make([]chan bool, len(servers))
+		for i, s := range servers {
+			said[i] = make(chan bool, 1)
 			go func() {
 				m, err := r.AskServerTCP(ctx, s, check.Query{Name: r.Zone, Type: wire.TypeSOA})
-				first <- tcpServer{s, err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain)}
+				said[i] <- err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain)
 			}()
 		}
-		for range servers {
-			if x := <-first; x.ok {
-				return x
+		for i, s := range servers {
+			if <-said[i] {
+				return tcpServer{s, true} // the same in each run, whoever was faster
 			}
 		}
 		return tcpServer{}
