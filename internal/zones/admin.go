@@ -72,17 +72,20 @@ func (m *Manager) Freeze(apex []byte) error {
 	if z.frozen {
 		return nil // somebody may be editing the file already
 	}
-	if err := m.setFrozen(z, true); err != nil {
+	if err := m.mayFreeze(z, true); err != nil {
 		return err
 	}
+	// First the file: a zone that is found frozen with an older one, after a crash, would
+	// have that taken for an edit when it thaws, and all updates since would be undone. No
+	// update comes between, as z is held.
 	if err := m.sync(z); err != nil {
-		return errors.Join(err, m.setFrozen(z, false))
+		return err
 	}
-	return nil
+	return m.setFrozen(z, true)
 }
 
-// setFrozen has updates refused or taken, and writes that down. z is held.
-func (m *Manager) setFrozen(z *managed, frozen bool) (err error) {
+// mayFreeze reports why updates of a zone cannot be refused or taken for a time. z is held.
+func (m *Manager) mayFreeze(z *managed, frozen bool) error {
 	switch {
 	case len(z.source.Updates) == 0:
 		return errNobodyUpdates
@@ -90,6 +93,14 @@ func (m *Manager) setFrozen(z *managed, frozen bool) (err error) {
 		return errors.New("the zone has no version that could be served, and nobody can update it")
 	case m.store != nil && !z.restored:
 		return errNotRestored
+	}
+	return nil
+}
+
+// setFrozen has updates refused or taken, and writes that down. z is held.
+func (m *Manager) setFrozen(z *managed, frozen bool) (err error) {
+	if err := m.mayFreeze(z, frozen); err != nil {
+		return err
 	}
 	was := z.frozen
 	z.frozen = frozen
@@ -232,6 +243,11 @@ func replaceFile(path string, z *zone.Zone) error {
 	}
 	if err = os.Rename(f.Name(), path); err != nil {
 		return fmt.Errorf("the zone file cannot be written: %w", err)
+	}
+	// What is written down next, as that the zone is frozen, may rest on it.
+	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+		_ = dir.Sync() // not every system and file system knows that
+		dir.Close()
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"port53/internal/dnstest"
+	"port53/internal/store/storetest"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -140,5 +141,55 @@ func TestNoEditIsLost(t *testing.T) {
 				t.Errorf("%s, %s: %v", what, command, err)
 			}
 		}
+	}
+}
+
+// TestFreezeWritesTheFileFirst freezes a zone that updates have changed, where one of the two
+// writes fails or the server is gone after any of them: a zone that is found to be frozen has
+// all updates in its file, which thawing takes.
+func TestFreezeWritesTheFileFirst(t *testing.T) {
+	for _, what := range []string{"done", "no room for the mark", "no room for the file"} {
+		t.Run(what, func(t *testing.T) {
+			kept := storetest.NewMemory()
+			s := newServer(t, zones.Options{Store: kept})
+			dir := t.TempDir()
+			file := source(t, "test.", write(t, dir, "test.zone", fmt.Sprintf(head, 1)))
+			file.Updates = anything(t, "test.")
+			s.load(file)
+			s.update(7, wire.NoError)
+			served := s.serial("test.")
+			kept.Watch(func(call string) error {
+				if call != "setmeta" {
+					return nil
+				}
+				if z := zones.Load(file, dnstest.Seed).Zone; z == nil || int(z.Serial()) != served {
+					t.Errorf("it is written down as frozen while its file does not have serial %d, which is served", served)
+				}
+				if what == "no room for the mark" {
+					return errFull
+				}
+				return nil
+			})
+			if what == "no room for the file" {
+				if err := os.Remove(file.File); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.MkdirAll(filepath.Join(file.File, "in the way"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := s.manager.Freeze(file.Apex)
+			if frozen := s.manager.Status()[0].Frozen; (err == nil) != (what == "done") || frozen != (err == nil) {
+				t.Fatalf("%v, frozen %v", err, frozen)
+			}
+			kept.Watch(nil)
+			if _, err := s.manager.Thaw(t.Context(), file.Apex); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.serial("test."); got != served {
+				t.Errorf("after thawing serial %d is served, and %d was", got, served)
+			}
+			s.update(8, wire.NoError)
+		})
 	}
 }
