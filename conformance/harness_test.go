@@ -218,6 +218,8 @@ type comparison struct {
 	splits   map[string]int
 	sizes    *sizes
 	failures []error
+	whole    bool     // what was asked in vain because a server has ceased to answer does not count
+	pending  []func() // judges one case each, where whole
 }
 
 func newComparison() *comparison {
@@ -225,7 +227,7 @@ func newComparison() *comparison {
 }
 
 // ask asks every server every question. A server that has ceased to answer ends it, and is
-// returned; what was asked by then counts.
+// returned; what was asked by then counts, unless the comparison is to be whole.
 func (c *comparison) ask(t *testing.T, subject *peers.Server, others []*peers.Server, questions []asked) (gone string) {
 	t.Helper()
 	var (
@@ -249,6 +251,12 @@ func (c *comparison) ask(t *testing.T, subject *peers.Server, others []*peers.Se
 	}
 	close(work)
 	wg.Wait()
+	if quiet.gone == "" {
+		for _, judge := range c.pending {
+			judge()
+		}
+	}
+	c.pending = nil
 	return quiet.gone
 }
 
@@ -333,6 +341,14 @@ func (c *comparison) judge(one *judge.Case, peers int) {
 	v := judge.Judge(one)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.whole {
+		c.pending = append(c.pending, func() { c.add(one, v, peers) })
+		return
+	}
+	c.add(one, v, peers)
+}
+
+func (c *comparison) add(one *judge.Case, v judge.Verdict, peers int) {
 	for _, id := range v.Rules {
 		c.rules[id]++
 	}

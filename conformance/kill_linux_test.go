@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -109,6 +110,12 @@ type victim struct {
 	mu           sync.Mutex
 	acknowledged []string          // names that updates have added
 	sent         int               // updates
+	recorded     int               // records that were to be added by commands
+	done         int               // of them, that were
+	newest       int               // files that were made to be of a newer version
+	refused      int               // starts of an earlier version
+	kept         int               // names that were acknowledged before the zone began anew
+	last         string            // what the server printed before it was killed
 	labels       map[string]string // of the members of its catalog, as somebody saw them
 	served       uint32            // serial of the zone that it fetches, as somebody saw it
 	serial       int               // of its file
@@ -117,7 +124,8 @@ type victim struct {
 
 func (v *victim) write() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "role: authoritative\nlisten: [%q]\nstate_dir: state\nmetrics: {listen: off}\ncontrol: {socket: off}\nlog: {level: warn}\npolicy: {rate_limit: {enabled: false}}\nkeys: [{name: xfr, secret: %s}]\nzones:\n", v.addr.String(), xferSecret)
+	fmt.Fprintf(&b, "role: authoritative\nlisten: [%q]\nstate_dir: state\nmetrics: {listen: off}\ncontrol: {socket: control}\n", v.addr.String())
+	fmt.Fprintf(&b, "log: {level: warn}\npolicy: {rate_limit: {enabled: false}}\nkeys: [{name: xfr, secret: %s}]\nzones:\n", xferSecret)
 	b.WriteString("  - {name: big.test, file: big.zone, allow_transfer: [127.0.0.1], tsig: xfr, updates: [{key: xfr, names: [\"*\"]}]}\n")
 	b.WriteString("  - {name: cat.test, catalog: produce, allow_transfer: [127.0.0.1], tsig: xfr}\n")
 	for n := range v.members {
@@ -138,22 +146,39 @@ func putFile(t *testing.T, dir, name, text string) {
 	}
 }
 
-// start starts the server with a program, and waits until its zones answer.
-func (v *victim) start(binary string) {
-	v.t.Helper()
-	run := func(f func() error) error { return f() }
+// there runs a function where the state is.
+func (v *victim) there(f func() error) error {
 	if v.disk != nil {
-		run = v.disk.run
+		return v.disk.run(f)
 	}
+	return f()
+}
+
+// launch starts the server with a program.
+func (v *victim) launch(binary string) {
+	v.t.Helper()
 	var err error
 	if v.server, err = peers.Start(context.Background(), peers.Port53, peers.Options{
-		Dir: v.dir, Addr: v.addr, Command: []string{binary, "serve", "--config", v.write()}, Run: run, Unready: true,
+		Dir: v.dir, Addr: v.addr, Command: []string{binary, "serve", "--config", v.write()}, Run: v.there, Unready: true,
 	}); err != nil {
 		v.t.Fatal(err)
 	}
+}
+
+// start starts the server with a program, and waits until its zones answer. An earlier
+// version may find state that it does not know, and has to say so: then this one is started.
+func (v *victim) start(binary, newest string) string {
+	v.t.Helper()
+	v.launch(binary)
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		if s, ok := serialOf(v.addr, "big.test."); ok && s > 0 {
-			return
+		if binary != newest && v.unknown() {
+			v.refused++
+			_ = v.server.Signal(syscall.SIGKILL)
+			<-v.server.Ended()
+			return v.start(newest, newest)
+		}
+		if s, ok := serialOf(v.addr, "big.test."); ok && s > 0 && (binary == newest || !v.unknown()) { // zones are published together
+			return binary
 		}
 		select {
 		case <-v.server.Ended():
@@ -217,7 +242,12 @@ func (v *victim) verify(what string, kept bool) {
 	}
 	for _, name := range v.acknowledged {
 		if !have[name] {
-			v.t.Fatalf("%s: %s was acknowledged and is gone\n%s", what, name, v.server.Tail())
+			var out []byte
+			_ = v.there(func() (err error) {
+				out, err = exec.Command(subjectBinary(v.t, peers.Port53), "store", "check", filepath.Join(v.dir, "state")).CombinedOutput()
+				return err
+			})
+			v.t.Fatalf("%s: %s was acknowledged and is gone\n%s\nbefore it was killed:\n%s\nits state:\n%s", what, name, v.server.Tail(), v.last, out)
 		}
 	}
 	for name, label := range v.catalog() {
@@ -273,9 +303,122 @@ func (v *victim) catalog() map[string]string {
 	return labels
 }
 
+// unknown reports whether the server has said that it does not know the format of a file.
+func (v *victim) unknown() bool {
+	text, err := os.ReadFile(v.server.Log)
+	return err == nil && strings.Contains(string(text), "which this version of port53 does not know")
+}
+
+// newer has the state be of a version that is still to come, which the server is not to serve,
+// to change or to lose: it says what it has found.
+func (v *victim) newer(what, binary string) {
+	v.t.Helper()
+	for _, name := range []string{"zone", "journal"} {
+		path := filepath.Join(v.dir, "state", "zones", "big.test", name)
+		var content, changed, after []byte
+		if err := v.there(func() (err error) {
+			content, err = os.ReadFile(path)
+			return err
+		}); err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				v.t.Fatal(err)
+			}
+			continue // nothing has been changed since it was shortened
+		}
+		v.newest++
+		line, rest, _ := strings.Cut(string(content), "\n")
+		at := strings.LastIndex(line, " ") + 1
+		version, err := strconv.Atoi(line[at:])
+		if err != nil {
+			v.t.Fatalf("%s: %s begins with %q", what, path, line)
+		}
+		newest := line[:at] + strconv.Itoa(version+1)
+		changed = []byte(newest + "\n" + rest)
+		if err := v.there(func() error { return os.WriteFile(path, changed, 0o600) }); err != nil {
+			v.t.Fatal(err)
+		}
+		v.launch(binary)
+		c := dns.Client{Timeout: time.Second}
+		for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+			r, _, err := c.Exchange(new(dns.Msg).SetQuestion("big.test.", dns.TypeSOA), v.addr.String())
+			if err == nil && r.Rcode == dns.RcodeServerFailure {
+				break
+			}
+			if err == nil && len(r.Answer) > 0 || time.Since(began) > 20*time.Second {
+				v.t.Fatalf("%s: with %q the zone is answered for: %v\n%s", what, newest, r, v.server.Tail())
+			}
+		}
+		if said := v.server.Tail(); !strings.Contains(said, newest) {
+			v.t.Fatalf("%s: it does not say that it found %q:\n%s", what, newest, said)
+		}
+		_ = v.server.Signal(syscall.SIGKILL)
+		<-v.server.Ended()
+		if err := v.there(func() (err error) {
+			after, err = os.ReadFile(path)
+			return errors.Join(err, os.WriteFile(path, content, 0o600))
+		}); err != nil || string(after) != string(changed) {
+			v.t.Fatalf("%s: %q was changed: %v", what, newest, err)
+		}
+	}
+}
+
+// anew takes the zone that updates change away, with all that was promised of it.
+func (v *victim) anew() {
+	v.t.Helper()
+	if err := v.there(func() error { return os.RemoveAll(filepath.Join(v.dir, "state", "zones", "big.test")) }); err != nil {
+		v.t.Fatal(err)
+	}
+	putFile(v.t, v.dir, "big.zone", updateZone)
+	v.kept += len(v.acknowledged)
+	v.acknowledged = nil
+}
+
+// command runs a command of port53 at the server that runs, and reports whether it was done.
+func (v *victim) command(binary string, args ...string) bool {
+	return exec.Command(binary, append(args, "--config", filepath.Join(v.dir, "port53.yaml"))...).Run() == nil
+}
+
+// operate does by commands what an operator does, until the server is gone. What record has
+// said is done counts as what an update has.
+func (v *victim) operate(binary string) {
+	for n := 0; ; n++ {
+		select {
+		case <-v.server.Ended():
+			return
+		default:
+		}
+		name := fmt.Sprintf("r%d", v.recorded)
+		v.recorded++
+		switch n % 10 {
+		case 1:
+			v.command(binary, "zone", "sync", "big.test")
+		case 3:
+			v.command(binary, "zone", "freeze", "big.test")
+			v.command(binary, "zone", "thaw", "big.test")
+		case 5:
+			v.command(binary, "zone", "refresh", "sec.test")
+		case 6:
+			v.command(binary, "zone", "retransfer", "sec.test")
+		case 8:
+			v.command(binary, "reload")
+		default:
+			if v.command(binary, "record", "add", "big.test", name, "60", "A", "192.0.2.1") {
+				v.mu.Lock()
+				v.acknowledged = append(v.acknowledged, name+".big.test.")
+				v.done++
+				v.mu.Unlock()
+			}
+		}
+	}
+}
+
 // change changes all that can be changed until the server is gone.
-func (v *victim) change(p *killPrimary) {
+func (v *victim) change(p *killPrimary, binary string) {
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		v.command(binary, "zone", "thaw", "big.test") // it may have been killed while it was frozen
+		v.operate(binary)
+	})
 	wg.Go(func() {
 		c := dns.Client{Net: "tcp", Timeout: 2 * time.Second, TsigSecret: map[string]string{xferKey: xferSecret}}
 		conn, err := c.Dial(v.addr.String())
@@ -361,10 +504,11 @@ func (p *killPrimary) next() {
 	putFile(p.t, p.dir, "port53.yaml", b.String())
 }
 
-// TestKills kills a server at moments that are drawn, amid updates, transfers, catalogs and
-// reloads, on a healthy disk and on a small one that fills up, and has an earlier version
-// take turns if there is one: whatever was acknowledged is there when it runs again, what
-// was served and kept is, versions are whole, and nothing unfinished stays behind.
+// TestKills kills a server at moments that are drawn, amid updates, transfers, catalogs,
+// commands and reloads, on a healthy disk and on a small one that fills up, and has an
+// earlier version take turns if there is one: whatever was acknowledged is there when it runs
+// again, what was served and kept is, versions are whole, and nothing unfinished stays
+// behind. State of a version still to come is left as it is.
 func TestKills(t *testing.T) {
 	kills := scale(t, 24)
 	if s := os.Getenv(envKills); s != "" {
@@ -416,9 +560,16 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 	kept := true
 	for round := range kills {
 		binary := binaries[draw.IntN(len(binaries))]
+		if len(binaries) > 1 && round%25 == 0 { // what the earlier version leaves is taken over
+			v.anew()
+			binary = binaries[1]
+		}
 		// What comes from the primary would hide what was lost.
 		_ = p.server.Signal(syscall.SIGSTOP)
-		v.start(binary)
+		if draw.IntN(12) == 0 && (!small || v.disk.empty() == nil) {
+			v.newer(fmt.Sprintf("round %d, a newer version", round), binary)
+		}
+		binary = v.start(binary, binaries[0])
 		what := fmt.Sprintf("round %d, %s", round, filepath.Base(binary))
 		v.verify(what, kept)
 		v.clean(what, binaries[0], binary == binaries[0])
@@ -442,9 +593,10 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 			}
 		}
 		kill := time.AfterFunc(after, func() { _ = v.server.Signal(syscall.SIGKILL) })
-		v.change(p)
+		v.change(p, binaries[0])
 		kill.Stop()
 		filled.Wait()
+		v.last = v.server.Tail()
 		// What has been acknowledged fills the disk as well.
 		if said, err := os.ReadFile(v.server.Log); err != nil || strings.Contains(string(said), "cannot be kept on disk") {
 			kept = false
@@ -454,9 +606,15 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 			_ = v.disk.empty() // else it starts with a full disk
 		}
 	}
-	t.Logf("%d kills, %d updates sent, %d acknowledged, serial %d fetched", kills, v.sent, len(v.acknowledged), p.serial)
-	if len(v.acknowledged) < 2*kills {
-		t.Errorf("%d updates were acknowledged: too few to say anything", len(v.acknowledged))
+	v.kept += len(v.acknowledged)
+	t.Logf("%d kills; %d updates sent, %d records to be added by commands, %d acknowledged, %d of these by commands; serial %d fetched",
+		kills, v.sent, v.recorded, v.kept, v.done, p.serial)
+	t.Logf("files of a newer version met: %d; starts that an earlier version refused: %d", v.newest, v.refused)
+	if v.newest == 0 && kills >= 100 {
+		t.Error("no state of a newer version was met")
+	}
+	if v.kept < 2*kills {
+		t.Errorf("%d updates were acknowledged: too few to say anything", v.kept)
 	}
 }
 
@@ -468,11 +626,7 @@ func (v *victim) clean(what, binary string, newest bool) {
 		out, err = exec.Command(binary, "store", "check", filepath.Join(v.dir, "state")).Output()
 		return err
 	}
-	run := func(f func() error) error { return f() }
-	if v.disk != nil {
-		run = v.disk.run
-	}
-	if err := run(check); err != nil {
+	if err := v.there(check); err != nil {
 		v.t.Fatalf("%s: %v\n%s", what, err, out)
 	}
 	for line := range strings.Lines(string(out)) {
