@@ -123,7 +123,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
 	a.state, a.added.path = newState(c.StateDir, a.log), c.StateDir
 	a.manager = zones.New(zones.Options{
-		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state,
+		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state, Signatures: a.state.signatures(),
 		Publish: func(view *zone.View) { a.update(func(g *generation) { g.engine.Zones = view }) },
 	})
 	who, err := accountOf(c)

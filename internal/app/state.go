@@ -12,12 +12,14 @@ import (
 	"port53/internal/config"
 	"port53/internal/store"
 	"port53/internal/zone"
+	"port53/internal/zones"
 )
 
 // A state is the state directory of a server. Nothing is written there before it is this
 // server's alone: it is the zone manager's store, which refuses until then.
 type state struct {
-	*store.Dir // of zones
+	*store.Dir            // of zones
+	signed     *store.Dir // of the signed versions of those that are signed here
 	path       string
 	log        *slog.Logger
 
@@ -30,13 +32,13 @@ type state struct {
 var errNotTaken = errors.New("the state directory is not in use")
 
 func newState(path string, log *slog.Logger) *state {
-	return &state{Dir: store.Open(filepath.Join(path, "zones"), log), path: path, log: log, fault: errNotTaken}
+	return &state{Dir: store.Open(filepath.Join(path, "zones"), log), signed: store.Open(filepath.Join(path, "signed"), log), path: path, log: log, fault: errNotTaken}
 }
 
 // keepsState reports whether a server of c has anything to keep over a restart.
 func keepsState(c *config.Config) bool {
 	for i := range c.Zones {
-		if z := &c.Zones[i]; len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || c.Added(i) {
+		if z := &c.Zones[i]; z.DNSSEC.Signs() || len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || c.Added(i) {
 			return true
 		}
 	}
@@ -59,6 +61,31 @@ func (s *state) takeIfFree() {
 	if s.lock, s.fault = store.TakeLock(s.path); s.fault != nil {
 		s.log.Info("the history of zone files is kept until the server ends", "state_dir", s.path, "problem", s.fault.Error())
 	}
+}
+
+// signatures returns the state directory as the store of signed versions. It has the same lock.
+func (s *state) signatures() zones.Store { return &signatures{s.signed, s} }
+
+// A signatures is the store of signed versions: it refuses what its state does.
+type signatures struct {
+	*store.Dir
+	state *state
+}
+
+// Save implements [zones.Store], as Append does.
+func (s *signatures) Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error {
+	if err := s.state.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.Save(apex, v, history...)
+}
+
+// Append adds differences.
+func (s *signatures) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error {
+	if err := s.state.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.Append(apex, v, deltas...)
 }
 
 // followsAnchors reports whether a server of c follows the rolls of its trust anchors.

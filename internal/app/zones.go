@@ -77,6 +77,9 @@ func sources(c *config.Config) []zones.Source {
 			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
 			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
 		}
+		if z.DNSSEC.Signs() {
+			all[i].Signer = newZoneSigner(c, &z)
+		}
 		if len(z.TSIG) > 0 {
 			all[i].Key, all[i].AlsoKeys = ring.Key(z.TSIG[0]), z.TSIG[1:]
 		}

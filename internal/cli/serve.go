@@ -22,6 +22,7 @@ import (
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/telemetry"
+	"port53/internal/zones"
 )
 
 func newServe(s *streams) *cobra.Command {
@@ -433,9 +434,7 @@ knotc zone-status do.`,
 				if z.NotKept != "" {
 					fmt.Fprintf(s.out, "%s: served from memory, not kept on disk: %s\n", z.Name, z.NotKept)
 				}
-				if z.Trouble != "" {
-					fmt.Fprintf(s.out, "%s: not refreshed: %s\n", z.Name, z.Trouble)
-				}
+				s.printTrouble(&z)
 				for _, p := range z.Problems {
 					fmt.Fprintln(s.out, p)
 				}
@@ -447,4 +446,21 @@ knotc zone-status do.`,
 	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of what the configuration says")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// printTrouble prints what is wrong with a zone of primaries, and what is known of the signatures
+// of one that the server signs.
+func (s *streams) printTrouble(z *zones.Status) {
+	if z.Trouble != "" {
+		fmt.Fprintf(s.out, "%s: not refreshed: %s\n", z.Name, z.Trouble)
+	}
+	d := z.Signing
+	if d == nil {
+		return
+	}
+	fmt.Fprintf(s.out, "%s: signed here by %s, of serial %d; signatures expire from %s on, next signing %s\n", z.Name, strings.Join(d.Keys, ", "), d.Plain,
+		d.Expires.UTC().Format(time.RFC3339), d.Next.UTC().Format(time.RFC3339))
+	if d.Trouble != "" {
+		fmt.Fprintf(s.out, "%s: cannot be signed again: %s\n", z.Name, d.Trouble)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"port53/internal/app"
 	"port53/internal/config"
 	"port53/internal/resolver"
+	"port53/internal/signer"
 	"port53/internal/store"
 )
 
@@ -126,10 +127,30 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		return store.Left, "it was being written, and is not used", true
 	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
 		return store.Whole, "a dump of the cache", true
+	case name == app.KeysDir:
+		return judgeKeys(path)
 	case filepath.Ext(name) == ".sock":
 		return store.Whole, "the control socket", true
 	}
 	return "", "", false
+}
+
+// judgeKeys says what the directory of DNSSEC keys is.
+func judgeKeys(path string) (verdict store.Verdict, text string, known bool) {
+	zones, err := os.ReadDir(path)
+	if err != nil {
+		return store.Damaged, err.Error(), true
+	}
+	bad := 0
+	for _, z := range zones {
+		if err := signer.CheckKeys(filepath.Join(path, z.Name())); err != nil {
+			text, bad = err.Error(), bad+1
+		}
+	}
+	if bad > 0 {
+		return store.Damaged, fmt.Sprintf("the keys of %d of %d zones cannot be used: %s", bad, len(zones), text), true
+	}
+	return store.Whole, "the DNSSEC keys of " + count(len(zones), "zone"), true
 }
 
 // judgeAdded says what the file of added zones is.

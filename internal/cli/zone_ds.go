@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/app"
 	"port53/internal/dnssec"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -14,29 +15,32 @@ import (
 
 // A dsFlags is what zone ds is told.
 type dsFlags struct {
-	dir, file, digest, at        string
-	cds, cdnskey, dnskey, asJSON bool
+	dir, file, digest, at, config string
+	cds, cdnskey, dnskey, asJSON  bool
 }
 
 func newZoneDS(s *streams) *cobra.Command {
 	var f dsFlags
 	cmd := &cobra.Command{
-		Use:   "ds [--dir DIR | --file FILE] ZONE",
+		Use:   "ds [--config FILE | --dir DIR | --file FILE] ZONE",
 		Short: "Print the DS records that a zone's parent has to have",
-		Long: `ds prints the DS records of those keys of a zone that have the SEP flag, from their files
-or from the DNSKEY set of a zone file: what the registrar or the parent zone is given.
+		Long: `ds prints the DS records of those keys of a zone that have the SEP flag: of a zone that
+the server of a configuration signs, from key files in a directory, or from the DNSKEY
+set of a zone file. They are what the registrar or the parent zone is given.
 --cds and --cdnskey print what a zone publishes so that its parent takes it by itself
 (RFC 7344), and --dnskey the keys, which some registrars want instead.
 
 This is what dnssec-dsfromkey, keymgr ZONE ds and pdnsutil export-zone-ds do.
 Exit codes: 0 records were printed, 1 there is no key, 2 it could not be tried.`,
-		Example: `  port53 zone ds --dir keys example.com
+		Example: `  port53 zone ds --config /etc/port53/port53.yaml example.com
+  port53 zone ds --dir keys example.com
   port53 zone ds --file example.com.zone.signed example.com
   port53 zone ds --dir keys --digest sha384 example.com
   port53 zone ds --dir keys --cds --cdnskey example.com`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return s.printDS(args[0], f) },
 	}
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "the configuration of the server that signs the zone")
 	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory of the key files")
 	cmd.Flags().StringVar(&f.file, "file", "", "a signed zone file to take the keys from")
 	cmd.Flags().StringVar(&f.digest, "digest", "sha256", "sha256 or sha384")
@@ -74,6 +78,11 @@ func (s *streams) printDS(name string, f dsFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.config != "" {
+		if f.dir, err = signedBy(f.config, apex); err != nil {
+			return err
+		}
+	}
 	keys, err := s.entryKeys(apex, now, &f)
 	if err != nil {
 		return err
@@ -108,6 +117,21 @@ func (s *streams) printDS(name string, f dsFlags) error {
 		fmt.Fprintf(s.out, "%s IN %s %s\n", r.Zone, r.Type, r.Data)
 	}
 	return nil
+}
+
+// signedBy returns the directory of the keys with which the server of a configuration signs a zone.
+func signedBy(file string, apex []byte) (string, error) {
+	c, _, err := loadConfig(file)
+	if err != nil {
+		return "", err
+	}
+	for i := range c.Zones {
+		z := &c.Zones[i]
+		if wire.EqualFold(z.Name, apex) && z.DNSSEC.Signs() {
+			return app.KeysOf(c, apex), nil
+		}
+	}
+	return "", failure(exitFindings, "write dnssec: {sign: true} at the zone", "%s has no zone %s that is signed", file, nameText(apex))
 }
 
 // entryKeys returns the DNSKEY data of the keys that the parent is to point at: those with the

@@ -17,10 +17,10 @@ import (
 )
 
 func newZoneKeys(s *streams) *cobra.Command {
-	var dir, at string
+	var dir, at, file string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "keys [--dir DIR] ZONE",
+		Use:   "keys [--config FILE | --dir DIR] ZONE",
 		Short: "List the DNSSEC keys of a zone, make new ones, and import others' keys",
 		Long: `keys lists the keys of a zone whose files are in a directory: tag, algorithm, what each
 is for, and whether it is published and signs now. The files are as BIND has them:
@@ -28,7 +28,8 @@ K*.key with the DNSKEY record and K*.private with the private key and its times.
 
 This is what dnssec-settime -p and keymgr ZONE list do.
 Exit codes: 0 the keys are listed, 1 files of the zone cannot be used, 2 no directory.`,
-		Example: `  port53 zone keys --dir keys example.com
+		Example: `  port53 zone keys --config /etc/port53/port53.yaml example.com
+  port53 zone keys --dir keys example.com
   port53 zone keys new --dir keys example.com
   port53 zone keys import --dir keys --ksk example.com exported.private`,
 		Args: cobra.ExactArgs(1),
@@ -37,9 +38,19 @@ Exit codes: 0 the keys are listed, 1 files of the zone cannot be used, 2 no dire
 			if err != nil {
 				return err
 			}
+			if file != "" {
+				apex, err := wire.ParseName(args[0])
+				if err != nil {
+					return failure(exitUsage, "", "zone %s: %v", args[0], err)
+				}
+				if dir, err = signedBy(file, wire.Lower(nil, apex)); err != nil {
+					return err
+				}
+			}
 			return s.listKeys(args[0], dir, now, asJSON)
 		},
 	}
+	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration of the server that signs the zone")
 	cmd.Flags().StringVarP(&dir, "dir", "K", ".", "the directory of the key files")
 	cmd.Flags().StringVar(&at, "at", "", "the time of which the states are (RFC 3339; now)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

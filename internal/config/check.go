@@ -79,6 +79,7 @@ func (d *decoder) check() {
 		return // every zone would be told of it again
 	}
 	d.checkTransfers()
+	d.checkDNSSEC()
 	d.checkResolver()
 	d.checkHosts()
 	d.checkBounds()

@@ -63,6 +63,7 @@ type Config struct {
 	Templates  []Template       `yaml:"templates" doc:"What zones have in common: every key of a zone, but its name and template. What a zone writes itself replaces what its template has, key by key; in members, too. A zone that writes file, primaries or catalog takes none of these three from its template."`
 	Remotes    []Remote         `yaml:"remotes" doc:"Servers by name: wherever zones and templates list servers, the name of a remote stands for its addresses, and its key signs what goes to them and comes from them."`
 	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
+	DNSSEC     []DNSSECPolicy   `yaml:"dnssec_policies" doc:"Ways of signing zones, by name: dnssec.policy of a zone names one. The policy default signs with one key, ECDSA P-256, and NSEC; one that is written here under that name takes its place."`
 	Transfers  Transfers        `yaml:"transfers" doc:"Bounds of zone transfers."`
 	Resolver   Resolver         `yaml:"resolver" doc:"How names outside of the zones are resolved. Not in the role authoritative."`
 	Hosts      []HostsFile      `yaml:"hosts" doc:"Files of names and addresses, such as /etc/hosts, in the roles that resolve. They are followed as they change. A name in them has the addresses there and no other data; addresses of loopback are left out, and each address has the first of its names as its reverse."`
@@ -148,6 +149,7 @@ type ZoneSettings struct {
 	Updates         []Grant          `yaml:"updates" doc:"Who may change the zone by messages (RFC 2136), which have to be signed. What is acknowledged is in a journal in state_dir; the file stays as it is."`
 	Serial          string           `yaml:"serial" is:"word" words:"increment date unixtime" default:"increment" doc:"Which serial follows when an update changes the zone: the next number; the date and two digits, as 2026112300; or the seconds since 1970." why:"It always works; date has a hundred changes a day before it runs ahead."`
 	RRsetOrder      string           `yaml:"rrset_order" is:"word" words:"server fixed cyclic random" default:"server" doc:"In which order the records of a set are sent, as rrset_order for the whole server has it." why:"One way for all."`
+	DNSSEC          ZoneDNSSEC       `yaml:"dnssec" doc:"Whether the zone is signed here. Zones that come signed are served as they are."`
 	Insecure        bool             `yaml:"insecure" default:"false" doc:"Whether the zone is transferred without signatures, by addresses alone: for servers that cannot sign, as Active Directory's, on a network that you trust. Whoever can send from a listed address gets the zone, and whoever can change packets on the way changes it. Only without tsig." why:"The explicit word for what is unsafe where strangers are on the way."`
 	AllowNotify     []netip.Prefix   `yaml:"allow_notify" remote:"true" default:"" doc:"More who may say that the zone has changed at its primary, beside the primaries." why:"A stranger's word leads to nothing."`
 	Forward         bool             `yaml:"forward_updates" default:"false" doc:"Whether updates of this secondary zone go on to its primaries, if they are signed. The primary judges the signature." why:"Nobody changes a zone by way of a server that does not own it, unless it is written."`
@@ -155,6 +157,32 @@ type ZoneSettings struct {
 	Members         Members          `yaml:"members" doc:"How the zones that a consumed catalog names are served."`
 	InCatalog       []byte           `yaml:"in_catalog" is:"name" default:"" doc:"The catalog made here that names this zone to its consumers." why:"Which servers have a zone is for you to say."`
 	Group           string           `yaml:"group" is:"label" default:"" doc:"The zone's group in that catalog, by which consumers choose how they serve it." why:"One way for all."`
+}
+
+// ZoneDNSSEC says whether and how a zone is signed.
+type ZoneDNSSEC struct {
+	Sign   bool   `yaml:"sign" default:"false" doc:"Whether the zone is signed, by the policy default unless policy names another. Keys are made when there are none, in state_dir, and signatures renewed in time. The DS record that port53 zone ds prints is for the parent." why:"A zone that is signed needs a parent that knows its key."`
+	Policy string `yaml:"policy" is:"label" default:"" doc:"The policy by which the zone is signed, of dnssec_policies. It means sign: true." why:"The policy default does for most zones."`
+}
+
+// Signs tells whether the zone is to be signed here.
+func (z *ZoneDNSSEC) Signs() bool { return z.Sign || z.Policy != "" }
+
+// A DNSSECPolicy is a way of signing zones.
+type DNSSECPolicy struct {
+	Name       string         `yaml:"name" is:"label" required:"true" doc:"The policy's name."`
+	Algorithm  string         `yaml:"algorithm" is:"word" words:"ecdsap256sha256 ecdsap384sha384 ed25519 rsasha256" default:"ecdsap256sha256" doc:"The algorithm of keys that are made." why:"Every validator knows it, and its signatures are small and quick."`
+	Keys       string         `yaml:"keys" is:"word" words:"csk split" default:"csk" doc:"Which keys are made: one that signs all, or a KSK for the keys and a ZSK for the data." why:"Two keys are twice the work, and protect little unless the KSK lies elsewhere."`
+	Denial     string         `yaml:"denial" is:"word" words:"nsec nsec3 nsec3-opt-out" default:"nsec" doc:"How absent names are proven: by NSEC, by NSEC3 without iterations and salt (RFC 9276), or by that without delegations that have no DS." why:"NSEC is the smallest and the quickest; NSEC3 makes it dearer to list the names, and not impossible."`
+	ZONEMD     bool           `yaml:"zonemd" default:"false" doc:"Whether the zone gets a digest of all of it (RFC 8976), which secondaries may check." why:"It costs a pass over the zone for each version."`
+	Signatures SignatureTimes `yaml:"signatures" doc:"How long signatures are valid, and when they are renewed."`
+}
+
+// SignatureTimes are the times of signatures.
+type SignatureTimes struct {
+	Valid   time.Duration `yaml:"valid" default:"14d" min:"1h" max:"1825d" doc:"For how long from when it is made a signature is valid. Those of a zone that is signed for the first time are spread over the time until refresh, so that they are not renewed all at once." why:"Long enough for a week in which nobody looks, short enough that what is withdrawn is soon forgotten."`
+	Refresh time.Duration `yaml:"refresh" default:"5d" min:"1m" doc:"How long before it expires a signature is renewed, at the latest. Less than valid." why:"Secondaries that are cut off go on for that long."`
+	Before  time.Duration `yaml:"before" default:"1h" max:"7d" doc:"How far in the past signatures begin." why:"Clocks of validators may be late."`
 }
 
 // Members say how the zones of a catalog are served.

@@ -10,7 +10,6 @@ import (
 func laterKeys() map[string]string {
 	const (
 		upstreams = "servers are asked over UDP and TCP; leave it out"
-		signing   = "the server does not sign zones yet; serve a file that port53 zone sign has made, and leave the key out"
 		grants    = "write them into updates of each zone, and leave it out"
 		timers    = "a zone has the times of its SOA record; leave the key out"
 		filters   = "answers are not filtered yet; leave it out"
@@ -27,7 +26,7 @@ func laterKeys() map[string]string {
 		"dot":       encrypted,
 		"doh":       encrypted,
 		"doq":       encrypted,
-		"dnssec":    signing,
+		"dnssec":    "write it at each zone, or in a template",
 		"console":   "there is no console; use the port53 command",
 		"api":       "there is no API; use the port53 command",
 		"store":     "zones are files; leave it out",
@@ -38,7 +37,6 @@ func laterKeys() map[string]string {
 
 		"zones.expire_min": timers,
 		"zones.history":    "as much is kept as the zone is large; leave the key out",
-		"zones.dnssec":     signing,
 
 		"resolver.forward.private": "list the zone in resolver.private_zones, if it is found by iteration at times",
 		"resolver.forward.tls":     upstreams,

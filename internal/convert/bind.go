@@ -110,7 +110,7 @@ func (b *bind) statement(s *stmt) error {
 	case "tls", "http":
 		b.note(s, ToCome, "only UDP and TCP are served yet")
 	case "dnssec-policy", "key-store":
-		b.note(s, ToCome, "zones are not signed here yet")
+		b.note(s, ToCome, "signing is not taken over yet")
 	case "match-clients", "match-destinations", "match-recursive-only": // see readOptions
 	default:
 		if s.block == nil && len(s.words) > 1 {

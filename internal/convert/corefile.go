@@ -287,7 +287,7 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 	case "acl":
 		f.readACL(s)
 	case "dnssec", "sign":
-		f.note(s, ToCome, "zones are not signed here yet: those of its block are left out")
+		f.note(s, ToCome, "signing is not taken over yet: those of its block are left out")
 	case "kubernetes", "k8s_external", "etcd", "route53", "azure", "clouddns", "tls", "grpc", "dns64", "view", "rewrite", "template", "rrl", "ratelimit", "autopath", "erratic", "whoami":
 		f.note(s, ToCome, "there is nothing like it yet")
 	default:

@@ -122,7 +122,7 @@ func readKnot(c *converter, path string) error {
 		case "log", "database", "control", "statistics", "xdp":
 			c.note(s, Changed, "port53 has its own: log, state_dir, control and metrics")
 		case "policy", "keystore", "submission":
-			c.note(s, ToCome, "zones are not signed here yet")
+			c.note(s, ToCome, "signing is not taken over yet")
 		case "mod-rrl":
 			k.rates(s)
 		default:

@@ -8,8 +8,10 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -53,6 +55,24 @@ func (k *Key) fileName() string {
 	}
 	return fmt.Sprintf("%s+%03d+%05d", b.String(), k.Algorithm(), k.Tag())
 }
+
+// DirName returns a name for the directory of a zone's keys: the zone's own, without what a
+// file system would not take.
+func DirName(zone []byte) string {
+	name := (&Key{Zone: zone, DNSKEY: make([]byte, 5)}).fileName()
+	name = name[1 : strings.IndexByte(name, '+')-1]
+	switch {
+	case name == "":
+		return "@" // which no name has
+	case len(name) > maxDirName:
+		sum := sha256.Sum256(zone)
+		return name[:maxDirName-len(sum)*2] + hex.EncodeToString(sum[:])
+	}
+	return name
+}
+
+// maxDirName leaves room in the 255 bytes that file systems allow.
+const maxDirName = 240
 
 // timeForm is how key files write times, in UTC.
 const timeForm = "20060102150405"

@@ -418,6 +418,7 @@ type signWorker struct {
 	canonical zone.CanonicalName
 	verified  map[*dnssec.Signer]bool // in this batch
 	few       bool                    // all signatures are verified
+	renewal   bool                    // of the set in hand: it had a good signature, whose time came
 
 	names, made, kept, records int
 	earliest                   uint32
@@ -572,7 +573,10 @@ func (w *signWorker) sign(set *wire.RRset) error {
 			w.kept++
 			continue
 		}
-		expiration := w.expiration - w.spread(set)
+		expiration := w.expiration
+		if !w.renewal {
+			expiration -= w.spread(set)
+		}
 		sig, err := k.Sign(set, w.inception, expiration)
 		if err != nil {
 			return err
@@ -614,6 +618,7 @@ func (w *signWorker) spread(set *wire.RRset) uint32 {
 // keep puts those signatures into w.sigs that the version before has of the same set, and that
 // are good for long enough.
 func (w *signWorker) keep(set *wire.RRset, signers []*dnssec.Signer) {
+	w.renewal = false
 	if w.o.Have == nil {
 		return
 	}
@@ -621,13 +626,15 @@ func (w *signWorker) keep(set *wire.RRset, signers []*dnssec.Signer) {
 	if n == 0 || !w.o.Have.UnpackType(&w.old, n, set.Type) || !sameSet(&w.old.RRset, set) {
 		return
 	}
-	limit := uint32(w.o.Now.Add(w.policy.Refresh).Unix())
+	now := uint32(w.o.Now.Unix())
+	limit := now + uint32(w.policy.Refresh/time.Second)
 	for _, sig := range w.old.Sigs {
 		s, ok := splitSignature(sig)
-		if !ok || s.ttl != set.TTL || int32(s.expiration-limit) <= 0 || int32(uint32(w.o.Now.Unix())-s.inception) < 0 || !wire.EqualFold(s.signer, w.z.Apex()) {
+		if !ok || s.ttl != set.TTL || int32(s.expiration-now) <= 0 || int32(now-s.inception) < 0 || !wire.EqualFold(s.signer, w.z.Apex()) ||
+			!slices.ContainsFunc(signers, func(k *dnssec.Signer) bool { return madeBy(sig, k) }) {
 			continue
 		}
-		if slices.ContainsFunc(signers, func(k *dnssec.Signer) bool { return madeBy(sig, k) }) {
+		if w.renewal = int32(s.expiration-limit) <= 0; !w.renewal {
 			w.sigs = append(w.sigs, sig)
 			w.earlier(s.expiration)
 		}

@@ -52,8 +52,12 @@ type Examination struct {
 // directory, or has nothing to say.
 type Judge func(name, path string) (verdict Verdict, text string, known bool)
 
-// zonesName is the directory of zones in a state directory.
-const zonesName = "zones"
+// The directories of zones in a state directory: as they come, and the signed versions of those
+// that are signed here.
+const (
+	zonesName  = "zones"
+	signedName = "signed"
+)
 
 // Examine looks at a state directory and changes nothing. judge knows the files that are
 // not zones'. The error is why that could not be done.
@@ -73,8 +77,8 @@ func Examine(dir string, judge Judge) (*Examination, error) {
 	for _, e := range entries {
 		name := e.Name()
 		switch path := filepath.Join(dir, name); {
-		case name == zonesName && e.IsDir():
-			if err := x.zones(path); err != nil {
+		case (name == zonesName || name == signedName) && e.IsDir():
+			if err := x.zones(path, name); err != nil {
 				return nil, err
 			}
 		case name == lockName && e.Type().IsRegular():
@@ -100,20 +104,20 @@ func inUse(lock string) bool {
 	return errors.Is(flock(f, false), errBusy)
 }
 
-func (x *Examination) zones(dir string) error {
+func (x *Examination) zones(dir, above string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		name := filepath.Join(zonesName, e.Name())
+		name := filepath.Join(above, e.Name())
 		switch {
 		case strings.HasSuffix(e.Name(), goneSuffix):
 			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"})
 		case !e.IsDir():
 			x.Files = append(x.Files, Examined{Path: name, Verdict: Unknown, Text: "it is no zone's directory"})
 		default:
-			files, err := examineZone(filepath.Join(dir, e.Name()), e.Name())
+			files, err := examineZone(filepath.Join(dir, e.Name()), above, e.Name())
 			if err != nil {
 				return err
 			}
@@ -124,7 +128,7 @@ func (x *Examination) zones(dir string) error {
 }
 
 // examineZone looks at the files of one zone.
-func examineZone(dir, name string) (list []Examined, err error) {
+func examineZone(dir, above, name string) (list []Examined, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -167,7 +171,7 @@ func examineZone(dir, name string) (list []Examined, err error) {
 		default:
 			one.Verdict, one.Text = Unknown, "it is no file of port53's state"
 		}
-		one.Path = filepath.Join(zonesName, name, e.Name())
+		one.Path = filepath.Join(above, name, e.Name())
 		if one.Zone = ""; len(z.apex) > 1 || name == "%root" {
 			one.Zone = string(wire.AppendName(nil, z.apex))
 		}

@@ -202,7 +202,7 @@ func (m *Manager) Announce(apex []byte) error {
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	n := notice{z.zone, z.source.followers(), z.source.signers()}
+	n := notice{z.shown(), z.source.followers(), z.source.signers()}
 	switch {
 	case len(n.followers) == 0:
 		return errors.New("the zone has neither secondaries nor notify: there is nobody to tell")

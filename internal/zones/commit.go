@@ -31,13 +31,11 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 		return err
 	}
 	if s := source.Signer; s != nil {
-		signed, err := s.Sign(ctx, z.zone, c)
-		if err != nil {
-			return fmt.Errorf("it cannot be signed: %w", err)
+		if err := m.sign(ctx, z, s, c); err != nil {
+			return err
 		}
-		*c = *signed
 	}
-	if c.Deltas == nil && z.zone != nil && source.shared() && zone.Newer(c.Zone.Serial(), z.zone.Serial()) {
+	if c.Deltas == nil && source.Signer == nil && z.zone != nil && source.shared() && zone.Newer(c.Zone.Serial(), z.zone.Serial()) {
 		// Who has the zone from here need not take it whole as well.
 		c.Deltas = deltasOf(z.zone, c.Zone)
 		for _, d := range c.Deltas {
@@ -70,7 +68,7 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 // remembered has the differences that lead to a version last over a restart whose records
 // are not in the store, since its zone file has them. z is held.
 func (m *Manager) remembered(z *managed, source *Source, c *Candidate) {
-	if m.store == nil || z.stored || c.keep || !source.shared() {
+	if m.store == nil || z.stored || c.keep || c.signed != nil || !source.shared() {
 		return
 	}
 	apex := []byte(z.key)
@@ -116,7 +114,11 @@ func (m *Manager) persist(z *managed, c *Candidate) error {
 	}
 	apex := []byte(z.key)
 	if !z.stored && c.Deltas != nil && z.zone != nil {
-		if err := m.store.Save(apex, z.zone, z.history.deltas...); err != nil { // of its zone file
+		past := z.history.deltas // of its zone file
+		if z.source.Signer != nil {
+			past = nil // they are of the signed version
+		}
+		if err := m.store.Save(apex, z.zone, past...); err != nil {
 			return err
 		}
 		z.stored = true
@@ -194,7 +196,8 @@ var errNotRestored = errors.New("what is kept of the zone could not be used when
 // publish is the part of commit that cannot fail: serve, remember, notify. z is held.
 func (m *Manager) publish(z *managed, c *Candidate) {
 	z.install(c)
-	z.served.Store(c.Zone)
+	m.enterSigned(z, c)
+	z.served.Store(z.shown())
 	m.announce(z)
 }
 
@@ -205,11 +208,11 @@ func (m *Manager) announce(z *managed) { m.announceAfter(z, 0) }
 // announceAfter does what announce does after a while, and reports whether there is anybody
 // to tell. z is held.
 func (m *Manager) announceAfter(z *managed, wait time.Duration) bool {
-	if z.zone == nil || z.expired {
+	if z.shown() == nil || z.expired {
 		return false
 	}
 	followers := z.source.followers()
-	m.notifier.announce(z.key, notice{z.zone, followers, z.source.signers()}, wait, false)
+	m.notifier.announce(z.key, notice{z.shown(), followers, z.source.signers()}, wait, false)
 	return len(followers) > 0
 }
 
@@ -233,6 +236,9 @@ func (m *Manager) restore(z *managed) error {
 	z.stored, z.zone, z.loaded, z.history = true, k.Zone, time.Now(), history{}
 	z.history.add(k.Zone, k.Deltas...)
 	z.past.Store(&past{z.zone, z.history.deltas})
+	if z.source.Signer != nil {
+		m.signRestored(z)
+	}
 	z.basis = nil                                            // the origin is asked what it is to this version
 	z.synced, z.inFile = k.Zone.Serial(), len(k.Deltas) == 0 // or it is what was saved, and nothing has changed it
 	if z.polled {

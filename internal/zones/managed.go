@@ -24,6 +24,7 @@ type managed struct {
 	gone   bool // the manager has it no more, and nothing is written for it
 	served *zone.Served
 	version
+	signing
 	outcome
 	kept
 	freshness
@@ -38,6 +39,7 @@ type managed struct {
 type timing struct {
 	refresh refresh
 	expiry  task
+	resign  task
 	asks    atomic.Pointer[primaries] // that a refresh asks; nil: something else
 }
 
@@ -91,7 +93,7 @@ type past struct {
 func newManaged(key string, s *Source, o Origin) *managed {
 	z := &managed{key: key, terms: terms{s, o, s.access()}, polled: o.Traits().Polled, served: zone.NewServed(nil)}
 	z.refresh.zone, z.refresh.owner, z.refresh.with = z, &z.refresh, z.servers
-	z.expiry.owner = z
+	z.expiry.owner, z.resign.owner = z, z
 	z.ask(o)
 	return z
 }
@@ -122,17 +124,20 @@ func (z *managed) overwrites(serial uint32) bool { return !z.inFile || z.synced 
 func (z *managed) install(c *Candidate) {
 	z.history = z.followed(c)
 	z.zone, z.loaded, z.expired = c.Zone, time.Now(), false
-	z.past.Store(&past{z.zone, z.history.deltas})
+	z.past.Store(&past{c.shown(), z.history.deltas})
 }
 
 // followed returns the history of a version that is to be served.
 func (z *managed) followed(c *Candidate) history {
-	h := z.history
-	if c.Deltas == nil {
+	h, deltas := z.history, c.Deltas
+	if c.signed != nil {
+		deltas = c.signed.Deltas
+	}
+	if deltas == nil && c.shown() != z.signed {
 		h = history{}
 	}
-	h.add(c.Zone, c.past...)
-	h.add(c.Zone, c.Deltas...)
+	h.add(c.shown(), c.past...)
+	h.add(c.shown(), deltas...)
 	return h
 }
 
@@ -211,6 +216,7 @@ type Status struct {
 	Added       bool             `json:"added,omitempty"` // by port53 zone add
 	Trouble     string           `json:"last_error,omitempty"`
 	NotKept     string           `json:"not_kept,omitempty"` // why a secondary's version is in memory alone
+	Signing     *SignStatus      `json:"signing,omitempty"`  // of a zone that is signed here
 }
 
 // hold takes z.mu for work that may wait for a disk. Meanwhile [Manager.Status] tells how
@@ -254,9 +260,10 @@ func (z *managed) describe() Status {
 	if z.source.Member != "" {
 		s.Catalog = string(wire.AppendName(nil, z.source.Catalog))
 	}
-	if z.zone != nil {
-		s.Serving, s.Serial, s.Names, s.Records = true, z.zone.Serial(), z.zone.Names(), z.zone.Records()
-		s.Octets, s.Signed = z.zone.Size(), z.zone.Signed()
+	if v := z.shown(); v != nil {
+		s.Serving, s.Serial, s.Names, s.Records = true, v.Serial(), v.Names(), v.Records()
+		s.Octets, s.Signed = v.Size(), v.Signed()
 	}
+	s.Signing = z.signStatus()
 	return s
 }

@@ -29,16 +29,20 @@ type Options struct {
 	Store  Store     // nil: secondary zones are fetched anew at each start, and updates last until the end
 	Client transfer.Client
 	Bounds Bounds
-	Audit  *telemetry.Audit // is told who changed zones, or took them away; nil: nobody is
-	Log    *slog.Logger     // nil: discard
+
+	// Signatures keeps the signed versions of zones that are signed here; nil: they are signed
+	// anew at each start.
+	Signatures Store
+	Audit      *telemetry.Audit // is told who changed zones, or took them away; nil: nobody is
+	Log        *slog.Logger     // nil: discard
 }
 
 // A Manager owns the zones that are served.
 type Manager struct {
-	log     *slog.Logger
-	audit   *telemetry.Audit
-	seed    wire.Seed
-	store   Store // nil: nothing is kept
+	log   *slog.Logger
+	audit *telemetry.Audit
+	seed  wire.Seed
+	stores
 	client  transfer.Client
 	replays *tsig.Replay
 	traffic
@@ -53,6 +57,12 @@ type Manager struct {
 	schedule scheduler
 	notifier notifier
 	life
+}
+
+// stores are what keeps zones over restarts; nil: nothing does.
+type stores struct {
+	store      Store
+	signatures Store // of signed versions
 }
 
 // traffic is what bounds transfers, and what else goes to other servers.
@@ -86,12 +96,13 @@ func New(o Options) *Manager {
 		o.Publish = func(*zone.View) {}
 	}
 	m := &Manager{
-		log: o.Log, audit: o.Audit, seed: o.Seed, store: o.Store, client: o.Client, replays: tsig.NewReplay(time.Now()),
+		log: o.Log, audit: o.Audit, seed: o.Seed, stores: stores{o.Store, o.Signatures}, client: o.Client, replays: tsig.NewReplay(time.Now()),
 		set: set{publish: o.Publish, view: zone.NewView(o.Seed)}, zones: map[string]*managed{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.notifier = newNotifier(m.ctx, m.log, &m.client)
 	m.schedule.agenda, m.schedule.expiries = newSchedule()
+	m.schedule.signings = newAgenda(places{all: signings, ordinary: signings})
 	m.out.patience = lineTime
 	m.client.Place = func(ctx context.Context) transfer.Place { return &place{line: &m.in, ctx: ctx} }
 	m.waiting.set(Bounds{}.filled())
@@ -283,7 +294,8 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 	fail := func(err error) {
 		s.next = &Candidate{Problems: []Problem{{File: s.source.File, Text: err.Error()}}}
 	}
-	if z.polled && z == s.was {
+	signs := z == s.was && z.otherwise(s.source)
+	if z.polled && z == s.was && !signs {
 		return
 	}
 	z.hold()
@@ -297,10 +309,16 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 		}
 	}
 	if z.polled {
+		if signs && z.zone != nil {
+			s.next = &Candidate{Zone: z.zone, Basis: z.basis, checked: true}
+		}
 		return
 	}
 	var err error
 	s.next, err = s.origin.Candidate(ctx, Known{Zone: z.zone, Basis: z.basis, Seed: m.seed, Check: check})
+	if err == nil && s.next == nil && signs && z.zone != nil {
+		s.next = &Candidate{Zone: z.zone, Basis: z.basis, checked: true} // what is served changes, though the zone does not
+	}
 	switch {
 	case err != nil:
 		fail(err)
@@ -350,7 +368,7 @@ func (m *Manager) settle(ctx context.Context, s *step) {
 		m.candidate(ctx, s)
 	}
 	c, z := s.next, s.zone
-	if c == nil || c.Zone == nil || c.Zone == z.zone {
+	if c == nil || c.Zone == nil || c.Zone == z.zone && !z.otherwise(s.source) {
 		return
 	}
 	c.keep = s.origin.Traits().Kept
@@ -370,9 +388,9 @@ func (m *Manager) install(steps []step, leaving []*managed, publish func(*zone.V
 		switch {
 		case s.next != nil && s.next.Zone != nil:
 			// A Served of its own: a query that came before the change goes on with the old.
-			c.Served = zone.NewServed(s.next.Zone)
+			c.Served = zone.NewServed(s.coming())
 		case z != s.was && z.zone != nil && !z.expired:
-			c.Served = zone.NewServed(z.zone)
+			c.Served = zone.NewServed(z.shown())
 		}
 		if s.held && z.polled && z.zone != nil { // a zone that goes on has been extended by its refreshes
 			c.Served.Extend(z.checked.Add(z.expire))
@@ -439,9 +457,10 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 		return 0
 	}
 	report.Loaded++
-	if s.next.Zone != z.zone {
+	if s.next.Zone != z.zone || s.next.signed != nil || z.signed != nil && z.source.Signer == nil {
 		replaced := z.zone != nil
 		z.install(s.next)
+		m.enterSigned(z, s.next)
 		if replaced {
 			m.announce(z)
 		}
@@ -458,6 +477,7 @@ func (m *Manager) enter(s *step, c *zone.Change, report *Report) (size int) {
 func (m *Manager) forget(z *managed) {
 	m.schedule.remove(&z.refresh.task)
 	m.schedule.expiries.remove(&z.expiry)
+	m.schedule.signings.remove(&z.resign)
 	m.notifier.forget(z.key)
 }
 

@@ -73,6 +73,8 @@ type Candidate struct {
 	fetched bool // it has come just now from an origin that is polled
 
 	past []*zone.Delta // that led to it before the server started
+
+	signed *Signed // what is served of it; nil: it is served as it is
 }
 
 // A DigestRule says what is done about a ZONEMD record that does not fit the zone.
@@ -84,11 +86,3 @@ const (
 	DigestWarns                     // the zone is served: whoever wrote it wants it so
 	DigestDecides                   // the zone is refused: it has been damaged on its way
 )
-
-// A Signer makes the version that is served of the one that the origin gave: it adds keys,
-// signatures and proofs. It is the stage between the check and the store.
-type Signer interface {
-	// Sign returns the candidate to serve in place of c. have is the version served until
-	// now, signed; nil: there is none. On an error c is refused.
-	Sign(ctx context.Context, have *zone.Zone, c *Candidate) (*Candidate, error)
-}

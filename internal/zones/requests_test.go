@@ -117,12 +117,14 @@ func TestSecondaryTakesNoUpdates(t *testing.T) {
 // A faulty signer has a fault of ours when it signs.
 type faulty struct{ fault bool }
 
-func (f *faulty) Sign(_ context.Context, _ *zone.Zone, c *zones.Candidate) (*zones.Candidate, error) {
+func (f *faulty) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone) (*zones.Signed, error) {
 	if f.fault {
 		panic("a fault")
 	}
-	return c, nil
+	return &zones.Signed{Zone: plain}, nil
 }
+
+func (f *faulty) Same(zones.Signer) bool { return true }
 
 // TestFaultIsContained has a fault in the middle of an update: it is refused, said in the
 // log, and nothing has changed. The zone goes on.

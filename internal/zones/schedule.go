@@ -62,6 +62,7 @@ type refresh struct {
 type scheduler struct {
 	*agenda
 	expiries *agenda
+	signings *agenda      // of zones whose signatures are to be renewed
 	taken    atomic.Int64 // bytes that transfers have used since memory was given back, about
 }
 
@@ -73,6 +74,9 @@ const (
 	urgentShare  = 6                // one part of these in so many is for zones whose primary has announced a version
 	silentShare  = 4                // and one for zones whose primaries were silent
 )
+
+// signings is how many zones are signed again at one time: each uses all processors.
+const signings = 2
 
 func newSchedule() (refreshes, expiries *agenda) {
 	return newAgenda(places{all: quick, ordinary: quick - quick/urgentShare, doubtful: quick / silentShare, late: maxRefreshes - quick, silent: 1}),
@@ -167,6 +171,7 @@ func (m *Manager) Run(ctx context.Context) {
 		}
 	}
 	m.work.Go(func() { m.schedule.expiries.run(ctx, &m.work, func(t *task) { m.expire(t.owner.(*managed)) }) })
+	m.work.Go(func() { m.schedule.signings.run(ctx, &m.work, func(t *task) { m.renewSignatures(t.owner.(*managed)) }) })
 	m.schedule.run(ctx, &m.work, func(t *task) { m.refresh(t.owner.(*refresh)) })
 	m.cancel()
 	m.work.Wait()
@@ -232,7 +237,7 @@ func (m *Manager) refreshed(z *managed, c *Candidate, err error, fails int) time
 		z.renew(now, c, t.expire)
 		if z.expired && z.zone != nil { // while it was asked
 			z.expired = false
-			z.served.Store(z.zone)
+			z.served.Store(z.shown())
 		}
 		m.keep(z)
 		m.remember(z)

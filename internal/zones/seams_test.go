@@ -121,10 +121,12 @@ type marker struct {
 	fail   error
 }
 
-func (m *marker) Sign(_ context.Context, _ *zone.Zone, c *zones.Candidate) (*zones.Candidate, error) {
+func (m *marker) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone) (*zones.Signed, error) {
 	m.events.add("sign")
-	return c, m.fail
+	return &zones.Signed{Zone: plain}, m.fail
 }
+
+func (m *marker) Same(zones.Signer) bool { return true }
 
 // events are what happened, in order.
 type events struct {

@@ -30,7 +30,7 @@ func (m *Manager) Thaw(ctx context.Context, apex []byte) (*Thawed, error) {
 	}
 	defer z.release()
 	t := &Thawed{Zone: z.name(), Changes: []Change{}}
-	if f, ok := z.origin.(*file); ok && z.frozen && z.zone != nil && z.source.Signer == nil {
+	if f, ok := z.origin.(*file); ok && z.frozen && z.zone != nil {
 		if err := m.takeFile(ctx, z, f, t); err != nil {
 			return nil, err
 		}

@@ -208,7 +208,7 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 		refuse(wire.NotAuth, "the zone is not served here as a primary")
 	case z.frozen:
 		refuse(wire.Refused, "the zone is frozen")
-	case z.zone.Signed() && z.source.Signer == nil:
+	case z.zone.Signed():
 		refuse(wire.Refused, "the zone was signed elsewhere: what is changed would have no signature")
 	default:
 		refuse(wire.ServFail, "internal error, which the log has")

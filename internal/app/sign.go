@@ -1,0 +1,61 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"port53/internal/config"
+	"port53/internal/signer"
+	"port53/internal/wire"
+	"port53/internal/zone"
+	"port53/internal/zones"
+)
+
+// KeysDir is the directory of DNSSEC keys in the state directory, one for each zone in it.
+const KeysDir = "keys"
+
+// A zoneSigner signs one zone as its policy says.
+type zoneSigner struct{ stage signer.Stage }
+
+// newZoneSigner returns the signer of z, which is to be signed.
+func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
+	p := c.DNSSECPolicy(z.DNSSEC.Policy)
+	algorithm, _ := wire.ParseAlgorithm(p.Algorithm)
+	apex := wire.Lower(nil, z.Name)
+	policy := signer.StagePolicy{
+		Algorithm: algorithm, Split: p.Keys == "split", Digest: p.ZONEMD,
+		Valid: p.Signatures.Valid, Refresh: p.Signatures.Refresh, Before: p.Signatures.Before,
+	}
+	switch p.Denial {
+	case "nsec3":
+		policy.Denial = signer.NSEC3
+	case "nsec3-opt-out":
+		policy.Denial = signer.NSEC3OptOut
+	}
+	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex), Policy: policy}}
+}
+
+// KeysOf returns the directory of the DNSSEC keys of a zone that a server of c signs.
+func KeysOf(c *config.Config, apex []byte) string {
+	return filepath.Join(c.StateDir, KeysDir, signer.DirName(apex))
+}
+
+// Sign implements [zones.Signer].
+func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone) (*zones.Signed, error) {
+	v, err := s.stage.Sign(ctx, seed, have, plain, time.Now())
+	if errors.Is(err, signer.ErrSigned) {
+		return &zones.Signed{Zone: plain, Problems: []zones.Problem{{Warning: true, Text: "the zone comes signed, and is served as it is: dnssec has no effect"}}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &zones.Signed{Zone: v.Zone, Deltas: v.Deltas, Again: v.Again, Keys: v.Keys, Made: v.Made, Expires: v.Signed.Expires}, nil
+}
+
+// Same implements [zones.Signer].
+func (s *zoneSigner) Same(other zones.Signer) bool {
+	o, ok := other.(*zoneSigner)
+	return ok && o.stage.Policy == s.stage.Policy && o.stage.Dir == s.stage.Dir
+}

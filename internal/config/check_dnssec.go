@@ -1,0 +1,60 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// DefaultPolicy is the policy by which zones are signed that name none.
+const DefaultPolicy = "default"
+
+// DNSSECPolicy returns the policy of a name, or nil. The policy default is there if none is
+// written.
+func (c *Config) DNSSECPolicy(name string) *DNSSECPolicy {
+	if name == "" {
+		name = DefaultPolicy
+	}
+	for i := range c.DNSSEC {
+		if c.DNSSEC[i].Name == name {
+			return &c.DNSSEC[i]
+		}
+	}
+	if name != DefaultPolicy {
+		return nil
+	}
+	return &DNSSECPolicy{
+		Name: DefaultPolicy, Algorithm: "ecdsap256sha256", Keys: "csk", Denial: "nsec",
+		Signatures: SignatureTimes{Valid: 14 * day, Refresh: 5 * day, Before: time.Hour},
+	}
+}
+
+// checkDNSSEC reports policies that cannot be, and zones that cannot be signed by theirs.
+func (d *decoder) checkDNSSEC() {
+	names := map[string]bool{}
+	for i := range d.config.DNSSEC {
+		p := &d.config.DNSSEC[i]
+		if names[p.Name] {
+			d.fail(d.keyAt("dnssec_policies.name", i), fmt.Sprintf("policy %s is already defined", quote(p.Name)), "remove one of them")
+		}
+		names[p.Name] = true
+		if p.Signatures.Refresh >= p.Signatures.Valid {
+			d.fail(d.keyAt("dnssec_policies.name", i), fmt.Sprintf("policy %s: signatures are renewed %s before they expire, and valid for %s", quote(p.Name),
+				durationText(p.Signatures.Refresh), durationText(p.Signatures.Valid)), "signatures.refresh has to be less than signatures.valid")
+		}
+	}
+	for i := range d.config.Zones {
+		z := &d.config.Zones[i]
+		if !z.DNSSEC.Signs() {
+			continue
+		}
+		zone := "zone " + quote(nameText(z.Name)) + ": "
+		if z.DNSSEC.Policy != "" && d.config.DNSSECPolicy(z.DNSSEC.Policy) == nil {
+			d.fail(d.zones[i], zone+"dnssec: there is no policy "+quote(z.DNSSEC.Policy), "write it into dnssec_policies, or leave policy out")
+		}
+		if z.Catalog == "consume" || z.Catalog == "produce" {
+			d.fail(d.zones[i], zone+"a catalog is not signed: nobody asks for its names", "leave dnssec out")
+		}
+	}
+}
