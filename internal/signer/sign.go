@@ -311,7 +311,9 @@ func (s *signing) run(write func([]byte) error) (*Signed, error) {
 	for i := range slots {
 		slots[i] = make(chan *piece, 1)
 	}
-	free := make(chan *piece, len(slots)+s.o.Workers)
+	// There are as many pieces as slots: whoever works on a batch has one, so that nobody comes to the
+	// next batch of a slot before the piece of the one before was written.
+	free := make(chan *piece, len(slots))
 	for range cap(free) {
 		free <- &piece{}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,6 +209,36 @@ func TestSignLarge(t *testing.T) {
 				t.Errorf("piece %d: got error %v", at, err)
 			}
 		}
+	}
+}
+
+// TestSignInOrder has the first piece take longer than many that follow: all are written in their
+// order, and the digest is that of the zone.
+func TestSignInOrder(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("@ 60 SOA ns admin 1 1 1 1 60\n@ 60 NS ns\n")
+	for i := range 4000 {
+		fmt.Fprintf(&text, "h%d 60 A 192.0.2.%d\n", i, i%256)
+	}
+	z := load(t, "big.", text.String())
+	keys := []*signer.Key{newKey(t, "big.", dnssec.ED25519, true)}
+	var others atomic.Int32
+	enough := make(chan struct{})
+	o := signer.SignOptions{Workers: 2, Append: func(dst, owner []byte, typ wire.Type, ttl uint32, data []byte) []byte {
+		switch {
+		case typ == wire.TypeSOA:
+			select {
+			case <-enough:
+			case <-time.After(time.Second): // the others wait for this one, as they should
+			}
+		case others.Add(1) == 4*256*8: // records: more than eight pieces
+			close(enough)
+		}
+		return zone.AppendRecord(dst, owner, typ, ttl, data)
+	}}
+	records, _ := sign(t, z, keys, signer.Policy{Digest: true}, o)
+	if v := verify(t, build(t, z.Apex(), records), signer.VerifyOptions{}); !v.Good() || !v.Digest {
+		t.Errorf("%v", v.Faults)
 	}
 }
 
