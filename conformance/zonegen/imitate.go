@@ -150,19 +150,19 @@ func nsecChain(names []*signedName) (out []dns.RR) {
 }
 
 // nsec3Chain has a record for each name and each empty non-terminal above one (RFC 5155,
-// section 7.1); with opt-out, insecure cuts have none.
+// section 7.1); with opt-out, insecure cuts have none. An empty non-terminal above one has
+// its record all the same, as it may: without it, servers differ in what encloses a name.
 func nsec3Chain(origin string, names []*signedName, optOut bool) (out []dns.RR) {
 	bitmaps := map[string][]uint16{}
 	for _, n := range names {
 		insecure := n.cut && n.types[dns.TypeDS] == nil
-		if insecure && optOut {
-			continue
-		}
 		more := []uint16{dns.TypeRRSIG}
 		if insecure {
 			more = nil
 		}
-		bitmaps[n.name] = n.bitmap(more...)
+		if !insecure || !optOut {
+			bitmaps[n.name] = n.bitmap(more...)
+		}
 		for above := n.name; above != origin; {
 			_, above, _ = strings.Cut(above, ".")
 			if _, ok := bitmaps[above]; !ok {
