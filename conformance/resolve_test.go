@@ -364,6 +364,8 @@ zone "." { type hint; file "%[3]s"; };
 trust-anchors { "." static-ds %[4]s %[5]s %[6]s "%[7]s"; };
 `, dir, host, in.hints, f[3], f[4], f[5], f[6]))
 		command = []string{bin, "-f", "-4", "-c", conf}
+	default:
+		command = in.otherResolver(t, program, dir, host)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
