@@ -291,6 +291,7 @@ func TestNotify(t *testing.T) {
 			t.Errorf("got %q %v, want %q", b[:n], err, want)
 		}
 	}
+	expect("FDSTORE=1\nFDNAME=port53\nFDPOLL=0")
 	expect("READY=1")
 	r.reload <- syscall.SIGHUP
 	expect("RELOADING=1\nMONOTONIC_USEC=")
