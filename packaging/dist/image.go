@@ -1,9 +1,7 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,21 +117,4 @@ func (b *build) imageOf(t target, program string) (v1.Image, error) {
 func diffID(layer []byte) (v1.Hash, error) {
 	h, _, err := v1.SHA256(bytes.NewReader(layer))
 	return h, err
-}
-
-// untar returns the files of a tar archive by name.
-func untar(data []byte) (map[string][]byte, error) {
-	all := map[string][]byte{}
-	for r := tar.NewReader(bytes.NewReader(data)); ; {
-		h, err := r.Next()
-		if err == io.EOF {
-			return all, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if all[h.Name], err = io.ReadAll(r); err != nil {
-			return nil, err
-		}
-	}
 }
