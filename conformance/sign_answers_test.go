@@ -116,15 +116,28 @@ type signedQuestion struct {
 func signedQuestions(zone string) []signedQuestion {
 	optOut := zone == "optout" // there may be unsigned delegations where nothing is
 	list := []signedQuestion{
-		{"", probe.TypeSOA, probe.NoError, true}, {"", probe.TypeDNSKEY, probe.NoError, true}, {"", probe.TypeMX, probe.NoError, true},
-		{"", probe.TypeDS, probe.NoError, true}, {"", probe.TypeTXT, probe.NoError, true},
-		{"www.", probe.TypeA, probe.NoError, true}, {"www.", probe.TypeTXT, probe.NoError, true}, {"alias.", probe.TypeA, probe.NoError, true},
-		{"a.leaf.ent.", probe.TypeA, probe.NoError, true}, {"ent.", probe.TypeA, probe.NoError, true}, {"leaf.ent.", probe.TypeTXT, probe.NoError, true},
+		{"", probe.TypeSOA, probe.NoError, true},
+		{"", probe.TypeDNSKEY, probe.NoError, true},
+		{"", probe.TypeMX, probe.NoError, true},
+		{"", probe.TypeDS, probe.NoError, true},
+		{"", probe.TypeTXT, probe.NoError, true},
+		{"www.", probe.TypeA, probe.NoError, true},
+		{"www.", probe.TypeTXT, probe.NoError, true},
+		{"alias.", probe.TypeA, probe.NoError, true},
+		{"a.leaf.ent.", probe.TypeA, probe.NoError, true},
+		{"ent.", probe.TypeA, probe.NoError, true},
+		{"leaf.ent.", probe.TypeTXT, probe.NoError, true},
 		{"a.leaf.old.", probe.TypeA, probe.NoError, true},
-		{"secure.", probe.TypeDS, probe.NoError, true}, {"plain.", probe.TypeDS, probe.NoError, !optOut}, {"sub.in.deep.", probe.TypeDS, probe.NoError, !optOut},
+		{"secure.", probe.TypeDS, probe.NoError, true},
+		{"plain.", probe.TypeDS, probe.NoError, !optOut},
+		{"sub.in.deep.", probe.TypeDS, probe.NoError, !optOut},
 		{"odd.", 65280, probe.NoError, true},
-		{"nothing.", probe.TypeA, probe.NXDomain, !optOut}, {"a.b.nothing.", probe.TypeTXT, probe.NXDomain, !optOut}, {"x.leaf.ent.", probe.TypeA, probe.NXDomain, !optOut},
-		{"any.wild.", probe.TypeTXT, probe.NoError, !optOut}, {"a.b.wild.", probe.TypeTXT, probe.NoError, !optOut}, {"any.wild.", probe.TypeA, probe.NoError, !optOut},
+		{"nothing.", probe.TypeA, probe.NXDomain, !optOut},
+		{"a.b.nothing.", probe.TypeTXT, probe.NXDomain, !optOut},
+		{"x.leaf.ent.", probe.TypeA, probe.NXDomain, !optOut},
+		{"any.wild.", probe.TypeTXT, probe.NoError, !optOut},
+		{"a.b.wild.", probe.TypeTXT, probe.NoError, !optOut},
+		{"any.wild.", probe.TypeA, probe.NoError, !optOut},
 	}
 	if !optOut { // PowerDNS Recursor sets AD there
 		list = append(list, signedQuestion{"any.walias.", probe.TypeA, probe.NoError, true})

@@ -120,7 +120,7 @@ func TestProcessMetrics(t *testing.T) {
 			}
 		}
 	}
-	r.write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.1:0\"]\nmetrics: {listen: \"127.0.0.1:0\"}\ncontrol: {socket: control.sock}\nzones: [{name: late, primaries: [\"127.0.0.1:1\"], insecure: true}]\n")
+	r.write("port53.yaml", "role: authoritative\nstate_dir: state\nlisten: [\"127.0.0.1:0\"]\nmetrics: {listen: \"127.0.0.1:0\"}\ncontrol: {socket: control.sock}\nzones: [{name: late, primaries: [\"127.0.0.1:1\"], insecure: true}]\n")
 	if _, err := r.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
