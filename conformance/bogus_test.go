@@ -580,14 +580,14 @@ func newBogusLab(t *testing.T, list []broken) *bogusLab {
 		t.Fatal(err)
 	}
 	var first, second []peers.Zone
-	mangle := map[string]mangler{}
+	mangle := map[string]manner{}
 	stubs := ""
 	for _, b := range list {
 		origin := b.name + ".zone."
 		f, good, bad := b.made(t, origin)
 		first = append(first, peers.Zone{Name: origin, File: put(b.name+".good", good)})
 		second = append(second, peers.Zone{Name: origin, File: put(b.name+".bad", bad)})
-		mangle[origin] = b.mangle
+		mangle[origin] = manner{then: b.mangle}
 		above, err := zonegen.Records(".", fmt.Sprintf("%[1]s NS ns1.%[1]s\n%[1]s NS ns2.%[1]s\nns1.%[1]s A %[2]s\nns2.%[1]s A %[3]s\n", origin, labFirst, labSecond))
 		if err != nil {
 			t.Fatal(err)

@@ -12,20 +12,37 @@ import (
 // A mangler changes what a server says; false drops it.
 type mangler func(q, m *dns.Msg, tcp bool) bool
 
-// beside serves an address as another server does, but for what mangle changes of the replies in a
-// zone. Where there is nothing to change, octets go through as they are.
-func beside(t *testing.T, run func(func() error) error, at, real netip.AddrPort, mangle map[string]mangler) {
+// A manner is how a server answers for a zone: first what it says without looking, nil being that it
+// looks, then what it makes of what it finds. Either may be nil.
+type manner struct {
+	first func(q *dns.Msg, tcp bool) *dns.Msg
+	then  mangler
+}
+
+// beside serves an address as another server does, but for its manner in a zone. Where there is
+// nothing to change, octets go through as they are.
+func beside(t *testing.T, run func(func() error) error, at, real netip.AddrPort, manners map[string]manner) {
 	t.Helper()
-	find := func(name string) mangler {
+	find := func(name string) manner {
 		for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
-			if m := mangle[dns.CanonicalName(name[off:])]; m != nil {
+			if m, ok := manners[dns.CanonicalName(name[off:])]; ok {
 				return m
 			}
 		}
-		return nil
+		return manner{}
 	}
 	handle := func(w dns.ResponseWriter, q *dns.Msg) {
 		_, tcp := w.RemoteAddr().(*net.TCPAddr)
+		how := manner{}
+		if len(q.Question) == 1 {
+			how = find(q.Question[0].Name)
+		}
+		if how.first != nil {
+			if m := how.first(q, tcp); m != nil {
+				_ = w.WriteMsg(m)
+				return
+			}
+		}
 		network := "udp"
 		if tcp {
 			network = "tcp"
@@ -54,13 +71,9 @@ func beside(t *testing.T, run func(func() error) error, at, real netip.AddrPort,
 		if err != nil {
 			return
 		}
-		change := mangler(nil)
-		if len(q.Question) == 1 {
-			change = find(q.Question[0].Name)
-		}
-		if change != nil {
+		if how.then != nil {
 			m := new(dns.Msg)
-			if m.Unpack(answer) != nil || !change(q, m, tcp) {
+			if m.Unpack(answer) != nil || !how.then(q, m, tcp) {
 				return
 			}
 			m.Compress = true

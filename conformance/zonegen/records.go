@@ -67,7 +67,7 @@ func Records(origin, text string) ([]dns.RR, error) {
 func WriteRecords(file string, list []dns.RR) error {
 	var b strings.Builder
 	for _, rr := range list {
-		fmt.Fprintln(&b, rr)
+		fmt.Fprintln(&b, strings.Replace(rr.String(), "\tCLASS1\t", "\tIN\t", 1)) // as types are written that are not known
 	}
 	return os.WriteFile(file, []byte(b.String()), 0o644)
 }

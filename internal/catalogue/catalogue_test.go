@@ -462,9 +462,14 @@ func TestCatalogue(t *testing.T) {
 	if len(zm) != 74 {
 		t.Errorf("%d cases of Zonemaster", len(zm))
 	}
-	for k, id := range zm {
-		if !ids[id] {
-			t.Errorf("%s leads to %s, which is not there", k, id)
+	for _, x := range zm {
+		for _, id := range x.Checks {
+			if !ids[id] {
+				t.Errorf("%s leads to %s, which is not there", x.Case, id)
+			}
+		}
+		if x.Seen > x.Zones || x.Seen < x.Zones && x.Why == "" {
+			t.Errorf("%s: %d of %d zones, and nothing says why", x.Case, x.Seen, x.Zones)
 		}
 	}
 	if n := len(catalogue.Words()); n != 5000 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"port53/internal/chain"
@@ -259,6 +260,15 @@ func delTwo(_ context.Context, _ *check.Run, c *check.Cut) []finding.Finding {
 	case len(nets) < 2:
 		return finding.Verdict(finding.Warn, finding.Evidence{}, "%d servers in one network", len(c.Servers))
 	}
+	for i, s := range c.Servers {
+		for _, o := range c.Servers[:i] {
+			if s.Addr == o.Addr && !wire.EqualFold(s.Name, o.Name) {
+				f := finding.Verdict(finding.Warn, finding.Evidence{}, "%s and %s have the same address %v", wire.NameText(o.Name), wire.NameText(s.Name), s.Addr.Addr())
+				f[0].Severity = finding.SevLow
+				return f
+			}
+		}
+	}
 	return finding.Verdict(finding.Pass, finding.Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.NS), len(nets))
 }
 
@@ -364,6 +374,20 @@ func delCycle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding
 	return finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured: the servers' zones cannot be followed")
 }
 
+// noHost tells why a name cannot be a host's (RFC 1123, section 2.1); "" is that it can.
+func noHost(name []byte) string {
+	last := ""
+	for n := name; n[0] != 0; n = n[1+n[0]:] {
+		if last = string(n[1 : 1+n[0]]); !ldh(last) {
+			return "a label has other octets than letters, digits and hyphens, or a hyphen at its end"
+		}
+	}
+	if strings.Trim(last, "0123456789") == "" {
+		return "its last label is a number, as an address has it"
+	}
+	return ""
+}
+
 func delCNAME(ctx context.Context, r *check.Run) []finding.Finding {
 	var targets [][]byte
 	for _, f := range []struct {
@@ -390,6 +414,12 @@ func delCNAME(ctx context.Context, r *check.Run) []finding.Finding {
 			m, err = r.Lookup(ctx, n, wire.TypeCNAME)
 		}
 		cmd := "dig -t CNAME -q " + check.ShellName(n)
+		if why := noHost(n); why != "" {
+			out = append(out, finding.Finding{
+				State: finding.Warn, Severity: finding.SevLow, Key: "host " + wire.NameText(n), Title: "NS, MX or SOA has what is no host name",
+				Detail: wire.NameText(n) + ": " + why, Evidence: finding.Evidence{Command: "dig -t NS -q " + check.ShellName(r.Zone)},
+			})
+		}
 		switch {
 		case err != nil:
 			out = append(out, finding.Finding{State: finding.Unknown, Key: wire.NameText(n), Detail: wire.NameText(n) + ": could not be measured: " + err.Error(), Evidence: finding.Evidence{Command: cmd}})

@@ -101,7 +101,10 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (beside s
 				return ""
 			}
 		}
-		if n == dropTries {
+		switch {
+		case n == dropTries && !tcp && r.Limits(r.Server):
+			return "" // errors have a limit of their own, and are not sent to TCP where it is reached
+		case n == dropTries:
 			return c.what
 		}
 	}

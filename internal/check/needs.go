@@ -59,6 +59,10 @@ const (
 	checkTime  = 2 * time.Minute // thirty questions that are answered at the third try
 	waitTime   = 5 * time.Minute
 	searchTime = 15 * time.Minute // ten of them for the search itself
+
+	derivedTime = 12 * time.Second        // of all polite checks at one of a zone's servers, from when it is looked at
+	leastTime   = 100 * time.Millisecond  // of one of them, whatever is left
+	deadTime    = 2500 * time.Millisecond // the same where nobody answers: a try over TCP
 )
 
 // A view is what is seen of a target before its checks run.

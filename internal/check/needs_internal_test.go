@@ -11,6 +11,7 @@ import (
 
 	"port53/internal/finding"
 	"port53/internal/scan"
+	"port53/internal/wire"
 )
 
 // TestFits has each need once met and once not.
@@ -161,5 +162,49 @@ func TestOrder(t *testing.T) {
 	// A finding without a command gets one that runs the check alone.
 	if c := rep.Results[1].Findings[0].Evidence.Command; !strings.HasSuffix(c, " --only B") {
 		t.Error(c)
+	}
+}
+
+// TestDerivedEndsInTime has the polite checks of a zone's server end together, and no others.
+func TestDerivedEndsInTime(t *testing.T) {
+	polite, active := &Check{}, &Check{Check: finding.Check{Mode: finding.Active}}
+	for name, c := range map[string]struct {
+		derived bool
+		check   *Check
+		ago     time.Duration
+		least   time.Duration
+		most    time.Duration
+	}{
+		"found, at once":     {true, polite, 0, derivedTime - time.Second, derivedTime},
+		"found, late":        {true, polite, derivedTime - time.Second, leastTime, time.Second},
+		"found, too late":    {true, polite, time.Hour, leastTime, leastTime},
+		"found, and active":  {true, active, time.Hour, checkTime, checkTime},
+		"asked for, and not": {false, polite, time.Hour, checkTime, checkTime},
+	} {
+		x := &examination{view: view{answers: true}, target: &finding.Target{Derived: c.derived}, o: &Options{}, rep: &finding.Report{Started: time.Now().Add(-c.ago)}}
+		if got := x.limit(c.check); got < c.least || got > c.most {
+			t.Errorf("%s: %v, want %v to %v", name, got, c.least, c.most)
+		}
+	}
+}
+
+// TestLimits remembers who answers a small question with TC: its silence may be a limit's as well.
+func TestLimits(t *testing.T) {
+	at := finding.Server{Addr: netip.MustParseAddrPort("192.0.2.1:53")}
+	r := &Run{Options: &Options{}, Facts: new(Facts)}
+	h := r.habits(at.Addr)
+	cut := &Reply{}
+	cut.Flags = wire.FlagTC
+	h.learn(manner{}, &Query{Type: wire.TypeDNSKEY}, cut, nil)
+	if r.Limits(at) {
+		t.Error("a large answer that is truncated counts")
+	}
+	h.learn(manner{}, &Query{Type: wire.TypeSOA}, &Reply{}, nil)
+	if r.Limits(at) {
+		t.Error("an answer counts")
+	}
+	h.learn(manner{}, &Query{Type: wire.TypeSOA}, cut, nil)
+	if !r.Limits(at) {
+		t.Error("a SOA that is cut off does not count")
 	}
 }

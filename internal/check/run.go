@@ -55,9 +55,11 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 			rep.Ports = append(rep.Ports, p)
 		}
 	}
+	if x.view.answers {
+		rep.Service = ""
+	}
 	if t.Server.Addr.IsValid() && !x.view.answers {
 		rep.Dead = true
-		rep.Service = stranger(ctx, x.run(nil), x.view.ports)
 		switch {
 		case rep.Service != "":
 			rep.Problem = fmt.Sprintf("%s answers on port %d, and no name server", rep.Service, t.Server.Addr.Port())
@@ -82,7 +84,9 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 	x.all(ctx)
 	for _, c := range x.list {
 		if c.Beside != nil {
-			rep.Ports = appendOpen(rep.Ports, c.Beside(ctx, x.run(c)))
+			within, cancel := context.WithTimeout(ctx, x.limit(c))
+			rep.Ports = appendOpen(rep.Ports, c.Beside(within, x.run(c)))
+			cancel()
 		}
 	}
 	rep.Took = time.Since(rep.Started)
@@ -107,7 +111,11 @@ func (x *examination) look(ctx context.Context) (more []scan.Port) {
 	wg.Go(func() {
 		udp, tcp := x.run(nil).Ports(ctx)
 		x.view.ports = []scan.Port{udp, tcp}
-		if x.view.answers = udp.State == scan.Open || tcp.State == scan.Open && answers(ctx, x.run(nil)); !x.view.answers {
+		if x.view.answers = udp.State == scan.Open; !x.view.answers && tcp.State == scan.Open {
+			wg.Go(func() { x.rep.Service = stranger(ctx, x.run(nil)) }) // of no interest if it answers after all
+			x.view.answers = answers(ctx, x.run(nil))
+		}
+		if !x.view.answers {
 			return
 		}
 		wg.Go(func() { x.rep.Software = softwareOf(ctx, x.run(nil)) })
@@ -152,7 +160,7 @@ func (x *examination) one(ctx context.Context, i int) {
 		// Waiting for each answer would take minutes for every address of a network.
 		findings = finding.Verdict(finding.Unknown, finding.Evidence{Command: Dig(r.Server, Query{Name: r.Apex(), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", r.Server.Addr.Port())
 	} else {
-		findings = within(ctx, r)
+		findings = within(ctx, r, x.limit(c))
 	}
 	if len(findings) == 0 {
 		findings = []finding.Finding{{State: finding.Skipped, Title: "does not apply"}}
@@ -186,10 +194,23 @@ const (
 	maxDetailKey = 1024     // octets
 )
 
+// limit returns how long a check may take. The polite ones at a server that was found, and not asked
+// for, end together: a zone is not to wait for a server of its that limits rates, or drops questions.
+func (x *examination) limit(c *Check) time.Duration {
+	limit := c.Needs.Cost.limit(x.o)
+	if x.target.Derived && c.Mode == finding.Polite {
+		least := leastTime
+		if !x.view.answers {
+			least = deadTime // few checks have anything to ask then
+		}
+		limit = min(limit, max(least, time.Until(x.rep.Started.Add(derivedTime))))
+	}
+	return limit
+}
+
 // within runs a check for as long as it may take. What was cut off is unknown, whatever
 // it has found by then, but for what a search found: that stands.
-func within(ctx context.Context, r *Run) []finding.Finding {
-	limit := r.Check.Needs.Cost.limit(r.Options)
+func within(ctx context.Context, r *Run, limit time.Duration) []finding.Finding {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	findings := r.Check.Run(ctx, r)
@@ -198,7 +219,7 @@ func within(ctx context.Context, r *Run) []finding.Finding {
 		if len(findings) > 0 {
 			ev = findings[0].Evidence
 		}
-		return finding.Unmeasured(ev, fmt.Errorf("it was not done after %v: %w", limit, ctx.Err()))
+		return finding.Unmeasured(ev, fmt.Errorf("it was not done after %v: %w", limit.Round(time.Second), ctx.Err()))
 	}
 	return findings
 }

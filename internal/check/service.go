@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"port53/internal/scan"
 	"port53/internal/wire"
 )
 
@@ -38,16 +37,9 @@ func banners() []banner {
 	}
 }
 
-// stranger tells what listens at the server's TCP port and does not answer questions; "" is
-// nothing that says so.
-func stranger(ctx context.Context, r *Run, ports []scan.Port) string {
-	open := false
-	for _, p := range ports {
-		open = open || p.Proto == "tcp" && p.State == scan.Open
-	}
-	if !open {
-		return ""
-	}
+// stranger tells what listens at the server's TCP port, which is open, and does not answer questions;
+// "" is nothing that says so.
+func stranger(ctx context.Context, r *Run) string {
 	// It may speak first, or want to be spoken to; a question is nothing that HTTP knows.
 	for _, say := range []string{"", "GET / HTTP/1.0\r\n\r\n", "\r\n\r\n"} {
 		said := hear(ctx, r, r.Server.Addr, say)
@@ -66,7 +58,9 @@ func stranger(ctx context.Context, r *Run, ports []scan.Port) string {
 
 // hear connects, says something, and returns what comes back.
 func hear(ctx context.Context, r *Run, at netip.AddrPort, say string) []byte {
-	c, err := r.dialer().Open(ctx, "tcp", at)
+	d := r.dialer()
+	d.Timeout = min(d.Timeout, bannerWait)
+	c, err := d.Open(ctx, "tcp", at)
 	if err != nil {
 		return nil
 	}

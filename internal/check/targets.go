@@ -151,7 +151,9 @@ func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
 	if f.Zone == nil && w.port == 0 {
 		m, err := f.ask(ctx, r, w.name, wire.TypeNS)
 		switch {
-		case err == nil && len(m.Answers(w.name, wire.TypeNS)) > 0, err != nil && f.delegated(ctx, r):
+		case err == nil && len(m.Answers(w.name, wire.TypeNS)) > 0:
+			return f.domain(ctx, r, w, m)
+		case (err != nil || m.Rcode == wire.NoError) && f.delegated(ctx, r): // to servers that have no NS set, or do not answer
 			return f.domain(ctx, r, w, m)
 		case err != nil:
 			return problem("%v", err)

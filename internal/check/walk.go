@@ -48,11 +48,20 @@ func nsPort(r *Run) uint16 {
 // after silence, and over TCP what did not fit.
 type walking struct{ r *Run }
 
+// walkTime is how long a walk waits for one server, of which a zone has others: a try over UDP, and one
+// over TCP.
+const walkTime = 3 * time.Second
+
 // Ask implements [chain.Asker].
 func (a walking) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Question) (*exchange.Reply, error) {
 	query := Query{Name: q.Name, Type: q.Type, Flags: q.Flags, EDNS: &EDNS{Size: q.UDPSize, DO: q.DO}}
-	m, err := a.r.AskWhole(ctx, finding.Server{Addr: server}, query)
+	within, cancel := context.WithTimeout(ctx, walkTime)
+	defer cancel()
+	m, err := a.r.AskWhole(within, finding.Server{Addr: server}, query)
 	if err != nil {
+		if ctx.Err() == nil && within.Err() != nil {
+			err = ErrTimeout
+		}
 		return nil, err
 	}
 	return m.Exchanged(q), nil
@@ -140,35 +149,69 @@ func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 	return cuts, nil
 }
 
-// AskAny asks a zone's servers until one answers.
+// nextServer is how long one of a zone's servers may be silent before the next is asked as well.
+const nextServer = 700 * time.Millisecond
+
+// AskAny asks a zone's servers until one answers. Who is silent is not waited for before the next is
+// asked, but goes on being asked for as long as ctx lasts, so that it is known for silent afterwards.
 func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*Reply, error) {
-	err := errors.New("no server has an address")
-	asked := 0
 	// Who has been silent so far comes last.
 	servers = slices.Clone(servers)
 	slices.SortStableFunc(servers, func(a, b finding.Server) int {
 		return btoi(r.habits(a.Addr).dead()) - btoi(r.habits(b.Addr).dead())
 	})
-	for _, s := range servers {
-		if asked == WalkServers || ctx.Err() != nil {
-			break
+	type said struct {
+		m   *Reply
+		err error
+	}
+	done := make(chan said, len(servers))
+	err := errors.New("no server has an address")
+	asked, under, next := 0, 0, 0
+	more := func() bool { // asks the next server
+		if next == len(servers) || asked+under == WalkServers || ctx.Err() != nil {
+			return false
 		}
-		var m *Reply
-		m, err = r.AskWhole(ctx, s, q)
-		if errors.Is(err, ErrNoWay) {
-			continue
+		s := servers[next]
+		next, under = next+1, under+1
+		go func() {
+			m, err := r.AskWhole(ctx, s, q)
+			done <- said{m, usable(s, m, err)}
+		}()
+		return true
+	}
+	late := time.NewTimer(nextServer)
+	defer late.Stop()
+	more()
+	for under > 0 {
+		select {
+		case <-late.C:
+			more()
+		case x := <-done:
+			under--
+			if x.err == nil {
+				return x.m, nil
+			}
+			if err = x.err; !errors.Is(err, ErrNoWay) {
+				asked++
+			}
+			more()
 		}
-		asked++
-		if err == nil && m.Bad == 0 && (m.Rcode == wire.NoError || m.Rcode == wire.NXDomain) {
-			return m, nil
-		}
-		if err == nil && m.Bad != 0 {
-			err = fmt.Errorf("%s: %w", s.Addr, Malformed(m.Bad))
-		} else if err == nil {
-			err = fmt.Errorf("%s answers %s", s.Addr, m.Rcode)
-		}
+		late.Reset(nextServer)
 	}
 	return nil, err
+}
+
+// usable returns why a reply is of no use; nil is that it is.
+func usable(s finding.Server, m *Reply, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case m.Bad != 0:
+		return fmt.Errorf("%s: %w", s.Addr, Malformed(m.Bad))
+	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
+		return fmt.Errorf("%s answers %s", s.Addr, m.Rcode)
+	}
+	return nil
 }
 
 func btoi(b bool) int {

@@ -78,6 +78,7 @@ type habits struct {
 	silent map[manner]int // questions that were repeated, and never answered
 	drops  int            // all of them
 	rtt    time.Duration  // the longest, of what was answered without recursion; 0: none yet
+	limits bool           // it sent an empty reply with TC to a question whose answer is small
 }
 
 // muteAfter is how many questions of a manner have to be dropped, with all their repetitions,
@@ -130,6 +131,18 @@ func (r *Run) HeardUDP(s finding.Server) bool {
 	return false
 }
 
+// Limits reports whether the server was seen to limit the rate of its answers: its silence to what it
+// has no answer to may be that limit's, which is another one in some servers.
+func (r *Run) Limits(s finding.Server) bool {
+	h := r.habits(s.Addr)
+	if h == nil {
+		return false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.limits
+}
+
 // Cut reports whether a reply is what a server at its rate limit sends: an empty one that leads to TCP.
 // As a control question's it says nothing of other questions.
 func (m *Reply) Cut() bool { return m.Flags&wire.FlagTC != 0 && !m.TCP }
@@ -144,6 +157,7 @@ func (h *habits) learn(m manner, q *Query, reply *Reply, err error) {
 	switch {
 	case err == nil:
 		h.heard[m] = true
+		h.limits = h.limits || reply.Cut() && q.Type == wire.TypeSOA
 		if q.Flags&wire.FlagRD == 0 {
 			h.rtt = max(h.rtt, reply.RTT)
 		}

@@ -17,7 +17,9 @@ import (
 	"port53/internal/catalogue"
 	"port53/internal/config"
 	"port53/internal/console"
+	"port53/internal/signer"
 	"port53/internal/wire"
+	"port53/internal/zone"
 	"port53/internal/zonefile"
 	"port53/internal/zones"
 )
@@ -72,8 +74,11 @@ What it holds is judged as "port53 check" judges zones that are served, as far a
 needs nobody else: mail, CAA, TLSA, HTTPS, addresses and names for special use, names
 that lead nowhere. "port53 check explain ID" tells how. It is told of, and accepted.
 
+Of a signed zone every signature and every proof is verified, as "port53 zone verify"
+does: one that is bogus is served as it is, and validators take nothing of it.
+
 This is what named-checkzone, nsd-checkzone, kzonecheck and pdnsutil check-zone do.
-Exit codes: 0 the zone is accepted, 1 it is not, 2 it could not be checked.`,
+Exit codes: 0 the zone is accepted, 1 it is not or is bogus, 2 it could not be checked.`,
 		Example: `  port53 zone check example.test.zone
   port53 zone check --origin example.com db.example
   port53 zone check --json db.example | jq '.problems[]'`,
@@ -111,6 +116,46 @@ type checked struct {
 	Signed   bool            `json:"signed,omitempty"`
 	Problems []zones.Problem `json:"problems"`
 	Content  []contentRemark `json:"content"`
+	DNSSEC   *checkedDNSSEC  `json:"dnssec,omitempty"` // of a signed zone
+}
+
+// checkedDNSSEC is what came of verifying a signed zone.
+type checkedDNSSEC struct {
+	Verified   bool           `json:"verified"` // a validator accepts all of it
+	Signatures int            `json:"signatures"`
+	Denial     string         `json:"denial,omitempty"`
+	ZONEMD     bool           `json:"zonemd,omitempty"`
+	Expires    string         `json:"expires,omitempty"` // the first signature
+	Errors     int            `json:"errors"`
+	Warnings   int            `json:"warnings"`
+	Faults     []signer.Fault `json:"faults"`
+}
+
+// verifyZone verifies every signature and every proof of a signed zone; nil is that it is not signed,
+// though keys that somebody is to sign with may be in it.
+func verifyZone(z *zone.Zone) *checkedDNSSEC {
+	d, err := signer.Verify(z, signer.VerifyOptions{Now: time.Now()})
+	if err != nil || !z.Signed() && d.Signatures == 0 {
+		return nil
+	}
+	out := &checkedDNSSEC{
+		Verified: d.Good(), Signatures: d.Signatures, Denial: d.Denial, ZONEMD: d.Digest,
+		Errors: d.Errors, Warnings: d.Warnings, Faults: append([]signer.Fault{}, d.Faults...),
+	}
+	if !d.Earliest.IsZero() {
+		out.Expires = d.Earliest.UTC().Format(time.RFC3339)
+	}
+	return out
+}
+
+// print tells of the faults, and what was verified.
+func (d *checkedDNSSEC) print(s *streams, file string) {
+	for _, f := range d.Faults {
+		fmt.Fprintf(s.out, "%s: %s\n", file, f)
+	}
+	if more := d.Errors + d.Warnings - len(d.Faults); more > 0 {
+		fmt.Fprintf(s.out, "%s: and %d more\n", file, more)
+	}
 }
 
 // contentRemark is what is doubtful in a zone that is accepted.
@@ -157,6 +202,7 @@ func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSO
 		for _, r := range content {
 			c.Content = append(c.Content, contentRemark{r.Check.ID, r.State.String(), r.Severity.String(), r.Title, r.Detail})
 		}
+		c.DNSSEC = verifyZone(l.Zone)
 	}
 	if asJSON {
 		if err := s.printJSON(c); err != nil {
@@ -169,16 +215,31 @@ func (s *streams) checkZone(file, origin string, limits config.ZoneLimits, asJSO
 		for i := range content {
 			fmt.Fprintf(s.out, "%s: %s\n", file, &content[i])
 		}
-		if c.Accepted {
-			fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records\n", c.Zone, c.Serial, c.Names, c.Records)
-		} else {
-			fmt.Fprintf(s.out, "zone %s: not accepted\n", c.Zone)
-		}
+		s.printAccepted(&c)
 	}
-	if !c.Accepted {
+	if !c.Accepted || c.DNSSEC != nil && !c.DNSSEC.Verified {
 		return &exit{code: exitFindings}
 	}
 	return nil
+}
+
+// printAccepted prints the last line about a zone, and before it what is wrong with its signatures.
+func (s *streams) printAccepted(c *checked) {
+	if c.DNSSEC != nil {
+		c.DNSSEC.print(s, c.File)
+	}
+	switch d := c.DNSSEC; {
+	case !c.Accepted:
+		fmt.Fprintf(s.out, "zone %s: not accepted\n", c.Zone)
+	case d == nil:
+		fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records\n", c.Zone, c.Serial, c.Names, c.Records)
+	case d.Verified:
+		fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records; %s verified, the first expires %s\n",
+			c.Zone, c.Serial, c.Names, c.Records, count(d.Signatures, "signature"), d.Expires)
+	default:
+		fmt.Fprintf(s.out, "zone %s: accepted, serial %d, %d names, %d records; bogus to validators, %s\n",
+			c.Zone, c.Serial, c.Names, c.Records, count(d.Errors, "error"))
+	}
 }
 
 // guessOrigin returns the owner of the file's SOA if it does not depend on an

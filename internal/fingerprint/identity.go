@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -214,6 +215,7 @@ func wireName(s string) []byte {
 func textOf(raw []byte) string {
 	var m wire.Message
 	_ = m.Parse(raw) // what was read until a fault stands
+	var all []string
 	for _, rr := range m.Records {
 		if rr.Section != wire.Answer || rr.Type != wire.TypeTXT {
 			continue
@@ -222,7 +224,10 @@ func textOf(raw []byte) string {
 		for d := rr.Data; len(d) > 0; d = d[1+int(d[0]):] { // whole strings: what has others is malformed
 			b.Write(d[1 : 1+int(d[0])])
 		}
-		return b.String()
+		all = append(all, b.String())
 	}
-	return ""
+	if len(all) == 0 {
+		return ""
+	}
+	return slices.Min(all) // servers turn the order of records from reply to reply
 }
