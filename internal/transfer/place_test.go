@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"port53/internal/dnstest"
 	"port53/internal/transfer"
@@ -106,5 +108,56 @@ func TestMemoryOfFewMessages(t *testing.T) {
 		if _, err := client.Fetch(t.Context(), transfer.Primary{}, apex, nil, dnstest.Seed); (err == nil) != comes || err != nil && !errors.Is(err, transfer.ErrTooLarge) {
 			t.Errorf("%d octets: %v", most, err)
 		}
+	}
+}
+
+// TestPatience has a primary that takes its time before its first message and before those that
+// follow: the first may take longer, and each its own limit.
+func TestPatience(t *testing.T) {
+	for _, c := range []struct {
+		first, next time.Duration
+		comes       bool
+		ends        time.Duration // when the transfer does
+	}{
+		{9 * time.Second, time.Second, true, 10 * time.Second},
+		{11 * time.Second, time.Second, false, 10 * time.Second},
+		{5 * time.Second, 3 * time.Second, false, 7 * time.Second},
+		{0, 3 * time.Second, false, 2 * time.Second},
+		{0, 0, true, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client := streamed(t, func(n int) ([]byte, []byte) {
+				if n == 0 {
+					time.Sleep(c.first)
+				} else if n == 500 { // the first of the second message
+					time.Sleep(c.next)
+				} else if n == 600 {
+					return nil, nil
+				}
+				return apex, []byte{3, byte('0' + n/100), byte('0' + n/10%10), byte('0' + n%10)}
+			})
+			client.Limits = transfer.Limits{First: 10 * time.Second, Idle: 2 * time.Second, Total: time.Hour}
+			begun := time.Now()
+			_, err := client.Fetch(t.Context(), transfer.Primary{}, apex, nil, dnstest.Seed)
+			if took := time.Since(begun); (err == nil) != c.comes || took != c.ends {
+				t.Errorf("%v, then %v: %v after %v, want it to end after %v", c.first, c.next, err, took, c.ends)
+			}
+			time.Sleep(time.Minute) // the primary notices, and ends
+		})
+	}
+}
+
+// TestSmallTransfersAreFree has transfers that take less than a step of the memory that all
+// share: they come however little of it there is.
+func TestSmallTransfersAreFree(t *testing.T) {
+	client := streamed(t, func(n int) ([]byte, []byte) {
+		if n == 10 {
+			return nil, nil
+		}
+		return apex, []byte{1, byte('0' + n)}
+	})
+	client.Memory = &transfer.Memory{Most: 512 << 10}
+	if _, err := client.Fetch(t.Context(), transfer.Primary{}, apex, nil, dnstest.Seed); err != nil {
+		t.Error(err)
 	}
 }
