@@ -87,7 +87,7 @@ func TestDashboards(t *testing.T) {
 // TestProcessMetrics looks at what dashboards of any program look at, and asks whether the server
 // is ready while it serves, and when it has no zone.
 func TestProcessMetrics(t *testing.T) {
-	r := start(t, "metrics: {listen: \"127.0.0.1:0\"}\n")
+	r := start(t, "state_dir: state\nmetrics: {listen: \"127.0.0.1:0\"}\n")
 	get := func(path string) (int, string) {
 		t.Helper()
 		resp, err := http.Get("http://" + r.Metrics().String() + path)
