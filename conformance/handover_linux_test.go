@@ -78,13 +78,19 @@ func (k *keeper) start(bin string) *exec.Cmd {
 				k.t.Fatal(err)
 			}
 			for _, fd := range fds {
-				if fresh { // systemd drops what it has already
+				if fresh && !strings.HasPrefix(string(b[:n]), "BARRIER=1") { // systemd drops what it has already
 					unix.CloseOnExec(fd)
 					k.kept = append(k.kept, os.NewFile(uintptr(fd), "kept"))
 				} else {
 					unix.Close(fd)
 				}
 			}
+		}
+		if strings.HasPrefix(string(b[:n]), "FDSTOREREMOVE=1") {
+			for _, f := range k.kept {
+				f.Close()
+			}
+			k.kept, fresh = nil, true
 		}
 		if strings.Contains(string(b[:n]), "READY=1") {
 			return cmd
@@ -208,5 +214,43 @@ func TestHandover(t *testing.T) {
 	t.Logf("%d questions, %d restarts, %d lost", total(asked), restarts, lost)
 	if lost*100_000 > total(asked) {
 		t.Errorf("%d of %d questions were lost", lost, total(asked))
+	}
+}
+
+// TestHandoverElsewhere restarts a server whose configuration names a narrower address, at the
+// same port, and then another one: nothing listens at the old one any more.
+func TestHandoverElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	replace(t, filepath.Join(dir, "test.zone"), serialZone("test.", 1))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := netip.MustParseAddrPort(l.Addr().String()).Port()
+	l.Close()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(dir, "port53.yaml")
+	k := newKeeper(t, config)
+	for _, at := range []string{"0.0.0.0", "127.0.0.1", "127.0.0.2"} {
+		replace(t, config, fmt.Sprintf("role: authoritative\nlisten: [\"%s:%d\"]\nzones: [{name: test, file: test.zone}]\nstate_dir: state\ncontrol: {socket: off}\nmetrics: {listen: off}\n", at, port))
+		server := k.start(bin)
+		for _, to := range []string{"127.0.0.1", "127.0.0.2"} {
+			c, err := net.Dial("tcp", net.JoinHostPort(to, fmt.Sprint(port)))
+			if (err == nil) != (at == to || at == "0.0.0.0") {
+				t.Errorf("listen: %s, connect to %s: %v", at, to, err)
+			}
+			if err == nil {
+				c.Close()
+			}
+		}
+		if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := server.Wait(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

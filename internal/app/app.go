@@ -205,6 +205,11 @@ func (a *App) listen(c *config.Config) error {
 	if len(files) > 0 {
 		addrs = nil // the service manager has bound what is to be bound
 	}
+	if len(kept) > 0 {
+		if err := releaseSockets(); err != nil {
+			a.log.Warn("the service manager may hold sockets of addresses that are not served", "problem", err.Error())
+		}
+	}
 	shares := a.budget(c)
 	a.server, err = server.Listen(server.Options{
 		Addrs: addrs, Files: files, Kept: kept, Handover: managed(), Handler: a.engine, Logger: a.log, Drain: c.Shutdown.Drain,

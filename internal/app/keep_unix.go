@@ -5,13 +5,20 @@ package app
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // maxRights is how many descriptors go with one message.
 const maxRights = 64
+
+// letGoTime is how long the service manager has to let go of sockets.
+const letGoTime = 5 * time.Second
 
 // keepSockets gives the service manager every socket of the server to keep (FDSTORE=1 of
 // sd_notify), so that questions wait in them while one server ends and the next one starts.
@@ -44,18 +51,49 @@ func (a *App) keepSockets() error {
 	// An ICMP error is no reason to drop a UDP socket: FDPOLL=0.
 	state := []byte("FDSTORE=1\nFDNAME=" + keptName + "\nFDPOLL=0")
 	for some := range slices.Chunk(fds, maxRights) {
-		// net does not send rights over a datagram socket that is connected.
-		rc, err := c.SyscallConn()
-		if err == nil {
-			sent := rc.Write(func(fd uintptr) bool {
-				err = unix.Sendmsg(int(fd), state, unix.UnixRights(some...), nil, 0)
-				return !errors.Is(err, unix.EAGAIN)
-			})
-			err = errors.Join(sent, err)
-		}
-		if err != nil {
+		if err := sendRights(c, state, some); err != nil {
 			return fmt.Errorf("keep sockets: %w", err)
 		}
 	}
 	return nil
+}
+
+// sendRights sends a message with descriptors: net does not over a datagram socket that is
+// connected.
+func sendRights(c *net.UnixConn, state []byte, fds []int) error {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	sent := rc.Write(func(fd uintptr) bool {
+		err = unix.Sendmsg(int(fd), state, unix.UnixRights(fds...), nil, 0)
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	return errors.Join(sent, err)
+}
+
+// releaseSockets has the service manager let go of all sockets, and waits until it has: those of
+// addresses that are not served any more would be bound, and unread, for ever.
+func releaseSockets() error {
+	c, err := dialManager()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("FDSTOREREMOVE=1\nFDNAME=" + keptName)); err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	// It closes its copy of the pipe when it has dealt with all that came before.
+	err = errors.Join(sendRights(c, []byte("BARRIER=1"), []int{int(w.Fd())}), w.Close(), r.SetReadDeadline(time.Now().Add(letGoTime)))
+	if err == nil {
+		if _, err = r.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
+			err = nil
+		}
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -75,6 +76,24 @@ func (k keptSockets) takeUDP(a netip.AddrPort) []*net.UDPConn {
 	list := k.udp[a]
 	delete(k.udp, a)
 	return list
+}
+
+// drop closes the sockets of all other addresses.
+func (k keptSockets) drop(but []netip.AddrPort) {
+	for a, l := range k.tcp {
+		if !slices.Contains(but, a) {
+			l.Close()
+			delete(k.tcp, a)
+		}
+	}
+	for a, list := range k.udp {
+		if !slices.Contains(but, a) {
+			for _, c := range list {
+				c.Close()
+			}
+			delete(k.udp, a)
+		}
+	}
 }
 
 // close closes what nobody has taken.

@@ -46,6 +46,7 @@ func Listen(o Options) (*Server, error) {
 		return nil, err
 	}
 	defer s.kept.close()
+	s.kept.drop(o.Addrs) // before others are bound, whose addresses they may cover
 	var absent []netip.AddrPort
 	var why error
 	for _, a := range o.Addrs {
