@@ -136,6 +136,9 @@ func (t *task) keep(l *link, name []byte, typ wire.Type) {
 		if l.wild {
 			return // without its proof, which is elsewhere, a copy would be worth nothing
 		}
+		if l.set.Type == wire.TypeDNAME && l.sec != secSecure {
+			return // a wildcard may have made it, and it would rename nothing below this name (RFC 4592, section 4.4)
+		}
 		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
 	case foundTooLong:
 		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
