@@ -147,6 +147,50 @@ func TestDialect(t *testing.T) {
 	}
 }
 
+// TestMended reads what docs/TESTING.md says of faults that were mended, and fails on a row without
+// two tests or scenarios beside that of the fault, and on one that is not there.
+func TestMended(t *testing.T) {
+	text, err := os.ReadFile("../docs/TESTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, line := range strings.Split(string(text), "\n") {
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if len(cells) != 4 || !mended.MatchString(cells[0]) {
+			continue
+		}
+		rows++
+		fault, others := quoted.FindAllStringSubmatch(cells[2], -1), quoted.FindAllStringSubmatch(cells[3], -1)
+		if len(fault) == 0 || len(others) < 2 {
+			t.Errorf("%s: %d of the fault and %d of its kind", cells[0], len(fault), len(others))
+		}
+		for _, m := range append(fault, others...) {
+			if !isScenario(t, m[1]) {
+				t.Errorf("%s: there is no %s", cells[0], m[1])
+			}
+		}
+	}
+	if rows != 25 {
+		t.Errorf("%d rows found", rows)
+	}
+}
+
+var mended = regexp.MustCompile(`^R[0-9]+$`)
+
+// isScenario reports whether there is a scenario of the resolver, "FILE: SCENARIO", or a test,
+// "PACKAGE.Test".
+func isScenario(t *testing.T, name string) bool {
+	t.Helper()
+	file, scenario, ok := strings.Cut(name, ": ")
+	if !ok {
+		pkg, test, _ := strings.Cut(name, ".")
+		return hasTest(t, pkg, test)
+	}
+	text, err := os.ReadFile("resolver/testdata/" + file + ".txtar")
+	return err == nil && strings.Contains("\n"+string(text), "\n-- scenario "+scenario+" --\n")
+}
+
 var quoted = regexp.MustCompile("`([^`]+)`")
 
 // scenarioExists reports whether something is a test of some package, a file of scenarios,
