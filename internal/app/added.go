@@ -70,15 +70,28 @@ func (s *added) with(c *config.Config) (*config.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("zones that were added: %w", err)
 	}
-	return c.WithZones(s.file(), text)
+	if c, err = c.WithZones(s.file(), text); err != nil {
+		return nil, err
+	}
+	g, err := s.granted()
+	if err == nil {
+		c, err = c.WithGranted(g)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(s.path, GrantsFile), err)
+	}
+	return c, nil
 }
 
 // read returns the text of the file; none if there is no file.
-func (s *added) read() ([]byte, error) {
+func (s *added) read() ([]byte, error) { return s.readFile(AddedFile) }
+
+// readFile returns the text of a file of the directory; none if there is no file.
+func (s *added) readFile(name string) ([]byte, error) {
 	if err := s.open(); err != nil || s.dir == nil {
 		return nil, err
 	}
-	text, err := s.dir.Read(AddedFile)
+	text, err := s.dir.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -87,7 +100,10 @@ func (s *added) read() ([]byte, error) {
 
 // write puts text in the place of the file, which lasts when it returns; without text there is
 // no file.
-func (s *added) write(text []byte) error {
+func (s *added) write(text []byte) error { return s.writeFile(AddedFile, text) }
+
+// writeFile is write for a file of the directory.
+func (s *added) writeFile(name string, text []byte) error {
 	err := s.open()
 	switch {
 	case err != nil:
@@ -97,9 +113,9 @@ func (s *added) write(text []byte) error {
 	case s.dir == nil:
 		return &fs.PathError{Op: "open", Path: s.path, Err: fs.ErrNotExist}
 	case len(text) == 0:
-		return s.dir.Remove(AddedFile)
+		return s.dir.Remove(name)
 	}
-	return s.dir.Write(AddedFile, text, 0o600)
+	return s.dir.Write(name, text, 0o600)
 }
 
 // addZones gives the first generation the zones that were added, and returns the configuration
@@ -269,6 +285,26 @@ func (a *App) findAdded(c *config.Config, name string, apex []byte) (int, error)
 // change makes c, whose added zones are those of text, what is served, and makes it last. was
 // is the text until now. a.reloading is held.
 func (a *App) change(c *config.Config, was, text []byte) error {
+	return a.changeFile(c, AddedFile, was, text)
+}
+
+// changeFile is change for what one of the files of the state directory has.
+func (a *App) changeFile(c *config.Config, name string, was, text []byte) error {
+	if err := a.ownState(); err != nil {
+		return err
+	}
+	if err := a.added.writeFile(name, text); err != nil {
+		return err
+	}
+	_, err := a.adopt(a.ctx, a.current.Load(), c)
+	if err != nil && a.current.Load().config != c {
+		return errors.Join(err, a.added.writeFile(name, was)) // nothing has changed
+	}
+	return nil // what is wrong with other zones is theirs
+}
+
+// ownState makes the state directory this server's, or says why nothing can be written there.
+func (a *App) ownState() error {
 	if err := a.added.open(); err != nil {
 		return err
 	}
@@ -278,15 +314,5 @@ func (a *App) change(c *config.Config, was, text []byte) error {
 	if err := a.state.take(); err != nil {
 		return err
 	}
-	if err := a.state.refusal(); err != nil {
-		return err
-	}
-	if err := a.added.write(text); err != nil {
-		return err
-	}
-	_, err := a.adopt(a.ctx, a.current.Load(), c)
-	if err != nil && a.current.Load().config != c {
-		return errors.Join(err, a.added.write(was)) // nothing has changed
-	}
-	return nil // what is wrong with other zones is theirs
+	return a.state.refusal()
 }

@@ -39,8 +39,11 @@ func placesOf(c *config.Config) (p places) {
 	for _, k := range c.Keys {
 		beside(&p.read, k.SecretFile)
 	}
+	for _, t := range c.Tokens {
+		beside(&p.read, t.SecretFile)
+	}
 	for i := range c.Zones {
-		if z := &c.Zones[i]; len(z.Updates) > 0 {
+		if z := &c.Zones[i]; len(z.Updates)+len(c.Tokens) > 0 {
 			beside(&p.write, z.File) // port53 zone sync
 		} else {
 			beside(&p.read, z.File)

@@ -15,6 +15,7 @@ import (
 
 	"port53/internal/config"
 	"port53/internal/engine"
+	"port53/internal/grant"
 	"port53/internal/hosts"
 	"port53/internal/netif"
 	"port53/internal/policy"
@@ -35,6 +36,7 @@ type generation struct {
 	resolver resolver.Settings // that engine.Recursion.Config was compiled from
 	anchors  []resolver.Anchor // as configured
 	sources  []zones.Source
+	holders  grant.Table // who has grants
 	bounds   zones.Bounds
 	networks networks
 	hosts    *hosts.Reading // names of machines; nil: none are configured
@@ -59,7 +61,7 @@ func networksOf(c *config.Config) (n networks, err error) {
 // build makes a generation of c. old is the one that it follows; nil: it is the first. On an
 // error nothing has changed, since nothing that lives is written to.
 func (a *App) build(old *generation, c *config.Config) (*generation, error) {
-	g := &generation{config: c, sources: sources(c), bounds: bounds(c)}
+	g := &generation{config: c, sources: sources(c), holders: holders(c), bounds: bounds(c)}
 	if old != nil && c.Recurses() != (a.recursion != nil) {
 		return nil, fmt.Errorf("role %s: a server begins or ends to resolve with a restart only", c.Role)
 	}
@@ -93,10 +95,13 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 
 // enlarge makes g a generation of c, which has more zones than g was built of.
 func (g *generation) enlarge(c *config.Config) error {
-	if len(c.Zones) == len(g.config.Zones) {
+	if len(c.Zones) == len(g.config.Zones) && len(c.Keys) == len(g.config.Keys) && len(c.Tokens) == len(g.config.Tokens) {
 		return nil
 	}
-	g.config, g.sources = c, sources(c)
+	g.config, g.sources, g.holders = c, sources(c), holders(c)
+	if len(c.Keys) > 0 {
+		g.engine.Keys = keyRing(c)
+	}
 	var err error
 	if g.engine.Access, err = access(c, g.networks); err == nil {
 		g.guard, err = planGuard(c)

@@ -38,11 +38,11 @@ func newState(path string, log *slog.Logger) *state {
 // keepsState reports whether a server of c has anything to keep over a restart.
 func keepsState(c *config.Config) bool {
 	for i := range c.Zones {
-		if z := &c.Zones[i]; z.DNSSEC.Signs() || len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || c.Added(i) {
+		if z := &c.Zones[i]; z.Stored || z.DNSSEC.Signs() || len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || c.Added(i) {
 			return true
 		}
 	}
-	return followsAnchors(c)
+	return followsAnchors(c) || len(c.Tokens) > 0 || slices.ContainsFunc(c.Keys, func(k config.Key) bool { return len(k.Grants) > 0 })
 }
 
 // keepsHistory reports whether a server of c has the history of zone files to keep, without

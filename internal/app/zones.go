@@ -64,7 +64,7 @@ func peerAddrs(c *config.Config) []netip.Addr {
 
 // sources returns where the zones of c come from.
 func sources(c *config.Config) []zones.Source {
-	ring := keyRing(c)
+	ring, table := keyRing(c), holders(c)
 	all := make([]zones.Source, len(c.Zones))
 	listed := map[string][]zones.Listed{}
 	for i, z := range c.Zones {
@@ -77,6 +77,8 @@ func sources(c *config.Config) []zones.Source {
 			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
 			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
 		}
+		all[i].Stored = z.Stored
+		addRights(&all[i], table)
 		if z.DNSSEC.Signs() {
 			all[i].Signer = newZoneSigner(c, &z)
 		}

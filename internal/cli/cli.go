@@ -121,7 +121,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port
 		},
 	}
 	root.SetVersionTemplate(versionLine())
-	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newLab(s), newZone(s), newKey(s), newRecord(s), newStore(s), newConfig(s), newImport(s), newQuery(s), newCheck(s), newFirewall(s), newVersion(s))
+	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newLab(s), newZone(s), newKey(s), newGrant(s), newRecord(s), newStore(s), newConfig(s), newImport(s), newQuery(s), newCheck(s), newFirewall(s), newVersion(s))
 	return root
 }
 

@@ -123,7 +123,9 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		return store.Whole, "when the clock was last known to be right", true
 	case name == app.AddedFile:
 		return judgeAdded(path, line)
-	case strings.HasPrefix(name, app.AddedFile+"."), strings.HasPrefix(name, anchorsName+"."), strings.HasPrefix(name, resolver.ClockFile+"."):
+	case name == app.GrantsFile:
+		return judgeGrants(path, line)
+	case strings.HasPrefix(name, app.AddedFile+"."), strings.HasPrefix(name, app.GrantsFile+"."), strings.HasPrefix(name, anchorsName+"."), strings.HasPrefix(name, resolver.ClockFile+"."):
 		return store.Left, "it was being written, and is not used", true
 	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
 		return store.Whole, "a dump of the cache", true
@@ -151,6 +153,22 @@ func judgeKeys(path string) (verdict store.Verdict, text string, known bool) {
 		return store.Damaged, fmt.Sprintf("the keys of %d of %d zones cannot be used: %s", bad, len(zones), text), true
 	}
 	return store.Whole, "the DNSSEC keys of " + count(len(zones), "zone"), true
+}
+
+// judgeGrants says what the file of keys and tokens is.
+func judgeGrants(path, line string) (verdict store.Verdict, text string, known bool) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return store.Damaged, err.Error(), true
+	}
+	g, err := config.ParseGranted(content)
+	switch {
+	case err == nil:
+		return store.Whole, fmt.Sprintf("%d keys and %d tokens of port53 grant add", len(g.Keys), len(g.Tokens)), true
+	case strings.HasPrefix(line, "port53 grants ") && line != config.GrantsLine:
+		return store.Foreign, err.Error(), true
+	}
+	return store.Damaged, err.Error() + ": the server does not start with it", true
 }
 
 // judgeAdded says what the file of added zones is.

@@ -161,6 +161,8 @@ type AddedZone struct {
 	Secondaries []string `json:"secondaries,omitempty"`
 	TSIG        []string `json:"tsig,omitempty"`
 	Insecure    bool     `json:"insecure,omitempty"`
+	Stored      bool     `json:"stored,omitempty"` // it is in state_dir alone
+	Sign        bool     `json:"sign,omitempty"`
 }
 
 // line returns the zone as one line of YAML.
@@ -186,6 +188,12 @@ func (z *AddedZone) line() string {
 	}
 	if z.Insecure {
 		parts = append(parts, "insecure: true")
+	}
+	if z.Stored {
+		parts = append(parts, "stored: true")
+	}
+	if z.Sign {
+		parts = append(parts, "dnssec: {sign: true}")
 	}
 	return "  - {" + strings.Join(parts, ", ") + "}\n"
 }

@@ -79,6 +79,7 @@ func (d *decoder) check() {
 		return // every zone would be told of it again
 	}
 	d.checkTransfers()
+	d.checkGrants()
 	d.checkDNSSEC()
 	d.checkResolver()
 	d.checkHosts()
@@ -88,6 +89,7 @@ func (d *decoder) check() {
 	d.checkMemory(addressBits)
 	d.checkLog()
 	d.checkMetrics()
+	d.checkAPI()
 	c := d.config
 	if c.EDNS.CookieSecretsFile != "" && !c.EDNS.Cookies {
 		d.contradiction("edns.cookies", "edns.cookie_secrets_file", "edns.cookie_secrets_file is set, and edns.cookies is false", "remove one of them")
@@ -234,6 +236,7 @@ func (d *decoder) checkZoneFiles() {
 func (d *decoder) checkFiles() {
 	d.checkResolverFiles()
 	d.checkKeyFiles()
+	d.checkTokenFiles()
 	d.checkHostsFiles()
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")

@@ -32,6 +32,7 @@ func (d *decoder) checkTransfers() {
 		switch {
 		case k.Secret != "" && k.SecretFile != "":
 			d.fail(at, fmt.Sprintf("key %s has both secret and secret_file", quote(nameText(k.Name))), "remove secret")
+		case d.config.KeyGranted(i): // whose secret is in state_dir
 		case k.Secret == "" && k.SecretFile == "":
 			d.fail(at, fmt.Sprintf("key %s has no secret", quote(nameText(k.Name))), "add secret_file: keys/"+nameText(k.Name)+", and fill it with openssl rand -base64 32")
 		case k.Secret != "":
@@ -71,7 +72,9 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	}
 	d.checkCatalog(i, keys)
 	switch {
-	case z.File == "" && len(z.Primaries) == 0 && z.Catalog != "produce":
+	case z.Stored && (z.File != "" || len(z.Primaries) > 0 || z.Catalog == "produce"):
+		d.fail(at("stored"), zone+"it is in state_dir alone, and comes from elsewhere as well", "remove stored")
+	case z.File == "" && len(z.Primaries) == 0 && z.Catalog != "produce" && !z.Stored:
 		d.fail(d.zones[i], zone+"it has neither a file nor primaries", "add file: "+nameText(z.Name)+".zone")
 	case len(z.Primaries) == 0 && z.Forward:
 		d.fail(at("forward_updates"), zone+"it has no primaries to forward updates to", "remove it: updates says who may change a zone that is primary here")
@@ -180,7 +183,7 @@ func (d *decoder) checkUpdates(i int, keys map[string]bool) {
 	}
 	at, _ := d.atIndex("zones.updates", int32(i))
 	what := "zone " + quote(nameText(z.Name)) + ": updates: "
-	if z.File == "" {
+	if z.File == "" && !z.Stored {
 		d.fail(at, what+"a secondary is changed at its primary", "remove them, or give the zone a file")
 	}
 	for _, g := range z.Updates {
@@ -191,7 +194,7 @@ func (d *decoder) checkUpdates(i int, keys map[string]bool) {
 			d.fail(at, what+"names is empty: nothing may be changed", `write names: ["*"] for all of the zone`)
 		}
 		for _, text := range g.Names {
-			if text == "*" {
+			if label, first := strings.CutSuffix(text, ".*"); text == "*" || text == "@" || first && oneLabel(label) {
 				continue
 			}
 			if name, err := wire.ParseName(text); err != nil || !wire.Subdomain(name, z.Name) {

@@ -63,6 +63,8 @@ type Config struct {
 	Templates  []Template       `yaml:"templates" doc:"What zones have in common: every key of a zone, but its name and template. What a zone writes itself replaces what its template has, key by key; in members, too. A zone that writes file, primaries or catalog takes none of these three from its template."`
 	Remotes    []Remote         `yaml:"remotes" doc:"Servers by name: wherever zones and templates list servers, the name of a remote stands for its addresses, and its key signs what goes to them and comes from them."`
 	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
+	Tokens     []Token          `yaml:"tokens" doc:"Secrets by which clients of the API show who they are, and what each may do. port53 grant add makes one while the server runs."`
+	API        API              `yaml:"api" doc:"The HTTP API: that of PowerDNS at /api, and one of its own at /v1."`
 	DNSSEC     []DNSSECPolicy   `yaml:"dnssec_policies" doc:"Ways of signing zones, by name: dnssec.policy of a zone names one. The policy default signs with one key, ECDSA P-256, and NSEC; one that is written here under that name takes its place."`
 	Transfers  Transfers        `yaml:"transfers" doc:"Bounds of zone transfers."`
 	Resolver   Resolver         `yaml:"resolver" doc:"How names outside of the zones are resolved. Not in the role authoritative."`
@@ -88,6 +90,7 @@ type Config struct {
 	origins   map[place]position // of the values that the files set
 	templates []int32            // for each zone which of Templates it has, or none
 	zoneName  int32              // the key of the table that zones have their names from
+	granted   granted            // keys and tokens that no file of its own has
 	added     int                // of the zones, the last, which no file of its own has
 	hasAdded  bool               // the last of files has these
 }
@@ -135,6 +138,7 @@ type Template struct {
 //
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type ZoneSettings struct {
+	Stored          bool             `yaml:"stored" default:"false" doc:"Whether the zone has no file: its records are in state_dir alone, where the API has made it, and are changed by the API and by updates." why:"A zone comes from its file, or from its primaries."`
 	File            string           `yaml:"file" is:"path" default:"" doc:"Its zone file, seen from the folder of the file that names it. A zone has either a file or primaries. In a template, %s stands for the zone's name without the last dot, and %% for a percent sign." why:"A zone comes from one place."`
 	Primaries       []netip.AddrPort `yaml:"primaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that the zone is fetched from: this server is a secondary of it. Each is tried in turn. Port 53 unless given." why:"A zone with a file is primary here."`
 	Secondaries     []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that are told of changes (NOTIFY, RFC 1996), and may transfer the zone from these addresses." why:"Nobody may have a zone whole unless it is written."`
@@ -258,13 +262,44 @@ func (c *Config) Remote(name string) *Remote {
 
 // A Key is a secret shared with others, by which they sign what they send (TSIG).
 type Key struct {
-	Name       []byte `yaml:"name" is:"name" required:"true" doc:"The key's name, which both sides have to use."`
-	Algorithm  string `yaml:"algorithm" is:"word" words:"hmac-sha224 hmac-sha256 hmac-sha384 hmac-sha512" default:"hmac-sha256" doc:"How signatures are made. MD5 and SHA-1 are not offered." why:"RFC 8945, section 6: every implementation has it."`
-	Secret     string `yaml:"secret" is:"secret" default:"" doc:"The secret in base64, at least 16 octets. A file is safer: configurations are read by many." why:"Either secret or secret_file has it."`
-	SecretFile string `yaml:"secret_file" is:"path" default:"" doc:"File with the secret in base64, or with a key clause as port53 key new, tsig-keygen and nsupdate -k have it, which others may not be able to read." why:"As secret."`
+	Name       []byte  `yaml:"name" is:"name" required:"true" doc:"The key's name, which both sides have to use."`
+	Algorithm  string  `yaml:"algorithm" is:"word" words:"hmac-sha224 hmac-sha256 hmac-sha384 hmac-sha512" default:"hmac-sha256" doc:"How signatures are made. MD5 and SHA-1 are not offered." why:"RFC 8945, section 6: every implementation has it."`
+	Secret     string  `yaml:"secret" is:"secret" default:"" doc:"The secret in base64, at least 16 octets. A file is safer: configurations are read by many." why:"Either secret or secret_file has it."`
+	SecretFile string  `yaml:"secret_file" is:"path" default:"" doc:"File with the secret in base64, or with a key clause as port53 key new, tsig-keygen and nsupdate -k have it, which others may not be able to read." why:"As secret."`
+	Grants     []Right `yaml:"grants" doc:"What whoever signs with the key may do, beside what zones say of it in updates and allow_transfer."`
 
 	Octets []byte // the secret, from the one or the other
 }
+
+// A Token is a secret that a client of the API sends, and what it may do.
+type Token struct {
+	Name       string  `yaml:"name" is:"label" required:"true" doc:"The token's name, which logs and the history of zones have."`
+	Hash       string  `yaml:"hash" is:"label" default:"" doc:"The SHA-256 of the token, in hexadecimal digits, as port53 grant new prints it." why:"Either hash or secret_file has it. Whoever reads a hash cannot use it."`
+	SecretFile string  `yaml:"secret_file" is:"path" default:"" doc:"File with the token, which others may not be able to read. A token has at least 22 characters." why:"As hash."`
+	Grants     []Right `yaml:"grants" doc:"What whoever sends the token may do. Without grants, nothing."`
+
+	Sum [32]byte // the SHA-256, from the one or the other
+}
+
+// A Right lets a key or a token do something.
+type Right struct {
+	Zone  []string `yaml:"zone" is:"label" lone:"true" required:"true" doc:"The zones: a name, *.name for all zones below it, or \"*\" for all; or a list of these."`
+	Names []string `yaml:"names" is:"label" default:"*" doc:"Which names in them: a name, *.name for all below it, label.* for all that begin with that label, as _acme-challenge.*, @ for the zone's own name, or * for all." why:"A zone is what most grants are about."`
+	Types []string `yaml:"types" is:"label" default:"" doc:"Which types of records. Empty: all." why:"As in updates of a zone."`
+	Verbs []string `yaml:"verbs" is:"word" words:"read change notify sign admin" default:"read, change" doc:"What may be done: read records, and transfer the zone if all of it is granted; change records; notify, which is to say that the zone has changed; sign, which is to see, make and remove keys; admin is all of it, and to add and remove the zone. Admin of all zones may do all that the API has." why:"What a client of DNS automation needs."`
+	Until string   `yaml:"until" is:"label" default:"" doc:"When the grant ends: a day such as 2027-01-31, which is the last, or a moment. Empty: never." why:"Most grants are taken back when their holder goes."`
+}
+
+// API is the HTTP API.
+type API struct {
+	Listen   netip.AddrPort `yaml:"listen" is:"address-or-off" default:"off" port:"8053" doc:"The address to listen on, or off. Requests show a token of tokens, or of port53 grant add, in X-API-Key or as Authorization: Bearer." why:"Nobody changes zones over the network unless it is written."`
+	PowerDNS bool           `yaml:"powerdns" default:"true" doc:"Whether /api is there, as PowerDNS has it, for the tools that speak it." why:"It is what external-dns, lego, octoDNS, DNSControl and others know."`
+	Expose   bool           `yaml:"expose" default:"false" doc:"Has to be true for an address other than loopback: tokens go over it in the clear, unless there is a TLS proxy in front." why:"The explicit word for what is unsafe on a network that others listen on."`
+}
+
+// granted is how many of the last keys and tokens of a configuration were granted to a running
+// server, and are in none of its own files.
+type granted struct{ keys, tokens int }
 
 // Transfers are the bounds of zone transfers.
 type Transfers struct {

@@ -10,7 +10,7 @@ import (
 func laterKeys() map[string]string {
 	const (
 		upstreams = "servers are asked over UDP and TCP; leave it out"
-		grants    = "write them into updates of each zone, and leave it out"
+		grants    = "write them at each of keys and tokens, and leave it out"
 		timers    = "a zone has the times of its SOA record; leave the key out"
 		filters   = "answers are not filtered yet; leave it out"
 		encrypted = "only UDP and TCP are served; put a TLS proxy in front, and leave the key out"
@@ -28,7 +28,6 @@ func laterKeys() map[string]string {
 		"doq":       encrypted,
 		"dnssec":    "write it at each zone, or in a template",
 		"console":   "there is no console; use the port53 command",
-		"api":       "there is no API; use the port53 command",
 		"store":     "zones are files; leave it out",
 
 		"resolver.limits.answer_age": "answers are sent however long they took; resolver.limits.reply_time says by when there is one",

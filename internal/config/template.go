@@ -38,7 +38,7 @@ func (d *decoder) inherit(n ast.Node, zone reflect.Value) {
 			name, at, named = scalarOf(s).text, start(s), true
 		case key == "name" && ok:
 			zoneName = scalarOf(s).text
-		case key == "file", key == "primaries", key == "catalog":
+		case key == "file", key == "primaries", key == "catalog", key == "stored":
 			elsewhere = true
 		}
 	}
@@ -64,7 +64,7 @@ func (d *decoder) inherit(n ast.Node, zone reflect.Value) {
 	z := zone.Addr().Interface().(*Zone)
 	z.ZoneSettings = d.config.Templates[i].clone()
 	if elsewhere {
-		z.File, z.Primaries, z.Catalog = "", nil, "none"
+		z.File, z.Primaries, z.Catalog, z.Stored = "", nil, "none", false
 		d.holder = zone
 		d.forget(d.table.find("zones.primaries"))
 		return

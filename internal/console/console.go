@@ -45,6 +45,11 @@ type Admin interface {
 	// of) or remove. text has one a line: as in a zone file to add and to set, a name, perhaps
 	// a type, and perhaps data to remove.
 	Records(by Caller, action, name, text string) (any, error)
+	// Grants tells of all keys and tokens, and what each may do. Grant makes one, as what
+	// describes it in JSON, and tells its secret, once. Revoke takes away one that was so made.
+	Grants() (any, error)
+	Grant(what []byte) (any, error)
+	Revoke(name string) (any, error)
 	// Export writes a zone as it is served, as a zone file.
 	Export(name string, w io.Writer) error
 	// Changes tells what changed a zone since a serial, by its last change if since is
@@ -98,6 +103,7 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 			send(w)(admin.Records(callerFrom(r.Context()), action, r.URL.Query().Get("zone"), string(text)))
 		}
 	})
+	grants(mux, admin)
 	mux.HandleFunc("GET /zone/export", func(w http.ResponseWriter, r *http.Request) {
 		if err := admin.Export(r.URL.Query().Get("zone"), w); err != nil {
 			send(w)(nil, err)
@@ -135,6 +141,22 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 		return err
 	}
 	return nil
+}
+
+// grants takes the commands about keys and tokens.
+func grants(mux *http.ServeMux, admin Admin) {
+	mux.HandleFunc("GET /grant", func(w http.ResponseWriter, _ *http.Request) { send(w)(admin.Grants()) })
+	mux.HandleFunc("POST /grant/add", func(w http.ResponseWriter, r *http.Request) {
+		what, err := io.ReadAll(r.Body)
+		if err != nil {
+			send(w)(nil, fmt.Errorf("the grant cannot be read: %w", err))
+			return
+		}
+		send(w)(admin.Grant(what))
+	})
+	mux.HandleFunc("POST /grant/revoke", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(admin.Revoke(r.URL.Query().Get("name")))
+	})
 }
 
 // A reply is what goes over the socket.

@@ -1,8 +1,12 @@
 package policy
 
 import (
+	"bytes"
+	"errors"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
 	"port53/internal/wire"
 )
@@ -86,10 +90,15 @@ type Rule struct {
 	// Unsigned admits messages without a signature. Without it and without Key, only
 	// signed messages are admitted.
 	Unsigned bool
+
+	Until time.Time // when it ends; zero: never
 }
 
+// over reports whether something has ended by now.
+func over(until time.Time) bool { return !until.IsZero() && !time.Now().Before(until) }
+
 func (r *Rule) allows(p Peer) bool {
-	if !slices.ContainsFunc(r.Networks, func(n netip.Prefix) bool { return n.Contains(p.Addr) }) {
+	if over(r.Until) || !slices.ContainsFunc(r.Networks, func(n netip.Prefix) bool { return n.Contains(p.Addr) }) {
 		return false
 	}
 	if p.Key == nil {
@@ -103,27 +112,44 @@ type Grant struct {
 	Key   []byte // its name, in lower case
 	Names []Pattern
 	Types []wire.Type // none: all
+	Until time.Time   // when it ends; zero: never
 }
 
-func (g *Grant) holds(key []byte) bool { return key != nil && string(g.Key) == string(key) }
+func (g *Grant) holds(key []byte) bool {
+	return key != nil && string(g.Key) == string(key) && !over(g.Until)
+}
 
 func (g *Grant) allows(key, name []byte, t wire.Type) bool {
 	return g.holds(key) && (len(g.Types) == 0 || slices.Contains(g.Types, t)) &&
-		slices.ContainsFunc(g.Names, func(p Pattern) bool { return p.matches(name) })
+		slices.ContainsFunc(g.Names, func(p Pattern) bool { return p.Matches(name) })
 }
 
 // A Pattern is a name, or all names below one.
 type Pattern struct {
 	Name  []byte // in lower case
 	Below bool   // the names below Name, without Name itself
+	First []byte // with its length: of the names below, those that begin with this label; nil: all
 }
 
-// ParsePattern reads a name, *.name for all names below it, or * for all of the zone
-// whose apex is given, the apex included.
+// ParsePattern reads a name, *.name for all names below it, label.* for all names of the
+// zone that begin with a label, as _acme-challenge.*, @ for the apex of the zone, or * for
+// all of it, the apex included. apex is that of the zone.
 func ParsePattern(text string, apex []byte) ([]Pattern, error) {
 	lower := wire.Lower(nil, apex)
-	if text == "*" {
-		return []Pattern{{lower, false}, {lower, true}}, nil
+	switch label, first := strings.CutSuffix(text, ".*"); {
+	case text == "*":
+		return []Pattern{{Name: lower}, {Name: lower, Below: true}}, nil
+	case text == "@":
+		return []Pattern{{Name: lower}}, nil
+	case first:
+		name, err := wire.ParseName(label)
+		if err == nil && (len(name) < 2 || int(name[0])+2 != len(name)) {
+			err = errOneLabel
+		}
+		if err != nil {
+			return nil, err
+		}
+		return []Pattern{{Name: lower, Below: true, First: wire.Lower(nil, name[:len(name)-1])}}, nil
 	}
 	name, err := wire.ParseName(text)
 	if err != nil {
@@ -131,14 +157,18 @@ func ParsePattern(text string, apex []byte) ([]Pattern, error) {
 	}
 	name = wire.Lower(nil, name)
 	if name[0] == 1 && name[1] == '*' {
-		return []Pattern{{name[2:], true}}, nil
+		return []Pattern{{Name: name[2:], Below: true}}, nil
 	}
-	return []Pattern{{name, false}}, nil
+	return []Pattern{{Name: name}}, nil
 }
 
-func (p *Pattern) matches(name []byte) bool {
+// errOneLabel is of a pattern such as a.b.*.
+var errOneLabel = errors.New("one label stands before .*, as in _acme-challenge.*")
+
+// Matches reports whether a name, in wire form and lower case, is one of the pattern's.
+func (p *Pattern) Matches(name []byte) bool {
 	if p.Below {
-		return len(name) > len(p.Name) && wire.Subdomain(name, p.Name)
+		return len(name) > len(p.Name) && wire.Subdomain(name, p.Name) && bytes.HasPrefix(name, p.First)
 	}
 	return string(name) == string(p.Name)
 }

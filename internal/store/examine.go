@@ -208,7 +208,7 @@ func (z *files) examineWhole(content []byte, name string) (*zone.Zone, Examined)
 	v, err := z.read(content, wire.Seed(1))
 	if err != nil {
 		e := Examined{Verdict: Damaged, Text: problemOf(err)}
-		if !bytes.HasPrefix(content, []byte(wholeLine)) && !bytes.HasPrefix(content, []byte(oldWholeLine)) {
+		if !hasWholeLine(content) {
 			e.Verdict = verdictOf(content, "zone")
 		}
 		return nil, e

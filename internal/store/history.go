@@ -41,7 +41,7 @@ func (z *files) saveHistory(v *zone.Zone, deltas []*zone.Delta) error {
 	}
 	print := v.Fingerprint()
 	buf := append(append([]byte(historyLine), print[:]...), 0, 0, 0, 0)
-	buf = appendDeltas(buf, deltas)
+	buf = appendDeltas(buf, deltas, dated) // a zone with notes is in the store itself
 	binary.LittleEndian.PutUint32(buf[historyHead-4:], historySum(buf))
 	return z.unsynced(historyName, buf)
 }
@@ -49,6 +49,14 @@ func (z *files) saveHistory(v *zone.Zone, deltas []*zone.Delta) error {
 // hasHistoryLine reports whether a history is in this format, or in the one before.
 func hasHistoryLine(content []byte) bool {
 	return bytes.HasPrefix(content, []byte(historyLine)) || bytes.HasPrefix(content, []byte(plainLine))
+}
+
+// historyForm returns the form of the differences of a history.
+func historyForm(content []byte) form {
+	if bytes.HasPrefix(content, []byte(plainLine)) {
+		return plain
+	}
+	return dated
 }
 
 // historySum returns the checksum of the content of a history.
@@ -97,7 +105,7 @@ func (z *files) loadHistory(v *zone.Zone) ([]*zone.Delta, error) {
 		line, _, _ := bytes.Cut(content[:min(len(content), len(historyLine))], []byte{'\n'})
 		return nil, z.broken(historyName, "it begins with %q, not with %q as what this version of port53 reads", line, historyLine[:len(historyLine)-1])
 	}
-	deltas, ok := readDeltas(content[historyHead:], bytes.HasPrefix(content, []byte(plainLine)))
+	deltas, ok := readDeltas(content[historyHead:], historyForm(content))
 	if historySum(content) != binary.LittleEndian.Uint32(content[historyHead-4:]) || !ok {
 		return nil, z.broken(historyName, "it does not have its checksum")
 	}
@@ -112,7 +120,7 @@ func historySerials(content []byte) (string, error) {
 	if len(content) < historyHead || !hasHistoryLine(content) {
 		return "", fmt.Errorf("it does not begin with %q", historyLine[:len(historyLine)-1])
 	}
-	deltas, ok := readDeltas(content[historyHead:], bytes.HasPrefix(content, []byte(plainLine)))
+	deltas, ok := readDeltas(content[historyHead:], historyForm(content))
 	if historySum(content) != binary.LittleEndian.Uint32(content[historyHead-4:]) || !ok {
 		return "", fmt.Errorf("it does not have its checksum")
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"port53/internal/zone"
@@ -41,6 +42,11 @@ const (
 	plainJournalLine = "port53 journal 3\n"
 	plainDeltaHead   = 16 // serials, and the lengths of what is removed and added
 
+	// The format of journals with differences that change notes, which programs without the
+	// API do not know: others are written as those read them.
+	notedJournalLine = "port53 journal 5\n"
+	notedDeltaHead   = deltaHead + 4 // and the length of the changes of notes, which come last
+
 	// The format before that, which is read: its head has no checksum, and a frame is
 	// one difference, its head the length and checksum of what follows.
 	oldJournalLine = "port53 journal 2\n"
@@ -51,10 +57,33 @@ const (
 	anyJournalLine = "port53 journal " // and a number
 )
 
+// A form is how a journal has its differences.
+type form uint8
+
+const (
+	dated form = iota // the usual one
+	plain             // without who made them, and when
+	noted             // with changes of notes
+)
+
+// formOf returns the form that differences need.
+func formOf(deltas []*zone.Delta) form {
+	if slices.ContainsFunc(deltas, func(d *zone.Delta) bool { return len(d.Notes) > 0 }) {
+		return noted
+	}
+	return dated
+}
+
+// line returns the first line of a journal.
+func (f form) line() string { return [...]string{journalLine, plainJournalLine, notedJournalLine}[f] }
+
+// head returns the octets of a difference before its records.
+func (f form) head() int { return [...]int{deltaHead, plainDeltaHead, notedDeltaHead}[f] }
+
 // A journal is what a journal's file has.
 type journal struct {
 	life   life
-	plain  bool          // it is in the format before this one
+	form   form
 	old    bool          // it is in the format before that
 	deltas []*zone.Delta // the oldest first
 	frames []frame
@@ -75,9 +104,9 @@ func (j *journal) serials() string {
 	return fmt.Sprintf("its changes from serial %d to %d can be read", j.deltas[0].From, j.deltas[len(j.deltas)-1].To)
 }
 
-func appendJournalHead(dst []byte, life life) []byte {
+func appendJournalHead(dst []byte, life life, f form) []byte {
 	start := len(dst)
-	dst = append(append(dst, journalLine...), life[:]...)
+	dst = append(append(dst, f.line()...), life[:]...)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], table()))
 }
 
@@ -89,10 +118,10 @@ func headSum(life life, at int, head []byte) uint32 {
 }
 
 // appendFrame appends the frame of deltas that is to be at a place in the file.
-func appendFrame(dst []byte, life life, at int, deltas []*zone.Delta) []byte {
+func appendFrame(dst []byte, life life, at int, deltas []*zone.Delta, f form) []byte {
 	start := len(dst)
 	dst = append(append(dst, marker...), make([]byte, frameHead-len(marker))...)
-	dst = append(appendDeltas(dst, deltas), frameEnd)
+	dst = append(appendDeltas(dst, deltas, f), frameEnd)
 	head, body := dst[start:], dst[start+frameHead:]
 	binary.LittleEndian.PutUint32(head[len(marker):], uint32(len(body)))
 	binary.LittleEndian.PutUint32(head[len(marker)+4:], crc32.Checksum(body, table()))
@@ -104,8 +133,8 @@ func appendFrame(dst []byte, life life, at int, deltas []*zone.Delta) []byte {
 // escaped, and more.
 const maxBy = 2048
 
-// appendDeltas appends differences as they are in a frame.
-func appendDeltas(dst []byte, deltas []*zone.Delta) []byte {
+// appendDeltas appends differences as they are in a frame of a form, dated or noted.
+func appendDeltas(dst []byte, deltas []*zone.Delta, f form) []byte {
 	for _, d := range deltas {
 		by, at := d.By[:min(len(d.By), maxBy)], int64(0)
 		if !d.At.IsZero() {
@@ -116,43 +145,52 @@ func appendDeltas(dst []byte, deltas []*zone.Delta) []byte {
 		}
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(at))
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(len(by)))
-		dst = append(append(append(dst, d.Removed...), d.Added...), by...)
+		var notes []byte
+		if f == noted {
+			notes = zone.AppendNotes(nil, d.Notes)
+			dst = binary.LittleEndian.AppendUint32(dst, uint32(len(notes)))
+		}
+		dst = append(append(append(append(dst, d.Removed...), d.Added...), by...), notes...)
 	}
 	return dst
 }
 
-// readDeltas reads what appendDeltas appends; plain: as the format before has it. The
-// differences lie in body.
-func readDeltas(body []byte, plain bool) (deltas []*zone.Delta, ok bool) {
-	head := deltaHead
-	if plain {
-		head = plainDeltaHead
-	}
+// readDeltas reads what appendDeltas appends, and the plain form. The differences lie in body.
+func readDeltas(body []byte, f form) (deltas []*zone.Delta, ok bool) {
+	head := f.head()
 	for len(body) > 0 {
 		if len(body) < head {
 			return nil, false
 		}
 		number := func(i int) uint32 { return binary.LittleEndian.Uint32(body[4*i:]) }
 		d := &zone.Delta{From: number(0), To: number(1)}
-		removed, added, by := uint64(number(2)), uint64(number(3)), uint64(0)
-		if !plain {
+		removed, added, by, notes := uint64(number(2)), uint64(number(3)), uint64(0), uint64(0)
+		if f != plain {
 			if at := int64(binary.LittleEndian.Uint64(body[16:])); at != 0 {
 				d.At = time.Unix(at, 0)
 			}
 			by = uint64(number(6))
 		}
-		if body = body[head:]; removed+added+by > uint64(len(body)) {
+		if f == noted {
+			notes = uint64(number(7))
+		}
+		if body = body[head:]; removed+added+by+notes > uint64(len(body)) {
 			return nil, false
 		}
 		d.Removed, d.Added, body = body[:removed], body[removed:removed+added], body[removed+added:]
 		d.By, body = string(body[:by]), body[by:]
+		if d.Notes, ok = zone.ReadNotes(body[:notes]); !ok {
+			return nil, false
+		}
+		body = body[notes:]
 		deltas = append(deltas, d)
 	}
 	return deltas, true
 }
 
-// newest returns a journal that has of the frames the last, as many as take so many bytes.
-func (j *journal) newest(life life, bytes int) []byte {
+// newest returns a journal of a form, dated or noted, that has of the frames the last, as many as take
+// so many bytes.
+func (j *journal) newest(life life, bytes int, f form) []byte {
 	first, left := len(j.frames), j.deltas
 	for first > 0 && j.end-j.frames[first-1].start <= bytes {
 		first--
@@ -160,10 +198,10 @@ func (j *journal) newest(life life, bytes int) []byte {
 	for _, f := range j.frames[:first] {
 		left = left[f.deltas:]
 	}
-	dst := appendJournalHead(nil, life)
-	for _, f := range j.frames[first:] {
-		dst = appendFrame(dst, life, len(dst), left[:f.deltas])
-		left = left[f.deltas:]
+	dst := appendJournalHead(nil, life, f)
+	for _, frame := range j.frames[first:] {
+		dst = appendFrame(dst, life, len(dst), left[:frame.deltas], f)
+		left = left[frame.deltas:]
 	}
 	return dst
 }
@@ -174,7 +212,7 @@ func readJournal(content []byte, old bool) *journal {
 	j := &journal{}
 	switch {
 	case hasJournalLine(content) && len(content) >= journalHead:
-		j.plain = bytes.HasPrefix(content, []byte(plainJournalLine))
+		j.form = lineForm(content)
 		if crc32.Checksum(content[:journalHead-4], table()) != binary.LittleEndian.Uint32(content[journalHead-4:]) {
 			j.damage = "its head does not have its checksum"
 			return j
@@ -196,9 +234,19 @@ func readJournal(content []byte, old bool) *journal {
 	return j
 }
 
-// hasJournalLine reports whether a journal is in this format, or in the one before.
+// hasJournalLine reports whether a journal is in a form that is read.
 func hasJournalLine(content []byte) bool {
-	return bytes.HasPrefix(content, []byte(journalLine)) || bytes.HasPrefix(content, []byte(plainJournalLine))
+	return bytes.HasPrefix(content, []byte(lineForm(content).line()))
+}
+
+// lineForm returns the form that the first line of a journal says.
+func lineForm(content []byte) form {
+	for _, f := range []form{plain, noted} {
+		if bytes.HasPrefix(content, []byte(f.line())) {
+			return f
+		}
+	}
+	return dated
 }
 
 // What there is at a place in a journal.
@@ -310,7 +358,7 @@ func (j *journal) frame(content []byte, at int) (verdict, int, []*zone.Delta) {
 	if crc32.Checksum(body, table()) != binary.LittleEndian.Uint32(content[at+len(marker)+4:]) || len(body) == 0 {
 		return spoilt, end, nil
 	}
-	deltas, ok := readDeltas(body[:n-1], j.plain)
+	deltas, ok := readDeltas(body[:n-1], j.form)
 	if !ok || deltas == nil {
 		return spoilt, end, nil
 	}

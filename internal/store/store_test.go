@@ -294,7 +294,7 @@ func TestDamage(t *testing.T) {
 		content []byte
 		reason  string
 	}{
-		"a newer format":                   {[]byte(strings.Replace(string(content), "journal 4", "journal 5", 1)), `"port53 journal 5"`},
+		"a newer format":                   {[]byte(strings.Replace(string(content), "journal 4", "journal 6", 1)), `"port53 journal 6"`},
 		"a much newer format":              {[]byte(strings.Replace(string(content), "journal 4", "journal 17", 1)), `"port53 journal 17"`},
 		"something else":                   {[]byte("something else, and long enough for a head of it"), "do not begin with"},
 		"nothing":                          {[]byte{}, "its 0 bytes"},
@@ -321,7 +321,7 @@ func TestDamage(t *testing.T) {
 		m.Put(path("zone"), damaged)
 		unusable(t, m, fmt.Sprintf("byte %d of the version changed", i))
 	}
-	for _, damaged := range []string{"", whole[:10], whole[:len(whole)-1], whole + "x", strings.Replace(whole, "zone 3", "zone 4", 1)} {
+	for _, damaged := range []string{"", whole[:10], whole[:len(whole)-1], whole + "x", strings.Replace(whole, "zone 3", "zone 5", 1)} {
 		m.Put(path("zone"), []byte(damaged))
 		unusable(t, m, "another version", "/zone: ")
 	}

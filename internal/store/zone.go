@@ -35,7 +35,7 @@ type files struct {
 	serial uint32 // of the newest version
 	size   int    // of the journal, its head too; 0: there is none
 	whole  int    // of the version
-	plain  bool   // the journal is in the format before this one
+	form   form   // of the journal
 	retry  int    // of the journal, above which shortening it is tried again
 }
 
@@ -63,7 +63,10 @@ const (
 	// which knows nothing of this format's journals, is to know nothing of its versions.
 	wholeLine    = "port53 zone 3\n"
 	oldWholeLine = "port53 zone 2\n"
-	wholeHead    = len(wholeLine) + lifeLen + 8
+
+	// A version that has notes: they stand behind the records, as a journal has changes of them.
+	notedWholeLine = "port53 zone 4\n"
+	wholeHead      = len(wholeLine) + lifeLen + 8
 
 	checkedLine = "port53 checked 1\n" // then when, as Unix time, and for how many seconds it holds
 	frozenLine  = "port53 frozen 1\n"  // that the file is there says all
@@ -101,7 +104,7 @@ func (z *files) save(v *zone.Zone) error {
 		z.tidy()
 		return err
 	}
-	z.state, z.life, z.serial, z.whole, z.size, z.retry, z.plain = current, l, v.Serial(), size, 0, 0, false
+	z.state, z.life, z.serial, z.whole, z.size, z.retry, z.form = current, l, v.Serial(), size, 0, 0, dated
 	_ = z.fsys.Remove(z.path(journalName)) // one that stays is of another life
 	return nil
 }
@@ -111,13 +114,14 @@ func (z *files) saveWith(v *zone.Zone, history []*zone.Delta) error {
 	if err := z.save(v); err != nil || len(history) == 0 || history[len(history)-1].To != v.Serial() {
 		return err
 	}
-	content := appendJournalHead(nil, z.life)
-	content = appendFrame(content, z.life, len(content), history)
+	f := formOf(history)
+	content := appendJournalHead(nil, z.life, f)
+	content = appendFrame(content, z.life, len(content), history, f)
 	if err := z.replace(journalName, content); err != nil {
 		z.log.Warn("the history of a zone is kept until the server ends", "problem", err.Error())
 		return nil
 	}
-	z.size = len(content)
+	z.size, z.form = len(content), f
 	return nil
 }
 
@@ -148,15 +152,23 @@ func (z *files) putAside(name, why string) error {
 func (z *files) writeWhole(v *zone.Zone, l life) (int, error) {
 	buf := make([]byte, wholeHead, v.Size()+wholeHead)
 	copy(buf, wholeLine)
+	if v.Notes().Len() > 0 {
+		copy(buf, notedWholeLine)
+	}
 	copy(buf[len(wholeLine):], l[:])
 	v.Each(func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
 		buf = zone.AppendRecord(buf, owner, t, ttl, data)
 		return true
 	})
+	records := len(buf)
+	v.Notes().Each(func(key, value string) bool {
+		buf = zone.AppendNotes(buf, []zone.Note{{Key: key, Value: value}})
+		return true
+	})
 	if len(buf) > z.limits.whole {
 		return 0, fmt.Errorf("the zone takes %d bytes, more than can be stored", len(buf))
 	}
-	binary.LittleEndian.PutUint32(buf[wholeHead-8:], uint32(len(buf)-wholeHead))
+	binary.LittleEndian.PutUint32(buf[wholeHead-8:], uint32(records-wholeHead))
 	binary.LittleEndian.PutUint32(buf[wholeHead-4:], wholeSum(buf))
 	return len(buf), z.replace(wholeName, buf)
 }
@@ -260,15 +272,16 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 			return err
 		}
 	}
+	need := formOf(deltas)
 	if z.size == 0 {
-		head := appendJournalHead(nil, z.life)
+		head := appendJournalHead(nil, z.life, need)
 		if err := z.replace(journalName, head); err != nil {
 			return err
 		}
-		z.size, z.plain = len(head), false
+		z.size, z.form = len(head), need
 	}
-	if z.plain {
-		if err := z.renew(); err != nil {
+	if z.form == plain || z.form < need {
+		if err := z.renew(need); err != nil {
 			return err
 		}
 	}
@@ -279,7 +292,7 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 	if err != nil {
 		return err
 	}
-	frame := appendFrame(nil, z.life, z.size, deltas)
+	frame := appendFrame(nil, z.life, z.size, deltas, z.form)
 	if _, err = f.WriteAt(frame, int64(z.size)); err == nil {
 		err = f.Sync()
 	}
@@ -302,8 +315,8 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 	return nil
 }
 
-// renew writes the journal in this format, in the place of the one in the format before.
-func (z *files) renew() error {
+// renew writes the journal in another form, in the place of the one that there is.
+func (z *files) renew(f form) error {
 	content, err := readFile(z.fsys, z.path(journalName))
 	if err != nil {
 		return err
@@ -312,11 +325,11 @@ func (z *files) renew() error {
 	if j.damage != "" || j.torn > 0 || content == nil {
 		return z.broken(journalName, "it is not what was read at the start: %s", j.damage)
 	}
-	fresh := j.newest(z.life, math.MaxInt)
+	fresh := j.newest(z.life, math.MaxInt, f)
 	if err := z.replace(journalName, fresh); err != nil {
 		return err
 	}
-	z.size, z.plain = len(fresh), false
+	z.size, z.form = len(fresh), f
 	return nil
 }
 
@@ -337,16 +350,17 @@ func (z *files) shorten(v *zone.Zone) error {
 		return err
 	}
 	j := readJournal(content, false)
-	short := j.newest(z.life, max(z.whole, z.limits.journal)/2)
+	f := formOf(j.deltas)
+	short := j.newest(z.life, max(z.whole, z.limits.journal)/2, f)
 	if j.damage != "" || j.torn > 0 {
 		// All that it led to is in the version by now.
 		z.log.Error("the journal of a zone was damaged, and has been begun anew", "file", z.path(journalName), "problem", j.damage)
-		short = appendJournalHead(nil, z.life)
+		short = appendJournalHead(nil, z.life, f)
 	}
 	if err = z.replace(journalName, short); err != nil {
 		return err
 	}
-	z.size, z.retry, z.plain = len(short), 0, false
+	z.size, z.retry, z.form = len(short), 0, f
 	return nil
 }
 
@@ -368,7 +382,7 @@ func (z *files) load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 	var v *zone.Zone
 	var history []*zone.Delta
 	old := bytes.HasPrefix(content, []byte(oldWholeLine))
-	z.size, z.whole, z.retry, z.plain = 0, len(content), 0, false
+	z.size, z.whole, z.retry, z.form = 0, len(content), 0, dated
 	if content != nil {
 		if v, err = z.read(content, seed); err != nil {
 			return nil, nil, err
@@ -399,13 +413,16 @@ func (z *files) load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 
 // read compiles a whole version.
 func (z *files) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
-	if len(content) < wholeHead || !bytes.HasPrefix(content, []byte(wholeLine)) && !bytes.HasPrefix(content, []byte(oldWholeLine)) {
+	if len(content) < wholeHead || !hasWholeLine(content) {
 		line, _, _ := bytes.Cut(content[:min(len(content), len(wholeLine))], []byte{'\n'})
 		return nil, z.broken(wholeName, "it begins with %q, not with %q as what this version of port53 reads", line, strings.TrimSpace(wholeLine))
 	}
 	copy(z.life[:], content[len(wholeLine):])
 	length, sum := binary.LittleEndian.Uint32(content[wholeHead-8:]), binary.LittleEndian.Uint32(content[wholeHead-4:])
-	records := content[wholeHead:]
+	records, notes := content[wholeHead:], []byte(nil)
+	if bytes.HasPrefix(content, []byte(notedWholeLine)) && uint64(length) < uint64(len(records)) {
+		records, notes = records[:length], records[length:]
+	}
 	if uint64(length) != uint64(len(records)) || sum != wholeSum(content) {
 		return nil, z.broken(wholeName, "it does not have its length and checksum")
 	}
@@ -422,7 +439,16 @@ func (z *files) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
 	if v == nil {
 		return nil, z.broken(wholeName, "%v", problems)
 	}
-	return v, nil
+	list, ok := zone.ReadNotes(notes)
+	if !ok {
+		return nil, z.broken(wholeName, "its notes cannot be read")
+	}
+	return v.WithNotes(v.Notes().With(list...)), nil
+}
+
+// hasWholeLine reports whether a whole version is in a format that is read.
+func hasWholeLine(content []byte) bool {
+	return bytes.HasPrefix(content, []byte(wholeLine)) || bytes.HasPrefix(content, []byte(notedWholeLine)) || bytes.HasPrefix(content, []byte(oldWholeLine))
 }
 
 // follow applies the differences of a journal that come after the version, and returns
@@ -458,7 +484,7 @@ func (z *files) follow(v *zone.Zone, content []byte, old bool) (*zone.Zone, []*z
 		z.log.Warn("the end of a journal, which was being written when the server ended and was never acknowledged, was cut off",
 			"file", z.path(journalName), "serial", next.Serial(), "bytes", j.torn)
 	}
-	z.size, z.plain = j.end, j.plain
+	z.size, z.form = j.end, j.form
 	return next, history, nil
 }
 

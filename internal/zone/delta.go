@@ -17,6 +17,10 @@ type Delta struct {
 	From, To       uint32 // serials
 	Removed, Added []byte
 
+	// Notes are the changes of the notes of the version. Where nothing else changes, both serials
+	// are one, and the SOA record is in both lists.
+	Notes []Note
+
 	// By says for people who made it, and At when; zero: nobody knows. They are not part of
 	// the difference.
 	By string
@@ -40,12 +44,12 @@ func (d *Delta) WithSerial(serial uint32) *Delta {
 	end := recordEnd(d.Added)
 	soa := bytes.Clone(d.Added[:end])
 	binary.BigEndian.PutUint32(soa[len(soa)-serialAt:], serial)
-	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...), By: d.By, At: d.At}
+	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...), Notes: d.Notes, By: d.By, At: d.At}
 }
 
 // OnlySerial tells whether the versions differ in their serial and in nothing else.
 func (d *Delta) OnlySerial() bool {
-	return recordEnd(d.Removed) == len(d.Removed) && recordEnd(d.Added) == len(d.Added) &&
+	return len(d.Notes) == 0 && recordEnd(d.Removed) == len(d.Removed) && recordEnd(d.Added) == len(d.Added) &&
 		bytes.Equal(d.Removed, d.WithSerial(d.From).Added)
 }
 
@@ -189,7 +193,7 @@ func Diff(old, now *Zone) *Delta {
 		}
 		return true
 	})
-	if changes == 0 {
+	if d.Notes = diffNotes(old.notes, now.notes); changes+len(d.Notes) == 0 {
 		return nil
 	}
 	return d
@@ -257,6 +261,18 @@ func (f *fold) take(d *Delta) error {
 // they do not fit this version or each other, or if what comes out cannot be served:
 // the problems then say why.
 func (z *Zone) Apply(deltas ...*Delta) (*Zone, []Problem) {
+	next, problems := z.apply(deltas)
+	if next != nil {
+		notes := z.notes
+		for _, d := range deltas {
+			notes = notes.With(d.Notes...)
+		}
+		next = next.WithNotes(notes)
+	}
+	return next, problems
+}
+
+func (z *Zone) apply(deltas []*Delta) (*Zone, []Problem) {
 	wrong := func(text string) (*Zone, []Problem) { return nil, []Problem{{Text: text}} }
 	f := &fold{ids: newIdentifier(), removed: map[identity]removal{}, added: map[identity]int{}, owners: map[string]struct{}{}}
 	serial := z.Serial()

@@ -135,6 +135,17 @@ func (z *Zone) takeLine() *line {
 	return l
 }
 
+// handOn has next, which is z but for its notes, patched in the place of z.
+func (z *Zone) handOn(next *Zone) {
+	if l := z.line; l != nil {
+		l.mu.Lock()
+		if l.last == z {
+			l.last = next
+		}
+		l.mu.Unlock()
+	}
+}
+
 // patch returns the version that a fold leads to, or nil if it is to be compiled whole:
 // after errors, and where the change reaches further than the names that it has.
 func (z *Zone) patch(f *fold) *Zone {

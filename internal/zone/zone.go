@@ -52,6 +52,8 @@ type Zone struct {
 	negativeTTL uint32
 	negative    Node // a node of its own with the SOA as negative answers carry it (RFC 2308, section 3)
 	records     int
+
+	notes *Notes // see notes.go
 }
 
 // Apex returns the zone's name in lower case. Do not modify.

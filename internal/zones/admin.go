@@ -87,7 +87,7 @@ func (m *Manager) Freeze(apex []byte) error {
 // mayFreeze reports why updates of a zone cannot be refused or taken for a time. z is held.
 func (m *Manager) mayFreeze(z *managed, frozen bool) error {
 	switch {
-	case len(z.source.Updates) == 0:
+	case !z.source.changes():
 		return errNobodyUpdates
 	case frozen && z.zone == nil:
 		return errors.New("the zone has no version that could be served, and nobody can update it")

@@ -30,6 +30,9 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 	if err := check(c); err != nil {
 		return err
 	}
+	if c.Deltas == nil {
+		z.annotate(c)
+	}
 	if s := source.Signer; s != nil {
 		if err := m.sign(ctx, z, s, c); err != nil {
 			return err
@@ -63,6 +66,13 @@ func (m *Manager) write(ctx context.Context, z *managed, source *Source, c *Cand
 	}
 	m.remembered(z, source, c)
 	return nil
+}
+
+// annotate gives a candidate that an origin made, which knows no notes, those of the version before.
+func (z *managed) annotate(c *Candidate) {
+	if c.Zone != nil && z.zone != nil && c.Zone != z.zone {
+		c.Zone = c.Zone.WithNotes(z.zone.Notes())
+	}
 }
 
 // remembered has the differences that lead to a version last over a restart whose records

@@ -161,6 +161,9 @@ const minHistory = 64 << 10
 // add adds differences that lead to version.
 func (h *history) add(version *zone.Zone, deltas ...*zone.Delta) {
 	for _, d := range deltas {
+		if d.From == d.To {
+			continue // it changes notes alone, and nobody follows these
+		}
 		if n := len(h.deltas); n > 0 && h.deltas[n-1].To != d.From {
 			*h = history{}
 		}

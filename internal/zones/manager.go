@@ -300,7 +300,7 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 	}
 	z.hold()
 	s.held = true
-	if !z.restored && (z.polled || s.origin.Traits().Kept || len(s.source.Updates) > 0) {
+	if !z.restored && (z.polled || s.origin.Traits().Kept || s.source.changes()) {
 		if err := m.restore(z); err != nil && z.polled {
 			m.log.Error("what is kept of a zone cannot be used: it is fetched anew", "zone", z.name(), "problem", err.Error())
 		} else if err != nil {
@@ -328,6 +328,7 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 			s.held = false
 		}
 	case s.next.Zone != nil && s.next.Zone != z.zone && s.next.Deltas == nil:
+		z.annotate(s.next)
 		s.inFile = z.beside(s.source, s.next)
 	}
 }

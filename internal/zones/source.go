@@ -50,7 +50,10 @@ type Source struct {
 	TransferKeys  [][]byte       // names of keys whose holders may transfer the zone, from wherever
 	TransferAlone []netip.Prefix // may transfer the zone without a signature
 	Insecure      bool           // transfers need no signature, if there is no Key
-	Updates       []policy.Grant // who may change the zone
+	Updates       []policy.Grant // who may change the zone by messages
+	Changes       bool           // others may change it as well: by [Manager.Edit]
+	NotifyBy      []policy.Rule  // may announce versions of a secondary zone as well, as each says
+	Stored        bool           // the zone has no file: its versions are in the store alone
 	Forward       bool           // updates of a secondary zone go to its primaries
 
 	Order wire.Order // in which the records of a set are sent
@@ -81,11 +84,17 @@ func (s *Source) origin() Origin {
 		return s.Origin
 	case len(s.Primaries) > 0:
 		return &primaries{apex: wire.Lower(nil, s.Apex), addrs: s.Primaries, keys: s.signers(), records: s.MaxRecords, octets: s.MaxSize}
+	case s.Stored:
+		return stored{}
 	case s.Produces:
 		return &catalogOrigin{apex: s.Apex, listed: s.Listed}
 	}
 	return &file{apex: s.Apex, path: s.File, generate: s.Generate, records: s.MaxRecords, size: s.MaxSize}
 }
+
+// changes reports whether the zone is changed by other ways than its origin: what is acknowledged of
+// that is in the store.
+func (s *Source) changes() bool { return len(s.Updates) > 0 || s.Changes || s.Stored }
 
 // access returns who may do what with the zone.
 func (s *Source) access() *policy.Access {
@@ -120,7 +129,7 @@ func (s *Source) access() *policy.Access {
 	if len(s.Primaries) > 0 {
 		// NOTIFY is taken unsigned even from the primaries of a zone with a key, since many
 		// do not sign it: it only leads to a question that is signed.
-		a.Notify = []policy.Rule{tell}
+		a.Notify = append([]policy.Rule{tell}, s.NotifyBy...)
 		for _, name := range s.AlsoKeys {
 			a.Notify = append(a.Notify, policy.Rule{Networks: tell.Networks, Key: name})
 		}

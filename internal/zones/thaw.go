@@ -62,6 +62,7 @@ func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *Thawed) 
 	}
 	basis := c.Basis
 	t.File = c.Zone.Serial()
+	z.annotate(c)
 	d := zone.Diff(z.zone, c.Zone)
 	if d != nil {
 		d.By = byFile

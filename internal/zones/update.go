@@ -131,7 +131,7 @@ func (m *Manager) Change(apex []byte, message *wire.Message, by string) ([]Chang
 		return nil, errNotServed
 	}
 	z.mu.Lock()
-	kept := len(z.source.Updates) > 0
+	kept := z.source.changes()
 	z.mu.Unlock()
 	if !kept && !z.polled {
 		return nil, errors.New("its file alone counts, and a change would be gone after a restart: write updates for the zone into the configuration, or edit the file")

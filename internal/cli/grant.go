@@ -1,0 +1,318 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/config"
+	"port53/internal/console"
+	"port53/internal/grant"
+)
+
+func newGrant(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "grant",
+		Short: "Say who may read and change zones: tokens of the API, and keys of updates",
+		Long: `A grant is for some zones, names and types, and for verbs: read, change, notify, sign,
+admin. Whoever holds it shows a token to the API, or signs updates and transfers with a
+key (TSIG). Those that add makes are in state_dir; others are in the configuration, in
+tokens and keys.`,
+		Example: `  port53 grant add externaldns --zone example.com --for external-dns
+  port53 grant list
+  port53 grant revoke externaldns`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newGrantAdd(s), newGrantList(s), newGrantRevoke(s), newGrantNew(s))
+	return cmd
+}
+
+// A holding is a key or a token, as the server tells of it.
+type holding struct {
+	Name      string                `json:"name"`
+	Kind      string                `json:"kind"`
+	Place     string                `json:"configured_at,omitempty"`
+	Made      time.Time             `json:"made,omitzero"`
+	Grants    []config.GrantedRight `json:"grants"`
+	Algorithm string                `json:"algorithm,omitempty"`
+	Secret    string                `json:"secret,omitempty"`
+	Snippet   string                `json:"snippet,omitempty"`
+}
+
+// A client is a program that changes zones: what it needs, and how it is told of its secret.
+type client struct {
+	name  string
+	kind  string // token or key
+	names []string
+	types []string
+	verbs []string
+	text  string // <NAME>, <SECRET>, <ZONE>, <SERVER>, <URL> and <ALGORITHM> are filled in
+}
+
+// clients returns the programs that grant add knows.
+func clients() []client {
+	hosts, acme := []string{"A", "AAAA", "CNAME", "TXT"}, []string{"_acme-challenge.*"}
+	all, both := []string{"*"}, []string{"read", "change"}
+	return []client{
+		{"curl", "token", all, nil, both, `curl -H "X-API-Key: <SECRET>" <URL>/api/v1/servers/localhost/zones/<ZONE>.`},
+		{"external-dns", "token", all, hosts, both, `--provider=pdns --pdns-server=<URL> --pdns-server-id=localhost --pdns-api-key=<SECRET> --domain-filter=<ZONE>`},
+		{"cert-manager", "key", acme, []string{"TXT"}, []string{"change"}, `kubectl -n cert-manager create secret generic <NAME> --from-literal=secret=<SECRET>
+# in the Issuer:
+solvers:
+  - selector: {dnsZones: [<ZONE>]}
+    dns01:
+      rfc2136:
+        nameserver: <SERVER>:53
+        tsigKeyName: <NAME>
+        tsigAlgorithm: <SHA>
+        tsigSecretSecretRef: {name: <NAME>, key: secret}`},
+		{"lego", "token", acme, []string{"TXT"}, []string{"read", "change", "notify"}, `PDNS_API_URL=<URL> PDNS_API_KEY=<SECRET> lego run --dns pdns --domains <ZONE> --email you@<ZONE>`},
+		{"octodns", "token", all, nil, both, `providers:
+  port53:
+    class: octodns_powerdns.PowerDnsProvider
+    host: <HOST>
+    port: <PORT>
+    scheme: <SCHEME>
+    api_key: <SECRET>`},
+		{"dnscontrol", "token", all, nil, both, `creds.json:
+{"port53": {"TYPE": "POWERDNS", "apiUrl": "<URL>", "apiKey": "<SECRET>", "serverName": "localhost"}}
+dnsconfig.js:
+D("<ZONE>", NewRegistrar("none"), DnsProvider(NewDnsProvider("port53")), A("www", "192.0.2.1"));`},
+		{"certbot", "key", acme, []string{"TXT"}, []string{"change"}, `the file of --dns-rfc2136-credentials:
+dns_rfc2136_server = <SERVER>
+dns_rfc2136_name = <NAME>
+dns_rfc2136_secret = <SECRET>
+dns_rfc2136_algorithm = <UPPER>`},
+		{"nsupdate", "key", all, nil, []string{"read", "change"}, `printf 'server <SERVER>\nzone <ZONE>\nupdate add test.<ZONE> 60 A 192.0.2.1\nsend\n' | nsupdate -y <ALGORITHM>:<NAME>:<SECRET>`},
+	}
+}
+
+func clientNames() (names []string) {
+	for _, c := range clients() {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// snippet returns how the client is told of a secret.
+func (c *client) snippet(h *holding, server, api string) (string, error) {
+	u, err := url.Parse(api)
+	if err != nil || u.Host == "" {
+		return "", failure(exitUsage, "write it as http://127.0.0.1:8053", "--api %s: no URL", api)
+	}
+	zone := "example.com"
+	if z := h.Grants[0].Zones; len(z) > 0 && !strings.Contains(z[0], "*") {
+		zone = strings.TrimSuffix(z[0], ".")
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return strings.NewReplacer("<NAME>", h.Name, "<SECRET>", h.Secret, "<ZONE>", zone, "<SERVER>", server, "<URL>", strings.TrimSuffix(api, "/"),
+		"<HOST>", u.Hostname(), "<PORT>", port, "<SCHEME>", u.Scheme, "<ALGORITHM>", h.Algorithm,
+		"<SHA>", strings.ToUpper(strings.ReplaceAll(h.Algorithm, "-", "")), "<UPPER>", strings.ToUpper(h.Algorithm)).Replace(c.text), nil
+}
+
+// A grantOptions is what grant add is told.
+type grantOptions struct {
+	file, socket       string
+	client             string
+	key, asJSON        bool
+	right              config.GrantedRight
+	server, api, signs string
+}
+
+func newGrantAdd(s *streams) *cobra.Command {
+	var o grantOptions
+	cmd := &cobra.Command{
+		Use:   "add NAME --zone ZONE… [--for CLIENT]",
+		Short: "Make a token or a key, and print how its client is told of it",
+		Long: `add makes a token for the API, or a key for updates and transfers, which counts at once,
+and over restarts. Its secret is printed here and nowhere else; of a token the server
+keeps a hash. --for says which program it is for: what it needs is granted, unless the
+other flags say something else, and what to write into its configuration is printed.
+
+Without --for, add grants read and change of all names and types of the zones.
+Exit codes: 0 it is made, 1 it was refused, 2 no server was reached.`,
+		Example: `  port53 grant add externaldns --zone example.com --for external-dns
+  port53 grant add acme --zone example.com --zone example.net --for cert-manager
+  port53 grant add audit --zone "*" --verb read --until 2027-01-31
+  port53 grant add admin --zone "*" --verb admin`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return s.addGrant(cmd, args[0], o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.client, "for", "", "the client: "+strings.Join(clientNames(), ", "))
+	f.StringSliceVar(&o.right.Zones, "zone", nil, `a zone, *.name for all below it, or "*" for all; again for more`)
+	f.StringSliceVar(&o.right.Names, "name", nil, "names in the zones: a name, *.name, label.*, @ or *; again for more (*)")
+	f.StringSliceVar(&o.right.Types, "type", nil, "types of records; again for more (all)")
+	f.StringSliceVar(&o.right.Verbs, "verb", nil, strings.Join(grant.VerbNames(), ", ")+"; again for more (read, change)")
+	f.StringVar(&o.right.Until, "until", "", "the last day, such as 2027-01-31, or the moment when it ends")
+	f.BoolVar(&o.key, "key", false, "make a key for updates and transfers, not a token for the API")
+	f.StringVar(&o.signs, "algorithm", "hmac-sha256", "of a key: hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
+	f.StringVar(&o.server, "server", "192.0.2.53", "the server's address in what is printed")
+	f.StringVar(&o.api, "api", "http://127.0.0.1:8053", "the URL of the API in what is printed")
+	f.BoolVar(&o.asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &o.file, &o.socket)
+	return cmd
+}
+
+func (s *streams) addGrant(cmd *cobra.Command, name string, o grantOptions) error {
+	all := clients()
+	i := slices.IndexFunc(all, func(c client) bool { return c.name == o.client })
+	switch {
+	case o.client == "":
+		i = 0
+		if o.key {
+			i = len(all) - 1
+		}
+	case i < 0:
+		return failure(exitUsage, "it is one of "+strings.Join(clientNames(), ", "), "--for %s: not known", o.client)
+	}
+	c := &all[i]
+	if len(o.right.Zones) == 0 {
+		return failure(exitUsage, `write --zone example.com, or --zone "*" for all zones`, "no zone is granted")
+	}
+	for to, usual := range map[*[]string][]string{&o.right.Names: c.names, &o.right.Types: c.types, &o.right.Verbs: c.verbs} {
+		if len(*to) == 0 {
+			*to = usual
+		}
+	}
+	if slices.Contains(o.right.Verbs, "admin") && !cmd.Flags().Changed("type") {
+		o.right.Types = nil
+	}
+	h := holding{Name: name, Kind: c.kind, Grants: []config.GrantedRight{o.right}}
+	if h.Kind == "key" {
+		h.Algorithm = o.signs
+	}
+	if _, err := c.snippet(&h, o.server, o.api); err != nil {
+		return err // before anything is made
+	}
+	body, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	err = reach(cmd.Context(), o.file, o.socket, func(ctx context.Context, at string) error {
+		return console.Send(ctx, at, "/grant/add", bytes.NewReader(body), &h)
+	})
+	if err != nil {
+		return err
+	}
+	if h.Snippet, err = c.snippet(&h, o.server, o.api); err != nil {
+		return err
+	}
+	if o.asJSON {
+		return s.printJSON(h)
+	}
+	fmt.Fprintf(s.out, "%s %s: %s\n# it is not shown again\n\n# %s\n%s\n", h.Kind, h.Name, h.Secret, c.name, h.Snippet)
+	return nil
+}
+
+func newGrantList(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Print who holds grants, and which",
+		Long: `list prints the tokens and keys that the server knows, of the configuration and of grant
+add, a line for each grant. Secrets are not printed.
+Exit codes: 0 printed, 2 no server was reached.`,
+		Example: "  port53 grant list\n  port53 grant list --json | jq '.[] | select(.kind == \"token\").name'",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var list []holding
+			if err := call(cmd.Context(), file, socket, "GET", "/grant", &list); err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(list)
+			}
+			for _, h := range list {
+				if len(h.Grants) == 0 {
+					fmt.Fprintf(s.out, "%s %s: no grants of its own (%s)\n", h.Kind, h.Name, h.Place)
+				}
+				for _, g := range h.Grants {
+					fmt.Fprintf(s.out, "%s %s: %s\n", h.Kind, h.Name, describeGrant(g, h.Place))
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+// describeGrant returns a grant in one line.
+func describeGrant(g config.GrantedRight, place string) string {
+	types := "all types"
+	if len(g.Types) > 0 {
+		types = strings.Join(g.Types, ",")
+	}
+	text := fmt.Sprintf("%s %s of %s in %s", strings.Join(g.Verbs, ","), types, strings.Join(g.Names, ","), strings.Join(g.Zones, ","))
+	if g.Until != "" {
+		text += " until " + g.Until
+	}
+	return text + " (" + place + ")"
+}
+
+func newGrantRevoke(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "revoke NAME",
+		Short: "Take a token or a key away that grant add has made",
+		Long: `revoke ends a token or a key at once, and for good. Those of the configuration are taken
+out there. A zone that others could change only by it keeps what they changed for as long
+as its file is not newer.
+Exit codes: 0 it does not count any more, 1 it was refused, 2 no server was reached.`,
+		Example: "  port53 grant revoke externaldns",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var h holding
+			if err := call(cmd.Context(), file, socket, "POST", "/grant/revoke?name="+url.QueryEscape(args[0]), &h); err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(h)
+			}
+			fmt.Fprintf(s.out, "revoked: %s %s\n", h.Kind, args[0])
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func newGrantNew(s *streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "Print a new token and its hash, for the configuration",
+		Long: `new prints a token of 256 random bits, and the hash that tokens in the configuration take
+in its place. It asks no server.`,
+		Example: "  port53 grant new",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			token := grant.NewToken()
+			sum := grant.Hash(token)
+			if asJSON {
+				return s.printJSON(map[string]string{"token": token, "hash": hex.EncodeToString(sum[:])})
+			}
+			fmt.Fprintf(s.out, "%s\n\n# port53.yaml\ntokens: [{name: NAME, hash: %x, grants: [{zone: example.com}]}]\n", token, sum)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

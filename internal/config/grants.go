@@ -1,0 +1,253 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// GrantsLine is the first line of the file in which a server keeps the keys and tokens that were
+// granted to it while it ran. What follows is JSON, a [Granted].
+const GrantsLine = "port53 grants 1"
+
+// A Granted is the keys and tokens that commands have given to a running server.
+type Granted struct {
+	Keys   []GrantedKey   `json:"keys,omitempty"`
+	Tokens []GrantedToken `json:"tokens,omitempty"`
+}
+
+// A GrantedKey is a key that signs messages. Whoever verifies signatures has its secret.
+type GrantedKey struct {
+	Name      string         `json:"name"`
+	Algorithm string         `json:"algorithm"`
+	Secret    string         `json:"secret"` // in base64
+	Made      time.Time      `json:"made,omitzero"`
+	Grants    []GrantedRight `json:"grants"`
+}
+
+// A GrantedToken is a token, of which only the hash is kept.
+type GrantedToken struct {
+	Name   string         `json:"name"`
+	Hash   string         `json:"sha256"` // in hexadecimal digits
+	Made   time.Time      `json:"made,omitzero"`
+	Grants []GrantedRight `json:"grants"`
+}
+
+// A GrantedRight is a [Right] as JSON has it.
+type GrantedRight struct {
+	Zones []string `json:"zones"`
+	Names []string `json:"names"`
+	Types []string `json:"types,omitempty"`
+	Verbs []string `json:"verbs"`
+	Until string   `json:"until,omitempty"`
+}
+
+func rights(list []GrantedRight) []Right {
+	all := make([]Right, len(list))
+	for i, g := range list {
+		all[i] = Right{Zone: g.Zones, Names: g.Names, Types: g.Types, Verbs: g.Verbs, Until: g.Until}
+	}
+	return all
+}
+
+// ParseGranted reads the text of the file.
+func ParseGranted(text []byte) (*Granted, error) {
+	g := &Granted{}
+	if len(text) == 0 {
+		return g, nil
+	}
+	line, rest, _ := bytes.Cut(text, []byte{'\n'})
+	if string(line) != GrantsLine {
+		return nil, fmt.Errorf("the first line is %s, and this version of port53 reads %s: it was written by another version, or is damaged", quote(printable(string(line[:min(len(line), 40)]))), quote(GrantsLine))
+	}
+	d := json.NewDecoder(bytes.NewReader(rest))
+	d.DisallowUnknownFields()
+	if err := d.Decode(g); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Text returns the text of the file.
+func (g *Granted) Text() ([]byte, error) {
+	text, err := json.MarshalIndent(g, "", " ")
+	return append(append([]byte(GrantsLine+"\n"), text...), '\n'), err
+}
+
+// WithGranted returns the configuration with the keys and tokens of g beside those of its own files,
+// instead of those that it had from another before. c stays as it is.
+func (c *Config) WithGranted(g *Granted) (*Config, error) {
+	n := *c
+	n.Keys = slices.Clone(c.Keys[:len(c.Keys)-c.granted.keys])
+	n.Tokens = slices.Clone(c.Tokens[:len(c.Tokens)-c.granted.tokens])
+	n.granted = granted{}
+	for i := range g.Keys {
+		k := &g.Keys[i]
+		name, err := wire.ParseName(k.Name)
+		octets, decodeErr := base64.StdEncoding.DecodeString(k.Secret)
+		switch {
+		case err != nil || decodeErr != nil || len(octets) < minSecret:
+			return nil, fmt.Errorf("key %s is not as it was written", quote(printable(k.Name)))
+		case slices.ContainsFunc(n.Keys, func(o Key) bool { return wire.EqualFold(o.Name, name) }):
+			return nil, fmt.Errorf("there is a key %s already", quote(printable(k.Name)))
+		}
+		n.Keys = append(n.Keys, Key{Name: name, Algorithm: k.Algorithm, Grants: rights(k.Grants), Octets: octets})
+		n.granted.keys++
+	}
+	for i := range g.Tokens {
+		t := &g.Tokens[i]
+		sum, err := hex.DecodeString(t.Hash)
+		switch {
+		case err != nil || len(sum) != sha256.Size:
+			return nil, fmt.Errorf("token %s is not as it was written", quote(printable(t.Name)))
+		case slices.ContainsFunc(n.Tokens, func(o Token) bool { return o.Name == t.Name }):
+			return nil, fmt.Errorf("there is a token %s already", quote(printable(t.Name)))
+		}
+		n.Tokens = append(n.Tokens, Token{Name: t.Name, Hash: t.Hash, Grants: rights(t.Grants), Sum: [32]byte(sum)})
+		n.granted.tokens++
+	}
+	return &n, nil
+}
+
+// KeyGranted tells whether the key at index i was granted to the running server, and is in none of
+// the configuration's own files; TokenGranted does so of tokens.
+func (c *Config) KeyGranted(i int) bool { return i >= len(c.Keys)-c.granted.keys }
+
+// TokenGranted is KeyGranted for tokens.
+func (c *Config) TokenGranted(i int) bool { return i >= len(c.Tokens)-c.granted.tokens }
+
+// minToken is the characters of the shortest token: 128 bits in base64.
+const minToken = 22
+
+// oneLabel tells whether text is a single label.
+func oneLabel(text string) bool {
+	name, err := wire.ParseName(text)
+	return err == nil && len(name) > 2 && int(name[0])+2 == len(name)
+}
+
+// checkGrants reports tokens without a secret or with two, and grants that mean nothing.
+func (d *decoder) checkGrants() {
+	for i := range d.config.Keys {
+		if !d.config.KeyGranted(i) {
+			d.checkRights("keys.grants", i, "key "+quote(nameText(d.config.Keys[i].Name)), d.config.Keys[i].Grants)
+		}
+	}
+	seen := map[string]bool{}
+	for i := range d.config.Tokens {
+		t := &d.config.Tokens[i]
+		if d.config.TokenGranted(i) {
+			continue
+		}
+		at, _ := d.atIndex("tokens.name", int32(i))
+		what := "token " + quote(t.Name)
+		if seen[t.Name] {
+			d.fail(at, what+" is already defined", "remove one of them")
+		}
+		seen[t.Name] = true
+		switch {
+		case t.Hash != "" && t.SecretFile != "":
+			d.fail(at, what+" has both hash and secret_file", "remove one of them")
+		case t.Hash == "" && t.SecretFile == "":
+			d.fail(at, what+" has no secret", "add secret_file: keys/"+t.Name+", or the hash that port53 grant new prints")
+		case t.Hash != "":
+			sum, err := hex.DecodeString(t.Hash)
+			if err != nil || len(sum) != sha256.Size {
+				at, _ = d.atIndex("tokens.hash", int32(i))
+				d.fail(at, what+": the hash is not 64 hexadecimal digits", "port53 grant new prints one")
+				break
+			}
+			t.Sum = [32]byte(sum)
+		}
+		d.checkRights("tokens.grants", i, what, t.Grants)
+	}
+}
+
+// checkRights reports grants of a key or a token that mean nothing.
+func (d *decoder) checkRights(path string, i int, what string, list []Right) {
+	at, ok := d.atIndex(path, int32(i))
+	if !ok {
+		return
+	}
+	for _, r := range list {
+		if len(r.Zone) == 0 || len(r.Names) == 0 || len(r.Verbs) == 0 {
+			d.fail(at, what+": a grant without zones, names or verbs lets nobody do anything", "")
+		}
+		for _, text := range slices.Concat(r.Zone, r.Names) {
+			if label, first := strings.CutSuffix(text, ".*"); first && oneLabel(label) && !slices.Contains(r.Zone, text) {
+				continue
+			}
+			if _, err := wire.ParseName(text); err != nil {
+				d.fail(at, fmt.Sprintf("%s: %s is no name", what, quote(text)), `write it in full, as example.com, *.example.com or "*"`)
+			}
+		}
+		for _, text := range r.Types {
+			if _, ok := wire.ParseType(text); !ok {
+				d.fail(at, what+": "+quote(text)+" is no type of records", "write types as A, AAAA or TXT")
+			}
+		}
+		if _, dayErr := time.Parse(time.DateOnly, r.Until); r.Until != "" && dayErr != nil {
+			if _, err := time.Parse(time.RFC3339, r.Until); err != nil {
+				d.fail(at, what+": until is no time: "+quote(r.Until), "write 2027-01-31, or 2027-01-31T12:00:00Z")
+			}
+		}
+	}
+}
+
+// checkTokenFiles reads the files of tokens.
+func (d *decoder) checkTokenFiles() {
+	for i := range d.config.Tokens {
+		t := &d.config.Tokens[i]
+		if t.SecretFile == "" || d.config.TokenGranted(i) {
+			continue
+		}
+		at, _ := d.atIndex("tokens.secret_file", int32(i))
+		what := "token " + quote(t.Name) + ": " + printable(t.SecretFile) + " "
+		if p := unreadable(t.SecretFile); p != nil {
+			d.fail(at, what+p.text, p.hint)
+			continue
+		}
+		if info, err := os.Stat(t.SecretFile); err == nil && info.Mode().Perm()&0o007 != 0 {
+			d.fail(at, what+"is open to every user of the machine", "chmod o= "+printable(t.SecretFile))
+			continue
+		}
+		text, err := os.ReadFile(t.SecretFile)
+		secret := bytes.TrimSpace(text)
+		switch {
+		case err != nil:
+			d.fail(at, what+"cannot be read: "+reason(err), "")
+		case len(secret) < minToken || bytes.ContainsAny(secret, " \t\r\n"):
+			d.fail(at, fmt.Sprintf("%shas to have one word of at least %d characters", what, minToken), "port53 grant new makes a good one")
+		default:
+			t.Sum = sha256.Sum256(secret)
+		}
+	}
+}
+
+// checkAPI reports an API that strangers could listen to.
+func (d *decoder) checkAPI() {
+	a := d.config.API
+	if !a.Listen.IsValid() {
+		return
+	}
+	at, _ := d.at("api.listen")
+	if !a.Listen.Addr().IsLoopback() && !a.Expose {
+		d.fail(at, fmt.Sprintf("api.listen: %s is not a loopback address, and tokens go over it in the clear", a.Listen), "listen on 127.0.0.1 behind a TLS proxy, or add expose: true")
+	}
+	for _, l := range d.config.Listen {
+		if l == a.Listen && l.Port() != 0 {
+			d.contradiction("listen", "api.listen", fmt.Sprintf("api.listen: %s serves DNS already", l), "give the API another port")
+		}
+	}
+	if m := d.config.Metrics.Listen; m == a.Listen && m.Port() != 0 {
+		d.contradiction("metrics.listen", "api.listen", fmt.Sprintf("api.listen: %s serves the metrics already", m), "give the API another port")
+	}
+}

@@ -1,0 +1,239 @@
+// Package grant is who may do what with which zones, names and types of records: one table for all
+// that can show who they are, by the secret of a key (TSIG) or by a token of the API.
+//
+// A [Holder] has grants, and each is a set of zones, names, types and verbs, and a time at which it
+// ends. What one grant gives no other takes away. Updates, transfers and notifications of zones are
+// judged by package policy, record by record; app gives it what this table says of keys, so that a key
+// and a token with equal grants may do equal things (TestGrantsAlike).
+//
+// Secrets of tokens are not here: what is kept is their SHA-256, and what is shown is compared with all
+// of them in constant time.
+package grant
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/internal/policy"
+	"port53/internal/wire"
+)
+
+// Verbs are a set of what a grant lets its holder do.
+type Verbs uint8
+
+// The verbs.
+const (
+	Read   Verbs = 1 << iota // records; the whole zone, if it is for all names and types: transfers are that
+	Change                   // records
+	Notify                   // say that the zone has changed, and have others told so
+	Sign                     // see, make and remove DNSSEC keys
+	Admin                    // all of that, and to add and remove the zone, and say how it is served
+)
+
+// verbs are the verbs as they are written.
+var verbs = [...]string{"read", "change", "notify", "sign", "admin"}
+
+// VerbNames returns the verbs as they are written.
+func VerbNames() []string { return verbs[:] }
+
+// ParseVerbs reads verbs. Admin is all of them.
+func ParseVerbs(names []string) (v Verbs, err error) {
+	for _, name := range names {
+		i := slices.Index(verbs[:], name)
+		if i < 0 {
+			return 0, fmt.Errorf("%q is no verb: it is one of %s", name, strings.Join(verbs[:], ", "))
+		}
+		v |= 1 << i
+	}
+	if v&Admin != 0 {
+		v = Read | Change | Notify | Sign | Admin
+	}
+	return v, nil
+}
+
+// String returns the verbs as they are written, parted by commas.
+func (v Verbs) String() string {
+	if v&Admin != 0 {
+		return "admin"
+	}
+	var list []string
+	for i, name := range verbs {
+		if v&(1<<i) != 0 {
+			list = append(list, name)
+		}
+	}
+	return strings.Join(list, ",")
+}
+
+// A Grant lets its holder do something.
+type Grant struct {
+	Zones Zones
+	Names []string    // as [policy.ParsePattern] reads them; "*": all of each zone
+	Types []wire.Type // none: all
+	Verbs Verbs
+	Until time.Time // when it ends; zero: never
+}
+
+// Zones are the zones that a grant is for.
+type Zones struct {
+	All   bool             // whatever is served
+	Exact []policy.Pattern // zones, and what is below names
+}
+
+// ParseZones reads zones: a name, *.name for all zones below it, or * for all.
+func ParseZones(texts []string) (z Zones, err error) {
+	if len(texts) == 0 {
+		return z, errors.New("there is no zone")
+	}
+	for _, text := range texts {
+		if text == "*" {
+			z.All = true
+			continue
+		}
+		p, err := policy.ParsePattern(text, wire.Root)
+		if err != nil {
+			return z, fmt.Errorf("zone %q: %w", text, err)
+		}
+		z.Exact = append(z.Exact, p...)
+	}
+	return z, nil
+}
+
+// Has reports whether a zone, by its name in lower case, is one of them.
+func (z *Zones) Has(apex []byte) bool {
+	return z.All || slices.ContainsFunc(z.Exact, func(p policy.Pattern) bool { return p.Matches(apex) })
+}
+
+// ParseTypes reads types of records; none is all.
+func ParseTypes(texts []string) ([]wire.Type, error) {
+	var list []wire.Type
+	for _, text := range texts {
+		t, ok := wire.ParseType(text)
+		if !ok {
+			return nil, fmt.Errorf("%q is no type of records: write types as A, AAAA or TXT", text)
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+// ParseUntil reads when a grant ends: a day, which ends with it in UTC, or a moment; empty: never.
+func ParseUntil(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, fmt.Errorf("%q is no time: write 2027-01-31, or 2027-01-31T12:00:00Z", text)
+	}
+	return t, nil
+}
+
+// Live reports whether the grant has not ended.
+func (g *Grant) Live(now time.Time) bool { return g.Until.IsZero() || now.Before(g.Until) }
+
+// Whole reports whether the grant is for all names and types of its zones.
+func (g *Grant) Whole() bool { return len(g.Types) == 0 && slices.Contains(g.Names, "*") }
+
+// Patterns returns the names of the grant in a zone. Those that are in no part of it match nothing.
+func (g *Grant) Patterns(apex []byte) (list []policy.Pattern) {
+	for _, text := range g.Names {
+		if p, err := policy.ParsePattern(text, apex); err == nil {
+			list = append(list, p...)
+		}
+	}
+	return list
+}
+
+// A Kind is how a holder shows who they are.
+type Kind uint8
+
+// The kinds.
+const (
+	Key   Kind = iota // a secret that signs messages (TSIG)
+	Token             // a secret that is sent with each request of the API
+)
+
+// String returns the kind for people.
+func (k Kind) String() string { return [...]string{"key", "token"}[min(k, Token)] }
+
+// A Holder is who has grants.
+type Holder struct {
+	Kind   Kind
+	Name   string            // a key's is a domain name without its last dot, in lower case
+	Secret [sha256.Size]byte // of a token, as [Hash] makes it
+	Grants []Grant
+}
+
+// May reports whether the holder may do all of want, which are one verb or more, with the records of a
+// type at a name of a zone. Names are in lower case; type ANY stands for all records of the name.
+func (h *Holder) May(want Verbs, apex, name []byte, t wire.Type, now time.Time) bool {
+	return h.any(want, apex, now, func(g *Grant) bool {
+		return (len(g.Types) == 0 || slices.Contains(g.Types, t)) &&
+			slices.ContainsFunc(g.Patterns(apex), func(p policy.Pattern) bool { return p.Matches(name) })
+	})
+}
+
+// MayWhole reports whether the holder may do all of want with the whole of a zone, by one grant.
+func (h *Holder) MayWhole(want Verbs, apex []byte, now time.Time) bool {
+	return h.any(want, apex, now, (*Grant).Whole)
+}
+
+// MaySome reports whether there is anything in a zone that the holder may do all of want with.
+func (h *Holder) MaySome(want Verbs, apex []byte, now time.Time) bool {
+	return h.any(want, apex, now, func(g *Grant) bool { return len(g.Names) > 0 })
+}
+
+// MayServer reports whether the holder may do all of want with the server itself: such a grant is for
+// the whole of all zones.
+func (h *Holder) MayServer(want Verbs, now time.Time) bool {
+	return slices.ContainsFunc(h.Grants, func(g Grant) bool { return g.Zones.All && g.Whole() && g.Verbs&want == want && g.Live(now) })
+}
+
+func (h *Holder) any(want Verbs, apex []byte, now time.Time, fits func(*Grant) bool) bool {
+	for i := range h.Grants {
+		if g := &h.Grants[i]; g.Verbs&want == want && g.Live(now) && g.Zones.Has(apex) && fits(g) {
+			return true
+		}
+	}
+	return false
+}
+
+// A Table is all holders. It is not modified once it is in use.
+type Table []Holder
+
+// Token returns the holder of a token, or nil. How long it takes does not depend on what is shown.
+func (t Table) Token(shown string) *Holder {
+	sum := Hash(shown)
+	var found *Holder
+	for i := range t {
+		if h := &t[i]; h.Kind == Token && subtle.ConstantTimeCompare(h.Secret[:], sum[:]) == 1 {
+			found = h
+		}
+	}
+	return found
+}
+
+// Prefix begins every token, so that those who look for secrets in texts know one.
+const Prefix = "p53_"
+
+// NewToken returns a new token: 256 random bits behind [Prefix].
+func NewToken() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return Prefix + base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// Hash returns what is kept of a token. A token has so many random bits that a hash without salt and
+// without patience is as good as any.
+func Hash(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }
