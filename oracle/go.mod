@@ -1,18 +1,23 @@
 module port53/oracle
 
-go 1.26.0
+go 1.26.4
 
 require (
+	github.com/AdguardTeam/golibs v0.35.13
+	github.com/AdguardTeam/urlfilter v0.23.4
 	github.com/miekg/dns v1.1.73
 	port53 v0.0.0
 )
 
 require (
+	github.com/c2h5oh/datasize v0.0.0-20231215233829-aa82cc1e6500 // indirect
 	github.com/cloudflare/circl v1.6.5 // indirect
 	github.com/dchest/siphash v1.2.3 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/exp v0.0.0-20260611194520-c48552f49976 // indirect
 	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 )
 
