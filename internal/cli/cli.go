@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"port53/internal/hangup"
 )
 
 // Exit codes.
@@ -63,6 +65,7 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 	if len(args) > 0 && args[0] == "serve" {
 		s.hangups = catchHangups() // before anything that takes its time
 	}
+	hangup.Release()
 	root := newRoot(s)
 	root.SetArgs(args)
 	root.SetIn(in)

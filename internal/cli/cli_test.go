@@ -9,10 +9,20 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"port53/internal/cli"
+	"port53/internal/hangup"
 )
 
+// A parent runs the tests, and has the processes that it starts not inherit that SIGHUP is
+// ignored.
+type parent struct{ *testing.M }
+
+func (p parent) Run() int {
+	hangup.Release()
+	return p.M.Run()
+}
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(parent{m}, map[string]func(){
 		"port53": func() {
 			os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 		},

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +96,47 @@ func TestSignalsWhileStarting(t *testing.T) {
 				t.Errorf("it has not ended %v after SIGTERM", time.Since(begun))
 			}
 		})
+	}
+}
+
+// ignores reports whether a process ignores SIGHUP.
+func ignores(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, mask, _ := strings.Cut(string(text), "\nSigIgn:\t")
+	mask, _, _ = strings.Cut(mask, "\n")
+	set, bad := strconv.ParseUint(mask, 16, 64)
+	return err == nil && bad == nil && set&(1<<(syscall.SIGHUP-1)) != 0
+}
+
+// TestHangupBeforeItIsReady sends SIGHUP to processes that are still being made ready, before
+// any of their own code runs: they serve all the same, and reload afterwards.
+func TestHangupBeforeItIsReady(t *testing.T) {
+	s := serveWith(t, "", func(*exec.Cmd) {})
+	s.terminate()
+	hit := 0
+	for try := 0; hit < 3; try++ {
+		if try == 200 {
+			t.Fatal("SIGHUP is never ignored while a process is made ready")
+		}
+		s.cmd = exec.Command("port53", "serve", "--config", filepath.Join(s.dir, "port53.yaml"))
+		if err := s.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() { s.ended <- s.cmd.Wait() }()
+		t.Cleanup(func() { _ = s.cmd.Process.Kill() })
+		for begun := time.Now(); time.Since(begun) < 50*time.Millisecond; {
+			if ignores(s.cmd.Process.Pid) {
+				_ = s.cmd.Process.Signal(syscall.SIGHUP)
+				hit++
+				break
+			}
+		}
+		s.asked(1)
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		s.await("port53_reloads_total", 1, func() { time.Sleep(time.Millisecond) })
+		s.terminate()
 	}
 }
 

@@ -181,13 +181,22 @@ var (
 )
 
 func typeNumbers() map[string]Type {
-	m := map[string]Type{"TA": TypeTA, "DLV": TypeDLV}
-	for t, info := range types {
-		if info.name != "" {
-			m[info.name] = Type(t)
-		}
+	m := make(map[string]Type, len(types))
+	for t, name := range Mnemonics {
+		m[name] = t
 	}
 	return m
+}
+
+// Mnemonics calls yield with each type that has a mnemonic, and with that, until it returns
+// false.
+func Mnemonics(yield func(t Type, name string) bool) {
+	for t := range types {
+		if name := types[t].name; name != "" && !yield(Type(t), name) {
+			return
+		}
+	}
+	_ = yield(TypeTA, typeTA.name) && yield(TypeDLV, typeDLV.name)
 }
 
 func (t Type) info() *typeInfo {

@@ -330,8 +330,18 @@ func TestExpandRefuses(t *testing.T) {
 }
 
 func TestTypeNames(t *testing.T) {
+	mnemonics := map[wire.Type]string{}
+	for typ, name := range wire.Mnemonics {
+		mnemonics[typ] = name
+	}
+	for range wire.Mnemonics {
+		break // which it has to bear
+	}
 	for n := range 1 << 16 {
 		typ := wire.Type(n)
+		if name := mnemonics[typ]; name == "" && typ.String() != fmt.Sprintf("TYPE%d", n) || name != "" && typ.String() != name {
+			t.Errorf("the mnemonic of %d is %q, and its text %q", n, name, typ)
+		}
 		for _, s := range []string{typ.String(), strings.ToLower(typ.String()), fmt.Sprintf("TYPE%d", n), fmt.Sprintf("type%d", n)} {
 			if got, ok := wire.ParseType(s); !ok || got != typ {
 				t.Errorf("ParseType(%q) = %d, %t, want %d", s, got, ok, n)

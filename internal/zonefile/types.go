@@ -1,10 +1,6 @@
 package zonefile
 
-import (
-	"strings"
-
-	"port53/internal/wire"
-)
+import "port53/internal/wire"
 
 // Mnemonics of up to eight letters are found by their letters as one number, in a
 // small table; the rest, and TYPEnnn, by package wire.
@@ -20,10 +16,8 @@ var typeTable = makeTypeTable()
 
 func makeTypeTable() *[typeSlots]typeSlot {
 	var table [typeSlots]typeSlot
-	for n := range 1 << 16 {
-		t := wire.Type(n)
-		name := t.String()
-		if len(name) > 8 || strings.HasPrefix(name, "TYPE") {
+	for t, name := range wire.Mnemonics {
+		if len(name) > 8 {
 			continue
 		}
 		var padded [8]byte
