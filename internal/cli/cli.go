@@ -99,6 +99,7 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 func Root(out io.Writer) *cobra.Command { return newRoot(&streams{out: out, err: out}) }
 
 func newRoot(s *streams) *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "port53",
 		Short: "The DNS server for port 53, and the tools that go with it",
@@ -115,15 +116,19 @@ messages on standard error; commands that answer a question know --json.
 Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port53.`,
 		Example: `  port53 serve --example
   port53 serve --config /etc/port53/port53.yaml`,
-		Version:       buildVersion().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if version {
+				_, err := fmt.Fprint(s.out, versionLine())
+				return err
+			}
 			return cmd.Help()
 		},
 	}
-	root.SetVersionTemplate(versionLine())
+	// A flag of our own: cobra's prints through text/template, and a program that links a template engine keeps all methods.
+	root.Flags().BoolVarP(&version, "version", "v", false, "version for port53")
 	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newLab(s), newZone(s), newKey(s), newGrant(s), newRecord(s), newStore(s), newConfig(s), newImport(s), newQuery(s), newCheck(s), newFirewall(s), newVersion(s))
 	return root
 }

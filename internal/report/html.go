@@ -2,9 +2,7 @@ package report
 
 import (
 	"cmp"
-	_ "embed"
 	"fmt"
-	"html/template"
 	"math"
 	"slices"
 	"strings"
@@ -15,14 +13,10 @@ import (
 	"port53/internal/wire"
 )
 
-//go:embed report.html
-var page string
-
 // An htmlWriter writes one page without scripts: nothing is loaded from anywhere. The reports wait
 // until all are known, since the page opens with what matters of all.
 type htmlWriter struct {
 	base
-	t     *template.Template
 	sum   summary
 	spool spool
 	parts []part // by number of report
@@ -119,7 +113,7 @@ type htmlRow struct {
 	Chips                           []htmlChip
 }
 
-// An htmlSummary is the first page. In one piece: the template names its fields.
+// An htmlSummary is the first page. In one piece: it is what the page is written from.
 type htmlSummary struct {
 	Version, Subject, Beside, Verdict, Class, Began, Took string
 	Targets                                               int
@@ -151,7 +145,7 @@ type htmlChapter struct {
 	W                      [4]int
 }
 
-// An htmlReport is what the page has of one target. In one piece: the template names its fields.
+// An htmlReport is what the page has of one target. In one piece: it is what the page is written from.
 type htmlReport struct {
 	N                      int
 	Target, Verdict, Look  string
@@ -167,17 +161,13 @@ type htmlReport struct {
 }
 
 func (h *htmlWriter) Write(r *finding.Report) error {
-	if h.t == nil {
-		var err error
-		if h.t, err = template.New("page").Parse(page); err != nil {
-			return err
-		}
-	}
 	h.n++
 	h.sum.add(r)
 	from := h.spool.size
 	if x := &h.sum.rows[h.n-1]; !x.dead {
-		if err := h.t.ExecuteTemplate(&h.spool, "report", htmlOf(h.n, r)); err != nil {
+		var p page
+		p.report(htmlOf(h.n, r))
+		if _, err := h.spool.Write(p.b); err != nil {
 			return err
 		}
 	}
@@ -364,14 +354,10 @@ func capital(text string) string {
 
 func (h *htmlWriter) Close() error {
 	defer h.spool.close()
-	if h.t == nil {
-		var err error
-		if h.t, err = template.New("page").Parse(page); err != nil {
-			return err
-		}
-	}
 	v := h.htmlSummaryOf()
-	if err := h.t.ExecuteTemplate(h.w, "summary", v); err != nil {
+	var begin, end page
+	begin.summary(v)
+	if _, err := h.w.Write(begin.b); err != nil {
 		return err
 	}
 	for _, x := range v.Rows {
@@ -381,5 +367,7 @@ func (h *htmlWriter) Close() error {
 			}
 		}
 	}
-	return h.t.ExecuteTemplate(h.w, "foot", v)
+	end.foot()
+	_, err := h.w.Write(end.b)
+	return err
 }
