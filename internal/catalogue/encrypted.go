@@ -58,7 +58,7 @@ func runDoT(ctx context.Context, r *check.Run) []finding.Finding {
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: r.Patience()}, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10}}
 	c, err := d.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
-		return finding.Unmeasured(ev, err)
+		return finding.Unmeasured(ev, check.InWords(err))
 	}
 	defer c.Close()
 	st := c.(*tls.Conn).ConnectionState()
@@ -118,7 +118,7 @@ func dohRun(method, query, media string, size int, judge func(*http.Response) (f
 		defer tr.CloseIdleConnections()
 		res, err := tr.RoundTrip(req)
 		if err != nil {
-			return finding.Unmeasured(ev, err)
+			return finding.Unmeasured(ev, check.InWords(err))
 		}
 		defer res.Body.Close()
 		if res.StatusCode == http.StatusNotFound {

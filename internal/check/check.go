@@ -184,13 +184,15 @@ func (r *Run) Patience() time.Duration {
 
 // DialTCP opens a TCP connection to the server that is checked.
 func (r *Run) DialTCP(ctx context.Context) (*exchange.Stream, error) {
-	return r.dialer().Stream(ctx, r.Server.Addr)
+	c, err := r.dialer().Stream(ctx, r.Server.Addr)
+	return c, InWords(err)
 }
 
 // DialUDP opens a UDP socket that is connected to the server, for what [Exchange] does not
 // do: octets that are no query, and whatever comes back.
 func (r *Run) DialUDP(ctx context.Context) (net.Conn, error) {
-	return r.dialer().Open(ctx, "udp", r.Server.Addr)
+	c, err := r.dialer().Open(ctx, "udp", r.Server.Addr)
+	return c, InWords(err)
 }
 
 // Apex returns the zone that a server is checked for, or the root if none is known.
@@ -295,14 +297,14 @@ func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Du
 	begin := time.Now()
 	s := exchange.Datagrams(c)
 	if err := s.Send(msg); err != nil {
-		return nil, err
+		return nil, InWords(err)
 	}
 	d := exchange.Datagram{ByID: true}
 	buf := buffers.Get().(*[wire.MaxMessage]byte) // nothing else is put there
 	defer buffers.Put(buf)
 	raw, _, err := d.Receive(ctx, s, msg, buf[:], begin.Add(wait))
 	if err != nil {
-		return nil, err
+		return nil, InWords(err)
 	}
 	return read(raw, begin, from), nil
 }
@@ -312,14 +314,14 @@ func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Du
 func ExchangeStream(ctx context.Context, s *exchange.Stream, from netip.AddrPort, wait time.Duration, msg []byte) (*Reply, error) {
 	begin := time.Now()
 	if err := s.Send(ctx, msg, begin.Add(wait)); err != nil {
-		return nil, err
+		return nil, InWords(err)
 	}
 	raw, err := s.Next(ctx, time.Now().Add(wait))
 	switch {
 	case errors.Is(err, exchange.ErrShort):
 		return nil, errForeign
 	case err != nil:
-		return nil, err
+		return nil, InWords(err)
 	case !exchange.ReplyTo(msg, raw):
 		return nil, errForeign
 	}

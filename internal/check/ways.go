@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 
+	"port53/internal/exchange"
 	"port53/internal/finding"
 	"port53/internal/wire"
 )
@@ -28,8 +30,30 @@ func (e ownError) Is(target error) bool { return target == finding.ErrOwn }
 func noWay(err error) error {
 	for _, e := range []error{syscall.ENETUNREACH, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EPERM, syscall.EACCES} {
 		if errors.Is(err, e) {
-			return fmt.Errorf("%w: %w", ErrNoWay, err)
+			return fmt.Errorf("%w: %w", ErrNoWay, InWords(err))
 		}
+	}
+	return InWords(err)
+}
+
+// A socketError is an error of a socket without what varies from run to run: the system's own text
+// has the port that a question left from.
+type socketError struct{ error }
+
+func (e socketError) Error() string {
+	if TimedOut(e.error) {
+		return ErrTimeout.Error()
+	}
+	return exchange.ErrorText(e.error)
+}
+
+func (e socketError) Unwrap() error { return e.error }
+
+// InWords returns an error whose text is the same in each run. What it is stays.
+func InWords(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return socketError{err}
 	}
 	return err
 }
