@@ -200,7 +200,7 @@ func (c *signCase) refusedAnyway(t *testing.T, judge int, path, keys, dir string
 		missing(t, err)
 	}
 	out := filepath.Join(dir, "bind")
-	args := []string{"-S", "-K", keys, "-o", c.zone.Origin, "-f", out, "-P"}
+	args := []string{"-S", "-K", keys, "-d", dir, "-o", c.zone.Origin, "-f", out, "-P"}
 	if !strings.Contains(c.keys[0], "--split") {
 		args = append(args, "-z")
 	}
