@@ -112,6 +112,19 @@ func (c *Cache) Answer(k Key, now int64, dst []byte) (h Hit, ok bool) {
 	return h, false
 }
 
+// AskAgain has the next reader in the last tenth of an answer's life told once more that it
+// should be asked for: who was told before has failed.
+func (c *Cache) AskAgain(k Key) {
+	k.kind = kindAnswer
+	s, hash := c.locate(&k)
+	for range maxTries {
+		slot, value, _ := s.find(hash, &k)
+		if slot == nil || value&slotPrefetch == 0 || atomic.CompareAndSwapUint64(slot, value, value&^slotPrefetch) {
+			return
+		}
+	}
+}
+
 // read fills h and dst from the words of an answer, and returns the TTL that it was
 // stored with, or 0 if it is too old. The words may be no answer any more.
 func (c *Cache) read(h *Hit, e []uint64, name int, now int64, dst []byte) uint32 {

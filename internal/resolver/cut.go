@@ -177,7 +177,7 @@ type cutRoom struct {
 // cachedCut returns what the parent of zone last told of it, or nil.
 func (t *task) cachedCut(part uint16, zone []byte) *cut {
 	e := &t.entry
-	if !t.r.cache.Delegation(part, zone, t.unix(), e) || e.Stale {
+	if !t.r.cache.Delegation(part, zone, t.unix(), e) || e.Stale || t.ahead > 0 && e.Expires <= t.unix()+t.ahead {
 		return nil
 	}
 	room := &cutRoom{}

@@ -38,11 +38,13 @@ type task struct {
 	scratch
 }
 
-// An aged is what a task has to do with data that has expired (RFC 8767).
+// An aged is what a task has to do with data that has expired, or will soon (RFC 8767).
 type aged struct {
 	stale   bool // who waits has such an answer, should there be none
 	expired bool // nobody is asked: what the cache has is good, however old it is
 	old     bool // some of what was found has expired
+
+	ahead int64 // seconds until what the cache has expires: no delegation counts that ends by then
 }
 
 // A path is how far a task has gone from its question, and whom it has met.

@@ -344,6 +344,11 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 		t.own.deadline = t.own.reply
 	}
 	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !cd, refresh, stale, trace
+	if refresh {
+		if hit, ok := r.cache.Answer(Key(name, typ, do, cd), t.unix(), nil); ok && !hit.Stale {
+			t.ahead = int64(hit.TTL)
+		}
+	}
 	res := t.follow(name, typ)
 	if !cd {
 		t.sentinel(name, typ, res)
@@ -354,6 +359,7 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 	}
 	a := res.finish(name, typ, do)
 	now := t.unix()
+	key := cache.MakeKey(name, typ, variant(do, cd), 0)
 	if res.rcode == wire.ServFail {
 		r.counters.Failed.Add(1)
 		r.counters.Failures[min(max(res.ede, edeNone), maxEDE)+1].Add(1)
@@ -361,16 +367,23 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 			r.report(c, name, typ, res.ede, t.agent)
 		}
 		if !res.passing && !refresh && r.ctx.Err() == nil {
-			t.w.PutFailure(cache.MakeKey(name, typ, variant(do, cd), 0), int16(res.ede), now)
+			t.w.PutFailure(key, int16(res.ede), now)
+		}
+		if refresh {
+			time.AfterFunc(refreshPause, func() { r.cache.AskAgain(key) })
 		}
 		return a, res.text
 	}
 	a.Stored = now
 	if typ != wire.TypeANY && !res.detour {
-		t.w.PutAnswer(cache.MakeKey(name, typ, variant(do, cd), 0), a, now)
+		t.w.PutAnswer(key, a, now)
 	}
 	return a, res.text
 }
+
+// refreshPause is how long after an answer could not be fetched anew that is tried again, if
+// somebody asks for it (RFC 9520, section 3.2).
+const refreshPause = 5 * time.Second
 
 // Variant returns what tells the answers to one name and type apart: with or without
 // signatures, validated or not.
