@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"port53/internal/config"
 	"port53/internal/securepath"
+	"port53/internal/store"
 	"port53/internal/wire"
 	"port53/internal/zones"
 )
@@ -219,7 +221,7 @@ func withoutPlaces(err error) error {
 }
 
 // RemoveZone implements [console.Admin].
-func (a *App) RemoveZone(name string, purge bool) (any, error) {
+func (a *App) RemoveZone(name, view string, purge bool) (any, error) {
 	apex, err := wire.ParseName(name)
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
@@ -236,7 +238,7 @@ func (a *App) RemoveZone(name string, purge bool) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
-	i, err := a.findAdded(now, name, apex)
+	i, err := a.findAdded(now, name, view, apex)
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +254,7 @@ func (a *App) RemoveZone(name string, purge bool) (any, error) {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
 	result := zoneChange{Zone: name, Place: now.ZonePlace(i)}
+	apex = store.Key(apex, now.Zones[i].Home())
 	if purge {
 		result.From = "and what was kept of it"
 		if err := a.state.Remove(apex); err != nil {
@@ -263,16 +266,24 @@ func (a *App) RemoveZone(name string, purge bool) (any, error) {
 	return result, nil
 }
 
-// findAdded returns the index of a zone that was added, or why it cannot be removed by a command.
-func (a *App) findAdded(c *config.Config, name string, apex []byte) (int, error) {
+// findAdded returns the index of a zone that was added, or why it cannot be removed by a command. view
+// tells which of several of one name; empty: there is to be but one.
+func (a *App) findAdded(c *config.Config, name, view string, apex []byte) (int, error) {
+	views, found := c.ZoneViews(), -1
 	for i := range c.Zones {
 		switch {
-		case !wire.EqualFold(c.Zones[i].Name, apex):
-		case !c.Added(i):
-			return 0, fmt.Errorf("zone %s is in the configuration, at %s: take it out there, and port53 reload", name, c.ZonePlace(i))
+		case !wire.EqualFold(c.Zones[i].Name, apex), view != "" && (views == nil || !slices.Contains(views[i], view)):
+		case found >= 0:
+			return 0, fmt.Errorf("zone %s: views have zones of their own of that name: say which with --view", name)
 		default:
-			return i, nil
+			found = i
 		}
+	}
+	switch {
+	case found >= 0 && c.Added(found):
+		return found, nil
+	case found >= 0:
+		return 0, fmt.Errorf("zone %s is in the configuration, at %s: take it out there, and port53 reload", name, c.ZonePlace(found))
 	}
 	for _, s := range a.manager.Status() {
 		if s.Catalog != "" && s.Name == string(wire.AppendName(nil, apex)) {

@@ -22,21 +22,28 @@ type Status struct {
 	Config   string           `json:"config"`
 	Reloaded time.Time        `json:"reloaded"`
 	Healthy  bool             `json:"last_reload_succeeded"`
+	Views    []string         `json:"views,omitempty"` // in the order in which they are tried
 	Zones    []zones.Status   `json:"zones"`
 }
 
 // Status implements [console.Admin]. It waits for no reload.
-func (a *App) Status(name string) (any, error) {
+func (a *App) Status(name, view string) (any, error) {
 	g := a.current.Load()
 	s := Status{
 		Uptime: time.Since(a.started).Round(time.Second).String(), Listen: a.server.Addrs(),
 		Config: g.config.File(), Reloaded: g.applied, Healthy: a.reloads.healthy(), Zones: a.manager.Status(),
 	}
-	if name == "" {
+	s.Views = g.config.ViewNames()
+	if view != "" && !slices.Contains(s.Views, view) {
+		return nil, fmt.Errorf("there is no view %s", view)
+	}
+	if name == "" && view == "" {
 		return s, nil
 	}
-	s.Zones = slices.DeleteFunc(s.Zones, func(z zones.Status) bool { return z.Name != name })
-	if len(s.Zones) == 0 {
+	s.Zones = slices.DeleteFunc(s.Zones, func(z zones.Status) bool {
+		return name != "" && z.Name != name || view != "" && !slices.Contains(z.Views, view)
+	})
+	if len(s.Zones) == 0 && name != "" {
 		return nil, fmt.Errorf("zone %s is not served here", name)
 	}
 	return s, nil
@@ -55,12 +62,11 @@ func (a *App) commanded(by console.Caller, command, zone string, err error) {
 }
 
 // Zone implements [console.Admin].
-func (a *App) Zone(action, name string) (result any, err error) {
-	apex, err := wire.ParseName(name)
+func (a *App) Zone(action, name, view string) (result any, err error) {
+	apex, err := a.zoneKey(name, view)
 	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, err)
+		return nil, err
 	}
-	apex = wire.Lower(nil, apex)
 	switch action {
 	case "refresh":
 		err = a.manager.Refresh(apex, false)
@@ -84,24 +90,23 @@ func (a *App) Zone(action, name string) (result any, err error) {
 }
 
 // Export implements [console.Admin].
-func (a *App) Export(name string, w io.Writer) error {
-	apex, err := wire.ParseName(name)
+func (a *App) Export(name, view string, w io.Writer) error {
+	apex, err := a.zoneKey(name, view)
 	if err != nil {
-		return fmt.Errorf("zone %s: %w", name, err)
+		return err
 	}
-	if err := a.manager.Export(wire.Lower(nil, apex), w); err != nil {
+	if err := a.manager.Export(apex, w); err != nil {
 		return fmt.Errorf("zone %s: %w", name, err)
 	}
 	return nil
 }
 
 // Changes implements [console.Admin].
-func (a *App) Changes(name, since string) (any, error) {
-	apex, err := wire.ParseName(name)
+func (a *App) Changes(name, view, since string) (any, error) {
+	apex, err := a.zoneKey(name, view)
 	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, err)
+		return nil, err
 	}
-	apex = wire.Lower(nil, apex)
 	var list []zones.Change
 	switch since {
 	case "":

@@ -124,7 +124,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.state, a.added.path = newState(c.StateDir, a.log), c.StateDir
 	a.manager = zones.New(zones.Options{
 		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state, Signatures: a.state.signatures(),
-		Publish: func(view *zone.View) { a.update(func(g *generation) { g.engine.Zones = view }) },
+		Publish: func(views zone.Views) { a.update(func(g *generation) { g.zones = views }) },
 	})
 	who, err := accountOf(c)
 	if err != nil {
@@ -256,7 +256,7 @@ func (a *App) leaveRoot(c *config.Config, who *account) error {
 func (a *App) load(ctx context.Context, first *generation) error {
 	done := make(chan error, 1)
 	go func() {
-		_, err := a.manager.Load(ctx, first.sources, func(view *zone.View) { a.publish(first, view) })
+		_, err := a.manager.Load(ctx, first.sources, func(views zone.Views) { a.publish(first, views) })
 		done <- err
 	}()
 	select {

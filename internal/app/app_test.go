@@ -186,7 +186,7 @@ func TestServeReloadStop(t *testing.T) {
 		t.Errorf("broken configuration: %v", err)
 	}
 	r.want("ns.test. A", "192.0.2.2")
-	if st, err := r.Status(""); err != nil || st.(app.Status).Healthy {
+	if st, err := r.Status("", ""); err != nil || st.(app.Status).Healthy {
 		t.Errorf("status %+v %v", st, err)
 	}
 

@@ -40,7 +40,7 @@ func TestNobodyWaitsForAReload(t *testing.T) {
 	defer release()
 	r.reload <- syscall.SIGHUP
 	<-tried
-	if st, err := r.Status("test."); err != nil || !st.(app.Status).Zones[0].Serving {
+	if st, err := r.Status("test.", ""); err != nil || !st.(app.Status).Zones[0].Serving {
 		t.Errorf("status %+v %v", st, err)
 	}
 	if got := metrics(t, r); !strings.Contains(got, "port53_zones{") {

@@ -151,7 +151,7 @@ func TestConfined(t *testing.T) {
 	if kept, err := os.ReadDir(h.path("state/zones/second")); err != nil || len(kept) == 0 {
 		t.Errorf("the secondary zone is not kept: %v %v", kept, err)
 	}
-	_, err := h.app.Zone("sync", "up.")
+	_, err := h.app.Zone("sync", "up.", "")
 	h.must(err)
 	if synced, err := os.ReadFile(h.path("zones/up.zone")); err != nil || !strings.Contains(string(synced), "one") {
 		t.Errorf("the file is %q, %v", synced, err)

@@ -29,18 +29,24 @@ import (
 // the one that serves, by functions that change nothing, and takes its place by the swap of
 // one pointer. What outlives it is handed on from the one before: the limiter's table, the
 // secrets of cookies, the cache and the resolver with all that they have learned.
+//
+// In one piece: it is a configuration as a server needs it, part by part.
 type generation struct {
 	config   *config.Config
 	applied  time.Time
 	engine   engine.Generation // what queries read
+	zones    zone.Views        // by view, as they were published last
 	resolver resolver.Settings // that engine.Recursion.Config was compiled from
 	anchors  []resolver.Anchor // as configured
-	sources  []zones.Source
-	holders  grant.Table // who has grants
-	bounds   zones.Bounds
-	networks networks
-	hosts    *hosts.Reading // names of machines; nil: none are configured
-	guard    *guard         // rules that the machine's firewall is to have; nil: they are not our business
+
+	views      []outlook        // beside the default one, which engine, resolver and networks are of
+	partitions map[string]uint8 // of the cache, by the names of the views that use it
+	sources    []zones.Source
+	holders    grant.Table // who has grants
+	bounds     zones.Bounds
+	networks   networks
+	hosts      *hosts.Reading // names of machines; nil: none are configured
+	guard      *guard         // rules that the machine's firewall is to have; nil: they are not our business
 }
 
 // networks are whose clients are answered, as far as it depends on the machine's interfaces.
@@ -87,6 +93,9 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 			return nil, err
 		}
 	}
+	if err = a.buildViews(g, old); err != nil {
+		return nil, err
+	}
 	if g.guard, err = planGuard(c); err != nil {
 		return nil, err
 	}
@@ -103,9 +112,17 @@ func (g *generation) enlarge(c *config.Config) error {
 		g.engine.Keys = keyRing(c)
 	}
 	var err error
-	if g.engine.Access, err = access(c, g.networks); err == nil {
-		g.guard, err = planGuard(c)
+	if g.engine.Access, err = access(c, g.networks); err != nil {
+		return err
 	}
+	for i := range g.views {
+		o := &g.views[i]
+		o.config = c.InView(i)
+		if o.access, err = access(o.config, o.networks); err != nil {
+			return err
+		}
+	}
+	g.guard, err = planGuard(c)
 	return err
 }
 
@@ -121,19 +138,13 @@ func (a *App) buildRecursion(g, old *generation) error {
 	r := &engine.Recursion{Order: order(c, c.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch}
 	if a.recursion != nil {
 		r.Cache, r.Resolver = a.recursion.cache, a.recursion.resolver
-		if old != nil && sameAnchors(old, g) {
+		if old != nil && sameAnchors(old.anchors, g.anchors) {
 			g.resolver.Anchors = old.resolver.Anchors // they may have rolled
 		}
 	}
-	if rc.SpecialNames {
-		ownRoot := rc.RootHints != ""
-		if old != nil && old.engine.Recursion.Builtin != nil && (old.config.Resolver.RootHints != "") == ownRoot {
-			r.Builtin = old.engine.Recursion.Builtin
-		} else if r.Builtin, err = builtin(a.seed, ownRoot); err != nil {
-			return err
-		}
+	if r.Builtin, err = a.builtinOf(c, old); err != nil {
+		return err
 	}
-	r.Config = resolver.Compile(g.resolver)
 	g.engine.Recursion = r
 	return nil
 }
@@ -276,15 +287,15 @@ func randomSeed() wire.Seed {
 	return wire.Seed(binary.LittleEndian.Uint64(b[:]))
 }
 
-// publish makes g, with the zones of view, what queries are answered by.
-func (a *App) publish(g *generation, view *zone.View) {
+// publish makes g, with the zones of each view, what queries are answered by.
+func (a *App) publish(g *generation, views zone.Views) {
 	a.swapping.Lock()
 	defer a.swapping.Unlock()
-	if now := a.current.Load(); now != nil && a.recursion != nil && sameAnchors(now, g) {
+	if now := a.current.Load(); now != nil && a.recursion != nil && sameAnchors(now.anchors, g.anchors) {
 		g.trust(now.resolver.Anchors) // they may have rolled while g was made
 	}
 	if g.engine.Recursion != nil && !hostSources(g.config, nil).Empty() {
-		r := a.readHosts(g, view)
+		r := a.readHosts(g, views.Of(zone.DefaultView))
 		var before *hosts.Reading
 		if now := a.current.Load(); now != nil {
 			before = now.hosts
@@ -292,7 +303,7 @@ func (a *App) publish(g *generation, view *zone.View) {
 		a.tellHosts(before, r)
 		g.setHosts(r)
 	}
-	a.swap(g, view)
+	a.swap(g, views)
 }
 
 // update makes a generation of the one that serves and puts it in its place.
@@ -300,23 +311,24 @@ func (a *App) update(change func(g *generation)) {
 	a.swapping.Lock()
 	defer a.swapping.Unlock()
 	g := *a.current.Load()
+	g.views = slices.Clone(g.views)
 	change(&g)
-	a.swap(&g, g.engine.Zones)
+	a.swap(&g, g.zones)
 }
 
 // swap is where one generation takes the place of another. a.swapping is held.
-func (a *App) swap(g *generation, view *zone.View) {
+func (a *App) swap(g *generation, views zone.Views) {
 	next := *g
-	next.engine.Zones = view
-	if r := next.engine.Recursion; r != nil {
-		withZones := *r
-		withZones.Config = r.Config.WithLocal(engine.LocalZones(view, next.engine.Access, r.Names))
-		next.engine.Recursion = &withZones
+	next.zones = views
+	configs, err := next.attach()
+	if err != nil { // the configuration was checked: there is no such error
+		a.log.Error("internal error: please report it", "fault", err.Error())
+		return
 	}
 	a.current.Store(&next)
 	a.engine.Apply(next.engine)
-	if r := next.engine.Recursion; r != nil {
-		a.recursion.resolver.Apply(r.Config)
+	for _, c := range configs {
+		a.recursion.resolver.Apply(c)
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"slices"
 	"time"
 
 	"port53/internal/config"
@@ -105,4 +106,12 @@ func (g *generation) setHosts(r *hosts.Reading) {
 	recursion := *g.engine.Recursion
 	recursion.Names = r.Table
 	g.engine.Recursion = &recursion
+	g.views = slices.Clone(g.views)
+	for i := range g.views {
+		if o := &g.views[i]; o.recursion != nil {
+			own := *o.recursion
+			own.Names = r.Table
+			o.recursion = &own
+		}
+	}
 }

@@ -165,7 +165,7 @@ func TestLyingPrimary(t *testing.T) {
 		serial++
 		l.spoil.Store(&s.spoil)
 		l.zone.Store(version(serial))
-		if _, err := r.Zone("refresh", "test."); err != nil {
+		if _, err := r.Zone("refresh", "test.", ""); err != nil {
 			t.Fatal(err)
 		}
 		until(t, s.what, said, func() bool { return strings.Contains(said(), s.want) })
@@ -176,13 +176,13 @@ func TestLyingPrimary(t *testing.T) {
 		// What comes next has not to be what came.
 		l.spoil.Store(nil)
 		l.zone.Store(version(1))
-		if _, err := r.Zone("refresh", "test."); err != nil {
+		if _, err := r.Zone("refresh", "test.", ""); err != nil {
 			t.Fatal(err)
 		}
 		until(t, "peace after "+s.what, said, func() bool { return said() == "" })
 	}
 	l.zone.Store(version(99))
-	if _, err := r.Zone("refresh", "test."); err != nil {
+	if _, err := r.Zone("refresh", "test.", ""); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the last version", said, func() bool { return r.serial("test.") == 99 })

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"port53/internal/console"
+	"port53/internal/store"
 	"port53/internal/wire"
 	"port53/internal/zonefile"
 	"port53/internal/zones"
@@ -26,12 +27,12 @@ func (c recordChange) Note() string {
 }
 
 // Records implements [console.Admin].
-func (a *App) Records(by console.Caller, action, name, text string) (any, error) {
-	apex, err := wire.ParseName(name)
+func (a *App) Records(by console.Caller, action, name, view, text string) (any, error) {
+	key, err := a.zoneKey(name, view)
 	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, err)
+		return nil, err
 	}
-	apex = wire.Lower(nil, apex)
+	apex := store.Apex(key)
 	var message *wire.Message
 	if action == "remove" {
 		message, err = removal(apex, text)
@@ -40,7 +41,7 @@ func (a *App) Records(by console.Caller, action, name, text string) (any, error)
 	}
 	var list []zones.Change
 	if err == nil {
-		list, err = a.manager.Change(apex, message, by.String())
+		list, err = a.manager.Change(key, message, by.String())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)

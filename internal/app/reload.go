@@ -108,7 +108,7 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 		a.state.takeIfFree()
 	}
 	next.applied = time.Now()
-	report, err := a.manager.Load(ctx, next.sources, func(view *zone.View) { a.publish(next, view) })
+	report, err := a.manager.Load(ctx, next.sources, func(views zone.Views) { a.publish(next, views) })
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func (a *App) flushChanges(old, next *generation) {
 	for _, n := range changed(x.NegativeTrustAnchors, y.NegativeTrustAnchors) {
 		flush(n.Name)
 	}
-	if x.Validation != y.Validation || !sameAnchors(old, next) || !reflect.DeepEqual(old.resolver.Hints, next.resolver.Hints) ||
+	if x.Validation != y.Validation || !sameAnchors(old.anchors, next.anchors) || !reflect.DeepEqual(old.resolver.Hints, next.resolver.Hints) ||
 		!x.ValidationTime.Equal(y.ValidationTime) || x.FiltersPrivate() != y.FiltersPrivate() ||
 		len(changed(x.PrivateZones, y.PrivateZones)) > 0 || zonesDiffer(old.config, next.config) {
 		flush(wire.Root)
@@ -204,7 +204,9 @@ func (a *App) flushChanges(old, next *generation) {
 // zonesDiffer reports whether other zones are ours now: what was learned of them
 // elsewhere does not count any more.
 func zonesDiffer(old, c *config.Config) bool {
-	name := func(z config.Zone) string { return fmt.Sprintf("%s%v", wire.Lower(nil, z.Name), z.AllowQuery) }
+	name := func(z config.Zone) string {
+		return fmt.Sprintf("%s%v%v", wire.Lower(nil, z.Name), z.AllowQuery, z.Views)
+	}
 	had := map[string]bool{}
 	for _, z := range old.Zones {
 		had[name(z)] = true

@@ -64,8 +64,8 @@ func TestMembersAreNotRemoved(t *testing.T) {
 	s := startZones(t, fmt.Sprintf("  - {name: catalog.test, primaries: [%q], insecure: true, catalog: consume}\n", primary.Addrs()[0].String()))
 	until(t, "the member", func() string { return s.trouble("catalog.test.") }, func() bool { return s.serial("test.") == 1 })
 	for what, f := range map[string]func() (any, error){
-		"remove": func() (any, error) { return s.RemoveZone("test.", false) },
-		"purge":  func() (any, error) { return s.RemoveZone("test.", true) },
+		"remove": func() (any, error) { return s.RemoveZone("test.", "", false) },
+		"purge":  func() (any, error) { return s.RemoveZone("test.", "", true) },
 		"add":    func() (any, error) { return s.AddZone("test.", []byte(`{"file": "/z"}`)) },
 	} {
 		if _, err := f(); err == nil || !strings.Contains(err.Error(), "is a member of the catalog catalog.test.") {

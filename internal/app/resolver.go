@@ -62,9 +62,9 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 		}
 		g.resolver.Anchors = r.rollover.Anchors()
 	}
-	config := resolver.Compile(g.resolver)
-	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log}, config)
-	g.engine.Recursion.Cache, g.engine.Recursion.Resolver, g.engine.Recursion.Config = r.cache, r.resolver, config
+	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log}, resolver.Compile(g.resolver))
+	g.engine.Recursion.Cache, g.engine.Recursion.Resolver = r.cache, r.resolver
+	g.compile()
 	a.recursion = r
 	if file := rc.Cache.Dump; file != "" && a.loadCache(file) {
 		r.dump = file
@@ -78,14 +78,12 @@ func (g *generation) trust(anchors []resolver.Anchor) {
 		return
 	}
 	g.resolver.Anchors = anchors
-	r := *g.engine.Recursion
-	r.Config = resolver.Compile(g.resolver)
-	g.engine.Recursion = &r
+	g.compile()
 }
 
-// sameAnchors reports whether two generations were configured with the same trust anchors:
+// sameAnchors reports whether two generations or views were configured with the same trust anchors:
 // those that roll go on then.
-func sameAnchors(a, b *generation) bool { return reflect.DeepEqual(a.anchors, b.anchors) }
+func sameAnchors(a, b []resolver.Anchor) bool { return reflect.DeepEqual(a, b) }
 
 func seconds(d time.Duration) uint32 { return uint32(d / time.Second) }
 
@@ -256,7 +254,7 @@ type Explained struct {
 
 // Explain implements [console.Admin]: it tells how the server comes to its answer. What the
 // server answers by itself is told so, and nobody is asked; other names are resolved anew.
-func (a *App) Explain(name, typ string, do, cd bool) (any, error) {
+func (a *App) Explain(name, typ, view string, do, cd bool) (any, error) {
 	n, err := wire.ParseName(name)
 	if err != nil {
 		return nil, fmt.Errorf("name %q: %w", name, err)
@@ -265,14 +263,18 @@ func (a *App) Explain(name, typ string, do, cd bool) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("type %q is not known", typ)
 	}
-	if source := a.engine.Explain(n, t, do, cd); source.Kind != engine.FromResolver {
+	as, err := a.viewNamed(view)
+	if err != nil {
+		return nil, err
+	}
+	if source := a.engine.Explain(as, n, t, do, cd); source.Kind != engine.FromResolver {
 		e := resolver.Event{Kind: cmp.Or(string(source.Kind), "refused")}
 		if source.Owner != nil {
 			e.Zone = string(wire.AppendName(nil, source.Owner))
 		}
 		return Explained{Events: []resolver.Event{e}, Answer: source.Reply}, nil
 	}
-	answer, text, trace := a.recursion.resolver.Explain(n, t, do, cd)
+	answer, text, trace := a.recursion.resolver.ExplainBy(as.Recursion.Config, n, t, do, cd)
 	flags := wire.FlagQR | wire.FlagRD | wire.FlagRA | answer.Flags | uint16(answer.Rcode)
 	msg := wire.AppendQuery(nil, 0, flags, n, t)
 	for i, c := range answer.Counts {

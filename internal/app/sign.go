@@ -34,12 +34,17 @@ func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
 	case "nsec3-opt-out":
 		policy.Denial = signer.NSEC3OptOut
 	}
-	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex), Policy: policy}}
+	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), Policy: policy}}
 }
 
-// KeysOf returns the directory of the DNSSEC keys of a zone that a server of c signs.
-func KeysOf(c *config.Config, apex []byte) string {
-	return filepath.Join(c.StateDir, KeysDir, signer.DirName(apex))
+// KeysOf returns the directory of the DNSSEC keys of a zone that a server of c signs; of is the view
+// that tells it from others of its name, or empty.
+func KeysOf(c *config.Config, apex []byte, of string) string {
+	name := signer.DirName(apex)
+	if of != "" {
+		name += "@" + of
+	}
+	return filepath.Join(c.StateDir, KeysDir, name)
 }
 
 // Sign implements [zones.Signer].

@@ -20,7 +20,7 @@ import (
 func (r *running) version(at time.Time) *zone.Zone {
 	r.Helper()
 	var text bytes.Buffer
-	if err := r.Export("test.", &text); err != nil {
+	if err := r.Export("test.", "", &text); err != nil {
 		r.Fatal(err)
 	}
 	apex, err := wire.ParseName("test.")
@@ -92,7 +92,7 @@ func TestSignedZone(t *testing.T) {
 			t.Errorf("%s: %v, %v", f, info.Mode(), err)
 		}
 	}
-	st, err := r.Status("test.")
+	st, err := r.Status("test.", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestSignedZone(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
-	if err := r.Export("test.", &text); err != nil || strings.Contains(text.String(), "RRSIG") {
+	if err := r.Export("test.", "", &text); err != nil || strings.Contains(text.String(), "RRSIG") {
 		t.Errorf("unsigned: %v\n%s", err, text.String())
 	}
 }

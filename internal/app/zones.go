@@ -66,6 +66,7 @@ func peerAddrs(c *config.Config) []netip.Addr {
 func sources(c *config.Config) []zones.Source {
 	ring, table := keyRing(c), holders(c)
 	all := make([]zones.Source, len(c.Zones))
+	views := c.ZoneViews()
 	listed := map[string][]zones.Listed{}
 	for i, z := range c.Zones {
 		all[i] = zones.Source{
@@ -75,7 +76,10 @@ func sources(c *config.Config) []zones.Source {
 			TransferKeys: z.TransferKeys, TransferAlone: z.TransferAlone, Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
 			Order: order(c, z.RRsetOrder), Place: c.ZonePlace(i), Added: c.Added(i),
 			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
-			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce",
+			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce", Of: z.Home(),
+		}
+		if views != nil {
+			all[i].Views = views[i]
 		}
 		all[i].Stored = z.Stored
 		addRights(&all[i], table)

@@ -143,7 +143,7 @@ func TestWhoMayTransferAndUpdate(t *testing.T) {
 	}
 	r.want("one.test. A", "192.0.2.7")
 	// While the zone is frozen its file can be edited, and counts afterwards.
-	if _, err := r.Zone("freeze", "test."); err != nil {
+	if _, err := r.Zone("freeze", "test.", ""); err != nil {
 		t.Fatal(err)
 	}
 	if reply := r.exchange("127.0.0.1:0", sign(&ddns, update(20, "one"), now.Add(time.Second))); wire.Rcode(reply[3]&15) != wire.Refused {
@@ -154,7 +154,7 @@ func TestWhoMayTransferAndUpdate(t *testing.T) {
 		t.Errorf("the zone file: %v\n%s", err, text)
 	}
 	r.write("test.zone", strings.NewReplacer(" 2 7200", " 20 7200", "192.0.2.7", "192.0.2.77").Replace(string(text)))
-	if _, err := r.Zone("thaw", "test."); err != nil {
+	if _, err := r.Zone("thaw", "test.", ""); err != nil {
 		t.Fatal(err)
 	}
 	r.want("one.test. A", "192.0.2.77")
@@ -245,7 +245,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("%d lines after %d messages:\n%s", n, i+1, logs.String())
 		}
 	}
-	changes, err := r.Changes("test.", "")
+	changes, err := r.Changes("test.", "", "")
 	if list, ok := changes.([]zones.Change); err != nil || !ok || len(list) != 1 || list[0].By != "key ddns. from 127.0.0.1" {
 		t.Errorf("%v: who changed the zone: %+v", err, changes)
 	}
@@ -292,7 +292,7 @@ func startZones(t *testing.T, zones string) *running {
 // serial returns the serial that a zone is served with, or 0.
 func (r *running) serial(name string) uint32 {
 	r.Helper()
-	st, err := r.Status(name)
+	st, err := r.Status(name, "")
 	if err != nil {
 		return 0
 	}
@@ -301,7 +301,7 @@ func (r *running) serial(name string) uint32 {
 
 // status returns what the server says of a zone.
 func (r *running) trouble(name string) string {
-	st, err := r.Status(name)
+	st, err := r.Status(name, "")
 	if err != nil {
 		return err.Error()
 	}

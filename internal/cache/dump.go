@@ -133,6 +133,9 @@ func (c *Cache) Load(r io.Reader, now int64) (kept int, err error) {
 func (c *Cache) restore(words []uint64, now int64) bool {
 	first, meta, times, sizes := words[wordKey], words[wordMeta], words[wordTime], words[wordBody]
 	k := Key{typ: wire.Type(first >> 16), part: uint16(first), variant: uint8(first >> 32), kind: kindIn(first)}
+	if viewIn(first) != 0 {
+		return false // which views there are, and by what numbers, may be others now
+	}
 	size := headWords + wordsOf(nameLenIn(first)) + wordsOf(int(sizes>>16&0xFFFF))
 	switch k.kind {
 	case kindAnswer:

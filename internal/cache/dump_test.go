@@ -208,7 +208,7 @@ func useForged(t *testing.T, dump []byte) (kept int) {
 			c.RRset(0, name(n), typ, now, &e)
 			c.RRset(3, name(n), typ, now, &e)
 		}
-		for part := range uint16(4) {
+		for part := range cache.Part(4) {
 			c.Denial(part, name(n), now, &e)
 			c.Delegation(part, name(n), now, &e)
 		}

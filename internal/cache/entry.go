@@ -59,6 +59,7 @@ func (k *Key) word() uint64 {
 func wordsIn(first uint64) int      { return int(first >> wordsShift) }
 func nameLenIn(first uint64) int    { return int(first >> 44 & 0xFF) }
 func kindIn(first uint64) kind      { return kind(first >> 40 & 0xF) }
+func viewIn(first uint64) uint8     { return uint8(first>>32) >> viewShift }
 func expiresIn(times uint64) uint32 { return uint32(times >> 32) }
 func storedIn(times uint64) uint32  { return uint32(times) }
 func rankIn(meta uint64) Rank       { return Rank(meta >> 40) }

@@ -20,6 +20,14 @@ func (c *Cache) FlushTree(name []byte) {
 	}
 }
 
+// FlushView forgets all that was learned for a view.
+func (c *Cache) FlushView(view uint8) {
+	c.Revoke()
+	for i := range c.shards {
+		c.shards[i].drop(func(e []uint64) bool { return viewIn(e[wordKey]) == view })
+	}
+}
+
 // FlushAll forgets everything.
 func (c *Cache) FlushAll() {
 	c.Revoke()

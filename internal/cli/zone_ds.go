@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 
 // A dsFlags is what zone ds is told.
 type dsFlags struct {
-	dir, file, digest, at, config string
-	cds, cdnskey, dnskey, asJSON  bool
+	dir, file, digest, at, config, view string
+	cds, cdnskey, dnskey, asJSON        bool
 }
 
 func newZoneDS(s *streams) *cobra.Command {
@@ -41,6 +42,7 @@ Exit codes: 0 records were printed, 1 there is no key, 2 it could not be tried.`
 		RunE: func(_ *cobra.Command, args []string) error { return s.printDS(args[0], f) },
 	}
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "the configuration of the server that signs the zone")
+	cmd.Flags().StringVar(&f.view, "view", "", "the view whose zone is meant, where views have zones of their own of the name")
 	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory of the key files")
 	cmd.Flags().StringVar(&f.file, "file", "", "a signed zone file to take the keys from")
 	cmd.Flags().StringVar(&f.digest, "digest", "sha256", "sha256 or sha384")
@@ -79,7 +81,7 @@ func (s *streams) printDS(name string, f dsFlags) error {
 		return err
 	}
 	if f.config != "" {
-		if f.dir, err = signedBy(f.config, apex); err != nil {
+		if f.dir, err = signedBy(f.config, f.view, apex); err != nil {
 			return err
 		}
 	}
@@ -120,16 +122,25 @@ func (s *streams) printDS(name string, f dsFlags) error {
 }
 
 // signedBy returns the directory of the keys with which the server of a configuration signs a zone.
-func signedBy(file string, apex []byte) (string, error) {
+// view tells which of several of one name is meant.
+func signedBy(file, view string, apex []byte) (string, error) {
 	c, _, err := loadConfig(file)
 	if err != nil {
 		return "", err
 	}
+	views, found := c.ZoneViews(), -1
 	for i := range c.Zones {
 		z := &c.Zones[i]
-		if wire.EqualFold(z.Name, apex) && z.DNSSEC.Signs() {
-			return app.KeysOf(c, apex), nil
+		if !wire.EqualFold(z.Name, apex) || !z.DNSSEC.Signs() || view != "" && (views == nil || !slices.Contains(views[i], view)) {
+			continue
 		}
+		if found >= 0 {
+			return "", failure(exitUsage, "say which with --view", "%s has several zones %s that are signed, in views of their own", file, nameText(apex))
+		}
+		found = i
+	}
+	if found >= 0 {
+		return app.KeysOf(c, apex, c.Zones[found].Home()), nil
 	}
 	return "", failure(exitFindings, "write dnssec: {sign: true} at the zone", "%s has no zone %s that is signed", file, nameText(apex))
 }

@@ -17,7 +17,7 @@ import (
 )
 
 func newZoneKeys(s *streams) *cobra.Command {
-	var dir, at, file string
+	var dir, at, file, view string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "keys [--config FILE | --dir DIR] ZONE",
@@ -43,7 +43,7 @@ Exit codes: 0 the keys are listed, 1 files of the zone cannot be used, 2 no dire
 				if err != nil {
 					return failure(exitUsage, "", "zone %s: %v", args[0], err)
 				}
-				if dir, err = signedBy(file, wire.Lower(nil, apex)); err != nil {
+				if dir, err = signedBy(file, view, wire.Lower(nil, apex)); err != nil {
 					return err
 				}
 			}
@@ -51,6 +51,7 @@ Exit codes: 0 the keys are listed, 1 files of the zone cannot be used, 2 no dire
 		},
 	}
 	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration of the server that signs the zone")
+	cmd.Flags().StringVar(&view, "view", "", "the view whose zone is meant, where views have zones of their own of the name")
 	cmd.Flags().StringVarP(&dir, "dir", "K", ".", "the directory of the key files")
 	cmd.Flags().StringVar(&at, "at", "", "the time of which the states are (RFC 3339; now)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

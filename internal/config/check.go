@@ -75,6 +75,7 @@ func (d *decoder) check() {
 	}
 	d.checkListen()
 	d.checkZones()
+	d.checkNetworks()
 	if d.checkRemotes(); len(d.errs) > 0 {
 		return // every zone would be told of it again
 	}
@@ -82,6 +83,7 @@ func (d *decoder) check() {
 	d.checkGrants()
 	d.checkDNSSEC()
 	d.checkResolver()
+	d.checkViews()
 	d.checkHosts()
 	d.checkBounds()
 	d.checkPolicy()
@@ -140,6 +142,9 @@ func (d *decoder) checkZones() {
 	seen := make(map[string]int, len(d.config.Zones))
 	for i, z := range d.config.Zones {
 		name := string(wire.Lower(nil, z.Name))
+		if len(z.Views) > 0 {
+			continue // checkZoneViews looks after it
+		}
 		if first, again := seen[name]; again {
 			d.fail(d.zones[i], fmt.Sprintf("zone %s is already defined at %s", quote(nameText(z.Name)), d.line(d.zones[first], d.zones[i])), "remove one of them")
 			continue

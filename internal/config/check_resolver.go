@@ -146,23 +146,30 @@ func (d *decoder) checkFamilies() {
 // A route is an entry of forward or stub, and where it stands.
 type route struct {
 	path    string // of the list
-	index   int32
+	index   int32  // by which its places are kept
+	number  int    // in the list
 	zone    []byte
 	to      []netip.AddrPort
 	forward bool
 }
 
 // String returns the entry as errors name it.
-func (r *route) String() string { return fmt.Sprintf("%s[%d]", r.path, r.index) }
+func (r *route) String() string {
+	return fmt.Sprintf("%s[%d]", strings.TrimPrefix(r.path, "views."), r.number)
+}
 
-func (d *decoder) routes() []*route {
-	r := d.config.Resolver
+func (d *decoder) routes() []*route { return d.routesOf(&d.config.Resolver, resolverSection, -1) }
+
+// routesOf returns the entries of forward and stub below a path, of the view at index view, or of
+// no view.
+func (d *decoder) routesOf(r *Resolver, path string, view int) []*route {
 	all := make([]*route, 0, len(r.Forward)+len(r.Stub))
+	forward, stub := d.table.find(path+".forward"), d.table.find(path+".stub")
 	for i, f := range r.Forward {
-		all = append(all, &route{"resolver.forward", int32(i), f.Zone, f.To, true})
+		all = append(all, &route{path + ".forward", forward.nested(int32(view), i), i, f.Zone, f.To, true})
 	}
 	for i, s := range r.Stub {
-		all = append(all, &route{"resolver.stub", int32(i), s.Zone, s.To, false})
+		all = append(all, &route{path + ".stub", stub.nested(int32(view), i), i, s.Zone, s.To, false})
 	}
 	return all
 }
@@ -170,22 +177,24 @@ func (d *decoder) routes() []*route {
 // checkRoutes reports zones that would be looked for in two places, and servers that
 // are none.
 func (d *decoder) checkRoutes() {
-	served := make(map[string]int, len(d.config.Zones))
+	served, here := make(map[string]int, len(d.config.Zones)), d.config.zonesIn(DefaultView)
 	for i, z := range d.config.Zones {
-		served[string(wire.Lower(nil, z.Name))] = i
+		if here(i) {
+			served[string(wire.Lower(nil, z.Name))] = i
+		}
 	}
 	first := map[string]position{}
 	for _, r := range d.routes() {
 		at, _ := d.atIndex(r.path+".zone", r.index)
 		name := string(wire.Lower(nil, r.zone))
-		if i, here := served[name]; here {
+		if i, ours := served[name]; ours {
 			d.fail(at, fmt.Sprintf("%s: zone %s is served here (see %s), and its servers are never asked", r, quote(nameText(r.zone)), d.line(d.zones[i], at)), "remove one of them")
 		}
 		if other, again := first[name]; again {
 			d.fail(at, fmt.Sprintf("%s: zone %s has servers already at %s", r, quote(nameText(r.zone)), d.line(other, at)), "write all servers into one list, and the zone into forward or stub")
 		}
 		first[name] = at
-		d.checkServers(r)
+		d.checkServers(r, d.config)
 	}
 }
 
@@ -224,12 +233,12 @@ func (d *decoder) checkExceptions() {
 		}
 		if zone && x.Forward == "off" {
 			here, _ := d.atIndex(path+"forward", n)
-			r := &route{path: "resolver.exceptions", index: n, zone: x.Zone, forward: true}
+			r := &route{path: "resolver.exceptions", index: n, number: i, zone: x.Zone, forward: true}
 			same := slices.ContainsFunc(d.config.Resolver.Forward, func(f Forward) bool { return wire.EqualFold(f.Zone, x.Zone) })
 			switch {
 			case same:
 				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].forward: %s is in resolver.forward", i, of), "remove one of them")
-			case !d.exceptsFrom(r):
+			case !d.config.exceptsFrom(r):
 				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].forward: no wider zone than %s is forwarded", i, nameText(x.Zone)), "remove it")
 			}
 		}
@@ -256,8 +265,10 @@ func (d *decoder) checkForward() {
 	}
 }
 
-func (d *decoder) checkServers(r *route) {
-	if len(r.to) == 0 && !(r.forward && d.exceptsFrom(r)) {
+// checkServers reports servers of a route that cannot be. c is the configuration of the view that it
+// is in.
+func (d *decoder) checkServers(r *route, c *Config) {
+	if len(r.to) == 0 && !(r.forward && c.exceptsFrom(r)) {
 		at, _ := d.atIndex(r.path+".to", r.index)
 		d.fail(at, r.String()+".to: expected at least one address, found an empty list", "write the servers of the zone, such as to: [192.0.2.1]")
 	}
@@ -275,8 +286,8 @@ func (d *decoder) checkServers(r *route) {
 }
 
 // exceptsFrom reports whether a wider zone is forwarded, which r makes an exception of.
-func (d *decoder) exceptsFrom(r *route) bool {
-	for _, f := range d.config.Resolver.Forward {
+func (c *Config) exceptsFrom(r *route) bool {
+	for _, f := range c.Resolver.Forward {
 		if len(f.To) > 0 && len(f.Zone) < len(r.zone) && wire.Subdomain(wire.Lower(nil, r.zone), wire.Lower(nil, f.Zone)) {
 			return true
 		}

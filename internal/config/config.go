@@ -60,6 +60,8 @@ type Config struct {
 	Sandbox    string           `yaml:"sandbox" is:"word" words:"on off" default:"on" doc:"Whether the server, once it serves, keeps to the directories of the files that this file names, and to state_dir (Landlock, where the Linux kernel has it). Files elsewhere that a reload names need a restart. With firewall.manage the programs of the system can be run and read as well, and firewall.state_dir written." why:"A fault in a server that reads packets from everywhere should open nothing else of the machine."`
 	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path" doc:"The directory of what the server keeps between runs. A server that root starts makes it for user. One server at a time has it: a second one does not start. What in it is damaged, or written by a newer version, is refused and left as it is; port53 store check says what is." why:"Where Linux systems keep what a service writes (FHS)."`
 	Zones      []Zone           `yaml:"zones" doc:"The zones that are served. In the roles that resolve, they come before all else and may be none."`
+	Networks   []Network        `yaml:"networks" doc:"Lists of networks by name: wherever networks are listed, the name stands for all of them."`
+	Views      []View           `yaml:"views" doc:"Other answers for other clients: each view has its clients, and says what is different for them. The first view that fits a client is its view; whoever fits none is in the view default, which is what the rest of this file says. Zones say in views which of them see them."`
 	Templates  []Template       `yaml:"templates" doc:"What zones have in common: every key of a zone, but its name and template. What a zone writes itself replaces what its template has, key by key; in members, too. A zone that writes file, primaries or catalog takes none of these three from its template."`
 	Remotes    []Remote         `yaml:"remotes" doc:"Servers by name: wherever zones and templates list servers, the name of a remote stands for its addresses, and its key signs what goes to them and comes from them."`
 	Keys       []Key            `yaml:"keys" doc:"Keys that zone transfers are signed with (TSIG, RFC 8945)."`
@@ -91,6 +93,7 @@ type Config struct {
 	templates []int32            // for each zone which of Templates it has, or none
 	zoneName  int32              // the key of the table that zones have their names from
 	granted   granted            // keys and tokens that no file of its own has
+	view      string             // whose configuration it is; empty: the default one's
 	added     int                // of the zones, the last, which no file of its own has
 	hasAdded  bool               // the last of files has these
 }
@@ -139,6 +142,7 @@ type Template struct {
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type ZoneSettings struct {
 	Stored          bool             `yaml:"stored" default:"false" doc:"Whether the zone has no file: its records are in state_dir alone, where the API has made it, and are changed by the API and by updates." why:"A zone comes from its file, or from its primaries."`
+	Views           []string         `yaml:"views" is:"label" lone:"true" default:"" doc:"The views that see the zone, of views; default is that of all other clients. Zones of one name in different views are zones of their own, each with a journal and a history. What is kept of it in state_dir goes by the first of the list." why:"All views see it that have no other zone of its name."`
 	File            string           `yaml:"file" is:"path" default:"" doc:"Its zone file, seen from the folder of the file that names it. A zone has either a file or primaries. In a template, %s stands for the zone's name without the last dot, and %% for a percent sign." why:"A zone comes from one place."`
 	Primaries       []netip.AddrPort `yaml:"primaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that the zone is fetched from: this server is a secondary of it. Each is tried in turn. Port 53 unless given." why:"A zone with a file is primary here."`
 	Secondaries     []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:"" doc:"Servers that are told of changes (NOTIFY, RFC 1996), and may transfer the zone from these addresses." why:"Nobody may have a zone whole unless it is written."`

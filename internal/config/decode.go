@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"net/netip"
 	"os"
 	"reflect"
 	"regexp"
@@ -55,15 +56,16 @@ func (p position) before(q position) bool {
 // A decoder walks the files of one configuration against the table.
 type decoder struct {
 	inputs
-	errs   Errors
-	config *Config
-	table  *key
-	role   string               // what the file says, right or wrong; the defaults depend on it
-	cols   map[place]position   // of the values that the file sets
-	items  map[place][]position // of the values of lists
-	zones  []position           // of the names of zones
-	names  map[string]position  // of the keys of a block whose keys are values
-	holder reflect.Value        // the section of the list in hand, which takes what is beside its values
+	errs     Errors
+	config   *Config
+	table    *key
+	role     string                    // what the file says, right or wrong; the defaults depend on it
+	cols     map[place]position        // of the values that the file sets
+	items    map[place][]position      // of the values of lists
+	zones    []position                // of the names of zones
+	networks map[string][]netip.Prefix // by name
+	names    map[string]position       // of the keys of a block whose keys are values
+	holder   reflect.Value             // the section of the list in hand, which takes what is beside its values
 }
 
 // Parse reads a configuration from text; name is what errors call the file, and

@@ -34,7 +34,7 @@ func (c *Config) effective(list []Setting, section *key, from reflect.Value, abo
 		switch {
 		case k.form == formSection && k.list:
 			for i := range field.Len() {
-				list = c.effective(list, k, field.Index(i), fmt.Sprintf("%s[%d].", path, i), int32(i))
+				list = c.effective(list, k, field.Index(i), fmt.Sprintf("%s[%d].", path, i), k.nested(index, i))
 			}
 		case k.quiet && c.origin(k, index) == OriginDefault:
 		case c.Role == RoleAuthoritative && slices.Contains(resolverKeys(), k.path):

@@ -270,7 +270,7 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// root decodes the keys of all files. Remotes come first, and templates before the zones.
+// root decodes the keys of all files. Remotes and networks come first, and templates before the zones.
 func (d *decoder) root(into reflect.Value) {
 	type part struct {
 		key  *key
@@ -306,7 +306,7 @@ func (d *decoder) root(into reflect.Value) {
 			}
 			rank := 2
 			switch name {
-			case "remotes":
+			case "remotes", "networks":
 				rank = 0
 			case "templates":
 				rank = 1
@@ -322,6 +322,7 @@ func (d *decoder) root(into reflect.Value) {
 		d.value(p.key, p.pair.Value, start(p.pair.Key), into.FieldByIndex(p.key.field), p.key.name, 0)
 	}
 	d.use(0)
+	d.inheritViews()
 	for _, k := range d.table.keys {
 		if k.required && !seen[k.name] && !misspelt[k.name] && !broken {
 			at := position{line: 1, col: 1}

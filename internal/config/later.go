@@ -17,7 +17,6 @@ func laterKeys() map[string]string {
 	)
 	return map[string]string{
 		"dns64":     "addresses are not synthesised yet; leave it out",
-		"views":     "one set of zones is served to all; run a second server for the other clients",
 		"grants":    grants,
 		"encrypted": encrypted,
 		"ad":        "it needs the domain controller; leave it out",

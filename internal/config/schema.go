@@ -36,7 +36,7 @@ func remoteSchema() map[string]any {
 // schema returns the schema of what stands behind a key.
 func (k *key) schema() map[string]any {
 	s := k.valueSchema()
-	if k.remote {
+	if k.remote || k.list && k.form == formPrefix {
 		s = map[string]any{"anyOf": []any{s, remoteSchema()}}
 	}
 	switch {

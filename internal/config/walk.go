@@ -305,6 +305,10 @@ func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, w
 			return
 		}
 		i += base
+		if list, ok := d.networkOf(k, n, fmt.Sprintf("%s[%d]", where, i)); ok {
+			out = d.addNetwork(k, n, out, list, index)
+			continue
+		}
 		one, here := reflect.New(k.typ).Elem(), fmt.Sprintf("%s[%d]", where, i)
 		switch {
 		case n == nil:
@@ -314,7 +318,10 @@ func (d *decoder) elements(k *key, list *ast.SequenceNode, into reflect.Value, w
 			if k.path == "zones" {
 				d.inherit(n, one)
 			}
-			d.section(k, n, one, here, int32(i))
+			d.section(k, n, one, here, k.nested(index, i))
+			if named, ok := one.Interface().(Network); ok {
+				d.name(named)
+			}
 		case k.remote && d.remoteOf(k, n) != nil:
 			for range d.addRemote(k, n, &out, here) {
 				d.items[place{k.id, index}] = append(d.items[place{k.id, index}], d.mark(start(n)))
@@ -341,7 +348,10 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 		d.holder.FieldByName(b.field).SetZero() // a template's
 	}
 	for i, n := range list {
-		if r := d.remoteOf(k, n); r != nil && d.takesRemotes(k) {
+		if r := d.remoteOf(k, n); r != nil && d.networks[r.text] != nil {
+			rest = append(rest, n)
+			continue
+		} else if r != nil && d.takesRemotes(k) {
 			if field := d.holder.FieldByName("TransferRemotes"); d.knownRemote(r, fmt.Sprintf("%s[%d]", where, i)) {
 				field.Set(reflect.Append(field, reflect.ValueOf(r.text)))
 			}
@@ -367,6 +377,11 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 			d.fail(start(n), here+": expected "+words[at]+", found "+describe(n), "")
 			continue
 		}
+		field := d.holder.FieldByName(b.field)
+		if list, ok := d.networkOf(b.key, value, here+"."+b.word); ok {
+			field.Set(reflect.AppendSlice(field, reflect.ValueOf(list)))
+			continue
+		}
 		v, p := b.key.parse(scalarOf(value), d.folder)
 		if p != nil {
 			d.fail(start(value), here+"."+b.word+": "+p.text, p.hint)
@@ -375,7 +390,6 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 		if b.word == "remote" && !d.knownRemote(&reference{scalarOf(value).text, start(value)}, here) {
 			continue
 		}
-		field := d.holder.FieldByName(b.field)
 		field.Set(reflect.Append(field, reflect.ValueOf(v)))
 	}
 	return rest
@@ -444,6 +458,9 @@ func (d *decoder) unknown(k *key, name string, here position, where string) stri
 func elsewhere(k *key, name string) string {
 	found := ""
 	for _, c := range k.keys {
+		if c.path+"[]." == viewsPath {
+			continue // most of its keys are those of the whole server
+		}
 		if c.name == name {
 			found = c.path
 		} else if path := elsewhere(c, name); path != "" {

@@ -32,37 +32,43 @@ const (
 type Admin interface {
 	// Reload reads the configuration and the zones again.
 	Reload(ctx context.Context) (any, error)
-	// Status tells of the server, and of the zone called name, or all if it is empty.
-	Status(zone string) (any, error)
+	// Status tells of the server, and of the zones called name, or all if it is empty, that a view
+	// sees, or any if that is empty.
+	Status(name, view string) (any, error)
 	// Zone does something with a zone: refresh or retransfer it from its primaries,
 	// notify those who follow it, sync its file with it, or freeze or thaw its updates.
-	Zone(action, name string) (any, error)
+	// Where views have zones of their own of that name, view says which is meant, here as below.
+	Zone(action, name, view string) (any, error)
 	// AddZone adds a zone, as what describes it in JSON, and RemoveZone takes one away that was
 	// added; with purge what is kept of it too. Both last.
 	AddZone(name string, what []byte) (any, error)
-	RemoveZone(name string, purge bool) (any, error)
+	RemoveZone(name, view string, purge bool) (any, error)
 	// Records changes records of a zone, for by: add, set (in place of the sets that they are
 	// of) or remove. text has one a line: as in a zone file to add and to set, a name, perhaps
 	// a type, and perhaps data to remove.
-	Records(by Caller, action, name, text string) (any, error)
+	Records(by Caller, action, name, view, text string) (any, error)
 	// Grants tells of all keys and tokens, and what each may do. Grant makes one, as what
 	// describes it in JSON, and tells its secret, once. Revoke takes away one that was so made.
 	Grants() (any, error)
 	Grant(what []byte) (any, error)
 	Revoke(name string) (any, error)
 	// Export writes a zone as it is served, as a zone file.
-	Export(name string, w io.Writer) error
+	Export(name, view string, w io.Writer) error
 	// Changes tells what changed a zone since a serial, by its last change if since is
 	// empty, or what its file would change if since is file.
-	Changes(name, since string) (any, error)
+	Changes(name, view, since string) (any, error)
 	// Flush makes the cache forget a name, with tree what is below it too.
 	Flush(name string, tree bool) error
 	// DumpCache writes the cache in the form that LoadCache reads.
 	DumpCache(w io.Writer) error
 	LoadCache(r io.Reader) (any, error)
 	// Explain resolves a name and tells how. do asks for signatures, cd for an answer
-	// that is not validated.
-	Explain(name, typ string, do, cd bool) (any, error)
+	// that is not validated. view is whose answer is asked for; empty: that of clients whom no
+	// view matches.
+	Explain(name, typ, view string, do, cd bool) (any, error)
+	// ViewOf tells which view a client of an address gets that asks at one of the server's, and
+	// signs with a key; the last two may be empty.
+	ViewOf(client, listen, key string) (any, error)
 }
 
 // Serve answers commands until ctx ends. What goes wrong with a connection goes to log. Of
@@ -75,49 +81,33 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 		send(w)(admin.Reload(r.Context()))
 	})
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		send(w)(admin.Status(r.URL.Query().Get("zone")))
-	})
-	mux.HandleFunc("POST /zone/add", func(w http.ResponseWriter, r *http.Request) {
-		what, err := io.ReadAll(r.Body)
-		if err != nil {
-			send(w)(nil, fmt.Errorf("the zone cannot be read: %w", err))
-			return
-		}
-		send(w)(admin.AddZone(r.URL.Query().Get("zone"), what))
-	})
-	mux.HandleFunc("POST /zone/remove", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
-		send(w)(admin.RemoveZone(q.Get("zone"), q.Has("purge")))
+		send(w)(admin.Status(q.Get("zone"), q.Get("view")))
 	})
-	mux.HandleFunc("POST /zone/{action}", func(w http.ResponseWriter, r *http.Request) {
-		send(w)(admin.Zone(r.PathValue("action"), r.URL.Query().Get("zone")))
-	})
+	zoneCommands(mux, admin)
 	mux.HandleFunc("POST /record/{action}", func(w http.ResponseWriter, r *http.Request) {
 		text, err := io.ReadAll(r.Body)
+		q := r.URL.Query()
 		switch action := r.PathValue("action"); {
 		case err != nil:
 			send(w)(nil, fmt.Errorf("the records cannot be read: %w", err))
 		case action != "add" && action != "set" && action != "remove":
 			send(w)(nil, errors.New("nothing of that name can be done with records"))
 		default:
-			send(w)(admin.Records(callerFrom(r.Context()), action, r.URL.Query().Get("zone"), string(text)))
+			send(w)(admin.Records(callerFrom(r.Context()), action, q.Get("zone"), q.Get("view"), string(text)))
 		}
 	})
 	grants(mux, admin)
-	mux.HandleFunc("GET /zone/export", func(w http.ResponseWriter, r *http.Request) {
-		if err := admin.Export(r.URL.Query().Get("zone"), w); err != nil {
-			send(w)(nil, err)
-		}
-	})
-	mux.HandleFunc("GET /zone/diff", func(w http.ResponseWriter, r *http.Request) {
-		send(w)(admin.Changes(r.URL.Query().Get("zone"), r.URL.Query().Get("since")))
-	})
 	mux.HandleFunc("POST /cache/flush", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(nil, admin.Flush(r.URL.Query().Get("name"), r.URL.Query().Has("tree")))
 	})
 	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
-		send(w)(admin.Explain(q.Get("name"), q.Get("type"), q.Has("do"), q.Has("cd")))
+		send(w)(admin.Explain(q.Get("name"), q.Get("type"), q.Get("view"), q.Has("do"), q.Has("cd")))
+	})
+	mux.HandleFunc("GET /view", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.ViewOf(q.Get("client"), q.Get("listen"), q.Get("key")))
 	})
 	mux.HandleFunc("GET /cache/dump", func(w http.ResponseWriter, _ *http.Request) {
 		_ = admin.DumpCache(w) // a dump that is cut off lacks its end, and whoever reads it sees that
@@ -156,6 +146,36 @@ func grants(mux *http.ServeMux, admin Admin) {
 	})
 	mux.HandleFunc("POST /grant/revoke", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Revoke(r.URL.Query().Get("name")))
+	})
+}
+
+// zoneCommands has the commands answered that are about one zone.
+func zoneCommands(mux *http.ServeMux, admin Admin) {
+	mux.HandleFunc("POST /zone/add", func(w http.ResponseWriter, r *http.Request) {
+		what, err := io.ReadAll(r.Body)
+		if err != nil {
+			send(w)(nil, fmt.Errorf("the zone cannot be read: %w", err))
+			return
+		}
+		send(w)(admin.AddZone(r.URL.Query().Get("zone"), what))
+	})
+	mux.HandleFunc("POST /zone/remove", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.RemoveZone(q.Get("zone"), q.Get("view"), q.Has("purge")))
+	})
+	mux.HandleFunc("POST /zone/{action}", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.Zone(r.PathValue("action"), q.Get("zone"), q.Get("view")))
+	})
+	mux.HandleFunc("GET /zone/export", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if err := admin.Export(q.Get("zone"), q.Get("view"), w); err != nil {
+			send(w)(nil, err)
+		}
+	})
+	mux.HandleFunc("GET /zone/diff", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.Changes(q.Get("zone"), q.Get("view"), q.Get("since")))
 	})
 }
 

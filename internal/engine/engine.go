@@ -117,6 +117,7 @@ type writers struct {
 // present is what a worker knows of the query in hand, beside what it says.
 type present struct {
 	gen       *Generation
+	view      *View // of the client
 	peer      *server.Peer
 	now       int64
 	udp       bool
@@ -162,9 +163,15 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	// The reply begins with the question; its end is kept for OPT.
 	w.startReply(reply)
 
+	// Whose view of the names is it?
+	if g.Views != nil {
+		w.view = g.view(peer, q.TSIG)
+	}
+	v := w.view
+
 	// Who asks, and is the question one?
 	switch {
-	case !g.Access.MayQuery(peer.Remote.Addr()):
+	case !v.Access.MayQuery(peer.Remote.Addr()):
 		if bad == 0 && q.HasQuestion && w.isDeed() {
 			w.refused("policy does not let its address ask at all")
 		}
@@ -194,6 +201,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	switch {
 	case q.TSIG != nil && !w.verify():
 		if q.Opcode == wire.OpcodeUpdate && w.signature != nil && w.signature.Error == wire.BadKey {
+			w.view = g.view(peer, nil)
 			return w.hand() // it may be for the primary, which knows the key
 		}
 		w.refused(signatureError(w.builder.Rcode(), w.signature))
@@ -213,11 +221,11 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	// Whose is it?
 	entry, further := w.zone(), w.offersRecursion()
 	if further && q.Type != wire.TypeAXFR && q.Type != wire.TypeIXFR {
-		if match, ok := w.ownName(g.Recursion, entry); ok {
+		if match, ok := w.ownName(v.Recursion, entry); ok {
 			return w.answerHost(match)
 		}
-		if entry != nil && w.routedBelow(g.Recursion, entry) {
-			return w.recurse(g.Recursion, true)
+		if entry != nil && w.routedBelow(v.Recursion, entry) {
+			return w.recurse(v.Recursion, true)
 		}
 	}
 	var version *zone.Zone // one, to the end of the answer
@@ -231,8 +239,8 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 			return w.fail(wire.NotAuth, wire.EDENotAuthoritative) // RFC 5936, section 2.2.1
 		}
 		return w.hand()
-	case entry == nil && g.Recursion != nil:
-		return w.recurse(g.Recursion, further)
+	case entry == nil && v.Recursion != nil:
+		return w.recurse(v.Recursion, further)
 	case entry == nil:
 		return w.fail(wire.Refused, wire.EDENotAuthoritative)
 	case !entry.Access.MayQuery(peer.Remote.Addr()):
@@ -242,15 +250,15 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	}
 	further = further && q.Flags&wire.FlagRD != 0
 	if further && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
-		return w.recurse(g.Recursion, true) // it is the parent's, which is not here
+		return w.recurse(v.Recursion, true) // it is the parent's, which is not here
 	}
 	result := w.answer.Answer(version, q, &w.builder)
-	if further && (result.Kind == authority.Referral || result.Away || w.leadsElsewhere(g.Recursion)) {
+	if further && (result.Kind == authority.Referral || result.Away || w.leadsElsewhere(v.Recursion)) {
 		// What the zone said so far is part of what the resolver will say.
 		w.builder.Reset()
 		w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)
 		w.builder.SetRcode(wire.NoError)
-		return w.recurse(g.Recursion, true)
+		return w.recurse(v.Recursion, true)
 	}
 
 	if entry.Order != wire.OrderFixed {
@@ -264,7 +272,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 
 // begin makes the worker ready for a query.
 func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
-	w.gen, w.peer = g, peer
+	w.gen, w.view, w.peer = g, &g.View, peer
 	w.udp = peer.Transport == server.UDP
 	w.limited = w.udp && g.Limits.Rates != nil
 	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
@@ -299,8 +307,8 @@ func (w *worker) bare(rcode wire.Rcode) []byte {
 // offersRecursion tells whether the client may be led beyond our zones, and says so in
 // the reply (RFC 1035, section 4.1.1).
 func (w *worker) offersRecursion() bool {
-	g := w.gen
-	if g.Recursion == nil || !g.Access.MayRecurse(w.peer.Remote.Addr()) {
+	v := w.view
+	if v.Recursion == nil || !v.Access.MayRecurse(w.peer.Remote.Addr()) {
 		return false
 	}
 	w.builder.SetFlags(wire.FlagRA)
@@ -310,7 +318,7 @@ func (w *worker) offersRecursion() bool {
 // zone returns the zone that answers the question, or nil.
 func (w *worker) zone() *zone.Entry {
 	q := &w.query
-	view := w.gen.Zones
+	view := w.view.Zones
 	entry := view.Find(&q.Name)
 	if entry != nil && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
 		// DS lies on the parent's side of the cut (RFC 4035, section 3.1.4.1).

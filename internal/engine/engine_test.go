@@ -254,7 +254,7 @@ func TestACL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorker(t, engine.Generation{Access: &policy.Access{Query: acl}})
+	w := newWorker(t, engine.Generation{View: engine.View{Access: &policy.Access{Query: acl}}})
 	_, opts := options(t, handle(w, query(t, "www.example. A +edns"), udpPeer))
 	if !bytes.Equal(opts[wire.OptionEDE], []byte{0, 18}) {
 		t.Errorf("stranger: %v", opts)
@@ -482,7 +482,7 @@ func TestHandleAllocatesNothing(t *testing.T) {
 func TestPanicIsContained(t *testing.T) {
 	var log bytes.Buffer
 	e := engine.New(engine.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, engine.Generation{
-		Recursion: &engine.Recursion{}, // without a cache: a fault of the caller, and a panic for each question
+		View: engine.View{Recursion: &engine.Recursion{}}, // without a cache: a fault of the caller, and a panic for each question
 	})
 	w := e.NewWorker()
 	for range 2 {

@@ -36,9 +36,10 @@ func (w *worker) tell(kind SourceKind, owner []byte) {
 	}
 }
 
-// Explain says where the answer to a question comes from, for a client that may ask everything,
-// by the way that the questions of clients go. Nothing is counted, logged or asked of others.
-func (e *Engine) Explain(name []byte, typ wire.Type, do, cd bool) Source {
+// Explain says where the answer to a question comes from in a view of the generation that serves, nil
+// for that of all others, to a client that may ask everything, by the way that the questions of clients
+// go. Nothing is counted, logged or asked of others.
+func (e *Engine) Explain(view *View, name []byte, typ wire.Type, do, cd bool) Source {
 	flags := wire.FlagRD
 	if cd {
 		flags |= wire.FlagCD
@@ -47,7 +48,10 @@ func (e *Engine) Explain(name []byte, typ wire.Type, do, cd bool) Source {
 	msg[11] = 1 // OPT
 
 	g := *e.now.Load()
-	g.Access, g.Limits.Rates = &policy.Access{}, nil
+	if view != nil {
+		g.View = *view
+	}
+	g.Views, g.Access, g.Limits.Rates = nil, &policy.Access{}, nil
 	apart := &Engine{log: e.log, contained: e.contained}
 	apart.now.Store(&g)
 	source := &Source{}

@@ -18,13 +18,12 @@ import (
 // State that outlives a generation, such as the limiter's table, the secrets of cookies and
 // the cache, is handed on from one to the next, and is never edited to fit the next.
 type Generation struct {
-	Zones     *zone.View     // nil: none
-	Access    *policy.Access // who may ask, and have names resolved; nil: everyone
-	Limits    Limits
-	Identity  Identity
-	Recursion *Recursion // what answers for names outside of the zones; nil: nobody
-	Keys      tsig.Keys  // signatures are verified with; nil: there are no keys
-	Manager   Manager    // moves zones whole, and changes them; nil: nobody may have that
+	View            // of those whom none of Views matches
+	Views    *Views // nil: there is but one
+	Limits   Limits
+	Identity Identity
+	Keys     tsig.Keys // signatures are verified with; nil: there are no keys
+	Manager  Manager   // moves zones whole, and changes them; nil: nobody may have that
 }
 
 // Limits are what bounds replies.
@@ -78,12 +77,7 @@ var everyone = &policy.Access{}
 
 // filled returns the generation with defaults for what is not said.
 func (g Generation) filled() *Generation {
-	if g.Zones == nil {
-		g.Zones = &zone.View{}
-	}
-	if g.Access == nil {
-		g.Access = everyone
-	}
+	g.View = g.View.filled()
 	if g.Limits.UDPSize == 0 {
 		g.Limits.UDPSize = defaultUDPSize
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"port53/internal/authority"
 	"port53/internal/hosts"
@@ -66,7 +67,7 @@ func (w *worker) leadsElsewhere(r *Recursion) bool {
 func (w *worker) unqualified(r *Recursion) bool {
 	q := &w.query
 	return r.Names.Bare(&q.Name) && (q.Type == wire.TypeA || q.Type == wire.TypeAAAA || q.Type == wire.TypeHTTPS) &&
-		!r.Config.Routed(q.Name.Name(), q.Name.Len()) && w.gen.Zones.Find(&q.Name) == nil
+		!r.Config.Routed(q.Name.Name(), q.Name.Len()) && w.view.Zones.Find(&q.Name) == nil
 }
 
 // answerHost answers with what the names of machines have.
@@ -81,7 +82,7 @@ func (w *worker) answerHost(m hosts.Match) int {
 	if w.builder.Rcode() == wire.NXDomain {
 		class = policy.NXDomain
 	}
-	return w.deliver(class, uint64(w.gen.Zones.Seed().Hash(w.query.Name.Name())))
+	return w.deliver(class, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name())))
 }
 
 // appendHost makes the reply that a match is. It reports false if there is no room.
@@ -98,14 +99,14 @@ func appendHost(b *wire.Builder, q *wire.Query, m hosts.Match) bool {
 // [resolver.Local].
 type localZones struct {
 	zones  *zone.View
-	access *policy.Access // of the server
 	names  *hosts.Table
+	access []*policy.Access // of the views that it is for
 }
 
 // LocalZones returns what a resolver needs to know of zones and names of machines. What it finds is for all who may
-// use recursion, so that zones which some of them may not ask for are none of its.
-func LocalZones(zones *zone.View, access *policy.Access, names *hosts.Table) resolver.Local {
-	return localZones{zones, access, names}
+// use recursion in one of the views that access is of, so that zones which some of them may not ask for are none of its.
+func LocalZones(zones *zone.View, names *hosts.Table, access ...*policy.Access) resolver.Local {
+	return localZones{zones, names, access}
 }
 
 // find returns the zone that answers for name.
@@ -117,7 +118,7 @@ func (l localZones) find(name *wire.SplitName, t wire.Type) *zone.Entry {
 	if entry != nil && t == wire.TypeDS && name.Labels > 0 && len(entry.Apex) == name.Len() {
 		entry = l.zones.FindAbove(name)
 	}
-	if entry != nil && !entry.Access.Query.AllowsAll(l.access.Recurse) {
+	if entry != nil && slices.ContainsFunc(l.access, func(a *policy.Access) bool { return !entry.Access.Query.AllowsAll(a.Recurse) }) {
 		return nil
 	}
 	return entry

@@ -72,7 +72,7 @@ func TestMoreSpecificWins(t *testing.T) {
 			if i == 1 {
 				access.Recurse = nobody
 			}
-			w := newWorker(t, engine.Generation{Recursion: machines(t), Access: access})
+			w := newWorker(t, engine.Generation{View: engine.View{Recursion: machines(t), Access: access}})
 			got, err := dnstest.Format(handle(w, query(t, c.question), udpPeer))
 			if err != nil || !strings.Contains(got, want) {
 				t.Errorf("%s, may recurse %v: got %v\n%s\nwant %q", c.question, access.Recurse == nil, err, got, want)
@@ -84,7 +84,7 @@ func TestMoreSpecificWins(t *testing.T) {
 // Names of machines cost no allocation, whether there are any or not.
 func TestMachinesAllocateNothing(t *testing.T) {
 	for name, r := range map[string]*engine.Recursion{"with": machines(t), "without": {Config: resolver.Compile(resolver.Settings{})}} {
-		w := newWorker(t, engine.Generation{Recursion: r})
+		w := newWorker(t, engine.Generation{View: engine.View{Recursion: r}})
 		reply := make([]byte, 4096)
 		for _, line := range []string{"www.example. A", "mail.example. MX", "nothing.example. A", "nas.home.arpa. A", "a.lab.test. AAAA"} {
 			msg := query(t, line)

@@ -38,7 +38,7 @@ func (w *worker) hand() int {
 	}
 	var entry *zone.Entry
 	if q.Class == wire.ClassIN {
-		entry = w.gen.Zones.Get(q.Name.Name())
+		entry = w.view.Zones.Get(q.Name.Name())
 	}
 	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
 		w.refused(w.whyNot(entry, rcode))

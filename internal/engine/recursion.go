@@ -49,7 +49,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		w.source.Kind = FromResolver
 		return 0
 	}
-	key := resolver.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	key := r.Config.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
 	now := w.cacheTime(r.Cache)
 	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
 	if ok && !hit.Stale {
@@ -122,8 +122,8 @@ func (w *worker) cached(hit *cache.Hit) int {
 // reorder puts the records of a reply of the recursive service into the order that the
 // configuration says.
 func (w *worker) reorder() {
-	if r := w.gen.Recursion; r != nil && r.Order != wire.OrderFixed && w.builder.Count(wire.Answer) > 1 {
-		w.order.Apply(&w.builder, r.Order, uint64(w.gen.Zones.Seed().Hash(w.query.Name.Name()))^uint64(w.query.Type)<<48)
+	if r := w.view.Recursion; r != nil && r.Order != wire.OrderFixed && w.builder.Count(wire.Answer) > 1 {
+		w.order.Apply(&w.builder, r.Order, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name()))^uint64(w.query.Type)<<48)
 	}
 }
 
@@ -160,7 +160,7 @@ func (w *worker) classOfCached(hit *cache.Hit) (policy.Class, uint64) {
 		return policy.Positive, 0
 	}
 	name := &w.query.Name
-	switch seed := w.gen.Zones.Seed(); {
+	switch seed := w.view.Zones.Seed(); {
 	case hit.Rcode == wire.NXDomain:
 		return policy.NXDomain, uint64(seed.Hash(name.Name()[name.Start(max(name.Labels-2, 0)):]))
 	case hit.Counts[wire.Answer] == 0:
@@ -175,7 +175,7 @@ func (w *worker) request() resolver.Request {
 	q := &w.query
 	return resolver.Request{
 		Name: q.Name.Name(), Type: q.Type, DO: q.DO, CD: q.Flags&wire.FlagCD != 0,
-		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Config: w.gen.Recursion.Config,
+		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Config: w.view.Recursion.Config,
 	}
 }
 
@@ -196,7 +196,7 @@ func (w *worker) later(r *Recursion, stale bool) int {
 // suspend returns the query in hand, to be answered later through to.
 func (w *worker) suspend(to server.Responder, maxAge time.Duration) *pending {
 	p := &pending{
-		engine: w.engine, gen: w.gen, to: to, peer: *w.peer, arrived: time.Now(), clock: w.now,
+		engine: w.engine, gen: w.gen, view: w.view, to: to, peer: *w.peer, arrived: time.Now(), clock: w.now,
 		limited: w.limited, genuine: w.genuine, signature: w.signature, maxAge: maxAge,
 	}
 	p.msg = append(p.memory[:0], w.query.Msg...)
@@ -209,6 +209,7 @@ type pending struct {
 	engine    *Engine
 	recursion *Recursion // nil: it does not wait for the resolver
 	gen       *Generation
+	view      *View
 	to        server.Responder
 	msg       []byte
 	peer      server.Peer
@@ -270,7 +271,7 @@ func (p *pending) Drop() {
 
 // fromStale answers from what has expired, if it is still there.
 func (p *pending) fromStale(w *worker) (int, bool) {
-	key := resolver.Key(w.query.Name.Name(), w.query.Type, w.query.DO, w.query.Flags&wire.FlagCD != 0)
+	key := p.recursion.Config.Key(w.query.Name.Name(), w.query.Type, w.query.DO, w.query.Flags&wire.FlagCD != 0)
 	hit, ok := p.recursion.Cache.Answer(key, p.recursion.Cache.Now(), w.builder.Rest())
 	if !ok {
 		return w.otherStale(p.recursion, true)
@@ -337,6 +338,7 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 		w.room = make([]byte, wire.MaxMessage)
 	}
 	w.begin(p.gen, &p.peer, p.msg)
+	w.view = p.view
 	// The rate limiter has one clock for all replies: by another it would take its buckets
 	// for full, or never fill them.
 	if p.done.IsZero() {

@@ -42,7 +42,7 @@ func (s *stuck) Close() { s.closed.Add(1) }
 func waits(e *Engine, to server.Responder, over server.Transport) *pending {
 	query := wire.AppendQuery(nil, 7, wire.FlagRD, []byte("\x03www\x07example\x00"), wire.TypeA)
 	return &pending{
-		engine: e, recursion: &Recursion{}, gen: e.now.Load(), to: to, msg: query, arrived: time.Now(),
+		engine: e, recursion: &Recursion{Config: resolver.Compile(resolver.Settings{})}, gen: e.now.Load(), view: &e.now.Load().View, to: to, msg: query, arrived: time.Now(),
 		peer: server.Peer{Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Transport: over},
 	}
 }
@@ -67,7 +67,7 @@ func TestRepliesHoldNoWorker(t *testing.T) {
 			case 1:
 				go p.Answer(&cache.Answer{Rcode: wire.ServFail, EDE: -1}, "why")
 			default:
-				p.recursion = &Recursion{Cache: cache.New(cache.Options{Size: 1})}
+				p.recursion = &Recursion{Cache: cache.New(cache.Options{Size: 1}), Config: p.recursion.Config}
 				go p.Late()
 			}
 		}
@@ -145,8 +145,8 @@ func TestLateRepliesAreLimited(t *testing.T) {
 		r := resolver.New(resolver.Options{Cache: store, Exchanger: deadNetwork{}}, config)
 		defer r.Close()
 		e := New(Options{Uncontained: true}, Generation{
-			Limits:    Limits{Rates: rates},
-			Recursion: &Recursion{Cache: store, Resolver: r, Config: config},
+			Limits: Limits{Rates: rates},
+			View:   View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}},
 		})
 		w, buf, begun, names := e.newWorker(), make([]byte, wire.MaxMessage), time.Now(), 0
 		late := &stuck{may: make(chan struct{})}
@@ -201,10 +201,10 @@ func TestCacheSetBack(t *testing.T) {
 	config := resolver.Compile(resolver.Settings{IPv4: true})
 	r := resolver.New(resolver.Options{Cache: store, Exchanger: deadNetwork{}}, config)
 	defer r.Close()
-	e := New(Options{Uncontained: true}, Generation{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}})
+	e := New(Options{Uncontained: true}, Generation{View: View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}}})
 	w, buf := e.newWorker(), make([]byte, wire.MaxMessage)
 	name := []byte("\x03www\x07example\x00")
-	store.Writer().PutAnswer(resolver.Key(name, wire.TypeA, false, false), &cache.Answer{EDE: -1, TTL: 60, Rcode: wire.NXDomain}, store.Now())
+	store.Writer().PutAnswer(config.Key(name, wire.TypeA, false, false), &cache.Answer{EDE: -1, TTL: 60, Rcode: wire.NXDomain}, store.Now())
 	late := &stuck{may: make(chan struct{})}
 	close(late.may)
 	handled := func() int {

@@ -103,7 +103,7 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 		t = append(t, 0, wire.OptionKeepalive, 0, 2, byte(w.peer.Idle>>8), byte(w.peer.Idle))
 	}
 	if q.Expire && q.Opcode == wire.OpcodeQuery && q.Type == wire.TypeSOA && rcode == wire.NoError {
-		if e := g.Zones.Get(q.Name.Name()); e != nil {
+		if e := w.view.Zones.Get(q.Name.Name()); e != nil {
 			if left, ok := e.Expire(time.Now()); ok {
 				t = append(t, 0, wire.OptionExpire, 0, 4)
 				t = binary.BigEndian.AppendUint32(t, left)

@@ -208,7 +208,7 @@ func admitted(t *testing.T, r *Resolver, zone, name string, typ wire.Type, head,
 		msg, n = records(t, msg, text)
 		binary.BigEndian.PutUint16(msg[6+2*i:], uint16(n))
 	}
-	task := r.task(r.config.Load())
+	task := r.task(r.configs[0].Load())
 	m := task.reading()
 	if bad := m.Parse(msg); bad != 0 {
 		t.Fatal(bad)

@@ -274,7 +274,7 @@ func TestAdmitMany(t *testing.T) {
 			for i := range sets - 1 {
 				w.add(s, "", odd(i), nil)
 			}
-			task := r.task(r.config.Load())
+			task := r.task(r.configs[0].Load())
 			m := task.reading()
 			if bad := m.Parse(w.end()); bad != 0 {
 				t.Fatal(bad)
@@ -388,7 +388,7 @@ func BenchmarkReply(b *testing.B) {
 			c := &cut{zone: wire.Root, route: &Route{Zone: wire.Root, Forward: true}}
 			b.ReportAllocs()
 			for b.Loop() {
-				t := r.task(r.config.Load())
+				t := r.task(r.configs[0].Load())
 				m := t.reading()
 				if bad := m.Parse(msg); bad != 0 {
 					b.Fatal(bad)

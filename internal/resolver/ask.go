@@ -63,7 +63,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 	if c.local {
 		return t.askLocal(c, name, typ)
 	}
-	a := asking{t: t, c: c, name: name, typ: typ, whole: whole, zone: t.r.hash(c.zone)}
+	a := asking{t: t, c: c, name: name, typ: typ, whole: whole, zone: t.hash(c.zone)}
 	a.fail = notAsked
 	a.except = t.s.except.ofZone(name)
 	a.list = t.candidates(c, nil)
@@ -331,7 +331,7 @@ func (a *asking) weigh(s *candidate, f *finding) bool {
 	case f.kind == foundNothing:
 		s.out, s.lame = true, f.lame && iterated
 		if f.rcode == wire.Refused && iterated && a.t.depth == 0 {
-			a.t.r.refusals.refused(lameKey{s.server, a.zone}, a.t.r.hash(a.name))
+			a.t.r.refusals.refused(lameKey{s.server, a.zone}, a.t.hash(a.name))
 		}
 		a.fail = useless(f)
 		a.useless++

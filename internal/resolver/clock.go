@@ -63,7 +63,7 @@ func (r *Resolver) doubtClock(s *Config) doubt {
 	if why := s.early(now); why != "" {
 		return doubt{"the clock is wrong: " + why, true}
 	}
-	tr := r.trusts.get(wire.Root, time.Now())
+	tr := r.trusts[s.Partition].get(wire.Root, time.Now())
 	why := ""
 	switch {
 	case tr == nil:

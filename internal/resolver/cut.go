@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 
+	"port53/internal/cache"
 	"port53/internal/dnssec"
 	"port53/internal/wire"
 )
@@ -11,9 +12,9 @@ import (
 // A cut is a zone and whom to ask for what is in it: what a referral told, a route,
 // or a local zone.
 type cut struct {
-	zone    []byte // in lower case
-	part    uint16 // of the cache, so that what routes teach is kept apart
-	route   *Route // nil: iterated
+	zone    []byte     // in lower case
+	part    cache.Part // of the cache, so that what routes teach is kept apart
+	route   *Route     // nil: iterated
 	local   bool
 	targets []target
 	expires int64 // unix time
@@ -24,29 +25,36 @@ type cut struct {
 	dead     int // of these, those without any
 }
 
-// partLocal is the partition of what delegations out of local zones lead to;
-// routes have 1 and up, iteration has 0.
-const partLocal = 0xFFFF
+// The ways by which something is learned, each of which has a part of the cache to itself. Routes
+// have 1 and up.
+const (
+	wayIteration = 0
+	wayLocal     = 0xFFFF // by delegations out of local zones
+)
+
+// part returns the part of the cache that has what is learned by a way.
+func (s *Config) part(way uint16) cache.Part { return cache.PartOf(s.Partition, way) }
 
 // cutAbove returns the closest known cut at or above name, for a question of type
 // typ: DS lies on the parent's side (RFC 4035, section 3.1.4.1).
 func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 	name = dnssec.ParentSide(name, typ)
-	route, part := t.s.route(name)
+	route, way := t.s.route(name)
 	var apex []byte
 	if t.s.Local != nil {
 		if apex = t.s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
-			route, part = nil, partLocal
+			route, way = nil, wayLocal
 		} else {
 			apex = nil
 		}
 	}
 	if route != nil && t.noRoute {
-		route, part = nil, 0
+		route, way = nil, wayIteration
 	}
+	part := t.s.part(way)
 	for n := name; ; n = wire.Parent(n) {
 		if apex != nil && len(n) == len(apex) {
-			return &cut{zone: apex, part: partLocal, local: true}
+			return &cut{zone: apex, part: part, local: true}
 		}
 		if route != nil && len(n) == len(route.Zone) {
 			return routeCut(route, part)
@@ -60,7 +68,7 @@ func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 	}
 }
 
-// route returns the longest route at or above name, and its partition. One without servers
+// route returns the longest route at or above name, and the way that it is. One without servers
 // is an exception of those above it: the name is iterated.
 func (s *Config) route(name []byte) (*Route, uint16) {
 	for i := range s.routes {
@@ -71,7 +79,7 @@ func (s *Config) route(name []byte) (*Route, uint16) {
 			return &s.routes[i], uint16(i + 1)
 		}
 	}
-	return nil, 0
+	return nil, wayIteration
 }
 
 // Routed tells whether an operator's route leads to name more closely than a zone of
@@ -84,7 +92,7 @@ func (s *Config) Routed(name []byte, zone int) bool {
 // Routes tells whether there are routes at all.
 func (s *Config) Routes() bool { return len(s.routes) > 0 }
 
-func routeCut(r *Route, part uint16) *cut {
+func routeCut(r *Route, part cache.Part) *cut {
 	return &cut{zone: r.Zone, part: part, route: r}
 }
 
@@ -95,18 +103,19 @@ func (t *task) rootCut() *cut {
 	if t.priming {
 		return hints
 	}
-	f, mine := t.r.flights.join(t, primingFlight)
+	flight := flightKey{priming: true, view: t.s.Partition}
+	f, mine := t.r.flights.join(t, flight)
 	if !mine {
 		if f != nil {
 			t.waitFor(f)
 		}
-		if c := t.cachedCut(0, wire.Root); c != nil {
+		if c := t.cachedCut(hints.part, wire.Root); c != nil {
 			return c
 		}
 		return hints
 	}
-	defer t.r.flights.done(primingFlight, f)
-	if c := t.cachedCut(0, wire.Root); c != nil {
+	defer t.r.flights.done(flight, f)
+	if c := t.cachedCut(hints.part, wire.Root); c != nil {
 		return c // another task was done with it just before
 	}
 	t.priming = true
@@ -118,17 +127,13 @@ func (t *task) rootCut() *cut {
 	return hints
 }
 
-// primingFlight stands for the question for the root's servers while it is asked.
-// Clients ask for it too, with another key: what they get is an answer.
-var primingFlight = flightKey{priming: true}
-
 // primeRetry is how long, in seconds, the hints are used as they are when no server
 // told the root's servers, before they are asked again.
 const primeRetry = 10
 
 // hintCut returns the root's servers as the hints name them.
 func (s *Config) hintCut() *cut {
-	c := &cut{zone: wire.Root, hints: true}
+	c := &cut{zone: wire.Root, part: s.part(wayIteration), hints: true}
 	for _, h := range s.Hints {
 		c.targets = append(c.targets, target{name: h.Name, addrs: h.Addrs})
 	}
@@ -142,7 +147,7 @@ func (t *task) prime(hints *cut) *cut {
 	if fail != nil || f.kind != foundAnswer || f.set.Type != wire.TypeNS {
 		return nil
 	}
-	c := &cut{zone: wire.Root}
+	c := &cut{zone: wire.Root, part: hints.part}
 	for _, d := range f.set.Data[:min(len(f.set.Data), t.s.Limits.NameServers)] {
 		name := wire.Lower(nil, d)
 		c.targets = append(c.targets, target{name: name, addrs: f.addresses(name)})
@@ -175,7 +180,7 @@ type cutRoom struct {
 }
 
 // cachedCut returns what the parent of zone last told of it, or nil.
-func (t *task) cachedCut(part uint16, zone []byte) *cut {
+func (t *task) cachedCut(part cache.Part, zone []byte) *cut {
 	e := &t.entry
 	if !t.r.cache.Delegation(part, zone, t.unix(), e) || e.Stale || t.ahead > 0 && e.Expires <= t.unix()+t.ahead {
 		return nil
@@ -242,7 +247,7 @@ func (t *task) dropCutsAbove(c *cut) {
 		if up := t.cachedCut(c.part, zone); up != nil && t.unix()-up.stored > minCutAge {
 			t.dropCut(up)
 		}
-		t.r.trusts.doubt(zone)
+		t.trusts().doubt(zone)
 	}
 }
 
@@ -252,5 +257,7 @@ func (t *task) dropCut(c *cut) {
 	t.w.PutDelegation(c.part, c.zone, nil, 0, t.unix())
 }
 
-// hash returns a number that stands for a name in lower case.
-func (r *Resolver) hash(name []byte) uint64 { return maphash.Bytes(r.seed, name) }
+// hash returns a number that stands for a name in lower case, in the view that the task is for.
+func (t *task) hash(name []byte) uint64 {
+	return maphash.Bytes(t.r.seed, name) + uint64(t.s.Partition)*0x9E3779B97F4A7C15
+}

@@ -17,7 +17,7 @@ func TestDelegationsForADay(t *testing.T) {
 	r := New(Options{Cache: cache.New(cache.Options{Size: 1 << 20, MaxTTL: 30 * day})}, Compile(Settings{}))
 	defer r.Close()
 	for _, c := range []struct{ ttl, want uint32 }{{300, 300}, {day, day}, {day + 1, day}, {7 * day, day}} {
-		task := r.task(r.config.Load())
+		task := r.task(r.configs[0].Load())
 		now := task.unix()
 		made := &cut{zone: []byte("\x04test\x00"), targets: []target{{name: []byte("\x02ns\x04test\x00"), addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}}
 		task.keepCut(made, c.ttl)

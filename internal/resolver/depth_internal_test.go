@@ -44,7 +44,7 @@ func TestDepth(t *testing.T) {
 			most = defaultDepth
 		}
 		for depth := range most + 2 {
-			task := r.task(r.config.Load())
+			task := r.task(r.configs[0].Load())
 			task.depth, c.asked = depth, 0
 			l := task.below([]byte{1, 'a' + byte(depth), 0}, wire.TypeTXT)
 			if refused := l.fail != nil; refused != (depth >= most) || refused && !l.fail.now || refused == (c.asked > 0) || task.depth != depth {
@@ -66,7 +66,7 @@ func TestGlueless(t *testing.T) {
 			IPv4: true, Limits: Limits{Glueless: limit},
 			Routes: []Route{{Zone: wire.Root, Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:53")}, Forward: true}},
 		}))
-		task := r.task(r.config.Load())
+		task := r.task(r.configs[0].Load())
 		to := &cut{zone: []byte("\x07example\x00")}
 		for i := range byte(12) {
 			to.targets = append(to.targets, target{name: []byte{1, 'a' + i, 4, 't', 'e', 's', 't', 0}})

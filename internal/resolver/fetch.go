@@ -91,7 +91,7 @@ type link struct {
 	sec    cache.Security // of all of it together
 	reason int            // EDE of what is bogus, or of a note such as insecure by policy; edeNone
 	zone   []byte         // whose servers said it, or would
-	part   uint16
+	part   cache.Part
 	fail   *failure
 	making
 }
@@ -140,7 +140,7 @@ const maxReadings = 4
 // task returns a task for one question. Whoever takes it gives it back with release.
 func (r *Resolver) task(s *Config) *task {
 	t, w := tasks.Get().(*task), r.cache.Writer()
-	if r.config.Load() != s {
+	if r.configs[s.Partition].Load() != s {
 		// What is learned by a configuration that a reload has replaced is not kept. If the
 		// reload comes after this look, it revokes the writer.
 		w = r.cache.NoWriter()
@@ -198,22 +198,22 @@ func (t *task) lookup(name []byte, typ wire.Type) *link {
 
 // place returns the route of a name, and the partition of the cache that what is
 // known of it lies in.
-func (t *task) place(name []byte, typ wire.Type) (*Route, uint16) {
-	route, part := t.s.route(dnssec.ParentSide(name, typ))
+func (t *task) place(name []byte, typ wire.Type) (*Route, cache.Part) {
+	route, way := t.s.route(dnssec.ParentSide(name, typ))
 	if t.noRoute {
-		route, part = nil, 0
+		route, way = nil, wayIteration
 	}
 	if t.s.Local != nil {
 		if apex := t.s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
-			return nil, partLocal
+			return nil, t.s.part(wayLocal)
 		}
 	}
-	return route, part
+	return route, t.s.part(way)
 }
 
 // fetch asks servers, joined with whoever asks the same at this moment.
 func (t *task) fetch(name []byte, typ wire.Type) *link {
-	key := flightKey{question: question{t.text(name), typ}, validate: t.validate, direct: t.noRoute, w: t.w}
+	key := flightKey{question: question{t.text(name), typ}, validate: t.validate, direct: t.noRoute, view: t.s.Partition, w: t.w}
 	f, mine := t.r.flights.join(t, key)
 	if !mine {
 		if f == nil {
@@ -261,7 +261,7 @@ func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
 	if l := t.cached(part, name, typ); l != nil {
 		return l
 	}
-	if ede, text, failed := t.r.recentFailure(name, typ, t.unix()); failed {
+	if ede, text, failed := t.r.recentFailure(t.s, name, typ, t.unix()); failed {
 		return &link{reason: edeNone, fail: &failure{ede: ede, text: text, now: true}}
 	}
 	return nil
@@ -303,7 +303,7 @@ func (t *task) iterate(name []byte, typ wire.Type) *link {
 func (t *task) detour(name []byte, typ wire.Type) *link {
 	t.noRoute = true
 	defer func() { t.noRoute = false }()
-	l := t.cached(0, name, typ)
+	l := t.cached(t.s.part(wayIteration), name, typ)
 	if l == nil {
 		l = t.iterate(name, typ)
 	}
@@ -358,7 +358,7 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 				return l, nil
 			}
 			doubtful = l
-			t.avoid = append(t.avoid, lameKey{f.server, t.r.hash(c.zone)}) // one server may be stale or worse, and another right
+			t.avoid = append(t.avoid, lameKey{f.server, t.hash(c.zone)}) // one server may be stale or worse, and another right
 			continue
 		case f.kind == foundNXDomain:
 			show.all()

@@ -17,9 +17,10 @@ type flights struct {
 
 type flightKey struct {
 	question
-	priming  bool // the root's servers are asked for, which is nobody's question
+	priming  bool // the root's servers are asked for, which no client's question is
 	validate bool
-	direct   bool // past the forwarders
+	direct   bool  // past the forwarders
+	view     uint8 // that is asked for: what one learns is nobody else's
 	w        cache.Writer
 }
 

@@ -30,7 +30,7 @@ func TestKeysForADay(t *testing.T) {
 			t.Fatal(err)
 		}
 		set.Sigs = [][]byte{sig}
-		task := r.task(r.config.Load())
+		task := r.task(r.configs[0].Load())
 		tr := task.keysIn(&link{kind: foundAnswer, set: set}, &dnssec.Voucher{DNSKEYs: [][]byte{k.Key.Data}})
 		task.release()
 		if got := tr.expires.Sub(now).Seconds(); tr.sec != secSecure || len(tr.keys) != 1 || got < max(float64(c.want)-2, 1) || got > float64(c.want)+5 {

@@ -100,6 +100,10 @@ type Settings struct {
 	TimeNames  [][]byte // in lower case: answered without validation while the clock is wrong
 	Reporting  bool     // zones that name an agent are told of failures (RFC 9567)
 	Limits     Limits
+
+	// Partition is the part of the cache, below cache.MaxViews, that has what is learned by these
+	// settings, and nothing else. At any time there is one configuration for each.
+	Partition uint8
 }
 
 // A NegativeAnchor makes a zone and what is below it insecure for a time
@@ -123,17 +127,17 @@ type Resolver struct {
 	cache    *cache.Cache
 	exchange Exchanger
 	log      *slog.Logger
-	config   atomic.Pointer[Config] // that questions come with now
+	configs  [cache.MaxViews]atomic.Pointer[Config] // that questions come with now, by partition
 	seed     maphash.Seed
 	random   upstream.Entropy
 
 	flights  flights
-	trusts   trusts
+	trusts   [cache.MaxViews]trusts // by partition
 	lame     expiring[lameFor]
 	refusals refusals
 	dead     expiring[targetKey]
 	quota    quotas
-	spans    spans
+	spans    [cache.MaxViews]spans // likewise
 	waiting  waiting
 
 	inquiries chan *inquiry // to goroutines without work
@@ -202,14 +206,14 @@ func (c *Config) WithLocal(local Local) *Config {
 	return &next
 }
 
-// Apply says by which configuration questions come from now on. Questions that still come
+// Apply says by which configuration the questions of its partition come from now on. Questions that still come
 // with another are answered by that, and leave nothing in the cache. Keys of zones are
 // learned anew, unless c differs from the configuration before by its local zones alone.
 func (r *Resolver) Apply(c *Config) {
-	before := r.config.Swap(c)
+	before := r.configs[c.Partition].Swap(c)
 	if before == nil || before.origin != c.origin {
 		r.cache.Revoke()
-		r.trusts.clear()
+		r.trusts[c.Partition].clear()
 	}
 	if why := c.early(c.now()); why != "" && c.Validate {
 		r.tellClock(c, doubt{"the clock is wrong: " + why, true})

@@ -411,7 +411,7 @@ func (r *Resolver) Follow(ro *Rollover, apply func([]Anchor), report func(error)
 // anchorKeys returns the DNSKEY set of a zone as servers have it now, validated by
 // what is trusted.
 func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
-	t := r.task(r.config.Load())
+	t := r.task(r.configs[0].Load())
 	defer t.release()
 	a := t.s.anchors[string(zone)]
 	if a == nil {

@@ -60,6 +60,7 @@ func (w *waiting) init() {
 
 type inquiryKey struct {
 	question
+	view   uint8 // the partition of the cache: others know nothing of it
 	do, cd bool
 	w      cache.Writer // what is asked after a flush does not join what was asked before
 }
@@ -135,13 +136,13 @@ func network(a netip.Addr) netip.Prefix {
 // Ask finds the answer to q and tells its waiter. It does not block. If too many are
 // waiting already, the waiter is dropped, or somebody else's who has waited longer.
 func (r *Resolver) Ask(q *Request) {
-	key := inquiryKey{question{string(q.Name), q.Type}, q.DO, q.CD, r.cache.Writer()}
-	w := &r.waiting
-	w.mu.Lock()
 	config := q.Config
 	if config == nil {
-		config = r.config.Load()
+		config = r.configs[0].Load()
 	}
+	key := inquiryKey{question{string(q.Name), q.Type}, config.Partition, q.DO, q.CD, r.cache.Writer()}
+	w := &r.waiting
+	w.mu.Lock()
 	limits := &config.Limits
 	in := w.asked[key]
 	begin := in == nil
@@ -345,7 +346,7 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 	}
 	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !cd, refresh, stale, trace
 	if refresh {
-		if hit, ok := r.cache.Answer(Key(name, typ, do, cd), t.unix(), nil); ok && !hit.Stale {
+		if hit, ok := r.cache.Answer(c.Key(name, typ, do, cd), t.unix(), nil); ok && !hit.Stale {
 			t.ahead = int64(hit.TTL)
 		}
 	}
@@ -359,7 +360,7 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 	}
 	a := res.finish(name, typ, do)
 	now := t.unix()
-	key := cache.MakeKey(name, typ, variant(do, cd), 0)
+	key := c.Key(name, typ, do, cd)
 	if res.rcode == wire.ServFail {
 		r.counters.Failed.Add(1)
 		r.counters.Failures[min(max(res.ede, edeNone), maxEDE)+1].Add(1)
@@ -385,7 +386,7 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 // somebody asks for it (RFC 9520, section 3.2).
 const refreshPause = 5 * time.Second
 
-// Variant returns what tells the answers to one name and type apart: with or without
+// variant returns what tells the answers to one name and type apart: with or without
 // signatures, validated or not.
 func variant(do, cd bool) uint8 {
 	v := uint8(0)
@@ -399,15 +400,15 @@ func variant(do, cd bool) uint8 {
 }
 
 // Key returns the key of the cache's answer to a question. name is in lower case.
-func Key(name []byte, typ wire.Type, do, cd bool) cache.Key {
-	return cache.MakeKey(name, typ, variant(do, cd), 0)
+func (s *Config) Key(name []byte, typ wire.Type, do, cd bool) cache.Key {
+	return cache.MakeKey(name, typ, variant(do, cd), s.part(0))
 }
 
 // recentFailure tells whether the question failed just now, for those who waited for
 // another to ask it.
-func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int, text string, failed bool) {
-	for _, v := range [...]uint8{0, 1} {
-		if e, ok := r.cache.Failure(cache.MakeKey(name, typ, v, 0), now); ok {
+func (r *Resolver) recentFailure(c *Config, name []byte, typ wire.Type, now int64) (ede int, text string, failed bool) {
+	for _, do := range [...]bool{false, true} {
+		if e, ok := r.cache.Failure(c.Key(name, typ, do, false), now); ok {
 			return e, "the same question failed a moment ago", true
 		}
 	}
@@ -417,8 +418,13 @@ func (r *Resolver) recentFailure(name []byte, typ wire.Type, now int64) (ede int
 // Explain resolves a question anew, past the finished answers of the cache, and
 // returns the answer with the way to it.
 func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
+	return r.ExplainBy(r.configs[0].Load(), name, typ, do, cd)
+}
+
+// ExplainBy is Explain by one of the configurations that were applied.
+func (r *Resolver) ExplainBy(c *Config, name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(r.config.Load(), string(wire.Lower(nil, name)), typ, do, cd, false, false, false, tr)
+	a, text := r.resolve(c, string(wire.Lower(nil, name)), typ, do, cd, false, false, false, tr)
 	return a, text, tr
 }
 
@@ -429,13 +435,20 @@ func (r *Resolver) Flush(name []byte, tree bool) {
 	switch {
 	case tree && len(name) == 1:
 		r.cache.FlushAll()
-		r.spans.clear()
 	case tree:
 		r.cache.FlushTree(name)
-		r.spans.drop(name)
 	default:
 		r.cache.Flush(name)
-		r.spans.drop(name)
 	}
-	r.trusts.drop(name)
+	for i := range r.trusts {
+		r.spans[i].drop(name)
+		r.trusts[i].drop(name)
+	}
+}
+
+// FlushPartition forgets all that is known of a partition.
+func (r *Resolver) FlushPartition(partition uint8) {
+	r.cache.FlushView(partition)
+	r.spans[partition].clear()
+	r.trusts[partition].clear()
 }

@@ -36,6 +36,9 @@ type span struct {
 	expires time.Time
 }
 
+// spans returns those that were learned for the view that the task is for.
+func (t *task) spans() *spans { return &t.r.spans[t.s.Partition] }
+
 func (s *spans) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +143,7 @@ func (s *spans) zone(name []byte) (zone []byte, h *hashing) {
 // remember keeps the proofs of a secure denial for other names.
 func (t *task) remember(l *link) {
 	zone := l.denier
-	if !t.s.Aggressive || l.part != 0 || zone == nil {
+	if !t.s.Aggressive || l.part.Way() != wayIteration || zone == nil {
 		return
 	}
 	for _, s := range l.proof {
@@ -148,10 +151,10 @@ func (t *task) remember(l *link) {
 		case s.Type == wire.TypeSOA:
 			t.keepSet(l.part, s, cache.Authority, secSecure)
 		case s.Type == wire.TypeNSEC && usableSpan(s):
-			t.r.spans.put(t.w, zone, wire.AppendSortKey(nil, s.Owner, wire.LabelCount(zone)), nil, s)
+			t.spans().put(t.w, zone, wire.AppendSortKey(nil, s.Owner, wire.LabelCount(zone)), nil, s)
 		case s.Type == wire.TypeNSEC3:
 			if h, hash := hashingOf(s); h != nil {
-				t.r.spans.put(t.w, zone, hash, h, s)
+				t.spans().put(t.w, zone, hash, h, s)
 			}
 		}
 	}
@@ -170,12 +173,12 @@ func usableSpan(s *wire.RRset) bool {
 
 // synthesize answers from records that were learned with other names, or returns nil.
 // Names made from wildcards are not made here: they are asked for.
-func (t *task) synthesize(part uint16, name []byte, typ wire.Type, now int64) *link {
-	if part != 0 {
+func (t *task) synthesize(part cache.Part, name []byte, typ wire.Type, now int64) *link {
+	if part.Way() != wayIteration {
 		return nil
 	}
 	at := dnssec.ParentSide(name, typ)
-	zone, h := t.r.spans.zone(at)
+	zone, h := t.spans().zone(at)
 	if zone == nil || len(zone) < len(t.anchorOf(at)) || t.negativeTrust(name) {
 		return nil
 	}
@@ -204,7 +207,7 @@ func (t *task) synthesize(part uint16, name []byte, typ wire.Type, now int64) *l
 // spanned denies a name by NSEC records, or returns nil.
 func (t *task) spanned(zone, name []byte, typ wire.Type) *link {
 	clock := time.Now()
-	cover := t.r.spans.at(zone, name, clock)
+	cover := t.spans().at(zone, name, clock)
 	if cover == nil {
 		return nil
 	}
@@ -214,7 +217,7 @@ func (t *task) spanned(zone, name []byte, typ wire.Type) *link {
 	if !bytes.Equal(cover.Owner, name) && !wire.Subdomain(nextName(cover), name) { // else it has no records, but names below it
 		l.kind = foundNXDomain
 		star := append([]byte{1, '*'}, encloser(name, cover)...)
-		if second := t.r.spans.at(zone, star, clock); second != nil && !bytes.Equal(second.Owner, cover.Owner) {
+		if second := t.spans().at(zone, star, clock); second != nil && !bytes.Equal(second.Owner, cover.Owner) {
 			d.AddNSEC(second.Owner, second.Data[0])
 			l.proof = append(l.proof, second)
 		}

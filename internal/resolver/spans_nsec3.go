@@ -54,7 +54,7 @@ func (t *task) hashed(zone []byte, h *hashing, name []byte, typ wire.Type) *link
 	// look returns the record that matches or covers a name, or nil.
 	look := func(name []byte) (set *wire.RRset, match bool) {
 		hash := dnssec.HashName(nil, name, h.iterations, h.salt)
-		if set = t.r.spans.find(zone, hash, h, clock); set != nil {
+		if set = t.spans().find(zone, hash, h, clock); set != nil {
 			_, owner := hashingOf(set)
 			match = bytes.Equal(owner, hash)
 		}

@@ -16,7 +16,7 @@ func (s *Config) variants(name []byte, typ wire.Type, do, cd bool, f func(k cach
 			if signed == do && disabled == cd || disabled && !cd && s.Validate {
 				continue
 			}
-			if !f(Key(name, typ, signed, disabled), signed) {
+			if !f(s.Key(name, typ, signed, disabled), signed) {
 				return
 			}
 		}

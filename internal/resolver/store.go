@@ -11,7 +11,7 @@ import (
 // cached returns what the cache knows of name and typ, or nil. Under validation it
 // is validated now if it was not before. What is bogus is forgotten, and not returned:
 // another server may have better (RFC 4035, sections 4.7 and 5.5).
-func (t *task) cached(part uint16, name []byte, typ wire.Type) *link {
+func (t *task) cached(part cache.Part, name []byte, typ wire.Type) *link {
 	now := t.unix()
 	l := t.cachedSet(part, name, typ, now)
 	if l == nil && typ != wire.TypeCNAME && typ != wire.TypeDS && typ != wire.TypeANY {
@@ -62,7 +62,7 @@ func (t *task) forget(l *link, name []byte, typ wire.Type) {
 }
 
 // cachedSet returns the entry of exactly this name and type, or nil.
-func (t *task) cachedSet(part uint16, name []byte, typ wire.Type, now int64) *link {
+func (t *task) cachedSet(part cache.Part, name []byte, typ wire.Type, now int64) *link {
 	e := &t.entry
 	if typ == wire.TypeANY || !t.r.cache.RRset(part, name, typ, now, e) || e.Stale && !t.expired {
 		return nil
@@ -75,7 +75,7 @@ func (t *task) cachedSet(part uint16, name []byte, typ wire.Type, now int64) *li
 }
 
 // cachedDenial returns the entry that says that name does not exist, or nil.
-func (t *task) cachedDenial(part uint16, name []byte, now int64) *link {
+func (t *task) cachedDenial(part cache.Part, name []byte, now int64) *link {
 	e := &t.entry
 	if !t.r.cache.Denial(part, name, now, e) || e.Stale && !t.expired {
 		return nil
@@ -85,7 +85,7 @@ func (t *task) cachedDenial(part uint16, name []byte, now int64) *link {
 }
 
 // negativeLink makes a link of a negative entry, or nil of one that cannot be read.
-func negativeLink(kind int, e *cache.Entry, part uint16) *link {
+func negativeLink(kind int, e *cache.Entry, part cache.Part) *link {
 	proof, ok := decodeSets(e.Proof, e.TTL)
 	if !ok {
 		return nil
@@ -95,7 +95,7 @@ func negativeLink(kind int, e *cache.Entry, part uint16) *link {
 
 // cachedAbove answers from what is known of names above: a DNAME (RFC 6672), a name
 // that is proven not to exist (RFC 8020), or proofs that cover this one (RFC 8198).
-func (t *task) cachedAbove(part uint16, name []byte, typ wire.Type, now int64) *link {
+func (t *task) cachedAbove(part cache.Part, name []byte, typ wire.Type, now int64) *link {
 	if len(name) == 1 {
 		return nil
 	}
@@ -177,7 +177,7 @@ func minimum(soa *wire.RRset) uint32 {
 	return min(binary.BigEndian.Uint32(d[len(d)-4:]), soa.TTL)
 }
 
-func (t *task) keepSet(part uint16, s *wire.RRset, rank cache.Rank, sec cache.Security) {
+func (t *task) keepSet(part cache.Part, s *wire.RRset, rank cache.Rank, sec cache.Security) {
 	t.w.PutRRset(part, s, rank, sec, t.unix())
 }
 

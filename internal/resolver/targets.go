@@ -102,7 +102,7 @@ func (t *task) spares(c *cut) (found bool) {
 // target looks up the addresses of a name server, of one family or of all, and tells
 // whether any are new.
 func (t *task) target(g *target, all bool) bool {
-	key := targetKey{t.r.hash(g.name)}
+	key := targetKey{t.hash(g.name)}
 	if t.r.dead.has(key) {
 		return false
 	}

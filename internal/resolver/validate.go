@@ -28,6 +28,9 @@ type trusts struct {
 	m  map[string]*trust
 }
 
+// trusts returns the keys that were learned for the view that the task is for.
+func (t *task) trusts() *trusts { return &t.r.trusts[t.s.Partition] }
+
 func (ts *trusts) get(zone []byte, now time.Time) *trust {
 	ts.mu.RLock()
 	tr := ts.m[string(zone)]
@@ -113,7 +116,7 @@ func (t *task) check(l *link, name []byte, typ wire.Type) {
 
 func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 	at := dnssec.ParentSide(name, typ)
-	if l.part == partLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
+	if l.part.Way() == wayLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
 		return insecure(edeNone)
 	}
 	switch l.kind {
@@ -316,7 +319,7 @@ func ancestor(name []byte, labels int) []byte {
 // If name is proven to be no zone, cut is false, and it is as good as a bogus one.
 func (t *task) trustOf(name []byte) *trust {
 	now := time.Now()
-	if tr := t.r.trusts.get(name, now); tr != nil {
+	if tr := t.trusts().get(name, now); tr != nil {
 		return tr
 	}
 	tr := t.findTrust(name)
@@ -328,7 +331,7 @@ func (t *task) trustOf(name []byte) *trust {
 		tr.expires = now.Add(bogusTTL * time.Second)
 	}
 	if t.b.left() > 0 && !tr.passing() {
-		t.r.trusts.put(t.w, bytes.Clone(name), tr)
+		t.trusts().put(t.w, bytes.Clone(name), tr)
 	}
 	return tr
 }
@@ -405,7 +408,7 @@ func (t *task) besideAlias(name []byte) *trust {
 	if zone == nil {
 		return nil
 	}
-	tr := t.r.trusts.get(zone, time.Now())
+	tr := t.trusts().get(zone, time.Now())
 	if tr == nil || tr.sec != secSecure {
 		return nil
 	}
@@ -530,7 +533,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 		doubtful = tr
 		t.forget(l, name, wire.TypeDNSKEY)
 		if l.server.IsValid() {
-			t.avoid = append(t.avoid, lameKey{l.server, t.r.hash(l.zone)})
+			t.avoid = append(t.avoid, lameKey{l.server, t.hash(l.zone)})
 		}
 	}
 }

@@ -55,6 +55,7 @@ func (t Transport) String() string {
 type Peer struct {
 	Remote    netip.AddrPort // the client; IPv4 addresses are unmapped, and there is no zone
 	Local     netip.Addr     // the address that was asked, invalid if unknown
+	LocalPort uint16         // and its port
 	Transport Transport
 	Idle      uint16 // TCP: the idle timeout now granted, in units of 100 ms (RFC 7828, section 3.1)
 

@@ -51,10 +51,11 @@ type tcpInput struct {
 func newTCPConn(t *tcpTable, conn net.Conn) *tcpConn {
 	c := &tcpConn{table: t, conn: conn, freed: make(chan struct{}, 1), gone: make(chan struct{})}
 	c.out.bind(c)
-	remote := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort())
+	remote, local := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort()), unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort())
 	c.peer = Peer{
 		Remote:    netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
-		Local:     conn.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap().WithZone(""),
+		Local:     local.Addr().WithZone(""),
+		LocalPort: local.Port(),
 		Transport: TCP,
 		Later:     c.detach,
 	}

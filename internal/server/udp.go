@@ -35,7 +35,8 @@ type udpSocket struct {
 	conn     *net.UDPConn
 	now      datagramNow
 	local    netip.Addr // the address bound, invalid for a wildcard
-	counters []traffic  // one a worker
+	port     uint16
+	counters []traffic // one a worker
 }
 
 // newUDP takes conn, bound to local, for that many workers.
@@ -43,7 +44,7 @@ func (s *Server) newUDP(conn *net.UDPConn, local netip.Addr, workers int) *udpSo
 	if local.IsUnspecified() {
 		local = netip.Addr{}
 	}
-	u := &udpSocket{server: s, conn: conn, local: local, counters: make([]traffic, workers)}
+	u := &udpSocket{server: s, conn: conn, local: local, port: conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), counters: make([]traffic, workers)}
 	u.now.bind(conn)
 	return u
 }
@@ -55,7 +56,7 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 	if !u.local.IsValid() {
 		control = make([]byte, controlLen)
 	}
-	peer := Peer{Transport: UDP}
+	peer := Peer{Transport: UDP, LocalPort: u.port}
 	var later udpLater
 	later.bind(u, &peer)
 	var drain drainer

@@ -92,7 +92,7 @@ func newBatcher(u *udpSocket, w Worker, count *traffic) (*batcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local}, query: query}
+	b := &batcher{socket: u, worker: w, count: count, peer: Peer{Transport: UDP, Local: u.local, LocalPort: u.port}, query: query}
 	b.later.bind(u, &b.peer)
 	for i := range udpBatch {
 		b.rxVec[i].Base = &b.query[i*udpSlot]

@@ -34,6 +34,7 @@ const (
 type Examined struct {
 	Path    string  `json:"path"`           // relative to the directory
 	Zone    string  `json:"zone,omitempty"` // whose it is
+	View    string  `json:"view,omitempty"` // that tells the zone from others of its name
 	Verdict Verdict `json:"verdict"`
 	Serial  *uint32 `json:"serial,omitempty"` // of the version that the next start serves, or leads on from
 	Text    string  `json:"text"`             // what it has, or what is wrong
@@ -138,7 +139,8 @@ func examineZone(dir, above, name string) (list []Examined, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if z.apex = apexOf(content); z.apex == nil || fileName(z.apex) != name {
+	plain, of, _ := strings.Cut(name, ofMark)
+	if z.apex = apexOf(content); z.apex == nil || fileName(z.apex) != plain {
 		z.apex = []byte{0}
 	}
 	v, whole := z.examineWhole(content, name)
@@ -172,8 +174,8 @@ func examineZone(dir, above, name string) (list []Examined, err error) {
 			one.Verdict, one.Text = Unknown, "it is no file of port53's state"
 		}
 		one.Path = filepath.Join(above, name, e.Name())
-		if one.Zone = ""; len(z.apex) > 1 || name == "%root" {
-			one.Zone = string(wire.AppendName(nil, z.apex))
+		if one.Zone = ""; len(z.apex) > 1 || plain == "%root" {
+			one.Zone, one.View = string(wire.AppendName(nil, z.apex)), of
 		}
 		list = append(list, one)
 	}

@@ -29,7 +29,7 @@ import (
 
 // A Dir is a directory with zones. Others than its owner cannot look into it: zones may
 // be of nobody else's business. Zones are named by their apex, in wire form and lower
-// case. Calls for one zone come one after the other, calls for several at the same time.
+// case, or by a [Key]. Calls for one zone come one after the other, calls for several at the same time.
 type Dir struct {
 	path string
 	log  *slog.Logger
@@ -88,22 +88,39 @@ func openOn(fsys fileSystem, path string, log *slog.Logger) *Dir {
 	return &Dir{path: path, log: log, fsys: fsys, shelf: &shelf{fsys: fsys}, limits: limits{minJournal, maxWhole}, zones: map[string]*files{}}
 }
 
+// Key returns what stands for a zone among several of one name: of is what tells it from the others,
+// such as the view that it is in; empty: nothing has to. All calls for a zone are given its key.
+func Key(apex []byte, of string) []byte { return append(wire.Lower(nil, apex), of...) }
+
+// Apex returns the name of the zone that a key is of.
+func Apex(key []byte) []byte {
+	n, err := wire.CheckName(key)
+	if err != nil {
+		return key
+	}
+	return key[:n:n]
+}
+
 // of returns the files of a zone. They need not exist.
-func (d *Dir) of(apex []byte) *files {
+func (d *Dir) of(key []byte) *files {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.swept {
 		d.swept = true
 		d.sweep()
 	}
-	z := d.zones[string(apex)]
+	z := d.zones[string(key)]
 	if z == nil {
-		apex = append([]byte(nil), apex...)
+		key = append([]byte(nil), key...)
+		apex := Apex(key)
 		z = &files{
-			apex: apex, dir: filepath.Join(d.path, fileName(apex)), fsys: d.fsys, limits: d.limits, shared: d.shelf,
+			apex: apex, dir: d.Place(key), fsys: d.fsys, limits: d.limits, shared: d.shelf,
 			log: d.log.With("zone", string(wire.AppendName(nil, apex))),
 		}
-		d.zones[string(apex)] = z
+		if of := key[len(apex):]; len(of) > 0 {
+			z.log = z.log.With("view", string(of))
+		}
+		d.zones[string(key)] = z
 	}
 	return z
 }
@@ -211,7 +228,7 @@ func (d *Dir) Remove(apex []byte) error {
 }
 
 // Place returns the directory of a zone, which need not exist.
-func (d *Dir) Place(apex []byte) string { return filepath.Join(d.path, fileName(apex)) }
+func (d *Dir) Place(key []byte) string { return filepath.Join(d.path, fileName(key)) }
 
 // Has reports whether anything is kept of a zone.
 func (d *Dir) Has(apex []byte) bool {
@@ -222,8 +239,16 @@ func (d *Dir) Has(apex []byte) bool {
 // maxFileName leaves room in the 255 bytes that file systems allow.
 const maxFileName = 200
 
+// ofMark parts the name of a zone's directory from what tells the zone from others of its name. No
+// name has it.
+const ofMark = "@"
+
 // fileName returns a name for a directory that no other zone has.
-func fileName(apex []byte) string {
+func fileName(key []byte) string {
+	apex := Apex(key)
+	if of := key[len(apex):]; len(of) > 0 {
+		return fileName(apex) + ofMark + string(of)
+	}
 	var b strings.Builder
 	for _, c := range []byte(strings.TrimSuffix(string(wire.AppendName(nil, apex)), ".")) {
 		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_' || c == '.' && b.Len() > 0 {

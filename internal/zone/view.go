@@ -45,6 +45,7 @@ func (s *Served) Extend(until time.Time) {
 // An Entry is all that belongs to one zone: who may do what with it, and what is served.
 type Entry struct {
 	Apex   []byte         // in lower case
+	Of     string         // what tells it from other zones of its name; empty: there need be none
 	Access *policy.Access // never nil
 	Order  wire.Order     // of the records of a set
 	*Served
@@ -70,6 +71,30 @@ func (e *Entry) Expire(now time.Time) (seconds uint32, ok bool) {
 
 // Key returns a number that stands for the zone's name.
 func (e *Entry) Key() uint64 { return uint64(e.hash) }
+
+// DefaultView is the name of the view of those whom no other view is for, which is the only one where
+// none is configured.
+const DefaultView = "default"
+
+// Views are the zones that are served, by the names of the views that see them. A zone of several is
+// one: they share its version. They are not modified once they were given to a reader.
+type Views map[string]*View
+
+// Of returns the zones of a view, none if nothing is known of it.
+func (v Views) Of(name string) *View {
+	if zones := v[name]; zones != nil {
+		return zones
+	}
+	return &View{seed: v.Seed()}
+}
+
+// Seed returns the seed for builders of zones of these views.
+func (v Views) Seed() wire.Seed {
+	if zones := v[DefaultView]; zones != nil {
+		return zones.seed
+	}
+	return 0
+}
 
 // shards is over how many tables the zones are spread: a change copies one of
 // them, so that changing one zone among 100,000 costs about 400 entries.
@@ -185,6 +210,7 @@ func (v *View) All() iter.Seq[*Entry] {
 // A Change is one zone of a view that is to come.
 type Change struct {
 	Apex   []byte         // in any case
+	Of     string         // as in Entry
 	Access *policy.Access // nil: the zero value
 	Order  wire.Order     // in which the records of a set are sent
 	Served *Served        // nil: a new one, with Zone
@@ -217,7 +243,7 @@ func (v *View) With(changes ...Change) *View {
 			t = t.clone()
 			next.shards[i], copied[i] = t, true
 		}
-		e := &Entry{Apex: apex, Access: c.Access, Order: c.Order, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
+		e := &Entry{Apex: apex, Of: c.Of, Access: c.Access, Order: c.Order, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
 		if e.Access == nil {
 			e.Access = nobody
 		}

@@ -181,7 +181,7 @@ func (m *Manager) Refresh(apex []byte, whole bool) error {
 // Notify is told that the primary of a zone has a new version (RFC 1996), by a peer that
 // may say so. It reports whether the zone is here and has primaries.
 func (m *Manager) Notify(r *Request) bool {
-	z := m.find(r.Entry.Apex)
+	z := m.of(r.Entry)
 	if z == nil || !z.polled {
 		act := r.act(telemetry.Notified, telemetry.Refused)
 		act.Reason = "the zone has no primaries here"

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"port53/internal/policy"
+	"port53/internal/store"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -118,7 +119,7 @@ func (m *Manager) members(sources []Source) []Source {
 	taken := make(map[string]bool, len(sources))
 	var catalogs []*Source
 	for i := range sources {
-		taken[string(wire.Lower(nil, sources[i].Apex))] = true
+		taken[sources[i].key()] = true
 		if sources[i].Consumes != nil {
 			catalogs = append(catalogs, &sources[i])
 		}
@@ -129,7 +130,7 @@ func (m *Manager) members(sources []Source) []Source {
 	var order []string
 	claims := map[string][]claim{}
 	for _, s := range catalogs {
-		key := string(wire.Lower(nil, s.Apex))
+		key := s.key()
 		z := m.find([]byte(key))
 		if z == nil || z.past.Load() == nil {
 			continue
@@ -140,7 +141,7 @@ func (m *Manager) members(sources []Source) []Source {
 			list = m.former(key)
 		}
 		for _, member := range list {
-			name := string(member.apex)
+			name := string(store.Key(member.apex, s.Of))
 			if taken[name] {
 				m.log.Warn("a catalog names a zone that the configuration has: the configuration counts", "catalog", z.name(), "zone", string(wire.AppendName(nil, member.apex)))
 				continue
@@ -192,8 +193,8 @@ func (m *Manager) owner(name string, claims []claim) claim {
 func (m *Manager) former(key string) []member {
 	var list []member
 	for _, z := range m.all() {
-		if s := z.source; s.Member != "" && string(wire.Lower(nil, s.Catalog)) == key {
-			list = append(list, member{label: s.Member, apex: []byte(z.key), group: s.Group})
+		if s := z.source; s.Member != "" && string(store.Key(s.Catalog, s.Of)) == key {
+			list = append(list, member{label: s.Member, apex: z.apex(), group: s.Group})
 		}
 	}
 	return list
@@ -207,7 +208,7 @@ func (s *Source) memberSource(m member) Source {
 		t = group
 	}
 	member := Source{
-		Apex: m.apex, Order: s.Order, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
+		Apex: m.apex, Views: s.Views, Of: s.Of, Order: s.Order, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
 		Primaries: t.Primaries, Secondaries: t.Secondaries, Notify: t.Notify, Transfer: t.Transfer,
 		Keys: t.Keys, TransferBy: t.TransferBy, Key: t.Key, Insecure: t.Insecure, Catalog: s.Apex, Member: m.label, Group: m.group,
 	}
@@ -237,7 +238,7 @@ func (m *Manager) unknown(sources []Source) bool {
 		}
 	}
 	return served != len(sources) || slices.ContainsFunc(sources, func(s Source) bool {
-		z := m.find(s.Apex)
+		z := m.find([]byte(s.key()))
 		return z == nil || z.source.Member != s.Member
 	})
 }

@@ -120,7 +120,7 @@ func TestPublishOnce(t *testing.T) {
 	s := newServer(t, zones.Options{})
 	before := s.view.Load()
 	var views []*zone.View
-	_, err := s.manager.Load(context.Background(), []zones.Source{{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}}}, func(v *zone.View) { views = append(views, v) })
+	_, err := s.manager.Load(context.Background(), []zones.Source{{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}}}, func(v zone.Views) { views = append(views, v.Of(zone.DefaultView)) })
 	if err != nil || len(views) != 1 || views[0].Len() != 1 || s.view.Load() != before {
 		t.Errorf("%v, published %d times", err, len(views))
 	}

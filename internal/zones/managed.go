@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"port53/internal/policy"
+	"port53/internal/store"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -113,7 +114,20 @@ func (z *managed) servers() []netip.AddrPort {
 	return nil
 }
 
-func (z *managed) name() string { return string(wire.AppendName(nil, []byte(z.key))) }
+// apex returns the zone's name in lower case.
+func (z *managed) apex() []byte { return store.Apex([]byte(z.key)) }
+
+// name returns the zone's name as logs have it, with the view that tells it from others of the name.
+func (z *managed) name() string { return nameOf(z.key) }
+
+func nameOf(key string) string {
+	apex := store.Apex([]byte(key))
+	text := string(wire.AppendName(nil, apex))
+	if of := key[len(apex):]; of != "" {
+		text += " (view " + of + ")"
+	}
+	return text
+}
 
 // overwrites reports whether a newer file takes back what updates made of the version with
 // the serial.
@@ -193,6 +207,7 @@ func (p *past) since(serial uint32) []*zone.Delta {
 // In one piece: it is the form of the JSON.
 type Status struct {
 	Name     string    `json:"zone"`
+	Views    []string  `json:"views,omitempty"` // that see it, where there are views
 	File     string    `json:"file"`
 	Serving  bool      `json:"serving"`
 	Failed   bool      `json:"failed"` // the last attempt to load it
@@ -250,7 +265,7 @@ func (z *managed) tell() Status {
 // describe returns how the zone is. z.mu is held.
 func (z *managed) describe() Status {
 	s := Status{
-		Name: z.source.name(), File: z.source.File, Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
+		Name: z.source.name(), Views: z.source.Views, File: z.source.File, Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
 		Role: "primary", Place: z.source.Place, Added: z.source.Added, Secondaries: z.source.followers(), History: len(z.history.deltas), Frozen: z.frozen,
 	}
 	if z.polled {

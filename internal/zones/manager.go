@@ -1,6 +1,7 @@
 package zones
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -8,10 +9,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"port53/internal/store"
 	"port53/internal/telemetry"
 	"port53/internal/transfer"
 	"port53/internal/tsig"
@@ -23,7 +26,7 @@ import (
 type Options struct {
 	// Publish is given the zones to serve whenever the set of them, or who may do what with
 	// them, changes outside of a Load. It does not block.
-	Publish func(*zone.View)
+	Publish func(zone.Views)
 
 	Seed   wire.Seed // zones are built with; random
 	Store  Store     // nil: secondary zones are fetched anew at each start, and updates last until the end
@@ -82,8 +85,8 @@ type life struct {
 
 // A set is what zones there are. Manager.loading guards it.
 type set struct {
-	publish    func(*zone.View)
-	view       *zone.View // as it was published last
+	publish    func(zone.Views)
+	views      zone.Views // as they were published last
 	configured []Source   // by the last Load, without the members of catalogs
 }
 
@@ -93,11 +96,11 @@ func New(o Options) *Manager {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.Publish == nil {
-		o.Publish = func(*zone.View) {}
+		o.Publish = func(zone.Views) {}
 	}
 	m := &Manager{
 		log: o.Log, audit: o.Audit, seed: o.Seed, stores: stores{o.Store, o.Signatures}, client: o.Client, replays: tsig.NewReplay(time.Now()),
-		set: set{publish: o.Publish, view: zone.NewView(o.Seed)}, zones: map[string]*managed{},
+		set: set{publish: o.Publish, views: zone.Views{zone.DefaultView: zone.NewView(o.Seed)}}, zones: map[string]*managed{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.notifier = newNotifier(m.ctx, m.log, &m.client)
@@ -119,11 +122,46 @@ func (m *Manager) SetBounds(b Bounds) {
 	m.schedule.change(func(p *places) { p.peer = b.In })
 }
 
-// find returns a zone by its name in lower case, or nil.
-func (m *Manager) find(apex []byte) *managed {
+// find returns the zone of a key, as [store.Key] makes it of the zone's name in lower case, or nil.
+func (m *Manager) find(key []byte) *managed {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.zones[string(apex)]
+	return m.zones[string(key)]
+}
+
+// of returns the zone that an entry is of, or nil.
+func (m *Manager) of(e *zone.Entry) *managed { return m.find(store.Key(e.Apex, e.Of)) }
+
+// Key returns what stands for the zone of a name that a view sees, for the methods that take one. With
+// view empty it has to be the only zone of that name. apex is in lower case.
+func (m *Manager) Key(apex []byte, view string) ([]byte, error) {
+	var views [][]string
+	var found *managed
+	for _, z := range m.all() {
+		if !bytes.Equal(z.apex(), apex) {
+			continue
+		}
+		in := z.tell().Views
+		if len(in) == 0 {
+			in = defaultViews
+		}
+		if view == "" || slices.Contains(in, view) {
+			found = z
+			views = append(views, in)
+		}
+	}
+	switch len(views) {
+	case 0:
+		if view != "" {
+			return nil, fmt.Errorf("no zone of that name is served in view %s", view)
+		}
+		return nil, errNotServed
+	case 1:
+		return []byte(found.key), nil
+	}
+	names := slices.Concat(views...)
+	slices.Sort(names)
+	return nil, fmt.Errorf("views have zones of their own of that name: say which with --view, of %s", strings.Join(names, ", "))
 }
 
 // all returns the zones, in no order.
@@ -149,7 +187,7 @@ func (m *Manager) Status() []Status {
 		}
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Status) int { return cmp.Or(cmp.Compare(a.Name, b.Name), slices.Compare(a.Views, b.Views)) })
 	return all
 }
 
@@ -182,7 +220,7 @@ const bigLoad = 16 << 20
 //
 // publish is given the zones, once, when everything is ready that is served from then on;
 // nil: as Options.Publish. It does not block.
-func (m *Manager) Load(ctx context.Context, sources []Source, publish func(*zone.View)) (Report, error) {
+func (m *Manager) Load(ctx context.Context, sources []Source, publish func(zone.Views)) (Report, error) {
 	m.loading.Lock()
 	defer m.loading.Unlock()
 	if publish == nil {
@@ -217,7 +255,7 @@ type step struct {
 }
 
 // load does what Load does for a list of sources. m.loading is held.
-func (m *Manager) load(ctx context.Context, sources []Source, publish func(*zone.View)) (Report, error) {
+func (m *Manager) load(ctx context.Context, sources []Source, publish func(zone.Views)) (Report, error) {
 	start := time.Now()
 	steps := make([]step, len(sources))
 	defer func() {
@@ -230,7 +268,7 @@ func (m *Manager) load(ctx context.Context, sources []Source, publish func(*zone
 	named := make(map[string]bool, len(sources))
 	for i := range sources {
 		s := &steps[i]
-		s.source, s.key = &sources[i], string(wire.Lower(nil, sources[i].Apex))
+		s.source, s.key = &sources[i], sources[i].key()
 		named[s.key] = true
 		s.was = m.find([]byte(s.key))
 	}
@@ -380,12 +418,12 @@ func (m *Manager) settle(ctx context.Context, s *step) {
 }
 
 // install makes the steps what is served, all at once. Zones with a candidate are held.
-func (m *Manager) install(steps []step, leaving []*managed, publish func(*zone.View)) (report Report, size int) {
-	changes := make([]zone.Change, 0, len(steps)+len(leaving))
+func (m *Manager) install(steps []step, leaving []*managed, publish func(zone.Views)) (report Report, size int) {
+	changes := make([]zone.Change, 0, len(steps))
 	for i := range steps {
 		s := &steps[i]
 		z := s.zone
-		c := zone.Change{Apex: s.source.Apex, Access: s.source.access(), Order: s.source.Order, Served: z.served}
+		c := zone.Change{Apex: s.source.Apex, Of: s.source.Of, Access: s.source.access(), Order: s.source.Order, Served: z.served}
 		switch {
 		case s.next != nil && s.next.Zone != nil:
 			// A Served of its own: a query that came before the change goes on with the old.
@@ -398,11 +436,8 @@ func (m *Manager) install(steps []step, leaving []*managed, publish func(*zone.V
 		}
 		changes = append(changes, c)
 	}
-	for _, z := range leaving {
-		changes = append(changes, zone.Change{Apex: []byte(z.key), Remove: true})
-	}
-	m.set.view = m.set.view.With(changes...)
-	publish(m.set.view)
+	m.set.views = m.set.with(steps, changes, leaving)
+	publish(m.set.views)
 
 	m.mu.Lock()
 	for _, z := range leaving {
@@ -424,6 +459,44 @@ func (m *Manager) install(steps []step, leaving []*managed, publish func(*zone.V
 		size += m.enter(s, &changes[i], &report)
 	}
 	return report, size
+}
+
+// with returns the zones of each view when those of steps are as changes say, and leaving are gone.
+func (s *set) with(steps []step, changes []zone.Change, leaving []*managed) zone.Views {
+	by := map[string][]zone.Change{}
+	take := func(from []string, z *managed) {
+		for _, view := range from {
+			by[view] = append(by[view], zone.Change{Apex: z.apex(), Remove: true})
+		}
+	}
+	// First what goes: where it was there may be another of its name now.
+	for _, z := range leaving {
+		take(z.source.views(), z)
+	}
+	for i := range steps {
+		if was := steps[i].was; was != nil && !slices.Equal(was.source.views(), steps[i].source.views()) {
+			take(was.source.views(), was)
+		}
+	}
+	for i := range steps {
+		for _, view := range steps[i].source.views() {
+			by[view] = append(by[view], changes[i])
+		}
+	}
+	next := zone.Views{}
+	for view, zones := range s.views {
+		if zones.Len() > 0 || view == zone.DefaultView {
+			next[view] = zones
+		}
+	}
+	for view, list := range by {
+		zones := next[view]
+		if zones == nil {
+			zones = zone.NewView(s.views.Seed())
+		}
+		next[view] = zones.With(list...)
+	}
+	return next
 }
 
 // enter makes a zone remember what a load made of it, and returns the bytes of its new

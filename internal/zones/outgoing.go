@@ -28,7 +28,7 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 		}
 		_ = reply(msg) // a client that went away needs no answer
 	}
-	z, peer := m.find(r.Entry.Apex), r.Client.Addr()
+	z, peer := m.of(r.Entry), r.Client.Addr()
 	switch {
 	case err != nil:
 		m.refuse(r, err.Error())

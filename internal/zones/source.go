@@ -6,8 +6,10 @@ import (
 	"slices"
 
 	"port53/internal/policy"
+	"port53/internal/store"
 	"port53/internal/tsig"
 	"port53/internal/wire"
+	"port53/internal/zone"
 )
 
 // A Source is one zone as it is configured: where it comes from, with whom it is exchanged
@@ -17,6 +19,12 @@ import (
 // of it.
 type Source struct {
 	Apex []byte // in wire form
+
+	// Views are the names of the views that see the zone; none: the default one alone. Of is what
+	// tells it from other zones of its name, on disk too: the name of one of them, of at most
+	// 64 letters in lower case, digits and dashes. Empty: it is the one that needs no other name.
+	Views []string
+	Of    string
 
 	// Origin is where versions come from. Nil: as the fields below say, from File, from
 	// Primaries, or made here as a catalog.
@@ -197,6 +205,20 @@ func (s *Source) followers() []netip.AddrPort {
 }
 
 func (s *Source) name() string { return string(wire.AppendName(nil, s.Apex)) }
+
+// views returns the names of the views that see the zone.
+func (s *Source) views() []string {
+	if len(s.Views) == 0 {
+		return defaultViews
+	}
+	return s.Views
+}
+
+// defaultViews is the view of zones for which none is named.
+var defaultViews = []string{zone.DefaultView}
+
+// key returns what stands for the zone among all.
+func (s *Source) key() string { return string(store.Key(s.Apex, s.Of)) }
 
 // A Problem is something wrong with a zone.
 type Problem struct {

@@ -110,7 +110,7 @@ func (m *Manager) update(r *Request) wire.Rcode {
 		u.rcode, u.why = wire.FormErr, bad.Error()
 		return u.rcode
 	}
-	z := m.find(r.Entry.Apex)
+	z := m.of(r.Entry)
 	if z == nil {
 		u.rcode, u.why = wire.NotAuth, errNotServed.Error()
 		return u.rcode
@@ -275,7 +275,7 @@ func (z *managed) next() func(serial uint32) uint32 {
 // it, and returns its reply, or nil (RFC 2136, section 6). The message goes as it came: its
 // signature is for the primary to judge, and the reply's for the client.
 func (m *Manager) forward(r *Request) []byte {
-	z := m.find(r.Entry.Apex)
+	z := m.of(r.Entry)
 	if z == nil || !m.waiting.begin(r.Client.Addr()) {
 		return nil
 	}

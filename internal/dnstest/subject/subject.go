@@ -79,7 +79,7 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		Hints: hints, Validate: s.Validate, IPv4: s.Bool("ipv4", true), IPv6: s.Bool("ipv6", true),
 		MixCase: s.Bool("mix-case", true), Aggressive: s.Bool("aggressive", true), Sentinel: s.Bool("sentinel", true),
 		Rebinding: s.Bool("rebinding", false), StaleWait: s.Duration("stale-wait", 0), Reporting: s.Bool("reporting", false),
-		Local: engine.LocalZones(sub.zones, &policy.Access{}, nil),
+		Local: engine.LocalZones(sub.zones, nil, &policy.Access{}),
 		Limits: resolver.Limits{
 			Packets: s.Int("packets", 0), Octets: s.Int("octets", 0), Aliases: s.Int("aliases", 0), Depth: s.Int("depth", 0),
 			Glueless: s.Int("glueless", 0), NameServers: s.Int("name-servers", 0), Time: s.Duration("time", 0), Reply: s.Duration("reply", 0),
@@ -180,7 +180,7 @@ func (sub *Subject) clock(s *dnstest.Setup, set *resolver.Settings) {
 }
 
 func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine.Generation {
-	g := engine.Generation{Zones: sub.zones}
+	g := engine.Generation{View: engine.View{Zones: sub.zones}}
 	g.Recursion = &engine.Recursion{
 		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
 	}
