@@ -130,6 +130,9 @@ func (a *App) start(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := stateIsDirectory(c.StateDir); err != nil {
+		return err
+	}
 	first, err := a.build(nil, c)
 	if err != nil {
 		return err

@@ -44,7 +44,11 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	if err := r.tryAddresses(c); err != nil {
 		return nil, err
 	}
+	if err := stateIsDirectory(c.StateDir); err != nil {
+		return nil, err
+	}
 	r.lookAtState(c, who)
+	r.lookAtControl(c.Control.Socket)
 	if becoming && who != nil && os.Geteuid() == 0 {
 		if err := a.become(who); err != nil {
 			return nil, err
@@ -146,10 +150,37 @@ func (r *Checked) lookAtState(c *config.Config, who *account) {
 		}
 	case err != nil:
 		r.note("state_dir: %v: %s", err, lost)
-	case !info.IsDir():
-		r.note("state_dir: %s is not a directory: %s", c.StateDir, lost)
 	case !who.mayWrite(c.StateDir, info):
 		r.note("state_dir: the user that serves cannot write to %s: %s; chown -R the directory to it", c.StateDir, lost)
+	}
+}
+
+// stateIsDirectory fails if something else than a directory has the state directory's name:
+// nothing was or could be kept there, and no server starts as if that were meant.
+func stateIsDirectory(path string) error {
+	info, err := os.Stat(path)
+	const remedy = "move what is there away, or write another state_dir"
+	switch {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("state_dir: %s is not a directory; %s", path, remedy)
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+		return fmt.Errorf("state_dir: %w; %s", err, remedy)
+	}
+	return nil
+}
+
+// lookAtControl says if there could be no control socket, since something else than a directory
+// is on the way to it.
+func (r *Checked) lookAtControl(socket string) {
+	if socket == "" {
+		return
+	}
+	info, err := os.Lstat(socket)
+	switch {
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+		r.note("control.socket: %v: port53 reload and status could not reach the server", err)
+	case err == nil && info.Mode().Type() != os.ModeSocket:
+		r.note("control.socket: %s is no socket, and stays as it is: port53 reload and status could not reach the server", socket)
 	}
 }
 
@@ -170,8 +201,11 @@ func mayAppend(path string) error {
 		return nil
 	}
 	at := path
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
 		at = filepath.Dir(path)
+	case err == nil && info.IsDir():
+		return fmt.Errorf("log.queries_file: %s is a directory: name a file in it", path)
 	}
 	if err := writable(at); err != nil {
 		return fmt.Errorf("log.queries_file: %s: %w", path, err)

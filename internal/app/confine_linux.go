@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
@@ -72,6 +73,7 @@ func (a *App) confine(c *config.Config) error {
 	if _, err := os.Stat(c.StateDir); errors.Is(err, fs.ErrNotExist) {
 		p.write = append(p.write, filepath.Dir(c.StateDir)) // a reload may make it
 	}
+	p.read, p.write = slices.DeleteFunc(p.read, noDirectory), slices.DeleteFunc(p.write, noDirectory)
 	// Beside its own places a server reads of the system: itself and its sockets, the time
 	// zone, and what names of hosts and users come from.
 	read := []string{"/etc/localtime", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"}
@@ -96,4 +98,11 @@ func (a *App) confine(c *config.Config) error {
 	a.confined = true
 	a.log.Info("files are confined", "landlock_abi", abi, "read", p.read, "write", p.write)
 	return nil
+}
+
+// noDirectory reports whether something else than a directory is at path: there can be nothing
+// in it, and whoever opens a file there says so.
+func noDirectory(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
 }
