@@ -15,15 +15,15 @@ const releaseTime = "2026-11-29T00:00:00Z"
 // clockOf returns what is known of the clock. A file that cannot be read tells nothing; the
 // server does not need it.
 func clockOf(c *config.Config) resolver.Clock {
-	k := resolver.Clock{Built: buildTime(), Unsynchronized: unsynchronized}
+	k := resolver.Clock{Built: BuildTime(), Unsynchronized: unsynchronized}
 	if followsAnchors(c) && c.StateDir != "" {
 		k.Kept, _ = resolver.KeptTime(filepath.Join(c.StateDir, resolver.ClockFile))
 	}
 	return k
 }
 
-// buildTime returns a time before which this program cannot run.
-func buildTime() time.Time {
+// BuildTime returns a time before which this program cannot run.
+func BuildTime() time.Time {
 	least, _ := time.Parse(time.RFC3339, releaseTime)
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

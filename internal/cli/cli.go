@@ -129,7 +129,25 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port
 	}
 	// A flag of our own: cobra's prints through text/template, and a program that links a template engine keeps all methods.
 	root.Flags().BoolVarP(&version, "version", "v", false, "version for port53")
-	root.AddCommand(newServe(s), newReload(s), newStatus(s), newCache(s), newLab(s), newZone(s), newKey(s), newGrant(s), newRecord(s), newStore(s), newConfig(s), newImport(s), newQuery(s), newCheck(s), newFirewall(s), newVersion(s))
+	root.AddCommand(
+		newServe(s),
+		newReload(s),
+		newStatus(s),
+		newCache(s),
+		newLab(s),
+		newZone(s),
+		newKey(s),
+		newGrant(s),
+		newRecord(s),
+		newStore(s),
+		newConfig(s),
+		newImport(s),
+		newQuery(s),
+		newCheck(s),
+		newFirewall(s),
+		newDoctor(s),
+		newVersion(s),
+	)
 	return root
 }
 

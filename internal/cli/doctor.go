@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/app"
+	"port53/internal/config"
+	"port53/internal/doctor"
+	"port53/internal/firewall"
+	"port53/internal/fwrun"
+)
+
+func newDoctor(s *streams) *cobra.Command {
+	var file string
+	var probe []string
+	var asJSON, all bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find what on this machine keeps DNS from working, and the command that mends it",
+		Long: `doctor looks at the machine that a DNS server runs on, whichever server that is: who has
+port 53, loops of forwarders, /etc/resolv.conf, the clock, containers that are open past ufw,
+the kernel's table of connections, UDP buffers, the ports that questions leave from, IPv6 that
+is half there, links that lose large packets, denials of SELinux and AppArmor, old kernels.
+
+It changes nothing. Each trouble comes with what it does to DNS and the one command that mends
+it; what may not be read is unknown, with the reason, and root sees more. With --probe it sends
+a few questions of growing size to a server, to find out which sizes get there; the servers that
+the configuration forwards to are tried with --probe forward.
+
+port53 check --self looks at the server itself, from outside.
+
+Exit codes: 0 no trouble, 1 troubles were found, 2 it could not look.`,
+		Example: `  sudo port53 doctor
+  sudo port53 doctor --config port53.yaml --probe forward
+  port53 doctor --probe 192.0.2.53
+  sudo port53 doctor --json | jq -r '.[] | select(.state == "trouble") | .mend'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := doctorOptions(file, cmd.Flags().Changed("config"), probe)
+			if err != nil {
+				return err
+			}
+			found := doctor.Examine(cmd.Context(), o)
+			if asJSON {
+				err = s.printJSON(found)
+			} else {
+				s.printFindings(found, all)
+			}
+			for _, f := range found {
+				if err == nil && f.State == doctor.Trouble {
+					return &exit{code: exitFindings}
+				}
+			}
+			return err
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().StringArrayVar(&probe, "probe", nil, "find out which sizes reach this `server`: an address, or forward for those of the configuration")
+	cmd.Flags().BoolVar(&all, "all", false, "show what is well, too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// doctorOptions returns what to look at: as a configuration says, if there is one, and otherwise
+// as for a server on port 53.
+func doctorOptions(file string, named bool, probe []string) (o doctor.Options, err error) {
+	o = doctor.Options{IPv6: true, Built: app.BuildTime(), Foreign: foreignRules}
+	if _, statErr := os.Stat(file); named || statErr == nil {
+		c, _, err := loadConfig(file)
+		if err != nil {
+			return o, err
+		}
+		o.Listen, o.IPv6 = c.Listen, c.Resolver.IPv6
+		o.Forward = forwarders(c)
+	}
+	for _, text := range probe {
+		if text == "forward" {
+			o.Probe = append(o.Probe, o.Forward...)
+			continue
+		}
+		to, err := netip.ParseAddrPort(text)
+		if a, addrErr := netip.ParseAddr(text); addrErr == nil {
+			to, err = netip.AddrPortFrom(a, 53), nil
+		}
+		if err != nil {
+			return o, failure(exitUsage, "write 192.0.2.53, 192.0.2.53:5353, [2001:db8::53]:53 or forward", "--probe %s: no address", text)
+		}
+		o.Probe = append(o.Probe, to)
+	}
+	return o, nil
+}
+
+// forwarders returns the servers that a configuration forwards to, each once.
+func forwarders(c *config.Config) (list []netip.AddrPort) {
+	seen := map[netip.AddrPort]bool{}
+	for i := range c.Resolver.Forward {
+		for _, to := range c.Resolver.Forward[i].To {
+			if !seen[to] {
+				seen[to] = true
+				list = append(list, to)
+			}
+		}
+	}
+	return list
+}
+
+// foreignRules returns the rules of the firewall that are not ours.
+func foreignRules(ctx context.Context) (list []doctor.Rule, err error) {
+	found, err := (&fwrun.System{}).Foreign(ctx, firewall.Nftables)
+	for i := range found {
+		f := &found[i]
+		list = append(list, doctor.Rule{Text: f.Where + ": " + f.Rule, Docker: strings.Contains(f.Where, "DOCKER"), Translates: f.Translates})
+	}
+	return list, err
+}
+
+// printFindings prints the troubles, what is unknown, and with all the rest.
+func (s *streams) printFindings(found []doctor.Finding, all bool) {
+	troubles, unknown := 0, 0
+	for _, f := range found {
+		switch f.State {
+		case doctor.Trouble:
+			troubles++
+			fmt.Fprintf(s.out, "TROUBLE  %s: %s\n         %s\n         mend:  %s\n", f.ID, f.Seen, f.Harm, f.Mend)
+			if f.Keep != "" {
+				fmt.Fprintf(s.out, "         keep:  %s\n", f.Keep)
+			}
+		case doctor.Unknown:
+			unknown++
+			fmt.Fprintf(s.out, "unknown  %s: %s\n", f.ID, f.Seen)
+		default:
+			if all {
+				fmt.Fprintf(s.out, "ok       %s: %s (%s)\n", f.ID, f.Title, f.Seen)
+			}
+		}
+	}
+	fmt.Fprintf(s.out, "%d looked at, %d in trouble, %d unknown\n", len(found), troubles, unknown)
+}
