@@ -285,6 +285,7 @@ func (a *App) close() {
 	if r := a.recursion; r != nil {
 		r.resolver.Close()
 		r.client.Close()
+		r.stop()
 	}
 	a.queries.close()
 	a.added.close()
@@ -367,6 +368,7 @@ func (a *App) stop(side *sync.WaitGroup) {
 		if r := a.recursion; r != nil {
 			r.resolver.Close()
 			r.client.Close()
+			r.stop()
 			if r.dump != "" {
 				if err := a.dumpCache(r.dump); err != nil {
 					a.log.Error("the cache was not kept", "problem", err.Error())

@@ -36,6 +36,7 @@ type recursion struct {
 	resolver *resolver.Resolver
 	rollover *resolver.Rollover // nil: anchors are not followed
 	dump     string             // file that the cache is kept in; empty: it is not kept
+	stop     func()             // ends the pace of collections
 }
 
 // startRecursion makes the resolver of the first generation, and fills its cache from the
@@ -65,6 +66,7 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log}, resolver.Compile(g.resolver))
 	g.engine.Recursion.Cache, g.engine.Recursion.Resolver = r.cache, r.resolver
 	g.compile()
+	r.stop = paceCollections()
 	a.recursion = r
 	if file := rc.Cache.Dump; file != "" && a.loadCache(file) {
 		r.dump = file
