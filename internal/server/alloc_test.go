@@ -30,6 +30,17 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
+// TestDoTAllocations has crypto/tls allocate what it does for each record that is read, the
+// client's and the server's, and nothing besides.
+func TestDoTAllocations(t *testing.T) {
+	s, p := encrypted(t, server.Options{Handler: worker(echo)})
+	c := dialTLS(t, s, p, "127.0.0.1")
+	buf, query := make([]byte, 4096), framed(question(1, 40))
+	if n := testing.AllocsPerRun(500, func() { roundTrip(t, c, query, buf) }); n > 2 {
+		t.Errorf("%v allocations a query, want 2 of crypto/tls", n)
+	}
+}
+
 func roundTrip(t testing.TB, c net.Conn, query, buf []byte) {
 	if _, err := c.Write(query); err != nil {
 		t.Fatal(err)

@@ -46,49 +46,79 @@ func Listen(o Options) (*Server, error) {
 		return nil, err
 	}
 	defer s.kept.close()
-	s.kept.drop(o.Addrs) // before others are bound, whose addresses they may cover
-	var absent []netip.AddrPort
-	var why error
+	secure := o.Encrypted.endpoints()
+	var all []endpoint
+	serves := slices.Clone(o.Addrs)
 	for _, a := range o.Addrs {
-		err := s.bind(a)
-		if err != nil && o.Freebind && absentFamily(err) {
-			absent, why = append(absent, a), err
-			continue
-		}
-		if err != nil {
-			s.closeSockets()
-			return nil, err
-		}
+		all = append(all, endpoint{addr: a})
 	}
-	if len(absent) > 0 {
-		if len(s.addrs)+len(o.Files) == 0 {
-			return nil, why
-		}
-		s.absent = absent
-		o.Logger.Warn("addresses that cannot be had on this machine are left out", "addresses", absent, "problem", why.Error())
+	for _, e := range secure {
+		serves = append(serves, e.addr)
+	}
+	s.kept.drop(serves) // before others are bound, whose addresses they may cover
+	if err := s.bindAll(all); err != nil {
+		s.closeSockets()
+		return nil, err
 	}
 	for _, f := range o.Files {
-		if err := s.adopt(f); err != nil {
+		if err := s.adopt(f, secure); err != nil {
 			s.closeSockets()
 			return nil, fmt.Errorf("adopt socket %s: %w", f.Name(), err)
 		}
 	}
+	secure = slices.DeleteFunc(secure, func(e endpoint) bool { return s.serves(e) })
+	if err := s.bindAll(secure); err != nil {
+		s.closeSockets()
+		return nil, err
+	}
+	if len(s.absent) > 0 && len(s.listeners)+len(s.udp) == 0 {
+		return nil, s.lacking
+	}
+	if len(s.absent) > 0 {
+		addrs := make([]netip.AddrPort, len(s.absent))
+		for i, e := range s.absent {
+			addrs[i] = e.addr
+		}
+		o.Logger.Warn("addresses that cannot be had on this machine are left out", "addresses", addrs, "problem", s.lacking.Error())
+	}
 	return s, nil
+}
+
+// bindAll binds endpoints. Those of a kind that the machine does not have are noted.
+func (s *Server) bindAll(list []endpoint) error {
+	for _, e := range list {
+		err := s.bind(e)
+		if err != nil && s.options.Freebind && absentFamily(err) {
+			s.absent, s.lacking = append(s.absent, e), err
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serves tells whether an endpoint of what is encrypted is bound already.
+func (s *Server) serves(e endpoint) bool {
+	return slices.ContainsFunc(s.encrypted, func(l Listener) bool {
+		return l.Over == e.over && l.Addr.Port() == e.addr.Port() && (l.Addr == e.addr || l.Addr.Addr().IsUnspecified())
+	})
 }
 
 // bind listens on a for TCP and then for UDP. TCP is first because it is
 // exclusive: UDP sockets of several processes may share a port unnoticed.
-func (s *Server) bind(a netip.AddrPort) error {
+func (s *Server) bind(e endpoint) error {
 	for try := 1; ; try++ {
-		err := s.bindOnce(a)
-		if err == nil || a.Port() != 0 || try == portTries || !errors.Is(err, syscall.EADDRINUSE) {
+		err := s.bindOnce(e)
+		if err == nil || e.addr.Port() != 0 || try == portTries || !errors.Is(err, syscall.EADDRINUSE) {
 			return err
 		}
 	}
 }
 
-func (s *Server) bindOnce(a netip.AddrPort) error {
-	family := "6"
+func (s *Server) bindOnce(e endpoint) error {
+	a, family := e.addr, "6"
 	if a.Addr().Is4() {
 		family = "4"
 	}
@@ -108,15 +138,37 @@ func (s *Server) bindOnce(a netip.AddrPort) error {
 		tcp = l.(*net.TCPListener)
 	}
 	a = netip.AddrPortFrom(a.Addr(), tcp.Addr().(*net.TCPAddr).AddrPort().Port())
+	if e.over != UDP {
+		s.take(tcp, a, e)
+		return nil
+	}
 	udp, err := s.bindUDP(a, "udp"+family)
 	if err != nil {
 		tcp.Close()
 		return listenError(a, "udp", err)
 	}
-	s.listeners = append(s.listeners, tcp)
+	s.take(tcp, a, e)
 	s.udp = append(s.udp, udp...)
-	s.addrs = append(s.addrs, a)
 	return nil
+}
+
+// take has what is spoken at an endpoint served on l, whose address is a.
+func (s *Server) take(l *net.TCPListener, a netip.AddrPort, e endpoint) {
+	admit := s.tcp.admit
+	switch {
+	case e.over == UDP:
+		s.addrs = appendNew(s.addrs, a)
+	case e.service != nil:
+		g := s.newGate(e, l.Addr())
+		s.gates = append(s.gates, g)
+		admit = g.admit
+	default:
+		admit = s.admitTLS
+	}
+	if e.over != UDP {
+		s.encrypted = append(s.encrypted, Listener{a, e.over})
+	}
+	s.listeners = append(s.listeners, &tcpListener{l, admit})
 }
 
 // hasLink reports whether this machine has an interface of a name, or number.
@@ -178,10 +230,20 @@ func Try(a netip.AddrPort) error {
 	if a.Addr().Is4() {
 		kind = syscall.AF_INET
 	}
-	for transport, typ := range map[string]int{"tcp": syscall.SOCK_STREAM, "udp": syscall.SOCK_DGRAM} {
-		if err := tryBind(kind, typ, a); err != nil {
-			return listenError(a, transport, err)
-		}
+	if err := tryBind(kind, syscall.SOCK_DGRAM, a); err != nil {
+		return listenError(a, "udp", err)
+	}
+	return TryTCP(a)
+}
+
+// TryTCP is Try for what is served over TCP alone.
+func TryTCP(a netip.AddrPort) error {
+	kind := syscall.AF_INET6
+	if a.Addr().Is4() {
+		kind = syscall.AF_INET
+	}
+	if err := tryBind(kind, syscall.SOCK_STREAM, a); err != nil {
+		return listenError(a, "tcp", err)
 	}
 	return nil
 }
@@ -197,8 +259,9 @@ func ListenTCP(a netip.AddrPort) (net.Listener, error) {
 	return l, nil
 }
 
-// adopt takes over a socket bound by somebody else.
-func (s *Server) adopt(f *os.File) error {
+// adopt takes over a socket bound by somebody else. secure are the endpoints of what is
+// encrypted, by whose addresses, or else ports, it is known what is spoken there.
+func (s *Server) adopt(f *os.File, secure []endpoint) error {
 	// The duplicates that net makes have one more name for the same socket.
 	if l, err := net.FileListener(f); err == nil {
 		tcp, ok := l.(*net.TCPListener)
@@ -206,8 +269,14 @@ func (s *Server) adopt(f *os.File) error {
 			l.Close()
 			return fmt.Errorf("a %s socket, want UDP or TCP", l.Addr().Network())
 		}
-		s.listeners = append(s.listeners, tcp)
-		s.addrs = appendNew(s.addrs, unmap(tcp.Addr().(*net.TCPAddr).AddrPort()))
+		at := unmap(tcp.Addr().(*net.TCPAddr).AddrPort())
+		e := endpoint{}
+		for _, x := range secure {
+			if x.addr == at || e.over == UDP && x.addr.Port() == at.Port() {
+				e = x
+			}
+		}
+		s.take(tcp, at, e)
 		return nil
 	}
 	c, err := net.FilePacketConn(f)

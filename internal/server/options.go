@@ -69,6 +69,8 @@ type Options struct {
 	Freebind bool
 	// Limits bound TCP.
 	Limits Limits
+	// Encrypted is what is served over TLS; the zero value is nothing.
+	Encrypted Encrypted
 	// Drain is how long Serve waits for answers in flight after its context
 	// ends, 2 s by default.
 	Drain time.Duration
@@ -101,40 +103,69 @@ func (o Options) fill() (Options, error) {
 	if len(o.Addrs)+len(o.Files) == 0 {
 		errs = append(errs, errors.New("server: no address to listen on"))
 	}
-	seen := make(map[netip.AddrPort]bool, len(o.Addrs))
-	for _, a := range o.Addrs {
-		switch {
-		case !a.IsValid():
-			errs = append(errs, errors.New("server: an address is the zero netip.AddrPort"))
-		case a.Addr().Is4In6():
-			errs = append(errs, fmt.Errorf("server: listen on %s: write the IPv4 address %s", a, a.Addr().Unmap()))
-		case a.Addr().IsMulticast():
-			errs = append(errs, fmt.Errorf("server: listen on %s: a multicast address", a))
-		case seen[a] && a.Port() != 0:
-			errs = append(errs, fmt.Errorf("server: listen on %s: listed twice", a))
-		}
-		seen[a] = true
-	}
+	errs = append(errs, o.checkAddrs()...)
 	if o.Freebind && !canFreebind {
 		errs = append(errs, errors.New("server: Freebind is not available on this system"))
 	}
 	number("Workers", &o.Workers, min(runtime.GOMAXPROCS(0), maxWorkers), maxWorkers)
-	l := &o.Limits
-	number("Limits.Conns", &l.Conns, defaultConns, maxConns)
-	number("Limits.PerAddr", &l.PerAddr, defaultPerAddr, maxConns)
-	number("Limits.PerPeer", &l.PerPeer, defaultPerPeer, maxConns)
-	number("Limits.PerPrefix", &l.PerPrefix, defaultPerPrefix, maxConns)
-	number("Limits.Pending", &l.Pending, defaultPending, maxConns)
-	duration("Limits.Idle", &l.Idle, defaultIdle)
-	duration("Limits.IdleMin", &l.IdleMin, min(l.Idle, defaultIdleMin))
-	duration("Limits.Question", &l.Question, defaultQuestion)
-	duration("Limits.Stall", &l.Stall, defaultStall)
-	duration("Drain", &o.Drain, defaultDrain)
-	if l.IdleMin > l.Idle {
-		errs = append(errs, fmt.Errorf("server: Limits.IdleMin %v is more than Limits.Idle %v", l.IdleMin, l.Idle))
+	number("Encrypted.Handshakes", &o.Encrypted.Handshakes, defaultHandshakes, maxConns)
+	for name, l := range map[string]*Limits{"Limits": &o.Limits, "Encrypted.Limits": &o.Encrypted.Limits} {
+		number(name+".Conns", &l.Conns, defaultConns, maxConns)
+		number(name+".PerAddr", &l.PerAddr, defaultPerAddr, maxConns)
+		number(name+".PerPeer", &l.PerPeer, defaultPerPeer, maxConns)
+		number(name+".PerPrefix", &l.PerPrefix, defaultPerPrefix, maxConns)
+		number(name+".Pending", &l.Pending, defaultPending, maxConns)
+		duration(name+".Idle", &l.Idle, defaultIdle)
+		duration(name+".IdleMin", &l.IdleMin, min(l.Idle, defaultIdleMin))
+		duration(name+".Question", &l.Question, defaultQuestion)
+		duration(name+".Stall", &l.Stall, defaultStall)
+		if l.IdleMin > l.Idle {
+			errs = append(errs, fmt.Errorf("server: %s.IdleMin %v is more than %[1]s.Idle %v", name, l.IdleMin, l.Idle))
+		}
 	}
+	duration("Drain", &o.Drain, defaultDrain)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
 	return o, errors.Join(errs...)
+}
+
+// checkAddrs returns what is wrong with the addresses to listen on.
+func (o *Options) checkAddrs() (errs []error) {
+	type place struct {
+		at  netip.AddrPort
+		udp bool // else TCP
+	}
+	seen := map[place]bool{}
+	all := make([]endpoint, 0, len(o.Addrs))
+	for _, a := range o.Addrs {
+		all = append(all, endpoint{addr: a})
+	}
+	for _, e := range append(all, o.Encrypted.endpoints()...) {
+		a := e.addr
+		switch {
+		case !a.IsValid():
+			errs = append(errs, errors.New("server: an address is the zero netip.AddrPort"))
+			continue
+		case a.Addr().Is4In6():
+			errs = append(errs, fmt.Errorf("server: listen on %s: write the IPv4 address %s", a, a.Addr().Unmap()))
+		case a.Addr().IsMulticast():
+			errs = append(errs, fmt.Errorf("server: listen on %s: a multicast address", a))
+		case seen[place{a, e.over == DoQ}] && a.Port() != 0:
+			errs = append(errs, fmt.Errorf("server: listen on %s: listed twice", a))
+		}
+		seen[place{a, e.over == DoQ}] = true
+		if e.over == UDP {
+			seen[place{a, true}] = true
+		}
+	}
+	if len(o.Encrypted.DoT) > 0 && o.Encrypted.TLS == nil {
+		errs = append(errs, errors.New("server: Encrypted.TLS is nil"))
+	}
+	for _, l := range o.Encrypted.Services {
+		if l.TLS == nil || l.Service == nil {
+			errs = append(errs, errors.New("server: a service has no TLS, or is none"))
+		}
+	}
+	return errs
 }

@@ -48,11 +48,18 @@ func (d *drainer) next(missed bool) (deadline time.Time, more bool) {
 type Server struct {
 	options   Options
 	udp       []*udpSocket
-	listeners []*net.TCPListener
+	listeners []*tcpListener
+	gates     []*Gate
 	addrs     []netip.AddrPort
+	encrypted []Listener
 	kept      keptSockets // until all addresses are bound
 	tcp       tcpTable
+	secure    tcpTable  // of what is encrypted
 	begun     time.Time // the fixed point of now
+
+	slots      chan *tcpSlot // workers that connections take turns with, and none has
+	handshakes handshakes
+	visits     [transportCount]traffic // of services
 
 	draining atomic.Bool
 	workers  sync.WaitGroup // UDP workers and TCP accepters
@@ -65,15 +72,30 @@ type Server struct {
 
 	mu      sync.Mutex
 	started bool
-	absent  []netip.AddrPort // that could not be had
-	stopped chan struct{}    // closed when the sockets are
-	drained error            // why draining ended early, once stopped is closed
+	absent  []endpoint    // that could not be had
+	lacking error         // why
+	stopped chan struct{} // closed when the sockets are
+	drained error         // why draining ended early, once stopped is closed
 }
 
 func newServer(o Options) *Server {
 	s := &Server{options: o, begun: time.Now(), stopped: make(chan struct{})}
-	s.tcp.init(s)
+	s.tcp.init(s, &s.options.Limits)
+	s.secure.init(s, &s.options.Encrypted.Limits)
+	s.handshakes.init(s.options.Encrypted.Handshakes)
 	return s
+}
+
+// A tcpListener takes connections, and has them served as what is spoken there.
+type tcpListener struct {
+	*net.TCPListener
+	admit func(net.Conn)
+}
+
+// A Listener is an address at which something encrypted is served.
+type Listener struct {
+	Addr netip.AddrPort
+	Over Transport
 }
 
 // now is the time in nanoseconds since the server was made.
@@ -87,6 +109,13 @@ func (s *Server) Addrs() []netip.AddrPort {
 	return append([]netip.AddrPort(nil), s.addrs...)
 }
 
+// Encrypted returns where what is encrypted is served; port 0 has become a real one.
+func (s *Server) Encrypted() []Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Listener(nil), s.encrypted...)
+}
+
 // Start begins to answer and returns. It does nothing the second time, or after
 // Shutdown.
 func (s *Server) Start() {
@@ -96,20 +125,30 @@ func (s *Server) Start() {
 		return
 	}
 	s.started = true
-	s.work(s.udp, s.listeners)
+	s.work(s.udp, s.listeners, s.gates)
 	s.options.Logger.Info("listening", "addresses", s.addrs, "udp_workers", len(s.udp))
+	for _, l := range s.encrypted {
+		s.options.Logger.Info("listening", "address", l.Addr, "transport", l.Over.String())
+	}
 }
 
 // work has what comes to sockets answered. s.mu is held.
-func (s *Server) work(udp []*udpSocket, listeners []*net.TCPListener) {
+func (s *Server) work(udp []*udpSocket, listeners []*tcpListener, gates []*Gate) {
 	for _, u := range udp {
 		for i := range u.counters {
 			w, count := s.options.Handler.NewWorker(), &u.counters[i]
 			s.workers.Go(func() { u.serve(w, count) })
 		}
 	}
-	if len(listeners) > 0 && s.tcp.slots == nil {
-		s.tcp.makeWorkers()
+	if len(listeners) > 0 && s.slots == nil {
+		s.makeWorkers()
+	}
+	for _, g := range gates {
+		s.conns.Go(func() {
+			if err := g.service.Service.Serve(g); err != nil {
+				s.options.Logger.Error("a listener ended", "address", g.addr, "problem", err)
+			}
+		})
 	}
 	for _, l := range listeners {
 		s.workers.Go(func() { s.accept(l) })
@@ -125,17 +164,17 @@ func (s *Server) Retry() (bound []netip.AddrPort, err error) {
 	if s.draining.Load() {
 		return nil, nil
 	}
-	var absent []netip.AddrPort
-	for _, a := range s.absent {
-		udp, listeners := len(s.udp), len(s.listeners)
-		switch fault := s.bind(a); {
+	var absent []endpoint
+	for _, e := range s.absent {
+		udp, listeners, gates := len(s.udp), len(s.listeners), len(s.gates)
+		switch fault := s.bind(e); {
 		case fault == nil:
-			bound = append(bound, a)
+			bound = append(bound, e.addr)
 			if s.started {
-				s.work(s.udp[udp:], s.listeners[listeners:])
+				s.work(s.udp[udp:], s.listeners[listeners:], s.gates[gates:])
 			}
 		case absentFamily(fault):
-			absent = append(absent, a)
+			absent = append(absent, e)
 		default:
 			err = errors.Join(err, fault)
 		}
@@ -183,6 +222,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		_ = u.conn.SetReadDeadline(past)
 	}
 	s.tcp.wake(past)
+	s.secure.wake(past)
 	done := make(chan struct{})
 	if s.options.Handover {
 		var cancel context.CancelFunc
@@ -196,6 +236,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		s.workers.Wait() // from here on, nothing is added to the others
+		for _, g := range s.gates {
+			g.Close()
+			s.conns.Go(func() { g.service.Service.Shutdown(ctx) })
+		}
 		s.conns.Wait()
 		s.udpOwed.Wait()
 	}()
@@ -225,12 +269,16 @@ func (s *Server) closeSockets() {
 	for _, u := range s.udp {
 		_ = u.conn.Close()
 	}
+	for _, g := range s.gates {
+		g.Close()
+	}
 	s.tcp.closeAll()
+	s.secure.closeAll()
 }
 
 // accept takes connections from l until the server drains, and then those that
 // the system has accepted already.
-func (s *Server) accept(l *net.TCPListener) {
+func (s *Server) accept(l *tcpListener) {
 	defer l.Close()
 	var drain drainer
 	missed := false
@@ -245,7 +293,7 @@ func (s *Server) accept(l *net.TCPListener) {
 		conn, err := l.AcceptTCP()
 		missed = err != nil
 		if err == nil {
-			s.tcp.admit(conn)
+			l.admit(conn)
 		}
 		if errors.Is(err, net.ErrClosed) {
 			return

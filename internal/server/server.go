@@ -17,9 +17,14 @@
 // a queue of its connection, which is bounded, and so is what waits for all clients
 // together; a connection whose client takes nothing for [Limits].Stall, or is out of
 // room, is reset.
+//
+// Over TLS, DoT is what TCP is, below the same limits, in a table of its own. A [Service] speaks
+// more than DNS: its clients are admitted, and have shaken hands, before it sees them, and have
+// their questions answered through a [Visitor].
 package server
 
 import (
+	"crypto/x509"
 	"errors"
 	"net/netip"
 )
@@ -57,7 +62,11 @@ type Peer struct {
 	Local     netip.Addr     // the address that was asked, invalid if unknown
 	LocalPort uint16         // and its port
 	Transport Transport
-	Idle      uint16 // TCP: the idle timeout now granted, in units of 100 ms (RFC 7828, section 3.1)
+	Idle      uint16 // TCP and DoT: the idle timeout now granted, in units of 100 ms (RFC 7828, section 3.1)
+
+	// Certificates are what the client has shown over TLS, its own first, which it has proven
+	// to be its own. Whether anybody vouches for it nobody has looked at.
+	Certificates []*x509.Certificate
 
 	// Later makes the responder for the query in hand. Whoever fills a Peer sets
 	// it; nil means that this peer must be answered at once. Callers use Detach.

@@ -56,7 +56,7 @@ func sim(t *testing.T, l Limits) *Server {
 		t.Fatal(err)
 	}
 	s := newServer(o)
-	s.tcp.makeWorkers()
+	s.makeWorkers()
 	return s
 }
 

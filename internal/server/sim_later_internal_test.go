@@ -32,10 +32,10 @@ func simLater(t *testing.T, l Limits) (*Server, chan Responder) {
 
 // workers has every worker of s be w.
 func workers(s *Server, w Worker) {
-	for range cap(s.tcp.slots) {
-		slot := <-s.tcp.slots
+	for range cap(s.slots) {
+		slot := <-s.slots
 		slot.worker = w
-		s.tcp.slots <- slot
+		s.slots <- slot
 	}
 }
 
@@ -481,5 +481,30 @@ func TestSimTransfer(t *testing.T) {
 			}
 		}
 		s.conns.Wait()
+	})
+}
+
+// A message of a transfer waits for what is left in the queue, of which a part may have been
+// sent: the rest comes next, whoever has the turn.
+func TestStreamBehindQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sim(t, Limits{})
+		client, mine := net.Pipe()
+		c := newTCPConn(&s.tcp, &simConn{Conn: mine, from: netip.MustParseAddrPort("192.0.2.1:4000"), to: s.options.Addrs[0]})
+		c.network = &network{}
+		c.out.queue = []*outgoing{{body: []byte("rest of an answer"), answers: 1}}
+		c.out.octets = c.out.queue[0].size()
+		go func() {
+			if err := c.out.stream([]byte("message")); err != nil {
+				t.Error(err)
+			}
+			c.close()
+		}()
+		synctest.Wait()
+		go c.out.flush()
+		got, err := io.ReadAll(client)
+		if want := "rest of an answer\x00\x07message"; string(got) != want {
+			t.Errorf("%q is sent (%v), want %q", got, err, want)
+		}
 	})
 }

@@ -8,15 +8,31 @@ import (
 
 // Stats counts what a server has done since it began.
 type Stats struct {
-	UDP, TCP Traffic
+	UDP, TCP      Traffic
+	DoT, DoH, DoQ Traffic
 
-	Accepted uint64 // TCP connections taken
-	Refused  uint64 // TCP connections closed at once, their address or network having too many
-	Evicted  uint64 // TCP connections closed to make room for another
-	TimedOut uint64 // TCP connections closed after silence, or in the middle of a question
-	Stalled  uint64 // TCP connections reset because the client did not read, or too many did not
-	Open     int    // TCP connections now
-	Pending  int    // detached answers now, over UDP and TCP
+	Connections             // over TCP
+	Secure      Connections // over TLS and QUIC
+	Handshakes  Handshakes
+	Pending     int // detached answers now, over all transports
+}
+
+// Connections counts connections.
+type Connections struct {
+	Accepted uint64 // taken
+	Refused  uint64 // closed at once, their address or network having too many
+	Evicted  uint64 // closed to make room for another
+	TimedOut uint64 // closed after silence, or in the middle of a question
+	Stalled  uint64 // reset because the client did not read, or too many did not
+	Open     int    // now
+}
+
+// Handshakes counts beginnings of TLS.
+type Handshakes struct {
+	Done    uint64
+	Resumed uint64 // those of Done that went on with an earlier session
+	Failed  uint64 // the client was silent, sent something else, or did not like what it was shown
+	Refused uint64 // beyond Encrypted.Handshakes
 }
 
 // Traffic counts messages. Those of Received that are in none of Short, Long and NoPort were
@@ -83,6 +99,17 @@ type tcpCounters struct {
 	accepted, refused, evicted, timedOut, stalled atomic.Uint64
 }
 
+// shakeCounters are the counters of handshakes.
+type shakeCounters struct{ done, resumed, failed, refused atomic.Uint64 }
+
+func (t *tcpTable) connections() Connections {
+	c := &t.count
+	return Connections{
+		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Evicted: c.evicted.Load(),
+		TimedOut: c.timedOut.Load(), Stalled: c.stalled.Load(), Open: t.open(),
+	}
+}
+
 // Stats sums the counters of all workers.
 func (s *Server) Stats() Stats {
 	var st Stats
@@ -95,11 +122,13 @@ func (s *Server) Stats() Stats {
 		}
 	}
 	s.laterUDP.addTo(&st.UDP)
-	c := &s.tcp.count
-	c.addTo(&st.TCP)
-	st.Accepted, st.Refused, st.Evicted = c.accepted.Load(), c.refused.Load(), c.evicted.Load()
-	st.TimedOut, st.Stalled = c.timedOut.Load(), c.stalled.Load()
-	st.Open = s.tcp.open()
+	s.tcp.count.addTo(&st.TCP)
+	s.secure.count.addTo(&st.DoT)
+	s.visits[DoH].addTo(&st.DoH)
+	s.visits[DoQ].addTo(&st.DoQ)
+	st.Connections, st.Secure = s.tcp.connections(), s.secure.connections()
+	h := &s.secure.shakes
+	st.Handshakes = Handshakes{Done: h.done.Load(), Resumed: h.resumed.Load(), Failed: h.failed.Load(), Refused: h.refused.Load()}
 	st.Pending = int(s.pending.Load())
 	return st
 }

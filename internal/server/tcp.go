@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -21,20 +20,15 @@ const (
 // A tcpConn is one connection. Its goroutine reads, has the questions answered, and
 // reads no more while the client does not take the answers.
 type tcpConn struct {
-	table   *tcpTable
-	conn    net.Conn // a *net.TCPConn but in tests
-	out     tcpSender
-	peer    Peer
-	host    netip.Addr // whose it is: the address, or the first of its /64
-	prefix  netip.Prefix
-	network *network
-	at      int // in its network's list
+	tenant
+	conn net.Conn // a *net.TCPConn but in tests, or what TLS makes of it
+	wire *tlsWire // what is below TLS; nil: there is none
+	out  tcpSender
+	peer Peer
 
-	active  atomic.Int64  // when the last question came or was answered late, or the connection came
-	pending atomic.Int32  // answers owed: to come, or in the queue
-	freed   chan struct{} // something no longer owed, one token
-	gone    chan struct{} // closed with the connection
-	once    sync.Once
+	freed chan struct{} // something no longer owed, one token
+	gone  chan struct{} // closed with the connection
+	once  sync.Once
 
 	tcpInput
 }
@@ -49,8 +43,7 @@ type tcpInput struct {
 }
 
 func newTCPConn(t *tcpTable, conn net.Conn) *tcpConn {
-	c := &tcpConn{table: t, conn: conn, freed: make(chan struct{}, 1), gone: make(chan struct{})}
-	c.out.bind(c)
+	c := &tcpConn{conn: conn, freed: make(chan struct{}, 1), gone: make(chan struct{})}
 	remote, local := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort()), unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort())
 	c.peer = Peer{
 		Remote:    netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
@@ -59,30 +52,29 @@ func newTCPConn(t *tcpTable, conn net.Conn) *tcpConn {
 		Transport: TCP,
 		Later:     c.detach,
 	}
-	c.host, c.prefix = owner(c.peer.Remote.Addr())
-	c.active.Store(t.server.now())
+	c.settleIn(t, c.peer.Remote.Addr(), c.close, func(at time.Time) { _ = c.conn.SetReadDeadline(at) })
+	c.out.bind(c)
 	return c
-}
-
-// idler says whether c is to be evicted rather than d.
-func (c *tcpConn) idler(d *tcpConn) bool {
-	if a, b := c.pending.Load() == 0, d.pending.Load() == 0; a != b {
-		return a
-	}
-	return c.active.Load() < d.active.Load()
 }
 
 func (c *tcpConn) close() {
 	c.once.Do(func() {
 		close(c.gone)
 		c.out.close()
+		if c.wire != nil {
+			c.wire.part()
+		}
 		_ = c.conn.Close()
 	})
 }
 
 // reset closes without waiting for the client to take what was sent.
 func (c *tcpConn) reset() {
-	if l, ok := c.conn.(interface{ SetLinger(seconds int) error }); ok {
+	conn := c.conn
+	if c.wire != nil {
+		conn = c.wire.Conn
+	}
+	if l, ok := conn.(interface{ SetLinger(seconds int) error }); ok {
 		_ = l.SetLinger(0)
 	}
 	c.close()
@@ -95,7 +87,7 @@ func (c *tcpConn) serve() {
 		c.settle() // however it ends, what was asked before is answered
 		c.close()
 		c.giveBack()
-		c.table.forget(c)
+		c.table.forget(&c.tenant)
 	}()
 	var drain drainer
 	missed := false
@@ -203,7 +195,7 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 		return 0, false
 	}
 	t := c.table
-	slot := <-t.slots
+	slot := <-t.server.slots
 	now := t.server.now()
 	c.active.Store(now)
 	c.peer.Idle = 0 // draining
@@ -236,7 +228,7 @@ func (c *tcpConn) answerSome(b []byte) (done int, open bool) {
 	if out > 0 {
 		wait, ok = c.out.straight(slot.out[:out], sent)
 	}
-	t.slots <- slot
+	t.server.slots <- slot
 	if !ok {
 		c.reset()
 		return done, false

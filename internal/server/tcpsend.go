@@ -37,14 +37,15 @@ type outgoing struct {
 	body    []byte
 	length  [2]byte // goes before body, if it is a later answer
 	later   bool
-	answers int // that are complete with it
+	kept    int64 // octets that are below TLS already, and have no body here
+	answers int   // that are complete with it
 }
 
 func (o *outgoing) size() int64 {
 	if o.later {
 		return int64(len(o.length) + len(o.body))
 	}
-	return int64(len(o.body))
+	return int64(len(o.body)) + o.kept
 }
 
 // queue is how many octets may wait for one connection: the answers that it may be
@@ -64,7 +65,20 @@ func (s *tcpSender) straight(b []byte, answers int) (wait, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	if !s.taken && !s.closed {
+	switch {
+	case s.taken || s.closed:
+	case s.conn.wire != nil:
+		kept, err := s.conn.wire.try(s.conn.conn, b)
+		if err == nil && kept > 0 && s.room(kept) {
+			s.queue = append(s.queue, &outgoing{kept: kept, answers: answers})
+			return true, true
+		}
+		if err != nil || kept > 0 {
+			s.conn.table.count.sendErrors.Add(uint64(answers))
+			return false, false
+		}
+		n = len(b)
+	default:
 		n = s.now.write(b)
 	}
 	if n == len(b) {
@@ -121,7 +135,7 @@ func (s *tcpSender) later(message []byte) error {
 // stream sends one message of many, and waits until it has left.
 func (s *tcpSender) stream(message []byte) error {
 	s.mu.Lock()
-	for s.taken && !s.closed {
+	for (s.taken || len(s.queue) > 0) && !s.closed { // what is in the queue may have been sent in part
 		s.free.Wait()
 	}
 	if s.closed {
@@ -241,7 +255,12 @@ func (s *tcpSender) write(b ...[]byte) error {
 	c := s.conn
 	buffers := net.Buffers(b)
 	_ = c.conn.SetWriteDeadline(time.Now().Add(c.table.limits.Stall))
-	_, err := buffers.WriteTo(c.conn)
+	var err error
+	if c.wire != nil {
+		err = c.writeTLS(b)
+	} else {
+		_, err = buffers.WriteTo(c.conn)
+	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.table.count.stalled.Add(1)
 		c.reset()

@@ -37,7 +37,7 @@ type tcpTable struct {
 	server *Server
 	limits *Limits
 	count  tcpCounters
-	slots  chan *tcpSlot                           // workers not in use
+	shakes shakeCounters                           // of TLS
 	small  sync.Pool                               // of *[tcpSmall]byte
 	large  sync.Pool                               // of *[tcpLarge]byte
 	unsent atomic.Int64                            // octets that wait for clients to read
@@ -47,7 +47,7 @@ type tcpTable struct {
 	unsentMax int64
 
 	mu       sync.Mutex
-	all      map[*tcpConn]struct{}
+	all      map[*tenant]struct{}
 	byHost   map[netip.Addr]int
 	byPrefix map[netip.Prefix]*network
 	weights  []*network         // lists of networks by the number of their connections
@@ -59,9 +59,38 @@ type tcpTable struct {
 type network struct {
 	prefix     netip.Prefix
 	unsent     atomic.Int64 // as that of all
-	conns      []*tcpConn
+	conns      []*tenant
 	long       int      // of conns that have a large buffer
 	next, prev *network // in the list of its weight
+}
+
+// A tenant is one connection in the table, whatever is spoken on it.
+type tenant struct {
+	table   *tcpTable
+	host    netip.Addr // whose it is: the address, or the first of its /64
+	prefix  netip.Prefix
+	network *network
+	at      int // in its network's list
+
+	active  atomic.Int64       // when the last question came or was answered late, or the connection came
+	pending atomic.Int32       // answers owed: to come, or in the queue
+	end     func()             // closes the connection, and does not wait
+	wake    func(at time.Time) // ends its wait for a question
+}
+
+// settleIn makes c a tenant to be of t.
+func (c *tenant) settleIn(t *tcpTable, from netip.Addr, end func(), wake func(time.Time)) {
+	c.table, c.end, c.wake = t, end, wake
+	c.host, c.prefix = owner(from)
+	c.active.Store(t.server.now())
+}
+
+// idler says whether c is to be evicted rather than d.
+func (c *tenant) idler(d *tenant) bool {
+	if a, b := c.pending.Load() == 0, d.pending.Load() == 0; a != b {
+		return a
+	}
+	return c.active.Load() < d.active.Load()
 }
 
 // A tcpSlot is a worker and room for its answers.
@@ -70,9 +99,9 @@ type tcpSlot struct {
 	out    [slotRoom]byte
 }
 
-func (t *tcpTable) init(s *Server) {
-	t.server, t.limits, t.unsentMax = s, &s.options.Limits, unsentMax
-	t.all = make(map[*tcpConn]struct{})
+func (t *tcpTable) init(s *Server, l *Limits) {
+	t.server, t.limits, t.unsentMax = s, l, unsentMax
+	t.all = make(map[*tenant]struct{})
 	t.long = make(map[*tcpConn]int64)
 	t.byHost = make(map[netip.Addr]int)
 	t.byPrefix = make(map[netip.Prefix]*network)
@@ -80,11 +109,12 @@ func (t *tcpTable) init(s *Server) {
 	t.large.New = func() any { return new([tcpLarge]byte) }
 }
 
-func (t *tcpTable) makeWorkers() {
+// makeWorkers makes the workers that the connections of all tables take turns with.
+func (s *Server) makeWorkers() {
 	n := tcpWorkersPerCPU * runtime.GOMAXPROCS(0)
-	t.slots = make(chan *tcpSlot, n)
+	s.slots = make(chan *tcpSlot, n)
 	for range n {
-		t.slots <- &tcpSlot{worker: t.server.options.Handler.NewWorker()}
+		s.slots <- &tcpSlot{worker: s.options.Handler.NewWorker()}
 	}
 }
 
@@ -102,33 +132,41 @@ func (t *tcpTable) idle() time.Duration {
 	return t.limits.Idle - (t.limits.Idle-t.limits.IdleMin)*time.Duration(min(over, most))/time.Duration(most)
 }
 
-// admit serves conn, or closes it if its address or network has enough. If all
-// connections are taken, one of the network that has most makes room.
+// admit serves conn, or closes it if its address or network has enough.
 func (t *tcpTable) admit(conn net.Conn) {
 	c := newTCPConn(t, conn)
+	if !t.enter(&c.tenant) {
+		c.reset()
+		return
+	}
+	t.server.conns.Go(c.serve)
+}
+
+// enter takes c into the table, unless its address or network has enough. If all connections
+// are taken, one of the network that has most makes room.
+func (t *tcpTable) enter(c *tenant) bool {
 	t.mu.Lock()
 	n := t.byPrefix[c.prefix]
 	if t.closed || t.full(c, n) {
 		t.mu.Unlock()
 		t.count.refused.Add(1)
-		c.reset()
-		return
+		return false
 	}
 	if len(t.all) >= t.limits.Conns {
 		v := t.victim()
 		t.remove(v)
 		t.count.evicted.Add(1)
-		defer v.close()
+		defer v.end()
 	}
 	t.add(c)
 	t.mu.Unlock()
 	t.count.accepted.Add(1)
-	t.server.conns.Go(c.serve)
+	return true
 }
 
 // full reports whether the address of c, or its network n, has as many connections as it may.
 // The lock is held.
-func (t *tcpTable) full(c *tcpConn, n *network) bool {
+func (t *tcpTable) full(c *tenant, n *network) bool {
 	if peers := t.peers.Load(); peers != nil {
 		if _, is := (*peers)[c.host]; is {
 			return t.byHost[c.host] >= t.limits.PerPeer
@@ -146,6 +184,7 @@ func (s *Server) SetPeers(addrs []netip.Addr) {
 		peers[host] = struct{}{}
 	}
 	s.tcp.peers.Store(&peers)
+	s.secure.peers.Store(&peers)
 }
 
 // owner returns what the connections of a count for: one address, and one network.
@@ -161,8 +200,8 @@ func owner(a netip.Addr) (host netip.Addr, network netip.Prefix) {
 
 // victim is the connection that was silent longest in the network that has most,
 // rather one that is owed nothing.
-func (t *tcpTable) victim() *tcpConn {
-	var best *tcpConn
+func (t *tcpTable) victim() *tenant {
+	var best *tenant
 	looked := 0
 	for n := t.weights[len(t.weights)-1]; n != nil; n = n.next {
 		for _, c := range n.conns {
@@ -179,7 +218,7 @@ func (t *tcpTable) victim() *tcpConn {
 
 // add and remove need the lock. remove does nothing for a connection that has been
 // removed before.
-func (t *tcpTable) add(c *tcpConn) {
+func (t *tcpTable) add(c *tenant) {
 	t.all[c] = struct{}{}
 	t.opened.Store(int64(len(t.all)))
 	t.byHost[c.host]++
@@ -195,7 +234,7 @@ func (t *tcpTable) add(c *tcpConn) {
 	t.link(n)
 }
 
-func (t *tcpTable) remove(c *tcpConn) {
+func (t *tcpTable) remove(c *tenant) {
 	if _, ok := t.all[c]; !ok {
 		return
 	}
@@ -306,7 +345,7 @@ func (t *tcpTable) unlink(n *network) {
 }
 
 // forget removes a connection that has ended.
-func (t *tcpTable) forget(c *tcpConn) {
+func (t *tcpTable) forget(c *tenant) {
 	t.mu.Lock()
 	t.remove(c)
 	t.mu.Unlock()
@@ -317,7 +356,7 @@ func (t *tcpTable) wake(past time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for c := range t.all {
-		_ = c.conn.SetReadDeadline(past)
+		c.wake(past)
 	}
 }
 
@@ -327,6 +366,6 @@ func (t *tcpTable) closeAll() {
 	defer t.mu.Unlock()
 	t.closed = true
 	for c := range t.all {
-		c.close()
+		c.end()
 	}
 }

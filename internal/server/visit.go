@@ -1,0 +1,283 @@
+package server
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// A Service speaks a protocol that carries DNS, as HTTP does, over connections that the server
+// takes for it.
+type Service interface {
+	// Transport is what its questions come over.
+	Transport() Transport
+	// Protocols are the names by which clients ask for it (ALPN), for the log.
+	Serve(g *Gate) error
+	// Shutdown has Serve end, has what was asked answered, and closes the connections, or ends
+	// with ctx.
+	Shutdown(ctx context.Context)
+}
+
+// A Gate is where a service's clients come from: a [net.Listener] whose connections are within
+// the server's limits and have shaken hands. Each is a *tls.Conn, of which [VisitorOf] returns
+// the [Visitor].
+type Gate struct {
+	server  *Server
+	service *Listening
+	addr    net.Addr
+	conns   chan net.Conn
+	once    sync.Once
+	done    chan struct{}
+}
+
+func (s *Server) newGate(e endpoint, addr net.Addr) *Gate {
+	return &Gate{server: s, service: e.service, addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// Accept implements [net.Listener].
+func (g *Gate) Accept() (net.Conn, error) {
+	select {
+	case c := <-g.conns:
+		return c, nil
+	case <-g.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements [net.Listener]. The socket is the server's, and stays open.
+func (g *Gate) Close() error {
+	g.once.Do(func() { close(g.done) })
+	return nil
+}
+
+// Addr implements [net.Listener].
+func (g *Gate) Addr() net.Addr { return g.addr }
+
+// admit has a connection that was accepted shake hands, and hands it to the service.
+func (g *Gate) admit(conn net.Conn) {
+	s := g.server
+	v := newVisitor(s, conn, g.service.Service.Transport())
+	if !s.secure.enter(&v.tenant) {
+		v.reset()
+		return
+	}
+	t, w := s.secured(v, v.prefix, g.service.TLS)
+	s.conns.Add(1) // until the visitor is closed
+	s.conns.Go(func() {
+		if err := s.shake(t, w); err != nil {
+			if errors.Is(err, errShakes) || isTimeout(err) {
+				v.reset()
+			}
+			v.Close()
+			return
+		}
+		v.certificates = t.ConnectionState().PeerCertificates
+		select {
+		case g.conns <- t:
+		case <-g.done:
+			v.Close()
+		}
+	})
+}
+
+// A Visitor is a client of a service: its connection, and what it may ask.
+type Visitor struct {
+	tenant
+	net.Conn
+	server       *Server
+	over         Transport
+	remote       netip.AddrPort
+	local        netip.AddrPort
+	certificates []*x509.Certificate
+	once         sync.Once
+}
+
+func newVisitor(s *Server, conn net.Conn, over Transport) *Visitor {
+	remote, local := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort()), unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort())
+	v := &Visitor{
+		Conn: conn, server: s, over: over,
+		remote: netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
+		local:  netip.AddrPortFrom(local.Addr().WithZone(""), local.Port()),
+	}
+	v.settleIn(&s.secure, v.remote.Addr(), v.reset, func(time.Time) {})
+	return v
+}
+
+// VisitorOf returns the visitor whose connection a [Gate] has given, or nil.
+func VisitorOf(c net.Conn) *Visitor {
+	t, ok := c.(interface{ NetConn() net.Conn })
+	if !ok {
+		return nil
+	}
+	w, ok := t.NetConn().(*tlsWire)
+	if !ok {
+		return nil
+	}
+	v, _ := w.Conn.(*Visitor)
+	return v
+}
+
+// Remote returns where the connection comes from.
+func (v *Visitor) Remote() netip.AddrPort { return v.remote }
+
+// Close closes the connection, and gives its place back.
+func (v *Visitor) Close() error {
+	err := net.ErrClosed
+	v.once.Do(func() {
+		err = v.Conn.Close()
+		v.server.secure.forget(&v.tenant)
+		v.server.conns.Done()
+	})
+	return err
+}
+
+// reset closes the connection at once. Its place is given back when the service closes it too.
+func (v *Visitor) reset() {
+	if l, ok := v.Conn.(interface{ SetLinger(seconds int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = v.Conn.Close()
+}
+
+// The errors of questions that are not answered.
+var (
+	// ErrShort is a message that is shorter than a header.
+	ErrShort = errors.New("server: message shorter than a header")
+	// ErrSilence is why a message gets no answer: it is no question.
+	ErrSilence = errors.New("server: nothing is answered to this")
+)
+
+// Ask has a question answered: send is called with each message of the answer, on the
+// goroutine of the caller, and must not keep it. from is who asks, as a rule v.Remote(). The
+// error is ErrShort, ErrSilence, that of ctx, or that of send; ErrGone if the server lets the
+// question go unanswered.
+func (v *Visitor) Ask(ctx context.Context, query []byte, from netip.AddrPort, send func(message []byte) error) error {
+	s := v.server
+	count := &s.visits[v.over]
+	count.received.Add(1)
+	if len(query) < headerLen {
+		count.short.Add(1)
+		return ErrShort
+	}
+	v.pending.Add(1)
+	v.active.Store(s.now())
+	defer func() {
+		v.active.Store(s.now())
+		v.pending.Add(-1)
+	}()
+	r := &visitResponder{server: s, later: make(chan []byte, 1), each: make(chan []byte), sent: make(chan error), closed: make(chan struct{}), gone: ctx.Done()}
+	peer := Peer{Remote: from, Local: v.local.Addr(), LocalPort: v.local.Port(), Transport: v.over, Certificates: v.certificates, Later: r.detach}
+	slot := <-s.slots
+	n := slot.worker.Handle(query, &peer, s.now(), slot.out[:tcpLarge-2:tcpLarge-2])
+	var answer []byte
+	if n > 0 {
+		answer = append(answer, slot.out[:n]...)
+	}
+	s.slots <- slot
+	switch {
+	case n > 0:
+		return v.sent(send(answer))
+	case n == Pending:
+		return r.wait(ctx, func(m []byte) error { return v.sent(send(m)) })
+	}
+	return ErrSilence
+}
+
+// sent counts a message that was sent, or was not.
+func (v *Visitor) sent(err error) error {
+	if err != nil {
+		v.server.visits[v.over].sendErrors.Add(1)
+	} else {
+		v.server.visits[v.over].sent.Add(1)
+	}
+	return err
+}
+
+// A visitResponder carries what comes later to the goroutine that waits for it.
+type visitResponder struct {
+	server *Server
+	later  chan []byte // the one reply that may come by Reply
+	each   chan []byte // what comes by Stream
+	sent   chan error  // what became of it
+	closed chan struct{}
+	gone   <-chan struct{}
+	once   sync.Once
+}
+
+func (r *visitResponder) detach(*Peer) (Responder, error) {
+	r.server.pending.Add(1)
+	return r, nil
+}
+
+// wait sends what comes until there is no more.
+func (r *visitResponder) wait(ctx context.Context, send func([]byte) error) error {
+	some := false
+	var failed error
+	for {
+		select {
+		case m := <-r.each:
+			if failed == nil {
+				failed = send(m)
+			}
+			some = true
+			r.sent <- failed
+		case m := <-r.later:
+			failed, some = send(m), true
+		case <-r.closed:
+			select {
+			case m := <-r.later:
+				return send(m)
+			default:
+			}
+			if !some {
+				return ErrGone
+			}
+			return failed
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Reply implements [Responder].
+func (r *visitResponder) Reply(message []byte) error {
+	if len(message) > tcpLarge-2 {
+		return ErrTooLong
+	}
+	select {
+	case <-r.gone:
+		return ErrGone
+	default:
+	}
+	select {
+	case r.later <- message:
+		return nil
+	default:
+		return ErrGone
+	}
+}
+
+// Stream implements [Responder].
+func (r *visitResponder) Stream(message []byte) error {
+	if len(message) > tcpLarge-2 {
+		return ErrTooLong
+	}
+	select {
+	case r.each <- message:
+		return <-r.sent
+	case <-r.gone:
+		return ErrGone
+	}
+}
+
+// Close implements [Responder].
+func (r *visitResponder) Close() {
+	r.once.Do(func() {
+		r.server.pending.Add(-1)
+		close(r.closed)
+	})
+}
