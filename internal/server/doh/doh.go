@@ -1,0 +1,347 @@
+// Package doh serves DNS over HTTPS (RFC 8484) with HTTP/2, and HTTP/1.1 for proxies and for
+// whoever looks whether the server lives.
+//
+// One path has questions: GET has them in the URL, POST in the body, HEAD is GET without the
+// answer. An answer may be kept for as long as the shortest-lived of its records. Nothing else
+// is served, nothing is compressed, nobody is given a cookie. A question is bounded before it is
+// read, and a client in the time and the streams that it may take; the server below bounds its
+// connections.
+package doh
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"port53/internal/server"
+	"port53/internal/wire"
+)
+
+// mediaType is that of DNS messages (RFC 8484, section 6).
+const mediaType = "application/dns-message"
+
+// Bounds of requests.
+const (
+	maxHeader   = 8 << 10   // octets of a request's header, the URL included
+	maxEncoded  = 4096      // octets of a question in a URL: longer ones have a body
+	connBuffer  = 128 << 10 // octets of bodies that a connection may have sent before they are read
+	maxAnswer   = 30 * time.Second
+	headerTable = 4096 // octets of HPACK's table, as everybody has it
+)
+
+// Options say how DNS is served over HTTPS. A zero field but Path means a default.
+type Options struct {
+	Path    string         // of questions
+	Proxies []netip.Prefix // whose word for the client's address is taken
+	Streams int            // requests of one connection at one time (100)
+
+	Idle     time.Duration // until a connection without a request is closed (10 s)
+	Question time.Duration // for a request to arrive (3 s), and twice as long for its body
+	Stall    time.Duration // for the client to take an octet (5 s)
+
+	Log *slog.Logger // nil: discard
+}
+
+// A Server is a [server.Service].
+type Server struct {
+	o    Options
+	http http.Server
+}
+
+// New returns a service.
+func New(o Options) *Server {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.Idle, 10*time.Second)
+	def(&o.Question, 3*time.Second)
+	def(&o.Stall, 5*time.Second)
+	if o.Streams == 0 {
+		o.Streams = 100
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o}
+	s.http = http.Server{
+		Handler:           http.HandlerFunc(s.serve),
+		ReadHeaderTimeout: o.Question, ReadTimeout: 2 * o.Question, WriteTimeout: maxAnswer + o.Stall, IdleTimeout: o.Idle,
+		MaxHeaderBytes: maxHeader, DisableGeneralOptionsHandler: true,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: o.Streams, WriteByteTimeout: o.Stall,
+			MaxReceiveBufferPerConnection: connBuffer, MaxReceiveBufferPerStream: wire.MaxMessage + 1,
+			MaxDecoderHeaderTableSize: headerTable, MaxEncoderHeaderTableSize: headerTable,
+		},
+		ErrorLog: log.New(debugWriter{o.Log}, "", 0),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, visitorKey{}, server.VisitorOf(c))
+		},
+	}
+	return s
+}
+
+type visitorKey struct{}
+
+// debugWriter has what net/http complains of told to whoever wants to know: it is clients' doing.
+type debugWriter struct{ log *slog.Logger }
+
+func (w debugWriter) Write(b []byte) (int, error) {
+	w.log.Debug("DNS over HTTPS", "problem", strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// Transport implements [server.Service].
+func (s *Server) Transport() server.Transport { return server.DoH }
+
+// Serve implements [server.Service].
+func (s *Server) Serve(g *server.Gate) error {
+	if err := s.http.Serve(g); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown implements [server.Service].
+func (s *Server) Shutdown(ctx context.Context) {
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close()
+	}
+}
+
+// fail says why there is no answer.
+func fail(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text+"\n") // a client that went away needs no reason
+}
+
+// serve answers one request.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	v, _ := r.Context().Value(visitorKey{}).(*server.Visitor)
+	switch {
+	case v == nil:
+		fail(w, http.StatusInternalServerError, "the connection is none of this server's")
+		return
+	case r.URL.Path != s.o.Path:
+		fail(w, http.StatusNotFound, "there is nothing here")
+		return
+	}
+	var query []byte
+	var status int
+	var why string
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		query, status, why = fromURL(r.URL.RawQuery)
+	case http.MethodPost:
+		query, status, why = fromBody(r)
+	default:
+		w.Header().Set("Allow", "GET, HEAD, POST")
+		fail(w, http.StatusMethodNotAllowed, "questions come by GET or POST")
+		return
+	}
+	if status != 0 {
+		fail(w, status, why)
+		return
+	}
+	sent := false
+	err := v.Ask(r.Context(), query, s.client(v.Remote(), r.Header), func(answer []byte) error {
+		if sent {
+			return server.ErrTooLong // a response has one message
+		}
+		sent = true
+		h := w.Header()
+		h.Set("Content-Type", mediaType)
+		h.Set("Content-Length", strconv.Itoa(len(answer)))
+		h.Set("Cache-Control", "max-age="+strconv.FormatUint(uint64(freshness(answer)), 10))
+		if r.Method == http.MethodHead {
+			return nil
+		}
+		_, err := w.Write(answer)
+		return err
+	})
+	switch {
+	case err == nil || sent:
+	case errors.Is(err, server.ErrShort), errors.Is(err, server.ErrSilence):
+		fail(w, http.StatusBadRequest, "this is no question")
+	default:
+		fail(w, http.StatusServiceUnavailable, "there is no answer")
+	}
+}
+
+// fromURL reads a question from a URL's query (RFC 8484, section 4.1): base64url without
+// padding, as the one value of dns. On an error status is not 0.
+func fromURL(raw string) (query []byte, status int, why string) {
+	if len(raw) > 2*maxEncoded {
+		return nil, http.StatusRequestURITooLong, "the question is too long for a URL: use POST"
+	}
+	values, err := url.ParseQuery(raw)
+	list := values["dns"]
+	switch {
+	case err != nil:
+		return nil, http.StatusBadRequest, "the URL cannot be read"
+	case len(list) != 1:
+		return nil, http.StatusBadRequest, "a question is the one value of dns="
+	case len(list[0]) > maxEncoded:
+		return nil, http.StatusRequestURITooLong, "the question is too long for a URL: use POST"
+	}
+	query, err = base64.RawURLEncoding.Strict().DecodeString(list[0])
+	if err != nil || strings.ContainsAny(list[0], "\r\n") {
+		return nil, http.StatusBadRequest, "dns= is not in base64url without padding"
+	}
+	return query, 0, ""
+}
+
+// fromBody reads a question from the body of a request.
+func fromBody(r *http.Request) (query []byte, status int, why string) {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case err != nil || media != mediaType || len(r.Header["Content-Type"]) != 1:
+		return nil, http.StatusUnsupportedMediaType, "a question has the type " + mediaType
+	case r.Header.Get("Content-Encoding") != "":
+		return nil, http.StatusUnsupportedMediaType, "a question is not compressed"
+	case r.ContentLength > wire.MaxMessage:
+		return nil, http.StatusRequestEntityTooLarge, "a question has at most 65,535 octets"
+	}
+	// As much memory as has come, whatever the length says.
+	query, err = io.ReadAll(io.LimitReader(r.Body, wire.MaxMessage+1))
+	switch {
+	case err != nil:
+		return nil, http.StatusBadRequest, "the question did not come"
+	case len(query) > wire.MaxMessage:
+		return nil, http.StatusRequestEntityTooLarge, "a question has at most 65,535 octets"
+	}
+	return query, 0, ""
+}
+
+// client returns who asks: whoever has connected, or whom a proxy of ours names.
+func (s *Server) client(from netip.AddrPort, h http.Header) netip.AddrPort {
+	if !s.proxy(from.Addr()) {
+		return from
+	}
+	chain := forwarded(h)
+	for _, text := range slices.Backward(chain) {
+		a, ok := address(text)
+		if !ok {
+			break // what stands before is anybody's word
+		}
+		from = netip.AddrPortFrom(a, from.Port())
+		if !s.proxy(a) {
+			break
+		}
+	}
+	return from
+}
+
+func (s *Server) proxy(a netip.Addr) bool {
+	return slices.ContainsFunc(s.o.Proxies, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+// forwarded returns the addresses that proxies have added, the last being the nearest: of
+// Forwarded (RFC 7239), or else of X-Forwarded-For.
+func forwarded(h http.Header) (chain []string) {
+	for _, line := range h["Forwarded"] {
+		for element := range strings.SplitSeq(line, ",") {
+			node := ""
+			for pair := range strings.SplitSeq(element, ";") {
+				key, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+				if strings.EqualFold(key, "for") {
+					node = strings.Trim(value, `"`)
+				}
+			}
+			chain = append(chain, node)
+		}
+	}
+	if chain != nil {
+		return chain
+	}
+	for _, line := range h["X-Forwarded-For"] {
+		for text := range strings.SplitSeq(line, ",") {
+			chain = append(chain, strings.TrimSpace(text))
+		}
+	}
+	return chain
+}
+
+// address reads an address, with or without a port.
+func address(text string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	if err != nil {
+		at, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return a, false
+		}
+		a = at.Addr()
+	}
+	return a.Unmap().WithZone(""), true
+}
+
+// freshness returns for how many seconds an answer may be kept (RFC 8484, section 5.1): the
+// smallest TTL of the answer section, or without an answer what the SOA record says.
+func freshness(msg []byte) uint32 {
+	if len(msg) < wire.HeaderLen {
+		return 0
+	}
+	pos := wire.HeaderLen
+	for range int(binary.BigEndian.Uint16(msg[4:])) {
+		if pos = skipName(msg, pos); pos < 0 || pos+4 > len(msg) {
+			return 0
+		}
+		pos += 4
+	}
+	answers := int(binary.BigEndian.Uint16(msg[6:]))
+	least, found := uint32(1<<31-1), false
+	for i := range answers + int(binary.BigEndian.Uint16(msg[8:])) {
+		if pos = skipName(msg, pos); pos < 0 || pos+10 > len(msg) {
+			return 0
+		}
+		typ, ttl, length := wire.Type(binary.BigEndian.Uint16(msg[pos:])), binary.BigEndian.Uint32(msg[pos+4:]), int(binary.BigEndian.Uint16(msg[pos+8:]))
+		pos += 10 + length
+		switch {
+		case pos > len(msg):
+			return 0
+		case i < answers:
+			least, found = min(least, ttl), true
+		case answers == 0 && typ == wire.TypeSOA && length >= 4:
+			least, found = min(least, ttl, binary.BigEndian.Uint32(msg[pos-4:])), true
+		}
+	}
+	if !found {
+		return 0
+	}
+	return least
+}
+
+// skipName returns where a name ends, or -1.
+func skipName(msg []byte, pos int) int {
+	for pos < len(msg) {
+		switch l := int(msg[pos]); {
+		case l == 0:
+			return pos + 1
+		case l >= 0xC0:
+			return pos + 2
+		case l > wire.MaxLabel:
+			return -1
+		default:
+			pos += 1 + l
+		}
+	}
+	return -1
+}
