@@ -64,10 +64,11 @@ type App struct {
 	seed      wire.Seed
 	manager   *zones.Manager
 	engine    *engine.Engine
-	server    *server.Server
 	recursion *recursion // nil: this server does not resolve
 	state     *state
 	ready     func(*App)
+
+	listening
 
 	outlets
 	started time.Time
@@ -75,6 +76,12 @@ type App struct {
 	cancel  context.CancelFunc
 
 	succession
+}
+
+// listening is what clients reach.
+type listening struct {
+	server     *server.Server
+	encryption *encryption // nil: nothing is served over TLS
 }
 
 // outlets are where the server tells of itself.
@@ -214,6 +221,10 @@ func (a *App) listen(c *config.Config) error {
 		}
 	}
 	shares := a.budget(c)
+	secure, err := a.encrypt(c, shares.secure)
+	if err != nil {
+		return err
+	}
 	a.server, err = server.Listen(server.Options{
 		Addrs: addrs, Files: files, Kept: kept, Handover: managed(), Handler: a.engine, Logger: a.log, Drain: c.Shutdown.Drain,
 		Workers: c.UDP.Workers, Portable: c.UDP.Portable, Freebind: server.CanFreebind(),
@@ -221,6 +232,7 @@ func (a *App) listen(c *config.Config) error {
 			Conns: shares.conns, PerAddr: c.TCP.PerClient, PerPeer: c.TCP.PerPeer, PerPrefix: c.TCP.PerNetwork,
 			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
 		},
+		Encrypted: secure,
 	})
 	if err != nil {
 		return err
@@ -297,6 +309,9 @@ func (a *App) close() {
 // Addrs returns the addresses that are served.
 func (a *App) Addrs() []netip.AddrPort { return a.server.Addrs() }
 
+// Encrypted returns where something is served over TLS, and what.
+func (a *App) Encrypted() []server.Listener { return a.server.Encrypted() }
+
 // Metrics returns the address of the metrics, or nil.
 func (a *App) Metrics() net.Addr {
 	if a.metrics == nil {
@@ -325,6 +340,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	side.Go(func() { a.obey(reload) })
 	side.Go(a.rollCookies)
 	side.Go(a.followHosts)
+	side.Go(a.followCertificates)
 	side.Go(func() { a.manager.Run(a.ctx) })
 	if r := a.recursion; r != nil && r.rollover != nil {
 		trust := func(anchors []resolver.Anchor) { a.update(func(g *generation) { g.trust(anchors) }) }

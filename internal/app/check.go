@@ -115,8 +115,13 @@ func (r *Checked) tryAddresses(c *config.Config) error {
 	if c.Metrics.Listen.IsValid() {
 		addrs = append(slices.Clip(addrs), c.Metrics.Listen)
 	}
-	for _, a := range addrs {
-		err := server.Try(a)
+	secure := encryptedAddrs(c)
+	for i, a := range slices.Concat(addrs, secure) {
+		try := server.Try
+		if i >= len(addrs) {
+			try = server.TryTCP
+		}
+		err := try(a)
 		var held *server.HeldError
 		switch {
 		case err == nil, errors.Is(err, os.ErrPermission):

@@ -30,6 +30,10 @@ func placesOf(c *config.Config) (p places) {
 	beside(&p.read, c.Files()...)
 	p.read = append(p.read, c.IncludeFolders()...)
 	beside(&p.read, c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
+	beside(&p.read, c.Encrypted.Tickets)
+	for _, pair := range c.Encrypted.Pairs() {
+		beside(&p.read, pair.Certificate, pair.Key)
+	}
 	for _, f := range c.Hosts {
 		beside(&p.read, f.File)
 	}

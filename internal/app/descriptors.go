@@ -18,6 +18,7 @@ const (
 type descriptors struct {
 	need     int // for all that the configuration allows at one time
 	conns    int // of clients over TCP
+	secure   int // of clients over TLS
 	upstream int // to servers, for the resolver; 0: as many as it takes
 }
 
@@ -30,20 +31,27 @@ func share(c *config.Config, limit int) descriptors {
 	}
 	own := spareDescriptors + len(c.Listen)*(1+workers) + c.Transfers.MaxIn
 	d := descriptors{conns: c.TCP.MaxConnections}
+	if c.Encrypted.Listens() {
+		own += len(encryptedAddrs(c))
+		d.secure = c.Encrypted.Limits.Connections
+	}
 	asked := 0
 	if c.Recurses() {
 		asked = c.Resolver.Limits.Waiting + upstreamConns
 	}
-	if d.need = own + d.conns + asked; d.need <= limit {
+	if d.need = own + d.conns + d.secure + asked; d.need <= limit {
 		return d
 	}
-	rest := max(limit-own, 2*leastDescriptors)
+	rest := max(limit-own, 4*leastDescriptors)
+	clients := min(d.conns+d.secure, rest)
 	if asked > 0 {
-		d.conns = min(d.conns, rest/2)
-		d.upstream = max(rest-d.conns, leastDescriptors)
-	} else {
-		d.conns = min(d.conns, rest)
+		clients = min(clients, rest/2)
+		d.upstream = max(rest-clients, leastDescriptors)
 	}
+	if d.secure > 0 { // each as much of what there is as it may have of what it asks for
+		d.secure = max(clients*d.secure/(d.conns+d.secure), leastDescriptors)
+	}
+	d.conns = max(clients-d.secure, 1)
 	return d
 }
 
@@ -52,12 +60,12 @@ func share(c *config.Config, limit int) descriptors {
 func (a *App) budget(c *config.Config) descriptors {
 	limit, ok := descriptorLimit()
 	if !ok {
-		return descriptors{conns: c.TCP.MaxConnections}
+		return descriptors{conns: c.TCP.MaxConnections, secure: c.Encrypted.Limits.Connections}
 	}
 	d := share(c, limit)
 	if d.need > limit {
-		a.log.Warn("the process may open fewer files and sockets than the configuration allows: raise the limit (ulimit -n, LimitNOFILE), or lower tcp.max_connections and resolver.limits.waiting",
-			"limit", limit, "needed", d.need, "tcp_connections", d.conns, "sockets_to_servers", d.upstream)
+		a.log.Warn("the process may open fewer files and sockets than the configuration allows: raise the limit (ulimit -n, LimitNOFILE), or lower tcp.max_connections, encrypted.limits.connections and resolver.limits.waiting",
+			"limit", limit, "needed", d.need, "tcp_connections", d.conns, "encrypted_connections", d.secure, "sockets_to_servers", d.upstream)
 	}
 	return d
 }

@@ -26,9 +26,8 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 		}
 	}
 	p.Peers = slices.DeleteFunc(p.Peers, func(n netip.Prefix) bool { return n.Addr().IsLoopback() })
-	whole, ports := false, map[uint16]bool{}
-	for _, a := range c.Listen {
-		ports[a.Port()] = true
+	whole := false
+	for _, a := range slices.Concat(c.Listen, encryptedAddrs(c)) {
 		switch {
 		case a.Addr().IsUnspecified():
 			whole = true
@@ -44,10 +43,7 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	if whole {
 		p.Listen = nil
 	}
-	for port := range ports {
-		p.Ports = append(p.Ports, firewall.DNS(port)...)
-	}
-	slices.SortFunc(p.Ports, func(a, b firewall.Port) int { return int(a.Number) - int(b.Number) })
+	p.Ports = servedPorts(c)
 	if c.Metrics.Listen.IsValid() && !c.Metrics.Listen.Addr().IsLoopback() {
 		p.Closed = append(p.Closed, firewall.Port{Proto: "tcp", Number: c.Metrics.Listen.Port(), Use: "metrics"})
 	}
@@ -67,6 +63,28 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 		p.Limits = true
 	}
 	return p, nil
+}
+
+// servedPorts returns the ports that c serves, each once.
+func servedPorts(c *config.Config) (ports []firewall.Port) {
+	add := func(more ...firewall.Port) {
+		for _, p := range more {
+			if !slices.ContainsFunc(ports, func(q firewall.Port) bool { return q.Proto == p.Proto && q.Number == p.Number }) {
+				ports = append(ports, p)
+			}
+		}
+	}
+	for _, a := range c.Listen {
+		add(firewall.DNS(a.Port())...)
+	}
+	for _, a := range c.Encrypted.DoT {
+		add(firewall.Port{Proto: "tcp", Number: a.Port(), Use: "DNS over TLS"})
+	}
+	for _, a := range c.Encrypted.DoH.Listen {
+		add(firewall.Port{Proto: "tcp", Number: a.Port(), Use: "DNS over HTTPS"})
+	}
+	slices.SortStableFunc(ports, func(a, b firewall.Port) int { return int(a.Number) - int(b.Number) })
+	return ports
 }
 
 // A guard is the rules that the machine's firewall is to have, and where their state lies.

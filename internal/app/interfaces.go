@@ -21,7 +21,7 @@ type presence struct {
 // has changed since it was last called.
 func (a *App) lookAtAddresses(all []netif.Address) {
 	var missing []netip.AddrPort
-	for _, at := range a.server.Addrs() {
+	for _, at := range a.served() {
 		if !netif.Has(all, at.Addr()) {
 			missing = append(missing, at)
 		}
@@ -43,12 +43,21 @@ func (a *App) lookAtAddresses(all []netif.Address) {
 	}
 }
 
+// served returns all addresses that are served, over whatever transport.
+func (a *App) served() []netip.AddrPort {
+	list := a.server.Addrs()
+	for _, l := range a.server.Encrypted() {
+		list = append(list, l.Addr)
+	}
+	return list
+}
+
 // present calls f for each address that is served.
 func (a *App) present(f func(at netip.AddrPort, there bool)) {
 	a.presence.mu.Lock()
 	missing := a.presence.missing
 	a.presence.mu.Unlock()
-	for _, at := range a.server.Addrs() {
+	for _, at := range a.served() {
 		f(at, !slices.Contains(missing, at))
 	}
 }

@@ -116,6 +116,7 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 	a.tellUnvalidated(old, next)
 	a.manager.SetBounds(next.bounds)
 	a.server.SetPeers(peerAddrs(c))
+	a.showOthers(c)
 	if a.recursion != nil {
 		a.flushChanges(old, next)
 	}
@@ -159,6 +160,7 @@ func needRestart(running, c *config.Config) []string {
 		{"sandbox", running.Sandbox != c.Sandbox},
 		{"tcp", running.TCP != c.TCP},
 		{"udp", running.UDP != c.UDP},
+		{"encrypted", encryptedDiffers(running, c)},
 		{"metrics", running.Metrics != c.Metrics},
 		{"control", running.Control != c.Control},
 		{"log", running.Log != c.Log},

@@ -129,7 +129,8 @@ func (a *App) collect() {
 		collectTraffic(w, st.TCP, "tcp")
 		w.Set("port53_tcp_connections", float64(st.Open))
 		w.Set("port53_tcp_connections_total", float64(st.Accepted))
-		for reason, n := range map[string]uint64{"refused": st.Refused, "evicted": st.Evicted, "timeout": st.TimedOut, "stalled": st.Stalled} {
+		a.collectEncrypted(w, &st)
+		for reason, n := range closed(&st.Connections) {
 			w.Set("port53_tcp_closed_total", float64(n), "reason", reason)
 		}
 		a.collectZones(w, a.manager.Status())

@@ -128,6 +128,9 @@ cannot be used.`,
 					fmt.Fprintln(s.out, w)
 				}
 			}
+			for _, d := range c.Doubts() {
+				fmt.Fprintln(s.err, d.Long())
+			}
 			broken := 0
 			for _, z := range report {
 				if z.Failed {
@@ -136,6 +139,9 @@ cannot be used.`,
 			}
 			if broken > 0 {
 				return failure(exitFindings, "the zones named above answer SERVFAIL until their files are mended; the others are served", "%d of %d zones cannot be served", broken, len(report))
+			}
+			if n := len(c.Doubts()); n > 0 {
+				return failure(exitFindings, "the server serves all the same, and clients turn away", "%d problems with certificates", n)
 			}
 			if !asJSON {
 				fmt.Fprintf(s.out, "%s: good, %d zones\n", file, len(report))

@@ -92,6 +92,7 @@ func (d *decoder) check() {
 	d.checkLog()
 	d.checkMetrics()
 	d.checkAPI()
+	d.checkEncrypted()
 	c := d.config
 	if c.EDNS.CookieSecretsFile != "" && !c.EDNS.Cookies {
 		d.contradiction("edns.cookies", "edns.cookie_secrets_file", "edns.cookie_secrets_file is set, and edns.cookies is false", "remove one of them")
@@ -157,6 +158,7 @@ func (d *decoder) checkZones() {
 // only the larger limit is set, below the default of the smaller, it rules.
 func (d *decoder) checkBounds() {
 	t, r, l, k := d.config.TCP, d.config.Policy.RateLimit, d.config.Resolver.Limits, d.config.Resolver.Cache
+	e := d.config.Encrypted.Limits
 	count := func(n int64) string { return strconv.FormatInt(n, 10) }
 	span := func(n int64) string { return durationText(time.Duration(n)) }
 	for _, b := range []struct {
@@ -166,6 +168,8 @@ func (d *decoder) checkBounds() {
 	}{
 		{"tcp.per_client", "tcp.per_network", int64(t.PerClient), int64(t.PerNetwork), count},
 		{"tcp.per_peer", "tcp.max_connections", int64(t.PerPeer), int64(t.MaxConnections), count},
+		{"encrypted.limits.per_client", "encrypted.limits.per_network", int64(e.PerClient), int64(e.PerNetwork), count},
+		{"encrypted.limits.per_network", "encrypted.limits.connections", int64(e.PerNetwork), int64(e.Connections), count},
 		{"tcp.per_network", "tcp.max_connections", int64(t.PerNetwork), int64(t.MaxConnections), count},
 		{"policy.rate_limit.per_second", "policy.rate_limit.ceiling", int64(r.PerSecond), int64(r.Ceiling), count},
 		{"policy.rate_limit.burst", "policy.rate_limit.ceiling_burst", int64(r.Burst), int64(r.CeilingBurst), count},
@@ -243,6 +247,7 @@ func (d *decoder) checkFiles() {
 	d.checkKeyFiles()
 	d.checkTokenFiles()
 	d.checkHostsFiles()
+	d.checkCertificates(time.Now())
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")
 		if p := unreadable(file); p != nil {

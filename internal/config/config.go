@@ -80,6 +80,7 @@ type Config struct {
 	EDNS       EDNS             `yaml:"edns" doc:"The extension mechanism: reply sizes, cookies, padding."`
 	Identity   Identity         `yaml:"identity" doc:"What the server tells of itself. Nothing, unless it is written here."`
 	TCP        TCP              `yaml:"tcp" doc:"Bounds of connections."`
+	Encrypted  Encrypted        `yaml:"encrypted" doc:"What is served over TLS. [ENCRYPTED.md](ENCRYPTED.md) has it step by step."`
 	UDP        UDP              `yaml:"udp" doc:"How datagrams are read."`
 	Metrics    Metrics          `yaml:"metrics" doc:"Counters for Prometheus, at /metrics over HTTP."`
 	Control    Control          `yaml:"control" doc:"The socket through which port53 reload and its like reach the server."`
@@ -96,6 +97,7 @@ type Config struct {
 	view      string             // whose configuration it is; empty: the default one's
 	added     int                // of the zones, the last, which no file of its own has
 	hasAdded  bool               // the last of files has these
+	doubts    Errors             // of files
 }
 
 // File returns the name of the configuration file, as it was given; "" for Default.
@@ -365,7 +367,7 @@ type EDNS struct {
 	UDPSize           int    `yaml:"udp_size" default:"1232" min:"512" max:"4096" doc:"The largest UDP reply, in octets, and the size advertised to clients. Above 1232 replies may be cut into fragments on the way." why:"DNS flag day 2020: one packet on nearly every path, for fragments can be forged (RFC 9715)."`
 	Cookies           bool   `yaml:"cookies" default:"true" doc:"Whether DNS cookies (RFC 7873, RFC 9018) are answered." why:"They tell real clients from forged ones, who are then never limited."`
 	CookieSecretsFile string `yaml:"cookie_secrets_file" default:"" is:"path" doc:"File of the secrets that cookies are made with, for servers that share an address: one or two lines of 32 hexadecimal digits, the first is used, both are accepted. Others may not be able to read it. Empty: a random secret that changes daily." why:"Only servers that share an address need to know the same."`
-	Padding           int    `yaml:"padding" default:"0" min:"0" max:"512" doc:"Replies to queries with the padding option are padded to a multiple of this (RFC 8467 advises 468). 0: never." why:"Without encryption the size hides nothing (RFC 8467, section 4.1)."`
+	Padding           int    `yaml:"padding" default:"0" min:"0" max:"512" doc:"Replies over TCP to queries with the padding option are padded to a multiple of this. 0: never. For encrypted transports there is encrypted.padding." why:"Without encryption the size hides nothing (RFC 8467, section 4.1)."`
 }
 
 // Identity is what the server tells of itself. An empty string is hidden.

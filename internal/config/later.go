@@ -13,21 +13,20 @@ func laterKeys() map[string]string {
 		grants    = "write them at each of keys and tokens, and leave it out"
 		timers    = "a zone has the times of its SOA record; leave the key out"
 		filters   = "answers are not filtered yet; leave it out"
-		encrypted = "only UDP and TCP are served; put a TLS proxy in front, and leave the key out"
 	)
 	return map[string]string{
-		"dns64":     "addresses are not synthesised yet; leave it out",
-		"grants":    grants,
-		"encrypted": encrypted,
-		"ad":        "it needs the domain controller; leave it out",
-		"expose":    "use policy.allow, and a firewall",
-		"tls":       encrypted,
-		"dot":       encrypted,
-		"doh":       encrypted,
-		"doq":       encrypted,
-		"dnssec":    "write it at each zone, or in a template",
-		"console":   "there is no console; use the port53 command",
-		"store":     "zones are files; leave it out",
+		"encrypted.doq":       "DNS over QUIC is not served yet; leave it out, dot and doh are",
+		"encrypted.doh.http3": "HTTP/3 is not served yet; leave it out, HTTP/2 is",
+		"encrypted.ddr":       "the server is not discovered by itself yet; leave it out",
+		"encrypted.acme":      "certificates are fetched by other programs, such as certbot; name the files they write",
+
+		"dns64":   "addresses are not synthesised yet; leave it out",
+		"grants":  grants,
+		"ad":      "it needs the domain controller; leave it out",
+		"expose":  "use policy.allow, and a firewall",
+		"dnssec":  "write it at each zone, or in a template",
+		"console": "there is no console; use the port53 command",
+		"store":   "zones are files; leave it out",
 
 		"resolver.limits.answer_age": "answers are sent however long they took; resolver.limits.reply_time says by when there is one",
 

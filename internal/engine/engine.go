@@ -214,7 +214,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		return w.fail(wire.Refused, wire.EDENotSupported)
 	case q.Type == wire.TypeNXNAME:
 		return w.fail(wire.FormErr, wire.EDEInvalidType) // RFC 9824, section 3.5
-	case q.Type == wire.TypeAXFR && w.udp:
+	case q.Type == wire.TypeAXFR && w.single():
 		return w.fail(wire.NotImp, -1) // RFC 5936, section 4.2: not over UDP
 	}
 
@@ -278,6 +278,9 @@ func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
 	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
 	w.query.Msg = msg
 }
+
+// single tells whether the reply is one message, and a zone cannot be sent in several.
+func (w *worker) single() bool { return w.udp || w.peer.Transport == server.DoH }
 
 // startReply begins the reply in a buffer: the question, and room for OPT at the end.
 func (w *worker) startReply(reply []byte) {

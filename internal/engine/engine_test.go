@@ -219,6 +219,24 @@ func TestOptions(t *testing.T) {
 	if n := len(handle(w, padded, tcpPeer)); n%128 != 0 {
 		t.Errorf("padded reply has %d octets", n)
 	}
+	for _, over := range []server.Transport{server.DoT, server.DoH, server.DoQ} {
+		peer := tcpPeer
+		peer.Transport = over
+		sealed := newWorker(t, engine.Generation{Limits: engine.Limits{Hiding: 468}})
+		if n := len(handle(sealed, padded, peer)); n != 468 {
+			t.Errorf("padded reply over %v has %d octets", over, n)
+		}
+		if n := len(handle(w, padded, peer)); n >= 128 {
+			t.Errorf("reply over %v, without padding, has %d octets", over, n)
+		}
+		if n := len(handle(sealed, query(t, "www.example. A +edns"), peer)); n >= 128 {
+			t.Errorf("reply over %v that is not to be padded has %d octets", over, n)
+		}
+		_, opts = options(t, handle(sealed, ask, peer))
+		if got := opts[wire.OptionKeepalive] != nil; got != (over == server.DoT) {
+			t.Errorf("keepalive over %v: %v", over, got)
+		}
+	}
 	hidden := newWorker(t, engine.Generation{})
 	if _, opts = options(t, handle(hidden, ask, udpPeer)); len(opts) != 0 {
 		t.Errorf("options by default: %v", opts)

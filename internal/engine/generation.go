@@ -32,6 +32,7 @@ type Limits struct {
 	Cookies *policy.Cookies     // server cookies; nil: off
 	UDPSize int                 // octets of the largest reply over UDP, and what OPT tells; 0: 1232
 	Padding int                 // over TCP, replies to those who ask are padded to multiples of this (RFC 7830); 0: off
+	Hiding  int                 // the same over encrypted transports
 }
 
 // Identity is what the server tells of itself to those who ask.

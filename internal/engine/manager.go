@@ -51,7 +51,7 @@ func (w *worker) hand() int {
 	p := w.suspend(to, handTime)
 	r := &zones.Request{
 		Entry: entry, Zone: entry.Zone(), Message: p.msg, Client: w.peer.Remote,
-		Key: w.signer().Key, Context: w.signature, UDP: w.udp, UDPSize: w.gen.Limits.UDPSize,
+		Key: w.signer().Key, Context: w.signature, UDP: w.udp || op == policy.Transfer && w.single(), UDPSize: w.gen.Limits.UDPSize,
 	}
 	go p.serve(m, op, r)
 	return server.Pending

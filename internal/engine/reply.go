@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"port53/internal/policy"
+	"port53/internal/server"
 	"port53/internal/telemetry"
 	"port53/internal/tsig"
 	"port53/internal/wire"
@@ -41,7 +42,7 @@ func (w *worker) reserve() int {
 	if q.NSID && len(g.Identity.NSID) > 0 {
 		n += optionHeader + min(len(g.Identity.NSID), maxNSID)
 	}
-	if q.Keepalive && !w.udp {
+	if w.keepsAlive() {
 		n += optionHeader + 2
 	}
 	if q.Expire && q.Opcode == wire.OpcodeQuery && q.Type == wire.TypeSOA {
@@ -99,7 +100,7 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 		t = append(t, 0, wire.OptionNSID, 0, byte(len(id)))
 		t = append(t, id...)
 	}
-	if q.Keepalive && !w.udp {
+	if w.keepsAlive() {
 		t = append(t, 0, wire.OptionKeepalive, 0, 2, byte(w.peer.Idle>>8), byte(w.peer.Idle))
 	}
 	if q.Expire && q.Opcode == wire.OpcodeQuery && q.Type == wire.TypeSOA && rcode == wire.NoError {
@@ -118,9 +119,9 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 			t = append(t, text...)
 		}
 	}
-	if q.Padding && g.Limits.Padding > 0 && !w.udp {
+	if block := w.padding(); q.Padding && block > 0 {
 		n := w.builder.Len() + len(t) + optionHeader
-		n = (g.Limits.Padding - n%g.Limits.Padding) % g.Limits.Padding
+		n = (block - n%block) % block
 		n = min(n, maxPadding, w.builder.Room()-len(t)-optionHeader)
 		if n >= 0 {
 			t = append(t, 0, wire.OptionPadding, byte(n>>8), byte(n))
@@ -132,6 +133,23 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 }
 
 var zeros [maxPadding]byte
+
+// keepsAlive tells whether the client is told how long its connection may be idle, which only
+// TCP and TLS have (RFC 7828, section 3.2; RFC 9250, section 5.5.2).
+func (w *worker) keepsAlive() bool {
+	return w.query.Keepalive && (w.peer.Transport == server.TCP || w.peer.Transport == server.DoT)
+}
+
+// padding returns what replies that are padded are a multiple of; 0: they are not padded.
+func (w *worker) padding() int {
+	switch w.peer.Transport {
+	case server.UDP:
+		return 0
+	case server.TCP:
+		return w.gen.Limits.Padding
+	}
+	return w.gen.Limits.Hiding
+}
 
 // What answers of the server itself are limited by, all together, and what replies are that
 // bring a cookie and answer nothing else.

@@ -1,0 +1,199 @@
+package app
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"port53/internal/certs"
+	"port53/internal/config"
+	"port53/internal/server"
+	"port53/internal/server/doh"
+	"port53/internal/telemetry"
+)
+
+// lookTime is how often the files of certificates are looked at.
+const lookTime = 10 * time.Second
+
+// An encryption is what the server shows over TLS.
+type encryption struct {
+	keeper  *certs.Keeper
+	tickets *certs.Tickets
+	told    time.Time // when the log was told last of what expires; its one goroutine's
+}
+
+// newEncryption reads what a server of c shows; nil: it serves nothing over TLS.
+func newEncryption(c *config.Config) (*encryption, error) {
+	if !c.Encrypted.Listens() {
+		return nil, nil
+	}
+	keeper, err := certs.NewKeeper(c.Encrypted.Pairs())
+	if err != nil {
+		return nil, fmt.Errorf("encrypted: %w", err)
+	}
+	tickets, err := certs.NewTickets(c.Encrypted.Tickets)
+	if err != nil {
+		return nil, fmt.Errorf("encrypted.tickets: %w", err)
+	}
+	return &encryption{keeper: keeper, tickets: tickets}, nil
+}
+
+// encrypt returns what is served over TLS by a server of c, which may have so many connections.
+func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err error) {
+	a.encryption, err = newEncryption(c)
+	if err != nil || a.encryption == nil {
+		return e, err
+	}
+	limits := &c.Encrypted.Limits
+	e = server.Encrypted{
+		DoT: c.Encrypted.DoT, Handshakes: int(limits.Handshakes),
+		Limits: server.Limits{
+			Conns: conns, PerAddr: limits.PerClient, PerPeer: c.TCP.PerPeer, PerPrefix: limits.PerNetwork,
+			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
+		},
+	}
+	if len(e.DoT) > 0 {
+		e.TLS = a.encryption.keeper.Server(nil, certs.DoT)
+		a.encryption.tickets.Attach(e.TLS)
+	}
+	if h := &c.Encrypted.DoH; len(h.Listen) > 0 {
+		l := server.Listening{Addrs: h.Listen, TLS: a.encryption.keeper.Server(nil, certs.H2, certs.H1)}
+		a.encryption.tickets.Attach(l.TLS)
+		l.Service = doh.New(doh.Options{
+			Path: h.Path, Proxies: h.Proxies, Streams: limits.Streams, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall, Log: a.log,
+		})
+		e.Services = append(e.Services, l)
+	}
+	return e, a.encryption.tickets.Rotate(time.Now())
+}
+
+// followCertificates reads certificates and secrets again when their files change, and gives
+// tickets new keys, until the server ends.
+func (a *App) followCertificates() {
+	if a.encryption == nil {
+		return
+	}
+	a.tellCertificates(time.Now())
+	tick := time.NewTicker(lookTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-a.ctx.Done():
+			return
+		case now := <-tick.C:
+			a.lookAtCertificates(now)
+		}
+	}
+}
+
+// lookAtCertificates does so once.
+func (a *App) lookAtCertificates(now time.Time) {
+	e := a.encryption
+	changed, err := e.keeper.Refresh()
+	if err != nil {
+		a.log.Error("a certificate has changed and cannot be used: the one before is shown", "problem", err.Error())
+	}
+	if err := e.tickets.Rotate(now); err != nil {
+		a.log.Error("the secrets of session tickets cannot be read: those before are used", "problem", err.Error())
+	}
+	if changed {
+		a.log.Info("another certificate is shown", "certificates", shownText(e.keeper.Shown()))
+		e.told = time.Time{}
+	}
+	a.tellCertificates(now)
+}
+
+func shownText(list []certs.Shown) (texts []string) {
+	for _, s := range list {
+		texts = append(texts, fmt.Sprintf("%s until %s", strings.Join(s.Names, " "), s.Until.UTC().Format(time.DateOnly)))
+	}
+	return texts
+}
+
+// soon is how long before its end a certificate is spoken of, each day: those of authorities
+// that renew by themselves have been renewed by then.
+const soon = 14 * 24 * time.Hour
+
+// tellCertificates logs once a day which certificates expire soon, or have expired.
+func (a *App) tellCertificates(now time.Time) {
+	e := a.encryption
+	if now.Sub(e.told) < 24*time.Hour {
+		return
+	}
+	e.told = now
+	for _, s := range e.keeper.Shown() {
+		if left := s.Until.Sub(now); left < 0 {
+			a.log.Error("a certificate has expired: clients turn away", "names", s.Names, "expired", s.Until.UTC().Format(time.RFC3339))
+		} else if left < soon {
+			a.log.Warn("a certificate expires soon: renew it", "names", s.Names, "expires", s.Until.UTC().Format(time.RFC3339), "days", int(left.Hours()/24))
+		}
+	}
+}
+
+// showOthers shows the certificates of another configuration.
+func (a *App) showOthers(c *config.Config) {
+	e := a.encryption
+	if e == nil || !c.Encrypted.Listens() {
+		return
+	}
+	before := shownText(e.keeper.Shown())
+	if err := e.keeper.Replace(c.Encrypted.Pairs()); err != nil {
+		a.log.Error("the certificates that the configuration names cannot be used: those before are shown", "problem", err.Error())
+	} else if now := shownText(e.keeper.Shown()); !slices.Equal(before, now) {
+		a.log.Info("another certificate is shown", "certificates", now)
+	}
+}
+
+// encryptedDiffers tells whether what is served over TLS differs in what only counts at a start.
+func encryptedDiffers(running, c *config.Config) bool {
+	fixed := func(c *config.Config) config.Encrypted {
+		e := c.Encrypted
+		e.Name, e.Certificate, e.Key, e.Certificates, e.Padding = nil, "", "", nil, 0
+		return e
+	}
+	return !reflect.DeepEqual(fixed(running), fixed(c))
+}
+
+// encryptedAddrs returns where something encrypted is to be served, each over TCP.
+func encryptedAddrs(c *config.Config) []netip.AddrPort {
+	return slices.Concat(c.Encrypted.DoT, c.Encrypted.DoH.Listen)
+}
+
+// collectEncrypted writes what is to be told of encrypted transports.
+func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
+	e := a.encryption
+	if e == nil {
+		return
+	}
+	for _, s := range e.keeper.Shown() {
+		w.Set("port53_certificate_expiry_timestamp_seconds", float64(s.Until.Unix()), "names", strings.Join(s.Names, " "))
+	}
+	w.Set("port53_tls_unknown_names_total", float64(e.keeper.Unknown()))
+	h := &st.Handshakes
+	for result, n := range map[string]uint64{"full": h.Done - h.Resumed, "resumed": h.Resumed, "failed": h.Failed, "refused": h.Refused} {
+		w.Set("port53_tls_handshakes_total", float64(n), "result", result)
+	}
+	w.Set("port53_encrypted_connections", float64(st.Secure.Open))
+	w.Set("port53_encrypted_connections_total", float64(st.Secure.Accepted))
+	for reason, n := range closed(&st.Secure) {
+		w.Set("port53_encrypted_closed_total", float64(n), "reason", reason)
+	}
+	for _, l := range a.server.Encrypted() {
+		switch l.Over {
+		case server.DoT:
+			collectTraffic(w, st.DoT, "dot")
+		case server.DoH:
+			collectTraffic(w, st.DoH, "doh")
+		case server.DoQ:
+			collectTraffic(w, st.DoQ, "doq")
+		}
+	}
+}
+
+// closed returns why connections were closed, and how many.
+func closed(c *server.Connections) map[string]uint64 {
+	return map[string]uint64{"refused": c.Refused, "evicted": c.Evicted, "timeout": c.TimedOut, "stalled": c.Stalled}
+}

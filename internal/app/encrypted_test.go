@@ -1,0 +1,130 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"port53/internal/app"
+	"port53/internal/certs"
+	"port53/internal/certs/certtest"
+	"port53/internal/dnstest"
+	"port53/internal/server"
+	"port53/internal/wire"
+)
+
+// sealed starts a server that serves DoT and DoH beside the rest, with a certificate for
+// dns.test and 127.0.0.1.
+func sealed(t *testing.T, extra string) (*running, *certtest.Authority, string) {
+	t.Helper()
+	ca, dir := certtest.New(t), t.TempDir()
+	certificate, key := ca.Issue(dir, "own", "dns.test", "127.0.0.1")
+	r := start(t, "encrypted: {name: dns.test, certificate: "+certificate+", key: "+key+", dot: \"127.0.0.1:0\", doh: {listen: \"127.0.0.1:0\", proxies: [127.0.0.9]}}\n"+extra)
+	return r, ca, dir
+}
+
+// at returns where the server serves over a transport.
+func (r *running) at(over server.Transport) string {
+	r.Helper()
+	for _, l := range r.Encrypted() {
+		if l.Over == over {
+			return l.Addr.String()
+		}
+	}
+	r.Fatalf("nothing is served over %v", over)
+	return ""
+}
+
+// tell sends one message over a connection, and returns the reply.
+func (r *running) tell(c net.Conn, msg []byte) []byte {
+	r.Helper()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...)); err != nil {
+		r.Fatal(err)
+	}
+	var length [2]byte
+	if _, err := io.ReadFull(c, length[:]); err != nil {
+		r.Fatal(err)
+	}
+	reply := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(c, reply); err != nil {
+		r.Fatal(err)
+	}
+	return reply
+}
+
+func TestDoT(t *testing.T) {
+	r, ca, dir := sealed(t, "metrics: {listen: \"127.0.0.1:0\"}\n")
+	dial := func(name string) *tls.Conn {
+		t.Helper()
+		c, err := tls.Dial("tcp", r.at(server.DoT), (&certs.Peer{Name: name, Roots: ca.Pool}).Client(certs.DoT))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	c := dial("127.0.0.1")
+	if c.ConnectionState().NegotiatedProtocol != "dot" {
+		t.Error("no ALPN")
+	}
+	if text, err := dnstest.Format(r.tell(c, dnstest.ParseQuestion(t, "ns.test. A").Message())); err != nil || !strings.Contains(text, "192.0.2.1") {
+		t.Errorf("%q, %v", text, err)
+	}
+	// Padding and keepalive for who asks for them (RFC 8467, RFC 7828).
+	msg := wire.AppendQuery(nil, 7, 0, []byte("\x02ns\x04test\x00"), wire.TypeA)
+	msg = wire.AppendOPT(msg, 1232, false, []byte{0, wire.OptionPadding, 0, 0, 0, wire.OptionKeepalive, 0, 0})
+	msg[11] = 1
+	reply := r.tell(c, msg)
+	if len(reply) != 468 || !bytes.Contains(reply, []byte{0, wire.OptionKeepalive, 0, 2, 0, 100}) {
+		t.Errorf("the reply has %d octets, or no keepalive: %x", len(reply), reply)
+	}
+
+	// A certificate that is renewed is shown to those who come next.
+	certificate, _ := ca.Issue(dir, "own", "dns.test", "127.0.0.1", "new.test")
+	later := time.Now().Add(time.Hour)
+	if err := os.Chtimes(certificate, later, later); err != nil {
+		t.Fatal(err)
+	}
+	r.Certificates(later)
+	dial("new.test")
+	r.tell(c, msg) // and the others go on
+
+	// So is one that a reload names.
+	second, key := ca.Issue(dir, "second", "second.test")
+	text := r.read("port53.yaml")
+	r.write("port53.yaml", strings.Replace(text, "dot:", "certificates: [{certificate: "+second+", key: "+key+"}], dot:", 1))
+	if result, err := r.Reload(context.Background()); err != nil || len(result.(*app.Reloaded).Restart) > 0 {
+		t.Fatalf("reload: %+v %v", result, err)
+	}
+	dial("second.test")
+	dial("new.test")
+	r.write("port53.yaml", strings.Replace(text, filepath.Base(certificate), "none.pem", 1))
+	if _, err := r.Reload(context.Background()); err == nil || !strings.Contains(err.Error(), "none.pem does not exist") {
+		t.Errorf("a certificate that is not there: %v", err)
+	}
+	dial("second.test")
+	r.write("port53.yaml", strings.Replace(text, `dot: "127.0.0.1:0"`, `dot: "127.0.0.2:0"`, 1))
+	if result, err := r.Reload(context.Background()); err != nil || strings.Join(result.(*app.Reloaded).Restart, " ") != "encrypted" {
+		t.Errorf("other listeners: %+v %v", result, err)
+	}
+
+	told := metrics(t, r)
+	for _, want := range []string{
+		`port53_queries_total{transport="dot"} 3`, `port53_received_total{transport="dot"} 3`,
+		`port53_tls_handshakes_total{result="full"} 5`, `port53_tls_unknown_names_total 0`,
+		`port53_certificate_expiry_timestamp_seconds{names="dns.test new.test 127.0.0.1"}`,
+	} {
+		if !strings.Contains(told, want) {
+			t.Errorf("no line %q", want)
+		}
+	}
+}
