@@ -88,6 +88,7 @@ type listening struct {
 type outlets struct {
 	metrics net.Listener // nil: nowhere
 	control net.Listener // nil: nowhere
+	api     net.Listener // nil: nowhere
 	queries *queryLog    // nil: nowhere
 	audit   *telemetry.Audit
 
@@ -242,7 +243,7 @@ func (a *App) listen(c *config.Config) error {
 			return fmt.Errorf("metrics: %w; or write metrics: {listen: off}", err)
 		}
 	}
-	return nil
+	return a.listenAPI(c)
 }
 
 // leaveRoot becomes who, and makes the control socket: as root where root alone may, or else
@@ -289,7 +290,7 @@ func (a *App) close() {
 		cancel()
 		_ = a.server.Shutdown(done)
 	}
-	for _, l := range []net.Listener{a.metrics, a.control} {
+	for _, l := range []net.Listener{a.metrics, a.control, a.api} {
 		if l != nil {
 			l.Close()
 		}
@@ -336,6 +337,9 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 				a.log.Error("control socket ended", "problem", err.Error())
 			}
 		})
+	}
+	if a.api != nil {
+		side.Go(func() { a.serveAPI(a.ctx) })
 	}
 	side.Go(func() { a.obey(reload) })
 	side.Go(a.rollCookies)

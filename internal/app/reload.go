@@ -163,6 +163,7 @@ func needRestart(running, c *config.Config) []string {
 		{"encrypted", encryptedDiffers(running, c)},
 		{"metrics", running.Metrics != c.Metrics},
 		{"control", running.Control != c.Control},
+		{"api", running.API != c.API},
 		{"log", running.Log != c.Log},
 		{"state_dir", running.StateDir != c.StateDir},
 		{"shutdown", running.Shutdown != c.Shutdown},

@@ -290,3 +290,75 @@ func (u *Updater) delta(soa updatedRecord, next func(uint32) uint32) *zone.Delta
 	u.serial = d.To
 	return d
 }
+
+// A Set is all records of a type at a name. Without data there are none.
+type Set struct {
+	Owner []byte // in wire form, as it is spelled
+	Type  wire.Type
+	TTL   uint32
+	Data  [][]byte
+}
+
+// Set returns the records of a type at a name as all so far has left them.
+func (u *Updater) Set(name []byte, t wire.Type) Set {
+	n := u.at(name)
+	s := Set{Owner: n.owner, Type: t}
+	if n.size(t) == 0 {
+		return s
+	}
+	for i, r := range n.sets[t].records() {
+		if i == 0 || r.ttl < s.TTL {
+			s.TTL = r.ttl
+		}
+		s.Data = append(s.Data, r.data)
+	}
+	return s
+}
+
+// Types returns the types that a name has records of, in their order.
+func (u *Updater) Types(name []byte) []wire.Type {
+	var list []wire.Type
+	for t, s := range u.at(name).sets {
+		if s.live > 0 {
+			list = append(list, t)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// Replace puts sets in the place of those that there are, whatever these are, and gives the zone a
+// serial. If that is the serial which it has, no set may change: the difference is one for notes. What
+// comes of it may be a zone that cannot be served.
+func (u *Updater) Replace(sets []Set, serial uint32) *zone.Delta {
+	soa := u.apex.first(wire.TypeSOA)
+	fresh := soa
+	for i := range sets {
+		s := &sets[i]
+		if s.Type == wire.TypeSOA {
+			if len(s.Data) == 1 {
+				fresh = updatedRecord{s.TTL, s.Data[0]}
+			}
+			continue
+		}
+		n := u.at(s.Owner)
+		if n.live == 0 {
+			n.owner = bytes.Clone(s.Owner)
+		}
+		set := n.set(s.Type)
+		u.touch(set)
+		set.clear()
+		for _, data := range s.Data {
+			set.put(s.TTL, data)
+		}
+		set.ttl, set.one = s.TTL, len(s.Data) > 0
+	}
+	set := u.apex.set(wire.TypeSOA)
+	set.clear()
+	set.put(fresh.ttl, zone.WithSerial(fresh.data, serial))
+	if d := u.delta(soa, nil); d != nil {
+		return d
+	}
+	head := zone.AppendRecord(nil, u.apex.owner, wire.TypeSOA, soa.ttl, soa.data)
+	return &zone.Delta{From: u.serial, To: u.serial, Removed: head, Added: head}
+}

@@ -507,3 +507,26 @@ func (f *privateFile) fromPEM(block *pem.Block, alg uint8) error {
 	}
 	return nil
 }
+
+// Rewrite puts the key's files, with the times that it has now, in the place of those that it was read
+// from or written as. Both are on the disk before it returns; a crash leaves the one or the other whole.
+func (k *Key) Rewrite() error {
+	private, err := k.appendPrivate(nil)
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		text []byte
+		mode os.FileMode
+	}{{k.File + ".private", private, 0o600}, {k.File + ".key", k.appendPublic(nil), 0o644}} {
+		_ = os.Remove(f.name + ".new") // which a crash may have left
+		if err := writeNew(f.name+".new", f.text, f.mode); err != nil {
+			return err
+		}
+		if err := os.Rename(f.name+".new", f.name); err != nil {
+			return err
+		}
+	}
+	return syncDir(filepath.Dir(k.File))
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -208,7 +209,14 @@ func (m *Manager) publish(z *managed, c *Candidate) {
 	z.install(c)
 	m.enterSigned(z, c)
 	z.served.Store(z.shown())
-	m.announce(z)
+	if !onlyNotes(c.Deltas) {
+		m.announce(z)
+	}
+}
+
+// onlyNotes reports whether differences change nothing that followers have.
+func onlyNotes(deltas []*zone.Delta) bool {
+	return deltas != nil && !slices.ContainsFunc(deltas, func(d *zone.Delta) bool { return d.From != d.To })
 }
 
 // announce sends NOTIFY for the version that is served to those who follow the zone. z is
@@ -244,6 +252,7 @@ func (m *Manager) restore(z *managed) error {
 		return nil
 	}
 	z.stored, z.zone, z.loaded, z.history = true, k.Zone, time.Now(), history{}
+	z.plain.Store(k.Zone)
 	z.history.add(k.Zone, k.Deltas...)
 	z.past.Store(&past{z.zone, z.history.deltas})
 	if z.source.Signer != nil {

@@ -30,10 +30,16 @@ type managed struct {
 	kept
 	freshness
 
-	busy    atomic.Pointer[Status] // how it was when hold took mu; nil while nobody holds it
-	past    atomic.Pointer[past]   // of the version that is served
-	updates queue                  // of messages that wait
+	glimpses
+	updates queue                     // of messages that wait
 	timing
+}
+
+// glimpses are what is known of a zone without taking mu.
+type glimpses struct {
+	busy  atomic.Pointer[Status]    // how it was when hold took mu; nil while nobody holds it
+	past  atomic.Pointer[past]      // of the version that is served
+	plain atomic.Pointer[zone.Zone] // before it is signed here
 }
 
 // timing is what of a zone is due at some time. The scheduler guards it.
@@ -138,6 +144,7 @@ func (z *managed) overwrites(serial uint32) bool { return !z.inFile || z.synced 
 func (z *managed) install(c *Candidate) {
 	z.history = z.followed(c)
 	z.zone, z.loaded, z.expired = c.Zone, time.Now(), false
+	z.plain.Store(c.Zone)
 	z.past.Store(&past{c.shown(), z.history.deltas})
 }
 

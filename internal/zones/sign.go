@@ -2,6 +2,7 @@ package zones
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -231,4 +232,23 @@ func (z *managed) signStatus() *SignStatus {
 		s.Plain = z.zone.Serial()
 	}
 	return s
+}
+
+// Resign has a zone that is signed here signed now: its keys have changed.
+func (m *Manager) Resign(apex []byte) error {
+	z := m.find(apex)
+	if z == nil {
+		return errNotServed
+	}
+	m.contained(z.name(), func() {
+		if wait := m.signNow(z); wait >= 0 {
+			m.schedule.signings.in(&z.resign, wait)
+		}
+	})
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.refused != "" {
+		return errors.New(z.refused)
+	}
+	return nil
 }

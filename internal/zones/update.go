@@ -65,6 +65,9 @@ type update struct {
 	why     string
 	delta   *zone.Delta // what it changed; nil: nothing
 	serial  uint32      // after it
+	plan    Plan        // it is no message, but this; nil: it is one
+	err     error       // of the plan
+	served  *zone.Zone  // after it
 	done    chan struct{}
 }
 
@@ -204,11 +207,11 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 		}
 	}
 	switch {
-	case z.gone || z.zone == nil || z.polled:
+	case z.gone || z.zone == nil || z.polled && !recordless(batch):
 		refuse(wire.NotAuth, "the zone is not served here as a primary")
 	case z.frozen:
 		refuse(wire.Refused, "the zone is frozen")
-	case z.zone.Signed():
+	case z.zone.Signed() && !recordless(batch):
 		refuse(wire.Refused, "the zone was signed elsewhere: what is changed would have no signature")
 	default:
 		refuse(wire.ServFail, "internal error, which the log has")
@@ -222,11 +225,20 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 func (m *Manager) apply(z *managed, batch []*update) {
 	next := z.next()
 	access := z.access
-	updater := authority.NewUpdater(z.zone)
+	updater, notes := authority.NewUpdater(z.zone), z.zone.Notes()
 	var deltas []*zone.Delta
 	var accepted []*update
 	for _, u := range batch {
-		d, rcode, why := updater.Update(u.message, func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.key, owner, t) }, next)
+		var d *zone.Delta
+		var rcode wire.Rcode
+		var why string
+		if u.plan != nil {
+			if d, rcode, why = u.planned(updater, notes, z.source); d != nil {
+				notes = notes.With(d.Notes...)
+			}
+		} else {
+			d, rcode, why = updater.Update(u.message, func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.key, owner, t) }, next)
+		}
 		if rcode != wire.NoError {
 			u.rcode, u.why = rcode, why
 			continue
@@ -259,7 +271,7 @@ func (m *Manager) apply(z *managed, batch []*update) {
 		}
 	}
 	for _, u := range accepted {
-		u.rcode, u.why = rcode, why
+		u.rcode, u.why, u.served = rcode, why, z.zone
 	}
 }
 

@@ -1,0 +1,402 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"port53/internal/authority"
+	"port53/internal/grant"
+	"port53/internal/wire"
+	"port53/internal/zone"
+	"port53/internal/zones"
+)
+
+// An operation is what the document of the API says of a route.
+type operation struct {
+	Summary string
+	In, Out any      // values of the types of the body and of the answer; nil: there is none
+	Query   []string // parameters, each "name: what it is"
+	Status  int      // of the answer; 0: 200
+	Stream  string   // the media type of an answer that is no JSON
+}
+
+// ownRoutes are the paths of the API at /v1.
+func ownRoutes() []route {
+	with := func(r route, o operation) route {
+		r.doc = &o
+		return r
+	}
+	return []route{
+		with(at("GET", "/v1", ownRoot), operation{Summary: "Who asks, and what they may do", Out: whoami{}}),
+		with(at("GET", "/v1/openapi.json", ownDocument), operation{Summary: "This document", Stream: "application/json"}),
+		with(at("GET", "/v1/status", ownStatus), operation{Summary: "The server as a whole", Out: ServerStatus{}}),
+		with(at("GET", "/v1/settings", ownSettings), operation{Summary: "The configuration in effect, and where each value comes from", Out: []Setting{}}),
+		with(at("GET", "/v1/statistics", ownStatistics), operation{Summary: "All counters, as the metrics have them", Out: []Statistic{}}),
+		with(at("GET", "/v1/events", ownEvents), operation{Summary: "What happens, as it does (server-sent events)", Stream: "text/event-stream"}),
+		with(at("GET", "/v1/zones", ownZones), operation{
+			Summary: "The zones, in the order of their names", Out: zoneList{},
+			Query: []string{"after: the name that the last answer ended with", "limit: zones at most, 1000 unless given", "q: a pattern that names fit, with * and ?"},
+		}),
+		with(at("GET", "/v1/zones/*", ownZone), operation{Summary: "A zone, without its records", Out: zoneStatus{}}),
+		with(at("GET", "/v1/zones/*/records", ownRecords), operation{
+			Summary: "The sets of a zone, in its order; ETag is its version", Out: recordList{},
+			Query: []string{"offset: sets that are left out", "limit: sets at most, 1000 unless given", "name: of this name alone", "type: of this type alone", "q: a pattern that names or contents fit"},
+		}),
+		with(at("PATCH", "/v1/zones/*/records", ownEdit), operation{
+			Summary: "Change sets of a zone, all or none; If-Match refuses if it has changed meanwhile", In: editRequest{}, Out: edited{},
+		}),
+		with(at("GET", "/v1/keys", ownKeys), operation{Summary: "The keys of transfers and updates, without their secrets", Out: []ownKey{}}),
+		with(at("GET", "/v1/zones/*/keys", ownZoneKeys), operation{Summary: "The DNSSEC keys of a zone", Out: []pdnsCryptokey{}}),
+	}
+}
+
+// A whoami is who asks.
+type whoami struct {
+	Name   string       `json:"name"`
+	Kind   string       `json:"kind"`
+	Admin  bool         `json:"admin"` // of the server
+	Grants []grantShown `json:"grants"`
+}
+
+// A grantShown is one grant of who asks.
+type grantShown struct {
+	AllZones bool      `json:"all_zones"`
+	Names    []string  `json:"names"`
+	Types    []string  `json:"types"`
+	Verbs    []string  `json:"verbs"`
+	Until    time.Time `json:"until,omitzero"`
+}
+
+func ownRoot(c *call) error {
+	w := whoami{Name: c.holder.Name, Kind: c.holder.Kind.String(), Admin: c.holder.MayServer(grant.Admin, c.now), Grants: []grantShown{}}
+	for i := range c.holder.Grants {
+		g := &c.holder.Grants[i]
+		s := grantShown{AllZones: g.Zones.All, Names: g.Names, Types: []string{}, Verbs: strings.Split(g.Verbs.String(), ","), Until: g.Until}
+		for _, t := range g.Types {
+			s.Types = append(s.Types, t.String())
+		}
+		w.Grants = append(w.Grants, s)
+	}
+	return c.json(http.StatusOK, w)
+}
+
+func ownStatus(c *call) error {
+	if err := c.server(grant.Read); err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, c.host.Server())
+}
+
+func ownSettings(c *call) error {
+	if err := c.server(grant.Admin); err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, append([]Setting{}, c.host.Settings()...))
+}
+
+func ownStatistics(c *call) error {
+	if err := c.server(grant.Read); err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, append([]Statistic{}, c.host.Statistics()...))
+}
+
+// An ownKey is a key of transfers and updates, as far as others may know.
+type ownKey struct {
+	Name      string `json:"name"`
+	Algorithm string `json:"algorithm"`
+	Place     string `json:"configured_at,omitempty"`
+}
+
+func ownKeys(c *call) error {
+	if err := c.server(grant.Admin); err != nil {
+		return err
+	}
+	list := []ownKey{}
+	for _, k := range c.host.TSIGKeys() {
+		list = append(list, ownKey{k.Name, k.Algorithm, k.Place})
+	}
+	return c.json(http.StatusOK, list)
+}
+
+func ownZoneKeys(c *call) error {
+	_, keys, err := c.keys(c.params[0])
+	if err != nil {
+		return err
+	}
+	list := []pdnsCryptokey{}
+	for i := range keys {
+		list = append(list, shownKey(&keys[i], false))
+	}
+	return c.json(http.StatusOK, list)
+}
+
+// A zoneStatus is a zone as a whole.
+type zoneStatus struct {
+	zones.Status
+	Kind     string              `json:"kind"`
+	Account  string              `json:"account,omitempty"`
+	Metadata map[string][]string `json:"metadata,omitempty"`
+	Unsigned uint32              `json:"unsigned_serial,omitempty"` // of a zone that is signed here
+	Editable bool                `json:"editable"`                  // whoever may change it can do so here
+}
+
+func statusOf(v *zones.View) zoneStatus {
+	info := infoOf(notesOf(v.Zone))
+	s := zoneStatus{Status: v.Status, Kind: kindOf(v, &info), Account: info.Account, Metadata: info.Metadata}
+	s.Editable = v.Zone != nil && v.Status.Role != "secondary" && !v.Status.Frozen && !v.Zone.Signed()
+	if v.Status.Signing != nil {
+		s.Unsigned = serialOf(v.Zone)
+	}
+	return s
+}
+
+// A zoneList is a part of the zones.
+type zoneList struct {
+	Zones []zoneStatus `json:"zones"`
+	More  bool         `json:"more"` // there are more behind these: ask for those after the last
+}
+
+// limitOf returns a number of the query, between 0 and most.
+func (c *call) limitOf(name string, usual, most int) (int, error) {
+	text := c.r.URL.Query().Get(name)
+	if text == "" {
+		return usual, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 || n > most {
+		return 0, &problem{status: http.StatusBadRequest, text: fmt.Sprintf("%s is a number between 0 and %d", name, most)}
+	}
+	return n, nil
+}
+
+const (
+	usualPage = 1000
+	maxPage   = 10_000
+)
+
+func ownZones(c *call) error {
+	limit, err := c.limitOf("limit", usualPage, maxPage)
+	if err != nil {
+		return err
+	}
+	q := c.r.URL.Query()
+	var after []byte
+	if text := q.Get("after"); text != "" {
+		if after, err = wire.ParseName(text); err != nil {
+			return &problem{status: http.StatusBadRequest, text: "after is no name"}
+		}
+		after = wire.Lower(nil, after)
+	}
+	fits := like("*")
+	if text := q.Get("q"); text != "" {
+		fits = like(text)
+	}
+	list := zoneList{Zones: []zoneStatus{}}
+	c.zones.Walk(func(v zones.View) bool {
+		switch {
+		case string(v.Apex) <= string(after), !c.sees(v.Apex), !fits(strings.TrimSuffix(wire.NameText(v.Apex), ".")):
+		case len(list.Zones) == limit:
+			list.More = true
+			return false
+		default:
+			list.Zones = append(list.Zones, statusOf(&v))
+		}
+		return true
+	})
+	return c.json(http.StatusOK, list)
+}
+
+func ownZone(c *call) error {
+	v, err := c.find(c.params[0])
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("ETag", tagOf(v.Zone))
+	return c.json(http.StatusOK, statusOf(&v))
+}
+
+// tagOf returns what tells a version from others: its serial, and how many notes it has.
+func tagOf(z *zone.Zone) string {
+	if z == nil {
+		return `"0"`
+	}
+	return fmt.Sprintf(`"%d"`, z.Serial())
+}
+
+// A recordList is a part of the sets of a zone.
+type recordList struct {
+	Zone   string  `json:"zone"`
+	Serial uint32  `json:"serial"`
+	Total  int     `json:"total"` // sets that fit
+	Offset int     `json:"offset"`
+	Sets   []rrset `json:"sets"`
+}
+
+func ownRecords(c *call) error {
+	v, err := c.find(c.params[0])
+	if err != nil {
+		return err
+	}
+	limit, err := c.limitOf("limit", usualPage, maxPage)
+	if err != nil {
+		return err
+	}
+	offset, err := c.limitOf("offset", 0, 1<<31-1)
+	if err != nil {
+		return err
+	}
+	return c.sendRecords(&v, v.Zone, offset, limit)
+}
+
+// sendRecords sends sets of a version of a zone.
+func (c *call) sendRecords(v *zones.View, version *zone.Zone, offset, limit int) error {
+	q := c.r.URL.Query()
+	name, typ := q.Get("name"), q.Get("type")
+	fits := func(*rrset) bool { return true }
+	if text := q.Get("q"); text != "" {
+		match := like(text)
+		fits = func(s *rrset) bool {
+			if match(strings.TrimSuffix(s.Name, ".")) {
+				return true
+			}
+			for _, r := range s.Records {
+				if match(r.Content) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	list := recordList{Zone: wire.NameText(v.Apex), Serial: serialOf(version), Offset: offset, Sets: []rrset{}}
+	if version != nil {
+		eachRRset(version, func(s *rrset) bool {
+			if name != "" && !strings.EqualFold(strings.TrimSuffix(s.Name, "."), strings.TrimSuffix(name, ".")) ||
+				typ != "" && !strings.EqualFold(s.Type, typ) || !fits(s) || !c.may(grant.Read, v.Apex, wire.Lower(nil, s.owner), s.t) {
+				return true
+			}
+			if list.Total >= offset && len(list.Sets) < limit {
+				list.Sets = append(list.Sets, *s)
+			}
+			list.Total++
+			return true
+		})
+	}
+	c.w.Header().Set("ETag", tagOf(version))
+	return c.json(http.StatusOK, list)
+}
+
+// An editRequest is what is to become of sets of a zone.
+type editRequest struct {
+	Changes []editSet `json:"changes"`
+}
+
+// An editSet is what is to become of one set. Without records and comments it goes.
+type editSet struct {
+	Change   string       `json:"change"` // replace, delete, extend or prune
+	Name     string       `json:"name"`   // in full, with its last dot
+	Type     string       `json:"type"`
+	TTL      *int64       `json:"ttl,omitempty"`
+	Records  []editRecord `json:"records,omitempty"`
+	Comments []comment    `json:"comments,omitempty"`
+}
+
+// An editRecord is one record, as a zone file has its data.
+type editRecord struct {
+	Content  string `json:"content"`
+	Disabled bool   `json:"disabled,omitempty"`
+}
+
+// An edited is what came of a request.
+type edited struct {
+	Zone string `json:"zone"`
+	From uint32 `json:"from"` // serials
+	To   uint32 `json:"to"`
+}
+
+// read decodes the body of a request into v, and refuses what v does not have.
+func (c *call) read(v any) error {
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(strings.NewReader(string(body)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return &problem{status: http.StatusBadRequest, text: "the body is not as the document of the API says: " + err.Error()}
+	}
+	return nil
+}
+
+// changesOf returns the changes of a request, each of which the caller may make.
+func (c *call) changesOf(apex []byte, list []editSet) ([]*change, error) {
+	docs := make([]document, len(list))
+	for i, e := range list {
+		d := document{"name": e.Name, "type": e.Type, "changetype": e.Change}
+		if e.TTL != nil {
+			d["ttl"] = json.Number(strconv.FormatInt(*e.TTL, 10))
+		}
+		if e.Records != nil {
+			records := []any{}
+			for _, r := range e.Records {
+				records = append(records, map[string]any{"content": r.Content, "disabled": r.Disabled})
+			}
+			d["records"] = records
+		}
+		if e.Comments != nil {
+			comments := []any{}
+			for _, m := range e.Comments {
+				one := map[string]any{"content": m.Content, "account": m.Account}
+				if m.ModifiedAt > 0 {
+					one["modified_at"] = json.Number(strconv.FormatInt(m.ModifiedAt, 10))
+				}
+				comments = append(comments, one)
+			}
+			d["comments"] = comments
+		}
+		docs[i] = d
+	}
+	return c.readChanges(apex, docs)
+}
+
+// matching returns a plan that is refused if the version is another than the one that the request is for.
+func (c *call) matching(plan zones.Plan) zones.Plan {
+	want := c.r.Header.Get("If-Match")
+	if want == "" || want == "*" {
+		return plan
+	}
+	return func(now *authority.Updater, notes *zone.Notes) (zones.Changes, error) {
+		if have := fmt.Sprintf(`"%d"`, now.Serial()); have != want {
+			return zones.Changes{}, &problem{status: http.StatusPreconditionFailed, text: "the zone has changed: its version is " + have}
+		}
+		return plan(now, notes)
+	}
+}
+
+func ownEdit(c *call) error {
+	v, err := c.find(c.params[0])
+	if err != nil {
+		return err
+	}
+	var request editRequest
+	if err := c.read(&request); err != nil {
+		return err
+	}
+	changes, err := c.changesOf(v.Apex, request.Changes)
+	if err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		return invalid("there is no change")
+	}
+	e, err := c.edit(v.Apex, c.matching(c.planned(v.Apex, changes)))
+	if err != nil {
+		return err
+	}
+	c.w.Header().Set("ETag", tagOf(e.Zone))
+	return c.json(http.StatusOK, edited{wire.NameText(v.Apex), e.From, e.To})
+}

@@ -1,0 +1,365 @@
+package app_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"port53/internal/api"
+	"port53/internal/grant"
+)
+
+// apiConfig is a configuration with the API, and a token for each of the names that have grants.
+func apiConfig(grants map[string]string) string {
+	var b strings.Builder
+	b.WriteString("state_dir: state\nmetrics: {listen: off}\napi: {listen: \"127.0.0.1:0\"}\ntokens:\n")
+	for name, text := range grants {
+		fmt.Fprintf(&b, "  - {name: %s, hash: \"%x\", grants: [%s]}\n", name, grant.Hash(name+"-secret"), text)
+	}
+	return b.String()
+}
+
+// do sends a request of the API as the token of a name does, and returns the answer. headers are pairs.
+func (r *running) do(as, method, path, body string, headers ...string) (status int, answer string, head http.Header) {
+	r.Helper()
+	req, err := http.NewRequest(method, "http://"+r.API().String()+path, strings.NewReader(body))
+	if err != nil {
+		r.Fatal(err)
+	}
+	req.Header.Set("X-API-Key", as+"-secret")
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return resp.StatusCode, string(text), resp.Header
+}
+
+// expect sends a request and wants a status, and texts in the answer; those that begin with ! not.
+func (r *running) expect(as, method, path, body string, status int, texts ...string) string {
+	r.Helper()
+	got, answer, _ := r.do(as, method, path, body)
+	if got != status {
+		r.Errorf("%s %s %s: %d %s, want %d", method, path, body, got, answer, status)
+	}
+	for _, text := range texts {
+		if without, not := strings.CutPrefix(text, "!"); strings.Contains(answer, without) == not {
+			r.Errorf("%s %s: %s, want %q", method, path, answer, text)
+		}
+	}
+	return answer
+}
+
+const pdnsZones = "/api/v1/servers/localhost/zones"
+
+const newZone = `{"name":"made.test.","kind":"Native","nameservers":["ns.made.test."],"soa_edit_api":"INCREASE",
+"rrsets":[{"name":"ns.made.test.","type":"A","ttl":60,"records":[{"content":"192.0.2.1"}]}]}`
+
+// TestAPIZones: what the API makes is served, and there after a restart with all that is said of it;
+// one request is one write.
+func TestAPIZones(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}), "state")
+	r.expect("admin", "POST", pdnsZones, newZone, 201, `"serial":1`, "ns.made.test.")
+	r.expect("admin", "POST", pdnsZones, newZone, 409)
+	r.expect("admin", "PATCH", pdnsZones+"/made.test.", `{"rrsets":[{"name":"www.made.test.","type":"A","ttl":60,"changetype":"REPLACE",
+		"records":[{"content":"192.0.2.7"},{"content":"192.0.2.8","disabled":true}],"comments":[{"content":"seven","account":"me","modified_at":7}]}]}`, 204)
+	r.expect("admin", "PUT", pdnsZones+"/made.test.", `{"account":"somebody"}`, 204)
+	r.expect("admin", "POST", pdnsZones+"/made.test./metadata", `{"kind":"X-A","metadata":["b"]}`, 201)
+	r.expect("admin", "PATCH", pdnsZones+"/made.test.", `{"rrsets":[{"name":"only.made.test.","type":"TXT","changetype":"REPLACE","comments":[{"content":"alone","account":""}]}]}`, 204)
+	check := func() {
+		t.Helper()
+		r.expect("admin", "GET", pdnsZones+"/made.test.", "", 200, `"serial":3`, `{"content":"192.0.2.8","disabled":true}`, `{"content":"seven","account":"me","modified_at":7}`, `"account":"somebody"`, `"alone"`)
+		r.expect("admin", "GET", pdnsZones+"/made.test./metadata/X-A", "", 200, `["b"]`)
+		if reply := r.ask("udp", "www.made.test. A"); !strings.Contains(reply, "192.0.2.7") || strings.Contains(reply, "192.0.2.8") {
+			t.Errorf("%s", reply)
+		}
+	}
+	check()
+	r.end()
+	if err := r.serve(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	check()
+	// All or nothing.
+	r.expect("admin", "PATCH", pdnsZones+"/made.test.", `{"rrsets":[{"name":"x.made.test.","type":"A","ttl":60,"changetype":"REPLACE","records":[{"content":"192.0.2.9"}]},
+		{"name":"www.made.test.","type":"CNAME","ttl":60,"changetype":"REPLACE","records":[{"content":"x.made.test."}]}]}`, 422, "Conflicts with pre-existing RRset")
+	r.expect("admin", "GET", pdnsZones+"/made.test.", "", 200, `"serial":3`, "!192.0.2.9")
+	// EXTEND and PRUNE, which PowerDNS has since 4.9 and 5.0.
+	r.expect("admin", "PATCH", pdnsZones+"/made.test.", `{"rrsets":[{"name":"www.made.test.","type":"A","ttl":60,"changetype":"EXTEND","records":[{"content":"192.0.2.10"}]}]}`, 204)
+	r.expect("admin", "PATCH", pdnsZones+"/made.test.", `{"rrsets":[{"name":"www.made.test.","type":"A","ttl":60,"changetype":"PRUNE","records":[{"content":"192.0.2.7"}]}]}`, 204)
+	r.expect("admin", "GET", pdnsZones+"/made.test.", "", 200, "192.0.2.10", "192.0.2.8", "seven", "!192.0.2.7")
+	// A zone of the configuration is not removed, but changed: somebody has been granted that.
+	r.expect("admin", "DELETE", pdnsZones+"/test.", "", 422, "is in the configuration")
+	r.expect("admin", "PATCH", pdnsZones+"/test.", `{"rrsets":[{"name":"new.test.","type":"A","ttl":60,"changetype":"REPLACE","records":[{"content":"192.0.2.9"}]}]}`, 204)
+	r.expect("admin", "DELETE", pdnsZones+"/made.test.", "", 204)
+	r.expect("admin", "GET", pdnsZones+"/made.test.", "", 404)
+	if reply := r.ask("udp", "www.made.test. A"); !strings.Contains(reply, "NXDOMAIN") {
+		t.Errorf("%s", reply)
+	}
+}
+
+// TestAPISigned: a key that is made has the zone signed, and the last one does not go.
+func TestAPISigned(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}), "state")
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	var key struct{ ID int }
+	if err := json.Unmarshal([]byte(r.expect("admin", "POST", pdnsZones+"/made.test./cryptokeys", `{"keytype":"csk","active":true}`, 201, "257 3 13")), &key); err != nil {
+		t.Fatal(err)
+	}
+	one := fmt.Sprintf("%s/made.test./cryptokeys/%d", pdnsZones, key.ID)
+	r.expect("admin", "GET", pdnsZones+"/made.test.?rrsets=false", "", 200, `"dnssec":true`)
+	r.expect("admin", "DELETE", one, "", 422, "no key would sign the zone any more")
+	r.expect("admin", "PUT", one, `{"active":false}`, 422, "no key would sign")
+	var two struct{ ID int }
+	if err := json.Unmarshal([]byte(r.expect("admin", "POST", pdnsZones+"/made.test./cryptokeys", `{"keytype":"csk","active":true}`, 201)), &two); err != nil {
+		t.Fatal(err)
+	}
+	r.expect("admin", "DELETE", one, "", 204)
+	r.expect("admin", "GET", one, "", 404)
+	r.expect("admin", "GET", "/v1/zones/made.test/keys", "", 200, fmt.Sprint(two.ID), "!"+fmt.Sprintf(`"id":%d,`, key.ID))
+	r.expect("admin", "PUT", pdnsZones+"/made.test.", `{"dnssec":false}`, 204)
+	r.expect("admin", "GET", pdnsZones+"/made.test.?rrsets=false", "", 200, `"dnssec":false`)
+}
+
+// TestAPIGrants: tokens see, read and change what they were granted, and nothing else.
+func TestAPIGrants(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{
+		"admin":  `{zone: "*", verbs: [admin]}`,
+		"web":    `{zone: made.test, names: ["www.made.test"], types: [A], verbs: [read, change]}`,
+		"reader": `{zone: "*", verbs: [read]}`,
+		"other":  `{zone: other.test, verbs: [admin]}`,
+		"past":   `{zone: "*", verbs: [admin], until: "2001-01-01"}`,
+		"none":   ``,
+	}), "state")
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	const patch = `{"rrsets":[{"name":"%s.made.test.","type":"%s","ttl":60,"changetype":"REPLACE","records":[{"content":"%s"}]}]}`
+	a := func(name string) string { return fmt.Sprintf(patch, name, "A", "192.0.2.9") }
+	for _, c := range []struct {
+		as, method, path, body string
+		status                 int
+		texts                  []string
+	}{
+		{"nobody", "GET", pdnsZones, "", 401, nil},
+		{"nobody", "GET", "/v1/zones", "", 401, []string{"X-API-Key"}},
+		{"web", "PATCH", pdnsZones + "/made.test.", a("www"), 204, nil},
+		{"web", "PATCH", pdnsZones + "/made.test.", a("WWW"), 204, nil},
+		{"web", "PATCH", pdnsZones + "/made.test.", a("ww"), 403, []string{"may not change A of ww.made.test."}},
+		{"web", "PATCH", pdnsZones + "/made.test.", fmt.Sprintf(patch, "www", "TXT", `\"x\"`), 403, nil},
+		{"web", "PATCH", pdnsZones + "/test.", `{"rrsets":[]}`, 404, nil},
+		{"web", "PATCH", "/v1/zones/made.test/records", `{"changes":[{"change":"delete","name":"ns.made.test.","type":"A"}]}`, 403, nil},
+		{"web", "GET", pdnsZones + "/made.test.", "", 200, []string{"192.0.2.9", "!192.0.2.1", "!SOA"}},
+		{"web", "GET", "/v1/zones/made.test/records", "", 200, []string{"192.0.2.9", "!192.0.2.1", `"total":1`}},
+		{"web", "GET", pdnsZones, "", 200, []string{"made.test.", `!"test."`}},
+		{"web", "GET", "/v1/zones", "", 200, []string{"made.test.", `!"test."`}},
+		{"web", "GET", pdnsZones + "/made.test./export", "", 403, nil},
+		{"web", "GET", pdnsZones + "/made.test./metadata", "", 403, nil},
+		{"web", "GET", pdnsZones + "/made.test./cryptokeys", "", 403, nil},
+		{"web", "PUT", pdnsZones + "/made.test./notify", "", 403, nil},
+		{"web", "DELETE", pdnsZones + "/made.test.", "", 403, nil},
+		{"web", "PUT", pdnsZones + "/made.test.", `{"kind":"Master"}`, 403, nil},
+		{"web", "POST", pdnsZones, newZone, 403, nil},
+		{"web", "GET", "/api/v1/servers/localhost/search-data?q=*", "", 200, []string{"192.0.2.9", "!ns.made.test"}},
+		{"web", "GET", "/api/v1/servers/localhost/config", "", 403, nil},
+		{"web", "GET", "/api/v1/servers/localhost/tsigkeys", "", 403, nil},
+		{"web", "GET", "/api/v1/servers/localhost/statistics", "", 403, nil},
+		{"web", "GET", "/v1/status", "", 403, nil},
+		{"web", "GET", "/v1/settings", "", 403, nil},
+		{"web", "GET", "/v1/keys", "", 403, nil},
+		{"web", "GET", "/v1", "", 200, []string{`"name":"web"`, `"admin":false`}},
+		{"web", "PUT", "/api/v1/servers/localhost/cache/flush?domain=x.", "", 403, nil},
+		{"reader", "GET", pdnsZones + "/made.test./export", "", 200, []string{"192.0.2.1"}},
+		{"reader", "GET", pdnsZones + "/test.", "", 200, nil},
+		{"reader", "GET", "/v1/status", "", 200, nil},
+		{"reader", "PATCH", pdnsZones + "/made.test.", a("x"), 403, nil},
+		{"reader", "PATCH", pdnsZones + "/made.test.", `{"rrsets":[]}`, 403, nil},
+		{"reader", "DELETE", pdnsZones + "/made.test.", "", 403, nil},
+		{"reader", "GET", "/v1/settings", "", 403, nil},
+		{"other", "GET", pdnsZones + "/made.test.", "", 404, nil},
+		{"other", "GET", pdnsZones, "", 200, []string{"!made.test"}},
+		{"other", "POST", pdnsZones, `{"name":"other.test.","kind":"Native","nameservers":["ns.made.test."]}`, 201, nil},
+		{"other", "POST", pdnsZones, `{"name":"third.test.","kind":"Native","nameservers":["ns.made.test."]}`, 403, nil},
+		{"other", "DELETE", pdnsZones + "/other.test.", "", 204, nil},
+		{"past", "GET", pdnsZones + "/made.test.", "", 404, nil},
+		{"past", "GET", pdnsZones, "", 200, []string{"!made.test"}},
+		{"past", "POST", pdnsZones, newZone, 403, nil},
+		{"none", "GET", pdnsZones, "", 200, []string{"!made.test"}},
+		{"none", "GET", "/api/v1/servers", "", 200, nil},
+	} {
+		t.Run(c.as+" "+c.method+" "+c.path, func(t *testing.T) {
+			inner := *r
+			inner.T = t
+			inner.expect(c.as, c.method, c.path, c.body, c.status, c.texts...)
+		})
+	}
+}
+
+// TestAPIOwn: pages, versions and what they are refused for.
+func TestAPIOwn(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}), "state")
+	for _, name := range []string{"a", "b", "c"} {
+		r.expect("admin", "POST", pdnsZones, strings.ReplaceAll(newZone, "made.test", name+".made"), 201)
+	}
+	r.expect("admin", "GET", "/v1/zones?limit=2", "", 200, "a.made.", "b.made.", "!c.made.", `"more":true`)
+	r.expect("admin", "GET", "/v1/zones?limit=2&after=b.made.", "", 200, "c.made.", "test.", "!a.made.", `"more":false`)
+	r.expect("admin", "GET", "/v1/zones?q=c.*", "", 200, "c.made.", "!a.made.")
+	r.expect("admin", "GET", "/v1/zones?limit=x", "", 400, `"status":400`)
+	_, _, head := r.do("admin", "GET", "/v1/zones/a.made/records?offset=1&limit=1", "")
+	tag := head.Get("ETag")
+	const change = `{"changes":[{"change":"replace","name":"x.a.made.","type":"TXT","ttl":60,"records":[{"content":"\"hi\""}]}]}`
+	status, answer, head := r.do("admin", "PATCH", "/v1/zones/a.made/records", change, "If-Match", tag)
+	if status != 200 || head.Get("ETag") == tag {
+		t.Errorf("%d %s %q", status, answer, head.Get("ETag"))
+	}
+	if status, answer, _ = r.do("admin", "PATCH", "/v1/zones/a.made/records", change, "If-Match", tag); status != 412 || !strings.Contains(answer, "the zone has changed") {
+		t.Errorf("%d %s", status, answer)
+	}
+	r.expect("admin", "GET", "/v1/zones/a.made/records?q=*hi*", "", 200, `\"hi\"`, `"total":1`)
+	r.expect("admin", "GET", "/v1/zones/a.made/records?type=ns&name=a.made", "", 200, `"total":1`)
+	for body, want := range map[string]string{`{"changes":[]}`: "there is no change", `{"chances":[]}`: "unknown field", `{`: "body", `{"changes":[{"change":"fly","name":"a.made.","type":"A"}]}`: "Changetype"} {
+		if _, answer, _ := r.do("admin", "PATCH", "/v1/zones/a.made/records", body); !strings.Contains(answer, want) {
+			t.Errorf("%s: %s", body, answer)
+		}
+	}
+	r.expect("admin", "GET", "/v1/nothing", "", 404, `"title":"Not Found"`)
+	r.expect("admin", "PUT", "/v1/zones", "", 405)
+	deep := strings.Repeat("[", 100) + strings.Repeat("]", 100)
+	r.expect("admin", "PATCH", pdnsZones+"/a.made.", deep, 400)
+	r.expect("admin", "PATCH", pdnsZones+"/a.made.", `{"x":"`+strings.Repeat("x", 3<<20)+`"}`, 413)
+	if status, _, _ := r.do("admin", "GET", "/v1", "", "Host", "x"); status != 200 {
+		t.Errorf("%d", status) // the header is not the host
+	}
+	req, _ := http.NewRequest("GET", "http://"+r.API().String()+"/v1", nil)
+	req.Host = "evil.example"
+	if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != 403 {
+		t.Errorf("a name that leads here: %v %v", resp, err)
+	}
+}
+
+// TestAPIEvents follows a change.
+func TestAPIEvents(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`, "web": `{zone: elsewhere.test}`}), "state")
+	follow := func(as string) io.ReadCloser {
+		req, _ := http.NewRequest("GET", "http://"+r.API().String()+"/v1/events", nil)
+		req.Header.Set("Authorization", "Bearer "+as+"-secret")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil || resp.Header.Get("Content-Type") != "text/event-stream" {
+			t.Fatal(resp, err)
+		}
+		hello := make([]byte, len(": hello\n\n"))
+		if _, err := io.ReadFull(resp.Body, hello); err != nil {
+			t.Fatal(err)
+		}
+		return resp.Body
+	}
+	admin := follow("admin")
+	defer admin.Close()
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	buf := make([]byte, 4096)
+	n, err := admin.Read(buf)
+	if text := string(buf[:n]); err != nil || !strings.Contains(text, "event: zone added") || !strings.Contains(text, `"zone":"made.test."`) || !strings.Contains(text, "token admin from 127.0.0.1") {
+		t.Errorf("%q %v", text, err)
+	}
+}
+
+// TestAPIDocument holds the document beside what the handlers send.
+func TestAPIDocument(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}), "state")
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(r.expect("admin", "GET", "/v1/openapi.json", "", 200, `"openapi":"3.1.0"`)), &doc); err != nil {
+		t.Fatal(err)
+	}
+	schemas := doc["components"].(map[string]any)["schemas"].(map[string]any)
+	seen := 0
+	for path, item := range doc["paths"].(map[string]any) {
+		get, ok := item.(map[string]any)["get"].(map[string]any)
+		if !ok {
+			continue
+		}
+		content, _ := get["responses"].(map[string]any)["200"].(map[string]any)["content"].(map[string]any)
+		of, ok := content["application/json"].(map[string]any)
+		if !ok || path == "/v1/openapi.json" {
+			continue
+		}
+		var got any
+		where := strings.NewReplacer("{zone}", "made.test").Replace(path)
+		if strings.Contains(where, "{") {
+			continue
+		}
+		if err := json.Unmarshal([]byte(r.expect("admin", "GET", where, "", 200)), &got); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		seen++
+		for _, fault := range against(schemas, of["schema"].(map[string]any), got, path) {
+			t.Error(fault)
+		}
+	}
+	if seen < 7 {
+		t.Errorf("%d paths were asked for", seen)
+	}
+	if text, _ := json.Marshal(api.Document()); !bytes.Contains(text, []byte("editRequest")) {
+		t.Error("the document lacks the form of requests")
+	}
+}
+
+// against returns where a value is not of a schema's form.
+func against(schemas, schema map[string]any, v any, at string) (faults []string) {
+	if ref, ok := schema["$ref"].(string); ok {
+		schema = schemas[ref[strings.LastIndex(ref, "/")+1:]].(map[string]any)
+	}
+	var kinds []string
+	switch k := schema["type"].(type) {
+	case string:
+		kinds = []string{k}
+	case []any:
+		for _, x := range k {
+			kinds = append(kinds, x.(string))
+		}
+	default:
+		return nil
+	}
+	is := map[string]string{"bool": "boolean", "string": "string", "float64": "number", "map[string]interface {}": "object", "[]interface {}": "array", "<nil>": "null"}[fmt.Sprint(reflect.TypeOf(v))]
+	if !slices.Contains(kinds, is) && !(is == "number" && slices.Contains(kinds, "integer")) {
+		return []string{fmt.Sprintf("%s is %s, and the document says %v", at, is, kinds)}
+	}
+	switch x := v.(type) {
+	case []any:
+		items, _ := schema["items"].(map[string]any)
+		for _, one := range x {
+			faults = append(faults, against(schemas, items, one, at+"[]")...)
+		}
+	case map[string]any:
+		properties, _ := schema["properties"].(map[string]any)
+		if properties == nil {
+			return nil
+		}
+		for key, one := range x {
+			p, ok := properties[key].(map[string]any)
+			if !ok {
+				faults = append(faults, at+"."+key+" is not in the document")
+				continue
+			}
+			faults = append(faults, against(schemas, p, one, at+"."+key)...)
+		}
+		required, _ := schema["required"].([]any)
+		for _, key := range required {
+			if _, there := x[key.(string)]; !there {
+				faults = append(faults, fmt.Sprintf("%s.%s is missing", at, key))
+			}
+		}
+	}
+	return faults
+}

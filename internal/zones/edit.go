@@ -1,0 +1,129 @@
+package zones
+
+import (
+	"errors"
+
+	"port53/internal/authority"
+	"port53/internal/telemetry"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// A Plan says what is to become of a zone. now is the zone as all that was before has left it: its
+// records, and its notes. It may be called more than once, changes nothing itself, and does not wait.
+type Plan func(now *authority.Updater, notes *zone.Notes) (Changes, error)
+
+// Changes are what becomes of a zone: all of them, or nothing.
+type Changes struct {
+	Sets  []authority.Set // in the place of those that there are
+	Notes []zone.Note
+
+	// Serial is the one that the zone has then: newer than before, or the same if there are no
+	// Sets. Followers hear of nothing else.
+	Serial uint32
+}
+
+// An Edited is what came of a [Plan].
+type Edited struct {
+	From, To uint32
+	Zone     *zone.Zone // the version that is served
+}
+
+// errBackwards is of a plan whose serial secondaries would not follow.
+var errBackwards = errors.New("the serial is not newer than the one that the zone has")
+
+// Edit carries out a plan for somebody who may have it carried out, whom by names. What it returns
+// without an error is durable and served: one version, and one write, with others that came at the same
+// time. Errors of the plan are returned as they are.
+func (m *Manager) Edit(apex []byte, by string, plan Plan) (Edited, error) {
+	z := m.find(apex)
+	if z == nil {
+		return Edited{}, errNotServed
+	}
+	u := &update{plan: plan, by: by, any: true, done: make(chan struct{}), rcode: wire.ServFail}
+	if z.updates.join(u) {
+		m.carryOut(z)
+	}
+	<-u.done
+	act := telemetry.Act{What: telemetry.Updated, Zone: apex, By: by}
+	defer func() { m.audit.Record(&act) }()
+	switch {
+	case u.err != nil:
+		act.Outcome, act.Reason = telemetry.Refused, u.err.Error()
+		return Edited{}, u.err
+	case u.rcode != wire.NoError:
+		act.Outcome, act.Reason = telemetry.Failed, u.why
+		return Edited{}, &Refusal{u.rcode, u.why}
+	}
+	act.From, act.To = u.delta.From, u.delta.To
+	act.Removed, act.Added = u.delta.Counts()
+	return Edited{From: u.delta.From, To: u.delta.To, Zone: u.served}, nil
+}
+
+// A Refusal is why a plan that is good by itself was not carried out.
+type Refusal struct {
+	Rcode wire.Rcode // REFUSED and NOTAUTH: the zone is not changed so; SERVFAIL: it could not be
+	Why   string
+}
+
+func (r *Refusal) Error() string { return r.Why }
+
+// planned makes the difference of a plan, in a batch of which notes are what it has made of these.
+func (u *update) planned(updater *authority.Updater, notes *zone.Notes, source *Source) (*zone.Delta, wire.Rcode, string) {
+	c, err := u.plan(updater, notes)
+	serial := updater.Serial()
+	switch {
+	case err != nil:
+	case len(c.Sets) > 0 && !source.changes():
+		return nil, wire.Refused, "its file alone counts, and a change would be gone after a restart: grant somebody to change it, or edit the file"
+	case c.Serial == serial && len(c.Sets) == 0, zone.Newer(c.Serial, serial):
+	default:
+		err = errBackwards
+	}
+	if err != nil {
+		u.err = err
+		return nil, wire.Refused, err.Error()
+	}
+	d := updater.Replace(c.Sets, c.Serial)
+	for _, n := range c.Notes {
+		if n.Was = notes.Get(n.Key); n.Was != n.Value {
+			d.Notes = append(d.Notes, n)
+		}
+	}
+	return d, wire.NoError, ""
+}
+
+// recordless reports whether a batch has nothing but plans, which a zone is given that has its records
+// from elsewhere: notes alone may change then.
+func recordless(batch []*update) bool {
+	for _, u := range batch {
+		if u.plan == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// A First is the first version of a zone that is made here.
+type First struct {
+	Sets  []authority.Set
+	Notes []zone.Note
+}
+
+// Build compiles the first version of a zone. It is nil if it cannot be served: then the problems say why.
+func (m *Manager) Build(apex []byte, f *First) (*zone.Zone, []zone.Problem) {
+	b := zone.NewBuilder(apex, m.seed)
+	var r zone.Record
+	for i := range f.Sets {
+		s := &f.Sets[i]
+		for _, data := range s.Data {
+			r.Owner, r.Type, r.TTL, r.Data = s.Owner, s.Type, s.TTL, data
+			b.Add(&r)
+		}
+	}
+	z, problems := b.Build()
+	if z != nil {
+		z = z.WithNotes(z.Notes().With(f.Notes...))
+	}
+	return z, problems
+}

@@ -1,0 +1,52 @@
+package zones
+
+import (
+	"cmp"
+	"slices"
+
+	"port53/internal/zone"
+)
+
+// A View is a zone as it is, for those who read it. It waits for no work on the zone.
+type View struct {
+	Apex   []byte     // in wire form and lower case
+	Zone   *zone.Zone // before it is signed here; nil: there is no version
+	Served *zone.Zone // as it is answered from; nil: it is not
+	Status Status
+}
+
+// Look returns a zone; false: it is not here.
+func (m *Manager) Look(apex []byte) (View, bool) {
+	z := m.find(apex)
+	if z == nil {
+		return View{}, false
+	}
+	return z.look(), true
+}
+
+func (z *managed) look() View {
+	v := View{Apex: []byte(z.key), Zone: z.plain.Load(), Status: z.tell()}
+	if p := z.past.Load(); p != nil {
+		v.Served = p.zone
+	}
+	return v
+}
+
+// Walk calls f for each zone, in the order of their names' octets, until f returns false. It waits for no
+// work on them, and has of no more than one at a time what Look tells.
+func (m *Manager) Walk(f func(v View) bool) {
+	list := m.all()
+	slices.SortFunc(list, func(a, b *managed) int { return cmp.Compare(a.key, b.key) })
+	for _, z := range list {
+		if !f(z.look()) {
+			return
+		}
+	}
+}
+
+// Count returns how many zones there are.
+func (m *Manager) Count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.zones)
+}
