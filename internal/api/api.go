@@ -42,7 +42,7 @@ const (
 )
 
 // A Host is the server, as far as the API changes more than a zone's content. What it changes lasts when
-// it returns. By says for people who wants it.
+// it returns. By says for people who wants it. A zone is named by its key in the zone manager.
 type Host interface {
 	// Holder returns whose a token is; nil: nobody's.
 	Holder(token string) *grant.Holder
@@ -52,7 +52,7 @@ type Host interface {
 	// ChangeZone changes where a zone that was so made comes from, and whether it is signed.
 	ChangeZone(by string, z *ZoneSpec) error
 	// DropZone takes a zone that was so made away, and all that is kept of it.
-	DropZone(by string, apex []byte) error
+	DropZone(by string, zone []byte) error
 
 	// TSIGKeys returns the keys of transfers and updates. Those that have no Place can be changed.
 	TSIGKeys() []TSIGKey
@@ -62,11 +62,11 @@ type Host interface {
 	DropTSIGKey(by, name string) error
 
 	// Keys returns the DNSSEC keys of a zone that is signed here.
-	Keys(apex []byte) ([]Key, error)
+	Keys(zone []byte) ([]Key, error)
 	// MakeKey makes one; ChangeKey has it sign and be published, or not; DropKey removes it.
-	MakeKey(by string, apex []byte, k Key) (Key, error)
-	ChangeKey(by string, apex []byte, k Key) error
-	DropKey(by string, apex []byte, id int) error
+	MakeKey(by string, zone []byte, k Key) (Key, error)
+	ChangeKey(by string, zone []byte, k Key) error
+	DropKey(by string, zone []byte, id int) error
 
 	// Server tells of the server as a whole.
 	Server() ServerStatus
@@ -89,6 +89,7 @@ var (
 // A ZoneSpec is a zone that is to be made, or changed.
 type ZoneSpec struct {
 	Apex      []byte // in wire form
+	Of        string // what tells it from others of its name; empty: nothing has to
 	Primaries []netip.AddrPort
 	TSIG      string // the key that transfers from the primaries are signed with; empty: none
 	Signed    bool   // it is signed here

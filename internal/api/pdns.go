@@ -261,7 +261,7 @@ func (c *call) search(fits func(string) bool, kind string, most int) []found {
 		if !c.holder.MaySome(grant.Read, v.Apex, c.now) {
 			return true
 		}
-		name, id := strings.TrimSuffix(wire.NameText(v.Apex), "."), zoneID(v.Apex)
+		name, id := strings.TrimSuffix(wire.NameText(v.Apex), "."), zoneID(v.Key)
 		if (kind == "all" || kind == "zone") && fits(name) {
 			list = append(list, found{Name: name + ".", Kind: "zone", ZoneID: id})
 		}

@@ -111,8 +111,8 @@ func readMetadata(d document) (values []string, err error) {
 }
 
 // setMetadata notes values under a word; change is given those that there are.
-func (c *call) setMetadata(apex []byte, kind string, change func(had []string) []string) (values []string, err error) {
-	_, err = c.edit(apex, noted(func(i *zoneInfo) error {
+func (c *call) setMetadata(key []byte, kind string, change func(had []string) []string) (values []string, err error) {
+	_, err = c.edit(key, noted(func(i *zoneInfo) error {
 		if values = change(i.all()[kind]); kind == "SOA-EDIT" {
 			i.SOAEdit = strings.Join(values, " ")
 			return nil
@@ -154,7 +154,7 @@ func pdnsMetadataAdd(c *call) error {
 	if err != nil {
 		return err
 	}
-	values, err := c.setMetadata(v.Apex, kind, func(had []string) []string {
+	values, err := c.setMetadata(v.Key, kind, func(had []string) []string {
 		had = slices.Clone(had)
 		for _, text := range more {
 			if !slices.Contains(had, text) {
@@ -188,7 +188,7 @@ func pdnsMetadataSet(c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.setMetadata(v.Apex, c.params[2], func([]string) []string { return values }); err != nil {
+	if _, err := c.setMetadata(v.Key, c.params[2], func([]string) []string { return values }); err != nil {
 		return err
 	}
 	return c.json(http.StatusOK, newMetadatum(c.params[2], values))
@@ -205,7 +205,7 @@ func pdnsMetadataDrop(c *call) error {
 	if err := kindFor(c.params[2], true); err != nil {
 		return err
 	}
-	if _, err := c.setMetadata(v.Apex, c.params[2], func([]string) []string { return nil }); err != nil {
+	if _, err := c.setMetadata(v.Key, c.params[2], func([]string) []string { return nil }); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusOK)
@@ -365,7 +365,7 @@ func shownKey(k *Key, secret bool) pdnsCryptokey {
 }
 
 // keys returns the keys of a zone whose keys the caller may see.
-func (c *call) keys(id string) (apex []byte, keys []Key, err error) {
+func (c *call) keys(id string) (zone []byte, keys []Key, err error) {
 	v, err := c.find(id)
 	if err != nil {
 		return nil, nil, err
@@ -373,13 +373,13 @@ func (c *call) keys(id string) (apex []byte, keys []Key, err error) {
 	if !c.holder.MaySome(grant.Sign, v.Apex, c.now) {
 		return nil, nil, forbidden("the token may not see keys of zone " + wire.NameText(v.Apex))
 	}
-	keys, err = c.host.Keys(v.Apex)
-	return v.Apex, keys, err
+	keys, err = c.host.Keys(v.Key)
+	return v.Key, keys, err
 }
 
 // key returns one of them.
-func (c *call) key() (apex []byte, k *Key, err error) {
-	apex, keys, err := c.keys(c.params[1])
+func (c *call) key() (zone []byte, k *Key, err error) {
+	zone, keys, err := c.keys(c.params[1])
 	if err != nil {
 		return nil, nil, err
 	}
@@ -389,7 +389,7 @@ func (c *call) key() (apex []byte, k *Key, err error) {
 	}
 	for i := range keys {
 		if keys[i].ID == id {
-			return apex, &keys[i], nil
+			return zone, &keys[i], nil
 		}
 	}
 	return nil, nil, notFound()
@@ -416,7 +416,7 @@ func pdnsKey(c *call) error {
 }
 
 func pdnsKeyAdd(c *call) error {
-	apex, _, err := c.keys(c.params[1])
+	zone, _, err := c.keys(c.params[1])
 	if err != nil {
 		return err
 	}
@@ -446,7 +446,7 @@ func pdnsKeyAdd(c *call) error {
 	if k.Private, _ = d.has("privatekey"); k.Private == "" {
 		k.Private, _ = d.has("content")
 	}
-	made, err := c.host.MakeKey(c.by(), apex, k)
+	made, err := c.host.MakeKey(c.by(), zone, k)
 	if err != nil {
 		return err
 	}
@@ -454,7 +454,7 @@ func pdnsKeyAdd(c *call) error {
 }
 
 func pdnsKeySet(c *call) error {
-	apex, k, err := c.key()
+	zone, k, err := c.key()
 	if err != nil {
 		return err
 	}
@@ -471,18 +471,18 @@ func pdnsKeySet(c *call) error {
 	if published, there := d.flag("published"); there {
 		next.Published = published
 	}
-	if err := c.host.ChangeKey(c.by(), apex, next); err != nil {
+	if err := c.host.ChangeKey(c.by(), zone, next); err != nil {
 		return err
 	}
 	return c.none()
 }
 
 func pdnsKeyDrop(c *call) error {
-	apex, k, err := c.key()
+	zone, k, err := c.key()
 	if err != nil {
 		return err
 	}
-	if err := c.host.DropKey(c.by(), apex, k.ID); err != nil {
+	if err := c.host.DropKey(c.by(), zone, k.ID); err != nil {
 		return err
 	}
 	return c.none()

@@ -7,6 +7,7 @@ import (
 
 	"port53/internal/authority"
 	"port53/internal/grant"
+	"port53/internal/store"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -252,7 +253,7 @@ func pdnsPatch(c *call) error {
 	if len(changes) == 0 && !c.holder.MaySome(grant.Change, v.Apex, c.now) {
 		return forbidden("the token may not change zone " + wire.NameText(v.Apex))
 	}
-	if _, err := c.edit(v.Apex, c.planned(v.Apex, changes)); err != nil {
+	if _, err := c.edit(v.Key, c.planned(v.Apex, changes)); err != nil {
 		return err
 	}
 	return c.none()
@@ -291,9 +292,10 @@ func (c *call) readChanges(apex []byte, list []document) ([]*change, error) {
 }
 
 // edit carries out a plan, and has those told who follow the events.
-func (c *call) edit(apex []byte, plan zones.Plan) (zones.Edited, error) {
-	e, err := c.zones.Edit(apex, c.by(), plan)
+func (c *call) edit(key []byte, plan zones.Plan) (zones.Edited, error) {
+	e, err := c.zones.Edit(key, c.by(), plan)
 	if err == nil {
+		apex := store.Apex(key)
 		c.events.tell(event{Kind: "zone", Zone: wire.NameText(apex), By: c.by(), From: e.From, To: e.To, apex: apex})
 	}
 	return e, err

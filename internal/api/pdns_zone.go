@@ -60,7 +60,7 @@ func kindOf(v *zones.View, info *zoneInfo) string {
 
 func brief(v *zones.View, info *zoneInfo, full bool) pdnsBrief {
 	b := pdnsBrief{
-		ID: zoneID(v.Apex), Name: wire.NameText(v.Apex), Kind: kindOf(v, info), Account: info.Account, Catalog: info.Catalog,
+		ID: zoneID(v.Key), Name: wire.NameText(v.Apex), Kind: kindOf(v, info), Account: info.Account, Catalog: info.Catalog,
 		Masters: []string{}, Serial: serialOf(v.Zone),
 	}
 	b.URL = "/api/v1/servers/localhost/zones/" + b.ID
@@ -118,8 +118,8 @@ func pdnsZones(c *call) error {
 		return err == nil
 	}
 	if one := q.Get("zone"); one != "" {
-		if apex, err := parseZoneID(one); err == nil {
-			if v, ok := c.zones.Look(apex); ok {
+		if key, err := parseZoneID(one); err == nil {
+			if v, ok := c.zones.Look(key); ok {
 				send(v)
 			}
 		}
@@ -475,7 +475,7 @@ func pdnsZoneSet(c *call) error {
 	}
 	info := infoOf(notesOf(v.Zone))
 	info.Kind = kindOf(&v, &info)
-	spec := &ZoneSpec{Apex: v.Apex, Signed: v.Status.Signing != nil}
+	spec := &ZoneSpec{Apex: v.Apex, Of: v.Of, Signed: v.Status.Signing != nil}
 	was := *spec
 	if err := c.describe(d, spec, &info); err != nil {
 		return err
@@ -489,7 +489,7 @@ func pdnsZoneSet(c *call) error {
 			return err
 		}
 	}
-	if _, err := c.edit(v.Apex, noted(func(i *zoneInfo) error {
+	if _, err := c.edit(v.Key, noted(func(i *zoneInfo) error {
 		keep := i.Metadata
 		*i = info
 		i.Metadata = keep
@@ -519,7 +519,7 @@ func pdnsZoneDrop(c *call) error {
 	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
-	if err := c.host.DropZone(c.by(), v.Apex); err != nil {
+	if err := c.host.DropZone(c.by(), v.Key); err != nil {
 		return err
 	}
 	c.events.tell(event{Kind: "zone removed", Zone: wire.NameText(v.Apex), By: c.by(), apex: v.Apex})
@@ -544,7 +544,7 @@ func pdnsNotify(c *call) error {
 	}
 	// Without followers there is nobody to tell, which PowerDNS finds no fault with either.
 	if len(v.Status.Secondaries) > 0 {
-		if err := c.zones.Announce(v.Apex); err != nil {
+		if err := c.zones.Announce(v.Key); err != nil {
 			return err
 		}
 	}
@@ -563,7 +563,7 @@ func pdnsRetrieve(c *call) error {
 	if v.Status.Role != "secondary" {
 		return invalid("Domain '" + name + "' is not a slave domain (or has no master defined)")
 	}
-	if err := c.zones.Refresh(v.Apex, true); err != nil {
+	if err := c.zones.Refresh(v.Key, true); err != nil {
 		return err
 	}
 	return c.json(http.StatusOK, map[string]any{"result": "Added retrieval request for '" + name + "' from master " + v.Status.Primaries[0].Addr().String()})

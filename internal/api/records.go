@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"port53/internal/authority"
+	"port53/internal/store"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zonefile"
@@ -39,8 +40,14 @@ func plainName(name []byte) error {
 }
 
 // zoneID returns a zone's name as URLs of PowerDNS have it.
-func zoneID(apex []byte) string {
+//
+// A zone of which there are several has behind it a dot and what tells it from the others, such as a view.
+func zoneID(key []byte) string {
+	apex := store.Apex(key)
 	text := wire.NameText(apex)
+	if len(key) > len(apex) {
+		text += "." + string(key[len(apex):])
+	}
 	if text == "." {
 		return "=2E"
 	}
@@ -55,7 +62,8 @@ func zoneID(apex []byte) string {
 	return b.String()
 }
 
-// parseZoneID reads what URLs have: a name with or without its last dot, some octets of it written as =XX.
+// parseZoneID reads what URLs have: a name with or without its last dot, some octets of it written as
+// =XX. It returns the key of the zone.
 func parseZoneID(id string) ([]byte, error) {
 	var text []byte
 	for i := 0; i < len(id); i++ {
@@ -72,11 +80,12 @@ func parseZoneID(id string) ([]byte, error) {
 		}
 		text, i = append(text, c), i+2
 	}
-	name, err := wire.ParseName(string(text))
+	name, of, _ := strings.Cut(string(text), "..")
+	apex, err := wire.ParseName(name)
 	if err != nil || len(text) == 0 {
 		return nil, notFound()
 	}
-	return wire.Lower(nil, name), nil
+	return store.Key(apex, of), nil
 }
 
 // contentOf returns a record's data as texts have it.
@@ -297,12 +306,12 @@ func currentRRset(now *authority.Updater, notes *zone.Notes, owner []byte, t wir
 
 // find returns a zone that the caller may see something of.
 func (c *call) find(id string) (zones.View, error) {
-	apex, err := parseZoneID(id)
+	key, err := parseZoneID(id)
 	if err != nil {
 		return zones.View{}, err
 	}
-	v, ok := c.zones.Look(apex)
-	if !ok || !c.sees(apex) {
+	v, ok := c.zones.Look(key)
+	if !ok || !c.sees(v.Apex) {
 		return v, notFound()
 	}
 	return v, nil

@@ -39,7 +39,7 @@ func ownRoutes() []route {
 		with(at("GET", "/v1/events", ownEvents), operation{Summary: "What happens, as it does (server-sent events)", Stream: "text/event-stream"}),
 		with(at("GET", "/v1/zones", ownZones), operation{
 			Summary: "The zones, in the order of their names", Out: zoneList{},
-			Query: []string{"after: the name that the last answer ended with", "limit: zones at most, 1000 unless given", "q: a pattern that names fit, with * and ?"},
+			Query: []string{"after: the id that the last answer ended with", "limit: zones at most, 1000 unless given", "q: a pattern that names fit, with * and ?"},
 		}),
 		with(at("GET", "/v1/zones/*", ownZone), operation{Summary: "A zone, without its records", Out: zoneStatus{}}),
 		with(at("GET", "/v1/zones/*/records", ownRecords), operation{
@@ -137,6 +137,7 @@ func ownZoneKeys(c *call) error {
 
 // A zoneStatus is a zone as a whole.
 type zoneStatus struct {
+	ID string `json:"id"` // in the paths of the API
 	zones.Status
 	Kind     string              `json:"kind"`
 	Account  string              `json:"account,omitempty"`
@@ -147,7 +148,7 @@ type zoneStatus struct {
 
 func statusOf(v *zones.View) zoneStatus {
 	info := infoOf(notesOf(v.Zone))
-	s := zoneStatus{Status: v.Status, Kind: kindOf(v, &info), Account: info.Account, Metadata: info.Metadata}
+	s := zoneStatus{ID: zoneID(v.Key), Status: v.Status, Kind: kindOf(v, &info), Account: info.Account, Metadata: info.Metadata}
 	s.Editable = v.Zone != nil && v.Status.Role != "secondary" && !v.Status.Frozen && !v.Zone.Signed()
 	if v.Status.Signing != nil {
 		s.Unsigned = serialOf(v.Zone)
@@ -187,10 +188,9 @@ func ownZones(c *call) error {
 	q := c.r.URL.Query()
 	var after []byte
 	if text := q.Get("after"); text != "" {
-		if after, err = wire.ParseName(text); err != nil {
-			return &problem{status: http.StatusBadRequest, text: "after is no name"}
+		if after, err = parseZoneID(text); err != nil {
+			return &problem{status: http.StatusBadRequest, text: "after is no zone"}
 		}
-		after = wire.Lower(nil, after)
 	}
 	fits := like("*")
 	if text := q.Get("q"); text != "" {
@@ -199,7 +199,7 @@ func ownZones(c *call) error {
 	list := zoneList{Zones: []zoneStatus{}}
 	c.zones.Walk(func(v zones.View) bool {
 		switch {
-		case string(v.Apex) <= string(after), !c.sees(v.Apex), !fits(strings.TrimSuffix(wire.NameText(v.Apex), ".")):
+		case string(v.Key) <= string(after), !c.sees(v.Apex), !fits(strings.TrimSuffix(wire.NameText(v.Apex), ".")):
 		case len(list.Zones) == limit:
 			list.More = true
 			return false
@@ -393,7 +393,7 @@ func ownEdit(c *call) error {
 	if len(changes) == 0 {
 		return invalid("there is no change")
 	}
-	e, err := c.edit(v.Apex, c.matching(c.planned(v.Apex, changes)))
+	e, err := c.edit(v.Key, c.matching(c.planned(v.Apex, changes)))
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"port53/internal/grant"
 	"port53/internal/server"
 	"port53/internal/signer"
+	"port53/internal/store"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 )
@@ -123,14 +124,14 @@ func (h apiHost) MakeZone(by string, z *api.ZoneSpec) error {
 
 // addedAt returns the configuration with what the file of added zones has, its text, and where a zone
 // is in it.
-func (h apiHost) addedAt(apex []byte) (now *config.Config, text []byte, i int, err error) {
+func (h apiHost) addedAt(apex []byte, of string) (now *config.Config, text []byte, i int, err error) {
 	if text, err = h.added.read(); err != nil {
 		return nil, nil, 0, err
 	}
 	if now, err = h.current.Load().config.WithZones(h.added.file(), text); err != nil {
 		return nil, nil, 0, err
 	}
-	i, err = h.findAdded(now, wire.NameText(apex), apex)
+	i, err = h.findAdded(now, wire.NameText(apex), of, apex)
 	return now, text, i, err
 }
 
@@ -138,7 +139,7 @@ func (h apiHost) addedAt(apex []byte) (now *config.Config, text []byte, i int, e
 func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
-	now, text, i, err := h.addedAt(wire.Lower(nil, z.Apex))
+	now, text, i, err := h.addedAt(wire.Lower(nil, z.Apex), z.Of)
 	if err != nil {
 		return err
 	}
@@ -147,6 +148,7 @@ func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 		return err
 	}
 	added := h.addedZone(z)
+	added.Views = now.Zones[i].Views
 	if now.Zones[i].File != "" {
 		added.Stored, added.File = false, now.Zones[i].File // which zone add has named
 	}
@@ -160,12 +162,13 @@ func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 }
 
 // DropZone implements [api.Host].
-func (h apiHost) DropZone(by string, apex []byte) error {
-	if _, err := h.RemoveZone(wire.NameText(apex), true); err != nil {
+func (h apiHost) DropZone(by string, key []byte) error {
+	apex := store.Apex(key)
+	if _, err := h.RemoveZone(wire.NameText(apex), string(key[len(apex):]), true); err != nil {
 		return err
 	}
 	h.log.Info("zone removed by the API", "zone", wire.NameText(apex), "by", by)
-	return h.state.signed.Remove(apex)
+	return h.state.signed.Remove(key)
 }
 
 // TSIGKeys implements [api.Host].
@@ -235,8 +238,9 @@ func (h apiHost) DropTSIGKey(_, name string) error {
 }
 
 // zoneKeys returns the DNSSEC keys of a zone, and their directory.
-func (h apiHost) zoneKeys(apex []byte) (dir string, keys []*signer.Key, err error) {
-	dir = KeysOf(h.current.Load().config, apex)
+func (h apiHost) zoneKeys(zone []byte) (dir string, keys []*signer.Key, err error) {
+	apex := store.Apex(zone)
+	dir = KeysOf(h.current.Load().config, apex, string(zone[len(apex):]))
 	keys, problems, err := signer.ReadKeys(dir, apex)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -248,8 +252,8 @@ func (h apiHost) zoneKeys(apex []byte) (dir string, keys []*signer.Key, err erro
 }
 
 // Keys implements [api.Host].
-func (h apiHost) Keys(apex []byte) ([]api.Key, error) {
-	_, keys, err := h.zoneKeys(apex)
+func (h apiHost) Keys(zone []byte) ([]api.Key, error) {
+	_, keys, err := h.zoneKeys(zone)
 	list := make([]api.Key, 0, len(keys))
 	for _, k := range keys {
 		if now := time.Now(); k.Times.Delete.IsZero() || now.Before(k.Times.Delete) {
@@ -293,7 +297,7 @@ func keyBits(k *signer.Key) int {
 
 // MakeKey implements [api.Host]. A zone that is not signed yet, and that the API has made, is from then
 // on.
-func (h apiHost) MakeKey(by string, apex []byte, k api.Key) (api.Key, error) {
+func (h apiHost) MakeKey(by string, zone []byte, k api.Key) (api.Key, error) {
 	alg, ok := wire.ParseAlgorithm(k.Algorithm)
 	switch {
 	case k.Private != "":
@@ -301,12 +305,12 @@ func (h apiHost) MakeKey(by string, apex []byte, k api.Key) (api.Key, error) {
 	case !ok || !signer.CanSign(alg):
 		return k, fmt.Errorf("%s: %s", "Unknown algorithm", k.Algorithm)
 	}
-	dir, others, err := h.zoneKeys(apex)
+	dir, others, err := h.zoneKeys(zone)
 	if err != nil {
 		return k, err
 	}
 	now := time.Now()
-	made, err := signer.NewKey(apex, alg, k.Type != "zsk", now, others)
+	made, err := signer.NewKey(store.Apex(zone), alg, k.Type != "zsk", now, others)
 	if err != nil {
 		return k, err
 	}
@@ -325,7 +329,7 @@ func (h apiHost) MakeKey(by string, apex []byte, k api.Key) (api.Key, error) {
 	if err := made.Write(dir); err != nil {
 		return k, err
 	}
-	if err := h.signAfter(by, apex, k.Active); err != nil {
+	if err := h.signAfter(by, zone, k.Active); err != nil {
 		return k, errors.Join(err, os.Remove(made.File+".key"), os.Remove(made.File+".private"))
 	}
 	return shownKey(made, append(others, made), now), nil
@@ -335,22 +339,22 @@ func (h apiHost) MakeKey(by string, apex []byte, k api.Key) (api.Key, error) {
 func never() time.Time { return time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // signAfter has a zone signed by its keys as they are now; with begin also one that was not.
-func (h apiHost) signAfter(by string, apex []byte, begin bool) error {
-	v, ok := h.manager.Look(apex)
+func (h apiHost) signAfter(by string, zone []byte, begin bool) error {
+	v, ok := h.manager.Look(zone)
 	switch {
 	case !ok:
 		return api.ErrNotFound
 	case v.Status.Signing != nil:
-		return h.manager.Resign(apex)
+		return h.manager.Resign(zone)
 	case begin:
-		return h.ChangeZone(by, &api.ZoneSpec{Apex: apex, Primaries: v.Status.Primaries, Signed: true})
+		return h.ChangeZone(by, &api.ZoneSpec{Apex: v.Apex, Of: v.Of, Primaries: v.Status.Primaries, Signed: true})
 	}
 	return nil
 }
 
 // ChangeKey implements [api.Host].
-func (h apiHost) ChangeKey(by string, apex []byte, k api.Key) error {
-	return h.changeKey(by, apex, k.ID, func(key *signer.Key, now time.Time) {
+func (h apiHost) ChangeKey(by string, zone []byte, k api.Key) error {
+	return h.changeKey(by, zone, k.ID, func(key *signer.Key, now time.Time) {
 		if k.Active != key.Active(now) {
 			key.Times.Inactive = time.Time{}
 			if key.Times.Activate = now; !k.Active {
@@ -366,13 +370,13 @@ func (h apiHost) ChangeKey(by string, apex []byte, k api.Key) error {
 }
 
 // DropKey implements [api.Host]: the files stay, and say that the key is no more.
-func (h apiHost) DropKey(by string, apex []byte, id int) error {
-	return h.changeKey(by, apex, id, func(key *signer.Key, now time.Time) { key.Times.Inactive, key.Times.Delete = now, now }, false)
+func (h apiHost) DropKey(by string, zone []byte, id int) error {
+	return h.changeKey(by, zone, id, func(key *signer.Key, now time.Time) { key.Times.Inactive, key.Times.Delete = now, now }, false)
 }
 
 // changeKey changes the times of a key, unless nothing would sign the zone any more.
-func (h apiHost) changeKey(by string, apex []byte, id int, change func(*signer.Key, time.Time), begin bool) error {
-	_, keys, err := h.zoneKeys(apex)
+func (h apiHost) changeKey(by string, zone []byte, id int, change func(*signer.Key, time.Time), begin bool) error {
+	_, keys, err := h.zoneKeys(zone)
 	if err != nil {
 		return err
 	}
@@ -381,7 +385,7 @@ func (h apiHost) changeKey(by string, apex []byte, id int, change func(*signer.K
 		if int(k.Tag()) != id {
 			continue
 		}
-		v, _ := h.manager.Look(apex)
+		v, _ := h.manager.Look(zone)
 		change(k, now)
 		if v.Status.Signing != nil && !slices.ContainsFunc(keys, func(o *signer.Key) bool { return o.Active(now) && o.Published(now) }) {
 			return errors.New("no key would sign the zone any more, and it would be bogus: make another first, or set dnssec to false")
@@ -389,7 +393,7 @@ func (h apiHost) changeKey(by string, apex []byte, id int, change func(*signer.K
 		if err := k.Rewrite(); err != nil {
 			return err
 		}
-		return h.signAfter(by, apex, begin)
+		return h.signAfter(by, zone, begin)
 	}
 	return api.ErrNotFound
 }

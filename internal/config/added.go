@@ -163,6 +163,7 @@ type AddedZone struct {
 	Insecure    bool     `json:"insecure,omitempty"`
 	Stored      bool     `json:"stored,omitempty"` // it is in state_dir alone
 	Sign        bool     `json:"sign,omitempty"`
+	Views       []string `json:"views,omitempty"`
 }
 
 // line returns the zone as one line of YAML.
@@ -177,7 +178,7 @@ func (z *AddedZone) line() string {
 	for _, l := range []struct {
 		key  string
 		list []string
-	}{{"primaries", z.Primaries}, {"secondaries", z.Secondaries}, {"tsig", z.TSIG}} {
+	}{{"primaries", z.Primaries}, {"secondaries", z.Secondaries}, {"tsig", z.TSIG}, {"views", z.Views}} {
 		if len(l.list) > 0 {
 			texts := make([]string, len(l.list))
 			for i, t := range l.list {

@@ -35,8 +35,8 @@ var errBackwards = errors.New("the serial is not newer than the one that the zon
 // Edit carries out a plan for somebody who may have it carried out, whom by names. What it returns
 // without an error is durable and served: one version, and one write, with others that came at the same
 // time. Errors of the plan are returned as they are.
-func (m *Manager) Edit(apex []byte, by string, plan Plan) (Edited, error) {
-	z := m.find(apex)
+func (m *Manager) Edit(key []byte, by string, plan Plan) (Edited, error) {
+	z := m.find(key)
 	if z == nil {
 		return Edited{}, errNotServed
 	}
@@ -45,7 +45,7 @@ func (m *Manager) Edit(apex []byte, by string, plan Plan) (Edited, error) {
 		m.carryOut(z)
 	}
 	<-u.done
-	act := telemetry.Act{What: telemetry.Updated, Zone: apex, By: by}
+	act := telemetry.Act{What: telemetry.Updated, Zone: z.apex(), By: by}
 	defer func() { m.audit.Record(&act) }()
 	switch {
 	case u.err != nil:

@@ -9,15 +9,17 @@ import (
 
 // A View is a zone as it is, for those who read it. It waits for no work on the zone.
 type View struct {
+	Key    []byte     // as [Manager.Key] returns it
 	Apex   []byte     // in wire form and lower case
+	Of     string     // what tells it from others of its name, such as a view; empty: nothing has to
 	Zone   *zone.Zone // before it is signed here; nil: there is no version
 	Served *zone.Zone // as it is answered from; nil: it is not
 	Status Status
 }
 
-// Look returns a zone; false: it is not here.
-func (m *Manager) Look(apex []byte) (View, bool) {
-	z := m.find(apex)
+// Look returns a zone by its key; false: it is not here.
+func (m *Manager) Look(key []byte) (View, bool) {
+	z := m.find(key)
 	if z == nil {
 		return View{}, false
 	}
@@ -25,7 +27,8 @@ func (m *Manager) Look(apex []byte) (View, bool) {
 }
 
 func (z *managed) look() View {
-	v := View{Apex: []byte(z.key), Zone: z.plain.Load(), Status: z.tell()}
+	v := View{Key: []byte(z.key), Apex: z.apex(), Zone: z.plain.Load(), Status: z.tell()}
+	v.Of = z.key[len(v.Apex):]
 	if p := z.past.Load(); p != nil {
 		v.Served = p.zone
 	}

@@ -31,7 +31,7 @@ type managed struct {
 	freshness
 
 	glimpses
-	updates queue                     // of messages that wait
+	updates queue // of messages that wait
 	timing
 }
 

@@ -235,8 +235,8 @@ func (z *managed) signStatus() *SignStatus {
 }
 
 // Resign has a zone that is signed here signed now: its keys have changed.
-func (m *Manager) Resign(apex []byte) error {
-	z := m.find(apex)
+func (m *Manager) Resign(key []byte) error {
+	z := m.find(key)
 	if z == nil {
 		return errNotServed
 	}
