@@ -33,7 +33,7 @@ const (
 	confirmed     = 3                      // times that a question is dropped and the control question beside it is answered
 	confirmRounds = 6                      // tries of that, where the control question is lost now and then
 	confirmedLoss = 7                      // and of a server that was seen to answer on a second try, which may lose more
-	confirmMost   = 12                     // questions of one server that are asked again in this way
+	confirmMost   = 12                     // questions of one server that are asked again at one time in this way
 	silentTries   = 24                     // of one server, after which each further question is tried once
 	confirmPause  = 250 * time.Millisecond // between them, for a rate limit
 )
@@ -313,8 +313,11 @@ func (x *sight) begin(ctx context.Context, r *check.Run, q question) {
 	}
 	wg.Wait()
 	if e := &x.control[overTCP]; e.err != nil || e.m.Rcode == wire.FormErr || e.m.Rcode == wire.NotImp {
-		bare := bareQuery(q)
-		if m, err := r.AskServerTCP(ctx, x.server, bare); err == nil {
+		m, err := r.AskServerTCP(ctx, x.server, bareQuery(q))
+		if err == nil && e.err != nil { // was it EDNS, or one of many connections?
+			e.m, e.err = r.AskServerTCP(ctx, x.server, overTCP.query(q))
+		}
+		if err == nil && (e.err != nil || e.m.Rcode == wire.FormErr || e.m.Rcode == wire.NotImp) {
 			x.bare, e.m, e.err = true, m, nil
 		}
 	}
@@ -436,30 +439,45 @@ func (x *sight) confirm(ctx context.Context, r *check.Run, control question, lis
 	if x.noWay || x.silent() {
 		return
 	}
+	var left []*lostEcho
+	for _, q := range list {
+		for v := range variants {
+			if x.said[q] != nil && x.said[q][v].err != nil && x.works(v) {
+				left = append(left, &lostEcho{&x.said[q][v], q, v})
+			}
+		}
+	}
 	var wg sync.WaitGroup
+	defer wg.Wait()
 	for v := range variants {
 		// TCP knows no rate limit: what it is answered tells of UDP only where that has never been.
 		if e := &x.control[v]; e.m == nil && x.beside(v) != v && (v == overTCP || x.beside(v) != overTCP || !r.HeardUDP(x.server)) {
 			wg.Go(func() { x.again(ctx, r, e, control, control, v, x.beside(v)) })
 		}
 	}
-	n := 0
-	for _, q := range list {
-		for v := range variants {
-			if x.said[q] == nil || x.said[q][v].err == nil || !x.works(v) || n == confirmMost {
-				continue
-			}
-			n++
-			e := &x.said[q][v]
-			wg.Go(func() { x.again(ctx, r, e, q, control, v, v) })
+	// Some at one time, and the next as long as none of them is dropped: then the server, or the way to it, loses some of everything.
+	for some := range slices.Chunk(left, confirmMost) {
+		for _, l := range some {
+			wg.Go(func() { x.again(ctx, r, l.echo, l.q, control, l.v, l.v) })
+		}
+		wg.Wait()
+		if ctx.Err() != nil || slices.ContainsFunc(some, func(l *lostEcho) bool { return l.echo.m == nil }) {
+			return
 		}
 	}
-	wg.Wait()
 }
 
-// beside returns a variant that the server answers in, for a control question, or v.
+// A lostEcho is a question that was not answered in a variant.
+type lostEcho struct {
+	echo *echo
+	q    question
+	v    variant
+}
+
+// beside returns a variant that the server answers in, for a control question, or v. Of UDP another one
+// over UDP tells the most: no rate limit knows one from the other.
 func (x *sight) beside(v variant) variant {
-	for _, o := range []variant{overUDP, overTCP, withEDNS, withDO} {
+	for _, o := range []variant{overUDP, withEDNS, withDO, overTCP} {
 		if o != v && x.alive(o) {
 			return o
 		}
