@@ -96,7 +96,7 @@ type wholeLab struct {
 	zones          []string
 	servers        int
 	root           []dns.RR
-	served         [4][]peers.Zone              // by group of servers
+	served         [allGroups][]peers.Zone      // by group of servers
 	manners        map[string]map[string]manner // by address and zone
 	behind         map[string]int               // the group that an address is of
 }
@@ -107,6 +107,8 @@ const (
 	groupBIND
 	groupNSD
 	groupPort53
+	groupPDNS
+	allGroups
 )
 
 func groupAddress(g int) netip.AddrPort {
@@ -115,7 +117,7 @@ func groupAddress(g int) netip.AddrPort {
 
 func newWholeLab(t *testing.T) *wholeLab {
 	t.Helper()
-	for _, program := range []string{"ip", "named", "nsd", "knotd"} {
+	for _, program := range []string{"ip", "named", "nsd", "knotd", "pdns_server"} {
 		if _, err := peers.Find(program); err != nil {
 			missing(t, err)
 		}
@@ -132,7 +134,7 @@ func newWholeLab(t *testing.T) *wholeLab {
 	for _, args := range []string{"route add local 5.0.0.0/8 dev lo", "route add local 6.0.0.0/8 dev lo"} {
 		output(t, ns.Do, "ip", strings.Fields(args)...)
 	}
-	for g := range 4 {
+	for g := range allGroups {
 		output(t, ns.Do, "ip", "address", "add", groupAddress(g).Addr().String()+"/32", "dev", "lo")
 	}
 	l := &wholeLab{ns: ns, bin: bin, dir: t.TempDir(), manners: map[string]map[string]manner{}, behind: map[string]int{}}
@@ -280,7 +282,10 @@ func (l *wholeLab) serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, peers.NSD, peers.Options{Addr: netip.MustParseAddrPort(labRoot + ":53"), Zones: []peers.Zone{{Name: ".", File: l.put(t, "root", root)}}, Run: l.ns.Do})
-	for g, kind := range []string{peers.Knot, peers.BIND, peers.NSD, peers.Port53} {
+	for g, kind := range []string{peers.Knot, peers.BIND, peers.NSD, peers.Port53, peers.PDNS} {
+		if l.served[g] == nil {
+			continue
+		}
 		start(t, kind, peers.Options{Addr: groupAddress(g), Zones: l.served[g], Run: l.ns.Do, Unready: g == groupBIND})
 	}
 	for address, manners := range l.manners {
@@ -446,8 +451,9 @@ func zonemasterTable(t *testing.T) map[string]tableRow {
 
 // agreeing returns the checks that find something in the zones in which a case finds an error: those
 // that the table has, and of the others as few as there have to be. Checks that find something in
-// most zones, whatever is wrong with them, do not count.
-func agreeing(zones []string, has []string, bad map[string][]string) (ids []string, seen int) {
+// most zones, whatever is wrong with them, do not count, and where the table says why something is not
+// found nothing is looked for.
+func agreeing(zones []string, has []string, bad map[string][]string, explained bool) (ids []string, seen int) {
 	common := map[string]int{}
 	for _, list := range bad {
 		for _, id := range list {
@@ -465,7 +471,7 @@ func agreeing(zones []string, has []string, bad map[string][]string) (ids []stri
 			ids = append(ids, id)
 		}
 	}
-	for len(left) > 0 {
+	for len(left) > 0 && !explained {
 		best, most := "", 0
 		for _, id := range slices.Sorted(maps.Keys(common)) {
 			n := 0
@@ -542,7 +548,7 @@ func writeTable(t *testing.T, file string, table map[string]tableRow, where, bad
 	for _, name := range slices.Sorted(maps.Keys(table)) {
 		row := table[name]
 		has := strings.Split(row.check, ", ")
-		ids, seen := agreeing(where[name], has, bad)
+		ids, seen := agreeing(where[name], has, bad, row.why != "")
 		if len(ids) == 0 {
 			ids = has
 		}

@@ -42,7 +42,8 @@ type found struct {
 	name  []byte // in lower case
 	how   string // transfer, nsec, word, certificate, permutation or common
 	addrs []netip.Addr
-	edges []edge // to where it leads
+	edges []edge      // to where it leads
+	types []wire.Type // that NSEC says it has, of a name that was found by it
 }
 
 // A discovery is the names of a zone that a stranger finds.
@@ -110,16 +111,39 @@ func (d *discoverer) run(ctx context.Context) {
 		d.search(ctx)
 	} else {
 		d.words(ctx, "common", commonLabels())
+		d.steps(ctx)
 	}
 	d.more(ctx)
+}
+
+// steps looks at the names that NSEC records tell of in the few steps that other checks walk as well.
+func (d *discoverer) steps(ctx context.Context) {
+	list := walked(ctx, d.r).list
+	d.each(ctx, len(list), func(l *line, i int) error {
+		x := &list[i]
+		d.mu.Lock()
+		known := d.have[string(wire.Lower(nil, x.name))] != nil
+		d.mu.Unlock()
+		if known || wire.EqualFold(x.name, d.r.Zone) {
+			return nil
+		}
+		err := d.look(ctx, l, x.name, "nsec")
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if f := d.have[string(wire.Lower(nil, x.name))]; f != nil {
+			f.types = x.types
+		}
+		return err
+	})
 }
 
 // more asks for what else names have that leads elsewhere, of those that were named or searched for. A transfer has it all.
 func (d *discoverer) more(ctx context.Context) {
 	var list []question
 	for _, f := range d.have {
-		if f.how == "named" || d.r.Options.Subdomains && f.how != "transfer" {
-			for _, t := range []wire.Type{wire.TypeMX, wire.TypeHTTPS, wire.TypeTXT, wire.TypeCAA} {
+		for _, t := range []wire.Type{wire.TypeMX, wire.TypeHTTPS, wire.TypeTXT, wire.TypeCAA, wire.TypeSRV} {
+			asked := t != wire.TypeSRV && (f.how == "named" || d.r.Options.Subdomains && f.how != "transfer")
+			if asked || slices.Contains(f.types, t) {
 				list = append(list, question{string(f.name), t})
 			}
 		}
