@@ -183,6 +183,7 @@ type call struct {
 	params []string // what stands in the path for the stars of the route
 	holder *grant.Holder
 	now    time.Time
+	local  string // somebody on this machine; empty: it came over the network
 }
 
 // A route is what is done at a path.
@@ -200,6 +201,9 @@ func at(method, path string, do func(*call) error) route {
 
 // by says who makes the request, for people.
 func (c *call) by() string {
+	if c.local != "" {
+		return c.local
+	}
 	host, _, err := net.SplitHostPort(c.r.RemoteAddr)
 	if err != nil {
 		host = c.r.RemoteAddr
@@ -230,17 +234,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(found, &problem{status: http.StatusUnauthorized, text: "show a token in X-API-Key, or as Authorization: Bearer"})
 		return
 	}
+	c.serve(path)
+}
+
+// serve does what is to be done at a path.
+func (c *call) serve(path []string) {
+	found := &route{pdns: path[0] == "api"}
 	var methods []string
-	for i := range s.routes {
-		rt := &s.routes[i]
+	for i := range c.routes {
+		rt := &c.routes[i]
 		params, fits := match(rt.path, path)
 		if !fits {
 			continue
 		}
 		methods = append(methods, rt.method)
-		if rt.method == r.Method {
+		if rt.method == c.r.Method {
 			c.params = params
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			c.r.Body = http.MaxBytesReader(c.w, c.r.Body, maxBody)
 			if err := rt.do(c); err != nil {
 				c.fail(rt, err)
 			}
@@ -250,13 +260,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case len(methods) == 0:
 		c.fail(found, &problem{status: http.StatusNotFound})
-	case r.Method == http.MethodOptions:
-		h.Set("Allow", strings.Join(methods, ", ")+", OPTIONS")
-		w.WriteHeader(http.StatusOK)
+	case c.r.Method == http.MethodOptions:
+		c.w.Header().Set("Allow", strings.Join(methods, ", ")+", OPTIONS")
+		c.w.WriteHeader(http.StatusOK)
 	default:
-		h.Set("Allow", strings.Join(methods, ", "))
+		c.w.Header().Set("Allow", strings.Join(methods, ", "))
 		c.fail(found, &problem{status: http.StatusMethodNotAllowed})
 	}
+}
+
+// ServeLocal answers a request of /v1 for somebody on this machine who may do all, whom by names.
+func (s *Server) ServeLocal(w http.ResponseWriter, r *http.Request, by string) {
+	all := grant.Grant{Zones: grant.Zones{All: true}, Names: []string{"*"}, Verbs: grant.All}
+	c := &call{Server: s, w: w, r: r, now: time.Now(), local: by, holder: &grant.Holder{Kind: grant.Local, Name: by, Grants: []grant.Grant{all}}}
+	path, ok := segments(r.URL)
+	if !ok || path[0] != "v1" {
+		c.fail(&route{}, notFound())
+		return
+	}
+	c.serve(path)
 }
 
 // shown returns the token that a request shows; empty: none.

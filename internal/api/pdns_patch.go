@@ -214,7 +214,12 @@ func (c *call) planned(apex []byte, changes []*change) zones.Plan {
 				return plan, err
 			}
 		}
-		plan.Serial = serialAfter(info.SOAEditAPI, info.SOAEdit, serial, c.now)
+		switch {
+		case info.SOAEditAPI != "":
+			plan.Serial = serialAfter(info.SOAEditAPI, info.SOAEdit, serial, c.now)
+		case serial != now.Serial() || len(changes) == 0:
+			plan.Serial = serial // as it was given; else by the zone's own rule
+		}
 		return plan, nil
 	}
 }

@@ -44,10 +44,15 @@ func ownRoutes() []route {
 		with(at("GET", "/v1/zones/*", ownZone), operation{Summary: "A zone, without its records", Out: zoneStatus{}}),
 		with(at("GET", "/v1/zones/*/records", ownRecords), operation{
 			Summary: "The sets of a zone, in its order; ETag is its version", Out: recordList{},
-			Query: []string{"offset: sets that are left out", "limit: sets at most, 1000 unless given", "name: of this name alone", "type: of this type alone", "q: a pattern that names or contents fit"},
+			Query: []string{"offset: sets that are left out", "limit: sets at most, 1000 unless given", "at: the serial, or the moment, of an earlier version", "name: of this name alone", "type: of this type alone", "q: a pattern that names or contents fit"},
 		}),
 		with(at("PATCH", "/v1/zones/*/records", ownEdit), operation{
 			Summary: "Change sets of a zone, all or none; If-Match refuses if it has changed meanwhile", In: editRequest{}, Out: edited{},
+		}),
+		with(at("POST", "/v1/zones/*/plan", ownPlan), operation{Summary: "What changes would do, and what follows of it; nothing is changed", In: editRequest{}, Out: planned{}}),
+		with(at("GET", "/v1/zones/*/history", ownHistory), operation{Summary: "The changes that are known, the newest first", Out: historyList{}, Query: []string{"limit: changes at most, 100 unless given"}}),
+		with(at("POST", "/v1/zones/*/undo", ownUndo), operation{
+			Summary: "Give a zone the content that it had, with a newer serial", In: undoRequest{}, Out: edited{},
 		}),
 		with(at("GET", "/v1/keys", ownKeys), operation{Summary: "The keys of transfers and updates, without their secrets", Out: []ownKey{}}),
 		with(at("GET", "/v1/zones/*/keys", ownZoneKeys), operation{Summary: "The DNSSEC keys of a zone", Out: []pdnsCryptokey{}}),
@@ -250,7 +255,17 @@ func ownRecords(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.sendRecords(&v, v.Zone, offset, limit)
+	version := v.Zone
+	if text := c.r.URL.Query().Get("at"); text != "" {
+		point, err := pointOf(text)
+		if err != nil {
+			return err
+		}
+		if version, err = c.zones.At(v.Key, point); err != nil {
+			return &problem{status: http.StatusNotFound, text: err.Error()}
+		}
+	}
+	return c.sendRecords(&v, version, offset, limit)
 }
 
 // sendRecords sends sets of a version of a zone.

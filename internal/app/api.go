@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"port53/internal/api"
 	"port53/internal/config"
+	"port53/internal/console"
 	"port53/internal/dnssec"
 	"port53/internal/grant"
 	"port53/internal/server"
@@ -40,10 +42,14 @@ func (a *App) listenAPI(c *config.Config) (err error) {
 
 // serveAPI answers requests of the API until ctx ends.
 func (a *App) serveAPI(ctx context.Context) {
-	s := api.New(api.Options{Zones: a.manager, Host: apiHost{a}, PowerDNS: a.startedWith.API.PowerDNS, Log: a.log})
-	if err := s.Serve(ctx, a.api); err != nil {
+	if err := a.own.Serve(ctx, a.api); err != nil {
 		a.log.Error("the API ended", "problem", err.Error())
 	}
+}
+
+// Own implements [console.Admin].
+func (a *App) Own(w http.ResponseWriter, r *http.Request, by console.Caller) {
+	a.own.ServeLocal(w, r, by.String())
 }
 
 // API returns the address of the API, or nil.

@@ -248,6 +248,57 @@ func TestAPIOwn(t *testing.T) {
 	}
 }
 
+// TestAPIPlan: what changes would do and what follows of it, without doing it; then it is done and taken
+// back.
+func TestAPIPlan(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`, "reader": `{zone: "*", verbs: [read]}`}), "state")
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	const zone = "/v1/zones/made.test"
+	r.expect("admin", "PATCH", zone+"/records", `{"changes":[
+		{"change":"replace","name":"www.made.test.","type":"CNAME","ttl":900,"records":[{"content":"host.made.test."}]},
+		{"change":"replace","name":"host.made.test.","type":"A","ttl":900,"records":[{"content":"192.0.2.5"}]},
+		{"change":"replace","name":"sub.made.test.","type":"NS","ttl":900,"records":[{"content":"ns.sub.made.test."}]},
+		{"change":"replace","name":"ns.sub.made.test.","type":"A","ttl":900,"records":[{"content":"192.0.2.6"}]},
+		{"change":"replace","name":"sub.made.test.","type":"DS","ttl":900,"records":[{"content":"1 13 2 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]}]}`, 200)
+	before := r.expect("admin", "GET", zone+"/records", "", 200, `"serial":2`)
+	for changes, texts := range map[string][]string{
+		`{"change":"delete","name":"host.made.test.","type":"A"}`:                                                                                                             {`"kind":"dangling"`, "www.made.test.", "which does not exist", `"caches_keep_old_seconds":900`, `"accepted":true`, `"serial":2`, `"next_serial":3`},
+		`{"change":"delete","name":"ns.sub.made.test.","type":"A"}`:                                                                                                           {`"kind":"lame"`, "ns.sub.made.test. has no address"},
+		`{"change":"delete","name":"ns.made.test.","type":"A"}`:                                                                                                               {`"kind":"lame"`, "ns.made.test. has no address"},
+		`{"change":"delete","name":"sub.made.test.","type":"NS"}`:                                                                                                             {`"kind":"ds"`, "DS records and no NS records"},
+		`{"change":"delete","name":"sub.made.test.","type":"DS"}`:                                                                                                             {`"kind":"ds"`, "not secure any more"},
+		`{"change":"replace","name":"new.made.test.","type":"MX","ttl":60,"records":[{"content":"10 nowhere.made.test."}]}`:                                                   {"dangling", "nowhere.made.test."},
+		`{"change":"replace","name":"new.made.test.","type":"MX","ttl":60,"records":[{"content":"10 host.made.test."}]}`:                                                      {"!dangling", `"caches_keep_old_seconds":3600`, "new.made.test. 60 IN MX 10 host.made.test."},
+		`{"change":"delete","name":"made.test.","type":"NS"}`:                                                                                                                 {`"accepted":false`, `"kind":"refused"`, "no NS record at its apex"},
+		`{"change":"replace","name":"made.test.","type":"TXT","ttl":60,"records":[{"content":"\"x\""}]}`:                                                                      {`"accepted":true`, "!warning", "!error"},
+		`{"change":"delete","name":"host.made.test.","type":"A"},{"change":"delete","name":"www.made.test.","type":"CNAME"}`:                                                  {"!dangling"},
+		`{"change":"replace","name":"made.test.","type":"NS","ttl":60,"records":[{"content":"ns.elsewhere.example."}]}`:                                                       {"the parent zone has NS records of its own", "!lame"},
+		`{"change":"replace","name":"sub.made.test.","type":"DS","ttl":60,"records":[{"content":"2 13 2 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]}`: {"bogus for who validates"},
+	} {
+		r.expect("admin", "POST", zone+"/plan", `{"changes":[`+changes+`]}`, 200, texts...)
+	}
+	r.expect("admin", "POST", zone+"/plan", `{"changes":[{"change":"replace","name":"www.made.test.","type":"A","ttl":60,"records":[{"content":"192.0.2.1"}]}]}`, 422, "Conflicts")
+	if now := r.expect("admin", "GET", zone+"/records", "", 200); now != before {
+		t.Errorf("a plan has changed something: %s", now)
+	}
+	r.expect("reader", "POST", zone+"/plan", `{"changes":[{"change":"delete","name":"host.made.test.","type":"A"}]}`, 403)
+	r.expect("reader", "POST", zone+"/undo", `{}`, 403)
+	r.expect("admin", "PATCH", zone+"/records", `{"changes":[{"change":"delete","name":"host.made.test.","type":"A"}]}`, 200, `"to":3`)
+	r.expect("admin", "GET", zone+"/records?at=2&name=host.made.test", "", 200, "192.0.2.5", `"serial":2`)
+	r.expect("admin", "GET", zone+"/records?at=77", "", 404, "not in the history")
+	r.expect("admin", "GET", zone+"/history", "", 200, `"by":"token admin from 127.0.0.1"`, "host.made.test. 900 IN A 192.0.2.5")
+	if status, answer, _ := r.do("admin", "POST", zone+"/undo", `{}`, "If-Match", `"2"`); status != 412 {
+		t.Errorf("%d %s", status, answer)
+	}
+	r.expect("admin", "POST", zone+"/undo", `{}`, 200, `"from":3`, `"to":4`)
+	after := r.expect("admin", "GET", zone+"/records", "", 200)
+	if strip := strings.NewReplacer(`"serial":4`, `"serial":2`, " 4 10800", " 2 10800"); strip.Replace(after) != before {
+		t.Errorf("undone it is %s, and was %s", after, before)
+	}
+	r.expect("admin", "POST", zone+"/undo", `{"serial":1}`, 200, `"to":5`)
+	r.expect("admin", "GET", zone+"/records?name=www.made.test", "", 200, `"total":0`)
+}
+
 // TestAPIEvents follows a change.
 func TestAPIEvents(t *testing.T) {
 	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`, "web": `{zone: elsewhere.test}`}), "state")

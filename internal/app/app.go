@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/api"
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/engine"
@@ -89,7 +90,8 @@ type outlets struct {
 	metrics net.Listener // nil: nowhere
 	control net.Listener // nil: nowhere
 	api     net.Listener // nil: nowhere
-	queries *queryLog    // nil: nowhere
+	own     *api.Server
+	queries *queryLog // nil: nowhere
 	audit   *telemetry.Audit
 
 	presence presence // of the addresses that are served
@@ -134,6 +136,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state, Signatures: a.state.signatures(),
 		Publish: func(views zone.Views) { a.update(func(g *generation) { g.zones = views }) },
 	})
+	a.own = api.New(api.Options{Zones: a.manager, Host: apiHost{a}, PowerDNS: c.API.PowerDNS, Log: a.log})
 	who, err := accountOf(c)
 	if err != nil {
 		return err

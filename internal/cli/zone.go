@@ -47,6 +47,7 @@ ds work on files without a server; the others ask the server that runs.`,
 		zoneAction(s, "freeze", "updates are refused", "Write a zone into its file and refuse updates, to edit it",
 			"freeze writes the zone into its file and has updates refused until thaw, so that the\nfile can be edited. An edit that nobody has read is not written over.\n\nThis is what rndc freeze and knotc zone-freeze do."),
 		newZoneThaw(s), newZoneAdd(s), newZoneRemove(s),
+		newZonePlan(s, false), newZonePlan(s, true), newZoneUndo(s), newZoneHistory(s), newZoneShow(s),
 		zoneAction(s, "notify", "told of", "Tell those who follow a zone of its version",
 			"notify sends NOTIFY (RFC 1996) to the zone's secondaries, and those that notify lists.\n\nThis is what rndc notify and knotc zone-notify do."))
 	return cmd

@@ -52,6 +52,8 @@ type Admin interface {
 	Grants() (any, error)
 	Grant(what []byte) (any, error)
 	Revoke(name string) (any, error)
+	// Own answers a request of the API at /v1, for by, who may do all.
+	Own(w http.ResponseWriter, r *http.Request, by Caller)
 	// Export writes a zone as it is served, as a zone file.
 	Export(name, view string, w io.Writer) error
 	// Changes tells what changed a zone since a serial, by its last change if since is
@@ -98,6 +100,10 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 		}
 	})
 	grants(mux, admin)
+	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // what is followed is followed for long
+		admin.Own(w, r, callerFrom(r.Context()))
+	})
 	mux.HandleFunc("POST /cache/flush", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(nil, admin.Flush(r.URL.Query().Get("name"), r.URL.Query().Has("tree")))
 	})
@@ -244,8 +250,53 @@ func Fetch(ctx context.Context, socket, path string, w io.Writer) error {
 	return nil
 }
 
+// Own asks the API at /v1 of the server at the socket: in is sent as JSON, unless it is nil, and the answer
+// decoded into out, unless that is nil. match is what If-Match says; empty: nothing. It returns the ETag. The
+// error wraps ErrRefused if the server was reached and could not do what was asked.
+func Own(ctx context.Context, socket, method, path, match string, in, out any) (tag string, err error) {
+	var body io.Reader = http.NoBody
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return "", err
+		}
+		body = bytes.NewReader(text)
+	}
+	head := http.Header{}
+	if match != "" {
+		head.Set("If-Match", match)
+	}
+	resp, done, err := requestWith(ctx, socket, method, path, body, head)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	if err != nil {
+		return "", fmt.Errorf("control socket %s: %w", socket, err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		var problem struct{ Detail string }
+		if err := json.Unmarshal(text, &problem); err != nil || problem.Detail == "" {
+			problem.Detail = resp.Status
+		}
+		return "", fmt.Errorf("%w: %s", ErrRefused, problem.Detail)
+	}
+	if out != nil {
+		if err := json.Unmarshal(text, out); err != nil {
+			return "", fmt.Errorf("control socket %s: answer cannot be read: %w", socket, err)
+		}
+	}
+	return resp.Header.Get("ETag"), nil
+}
+
 // request sends a request; done frees what it took.
 func request(ctx context.Context, socket, method, path string, body io.Reader) (resp *http.Response, done func(), err error) {
+	return requestWith(ctx, socket, method, path, body, nil)
+}
+
+// requestWith is request with a head.
+func requestWith(ctx context.Context, socket, method, path string, body io.Reader, head http.Header) (resp *http.Response, done func(), err error) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -254,6 +305,9 @@ func request(ctx context.Context, socket, method, path string, body io.Reader) (
 	}}
 	req, err := http.NewRequestWithContext(ctx, method, "http://port53"+path, body)
 	if err == nil {
+		for key, values := range head {
+			req.Header[key] = values
+		}
 		resp, err = client.Do(req)
 	}
 	if err != nil {

@@ -35,6 +35,8 @@ const (
 	Notify                   // say that the zone has changed, and have others told so
 	Sign                     // see, make and remove DNSSEC keys
 	Admin                    // all of that, and to add and remove the zone, and say how it is served
+
+	All = Read | Change | Notify | Sign | Admin
 )
 
 // verbs are the verbs as they are written.
@@ -53,7 +55,7 @@ func ParseVerbs(names []string) (v Verbs, err error) {
 		v |= 1 << i
 	}
 	if v&Admin != 0 {
-		v = Read | Change | Notify | Sign | Admin
+		v = All
 	}
 	return v, nil
 }
@@ -162,10 +164,11 @@ type Kind uint8
 const (
 	Key   Kind = iota // a secret that signs messages (TSIG)
 	Token             // a secret that is sent with each request of the API
+	Local             // by being on this machine, and allowed to use the control socket
 )
 
 // String returns the kind for people.
-func (k Kind) String() string { return [...]string{"key", "token"}[min(k, Token)] }
+func (k Kind) String() string { return [...]string{"key", "token", "local"}[min(k, Local)] }
 
 // A Holder is who has grants.
 type Holder struct {

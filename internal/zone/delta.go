@@ -328,6 +328,24 @@ func (z *Zone) apply(deltas []*Delta) (*Zone, []Problem) {
 	return next, problems
 }
 
+// Preview does what Apply does, for somebody who only wants to know: the version that comes of it is not
+// one to go on from.
+func (z *Zone) Preview(deltas ...*Delta) (*Zone, []Problem) {
+	alone := *z
+	alone.line = nil
+	return alone.Apply(deltas...)
+}
+
+// Reverse returns the difference that takes this one back.
+func (d *Delta) Reverse() *Delta {
+	r := &Delta{From: d.To, To: d.From, Removed: d.Added, Added: d.Removed}
+	for i := len(d.Notes) - 1; i >= 0; i-- {
+		n := d.Notes[i]
+		r.Notes = append(r.Notes, Note{Key: n.Key, Was: n.Value, Value: n.Was})
+	}
+	return r
+}
+
 // Condense returns what several exact differences, one after the other, come to: each
 // removes records that are there, and adds ones that are not. It is nil if they do not
 // follow each other.

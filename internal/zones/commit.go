@@ -252,7 +252,9 @@ func (m *Manager) restore(z *managed) error {
 		return nil
 	}
 	z.stored, z.zone, z.loaded, z.history = true, k.Zone, time.Now(), history{}
-	z.plain.Store(k.Zone)
+	z.changes = history{whole: true}
+	z.changes.add(k.Zone, k.Deltas...)
+	z.plain.Store(&past{k.Zone, z.changes.deltas})
 	z.history.add(k.Zone, k.Deltas...)
 	z.past.Store(&past{z.zone, z.history.deltas})
 	if z.source.Signer != nil {

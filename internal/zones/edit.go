@@ -19,7 +19,7 @@ type Changes struct {
 	Notes []zone.Note
 
 	// Serial is the one that the zone has then: newer than before, or the same if there are no
-	// Sets. Followers hear of nothing else.
+	// Sets. Followers hear of nothing else. Zero: the one that follows by the zone's own rule.
 	Serial uint32
 }
 
@@ -69,9 +69,12 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Why }
 
 // planned makes the difference of a plan, in a batch of which notes are what it has made of these.
-func (u *update) planned(updater *authority.Updater, notes *zone.Notes, source *Source) (*zone.Delta, wire.Rcode, string) {
+func (u *update) planned(updater *authority.Updater, notes *zone.Notes, source *Source, next func(uint32) uint32) (*zone.Delta, wire.Rcode, string) {
 	c, err := u.plan(updater, notes)
 	serial := updater.Serial()
+	if c.Serial == 0 && len(c.Sets) > 0 {
+		c.Serial = next(serial)
+	}
 	switch {
 	case err != nil:
 	case len(c.Sets) > 0 && !source.changes():

@@ -27,7 +27,10 @@ func (m *Manager) Look(key []byte) (View, bool) {
 }
 
 func (z *managed) look() View {
-	v := View{Key: []byte(z.key), Apex: z.apex(), Zone: z.plain.Load(), Status: z.tell()}
+	v := View{Key: []byte(z.key), Apex: z.apex(), Status: z.tell()}
+	if p := z.plain.Load(); p != nil {
+		v.Zone = p.zone
+	}
 	v.Of = z.key[len(v.Apex):]
 	if p := z.past.Load(); p != nil {
 		v.Served = p.zone

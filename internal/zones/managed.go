@@ -37,9 +37,9 @@ type managed struct {
 
 // glimpses are what is known of a zone without taking mu.
 type glimpses struct {
-	busy  atomic.Pointer[Status]    // how it was when hold took mu; nil while nobody holds it
-	past  atomic.Pointer[past]      // of the version that is served
-	plain atomic.Pointer[zone.Zone] // before it is signed here
+	busy  atomic.Pointer[Status] // how it was when hold took mu; nil while nobody holds it
+	past  atomic.Pointer[past]   // of the version that is served
+	plain atomic.Pointer[past]   // before it is signed here, with changes of notes alone
 }
 
 // timing is what of a zone is due at some time. The scheduler guards it.
@@ -61,6 +61,7 @@ type terms struct {
 type version struct {
 	zone    *zone.Zone // nil: there is none; it stays when the zone expires
 	history history
+	changes history // of the version before it is signed here
 	loaded  time.Time
 }
 
@@ -144,7 +145,14 @@ func (z *managed) overwrites(serial uint32) bool { return !z.inFile || z.synced 
 func (z *managed) install(c *Candidate) {
 	z.history = z.followed(c)
 	z.zone, z.loaded, z.expired = c.Zone, time.Now(), false
-	z.plain.Store(c.Zone)
+	if z.changes.whole = true; c.Deltas == nil {
+		z.changes.deltas, z.changes.bytes = nil, 0
+	}
+	if c.signed == nil {
+		z.changes.add(c.Zone, c.past...)
+	}
+	z.changes.add(c.Zone, c.Deltas...)
+	z.plain.Store(&past{c.Zone, z.changes.deltas})
 	z.past.Store(&past{c.shown(), z.history.deltas})
 }
 
@@ -174,6 +182,7 @@ func (z *managed) conclude(c *Candidate) {
 type history struct {
 	deltas []*zone.Delta
 	bytes  int
+	whole  bool // with those that change notes alone, which nobody follows
 }
 
 // minHistory is the bytes that are kept of however small a zone.
@@ -182,21 +191,30 @@ const minHistory = 64 << 10
 // add adds differences that lead to version.
 func (h *history) add(version *zone.Zone, deltas ...*zone.Delta) {
 	for _, d := range deltas {
-		if d.From == d.To {
-			continue // it changes notes alone, and nobody follows these
+		if d.From == d.To && !h.whole {
+			continue
 		}
 		if n := len(h.deltas); n > 0 && h.deltas[n-1].To != d.From {
-			*h = history{}
+			*h = history{whole: h.whole}
 		}
 		h.deltas = append(h.deltas, d)
-		h.bytes += len(d.Removed) + len(d.Added)
+		h.bytes += octetsOf(d)
 	}
 	from := 0
 	for limit := max(version.Size(), minHistory); h.bytes > limit && from < len(h.deltas); from++ {
-		h.bytes -= len(h.deltas[from].Removed) + len(h.deltas[from].Added)
+		h.bytes -= octetsOf(h.deltas[from])
 	}
 	// Others may read the differences that they were given: none of them is overwritten.
 	h.deltas = h.deltas[from:]
+}
+
+// octetsOf returns how much a difference takes.
+func octetsOf(d *zone.Delta) int {
+	n := len(d.Removed) + len(d.Added)
+	for _, note := range d.Notes {
+		n += len(note.Key) + len(note.Was) + len(note.Value)
+	}
+	return n
 }
 
 // since returns the differences from a serial on, or nil.

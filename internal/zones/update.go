@@ -233,7 +233,7 @@ func (m *Manager) apply(z *managed, batch []*update) {
 		var rcode wire.Rcode
 		var why string
 		if u.plan != nil {
-			if d, rcode, why = u.planned(updater, notes, z.source); d != nil {
+			if d, rcode, why = u.planned(updater, notes, z.source, next); d != nil {
 				notes = notes.With(d.Notes...)
 			}
 		} else {

@@ -1,0 +1,458 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/console"
+	"port53/internal/wire"
+	"port53/internal/zonefile"
+)
+
+// What the API at /v1 takes and gives (docs/API.md).
+type (
+	apiRecord struct {
+		Content  string `json:"content"`
+		Disabled bool   `json:"disabled,omitempty"`
+	}
+	apiSet struct {
+		Change  string      `json:"change,omitempty"`
+		Name    string      `json:"name"`
+		Type    string      `json:"type"`
+		TTL     uint32      `json:"ttl"`
+		Records []apiRecord `json:"records"`
+	}
+	apiRecords struct {
+		Zone   string   `json:"zone"`
+		Serial uint32   `json:"serial"`
+		Total  int      `json:"total"`
+		Sets   []apiSet `json:"sets"`
+	}
+	apiFollow struct {
+		Level string `json:"level"`
+		Kind  string `json:"kind"`
+		Name  string `json:"name"`
+		Text  string `json:"text"`
+	}
+	apiPlan struct {
+		Zone     string      `json:"zone"`
+		Serial   uint32      `json:"serial"`
+		Next     uint32      `json:"next_serial"`
+		Removed  []string    `json:"removed"`
+		Added    []string    `json:"added"`
+		Accepted bool        `json:"accepted"`
+		Follows  []apiFollow `json:"follows"`
+		Caches   int64       `json:"caches_keep_old_seconds"`
+	}
+	apiEdited struct {
+		Zone string `json:"zone"`
+		From uint32 `json:"from"`
+		To   uint32 `json:"to"`
+	}
+	apiHistory struct {
+		Zone    string      `json:"zone"`
+		Serial  uint32      `json:"serial"`
+		Changes []apiChange `json:"changes"`
+	}
+	apiChange struct {
+		From    uint32    `json:"from"`
+		To      uint32    `json:"to"`
+		At      time.Time `json:"at,omitzero"`
+		By      string    `json:"by,omitempty"`
+		Removed []string  `json:"removed"`
+		Added   []string  `json:"added"`
+		Notes   int       `json:"notes"`
+	}
+)
+
+// zonePath returns the path of a zone in the API, and its name in lower case.
+func zonePath(name string) (path string, apex []byte, err error) {
+	if apex, err = wire.ParseName(name); err != nil {
+		return "", nil, failure(exitUsage, "", "zone %s: %v", name, err)
+	}
+	apex = wire.Lower(nil, apex)
+	return "/v1/zones/" + url.PathEscape(wire.NameText(apex)), apex, nil
+}
+
+// pageSize is how many sets are asked for at once.
+const pageSize = 10_000
+
+// recordsOf returns all sets of a zone, and the version that they are of.
+func recordsOf(ctx context.Context, socket, path, at string) (all apiRecords, tag string, err error) {
+	for {
+		var page apiRecords
+		where := fmt.Sprintf("%s/records?limit=%d&offset=%d&at=%s", path, pageSize, len(all.Sets), url.QueryEscape(at))
+		t, err := console.Own(ctx, socket, "GET", where, "", nil, &page)
+		switch {
+		case err != nil:
+			return all, "", err
+		case tag != "" && t != tag:
+			all, tag = apiRecords{}, "" // somebody has changed it
+			continue
+		}
+		tag = t
+		page.Sets = append(all.Sets, page.Sets...)
+		if all = page; len(all.Sets) >= all.Total {
+			return all, tag, nil
+		}
+	}
+}
+
+// A wanted is a zone as a file has it: its sets, by name in lower case and type.
+type wanted map[string]*apiSet
+
+func placeOf(name, typ string) string { return strings.ToLower(name) + " " + typ }
+
+// readWanted reads a zone file.
+func readWanted(r io.Reader, name string, apex []byte) (wanted, error) {
+	all := wanted{}
+	_, err := zonefile.Read(r, zonefile.Options{Origin: apex, Name: name}, func(r *zonefile.Record) error {
+		owner := wire.NameText(r.Owner)
+		s := all[placeOf(owner, r.Type.String())]
+		if s == nil {
+			s = &apiSet{Name: owner, Type: r.Type.String(), TTL: r.TTL}
+			all[placeOf(owner, s.Type)] = s
+		}
+		s.TTL = min(s.TTL, r.TTL)
+		s.Records = append(s.Records, apiRecord{Content: string(wire.AppendRdataText(nil, r.Type, r.Data))})
+		return nil
+	})
+	return all, err
+}
+
+// differences returns the changes that make of sets what is wanted. Disabled records stay; the serial of a
+// file does not count.
+func (w wanted) differences(have []apiSet) []apiSet {
+	changes, seen := []apiSet{}, map[string]bool{}
+	for _, s := range have {
+		key := placeOf(s.Name, s.Type)
+		seen[key] = true
+		next := w[key]
+		var off []apiRecord
+		on := []string{}
+		for _, r := range s.Records {
+			if r.Disabled {
+				off = append(off, r)
+			} else {
+				on = append(on, countable(s.Type, r.Content))
+			}
+		}
+		switch {
+		case next == nil && len(on) == 0:
+		case next == nil:
+			changes = append(changes, apiSet{Change: "replace", Name: s.Name, Type: s.Type, TTL: s.TTL, Records: append([]apiRecord{}, off...)})
+		default:
+			wants := []string{}
+			for _, r := range next.Records {
+				wants = append(wants, countable(s.Type, r.Content))
+			}
+			slices.Sort(on)
+			slices.Sort(wants)
+			if !slices.Equal(on, wants) || s.TTL != next.TTL {
+				changes = append(changes, apiSet{Change: "replace", Name: s.Name, Type: s.Type, TTL: next.TTL, Records: append(next.Records, off...)})
+			}
+		}
+	}
+	for key, s := range w {
+		if !seen[key] {
+			changes = append(changes, apiSet{Change: "replace", Name: s.Name, Type: s.Type, TTL: s.TTL, Records: s.Records})
+		}
+	}
+	slices.SortFunc(changes, func(a, b apiSet) int { return strings.Compare(placeOf(a.Name, a.Type), placeOf(b.Name, b.Type)) })
+	return changes
+}
+
+// countable returns what of a record's data counts: of a SOA record all but its serial.
+func countable(typ, content string) string {
+	if words := strings.Fields(content); typ == "SOA" && len(words) == 7 {
+		words[2] = "0"
+		return strings.Join(words, " ")
+	}
+	return content
+}
+
+func newZonePlan(s *streams, apply bool) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "plan NAME FILE",
+		Short: "Say what a zone file would change of a zone that is served, and what follows",
+		Long: `plan reads a zone file, "-" is standard input, and compares it with what the running server
+has. It prints the records that would go and come, whether the server would take it, and
+what follows: names that lead nowhere then, delegations whose servers have no address, DS
+records that do not fit, and how long resolvers go on with what was. Nothing is changed.
+The serial of the file does not count. port53 zone apply carries it out.
+
+Exit codes: 0 nothing speaks against it, 1 something does, 2 no server was reached.`,
+		Example: "  port53 zone plan example.com example.com.zone\n  port53 zone export example.com | sed s/192.0.2.1/192.0.2.9/ | port53 zone plan example.com -",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.planZone(cmd.Context(), file, socket, args[0], args[1], apply, asJSON)
+		},
+	}
+	if apply {
+		cmd.Use, cmd.Short = "apply NAME FILE", "Give a zone that is served the content of a zone file"
+		cmd.Long = `apply does what port53 zone plan says: it changes the zone that the running server has into
+what the file has, in one version with a serial that rises, and is durable when it ends.
+It is refused if somebody changes the zone meanwhile. Comments and disabled records of the
+API stay. port53 zone undo takes it back.
+
+Exit codes: 0 it is done, 1 it was refused, 2 no server was reached.`
+		cmd.Example = "  port53 zone apply example.com example.com.zone"
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func (s *streams) planZone(ctx context.Context, file, socket, name, path string, apply, asJSON bool) error {
+	where, apex, err := zonePath(name)
+	if err != nil {
+		return err
+	}
+	in := s.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return failure(exitUsage, "", "%v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	want, err := readWanted(in, path, apex)
+	if err != nil {
+		return failure(exitUsage, "port53 zone check says more", "%v", err)
+	}
+	var plan apiPlan
+	var done apiEdited
+	changes := []apiSet{}
+	err = reach(ctx, file, socket, func(ctx context.Context, at string) error {
+		have, tag, err := recordsOf(ctx, at, where, "")
+		if err != nil {
+			return err
+		}
+		if changes = want.differences(have.Sets); len(changes) == 0 {
+			plan = apiPlan{Zone: have.Zone, Serial: have.Serial, Next: have.Serial, Removed: []string{}, Added: []string{}, Accepted: true, Follows: []apiFollow{}}
+			return nil
+		}
+		request := map[string]any{"changes": changes}
+		if apply {
+			_, err = console.Own(ctx, at, "PATCH", where+"/records", tag, request, &done)
+			return err
+		}
+		_, err = console.Own(ctx, at, "POST", where+"/plan", tag, request, &plan)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case apply && len(changes) == 0:
+		done = apiEdited{Zone: plan.Zone, From: plan.Serial, To: plan.Serial}
+		fallthrough
+	case apply:
+		return s.printEdited(done, asJSON)
+	}
+	return s.printPlan(&plan, asJSON)
+}
+
+func (s *streams) printEdited(e apiEdited, asJSON bool) error {
+	switch {
+	case asJSON:
+		return s.printJSON(e)
+	case e.From == e.To:
+		fmt.Fprintf(s.out, "%s serial %d: nothing changed\n", e.Zone, e.To)
+	default:
+		fmt.Fprintf(s.out, "%s serial %d to %d\n", e.Zone, e.From, e.To)
+	}
+	return nil
+}
+
+func (s *streams) printPlan(p *apiPlan, asJSON bool) error {
+	against := !p.Accepted
+	for _, f := range p.Follows {
+		against = against || f.Level == "error" || f.Level == "warning"
+	}
+	if asJSON {
+		if err := s.printJSON(p); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(s.out, "; %s serial %d to %d, %d removed, %d added\n", p.Zone, p.Serial, p.Next, max(0, len(p.Removed)-1), max(0, len(p.Added)-1))
+		for _, line := range p.Removed {
+			fmt.Fprintln(s.out, "-"+line)
+		}
+		for _, line := range p.Added {
+			fmt.Fprintln(s.out, "+"+line)
+		}
+		for _, f := range p.Follows {
+			fmt.Fprintf(s.out, "%s: %s %s\n", f.Level, f.Name, f.Text)
+		}
+		if !p.Accepted {
+			fmt.Fprintln(s.out, "the server would refuse it")
+		}
+	}
+	if against {
+		return &exit{code: exitFindings}
+	}
+	return nil
+}
+
+func newZoneUndo(s *streams) *cobra.Command {
+	var file, socket, to string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "undo NAME [--to SERIAL|TIME]",
+		Short: "Take the last change of a zone back, or all since a version",
+		Long: `undo gives a zone the content that it had: before its last change, or as it was with the
+serial, or at the time, that --to says. The serial rises, so that secondaries follow. What
+the server knows of a zone's history is what its journal has: port53 zone history.
+
+Exit codes: 0 it is done, 1 it was refused, 2 no server was reached.`,
+		Example: "  port53 zone undo example.com\n  port53 zone undo example.com --to 2026113007\n  port53 zone undo example.com --to 2026-11-30T12:00:00Z",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			where, _, err := zonePath(args[0])
+			if err != nil {
+				return err
+			}
+			request := map[string]any{}
+			if n, err := strconv.ParseUint(to, 10, 32); err == nil {
+				request["serial"] = n
+			} else if to != "" {
+				request["at"] = to
+			}
+			var done apiEdited
+			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
+				_, err := console.Own(ctx, at, "POST", where+"/undo", "", request, &done)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return s.printEdited(done, asJSON)
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "the serial, or the time such as 2026-11-30T12:00:00Z, of the version")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func newZoneHistory(s *streams) *cobra.Command {
+	var file, socket string
+	var limit int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "history NAME",
+		Short: "Print the changes of a zone that are known, the newest first",
+		Long: `history prints when who changed a zone, and what: the changes that the server keeps for
+IXFR and undo, at most as many octets as the zone has. port53 zone diff prints those since
+a serial in the order in which they were made.
+
+Exit codes: 0 printed, 1 it was refused, 2 no server was reached.`,
+		Example: "  port53 zone history example.com\n  port53 zone history example.com --limit 1 --json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			where, _, err := zonePath(args[0])
+			if err != nil {
+				return err
+			}
+			var h apiHistory
+			err = reach(cmd.Context(), file, socket, func(ctx context.Context, at string) error {
+				_, err := console.Own(ctx, at, "GET", fmt.Sprintf("%s/history?limit=%d", where, limit), "", nil, &h)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(h)
+			}
+			for _, c := range h.Changes {
+				fmt.Fprint(s.out, "; serial ", c.From, " to ", c.To)
+				if c.By != "" {
+					fmt.Fprint(s.out, ", by ", c.By)
+				}
+				if !c.At.IsZero() {
+					fmt.Fprint(s.out, ", at ", c.At.UTC().Format(time.RFC3339))
+				}
+				if c.Notes > 0 {
+					fmt.Fprintf(s.out, ", %d comments or the like", c.Notes)
+				}
+				fmt.Fprintln(s.out)
+				if c.From == c.To {
+					continue
+				}
+				for _, line := range c.Removed {
+					fmt.Fprintln(s.out, "-"+line)
+				}
+				for _, line := range c.Added {
+					fmt.Fprintln(s.out, "+"+line)
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 100, "changes at most")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
+
+func newZoneShow(s *streams) *cobra.Command {
+	var file, socket, at string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show NAME [--at SERIAL|TIME]",
+		Short: "Print a zone as it is, or as it was",
+		Long: `show prints the records of a zone as a zone file has them, before it is signed here: now, or
+as it was with the serial, or at the time, that --at says. Disabled records are comments.
+What is served, signatures included, is what port53 zone export prints.
+
+Exit codes: 0 printed, 1 it was refused, 2 no server was reached.`,
+		Example: "  port53 zone show example.com\n  port53 zone show example.com --at 2026113007 | diff - <(port53 zone show example.com)",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			where, _, err := zonePath(args[0])
+			if err != nil {
+				return err
+			}
+			var all apiRecords
+			err = reach(cmd.Context(), file, socket, func(ctx context.Context, socket string) (err error) {
+				all, _, err = recordsOf(ctx, socket, where, at)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(all)
+			}
+			var b bytes.Buffer
+			for _, set := range all.Sets {
+				for _, r := range set.Records {
+					if r.Disabled {
+						b.WriteString("; disabled: ")
+					}
+					fmt.Fprintf(&b, "%s\t%d\tIN\t%s\t%s\n", set.Name, set.TTL, set.Type, r.Content)
+				}
+			}
+			_, err = s.out.Write(b.Bytes())
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&at, "at", "", "the serial, or the time such as 2026-11-30T12:00:00Z, of the version")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	socketFlags(cmd, &file, &socket)
+	return cmd
+}
