@@ -34,6 +34,12 @@ func placesOf(c *config.Config) (p places) {
 	for _, pair := range c.Encrypted.Pairs() {
 		beside(&p.read, pair.Certificate, pair.Key)
 	}
+	for _, f := range c.Resolver.Forward {
+		beside(&p.read, f.TLS.CA)
+	}
+	for _, f := range c.Resolver.Stub {
+		beside(&p.read, f.TLS.CA)
+	}
 	for _, f := range c.Hosts {
 		beside(&p.read, f.File)
 	}

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"port53/internal/server"
 	"port53/internal/server/doh"
 	"port53/internal/telemetry"
+	"port53/internal/upstream"
 )
 
 // lookTime is how often the files of certificates are looked at.
@@ -196,4 +199,31 @@ func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
 // closed returns why connections were closed, and how many.
 func closed(c *server.Connections) map[string]uint64 {
 	return map[string]uint64{"refused": c.Refused, "evicted": c.Evicted, "timeout": c.TimedOut, "stalled": c.Stalled}
+}
+
+// ways returns where servers are, and how those are asked that are not asked in the clear.
+func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort, ways map[netip.AddrPort]*upstream.Way, err error) {
+	var roots *x509.CertPool
+	var what []byte
+	if t.CA != "" {
+		if roots, err = certs.ReadRoots(t.CA); err != nil {
+			return nil, nil, err
+		}
+		what, _ = os.ReadFile(t.CA) // to tell authorities apart; it was read just now
+	}
+	for _, u := range list {
+		addrs = append(addrs, u.Addr)
+		if u.Scheme == "" {
+			continue
+		}
+		p := &certs.Peer{Name: u.Name, Roots: roots, Pins: t.Digests()}
+		if len(p.Pins) > 0 && u.Name == u.Addr.Addr().WithZone("").String() {
+			p.Name = "" // nobody wrote a name: the key says who it is
+		}
+		if ways == nil {
+			ways = map[netip.AddrPort]*upstream.Way{}
+		}
+		ways[u.Addr] = upstream.NewWay(p, u.Name, u.Path, string(what))
+	}
+	return addrs, ways, nil
 }

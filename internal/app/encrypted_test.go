@@ -128,3 +128,39 @@ func TestDoT(t *testing.T) {
 		}
 	}
 }
+
+// A resolver asks its forwarders over TLS and HTTPS; when one dies, another answers, and one that
+// is not who it should be gets no question.
+func TestForwardEncrypted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for a server that is silent")
+	}
+	one, ca, _ := sealed(t, "metrics: {listen: off}\n")
+	liar, _, _ := sealed(t, "metrics: {listen: \"127.0.0.1:0\"}\n")
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	for name, to := range map[string]string{
+		"tls":               `"tls://` + one.at(server.DoT) + `#dns.test"`,
+		"https":             `"https://` + one.at(server.DoH) + `/dns-query#dns.test"`,
+		"others are no use": `"tls://` + liar.at(server.DoT) + `#dns.test", "tls://` + hole.Addr().String() + `", "https://` + one.at(server.DoH) + `"`,
+	} {
+		r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+		r.write("port53.yaml", "role: internal-resolver\nlisten: [\"127.0.0.1:0\"]\ncontrol: {socket: control.sock}\nmetrics: {listen: off}\nstate_dir: state\n"+
+			"resolver: {validation: false, forward: [{zone: test, to: ["+to+"], tls: {ca: "+ca.File+"}}]}\n")
+		if err := r.serve(io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if got := r.ask("tcp", "ns.test. A +rd"); !strings.Contains(got, "192.0.2.1") {
+			t.Errorf("%s: %q", name, got)
+		}
+		t.Logf("%s: %v", name, time.Since(begin))
+		r.end()
+	}
+	if told := metrics(t, liar); !strings.Contains(told, `port53_received_total{transport="dot"} 0`) {
+		t.Error("a server that is not who it should be got a question")
+	}
+}

@@ -164,8 +164,13 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	} else {
 		s.Clock = clockOf(c)
 	}
-	for _, f := range rc.Forward {
-		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, Forward: true, First: f.First, TCP: f.TCP})
+	for i := range rc.Forward {
+		f := &rc.Forward[i]
+		r := resolver.Route{Zone: f.Zone, Forward: true, First: f.First, TCP: f.TCP}
+		if r.Servers, r.Ways, err = ways(f.To, &f.TLS); err != nil {
+			return s, fmt.Errorf("resolver.forward[%d].tls: %w", i, err)
+		}
+		s.Routes = append(s.Routes, r)
 	}
 	s.Exceptions, s.Shared = exceptions(rc.Exceptions), rc.SharedClients
 	for _, x := range rc.Exceptions {
@@ -173,8 +178,13 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 			s.Routes = append(s.Routes, resolver.Route{Zone: x.Zone, Forward: true})
 		}
 	}
-	for _, f := range rc.Stub {
-		s.Routes = append(s.Routes, resolver.Route{Zone: f.Zone, Servers: f.To, TCP: f.TCP})
+	for i := range rc.Stub {
+		f := &rc.Stub[i]
+		r := resolver.Route{Zone: f.Zone, TCP: f.TCP}
+		if r.Servers, r.Ways, err = ways(f.To, &f.TLS); err != nil {
+			return s, fmt.Errorf("resolver.stub[%d].tls: %w", i, err)
+		}
+		s.Routes = append(s.Routes, r)
 	}
 	for _, n := range rc.NegativeTrustAnchors {
 		s.Negative = append(s.Negative, resolver.NegativeAnchor{Zone: wire.Lower(nil, n.Name), Until: n.Until})

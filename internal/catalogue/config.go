@@ -284,7 +284,7 @@ func confForge(a *audited) {
 	}
 	for i, f := range r.Forward {
 		for _, to := range f.To {
-			if wire.EqualFold(f.Zone, wire.Root) && public(netip.PrefixFrom(to.Addr(), to.Addr().BitLen())) {
+			if ip := to.Addr.Addr(); to.Scheme == "" && wire.EqualFold(f.Zone, wire.Root) && public(netip.PrefixFrom(ip, ip.BitLen())) {
 				a.find(finding.Info, 0, fmt.Sprintf("resolver.forward[%d].to", i), "all questions go to %v, in the clear", to)
 			}
 		}

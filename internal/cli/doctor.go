@@ -101,9 +101,9 @@ func forwarders(c *config.Config) (list []netip.AddrPort) {
 	seen := map[netip.AddrPort]bool{}
 	for i := range c.Resolver.Forward {
 		for _, to := range c.Resolver.Forward[i].To {
-			if !seen[to] {
-				seen[to] = true
-				list = append(list, to)
+			if to.Scheme == "" && !seen[to.Addr] { // others are never asked in the clear
+				seen[to.Addr] = true
+				list = append(list, to.Addr)
 			}
 		}
 	}

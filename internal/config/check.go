@@ -244,6 +244,7 @@ func (d *decoder) checkZoneFiles() {
 // be read.
 func (d *decoder) checkFiles() {
 	d.checkResolverFiles()
+	d.checkAuthorities()
 	d.checkKeyFiles()
 	d.checkTokenFiles()
 	d.checkHostsFiles()

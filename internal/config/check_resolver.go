@@ -135,9 +135,9 @@ func (d *decoder) checkFamilies() {
 	}
 	for _, route := range d.routes() {
 		for i, a := range route.to {
-			if key := off(a.Addr()); key != "" {
+			if key := off(a.Addr.Addr()); key != "" {
 				at := d.item(route.path+".to", route.index, i)
-				d.fail(at, fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a, key, d.seen(key, at)), "remove one of them")
+				d.fail(at, fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a.Addr, key, d.seen(key, at)), "remove one of them")
 			}
 		}
 	}
@@ -149,7 +149,8 @@ type route struct {
 	index   int32  // by which its places are kept
 	number  int    // in the list
 	zone    []byte
-	to      []netip.AddrPort
+	to      []Upstream
+	tls     *UpstreamTLS
 	forward bool
 }
 
@@ -165,11 +166,13 @@ func (d *decoder) routes() []*route { return d.routesOf(&d.config.Resolver, reso
 func (d *decoder) routesOf(r *Resolver, path string, view int) []*route {
 	all := make([]*route, 0, len(r.Forward)+len(r.Stub))
 	forward, stub := d.table.find(path+".forward"), d.table.find(path+".stub")
-	for i, f := range r.Forward {
-		all = append(all, &route{path + ".forward", forward.nested(int32(view), i), i, f.Zone, f.To, true})
+	for i := range r.Forward {
+		f := &r.Forward[i]
+		all = append(all, &route{path + ".forward", forward.nested(int32(view), i), i, f.Zone, f.To, &f.TLS, true})
 	}
-	for i, s := range r.Stub {
-		all = append(all, &route{path + ".stub", stub.nested(int32(view), i), i, s.Zone, s.To, false})
+	for i := range r.Stub {
+		s := &r.Stub[i]
+		all = append(all, &route{path + ".stub", stub.nested(int32(view), i), i, s.Zone, s.To, &s.TLS, false})
 	}
 	return all
 }
@@ -273,13 +276,14 @@ func (d *decoder) checkServers(r *route, c *Config) {
 		d.fail(at, r.String()+".to: expected at least one address, found an empty list", "write the servers of the zone, such as to: [192.0.2.1]")
 	}
 	seen := map[netip.AddrPort]bool{}
-	for i, a := range r.to {
+	d.checkHidden(r)
+	for i, a := range addrsOf(r.to) {
 		at := d.item(r.path+".to", r.index, i)
 		if seen[a] {
 			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is in the list twice", r, i, a), "remove one of them")
 		}
 		seen[a] = true
-		if ownListener(d.config.Listen, a) {
+		if ownListener(slices.Concat(d.config.Listen, d.config.Encrypted.DoT, d.config.Encrypted.DoH.Listen), a) {
 			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is served by this server, which would ask itself for ever%s", r, i, a, d.seen("listen", at)), "name another server, or give this one another port in listen")
 		}
 	}

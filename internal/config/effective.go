@@ -215,7 +215,7 @@ func (k *key) example() string {
 		return "example.com"
 	case formPath:
 		return "example.com.zone"
-	case formUpstream:
+	case formUpstream, formServer:
 		return "[192.0.2.1]"
 	case formTime:
 		return "2026-10-20"

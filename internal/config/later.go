@@ -9,10 +9,9 @@ import (
 // their path in the table, and what to do until then.
 func laterKeys() map[string]string {
 	const (
-		upstreams = "servers are asked over UDP and TCP; leave it out"
-		grants    = "write them at each of keys and tokens, and leave it out"
-		timers    = "a zone has the times of its SOA record; leave the key out"
-		filters   = "answers are not filtered yet; leave it out"
+		grants  = "write them at each of keys and tokens, and leave it out"
+		timers  = "a zone has the times of its SOA record; leave the key out"
+		filters = "answers are not filtered yet; leave it out"
 	)
 	return map[string]string{
 		"encrypted.doq":       "DNS over QUIC is not served yet; leave it out, dot and doh are",
@@ -36,8 +35,6 @@ func laterKeys() map[string]string {
 		"zones.history":    "as much is kept as the zone is large; leave the key out",
 
 		"resolver.forward.private": "list the zone in resolver.private_zones, if it is found by iteration at times",
-		"resolver.forward.tls":     upstreams,
-		"resolver.stub.tls":        upstreams,
 
 		"blocklists": filters,
 		"blocklist":  filters,

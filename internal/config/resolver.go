@@ -46,19 +46,21 @@ func (r *Resolver) FiltersPrivate() bool {
 
 // A Forward is a zone whose names are asked of other resolvers.
 type Forward struct {
-	Zone []byte           `yaml:"zone" is:"name" required:"true" doc:"The zone, with all names below it; . for all names."`
-	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" required:"true" doc:"The resolvers. The quickest is asked, and others where it fails. Port 53 unless given. An empty list makes an exception of a wider zone: names in this one are resolved by iteration."`
+	Zone []byte     `yaml:"zone" is:"name" required:"true" doc:"The zone, with all names below it; . for all names."`
+	To   []Upstream `yaml:"to" is:"server" port:"53" required:"true" doc:"The resolvers. The quickest is asked, and others where it fails. Port 53 unless given. tls://ADDRESS#NAME is asked over TLS (port 853), https://ADDRESS/dns-query#NAME over HTTPS (port 443), and never in the clear; its certificate has to have the name, or, where none is written, the address. An empty list makes an exception of a wider zone: names in this one are resolved by iteration."`
 	// First and Only say the same: Only is false where First is true, and the other way.
-	First bool `yaml:"first" default:"false" doc:"Whether names that no forwarder answers for are resolved by iteration then (BIND: forward first). What others deny of the zone meanwhile is not kept under it, and what is stale is answered first." why:"Nobody else is to learn the names of a private zone, or to deny them, while its forwarder is away. Unbound, dnsmasq and CoreDNS do the same."`
-	Only  bool `yaml:"only" default:"true" quiet:"true" doc:"The opposite of first, for who is used to that. One of the two may be written." why:"As first."`
-	TCP   bool `yaml:"tcp" default:"false" doc:"Ask over TCP only." why:"UDP takes one packet each way, and large answers come over TCP anyway."`
+	First bool        `yaml:"first" default:"false" doc:"Whether names that no forwarder answers for are resolved by iteration then (BIND: forward first). What others deny of the zone meanwhile is not kept under it, and what is stale is answered first." why:"Nobody else is to learn the names of a private zone, or to deny them, while its forwarder is away. Unbound, dnsmasq and CoreDNS do the same."`
+	Only  bool        `yaml:"only" default:"true" quiet:"true" doc:"The opposite of first, for who is used to that. One of the two may be written." why:"As first."`
+	TCP   bool        `yaml:"tcp" default:"false" doc:"Ask over TCP only." why:"UDP takes one packet each way, and large answers come over TCP anyway."`
+	TLS   UpstreamTLS `yaml:"tls" doc:"How servers that are asked over TLS are known, beside their names."`
 }
 
 // A Stub is a zone whose authoritative servers are known.
 type Stub struct {
-	Zone []byte           `yaml:"zone" is:"name" required:"true" doc:"The zone. Zones that it delegates are found by iteration."`
-	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" required:"true" doc:"Its authoritative servers. Port 53 unless given."`
-	TCP  bool             `yaml:"tcp" default:"false" doc:"Ask over TCP only." why:"As forward."`
+	Zone []byte      `yaml:"zone" is:"name" required:"true" doc:"The zone. Zones that it delegates are found by iteration."`
+	To   []Upstream  `yaml:"to" is:"server" port:"53" required:"true" doc:"Its authoritative servers, as resolver.forward.to has them. Port 53 unless given."`
+	TCP  bool        `yaml:"tcp" default:"false" doc:"Ask over TCP only." why:"As forward."`
+	TLS  UpstreamTLS `yaml:"tls" doc:"As resolver.forward.tls."`
 }
 
 // A NegativeTrustAnchor is a zone that is not validated, for a time or without an end.

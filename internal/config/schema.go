@@ -121,6 +121,8 @@ func (k *key) valueSchema() map[string]any {
 		return text(`^(off|(\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:.]+)(:[0-9]{1,5})?)$`)
 	case formUpstream:
 		return text(`^(\[[0-9A-Fa-f:.%a-z0-9]+\]|[0-9A-Fa-f:.%a-z0-9]+)(:[0-9]{1,5})?$`)
+	case formServer:
+		return text(`^((tls|https)://)?(\[[0-9A-Fa-f:.%a-z0-9]+\]|[0-9A-Fa-f:.%a-z0-9]+)(:[0-9]{1,5})?(/[^#]*)?(#.+)?$`)
 	case formHost:
 		return text(`^[0-9A-Fa-f:.]+$`)
 	case formTime:

@@ -71,6 +71,7 @@ const (
 	formAddress
 	formAddressOrOff
 	formUpstream
+	formServer
 	formHost
 	formFileOrOff
 	formTime
@@ -169,7 +170,7 @@ func formOf(t reflect.Type, is string) form {
 	forms := map[string]form{
 		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName, "pattern": formPattern,
 		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
-		"files": formFiles, "upstream": formUpstream, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
+		"files": formFiles, "upstream": formUpstream, "server": formServer, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
 	}
 	if f, ok := forms[is]; ok {
 		return f

@@ -192,7 +192,7 @@ func (k *key) parseAddress(s scalar) (any, *problem) {
 	switch {
 	case at.Addr().Is4In6():
 		return nil, expected(k, s, "write IPv4 addresses as IPv4")
-	case at.Addr().IsMulticast() && k.form != formUpstream:
+	case at.Addr().IsMulticast() && k.form != formUpstream && k.form != formServer:
 		return nil, expected(k, s, "a multicast address cannot be listened on")
 	}
 	return at, nil

@@ -93,6 +93,8 @@ func (k *key) expects() string {
 			return `the address of a server such as 192.0.2.1, "192.0.2.1:5353" or "[2001:db8::1]:53", or the name of a remote`
 		}
 		return `the address of a server such as 192.0.2.1, "192.0.2.1:5353" or "[2001:db8::1]:53"`
+	case formServer:
+		return `the address of a server such as 192.0.2.1, "192.0.2.1:5353", "tls://192.0.2.1#dns.example" or "https://192.0.2.1/dns-query#dns.example"`
 	case formHost:
 		return `an address such as 192.0.2.1 or "2001:db8::1"`
 	case formFileOrOff:
@@ -190,6 +192,8 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		return k.parseAddress(s)
 	case formUpstream:
 		return k.parseUpstream(s)
+	case formServer:
+		return k.parseServer(s)
 	case formHost:
 		return k.parseHost(s)
 	case formTime, formTimeOrNow:

@@ -173,7 +173,7 @@ func (c *converter) adguardUpstream(w word) {
 		t = strings.TrimPrefix(strings.TrimPrefix(t, "udp://"), "tcp://")
 		switch {
 		case strings.Contains(t, "://"):
-			c.note(s, ToCome, "servers are not asked over TLS yet: it is left out")
+			c.note(s, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
 		case tcp:
 			c.note(s, Changed, "UDP is used first")
 			to = append(to, c.servers(s, []string{t})...)

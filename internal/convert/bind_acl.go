@@ -130,7 +130,7 @@ func (b *bind) servers(s *stmt, depth int) (to, keys []string) {
 			continue
 		}
 		if tls := e.option("tls"); tls != "" && tls != "none" || s.option("tls") != "" {
-			b.note(e, ToCome, "servers are not asked over TLS yet: it is left out")
+			b.note(e, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
 			continue
 		}
 		p := port

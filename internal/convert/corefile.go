@@ -427,7 +427,7 @@ func (f *corefile) forward(s *stmt, zones []string) {
 		switch {
 		case strings.HasPrefix(a, "tls://"):
 			tls = true
-			f.note(s, ToCome, "servers are not asked over TLS yet: they are left out")
+			f.note(s, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: they are left out")
 		case strings.HasPrefix(a, "/"):
 			to = append(to, f.resolvConf(s, a)...)
 		default:
@@ -475,7 +475,7 @@ func (f *corefile) forward(s *stmt, zones []string) {
 		case "force_tcp", "prefer_udp":
 			f.note(e, Taken, "")
 		case "tls", "tls_servername":
-			f.note(e, ToCome, "servers are not asked over TLS yet")
+			f.note(e, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME")
 		default:
 			f.note(e, Changed, "port53 chooses the quickest of the servers itself")
 		}

@@ -330,7 +330,7 @@ func (u *unbound) route(s *stmt) {
 			case err != nil:
 				u.note(e, NotTaken, "only addresses are servers")
 			case tls || port == "853":
-				u.note(e, ToCome, "servers are not asked over TLS yet: it is left out")
+				u.note(e, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: it is left out")
 			default:
 				r.to = append(r.to, server(a, port))
 				u.note(e, Taken, "")
@@ -340,7 +340,7 @@ func (u *unbound) route(s *stmt) {
 		case "prime", "no-cache":
 			u.note(e, Changed, "port53 has its own way")
 		case "tls-upstream", "ssl-upstream":
-			u.note(e, map[bool]string{true: ToCome, false: Taken}[tls], map[bool]string{true: "servers are not asked over TLS yet", false: ""}[tls])
+			u.note(e, map[bool]string{true: ToCome, false: Taken}[tls], map[bool]string{true: "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME", false: ""}[tls])
 		case "name", "first", "tcp-upstream":
 		default:
 			u.other(e, "")
@@ -351,7 +351,7 @@ func (u *unbound) route(s *stmt) {
 		u.note(s, NotTaken, "it has no name")
 	case len(r.to) > 0 && len(u.good(s, r.to)) == 0:
 	case len(r.to) == 0 && tls:
-		u.note(s, ToCome, "servers are not asked over TLS yet: until then names are resolved by iteration")
+		u.note(s, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: until then names are resolved by iteration")
 	case len(r.to) == 0 && forward && find(s.block, "forward-addr", "forward-host") == nil:
 		u.addRoute(&u.out.forward, r) // an exception
 		u.note(s, Taken, "")

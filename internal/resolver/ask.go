@@ -164,6 +164,11 @@ func (a *asking) question(s *candidate, timeout time.Duration) upstream.Question
 		EDNS: !except.EDNS, DO: true, TCP: route != nil && route.TCP,
 		Timeout: timeout, End: a.end, Packets: t.b.packets, MixCase: t.s.MixCase && !except.Case,
 	}
+	if route != nil {
+		if q.Way = route.Ways[s.server]; q.Way != nil {
+			q.TCP = true
+		}
+	}
 	if except.Cookies {
 		q.Cookie = upstream.CookieNone
 	}

@@ -69,6 +69,7 @@ type Route struct {
 	Forward bool             // the servers are resolvers: RD is set, and they answer for everything below
 	First   bool             // what forwarders do not answer is iterated; else nobody but them is asked
 	TCP     bool
+	Ways    map[netip.AddrPort]*upstream.Way // of servers that are never asked in the clear; nil: there are none
 }
 
 // Settings are what a reload may change. They are not modified after they were

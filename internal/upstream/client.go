@@ -86,6 +86,7 @@ type Question struct {
 	Packets int           // that may be sent, a question over TCP as one; 0: as many as it takes
 	MixCase bool          // 0x20
 	Cookie  Cookie
+	Way     *Way // how the server is asked and no other way; nil: over UDP and TCP
 }
 
 // A Cookie says whether a question has one.
@@ -271,6 +272,11 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 	}
 	if a.known.udp == 0 && (q.Unheard || a.known.deaf.within(now, forgetTime)) {
 		a.tcp, a.mixed = true, false
+	}
+	if q.Way != nil {
+		// Nobody on the way can guess, and what the case and cookies are for is done already.
+		a.tcp, a.mixed, a.cookies = true, false, false
+		return
 	}
 	if q.Cookie == CookieNone || q.Cookie == CookieKept && a.known.cookieLen == 0 {
 		a.bare = a.cookies && q.Cookie == CookieKept

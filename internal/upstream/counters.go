@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/wire"
 )
 
@@ -54,6 +55,7 @@ const (
 	FailedSocket                     // no socket was to be had: too few descriptors, or too many connections
 	FailedConnection                 // the server ended the connection before it replied
 	FailedReply                      // the replies made no sense
+	FailedTrust                      // over TLS, the server was not who it should be
 	FailureCount
 )
 
@@ -61,7 +63,7 @@ const (
 func (f Failure) String() string {
 	names := [...]string{
 		FailedTimeout: "timeout", FailedClosed: "closed", FailedUnreachable: "unreachable", FailedSocket: "socket",
-		FailedConnection: "connection", FailedReply: "reply",
+		FailedConnection: "connection", FailedReply: "reply", FailedTrust: "trust",
 	}
 	if int(f) < len(names) {
 		return names[f]
@@ -86,6 +88,8 @@ func (c *Counters) failed(err error) {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed), errors.Is(err, errSpent):
 		return
+	case errors.As(err, new(*certs.UntrustedError)):
+		kind = FailedTrust
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
 		kind = FailedTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -32,11 +32,17 @@ func (a *attempt) build() {
 			options = append(options, a.known.client[:]...)
 			options = append(options, cookie...)
 		}
+		if a.q.Way != nil {
+			options = appendPadding(options, len(b)+optHeader+len(options))
+		}
 		b = wire.AppendOPT(b, uint16(a.c.o.UDPSize), a.q.DO, options)
 		b[11] = 1
 	}
 	a.query = b
 }
+
+// optHeader is the octets of an OPT record without options.
+const optHeader = 11
 
 // fit returns how a reply fits the query, its case and its cookie looked at as well.
 func (a *attempt) fit(msg []byte) exchange.Fit {

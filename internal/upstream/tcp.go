@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"net"
@@ -43,24 +44,39 @@ type conns struct {
 	cancel context.CancelFunc
 
 	mu     sync.Mutex // of all that follows, and of what a conn says is under it
-	open   map[netip.AddrPort][]*conn
+	open   map[line][]*conn
 	count  int
 	idle   *conn // the ring of those without a question, the one idle for longest first
 	closed bool
+}
+
+// A line is where connections lead: a server, and what is spoken with it.
+type line struct {
+	to  netip.AddrPort
+	way [sha256.Size]byte // the digest of the way; zero: TCP in the clear
+}
+
+func lineTo(to netip.AddrPort, w *Way) line {
+	l := line{to: to}
+	if w != nil {
+		l.way = w.digest
+	}
+	return l
 }
 
 // A conn is one connection with its questions in flight. One goroutine makes it, runs
 // its pipeline and ends it.
 type conn struct {
 	owner  *conns
-	to     netip.AddrPort
+	to     line
+	way    *Way               // nil: TCP in the clear
 	alone  bool               // the server answers one question a connection
 	cancel context.CancelFunc // of the dialling
 
 	ready chan struct{} // closed once dialling has ended, and what follows is set
 	nc    net.Conn
-	pipe  *exchange.Pipeline // nil: there is no connection
-	err   error              // why
+	pipe  pipe  // nil: there is no connection
+	err   error // why
 
 	// Under owner.mu.
 	users      int  // questions that use it or wait for it
@@ -72,7 +88,7 @@ type conn struct {
 func (cs *conns) init(c *Client) {
 	cs.client = c
 	cs.ctx, cs.cancel = context.WithCancel(context.Background())
-	cs.open = make(map[netip.AddrPort][]*conn)
+	cs.open = make(map[line][]*conn)
 }
 
 // overTCP asks over TCP, on a connection that is open already if there is one. A
@@ -175,7 +191,8 @@ func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) 
 	if cs.closed {
 		return nil, false, net.ErrClosed
 	}
-	list := cs.open[a.to]
+	to := lineTo(a.to, a.q.Way)
+	list := cs.open[to]
 	for _, cn := range list {
 		if !alone && !cn.alone && !cn.retired && cn.users < maxStreams && (!fresh || !cn.made()) {
 			if cn.users == 0 {
@@ -193,8 +210,8 @@ func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) 
 		return nil, false, errBusy
 	}
 	ctx, cancel := context.WithTimeout(cs.ctx, tcpTimeout)
-	cn = &conn{owner: cs, to: a.to, alone: alone, cancel: cancel, ready: make(chan struct{}), users: 1}
-	cs.open[a.to] = append(cs.open[a.to], cn)
+	cn = &conn{owner: cs, to: to, way: a.q.Way, alone: alone, cancel: cancel, ready: make(chan struct{}), users: 1}
+	cs.open[to] = append(cs.open[to], cn)
 	cs.count++
 	cs.client.counters.Dialled.Add(1)
 	go cn.run(ctx)
@@ -312,7 +329,11 @@ func (cs *conns) close() {
 // run makes the connection and has replies handed out until it ends.
 func (cn *conn) run(ctx context.Context) {
 	cs := cn.owner
-	nc, err := cs.client.o.Network.DialTCP(ctx, cn.to)
+	nc, err := cs.client.o.Network.DialTCP(ctx, cn.to.to)
+	var pipe pipe
+	if err == nil {
+		nc, pipe, err = cs.begin(ctx, nc, cn.way)
+	}
 	cn.cancel()
 	cs.mu.Lock()
 	switch {
@@ -333,7 +354,7 @@ func (cn *conn) run(ctx context.Context) {
 		}
 		return
 	}
-	cn.nc, cn.pipe = nc, exchange.NewPipeline(nc, cs.newID)
+	cn.nc, cn.pipe = nc, pipe
 	close(cn.ready)
 	cs.mu.Unlock()
 
@@ -350,7 +371,7 @@ func (cn *conn) run(ctx context.Context) {
 	}
 	if overtaken := cn.pipe.End(err); overtaken && !cs.closed {
 		// It left a question without a reply that was there when it sent its last one.
-		cs.client.servers.change(cn.to, func(v *server) { v.single = cs.client.servers.now() })
+		cs.client.servers.change(cn.to.to, func(v *server) { v.single = cs.client.servers.now() })
 	}
 }
 

@@ -1,0 +1,162 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"port53/internal/certs"
+	"port53/internal/wire"
+)
+
+// The ways of asking an upstream that hide what is asked.
+const (
+	SchemeTLS   = "tls"   // DNS over TLS
+	SchemeHTTPS = "https" // DNS over HTTPS
+)
+
+// An Upstream is a server that is asked, and how.
+type Upstream struct {
+	Addr   netip.AddrPort
+	Scheme string // "": over UDP and TCP, in the clear
+	Name   string // that its certificate has to have: of a host, or its address
+	Path   string // of questions over HTTPS
+}
+
+// String returns the server as it is written in the file.
+func (u Upstream) String() string {
+	if u.Scheme == "" {
+		return u.Addr.String()
+	}
+	text := u.Scheme + "://" + u.Addr.String() + u.Path
+	if u.Name != u.Addr.Addr().String() {
+		text += "#" + u.Name
+	}
+	return text
+}
+
+// UpstreamTLS is how servers that are asked over TLS are known, beside their names.
+type UpstreamTLS struct {
+	CA   string   `yaml:"ca" is:"path" default:"" doc:"File of the authorities, in PEM, that may vouch for the servers. Empty: those that the system trusts." why:"Public resolvers have certificates of public authorities."`
+	Pins []string `yaml:"pins" is:"label" lone:"true" default:"" doc:"Digests (SHA-256, base64) of public keys, one of which a server's chain has to have (RFC 7858, section 4.2). With pins, and without ca, no authority is asked, and a name that is written has to fit all the same." why:"Names and authorities do for most; a pin has to be changed with the key."`
+}
+
+// Digests returns the pins, which were checked.
+func (t *UpstreamTLS) Digests() (pins []certs.Pin) {
+	for _, text := range t.Pins {
+		if p, err := certs.ParsePin(text); err == nil {
+			pins = append(pins, p)
+		}
+	}
+	return pins
+}
+
+// addrsOf returns where servers are.
+func addrsOf(list []Upstream) []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(list))
+	for i, u := range list {
+		addrs[i] = u.Addr
+	}
+	return addrs
+}
+
+// parseServer reads a server that may be asked over TLS: tls://ADDRESS[:PORT]#NAME, or
+// https://ADDRESS[:PORT]/PATH#NAME.
+func (k *key) parseServer(s scalar) (any, *problem) {
+	scheme, rest, found := strings.Cut(s.text, "://")
+	if !found {
+		if _, name, found := strings.Cut(s.text, "#"); found {
+			return nil, expected(k, s, "a name is for servers that are asked over TLS: write "+quote("tls://"+s.text)+", or leave "+quote("#"+name)+" out")
+		}
+		at, p := k.parseUpstream(s)
+		if p != nil {
+			return nil, p
+		}
+		return Upstream{Addr: at.(netip.AddrPort)}, nil
+	}
+	u := Upstream{Scheme: scheme}
+	one := *k
+	rest, u.Name, _ = strings.Cut(rest, "#")
+	switch scheme {
+	case SchemeTLS:
+		one.port = 853
+	case SchemeHTTPS:
+		one.port = 443
+		at := strings.IndexByte(rest, '/')
+		if at < 0 {
+			at = len(rest)
+		}
+		if rest, u.Path = rest[:at], rest[at:]; len(u.Path) < 2 {
+			u.Path = "/dns-query"
+		}
+		if strings.ContainsAny(u.Path, "?{} ") {
+			return nil, expected(k, s, "the path has no parts that vary: questions are sent by POST")
+		}
+	default:
+		return nil, expected(k, s, "servers are asked over UDP and TCP, tls:// and https://")
+	}
+	v, p := one.parseUpstream(scalar{text: rest})
+	if p != nil {
+		hint := p.hint
+		if strings.HasPrefix(hint, "names are not") {
+			hint = "names are not looked up: write the address, and the name behind #, as " + scheme + "://192.0.2.1" + u.Path + "#" + printable(rest)
+		}
+		return nil, expected(k, s, hint)
+	}
+	u.Addr = v.(netip.AddrPort)
+	if u.Name == "" {
+		u.Name = u.Addr.Addr().WithZone("").String()
+		return u, nil
+	}
+	if _, err := netip.ParseAddr(u.Name); err == nil {
+		return u, nil
+	}
+	if name, err := wire.ParseName(u.Name); err != nil || len(name) < 2 || strings.ContainsAny(u.Name, "*/:?#@ ") {
+		return nil, expected(k, s, quote(u.Name)+" is no name of a server")
+	}
+	u.Name = strings.TrimSuffix(u.Name, ".")
+	return u, nil
+}
+
+// checkHidden reports servers in the clear beside others, and what is said of TLS without need.
+func (d *decoder) checkHidden(r *route) {
+	hidden := 0
+	for _, u := range r.to {
+		if u.Scheme != "" {
+			hidden++
+		}
+	}
+	here := func(key string) (position, bool) { return d.atIndex(r.path+"."+key, r.index) }
+	for i, u := range r.to {
+		if hidden > 0 && u.Scheme == "" {
+			d.fail(d.item(r.path+".to", r.index, i), fmt.Sprintf("%s.to[%d]: %s is asked in the clear, beside servers that are not: what they do not answer would be read by anybody", r, i, u),
+				"write tls://"+u.Addr.Addr().String()+", or remove it")
+			break
+		}
+	}
+	at, set := here("tls.ca")
+	if pinned, also := here("tls.pins"); also {
+		at, set = pinned, true
+	}
+	if set && hidden == 0 {
+		d.fail(at, r.String()+".tls: no server of the list is asked over TLS", "write to: [\"tls://ADDRESS#NAME\"], or remove tls")
+	}
+	for i, text := range r.tls.Pins {
+		if _, err := certs.ParsePin(text); err != nil {
+			d.fail(d.item(r.path+".tls.pins", r.index, i), fmt.Sprintf("%s.tls.pins[%d]: %v", r, i, printable(err.Error())), "kdig +tls and openssl show the digest of a server's key")
+		}
+	}
+}
+
+// checkAuthorities reads the files of authorities.
+func (d *decoder) checkAuthorities() {
+	for _, r := range d.routes() {
+		if r.tls.CA == "" {
+			continue
+		}
+		if _, err := certs.ReadRoots(r.tls.CA); err != nil {
+			at, _ := d.atIndex(r.path+".tls.ca", r.index)
+			d.fail(at, r.String()+".tls.ca: "+printable(err.Error()), "leave it out for the authorities that the system trusts")
+		}
+	}
+}
