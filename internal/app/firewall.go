@@ -15,7 +15,7 @@ import (
 // FirewallPlan returns what a firewall has to let through for a configuration: who may ask
 // here, and the peers of transfers.
 func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
-	p := &firewall.Plan{Role: c.Role, Deny: c.Policy.Deny, Peers: transferPeers(c), User: c.User}
+	p := &firewall.Plan{Role: c.Role, Deny: deniedByAll(c), Peers: transferPeers(c), User: c.User}
 	for i := range c.Zones {
 		p.Peers = append(append(p.Peers, c.Zones[i].AllowTransfer...), c.Zones[i].TransferAlone...)
 		p.Peers = append(p.Peers, c.Zones[i].AllowNotify...)
@@ -35,10 +35,6 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 			p.Listen = append(p.Listen, a.Addr().WithZone(""))
 		}
 	}
-	asked, err := c.QueryClients()
-	if err != nil {
-		return nil, err
-	}
 	local := len(p.Listen) == 0 && !whole
 	if whole {
 		p.Listen = nil
@@ -47,21 +43,18 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	if c.Metrics.Listen.IsValid() && !c.Metrics.Listen.Addr().IsLoopback() {
 		p.Closed = append(p.Closed, firewall.Port{Proto: "tcp", Number: c.Metrics.Listen.Port(), Use: "metrics"})
 	}
-	switch {
-	case local: // nobody from outside of this machine
-	case c.Recurses():
-		clients, _, err := c.RecursionClients()
-		if err != nil {
+	if local { // nobody from outside of this machine
+		return p, nil
+	}
+	for _, in := range views(c) {
+		if err := letIn(p, in); err != nil {
 			return nil, err
 		}
-		p.Allow = append(clients, asked...)
-		p.Everybody = len(p.Allow) == 0 && !c.Internal()
-		p.Limits = p.Everybody
-	default:
-		p.Allow = append(p.Allow, asked...)
-		p.Everybody = len(p.Allow) == 0
-		p.Limits = true
 	}
+	if p.Everybody {
+		p.Allow = nil
+	}
+	p.Limits = p.Everybody || !c.Recurses()
 	return p, nil
 }
 
@@ -85,6 +78,44 @@ func servedPorts(c *config.Config) (ports []firewall.Port) {
 	}
 	slices.SortStableFunc(ports, func(a, b firewall.Port) int { return int(a.Number) - int(b.Number) })
 	return ports
+}
+
+// views returns the configuration as each view has it, the default one first.
+func views(c *config.Config) []*config.Config {
+	all := []*config.Config{c}
+	for i := range c.Views {
+		all = append(all, c.InView(i))
+	}
+	return all
+}
+
+// letIn has a plan let through who may ask in a view.
+func letIn(p *firewall.Plan, c *config.Config) error {
+	allow, err := c.QueryClients()
+	if err != nil {
+		return err
+	}
+	if c.Recurses() {
+		clients, _, err := c.RecursionClients()
+		if err != nil {
+			return err
+		}
+		allow = slices.Concat(clients, allow)
+	}
+	p.Everybody = p.Everybody || len(allow) == 0 && !(c.Recurses() && c.Internal())
+	for _, n := range allow {
+		if !slices.Contains(p.Allow, n) {
+			p.Allow = append(p.Allow, n)
+		}
+	}
+	return nil
+}
+
+// deniedByAll returns the networks that no view lets ask.
+func deniedByAll(c *config.Config) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(c.Policy.Deny), func(n netip.Prefix) bool {
+		return slices.ContainsFunc(c.Views, func(v config.View) bool { return !slices.Contains(v.Policy.Deny, n) })
+	})
 }
 
 // A guard is the rules that the machine's firewall is to have, and where their state lies.

@@ -39,6 +39,7 @@ type generation struct {
 	resolver resolver.Settings // that engine.Recursion.Config was compiled from
 	anchors  []resolver.Anchor // as configured
 
+	slot       uint8            // of the counters of the default view
 	views      []outlook        // beside the default one, which engine, resolver and networks are of
 	partitions map[string]uint8 // of the cache, by the names of the views that use it
 	sources    []zones.Source

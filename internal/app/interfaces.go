@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -86,6 +87,28 @@ func (a *App) bindLate() {
 	}
 }
 
+// followViews returns the views with whom they answer by the networks that the machine's interfaces
+// have now; nil: nothing is different.
+func followViews(old []outlook) ([]outlook, error) {
+	next, differ := slices.Clone(old), false
+	for i := range next {
+		o := &next[i]
+		now, err := networksOf(o.config)
+		if err == nil && !reflect.DeepEqual(now, o.networks) {
+			differ = true
+			o.networks = now
+			o.access, err = access(o.config, now)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !differ {
+		return nil, nil
+	}
+	return next, nil
+}
+
 // followNetworks answers the clients of the networks that the machine's interfaces have now,
 // if the configuration leaves it to those, and has the firewall do the same if it is to.
 func (a *App) followNetworks() {
@@ -95,7 +118,9 @@ func (a *App) followNetworks() {
 		return
 	}
 	now, err := networksOf(c)
-	if err == nil && reflect.DeepEqual(now, old.networks) {
+	views, viewsErr := followViews(old.views)
+	err = errors.Join(err, viewsErr)
+	if err == nil && reflect.DeepEqual(now, old.networks) && views == nil {
 		return
 	}
 	var who *policy.Access
@@ -114,6 +139,9 @@ func (a *App) followNetworks() {
 	a.update(func(g *generation) {
 		if replaced = g.config == c; replaced { // else a reload has read them since
 			g.networks, g.engine.Access, g.guard = now, who, guard
+			for i := range views {
+				g.views[i].networks, g.views[i].access = views[i].networks, views[i].access
+			}
 		}
 	})
 	if !replaced {

@@ -180,7 +180,33 @@ func needRestart(running, c *config.Config) []string {
 // flushChanges forgets what was learned by routes, anchors and zones that are others now.
 func (a *App) flushChanges(old, next *generation) {
 	flush := func(zone []byte) { a.recursion.resolver.Flush(zone, true) }
+	for i := range next.views {
+		o := &next.views[i]
+		was := slices.IndexFunc(old.views, func(v outlook) bool { return v.config.View() == o.config.View() })
+		if was >= 0 && o.recursion != nil && old.views[was].recursion != nil {
+			flushRoutes(flush, &old.views[was].config.Resolver, &o.config.Resolver)
+			if unlike(&old.views[was].config.Resolver, &o.config.Resolver) || !sameAnchors(old.views[was].anchors, o.anchors) ||
+				!reflect.DeepEqual(old.views[was].settings.Hints, o.settings.Hints) {
+				flush(wire.Root)
+			}
+		}
+	}
 	x, y := &old.config.Resolver, &next.config.Resolver
+	flushRoutes(flush, x, y)
+	if unlike(x, y) || !sameAnchors(old.anchors, next.anchors) || !reflect.DeepEqual(old.resolver.Hints, next.resolver.Hints) || zonesDiffer(old.config, next.config) {
+		flush(wire.Root)
+	}
+}
+
+// unlike reports whether what one configuration of the resolver learned is not what another would.
+func unlike(x, y *config.Resolver) bool {
+	return x.Validation != y.Validation || !x.ValidationTime.Equal(y.ValidationTime) || x.FiltersPrivate() != y.FiltersPrivate() ||
+		len(changed(x.PrivateZones, y.PrivateZones)) > 0
+}
+
+// flushRoutes forgets the zones of which one configuration of the resolver learned by another route, or
+// otherwise, than the other would.
+func flushRoutes(flush func(zone []byte), x, y *config.Resolver) {
 	for _, f := range changed(x.Forward, y.Forward) {
 		flush(f.Zone)
 	}
@@ -196,11 +222,6 @@ func (a *App) flushChanges(old, next *generation) {
 	}
 	for _, n := range changed(x.NegativeTrustAnchors, y.NegativeTrustAnchors) {
 		flush(n.Name)
-	}
-	if x.Validation != y.Validation || !sameAnchors(old.anchors, next.anchors) || !reflect.DeepEqual(old.resolver.Hints, next.resolver.Hints) ||
-		!x.ValidationTime.Equal(y.ValidationTime) || x.FiltersPrivate() != y.FiltersPrivate() ||
-		len(changed(x.PrivateZones, y.PrivateZones)) > 0 || zonesDiffer(old.config, next.config) {
-		flush(wire.Root)
 	}
 }
 

@@ -262,6 +262,7 @@ type Explained struct {
 	Events []resolver.Event `json:"events"`
 	Answer []byte           `json:"answer"` // the message
 	Text   string           `json:"text,omitempty"`
+	View   string           `json:"view,omitempty"` // whose answer it is, where there are views
 }
 
 // Explain implements [console.Admin]: it tells how the server comes to its answer. What the
@@ -284,7 +285,7 @@ func (a *App) Explain(name, typ, view string, do, cd bool) (any, error) {
 		if source.Owner != nil {
 			e.Zone = string(wire.AppendName(nil, source.Owner))
 		}
-		return Explained{Events: []resolver.Event{e}, Answer: source.Reply}, nil
+		return Explained{Events: []resolver.Event{e}, Answer: source.Reply, View: as.Name}, nil
 	}
 	answer, text, trace := a.recursion.resolver.ExplainBy(as.Recursion.Config, n, t, do, cd)
 	flags := wire.FlagQR | wire.FlagRD | wire.FlagRA | answer.Flags | uint16(answer.Rcode)
@@ -298,5 +299,5 @@ func (a *App) Explain(name, typ, view string, do, cd bool) (any, error) {
 		msg = wire.AppendOPT(msg, wire.MinUDP, do, append(option, text...))
 		msg[11]++
 	}
-	return Explained{Events: trace.Events, Answer: bytes.Clone(msg), Text: text}, nil
+	return Explained{Events: trace.Events, Answer: bytes.Clone(msg), Text: text, View: as.Name}, nil
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -38,13 +39,31 @@ func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
 }
 
 // KeysOf returns the directory of the DNSSEC keys of a zone that a server of c signs; of is the view
-// that tells it from others of its name, or empty.
+// that tells it from others of its name, or empty. A zone that was signed before there were views keeps
+// its keys, for its parent has their DS records: of several that could, the first.
 func KeysOf(c *config.Config, apex []byte, of string) string {
-	name := signer.DirName(apex)
-	if of != "" {
-		name += "@" + of
+	plain := filepath.Join(c.StateDir, KeysDir, signer.DirName(apex))
+	own := func(of string) string { return plain + "@" + of }
+	there := func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
 	}
-	return filepath.Join(c.StateDir, KeysDir, name)
+	if of == "" {
+		return plain
+	}
+	if there(own(of)) || !there(plain) {
+		return own(of)
+	}
+	for i := range c.Zones {
+		switch z := &c.Zones[i]; {
+		case !z.DNSSEC.Signs() || !wire.EqualFold(z.Name, apex):
+		case z.Home() == of:
+			return plain
+		case z.Home() == "" || !there(own(z.Home())):
+			return own(of) // the other has them
+		}
+	}
+	return own(of)
 }
 
 // Sign implements [zones.Signer].

@@ -88,6 +88,14 @@ func (s *signatures) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) er
 	return s.Dir.Append(apex, v, deltas...)
 }
 
+// Move has what is kept of one zone be of another.
+func (s *signatures) Move(from, to []byte) (bool, error) {
+	if err := s.state.refusal(); err != nil {
+		return false, err
+	}
+	return s.Dir.Move(from, to)
+}
+
 // followsAnchors reports whether a server of c follows the rolls of its trust anchors.
 // Anchors of a laboratory in the past do not roll.
 func followsAnchors(c *config.Config) bool {
@@ -163,6 +171,14 @@ func (s *state) SaveHistory(apex []byte, v *zone.Zone, deltas []*zone.Delta) err
 		return err
 	}
 	return s.Dir.SaveHistory(apex, v, deltas)
+}
+
+// Move has what is kept of one zone be of another.
+func (s *state) Move(from, to []byte) (bool, error) {
+	if err := s.refusal(); err != nil {
+		return false, err
+	}
+	return s.Dir.Move(from, to)
 }
 
 // Remove forgets a zone.

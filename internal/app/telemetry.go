@@ -234,10 +234,10 @@ func (a *App) collectZones(w *telemetry.Writer, list []zones.Status) {
 	// What is wrong is listed first, so that the bound hides what is well.
 	slices.SortStableFunc(list, func(x, y zones.Status) int { return int(number(y.Failed) - number(x.Failed)) })
 	for _, z := range list[:min(len(list), telemetry.MaxListed)] {
-		w.Set("port53_zone_failed", number(z.Failed), "zone", z.Name)
+		w.Set("port53_zone_failed", number(z.Failed), "zone", z.Name, "view", z.View)
 		if z.Serving {
-			w.Set("port53_zone_serial", float64(z.Serial), "zone", z.Name)
-			w.Set("port53_zone_age_seconds", time.Since(z.Loaded).Seconds(), "zone", z.Name)
+			w.Set("port53_zone_serial", float64(z.Serial), "zone", z.Name, "view", z.View)
+			w.Set("port53_zone_age_seconds", time.Since(z.Loaded).Seconds(), "zone", z.Name, "view", z.View)
 		}
 	}
 }

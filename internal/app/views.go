@@ -48,6 +48,9 @@ func (a *App) buildViews(g, old *generation) error {
 		}
 		g.views = append(g.views, o)
 	}
+	if len(g.views) > 0 {
+		g.slot = a.slotOf(config.DefaultView)
+	}
 	a.part(g, old)
 	g.compile()
 	return nil
@@ -227,7 +230,7 @@ func (g *generation) attach() (configs []*resolver.Config, err error) {
 	if len(g.views) == 0 {
 		return configs, nil
 	}
-	g.engine.Name = config.DefaultView
+	g.engine.Name, g.engine.Slot = config.DefaultView, g.slot
 	views, matches := make([]engine.View, len(g.views)), make([]engine.Match, len(g.views))
 	for i := range g.views {
 		o := &g.views[i]
@@ -281,6 +284,18 @@ func (a *App) ViewOf(client, listen, key string) (any, error) {
 	return viewOf(g, client, listen, key)
 }
 
+// WhichView tells which view a client gets of a server of c.
+func WhichView(c *config.Config, client, listen, key string) (*ViewOf, error) {
+	g, err := (&App{}).build(nil, c)
+	if err == nil {
+		_, err = g.attach()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return viewOf(g, client, listen, key)
+}
+
 // viewOf tells which view of g a client gets.
 func viewOf(g *generation, client, listen, key string) (*ViewOf, error) {
 	r := &ViewOf{Client: client, Listen: listen, Key: key}
@@ -324,4 +339,4 @@ func viewOf(g *generation, client, listen, key string) (*ViewOf, error) {
 }
 
 // slotOf returns the slot of the counters of a view, which it has for as long as the server runs.
-func (a *App) slotOf(view string) uint8 { return 0 }
+func (a *App) slotOf(view string) uint8 { return a.telemetry.ViewSlot(view) }

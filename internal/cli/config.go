@@ -91,24 +91,31 @@ port53 config reference prints as well.`,
 func newConfigCheck(s *streams) *cobra.Command {
 	var file string
 	var asJSON bool
+	var view viewChoice
 	cmd := &cobra.Command{
-		Use:   "check [--config FILE]",
+		Use:   "check [--config FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
 		Long: `check says of a configuration what serve would say: it reads every zone file, looks
 for the user and tries the addresses, beside a port53 that runs. Started by root, it
 reads the files as the user that the configuration names, as each reload does.
 Each problem has its place, FILE:LINE:COLUMN, and what to do.
 
+With --client it says which view that client gets, and what it may, and reads no zones.
+
 This is what named-checkconf -z, nsd-checkconf, knotc conf-check and
 unbound-checkconf do. Exit codes: 0 good, 1 a zone is broken, 2 the configuration
 cannot be used.`,
 		Example: `  port53 config check --config port53.yaml
+  port53 config check --client 10.1.2.3 --at 192.0.2.53
   port53 config check --json | jq '.[] | select(.failed)'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, missing, err := loadToServe(file)
 			if err != nil {
 				return err
+			}
+			if view.client+view.listen+view.key != "" {
+				return s.whichView(c, &view, asJSON)
 			}
 			checked, err := app.Check(cmd.Context(), c, true)
 			if err != nil {
@@ -151,6 +158,7 @@ cannot be used.`,
 	}
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: the status of each zone")
+	view.clientFlags(cmd)
 	return cmd
 }
 

@@ -52,6 +52,7 @@ type asking struct {
 	when       time.Time // zero: now
 	config     string    // of the port53 that --explain asks
 	socket     string
+	view       viewChoice // whose answer --explain is about
 }
 
 // newAsking returns what holds unless something else is said.

@@ -26,6 +26,18 @@ type explainReport struct {
 	Reply    *query.ReplyReport   `json:"reply,omitempty"`
 	Text     string               `json:"text,omitempty"`
 	Meaning  []string             `json:"meaning"`
+	View     string               `json:"view,omitempty"`
+}
+
+// failed tells of an error of a command to the server, and returns the exit code.
+func (s *streams) failed(err error) int {
+	var e *exit
+	if errors.As(err, &e) {
+		s.complain(e.hint, "%s", e.text)
+		return e.code
+	}
+	s.complain("", "%v", err)
+	return exitUsage
 }
 
 // explain asks the port53 that runs on this machine how it comes to its answer, and
@@ -35,7 +47,10 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		s.complain("", "--explain: a resolver knows class IN only")
 		return exitUsage
 	}
-	values := url.Values{"name": {query.NameText(a.q.Name)}, "type": {a.q.Type.String()}}
+	if err := a.view.resolve(ctx, a.config, a.socket); err != nil {
+		return s.failed(err)
+	}
+	values := url.Values{"view": {a.view.name}, "name": {query.NameText(a.q.Name)}, "type": {a.q.Type.String()}}
 	if a.q.DO {
 		values.Set("do", "1")
 	}
@@ -44,13 +59,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 	}
 	var told app.Explained
 	if err := call(ctx, a.config, a.socket, "GET", "/explain?"+values.Encode(), &told); err != nil {
-		var e *exit
-		if errors.As(err, &e) {
-			s.complain(e.hint, "%s", e.text)
-			return e.code
-		}
-		s.complain("", "%v", err)
-		return exitUsage
+		return s.failed(err)
 	}
 	q := a.q
 	q.EDNS = false // the control socket carries the answer without
@@ -65,7 +74,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		report.Reply.Server, report.Reply.Transport = "control socket", "unix"
 		if s.printJSON(explainReport{
 			query.Schema, report.Question, report.Outcome, report.Usable, told.Events, report.Reply,
-			query.Safe([]byte(told.Text)), report.Meaning,
+			query.Safe([]byte(told.Text)), report.Meaning, query.Safe([]byte(told.View)),
 		}) != nil {
 			return exitUsage
 		}
@@ -73,6 +82,9 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 		var out []byte
 		if !a.style.Short {
 			out = append(out, ";; HOW THE ANSWER WAS FOUND:\n"...)
+			if told.View != "" {
+				out = append(out, "; for a client of the view "+query.Safe([]byte(told.View))+"\n"...)
+			}
 			for i := range told.Events {
 				out = append(out, storyLine(&told.Events[i])...)
 			}

@@ -83,6 +83,8 @@ func wayOptions() []queryOption {
 		{long: "anchors", arg: "FILE", help: "DS or DNSKEY records that --validate trusts, instead of the root's built in", set: text(func(a *asking) *string { return &a.anchors })},
 		{long: "time", arg: "TIME", help: "validate as of this time (2020-10-20, RFC 3339, or seconds since 1970)", set: setWhen},
 		{long: "explain", plus: "explain", help: "ask the port53 that runs here how it comes to its answer", set: setWay(explainIt)},
+		{long: "view", arg: "VIEW", help: "explain it as a client of this view gets it", set: text(func(a *asking) *string { return &a.view.name })},
+		{long: "client", arg: "ADDRESS", help: "explain it as this client gets it, by its view", set: text(func(a *asking) *string { return &a.view.client })},
 		{long: "config", arg: "FILE", help: "the configuration of that port53", set: text(func(a *asking) *string { return &a.config })},
 		{long: "socket", arg: "PATH", help: "the control socket of that port53", set: text(func(a *asking) *string { return &a.socket })},
 	}

@@ -40,7 +40,7 @@ have updates in the configuration, for whatever key: then changes outlive a rest
 
 // recordAction is a command that changes records.
 func recordAction(s *streams, action, use, short, long, example string) *cobra.Command {
-	var file, socket string
+	var file, socket, view string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     use,
@@ -49,7 +49,7 @@ func recordAction(s *streams, action, use, short, long, example string) *cobra.C
 		Example: example,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := zoneQuery(args[0])
+			name, err := zoneQuery(args[0], view)
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
@@ -79,6 +79,7 @@ func recordAction(s *streams, action, use, short, long, example string) *cobra.C
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }

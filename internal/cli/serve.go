@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -371,24 +372,29 @@ func newZoneStatus(s *streams) *cobra.Command {
 
 func statusCommand(s *streams, use, short, example string, args cobra.PositionalArgs) *cobra.Command {
 	var file, socket string
+	var view viewChoice
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Long: short + `.
+		Long: short + `. Of a server with views, --view or --client
+shows the zones that the one sees, or the other.
 
 This is what rndc status, rndc zonestatus, nsd-control zonestatus and
 knotc zone-status do.`,
 		Example: example,
 		Args:    args,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := "/status"
+			if err := view.resolve(cmd.Context(), file, socket); err != nil {
+				return err
+			}
+			path := "/status?view=" + url.QueryEscape(view.name)
 			if len(args) > 0 {
-				name, err := zoneQuery(args[0])
+				name, err := zoneQuery(args[0], view.name)
 				if err != nil {
 					return failure(exitUsage, "", "zone %s: %v", args[0], err)
 				}
-				path += name
+				path = "/status" + name
 			}
 			var st app.Status
 			if err := call(cmd.Context(), file, socket, "GET", path, &st); err != nil {
@@ -397,55 +403,76 @@ knotc zone-status do.`,
 			if asJSON {
 				return s.printJSON(st)
 			}
-			if len(args) == 0 {
-				fmt.Fprintf(s.out, "up %s, serving %v, configuration %s of %s\n", st.Uptime, st.Listen, st.Config, st.Reloaded.Format(time.RFC3339))
-				if !st.Healthy {
-					fmt.Fprintln(s.out, "the last reload failed: see the log")
-				}
+			if view.client != "" {
+				fmt.Fprintf(s.out, "client %s: view %s\n", view.client, view.name)
 			}
-			w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "ZONE\tSTATE\tSERIAL\tNAMES\tRECORDS\tLOADED\tROLE\tNEXT")
-			for _, z := range st.Zones {
-				state := "served"
-				switch {
-				case z.Expired:
-					state = "expired"
-				case !z.Serving && z.Role == "secondary":
-					state = "not fetched yet"
-				case !z.Serving:
-					state = "broken"
-				case z.Failed:
-					state = "served, its file is broken"
-				}
-				loaded := "-"
-				if z.Serving {
-					loaded = z.Loaded.Format(time.RFC3339)
-				}
-				next := "-"
-				if !z.Next.IsZero() {
-					next = z.Next.Format(time.RFC3339)
-				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", z.Name, state, z.Serial, z.Names, z.Records, loaded, z.Role, next)
-			}
-			if err := w.Flush(); err != nil {
-				return err
-			}
-			for _, z := range st.Zones {
-				if z.NotKept != "" {
-					fmt.Fprintf(s.out, "%s: served from memory, not kept on disk: %s\n", z.Name, z.NotKept)
-				}
-				s.printTrouble(&z)
-				for _, p := range z.Problems {
-					fmt.Fprintln(s.out, p)
-				}
-			}
-			return nil
+			return s.printStatus(&st, len(args) == 0)
 		},
 	}
 	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of what the configuration says")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().StringVar(&view.name, "view", "", "show the zones that this view sees")
+	view.clientFlags(cmd)
 	return cmd
+}
+
+// printStatus prints the status of zones, and with whole that of the server.
+func (s *streams) printStatus(st *app.Status, whole bool) error {
+	if whole {
+		fmt.Fprintf(s.out, "up %s, serving %v, configuration %s of %s\n", st.Uptime, st.Listen, st.Config, st.Reloaded.Format(time.RFC3339))
+		if !st.Healthy {
+			fmt.Fprintln(s.out, "the last reload failed: see the log")
+		}
+		if len(st.Views) > 0 {
+			fmt.Fprintf(s.out, "views, the first that fits a client counts: %s\n", strings.Join(st.Views, ", "))
+		}
+	}
+	w := tabwriter.NewWriter(s.out, 0, 8, 2, ' ', 0)
+	heading := "ZONE\tSTATE\tSERIAL\tNAMES\tRECORDS\tLOADED\tROLE\tNEXT"
+	if len(st.Views) > 0 {
+		heading += "\tVIEWS"
+	}
+	fmt.Fprintln(w, heading)
+	for _, z := range st.Zones {
+		state := "served"
+		switch {
+		case z.Expired:
+			state = "expired"
+		case !z.Serving && z.Role == "secondary":
+			state = "not fetched yet"
+		case !z.Serving:
+			state = "broken"
+		case z.Failed:
+			state = "served, its file is broken"
+		}
+		loaded := "-"
+		if z.Serving {
+			loaded = z.Loaded.Format(time.RFC3339)
+		}
+		next := "-"
+		if !z.Next.IsZero() {
+			next = z.Next.Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s", z.Name, state, z.Serial, z.Names, z.Records, loaded, z.Role, next)
+		if len(st.Views) > 0 {
+			fmt.Fprintf(w, "\t%s", strings.Join(z.Views, ","))
+		}
+		fmt.Fprintln(w)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	for _, z := range st.Zones {
+		if z.NotKept != "" {
+			fmt.Fprintf(s.out, "%s: served from memory, not kept on disk: %s\n", z.Name, z.NotKept)
+		}
+		s.printTrouble(&z)
+		for _, p := range z.Problems {
+			fmt.Fprintln(s.out, p)
+		}
+	}
+	return nil
 }
 
 // printTrouble prints what is wrong with a zone of primaries, and what is known of the signatures

@@ -281,18 +281,22 @@ func guessOrigin(file string) ([]byte, error) {
 	return wire.ParseName(base)
 }
 
-// zoneQuery returns the part of a control request that names a zone.
-func zoneQuery(name string) (string, error) {
+// zoneQuery returns the part of a control request that names a zone, and perhaps a view that has it.
+func zoneQuery(name, view string) (string, error) {
 	n, err := wire.ParseName(name)
 	if err != nil {
 		return "", err
 	}
-	return "?zone=" + url.QueryEscape(string(wire.AppendName(nil, wire.Lower(nil, n)))), nil
+	q := "?zone=" + url.QueryEscape(string(wire.AppendName(nil, wire.Lower(nil, n))))
+	if view != "" {
+		q += "&view=" + url.QueryEscape(view)
+	}
+	return q, nil
 }
 
 // zoneAction is a command that has the running server do something with a zone.
 func zoneAction(s *streams, action, done, short, long string) *cobra.Command {
-	var file, socket string
+	var file, socket, view string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     action + " NAME",
@@ -301,7 +305,7 @@ func zoneAction(s *streams, action, done, short, long string) *cobra.Command {
 		Example: "  port53 zone " + action + " example.com",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := zoneQuery(args[0])
+			name, err := zoneQuery(args[0], view)
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
@@ -316,12 +320,13 @@ func zoneAction(s *streams, action, done, short, long string) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }
 
 func newZoneThaw(s *streams) *cobra.Command {
-	var file, socket string
+	var file, socket, view string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "thaw NAME",
@@ -337,7 +342,7 @@ Exit codes: 0 updates are taken, 1 the zone stays frozen, 2 no server was reache
   port53 zone thaw example.com --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := zoneQuery(args[0])
+			name, err := zoneQuery(args[0], view)
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
@@ -357,6 +362,7 @@ Exit codes: 0 updates are taken, 1 the zone stays frozen, 2 no server was reache
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }
@@ -401,18 +407,19 @@ This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
 				return err
 			}
 			type line struct {
-				Zone    string `json:"zone"`
-				Role    string `json:"role"`
-				Serving bool   `json:"serving"`
-				Serial  uint32 `json:"serial"`
-				Catalog string `json:"catalog,omitempty"`
-				Place   string `json:"configured_at,omitempty"`
-				Added   bool   `json:"added,omitempty"`
+				Zone    string   `json:"zone"`
+				Role    string   `json:"role"`
+				Serving bool     `json:"serving"`
+				Serial  uint32   `json:"serial"`
+				Catalog string   `json:"catalog,omitempty"`
+				Place   string   `json:"configured_at,omitempty"`
+				Added   bool     `json:"added,omitempty"`
+				Views   []string `json:"views,omitempty"`
 			}
 			lines := make([]line, len(st.Zones))
 			width := 0
 			for i, z := range st.Zones {
-				lines[i] = line{z.Name, z.Role, z.Serving && !z.Expired, z.Serial, z.Catalog, z.Place, z.Added}
+				lines[i] = line{z.Name, z.Role, z.Serving && !z.Expired, z.Serial, z.Catalog, z.Place, z.Added, z.Views}
 				width = max(width, len(z.Name))
 			}
 			if asJSON {
@@ -427,6 +434,9 @@ This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
 				if l.Added {
 					from = "(added)"
 				}
+				if len(l.Views) > 0 && len(l.Views) < len(st.Views) {
+					from = strings.TrimSpace(from + " view " + strings.Join(l.Views, ","))
+				}
 				fmt.Fprintln(s.out, strings.TrimRight(fmt.Sprintf("%-*s  %-9s  %-10s  %s", width, l.Zone, l.Role, serial, from), " "))
 			}
 			return nil
@@ -438,7 +448,7 @@ This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
 }
 
 func newZoneDiff(s *streams) *cobra.Command {
-	var file, socket, since string
+	var file, socket, since, view string
 	var asJSON, fromFile bool
 	cmd := &cobra.Command{
 		Use:   "diff NAME",
@@ -455,7 +465,7 @@ Exit codes: 0 nothing changed, 1 something did.`,
   port53 zone diff example.com --file`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := zoneQuery(args[0])
+			name, err := zoneQuery(args[0], view)
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
@@ -483,12 +493,13 @@ Exit codes: 0 nothing changed, 1 something did.`,
 	cmd.Flags().StringVar(&since, "since", "", "the serial of the version to begin with")
 	cmd.Flags().BoolVar(&fromFile, "file", false, "compare with the zone's file")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }
 
 func newZoneExport(s *streams) *cobra.Command {
-	var file, socket string
+	var file, socket, view string
 	cmd := &cobra.Command{
 		Use:   "export NAME",
 		Short: "Print a zone as it is served, as a zone file",
@@ -499,7 +510,7 @@ This is what rndc dumpdb -zones, nsd-control write and knotc zone-read do.`,
 		Example: "  port53 zone export example.com > example.com.zone",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := zoneQuery(args[0])
+			name, err := zoneQuery(args[0], view)
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
@@ -508,6 +519,7 @@ This is what rndc dumpdb -zones, nsd-control write and knotc zone-read do.`,
 			})
 		},
 	}
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }

@@ -43,7 +43,7 @@ Exit codes: 0 it is served, 1 it was refused, 2 no server was reached.`,
   port53 zone add example.org --template customers`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := zoneQuery(args[0])
+			name, err := zoneQuery(args[0], "")
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
@@ -86,6 +86,7 @@ Exit codes: 0 it is served, 1 it was refused, 2 no server was reached.`,
 	cmd.Flags().StringVar(&z.File, "file", "", "its zone file, seen from here")
 	cmd.Flags().StringArrayVar(&z.Primaries, "primary", nil, "the address, or the remote, to fetch it from; again for more")
 	cmd.Flags().StringArrayVar(&z.Secondaries, "secondary", nil, "the address, or the remote, of a secondary; again for more")
+	cmd.Flags().StringArrayVar(&z.Views, "view", nil, "a view that sees it; again for more")
 	cmd.Flags().StringVar(&template, "template", "", "the template to take what is not said here from")
 	cmd.Flags().StringArrayVar(&z.TSIG, "tsig", nil, "the key that transfers are signed with; again for more")
 	cmd.Flags().BoolVar(&z.Insecure, "insecure", false, "transfer it without signatures")
@@ -96,7 +97,7 @@ Exit codes: 0 it is served, 1 it was refused, 2 no server was reached.`,
 }
 
 func newZoneRemove(s *streams) *cobra.Command {
-	var file, socket string
+	var file, socket, view string
 	var purge, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "remove NAME [--purge]",
@@ -111,7 +112,7 @@ Exit codes: 0 it is not served any more, 1 it was refused, 2 no server was reach
 		Example: "  port53 zone remove example.com\n  port53 zone remove example.net --purge",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := zoneQuery(args[0])
+			name, err := zoneQuery(args[0], view)
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
@@ -134,6 +135,7 @@ Exit codes: 0 it is not served any more, 1 it was refused, 2 no server was reach
 	}
 	cmd.Flags().BoolVar(&purge, "purge", false, "remove what is kept of it in state_dir, too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)
 	return cmd
 }

@@ -36,6 +36,9 @@ func (c *Config) WithZones(name string, text []byte) (*Config, error) {
 	n.added, n.hasAdded = 0, false
 	d := &decoder{cols: n.origins, items: map[place][]position{}, table: table(), config: &n, role: c.Role}
 	d.forgetZones(own)
+	for i := range n.Networks {
+		d.name(n.Networks[i])
+	}
 	for _, f := range n.files {
 		d.files = append(d.files, &input{name: f})
 	}

@@ -251,10 +251,21 @@ func (d *decoder) checkExceptions() {
 // checkForward reports zones of which first and only are both written, and has the two say
 // the same.
 func (d *decoder) checkForward() {
-	for i := range d.config.Resolver.Forward {
-		f := &d.config.Resolver.Forward[i]
-		first, firstSet := d.atIndex("resolver.forward.first", int32(i))
-		only, onlySet := d.atIndex("resolver.forward.only", int32(i))
+	d.checkFirst(d.config.Resolver.Forward, "resolver", -1)
+	for i := range d.config.Views {
+		if _, own := d.atIndex("views.resolver.forward", int32(i)); own {
+			d.checkFirst(d.config.Views[i].Resolver.Forward, "views.resolver", int32(i))
+		}
+	}
+}
+
+// checkFirst is checkForward of one list, below a path, of the view at an index.
+func (d *decoder) checkFirst(list []Forward, path string, view int32) {
+	k := d.table.find(path + ".forward")
+	for i := range list {
+		f, n := &list[i], k.nested(view, i)
+		first, firstSet := d.atIndex(path+".forward.first", n)
+		only, onlySet := d.atIndex(path+".forward.only", n)
 		if firstSet && onlySet {
 			if only.before(first) {
 				first, only = only, first

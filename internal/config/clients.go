@@ -64,6 +64,11 @@ func (c *Config) QueryClients() ([]netip.Prefix, error) {
 // FollowsInterfaces reports whether who may ask depends on the networks that the machine's
 // interfaces have.
 func (c *Config) FollowsInterfaces() bool {
+	for i := range c.Views {
+		if v := &c.Views[i]; len(v.Resolver.AllowInterfaces)+len(v.Policy.AllowInterfaces) > 0 || c.Internal() && len(v.Resolver.Allow) == 0 {
+			return true
+		}
+	}
 	r := &c.Resolver
 	return len(r.AllowInterfaces)+len(c.Policy.AllowInterfaces) > 0 || c.Internal() && len(r.Allow) == 0
 }

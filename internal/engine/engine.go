@@ -443,7 +443,7 @@ const latencySample = 64
 func (w *worker) replied(rcode wire.Rcode, reply int) {
 	q, e := &w.query, &w.event
 	e.Transport, e.Type, e.Rcode = w.peer.Transport, q.Type, rcode
-	e.Query, e.Reply, e.Truncated, e.Nanos = len(q.Msg), reply, w.builder.Flags()&wire.FlagTC != 0, -1
+	e.Query, e.Reply, e.Truncated, e.Nanos, e.View = len(q.Msg), reply, w.builder.Flags()&wire.FlagTC != 0, -1, w.view.Slot
 	if w.measure == 0 {
 		e.Nanos = int64(time.Since(w.begun))
 	}
@@ -456,7 +456,7 @@ func (w *worker) replied(rcode wire.Rcode, reply int) {
 func (w *worker) logQuery(log *telemetry.QueryLog, rcode wire.Rcode, size int) {
 	l := &w.entry
 	l.Time, l.Client, l.Transport = time.Now(), w.peer.Remote, w.peer.Transport
-	l.Type, l.Class, l.Rcode, l.Reply = w.query.Type, w.query.Class, rcode, size
+	l.Type, l.Class, l.Rcode, l.Reply, l.View = w.query.Type, w.query.Class, rcode, size, w.view.Name
 	l.SetName(w.query.AskedName())
 	log.Offer(l)
 }

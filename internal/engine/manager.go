@@ -50,7 +50,7 @@ func (w *worker) hand() int {
 	}
 	p := w.suspend(to, handTime)
 	r := &zones.Request{
-		Entry: entry, Zone: entry.Zone(), Message: p.msg, Client: w.peer.Remote,
+		Entry: entry, View: w.view.Name, Zone: entry.Zone(), Message: p.msg, Client: w.peer.Remote,
 		Key: w.signer().Key, Context: w.signature, UDP: w.udp || op == policy.Transfer && w.single(), UDPSize: w.gen.Limits.UDPSize,
 	}
 	go p.serve(m, op, r)
@@ -128,7 +128,7 @@ func (w *worker) refused(why string) {
 		return
 	}
 	q := &w.query
-	act := telemetry.Act{What: telemetry.Asked, Outcome: telemetry.Refused, Zone: q.Name.Name(), Peer: w.peer.Remote, Reason: why}
+	act := telemetry.Act{What: telemetry.Asked, Outcome: telemetry.Refused, Zone: q.Name.Name(), View: w.view.Name, Peer: w.peer.Remote, Reason: why}
 	switch {
 	case q.Opcode == wire.OpcodeUpdate:
 		act.What = telemetry.Updated

@@ -227,6 +227,22 @@ func (d *Dir) Remove(apex []byte) error {
 	return nil
 }
 
+// Move has what is kept of one zone be of another, by their keys, if anything is kept of the first and
+// nothing of the other. It lasts when it returns true.
+func (d *Dir) Move(from, to []byte) (moved bool, err error) {
+	if !d.Has(from) || d.Has(to) {
+		return false, nil
+	}
+	if err := d.fsys.Rename(d.Place(from), d.Place(to)); err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	delete(d.zones, string(from))
+	delete(d.zones, string(to))
+	d.mu.Unlock()
+	return true, d.fsys.SyncDir(d.path)
+}
+
 // Place returns the directory of a zone, which need not exist.
 func (d *Dir) Place(key []byte) string { return filepath.Join(d.path, fileName(key)) }
 

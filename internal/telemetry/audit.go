@@ -52,6 +52,7 @@ type Act struct {
 	What    Deed
 	Outcome Outcome
 	Zone    []byte         // in wire form; nil: none
+	View    string         // of the peer, or that the command named; empty: there are no views
 	Peer    netip.AddrPort // invalid: none
 	Key     []byte         // the name that the message is signed with, good or not; nil: it is not signed
 	By      string         // who did it, beside peer and key: the user of the control socket
@@ -158,6 +159,7 @@ func (act *Act) args() []any {
 		}
 	}
 	add("zone", string(wire.AppendName(nil, act.Zone)), act.Zone != nil)
+	add("view", act.View, act.View != "")
 	add("what", clip(act.Text), act.Text != "")
 	add("peer", act.Peer.String(), act.Peer.IsValid())
 	add("key", string(wire.AppendName(nil, act.Key)), act.Key != nil)

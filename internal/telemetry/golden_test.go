@@ -55,8 +55,8 @@ func TestGoldenExposition(t *testing.T) {
 	udp.Panic()
 	tel.Collect(func(w *telemetry.Writer) {
 		for _, zone := range []string{string(wire.AppendName(nil, hostileZone())), "example.", "."} {
-			w.Set("port53_zone_serial", 4294967295, "zone", zone)
-			w.Set("port53_zone_age_seconds", 0.25, "zone", zone)
+			w.Set("port53_zone_serial", 4294967295, "zone", zone, "view", "")
+			w.Set("port53_zone_age_seconds", 0.25, "zone", zone, "view", "")
 		}
 		w.Set("port53_build_info", 1, "version", "v1\n\x1b[2Jport53_panics_total 0\xff")
 		w.Set("port53_memory_bytes", 1<<40)

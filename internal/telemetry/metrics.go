@@ -19,6 +19,8 @@ import (
 
 // A metric is a row of the table from which the exposition and docs/METRICS.md are
 // made.
+//
+// A label with a question mark is left out where its value is empty.
 type metric struct {
 	name, kind, labels, help string
 }
@@ -28,6 +30,7 @@ var metrics = []metric{
 	{"port53_start_time_seconds", "gauge", "", "When the server started, in seconds since 1970."},
 	{"port53_received_total", "counter", "transport", "Messages that arrived: each is in port53_queries_total or in port53_dropped_total, once it has been dealt with."},
 	{"port53_queries_total", "counter", "transport", "Queries that were replied to."},
+	{"port53_view_queries_total", "counter", "view", "The same by the client's view, where there are views; of views that came after 63 others, together, as other."},
 	{"port53_queries_by_type_total", "counter", "type", "The same by question type; types that were never asked for are left out."},
 	{"port53_replies_total", "counter", "rcode", "Replies by response code."},
 	{"port53_replies_truncated_total", "counter", "", "Replies with TC=1."},
@@ -53,9 +56,9 @@ var metrics = []metric{
 	{"port53_encrypted_connections_total", "counter", "", "Connections over TLS taken."},
 	{"port53_encrypted_closed_total", "counter", "reason", "Connections over TLS that the server ended: refused, evicted, timeout, stalled."},
 	{"port53_zones", "gauge", "state", "Zones: served, stale (served, but the file is broken) and broken (SERVFAIL)."},
-	{"port53_zone_serial", "gauge", "zone", "The SOA's serial number; of up to 1,000 zones."},
-	{"port53_zone_age_seconds", "gauge", "zone", "Time since the served version was loaded; of up to 1,000 zones."},
-	{"port53_zone_failed", "gauge", "zone", "1 if the last attempt to load the zone failed; of up to 1,000 zones, failed ones first."},
+	{"port53_zone_serial", "gauge", "zone view?", "The SOA's serial number; of up to 1,000 zones."},
+	{"port53_zone_age_seconds", "gauge", "zone view?", "Time since the served version was loaded; of up to 1,000 zones."},
+	{"port53_zone_failed", "gauge", "zone view?", "1 if the last attempt to load the zone failed; of up to 1,000 zones, failed ones first."},
 	{"port53_zones_not_kept", "gauge", "", "Secondary zones served from memory alone, since state_dir takes nothing."},
 	{"port53_zone_bytes", "gauge", "", "Memory of all zones, compiled."},
 	{"port53_updates_total", "counter", "result", "Update messages: accepted, refused, failed, forwarded (to the zone's primary)."},
@@ -116,16 +119,24 @@ func (w *Writer) Set(name string, value float64, labels ...string) {
 	if i < 0 {
 		panic("telemetry: metric " + name + " is not in the table")
 	}
-	want := strings.Fields(metrics[i].labels)
-	if len(labels) != 2*len(want) {
-		panic("telemetry: metric " + name + " wants the labels " + metrics[i].labels)
-	}
-	for j, label := range want {
-		if labels[2*j] != label {
-			panic("telemetry: metric " + name + " has no label " + labels[2*j])
+	var given []string
+	for want := range strings.FieldsSeq(metrics[i].labels) {
+		label, optional := strings.CutSuffix(want, "?")
+		there := len(labels) > 1 && labels[0] == label
+		if !there && !optional {
+			panic("telemetry: metric " + name + " wants the labels " + metrics[i].labels)
+		}
+		if there && (!optional || labels[1] != "") {
+			given = append(given, labels[:2]...)
+		}
+		if there {
+			labels = labels[2:]
 		}
 	}
-	w.put(name, name, value, labels)
+	if len(labels) > 0 {
+		panic("telemetry: metric " + name + " has no label " + labels[0])
+	}
+	w.put(name, name, value, given)
 }
 
 // Histogram takes the values of a histogram: counts has what was at most each of bounds and more
@@ -217,6 +228,19 @@ func (t *Telemetry) Append(dst []byte) []byte {
 	return dst
 }
 
+// writeViews sets the metrics of the workers by view, if there ever were views.
+func (t *Telemetry) writeViews(w *Writer, s *Worker) {
+	t.mu.Lock()
+	names := t.views[:len(t.views):len(t.views)]
+	t.mu.Unlock()
+	for i, name := range names {
+		w.Set("port53_view_queries_total", float64(s.views[i+1].load()), "view", name)
+	}
+	if n := s.views[viewSlots-1].load(); n > 0 {
+		w.Set("port53_view_queries_total", float64(n), "view", otherViews)
+	}
+}
+
 // write sets the metrics of the workers.
 func (t *Telemetry) write(w *Writer) {
 	s := t.sum()
@@ -226,6 +250,7 @@ func (t *Telemetry) write(w *Writer) {
 			w.Set("port53_queries_total", float64(n), "transport", transport.String())
 		}
 	}
+	t.writeViews(w, s)
 	for i := range s.types {
 		n := s.types[i].load()
 		if n == 0 {
@@ -288,7 +313,7 @@ func Document() []byte {
 		"At `http://127.0.0.1:9153/metrics` (key `metrics` of the configuration), in Prometheus's text format.\n\n" +
 		"| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n")
 	for _, m := range metrics {
-		b = fmt.Appendf(b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, cmp.Or(m.labels, "-"), m.help)
+		b = fmt.Appendf(b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, cmp.Or(strings.ReplaceAll(m.labels, "?", ""), "-"), m.help)
 	}
 	return b
 }

@@ -42,7 +42,8 @@ type Entry struct {
 	Type      wire.Type
 	Class     wire.Class
 	Rcode     wire.Rcode
-	Reply     int // octets
+	Reply     int    // octets
+	View      string // of the client; empty: there are no views
 	nameLen   uint8
 	name      [wire.MaxName]byte
 }
@@ -222,7 +223,8 @@ func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 			Type      string `json:"type"`
 			Rcode     string `json:"rcode"`
 			Reply     int    `json:"reply_bytes"`
-		}{at, e.Client.String(), e.Transport.String(), string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(), e.Reply})
+			View      string `json:"view,omitempty"`
+		}{at, e.Client.String(), e.Transport.String(), string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(), e.Reply, e.View})
 		if err != nil {
 			return dst
 		}
@@ -235,5 +237,9 @@ func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 	dst = append(append(dst, e.Class.String()...), ' ')
 	dst = append(append(dst, e.Type.String()...), ' ')
 	dst = append(append(dst, e.Rcode.String()...), ' ')
-	return append(strconv.AppendInt(dst, int64(e.Reply), 10), '\n')
+	dst = strconv.AppendInt(dst, int64(e.Reply), 10)
+	if e.View != "" {
+		dst = append(append(dst, ' '), e.View...)
+	}
+	return append(dst, '\n')
 }

@@ -9,6 +9,7 @@ package telemetry
 
 import (
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -93,6 +94,7 @@ type Event struct {
 	Reply     int
 	Truncated bool
 	Nanos     int64 // from arrival to reply; below 0: not measured
+	View      uint8 // slot of the client's view; 0: there are no views
 }
 
 // Sizes of tables.
@@ -100,6 +102,7 @@ const (
 	typeSlots = 264 // types up to CLA's have a counter each, the rest share the last
 	rcodes    = 25  // up to BADCOOKIE; the rest share the last
 	buckets   = 24  // of latency, up to 2^33 ns: 8.6 s
+	viewSlots = 65  // that of no view, 63 of views, and the last for all that come after many reloads
 )
 
 // A Worker is the counters of one goroutine.
@@ -122,6 +125,7 @@ type Worker struct {
 	panics    counter
 	lookups   [lookupCount]counter
 	stale     counter
+	views     [viewSlots]counter
 	_         [64]byte
 }
 
@@ -134,6 +138,9 @@ func (w *Worker) Record(e *Event) {
 	w.out.add(uint64(e.Reply))
 	if e.Truncated {
 		w.truncated.add(1)
+	}
+	if e.View != 0 {
+		w.views[min(e.View, viewSlots-1)].add(1)
 	}
 	if e.Nanos >= 0 {
 		w.latency[bucket(e.Nanos)].add(1)
@@ -192,6 +199,29 @@ type Telemetry struct {
 	workers    []*Worker
 	collectors []func(*Writer)
 	ready      atomic.Pointer[func() error] // why the server should not be asked; nil: it is starting
+	views      []string                     // names, by slot less one
+}
+
+// otherViews is the name of the views that have no slot of their own.
+const otherViews = "other"
+
+// ViewSlot returns the slot of a view's counters, which it has until the server ends: counters do not
+// go back when views come and go.
+func (t *Telemetry) ViewSlot(name string) uint8 {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at := slices.Index(t.views, name)
+	if at < 0 && len(t.views) < viewSlots-2 {
+		at = len(t.views)
+		t.views = append(t.views, name)
+	}
+	if at < 0 {
+		return viewSlots - 1
+	}
+	return uint8(at + 1)
 }
 
 // New returns a telemetry without workers.
@@ -231,6 +261,7 @@ func (t *Telemetry) sum() *Worker {
 		add(total.cookies[:], w.cookies[:])
 		add(total.limited[:], w.limited[:])
 		add(total.lookups[:], w.lookups[:])
+		add(total.views[:], w.views[:])
 		total.nanos.add(w.nanos.load())
 		total.in.add(w.in.load())
 		total.out.add(w.out.load())

@@ -232,6 +232,7 @@ func (p *past) since(serial uint32) []*zone.Delta {
 // In one piece: it is the form of the JSON.
 type Status struct {
 	Name     string    `json:"zone"`
+	View     string    `json:"view,omitempty"`  // that tells it from others of its name
 	Views    []string  `json:"views,omitempty"` // that see it, where there are views
 	File     string    `json:"file"`
 	Serving  bool      `json:"serving"`
@@ -290,7 +291,7 @@ func (z *managed) tell() Status {
 // describe returns how the zone is. z.mu is held.
 func (z *managed) describe() Status {
 	s := Status{
-		Name: z.source.name(), Views: z.source.Views, File: z.source.File, Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
+		Name: z.source.name(), View: z.source.Of, Views: z.source.Views, File: z.source.File, Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
 		Role: "primary", Place: z.source.Place, Added: z.source.Added, Secondaries: z.source.followers(), History: len(z.history.deltas), Frozen: z.frozen,
 	}
 	if z.polled {

@@ -252,6 +252,7 @@ type step struct {
 	next   *Candidate // nil: what is served is still right
 	inFile bool       // the zone file has the version
 	held   bool       // zone is
+	heir   []byte     // the key of the zone whose state it takes over, once that has gone; nil: of none
 }
 
 // load does what Load does for a list of sources. m.loading is held.
@@ -272,6 +273,7 @@ func (m *Manager) load(ctx context.Context, sources []Source, publish func(zone.
 		named[s.key] = true
 		s.was = m.find([]byte(s.key))
 	}
+	m.inherit(steps, named)
 	// What takes long is read first. Until it is, nothing changes.
 	parallel(steps, func(s *step) {
 		if ctx.Err() == nil {
@@ -289,6 +291,49 @@ func (m *Manager) load(ctx context.Context, sources []Source, publish func(zone.
 	}
 	m.logLoad(report, steps, time.Since(start))
 	return report, nil
+}
+
+// inherit finds zones that are the same by another key, since views came, went or were named: what is
+// kept of them goes on, if nobody else could have it. named are the keys that there are from now on.
+func (m *Manager) inherit(steps []step, named map[string]bool) {
+	leaving := map[string][]string{}
+	for _, z := range m.all() {
+		if apex := string(z.apex()); !named[z.key] {
+			leaving[apex] = append(leaving[apex], z.key)
+		}
+	}
+	coming := map[string]int{}
+	for i := range steps {
+		if s := &steps[i]; s.was == nil {
+			coming[string(store.Apex([]byte(s.key)))]++
+		}
+	}
+	for i := range steps {
+		s := &steps[i]
+		apex := string(store.Apex([]byte(s.key)))
+		switch from := leaving[apex]; {
+		case s.was != nil || coming[apex] != 1 || m.store == nil:
+		case len(from) == 1:
+			s.heir = []byte(from[0])
+		case len(from) == 0 && s.key != apex && !named[apex]:
+			s.heir = []byte(apex) // of a server that had no views
+		}
+	}
+}
+
+// takeOver has a zone go on with what is kept of the one that it is, by another key.
+func (m *Manager) takeOver(s *step) {
+	for _, kept := range []Store{m.store, m.signatures} {
+		if kept == nil {
+			continue
+		}
+		moved, err := kept.Move(s.heir, []byte(s.key))
+		if err != nil {
+			m.log.Error("what is kept of a zone does not go with it to its view", "zone", nameOf(s.key), "from", nameOf(string(s.heir)), "problem", err.Error())
+		} else if moved && kept == m.store {
+			m.log.Info("what is kept of a zone goes with it", "zone", nameOf(s.key), "from", nameOf(string(s.heir)))
+		}
+	}
 }
 
 // parallel calls f for each step, on all processors.
@@ -313,6 +358,9 @@ func parallel(steps []step, f func(*step)) {
 // The zone is held if there is a candidate for it.
 func (m *Manager) prepare(ctx context.Context, s *step) {
 	s.origin = s.source.origin()
+	if s.heir != nil {
+		return // the zone that goes may still be written: settle does it
+	}
 	if p, ok := s.origin.(*primaries); ok {
 		p.client, p.known, p.memory = &m.client, m.schedule.agenda, &m.memory
 	}
@@ -403,6 +451,9 @@ func (m *Manager) retire(steps []step, named map[string]bool) (leaving []*manage
 // settle makes the candidate of a step durable, after which nothing can fail for it.
 func (m *Manager) settle(ctx context.Context, s *step) {
 	if s.zone == nil {
+		if s.heir != nil {
+			m.takeOver(s)
+		}
 		s.zone = newManaged(s.key, s.source, s.origin)
 		m.candidate(ctx, s)
 	}

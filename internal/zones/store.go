@@ -7,7 +7,7 @@ import (
 )
 
 // A Store keeps zones over restarts. Zones are named by their apex, in wire form and lower
-// case. Calls for one zone come one after the other, calls for several at the same time.
+// case, or a key of [store.Key]. Calls for one zone come one after the other, calls for several at the same time.
 type Store interface {
 	// Load returns what is kept of a zone, its version built with seed; a Kept without a
 	// version if there is nothing. An error means that there is something, and that it is
@@ -38,4 +38,8 @@ type Store interface {
 
 	// Remove forgets the zone, durably. With an error it is there.
 	Remove(apex []byte) error
+
+	// Move has what is kept of one zone be of another, by their keys, if anything is kept of the
+	// first and nothing of the other. It lasts when it returns true.
+	Move(from, to []byte) (moved bool, err error)
 }

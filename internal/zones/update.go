@@ -20,6 +20,7 @@ import (
 // [policy.Access] allows what it wants.
 type Request struct {
 	Entry   *zone.Entry // the zone
+	View    string      // of the client; empty: there are no views
 	Zone    *zone.Zone  // the version served when the request came; nil: there was none
 	Message []byte      // as it came; it may be kept
 	Client  netip.AddrPort
@@ -172,7 +173,7 @@ func (m *Manager) record(r *Request, u *update) {
 
 // act returns what the audit is to have of a request.
 func (r *Request) act(what telemetry.Deed, outcome telemetry.Outcome) telemetry.Act {
-	return telemetry.Act{What: what, Outcome: outcome, Zone: r.Entry.Apex, Peer: r.Client, Key: r.Key}
+	return telemetry.Act{What: what, Outcome: outcome, Zone: r.Entry.Apex, View: r.View, Peer: r.Client, Key: r.Key}
 }
 
 // by says who sent a request, for people.

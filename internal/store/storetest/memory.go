@@ -151,6 +151,19 @@ func (m *Memory) Remove(apex []byte) error {
 	return m.change("remove", apex, func(*remembered) { delete(m.zones, string(apex)) })
 }
 
+// Move has what is kept of one zone be of another.
+func (m *Memory) Move(from, to []byte) (moved bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	z := m.zones[string(from)]
+	if z == nil || m.zones[string(to)] != nil {
+		return false, nil
+	}
+	m.zones[string(to)] = z
+	delete(m.zones, string(from))
+	return true, nil
+}
+
 // Open implements [Medium], as the methods that follow it do.
 func (m *Memory) Open() Store { return m }
 
