@@ -103,6 +103,7 @@ type succession struct {
 	swapping  sync.Mutex // held for the few instructions that replace it
 	reloading sync.Mutex // one reload at a time, over all that it reads
 	reloads   reloads
+	filters   filters
 	added     added      // zones, by commands; reloading guards it
 	guarding  sync.Mutex // while rules of the firewall are loaded
 	watching  sync.Once  // rules of others
@@ -305,6 +306,9 @@ func (a *App) close() {
 	}
 	a.queries.close()
 	a.added.close()
+	if a.filters.store != nil {
+		a.filters.store.Close()
+	}
 	if a.state != nil {
 		a.state.close()
 	}
@@ -348,6 +352,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	side.Go(a.rollCookies)
 	side.Go(a.followHosts)
 	side.Go(a.followCertificates)
+	side.Go(a.followLists)
 	side.Go(func() { a.manager.Run(a.ctx) })
 	if r := a.recursion; r != nil && r.rollover != nil {
 		trust := func(anchors []resolver.Anchor) { a.update(func(g *generation) { g.trust(anchors) }) }

@@ -46,6 +46,9 @@ func placesOf(c *config.Config) (p places) {
 	for _, f := range c.Leases {
 		beside(&p.read, f.File) // a DHCP server puts another in its place
 	}
+	for _, l := range c.Policy.Lists {
+		beside(&p.read, l.File)
+	}
 	for _, k := range c.Keys {
 		beside(&p.read, k.SecretFile)
 	}

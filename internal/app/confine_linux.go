@@ -18,6 +18,9 @@ import (
 	"port53/internal/config"
 )
 
+// authorities are where systems keep the certificates by which servers of lists are known.
+var authorities = []string{"/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"}
+
 // lastCapability is more than any kernel has.
 const lastCapability = 63
 
@@ -89,6 +92,7 @@ func (a *App) confine(c *config.Config) error {
 		landlock.RODirs(p.read...).IgnoreIfMissing(),
 		landlock.RWDirs(p.write...).WithRefer().IgnoreIfMissing(),
 		landlock.RODirs("/proc", "/sys/devices/system/cpu", "/usr/share/zoneinfo").IgnoreIfMissing(),
+		landlock.RODirs(authorities...).IgnoreIfMissing(),
 		landlock.ROFiles(read...).IgnoreIfMissing(),
 		landlock.RWFiles(write...).IgnoreIfMissing(),
 	)

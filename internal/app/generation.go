@@ -47,6 +47,7 @@ type generation struct {
 	bounds     zones.Bounds
 	networks   networks
 	hosts      *hosts.Reading // names of machines; nil: none are configured
+	lists      *lists         // of names that are not for all; nil: none are configured
 	guard      *guard         // rules that the machine's firewall is to have; nil: they are not our business
 }
 
@@ -99,6 +100,11 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 	}
 	if g.guard, err = planGuard(c); err != nil {
 		return nil, err
+	}
+	if old != nil { // the first are read by who serves them
+		if err = a.buildLists(g, old); err != nil {
+			return nil, err
+		}
 	}
 	return g, nil
 }

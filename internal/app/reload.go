@@ -114,6 +114,8 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 	}
 	a.tellLeft(old, next)
 	a.tellUnvalidated(old, next)
+	a.tellLists(old.lists, next.lists)
+	a.forgetFetches(old.lists, next.lists)
 	a.manager.SetBounds(next.bounds)
 	a.server.SetPeers(peerAddrs(c))
 	a.showOthers(c)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -68,6 +69,11 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 	g.compile()
 	r.stop = paceCollections()
 	a.recursion = r
+	a.openLists(c, keepsState(c))
+	if err := a.buildLists(g, nil); err != nil {
+		return err
+	}
+	a.tellLists(nil, g.lists)
 	if file := rc.Cache.Dump; file != "" && a.loadCache(file) {
 		r.dump = file
 	}
@@ -281,13 +287,16 @@ func (a *App) Explain(name, typ, view string, do, cd bool) (any, error) {
 		return nil, err
 	}
 	if source := a.engine.Explain(as, n, t, do, cd); source.Kind != engine.FromResolver {
-		e := resolver.Event{Kind: cmp.Or(string(source.Kind), "refused")}
+		e := resolver.Event{Kind: cmp.Or(string(source.Kind), "refused"), Text: source.Text}
 		if source.Owner != nil {
 			e.Zone = string(wire.AppendName(nil, source.Owner))
 		}
 		return Explained{Events: []resolver.Event{e}, Answer: source.Reply, View: as.Name}, nil
 	}
 	answer, text, trace := a.recursion.resolver.ExplainBy(as.Recursion.Config, n, t, do, cd)
+	if j := a.engine.Judge(as, wire.Lower(nil, n), t, netip.IPv6Loopback(), answer); j.Text != "" {
+		trace.Events = append(trace.Events, resolver.Event{Kind: string(engine.FromFilter), Text: j.Text})
+	}
 	flags := wire.FlagQR | wire.FlagRD | wire.FlagRA | answer.Flags | uint16(answer.Rcode)
 	msg := wire.AppendQuery(nil, 0, flags, n, t)
 	for i, c := range answer.Counts {

@@ -134,6 +134,7 @@ func (a *App) collect() {
 			w.Set("port53_tcp_closed_total", float64(n), "reason", reason)
 		}
 		a.collectZones(w, a.manager.Status())
+		a.collectFilters(w)
 		if a.recursion != nil {
 			a.recursion.collect(w)
 			never, later := anchorsInEffect(a.current.Load().config, time.Now())

@@ -9,6 +9,7 @@ import (
 	"port53/internal/cache"
 	"port53/internal/config"
 	"port53/internal/engine"
+	"port53/internal/filter"
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/wire"
@@ -23,6 +24,7 @@ type outlook struct {
 	networks  networks
 	access    *policy.Access
 	recursion *engine.Recursion // nil: nothing is resolved for its clients
+	policy    *filter.Policy    // which rules count for them; nil: none
 	slot      uint8             // of its counters
 
 	settings resolver.Settings // that recursion.Config was compiled from
@@ -235,7 +237,7 @@ func (g *generation) attach() (configs []*resolver.Config, err error) {
 	for i := range g.views {
 		o := &g.views[i]
 		name := o.config.View()
-		views[i] = engine.View{Name: name, Slot: o.slot, Zones: g.zones.Of(name), Access: o.access, Recursion: with(name, o.recursion)}
+		views[i] = engine.View{Name: name, Slot: o.slot, Zones: g.zones.Of(name), Access: o.access, Recursion: with(name, o.recursion), Policy: o.policy}
 		matches[i] = o.match
 	}
 	g.engine.Views, err = engine.NewViews(views, matches)

@@ -33,6 +33,9 @@ type Hit struct {
 	TTL      uint32 // seconds left
 	Stale    bool   // it has expired, and is no older than may be; its TTLs are Options.StaleTTL
 	Prefetch bool   // it will soon expire; only one reader is told
+
+	Mark uint32 // that Cache.Mark gave it; 0: none
+	pos  uint64 // of the entry
 }
 
 // prefetchShare is the part of its life at whose end an answer should be asked for
@@ -70,6 +73,24 @@ func (w Writer) PutAnswer(k Key, a *Answer, now int64) {
 	}
 }
 
+// MaxMark is the largest mark.
+const MaxMark = 1<<24 - 1
+
+// Mark has an answer that was found under a key carry a number, from 1 to [MaxMark], which those who
+// find it later are told: what its finder knows of it. Whether it is kept is not sure; that it is kept
+// with no other answer is. Nobody waits for it.
+func (c *Cache) Mark(k Key, h *Hit, mark uint32) {
+	k.kind = kindAnswer
+	s, hash := c.locate(&k)
+	if !s.mu.TryLock() {
+		return
+	}
+	defer s.mu.Unlock()
+	if slot, value, e := s.find(hash, &k); slot != nil && value&slotPos == h.pos {
+		atomic.StoreUint64(&e[wordMeta], withMark(atomic.LoadUint64(&e[wordMeta]), mark))
+	}
+}
+
 func (c *Cache) clamp(ttl uint32, negative bool) uint32 {
 	most := c.o.MaxTTL
 	if negative {
@@ -100,6 +121,7 @@ func (c *Cache) Answer(k Key, now int64, dst []byte) (h Hit, ok bool) {
 		if ttl == 0 {
 			return h, false
 		}
+		h.pos = value & slotPos
 		mark := value | slotRead
 		if !h.Stale && ttl >= prefetchLeast && h.TTL <= ttl/prefetchShare {
 			mark |= slotPrefetch
@@ -142,7 +164,7 @@ func (c *Cache) read(h *Hit, e []uint64, name int, now int64, dst []byte) uint32
 		return 0
 	}
 	more, offsets := atomic.LoadUint64(&e[0]), e[1:1+(marks+3)/4]
-	h.N, h.Rcode, h.EDE, h.Security = n, rcodeIn(meta), edeIn(meta), securityIn(meta)
+	h.N, h.Rcode, h.EDE, h.Security, h.Mark = n, rcodeIn(meta), edeIn(meta), securityIn(meta), markIn(meta)
 	h.Flags, h.Counts = uint16(more>>48), [3]uint16{uint16(more >> 32), uint16(more >> 16), uint16(more)}
 	if n <= len(dst) {
 		unpack(dst, n, e[1+len(offsets):])

@@ -548,3 +548,52 @@ func TestWriterAfterFlush(t *testing.T) {
 		c.FlushAll()
 	}
 }
+
+// A mark is told with the answer that it was given to, and with no other: one that takes its place has
+// none, and a dump keeps none.
+func TestMark(t *testing.T) {
+	c := cache.New(cache.Options{Size: 1 << 20, Seed: 53})
+	k := cache.MakeKey([]byte("\x01a\x00"), wire.TypeA, 0, 0)
+	room := make([]byte, 512)
+	put := func(octet byte) {
+		c.Writer().PutAnswer(k, &cache.Answer{TTL: 60, Counts: [3]uint16{1}, Body: bytes.Repeat([]byte{octet}, 20), EDE: -1, Security: cache.Secure}, 1000)
+	}
+	find := func() cache.Hit {
+		t.Helper()
+		h, ok := c.Answer(k, 1001, room)
+		if !ok {
+			t.Fatal("no answer")
+		}
+		return h
+	}
+	put(1)
+	h := find()
+	for _, mark := range []uint32{1, 0x10000, cache.MaxMark} {
+		c.Mark(k, &h, mark)
+		if got := find(); got.Mark != mark || got.Security != cache.Secure || got.EDE != -1 || got.N != 20 || room[0] != 1 {
+			t.Errorf("mark %#x: %+v", mark, got)
+		}
+	}
+	var dump bytes.Buffer
+	if err := c.Dump(&dump); err != nil {
+		t.Fatal(err)
+	}
+	other := cache.New(cache.Options{Size: 1 << 20, Seed: 53})
+	if n, err := other.Load(&dump, 1001); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if got, ok := other.Answer(k, 1001, room); !ok || got.Mark != 0 {
+		t.Errorf("after a dump: %v, %+v", ok, got)
+	}
+	put(2)
+	if got := find(); got.Mark != 0 {
+		t.Errorf("another answer has mark %d", got.Mark)
+	}
+	c.Mark(k, &h, 7) // of what was there before
+	if got := find(); got.Mark != 0 {
+		t.Errorf("another answer got mark %d", got.Mark)
+	}
+	if n := testing.AllocsPerRun(100, func() { h := find(); c.Mark(k, &h, 9) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -71,8 +71,11 @@ func (s *shard) dump(dst []byte, positions []uint64, ahead uint32) ([]byte, []ui
 		start := len(dst)
 		dst = append(dst, 0, 0, 0, 0, 0, 0, 0, 0)
 		for i, w := range e {
-			if i == wordTime {
+			switch {
+			case i == wordTime:
 				w = shift(w, -ahead)
+			case i == wordMeta && kindIn(e[wordKey]) == kindAnswer:
+				w = withMark(w, 0) // it is of this run
 			}
 			dst = binary.LittleEndian.AppendUint64(dst, w)
 		}
@@ -122,6 +125,9 @@ func (c *Cache) Load(r io.Reader, now int64) (kept int, err error) {
 			words[i] = binary.LittleEndian.Uint64(room[8*i:])
 		}
 		words[wordTime] = shift(words[wordTime], ahead)
+		if kindIn(words[wordKey]) == kindAnswer {
+			words[wordMeta] = withMark(words[wordMeta], 0)
+		}
 		if c.restore(words[:n/8], now+int64(ahead)) {
 			kept++
 		}

@@ -12,7 +12,7 @@ import (
 // to a word; and the body. Name, offsets and body are each filled up to whole words.
 const (
 	wordKey  = iota // words 12, name's length 8, kind 4, variant 8, type 16, partition 16
-	wordMeta        // 0 of 8, security 8, rank 8, negative 8, rcode 16, EDE+1 16
+	wordMeta        // mark 8, security 8, rank 8, negative 8, rcode 16, EDE+1 16; of answers, whose rank and negative are 0, these are of the mark
 	wordTime        // expires 32, stored 32
 	wordBody        // TTL 32, body's length 16, number of TTL offsets 16
 	headWords
@@ -68,7 +68,15 @@ func rcodeIn(meta uint64) wire.Rcode {
 }
 func securityIn(meta uint64) Security { return Security(meta >> 48) }
 func negativeIn(meta uint64) bool     { return meta>>32&0xFF != 0 }
-func edeIn(meta uint64) int           { return int(uint16(meta)) - 1 }
+
+// An answer's mark has 24 bits.
+func markIn(meta uint64) uint32 { return uint32(meta>>56)<<16 | uint32(meta>>32)&0xFFFF }
+
+func withMark(meta uint64, mark uint32) uint64 {
+	return meta&^(0xFF<<56|0xFFFF<<32) | uint64(mark>>16&0xFF)<<56 | uint64(mark&0xFFFF)<<32
+}
+
+func edeIn(meta uint64) int { return int(uint16(meta)) - 1 }
 
 // left returns the seconds until an entry expires, or since then, negative. It counts
 // on with 32 bits: no entry is half of 2^32 seconds away from now.

@@ -134,6 +134,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port
 		newReload(s),
 		newStatus(s),
 		newCache(s),
+		newFilter(s),
 		newLab(s),
 		newZone(s),
 		newKey(s),

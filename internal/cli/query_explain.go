@@ -135,6 +135,8 @@ func storyLine(e *resolver.Event) string {
 		what = "answered from the names of machines that are configured here: " + safe(e.Zone)
 	case "builtin":
 		what = "answered from what is built in for " + safe(e.Zone) + ": nobody is asked (RFC 6303, RFC 6761)"
+	case "filter":
+		what = "a rule of a list is about it"
 	case "refused":
 		what = "not resolved here"
 	case "alias":

@@ -131,6 +131,8 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		return store.Whole, "a dump of the cache", true
 	case name == app.KeysDir:
 		return judgeKeys(path)
+	case name == app.ListsDir:
+		return store.Whole, "lists of names that were fetched", true
 	case filepath.Ext(name) == ".sock":
 		return store.Whole, "the control socket", true
 	}

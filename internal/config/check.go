@@ -87,6 +87,7 @@ func (d *decoder) check() {
 	d.checkHosts()
 	d.checkBounds()
 	d.checkPolicy()
+	d.checkFilters()
 	d.checkAsked()
 	d.checkMemory(addressBits)
 	d.checkLog()
@@ -249,6 +250,7 @@ func (d *decoder) checkFiles() {
 	d.checkTokenFiles()
 	d.checkHostsFiles()
 	d.checkCertificates(time.Now())
+	d.checkFilterFiles()
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")
 		if p := unreadable(file); p != nil {

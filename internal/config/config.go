@@ -344,6 +344,10 @@ type Policy struct {
 	AllowInterfaces []string
 	Allow           []netip.Prefix `yaml:"allow" beside:"interface=AllowInterfaces" default:"" doc:"Who may ask. {interface: lan0} is the networks of an interface, as in resolver.allow. Others get REFUSED, but the servers in primaries and secondaries of zones may ask, too. Empty: everyone; in the roles internal-resolver and domain-controller, whoever may have names resolved." why:"An authoritative server is asked by resolvers everywhere; zones beside a resolver for a network are for the network."`
 	Deny            []netip.Prefix `yaml:"deny" default:"" doc:"Who may not ask, even where allow has a wider network." why:"Nobody is shut out unless it is written."`
+	Lists           []FilterList   `yaml:"lists" doc:"Lists of names, and of addresses in answers, for policy.block and policy.allow_lists. Names in zones here, of machines, and those that are built in are not filtered."`
+	Block           []FilterBlock  `yaml:"block" doc:"Which lists block, for whom and when. Of two that have a name the first says what is answered."`
+	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:"" doc:"Names that pass whatever lists say, or *.name for all below one." why:"A list is somebody else's."`
+	AllowLists      []string       `yaml:"allow_lists" is:"label" default:"" doc:"Lists whose names pass whatever others say." why:"As allow_names."`
 	RateLimit       RateLimit      `yaml:"rate_limit" doc:"Response rate limiting: the defence against being used as an amplifier. It counts UDP replies by client network and kind of answer; TCP and clients with a valid cookie are exempt."`
 }
 

@@ -9,9 +9,11 @@ import (
 // their path in the table, and what to do until then.
 func laterKeys() map[string]string {
 	const (
-		grants  = "write them at each of keys and tokens, and leave it out"
-		timers  = "a zone has the times of its SOA record; leave the key out"
-		filters = "answers are not filtered yet; leave it out"
+		grants   = "write them at each of keys and tokens, and leave it out"
+		timers   = "a zone has the times of its SOA record; leave the key out"
+		filters  = "write the lists into policy.lists, and what they do into policy.block"
+		followed = "zones of policies are not followed yet; a file of one is a list of format: rpz in policy.lists"
+		watched  = "it is not there yet; leave it out"
 	)
 	return map[string]string{
 		"encrypted.doq":       "DNS over QUIC is not served yet; leave it out, dot and doh are",
@@ -40,13 +42,12 @@ func laterKeys() map[string]string {
 		"blocklist":  filters,
 		"filter":     filters,
 		"filters":    filters,
-		"rpz":        filters,
+		"rpz":        followed,
 
 		"identity.contact": "leave it out",
 
-		"policy.block":    filters,
-		"policy.rpz":      filters,
-		"policy.tunnel":   filters,
+		"policy.rpz":      followed,
+		"policy.tunnel":   watched,
 		"policy.rules":    filters,
 		"policy.services": filters,
 		"policy.clients":  filters,

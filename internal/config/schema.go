@@ -102,17 +102,13 @@ func (k *key) valueSchema() map[string]any {
 	case formUser:
 		return map[string]any{"type": []string{"string", "integer"}, "maxLength": maxUser}
 	case formPrefix:
-		forms := []any{text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")}
-		for _, b := range k.beside {
-			forms = append(forms, map[string]any{
-				"type": "object", "additionalProperties": false, "required": []string{b.word},
-				"properties": map[string]any{b.word: b.key.valueSchema()},
-			})
-		}
-		if len(forms) == 1 {
-			return forms[0].(map[string]any)
-		}
-		return map[string]any{"anyOf": forms}
+		return k.orBeside(text("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"))
+	case formAnswer:
+		return k.orBeside(text("^(" + strings.Join(answerWords(), "|") + "|[0-9A-Fa-f:.]+)$"))
+	case formURL:
+		return text("^(https?://.+)?$")
+	case formHours, formTimeZone:
+		return map[string]any{"type": "string"}
 	case formInterface:
 		return map[string]any{"type": "string", "maxLength": maxInterface}
 	case formAddress:
@@ -133,6 +129,21 @@ func (k *key) valueSchema() map[string]any {
 		return map[string]any{"type": []string{"string", "number"}}
 	}
 	return map[string]any{}
+}
+
+// orBeside returns the schema of one value of a list, or of a block that may stand in its place.
+func (k *key) orBeside(value map[string]any) map[string]any {
+	forms := []any{value}
+	for _, b := range k.beside {
+		forms = append(forms, map[string]any{
+			"type": "object", "additionalProperties": false, "required": []string{b.word},
+			"properties": map[string]any{b.word: b.key.valueSchema()},
+		})
+	}
+	if len(forms) == 1 {
+		return value
+	}
+	return map[string]any{"anyOf": forms}
 }
 
 func (k *key) numberSchema() map[string]any {

@@ -79,6 +79,10 @@ const (
 	formSecret
 	formInterface
 	formFiles
+	formAnswer
+	formHours
+	formURL
+	formTimeZone
 )
 
 // listSeparator parts the values of a list in a default tag.
@@ -132,6 +136,9 @@ func fill(section *key, prefix string, count *int32) {
 			word, field, _ := strings.Cut(text, "=")
 			of, _ := section.typ.FieldByName(field)
 			b := beside{word: word, field: field, key: &key{form: formPrefix, typ: of.Type.Elem(), name: word}}
+			if b.key.typ == reflect.TypeFor[netip.Addr]() {
+				b.key.form = formHost
+			}
 			switch word {
 			case "remote":
 				b.key.form = formText
@@ -171,6 +178,7 @@ func formOf(t reflect.Type, is string) form {
 		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName, "pattern": formPattern,
 		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
 		"files": formFiles, "upstream": formUpstream, "server": formServer, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
+		"answer": formAnswer, "hours": formHours, "url": formURL, "time-zone": formTimeZone,
 	}
 	if f, ok := forms[is]; ok {
 		return f

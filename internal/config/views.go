@@ -24,7 +24,7 @@ type View struct {
 	Name       string       `yaml:"name" is:"label" required:"true" doc:"The view's name: small letters, digits, and - _ between them. Whoever is in none of the views is in the view default, which is what the rest of the file says."`
 	Match      Match        `yaml:"match" doc:"Whose view it is. The first view that fits a client is its view. What is not written fits everybody."`
 	RRsetOrder string       `yaml:"rrset_order" is:"word" words:"server fixed cyclic random" default:"server" doc:"In which order the records of a set are sent that the resolver finds, as rrset_order for the whole server has it." why:"One way for all."`
-	Policy     ViewPolicy   `yaml:"policy" doc:"Who of its clients may ask."`
+	Policy     ViewPolicy   `yaml:"policy" doc:"Who of its clients may ask, and what is filtered for them. What is not written here is as in policy."`
 	Resolver   ViewResolver `yaml:"resolver" doc:"How names outside of the zones are resolved for its clients. What is not written here is as in resolver. Views that are resolved for in one way share what is cached; others have a part of the cache of their own."`
 }
 
@@ -38,11 +38,14 @@ type Match struct {
 	Key        [][]byte         `yaml:"key" is:"name" lone:"true" default:"" doc:"The name of a key, or of several: the view is for clients that sign with one of them." why:"Clients need no key."`
 }
 
-// ViewPolicy is who may ask in a view.
+// ViewPolicy is who may ask in a view, and what is filtered there.
 type ViewPolicy struct {
 	AllowInterfaces []string
 	Allow           []netip.Prefix `yaml:"allow" beside:"interface=AllowInterfaces" default:"" quiet:"true" doc:"Who may ask, as policy.allow has it." why:"As policy.allow."`
 	Deny            []netip.Prefix `yaml:"deny" default:"" quiet:"true" doc:"Who may not ask, as policy.deny has it." why:"As policy.deny."`
+	Block           []FilterBlock  `yaml:"block" doc:"Which lists block, for whom and when, in place of what policy.block says. [] blocks nothing."`
+	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:"" quiet:"true" doc:"Names that pass, in place of policy.allow_names." why:"As policy.allow_names."`
+	AllowLists      []string       `yaml:"allow_lists" is:"label" default:"" quiet:"true" doc:"Lists whose names pass, in place of policy.allow_lists." why:"As policy.allow_lists."`
 }
 
 // ViewResolver is how names outside of the zones are resolved in a view.
@@ -76,6 +79,7 @@ func (c *Config) InView(i int) *Config {
 	v, n := &c.Views[i], *c
 	n.view = v.Name
 	n.Policy.Allow, n.Policy.AllowInterfaces, n.Policy.Deny = v.Policy.Allow, v.Policy.AllowInterfaces, v.Policy.Deny
+	n.Policy.Block, n.Policy.AllowNames, n.Policy.AllowLists = v.Policy.Block, v.Policy.AllowNames, v.Policy.AllowLists
 	if v.RRsetOrder != "server" {
 		n.RRsetOrder = v.RRsetOrder
 	}

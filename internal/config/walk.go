@@ -225,6 +225,9 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 			}
 			return
 		}
+		if _, block := pairs(n); block && k.lone && len(k.beside) > 0 {
+			sequence, ok = &ast.SequenceNode{Start: n.GetToken(), Values: []ast.Node{n}}, true
+		}
 		if !ok {
 			hint := ""
 			if s, ok := n.(ast.ScalarNode); ok {
@@ -397,8 +400,11 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 
 // word says what is to stand for the value of a block.
 func (k *key) word() string {
-	if k.form == formPrefix {
+	switch k.form {
+	case formPrefix:
 		return "network"
+	case formHost:
+		return "192.0.2.9"
 	}
 	return "name"
 }

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -64,6 +65,14 @@ type Admin interface {
 	// DumpCache writes the cache in the form that LoadCache reads.
 	DumpCache(w io.Writer) error
 	LoadCache(r io.Reader) (any, error)
+	// FilterLists tells of the lists that answers are filtered by; UpdateLists reads them again, and
+	// fetches those that have a URL: that called name, or all if it is empty.
+	FilterLists() (any, error)
+	UpdateLists(ctx context.Context, name string) (any, error)
+	// PauseFilters lets all answers pass for a time; 0 ends that.
+	PauseFilters(d time.Duration) (any, error)
+	// TestFilter tells what becomes of a question of a client.
+	TestFilter(name, typ, client string) (any, error)
 	// Explain resolves a name and tells how. do asks for signatures, cd for an answer
 	// that is not validated. view is whose answer is asked for; empty: that of clients whom no
 	// view matches.
@@ -106,6 +115,24 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 	})
 	mux.HandleFunc("POST /cache/flush", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(nil, admin.Flush(r.URL.Query().Get("name"), r.URL.Query().Has("tree")))
+	})
+	mux.HandleFunc("GET /filter/lists", func(w http.ResponseWriter, _ *http.Request) {
+		send(w)(admin.FilterLists())
+	})
+	mux.HandleFunc("POST /filter/update", func(w http.ResponseWriter, r *http.Request) {
+		send(w)(admin.UpdateLists(r.Context(), r.URL.Query().Get("list")))
+	})
+	mux.HandleFunc("POST /filter/pause", func(w http.ResponseWriter, r *http.Request) {
+		minutes, err := strconv.Atoi(r.URL.Query().Get("minutes"))
+		if err != nil {
+			send(w)(nil, errors.New("a pause is so many minutes"))
+			return
+		}
+		send(w)(admin.PauseFilters(time.Duration(minutes) * time.Minute))
+	})
+	mux.HandleFunc("GET /filter/test", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.TestFilter(q.Get("name"), q.Get("type"), q.Get("client")))
 	})
 	mux.HandleFunc("GET /explain", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()

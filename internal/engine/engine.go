@@ -98,6 +98,7 @@ type worker struct {
 	begun   time.Time // when that one came
 
 	present
+	filtering
 	tail [tailSize]byte
 
 	source *Source // what Explain wants to know; nil for clients

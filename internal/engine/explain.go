@@ -19,13 +19,15 @@ const (
 	FromZone     SourceKind = "zone"     // a zone that is served
 	FromNames    SourceKind = "names"    // the names of machines
 	FromBuiltin  SourceKind = "builtin"  // a name that is built in
+	FromFilter   SourceKind = "filter"   // a rule that is about the name
 	FromResolver SourceKind = "resolver" // the cache, or other servers
 )
 
 // A Source is where the answer to a question comes from.
 type Source struct {
 	Kind  SourceKind // "": it is refused, or cannot be served
-	Owner []byte     // the zone or name that has it, in lower case; nil with FromResolver
+	Owner []byte     // the zone or name that has it, in lower case; nil with FromResolver and FromFilter
+	Text  string     // with FromFilter, the rule and what it does
 	Reply []byte     // nil with FromResolver
 }
 

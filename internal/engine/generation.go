@@ -2,6 +2,7 @@ package engine
 
 import (
 	"port53/internal/cache"
+	"port53/internal/filter"
 	"port53/internal/hosts"
 	"port53/internal/policy"
 	"port53/internal/resolver"
@@ -22,8 +23,9 @@ type Generation struct {
 	Views    *Views // nil: there is but one
 	Limits   Limits
 	Identity Identity
-	Keys     tsig.Keys // signatures are verified with; nil: there are no keys
-	Manager  Manager   // moves zones whole, and changes them; nil: nobody may have that
+	Filter   *filter.Set // rules that names outside of the zones are judged by, as the view has it; nil: none
+	Keys     tsig.Keys   // signatures are verified with; nil: there are no keys
+	Manager  Manager     // moves zones whole, and changes them; nil: nobody may have that
 }
 
 // Limits are what bounds replies.

@@ -46,10 +46,13 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.answerHost(hosts.Match{Owner: q.Name.Len(), Denied: true})
 	}
 	if w.source != nil {
+		if w.judge(r, nil, false) {
+			return w.block(r)
+		}
 		w.source.Kind = FromResolver
 		return 0
 	}
-	key := r.Config.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	key := w.cacheKey()
 	now := w.cacheTime(r.Cache)
 	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
 	if ok && !hit.Stale {
@@ -59,6 +62,9 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 			r.Resolver.Ask(&req)
 		}
 		return w.cached(&hit)
+	}
+	if w.judge(r, nil, false) { // before anybody is asked for it
+		return w.block(r)
 	}
 	stale := ok && r.Stale
 	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0, now)
@@ -97,6 +103,12 @@ func (w *worker) cacheTime(c *cache.Cache) int64 {
 	return w.clock
 }
 
+// cacheKey returns what the answer to the query in hand is found by.
+func (w *worker) cacheKey() cache.Key {
+	q := &w.query
+	return w.view.Recursion.Config.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+}
+
 // clockStep is how long a worker believes the time it read: lifetimes are whole
 // seconds.
 const clockStep = 50 * time.Millisecond
@@ -105,11 +117,17 @@ const clockStep = 50 * time.Millisecond
 func (w *worker) cached(hit *cache.Hit) int {
 	b := &w.builder
 	b.SetRcode(hit.Rcode)
-	if hit.N > len(b.Rest()) {
+	fits := hit.N <= len(b.Rest())
+	if fits {
+		b.Take(hit.N, hit.Counts)
+	}
+	if r := w.view.Recursion; w.judge(r, hit, fits) {
+		return w.block(r)
+	}
+	if !fits {
 		b.Truncate()
 		return w.deliver(w.classOfCached(hit))
 	}
-	b.Take(hit.N, hit.Counts)
 	w.reorder()
 	// Without DO or AD the client does not know what AD means (RFC 6840, section 5.8).
 	if hit.Flags&wire.FlagAD != 0 && (w.query.DO || w.query.Flags&wire.FlagAD != 0) {
@@ -228,6 +246,7 @@ type result struct {
 	answered atomic.Bool
 	done     time.Time // when there was an answer
 	room     int       // octets that the reply may have; 0: as many as the client takes
+	alias    []byte    // the name that was asked for in place of the question's; nil: that
 }
 
 // pendingSize is octets enough for most queries and their replies.
@@ -237,13 +256,16 @@ const pendingSize = 256
 func (p *pending) Answer(a *cache.Answer, text string) {
 	p.reply(func(w *worker) int {
 		if a.Rcode == wire.ServFail {
-			if p.recursion.Stale && a.Security != cache.Bogus {
+			if p.recursion.Stale && a.Security != cache.Bogus && p.alias == nil {
 				if n, ok := p.fromStale(w); ok {
 					return n
 				}
 			}
 			w.edeText = text
 			return w.fail(wire.ServFail, int(a.EDE))
+		}
+		if p.alias != nil {
+			return w.renamed(p.alias, a)
 		}
 		hit := cache.Hit{N: len(a.Body), Flags: a.Flags, Rcode: a.Rcode, Counts: a.Counts, EDE: a.EDE, Security: a.Security, TTL: a.TTL}
 		copy(w.builder.Rest(), a.Body)

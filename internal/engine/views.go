@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 
+	"port53/internal/filter"
 	"port53/internal/policy"
 	"port53/internal/server"
 	"port53/internal/wire"
@@ -21,6 +22,7 @@ type View struct {
 	Zones     *zone.View     // nil: none
 	Access    *policy.Access // who may ask, and have names resolved; nil: everyone
 	Recursion *Recursion     // what answers for names outside of the zones; nil: nobody
+	Policy    *filter.Policy // which of the generation's rules count for its clients; nil: none
 }
 
 // filled returns the view with defaults for what is not said.

@@ -251,11 +251,25 @@ func (b *Builder) addPrefix(p netip.Prefix, r *rule) bool {
 
 // Keep takes the rules that a list has in another table, as list number to.
 func (b *Builder) Keep(from *Table, list, to uint8) int {
+	return b.keepSome(from, func(l uint8) (uint8, bool) { return to, l == list })
+}
+
+// Forget takes the rules of a list away again.
+func (b *Builder) Forget(list uint8) {
+	t := b.t
+	*b = *NewBuilder(t.seed, t.count)
+	b.keepSome(t, func(l uint8) (uint8, bool) { return l, l != list })
+}
+
+// keepSome takes the rules of another table of lists for which as says so, as lists of the numbers
+// that it returns. It returns how many there are.
+func (b *Builder) keepSome(from *Table, as func(list uint8) (to uint8, ok bool)) int {
 	n := 0
 	old := Builder{t: from}
 	old.walk(func(_ uint32, e []byte) {
 		own, suffix, rest := from.splitEntry(e)
-		if rest[0] != list {
+		to, ok := as(rest[0])
+		if !ok {
 			return
 		}
 		var it item
@@ -273,17 +287,22 @@ func (b *Builder) Keep(from *Table, list, to uint8) int {
 		}
 	})
 	for _, p := range from.patterns {
-		if p.list == list {
+		if to, ok := as(p.list); ok {
 			p.list = to
 			b.t.patterns = append(b.t.patterns, p)
 			n++
 		}
 	}
 	for _, x := range from.bads {
-		if x.list == list {
+		if to, ok := as(x.list); ok {
 			x.list = to
 			b.t.bads = append(b.t.bads, x)
 		}
 	}
 	return n
+}
+
+// Allow adds a name that is allowed.
+func (b *Builder) Allow(name []byte, scope Scope, list uint8) {
+	b.add(name, &rule{scope: scope, list: list, allow: true})
 }

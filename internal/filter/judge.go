@@ -2,6 +2,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"unsafe"
 
@@ -371,4 +372,23 @@ func (t *Table) walkName(name []byte, f func(offset uint32, it *item)) {
 			at = 0
 		}
 	}
+}
+
+// Describe says which rule a verdict is by, and what it does.
+func (s *Set) Describe(v *Verdict) string {
+	text := fmt.Sprintf("%v: list %s, line %d", v.Action, s.List(v.List), v.Line)
+	switch v.Action {
+	case Pass:
+		return fmt.Sprintf("log: list %s, line %d", s.List(v.LogList), v.LogLine)
+	case Address:
+		for _, a := range v.Addrs {
+			text += ", " + a.String()
+		}
+	case Alias:
+		text += ", " + wire.NameText(v.Target)
+	}
+	if v.Cause != ByName {
+		text += ", by the " + v.Cause.String() + " in the answer"
+	}
+	return text
 }

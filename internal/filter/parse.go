@@ -450,3 +450,20 @@ func cosmetic(line []byte) bool {
 	}
 	return false
 }
+
+// Line returns a line of a list, cut off where no rule is as long.
+func Line(in io.Reader, number int) (string, error) {
+	r := bufio.NewReaderSize(in, maxLine)
+	for {
+		line, err := r.ReadSlice('\n')
+		if number--; number == 0 && len(line) > 0 {
+			return string(bytes.TrimSpace(line)), nil
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = r.ReadSlice('\n')
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}

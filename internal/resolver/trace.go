@@ -11,7 +11,7 @@ import (
 // An Event is one step on the way to an answer, for people.
 type Event struct {
 	At     int64  `json:"at_us"` // microseconds since the question came
-	Kind   string `json:"kind"`  // cache, send, recv, timeout, validate, alias, answer or error; of the server itself zone, names, builtin or refused
+	Kind   string `json:"kind"`  // cache, send, recv, timeout, validate, alias, answer or error; of the server itself zone, names, builtin, filter or refused
 	Zone   string `json:"zone,omitempty"`
 	Server string `json:"server,omitempty"`
 	Name   string `json:"name,omitempty"`

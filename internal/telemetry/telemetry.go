@@ -29,6 +29,7 @@ const (
 	DropMalformed             // a response, or less than a header
 	DropLate                  // the answer took longer than clients wait
 	DropLoad                  // too many were waiting for answers
+	DropPolicy                // a rule of a list says so
 	DropFault                 // no reply could be made, by a fault of port53
 	dropCount
 )
@@ -36,7 +37,7 @@ const (
 // String returns the reason as the metrics have it.
 func (d Drop) String() string {
 	names := [...]string{
-		DropRate: "rate_limit", DropPort: "port", DropMalformed: "malformed", DropLate: "late", DropLoad: "load", DropFault: "fault",
+		DropRate: "rate_limit", DropPort: "port", DropMalformed: "malformed", DropLate: "late", DropLoad: "load", DropPolicy: "policy", DropFault: "fault",
 	}
 	if int(d) < len(names) {
 		return names[d]
@@ -85,6 +86,26 @@ func (l Lookup) String() string {
 	return "unknown"
 }
 
+// A Filtering is what became of an answer that a rule of a list is about.
+type Filtering uint8
+
+// The kinds of it.
+const (
+	FilterBlocked Filtering = iota // something else was answered, or nothing
+	FilterAllowed                  // it went out, since a rule allows it
+	FilterLogged                   // a list whose names are only told of has it
+	filterCount
+)
+
+// String returns what became of it as the metrics have it.
+func (f Filtering) String() string {
+	names := [...]string{FilterBlocked: "blocked", FilterAllowed: "allowed", FilterLogged: "logged"}
+	if int(f) < len(names) {
+		return names[f]
+	}
+	return "unknown"
+}
+
 // An Event is one query and its reply.
 type Event struct {
 	Transport server.Transport
@@ -101,6 +122,7 @@ type Event struct {
 const (
 	typeSlots = 264 // types up to CLA's have a counter each, the rest share the last
 	rcodes    = 25  // up to BADCOOKIE; the rest share the last
+	lists     = 256 // of names that are blocked, by their numbers
 	buckets   = 24  // of latency, up to 2^33 ns: 8.6 s
 	viewSlots = 65  // that of no view, 63 of views, and the last for all that come after many reloads
 )
@@ -126,6 +148,7 @@ type Worker struct {
 	lookups   [lookupCount]counter
 	stale     counter
 	views     [viewSlots]counter
+	filtered  [lists][filterCount]counter
 	_         [64]byte
 }
 
@@ -189,6 +212,9 @@ func (w *Worker) Looked(found Lookup) { w.lookups[found].add(1) }
 
 // Stale counts an answer that was given although it has expired.
 func (w *Worker) Stale() { w.stale.add(1) }
+
+// Filtered counts an answer that a rule of a list is about, by the list's number.
+func (w *Worker) Filtered(list uint8, how Filtering) { w.filtered[list][how].add(1) }
 
 // Panic counts a query that made us panic.
 func (w *Worker) Panic() { w.panics.add(1) }
@@ -262,6 +288,9 @@ func (t *Telemetry) sum() *Worker {
 		add(total.limited[:], w.limited[:])
 		add(total.lookups[:], w.lookups[:])
 		add(total.views[:], w.views[:])
+		for i := range w.filtered {
+			add(total.filtered[i][:], w.filtered[i][:])
+		}
 		total.nanos.add(w.nanos.load())
 		total.in.add(w.in.load())
 		total.out.add(w.out.load())
@@ -276,5 +305,18 @@ func (t *Telemetry) sum() *Worker {
 func add(total, part []counter) {
 	for i := range part {
 		total[i].add(part[i].load())
+	}
+}
+
+// EachFiltered calls f for each list, by its number, and each way that answers went that it has a rule
+// for, with their number.
+func (t *Telemetry) EachFiltered(f func(list int, how Filtering, n uint64)) {
+	total := t.sum()
+	for i := range total.filtered {
+		for how := range filterCount {
+			if n := total.filtered[i][how].load(); n > 0 {
+				f(i, how, n)
+			}
+		}
 	}
 }

@@ -1,0 +1,275 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/app"
+	"port53/internal/wire"
+)
+
+func newFilter(s *streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "filter",
+		Short: "Ask the running resolver what it blocks and why, and update its lists",
+		Long: `filter looks at the lists by which the running resolver blocks names, and at what they
+do: policy.lists, policy.block, policy.allow_names and policy.allow_lists of the
+configuration.
+
+This is what pihole -q, pihole -g and pihole disable do, and the query log and the
+filters of AdGuard Home.`,
+		Example: "  port53 filter test ads.example.com\n  port53 filter list\n  port53 filter pause 5",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newFilterTest(s), newFilterList(s), newFilterUpdate(s), newFilterPause(s), newFilterResume(s))
+	return cmd
+}
+
+func newFilterTest(s *streams) *cobra.Command {
+	var file, socket, client, typ string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "test NAME [--client ADDRESS] [--type TYPE]",
+		Short: "Tell what becomes of a question, and by which rule of which list",
+		Long: `test tells what the running resolver does with the question for a name: that it passes,
+or what is answered instead, and the list, the line and the rule that says so. If the
+answer is in the cache it is looked through as well: aliases, addresses, and what
+HTTPS records lead to. Nobody is asked, and nothing is counted.
+
+Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
+		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 filter test ads.example.com --type AAAA --json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := wire.ParseName(args[0]); err != nil {
+				return failure(exitUsage, "", "name %s: %v", args[0], err)
+			}
+			if _, ok := wire.ParseType(strings.ToUpper(typ)); !ok {
+				return failure(exitUsage, "types are such as A, AAAA and HTTPS", "type %q is not known", typ)
+			}
+			if _, err := netip.ParseAddr(client); client != "" && err != nil {
+				return failure(exitUsage, "clients are told by their addresses, such as 10.9.0.7", "client %q is no address", client)
+			}
+			q := url.Values{"name": {args[0]}, "type": {strings.ToUpper(typ)}}
+			if client != "" {
+				q.Set("client", client)
+			}
+			var r app.FilterTested
+			if err := call(cmd.Context(), file, socket, "GET", "/filter/test?"+q.Encode(), &r); err != nil {
+				return err
+			}
+			blocked := r.Action != "pass" && r.Action != "allow" && r.Action != "log"
+			if asJSON {
+				if err := s.printJSON(r); err != nil {
+					return err
+				}
+			} else {
+				s.printTested(&r)
+			}
+			if blocked {
+				return &exit{code: exitFindings}
+			}
+			return nil
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	cmd.Flags().StringVar(&client, "client", "", "who asks; without, this machine")
+	cmd.Flags().StringVar(&typ, "type", "A", "the type that is asked for")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// printTested tells what becomes of a question.
+func (s *streams) printTested(r *app.FilterTested) {
+	if r.Paused {
+		fmt.Fprintln(s.out, "nothing is filtered now: port53 filter resume ends the pause")
+	}
+	switch r.Action {
+	case "pass":
+		fmt.Fprintf(s.out, "%s %s from %s passes: no list that counts for this client now has a rule for it\n", r.Name, r.Type, r.Client)
+		return
+	case "allow":
+		fmt.Fprintf(s.out, "%s %s from %s passes, since a rule allows it\n", r.Name, r.Type, r.Client)
+	case "log":
+		fmt.Fprintf(s.out, "%s %s from %s passes, and is told of\n", r.Name, r.Type, r.Client)
+	default:
+		fmt.Fprintf(s.out, "%s %s from %s is blocked: %s\n", r.Name, r.Type, r.Client, r.Action)
+	}
+	if r.Line == 0 {
+		fmt.Fprintf(s.out, "  %s of the configuration\n", r.List)
+		return
+	}
+	fmt.Fprintf(s.out, "  list %s, line %d", r.List, r.Line)
+	if r.Rule != "" {
+		fmt.Fprintf(s.out, ": %s", r.Rule)
+	}
+	if r.Cause != "name" {
+		fmt.Fprintf(s.out, " (by the %s in the answer)", r.Cause)
+	}
+	fmt.Fprintln(s.out)
+}
+
+func newFilterList(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Show the lists, how many rules they have, and what is wrong with them",
+		Long: `list shows the lists that the running resolver has: where each is from, when it was
+read, how many rules it has, how many of its lines are none, how many answers it has
+blocked since the server started, and why it could not be read again if so.`,
+		Example: "  port53 filter list\n  port53 filter list --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var r app.FilterStatus
+			if err := call(cmd.Context(), file, socket, "GET", "/filter/lists", &r); err != nil {
+				return err
+			}
+			if asJSON {
+				return s.printJSON(r)
+			}
+			for i := range r.Lists {
+				s.printList(&r.Lists[i])
+			}
+			fmt.Fprintf(s.out, "%d rules in %.1f MiB\n", r.Rules, float64(r.Octets)/(1<<20))
+			if r.Paused != nil {
+				fmt.Fprintf(s.out, "nothing is filtered until %s\n", r.Paused.Local().Format("15:04:05"))
+			}
+			return nil
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *streams) printList(l *app.ListStatus) {
+	loaded := "never"
+	if l.Loaded != nil {
+		loaded = l.Loaded.Local().Format("2006-01-02 15:04")
+	}
+	fmt.Fprintf(s.out, "%s: %d rules, read %s, %d answers blocked\n  from %s\n", l.Name, l.Stats.Rules, loaded, l.Blocked, l.From)
+	if n := l.Stats.Skipped + l.Stats.NoRegex + l.Stats.Wrong; n > 0 {
+		fmt.Fprintf(s.out, "  %d lines skipped (for web pages and URLs %d, regular expressions %d, not understood %d)\n",
+			n, l.Stats.Skipped, l.Stats.NoRegex, l.Stats.Wrong)
+	}
+	for _, n := range l.Stats.Notes {
+		fmt.Fprintf(s.out, "  line %d: %s\n", n.Line, wire.Printable(n.Text))
+	}
+	if l.Problem != "" {
+		fmt.Fprintf(s.out, "  problem: %s\n", wire.Printable(l.Problem))
+	}
+}
+
+func newFilterUpdate(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "update [LIST]",
+		Short: "Read the lists again now, and fetch those that have a URL",
+		Long: `update has the running resolver look at its lists now, at all or at one: files are read
+again, and servers are asked whether theirs have changed. A list that cannot be had, or
+is none, goes on as it was.
+
+This is what pihole -g does.
+Exit codes: 0 all lists are as they should be, 1 one is not, 2 no server was reached.`,
+		Example: "  port53 filter update\n  port53 filter update ads --json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q := url.Values{}
+			if len(args) == 1 {
+				q.Set("list", args[0])
+			}
+			var all []app.FilterUpdated
+			err := call(cmd.Context(), file, socket, "POST", "/filter/update?"+q.Encode(), &all)
+			var e *exit
+			if err != nil && (!errors.As(err, &e) || e.code != exitFindings || all == nil) {
+				return err
+			}
+			if asJSON {
+				if printErr := s.printJSON(all); printErr != nil {
+					return printErr
+				}
+				return err
+			}
+			for _, u := range all {
+				state := "unchanged"
+				if u.Changed {
+					state = "read"
+				}
+				if u.Problem != "" {
+					state = "as it was"
+				}
+				fmt.Fprintf(s.out, "%s: %s, %d rules\n", u.Name, state, u.Stats.Rules)
+			}
+			return err
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newFilterPause(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "pause MINUTES",
+		Short: "Let all answers pass for some minutes",
+		Long: `pause has the running resolver block nothing for so many minutes, at most a day; then it
+goes on by itself, and so it does after a restart.
+
+This is what pihole disable 5m does.`,
+		Example: "  port53 filter pause 5\n  port53 filter resume",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			minutes, err := strconv.Atoi(args[0])
+			if err != nil || minutes < 1 || minutes > int((24*time.Hour)/time.Minute) {
+				return failure(exitUsage, "port53 filter pause 5", "%s is no number of minutes from 1 to 1440", args[0])
+			}
+			return s.pause(cmd, file, socket, minutes, asJSON)
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newFilterResume(s *streams) *cobra.Command {
+	var file, socket string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "resume",
+		Short:   "End a pause",
+		Long:    "resume has the running resolver block again what its lists say.\n\nThis is what pihole enable does.",
+		Example: "  port53 filter resume",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return s.pause(cmd, file, socket, 0, asJSON) },
+	}
+	socketFlags(cmd, &file, &socket)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (s *streams) pause(cmd *cobra.Command, file, socket string, minutes int, asJSON bool) error {
+	var r app.FilterPaused
+	if err := call(cmd.Context(), file, socket, "POST", "/filter/pause?minutes="+strconv.Itoa(minutes), &r); err != nil {
+		return err
+	}
+	switch {
+	case asJSON:
+		return s.printJSON(r)
+	case r.Until == nil:
+		fmt.Fprintln(s.out, "answers are filtered")
+	default:
+		fmt.Fprintf(s.out, "nothing is filtered until %s\n", r.Until.Local().Format("15:04:05"))
+	}
+	return nil
+}

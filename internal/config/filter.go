@@ -1,0 +1,307 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A FilterList is a list of names that others publish, or of one's own.
+type FilterList struct {
+	Name    string        `yaml:"name" is:"label" required:"true" doc:"The list's name, for policy.block, for the log and metrics, and for those who ask why: letters, digits, and - _ between them."`
+	File    string        `yaml:"file" is:"path" default:"" doc:"The file that has the list. It is followed as it changes. A list has either a file or a url." why:"A list comes from one place."`
+	URL     string        `yaml:"url" is:"url" default:"" doc:"Where the list is fetched from, by https. The last good copy is kept in state_dir, and used until a better one is there." why:"As file."`
+	Format  string        `yaml:"format" is:"word" words:"auto hosts names domains adblock rpz" default:"auto" doc:"How the list is written. hosts: an address and names; names: a name a line, *.name being the names below it; domains: names, with or without a star, with all below them; adblock: ||name^ and what else names are told by; rpz: a response policy zone as text. auto: each line tells, whether it is as in hosts, names or adblock." why:"Lists mix them."`
+	Regex   bool          `yaml:"regex" default:"false" doc:"Whether regular expressions of the list (RE2) count. Each is tried with every name that is new." why:"They take time, and what they are about is hard to see."`
+	Every   time.Duration `yaml:"every" default:"1d" min:"10m" max:"30d" doc:"How often a url is asked whether the list has changed, a tenth sooner or later." why:"Lists change daily, and their publishers ask not to be asked more often."`
+	MaxSize Size          `yaml:"max_size" default:"64MiB" min:"1KiB" max:"4GiB" doc:"Octets of the list. One that has more is not taken, and the one before goes on." why:"The largest lists in use have 40 MiB."`
+}
+
+// A FilterBlock says for whom a list counts, and what is answered then.
+type FilterBlock struct {
+	List      string         `yaml:"list" is:"label" required:"true" doc:"The name of one of policy.lists."`
+	Answer    []string       `yaml:"answer" is:"answer" lone:"true" beside:"address=Addresses" default:"nxdomain" doc:"What is answered in place of what there is: nxdomain, that the name does not exist; nodata, that it has no such records; refuse; drop, nothing; {address: 192.0.2.9}, an address, of each family one or more; or log, what there is, and it is counted." why:"Clients ask for nothing else then."`
+	Addresses []netip.Addr   // of answer
+	Clients   []netip.Prefix `yaml:"clients" default:"" doc:"Networks, or names of networks, of the clients that it is for. Empty: all." why:"Whoever asks."`
+	Hours     []Hours        `yaml:"hours" is:"hours" lone:"true" default:"" doc:"When it counts: days, hours, or both, such as mon-fri 08:00-16:00, sat,sun or 22:00-06:00. Hours that end before they begin end in the next day. Empty: always." why:"What is bad is bad at any time."`
+	TimeZone  string         `yaml:"time_zone" is:"time-zone" default:"" doc:"The time zone of hours, such as Europe/Berlin. Empty: that of the machine." why:"Hours are those of the people here."`
+	Reason    string         `yaml:"reason" is:"word" words:"blocked censored filtered" default:"blocked" doc:"The Extended DNS Error that goes with the answer (RFC 8914): blocked, by whoever runs the server (15); censored, by somebody whom he has to obey (16); filtered, since the client wanted it (17)." why:"It is your list."`
+}
+
+// Addrs returns the addresses of an answer that is some, nil of any other.
+func (b *FilterBlock) Addrs() []netip.Addr {
+	list := slices.Clone(b.Addresses)
+	for _, text := range b.Answer {
+		if a, err := netip.ParseAddr(text); err == nil {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// Hours are a part of some days of the week.
+type Hours struct {
+	Days     uint8 // bit d is set for weekday d, Sunday being 0
+	From, To int   // minutes since midnight, To not being one of them; To before From is in the next day
+	text     string
+}
+
+// String returns the hours as they were written.
+func (h Hours) String() string { return h.text }
+
+// filterText says what a value looks like that lists and blocks have.
+func (f form) filterText() string {
+	switch f {
+	case formAnswer:
+		return "nxdomain, nodata, refuse, drop, log, or {address: 192.0.2.9}"
+	case formHours:
+		return "days, hours or both, such as mon-fri 08:00-16:00"
+	case formURL:
+		return "a URL such as https://lists.example/ads.txt"
+	}
+	return "a time zone such as Europe/Berlin"
+}
+
+// weekdays are the days as hours name them.
+func weekdays() []string { return []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"} }
+
+const allDay = 24 * 60
+
+// parseHours reads hours such as "mon-fri 08:00-16:00", "sat,sun" or "22:00-06:00".
+func (k *key) parseHours(s scalar) (any, *problem) {
+	h := Hours{Days: 0x7F, To: allDay, text: s.text}
+	fields := strings.Fields(strings.ToLower(s.text))
+	if len(fields) > 0 && !strings.Contains(fields[0], ":") {
+		var bad string
+		if h.Days, bad = parseDays(fields[0]); bad != "" {
+			return nil, expected(k, s, quote(bad)+" is no day of the week, nor a range of them: they are "+oneOf(weekdays()))
+		}
+		if fields = fields[1:]; len(fields) == 0 {
+			return h, nil
+		}
+	}
+	if len(fields) != 1 {
+		return nil, expected(k, s, "")
+	}
+	from, to, _ := strings.Cut(fields[0], "-")
+	var ok1, ok2 bool
+	h.From, ok1 = parseMinute(from)
+	h.To, ok2 = parseMinute(to)
+	switch {
+	case !ok1 || !ok2:
+		return nil, expected(k, s, "times are written 08:00, the end of a day 24:00")
+	case h.From == h.To || h.From == allDay:
+		return nil, expected(k, s, "that is no time at all; leave the hours out for the whole day")
+	}
+	return h, nil
+}
+
+func parseDays(text string) (days uint8, bad string) {
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		a := slices.Index(weekdays(), first)
+		b := a
+		if isRange {
+			b = slices.Index(weekdays(), last)
+		}
+		if a < 0 || b < 0 {
+			return 0, part
+		}
+		for d := a; ; d = (d + 1) % 7 {
+			days |= 1 << d
+			if d == b {
+				break
+			}
+		}
+	}
+	return days, ""
+}
+
+func parseMinute(text string) (int, bool) {
+	var h, m int
+	if n, err := fmt.Sscanf(text, "%d:%d", &h, &m); n != 2 || err != nil || len(text) > 5 || text[len(text)-3] != ':' ||
+		h < 0 || m < 0 || m > 59 || h*60+m > allDay || strings.Trim(text, "0123456789:") != "" {
+		return 0, false
+	}
+	return h*60 + m, true
+}
+
+// answerWords are the answers that are no addresses.
+func answerWords() []string { return []string{"nxdomain", "nodata", "refuse", "drop", "log"} }
+
+func (k *key) parseAnswer(s scalar) (any, *problem) {
+	if slices.Contains(answerWords(), s.text) {
+		return s.text, nil
+	}
+	if a, err := netip.ParseAddr(s.text); err == nil && a.Zone() == "" {
+		return a.String(), nil
+	}
+	return nil, expected(k, s, meant(nearest(s.text, answerWords())))
+}
+
+func (k *key) parseURL(s scalar) (any, *problem) {
+	if s.text == "" && k.hasDef {
+		return "", nil
+	}
+	u, err := url.Parse(s.text)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "" || len(s.text) > maxPath || strings.ContainsFunc(s.text, func(r rune) bool { return r <= ' ' || r == 0x7F }):
+		return nil, expected(k, s, "")
+	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+		return nil, expected(k, s, "without TLS whoever is on the way can put names into the list: write https")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, expected(k, s, "")
+	case u.User != nil:
+		return nil, expected(k, s, "a configuration is read by many: it is no place for a password")
+	}
+	return s.text, nil
+}
+
+func loopbackHost(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback() || host == "localhost"
+}
+
+func (k *key) parseTimeZone(s scalar) (any, *problem) {
+	if s.text == "" {
+		return "", nil
+	}
+	if _, err := time.LoadLocation(s.text); err != nil || s.text == "Local" {
+		return nil, expected(k, s, "names are those of the files in /usr/share/zoneinfo, which this machine needs to have")
+	}
+	return s.text, nil
+}
+
+// Location returns the time zone of hours.
+func (b *FilterBlock) Location() *time.Location {
+	if b.TimeZone != "" {
+		if zone, err := time.LoadLocation(b.TimeZone); err == nil {
+			return zone
+		}
+	}
+	return time.Local
+}
+
+// maxFilterLists is how many lists there can be: package filter tells 250 apart, and some are for
+// names that are allowed.
+const maxFilterLists = 128
+
+// checkFilters reports lists that are none, or that nobody uses, and blocks of lists that are not there.
+func (d *decoder) checkFilters() {
+	c := d.config
+	p := &c.Policy
+	if !c.Recurses() {
+		for _, path := range []string{"policy.lists", "policy.block", "policy.allow_names", "policy.allow_lists"} {
+			at, set := d.at(path)
+			if n := map[string]int{"policy.lists": len(p.Lists), "policy.block": len(p.Block), "policy.allow_names": len(p.AllowNames), "policy.allow_lists": len(p.AllowLists)}[path]; set && n > 0 {
+				d.fail(at, path+": an authoritative server filters nothing: what is in its zones is its own", "remove it, or choose role: internal-resolver")
+			}
+		}
+		return
+	}
+	known := map[string]position{}
+	for i := range p.Lists {
+		l := &p.Lists[i]
+		at, _ := d.atIndex("policy.lists.name", int32(i))
+		switch first, again := known[l.Name]; {
+		case again:
+			d.fail(at, fmt.Sprintf("list %s is already defined at %s", quote(l.Name), d.line(first, at)), "remove one of them")
+		case !filterName(l.Name):
+			d.fail(at, fmt.Sprintf("policy.lists[%d].name: expected at most 32 letters, digits, and - _ between them, found %s", i, quote(l.Name)), "")
+		case i >= maxFilterLists:
+			d.fail(at, fmt.Sprintf("there are %d lists, and at most %d can be", len(p.Lists), maxFilterLists), "lists of one's own can be one file")
+			return
+		}
+		known[l.Name] = at
+		switch {
+		case l.File == "" && l.URL == "":
+			d.fail(at, "list "+quote(l.Name)+": it has neither a file nor a url", "add file: lists/"+l.Name+".txt, or url: https://…")
+		case l.File != "" && l.URL != "":
+			d.fail(at, "list "+quote(l.Name)+": it has a file and a url", "remove one of them")
+		}
+	}
+	d.checkBlocks(c, "policy", -1, known)
+	for i := range c.Views {
+		d.checkBlocks(c.InView(i), "views.policy", int32(i), known)
+	}
+}
+
+// checkBlocks reports what is wrong with the blocks of a configuration, that of the view at index
+// view, or of none, and lists that are not known.
+func (d *decoder) checkBlocks(c *Config, path string, view int32, known map[string]position) {
+	p, of, what := &c.Policy, int32(0), path
+	if view >= 0 {
+		of, what = view, "view "+quote(c.View())+": policy"
+	}
+	missing := func(at position, what, name string) {
+		names := make([]string, 0, len(known))
+		for n := range known {
+			names = append(names, n)
+		}
+		slices.Sort(names)
+		hint := meant(nearest(name, names))
+		if hint == "" {
+			hint = "add it to policy: {lists: [{name: " + yamlText(name) + ", file: lists/" + name + ".txt}]}"
+		}
+		d.fail(at, what+"there is no list "+quote(name), hint)
+	}
+	if _, own := d.atIndex(path+".block", of); own || view < 0 {
+		section := d.table.find(path + ".block")
+		for i := range p.Block {
+			d.checkBlock(&p.Block[i], path+".block", section.nested(view, i), fmt.Sprintf("%s.block[%d]: ", what, i), known, missing)
+		}
+	}
+	if _, own := d.atIndex(path+".allow_lists", of); !own && view >= 0 {
+		return
+	}
+	for i, name := range p.AllowLists {
+		if _, ok := known[name]; !ok {
+			missing(d.item(path+".allow_lists", of, i), fmt.Sprintf("%s.allow_lists[%d]: ", what, i), name)
+		}
+	}
+}
+
+// checkBlock reports what is wrong with one block.
+func (d *decoder) checkBlock(b *FilterBlock, path string, index int32, what string, known map[string]position, missing func(at position, what, name string)) {
+	if _, ok := known[b.List]; !ok {
+		at, _ := d.atIndex(path+".list", index)
+		missing(at, what, b.List)
+	}
+	words := 0
+	for _, a := range b.Answer {
+		if slices.Contains(answerWords(), a) {
+			words++
+		}
+	}
+	if words > 1 || words == 1 && len(b.Addrs()) > 0 || words+len(b.Addrs()) == 0 {
+		at, _ := d.atIndex(path+".answer", index)
+		d.fail(at, what+"answer: expected one word, or addresses", "of "+oneOf(answerWords())+" there can be one")
+	}
+	if zone, set := d.atIndex(path+".time_zone", index); set && len(b.Hours) == 0 {
+		d.fail(zone, what+"time_zone is set, and there are no hours", "add hours: mon-fri 08:00-16:00, or remove it")
+	}
+}
+
+// filterName reports whether a list can have a name: files are named by it.
+func filterName(name string) bool {
+	ok := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
+	}
+	return name != "" && len(name) <= 32 && strings.Trim(name, "-_") == name && !strings.ContainsFunc(name, func(r rune) bool { return !ok(r) })
+}
+
+// checkFilterFiles reports files of lists that cannot be read.
+func (d *decoder) checkFilterFiles() {
+	for i, l := range d.config.Policy.Lists {
+		if l.File == "" {
+			continue
+		}
+		if p := unreadable(l.File); p != nil {
+			at, _ := d.atIndex("policy.lists.file", int32(i))
+			d.fail(at, fmt.Sprintf("list %s: %s %s", quote(l.Name), printable(l.File), p.text), p.hint)
+		}
+	}
+}

@@ -1,0 +1,219 @@
+package engine
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"port53/internal/cache"
+	"port53/internal/filter"
+	"port53/internal/policy"
+	"port53/internal/server"
+	"port53/internal/telemetry"
+	"port53/internal/wire"
+)
+
+// A filtering is what a worker judges questions with.
+type filtering struct {
+	by      filter.Searcher
+	asked   filter.Question
+	verdict filter.Verdict
+	message wire.Message // of renamed
+}
+
+// judge asks what the client's policy does with the question in hand and, if that is answered, with
+// the answer that stands in the reply. It reports whether something else is to be answered: see
+// block. hit is the answer's place in the cache; nil: it has none.
+//
+// That no rule of any list is about an answer is remembered beside it: nothing is looked for then, for
+// no client, until the lists are others.
+func (w *worker) judge(r *Recursion, hit *cache.Hit, answered bool) bool {
+	set, p := w.gen.Filter, w.view.Policy
+	if set == nil || p == nil || hit != nil && hit.Mark == set.Mark {
+		return false
+	}
+	query, q := &w.query, &w.asked
+	*q = filter.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr()}
+	if answered {
+		q.Reply, q.Body, q.Answers = w.builder.Bytes(), wire.HeaderLen+query.QuestionLen(), w.builder.Count(wire.Answer)
+	}
+	if !set.Touched(q, &w.by) {
+		if answered && hit != nil {
+			r.Cache.Mark(w.cacheKey(), hit, set.Mark)
+		}
+		return false
+	}
+	q.Now, q.Local = time.Now().Unix(), w.view.Zones.Find(&query.Name) != nil
+	w.verdict = set.Judge(p, q, &w.by)
+	v := &w.verdict
+	if v.Logged && (answered || v.Action.Blocks()) {
+		w.record.Filtered(v.LogList, telemetry.FilterLogged)
+	}
+	switch {
+	case v.Action.Blocks():
+		w.record.Filtered(v.List, telemetry.FilterBlocked)
+		return true
+	case v.Action == filter.Allow && answered:
+		w.record.Filtered(v.List, telemetry.FilterAllowed)
+	}
+	return false
+}
+
+// policyTTL is the time to live, in seconds, of what a policy answers: lists change, and whoever has
+// something allowed does not want to wait.
+const policyTTL = 10
+
+// policySOA is the data of the SOA record that says how long a denial may be kept.
+var policySOA = []byte("\x09localhost\x00\x06nobody\x07invalid\x00" +
+	"\x00\x00\x00\x01\x00\x00\x0e\x10\x00\x00\x04\xb0\x00\x09\x3a\x80\x00\x00\x00\x0a")
+
+// block answers as the verdict says in place of what the reply has.
+func (w *worker) block(r *Recursion) int {
+	v, b := &w.verdict, &w.builder
+	if w.source != nil {
+		w.source.Kind, w.source.Text = FromFilter, w.gen.Filter.Describe(v)
+	}
+	b.Reset()
+	b.ClearFlags(wire.FlagAA | wire.FlagTC | wire.FlagAD)
+	b.SetRcode(wire.NoError)
+	w.ede, w.edeText = v.EDE, v.Text
+	class, key := policy.NoData, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name()))
+	ok := true
+	switch v.Action {
+	case filter.Drop:
+		w.record.Drop(telemetry.DropPolicy, w.peer.Transport, len(w.query.Msg))
+		return 0
+	case filter.Refuse:
+		return w.fail(wire.Refused, v.EDE)
+	case filter.Fail:
+		return w.fail(wire.ServFail, v.EDE)
+	case filter.Alias:
+		if v.Cause == filter.ByName {
+			return w.alias(r, v.Target)
+		}
+		ok = w.appendOwned(wire.Authority, wire.TypeSOA, policySOA)
+	case filter.NXDomain:
+		class = policy.NXDomain
+		b.SetRcode(wire.NXDomain)
+		ok = w.appendOwned(wire.Authority, wire.TypeSOA, policySOA)
+	case filter.Address:
+		for _, a := range v.Addrs {
+			switch typ := w.query.Type; {
+			case a.Is4() && (typ == wire.TypeA || typ == wire.TypeANY):
+				addr := a.As4()
+				ok = ok && w.appendOwned(wire.Answer, wire.TypeA, addr[:])
+			case a.Is6() && (typ == wire.TypeAAAA || typ == wire.TypeANY):
+				addr := a.As16()
+				ok = ok && w.appendOwned(wire.Answer, wire.TypeAAAA, addr[:])
+			}
+		}
+		if class = policy.Positive; b.Count(wire.Answer) == 0 {
+			class = policy.NoData
+			ok = w.appendOwned(wire.Authority, wire.TypeSOA, policySOA)
+		}
+	default:
+		ok = w.appendOwned(wire.Authority, wire.TypeSOA, policySOA)
+	}
+	if !ok {
+		b.Truncate()
+	}
+	return w.deliver(class, key)
+}
+
+// appendOwned appends a record whose owner is the question's name.
+func (w *worker) appendOwned(s wire.Section, t wire.Type, data []byte) bool {
+	rr := w.builder.Grow(s, 12+len(data), 1)
+	if rr == nil {
+		return false
+	}
+	binary.BigEndian.PutUint16(rr, 0xC000|wire.HeaderLen)
+	binary.BigEndian.PutUint16(rr[2:], uint16(t))
+	binary.BigEndian.PutUint16(rr[4:], uint16(wire.ClassIN))
+	binary.BigEndian.PutUint32(rr[6:], policyTTL)
+	binary.BigEndian.PutUint16(rr[10:], uint16(len(data)))
+	copy(rr[12:], data)
+	return true
+}
+
+// alias answers with the name that a rule has in place of the question's, and what that has, which
+// is not judged again: there is no loop.
+func (w *worker) alias(r *Recursion, target []byte) int {
+	if t := w.query.Type; t == wire.TypeCNAME || w.source != nil {
+		if !w.appendOwned(wire.Answer, wire.TypeCNAME, target) {
+			w.builder.Truncate()
+		}
+		return w.deliver(policy.Positive, 0)
+	}
+	to, err := w.peer.Detach()
+	if err != nil {
+		return w.fail(wire.ServFail, wire.EDEOther)
+	}
+	p := w.suspend(to, 0)
+	p.recursion, p.alias = r, target
+	req := w.request()
+	req.Name, req.Waiter, req.Arrived = target, p, p.arrived
+	r.Resolver.Ask(&req)
+	return server.Pending
+}
+
+// renamed makes the reply of an alias and the answer to the question for what it leads to.
+func (w *worker) renamed(target []byte, a *cache.Answer) int {
+	b, m := &w.builder, &w.message
+	msg := wire.AppendQuery(nil, 0, wire.FlagQR, target, w.query.Type)
+	binary.BigEndian.PutUint16(msg[6:], a.Counts[wire.Answer])
+	binary.BigEndian.PutUint16(msg[8:], a.Counts[wire.Authority])
+	if m.Parse(append(msg, a.Body...)) != 0 {
+		return w.fail(wire.ServFail, wire.EDEOther)
+	}
+	b.SetRcode(a.Rcode)
+	ok := w.appendOwned(wire.Answer, wire.TypeCNAME, target)
+	for i := range m.Records {
+		rec := &m.Records[i]
+		if rec.Section == wire.Additional || !ok {
+			continue
+		}
+		rr := b.Grow(rec.Section, len(rec.Owner)+10+len(rec.Data), 1)
+		if ok = rr != nil; !ok {
+			continue
+		}
+		n := copy(rr, rec.Owner)
+		binary.BigEndian.PutUint16(rr[n:], uint16(rec.Type))
+		binary.BigEndian.PutUint16(rr[n+2:], uint16(rec.Class))
+		binary.BigEndian.PutUint32(rr[n+4:], min(rec.TTL, policyTTL))
+		binary.BigEndian.PutUint16(rr[n+8:], uint16(len(rec.Data)))
+		copy(rr[n+10:], rec.Data)
+	}
+	if !ok {
+		b.Truncate()
+	}
+	return w.deliver(policy.Positive, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name())))
+}
+
+// A Judged is what a policy does with a question.
+type Judged struct {
+	Verdict filter.Verdict
+	Text    string // which rule it was; empty: none
+}
+
+// Judge tells what the policy of a view does with a question of a client and, if there is one, with
+// the answer to it: the records behind the question of a message. Nothing is counted.
+func (e *Engine) Judge(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) Judged {
+	g := e.now.Load()
+	if g.Filter == nil || view.Policy == nil {
+		return Judged{}
+	}
+	var split wire.SplitName
+	split.Set(name)
+	q := filter.Question{Name: &split, Type: typ, Client: client, Now: time.Now().Unix(), Local: view.Zones.Find(&split) != nil}
+	if answer != nil {
+		msg := wire.AppendQuery(nil, 0, wire.FlagQR, name, typ)
+		q.Reply, q.Body, q.Answers = append(msg, answer.Body...), len(msg), int(answer.Counts[wire.Answer])
+	}
+	by := new(filter.Searcher)
+	v := g.Filter.Judge(view.Policy, &q, by)
+	j := Judged{Verdict: v}
+	if v.Action != filter.Pass || v.Logged {
+		j.Text = g.Filter.Describe(&v)
+	}
+	return j
+}
