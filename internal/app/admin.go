@@ -22,6 +22,7 @@ type Status struct {
 	Config   string           `json:"config"`
 	Reloaded time.Time        `json:"reloaded"`
 	Healthy  bool             `json:"last_reload_succeeded"`
+	Sandbox  Sandbox          `json:"sandbox"`
 	Views    []string         `json:"views,omitempty"` // in the order in which they are tried
 	Zones    []zones.Status   `json:"zones"`
 }
@@ -33,6 +34,7 @@ func (a *App) Status(name, view string) (any, error) {
 		Uptime: time.Since(a.started).Round(time.Second).String(), Listen: a.server.Addrs(),
 		Config: g.config.File(), Reloaded: g.applied, Healthy: a.reloads.healthy(), Zones: a.manager.Status(),
 	}
+	s.Sandbox = a.sandbox
 	s.Views = g.config.ViewNames()
 	if view != "" && !slices.Contains(s.Views, view) {
 		return nil, fmt.Errorf("there is no view %s", view)

@@ -109,7 +109,8 @@ type succession struct {
 	watching  sync.Once  // rules of others
 
 	startedWith *config.Config // keys that only count at a start have the values of this
-	confined    bool           // to the places that were its own at the start
+	sandbox     Sandbox
+	confined    bool // to the places that were its own at the start
 }
 
 // New binds all listeners, becomes the configured user and loads the zones. Bad

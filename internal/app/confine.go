@@ -76,3 +76,9 @@ func placesOf(c *config.Config) (p places) {
 	}
 	return p
 }
+
+// Sandbox is what a server has given up beside its rights.
+type Sandbox struct {
+	Files string `json:"files"` // by what files are confined; off, or that the kernel cannot
+	Calls string `json:"calls"` // which system calls are refused: strict, or fewer; off, or that the kernel cannot
+}

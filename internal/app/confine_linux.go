@@ -56,17 +56,43 @@ func keepNothing() error {
 }
 
 // confine gives up for good what a server of c has no need of: capabilities, unless it stays
-// root, and the files that are in none of its places, if the kernel has Landlock.
+// root, the files that are in none of its places, and system calls, as far as the kernel can.
 func (a *App) confine(c *config.Config) error {
 	if os.Geteuid() != 0 {
 		if err := keepNothing(); err != nil {
 			a.log.Warn("rights are kept that nothing needs", "problem", err.Error()) // somebody forbids even that
 		}
 	}
-	switch {
-	case c.Sandbox == "off":
+	if c.Sandbox == "off" {
+		a.sandbox = Sandbox{Files: "off", Calls: "off"}
 		return nil
 	}
+	a.sandbox = Sandbox{Files: "not on this kernel", Calls: "not on this kernel"}
+	if err := a.confineFiles(c); err != nil {
+		return err
+	}
+	if c.Sandbox == "files" {
+		a.sandbox.Calls = "off"
+		return nil
+	}
+	switch err := confineCalls(c.Firewall.Manage); {
+	case errors.Is(err, errNoFilter):
+		a.log.Info(err.Error())
+		return nil
+	case err != nil:
+		return fmt.Errorf("sandbox: %w; write sandbox: files to do without", err)
+	}
+	a.sandbox.Calls = "strict"
+	if c.Firewall.Manage {
+		a.sandbox.Calls = "programs may be started (firewall.manage)"
+	}
+	a.log.Info("system calls are filtered", "profile", a.sandbox.Calls)
+	return nil
+}
+
+// confineFiles gives up for good the files that are in none of the places of a server of c, if
+// the kernel has Landlock.
+func (a *App) confineFiles(c *config.Config) error {
 	abi, err := landlocksys.LandlockGetABIVersion()
 	if err != nil || abi < 1 {
 		a.log.Info("files are not confined: this kernel has no Landlock")
@@ -100,6 +126,7 @@ func (a *App) confine(c *config.Config) error {
 		return fmt.Errorf("sandbox: %w; write sandbox: off to do without", err)
 	}
 	a.confined = true
+	a.sandbox.Files = fmt.Sprintf("Landlock %d", abi)
 	a.log.Info("files are confined", "landlock_abi", abi, "read", p.read, "write", p.write)
 	return nil
 }

@@ -81,6 +81,16 @@ func (h *home) attempts() []tried {
 		{"list a directory elsewhere", func() error { _, err := os.ReadDir(h.path("../open")); return err }(), false},
 		{"start a program", exec.Command("/bin/true").Run(), false},
 		{"become root", syscall.Setuid(0), false},
+		{"trace a process", called(unix.SYS_PTRACE, unix.PTRACE_CONT, uintptr(os.Getppid())), false},
+		{"mount", unix.Mount("none", h.path("state"), "tmpfs", 0, ""), false},
+		{"have a user's namespace", unix.Unshare(unix.CLONE_NEWUSER), false},
+		{"fork into a namespace", forked(unix.CLONE_NEWUSER), false},
+		{"have another root", unix.Chroot(h.path("state")), false},
+		{"look for keys of the kernel", func() error { _, err := unix.KeyctlSearch(unix.KEY_SPEC_SESSION_KEYRING, "user", "x", 0); return err }(), false},
+		{"load a program into the kernel", called(unix.SYS_BPF), false},
+		{"have a ring of system calls", called(unix.SYS_IO_URING_SETUP), false},
+		{"make a device", unix.Mknod(h.path("state/device"), unix.S_IFIFO|0o600, 0), false},
+		{"set the clock", called(unix.SYS_CLOCK_SETTIME), false},
 		{"bind a port of root's", func() error {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 			if err != nil {
@@ -95,6 +105,23 @@ func (h *home) attempts() []tried {
 		{"read a zone", read(h.path("test.zone")), true},
 		{"read its own memory", read("/proc/self/status"), true},
 	}
+}
+
+// called is what becomes of a system call whose other arguments are nothing: who may make it is told
+// something else than that it may not.
+func called(number uintptr, args ...uintptr) error {
+	args = append(args, 0, 0)
+	if _, _, errno := syscall.Syscall6(number, args[0], args[1], 0, 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// forked makes a child with flags, which waits for nothing.
+func forked(flags uintptr) error {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
+	return cmd.Run()
 }
 
 // TestConfined has a server become nobody and try for what it has no need of; what it has need
@@ -124,7 +151,7 @@ func TestConfined(t *testing.T) {
 	h.must(h.start(text))
 	for key, want := range map[string]string{
 		"CapBnd": "0000000000000000", "CapEff": "0000000000000000", "CapPrm": "0000000000000000", "CapInh": "0000000000000000", "CapAmb": "0000000000000000",
-		"NoNewPrivs": "1", "Uid": "65534 65534 65534 65534",
+		"NoNewPrivs": "1", "Seccomp": "2", "Uid": "65534 65534 65534 65534",
 	} {
 		for _, got := range threads(t, key) {
 			if got != want {

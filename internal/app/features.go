@@ -20,6 +20,7 @@ func Features() []Feature {
 		{"late addresses", linux, "addresses are bound before the machine has them (IP_FREEBIND)", "an address that is not there yet is left out until a reload"},
 		{"networks", linux, "networks of interfaces are followed as they change (netlink)", "they are read at the start and at a reload"},
 		{"landlock", confined, how, "files are not confined: use the system's own means"},
+		{"seccomp", linux, "system calls that a server has no use for are refused (seccomp)", "system calls are not filtered: use the system's own means"},
 		{"capabilities", linux, "all rights are given up once the sockets are bound", "the rights of the user that it runs as stay"},
 		{"user", unix, "root is given up for another user", "user is refused in the configuration"},
 		{"signals", unix, "SIGHUP reloads", "port53 reload does"},

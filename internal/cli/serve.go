@@ -421,6 +421,7 @@ knotc zone-status do.`,
 func (s *streams) printStatus(st *app.Status, whole bool) error {
 	if whole {
 		fmt.Fprintf(s.out, "up %s, serving %v, configuration %s of %s\n", st.Uptime, st.Listen, st.Config, st.Reloaded.Format(time.RFC3339))
+		fmt.Fprintf(s.out, "sandbox: files %s, system calls %s\n", st.Sandbox.Files, st.Sandbox.Calls)
 		if !st.Healthy {
 			fmt.Fprintln(s.out, "the last reload failed: see the log")
 		}

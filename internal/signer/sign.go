@@ -200,7 +200,7 @@ func (s *signing) apexSets() {
 
 // chain makes the list of what is written, and the order of the hashes.
 func (s *signing) chain() error {
-	if len(s.nodes) >= int(itemHash) {
+	if uint64(len(s.nodes)) >= uint64(itemHash) { // int has 32 bits on some machines
 		return errors.New("the zone has too many names")
 	}
 	s.items = make([]item, 0, len(s.nodes))
