@@ -66,8 +66,8 @@ type App struct {
 	manager   *zones.Manager
 	engine    *engine.Engine
 	recursion *recursion // nil: this server does not resolve
-	state     *state
-	ready     func(*App)
+	kept
+	ready func(*App)
 
 	listening
 
@@ -83,6 +83,12 @@ type App struct {
 type listening struct {
 	server     *server.Server
 	encryption *encryption // nil: nothing is served over TLS
+}
+
+// kept is what lasts beside the zones.
+type kept struct {
+	state *state
+	keys  *keyWatch // of the zones that are signed here
 }
 
 // outlets are where the server tells of itself.
@@ -116,7 +122,7 @@ type succession struct {
 // New binds all listeners, becomes the configured user and loads the zones. Bad
 // zones are reported and do not make it fail; a bad listener does.
 func New(ctx context.Context, o Options) (*App, error) {
-	a := &App{log: o.Log, logLost: o.LogLost, ready: o.Ready, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New()}
+	a := &App{log: o.Log, logLost: o.LogLost, ready: o.Ready, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New(), kept: kept{keys: newKeyWatch()}}
 	a.startedWith = o.Config
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -354,6 +360,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	side.Go(a.followHosts)
 	side.Go(a.followCertificates)
 	side.Go(a.followLists)
+	side.Go(a.watchKeys)
 	side.Go(func() { a.manager.Run(a.ctx) })
 	if r := a.recursion; r != nil && r.rollover != nil {
 		trust := func(anchors []resolver.Anchor) { a.update(func(g *generation) { g.trust(anchors) }) }

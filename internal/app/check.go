@@ -79,6 +79,9 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 		}
 	}
 	m := zones.New(zones.Options{})
+	for i := range g.sources {
+		g.sources[i].Signer = nil // it makes keys, and keeps their states
+	}
 	if _, err := m.Load(ctx, g.sources, nil); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"port53/internal/config"
 	"port53/internal/signer"
+	"port53/internal/store"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -18,16 +19,30 @@ import (
 const KeysDir = "keys"
 
 // A zoneSigner signs one zone as its policy says.
-type zoneSigner struct{ stage signer.Stage }
+type zoneSigner struct {
+	stage signer.Stage
+	key   []byte // of the zone among all
+	watch watching
+}
 
-// newZoneSigner returns the signer of z, which is to be signed.
+// newZoneSigner returns the signer of z, which is to be signed. A zone that is to be signed no more,
+// and whose keys the parent may point at, goes unsigned first as the policy insecure has it.
 func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
-	p := c.DNSSECPolicy(z.DNSSEC.Policy)
+	name := z.DNSSEC.Policy
+	if !z.DNSSEC.Signs() {
+		name = config.InsecurePolicy
+	}
+	p := c.DNSSECPolicy(name)
 	algorithm, _ := wire.ParseAlgorithm(p.Algorithm)
 	apex := wire.Lower(nil, z.Name)
 	policy := signer.StagePolicy{
 		Algorithm: algorithm, Split: p.Keys == "split", Digest: p.ZONEMD,
 		Valid: p.Signatures.Valid, Refresh: p.Signatures.Refresh, Before: p.Signatures.Before,
+		KeyTTL: uint32(p.DNSKEYTTL / time.Second),
+		Life: signer.LifePolicy{
+			KSKLifetime: p.KSKLifetime, ZSKLifetime: p.ZSKLifetime, Propagation: p.Propagation, ParentPropagation: p.Parent.Propagation,
+			DSTTL: p.Parent.DSTTL, Insecure: p.Name == config.InsecurePolicy, Purge: p.Purge,
+		},
 	}
 	switch p.Denial {
 	case "nsec3":
@@ -35,7 +50,27 @@ func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
 	case "nsec3-opt-out":
 		policy.Denial = signer.NSEC3OptOut
 	}
-	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), Policy: policy}}
+	switch p.Publish.CDS {
+	case "never":
+		policy.Life.CDS = signer.CDSNever
+	case "always":
+		policy.Life.CDS = signer.CDSAlways
+	}
+	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), Policy: policy}, store.Key(apex, z.Home()), watched(c, z, p)}
+}
+
+// signed reports whether a zone of c is signed here: it is to be, or the parent may point at keys
+// that it was signed with until now.
+func signed(c *config.Config, z *config.Zone) bool {
+	if z.DNSSEC.Signs() || z.Catalog == "consume" || z.Catalog == "produce" {
+		return z.DNSSEC.Signs()
+	}
+	dir := KeysOf(c, wire.Lower(nil, z.Name), z.Home())
+	if _, err := os.Stat(dir); err != nil {
+		return false
+	}
+	s := signer.Stage{Zone: wire.Lower(nil, z.Name), Dir: dir}
+	return s.Trusted()
 }
 
 // KeysOf returns the directory of the DNSSEC keys of a zone that a server of c signs; of is the view
@@ -75,7 +110,7 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 	if err != nil {
 		return nil, err
 	}
-	return &zones.Signed{Zone: v.Zone, Deltas: v.Deltas, Again: v.Again, Keys: v.Keys, Made: v.Made, Expires: v.Signed.Expires}, nil
+	return &zones.Signed{Zone: v.Zone, Deltas: v.Deltas, Again: v.Again, Keys: v.Keys, Made: v.Made, Alerts: v.Alerts, Expires: v.Signed.Expires}, nil
 }
 
 // Same implements [zones.Signer].

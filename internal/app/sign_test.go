@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func TestSignedZone(t *testing.T) {
 	if rcode := wire.Rcode(reply[3] & 15); rcode != wire.ServFail {
 		t.Errorf("an update that cannot be signed: %s", rcode)
 	}
-	if five := r.version(now); five.Fingerprint() != four.Fingerprint() || len(r.keyFiles()) != 0 {
+	if five := r.version(now); five.Fingerprint() != four.Fingerprint() || slices.Contains(r.keyFiles(), lost+".key") {
 		t.Errorf("without its key: serial %d, key files %v", five.Serial(), r.keyFiles())
 	}
 	for _, end := range []string{".key", ".private"} {

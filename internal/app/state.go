@@ -38,7 +38,7 @@ func newState(path string, log *slog.Logger) *state {
 // keepsState reports whether a server of c has anything to keep over a restart.
 func keepsState(c *config.Config) bool {
 	for i := range c.Zones {
-		if z := &c.Zones[i]; z.Stored || z.DNSSEC.Signs() || len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || c.Added(i) {
+		if z := &c.Zones[i]; z.Stored || signed(c, z) || len(z.Updates) > 0 || len(z.Primaries) > 0 || z.Catalog != "" || c.Added(i) {
 			return true
 		}
 	}

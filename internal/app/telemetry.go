@@ -135,6 +135,7 @@ func (a *App) collect() {
 		}
 		a.collectZones(w, a.manager.Status())
 		a.collectFilters(w)
+		a.keys.collect(w, time.Now())
 		if a.recursion != nil {
 			a.recursion.collect(w)
 			never, later := anchorsInEffect(a.current.Load().config, time.Now())
@@ -239,6 +240,9 @@ func (a *App) collectZones(w *telemetry.Writer, list []zones.Status) {
 		if z.Serving {
 			w.Set("port53_zone_serial", float64(z.Serial), "zone", z.Name, "view", z.View)
 			w.Set("port53_zone_age_seconds", time.Since(z.Loaded).Seconds(), "zone", z.Name, "view", z.View)
+			if s := z.Signing; s != nil && !s.Expires.IsZero() {
+				w.Set("port53_dnssec_signatures_expire_seconds", time.Until(s.Expires).Seconds(), "zone", z.Name, "view", z.View)
+			}
 		}
 	}
 }

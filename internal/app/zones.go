@@ -83,7 +83,7 @@ func sources(c *config.Config) []zones.Source {
 		}
 		all[i].Stored = z.Stored
 		addRights(&all[i], table)
-		if z.DNSSEC.Signs() {
+		if signed(c, &z) {
 			all[i].Signer = newZoneSigner(c, &z)
 		}
 		if len(z.TSIG) > 0 {

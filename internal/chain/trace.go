@@ -265,6 +265,11 @@ func (w *Walk) usable(addr netip.Addr) bool {
 	return !bad && (addr.Is4() && w.IPv4 || addr.Is6() && w.IPv6)
 }
 
+// AddressesOf returns the addresses of a name; none: it has none that can be found.
+func (w *Walk) AddressesOf(ctx context.Context, name []byte) ([]netip.Addr, error) {
+	return w.addresses(ctx, name, 0)
+}
+
 // addresses looks a server up. That it cannot be found is no error: there are others.
 func (w *Walk) addresses(ctx context.Context, name []byte, depth int) ([]netip.Addr, error) {
 	var addrs []netip.Addr

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 
 	"port53/internal/app"
 	"port53/internal/dnssec"
+	"port53/internal/signer"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -18,6 +21,9 @@ import (
 type dsFlags struct {
 	dir, file, digest, at, config, view string
 	cds, cdnskey, dnskey, asJSON        bool
+
+	seen, gone uint16
+	socket     string
 }
 
 func newZoneDS(s *streams) *cobra.Command {
@@ -31,22 +37,40 @@ set of a zone file. They are what the registrar or the parent zone is given.
 --cds and --cdnskey print what a zone publishes so that its parent takes it by itself
 (RFC 7344), and --dnskey the keys, which some registrars want instead.
 
-This is what dnssec-dsfromkey, keymgr ZONE ds and pdnsutil export-zone-ds do.
+A zone that a server signs has states (see "port53 zone keys"), and the records are those that
+the parent is to have now. If nobody can ask the parent's servers, say what they have:
+--seen TAG that all have the DS record of that key, --gone TAG that none has.
+
+This is what dnssec-dsfromkey, rndc dnssec -checkds, keymgr ZONE ds, keymgr ZONE ksk-submitted and
+pdnsutil export-zone-ds do.
 Exit codes: 0 records were printed, 1 there is no key, 2 it could not be tried.`,
 		Example: `  port53 zone ds --config /etc/port53/port53.yaml example.com
   port53 zone ds --dir keys example.com
   port53 zone ds --file example.com.zone.signed example.com
   port53 zone ds --dir keys --digest sha384 example.com
-  port53 zone ds --dir keys --cds --cdnskey example.com`,
+  port53 zone ds --dir keys --cds --cdnskey example.com
+  port53 zone ds --seen 12345 example.com`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return s.printDS(args[0], f) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case f.seen != 0:
+				return s.changeKeys(cmd.Context(), f.config, f.socket, args[0], f.view, app.KeysCommand{Action: "seen", Tag: f.seen}, f.asJSON)
+			case f.gone != 0:
+				return s.changeKeys(cmd.Context(), f.config, f.socket, args[0], f.view, app.KeysCommand{Action: "gone", Tag: f.gone}, f.asJSON)
+			}
+			return s.printDS(args[0], f)
+		},
 	}
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "the configuration of the server that signs the zone")
-	cmd.Flags().StringVar(&f.view, "view", "", "the view whose zone is meant, where views have zones of their own of the name")
+	viewFlag(cmd, &f.view)
 	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory of the key files")
 	cmd.Flags().StringVar(&f.file, "file", "", "a signed zone file to take the keys from")
 	cmd.Flags().StringVar(&f.digest, "digest", "sha256", "sha256 or sha384")
 	cmd.Flags().StringVar(&f.at, "at", "", "the time at which keys are published (RFC 3339; now)")
+	cmd.Flags().Uint16Var(&f.seen, "seen", 0, "say that all servers of the parent have the DS record of the key with this tag")
+	cmd.Flags().Uint16Var(&f.gone, "gone", 0, "say that no server of the parent has it any more")
+	cmd.Flags().StringVar(&f.socket, "socket", "", "with --seen and --gone: the server's control socket, instead of what the configuration says")
+	cmd.MarkFlagsMutuallyExclusive("seen", "gone")
 	cmd.Flags().BoolVar(&f.cds, "cds", false, "print CDS records")
 	cmd.Flags().BoolVar(&f.cdnskey, "cdnskey", false, "print CDNSKEY records")
 	cmd.Flags().BoolVar(&f.dnskey, "dnskey", false, "print DNSKEY records")
@@ -162,6 +186,21 @@ func (s *streams) entryKeys(apex []byte, now time.Time, f *dsFlags) ([][]byte, e
 		var u zone.Unpacked
 		l.Zone.UnpackType(&u, l.Zone.Root(), wire.TypeDNSKEY)
 		all = u.Data
+	} else if f.config != "" {
+		stage := signer.Stage{Zone: apex, Dir: f.dir}
+		keys, ready, err := stage.EntryKeys(now)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, failure(exitUsage, "the server makes the keys when it loads the zone", "%s: %v", f.dir, pathCause(err))
+		}
+		if err != nil {
+			return nil, failure(exitFindings, "", "%v", err)
+		}
+		if !ready && len(keys) > 0 {
+			fmt.Fprintf(s.err, "port53: wait with these: not all caches have the zone's keys and signatures yet (port53 zone keys %s)\n", nameText(apex))
+		}
+		for _, k := range keys {
+			all = append(all, k.DNSKEY)
+		}
 	} else {
 		keys, err := s.zoneKeys(f.dir, apex)
 		if err != nil {

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,51 +14,190 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"port53/internal/app"
+	"port53/internal/console"
 	"port53/internal/dnssec"
 	"port53/internal/signer"
 	"port53/internal/wire"
 )
 
 func newZoneKeys(s *streams) *cobra.Command {
-	var dir, at, file, view string
+	var dir, at, file, socket, view string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "keys [--config FILE | --dir DIR] ZONE",
-		Short: "List the DNSSEC keys of a zone, make new ones, and import others' keys",
-		Long: `keys lists the keys of a zone whose files are in a directory: tag, algorithm, what each
-is for, and whether it is published and signs now. The files are as BIND has them:
+		Use:   "keys [--config FILE | --socket PATH | --dir DIR] ZONE",
+		Short: "Show the DNSSEC keys of a zone and their states, roll them, make and import keys",
+		Long: `keys asks the running server for the keys of a zone that it signs: tag, algorithm, what
+each is for, how far its DNSKEY record, its signatures and its DS record have come in
+the caches of the world (hidden, rumoured, omnipresent, unretentive), what the next
+step waits for, and what the parent zone has.
+
+With --dir it lists the keys whose files are in a directory, without a server: whether
+each is published and signs now, by the times in its files. They are as BIND has them:
 K*.key with the DNSKEY record and K*.private with the private key and its times.
 
-This is what dnssec-settime -p and keymgr ZONE list do.
-Exit codes: 0 the keys are listed, 1 files of the zone cannot be used, 2 no directory.`,
-		Example: `  port53 zone keys --config /etc/port53/port53.yaml example.com
+This is what rndc dnssec -status, dnssec-settime -p and keymgr ZONE list do.
+Exit codes: 0 the keys are listed, 1 the server refused or files cannot be used, 2 no
+server or no directory.`,
+		Example: `  port53 zone keys example.com
+  port53 zone keys roll example.com
   port53 zone keys --dir keys example.com
   port53 zone keys new --dir keys example.com
   port53 zone keys import --dir keys --ksk example.com exported.private`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if dir == "" {
+				name, err := zoneQuery(args[0], view)
+				if err != nil {
+					return failure(exitUsage, "", "zone %s: %v", args[0], err)
+				}
+				var st app.KeysStatus
+				if err := call(cmd.Context(), file, socket, "GET", "/zone/keys"+name, &st); err != nil {
+					return err
+				}
+				return s.printKeys(&st, asJSON)
+			}
 			now, err := timeFlag(at)
 			if err != nil {
 				return err
 			}
-			if file != "" {
-				apex, err := wire.ParseName(args[0])
-				if err != nil {
-					return failure(exitUsage, "", "zone %s: %v", args[0], err)
-				}
-				if dir, err = signedBy(file, view, wire.Lower(nil, apex)); err != nil {
-					return err
-				}
-			}
 			return s.listKeys(args[0], dir, now, asJSON)
 		},
 	}
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration of the server that signs the zone")
-	cmd.Flags().StringVar(&view, "view", "", "the view whose zone is meant, where views have zones of their own of the name")
-	cmd.Flags().StringVarP(&dir, "dir", "K", ".", "the directory of the key files")
-	cmd.Flags().StringVar(&at, "at", "", "the time of which the states are (RFC 3339; now)")
+	socketFlags(cmd, &file, &socket)
+	viewFlag(cmd, &view)
+	cmd.Flags().StringVarP(&dir, "dir", "K", "", "the directory of the key files, instead of asking the server")
+	cmd.Flags().StringVar(&at, "at", "", "with --dir: the time of which the states are (RFC 3339; now)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.AddCommand(newZoneKeysNew(s), newZoneKeysImport(s))
+	cmd.AddCommand(newZoneKeysRoll(s), newZoneKeysLook(s), newZoneKeysNew(s), newZoneKeysImport(s))
+	return cmd
+}
+
+// printKeys prints what the server says of a zone's keys.
+func (s *streams) printKeys(st *app.KeysStatus, asJSON bool) error {
+	if asJSON {
+		return s.printJSON(st)
+	}
+	fmt.Fprintf(s.out, "zone %s: %s\n", st.Zone, st.State)
+	fmt.Fprintf(s.out, "%5s  %-15s  %-4s  %-8s  %-11s  %-11s  %-11s\n", "tag", "algorithm", "kind", "goal", "dnskey", "signatures", "ds")
+	for _, k := range st.Keys {
+		ds := k.DS.State.String()
+		if k.Kind == "ZSK" {
+			ds = "-"
+		}
+		fmt.Fprintf(s.out, "%5d  %-15s  %-4s  %-8s  %-11s  %-11s  %-11s\n", k.Tag, k.Algorithm, k.Kind, k.Goal, k.DNSKEY.State, k.Signatures.State, ds)
+	}
+	for _, w := range st.Waits {
+		fmt.Fprintln(s.out, w)
+	}
+	if !st.Next.IsZero() {
+		fmt.Fprintf(s.out, "next step: %s\n", st.Next.UTC().Format(time.RFC3339))
+	}
+	for _, d := range st.Wanted {
+		fmt.Fprintf(s.out, "the parent is to have: %s\n", d)
+	}
+	for i := range st.Parent {
+		p := &st.Parent[i]
+		switch {
+		case p.Trouble != "":
+			fmt.Fprintf(s.out, "parent server %s: %s\n", p.Server, p.Trouble)
+		case len(p.DS) == 0:
+			fmt.Fprintf(s.out, "parent server %s: no DS records\n", p.Server)
+		}
+		for _, d := range p.DS {
+			fmt.Fprintf(s.out, "parent server %s: %s\n", p.Server, wire.AppendRdataText(nil, wire.TypeDS, d))
+		}
+	}
+	for i := range st.Servers {
+		if z := &st.Servers[i]; z.Trouble != "" {
+			fmt.Fprintf(s.out, "server %s: %s\n", z.Server, z.Trouble)
+		}
+	}
+	return nil
+}
+
+// changeKeys has the server do something with a zone's keys, and prints how they are then.
+func (s *streams) changeKeys(ctx context.Context, file, socket, zone, view string, c app.KeysCommand, asJSON bool) error {
+	name, err := zoneQuery(zone, view)
+	if err != nil {
+		return failure(exitUsage, "", "zone %s: %v", zone, err)
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	var st app.KeysStatus
+	if err := reach(ctx, file, socket, func(ctx context.Context, at string) error {
+		return console.Send(ctx, at, "/zone/keys"+name, bytes.NewReader(body), &st)
+	}); err != nil {
+		return err
+	}
+	return s.printKeys(&st, asJSON)
+}
+
+func newZoneKeysRoll(s *streams) *cobra.Command {
+	var file, socket, view string
+	c := app.KeysCommand{Action: "roll"}
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "roll [--ksk | --zsk | --key TAG] [--algorithm NAME] ZONE",
+		Short: "Roll the keys of a zone that the server signs",
+		Long: `roll makes new keys, and has them take the place of those that there are, step by step:
+each step is taken when all servers of the zone and of its parent were seen to have the
+one before, and caches have forgotten what was. Without --ksk, --zsk or --key all keys
+are rolled; with --algorithm, all to keys of another algorithm.
+
+The parent zone has to get other DS records when a KSK, or a key that signs all, is
+rolled: "port53 zone keys ZONE" tells when, and "port53 zone ds" prints them. Parents that
+read CDS records, or take updates, get them by themselves.
+
+If a key is in the wrong hands, roll it with --force: it does not wait for a roll that is
+under way. Nothing is quicker than the steps, and nobody is cut off.
+
+This is what rndc dnssec -rollover and keymgr ZONE rollover do.
+Exit codes: 0 the roll has begun, 1 it was refused, 2 no server was reached.`,
+		Example: `  port53 zone keys roll example.com
+  port53 zone keys roll --zsk example.com
+  port53 zone keys roll --algorithm ed25519 example.com`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.changeKeys(cmd.Context(), file, socket, args[0], view, c, asJSON)
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	viewFlag(cmd, &view)
+	cmd.Flags().BoolVar(&c.KSK, "ksk", false, "roll the keys with the SEP flag")
+	cmd.Flags().BoolVar(&c.ZSK, "zsk", false, "roll those without")
+	cmd.Flags().Uint16Var(&c.Tag, "key", 0, "roll the key with this tag")
+	cmd.Flags().StringVar(&c.Algorithm, "algorithm", "", "the algorithm of the new keys")
+	cmd.Flags().BoolVar(&c.Force, "force", false, "even if a key of the kind is being rolled")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.MarkFlagsMutuallyExclusive("key", "ksk")
+	cmd.MarkFlagsMutuallyExclusive("key", "zsk")
+	return cmd
+}
+
+func newZoneKeysLook(s *streams) *cobra.Command {
+	var file, socket, view string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "look ZONE",
+		Short: "Have the server ask now what the zone's and its parent's servers have",
+		Long: `look has the server ask all servers of a zone that it signs, and all of its parent, what
+they have of its keys, and take the step that follows from that. By itself it does so
+each ten minutes while a key comes or goes, and else each six hours.
+
+This is what rndc dnssec -checkds does, but that nothing has to be told.
+Exit codes: 0 they were asked, 1 it was refused, 2 no server was reached.`,
+		Example: "  port53 zone keys look example.com",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.changeKeys(cmd.Context(), file, socket, args[0], view, app.KeysCommand{Action: "look"}, asJSON)
+		},
+	}
+	socketFlags(cmd, &file, &socket)
+	viewFlag(cmd, &view)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 

@@ -2,13 +2,19 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"port53/internal/wire"
 )
 
 const day = 24 * time.Hour
 
 // DefaultPolicy is the policy by which zones are signed that name none.
 const DefaultPolicy = "default"
+
+// InsecurePolicy is the policy by which a zone goes unsigned, without a moment in which it is bogus.
+const InsecurePolicy = "insecure"
 
 // DNSSECPolicy returns the policy of a name, or nil. The policy default is there if none is
 // written.
@@ -21,12 +27,14 @@ func (c *Config) DNSSECPolicy(name string) *DNSSECPolicy {
 			return &c.DNSSEC[i]
 		}
 	}
-	if name != DefaultPolicy {
+	if name != DefaultPolicy && name != InsecurePolicy {
 		return nil
 	}
 	return &DNSSECPolicy{
-		Name: DefaultPolicy, Algorithm: "ecdsap256sha256", Keys: "csk", Denial: "nsec",
+		Name: name, Algorithm: "ecdsap256sha256", Keys: "csk", Denial: "nsec",
 		Signatures: SignatureTimes{Valid: 14 * day, Refresh: 5 * day, Before: time.Hour},
+		DNSKEYTTL:  time.Hour, Propagation: time.Hour, Purge: 90 * day, Watch: "all", Publish: PublishKeys{CDS: "on_roll", DSYNC: true},
+		Parent: ParentZone{DSTTL: day, Propagation: time.Hour},
 	}
 }
 
@@ -39,6 +47,12 @@ func (d *decoder) checkDNSSEC() {
 			d.fail(d.keyAt("dnssec_policies.name", i), fmt.Sprintf("policy %s is already defined", quote(p.Name)), "remove one of them")
 		}
 		names[p.Name] = true
+		if p.Name == InsecurePolicy {
+			d.fail(d.keyAt("dnssec_policies.name", i), "policy insecure is built in: it takes a zone's signatures away, when its parent points at none of its keys", "give this one another name")
+		}
+		if push := &p.Parent.Push; len(push.To) > 0 && !slices.ContainsFunc(d.config.Keys, func(k Key) bool { return push.TSIG != nil && wire.EqualFold(k.Name, push.TSIG) }) {
+			d.fail(d.keyAt("dnssec_policies.name", i), fmt.Sprintf("policy %s: parent.push: there is no key of the name that tsig says", quote(p.Name)), "write the key into keys, and its name into tsig: updates are signed")
+		}
 		if p.Signatures.Refresh >= p.Signatures.Valid {
 			d.fail(d.keyAt("dnssec_policies.name", i), fmt.Sprintf("policy %s: signatures are renewed %s before they expire, and valid for %s", quote(p.Name),
 				durationText(p.Signatures.Refresh), durationText(p.Signatures.Valid)), "signatures.refresh has to be less than signatures.valid")
@@ -51,7 +65,7 @@ func (d *decoder) checkDNSSEC() {
 		}
 		zone := "zone " + quote(nameText(z.Name)) + ": "
 		if z.DNSSEC.Policy != "" && d.config.DNSSECPolicy(z.DNSSEC.Policy) == nil {
-			d.fail(d.zones[i], zone+"dnssec: there is no policy "+quote(z.DNSSEC.Policy), "write it into dnssec_policies, or leave policy out")
+			d.fail(d.zones[i], zone+"dnssec: there is no policy "+quote(z.DNSSEC.Policy), "write it into dnssec_policies, or leave policy out; default and insecure are built in")
 		}
 		if z.Catalog == "consume" || z.Catalog == "produce" {
 			d.fail(d.zones[i], zone+"a catalog is not signed: nobody asks for its names", "leave dnssec out")

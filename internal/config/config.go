@@ -186,6 +186,35 @@ type DNSSECPolicy struct {
 	Denial     string         `yaml:"denial" is:"word" words:"nsec nsec3 nsec3-opt-out" default:"nsec" doc:"How absent names are proven: by NSEC, by NSEC3 without iterations and salt (RFC 9276), or by that without delegations that have no DS." why:"NSEC is the smallest and the quickest; NSEC3 makes it dearer to list the names, and not impossible."`
 	ZONEMD     bool           `yaml:"zonemd" default:"false" doc:"Whether the zone gets a digest of all of it (RFC 8976), which secondaries may check." why:"It costs a pass over the zone for each version."`
 	Signatures SignatureTimes `yaml:"signatures" doc:"How long signatures are valid, and when they are renewed."`
+
+	DNSKEYTTL   time.Duration `yaml:"dnskey_ttl" default:"1h" min:"1s" max:"7d" doc:"The TTL of the DNSKEY, CDS and CDNSKEY sets. Each step of a roll waits for as long." why:"Quick rolls, and a question an hour from each resolver."`
+	KSKLifetime time.Duration `yaml:"ksk_lifetime" default:"0s" max:"36500d" doc:"After how long a KSK, or a key that signs all, is rolled. 0: only by hand (port53 zone keys roll)." why:"A roll needs the parent, and nothing is gained by it that is worth a mistake there."`
+	ZSKLifetime time.Duration `yaml:"zsk_lifetime" default:"0s" max:"36500d" doc:"After how long a ZSK is rolled. 0: only by hand." why:"A key of today's algorithms does not wear out."`
+	Propagation time.Duration `yaml:"propagation" default:"1h" max:"30d" doc:"How long is waited beside the TTLs before a step of a roll, for servers of the zone that cannot be seen: behind others, or of one address in many places." why:"An hour costs nothing, and secondaries have the zone within minutes."`
+	Purge       time.Duration `yaml:"purge" default:"90d" max:"36500d" doc:"How long after nobody has anything of a key any more its files are removed. 0: never." why:"Long enough to look into what happened."`
+	Watch       string        `yaml:"watch" is:"word" words:"all secondaries self" default:"all" doc:"Which servers of the zone have to be seen to have a step of a roll before the next: all that the parent zone names and the zone's secondaries, the secondaries alone, or this server alone." why:"What only some servers have, some caches lack."`
+	Publish     PublishKeys   `yaml:"publish" doc:"How the parent zone is asked for DS records."`
+	Parent      ParentZone    `yaml:"parent" doc:"How the parent zone's DS records are found, and changed."`
+}
+
+// PublishKeys says how the parent zone is asked for DS records.
+type PublishKeys struct {
+	CDS   string `yaml:"cds" is:"word" words:"on_roll never always" default:"on_roll" doc:"When the zone has CDS and CDNSKEY records (RFC 7344), of which a parent that reads them makes DS records: while it has others than it should, never, or always." why:"Parents that read them need nothing else, and others do not mind."`
+	DSYNC bool   `yaml:"dsync" default:"true" doc:"Whether the parent is told that they have changed, by NOTIFY to where its DSYNC record says (RFC 9859)." why:"It saves the parent's next look, a day as a rule."`
+}
+
+// ParentZone says how the parent zone's DS records are found, and changed.
+type ParentZone struct {
+	Check       []netip.AddrPort `yaml:"check" is:"upstream" port:"53" default:"" doc:"Servers that are asked for the zone's DS records: a step of a roll is taken when all have what it needs. Port 53 unless given. Empty: all servers of the parent zone, which are found from the root down." why:"The parent's own servers know best."`
+	DSTTL       time.Duration    `yaml:"ds_ttl" default:"1d" max:"30d" doc:"The TTL of the DS records, or more. One that is seen to be longer counts." why:"As of most parents."`
+	Propagation time.Duration    `yaml:"propagation" default:"1h" max:"30d" doc:"How long is waited beside that TTL, for servers of the parent that cannot be seen." why:"As propagation."`
+	Push        PushDS           `yaml:"push" doc:"Has DS records changed at the parent by update messages (RFC 2136)."`
+}
+
+// PushDS says where DS records are changed by update messages.
+type PushDS struct {
+	To   []netip.AddrPort `yaml:"to" is:"upstream" port:"53" default:"" doc:"The server, one that takes updates of the parent zone. Empty: DS records are not pushed." why:"Most parents do not take them."`
+	TSIG []byte           `yaml:"tsig" is:"name" default:"" doc:"The key that the message is signed with." why:"There is no key that everybody has."`
 }
 
 // SignatureTimes are the times of signatures.

@@ -44,6 +44,10 @@ type Admin interface {
 	// added; with purge what is kept of it too. Both last.
 	AddZone(name string, what []byte) (any, error)
 	RemoveZone(name, view string, purge bool) (any, error)
+	// Keys tells of the DNSSEC keys of a zone that is signed here.
+	Keys(name, view string) (any, error)
+	// ChangeKeys does with them what command says in JSON, for the command zone keys.
+	ChangeKeys(ctx context.Context, name, view string, command []byte) (any, error)
 	// Records changes records of a zone, for by: add, set (in place of the sets that they are
 	// of) or remove. text has one a line: as in a zone file to add and to set, a name, perhaps
 	// a type, and perhaps data to remove.
@@ -209,6 +213,19 @@ func zoneCommands(mux *http.ServeMux, admin Admin) {
 	mux.HandleFunc("GET /zone/diff", func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		send(w)(admin.Changes(q.Get("zone"), q.Get("view"), q.Get("since")))
+	})
+	mux.HandleFunc("GET /zone/keys", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		send(w)(admin.Keys(q.Get("zone"), q.Get("view")))
+	})
+	mux.HandleFunc("POST /zone/keys", func(w http.ResponseWriter, r *http.Request) {
+		command, err := io.ReadAll(r.Body)
+		if err != nil {
+			send(w)(nil, fmt.Errorf("the command cannot be read: %w", err))
+			return
+		}
+		q := r.URL.Query()
+		send(w)(admin.ChangeKeys(r.Context(), q.Get("zone"), q.Get("view"), command))
 	})
 }
 

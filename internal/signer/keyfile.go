@@ -36,6 +36,9 @@ import (
 // maxKeyFile is more than any key file has, in bytes.
 const maxKeyFile = 1 << 16
 
+// maxLifeFile is more than the states of a thousand keys take, in bytes.
+const maxLifeFile = 1 << 20
+
 // fileName returns what a key's files are called, without their endings.
 func (k *Key) fileName() string {
 	var b strings.Builder
@@ -198,13 +201,16 @@ func ReadKey(path string) (*Key, error) {
 }
 
 // readSmall reads a key file, which is a regular file of a few lines.
-func readSmall(path string) ([]byte, error) {
+func readSmall(path string) ([]byte, error) { return readBounded(path, maxKeyFile) }
+
+// readBounded reads a regular file that is not larger than that.
+func readBounded(path string, most int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxKeyFile {
-		return nil, fmt.Errorf("%s: it is no key file: not a regular one, or larger than %d bytes", path, maxKeyFile)
+	if !info.Mode().IsRegular() || info.Size() > most {
+		return nil, fmt.Errorf("%s: it is no key file: not a regular one, or larger than %d bytes", path, most)
 	}
 	return os.ReadFile(path)
 }

@@ -63,31 +63,43 @@ type keySet struct {
 	forData  []*dnssec.Signer // that sign all else
 }
 
-// newKeySet sorts out which keys sign what at a time: those with the SEP flag the keys and the
-// others the data, or all of an algorithm both if it has keys of one kind alone.
-func newKeySet(z *zone.Zone, keys []*Key, now time.Time) (*keySet, error) {
-	s := &keySet{}
+// usesByTimes returns what keys do at a time by the times of their files: those with the SEP flag
+// sign the keys and the others the data, or all of an algorithm both if it has keys of one kind
+// alone.
+func usesByTimes(keys []*Key, now time.Time) map[*Key]use {
 	var kinds [256][2]bool // by algorithm: an active key without SEP, and with it
 	for _, k := range keys {
-		if !wire.EqualFold(k.Zone, z.Apex()) {
-			return nil, fmt.Errorf("key %s is of another zone", k)
-		}
 		if k.Active(now) && k.Published(now) {
 			kinds[k.Algorithm()][btoi(k.SEP())] = true
 		}
 	}
+	uses := map[*Key]use{}
 	for _, k := range keys {
-		if !k.Published(now) {
-			continue
+		kind, active := kinds[k.Algorithm()], k.Active(now) && k.Published(now)
+		both := kind[0] != kind[1]
+		uses[k] = use{k.Published(now), active && (both || k.SEP()), active && (both || !k.SEP()), k.synced(now)}
+	}
+	return uses
+}
+
+// newKeySet sorts out which keys are published and sign what, as uses has it.
+func newKeySet(z *zone.Zone, keys []*Key, uses map[*Key]use, now time.Time) (*keySet, error) {
+	s := &keySet{}
+	for _, k := range keys {
+		if !wire.EqualFold(k.Zone, z.Apex()) {
+			return nil, fmt.Errorf("key %s is of another zone", k)
 		}
-		data := k.data(now)
-		s.dnskeys = addRecord(s.dnskeys, data)
-		if k.synced(now) && !k.Revoked(now) {
-			ds, _ := k.DS(dnssec.DigestSHA256)
-			s.cds = addRecord(s.cds, ds)
-			s.cdnskeys = addRecord(s.cdnskeys, k.DNSKEY)
+		u, data := uses[k], k.data(now)
+		if u.published {
+			s.dnskeys = addRecord(s.dnskeys, data)
+			if u.wanted && !k.Revoked(now) {
+				ds, _ := k.DS(dnssec.DigestSHA256)
+				s.cds = addRecord(s.cds, ds)
+				s.cdnskeys = addRecord(s.cdnskeys, k.DNSKEY)
+			}
 		}
-		if k.Private == nil {
+		revoked := u.published && k.Revoked(now)
+		if k.Private == nil || !u.signsKeys && !u.signsData && !revoked {
 			continue
 		}
 		made, err := dnssec.NewSigner(k.Zone, k.Algorithm(), binary.BigEndian.Uint16(data), k.Private)
@@ -97,18 +109,11 @@ func newKeySet(z *zone.Zone, keys []*Key, now time.Time) (*keySet, error) {
 		if string(made.Key.Data) != string(data) {
 			return nil, fmt.Errorf("key %s: its private key is not that of its DNSKEY record", k)
 		}
-		kind := kinds[k.Algorithm()]
-		both := kind[0] != kind[1]
-		switch {
-		case k.Revoked(now):
+		if u.signsKeys || revoked {
 			s.forKeys = append(s.forKeys, made)
-		case k.Active(now):
-			if both || k.SEP() {
-				s.forKeys = append(s.forKeys, made)
-			}
-			if both || !k.SEP() {
-				s.forData = append(s.forData, made)
-			}
+		}
+		if u.signsData && !revoked {
+			s.forData = append(s.forData, made)
 		}
 	}
 	if len(s.forData) == 0 {
@@ -149,6 +154,17 @@ func (s *keySet) foreign(z *zone.Zone, keys []*Key) {
 				*list = addRecord(*list, append([]byte(nil), d...))
 			}
 		}
+	}
+}
+
+// ask has the parent asked by CDS and CDNSKEY records for what the keys' life wants. What the zone
+// has itself, of others, stays.
+func (s *keySet) ask(cds, cdnskeys [][]byte) {
+	for _, d := range cds {
+		s.cds = addRecord(s.cds, d)
+	}
+	for _, d := range cdnskeys {
+		s.cdnskeys = addRecord(s.cdnskeys, d)
 	}
 }
 

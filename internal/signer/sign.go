@@ -36,6 +36,14 @@ type SignOptions struct {
 
 	// Progress, if not nil, is told now and then how many names are done.
 	Progress func(done, all int)
+
+	life *lifeOptions // nil: the times of the keys' files say what they do
+}
+
+// lifeOptions are what the life of its keys means for one version of a zone.
+type lifeOptions struct {
+	uses          map[*Key]use
+	cds, cdnskeys [][]byte // RDATA
 }
 
 // A Signed is what [Sign] did.
@@ -47,6 +55,8 @@ type Signed struct {
 	Digest     bool
 	Keys       []uint16  // tags of the keys that signed
 	Expires    time.Time // when the first of the signatures does
+	TTL        uint32    // the longest of all sets, in seconds
+	KeyTTL     uint32    // of the DNSKEY set, or of the proof that there is none if that is longer
 }
 
 // Sign signs a zone. What it holds of an earlier signing (RRSIG, NSEC, NSEC3, NSEC3PARAM,
@@ -62,8 +72,15 @@ func Sign(z *zone.Zone, keys []*Key, p Policy, o SignOptions, write func(piece [
 	}
 	s := &signing{z: z, policy: p, o: o, digest: p.Digest || digest}
 	s.defaults()
-	if s.keys, err = newKeySet(z, keys, s.o.Now); err != nil {
+	uses := usesByTimes(keys, s.o.Now)
+	if o.life != nil {
+		uses = o.life.uses
+	}
+	if s.keys, err = newKeySet(z, keys, uses, s.o.Now); err != nil {
 		return nil, err
+	}
+	if o.life != nil {
+		s.keys.ask(o.life.cds, o.life.cdnskeys)
 	}
 	s.nodes = z.Nodes()
 	s.apexSets()
@@ -127,6 +144,7 @@ type signing struct {
 	apex       []wire.RRset // the sets of the apex, without NSEC and ZONEMD
 	serial     uint32
 	negative   uint32 // TTL of what proves absence
+	keyTTL     uint32
 	inception  uint32
 	expiration uint32
 }
@@ -189,6 +207,7 @@ func (s *signing) apexSets() {
 		}
 		add(u.Type, u.TTL, u.Data)
 	}
+	s.keyTTL = ttl
 	add(wire.TypeDNSKEY, ttl, s.keys.dnskeys)
 	add(wire.TypeCDS, ttl, s.keys.cds)
 	add(wire.TypeCDNSKEY, ttl, s.keys.cdnskeys)
@@ -382,13 +401,14 @@ func (s *signing) run(write func([]byte) error) (*Signed, error) {
 
 // result sums up what the workers have done.
 func (s *signing) result(workers []*signWorker) *Signed {
-	r := &Signed{Serial: s.serial, Digest: s.digest}
+	r := &Signed{Serial: s.serial, Digest: s.digest, KeyTTL: max(s.keyTTL, s.negative)}
 	earliest := s.expiration
 	for _, w := range workers {
 		r.Names += w.names
 		r.Made += w.made
 		r.Kept += w.kept
 		r.Records += w.records
+		r.TTL = max(r.TTL, w.longest)
 		if int32(w.earliest-earliest) < 0 {
 			earliest = w.earliest
 		}
@@ -423,7 +443,7 @@ type signWorker struct {
 	renewal   bool                    // of the set in hand: it had a good signature, whose time came
 
 	names, made, kept, records int
-	earliest                   uint32
+	earliest, longest          uint32 // the first to expire; the longest TTL
 }
 
 // fewSignatures is up to how many names of a zone all signatures are verified after they are
@@ -560,6 +580,7 @@ func (w *signWorker) emit(p *piece, set *wire.RRset, signed bool) {
 		p.out = w.o.Append(p.out, w.spelled, wire.TypeRRSIG, set.TTL, d)
 	}
 	w.records += len(set.Data) + len(w.sigs)
+	w.longest = max(w.longest, set.TTL)
 	if w.digest {
 		out := wire.RRset{Owner: set.Owner, Type: set.Type, TTL: set.TTL, Data: set.Data, Sigs: w.sigs}
 		w.canonical.Add(&out, len(set.Owner) == len(w.z.Apex()))

@@ -16,12 +16,17 @@ import (
 )
 
 // A Stage signs the versions of one zone as a server does that has it for years: with keys that
-// it makes when there are none, signatures that are kept as long as they are good, and a serial
-// that rises. Its methods are for one goroutine at a time.
+// it makes when there are none and in the place of others, signatures that are kept as long as they
+// are good, and a serial that rises. Its methods are for one goroutine at a time.
+//
+// It keeps the states of the keys in a file beside them ([Life]); a step becomes part of the next
+// version that is signed.
 type Stage struct {
 	Zone   []byte // in lower case
 	Dir    string // of the zone's key files. It is made, with keys, if it is not there.
 	Policy StagePolicy
+
+	last time.Time // when it was asked last, with the monotonic clock
 }
 
 // A StagePolicy says how a Stage signs. Policies that are equal sign alike.
@@ -32,15 +37,20 @@ type StagePolicy struct {
 	Digest    bool
 
 	Valid, Refresh, Before time.Duration // as in Policy; all above zero
+	KeyTTL                 uint32        // of the DNSKEY set in seconds; 0: as in Policy
+
+	Life LifePolicy
 }
 
 // A Version is what a Stage made of a version of a zone.
 type Version struct {
-	Zone   *zone.Zone    // signed; have, if nothing has changed
+	Zone   *zone.Zone    // signed, or not if that is what the policy wants; have, if nothing has changed
 	Deltas []*zone.Delta // that lead to it from have; nil: there was none, or nothing changed
 	Again  time.Time     // when it is to be signed again at the latest
 	Keys   []string      // that signed, for people
 	Made   []string      // files of keys that were made
+	Alerts []string      // what somebody has to look at
+	Life   *Life         // of the keys, as it is in this version
 	Signed Signed
 }
 
@@ -55,25 +65,29 @@ var ErrClock = errors.New("the clock of this machine is behind: the zone has sig
 // have itself if that is signed well and is of the same records. The serial is plain's if that is
 // newer than have's, and else the next one.
 //
-// The version is verified whole if it is small.
+// The version is verified whole if it is small, and always against each set of DS records that the
+// parent was seen to have: one that is bogus where have is not is an error.
 func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone, now time.Time) (*Version, error) {
 	if plain.Signed() {
-		return nil, ErrSigned
+		return nil, s.elsewhere(have, plain, now)
 	}
 	if have != nil && fromFuture(have, now) {
 		return nil, ErrClock
 	}
-	keys, made, err := s.keys(now)
+	v := &Version{}
+	keys, err := s.step(v, now)
 	if err != nil {
 		return nil, err
 	}
-	v := &Version{Made: made}
 	serial := plain.Serial()
 	known := have != nil
 	if known && !zone.Newer(serial, have.Serial()) {
 		serial = have.Serial()
 	}
 	again := func(have *zone.Zone, serial uint32) error {
+		if v.Life.Unsigned {
+			return v.unsigned(plain, serial)
+		}
 		return s.sign(ctx, v, seed, have, plain, keys, serial, now)
 	}
 	if err := again(have, serial); err != nil {
@@ -99,13 +113,124 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 	if err := s.check(v, now); err != nil {
 		return nil, err
 	}
-	v.Again = s.again(v.Signed.Expires, keys, now)
-	for _, k := range keys {
-		if k.Published(now) {
-			v.Keys = append(v.Keys, fmt.Sprintf("%d %s %s", k.Tag(), wire.AlgorithmName(k.Algorithm()), Kind(k, keys, now)))
+	alert, err := v.Life.seatbelt(have, v.Zone, now)
+	if err != nil {
+		return nil, err
+	}
+	if alert != "" {
+		v.Alerts = append(v.Alerts, alert)
+	}
+	v.Life.TTL.take(v.Signed.TTL, now)
+	v.Life.KeyTTL.take(v.Signed.KeyTTL, now)
+	if err := s.save(v.Life); err != nil {
+		return nil, err
+	}
+	v.Again = s.again(v, keys, now)
+	for _, k := range v.Life.Keys {
+		if k.DNSKEY.State.out() || k.Signatures.State.out() {
+			v.Keys = append(v.Keys, fmt.Sprintf("%d %s %s", k.Tag, wire.AlgorithmName(k.Algorithm), v.Life.Kind(k)))
 		}
 	}
 	return v, nil
+}
+
+// elsewhere returns ErrSigned, unless the zone that comes signed is worse than what is served.
+func (s *Stage) elsewhere(have, plain *zone.Zone, now time.Time) error {
+	life, err := s.load()
+	if err != nil {
+		return err
+	}
+	if _, err := life.seatbelt(have, plain, now); err != nil {
+		return err
+	}
+	return ErrSigned
+}
+
+// unsigned makes plain, with a serial, the version.
+func (v *Version) unsigned(plain *zone.Zone, serial uint32) error {
+	v.Zone, v.Signed = plain, Signed{Serial: serial, TTL: v.Life.TTL.Seconds, KeyTTL: v.Life.KeyTTL.Seconds}
+	if plain.Serial() == serial {
+		return nil
+	}
+	ttl, soa := plain.SOA()
+	z, problems := plain.Apply(&zone.Delta{
+		From: plain.Serial(), To: serial,
+		Removed: zone.AppendRecord(nil, plain.Apex(), wire.TypeSOA, ttl, soa),
+		Added:   zone.AppendRecord(nil, plain.Apex(), wire.TypeSOA, ttl, zone.WithSerial(soa, serial)),
+	})
+	if z == nil {
+		return fmt.Errorf("the unsigned zone cannot be served: %v", problems)
+	}
+	v.Zone = z
+	return nil
+}
+
+// step reads the keys and their states, and takes the steps that are due.
+func (s *Stage) step(v *Version, now time.Time) ([]*Key, error) {
+	jumped := !s.last.IsZero() && now.Round(0).Sub(s.last.Round(0))-now.Sub(s.last) > maxJump
+	s.last = now
+	now = now.Round(0).UTC().Truncate(time.Second)
+	life, keys, err := s.open(now)
+	if err != nil {
+		return nil, err
+	}
+	if jumped {
+		v.Alerts = append(v.Alerts, "the clock has jumped: the keys' waits begin anew")
+		life.again(now)
+	}
+	known := len(keys)
+	if err := life.plan(&s.Policy, now, s.generator(&keys, now)); err != nil {
+		return nil, err
+	}
+	life.Step(&s.Policy.Life, now)
+	for _, k := range keys[known:] {
+		v.Made = append(v.Made, k.File)
+	}
+	if keys, err = s.purge(life, keys, now); err != nil {
+		return nil, err
+	}
+	v.Life = life
+	return keys, s.remember(keys)
+}
+
+// maxJump is by how much the clock may be set forward without anything being made of it.
+const maxJump = 10 * time.Minute
+
+// generator returns what makes keys, and adds them to a list.
+func (s *Stage) generator(keys *[]*Key, now time.Time) func(alg uint8, sep bool) (*Key, error) {
+	return func(alg uint8, sep bool) (*Key, error) {
+		k, err := NewKey(s.Zone, alg, sep, now, *keys)
+		if err == nil {
+			err = k.Write(s.Dir)
+		}
+		if err != nil {
+			return nil, err
+		}
+		*keys = append(*keys, k)
+		return k, nil
+	}
+}
+
+// purge removes the files of keys that are gone for long, and returns those that are left.
+func (s *Stage) purge(life *Life, keys []*Key, now time.Time) ([]*Key, error) {
+	after := s.Policy.Life.Purge
+	if after == 0 {
+		return keys, nil
+	}
+	for _, k := range life.Keys {
+		if k.key == nil || k.Leaves == "" || k.Leaves == leavesInsecure || k.Ended.IsZero() || now.Sub(k.Ended) < after {
+			continue
+		}
+		for _, end := range []string{".private", ".key"} {
+			if err := os.Remove(k.key.File + end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+		}
+		keys = slices.DeleteFunc(keys, func(o *Key) bool { return o == k.key })
+		k.key = nil
+	}
+	life.forget()
+	return keys, nil
 }
 
 // fromFuture tells whether the SOA record of a signed version has a signature that begins after a
@@ -123,13 +248,15 @@ func fromFuture(z *zone.Zone, now time.Time) bool {
 func (s *Stage) sign(ctx context.Context, v *Version, seed wire.Seed, have, plain *zone.Zone, keys []*Key, serial uint32, now time.Time) error {
 	p := s.Policy
 	policy := Policy{
-		Denial: p.Denial, Digest: p.Digest, Valid: p.Valid, Before: p.Before, Refresh: p.Refresh, Serial: &serial,
+		Denial: p.Denial, Digest: p.Digest, Valid: p.Valid, Before: p.Before, Refresh: p.Refresh, Serial: &serial, TTL: p.KeyTTL,
 		Spread: p.Valid - p.Refresh - interval(p.Valid, p.Refresh),
 	}
 	b := zone.NewBuilder(plain.Name(), seed)
 	b.Expect(plain.Names())
 	var r zone.Record
-	signed, err := Sign(plain, keys, policy, SignOptions{Now: now, Have: have}, func(piece []byte) error {
+	life := &lifeOptions{uses: v.Life.uses()}
+	life.cds, life.cdnskeys = v.Life.cds(&p.Life)
+	signed, err := Sign(plain, keys, policy, SignOptions{Now: now, Have: have, life: life}, func(piece []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -152,7 +279,7 @@ func (s *Stage) sign(ctx context.Context, v *Version, seed wire.Seed, have, plai
 
 // check verifies all of a version that is small. A large one had each key's signatures tried.
 func (s *Stage) check(v *Version, now time.Time) error {
-	if v.Zone.Names() > fewSignatures {
+	if v.Zone.Names() > fewSignatures || v.Life.Unsigned {
 		return nil
 	}
 	verdict, err := Verify(v.Zone, VerifyOptions{Now: now, DS: s.entry(v.Zone)})
@@ -200,12 +327,18 @@ func interval(valid, refresh time.Duration) time.Duration {
 	return max((valid-refresh)/renewals, min(minInterval, (valid-refresh)/4))
 }
 
-// again returns when a version has to be signed again whose first signature expires at a time:
-// when that has only Refresh left, or when a key's time comes.
-func (s *Stage) again(expires time.Time, keys []*Key, now time.Time) time.Time {
-	at := expires.Add(-s.Policy.Refresh)
-	if soonest := now.Add(interval(s.Policy.Valid, s.Policy.Refresh)); at.Before(soonest) {
-		at = soonest
+// again returns when a version has to be signed again: when its first signature has only Refresh
+// left, a state ends, or a key's time comes.
+func (s *Stage) again(v *Version, keys []*Key, now time.Time) time.Time {
+	at := now.Add(s.Policy.Valid)
+	if !v.Life.Unsigned {
+		at = v.Signed.Expires.Add(-s.Policy.Refresh)
+		if soonest := now.Add(interval(s.Policy.Valid, s.Policy.Refresh)); at.Before(soonest) {
+			at = soonest
+		}
+	}
+	if next := v.Life.Next(&s.Policy.Life); !next.IsZero() && next.Before(at) {
+		at = maxTime(next, now.Add(time.Second))
 	}
 	for _, k := range keys {
 		for _, t := range k.Times.fields() {
@@ -217,6 +350,13 @@ func (s *Stage) again(expires time.Time, keys []*Key, now time.Time) time.Time {
 	return at
 }
 
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // rememberFile names the keys that the zone has been signed with.
 const rememberFile = "keys"
 
@@ -226,10 +366,14 @@ const rememberLine = "port53 keys 1"
 const rememberHead = rememberLine + "\n# The keys of the zone. One that is named here and whose files are gone keeps the zone from being\n" +
 	"# signed: bring the files back, or take its line out if the key is to be given up for good.\n"
 
-// keys returns the keys of the zone, and makes the first ones. A key that the zone was signed with
-// and that is not there any more is an error: with new ones in its place the zone would be bogus
-// for all who know the old.
-func (s *Stage) keys(now time.Time) (keys []*Key, made []string, err error) {
+// open reads the keys of the zone, and their states. A key that the zone was signed with and that
+// is not there any more is an error: with new ones in its place the zone would be bogus for all who
+// know the old.
+func (s *Stage) open(now time.Time) (*Life, []*Key, error) {
+	life, err := s.load()
+	if err != nil {
+		return nil, nil, err
+	}
 	known, err := s.remembered()
 	if err != nil {
 		return nil, nil, err
@@ -241,30 +385,96 @@ func (s *Stage) keys(now time.Time) (keys []*Key, made []string, err error) {
 	if len(problems) > 0 {
 		return nil, nil, problems[0]
 	}
-	if err := s.lost(keys, known); err != nil {
+	if err := s.lost(keys, known, life); err != nil {
 		return nil, nil, err
 	}
-	// The first ones are made, or what a crash left out of them.
-	if len(known) == 0 && (len(keys) == 0 || s.Policy.Split) {
-		kinds := []bool{true}
-		if s.Policy.Split {
-			kinds = []bool{true, false}
+	life.bind(keys, now)
+	return life, keys, nil
+}
+
+// change has f change the states of the keys, which are written down then.
+func (s *Stage) change(now time.Time, f func(l *Life, keys *[]*Key, now time.Time) error) error {
+	now = now.Round(0).UTC().Truncate(time.Second)
+	life, keys, err := s.open(now)
+	if err != nil {
+		return err
+	}
+	if err := f(life, &keys, now); err != nil {
+		return err
+	}
+	if err := s.save(life); err != nil {
+		return err
+	}
+	return s.remember(keys)
+}
+
+// See takes in what was seen at servers, and reports whether the zone is to be signed again: there
+// is a step to take.
+func (s *Stage) See(sight *Sight) (again bool, err error) {
+	err = s.change(sight.At, func(l *Life, keys *[]*Key, now time.Time) error {
+		at := *sight
+		at.At = now
+		was := l.published(&s.Policy.Life)
+		l.See(&at)
+		if err := l.plan(&s.Policy, now, s.generator(keys, now)); err != nil {
+			return err
 		}
-		for _, sep := range kinds {
-			if slices.ContainsFunc(keys, func(k *Key) bool { return k.SEP() == sep }) {
-				continue
+		l.Step(&s.Policy.Life, now)
+		again = l.published(&s.Policy.Life) != was
+		return nil
+	})
+	return again, err
+}
+
+// Roll begins a roll: new keys are made, and take the place of others step by step.
+func (s *Stage) Roll(r Roll, now time.Time) error {
+	return s.change(now, func(l *Life, keys *[]*Key, now time.Time) error {
+		l.follow(&s.Policy, now)
+		return l.roll(r, now, s.generator(keys, now))
+	})
+}
+
+// State takes the word of an operator that the parent's servers all have, or all have no more, DS
+// records of the key with a tag.
+func (s *Stage) State(tag uint16, seen bool, now time.Time) error {
+	return s.change(now, func(l *Life, _ *[]*Key, now time.Time) error { return l.state(tag, seen, now) })
+}
+
+// Trusted tells whether the parent may point at a key, as far as the states that were kept say.
+func (s *Stage) Trusted() bool {
+	life, err := s.load()
+	return err == nil && !life.Unsigned && slices.ContainsFunc(life.Keys, func(k *KeyLife) bool {
+		return k.DS.State != Hidden || k.mayCome(time.Now())
+	})
+}
+
+// EntryKeys returns the keys that the parent is to point at. ready is false of a new zone whose keys
+// and signatures are not in all caches yet: those that the parent will have to point at are returned.
+func (s *Stage) EntryKeys(now time.Time) (keys []*Key, ready bool, err error) {
+	if _, err := os.Stat(s.Dir); err != nil {
+		return nil, false, err
+	}
+	life, _, err := s.open(now.UTC())
+	if err != nil {
+		return nil, false, err
+	}
+	for _, k := range life.wanted() {
+		keys = append(keys, k.key)
+	}
+	if ready = len(keys) > 0 || life.Insecure; !ready {
+		for _, k := range life.Keys {
+			if k.stays() && life.entry(k) {
+				keys = append(keys, k.key)
 			}
-			k, err := NewKey(s.Zone, s.Policy.Algorithm, sep, now, keys)
-			if err == nil {
-				err = k.Write(s.Dir)
-			}
-			if err != nil {
-				return nil, nil, fmt.Errorf("a key cannot be made: %w", err)
-			}
-			keys, made = append(keys, k), append(made, k.File)
 		}
 	}
-	return keys, made, s.remember(keys, known)
+	return keys, ready, nil
+}
+
+// Life returns the states of the keys, as they were written down last.
+func (s *Stage) Life(now time.Time) (*Life, error) {
+	life, _, err := s.open(now)
+	return life, err
 }
 
 // remembered returns the names of the keys that the zone was signed with.
@@ -306,19 +516,31 @@ func CheckKeys(dir string) error {
 		}
 	}
 	s := &Stage{Dir: dir}
-	known, err := s.remembered()
-	if err == nil {
-		err = s.lost(keys, known)
+	life, err := s.load()
+	if err != nil {
+		return err
 	}
-	return err
+	known, err := s.remembered()
+	if err != nil {
+		return err
+	}
+	return s.lost(keys, known, life)
 }
 
-// lost returns an error if one of the keys that are known is not there.
-func (s *Stage) lost(keys []*Key, known []string) error {
+// lost returns an error if one of the keys that are known is not there, and not gone for good.
+func (s *Stage) lost(keys []*Key, known []string, life *Life) error {
 	var lost []string
 	for _, name := range known {
-		if !slices.ContainsFunc(keys, func(k *Key) bool { return filepath.Base(k.File) == name }) {
+		needless := slices.ContainsFunc(life.Keys, func(k *KeyLife) bool { return k.Name == name && !k.Ended.IsZero() })
+		if !needless && !slices.ContainsFunc(keys, func(k *Key) bool { return filepath.Base(k.File) == name }) {
 			lost = append(lost, name)
+		}
+	}
+	// A key that is published and cannot sign is lost as well, if it could.
+	for _, k := range keys {
+		name := filepath.Base(k.File)
+		if k.Private == nil && slices.Contains(known, name) && life.signs(name) {
+			lost = append(lost, name+".private")
 		}
 	}
 	if len(lost) == 0 {
@@ -329,7 +551,11 @@ func (s *Stage) lost(keys []*Key, known []string) error {
 }
 
 // remember writes down the names of the keys, durably, if they are not those that are known.
-func (s *Stage) remember(keys []*Key, known []string) error {
+func (s *Stage) remember(keys []*Key) error {
+	known, err := s.remembered()
+	if err != nil {
+		return err
+	}
 	var names []string
 	for _, k := range keys {
 		names = append(names, filepath.Base(k.File))
@@ -338,11 +564,16 @@ func (s *Stage) remember(keys []*Key, known []string) error {
 	if slices.Equal(names, known) {
 		return nil
 	}
-	path := filepath.Join(s.Dir, rememberFile)
+	return s.replace(rememberFile, []byte(rememberHead+strings.Join(names, "\n")+"\n"))
+}
+
+// replace puts a file in the place of one in the directory, durably.
+func (s *Stage) replace(name string, b []byte) error {
+	path := filepath.Join(s.Dir, name)
 	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := writeNew(path+".new", []byte(rememberHead+strings.Join(names, "\n")+"\n"), 0o600); err != nil {
+	if err := writeNew(path+".new", b, 0o600); err != nil {
 		return err
 	}
 	if err := os.Rename(path+".new", path); err != nil {

@@ -35,6 +35,7 @@ type Signed struct {
 	Again    time.Time     // when it has to be signed again, however little changes; zero: never
 	Keys     []string      // that signed it, for people
 	Made     []string      // files of keys that were made, without their endings
+	Alerts   []string      // what somebody has to look at
 	Expires  time.Time     // when the first of its signatures does
 }
 
@@ -93,6 +94,9 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 	}
 	for _, file := range next.Made {
 		m.log.Warn("a DNSSEC key was made: back it up, and have the parent zone point at it (port53 zone ds)", "zone", z.name(), "file", file+".private")
+	}
+	for _, alert := range next.Alerts {
+		m.log.Error("the signatures of a zone need somebody to look at them", "zone", z.name(), "problem", alert)
 	}
 	if next.Zone != have && next.Deltas == nil {
 		c.past = nil // nobody knows what leads from there to here
@@ -157,17 +161,27 @@ func (m *Manager) renewSignatures(z *managed) {
 func (m *Manager) signNow(z *managed) time.Duration {
 	z.hold()
 	defer z.release()
-	s := z.source.Signer
-	if z.gone || s == nil || z.zone == nil {
+	if z.gone || z.source.Signer == nil || z.zone == nil {
 		return -1
 	}
-	c := &Candidate{Zone: z.zone}
-	start := time.Now()
-	if err := m.sign(m.ctx, z, s, c); err != nil {
-		z.refused = err.Error()
+	if err := m.signHeld(z); err != nil {
 		m.log.Error("a zone cannot be signed again: the version before is served", "zone", z.name(), "problem", err.Error(),
 			"signatures_expire", z.made.Expires.UTC().Format(time.RFC3339), "next", signRetry.String())
 		return signRetry
+	}
+	if z.made.Again.IsZero() {
+		return -1
+	}
+	return max(time.Until(z.made.Again), soonest)
+}
+
+// signHeld signs a zone again, and has the new version served. z is held.
+func (m *Manager) signHeld(z *managed) error {
+	c := &Candidate{Zone: z.zone}
+	start := time.Now()
+	if err := m.sign(m.ctx, z, z.source.Signer, c); err != nil {
+		z.refused = err.Error()
+		return err
 	}
 	changed := c.signed.Zone != z.signed
 	if changed {
@@ -184,10 +198,32 @@ func (m *Manager) signNow(z *managed) time.Duration {
 			m.announce(z)
 		}
 	}
-	if z.made.Again.IsZero() {
-		return -1
+	return nil
+}
+
+// errUnsigned is why nothing can be done with the keys of a zone.
+var errUnsigned = errors.New("the zone is not signed here: write dnssec: {sign: true} at it")
+
+// Signing runs f with the signer of a zone and the version that is served, or nil, while nobody else
+// has the signer sign. If f says so the zone is signed again then, and what came of it is served.
+func (m *Manager) Signing(apex []byte, f func(s Signer, served *zone.Zone) (again bool, err error)) error {
+	z, err := m.held(apex)
+	if err != nil {
+		return err
 	}
-	return max(time.Until(z.made.Again), soonest)
+	defer z.release()
+	if z.source.Signer == nil {
+		return errUnsigned
+	}
+	again, err := f(z.source.Signer, z.signed)
+	if err != nil || !again || z.zone == nil {
+		return err
+	}
+	if err := m.signHeld(z); err != nil {
+		return fmt.Errorf("it cannot be signed, and the version before is served: %w", err)
+	}
+	m.signAgain(z)
+	return nil
 }
 
 // signRestored has a zone signed whose plain version came from the store, and makes it what is

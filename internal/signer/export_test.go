@@ -1,0 +1,7 @@
+package signer
+
+import "time"
+
+// Early has steps of keys' lives taken too early, by so much for DNSKEY, signatures and DS: a test
+// has to notice.
+func Early(p *LifePolicy, key, data, ds time.Duration) { p.early = waits{key, data, ds} }

@@ -1,0 +1,218 @@
+package signer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"port53/internal/dnssec"
+	"port53/internal/wire"
+	"port53/internal/zone"
+)
+
+// lifeFile has the states of a zone's keys, beside them.
+const lifeFile = "states.json"
+
+// A lifeText is what is written.
+type lifeText struct {
+	Kind    string `json:"port53"` // what the file is, and its version
+	Comment string `json:"comment"`
+	*Life
+}
+
+const (
+	lifeKind    = "key states 1"
+	lifeComment = "The states of the zone's keys: see the chapter on the life of keys in DNSSEC.md. port53 zone keys prints them."
+)
+
+// load reads the states of the keys; a zone that has none yet has a life without keys.
+func (s *Stage) load() (*Life, error) {
+	path := filepath.Join(s.Dir, lifeFile)
+	b, err := readBounded(path, maxLifeFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Life{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := lifeText{Life: &Life{}}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&t); err != nil {
+		return nil, fmt.Errorf("%s: it is damaged, or of a newer version: %w; restore it from a backup", path, err)
+	}
+	if t.Kind != lifeKind {
+		return nil, fmt.Errorf("%s: it is %q, and not %q: it is of another version", path, t.Kind, lifeKind)
+	}
+	if slices.Contains(t.Keys, nil) {
+		return nil, fmt.Errorf("%s: a key in it is null: restore it from a backup", path)
+	}
+	return t.Life, nil
+}
+
+// save writes the states of the keys down, durably, if they are not what is there.
+func (s *Stage) save(l *Life) error {
+	b, err := json.MarshalIndent(lifeText{lifeKind, lifeComment, l}, "", "  ")
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
+	if have, err := readBounded(filepath.Join(s.Dir, lifeFile), maxLifeFile); err == nil && bytes.Equal(have, b) {
+		return nil
+	}
+	return s.replace(lifeFile, b)
+}
+
+// forget takes out keys whose files are gone and that nobody remembers: they were given up, or are
+// not needed any more.
+func (l *Life) forget() {
+	l.Keys = slices.DeleteFunc(l.Keys, func(k *KeyLife) bool { return k.key == nil })
+}
+
+// signs tells whether the key of a name signs something.
+func (l *Life) signs(name string) bool {
+	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
+		return k.Name == name && k.Private && (k.Signatures.State.out() || k.DNSKEY.State.out() && l.entry(k))
+	})
+}
+
+// again has all waits begin anew: nobody knows how much of them has passed.
+func (l *Life) again(now time.Time) {
+	for _, k := range l.Keys {
+		for _, r := range []*RecordLife{&k.DNSKEY, &k.Signatures, &k.DS} {
+			if !r.Seen.IsZero() {
+				r.Seen = now
+			}
+		}
+	}
+	l.Watched = time.Time{}
+}
+
+// notLater brings times that a clock in the future gave to now.
+func (l *Life) notLater(now time.Time) {
+	for _, k := range l.Keys {
+		for _, r := range []*RecordLife{&k.DNSKEY, &k.Signatures, &k.DS} {
+			if r.Seen.After(now) {
+				r.Seen = now
+			}
+		}
+		if k.Began.After(now) {
+			k.Began = now
+		}
+	}
+	for i := range l.Parent {
+		if l.Parent[i].At.After(now) {
+			l.Parent[i].At = time.Time{}
+		}
+	}
+	if l.Watched.After(now) {
+		l.Watched = now
+	}
+}
+
+// Kind tells what a key is for: KSK, ZSK, or CSK if it does both.
+func (l *Life) Kind(k *KeyLife) string {
+	switch {
+	case !k.SEP && !l.entry(k):
+		return "ZSK"
+	case l.some(k.Algorithm, func(o *KeyLife) bool { return o != k && !l.entry(o) && (o.stays() || o.Signatures.State != Hidden) }):
+		return "KSK"
+	}
+	return "CSK"
+}
+
+// seatbelt judges a version against each set of DS records that a server of the parent had when it
+// was asked last. One that validators would refuse is an error, unless they refuse have as well:
+// then it is no worse, and an alert.
+func (l *Life) seatbelt(have, next *zone.Zone, now time.Time) (alert string, err error) {
+	if have == next {
+		have = nil
+	}
+	for _, p := range l.Parent {
+		why := entered(next, p.DS, now)
+		if why == "" {
+			continue
+		}
+		text := fmt.Sprintf("by the DS records that %s has (asked %s): %s", p.Server, p.At.UTC().Format(time.RFC3339), why)
+		if have != nil && entered(have, p.DS, now) == "" {
+			return "", fmt.Errorf("the version would be bogus, and is not served: %s", text)
+		}
+		alert = "the zone is bogus " + text
+	}
+	return alert, nil
+}
+
+// entered returns why DS records do not lead to a zone's keys; empty: they do, or there is none that
+// validators know, and the zone counts as unsigned.
+func entered(z *zone.Zone, ds [][]byte, now time.Time) string {
+	v := dnssec.Voucher{DS: ds}
+	if len(ds) == 0 || v.Unsupported() != 0 {
+		return ""
+	}
+	var u zone.Unpacked
+	if !z.UnpackType(&u, z.Root(), wire.TypeDNSKEY) {
+		return "there are DS records, and the zone is not signed"
+	}
+	u.Owner = z.Apex()
+	if _, _, why := v.Keys(&u.RRset, now, &dnssec.Work{Signatures: seatbeltWork, Failures: seatbeltWork}); why != 0 {
+		return why.String()
+	}
+	return ""
+}
+
+// seatbeltWork is how many signatures of a DNSKEY set are tried.
+const seatbeltWork = 32
+
+// Asks tells whether the parent is to have other DS records than it has.
+func (l *Life) Asks() bool {
+	_, known := l.Wanted()
+	return known && !l.Unsigned && !l.ParentHasWanted()
+}
+
+// Moves tells whether a key comes or goes.
+func (l *Life) Moves() bool {
+	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
+		return !k.steady() || k.Leaves != "" && !k.gone() || k.stays() && k.DNSKEY.State == Hidden
+	})
+}
+
+// Waits says for people what the next steps wait for.
+func (l *Life) Waits(p *LifePolicy) (list []string) {
+	w := l.waits(p)
+	say := func(k *KeyLife, what string, r *RecordLife, wait time.Duration, come, gone string) {
+		switch {
+		case r.State == Rumoured && r.Seen.IsZero():
+			list = append(list, fmt.Sprintf("key %d: %s", k.Tag, come))
+		case r.State == Unretentive && r.Seen.IsZero():
+			list = append(list, fmt.Sprintf("key %d: %s", k.Tag, gone))
+		case r.State == Rumoured:
+			list = append(list, fmt.Sprintf("key %d: until caches have its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)))
+		case r.State == Unretentive:
+			list = append(list, fmt.Sprintf("key %d: until caches have forgotten its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)))
+		}
+	}
+	for _, k := range l.Keys {
+		say(k, "DNSKEY record", &k.DNSKEY, w.key, l.missing("its DNSKEY record"), l.missing("the zone without its DNSKEY record"))
+		say(k, "signatures", &k.Signatures, w.data, l.missing("its signatures"), l.missing("the zone without its signatures"))
+		say(k, "DS record", &k.DS, w.ds, "its DS record is not at all servers of the parent yet", "its DS record is at a server of the parent still, or not all could be asked")
+	}
+	if l.Asks() {
+		list = append(list, "the parent zone is to have other DS records: port53 zone ds prints them; if it cannot be asked, say zone ds --seen or --gone")
+	}
+	return list
+}
+
+// missing says which servers are waited for.
+func (l *Life) missing(what string) string {
+	for _, s := range l.Servers {
+		if s.Trouble != "" {
+			return fmt.Sprintf("until all servers are seen to have %s; %s cannot be asked: %s", what, s.Server, s.Trouble)
+		}
+	}
+	return "until all servers are seen to have " + what
+}
