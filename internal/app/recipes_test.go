@@ -15,35 +15,39 @@ import (
 	"port53/internal/config"
 )
 
-// TestRecipes reads the configurations of docs/RECIPES.md, with the files that they name in place.
+// TestRecipes reads the configurations of the documents for users, with the files that they name in
+// place.
 func TestRecipes(t *testing.T) {
-	text, err := os.ReadFile("../../docs/RECIPES.md")
-	if err != nil {
-		t.Fatal(err)
+	const secret, soa = "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBkaWc=\n", "$TTL 1h\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 192.0.2.53\n"
+	files := map[string]string{
+		"dnsmasq.leases": "", "kea-leases4.csv": "", "kea-leases6.csv": "", "customers/a.yaml": "",
+		"keys/externaldns": secret, "keys/acme": secret, "keys/kea": secret, "keys/xfr": secret, "keys/panel": strings.Repeat("secret-", 8) + "\n",
+		"lists/games.txt": "games.example\n", "zones/k8s.example.com.zone": soa, "zones/office.example.zone": soa, "zones/inside.zone": soa, "zones/example.com.zone": soa,
+		"zones/0.0.10.in-addr.arpa.zone": "$TTL 1h\n@ SOA ns.office.example. h.office.example. 1 2h 1h 2w 5m\n@ NS ns.office.example.\n",
 	}
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) < 8 {
-		t.Errorf("%d configurations", len(blocks))
-	}
-	for _, b := range blocks {
-		dir := t.TempDir()
-		body := regexp.MustCompile(`/var/lib/(?:misc|kea)/`).ReplaceAllString(b[1], dir+"/")
-		for name, content := range map[string]string{
-			"dnsmasq.leases": "", "kea-leases4.csv": "", "kea-leases6.csv": "", "keys/externaldns": "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBkaWc=\n",
-			"keys/acme": "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBkaWc=\n", "zones/k8s.example.com.zone": "$TTL 1h\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 192.0.2.53\n",
-			"keys/kea": "c2VjcmV0IG9mIHRoZSB0ZXN0cyBvZiBkaWc=\n", "zones/office.example.zone": "$TTL 1h\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 10.0.0.53\n",
-			"zones/0.0.10.in-addr.arpa.zone": "$TTL 1h\n@ SOA ns.office.example. h.office.example. 1 2h 1h 2w 5m\n@ NS ns.office.example.\n",
-			"port53.yaml":                    body,
-		} {
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
+	for document, least := range map[string]int{"RECIPES": 8, "HOME": 1, "OFFICE": 1, "HOSTING": 1, "CLOUD": 1} {
+		text, err := os.ReadFile("../../docs/" + document + ".md")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if _, err := config.Load(filepath.Join(dir, "port53.yaml")); err != nil {
-			t.Errorf("%v\n%s", err, b[1])
+		blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+		if len(blocks) < least {
+			t.Errorf("%s: %d configurations", document, len(blocks))
+		}
+		for _, b := range blocks {
+			dir := t.TempDir()
+			files["port53.yaml"] = regexp.MustCompile(`/var/lib/(?:misc|kea)/`).ReplaceAllString(b[1], dir+"/")
+			for name, content := range files {
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := config.Load(filepath.Join(dir, "port53.yaml")); err != nil {
+				t.Errorf("%s: %v\n%s", document, err, b[1])
+			}
 		}
 	}
 }
