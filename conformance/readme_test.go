@@ -129,7 +129,7 @@ func commandLines(t *testing.T, file string) []string {
 }
 
 // TestReadme runs each command line of README.md, without the Internet: make run answers within
-// ten seconds, prints three questions, and their answers are the ones that it says.
+// ten seconds, prints four questions, and their answers are the ones that it says.
 func TestReadme(t *testing.T) {
 	root := t.TempDir()
 	s := newShell(t, "PATH="+filepath.Join(root, "usr/local/bin")+":"+os.Getenv("PATH"))
@@ -162,7 +162,7 @@ func TestReadme(t *testing.T) {
 			begun := time.Now()
 			out := s.start(tree, line)
 			s.until(out, "Ctrl-C stops it", firstMinute)
-			threeQuestions(t, s, out.String())
+			greetingQuestions(t, s, out.String())
 			if took := time.Since(begun); took > firstMinute {
 				t.Errorf("make run answers after %v, want less than %v", took, firstMinute)
 			}
@@ -190,8 +190,8 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// threeQuestions asks what a greeting says, and wants the answers that it says.
-func threeQuestions(t *testing.T, s *shell, greeting string) {
+// greetingQuestions asks what a greeting says, and wants the answers that it says.
+func greetingQuestions(t *testing.T, s *shell, greeting string) {
 	t.Helper()
 	asked := 0
 	for _, m := range regexp.MustCompile(`(?m)^  dig (@\S+ -p \d+ (?:\S+ )*\S+) {2,}(.+)$`).FindAllStringSubmatch(greeting, -1) {
@@ -203,7 +203,7 @@ func threeQuestions(t *testing.T, s *shell, greeting string) {
 		}
 		asked++
 	}
-	if asked != 3 {
+	if asked != 4 {
 		t.Errorf("%d questions in\n%s", asked, greeting)
 	}
 }
@@ -218,7 +218,7 @@ func TestExamplePort(t *testing.T) {
 	for _, port := range []string{"5353", "5354", "5355"} {
 		out := s.start(t.TempDir(), bin+" serve --example")
 		s.until(out, "on 127.0.0.1:"+port+",", startTimeout)
-		threeQuestions(t, s, out.String())
+		greetingQuestions(t, s, out.String())
 	}
 }
 

@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"port53/internal/app"
+	"port53/internal/config"
 	"port53/internal/lab"
 )
 
@@ -115,6 +117,57 @@ views:
 	r.want("other.example. A +rd", answered)
 	if _, err := r.FilterLists(); err == nil {
 		t.Error("there are lists after all are gone")
+	}
+}
+
+// Names of one's own are not filtered, but what an alias of a zone leads to elsewhere is.
+func TestFiltersOwnNames(t *testing.T) {
+	r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+	r.write("ads.txt", "||own.example^\n||nas.example^\n||ads.example^\n||localhost^\n")
+	r.write("own.zone", "$TTL 300\n@ SOA ns h 1 2h 1h 2w 5m\n@ NS ns\nns A 192.0.2.53\nwww A 192.0.2.80\nalias CNAME x.ads.example.\nfine CNAME x.example.\n")
+	r.run(filterNet(), filterYAML+`zones: [{name: own.example, file: own.zone}]
+names: {nas.example: 192.0.2.81}
+policy: {lists: [{name: ads, file: ads.txt}], block: [{list: ads}]}
+`)
+	for line, want := range map[string]string{
+		"www.own.example. A +rd": "192.0.2.80", "nas.example. A +rd": "192.0.2.81", "localhost. A +rd": "127.0.0.1", "alias.own.example. A +rd": "NXDOMAIN",
+		"fine.own.example. A +rd": answered, "no.own.example. A +rd": "SOA ns.own.example.", "nas2.example. A +rd": answered, "x.nas.example. A +rd": "NXDOMAIN",
+	} {
+		r.want(line, want)
+	}
+}
+
+// TestFilteringDocument reads the configurations of docs/FILTERING.md.
+func TestFilteringDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/FILTERING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(blocks) < 5 {
+		t.Errorf("%d configurations", len(blocks))
+	}
+	for _, b := range blocks {
+		dir := t.TempDir()
+		body := b[1]
+		if !strings.Contains(body, "role:") {
+			body = "role: internal-resolver\n" + body
+		}
+		if err := os.Mkdir(filepath.Join(dir, "lists"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`file: (lists/[a-z.-]+)`).FindAllStringSubmatch(body, -1) {
+			if err := os.WriteFile(filepath.Join(dir, m[1]), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		path := filepath.Join(dir, "port53.yaml")
+		if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(path); err != nil {
+			t.Errorf("%v\n%s", err, body)
+		}
 	}
 }
 
