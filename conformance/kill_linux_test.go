@@ -309,6 +309,9 @@ func (v *victim) unknown() bool {
 	return err == nil && strings.Contains(string(text), "which this version of port53 does not know")
 }
 
+// stillToCome is a version of every format that no program knows.
+const stillToCome = 9
+
 // newer has the state be of a version that is still to come, which the server is not to serve,
 // to change or to lose: it says what it has found.
 func (v *victim) newer(what, binary string) {
@@ -328,11 +331,10 @@ func (v *victim) newer(what, binary string) {
 		v.newest++
 		line, rest, _ := strings.Cut(string(content), "\n")
 		at := strings.LastIndex(line, " ") + 1
-		version, err := strconv.Atoi(line[at:])
-		if err != nil {
+		if version, err := strconv.Atoi(line[at:]); err != nil || version >= stillToCome {
 			v.t.Fatalf("%s: %s begins with %q", what, path, line)
 		}
-		newest := line[:at] + strconv.Itoa(version+1)
+		newest := line[:at] + strconv.Itoa(stillToCome)
 		changed = []byte(newest + "\n" + rest)
 		if err := v.there(func() error { return os.WriteFile(path, changed, 0o600) }); err != nil {
 			v.t.Fatal(err)

@@ -40,6 +40,9 @@ func NewStream(c net.Conn) *Stream {
 	return &Stream{Conn: c, reader: bufio.NewReaderSize(c, streamBuffer)}
 }
 
+// Buffered returns the octets that were read of the connection, and of no message.
+func (s *Stream) Buffered() int { return s.reader.Buffered() }
+
 // Close closes the connection.
 func (s *Stream) Close() error { return s.Conn.Close() }
 

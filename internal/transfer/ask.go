@@ -70,6 +70,9 @@ type stream struct {
 	query    []byte
 	verifier *tsig.Verifier // nil: nothing is signed
 	message  wire.Message
+
+	reused bool        // there was a transfer before
+	ending *time.Timer // while it is in a Pool
 }
 
 // connect connects to a server. What is read from the connection is bounded here.
@@ -81,6 +84,13 @@ func (c *Client) connect(ctx context.Context, p Primary) (*stream, error) {
 	limits := c.Limits.filled()
 	s.Limit = limits.Octets
 	return &stream{Stream: s, idle: limits.Idle, key: p.Key}, nil
+}
+
+// reuse makes a connection that was used before as good as a new one.
+func (c *Client) reuse(s *stream, p Primary) {
+	limits := c.Limits.filled()
+	s.Limit, s.Counts, s.Messages = limits.Octets, exchange.Counts{}, 0
+	s.idle, s.key, s.verifier, s.reused = limits.Idle, p.Key, nil, true
 }
 
 // deadline returns how long the other side has for its next message.

@@ -79,6 +79,9 @@ type Client struct {
 	Dial   func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error)
 	Limits Limits
 
+	// Pool has connections of transfers for the next ones; nil: each has one of its own.
+	Pool *Pool
+
 	// Memory is what all transfers share; nil: there is no bound but Limits.Memory.
 	Memory *Memory
 
@@ -301,22 +304,30 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 	ctx, cancel := context.WithTimeout(ctx, limits.Total)
 	defer cancel()
 	var s *stream
+	var m *wire.Message
 	var err error
-	if lost := place.Wait(func() { s, err = c.begin(ctx, p, query) }); err == nil && lost != nil {
+	if lost := place.Wait(func() { s, m, err = c.begin(ctx, p, query) }); err == nil && lost != nil {
 		s.Close()
 		err = lost
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
-	s.idle = limits.First
+	whole := false
+	defer func() {
+		if whole {
+			c.Pool.put(p.Addr, s)
+		} else {
+			s.Close()
+		}
+	}()
 	a := &assembly{apex: apex, have: have, seed: seed, limits: limits, memory: c.Memory}
 	defer a.release()
 	for !a.done {
-		var m *wire.Message
-		if lost := place.Wait(func() { m, err = s.next(ctx) }); err == nil {
-			err = lost
+		if m == nil {
+			if lost := place.Wait(func() { m, err = s.next(ctx) }); err == nil {
+				err = lost
+			}
 		}
 		if err != nil {
 			if a.state == wantSecond && s.Messages == 1 {
@@ -339,6 +350,7 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 				return nil, err
 			}
 		}
+		m = nil
 		if s.Messages%growEvery == 0 {
 			if err := a.grow(); err != nil {
 				return nil, err
@@ -354,20 +366,38 @@ func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 		}
 	}
 	a.result.Octets, a.result.Messages = s.Counts.Octets, s.Messages
+	whole = true
 	return a.finish()
 }
 
-// begin connects to a server and asks it.
-func (c *Client) begin(ctx context.Context, p Primary, query []byte) (*stream, error) {
-	s, err := c.connect(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.ask(ctx, query); err != nil {
+// begin asks a server over a connection that is there, or a new one, and returns the first
+// message of what it answers. What goes wrong on a connection that was used before says
+// nothing: a server may end it at any time, and need not answer twice.
+func (c *Client) begin(ctx context.Context, p Primary, query []byte) (*stream, *wire.Message, error) {
+	for {
+		s, err := c.Pool.take(p.Addr), error(nil)
+		if s != nil {
+			c.reuse(s, p)
+		} else if s, err = c.connect(ctx, p); err != nil {
+			return nil, nil, err
+		}
+		limits := c.Limits.filled()
+		var m *wire.Message
+		if err = s.ask(ctx, query); err == nil {
+			if s.idle = limits.First; s.reused {
+				s.idle = min(limits.First, limits.Answer)
+			}
+			m, err = s.next(ctx)
+		}
+		if err == nil {
+			return s, m, nil
+		}
 		s.Close()
-		return nil, err
+		if !s.reused || ctx.Err() != nil {
+			return nil, nil, err
+		}
+		c.Pool.failed(p.Addr)
 	}
-	return s, nil
 }
 
 // An assembly makes a version of the records of a transfer, as they come.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 
 var key = tsig.Key{Name: []byte("\x03xfr\x00"), Algorithm: tsig.HMACSHA256, Secret: []byte("0123456789abcdef")}
 
+// listing guards what primaries were asked: a connection may be there still when the next is.
+var listing sync.Mutex
+
 // A primary answers questions for zones over pipes.
 type primary struct {
 	t       *testing.T
@@ -29,7 +33,7 @@ type primary struct {
 	history func(uint32) []*zone.Delta
 	keys    *tsig.Ring
 	noIXFR  bool
-	asked   []wire.Type
+	asked   []wire.Type                      // listing guards it
 	spoil   func(n int, msg []byte) [][]byte // the n-th message of a reply, as it goes out; nil: it ends
 }
 
@@ -62,7 +66,9 @@ func (p *primary) answer(conn net.Conn, msg []byte) bool {
 	if m.Parse(msg) != 0 {
 		return false
 	}
+	listing.Lock()
 	p.asked = append(p.asked, m.Type)
+	listing.Unlock()
 	context, rcode := tsig.Verify(p.keys, msg, time.Now())
 	if p.noIXFR && m.Type == wire.TypeIXFR {
 		rcode = wire.NotImp

@@ -115,7 +115,9 @@ func check(c *Candidate) error {
 
 // persist writes a candidate down, if it has to be there at the next start: because its
 // origin may not be, or because the store counts for this zone already. The version that
-// differences lead from is written first. z is held.
+// differences lead from is written first. Where many zones are fetched for the first time,
+// as those of a catalog, none waits for the disk: they are written down a few at one time,
+// after they are served. z is held.
 func (m *Manager) persist(z *managed, c *Candidate) error {
 	if m.store == nil || !z.stored && !c.keep {
 		return nil
@@ -123,6 +125,12 @@ func (m *Manager) persist(z *managed, c *Candidate) error {
 	if !z.restored {
 		return errNotRestored
 	}
+	if z.zone == nil && c.fetched && z.source.Signer == nil && m.schedule.crowded() {
+		z.pending = true
+		m.schedule.keepings.in(&z.keeping, 0)
+		return nil
+	}
+	z.pending = false
 	apex := []byte(z.key)
 	if !z.stored && c.Deltas != nil && z.zone != nil {
 		past := z.history.deltas // of its zone file
@@ -193,8 +201,54 @@ func (m *Manager) keep(z *managed) {
 		m.lacks(z, err)
 		return
 	}
-	z.stored = true
+	z.stored, z.pending = true, false
 	m.keeps(z)
+}
+
+// keepFirst writes down the first version of a zone that was served before.
+func (m *Manager) keepFirst(z *managed) {
+	z.hold()
+	m.keepPending(z)
+	again := time.Duration(-1)
+	if z.pending && !z.gone {
+		again = keepAgain
+	}
+	z.release()
+	m.schedule.keepings.end(&z.keeping, func() time.Duration { return again })
+}
+
+// keepPending writes down the version of a zone that waits for it. z is held.
+func (m *Manager) keepPending(z *managed) {
+	if !z.pending || z.gone {
+		return
+	}
+	if err := m.store.Save([]byte(z.key), z.zone); err != nil {
+		m.lacks(z, err)
+		return
+	}
+	z.pending, z.stored = false, true
+	m.keeps(z)
+	m.remember(z)
+}
+
+// keepTime is how long the end waits for zones to be written down that were just fetched.
+const keepTime = 2 * time.Second
+
+// keepRest writes down at the end what still waits for it, as far as there is time.
+func (m *Manager) keepRest() {
+	over, left := time.Now().Add(keepTime), 0
+	for _, z := range m.all() {
+		z.hold()
+		if time.Now().Before(over) {
+			m.keepPending(z)
+		} else if z.pending {
+			left++
+		}
+		z.release()
+	}
+	if left > 0 {
+		m.log.Warn("zones that were just fetched are not kept: they are fetched anew after a restart", "zones", left)
+	}
 }
 
 // keepAgain is how often it is tried to write down a version that could not be.

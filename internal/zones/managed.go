@@ -47,6 +47,7 @@ type timing struct {
 	refresh refresh
 	expiry  task
 	resign  task
+	keeping task
 	asks    atomic.Pointer[primaries] // that a refresh asks; nil: something else
 }
 
@@ -77,6 +78,7 @@ type outcome struct {
 type kept struct {
 	restored bool   // the store was read, if it may have anything
 	stored   bool   // the store has the version, or had one before it
+	pending  bool   // the version is served, and is to be written down
 	unkept   string // why the store does not have the version of a polled origin; empty: it has
 	frozen   bool   // updates are refused for now
 	synced   uint32 // serial of the version that the zone file has, if
@@ -101,7 +103,7 @@ type past struct {
 func newManaged(key string, s *Source, o Origin) *managed {
 	z := &managed{key: key, terms: terms{s, o, s.access()}, polled: o.Traits().Polled, served: zone.NewServed(nil)}
 	z.refresh.zone, z.refresh.owner, z.refresh.with = z, &z.refresh, z.servers
-	z.expiry.owner, z.resign.owner = z, z
+	z.expiry.owner, z.resign.owner, z.keeping.owner = z, z, z
 	z.ask(o)
 	return z
 }

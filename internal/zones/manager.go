@@ -106,7 +106,9 @@ func New(o Options) *Manager {
 	m.notifier = newNotifier(m.ctx, m.log, &m.client)
 	m.schedule.agenda, m.schedule.expiries = newSchedule()
 	m.schedule.signings = newAgenda(places{all: signings, ordinary: signings})
+	m.schedule.keepings = newAgenda(places{all: keepings, ordinary: keepings})
 	m.out.patience = lineTime
+	m.client.Pool = &transfer.Pool{}
 	m.client.Place = func(ctx context.Context) transfer.Place { return &place{line: &m.in, ctx: ctx} }
 	m.waiting.set(Bounds{}.filled())
 	m.SetBounds(o.Bounds)
@@ -426,6 +428,9 @@ func (m *Manager) retire(steps []step, named map[string]bool) (leaving []*manage
 	end := func(z *managed) {
 		z.hold()
 		defer z.release()
+		if z.source.Member == "" {
+			m.keepPending(z)
+		}
 		z.gone = true
 		if m.store != nil && z.stored && z.source.Member != "" {
 			// The state of a catalog's member goes with it (RFC 9432, section 5.1).
@@ -603,6 +608,7 @@ func (m *Manager) forget(z *managed) {
 	m.schedule.remove(&z.refresh.task)
 	m.schedule.expiries.remove(&z.expiry)
 	m.schedule.signings.remove(&z.resign)
+	m.schedule.keepings.remove(&z.keeping)
 	m.notifier.forget(z.key)
 }
 

@@ -63,6 +63,7 @@ type scheduler struct {
 	*agenda
 	expiries *agenda
 	signings *agenda      // of zones whose signatures are to be renewed
+	keepings *agenda      // of zones whose first version is to be written down
 	taken    atomic.Int64 // bytes that transfers have used since memory was given back, about
 }
 
@@ -77,6 +78,20 @@ const (
 
 // signings is how many zones are signed again at one time: each uses all processors.
 const signings = 2
+
+// Of zones that are fetched for the first time: how many are written down at one time, and from
+// how many refreshes under way on none of them waits for that.
+const (
+	keepings = 4
+	crowd    = 16
+)
+
+// crowded reports whether many refreshes are under way.
+func (s *scheduler) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.under()+s.running[late] >= crowd
+}
 
 func newSchedule() (refreshes, expiries *agenda) {
 	return newAgenda(places{all: quick, ordinary: quick - quick/urgentShare, doubtful: quick / silentShare, late: maxRefreshes - quick, silent: 1}),
@@ -172,9 +187,12 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 	m.work.Go(func() { m.schedule.expiries.run(ctx, &m.work, func(t *task) { m.expire(t.owner.(*managed)) }) })
 	m.work.Go(func() { m.schedule.signings.run(ctx, &m.work, func(t *task) { m.renewSignatures(t.owner.(*managed)) }) })
+	m.work.Go(func() { m.schedule.keepings.run(ctx, &m.work, func(t *task) { m.keepFirst(t.owner.(*managed)) }) })
 	m.schedule.run(ctx, &m.work, func(t *task) { m.refresh(t.owner.(*refresh)) })
 	m.cancel()
 	m.work.Wait()
+	m.client.Pool.Close()
+	m.keepRest()
 }
 
 // refresh asks the origin of a zone for a newer version and makes it the one served.
