@@ -36,6 +36,11 @@ func builtinZones(ownRoot bool) []string {
 	return names
 }
 
+// prefixZones are those by which clients find out what addresses are made with (RFC 7050).
+func prefixZones() []string {
+	return []string{"ipv4only.arpa", "170.0.0.192.in-addr.arpa", "171.0.0.192.in-addr.arpa"}
+}
+
 // builtinRecords are what some of these zones hold beside their apex.
 func builtinRecords(name string) string {
 	switch name {
@@ -59,9 +64,9 @@ func builtinRecords(name string) string {
 const builtinApex = "$TTL 10800\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 10800\n@ NS localhost.\n"
 
 // builtin compiles the zones that are built in.
-func builtin(seed wire.Seed, ownRoot bool) (*zone.View, error) {
+func builtin(seed wire.Seed, names []string) (*zone.View, error) {
 	var changes []zone.Change
-	for _, name := range builtinZones(ownRoot) {
+	for _, name := range names {
 		apex, err := wire.ParseName(name)
 		if err != nil {
 			return nil, fmt.Errorf("built-in zone %s: %w", name, err)

@@ -19,6 +19,7 @@ import (
 	"port53/internal/engine"
 	"port53/internal/feed"
 	"port53/internal/filter"
+	"port53/internal/resolver"
 	"port53/internal/telemetry"
 	"port53/internal/wire"
 )
@@ -750,7 +751,7 @@ func (a *App) judge(view *engine.View, name []byte, t wire.Type, client netip.Ad
 	var answer *cache.Answer
 	room := make([]byte, wire.MaxMessage)
 	if r := view.Recursion; r != nil && r.Cache != nil {
-		if hit, ok := r.Cache.Answer(r.Config.Key(name, t, false, false), r.Cache.Now(), room); ok && hit.N <= len(room) {
+		if hit, ok := r.Cache.Answer(r.Config.Key(name, t, resolver.Wants{}), r.Cache.Now(), room); ok && hit.N <= len(room) {
 			answer = &cache.Answer{Body: room[:hit.N], Counts: hit.Counts}
 		}
 	}

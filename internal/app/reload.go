@@ -203,7 +203,7 @@ func (a *App) flushChanges(old, next *generation) {
 // unlike reports whether what one configuration of the resolver learned is not what another would.
 func unlike(x, y *config.Resolver) bool {
 	return x.Validation != y.Validation || !x.ValidationTime.Equal(y.ValidationTime) || x.FiltersPrivate() != y.FiltersPrivate() ||
-		len(changed(x.PrivateZones, y.PrivateZones)) > 0
+		len(changed(x.PrivateZones, y.PrivateZones)) > 0 || !reflect.DeepEqual(x.DNS64, y.DNS64)
 }
 
 // flushRoutes forgets the zones of which one configuration of the resolver learned by another route, or

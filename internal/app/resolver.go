@@ -158,6 +158,9 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 			PerClient: rc.Limits.PerClient, PerCookie: rc.Limits.PerClientWithCookie,
 		},
 	}
+	if len(rc.DNS64.Prefix) > 0 {
+		s.DNS64 = &resolver.DNS64{Prefixes: rc.DNS64.Prefix, Exclude: rc.DNS64.Exclude}
+	}
 	switch rc.QNAMEMinimization {
 	case "strict":
 		s.Minimise = resolver.Strict

@@ -74,20 +74,38 @@ func (a *App) buildOutlook(g, old *generation, o *outlook) (err error) {
 	o.anchors = o.settings.Anchors
 	rc := &o.config.Resolver
 	o.recursion = &engine.Recursion{Order: order(o.config, o.config.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch}
+	if o.recursion.Six, err = sixOf(o.config); err != nil {
+		return err
+	}
 	o.recursion.Builtin, err = a.builtinOf(o.config, old)
 	return err
 }
 
 // builtinOf returns the names that are built in, those of old if they are the same.
 func (a *App) builtinOf(c *config.Config, old *generation) (*zone.View, error) {
-	if !c.Resolver.SpecialNames {
-		return nil, nil
-	}
 	ownRoot := c.Resolver.RootHints != ""
-	if old != nil && old.engine.Recursion.Builtin != nil && (old.config.Resolver.RootHints != "") == ownRoot {
+	switch {
+	case !c.Resolver.SpecialNames && len(c.Resolver.DNS64.Prefix) == 0:
+		return nil, nil
+	case !c.Resolver.SpecialNames:
+		return builtin(a.seed, prefixZones()) // whoever makes addresses answers for them himself (RFC 8880, section 7.1)
+	case old != nil && old.engine.Recursion.Builtin != nil && old.config.Resolver.SpecialNames && (old.config.Resolver.RootHints != "") == ownRoot:
 		return old.engine.Recursion.Builtin, nil
 	}
-	return builtin(a.seed, ownRoot)
+	return builtin(a.seed, builtinZones(ownRoot))
+}
+
+// sixOf returns for whom addresses of IPv6 are made, of those who may have names resolved; nil: for nobody.
+func sixOf(c *config.Config) (*policy.ACL, error) {
+	x := &c.Resolver.DNS64
+	if len(x.Prefix) == 0 {
+		return nil, nil
+	}
+	clients := x.Clients
+	if len(clients) == 0 {
+		clients = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+	return policy.NewACL(policy.ACLOptions{Allow: clients})
 }
 
 // sameAnswers reports whether two views are answered alike for names outside of their zones, so that

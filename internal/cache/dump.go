@@ -145,6 +145,9 @@ func (c *Cache) restore(words []uint64, now int64) bool {
 	size := headWords + wordsOf(nameLenIn(first)) + wordsOf(int(sizes>>16&0xFFFF))
 	switch k.kind {
 	case kindAnswer:
+		if k.part != 0 {
+			return false // it was made for some clients, by settings that may be others now
+		}
 		size += 1 + (int(sizes&0xFFFF)+3)/4
 	case kindRRset:
 	case kindDenial, kindDelegation:

@@ -53,6 +53,7 @@ func (d *decoder) checkResolver() {
 	d.checkForward()
 	d.checkExceptions()
 	d.checkNegativeAnchors()
+	d.checkDNS64("resolver.dns64", "", &d.config.Resolver.DNS64, 0)
 }
 
 // checkClients reports how strangers could have names resolved without limits, and

@@ -21,7 +21,6 @@ func laterKeys() map[string]string {
 		"encrypted.ddr":       "the server is not discovered by itself yet; leave it out",
 		"encrypted.acme":      "certificates are fetched by other programs, such as certbot; name the files they write",
 
-		"dns64":   "addresses are not synthesised yet; leave it out",
 		"grants":  grants,
 		"ad":      "it needs the domain controller; leave it out",
 		"expose":  "use policy.allow, and a firewall",

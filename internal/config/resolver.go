@@ -30,6 +30,7 @@ type Resolver struct {
 	SpecialNames         bool                  `yaml:"special_names" default:"true" doc:"Answer localhost, invalid, onion and their like, and the reverse zones of private networks, without asking anyone (RFC 6303, RFC 6761). Zones, forward and stub come first." why:"Nobody outside can answer for them, and is told less."`
 	Rebinding            string                `yaml:"rebinding" default:"auto" is:"word" words:"auto on off" doc:"Whether addresses of private networks and of loopback are taken out of answers that were found by iteration, so that a stranger's name does not lead a browser to machines behind the firewall. auto: on, unless root_hints names a root of one's own." why:"No name of the public tree needs them but those that private_zones lists; a root of one's own has names of one's own."`
 	PrivateZones         [][]byte              `yaml:"private_zones" default:"" is:"name" doc:"Zones whose names may have private addresses, although their answers are found by iteration." why:"Only the operator knows which names of the public tree are for inside. Zones, forward and stub need not be listed."`
+	DNS64                DNS64                 `yaml:"dns64" doc:"Addresses of IPv6 that are made of those of IPv4, for clients that reach IPv4 through a NAT64 alone (RFC 6147). It is on where prefix is written. Names that have addresses of IPv6 get no others; names of addresses that were made lead to those of IPv4; ipv4only.arpa tells clients the prefix (RFC 7050). Whoever asks with CD makes addresses himself."`
 	AggressiveNSEC       bool                  `yaml:"aggressive_nsec" default:"true" doc:"Answer for names that validated NSEC and NSEC3 records prove missing without asking again (RFC 8198)." why:"Floods of random names in signed zones end here."`
 	Sentinel             bool                  `yaml:"sentinel" default:"true" doc:"Let clients find out which root key this server trusts (RFC 8509)." why:"Who changes the root's key has to know who would be cut off; RFC 8509, section 4, advises it."`
 	ErrorReporting       bool                  `yaml:"error_reporting" default:"false" doc:"Tell zones that name a reporting agent that they failed validation or resolution (RFC 9567)." why:"It tells others which names are asked for here."`
@@ -42,6 +43,13 @@ type Resolver struct {
 // Rebinding says, and what RootHints tells where it leaves that open.
 func (r *Resolver) FiltersPrivate() bool {
 	return r.Rebinding == "on" || r.Rebinding == "auto" && r.RootHints == ""
+}
+
+// DNS64 is how addresses of IPv6 are made of those of IPv4.
+type DNS64 struct {
+	Prefix  []netip.Prefix `yaml:"prefix" lone:"true" default:"" quiet:"true" doc:"The prefix that the NAT64 translates, of 32, 40, 48, 56, 64 or 96 bits (RFC 6052), such as 64:ff9b::/96; several, for several translators: each gives an address. 64:ff9b::/96 stands for no private address (RFC 6052, section 3.1). Empty: no addresses are made." why:"Clients with IPv4 are better off with what there is."`
+	Clients []netip.Prefix `yaml:"clients" default:"" quiet:"true" doc:"For whom. Empty: for all who may have names resolved." why:"Networks with IPv6 alone have resolvers, or views, of their own most of the time."`
+	Exclude []netip.Prefix `yaml:"exclude" default:"::ffff:0:0/96" quiet:"true" doc:"Networks that such clients cannot reach: addresses of IPv6 in them count as if they were not there, and of those of IPv4 in them nothing is made." why:"RFC 6147, section 5.1.4."`
 }
 
 // A Forward is a zone whose names are asked of other resolvers.

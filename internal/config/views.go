@@ -62,6 +62,7 @@ type ViewResolver struct {
 	SpecialNames         bool                  `yaml:"special_names" default:"true" quiet:"true" doc:"As resolver.special_names." why:"As resolver.special_names."`
 	Rebinding            string                `yaml:"rebinding" default:"auto" is:"word" words:"auto on off" quiet:"true" doc:"As resolver.rebinding." why:"As resolver.rebinding."`
 	PrivateZones         [][]byte              `yaml:"private_zones" default:"" is:"name" quiet:"true" doc:"As resolver.private_zones, in its place." why:"As resolver.private_zones."`
+	DNS64                DNS64                 `yaml:"dns64" doc:"As resolver.dns64, in its place: prefix: [] makes no addresses."`
 }
 
 // DefaultView is the name of the view of those who are in no other.
@@ -405,6 +406,7 @@ func (d *decoder) checkViewResolver(i int, what string) {
 		return
 	}
 	in := c.InView(i)
+	d.checkDNS64("views.resolver.dns64", what, &v.Resolver.DNS64, int32(i))
 	if c.Internal() {
 		for j, n := range v.Resolver.Allow {
 			if _, own := d.atIndex("views.resolver.allow", int32(i)); own && strangers(n) {

@@ -223,6 +223,9 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	entry, further := w.zone(), w.offersRecursion()
 	if further && q.Type != wire.TypeAXFR && q.Type != wire.TypeIXFR {
 		if match, ok := w.ownName(v.Recursion, entry); ok {
+			if match.Host.OnlyIPv4() && w.lacksSix(v.Recursion) {
+				return w.recurse(v.Recursion, true)
+			}
 			return w.answerHost(match)
 		}
 		if entry != nil && w.routedBelow(v.Recursion, entry) {
@@ -254,7 +257,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		return w.recurse(v.Recursion, true) // it is the parent's, which is not here
 	}
 	result := w.answer.Answer(version, q, &w.builder)
-	if further && (result.Kind == authority.Referral || result.Away || w.leadsElsewhere(v.Recursion)) {
+	if further && (result.Kind == authority.Referral || result.Away || w.leadsElsewhere(v.Recursion) || result.Kind == authority.NoData && w.lacksSix(v.Recursion)) {
 		// What the zone said so far is part of what the resolver will say.
 		w.builder.Reset()
 		w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)

@@ -78,7 +78,7 @@ func (f *filtered) keep(name string, typ wire.Type, do bool, data ...string) {
 		a.Counts[0]++
 	}
 	c := f.gen.Recursion
-	c.Cache.Writer().PutAnswer(c.Config.Key(n, typ, do, false), a, c.Cache.Now())
+	c.Cache.Writer().PutAnswer(c.Config.Key(n, typ, resolver.Wants{DO: do}), a, c.Cache.Now())
 }
 
 var client = server.Peer{Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Transport: server.TCP}
@@ -171,7 +171,7 @@ func TestFilterMarks(t *testing.T) {
 	f.keep("www.example", wire.TypeA, false, "CNAME x.tracker.example", "A 203.0.113.7")
 	hit := func() cache.Hit {
 		c := f.gen.Recursion
-		h, ok := c.Cache.Answer(c.Config.Key([]byte("\x03www\x07example\x00"), wire.TypeA, false, false), c.Cache.Now(), make([]byte, 512))
+		h, ok := c.Cache.Answer(c.Config.Key([]byte("\x03www\x07example\x00"), wire.TypeA, resolver.Wants{}), c.Cache.Now(), make([]byte, 512))
 		if !ok {
 			t.Fatal("no answer")
 		}

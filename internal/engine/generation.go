@@ -54,6 +54,7 @@ type Recursion struct {
 	Config   *resolver.Config // by which the resolver answers
 	Names    *hosts.Table     // of machines, beside the zones; nil: none
 	Builtin  *zone.View       // names that are never asked of others (RFC 6303, RFC 6761); nil: none
+	Six      *policy.ACL      // clients that have IPv6 alone, for whom addresses are made (DNS64); nil: none
 	Order    wire.Order       // in which the records of a set are sent
 	Stale    bool             // what has expired is served when nothing fresh is to be had (RFC 8767)
 	Prefetch bool             // what is about to expire is asked for again

@@ -37,7 +37,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.fail(wire.NotImp, -1)
 	}
 	if r.Builtin != nil {
-		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) {
+		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) && !(w.six(r) && resolver.MadeByDNS64(q.Name.Name(), q.Type)) {
 			w.tell(FromBuiltin, entry.Apex)
 			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone(), q, &w.builder)))
 		}
@@ -67,7 +67,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.block(r)
 	}
 	stale := ok && r.Stale
-	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0, now)
+	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, w.wants(r), now)
 	if ede, failed := r.Cache.Failure(key, now); failed {
 		w.record.Looked(telemetry.LookupFailed)
 		if stale {
@@ -106,7 +106,7 @@ func (w *worker) cacheTime(c *cache.Cache) int64 {
 // cacheKey returns what the answer to the query in hand is found by.
 func (w *worker) cacheKey() cache.Key {
 	q := &w.query
-	return w.view.Recursion.Config.Key(q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	return w.view.Recursion.Config.Key(q.Name.Name(), q.Type, w.wants(w.view.Recursion))
 }
 
 // clockStep is how long a worker believes the time it read: lifetimes are whole
@@ -162,7 +162,7 @@ func (w *worker) otherStale(r *Recursion, other bool) (int, bool) {
 		return 0, false
 	}
 	q := &w.query
-	a := r.Resolver.Stale(r.Config, q.Name.Name(), q.Type, q.DO, q.Flags&wire.FlagCD != 0)
+	a := r.Resolver.Stale(r.Config, q.Name.Name(), q.Type, w.wants(r))
 	if a == nil {
 		return 0, false
 	}
@@ -188,11 +188,35 @@ func (w *worker) classOfCached(hit *cache.Hit) (policy.Class, uint64) {
 	}
 }
 
+// wants returns what the client wants of an answer.
+func (w *worker) wants(r *Recursion) resolver.Wants {
+	q := &w.query
+	return resolver.Wants{DO: q.DO, CD: q.Flags&wire.FlagCD != 0, Six: w.six(r)}
+}
+
+// six tells whether the question is one that a client with IPv6 alone gets another answer to: whoever
+// validates himself does not (RFC 6147, section 5.5).
+func (w *worker) six(r *Recursion) bool {
+	q := &w.query
+	return r.Six != nil && (q.Type == wire.TypeAAAA || q.Type == wire.TypePTR) && q.Flags&(wire.FlagCD|wire.FlagRD) == wire.FlagRD &&
+		r.Six.Allows(w.peer.Remote.Addr())
+}
+
+// lacksSix tells whether addresses of IPv6 are to be made for a name of ours that has none: the
+// resolver does that, if it knows of the name.
+func (w *worker) lacksSix(r *Recursion) bool {
+	if w.query.Type != wire.TypeAAAA || !w.six(r) {
+		return false
+	}
+	local := r.Config.Local
+	return local != nil && local.Apex(w.query.Name.Name(), wire.TypeAAAA) != nil
+}
+
 // request returns what the resolver is asked for the query in hand.
 func (w *worker) request() resolver.Request {
 	q := &w.query
 	return resolver.Request{
-		Name: q.Name.Name(), Type: q.Type, DO: q.DO, CD: q.Flags&wire.FlagCD != 0,
+		Name: q.Name.Name(), Type: q.Type, Wants: w.wants(w.view.Recursion),
 		Client: w.peer.Remote.Addr(), Cookie: !w.udp || w.genuine, Config: w.view.Recursion.Config,
 	}
 }
@@ -293,7 +317,7 @@ func (p *pending) Drop() {
 
 // fromStale answers from what has expired, if it is still there.
 func (p *pending) fromStale(w *worker) (int, bool) {
-	key := p.recursion.Config.Key(w.query.Name.Name(), w.query.Type, w.query.DO, w.query.Flags&wire.FlagCD != 0)
+	key := p.recursion.Config.Key(w.query.Name.Name(), w.query.Type, w.wants(p.recursion))
 	hit, ok := p.recursion.Cache.Answer(key, p.recursion.Cache.Now(), w.builder.Rest())
 	if !ok {
 		return w.otherStale(p.recursion, true)

@@ -204,7 +204,7 @@ func TestCacheSetBack(t *testing.T) {
 	e := New(Options{Uncontained: true}, Generation{View: View{Recursion: &Recursion{Cache: store, Resolver: r, Config: config}}})
 	w, buf := e.newWorker(), make([]byte, wire.MaxMessage)
 	name := []byte("\x03www\x07example\x00")
-	store.Writer().PutAnswer(config.Key(name, wire.TypeA, false, false), &cache.Answer{EDE: -1, TTL: 60, Rcode: wire.NXDomain}, store.Now())
+	store.Writer().PutAnswer(config.Key(name, wire.TypeA, resolver.Wants{}), &cache.Answer{EDE: -1, TTL: 60, Rcode: wire.NXDomain}, store.Now())
 	late := &stuck{may: make(chan struct{})}
 	close(late.may)
 	handled := func() int {

@@ -88,6 +88,9 @@ func (t *Table) Bare(name *wire.SplitName) bool {
 	return t != nil && t.bare && name.Labels == 1
 }
 
+// OnlyIPv4 reports whether h has addresses of IPv4 and none of IPv6.
+func (h *Host) OnlyIPv4() bool { return h != nil && len(h.a) > 0 && len(h.aaaa) == 0 }
+
 // nothing is a name that exists and has no data.
 var nothing = &Host{}
 

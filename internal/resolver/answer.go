@@ -18,6 +18,7 @@ type result struct {
 	ede       int
 	text      string // for people; empty: none
 	passing   bool   // not to be remembered
+	made      bool   // addresses were made, or an alias to the names of one
 	detour    bool   // a part was found past the forwarders, and is not to be remembered as theirs
 
 	room [2]*wire.RRset // of answer, which is enough for most

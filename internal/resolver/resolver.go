@@ -90,6 +90,7 @@ type Settings struct {
 	IPv6       bool
 	Forbidden  []netip.Prefix // never an upstream, unless a route names it
 	Negative   []NegativeAnchor
+	DNS64      *DNS64 // for clients that have IPv6 alone; nil: there is none
 	Exceptions []Exception
 	Shared     []netip.Prefix // of clients whose addresses many share: each has the quota of one with a cookie
 	Private    [][]byte       // zones in which private addresses may stand

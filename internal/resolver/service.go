@@ -10,12 +10,18 @@ import (
 	"port53/internal/wire"
 )
 
+// Wants are what a client wants of an answer.
+type Wants struct {
+	DO  bool // signatures and proofs
+	CD  bool // to validate for itself
+	Six bool // addresses that are made for who has IPv6 alone, if there is a DNS64
+}
+
 // A Request is a question of a client that the cache could not answer.
 type Request struct {
-	Name    []byte // in lower case; it stays the caller's only until Ask returns
-	Type    wire.Type
-	DO      bool // the client wants signatures and proofs
-	CD      bool // it validates for itself
+	Name []byte // in lower case; it stays the caller's only until Ask returns
+	Type wire.Type
+	Wants
 	Client  netip.Addr
 	Cookie  bool      // the client has a valid cookie, or came over TCP: its address is not forged
 	Stale   bool      // an answer that has expired is at hand, should this take long
@@ -60,9 +66,9 @@ func (w *waiting) init() {
 
 type inquiryKey struct {
 	question
-	view   uint8 // the partition of the cache: others know nothing of it
-	do, cd bool
-	w      cache.Writer // what is asked after a flush does not join what was asked before
+	view  uint8 // the partition of the cache: others know nothing of it
+	wants Wants
+	w     cache.Writer // what is asked after a flush does not join what was asked before
 }
 
 // An inquiry is a question with all who wait for its answer.
@@ -140,7 +146,7 @@ func (r *Resolver) Ask(q *Request) {
 	if config == nil {
 		config = r.configs[0].Load()
 	}
-	key := inquiryKey{question{string(q.Name), q.Type}, config.Partition, q.DO, q.CD, r.cache.Writer()}
+	key := inquiryKey{question{string(q.Name), q.Type}, config.Partition, q.Wants, r.cache.Writer()}
 	w := &r.waiting
 	w.mu.Lock()
 	limits := &config.Limits
@@ -316,7 +322,7 @@ func (r *Resolver) overdue() {
 // inquire finds an answer and gives it to all who wait.
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
-	a, text := r.resolve(in.config, in.key.name, in.key.typ, in.key.do, in.key.cd, in.refresh, in.stale, in.brief, nil)
+	a, text := r.resolve(in.config, in.key.name, in.key.typ, in.key.wants, in.refresh, in.stale, in.brief, nil)
 	w := &r.waiting
 	w.mu.Lock()
 	w.working--
@@ -336,7 +342,7 @@ func (r *Resolver) inquire(in *inquiry) {
 }
 
 // resolve finds the answer to one question and puts it into the cache.
-func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refresh, stale, brief bool, trace *Trace) (*cache.Answer, string) {
+func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, wants Wants, refresh, stale, brief bool, trace *Trace) (*cache.Answer, string) {
 	name := []byte(asked)
 	t := r.task(c)
 	t.asked = asked
@@ -344,23 +350,23 @@ func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, do, cd, refre
 	if brief {
 		t.own.deadline = t.own.reply
 	}
-	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !cd, refresh, stale, trace
+	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !wants.CD, refresh, stale, trace
 	if refresh {
-		if hit, ok := r.cache.Answer(c.Key(name, typ, do, cd), t.unix(), nil); ok && !hit.Stale {
+		if hit, ok := r.cache.Answer(c.Key(name, typ, wants), t.unix(), nil); ok && !hit.Stale {
 			t.ahead = int64(hit.TTL)
 		}
 	}
-	res := t.follow(name, typ)
-	if !cd {
+	res := t.answer(name, typ, wants)
+	if !wants.CD {
 		t.sentinel(name, typ, res)
 		if d := r.watchClock(c, res); res.sec == secBogus && c.timeName(name, typ) && (d.wrong || r.doubtClock(c).wrong) {
 			res = r.unvalidatedAnswer(c, name, typ)
-			return res.finish(name, typ, do), res.text
+			return res.finish(name, typ, wants.DO), res.text
 		}
 	}
-	a := res.finish(name, typ, do)
+	a := res.finish(name, typ, wants.DO)
 	now := t.unix()
-	key := c.Key(name, typ, do, cd)
+	key := c.Key(name, typ, wants)
 	if res.rcode == wire.ServFail {
 		r.counters.Failed.Add(1)
 		r.counters.Failures[min(max(res.ede, edeNone), maxEDE)+1].Add(1)
@@ -400,15 +406,15 @@ func variant(do, cd bool) uint8 {
 }
 
 // Key returns the key of the cache's answer to a question. name is in lower case.
-func (s *Config) Key(name []byte, typ wire.Type, do, cd bool) cache.Key {
-	return cache.MakeKey(name, typ, variant(do, cd), s.part(0))
+func (s *Config) Key(name []byte, typ wire.Type, wants Wants) cache.Key {
+	return cache.MakeKey(name, typ, variant(wants.DO, wants.CD), s.answers(typ, wants))
 }
 
 // recentFailure tells whether the question failed just now, for those who waited for
 // another to ask it.
 func (r *Resolver) recentFailure(c *Config, name []byte, typ wire.Type, now int64) (ede int, text string, failed bool) {
 	for _, do := range [...]bool{false, true} {
-		if e, ok := r.cache.Failure(c.Key(name, typ, do, false), now); ok {
+		if e, ok := r.cache.Failure(c.Key(name, typ, Wants{DO: do}), now); ok {
 			return e, "the same question failed a moment ago", true
 		}
 	}
@@ -424,7 +430,7 @@ func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answ
 // ExplainBy is Explain by one of the configurations that were applied.
 func (r *Resolver) ExplainBy(c *Config, name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(c, string(wire.Lower(nil, name)), typ, do, cd, false, false, false, tr)
+	a, text := r.resolve(c, string(wire.Lower(nil, name)), typ, Wants{DO: do, CD: cd}, false, false, false, tr)
 	return a, text, tr
 }
 

@@ -10,13 +10,13 @@ import (
 // variants calls f with the keys of answers to the same question that were given to other
 // clients, the best first, until it returns false: to those who want signatures or do not, and
 // for a client that validates himself, validated ones. What nobody validated is for him alone.
-func (s *Config) variants(name []byte, typ wire.Type, do, cd bool, f func(k cache.Key, do bool) bool) {
+func (s *Config) variants(name []byte, typ wire.Type, wants Wants, f func(k cache.Key, do bool) bool) {
 	for _, disabled := range [...]bool{false, true} {
 		for _, signed := range [...]bool{true, false} {
-			if signed == do && disabled == cd || disabled && !cd && s.Validate {
+			if signed == wants.DO && disabled == wants.CD || disabled && !wants.CD && (s.Validate || wants.Six) {
 				continue
 			}
-			if !f(s.Key(name, typ, signed, disabled), signed) {
+			if !f(s.Key(name, typ, Wants{signed, disabled, wants.Six}), signed) {
 				return
 			}
 		}
@@ -25,8 +25,8 @@ func (s *Config) variants(name []byte, typ wire.Type, do, cd bool, f func(k cach
 
 // HasOther tells whether the cache has an answer to the question that was given to a client
 // with another DO or CD bit, however old it is.
-func (r *Resolver) HasOther(c *Config, name []byte, typ wire.Type, do, cd bool, now int64) (found bool) {
-	c.variants(name, typ, do, cd, func(k cache.Key, _ bool) bool {
+func (r *Resolver) HasOther(c *Config, name []byte, typ wire.Type, wants Wants, now int64) (found bool) {
+	c.variants(name, typ, wants, func(k cache.Key, _ bool) bool {
 		_, found = r.cache.Answer(k, now, nil)
 		return !found
 	})
@@ -35,20 +35,20 @@ func (r *Resolver) HasOther(c *Config, name []byte, typ wire.Type, do, cd bool, 
 
 // Stale returns an answer to a question of what the cache has, some of which has expired, or nil
 // (RFC 8767, section 5). It asks nobody. name is in lower case.
-func (r *Resolver) Stale(c *Config, name []byte, typ wire.Type, do, cd bool) *cache.Answer {
+func (r *Resolver) Stale(c *Config, name []byte, typ wire.Type, wants Wants) *cache.Answer {
 	t := r.task(c)
 	defer t.release()
-	t.validate, t.expired = t.s.Validate && !cd, true
-	res := t.follow(name, typ)
-	if !cd {
+	t.validate, t.expired = t.s.Validate && !wants.CD, true
+	res := t.answer(name, typ, wants)
+	if !wants.CD {
 		t.sentinel(name, typ, res)
 	}
 	if res.rcode != wire.ServFail && t.old {
-		return res.finish(name, typ, do)
+		return res.finish(name, typ, wants.DO)
 	}
 	var found *cache.Answer
-	c.variants(name, typ, do, cd, func(k cache.Key, signed bool) bool {
-		found = r.recast(name, typ, k, do, signed, t.unix())
+	c.variants(name, typ, wants, func(k cache.Key, signed bool) bool {
+		found = r.recast(name, typ, k, wants.DO, signed, t.unix())
 		return found == nil
 	})
 	return found

@@ -143,10 +143,32 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 	for _, words := range s.Words("private") {
 		set.Private = append(set.Private, wire.Lower(nil, dnstest.Name(sub.t, words[0])))
 	}
+	set.DNS64 = sub.dns64(s)
 	for _, words := range s.Words("do-not-query") {
 		set.Forbidden = append(set.Forbidden, netip.MustParsePrefix(words[0]))
 	}
 	return set
+}
+
+// dns64 reads the networks of a DNS64: a setting "dns64 PREFIX... [not NETWORK...]".
+func (sub *Subject) dns64(s *dnstest.Setup) *resolver.DNS64 {
+	var words []string
+	for _, line := range s.Words("dns64") {
+		words = line
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	d := &resolver.DNS64{}
+	list := &d.Prefixes
+	for _, w := range words {
+		if w == "not" {
+			list = &d.Exclude
+			continue
+		}
+		*list = append(*list, netip.MustParsePrefix(w))
+	}
+	return d
 }
 
 // clock reads what a scenario says of the machine's clock: how far it is off, always or AFTER a
@@ -184,18 +206,37 @@ func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine
 	g.Recursion = &engine.Recursion{
 		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
 	}
-	var allow []netip.Prefix
-	for _, words := range s.Words("allow") {
-		allow = append(allow, netip.MustParsePrefix(words[0]))
-	}
-	if len(allow) > 0 {
-		acl, err := policy.NewACL(policy.ACLOptions{Allow: allow})
-		if err != nil {
-			sub.t.Fatal(err)
-		}
+	if acl := sub.acl(s, "allow"); acl != nil {
 		g.Access = &policy.Access{Recurse: acl}
 	}
+	if g.Recursion.Six = sub.acl(s, "dns64-clients"); g.Recursion.Six == nil && config.DNS64 != nil {
+		g.Recursion.Six = everybody(sub.t)
+	}
 	return g
+}
+
+// acl reads networks, of which a setting names one; nil: there is none.
+func (sub *Subject) acl(s *dnstest.Setup, key string) *policy.ACL {
+	var allow []netip.Prefix
+	for _, words := range s.Words(key) {
+		allow = append(allow, netip.MustParsePrefix(words[0]))
+	}
+	if len(allow) == 0 {
+		return nil
+	}
+	acl, err := policy.NewACL(policy.ACLOptions{Allow: allow})
+	if err != nil {
+		sub.t.Fatal(err)
+	}
+	return acl
+}
+
+func everybody(t testing.TB) *policy.ACL {
+	acl, err := policy.NewACL(policy.ACLOptions{Allow: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return acl
 }
 
 // Apply implements [dnstest.Reloader].
