@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -446,6 +447,61 @@ func TestViewsOfCache(t *testing.T) {
 	} else {
 		t.Error(err)
 	}
+}
+
+// authority answers every question for an address as the server of all names: with an address of its own,
+// that there is no such name, or not at all.
+func authority(addr byte, rcode wire.Rcode) lab.Handler {
+	return func(query []byte, _ netip.AddrPort, _ bool) []byte {
+		var q wire.Query
+		if q.Parse(query) != 0 {
+			return nil
+		}
+		var b wire.Builder
+		b.Start(make([]byte, 512), 512, 0, &q)
+		b.SetFlags(wire.FlagAA)
+		b.SetRcode(rcode)
+		if rr := []byte{0xC0, 12, 0, 1, 0, 1, 0, 0, 1, 0, 0, 4, 198, 51, 100, addr}; rcode == wire.NoError && q.Type == wire.TypeA {
+			copy(b.Grow(wire.Answer, len(rr), 1), rr)
+		} else if rcode != wire.ServFail {
+			rr := append([]byte{0, 0, 6, 0, 1, 0, 0, 0, 60, 0, 22, 0, 0}, make([]byte, 20)...)
+			rr[len(rr)-1] = 60
+			copy(b.Grow(wire.Authority, len(rr), 1), rr)
+		}
+		return b.Finish(nil, 0)
+	}
+}
+
+// TestViewsOfRoots asks at one time as clients of views with roots of their own, one of which has other
+// addresses, one no names and one no answers: neither records nor denials nor failures of one are another's,
+// nor does anybody wait for a question of another view.
+func TestViewsOfRoots(t *testing.T) {
+	net := lab.NewNet(lab.Options{Seed: 53})
+	text := "role: internal-resolver\nlisten: [\"127.0.0.1:0\"]\nstate_dir: state\nmetrics: {listen: off}\n" +
+		"resolver: {validation: false, allow: [127.0.0.0/8], root_hints: r1.hints}\nviews:\n"
+	want := map[string]string{"127.0.1.1": "198.51.100.1", "127.0.2.1": "198.51.100.2", "127.0.3.1": "NXDOMAIN", "127.0.4.1": "SERVFAIL"}
+	r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+	for n := byte(1); n <= 4; n++ {
+		at := netip.AddrFrom4([4]byte{192, 0, 2, n})
+		net.Handle(netip.AddrPortFrom(at, 53), authority(n, []wire.Rcode{0, 0, wire.NXDomain, wire.ServFail}[n-1]))
+		net.SetLink(at, lab.Link{RTT: 2 * time.Millisecond})
+		r.write(fmt.Sprintf("r%d.hints", n), fmt.Sprintf(". 3600 NS root.test.\nroot.test. 3600 A %v\n", at))
+		text += fmt.Sprintf("  - {name: v%d, match: {clients: [127.0.%d.0/24]}, resolver: {root_hints: r%d.hints}}\n", n, n, n)
+	}
+	r.run(net, text)
+	var wg sync.WaitGroup
+	for from, what := range want {
+		for worker := range 2 {
+			wg.Go(func() {
+				for i := range 60 {
+					if got := r.asked("udp", from, 0, nil, fmt.Sprintf("n%d.example. A +rd", (i+30*worker)%60)); got != what {
+						t.Errorf("from %s, question %d: %s, want %s", from, i, got, what)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
 }
 
 // TestViewsKeys keeps names of directories apart that zones of one name have.

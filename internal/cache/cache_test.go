@@ -597,3 +597,60 @@ func TestMark(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestViews keeps what one view has learned from all others, whatever kind it is of, and forgets it alone.
+func TestViews(t *testing.T) {
+	c := cache.New(cache.Options{Size: 1 << 20})
+	const now = 1000
+	w := c.Writer()
+	n := name("www.example.")
+	parts := []cache.Part{cache.PartOf(0, 0), cache.PartOf(0, 1), cache.PartOf(1, 0), cache.PartOf(1, 1), cache.PartOf(1, 0xFFFF), cache.PartOf(63, 0)}
+	kinds := map[string]struct {
+		put  func(cache.Part)
+		have func(cache.Part) bool
+	}{
+		"answer": {
+			func(p cache.Part) { w.PutAnswer(cache.MakeKey(n, wire.TypeA, 3, p), answer(1, 100), now) },
+			func(p cache.Part) bool {
+				_, ok := c.Answer(cache.MakeKey(n, wire.TypeA, 3, p), now, make([]byte, 512))
+				return ok
+			},
+		},
+		"failure": {
+			func(p cache.Part) { w.PutFailure(cache.MakeKey(n, wire.TypeA, 0, p), 22, now) },
+			func(p cache.Part) bool { _, ok := c.Failure(cache.MakeKey(n, wire.TypeA, 0, p), now); return ok },
+		},
+		"set": {
+			func(p cache.Part) {
+				w.PutRRset(p, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 100, Data: [][]byte{{192, 0, 2, 1}}}, cache.AuthAnswer, cache.Insecure, now)
+			},
+			func(p cache.Part) bool { return c.RRset(p, n, wire.TypeA, now, &cache.Entry{}) },
+		},
+		"denial": {
+			func(p cache.Part) { w.PutDenial(p, n, []byte{1}, cache.Insecure, 100, now) },
+			func(p cache.Part) bool { return c.Denial(p, n, now, &cache.Entry{}) },
+		},
+		"delegation": {
+			func(p cache.Part) { w.PutDelegation(p, n, [][]byte{n}, 100, now) },
+			func(p cache.Part) bool { return c.Delegation(p, n, now, &cache.Entry{}) },
+		},
+	}
+	for what, k := range kinds {
+		for i, p := range parts {
+			for j, other := range parts {
+				if got, want := k.have(other), j < i; got != want {
+					t.Fatalf("%s: of part %d, after %d parts were written: %v", what, j, i, got)
+				}
+			}
+			k.put(p)
+		}
+	}
+	c.FlushView(1)
+	for what, k := range kinds {
+		for j, p := range parts {
+			if got := k.have(p); got != (p.View() != 1) {
+				t.Errorf("%s: of part %d, after view 1 was forgotten: %v", what, j, got)
+			}
+		}
+	}
+}
