@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -502,6 +504,107 @@ func TestViewsOfRoots(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// TestViewsDocument serves each configuration of docs/VIEWS.md, with addresses of this machine in the place
+// of those of the document, and asks what stands below it.
+func TestViewsDocument(t *testing.T) {
+	text, err := os.ReadFile("../../docs/VIEWS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipes := regexp.MustCompile("(?s)```yaml\n(.*?)```\n\n```\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(recipes) < 4 || len(recipes) != strings.Count(string(text), "```yaml") {
+		t.Fatalf("%d recipes with questions", len(recipes))
+	}
+	here := strings.NewReplacer("10.0.0.0/8", "127.10.0.0/15", "10.9.0.0/16", "127.11.9.0/24", "10.9.0.1", "127.11.9.1", "10.9.2.3", "127.11.9.3",
+		"10.8.0.0/16", "127.11.8.0/24", "10.8.0.1", "127.11.8.1", "10.1.2.3", "127.10.2.3", "203.0.113.7", "127.0.0.7", "[192.0.2.53, 10.0.0.53]",
+		`["127.0.0.1:0", "127.10.0.53:0"]`, "[192.0.2.53]", `["127.0.0.1:0"]`, "listen: 10.0.0.53", "listen: 127.10.0.53")
+	net := lab.NewNet(lab.Options{Seed: 53})
+	for n := byte(1); n <= 2; n++ {
+		net.Handle(netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, n}), 53), forwarder(n))
+	}
+	asked := 0
+	for _, recipe := range recipes {
+		r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+		for name, addr := range map[string]string{"office": "10.0.0.80", "public": "192.0.2.80", "intranet": "10.0.0.81", "shared": "192.0.2.82"} {
+			r.write(name+".zone", "$TTL 60\n@ SOA ns.example. h.example. 1 2 3 4 5\n@ NS ns.example.\nwww A "+addr+"\n")
+		}
+		keys := map[string]*tsig.Key{}
+		for name, key := range map[string]tsig.Key{"xfr-inside": xfr, "xfr-outside": ddns} {
+			if err := os.MkdirAll(filepath.Join(r.dir, "keys"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			r.write("keys/"+name, base64.StdEncoding.EncodeToString(key.Secret))
+			if err := os.Chmod(filepath.Join(r.dir, "keys", name), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			key.Name = dnstest.Name(t, name+".")
+			keys[name] = &key
+		}
+		unsigned := strings.Replace(recipe[1], "\nresolver:\n", "\nresolver:\n  validation: false\n", 1) // as the forwarders are
+		r.run(net, here.Replace(unsigned)+"state_dir: state\nmetrics: {listen: off}\n")
+		for line := range strings.Lines(recipe[2]) {
+			question, want, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			words := strings.Fields(question)
+			from, rest, at := here.Replace(words[0]), words[1:], 0
+			if rest[0] == "@10.0.0.53" {
+				at = 1
+			}
+			rest = slices.DeleteFunc(rest, func(w string) bool { return strings.HasPrefix(w, "@") })
+			key := keys[rest[0]]
+			if key != nil {
+				rest = rest[1:]
+			}
+			for _, network := range []string{"udp", "tcp"} {
+				asked++
+				if got := r.asked(network, from, at, key, rest[0]+". "+rest[1]+" +rd"); got != want {
+					t.Errorf("%s: %s over %s: %s\n%s", question, want, network, got, recipe[1])
+				}
+			}
+		}
+	}
+	if asked < 38 {
+		t.Errorf("%d questions", asked)
+	}
+}
+
+// TestViewsSigned signs zones of views: one that was signed before keeps its keys, another of its name
+// has others.
+func TestViewsSigned(t *testing.T) {
+	r := &running{T: t, dir: t.TempDir()}
+	r.write("a.zone", says("a", 1))
+	r.write("b.zone", says("b", 1))
+	plain := "role: authoritative\nlisten: [\"127.0.0.1:0\"]\nstate_dir: state\nmetrics: {listen: off}\n"
+	keyOf := func(from string) string {
+		t.Helper()
+		var m wire.Message
+		msg := dnstest.ParseQuestion(t, "test. DNSKEY").Message()
+		if m.Parse(r.as("tcp", netip.MustParseAddr(from), r.Addrs()[0], msg)) != 0 || len(m.Records) == 0 || m.Records[0].Type != wire.TypeDNSKEY {
+			t.Fatalf("from %s: no key: %+v", from, m)
+		}
+		return string(m.Records[0].Data)
+	}
+	r.write("port53.yaml", plain+"zones:\n  - {name: test, file: a.zone, dnssec: {sign: true}}\n")
+	if err := r.serve(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	before := keyOf("127.0.0.1")
+	r.end()
+	r.write("port53.yaml", plain+"views: [{name: in, match: {clients: [127.0.1.1]}}]\nzones:\n"+
+		"  - {name: test, file: a.zone, views: default, dnssec: {sign: true}}\n  - {name: test, file: b.zone, views: in, dnssec: {sign: true}}\n")
+	for range 2 {
+		if err := r.serve(io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if keyOf("127.0.0.1") != before {
+			t.Error("a zone that was given a view has another key than its parent knows")
+		}
+		if keyOf("127.0.1.1") == before {
+			t.Error("zones of two views share a key")
+		}
+		r.end()
+	}
 }
 
 // TestViewsKeys keeps names of directories apart that zones of one name have.
