@@ -56,6 +56,9 @@ func placesOf(c *config.Config) (p places) {
 		beside(&p.read, t.SecretFile)
 	}
 	for i := range c.Zones {
+		if from := c.Zones[i].DNSSEC.KeysFrom; from != "" {
+			p.read = append(p.read, from)
+		}
 		if z := &c.Zones[i]; len(z.Updates)+len(c.Tokens) > 0 {
 			beside(&p.write, z.File) // port53 zone sync
 		} else {

@@ -56,7 +56,7 @@ func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
 	case "always":
 		policy.Life.CDS = signer.CDSAlways
 	}
-	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), Policy: policy}, store.Key(apex, z.Home()), watched(c, z, p)}
+	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy}, store.Key(apex, z.Home()), watched(c, z, p)}
 }
 
 // signed reports whether a zone of c is signed here: it is to be, or the parent may point at keys
@@ -116,5 +116,5 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 // Same implements [zones.Signer].
 func (s *zoneSigner) Same(other zones.Signer) bool {
 	o, ok := other.(*zoneSigner)
-	return ok && o.stage.Policy == s.stage.Policy && o.stage.Dir == s.stage.Dir
+	return ok && o.stage.Policy == s.stage.Policy && o.stage.Dir == s.stage.Dir && o.stage.From == s.stage.From
 }

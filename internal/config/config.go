@@ -171,8 +171,9 @@ type ZoneSettings struct {
 
 // ZoneDNSSEC says whether and how a zone is signed.
 type ZoneDNSSEC struct {
-	Sign   bool   `yaml:"sign" default:"false" doc:"Whether the zone is signed, by the policy default unless policy names another. Keys are made when there are none, in state_dir, and signatures renewed in time. The DS record that port53 zone ds prints is for the parent." why:"A zone that is signed needs a parent that knows its key."`
-	Policy string `yaml:"policy" is:"label" default:"" doc:"The policy by which the zone is signed, of dnssec_policies. It means sign: true." why:"The policy default does for most zones."`
+	Sign     bool   `yaml:"sign" default:"false" doc:"Whether the zone is signed, by the policy default unless policy names another. Keys are made when there are none, in state_dir, and signatures renewed in time. The DS record that port53 zone ds prints is for the parent." why:"A zone that is signed needs a parent that knows its key."`
+	Policy   string `yaml:"policy" is:"label" default:"" doc:"The policy by which the zone is signed, of dnssec_policies. It means sign: true." why:"The policy default does for most zones."`
+	KeysFrom string `yaml:"keys_from" is:"path" default:"" doc:"A directory with the zone's key files as BIND has them (K*.key and K*.private), of the server that signed it until now. They are copied into state_dir before the zone is signed for the first time; if there are none, or they cannot be read, it is not signed, and no key is made." why:"A zone that nobody has signed needs no keys of others."`
 }
 
 // Signs tells whether the zone is to be signed here.

@@ -11,6 +11,7 @@ import (
 type bind struct {
 	*converter
 	acls, lists map[string]*stmt
+	policies    map[string]*stmt      // of signing
 	serverKeys  map[netip.Addr]string // that messages to a server are signed with
 	options     []*stmt               // and the view's, which count for more
 	dir         string
@@ -25,7 +26,7 @@ func readBIND(c *converter, path string) error {
 		return err
 	}
 	b := &bind{
-		converter: c, acls: map[string]*stmt{}, lists: map[string]*stmt{}, serverKeys: map[netip.Addr]string{}, rndc: map[string]bool{},
+		converter: c, acls: map[string]*stmt{}, lists: map[string]*stmt{}, policies: map[string]*stmt{}, serverKeys: map[netip.Addr]string{}, rndc: map[string]bool{},
 	}
 	zones, err := b.top(top)
 	if err != nil {
@@ -109,8 +110,12 @@ func (b *bind) statement(s *stmt) error {
 		b.note(s, Changed, "the root's keys are built in, and followed; of other zones, write them to a file for resolver.trust_anchors")
 	case "tls", "http":
 		b.note(s, ToCome, "only UDP and TCP are served yet")
-	case "dnssec-policy", "key-store":
-		b.note(s, ToCome, "signing is not taken over yet")
+	case "dnssec-policy":
+		if b.policies[s.arg(1)] = s; len(s.block) > 0 {
+			b.note(s, Changed, "what of it counts here is in dnssec_policies, for the zones that are signed by it")
+		}
+	case "key-store":
+		b.note(s, NotTaken, "keys are files here")
 	case "match-clients", "match-destinations", "match-recursive-only": // see readOptions
 	default:
 		if s.block == nil && len(s.words) > 1 {

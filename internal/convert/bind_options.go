@@ -168,7 +168,7 @@ func (b *bind) readOptions() {
 		case "rrset-order":
 			b.rrsetOrder(s)
 		case "dnssec-policy", "auto-dnssec", "inline-signing":
-			b.note(s, ToCome, "signing is not taken over yet: those that it signs are left out")
+			b.note(s, Changed, "it is said of each zone")
 		case "response-policy", "deny-answer-addresses", "deny-answer-aliases":
 			b.note(s, ToCome, "answers are not filtered yet")
 		case "dns64":

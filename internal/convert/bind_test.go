@@ -184,15 +184,27 @@ zone "a.test" { type primary; file "/z/a"; dnssec-policy default; inline-signing
 zone "b.test" { type primary; file "/z/b"; auto-dnssec maintain; };
 zone "i.test" { type primary; file "/z/i"; inline-signing yes; };
 zone "c.test" { type primary; file "/z/c"; dnssec-policy none; };`,
-			[]string{"!a.test", "!b.test", "!i.test", "c.test"},
-			[]string{"not taken: zone a.test: BIND signs it (default)", "not taken: zone b.test: BIND signs it (maintain)", "taken: zone c.test"},
+			[]string{"name: \"a.test\"\n    file: \"/z/a\"\n    dnssec: {policy: \"default\", keys_from: ", "!b.test", "!i.test", "c.test"},
+			[]string{"changed: dnssec-policy default: signing is taken over: the keys are copied from", "not taken: zone b.test: BIND signs it (maintain)", "taken: zone c.test"},
+		},
+		{
+			"signed by policies", `options { recursion no; directory "/var/bind"; };
+dnssec-policy "split" { keys { ksk key-directory lifetime unlimited algorithm ed25519; zsk lifetime P90D algorithm 15; }; nsec3param iterations 0 optout yes salt-length 0; dnskey-ttl PT10M; purge-keys 30d; };
+dnssec-policy "mixed" { keys { csk lifetime 1y algorithm ecdsap256sha256; csk lifetime 0 algorithm ed25519; }; };
+zone "a.test" { type primary; file "a"; dnssec-policy split; key-directory "keys"; };
+zone "b.test" { type primary; file "b"; dnssec-policy mixed; };`,
+			[]string{
+				`dnssec_policies:` + "\n" + `  - {name: "split", zsk_lifetime: 7776000s, algorithm: ed25519, keys: split, denial: nsec3-opt-out, dnskey_ttl: 600s, purge: 2592000s}`,
+				`dnssec: {policy: "split", keys_from: "/var/bind/keys"}`, "!b.test",
+			},
+			[]string{"not taken: zone b.test: BIND signs it (mixed)", "changed: dnssec-policy split: "},
 		},
 		{
 			"signed by an option for all", `options { recursion no; dnssec-policy default; };
 zone "d.test" { type primary; file "/z/d"; };
 zone "e.test" { type primary; file "/z/e"; dnssec-policy none; };`,
-			[]string{"!d.test", "e.test"},
-			[]string{"not taken: zone d.test: BIND signs it"},
+			[]string{"name: \"d.test\"\n    file: \"/z/d\"\n    dnssec: {policy: \"default\"", "name: \"e.test\"\n    file: \"/z/e\"\n"},
+			[]string{"signing is taken over"},
 		},
 		{
 			"keys where port53 has them", `options { max-cache-size 512M; querylog yes; version "none of yours"; max-ncache-ttl 600; dnssec-validation no; recursive-clients 5000; };`,

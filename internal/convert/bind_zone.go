@@ -75,7 +75,7 @@ func (b *bind) zone(s *stmt) {
 		b.note(s, NotTaken, "port53 has no zones of type "+kind)
 		return
 	}
-	if p := b.signs(s); p != nil {
+	if p := b.signs(s); p != nil && !b.takeSigning(s, p, z) {
 		b.note(s, NotTaken, "BIND signs it ("+strings.Join(p.args(), " ")+"), and here it would be served without signatures, which validators refuse if its parent has a DS record")
 		return
 	}

@@ -33,6 +33,12 @@ type zone struct {
 	query                   netset // who may ask for it; nil: whoever may ask
 	updates                 []grant
 	forwardUpdates, consume bool
+	signed
+}
+
+// A signed is how a zone is signed; empty: it is not.
+type signed struct {
+	policy, keysFrom string // the policy's name, and the directory of the keys
 }
 
 // A given is who may have a zone whole.
@@ -57,6 +63,7 @@ type model struct {
 	keys          []*key
 	zones         []*zone
 	forward, stub []route
+	policies      []string // of signing, as the configuration has them
 
 	// query are those who may ask for zones that do not say otherwise; nil: everyone, or of a
 	// resolver's whoever may use recursion. recursion are its clients; nil: this machine's own
@@ -546,6 +553,12 @@ func (m *model) yaml() []byte {
 		head = false
 		fmt.Fprintf(&b, "  - {name: %s, algorithm: %s, secret: %s}\n", quote(k.name), k.algorithm, quote(k.secret))
 	}
+	if len(m.policies) > 0 {
+		b.WriteString("dnssec_policies:\n")
+	}
+	for _, p := range m.policies {
+		fmt.Fprintf(&b, "  - %s\n", p)
+	}
 	if len(m.zones) > 0 {
 		b.WriteString("zones:\n")
 	}
@@ -627,6 +640,9 @@ func (z *zone) write(b *strings.Builder) {
 	}
 	if z.serial != "" {
 		fmt.Fprintf(b, "    serial: %s\n", z.serial)
+	}
+	if z.policy != "" {
+		fmt.Fprintf(b, "    dnssec: {policy: %s, keys_from: %s}\n", quote(z.policy), quote(z.keysFrom))
 	}
 	if z.consume {
 		b.WriteString("    catalog: consume\n")

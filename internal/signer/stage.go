@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,10 @@ type Stage struct {
 	Zone   []byte // in lower case
 	Dir    string // of the zone's key files. It is made, with keys, if it is not there.
 	Policy StagePolicy
+
+	// From is a directory of key files as BIND has them, of the server that signed the zone until
+	// now: they are copied to Dir the first time, and have to be there. Empty: nobody did.
+	From string
 
 	last time.Time // when it was asked last, with the monotonic clock
 }
@@ -65,10 +70,13 @@ var ErrClock = errors.New("the clock of this machine is behind: the zone has sig
 // have itself if that is signed well and is of the same records. The serial is plain's if that is
 // newer than have's, and else the next one.
 //
+// A zone that comes signed is not signed again, unless its keys were taken over (From): then what it
+// has of an earlier signing is replaced.
+//
 // The version is verified whole if it is small, and always against each set of DS records that the
 // parent was seen to have: one that is bogus where have is not is an error.
 func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone, now time.Time) (*Version, error) {
-	if plain.Signed() {
+	if plain.Signed() && s.From == "" {
 		return nil, s.elsewhere(have, plain, now)
 	}
 	if have != nil && fromFuture(have, now) {
@@ -388,8 +396,37 @@ func (s *Stage) open(now time.Time) (*Life, []*Key, error) {
 	if err := s.lost(keys, known, life); err != nil {
 		return nil, nil, err
 	}
+	if s.From != "" && len(known)+len(life.Keys) == 0 {
+		if keys, err = s.takeOver(keys, now); err != nil {
+			return nil, nil, fmt.Errorf("the keys cannot be taken over, and others would make the zone bogus: %w", err)
+		}
+	}
 	life.bind(keys, now)
 	return life, keys, nil
+}
+
+// takeOver copies the keys that another server signed the zone with, and returns them with those
+// that have been, before a crash.
+func (s *Stage) takeOver(have []*Key, now time.Time) ([]*Key, error) {
+	keys, problems, err := ReadKeys(s.From, s.Zone)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(problems) > 0:
+		return nil, problems[0]
+	case !slices.ContainsFunc(keys, func(k *Key) bool { return k.Active(now) }):
+		return nil, fmt.Errorf("%s: there is no key of %s that signs now, with its private key", s.From, text(s.Zone))
+	}
+	for _, k := range keys {
+		if slices.ContainsFunc(have, func(o *Key) bool { return bytes.Equal(o.DNSKEY, k.DNSKEY) }) || k.Private == nil || passed(k.Times.Delete, now) {
+			continue
+		}
+		if err := k.Write(s.Dir); err != nil {
+			return nil, err
+		}
+		have = append(have, k)
+	}
+	return have, nil
 }
 
 // change has f change the states of the keys, which are written down then.

@@ -378,7 +378,7 @@ func (w *world) run(d time.Duration) {
 				p.lies = append(slices.Clone(p.ds), []byte{0, 1, 13, 2, 0})
 			}
 		case n < 20:
-			w.stage = &signer.Stage{Zone: w.stage.Zone, Dir: w.stage.Dir, Policy: w.stage.Policy}
+			w.stage = &signer.Stage{Zone: w.stage.Zone, Dir: w.stage.Dir, From: w.stage.From, Policy: w.stage.Policy}
 		case n < 30:
 			w.scan(time.Duration(1+w.rnd.IntN(72)) * time.Hour)
 		}
@@ -472,7 +472,7 @@ func fiveYears(t *testing.T, seed uint64) {
 
 	// A month in which nobody is there.
 	w.now = w.now.Add(30 * days)
-	w.stage = &signer.Stage{Zone: w.stage.Zone, Dir: w.stage.Dir, Policy: w.stage.Policy}
+	w.stage = &signer.Stage{Zone: w.stage.Zone, Dir: w.stage.Dir, From: w.stage.From, Policy: w.stage.Policy}
 	roll(signer.Roll{KSK: true, ZSK: true, Force: true})
 	w.run(2 * days)
 	w.now = w.now.Add(30 * days)
@@ -511,6 +511,68 @@ func fiveYears(t *testing.T, seed uint64) {
 		t.Errorf("%d versions, %d DS records", w.moves, len(w.parents[0].ds))
 	}
 	t.Logf("%v: %d versions", w.now.Sub(now), w.moves)
+}
+
+// TestTakeOver takes zones over that another server signed until now, whose keys and signatures are
+// in caches and at the parent: all kinds of rolls follow. Without its keys the zone is not signed.
+func TestTakeOver(t *testing.T) {
+	for what, split := range map[string]bool{"CSK": false, "KSK and ZSK": true} {
+		t.Run(what, func(t *testing.T) { takeOver(t, split) })
+	}
+}
+
+func takeOver(t *testing.T, split bool) {
+	w := newWorld(t, 7, yearsPolicy())
+	w.stage.From = t.TempDir()
+	if _, err := w.stage.Sign(context.Background(), 1, nil, w.plain, w.now); err == nil || !strings.Contains(err.Error(), "cannot be taken over") {
+		t.Errorf("without keys: %v", err)
+	}
+	old := []*signer.Key{newKey(t, "example.", dnssec.ECDSAP256, true)}
+	if split {
+		old = append(old, newKey(t, "example.", dnssec.ECDSAP256, false, old...))
+	}
+	long := w.now.Add(-300 * days)
+	for _, k := range old {
+		k.Times = signer.Times{Created: long, Publish: long, Activate: long, Inactive: w.now.Add(60 * days), Delete: w.now.Add(70 * days)}
+		if err := k.Write(w.stage.From); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records, _ := sign(t, w.plain, old, signer.Policy{}, signer.SignOptions{Now: w.now})
+	before := build(t, w.plain.Apex(), records)
+	for _, f := range w.follows {
+		w.show(before, 1)
+		w.show(f.has, -1)
+		f.has = before
+	}
+	ds := dsOf(old[:1])
+	for _, p := range w.parents {
+		w.ds.put(fmt.Sprint(ds), ds, dsTTL)
+		w.ds.take("", w.now)
+		p.ds = ds
+	}
+	w.now = w.now.Add(2 * days) // and nobody remembers that it was unsigned
+	w.sign()
+	if got := w.version.Keys; len(got) != len(old) {
+		t.Errorf("signed by %v", got)
+	}
+	w.still("taken over")
+	for _, r := range []signer.Roll{{KSK: true}, {ZSK: split}, {Algorithm: dnssec.ED25519}} {
+		r.Force = true
+		if err := w.stage.Roll(r, w.now); err != nil {
+			t.Fatal(err)
+		}
+		w.still(fmt.Sprintf("%+v", r))
+	}
+	w.run(80 * days)
+	w.still("the old keys' times are over")
+	w.stage.Policy.Life.Insecure = true
+	w.run(100 * days)
+	w.still("insecure")
+	if !w.version.Life.Unsigned {
+		t.Errorf("the zone is signed still: %s, %v", w.states(), w.version.Life.Waits(&w.stage.Policy.Life))
+	}
+	w.good()
 }
 
 // lose moves the files of a key that signs away, and returns what brings them back.
