@@ -68,7 +68,7 @@ func (b *bind) top(top []*stmt) ([]*stmt, error) {
 			zones = append(zones, s)
 		case "view":
 			if views > 1 && b.converter.options.View != s.arg(1) {
-				b.note(s, ToCome, "one set of zones is served to all: --view "+Printable(s.arg(1))+" takes this one")
+				b.note(s, ToCome, "several views are not taken over at once: --view "+Printable(s.arg(1))+" takes this one; docs/VIEWS.md says how they stand together")
 				continue
 			}
 			b.note(s, Taken, "")

@@ -54,7 +54,7 @@ func readUnbound(c *converter, path string) error {
 		case "rpz":
 			c.note(s, ToCome, "answers are not filtered yet")
 		case "view":
-			c.note(s, ToCome, "one set of zones is served to all")
+			c.note(s, ToCome, "views are not taken over: write it as docs/VIEWS.md says")
 		case "remote-control":
 			c.note(s, Changed, "port53 has its own: control")
 		default:
@@ -187,7 +187,7 @@ func (u *unbound) option(s *stmt) {
 			u.note(s, Changed, "they get REFUSED instead of nothing")
 		}
 	case "access-control-tag", "access-control-tag-action", "access-control-tag-data", "access-control-view", "define-tag", "local-zone-tag", "local-zone-override", "interface-view", "interface-tag", "interface-action":
-		u.note(s, ToCome, "one set of names is served to all")
+		u.note(s, ToCome, "tags and views are not taken over: write them as docs/VIEWS.md says")
 	case "private-address":
 		u.note(s, Changed, "resolver.rebinding takes all private addresses out of answers found by iteration")
 	case "private-domain":
