@@ -56,6 +56,44 @@ func TestPromises(t *testing.T) {
 	}
 }
 
+// TestMendedPage reads docs/MENDED.md and fails on a fault without a test that notices it, with
+// fewer than two siblings, or with a test that does not exist.
+func TestMendedPage(t *testing.T) {
+	text, err := os.ReadFile("../docs/MENDED.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, line := range strings.Split(string(text), "\n") {
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if !strings.HasPrefix(line, "| ") || cells[0] == "fault" {
+			continue
+		}
+		if rows++; len(cells) != 3 {
+			t.Errorf("%q has %d cells", line, len(cells))
+			continue
+		}
+		found := map[string]bool{}
+		for i, least := range []int{1, 2} {
+			tests := testNames.FindAllStringSubmatch(cells[i+1], -1)
+			if len(tests) < least {
+				t.Errorf("%q: %q names %d tests, want %d", cells[0], cells[i+1], len(tests), least)
+			}
+			for _, m := range tests {
+				if found[m[0]] {
+					t.Errorf("%q: %s stands twice", cells[0], m[0])
+				}
+				if found[m[0]] = true; !hasTest(t, m[1], m[2]) {
+					t.Errorf("%q: package %s has no %s", cells[0], m[1], m[2])
+				}
+			}
+		}
+	}
+	if rows < 38 {
+		t.Errorf("%d faults found", rows)
+	}
+}
+
 var testNames = regexp.MustCompile("`([a-z0-9/]+)\\.((?:Test|Fuzz)[A-Za-z0-9]+)`")
 
 // hasTest reports whether a package, of a module of its own or below internal, has a test.
