@@ -169,7 +169,7 @@ func examineZone(dir, above, name string) (list []Examined, err error) {
 		case strings.Contains(n, asideSuffix):
 			one.Verdict, one.Text = Left, "it was put aside since it could not be used"
 		case strings.HasSuffix(n, newSuffix), strings.HasSuffix(n, oldSuffix):
-			one.Verdict, one.Text = Left, "it was being written: the next start removes it"
+			one.Verdict, one.Text = Left, "it was being written: the next start that serves the zone removes it"
 		default:
 			one.Verdict, one.Text = Unknown, "it is no file of port53's state"
 		}
