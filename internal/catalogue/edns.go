@@ -50,7 +50,7 @@ func ednsChecks() []*check.Check {
 		{"PADDING", wire.TypeSOA, &check.EDNS{Size: size, Options: padding}, goodReply, false},
 	} {
 		ask := func(r *check.Run) check.Query { return check.Query{Name: r.Apex(), Type: c.typ, EDNS: c.edns} }
-		dropped := quiet{finding.Warn, 0, "timeout: the question is not answered"}
+		dropped := quiet{state: finding.Warn, text: "timeout: the question is not answered"}
 		if c.id == "DNS" || c.id == "EDNS" || c.id == "DO" || c.id == "TCP" {
 			dropped.state, dropped.severity = finding.Fail, finding.SevHigh // resolvers ask so (DNS Flag Day 2019)
 		}

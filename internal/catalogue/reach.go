@@ -366,6 +366,30 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	if _, err := r.Ask(ctx, padded(0)); err != nil {
 		return finding.Unmeasured(ev, err)
 	}
+	// Small ones are asked as well, for it may be a rate limit that is silent.
+	again := func(size int) (arrives, known bool) {
+		enough := dropTries
+		for lost, try := 0, 0; try < outwaitTries+enough && ctx.Err() == nil; try++ {
+			if m, err := r.AskOnce(ctx, r.Server, padded(0), r.Timeout()/3); err != nil || m.Cut() {
+				select {
+				case <-ctx.Done():
+				case <-time.After(outwaitPause):
+				}
+				continue
+			}
+			q := padded(size)
+			if sendWhole(ctx, r, q.Bytes(), r.Timeout()/3) == nil {
+				return true, true
+			}
+			if r.Limits(r.Server) {
+				enough = limitTries
+			}
+			if lost++; lost == enough {
+				return false, true
+			}
+		}
+		return false, false
+	}
 	for i, size := range mtuSizes() {
 		q := padded(size)
 		if err := askWhole(ctx, r, q.Bytes()); err != nil {
@@ -374,11 +398,10 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 				state = finding.Warn
 			}
 			ev.Command = fmt.Sprintf("ping -M do -s %d %s", size, r.Server.Addr.Addr())
-			// Small ones are asked again, for it may be a rate limit that is silent.
-			for range dropTries {
-				if m, small := r.AskOnce(ctx, r.Server, padded(0), r.Timeout()/3); small != nil || m.Cut() {
-					return finding.Unmeasured(ev, fmt.Errorf("questions of %d octets are lost, and small ones now and then: %w", size, err))
-				}
+			if arrives, known := again(size); arrives {
+				continue
+			} else if !known {
+				return finding.Unmeasured(ev, fmt.Errorf("questions of %d octets are lost, and small ones now and then: %w", size, err))
 			}
 			return finding.Verdict(state, ev, "questions of %d octets are lost, small ones are not: %v", size, err)
 		}
@@ -396,14 +419,7 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 func askWhole(ctx context.Context, r *check.Run, msg []byte) error {
 	var last error
 	for range check.AskTries {
-		c, err := r.DialUDP(ctx)
-		if err != nil {
-			return err
-		}
-		if err = scan.DontFragment(c); err == nil {
-			_, err = check.Exchange(ctx, c, r.Server.Addr, r.Timeout(), msg)
-		}
-		c.Close()
+		err := sendWhole(ctx, r, msg, r.Timeout())
 		if err == nil {
 			return nil
 		}
@@ -412,4 +428,17 @@ func askWhole(ctx context.Context, r *check.Run, msg []byte) error {
 		}
 	}
 	return last
+}
+
+// sendWhole does once what askWhole does.
+func sendWhole(ctx context.Context, r *check.Run, msg []byte, wait time.Duration) error {
+	c, err := r.DialUDP(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err = scan.DontFragment(c); err == nil {
+		_, err = check.Exchange(ctx, c, r.Server.Addr, wait, msg)
+	}
+	return err
 }

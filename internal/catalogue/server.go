@@ -46,7 +46,7 @@ func serverChecks() []*check.Check {
 	return described(GroupServer, check.ScopeServer, "server.txt", []*check.Check{
 		{Check: finding.Check{ID: "SRV-AA", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: runAuthority},
 		{Check: finding.Check{ID: "SRV-REC", Severity: finding.SevCritical}, Needs: check.Needs{Authority: true}, Run: runRecursion},
-		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral, nothing())},
+		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral, nothingElsewhere())},
 		{Check: finding.Check{ID: "SRV-AXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeAXFR)},
 		{Check: finding.Check{ID: "SRV-IXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeIXFR)},
 		{Check: finding.Check{ID: "SRV-AXFRUDP", Severity: finding.SevLow}, Needs: check.Needs{Authority: true}, Run: runAXFRUDP},
@@ -72,6 +72,13 @@ func serverChecks() []*check.Check {
 // nothing is what it means that a server does not answer what it had better not answer.
 func nothing() quiet { return quiet{state: finding.Pass, text: "it is not answered"} }
 
+// nothingElsewhere is nothing of a name elsewhere, which is refused, and refusals have a rate of their own.
+func nothingElsewhere() quiet {
+	q := nothing()
+	q.stream = true
+	return q
+}
+
 // runAuthority asks for the SOA, and again over TCP what a rate limit leaves out.
 func runAuthority(ctx context.Context, r *check.Run) []finding.Finding {
 	q := soaQuery(r)
@@ -95,7 +102,7 @@ func runRecursion(ctx context.Context, r *check.Run) []finding.Finding {
 			return finding.Fail, "RA is set: recursion is offered"
 		}
 		return finding.Pass, "no recursion: " + m.Rcode.String()
-	}, nothing())(ctx, r)
+	}, nothingElsewhere())(ctx, r)
 	if f := &out[0]; f.State == finding.Fail && inside(r) {
 		f.State, f.Severity = finding.Warn, finding.SevMedium
 		f.Detail += ", to a neighbour at least; ask from outside, or say --as-stranger"
@@ -146,7 +153,7 @@ func transferRun(t wire.Type) func(context.Context, *check.Run) []finding.Findin
 		}
 		msg := check.Question(0, r.Zone, t)
 		if t == wire.TypeIXFR {
-			m, err := r.Ask(ctx, soaQuery(r))
+			m, err := r.AskWhole(ctx, r.Server, soaQuery(r)) // at its rate limit the server sends to TCP
 			if err != nil {
 				return finding.Unmeasured(ev, err)
 			}
@@ -375,19 +382,21 @@ func runTCSize(ctx context.Context, r *check.Run) []finding.Finding {
 }
 
 func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
+	beside := ""
 	dropped := func(q check.Query, err error) []finding.Finding {
 		ev := finding.Evidence{Command: check.Dig(r.Server, q)}
-		if timedOut(err) {
-			if beside := drops(ctx, r, q, false); beside != "" {
-				return finding.Verdict(finding.Warn, ev, "a question with a cookie is not answered, while %s is", beside)
-			}
+		if beside != "" {
+			return finding.Verdict(finding.Warn, ev, "a question with a cookie is not answered, while %s is", beside)
 		}
 		return finding.Unmeasured(ev, err)
 	}
 	get := func(cookie []byte) (*check.Reply, []byte, check.Query, error) {
 		q := check.Query{Name: r.Apex(), Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: wire.AppendOption(nil, wire.OptionCookie, cookie)}}
 		m, err := r.Ask(ctx, q)
-		if err != nil {
+		if err != nil && timedOut(err) {
+			m, beside = again(ctx, r, q, false)
+		}
+		if m == nil {
 			return nil, nil, q, err
 		}
 		c, _ := m.Option(wire.OptionCookie)
@@ -444,6 +453,17 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	for _, c := range cases {
 		m, err := r.Ask(ctx, c.q)
+		beside := ""
+		if err != nil && timedOut(err) {
+			if m, beside = again(ctx, r, c.q, false); m != nil {
+				err = nil
+			}
+		}
+		if beside == "" && (err != nil || m.Cut()) { // a rate limit, which there is none of over TCP
+			if whole, overTCP := r.AskTCP(ctx, c.q); overTCP == nil && r.HeardUDP(r.Server) {
+				m, err = whole, nil
+			}
+		}
 		if err == nil && m.Bad != 0 {
 			ev = seen(r.Server, c.q, m)
 			wrong = append(wrong, fmt.Sprintf("%s: %v", c.what, check.Malformed(m.Bad)))
@@ -454,7 +474,7 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 			if ev.Command == "" {
 				ev.Command = check.Dig(r.Server, c.q)
 			}
-			if drops(ctx, r, c.q, false) == "" {
+			if beside == "" {
 				lost = append(lost, c.what)
 				continue
 			}
@@ -463,7 +483,7 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 			continue
 		}
 		if m.Cut() {
-			lost = append(lost, c.what) // the rate limit's word
+			lost = append(lost, c.what)
 			continue
 		}
 		// Who is refused for a plain question may be refused for all.
@@ -508,7 +528,7 @@ func runCase(ctx context.Context, r *check.Run) []finding.Finding {
 			return finding.Warn, "the question came back in another case"
 		}
 		return finding.Pass, "the case is kept"
-	}, quiet{finding.Fail, finding.SevMedium, "a question in mixed case is not answered"})(ctx, r)
+	}, quiet{state: finding.Fail, severity: finding.SevMedium, text: "a question in mixed case is not answered"})(ctx, r)
 }
 
 // malformed returns packets that no server may answer as if they were questions.

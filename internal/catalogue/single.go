@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+	"time"
 
 	"port53/internal/check"
 	"port53/internal/finding"
@@ -20,6 +21,7 @@ type quiet struct {
 	state    finding.State
 	severity finding.Severity // 0: the check's
 	text     string
+	stream   bool // what a rate limit keeps from being answered is asked over TCP: it is no matter of UDP
 }
 
 // single returns a check's Run which asks one question over UDP and judges the reply. Without
@@ -42,13 +44,23 @@ func one(tcp bool, ask func(r *check.Run) check.Query, judge func(r *check.Run, 
 			send, ev.Command = r.AskTCP, ev.Command+" +tcp"
 		}
 		m, err := send(ctx, q)
-		if err != nil {
-			if len(dropped) > 0 && (timedOut(err) || tcp && !errors.Is(err, check.ErrNoWay)) {
-				if beside := drops(ctx, r, q, tcp); beside != "" {
-					d := dropped[0]
-					return []finding.Finding{{State: d.state, Severity: d.severity, Detail: d.text + ", while " + beside + " is answered", Evidence: ev}}
-				}
+		if err != nil && len(dropped) > 0 && (timedOut(err) || tcp && !errors.Is(err, check.ErrNoWay)) {
+			var beside string
+			if m, beside = again(ctx, r, q, tcp); beside != "" {
+				d := dropped[0]
+				return []finding.Finding{{State: d.state, Severity: d.severity, Detail: d.text + ", while " + beside + " is answered", Evidence: ev}}
 			}
+		}
+		if (m == nil || m.Cut()) && !tcp && len(dropped) > 0 && dropped[0].stream && ctx.Err() == nil {
+			if whole, err := r.AskTCP(ctx, q); err == nil {
+				m, ev.Command = whole, ev.Command+" +tcp"
+			}
+		}
+		if m == nil && len(dropped) > 0 && dropped[0].state == finding.Pass && r.Limits(r.Server) && ctx.Err() == nil {
+			// At its limit a server leaves out errors for good, and sends to TCP now and then where it has more to say.
+			return finding.Verdict(finding.Pass, ev, "%s, by a server that limits the rate of its answers", dropped[0].text)
+		}
+		if m == nil {
 			return finding.Unmeasured(ev, err)
 		}
 		s, detail := judge(r, m)
@@ -66,10 +78,18 @@ func timedOut(err error) bool { return check.TimedOut(err) || errors.Is(err, che
 // control question that has to be answered.
 const dropTries = 2
 
+// again asks a question that was not answered until it is, or until it is clear that it is dropped: then
+// beside says which other question is answered. Without either nothing can be said.
+func again(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check.Reply, beside string) {
+	if m, beside = drops(ctx, r, q, tcp); m == nil && beside == "" && !tcp {
+		m = outwait(ctx, r, q)
+	}
+	return m, beside
+}
+
 // drops tells beside which question another one, which has not been answered, is dropped. "" is
-// that it is answered after all, or that the control question is lost as well: then nothing can
-// be said.
-func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (beside string) {
+// that it is answered after all, with the reply, or that the control question is lost as well.
+func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check.Reply, beside string) {
 	control := soaQuery(r)
 	ask := func(q check.Query, tcp bool) (*check.Reply, error) {
 		if tcp {
@@ -97,18 +117,45 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (beside s
 			if m, err := ask(c.q, c.tcp); err != nil || m.Cut() {
 				break
 			}
-			if _, err := ask(q, tcp); err == nil {
-				return ""
+			if m, err := ask(q, tcp); err == nil {
+				return m, ""
 			}
 		}
 		switch {
 		case n == dropTries && !tcp && r.Limits(r.Server):
-			return "" // errors have a limit of their own, and are not sent to TCP where it is reached
+			return nil, "" // errors have a limit of their own, and are not sent to TCP where it is reached
 		case n == dropTries:
-			return c.what
+			return nil, c.what
 		}
 	}
-	return ""
+	return nil, ""
+}
+
+// How a rate limit is waited out: what answers a few questions a second has one for each check in that time.
+const (
+	outwaitTries = 5
+	outwaitPause = 900 * time.Millisecond
+	limitTries   = 8 // in place of dropTries, where an answer in two may be dropped for its rate
+)
+
+// outwait asks a server that answers others over UDP again and again, as long as there is time. It returns nil if
+// nothing came.
+func outwait(ctx context.Context, r *check.Run, q check.Query) *check.Reply {
+	wait := r.Timeout() / 3
+	for range outwaitTries {
+		if end, ok := ctx.Deadline(); !r.HeardUDP(r.Server) || ok && time.Until(end) < outwaitPause+2*wait {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(outwaitPause):
+		}
+		if m, err := r.AskOnce(ctx, r.Server, q, wait); err == nil {
+			return m
+		}
+	}
+	return nil
 }
 
 // seen returns the evidence of one exchange.
