@@ -34,6 +34,10 @@ func placesOf(c *config.Config) (p places) {
 	for _, pair := range c.Encrypted.Pairs() {
 		beside(&p.read, pair.Certificate, pair.Key)
 	}
+	for i := range c.Remotes {
+		t := &c.Remotes[i].TLS
+		beside(&p.read, t.CA, t.Certificate, t.Key)
+	}
 	for _, f := range c.Resolver.Forward {
 		beside(&p.read, f.TLS.CA)
 	}

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"port53/internal/certs"
@@ -15,6 +16,7 @@ import (
 	"port53/internal/server"
 	"port53/internal/server/doh"
 	"port53/internal/telemetry"
+	"port53/internal/transfer"
 	"port53/internal/upstream"
 )
 
@@ -25,7 +27,8 @@ const lookTime = 10 * time.Second
 type encryption struct {
 	keeper  *certs.Keeper
 	tickets *certs.Tickets
-	told    time.Time // when the log was told last of what expires; its one goroutine's
+	mutual  atomic.Bool // clients of DoT are asked for a certificate
+	told    time.Time   // when the log was told last of what expires; its one goroutine's
 }
 
 // newEncryption reads what a server of c shows; nil: it serves nothing over TLS.
@@ -59,7 +62,8 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 		},
 	}
 	if len(e.DoT) > 0 {
-		e.TLS = a.encryption.keeper.Server(nil, certs.DoT)
+		a.encryption.mutual.Store(knowsClients(c))
+		e.TLS = a.encryption.keeper.Server(a.encryption.mutual.Load, certs.DoT)
 		a.encryption.tickets.Attach(e.TLS)
 	}
 	if h := &c.Encrypted.DoH; len(h.Listen) > 0 {
@@ -142,6 +146,7 @@ func (a *App) showOthers(c *config.Config) {
 	if e == nil || !c.Encrypted.Listens() {
 		return
 	}
+	e.mutual.Store(knowsClients(c))
 	before := shownText(e.keeper.Shown())
 	if err := e.keeper.Replace(c.Encrypted.Pairs()); err != nil {
 		a.log.Error("the certificates that the configuration names cannot be used: those before are shown", "problem", err.Error())
@@ -226,4 +231,51 @@ func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort
 		ways[u.Addr] = upstream.NewWay(p, u.Name, u.Path, string(what))
 	}
 	return addrs, ways, nil
+}
+
+// peerOf returns how a remote is known over TLS.
+func peerOf(r *config.Remote) (*certs.Peer, error) {
+	p := &certs.Peer{Name: r.TLS.Name, Pins: r.TLS.Digests()}
+	var err error
+	if r.TLS.CA != "" {
+		if p.Roots, err = certs.ReadRoots(r.TLS.CA); err != nil {
+			return nil, err
+		}
+	}
+	if r.TLS.Certificate != "" {
+		if p.Own, err = certs.NewKeeper([]certs.Pair{{Certificate: r.TLS.Certificate, Key: r.TLS.Key}}); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// sealedServers returns the servers that are spoken with over TLS alone. What cannot be read, as
+// checked before, leaves a peer that fits nobody, so that nothing goes in the clear.
+func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.Sealed {
+	var all map[netip.AddrPort]*transfer.Sealed
+	for i := range c.Remotes {
+		r := &c.Remotes[i]
+		if !r.TLS.Set() {
+			continue
+		}
+		if all == nil {
+			all = map[netip.AddrPort]*transfer.Sealed{}
+		}
+		for _, a := range r.Addresses {
+			p, err := peerOf(r)
+			if err != nil {
+				p = &certs.Peer{}
+			} else if p.Name == "" && len(p.Pins) == 0 {
+				p.Name = a.Addr().WithZone("").String()
+			}
+			all[a] = transfer.Seal(p)
+		}
+	}
+	return all
+}
+
+// knowsClients tells whether clients may be known by certificates of their own.
+func knowsClients(c *config.Config) bool {
+	return slices.ContainsFunc(c.Remotes, func(r config.Remote) bool { return r.TLS.Set() && len(r.TSIG) < 2 })
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -162,5 +163,96 @@ func TestForwardEncrypted(t *testing.T) {
 	}
 	if told := metrics(t, liar); !strings.Contains(told, `port53_received_total{transport="dot"} 0`) {
 		t.Error("a server that is not who it should be got a question")
+	}
+}
+
+// follower starts a server that has zone test from a remote, and returns it, or nil if it does
+// not start. name is of the certificate that it shows.
+func follower(t *testing.T, ca *certtest.Authority, primary, tls string) (*running, *said) {
+	t.Helper()
+	dir := t.TempDir()
+	c, key := ca.Issue(dir, "serve", "second.test", "127.0.0.1")
+	r := &running{T: t, dir: dir, reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+	r.write("port53.yaml", "role: authoritative\nlisten: [\"127.0.0.1:0\"]\ncontrol: {socket: control.sock}\nmetrics: {listen: off}\nstate_dir: state\n"+
+		"encrypted: {certificate: "+c+", key: "+key+", dot: \"127.0.0.1:0\"}\n"+
+		"remotes: [{name: first, addresses: \""+primary+"\", tls: {"+tls+"}}]\nzones: [{name: test, primaries: [first]}]\n")
+	log := &said{}
+	if err := r.serve(log); err != nil {
+		t.Fatal(err)
+	}
+	return r, log
+}
+
+// said is a log that is read while it is written.
+type said struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *said) has(part string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Contains(s.text.String(), part)
+}
+
+// TestTransferOverTLS has zones go over TLS to those whose certificates fit, both ways, and to
+// nobody else; and changes told over TLS.
+func TestTransferOverTLS(t *testing.T) {
+	ca, other, dir := certtest.New(t), certtest.New(t), t.TempDir()
+	c, key := ca.Issue(dir, "own", "dns.test", "127.0.0.1")
+	first := start(t, "encrypted: {certificate: "+c+", key: "+key+", dot: \"127.0.0.1:0\"}\nmetrics: {listen: off}\nstate_dir: state\n"+
+		"remotes: [{name: second, addresses: 127.0.0.1, tls: {name: second.test, ca: "+ca.File+"}}]\n")
+	config := strings.Replace(first.read("port53.yaml"), "file: test.zone", "file: test.zone, allow_transfer: [second]", 1)
+	first.write("port53.yaml", config)
+	if _, err := first.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := first.at(server.DoT)
+	shows := func(a *certtest.Authority, name string, l certtest.Leaf) string {
+		c, key := a.IssueLeaf(dir, name, l)
+		return ", certificate: " + c + ", key: " + key
+	}
+	good := shows(ca, "second", certtest.Leaf{Names: []string{"second.test"}})
+	for name, tls := range map[string]string{
+		"another name of the primary": "name: ns.test, ca: " + ca.File + good,
+		"another authority of it":     "name: dns.test, ca: " + other.File + good,
+		"nothing shown":               "name: dns.test, ca: " + ca.File,
+		"another name shown":          "name: dns.test, ca: " + ca.File + shows(ca, "third", certtest.Leaf{Names: []string{"third.test"}}),
+		"another authority's":         "name: dns.test, ca: " + ca.File + shows(other, "foreign", certtest.Leaf{Names: []string{"second.test"}}),
+		"expired":                     "name: dns.test, ca: " + ca.File + shows(ca, "old", certtest.Leaf{Names: []string{"second.test"}, Until: time.Now().Add(-time.Minute)}),
+	} {
+		r, log := follower(t, ca, at, tls)
+		awaited(t, name+": tried in vain", func() bool { return log.has("127.0.0.1:") && log.has("problem=") && log.has("zone=test.") })
+		if got := r.ask("tcp", "ns.test. A"); !strings.Contains(got, "SERVFAIL") {
+			t.Errorf("%s: %q", name, got)
+		}
+		r.end()
+	}
+	r, _ := follower(t, ca, at, "name: dns.test, ca: "+ca.File+good)
+	awaited(t, "the zone", func() bool { return strings.Contains(r.ask("tcp", "ns.test. A"), "192.0.2.1") })
+
+	// The primary tells of a change over TLS.
+	text := strings.Replace(config, "remotes: [", "remotes: [{name: told, addresses: \""+r.at(server.DoT)+"\", tls: {name: second.test, ca: "+ca.File+"}}, ", 1)
+	first.write("port53.yaml", strings.Replace(text, "allow_transfer: [second]", "allow_transfer: [second], notify: [told]", 1))
+	first.write("test.zone", strings.ReplaceAll(first.read("test.zone"), "admin 1 ", "admin 2 ")+"new A 192.0.2.9\n")
+	if _, err := first.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	awaited(t, "the change", func() bool { return strings.Contains(r.ask("tcp", "new.test. A"), "192.0.2.9") })
+}
+
+// awaited waits for something that no event tells of.
+func awaited(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never happened: " + what)
+		}
 	}
 }

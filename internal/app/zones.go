@@ -64,7 +64,7 @@ func peerAddrs(c *config.Config) []netip.Addr {
 
 // sources returns where the zones of c come from.
 func sources(c *config.Config) []zones.Source {
-	ring, table := keyRing(c), holders(c)
+	ring, table, sealed := keyRing(c), holders(c), sealedServers(c)
 	all := make([]zones.Source, len(c.Zones))
 	views := c.ZoneViews()
 	listed := map[string][]zones.Listed{}
@@ -75,7 +75,7 @@ func sources(c *config.Config) []zones.Source {
 			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer, Query: z.AllowQuery,
 			TransferKeys: z.TransferKeys, TransferAlone: z.TransferAlone, Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
 			Order: order(c, z.RRsetOrder), Place: c.ZonePlace(i), Added: c.Added(i),
-			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes),
+			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes), TLS: sealed,
 			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce", Of: z.Home(),
 		}
 		if views != nil {
@@ -131,6 +131,12 @@ func remoteRules(c *config.Config, z *config.Zone, names []string) []policy.Rule
 		from := peersOf(r.Addresses)
 		if len(r.TSIG) > 1 {
 			rules = append(rules, policy.Rule{Networks: from, Key: wire.Lower(nil, r.TSIG)})
+			continue
+		}
+		if r.TLS.Set() {
+			if peer, err := peerOf(r); err == nil {
+				rules = append(rules, policy.Rule{Networks: from, Client: peer})
+			}
 			continue
 		}
 		for _, key := range z.TSIG {

@@ -182,6 +182,10 @@ func (s *streams) askEach(ctx context.Context, line *commandLine, words []string
 
 // askOne does what one asking wants and returns its exit code.
 func (s *streams) askOne(ctx context.Context, a *asking) int {
+	if a.seal.on && a.way != askServer {
+		s.complain("leave one of the two out", "what follows a name from server to server, or asks this machine's, is not asked over TLS")
+		return exitUsage
+	}
 	switch a.way {
 	case traceIt:
 		return s.trace(ctx, a)
@@ -194,6 +198,18 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 	servers, err := a.servers(ctx)
 	if err != nil {
 		s.complain("name another server: @SERVER", "%v", err)
+		return exitUsage
+	}
+	server := a.server
+	if server == "" {
+		server = servers[0].Addr().String()
+	}
+	if a.route.Sealed, err = a.seal.route(server); err != nil {
+		s.complain("", "%v", err)
+		return exitUsage
+	}
+	if a.route.Sealed != nil && a.route.Sealed.URL != "" && a.q.Type == wire.TypeAXFR {
+		s.complain("use --tls", "a zone is not sent over HTTPS")
 		return exitUsage
 	}
 	switch {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/exchange"
 	"port53/internal/query"
 	"port53/internal/wire"
@@ -40,6 +41,7 @@ type asking struct {
 	asJSON       bool
 	asYAML       bool
 	noTCP        bool // +notcp was said
+	seal         sealing
 	written      string
 	idnIn        bool // names beyond ASCII are meant as people write them (IDNA); else as octets
 	nssearch     bool
@@ -71,6 +73,7 @@ func newAsking() asking {
 func (a *asking) clone() asking {
 	c := *a
 	c.q.Options = append([]exchange.Option(nil), a.q.Options...)
+	c.seal.pins = append([]certs.Pin(nil), a.seal.pins...)
 	return c
 }
 

@@ -12,7 +12,7 @@ import (
 // queryOptions returns all options of query, in the order of its help. What has no
 // help is accepted and left out of it.
 func queryOptions() []queryOption {
-	return slices.Concat(questionOptions(), mannerOptions(), wayOptions(), printOptions(), digOptions())
+	return slices.Concat(questionOptions(), mannerOptions(), tlsOptions(), wayOptions(), printOptions(), digOptions())
 }
 
 // questionOptions say what is asked, and whom.
@@ -132,7 +132,6 @@ func printOptions() []queryOption {
 
 // digOptions are what dig has and this does not, or does anyway.
 func digOptions() []queryOption {
-	noDoT := refuse("DNS over TLS and HTTPS are not spoken by this command; UDP and TCP are")
 	return []queryOption{
 		{long: "search", plus: "search defname", help: "complete names by the domains that resolv.conf lists", set: setSearch},
 		{plus: "showsearch", set: func(a *asking, _ string, on bool) error {
@@ -141,7 +140,6 @@ func digOptions() []queryOption {
 		}},
 		{long: "domain", plus: "domain", arg: "DOMAIN", help: "complete names by this domain", set: setDomain},
 		{long: "ndots", plus: "ndots", arg: "N", help: "names of fewer dots are searched", set: setNdots},
-		{plus: "tls https http-plain tls-ca tls-hostname https-get https-post", arg: "[X]", set: noDoT},
 		{long: "key-file", short: 'k', arg: "FILE", help: "sign with the key of a file, as BIND writes it (TSIG)", set: setKeyFile},
 		{long: "key", short: 'y', arg: "[ALGORITHM:]NAME:SECRET", help: "sign with this key (hmac-sha256 unless told)", set: setKey},
 		{long: "yaml", plus: "yaml", help: "print YAML, as dig does", set: onOff(func(a *asking) *bool { return &a.asYAML })},
@@ -158,7 +156,7 @@ func digOptions() []queryOption {
 			}
 			return nil
 		}},
-		{plus: "quic proxy proxy-plain", arg: "[X]", set: refuse("QUIC and PROXY are not spoken by this command; UDP and TCP are")},
+		{plus: "quic proxy proxy-plain", arg: "[X]", set: refuse("QUIC and PROXY are not spoken by this command; UDP, TCP, TLS and HTTPS are")},
 		{short: 'D', set: setDNSSEC},             // drill
 		{short: 'T', set: setWay(traceIt)},       // drill
 		{short: 'S', set: setWay(validateIt)},    // drill

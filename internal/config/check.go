@@ -251,6 +251,7 @@ func (d *decoder) checkFiles() {
 	d.checkHostsFiles()
 	d.checkCertificates(time.Now())
 	d.checkFilterFiles()
+	d.checkSealedFiles(time.Now())
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {
 		at, _ := d.at("edns.cookie_secrets_file")
 		if p := unreadable(file); p != nil {

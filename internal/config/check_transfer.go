@@ -98,7 +98,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 		return
 	}
 	bare := func(servers []netip.AddrPort) bool {
-		return slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return z.KeyOf(a) == nil })
+		return slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return z.KeyOf(a) == nil && d.config.Sealed(a) == nil })
 	}
 	const remedy = "add tsig and the key's name, or insecure: true if the other side cannot sign and the network is yours"
 	switch {
@@ -110,7 +110,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", "add tsig and the key's name, or write {address: "+z.AllowTransfer[0].String()+"}")
 	}
 	for _, name := range z.TransferRemotes {
-		if r := d.config.Remote(name); r != nil && len(r.TSIG) < 2 {
+		if r := d.config.Remote(name); r != nil && len(r.TSIG) < 2 && !r.TLS.Set() {
 			d.fail(at("allow_transfer"), zone+"remote "+quote(name)+" has no key: it would be given the zone for an address alone, which can be forged or taken over", "give the remote a tsig, or add tsig to the zone, or insecure: true if the network is yours")
 		}
 	}

@@ -275,6 +275,44 @@ type Remote struct {
 	Name      string           `yaml:"name" is:"label" required:"true" doc:"The name that lists of servers have: letters, digits, and - _ . between them; no address."`
 	Addresses []netip.AddrPort `yaml:"addresses" is:"upstream" port:"53" lone:"true" required:"true" doc:"Its addresses. Port 53 unless given."`
 	TSIG      []byte           `yaml:"tsig" is:"name" default:"" doc:"The name of the key that transfers, and NOTIFY, between this server and the remote are signed with, whatever tsig the zone has. Empty: the zone's." why:"One key for a pair of servers is the rule, and a zone has several."`
+	TLS       RemoteTLS        `yaml:"tls" doc:"With it, zones are fetched from the remote over TLS (RFC 9103), and it is told of changes, and asked, over TLS alone; the port of addresses that name none is 853. Where the remote has no tsig, it may have zones only over TLS, by a certificate of its own that fits."`
+}
+
+// RemoteTLS is how a remote is known over TLS, and what it is shown.
+type RemoteTLS struct {
+	Name string `yaml:"name" is:"label" default:"" doc:"The name that its certificate has to have, as a server and as a client. Empty: the address that it is asked at; as a client it has to have a pin then." why:"Servers are known by names."`
+	UpstreamTLS
+	Certificate string `yaml:"certificate" is:"path" default:"" doc:"File of the certificate that this server shows to the remote, if it asks for one (mutual TLS)." why:"Most servers know others by keys (TSIG)."`
+	Key         string `yaml:"key" is:"path" default:"" doc:"File of that certificate's private key." why:"As certificate."`
+}
+
+// Set tells whether the remote is known over TLS.
+func (t *RemoteTLS) Set() bool {
+	return t.Name != "" || t.CA != "" || len(t.Pins) > 0 || t.Certificate != ""
+}
+
+// servers returns the addresses of the remote with the ports that it is asked at.
+func (r *Remote) servers() []netip.AddrPort {
+	if !r.TLS.Set() {
+		return r.Addresses
+	}
+	list := slices.Clone(r.Addresses)
+	for i, a := range list {
+		if a.Port() == 53 { // what those have that name none
+			list[i] = netip.AddrPortFrom(a.Addr(), 853)
+		}
+	}
+	return list
+}
+
+// Sealed returns the remote that is asked over TLS at an address, or nil.
+func (c *Config) Sealed(a netip.AddrPort) *Remote {
+	for i := range c.Remotes {
+		if r := &c.Remotes[i]; r.TLS.Set() && slices.Contains(r.servers(), a) {
+			return r
+		}
+	}
+	return nil
 }
 
 // A KeyedServer is a server whose messages about a zone are signed with a key of its own.

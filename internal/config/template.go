@@ -154,7 +154,7 @@ func (d *decoder) addRemote(k *key, n ast.Node, out *reflect.Value, where string
 		return 0
 	}
 	r := d.config.Remote(ref.text)
-	for _, a := range r.Addresses {
+	for _, a := range r.servers() {
 		v := reflect.ValueOf(a)
 		if k.typ == reflect.TypeFor[netip.Prefix]() {
 			host := a.Addr().WithZone("")
@@ -206,6 +206,8 @@ func (d *decoder) checkRemotes() {
 		if at, _ := d.atIndex("remotes.tsig", int32(i)); len(r.TSIG) > 1 && !keys[string(wire.Lower(nil, r.TSIG))] {
 			d.noKey(at, "remote "+quote(r.Name)+": ", r.TSIG)
 		}
+		d.checkSealed(i, &r.TLS)
+		d.config.Remotes[i].Addresses = r.servers()
 	}
 	clear(seen)
 	for i, t := range d.config.Templates {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"port53/internal/certs"
 	"port53/internal/wire"
@@ -157,6 +158,39 @@ func (d *decoder) checkAuthorities() {
 		if _, err := certs.ReadRoots(r.tls.CA); err != nil {
 			at, _ := d.atIndex(r.path+".tls.ca", r.index)
 			d.fail(at, r.String()+".tls.ca: "+printable(err.Error()), "leave it out for the authorities that the system trusts")
+		}
+	}
+}
+
+// checkSealed reports what is wrong with how the i-th remote is known over TLS.
+func (d *decoder) checkSealed(i int, t *RemoteTLS) {
+	what := fmt.Sprintf("remotes[%d].tls", i)
+	for j, text := range t.Pins {
+		if _, err := certs.ParsePin(text); err != nil {
+			d.fail(d.item("remotes.tls.pins", int32(i), j), fmt.Sprintf("%s.pins[%d]: %s", what, j, printable(err.Error())), "kdig +tls and openssl show the digest of a server's key")
+		}
+	}
+	if (t.Certificate == "") != (t.Key == "") {
+		at, set := d.atIndex("remotes.tls.certificate", int32(i))
+		if !set {
+			at, _ = d.atIndex("remotes.tls.key", int32(i))
+		}
+		d.fail(at, what+": a certificate and its key go together", "write both, or neither")
+	}
+}
+
+// checkSealedFiles reads the files by which remotes are known over TLS.
+func (d *decoder) checkSealedFiles(now time.Time) {
+	for i := range d.config.Remotes {
+		t := &d.config.Remotes[i].TLS
+		if t.CA != "" {
+			if _, err := certs.ReadRoots(t.CA); err != nil {
+				at, _ := d.atIndex("remotes.tls.ca", int32(i))
+				d.fail(at, fmt.Sprintf("remotes[%d].tls.ca: %s", i, printable(err.Error())), "")
+			}
+		}
+		if t.Certificate != "" {
+			d.judge(certs.Pair{Certificate: t.Certificate, Key: t.Key}, "remotes.tls.", int32(i), nil, now)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (w *worker) hand() int {
 
 // signer returns who sent the query in hand.
 func (w *worker) signer() policy.Peer {
-	p := policy.Peer{Addr: w.peer.Remote.Addr(), Signed: w.signature != nil}
+	p := policy.Peer{Addr: w.peer.Remote.Addr(), Signed: w.signature != nil, Certificates: w.peer.Certificates}
 	if p.Signed && w.signature.Key != nil {
 		p.Key = w.signature.Key.Name
 	}

@@ -1,9 +1,12 @@
 package exchange
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 )
 
@@ -19,6 +22,8 @@ type Dialer struct {
 	// Dial opens in place of the system, for networks that are not the machine's; it
 	// knows Source. network is udp or tcp.
 	Dial func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
+	// TLS has streams speak TLS; nil: they are in the clear.
+	TLS *tls.Config
 }
 
 // Datagrams opens a UDP socket that is connected to a server.
@@ -30,13 +35,28 @@ func (d *Dialer) Datagrams(ctx context.Context, to netip.AddrPort) (Socket, erro
 	return Datagrams(c), nil
 }
 
-// Stream connects to a server over TCP.
+// Stream connects to a server over TCP, or over TLS.
 func (d *Dialer) Stream(ctx context.Context, to netip.AddrPort) (*Stream, error) {
+	begin := time.Now()
 	c, err := d.Open(ctx, "tcp", to)
 	if err != nil {
 		return nil, err
 	}
-	return NewStream(c), nil
+	if d.TLS == nil {
+		return NewStream(c), nil
+	}
+	// The time of connecting is that of both handshakes.
+	within, cancel := context.WithDeadline(ctx, begin.Add(cmp.Or(d.Timeout, ConnectTimeout)))
+	defer cancel()
+	t := tls.Client(c, d.TLS)
+	if err := t.HandshakeContext(within); err != nil {
+		c.Close()
+		if within.Err() != nil && ctx.Err() == nil {
+			err = os.ErrDeadlineExceeded
+		}
+		return nil, ended(ctx, err)
+	}
+	return NewStream(t), nil
 }
 
 // Open opens a socket ("udp") or a connection ("tcp").

@@ -16,6 +16,8 @@ import (
 )
 
 // A Reply is what a server sent, and how it came.
+//
+// In one piece: it has a field for each thing that is known of one exchange.
 type Reply struct {
 	Question *Question
 	Sent     []byte // the query that it answers
@@ -25,6 +27,7 @@ type Reply struct {
 
 	Server netip.AddrPort
 	TCP    bool
+	Sealed *Sealed       // how it came, over TLS or HTTPS; nil: in the clear
 	RTT    time.Duration // of the query that it answers
 	At     time.Time     // when that was sent
 
@@ -42,11 +45,16 @@ type Attempt struct {
 	Server netip.AddrPort
 	TCP    bool
 	Err    error
+	Sealed *Sealed // how it went, over TLS or HTTPS; nil: in the clear
 }
 
 // String returns the server, the transport and the cause.
 func (a Attempt) String() string {
-	return fmt.Sprintf("%v over %s: %s", a.Server, Transport(a.TCP), ErrorText(a.Err))
+	over := Transport(a.TCP)
+	if a.Sealed != nil {
+		over = a.Sealed.String()
+	}
+	return fmt.Sprintf("%v over %s: %s", a.Server, over, ErrorText(a.Err))
 }
 
 // Transport returns the transport's name.
@@ -55,6 +63,14 @@ func Transport(tcp bool) string {
 		return "TCP"
 	}
 	return "UDP"
+}
+
+// Over returns the name of the transport that the reply came over.
+func (r *Reply) Over() string {
+	if r.Sealed != nil {
+		return r.Sealed.String()
+	}
+	return Transport(r.TCP)
 }
 
 // Unanswered is the error of a question to which no server replied.

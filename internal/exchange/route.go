@@ -25,6 +25,7 @@ const (
 // [DefaultTimeout] and tries [DefaultTries] times.
 type Route struct {
 	TCP     bool          // TCP at once
+	Sealed  *Sealed       // over TLS or HTTPS, and no other way; nil: in the clear
 	UDPOnly bool          // a truncated reply is taken as it is
 	Timeout time.Duration // for each try
 	Tries   int           // with each server
@@ -61,7 +62,7 @@ func (rt *Route) AskAll(ctx context.Context, servers []netip.AddrPort, q *Questi
 				r.Failed = failed
 				return r, nil
 			}
-			failed = append(failed, Attempt{server, rt.TCP, err})
+			failed = append(failed, Attempt{server, rt.TCP || rt.Sealed != nil, err, rt.Sealed})
 		}
 		if second != nil {
 			break
@@ -102,7 +103,7 @@ func (rt *Route) once(ctx context.Context, server netip.AddrPort, q *Question) (
 		_, _ = rand.Read(cookie) // never fails
 	}
 	var all Reply
-	tcp := rt.TCP
+	tcp := rt.TCP || rt.Sealed != nil
 	for resends := 0; ; {
 		r, err := rt.send(ctx, server, q, cookie, tcp)
 		if err != nil {
@@ -128,13 +129,20 @@ func (rt *Route) once(ctx context.Context, server netip.AddrPort, q *Question) (
 
 // send sends one query over UDP or TCP and reads what answers it.
 func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, cookie []byte, tcp bool) (*Reply, error) {
-	r := &Reply{Question: q, Sent: q.Append(nil, q.id(), cookie), Server: server, TCP: tcp, At: time.Now()}
+	id := q.id()
+	if rt.Sealed != nil && rt.Sealed.URL != "" && q.ID == nil {
+		id = 0 // RFC 8484, section 4.1
+	}
+	r := &Reply{Question: q, Sent: q.Append(nil, id, cookie), Server: server, TCP: tcp, Sealed: rt.Sealed, At: time.Now()}
 	var v Verifier
 	if rt.Sign != nil {
 		r.Sent, v = rt.Sign(r.Sent)
 	}
 	ask := rt.overUDP
-	if tcp {
+	switch {
+	case rt.Sealed != nil && rt.Sealed.URL != "":
+		ask = rt.overHTTPS
+	case tcp:
 		ask = rt.overTCP
 	}
 	msg, came, err := ask(ctx, server, r.Sent, r.At.Add(rt.timeout()))
@@ -187,5 +195,8 @@ func (rt *Route) overTCP(ctx context.Context, server netip.AddrPort, query []byt
 func (rt *Route) dialer() *Dialer {
 	d := rt.Dialer
 	d.Timeout = rt.timeout()
+	if rt.Sealed != nil && rt.Sealed.URL == "" {
+		d.TLS = rt.Sealed.TLS
+	}
 	return &d
 }

@@ -2,12 +2,14 @@ package policy
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/wire"
 )
 
@@ -30,6 +32,9 @@ type Peer struct {
 
 	// Signed says that there is a signature, by whatever key.
 	Signed bool
+
+	// Certificates are what it has shown over TLS, its own first; nil: none.
+	Certificates []*x509.Certificate
 }
 
 // An Access decides who may do what. A server has one, for [Query] and [Recurse], and
@@ -91,6 +96,10 @@ type Rule struct {
 	// signed messages are admitted.
 	Unsigned bool
 
+	// Client admits whoever has proven over TLS to be this peer (RFC 9103, section 9.3.3), whatever
+	// the message is signed with; nil: nobody is admitted so. Key and Unsigned say nothing then.
+	Client *certs.Peer
+
 	Until time.Time // when it ends; zero: never
 }
 
@@ -101,7 +110,10 @@ func (r *Rule) allows(p Peer) bool {
 	if over(r.Until) || !slices.ContainsFunc(r.Networks, func(n netip.Prefix) bool { return n.Contains(p.Addr) }) {
 		return false
 	}
-	if p.Key == nil {
+	switch {
+	case r.Client != nil:
+		return r.Client.Verify(p.Certificates, true, time.Now()) == nil
+	case p.Key == nil:
 		return r.Unsigned
 	}
 	return r.Key == nil || string(r.Key) == string(p.Key)

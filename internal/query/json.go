@@ -3,6 +3,7 @@ package query
 import (
 	"encoding/hex"
 	"errors"
+	"strings"
 	"time"
 
 	"port53/internal/chain"
@@ -115,7 +116,7 @@ func ReportReply(r *exchange.Reply) Report {
 func reportMessage(r *exchange.Reply) *ReplyReport {
 	m := &r.Message
 	j := &ReplyReport{
-		Server: r.Server.String(), Transport: map[bool]string{false: "udp", true: "tcp"}[r.TCP],
+		Server: r.Server.String(), Transport: strings.ToLower(r.Over()),
 		Time: r.At.UTC(), RTT: r.RTT.Microseconds(), Size: len(r.Raw), Truncated: r.Truncated,
 		ID: m.ID, Opcode: m.Opcode.String(), Rcode: m.Rcode.String(), Flags: Flags(m.Flags),
 		Answer: []RecordReport{}, Authority: []RecordReport{}, Additional: []RecordReport{},

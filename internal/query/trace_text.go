@@ -20,7 +20,7 @@ func (s *Style) AppendStep(dst []byte, step *chain.Step) []byte {
 	}
 	took := ""
 	if step.Reply != nil {
-		took = fmt.Sprintf(" (%s, %s)", exchange.Transport(step.Reply.TCP), s.took(step.Reply))
+		took = fmt.Sprintf(" (%s, %s)", step.Reply.Over(), s.took(step.Reply))
 	}
 	dst = fmt.Appendf(dst, ";; %s%s: asked %s %v%s%s: %s\n", inner, NameText(step.Zone), NameText(step.Server), step.Addr.Addr(), question, took, stepText(step))
 	if step.Kind == chain.StepKind(chain.Referred) && step.Depth == 0 && s.Sections[wire.Authority] {
@@ -87,7 +87,7 @@ func ReportStep(s *chain.Step) StepReport {
 		ServerName: NameText(s.Server), Server: s.Addr.String(), Kind: s.Kind, Text: stepText(s), Signed: s.Signed,
 	}
 	if s.Reply != nil {
-		r.RTT, r.Transport, r.Rcode = s.Reply.RTT.Microseconds(), strings.ToLower(exchange.Transport(s.Reply.TCP)), s.Reply.Message.Rcode.String()
+		r.RTT, r.Transport, r.Rcode = s.Reply.RTT.Microseconds(), strings.ToLower(s.Reply.Over()), s.Reply.Message.Rcode.String()
 	}
 	if s.Child != nil {
 		r.Child = NameText(s.Child)

@@ -61,7 +61,7 @@ func yamlHead(dst []byte, r *exchange.Reply, kind string, size int) []byte {
 		dst = fmt.Appendf(dst, "    response_time: %s\n", stamp(r.At.Add(r.RTT)))
 	}
 	return fmt.Appendf(dst, "    message_size: %db\n    socket_family: %s\n    socket_protocol: %s\n    response_address: %q\n    response_port: %d\n    query_address: \"0.0.0.0\"\n    query_port: 0\n",
-		size, family, exchange.Transport(r.TCP), r.Server.Addr(), r.Server.Port())
+		size, family, r.Over(), r.Server.Addr(), r.Server.Port())
 }
 
 // yamlMessage appends the data of a message; sent is the query that it answers, or nil.

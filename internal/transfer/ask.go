@@ -62,6 +62,23 @@ func (c *Client) askUDP(ctx context.Context, p Primary, query []byte, deadline t
 	return m, nil
 }
 
+// askTLS sends a query over TLS, signed if the server has a key, and waits for the reply until the
+// deadline.
+func (c *Client) askTLS(ctx context.Context, p Primary, query []byte, deadline time.Time) (*wire.Message, error) {
+	quick := *c
+	left := max(time.Until(deadline), time.Millisecond)
+	quick.Limits.Connect, quick.Limits.Idle = left, left
+	s, err := quick.connect(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if err := s.ask(ctx, query); err != nil {
+		return nil, err
+	}
+	return s.next(ctx)
+}
+
 // A stream is a query over TCP and the messages of the reply to it.
 type stream struct {
 	*exchange.Stream
@@ -77,7 +94,11 @@ type stream struct {
 
 // connect connects to a server. What is read from the connection is bounded here.
 func (c *Client) connect(ctx context.Context, p Primary) (*stream, error) {
-	s, err := c.dialer().Stream(ctx, p.Addr)
+	d := c.dialer()
+	if p.TLS != nil {
+		d.TLS = p.TLS.config
+	}
+	s, err := d.Stream(ctx, p.Addr)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/exchange"
 	"port53/internal/tsig"
 	"port53/internal/wire"
@@ -23,6 +25,21 @@ import (
 type Primary struct {
 	Addr netip.AddrPort
 	Key  *tsig.Key // nil: nothing is signed
+	TLS  *Sealed   // nil: everything is in the clear
+}
+
+// A Sealed is a server that is spoken with over TLS alone (RFC 9103).
+type Sealed struct {
+	Peer   *certs.Peer // who it is, as a server and as a client
+	config *tls.Config
+}
+
+// Seal returns what a server is spoken with by that is known as a peer. TLS is 1.3 at least, as RFC
+// 9103, section 5 wants it.
+func Seal(p *certs.Peer) *Sealed {
+	s := &Sealed{Peer: p, config: p.Client(certs.DoT)}
+	s.config.MinVersion = tls.VersionTLS13
+	return s
 }
 
 // Limits bound what a primary may send. Zero means the default.
@@ -157,6 +174,9 @@ const udpTries = 2
 func (c *Client) Serial(ctx context.Context, p Primary, apex []byte) (serial uint32, expire time.Duration, err error) {
 	answer := c.Limits.filled().Answer
 	for range udpTries {
+		if p.TLS != nil {
+			break
+		}
 		if serial, expire, err = c.serialUDP(ctx, p, apex); err == nil || ctx.Err() != nil {
 			return serial, expire, err
 		}

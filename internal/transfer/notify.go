@@ -26,7 +26,11 @@ func Notice(z *zone.Zone) []byte {
 func (c *Client) Notify(ctx context.Context, to Primary, notice []byte, wait time.Duration) error {
 	msg := bytes.Clone(notice)
 	_, _ = rand.Read(msg[:2]) // it never fails
-	m, err := c.askUDP(ctx, to, msg, time.Now().Add(wait))
+	ask := c.askUDP
+	if to.TLS != nil {
+		ask = c.askTLS
+	}
+	m, err := ask(ctx, to, msg, time.Now().Add(wait))
 	if err == nil && m.Rcode != wire.NoError {
 		err = fmt.Errorf("NOTIFY: %w", &RefusedError{m.Rcode})
 	}

@@ -208,7 +208,7 @@ func (s *Source) memberSource(m member) Source {
 		t = group
 	}
 	member := Source{
-		Apex: m.apex, Views: s.Views, Of: s.Of, Order: s.Order, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
+		TLS: s.TLS, Apex: m.apex, Views: s.Views, Of: s.Of, Order: s.Order, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
 		Primaries: t.Primaries, Secondaries: t.Secondaries, Notify: t.Notify, Transfer: t.Transfer,
 		Keys: t.Keys, TransferBy: t.TransferBy, Key: t.Key, Insecure: t.Insecure, Catalog: s.Apex, Member: m.label, Group: m.group,
 	}

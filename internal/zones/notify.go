@@ -141,7 +141,7 @@ func (n *notifier) announce(key string, what notice, after time.Duration, now bo
 			t.owner, t.with = t, func() []netip.AddrPort { return []netip.AddrPort{addr} }
 		}
 		told = append(told, t)
-		t.to, t.message, t.tries, t.failed = transfer.Primary{Addr: addr, Key: what.keys.of(addr)}, message, 0, false
+		t.to, t.message, t.tries, t.failed = what.keys.to(addr), message, 0, false
 		if !t.running {
 			n.set(&t.task, max(wait, 0))
 			continue

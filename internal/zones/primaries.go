@@ -39,7 +39,7 @@ func (o *primaries) Candidate(ctx context.Context, known Known) (*Candidate, err
 	o.known.sort(addrs)
 	var failures []error
 	for i, addr := range addrs {
-		c, err := o.ask(ctx, transfer.Primary{Addr: addr, Key: o.keys.of(addr)}, known, i < len(addrs)-1)
+		c, err := o.ask(ctx, o.keys.to(addr), known, i < len(addrs)-1)
 		if ctx.Err() == nil {
 			o.known.mark(addr, !exchange.IsTimeout(err))
 		}

@@ -7,6 +7,7 @@ import (
 
 	"port53/internal/policy"
 	"port53/internal/store"
+	"port53/internal/transfer"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -53,6 +54,10 @@ type Source struct {
 	// Keys are of servers that have one of their own, which counts instead of Key and AlsoKeys:
 	// what goes to them is signed with it, and they are known by it and their address.
 	Keys map[netip.AddrPort]*tsig.Key
+
+	// TLS are servers that are spoken with over TLS alone. Those without a key of their own may
+	// have the zone by their certificate.
+	TLS map[netip.AddrPort]*transfer.Sealed
 
 	TransferBy    []policy.Rule  // may transfer the zone as well, as each says
 	TransferKeys  [][]byte       // names of keys whose holders may transfer the zone, from wherever
@@ -156,6 +161,8 @@ func (s *Source) parted(servers []netip.AddrPort) (shared []netip.AddrPort, keye
 	for _, a := range servers {
 		if key := s.Keys[a]; key != nil {
 			keyed = append(keyed, policy.Rule{Networks: hosts([]netip.AddrPort{a}), Key: key.Name})
+		} else if sealed := s.TLS[a]; sealed != nil {
+			keyed = append(keyed, policy.Rule{Networks: hosts([]netip.AddrPort{a}), Client: sealed.Peer})
 		} else {
 			shared = append(shared, a)
 		}
@@ -167,9 +174,15 @@ func (s *Source) parted(servers []netip.AddrPort) (shared []netip.AddrPort, keye
 type signers struct {
 	own    map[netip.AddrPort]*tsig.Key // of servers that have one of their own
 	shared *tsig.Key                    // with all others; nil: they are not signed
+	sealed map[netip.AddrPort]*transfer.Sealed
 }
 
-func (s *Source) signers() signers { return signers{s.Keys, s.Key} }
+func (s *Source) signers() signers { return signers{s.Keys, s.Key, s.TLS} }
+
+// to returns a server, as messages go to it.
+func (s *signers) to(a netip.AddrPort) transfer.Primary {
+	return transfer.Primary{Addr: a, Key: s.of(a), TLS: s.sealed[a]}
+}
 
 // of returns the key for messages to a server, or nil.
 func (s *signers) of(a netip.AddrPort) *tsig.Key {

@@ -10,7 +10,6 @@ import (
 
 	"port53/internal/authority"
 	"port53/internal/telemetry"
-	"port53/internal/transfer"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -294,12 +293,12 @@ func (m *Manager) forward(r *Request) []byte {
 	}
 	defer m.waiting.end(r.Client.Addr())
 	z.mu.Lock()
-	to := z.source.Primaries
+	to, keys := z.source.Primaries, z.source.signers()
 	z.mu.Unlock()
 	ctx, cancel := context.WithTimeout(m.ctx, forwardTime)
 	defer cancel()
 	for _, addr := range to {
-		reply, err := m.client.Forward(ctx, transfer.Primary{Addr: addr}, r.Message)
+		reply, err := m.client.Forward(ctx, keys.to(addr), r.Message)
 		if err == nil {
 			return reply
 		}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"port53/internal/certs"
+	"port53/internal/exchange"
+)
+
+// A sealing is what was said of TLS.
+type sealing struct {
+	on       bool
+	https    bool
+	get      bool
+	path     string
+	verified bool   // by authorities: the system's, or those of ca
+	ca       string // file
+	name     string // that the certificate has to have
+	pins     []certs.Pin
+	cert     string // files of what is shown
+	key      string
+}
+
+// The ports of encrypted transports.
+const (
+	portTLS   = 853
+	portHTTPS = 443
+)
+
+// usualPath is the path of questions over HTTPS.
+const usualPath = "/dns-query"
+
+// tlsOptions say how servers are asked over TLS and HTTPS, as dig and kdig spell it.
+func tlsOptions() []queryOption {
+	file := func(field func(*sealing) *string) func(*asking, string, bool) error {
+		return func(a *asking, arg string, on bool) error {
+			if *field(&a.seal) = arg; on && arg == "" {
+				return errors.New("it wants a file")
+			}
+			return nil
+		}
+	}
+	return []queryOption{
+		{long: "tls", plus: "tls", help: "ask over TLS, port 853", set: func(a *asking, _ string, on bool) error { return a.setSealed(on, false, false, "") }},
+		{long: "tls-ca", plus: "tls-ca", arg: "[FILE]", help: "believe only who has a certificate of these authorities, or of the system's", set: func(a *asking, arg string, on bool) error {
+			a.seal.verified, a.seal.ca = on, arg
+			return nil
+		}},
+		{long: "tls-hostname", plus: "tls-hostname tls-host", arg: "NAME", help: "the name that the server's certificate has to have", set: func(a *asking, arg string, on bool) error {
+			a.seal.name = arg
+			a.seal.verified = a.seal.verified || on
+			return nil
+		}},
+		{long: "tls-pin", plus: "tls-pin", arg: "[DIGEST]", help: "believe who has this public key: its SHA-256 in base64", set: func(a *asking, arg string, on bool) error {
+			if !on {
+				a.seal.pins = nil
+				return nil
+			}
+			p, err := certs.ParsePin(arg)
+			a.seal.pins = append(a.seal.pins, p)
+			return err
+		}},
+		{long: "tls-certfile", plus: "tls-certfile", arg: "[FILE]", help: "show this certificate to the server", set: file(func(s *sealing) *string { return &s.cert })},
+		{long: "tls-keyfile", plus: "tls-keyfile", arg: "[FILE]", help: "that certificate's private key", set: file(func(s *sealing) *string { return &s.key })},
+		{long: "https", plus: "https https-post", arg: "[PATH]", help: "ask over HTTPS, port 443, at this path (" + usualPath + ")", set: func(a *asking, arg string, on bool) error { return a.setSealed(on, true, false, arg) }},
+		{long: "https-get", plus: "https-get", arg: "[PATH]", help: "the same, with the question in the URL", set: func(a *asking, arg string, on bool) error { return a.setSealed(on, true, true, arg) }},
+		{plus: "http-plain http-plain-get http-plain-post", arg: "[PATH]", set: refuse("HTTP in the clear is not spoken by this command; +https is")},
+	}
+}
+
+func (a *asking) setSealed(on, https, get bool, path string) error {
+	if path != "" && !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("%q: want a path such as %s", path, usualPath)
+	}
+	s := &a.seal
+	s.on, s.https, s.get, s.path = on, https, get, path
+	plain, sealed := uint16(53), uint16(portTLS)
+	if https {
+		sealed = portHTTPS
+	}
+	if on && (a.port == plain || a.port == portTLS || a.port == portHTTPS) {
+		a.port = sealed
+	} else if !on && a.port == sealed {
+		a.port = plain
+	}
+	return nil
+}
+
+// route returns how servers are asked over TLS, or nil. server is as it was named.
+func (s *sealing) route(server string) (*exchange.Sealed, error) {
+	if !s.on {
+		return nil, nil
+	}
+	host := s.name
+	if host == "" {
+		host = strings.TrimSuffix(server, ".")
+		if at, err := netip.ParseAddrPort(server); err == nil {
+			host = at.Addr().String()
+		}
+		if before, _, found := strings.Cut(host, "#"); found {
+			host = before
+		}
+	}
+	protocol := []string{certs.DoT}
+	if s.https {
+		protocol = []string{certs.H2, certs.H1}
+	}
+	p := &certs.Peer{Pins: s.pins}
+	if s.verified {
+		p.Name = host
+	}
+	var err error
+	if s.ca != "" {
+		if p.Roots, err = certs.ReadRoots(s.ca); err != nil {
+			return nil, err
+		}
+	}
+	if s.cert != "" || s.key != "" {
+		if p.Own, err = certs.NewKeeper([]certs.Pair{{Certificate: s.cert, Key: s.key}}); err != nil {
+			return nil, err
+		}
+	}
+	sealed := &exchange.Sealed{TLS: p.Client(protocol...), Get: s.get}
+	if !s.verified && len(s.pins) == 0 { // as dig and kdig: nobody said who the server should be
+		sealed.TLS.VerifyConnection = func(tls.ConnectionState) error { return nil }
+	}
+	if sealed.TLS.ServerName == "" {
+		sealed.TLS.ServerName = host
+	}
+	if s.https {
+		path := s.path
+		if path == "" {
+			path = usualPath
+		}
+		if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+			host = "[" + host + "]"
+		}
+		sealed.URL = "https://" + host + path
+	}
+	return sealed, nil
+}

@@ -1,0 +1,100 @@
+package exchange
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// A Sealed is how servers are asked that are asked over TLS, or over HTTPS.
+type Sealed struct {
+	TLS *tls.Config // which judges the server
+	URL string      // of questions over HTTPS (RFC 8484), whose host is not looked up; "": over TLS (RFC 7858)
+	Get bool        // questions over HTTPS are in the URL; else in the body
+}
+
+// String returns the transport's name.
+func (s *Sealed) String() string {
+	if s.URL != "" {
+		return "HTTPS"
+	}
+	return "TLS"
+}
+
+// maxHTTPHeader bounds the header of a response.
+const maxHTTPHeader = 64 << 10
+
+// overHTTPS sends a query in a request, on a connection of its own.
+func (rt *Route) overHTTPS(ctx context.Context, server netip.AddrPort, query []byte, deadline time.Time) (msg []byte, came Counts, err error) {
+	within, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	c, err := rt.dialer().Open(within, "tcp", server)
+	if err != nil {
+		return nil, came, err
+	}
+	defer c.Close()
+	t := tls.Client(c, rt.Sealed.TLS)
+	if err := t.HandshakeContext(within); err != nil {
+		return nil, came, err
+	}
+	tr := &http.Transport{
+		DialTLSContext:    func(context.Context, string, string) (net.Conn, error) { return t, nil },
+		ForceAttemptHTTP2: true, DisableCompression: true, MaxResponseHeaderBytes: maxHTTPHeader,
+	}
+	defer tr.CloseIdleConnections()
+	r, err := rt.Sealed.request(within, query)
+	if err != nil {
+		return nil, came, err
+	}
+	res, err := tr.RoundTrip(r)
+	if err != nil {
+		return nil, came, err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return nil, came, fmt.Errorf("the server answers HTTP status %d", res.StatusCode)
+	}
+	if media := res.Header.Get("Content-Type"); media != mediaType {
+		return nil, came, fmt.Errorf("the server answers with the type %.60q, not %s", media, mediaType)
+	}
+	msg, err = io.ReadAll(io.LimitReader(res.Body, wire.MaxMessage+1))
+	switch {
+	case err != nil:
+		return nil, came, err
+	case len(msg) > wire.MaxMessage:
+		return nil, came, ErrTooLarge
+	case Match(query, msg) < Bare:
+		return nil, came, fmt.Errorf("the server answers another question")
+	}
+	came.Octets = int64(len(msg))
+	return msg, came, nil
+}
+
+// mediaType is that of DNS messages (RFC 8484, section 6).
+const mediaType = "application/dns-message"
+
+func (s *Sealed) request(ctx context.Context, query []byte) (*http.Request, error) {
+	method, url, body := http.MethodPost, s.URL, io.Reader(bytes.NewReader(query))
+	if s.Get {
+		method, url, body = http.MethodGet, s.URL+"?dns="+base64.RawURLEncoding.EncodeToString(query), nil
+	}
+	r, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", mediaType)
+	r.Header["User-Agent"] = nil
+	if !s.Get {
+		r.Header.Set("Content-Type", mediaType)
+	}
+	return r, nil
+}
