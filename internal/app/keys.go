@@ -99,6 +99,7 @@ func (a *App) watchKeys() {
 	defer tick.Stop()
 	var looks sync.WaitGroup
 	defer looks.Wait()
+	var warned time.Time
 	for {
 		select {
 		case <-a.ctx.Done():
@@ -113,6 +114,10 @@ func (a *App) watchKeys() {
 			}
 		}
 		a.keys.forget(signers)
+		if now := time.Now(); now.Sub(warned) >= warnEvery {
+			warned = now
+			a.warnExpiring(signers, now)
+		}
 		for apex, s := range signers {
 			if !a.keys.take([]byte(apex), time.Now()) {
 				continue
@@ -126,6 +131,24 @@ func (a *App) watchKeys() {
 					a.log.Error("the keys of a zone cannot be looked after", "zone", wire.NameText(s.stage.Zone), "problem", err.Error())
 				}
 			})
+		}
+	}
+}
+
+// warnEvery is how often the log says that signatures run out.
+const warnEvery = time.Hour
+
+// warnExpiring says of zones that their signatures run out: the first has less left than half of what
+// all should have, so that renewing them must have failed for days.
+func (a *App) warnExpiring(signers map[string]*zoneSigner, now time.Time) {
+	for key, s := range signers {
+		v, ok := a.manager.Look([]byte(key))
+		if !ok || v.Status.Signing == nil || v.Status.Signing.Expires.IsZero() {
+			continue
+		}
+		if left := v.Status.Signing.Expires.Sub(now); left < s.stage.Policy.Refresh/2 {
+			a.log.Error("signatures run out, and the zone is bogus then: they could not be renewed", "zone", wire.NameText(s.stage.Zone),
+				"left", left.Round(time.Minute).String(), "problem", cmp.Or(v.Status.Signing.Trouble, "unknown"))
 		}
 	}
 }
