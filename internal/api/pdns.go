@@ -275,7 +275,7 @@ func (c *call) search(fits func(string) bool, kind string, most int) []found {
 			named := fits(strings.TrimSuffix(s.Name, "."))
 			ttl := int(s.TTL)
 			for _, r := range s.Records {
-				if kind != "comment" && (named || fits(r.Content)) {
+				if kind != "comment" && (named || fits(shortContent(r.Content))) {
 					list = append(list, found{r.Content, &r.Disabled, s.Name, "record", &ttl, s.Type, name + ".", id})
 				}
 			}

@@ -114,7 +114,9 @@ func readMetadata(d document) (values []string, err error) {
 func (c *call) setMetadata(key []byte, kind string, change func(had []string) []string) (values []string, err error) {
 	_, err = c.edit(key, noted(func(i *zoneInfo) error {
 		if values = change(i.all()[kind]); kind == "SOA-EDIT" {
-			i.SOAEdit = strings.Join(values, " ")
+			if i.SOAEdit = ""; len(values) > 0 {
+				i.SOAEdit = values[0]
+			}
 			return nil
 		}
 		metadata := map[string][]string{}

@@ -37,17 +37,25 @@ func exclusive(t wire.Type) bool {
 // readChange reads one set of a request. create says that the zone is being made: there is no kind of
 // change then.
 func (c *call) readChange(apex []byte, d document, create bool) (*change, error) {
+	ch := &change{kind: "REPLACE"}
+	if !create {
+		kind, err := d.text("changetype")
+		if err != nil {
+			return nil, err
+		}
+		ch.kind = strings.ToUpper(kind)
+	}
 	text, err := d.text("name")
 	if err != nil {
 		return nil, err
 	}
-	ch := &change{kind: "REPLACE"}
 	if ch.owner, err = nameOf(text); err != nil {
 		return nil, err
 	}
 	if err := plainName(ch.owner); err != nil {
 		return nil, err
 	}
+	ch.owner = wire.Lower(nil, ch.owner)
 	typ, err := d.text("type")
 	if err != nil {
 		return nil, err
@@ -55,12 +63,6 @@ func (c *call) readChange(apex []byte, d document, create bool) (*change, error)
 	known := false
 	if ch.t, known = wire.ParseType(typ); !known || ch.t.IsMeta() {
 		return nil, invalid("RRset " + text + " IN " + typ + ": unknown type given")
-	}
-	if !create {
-		if ch.kind, err = d.text("changetype"); err != nil {
-			return nil, err
-		}
-		ch.kind = strings.ToUpper(ch.kind)
 	}
 	switch {
 	case ch.kind == "DELETE":
@@ -127,15 +129,15 @@ func (c *change) readRecords(d document, list []document) error {
 		r.Content = contentOf(c.t, r.data)
 		c.records = append(c.records, r)
 	}
+	if exclusive(c.t) && len(c.records) > 1 {
+		return invalid(c.text() + " has more than one record")
+	}
 	for i, r := range c.records {
 		for _, other := range c.records[:i] {
 			if strings.EqualFold(r.Content, other.Content) {
-				return invalid("Duplicate record in " + c.text() + " with content \"" + r.Content + "\"")
+				return invalid("Duplicate record in " + c.text() + " with content \"" + shortContent(r.Content) + "\"")
 			}
 		}
-	}
-	if exclusive(c.t) && len(c.records) > 1 {
-		return invalid(c.text() + " has more than one record")
 	}
 	return nil
 }

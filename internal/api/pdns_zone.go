@@ -370,7 +370,10 @@ func (c *call) firstOf(d document, apex []byte, info *zoneInfo) (*zones.First, e
 	if len(soa.Records) != 1 || soa.Records[0].Disabled {
 		return nil, invalid("a zone without a SOA record cannot be served")
 	}
-	soa.Records[0].data = zone.WithSerial(soa.Records[0].data, serialAfter(info.SOAEditAPI, info.SOAEdit, zone.SerialOf(soa.Records[0].data), c.now))
+	if !strings.EqualFold(info.SOAEditAPI, "SOA-EDIT") || info.SOAEdit != "" {
+		data := soa.Records[0].data
+		soa.Records[0].data = zone.WithSerial(data, serialAfter(info.SOAEditAPI, info.SOAEdit, zone.SerialOf(data), c.now))
+	}
 	for _, s := range sets {
 		first.Sets = append(first.Sets, s.set())
 		si := s.info()

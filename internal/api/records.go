@@ -88,8 +88,39 @@ func parseZoneID(id string) ([]byte, error) {
 	return store.Key(apex, of), nil
 }
 
-// contentOf returns a record's data as texts have it.
-func contentOf(t wire.Type, data []byte) string { return string(wire.AppendRdataText(nil, t, data)) }
+// contentOf returns a record's data as texts have it, in the form that PowerDNS writes where there are
+// several: clients compare texts.
+func contentOf(t wire.Type, data []byte) string {
+	text := string(wire.AppendRdataText(nil, t, data))
+	switch t {
+	case wire.TypeDS, wire.TypeCDS, wire.TypeZONEMD, wire.TypeSSHFP, wire.TypeTLSA, wire.TypeSMIMEA:
+		return strings.ToLower(text)
+	case wire.TypeLOC:
+		words := strings.Fields(text)
+		for i, w := range words {
+			if m, metres := strings.CutSuffix(w, "m"); metres && !strings.Contains(m, ".") {
+				words[i] = m + ".00m"
+			}
+		}
+		return strings.Join(words, " ")
+	}
+	return text
+}
+
+// shortContent is how PowerDNS keeps a record, and names it in its complaints: names are without their last
+// dot.
+func shortContent(content string) string {
+	if strings.Contains(content, `"`) {
+		return content
+	}
+	words := strings.Split(content, " ")
+	for i, w := range words {
+		if len(w) > 1 {
+			words[i] = strings.TrimSuffix(w, ".")
+		}
+	}
+	return strings.Join(words, " ")
+}
 
 // parseContent reads a record's data. It has to be written as [contentOf] writes it, but for the case of
 // letters: what is short of a dot or of quotes is more often wrong than meant.
