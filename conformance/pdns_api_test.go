@@ -281,9 +281,9 @@ func patches(add adder) {
 		patch(set("REPLACE", name, typ, "300", contents(good[typ]...), ""))
 		patch(set("REPLACE", name, typ, "60", contents(good[typ][0]), `"comments":[{"content":"a comment","account":"me","modified_at":5}]`))
 		patch(set("DELETE", name, typ, "", "", ""))
-		patch(set("REPLACE", name, typ, "300", contents("nonsense here"), ""), map[bool]string{true: "170"}[typ != "AAAA" && typ != "RP"])
+		patch(set("REPLACE", name, typ, "300", contents("nonsense here"), ""), map[bool]string{true: "190"}[typ != "AAAA" && typ != "RP"])
 		patch(set("REPLACE", name, typ, "", contents(good[typ][0]), ""))
-		patch(set("REPLACE", name, typ, `"x"`, contents(good[typ][0]), ""), "170")
+		patch(set("REPLACE", name, typ, `"x"`, contents(good[typ][0]), ""), "190")
 		patch(set("", name, typ, "60", contents(good[typ][0]), ""))
 		patch(set("REPLACE", name, typ, "60", "", ""))
 		patch(set("REPLACE", name, typ, "60", contents(good[typ][0], good[typ][0]), ""))
@@ -292,20 +292,20 @@ func patches(add adder) {
 	for _, name := range []string{"a.z.test", "a.other.test.", "a b.z.test.", "x*.z.test.", "", ".", "A.z.test.", "*.z.test.", "_s._tcp.z.test.", "a..z.test.", "z.test."} {
 		switch name {
 		case "a..z.test.":
-			patch(set("REPLACE", name, "A", "60", contents("192.0.2.1"), ""), "170")
+			patch(set("REPLACE", name, "A", "60", contents("192.0.2.1"), ""), "190")
 		default:
 			patch(set("REPLACE", name, "A", "60", contents("192.0.2.1"), ""))
-			patch(set("DELETE", name, "A", "", "", ""), map[bool]string{true: "171"}[name == "a.other.test." || name == "."])
+			patch(set("DELETE", name, "A", "", "", ""), map[bool]string{true: "191"}[name == "a.other.test." || name == "."])
 		}
 	}
 	for _, typ := range []string{"NOPE", "", "ANY", "AXFR", "OPT"} {
-		patch(set("REPLACE", a, typ, "60", contents("192.0.2.1"), ""), map[bool]string{true: "170"}[typ == "ANY" || typ == "AXFR" || typ == "OPT"])
+		patch(set("REPLACE", a, typ, "60", contents("192.0.2.1"), ""), map[bool]string{true: "190"}[typ == "ANY" || typ == "AXFR" || typ == "OPT"])
 	}
 	for _, kind := range []string{"FLY", "", "replace", "delete", "Replace"} {
 		patch(set(kind, a, "A", "60", contents("192.0.2.1"), ""))
 	}
 	for _, ttl := range []string{"-1", "2147483648", "4294967296"} {
-		patch(set("REPLACE", a, "A", ttl, contents("192.0.2.1"), ""), "172")
+		patch(set("REPLACE", a, "A", ttl, contents("192.0.2.1"), ""), "192")
 	}
 	for _, ttl := range []string{"0", "1", "2147483647"} {
 		patch(set("REPLACE", a, "A", ttl, contents("192.0.2.1"), ""))
@@ -335,17 +335,17 @@ func patches(add adder) {
 	patch(set("DELETE", "c.z.test.", "CNAME", "", "", "") + "," + set("REPLACE", "c.z.test.", "A", "60", contents("192.0.2.1"), ""))
 	patch(set("REPLACE", "c.z.test.", "CNAME", "60", contents("a.z.test."), ""))
 	patch(set("REPLACE", "d.z.test.", "A", "60", contents("192.0.2.1"), "") + "," + set("REPLACE", "d.z.test.", "A", "60", contents("192.0.2.2"), ""))
-	patch(set("REPLACE", "e.z.test.", "A", "60", contents("192.0.2.1"), "")+","+set("REPLACE", "f.z.test.", "A", "60", contents("bad"), ""), "170")
+	patch(set("REPLACE", "e.z.test.", "A", "60", contents("192.0.2.1"), "")+","+set("REPLACE", "f.z.test.", "A", "60", contents("bad"), ""), "190")
 	patch(set("REPLACE", "e.z.test.", "A", "60", contents("192.0.2.1"), "") + "," + set("REPLACE", "f.z.test.", "AAAA", "60", contents("2001:db8::2", "2001:DB8::3"), ""))
 	patch(set("REPLACE", "g.z.test.", "TXT", "60", contents("unquoted"), ""))
 	patch(set("REPLACE", "g.z.test.", "TXT", "60", contents(`"`+strings.Repeat("x", 250)+`"`), ""))
 	patch(set("REPLACE", "g.z.test.", "MX", "60", contents("10 mail"), ""))
 	patch(set("REPLACE", "g.z.test.", "AAAA", "60", contents("::ffff:192.0.2.1"), ""))
-	patch(set("REPLACE", "g.z.test.", "A", "60", contents("192.0.2.01"), ""), "170")
-	patch(set("EXTEND", "g.z.test.", "A", "60", contents("192.0.2.1"), ""), "173")
-	patch(set("PRUNE", "g.z.test.", "A", "60", contents("192.0.2.1"), ""), "173")
+	patch(set("REPLACE", "g.z.test.", "A", "60", contents("192.0.2.01"), ""), "190")
+	patch(set("EXTEND", "g.z.test.", "A", "60", contents("192.0.2.1"), ""), "193")
+	patch(set("PRUNE", "g.z.test.", "A", "60", contents("192.0.2.1"), ""), "193")
 	patch(set("REPLACE", "z.test.", "SOA", "3600", contents("ns.z.test. h.z.test. 900 7200 3600 1209600 300"), ""))
-	patch(set("REPLACE", "z.test.", "SOA", "3600", contents("ns.z.test. h.z.test. 900 7200"), ""), "170")
+	patch(set("REPLACE", "z.test.", "SOA", "3600", contents("ns.z.test. h.z.test. 900 7200"), ""), "190")
 	patch(set("REPLACE", "z.test.", "CNAME", "60", contents("a.z.test."), ""))
 	add("PATCH", apiZones+"/none.", `{"rrsets":[]}`)
 	add("PATCH", apiZones+"/z.test", `{"rrsets":[]}`)
@@ -388,12 +388,12 @@ func creations(add adder) {
 	} {
 		add("POST", apiZones, body)
 	}
-	add("POST", apiZones, `{"name":"lone.test.","kind":"Native","nameservers":[]}`, "174")
-	add("POST", apiZones, `{"name":"lone.test.","kind":"Native"}`, "174")
-	add("DELETE", apiZones+"/lone.test.", "", "174")
-	add("POST", apiZones, `{"name":"served.test.","kind":"Native","nameservers":["ns1.x.","ns2.x."]}`, "175")
+	add("POST", apiZones, `{"name":"lone.test.","kind":"Native","nameservers":[]}`, "194")
+	add("POST", apiZones, `{"name":"lone.test.","kind":"Native"}`, "194")
+	add("DELETE", apiZones+"/lone.test.", "", "194")
+	add("POST", apiZones, `{"name":"served.test.","kind":"Native","nameservers":["ns1.x.","ns2.x."]}`, "195")
 	add("DELETE", apiZones+"/served.test.", "")
-	add("POST", apiZones, `{"name":"s.test.","kind":"Slave","masters":["127.0.0.1:1"],"nameservers":[]}`, "176")
+	add("POST", apiZones, `{"name":"s.test.","kind":"Slave","masters":["127.0.0.1:1"],"nameservers":[]}`, "196")
 	add("PUT", apiZones+"/s.test./notify", "")
 	add("DELETE", apiZones+"/s.test.", "")
 	add("POST", apiZones, `{"name":"text.test.","kind":"Native","nameservers":[],"soa_edit_api":"INCREASE","zone":"text.test. 60 IN SOA a. b. 1 2 3 4 5\ntext.test. 60 IN NS ns.x.\nwww.text.test. 60 IN A 192.0.2.5\n"}`)
@@ -407,7 +407,7 @@ func creations(add adder) {
 	add("GET", apiZones+"/a=2Fb.test.", "")
 	add("DELETE", apiZones+"/a=2Fb.test.", "")
 	for _, id := range []string{"none.", "a=", "a=2", "=2E", "bad..name"} {
-		add("GET", apiZones+"/"+id, "", map[bool]string{true: "170"}[id == "a=" || id == "a=2" || id == "bad..name"])
+		add("GET", apiZones+"/"+id, "", map[bool]string{true: "190"}[id == "a=" || id == "a=2" || id == "bad..name"])
 	}
 }
 
@@ -452,14 +452,14 @@ func others(add adder) {
 	} {
 		add("POST", keys, body)
 	}
-	add("POST", keys, `{"name":"k7","algorithm":"hmac-sha256","key":"MDEy"}`, "177")
-	add("DELETE", keys+"/k7.", "", "177")
+	add("POST", keys, `{"name":"k7","algorithm":"hmac-sha256","key":"MDEy"}`, "197")
+	add("DELETE", keys+"/k7.", "", "197")
 	for _, id := range []string{"k1.", "k2", "k2.", "none", "k6."} {
 		add("GET", keys+"/"+id, "")
 	}
 	add("PUT", keys+"/k2.", `{"name":"k9"}`)
 	add("PUT", keys+"/k9.", `{"algorithm":"hmac-sha512"}`)
-	add("PUT", keys+"/k9.", `{"key":"`+secret+`"}`, "179")
+	add("PUT", keys+"/k9.", `{"key":"`+secret+`"}`, "199")
 	add("PUT", keys+"/k9.", `{`)
 	add("PUT", keys+"/none.", `{"name":"k8"}`)
 	for _, id := range []string{"k9.", "k9.", "k1.", "k6."} {
@@ -474,16 +474,16 @@ func others(add adder) {
 	add("GET", crypto+"/99", "")
 	add("PUT", crypto+"/99", `{"active":true}`)
 	add("DELETE", crypto+"/99", "")
-	add("GET", crypto+"/x", "", "170")
+	add("GET", crypto+"/x", "", "190")
 	for _, query := range []string{
 		"?q=*z.test*", "?q=z.test&object_type=zone", "?q=none", "?max=10", "?q=x&max=0", "?q=x&object_type=nope", "?q=*.z.test&object_type=record",
 		"?q=?.z.test&object_type=record", "?q=MAIL*&object_type=record", "?q=c&object_type=comment",
 	} {
 		add("GET", server+"/search-data"+query, "")
 	}
-	add("GET", server+"/search-data?q=x&max=x", "", "170")
+	add("GET", server+"/search-data?q=x&max=x", "", "190")
 	for _, query := range []string{"?domain=z.test", "", "?domain=x..", "?domain="} {
-		add("PUT", server+"/cache/flush"+query, "", map[bool]string{true: "170"}[query == "?domain=x.."])
+		add("PUT", server+"/cache/flush"+query, "", map[bool]string{true: "190"}[query == "?domain=x.."])
 	}
 	add("GET", server+"/statistics?statistic=nope", "")
 	add("POST", server+"/autoprimaries", `{"ip":"192.0.2.1"}`)
@@ -491,7 +491,7 @@ func others(add adder) {
 	add("DELETE", server+"/autoprimaries/192.0.2.1/ns.", "")
 	add("PUT", zone+"/axfr-retrieve", "")
 	add("PUT", zone+"/rectify", "")
-	add("PUT", zone+"/notify", "", "178")
+	add("PUT", zone+"/notify", "", "198")
 	add("PUT", apiZones+"/none./notify", "")
 	add("PUT", apiZones+"/none./axfr-retrieve", "")
 	add("PUT", apiZones+"/none./rectify", "")

@@ -22,6 +22,7 @@ import (
 	"port53/internal/server"
 	"port53/internal/signer"
 	"port53/internal/store"
+	"port53/internal/telemetry"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 )
@@ -124,7 +125,7 @@ func (h apiHost) MakeZone(by string, z *api.ZoneSpec) error {
 		}
 		return err
 	}
-	h.log.Info("zone added by the API", "zone", wire.NameText(apex), "by", by)
+	h.did(by, apex, "zone added by the API")
 	return nil
 }
 
@@ -163,8 +164,11 @@ func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 	if err != nil {
 		return withoutPlaces(err)
 	}
-	h.log.Info("zone changed by the API", "zone", added.Name, "by", by)
-	return h.change(c, text, next)
+	if err := h.change(c, text, next); err != nil {
+		return err
+	}
+	h.did(by, wire.Lower(nil, z.Apex), "zone changed by the API")
+	return nil
 }
 
 // DropZone implements [api.Host].
@@ -173,7 +177,7 @@ func (h apiHost) DropZone(by string, key []byte) error {
 	if _, err := h.RemoveZone(wire.NameText(apex), string(key[len(apex):]), true); err != nil {
 		return err
 	}
-	h.log.Info("zone removed by the API", "zone", wire.NameText(apex), "by", by)
+	h.did(by, apex, "zone removed by the API")
 	return h.state.signed.Remove(key)
 }
 
@@ -199,7 +203,7 @@ func (h apiHost) TSIGKeys() []api.TSIGKey {
 }
 
 // SetTSIGKey implements [api.Host].
-func (h apiHost) SetTSIGKey(_, old string, k api.TSIGKey) (api.TSIGKey, error) {
+func (h apiHost) SetTSIGKey(by, old string, k api.TSIGKey) (api.TSIGKey, error) {
 	if _, ok := tsig.ParseAlgorithm(k.Algorithm); !ok {
 		return k, api.ErrAlgorithm
 	}
@@ -215,7 +219,7 @@ func (h apiHost) SetTSIGKey(_, old string, k api.TSIGKey) (api.TSIGKey, error) {
 	if taken {
 		return k, api.ErrExists
 	}
-	return k, h.changeGrants(func(g *config.Granted) error {
+	err = h.changeGrants(func(g *config.Granted) error {
 		next := config.GrantedKey{Name: k.Name, Algorithm: k.Algorithm, Secret: k.Secret, Made: time.Now().UTC().Truncate(time.Second), Grants: []config.GrantedRight{}}
 		if old == "" {
 			g.Keys = append(g.Keys, next)
@@ -230,17 +234,30 @@ func (h apiHost) SetTSIGKey(_, old string, k api.TSIGKey) (api.TSIGKey, error) {
 		}
 		return api.ErrBound
 	})
+	if err == nil {
+		h.did(by, nil, "TSIG key "+k.Name+" set by the API")
+	}
+	return k, err
 }
 
 // DropTSIGKey implements [api.Host].
-func (h apiHost) DropTSIGKey(_, name string) error {
-	return h.changeGrants(func(g *config.Granted) error {
+func (h apiHost) DropTSIGKey(by, name string) error {
+	err := h.changeGrants(func(g *config.Granted) error {
 		before := len(g.Keys)
 		if g.Keys = slices.DeleteFunc(g.Keys, func(k config.GrantedKey) bool { return k.Name == name }); len(g.Keys) == before {
 			return h.notGranted(name)
 		}
 		return nil
 	})
+	if err == nil {
+		h.did(by, nil, "TSIG key "+name+" removed by the API")
+	}
+	return err
+}
+
+// did tells the audit of what a request did beside changing records.
+func (h apiHost) did(by string, zone []byte, what string) {
+	h.audit.Record(&telemetry.Act{What: telemetry.Commanded, By: by, Zone: zone, Text: what})
 }
 
 // zoneKeys returns the DNSSEC keys of a zone, and their directory.
@@ -335,6 +352,7 @@ func (h apiHost) MakeKey(by string, zone []byte, k api.Key) (api.Key, error) {
 	if err := made.Write(dir); err != nil {
 		return k, err
 	}
+	h.did(by, store.Apex(zone), fmt.Sprintf("DNSSEC key %d made by the API", made.Tag()))
 	if err := h.signAfter(by, zone, k.Active); err != nil {
 		return k, errors.Join(err, os.Remove(made.File+".key"), os.Remove(made.File+".private"))
 	}
@@ -399,6 +417,7 @@ func (h apiHost) changeKey(by string, zone []byte, id int, change func(*signer.K
 		if err := k.Rewrite(); err != nil {
 			return err
 		}
+		h.did(by, store.Apex(zone), fmt.Sprintf("DNSSEC key %d changed by the API", id))
 		return h.signAfter(by, zone, begin)
 	}
 	return api.ErrNotFound

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -108,6 +110,98 @@ func TestAPIZones(t *testing.T) {
 	r.expect("admin", "GET", pdnsZones+"/made.test.", "", 404)
 	if reply := r.ask("udp", "www.made.test. A"); !strings.Contains(reply, "NXDOMAIN") {
 		t.Errorf("%s", reply)
+	}
+}
+
+// TestAPIDialect: where PowerDNS does otherwise, and is meant to (docs/DIALECT.md).
+func TestAPIDialect(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}), "state")
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	const zone, keys = pdnsZones + "/made.test.", "/api/v1/servers/localhost/tsigkeys"
+	set := func(more string) string {
+		return `{"rrsets":[{"name":"a.made.test.","type":"A",` + more + `}]}`
+	}
+	const records = `"records":[{"content":"192.0.2.1"}]`
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		text               string
+	}{
+		{"PATCH", zone, set(`"changetype":"REPLACE","ttl":"x",` + records), 422, "Key 'ttl' not an Integer"},
+		{"GET", zone + "/cryptokeys/x", "", 404, ""},
+		{"GET", "/api/v1/servers/localhost/search-data?q=x&max=x", "", 422, "a number"},
+		{"PATCH", zone, `{"rrsets":[{"name":"a.other.","type":"A","changetype":"DELETE"}]}`, 422, "Name is out of zone"},
+		{"PATCH", zone, set(`"changetype":"REPLACE","ttl":-1,` + records), 422, "a TTL is between"},
+		{"PATCH", zone, set(`"changetype":"REPLACE","ttl":2147483648,` + records), 422, "a TTL is between"},
+		{"PATCH", zone, set(`"changetype":"EXTEND","ttl":60,` + records), 204, ""},
+		{"PATCH", zone, set(`"changetype":"PRUNE","ttl":60,` + records), 204, ""},
+		{"POST", pdnsZones, `{"name":"lone.","kind":"Native","nameservers":[]}`, 422, "no NS record at its apex"},
+		{"POST", pdnsZones, `{"name":"soa.","kind":"Native","nameservers":["ns1.x."]}`, 201, "ns1.x. hostmaster.soa."},
+		{"POST", pdnsZones, `{"name":"sec.","kind":"Slave","account":"me","masters":["127.0.0.1:1"]}`, 201, `"account":""`},
+		{"POST", pdnsZones, `{"name":"sec2.","kind":"Slave"}`, 422, "has masters"},
+		{"POST", keys, `{"name":"short","algorithm":"hmac-sha256","key":"MDEy"}`, 422, "at least 16 octets"},
+		{"PUT", zone + "/notify", "", 200, "queued"},
+		{"POST", keys, `{"name":"k","algorithm":"hmac-sha256"}`, 201, ""},
+		{"PUT", keys + "/k.", `{"algorithm":"hmac-sha512"}`, 200, "hmac-sha512"},
+		{"PUT", keys + "/k.", `{"key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"}`, 200, "hmac-sha512"},
+		{"PATCH", zone, `{"rrsets":[{"name":"made.test.","type":"SOA","ttl":60,"changetype":"REPLACE","records":[{"content":"ns.made.test. h.made.test. 1 2 3 4 5"}]}]}`, 204, ""},
+		{"GET", zone, "", 200, `"serial":4`},
+		{"POST", zone + "/metadata", `{"kind":"ALLOW-AXFR-FROM","metadata":["0.0.0.0/0"]}`, 201, ""},
+		{"PATCH", zone, set(`"changetype":"REPLACE","ttl":60,"records":[{"content":"192.0.2.1","set-ptr":true}]`), 422, "set-ptr is not there"},
+		{"POST", "/api/v1/servers/localhost/autoprimaries", `{"ip":"192.0.2.1","nameserver":"ns."}`, 422, "consume a catalog"},
+	} {
+		r.expect("admin", c.method, c.path, c.body, c.status, c.text)
+	}
+	if reply := r.ask("tcp", "made.test. AXFR"); !strings.Contains(reply, "REFUSED") {
+		t.Errorf("metadata has given the zone away: %s", reply)
+	}
+}
+
+// TestAuditFile: who changed what is a line of JSON, with the serials before and after; what was refused is
+// one too. Tokens are in none, nor in the log. A reload opens the file anew.
+func TestAuditFile(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`})+"audit: {file: audit.json}\n", "state")
+	var log bytes.Buffer
+	r.end()
+	if err := r.serve(&log); err != nil {
+		t.Fatal(err)
+	}
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	const patch = `{"rrsets":[{"name":"www.made.test.","type":"A","ttl":60,"changetype":"REPLACE","records":[{"content":"192.0.2.7"}]}]}`
+	r.expect("admin", "PATCH", pdnsZones+"/made.test.", patch, 204)
+	r.expect("admin", "PATCH", pdnsZones+"/made.test.", strings.ReplaceAll(patch, `"A"`, `"CNAME"`), 422)
+	lines := strings.Split(strings.TrimSpace(r.read("audit.json")), "\n")
+	var got []map[string]any
+	for _, line := range lines {
+		var one map[string]any
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if one["zone"] == "made.test." && one["what"] == "update" {
+			got = append(got, one)
+		}
+	}
+	if !strings.Contains(r.read("audit.json"), `"what":"command","outcome":"accepted","zone":"made.test.","by":"token admin from 127.0.0.1","text":"zone added by the API"`) {
+		t.Errorf("%s", lines)
+	}
+	if len(got) != 1 || got[0]["serial_before"] != 1.0 || got[0]["serial"] != 2.0 || got[0]["added"] != 1.0 || got[0]["outcome"] != "accepted" || got[0]["by"] != "token admin from 127.0.0.1" || got[0]["at"] == nil {
+		t.Errorf("%v", got)
+	}
+	if err := os.Rename(filepath.Join(r.dir, "audit.json"), filepath.Join(r.dir, "audit.1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.expect("admin", "POST", "/v1/zones/made.test/undo", `{}`, 200)
+	if text := r.read("audit.json"); !strings.Contains(text, `"serial_before":2,"serial":3`) {
+		t.Errorf("%s", text)
+	}
+	r.end()
+	for _, text := range []string{r.read("audit.json"), r.read("audit.1"), log.String()} {
+		if strings.Contains(text, "admin-secret") {
+			t.Errorf("a token is in %s", text)
+		}
 	}
 }
 

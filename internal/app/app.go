@@ -99,6 +99,7 @@ type outlets struct {
 	own     *api.Server
 	queries *queryLog // nil: nowhere
 	audit   *telemetry.Audit
+	acts    *telemetry.AuditFile // nil: the log alone has them
 
 	presence presence // of the addresses that are served
 }
@@ -159,6 +160,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.tellLeft(nil, first)
 	a.tellUnvalidated(nil, first)
 	a.queries = newQueryLog(c.Log, a.log)
+	a.newAuditFile(c)
 	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink()}, first.engine)
 	if err := a.listen(c); err != nil {
 		return err
@@ -190,7 +192,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 		a.state.takeIfFree()
 	}
 	// Files are opened now that lie where the user who serves may have put a link.
-	if err := a.queries.open(); err != nil {
+	if err := errors.Join(a.queries.open(), a.openAudit()); err != nil {
 		return err
 	}
 	if c.Recurses() {
@@ -312,6 +314,7 @@ func (a *App) close() {
 		r.stop()
 	}
 	a.queries.close()
+	a.acts.SetOutput(nil)
 	a.added.close()
 	if a.filters.store != nil {
 		a.filters.store.Close()

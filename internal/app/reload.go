@@ -64,6 +64,9 @@ func (a *App) Reload(context.Context) (any, error) {
 	_ = notify("RELOADING=1\nMONOTONIC_USEC=" + monotonicMicroseconds())
 	defer func() { _ = notify("READY=1") }()
 	a.queries.reopen(a.log)
+	if err := a.openAudit(); err != nil {
+		a.log.Error("the audit was not opened again, and goes on in the file that was open", "problem", err.Error())
+	}
 	result, err := a.reload(a.ctx)
 	if err != nil && a.confined && strings.Contains(err.Error(), fs.ErrPermission.Error()) {
 		err = fmt.Errorf("%w; the server keeps to the directories that its configuration named when it started (sandbox): restart it for files elsewhere", err)
@@ -167,6 +170,7 @@ func needRestart(running, c *config.Config) []string {
 		{"control", running.Control != c.Control},
 		{"api", running.API != c.API},
 		{"log", running.Log != c.Log},
+		{"audit", running.Audit != c.Audit},
 		{"state_dir", running.StateDir != c.StateDir},
 		{"shutdown", running.Shutdown != c.Shutdown},
 		{"resolver.cache", running.Resolver.Cache != c.Resolver.Cache},

@@ -85,6 +85,7 @@ type Config struct {
 	Metrics    Metrics          `yaml:"metrics" doc:"Counters for Prometheus, at /metrics over HTTP."`
 	Control    Control          `yaml:"control" doc:"The socket through which port53 reload and its like reach the server."`
 	Firewall   Firewall         `yaml:"firewall" doc:"Rules of nftables that fit this file. port53 firewall has the other ways."`
+	Audit      Audit            `yaml:"audit" doc:"A file of who changed which zone, took it away, gave a command, or tried."`
 	Log        Log              `yaml:"log" doc:"What is written to the log, and how."`
 	Shutdown   Shutdown         `yaml:"shutdown" doc:"How the server stops."`
 
@@ -482,6 +483,11 @@ type Control struct {
 type Firewall struct {
 	Manage   bool   `yaml:"manage" default:"false" doc:"Whether the server keeps a table of its own in nftables in step with this file, at the start and at each reload: who may ask, and the peers of transfers. It has to stay root for that: user is empty." why:"Rules of a machine are its owner's; port53 firewall apply loads them when told to."`
 	StateDir string `yaml:"state_dir" is:"path" default:"/var/lib/port53-firewall" doc:"The directory of what port53 firewall remembers to take rules back, over a restart of the machine too. Root loads what is in it: root owns it, and nobody else can write to it or on the way to it." why:"The user that the server runs as owns its state_dir, and must not say what root loads."`
+}
+
+// Audit is where the audit goes beside the log.
+type Audit struct {
+	File string `yaml:"file" is:"path" default:"" doc:"The file that a line of JSON is appended to for each update, transfer, notification, request of the API and command: when, who (key, token, user), what, and the serials before and after. Each reload opens it anew, so that logrotate can move it. Empty: the log alone has them." why:"The log has them, as many as it bears in a second; a file has all that was done."`
 }
 
 // Log is what is logged.

@@ -79,6 +79,7 @@ const (
 // nothing.
 type Audit struct {
 	log    *slog.Logger
+	file   *AuditFile
 	counts [deedCount][outcomeCount]atomic.Uint64
 	tsig   [4]atomic.Uint64 // by tsigErrors
 	left   atomic.Uint64    // lines that were not written
@@ -116,6 +117,9 @@ func NewAudit(log *slog.Logger) *Audit {
 	}
 }
 
+// SetFile has acts written into a file as well. It is called before the first of them.
+func (a *Audit) SetFile(f *AuditFile) { a.file = f }
+
 // tsigErrors are the errors of signatures that are counted, as the metrics have them.
 var tsigErrors = [...]struct {
 	rcode wire.Rcode
@@ -140,6 +144,9 @@ func (a *Audit) Record(act *Act) {
 	a.mu.Lock()
 	ok, left := m.take(time.Now())
 	a.mu.Unlock()
+	if ok || m == &a.done {
+		a.file.write(act)
+	}
 	if left > 0 {
 		a.log.Warn("audit: lines were left out, which were too many at one time", "lines", left)
 	}
@@ -196,4 +203,7 @@ func (a *Audit) Collect(w *Writer) {
 		w.Set("port53_tsig_errors_total", float64(a.tsig[i].Load()), "error", e.name)
 	}
 	w.Set("port53_audit_left_out_total", float64(a.left.Load()))
+	if a.file != nil {
+		w.Set("port53_audit_lost_total", float64(a.file.lost.Load()))
+	}
 }

@@ -71,6 +71,7 @@ var metrics = []metric{
 	{"port53_commands_total", "counter", "result", "Commands of the control socket that change something: accepted, refused."},
 	{"port53_tsig_errors_total", "counter", "error", "Messages whose signature was not good: badsig, badkey, badtime, badtrunc."},
 	{"port53_audit_left_out_total", "counter", "", "Lines that the audit left out, which were too many at one time."},
+	{"port53_audit_lost_total", "counter", "", "Lines that could not be written into the file of the audit (audit.file)."},
 	{"port53_reloads_total", "counter", "result", "Reloads: ok, failed."},
 	{"port53_last_reload_success", "gauge", "", "1 if the last reload did all that the files say."},
 	{"port53_resolver_questions_total", "counter", "outcome", "Questions that neither zones nor the cache answered: asked, and of these joined to an equal one, failed (SERVFAIL), synthetic (from proofs of other names), shed (too many were waiting)."},

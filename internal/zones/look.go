@@ -2,8 +2,11 @@ package zones
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"time"
 
+	"port53/internal/store"
 	"port53/internal/zone"
 )
 
@@ -55,4 +58,51 @@ func (m *Manager) Count() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.zones)
+}
+
+// A Brief is what a list of zones has of one. It is valid until the function that got it returns.
+type Brief struct {
+	Key       []byte
+	Secondary bool
+	Told      bool             // others are told of its changes
+	Primaries []netip.AddrPort // not modified
+	Catalog   []byte           // that named the zone; nil: none did
+	Checked   time.Time
+	Signed    bool
+	Zone      *zone.Zone // before it is signed here; nil: there is no version
+	Served    *zone.Zone
+}
+
+// Apex returns the zone's name.
+func (b *Brief) Apex() []byte { return store.Apex(b.Key) }
+
+// List is Walk for who needs little of very many zones: it takes no memory for each.
+func (m *Manager) List(f func(b *Brief) bool) {
+	list := m.all()
+	slices.SortFunc(list, func(a, b *managed) int { return cmp.Compare(a.key, b.key) })
+	var b Brief
+	for _, z := range list {
+		b = Brief{Key: append(b.Key[:0], z.key...), Secondary: z.polled}
+		if p := z.plain.Load(); p != nil {
+			b.Zone = p.zone
+		}
+		if p := z.past.Load(); p != nil {
+			b.Served = p.zone
+			b.Signed = p.zone != nil && p.zone.Signed()
+		}
+		if z.mu.TryLock() {
+			s := z.source
+			b.Told, b.Primaries, b.Catalog = len(s.Secondaries)+len(s.Notify) > 0, s.Primaries, s.Catalog
+			if z.polled {
+				b.Checked = z.checked
+			}
+			z.mu.Unlock()
+		} else {
+			s := z.tell()
+			b.Told, b.Primaries, b.Checked = len(s.Secondaries) > 0, s.Primaries, s.Checked
+		}
+		if !f(&b) {
+			return
+		}
+	}
 }

@@ -1,0 +1,41 @@
+package app
+
+import (
+	"fmt"
+
+	"port53/internal/config"
+	"port53/internal/securepath"
+	"port53/internal/telemetry"
+)
+
+// auditMode is for the file of the audit: it tells who does what.
+const auditMode = 0o640
+
+// newAuditFile has the audit go into a file as well, which has yet to be opened.
+func (a *App) newAuditFile(c *config.Config) {
+	if c.Audit.File == "" {
+		return
+	}
+	a.acts = telemetry.NewAuditFile(func(err error) {
+		if err != nil {
+			a.log.Error("the audit's file cannot be written: lines are lost, and counted in port53_audit_lost_total", "problem", err.Error())
+		} else {
+			a.log.Info("the audit's file is written again")
+		}
+	})
+	a.audit.SetFile(a.acts)
+}
+
+// openAudit opens the file of the audit, as the user who serves: logrotate may have moved the one that is
+// open.
+func (a *App) openAudit() error {
+	if a.acts == nil {
+		return nil
+	}
+	f, err := securepath.Append(a.startedWith.Audit.File, auditMode)
+	if err != nil {
+		return fmt.Errorf("audit.file: %w", err)
+	}
+	a.acts.SetOutput(f)
+	return nil
+}

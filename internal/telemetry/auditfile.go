@@ -1,0 +1,99 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"io"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// An AuditFile has a line of JSON for each act that was done, failed or forwarded, and for as many of those
+// that were refused as the log has. Its methods are called from many goroutines; those of a nil one do
+// nothing.
+type AuditFile struct {
+	trouble func(error) // is told when lines begin to be lost, and with nil when they do no more
+	lost    atomic.Uint64
+
+	mu     sync.Mutex // held over a write
+	out    io.WriteCloser
+	failed bool
+	line   []byte
+}
+
+// NewAuditFile returns one that has no file yet.
+func NewAuditFile(trouble func(error)) *AuditFile { return &AuditFile{trouble: trouble} }
+
+// SetOutput makes out the file, and closes the one before. A nil out is none.
+func (f *AuditFile) SetOutput(out io.WriteCloser) {
+	if f == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.out != nil {
+		f.out.Close()
+	}
+	f.out = out
+}
+
+// An auditLine is an act as the file has it.
+//
+// In one piece: it is the form of the JSON.
+type auditLine struct {
+	At      time.Time `json:"at"`
+	What    string    `json:"what"`
+	Outcome string    `json:"outcome"`
+	Zone    string    `json:"zone,omitempty"`
+	Peer    string    `json:"peer,omitempty"`
+	Key     string    `json:"key,omitempty"`
+	By      string    `json:"by,omitempty"`
+	Text    string    `json:"text,omitempty"`
+	From    uint32    `json:"serial_before,omitempty"`
+	To      uint32    `json:"serial,omitempty"`
+	Added   int       `json:"added,omitempty"`
+	Removed int       `json:"removed,omitempty"`
+	Octets  int       `json:"octets,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+}
+
+// write appends a line.
+func (f *AuditFile) write(act *Act) {
+	if f == nil {
+		return
+	}
+	l := auditLine{
+		At: time.Now().UTC(), What: act.What.String(), Outcome: act.Outcome.String(), By: act.By, Text: clip(act.Text), From: act.From, To: act.To,
+		Added: max(0, act.Added), Removed: max(0, act.Removed), Octets: act.Octets, Reason: clip(act.Reason),
+	}
+	if act.Zone != nil {
+		l.Zone = wire.NameText(act.Zone)
+	}
+	if act.Key != nil {
+		l.Key = wire.NameText(act.Key)
+	}
+	if act.Peer != (netip.AddrPort{}) {
+		l.Peer = act.Peer.String()
+	}
+	text, err := json.Marshal(&l)
+	if err != nil {
+		f.lost.Add(1)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.out == nil {
+		return
+	}
+	f.line = append(append(f.line[:0], text...), '\n')
+	if _, err = f.out.Write(f.line); err != nil {
+		f.lost.Add(1)
+	}
+	if failed := err != nil; failed != f.failed && f.trouble != nil {
+		f.trouble(err)
+		f.failed = failed
+	}
+}
