@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"port53/internal/app"
+	"port53/internal/config"
 	"port53/internal/dnstest"
 	"port53/internal/lab"
 	"port53/internal/store"
@@ -604,6 +605,34 @@ func TestViewsSigned(t *testing.T) {
 			t.Error("zones of two views share a key")
 		}
 		r.end()
+	}
+}
+
+// TestViewsFirewall lets through who may ask in any view, and nobody whom all of them deny.
+func TestViewsFirewall(t *testing.T) {
+	c, err := config.Parse("port53.yaml", []byte(`role: internal-resolver
+listen: [192.0.2.53]
+policy: {deny: [10.1.1.1, 10.2.2.2]}
+resolver: {allow: [10.1.0.0/16]}
+views:
+  - {name: a, match: {clients: [10.2.0.0/16]}, resolver: {allow: [10.2.0.0/16]}, policy: {deny: [10.1.1.1]}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := app.FirewallPlan(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(plan.Allow, plan.Deny, plan.Everybody); got != "[10.1.0.0/16 10.2.0.0/16] [10.1.1.1/32] false" {
+		t.Error(got)
+	}
+	if c, err = config.Parse("port53.yaml", []byte("role: authoritative\nlisten: [192.0.2.53]\npolicy: {allow: [10.0.0.0/8]}\nviews: [{name: a, match: {key: k}, policy: {allow: []}}]\n"+
+		"keys: [{name: k, secret: MDEyMzQ1Njc4OWFiY2RlZg==}]\nzones: [{name: test, file: a.zone}]\n")); err != nil {
+		t.Fatal(err)
+	}
+	if plan, err = app.FirewallPlan(c); err != nil || !plan.Everybody {
+		t.Errorf("a view that everybody may ask in: %+v %v", plan, err)
 	}
 }
 

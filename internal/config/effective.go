@@ -111,6 +111,8 @@ func (k *key) printOne(v reflect.Value) string {
 	case fmt.Stringer:
 		if a, ok := x.(netip.AddrPort); ok && !a.IsValid() {
 			return "off"
+		} else if ok && a.Port() == 0 && k.port == 0 {
+			return yamlText(a.Addr().String()) // any
 		}
 		return yamlText(x.String())
 	case []byte:

@@ -78,6 +78,8 @@ func (k *key) expects() string {
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
 		case len(k.beside) > 0 && k.beside[0].word == "interface":
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {interface: NAME} for the networks of one`
+		case len(k.beside) == 1:
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {key: NAME}`
 		case len(k.beside) > 0:
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {key: NAME} or {address: NETWORK}`
 		case k.remote:

@@ -326,7 +326,7 @@ func (d *decoder) checkMatch(i int, what string) {
 		}
 	}
 	for j := range i {
-		if len(m.Clients)+len(m.ClientKeys)+len(m.Except)+len(m.ExceptKeys)+len(m.Listen)+len(m.Key) > 0 || !everybody(&c.Views[j].Match) {
+		if !everybody(&c.Views[j].Match) {
 			continue
 		}
 		at, _ := d.atIndex("views.name", n)
