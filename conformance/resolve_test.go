@@ -112,6 +112,7 @@ type internet struct {
 	dir       string
 	hints     string
 	anchor    string
+	dns64     string // the prefix with which resolvers make addresses; empty: none are made
 	questions []probe.Question
 }
 
@@ -313,6 +314,14 @@ func (in *internet) resolver(t *testing.T, program string, at netip.AddrPort) *p
 	conf := filepath.Join(dir, "conf")
 	var command []string
 	host := at.Addr().String()
+	six := map[string]string{}
+	if in.dns64 != "" {
+		six = map[string]string{
+			"port53":  fmt.Sprintf("  dns64: {prefix: %q}\n", in.dns64),
+			"unbound": fmt.Sprintf(" dns64-prefix: %s\n module-config: \"dns64 validator iterator\"\n", in.dns64),
+			"named":   fmt.Sprintf(" dns64 %s { break-dnssec yes; };\n", in.dns64),
+		}
+	}
 	switch program {
 	case "port53":
 		bin, err := build()
@@ -327,7 +336,7 @@ resolver:
   allow: [10.0.0.0/8]
   root_hints: %s
   trust_anchors: %s
-`, at, dir, in.hints, in.anchor))
+%s`, at, dir, in.hints, in.anchor, six[program]))
 		command = []string{bin, "serve", "--config", conf}
 	case "unbound":
 		bin := found(t, program)
@@ -344,9 +353,9 @@ resolver:
  do-ip6: no
  num-threads: 1
  module-config: "validator iterator"
-remote-control:
+%sremote-control:
  control-enable: no
-`, host, in.hints, in.anchor, dir))
+`, host, in.hints, in.anchor, dir, six[program]))
 		command = []string{bin, "-d", "-c", conf}
 	case "named":
 		bin := found(t, peers.BIND)
@@ -358,11 +367,11 @@ remote-control:
 		write(t, conf, fmt.Sprintf(`options {
  directory "%s"; pid-file none; listen-on port 53 { %s; }; listen-on-v6 { none; };
  query-source address %[2]s; recursion yes; allow-recursion { any; }; dnssec-validation yes; empty-zones-enable no;
-};
+%[8]s};
 controls { };
 zone "." { type hint; file "%[3]s"; };
 trust-anchors { "." static-ds %[4]s %[5]s %[6]s "%[7]s"; };
-`, dir, host, in.hints, f[3], f[4], f[5], f[6]))
+`, dir, host, in.hints, f[3], f[4], f[5], f[6], six[program]))
 		command = []string{bin, "-f", "-4", "-c", conf}
 	default:
 		command = in.otherResolver(t, program, dir, host)

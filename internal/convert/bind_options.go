@@ -172,7 +172,7 @@ func (b *bind) readOptions() {
 		case "response-policy", "deny-answer-addresses", "deny-answer-aliases":
 			b.note(s, ToCome, "answers are not filtered yet")
 		case "dns64":
-			b.note(s, ToCome, "addresses are not synthesised yet")
+			b.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
 		case "catalog-zones":
 			b.note(s, NotTaken, "write catalog: consume and members at the catalog's zone")
 		case "validate-except":

@@ -279,7 +279,7 @@ zone "s.test" { type secondary; primaries { 0.0.0.0; }; };`,
 		{
 			"what is to come", `options { response-policy { zone "rpz"; }; dns64 64:ff9b::/96 { }; forwarders { 192.0.2.1 tls t; 192.0.2.2; }; }; tls t { };`,
 			[]string{`to: ["192.0.2.2"]`},
-			[]string{"to come: response-policy", "to come: dns64", "to come: 192.0.2.1 tls t", "to come: tls t"},
+			[]string{"to come: response-policy", "not taken: dns64", "to come: 192.0.2.1 tls t", "to come: tls t"},
 		},
 	} {
 		t.Run(test.what, func(t *testing.T) {

@@ -170,7 +170,7 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 			c.note(s, NotTaken, "programs are not run: response policies, and exceptions of validation, are in it")
 		}
 	case "dns64-prefix":
-		c.note(s, ToCome, "addresses are not synthesised yet")
+		c.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
 	case "webserver", "api-key", "api-config-dir":
 		if yes(v) {
 			c.note(s, ToCome, "there is no API yet")

@@ -252,7 +252,7 @@ func (u *unbound) option(s *stmt) {
 	case "unblock-lan-zones", "insecure-lan-zones":
 		u.note(s, Changed, "reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that")
 	case "dns64-prefix", "dns64-synthall", "dns64-ignore-aaaa":
-		u.note(s, ToCome, "addresses are not synthesised yet")
+		u.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
 	default:
 		if strings.HasPrefix(s.name(), "tls-") || strings.HasPrefix(s.name(), "http") || strings.HasPrefix(s.name(), "quic") || s.name() == "ssl-upstream" {
 			u.note(s, ToCome, "only UDP and TCP are served and asked yet")
