@@ -59,10 +59,27 @@ func (f form) filterText() string {
 		return "nxdomain, nodata, refuse, drop, log, or {address: 192.0.2.9}"
 	case formHours:
 		return "days, hours or both, such as mon-fri 08:00-16:00"
+	case formAnyHost:
+		return `an address such as 192.0.2.9, 0.0.0.0 or "::"`
 	case formURL:
 		return "a URL such as https://lists.example/ads.txt"
 	}
 	return "a time zone such as Europe/Berlin"
+}
+
+// parseFilter reads a value of one of these forms.
+func (k *key) parseFilter(s scalar) (any, *problem) {
+	switch k.form {
+	case formAnswer:
+		return k.parseAnswer(s)
+	case formHours:
+		return k.parseHours(s)
+	case formURL:
+		return k.parseURL(s)
+	case formAnyHost:
+		return k.parseAnyHost(s)
+	}
+	return k.parseTimeZone(s)
 }
 
 // weekdays are the days as hours name them.
@@ -140,6 +157,14 @@ func (k *key) parseAnswer(s scalar) (any, *problem) {
 		return a.String(), nil
 	}
 	return nil, expected(k, s, meant(nearest(s.text, answerWords())))
+}
+
+// parseAnyHost reads an address, also one that no machine has.
+func (k *key) parseAnyHost(s scalar) (any, *problem) {
+	if a, err := netip.ParseAddr(s.text); err == nil && a.Zone() == "" {
+		return a, nil
+	}
+	return nil, expected(k, s, "")
 }
 
 func (k *key) parseURL(s scalar) (any, *problem) {

@@ -119,7 +119,7 @@ func (k *key) valueSchema() map[string]any {
 		return text(`^(\[[0-9A-Fa-f:.%a-z0-9]+\]|[0-9A-Fa-f:.%a-z0-9]+)(:[0-9]{1,5})?$`)
 	case formServer:
 		return text(`^((tls|https)://)?(\[[0-9A-Fa-f:.%a-z0-9]+\]|[0-9A-Fa-f:.%a-z0-9]+)(:[0-9]{1,5})?(/[^#]*)?(#.+)?$`)
-	case formHost:
+	case formHost, formAnyHost:
 		return text(`^[0-9A-Fa-f:.]+$`)
 	case formTime:
 		return text(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:]{8}(\.[0-9]+)?(Z|[+-][0-9:]{5}))?$`)

@@ -83,6 +83,7 @@ const (
 	formHours
 	formURL
 	formTimeZone
+	formAnyHost
 )
 
 // listSeparator parts the values of a list in a default tag.
@@ -137,7 +138,7 @@ func fill(section *key, prefix string, count *int32) {
 			of, _ := section.typ.FieldByName(field)
 			b := beside{word: word, field: field, key: &key{form: formPrefix, typ: of.Type.Elem(), name: word}}
 			if b.key.typ == reflect.TypeFor[netip.Addr]() {
-				b.key.form = formHost
+				b.key.form = formAnyHost
 			}
 			switch word {
 			case "remote":

@@ -107,7 +107,7 @@ func (k *key) expects() string {
 		return "a path, or a pattern such as conf.d/*.yaml"
 	case formInterface:
 		return "the name of a network interface"
-	case formAnswer, formHours, formURL, formTimeZone:
+	case formAnswer, formHours, formURL, formTimeZone, formAnyHost:
 		return k.form.filterText()
 	case formTimeOrNow:
 		return "a time such as 2026-10-20T12:00:00Z, a date such as 2026-10-20, or now"
@@ -202,14 +202,8 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 		return k.parseHost(s)
 	case formTime, formTimeOrNow:
 		return k.parseTime(s)
-	case formAnswer:
-		return k.parseAnswer(s)
-	case formHours:
-		return k.parseHours(s)
-	case formURL:
-		return k.parseURL(s)
-	case formTimeZone:
-		return k.parseTimeZone(s)
+	case formAnswer, formHours, formURL, formTimeZone, formAnyHost:
+		return k.parseFilter(s)
 	}
 	return nil, expected(k, s, "")
 }

@@ -403,7 +403,7 @@ func (k *key) word() string {
 	switch k.form {
 	case formPrefix:
 		return "network"
-	case formHost:
+	case formAnyHost:
 		return "192.0.2.9"
 	}
 	return "name"

@@ -31,13 +31,16 @@ func readAdGuard(c *converter, path string) error {
 		case "filtering":
 			c.adguardRewrites(s)
 		case "filters", "whitelist_filters", "user_rules":
-			c.adguardRules(s)
-		case "clients", "dhcp", "tls":
+			c.note(s, Taken, "") // read together
+		case "dhcp", "tls":
 			c.adguardOthers(s)
+		case "clients":
+			c.note(s, Taken, "")
 		default:
 			c.note(s, Changed, "port53 has its own: log, metrics, control")
 		}
 	}
+	c.adguardFilters(root)
 	if len(c.out.listen) == 0 {
 		c.listen("0.0.0.0", port)
 		c.listen("::", port)
@@ -104,7 +107,7 @@ func (c *converter) adguardDNS(s *stmt, port string) {
 		}
 	case "blocked_hosts":
 		if len(s.args()) > 0 {
-			c.note(s, ToCome, "answers are not filtered yet")
+			c.note(s, NotTaken, "write them into a list")
 		}
 	case "aaaa_disabled", "bogus_nxdomain", "dns64_prefixes", "use_dns64":
 		if len(s.args()) > 0 && s.arg(1) != "false" {
@@ -228,10 +231,16 @@ func (c *converter) adguardRewrites(s *stmt) {
 			}
 		}
 	}
-	for _, on := range []string{"filtering_enabled", "protection_enabled", "safebrowsing_enabled", "parental_enabled"} {
+	for _, on := range []string{"safebrowsing_enabled", "parental_enabled"} {
 		if e := s.at(on); yes(e.arg(1)) {
-			c.note(e, ToCome, "answers are not filtered yet")
+			c.note(e, NotTaken, "it asks a service of AdGuard about each name: a list does without")
 		}
+	}
+	if e := s.at("blocked_services").at("ids"); len(e.args()) > 0 {
+		c.note(e, NotTaken, "a service is a list of its names: write one for it")
+	}
+	if e := s.at("safe_search").at("enabled"); yes(e.arg(1)) {
+		c.note(e, NotTaken, "safe search is a list of rules with $dnsrewrite: docs/FILTERING.md has one")
 	}
 	c.note(s, Taken, "")
 }
@@ -239,44 +248,12 @@ func (c *converter) adguardRewrites(s *stmt) {
 // adguardTTL is the TTL of AdGuard Home's own answers, in seconds.
 const adguardTTL = 10
 
-func (c *converter) adguardRules(s *stmt) {
-	on := 0
-	for _, e := range s.block {
-		if yes(e.at("enabled").arg(1)) {
-			on++
-			c.note(e, ToCome, "answers are not filtered yet: "+e.at("url").arg(1))
-		}
-	}
-	rules := 0
-	for _, w := range s.words[1:] {
-		f := strings.Fields(w.text)
-		if len(f) >= 2 {
-			if a, err := netip.ParseAddr(f[0]); err == nil && !nullAddress(a) {
-				for _, name := range f[1:] {
-					c.addName(&stmt{words: []word{w}}, name, a, adguardTTL, false, false)
-				}
-				continue
-			}
-		}
-		if len(f) > 0 && f[0][0] != '!' && f[0][0] != '#' {
-			rules++
-		}
-	}
-	if rules > 0 {
-		c.note(s, ToCome, "answers are not filtered yet: "+plural(rules, "rule", "rules"))
-	} else {
-		c.note(s, Taken, "")
-	}
-}
-
 func (c *converter) adguardOthers(s *stmt) {
 	switch {
 	case s.name() == "dhcp" && yes(s.at("enabled").arg(1)):
 		c.note(s, NotTaken, "port53 gives no addresses")
 	case s.name() == "tls" && yes(s.at("enabled").arg(1)):
 		c.note(s, ToCome, "only UDP and TCP are served yet")
-	case s.name() == "clients" && len(s.at("persistent").block) > 0:
-		c.note(s, ToCome, "all clients are answered alike")
 	default:
 		c.note(s, Changed, "it is switched off")
 	}

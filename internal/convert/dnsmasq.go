@@ -328,7 +328,7 @@ func (d *dnsmasq) option(s *stmt, port string) {
 	case "dhcp-leasefile":
 		d.note(s, Taken, "") // with the ranges
 	case "bogus-nxdomain", "ignore-address", "ipset", "nftset", "filterwin2k", "filter-A", "filter-AAAA", "filter-rr", "alias", "add-subnet", "add-mac":
-		d.note(s, ToCome, "answers are not filtered yet")
+		d.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
 	default:
 		if strings.Contains(s.name(), "dhcp") || strings.HasPrefix(s.name(), "tftp") || strings.HasPrefix(s.name(), "pxe") || strings.HasPrefix(s.name(), "ra-") || s.name() == "enable-tftp" || s.name() == "enable-ra" || s.name() == "read-ethers" {
 			d.note(s, NotTaken, "port53 gives no addresses: keep dnsmasq for that, with port=0")
@@ -437,7 +437,7 @@ func (d *dnsmasq) address(s *stmt) {
 	}
 	a, err := netip.ParseAddr(parts[len(parts)-1])
 	if err != nil || nullAddress(a) {
-		d.note(s, ToCome, "answers are not filtered yet")
+		d.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
 		return
 	}
 	for _, name := range parts[1 : len(parts)-1] {

@@ -233,7 +233,7 @@ recordcache:
 `,
 			[]string{`{zone: ".", to: ["192.0.2.1", "192.0.2.2:5353"]}`, `{zone: "other.lan", to: ["192.168.2.1"]}`, "!validation: false", "queries: text", `"nas": ["192.168.1.5"]`, `"*.lab.lan": ["192.168.1.9"]`},
 			map[string][]string{"zones/home.lan.zone": {"nas.home.lan. 0 A 192.168.1.5", "files.home.lan. 0 CNAME"}},
-			[]string{"to come: blocking"},
+			[]string{"not taken: blocking"},
 		},
 		{
 			"an AdGuard Home", "adguard", `http:
@@ -270,15 +270,18 @@ filtering:
 clients:
   persistent: []
 `,
-			[]string{`listen: ["192.168.1.1:5300"]`, `{zone: "corp.lan", to: ["10.0.0.5:5353"]}`, `{zone: "ad.lan", to: ["10.0.0.5:5353"]}`, `{zone: ".", to: ["192.0.2.1"]}`, `allow: ["192.168.0.0/16"]`, "ceiling: 20/s", `"nas.lan": ["192.168.1.5"]`, `"*.lab.lan": ["192.168.1.9"]`, `"files.lan": ["192.168.1.5"]`, `"printer.lan": ["192.168.1.8"]`, "!\"lab.lan\""},
-			nil,
-			[]string{"to come: https://dns.example", "to come: user_rules", "to come: blocked_hosts", "https://lists.example/1.txt"},
+			[]string{
+				`listen: ["192.168.1.1:5300"]`, `{zone: "corp.lan", to: ["10.0.0.5:5353"]}`, `{zone: "ad.lan", to: ["10.0.0.5:5353"]}`, `{zone: ".", to: ["192.0.2.1"]}`, `allow: ["192.168.0.0/16"]`, "ceiling: 20/s", `"nas.lan": ["192.168.1.5"]`, `"*.lab.lan": ["192.168.1.9"]`, `"files.lan": ["192.168.1.5"]`, `"printer.lan": ["192.168.1.8"]`, "!\"lab.lan\"", `{name: list1, url: "https://lists.example/1.txt"}`,
+				`{list: user-rules, answer: [{address: 0.0.0.0}, {address: "::"}]}`,
+			},
+			map[string][]string{"lists/user-rules.txt": {"||ads.example^"}},
+			[]string{"to come: https://dns.example", "not taken: blocked_hosts"},
 		},
 		{
 			"a machine's names", "hosts", "127.0.0.1 localhost\n192.168.1.5 nas.home.lan nas # box\n0.0.0.0 ads.example\n0.0.0.0 more.example\n::1 ip6-localhost\nff02::1 ip6-allnodes\n192.0.2.80 example.org\n",
 			[]string{"role: internal-resolver", `"nas.home.lan": ["192.168.1.5"]`, `"nas": ["192.168.1.5"]`, `"example.org": ["192.0.2.80"]`, "!policy", "!ads.example", "!zones:"},
 			nil,
-			[]string{"to come: 0.0.0.0 ads.example: answers are not filtered yet: 2 lines"},
+			[]string{"to come: 0.0.0.0 ads.example: it is not made a list yet: write one for policy.lists: 2 lines"},
 		},
 		{
 			"a machine's names alone", "hosts", "127.0.0.1 localhost\n127.0.1.1 me.lan me\n192.168.1.5 nas.home.lan nas\n",

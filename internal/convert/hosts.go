@@ -45,7 +45,7 @@ func (c *converter) hostLines(path, text, domainName string, ttl int) {
 		}
 	}
 	if blocked > 0 {
-		c.note(first, ToCome, "answers are not filtered yet: "+plural(blocked, "line blocks names", "lines block names"))
+		c.note(first, ToCome, "it is not made a list yet: write one for policy.lists: "+plural(blocked, "line blocks names", "lines block names"))
 	}
 }
 
@@ -78,7 +78,7 @@ func (c *converter) followHosts() {
 		had := len(seen)
 		loop, null := c.lookAt(f, text, seen)
 		if total += len(seen) - had; total > maxFollowed {
-			c.note(f.from, ToCome, fmt.Sprintf("more than %d names: lists that long block, and answers are not filtered yet", maxFollowed))
+			c.note(f.from, ToCome, fmt.Sprintf("more than %d names: lists that long block, and it is not made a list yet: write one for policy.lists", maxFollowed))
 			return
 		}
 		if loop > 0 {

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -57,8 +58,10 @@ func readPihole(c *converter, path string) error {
 		}
 	}
 	add(root, "no-resolv", "")
-	if _, err := c.readFile(filepath.Join(filepath.Dir(path), "gravity.db"), nil); err == nil {
-		c.note(lineStmt(filepath.Join(filepath.Dir(path), "gravity.db"), 1, "gravity.db"), ToCome, "answers are not filtered yet")
+	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "gravity.db")); err == nil {
+		c.piholeFilters(filepath.Join(filepath.Dir(path), "gravity.db"), root)
+	} else if b := root.at("dns").at("blocking"); b != nil {
+		c.note(b, NotTaken, "the lists are in gravity.db, which is not beside it")
 	}
 	if err := c.dnsmasq(path, opts); err != nil {
 		return err
@@ -156,8 +159,10 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 		} else {
 			c.note(s, Taken, "")
 		}
-	case "blocking", "specialDomains", "CNAMEdeepInspect", "blockESNI", "EDNS0ECS", "ignoreLocalhost", "blockTTL", "analyzeOnlyAandAAAA":
-		c.note(s, ToCome, "answers are not filtered yet")
+	case "blocking":
+		c.note(s, Taken, "") // read with the lists
+	case "specialDomains", "CNAMEdeepInspect", "blockESNI", "EDNS0ECS", "ignoreLocalhost", "blockTTL", "analyzeOnlyAandAAAA":
+		c.note(s, Changed, "port53 has its own way: what aliases and HTTPS records lead to is looked through")
 	default:
 		c.note(s, Changed, "port53 has its own default or need of it")
 	}

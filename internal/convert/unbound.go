@@ -52,7 +52,7 @@ func readUnbound(c *converter, path string) error {
 		case "auth-zone":
 			u.authZone(s)
 		case "rpz":
-			c.note(s, ToCome, "answers are not filtered yet")
+			c.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
 		case "view":
 			c.note(s, ToCome, "views are not taken over: write it as docs/VIEWS.md says")
 		case "remote-control":
@@ -442,7 +442,7 @@ func (u *unbound) localData() {
 		case "typetransparent", "inform":
 			u.note(s, Changed, "other types of the name do not exist")
 		case "always_nxdomain", "always_nodata", "always_refuse", "always_deny", "always_null", "deny", "refuse", "inform_deny":
-			u.note(s, ToCome, "answers are not filtered yet")
+			u.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
 			continue
 		}
 		u.addRecord(n)
@@ -455,7 +455,7 @@ func (u *unbound) localData() {
 		case "redirect", "transparent", "typetransparent", "nodefault", "inform", "always_transparent":
 			u.note(s, Taken, "")
 		default:
-			u.note(s, ToCome, "answers are not filtered yet: names in it are resolved")
+			u.note(s, ToCome, "names in it are resolved: write them into a list of policy.lists")
 		}
 	}
 	slices.Sort(u.domains)

@@ -115,7 +115,7 @@ func (c *converter) windowsOption(section, e *stmt) {
 	case "enablednssec":
 		c.note(e, Changed, "answers are validated")
 	case "globalqueryblocklist", "enableglobalqueryblocklist":
-		c.note(e, ToCome, "answers are not filtered yet")
+		c.note(e, ToCome, "it is not made a list yet: write one for policy.lists")
 	default:
 		c.note(e, Changed, "port53 has its own default or need of it")
 	}
