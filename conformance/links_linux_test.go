@@ -139,7 +139,12 @@ func rootServes(t *testing.T, network *netns.Namespace, bin, dir string, reload 
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Since(began) > 20*time.Second {
-			_ = cmd.Process.Kill()
+			_ = cmd.Process.Signal(syscall.SIGQUIT) // it says where it hangs
+			select {
+			case <-ended:
+			case <-time.After(5 * time.Second):
+				_ = cmd.Process.Kill()
+			}
 			t.Fatalf("it neither starts nor ends:\n%s", out.String())
 		}
 	}

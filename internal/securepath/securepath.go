@@ -54,23 +54,18 @@ func open(path string, perm fs.FileMode) (d *Dir, made bool, err error) {
 	if os.Geteuid() == 0 {
 		return walk(path, perm)
 	}
-	f, err := os.Open(path)
+	const flags = os.O_RDONLY | unix.O_DIRECTORY // anything else is not opened: a pipe would be waited for
+	f, err := os.OpenFile(path, flags, 0)
 	if errors.Is(err, fs.ErrNotExist) && perm != 0 {
 		if err = os.MkdirAll(filepath.Dir(path), parentMode); err == nil {
 			err = os.Mkdir(path, perm)
 		}
 		if err == nil {
 			made = true
-			f, err = os.Open(path)
+			f, err = os.OpenFile(path, flags, 0)
 		}
 		if err == nil {
 			err = f.Chmod(perm)
-		}
-	}
-	if err == nil {
-		var info fs.FileInfo
-		if info, err = f.Stat(); err == nil && !info.IsDir() {
-			err = &fs.PathError{Op: "open", Path: path, Err: unix.ENOTDIR}
 		}
 	}
 	if err != nil {

@@ -591,6 +591,19 @@ func TestNotRoot(t *testing.T) {
 		}
 	}
 	root := t.TempDir()
+	if err := errors.Join(syscall.Mkfifo(filepath.Join(root, "pipe"), 0o600), os.WriteFile(filepath.Join(root, "file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"pipe", "file"} {
+		_, opened := securepath.Open(filepath.Join(root, name))
+		_, _, made := securepath.Make(filepath.Join(root, name), 0o750)
+		_, below := securepath.Append(filepath.Join(root, name, "f"), 0o640)
+		for _, err := range []error{opened, made, below} { // none of which waits for the pipe's other end
+			if !errors.Is(err, syscall.ENOTDIR) {
+				t.Errorf("a %s in the place of a directory: %v", name, err)
+			}
+		}
+	}
 	if _, err := securepath.Open(filepath.Join(root, "a")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("what is not there: %v", err)
 	}

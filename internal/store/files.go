@@ -49,7 +49,7 @@ func (system) OpenFile(path string, flag int, mode fs.FileMode) (file, error) {
 }
 
 func (system) ReadNames(path string) ([]string, error) {
-	d, err := os.Open(path)
+	d, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (system) ReadNames(path string) ([]string, error) {
 }
 
 func (system) SyncDir(path string) error {
-	d, err := os.Open(path)
+	d, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

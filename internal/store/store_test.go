@@ -502,6 +502,27 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
+// TestNoDirectory has a pipe in the place of a directory, that of the store or that of a zone:
+// nothing waits for its other end.
+func TestNoDirectory(t *testing.T) {
+	for _, name := range []string{"zones", "zones/example.test"} {
+		top := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(top, filepath.Dir(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Mkfifo(filepath.Join(top, name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		z := open(filepath.Join(top, "zones"))
+		if v, _, err := z.Load(); v != nil || err == nil {
+			t.Errorf("a pipe at %s: loaded %v, %v", name, v, err)
+		}
+		if err := z.Save(version(t, 1)); err == nil {
+			t.Errorf("a pipe at %s: saved", name)
+		}
+	}
+}
+
 // TestUnfinishedVersion has a crash while a version is written: the one before counts.
 func TestUnfinishedVersion(t *testing.T) {
 	m, _, versions := journaled(t, 3, 10)
