@@ -100,11 +100,8 @@ func (s *added) readFile(name string) ([]byte, error) {
 	return text, err
 }
 
-// write puts text in the place of the file, which lasts when it returns; without text there is
-// no file.
-func (s *added) write(text []byte) error { return s.writeFile(AddedFile, text) }
-
-// writeFile is write for a file of the directory.
+// writeFile puts text in the place of a file of the directory, which lasts when it returns; without
+// text there is no file.
 func (s *added) writeFile(name string, text []byte) error {
 	err := s.open()
 	switch {

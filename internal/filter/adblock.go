@@ -45,7 +45,6 @@ type bad struct {
 
 // Reasons for which a line is no rule of ours.
 var (
-	errCosmetic = errors.New("a rule for web pages")
 	errURL      = errors.New("a rule for parts of URLs, or for requests of a kind")
 	errRegex    = errors.New("a regular expression")
 	errWide     = errors.New("it would be about every name")

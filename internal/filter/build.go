@@ -27,7 +27,6 @@ type Builder struct {
 	joined  []byte
 	full    bool // no offset is left
 
-	extraKeys map[string]uint32
 }
 
 // NewBuilder returns a builder of a table whose names are hashed from seed, which has to be random,

@@ -123,7 +123,6 @@ type world struct {
 	version *signer.Version
 	follows []*follower // the zone's servers
 	parents []*parentServer
-	changed time.Time // when the parent's own data changed
 
 	ds   history[[][]byte]
 	keys history[*keyView]
