@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
@@ -33,6 +34,17 @@ func dumped(t *testing.T) (*cache.Cache, []byte) {
 	return c, dump.Bytes()
 }
 
+// alike reports whether two answers are the same for whoever reads them, wherever they lie in a cache.
+func alike(a, b any) bool {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range x.NumField() {
+		if x.Type().Field(i).IsExported() && !x.Field(i).Equal(y.Field(i)) {
+			return false
+		}
+	}
+	return true
+}
+
 func TestDump(t *testing.T) {
 	c, dump := dumped(t)
 	d := cache.New(cache.Options{Size: 2 << 20})
@@ -44,7 +56,7 @@ func TestDump(t *testing.T) {
 		k := key(fmt.Sprintf("n%d.example.", i))
 		ha, _ := c.Answer(k, now+60, a)
 		hb, ok := d.Answer(k, now+60, b)
-		if !ok || ha != hb || !bytes.Equal(a[:ha.N], b[:hb.N]) {
+		if !ok || !alike(ha, hb) || !bytes.Equal(a[:ha.N], b[:hb.N]) {
 			t.Fatalf("entry %d: %+v, want %+v", i, hb, ha)
 		}
 	}

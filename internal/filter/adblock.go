@@ -45,9 +45,9 @@ type bad struct {
 
 // Reasons for which a line is no rule of ours.
 var (
-	errURL      = errors.New("a rule for parts of URLs, or for requests of a kind")
-	errRegex    = errors.New("a regular expression")
-	errWide     = errors.New("it would be about every name")
+	errURL   = errors.New("a rule for parts of URLs, or for requests of a kind")
+	errRegex = errors.New("a regular expression")
+	errWide  = errors.New("it would be about every name")
 )
 
 // An adblock is one line of the syntax, taken apart.

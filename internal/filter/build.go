@@ -26,7 +26,6 @@ type Builder struct {
 	rebuilt wire.SplitName // of entries that find a new place
 	joined  []byte
 	full    bool // no offset is left
-
 }
 
 // NewBuilder returns a builder of a table whose names are hashed from seed, which has to be random,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"port53/internal/exchange"
@@ -117,10 +118,11 @@ func (c *Client) reuse(s *stream, p Primary) {
 // deadline returns how long the other side has for its next message.
 func (s *stream) deadline() time.Time { return time.Now().Add(s.idle) }
 
-// ask sends the query, signed if there is a key.
+// ask sends the query, signed if there is a key. The query stays as it is: it may be asked again over
+// another connection, and signed anew.
 func (s *stream) ask(ctx context.Context, query []byte) error {
 	if s.query = query; s.key != nil {
-		s.query, s.verifier = tsig.SignRequest(s.key, query, time.Now())
+		s.query, s.verifier = tsig.SignRequest(s.key, slices.Clone(query), time.Now())
 	}
 	return s.Send(ctx, s.query, s.deadline())
 }
