@@ -74,6 +74,24 @@ zones:
 // TestViews asks BIND and port53 with the same views, as clients of every kind, over UDP and TCP: questions,
 // transfers and updates come to the same.
 func TestViews(t *testing.T) {
+	compareViews(t, func(_, dir, _ string) string { return fmt.Sprintf(port53Views, dir, viewSecret) })
+}
+
+// TestImportViews does the same with what port53 makes of BIND's configuration.
+func TestImportViews(t *testing.T) {
+	compareViews(t, func(bin, _, conf string) string {
+		out, err := exec.Command(bin, "import", conf).Output()
+		if len(out) == 0 {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(string(out), ":5301", ":5302")
+		return text + "state_dir: state\nmetrics: {listen: off}\npolicy: {rate_limit: {enabled: false}}\n"
+	})
+}
+
+// compareViews asks BIND, and port53 with a configuration that is made for a folder, with BIND's at hand.
+func compareViews(t *testing.T, configuration func(bin, dir, bind string) string) {
+	t.Helper()
 	bin, err := build()
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +113,11 @@ func TestViews(t *testing.T) {
 		for _, name := range []string{"signed", "near", "either", "ninth", "rest", "shared", "hidden"} {
 			writeViews(t, dir, name+".zone", fmt.Sprintf("$TTL 60\n@ SOA ns.example. h.example. 1 2 3 4 5\n@ NS ns.example.\nwww TXT %q\n", name))
 		}
-		writeViews(t, dir, "conf", fmt.Sprintf([]string{bindViews, port53Views}[i], dir, viewSecret))
+		text := fmt.Sprintf(bindViews, dir, viewSecret)
+		if i == 1 {
+			text = configuration(bin, dir, filepath.Join(dirs[0], "conf"))
+		}
+		writeViews(t, dir, "conf", text)
 	}
 	for i, args := range [][]string{{named, "-g", "-n", "1", "-c", filepath.Join(dirs[0], "conf")}, {bin, "serve", "--config", filepath.Join(dirs[1], "conf")}} {
 		cmd := exec.Command(args[0], args[1:]...)

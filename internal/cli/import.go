@@ -70,7 +70,7 @@ are names here, and domains that are known there as a whole get zone files besid
 		},
 	}
 	cmd.Flags().StringVar(&o.Kind, "from", "", "whose configuration it is: "+strings.Join(convert.Kinds(), ", ")+" (by default what is in it tells)")
-	cmd.Flags().StringVar(&o.View, "view", "", "of a named.conf with several views, the one to take")
+	cmd.Flags().StringVar(&o.View, "view", "", "of a named.conf with several views, the one to take alone")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "the file to write, instead of standard output")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what became of each statement as JSON")
 	return cmd

@@ -18,6 +18,10 @@ type bind struct {
 	rndc        map[string]bool // keys of the control channel
 
 	query, cache, recursion *bindACL // as written
+
+	views []*stmt          // to be taken
+	view  *stmt            // that is read
+	seen  map[string]*view // those before it
 }
 
 func readBIND(c *converter, path string) error {
@@ -40,9 +44,19 @@ func readBIND(c *converter, path string) error {
 	} else if s != nil {
 		b.dir = filepath.Join(filepath.Dir(path), s.arg(1))
 	}
-	if b.out.recurse = true; find(b.options, "recursion") != nil {
-		b.out.recurse = yes(find(b.options, "recursion").arg(1))
+	if b.together() {
+		return b.readViews(zones)
 	}
+	for _, v := range b.views {
+		b.note(v, Taken, "")
+		inner, err := b.inView(v)
+		if err != nil {
+			return err
+		}
+		b.options = append(b.options, v.block...)
+		zones = append(zones, inner...)
+	}
+	b.out.recurse = b.recurses()
 	b.readOptions()
 	b.settleACLs()
 	for _, s := range zones {
@@ -54,30 +68,21 @@ func readBIND(c *converter, path string) error {
 // top reads what stands outside of blocks, and returns the zones.
 func (b *bind) top(top []*stmt) ([]*stmt, error) {
 	var zones []*stmt
-	views := 0
 	for _, s := range top {
-		if s.name() == "view" {
-			views++
-		}
-	}
-	for _, s := range top {
-		switch s.name() {
+		switch class := s.arg(2); s.name() {
 		case "options":
 			b.options = append(s.block, b.options...)
 		case "zone":
 			zones = append(zones, s)
 		case "view":
-			if views > 1 && b.converter.options.View != s.arg(1) {
-				b.note(s, ToCome, "several views are not taken over at once: --view "+Printable(s.arg(1))+" takes this one; docs/VIEWS.md says how they stand together")
-				continue
+			switch one := b.converter.options.View; {
+			case class != "" && !strings.EqualFold(class, "in"):
+				b.note(s, NotTaken, "only class IN is served")
+			case one != "" && one != s.arg(1):
+				b.note(s, NotTaken, "another view was asked for")
+			default:
+				b.views = append(b.views, s)
 			}
-			b.note(s, Taken, "")
-			more, err := b.top(s.block)
-			if err != nil {
-				return nil, err
-			}
-			b.options = append(b.options, s.block...)
-			zones = append(zones, more...)
 		default:
 			if err := b.statement(s); err != nil {
 				return nil, err
@@ -116,11 +121,7 @@ func (b *bind) statement(s *stmt) error {
 		}
 	case "key-store":
 		b.note(s, NotTaken, "keys are files here")
-	case "match-clients", "match-destinations", "match-recursive-only": // see readOptions
 	default:
-		if s.block == nil && len(s.words) > 1 {
-			return nil // an option of a view
-		}
 		b.note(s, NotTaken, "port53 has nothing like it")
 	}
 	return nil
@@ -147,6 +148,8 @@ func (b *bind) server(s *stmt) {
 			}
 			b.serverKeys[addr] = name
 			b.note(e, Taken, "")
+		case b.view != nil && e.name() != "keys":
+			b.note(e, NotTaken, "it is said of the whole server here, not of a view")
 		case e.name() == "bogus" && yes(e.arg(1)):
 			if nets, ok := parseNet(s.arg(1)); ok {
 				b.doNotQuery(nets)

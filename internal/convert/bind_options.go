@@ -111,6 +111,9 @@ func (b *bind) readOptions() {
 	settings := bindSettings()
 	v4, v6 := true, true
 	for _, s := range b.options {
+		if b.skips(s) {
+			continue
+		}
 		if row, ok := settings[s.name()]; ok && find(b.options, s.name()) == s {
 			if value, ok := row.read(s.arg(1)); ok {
 				b.take(s, row.path, value)
@@ -120,18 +123,24 @@ func (b *bind) readOptions() {
 			continue
 		}
 		switch s.name() {
-		case "zone", "view", "acl", "masters", "primaries", "key", "server": // said elsewhere
+		case "zone", "view", "acl", "masters", "primaries", "key", "server", "trust-anchors", "managed-keys", "trusted-keys": // said elsewhere
 		case "directory", "allow-transfer", "also-notify", "allow-update", "recursion", "forwarders", "forward", "serial-update-method":
 			b.note(s, Taken, "")
 		case "notify":
 			b.notifies(s)
 		case "match-clients":
+			if b.view != nil {
+				continue // see waysInto
+			}
 			acl := b.clients(s)
 			b.out.deny = b.out.deny.union(allAddresses().minus(acl.nets))
 			b.note(s, Taken, "")
 		case "send-cookie": // to any server
 			b.bears(s, "any", "cookies")
 		case "match-destinations", "match-recursive-only":
+			if b.view != nil {
+				continue
+			}
 			b.note(s, NotTaken, "clients are told by their addresses alone")
 		case "listen-on", "listen-on-v6":
 			v4, v6 = v4 && s.name() == "listen-on-v6", v6 && s.name() == "listen-on"
@@ -186,10 +195,10 @@ func (b *bind) readOptions() {
 			b.other(s, bindOwn)
 		}
 	}
-	if v4 {
+	if v4 && b.view == nil {
 		b.listen("0.0.0.0", "")
 	}
-	if v6 {
+	if v6 && b.view == nil {
 		b.listen("::", "")
 	}
 	b.forwarders(b.options, ".", find(b.options, "forwarders"))

@@ -302,8 +302,8 @@ func TestRepeatedLines(t *testing.T) {
 	}
 }
 
-// TestViews takes the view that is asked for, and tells of the others.
-func TestViews(t *testing.T) {
+// TestView takes the view that is asked for, and tells of the others.
+func TestView(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "named.conf")
 	text := `options { recursion yes; };
 view "in" { match-clients { 10.0.0.0/8; }; allow-recursion { any; }; zone "a.test" { type primary; file "/in/a"; }; };
@@ -312,19 +312,209 @@ view "out" { match-clients { any; }; recursion no; zone "a.test" { type primary;
 		t.Fatal(err)
 	}
 	for view, want := range map[string][]string{
-		"in":  {"/in/a", `allow: ["10.0.0.0/8"]`, "internal-resolver", "!/out/a"},
-		"out": {"/out/a", "role: authoritative", "!/in/a", "!policy"},
-		"":    {"!/in/a", "!/out/a"},
+		"in":  {"/in/a", `allow: ["10.0.0.0/8"]`, "internal-resolver", "!/out/a", "!views"},
+		"out": {"/out/a", "role: authoritative", "!/in/a", "!policy", "!views"},
 	} {
 		r, err := convert.File(convert.Options{Path: file, View: view})
 		if err != nil {
 			t.Fatal(err)
 		}
 		expect(t, "view "+view, body(r), want...)
-		if r.Complete() {
-			t.Errorf("view %s: the others are not told", view)
+		if r.Complete() || strings.Contains(string(r.YAML), "port53 has nothing like it") {
+			t.Errorf("view %s: the others are not told, or its options: %s", view, r.YAML)
 		}
 	}
+}
+
+// TestViews takes all views of a file.
+func TestViews(t *testing.T) {
+	keys := `key k { algorithm hmac-sha256; secret "` + secret + `"; }; key l { algorithm hmac-sha256; secret "` + secret + `"; };
+options { recursion no; listen-on { any; }; listen-on-v6 { none; }; };
+`
+	zone := func(name, file string) string {
+		return ` zone "` + name + `" { type primary; file "` + file + `"; };`
+	}
+	for _, test := range []struct {
+		what, text  string
+		want, notes []string
+	}{
+		{
+			"inside and outside",
+			`view in { match-clients { 10.0.0.0/8; }; allow-recursion { any; }; forwarders { 192.0.2.1; }; forward only;` + zone("a.test", "/in") + `};
+view out { match-clients { any; }; recursion no;` + zone("a.test", "/out") + `};`,
+			[]string{
+				"role: internal-resolver", "match: {clients: [\"10.0.0.0/8\"]}\n    resolver:\n      allow: [\"10.0.0.0/8\"]\n      forward:\n        - {zone: \".\", to: [\"192.0.2.1\"]}\n",
+				"match: {}\n    policy:\n      allow: [\"0.0.0.0/0\", \"::/0\"]\n    resolver:\n      recursion: false\n",
+				"file: \"/in\"\n    views: [\"in\"]", "file: \"/out\"\n    views: [\"out\"]", "enabled: true", `exempt: ["10.0.0.0/8"]`, "!deny",
+			},
+			[]string{"!not taken", "!to come"},
+		},
+		{
+			"whoever is in none", keys + `view a { match-clients { 10.0.0.0/8; };` + zone("a.test", "/a") + `}; view b { match-clients { 192.168.0.0/16; };` + zone("a.test", "/a") + `};`,
+			[]string{`views: ["a", "b"]`, "\npolicy:\n  deny: [\"0.0.0.0/0\", \"::/0\"]", "match: {clients: [\"10.0.0.0/8\"]}\n    policy:\n      deny: []\n"},
+			[]string{"!not taken"},
+		},
+		{
+			"keys from everywhere", keys + `view a { match-clients { key k; 10.0.0.0/8; };` + zone("a.test", "/a") + `}; view b { match-clients { !key k; any; };` + zone("a.test", "/b") + `};`,
+			[]string{`match: {clients: ["10.0.0.0/8", {key: "k"}]}`, `match: {except: [{key: "k"}]}`, `{name: "k", algorithm`, `!"l"`},
+			[]string{"!not taken"},
+		},
+		{
+			"keys alone", keys + `view a { match-clients { key k; key l; };` + zone("a.test", "/a") + `}; view b {` + zone("a.test", "/b") + `};`,
+			[]string{`match: {key: ["k", "l"]}`, "match: {}"},
+			[]string{"!not taken"},
+		},
+		{
+			"a key from some networks", keys + `acl near { !10.0.0.1; 10.0.0.0/30; };
+view a { match-clients { 192.168.0.0/16; !{ !near; any; }; key k; };` + zone("a.test", "/a") + `};`,
+			[]string{`name: "a"` + "\n" + `    match: {clients: ["192.168.0.0/16"]}`, `name: "a-2"` + "\n" + `    match: {clients: ["10.0.0.0", "10.0.0.2/31", "192.168.0.0/16"], key: ["k"]}`, `views: ["a", "a-2"]`},
+			[]string{"changed: view a: it is called a and a-2 here", "!not taken"},
+		},
+		{
+			"one view by an address", keys + `view a { match-clients { 10.0.0.0/8; }; match-destinations { 192.168.7.5; 127.0.0.1; 198.51.100.1; };` + zone("a.test", "/a") + `};`,
+			[]string{`match: {clients: ["10.0.0.0/8"], listen: ["127.0.0.1", "192.168.7.5", "198.51.100.1"]}`},
+			[]string{"!not taken"},
+		},
+		{
+			"shared zones", keys + `view common { match-clients { none; }; allow-query { 10.0.0.0/8; 192.0.2.0/24; };` + zone("s.test", "/s") + zone("alone.test", "/l") + `};
+view a { match-clients { 10.0.0.0/8; }; zone "s.test" { in-view common; }; };
+view b { match-clients { any; }; zone "s.test" { in-view "common"; }; zone "none.test" { in-view a; };` + zone("b.test", "/b") + `};`,
+			[]string{"file: \"/s\"\n    views: [\"a\", \"b\"]\n    allow_query: [\"10.0.0.0/8\", \"192.0.2.0/24\"]", "!alone", "!common", "!none.test\"\n"},
+			[]string{"changed: view common: no client is in it", "not taken: zone none.test: view a has no such zone"},
+		},
+		{
+			"who is not known to be in it",
+			keys + `view a { match-clients { 10.0.0.0/8; geoip country DE; };` + zone("a.test", "/a") + `}; view b { match-clients { any; };` + zone("a.test", "/b") + `};`,
+			[]string{"name: \"b\"\n    match: {}\n    policy:\n      allow: [\"10.0.0.0/8\"]\n"},
+			[]string{"not taken: geoip country DE: only networks, addresses, ACLs and keys are known: whoever"},
+		},
+		{
+			"names of views, and classes",
+			keys + `view Default { match-clients { 10.0.0.0/8; };` + zone("a.test", "/a") + `}; view "The Guests!" { match-clients { 10.0.0.0/7; };` + zone("a.test", "/b") + `};
+view bind CH { zone "bind" CH { type primary; file "/c"; }; }; view all {` + zone("a.test", "/c") + `}; view late {` + zone("a.test", "/d") + `};`,
+			[]string{`name: "view"`, `name: "the-guests"`, `name: "all"`, "!late", "!/d"},
+			[]string{"changed: view Default: it is called view here", "not taken: view bind CH", "changed: view late: nobody comes to it"},
+		},
+		{
+			"options of views", keys + `zone "lost.test" { type primary; file "/x"; }; options { dnssec-validation yes; validate-except { "x.test"; }; };
+view a { match-clients { 10.0.0.0/8; }; recursion yes; allow-recursion { 10.1.0.0/16; }; allow-query { 10.0.0.0/9; }; dnssec-validation no; max-cache-size 10M;
+ validate-except { "b.test"; }; zone "f.test" { type forward; forward only; forwarders { 192.0.2.3; }; };` + zone("a.test", "/a") + `};
+view b { match-clients { 192.168.0.0/16; }; recursion yes; zone "f.test" { type forward; forward only; forwarders { 192.0.2.4; }; }; };`,
+			[]string{
+				"    policy:\n      allow: [\"10.0.0.0/9\"]", "      allow: [\"10.1.0.0/16\"]", "      validation: false", "      negative_trust_anchors:\n        - {name: \"b.test\"}",
+				"\n  negative_trust_anchors:\n    - {name: \"x.test\"}", `      allow: ["192.168.7.0/24"]`, `        - {zone: "f.test", to: ["192.0.2.3"]}`, `        - {zone: "f.test", to: ["192.0.2.4"]}`, "!lost", "!10240KiB",
+			},
+			[]string{"not taken: zone lost.test: it is in no view", "not taken: max-cache-size 10M: it is said of the whole server"},
+		},
+		{
+			"nobody's view takes nothing away", keys + `view bad { match-clients { 10.6.6.0/24; }; }; view b { recursion yes; allow-recursion { 10.0.0.0/8; };` + zone("a.test", "/a") + `};`,
+			[]string{"clients: [\"10.6.6.0/24\"]}\n    policy:\n      deny: [\"0.0.0.0/0\", \"::/0\"]\n    resolver:\n      recursion: false\n"},
+			[]string{"!not taken"},
+		},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			r, notes := imported(t, "bind", test.text)
+			expect(t, "configuration", body(r), test.want...)
+			expect(t, "notes", notes, test.notes...)
+		})
+	}
+}
+
+// TestWaysIntoViews builds lists of networks, keys, exceptions and lists at random, and sees for every
+// address and signer whether the view is his, as BIND takes them.
+func TestWaysIntoViews(t *testing.T) {
+	r := rand.New(rand.NewPCG(53, 5))
+	names := []string{"", "k", "l", "m"}
+	for round := range 80 {
+		text, fits := randomMatch(r, 0)
+		all := ""
+		for _, k := range names[1:] {
+			all += "key " + k + " { algorithm hmac-sha256; secret \"" + secret + "\"; };\n"
+		}
+		all += "options { recursion no; };\nview a { match-clients { " + text + "}; zone \"a.test\" { type primary; file \"/a\"; }; };\nview b { zone \"a.test\" { type primary; file \"/b\"; }; };"
+		out, _ := imported(t, "bind", all)
+		c, err := config.Parse("x", out.YAML)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 256 {
+			addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+			for _, key := range names {
+				file := ""
+				for j := range c.Views {
+					if !matches(&c.Views[j].Match, addr, key) {
+						continue
+					}
+					for _, z := range c.Zones {
+						if slices.Contains(z.Views, c.Views[j].Name) {
+							file = z.File
+						}
+					}
+					break
+				}
+				want := "/b"
+				if fits(addr, key) > 0 {
+					want = "/a"
+				}
+				if file != want {
+					t.Fatalf("round %d: %v with key %q sees %s, in BIND %s: { %s}\n%s", round, addr, key, file, want, text, body(out))
+				}
+			}
+		}
+	}
+}
+
+// randomMatch returns a list and what it decides: above 0 it matches, below it does not and nothing behind
+// it counts.
+func randomMatch(r *rand.Rand, depth int) (text string, fits func(netip.Addr, string) int) {
+	var rules []func(netip.Addr, string) int
+	for range 1 + r.IntN(4) {
+		var one func(netip.Addr, string) int
+		not := r.IntN(3) == 0
+		if not {
+			text += "!"
+		}
+		switch n := r.IntN(4); {
+		case n == 0:
+			key := []string{"k", "l", "m"}[r.IntN(3)]
+			text += "key " + key + "; "
+			one = func(_ netip.Addr, k string) int { return map[bool]int{true: 1}[k == key] }
+		case n == 1 && depth < 2:
+			inner, in := randomMatch(r, depth+1)
+			text += "{ " + inner + "}; "
+			one = func(a netip.Addr, k string) int { return max(in(a, k), 0) }
+		default:
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(256))}), 24+r.IntN(9)).Masked()
+			if r.IntN(6) == 0 {
+				p = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			}
+			text += p.String() + "; "
+			one = func(a netip.Addr, _ string) int { return map[bool]int{true: 1}[p.Contains(a)] }
+		}
+		rules = append(rules, func(a netip.Addr, k string) int {
+			if not {
+				return -one(a, k)
+			}
+			return one(a, k)
+		})
+	}
+	return text, func(a netip.Addr, k string) int {
+		for _, rule := range rules {
+			if n := rule(a, k); n != 0 {
+				return n
+			}
+		}
+		return 0
+	}
+}
+
+// matches reports whether a client is a view's, where no networks are excepted.
+func matches(m *config.Match, addr netip.Addr, key string) bool {
+	has := func(keys [][]byte) bool {
+		return slices.ContainsFunc(keys, func(k []byte) bool { return key != "" && string(k[1:len(k)-1]) == key })
+	}
+	clients := len(m.Clients)+len(m.ClientKeys) == 0 || has(m.ClientKeys) || slices.ContainsFunc(m.Clients, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return clients && !has(m.ExceptKeys) && (len(m.Key) == 0 || has(m.Key))
 }
 
 // TestHostileText shows that nothing of a file reaches a terminal as it is, in no format and

@@ -44,6 +44,10 @@ func (b *bind) zone(s *stmt) {
 			z.file = filepath.Join(b.dir, z.file)
 		}
 	}
+	if of := find(s.block, "in-view"); of != nil && b.view != nil {
+		b.sharedZone(s, of)
+		return
+	}
 	kind := ""
 	if k := find(s.block, "type"); k != nil {
 		kind = k.arg(1)

@@ -84,7 +84,7 @@ func (r *Result) Complete() bool {
 type Options struct {
 	Path string
 	Kind string // one of [Kinds]; empty: as Detect finds
-	View string // of a named.conf with several views, the one to take
+	View string // of a named.conf with several views, the one to take; empty: all
 
 	// Addrs returns the addresses of this machine, which stand for words such as localnets.
 	// Nil: net.InterfaceAddrs.
@@ -175,6 +175,7 @@ type converter struct {
 	written map[string][]byte // files beside the result
 
 	exceptions []exception
+	read       []*view // where the original has several
 	out        model
 }
 

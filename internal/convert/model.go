@@ -30,7 +30,7 @@ type zone struct {
 	primaries, secondaries, notify []string
 	allowNotify                    netset
 	given
-	query                   netset // who may ask for it; nil: whoever may ask
+	seen
 	updates                 []grant
 	forwardUpdates, consume bool
 	signed
@@ -39,6 +39,14 @@ type zone struct {
 // A signed is how a zone is signed; empty: it is not.
 type signed struct {
 	policy, keysFrom string // the policy's name, and the directory of the keys
+}
+
+// A seen is who may ask for a zone.
+type seen struct {
+	query  netset   // nil: whoever may ask
+	views  []string // that have it; none: all
+	origin *zone    // of another view, whose zone it is
+	whole  netset   // the query of the origin, before a view was settled
 }
 
 // A given is who may have a zone whole.
@@ -65,16 +73,22 @@ type model struct {
 	forward, stub []route
 	policies      []string // of signing, as the configuration has them
 
+	asking
+
+	views    []shown
+	local    local
+	settings []setting // in order
+	remarks  []string  // of the result's head
+}
+
+// An asking is who may ask for what.
+type asking struct {
 	// query are those who may ask for zones that do not say otherwise; nil: everyone, or of a
 	// resolver's whoever may use recursion. recursion are its clients; nil: this machine's own
 	// networks. deny are those who get nothing at all.
 	query, recursion, deny netset
 	clientsFrom            *stmt // that says who may use recursion
 	inside                 bool  // the zones are for those who may use recursion
-
-	local    local
-	settings []setting // in order
-	remarks  []string  // of the result's head
 }
 
 // A local is what stands beside the zones of a server that resolves: names with addresses, files of
@@ -319,15 +333,11 @@ func (c *converter) addRoute(list *[]route, r route) {
 // needs are too, and who may ask follows from who may ask for what.
 func (c *converter) settle() {
 	m := &c.out
-	if !m.recurse {
-		for _, r := range slices.Concat(m.forward, m.stub) {
-			c.note(r.from, NotTaken, "the server resolves nothing for others")
-		}
-		m.forward, m.stub = nil, nil
+	if len(c.read) > 0 {
+		c.settleViews()
+	} else {
+		c.settleClients()
 	}
-	m.forward = c.settleRoutes(m.forward, true)
-	m.stub = c.settleRoutes(m.stub, false)
-	c.settleClients()
 	for _, z := range m.zones {
 		if z.tsig == "" && len(z.transferKeys) == 0 {
 			z.transfer, z.alone = z.transfer.union(z.alone), nil // insecure says that nobody signs
@@ -395,9 +405,23 @@ func (c *converter) mine(server string) bool {
 	})
 }
 
+// settleAllRoutes leaves out what is not asked of others.
+func (c *converter) settleAllRoutes() {
+	m := &c.out
+	if !m.recurse {
+		for _, r := range slices.Concat(m.forward, m.stub) {
+			c.note(r.from, NotTaken, "the server resolves nothing for others")
+		}
+		m.forward, m.stub = nil, nil
+	}
+	m.forward = c.settleRoutes(m.forward, true)
+	m.stub = c.settleRoutes(m.stub, false)
+}
+
 // settleClients works out policy.allow, policy.deny and resolver.allow, and which zones are
 // for fewer than that.
 func (c *converter) settleClients() {
+	c.settleAllRoutes()
 	m := &c.out
 	if m.recurse && m.recursion == nil && len(m.deny.and(privateAddresses())) > 0 {
 		addrs, nets, _ := c.ownAddresses()
@@ -419,11 +443,7 @@ func (c *converter) settleClients() {
 			m.forward, m.stub = nil, nil
 		}
 	}
-	if m.recursion == nil {
-		clients = privateAddresses()
-	} else {
-		clients = m.recursion
-	}
+	clients = m.resolved()
 	whole := allAddresses().minus(m.deny)
 	base := m.query
 	if base == nil {
@@ -474,6 +494,14 @@ func (c *converter) settleClients() {
 	}
 }
 
+// resolved returns who may use recursion, or might.
+func (m *model) resolved() netset {
+	if m.recursion == nil {
+		return privateAddresses()
+	}
+	return m.recursion
+}
+
 // writeAllow writes who may ask, as those who may or as everyone but some.
 func (c *converter) writeAllow(ask, whole netset) {
 	but := allAddresses().minus(ask)
@@ -493,7 +521,7 @@ func (c *converter) writeAllow(ask, whole netset) {
 // known returns the clients of recursion without strangers: where there are networks that no
 // single owner has, those that are private remain.
 func (c *converter) known(clients netset) netset {
-	trial := model{recurse: true, recursion: clients}
+	trial := model{recurse: true, asking: asking{recursion: clients}}
 	if _, err := config.Parse("", trial.yaml()); err == nil || len(clients) == 0 {
 		return clients
 	}
@@ -559,15 +587,24 @@ func (m *model) yaml() []byte {
 	for _, p := range m.policies {
 		fmt.Fprintf(&b, "  - %s\n", p)
 	}
+	m.writeViews(&b)
 	if len(m.zones) > 0 {
 		b.WriteString("zones:\n")
 	}
 	for _, z := range m.zones {
 		z.write(&b)
 	}
-	settings := slices.Clone(m.settings)
 	if m.recurse {
 		m.writeLocal(&b)
+	}
+	writeSettings(&b, m.allSettings(), "")
+	return []byte(b.String())
+}
+
+// allSettings returns the settings in order, with those of the resolver if there is one.
+func (m *model) allSettings() []setting {
+	settings := slices.Clone(m.settings)
+	if m.recurse {
 		if m.recursion != nil {
 			settings = append(settings, setting{"resolver.allow", list(m.recursion.text())})
 		}
@@ -580,8 +617,7 @@ func (m *model) yaml() []byte {
 		settings = slices.DeleteFunc(settings, func(s setting) bool { return strings.HasPrefix(s.path, "resolver.") })
 	}
 	slices.SortStableFunc(settings, func(a, b setting) int { return strings.Compare(a.path, b.path) })
-	writeSettings(&b, settings, "")
-	return []byte(b.String())
+	return settings
 }
 
 // writeLocal writes the names that stand beside the zones.
@@ -621,6 +657,7 @@ func (z *zone) write(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, "    file: %s\n", quote(z.file))
 	}
+	lines("views", z.views)
 	lines("allow_query", z.query.text())
 	lines("secondaries", z.secondaries)
 	if text := z.transfers(); text != "" {
