@@ -19,9 +19,10 @@ type bind struct {
 
 	query, cache, recursion *bindACL // as written
 
-	views []*stmt          // to be taken
-	view  *stmt            // that is read
-	seen  map[string]*view // those before it
+	views    []*stmt          // to be taken
+	view     *stmt            // that is read
+	seen     map[string]*view // those before it
+	shadowed []string         // keys for all whose names are those of others in the view
 }
 
 func readBIND(c *converter, path string) error {
@@ -105,6 +106,10 @@ func (b *bind) statement(s *stmt) error {
 		algorithm, secret := find(s.block, "algorithm"), find(s.block, "secret")
 		if algorithm == nil || secret == nil {
 			return s.words[0].fail("a key without algorithm or secret")
+		}
+		if k := b.keys[domain(s.arg(1))]; k != nil && b.sameKey(s, k) {
+			b.note(s, Taken, "")
+			return nil
 		}
 		b.key(s, s.arg(1), algorithm.arg(1), secret.arg(1))
 	case "server":

@@ -184,6 +184,8 @@ func (b *bind) readOptions() {
 			b.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
 		case "catalog-zones":
 			b.note(s, NotTaken, "write catalog: consume and members at the catalog's zone")
+		case "attach-cache":
+			b.note(s, Changed, "views that are resolved for alike share the cache, and others do not")
 		case "validate-except":
 			for _, e := range s.block {
 				b.insecure(e, e.arg(0))
@@ -245,15 +247,24 @@ func (b *bind) rrsetOrder(s *stmt) {
 		case some:
 			b.note(e, NotTaken, "rrset_order is said of the server, and of zones")
 		case order == "none", order == "fixed":
-			b.out.order("fixed")
+			b.order("fixed")
 			b.note(e, Taken, "")
 		case order == "cyclic", order == "random":
-			b.out.order(order)
+			b.order(order)
 			b.note(e, Changed, "sets of NS, MX and others with names in them keep their order")
 		default:
 			b.note(e, NotTaken, "the orders are fixed, cyclic and random")
 		}
 	}
+}
+
+// order has the records of sets sent in an order, in a view in the place of the server's.
+func (b *bind) order(o string) {
+	if b.view != nil {
+		b.out.set("rrset_order", o)
+		return
+	}
+	b.out.order(o)
 }
 
 func (b *bind) rateLimit(s *stmt) {

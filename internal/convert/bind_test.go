@@ -407,6 +407,22 @@ view b { match-clients { 192.168.0.0/16; }; recursion yes; zone "f.test" { type 
 			[]string{"not taken: zone lost.test: it is in no view", "not taken: max-cache-size 10M: it is said of the whole server"},
 		},
 		{
+			"order of records", keys + `options { rrset-order { order cyclic; }; }; view a { match-clients { 10.0.0.0/8; }; rrset-order { order none; };` + zone("a.test", "/a") + `}; view b {` + zone("a.test", "/b") + `};`,
+			[]string{"    match: {clients: [\"10.0.0.0/8\"]}\n    rrset_order: fixed\n", "    match: {}\nzones", "\nrrset_order: cyclic\n"},
+			[]string{"!not taken"},
+		},
+		{
+			"keys of one name", keys + `view a { match-clients { 10.0.0.0/8; }; key k { algorithm hmac-sha256; secret "` + secret + `"; }; zone "a.test" { type primary; file "/a"; allow-transfer { key k; }; }; };
+view b { match-clients { key k; 192.168.0.0/16; }; key k { algorithm hmac-sha256; secret "b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC0xMjM0NTY="; }; zone "a.test" { type primary; file "/b"; allow-transfer { key k; }; }; };`,
+			[]string{"file: \"/a\"\n    views: [\"a\"]\n    allow_transfer: [{key: \"k\"}]", "file: \"/b\"\n    views: [\"b\"]\npolicy", `match: {clients: ["192.168.0.0/16"]}`},
+			[]string{"not taken: key k: it is there already", "not taken: allow-transfer: there is no key k", "not taken: match-clients: there is no key k"},
+		},
+		{
+			"more views than there can be", keys + manyViews(64, zone("a.test", "/a")) + "view last {" + zone("a.test", "/b") + "};",
+			[]string{`name: "v62"`, "!v63", "!last", "\npolicy:\n  deny: [\"0.0.0.0/0\", \"::/0\"]", "    policy:\n      deny: []\n"},
+			[]string{"not taken: view v63: there can be 63 views", "not taken: view last: there can be"},
+		},
+		{
 			"nobody's view takes nothing away", keys + `view bad { match-clients { 10.6.6.0/24; }; }; view b { recursion yes; allow-recursion { 10.0.0.0/8; };` + zone("a.test", "/a") + `};`,
 			[]string{"clients: [\"10.6.6.0/24\"]}\n    policy:\n      deny: [\"0.0.0.0/0\", \"::/0\"]\n    resolver:\n      recursion: false\n"},
 			[]string{"!not taken"},
@@ -414,6 +430,77 @@ view b { match-clients { 192.168.0.0/16; }; recursion yes; zone "f.test" { type 
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			r, notes := imported(t, "bind", test.text)
+			expect(t, "configuration", body(r), test.want...)
+			expect(t, "notes", notes, test.notes...)
+		})
+	}
+}
+
+func manyViews(n int, zones string) (text string) {
+	for i := range n {
+		text += fmt.Sprintf("view v%d { match-clients { 10.%d.0.0/16; };%s};\n", i, i, zones)
+	}
+	return text
+}
+
+// TestUnboundViews takes views and tags of Unbound.
+func TestUnboundViews(t *testing.T) {
+	const head = "server:\n  interface: 127.0.0.1\n  define-tag: \"one two\"\n  access-control: 10.0.0.0/8 allow\n"
+	for _, test := range []struct {
+		what, text  string
+		want, notes []string
+	}{
+		{
+			"a view with names of its own", head + `  access-control-view: 10.1.0.0/16 guests
+  local-zone: home.lan. static
+  local-data: "nas.home.lan. A 192.0.2.1"
+  local-data: "one.lan. A 192.0.2.2"
+view:
+  name: guests
+  local-zone: home.lan. static
+  local-data: "box.home.lan. A 192.0.2.3"
+  local-data-ptr: "192.0.2.3 box.home.lan"
+`,
+			[]string{
+				"name: \"guests\"\n    match: {clients: [\"10.1.0.0/16\"]}", "file: \"zones/home.lan.zone\"\n    views: [\"default\"]", "file: \"zones/one.lan.zone\"\n    views: [\"default\"]",
+				"file: \"zones/home.lan@guests.zone\"\n    views: [\"guests\"]", "file: \"zones/3.2.0.192.in-addr.arpa@guests.zone\"\n    views: [\"guests\"]", "!names:",
+			},
+			[]string{"!not taken", "!to come"},
+		},
+		{
+			"tags alone leave names as they are", head + `  access-control-tag: 10.1.0.0/16 "one"
+  access-control-tag: 10.1.1.0/24 "two"
+  local-zone: tag.lan. static
+  local-zone-tag: tag.lan. "two three"
+  local-data: "tag.lan. A 192.0.2.1"
+  local-data: "one.lan. A 192.0.2.2"
+  local-zone: none.lan. static
+  local-zone-tag: none.lan. "three"
+`,
+			[]string{"name: \"two\"\n    match: {clients: [\"10.1.1.0/24\"]}", "file: \"zones/tag.lan@three-two.zone\"\n    views: [\"two\"]", "names:\n  \"one.lan\"", "!none.lan", `!"one"`},
+			[]string{"changed: local-zone none.lan. static: as a zone it has an SOA record and a name server; no client sees it", "!not taken"},
+		},
+		{
+			"tags that no client has", head + "  local-zone: tag.lan. static\n  local-zone-tag: tag.lan. two\n  local-data: \"tag.lan. A 192.0.2.1\"\n",
+			[]string{"!tag.lan", "!views"},
+			[]string{"changed: local-data tag.lan. A 192.0.2.1: no client sees it"},
+		},
+		{
+			"views of nobody, and none", head + `  access-control-view: 10.1.0.0/16 missing
+  access-control-view: 10.2.0.0/16 empty
+  access-control-tag-action: 10.0.0.0/8 one refuse
+view:
+  name: empty
+view:
+  name: lonely
+  local-data: "x.lan. A 192.0.2.1"
+`,
+			[]string{"!views:", "!x.lan", "!10.1.0.0/16"},
+			[]string{"there is no view missing", "changed: view: no client is in it", "not taken: access-control-tag-action"},
+		},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			r, notes := imported(t, "unbound", test.text)
 			expect(t, "configuration", body(r), test.want...)
 			expect(t, "notes", notes, test.notes...)
 		})

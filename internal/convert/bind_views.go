@@ -50,6 +50,13 @@ func (b *bind) readView(s *stmt, read map[string]*view) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A key of the view that another one has the name of is not that one.
+	whole := b.keys
+	b.keys = maps.Clone(whole)
+	for _, k := range one.shadowed {
+		delete(b.keys, k)
+	}
+	defer func() { b.keys = whole }()
 	public := one.waysInto(v)
 	b.within(v, func() {
 		one.readOptions()
@@ -71,12 +78,22 @@ func (b *bind) inView(s *stmt) (zones []*stmt, err error) {
 		case "zone":
 			zones = append(zones, e)
 		case "key", "server", "trust-anchors", "managed-keys", "trusted-keys":
+			before := len(b.out.keys)
 			if err := b.statement(e); err != nil {
 				return nil, err
+			}
+			if name := domain(e.arg(1)); e.name() == "key" && len(b.out.keys) == before && !b.sameKey(e, b.keys[name]) {
+				b.shadowed = append(b.shadowed, name)
 			}
 		}
 	}
 	return zones, nil
+}
+
+// sameKey reports whether a statement makes a key that is there.
+func (b *bind) sameKey(s *stmt, k *key) bool {
+	secret, algorithm := find(s.block, "secret"), find(s.block, "algorithm")
+	return k != nil && secret.arg(1) == k.secret && strings.EqualFold(strings.TrimSuffix(algorithm.arg(1), "."), k.algorithm)
 }
 
 // recurses reports whether names are resolved.
@@ -110,7 +127,11 @@ func (b *bind) skips(s *stmt) bool {
 func (b *bind) waysInto(v *view) (public netset) {
 	block := v.from.block
 	listen, seen := b.destinations(find(block, "match-destinations"))
-	if r := find(block, "match-recursive-only"); r != nil && yes(r.arg(1)) {
+	switch r := find(block, "match-recursive-only"); {
+	case r == nil:
+	case !yes(r.arg(1)):
+		b.note(r, Taken, "")
+	default:
 		b.note(r, Changed, "all questions of its clients are the view's, not those alone that ask for recursion")
 	}
 	clients := find(block, "match-clients")

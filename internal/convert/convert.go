@@ -175,6 +175,7 @@ type converter struct {
 	written map[string][]byte // files beside the result
 
 	exceptions []exception
+	group      *group  // who sees the names that are written
 	read       []*view // where the original has several
 	out        model
 }

@@ -64,7 +64,7 @@ const maxInline = 200
 // writeSingle takes the names with addresses that are in no domain which is known as a whole:
 // they are names of the configuration, where names are resolved, or in a file of hosts.
 func (c *converter) writeSingle() {
-	if !c.out.recurse {
+	if !c.out.recurse || c.group != nil && !c.group.singles {
 		return
 	}
 	at := map[string]int{}
@@ -248,6 +248,8 @@ func (c *converter) writeZone(apex string, names []localName) {
 	from := lineStmt(c.options.Path, 1, "zone", apex)
 	if len(names) > 0 {
 		from = names[0].from
+	} else if c.group != nil && c.group.from[apex] != nil {
+		from = c.group.from[apex]
 	}
 	if len(c.written) >= maxNames {
 		c.note(from, NotTaken, fmt.Sprintf("more than %d names without a zone", maxNames))
@@ -273,14 +275,27 @@ func (c *converter) writeZone(apex string, names []localName) {
 			seen[line] = true
 		}
 	}
-	if file := c.zonePath(from, apex); file != "" && c.addZone(from, &zone{name: apex, file: file}) {
+	z := &zone{name: apex}
+	if c.group != nil {
+		var ok bool
+		if z.views, ok = c.group.views(apex); !ok {
+			c.note(from, Changed, "no client sees it")
+			return
+		}
+	}
+	if z.file = c.zonePath(from, apex); z.file != "" && c.addZone(from, z) {
+		file := z.file
 		c.write(file, b.String())
 	}
 }
 
 // zonePath returns the path of a zone's file beside the result, "" if another zone has it.
 func (c *converter) zonePath(from *stmt, apex string) string {
-	file := "zones/" + strings.TrimLeft(unsafeInFile.ReplaceAllString(apex, "_"), ".") + ".zone"
+	label := ""
+	if c.group != nil && c.group.label != "" {
+		label = "@" + unsafeInFile.ReplaceAllString(c.group.label, "_")
+	}
+	file := "zones/" + strings.TrimLeft(unsafeInFile.ReplaceAllString(apex, "_"), ".") + label + ".zone"
 	if len(file) > 200 {
 		file = fmt.Sprintf("zones/%d.zone", len(c.written))
 	}

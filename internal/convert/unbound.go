@@ -13,9 +13,10 @@ type unbound struct {
 	*converter
 	port    string
 	access  []accessRule
-	zones   map[string]string // local-zone: their types
-	from    map[string]*stmt
-	records []*stmt // local-data
+	*locals // that are for all
+	nodes   []*node
+	views   map[string]*locals
+	all     []*class
 }
 
 // An accessRule is a line of access-control: the longest network that holds a client counts.
@@ -34,7 +35,7 @@ func readUnbound(c *converter, path string) error {
 	if err != nil {
 		return err
 	}
-	u := &unbound{converter: c, zones: map[string]string{}, from: map[string]*stmt{}}
+	u := &unbound{converter: c, locals: newLocals(nil), views: map[string]*locals{}}
 	c.out.recurse = true
 	for _, s := range top {
 		if p := find(s.block, "port"); s.name() == "server" && p != nil {
@@ -54,7 +55,7 @@ func readUnbound(c *converter, path string) error {
 		case "rpz":
 			c.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
 		case "view":
-			c.note(s, ToCome, "views are not taken over: write it as docs/VIEWS.md says")
+			u.view(s)
 		case "remote-control":
 			c.note(s, Changed, "port53 has its own: control")
 		default:
@@ -64,7 +65,11 @@ func readUnbound(c *converter, path string) error {
 		}
 	}
 	u.clients()
-	u.localData()
+	if u.all = u.classes(); len(u.all)+len(u.tags) > 0 {
+		u.localViews()
+	} else {
+		u.localData(u.locals)
+	}
 	if len(c.out.listen) == 0 {
 		c.listen("127.0.0.1", u.port)
 		c.listen("::1", u.port)
@@ -75,7 +80,11 @@ func readUnbound(c *converter, path string) error {
 // clients works out who may ask and who may use recursion.
 func (u *unbound) clients() {
 	loop := setOf(netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
-	rules := append([]accessRule{{allAddresses(), 0, "refuse"}, {loop, 8, "allow"}}, u.access...)
+	rules := []accessRule{{allAddresses(), 0, "refuse"}, {loop, 8, "allow"}}
+	for _, n := range u.nodes {
+		rules = append(rules, accessRule{setOf(n.net), n.net.Bits(), "allow"}) // as long as nothing else is said
+	}
+	rules = append(rules, u.access...)
 	slices.SortStableFunc(rules, func(a, b accessRule) int { return cmp.Compare(a.bits, b.bits) })
 	var recursion, local netset
 	for _, r := range rules {
@@ -182,31 +191,36 @@ func (u *unbound) option(s *stmt) {
 			return
 		}
 		p := nets.prefixes()[0]
+		u.node(s)
 		u.access = append(u.access, accessRule{nets, p.Bits(), s.arg(2)})
 		if u.note(s, Taken, ""); s.arg(2) == "deny" || s.arg(2) == "deny_non_local" {
 			u.note(s, Changed, "they get REFUSED instead of nothing")
 		}
-	case "access-control-tag", "access-control-tag-action", "access-control-tag-data", "access-control-view", "define-tag", "local-zone-tag", "local-zone-override", "interface-view", "interface-tag", "interface-action":
-		u.note(s, ToCome, "tags and views are not taken over: write them as docs/VIEWS.md says")
+	case "access-control-view":
+		if n := u.node(s); n != nil {
+			n.view = s.arg(2)
+			u.note(s, Taken, "")
+		}
+	case "access-control-tag":
+		if n := u.node(s); n != nil {
+			n.tags = tagged(s)
+			u.note(s, Taken, "")
+		}
+	case "define-tag":
+		u.note(s, Taken, "")
+	case "local-zone-tag":
+		u.tags[domain(s.arg(1))] = tagged(s)
+		u.note(s, Taken, "")
+	case "access-control-tag-action", "access-control-tag-data", "local-zone-override", "interface-view", "interface-tag", "interface-tag-action", "interface-tag-data", "interface-action":
+		u.note(s, NotTaken, "nothing stands for it: write it as docs/VIEWS.md says")
 	case "private-address":
 		u.note(s, Changed, "resolver.rebinding takes all private addresses out of answers found by iteration")
 	case "private-domain":
 		u.takeList(s, "resolver.private_zones", domain(s.arg(1)))
 	case "domain-insecure":
 		u.insecure(s, s.arg(1))
-	case "local-zone":
-		name := domain(s.arg(1))
-		u.zones[name], u.from[name] = s.arg(2), s
-	case "local-data":
-		u.records = append(u.records, s)
-	case "local-data-ptr":
-		fields := append(strings.Fields(s.arg(1)), "")
-		if a, err := netip.ParseAddr(fields[0]); err == nil && len(fields) > 2 {
-			fields = fields[:len(fields)-1]
-			u.addRecord(localName{s, reverseName(a), "PTR", domain(fields[len(fields)-1]) + ".", unboundTTL, false, false})
-		} else {
-			u.note(s, NotTaken, "it is no address and a name")
-		}
+	case "local-zone", "local-data", "local-data-ptr":
+		u.reads(s)
 	case "caps-exempt", "caps-whitelist":
 		u.exceptZone(s, s.arg(1), "case")
 	case "outgoing-interface":
@@ -413,30 +427,54 @@ func (u *unbound) authZone(s *stmt) {
 // unboundTTL is the TTL of local data that says none.
 const unboundTTL = 3600
 
-// localData takes names that Unbound has without zone files.
-func (u *unbound) localData() {
-	used := map[string]bool{}
-	for _, s := range u.records {
-		f := strings.Fields(s.arg(1))
-		if len(f) == 0 {
-			continue
-		}
-		n := localName{from: s, name: domain(f[0]), ttl: unboundTTL, reverse: false}
-		for f = f[1:]; len(f) > 0; f = f[1:] {
-			if ttl, err := strconv.Atoi(f[0]); err == nil && ttl >= 0 {
-				n.ttl = ttl
-			} else if !strings.EqualFold(f[0], "IN") {
-				break
-			}
-		}
+// record reads local-data and local-data-ptr; without a name it is none.
+func (u *unbound) record(s *stmt) localName {
+	f := strings.Fields(s.arg(1))
+	if s.name() == "local-data-ptr" {
 		if len(f) < 2 {
+			return localName{}
+		}
+		a, err := netip.ParseAddr(f[0])
+		if err != nil {
+			return localName{}
+		}
+		return localName{s, reverseName(a), "PTR", domain(f[len(f)-1]) + ".", unboundTTL, false, false}
+	}
+	if len(f) == 0 {
+		return localName{}
+	}
+	n := localName{from: s, name: domain(f[0]), ttl: unboundTTL, reverse: false}
+	for f = f[1:]; len(f) > 0; f = f[1:] {
+		if ttl, err := strconv.Atoi(f[0]); err == nil && ttl >= 0 {
+			n.ttl = ttl
+		} else if !strings.EqualFold(f[0], "IN") {
+			break
+		}
+	}
+	if len(f) < 2 {
+		return localName{}
+	}
+	n.typ, n.data = strings.ToUpper(f[0]), strings.Join(f[1:], " ")
+	return n
+}
+
+// localData takes names that Unbound has without zone files.
+func (u *unbound) localData(l *locals) {
+	for _, s := range l.records {
+		n := u.record(s)
+		switch {
+		case n.name == "" && s.name() == "local-data":
 			u.note(s, NotTaken, "it is no record")
 			continue
+		case n.name == "":
+			u.note(s, NotTaken, "it is no address and a name")
+			continue
+		case s.name() == "local-data-ptr":
+			u.addRecord(n)
+			continue
 		}
-		n.typ, n.data = strings.ToUpper(f[0]), strings.Join(f[1:], " ")
-		zone := u.localZone(n.name)
-		used[zone] = true
-		switch u.zones[zone] {
+		zone := l.zoneOf(n.name)
+		switch l.zones[zone] {
 		case "redirect":
 			n.below = n.name == zone
 		case "typetransparent", "inform":
@@ -447,8 +485,8 @@ func (u *unbound) localData() {
 		}
 		u.addRecord(n)
 	}
-	for name, s := range u.from {
-		switch kind := u.zones[name]; kind {
+	for name, s := range l.stmts {
+		switch kind := l.zones[name]; kind {
 		case "static":
 			u.addDomain(name)
 			u.note(s, Changed, "as a zone it has an SOA record and a name server")
@@ -461,10 +499,10 @@ func (u *unbound) localData() {
 	slices.Sort(u.domains)
 }
 
-// localZone returns the local zone that a name is in, or "".
-func (u *unbound) localZone(name string) string {
+// zoneOf returns the local zone that a name is in, or "".
+func (l *locals) zoneOf(name string) string {
 	for n := name; ; {
-		if _, ok := u.zones[n]; ok {
+		if _, ok := l.zones[n]; ok {
 			return n
 		}
 		i := strings.IndexByte(n, '.')

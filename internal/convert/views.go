@@ -67,7 +67,7 @@ func (c *converter) viewName(name string) string {
 // in none gets nothing. Of whom it is not known whether he is in a view, he gets nothing from those
 // behind it: what one would have refused him, none of the others gives.
 func (c *converter) settleViews() {
-	denied, last := c.out.deny, (*view)(nil)
+	denied, last, ways := c.out.deny, (*view)(nil), 0
 	c.out.deny, c.out.recurse = nil, false
 	for _, v := range c.read {
 		switch {
@@ -79,6 +79,7 @@ func (c *converter) settleViews() {
 			v.out.deny = denied.union(allAddresses().minus(v.clients))
 			c.within(v, c.settleClients)
 		}
+		ways += len(v.ways)
 		denied = denied.union(v.unsure)
 		if slices.ContainsFunc(v.ways, func(w way) bool { return w.everybody() }) {
 			last = v
@@ -86,13 +87,14 @@ func (c *converter) settleViews() {
 		c.out.recurse = c.out.recurse || len(v.ways) > 0 && v.out.recurse
 	}
 	c.limitStrangers()
-	if last == nil {
+	closed := last == nil || ways > maxViews
+	if closed {
 		c.out.set("policy.deny", list(allAddresses().text()))
 	}
 	origins := map[*zone]*zone{}
 	for _, v := range c.read {
 		if len(v.ways) > 0 {
-			c.show(v, last == nil, origins)
+			c.show(v, closed, origins)
 		}
 	}
 }
@@ -129,8 +131,7 @@ func (c *converter) show(v *view, closed bool, origins map[*zone]*zone) {
 	var names []string
 	for _, w := range v.ways {
 		if len(c.out.views) == maxViews {
-			c.note(v.from, NotTaken, fmt.Sprintf("there can be %d views", maxViews))
-			c.out.set("policy.deny", list(allAddresses().text()))
+			c.note(v.from, NotTaken, fmt.Sprintf("there can be %d views: its clients get nothing", maxViews))
 			break
 		}
 		name := c.viewName(v.name)
