@@ -153,7 +153,7 @@ func (b *bind) server(s *stmt) {
 			}
 			b.serverKeys[addr] = name
 			b.note(e, Taken, "")
-		case b.view != nil && e.name() != "keys":
+		case b.view != nil && (e.name() == "bogus" && yes(e.arg(1)) || (e.name() == "send-cookie" || e.name() == "edns") && !yes(e.arg(1))):
 			b.note(e, NotTaken, "it is said of the whole server here, not of a view")
 		case e.name() == "bogus" && yes(e.arg(1)):
 			if nets, ok := parseNet(s.arg(1)); ok {

@@ -16,6 +16,8 @@ func FuzzFile(f *testing.F) {
 		for _, seed := range []string{
 			"", "{", "}", "[", "a", "a=b", "a:", "a: b\n c: [d, {e: f}]", "\"", "'", "/*", "zone:\n  name: x\n", "$ORIGIN x.\n@ SOA a b 1 2 3 4 5\n",
 			"options { recursion yes; allow-query { !{ !any; }; !key k; none; }; };\nzone \"a\" { type primary; file \"/z\"; };", "zone:\n  - domain: a.test\n    acl: [x, y]\n",
+			"key k { algorithm hmac-sha256; secret \"" + secret + "\"; };\nview a { match-clients { !{ key k; 10/8; }; localnets; x; }; match-destinations { 1.2.3.4; }; zone \"a\" { type primary; file \"/z\"; }; };\nview b { recursion no; zone \"a\" { in-view a; }; };\nview c { };",
+			"server:\n  access-control-view: 10.0.0.0/8 v\n  access-control-tag: 10.0.0.0/9 \"t\"\n  local-zone: a.b static\n  local-zone-tag: a.b t\nview:\n  name: v\n  view-first: yes\n  local-data: \"x.a.b A 1.2.3.4\"\n",
 			"server:\n  interface: 1.2.3.4@5\n  local-data: \"a. 5 IN A 1.2.3.4\"\n  access-control: ::/0 allow\n", "server=/a/b/1.2.3.4#5@6\naddress=/#/1\ncname=a,b\nhost-record=,,\nmx-host=\nsrv-host=a,\ntxt-record=",
 			". {\n forward . /etc/resolv.conf {\n except a\n}\nhosts {\n1.2.3.4 a\n}\n}", "launch=bind,\nlocal-address=1.2.3.4:5,::1\n", "forward-zones=a=1.2.3.4;[::1]:5,=,b\nallow-from=!1/8,0/0\nauth-zones==,a=b\n",
 			"[dns]\nhosts = [\"1.2.3.4 a\", \"\"]\nrevServers = [\"true,1.0.0.0/8,1.2.3.4,\"]\nx.\"y\" = {a = 1, b = [[]]}\n", "dns:\n  upstream_dns: ['[/a/]1.2.3.4', '[/', '']\nfiltering:\n  rewrites:\n  - domain: '*.'\n    answer: 1.2.3.4\n",
