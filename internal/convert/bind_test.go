@@ -418,6 +418,31 @@ view b { match-clients { key k; 192.168.0.0/16; }; key k { algorithm hmac-sha256
 			[]string{"not taken: key k: it is there already", "not taken: allow-transfer: there is no key k", "not taken: match-clients: there is no key k"},
 		},
 		{
+			"shared zones that views narrow", keys + `view a { match-clients { 10.0.0.0/8; }; zone "s.test" { type primary; file "/s"; allow-query { 10.1.0.0/16; 192.168.0.0/16; }; };` + zone("open.test", "/o") + `};
+view b { match-clients { 192.168.0.0/16; }; zone "s.test" { in-view a; }; }; view c { match-clients { 172.16.0.0/12; }; zone "s.test" { type primary; file "/s"; allow-query { 10.1.0.0/16; 192.168.0.0/16; 172.16.0.0/12; }; }; };
+view d { match-clients { 100.64.0.0/10; };` + zone("t.test", "/t") + `}; view e { match-clients { 100.0.0.0/10; }; zone "t.test" { in-view d; }; }; view f { match-clients { 101.0.0.0/8; };` + zone("t.test", "/t") + `};`,
+			[]string{
+				"file: \"/s\"\n    views: [\"a\", \"b\"]\n    allow_query: [\"10.1.0.0/16\", \"192.168.0.0/16\"]", "!views: [\"d\", \"e\", \"f\"]",
+				"file: \"/t\"\n    views: [\"f\"]",
+			},
+			[]string{"!not taken"},
+		},
+		{
+			"this machine's networks", `view a { match-clients { localnets; }; allow-recursion { any; };` + zone("a.test", "/a") + `};
+view b { allow-recursion { none; };` + zone("a.test", "/b") + `};`,
+			[]string{
+				`match: {clients: ["127.0.0.0/8", "192.168.7.0/24", "203.0.113.0/28", "::1", "fd00:7::/64"]}`,
+				`      allow: ["127.0.0.0/8", "192.168.7.0/24", "203.0.113.9", "::1", "fd00:7::/64"]`,
+			},
+			[]string{"changed: localnets", "!not taken"},
+		},
+		{
+			"keys for servers", keys + `view a { match-clients { 10.0.0.0/8; }; server 192.0.2.1 { keys k; bogus no; send-cookie yes; }; zone "s.test" { type secondary; primaries { 192.0.2.1; }; }; };
+view b { server 192.0.2.2 { bogus yes; }; zone "s.test" { type secondary; primaries { 192.0.2.1; }; }; };`,
+			[]string{"views: [\"a\"]\n    tsig: \"k\"", "views: [\"b\"]\n    insecure: true"},
+			[]string{"not taken: bogus yes: it is said of the whole server", "!not taken: bogus no"},
+		},
+		{
 			"more views than there can be", keys + manyViews(64, zone("a.test", "/a")) + "view last {" + zone("a.test", "/b") + "};",
 			[]string{`name: "v62"`, "!v63", "!last", "\npolicy:\n  deny: [\"0.0.0.0/0\", \"::/0\"]", "    policy:\n      deny: []\n"},
 			[]string{"not taken: view v63: there can be 63 views", "not taken: view last: there can be"},
@@ -468,6 +493,26 @@ view:
 			[]string{"!not taken", "!to come"},
 		},
 		{
+			"a view before what is for all", head + `  access-control-view: 10.1.0.0/16 First
+  access-control: 10.1.1.0/24 allow
+  local-zone: home.lan. static
+  local-zone: sub.open.lan. static
+  local-zone: sub.own.lan. static
+  local-data: "one.lan. A 192.0.2.2"
+view:
+  name: First
+  view-first: yes
+  local-zone: home.lan. static
+  local-zone: own.lan. static
+  local-zone: open.lan. transparent
+`,
+			[]string{
+				"name: \"first\"\n    match: {clients: [\"10.1.0.0/24\", \"10.1.2.0/23\", ", "home.lan.zone\"\n    views: [\"default\"]", "home.lan@first.zone\"\n    views: [\"first\"]",
+				"sub.own.lan.zone\"\n    views: [\"default\"]", "sub.open.lan.zone\"\n  - name", "one.lan.zone\"\n",
+			},
+			[]string{"changed: view: it is called first here", "!not taken"},
+		},
+		{
 			"tags alone leave names as they are", head + `  access-control-tag: 10.1.0.0/16 "one"
   access-control-tag: 10.1.1.0/24 "two"
   local-zone: tag.lan. static
@@ -495,7 +540,7 @@ view:
   name: lonely
   local-data: "x.lan. A 192.0.2.1"
 `,
-			[]string{"!views:", "!x.lan", "!10.1.0.0/16"},
+			[]string{"!views:", "!x.lan", `"10.2.0.0/15"`},
 			[]string{"there is no view missing", "changed: view: no client is in it", "not taken: access-control-tag-action"},
 		},
 	} {

@@ -61,8 +61,8 @@ func (b *bind) readView(s *stmt, read map[string]*view) (*view, error) {
 	b.within(v, func() {
 		one.readOptions()
 		one.settleACLs()
-		if v := v.clients.minus(public); b.out.recursion != nil {
-			b.out.recursion = b.out.recursion.and(v)
+		if b.out.recursion != nil {
+			b.out.recursion = append(netset{}, b.out.recursion.minus(public)...) // not nil: nobody
 		}
 		for _, z := range zones {
 			one.zone(z)
@@ -161,7 +161,7 @@ func (b *bind) waysInto(v *view) (public netset) {
 		i := slices.IndexFunc(others, func(w way) bool { return slices.Equal(anywhere(with), w.clients) })
 		switch {
 		case len(with) == 0:
-		case len(base) > 0 && anywhere(with) == nil && !slices.Contains(main.exceptedKeys, k):
+		case len(base) > 0 && anywhere(with) == nil:
 			main.clientKeys = append(main.clientKeys, k)
 		case i >= 0:
 			others[i].keys = append(others[i].keys, k)
