@@ -281,6 +281,34 @@ func TestStats(t *testing.T) {
 	}
 }
 
+// Networks in policy zones have eight parts at most, whatever zz stands for: others are wrong, and no more
+// than that.
+func TestPolicyZoneNetworks(t *testing.T) {
+	for _, c := range []struct {
+		trigger string
+		good    bool
+	}{
+		{"128.8.7.6.5.4.3.2.2001", true},
+		{"48.zz.db8.2001", true},
+		{"128.1.zz.db8.2001", true},
+		{"128.zz.8.7.6.5.4.3.2.2001", true},
+		{"128.9.8.7.6.5.4.3.2.2001", false},
+		{"128.zz.9.8.7.6.5.4.3.2.2001", false},
+		{"128.9.8.7.6.5.4.3.2.2001.zz", false},
+		{"128.9.8.7.zz.6.5.4.3.2.2001", false},
+		{"128.zz.c.b.a.9.8.7.6.5.4.3.2.2001", false},
+		{"48.zz.zz.db8.2001", false},
+		{"129.zz.db8.2001", false},
+		{"zz", false},
+	} {
+		b := filter.NewBuilder(seed, 0)
+		st, err := b.Read(strings.NewReader("@ SOA . . 1 2 3 4 5\n"+c.trigger+".rpz-ip CNAME .\n"), filter.ReadOptions{List: 1, Format: filter.RPZ})
+		if err != nil || (st.Rules == 1) != c.good || (st.Wrong == 1) == c.good {
+			t.Errorf("%s: %+v, %v", c.trigger, st, err)
+		}
+	}
+}
+
 // Lists of each format say what they mean.
 func TestFormats(t *testing.T) {
 	for _, c := range []struct {

@@ -161,9 +161,12 @@ func parseTrigger(name []byte) (netip.Prefix, error) {
 		}
 		return p, nil
 	}
+	if len(labels) > 9 { // eight of two octets, and zz, which may stand for none
+		return netip.Prefix{}, wrong
+	}
 	var a [16]byte
 	at, zz := 8, false
-	for i, l := range labels {
+	for _, l := range labels {
 		if l == "zz" {
 			if zz {
 				return netip.Prefix{}, wrong
@@ -177,7 +180,6 @@ func parseTrigger(name []byte) (netip.Prefix, error) {
 			return netip.Prefix{}, wrong
 		}
 		binary.BigEndian.PutUint16(a[2*at:], uint16(n))
-		_ = i
 	}
 	p := netip.PrefixFrom(netip.AddrFrom16(a), bits)
 	if at != 0 || bits > 128 || p.Masked() != p {
