@@ -161,8 +161,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		fail(w, status, why)
 		return
 	}
+	client, ok := s.client(v.Remote(), r.Header)
+	if !ok {
+		fail(w, http.StatusBadRequest, "Forwarded and X-Forwarded-For name different clients: have the proxy remove the one that it does not set")
+		return
+	}
 	sent := false
-	err := v.Ask(r.Context(), query, s.client(v.Remote(), r.Header), func(answer []byte) error {
+	err := v.Ask(r.Context(), query, client, func(answer []byte) error {
 		if sent {
 			return server.ErrTooLong // a response has one message
 		}
@@ -231,12 +236,25 @@ func fromBody(r *http.Request) (query []byte, status int, why string) {
 	return query, 0, ""
 }
 
-// client returns who asks: whoever has connected, or whom a proxy of ours names.
-func (s *Server) client(from netip.AddrPort, h http.Header) netip.AddrPort {
+// client returns who asks: whoever has connected, or whom a proxy of ours names. A proxy adds to one of
+// two headers, and may pass on what the client wrote into the other: nobody is believed if they differ.
+func (s *Server) client(from netip.AddrPort, h http.Header) (at netip.AddrPort, ok bool) {
 	if !s.proxy(from.Addr()) {
-		return from
+		return from, true
 	}
-	chain := forwarded(h)
+	standard, usual := forwarded(h), forwardedFor(h)
+	switch {
+	case standard == nil:
+		return s.behind(from, usual), true
+	case usual == nil:
+		return s.behind(from, standard), true
+	}
+	at = s.behind(from, standard)
+	return at, at == s.behind(from, usual)
+}
+
+// behind returns who has asked a proxy of ours, by the addresses that proxies have added.
+func (s *Server) behind(from netip.AddrPort, chain []string) netip.AddrPort {
 	for _, text := range slices.Backward(chain) {
 		a, ok := address(text)
 		if !ok {
@@ -254,8 +272,8 @@ func (s *Server) proxy(a netip.Addr) bool {
 	return slices.ContainsFunc(s.o.Proxies, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// forwarded returns the addresses that proxies have added, the last being the nearest: of
-// Forwarded (RFC 7239), or else of X-Forwarded-For.
+// forwarded returns the addresses that proxies have added to Forwarded (RFC 7239), the last being the
+// nearest; nil: it is not there.
 func forwarded(h http.Header) (chain []string) {
 	for _, line := range h["Forwarded"] {
 		for element := range strings.SplitSeq(line, ",") {
@@ -269,9 +287,11 @@ func forwarded(h http.Header) (chain []string) {
 			chain = append(chain, node)
 		}
 	}
-	if chain != nil {
-		return chain
-	}
+	return chain
+}
+
+// forwardedFor returns those of X-Forwarded-For.
+func forwardedFor(h http.Header) (chain []string) {
 	for _, line := range h["X-Forwarded-For"] {
 		for text := range strings.SplitSeq(line, ",") {
 			chain = append(chain, strings.TrimSpace(text))

@@ -277,12 +277,28 @@ func TestProxies(t *testing.T) {
 		{"rubbish", "127.0.0.0/8", []string{"X-Forwarded-For", "192.0.2.1, unknown"}, "127.0.0.1"},
 		{"nothing", "127.0.0.0/8", nil, "127.0.0.1"},
 		{"Forwarded", "127.0.0.0/8", []string{"Forwarded", `for="[2001:db8::1]:4711";proto=https, FOR=192.0.2.1`}, "192.0.2.1"},
-		{"Forwarded of IPv6", "127.0.0.0/8", []string{"Forwarded", `by=x; for="[2001:db8::1]:4711"`, "X-Forwarded-For", "192.0.2.1"}, "2001:db8::1"},
+		{"Forwarded of IPv6", "127.0.0.0/8", []string{"Forwarded", `by=x; for="[2001:db8::1]:4711"`}, "2001:db8::1"},
+		{"both", "127.0.0.0/8", []string{"Forwarded", `for="[2001:db8::1]:4711"`, "X-Forwarded-For", "198.51.100.1, 2001:db8::1"}, "2001:db8::1"},
 	} {
 		s := open(t, doh.Options{Proxies: []netip.Prefix{netip.MustParsePrefix(tt.proxies)}}, server.Limits{}, nil)
 		s.do(s.client(true), "GET", encode(question(1)), nil, tt.headers...)
 		if p := <-s.peers; p.Remote.Addr() != netip.MustParseAddr(tt.want) {
 			t.Errorf("%s: asked by %v, want %s", tt.name, p.Remote, tt.want)
+		}
+	}
+}
+
+// A proxy that adds to one header passes on what a client has written into the other: then nothing is
+// answered, in whoever's name.
+func TestProxiesDiffer(t *testing.T) {
+	s := open(t, doh.Options{Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, server.Limits{}, nil)
+	for _, headers := range [][]string{
+		{"Forwarded", "for=10.0.0.1", "X-Forwarded-For", "192.0.2.1"},
+		{"Forwarded", "for=unknown", "X-Forwarded-For", "192.0.2.1"},
+		{"Forwarded", "for=192.0.2.1", "X-Forwarded-For", ""},
+	} {
+		if res, body := s.do(s.client(true), "GET", encode(question(1)), nil, headers...); res.StatusCode != 400 || !strings.Contains(string(body), "X-Forwarded-For") {
+			t.Errorf("%q: %s, %q, want 400", headers, res.Status, body)
 		}
 	}
 }
