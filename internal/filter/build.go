@@ -25,8 +25,13 @@ type Builder struct {
 	split   wire.SplitName
 	rebuilt wire.SplitName // of entries that find a new place
 	joined  []byte
-	full    bool // no offset is left
+	full    bool   // no offset is left
+	crowded uint32 // the first line of a list that was left out for maxAlike
 }
+
+// maxAlike is how many rules with conditions a list may have for one name: they are looked through one by
+// one, by whoever asks for it, and with each that is added.
+const maxAlike = 256
 
 // NewBuilder returns a builder of a table whose names are hashed from seed, which has to be random,
 // so that nobody can choose names that collide. expect is about how many rules there will be; 0:
@@ -205,10 +210,11 @@ func (b *Builder) learn(name *wire.SplitName, of space) (h wire.Seed, suffix, co
 }
 
 // find returns one more than the offset of an entry that holds a name, or 0, and whether the table
-// has the very rule already.
+// has the very rule already, or more like it than a list may have.
 func (b *Builder) find(h wire.Seed, name []byte, r *rule) (same uint32, again bool) {
 	t := b.t
 	at, tag := t.place(h)
+	alike := 0
 	for {
 		g := &t.groups[at]
 		for i := range g.tags {
@@ -223,7 +229,16 @@ func (b *Builder) find(h wire.Seed, name []byte, r *rule) (same uint32, again bo
 			if e[0] != sameName {
 				same = g.at[i] + 1
 			}
-			if e[1] == r.flags() && r.extra == nil && rest[0] == r.list {
+			if rest[0] != r.list || e[1] != r.flags() {
+				continue
+			}
+			if r.extra == nil {
+				return same, true
+			}
+			if alike++; alike == maxAlike {
+				if b.crowded == 0 {
+					b.crowded = r.line
+				}
 				return same, true
 			}
 		}

@@ -281,6 +281,21 @@ func TestStats(t *testing.T) {
 	}
 }
 
+// A list that says a thing of one name over and over is read in time that grows with its length, and not
+// with the square of it: what is too much is left out, and noted.
+func TestOneNameOverAndOver(t *testing.T) {
+	text := "||b.example^\n" + strings.Repeat("||a.example^$dnstype=A\n", 300) + "||c.example^$dnstype=A\n"
+	set, st := lists(t, text, text)
+	for _, s := range st {
+		if s.Rules != 258 || s.Duplicates != 44 || len(s.Notes) != 1 || s.Notes[0].Line != 258 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if set.Table.Len() != 2*258 {
+		t.Errorf("%d rules", set.Table.Len())
+	}
+}
+
 // Networks in policy zones have eight parts at most, whatever zz stands for: others are wrong, and no more
 // than that.
 func TestPolicyZoneNetworks(t *testing.T) {

@@ -101,6 +101,12 @@ func (b *Builder) Read(in io.Reader, o ReadOptions) (st Stats, err error) {
 	if err := sniff(r); err != nil {
 		return st, err
 	}
+	b.crowded = 0
+	defer func() {
+		if b.crowded > 0 {
+			st.note(int(b.crowded), fmt.Sprintf("a name has more than %d rules with conditions: this one and what follows of them are left out", maxAlike))
+		}
+	}()
 	if o.Format == RPZ {
 		return b.readRPZ(r, o)
 	}
