@@ -406,7 +406,7 @@ func reply(t testing.TB, name string, records ...string) (msg []byte, body, coun
 
 // What an answer leads to is looked through: aliases, targets and hints of HTTPS, addresses.
 func TestAnswers(t *testing.T) {
-	set, _ := lists(t, "||ads.example^\n@@||good.ads.example^\n@@||safe.example^\n203.0.113.0/24\n203.0.113.9/32\n2001:db8:bad::/48\n10.1.2.3\n65.0.0.0/8")
+	set, _ := lists(t, "||ads.example^\n@@||good.ads.example^\n@@||safe.example^\n203.0.113.0/24\n203.0.113.9/32\n2001:db8:bad::/48\n10.1.2.3\n65.0.0.0/8\n::/16\n::ffff:198.51.100.0/120")
 	p := blocking(t, set)
 	for _, c := range []struct {
 		name    string
@@ -422,6 +422,8 @@ func TestAnswers(t *testing.T) {
 		{"a.test", []string{"A 10.1.2.3"}, "nxdomain address 7"},
 		{"a.test", []string{"A 65.1.1.1"}, "nxdomain address 8"},
 		{"a.test", []string{"AAAA 2001:db8:bad::1"}, "nxdomain address 6"},
+		{"a.test", []string{"AAAA ::5"}, "nxdomain address 9"}, // in which those of IPv4 are not
+		{"a.test", []string{"A 198.51.100.7"}, "nxdomain address 10"},
 		{"a.test", []string{"AAAA 2001:db8:bae::1"}, "pass name 0"},
 		{"a.test", []string{"HTTPS x.ads.example"}, "nxdomain target 1"},
 		{"a.test", []string{"HTTPS . 192.0.2.1 203.0.113.5"}, "nxdomain address 4"},

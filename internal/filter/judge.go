@@ -68,11 +68,11 @@ func (s *Searcher) each(t *Table) bool {
 		switch typ {
 		case wire.TypeA:
 			if at-data == 4 {
-				done = s.lookupAddress(t, netip.AddrFrom4([4]byte(q.Reply[data:at])).As16())
+				done = s.lookupAddress(t, netip.AddrFrom4([4]byte(q.Reply[data:at])))
 			}
 		case wire.TypeAAAA:
 			if at-data == 16 {
-				done = s.lookupAddress(t, [16]byte(q.Reply[data:at]))
+				done = s.lookupAddress(t, netip.AddrFrom16([16]byte(q.Reply[data:at])))
 			}
 		case wire.TypeCNAME:
 			done = s.lookupAt(t, data, ByAlias)
@@ -149,9 +149,9 @@ func (s *Searcher) lookupAt(t *Table, at int, cause Cause) bool {
 	return s.lookup(t, &s.target, cause)
 }
 
-func (s *Searcher) lookupAddress(t *Table, addr [16]byte) bool {
+func (s *Searcher) lookupAddress(t *Table, addr netip.Addr) bool {
 	s.name, s.cause = nil, ByAddress
-	if t.address(spaceAddress, addr, &s.search) {
+	if t.address(spaceAddress, addr.As16(), addr.Is4(), &s.search) {
 		return true
 	}
 	return s.settled(false)
@@ -177,13 +177,13 @@ func (s *Searcher) service(t *Table, data, end int) bool {
 		}
 		value := msg[at : at+n]
 		for key == keyIPv4Hint && len(value) >= 4 {
-			if s.lookupAddress(t, netip.AddrFrom4([4]byte(value)).As16()) {
+			if s.lookupAddress(t, netip.AddrFrom4([4]byte(value))) {
 				return true
 			}
 			value = value[4:]
 		}
 		for key == keyIPv6Hint && len(value) >= 16 {
-			if s.lookupAddress(t, [16]byte(value)) {
+			if s.lookupAddress(t, netip.AddrFrom16([16]byte(value))) {
 				return true
 			}
 			value = value[16:]

@@ -232,8 +232,9 @@ func (k *addressKey) set(addr [16]byte, length int) {
 	k[33], k[34], k[35] = byte(length>>4), byte(length&15), 0
 }
 
-// address gives s the rules for an address, those of the longest prefixes first.
-func (t *Table) address(of space, addr [16]byte, s *search) bool {
+// address gives s the rules for an address, those of the longest prefixes first. An address of IPv4 is
+// given as IPv6 has it, and is in no network of IPv6 that has room for all of IPv4 beside others.
+func (t *Table) address(of space, addr [16]byte, v4 bool, s *search) bool {
 	if !t.used[of] {
 		return false
 	}
@@ -242,6 +243,9 @@ func (t *Table) address(of space, addr [16]byte, s *search) bool {
 		for m := t.lengths[of][i]; m != 0; {
 			top := 63 - bits.LeadingZeros64(m)
 			m &^= 1 << top
+			if v4 && i<<6+top < 96 {
+				return false
+			}
 			key.set(addr, i<<6+top)
 			if t.probe(seedOf(t.seed, of).Label(key[:]), of, Exact, key[:addressKeyLen], s) {
 				return true
