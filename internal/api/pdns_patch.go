@@ -132,14 +132,32 @@ func (c *change) readRecords(d document, list []document) error {
 	if exclusive(c.t) && len(c.records) > 1 {
 		return invalid(c.text() + " has more than one record")
 	}
-	for i, r := range c.records {
-		for _, other := range c.records[:i] {
-			if strings.EqualFold(r.Content, other.Content) {
-				return invalid("Duplicate record in " + c.text() + " with content \"" + shortContent(r.Content) + "\"")
-			}
-		}
+	if r := repeated(c.records); r != nil {
+		return invalid("Duplicate record in " + c.text() + " with content \"" + shortContent(r.Content) + "\"")
 	}
 	return nil
+}
+
+// repeated returns a record that is there before in a list, or nil. A request has room for very many.
+func repeated(list []record) *record {
+	seen := make(map[string]bool, len(list))
+	for i := range list {
+		key := strings.ToLower(list[i].Content)
+		if seen[key] {
+			return &list[i]
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// without returns a list without those that another has.
+func without(list, gone []record) []record {
+	has := make(map[string]bool, len(gone))
+	for _, r := range gone {
+		has[strings.ToLower(r.Content)] = true
+	}
+	return slices.DeleteFunc(list, func(r record) bool { return has[strings.ToLower(r.Content)] })
 }
 
 // apply returns a set as the change leaves it.
@@ -154,17 +172,12 @@ func (c *change) apply(had *rrset) (*rrset, error) {
 			s.Records, s.TTL = c.records, c.ttl
 		}
 	case "EXTEND":
-		for _, r := range c.records {
-			s.Records = slices.DeleteFunc(s.Records, func(o record) bool { return strings.EqualFold(o.Content, r.Content) })
-			s.Records = append(s.Records, r)
-		}
+		s.Records = append(without(s.Records, c.records), c.records...)
 		if c.sets && len(c.records) > 0 {
 			s.TTL = c.ttl
 		}
 	case "PRUNE":
-		for _, r := range c.records {
-			s.Records = slices.DeleteFunc(s.Records, func(o record) bool { return strings.EqualFold(o.Content, r.Content) })
-		}
+		s.Records = without(s.Records, c.records)
 	}
 	if c.says {
 		s.Comments = c.comments
