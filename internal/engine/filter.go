@@ -33,7 +33,7 @@ func (w *worker) judge(r *Recursion, hit *cache.Hit, answered bool) bool {
 		return false
 	}
 	query, q := &w.query, &w.asked
-	*q = filter.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr()}
+	*q = filter.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr(), Six: embedding(r)}
 	if answered {
 		q.Reply, q.Body, q.Answers = w.builder.Bytes(), wire.HeaderLen+query.QuestionLen(), w.builder.Count(wire.Answer)
 	}
@@ -57,6 +57,14 @@ func (w *worker) judge(r *Recursion, hit *cache.Hit, answered bool) bool {
 		w.record.Filtered(v.List, telemetry.FilterAllowed)
 	}
 	return false
+}
+
+// embedding returns what tells which addresses of IPv6 stand for those of IPv4; nil: none do.
+func embedding(r *Recursion) filter.Embedding {
+	if r == nil || r.Config == nil || r.Config.DNS64 == nil {
+		return nil
+	}
+	return r.Config.DNS64
 }
 
 // policyTTL is the time to live, in seconds, of what a policy answers: lists change, and whoever has
@@ -204,7 +212,9 @@ func (e *Engine) Judge(view *View, name []byte, typ wire.Type, client netip.Addr
 	}
 	var split wire.SplitName
 	split.Set(name)
-	q := filter.Question{Name: &split, Type: typ, Client: client, Now: time.Now().Unix(), Local: view.Zones.Find(&split) != nil}
+	q := filter.Question{
+		Name: &split, Type: typ, Client: client, Now: time.Now().Unix(), Local: view.Zones.Find(&split) != nil, Six: embedding(view.Recursion),
+	}
 	if answer != nil {
 		msg := wire.AppendQuery(nil, 0, wire.FlagQR, name, typ)
 		q.Reply, q.Body, q.Answers = append(msg, answer.Body...), len(msg), int(answer.Counts[wire.Answer])

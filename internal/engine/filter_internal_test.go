@@ -68,7 +68,10 @@ func (f *filtered) keep(name string, typ wire.Type, do bool, data ...string) {
 			t = wire.TypeCNAME
 			rdata, err = wire.ParseName(value)
 		} else {
-			rdata = netip.MustParseAddr(value).AsSlice()
+			addr := netip.MustParseAddr(value)
+			if rdata = addr.AsSlice(); addr.Is6() {
+				t = wire.TypeAAAA
+			}
 		}
 		if err != nil {
 			f.Fatal(err)
@@ -203,6 +206,28 @@ func TestFilterMarks(t *testing.T) {
 	f.engine.Apply(f.gen)
 	if got := f.summary("www.example", wire.TypeA); got != through {
 		t.Errorf("without a policy: %q", got)
+	}
+}
+
+// Addresses that a DNS64 makes stand for those of IPv4 that they are made of: who has IPv6 alone is not
+// led to where nobody else is.
+func TestFilterDNS64(t *testing.T) {
+	f := newFiltered(t)
+	f.gen.Recursion.Config = resolver.Compile(resolver.Settings{DNS64: &resolver.DNS64{Prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:64::/96")}}})
+	f.rules("203.0.113.0/24\n@@||good.example^", filter.Block{Action: filter.NXDomain, EDE: 15})
+	f.keep("bad.example", wire.TypeAAAA, false, "AAAA 2001:db8:64::203.0.113.7")
+	f.keep("good.example", wire.TypeAAAA, false, "AAAA 2001:db8:64::203.0.113.7")
+	f.keep("other.example", wire.TypeAAAA, false, "AAAA 2001:db8:65::203.0.113.7", "AAAA 2001:db8:64::203.0.114.7")
+	for _, c := range []struct{ name, want string }{
+		{"bad.example", "NXDOMAIN soa ede 15 "},
+		{"good.example", "NOERROR ad 32.1.13.184"},
+		{"other.example", "NOERROR ad 32.1.13.184 32.1.13.184"},
+	} {
+		for range 2 {
+			if got := f.summary(c.name, wire.TypeAAAA); got != c.want {
+				t.Errorf("%s: %q, want %q", c.name, got, c.want)
+			}
+		}
 	}
 }
 

@@ -151,10 +151,14 @@ func (s *Searcher) lookupAt(t *Table, at int, cause Cause) bool {
 
 func (s *Searcher) lookupAddress(t *Table, addr netip.Addr) bool {
 	s.name, s.cause = nil, ByAddress
-	if t.address(spaceAddress, addr.As16(), addr.Is4(), &s.search) {
+	if t.address(spaceAddress, addr.As16(), addr.Is4(), &s.search) || s.settled(false) {
 		return true
 	}
-	return s.settled(false)
+	if s.q.Six == nil || addr.Is4() {
+		return false
+	}
+	v4, ok := s.q.Six.Embedded(addr)
+	return ok && s.lookupAddress(t, v4)
 }
 
 // Parameters of SVCB records that have addresses (RFC 9460, section 7.3).

@@ -232,6 +232,14 @@ type Question struct {
 	Answers int // records of the answer section
 
 	Local bool // the question's name is one of ours: only what it leads to is judged
+
+	// Six knows which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do.
+	Six Embedding
+}
+
+// An Embedding tells for which address of IPv4 one of IPv6 stands (RFC 6052).
+type Embedding interface {
+	Embedded(six netip.Addr) (v4 netip.Addr, ok bool)
 }
 
 // A Cause is by what of a question and its answer a rule was found.

@@ -211,9 +211,14 @@ func (d *DNS64) madeOf(name []byte) (v4 netip.Addr, ok bool) {
 	if !ok {
 		return v4, false
 	}
+	return d.Embedded(a)
+}
+
+// Embedded returns the address of IPv4 that one of IPv6 stands for, if it is within a prefix.
+func (d *DNS64) Embedded(six netip.Addr) (v4 netip.Addr, ok bool) {
 	for _, p := range d.Prefixes {
-		if p.Contains(a) {
-			return netip.AddrFrom4(extract(p, a.As16())), true
+		if p.Contains(six) {
+			return netip.AddrFrom4(extract(p, six.As16())), true
 		}
 	}
 	return v4, false
