@@ -122,13 +122,15 @@ func confineCalls(starts bool) error {
 	if _, _, errno := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("set no_new_privs: %w", errno)
 	}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
 	runtime.KeepAlive(list)
-	switch errno {
-	case 0:
-		return nil
-	case unix.ENOSYS, unix.EINVAL:
+	switch {
+	case errno == unix.ENOSYS, errno == unix.EINVAL:
 		return errNoFilter
+	case errno != 0:
+		return fmt.Errorf("filter system calls: %w", errno)
+	case thread != 0: // which is no errno, and nothing is filtered
+		return fmt.Errorf("filter system calls: thread %d has a filter of its own", thread)
 	}
-	return fmt.Errorf("filter system calls: %w", errno)
+	return nil
 }
