@@ -92,6 +92,7 @@ type ZoneSpec struct {
 	Of        string // what tells it from others of its name; empty: nothing has to
 	Primaries []netip.AddrPort
 	TSIG      string // the key that transfers from the primaries are signed with; empty: none
+	Keyed     bool   // TSIG is to be so; of a zone that is changed it stays as it was otherwise
 	Signed    bool   // it is signed here
 	First     *zones.First
 }

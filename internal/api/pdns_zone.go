@@ -371,6 +371,7 @@ func (c *call) describe(d document, spec *ZoneSpec, info *zoneInfo) (err error) 
 			*to = append(*to, id)
 		}
 	}
+	_, spec.Keyed = d.list("master_tsig_key_ids")
 	if len(info.PrimaryKey) > 0 {
 		spec.TSIG = strings.TrimSuffix(info.PrimaryKey[0], ".")
 	}
@@ -554,7 +555,7 @@ func pdnsZoneSet(c *call) error {
 		spec.Primaries = v.Status.Primaries
 	}
 	was.Primaries = v.Status.Primaries
-	if !slices.Equal(spec.Primaries, was.Primaries) || spec.Signed != was.Signed {
+	if !slices.Equal(spec.Primaries, was.Primaries) || spec.Signed != was.Signed || spec.Keyed && len(spec.Primaries) > 0 {
 		if err := c.host.ChangeZone(c.by(), spec); err != nil {
 			return err
 		}

@@ -155,10 +155,7 @@ func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 		return err
 	}
 	added := h.addedZone(z)
-	added.Views = now.Zones[i].Views
-	if now.Zones[i].File != "" {
-		added.Stored, added.File = false, now.Zones[i].File // which zone add has named
-	}
+	keepRest(&added, &now.Zones[i], z.Keyed)
 	next := config.AppendZone(rest, &added)
 	c, err := now.WithZones(h.added.file(), next)
 	if err != nil {
@@ -169,6 +166,29 @@ func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 	}
 	h.did(by, wire.Lower(nil, z.Apex), "zone changed by the API")
 	return nil
+}
+
+// keepRest gives a zone that is changed what it had and the request does not speak of. Without keyed that
+// is the key of its transfers, too: nobody makes them insecure by the way.
+func keepRest(z *config.AddedZone, had *config.Zone, keyed bool) {
+	z.Views = had.Views
+	if had.File != "" {
+		z.Stored, z.File = false, had.File // which zone add has named
+	}
+	if had.Template != "" {
+		z.Template = &had.Template
+	}
+	for _, s := range had.Secondaries {
+		z.Secondaries = append(z.Secondaries, s.String())
+	}
+	if keyed || len(z.Primaries)+len(z.Secondaries) == 0 {
+		return
+	}
+	z.TSIG = nil
+	for _, name := range had.TSIG {
+		z.TSIG = append(z.TSIG, keyName(name))
+	}
+	z.Insecure = len(z.TSIG) == 0 && (z.Insecure || had.Insecure)
 }
 
 // DropZone implements [api.Host].

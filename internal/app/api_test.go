@@ -228,6 +228,33 @@ func TestAPISigned(t *testing.T) {
 	r.expect("admin", "GET", pdnsZones+"/made.test.?rrsets=false", "", 200, `"dnssec":false`)
 }
 
+// TestAPIKeepsKey: a zone whose transfers are signed goes on so, whatever else of it is changed; the key
+// changes, and goes, where a request says so.
+func TestAPIKeepsKey(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}), "state")
+	for _, name := range []string{"one", "two"} {
+		r.expect("admin", "POST", "/api/v1/servers/localhost/tsigkeys", `{"name":"`+name+`","algorithm":"hmac-sha256"}`, 201)
+	}
+	zone := pdnsZones + "/sec.test."
+	line := func() string {
+		_, rest, _ := strings.Cut(r.read("state/added-zones"), "sec.test\"")
+		return rest
+	}
+	for i, c := range []struct{ method, path, body, want string }{
+		{"POST", pdnsZones, `{"name":"sec.test.","kind":"Slave","masters":["127.0.0.1:1"],"master_tsig_key_ids":["one"]}`, `tsig: ["one"]`},
+		{"POST", zone + "/cryptokeys", `{"keytype":"csk","active":true}`, `tsig: ["one"], dnssec: {sign: true}`},
+		{"PUT", zone, `{"dnssec":false}`, `tsig: ["one"]}`},
+		{"PUT", zone, `{"masters":["127.0.0.1:2"]}`, `"127.0.0.1:2"], tsig: ["one"]}`},
+		{"PUT", zone, `{"master_tsig_key_ids":["two."]}`, `"127.0.0.1:2"], tsig: ["two"]}`},
+		{"PUT", zone, `{"master_tsig_key_ids":[]}`, `"127.0.0.1:2"], insecure: true}`},
+	} {
+		status, answer, _ := r.do("admin", c.method, c.path, c.body) // what is noted of a zone that did not come yet is refused
+		if got := line(); !strings.Contains(got, c.want) {
+			t.Errorf("%d: %d %s: %q, want %q", i, status, answer, got, c.want)
+		}
+	}
+}
+
 // TestAPIGrants: tokens see, read and change what they were granted, and nothing else.
 func TestAPIGrants(t *testing.T) {
 	r := start(t, apiConfig(map[string]string{
