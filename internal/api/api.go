@@ -38,6 +38,7 @@ const (
 	headTime    = 10 * time.Second // for the head of a request
 	readTime    = time.Minute      // for all of it
 	idleTime    = 2 * time.Minute  // between two
+	stallTime   = 30 * time.Second // for a client to take an octet
 	maxSegments = 16               // of a path
 )
 
@@ -419,7 +420,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	if err := h.Serve(&bounded{Listener: l, free: make(chan struct{}, maxConns)}); !errors.Is(err, http.ErrServerClosed) {
+	if err := h.Serve(&bounded{Listener: l, free: make(chan struct{}, maxConns), stall: stallTime}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -441,10 +442,12 @@ func named(next http.Handler) http.Handler {
 	})
 }
 
-// bounded accepts so many connections at a time; one more waits until another ends.
+// bounded accepts so many connections at a time; one more waits until another ends. A connection whose
+// client takes nothing for as long as stall ends.
 type bounded struct {
 	net.Listener
-	free chan struct{}
+	free  chan struct{}
+	stall time.Duration
 }
 
 func (b *bounded) Accept() (net.Conn, error) {
@@ -461,6 +464,12 @@ type boundedConn struct {
 	net.Conn
 	of   *bounded
 	once sync.Once
+}
+
+// Write implements [net.Conn]. Each has a time of its own, so that a client may be slow.
+func (c *boundedConn) Write(b []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(c.of.stall)) // without it the client only waits longer
+	return c.Conn.Write(b)
 }
 
 func (c *boundedConn) Close() error {
