@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"port53/internal/grant"
@@ -55,16 +56,23 @@ func ownPlan(c *call) error {
 	if err != nil {
 		return err
 	}
-	p := planOf(&v, &t)
+	p := c.planOf(&v, &t)
+	if !c.holder.MayWhole(grant.Read, v.Apex, c.now) { // what follows at other names says that there are such
+		p.Follows = slices.DeleteFunc(p.Follows, func(f follow) bool {
+			return f.Name != p.Zone && !slices.ContainsFunc(changes, func(ch *change) bool { return strings.EqualFold(wire.NameText(ch.owner), f.Name) })
+		})
+	}
 	c.w.Header().Set("ETag", tagOf(t.Before))
 	return c.json(http.StatusOK, p)
 }
 
-// planOf tells of what was tried.
-func planOf(v *zones.View, t *zones.Tried) planned {
+// planOf tells of what was tried, and of what is removed by it as far as the caller may read that.
+func (c *call) planOf(v *zones.View, t *zones.Tried) planned {
+	readable := func(owner []byte, t wire.Type) bool { return c.may(grant.Read, v.Apex, wire.Lower(nil, owner), t) }
+	all := func([]byte, wire.Type) bool { return true }
 	p := planned{
-		Zone: wire.NameText(v.Apex), Serial: t.Delta.From, Next: t.Delta.To, Removed: linesOf(t.Delta.Removed), Added: linesOf(t.Delta.Added),
-		Accepts: t.After != nil, Follows: []follow{},
+		Zone: wire.NameText(v.Apex), Serial: t.Delta.From, Next: t.Delta.To, Removed: linesOf(t.Delta.Removed, readable),
+		Added: linesOf(t.Delta.Added, all), Accepts: t.After != nil, Follows: []follow{},
 	}
 	for _, text := range t.Problems {
 		f := follow{"warning", "zone", p.Zone, text}
@@ -82,10 +90,13 @@ func planOf(v *zones.View, t *zones.Tried) planned {
 	return p
 }
 
-// linesOf returns the records of a list as zone files have them, without the SOA if it is the first.
-func linesOf(list []byte) []string {
+// linesOf returns the records of a list that are to be told of, as zone files have them.
+func linesOf(list []byte, told func(owner []byte, t wire.Type) bool) []string {
 	lines := []string{}
 	_ = zone.EachRecord(list, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+		if !told(owner, t) {
+			return true
+		}
 		lines = append(lines, fmt.Sprintf("%s %d IN %s %s", wire.AppendName(nil, owner), ttl, t, wire.AppendRdataText(nil, t, data)))
 		return true
 	})
@@ -319,13 +330,14 @@ func ownHistory(c *call) error {
 	if err != nil {
 		return err
 	}
+	all := func([]byte, wire.Type) bool { return true }
 	list := historyList{Zone: wire.NameText(v.Apex), Serial: serialOf(v.Zone), Changes: []historyChange{}}
 	for _, d := range slices.Backward(deltas) {
 		if len(list.Changes) == limit {
 			break
 		}
 		list.Changes = append(list.Changes, historyChange{
-			From: d.From, To: d.To, At: d.At, By: d.By, Removed: linesOf(d.Removed), Added: linesOf(d.Added), Notes: len(d.Notes),
+			From: d.From, To: d.To, At: d.At, By: d.By, Removed: linesOf(d.Removed, all), Added: linesOf(d.Added, all), Notes: len(d.Notes),
 		})
 	}
 	return c.json(http.StatusOK, list)

@@ -146,14 +146,17 @@ type zoneStatus struct {
 	zones.Status
 	Kind     string              `json:"kind"`
 	Account  string              `json:"account,omitempty"`
-	Metadata map[string][]string `json:"metadata,omitempty"`
+	Metadata map[string][]string `json:"metadata,omitempty"`        // for who administers the zone
 	Unsigned uint32              `json:"unsigned_serial,omitempty"` // of a zone that is signed here
 	Editable bool                `json:"editable"`                  // whoever may change it can do so here
 }
 
-func statusOf(v *zones.View) zoneStatus {
+func (c *call) statusOf(v *zones.View) zoneStatus {
 	info := infoOf(notesOf(v.Zone))
-	s := zoneStatus{ID: zoneID(v.Key), Status: v.Status, Kind: kindOf(v, &info), Account: info.Account, Metadata: info.Metadata}
+	s := zoneStatus{ID: zoneID(v.Key), Status: v.Status, Kind: kindOf(v, &info), Account: info.Account}
+	if c.admin(v.Apex) == nil { // as at /api, where metadata says who may have the zone
+		s.Metadata = info.Metadata
+	}
 	s.Editable = v.Zone != nil && v.Status.Role != "secondary" && !v.Status.Frozen && !v.Zone.Signed()
 	if v.Status.Signing != nil {
 		s.Unsigned = serialOf(v.Zone)
@@ -209,7 +212,7 @@ func ownZones(c *call) error {
 			list.More = true
 			return false
 		default:
-			list.Zones = append(list.Zones, statusOf(&v))
+			list.Zones = append(list.Zones, c.statusOf(&v))
 		}
 		return true
 	})
@@ -222,7 +225,7 @@ func ownZone(c *call) error {
 		return err
 	}
 	c.w.Header().Set("ETag", tagOf(v.Zone))
-	return c.json(http.StatusOK, statusOf(&v))
+	return c.json(http.StatusOK, c.statusOf(&v))
 }
 
 // tagOf returns what tells a version from others: its serial, and how many notes it has.

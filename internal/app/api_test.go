@@ -266,6 +266,7 @@ func TestAPIGrants(t *testing.T) {
 		"none":   ``,
 	}), "state")
 	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	r.expect("admin", "POST", pdnsZones+"/made.test./metadata", `{"kind":"X-SECRET","metadata":["hidden"]}`, 201)
 	const patch = `{"rrsets":[{"name":"%s.made.test.","type":"%s","ttl":60,"changetype":"REPLACE","records":[{"content":"%s"}]}]}`
 	a := func(name string) string { return fmt.Sprintf(patch, name, "A", "192.0.2.9") }
 	for _, c := range []struct {
@@ -285,6 +286,9 @@ func TestAPIGrants(t *testing.T) {
 		{"web", "GET", "/v1/zones/made.test/records", "", 200, []string{"192.0.2.9", "!192.0.2.1", `"total":1`}},
 		{"web", "GET", pdnsZones, "", 200, []string{"made.test.", `!"test."`}},
 		{"web", "GET", "/v1/zones", "", 200, []string{"made.test.", `!"test."`}},
+		{"web", "GET", "/v1/zones/made.test", "", 200, []string{"!X-SECRET"}},
+		{"web", "GET", "/v1/zones", "", 200, []string{"!X-SECRET"}},
+		{"admin", "GET", "/v1/zones/made.test", "", 200, []string{"X-SECRET", "hidden"}},
 		{"web", "GET", pdnsZones + "/made.test./export", "", 403, nil},
 		{"web", "GET", pdnsZones + "/made.test./metadata", "", 403, nil},
 		{"web", "GET", pdnsZones + "/made.test./cryptokeys", "", 403, nil},
@@ -372,7 +376,9 @@ func TestAPIOwn(t *testing.T) {
 // TestAPIPlan: what changes would do and what follows of it, without doing it; then it is done and taken
 // back.
 func TestAPIPlan(t *testing.T) {
-	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`, "reader": `{zone: "*", verbs: [read]}`}), "state")
+	r := start(t, apiConfig(map[string]string{
+		"admin": `{zone: "*", verbs: [admin]}`, "reader": `{zone: "*", verbs: [read]}`, "blind": `{zone: made.test, names: [host.made.test], verbs: [change]}`,
+	}), "state")
 	r.expect("admin", "POST", pdnsZones, newZone, 201)
 	const zone = "/v1/zones/made.test"
 	r.expect("admin", "PATCH", zone+"/records", `{"changes":[
@@ -402,6 +408,8 @@ func TestAPIPlan(t *testing.T) {
 	if now := r.expect("admin", "GET", zone+"/records", "", 200); now != before {
 		t.Errorf("a plan has changed something: %s", now)
 	}
+	// Who may change what he may not read is not told of it, nor of other names that lead there.
+	r.expect("blind", "POST", zone+"/plan", `{"changes":[{"change":"delete","name":"host.made.test.","type":"A"}]}`, 200, `"accepted":true`, "!192.0.2.5", "!www.made.test.")
 	r.expect("reader", "POST", zone+"/plan", `{"changes":[{"change":"delete","name":"host.made.test.","type":"A"}]}`, 403)
 	r.expect("reader", "POST", zone+"/undo", `{}`, 403)
 	r.expect("admin", "PATCH", zone+"/records", `{"changes":[{"change":"delete","name":"host.made.test.","type":"A"}]}`, 200, `"to":3`)
