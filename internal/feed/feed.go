@@ -334,7 +334,7 @@ func Due(src *Source, asked, now time.Time, failures int) time.Time {
 		wait := min(firstRetry<<min(failures-1, 20), src.Every)
 		return now.Add(wait + jitter(wait/4))
 	}
-	if asked.IsZero() {
+	if asked.IsZero() || asked.After(now) { // by a clock that was wrong
 		return now
 	}
 	return asked.Add(src.Every - src.Every/10 + jitter(src.Every/5))

@@ -245,6 +245,7 @@ func TestDue(t *testing.T) {
 		from, to time.Duration
 	}{
 		{time.Time{}, 0, 0, 0},
+		{now.AddDate(30, 0, 0), 0, 0, 0}, // a clock was wrong
 		{now, 0, 9 * time.Hour, 11 * time.Hour},
 		{now, 1, time.Minute, 75 * time.Second},
 		{now, 4, 8 * time.Minute, 10 * time.Minute},
