@@ -202,7 +202,10 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	switch {
 	case q.TSIG != nil && !w.verify():
 		if q.Opcode == wire.OpcodeUpdate && w.signature != nil && w.signature.Error == wire.BadKey {
-			w.view = g.view(peer, nil)
+			if w.view = g.view(peer, nil); !w.view.Access.MayQuery(peer.Remote.Addr()) {
+				w.refused("policy does not let its address ask at all") // the name of a key alone opens no view
+				return w.fail(wire.Refused, wire.EDEProhibited)
+			}
 			return w.hand() // it may be for the primary, which knows the key
 		}
 		w.refused(signatureError(w.builder.Rcode(), w.signature))

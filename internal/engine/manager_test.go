@@ -151,6 +151,41 @@ func TestHandedToTheManager(t *testing.T) {
 	}
 }
 
+// TestKeyThatIsNotKnown has an update come with the name of a key that another view is for, and that is
+// not known here: whoever may not ask at all has nothing handed on to the primary by that.
+func TestKeyThatIsNotKnown(t *testing.T) {
+	key := &tsig.Key{Name: dnstest.Name(t, "inside."), Algorithm: tsig.HMACSHA256, Secret: slices.Repeat([]byte{1}, 32)}
+	for from, want := range map[string]wire.Rcode{"203.0.113.7": wire.Refused, "10.0.0.1": wire.YXDomain} {
+		synctest.Test(t, func(t *testing.T) {
+			acl, err := policy.NewACL(policy.ACLOptions{Allow: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			zones := zone.NewView(dnstest.Seed).With(
+				zone.Change{Apex: dnstest.Name(t, "secondary."), Access: &policy.Access{Forward: true}, Zone: dnstest.Zone(t, "secondary.", otherZone)},
+			)
+			views, err := engine.NewViews([]engine.View{{Name: "inside", Zones: zones}}, []engine.Match{{ClientKeys: [][]byte{key.Name}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, to := &manager{here: true}, &client{}
+			g := engine.Generation{View: engine.View{Zones: zones, Access: &policy.Access{Query: acl}}, Views: views, Manager: m, Keys: tsig.NewRing()}
+			w := engine.New(engine.Options{Uncontained: true}, g).NewWorker()
+			peer := server.Peer{Remote: netip.AddrPortFrom(netip.MustParseAddr(from), 4000), Transport: server.TCP}
+			peer.Later = func(*server.Peer) (server.Responder, error) { return to, nil }
+			msg, _ := tsig.SignRequest(key, wire.AppendQuery(nil, 53, uint16(wire.OpcodeUpdate)<<11, dnstest.Name(t, "secondary."), wire.TypeSOA), time.Now())
+			reply := make([]byte, wire.MaxMessage)
+			if n := w.Handle(msg, &peer, 1, reply); n != server.Pending {
+				to.replies = append(to.replies, reply[:n])
+			}
+			synctest.Wait()
+			if len(to.replies) != 1 || wire.Rcode(to.replies[0][3]&15) != want || len(m.handed) != map[wire.Rcode]int{wire.YXDomain: 1}[want] {
+				t.Errorf("%s: replies %x, handed on %q, want %v", from, to.replies, m.handed, want)
+			}
+		})
+	}
+}
+
 // TestAcknowledgementsAreLimited has more notifications come over UDP from an address that may
 // be forged than the rate limit lets answers go out: all of them count, and the answers are
 // limited. Those that are signed are not, nor those over TCP.
