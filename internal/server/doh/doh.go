@@ -2,7 +2,7 @@
 // whoever looks whether the server lives.
 //
 // One path has questions: GET has them in the URL, POST in the body, HEAD is GET without the
-// answer. An answer may be kept for as long as the shortest-lived of its records. Nothing else
+// answer. An answer may be kept by its client for as long as the shortest-lived of its records. Nothing else
 // is served, nothing is compressed, nobody is given a cookie. A question is bounded before it is
 // read, and a client in the time and the streams that it may take; the server below bounds its
 // connections.
@@ -175,7 +175,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Type", mediaType)
 		h.Set("Content-Length", strconv.Itoa(len(answer)))
-		h.Set("Cache-Control", "max-age="+strconv.FormatUint(uint64(freshness(answer)), 10))
+		// Who asks decides what is answered, and whether: no cache that several have may keep it (RFC 8484, section 5.1).
+		h.Set("Cache-Control", "max-age="+strconv.FormatUint(uint64(freshness(answer)), 10)+", private")
 		if r.Method == http.MethodHead {
 			return nil
 		}

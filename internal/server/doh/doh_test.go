@@ -158,7 +158,7 @@ func TestAnswers(t *testing.T) {
 				if res.StatusCode != 200 || !bytes.Equal(got, want) || res.ContentLength != int64(len(want)) {
 					t.Fatalf("%s of %d octets over HTTP/2 %v: %s, %d octets of %d", method, size, two, res.Status, len(got), len(want))
 				}
-				if h := res.Header; h.Get("Content-Type") != media || h.Get("Cache-Control") != "max-age=300" || h.Get("Set-Cookie") != "" || h.Get("Content-Encoding") != "" {
+				if h := res.Header; h.Get("Content-Type") != media || h.Get("Cache-Control") != "max-age=300, private" || h.Get("Set-Cookie") != "" || h.Get("Content-Encoding") != "" {
 					t.Errorf("%s: header %v", method, h)
 				}
 				if (res.ProtoMajor == 2) != two {
