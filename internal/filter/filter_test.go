@@ -296,6 +296,36 @@ func TestOneNameOverAndOver(t *testing.T) {
 	}
 }
 
+// Long lines of letters that no name has room for take about as long as others: they are not brought to
+// ASCII, which takes thousands of times as long.
+func TestLongLabels(t *testing.T) {
+	var han strings.Builder
+	for i := range 1300 {
+		han.WriteRune(rune(0x4E00 + i*7919%20000))
+	}
+	least := func(line string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			from := time.Now()
+			if _, err := filter.NewBuilder(seed, 0).Read(strings.NewReader(strings.Repeat(line+"\n", 5)), filter.ReadOptions{List: 1}); !errors.Is(err, filter.ErrNoList) {
+				t.Fatal(err)
+			}
+			best = min(best, time.Since(from))
+		}
+		return best
+	}
+	plain := least(strings.Repeat("a", 3900))
+	for _, line := range []string{han.String(), "||" + han.String() + "^"} {
+		if long := least(line); long > 200*plain {
+			t.Errorf("%.20q takes %v, a line of ASCII %v", line, long, plain)
+		}
+	}
+	set, _ := lists(t, "||bücher.example^\n||"+strings.Repeat("ü", 40)+".example^")
+	if set.Table.Len() != 2 {
+		t.Errorf("%d rules", set.Table.Len())
+	}
+}
+
 // Networks in policy zones have eight parts at most, whatever zz stands for: others are wrong, and no more
 // than that.
 func TestPolicyZoneNetworks(t *testing.T) {

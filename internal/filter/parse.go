@@ -428,10 +428,20 @@ func appendHost(dst, text []byte) ([]byte, bool) {
 	return append(dst, 0), true
 }
 
-// toASCII returns a name beyond ASCII with its labels as xn--….
+// maxSpelled is the most octets of a label before it is brought to ASCII: as many letters as a label may
+// have, each in four.
+const maxSpelled = 4 * wire.MaxLabel
+
+// toASCII returns a name beyond ASCII with its labels as xn--…. What that takes grows with the square of a
+// label's length: one that is too long is not looked at.
 func toASCII(name string) (string, error) {
 	if !utf8.ValidString(name) {
 		return "", errName
+	}
+	for label := range strings.FieldsFuncSeq(name, func(r rune) bool { return strings.ContainsRune(".。．｡", r) }) {
+		if len(label) > maxSpelled {
+			return "", errName
+		}
 	}
 	ascii, err := idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false), idna.BidiRule()).ToASCII(name)
 	for _, c := range []byte(ascii) {
