@@ -176,7 +176,7 @@ func signedInternet(t *testing.T, ns *netns.Namespace) *internet {
 	ds := func(zone string) string {
 		out := ""
 		for deadline := time.Now().Add(startTimeout); out == ""; {
-			b, err := exec.Command(bin, "zone", "ds", "--config", file, zone).CombinedOutput()
+			b, err := exec.Command(bin, "zone", "ds", "--config", file, zone).Output() // that it is early goes to stderr
 			switch {
 			case err == nil:
 				out = string(b)

@@ -3,12 +3,13 @@
 //	testrun [-dir DIRECTORY]... [-pkg PATTERN]... [-- flags of go test]
 //
 // It prints what go test prints for packages, the output of tests that failed or did not end,
-// the reason of each that was skipped, and at the end one line with the sums. It
-// exits 0 if nothing failed, else 1.
+// the reason of each that was skipped, and at the end which took longest and one line with the
+// sums. It exits 0 if nothing failed, else 1.
 package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -22,12 +23,15 @@ import (
 // An event is one line of go test -json.
 type event struct {
 	Action, Package, Test, Output, ImportPath string
+
+	Elapsed float64 // seconds
 }
 
 // A tally counts tests, those within tests too, and packages that do not build.
 type tally struct {
 	passed, failed, skipped int
 	output                  map[string]*strings.Builder // of tests under way
+	ended                   []event                     // whole tests
 	out                     io.Writer
 }
 
@@ -52,6 +56,7 @@ func main() {
 			t.failed++
 		}
 	}
+	t.slowest()
 	fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
 	if t.failed > 0 {
 		os.Exit(1)
@@ -123,8 +128,21 @@ func (t *tally) add(e event) {
 	}
 }
 
+// slowest prints the tests that took longest, if they took a while: what runs beside them counts too.
+func (t *tally) slowest() {
+	slices.SortFunc(t.ended, func(a, b event) int { return cmp.Compare(b.Elapsed, a.Elapsed) })
+	for _, e := range t.ended[:min(len(t.ended), 20)] {
+		if e.Elapsed >= 10 {
+			fmt.Fprintf(t.out, "%6.1f s  %s %s\n", e.Elapsed, e.Package, e.Test)
+		}
+	}
+}
+
 // end counts a test that has ended.
 func (t *tally) end(e event, key string) {
+	if !strings.Contains(e.Test, "/") {
+		t.ended = append(t.ended, e)
+	}
 	text := ""
 	if b := t.output[key]; b != nil {
 		text = b.String()
