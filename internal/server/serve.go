@@ -233,13 +233,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			time.AfterFunc(handoverWait, cancel)
 		}()
 	}
+	ending := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.workers.Wait() // from here on, nothing is added to the others
+		s.workers.Wait()
 		for _, g := range s.gates {
 			g.Close()
 			s.conns.Go(func() { g.service.Service.Shutdown(ctx) })
 		}
+		close(ending) // from here on, nothing is added
 		s.conns.Wait()
 		s.udpOwed.Wait()
 	}()
@@ -253,7 +255,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.closeSockets()
 	if err != nil {
 		// Closed sockets end their goroutines; responders may outlive them.
-		s.workers.Wait()
+		<-ending
 		s.conns.Wait()
 	}
 	s.drained = err

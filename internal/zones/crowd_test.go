@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,9 +194,9 @@ func TestEndOfMany(t *testing.T) {
 // TestManyOnAFullDisk fetches the zones for the first time while the disk is full: they are
 // served, it is said, and they are kept when there is room.
 func TestManyOnAFullDisk(t *testing.T) {
-	full := true
+	var room atomic.Bool
 	inCrowd(t, func() error {
-		if full {
+		if !room.Load() {
 			return errors.New("no space left on device")
 		}
 		return nil
@@ -207,7 +208,7 @@ func TestManyOnAFullDisk(t *testing.T) {
 				t.Errorf("%+v", z)
 			}
 		}
-		full = false
+		room.Store(true)
 		c.settle(6 * time.Minute)
 		for _, z := range c.manager.Status() {
 			if z.NotKept != "" {
