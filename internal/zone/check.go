@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -75,6 +76,9 @@ func (c *compiler) checkOwner(id uint32) {
 	if c.repeats(c.owner) && c.base == nil && len(c.records) > 0 {
 		c.b.warn(c.records[0].pos, "%s repeats the zone's name: is a dot missing at its end?", text(c.owner))
 	}
+	if id == 0 && c.base == nil {
+		c.checkServer()
+	}
 	const interesting = flagCNAME | flagDNAME | flagCut | flagOccluded
 	if o.flags&interesting == 0 {
 		for i := range c.records {
@@ -129,29 +133,50 @@ func (c *compiler) checkOwner(id uint32) {
 	}
 }
 
+// checkServer warns of the names in the apex's SOA record that seem to lack their last dot. The record
+// is compiled twice, for answers and for negative ones, and looked at once.
+func (c *compiler) checkServer() {
+	for i := range c.records {
+		if r := &c.records[i]; r.t == wire.TypeSOA {
+			c.checkName(r.t, r, r.data)
+			c.checkName(r.t, r, r.data[nameLen(r.data):]) // who is responsible is a name as well
+			return
+		}
+	}
+}
+
 // repeats reports whether a name ends in the zone's name twice, as a name in full without its
 // last dot does.
 func (c *compiler) repeats(name []byte) bool {
 	return len(c.twice) > 0 && len(name) >= len(c.twice) && wire.Subdomain(name, c.twice)
 }
 
-// checkDot warns of a name in a record's data that seems to lack its last dot: the zone's name
-// stands in it twice, or an address in front of it, and the zone has no such name.
+// checkDot warns of names in a record's data that seem to lack their last dot.
 func (c *compiler) checkDot(t wire.Type, r *rawRecord) {
-	off := 0
 	switch t {
 	case wire.TypeNS, wire.TypeCNAME, wire.TypeDNAME, wire.TypePTR:
+		c.checkName(t, r, r.data)
 	case wire.TypeMX, wire.TypeSVCB, wire.TypeHTTPS:
-		off = 2
+		c.checkName(t, r, r.data[2:])
 	case wire.TypeSRV:
-		off = 6
-	default:
-		return
+		c.checkName(t, r, r.data[6:])
 	}
-	name := r.data[off:]
-	name = name[:nameLen(name)]
-	address := addressOf(name)
-	if len(address) == 0 && !c.repeats(name) {
+}
+
+// Names above the zones of addresses.
+var (
+	inAddr = []byte("\x07in-addr\x04arpa\x00")
+	ip6    = []byte("\x03ip6\x04arpa\x00")
+)
+
+// checkName warns of the name at the start of data if the zone's name stands in it twice, or an
+// address in front of it, or if it is what an address of a reverse zone leads to, and the zone has
+// no such name.
+func (c *compiler) checkName(t wire.Type, r *rawRecord, data []byte) {
+	name := data[:nameLen(data)]
+	address, labels := addressOf(name)
+	reverse := t == wire.TypePTR && (wire.Subdomain(c.z.apex, inAddr) || wire.Subdomain(c.z.apex, ip6))
+	if labels == 0 && !c.repeats(name) && !reverse {
 		return
 	}
 	c.b.split.Set(name)
@@ -166,31 +191,39 @@ func (c *compiler) checkDot(t wire.Type, r *rawRecord) {
 	if _, there := c.b.search(h, c.b.split.Name()[:c.b.split.Start(i)]); there {
 		return
 	}
-	if len(address) > 0 && i == 4 {
+	switch {
+	case labels > 0 && i == labels:
 		c.b.warn(r.pos, "%s %s: %s is an address where a name belongs: write a name that has that address", text(c.owner), t, address)
-	} else if c.repeats(name) {
+	case c.repeats(name):
 		c.b.warn(r.pos, "%s %s: %s repeats the zone's name, and is not there: is a dot missing at its end?", text(c.owner), t, text(name))
+	case reverse:
+		c.b.warn(r.pos, "%s %s: %s is below the zone's name, and is not there: is a dot missing at its end?", text(c.owner), t, text(name))
 	}
 }
 
-// addressOf returns the IPv4 address that the first four labels of a name are, or "".
-func addressOf(name []byte) string {
+// addressOf returns the address that the first labels of a name are, and how many these are: four
+// of IPv4, one of IPv6, or none.
+func addressOf(name []byte) (address string, labels int) {
 	var b []byte
 	for range 4 {
 		n := int(name[0])
-		if n == 0 || n > 3 {
-			return ""
+		if n == 0 || n > len("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff") {
+			break
 		}
 		if len(b) > 0 {
 			b = append(b, '.')
 		}
 		b = append(b, name[1:1+n]...)
 		name = name[1+n:]
+		if labels++; labels == 1 && bytes.IndexByte(b, ':') >= 0 {
+			break
+		}
 	}
-	if a, err := netip.ParseAddr(string(b)); err != nil || !a.Is4() {
-		return ""
+	a, err := netip.ParseAddr(string(b))
+	if err != nil || a.Zone() != "" || labels != 1 && labels != 4 {
+		return "", 0
 	}
-	return string(b)
+	return string(b), labels
 }
 
 // checkTarget warns of a target in the zone that cannot be reached by it. found is

@@ -84,6 +84,9 @@ func TestProblems(t *testing.T) {
 		{"CNAME at the apex, below others", soa + "@ 60 TXT t\n@ 60 A 192.0.2.1\n@ 60 CNAME b\n", "5: example.: CNAME at the apex"},
 		{"an owner without its dot", soa + "www.example 60 A 192.0.2.1\n", "3: warning: www.example.example. repeats the zone's name"},
 		{"a target without its dot", soa + "a 60 CNAME b.example\n", "3: warning: a.example. CNAME: b.example.example. repeats the zone's name, and is not there"},
+		{"a server without its dot", "@ 60 SOA ns.example admin 1 7200 3600 1209600 300\n@ 60 NS ns.example.net.\n", "1: warning: example. SOA: ns.example.example. repeats the zone's name, and is not there"},
+		{"a mailbox without its dot", "@ 60 SOA ns.example.net. admin.example 1 7200 3600 1209600 300\n@ 60 NS ns.example.net.\n", "1: warning: example. SOA: admin.example.example. repeats the zone's name, and is not there"},
+		{"a target that is an IPv6 address", soa + "@ 60 MX 10 2001:db8::1\n", "3: warning: example. MX: 2001:db8::1 is an address where a name belongs"},
 		{"a target that is an address", soa + "@ 60 MX 10 192.0.2.1\n", "3: warning: example. MX: 192.0.2.1 is an address where a name belongs"},
 		{"a target like an address, that is there", soa + "a 60 SRV 0 0 1 10.0.0.1\n10.0.0.1 60 A 192.0.2.1\n", ""},
 		{"a target like an address, elsewhere", soa + "a 60 PTR 10.0.0.1.in-addr.arpa.\nb 60 CNAME 10.0.0.1.more\nc 60 CNAME 300.0.0.1\n", ""},
@@ -112,6 +115,29 @@ func TestProblems(t *testing.T) {
 		text := strings.Join(got, "\n")
 		if test.want == "" && text != "" || !strings.Contains(text, test.want) {
 			t.Errorf("%s: got %q, want %q", test.name, text, test.want)
+		}
+	}
+}
+
+// TestReverseWithoutDot has names of machines in zones of addresses, where a name without its last dot
+// does not repeat the zone's.
+func TestReverseWithoutDot(t *testing.T) {
+	const apex = "@ 60 SOA ns.example.net. admin.example. 1 7200 3600 1209600 300\n@ 60 NS ns.example.net.\n"
+	const want = "%s is below the zone's name, and is not there: is a dot missing at its end?"
+	for _, test := range []struct{ zone, text, name string }{
+		{"2.0.192.in-addr.arpa.", "1 60 PTR www.example\n", "www.example.2.0.192.in-addr.arpa."},
+		{"8.b.d.0.1.0.0.2.ip6.arpa.", "1 60 PTR www\n", "www.8.b.d.0.1.0.0.2.ip6.arpa."},
+		{"2.0.192.in-addr.arpa.", "1 60 PTR www.example.\n", ""},
+		{"2.0.192.in-addr.arpa.", "1 60 CNAME 1.0/26\n", ""}, // RFC 2317
+		{"2.0.192.in-addr.arpa.", "1 60 PTR 2\n2 60 PTR www.example.\n", ""},
+		{"example.", "_http._tcp 60 PTR web._http._tcp\n", ""}, // RFC 6763
+	} {
+		_, problems := dnstest.Build(t, test.zone, apex+test.text)
+		switch {
+		case test.name == "" && len(problems) > 0:
+			t.Errorf("%s%s: %v", test.text, test.zone, problems)
+		case test.name != "" && (len(problems) != 1 || !problems[0].Warning || problems[0].Pos.Line != 3 || !strings.HasSuffix(problems[0].String(), fmt.Sprintf(want, test.name))):
+			t.Errorf("%s%s: %v", test.text, test.zone, problems)
 		}
 	}
 }
