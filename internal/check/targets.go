@@ -332,7 +332,20 @@ func InOrder[T, R any](ctx context.Context, atOnce int, in iter.Seq[T], do func(
 				}()
 			}
 		}()
-		for result := range queue {
+		for {
+			var result chan R
+			more := false
+			select {
+			case result, more = <-queue:
+			case <-ctx.Done(): // what was begun ends, and the next may be waited for without an end
+				select {
+				case result, more = <-queue:
+				default:
+				}
+			}
+			if !more {
+				return
+			}
 			r, ok := <-result
 			if !ok || !yield(r) {
 				return

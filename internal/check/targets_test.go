@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"port53/internal/check"
 	"port53/internal/finding"
@@ -84,6 +85,35 @@ func finds(t *testing.T, f *check.Finder, text string) string {
 		out = append(out, x.Text)
 	}
 	return strings.Join(out, "; ")
+}
+
+// TestInputNeverComes has targets come from somebody who does not say them: those that are there are
+// examined, and the context ends the wait for others.
+func TestInputNeverComes(t *testing.T) {
+	never := make(chan struct{})
+	defer close(never)
+	in := func(yield func(int) bool) {
+		_ = yield(1)
+		<-never
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan []int, 1)
+	go func() {
+		var got []int
+		for r := range check.InOrder(ctx, 4, in, func(_ context.Context, i int) int { return i }) {
+			got = append(got, r)
+			cancel()
+		}
+		ended <- got
+	}()
+	select {
+	case got := <-ended:
+		if len(got) != 1 || got[0] != 1 {
+			t.Errorf("got %v", got)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it does not end")
+	}
 }
 
 // TestFind has words of each kind, found from the root and through a resolver.

@@ -167,7 +167,9 @@ func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, ar
 	in, name := s.in, "standard input"
 	var file *os.File
 	if c.list != "" && c.list != "-" {
-		if file, err = os.Open(c.list); err != nil {
+		if file, err = openInput(ctx, c.list); ctx.Err() != nil {
+			return nil, failure(exitUnmeasured, "", "interrupted")
+		} else if err != nil {
 			return nil, failure(exitUsage, "", "--file %s: %v", c.list, pathCause(err))
 		}
 		in, name = file, c.list

@@ -119,23 +119,47 @@ func (s *streams) query(cmd *cobra.Command, p *queryParser, args []string) error
 // octets, escaped, and their flags.
 const maxBatchLine = 64 << 10
 
-// batch asks the questions of each line of a file as it is read.
+// batch asks the questions of each line of a file as it is read, until the context is done.
 func (s *streams) batch(ctx context.Context, p *queryParser, line *commandLine) int {
 	in, name := s.in, "standard input"
 	if line.batch != "-" {
-		f, err := os.Open(line.batch)
-		if err != nil {
+		f, err := openInput(ctx, line.batch)
+		if ctx.Err() != nil {
+			return exitFindings
+		} else if err != nil {
 			s.complain("", "%s: %v", line.batch, pathCause(err))
 			return exitUsage
 		}
 		defer f.Close()
 		in, name = f, line.batch
 	}
+	lines, failed := make(chan string), make(chan error, 1)
+	go func() { // whoever writes may take as long as he likes
+		defer close(lines)
+		scanner := bufio.NewScanner(in)
+		scanner.Buffer(nil, maxBatchLine)
+		for scanner.Scan() {
+			select {
+			case lines <- scanner.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+		failed <- scanner.Err()
+	}()
 	code := exitOK
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, maxBatchLine)
-	for n := 1; lines.Scan() && ctx.Err() == nil; n++ {
-		words := strings.Fields(lines.Text())
+	for n := 1; ; n++ {
+		var text string
+		more := false
+		select {
+		case text, more = <-lines:
+		case <-ctx.Done():
+			return code
+		}
+		if !more {
+			break
+		}
+		words := strings.Fields(text)
 		if len(words) == 0 || words[0][0] == '#' || words[0][0] == ';' {
 			continue
 		}
@@ -150,11 +174,36 @@ func (s *streams) batch(ctx context.Context, p *queryParser, line *commandLine) 
 		}
 		code = max(code, s.askEach(ctx, inner, words))
 	}
-	if err := lines.Err(); err != nil {
+	if ctx.Err() != nil {
+		return code
+	}
+	if err := <-failed; err != nil {
 		s.complain("", "%s: %v", name, err)
 		code = max(code, exitUsage)
 	}
 	return code
+}
+
+// openInput opens a file to read from. A pipe is waited for until somebody writes to it or the
+// context is done.
+func openInput(ctx context.Context, name string) (*os.File, error) {
+	opened, failed := make(chan *os.File, 1), make(chan error, 1)
+	go func() {
+		f, err := os.Open(name)
+		if err != nil {
+			failed <- err
+			return
+		}
+		opened <- f
+	}()
+	select {
+	case f := <-opened:
+		return f, nil
+	case err := <-failed:
+		return nil, err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // complain writes an error that does not end the command.

@@ -3,9 +3,13 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"port53/internal/cli"
 )
@@ -30,5 +34,38 @@ func TestQueryInterrupted(t *testing.T) {
 		if code != 1 || errOut.String() != "port53: error: interrupted\n" {
 			t.Errorf("%s: code %d, %q", way, code, errOut.String())
 		}
+	}
+}
+
+// TestReadingInterrupted ends a command that reads what to ask from somebody who does not write.
+func TestReadingInterrupted(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if out, err := exec.Command("mkfifo", pipe).CombinedOutput(); err != nil {
+		t.Skipf("no pipe: %v %s", err, out)
+	}
+	for args, want := range map[string]int{
+		"query -f -": 1, "query -f " + pipe: 1,
+		"check --file - --only PORT-UDP": 3, "check --file " + pipe + " --only PORT-UDP": 3,
+	} {
+		t.Run(strings.Fields(args)[0]+"_"+filepath.Base(strings.Fields(args)[2]), func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			in, w := io.Pipe()
+			defer w.Close()
+			ended := make(chan int, 1)
+			var out, errOut bytes.Buffer
+			go func() { ended <- cli.Main(ctx, strings.Fields(args), in, &out, &errOut) }()
+			if strings.Contains(args, " - ") || strings.HasSuffix(args, " -") {
+				_, _ = w.Write([]byte("# nothing\n")) // it reads
+			}
+			cancel()
+			select {
+			case code := <-ended:
+				if code != want || !strings.Contains(errOut.String(), "interrupted") {
+					t.Errorf("code %d, %q", code, errOut.String())
+				}
+			case <-time.After(patience):
+				t.Error("it does not end")
+			}
+		})
 	}
 }
