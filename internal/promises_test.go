@@ -83,18 +83,19 @@ func TestMendedPage(t *testing.T) {
 				if found[m[0]] {
 					t.Errorf("%q: %s stands twice", cells[0], m[0])
 				}
-				if found[m[0]] = true; !hasTest(t, m[1], m[2]) {
-					t.Errorf("%q: package %s has no %s", cells[0], m[1], m[2])
+				if found[m[0]] = true; !hasTest(t, m[1], m[2]) || m[3] != "" && !hasData(m[1], m[3]) {
+					t.Errorf("%q: package %s has no %s%s", cells[0], m[1], m[2], m[3])
 				}
 			}
 		}
 	}
-	if rows < 38 {
+	if rows < 75 {
 		t.Errorf("%d faults found", rows)
 	}
 }
 
-var testNames = regexp.MustCompile("`([a-z0-9/]+)\\.((?:Test|Fuzz)[A-Za-z0-9]+)`")
+// testNames finds PACKAGE.Test, and PACKAGE.Test/FILE of the package's testdata.
+var testNames = regexp.MustCompile("`([a-z0-9/]+)\\.((?:Test|Fuzz)[A-Za-z0-9]+)(/[a-z0-9_-]+)?`")
 
 // hasTest reports whether a package, of a module of its own or below internal, has a test.
 func hasTest(t *testing.T, pkg, name string) bool {
@@ -116,6 +117,16 @@ func hasTest(t *testing.T, pkg, name string) bool {
 			t.Fatal(err)
 		}
 		if strings.Contains(string(text), "\nfunc "+name+"(") {
+			return true
+		}
+	}
+	return false
+}
+
+// hasData reports whether a package below internal has a file of scenarios or a script of a name.
+func hasData(pkg, name string) bool {
+	for _, dir := range []string{"testdata", "testdata/script"} {
+		if _, err := os.Stat(filepath.Join(pkg, dir, name+".txtar")); err == nil {
 			return true
 		}
 	}

@@ -241,6 +241,26 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// TestStars has a star where the name of a zone or a domain is meant, in places that have nothing else in common:
+// names below are meant as well, or never, and the star is refused.
+func TestStars(t *testing.T) {
+	const resolver = "role: internal-resolver\n"
+	for _, text := range []string{
+		resolver + "domain: @", resolver + "resolver: {exceptions: [{zone: @, case_randomization: false}]}", resolver + "resolver: {time_names: [@]}",
+		resolver + "resolver: {forward: [{zone: @, to: []}]}", resolver + "zones: [{name: @, primaries: [192.0.2.1], insecure: true}]",
+		"role: authoritative\nzones: [{name: @, file: a.zone}]", "role: authoritative\nzones: [{name: a.test, catalog: true, file: a.zone}, {name: @, file: b.zone, in_catalog: a.test}]",
+	} {
+		for star, want := range map[string]string{`"*.corp.example"`: "write corp.example", `"*"`: "a name has no star"} {
+			if _, err := config.Parse("port53.yaml", []byte(strings.Replace(text, "@", star, 1)+"\n")); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s in %q: %v", star, text, err)
+			}
+		}
+		if _, err := config.Parse("port53.yaml", []byte(strings.Replace(text, "@", "corp.example", 1)+"\n")); err != nil && strings.Contains(err.Error(), "star") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 // TestOnlyIsNotFirst reads the two spellings of one setting.
 func TestOnlyIsNotFirst(t *testing.T) {
 	for text, want := range map[string]bool{"": false, ", first: true": true, ", first: false": false, ", only: true": false, ", only: false": true} {

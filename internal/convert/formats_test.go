@@ -434,3 +434,43 @@ func TestManyNames(t *testing.T) {
 		t.Errorf("%d names\n%.2000s", n, notes)
 	}
 }
+
+// TestHostileFormats puts what moves a terminal's cursor into names, values and keys of each format, whether the
+// format can bear it or not.
+func TestHostileFormats(t *testing.T) {
+	const bad = "\x1b[2J\u009b5m\u202e"
+	for kind, text := range map[string]string{
+		"unbound":       "server:\n  interface: %\n  local-data: \"%.lan A 192.0.2.1\"\n  foo%: 1\nforward-zone:\n  name: \"%.x\"\n  forward-addr: 10.0.0.1\n",
+		"dnsmasq":       "address=/%.lan/192.0.2.1\nfoo%=1\nhost-record=%.lan,192.0.2.5\nserver=/%.x/10.0.0.1\ntxt-record=a.lan,%\n",
+		"corefile":      "%.test:53 {\n  file /z%\n  foo%\n  forward . 10.0.0.1\n}\n",
+		"adguard":       "dns:\n  upstream_dns: ['%']\n  %: 1\nclients: {persistent: [{name: '%', ids: [10.0.0.1]}]}\nfilters: [{name: '%', url: 'https://x.example/%', enabled: true}]\n",
+		"pihole":        "[dns]\nupstreams = [\"%\"]\nhosts = [\"192.0.2.4 %.lan\"]\nfoo = \"%\"\n",
+		"pdns":          "launch=bind\nfoo%=1\nlocal-address=%\n",
+		"recursor":      "forward-zones=%.x=10.0.0.1\nfoo%=1\nallow-from=%\n",
+		"recursor-yaml": "recursor: {forward_zones: [{zone: '%.x', forwarders: ['%']}]}\n'%': 1\n",
+		"hosts":         "192.0.2.4 %\n% x\n192.0.2.4 a # %\n",
+		"windows":       "[Server]\nVersion=0x585d0a06\nFoo%=1\n[%.test]\nType=Primary\nDatabaseFile=%.dns\n[b.test]\nType=Secondary\nMasters=ADDRLIST:%\n",
+	} {
+		file := filepath.Join(t.TempDir(), "x.conf")
+		if err := os.WriteFile(file, []byte(strings.ReplaceAll(text, "%", bad)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := convert.File(convert.Options{Path: file, Kind: kind, Addrs: machine})
+		out := fmt.Sprint(err)
+		if r != nil {
+			out += string(r.YAML)
+			for _, n := range r.Notes {
+				out += fmt.Sprintf("%+v %s", n, n)
+			}
+			for name, content := range r.Files {
+				out += name + string(content)
+			}
+		}
+		if !strings.Contains(out, "5m") && err == nil {
+			t.Errorf("%s: nothing of it is told", kind)
+		}
+		if strings.ContainsAny(out, "\x1b\u009b\u202e") {
+			t.Errorf("%s: %q", kind, out)
+		}
+	}
+}
