@@ -86,3 +86,33 @@ func TestFirewallForeign(t *testing.T) {
 		})
 	}
 }
+
+// TestFirewallConnections has tables of others go by the state of connections: what was answered before port53's
+// rules were loaded is answered with them, and they say why UDP stays in connection tracking.
+func TestFirewallConnections(t *testing.T) {
+	inside := netip.MustParseAddr("198.51.100.1")
+	for name, script := range map[string]string{
+		"replies":         "nft 'table inet other { chain out { type filter hook output priority 0; policy drop; ct state established,related accept; oif lo accept; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }; }'",
+		"new questions":   "nft 'table inet other { chain in { type filter hook input priority 0; policy drop; ct state established,related accept; ct state new udp dport 53 accept; tcp dport 53 accept; }; }'",
+		"a map of states": "nft 'table inet other { chain in { type filter hook input priority 0; ct state vmap { invalid : drop, untracked : drop }; }; }'",
+		"iptables":        "iptables-nft -P OUTPUT DROP; iptables-nft -A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuarded(t)
+			g.in(g.home, script)
+			g.serve("")
+			if got := g.await("udp", inside, g.v4, "answered"); got != "answered" {
+				t.Fatalf("before: %s", got)
+			}
+			out := g.firewall("apply --allow 198.51.100.0/24 --backend nftables")
+			if !strings.Contains(out, "by the state of their connections") || !strings.Contains(out, "UDP stays in connection tracking") {
+				t.Errorf("apply says nothing of it:\n%s", out)
+			}
+			for _, proto := range []string{"udp", "tcp"} {
+				if got := g.await(proto, inside, g.v4, "answered"); got != "answered" {
+					t.Errorf("%s: %s", proto, got)
+				}
+			}
+		})
+	}
+}

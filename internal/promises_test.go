@@ -89,7 +89,7 @@ func TestMendedPage(t *testing.T) {
 			}
 		}
 	}
-	if rows < 75 {
+	if rows < 76 {
 		t.Errorf("%d faults found", rows)
 	}
 }

@@ -144,7 +144,7 @@ func planGuard(c *config.Config) (*guard, error) {
 		foreign, blind = (&fwrun.System{}).Foreign(context.Background(), firewall.Nftables)
 		unseen = blind != nil
 		for _, f := range foreign {
-			p.Tracked = p.Tracked || f.Translates && f.UDP
+			p.Tracked = p.Tracked || (f.Translates || f.Tracks) && f.UDP
 		}
 		rules, err = p.Render(firewall.Nftables)
 	}

@@ -193,8 +193,8 @@ func (i *intent) prepare(ctx context.Context) (*fwrun.System, *firewall.Plan, *f
 		return nil, nil, nil, nil, firewallError(err)
 	}
 	for _, f := range foreign {
-		p.Tracked = p.Tracked || f.Translates && f.UDP
-		i.blocked = i.blocked || !f.Translates
+		p.Tracked = p.Tracked || (f.Translates || f.Tracks) && f.UDP
+		i.blocked = i.blocked || !f.Translates && !f.Tracks
 		notes = append(notes, f.String())
 	}
 	r, err := p.Render(b)

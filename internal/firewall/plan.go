@@ -57,7 +57,7 @@ type Plan struct {
 	Resolvers []netip.Addr `json:"resolvers,omitempty"` // but these
 	User      string       `json:"user,omitempty"`      // whose own questions go out all the same: the resolver's here
 	Redirect  bool         `json:"redirect"`            // questions of those who may ask, to other servers, come here
-	Tracked   bool         `json:"tracked"`             // UDP stays in conntrack: rules of others translate it
+	Tracked   bool         `json:"tracked"`             // UDP stays in conntrack: rules of others translate it, or go by connections
 }
 
 // The limits (one network is a /24 or a /56): what an authoritative server gets from one

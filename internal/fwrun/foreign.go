@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +17,7 @@ type Foreign struct {
 	Where      string `json:"where"` // the table and chain
 	Rule       string `json:"rule"`
 	Translates bool   `json:"translates"` // to another port or machine; else it lets none through
+	Tracks     bool   `json:"tracks"`     // unless UDP stays in connection tracking
 	UDP        bool   `json:"udp"`
 	TCP        bool   `json:"tcp"`
 	Remedy     string `json:"remedy"`
@@ -23,14 +26,30 @@ type Foreign struct {
 // String says what the rule does, where it is, and what to do.
 func (f *Foreign) String() string {
 	does := "lets no packet for port 53 through"
-	if f.Translates {
+	switch {
+	case f.Translates:
 		does = "sends packets for port 53 elsewhere"
+	case f.Tracks:
+		does = "lets packets of port 53 through by the state of their connections"
 	}
 	return fmt.Sprintf("%s %s: %s; %s", f.Where, does, f.Rule, f.Remedy)
 }
 
 // dnsPort is the port that rules of others are looked through for.
 const dnsPort = 53
+
+// A packet is what rules are read for: a question that comes or a reply that goes.
+type packet struct {
+	hook, device string // where it is met, and how its interface is called there
+	port         string // which of its ports is 53
+	state        string // that connection tracking gives it
+}
+
+// Packets of port 53, by what becomes of UDP: without tracking, neither is of a connection.
+var (
+	question, trackless   = packet{"input", "iif", "dport", "new"}, packet{"input", "iif", "dport", "untracked"}
+	reply, tracklessReply = packet{"output", "oif", "sport", "established"}, packet{"output", "oif", "sport", "untracked"}
+)
 
 // Foreign returns the rules of others that translate port 53 or let nothing through to it, as far
 // as rules can be read without packets: sets that are named, and what other programs decide, are
@@ -39,26 +58,46 @@ func (s *System) Foreign(ctx context.Context, b firewall.Backend) ([]Foreign, er
 	if err := needRoot(); err != nil {
 		return nil, err
 	}
-	var list []Foreign
+	saved, ruleset := map[string]string{}, ""
 	for _, name := range []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save"} {
 		path, err := find(name, "iptables")
 		if err != nil {
 			continue
 		}
 		if out, err := run(ctx, "", path); err == nil { // a kernel without it has no rules of it
-			list = append(list, savedRules(strings.TrimSuffix(name, "-save"), out, b == firewall.Nftables)...)
+			saved[strings.TrimSuffix(name, "-save")] = out
 		}
 	}
 	if path, err := find("nft", "nftables"); err == nil {
-		out, err := run(ctx, "", path, "-j", "list", "ruleset")
+		if ruleset, err = run(ctx, "", path, "-j", "list", "ruleset"); err != nil {
+			return nil, err
+		}
+	}
+	read := func(p packet) (list []Foreign, err error) {
+		for _, name := range slices.Sorted(maps.Keys(saved)) {
+			// Where port53's rules are of iptables as well, they come first and let questions in.
+			list = append(list, savedRules(name, saved[name], b == firewall.Nftables || p.hook == "output", p)...)
+		}
+		if ruleset == "" {
+			return list, nil
+		}
+		more, err := nftRules([]byte(ruleset), p)
+		return append(list, more...), err
+	}
+	list, err := read(question)
+	if err != nil {
+		return nil, err
+	}
+	for _, way := range [][2]packet{{question, trackless}, {reply, tracklessReply}} {
+		with, err := read(way[0])
 		if err != nil {
 			return nil, err
 		}
-		more, err := nftRules([]byte(out))
+		without, err := read(way[1])
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, more...)
+		list = append(list, byTracking(with, without)...)
 	}
 	var once []Foreign // iptables-save is one of the two families
 	seen := map[string]bool{}
@@ -72,48 +111,63 @@ func (s *System) Foreign(ctx context.Context, b firewall.Backend) ([]Foreign, er
 	return once, nil
 }
 
+// byTracking returns what lets UDP through with connection tracking, and not without it.
+func byTracking(with, without []Foreign) (list []Foreign) {
+	for _, f := range without {
+		same := func(o Foreign) bool { return o.Where == f.Where && o.UDP }
+		if f.UDP && !f.Translates && !slices.ContainsFunc(with, same) {
+			f.Tracks, f.TCP, f.Remedy = true, false, tracked
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// tracked is the remedy for rules that go by connections.
+const tracked = "UDP stays in connection tracking, without which it would be dead; a rule that accepts port 53 whatever the state is, for questions and replies, spares that work"
+
 // translated is the remedy for rules that translate.
 const translated = "UDP stays in connection tracking, without which it would be dead; packets come with the port that they are sent to, so add --port for it, or remove the rule"
 
 // savedRules looks through what iptables-save prints. drops tells whether what lets nothing
 // through counts as well.
-func savedRules(program, text string, drops bool) (list []Foreign) {
-	table, policy := "", ""
+func savedRules(program, text string, drops bool, p packet) (list []Foreign) {
+	table, policy, chain := "", "", strings.ToUpper(p.hook)
 	accepted := map[string]bool{}
-	var last *Foreign // the end of INPUT, if it is one
+	remedy := fmt.Sprintf("%s -I INPUT -p udp --dport 53 -j ACCEPT, and for tcp, lets port53's own rules decide", program)
+	var last *Foreign // the end of the chain, if it is one
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		words := strings.Fields(line)
 		switch {
 		case strings.HasPrefix(line, "*"):
 			table = line[1:]
-		case table == "filter" && strings.HasPrefix(line, ":INPUT DROP"):
+		case table == "filter" && strings.HasPrefix(line, ":"+chain+" DROP"):
 			policy = line
-		case len(words) < 4 || words[0] != "-A" || strings.HasPrefix(words[1], "PORT53-") || words[1] == "OUTPUT":
+		case len(words) < 4 || words[0] != "-A" || strings.HasPrefix(words[1], "PORT53-") || (words[1] == "OUTPUT" || words[1] == "INPUT") && words[1] != chain:
 		default:
-			m := matchOf(words[2:])
+			m := matchOf(words[2:], p)
 			where := program + " " + table + " " + words[1]
 			switch m.target {
 			case "REDIRECT", "DNAT", "TPROXY":
 				if m.covers() {
-					list = append(list, Foreign{where, line, true, m.udp, m.tcp, translated})
+					list = append(list, Foreign{Where: where, Rule: line, Translates: true, UDP: m.udp, TCP: m.tcp, Remedy: translated})
 				}
 			case "ACCEPT":
 				if table == "filter" && words[1] != "FORWARD" && m.lets() {
 					accepted["udp"], accepted["tcp"] = accepted["udp"] || m.udp, accepted["tcp"] || m.tcp
 				}
 			case "DROP", "REJECT":
-				remedy := fmt.Sprintf("%s -I INPUT -p udp --dport 53 -j ACCEPT, and for tcp, lets port53's own rules decide", program)
 				if table == "filter" && words[1] != "FORWARD" && m.ports && m.covers() && drops {
-					list = append(list, Foreign{where, line, false, m.udp, m.tcp, remedy})
-				} else if table == "filter" && words[1] == "INPUT" && !m.narrow && !m.ports {
-					last = &Foreign{where, line, false, m.udp, m.tcp, remedy}
+					list = append(list, Foreign{Where: where, Rule: line, UDP: m.udp, TCP: m.tcp, Remedy: remedy})
+				} else if table == "filter" && words[1] == chain && !m.narrow && !m.ports {
+					last = &Foreign{Where: where, Rule: line, UDP: m.udp, TCP: m.tcp, Remedy: remedy}
 				}
 			}
 		}
 	}
 	if last == nil && policy != "" {
-		last = &Foreign{program + " filter INPUT", policy, false, true, true, fmt.Sprintf("%s -I INPUT -p udp --dport 53 -j ACCEPT, and for tcp, lets port53's own rules decide", program)}
+		last = &Foreign{Where: program + " filter " + chain, Rule: policy, UDP: true, TCP: true, Remedy: remedy}
 	}
 	if last != nil && drops {
 		if last.UDP, last.TCP = last.UDP && !accepted["udp"], last.TCP && !accepted["tcp"]; last.UDP || last.TCP {
@@ -139,8 +193,8 @@ func (m *match) covers() bool { return (m.udp || m.tcp) && (!m.ports || m.has) &
 // lets tells whether a rule that accepts may be for questions.
 func (m *match) lets() bool { return m.covers() && (m.ports || m.from || !m.narrow) }
 
-// matchOf reads a rule of iptables.
-func matchOf(words []string) match {
+// matchOf reads a rule of iptables for a packet.
+func matchOf(words []string, p packet) match {
 	m := match{udp: true, tcp: true}
 	not := false
 	for i := 0; i < len(words); i++ {
@@ -154,7 +208,7 @@ func matchOf(words []string) match {
 			continue
 		case "-p":
 			m.udp, m.tcp = (next == "udp" || next == "all") != not, (next == "tcp" || next == "all") != not
-		case "--dport", "--dports":
+		case "--" + p.port, "--" + p.port + "s":
 			m.ports = true
 			for part := range strings.SplitSeq(next, ",") {
 				low, high, is := strings.Cut(part, ":")
@@ -166,9 +220,11 @@ func matchOf(words []string) match {
 				m.has = m.has || errA == nil && errB == nil && a <= dnsPort && dnsPort <= b
 			}
 			m.has = m.has != not
-		case "--sport", "--sports", "--state", "--ctstate", "--icmp-type", "--icmpv6-type", "--pkt-type":
+		case "--state", "--ctstate":
+			m.narrow = m.narrow || slices.Contains(strings.Split(strings.ToLower(next), ","), p.state) == not
+		case "--sport", "--sports", "--dport", "--dports", "--icmp-type", "--icmpv6-type", "--pkt-type":
 			m.narrow = true
-		case "-i":
+		case "-" + p.device[:1]:
 			m.narrow = m.narrow || next == "lo" && !not
 		case "-s":
 			m.from = true
@@ -180,8 +236,8 @@ func matchOf(words []string) match {
 	return m
 }
 
-// nftRules looks through the tables of nftables that are neither port53's nor those of iptables.
-func nftRules(text []byte) (list []Foreign, err error) {
+// nftRules looks, for a packet, through the tables of nftables that are neither port53's nor those of iptables.
+func nftRules(text []byte, p packet) (list []Foreign, err error) {
 	var set struct {
 		Nftables []struct {
 			Chain *nftChain
@@ -212,16 +268,16 @@ func nftRules(text []byte) (list []Foreign, err error) {
 			continue
 		}
 		base := bases[at{r.Family, r.Table, r.Chain}]
-		if base != nil && base.Hook == "output" || base != nil && base.Hook == "forward" || base != nil && base.Hook == "postrouting" {
+		if base != nil && (base.Hook == "forward" || (base.Hook == "output" || base.Hook == "postrouting") != (p.hook == "output")) {
 			continue
 		}
-		m := r.match()
+		m := r.match(p)
 		where := fmt.Sprintf("nft table %s %s, chain %s", r.Family, r.Table, r.Chain)
 		remedy := fmt.Sprintf("nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide", r.Family, r.Table, r.Chain)
 		switch m.target {
 		case "redirect", "dnat", "tproxy":
 			if m.covers() {
-				list = append(list, Foreign{where, r.text(), true, m.udp, m.tcp, translated})
+				list = append(list, Foreign{Where: where, Rule: r.text(), Translates: true, UDP: m.udp, TCP: m.tcp, Remedy: translated})
 			}
 		case "accept":
 			if m.lets() {
@@ -232,8 +288,8 @@ func nftRules(text []byte) (list []Foreign, err error) {
 			}
 		case "drop", "reject":
 			if m.ports && m.covers() {
-				list = append(list, Foreign{where, r.text(), false, m.udp, m.tcp, remedy})
-			} else if base != nil && base.Hook == "input" && m.covers() && !m.from {
+				list = append(list, Foreign{Where: where, Rule: r.text(), UDP: m.udp, TCP: m.tcp, Remedy: remedy})
+			} else if base != nil && base.Hook == p.hook && m.covers() && !m.from {
 				ends[at{r.Family, r.Table, r.Chain}] = r.text()
 			}
 		}
@@ -245,12 +301,12 @@ func nftRules(text []byte) (list []Foreign, err error) {
 			end, ok = "policy drop", true
 		}
 		had := accepts[at{a.family, a.table, ""}]
-		if !ok || c.Hook != "input" || had.udp && had.tcp {
+		if !ok || c.Hook != p.hook || had.udp && had.tcp {
 			continue
 		}
 		list = append(list, Foreign{
-			fmt.Sprintf("nft table %s %s, chain %s", a.family, a.table, a.chain), end, false, !had.udp, !had.tcp,
-			fmt.Sprintf("nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide", a.family, a.table, a.chain),
+			Where: fmt.Sprintf("nft table %s %s, chain %s", a.family, a.table, a.chain), Rule: end, UDP: !had.udp, TCP: !had.tcp,
+			Remedy: fmt.Sprintf("nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide", a.family, a.table, a.chain),
 		})
 	}
 	return list, nil
@@ -277,14 +333,16 @@ func (r *nftRule) text() string {
 	return strings.TrimSpace(text[:min(len(text), 200)])
 }
 
-// match reads a rule of nftables.
-func (r *nftRule) match() match {
+// match reads a rule of nftables for a packet.
+func (r *nftRule) match(p packet) match {
 	m := match{udp: true, tcp: true}
 	for _, e := range r.Expr {
 		for name, value := range e {
 			switch name {
 			case "match":
-				m.add(value)
+				m.add(value, p)
+			case "vmap":
+				m.target = verdict(value, p)
 			case "accept", "drop", "reject", "redirect", "dnat", "tproxy":
 				m.target = name
 			}
@@ -293,7 +351,27 @@ func (r *nftRule) match() match {
 	return m
 }
 
-func (m *match) add(text json.RawMessage) {
+// verdict returns what a map of verdicts by the state of connections says of a packet, or "".
+func verdict(text json.RawMessage, p packet) string {
+	var x struct {
+		Key  struct{ Ct struct{ Key string } }
+		Data struct{ Set [][2]json.RawMessage }
+	}
+	if json.Unmarshal(text, &x) != nil || x.Key.Ct.Key != "state" {
+		return ""
+	}
+	for _, e := range x.Data.Set {
+		var verdicts map[string]any
+		if string(e[0]) == strconv.Quote(p.state) && json.Unmarshal(e[1], &verdicts) == nil {
+			for name := range verdicts {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+func (m *match) add(text json.RawMessage, p packet) {
 	var x struct {
 		Op   string
 		Left struct {
@@ -309,7 +387,7 @@ func (m *match) add(text json.RawMessage) {
 	}
 	not := x.Op == "!="
 	switch {
-	case x.Left.Payload != nil && x.Left.Payload.Field == "dport":
+	case x.Left.Payload != nil && x.Left.Payload.Field == p.port:
 		switch x.Left.Payload.Protocol {
 		case "udp":
 			m.tcp = false
@@ -324,7 +402,9 @@ func (m *match) add(text json.RawMessage) {
 			m.udp = m.udp && (names(x.Right, "udp") || names(x.Right, "17")) != not
 			m.tcp = m.tcp && (names(x.Right, "tcp") || names(x.Right, "6")) != not
 		}
-	case x.Left.Meta != nil && strings.HasPrefix(x.Left.Meta.Key, "iif"):
+	case x.Left.Ct != nil && x.Left.Ct.Key == "state":
+		m.narrow = m.narrow || names(x.Right, p.state) == not
+	case x.Left.Meta != nil && strings.HasPrefix(x.Left.Meta.Key, p.device):
 		m.narrow = m.narrow || names(x.Right, "lo") && !not
 		m.from = true
 	default:
@@ -360,13 +440,10 @@ func names(v any, name string) bool {
 		return v == name
 	case float64:
 		return strconv.FormatFloat(v, 'f', -1, 64) == name
+	case []any: // of flags
+		return slices.ContainsFunc(v, func(x any) bool { return names(x, name) })
 	case map[string]any:
-		list, _ := v["set"].([]any)
-		for _, x := range list {
-			if names(x, name) {
-				return true
-			}
-		}
+		return v["set"] != nil && names(v["set"], name)
 	}
 	return false
 }

@@ -158,6 +158,60 @@ func TestChange(t *testing.T) {
 	}
 }
 
+// TestByTracking has rules of others that go by the state of connections: without tracking, what of port 53
+// they would let through no more is told, and nothing else is.
+func TestByTracking(t *testing.T) {
+	const established = `{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":["established","related"]}},{"accept":null}`
+	port := func(field, rest string) string {
+		return `{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"` + field + `"}},"right":53}},` + rest
+	}
+	for name, c := range map[string]struct {
+		hook, policy string
+		rules        []string
+		saved        string
+		want         string
+	}{
+		"replies":                     {"output", "drop", []string{established}, "", "policy drop"},
+		"replies, by a map":           {"output", "drop", []string{`{"vmap":{"key":{"ct":{"key":"state"}},"data":{"set":[["established",{"accept":null}],["invalid",{"drop":null}]]}}}`}, "", "policy drop"},
+		"replies, in any state":       {"output", "drop", []string{established, port("sport", `{"accept":null}`)}, "", ""},
+		"replies that go nowhere":     {"output", "drop", nil, "", ""},
+		"replies, for all":            {"output", "accept", []string{established}, "", ""},
+		"new questions":               {"input", "drop", []string{`{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":"new"}},` + port("dport", `{"accept":null}`)}, "", "policy drop"},
+		"questions, in any state":     {"input", "drop", []string{established, port("dport", `{"accept":null}`)}, "", ""},
+		"questions of no other state": {"input", "accept", []string{`{"match":{"op":"!=","left":{"ct":{"key":"state"}},"right":{"set":["established","new"]}}},{"drop":null}`}, "", "drop"},
+		"questions of none":           {"input", "accept", []string{`{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":"invalid"}},{"drop":null}`}, "", ""},
+		"iptables, questions":         {saved: ":INPUT DROP [0:0]\n-A INPUT -p udp -m udp --dport 53 -m state --state NEW -j ACCEPT\n", want: "INPUT DROP"},
+		"iptables, any question":      {saved: ":INPUT DROP [0:0]\n-A INPUT -m state --state ESTABLISHED -j ACCEPT\n-A INPUT -p udp -m udp --dport 53 -j ACCEPT\n"},
+		"iptables, replies":           {saved: ":OUTPUT DROP [0:0]\n-A OUTPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n", want: "OUTPUT DROP"},
+		"iptables, replies at an end": {saved: ":OUTPUT ACCEPT [0:0]\n-A OUTPUT -o lo -j ACCEPT\n-A OUTPUT -m conntrack ! --ctstate INVALID,UNTRACKED -j ACCEPT\n-A OUTPUT -j REJECT\n", want: "-j REJECT"},
+		"iptables, any reply":         {saved: ":OUTPUT DROP [0:0]\n-A OUTPUT -p udp -m udp --sport 53 -j ACCEPT\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			read := func(p packet) []Foreign {
+				if c.saved != "" {
+					return savedRules("iptables", "*filter\n"+c.saved+"COMMIT\n", true, p)
+				}
+				text := `{"nftables":[{"chain":{"family":"inet","table":"f","name":"c","hook":"` + c.hook + `","policy":"` + c.policy + `"}}`
+				for _, r := range c.rules {
+					text += `,{"rule":{"family":"inet","table":"f","chain":"c","expr":[` + r + `]}}`
+				}
+				list, err := nftRules([]byte(text+"]}"), p)
+				if err != nil {
+					t.Fatal(err, text)
+				}
+				return list
+			}
+			list := append(byTracking(read(question), read(trackless)), byTracking(read(reply), read(tracklessReply))...)
+			switch {
+			case c.want == "" && len(list) > 0:
+				t.Errorf("told: %+v", list)
+			case c.want != "" && (len(list) != 1 || !list[0].Tracks || !list[0].UDP || list[0].TCP || !strings.Contains(list[0].Rule, c.want)):
+				t.Errorf("told: %+v", list)
+			}
+		})
+	}
+}
+
 // TestExpireWaits has somebody wait before rules are applied: as long as it was told, and
 // takes nothing back once they are confirmed.
 func TestExpireWaits(t *testing.T) {
