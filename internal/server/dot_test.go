@@ -233,9 +233,14 @@ func TestDoTHandshakeRate(t *testing.T) {
 			c.Close()
 		}
 	}
-	if st := s.Stats().Handshakes; good < 5 || good == 15 || st.Refused == 0 || st.Done != uint64(good) {
+	if st := s.Stats().Handshakes; good < 5 || good == 15 || st.Refused == 0 {
 		t.Errorf("%d of 15 shook hands, counters %+v", good, st)
 	}
+	// The server is done after the client, and by then the client may have left.
+	eventually(t, "all counted", func() bool {
+		st := s.Stats().Handshakes
+		return st.Done+st.Failed == uint64(good)
+	})
 }
 
 func TestDoTResumes(t *testing.T) {
