@@ -166,7 +166,9 @@ func (cs *conns) ask(ctx context.Context, a *attempt, fresh bool) (msg []byte, a
 	case err == nil:
 		return msg, false, nil
 	case ctx.Err() == nil:
-		cs.retire(cn)
+		if closed := cs.retire(cn); !closed && errors.Is(err, net.ErrClosed) {
+			err = errEnded // by the server, while the question was being sent
+		}
 		return nil, joined || overtaken, err
 	case !overtaken:
 		cs.retire(cn) // nothing has come since: perhaps the connection is gone
@@ -174,11 +176,12 @@ func (cs *conns) ask(ctx context.Context, a *attempt, fresh bool) (msg []byte, a
 	return nil, false, context.Cause(ctx)
 }
 
-// retire has a connection take no more questions.
-func (cs *conns) retire(cn *conn) {
+// retire has a connection take no more questions, and reports whether all of them are closed.
+func (cs *conns) retire(cn *conn) (closed bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cn.retired = true
+	return cs.closed
 }
 
 // get returns a connection to a server with a place for a question, and whether others
