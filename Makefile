@@ -66,7 +66,7 @@ test: all ## run every test, beside the peers; as root on Debian, install these 
 	@test "$$(id -u)" != 0 || export PORT53_REQUIRE_PEERS=1; \
 	export PORT53_BIN="$$PWD/bin/port53"; \
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
-	bin/testrun -dir . $$(for d in $(NESTED); do test ! -f $$d/go.mod || echo "-dir $$d"; done) -- -count=1 -timeout=$(PATIENCE)
+	bin/testrun -beside conformance -dir . $$(for d in $(filter-out conformance,$(NESTED)); do test ! -f $$d/go.mod || echo "-dir $$d"; done) -- -count=1 -timeout=$(PATIENCE)
 
 check: fmt verify vet lint floors generate test ## everything that a change must pass, the tests too
 

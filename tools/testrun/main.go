@@ -1,6 +1,8 @@
 // Command testrun runs the tests of several modules and counts them.
 //
-//	testrun [-dir DIRECTORY]... [-pkg PATTERN]... [-- flags of go test]
+//	testrun [-beside DIRECTORY]... [-dir DIRECTORY]... [-pkg PATTERN]... [-- flags of go test]
+//
+// Those of a -beside directory, which wait more than they work, run while the others do.
 //
 // It prints what go test prints for packages, the output of tests that failed or did not end,
 // the reason of each that was skipped, and at the end which took longest and one line with the
@@ -18,6 +20,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // An event is one line of go test -json.
@@ -29,6 +32,7 @@ type event struct {
 
 // A tally counts tests, those within tests too, and packages that do not build.
 type tally struct {
+	mu                      sync.Mutex
 	passed, failed, skipped int
 	output                  map[string]*strings.Builder // of tests under way
 	ended                   []event                     // whole tests
@@ -36,7 +40,7 @@ type tally struct {
 }
 
 func main() {
-	var dirs, pkgs []string
+	var dirs, beside, pkgs []string
 	list := func(to *[]string) func(string) error {
 		return func(s string) error {
 			*to = append(*to, s)
@@ -44,18 +48,29 @@ func main() {
 		}
 	}
 	flag.Func("dir", "a `directory` with a module; may be given several times", list(&dirs))
+	flag.Func("beside", "a `directory` whose tests run while those of the others do", list(&beside))
 	flag.Func("pkg", "a `pattern` of packages in each of them; may be given several times (default ./...)", list(&pkgs))
 	flag.Parse()
 	if len(pkgs) == 0 {
 		pkgs = []string{"./..."}
 	}
 	t := &tally{output: map[string]*strings.Builder{}, out: os.Stdout}
-	for _, dir := range dirs {
+	run := func(dir string) {
 		if err := t.run(dir, flag.Args(), pkgs); err != nil {
-			fmt.Fprintf(os.Stdout, "%s: %v\n", dir, err)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			fmt.Fprintf(t.out, "%s: %v\n", dir, err)
 			t.failed++
 		}
 	}
+	var others sync.WaitGroup
+	for _, dir := range beside {
+		others.Go(func() { run(dir) })
+	}
+	for _, dir := range dirs {
+		run(dir)
+	}
+	others.Wait()
 	t.slowest()
 	fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
 	if t.failed > 0 {
@@ -75,23 +90,27 @@ func (t *tally) run(dir string, flags, pkgs []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	before := t.failed
+	told := false // of a failure
 	lines := bufio.NewReader(pipe)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if len(line) > 0 {
 			var e event
+			t.mu.Lock()
+			before := t.failed
 			if json.Unmarshal(line, &e) == nil {
 				t.add(e)
 			} else {
 				t.out.Write(line)
 			}
+			told = told || t.failed > before
+			t.mu.Unlock()
 		}
 		if err != nil {
 			break
 		}
 	}
-	if err := cmd.Wait(); err != nil && t.failed == before {
+	if err := cmd.Wait(); err != nil && !told {
 		return err // it failed in a way that no event told of
 	}
 	return nil
