@@ -37,20 +37,9 @@ type follow struct {
 
 // ownPlan tells what changes would do.
 func ownPlan(c *call) error {
-	v, err := c.find(c.params[0])
+	v, changes, err := c.changesAsked()
 	if err != nil {
 		return err
-	}
-	var request editRequest
-	if err := c.read(&request); err != nil {
-		return err
-	}
-	changes, err := c.changesOf(v.Apex, request.Changes)
-	if err != nil {
-		return err
-	}
-	if len(changes) == 0 {
-		return invalid("there is no change")
 	}
 	t, err := c.zones.Try(v.Key, c.matching(c.planned(v.Apex, changes)))
 	if err != nil {

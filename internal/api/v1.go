@@ -395,21 +395,28 @@ func (c *call) matching(plan zones.Plan) zones.Plan {
 	}
 }
 
-func ownEdit(c *call) error {
+// changesAsked returns the zone of a request, and the changes to it that the request is about: at
+// least one.
+func (c *call) changesAsked() (zones.View, []*change, error) {
 	v, err := c.find(c.params[0])
 	if err != nil {
-		return err
+		return v, nil, err
 	}
 	var request editRequest
 	if err := c.read(&request); err != nil {
-		return err
+		return v, nil, err
 	}
 	changes, err := c.changesOf(v.Apex, request.Changes)
+	if err == nil && len(changes) == 0 {
+		err = invalid("there is no change")
+	}
+	return v, changes, err
+}
+
+func ownEdit(c *call) error {
+	v, changes, err := c.changesAsked()
 	if err != nil {
 		return err
-	}
-	if len(changes) == 0 {
-		return invalid("there is no change")
 	}
 	e, err := c.edit(v.Key, c.matching(c.planned(v.Apex, changes)))
 	if err != nil {
