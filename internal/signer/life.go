@@ -229,13 +229,17 @@ func (l *Life) See(s *Sight) {
 	}
 }
 
+// longestDSTTL is the most that is waited for a DS record to leave caches: a week, beyond which they keep
+// nothing (RFC 8767, section 4). Whoever answers in the parent's place could stop a roll for good otherwise.
+const longestDSTTL = 7 * 24 * 60 * 60
+
 func (l *Life) seeParent(s *Sight) {
 	list := slices.Clone(s.Parent)
 	whole := true
 	for i := range list {
 		p := &list[i]
 		if p.Trouble == "" {
-			l.DSTTL = max(l.DSTTL, p.TTL)
+			l.DSTTL = max(l.DSTTL, min(p.TTL, longestDSTTL))
 			continue
 		}
 		whole = false
