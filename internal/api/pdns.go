@@ -103,6 +103,15 @@ func (c *call) admin(apex []byte) error {
 	return nil
 }
 
+// administered returns the zone that the path names, if the client may administer it.
+func (c *call) administered() (zones.View, error) {
+	v, err := c.find(c.params[1])
+	if err == nil {
+		err = c.admin(v.Apex)
+	}
+	return v, err
+}
+
 // server refuses who may not do something with the server.
 func (c *call) server(want grant.Verbs) error {
 	if !c.holder.MayServer(want, c.now) {

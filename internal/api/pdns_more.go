@@ -63,11 +63,8 @@ func kindFor(kind string, change bool) error {
 }
 
 func pdnsMetadata(c *call) error {
-	v, err := c.find(c.params[1])
+	v, err := c.administered()
 	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
 	info := infoOf(notesOf(v.Zone))
@@ -80,11 +77,8 @@ func pdnsMetadata(c *call) error {
 }
 
 func pdnsMetadataOne(c *call) error {
-	v, err := c.find(c.params[1])
+	v, err := c.administered()
 	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
 	if err := kindFor(c.params[2], false); err != nil {
@@ -134,11 +128,8 @@ func (c *call) setMetadata(key []byte, kind string, change func(had []string) []
 }
 
 func pdnsMetadataAdd(c *call) error {
-	v, err := c.find(c.params[1])
+	v, err := c.administered()
 	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
 	d, err := c.document()
@@ -172,11 +163,8 @@ func pdnsMetadataAdd(c *call) error {
 }
 
 func pdnsMetadataSet(c *call) error {
-	v, err := c.find(c.params[1])
+	v, err := c.administered()
 	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
 	d, err := c.document()
@@ -197,11 +185,8 @@ func pdnsMetadataSet(c *call) error {
 }
 
 func pdnsMetadataDrop(c *call) error {
-	v, err := c.find(c.params[1])
+	v, err := c.administered()
 	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
 	if err := kindFor(c.params[2], true); err != nil {

@@ -533,11 +533,8 @@ func setsOfFile(text string, apex []byte) (sets []*rrset, err error) {
 
 // pdnsZoneSet changes what a zone is.
 func pdnsZoneSet(c *call) error {
-	v, err := c.find(c.params[1])
+	v, err := c.administered()
 	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
 	d, err := c.document()
@@ -583,11 +580,8 @@ func noted(change func(*zoneInfo) error) zones.Plan {
 }
 
 func pdnsZoneDrop(c *call) error {
-	v, err := c.find(c.params[1])
+	v, err := c.administered()
 	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
 		return err
 	}
 	if err := c.host.DropZone(c.by(), v.Key); err != nil {
@@ -664,11 +658,7 @@ func pdnsExport(c *call) error {
 
 // pdnsRectify has nothing to do: order and proofs are made with each version.
 func pdnsRectify(c *call) error {
-	v, err := c.find(c.params[1])
-	if err != nil {
-		return err
-	}
-	if err := c.admin(v.Apex); err != nil {
+	if _, err := c.administered(); err != nil {
 		return err
 	}
 	return c.json(http.StatusOK, map[string]any{"result": "Rectified"})
