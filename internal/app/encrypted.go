@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +29,8 @@ type encryption struct {
 	keeper  *certs.Keeper
 	tickets *certs.Tickets
 	mutual  atomic.Bool // clients of DoT are asked for a certificate
-	told    time.Time   // when the log was told last of what expires; its one goroutine's
+	looking sync.Mutex  // held while the files are looked at
+	told    time.Time   // when the log was told last of what expires; under looking
 }
 
 // newEncryption reads what a server of c shows; nil: it serves nothing over TLS.
@@ -83,7 +85,9 @@ func (a *App) followCertificates() {
 	if a.encryption == nil {
 		return
 	}
+	a.encryption.looking.Lock()
 	a.tellCertificates(time.Now())
+	a.encryption.looking.Unlock()
 	tick := time.NewTicker(lookTime)
 	defer tick.Stop()
 	for {
@@ -99,6 +103,8 @@ func (a *App) followCertificates() {
 // lookAtCertificates does so once.
 func (a *App) lookAtCertificates(now time.Time) {
 	e := a.encryption
+	e.looking.Lock()
+	defer e.looking.Unlock()
 	changed, err := e.keeper.Refresh()
 	if err != nil {
 		a.log.Error("a certificate has changed and cannot be used: the one before is shown", "problem", err.Error())
