@@ -12,37 +12,37 @@ import (
 
 // Encrypted is what is served over TLS.
 type Encrypted struct {
-	Name         []byte            `yaml:"name" is:"name" default:"" doc:"The name by which clients know the server, which its certificate has to have." why:"Clients may know it by its address alone."`
-	Certificate  string            `yaml:"certificate" is:"path" default:"" doc:"File of the certificate in PEM, with those that lead from it to an authority behind it. It is read again within ten seconds when it changes." why:"There is no encrypted transport without one."`
-	Key          string            `yaml:"key" is:"path" default:"" doc:"File of the certificate's private key in PEM, which others may not be able to read. It may be the same file." why:"As certificate."`
-	Certificates []CertificatePair `yaml:"certificates" doc:"More certificates, for clients that ask for other names (SNI). Who asks for none, or for one that no certificate has, is shown the first of all."`
-	Tickets      string            `yaml:"tickets" is:"path" default:"" doc:"File of secrets that session tickets are made with, for servers that share a name: one or two lines of 64 hexadecimal digits, the first is used, both are accepted. Others may not be able to read it. Keys change daily all the same. Empty: random keys, which die with the process." why:"Only servers that share a name need to know the same."`
-	DoT          []netip.AddrPort  `yaml:"dot" port:"853" lone:"true" default:"" doc:"Addresses to serve DNS over TLS on (RFC 7858), and zone transfers over TLS (RFC 9103). Port 853 unless given." why:"Nothing is opened that nobody has asked for."`
-	DoH          DoH               `yaml:"doh" doc:"DNS over HTTPS (RFC 8484)."`
-	Padding      int               `yaml:"padding" default:"468" min:"0" max:"512" doc:"Replies to queries with the padding option are padded to a multiple of this. 0: never." why:"RFC 8467, section 4.1: it hides which name was asked for among those of like size."`
-	Limits       EncryptedLimits   `yaml:"limits" doc:"Bounds of encrypted connections. They do not count among those of tcp, whose other bounds hold for them as well."`
+	Name         []byte            `yaml:"name" is:"name" default:""`
+	Certificate  string            `yaml:"certificate" is:"path" default:""`
+	Key          string            `yaml:"key" is:"path" default:""`
+	Certificates []CertificatePair `yaml:"certificates"`
+	Tickets      string            `yaml:"tickets" is:"path" default:""`
+	DoT          []netip.AddrPort  `yaml:"dot" port:"853" lone:"true" default:""`
+	DoH          DoH               `yaml:"doh"`
+	Padding      int               `yaml:"padding" default:"468" min:"0" max:"512"`
+	Limits       EncryptedLimits   `yaml:"limits"`
 }
 
 // A CertificatePair is a certificate and its private key.
 type CertificatePair struct {
-	Certificate string `yaml:"certificate" is:"path" required:"true" doc:"As encrypted.certificate."`
-	Key         string `yaml:"key" is:"path" required:"true" doc:"As encrypted.key."`
+	Certificate string `yaml:"certificate" is:"path" required:"true"`
+	Key         string `yaml:"key" is:"path" required:"true"`
 }
 
 // DoH is DNS over HTTPS.
 type DoH struct {
-	Listen  []netip.AddrPort `yaml:"listen" port:"443" lone:"true" default:"" doc:"Addresses to serve HTTP/2 and HTTP/1.1 on. Port 443 unless given." why:"Nothing is opened that nobody has asked for."`
-	Path    string           `yaml:"path" is:"label" default:"/dns-query" doc:"The path of questions. All other paths are not found." why:"Clients that are told a name alone try it (RFC 8484, section 4.1 has it as its example)."`
-	Proxies []netip.Prefix   `yaml:"proxies" default:"" doc:"Networks of HTTP proxies in front of this server: what they say of the client in Forwarded or X-Forwarded-For is believed, and who may ask is decided by it. Connections count for the proxy." why:"Anybody else could say anything."`
+	Listen  []netip.AddrPort `yaml:"listen" port:"443" lone:"true" default:""`
+	Path    string           `yaml:"path" is:"label" default:"/dns-query"`
+	Proxies []netip.Prefix   `yaml:"proxies" default:""`
 }
 
 // EncryptedLimits are the bounds of encrypted connections.
 type EncryptedLimits struct {
-	Connections int  `yaml:"connections" default:"4096" min:"1" max:"1000000" doc:"Connections at one time, of all encrypted transports. At the ceiling the one that has been idle longest is closed for the new one." why:"As tcp.max_connections; each takes some 20 KiB."`
-	PerClient   int  `yaml:"per_client" default:"20" min:"1" max:"1000000" doc:"Connections of one address." why:"As tcp.per_client."`
-	PerNetwork  int  `yaml:"per_network" default:"64" min:"1" max:"1000000" doc:"Connections of one network, /24 or /56." why:"As tcp.per_network."`
-	Streams     int  `yaml:"streams" default:"100" min:"1" max:"10000" doc:"Questions at one time on one connection of HTTP/2." why:"RFC 9113, section 6.5.2 advises no fewer."`
-	Handshakes  Rate `yaml:"handshakes" default:"5000" min:"1" max:"1000000" doc:"Connections that may begin in a second. More are refused. Networks take turns with what processors there are, of which one is left to questions in the clear." why:"A handshake costs some 200 µs of a processor, a hundred times a question."`
+	Connections int  `yaml:"connections" default:"4096" min:"1" max:"1000000"`
+	PerClient   int  `yaml:"per_client" default:"20" min:"1" max:"1000000"`
+	PerNetwork  int  `yaml:"per_network" default:"64" min:"1" max:"1000000"`
+	Streams     int  `yaml:"streams" default:"100" min:"1" max:"10000"`
+	Handshakes  Rate `yaml:"handshakes" default:"5000" min:"1" max:"1000000"`
 }
 
 // Listens tells whether anything encrypted is served.

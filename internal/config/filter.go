@@ -11,24 +11,24 @@ import (
 
 // A FilterList is a list of names that others publish, or of one's own.
 type FilterList struct {
-	Name    string        `yaml:"name" is:"label" required:"true" doc:"The list's name, for policy.block, for the log and metrics, and for those who ask why: letters, digits, and - _ between them."`
-	File    string        `yaml:"file" is:"path" default:"" doc:"The file that has the list. It is followed as it changes. A list has either a file or a url." why:"A list comes from one place."`
-	URL     string        `yaml:"url" is:"url" default:"" doc:"Where the list is fetched from, by https. The last good copy is kept in state_dir, and used until a better one is there." why:"As file."`
-	Format  string        `yaml:"format" is:"word" words:"auto hosts names domains adblock rpz" default:"auto" doc:"How the list is written. hosts: an address and names; names: a name a line, *.name being the names below it; domains: names, with or without a star, with all below them; adblock: ||name^ and what else names are told by; rpz: a response policy zone as text. auto: each line tells, whether it is as in hosts, names or adblock." why:"Lists mix them."`
-	Regex   bool          `yaml:"regex" default:"false" doc:"Whether regular expressions of the list (RE2) count. Each is tried with every name that is new." why:"They take time, and what they are about is hard to see."`
-	Every   time.Duration `yaml:"every" default:"1d" min:"10m" max:"30d" doc:"How often a url is asked whether the list has changed, a tenth sooner or later." why:"Lists change daily, and their publishers ask not to be asked more often."`
-	MaxSize Size          `yaml:"max_size" default:"64MiB" min:"1KiB" max:"4GiB" doc:"Octets of the list. One that has more is not taken, and the one before goes on." why:"The largest lists in use have 40 MiB."`
+	Name    string        `yaml:"name" is:"label" required:"true"`
+	File    string        `yaml:"file" is:"path" default:""`
+	URL     string        `yaml:"url" is:"url" default:""`
+	Format  string        `yaml:"format" is:"word" words:"auto hosts names domains adblock rpz" default:"auto"`
+	Regex   bool          `yaml:"regex" default:"false"`
+	Every   time.Duration `yaml:"every" default:"1d" min:"10m" max:"30d"`
+	MaxSize Size          `yaml:"max_size" default:"64MiB" min:"1KiB" max:"4GiB"`
 }
 
 // A FilterBlock says for whom a list counts, and what is answered then.
 type FilterBlock struct {
-	List      string         `yaml:"list" is:"label" required:"true" doc:"The name of one of policy.lists."`
-	Answer    []string       `yaml:"answer" is:"answer" lone:"true" beside:"address=Addresses" default:"nxdomain" doc:"What is answered in place of what there is: nxdomain, that the name does not exist; nodata, that it has no such records; refuse; drop, nothing; {address: 192.0.2.9}, an address, of each family one or more; or log, what there is, and it is counted." why:"Clients ask for nothing else then."`
+	List      string         `yaml:"list" is:"label" required:"true"`
+	Answer    []string       `yaml:"answer" is:"answer" lone:"true" beside:"address=Addresses" default:"nxdomain"`
 	Addresses []netip.Addr   // of answer
-	Clients   []netip.Prefix `yaml:"clients" default:"" doc:"Networks, or names of networks, of the clients that it is for. Empty: all." why:"Whoever asks."`
-	Hours     []Hours        `yaml:"hours" is:"hours" lone:"true" default:"" doc:"When it counts: days, hours, or both, such as mon-fri 08:00-16:00, sat,sun or 22:00-06:00. Hours that end before they begin end in the next day. Empty: always." why:"What is bad is bad at any time."`
-	TimeZone  string         `yaml:"time_zone" is:"time-zone" default:"" doc:"The time zone of hours, such as Europe/Berlin. Empty: that of the machine." why:"Hours are those of the people here."`
-	Reason    string         `yaml:"reason" is:"word" words:"blocked censored filtered" default:"blocked" doc:"The Extended DNS Error that goes with the answer (RFC 8914): blocked, by whoever runs the server (15); censored, by somebody whom he has to obey (16); filtered, since the client wanted it (17)." why:"It is your list."`
+	Clients   []netip.Prefix `yaml:"clients" default:""`
+	Hours     []Hours        `yaml:"hours" is:"hours" lone:"true" default:""`
+	TimeZone  string         `yaml:"time_zone" is:"time-zone" default:""`
+	Reason    string         `yaml:"reason" is:"word" words:"blocked censored filtered" default:"blocked"`
 }
 
 // Addrs returns the addresses of an answer that is some, nil of any other.

@@ -119,7 +119,8 @@ func fill(section *key, prefix string, count *int32) {
 			continue
 		}
 		*count++
-		k := &key{id: *count, name: name, path: prefix + name, doc: f.Tag.Get("doc"), why: f.Tag.Get("why"), field: f.Index, typ: f.Type}
+		d := describedBy(section.typ, f)
+		k := &key{id: *count, name: name, path: prefix + name, doc: d.doc, why: d.why, field: f.Index, typ: f.Type}
 		if f.Type.Kind() == reflect.Slice && f.Type != reflect.TypeFor[[]byte]() {
 			k.list, k.typ = true, f.Type.Elem()
 		}

@@ -38,8 +38,8 @@ func (u Upstream) String() string {
 
 // UpstreamTLS is how servers that are asked over TLS are known, beside their names.
 type UpstreamTLS struct {
-	CA   string   `yaml:"ca" is:"path" default:"" doc:"File of the authorities, in PEM, that may vouch for the servers. Empty: those that the system trusts." why:"Public resolvers have certificates of public authorities."`
-	Pins []string `yaml:"pins" is:"label" lone:"true" default:"" doc:"Digests (SHA-256, base64) of public keys, one of which a server's chain has to have (RFC 7858, section 4.2). With pins, and without ca, no authority is asked, and a name that is written has to fit all the same." why:"Names and authorities do for most; a pin has to be changed with the key."`
+	CA   string   `yaml:"ca" is:"path" default:""`
+	Pins []string `yaml:"pins" is:"label" lone:"true" default:""`
 }
 
 // Digests returns the pins, which were checked.

@@ -15,54 +15,54 @@ import (
 
 // A Network is a list of networks that has a name.
 type Network struct {
-	Name string         `yaml:"name" is:"label" required:"true" doc:"The name: letters, digits, and - _ . between them; no address, and no remote's name."`
-	List []netip.Prefix `yaml:"list" required:"true" doc:"The networks and addresses, or names of networks that stand above."`
+	Name string         `yaml:"name" is:"label" required:"true"`
+	List []netip.Prefix `yaml:"list" required:"true"`
 }
 
 // A View is what some clients see in place of what all others do.
 type View struct {
-	Name       string       `yaml:"name" is:"label" required:"true" doc:"The view's name: small letters, digits, and - _ between them. Whoever is in none of the views is in the view default, which is what the rest of the file says."`
-	Match      Match        `yaml:"match" doc:"Whose view it is. The first view that fits a client is its view. What is not written fits everybody."`
-	RRsetOrder string       `yaml:"rrset_order" is:"word" words:"server fixed cyclic random" default:"server" doc:"In which order the records of a set are sent that the resolver finds, as rrset_order for the whole server has it." why:"One way for all."`
-	Policy     ViewPolicy   `yaml:"policy" doc:"Who of its clients may ask, and what is filtered for them. What is not written here is as in policy."`
-	Resolver   ViewResolver `yaml:"resolver" doc:"How names outside of the zones are resolved for its clients. What is not written here is as in resolver. Views that are resolved for in one way share what is cached; others have a part of the cache of their own."`
+	Name       string       `yaml:"name" is:"label" required:"true"`
+	Match      Match        `yaml:"match"`
+	RRsetOrder string       `yaml:"rrset_order" is:"word" words:"server fixed cyclic random" default:"server"`
+	Policy     ViewPolicy   `yaml:"policy"`
+	Resolver   ViewResolver `yaml:"resolver"`
 }
 
 // A Match is whose view a view is.
 type Match struct {
-	Clients    []netip.Prefix `yaml:"clients" beside:"key=ClientKeys" default:"" doc:"Clients in these networks; {key: NAME}, whoever signs with that key, from wherever." why:"Every client, unless it is written."`
+	Clients    []netip.Prefix `yaml:"clients" beside:"key=ClientKeys" default:""`
 	ClientKeys [][]byte       // those of clients, in lower case
-	Except     []netip.Prefix `yaml:"except" beside:"key=ExceptKeys" default:"" doc:"Clients that the view is not for, of those that clients has: of the networks in both lists that hold an address, the longest decides. {key: NAME}: not for who signs with that key." why:"Nobody is left out unless it is written."`
+	Except     []netip.Prefix `yaml:"except" beside:"key=ExceptKeys" default:""`
 	ExceptKeys [][]byte
-	Listen     []netip.AddrPort `yaml:"listen" lone:"true" default:"" doc:"Addresses of this server at which the view is seen, of those that it listens on. Without a port: at each." why:"At every address."`
-	Key        [][]byte         `yaml:"key" is:"name" lone:"true" default:"" doc:"The name of a key, or of several: the view is for clients that sign with one of them." why:"Clients need no key."`
+	Listen     []netip.AddrPort `yaml:"listen" lone:"true" default:""`
+	Key        [][]byte         `yaml:"key" is:"name" lone:"true" default:""`
 }
 
 // ViewPolicy is who may ask in a view, and what is filtered there.
 type ViewPolicy struct {
 	AllowInterfaces []string
-	Allow           []netip.Prefix `yaml:"allow" beside:"interface=AllowInterfaces" default:"" quiet:"true" doc:"Who may ask, as policy.allow has it." why:"As policy.allow."`
-	Deny            []netip.Prefix `yaml:"deny" default:"" quiet:"true" doc:"Who may not ask, as policy.deny has it." why:"As policy.deny."`
-	Block           []FilterBlock  `yaml:"block" doc:"Which lists block, for whom and when, in place of what policy.block says. [] blocks nothing."`
-	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:"" quiet:"true" doc:"Names that pass, in place of policy.allow_names." why:"As policy.allow_names."`
-	AllowLists      []string       `yaml:"allow_lists" is:"label" default:"" quiet:"true" doc:"Lists whose names pass, in place of policy.allow_lists." why:"As policy.allow_lists."`
+	Allow           []netip.Prefix `yaml:"allow" beside:"interface=AllowInterfaces" default:"" quiet:"true"`
+	Deny            []netip.Prefix `yaml:"deny" default:"" quiet:"true"`
+	Block           []FilterBlock  `yaml:"block"`
+	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:"" quiet:"true"`
+	AllowLists      []string       `yaml:"allow_lists" is:"label" default:"" quiet:"true"`
 }
 
 // ViewResolver is how names outside of the zones are resolved in a view.
 type ViewResolver struct {
-	Recursion            bool `yaml:"recursion" default:"true" quiet:"true" doc:"Whether names outside of the zones are resolved at all. Not in the role authoritative." why:"As the role says."`
+	Recursion            bool `yaml:"recursion" default:"true" quiet:"true"`
 	AllowInterfaces      []string
-	Allow                []netip.Prefix        `yaml:"allow" beside:"interface=AllowInterfaces" default:"" quiet:"true" doc:"Who may have names resolved, as resolver.allow has it." why:"As resolver.allow."`
-	Forward              []Forward             `yaml:"forward" doc:"As resolver.forward, in its place."`
-	Stub                 []Stub                `yaml:"stub" doc:"As resolver.stub, in its place."`
-	RootHints            string                `yaml:"root_hints" default:"" is:"path" quiet:"true" doc:"As resolver.root_hints." why:"As resolver.root_hints."`
-	TrustAnchors         string                `yaml:"trust_anchors" default:"" is:"path" quiet:"true" doc:"As resolver.trust_anchors." why:"As resolver.trust_anchors."`
-	Validation           bool                  `yaml:"validation" default:"true" quiet:"true" doc:"As resolver.validation." why:"As resolver.validation."`
-	NegativeTrustAnchors []NegativeTrustAnchor `yaml:"negative_trust_anchors" doc:"As resolver.negative_trust_anchors, in its place."`
-	SpecialNames         bool                  `yaml:"special_names" default:"true" quiet:"true" doc:"As resolver.special_names." why:"As resolver.special_names."`
-	Rebinding            string                `yaml:"rebinding" default:"auto" is:"word" words:"auto on off" quiet:"true" doc:"As resolver.rebinding." why:"As resolver.rebinding."`
-	PrivateZones         [][]byte              `yaml:"private_zones" default:"" is:"name" quiet:"true" doc:"As resolver.private_zones, in its place." why:"As resolver.private_zones."`
-	DNS64                DNS64                 `yaml:"dns64" doc:"As resolver.dns64, in its place: prefix: [] makes no addresses."`
+	Allow                []netip.Prefix        `yaml:"allow" beside:"interface=AllowInterfaces" default:"" quiet:"true"`
+	Forward              []Forward             `yaml:"forward"`
+	Stub                 []Stub                `yaml:"stub"`
+	RootHints            string                `yaml:"root_hints" default:"" is:"path" quiet:"true"`
+	TrustAnchors         string                `yaml:"trust_anchors" default:"" is:"path" quiet:"true"`
+	Validation           bool                  `yaml:"validation" default:"true" quiet:"true"`
+	NegativeTrustAnchors []NegativeTrustAnchor `yaml:"negative_trust_anchors"`
+	SpecialNames         bool                  `yaml:"special_names" default:"true" quiet:"true"`
+	Rebinding            string                `yaml:"rebinding" default:"auto" is:"word" words:"auto on off" quiet:"true"`
+	PrivateZones         [][]byte              `yaml:"private_zones" default:"" is:"name" quiet:"true"`
+	DNS64                DNS64                 `yaml:"dns64"`
 }
 
 // DefaultView is the name of the view of those who are in no other.
