@@ -14,7 +14,7 @@ TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools packaging
 
 # What has goroutines, for the race detector.
-RACE = api app cache catalogue certs check console engine exchange feed policy query resolver scan server server/doh signer store telemetry transfer tsig upstream zones
+RACE = api app cache catalogue certs check console engine event exchange feed policy query resolver scan server server/doh signer store telemetry top transfer tsig upstream zones
 
 # How long the tests of a package may take. Each test has limits of its own; this one ends what
 # hangs, on a machine that does other work beside.

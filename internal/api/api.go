@@ -24,7 +24,9 @@ import (
 	"sync"
 	"time"
 
+	"port53/internal/event"
 	"port53/internal/grant"
+	"port53/internal/top"
 	"port53/internal/wire"
 	"port53/internal/zones"
 )
@@ -75,6 +77,11 @@ type Host interface {
 	Settings() []Setting
 	// Statistics are all counters, by the names that the metrics have.
 	Statistics() []Statistic
+	// Top tells who asks most, and for what: recently, or in all, with so many rows of each kind at most.
+	Top(recent bool, limit int) (*top.Report, error)
+	// Follow gives queries that fit, as they are answered, until stop is called. lost returns how many
+	// did not fit into the channel. The error may be ErrFollowed.
+	Follow(f event.Filter) (queries <-chan Query, lost func() uint64, stop func(), err error)
 	// Flush forgets a name in the cache, if there is one, and returns how many times that was.
 	Flush(name []byte) int
 }

@@ -11,8 +11,8 @@ import (
 	"port53/internal/wire"
 )
 
-// An event is something that has happened through the API.
-type event struct {
+// A happened is something that has happened through the API.
+type happened struct {
 	ID   uint64    `json:"id"`
 	At   time.Time `json:"at"`
 	Kind string    `json:"kind"` // zone, zone added, zone removed
@@ -35,12 +35,12 @@ const (
 type hub struct {
 	mu        sync.Mutex
 	last      uint64
-	followers map[chan event]struct{}
+	followers map[chan happened]struct{}
 }
 
-func newHub() *hub { return &hub{followers: map[chan event]struct{}{}} }
+func newHub() *hub { return &hub{followers: map[chan happened]struct{}{}} }
 
-func (h *hub) tell(e event) {
+func (h *hub) tell(e happened) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last++
@@ -53,18 +53,18 @@ func (h *hub) tell(e event) {
 	}
 }
 
-func (h *hub) follow() (chan event, bool) {
+func (h *hub) follow() (chan happened, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.followers) >= maxFollowers {
 		return nil, false
 	}
-	f := make(chan event, maxBehind)
+	f := make(chan happened, maxBehind)
 	h.followers[f] = struct{}{}
 	return f, true
 }
 
-func (h *hub) leave(f chan event) {
+func (h *hub) leave(f chan happened) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.followers, f)

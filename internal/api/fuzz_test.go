@@ -8,7 +8,9 @@ import (
 
 	"port53/internal/api"
 	"port53/internal/dnstest"
+	"port53/internal/event"
 	"port53/internal/grant"
+	"port53/internal/top"
 	"port53/internal/zones"
 )
 
@@ -35,6 +37,10 @@ func (host) Server() api.ServerStatus                               { return api
 func (host) Settings() []api.Setting                                { return nil }
 func (host) Statistics() []api.Statistic                            { return nil }
 func (host) Flush([]byte) int                                       { return 0 }
+func (host) Top(bool, int) (*top.Report, error)                     { return &top.Report{}, nil }
+func (host) Follow(event.Filter) (<-chan api.Query, func() uint64, func(), error) {
+	return nil, nil, nil, api.ErrFollowed
+}
 func (host) SetTSIGKey(_, _ string, k api.TSIGKey) (api.TSIGKey, error) {
 	return k, api.ErrAlgorithm
 }

@@ -316,7 +316,7 @@ func (c *call) edit(key []byte, plan zones.Plan) (zones.Edited, error) {
 	e, err := c.zones.Edit(key, c.by(), plan)
 	if err == nil {
 		apex := store.Apex(key)
-		c.events.tell(event{Kind: "zone", Zone: wire.NameText(apex), By: c.by(), From: e.From, To: e.To, apex: apex})
+		c.events.tell(happened{Kind: "zone", Zone: wire.NameText(apex), By: c.by(), From: e.From, To: e.To, apex: apex})
 	}
 	return e, err
 }

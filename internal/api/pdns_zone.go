@@ -322,7 +322,7 @@ func pdnsZoneAdd(c *call) error {
 	if err := c.host.MakeZone(c.by(), spec); err != nil {
 		return err
 	}
-	c.events.tell(event{Kind: "zone added", Zone: wire.NameText(lower), By: c.by(), apex: lower})
+	c.events.tell(happened{Kind: "zone added", Zone: wire.NameText(lower), By: c.by(), apex: lower})
 	v, ok := c.zones.Look(lower)
 	if !ok {
 		return notFound()
@@ -587,7 +587,7 @@ func pdnsZoneDrop(c *call) error {
 	if err := c.host.DropZone(c.by(), v.Key); err != nil {
 		return err
 	}
-	c.events.tell(event{Kind: "zone removed", Zone: wire.NameText(v.Apex), By: c.by(), apex: v.Apex})
+	c.events.tell(happened{Kind: "zone removed", Zone: wire.NameText(v.Apex), By: c.by(), apex: v.Apex})
 	return c.none()
 }
 

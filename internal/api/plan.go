@@ -387,7 +387,7 @@ func ownUndo(c *call) error {
 		}
 		return err
 	}
-	c.events.tell(event{Kind: "zone", Zone: wire.NameText(v.Apex), By: c.by(), From: e.From, To: e.To, apex: v.Apex})
+	c.events.tell(happened{Kind: "zone", Zone: wire.NameText(v.Apex), By: c.by(), From: e.From, To: e.To, apex: v.Apex})
 	c.w.Header().Set("ETag", tagOf(e.Zone))
 	return c.json(http.StatusOK, edited{wire.NameText(v.Apex), e.From, e.To})
 }

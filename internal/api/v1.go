@@ -10,6 +10,7 @@ import (
 
 	"port53/internal/authority"
 	"port53/internal/grant"
+	"port53/internal/top"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -37,6 +38,17 @@ func ownRoutes() []route {
 		with(at("GET", "/v1/settings", ownSettings), operation{Summary: "The configuration in effect, and where each value comes from", Out: []Setting{}}),
 		with(at("GET", "/v1/statistics", ownStatistics), operation{Summary: "All counters, as the metrics have them", Out: []Statistic{}}),
 		with(at("GET", "/v1/events", ownEvents), operation{Summary: "What happens, as it does (server-sent events)", Stream: "text/event-stream"}),
+		with(at("GET", "/v1/top", ownTop), operation{
+			Summary: "Who asks most, and for what", Out: top.Report{},
+			Query: []string{"window: recent (the last five to ten seconds, unless given) or all (top.keep at least)", "limit: rows of each kind at most, 20 unless given"},
+		}),
+		with(at("GET", "/v1/queries", ownQueries), operation{
+			Summary: "Queries as they are answered (server-sent events): query has one of them, lost how many were left out so far", Stream: "text/event-stream",
+			Query: []string{
+				"name: of this name and those below it", "client: of this address or network", "rcode: with this response code", "type: of this type",
+				"path: answered from there: zone, names, builtin, cache, stale, miss, policy, manager or server", "problems: those alone that are refused, failed, limited, stale, blocked or dropped",
+			},
+		}),
 		with(at("GET", "/v1/zones", ownZones), operation{
 			Summary: "The zones, in the order of their names", Out: zoneList{},
 			Query: []string{"after: the id that the last answer ended with", "limit: zones at most, 1000 unless given", "q: a pattern that names fit, with * and ?"},

@@ -22,6 +22,7 @@ import (
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/engine"
+	"port53/internal/event"
 	"port53/internal/netif"
 	"port53/internal/resolver"
 	"port53/internal/securepath"
@@ -99,6 +100,7 @@ type outlets struct {
 	own     *api.Server
 	queries *queryLog // nil: nowhere
 	audit   *telemetry.Audit
+	watch   watch
 	acts    *telemetry.AuditFile // nil: the log alone has them
 
 	presence presence // of the addresses that are served
@@ -129,11 +131,13 @@ func New(ctx context.Context, o Options) (*App, error) {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.audit = telemetry.NewAudit(a.log)
+	a.watch.hub = event.New()
 	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := a.start(ctx, o); err != nil {
 		a.close()
 		return nil, err
 	}
+	a.followTop()
 	return a, nil
 }
 
@@ -161,7 +165,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.tellUnvalidated(nil, first)
 	a.queries = newQueryLog(c.Log, a.log)
 	a.newAuditFile(c)
-	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink()}, first.engine)
+	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink(), Events: a.watch.hub}, first.engine)
 	if err := a.listen(c); err != nil {
 		return err
 	}
@@ -314,6 +318,7 @@ func (a *App) close() {
 		r.stop()
 	}
 	a.queries.close()
+	a.watch.close()
 	a.acts.SetOutput(nil)
 	a.added.close()
 	if a.filters.store != nil {
@@ -416,6 +421,7 @@ func (a *App) stop(side *sync.WaitGroup) {
 		}
 		side.Wait()
 		a.queries.close()
+		a.watch.close()
 		a.state.close() // nobody writes there any more
 	}()
 	limit := time.NewTimer(stopTime)

@@ -129,6 +129,7 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 	if len(result.Restart) > 0 {
 		a.log.Warn("some changes count from the next start on", "keys", result.Restart)
 	}
+	a.followTop()
 	unguarded := a.apply(ctx, next.guard)
 	a.followNetworks() // they may have changed while it was built
 	if len(report.Failed) > 0 {

@@ -116,6 +116,7 @@ func (a *App) collect() {
 		if a.queries != nil {
 			w.Set("port53_query_log_dropped_total", float64(a.queries.log.Dropped()))
 		}
+		w.Set("port53_events_lost_total", float64(a.watch.hub.Lost()))
 		a.audit.Collect(w)
 		ok, failed := a.reloads.counts()
 		w.Set("port53_reloads_total", float64(ok), "result", "ok")

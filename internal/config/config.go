@@ -87,6 +87,7 @@ type Config struct {
 	Firewall   Firewall         `yaml:"firewall"`
 	Audit      Audit            `yaml:"audit"`
 	Log        Log              `yaml:"log"`
+	Top        Top              `yaml:"top"`
 	Shutdown   Shutdown         `yaml:"shutdown"`
 
 	files     []string           // as given to Load or Parse, and those that are included

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"port53/internal/authority"
+	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/server"
 	"port53/internal/telemetry"
@@ -26,6 +27,7 @@ import (
 type Options struct {
 	Telemetry *telemetry.Telemetry // nil: nothing is recorded
 	Queries   *telemetry.QueryLog  // nil: queries are not logged
+	Events    *event.Hub           // is told of each query; nil: nobody is
 	Audit     *telemetry.Audit     // is told who is refused an update, a transfer or a notification; nil: nobody is
 	Log       *slog.Logger         // nil: discard
 
@@ -37,6 +39,7 @@ type Options struct {
 type Engine struct {
 	telemetry *telemetry.Telemetry
 	queries   *telemetry.QueryLog
+	events    *event.Hub
 	audit     *telemetry.Audit
 	log       *slog.Logger
 	contained bool
@@ -50,7 +53,7 @@ type Engine struct {
 
 // New returns an engine that serves g.
 func New(o Options, g Generation) *Engine {
-	e := &Engine{telemetry: o.Telemetry, queries: o.Queries, audit: o.Audit, log: o.Log, contained: !o.Uncontained}
+	e := &Engine{telemetry: o.Telemetry, queries: o.Queries, events: o.Events, audit: o.Audit, log: o.Log, contained: !o.Uncontained}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
@@ -59,7 +62,7 @@ func New(o Options, g Generation) *Engine {
 	for range lateWorkers {
 		e.late <- e.newWorker()
 	}
-	e.lost.record = e.newRecord()
+	e.lost.worker = e.newWorker()
 	return e
 }
 
@@ -70,7 +73,7 @@ func (e *Engine) Apply(g Generation) { e.now.Store(g.filled()) }
 func (e *Engine) NewWorker() server.Worker { return e.newWorker() }
 
 func (e *Engine) newWorker() *worker {
-	return &worker{engine: e, record: e.newRecord(), writers: writers{order: newOrderer()}}
+	return &worker{engine: e, record: e.newRecord(), telling: telling{events: e.newEvents()}, writers: writers{order: newOrderer()}}
 }
 
 func newOrderer() *wire.Orderer {
@@ -92,10 +95,9 @@ type worker struct {
 	record *telemetry.Worker
 	query  wire.Query
 	writers
-	event   telemetry.Event
-	entry   telemetry.Entry
-	measure uint8     // queries until the next whose time is taken
-	begun   time.Time // when that one came
+	event telemetry.Event
+	entry telemetry.Entry
+	telling
 
 	present
 	filtering
@@ -283,6 +285,7 @@ func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
 	w.udp = peer.Transport == server.UDP
 	w.limited = w.udp && g.Limits.Rates != nil
 	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
+	w.course = course{}
 	w.query.Msg = msg
 }
 
@@ -398,6 +401,7 @@ func (w *worker) fail(rcode wire.Rcode, ede int) int {
 // (RFC 7873, section 5.2.3).
 func (w *worker) slip() int {
 	w.record.Slip()
+	w.fate = event.Slipped
 	w.builder.Reset()
 	w.builder.ClearFlags(wire.FlagAA)
 	if w.cookie {
@@ -422,14 +426,14 @@ func (w *worker) finish(rcode wire.Rcode) int {
 			reply = w.signature.Sign(reply, time.Now())
 		}
 	}
-	w.replied(rcode, len(reply))
+	w.replied(rcode, len(reply), reply)
 	return len(reply)
 }
 
 // silence sends nothing: over UDP the packet is forgotten, over TCP the connection
 // is closed, because whoever speaks like this does not wait for an answer.
 func (w *worker) silence() int {
-	w.record.Drop(telemetry.DropMalformed, w.peer.Transport, len(w.query.Msg))
+	w.drop(telemetry.DropMalformed)
 	if w.udp {
 		return 0
 	}
@@ -439,6 +443,10 @@ func (w *worker) silence() int {
 // drop sends nothing to a query that came over UDP.
 func (w *worker) drop(why telemetry.Drop) int {
 	w.record.Drop(why, w.peer.Transport, len(w.query.Msg))
+	if w.events.Wants()&(event.Answers|event.Problems) != 0 {
+		w.fate = event.Dropped + event.Fate(why)
+		w.tellEvent(wire.NoError, 0, nil)
+	}
 	return 0
 }
 
@@ -446,8 +454,8 @@ func (w *worker) drop(why telemetry.Drop) int {
 // clock for each would be a good part of its cost.
 const latencySample = 64
 
-// replied records a reply.
-func (w *worker) replied(rcode wire.Rcode, reply int) {
+// replied records a reply of so many octets. message is it, or nil if it is not at hand.
+func (w *worker) replied(rcode wire.Rcode, reply int, message []byte) {
 	q, e := &w.query, &w.event
 	e.Transport, e.Type, e.Rcode = w.peer.Transport, q.Type, rcode
 	e.Query, e.Reply, e.Truncated, e.Nanos, e.View = len(q.Msg), reply, w.builder.Flags()&wire.FlagTC != 0, -1, w.view.Slot
@@ -457,6 +465,9 @@ func (w *worker) replied(rcode wire.Rcode, reply int) {
 	w.record.Record(e)
 	if log := w.engine.queries; log != nil && log.Wanted() {
 		w.logQuery(log, rcode, reply)
+	}
+	if w.events.Wants() != 0 && w.wanted(rcode) {
+		w.tellEvent(rcode, reply, message)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/server"
 	"port53/internal/telemetry"
@@ -31,8 +32,16 @@ type Source struct {
 	Reply []byte     // nil with FromResolver
 }
 
-// tell notes where the answer in hand comes from.
+// tell notes where the answer in hand comes from: FromZone, FromNames or FromBuiltin.
 func (w *worker) tell(kind SourceKind, owner []byte) {
+	switch kind {
+	case FromZone:
+		w.path = event.Zone
+	case FromNames:
+		w.path = event.Names
+	case FromBuiltin:
+		w.path = event.Builtin
+	}
 	if w.source != nil {
 		w.source.Kind, w.source.Owner = kind, bytes.Clone(owner)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"port53/internal/cache"
+	"port53/internal/event"
 	"port53/internal/filter"
 	"port53/internal/policy"
 	"port53/internal/server"
@@ -47,14 +48,14 @@ func (w *worker) judge(r *Recursion, hit *cache.Hit, answered bool) bool {
 	w.verdict = set.Judge(p, q, &w.by)
 	v := &w.verdict
 	if v.Logged && (answered || v.Action.Blocks()) {
-		w.record.Filtered(v.LogList, telemetry.FilterLogged)
+		w.record.Filtered(v.LogList, telemetry.FilterLogged, w.view.Slot)
 	}
 	switch {
 	case v.Action.Blocks():
-		w.record.Filtered(v.List, telemetry.FilterBlocked)
+		w.record.Filtered(v.List, telemetry.FilterBlocked, w.view.Slot)
 		return true
 	case v.Action == filter.Allow && answered:
-		w.record.Filtered(v.List, telemetry.FilterAllowed)
+		w.record.Filtered(v.List, telemetry.FilterAllowed, w.view.Slot)
 	}
 	return false
 }
@@ -85,12 +86,12 @@ func (w *worker) block(r *Recursion) int {
 	b.ClearFlags(wire.FlagAA | wire.FlagTC | wire.FlagAD)
 	b.SetRcode(wire.NoError)
 	w.ede, w.edeText = v.EDE, v.Text
+	w.path, w.list, w.line = event.Policy, v.List, v.Line
 	class, key := policy.NoData, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name()))
 	ok := true
 	switch v.Action {
 	case filter.Drop:
-		w.record.Drop(telemetry.DropPolicy, w.peer.Transport, len(w.query.Msg))
-		return 0
+		return w.drop(telemetry.DropPolicy)
 	case filter.Refuse:
 		return w.fail(wire.Refused, v.EDE)
 	case filter.Fail:

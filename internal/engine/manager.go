@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/server"
 	"port53/internal/telemetry"
@@ -196,6 +197,7 @@ func (p *pending) serve(m Manager, op policy.Op, r *zones.Request) {
 		if w.beyond(r.Entry) {
 			return w.drop(telemetry.DropRate)
 		}
+		w.path = event.Manager
 		return w.finish(rcode)
 	})
 }
@@ -242,7 +244,8 @@ func (p *pending) count(first []byte, octets int) {
 	}
 	p.make(func(w *worker) int {
 		w.builder.SetFlags(uint16(first[2]) << 8 & wire.FlagTC)
-		w.replied(wire.Rcode(first[3]&15), octets)
+		w.path = event.Manager
+		w.replied(wire.Rcode(first[3]&15), octets, nil)
 		return 0
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"port53/internal/cache"
+	"port53/internal/event"
 	"port53/internal/hosts"
 	"port53/internal/policy"
 	"port53/internal/resolver"
@@ -70,6 +71,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, w.wants(r), now)
 	if ede, failed := r.Cache.Failure(key, now); failed {
 		w.record.Looked(telemetry.LookupFailed)
+		w.path = event.Cache
 		if stale {
 			return w.stale(&hit)
 		}
@@ -117,6 +119,9 @@ const clockStep = 50 * time.Millisecond
 func (w *worker) cached(hit *cache.Hit) int {
 	b := &w.builder
 	b.SetRcode(hit.Rcode)
+	if w.path == event.Own {
+		w.path = event.Cache
+	}
 	fits := hit.N <= len(b.Rest())
 	if fits {
 		b.Take(hit.N, hit.Counts)
@@ -148,6 +153,7 @@ func (w *worker) reorder() {
 // stale is cached for an answer that has expired.
 func (w *worker) stale(hit *cache.Hit) int {
 	w.record.Stale()
+	w.path = event.Stale
 	hit.EDE = wire.EDEStaleAnswer
 	if hit.Rcode == wire.NXDomain {
 		hit.EDE = wire.EDEStaleNXDomain
@@ -279,6 +285,7 @@ const pendingSize = 256
 // Answer implements [resolver.Waiter].
 func (p *pending) Answer(a *cache.Answer, text string) {
 	p.reply(func(w *worker) int {
+		w.path = event.Miss
 		if a.Rcode == wire.ServFail {
 			if p.recursion.Stale && a.Security != cache.Bogus && p.alias == nil {
 				if n, ok := p.fromStale(w); ok {
@@ -300,6 +307,7 @@ func (p *pending) Answer(a *cache.Answer, text string) {
 // Late implements [resolver.Waiter].
 func (p *pending) Late() {
 	p.reply(func(w *worker) int {
+		w.path = event.Miss
 		if n, ok := p.fromStale(w); ok {
 			return n
 		}
@@ -385,6 +393,7 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	}
 	w.begin(p.gen, &p.peer, p.msg)
 	w.view = p.view
+	w.arrived = p.arrived.UnixNano()
 	// The rate limiter has one clock for all replies: by another it would take its buckets
 	// for full, or never fill them.
 	if p.done.IsZero() {
@@ -415,11 +424,20 @@ const lateWorkers = 4
 // a goroutine that reads a socket, and needs no worker for it.
 type losses struct {
 	mu     sync.Mutex
-	record *telemetry.Worker
+	worker *worker
 }
 
 func (l *losses) drop(why telemetry.Drop, p *pending) {
 	l.mu.Lock()
-	l.record.Drop(why, p.peer.Transport, len(p.msg))
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	w := l.worker
+	w.begin(p.gen, &p.peer, p.msg)
+	w.view, w.recursive, w.arrived, w.path = p.view, p.recursion != nil, p.arrived.UnixNano(), event.Manager
+	if p.recursion != nil {
+		w.path = event.Miss
+	}
+	if w.events.Wants() != 0 {
+		w.query.Parse(p.msg) // it is told of with what could be read of it
+	}
+	w.drop(why)
 }

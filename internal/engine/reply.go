@@ -201,5 +201,9 @@ func (w *worker) contain(fault any, msg, reply []byte) int {
 	reply[2] = reply[2]&0x79 | 0x80 // opcode and RD stay, QR is set
 	reply[3] = byte(wire.ServFail)
 	w.record.Record(&telemetry.Event{Transport: w.peer.Transport, Rcode: wire.ServFail, Query: len(msg), Reply: n, Nanos: -1})
+	if w.events.Wants() != 0 {
+		w.query.Msg, w.query.HasQuestion = msg, false // its name may be what is wrong
+		w.tellEvent(wire.ServFail, n, reply[:n])
+	}
 	return n
 }

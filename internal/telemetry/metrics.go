@@ -31,6 +31,7 @@ var metrics = []metric{
 	{"port53_received_total", "counter", "transport", "Messages that arrived: each is in port53_queries_total or in port53_dropped_total, once it has been dealt with."},
 	{"port53_queries_total", "counter", "transport", "Queries that were replied to."},
 	{"port53_view_queries_total", "counter", "view", "The same by the client's view, where there are views; of views that came after 63 others, together, as other."},
+	{"port53_view_blocked_total", "counter", "view", "Answers that a rule of a list has blocked, by the client's view, where there are views."},
 	{"port53_queries_by_type_total", "counter", "type", "The same by question type; types that were never asked for are left out."},
 	{"port53_replies_total", "counter", "rcode", "Replies by response code."},
 	{"port53_replies_truncated_total", "counter", "", "Replies with TC=1."},
@@ -97,6 +98,7 @@ var metrics = []metric{
 	{"port53_upstream_replies_total", "counter", "rcode", "Replies of servers, by response code."},
 	{"port53_upstream_failures_total", "counter", "reason", "Questions to servers that got no reply: timeout, closed (nobody listens), unreachable (no way to the server), socket (too few descriptors, or too many connections), connection (ended by the server), reply (it made no sense)."},
 	{"port53_upstream_rtt_seconds", "histogram", "", "Time until servers reply, over UDP or TCP."},
+	{"port53_events_lost_total", "counter", "", "Queries that port53 top, those who follow them and others were not told of, since they came too fast. Only counted while somebody wants to be told."},
 	{"port53_query_log_dropped_total", "counter", "", "Queries that the query log left out because it could not keep up or would have been too long."},
 	{"port53_log_lost_total", "counter", "", "Lines of the log that nobody read, or not fast enough."},
 	{"port53_memory_bytes", "gauge", "", "Memory obtained from the system by the Go runtime, less what was given back."},
@@ -245,9 +247,11 @@ func (t *Telemetry) writeViews(w *Writer, s *Worker) {
 	t.mu.Unlock()
 	for i, name := range names {
 		w.Set("port53_view_queries_total", float64(s.views[i+1].load()), "view", name)
+		w.Set("port53_view_blocked_total", float64(s.blocked[i+1].load()), "view", name)
 	}
 	if n := s.views[viewSlots-1].load(); n > 0 {
 		w.Set("port53_view_queries_total", float64(n), "view", otherViews)
+		w.Set("port53_view_blocked_total", float64(s.blocked[viewSlots-1].load()), "view", otherViews)
 	}
 }
 

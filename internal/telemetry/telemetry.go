@@ -148,6 +148,7 @@ type Worker struct {
 	lookups   [lookupCount]counter
 	stale     counter
 	views     [viewSlots]counter
+	blocked   [viewSlots]counter
 	filtered  [lists][filterCount]counter
 	_         [64]byte
 }
@@ -213,8 +214,14 @@ func (w *Worker) Looked(found Lookup) { w.lookups[found].add(1) }
 // Stale counts an answer that was given although it has expired.
 func (w *Worker) Stale() { w.stale.add(1) }
 
-// Filtered counts an answer that a rule of a list is about, by the list's number.
-func (w *Worker) Filtered(list uint8, how Filtering) { w.filtered[list][how].add(1) }
+// Filtered counts an answer that a rule of a list is about, by the list's number; if it is blocked by the
+// client's view, too.
+func (w *Worker) Filtered(list uint8, how Filtering, view uint8) {
+	w.filtered[list][how].add(1)
+	if how == FilterBlocked && view != 0 {
+		w.blocked[min(view, viewSlots-1)].add(1)
+	}
+}
 
 // Panic counts a query that made us panic.
 func (w *Worker) Panic() { w.panics.add(1) }
@@ -248,6 +255,19 @@ func (t *Telemetry) ViewSlot(name string) uint8 {
 		return viewSlots - 1
 	}
 	return uint8(at + 1)
+}
+
+// ViewName returns the name of a view by its slot; empty: there are no views.
+func (t *Telemetry) ViewName(slot uint8) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case slot == 0:
+		return ""
+	case int(slot) <= len(t.views):
+		return t.views[slot-1]
+	}
+	return otherViews
 }
 
 // New returns a telemetry without workers.
@@ -288,6 +308,7 @@ func (t *Telemetry) sum() *Worker {
 		add(total.limited[:], w.limited[:])
 		add(total.lookups[:], w.lookups[:])
 		add(total.views[:], w.views[:])
+		add(total.blocked[:], w.blocked[:])
 		for i := range w.filtered {
 			add(total.filtered[i][:], w.filtered[i][:])
 		}

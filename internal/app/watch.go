@@ -1,0 +1,212 @@
+package app
+
+import (
+	"cmp"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"port53/internal/api"
+	"port53/internal/config"
+	"port53/internal/event"
+	"port53/internal/server"
+	"port53/internal/telemetry"
+	"port53/internal/top"
+	"port53/internal/wire"
+)
+
+// A watch is who is told of queries.
+type watch struct {
+	hub *event.Hub
+
+	mu        sync.Mutex
+	top       *top.Top // nil: nothing is counted
+	topKeep   time.Duration
+	endTop    func()      // has the counting end
+	idle      *time.Timer // until it ends, since nobody has looked; nil: it does not
+	followers int
+	closed    bool
+}
+
+// topTime is how long after the last look queries are counted, unless they always are.
+const topTime = 10 * time.Minute
+
+// Bounds of those who follow queries.
+const (
+	maxFollowers = 16
+	maxBehind    = 4096   // queries that one may be behind
+	maxFollowed  = 10_000 // in one second
+)
+
+var errTopOff = errors.New("queries are not counted: top.record of the configuration is off")
+
+// counting returns the top that counts, which begins to if it did not, or nil if the configuration does
+// not want that. The lock is held.
+func (a *App) counting() *top.Top {
+	w, c := &a.watch, a.current.Load().config.Top
+	if c.Record == config.TopOff || w.closed || w.top != nil && w.topKeep != c.Keep {
+		w.stopTop()
+	}
+	if c.Record == config.TopOff || w.closed {
+		return nil
+	}
+	if w.top == nil {
+		w.top, w.topKeep = top.New(top.Options{Keep: c.Keep, List: a.listName, View: a.telemetry.ViewName, Lost: w.hub.Lost}), c.Keep
+		w.endTop = w.hub.Take(event.Answers|event.Upstream, w.top.Take)
+	}
+	if w.idle != nil {
+		w.idle.Stop()
+		w.idle = nil
+	}
+	if c.Record == config.TopAsked {
+		of := w.top
+		w.idle = time.AfterFunc(topTime, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.top == of && a.current.Load().config.Top.Record != config.TopAlways {
+				w.stopTop()
+			}
+		})
+	}
+	return w.top
+}
+
+// stopTop ends the counting. The lock is held.
+func (w *watch) stopTop() {
+	if w.idle != nil {
+		w.idle.Stop()
+		w.idle = nil
+	}
+	if w.top != nil {
+		w.endTop()
+		w.top = nil
+	}
+}
+
+// followTop begins or ends what the configuration says of top, after a reload too.
+func (a *App) followTop() {
+	a.watch.mu.Lock()
+	defer a.watch.mu.Unlock()
+	switch a.current.Load().config.Top.Record {
+	case config.TopAlways:
+		a.counting()
+	case config.TopOff:
+		a.watch.stopTop()
+	}
+}
+
+func (w *watch) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	w.stopTop()
+}
+
+// listName returns the name of a list by its number.
+func (a *App) listName(number int) string {
+	if names := a.filters.names(); number < len(names) {
+		return names[number]
+	}
+	return ""
+}
+
+// Top implements [api.Host].
+func (h apiHost) Top(recent bool, limit int) (*top.Report, error) {
+	h.watch.mu.Lock()
+	t := h.counting()
+	h.watch.mu.Unlock()
+	if t == nil {
+		return nil, errTopOff
+	}
+	h.watch.hub.Flush()
+	return t.Look(recent, limit), nil
+}
+
+// Follow implements [api.Host].
+func (h apiHost) Follow(f event.Filter) (<-chan api.Query, func() uint64, func(), error) {
+	w := &h.watch
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.followers >= maxFollowers || w.closed {
+		return nil, nil, nil, api.ErrFollowed
+	}
+	w.followers++
+	var lost atomic.Uint64
+	queries := make(chan api.Query, maxBehind)
+	second, n := int64(0), 0
+	end := w.hub.Take(f.Wants(), func(r *event.Record) {
+		if !f.Fits(r) {
+			return
+		}
+		if s := r.Time / int64(time.Second); s != second {
+			second, n = s, 0
+		}
+		if n++; n > maxFollowed || len(queries) == cap(queries) {
+			lost.Add(1)
+			return
+		}
+		queries <- h.query(r) // there is room, and nobody else puts any in
+	})
+	stop := sync.OnceFunc(func() {
+		end()
+		w.mu.Lock()
+		w.followers--
+		w.mu.Unlock()
+	})
+	return queries, lost.Load, stop, nil
+}
+
+// query returns a record as the API tells of it.
+func (a *App) query(r *event.Record) api.Query {
+	q := api.Query{
+		Time: r.When().UTC(), Client: r.Remote.String(), Transport: server.Transport(r.Transport).String(), View: a.telemetry.ViewName(r.View), ID: r.ID,
+		Size: int(r.Size), Reply: int(r.Reply), Path: r.Path.String(), Fate: "replied", Flags: []string{},
+	}
+	if len(r.Name) > 0 {
+		q.Name, q.Type, q.Class = wire.NameText(r.Name), r.Type.String(), r.Class.String()
+	}
+	switch {
+	case r.Fate >= event.Dropped:
+		q.Fate = "dropped: " + telemetry.Drop(r.Fate-event.Dropped).String()
+	case r.Fate == event.Slipped:
+		q.Fate = "slipped"
+		fallthrough
+	default:
+		q.Rcode = r.Rcode.String()
+	}
+	for _, f := range [...]struct {
+		bit  uint16
+		name string
+	}{{wire.FlagAA, "aa"}, {wire.FlagTC, "tc"}, {wire.FlagRD, "rd"}, {wire.FlagRA, "ra"}, {wire.FlagAD, "ad"}, {wire.FlagCD, "cd"}} {
+		if r.Flags&f.bit != 0 {
+			q.Flags = append(q.Flags, f.name)
+		}
+	}
+	if r.EDE >= 0 {
+		ede := uint16(r.EDE)
+		q.EDE = &ede
+	}
+	if r.Latency >= 0 {
+		us := r.Latency / 1000
+		q.Micros = &us
+	}
+	if r.Path == event.Policy {
+		q.List, q.Line = cmp.Or(a.listName(int(r.List)), "policy"), r.Line
+	}
+	if r.Why != 0 {
+		q.Why = whyText(r.Why)
+	}
+	return q
+}
+
+// whyText returns an id as people write it: 64 bits in base 32, without letters that look alike.
+func whyText(id uint64) string {
+	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
+	var b strings.Builder
+	for shift := 60; shift >= 0; shift -= 5 {
+		b.WriteByte(digits[id>>shift&31])
+	}
+	return b.String()
+}

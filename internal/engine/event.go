@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"port53/internal/event"
+	"port53/internal/wire"
+)
+
+// A telling is what a worker tells others of queries with.
+type telling struct {
+	measure uint8     // queries until the next whose time is taken
+	begun   time.Time // when that one came
+
+	events *event.Writer
+	told   event.Record
+	epoch  int64 // what the server's time is added to for that since 1970, as read at
+	asOf   int64 // this time of the server
+	course
+}
+
+// A course is how the query in hand came to its reply.
+type course struct {
+	path    event.Path
+	fate    event.Fate
+	list    uint8 // of the rule that counted
+	line    uint32
+	arrived int64 // when it came, in nanoseconds since 1970, if it had to wait; 0: just now
+	why     uint64
+}
+
+func (e *Engine) newEvents() *event.Writer {
+	if e.events == nil {
+		return &event.Writer{}
+	}
+	return e.events.NewWriter()
+}
+
+// wanted tells whether anybody wants to know of the reply in hand: what is wanted by default are
+// problems, and most replies are none.
+func (w *worker) wanted(rcode wire.Rcode) bool {
+	wants := w.events.Wants()
+	return wants&event.Answers != 0 || wants&event.Misses != 0 && w.path == event.Miss ||
+		wants&event.Problems != 0 && (rcode != wire.NoError && rcode != wire.NXDomain || w.path == event.Stale || w.path == event.Policy || w.fate != event.Replied || w.why != 0)
+}
+
+// epochTime is how long a worker believes how the server's time and that since 1970 lie apart.
+const epochTime = int64(time.Second)
+
+// tellEvent tells others of the reply in hand, or that there is none.
+func (w *worker) tellEvent(rcode wire.Rcode, size int, reply []byte) {
+	q, r := &w.query, &w.told
+	wants := w.events.Wants()
+	*r = event.Record{
+		Transport: uint8(w.peer.Transport), Path: w.path, Fate: w.fate, Recursive: w.recursive, List: w.list, Line: w.line,
+		Remote: w.peer.Remote, Local: netip.AddrPortFrom(w.peer.Local, w.peer.LocalPort), Rcode: rcode, EDE: int16(w.ede), Size: uint16(len(q.Msg)), Reply: uint32(size), Why: w.why, Latency: -1,
+	}
+	if w.view != nil {
+		r.View = w.view.Slot
+		r.Recursive = r.Recursive || r.Path == event.Own && w.view.Recursion != nil
+	}
+	if len(q.Msg) >= wire.HeaderLen {
+		r.ID, r.Opcode = uint16(q.Msg[0])<<8|uint16(q.Msg[1]), q.Msg[2]>>3&15
+		if len(reply) >= wire.HeaderLen {
+			r.Flags = uint16(reply[2])<<8 | uint16(reply[3])
+		}
+	}
+	if q.HasQuestion {
+		r.Name, r.Type, r.Class = q.Name.Name(), q.Type, q.Class
+	}
+	w.timeEvent(wants)
+	if wants&event.Messages != 0 {
+		r.Query, r.Response = q.Msg, reply
+	}
+	w.events.Put(r)
+}
+
+// timeEvent sets when the query in hand came, and what it took if that is known.
+func (w *worker) timeEvent(wants event.Wants) {
+	r := &w.told
+	switch {
+	case w.arrived != 0:
+		r.Time = w.arrived
+		r.Latency = max(time.Now().UnixNano()-w.arrived, 0)
+		return
+	case w.epoch == 0 || w.now-w.asOf > epochTime || w.now < w.asOf:
+		w.epoch, w.asOf = time.Now().UnixNano()-w.now, w.now
+	}
+	r.Time = w.epoch + w.now
+	switch {
+	case wants&event.Messages != 0:
+		r.Latency = max(time.Now().UnixNano()-r.Time, 0)
+	case w.measure == 0 && w.fate < event.Dropped:
+		r.Latency = w.event.Nanos
+	}
+}

@@ -1,0 +1,120 @@
+// Package event is how the server tells of each query and its reply while it answers: to port53 top,
+// to those who follow queries live, to dnstap, and to what remembers why an answer was as it was.
+//
+// Whoever answers has a [Writer], and in it a ring of memory of its own. To put a record there takes no
+// lock, allocates nothing and waits for nobody; what does not fit, since it is not taken fast enough, is
+// left out and counted. While nobody takes anything, a writer costs the load of one word.
+//
+// One goroutine of the [Hub] takes the records out of all rings, and gives them to those who want them.
+// It sleeps while there are none, and is woken once for many.
+package event
+
+import (
+	"net/netip"
+	"time"
+
+	"port53/internal/wire"
+)
+
+// Wants say which records somebody takes.
+type Wants uint32
+
+// What can be wanted.
+const (
+	// Problems are of answers that are refused, failed, limited, changed by a policy or out of date, and of
+	// queries without a reply.
+	Problems Wants = 1 << iota
+	// Misses are of answers that other servers were asked for.
+	Misses
+	// Answers are of all queries.
+	Answers
+	// Upstream are of what other servers are asked.
+	Upstream
+	// Messages have the octets of query and reply in the records that are wanted.
+	Messages
+)
+
+// A Kind is what a record is of.
+type Kind uint8
+
+// The kinds.
+const (
+	Client Kind = iota // a query that came, and its reply
+	Server             // a question to another server, and what it said
+)
+
+// A Path is where an answer comes from.
+type Path uint8
+
+// The paths.
+const (
+	Own     Path = iota // the server itself: refusals, errors, what may be known of it
+	Zone                // a zone that is served
+	Names               // the names of machines
+	Builtin             // a name that is built in
+	Cache               // the cache
+	Stale               // the cache, out of date
+	Miss                // other servers were asked
+	Policy              // a rule of a list
+	Manager             // what moves and changes zones
+	PathCount
+)
+
+// String returns the path in one word.
+func (p Path) String() string {
+	names := [...]string{
+		Own: "server", Zone: "zone", Names: "names", Builtin: "builtin", Cache: "cache", Stale: "stale", Miss: "miss", Policy: "policy", Manager: "manager",
+	}
+	if int(p) < len(names) {
+		return names[p]
+	}
+	return "unknown"
+}
+
+// A Fate is what became of a query beside its reply.
+type Fate uint8
+
+// The fates.
+const (
+	Replied Fate = iota
+	Slipped      // it was sent away to come back over TCP or with a cookie
+	// Dropped and what follows are why there was no reply: Dropped plus the reason, as package telemetry has them.
+	Dropped
+)
+
+// A Record is one query and its reply, or one question to another server. Whoever is given one keeps nothing
+// that its slices are of.
+//
+// In one piece: it is a form with a place for each thing that can be told of a query.
+type Record struct {
+	Kind      Kind
+	Transport uint8 // as package server has them
+	Path      Path
+	Fate      Fate
+	View      uint8 // slot of the client's view; 0: there are no views
+	Opcode    uint8
+	Recursive bool           // it is of the recursive service; of a question to a server: the server is a forwarder
+	Time      int64          // of arrival, in nanoseconds since 1970
+	Latency   int64          // nanoseconds; below 0: not measured
+	Remote    netip.AddrPort // the client, or the server that was asked
+	Local     netip.AddrPort // where it was asked; the address is invalid if unknown
+	ID        uint16         // of the message
+	Flags     uint16         // of the reply
+	Type      wire.Type
+	Class     wire.Class
+	Rcode     wire.Rcode
+	EDE       int16  // -1: none
+	Size      uint16 // octets of the query
+	Reply     uint32 // octets of the reply; 0: none
+	List      uint8  // of the rule that counted, with Line; 0 without a line: none
+	Line      uint32
+	Why       uint64 // by which it is known why the answer is as it is; 0: by none
+
+	Name     []byte // as asked, in wire form; nil: it could not be read
+	Query    []byte // the message, if Messages are wanted
+	Response []byte
+	Text     []byte // more, for people
+}
+
+// When returns the time of arrival.
+func (r *Record) When() time.Time { return time.Unix(0, r.Time) }
