@@ -14,10 +14,10 @@ import (
 type Denial struct {
 	Zone []byte
 
-	nsec       []nsec
-	nsec3      []nsec3
-	iterations int
-	salt       []byte
+	nsec   []nsec
+	nsec3  []nsec3
+	chains []chain3 // that these are of: one, but while a zone changes its parameters
+	most   int      // iterations of a chain that is looked at
 }
 
 // A Proof is what was proven.
@@ -107,11 +107,18 @@ func (d *Denial) begin(name []byte, w *Work) (p Proof, why Reason, done bool) {
 		return p, BadProof, true // else a hash of any name would do as an owner in any zone
 	case len(d.nsec) > 0:
 		return p, 0, false
-	case d.iterations > maxIterations:
+	}
+	least := d.chains[0].iterations
+	for _, c := range d.chains[1:] {
+		least = min(least, c.iterations)
+	}
+	switch {
+	case least > maxIterations:
 		return p, TooManyIterations, true
-	case d.iterations > most:
+	case least > most:
 		return Proof{Insecure: true}, 0, true
 	}
+	d.most = most
 	return p, 0, false
 }
 

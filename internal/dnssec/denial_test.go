@@ -555,8 +555,47 @@ func TestPadded(t *testing.T) {
 	}
 }
 
-// TestMixedParameters has records of two chains: those that differ from the first do not
-// count, whatever they prove (RFC 5155, section 8.2).
+// TestSeveralChains has a proof of which each part is of another chain, with parameters of its own
+// (RFC 5155, section 7.3), and each part left out, or contradicted by the other chain.
+func TestSeveralChains(t *testing.T) {
+	apex, n := name(t, "example."), name(t, "nothing.example.")
+	add := func(d *dnssec.Denial, of []byte, iterations uint16, salt string, match bool) {
+		h := dnssec.HashName(nil, of, iterations, []byte(salt))
+		if !match {
+			h[19]-- // right before it
+		}
+		next := bytes.Clone(h)
+		next[19] += 2
+		owner := append(append([]byte{32}, wire.Base32Hex.EncodeToString(h)...), apex...)
+		data := append([]byte{1, 0, byte(iterations >> 8), byte(iterations), byte(len(salt))}, salt...)
+		d.AddNSEC3(owner, append(append(append(data, 20), next...), bitmap(wire.TypeNS, wire.TypeSOA)...))
+	}
+	for _, c := range []struct {
+		iterations [3]uint16 // of the closest encloser, the name and the wildcard
+		spoil      func(d *dnssec.Denial)
+		want       dnssec.Reason
+	}{
+		{[3]uint16{8, 0, 50}, nil, 0},
+		{[3]uint16{0, 8, 8}, nil, 0},
+		{[3]uint16{0, 0, 51}, nil, dnssec.BadProof},  // that chain is not looked at
+		{[3]uint16{501, 0, 0}, nil, dnssec.BadProof}, // nor that, though it comes first
+		{[3]uint16{8, 0, 3}, func(d *dnssec.Denial) { add(d, n, 3, "b", true) }, dnssec.BadProof},
+		{[3]uint16{8, 0, 3}, func(d *dnssec.Denial) { add(d, name(t, "*.example."), 9, "", true) }, dnssec.BadProof},
+	} {
+		d := &dnssec.Denial{Zone: apex}
+		add(d, apex, c.iterations[0], "a", true)
+		add(d, n, c.iterations[1], "", false)
+		add(d, name(t, "*.example."), c.iterations[2], "b", false)
+		if c.spoil != nil {
+			c.spoil(d)
+		}
+		if _, why := d.NXDomain(n, work()); why != c.want {
+			t.Errorf("%v: %v, want %v", c.iterations, why, c.want)
+		}
+	}
+}
+
+// TestMixedParameters has records whose parameters are not those that their hashes were made by.
 func TestMixedParameters(t *testing.T) {
 	n := name(t, "nothing.example.")
 	for _, spoil := range []func(b []byte){func(b []byte) { b[3]++ }, func(b []byte) { b[5]++ }} {

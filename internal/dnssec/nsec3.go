@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha1" // the only hash of NSEC3 (RFC 5155, section 11)
 	"encoding/binary"
+	"slices"
 
 	"port53/internal/wire"
 )
@@ -24,15 +25,23 @@ const (
 const hashLabel = 32
 
 type nsec3 struct {
+	chain  int // its number
 	hash   [sha1.Size]byte
 	next   []byte
 	types  []byte
 	optOut bool
 }
 
+// A chain3 is the parameters of a chain of NSEC3 records. A zone may have several, and each of its
+// records says by its own what there is not; an answer of records that differ may be refused
+// (RFC 5155, sections 7.3 and 8.2), and is rather read.
+type chain3 struct {
+	iterations int
+	salt       []byte
+}
+
 // AddNSEC3 adds a record. It keeps rdata. Those of another hash or with unknown flags
-// are left out (RFC 5155, sections 8.1 and 8.2), and so are those whose parameters
-// differ from the first, and all after the eighth.
+// are left out (RFC 5155, sections 8.1 and 8.2), and all after the eighth.
 func (d *Denial) AddNSEC3(owner, rdata []byte) {
 	if len(rdata) < 5 || rdata[0] != 1 || rdata[1]&^1 != 0 || len(d.nsec3) >= maxNSEC3 {
 		return
@@ -56,11 +65,11 @@ func (d *Denial) AddNSEC3(owner, rdata []byte) {
 	if _, err := wire.Base32Hex.Decode(r.hash[:], label[:]); err != nil {
 		return
 	}
-	iterations := int(binary.BigEndian.Uint16(rdata[2:]))
-	if len(d.nsec3) == 0 {
-		d.iterations, d.salt = iterations, rdata[5:salt]
-	} else if d.iterations != iterations || !bytes.Equal(d.salt, rdata[5:salt]) {
-		return
+	own := chain3{int(binary.BigEndian.Uint16(rdata[2:])), rdata[5:salt]}
+	r.chain = slices.IndexFunc(d.chains, func(c chain3) bool { return c.iterations == own.iterations && bytes.Equal(c.salt, own.salt) })
+	if r.chain < 0 {
+		r.chain = len(d.chains)
+		d.chains = append(d.chains, own)
 	}
 	end := salt + 1 + int(rdata[salt])
 	r.next, r.types = rdata[salt+1:end], rdata[end:]
@@ -77,60 +86,65 @@ func HashName(dst, name []byte, iterations uint16, salt []byte) []byte {
 	return append(dst, sum[:]...)
 }
 
-// hash puts the hash of a name by the records' parameters into h, charged to w by what
+// hash puts the hash of a name by a chain's parameters into h, charged to w by what
 // it costs.
-func (d *Denial) hash(h *[sha1.Size]byte, name []byte, w *Work) Reason {
+func (c *chain3) hash(h *[sha1.Size]byte, name []byte, w *Work) Reason {
 	const padding, block = 9, 64 // of SHA-1
-	blocks := d.iterations * ((sha1.Size + len(d.salt) + padding + block - 1) / block)
+	blocks := c.iterations * ((sha1.Size + len(c.salt) + padding + block - 1) / block)
 	cost := 1 + blocks/blocksPerHash
 	if w.Hashes < cost {
 		return WorkSpent
 	}
 	w.Hashes -= cost
-	HashName(h[:0], name, uint16(d.iterations), d.salt)
+	HashName(h[:0], name, uint16(c.iterations), c.salt)
 	return 0
 }
 
 // match3 returns the record of a name, or nil.
 func (d *Denial) match3(name []byte, w *Work) (*nsec3, Reason) {
-	var h [sha1.Size]byte
-	if why := d.hash(&h, name, w); why != 0 {
-		return nil, why
-	}
-	return d.at(&h), 0
-}
-
-func (d *Denial) at(h *[sha1.Size]byte) *nsec3 {
-	for i := range d.nsec3 {
-		if d.nsec3[i].hash == *h {
-			return &d.nsec3[i]
-		}
-	}
-	return nil
+	match, _, why := d.look3(name, w)
+	return match, why
 }
 
 // cover3 returns a record that a name's hash lies between whose hashes, or nil.
 func (d *Denial) cover3(name []byte, w *Work) (*nsec3, Reason) {
-	var h [sha1.Size]byte
-	if why := d.hash(&h, name, w); why != 0 {
-		return nil, why
+	match, cover, why := d.look3(name, w)
+	if match != nil {
+		return nil, why // records of one reply may be of two versions of the zone
 	}
-	return d.around(&h), 0
+	return cover, why
 }
 
-func (d *Denial) around(h *[sha1.Size]byte) *nsec3 {
-	if d.at(h) != nil {
-		return nil // records of one reply may be of two versions of the zone
-	}
-	for i := range d.nsec3 {
-		r := &d.nsec3[i]
-		after, before := bytes.Compare(r.hash[:], h[:]) < 0, bytes.Compare(h[:], r.next) < 0
-		last := bytes.Compare(r.hash[:], r.next) >= 0 // the chain begins again
-		if after && before || last && (after || before) {
-			return r
+// look3 looks a name up in every chain, but for those with too many iterations.
+func (d *Denial) look3(name []byte, w *Work) (match, cover *nsec3, why Reason) {
+	for i := range d.chains {
+		c := &d.chains[i]
+		if c.iterations > d.most {
+			continue
+		}
+		var h [sha1.Size]byte
+		if why := c.hash(&h, name, w); why != 0 {
+			return nil, nil, why
+		}
+		for j := range d.nsec3 {
+			r := &d.nsec3[j]
+			switch {
+			case r.chain != i:
+			case r.hash == h:
+				return r, nil, 0
+			case cover == nil && r.covers(&h):
+				cover = r
+			}
 		}
 	}
-	return nil
+	return nil, cover, 0
+}
+
+// covers tells whether a hash lies between the record's.
+func (r *nsec3) covers(h *[sha1.Size]byte) bool {
+	after, before := bytes.Compare(r.hash[:], h[:]) < 0, bytes.Compare(h[:], r.next) < 0
+	last := bytes.Compare(r.hash[:], r.next) >= 0 // the chain begins again
+	return after && before || last && (after || before)
 }
 
 // encloser3 proves the closest encloser of a name that does not exist (RFC 5155,

@@ -73,6 +73,8 @@ func (p *replayer) run(newSubject func(testing.TB, *Setup) Subject) (why string)
 }
 
 // A replayer plays one file.
+//
+// In one piece: it is where a play stands.
 type replayer struct {
 	t       *testing.T
 	r       *replay
@@ -89,6 +91,7 @@ type replayer struct {
 	heard int               // questions that came to servers
 
 	asked   int
+	snooped bool // the last question was left out
 	waiting sync.WaitGroup
 	answers []*replayAnswer
 }
@@ -241,6 +244,11 @@ func (p *replayer) choose(q *wire.Message, r *lab.Reply) *entry {
 				return e
 			}
 		}
+		for _, e := range g.entries {
+			if p.r.minimised && e.shows(q) {
+				return e
+			}
+		}
 		if p.r.deckard {
 			return nil // the first range of an address is the only one
 		}
@@ -297,8 +305,15 @@ func (p *replayer) play() {
 		}
 		switch s.kind {
 		case "QUERY":
+			if p.snooped = p.snoops(s); p.snooped {
+				p.t.Logf("differs: step %d asks for what is in the cache, and is left out with its answer", s.number)
+				break
+			}
 			p.settle(p.ask(s))
 		case "CHECK_ANSWER":
+			if p.snooped {
+				break
+			}
 			p.check(s)
 		case "TIME_PASSES":
 			seconds, err := strconv.ParseFloat(s.words[1], 64)
@@ -331,9 +346,13 @@ func (p *replayer) settle(a *replayAnswer) {
 func (p *replayer) ask(s *replayStep) *replayAnswer {
 	e := s.entry
 	p.asked++
-	query := wire.AppendQuery(nil, uint16(p.asked), e.flags, e.name, e.typ)
-	if e.do || p.r.deckard {
-		query = wire.AppendOPT(query, 4096, e.do, nil)
+	flags := e.flags
+	if p.r.snooping {
+		flags |= wire.FlagRD // what is stale is in the cache, and is the same for all
+	}
+	query := wire.AppendQuery(nil, uint16(p.asked), flags, e.name, e.typ)
+	if e.do || p.r.deckard || e.options != nil {
+		query = wire.AppendOPT(query, 4096, e.do, e.options)
 		query[11] = 1
 	}
 	from := netip.MustParseAddr("127.0.0.1")
@@ -356,6 +375,11 @@ func (p *replayer) ask(s *replayStep) *replayAnswer {
 		a.done <- reply
 	})
 	return a
+}
+
+// snoops tells whether a step asks for what is in the cache, which is nobody's business here.
+func (p *replayer) snoops(s *replayStep) bool {
+	return p.r.snooping && !p.r.expired && s.kind == "QUERY" && s.entry.flags&wire.FlagRD == 0
 }
 
 // check waits for the answer to the oldest question that the step is about.
@@ -407,7 +431,7 @@ func (p *replayer) compare(s *replayStep, query, reply []byte) {
 			bit := replayFlags[f]
 			switch {
 			case flags&bit == e.flags&bit:
-			case f == "AD" || f == "TC":
+			case f == "AD" || f == "TC" && flags&bit != 0: // who has room for all need not cut anything off
 				p.t.Errorf("step %d: %s is %t, want %t", s.number, f, flags&bit != 0, e.flags&bit != 0)
 			default:
 				p.t.Logf("differs: step %d: %s is %t, want %t", s.number, f, flags&bit != 0, e.flags&bit != 0)
@@ -418,7 +442,7 @@ func (p *replayer) compare(s *replayStep, query, reply []byte) {
 		if !all && !e.wants(name) {
 			continue
 		}
-		want := replayLines(e.sections[i], e.wants("ttl"))
+		want := replayLines(p.stale(e.sections[i]), e.wants("ttl"))
 		have := got.sections[i]
 		if !e.wants("ttl") {
 			have = slices.Clone(have)
@@ -436,11 +460,47 @@ func (p *replayer) compare(s *replayStep, query, reply []byte) {
 		}
 		report("%s %d: %s:\n%swant:\n%s", title, s.number, name, indent(have), indent(want))
 	}
+	if missing := missingOptions(reply, e.options); len(missing) > 0 && e.wants("ednsdata") {
+		p.t.Errorf("step %d: the reply lacks the option %x", s.number, missing)
+	}
 	for _, w := range e.match {
 		if code, ok := strings.CutPrefix(w, "ede="); ok && code != "any" && !strings.Contains(got.header+",", "ede="+code+",") {
 			p.t.Logf("differs: step %d: %s, want %s", s.number, got.header, w)
 		}
 	}
+}
+
+// staleTTL is what a record has that has expired (RFC 8767, section 4).
+const staleTTL = 30
+
+// stale gives records that have the TTL which the file has for stale ones that of port53.
+func (p *replayer) stale(records []wire.Record) []wire.Record {
+	if p.r.staleTTL == 0 {
+		return records
+	}
+	records = slices.Clone(records)
+	for i := range records {
+		if records[i].TTL == p.r.staleTTL {
+			records[i].TTL = staleTTL
+		}
+	}
+	return records
+}
+
+// missingOptions returns the first of the EDNS options wanted that a reply does not have.
+func missingOptions(reply, wanted []byte) []byte {
+	var m wire.Message
+	if m.Parse(reply) != 0 {
+		return wanted
+	}
+	for len(wanted) >= 4 {
+		n := min(4+int(binary.BigEndian.Uint16(wanted[2:])), len(wanted))
+		if !bytes.Contains(reply, wanted[:n]) {
+			return wanted[:n]
+		}
+		wanted = wanted[n:]
+	}
+	return nil
 }
 
 // describeShort returns the first line of a reply in words, with Extended DNS Errors.

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"port53/internal/dnssec"
 	"port53/internal/wire"
 	"port53/internal/zonefile"
 )
@@ -20,8 +22,14 @@ var replayIgnored = []string{
 	"harden-below-nxdomain", "harden-large-queries", "outbound-msg-retry", "num-queries-per-thread", "msg-cache-slabs", "val-nsec3-keysize-iterations",
 	"prefetch-key", "stub-prime", "hide-trustanchor", "local-zone-default", "unblock-lan-zones", "root-key-sentinel", "max-sent-count", "val-clean-additional",
 	"discard-timeout", "wait-limit", "wait-limit-cookie", "infra-keep-probing", "do-tcp", "iter-scrub-ns", "iter-scrub-cname", "max-global-quota",
-	"msg-cache-size", "hide-identity", "hide-version", "directory",
+	"msg-cache-size", "rrset-cache-size", "hide-identity", "hide-version", "directory",
 }
+
+// specialZones are some of those that Unbound answers for itself (RFC 6303, RFC 6761).
+var specialZones = []string{"10.in-addr.arpa.", "16.172.in-addr.arpa.", "168.192.in-addr.arpa.", "127.in-addr.arpa.", "254.169.in-addr.arpa."}
+
+// caseless are the zones that Knot Resolver's module "workarounds" asks for in lower case.
+var caseless = []string{"avqs.mcafee.com.", "avts.mcafee.com."}
 
 // A replayConfig gathers what the settings of a file come to.
 type replayConfig struct {
@@ -30,6 +38,7 @@ type replayConfig struct {
 	hints    []string // addresses
 	anchors  []zonefile.Record
 	validate bool
+	stale    bool
 	date     string
 
 	zone    string // of the clause that is read
@@ -61,6 +70,11 @@ func (r *replay) setup(now time.Time) (*Setup, error) {
 		c.set("cookies off")
 		c.set("stale off")
 		c.set("prefetch off")
+		for _, z := range specialZones {
+			if !slices.ContainsFunc(r.config, func(l configLine) bool { return l.key == "local-zone" || l.key == "unblock-lan-zones" }) {
+				c.set("builtin %s", z)
+			}
+		}
 	}
 	for _, l := range r.config {
 		if err := c.setting(l.key, l.value); err != nil {
@@ -68,12 +82,16 @@ func (r *replay) setup(now time.Time) (*Setup, error) {
 		}
 	}
 	c.flush()
+	if c.stale && !slices.ContainsFunc(r.config, func(l configLine) bool { return l.key == "serve-expired-client-timeout" }) {
+		c.set("stale-wait 1ms") // before a server can have answered
+	}
 	anchors, err := r.rekey(c.anchors)
 	if err != nil {
 		return nil, err
 	}
 	s := &Setup{}
 	if c.validate {
+		c.unusable(anchors)
 		for _, a := range anchors {
 			s.Anchors += fmt.Sprintf("%s 3600 IN %v %s\n", wire.AppendName(nil, a.Owner), a.Type, wire.AppendRdataText(nil, a.Type, a.Data))
 		}
@@ -91,6 +109,20 @@ func (r *replay) setup(now time.Time) (*Setup, error) {
 	s.read(r.file, c.lines)
 	s.common()
 	return s, nil
+}
+
+// unusable finds trust anchors that nothing can be validated by, with which port53 does not start.
+func (c *replayConfig) unusable(anchors []zonefile.Record) {
+	for _, a := range anchors {
+		if a.Type != wire.TypeDS || len(a.Data) < 5 || dnssec.SupportedAlgorithm(a.Data[2]) {
+			continue
+		}
+		if !slices.ContainsFunc(anchors, func(b zonefile.Record) bool {
+			return wire.EqualFold(a.Owner, b.Owner) && (b.Type != wire.TypeDS || dnssec.SupportedAlgorithm(b.Data[2]))
+		}) {
+			c.cannot("no trust anchor of %s can be used, and with such a one nothing starts", wire.NameText(a.Owner))
+		}
+	}
 }
 
 func addressType(s string) string {
@@ -222,12 +254,15 @@ func (c *replayConfig) setting(key, value string) error {
 	case "domain-insecure":
 		c.set("negative-anchor %s", value)
 	case "qname-minimisation", "query-minimization", "minimization":
+		c.r.minimised = c.r.deckard && onOff(value) == "on"
 		c.set("minimise %s", map[string]string{"on": "relaxed", "off": "off"}[onOff(value)])
 	case "use-caps-for-id":
 		c.set("mix-case %s", onOff(value))
 	case "prefetch":
 		c.set("prefetch %s", onOff(value))
 	case "serve-expired":
+		c.stale = onOff(value) == "on"
+		c.r.expired = c.stale
 		c.set("stale %s", onOff(value))
 		c.set("stale-keep 24h")
 	case "serve-expired-client-timeout":
@@ -255,13 +290,19 @@ func (c *replayConfig) setting(key, value string) error {
 	case "module-config":
 		c.validate = strings.Contains(value, "validator")
 		for w := range strings.FieldsSeq(value) {
+			if w == "dns64" {
+				continue
+			}
 			if w != "validator" && w != "iterator" {
 				c.cannot("module %s", w)
 			}
 		}
 	case "access-control":
-		if strings.Contains(value, "snoop") {
-			c.cannot("it asks for what is in the cache")
+		switch f := strings.Fields(value); {
+		case strings.Contains(value, "snoop"):
+			c.r.snooping = true
+		case len(f) == 2 && f[0] == "127.0.0.0/8" && f[1] == "refuse":
+			c.set("allow 192.0.2.0/24")
 		}
 	case "private-address":
 		c.set("rebinding on")
@@ -269,6 +310,16 @@ func (c *replayConfig) setting(key, value string) error {
 		c.set("private %s", value)
 	case "features":
 		c.feature(value)
+	case "feature-list":
+		c.policy(value)
+	case "serve-expired-reply-ttl":
+		seconds, err := strconv.ParseUint(value, 10, 32)
+		c.r.staleTTL = uint32(seconds)
+		return err
+	case "nsid":
+		c.set("nsid %s", strings.ReplaceAll(value, " ", "_"))
+	case "dns64-prefix":
+		c.set("dns64 %s", value)
 	case "stub-name":
 	default:
 		if !slices.Contains(replayIgnored, key) {
@@ -288,7 +339,28 @@ func (c *replayConfig) feature(value string) {
 	case "max_ttl":
 		c.set("max-ttl %ss", value)
 	case "workarounds":
+		for _, zone := range caseless {
+			c.set("exception zone=%s case", zone)
+		}
+	case "dns64_prefix":
+		c.set("dns64 %s/96", value)
 	default:
 		c.cannot("feature %s", key)
 	}
+}
+
+// policy reads a policy of Knot Resolver: names that are forwarded. It has others.
+func (c *replayConfig) policy(value string) {
+	f := strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(`=:.,'\"(){} `, r) })
+	at := slices.Index(f, "FORWARD")
+	if !strings.Contains(value, "policy.suffix(policy.FORWARD('") || at < 0 {
+		c.cannot("setting feature-list")
+		return
+	}
+	quoted := strings.Split(value, "'")
+	if len(quoted) < 4 {
+		c.cannot("setting feature-list")
+		return
+	}
+	c.set("forward %s. %s", quoted[3], quoted[1])
 }

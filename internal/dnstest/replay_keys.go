@@ -191,6 +191,9 @@ func (k *rekeying) signature(e *entry, section int, r *wire.Record) error {
 	if err != nil {
 		return err
 	}
+	if len(r.Data) == 18+n {
+		return nil // there is no signature in it
+	}
 	signer := r.Data[18 : 18+n]
 	t := k.twins[twinKey(signer, binary.BigEndian.Uint16(r.Data[16:]), r.Data[2])]
 	old := r.Data

@@ -23,6 +23,11 @@ type replay struct {
 	ranges  []replayRange
 	steps   []replayStep
 
+	snooping  bool   // what asks for the cache alone is left out
+	expired   bool   // and it has stale answers
+	minimised bool   // servers are shown parts of names, and are asked for NS records of them in the file
+	staleTTL  uint32 // of stale answers, in the file; 0: it does not matter
+
 	unplayable string // why it cannot be played; empty: it can
 }
 
@@ -55,6 +60,7 @@ type entry struct {
 	typ      wire.Type
 	sections [3][]wire.Record
 	original [3][]wire.Record // before keys were replaced
+	options  []byte           // of OPT; nil: the file says nothing of them
 	raw      []byte           // instead of all this, the ID aside
 }
 
@@ -283,8 +289,11 @@ func (rd *replayReader) readEntry() (*entry, error) {
 				return nil, err
 			}
 		case word == "HEX_EDNSDATA_BEGIN":
-			rd.cannot("it is about EDNS options")
-			rd.skip("HEX_EDNSDATA_END")
+			b, err := rd.hex("HEX_EDNSDATA_END")
+			if err != nil {
+				return nil, err
+			}
+			e.options = append([]byte{}, b...)
 		case word == "EXTRA_PACKET", word == "TSIG":
 			rd.cannot("%s", word)
 		case word == "MANDATORY" || strings.HasPrefix(word, "$") || strings.HasPrefix(word, "ENTRY_BEGIN"):
@@ -323,23 +332,31 @@ func (rd *replayReader) replyWord(e *entry, w string) {
 
 // readRaw reads a message in hexadecimal, of which the ID counts for nothing.
 func (rd *replayReader) readRaw(e *entry, oneLine bool) error {
-	text := ""
-	for {
-		f, ok := rd.next()
-		if !ok || f[0] == "HEX_ANSWER_END" {
-			break
-		}
-		text += strings.Join(f, "")
-		if oneLine {
-			break
-		}
+	if !oneLine {
+		b, err := rd.hex("HEX_ANSWER_END")
+		e.raw = append([]byte{}, b...)
+		return err
 	}
+	f, _ := rd.next()
+	text := strings.Join(f, "")
 	if text == "NULL" {
 		text = ""
 	}
 	b, err := hex.DecodeString(text)
 	e.raw = append([]byte{}, b...)
 	return err
+}
+
+// hex reads lines of hexadecimal digits up to one that begins with end.
+func (rd *replayReader) hex(end string) ([]byte, error) {
+	text := ""
+	for {
+		f, ok := rd.next()
+		if !ok || f[0] == end {
+			return hex.DecodeString(text)
+		}
+		text += strings.Join(f, "")
+	}
 }
 
 func (e *entry) question(f []string) error {
@@ -378,9 +395,52 @@ func (rd *replayReader) record(e *entry, line string) {
 		})
 		return nil
 	})
-	if err != nil {
-		rd.cannot("line %d cannot be read: %v", rd.at, err)
+	if err == nil {
+		return
 	}
+	if r, ok := oddRecord(line); ok {
+		r.Section = wire.Section(at)
+		e.sections[at] = append(e.sections[at], r)
+		return
+	}
+	rd.cannot("line %d cannot be read: %v", rd.at, err)
+}
+
+func readRecord(r *wire.Record, line string) error {
+	_, err := zonefile.Read(strings.NewReader(line+"\n"), zonefile.Options{Origin: wire.Root, Name: "record", DefaultTTL: 3600}, func(z *zonefile.Record) error {
+		*r = wire.Record{Owner: slices.Clone(z.Owner), Type: z.Type, Class: wire.ClassIN, TTL: z.TTL, Data: slices.Clone(z.Data)}
+		return nil
+	})
+	return err
+}
+
+// oddRecord reads what is wrong on purpose: data of no meaning (RFC 3597, section 5) where the
+// type has one, and signatures that are no base64, which are cut off.
+func oddRecord(line string) (r wire.Record, ok bool) {
+	f := strings.Fields(line)
+	if at := slices.Index(f, `\#`); at > 1 && at+1 < len(f) {
+		name, err := wire.ParseName(f[0])
+		typ, known := wire.ParseType(f[at-1])
+		data, err2 := hex.DecodeString(strings.Join(f[at+2:], ""))
+		r = wire.Record{Owner: name, Type: typ, Class: wire.ClassIN, TTL: 3600, Data: data}
+		return r, err == nil && err2 == nil && known
+	}
+	at := slices.Index(f, "RRSIG")
+	if at < 0 || len(f) < at+9 {
+		return r, false
+	}
+	text := strings.Join(f[at+9:], "")
+	if end := strings.IndexByte(text, '='); end >= 0 {
+		text = strings.TrimRight(text[:end], "=") + strings.Repeat("=", -end&3) // what stands behind the end is nothing
+	}
+	if err := readRecord(&r, strings.Join(f[:at+9], " ")+" "+text); err == nil && text != "" {
+		return r, true
+	}
+	err := readRecord(&r, strings.Join(f[:at+9], " ")+" AA==")
+	if err == nil {
+		r.Data = r.Data[:len(r.Data)-1] // without any
+	}
+	return r, err == nil
 }
 
 // message returns the entry as the reply to a query.
@@ -407,7 +467,7 @@ func (e *entry) message(q *wire.Message, edns bool) []byte {
 		}
 	}
 	if edns {
-		b = wire.AppendOPT(b, 4096, e.do, nil)
+		b = wire.AppendOPT(b, 4096, e.do, e.options)
 		b[11]++
 	}
 	return b
@@ -418,6 +478,12 @@ func appendRecord(b []byte, r *wire.Record) []byte {
 	b = append(b, byte(r.Type>>8), byte(r.Type), byte(r.Class>>8), byte(r.Class))
 	b = append(b, byte(r.TTL>>24), byte(r.TTL>>16), byte(r.TTL>>8), byte(r.TTL))
 	return append(append(b, byte(len(r.Data)>>8), byte(len(r.Data))), r.Data...)
+}
+
+// shows tells whether the entry is what a server says of a part of a name where NS records are
+// asked for it. By any other type the same comes of it (RFC 9156, section 2.3), but for such an answer.
+func (e *entry) shows(q *wire.Message) bool {
+	return e.typ == wire.TypeNS && q.Type == wire.TypeA && wire.EqualFold(e.name, q.Name) && len(e.sections[0]) == 0
 }
 
 // fits tells whether a server that has the entry answers a query with it.

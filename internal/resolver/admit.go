@@ -41,6 +41,7 @@ type finding struct {
 	why    string // of foundNothing, and of what is lame
 	lame   bool   // the server does not serve the zone at all, it seems
 	wrong  bool   // the reply contradicts itself
+	below  bool   // it is of the zone below the cut, where DS records were asked for
 	zone   *cut   // whose servers said so
 	glue   []wire.Record
 	server netip.AddrPort // that said so
@@ -171,7 +172,7 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 		}
 	}
 	forward := c.route != nil && c.route.Forward
-	if forward && f.rcode == wire.NoError && soa == nil && (ns != nil || upward || sets.outside && !f.ra && !f.aa) {
+	if forward && f.rcode == wire.NoError && soa == nil && (ns != nil || upward || sets.above || sets.outside && !f.ra && !f.aa) {
 		f.why = "a referral" // NS without SOA is not "no data" (RFC 2308, section 2.2.1)
 		return
 	}
@@ -196,7 +197,7 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 		// many who say so know nothing of the zone. It counts if nobody says more.
 	case typ == wire.TypeDS && soa != nil && len(name) > 1 && len(soa.Owner) == len(name):
 		// The child's side of the cut cannot speak for the parent's.
-		f.why = "the child zone answered for DS"
+		f.why, f.below = "the child zone answered for DS", true
 		return
 	}
 	f.kind = foundNoData
@@ -347,6 +348,7 @@ type sections struct {
 	answer    []*wire.RRset
 	authority []*wire.RRset
 	outside   bool // the authority section has something from outside of the zone
+	above     bool // it has NS records of a zone above this one
 	spoke     bool // it has something at all
 	dropped   bool // the answer section had sets that are too large, or two aliases
 	many      bool // there are more sets than can be; what is here is not all
@@ -413,13 +415,16 @@ type reading struct {
 func (m *reading) group(zone []byte, seed maphash.Seed) *sections {
 	g := &m.sections
 	g.answer, g.authority, g.gathered = g.answer[:0], g.authority[:0], g.gathered[:0]
-	g.outside, g.spoke, g.dropped, g.many, g.tabled, g.compared = false, false, false, false, false, 0
+	g.outside, g.above, g.spoke, g.dropped, g.many, g.tabled, g.compared = false, false, false, false, false, false, 0
 	g.seed = seed
 	last := -1
 	for i := range m.Records {
 		r := &m.Records[i]
 		lowerInPlace(r.Owner)
-		g.spoke = g.spoke || r.Section == wire.Authority
+		if r.Section == wire.Authority {
+			g.spoke = true
+			g.above = g.above || r.Type == wire.TypeNS && len(r.Owner) < len(zone) && wire.Subdomain(zone, r.Owner)
+		}
 		if r.Class != wire.ClassIN || r.Section == wire.Additional {
 			continue
 		}

@@ -19,10 +19,11 @@ const edeNone = -1
 // A failure is why there is no answer. It becomes SERVFAIL with an Extended DNS
 // Error.
 type failure struct {
-	ede  int
-	text string
-	now  bool // of this question alone, such as a spent budget: it says nothing of others
-	busy bool // of this moment: the question itself is not remembered to fail
+	ede   int
+	text  string
+	now   bool // of this question alone, such as a spent budget: it says nothing of others
+	busy  bool // of this moment: the question itself is not remembered to fail
+	child bool // the zone below a cut answered for DS records, which are the zone's above
 }
 
 // candidate is an address that a question may go to.
@@ -369,6 +370,8 @@ func (a *asking) weigh(s *candidate, f *finding) bool {
 // when.
 func (t *task) patience(c *cut) (waves int, end time.Time) {
 	switch {
+	case t.brief > 0:
+		return 0, t.b.at.Add(min(t.brief, t.b.left()))
 	case c.route == nil:
 		return maxWaves, t.b.deadline
 	case !c.route.First:
@@ -385,7 +388,7 @@ func (t *task) patience(c *cut) (waves int, end time.Time) {
 
 // useless is the failure that a finding of no use comes to.
 func useless(f *finding) *failure {
-	fail := &failure{ede: wire.EDENoReachableAuthority, text: "servers answer " + f.why}
+	fail := &failure{ede: wire.EDENoReachableAuthority, text: "servers answer " + f.why, child: f.below}
 	if f.wrong || f.rcode == wire.FormErr || f.rcode == wire.NotImp {
 		fail.ede = wire.EDEInvalidData
 	}

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,11 +51,12 @@ type aged struct {
 // A path is how far a task has gone from its question, and whom it has met.
 type path struct {
 	depth    int
-	stack    []question // being fetched, the outermost first
-	descents int        // names that servers were asked for
-	partial  int        // questions for parts of names that led to no delegation
-	avoid    []lameKey  // servers whose answer did not validate
-	above    []string   // name servers whose addresses the zone above was asked for
+	stack    []question    // being fetched, the outermost first
+	descents int           // names that servers were asked for
+	partial  int           // questions for parts of names that led to no delegation
+	avoid    []lameKey     // servers whose answer did not validate
+	brief    time.Duration // for which servers are waited for at most, since there is an answer already; 0: it does not matter
+	above    []string      // name servers whose addresses the zone above was asked for
 
 	beside []*wire.RRset // NSEC and NSEC3 records that came with the last alias, not verified
 }
@@ -339,7 +341,14 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 		if fail != nil && doubtful != nil {
 			return doubtful, nil
 		}
+		if fail == nil && whole && doubtful == nil {
+			f = t.seconded(f, c, name, typ)
+		}
 		if fail != nil {
+			if fail.child && show.mode == Off && len(c.zone) < len(wire.Parent(name)) {
+				show.mode = Relaxed // they have the zone below too, and the one between is found step by step
+				continue
+			}
 			if whole || fail.now || show.mode == Strict {
 				return nil, fail
 			}
@@ -370,6 +379,57 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 		t.keepPart(f, asked)
 	}
 	return nil, &failure{ede: wire.EDEOther, text: "too many referrals"}
+}
+
+// secondTime is how long a second server is waited for where there is an answer already.
+const secondTime = 500 * time.Millisecond
+
+// seconded asks another server where one has left out the signatures that a secure zone has: it
+// may have lost them, and the other not. If that one has them, or knows of a zone in between, it
+// counts. Else the first answer does, which may be of a zone that nobody told of: that is looked for
+// next, and costs more.
+func (t *task) seconded(f *finding, c *cut, name []byte, typ wire.Type) *finding {
+	at := dnssec.ParentSide(name, typ)
+	anchor := t.anchorOf(at)
+	switch {
+	case !t.validate || !t.s.Validate || c.local || typ == wire.TypeRRSIG || f.signed():
+		return f
+	case f.kind == foundReferral || f.kind == foundNothing:
+		return f
+	case anchor == nil || t.negativeTrust(name):
+		return f
+	}
+	zone := c.zone
+	switch {
+	case len(zone) > len(at):
+		zone = at
+	case len(zone) < len(anchor):
+		zone = anchor
+	}
+	if t.trustOf(zone).sec != secSecure {
+		return f
+	}
+	now := time.Now()
+	for n := at; len(n) > len(zone); n = wire.Parent(n) {
+		if tr := t.trusts().get(n, now); tr != nil && tr.cut {
+			return f // a zone in between is known, and judged by
+		}
+	}
+	t.avoid = append(t.avoid, lameKey{f.server, t.hash(c.zone)})
+	t.brief = secondTime
+	g, fail := t.ask(c, name, typ, true)
+	t.brief = 0
+	t.avoid = t.avoid[:len(t.avoid)-1]
+	if fail == nil && (g.signed() || g.kind == foundReferral) {
+		return g
+	}
+	return f
+}
+
+// signed tells whether what was found has any signature.
+func (f *finding) signed() bool {
+	has := func(s *wire.RRset) bool { return s != nil && len(s.Sigs) > 0 }
+	return has(f.set) || has(f.dname) || slices.ContainsFunc(f.all, has) || slices.ContainsFunc(f.proof, has)
 }
 
 // knownPart tells whether it is known of a part of a name that there is no delegation at it,

@@ -35,6 +35,10 @@ func (t *task) moreAddresses(c *cut) bool {
 	if c.route != nil {
 		return false
 	}
+	if brief := t.brief; brief == 0 && slices.ContainsFunc(c.targets, func(g target) bool { return len(g.spare) > 0 }) {
+		t.brief = spareTime
+		defer func() { t.brief = brief }()
+	}
 	for _, find := range [...]func(*cut, *target) (found, tried bool){t.askParent, t.lookTarget, t.lookAgain} {
 		for i := range c.targets {
 			if c.glueless >= t.s.Limits.Glueless || c.dead >= maxDeadTargets || t.b.vain >= maxVain {
@@ -42,20 +46,23 @@ func (t *task) moreAddresses(c *cut) bool {
 			}
 			before := t.b.packets
 			found, tried := find(c, &c.targets[i])
-			if tried {
+			if found {
 				c.glueless++
-				if found {
-					return true
-				}
+				return true
+			}
+			if tried && t.b.packets < before { // a circle costs nothing, nor what is known to be dead
+				c.glueless++
 				c.dead++
-				if t.b.packets < before { // a circle costs nothing
-					t.b.vain++
-				}
+				t.b.vain++
 			}
 		}
 	}
 	return t.spares(c)
 }
+
+// spareTime is how long servers are waited for that may have an address of a name server, where
+// the referral has one.
+const spareTime = time.Second
 
 // reachable tells whether a server has an address that can be used.
 func (t *task) reachable(g *target) bool {

@@ -6,6 +6,7 @@ package subject
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"io"
 	"net/netip"
 	"strings"
@@ -203,8 +204,17 @@ func (sub *Subject) clock(s *dnstest.Setup, set *resolver.Settings) {
 
 func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine.Generation {
 	g := engine.Generation{View: engine.View{Zones: sub.zones}}
+	g.Identity.NSID = nsid(s.Text("nsid", ""))
 	g.Recursion = &engine.Recursion{
 		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
+	}
+	for _, words := range s.Words("builtin") {
+		if g.Recursion.Builtin == nil {
+			g.Recursion.Builtin = zone.NewView(dnstest.Seed)
+		}
+		origin := words[0]
+		text := "$TTL 10800\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 10800\n@ NS localhost.\n"
+		g.Recursion.Builtin = g.Recursion.Builtin.With(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
 	}
 	if acl := sub.acl(s, "allow"); acl != nil {
 		g.Access = &policy.Access{Recurse: acl}
@@ -213,6 +223,15 @@ func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine
 		g.Recursion.Six = everybody(sub.t)
 	}
 	return g
+}
+
+// nsid reads how the server calls itself: in hexadecimal, or as text behind "ascii_", with _ for blanks.
+func nsid(value string) []byte {
+	if text, ok := strings.CutPrefix(value, "ascii_"); ok {
+		return []byte(strings.ReplaceAll(text, "_", " "))
+	}
+	b, _ := hex.DecodeString(value)
+	return b
 }
 
 // acl reads networks, of which a setting names one; nil: there is none.
