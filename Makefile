@@ -14,7 +14,7 @@ TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools packaging
 
 # What has goroutines, for the race detector.
-RACE = api app cache catalogue certs check console engine event exchange feed policy query resolver scan server server/doh signer store telemetry top transfer tsig upstream zones
+RACE = api app cache catalogue certs check console engine event exchange feed policy query resolver scan server server/doh server/doq signer store telemetry top transfer tsig upstream zones
 
 # How long the tests of a package may take. Each test has limits of its own; this one ends what
 # hangs, on a machine that does other work beside.
@@ -26,12 +26,15 @@ DIST =
 # How many worlds the adversary of the resolver attacks.
 WORLDS = 100000
 
-.PHONY: all dist build install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
+.PHONY: all dist build lean install uninstall run run-lab test check fmt verify vet lint floors generate race fuzz adversary mutate gremlins clones bench bench-peers golden cover clean help
 
 all: ## build ./bin/port53
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/port53 ./cmd/port53
 
 build: all ## the same
+
+lean: ## build ./bin/port53-lean, without QUIC: no DNS over QUIC and no HTTP/3
+	CGO_ENABLED=0 $(GO) build -trimpath -tags lean -ldflags '-s -w' -o bin/port53-lean ./cmd/port53
 
 install: ## install what was built: program, unit, completions (make install PREFIX=/usr DESTDIR=/tmp/root)
 	@test -x bin/port53 || { echo "bin/port53 is not there yet: make build"; exit 1; }

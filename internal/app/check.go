@@ -119,9 +119,12 @@ func (r *Checked) tryAddresses(c *config.Config) error {
 		addrs = append(slices.Clip(addrs), c.Metrics.Listen)
 	}
 	secure := encryptedAddrs(c)
-	for i, a := range slices.Concat(addrs, secure) {
+	for i, a := range slices.Concat(addrs, secure, c.Encrypted.QUIC()) {
 		try := server.Try
-		if i >= len(addrs) {
+		switch {
+		case i >= len(addrs)+len(secure):
+			try = server.TryUDP
+		case i >= len(addrs):
 			try = server.TryTCP
 		}
 		err := try(a)

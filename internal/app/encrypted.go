@@ -16,6 +16,7 @@ import (
 	"port53/internal/config"
 	"port53/internal/server"
 	"port53/internal/server/doh"
+	"port53/internal/server/doq"
 	"port53/internal/telemetry"
 	"port53/internal/transfer"
 	"port53/internal/upstream"
@@ -28,7 +29,7 @@ const lookTime = 10 * time.Second
 type encryption struct {
 	keeper  *certs.Keeper
 	tickets *certs.Tickets
-	mutual  atomic.Bool // clients of DoT are asked for a certificate
+	mutual  atomic.Bool // clients of DoT and DoQ are asked for a certificate
 	looking sync.Mutex  // held while the files are looked at
 	told    time.Time   // when the log was told last of what expires; under looking
 }
@@ -63,18 +64,30 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
 		},
 	}
+	a.encryption.mutual.Store(knowsClients(c))
 	if len(e.DoT) > 0 {
-		a.encryption.mutual.Store(knowsClients(c))
 		e.TLS = a.encryption.keeper.Server(a.encryption.mutual.Load, certs.DoT)
 		a.encryption.tickets.Attach(e.TLS)
+	}
+	over := func(addrs []netip.AddrPort, service server.PacketService, mutual func() bool, protocol string) {
+		l := server.Listening{Addrs: addrs, TLS: a.encryption.keeper.Server(mutual, protocol), Packets: service}
+		a.encryption.tickets.Attach(l.TLS)
+		e.Services = append(e.Services, l)
+	}
+	if len(c.Encrypted.DoQ) > 0 {
+		over(c.Encrypted.DoQ, doq.New(doq.Options{Streams: limits.Streams, Question: c.TCP.Question, Stall: c.TCP.WriteStall, Log: a.log}), a.encryption.mutual.Load, certs.DoQ)
 	}
 	if h := &c.Encrypted.DoH; len(h.Listen) > 0 {
 		l := server.Listening{Addrs: h.Listen, TLS: a.encryption.keeper.Server(nil, certs.H2, certs.H1)}
 		a.encryption.tickets.Attach(l.TLS)
-		l.Service = doh.New(doh.Options{
+		web := doh.New(doh.Options{
 			Path: h.Path, Proxies: h.Proxies, Streams: limits.Streams, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall, Log: a.log,
 		})
+		l.Service = web
 		e.Services = append(e.Services, l)
+		if h.HTTP3 {
+			over(h.Listen, web.HTTP3(), nil, certs.H3)
+		}
 	}
 	return e, a.encryption.tickets.Rotate(time.Now())
 }
@@ -171,7 +184,7 @@ func encryptedDiffers(running, c *config.Config) bool {
 	return !reflect.DeepEqual(fixed(running), fixed(c))
 }
 
-// encryptedAddrs returns where something encrypted is to be served, each over TCP.
+// encryptedAddrs returns where something encrypted is to be served over TCP.
 func encryptedAddrs(c *config.Config) []netip.AddrPort {
 	return slices.Concat(c.Encrypted.DoT, c.Encrypted.DoH.Listen)
 }
@@ -187,7 +200,7 @@ func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
 	}
 	w.Set("port53_tls_unknown_names_total", float64(e.keeper.Unknown()))
 	h := &st.Handshakes
-	for result, n := range map[string]uint64{"full": h.Done - h.Resumed, "resumed": h.Resumed, "failed": h.Failed, "refused": h.Refused} {
+	for result, n := range map[string]uint64{"full": h.Done - h.Resumed, "resumed": h.Resumed, "failed": h.Failed, "refused": h.Refused, "retried": h.Retried} {
 		w.Set("port53_tls_handshakes_total", float64(n), "result", result)
 	}
 	w.Set("port53_encrypted_connections", float64(st.Secure.Open))
@@ -196,7 +209,7 @@ func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
 		w.Set("port53_encrypted_closed_total", float64(n), "reason", reason)
 	}
 	for _, l := range a.server.Encrypted() {
-		switch l.Over {
+		switch l.Over { // DoH is there twice, if HTTP/3 is served as well, and told once
 		case server.DoT:
 			collectTraffic(w, st.DoT, "dot")
 		case server.DoH:
@@ -234,7 +247,9 @@ func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort
 		if ways == nil {
 			ways = map[netip.AddrPort]*upstream.Way{}
 		}
-		ways[u.Addr] = upstream.NewWay(p, u.Name, u.Path, string(what))
+		if ways[u.Addr] = upstream.NewWay(p, u.Name, u.Path, string(what)); u.Scheme == config.SchemeQUIC {
+			ways[u.Addr] = upstream.NewQUICWay(p, string(what))
+		}
 	}
 	return addrs, ways, nil
 }

@@ -28,7 +28,7 @@ func sealed(t *testing.T, extra string) (*running, *certtest.Authority, string) 
 	t.Helper()
 	ca, dir := certtest.New(t), t.TempDir()
 	certificate, key := ca.Issue(dir, "own", "dns.test", "127.0.0.1")
-	r := start(t, "encrypted: {name: dns.test, certificate: "+certificate+", key: "+key+", dot: \"127.0.0.1:0\", doh: {listen: \"127.0.0.1:0\", proxies: [127.0.0.9]}}\n"+extra)
+	r := start(t, "encrypted: {name: dns.test, certificate: "+certificate+", key: "+key+", dot: \"127.0.0.1:0\", doq: \"127.0.0.1:0\", doh: {listen: \"127.0.0.1:0\", http3: true, proxies: [127.0.0.9]}}\n"+extra)
 	return r, ca, dir
 }
 
@@ -145,8 +145,9 @@ func TestForwardEncrypted(t *testing.T) {
 	defer hole.Close()
 	for name, to := range map[string]string{
 		"tls":               `"tls://` + one.at(server.DoT) + `#dns.test"`,
+		"quic":              `"quic://` + one.at(server.DoQ) + `#dns.test"`,
 		"https":             `"https://` + one.at(server.DoH) + `/dns-query#dns.test"`,
-		"others are no use": `"tls://` + liar.at(server.DoT) + `#dns.test", "tls://` + hole.Addr().String() + `", "https://` + one.at(server.DoH) + `"`,
+		"others are no use": `"tls://` + liar.at(server.DoT) + `#dns.test", "quic://` + liar.at(server.DoQ) + `#dns.test", "tls://` + hole.Addr().String() + `", "https://` + one.at(server.DoH) + `"`,
 	} {
 		r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
 		r.write("port53.yaml", "role: internal-resolver\nlisten: [\"127.0.0.1:0\"]\ncontrol: {socket: control.sock}\nmetrics: {listen: off}\nstate_dir: state\n"+

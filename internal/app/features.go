@@ -1,6 +1,10 @@
 package app
 
-import "runtime"
+import (
+	"runtime"
+
+	"port53/internal/quic"
+)
 
 // A Feature is something that port53 uses of a system that has it.
 type Feature struct {
@@ -26,6 +30,7 @@ func Features() []Feature {
 		{"signals", unix, "SIGHUP reloads", "port53 reload does"},
 		{"systemd", linux, "sockets, readiness and the watchdog of systemd", "the system's own service manager starts and stops it"},
 		{"firewall", linux, "port53 firewall loads rules (nftables, iptables, ufw)", "port53 firewall prints rules, and loads none"},
+		{"quic", quic.Built, "DNS over QUIC and HTTP/3 are spoken (encrypted.doq, encrypted.doh.http3, quic://)", "they are refused: this is the program that make lean makes"},
 		{"clock", linux, "the kernel says whether the clock is set (adjtimex)", "the time of the build and the last time kept tell that it is not"},
 	}
 }

@@ -27,7 +27,7 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	}
 	p.Peers = slices.DeleteFunc(p.Peers, func(n netip.Prefix) bool { return n.Addr().IsLoopback() })
 	whole := false
-	for _, a := range slices.Concat(c.Listen, encryptedAddrs(c)) {
+	for _, a := range slices.Concat(c.Listen, encryptedAddrs(c), c.Encrypted.QUIC()) {
 		switch {
 		case a.Addr().IsUnspecified():
 			whole = true
@@ -75,6 +75,14 @@ func servedPorts(c *config.Config) (ports []firewall.Port) {
 	}
 	for _, a := range c.Encrypted.DoH.Listen {
 		add(firewall.Port{Proto: "tcp", Number: a.Port(), Use: "DNS over HTTPS"})
+	}
+	for _, a := range c.Encrypted.DoQ {
+		add(firewall.Port{Proto: "udp", Number: a.Port(), Use: "DNS over QUIC"})
+	}
+	if c.Encrypted.DoH.HTTP3 {
+		for _, a := range c.Encrypted.DoH.Listen {
+			add(firewall.Port{Proto: "udp", Number: a.Port(), Use: "DNS over HTTP/3"})
+		}
 	}
 	slices.SortStableFunc(ports, func(a, b firewall.Port) int { return int(a.Number) - int(b.Number) })
 	return ports

@@ -48,7 +48,9 @@ func (a *App) lookAtAddresses(all []netif.Address) {
 func (a *App) served() []netip.AddrPort {
 	list := a.server.Addrs()
 	for _, l := range a.server.Encrypted() {
-		list = append(list, l.Addr)
+		if !slices.Contains(list, l.Addr) { // one may be served over TCP and UDP
+			list = append(list, l.Addr)
+		}
 	}
 	return list
 }

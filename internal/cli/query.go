@@ -257,8 +257,8 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 		s.complain("", "%v", err)
 		return exitUsage
 	}
-	if a.route.Sealed != nil && a.route.Sealed.URL != "" && a.q.Type == wire.TypeAXFR {
-		s.complain("use --tls", "a zone is not sent over HTTPS")
+	if sealed := a.route.Sealed; sealed != nil && (sealed.URL != "" || sealed.QUIC) && a.q.Type == wire.TypeAXFR {
+		s.complain("use --tls", "a zone is not asked for over %s", sealed)
 		return exitUsage
 	}
 	switch {

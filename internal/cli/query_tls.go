@@ -9,12 +9,14 @@ import (
 
 	"port53/internal/certs"
 	"port53/internal/exchange"
+	"port53/internal/quic"
 )
 
 // A sealing is what was said of TLS.
 type sealing struct {
 	on       bool
 	https    bool
+	quic     bool // HTTP/3 with https
 	get      bool
 	path     string
 	verified bool   // by authorities: the system's, or those of ca
@@ -45,7 +47,8 @@ func tlsOptions() []queryOption {
 		}
 	}
 	return []queryOption{
-		{long: "tls", plus: "tls", help: "ask over TLS, port 853", set: func(a *asking, _ string, on bool) error { return a.setSealed(on, false, false, "") }},
+		{long: "tls", plus: "tls", help: "ask over TLS, port 853", set: func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{}) }},
+		{long: "quic", plus: "quic", help: "ask over QUIC, port 853", set: func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{quic: true}) }},
 		{long: "tls-ca", plus: "tls-ca", arg: "[FILE]", help: "believe only who has a certificate of these authorities, or of the system's", set: func(a *asking, arg string, on bool) error {
 			a.seal.verified, a.seal.ca = on, arg
 			return nil
@@ -66,20 +69,32 @@ func tlsOptions() []queryOption {
 		}},
 		{long: "tls-certfile", plus: "tls-certfile", arg: "[FILE]", help: "show this certificate to the server", set: file(func(s *sealing) *string { return &s.cert })},
 		{long: "tls-keyfile", plus: "tls-keyfile", arg: "[FILE]", help: "that certificate's private key", set: file(func(s *sealing) *string { return &s.key })},
-		{long: "https", plus: "https https-post", arg: "[PATH]", help: "ask over HTTPS, port 443, at this path (" + usualPath + ")", set: func(a *asking, arg string, on bool) error { return a.setSealed(on, true, false, arg) }},
-		{long: "https-get", plus: "https-get", arg: "[PATH]", help: "the same, with the question in the URL", set: func(a *asking, arg string, on bool) error { return a.setSealed(on, true, true, arg) }},
+		{long: "https", plus: "https https-post", arg: "[PATH]", help: "ask over HTTPS, port 443, at this path (" + usualPath + ")", set: func(a *asking, arg string, on bool) error { return a.setSealed(on, sealing{https: true, path: arg}) }},
+		{long: "https-get", plus: "https-get", arg: "[PATH]", help: "the same, with the question in the URL", set: func(a *asking, arg string, on bool) error {
+			return a.setSealed(on, sealing{https: true, get: true, path: arg})
+		}},
+		{long: "https3", plus: "https3 http3", arg: "[PATH]", help: "the same as --https, over HTTP/3", set: func(a *asking, arg string, on bool) error {
+			return a.setSealed(on, sealing{https: true, quic: true, path: arg})
+		}},
+		{long: "https3-get", plus: "https3-get", arg: "[PATH]", help: "the same, with the question in the URL", set: func(a *asking, arg string, on bool) error {
+			return a.setSealed(on, sealing{https: true, quic: true, get: true, path: arg})
+		}},
 		{plus: "http-plain http-plain-get http-plain-post", arg: "[PATH]", set: refuse("HTTP in the clear is not spoken by this command; +https is")},
 	}
 }
 
-func (a *asking) setSealed(on, https, get bool, path string) error {
-	if path != "" && !strings.HasPrefix(path, "/") {
-		return fmt.Errorf("%q: want a path such as %s", path, usualPath)
+// setSealed has servers asked as way says, or no longer.
+func (a *asking) setSealed(on bool, way sealing) error {
+	if way.path != "" && !strings.HasPrefix(way.path, "/") {
+		return fmt.Errorf("%q: want a path such as %s", way.path, usualPath)
+	}
+	if on && way.quic && !quic.Built {
+		return quic.ErrLean
 	}
 	s := &a.seal
-	s.on, s.https, s.get, s.path = on, https, get, path
+	s.on, s.https, s.quic, s.get, s.path = on, way.https, way.quic, way.get, way.path
 	plain, sealed := uint16(53), uint16(portTLS)
-	if https {
+	if way.https {
 		sealed = portHTTPS
 	}
 	if on && (a.port == plain || a.port == portTLS || a.port == portHTTPS) {
@@ -106,7 +121,12 @@ func (s *sealing) route(server string) (*exchange.Sealed, error) {
 		}
 	}
 	protocol := []string{certs.DoT}
-	if s.https {
+	switch {
+	case s.https && s.quic:
+		protocol = []string{certs.H3}
+	case s.quic:
+		protocol = []string{certs.DoQ}
+	case s.https:
 		protocol = []string{certs.H2, certs.H1}
 	}
 	p := &certs.Peer{Pins: s.pins}
@@ -124,7 +144,7 @@ func (s *sealing) route(server string) (*exchange.Sealed, error) {
 			return nil, err
 		}
 	}
-	sealed := &exchange.Sealed{TLS: p.Client(protocol...), Get: s.get}
+	sealed := &exchange.Sealed{TLS: p.Client(protocol...), Get: s.get, QUIC: s.quic}
 	if !s.verified && len(s.pins) == 0 { // as dig and kdig: nobody said who the server should be
 		sealed.TLS.VerifyConnection = func(tls.ConnectionState) error { return nil }
 	}

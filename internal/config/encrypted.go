@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"port53/internal/certs"
+	"port53/internal/quic"
 )
 
 // Encrypted is what is served over TLS.
@@ -18,6 +19,7 @@ type Encrypted struct {
 	Certificates []CertificatePair `yaml:"certificates"`
 	Tickets      string            `yaml:"tickets" is:"path" default:""`
 	DoT          []netip.AddrPort  `yaml:"dot" port:"853" lone:"true" default:""`
+	DoQ          []netip.AddrPort  `yaml:"doq" port:"853" lone:"true" default:""`
 	DoH          DoH               `yaml:"doh"`
 	Padding      int               `yaml:"padding" default:"468" min:"0" max:"512"`
 	Limits       EncryptedLimits   `yaml:"limits"`
@@ -33,6 +35,7 @@ type CertificatePair struct {
 type DoH struct {
 	Listen  []netip.AddrPort `yaml:"listen" port:"443" lone:"true" default:""`
 	Path    string           `yaml:"path" is:"label" default:"/dns-query"`
+	HTTP3   bool             `yaml:"http3" default:"false"`
 	Proxies []netip.Prefix   `yaml:"proxies" default:""`
 }
 
@@ -46,7 +49,15 @@ type EncryptedLimits struct {
 }
 
 // Listens tells whether anything encrypted is served.
-func (e *Encrypted) Listens() bool { return len(e.DoT)+len(e.DoH.Listen) > 0 }
+func (e *Encrypted) Listens() bool { return len(e.DoT)+len(e.DoQ)+len(e.DoH.Listen) > 0 }
+
+// QUIC returns where QUIC is spoken, over UDP: as DNS over QUIC, and as HTTP/3.
+func (e *Encrypted) QUIC() []netip.AddrPort {
+	if e.DoH.HTTP3 {
+		return slices.Concat(e.DoQ, e.DoH.Listen)
+	}
+	return e.DoQ
+}
 
 // Pairs returns the certificates, the one for all clients first.
 func (e *Encrypted) Pairs() []certs.Pair {
@@ -72,6 +83,7 @@ func (e *Encrypted) Names() []string {
 func (d *decoder) checkEncrypted() {
 	e := &d.config.Encrypted
 	d.checkPair()
+	d.checkQUIC()
 	if at, set := d.at("encrypted.doh.path"); set && (!strings.HasPrefix(e.DoH.Path, "/") || strings.ContainsAny(e.DoH.Path, "?#{} %")) {
 		d.fail(at, "encrypted.doh.path: expected a path such as /dns-query, found "+quote(e.DoH.Path), "")
 	}
@@ -79,28 +91,58 @@ func (d *decoder) checkEncrypted() {
 		key string
 		i   int
 	}
-	first := map[netip.AddrPort]use{}
+	type place struct {
+		at  netip.AddrPort
+		udp bool
+	}
+	first := map[place]use{}
 	for i, a := range d.config.Listen {
-		first[a] = use{"listen", i}
+		first[place{a, false}], first[place{a, true}] = use{"listen", i}, use{"listen", i}
 	}
 	if m := d.config.Metrics.Listen; m.IsValid() {
-		first[m] = use{"metrics.listen", 0}
+		first[place{m, false}] = use{"metrics.listen", 0}
 	}
 	for _, l := range []struct {
 		key   string
 		addrs []netip.AddrPort
-	}{{"encrypted.dot", e.DoT}, {"encrypted.doh.listen", e.DoH.Listen}} {
+		over  []bool // UDP
+	}{{"encrypted.dot", e.DoT, []bool{false}}, {"encrypted.doq", e.DoQ, []bool{true}}, {"encrypted.doh.listen", e.DoH.Listen, []bool{false, true}[:1+btoi(e.DoH.HTTP3)]}} {
 		at, set := d.at(l.key)
 		if set && len(l.addrs) > 0 && len(e.Pairs()) == 0 {
 			d.fail(at, l.key+": there is no certificate to show", "add certificate: and key: to encrypted, the paths of two files in PEM")
 		}
 		for i, a := range l.addrs {
-			if by, again := first[a]; again && a.Port() != 0 {
-				here := d.item(l.key, 0, i)
-				d.fail(here, fmt.Sprintf("%s[%d]: %s is in %s already%s", l.key, i, a, by.key, d.seen(by.key, here)), "give one of them another port")
+			for _, udp := range l.over {
+				if by, again := first[place{a, udp}]; again && a.Port() != 0 {
+					here := d.item(l.key, 0, i)
+					d.fail(here, fmt.Sprintf("%s[%d]: %s is in %s already%s", l.key, i, a, by.key, d.seen(by.key, here)), "give one of them another port")
+					break
+				}
 			}
-			first[a] = use{l.key, i}
+			for _, udp := range l.over {
+				first[place{a, udp}] = use{l.key, i}
+			}
 		}
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// checkQUIC reports what a program without QUIC cannot serve, and HTTP/3 without addresses.
+func (d *decoder) checkQUIC() {
+	e := &d.config.Encrypted
+	for key, wanted := range map[string]bool{"encrypted.doq": len(e.DoQ) > 0, "encrypted.doh.http3": e.DoH.HTTP3} {
+		if at, _ := d.at(key); wanted && !quic.Built {
+			d.fail(at, key+": "+quic.ErrLean.Error(), "remove it, or install the port53 that has QUIC: port53 version --features tells which one this is")
+		}
+	}
+	if at, set := d.at("encrypted.doh.http3"); set && e.DoH.HTTP3 && len(e.DoH.Listen) == 0 {
+		d.fail(at, "encrypted.doh.http3: there is no address to serve it on", "add listen: to encrypted.doh")
 	}
 }
 

@@ -16,10 +16,8 @@ func laterKeys() map[string]string {
 		watched  = "it is not there yet; leave it out"
 	)
 	return map[string]string{
-		"encrypted.doq":       "DNS over QUIC is not served yet; leave it out, dot and doh are",
-		"encrypted.doh.http3": "HTTP/3 is not served yet; leave it out, HTTP/2 is",
-		"encrypted.ddr":       "the server is not discovered by itself yet; leave it out",
-		"encrypted.acme":      "certificates are fetched by other programs, such as certbot; name the files they write",
+		"encrypted.ddr":  "the server is not discovered by itself yet; leave it out",
+		"encrypted.acme": "certificates are fetched by other programs, such as certbot; name the files they write",
 
 		"grants":  grants,
 		"ad":      "it needs the domain controller; leave it out",

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"port53/internal/certs"
+	"port53/internal/quic"
 	"port53/internal/wire"
 )
 
@@ -14,6 +15,7 @@ import (
 const (
 	SchemeTLS   = "tls"   // DNS over TLS
 	SchemeHTTPS = "https" // DNS over HTTPS
+	SchemeQUIC  = "quic"  // DNS over QUIC
 )
 
 // An Upstream is a server that is asked, and how.
@@ -61,8 +63,8 @@ func addrsOf(list []Upstream) []netip.AddrPort {
 	return addrs
 }
 
-// parseServer reads a server that may be asked over TLS: tls://ADDRESS[:PORT]#NAME, or
-// https://ADDRESS[:PORT]/PATH#NAME.
+// parseServer reads a server that may be asked over TLS: tls://ADDRESS[:PORT]#NAME,
+// quic://ADDRESS[:PORT]#NAME, or https://ADDRESS[:PORT]/PATH#NAME.
 func (k *key) parseServer(s scalar) (any, *problem) {
 	scheme, rest, found := strings.Cut(s.text, "://")
 	if !found {
@@ -79,6 +81,11 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 	one := *k
 	rest, u.Name, _ = strings.Cut(rest, "#")
 	switch scheme {
+	case SchemeQUIC:
+		if !quic.Built {
+			return nil, expected(k, s, quic.ErrLean.Error())
+		}
+		one.port = 853
 	case SchemeTLS:
 		one.port = 853
 	case SchemeHTTPS:
@@ -94,7 +101,7 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 			return nil, expected(k, s, "the path has no parts that vary: questions are sent by POST")
 		}
 	default:
-		return nil, expected(k, s, "servers are asked over UDP and TCP, tls:// and https://")
+		return nil, expected(k, s, "servers are asked over UDP and TCP, tls://, https:// and quic://")
 	}
 	v, p := one.parseUpstream(scalar{text: rest})
 	if p != nil {

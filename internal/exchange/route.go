@@ -130,8 +130,8 @@ func (rt *Route) once(ctx context.Context, server netip.AddrPort, q *Question) (
 // send sends one query over UDP or TCP and reads what answers it.
 func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, cookie []byte, tcp bool) (*Reply, error) {
 	id := q.id()
-	if rt.Sealed != nil && rt.Sealed.URL != "" && q.ID == nil {
-		id = 0 // RFC 8484, section 4.1
+	if rt.Sealed != nil && (rt.Sealed.URL != "" || rt.Sealed.QUIC) && q.ID == nil {
+		id = 0 // RFC 8484, section 4.1; RFC 9250, section 4.2.1
 	}
 	r := &Reply{Question: q, Sent: q.Append(nil, id, cookie), Server: server, TCP: tcp, Sealed: rt.Sealed, At: time.Now()}
 	var v Verifier
@@ -142,6 +142,8 @@ func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, c
 	switch {
 	case rt.Sealed != nil && rt.Sealed.URL != "":
 		ask = rt.overHTTPS
+	case rt.Sealed != nil && rt.Sealed.QUIC:
+		ask = rt.overQUIC
 	case tcp:
 		ask = rt.overTCP
 	}

@@ -5,27 +5,36 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
+	"port53/internal/quic"
 	"port53/internal/wire"
 )
 
-// A Sealed is how servers are asked that are asked over TLS, or over HTTPS.
+// A Sealed is how servers are asked that are asked over TLS, over QUIC, or over HTTPS.
 type Sealed struct {
-	TLS *tls.Config // which judges the server
-	URL string      // of questions over HTTPS (RFC 8484), whose host is not looked up; "": over TLS (RFC 7858)
-	Get bool        // questions over HTTPS are in the URL; else in the body
+	TLS  *tls.Config // which judges the server
+	URL  string      // of questions over HTTPS (RFC 8484), whose host is not looked up; "": over TLS (RFC 7858)
+	QUIC bool        // over QUIC (RFC 9250), or over HTTP/3
+	Get  bool        // questions over HTTPS are in the URL; else in the body
 }
 
 // String returns the transport's name.
 func (s *Sealed) String() string {
-	if s.URL != "" {
+	switch {
+	case s.URL != "" && s.QUIC:
+		return "HTTPS (HTTP/3)"
+	case s.URL != "":
 		return "HTTPS"
+	case s.QUIC:
+		return "QUIC"
 	}
 	return "TLS"
 }
@@ -37,25 +46,16 @@ const maxHTTPHeader = 64 << 10
 func (rt *Route) overHTTPS(ctx context.Context, server netip.AddrPort, query []byte, deadline time.Time) (msg []byte, came Counts, err error) {
 	within, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	c, err := rt.dialer().Open(within, "tcp", server)
+	way, end, err := rt.http(within, server)
 	if err != nil {
 		return nil, came, err
 	}
-	defer c.Close()
-	t := tls.Client(c, rt.Sealed.TLS)
-	if err := t.HandshakeContext(within); err != nil {
-		return nil, came, err
-	}
-	tr := &http.Transport{
-		DialTLSContext:    func(context.Context, string, string) (net.Conn, error) { return t, nil },
-		ForceAttemptHTTP2: true, DisableCompression: true, MaxResponseHeaderBytes: maxHTTPHeader,
-	}
-	defer tr.CloseIdleConnections()
+	defer end()
 	r, err := rt.Sealed.request(within, query)
 	if err != nil {
 		return nil, came, err
 	}
-	res, err := tr.RoundTrip(r)
+	res, err := way.RoundTrip(r)
 	if err != nil {
 		return nil, came, err
 	}
@@ -77,6 +77,58 @@ func (rt *Route) overHTTPS(ctx context.Context, server netip.AddrPort, query []b
 	}
 	came.Octets = int64(len(msg))
 	return msg, came, nil
+}
+
+// http connects to a server, and returns what sends one request, and ends the connection.
+func (rt *Route) http(ctx context.Context, server netip.AddrPort) (way http.RoundTripper, end func(), err error) {
+	if rt.Sealed.QUIC {
+		c, err := rt.dialQUIC(ctx, server)
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, func() { _ = c.Close() }, nil
+	}
+	c, err := rt.dialer().Open(ctx, "tcp", server)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := tls.Client(c, rt.Sealed.TLS)
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	tr := &http.Transport{
+		DialTLSContext:    func(context.Context, string, string) (net.Conn, error) { return t, nil },
+		ForceAttemptHTTP2: true, DisableCompression: true, MaxResponseHeaderBytes: maxHTTPHeader,
+	}
+	return tr, func() { tr.CloseIdleConnections(); c.Close() }, nil
+}
+
+func (rt *Route) dialQUIC(ctx context.Context, server netip.AddrPort) (*quic.Conn, error) {
+	c, err := rt.dialer().Open(ctx, "udp", server)
+	if err != nil {
+		return nil, err
+	}
+	return quic.Dial(ctx, c, rt.Sealed.TLS)
+}
+
+// overQUIC sends a query on the one stream of a connection of its own (RFC 9250).
+func (rt *Route) overQUIC(ctx context.Context, server netip.AddrPort, query []byte, deadline time.Time) (msg []byte, came Counts, err error) {
+	within, cancel := context.WithDeadlineCause(ctx, deadline, os.ErrDeadlineExceeded)
+	defer cancel()
+	c, err := rt.dialQUIC(within, server)
+	if err != nil {
+		return nil, came, err
+	}
+	defer c.Close()
+	err = c.Ask(within, query, 1, func(m []byte) error {
+		if msg = m; Match(query, m) < Bare {
+			return errors.New("the server answers another question")
+		}
+		return nil
+	})
+	came.Octets = int64(len(msg))
+	return msg, came, err
 }
 
 // mediaType is that of DNS messages (RFC 8484, section 6).

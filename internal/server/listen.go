@@ -102,7 +102,7 @@ func (s *Server) bindAll(list []endpoint) error {
 // serves tells whether an endpoint of what is encrypted is bound already.
 func (s *Server) serves(e endpoint) bool {
 	return slices.ContainsFunc(s.encrypted, func(l Listener) bool {
-		return l.Over == e.over && l.Addr.Port() == e.addr.Port() && (l.Addr == e.addr || l.Addr.Addr().IsUnspecified())
+		return l.Over == e.over && l.QUIC == e.packets() && l.Addr.Port() == e.addr.Port() && (l.Addr == e.addr || l.Addr.Addr().IsUnspecified())
 	})
 }
 
@@ -124,6 +124,9 @@ func (s *Server) bindOnce(e endpoint) error {
 	}
 	if link := a.Addr().Zone(); link != "" && !hasLink(link) {
 		return listenError(a, "tcp", syscall.ENODEV) // of which the system would say that the address is invalid
+	}
+	if e.packets() {
+		return s.bindPackets(e, "udp"+family)
 	}
 	// Keep-alive probes would outlive every timeout of ours.
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
@@ -166,9 +169,30 @@ func (s *Server) take(l *net.TCPListener, a netip.AddrPort, e endpoint) {
 		admit = s.admitTLS
 	}
 	if e.over != UDP {
-		s.encrypted = append(s.encrypted, Listener{a, e.over})
+		s.encrypted = append(s.encrypted, Listener{Addr: a, Over: e.over})
 	}
 	s.listeners = append(s.listeners, &tcpListener{l, admit})
+}
+
+// bindPackets listens on the address of a service of datagrams, with one socket: whoever reads a
+// connection's packets has to know its keys.
+func (s *Server) bindPackets(e endpoint, network string) error {
+	for _, c := range s.kept.takeUDP(e.addr) {
+		c.Close() // of a server that spoke something else there
+	}
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error { return controlPackets(c, s.options.Freebind) }}
+	c, err := lc.ListenPacket(context.Background(), network, e.addr.String())
+	if err != nil {
+		return listenError(e.addr, "udp", err)
+	}
+	s.takePackets(c.(*net.UDPConn), netip.AddrPortFrom(e.addr.Addr(), c.LocalAddr().(*net.UDPAddr).AddrPort().Port()), e)
+	return nil
+}
+
+// takePackets has a service of datagrams served on a socket, whose address is a.
+func (s *Server) takePackets(c *net.UDPConn, a netip.AddrPort, e endpoint) {
+	s.packets = append(s.packets, &PacketGate{server: s, service: e.service, conn: c})
+	s.encrypted = append(s.encrypted, Listener{Addr: a, Over: e.over, QUIC: true})
 }
 
 // hasLink reports whether this machine has an interface of a name, or number.
@@ -248,6 +272,18 @@ func TryTCP(a netip.AddrPort) error {
 	return nil
 }
 
+// TryUDP is Try for what is served over UDP alone.
+func TryUDP(a netip.AddrPort) error {
+	kind := syscall.AF_INET6
+	if a.Addr().Is4() {
+		kind = syscall.AF_INET
+	}
+	if err := tryBind(kind, syscall.SOCK_DGRAM, a); err != nil {
+		return listenError(a, "udp", err)
+	}
+	return nil
+}
+
 // ListenTCP listens on an address, which no interface may have yet where the system allows
 // that. The error says what [Listen] would say.
 func ListenTCP(a netip.AddrPort) (net.Listener, error) {
@@ -272,7 +308,7 @@ func (s *Server) adopt(f *os.File, secure []endpoint) error {
 		at := unmap(tcp.Addr().(*net.TCPAddr).AddrPort())
 		e := endpoint{}
 		for _, x := range secure {
-			if x.addr == at || e.over == UDP && x.addr.Port() == at.Port() {
+			if !x.packets() && (x.addr == at || e.over == UDP && x.addr.Port() == at.Port()) {
 				e = x
 			}
 		}
@@ -289,6 +325,16 @@ func (s *Server) adopt(f *os.File, secure []endpoint) error {
 		return fmt.Errorf("a %s socket, want UDP or TCP", c.LocalAddr().Network())
 	}
 	a := unmap(udp.LocalAddr().(*net.UDPAddr).AddrPort())
+	e := endpoint{}
+	for _, x := range secure {
+		if x.packets() && (x.addr == a || e.service == nil && x.addr.Port() == a.Port()) {
+			e = x
+		}
+	}
+	if e.service != nil {
+		s.takePackets(udp, a, e)
+		return nil
+	}
 	rc, err := udp.SyscallConn()
 	if err == nil {
 		err = controlUDP(rc, udpFamilyIs6(rc, a.Addr()), a.Addr().IsUnspecified(), false, false)

@@ -141,6 +141,11 @@ func (o *Options) checkAddrs() (errs []error) {
 	for _, a := range o.Addrs {
 		all = append(all, endpoint{addr: a})
 	}
+	for _, l := range o.Encrypted.Services {
+		if l.TLS == nil || (l.Service == nil) == (l.Packets == nil) {
+			return []error{errors.New("server: a service has no TLS, or is none")}
+		}
+	}
 	for _, e := range append(all, o.Encrypted.endpoints()...) {
 		a := e.addr
 		switch {
@@ -151,21 +156,16 @@ func (o *Options) checkAddrs() (errs []error) {
 			errs = append(errs, fmt.Errorf("server: listen on %s: write the IPv4 address %s", a, a.Addr().Unmap()))
 		case a.Addr().IsMulticast():
 			errs = append(errs, fmt.Errorf("server: listen on %s: a multicast address", a))
-		case seen[place{a, e.over == DoQ}] && a.Port() != 0:
+		case seen[place{a, e.packets()}] && a.Port() != 0:
 			errs = append(errs, fmt.Errorf("server: listen on %s: listed twice", a))
 		}
-		seen[place{a, e.over == DoQ}] = true
+		seen[place{a, e.packets()}] = true
 		if e.over == UDP {
 			seen[place{a, true}] = true
 		}
 	}
 	if len(o.Encrypted.DoT) > 0 && o.Encrypted.TLS == nil {
 		errs = append(errs, errors.New("server: Encrypted.TLS is nil"))
-	}
-	for _, l := range o.Encrypted.Services {
-		if l.TLS == nil || l.Service == nil {
-			errs = append(errs, errors.New("server: a service has no TLS, or is none"))
-		}
 	}
 	return errs
 }

@@ -50,6 +50,7 @@ type Server struct {
 	udp       []*udpSocket
 	listeners []*tcpListener
 	gates     []*Gate
+	packets   []*PacketGate
 	addrs     []netip.AddrPort
 	encrypted []Listener
 	kept      keptSockets // until all addresses are bound
@@ -59,6 +60,8 @@ type Server struct {
 
 	slots      chan *tcpSlot // workers that connections take turns with, and none has
 	handshakes handshakes
+	believed   pace                    // of clients over datagrams whose addresses are not proven
+	unproven   atomic.Int64            // of these those that shake hands now
 	visits     [transportCount]traffic // of services
 
 	draining atomic.Bool
@@ -83,6 +86,7 @@ func newServer(o Options) *Server {
 	s.tcp.init(s, &s.options.Limits)
 	s.secure.init(s, &s.options.Encrypted.Limits)
 	s.handshakes.init(s.options.Encrypted.Handshakes)
+	s.believed.init(max(s.options.Encrypted.Handshakes/unprovenShare, 1))
 	return s
 }
 
@@ -96,6 +100,7 @@ type tcpListener struct {
 type Listener struct {
 	Addr netip.AddrPort
 	Over Transport
+	QUIC bool // over datagrams, as DoQ always is, and DoH is over HTTP/3
 }
 
 // now is the time in nanoseconds since the server was made.
@@ -125,7 +130,7 @@ func (s *Server) Start() {
 		return
 	}
 	s.started = true
-	s.work(s.udp, s.listeners, s.gates)
+	s.work(s.udp, s.listeners, s.gates, s.packets)
 	s.options.Logger.Info("listening", "addresses", s.addrs, "udp_workers", len(s.udp))
 	for _, l := range s.encrypted {
 		s.options.Logger.Info("listening", "address", l.Addr, "transport", l.Over.String())
@@ -133,20 +138,27 @@ func (s *Server) Start() {
 }
 
 // work has what comes to sockets answered. s.mu is held.
-func (s *Server) work(udp []*udpSocket, listeners []*tcpListener, gates []*Gate) {
+func (s *Server) work(udp []*udpSocket, listeners []*tcpListener, gates []*Gate, packets []*PacketGate) {
 	for _, u := range udp {
 		for i := range u.counters {
 			w, count := s.options.Handler.NewWorker(), &u.counters[i]
 			s.workers.Go(func() { u.serve(w, count) })
 		}
 	}
-	if len(listeners) > 0 && s.slots == nil {
+	if len(listeners)+len(packets) > 0 && s.slots == nil {
 		s.makeWorkers()
 	}
 	for _, g := range gates {
 		s.conns.Go(func() {
 			if err := g.service.Service.Serve(g); err != nil {
 				s.options.Logger.Error("a listener ended", "address", g.addr, "problem", err)
+			}
+		})
+	}
+	for _, g := range packets {
+		s.conns.Go(func() {
+			if err := g.service.Packets.Serve(g); err != nil {
+				s.options.Logger.Error("a listener ended", "address", g.conn.LocalAddr(), "problem", err)
 			}
 		})
 	}
@@ -166,12 +178,12 @@ func (s *Server) Retry() (bound []netip.AddrPort, err error) {
 	}
 	var absent []endpoint
 	for _, e := range s.absent {
-		udp, listeners, gates := len(s.udp), len(s.listeners), len(s.gates)
+		udp, listeners, gates, packets := len(s.udp), len(s.listeners), len(s.gates), len(s.packets)
 		switch fault := s.bind(e); {
 		case fault == nil:
 			bound = append(bound, e.addr)
 			if s.started {
-				s.work(s.udp[udp:], s.listeners[listeners:], s.gates[gates:])
+				s.work(s.udp[udp:], s.listeners[listeners:], s.gates[gates:], s.packets[packets:])
 			}
 		case absentFamily(fault):
 			absent = append(absent, e)
@@ -241,6 +253,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			g.Close()
 			s.conns.Go(func() { g.service.Service.Shutdown(ctx) })
 		}
+		for _, g := range s.packets {
+			s.conns.Go(func() { g.service.Packets.Shutdown(ctx) })
+		}
 		close(ending) // from here on, nothing is added
 		s.conns.Wait()
 		s.udpOwed.Wait()
@@ -273,6 +288,9 @@ func (s *Server) closeSockets() {
 	}
 	for _, g := range s.gates {
 		g.Close()
+	}
+	for _, g := range s.packets {
+		_ = g.conn.Close()
 	}
 	s.tcp.closeAll()
 	s.secure.closeAll()

@@ -65,6 +65,25 @@ func controlUDP(c syscall.RawConn, is6, wildcard, shared, freebind bool) error {
 	return err
 }
 
+// controlPackets sets what the socket of a service of datagrams needs before it is bound; the
+// service sets the rest.
+func controlPackets(c syscall.RawConn, freebind bool) error {
+	var err error
+	e := c.Control(func(fd uintptr) {
+		s := int(fd)
+		if freebind {
+			err = setFreebind(s)
+		}
+		if unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, udpSocketBuffer) != nil {
+			_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_RCVBUF, udpSocketBuffer)
+		}
+		if unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, udpSocketBuffer) != nil {
+			_ = unix.SetsockoptInt(s, unix.SOL_SOCKET, unix.SO_SNDBUF, udpSocketBuffer)
+		}
+	})
+	return errors.Join(e, err)
+}
+
 // controlTCP sets what a listener needs before it is bound, and what accepted
 // connections inherit.
 func controlTCP(c syscall.RawConn, freebind bool) error {

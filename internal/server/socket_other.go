@@ -17,6 +17,8 @@ const canFreebind = false
 // from the address that the system prefers.
 func controlUDP(syscall.RawConn, bool, bool, bool, bool) error { return nil }
 
+func controlPackets(syscall.RawConn, bool) error { return nil }
+
 func controlTCP(syscall.RawConn, bool) error { return nil }
 
 func udpFamilyIs6(_ syscall.RawConn, a netip.Addr) bool { return a.Is6() }

@@ -33,6 +33,7 @@ type Handshakes struct {
 	Resumed uint64 // those of Done that went on with an earlier session
 	Failed  uint64 // the client was silent, sent something else, or did not like what it was shown
 	Refused uint64 // beyond Encrypted.Handshakes
+	Retried uint64 // packets of QUIC whose senders were asked to prove their addresses first
 }
 
 // Traffic counts messages. Those of Received that are in none of Short, Long and NoPort were
@@ -100,7 +101,7 @@ type tcpCounters struct {
 }
 
 // shakeCounters are the counters of handshakes.
-type shakeCounters struct{ done, resumed, failed, refused atomic.Uint64 }
+type shakeCounters struct{ done, resumed, failed, refused, retried atomic.Uint64 }
 
 func (t *tcpTable) connections() Connections {
 	c := &t.count
@@ -128,7 +129,7 @@ func (s *Server) Stats() Stats {
 	s.visits[DoQ].addTo(&st.DoQ)
 	st.Connections, st.Secure = s.tcp.connections(), s.secure.connections()
 	h := &s.secure.shakes
-	st.Handshakes = Handshakes{Done: h.done.Load(), Resumed: h.resumed.Load(), Failed: h.failed.Load(), Refused: h.refused.Load()}
+	st.Handshakes = Handshakes{Done: h.done.Load(), Resumed: h.resumed.Load(), Failed: h.failed.Load(), Refused: h.refused.Load(), Retried: h.retried.Load()}
 	st.Pending = int(s.pending.Load())
 	return st
 }

@@ -36,11 +36,19 @@ type Encrypted struct {
 	Handshakes int
 }
 
-// A Listening is a service and where it listens.
+// A Listening is a service and where it listens: one of connections of TCP, or of datagrams.
 type Listening struct {
 	Addrs   []netip.AddrPort
 	TLS     *tls.Config
 	Service Service
+	Packets PacketService // nil: Service is not
+}
+
+func (l *Listening) transport() Transport {
+	if l.Packets != nil {
+		return l.Packets.Transport()
+	}
+	return l.Service.Transport()
 }
 
 // endpoints are where e has this server listen.
@@ -51,7 +59,7 @@ func (e *Encrypted) endpoints() (list []endpoint) {
 	for i := range e.Services {
 		l := &e.Services[i]
 		for _, a := range l.Addrs {
-			list = append(list, endpoint{addr: a, over: l.Service.Transport(), service: l})
+			list = append(list, endpoint{addr: a, over: l.transport(), service: l})
 		}
 	}
 	return list
@@ -63,6 +71,9 @@ type endpoint struct {
 	over    Transport
 	service *Listening // nil: what is spoken is known here
 }
+
+// packets tells whether what is spoken there goes over datagrams alone.
+func (e endpoint) packets() bool { return e.service != nil && e.service.Packets != nil }
 
 // A tlsWire is what lies below TLS. It has handshakes take turns, and lets TLS write without
 // waiting: what the system does not take at once it keeps until there is time.
@@ -244,31 +255,38 @@ type handshakes struct {
 	waiting map[netip.Prefix][]chan struct{}
 	order   []netip.Prefix // of those that wait
 
-	rate   float64 // a second
-	tokens float64
-	last   int64 // when they were counted
+	pace
 }
 
 func (h *handshakes) init(rate int) {
 	// One processor is left for those who ask in the clear.
 	h.free = max(1, runtime.GOMAXPROCS(0)-1)
 	h.waiting = map[netip.Prefix][]chan struct{}{}
-	h.rate, h.tokens = float64(rate), float64(rate)
+	h.pace.init(rate)
 }
 
-// allow takes a handshake from those of this second, if there is one left. now is in
-// nanoseconds.
-func (h *handshakes) allow(now int64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if now > h.last {
-		h.tokens = min(h.rate, h.tokens+h.rate*time.Duration(now-h.last).Seconds())
-		h.last = now
+// A pace is how many of something there may be in a second.
+type pace struct {
+	mu     sync.Mutex
+	rate   float64 // a second
+	tokens float64
+	last   int64 // when they were counted
+}
+
+func (p *pace) init(rate int) { p.rate, p.tokens = float64(rate), float64(rate) }
+
+// allow takes one from those of this second, if there is one left. now is in nanoseconds.
+func (p *pace) allow(now int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now > p.last {
+		p.tokens = min(p.rate, p.tokens+p.rate*time.Duration(now-p.last).Seconds())
+		p.last = now
 	}
-	if h.tokens < 1 {
+	if p.tokens < 1 {
 		return false
 	}
-	h.tokens--
+	p.tokens--
 	return true
 }
 

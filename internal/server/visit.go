@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +16,7 @@ import (
 type Service interface {
 	// Transport is what its questions come over.
 	Transport() Transport
-	// Protocols are the names by which clients ask for it (ALPN), for the log.
+	// Serve takes clients in until Shutdown is called, and returns nil then.
 	Serve(g *Gate) error
 	// Shutdown has Serve end, has what was asked answered, and closes the connections, or ends
 	// with ctx.
@@ -60,50 +61,74 @@ func (g *Gate) Addr() net.Addr { return g.addr }
 // admit has a connection that was accepted shake hands, and hands it to the service.
 func (g *Gate) admit(conn net.Conn) {
 	s := g.server
-	v := newVisitor(s, conn, g.service.Service.Transport())
-	if !s.secure.enter(&v.tenant) {
-		v.reset()
+	remote, local := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort()), unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort())
+	c := &visitorConn{Conn: conn}
+	c.visitor = newVisitor(s, remote, local, g.service.transport(), c.reset)
+	if !s.secure.enter(&c.visitor.tenant) {
+		c.reset()
 		return
 	}
-	t, w := s.secured(v, v.prefix, g.service.TLS)
+	c.visitor.entered = true
+	t, w := s.secured(c, c.visitor.prefix, g.service.TLS)
 	s.conns.Add(1) // until the visitor is closed
 	s.conns.Go(func() {
 		if err := s.shake(t, w); err != nil {
 			if errors.Is(err, errShakes) || isTimeout(err) {
-				v.reset()
+				c.reset()
 			}
-			v.Close()
+			c.Close()
 			return
 		}
-		v.certificates = t.ConnectionState().PeerCertificates
+		c.visitor.certificates = t.ConnectionState().PeerCertificates
 		select {
 		case g.conns <- t:
 		case <-g.done:
-			v.Close()
+			c.Close()
 		}
 	})
 }
 
-// A Visitor is a client of a service: its connection, and what it may ask.
+// A visitorConn is the connection of a visitor, below TLS.
+type visitorConn struct {
+	net.Conn
+	visitor *Visitor
+}
+
+// Close closes the connection, and gives its place back.
+func (c *visitorConn) Close() error {
+	err := c.Conn.Close()
+	_ = c.visitor.Close()
+	return err
+}
+
+// reset closes the connection at once. Its place is given back when the service closes it too.
+func (c *visitorConn) reset() {
+	if l, ok := c.Conn.(interface{ SetLinger(seconds int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = c.Conn.Close()
+}
+
+// A Visitor is a client of a service, and what it may ask.
 type Visitor struct {
 	tenant
-	net.Conn
+	packetArrival
 	server       *Server
 	over         Transport
 	remote       netip.AddrPort
 	local        netip.AddrPort
 	certificates []*x509.Certificate
+	unfinished   atomic.Int32 // questions that are worked on, whether or not somebody still waits
 	once         sync.Once
 }
 
-func newVisitor(s *Server, conn net.Conn, over Transport) *Visitor {
-	remote, local := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort()), unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort())
+func newVisitor(s *Server, remote, local netip.AddrPort, over Transport, end func()) *Visitor {
 	v := &Visitor{
-		Conn: conn, server: s, over: over,
+		server: s, over: over,
 		remote: netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
-		local:  netip.AddrPortFrom(local.Addr().WithZone(""), local.Port()),
+		local:  netip.AddrPortFrom(local.Addr().Unmap().WithZone(""), local.Port()),
 	}
-	v.settleIn(&s.secure, v.remote.Addr(), v.reset, func(time.Time) {})
+	v.settleIn(&s.secure, v.remote.Addr(), end, func(time.Time) {})
 	return v
 }
 
@@ -117,31 +142,27 @@ func VisitorOf(c net.Conn) *Visitor {
 	if !ok {
 		return nil
 	}
-	v, _ := w.Conn.(*Visitor)
-	return v
+	if c, ok := w.Conn.(*visitorConn); ok {
+		return c.visitor
+	}
+	return nil
 }
 
-// Remote returns where the connection comes from.
+// Remote returns where the connection came from.
 func (v *Visitor) Remote() netip.AddrPort { return v.remote }
 
-// Close closes the connection, and gives its place back.
+// Close gives the visitor's place back. Its connection has ended.
 func (v *Visitor) Close() error {
-	err := net.ErrClosed
 	v.once.Do(func() {
-		err = v.Conn.Close()
-		v.server.secure.forget(&v.tenant)
+		v.leave()
 		v.server.conns.Done()
 	})
-	return err
+	return nil
 }
 
-// reset closes the connection at once. Its place is given back when the service closes it too.
-func (v *Visitor) reset() {
-	if l, ok := v.Conn.(interface{ SetLinger(seconds int) error }); ok {
-		_ = l.SetLinger(0)
-	}
-	_ = v.Conn.Close()
-}
+// unfinishedMost is how many questions of one connection are worked on at most. What a client has
+// given up, and asks again at once, is still worked on.
+const unfinishedMost = 512
 
 // The errors of questions that are not answered.
 var (
@@ -169,10 +190,13 @@ func (v *Visitor) Ask(ctx context.Context, query []byte, from netip.AddrPort, se
 		v.active.Store(s.now())
 		v.pending.Add(-1)
 	}()
-	r := &visitResponder{server: s, later: make(chan []byte, 1), each: make(chan []byte), sent: make(chan error), closed: make(chan struct{}), gone: ctx.Done()}
-	peer := Peer{Remote: from, Local: v.local.Addr(), LocalPort: v.local.Port(), Transport: v.over, Certificates: v.certificates, Later: r.detach}
+	if v.unfinished.Load() >= unfinishedMost {
+		return ErrBusy
+	}
+	q := visitQuestion{visitor: v, gone: ctx.Done()}
+	q.peer = Peer{Remote: from, Local: v.local.Addr(), LocalPort: v.local.Port(), Transport: v.over, Certificates: v.certificates, Later: q.detach}
 	slot := <-s.slots
-	n := slot.worker.Handle(query, &peer, s.now(), slot.out[:tcpLarge-2:tcpLarge-2])
+	n := slot.worker.Handle(query, &q.peer, s.now(), slot.out[:tcpLarge-2:tcpLarge-2])
 	var answer []byte
 	if n > 0 {
 		answer = append(answer, slot.out[:n]...)
@@ -182,9 +206,27 @@ func (v *Visitor) Ask(ctx context.Context, query []byte, from netip.AddrPort, se
 	case n > 0:
 		return v.sent(send(answer))
 	case n == Pending:
-		return r.wait(ctx, func(m []byte) error { return v.sent(send(m)) })
+		return q.later.wait(ctx, func(m []byte) error { return v.sent(send(m)) })
 	}
 	return ErrSilence
+}
+
+// A visitQuestion is a question in the hands of a worker.
+type visitQuestion struct {
+	visitor *Visitor
+	peer    Peer
+	gone    <-chan struct{}
+	later   *visitResponder
+}
+
+func (q *visitQuestion) detach(*Peer) (Responder, error) {
+	q.visitor.server.pending.Add(1)
+	q.visitor.unfinished.Add(1)
+	q.later = &visitResponder{
+		visitor: q.visitor, gone: q.gone,
+		later: make(chan []byte, 1), each: make(chan []byte), sent: make(chan error), closed: make(chan struct{}),
+	}
+	return q.later, nil
 }
 
 // sent counts a message that was sent, or was not.
@@ -199,18 +241,13 @@ func (v *Visitor) sent(err error) error {
 
 // A visitResponder carries what comes later to the goroutine that waits for it.
 type visitResponder struct {
-	server *Server
-	later  chan []byte // the one reply that may come by Reply
-	each   chan []byte // what comes by Stream
-	sent   chan error  // what became of it
-	closed chan struct{}
-	gone   <-chan struct{}
-	once   sync.Once
-}
-
-func (r *visitResponder) detach(*Peer) (Responder, error) {
-	r.server.pending.Add(1)
-	return r, nil
+	visitor *Visitor
+	later   chan []byte // the one reply that may come by Reply
+	each    chan []byte // what comes by Stream
+	sent    chan error  // what became of it
+	closed  chan struct{}
+	gone    <-chan struct{}
+	once    sync.Once
 }
 
 // wait sends what comes until there is no more.
@@ -277,7 +314,8 @@ func (r *visitResponder) Stream(message []byte) error {
 // Close implements [Responder].
 func (r *visitResponder) Close() {
 	r.once.Do(func() {
-		r.server.pending.Add(-1)
+		r.visitor.unfinished.Add(-1)
+		r.visitor.server.pending.Add(-1)
 		close(r.closed)
 	})
 }

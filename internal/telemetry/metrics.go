@@ -51,7 +51,7 @@ var metrics = []metric{
 	{"port53_tcp_connections_total", "counter", "", "Connections taken."},
 	{"port53_tcp_closed_total", "counter", "reason", "Connections that the server ended: refused, evicted, timeout, stalled."},
 	{"port53_certificate_expiry_timestamp_seconds", "gauge", "names", "When a certificate that is shown expires, in seconds since 1970."},
-	{"port53_tls_handshakes_total", "counter", "result", "Beginnings of TLS: full, resumed, failed, refused (beyond encrypted.limits.handshakes)."},
+	{"port53_tls_handshakes_total", "counter", "result", "Beginnings of TLS and QUIC: full, resumed, failed, refused (beyond encrypted.limits.handshakes), retried (who had to prove its address first)."},
 	{"port53_tls_unknown_names_total", "counter", "", "Clients that asked for a name that no certificate has."},
 	{"port53_encrypted_connections", "gauge", "", "Connections over TLS now."},
 	{"port53_encrypted_connections_total", "counter", "", "Connections over TLS taken."},

@@ -64,10 +64,23 @@ func (b *bounded) Socket(to netip.AddrPort) (exchange.Socket, error) {
 
 // DialTCP implements [Network].
 func (b *bounded) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	return b.dial(ctx, to, b.network.DialTCP)
+}
+
+// DialUDP implements [Packets].
+func (b *bounded) DialUDP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	n, ok := b.network.(Packets)
+	if !ok {
+		return nil, errNoDatagrams
+	}
+	return b.dial(ctx, to, n.DialUDP)
+}
+
+func (b *bounded) dial(ctx context.Context, to netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
 	if err := b.take(); err != nil {
 		return nil, err
 	}
-	c, err := b.network.DialTCP(ctx, to)
+	c, err := dial(ctx, to)
 	if err != nil {
 		b.free.Add(1)
 		return nil, err

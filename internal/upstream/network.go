@@ -33,6 +33,12 @@ type Network interface {
 	DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 }
 
+// Packets is a [Network] over which QUIC goes as well.
+type Packets interface {
+	// DialUDP returns a socket that is connected to a server, and has no deadline.
+	DialUDP(ctx context.Context, to netip.AddrPort) (net.Conn, error)
+}
+
 // Ports that questions leave from: all but those of the system's services. The range
 // that the kernel takes them from by itself has half as many.
 const (
@@ -71,11 +77,11 @@ func (s sources) pick(to netip.Addr, hash uint64) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// dial connects over TCP from a source address, or whatever routes say.
-func dial(ctx context.Context, to netip.AddrPort, source netip.Addr) (net.Conn, error) {
+// dial connects over TCP or UDP from a source address, or whatever routes say.
+func dial(ctx context.Context, network string, to netip.AddrPort, source netip.Addr) (net.Conn, error) {
 	var d exchange.Dialer
 	if !source.IsUnspecified() {
 		d.Source = netip.AddrPortFrom(source, 0)
 	}
-	return d.Open(ctx, "tcp", to)
+	return d.Open(ctx, network, to)
 }

@@ -569,5 +569,10 @@ func (c *socket) unbind() bool {
 
 // DialTCP implements [Network].
 func (s *system) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
-	return dial(ctx, to, s.source(to.Addr()))
+	return dial(ctx, "tcp", to, s.source(to.Addr()))
+}
+
+// DialUDP implements [Packets].
+func (s *system) DialUDP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	return dial(ctx, "udp", to, s.source(to.Addr()))
 }

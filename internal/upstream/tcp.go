@@ -332,7 +332,7 @@ func (cs *conns) close() {
 // run makes the connection and has replies handed out until it ends.
 func (cn *conn) run(ctx context.Context) {
 	cs := cn.owner
-	nc, err := cs.client.o.Network.DialTCP(ctx, cn.to.to)
+	nc, err := cs.connect(ctx, cn.to.to, cn.way)
 	var pipe pipe
 	if err == nil {
 		nc, pipe, err = cs.begin(ctx, nc, cn.way)

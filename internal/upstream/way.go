@@ -13,16 +13,19 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"port53/internal/certs"
 	"port53/internal/exchange"
+	"port53/internal/quic"
 	"port53/internal/wire"
 )
 
-// A Way is how a server is asked that is not asked in the clear: over TLS, or over HTTPS where
-// there is a path. Whatever goes wrong with it, nothing goes another way. It is not modified.
+// A Way is how a server is asked that is not asked in the clear: over TLS, over QUIC, or over HTTPS
+// where there is a path. Whatever goes wrong with it, nothing goes another way. It is not modified.
 type Way struct {
 	path   string // of questions over HTTPS; "": over TLS
+	quic   bool
 	host   string
 	tls    *tls.Config
 	digest [sha256.Size]byte // of all that tells it from others
@@ -40,12 +43,22 @@ func NewWay(peer *certs.Peer, host, path, what string) *Way {
 	return &Way{path: path, host: host, tls: peer.Client(protocol), digest: [sha256.Size]byte(h.Sum(nil))}
 }
 
+// NewQUICWay returns the way to a server that a peer is over QUIC (RFC 9250). what is as for NewWay.
+func NewQUICWay(peer *certs.Peer, what string) *Way {
+	h := sha256.New()
+	fmt.Fprintf(h, "quic %q %q %v", peer.Name, what, peer.Pins)
+	return &Way{quic: true, tls: peer.Client(certs.DoQ), digest: [sha256.Size]byte(h.Sum(nil))}
+}
+
 // Same tells whether two ways are the same.
 func (w *Way) Same(other *Way) bool { return w.digest == other.digest }
 
 // String returns the way's name.
 func (w *Way) String() string {
-	if w.path != "" {
+	switch {
+	case w.quic:
+		return "quic"
+	case w.path != "":
 		return "https"
 	}
 	return "tls"
@@ -62,7 +75,7 @@ func appendPadding(options []byte, n int) []byte {
 	return append(options, make([]byte, fill)...)
 }
 
-// A pipe is a connection on which many questions wait: an [exchange.Pipeline], or HTTP.
+// A pipe is a connection on which many questions wait: an [exchange.Pipeline], HTTP, or QUIC.
 type pipe interface {
 	Ask(ctx context.Context, query []byte) (msg []byte, overtaken bool, err error)
 	Run() error
@@ -73,6 +86,9 @@ type pipe interface {
 func (cs *conns) begin(ctx context.Context, nc net.Conn, w *Way) (net.Conn, pipe, error) {
 	if w == nil {
 		return nc, exchange.NewPipeline(nc, cs.newID), nil
+	}
+	if w.quic {
+		return beginQUIC(ctx, nc, w)
 	}
 	tc := tls.Client(nc, w.tls)
 	if err := tc.HandshakeContext(ctx); err != nil {
@@ -87,6 +103,72 @@ func (cs *conns) begin(ctx context.Context, nc net.Conn, w *Way) (net.Conn, pipe
 	p, err := newHTTPPipe(ctx, tc, w)
 	return tc, p, err
 }
+
+// errNoDatagrams is why nothing is asked over QUIC on a network that does not carry it.
+var errNoDatagrams = errors.New("upstream: there is no QUIC on this network")
+
+// connect opens what a way goes over.
+func (cs *conns) connect(ctx context.Context, to netip.AddrPort, w *Way) (net.Conn, error) {
+	if w == nil || !w.quic {
+		return cs.client.o.Network.DialTCP(ctx, to)
+	}
+	n, ok := cs.client.o.Network.(Packets)
+	if !ok {
+		return nil, errNoDatagrams
+	}
+	return n.DialUDP(ctx, to)
+}
+
+func beginQUIC(ctx context.Context, nc net.Conn, w *Way) (net.Conn, pipe, error) {
+	c, err := quic.Dial(ctx, nc, w.tls)
+	if err != nil {
+		return nc, nil, err
+	}
+	p := &quicPipe{Conn: nc, quic: c}
+	p.idle = time.AfterFunc(tcpTimeout+tcpIdle, func() { _ = c.Close() })
+	return p, p, nil
+}
+
+// A quicPipe is a connection of QUIC: each question is a stream (RFC 9250).
+type quicPipe struct {
+	net.Conn // the socket
+	quic     *quic.Conn
+	idle     *time.Timer
+}
+
+// Close implements net.Conn, and does not wait.
+func (p *quicPipe) Close() error {
+	p.idle.Stop()
+	go p.quic.Close()
+	return nil
+}
+
+// SetReadDeadline implements net.Conn: until then the connection is kept.
+func (p *quicPipe) SetReadDeadline(at time.Time) error {
+	p.idle.Reset(time.Until(at))
+	return nil
+}
+
+// Ask implements pipe.
+func (p *quicPipe) Ask(ctx context.Context, query []byte) (msg []byte, overtaken bool, err error) {
+	err = p.quic.Ask(ctx, query, 1, func(m []byte) error {
+		msg = m
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", errEnded, err)
+	}
+	return msg, false, err
+}
+
+// Run implements pipe.
+func (p *quicPipe) Run() error {
+	<-p.quic.Done()
+	return fmt.Errorf("%w: %w", errEnded, p.quic.Err())
+}
+
+// End implements pipe: who waits hears of it from the connection.
+func (p *quicPipe) End(error) bool { return false }
 
 // errNoHTTP is why nothing is asked of a server that does not speak HTTP/2.
 var errNoHTTP = errors.New("upstream: the server does not speak HTTP/2")

@@ -16,11 +16,12 @@ import (
 	"port53/internal/exchange"
 	"port53/internal/server"
 	"port53/internal/server/doh"
+	"port53/internal/server/doq"
 	"port53/internal/upstream"
 	"port53/internal/wire"
 )
 
-// A sealedServer answers over TLS and HTTPS alone, with as many octets as it is to.
+// A sealedServer answers over TLS, HTTPS and QUIC alone, with as many octets as it is to.
 type sealedServer struct {
 	*testing.T
 	*server.Server
@@ -37,7 +38,7 @@ func (s *sealedServer) Handle(q []byte, p *server.Peer, _ int64, r []byte) int {
 	s.asked.Add(1)
 	q = bytes.Clone(q)
 	s.last.Store(&q)
-	if p.Transport != server.DoT && p.Transport != server.DoH {
+	if p.Transport == server.UDP || p.Transport == server.TCP {
 		s.Errorf("a question came over %v", p.Transport)
 	}
 	if s.mute.Load() {
@@ -62,7 +63,7 @@ func newSealedServer(t *testing.T, ca *certtest.Authority) *sealedServer {
 	at := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	s.Server, err = server.Listen(server.Options{Addrs: at, Handler: s, Drain: time.Millisecond, Encrypted: server.Encrypted{
 		DoT: at, TLS: k.Server(nil, certs.DoT),
-		Services: []server.Listening{{Addrs: at, TLS: k.Server(nil, certs.H2), Service: doh.New(doh.Options{Path: "/dns-query"})}},
+		Services: []server.Listening{{Addrs: at, TLS: k.Server(nil, certs.H2), Service: doh.New(doh.Options{Path: "/dns-query"})}, {Addrs: at, TLS: k.Server(nil, certs.DoQ), Packets: doq.New(doq.Options{})}},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +88,9 @@ func (s *sealedServer) way(over server.Transport, p *certs.Peer) (netip.AddrPort
 	}
 	for _, l := range s.Encrypted() {
 		if l.Over == over {
+			if over == server.DoQ {
+				return l.Addr, upstream.NewQUICWay(p, "")
+			}
 			return l.Addr, upstream.NewWay(p, "dns.test", path, "")
 		}
 	}
@@ -111,9 +115,15 @@ func (n *streamsOnly) DialTCP(ctx context.Context, to netip.AddrPort) (net.Conn,
 	return n.Network.DialTCP(ctx, to)
 }
 
+// DialUDP implements [upstream.Packets].
+func (n *streamsOnly) DialUDP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	n.dials.Add(1)
+	return n.Network.(upstream.Packets).DialUDP(ctx, to)
+}
+
 func TestWays(t *testing.T) {
 	ca := certtest.New(t)
-	for _, over := range []server.Transport{server.DoT, server.DoH} {
+	for _, over := range []server.Transport{server.DoT, server.DoH, server.DoQ} {
 		s := newSealedServer(t, ca)
 		network := &streamsOnly{Network: upstream.System(), t: t}
 		c := upstream.New(upstream.Options{Network: network, Cookies: true})
@@ -135,8 +145,8 @@ func TestWays(t *testing.T) {
 			if len(q)%128 != 0 || !bytes.Contains(q, []byte("\x03www\x04test\x00")) || bytes.Contains(q, []byte{0, wire.OptionCookie, 0, 8}) {
 				t.Errorf("%v: the query has %d octets: %x", over, len(q), q)
 			}
-			if over == server.DoH && (q[0] != 0 || q[1] != 0) {
-				t.Errorf("the query over HTTPS has the ID %x", q[:2])
+			if over != server.DoT && (q[0] != 0 || q[1] != 0) {
+				t.Errorf("the query over %v has the ID %x", over, q[:2])
 			}
 		}
 		s.size.Store(300)
@@ -161,7 +171,7 @@ func TestWaysUntrusted(t *testing.T) {
 	s := newSealedServer(t, ca)
 	c := upstream.New(upstream.Options{Network: &streamsOnly{Network: upstream.System(), t: t}})
 	defer c.Close()
-	for _, over := range []server.Transport{server.DoT, server.DoH} {
+	for _, over := range []server.Transport{server.DoT, server.DoH, server.DoQ} {
 		for name, p := range map[string]*certs.Peer{
 			"another name": {Name: "ns.test", Roots: ca.Pool}, "another authority": {Name: "dns.test", Roots: other.Pool},
 			"another key": {Name: "dns.test", Roots: ca.Pool, Pins: []certs.Pin{{1}}}, "the system's authorities": {Name: "dns.test"},
@@ -172,6 +182,9 @@ func TestWaysUntrusted(t *testing.T) {
 				t.Errorf("%s over %v: %v", name, over, err)
 			}
 		}
+		if over == server.DoQ {
+			continue // its packets say nothing that is read
+		}
 		// A server that speaks in the clear on that port is none.
 		_, way := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
 		if _, err := c.Exchange(t.Context(), s.Addrs()[0], &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Way: way, End: time.Now().Add(300 * time.Millisecond)}); err == nil {
@@ -181,8 +194,8 @@ func TestWaysUntrusted(t *testing.T) {
 	if n := s.asked.Load(); n != 0 {
 		t.Errorf("%d questions were told", n)
 	}
-	if n := c.Counters().Failures[upstream.FailedTrust].Load(); n != 8 {
-		t.Errorf("%d failures are counted, want 8", n)
+	if n := c.Counters().Failures[upstream.FailedTrust].Load(); n != 12 {
+		t.Errorf("%d failures are counted, want 12", n)
 	}
 }
 
@@ -190,7 +203,7 @@ func TestWaysUntrusted(t *testing.T) {
 // share none.
 func TestWaysEnd(t *testing.T) {
 	ca := certtest.New(t)
-	for _, over := range []server.Transport{server.DoT, server.DoH} {
+	for _, over := range []server.Transport{server.DoT, server.DoH, server.DoQ} {
 		s := newSealedServer(t, ca)
 		network := &streamsOnly{Network: upstream.System(), t: t}
 		c := upstream.New(upstream.Options{Network: network})

@@ -1,5 +1,5 @@
-// Package doh serves DNS over HTTPS (RFC 8484) with HTTP/2, and HTTP/1.1 for proxies and for
-// whoever looks whether the server lives.
+// Package doh serves DNS over HTTPS (RFC 8484) with HTTP/2, with HTTP/3 (RFC 9114), and with
+// HTTP/1.1 for proxies and for whoever looks whether the server lives.
 //
 // One path has questions: GET has them in the URL, POST in the body, HEAD is GET without the
 // answer. An answer may be kept by its client for as long as the shortest-lived of its records. Nothing else
@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"port53/internal/server"
@@ -57,8 +58,9 @@ type Options struct {
 
 // A Server is a [server.Service].
 type Server struct {
-	o    Options
-	http http.Server
+	o      Options
+	http   http.Server
+	altSvc atomic.Pointer[string] // where HTTP/3 is spoken as well; nil: nowhere
 }
 
 // New returns a service.
@@ -89,13 +91,19 @@ func New(o Options) *Server {
 		},
 		ErrorLog: log.New(debugWriter{o.Log}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, visitorKey{}, server.VisitorOf(c))
+			return context.WithValue(ctx, callerKey{}, &caller{visitor: server.VisitorOf(c)})
 		},
 	}
 	return s
 }
 
-type visitorKey struct{}
+type callerKey struct{}
+
+// A caller is whose connection a request comes on.
+type caller struct {
+	visitor *server.Visitor
+	at      func() netip.AddrPort // where it is now, if its address may change
+}
 
 // debugWriter has what net/http complains of told to whoever wants to know: it is clients' doing.
 type debugWriter struct{ log *slog.Logger }
@@ -135,9 +143,12 @@ func fail(w http.ResponseWriter, status int, text string) {
 
 // serve answers one request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	v, _ := r.Context().Value(visitorKey{}).(*server.Visitor)
+	c, _ := r.Context().Value(callerKey{}).(*caller)
+	if alt := s.altSvc.Load(); alt != nil && r.ProtoMajor < 3 {
+		w.Header().Set("Alt-Svc", *alt)
+	}
 	switch {
-	case v == nil:
+	case c == nil || c.visitor == nil:
 		fail(w, http.StatusInternalServerError, "the connection is none of this server's")
 		return
 	case r.URL.Path != s.o.Path:
@@ -161,7 +172,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		fail(w, status, why)
 		return
 	}
-	client, ok := s.client(v.Remote(), r.Header)
+	v, from := c.visitor, c.visitor.Remote()
+	if c.at != nil {
+		from = c.at()
+	}
+	client, ok := s.client(from, r.Header)
 	if !ok {
 		fail(w, http.StatusBadRequest, "Forwarded and X-Forwarded-For name different clients: have the proxy remove the one that it does not set")
 		return

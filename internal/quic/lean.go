@@ -1,0 +1,40 @@
+//go:build lean
+
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+)
+
+// Built tells whether QUIC is spoken by this program.
+const Built = false
+
+// A Conn is a connection to a server, of which there is none.
+type Conn struct{}
+
+// Dial closes c, and returns ErrLean.
+func Dial(_ context.Context, c net.Conn, _ *tls.Config) (*Conn, error) {
+	_ = c.Close()
+	return nil, ErrLean
+}
+
+// Done returns nil.
+func (*Conn) Done() <-chan struct{} { return nil }
+
+// Err returns ErrLean.
+func (*Conn) Err() error { return ErrLean }
+
+// State returns nothing.
+func (*Conn) State() tls.ConnectionState { return tls.ConnectionState{} }
+
+// Close does nothing.
+func (*Conn) Close() error { return nil }
+
+// RoundTrip returns ErrLean.
+func (*Conn) RoundTrip(*http.Request) (*http.Response, error) { return nil, ErrLean }
+
+// Ask returns ErrLean.
+func (*Conn) Ask(context.Context, []byte, int, func([]byte) error) error { return ErrLean }
