@@ -500,7 +500,11 @@ func (p *killPrimary) next() {
 	b.Reset()
 	fmt.Fprintf(&b, "role: authoritative\nlisten: [%q]\nstate_dir: state\nmetrics: {listen: off}\ncontrol: {socket: off}\nlog: {level: error}\npolicy: {rate_limit: {enabled: false}}\nkeys: [{name: xfr, secret: %s}]\nzones:\n", p.addr.String(), xferSecret)
 	fmt.Fprintf(&b, "  - {name: sec.test, file: sec.zone, secondaries: [%q], tsig: xfr}\n  - {name: ccat.test, catalog: produce, secondaries: [%[1]q], tsig: xfr}\n", p.to.String())
-	for n := range 2 + p.serial%5 {
+	members := 2 + p.serial%5
+	if p.serial%6 < 2 {
+		members += 20 // so many at one time are kept together
+	}
+	for n := range members {
 		fmt.Fprintf(&b, "  - {name: c%d.test, file: sec.zone, secondaries: [%q], tsig: xfr, in_catalog: ccat.test}\n", n, p.to.String())
 	}
 	putFile(p.t, p.dir, "port53.yaml", b.String())

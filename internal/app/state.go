@@ -149,6 +149,14 @@ func (s *state) Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error {
 	return s.Dir.Save(apex, v, history...)
 }
 
+// SaveFetched makes a version that was fetched the one that is kept.
+func (s *state) SaveFetched(apex []byte, v *zone.Zone, m store.Meta) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.Dir.SaveFetched(apex, v, m)
+}
+
 // Append adds differences.
 func (s *state) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error {
 	if err := s.refusal(); err != nil {

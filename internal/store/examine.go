@@ -115,6 +115,12 @@ func (x *Examination) zones(dir, above string) error {
 		switch {
 		case strings.HasSuffix(e.Name(), goneSuffix):
 			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"})
+		case e.Name() == bundleName && e.Type().IsRegular():
+			x.Files = append(x.Files, examineBundle(dir, name))
+		case strings.HasPrefix(e.Name(), bundleName+asideSuffix) && e.Type().IsRegular():
+			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "it was put aside since it could not be used"})
+		case (e.Name() == bundleName+newSuffix || e.Name() == bundleName+oldSuffix) && e.Type().IsRegular():
+			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "it was being written: the next start removes it"})
 		case !e.IsDir():
 			x.Files = append(x.Files, Examined{Path: name, Verdict: Unknown, Text: "it is no zone's directory"})
 		default:
@@ -134,7 +140,7 @@ func examineZone(dir, above, name string) (list []Examined, err error) {
 	if err != nil {
 		return nil, err
 	}
-	z := &files{dir: dir, fsys: system{}, shared: &shelf{fsys: system{}}, limits: limits{minJournal, maxWhole}, log: slog.New(slog.DiscardHandler)}
+	z := &files{dir: dir, fsys: system{}, shared: &shelf{fsys: system{}}, limits: limits{minJournal, maxWhole, bundleWaste}, log: slog.New(slog.DiscardHandler)}
 	content, err := readFile(z.fsys, z.path(wholeName))
 	if err != nil {
 		return nil, err

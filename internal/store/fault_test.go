@@ -66,7 +66,7 @@ func (d *disk) Copy() storetest.Medium { return &disk{Memory: d.Memory.Copy(), d
 func (d *disk) Litter() string {
 	names := append(d.Names(dir), d.Names(path(""))...)
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return slices.Contains([]string{"example.test", "zone", "journal", "checked", "frozen"}, name) || strings.Contains(name, ".aside")
+		return slices.Contains([]string{"example.test", "zone", "journal", "checked", "frozen", "=bundle"}, name) || strings.Contains(name, ".aside")
 	})
 	return strings.Join(names, " ")
 }
@@ -94,13 +94,14 @@ func TestFaultsAreTold(t *testing.T) {
 	asLoaded := meta(store.Meta{Checked: time.Unix(1, 0), Frozen: true})
 	leftovers := "remove zone.new, remove zone.old, remove journal.new, remove journal.old, remove checked.new, remove checked.old, "
 	settling := "lstat zones, mkdir zones, syncdir state, syncdir zones, syncdir example.test, open journal, sync journal, close journal, " // what follows does it again
+	looking := "open =bundle, remove =bundle.new, remove =bundle.old, "                                                                     // where most zones are not
 	for what, c := range map[string]struct {
 		before []func(z kept) error
 		spoil  func(m *store.Memory) // before another server makes the call; nil: it is the same one
 		call   func(z kept) error
 		spared string // operations that may fail
 	}{
-		"the first version":     {nil, nil, save, "link zone, remove journal"}, // not all file systems have links
+		"the first version":     {nil, nil, save, looking + "link zone, remove journal"}, // not all file systems have links
 		"another version":       {[]func(z kept) error{save, change(1)}, nil, save, "link zone, remove zone.old, remove journal"},
 		"the first change":      {[]func(z kept) error{save}, nil, change(1), "link journal, close journal"},
 		"the second change":     {[]func(z kept) error{save, change(1)}, nil, change(2), "close journal"},
@@ -108,15 +109,15 @@ func TestFaultsAreTold(t *testing.T) {
 		"that it is frozen":     {[]func(z kept) error{save}, nil, meta(store.Meta{Frozen: true}), ""},
 		"that it is not frozen": {[]func(z kept) error{save, meta(store.Meta{Frozen: true})}, nil, meta(store.Meta{}), ""},
 		"removing":              {[]func(z kept) error{save, change(1)}, nil, kept.Remove, "remove journal, remove zone, remove example.test=gone"}, // what is left is removed later
-		"loading":               {[]func(z kept) error{save, change(1), asLoaded}, func(*store.Memory) {}, load, "close zone, close journal, " + leftovers + settling + "open checked, close checked"},
+		"loading":               {[]func(z kept) error{save, change(1), asLoaded}, func(*store.Memory) {}, load, looking + "close zone, close journal, " + leftovers + settling + "open checked, close checked"},
 		"loading what is torn": {[]func(z kept) error{save, change(1)}, func(m *store.Memory) {
 			journal := m.Get(path("journal"))
 			m.Put(path("journal"), journal[:len(journal)-1])
-		}, load, "close zone, close journal, " + leftovers + settling + "open checked, lstat zone, lstat journal"},
+		}, load, looking + "close zone, close journal, " + leftovers + settling + "open checked, lstat zone, lstat journal"},
 		"a version in place of what is damaged": {[]func(z kept) error{save, change(1)}, func(m *store.Memory) { m.Put(path("zone"), []byte("nonsense")) }, func(z kept) error {
 			_, _, _ = z.Load() // whatever it says
 			return z.Save(versions[2])
-		}, "lstat example.test, open zone, close zone, open journal, close journal, link zone, remove journal"},
+		}, "lstat example.test, " + looking + "open zone, close zone, open journal, close journal, link zone, remove journal"},
 	} {
 		var told []string
 		for n := 1; ; n++ {
@@ -259,6 +260,8 @@ func TestEachSyncIsNeeded(t *testing.T) {
 		"of a whole version":           func(op, path string) bool { return op == "sync" && filepath.Base(path) == "zone.new" },
 		"of a journal that is written": func(op, path string) bool { return op == "sync" && filepath.Base(path) == "journal" },
 		"of a journal that is made":    func(op, path string) bool { return op == "sync" && filepath.Base(path) == "journal.new" },
+		"of a bundle that is written":  func(op, path string) bool { return op == "sync" && filepath.Base(path) == "=bundle" },
+		"of a bundle that is made":     func(op, path string) bool { return op == "sync" && filepath.Base(path) == "=bundle.new" },
 		"of a zone's directory":        func(op, path string) bool { return op == "syncdir" && filepath.Base(path) == "example.test" },
 		"of the directory of zones":    func(op, path string) bool { return op == "syncdir" && path == dir },
 		"of the state directory":       func(op, path string) bool { return op == "syncdir" && path == filepath.Dir(dir) },

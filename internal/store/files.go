@@ -26,6 +26,7 @@ type fileSystem interface {
 // A file is an open one.
 type file interface {
 	io.Reader
+	io.ReaderAt
 	io.WriterAt
 	io.Closer
 	Stat() (fs.FileInfo, error)

@@ -104,9 +104,12 @@ func (j *journal) serials() string {
 	return fmt.Sprintf("its changes from serial %d to %d can be read", j.deltas[0].From, j.deltas[len(j.deltas)-1].To)
 }
 
-func appendJournalHead(dst []byte, life life, f form) []byte {
+func appendJournalHead(dst []byte, life life, f form) []byte { return appendHead(dst, f.line(), life) }
+
+// appendHead appends the head of a file of frames.
+func appendHead(dst []byte, line string, life life) []byte {
 	start := len(dst)
-	dst = append(append(dst, f.line()...), life[:]...)
+	dst = append(append(dst, line...), life[:]...)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], table()))
 }
 
@@ -120,8 +123,17 @@ func headSum(life life, at int, head []byte) uint32 {
 // appendFrame appends the frame of deltas that is to be at a place in the file.
 func appendFrame(dst []byte, life life, at int, deltas []*zone.Delta, f form) []byte {
 	start := len(dst)
-	dst = append(append(dst, marker...), make([]byte, frameHead-len(marker))...)
-	dst = append(appendDeltas(dst, deltas, f), frameEnd)
+	return endFrame(appendDeltas(beginFrame(dst), deltas, f), start, life, at)
+}
+
+// beginFrame appends the head of a frame. Its body is to follow.
+func beginFrame(dst []byte) []byte {
+	return append(append(dst, marker...), make([]byte, frameHead-len(marker))...)
+}
+
+// endFrame ends the frame that begins at start, and is to be at a place in the file.
+func endFrame(dst []byte, start int, life life, at int) []byte {
+	dst = append(dst, frameEnd)
 	head, body := dst[start:], dst[start+frameHead:]
 	binary.LittleEndian.PutUint32(head[len(marker):], uint32(len(body)))
 	binary.LittleEndian.PutUint32(head[len(marker)+4:], crc32.Checksum(body, table()))
@@ -345,8 +357,21 @@ func zeroSector(content []byte, from, to int) bool {
 
 // frame is the reader of the format.
 func (j *journal) frame(content []byte, at int) (verdict, int, []*zone.Delta) {
+	v, end, body := frameAt(j.life, content, at)
+	if v != whole {
+		return v, end, nil
+	}
+	deltas, ok := readDeltas(body, j.form)
+	if !ok || deltas == nil {
+		return spoilt, end, nil
+	}
+	return whole, end, deltas
+}
+
+// frameAt says what there is at a place in a file of frames, where it ends, and what it has.
+func frameAt(life life, content []byte, at int) (verdict, int, []byte) {
 	rest := content[at:]
-	if len(rest) < frameHead || string(rest[:len(marker)]) != marker || headSum(j.life, at, rest) != binary.LittleEndian.Uint32(rest[frameHead-4:]) {
+	if len(rest) < frameHead || string(rest[:len(marker)]) != marker || headSum(life, at, rest) != binary.LittleEndian.Uint32(rest[frameHead-4:]) {
 		return noFrame, 0, nil
 	}
 	n := uint64(binary.LittleEndian.Uint32(rest[len(marker):]))
@@ -358,11 +383,7 @@ func (j *journal) frame(content []byte, at int) (verdict, int, []*zone.Delta) {
 	if crc32.Checksum(body, table()) != binary.LittleEndian.Uint32(content[at+len(marker)+4:]) || len(body) == 0 {
 		return spoilt, end, nil
 	}
-	deltas, ok := readDeltas(body[:n-1], j.form)
-	if !ok || deltas == nil {
-		return spoilt, end, nil
-	}
-	return whole, end, deltas
+	return whole, end, body[:n-1]
 }
 
 // oldFrame is the reader of the format before. What it says of a frame that is not whole

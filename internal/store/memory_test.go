@@ -21,7 +21,7 @@ import (
 // OpenOn is Open with a file system of the tests.
 func OpenOn(m *Memory, path string, log *slog.Logger) *Dir {
 	d := openOn(m, path, log)
-	d.limits = m.limits
+	d.limits, d.bundle.limits = m.limits, m.limits
 	return d
 }
 
@@ -62,7 +62,7 @@ func Claim(f *os.File, name string) error { return claim(f, name) }
 
 // Bound has the stores on the file system shorten journals, and refuse versions, of more
 // than so many bytes.
-func (m *Memory) Bound(journal, whole int) { m.limits = limits{journal, whole} }
+func (m *Memory) Bound(journal, whole int) { m.limits = limits{journal, whole, journal} }
 
 // A Memory is a file system in memory, for tests. It knows of each file what was synced,
 // and of each directory the names that were: a crash loses the rest, in whole or in part.
@@ -115,7 +115,7 @@ func NewMemory() *Memory {
 	root := newDir()
 	root.names["state"] = newDir()
 	root.lasting["state"] = root.names["state"]
-	return &Memory{root: root, room: -1, limits: limits{minJournal, maxWhole}}
+	return &Memory{root: root, room: -1, limits: limits{minJournal, maxWhole, bundleWaste}}
 }
 
 func newDir() *node { return &node{names: map[string]*node{}, lasting: map[string]*node{}} }
@@ -439,6 +439,16 @@ func (h *handle) Read(b []byte) (int, error) {
 	h.at += n
 	if n == 0 && len(b) > 0 {
 		return 0, io.EOF
+	}
+	return n, nil
+}
+
+func (h *handle) ReadAt(b []byte, at int64) (int, error) {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	n := copy(b, h.n.data[min(at, int64(len(h.n.data))):])
+	if n < len(b) {
+		return n, io.EOF
 	}
 	return n, nil
 }

@@ -37,6 +37,7 @@ type Dir struct {
 
 	limits limits
 	shelf  *shelf
+	bundle *bundle // of small zones that others have as well
 
 	mu    sync.Mutex
 	swept bool              // what Remove left has been removed
@@ -52,6 +53,7 @@ const (
 type limits struct {
 	journal int // up to which one is kept, however small the zone
 	whole   int // of a version
+	waste   int // of a bundle, that nobody needs
 }
 
 const (
@@ -85,7 +87,11 @@ func openOn(fsys fileSystem, path string, log *slog.Logger) *Dir {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Dir{path: path, log: log, fsys: fsys, shelf: &shelf{fsys: fsys}, limits: limits{minJournal, maxWhole}, zones: map[string]*files{}}
+	shared := &shelf{fsys: fsys}
+	return &Dir{
+		path: path, log: log, fsys: fsys, shelf: shared, bundle: newBundle(fsys, path, shared, log),
+		limits: limits{minJournal, maxWhole, bundleWaste}, zones: map[string]*files{},
+	}
 }
 
 // Key returns what stands for a zone among several of one name: of is what tells it from the others,
@@ -129,26 +135,54 @@ func (d *Dir) of(key []byte) *files {
 // unfinished is taken away, and told. The error wraps [ErrBroken] for files that cannot be
 // used.
 func (d *Dir) Load(apex []byte, seed wire.Seed) (Kept, error) {
-	z := d.of(apex)
-	if there, err := exists(d.fsys, z.dir); err != nil || !there {
-		z.state, z.lasts = unread, false
-		if err == nil {
-			z.state = stale
+	if there, err := exists(d.fsys, d.Place(apex)); err != nil || !there {
+		d.unread(apex, err == nil)
+		if err != nil {
+			return Kept{}, err
 		}
-		return Kept{}, err // most zones of a catalog that is new
+		v, m, err := d.bundle.version(apex, seed) // most zones of a catalog that is new are not there either
+		return Kept{Zone: v, Meta: m}, err
 	}
+	z := d.of(apex)
 	v, deltas, err := z.load(seed)
 	if err != nil {
 		return Kept{}, err
+	}
+	if v == nil {
+		v, m, err := d.bundle.version(apex, seed)
+		if err == nil {
+			m.Frozen, err = exists(d.fsys, z.path(frozenName))
+		}
+		if at, expire, ok := z.readChecked(); ok {
+			m.Checked, m.Expire = at, expire
+		}
+		if err != nil {
+			return Kept{}, err
+		}
+		return Kept{Zone: v, Meta: m}, nil
 	}
 	k := Kept{Zone: v, Deltas: deltas}
 	if k.Meta.Frozen, err = exists(d.fsys, z.path(frozenName)); err != nil {
 		return Kept{}, err
 	}
-	if v != nil {
-		k.Meta.Checked, k.Meta.Expire = z.checked()
-	}
+	k.Meta.Checked, k.Meta.Expire = z.checked()
 	return k, nil
+}
+
+// unread forgets what is known of the files of a zone, but that there are none.
+func (d *Dir) unread(key []byte, none bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.swept {
+		d.swept = true
+		d.sweep()
+	}
+	if z := d.zones[string(key)]; z != nil {
+		z.state, z.lasts = unread, false
+		if none {
+			z.state = stale
+		}
+	}
 }
 
 // Save makes v the version that is kept, which came about by history, the oldest difference
@@ -156,20 +190,56 @@ func (d *Dir) Load(apex []byte, seed wire.Seed) (Kept, error) {
 // not loaded, or could not be, are put aside. With an error, what Load would return is what it
 // was.
 func (d *Dir) Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error {
-	return d.of(apex).saveWith(v, history)
+	return d.instead(apex, d.of(apex).saveWith(v, history))
+}
+
+// SaveFetched makes v the version that is kept, with what is known beside it, of a zone that
+// somebody else has as well. Of a small one of which nothing was kept, that costs a part of a
+// write and a sync, if many come at one time: see bundle.go.
+func (d *Dir) SaveFetched(apex []byte, v *zone.Zone, m Meta) error {
+	there, err := exists(d.fsys, d.Place(apex))
+	if err == nil && !there {
+		d.unread(apex, true)
+		if taken, err := d.bundle.put(apex, v, m); taken {
+			return err
+		}
+	}
+	if err := d.Save(apex, v); err != nil {
+		return err
+	}
+	if err := d.SetMeta(apex, m); err != nil {
+		d.log.Warn("when the zone was checked cannot be written down", "zone", string(wire.AppendName(nil, Apex(apex))), "problem", err.Error())
+	}
+	return nil
+}
+
+// instead has what is in a directory of its own now not be in the bundle any more. What is there
+// counts for less, and does no harm.
+func (d *Dir) instead(key []byte, err error) error {
+	if err == nil && d.bundle.has(key) {
+		if err := d.bundle.drop(key, false); err != nil {
+			d.log.Warn("what is kept of a zone is kept twice", "zone", string(wire.AppendName(nil, Apex(key))), "problem", err.Error())
+		}
+	}
+	return err
 }
 
 // Append puts the differences that lead to v from the version that is kept behind that.
 // They are durable when it returns without an error; with one, none of them is there. If
 // they begin with another version than the one that is kept, v is saved.
 func (d *Dir) Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error {
-	return d.of(apex).add(v, deltas)
+	return d.instead(apex, d.of(apex).add(v, deltas))
 }
 
 // SetMeta keeps what is known beside the version. Whether updates are refused is durable
 // when it returns without an error, and as it was with one. When the zone was checked is
 // not durable: what is lost makes it expire sooner.
 func (d *Dir) SetMeta(apex []byte, m Meta) error {
+	if !m.Frozen && d.bundle.has(apex) {
+		if there, err := exists(d.fsys, d.Place(apex)); err != nil || !there {
+			return errors.Join(err, d.bundle.setChecked(apex, m))
+		}
+	}
 	z := d.of(apex)
 	if err := z.makeDir(); err != nil {
 		return err
@@ -185,8 +255,10 @@ func (d *Dir) SetMeta(apex []byte, m Meta) error {
 // goneSuffix is of a directory that is being removed. No zone's has it.
 const goneSuffix = "=gone"
 
-// sweep removes what is left of zones that were being removed: they are, whatever comes.
+// sweep removes what is left of zones that were being removed: they are, whatever comes. What
+// is left of a bundle that was being written goes as it is read.
 func (d *Dir) sweep() {
+	_ = d.bundle.open() // which is tried again by whoever needs it
 	names, err := d.fsys.ReadNames(d.path)
 	names = slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, goneSuffix) })
 	if len(names) > 0 {
@@ -204,7 +276,14 @@ func (d *Dir) sweep() {
 
 // Remove forgets a zone, durably. With an error it is there.
 func (d *Dir) Remove(apex []byte) error {
+	there, err := exists(d.fsys, d.Place(apex))
+	if err == nil {
+		err = d.bundle.drop(apex, true)
+	}
 	z := d.of(apex)
+	if err != nil || !there {
+		return err
+	}
 	gone := z.dir + goneSuffix
 	if err := d.fsys.RemoveAll(gone); err != nil {
 		return err
@@ -233,6 +312,12 @@ func (d *Dir) Move(from, to []byte) (moved bool, err error) {
 	if !d.Has(from) || d.Has(to) {
 		return false, nil
 	}
+	if there, err := exists(d.fsys, d.Place(from)); err != nil || !there {
+		if err == nil {
+			err = d.bundle.move(from, to)
+		}
+		return err == nil, err
+	}
 	if err := d.fsys.Rename(d.Place(from), d.Place(to)); err != nil {
 		return false, err
 	}
@@ -240,7 +325,7 @@ func (d *Dir) Move(from, to []byte) (moved bool, err error) {
 	delete(d.zones, string(from))
 	delete(d.zones, string(to))
 	d.mu.Unlock()
-	return true, d.fsys.SyncDir(d.path)
+	return true, d.instead(from, d.fsys.SyncDir(d.path))
 }
 
 // Place returns the directory of a zone, which need not exist.
@@ -249,7 +334,7 @@ func (d *Dir) Place(key []byte) string { return filepath.Join(d.path, fileName(k
 // Has reports whether anything is kept of a zone.
 func (d *Dir) Has(apex []byte) bool {
 	there, err := exists(d.fsys, d.Place(apex))
-	return err == nil && there
+	return err == nil && (there || d.bundle.has(apex))
 }
 
 // maxFileName leaves room in the 255 bytes that file systems allow.

@@ -478,7 +478,7 @@ func (z *files) follow(v *zone.Zone, content []byte, old bool) (*zone.Zone, []*z
 		return nil, nil, err
 	}
 	if j.torn > 0 {
-		if err := z.cut(j.end); err != nil {
+		if err := z.cut(journalName, j.end); err != nil {
 			return nil, nil, err
 		}
 		z.log.Warn("the end of a journal, which was being written when the server ended and was never acknowledged, was cut off",
@@ -519,9 +519,9 @@ func (z *files) replay(v *zone.Zone, j *journal) (*zone.Zone, []*zone.Delta, err
 	return v, history, nil
 }
 
-// cut shortens the journal.
-func (z *files) cut(size int) error {
-	f, err := z.fsys.OpenFile(z.path(journalName), os.O_WRONLY, fileMode)
+// cut shortens a file.
+func (z *files) cut(name string, size int) error {
+	f, err := z.fsys.OpenFile(z.path(name), os.O_WRONLY, fileMode)
 	if err != nil {
 		return err
 	}

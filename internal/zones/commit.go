@@ -222,13 +222,12 @@ func (m *Manager) keepPending(z *managed) {
 	if !z.pending || z.gone {
 		return
 	}
-	if err := m.store.Save([]byte(z.key), z.zone); err != nil {
+	if err := m.store.SaveFetched([]byte(z.key), z.zone, z.meta()); err != nil {
 		m.lacks(z, err)
 		return
 	}
 	z.pending, z.stored = false, true
 	m.keeps(z)
-	m.remember(z)
 }
 
 // keepTime is how long the end waits for zones to be written down that were just fetched.

@@ -82,7 +82,7 @@ const signings = 2
 // Of zones that are fetched for the first time: how many are written down at one time, and from
 // how many refreshes under way on none of them waits for that.
 const (
-	keepings = 4
+	keepings = 16 // which the store writes together
 	crowd    = 16
 )
 

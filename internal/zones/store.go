@@ -20,6 +20,10 @@ type Store interface {
 	// nothing has changed.
 	Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error
 
+	// SaveFetched is Save and SetMeta for a version that the primaries of the zone have as well,
+	// and that is the first here: many come at one time, so it is to cost little.
+	SaveFetched(apex []byte, v *zone.Zone, m store.Meta) error
+
 	// Append adds the differences that lead to v from the version that is kept. They are
 	// durable when it returns without an error; with one, none of them is there. If they
 	// begin with another version than the one that is kept, it is as Save.

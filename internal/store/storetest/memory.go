@@ -57,7 +57,7 @@ func (m *Memory) change(call string, apex []byte, f func(z *remembered)) error {
 	return nil
 }
 
-// Watch has f called before each call, with its name in lower case: load, save, append,
+// Watch has f called before each call, with its name in lower case: load, save, savefetched, append,
 // savehistory, setmeta or remove. Its error is the call's, which does nothing then.
 func (m *Memory) Watch(f func(call string) error) {
 	m.mu.Lock()
@@ -111,6 +111,14 @@ func (m *Memory) Save(apex []byte, v *zone.Zone, _ ...*zone.Delta) error {
 	return m.change("save", apex, func(z *remembered) {
 		z.set(v)
 		z.deltas = nil
+	})
+}
+
+// SaveFetched makes v the version that is kept, with what is known beside it.
+func (m *Memory) SaveFetched(apex []byte, v *zone.Zone, meta store.Meta) error {
+	return m.change("savefetched", apex, func(z *remembered) {
+		z.set(v)
+		z.deltas, z.meta = nil, meta
 	})
 }
 

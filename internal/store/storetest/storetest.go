@@ -21,6 +21,7 @@ import (
 type Store interface {
 	Load(apex []byte, seed wire.Seed) (store.Kept, error)
 	Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error
+	SaveFetched(apex []byte, v *zone.Zone, m store.Meta) error
 	Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error
 	SaveHistory(apex []byte, v *zone.Zone, deltas []*zone.Delta) error
 	LoadHistory(apex []byte, v *zone.Zone) ([]*zone.Delta, error)
@@ -237,6 +238,14 @@ func (t *trial) save() error {
 	return t.do("Save", kept{v, t.acked.frozen}, func() error { return t.store.Save(t.apex, v) })
 }
 
+// fetched saves the first version of a zone that somebody else has, or one that is as good.
+func (t *trial) fetched() error {
+	v := t.version()
+	return t.do("SaveFetched", kept{v, t.acked.frozen}, func() error {
+		return t.store.SaveFetched(t.apex, v, store.Meta{Checked: time.Unix(1_790_000_000, 0), Expire: time.Hour, Frozen: t.acked.frozen})
+	})
+}
+
 // add appends so many differences at once.
 func (t *trial) add(n int) error {
 	from := t.acked.zone
@@ -270,8 +279,30 @@ func (t *trial) remove() error {
 
 // script changes the zone in all ways.
 func (t *trial) script() error {
+	many := func(step func() error) func() error {
+		return func() error {
+			for range 3 {
+				if err := step(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
 	for _, step := range []func() error{
 		t.again,
+		t.fetched,
+		func() error { return t.freeze(false) }, // and that it was checked
+		t.again,
+		many(t.fetched), // until what is of no use is thrown away
+		t.remove,
+		t.fetched,
+		func() error { return t.add(1) },
+		t.fetched,
+		t.again,
+		t.remove,
+		t.again,
+		t.fetched,
 		t.save,
 		func() error { return t.add(1) },
 		func() error { return t.add(2) },
