@@ -334,15 +334,31 @@ func TestUnusualSetups(t *testing.T) {
 	began := time.Now()
 	found := l.check(t, l.zones)
 	t.Logf("%d zones on %d servers in %v", len(list), l.servers, time.Since(began).Round(time.Millisecond))
+	// Those who answer here are proxies of servers: what they do beside the zone is not the zone's.
+	failed := func(zone string) (out []string) {
+		for _, f := range found[zone] {
+			if f.State == "fail" && (f.Severity == "high" || f.Severity == "critical" || !strings.HasPrefix(f.ID, "SRV-")) {
+				out = append(out, fmt.Sprintf("%s %s: %s", f.Severity, f.ID, f.Detail))
+			}
+		}
+		return out
+	}
+	var again []string
+	for _, zone := range l.zones {
+		if len(failed(zone)) > 0 {
+			again = append(again, zone)
+		}
+	}
+	// Hundreds of servers in one process, on a busy machine, may be late: who is so is looked at beside few others.
+	for some := range slices.Chunk(again, 4) {
+		maps.Copy(found, l.check(t, some))
+	}
 	for _, zone := range l.zones {
 		if len(found[zone]) < 20 {
 			t.Errorf("%s: %d findings", zone, len(found[zone]))
 		}
-		for _, f := range found[zone] {
-			// Those who answer here are proxies of servers: what they do beside the zone is not the zone's.
-			if f.State == "fail" && (f.Severity == "high" || f.Severity == "critical" || !strings.HasPrefix(f.ID, "SRV-")) {
-				t.Errorf("%s: %s %s: %s", zone, f.Severity, f.ID, f.Detail)
-			}
+		for _, text := range failed(zone) {
+			t.Errorf("%s: %s", zone, text)
 		}
 	}
 	if len(list) < 80 {

@@ -193,3 +193,93 @@ func TestWithinTime(t *testing.T) {
 		})
 	}
 }
+
+// TestLostAtLimit has a server that is at its rate limit, sends questions of its zone to TCP, and leaves out what it refuses: as
+// long as it is, nothing is said of that. When it has rested, what it answers is judged, and what it drops even then is dropped.
+func TestLostAtLimit(t *testing.T) {
+	t.Parallel()
+	odd := func(m *wire.Message) bool {
+		return m.Type == wire.TypeAXFR || m.Opcode == wire.OpcodeNotify || m.Opcode == wire.OpcodeUpdate
+	}
+	for _, x := range []struct {
+		id     string
+		rested func(m *wire.Message, server int) answer // what is answered after the rest; nil: nothing
+		want   finding.State
+	}{
+		{"SRV-AXFRUDP", nil, finding.Pass},
+		{"SRV-NOTIFY", nil, finding.Pass},
+		{"SRV-UPDATE", nil, finding.Pass},
+		{"SRV-AXFRUDP", func(*wire.Message, int) answer { return answer{rc: wire.FormErr} }, finding.Pass},
+		{"SRV-UPDATE", func(*wire.Message, int) answer { return answer{rc: wire.Refused} }, finding.Pass},
+		{"SRV-AXFRUDP", func(m *wire.Message, server int) answer {
+			soa := *m
+			soa.Type = wire.TypeSOA
+			return good(&soa, server, false)
+		}, finding.Warn},
+		{"SRV-NOTIFY", func(*wire.Message, int) answer { return answer{flags: wire.FlagAA} }, finding.Warn},
+		{"SRV-UPDATE", func(*wire.Message, int) answer { return answer{} }, finding.Fail},
+	} {
+		t.Run(x.id+" "+x.want.String(), func(t *testing.T) {
+			t.Parallel()
+			var rested atomic.Bool
+			at := serve(t, 3, func(m *wire.Message, server int, tcp bool) answer {
+				switch {
+				case server == 0:
+				case odd(m) && (x.rested == nil || !rested.Load()):
+					return answer{silent: true}
+				case odd(m):
+					return x.rested(m, server)
+				case !tcp && !rested.Load():
+					return answer{flags: wire.FlagTC}
+				}
+				return good(m, server, tcp)
+			})
+			c := find(t, x.id)
+			o := &check.Options{Timeout: 600 * time.Millisecond, Mode: finding.Active, Gate: check.NewGate(), Lab: check.Lab{Rest: time.Millisecond}}
+			run := &check.Run{Check: c, Server: finding.Server{Addr: at[1]}, Zone: zone, Options: o, Facts: new(check.Facts)}
+			if _, err := run.Ask(t.Context(), check.Query{Name: zone, Type: wire.TypeSOA}); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range c.Run(t.Context(), run) {
+				if f.State != finding.Unknown {
+					t.Errorf("at its limit: %s: %s", f.State, f.Detail)
+				}
+			}
+			// The first check of the examination ends as the limit does.
+			first := *c
+			first.Run = func(ctx context.Context, r *check.Run) []finding.Finding {
+				out := c.Run(ctx, r)
+				rested.Store(true)
+				return out
+			}
+			rep := check.Examine(t.Context(), finding.Target{Text: "one", Zone: zone, Server: run.Server}, o, []*check.Check{&first}, func(int, int) {})
+			if f := rep.Results[0].Findings; len(f) != 1 || f[0].State != x.want {
+				t.Errorf("rested: %+v, want %s", f, x.want)
+			}
+		})
+	}
+}
+
+// TestClosedConnections has servers that close connections: a transfer is refused by one that closes them for a transfer alone.
+func TestClosedConnections(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"SRV-AXFR", "SRV-IXFR"} {
+		for _, all := range []bool{false, true} {
+			at := serve(t, 3, func(m *wire.Message, server int, tcp bool) answer {
+				if tcp && server > 0 && (all || m.Type == wire.TypeAXFR || m.Type == wire.TypeIXFR) {
+					return answer{silent: true}
+				}
+				return good(m, server, tcp)
+			})
+			want := finding.Pass
+			if all {
+				want = finding.Unknown
+			}
+			for _, f := range runOne(t, find(t, id), at[:1], at[1]) {
+				if f.State != want {
+					t.Errorf("%s: %s: %s, want %s", id, f.State, f.Detail, want)
+				}
+			}
+		}
+	}
+}

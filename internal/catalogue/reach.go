@@ -304,7 +304,7 @@ func portSource(ctx context.Context, r *check.Run) []finding.Finding {
 	case err != nil && highErr != nil:
 		return finding.Unmeasured(low, highErr)
 	case err != nil && !check.TimedOut(err):
-		return finding.Unmeasured(low, fmt.Errorf("port 53 of this machine is another program's: %w use it (%v)", finding.ErrOwn, err))
+		return finding.Unmeasured(low, fmt.Errorf("port 53 of this machine is another program's: %w use it", finding.ErrOwn))
 	case err != nil:
 		return finding.Verdict(finding.Pass, low, "questions from port 53 are dropped, others answered")
 	case highErr != nil:
@@ -370,7 +370,7 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	again := func(size int) (arrives, known bool) {
 		enough := dropTries
 		for lost, try := 0, 0; try < outwaitTries+enough && ctx.Err() == nil; try++ {
-			if m, err := r.AskOnce(ctx, r.Server, padded(0), r.Timeout()/3); err != nil || m.Cut() {
+			if m, err := r.AskOnce(ctx, r.Server, padded(0), r.Soon(r.Server)); err != nil || m.Cut() {
 				select {
 				case <-ctx.Done():
 				case <-time.After(outwaitPause):
@@ -378,7 +378,7 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 				continue
 			}
 			q := padded(size)
-			if sendWhole(ctx, r, q.Bytes(), r.Timeout()/3) == nil {
+			if sendWhole(ctx, r, q.Bytes(), r.Soon(r.Server)) == nil {
 				return true, true
 			}
 			if r.Limits(r.Server) {
@@ -392,7 +392,10 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	for i, size := range mtuSizes() {
 		q := padded(size)
-		if err := askWhole(ctx, r, q.Bytes()); err != nil {
+		if err := sendWhole(ctx, r, q.Bytes(), r.Soon(r.Server)); err != nil {
+			if check.TimedOut(err) {
+				err = check.ErrTimeout
+			}
 			state := finding.Info
 			if i == 0 {
 				state = finding.Warn
@@ -415,22 +418,7 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	return finding.Verdict(finding.Pass, ev, "%d octets arrive in one piece", mtuSizes()[len(mtuSizes())-1])
 }
 
-// askWhole sends a datagram that is not to be fragmented, and waits for a reply.
-func askWhole(ctx context.Context, r *check.Run, msg []byte) error {
-	var last error
-	for range check.AskTries {
-		err := sendWhole(ctx, r, msg, r.Timeout())
-		if err == nil {
-			return nil
-		}
-		if last = err; check.TimedOut(err) {
-			last = check.ErrTimeout
-		}
-	}
-	return last
-}
-
-// sendWhole does once what askWhole does.
+// sendWhole sends a message that is not to be fragmented, and waits for its reply.
 func sendWhole(ctx context.Context, r *check.Run, msg []byte, wait time.Duration) error {
 	c, err := r.DialUDP(ctx)
 	if err != nil {

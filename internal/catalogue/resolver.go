@@ -52,7 +52,7 @@ func probed(run func(ctx context.Context, r *check.Run, p *check.Probe) []findin
 // resolverChecks returns the checks of resolvers.
 func resolverChecks() []*check.Check {
 	return described(GroupResolver, check.ScopeResolver, "resolver.txt", []*check.Check{
-		{Check: finding.Check{ID: "RES-OPEN", Severity: finding.SevCritical}, Run: single(elsewhere, judgeOpen)},
+		{Check: finding.Check{ID: "RES-OPEN", Severity: finding.SevCritical}, Run: single(elsewhere, judgeOpen, lostElsewhere())},
 		{Check: finding.Check{ID: "RES-SNOOP", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true}, Run: resSnoop},
 		{Check: finding.Check{ID: "RES-RAND", Severity: finding.SevCritical}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resRand)},
 		{Check: finding.Check{ID: "RES-0X20", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true, Probe: true}, Run: arrivals(judgeCase)},
@@ -74,6 +74,12 @@ func resolverChecks() []*check.Check {
 		{Check: finding.Check{ID: "RES-TRANSPARENT", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true, Away: true}, Run: resTransparent},
 		{Check: finding.Check{ID: "RES-PREFETCH", Severity: finding.SevInfo}, Needs: check.Needs{Recursion: true}, Run: resTTL},
 	})
+}
+
+// lostElsewhere is that a name elsewhere is not answered: a resolver that finds nothing out is as silent as a server that drops
+// what is not its own.
+func lostElsewhere() quiet {
+	return quiet{state: finding.Unknown, text: "a name elsewhere is not answered", stream: true}
 }
 
 // arrivals asks some names of the probe zone and judges what arrived.

@@ -46,12 +46,12 @@ func serverChecks() []*check.Check {
 	return described(GroupServer, check.ScopeServer, "server.txt", []*check.Check{
 		{Check: finding.Check{ID: "SRV-AA", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: runAuthority},
 		{Check: finding.Check{ID: "SRV-REC", Severity: finding.SevCritical}, Needs: check.Needs{Authority: true}, Run: runRecursion},
-		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral, nothingElsewhere())},
+		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral, nothingAnyhow())},
 		{Check: finding.Check{ID: "SRV-AXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeAXFR)},
 		{Check: finding.Check{ID: "SRV-IXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeIXFR)},
 		{Check: finding.Check{ID: "SRV-AXFRUDP", Severity: finding.SevLow}, Needs: check.Needs{Authority: true}, Run: runAXFRUDP},
 		{Check: finding.Check{ID: "SRV-UPDATE", Severity: finding.SevCritical}, Needs: check.Needs{Authority: true}, Run: runUpdate},
-		{Check: finding.Check{ID: "SRV-NOTIFY", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: single(notifyQuery, judgeNotify, nothing())},
+		{Check: finding.Check{ID: "SRV-NOTIFY", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: single(notifyQuery, judgeNotify, nothingAnyhow())},
 		{Check: finding.Check{ID: "SRV-ANY", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: single(anyQuery, judgeANY, nothing())},
 		{Check: finding.Check{ID: "SRV-AMP", Severity: finding.SevHigh}, Run: runAmp},
 		{Check: finding.Check{ID: "SRV-TCSIZE", Severity: finding.SevLow}, Run: runTCSize},
@@ -72,8 +72,8 @@ func serverChecks() []*check.Check {
 // nothing is what it means that a server does not answer what it had better not answer.
 func nothing() quiet { return quiet{state: finding.Pass, text: "it is not answered"} }
 
-// nothingElsewhere is nothing of a name elsewhere, which is refused, and refusals have a rate of their own.
-func nothingElsewhere() quiet {
+// nothingAnyhow is nothing of what is refused as a rule, over UDP and TCP alike: refusals have a rate of their own, over UDP.
+func nothingAnyhow() quiet {
 	q := nothing()
 	q.stream = true
 	return q
@@ -102,7 +102,7 @@ func runRecursion(ctx context.Context, r *check.Run) []finding.Finding {
 			return finding.Fail, "RA is set: recursion is offered"
 		}
 		return finding.Pass, "no recursion: " + m.Rcode.String()
-	}, nothingElsewhere())(ctx, r)
+	}, nothingAnyhow())(ctx, r)
 	if f := &out[0]; f.State == finding.Fail && inside(r) {
 		f.State, f.Severity = finding.Warn, finding.SevMedium
 		f.Detail += ", to a neighbour at least; ask from outside, or say --as-stranger"
@@ -186,7 +186,10 @@ func transferRun(t wire.Type) func(context.Context, *check.Run) []finding.Findin
 		case check.TimedOut(err), errors.Is(err, exchange.ErrShort):
 			return finding.Unmeasured(ev, err)
 		default:
-			return finding.Verdict(finding.Pass, ev, "the connection was closed without an answer")
+			if _, err := r.AskTCP(ctx, soaQuery(r)); err != nil {
+				return finding.Unmeasured(ev, fmt.Errorf("connections are closed, whatever is asked over TCP: %w", err))
+			}
+			return finding.Verdict(finding.Pass, ev, "the connection was closed without an answer, and over another a plain question is answered")
 		}
 		if ev.Received = bytes.Clone(raw); !exchange.ReplyTo(msg, raw) {
 			return finding.Unmeasured(ev, errors.New("a reply that does not fit the question"))
@@ -239,21 +242,26 @@ func runUpdate(ctx context.Context, r *check.Run) []finding.Finding {
 	msg[7], msg[9] = 1, 1
 	ev := finding.Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq nxdomain %s\\nupdate delete %s TXT\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), wire.NameText(r.Zone), wire.NameText(name), wire.NameText(name))}
 	raw, err := datagram(ctx, r, msg)
-	if err != nil {
-		if timedOut(err) {
-			if _, plain := r.Ask(ctx, soaQuery(r)); plain == nil {
-				return finding.Verdict(finding.Pass, ev, "updates are not answered, and plain questions are")
-			}
-		}
-		return finding.Unmeasured(ev, err)
-	}
 	var m wire.Message
-	if m.Parse(raw); m.Flags&wire.FlagTC != 0 { // a rate limit answers so whatever is asked
-		if raw, err = streamed(ctx, r, msg); err != nil {
+	if err == nil {
+		m.Parse(raw)
+	}
+	if timedOut(err) || m.Flags&wire.FlagTC != 0 { // a rate limit drops and cuts whatever is asked, but not over TCP
+		over, streamErr := streamed(ctx, r, msg)
+		switch {
+		case streamErr == nil:
+			raw, err = over, nil
+			m = wire.Message{}
+			m.Parse(raw)
+		case err == nil:
+			return finding.Unmeasured(ev, streamErr)
+		}
+	}
+	if err != nil {
+		if !timedOut(err) || ctx.Err() != nil {
 			return finding.Unmeasured(ev, err)
 		}
-		m = wire.Message{}
-		m.Parse(raw)
+		return unanswered(ctx, r, ev, msg)
 	}
 	ev.Received = raw
 	switch m.Rcode {
@@ -263,6 +271,24 @@ func runUpdate(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Pass, ev, "%s", m.Rcode)
 	}
 	return finding.Verdict(finding.Unknown, ev, "%s", m.Rcode)
+}
+
+// unanswered judges that an update is answered neither over UDP nor over TCP: a server that drops updates answers
+// plain questions beside them.
+func unanswered(ctx context.Context, r *check.Run, ev finding.Evidence, msg []byte) []finding.Finding {
+	if r.Limits(r.Server) && !r.Rested {
+		return r.Later(ev)
+	}
+	for range dropTries {
+		if m, err := r.AskOnce(ctx, r.Server, soaQuery(r), r.Timeout()/3); err != nil || m.Cut() {
+			return finding.Unmeasured(ev, errors.New("neither updates nor plain questions beside them are answered"))
+		}
+		if raw, err := datagrams(ctx, r, msg, 1, r.Timeout()/3); err == nil {
+			ev.Received = raw
+			return finding.Verdict(finding.Unknown, ev, "updates are answered now and then")
+		}
+	}
+	return finding.Verdict(finding.Pass, ev, "updates are not answered, while a plain question is")
 }
 
 // streamed sends a message over TCP and returns the reply.
@@ -281,14 +307,18 @@ func streamed(ctx context.Context, r *check.Run, msg []byte) ([]byte, error) {
 
 // datagram sends octets as they are and returns the first reply; three tries.
 func datagram(ctx context.Context, r *check.Run, msg []byte) ([]byte, error) {
+	return datagrams(ctx, r, msg, 3, time.Second)
+}
+
+func datagrams(ctx context.Context, r *check.Run, msg []byte, tries int, wait time.Duration) ([]byte, error) {
 	c, err := r.DialUDP(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	for range 3 {
+	for range tries {
 		var m *check.Reply
-		if m, err = check.Exchange(ctx, c, r.Server.Addr, time.Second, msg); err == nil {
+		if m, err = check.Exchange(ctx, c, r.Server.Addr, wait, msg); err == nil {
 			return m.Raw, nil
 		}
 	}
@@ -452,13 +482,7 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 		{"class 999", check.Query{Name: r.Apex(), Type: wire.TypeSOA, Class: 999}, []wire.Rcode{wire.Refused, wire.NotImp, wire.NotAuth, wire.FormErr, wire.ServFail}},
 	}
 	for _, c := range cases {
-		m, err := r.Ask(ctx, c.q)
-		beside := ""
-		if err != nil && timedOut(err) {
-			if m, beside = again(ctx, r, c.q, false); m != nil {
-				err = nil
-			}
-		}
+		m, beside, err := askBeside(ctx, r, c.q)
 		if beside == "" && (err != nil || m.Cut()) { // a rate limit, which there is none of over TCP
 			if whole, overTCP := r.AskTCP(ctx, c.q); overTCP == nil && r.HeardUDP(r.Server) {
 				m, err = whole, nil

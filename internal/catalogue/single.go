@@ -21,7 +21,7 @@ type quiet struct {
 	state    finding.State
 	severity finding.Severity // 0: the check's
 	text     string
-	stream   bool // what a rate limit keeps from being answered is asked over TCP: it is no matter of UDP
+	stream   bool // what a rate limit keeps from being answered is asked over TCP: the answer is the same
 }
 
 // single returns a check's Run which asks one question over UDP and judges the reply. Without
@@ -43,13 +43,20 @@ func one(tcp bool, ask func(r *check.Run) check.Query, judge func(r *check.Run, 
 		if tcp {
 			send, ev.Command = r.AskTCP, ev.Command+" +tcp"
 		}
-		m, err := send(ctx, q)
-		if err != nil && len(dropped) > 0 && (timedOut(err) || tcp && !errors.Is(err, check.ErrNoWay)) {
-			var beside string
-			if m, beside = again(ctx, r, q, tcp); beside != "" {
-				d := dropped[0]
-				return []finding.Finding{{State: d.state, Severity: d.severity, Detail: d.text + ", while " + beside + " is answered", Evidence: ev}}
+		var m *check.Reply
+		var err error
+		beside := ""
+		if len(dropped) == 0 || tcp {
+			m, err = send(ctx, q)
+			if err != nil && len(dropped) > 0 && !errors.Is(err, check.ErrNoWay) {
+				m, beside = again(ctx, r, q, tcp)
 			}
+		} else {
+			m, beside, err = askBeside(ctx, r, q)
+		}
+		if beside != "" {
+			d := dropped[0]
+			return []finding.Finding{{State: d.state, Severity: d.severity, Detail: d.text + ", while " + beside + " is answered", Evidence: ev}}
 		}
 		if (m == nil || m.Cut()) && !tcp && len(dropped) > 0 && dropped[0].stream && ctx.Err() == nil {
 			if whole, err := r.AskTCP(ctx, q); err == nil {
@@ -57,8 +64,7 @@ func one(tcp bool, ask func(r *check.Run) check.Query, judge func(r *check.Run, 
 			}
 		}
 		if m == nil && len(dropped) > 0 && dropped[0].state == finding.Pass && r.Limits(r.Server) && ctx.Err() == nil {
-			// At its limit a server leaves out errors for good, and sends to TCP now and then where it has more to say.
-			return finding.Verdict(finding.Pass, ev, "%s, by a server that limits the rate of its answers", dropped[0].text)
+			return r.Later(ev) // at its limit a server leaves out errors for good
 		}
 		if m == nil {
 			return finding.Unmeasured(ev, err)
@@ -87,6 +93,27 @@ func again(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 	return m, beside
 }
 
+// askBeside asks a question over UDP that the server may drop: first beside control questions, which tell soon that it does,
+// and with all patience where those are lost as well.
+func askBeside(ctx context.Context, r *check.Run, q check.Query) (m *check.Reply, beside string, err error) {
+	if m, err = r.AskOnce(ctx, r.Server, q, r.Soon(r.Server)); err == nil || !timedOut(err) {
+		return m, "", err
+	}
+	if m, beside = drops(ctx, r, q, false); m != nil {
+		return m, "", nil
+	}
+	if beside != "" {
+		r.Dropped(r.Server, &q, false)
+		return nil, beside, err
+	}
+	if m, err = r.Ask(ctx, q); err != nil && timedOut(err) {
+		if m, beside = again(ctx, r, q, false); m != nil {
+			err = nil
+		}
+	}
+	return m, beside, err
+}
+
 // drops tells beside which question another one, which has not been answered, is dropped. "" is
 // that it is answered after all, with the reply, or that the control question is lost as well.
 func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check.Reply, beside string) {
@@ -95,7 +122,7 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 		if tcp {
 			return r.AskTCP(ctx, q)
 		}
-		return r.AskOnce(ctx, r.Server, q, r.Timeout()/3)
+		return r.AskOnce(ctx, r.Server, q, r.Soon(r.Server))
 	}
 	for _, c := range []struct {
 		q    check.Query
@@ -122,7 +149,7 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 			}
 		}
 		switch {
-		case n == dropTries && !tcp && r.Limits(r.Server):
+		case n == dropTries && !tcp && r.Limits(r.Server) && !r.Rested:
 			return nil, "" // errors have a limit of their own, and are not sent to TCP where it is reached
 		case n == dropTries:
 			return nil, c.what

@@ -96,6 +96,7 @@ type Lab struct {
 	Neighbours []uint16         // ports to look at beside; nil: those of control, statistics and encryption
 	TLSRoots   *x509.CertPool   // nil: the system's
 	Now        func() time.Time // nil: time.Now
+	Rest       time.Duration    // of a server at its rate limit; 0: longer than those of the usual servers look back
 
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }
@@ -116,7 +117,22 @@ type Run struct {
 	Config   *config.Config // nil: none is known
 	Options  *Options
 	Facts    *Facts // of all checks of one target; nil: the run's own
+
+	// Rested tells that the server was asked nothing for as long as rate limits look back: what it
+	// does not answer now, it does not answer.
+	Rested bool
+
+	later bool
 }
+
+// Later returns what a check says whose question was lost at the server's rate limit: unknown. It is run again when the
+// server has rested, but for one that has been.
+func (r *Run) Later(ev finding.Evidence) []finding.Finding {
+	r.later = !r.Rested
+	return finding.Unmeasured(ev, errLimited)
+}
+
+var errLimited = errors.New("it is not answered, by a server that limits the rate of its answers")
 
 // EDNS is the OPT record of a Query.
 type EDNS struct {

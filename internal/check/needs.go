@@ -60,7 +60,7 @@ const (
 	waitTime   = 5 * time.Minute
 	searchTime = 15 * time.Minute // ten of them for the search itself
 
-	derivedTime = 12 * time.Second        // of all polite checks at one of a zone's servers, from when it is looked at
+	derivedTime = 10 * time.Second        // of all polite checks at one of a zone's servers, from when it is looked at
 	leastTime   = 100 * time.Millisecond  // of one of them, whatever is left
 	deadTime    = 2500 * time.Millisecond // the same where nobody answers: a try over TCP
 )

@@ -30,9 +30,10 @@ type examination struct {
 	view   view
 	list   []*Check // what fits
 
-	mu   sync.Mutex
-	done int
-	told func(done, all int)
+	mu    sync.Mutex
+	done  int
+	later []int // of the list: lost at the server's rate limit
+	told  func(done, all int)
 }
 
 // Examine runs those checks of a list that have something to look at. Polite ones run beside
@@ -150,6 +151,29 @@ func (x *examination) all(ctx context.Context) {
 			x.one(ctx, i)
 		}
 	}
+	x.rested(ctx)
+}
+
+// restTime is how long a server at its rate limit is left alone: BIND's looks back for 15 seconds, others' for less.
+const restTime = 16 * time.Second
+
+// rested runs again, one after the other, what was lost at the server's rate limit.
+func (x *examination) rested(ctx context.Context) {
+	if len(x.later) == 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(cmp.Or(x.o.Lab.Rest, restTime)):
+	}
+	slices.Sort(x.later)
+	for _, i := range x.later {
+		r := x.run(x.list[i])
+		r.Rested = true
+		r.habits(x.target.Server.Addr).forget()
+		x.found(i, within(ctx, r, r.Check.Needs.Cost.limit(x.o)))
+	}
 }
 
 // one runs a check and keeps its result.
@@ -162,6 +186,19 @@ func (x *examination) one(ctx context.Context, i int) {
 	} else {
 		findings = within(ctx, r, x.limit(c))
 	}
+	x.found(i, findings)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if r.later {
+		x.later = append(x.later, i)
+	}
+	x.done++
+	x.told(x.done, len(x.list))
+}
+
+// found keeps the result of a check.
+func (x *examination) found(i int, findings []finding.Finding) {
+	c := x.list[i]
 	if len(findings) == 0 {
 		findings = []finding.Finding{{State: finding.Skipped, Title: "does not apply"}}
 	}
@@ -170,10 +207,6 @@ func (x *examination) one(ctx context.Context, i int) {
 		keep(&findings[j], x.target, c)
 	}
 	x.rep.Results[i] = finding.Result{Check: &c.Check, Findings: findings}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.done++
-	x.told(x.done, len(x.list))
 }
 
 // appendOpen appends those of the ports that are open and not known yet.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"port53/internal/wire"
@@ -41,13 +42,21 @@ func banners() []banner {
 // "" is nothing that says so.
 func stranger(ctx context.Context, r *Run) string {
 	// It may speak first, or want to be spoken to; a question is nothing that HTTP knows.
-	for _, say := range []string{"", "GET / HTTP/1.0\r\n\r\n", "\r\n\r\n"} {
-		said := hear(ctx, r, r.Server.Addr, say)
+	says := [...]string{"", "GET / HTTP/1.0\r\n\r\n", "\r\n\r\n"}
+	var heard [len(says)][]byte
+	var wg sync.WaitGroup
+	for i, say := range says {
+		wg.Go(func() { heard[i] = hear(ctx, r, r.Server.Addr, say) })
+	}
+	wg.Wait()
+	for _, said := range heard {
 		for _, b := range banners() {
 			if bytes.HasPrefix(said, []byte(b.begins)) {
 				return b.service
 			}
 		}
+	}
+	for _, said := range heard {
 		if len(said) > 0 {
 			first, _, _ := strings.Cut(string(said[:min(len(said), 40)]), "\n")
 			return "something that says \"" + wire.Printable(strings.TrimSpace(first)) + "\""

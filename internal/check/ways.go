@@ -105,6 +105,17 @@ type habits struct {
 	limits bool           // it sent an empty reply with TC to a question whose answer is small
 }
 
+// forget has the server asked as often as one that has dropped nothing.
+func (h *habits) forget() {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.silent)
+	h.drops = 0
+}
+
 // muteAfter is how many questions of a manner have to be dropped, with all their repetitions,
 // before it is taken for what the server does.
 const muteAfter = 2
@@ -193,10 +204,11 @@ func (h *habits) learn(m manner, q *Query, reply *Reply, err error) {
 
 // The patience with a server that answers some questions and drops others.
 const (
-	leastWait = 400 * time.Millisecond // for a first try, however near the server is
-	waitRTTs  = 6                      // what takes longer is lost
-	fewDrops  = 6                      // questions that are dropped, after which the next are repeated once
-	manyDrops = 20                     // the same, not repeated
+	leastWait   = 400 * time.Millisecond // for a first try, however near the server is
+	leastBeside = 250 * time.Millisecond // the same beside a control question
+	waitRTTs    = 6                      // what takes longer is lost
+	fewDrops    = 6                      // questions that are dropped, after which the next are repeated once
+	manyDrops   = 20                     // the same, not repeated
 )
 
 // waits returns how long each try of a question may take. As long as nothing is known of how far
@@ -227,6 +239,27 @@ func (h *habits) waits(q *Query, m manner, timeout time.Duration) []time.Duratio
 		wait = min(timeout, 2*wait)
 	}
 	return out
+}
+
+// Soon returns how long an answer takes at most, of a server that has answered others: what is asked beside a control
+// question need not be waited for any longer.
+func (r *Run) Soon(s finding.Server) time.Duration {
+	wait := r.Timeout() / 3
+	h := r.habits(s.Addr)
+	if h == nil {
+		return wait
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rtt == 0 {
+		return wait
+	}
+	return min(wait, max(leastBeside, waitRTTs*h.rtt))
+}
+
+// Dropped remembers that the server drops a question, beside others that it answers.
+func (r *Run) Dropped(s finding.Server, q *Query, tcp bool) {
+	r.habits(s.Addr).learn(q.manner(tcp), q, nil, ErrTimeout)
 }
 
 // AskWhole asks a server for what it has, as a resolver does that wants to know: over UDP; over
