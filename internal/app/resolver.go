@@ -55,7 +55,7 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 			Size: int64(rc.Cache.Size), MaxTTL: seconds(rc.Cache.MaxTTL), MinTTL: seconds(rc.Cache.MinTTL),
 			MaxNegativeTTL: seconds(rc.Cache.MaxNegativeTTL), Stale: seconds(rc.Cache.StaleKeep), StaleTTL: seconds(rc.Cache.StaleTTL),
 		}),
-		client: upstream.New(upstream.Options{Network: network, Cookies: true}),
+		client: upstream.New(upstream.Options{Network: network, Cookies: true, Events: a.watch.hub.NewShared()}),
 	}
 	if followsAnchors(c) && !errors.Is(a.state.refusal(), store.ErrLocked) {
 		var err error

@@ -133,6 +133,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port
 		newServe(s),
 		newReload(s),
 		newStatus(s),
+		newTop(s),
 		newCache(s),
 		newFilter(s),
 		newLab(s),

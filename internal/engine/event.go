@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"port53/internal/event"
+	"port53/internal/server"
 	"port53/internal/wire"
 )
 
@@ -19,6 +20,9 @@ type telling struct {
 	asOf   int64 // this time of the server
 	course
 }
+
+// The transports of both packages are the same: what is not does not compile.
+var _ = [1]struct{}{}[uint8(server.DoQ)-event.DoQ+uint8(server.TCP)-event.TCP]
 
 // A course is how the query in hand came to its reply.
 type course struct {

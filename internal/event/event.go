@@ -43,6 +43,15 @@ const (
 	Server             // a question to another server, and what it said
 )
 
+// The transports, as package server has them, which cannot be known here.
+const (
+	UDP uint8 = iota
+	TCP
+	DoT
+	DoH
+	DoQ
+)
+
 // A Path is where an answer comes from.
 type Path uint8
 
@@ -79,6 +88,7 @@ const (
 	Replied Fate = iota
 	Slipped      // it was sent away to come back over TCP or with a cookie
 	// Dropped and what follows are why there was no reply: Dropped plus the reason, as package telemetry has them.
+	// Of a question to a server it is that nothing came which could be believed.
 	Dropped
 )
 
@@ -88,7 +98,7 @@ const (
 // In one piece: it is a form with a place for each thing that can be told of a query.
 type Record struct {
 	Kind      Kind
-	Transport uint8 // as package server has them
+	Transport uint8
 	Path      Path
 	Fate      Fate
 	View      uint8 // slot of the client's view; 0: there are no views

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/event"
 	"port53/internal/exchange"
 	"port53/internal/wire"
 )
@@ -21,6 +23,7 @@ type Options struct {
 	UDPSize   int            // the largest reply over UDP, in octets, at least 512; 0: 1232
 	Cookies   bool           // send DNS cookies (RFC 7873)
 	Forbidden []netip.Prefix // never asked, beside what is no server's address at all
+	Events    *event.Shared  // is told of each question and what came of it; nil: nobody is
 }
 
 const (
@@ -146,6 +149,9 @@ func (c *Client) Exchange(ctx context.Context, to netip.AddrPort, q *Question) (
 	a := c.attempts.Get().(*attempt)
 	a.begin(ctx, to, q)
 	err := a.exchange(ctx)
+	if wants := c.o.Events.Wants(); wants&event.Upstream != 0 {
+		a.tell(err)
+	}
 	reply := a.reply
 	a.reply, a.q = Reply{}, nil
 	c.attempts.Put(a)
@@ -159,6 +165,29 @@ func (c *Client) Exchange(ctx context.Context, to netip.AddrPort, q *Question) (
 	}
 	c.counters.replied(&reply)
 	return reply, nil
+}
+
+// tell tells others of a question and what came of it.
+func (a *attempt) tell(err error) {
+	r := event.Record{
+		Kind: event.Server, Path: event.Miss, Recursive: a.q.RD, Time: a.begun.UnixNano(), Latency: int64(a.reply.RTT), Remote: a.to, EDE: -1,
+		Type: a.q.Type, Class: wire.ClassIN, Size: uint16(len(a.query)), Name: a.q.Name, Query: a.query,
+	}
+	switch {
+	case a.q.Way != nil:
+		r.Transport = a.q.Way.transport()
+	case a.tcp:
+		r.Transport = event.TCP
+	}
+	if len(a.query) >= wire.HeaderLen {
+		r.ID = binary.BigEndian.Uint16(a.query)
+	}
+	if m := a.reply.Message; err == nil && len(m) >= wire.HeaderLen {
+		r.Reply, r.Response, r.Rcode, r.Flags = uint32(len(m)), m, rcodeOf(m), binary.BigEndian.Uint16(m[2:])
+	} else {
+		r.Fate, r.Latency = event.Dropped, int64(a.clock.Sub(a.begun))
+	}
+	a.c.o.Events.Put(&r)
 }
 
 // mayAsk tells whether a server can have an address.
@@ -189,6 +218,7 @@ type attempt struct {
 	known server // as the question began
 	reply Reply
 	end   time.Time // zero: none
+	begun time.Time // when the question began
 	clock time.Time // when it was last looked at: as the question began, and whenever a wait has ended
 
 	manner
@@ -245,6 +275,7 @@ func newAttempt(c *Client) *attempt {
 func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 	c := a.c
 	a.clock = time.Now()
+	a.begun = a.clock
 	now := c.servers.stamp(a.clock)
 	a.to, a.q, a.reply = to, q, Reply{}
 	a.course = course{}

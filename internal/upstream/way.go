@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"port53/internal/certs"
+	"port53/internal/event"
 	"port53/internal/exchange"
 	"port53/internal/quic"
 	"port53/internal/wire"
@@ -48,6 +49,17 @@ func NewQUICWay(peer *certs.Peer, what string) *Way {
 	h := sha256.New()
 	fmt.Fprintf(h, "quic %q %q %v", peer.Name, what, peer.Pins)
 	return &Way{quic: true, tls: peer.Client(certs.DoQ), digest: [sha256.Size]byte(h.Sum(nil))}
+}
+
+// transport returns it as records have it.
+func (w *Way) transport() uint8 {
+	switch {
+	case w.quic:
+		return event.DoQ
+	case w.path != "":
+		return event.DoH
+	}
+	return event.DoT
 }
 
 // Same tells whether two ways are the same.

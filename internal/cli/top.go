@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"port53/internal/console"
+	"port53/internal/top"
+	"port53/internal/wire"
+)
+
+// topOptions are the flags of port53 top.
+type topOptions struct {
+	file, socket       string
+	json, follow, once bool
+	all                bool
+	limit              int
+	interval           time.Duration
+}
+
+func newTop(s *streams) *cobra.Command {
+	var o topOptions
+	cmd := &cobra.Command{
+		Use:   "top [--once | --json [--follow]]",
+		Short: "Show live who asks the running server most, and what for",
+		Long: `top shows clients, names, blocked names, lists, servers that are asked, response codes
+and types, the most frequent first, as the running server counts them: the last five
+to ten seconds, or with --all what top.keep of the configuration says.
+
+Keys: tab, arrows or 1 to 8 for another table, s for another order, a for all or what
+is recent, p to pause, q to quit.
+
+Nothing is counted until top is asked for, unless top.record says so: then it goes on
+for ten minutes. Clients are addresses of private networks, or else their /24 or /56;
+names are as they are registered (example.com). Whoever may use the control socket
+may use top.
+
+This is what dnstop, dnsdist's topClients and rec_control top-queries do.`,
+		Example: "  port53 top\n  port53 top --once --all\n  port53 top --json\n  port53 top --json --follow --interval 5s",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case o.follow && !o.json:
+				return failure(exitUsage, "", "--follow is for --json: without, top follows by itself")
+			case o.once && o.follow:
+				return failure(exitUsage, "", "--once and --follow exclude each other")
+			case o.interval < 100*time.Millisecond:
+				return failure(exitUsage, "", "--interval is 100ms at least")
+			case o.limit < 1 || o.limit > top.MaxRows:
+				return failure(exitUsage, "", "--limit is between 1 and %d", top.MaxRows)
+			case o.json:
+				return s.topJSON(cmd.Context(), &o)
+			case o.once || !isTerminal(s.out):
+				return s.topOnce(cmd.Context(), &o)
+			}
+			return s.topLive(cmd.Context(), &o)
+		},
+	}
+	socketFlags(cmd, &o.file, &o.socket)
+	f := cmd.Flags()
+	f.BoolVar(&o.json, "json", false, "print one JSON document")
+	f.BoolVar(&o.follow, "follow", false, "with --json: one document a line, each interval, until it is ended")
+	f.BoolVar(&o.once, "once", false, "print all tables once; so it is where the output is no terminal")
+	f.BoolVar(&o.all, "all", false, "what was counted since top.keep, not recently alone")
+	f.IntVar(&o.limit, "limit", 20, "rows of each table")
+	f.DurationVar(&o.interval, "interval", time.Second, "between two looks")
+	return cmd
+}
+
+// look asks the server what it has counted.
+func (o *topOptions) look(ctx context.Context) (r *top.Report, err error) {
+	window := "recent"
+	if o.all {
+		window = "all"
+	}
+	q := url.Values{"window": {window}, "limit": {strconv.Itoa(o.limit)}}
+	err = reach(ctx, o.file, o.socket, func(ctx context.Context, at string) error {
+		r = &top.Report{}
+		_, err := console.Own(ctx, at, "GET", "/v1/top?"+q.Encode(), "", nil, r)
+		return err
+	})
+	return r, err
+}
+
+// lookOnce is look; where the counting has only begun, it looks again after the interval.
+func (o *topOptions) lookOnce(ctx context.Context) (*top.Report, error) {
+	r, err := o.look(ctx)
+	if err != nil || r.Seconds >= o.interval.Seconds() {
+		return r, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(o.interval):
+	}
+	return o.look(ctx)
+}
+
+func (s *streams) topJSON(ctx context.Context, o *topOptions) error {
+	if !o.follow {
+		r, err := o.lookOnce(ctx)
+		if err != nil {
+			return err
+		}
+		return s.printJSON(r)
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	tick := time.NewTicker(o.interval)
+	defer tick.Stop()
+	for {
+		r, err := o.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		line, err := json.Marshal(r)
+		if err == nil {
+			_, err = s.out.Write(append(line, '\n'))
+		}
+		if err != nil {
+			return failure(exitUsage, "", "%v", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *streams) topOnce(ctx context.Context, o *topOptions) error {
+	r, err := o.lookOnce(ctx)
+	if err != nil {
+		return err
+	}
+	v := topView{report: r, all: o.all}
+	var b bytes.Buffer
+	fmt.Fprintln(&b, v.summary())
+	for i := range topTables {
+		v.table = i
+		rows := v.rows()
+		if len(rows) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n%s\n%s\n", topTables[i].title, topHead)
+		for j := range rows {
+			fmt.Fprintln(&b, v.line(&rows[j]))
+		}
+	}
+	_, err = s.out.Write(b.Bytes())
+	return err
+}
+
+// topLive shows the tables until somebody quits. The terminal is as it was when it returns, whatever happens.
+func (s *streams) topLive(ctx context.Context, o *topOptions) error {
+	r, err := o.look(ctx)
+	if err != nil {
+		return err // before the screen is another
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	term, err := openTerminal(s.in, s.out)
+	if err != nil {
+		return failure(exitUsage, "port53 top --once needs no terminal", "%v", err)
+	}
+	defer term.restore()
+	keys := make(chan byte, 16)
+	go readKeys(ctx, s.in, keys)
+	v := topView{report: r, all: o.all}
+	tick := time.NewTicker(o.interval)
+	defer tick.Stop()
+	var failed error
+	for {
+		width, height := term.size()
+		o.limit = min(max(height, 20), top.MaxRows)
+		if _, err := s.out.Write(v.frame(width, height, failed)); err != nil {
+			return nil // the terminal is gone
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-term.resized():
+			continue
+		case key, ok := <-keys:
+			if !ok || v.press(key) {
+				return nil
+			}
+			if key != 'a' {
+				continue
+			}
+			o.all = v.all
+		case <-tick.C:
+		}
+		if v.paused {
+			continue
+		}
+		if r, err := o.look(ctx); err == nil {
+			v.report, failed = r, nil
+		} else if failed = err; ctx.Err() != nil {
+			return nil
+		}
+	}
+}
+
+// Keys that are sent as several octets.
+const (
+	keyRight = 0x80 + iota
+	keyLeft
+)
+
+// readKeys sends each key that is pressed, until there are no more.
+func readKeys(ctx context.Context, in io.Reader, keys chan<- byte) {
+	defer close(keys)
+	buf := make([]byte, 64)
+	for {
+		n, err := in.Read(buf)
+		for b := buf[:n]; len(b) > 0; {
+			key := b[0]
+			switch {
+			case len(b) >= 3 && key == 0x1b && (b[1] == '[' || b[1] == 'O'):
+				switch key = 0; b[2] {
+				case 'C', 'B':
+					key = keyRight
+				case 'D', 'A', 'Z':
+					key = keyLeft
+				}
+				b = b[3:]
+			default:
+				b = b[1:]
+			}
+			select {
+			case keys <- key:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// printable is a last guard between what a server says and a terminal: what it sends is escaped already.
+func printable(text string) string { return wire.Printable(text) }
