@@ -22,7 +22,7 @@ type telling struct {
 }
 
 // The transports of both packages are the same: what is not does not compile.
-var _ = [1]struct{}{}[uint8(server.DoQ)-event.DoQ+uint8(server.TCP)-event.TCP]
+const _ = -(uint(server.DoQ) ^ uint(event.DoQ)) - (uint(server.TCP) ^ uint(event.TCP))
 
 // A course is how the query in hand came to its reply.
 type course struct {
