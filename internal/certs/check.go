@@ -171,7 +171,7 @@ func unreadable(err error, key bool) *Problem {
 	var path *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		p.Text, p.Hint = "does not exist", "paths are seen from the folder of the configuration"
+		p.Text, p.Hint = "does not exist", "paths are relative to the directory of the configuration"
 	case errors.Is(err, fs.ErrPermission):
 		p.Text, p.Hint = "cannot be read: permission denied", "let the user that port53 runs as read it"
 	case errors.As(err, &path):

@@ -267,11 +267,11 @@ func unreadable(path string) *problem {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &problem{"does not exist", "paths are seen from the folder of the configuration"}
+		return &problem{"does not exist", "paths are relative to the directory of the configuration"}
 	case err != nil:
 		return &problem{"cannot be read: " + reason(err), ""}
 	case info.IsDir():
-		return &problem{"is a folder, not a file", ""}
+		return &problem{"is a directory, not a file", ""}
 	case !info.Mode().IsRegular():
 		return &problem{"is not a regular file", ""}
 	}

@@ -365,7 +365,7 @@ func (d *decoder) checkResolverFiles() {
 	at, _ := d.at("resolver.cache.dump")
 	folder := filepath.Dir(r.Cache.Dump)
 	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
-		d.fail(at, "resolver.cache.dump: there is no folder "+printable(folder), "mkdir "+printable(folder)+", or write off")
+		d.fail(at, "resolver.cache.dump: there is no directory "+printable(folder), "mkdir "+printable(folder)+", or write off")
 	} else if info, err := os.Lstat(r.Cache.Dump); err == nil && !info.Mode().IsRegular() {
 		d.fail(at, "resolver.cache.dump: "+printable(r.Cache.Dump)+" is not a regular file", "")
 	}

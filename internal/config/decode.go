@@ -279,7 +279,7 @@ func readFile(path string) ([]byte, *problem) {
 	case err != nil:
 		return nil, &problem{"cannot be read: " + reason(err), ""}
 	case info.IsDir():
-		return nil, &problem{"is a folder, not a file", ""}
+		return nil, &problem{"is a directory, not a file", ""}
 	case !info.Mode().IsRegular(): // a FIFO would be waited for
 		return nil, &problem{"is not a regular file", ""}
 	case info.Size() > MaxFile:

@@ -159,7 +159,7 @@ func (d *decoder) includeFile(name string, at position, pattern bool) {
 			case by != at.file:
 				hint += ": " + d.chain(by, at.file)
 			case pattern:
-				hint = "name the files that are included otherwise, or put them into a folder of their own"
+				hint = "name the files that are included otherwise, or put them into a directory of their own"
 			}
 			d.fail(at, what+" would include itself", hint)
 			return
@@ -252,7 +252,7 @@ func glob(pattern string) ([]string, *problem) {
 			if errors.Is(err, fs.ErrNotExist) {
 				hint = "mkdir " + printable(folder) + "; a pattern may fit nothing in it"
 			}
-			return nil, &problem{"folder " + printable(folder) + " cannot be read: " + reason(err), hint}
+			return nil, &problem{"directory " + printable(folder) + " cannot be read: " + reason(err), hint}
 		}
 		for _, e := range entries {
 			fits, _ := filepath.Match(last, e.Name())

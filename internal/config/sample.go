@@ -17,7 +17,7 @@ func Sample(role string) ([]byte, error) {
 	return nil, fmt.Errorf("role %s is not known; the roles are %s", quote(role), oneOf(roles()))
 }
 
-const sampleAuthoritative = `# port53 as an authoritative server. What is commented out has its default.
+const sampleAuthoritative = `# port53 as an authoritative server. Commented-out keys show their defaults.
 # All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
 role: authoritative
 
@@ -25,25 +25,25 @@ role: authoritative
 # listen: [0.0.0.0, "::"]
 listen: [127.0.0.1, "::1"]
 
-# The user to become once port 53 is bound; not needed under systemd.
+# The user to switch to once port 53 is bound; not needed under systemd.
 # user: port53
 
 zones:
   - name: example.com
-    file: example.com.zone    # seen from the folder of this file
+    file: example.com.zone    # relative to this file's directory
 
 # Who may ask. Everyone, unless networks are listed.
 # policy:
 #   allow: [192.0.2.0/24, "2001:db8::/32"]
 #   rate_limit: {enabled: true, per_second: 20/s, burst: 100}
 
-# Prometheus counters, at http://127.0.0.1:9153/metrics.
+# Prometheus metrics, at http://127.0.0.1:9153/metrics.
 # metrics: {listen: "127.0.0.1:9153"}
 
 # log: {level: info, format: text, queries: off}
 `
 
-const sampleInternal = `# port53 as a validating resolver for a network. What is commented out has its default.
+const sampleInternal = `# port53 as a validating resolver for a network. Commented-out keys show their defaults.
 # All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
 role: internal-resolver
 
@@ -51,26 +51,26 @@ role: internal-resolver
 # listen: [0.0.0.0, "::"]
 listen: [127.0.0.1, "::1"]
 
-# The user to become once port 53 is bound; not needed under systemd.
+# The user to switch to once port 53 is bound; not needed under systemd.
 # user: port53
 
-# Zones of one's own, which come before what others say.
+# Local zones, which take precedence over everything else.
 # zones: [{name: lan.example, file: lan.zone}]
 
 resolver:
-  # Who may have names resolved: this machine and the private networks of its
-  # interfaces, unless networks are listed. Public ones have to be.
+  # Clients allowed to use recursion: this machine and the private networks of its
+  # interfaces, unless networks are listed. Public networks have to be listed.
   # allow: [10.0.0.0/8, 192.168.0.0/16, "fd00::/8"]
 
-  # Names that other servers answer for: resolvers are forwarders, authoritative
-  # servers are stubs. Without any, all is found from the root on.
+  # Names to ask other servers for: forward to resolvers, stub to authoritative
+  # servers. Everything else is resolved from the root down.
   # forward: [{zone: corp.example, to: [10.0.0.5, 10.0.0.6]}]
   # stub: [{zone: 10.in-addr.arpa, to: [10.0.0.5]}]
 
   # cache: {size: 64MiB, serve_stale: true}
 `
 
-const samplePublic = `# port53 as a resolver for everyone. What is commented out has its default.
+const samplePublic = `# port53 as a resolver for everyone. Commented-out keys show their defaults.
 # All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
 role: public-resolver
 
@@ -78,50 +78,50 @@ role: public-resolver
 # listen: [0.0.0.0, "::"]
 listen: [127.0.0.1, "::1"]
 
-# The user to become once port 53 is bound; not needed under systemd.
+# The user to switch to once port 53 is bound; not needed under systemd.
 # user: port53
 
 resolver:
   # cache: {size: 256MiB, serve_stale: true}
 
-# Replies a second to one network for one kind of answer. The limit can be moved, and
-# not be switched off.
+# Replies per second to one client network for one kind of answer. The limit can be
+# changed but not turned off.
 # policy:
 #   rate_limit: {per_second: 100/s, burst: 500, ceiling: 2000/s}
 `
 
-const sampleDomainController = `# port53 beside the domain controllers of a network. What is commented out has its
-# default. All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
+const sampleDomainController = `# port53 beside the domain controllers of a network. Commented-out keys show their
+# defaults. All keys: docs/CONFIG.md. Check this file: port53 config check --config port53.yaml
 role: domain-controller
 
 # UDP and TCP on each address, port 53 unless given. To serve the network:
 # listen: [0.0.0.0, "::"]
 listen: [127.0.0.1, "::1"]
 
-# The user to become once port 53 is bound; not needed under systemd.
+# The user to switch to once port 53 is bound; not needed under systemd.
 # user: port53
 
-# Zones of one's own, which come before what others say.
+# Local zones, which take precedence over everything else.
 # zones: [{name: lan.example, file: lan.zone}]
 
 resolver:
-  # Who may have names resolved: this machine and the private networks of its
-  # interfaces, unless networks are listed. Public ones have to be.
+  # Clients allowed to use recursion: this machine and the private networks of its
+  # interfaces, unless networks are listed. Public networks have to be listed.
   # allow: [10.0.0.0/8, "fd00::/8"]
 
-  # The domain's own names are asked of its controllers.
+  # The domain's own names are answered by its controllers.
   stub:
     - {zone: ad.example, to: [10.0.0.5, 10.0.0.6]}
 
-  # Names of a domain that the public tree denies are not validated.
+  # A private domain that does not exist in the public DNS is not validated.
   # negative_trust_anchors: [{name: ad.example, until: 2036-01-01}]
 
-  # All other names are found from the root on, or asked of other resolvers.
+  # All other names are resolved from the root down, or forwarded.
   # forward: [{zone: ., to: [10.0.0.1]}]
 `
 
 const sampleTail = `
-# Prometheus counters, at http://127.0.0.1:9153/metrics.
+# Prometheus metrics, at http://127.0.0.1:9153/metrics.
 # metrics: {listen: "127.0.0.1:9153"}
 
 # log: {level: info, format: text, queries: off}

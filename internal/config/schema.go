@@ -250,11 +250,11 @@ func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
 
 const referenceHead = `# Configuration
 
-<!-- Generated from the tags of internal/config by go generate ./internal/config: do not edit. -->
+<!-- Generated from internal/config by go generate ./internal/config: do not edit. -->
 
-port53 reads one YAML file. ` + "`port53 config check --config FILE`" + ` says what is wrong with it, in the words that
-` + "`port53 serve`" + ` would use; ` + "`port53 config show`" + ` prints every value in effect and where it came from;
-` + "`port53 config init`" + ` prints a file to begin with. Editors that know JSON Schema check the file against
+port53 reads one YAML file. ` + "`port53 config check --config FILE`" + ` checks it and reports the same errors as
+` + "`port53 serve`" + `; ` + "`port53 config show`" + ` prints every value in effect and where it came from;
+` + "`port53 config init`" + ` prints a sample file. Editors that support JSON Schema can check the file against
 ` + "`docs/port53.schema.json`" + `.
 
 ` + "```yaml" + `
@@ -273,7 +273,7 @@ resolver:
   forward: [{zone: corp.example, to: [10.0.0.5, 10.0.0.6]}]
 ` + "```" + `
 
-Zones that have much in common say it once, and in as many files as you like:
+Settings that zones share are written once, and the configuration can be split into files:
 
 ` + "```yaml" + `
 role: authoritative
@@ -285,41 +285,41 @@ templates:
   - {name: default, file: zones/%s.zone, secondaries: [ns2]}
   - {name: followed, primaries: [hidden], notify: [ns2]}
 zones:
-  - {name: example.com}                            # zones/example.com.zone, for ns2
-  - {name: example.net, template: followed}        # fetched from hidden
+  - {name: example.com}                            # zones/example.com.zone, with ns2 as secondary
+  - {name: example.net, template: followed}        # transferred from hidden
   - {name: example.org, secondaries: [], serial: date}
 ` + "```" + `
 
-- A key that is not in this reference, a key that is set twice and a value of another form are errors. Each error
-  has its file, line and column, what was expected, and what to do.
-- What a zone says itself comes before what its template says, key by key. A list in the zone replaces the list of the
-  template. A zone that says where it comes from (` + "`file`, `primaries`, `catalog`" + `) takes none of these from the template.
-- Numbers are counts. Times carry a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), sizes as well
-  (` + "`64MiB 1.5GiB`" + `), rates are per second (` + "`20/s`" + `). The only truth values are ` + "`true`" + ` and ` + "`false`" + `.
-- Moments are ` + "`2026-10-20T12:00:00Z`" + `, or a date, which begins at midnight in UTC.
+- Unknown keys, keys set twice and malformed values are errors. Each error has the file, line and column, what was
+  expected, and what to do.
+- A zone's own setting takes precedence over its template's, key by key. A list in the zone replaces the template's
+  list. A zone that names its source (` + "`file`, `primaries`, `catalog`" + `) takes none of these from the template.
+- Numbers are counts. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
+  (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
+- Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning midnight UTC.
 - Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
-  and an address alone is a network of one.
-- Relative paths are seen from the folder of the file that they stand in: the configuration file, or one that ` + "`include`" + ` adds.
-- Anchors, aliases, merge keys, tags, blocks of text and several documents are not read. A file has at most 16 MiB.
-- Where a default depends on the role, the reference gives the other roles' behind it.
+  and a single address is a network of one.
+- Relative paths are relative to the directory of the file they appear in: the configuration file, or an included file.
+- YAML anchors, aliases, merge keys, tags, block scalars and multiple documents are not supported. A file may have up to 16 MiB.
+- If a default depends on the role, the reference lists the other roles' defaults after it.
 
 ## Roles
 
-| role | who is answered | names outside of the zones | rate limit |
+| role | who may ask | names outside the zones | rate limit |
 | --- | --- | --- | --- |
-| authoritative | everyone, unless ` + "`policy.allow`" + ` is written | refused; ` + "`resolver`" + ` is an error | on |
-| internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is written | resolved | off |
+| authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` is an error | on |
+| internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is set | resolved | off |
 | domain-controller | as ` + "`internal-resolver`" + ` | resolved | off |
-| public-resolver | everyone, unless ` + "`resolver.allow`" + ` is written | resolved | on; it cannot be switched off |
+| public-resolver | everyone, unless ` + "`resolver.allow`" + ` is set | resolved | on; it cannot be turned off |
 
 Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0.0.1 and ::1. An ` + "`internal-resolver`" + ` or
-` + "`domain-controller`" + ` whose ` + "`resolver.allow`" + ` has networks that no single owner has, such as 0.0.0.0/0, does not start: only
-` + "`public-resolver`" + ` answers strangers.
+` + "`domain-controller`" + ` whose ` + "`resolver.allow`" + ` covers networks too large for a single owner, such as 0.0.0.0/0, does not start: only
+` + "`public-resolver`" + ` serves strangers.
 `
 
 const referenceLater = `
-## Keys that are not there
+## Keys that do not exist yet
 
-What port53 does not do yet is in [NOT-YET.md](NOT-YET.md). Keys that stand for it are known by name: a file that uses one
-gets an error that says what to do until then.
+[NOT-YET.md](NOT-YET.md) lists what port53 does not do yet. The names of keys planned for it are known: a file that uses one
+gets an error that says what to do instead.
 `

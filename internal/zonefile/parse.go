@@ -478,7 +478,7 @@ func (p *parser) include(depth int) error {
 	case depth >= maxDepth:
 		return faultf(at, "$INCLUDE nested deeper than %d files", maxDepth)
 	case file == "" || path.IsAbs(file) || !fs.ValidPath(path.Clean(file)):
-		return faultf(at, "$INCLUDE %q: only files in the zone file's own folder or below can be included", file)
+		return faultf(at, "$INCLUDE %q: only files in the zone file's own directory or below can be included", file)
 	case len(p.files) == maxFiles:
 		return faultf(at, "more than %d files are included", maxFiles-1)
 	}
