@@ -27,7 +27,7 @@ const (
 )
 
 // errNoQUIC says that a check would need QUIC.
-var errNoQUIC = errors.New("this program has no QUIC")
+var errNoQUIC = errors.New("it is not looked at over QUIC yet")
 
 // encryptedChecks returns the checks of encrypted transports.
 func encryptedChecks() []*check.Check {
