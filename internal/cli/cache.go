@@ -19,10 +19,10 @@ func newCache(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
 		Short: "Flush, dump and load the running resolver's cache",
-		Long: `cache changes or copies what the running resolver has learned.
+		Long: `cache flushes, dumps or loads the running resolver's cache.
 
-This is what rndc flush, unbound-control flush, rec_control wipe-cache and
-unbound-control dump_cache do.`,
+Similar: rndc flush, unbound-control flush, rec_control wipe-cache,
+unbound-control dump_cache.`,
 		Example: "  port53 cache flush --tree example.com\n  port53 cache dump cache.dump",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -34,7 +34,7 @@ unbound-control dump_cache do.`,
 // socketFlags are how a command finds the running server.
 func socketFlags(cmd *cobra.Command, file, socket *string) {
 	configFlag(cmd, file)
-	cmd.Flags().StringVar(socket, "socket", "", "the server's control socket, instead of what the configuration says")
+	cmd.Flags().StringVar(socket, "socket", "", "the server's control socket, instead of the configured one")
 }
 
 func newCacheFlush(s *streams) *cobra.Command {
@@ -42,12 +42,12 @@ func newCacheFlush(s *streams) *cobra.Command {
 	var tree, all bool
 	cmd := &cobra.Command{
 		Use:   "flush NAME | flush --tree NAME | flush --all",
-		Short: "Forget what is known of a name, of a tree of names, or of everything",
-		Long: `flush makes the running resolver forget a name: its records of all types, that it
-does not exist, and failures to find it. With --tree it forgets the names below as
-well, with --all everything.
+		Short: "Remove a name, a subtree or everything from the cache",
+		Long: `flush removes a name from the running resolver's cache: its records of all types,
+negative answers and remembered failures. --tree also removes the names below it,
+--all removes everything.
 
-This is what rndc flushname, rndc flushtree and rndc flush do.`,
+Similar: rndc flushname, rndc flushtree, rndc flush.`,
 		Example: "  port53 cache flush www.example.com\n  port53 cache flush --tree example.com\n  port53 cache flush --all",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -80,7 +80,7 @@ This is what rndc flushname, rndc flushtree and rndc flush do.`,
 		},
 	}
 	socketFlags(cmd, &file, &socket)
-	cmd.Flags().BoolVar(&tree, "tree", false, "the names below NAME as well")
+	cmd.Flags().BoolVar(&tree, "tree", false, "also the names below NAME")
 	cmd.Flags().BoolVar(&all, "all", false, "everything")
 	return cmd
 }
@@ -90,10 +90,10 @@ func newCacheDump(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dump FILE",
 		Short: "Write the cache to a file that port53 cache load reads",
-		Long: `dump writes all that the running resolver has learned to a file: in a form of its
-own, with the times at which it ends. The file tells what people have asked for.
+		Long: `dump writes the running resolver's cache, with expiry times, to a file in port53's
+own format. The file reveals what people have looked up.
 
-This is what unbound-control dump_cache and rndc dumpdb do.`,
+Similar: unbound-control dump_cache, rndc dumpdb.`,
 		Example: "  port53 cache dump cache.dump",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -131,12 +131,12 @@ func newCacheLoad(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "load FILE",
-		Short: "Read a dump into the running resolver's cache",
-		Long: `load gives the running resolver what a dump holds and has not ended since. What the
-resolver has learned itself stays. A dump that is not whole is read up to its fault,
-which is reported.
+		Short: "Load a dump into the running resolver's cache",
+		Long: `load reads a dump into the running resolver's cache, except for what has expired.
+Data the resolver already has is kept. A damaged dump is read up to the damage, which
+is reported.
 
-This is what unbound-control load_cache does.`,
+Similar: unbound-control load_cache.`,
 		Example: "  port53 cache load cache.dump",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -45,35 +45,36 @@ func newCheck(s *streams) *cobra.Command {
 	var c checkCommand
 	cmd := &cobra.Command{
 		Use:   "check TARGET...",
-		Short: "Look at a port 53 as a stranger and an attacker would",
-		Long: `check asks a server what strangers ask: whether its ports are open, whether it gives
-zones away, resolves for anybody, answers more than it is asked, stands odd packets,
-and what it tells of itself. Each finding says how much it matters, what mends it, and
-a command that shows it. What could not be measured is unknown, and never passes.
+		Short: "Examine a port 53 as an attacker would see it",
+		Long: `check examines DNS servers and zones as a stranger and an attacker would: open ports,
+zone transfers, open recursion, amplification, malformed packets, and what a server
+reveals about itself. Each finding has a severity, a remedy, and a command that
+reproduces it. What could not be measured is reported as unknown, never as passed.
 
 A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
-(192.0.2.0/24) or a range (192.0.2.1-13), the name of a server, or a zone: then its delegation, its content and
-DNSSEC are looked at from the root down, and each of its servers as one of that zone's.
---file takes a list. Names are found through the system's resolvers and the root's
-servers, or through --resolver or --roots alone. With --zone all servers are asked as
-that zone's. --subdomains looks for all names of a zone, and where they lead;
---subdomains=FILE or --subdomains=www,dev looks at these names. Of a network of IPv4 the
-first and last address, which no host has, are asked only if they are named themselves.
+(192.0.2.0/24), a range (192.0.2.1-13), a server's name, or a zone. For a zone, check
+examines its delegation, content and DNSSEC from the root down, and each of its
+servers. --file reads a list of targets. Names are resolved through the system's
+resolvers and the root servers, or only through --resolver or --roots. With --zone all
+servers are examined as servers of that zone. --subdomains looks for all names of a
+zone and where they lead; --subdomains=FILE or --subdomains=www,dev checks these names.
+The network and broadcast addresses of an IPv4 network are skipped unless they are
+listed as targets themselves.
 
---config audits a configuration without a network; --self that of the server which runs
-here, and what its listeners answer. --probe-zone serves a zone that is delegated to
-this machine, and judges what the resolvers that are targets ask for in it.
+--config audits a configuration file without using the network. --self audits the
+server running on this machine and what its listeners answer. --probe-zone serves a
+zone delegated to this machine, and judges the target resolvers by their queries for it.
 
---active sends unusual questions and hundreds of them; --intrusive, which may keep a
-weak server from serving others, needs --i-own-this.
+--active also sends unusual queries, hundreds of them. --intrusive may keep a weak
+server from serving others, and needs --i-own-this.
 
-Each report has a score: of a hundred, a check that fails takes away 60, 25, 8 or 2 for
-critical, high, medium and low, and one that warns half of it. --compare tells what is
-new and what is gone between two reports in JSON, which "check schema" describes.
+Each report has a score out of 100: a failed check costs 60, 25, 8 or 2 points for
+critical, high, medium and low severity, a warning half of that. --compare shows what
+is new and what is gone between two JSON reports, whose format "check schema" describes.
 
-Exit codes: 0 nothing as severe as --fail-on, 1 something, 2 usage, 3 nothing was found,
-but a target, or a check as severe as --fail-on, could not be measured. Addresses of a
-network where nobody answers do not count, unless nobody answers at any.`,
+Exit codes: 0 no failure as severe as --fail-on, 1 at least one, 2 usage error, 3 no
+such failure, but a target or a check that severe could not be measured. Addresses in a
+network that do not answer are not counted, unless none answers.`,
 		Example: `  port53 check example.com
   port53 check 192.0.2.53 --zone example.com
   port53 check 192.0.2.0/24 --plain | grep -w fail
@@ -112,20 +113,20 @@ network where nobody answers do not count, unless nobody answers at any.`,
 
 func (c *checkCommand) flags(f *pflag.FlagSet) {
 	c.targets.flags(f)
-	f.StringVar(&c.subdomains, "subdomains", "", "look for all names of zones (transfers, NSEC, 5,000 words, certificates), or with =FILE or =NAME,NAME for these too")
+	f.StringVar(&c.subdomains, "subdomains", "", "find all names of a zone (transfers, NSEC, 5,000 words, certificates), also those in =FILE or =NAME,NAME")
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
-	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "look at the DKIM keys of these selectors too, which there have to be")
-	f.BoolVar(&c.stranger, "as-stranger", false, "judge servers on private addresses as if this machine were a stranger to them")
-	f.StringVar(&c.failOn, "fail-on", "high", "the least severity that makes the exit code 1: low, medium, high or critical")
-	f.BoolVar(&c.compare, "compare", false, "tell what is new and gone between two reports in JSON, the older first")
-	f.StringSliceVar(&c.only, "only", nil, "run these checks alone, by their ids")
-	f.StringSliceVar(&c.skip, "skip", nil, "leave these checks out, by their ids")
-	f.BoolVar(&c.active, "active", false, "send unusual questions too, and hundreds of them")
-	f.BoolVar(&c.intrusive, "intrusive", false, "hold connections and send slowly too; needs --i-own-this")
-	f.BoolVar(&c.mine, "i-own-this", false, "say that the server is yours to disturb")
+	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors, which must exist")
+	f.BoolVar(&c.stranger, "as-stranger", false, "treat this machine as a stranger even to servers on private addresses")
+	f.StringVar(&c.failOn, "fail-on", "high", "the lowest severity for exit code 1: low, medium, high or critical")
+	f.BoolVar(&c.compare, "compare", false, "show what is new and gone between two JSON reports, the older first")
+	f.StringSliceVar(&c.only, "only", nil, "run only these checks, by ID")
+	f.StringSliceVar(&c.skip, "skip", nil, "skip these checks, by ID")
+	f.BoolVar(&c.active, "active", false, "also send unusual queries, hundreds of them")
+	f.BoolVar(&c.intrusive, "intrusive", false, "also hold connections open and send slowly; needs --i-own-this")
+	f.BoolVar(&c.mine, "i-own-this", false, "confirm that you may disturb the server")
 	c.out.flags(f)
-	f.StringVar(&c.ports, "ports", "", "look at these TCP ports too, as 22,8000-8100 or 1-65535, and report the open ones")
-	f.DurationVar(&c.timeout, "timeout", 2*time.Second, "how long to wait for each reply")
+	f.StringVar(&c.ports, "ports", "", "also scan these TCP ports, such as 22,8000-8100 or 1-65535")
+	f.DurationVar(&c.timeout, "timeout", 2*time.Second, "how long to wait for a reply")
 }
 
 // options returns what all targets are looked at with, and the least severity that counts
@@ -319,7 +320,7 @@ func newCheckList(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the checks",
-		Long:    "list prints the checks: their ids, how severe what they find is, how much they disturb, and what they find.",
+		Long:    "list prints the checks: ID, severity, how intrusive the check is, and what it finds.",
 		Example: "  port53 check list",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -334,8 +335,8 @@ func newCheckList(s *streams) *cobra.Command {
 func newCheckExplain(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:     "explain ID",
-		Short:   "Tell what a check sends, how it judges, and what to do",
-		Long:    "explain prints what a check sends and why, how it judges the replies, what mends what it finds for each server, and where to read on.",
+		Short:   "Explain a check: what it sends, how it judges, what to do",
+		Long:    "explain prints what a check sends and why, how it judges the replies, how to fix the problem on each server, and where to read more.",
 		Example: "  port53 check explain SRV-AXFR",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

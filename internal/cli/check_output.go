@@ -31,20 +31,20 @@ func (c *checkOutput) flags(f *pflag.FlagSet) {
 		name, help string
 	}{
 		{report.JSON, "json", "print JSON (" + report.Schema + "): one object with all reports"},
-		{report.NDJSON, "ndjson", "print JSON, one report a line, and a last line about the run"},
+		{report.NDJSON, "ndjson", "print JSON, one report per line, and a final line about the run"},
 		{report.SARIF, "sarif", "print SARIF 2.1.0, for code scanning"},
-		{report.JUnit, "junit", "print JUnit's XML, for continuous integration"},
-		{report.HTML, "html", "print one page of HTML that needs nothing else"},
-		{report.Plain, "plain", "print a line for each port and finding, its fields parted by tabs"},
+		{report.JUnit, "junit", "print JUnit XML, for continuous integration"},
+		{report.HTML, "html", "print a self-contained HTML page"},
+		{report.Plain, "plain", "print one line per port and finding, with tab-separated fields"},
 	} {
 		c.forms[x.form] = f.Bool(x.name, false, x.help)
 	}
-	f.StringVar(&c.nmap, "nmap", "", "print as nmap does: normal or grepable")
+	f.StringVar(&c.nmap, "nmap", "", "print in nmap's format: normal or grepable")
 	f.Lookup("nmap").NoOptDefVal = "normal"
-	f.StringVarP(&c.file, "output", "o", "", "write into this file, which is there only once it is whole")
-	f.StringVar(&c.baseline, "baseline", "", "a report in JSON: what it has is known and does not count for the exit code")
-	f.BoolVar(&c.all, "all", false, "print what passed and what is unknown too")
-	f.StringVar(&c.color, "color", "auto", "colours beside the words: auto, always or never")
+	f.StringVarP(&c.file, "output", "o", "", "write to this file, which appears once it is complete")
+	f.StringVar(&c.baseline, "baseline", "", "a JSON report of known findings, which do not affect the exit code")
+	f.BoolVar(&c.all, "all", false, "also print what passed and what is unknown")
+	f.StringVar(&c.color, "color", "auto", "use color: auto, always or never")
 }
 
 // check finds out what is asked for, and reads the baseline.

@@ -38,20 +38,20 @@ type checkTargets struct {
 }
 
 func (c *checkTargets) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.zone, "zone", "", "a zone that the servers are to serve")
-	f.StringVarP(&c.list, "file", "f", "", "look at the targets of this file, one a line; - is standard input")
-	f.StringSliceVar(&c.exclude, "exclude", nil, "leave these out: addresses, networks, ranges or names")
-	f.StringVarP(&c.config, "config", "c", "", "audit this configuration, without a network")
-	f.BoolVar(&c.self, "self", false, "audit the server that runs on this machine: its configuration, and what its listeners answer")
-	f.StringSliceVar(&c.resolvers, "resolver", nil, "find names through this resolver, and ask nobody above zones")
-	f.StringVar(&c.roots, "roots", "", "a file of the root's servers, from which zones and names are found")
-	f.StringVar(&c.anchors, "anchors", "", "DS or DNSKEY records that are trusted, instead of the root's built in")
-	f.StringVar(&c.resolvConf, "resolv-conf", query.ResolvConf, "where the system's resolvers are listed")
-	f.IntVar(&c.max, "max-targets", check.MaxTargets, "addresses that a network may have")
-	f.IntVar(&c.atOnce, "at-once", 64, "targets that are looked at at one time: most of it is waiting")
-	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers that are found, or written without one")
-	f.StringVar(&c.probeZone, "probe-zone", "", "a zone that is delegated to this machine: judge what resolvers ask for in it")
-	f.StringVar(&c.probeListen, "probe-listen", ":53", "where the probe zone is served")
+	f.StringVar(&c.zone, "zone", "", "a zone that the servers should serve")
+	f.StringVarP(&c.list, "file", "f", "", "read targets from this file, one per line; - for standard input")
+	f.StringSliceVar(&c.exclude, "exclude", nil, "skip these addresses, networks, ranges or names")
+	f.StringVarP(&c.config, "config", "c", "", "audit this configuration, without using the network")
+	f.BoolVar(&c.self, "self", false, "audit the server running on this machine: its configuration and its listeners")
+	f.StringSliceVar(&c.resolvers, "resolver", nil, "resolve names through this resolver only")
+	f.StringVar(&c.roots, "roots", "", "a root hints file to resolve names with")
+	f.StringVar(&c.anchors, "anchors", "", "a file of trusted DS or DNSKEY records, instead of the built-in root keys")
+	f.StringVar(&c.resolvConf, "resolv-conf", query.ResolvConf, "the file that lists the system's resolvers")
+	f.IntVar(&c.max, "max-targets", check.MaxTargets, "the largest network, in addresses")
+	f.IntVar(&c.atOnce, "at-once", 64, "targets to examine at one time")
+	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers given or found without one")
+	f.StringVar(&c.probeZone, "probe-zone", "", "a zone delegated to this machine: judge resolvers by their queries in it")
+	f.StringVar(&c.probeListen, "probe-listen", ":53", "the address to serve the probe zone on")
 }
 
 // maxTargetLine is the longest line of a list: a name of 255 octets, escaped, and a port.

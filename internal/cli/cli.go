@@ -5,7 +5,7 @@
 // "port53: …", errors as "port53: error: …" with a "hint: …" line where there is
 // something to do. Exit codes are 0 for success, 1 for findings or a refusal, 2 for
 // a command that could not run, 3 for a check whose target could not be measured, 4 for
-// a fault of port53 itself.
+// an internal error.
 package cli
 
 import (
@@ -28,7 +28,7 @@ const (
 	exitOK       = 0
 	exitFindings = 1 // something was found, or refused
 	exitUsage    = 2 // wrong flags, or it could not be tried
-	exitFault    = 4 // a fault of port53
+	exitFault    = 4 // an internal error
 )
 
 // An exit is an error that decides the exit code. text may be empty if all has been
@@ -103,17 +103,17 @@ func newRoot(s *streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "port53",
 		Short: "The DNS server for port 53, and the tools that go with it",
-		Long: `port53 is everything that should stand on port 53.
+		Long: `port53 is a DNS server for every role, with the tools to check, protect and query it.
 
-  port53 serve                resolve and validate for this machine
-  port53 serve --example      the same on port 5353, with an example zone beside it
-  port53 query NAME TYPE      ask a server, as dig does, and say what the answer means
-  port53 config init          print a configuration to begin with
+  port53 serve                run a validating resolver for this machine
+  port53 serve --example      the same on port 5353, with an example zone
+  port53 query NAME TYPE      query a server, like dig, and explain the answer
+  port53 config init          print a sample configuration
   port53 zone check FILE      check a zone file without serving it
 
-Each command has --help with examples. Results are printed on standard output,
-messages on standard error; commands that answer a question know --json.
-Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 a fault of port53.`,
+Every command has --help with examples. Results go to standard output, messages to
+standard error; most commands that print results support --json.
+Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 internal error.`,
 		Example: `  port53 serve --example
   port53 serve --config /etc/port53/port53.yaml`,
 		SilenceErrors: true,

@@ -76,9 +76,9 @@ func configError(file string, err error) error {
 func newConfig(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check, show and begin configurations",
-		Long: `A configuration is one YAML file. Its reference is docs/CONFIG.md, which
-port53 config reference prints as well.`,
+		Short: "Check, show and create configurations",
+		Long: `The configuration is a YAML file. Its reference is docs/CONFIG.md, also printed by
+port53 config reference.`,
 		Example: `  port53 config init > port53.yaml
   port53 config check --config port53.yaml`,
 		Args: cobra.NoArgs,
@@ -95,16 +95,16 @@ func newConfigCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--config FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
-		Long: `check says of a configuration what serve would say: it reads every zone file, looks
-for the user and tries the addresses, beside a port53 that runs. Started by root, it
-reads the files as the user that the configuration names, as each reload does.
-Each problem has its place, FILE:LINE:COLUMN, and what to do.
+		Long: `check validates a configuration as serve would: it reads every zone file, looks up the
+user and tries the addresses, even while port53 is running. Run by root, it reads the
+files as the configured user, as each reload does. Each error has its position,
+FILE:LINE:COLUMN, and says what to do.
 
-With --client it says which view that client gets, and what it may, and reads no zones.
+With --client it shows which view that client gets and what it may do, and reads no
+zones.
 
-This is what named-checkconf -z, nsd-checkconf, knotc conf-check and
-unbound-checkconf do. Exit codes: 0 good, 1 a zone is broken, 2 the configuration
-cannot be used.`,
+Similar: named-checkconf -z, nsd-checkconf, knotc conf-check, unbound-checkconf.
+Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 		Example: `  port53 config check --config port53.yaml
   port53 config check --client 10.1.2.3 --at 192.0.2.53
   port53 config check --json | jq '.[] | select(.failed)'`,
@@ -184,12 +184,11 @@ func newConfigShow(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show [--config FILE]",
-		Short: "Print every value in effect, and where it comes from",
-		Long: `show prints a line for each key: its value, and default or the FILE:LINE that
-sets it. Zones that port53 zone add has added are among them. Zone files are not read.
+		Short: "Print every setting in effect and where it comes from",
+		Long: `show prints each key with its value and its origin: default, or the FILE:LINE that
+sets it. Zones added with port53 zone add are included. Zone files are not read.
 
-This is what named-checkconf -p, nsd-checkconf -v, unbound-checkconf -o and
-knotc conf-read do.`,
+Similar: named-checkconf -p, nsd-checkconf -v, unbound-checkconf -o, knotc conf-read.`,
 		Example: `  port53 config show --config port53.yaml
   port53 config show --json | jq '.[] | select(.origin != "default")'`,
 		Args: cobra.NoArgs,
@@ -222,11 +221,12 @@ func newConfigInit(s *streams) *cobra.Command {
 	var role string
 	cmd := &cobra.Command{
 		Use:   "init [--role ROLE]",
-		Short: "Print a short configuration with comments, to begin with",
-		Long: `init prints a file for a role that serves this machine only; comments tell what to
-change. It stands for the named.conf, unbound.conf, nsd.conf or knot.conf that
-packages bring. The roles: authoritative, public-resolver, internal-resolver,
-domain-controller.`,
+		Short: "Print a commented sample configuration",
+		Long: `init prints a commented sample configuration for a role, which serves only this
+machine. The roles: authoritative, public-resolver, internal-resolver,
+domain-controller.
+
+Similar: the named.conf, unbound.conf, nsd.conf or knot.conf that packages install.`,
 		Example: "  port53 config init > port53.yaml\n  port53 config init --role internal-resolver > port53.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -246,8 +246,8 @@ func newConfigSchema(s *streams) *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON schema of the configuration, for editors",
-		Long: `schema prints a JSON Schema of every key, its form and its default. Editors that
-know it complete keys and mark mistakes; port53 config check finds more.`,
+		Long: `schema prints a JSON Schema of all keys with their types and defaults. Editors that
+support it complete keys and mark mistakes; port53 config check finds more.`,
 		Example: "  port53 config schema > port53.schema.json",
 	}, config.Schema)
 }
@@ -255,11 +255,11 @@ know it complete keys and mark mistakes; port53 config check finds more.`,
 func newConfigReference(s *streams) *cobra.Command {
 	return s.printing(&cobra.Command{
 		Use:   "reference",
-		Short: "Print the reference of all keys",
-		Long: `reference prints in Markdown every key, what it is, its default and why.
+		Short: "Print the reference of all configuration keys",
+		Long: `reference prints every key in Markdown: its meaning, its default, and the reason for
+the default.
 
-It stands for the manual pages named.conf(5), nsd.conf(5), knot.conf(5) and
-unbound.conf(5).`,
+Similar: named.conf(5), nsd.conf(5), knot.conf(5), unbound.conf(5).`,
 		Example: "  port53 config reference | less",
 	}, config.Reference)
 }

@@ -22,20 +22,20 @@ func newDoctor(s *streams) *cobra.Command {
 	var asJSON, all bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find what on this machine keeps DNS from working, and the command that mends it",
-		Long: `doctor looks at the machine that a DNS server runs on, whichever server that is: who has
-port 53, loops of forwarders, /etc/resolv.conf, the clock, containers that are open past ufw,
-the kernel's table of connections, UDP buffers, the ports that questions leave from, IPv6 that
-is half there, links that lose large packets, denials of SELinux and AppArmor, old kernels.
+		Short: "Find what keeps DNS from working on this machine, and how to fix it",
+		Long: `doctor examines the machine a DNS server runs on, whichever server it is: which process
+holds port 53, forwarding loops, /etc/resolv.conf, the clock, container ports that bypass
+ufw, the connection tracking table, UDP buffers, source ports, half-configured IPv6, links
+that drop large packets, SELinux and AppArmor denials, old kernels.
 
-It changes nothing. Each trouble comes with what it does to DNS and the one command that mends
-it; what may not be read is unknown, with the reason, and root sees more. With --probe it sends
-a few questions of growing size to a server, to find out which sizes get there; the servers that
-the configuration forwards to are tried with --probe forward.
+It changes nothing. Each problem comes with its effect on DNS and the one command that fixes
+it. What cannot be read is reported as unknown, with the reason; root sees more. --probe
+sends a few queries of increasing size to a server, to find out which sizes get through;
+--probe forward does so for the configured forwarders.
 
-port53 check --self looks at the server itself, from outside.
+port53 check --self examines the server itself, from outside.
 
-Exit codes: 0 no trouble, 1 troubles were found, 2 it could not look.`,
+Exit codes: 0 no problems, 1 problems found, 2 the examination failed.`,
 		Example: `  sudo port53 doctor
   sudo port53 doctor --config port53.yaml --probe forward
   port53 doctor --probe 192.0.2.53
@@ -61,8 +61,8 @@ Exit codes: 0 no trouble, 1 troubles were found, 2 it could not look.`,
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().StringArrayVar(&probe, "probe", nil, "find out which sizes reach this `server`: an address, or forward for those of the configuration")
-	cmd.Flags().BoolVar(&all, "all", false, "show what is well, too")
+	cmd.Flags().StringArrayVar(&probe, "probe", nil, "find out which packet sizes get through to this `server`: an address, or forward for the configured forwarders")
+	cmd.Flags().BoolVar(&all, "all", false, "also show what is fine")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

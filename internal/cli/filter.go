@@ -18,13 +18,11 @@ import (
 func newFilter(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "filter",
-		Short: "Ask the running resolver what it blocks and why, and update its lists",
-		Long: `filter looks at the lists by which the running resolver blocks names, and at what they
-do: policy.lists, policy.block, policy.allow_names and policy.allow_lists of the
-configuration.
+		Short: "Show what the running resolver blocks and why, and update its lists",
+		Long: `filter shows and controls the running resolver's block lists: policy.lists,
+policy.block, policy.allow_names and policy.allow_lists of the configuration.
 
-This is what pihole -q, pihole -g and pihole disable do, and the query log and the
-filters of AdGuard Home.`,
+Similar: pihole -q, pihole -g, pihole disable, and AdGuard Home's filters.`,
 		Example: "  port53 filter test ads.example.com\n  port53 filter list\n  port53 filter pause 5",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -38,11 +36,11 @@ func newFilterTest(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "test NAME [--client ADDRESS] [--type TYPE]",
-		Short: "Tell what becomes of a question, and by which rule of which list",
-		Long: `test tells what the running resolver does with the question for a name: that it passes,
-or what is answered instead, and the list, the line and the rule that says so. If the
-answer is in the cache it is looked through as well: aliases, addresses, and what
-HTTPS records lead to. Nobody is asked, and nothing is counted.
+		Short: "Show whether a query is blocked, and by which rule of which list",
+		Long: `test shows what the running resolver does with a query: whether it passes, or which
+answer replaces it, and the list, line and rule responsible. If the answer is cached,
+its aliases, addresses and HTTPS targets are checked as well. No query is sent, and
+nothing is counted.
 
 Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
 		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 filter test ads.example.com --type AAAA --json",
@@ -80,8 +78,8 @@ Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
 		},
 	}
 	socketFlags(cmd, &file, &socket)
-	cmd.Flags().StringVar(&client, "client", "", "who asks; without, this machine")
-	cmd.Flags().StringVar(&typ, "type", "A", "the type that is asked for")
+	cmd.Flags().StringVar(&client, "client", "", "the client's address (default: this machine)")
+	cmd.Flags().StringVar(&typ, "type", "A", "the query type")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -121,10 +119,10 @@ func newFilterList(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "Show the lists, how many rules they have, and what is wrong with them",
-		Long: `list shows the lists that the running resolver has: where each is from, when it was
-read, how many rules it has, how many of its lines are none, how many answers it has
-blocked since the server started, and why it could not be read again if so.`,
+		Short: "Show the lists, their rules and their errors",
+		Long: `list shows the running resolver's lists: source, time of the last load, number of
+rules, invalid lines, answers blocked since the server started, and the last error,
+if any.`,
 		Example: "  port53 filter list\n  port53 filter list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -173,13 +171,13 @@ func newFilterUpdate(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "update [LIST]",
-		Short: "Read the lists again now, and fetch those that have a URL",
-		Long: `update has the running resolver look at its lists now, at all or at one: files are read
-again, and servers are asked whether theirs have changed. A list that cannot be had, or
-is none, goes on as it was.
+		Short: "Reload the lists now, and download those with a URL",
+		Long: `update makes the running resolver load its lists again now, all of them or one: files
+are read, and URLs are checked for changes. If a list cannot be loaded, the previous
+version stays in use.
 
-This is what pihole -g does.
-Exit codes: 0 all lists are as they should be, 1 one is not, 2 no server was reached.`,
+Similar: pihole -g.
+Exit codes: 0 all lists are up to date, 1 a list failed, 2 no server was reached.`,
 		Example: "  port53 filter update\n  port53 filter update ads --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -222,11 +220,11 @@ func newFilterPause(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "pause MINUTES",
-		Short: "Let all answers pass for some minutes",
-		Long: `pause has the running resolver block nothing for so many minutes, at most a day; then it
-goes on by itself, and so it does after a restart.
+		Short: "Stop blocking for some minutes",
+		Long: `pause stops all blocking for some minutes, a day at most. Blocking resumes by itself,
+also after a restart.
 
-This is what pihole disable 5m does.`,
+Similar: pihole disable 5m.`,
 		Example: "  port53 filter pause 5\n  port53 filter resume",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -247,8 +245,8 @@ func newFilterResume(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "resume",
-		Short:   "End a pause",
-		Long:    "resume has the running resolver block again what its lists say.\n\nThis is what pihole enable does.",
+		Short:   "Resume blocking",
+		Long:    "resume makes the running resolver block again.\n\nSimilar: pihole enable.",
 		Example: "  port53 filter resume",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.pause(cmd, file, socket, 0, asJSON) },

@@ -31,12 +31,11 @@ func firewallError(err error) error {
 func newFirewall(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "firewall",
-		Short: "Write, prove, load and take back the rules that fit who may ask",
-		Long: `firewall writes the rules of nftables, iptables or ufw by which those reach port 53 who
-should, over UDP and TCP, IPv4 and IPv6 alike, from a configuration of port53 or from
-flags for any server. Rules are proved in a network namespace before they bite, loaded
-at once or not at all, compared with what should be, and taken back. Rules of others are
-never touched.`,
+		Short: "Generate, test, load and remove firewall rules for port 53",
+		Long: `firewall writes nftables, iptables or ufw rules that let the right clients reach port 53,
+over UDP and TCP, IPv4 and IPv6, from a port53 configuration or, for any other server, from
+flags. Rules are tested in a network namespace before they are loaded, loaded atomically,
+compared with what should be loaded, and removed again. Other rules are never touched.`,
 		Example: `  port53 firewall show --block
   port53 firewall show --allow 192.168.1.0/24 --backend iptables
   port53 firewall check --config port53.yaml
@@ -63,9 +62,9 @@ func firewallShow(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Print the rules",
-		Long: `show prints the rules in the language of the backend: a file for nft -f, the input of
-iptables-restore --noflush and ip6tables-restore --noflush, or commands of ufw. It changes
-nothing, and needs no rights.`,
+		Long: `show prints the rules in the backend's format: a file for nft -f, input for
+iptables-restore --noflush and ip6tables-restore --noflush, or ufw commands. It changes
+nothing and needs no privileges.`,
 		Example: `  port53 firewall show --block                                   # no DNS is served here
   port53 firewall show --allow 192.168.1.0/24 --backend iptables --family 4 | iptables-restore --noflush
   port53 firewall show --allow 192.168.1.100 --backend ufw
@@ -106,7 +105,7 @@ nothing, and needs no rights.`,
 		},
 	}
 	i.flags(cmd)
-	cmd.Flags().IntVar(&family, "family", 0, "of iptables, print the rules for IPv4 or IPv6 alone: 4 or 6")
+	cmd.Flags().IntVar(&family, "family", 0, "for iptables, print only the rules for IPv4 or IPv6: 4 or 6")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -140,8 +139,8 @@ func firewallExplain(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "explain",
-		Short: "Say what the rules do, in sentences",
-		Long:  "explain says what the rules of show do, in sentences, and what the backend cannot do.",
+		Short: "Explain the rules in plain sentences",
+		Long:  "explain describes in plain sentences what the rules printed by show do, and what the backend cannot do.",
 		Example: `  port53 firewall explain --config port53.yaml
   port53 firewall explain --role authoritative --backend ufw`,
 		Args: cobra.NoArgs,
@@ -218,14 +217,14 @@ func firewallCheck(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Prove the rules in a network namespace, and compare them with what is loaded",
-		Long: `check has the backend read the rules, loads them in a network namespace that is gone
-afterwards, and sends to a server there: over UDP and TCP, IPv4 and IPv6, from addresses
-that may ask, that may not, and those at the edges of networks. Each packet is a line. Then
-it compares what is loaded on this machine, if anything is, with what should be.
+		Short: "Test the rules in a network namespace, and compare them with what is loaded",
+		Long: `check loads the rules in a temporary network namespace and sends test packets to a server
+there: over UDP and TCP, IPv4 and IPv6, from addresses that are allowed, addresses that are
+not, and addresses at the edges of networks. Each packet is one line of output. It then
+compares the rules loaded on this machine, if any, with what should be loaded.
 
-Exit codes: 0 the rules do what they should, and what is loaded is them, 1 not so, 2 it
-could not be found out.`,
+Exit codes: 0 the rules work, and the loaded ones match, 1 they do not, 2 the test failed
+to run.`,
 		Example: `  port53 firewall check --config port53.yaml
   port53 firewall check --allow 192.168.1.0/24 --json | jq '.cases[] | select(.got != .want)'`,
 		Args: cobra.NoArgs,
@@ -314,13 +313,13 @@ func firewallApply(s *streams) *cobra.Command {
 	var enable, asJSON, untried bool
 	cmd := &cobra.Command{
 		Use:   "apply",
-		Short: "Load the rules, at once or not at all",
-		Long: `apply proves the rules as check does, loads them, and remembers what was there before.
-With --confirm they are taken back after that time unless port53 firewall confirm is run,
-so that nobody locks himself out. It refuses rules that would cut off the SSH session it
-runs in. Rules that are loaded already are left alone.
+		Short: "Load the rules, atomically",
+		Long: `apply tests the rules as check does, loads them, and remembers the previous state. With
+--confirm they are removed after that time unless port53 firewall confirm is run, so that
+you cannot lock yourself out. It refuses rules that would cut off the SSH session it runs
+in. Rules that are already loaded are left alone.
 
-The rules last until the machine starts again; show says how to keep them.`,
+The rules last until the next reboot; show explains how to keep them.`,
 		Example: `  port53 firewall apply --config /etc/port53/port53.yaml --confirm 60s
   port53 firewall apply --block --backend ufw --enable`,
 		Args: cobra.NoArgs,
@@ -368,9 +367,9 @@ The rules last until the machine starts again; show says how to keep them.`,
 		},
 	}
 	i.flags(cmd)
-	cmd.Flags().DurationVar(&confirm, "confirm", 0, "take the rules back after this time unless they are confirmed")
+	cmd.Flags().DurationVar(&confirm, "confirm", 0, "remove the rules after this time unless they are confirmed")
 	cmd.Flags().BoolVar(&enable, "enable", false, "enable ufw if it is disabled")
-	cmd.Flags().BoolVar(&untried, "untried", false, "load without the trial, as where namespaces cannot be made")
+	cmd.Flags().BoolVar(&untried, "untried", false, "load without a test, where namespaces are not available")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -381,8 +380,8 @@ func firewallExpire() *cobra.Command {
 	var after time.Duration
 	cmd := &cobra.Command{
 		Use:     "expire",
-		Short:   "Wait, and take rules back that nobody has confirmed",
-		Long:    "expire is what apply --confirm leaves behind it.",
+		Short:   "Wait, then remove unconfirmed rules",
+		Long:    "expire runs in the background after apply --confirm.",
 		Example: "  port53 firewall expire --state-dir /var/lib/port53-firewall",
 		Hidden:  true,
 		Args:    cobra.NoArgs,
@@ -391,14 +390,14 @@ func firewallExpire() *cobra.Command {
 			return firewallError(err)
 		},
 	}
-	cmd.Flags().StringVar(&state, "state-dir", "", "where what was applied is remembered")
+	cmd.Flags().StringVar(&state, "state-dir", "", "the directory that remembers what was applied")
 	cmd.Flags().DurationVar(&after, "after", 0, "how long to wait")
 	return cmd
 }
 
 func (i *intent) stateOnly(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration that says where the state is")
-	cmd.Flags().StringVar(&i.state, "state-dir", "", "where what was applied is remembered")
+	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration file, for the state directory")
+	cmd.Flags().StringVar(&i.state, "state-dir", "", "the directory that remembers what was applied")
 }
 
 func (i *intent) stateDir() error {
@@ -421,8 +420,8 @@ func firewallConfirm(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "confirm",
-		Short:   "Keep rules that apply --confirm loaded",
-		Long:    "confirm says that the rules are to stay: without it they are taken back when the time of apply --confirm is over.",
+		Short:   "Keep the rules loaded by apply --confirm",
+		Long:    "confirm keeps the rules: without it they are removed when the time given to apply --confirm is over.",
 		Example: "  port53 firewall confirm",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -449,13 +448,14 @@ func firewallStatus(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Compare what is loaded with what should be",
-		Long: `status compares the rules of port53 that are loaded with those of the flags or the
-configuration, line by line.
+		Short: "Compare the loaded rules with what should be loaded",
+		Long: `status compares port53's loaded rules with those from the flags or the configuration, line
+by line.
 
-Rules of others that translate port 53, or let nothing through to it, are told.
+It also reports other rules that redirect or drop traffic to port 53.
 
-Exit codes: 0 they are the same and nobody is in their way, 1 not so, 2 it could not be found out.`,
+Exit codes: 0 they match and nothing interferes, 1 they differ or something interferes, 2 the
+comparison failed.`,
 		Example: `  port53 firewall status --config /etc/port53/port53.yaml
   port53 firewall status --block --json`,
 		Args: cobra.NoArgs,
@@ -490,10 +490,10 @@ func firewallRemove(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "remove",
-		Short: "Take all rules of port53 away",
-		Long: `remove takes away what apply loaded, and nothing else: the table of nftables, the chains
-of iptables and the jumps to them, or the rules of ufw with port53's mark. ufw is disabled
-if apply enabled it.`,
+		Short: "Remove all of port53's rules",
+		Long: `remove deletes what apply loaded, and nothing else: the nftables table, the iptables chains
+and the jumps to them, or the ufw rules with port53's comment. ufw is disabled if apply had
+enabled it.`,
 		Example: "  port53 firewall remove",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

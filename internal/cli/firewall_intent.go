@@ -28,29 +28,29 @@ type intent struct {
 // flags adds the flags to a command.
 func (i *intent) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVarP(&i.config, "config", "c", "", "take role, listeners, clients and peers from this configuration")
-	f.StringVar(&i.role, "role", "", "for any server: authoritative, public-resolver, internal-resolver or domain-controller")
-	f.StringSliceVar(&i.allow, "allow", nil, "networks or addresses that may ask")
-	f.StringSliceVar(&i.listen, "listen", nil, "addresses that are served; without, all of this machine")
-	f.StringSliceVar(&i.peer, "peer", nil, "servers that zones are transferred with")
-	f.StringSliceVar(&i.see, "monitor", nil, "who may reach metrics that are exposed")
-	f.UintSliceVar(&i.ports, "port", nil, "ports beside 53 that are governed alike, such as 853")
-	f.BoolVar(&i.block, "block", false, "nobody may ask: no DNS is served here")
-	f.BoolVar(&i.blockOutbound, "block-outbound", false, "no server on port 53 elsewhere may be asked, but those of --resolver")
-	f.StringSliceVar(&i.resolver, "resolver", nil, "servers that may be asked in spite of --block-outbound")
-	f.StringVar(&i.user, "resolver-user", "", "the user of a resolver here, which may ask in spite of --block-outbound")
-	f.BoolVar(&i.redirect, "redirect", false, "questions of clients to other servers come here instead")
-	f.StringSliceVar(&i.external, "external", nil, "interfaces to the Internet, on which forged sources are dropped")
-	f.BoolVar(&i.reject, "reject", false, "tell who may not ask that the port is closed, instead of silence")
-	f.BoolVar(&i.noLimits, "no-limits", false, "without limits of what one network may send")
+	f.StringVarP(&i.config, "config", "c", "", "use the role, listeners, clients and peers of this configuration")
+	f.StringVar(&i.role, "role", "", "the role of any server: authoritative, public-resolver, internal-resolver or domain-controller")
+	f.StringSliceVar(&i.allow, "allow", nil, "client networks or addresses")
+	f.StringSliceVar(&i.listen, "listen", nil, "addresses served (default: all of this machine)")
+	f.StringSliceVar(&i.peer, "peer", nil, "peers for zone transfers")
+	f.StringSliceVar(&i.see, "monitor", nil, "clients of exposed metrics")
+	f.UintSliceVar(&i.ports, "port", nil, "other ports to treat like 53, such as 853")
+	f.BoolVar(&i.block, "block", false, "block all clients: no DNS is served here")
+	f.BoolVar(&i.blockOutbound, "block-outbound", false, "block queries to servers elsewhere, except those of --resolver")
+	f.StringSliceVar(&i.resolver, "resolver", nil, "servers allowed despite --block-outbound")
+	f.StringVar(&i.user, "resolver-user", "", "the user of a local resolver, allowed despite --block-outbound")
+	f.BoolVar(&i.redirect, "redirect", false, "redirect clients' queries for other servers to this one")
+	f.StringSliceVar(&i.external, "external", nil, "Internet interfaces, where forged source addresses are dropped")
+	f.BoolVar(&i.reject, "reject", false, "reject instead of drop")
+	f.BoolVar(&i.noLimits, "no-limits", false, "do not limit the rate of a network")
 	i.backendFlags(cmd)
 }
 
 func (i *intent) backendFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&i.backend, "backend", "auto", "nftables, iptables, ufw or auto")
-	f.StringVar(&i.iptables, "iptables", "", "the programs of iptables to use: iptables-nft or iptables-legacy")
-	f.StringVar(&i.state, "state-dir", "", "where what was applied is remembered; without, as the configuration says")
+	f.StringVar(&i.iptables, "iptables", "", "the iptables variant: iptables-nft or iptables-legacy")
+	f.StringVar(&i.state, "state-dir", "", "the directory that remembers what was applied (default: as configured)")
 }
 
 func prefixes(flag string, texts []string) ([]netip.Prefix, error) {

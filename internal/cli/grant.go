@@ -21,11 +21,11 @@ import (
 func newGrant(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grant",
-		Short: "Say who may read and change zones: tokens of the API, and keys of updates",
-		Long: `A grant is for some zones, names and types, and for verbs: read, change, notify, sign,
-admin. Whoever holds it shows a token to the API, or signs updates and transfers with a
-key (TSIG). Those that add makes are in state_dir; others are in the configuration, in
-tokens and keys.`,
+		Short: "Manage who may read and change zones: API tokens and update keys",
+		Long: `A grant covers zones, names, record types and verbs: read, change, notify, sign, admin.
+Its holder presents a token to the API, or signs updates and transfers with a TSIG key.
+Grants created with add are in state_dir; others are in the configuration, in tokens and
+keys.`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant list
   port53 grant revoke externaldns`,
@@ -135,14 +135,14 @@ func newGrantAdd(s *streams) *cobra.Command {
 	var o grantOptions
 	cmd := &cobra.Command{
 		Use:   "add NAME --zone ZONE… [--for CLIENT]",
-		Short: "Make a token or a key, and print how its client is told of it",
-		Long: `add makes a token for the API, or a key for updates and transfers, which counts at once,
-and over restarts. Its secret is printed here and nowhere else; of a token the server
-keeps a hash. --for says which program it is for: what it needs is granted, unless the
-other flags say something else, and what to write into its configuration is printed.
+		Short: "Create a token or key, and print its client's configuration",
+		Long: `add creates an API token, or a key for updates and transfers. It is valid at once, and
+after restarts. The secret is printed only now; the server stores a token as a hash.
+--for names the client program: it gets the rights it needs, unless other flags say
+otherwise, and the lines for its configuration are printed.
 
-Without --for, add grants read and change of all names and types of the zones.
-Exit codes: 0 it is made, 1 it was refused, 2 no server was reached.`,
+Without --for, add grants read and change for all names and types of the zones.
+Exit codes: 0 created, 1 refused, 2 no server was reached.`,
 		Example: `  port53 grant add externaldns --zone example.com --for external-dns
   port53 grant add acme --zone example.com --zone example.net --for cert-manager
   port53 grant add audit --zone "*" --verb read --until 2027-01-31
@@ -152,15 +152,15 @@ Exit codes: 0 it is made, 1 it was refused, 2 no server was reached.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.client, "for", "", "the client: "+strings.Join(clientNames(), ", "))
-	f.StringSliceVar(&o.right.Zones, "zone", nil, `a zone, *.name for all below it, or "*" for all; again for more`)
-	f.StringSliceVar(&o.right.Names, "name", nil, "names in the zones: a name, *.name, label.*, @ or *; again for more (*)")
-	f.StringSliceVar(&o.right.Types, "type", nil, "types of records; again for more (all)")
-	f.StringSliceVar(&o.right.Verbs, "verb", nil, strings.Join(grant.VerbNames(), ", ")+"; again for more (read, change)")
-	f.StringVar(&o.right.Until, "until", "", "the last day, such as 2027-01-31, or the moment when it ends")
-	f.BoolVar(&o.key, "key", false, "make a key for updates and transfers, not a token for the API")
-	f.StringVar(&o.signs, "algorithm", "hmac-sha256", "of a key: hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
-	f.StringVar(&o.server, "server", "192.0.2.53", "the server's address in what is printed")
-	f.StringVar(&o.api, "api", "http://127.0.0.1:8053", "the URL of the API in what is printed")
+	f.StringSliceVar(&o.right.Zones, "zone", nil, `a zone, *.name for all below it, or "*" for all; may be repeated`)
+	f.StringSliceVar(&o.right.Names, "name", nil, "names in the zones: a name, *.name, label.*, @ or *; may be repeated (default *)")
+	f.StringSliceVar(&o.right.Types, "type", nil, "record types; may be repeated (default all)")
+	f.StringSliceVar(&o.right.Verbs, "verb", nil, strings.Join(grant.VerbNames(), ", ")+"; may be repeated (default read, change)")
+	f.StringVar(&o.right.Until, "until", "", "the last day, such as 2027-01-31, or the time when it expires")
+	f.BoolVar(&o.key, "key", false, "create a key for updates and transfers, not an API token")
+	f.StringVar(&o.signs, "algorithm", "hmac-sha256", "the key's algorithm: hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
+	f.StringVar(&o.server, "server", "192.0.2.53", "the server's address in the printed examples")
+	f.StringVar(&o.api, "api", "http://127.0.0.1:8053", "the API's URL in the printed examples")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	socketFlags(cmd, &o.file, &o.socket)
 	return cmd
@@ -222,9 +222,9 @@ func newGrantList(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "Print who holds grants, and which",
-		Long: `list prints the tokens and keys that the server knows, of the configuration and of grant
-add, a line for each grant. Secrets are not printed.
+		Short: "List grants and their holders",
+		Long: `list prints the server's tokens and keys, from the configuration and from grant add, one
+line per grant. Secrets are not printed.
 Exit codes: 0 printed, 2 no server was reached.`,
 		Example: "  port53 grant list\n  port53 grant list --json | jq '.[] | select(.kind == \"token\").name'",
 		Args:    cobra.NoArgs,
@@ -270,11 +270,11 @@ func newGrantRevoke(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "revoke NAME",
-		Short: "Take a token or a key away that grant add has made",
-		Long: `revoke ends a token or a key at once, and for good. Those of the configuration are taken
-out there. A zone that others could change only by it keeps what they changed for as long
-as its file is not newer.
-Exit codes: 0 it does not count any more, 1 it was refused, 2 no server was reached.`,
+		Short: "Revoke a token or key created by grant add",
+		Long: `revoke removes a token or a key, at once and for good. Tokens and keys of the
+configuration are removed there. If a zone could be changed only with the revoked grant,
+its changes stay until its file is newer.
+Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 grant revoke externaldns",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -299,8 +299,8 @@ func newGrantNew(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new",
 		Short: "Print a new token and its hash, for the configuration",
-		Long: `new prints a token of 256 random bits, and the hash that tokens in the configuration take
-in its place. It asks no server.`,
+		Long: `new prints a token of 256 random bits, and its hash for tokens in the configuration. It
+contacts no server.`,
 		Example: "  port53 grant new",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

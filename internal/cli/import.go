@@ -28,16 +28,17 @@ func newImport(s *streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "import FILE",
-		Short: "Turn the configuration of another name server into port53's",
-		Long: "import reads the configuration of another server with all that it includes, and writes\n" +
-			"port53's. On standard error it says of each statement whether it was taken, changed, not\n" +
-			"taken or is to come, and why. What is missing stands at the head of the result as well.\n" +
-			"Zone files stay where they are. Known are:\n\n  " + strings.Join(convert.Kinds(), " ") + `
+		Short: "Convert another name server's configuration",
+		Long: "import converts the configuration of another server, including the files it includes, to\n" +
+			"port53's. On standard error it reports what became of each statement, and why: taken,\n" +
+			"changed, not taken, or not supported yet. What is missing is also listed at the top of\n" +
+			"the result. Zone files stay where they are. Supported formats:\n\n  " + strings.Join(convert.Kinds(), " ") + `
 
-What is taken means the same as it did. What cannot be kept allows less afterwards, not more.
-The exit code is 1 if something was not taken. The result may hold secrets: with --output, only its
-owner can read it, and a file that exists is not written over. Names that have no zone there
-are names here, and domains that are known there as a whole get zone files beside the result.`,
+What is taken keeps its meaning. What cannot be kept allows less than before, never more.
+The exit code is 1 if something was not taken. The result may contain secrets: with --output
+it is readable only by its owner, and an existing file is not overwritten. Single names
+without a zone become names; domains that were local as a whole get zone files beside the
+result.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml
   port53 import /etc/unbound/unbound.conf --output port53.yaml --json
   port53 import --from knot old.conf`,
@@ -69,10 +70,10 @@ are names here, and domains that are known there as a whole get zone files besid
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&o.Kind, "from", "", "whose configuration it is: "+strings.Join(convert.Kinds(), ", ")+" (by default what is in it tells)")
-	cmd.Flags().StringVar(&o.View, "view", "", "of a named.conf with several views, the one to take alone")
+	cmd.Flags().StringVar(&o.Kind, "from", "", "the configuration's format: "+strings.Join(convert.Kinds(), ", ")+" (default: detected)")
+	cmd.Flags().StringVar(&o.View, "view", "", "from a named.conf with several views, convert only this one")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "the file to write, instead of standard output")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print what became of each statement as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
 }
 

@@ -22,9 +22,9 @@ import (
 func newKey(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
-		Short: "Make keys for transfers and updates",
-		Long: `A key is a secret that two sides share, by which they sign transfers and updates
-(TSIG, RFC 8945).`,
+		Short: "Create TSIG keys for transfers and updates",
+		Long: `A TSIG key (RFC 8945) is a secret shared by two servers, or by a server and a client, which
+signs transfers and updates.`,
 		Example: "  port53 key new ddns",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -43,15 +43,14 @@ func newKeyNew(s *streams) *cobra.Command {
 	var o newKeyOptions
 	cmd := &cobra.Command{
 		Use:   "new NAME",
-		Short: "Write a new key, and print how each side is told of it",
-		Long: `new writes a key of as many random octets as its algorithm has into a file that only
-its owner can read: the user of the configuration, if root makes it. Then it prints
-what to write into port53.yaml, and what nsupdate, BIND, Knot, external-dns,
-cert-manager, lego, certbot and Kea are told. The file is one that nsupdate -k and
-rndc-like tools read, and secret_file too. A file that is there is not replaced.
+		Short: "Create a key, and print each side's configuration",
+		Long: `new writes a random key to a file readable only by its owner: the configured user, if
+run by root. It then prints the lines for port53.yaml, nsupdate, BIND, Knot,
+external-dns, cert-manager, lego, certbot and Kea. secret_file, nsupdate -k and similar
+tools read the file. An existing file is not overwritten.
 
-This is what tsig-keygen, ddns-confgen and keymgr -t do.
-Exit codes: 0 the key is written, 2 it is not.`,
+Similar: tsig-keygen, ddns-confgen, keymgr -t.
+Exit codes: 0 the key was written, 2 it was not.`,
 		Example: `  port53 key new ddns
   port53 key new externaldns --zone example.com --server 192.0.2.53
   port53 key new xfr --algorithm hmac-sha512 --output /etc/port53/keys/xfr --json`,
@@ -59,10 +58,10 @@ Exit codes: 0 the key is written, 2 it is not.`,
 		RunE: func(_ *cobra.Command, args []string) error { return s.newKey(args[0], o) },
 	}
 	configFlag(cmd, &o.config)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the file to write (keys/NAME beside the configuration, or here if there is none)")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the file to write (default: keys/NAME beside the configuration, or in this directory if there is none)")
 	cmd.Flags().StringVar(&o.algorithm, "algorithm", "hmac-sha256", "hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
-	cmd.Flags().StringVar(&o.zone, "zone", "example.com", "the zone in what is printed")
-	cmd.Flags().StringVar(&o.server, "server", "192.0.2.53", "the server's address in what is printed")
+	cmd.Flags().StringVar(&o.zone, "zone", "example.com", "the zone in the printed examples")
+	cmd.Flags().StringVar(&o.server, "server", "192.0.2.53", "the server's address in the printed examples")
 	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -29,11 +29,11 @@ func newLab(s *streams) *cobra.Command {
 	var list bool
 	cmd := &cobra.Command{
 		Use:   "lab [--listen ADDRESS]",
-		Short: "Run a resolver with a small internet of its own",
-		Long: `lab runs a validating resolver on loopback, and for it a small internet within the
-same process: a signed root, top-level domains and zones of every kind, good and
-broken, on servers that are near, far, lossy, lame or dead. No packet of it leaves
-the process. The names to try, and what each shows, are printed at the start.`,
+		Short: "Run a resolver with a small simulated internet",
+		Long: `lab runs a validating resolver on loopback together with a small simulated internet in
+the same process: a signed root, top-level domains, and good and broken zones of every
+kind, on servers that are near, far, lossy, lame or dead. No packet leaves the process.
+The names to try, and what each shows, are printed at start.`,
 		Example: "  port53 lab\n  port53 query @127.0.0.1 -p 5353 www.expired.test\n  port53 lab --list",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -81,8 +81,8 @@ Ctrl-C stops it.
 			})
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:5353", "where to listen, on loopback")
-	cmd.Flags().BoolVar(&list, "list", false, "print the names to try, and run nothing")
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:5353", "the loopback address to listen on")
+	cmd.Flags().BoolVar(&list, "list", false, "print the names to try, without running anything")
 	return cmd
 }
 

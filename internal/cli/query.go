@@ -24,25 +24,25 @@ func newQuery(s *streams) *cobra.Command {
 	p := newQueryParser()
 	cmd := &cobra.Command{
 		Use:   "query NAME [TYPE] [@SERVER] [flags]",
-		Short: "Ask a DNS server, as dig does, and say what the answer means",
-		Long: `query asks the system's servers, or @SERVER, and prints the reply as dig does, with a
-few plain lines below: whether the name exists, whose answer it is, whether it was
-validated, and what is probably wrong. dig's spellings work (+short, +tcp, -x, -f …),
-and each has a name of this tool's own. --no-FLAG, or +noflag, switches one off.
+		Short: "Query DNS servers, like dig, and explain the answer",
+		Long: `query asks the system's resolvers, or @SERVER, and prints the reply as dig does,
+followed by a few plain lines: whether the name exists, where the answer came from,
+whether it was validated, and what is probably wrong. dig's options work (+short, +tcp,
+-x, -f …), and each has an equivalent flag. --no-FLAG, or +noflag, turns one off.
 
---trace goes from the root's servers down as a resolver does and shows each step;
-with @SERVER it begins there.
---validate checks DNSSEC itself, from the root's keys down, and says where it breaks;
+--trace follows the delegations from the root servers, or from @SERVER, as a resolver
+does, and shows each step.
+--validate checks DNSSEC from the root's keys down, and shows where the chain breaks;
 with --short, the first line is secure, insecure, bogus or indeterminate.
---explain asks the port53 that runs on this machine how it comes to its answer.
+--explain asks the port53 running on this machine how it arrives at its answer.
 
-What stands before the first name holds for all names, what stands behind a name for
-that name. Several types are several questions. Everything from the network is
-escaped. --json prints one object for each question; docs/QUERY.md has its fields.
+Options before the first name apply to all names, options after a name to that name.
+Several types make several queries. Everything from the network is escaped. --json
+prints one object per query; docs/QUERY.md describes its fields.
 
-This is what dig, kdig, drill, host, nslookup, delv and unbound-host do.
-Exit codes: 0 an answer, be it that the name does not exist; 1 no usable answer:
-a timeout, SERVFAIL, REFUSED and their like, or bogus; 2 it could not be asked.`,
+Similar: dig, kdig, drill, host, nslookup, delv, unbound-host.
+Exit codes: 0 an answer, including NXDOMAIN; 1 no usable answer: a timeout, SERVFAIL,
+REFUSED and similar, or bogus; 2 the query could not be sent.`,
 		Example: `  port53 query www.example.com
   port53 query example.com MX @192.0.2.53 --tcp
   port53 query --short example.com A AAAA
@@ -74,7 +74,7 @@ a timeout, SERVFAIL, REFUSED and their like, or bogus; 2 it could not be asked.`
 			flags.VarP(argument(o.arg), o.long, short, help)
 		}
 	}
-	flags.VarP(argument("FILE"), "batch", "f", "ask what each line of a file says, as a command line; - is standard input")
+	flags.VarP(argument("FILE"), "batch", "f", "read queries from a file, one command line per line; - for standard input")
 	flags.SortFlags = false
 	return cmd
 }

@@ -20,10 +20,10 @@ func questionOptions() []queryOption {
 	return []queryOption{
 		{long: "server", arg: "SERVER", help: "the server: an address or a name, with #PORT or :PORT if not 53 (also @SERVER)", set: text(func(a *asking) *string { return &a.server })},
 		{long: "port", short: 'p', arg: "PORT", help: "the server's port", set: setPort},
-		{long: "name", short: 'q', arg: "NAME", help: "the name, also where it looks like a type", set: setName},
-		{long: "type", short: 't', arg: "TYPE", help: "the type: A unless told, or IXFR=SERIAL", set: setType},
-		{long: "class", short: 'c', arg: "CLASS", help: "the class: IN unless told", set: setClass},
-		{long: "reverse", short: 'x', arg: "ADDRESS", help: "ask for the names of an address", set: setReverse},
+		{long: "name", short: 'q', arg: "NAME", help: "the name, even if it looks like a type", set: setName},
+		{long: "type", short: 't', arg: "TYPE", help: "the type (default A); IXFR=SERIAL for a transfer", set: setType},
+		{long: "class", short: 'c', arg: "CLASS", help: "the class (default IN)", set: setClass},
+		{long: "reverse", short: 'x', arg: "ADDRESS", help: "reverse lookup of an address", set: setReverse},
 		{long: "ipv4", short: '4', help: "use IPv4 only", set: setFamily(4)},
 		{long: "ipv6", short: '6', help: "use IPv6 only", set: setFamily(6)},
 		{long: "source", short: 'b', arg: "ADDRESS[#PORT]", help: "send from this address", set: setSource},
@@ -33,24 +33,24 @@ func questionOptions() []queryOption {
 // mannerOptions say how it is asked.
 func mannerOptions() []queryOption {
 	return []queryOption{
-		{long: "tcp", plus: "tcp vc", help: "ask over TCP", set: func(a *asking, _ string, on bool) error {
+		{long: "tcp", plus: "tcp vc", help: "use TCP", set: func(a *asking, _ string, on bool) error {
 			a.route.TCP, a.noTCP = on, !on
 			return nil
 		}},
-		{long: "ignore-tc", plus: "ignore", help: "take a truncated reply as it is", set: onOff(func(a *asking) *bool { return &a.route.UDPOnly })},
-		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for one reply (5)", set: setTimeout},
+		{long: "ignore-tc", plus: "ignore", help: "accept a truncated reply", set: onOff(func(a *asking) *bool { return &a.route.UDPOnly })},
+		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for a reply (5)", set: setTimeout},
 		{long: "tries", plus: "tries", arg: "N", help: "how often to ask each server (3)", set: setTries(0)},
-		{long: "retry", plus: "retry", arg: "N", help: "how often to ask again: one less than tries", set: setTries(1)},
-		{long: "fail", plus: "fail", help: "take SERVFAIL as the answer; else the next server is asked", set: func(a *asking, _ string, on bool) error { a.next = !on; return nil }},
-		{long: "recurse", plus: "rdflag recurse rd", help: "have the server ask others (on)", set: flag(wire.FlagRD)},
-		{long: "dnssec", plus: "dnssec do doflag", help: "ask for signatures (DO)", set: setDNSSEC},
-		{long: "cd", plus: "cdflag cd", help: "have the server not validate", set: flag(wire.FlagCD)},
-		{long: "ad", plus: "adflag ad", help: "ask whether the server has validated (on)", set: flag(wire.FlagAD)},
+		{long: "retry", plus: "retry", arg: "N", help: "how often to retry: one less than tries", set: setTries(1)},
+		{long: "fail", plus: "fail", help: "accept SERVFAIL instead of trying the next server", set: func(a *asking, _ string, on bool) error { a.next = !on; return nil }},
+		{long: "recurse", plus: "rdflag recurse rd", help: "request recursion (on)", set: flag(wire.FlagRD)},
+		{long: "dnssec", plus: "dnssec do doflag", help: "request DNSSEC records (DO)", set: setDNSSEC},
+		{long: "cd", plus: "cdflag cd", help: "ask the server not to validate (CD)", set: flag(wire.FlagCD)},
+		{long: "ad", plus: "adflag ad", help: "ask whether the server validated (AD) (on)", set: flag(wire.FlagAD)},
 		{plus: "aaflag aaonly", set: flag(wire.FlagAA)},
 		{plus: "tcflag", set: flag(wire.FlagTC)},
 		{plus: "raflag", set: flag(wire.FlagRA)},
 		{plus: "zflag", set: flag(0x40)},
-		{long: "edns", plus: "edns", arg: "[VERSION]", help: "ask with EDNS (on, version 0)", set: setEDNS},
+		{long: "edns", plus: "edns", arg: "[VERSION]", help: "use EDNS (on, version 0)", set: setEDNS},
 		{long: "bufsize", plus: "bufsize", arg: "OCTETS", help: "the largest reply over UDP (1232)", set: setBufsize},
 		{plus: "ednsflags", arg: "[FLAGS]", set: func(a *asking, arg string, on bool) error {
 			if !on || arg == "" {
@@ -61,14 +61,14 @@ func mannerOptions() []queryOption {
 			a.q.EDNSFlags = uint16(v &^ 0x8000)
 			return err
 		}},
-		{long: "nsid", plus: "nsid", help: "ask which of several servers this is", set: emptyOption(wire.OptionNSID)},
+		{long: "nsid", plus: "nsid", help: "ask for the name server identifier", set: emptyOption(wire.OptionNSID)},
 		{long: "cookie", plus: "cookie", arg: "[HEX]", help: "send a DNS cookie (on, a fresh one)", set: setCookie},
-		{long: "expire", plus: "expire", help: "ask a secondary when its zone ends", set: emptyOption(wire.OptionExpire)},
-		{long: "keepalive", plus: "keepalive", help: "ask how long a TCP connection may be idle", set: emptyOption(wire.OptionKeepalive)},
+		{long: "expire", plus: "expire", help: "ask a secondary when its zone expires", set: emptyOption(wire.OptionExpire)},
+		{long: "keepalive", plus: "keepalive", help: "ask how long a TCP connection may stay idle", set: emptyOption(wire.OptionKeepalive)},
 		{long: "padding", plus: "padding", arg: "OCTETS", help: "pad the query to a multiple of this", set: setPadding},
 		{long: "option", plus: "ednsopt", arg: "CODE[:HEX]", help: "send any other EDNS option", set: setOption},
-		{long: "subnet", plus: "subnet", arg: "NETWORK", help: "ask as for clients of this network; 0: of none", set: setSubnet},
-		{long: "opcode", plus: "opcode", arg: "OPCODE", help: "QUERY unless told", set: setOpcode},
+		{long: "subnet", plus: "subnet", arg: "NETWORK", help: "send this client subnet (ECS); 0: none", set: setSubnet},
+		{long: "opcode", plus: "opcode", arg: "OPCODE", help: "the opcode (default QUERY)", set: setOpcode},
 		{long: "id", plus: "qid", arg: "ID", help: "the query's ID (random)", set: setID},
 		{long: "header-only", plus: "header-only", help: "send no question", set: onOff(func(a *asking) *bool { return &a.q.NoQuestion })},
 	}
@@ -77,16 +77,16 @@ func mannerOptions() []queryOption {
 // wayOptions are other ways to an answer.
 func wayOptions() []queryOption {
 	return []queryOption{
-		{long: "trace", plus: "trace", help: "ask the servers from the root on, and show each step", set: setWay(traceIt)},
-		{long: "root-hints", arg: "FILE", help: "where --trace begins, instead of the root servers built in", set: text(func(a *asking) *string { return &a.rootHints })},
-		{long: "validate", plus: "validate", help: "check the chain of trust down from the root's keys, and say where it breaks", set: setWay(validateIt)},
-		{long: "anchors", arg: "FILE", help: "DS or DNSKEY records that --validate trusts, instead of the root's built in", set: text(func(a *asking) *string { return &a.anchors })},
+		{long: "trace", plus: "trace", help: "follow delegations from the root, and show each step", set: setWay(traceIt)},
+		{long: "root-hints", arg: "FILE", help: "root hints for --trace, instead of the built-in ones", set: text(func(a *asking) *string { return &a.rootHints })},
+		{long: "validate", plus: "validate", help: "validate from the root's keys down, and show where the chain breaks", set: setWay(validateIt)},
+		{long: "anchors", arg: "FILE", help: "trusted DS or DNSKEY records for --validate, instead of the built-in root keys", set: text(func(a *asking) *string { return &a.anchors })},
 		{long: "time", arg: "TIME", help: "validate as of this time (2020-10-20, RFC 3339, or seconds since 1970)", set: setWhen},
-		{long: "explain", plus: "explain", help: "ask the port53 that runs here how it comes to its answer", set: setWay(explainIt)},
-		{long: "view", arg: "VIEW", help: "explain it as a client of this view gets it", set: text(func(a *asking) *string { return &a.view.name })},
-		{long: "client", arg: "ADDRESS", help: "explain it as this client gets it, by its view", set: text(func(a *asking) *string { return &a.view.client })},
-		{long: "config", arg: "FILE", help: "the configuration of that port53", set: text(func(a *asking) *string { return &a.config })},
-		{long: "socket", arg: "PATH", help: "the control socket of that port53", set: text(func(a *asking) *string { return &a.socket })},
+		{long: "explain", plus: "explain", help: "ask the port53 running here how it arrives at its answer", set: setWay(explainIt)},
+		{long: "view", arg: "VIEW", help: "explain the answer for clients of this view", set: text(func(a *asking) *string { return &a.view.name })},
+		{long: "client", arg: "ADDRESS", help: "explain the answer for this client", set: text(func(a *asking) *string { return &a.view.client })},
+		{long: "config", arg: "FILE", help: "that port53's configuration", set: text(func(a *asking) *string { return &a.config })},
+		{long: "socket", arg: "PATH", help: "that port53's control socket", set: text(func(a *asking) *string { return &a.socket })},
 	}
 }
 
@@ -99,17 +99,17 @@ func printOptions() []queryOption {
 		return onOff(func(a *asking) *bool { return &a.style.Sections[s] })
 	}
 	return []queryOption{
-		{long: "short", plus: "short", help: "print the data of the answer alone", set: style(func(s *query.Style) *bool { return &s.Short })},
+		{long: "short", plus: "short", help: "print only the answer's data", set: style(func(s *query.Style) *bool { return &s.Short })},
 		{long: "json", plus: "json", help: "print JSON", set: onOff(func(a *asking) *bool { return &a.asJSON })},
-		{long: "all", plus: "all", help: "print all parts; --no-all and then those wanted: no others", set: func(a *asking, _ string, on bool) error { a.style.All(on); return nil }},
+		{long: "all", plus: "all", help: "print all parts; --no-all, then options for the parts wanted", set: func(a *asking, _ string, on bool) error { a.style.All(on); return nil }},
 		{long: "meaning", plus: "meaning", help: "print what the answer means (on)", set: style(func(s *query.Style) *bool { return &s.Meaning })},
-		{long: "comments", plus: "comments", help: "print header, EDNS and titles (on)", set: style(func(s *query.Style) *bool { return &s.Comments })},
+		{long: "comments", plus: "comments", help: "print header, EDNS and section titles (on)", set: style(func(s *query.Style) *bool { return &s.Comments })},
 		{long: "question", plus: "question", help: "print the question (on)", set: style(func(s *query.Style) *bool { return &s.Question })},
 		{long: "answer", plus: "answer", help: "print the answer section (on)", set: section(wire.Answer)},
 		{long: "authority", plus: "authority", help: "print the authority section (on)", set: section(wire.Authority)},
 		{long: "additional", plus: "additional", help: "print the additional section (on)", set: section(wire.Additional)},
 		{long: "stats", plus: "stats", help: "print time, server and size (on)", set: style(func(s *query.Style) *bool { return &s.Stats })},
-		{long: "command", plus: "cmd", help: "print what was asked for (on)", set: style(func(s *query.Style) *bool { return &s.Command })},
+		{long: "command", plus: "cmd", help: "print the command line (on)", set: style(func(s *query.Style) *bool { return &s.Command })},
 		{long: "query", plus: "qr", help: "print the query too", set: style(func(s *query.Style) *bool { return &s.Query })},
 		{long: "multiline", plus: "multiline", help: "print long records over several lines, with comments", set: style(func(s *query.Style) *bool { return &s.Multiline })},
 		{long: "ttl-units", plus: "ttlunits", help: "print TTLs as 1h30m", set: func(a *asking, _ string, on bool) error {
@@ -122,7 +122,7 @@ func printOptions() []queryOption {
 		{plus: "crypto", set: func(a *asking, _ string, on bool) error { a.style.NoCrypto = !on; return nil }},
 		{plus: "rrcomments", set: style(func(s *query.Style) *bool { return &s.Notes })},
 		{plus: "unknownformat generic", set: style(func(s *query.Style) *bool { return &s.Generic })},
-		{long: "identify", plus: "identify", help: "with --short: print which server said it", set: style(func(s *query.Style) *bool { return &s.Identify })},
+		{long: "identify", plus: "identify", help: "with --short: print which server answered", set: style(func(s *query.Style) *bool { return &s.Identify })},
 		{plus: "expandaaaa", set: style(func(s *query.Style) *bool { return &s.LongAAAA })},
 		{plus: "onesoa", set: style(func(s *query.Style) *bool { return &s.OneSOA })},
 		{short: 'u', set: style(func(s *query.Style) *bool { return &s.Micro })},
@@ -133,23 +133,23 @@ func printOptions() []queryOption {
 // digOptions are what dig has and this does not, or does anyway.
 func digOptions() []queryOption {
 	return []queryOption{
-		{long: "search", plus: "search defname", help: "complete names by the domains that resolv.conf lists", set: setSearch},
+		{long: "search", plus: "search defname", help: "use the search list of resolv.conf", set: setSearch},
 		{plus: "showsearch", set: func(a *asking, _ string, on bool) error {
 			a.search.show, a.search.on = on, a.search.on || on
 			return nil
 		}},
-		{long: "domain", plus: "domain", arg: "DOMAIN", help: "complete names by this domain", set: setDomain},
-		{long: "ndots", plus: "ndots", arg: "N", help: "names of fewer dots are searched", set: setNdots},
-		{long: "key-file", short: 'k', arg: "FILE", help: "sign with the key of a file, as BIND writes it (TSIG)", set: setKeyFile},
-		{long: "key", short: 'y', arg: "[ALGORITHM:]NAME:SECRET", help: "sign with this key (hmac-sha256 unless told)", set: setKey},
+		{long: "domain", plus: "domain", arg: "DOMAIN", help: "append this domain to names", set: setDomain},
+		{long: "ndots", plus: "ndots", arg: "N", help: "names with fewer dots use the search list", set: setNdots},
+		{long: "key-file", short: 'k', arg: "FILE", help: "sign with the TSIG key in a file, in BIND's format", set: setKeyFile},
+		{long: "key", short: 'y', arg: "[ALGORITHM:]NAME:SECRET", help: "sign with this TSIG key (default hmac-sha256)", set: setKey},
 		{long: "yaml", plus: "yaml", help: "print YAML, as dig does", set: onOff(func(a *asking) *bool { return &a.asYAML })},
 		{plus: "idnin", set: setIDNIn},
-		{long: "idn", plus: "idnout", help: "print names such as xn--… as what they stand for", set: onOff(func(a *asking) *bool { return &a.style.Unicode })},
+		{long: "idn", plus: "idnout", help: "print internationalized names (xn--…) in Unicode", set: onOff(func(a *asking) *bool { return &a.style.Unicode })},
 		{plus: "idn", set: func(a *asking, _ string, on bool) error {
 			a.style.Unicode = on
 			return setIDNIn(a, "", on)
 		}},
-		{long: "nssearch", plus: "nssearch", help: "ask each server of the zone for its SOA record", set: onOff(func(a *asking) *bool { return &a.nssearch })},
+		{long: "nssearch", plus: "nssearch", help: "query each of the zone's servers for its SOA record", set: onOff(func(a *asking) *bool { return &a.nssearch })},
 		{plus: "coflag co", set: func(a *asking, _ string, on bool) error {
 			if a.q.EDNSFlags &^= 0x4000; on {
 				a.q.EDNSFlags, a.q.EDNS = a.q.EDNSFlags|0x4000, true

@@ -15,25 +15,26 @@ import (
 func newRecord(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record",
-		Short: "Change records of a zone of the running server",
-		Long: `record changes a zone that is primary here, through the control socket: whoever may use
-that may change every zone. A change is served, and in state_dir, when the command
-ends; the zone's serial rises, its secondaries are told, and zone diff and the log say
-who it was. The zone file stays as it is: port53 zone sync writes it. The zone has to
-have updates in the configuration, for whatever key: then changes outlive a restart.`,
+		Short: "Change records of a running server's zone",
+		Long: `record changes a primary zone of the running server through the control socket: whoever
+may use the socket may change every zone. When the command returns, the change is
+served and stored in state_dir; the serial has increased, the secondaries get NOTIFY,
+and zone diff and the log show who made it. The zone file is not changed: port53 zone
+sync writes it. The zone's configuration must have updates, for any key, so that
+changes survive a restart.`,
 		Example: "  port53 record add example.com www 300 A 192.0.2.1",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		recordAction(s, "add", "add ZONE [NAME TTL TYPE DATA…]", "Add records",
-			"add adds a record, written as in a zone file, beside those that are there. Without one\nit reads records from standard input, one a line.\n\nThis is what nsupdate's update add does.",
+			"add adds a record, written as in a zone file, to the existing ones. Without a record on\nthe command line it reads records from standard input, one per line.\n\nSimilar: update add in nsupdate.",
 			"  port53 record add example.com www 300 A 192.0.2.1\n  port53 record add example.com @ 300 MX 10 mail\n  port53 record add example.com < records"),
-		recordAction(s, "set", "set ZONE [NAME TTL TYPE DATA…]", "Put records in place of those of the same name and type",
-			"set puts a record, written as in a zone file, in place of all of its name and type.\nWithout one it reads records from standard input, one a line: together they are the\nnew sets.\n\nThis is what pdnsutil replace-rrset does.",
+		recordAction(s, "set", "set ZONE [NAME TTL TYPE DATA…]", "Replace the records of a name and type",
+			"set replaces all records of a name and type with the given record, written as in a\nzone file. Without a record on the command line it reads records from standard input,\none per line; together they are the new RRsets.\n\nSimilar: pdnsutil replace-rrset.",
 			"  port53 record set example.com www 300 A 192.0.2.1\n  printf 'www 60 A 192.0.2.1\\nwww 60 A 192.0.2.2\\n' | port53 record set example.com"),
-		recordAction(s, "remove", "remove ZONE [NAME [TYPE [DATA…]]]", "Take records away",
-			"remove takes away all records of a name, those of one type, or one record. Without a\nname it reads lines of names, types and data from standard input. The SOA record and\nthe last NS record of a zone stay.\n\nThis is what nsupdate's update delete does.",
+		recordAction(s, "remove", "remove ZONE [NAME [TYPE [DATA…]]]", "Remove records",
+			"remove deletes all records of a name, those of one type, or one record. Without a name\nit reads lines of names, types and data from standard input. A zone's SOA record and\nits last NS record cannot be removed.\n\nSimilar: update delete in nsupdate.",
 			"  port53 record remove example.com www\n  port53 record remove example.com www A 192.0.2.1"))
 	return cmd
 }
@@ -45,7 +46,7 @@ func recordAction(s *streams, action, use, short, long, example string) *cobra.C
 	cmd := &cobra.Command{
 		Use:     use,
 		Short:   short,
-		Long:    long + "\nExit codes: 0 it is so, 1 it was refused, 2 no server was reached.",
+		Long:    long + "\nExit codes: 0 done, 1 refused, 2 no server was reached.",
 		Example: example,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

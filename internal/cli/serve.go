@@ -33,14 +33,15 @@ func newServe(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [--config FILE | --listen ADDRESS…]",
 		Short: "Run the DNS server",
-		Long: `serve runs the server that the configuration describes, in the foreground. Without
-a configuration it is a validating resolver for this machine, on loopback.
+		Long: `serve runs the server in the foreground as its configuration says. Without a
+configuration it is a validating resolver for this machine, on loopback.
 
-SIGHUP, or port53 reload, reads the configuration and the zones that changed;
-SIGTERM and Ctrl-C answer what has arrived, then stop. A zone that cannot be loaded
-answers SERVFAIL while the others are served; if none can, serve does not start.
+SIGHUP, or port53 reload, rereads the configuration and changed zones. SIGTERM and
+Ctrl-C answer the queries received so far, then stop. A zone that cannot be loaded
+answers SERVFAIL while the others are served; if no zone can be loaded, serve does not
+start.
 
-This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
+Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		Example: `  port53 serve                               # resolver on 127.0.0.1 and ::1, port 53
   port53 serve --listen 127.0.0.1:5353
   port53 serve --example
@@ -65,7 +66,7 @@ This is what named, unbound, nsd, knotd, dnsmasq and pdns_recursor do.`,
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().BoolVar(&example, "example", false, "run a resolver that also serves the example zone, on 127.0.0.1:5353 or a free port")
+	cmd.Flags().BoolVar(&example, "example", false, "run a resolver with an example zone, on 127.0.0.1:5353 or a free port")
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")
 	return cmd
 }
@@ -328,14 +329,14 @@ func newReload(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "reload [--config FILE | --socket PATH]",
-		Short: "Have the running server read its configuration and zones again",
-		Long: `reload has the running server read its configuration and the zone files that
-changed, and swap in all that is new at once. What is broken is reported and the
-version before keeps serving.
+		Short: "Reload the configuration and zones",
+		Long: `reload makes the running server reread its configuration and changed zone files, and
+switch to everything new at once. Errors are reported, and the previous version stays
+in use.
 
-This is what rndc reload, rndc reconfig, nsd-control reload, knotc reload and
-unbound-control fast_reload do.
-Exit codes: 0 all is as the files say, 1 something was refused, 2 no server was reached.`,
+Similar: rndc reload, rndc reconfig, nsd-control reload, knotc reload,
+unbound-control fast_reload.
+Exit codes: 0 everything was loaded, 1 something was refused, 2 no server was reached.`,
 		Example: "  port53 reload\n  port53 reload --config port53.yaml --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -355,7 +356,7 @@ Exit codes: 0 all is as the files say, 1 something was refused, 2 no server was 
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of what the configuration says")
+	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of the configured one")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -377,11 +378,10 @@ func statusCommand(s *streams, use, short, example string, args cobra.Positional
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Long: short + `. Of a server with views, --view or --client
-shows the zones that the one sees, or the other.
+		Long: short + `. On a server with views, --view shows
+the zones that the view sees, and --client those that the client sees.
 
-This is what rndc status, rndc zonestatus, nsd-control zonestatus and
-knotc zone-status do.`,
+Similar: rndc status, rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
 		Example: example,
 		Args:    args,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -410,9 +410,9 @@ knotc zone-status do.`,
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of what the configuration says")
+	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of the configured one")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&view.name, "view", "", "show the zones that this view sees")
+	cmd.Flags().StringVar(&view.name, "view", "", "show the zones of this view")
 	view.clientFlags(cmd)
 	return cmd
 }

@@ -18,10 +18,10 @@ import (
 func newStore(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Look at what the server keeps between runs",
-		Long: `The server keeps in state_dir what updates and transfers have made of zones, and what
-it has seen of trust anchors. Each file says in its first line what it is and in which
-format: port53 KIND VERSION.`,
+		Short: "Examine the server's state directory",
+		Long: `The server keeps zone changes from updates and transfers, and observed trust anchors,
+in state_dir. The first line of each file names its kind and format version:
+port53 KIND VERSION.`,
 		Example: "  port53 store check /var/lib/port53",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -34,23 +34,23 @@ func newStoreCheck(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "check DIR",
-		Short: "Check a state directory, and change nothing in it",
-		Long: `check reads a state directory and says of each file what the next start would make of
-it, a line a file:
+		Short: "Check a state directory (read-only)",
+		Long: `check reads a state directory and prints, for each file, what the next start would do
+with it:
 
   ok       it is used
-  torn     its end is of a change that nobody was told is there: it is cut off
+  torn     it ends in a change that was never acknowledged: the end is cut off
   left     it is left over, and not used
-  damaged  it is not what was written: it is refused, and kept
-  foreign  it is in a format that this version does not know: it is refused, and kept
-  unknown  it is nothing of port53's
+  damaged  its content is not what was written: it is refused, and kept
+  foreign  this version does not know its format: it is refused, and kept
+  unknown  it is not a file of port53
 
-Serials are those of the zones' versions: what can be served, what changes can be read,
-and from where on they cannot. A server may run meanwhile: what it is writing may look
-torn.
+Serials are those of the zone versions: which can be served, which changes can be read,
+and from which serial on they cannot. A server may be running: what it is writing may
+look torn.
 
-Exit codes: 0 all of it can be used, 1 something is damaged or foreign, 2 it could not be
-examined.`,
+Exit codes: 0 everything can be used, 1 something is damaged or foreign, 2 the directory
+could not be examined.`,
 		Example: `  port53 store check /var/lib/port53
   port53 store check --json /var/lib/port53 | jq '.files[] | select(.verdict == "damaged")'`,
 		Args: cobra.ExactArgs(1),

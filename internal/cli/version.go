@@ -36,12 +36,12 @@ func newVersion(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and how it was built",
-		Long: `version prints the version, the commit and the Go release. With --features it says what
-port53 uses of this system, and what it does without it. With --verify it says whether a
-file is the one that was released: its sum stands in SHA256SUMS beside it, which the key of
-the release has signed (SHA256SUMS.minisig).
+		Long: `version prints the version, the commit and the Go release. --features shows what port53
+uses of this system, and what it does without. --verify checks that a file is the
+released one: its checksum must be in SHA256SUMS beside it, signed with the release key
+(SHA256SUMS.minisig).
 
-This is what named -V, nsd -v, knotd --version and pdns_server --version do.`,
+Similar: named -V, nsd -v, knotd --version, pdns_server --version.`,
 		Example: `  port53 version
   port53 version --features
   port53 version --verify port53_0.1.0_amd64.deb
@@ -63,9 +63,9 @@ This is what named -V, nsd -v, knotd --version and pdns_server --version do.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&features, "features", false, "say what port53 uses of this system")
-	cmd.Flags().StringVar(&verify, "verify", "", "say whether this `file` is what was released")
-	cmd.Flags().StringVar(&key, "key", "", "the minisign key to verify with, as text or a `file` (default: the one of the release)")
+	cmd.Flags().BoolVar(&features, "features", false, "show what port53 uses of this system")
+	cmd.Flags().StringVar(&verify, "verify", "", "check that this `file` is the released one")
+	cmd.Flags().StringVar(&key, "key", "", "the minisign key to verify with, as text or a `file` (default: the release key)")
 	cmd.MarkFlagsMutuallyExclusive("features", "verify")
 	return cmd
 }

@@ -17,14 +17,14 @@ type viewChoice struct{ name, client, listen, key string }
 
 // viewFlag adds the flag that tells zones of one name apart.
 func viewFlag(cmd *cobra.Command, view *string) {
-	cmd.Flags().StringVar(view, "view", "", "the view whose zone is meant, where views have zones of their own of the name")
+	cmd.Flags().StringVar(view, "view", "", "the view, if several views have a zone of this name")
 }
 
 // clientFlags adds the flags by which a client is told.
 func (v *viewChoice) clientFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&v.client, "client", "", "the address of a client whose view is meant")
-	cmd.Flags().StringVar(&v.listen, "at", "", "the address of the server that it asks")
-	cmd.Flags().StringVar(&v.key, "key", "", "the name of the key that it signs with")
+	cmd.Flags().StringVar(&v.client, "client", "", "use the view of this client address")
+	cmd.Flags().StringVar(&v.listen, "at", "", "the server address the client queries")
+	cmd.Flags().StringVar(&v.key, "key", "", "the name of the key the client signs with")
 }
 
 // resolve finds the name of the view, which the server at a socket knows.

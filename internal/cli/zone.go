@@ -27,9 +27,9 @@ import (
 func newZone(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "zone",
-		Short: "Check and sign zone files, and ask the server about its zones",
+		Short: "Check and sign zone files, and manage the server's zones",
 		Long: `A zone is served from its zone file (RFC 1035, section 5). check, sign, verify, keys and
-ds work on files without a server; the others ask the server that runs.`,
+ds work on files, without a server; the other commands use the running server.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
   port53 zone refresh example.com
@@ -38,18 +38,18 @@ ds work on files without a server; the others ask the server that runs.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newZoneCheck(s), newZoneSign(s), newZoneVerify(s), newZoneKeys(s), newZoneDS(s), newZoneList(s), newZoneStatus(s), newZoneDiff(s), newZoneExport(s),
-		zoneAction(s, "refresh", "asked for", "Ask a zone's primaries for a newer version now",
-			"refresh makes a secondary zone's primaries be asked now, and not when its SOA record\nsays. What is newer is fetched, by differences if possible.\n\nThis is what rndc refresh, nsd-control transfer and knotc zone-refresh do."),
-		zoneAction(s, "retransfer", "to be fetched whole", "Fetch a secondary zone whole, whatever its serial",
-			"retransfer makes a secondary zone be fetched whole from its primaries. The version\nthat there is goes on until the new one has come.\n\nThis is what rndc retransfer, nsd-control force_transfer and knotc zone-retransfer do."),
-		zoneAction(s, "sync", "written", "Write a zone that updates have changed into its zone file",
-			"sync writes the zone as it is served into its file, in place of what is there:\ncomments and included files are not kept.\n\nThis is what rndc sync and knotc zone-flush do."),
-		zoneAction(s, "freeze", "updates are refused", "Write a zone into its file and refuse updates, to edit it",
-			"freeze writes the zone into its file and has updates refused until thaw, so that the\nfile can be edited. An edit that nobody has read is not written over.\n\nThis is what rndc freeze and knotc zone-freeze do."),
+		zoneAction(s, "refresh", "asked for", "Check a zone's primaries for a newer version now",
+			"refresh checks a secondary zone's primaries now instead of at its refresh time. A newer\nversion is transferred, by IXFR if possible.\n\nSimilar: rndc refresh, nsd-control transfer, knotc zone-refresh."),
+		zoneAction(s, "retransfer", "to be fetched whole", "Retransfer a zone (AXFR), whatever its serial",
+			"retransfer transfers a whole secondary zone (AXFR) from its primaries. The current\nversion is served until the new one is complete.\n\nSimilar: rndc retransfer, nsd-control force_transfer, knotc zone-retransfer."),
+		zoneAction(s, "sync", "written", "Write a zone changed by updates to its zone file",
+			"sync overwrites the zone's file with the zone as it is served: comments and $INCLUDE\nlines are lost.\n\nSimilar: rndc sync, knotc zone-flush."),
+		zoneAction(s, "freeze", "updates are refused", "Write a zone to its file and refuse updates, so that it can be edited",
+			"freeze writes the zone to its file and refuses updates until thaw, so that the file can\nbe edited. A file with edits that were not loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze."),
 		newZoneThaw(s), newZoneAdd(s), newZoneRemove(s),
 		newZonePlan(s, false), newZonePlan(s, true), newZoneUndo(s), newZoneHistory(s), newZoneShow(s),
-		zoneAction(s, "notify", "told of", "Tell those who follow a zone of its version",
-			"notify sends NOTIFY (RFC 1996) to the zone's secondaries, and those that notify lists.\n\nThis is what rndc notify and knotc zone-notify do."))
+		zoneAction(s, "notify", "told of", "Send NOTIFY to the secondaries",
+			"notify sends NOTIFY (RFC 1996) to the zone's secondaries and the servers in its notify list.\n\nSimilar: rndc notify, knotc zone-notify."))
 	return cmd
 }
 
@@ -62,24 +62,24 @@ func newZoneCheck(s *streams) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "check [--origin NAME] FILE",
-		Short: "Check a zone file as loading it would, without serving it",
-		Long: `check reads a zone file and checks it as the server does when it loads it.
-Each problem is one line with its place: FILE:LINE:COLUMN. Warnings do not keep a
-zone from being served; errors do.
+		Short: "Check a zone file without serving it",
+		Long: `check reads a zone file and checks it as the server does when it loads it. Each problem
+is one line with its position: FILE:LINE:COLUMN. A zone with warnings is served; a zone
+with errors is not.
 
-Without --origin the zone's name is that of its SOA record, if the file says it in
-full, else the file's own name without an ending such as .zone. The limits are the
-defaults of zone_limits, or those of the configuration that --config names.
+Without --origin the zone's name is that of its SOA record, if written in full,
+otherwise the file's name without an extension such as .zone. Limits are the defaults of
+zone_limits, or those of the configuration given with --config.
 
-What it holds is judged as "port53 check" judges zones that are served, as far as that
-needs nobody else: mail, CAA, TLSA, HTTPS, addresses and names for special use, names
-that lead nowhere. "port53 check explain ID" tells how. It is told of, and accepted.
+The content is judged as by "port53 check", as far as that is possible without asking
+other servers: mail, CAA, TLSA, HTTPS, special-use addresses and names, names that lead
+nowhere. "port53 check explain ID" describes each check. These findings are warnings.
 
-Of a signed zone every signature and every proof is verified, as "port53 zone verify"
-does: one that is bogus is served as it is, and validators take nothing of it.
+In a signed zone every signature and every proof is verified, as by "port53 zone
+verify": a bogus zone is still served, but validators reject it.
 
-This is what named-checkzone, nsd-checkzone, kzonecheck and pdnsutil check-zone do.
-Exit codes: 0 the zone is accepted, 1 it is not or is bogus, 2 it could not be checked.`,
+Similar: named-checkzone, nsd-checkzone, kzonecheck, pdnsutil check-zone.
+Exit codes: 0 the zone is accepted, 1 it is rejected or bogus, 2 it could not be checked.`,
 		Example: `  port53 zone check example.test.zone
   port53 zone check --origin example.com db.example
   port53 zone check --json db.example | jq '.problems[]'`,
@@ -101,8 +101,8 @@ Exit codes: 0 the zone is accepted, 1 it is not or is bogus, 2 it could not be c
 	}
 	cmd.Flags().StringVar(&origin, "origin", "", "the zone's name")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVarP(&file, "config", "c", "", "the configuration whose zone_limits hold")
-	cmd.Flags().IntVar(&generate, "generate", 0, "how many records $GENERATE may make (at most 4096)")
+	cmd.Flags().StringVarP(&file, "config", "c", "", "use the zone_limits of this configuration")
+	cmd.Flags().IntVar(&generate, "generate", 0, "how many records $GENERATE may create (at most 4096)")
 	return cmd
 }
 
@@ -330,14 +330,13 @@ func newZoneThaw(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "thaw NAME",
-		Short: "Take what was edited in a zone's file, and updates again",
-		Long: `thaw ends freeze: what the zone's file has is served, and updates are taken again. If
-the file's serial is not newer, what was edited gets the serial that follows. What
-changed is printed. A file that cannot be served changes nothing: the zone stays
-frozen, and goes on being served.
+		Short: "Load an edited zone file, and accept updates again",
+		Long: `thaw ends freeze: it loads the zone's file and accepts updates again. If the file's
+serial is not newer, the edited zone gets the next serial. The differences are printed.
+If the file cannot be served, nothing changes: the zone stays frozen and is still served.
 
-This is what rndc thaw and knotc zone-thaw do.
-Exit codes: 0 updates are taken, 1 the zone stays frozen, 2 no server was reached.`,
+Similar: rndc thaw, knotc zone-thaw.
+Exit codes: 0 updates are accepted, 1 the zone stays frozen, 2 no server was reached.`,
 		Example: `  port53 zone freeze example.com && $EDITOR example.com.zone && port53 zone thaw example.com
   port53 zone thaw example.com --json`,
 		Args: cobra.ExactArgs(1),
@@ -393,11 +392,11 @@ func newZoneList(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the zones of the running server",
-		Long: `list prints the zones: their names, serials, whether they are primary or secondary
-here, and the catalog that named them, or (added) for those of port53 zone add. status
-tells more of each, and --json where the configuration has it.
+		Long: `list prints the server's zones: name, serial, whether it is primary or secondary here,
+the catalog zone that lists it, or (added) for those from port53 zone add. status shows
+more about each; --json adds where the configuration defines it.
 
-This is what rndc zonestatus, nsd-control zonestatus and knotc zone-status do.`,
+Similar: rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
 		Example: `  port53 zone list
   port53 zone list --json | jq -r '.[] | select(.role == "secondary") | .zone'`,
 		Args: cobra.NoArgs,
@@ -452,14 +451,14 @@ func newZoneDiff(s *streams) *cobra.Command {
 	var asJSON, fromFile bool
 	cmd := &cobra.Command{
 		Use:   "diff NAME",
-		Short: "Show what changed a zone, or what its file would change",
-		Long: `diff prints the records that went and came with a zone's last change, by whatever way
-it came: - before the one, + before the other. --since begins with the version of a
-serial, as far as the history goes, and says who made each change, and when, as far
-as it is known: a key and its address, the zone file, a primary, or a user of this machine; --file compares the zone as it is served with its
-file, which shows what updates have changed, or a reload would.
+		Short: "Show a zone's changes, or the differences to its file",
+		Long: `diff prints the records that a zone's last change removed (-) and added (+), however it
+was made. --since starts at the version with that serial, as far back as the history
+goes, and shows, where known, who made each change and when: a key and its address, the
+zone file, a primary, or a user of this machine. --file compares the served zone with
+its file, which shows what updates have changed, or what a reload would.
 
-Exit codes: 0 nothing changed, 1 something did.`,
+Exit codes: 0 no differences, 1 differences.`,
 		Example: `  port53 zone diff example.com
   port53 zone diff example.com --since 2026112300
   port53 zone diff example.com --file`,
@@ -490,7 +489,7 @@ Exit codes: 0 nothing changed, 1 something did.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&since, "since", "", "the serial of the version to begin with")
+	cmd.Flags().StringVar(&since, "since", "", "the serial of the version to start from")
 	cmd.Flags().BoolVar(&fromFile, "file", false, "compare with the zone's file")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	viewFlag(cmd, &view)
@@ -503,10 +502,10 @@ func newZoneExport(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export NAME",
 		Short: "Print a zone as it is served, as a zone file",
-		Long: `export prints the records of a zone as the running server has them: those that came
-from a primary or by updates too. Comments of its file are not in it.
+		Long: `export prints a zone's records as the running server has them, including those from a
+primary or from updates. Comments of the zone file are not included.
 
-This is what rndc dumpdb -zones, nsd-control write and knotc zone-read do.`,
+Similar: rndc dumpdb -zones, nsd-control write, knotc zone-read.`,
 		Example: "  port53 zone export example.com > example.com.zone",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -30,14 +30,14 @@ func newZoneAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME [--file FILE | --primary SERVER… | --template TEMPLATE]",
 		Short: "Add a zone to the running server",
-		Long: `add has the running server serve a zone that its configuration does not have: from a
-file, as a secondary of the primaries, or as a template of the configuration says. The
-zone is served, and in state_dir, when the command ends: it is there after a reload and
-a restart. A zone that is in the configuration, or a member of a catalog, is refused, as
-is a file that would not be served. The template default counts as for other zones.
+		Long: `add makes the running server serve a zone that its configuration does not have: from a
+file, as a secondary of the given primaries, or from a template of the configuration.
+When the command returns, the zone is served and stored in state_dir: it survives reloads
+and restarts. A zone of the configuration, a member of a catalog zone, or a file that
+cannot be served is refused. The template default applies as to other zones.
 
-This is what rndc addzone, nsd-control addzone and knotc conf-set do.
-Exit codes: 0 it is served, 1 it was refused, 2 no server was reached.`,
+Similar: rndc addzone, nsd-control addzone, knotc conf-set.
+Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,
 		Example: `  port53 zone add example.com --file /srv/zones/example.com.zone
   port53 zone add example.net --primary 192.0.2.1 --primary ns2 --tsig xfr
   port53 zone add example.org --template customers`,
@@ -83,12 +83,12 @@ Exit codes: 0 it is served, 1 it was refused, 2 no server was reached.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&z.File, "file", "", "its zone file, seen from here")
-	cmd.Flags().StringArrayVar(&z.Primaries, "primary", nil, "the address, or the remote, to fetch it from; again for more")
-	cmd.Flags().StringArrayVar(&z.Secondaries, "secondary", nil, "the address, or the remote, of a secondary; again for more")
-	cmd.Flags().StringArrayVar(&z.Views, "view", nil, "a view that sees it; again for more")
-	cmd.Flags().StringVar(&template, "template", "", "the template to take what is not said here from")
-	cmd.Flags().StringArrayVar(&z.TSIG, "tsig", nil, "the key that transfers are signed with; again for more")
+	cmd.Flags().StringVar(&z.File, "file", "", "its zone file, relative to the current directory")
+	cmd.Flags().StringArrayVar(&z.Primaries, "primary", nil, "an address or remote to transfer it from; may be repeated")
+	cmd.Flags().StringArrayVar(&z.Secondaries, "secondary", nil, "an address or remote of a secondary; may be repeated")
+	cmd.Flags().StringArrayVar(&z.Views, "view", nil, "a view that sees it; may be repeated")
+	cmd.Flags().StringVar(&template, "template", "", "the template for everything not given here")
+	cmd.Flags().StringArrayVar(&z.TSIG, "tsig", nil, "the key for transfers; may be repeated")
 	cmd.Flags().BoolVar(&z.Insecure, "insecure", false, "transfer it without signatures")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("file", "primary")
@@ -101,14 +101,14 @@ func newZoneRemove(s *streams) *cobra.Command {
 	var purge, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "remove NAME [--purge]",
-		Short: "Take a zone away that zone add has added",
-		Long: `remove has the running server end to serve a zone that port53 zone add has added, for
-good. What is kept of it in state_dir stays there, for whoever adds it again, unless
---purge is given; its zone file is left alone. Zones of the configuration are taken out
-there, and members of a catalog at its primary.
+		Short: "Remove a zone added by zone add",
+		Long: `remove permanently stops serving a zone that was added with port53 zone add. Its data in
+state_dir is kept in case it is added again, unless --purge is given; its zone file is not
+touched. Zones of the configuration are removed there, members of a catalog zone at its
+primary.
 
-This is what rndc delzone (--purge: -clean), nsd-control delzone and knotc conf-unset do.
-Exit codes: 0 it is not served any more, 1 it was refused, 2 no server was reached.`,
+Similar: rndc delzone (--purge: -clean), nsd-control delzone, knotc conf-unset.
+Exit codes: 0 the zone is no longer served, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone remove example.com\n  port53 zone remove example.net --purge",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -133,7 +133,7 @@ Exit codes: 0 it is not served any more, 1 it was refused, 2 no server was reach
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&purge, "purge", false, "remove what is kept of it in state_dir, too")
+	cmd.Flags().BoolVar(&purge, "purge", false, "also delete its data in state_dir")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	viewFlag(cmd, &view)
 	socketFlags(cmd, &file, &socket)

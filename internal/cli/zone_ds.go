@@ -30,20 +30,20 @@ func newZoneDS(s *streams) *cobra.Command {
 	var f dsFlags
 	cmd := &cobra.Command{
 		Use:   "ds [--config FILE | --dir DIR | --file FILE] ZONE",
-		Short: "Print the DS records that a zone's parent has to have",
-		Long: `ds prints the DS records of those keys of a zone that have the SEP flag: of a zone that
-the server of a configuration signs, from key files in a directory, or from the DNSKEY
-set of a zone file. They are what the registrar or the parent zone is given.
---cds and --cdnskey print what a zone publishes so that its parent takes it by itself
-(RFC 7344), and --dnskey the keys, which some registrars want instead.
+		Short: "Print the DS records for a zone's parent",
+		Long: `ds prints the DS records for a zone's keys with the SEP flag, from a zone that a
+configuration's server signs, from key files in a directory, or from the DNSKEY RRset of
+a zone file. Give them to the registrar or the parent zone.
+--cds and --cdnskey print the records from which some parents make the DS records
+(RFC 7344); --dnskey prints the keys, which some registrars want instead.
 
-A zone that a server signs has states (see "port53 zone keys"), and the records are those that
-the parent is to have now. If nobody can ask the parent's servers, say what they have:
---seen TAG that all have the DS record of that key, --gone TAG that none has.
+For a zone that the server signs, the records are those that the parent should have now
+(see "port53 zone keys"). If the parent's servers cannot be asked, tell the server what
+they have: --seen TAG, all have the DS record of that key; --gone TAG, none has it.
 
-This is what dnssec-dsfromkey, rndc dnssec -checkds, keymgr ZONE ds, keymgr ZONE ksk-submitted and
-pdnsutil export-zone-ds do.
-Exit codes: 0 records were printed, 1 there is no key, 2 it could not be tried.`,
+Similar: dnssec-dsfromkey, rndc dnssec -checkds, keymgr ZONE ds, keymgr ZONE ksk-submitted,
+pdnsutil export-zone-ds.
+Exit codes: 0 records were printed, 1 there is no key, 2 the command failed.`,
 		Example: `  port53 zone ds --config /etc/port53/port53.yaml example.com
   port53 zone ds --dir keys example.com
   port53 zone ds --file example.com.zone.signed example.com
@@ -66,10 +66,10 @@ Exit codes: 0 records were printed, 1 there is no key, 2 it could not be tried.`
 	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory of the key files")
 	cmd.Flags().StringVar(&f.file, "file", "", "a signed zone file to take the keys from")
 	cmd.Flags().StringVar(&f.digest, "digest", "sha256", "sha256 or sha384")
-	cmd.Flags().StringVar(&f.at, "at", "", "the time at which keys are published (RFC 3339; now)")
-	cmd.Flags().Uint16Var(&f.seen, "seen", 0, "say that all servers of the parent have the DS record of the key with this tag")
-	cmd.Flags().Uint16Var(&f.gone, "gone", 0, "say that no server of the parent has it any more")
-	cmd.Flags().StringVar(&f.socket, "socket", "", "with --seen and --gone: the server's control socket, instead of what the configuration says")
+	cmd.Flags().StringVar(&f.at, "at", "", "the time to select published keys for (RFC 3339; default now)")
+	cmd.Flags().Uint16Var(&f.seen, "seen", 0, "state that all servers of the parent have this key's DS record")
+	cmd.Flags().Uint16Var(&f.gone, "gone", 0, "state that no server of the parent has this key's DS record any more")
+	cmd.Flags().StringVar(&f.socket, "socket", "", "with --seen and --gone: the server's control socket, instead of the configured one")
 	cmd.MarkFlagsMutuallyExclusive("seen", "gone")
 	cmd.Flags().BoolVar(&f.cds, "cds", false, "print CDS records")
 	cmd.Flags().BoolVar(&f.cdnskey, "cdnskey", false, "print CDNSKEY records")

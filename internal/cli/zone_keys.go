@@ -26,18 +26,18 @@ func newZoneKeys(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "keys [--config FILE | --socket PATH | --dir DIR] ZONE",
-		Short: "Show the DNSSEC keys of a zone and their states, roll them, make and import keys",
-		Long: `keys asks the running server for the keys of a zone that it signs: tag, algorithm, what
-each is for, how far its DNSKEY record, its signatures and its DS record have come in
-the caches of the world (hidden, rumoured, omnipresent, unretentive), what the next
-step waits for, and what the parent zone has.
+		Short: "Show a zone's DNSSEC keys and their states; roll, create and import keys",
+		Long: `keys shows the keys of a zone that the running server signs: tag, algorithm, purpose, the
+state of its DNSKEY record, signatures and DS record in the world's caches (hidden,
+rumoured, omnipresent, unretentive), what the next step waits for, and what the parent
+zone has.
 
-With --dir it lists the keys whose files are in a directory, without a server: whether
-each is published and signs now, by the times in its files. They are as BIND has them:
-K*.key with the DNSKEY record and K*.private with the private key and its times.
+With --dir it lists the key files of a directory, without a server: whether each key is
+published and signs now, according to the times in its files. The files are in BIND's
+format: K*.key with the DNSKEY record and K*.private with the private key and its times.
 
-This is what rndc dnssec -status, dnssec-settime -p and keymgr ZONE list do.
-Exit codes: 0 the keys are listed, 1 the server refused or files cannot be used, 2 no
+Similar: rndc dnssec -status, dnssec-settime -p, keymgr ZONE list.
+Exit codes: 0 the keys are listed, 1 the server refused, or files cannot be used, 2 no
 server or no directory.`,
 		Example: `  port53 zone keys example.com
   port53 zone keys roll example.com
@@ -67,7 +67,7 @@ server or no directory.`,
 	socketFlags(cmd, &file, &socket)
 	viewFlag(cmd, &view)
 	cmd.Flags().StringVarP(&dir, "dir", "K", "", "the directory of the key files, instead of asking the server")
-	cmd.Flags().StringVar(&at, "at", "", "with --dir: the time of which the states are (RFC 3339; now)")
+	cmd.Flags().StringVar(&at, "at", "", "with --dir: the time to show states for (RFC 3339; default now)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.AddCommand(newZoneKeysRoll(s), newZoneKeysLook(s), newZoneKeysNew(s), newZoneKeysImport(s))
 	return cmd
@@ -141,21 +141,21 @@ func newZoneKeysRoll(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "roll [--ksk | --zsk | --key TAG] [--algorithm NAME] ZONE",
-		Short: "Roll the keys of a zone that the server signs",
-		Long: `roll makes new keys, and has them take the place of those that there are, step by step:
-each step is taken when all servers of the zone and of its parent were seen to have the
-one before, and caches have forgotten what was. Without --ksk, --zsk or --key all keys
-are rolled; with --algorithm, all to keys of another algorithm.
+		Short: "Roll the keys of a signed zone",
+		Long: `roll replaces keys with new ones, step by step: each step is taken once all servers of the
+zone and of its parent have been seen to have the previous one, and caches have expired.
+Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are replaced by
+keys of another algorithm.
 
-The parent zone has to get other DS records when a KSK, or a key that signs all, is
-rolled: "port53 zone keys ZONE" tells when, and "port53 zone ds" prints them. Parents that
-read CDS records, or take updates, get them by themselves.
+Rolling a KSK or CSK needs new DS records in the parent zone: "port53 zone keys ZONE" says
+when, and "port53 zone ds" prints them. Parents that read CDS records, or accept updates,
+get them automatically.
 
-If a key is in the wrong hands, roll it with --force: it does not wait for a roll that is
-under way. Nothing is quicker than the steps, and nobody is cut off.
+If a key is compromised, roll it with --force: it does not wait for a roll in progress.
+The steps cannot be shortened, and nobody is cut off.
 
-This is what rndc dnssec -rollover and keymgr ZONE rollover do.
-Exit codes: 0 the roll has begun, 1 it was refused, 2 no server was reached.`,
+Similar: rndc dnssec -rollover, keymgr ZONE rollover.
+Exit codes: 0 the roll has begun, 1 refused, 2 no server was reached.`,
 		Example: `  port53 zone keys roll example.com
   port53 zone keys roll --zsk example.com
   port53 zone keys roll --algorithm ed25519 example.com`,
@@ -167,10 +167,10 @@ Exit codes: 0 the roll has begun, 1 it was refused, 2 no server was reached.`,
 	socketFlags(cmd, &file, &socket)
 	viewFlag(cmd, &view)
 	cmd.Flags().BoolVar(&c.KSK, "ksk", false, "roll the keys with the SEP flag")
-	cmd.Flags().BoolVar(&c.ZSK, "zsk", false, "roll those without")
+	cmd.Flags().BoolVar(&c.ZSK, "zsk", false, "roll the keys without the SEP flag")
 	cmd.Flags().Uint16Var(&c.Tag, "key", 0, "roll the key with this tag")
 	cmd.Flags().StringVar(&c.Algorithm, "algorithm", "", "the algorithm of the new keys")
-	cmd.Flags().BoolVar(&c.Force, "force", false, "even if a key of the kind is being rolled")
+	cmd.Flags().BoolVar(&c.Force, "force", false, "even if a key of that kind is already being rolled")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("key", "ksk")
 	cmd.MarkFlagsMutuallyExclusive("key", "zsk")
@@ -182,13 +182,13 @@ func newZoneKeysLook(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "look ZONE",
-		Short: "Have the server ask now what the zone's and its parent's servers have",
-		Long: `look has the server ask all servers of a zone that it signs, and all of its parent, what
-they have of its keys, and take the step that follows from that. By itself it does so
-each ten minutes while a key comes or goes, and else each six hours.
+		Short: "Check the zone's and its parent's servers now",
+		Long: `look makes the server ask all servers of a zone that it signs, and all of its parent's,
+which of its keys they have, and take the next step if possible. The server does so by
+itself every ten minutes during a roll, otherwise every six hours.
 
-This is what rndc dnssec -checkds does, but that nothing has to be told.
-Exit codes: 0 they were asked, 1 it was refused, 2 no server was reached.`,
+Similar: rndc dnssec -checkds, except that nothing has to be stated.
+Exit codes: 0 the servers were asked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone keys look example.com",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -273,14 +273,14 @@ func newZoneKeysNew(s *streams) *cobra.Command {
 	var f newKeysFlags
 	cmd := &cobra.Command{
 		Use:   "new [--dir DIR] ZONE",
-		Short: "Make the keys of a zone",
-		Long: `new makes a key that signs all of a zone (CSK), or with --split a key for the keys (KSK)
-and one for the data (ZSK), and writes them into a directory: K*.key and K*.private,
-which only its owner can read. They are published and sign from now on. No two keys of
-a zone get the same tag. The DS record for the parent is printed.
+		Short: "Create a zone's keys",
+		Long: `new creates a key that signs the whole zone (CSK), or with --split one key for the keys
+(KSK) and one for the data (ZSK), and writes them to a directory: K*.key and K*.private,
+readable only by the owner. They are published and sign from now on. No two keys of a
+zone get the same tag. The DS record for the parent is printed.
 
-This is what dnssec-keygen and keymgr ZONE generate do.
-Exit codes: 0 the keys are written, 2 they are not.`,
+Similar: dnssec-keygen, keymgr ZONE generate.
+Exit codes: 0 the keys were written, 2 they were not.`,
 		Example: `  port53 zone keys new --dir keys example.com
   port53 zone keys new --dir keys --split --algorithm ed25519 example.com`,
 		Args: cobra.ExactArgs(1),
@@ -358,16 +358,17 @@ func newZoneKeysImport(s *streams) *cobra.Command {
 	var f importFlags
 	cmd := &cobra.Command{
 		Use:   "import [--dir DIR] --ksk|--zsk ZONE FILE",
-		Short: "Take over a zone's private key from another program",
-		Long: `import reads a private key and writes it as the pair of files that sign and the server
-use: from BIND (K*.private), PowerDNS (pdnsutil export-zone-key ZONE ID), and Knot DNS
-or others (PEM, PKCS #8). BIND's own pairs of files need no import: copy them both.
+		Short: "Import a zone's private key from another program",
+		Long: `import reads a private key and writes it as the pair of files that zone sign and the
+server use: from BIND (K*.private), PowerDNS (pdnsutil export-zone-key ZONE ID), and Knot
+DNS or others (PEM, PKCS #8). BIND's own pairs of files need no import: copy both.
 
---ksk says that the key has the SEP flag, 257 in its DNSKEY record, and --zsk that it
-does not, 256: that is not in a private key, and it decides on the key's tag. Compare
-the tag that is printed with that of the DNSKEY or DS record in use.
+--ksk says that the key has the SEP flag (257 in its DNSKEY record), --zsk that it has not
+(256): the private key does not contain it, and it affects the key tag. Compare the
+printed tag with that of the DNSKEY or DS record in use.
 
-Exit codes: 0 the key is written, 1 it is no private key for a zone, 2 it is not.`,
+Exit codes: 0 the key was written, 1 it is not a private key for a zone, 2 it was not
+written.`,
 		Example: `  pdnsutil export-zone-key example.com 1 | port53 zone keys import --dir keys --ksk example.com -
   port53 zone keys import --dir keys --zsk example.com /var/lib/knot/keys/keys/3f0c...b1.pem`,
 		Args: cobra.ExactArgs(2),
@@ -376,7 +377,7 @@ Exit codes: 0 the key is written, 1 it is no private key for a zone, 2 it is not
 	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory to write to")
 	cmd.Flags().BoolVar(&f.ksk, "ksk", false, "the key has the SEP flag: it is a KSK or CSK")
 	cmd.Flags().BoolVar(&f.zsk, "zsk", false, "the key has no SEP flag")
-	cmd.Flags().StringVar(&f.algorithm, "algorithm", "", "the algorithm; of RSA keys in PEM, rsasha256 unless it stands here")
+	cmd.Flags().StringVar(&f.algorithm, "algorithm", "", "the algorithm (default for RSA keys in PEM: rsasha256)")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
 }

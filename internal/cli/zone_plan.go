@@ -186,14 +186,14 @@ func newZonePlan(s *streams, apply bool) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "plan NAME FILE",
-		Short: "Say what a zone file would change of a zone that is served, and what follows",
-		Long: `plan reads a zone file, "-" is standard input, and compares it with what the running server
-has. It prints the records that would go and come, whether the server would take it, and
-what follows: names that lead nowhere then, delegations whose servers have no address, DS
-records that do not fit, and how long resolvers go on with what was. Nothing is changed.
-The serial of the file does not count. port53 zone apply carries it out.
+		Short: "Show what a zone file would change, and the consequences",
+		Long: `plan compares a zone file, "-" for standard input, with the zone of the running server. It
+prints the records that would be removed and added, whether the server would accept the
+file, and the consequences: dangling names, delegations whose servers have no address, DS
+records that do not match, and how long resolvers keep the old data. It changes nothing.
+The file's serial is ignored. port53 zone apply makes the change.
 
-Exit codes: 0 nothing speaks against it, 1 something does, 2 no server was reached.`,
+Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
 		Example: "  port53 zone plan example.com example.com.zone\n  port53 zone export example.com | sed s/192.0.2.1/192.0.2.9/ | port53 zone plan example.com -",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -201,13 +201,13 @@ Exit codes: 0 nothing speaks against it, 1 something does, 2 no server was reach
 		},
 	}
 	if apply {
-		cmd.Use, cmd.Short = "apply NAME FILE", "Give a zone that is served the content of a zone file"
-		cmd.Long = `apply does what port53 zone plan says: it changes the zone that the running server has into
-what the file has, in one version with a serial that rises, and is durable when it ends.
-It is refused if somebody changes the zone meanwhile. Comments and disabled records of the
-API stay. port53 zone undo takes it back.
+		cmd.Use, cmd.Short = "apply NAME FILE", "Change a zone to the content of a zone file"
+		cmd.Long = `apply makes the changes that port53 zone plan shows: the running server's zone gets the
+content of the file, in one version with an increased serial, stored when the command
+returns. It is refused if someone else changes the zone meanwhile. The API's comments and
+disabled records are kept. port53 zone undo reverts it.
 
-Exit codes: 0 it is done, 1 it was refused, 2 no server was reached.`
+Exit codes: 0 done, 1 refused, 2 no server was reached.`
 		cmd.Example = "  port53 zone apply example.com example.com.zone"
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -312,12 +312,12 @@ func newZoneUndo(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "undo NAME [--to SERIAL|TIME]",
-		Short: "Take the last change of a zone back, or all since a version",
-		Long: `undo gives a zone the content that it had: before its last change, or as it was with the
-serial, or at the time, that --to says. The serial rises, so that secondaries follow. What
-the server knows of a zone's history is what its journal has: port53 zone history.
+		Short: "Revert a zone's last change, or all since a version",
+		Long: `undo restores a zone's content from before its last change, or as of the serial or time
+given with --to. The serial increases, so that secondaries follow. The history goes back as
+far as the journal: see port53 zone history.
 
-Exit codes: 0 it is done, 1 it was refused, 2 no server was reached.`,
+Exit codes: 0 done, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone undo example.com\n  port53 zone undo example.com --to 2026113007\n  port53 zone undo example.com --to 2026-11-30T12:00:00Z",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -342,7 +342,7 @@ Exit codes: 0 it is done, 1 it was refused, 2 no server was reached.`,
 			return s.printEdited(done, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&to, "to", "", "the serial, or the time such as 2026-11-30T12:00:00Z, of the version")
+	cmd.Flags().StringVar(&to, "to", "", "the version's serial, or a time such as 2026-11-30T12:00:00Z")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	socketFlags(cmd, &file, &socket)
 	return cmd
@@ -354,12 +354,12 @@ func newZoneHistory(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "history NAME",
-		Short: "Print the changes of a zone that are known, the newest first",
-		Long: `history prints when who changed a zone, and what: the changes that the server keeps for
-IXFR and undo, at most as many octets as the zone has. port53 zone diff prints those since
-a serial in the order in which they were made.
+		Short: "Print a zone's change history, newest first",
+		Long: `history prints who changed a zone, when and how: the changes the server keeps for IXFR and
+undo, up to the size of the zone. port53 zone diff prints those since a serial, oldest
+first.
 
-Exit codes: 0 printed, 1 it was refused, 2 no server was reached.`,
+Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone history example.com\n  port53 zone history example.com --limit 1 --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -403,7 +403,7 @@ Exit codes: 0 printed, 1 it was refused, 2 no server was reached.`,
 			return nil
 		},
 	}
-	cmd.Flags().IntVar(&limit, "limit", 100, "changes at most")
+	cmd.Flags().IntVar(&limit, "limit", 100, "the most changes to print")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	socketFlags(cmd, &file, &socket)
 	return cmd
@@ -414,12 +414,12 @@ func newZoneShow(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show NAME [--at SERIAL|TIME]",
-		Short: "Print a zone as it is, or as it was",
-		Long: `show prints the records of a zone as a zone file has them, before it is signed here: now, or
-as it was with the serial, or at the time, that --at says. Disabled records are comments.
-What is served, signatures included, is what port53 zone export prints.
+		Short: "Print a zone as it is now, or as it was",
+		Long: `show prints a zone's records as in a zone file, before signing: now, or as of the serial or
+time given with --at. Disabled records are printed as comments. port53 zone export prints
+what is served, including signatures.
 
-Exit codes: 0 printed, 1 it was refused, 2 no server was reached.`,
+Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone show example.com\n  port53 zone show example.com --at 2026113007 | diff - <(port53 zone show example.com)",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -451,7 +451,7 @@ Exit codes: 0 printed, 1 it was refused, 2 no server was reached.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&at, "at", "", "the serial, or the time such as 2026-11-30T12:00:00Z, of the version")
+	cmd.Flags().StringVar(&at, "at", "", "the version's serial, or a time such as 2026-11-30T12:00:00Z")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	socketFlags(cmd, &file, &socket)
 	return cmd

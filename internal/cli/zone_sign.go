@@ -34,18 +34,18 @@ func newZoneSign(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sign [--keys DIR] FILE",
 		Short: "Sign a zone file",
-		Long: `sign reads a zone file, signs it with the keys that are in a directory, and writes
-FILE.signed: with the DNSKEY set, signatures, and NSEC or NSEC3 records. What FILE has
-of an earlier signing is replaced. Keys are files as dnssec-keygen and port53 zone keys
-new write them, and their times hold: which are published, and which sign. A key with
-the SEP flag signs keys and the others data, or each signs both if all are of one kind.
+		Long: `sign reads a zone file, signs it with the keys in a directory, and writes FILE.signed,
+with the DNSKEY RRset, signatures, and NSEC or NSEC3 records. DNSSEC records from an
+earlier signing are replaced. Key files are in the format of dnssec-keygen and port53 zone
+keys new; their times decide which keys are published and which sign. Keys with the SEP
+flag sign the keys and others the data; if all keys are of one kind, each signs both.
 
---have names a signed version of the zone, such as the one written last: its signatures
-are kept over what has not changed, as long as they are good for --refresh. The new
-file takes the place of the old one when it is whole.
+--have names a signed version of the zone, such as the previous output: its signatures of
+unchanged RRsets are kept as long as they are valid for --refresh. The output file is
+replaced once it is complete.
 
-This is what dnssec-signzone -S, ldns-signzone and kzonesign do.
-Exit codes: 0 the zone is signed, 1 it cannot be signed, 2 it could not be tried.`,
+Similar: dnssec-signzone -S, ldns-signzone, kzonesign.
+Exit codes: 0 the zone is signed, 1 it cannot be signed, 2 the command failed.`,
 		Example: `  port53 zone keys new --dir keys example.com
   port53 zone sign --keys keys example.com.zone
   port53 zone sign --keys keys --nsec3 --zonemd --serial unixtime example.com.zone
@@ -56,17 +56,17 @@ Exit codes: 0 the zone is signed, 1 it cannot be signed, 2 it could not be tried
 	}
 	cmd.Flags().StringVar(&f.origin, "origin", "", "the zone's name")
 	cmd.Flags().StringVarP(&f.keys, "keys", "K", ".", "the directory of the key files")
-	cmd.Flags().StringVarP(&f.output, "output", "o", "", "the file to write, - for standard output (FILE.signed)")
-	cmd.Flags().BoolVar(&f.nsec3, "nsec3", false, "prove what is absent by NSEC3, without iterations and salt")
-	cmd.Flags().BoolVar(&f.optOut, "opt-out", false, "NSEC3, and leave delegations without DS out of it")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "", "the file to write, - for standard output (default FILE.signed)")
+	cmd.Flags().BoolVar(&f.nsec3, "nsec3", false, "use NSEC3, with 0 iterations and no salt")
+	cmd.Flags().BoolVar(&f.optOut, "opt-out", false, "use NSEC3 with opt-out")
 	cmd.Flags().BoolVar(&f.digest, "zonemd", false, "add a digest of the zone (RFC 8976)")
 	cmd.Flags().StringVar(&f.serial, "serial", "keep", "keep, increment, unixtime, date, or a number")
 	cmd.Flags().StringVar(&f.valid, "valid", "14d", "how long signatures are valid")
-	cmd.Flags().StringVar(&f.before, "before", "1h", "how far in the past signatures begin")
-	cmd.Flags().StringVar(&f.spread, "spread", "0s", "by how much less some are valid, so that they do not expire together")
-	cmd.Flags().StringVar(&f.have, "have", "", "a signed version, whose signatures are kept where they are good")
-	cmd.Flags().StringVar(&f.refresh, "refresh", "5d", "how long a signature must be good for to be kept")
-	cmd.Flags().StringVar(&f.at, "at", "", "the time at which the zone is signed (RFC 3339; now)")
+	cmd.Flags().StringVar(&f.before, "before", "1h", "how far in the past the inception lies")
+	cmd.Flags().StringVar(&f.spread, "spread", "0s", "shorten some signatures' validity by up to this, so that they do not expire together")
+	cmd.Flags().StringVar(&f.have, "have", "", "a signed version whose valid signatures are kept")
+	cmd.Flags().StringVar(&f.refresh, "refresh", "5d", "how long a kept signature must still be valid")
+	cmd.Flags().StringVar(&f.at, "at", "", "the signing time (RFC 3339; default now)")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -29,15 +29,15 @@ func newZoneVerify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [--ds DS] FILE",
 		Short: "Verify all signatures and proofs of a signed zone file",
-		Long: `verify reads a signed zone file and judges it as a validator would that asked for every
-name in it: each signature by each key that it may be of, the chain of NSEC or NSEC3
-records, the keys, the digest of ZONEMD (RFC 8976), and what CDS and CDNSKEY records
-ask the parent for. With --ds it checks that the parent's DS records lead to the
-keys: it is a file of DS or DNSKEY records such as dsset-example.com., or one record's
-data. Without it, a key with the SEP flag has to sign the keys.
+		Long: `verify reads a signed zone file and judges it as a validator querying every name would:
+each signature with each key that may have made it, the chain of NSEC or NSEC3 records,
+the keys, the ZONEMD digest (RFC 8976), and what CDS and CDNSKEY records ask of the
+parent. --ds checks that the parent's DS records lead to the keys: it takes a file of DS
+or DNSKEY records such as dsset-example.com., or the data of one record. Without it, a key
+with the SEP flag has to sign the keys.
 
-This is what dnssec-verify, ldns-verify-zone and kzonecheck --dnssec on do.
-Exit codes: 0 the zone is good, 1 it is not, 2 it could not be verified.`,
+Similar: dnssec-verify, ldns-verify-zone, kzonecheck --dnssec on.
+Exit codes: 0 the zone is valid, 1 it is not, 2 it could not be verified.`,
 		Example: `  port53 zone verify example.com.zone.signed
   port53 zone verify --ds dsset-example.com. example.com.zone.signed
   port53 zone verify --ds "2371 13 2 1F98 ..." --json example.com.zone.signed
@@ -46,8 +46,8 @@ Exit codes: 0 the zone is good, 1 it is not, 2 it could not be verified.`,
 		RunE: func(_ *cobra.Command, args []string) error { return s.verifyZone(args[0], f) },
 	}
 	cmd.Flags().StringVar(&f.origin, "origin", "", "the zone's name")
-	cmd.Flags().StringVar(&f.ds, "ds", "", "the parent's DS records: a file, or the data of one")
-	cmd.Flags().StringVar(&f.at, "at", "", "the time at which signatures have to be valid (RFC 3339; now)")
+	cmd.Flags().StringVar(&f.ds, "ds", "", "the parent's DS records: a file, or one record's data")
+	cmd.Flags().StringVar(&f.at, "at", "", "the time signatures must be valid at (RFC 3339; default now)")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -66,7 +66,10 @@ func (e *Engine) Explain(view *View, name []byte, typ wire.Type, do, cd bool) So
 	apart := &Engine{log: e.log, contained: e.contained}
 	apart.now.Store(&g)
 	source := &Source{}
-	w := &worker{engine: apart, record: &telemetry.Worker{}, writers: writers{order: newOrderer()}, source: source}
+	w := &worker{
+		engine: apart, record: &telemetry.Worker{}, telling: telling{events: apart.newEvents()},
+		writers: writers{order: newOrderer()}, source: source,
+	}
 	peer := server.Peer{Remote: netip.AddrPortFrom(netip.IPv6Loopback(), 0), Transport: server.TCP}
 	reply := make([]byte, wire.MaxMessage)
 	if n := w.Handle(msg, &peer, time.Now().UnixNano(), reply); n > 0 {
