@@ -41,6 +41,7 @@ func (host) Top(bool, int) (*top.Report, error)                     { return &to
 func (host) Follow(event.Filter) (<-chan api.Query, func() uint64, func(), error) {
 	return nil, nil, nil, api.ErrFollowed
 }
+
 func (host) SetTSIGKey(_, _ string, k api.TSIGKey) (api.TSIGKey, error) {
 	return k, api.ErrAlgorithm
 }

@@ -62,8 +62,16 @@ func TestTopKeys(t *testing.T) {
 		keys string
 		want string
 	}{
-		{"\t", "1 0 false false"}, {"\x1b[C", "2 0 false false"}, {"\x1b[D\x1b[D", "0 0 false false"}, {"\x1b[D", "7 0 false false"}, {"1", "0 0 false false"},
-		{"ss", "0 2 false false"}, {"ssp", "0 0 true false"}, {" a", "0 0 false true"}, {"9?\x1b[5~", "0 0 false true"}, {"8", "7 0 false true"},
+		{"\t", "1 0 false false"},
+		{"\x1b[C", "2 0 false false"},
+		{"\x1b[D\x1b[D", "0 0 false false"},
+		{"\x1b[D", "7 0 false false"},
+		{"1", "0 0 false false"},
+		{"ss", "0 2 false false"},
+		{"ssp", "0 0 true false"},
+		{" a", "0 0 false true"},
+		{"9?\x1b[5~", "0 0 false true"},
+		{"8", "7 0 false true"},
 	} {
 		keys := make(chan byte, 100)
 		readKeys(t.Context(), strings.NewReader(c.keys), keys)

@@ -78,8 +78,12 @@ func TestWhoWantsWhat(t *testing.T) {
 		t.Errorf("wanted are %b", w.Wants())
 	}
 	for _, r := range []event.Record{
-		{Rcode: wire.NoError, Path: event.Cache}, {Rcode: wire.NXDomain, Path: event.Miss}, {Rcode: wire.ServFail, Path: event.Miss},
-		{Rcode: wire.NoError, Path: event.Stale}, {Kind: event.Server, Rcode: wire.ServFail}, {Fate: event.Dropped},
+		{Rcode: wire.NoError, Path: event.Cache},
+		{Rcode: wire.NXDomain, Path: event.Miss},
+		{Rcode: wire.ServFail, Path: event.Miss},
+		{Rcode: wire.NoError, Path: event.Stale},
+		{Kind: event.Server, Rcode: wire.ServFail},
+		{Fate: event.Dropped},
 	} {
 		w.Put(&r)
 	}

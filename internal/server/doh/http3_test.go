@@ -86,8 +86,11 @@ func TestHTTP3(t *testing.T) {
 		body           []byte
 		status         int
 	}{
-		{"POST", "/other", question(1), 404}, {"PUT", "/dns-query", question(1), 405}, {"GET", "/dns-query", nil, 400},
-		{"POST", "/dns-query", make([]byte, 65536), 413}, {"POST", "/dns-query", nil, 400},
+		{"POST", "/other", question(1), 404},
+		{"PUT", "/dns-query", question(1), 405},
+		{"GET", "/dns-query", nil, 400},
+		{"POST", "/dns-query", make([]byte, 65536), 413},
+		{"POST", "/dns-query", nil, 400},
 	} {
 		if res, _ := s.do(c, tt.method, tt.target, tt.body, "Content-Type", media); res.StatusCode != tt.status {
 			t.Errorf("%s %s: %v, want %d", tt.method, tt.target, res.Status, tt.status)
