@@ -23,6 +23,8 @@ type Status struct {
 	Reloaded time.Time        `json:"reloaded"`
 	Healthy  bool             `json:"last_reload_succeeded"`
 	Sandbox  Sandbox          `json:"sandbox"`
+	Terms    []Term           `json:"contract"`
+	Proof    *Proof           `json:"proof,omitempty"` // nil: nobody has told of one
 	Views    []string         `json:"views,omitempty"` // in the order in which they are tried
 	Zones    []zones.Status   `json:"zones"`
 }
@@ -35,6 +37,8 @@ func (a *App) Status(name, view string) (any, error) {
 		Config: g.config.File(), Reloaded: g.applied, Healthy: a.reloads.healthy(), Zones: a.manager.Status(),
 	}
 	s.Sandbox = a.sandbox
+	s.Proof = a.proof.last.Load()
+	s.Terms, _ = Terms(g.config) // interfaces that cannot be read were told of
 	s.Views = g.config.ViewNames()
 	if view != "" && !slices.Contains(s.Views, view) {
 		return nil, fmt.Errorf("there is no view %s", view)

@@ -38,6 +38,7 @@ func (a *App) listenAPI(c *config.Config) (err error) {
 	if a.api, err = server.ListenTCP(c.API.Listen); err != nil {
 		return fmt.Errorf("api: %w; or write api: {listen: off}", err)
 	}
+	a.api = a.guarded(a.api, "control")
 	return nil
 }
 

@@ -54,6 +54,9 @@ type Options struct {
 	// Network is how a resolver asks servers; nil: by the system's sockets.
 	Network upstream.Network
 
+	// Prove has the server be ready only while its contract is proved, by who tells it at the control socket.
+	Prove bool
+
 	// Confine gives up for good, and for the whole process, what the server has no need of.
 	Confine bool
 }
@@ -104,6 +107,7 @@ type outlets struct {
 	acts    *telemetry.AuditFile // nil: the log alone has them
 
 	presence presence // of the addresses that are served
+	proof    proved   // of the contract
 }
 
 // A succession is the generation that serves, and how another takes its place.
@@ -126,7 +130,7 @@ type succession struct {
 // zones are reported and do not make it fail; a bad listener does.
 func New(ctx context.Context, o Options) (*App, error) {
 	a := &App{log: o.Log, logLost: o.LogLost, ready: o.Ready, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New(), kept: kept{keys: newKeyWatch()}}
-	a.startedWith = o.Config
+	a.startedWith, a.proof.needed = o.Config, o.Prove
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -259,6 +263,7 @@ func (a *App) listen(c *config.Config) error {
 		if a.metrics, err = server.ListenTCP(c.Metrics.Listen); err != nil {
 			return fmt.Errorf("metrics: %w; or write metrics: {listen: off}", err)
 		}
+		a.metrics = a.guarded(a.metrics, "scrape")
 	}
 	return a.listenAPI(c)
 }

@@ -42,6 +42,7 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 	p.Ports = servedPorts(c)
 	if c.Metrics.Listen.IsValid() && !c.Metrics.Listen.Addr().IsLoopback() {
 		p.Closed = append(p.Closed, firewall.Port{Proto: "tcp", Number: c.Metrics.Listen.Port(), Use: "metrics"})
+		p.Monitors = slices.Clone(c.Expose.Scrape)
 	}
 	if local { // nobody from outside of this machine
 		return p, nil
@@ -110,7 +111,7 @@ func letIn(p *firewall.Plan, c *config.Config) error {
 		}
 		allow = slices.Concat(clients, allow)
 	}
-	p.Everybody = p.Everybody || len(allow) == 0 && !(c.Recurses() && c.Internal())
+	p.Everybody = p.Everybody || len(allow) == 0 && !(c.Recurses() && c.Internal()) && !c.NobodyAsks()
 	for _, n := range allow {
 		if !slices.Contains(p.Allow, n) {
 			p.Allow = append(p.Allow, n)

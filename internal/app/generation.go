@@ -80,6 +80,7 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 	if a.manager != nil {
 		g.engine.Manager = a.manager
 	}
+	g.engine.Contract = contractOf(c)
 	var err error
 	if g.networks, err = networksOf(c); err != nil {
 		return nil, err
@@ -175,8 +176,15 @@ func access(c *config.Config, n networks) (*policy.Access, error) {
 			allow = clients // zones beside a resolver for a network are for the network
 		}
 	}
-	if len(allow) > 0 {
+	if c.NobodyAsks() {
+		allow = nil // but the servers that zones are exchanged with
+	}
+	if len(allow) > 0 || c.NobodyAsks() {
 		allow = append(slices.Clip(allow), transferPeers(c)...) // what else they may is each zone's to say
+	}
+	if len(allow) == 0 && c.NobodyAsks() {
+		a.Query = &policy.ACL{}
+		return a, nil
 	}
 	if len(allow)+len(c.Policy.Deny) > 0 {
 		a.Query, err = policy.NewACL(policy.ACLOptions{Allow: allow, Deny: c.Policy.Deny})

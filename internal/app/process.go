@@ -20,13 +20,13 @@ func (a *App) readyError() error {
 	list := a.manager.Status()
 	for _, z := range list {
 		if z.Serving {
-			return nil
+			return a.proofError()
 		}
 	}
 	if len(list) > 0 && a.recursion == nil {
 		return errors.New("no zone is served yet")
 	}
-	return nil
+	return a.proofError()
 }
 
 // clockTicks is in how many parts of a second Linux counts processor time for programs.

@@ -137,6 +137,7 @@ func (a *App) collect() {
 		a.collectZones(w, a.manager.Status())
 		a.collectFilters(w)
 		a.keys.collect(w, time.Now())
+		a.collectProof(w)
 		if a.recursion != nil {
 			a.recursion.collect(w)
 			never, later := anchorsInEffect(a.current.Load().config, time.Now())

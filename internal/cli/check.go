@@ -18,6 +18,7 @@ import (
 	"port53/internal/catalogue"
 	"port53/internal/check"
 	"port53/internal/finding"
+	"port53/internal/proof"
 	"port53/internal/query"
 	"port53/internal/scan"
 	"port53/internal/wire"
@@ -31,7 +32,7 @@ type checkCommand struct {
 	failOn                  string
 	only, skip              []string
 	active, intrusive, mine bool
-	stranger                bool
+	stranger, noProof       bool
 	subdomains              string   // everything, or names, or a file of them
 	selectors               []string // of DKIM
 	compare                 bool
@@ -61,9 +62,10 @@ zone and where they lead; --subdomains=FILE or --subdomains=www,dev checks these
 The network and broadcast addresses of an IPv4 network are skipped unless they are
 listed as targets themselves.
 
---config audits a configuration file without using the network. --self audits the
-server running on this machine and what its listeners answer. --probe-zone serves a
-zone delegated to this machine, and judges the target resolvers by their queries for it.
+--config audits a configuration file without using the network. --self proves that the
+server running on this machine keeps its contract, as port53 prove does, and audits it
+and what its listeners answer. --probe-zone serves a zone delegated to this machine, and
+judges the target resolvers by their queries for it.
 
 --active also sends unusual queries, hundreds of them. --intrusive may keep a weak
 server from serving others, and needs --i-own-this.
@@ -117,6 +119,7 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
 	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors, which must exist")
 	f.BoolVar(&c.stranger, "as-stranger", false, "treat this machine as a stranger even to servers on private addresses")
+	f.BoolVar(&c.noProof, "no-proof", false, "with --self, skip what port53 prove does")
 	f.StringVar(&c.failOn, "fail-on", "high", "the lowest severity for exit code 1: low, medium, high or critical")
 	f.BoolVar(&c.compare, "compare", false, "show what is new and gone between two JSON reports, the older first")
 	f.StringSliceVar(&c.only, "only", nil, "run only these checks, by ID")
@@ -263,6 +266,10 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 	if err != nil {
 		return err
 	}
+	violated, err := c.proveSelf(ctx, s)
+	if err != nil {
+		return err
+	}
 	w, end, err := c.out.open(s, c.subject(args), least, func() bool { return ctx.Err() != nil })
 	if err != nil {
 		return err
@@ -273,7 +280,7 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 		r.Baseline = c.out.earlier
 		return r
 	})
-	found, missed, swept, alive := false, false, 0, 0
+	found, missed, swept, alive := violated, false, 0, 0
 	for r := range reports {
 		if ctx.Err() != nil {
 			break // what was cut off is no measurement
@@ -305,6 +312,24 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 		return failure(exitUnmeasured, "is it an address where somebody answers, and does nothing on the way drop the questions?", "not every target could be measured")
 	}
 	return nil
+}
+
+// proveSelf proves the contract of the server that runs here, where people read the report: port53 prove has it for
+// programs.
+func (c *checkCommand) proveSelf(ctx context.Context, s *streams) (violated bool, err error) {
+	if !c.targets.self || c.noProof || !c.out.people() {
+		return false, nil
+	}
+	p := prover{file: c.targets.config, timeout: c.timeout}
+	if p.file == "" {
+		p.file = defaultConfig
+	}
+	lines, err := p.prove(ctx)
+	if err != nil {
+		return false, err
+	}
+	s.printLines(lines, c.out.all)
+	return len(proof.Violations(lines)) > 0, nil
 }
 
 func findCheck(id string) *check.Check {

@@ -47,6 +47,16 @@ func (c *checkOutput) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.color, "color", "auto", "use color: auto, always or never")
 }
 
+// people tells whether people read the report as it comes.
+func (c *checkOutput) people() bool {
+	for _, set := range c.forms {
+		if *set {
+			return false
+		}
+	}
+	return c.nmap == "" && c.file == ""
+}
+
 // check finds out what is asked for, and reads the baseline.
 func (c *checkOutput) check() error {
 	n := 0

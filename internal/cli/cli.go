@@ -148,6 +148,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 internal error.
 		newCheck(s),
 		newFirewall(s),
 		newDoctor(s),
+		newProve(s),
 		newVersion(s),
 	)
 	return root

@@ -151,6 +151,11 @@ Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 				return failure(exitFindings, "the server serves all the same, and clients turn away", "%d problems with certificates", n)
 			}
 			if !asJSON {
+				terms, err := app.Terms(c)
+				if err != nil {
+					return startError(err)
+				}
+				s.printTerms(terms)
 				fmt.Fprintf(s.out, "%s: good, %d zones\n", file, len(report))
 			}
 			return nil

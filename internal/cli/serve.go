@@ -28,7 +28,7 @@ import (
 
 func newServe(s *streams) *cobra.Command {
 	var file string
-	var example bool
+	var example, prove bool
 	var listen []string
 	cmd := &cobra.Command{
 		Use:   "serve [--config FILE | --listen ADDRESS…]",
@@ -62,9 +62,17 @@ Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 			if len(listen) > 0 {
 				return failure(exitUsage, "write listen into the configuration", "--listen and --config exclude each other")
 			}
-			return s.serve(sig, file)
+			if prove {
+				stop, err := s.startProver(file)
+				if err != nil {
+					return err
+				}
+				defer stop()
+			}
+			return s.serve(sig, file, prove)
 		},
 	}
+	cmd.Flags().BoolVar(&prove, "prove", false, "be ready only while the contract is proved: see port53 prove, which is started as well if root starts this")
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&example, "example", false, "run a resolver with an example zone, on 127.0.0.1:5353 or a free port")
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")
@@ -177,7 +185,7 @@ func (sig *signals) unless(f func() error) error {
 	}
 }
 
-func (s *streams) serve(sig *signals, file string) error {
+func (s *streams) serve(sig *signals, file string, prove bool) error {
 	var c *config.Config
 	var missing config.Errors
 	err := sig.unless(func() (err error) {
@@ -190,7 +198,7 @@ func (s *streams) serve(sig *signals, file string) error {
 	if err != nil {
 		return err
 	}
-	return s.run(sig, app.Options{Config: c, Confine: true}, missing, nil)
+	return s.run(sig, app.Options{Config: c, Confine: true, Prove: prove}, missing, nil)
 }
 
 // A greeting tells a person what to do with the server.
@@ -422,6 +430,8 @@ func (s *streams) printStatus(st *app.Status, whole bool) error {
 	if whole {
 		fmt.Fprintf(s.out, "up %s, serving %v, configuration %s of %s\n", st.Uptime, st.Listen, st.Config, st.Reloaded.Format(time.RFC3339))
 		fmt.Fprintf(s.out, "sandbox: files %s, system calls %s\n", st.Sandbox.Files, st.Sandbox.Calls)
+		s.printTerms(st.Terms)
+		s.printProof(st.Proof)
 		if !st.Healthy {
 			fmt.Fprintln(s.out, "the last reload failed: see the log")
 		}
@@ -474,6 +484,14 @@ func (s *streams) printStatus(st *app.Status, whole bool) error {
 		}
 	}
 	return nil
+}
+
+// printTerms prints the contract of who may do what.
+func (s *streams) printTerms(terms []app.Term) {
+	fmt.Fprintln(s.out, "who may do what here, and nobody else:")
+	for i := range terms {
+		fmt.Fprintf(s.out, "  %s\n", terms[i].String())
+	}
 }
 
 // printTrouble prints what is wrong with a zone of primaries, and what is known of the signatures

@@ -84,6 +84,7 @@ func (d *decoder) check() {
 	d.checkDNSSEC()
 	d.checkResolver()
 	d.checkViews()
+	d.checkExpose()
 	d.checkHosts()
 	d.checkBounds()
 	d.checkPolicy()
@@ -213,7 +214,7 @@ func (d *decoder) checkMetrics() {
 	if !m.Listen.IsValid() {
 		return
 	}
-	if !m.Listen.Addr().IsLoopback() && !m.Expose {
+	if _, said := d.at("expose.scrape"); !m.Listen.Addr().IsLoopback() && !m.Expose && !said {
 		at, _ := d.at("metrics.listen")
 		d.fail(at, fmt.Sprintf("metrics.listen: %s is not a loopback address, and there is no password", m.Listen), "listen on 127.0.0.1, or add expose: true and let a firewall decide who may read")
 	}

@@ -76,6 +76,7 @@ type Config struct {
 	Domain     []byte           `yaml:"domain" is:"name" default:""`
 	RRsetOrder string           `yaml:"rrset_order" is:"word" words:"fixed cyclic random" default:"fixed"`
 	ZoneLimits ZoneLimits       `yaml:"zone_limits"`
+	Expose     Expose           `yaml:"expose"`
 	Policy     Policy           `yaml:"policy"`
 	EDNS       EDNS             `yaml:"edns"`
 	Identity   Identity         `yaml:"identity"`

@@ -64,6 +64,7 @@ type decoder struct {
 	items    map[place][]position      // of the values of lists
 	zones    []position                // of the names of zones
 	networks map[string][]netip.Prefix // by name
+	nobody   []whoSaid                 // where the contract says so
 	names    map[string]position       // of the keys of a block whose keys are values
 	holder   reflect.Value             // the section of the list in hand, which takes what is beside its values
 }

@@ -239,7 +239,7 @@ func (d *decoder) checkAPI() {
 		return
 	}
 	at, _ := d.at("api.listen")
-	if !a.Listen.Addr().IsLoopback() && !a.Expose {
+	if _, said := d.at("expose.control"); !a.Listen.Addr().IsLoopback() && !a.Expose && !said {
 		d.fail(at, fmt.Sprintf("api.listen: %s is not a loopback address, and tokens go over it in the clear", a.Listen), "listen on 127.0.0.1 behind a TLS proxy, or add expose: true")
 	}
 	for _, l := range d.config.Listen {

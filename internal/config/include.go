@@ -322,6 +322,7 @@ func (d *decoder) root(into reflect.Value) {
 		d.value(p.key, p.pair.Value, start(p.pair.Key), into.FieldByIndex(p.key.field), p.key.name, 0)
 	}
 	d.use(0)
+	d.deriveExpose()
 	d.inheritViews()
 	for _, k := range d.table.keys {
 		if k.required && !seen[k.name] && !misspelt[k.name] && !broken {

@@ -21,7 +21,6 @@ func laterKeys() map[string]string {
 
 		"grants":  grants,
 		"ad":      "it needs the domain controller; leave it out",
-		"expose":  "use policy.allow, and a firewall",
 		"dnssec":  "write it at each zone, or in a template",
 		"console": "there is no console; use the port53 command",
 		"store":   "zones are files; leave it out",

@@ -29,6 +29,7 @@ type key struct {
 	beside   []beside // what a list takes as well
 	lone     bool     // a list of one may be written without brackets
 	remote   bool     // a list of servers that takes names of remotes
+	who      bool     // a list of networks that takes everybody and nobody
 	join     bool     // a list that several files may have a part of
 	twin     int32    // of a key of zones: the id of the same key of templates
 	quiet    bool     // not among the values in effect, unless the file sets it
@@ -152,7 +153,7 @@ func fill(section *key, prefix string, count *int32) {
 			}
 			k.beside = append(k.beside, b)
 		}
-		k.lone = f.Tag.Get("lone") == "true"
+		k.lone, k.who = f.Tag.Get("lone") == "true", f.Tag.Get("who") == "true"
 		k.remote = k.remote || f.Tag.Get("remote") == "true"
 		k.join = f.Tag.Get("join") == "true" || k.list && formOf(k.typ, "") == formSection && !strings.Contains(k.path, "[]")
 		k.required = f.Tag.Get("required") == "true"

@@ -109,6 +109,16 @@ func (d *decoder) takesRemotes(k *key) bool {
 	return slices.ContainsFunc(k.beside, func(b beside) bool { return b.word == "remote" })
 }
 
+// remotes returns the name of that field.
+func (k *key) remotes() string {
+	for _, b := range k.beside {
+		if b.word == "remote" {
+			return b.field
+		}
+	}
+	return ""
+}
+
 // remoteOf returns what is a remote's name in the list of k, or nil if n is something else:
 // addresses and networks have no letters, or a colon.
 func (d *decoder) remoteOf(k *key, n ast.Node) *reference {

@@ -34,6 +34,8 @@ func expected(k *key, s scalar, hint string) *problem {
 }
 
 // expects says what a key's value looks like.
+//
+// In one piece: it is a line for each form.
 func (k *key) expects() string {
 	between := ""
 	if k.min != "" {
@@ -74,6 +76,12 @@ func (k *key) expects() string {
 		return "a time such as 500ms, 30s, 5m, 1h, 1d or 1w" + between
 	case formPrefix:
 		switch {
+		case k.who && len(k.beside) > 1:
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {key: NAME}, everybody or nobody`
+		case k.who && len(k.beside) > 0:
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, {interface: NAME} for the networks of one, everybody or nobody`
+		case k.who:
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, everybody or nobody`
 		case len(k.beside) > 0 && k.beside[0].word == "remote":
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
 		case len(k.beside) > 0 && k.beside[0].word == "interface":

@@ -176,6 +176,9 @@ func (d *decoder) networkOf(k *key, n ast.Node, where string) (list []netip.Pref
 		return nil, false
 	}
 	name := scalarOf(s).text
+	if list, ok = d.whoWord(k, name, start(n)); ok {
+		return list, true
+	}
 	if list, ok = d.networks[name]; ok || k.remote {
 		return list, ok
 	}

@@ -351,11 +351,11 @@ func (d *decoder) blocks(k *key, list []ast.Node, where string) (rest []ast.Node
 		d.holder.FieldByName(b.field).SetZero() // a template's
 	}
 	for i, n := range list {
-		if r := d.remoteOf(k, n); r != nil && d.networks[r.text] != nil {
+		if r := d.remoteOf(k, n); r != nil && (d.networks[r.text] != nil || k.who && (r.text == "everybody" || r.text == "nobody")) {
 			rest = append(rest, n)
 			continue
 		} else if r != nil && d.takesRemotes(k) {
-			if field := d.holder.FieldByName("TransferRemotes"); d.knownRemote(r, fmt.Sprintf("%s[%d]", where, i)) {
+			if field := d.holder.FieldByName(k.remotes()); d.knownRemote(r, fmt.Sprintf("%s[%d]", where, i)) {
 				field.Set(reflect.Append(field, reflect.ValueOf(r.text)))
 			}
 			continue

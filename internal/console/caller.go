@@ -62,3 +62,14 @@ func tell(next http.Handler, told func(by Caller, command, zone string, err erro
 		}
 	})
 }
+
+// ListenerOf returns the process that listens at a control socket; 0: the system does not tell.
+func ListenerOf(ctx context.Context, socket string) (int, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return max(callerOf(c).PID, 0), nil
+}

@@ -64,6 +64,8 @@ type Admin interface {
 	// Changes tells what changed a zone since a serial, by its last change if since is
 	// empty, or what its file would change if since is file.
 	Changes(name, view, since string) (any, error)
+	// Proved takes what became of proving the contract, in JSON, from by.
+	Proved(by Caller, what []byte) (any, error)
 	// Flush makes the cache forget a name, with tree what is below it too.
 	Flush(name string, tree bool) error
 	// DumpCache writes the cache in the form that LoadCache reads.
@@ -117,6 +119,7 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // what is followed is followed for long
 		admin.Own(w, r, callerFrom(r.Context()))
 	})
+	proofs(mux, admin)
 	mux.HandleFunc("POST /cache/flush", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(nil, admin.Flush(r.URL.Query().Get("name"), r.URL.Query().Has("tree")))
 	})
@@ -168,6 +171,18 @@ func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller
 		return err
 	}
 	return nil
+}
+
+// proofs takes what a prover tells.
+func proofs(mux *http.ServeMux, admin Admin) {
+	mux.HandleFunc("POST /proof", func(w http.ResponseWriter, r *http.Request) {
+		what, err := io.ReadAll(r.Body)
+		if err != nil {
+			send(w)(nil, fmt.Errorf("the proof cannot be read: %w", err))
+			return
+		}
+		send(w)(admin.Proved(callerFrom(r.Context()), what))
+	})
 }
 
 // grants takes the commands about keys and tokens.

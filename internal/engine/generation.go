@@ -23,9 +23,10 @@ type Generation struct {
 	Views    *Views // nil: there is but one
 	Limits   Limits
 	Identity Identity
-	Filter   *filter.Set // rules that names outside of the zones are judged by, as the view has it; nil: none
-	Keys     tsig.Keys   // signatures are verified with; nil: there are no keys
-	Manager  Manager     // moves zones whole, and changes them; nil: nobody may have that
+	Filter   *filter.Set      // rules that names outside of the zones are judged by, as the view has it; nil: none
+	Keys     tsig.Keys        // signatures are verified with; nil: there are no keys
+	Contract *policy.Contract // what zones and grants let peers do, at the most; nil: whatever they do
+	Manager  Manager          // moves zones whole, and changes them; nil: nobody may have that
 }
 
 // Limits are what bounds replies.

@@ -79,7 +79,7 @@ func (w *worker) mayHand(entry *zone.Entry, op policy.Op) (rcode wire.Rcode, ede
 		return wire.Refused, wire.EDEProhibited
 	case entry == nil:
 		return wire.NotAuth, wire.EDENotAuthoritative
-	case w.gen.Manager == nil || !entry.Access.Allows(op, w.signer()):
+	case w.gen.Manager == nil || !entry.Access.Allows(op, w.signer()) || !w.gen.Contract.Allows(op, w.signer()):
 		return wire.Refused, wire.EDEProhibited
 	}
 	return wire.NoError, -1

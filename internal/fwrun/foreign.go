@@ -236,6 +236,9 @@ func matchOf(words []string, p packet) match {
 	return m
 }
 
+// iptablesChains are what iptables calls its chains; anybody may call one of nftables in capitals.
+var iptablesChains = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+
 // nftRules looks, for a packet, through the tables of nftables that are neither port53's nor those of iptables.
 func nftRules(text []byte, p packet) (list []Foreign, err error) {
 	var set struct {
@@ -252,7 +255,7 @@ func nftRules(text []byte, p packet) (list []Foreign, err error) {
 	var order []at
 	saved := map[at]bool{} // tables of iptables, which iptables-save has told of
 	for _, item := range set.Nftables {
-		if c := item.Chain; c != nil && c.Hook != "" && strings.ToUpper(c.Name) == c.Name {
+		if c := item.Chain; c != nil && c.Hook != "" && slices.Contains(iptablesChains, c.Name) {
 			saved[at{c.Family, c.Table, ""}] = true
 		}
 	}

@@ -132,3 +132,12 @@ func (s *System) load(ctx context.Context, r *firewall.Rules) error {
 	}
 	return s.loadUFW(ctx, r)
 }
+
+// Applied returns what rules were applied for, as far as it is remembered.
+func (s *System) Applied() (b firewall.Backend, ok bool) {
+	r, err := s.readRecord()
+	if err != nil || r == nil {
+		return "", false
+	}
+	return r.Backend, true
+}

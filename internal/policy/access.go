@@ -84,6 +84,29 @@ func (a *Access) MayChange(key, name []byte, t wire.Type) bool {
 	return slices.ContainsFunc(a.Updates, func(g Grant) bool { return g.allows(key, name, t) })
 }
 
+// A Contract bounds what zones and grants let peers do: they may only narrow it. It is immutable.
+type Contract struct{ Transfer, Notify, Update *Bound } // nil: zones and grants alone decide
+
+// A Bound is who may do something at all: any of the rules is enough.
+type Bound []Rule
+
+// Allows reports whether p may do op as far as the contract goes; a nil contract bounds nobody.
+func (c *Contract) Allows(op Op, p Peer) bool {
+	if c == nil {
+		return true
+	}
+	var b *Bound
+	switch op {
+	case Transfer:
+		b = c.Transfer
+	case Notify:
+		b = c.Notify
+	case Update:
+		b = c.Update
+	}
+	return b == nil || slices.ContainsFunc(*b, func(r Rule) bool { return r.allows(p) })
+}
+
 // A Rule admits peers by their address and their signature: both have to fit.
 type Rule struct {
 	Networks []netip.Prefix // none: nobody

@@ -17,7 +17,7 @@ func Holders(a netip.AddrPort) []Holder {
 	at := map[string][]int{} // places in found by the socket's inode
 	for _, proto := range []string{"tcp", "udp"} {
 		for _, table := range []string{proto, proto + "6"} {
-			text, err := os.ReadFile("/proc/self/net/" + table)
+			text, err := os.ReadFile("/proc/thread-self/net/" + table)
 			if err != nil {
 				continue
 			}
