@@ -14,7 +14,7 @@ TOOL = $(GO) tool -modfile="$$root/tools/go.mod"
 NESTED = oracle conformance bench tools packaging
 
 # What has goroutines, for the race detector.
-RACE = api app cache catalogue certs check console engine event exchange feed policy query resolver scan server server/doh server/doq signer store telemetry top transfer tsig upstream zones
+RACE = api app cache catalogue certs check console engine event exchange feed policy query resolver scan server server/doh server/doq signer store telemetry top transfer tsig upstream web zones
 
 # How long the tests of a package may take. Each test has limits of its own; this one ends what
 # hangs, on a machine that does other work beside.
@@ -33,7 +33,7 @@ all: ## build ./bin/port53
 
 build: all ## the same
 
-lean: ## build ./bin/port53-lean, without QUIC: no DNS over QUIC and no HTTP/3
+lean: ## build ./bin/port53-lean, without QUIC and without the web console
 	CGO_ENABLED=0 $(GO) build -trimpath -tags lean -ldflags '-s -w' -o bin/port53-lean ./cmd/port53
 
 install: ## install what was built: program, unit, completions (make install PREFIX=/usr DESTDIR=/tmp/root)

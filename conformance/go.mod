@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/go-acme/lego/v5 v5.6.0
+	github.com/joeig/go-powerdns/v3 v3.15.0
 	github.com/miekg/dns v1.1.73
 	golang.org/x/sys v0.49.0
 )
@@ -24,7 +25,6 @@ require (
 	github.com/jcmturner/goidentity/v6 v6.0.1 // indirect
 	github.com/jcmturner/gokrb5/v8 v8.4.4 // indirect
 	github.com/jcmturner/rpc/v2 v2.0.3 // indirect
-	github.com/joeig/go-powerdns/v3 v3.15.0 // indirect
 	github.com/openshift/gssapi v0.0.0-20161010215902-5fb4217df13b // indirect
 	github.com/spf13/afero v1.15.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect

@@ -47,6 +47,8 @@ const (
 // A Host is the server, as far as the API changes more than a zone's content. What it changes lasts when
 // it returns. By says for people who wants it. A zone is named by its key in the zone manager.
 type Host interface {
+	Operator
+
 	// Holder returns whose a token is; nil: nobody's.
 	Holder(token string) *grant.Holder
 
@@ -169,6 +171,8 @@ type Server struct {
 	log    *slog.Logger
 	routes []route
 	events *hub
+	checks checkList
+	series seriesLog
 }
 
 // New returns a server.
@@ -193,6 +197,8 @@ type call struct {
 	holder *grant.Holder
 	now    time.Time
 	local  string // somebody on this machine; empty: it came over the network
+
+	again func() *grant.Holder // who it is, and what they may do, some time later; nil: nobody any more
 }
 
 // A route is what is done at a path.
@@ -238,7 +244,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	found := &route{pdns: path[0] == "api"}
-	if c.holder = s.host.Holder(shown(r)); c.holder == nil && r.Method != http.MethodOptions {
+	c.again = func() *grant.Holder { return s.host.Holder(shown(r)) }
+	if c.holder = c.again(); c.holder == nil && r.Method != http.MethodOptions {
 		h.Set("WWW-Authenticate", `X-API-Key realm="port53"`)
 		c.fail(found, &problem{status: http.StatusUnauthorized, text: "show a token in X-API-Key, or as Authorization: Bearer"})
 		return
@@ -281,13 +288,30 @@ func (c *call) serve(path []string) {
 // ServeLocal answers a request of /v1 for somebody on this machine who may do all, whom by names.
 func (s *Server) ServeLocal(w http.ResponseWriter, r *http.Request, by string) {
 	all := grant.Grant{Zones: grant.Zones{All: true}, Names: []string{"*"}, Verbs: grant.All}
-	c := &call{Server: s, w: w, r: r, now: time.Now(), local: by, holder: &grant.Holder{Kind: grant.Local, Name: by, Grants: []grant.Grant{all}}}
-	path, ok := segments(r.URL)
-	if !ok || path[0] != "v1" {
+	h := &grant.Holder{Kind: grant.Local, Name: by, Grants: []grant.Grant{all}}
+	s.serveOwn(&call{Server: s, w: w, r: r, local: by, again: func() *grant.Holder { return h }})
+}
+
+// ServeAs answers a request of /v1 for somebody who has shown elsewhere who they are: again returns them,
+// with what they may do now, or nil once they may do nothing any more.
+func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, again func() *grant.Holder) {
+	s.serveOwn(&call{Server: s, w: w, r: r, again: again})
+}
+
+// serveOwn answers a request of /v1 whose maker is known.
+func (s *Server) serveOwn(c *call) {
+	c.now, c.holder = time.Now(), c.again()
+	path, ok := segments(c.r.URL)
+	switch {
+	case c.holder == nil:
+		c.fail(&route{}, &problem{status: http.StatusUnauthorized})
+	case !ok || path[0] != "v1":
 		c.fail(&route{}, notFound())
-		return
+	default:
+		c.w.Header().Set("X-Content-Type-Options", "nosniff")
+		c.w.Header().Set("Cache-Control", "no-store")
+		c.serve(path)
 	}
-	c.serve(path)
 }
 
 // shown returns the token that a request shows; empty: none.
@@ -427,7 +451,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	if err := h.Serve(&bounded{Listener: l, free: make(chan struct{}, maxConns), stall: stallTime}); !errors.Is(err, http.ErrServerClosed) {
+	if err := h.Serve(Bound(l)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -447,6 +471,11 @@ func named(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Bound returns a listener of so many connections at a time; those whose client takes nothing end.
+func Bound(l net.Listener) net.Listener {
+	return &bounded{Listener: l, free: make(chan struct{}, maxConns), stall: stallTime}
 }
 
 // bounded accepts so many connections at a time; one more waits until another ends. A connection whose

@@ -92,10 +92,7 @@ func ownEvents(c *call) error {
 		case <-ping.C:
 			_, err = c.w.Write([]byte(": here\n\n"))
 		case e := <-f:
-			h := c.holder
-			if c.local == "" {
-				h = c.host.Holder(shown(c.r)) // what it may do may have changed
-			}
+			h := c.again() // what it may do may have changed
 			if h == nil || e.apex != nil && !h.May(grant.Read, e.apex, e.apex, wire.TypeSOA, time.Now()) {
 				if h == nil {
 					return nil // it was revoked

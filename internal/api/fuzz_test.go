@@ -1,10 +1,14 @@
 package api_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"port53/internal/api"
 	"port53/internal/dnstest"
@@ -15,7 +19,26 @@ import (
 )
 
 // A host is a server that has the one token "secret", which may do all with zone test, and nothing else.
-type host struct{ *zones.Manager }
+type host struct {
+	*zones.Manager
+	api.Operator
+}
+
+// An operator has nothing to tell.
+type operator struct{}
+
+var errNothing = errors.New("there is nothing")
+
+func (operator) Filters() (any, error)                                      { return nil, errNothing }
+func (operator) UpdateFilters(context.Context, string, string) (any, error) { return nil, errNothing }
+func (operator) PauseFilters(string, time.Duration) (any, error)            { return nil, errNothing }
+func (operator) TestFilter(string, string, string) (any, error)             { return nil, errNothing }
+func (operator) Signing([]byte) (any, error)                                { return nil, errNothing }
+func (operator) Acts(int) []api.Act                                         { return nil }
+func (operator) Check(context.Context, []byte) (json.RawMessage, error)     { return nil, errNothing }
+
+// Signing is of both that a host is made of.
+func (host) Signing([]byte) (any, error) { return nil, errNothing }
 
 func (host) Holder(token string) *grant.Holder {
 	z, _ := grant.ParseZones([]string{"*"})
@@ -54,7 +77,7 @@ func newServer(t testing.TB) http.Handler {
 	if _, err := m.Load(t.Context(), []zones.Source{s}, nil); err != nil {
 		t.Fatal(err)
 	}
-	return api.New(api.Options{Zones: m, Host: host{m}, PowerDNS: true})
+	return api.New(api.Options{Zones: m, Host: host{m, operator{}}, PowerDNS: true})
 }
 
 // FuzzRequests: whatever is asked, there is an answer, it is bounded, none of it is the token, and the zone

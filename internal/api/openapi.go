@@ -20,6 +20,9 @@ func Document() map[string]any {
 		names := []string{"zone", "id"}
 		for _, part := range r.path {
 			if part == "*" {
+				if strings.HasSuffix(path, "/checks") {
+					names[0] = "id"
+				}
 				part = "{" + names[0] + "}"
 				params = append(params, map[string]any{"name": names[0], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 				names = names[1:]

@@ -275,7 +275,7 @@ func (e *effects) caches() {
 		}
 	}
 	if e.cached > 0 {
-		e.say("note", "cache", e.after.Apex(), "resolvers may go on with what was for %s", time.Duration(e.cached)*time.Second)
+		e.say("note", "cache", e.after.Apex(), "resolvers may go on with what was for %s", roundTime(time.Duration(e.cached)*time.Second))
 	}
 }
 
@@ -390,4 +390,16 @@ func ownUndo(c *call) error {
 	c.events.tell(happened{Kind: "zone", Zone: wire.NameText(v.Apex), By: c.by(), From: e.From, To: e.To, apex: v.Apex})
 	c.w.Header().Set("ETag", tagOf(e.Zone))
 	return c.json(http.StatusOK, edited{wire.NameText(v.Apex), e.From, e.To})
+}
+
+// roundTime returns a time as people write it: 1h, not 1h0m0s.
+func roundTime(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +33,7 @@ func ownRoutes() []route {
 		r.doc = &o
 		return r
 	}
-	return []route{
+	return append([]route{
 		with(at("GET", "/v1", ownRoot), operation{Summary: "Who asks, and what they may do", Out: whoami{}}),
 		with(at("GET", "/v1/openapi.json", ownDocument), operation{Summary: "This document", Stream: "application/json"}),
 		with(at("GET", "/v1/status", ownStatus), operation{Summary: "The server as a whole", Out: ServerStatus{}}),
@@ -51,12 +53,12 @@ func ownRoutes() []route {
 		}),
 		with(at("GET", "/v1/zones", ownZones), operation{
 			Summary: "The zones, in the order of their names", Out: zoneList{},
-			Query: []string{"after: the id that the last answer ended with", "limit: zones at most, 1000 unless given", "q: a pattern that names fit, with * and ?"},
+			Query: []string{"after: the id that the last answer ended with", "offset: zones that are left out, instead; they are in the order of the alphabet then", "limit: zones at most, 1000 unless given", "q: a pattern that names fit, with * and ?", "role: primary or secondary alone"},
 		}),
 		with(at("GET", "/v1/zones/*", ownZone), operation{Summary: "A zone, without its records", Out: zoneStatus{}}),
 		with(at("GET", "/v1/zones/*/records", ownRecords), operation{
 			Summary: "The sets of a zone, in its order; ETag is its version", Out: recordList{},
-			Query: []string{"offset: sets that are left out", "limit: sets at most, 1000 unless given", "at: the serial, or the moment, of an earlier version", "name: of this name alone", "type: of this type alone", "q: a pattern that names or contents fit"},
+			Query: []string{"offset: sets that are left out", "limit: sets at most, 1000 unless given", "sort: name, to have up to 100,000 sets in the order of their names", "at: the serial, or the moment, of an earlier version", "name: of this name alone", "type: of this type alone", "q: a pattern that names or contents fit"},
 		}),
 		with(at("PATCH", "/v1/zones/*/records", ownEdit), operation{
 			Summary: "Change sets of a zone, all or none; If-Match refuses if it has changed meanwhile", In: editRequest{}, Out: edited{},
@@ -68,7 +70,7 @@ func ownRoutes() []route {
 		}),
 		with(at("GET", "/v1/keys", ownKeys), operation{Summary: "The keys of transfers and updates, without their secrets", Out: []ownKey{}}),
 		with(at("GET", "/v1/zones/*/keys", ownZoneKeys), operation{Summary: "The DNSSEC keys of a zone", Out: []pdnsCryptokey{}}),
-	}
+	}, operatorRoutes()...)
 }
 
 // A whoami is who asks.
@@ -179,7 +181,8 @@ func (c *call) statusOf(v *zones.View) zoneStatus {
 // A zoneList is a part of the zones.
 type zoneList struct {
 	Zones []zoneStatus `json:"zones"`
-	More  bool         `json:"more"` // there are more behind these: ask for those after the last
+	More  bool         `json:"more"`  // there are more behind these: ask for those after the last
+	Total int          `json:"total"` // that fit, wherever the part begins
 }
 
 // limitOf returns a number of the query, between 0 and most.
@@ -216,18 +219,40 @@ func ownZones(c *call) error {
 	if text := q.Get("q"); text != "" {
 		fits = like(text)
 	}
+	offset, err := c.limitOf("offset", 0, 1<<31-1)
+	if err != nil {
+		return err
+	}
 	list := zoneList{Zones: []zoneStatus{}}
-	c.zones.Walk(func(v zones.View) bool {
+	type named struct{ name, key string }
+	paged := q.Has("offset") // people look at them: in the order of the alphabet
+	var found []named
+	role := q.Get("role")
+	c.zones.List(func(b *zones.Brief) bool {
+		if !c.sees(b.Apex()) || !fits(strings.TrimSuffix(wire.NameText(b.Apex()), ".")) || role != "" && (role == "secondary") != b.Secondary {
+			return true
+		}
+		list.Total++
 		switch {
-		case string(v.Key) <= string(after), !c.sees(v.Apex), !fits(strings.TrimSuffix(wire.NameText(v.Apex), ".")):
+		case paged:
+			found = append(found, named{wire.NameText(b.Apex()), string(b.Key)})
+		case string(b.Key) <= string(after):
 		case len(list.Zones) == limit:
 			list.More = true
-			return false
 		default:
-			list.Zones = append(list.Zones, c.statusOf(&v))
+			if v, ok := c.zones.Look(b.Key); ok {
+				list.Zones = append(list.Zones, c.statusOf(&v))
+			}
 		}
 		return true
 	})
+	slices.SortFunc(found, func(a, b named) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.key, b.key)) })
+	for _, one := range found[min(offset, len(found)):min(offset+limit, len(found))] {
+		if v, ok := c.zones.Look([]byte(one.key)); ok {
+			list.Zones = append(list.Zones, c.statusOf(&v))
+		}
+	}
+	list.More = list.More || offset+limit < len(found)
 	return c.json(http.StatusOK, list)
 }
 
@@ -246,15 +271,6 @@ func tagOf(z *zone.Zone) string {
 		return `"0"`
 	}
 	return fmt.Sprintf(`"%d"`, z.Serial())
-}
-
-// A recordList is a part of the sets of a zone.
-type recordList struct {
-	Zone   string  `json:"zone"`
-	Serial uint32  `json:"serial"`
-	Total  int     `json:"total"` // sets that fit
-	Offset int     `json:"offset"`
-	Sets   []rrset `json:"sets"`
 }
 
 func ownRecords(c *call) error {
@@ -281,43 +297,6 @@ func ownRecords(c *call) error {
 		}
 	}
 	return c.sendRecords(&v, version, offset, limit)
-}
-
-// sendRecords sends sets of a version of a zone.
-func (c *call) sendRecords(v *zones.View, version *zone.Zone, offset, limit int) error {
-	q := c.r.URL.Query()
-	name, typ := q.Get("name"), q.Get("type")
-	fits := func(*rrset) bool { return true }
-	if text := q.Get("q"); text != "" {
-		match := like(text)
-		fits = func(s *rrset) bool {
-			if match(strings.TrimSuffix(s.Name, ".")) {
-				return true
-			}
-			for _, r := range s.Records {
-				if match(r.Content) {
-					return true
-				}
-			}
-			return false
-		}
-	}
-	list := recordList{Zone: wire.NameText(v.Apex), Serial: serialOf(version), Offset: offset, Sets: []rrset{}}
-	if version != nil {
-		eachRRset(version, func(s *rrset) bool {
-			if name != "" && !strings.EqualFold(strings.TrimSuffix(s.Name, "."), strings.TrimSuffix(name, ".")) ||
-				typ != "" && !strings.EqualFold(s.Type, typ) || !fits(s) || !c.may(grant.Read, v.Apex, wire.Lower(nil, s.owner), s.t) {
-				return true
-			}
-			if list.Total >= offset && len(list.Sets) < limit {
-				list.Sets = append(list.Sets, *s)
-			}
-			list.Total++
-			return true
-		})
-	}
-	c.w.Header().Set("ETag", tagOf(version))
-	return c.json(http.StatusOK, list)
 }
 
 // An editRequest is what is to become of sets of a zone.

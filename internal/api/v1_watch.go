@@ -152,7 +152,7 @@ func ownQueries(c *call) error {
 		case <-tick.C:
 		}
 		if c.local == "" {
-			h := c.host.Holder(shown(c.r)) // what it may do may have changed
+			h := c.again() // what it may do may have changed
 			if h == nil || !h.MayServer(grant.Admin, time.Now()) {
 				return nil
 			}

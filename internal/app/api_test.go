@@ -476,8 +476,8 @@ func TestAPIDocument(t *testing.T) {
 		}
 		var got any
 		where := strings.NewReplacer("{zone}", "made.test").Replace(path)
-		if strings.Contains(where, "{") {
-			continue
+		if strings.Contains(where, "{") || path == "/v1/filters/test" || path == "/v1/zones/{zone}/signing" {
+			continue // there is no list, and the zone is not signed
 		}
 		if err := json.Unmarshal([]byte(r.expect("admin", "GET", where, "", 200)), &got); err != nil {
 			t.Errorf("%s: %v", path, err)

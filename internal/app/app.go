@@ -101,6 +101,7 @@ type outlets struct {
 	control net.Listener // nil: nowhere
 	api     net.Listener // nil: nowhere
 	own     *api.Server
+	console webConsole
 	queries *queryLog // nil: nowhere
 	audit   *telemetry.Audit
 	watch   watch
@@ -200,7 +201,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 		a.state.takeIfFree()
 	}
 	// Files are opened now that lie where the user who serves may have put a link.
-	if err := errors.Join(a.queries.open(), a.openAudit()); err != nil {
+	if err := errors.Join(a.queries.open(), a.openAudit(), a.openConsole(c)); err != nil {
 		return err
 	}
 	if c.Recurses() {
@@ -265,7 +266,7 @@ func (a *App) listen(c *config.Config) error {
 		}
 		a.metrics = a.guarded(a.metrics, "scrape")
 	}
-	return a.listenAPI(c)
+	return errors.Join(a.listenAPI(c), a.listenConsole(c))
 }
 
 // leaveRoot becomes who, and makes the control socket: as root where root alone may, or else
@@ -312,7 +313,7 @@ func (a *App) close() {
 		cancel()
 		_ = a.server.Shutdown(done)
 	}
-	for _, l := range []net.Listener{a.metrics, a.control, a.api} {
+	for _, l := range []net.Listener{a.metrics, a.control, a.api, a.console.listener} {
 		if l != nil {
 			l.Close()
 		}
@@ -368,6 +369,10 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	if a.api != nil {
 		side.Go(func() { a.serveAPI(a.ctx) })
 	}
+	if a.api != nil || a.console.listener != nil {
+		side.Go(func() { a.own.Sample(a.ctx) })
+	}
+	side.Go(func() { a.serveConsole(a.ctx) })
 	side.Go(func() { a.obey(reload) })
 	side.Go(a.rollCookies)
 	side.Go(a.followHosts)

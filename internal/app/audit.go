@@ -13,6 +13,9 @@ const auditMode = 0o640
 
 // newAuditFile has the audit go into a file as well, which has yet to be opened.
 func (a *App) newAuditFile(c *config.Config) {
+	if c.API.Listen.IsValid() || c.Console.Listen.IsValid() {
+		a.audit.Remember()
+	}
 	if c.Audit.File == "" {
 		return
 	}

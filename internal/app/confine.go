@@ -31,9 +31,10 @@ func placesOf(c *config.Config) (p places) {
 	p.read = append(p.read, c.IncludeFolders()...)
 	beside(&p.read, c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
 	beside(&p.read, c.Encrypted.Tickets)
-	for _, pair := range c.Encrypted.Pairs() {
+	for _, pair := range slices.Concat(c.Encrypted.Pairs(), c.Console.Pairs()) {
 		beside(&p.read, pair.Certificate, pair.Key)
 	}
+	beside(&p.read, c.Console.OIDC.SecretFile)
 	for i := range c.Remotes {
 		t := &c.Remotes[i].TLS
 		beside(&p.read, t.CA, t.Certificate, t.Key)
@@ -63,7 +64,7 @@ func placesOf(c *config.Config) (p places) {
 		if from := c.Zones[i].DNSSEC.KeysFrom; from != "" {
 			p.read = append(p.read, from)
 		}
-		if z := &c.Zones[i]; len(z.Updates)+len(c.Tokens) > 0 {
+		if z := &c.Zones[i]; len(z.Updates)+len(c.Tokens) > 0 || c.Console.Listen.IsValid() {
 			beside(&p.write, z.File) // port53 zone sync
 		} else {
 			beside(&p.read, z.File)

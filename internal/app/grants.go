@@ -45,6 +45,12 @@ func holders(c *config.Config) grant.Table {
 		t := &c.Tokens[i]
 		table = append(table, grant.Holder{Kind: grant.Token, Name: t.Name, Secret: t.Sum, Grants: grantsOf(t.Grants)})
 	}
+	if c.Console.Listen.IsValid() {
+		// Who signs in is known to the console alone: its zones can be changed, as if by a token.
+		table = append(table, grant.Holder{Kind: grant.User, Name: "console", Grants: []grant.Grant{{
+			Zones: grant.Zones{All: true}, Names: []string{"*"}, Verbs: grant.All,
+		}}})
+	}
 	return table
 }
 

@@ -170,6 +170,7 @@ func needRestart(running, c *config.Config) []string {
 		{"metrics", running.Metrics != c.Metrics},
 		{"control", running.Control != c.Control},
 		{"api", running.API != c.API},
+		{"console", !reflect.DeepEqual(running.Console, c.Console)},
 		{"log", running.Log != c.Log},
 		{"audit", running.Audit != c.Audit},
 		{"state_dir", running.StateDir != c.StateDir},

@@ -42,7 +42,7 @@ func keepsState(c *config.Config) bool {
 			return true
 		}
 	}
-	return followsAnchors(c) || slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) || len(c.Tokens) > 0 || slices.ContainsFunc(c.Keys, func(k config.Key) bool { return len(k.Grants) > 0 })
+	return followsAnchors(c) || slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) || len(c.Tokens) > 0 || c.Console.Listen.IsValid() || slices.ContainsFunc(c.Keys, func(k config.Key) bool { return len(k.Grants) > 0 })
 }
 
 // keepsHistory reports whether a server of c has the history of zone files to keep, without

@@ -140,6 +140,8 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 internal error.
 		newZone(s),
 		newKey(s),
 		newGrant(s),
+		newConsole(s),
+		newUser(s),
 		newRecord(s),
 		newStore(s),
 		newConfig(s),

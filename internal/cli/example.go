@@ -38,8 +38,23 @@ func (s *streams) serveExample(sig *signals, listen []string) error {
 	} else if c.Listen, err = loopbackListen(listen); err != nil {
 		return err
 	}
+	missing := withoutTaken(c)
 	// It runs beside whatever this machine has, port53 itself too.
-	return s.run(sig, app.Options{Config: c, Beside: true}, nil, greet)
+	return s.run(sig, app.Options{Config: c, Beside: true}, nil, func(out io.Writer, a *app.App) { greet(out, a, missing) })
+}
+
+// withoutTaken leaves out the console and the API where another program has their ports, and returns what
+// to say of that.
+func withoutTaken(c *config.Config) (said string) {
+	for name, at := range map[string]*netip.AddrPort{"console": &c.Console.Listen, "API": &c.API.Listen} {
+		if l, err := net.Listen("tcp", at.String()); err == nil {
+			l.Close()
+			continue
+		}
+		said += fmt.Sprintf("There is no %s: another program has %s.\n", name, at)
+		*at = netip.AddrPort{}
+	}
+	return said
 }
 
 // writeExample writes the embedded configuration and zone to dir and returns the
@@ -104,8 +119,9 @@ func free(at netip.AddrPort) bool {
 	return true
 }
 
-// greet tells a person who started the example what to ask, and what the answers should be.
-func greet(out io.Writer, a *app.App) {
+// greet tells a person who started the example what to ask, and what the answers should be. missing is
+// what is not there, and why.
+func greet(out io.Writer, a *app.App, missing string) {
 	at := a.Addrs()[0]
 	fmt.Fprintf(out, `port53 resolves and validates for this machine on %s, UDP and TCP, and serves
 the zone example.test. Four questions, and the answers to expect:
@@ -117,8 +133,11 @@ the zone example.test. Four questions, and the answers to expect:
 
 %[4]s query takes the same words, and says what an answer means. Names beyond
 example.test are looked up from the root down, if this machine has the Internet.
-Ctrl-C stops it.
 `, at, at.Addr(), at.Port(), program())
+	if link, err := a.ConsoleLink("this terminal"); err == nil {
+		fmt.Fprintf(out, "\nThe console, by a link that works once, within ten minutes:\n\n  %s\n\n", link)
+	}
+	fmt.Fprintf(out, "%sCtrl-C stops it.\n", missing)
 }
 
 // program returns how this program was called.

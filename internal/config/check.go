@@ -94,6 +94,7 @@ func (d *decoder) check() {
 	d.checkLog()
 	d.checkMetrics()
 	d.checkAPI()
+	d.checkConsole()
 	d.checkEncrypted()
 	c := d.config
 	if c.EDNS.CookieSecretsFile != "" && !c.EDNS.Cookies {
@@ -251,6 +252,7 @@ func (d *decoder) checkFiles() {
 	d.checkTokenFiles()
 	d.checkHostsFiles()
 	d.checkCertificates(time.Now())
+	d.checkConsoleFiles(time.Now())
 	d.checkFilterFiles()
 	d.checkSealedFiles(time.Now())
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {

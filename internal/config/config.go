@@ -67,6 +67,7 @@ type Config struct {
 	Keys       []Key            `yaml:"keys"`
 	Tokens     []Token          `yaml:"tokens"`
 	API        API              `yaml:"api"`
+	Console    Console          `yaml:"console"`
 	DNSSEC     []DNSSECPolicy   `yaml:"dnssec_policies"`
 	Transfers  Transfers        `yaml:"transfers"`
 	Resolver   Resolver         `yaml:"resolver"`

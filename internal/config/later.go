@@ -19,11 +19,10 @@ func laterKeys() map[string]string {
 		"encrypted.ddr":  "the server is not discovered by itself yet; leave it out",
 		"encrypted.acme": "certificates are fetched by other programs, such as certbot; name the files they write",
 
-		"grants":  grants,
-		"ad":      "it needs the domain controller; leave it out",
-		"dnssec":  "write it at each zone, or in a template",
-		"console": "there is no console; use the port53 command",
-		"store":   "zones are files; leave it out",
+		"grants": grants,
+		"ad":     "it needs the domain controller; leave it out",
+		"dnssec": "write it at each zone, or in a template",
+		"store":  "zones are files; leave it out",
 
 		"resolver.limits.answer_age": "answers are sent however long they took; resolver.limits.reply_time says by when there is one",
 

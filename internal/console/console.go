@@ -57,6 +57,9 @@ type Admin interface {
 	Grants() (any, error)
 	Grant(what []byte) (any, error)
 	Revoke(name string) (any, error)
+	// Console does something with the web console: link makes a link to sign in with, users tells who
+	// may, add and remove change that. what describes in JSON whom it is about.
+	Console(by Caller, action string, what []byte) (any, error)
 	// Own answers a request of the API at /v1, for by, who may do all.
 	Own(w http.ResponseWriter, r *http.Request, by Caller)
 	// Export writes a zone as it is served, as a zone file.
@@ -185,8 +188,16 @@ func proofs(mux *http.ServeMux, admin Admin) {
 	})
 }
 
-// grants takes the commands about keys and tokens.
+// grants takes the commands about keys, tokens and users of the web console.
 func grants(mux *http.ServeMux, admin Admin) {
+	mux.HandleFunc("POST /console/{action}", func(w http.ResponseWriter, r *http.Request) {
+		what, err := io.ReadAll(r.Body)
+		if err != nil {
+			send(w)(nil, fmt.Errorf("the request cannot be read: %w", err))
+			return
+		}
+		send(w)(admin.Console(callerFrom(r.Context()), r.PathValue("action"), what))
+	})
 	mux.HandleFunc("GET /grant", func(w http.ResponseWriter, _ *http.Request) { send(w)(admin.Grants()) })
 	mux.HandleFunc("POST /grant/add", func(w http.ResponseWriter, r *http.Request) {
 		what, err := io.ReadAll(r.Body)

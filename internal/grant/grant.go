@@ -165,10 +165,11 @@ const (
 	Key   Kind = iota // a secret that signs messages (TSIG)
 	Token             // a secret that is sent with each request of the API
 	Local             // by being on this machine, and allowed to use the control socket
+	User              // by having signed in to the console
 )
 
 // String returns the kind for people.
-func (k Kind) String() string { return [...]string{"key", "token", "local"}[min(k, Local)] }
+func (k Kind) String() string { return [...]string{"key", "token", "local", "user"}[min(k, User)] }
 
 // A Holder is who has grants.
 type Holder struct {

@@ -83,6 +83,7 @@ type Audit struct {
 	counts [deedCount][outcomeCount]atomic.Uint64
 	tsig   [4]atomic.Uint64 // by tsigErrors
 	left   atomic.Uint64    // lines that were not written
+	recent recent
 
 	mu             sync.Mutex // held for a few instructions
 	done, refusals measure
@@ -146,6 +147,7 @@ func (a *Audit) Record(act *Act) {
 	a.mu.Unlock()
 	if ok || m == &a.done {
 		a.file.write(act)
+		a.recent.add(act)
 	}
 	if left > 0 {
 		a.log.Warn("audit: lines were left out, which were too many at one time", "lines", left)

@@ -40,10 +40,10 @@ func (f *AuditFile) SetOutput(out io.WriteCloser) {
 	f.out = out
 }
 
-// An auditLine is an act as the file has it.
+// An AuditLine is an act as the file has it.
 //
 // In one piece: it is the form of the JSON.
-type auditLine struct {
+type AuditLine struct {
 	At      time.Time `json:"at"`
 	What    string    `json:"what"`
 	Outcome string    `json:"outcome"`
@@ -65,19 +65,7 @@ func (f *AuditFile) write(act *Act) {
 	if f == nil {
 		return
 	}
-	l := auditLine{
-		At: time.Now().UTC(), What: act.What.String(), Outcome: act.Outcome.String(), By: act.By, Text: clip(act.Text), From: act.From, To: act.To,
-		Added: max(0, act.Added), Removed: max(0, act.Removed), Octets: act.Octets, Reason: clip(act.Reason),
-	}
-	if act.Zone != nil {
-		l.Zone = wire.NameText(act.Zone)
-	}
-	if act.Key != nil {
-		l.Key = wire.NameText(act.Key)
-	}
-	if act.Peer != (netip.AddrPort{}) {
-		l.Peer = act.Peer.String()
-	}
+	l := act.line()
 	text, err := json.Marshal(&l)
 	if err != nil {
 		f.lost.Add(1)
@@ -96,4 +84,66 @@ func (f *AuditFile) write(act *Act) {
 		f.trouble(err)
 		f.failed = failed
 	}
+}
+
+// line returns an act as the file has it.
+func (act *Act) line() AuditLine {
+	l := AuditLine{
+		At: time.Now().UTC(), What: act.What.String(), Outcome: act.Outcome.String(), By: act.By, Text: clip(act.Text), From: act.From, To: act.To,
+		Added: max(0, act.Added), Removed: max(0, act.Removed), Octets: act.Octets, Reason: clip(act.Reason),
+	}
+	if act.Zone != nil {
+		l.Zone = wire.NameText(act.Zone)
+	}
+	if act.Key != nil {
+		l.Key = wire.NameText(act.Key)
+	}
+	if act.Peer != (netip.AddrPort{}) {
+		l.Peer = act.Peer.String()
+	}
+	return l
+}
+
+// maxRecent is how many acts are remembered for who asks.
+const maxRecent = 1000
+
+// A recent is the last acts; it is empty until it is wanted.
+type recent struct {
+	mu   sync.Mutex
+	kept bool
+	list []AuditLine // a ring
+	next int
+}
+
+// Remember has the last acts kept for [Audit.Recent]. It is called before the first of them.
+func (a *Audit) Remember() { a.recent.kept = true }
+
+func (r *recent) add(act *Act) {
+	if !r.kept {
+		return
+	}
+	l := act.line()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.list) < maxRecent {
+		r.list = append(r.list, l)
+		return
+	}
+	r.list[r.next] = l
+	r.next = (r.next + 1) % maxRecent
+}
+
+// Recent returns the last acts, the newest first.
+func (a *Audit) Recent(limit int) []AuditLine {
+	r := &a.recent
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := make([]AuditLine, 0, min(limit, len(r.list)))
+	for i := range r.list {
+		if len(list) == limit {
+			break
+		}
+		list = append(list, r.list[(r.next+2*len(r.list)-1-i)%len(r.list)])
+	}
+	return list
 }
