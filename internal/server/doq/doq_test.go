@@ -45,11 +45,11 @@ func (w worker) Handle(query []byte, peer *server.Peer, _ int64, reply []byte) i
 
 // answer answers with the question and one record, as large as its type says.
 func answer(q []byte, p *server.Peer, r []byte) int {
-	n := copy(r, q)
+	copy(r, q)
 	r[2] |= 0x80
 	r[7], r[11] = 1, 0
 	size := int(binary.BigEndian.Uint16(q[12+10:]))
-	n = 12 + 10 + 4
+	n := 12 + 10 + 4
 	copy(r[n:], []byte{0xC0, 12, 0, 16, 0, 1, 0, 0, 1, 44, byte(size >> 8), byte(size)})
 	return n + 12 + size
 }
