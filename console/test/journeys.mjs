@@ -465,6 +465,9 @@ await journey("dark", async () => {
   await accessible("dark dashboard");
   await go("account", "Account");
   await page.getByRole("button", { name: "As the system" }).click();
+  await go("dashboard", "Dashboard");
+  await page.locator(".chart canvas").first().waitFor();
+  await shot("dashboard");
 });
 await journey("dark as the system has it", async () => {
   await page.emulateMedia({ colorScheme: "dark" });
