@@ -29,13 +29,17 @@ type operator struct{}
 
 var errNothing = errors.New("there is nothing")
 
-func (operator) Filters() (any, error)                                      { return nil, errNothing }
+func (operator) Filters() (any, error) { return nil, errNothing }
+
 func (operator) UpdateFilters(context.Context, string, string) (any, error) { return nil, errNothing }
-func (operator) PauseFilters(string, time.Duration) (any, error)            { return nil, errNothing }
-func (operator) TestFilter(string, string, string) (any, error)             { return nil, errNothing }
-func (operator) Signing([]byte) (any, error)                                { return nil, errNothing }
-func (operator) Acts(int) []api.Act                                         { return nil }
-func (operator) Check(context.Context, []byte) (json.RawMessage, error)     { return nil, errNothing }
+
+func (operator) PauseFilters(string, time.Duration) (any, error) { return nil, errNothing }
+
+func (operator) TestFilter(string, string, string) (any, error) { return nil, errNothing }
+
+func (operator) Signing([]byte) (any, error)                            { return nil, errNothing }
+func (operator) Acts(int) []api.Act                                     { return nil }
+func (operator) Check(context.Context, []byte) (json.RawMessage, error) { return nil, errNothing }
 
 // Signing is of both that a host is made of.
 func (host) Signing([]byte) (any, error) { return nil, errNothing }

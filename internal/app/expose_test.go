@@ -96,10 +96,12 @@ func TestTerms(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"role: authoritative\nzones: [{name: test, file: z}]\n", "ask everybody|recurse nobody|transfer nobody|update nobody|notify nobody|" +
 			"control the owner of /run/port53/control.sock, its group and root|scrape this machine, at 127.0.0.1:9153"},
-		{"role: authoritative\n" + keys + "zones: [{name: test, file: z, secondaries: [192.0.2.1], tsig: k, updates: [{key: k, names: [\"*\"]}]}, {name: b, primaries: [192.0.2.3], insecure: true}]\npolicy: {allow: [10.0.0.0/8]}\n" +
-			"expose: {ask: [10.0.0.0/8, 192.0.2.9], control: nobody, scrape: nobody}\n",
+		{
+			"role: authoritative\n" + keys + "zones: [{name: test, file: z, secondaries: [192.0.2.1], tsig: k, updates: [{key: k, names: [\"*\"]}]}, {name: b, primaries: [192.0.2.3], insecure: true}]\npolicy: {allow: [10.0.0.0/8]}\n" +
+				"expose: {ask: [10.0.0.0/8, 192.0.2.9], control: nobody, scrape: nobody}\n",
 			"ask 10.0.0.0/8, and the servers that zones are exchanged with (expose, port53.yaml:5:15)|recurse nobody|transfer 192.0.2.1 with key k|update key k|notify 192.0.2.3|" +
-				"control nobody (expose, port53.yaml:5:49)|scrape nobody (expose, port53.yaml:5:65)"},
+				"control nobody (expose, port53.yaml:5:49)|scrape nobody (expose, port53.yaml:5:65)",
+		},
 		{"role: internal-resolver\nresolver: {allow: [10.0.0.0/8]}\n", "ask 10.0.0.0/8|recurse 10.0.0.0/8|transfer nobody|update nobody|notify nobody|" +
 			"control the owner of /run/port53/control.sock, its group and root|scrape this machine, at 127.0.0.1:9153"},
 	} {
