@@ -193,7 +193,7 @@ await journey("change a set", async () => {
 await journey("the plan tells what goes and comes", async () => {
   await page.getByRole("button", { name: "Review the plan" }).click();
   await dialog().getByText("+ blog.home.test. 300 IN A 192.0.2.77").waitFor();
-  await dialog().getByText(/resolvers may go on with what was/).waitFor();
+  await dialog().getByText(/resolvers may keep the old data/).waitFor();
   await shot("plan");
   await accessible("plan");
 });

@@ -275,7 +275,7 @@ func (e *effects) caches() {
 		}
 	}
 	if e.cached > 0 {
-		e.say("note", "cache", e.after.Apex(), "resolvers may go on with what was for %s", roundTime(time.Duration(e.cached)*time.Second))
+		e.say("note", "cache", e.after.Apex(), "resolvers may keep the old data for %s", roundTime(time.Duration(e.cached)*time.Second))
 	}
 }
 

@@ -225,7 +225,7 @@ func TestQueryArguments(t *testing.T) {
 		{"a.test +http-plain", "error: +http-plain: HTTP in the clear is not spoken by this command; +https is"},
 		{"a.test +https=x", "error: +https: \"x\": want a path such as /dns-query"},
 		{"a.test +tls-pin=x", "error: +tls-pin: \"x\" is no SHA-256 digest in base64"},
-		{"a.test +quic", "error: +quic: QUIC and PROXY are not spoken by this command; UDP, TCP, TLS and HTTPS are"},
+		{"a.test +proxy", "error: +proxy: the PROXY protocol is not supported; UDP, TCP, TLS, HTTPS and QUIC are"},
 		{"a.test --subnet 192.0.2.0/33", `error: --subnet: "192.0.2.0/33": want an address, or a network such as 192.0.2.0/24`},
 		{"a.test +subnet=x", `error: +subnet: "x": want an address, or a network such as 192.0.2.0/24`},
 		{"a.test +ndots=16", `error: +ndots: "16": want a number from 0 to 15`},

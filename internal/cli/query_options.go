@@ -156,7 +156,7 @@ func digOptions() []queryOption {
 			}
 			return nil
 		}},
-		{plus: "quic proxy proxy-plain", arg: "[X]", set: refuse("QUIC and PROXY are not spoken by this command; UDP, TCP, TLS and HTTPS are")},
+		{plus: "proxy proxy-plain", arg: "[X]", set: refuse("the PROXY protocol is not supported; UDP, TCP, TLS, HTTPS and QUIC are")},
 		{short: 'D', set: setDNSSEC},             // drill
 		{short: 'T', set: setWay(traceIt)},       // drill
 		{short: 'S', set: setWay(validateIt)},    // drill
