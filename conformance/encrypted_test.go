@@ -104,7 +104,7 @@ func TestEncryptedClients(t *testing.T) {
 		{bin + " query @127.0.0.1 ns.test +https-get", good, ""},
 		{bin + " query @127.0.0.1 ns.test +https=/other", "status 404", good},
 		{bin + " query @127.0.0.1 test AXFR +tls", good, ""},
-		{bin + " query @127.0.0.1 test AXFR +https", "not sent over HTTPS", good},
+		{bin + " query @127.0.0.1 test AXFR +https", "a zone is not asked for over HTTPS", good},
 	} {
 		if got := shell("%s", tt.line); !strings.Contains(got, tt.want) || tt.not != "" && strings.Contains(got, tt.not) {
 			t.Errorf("%s: %.600q, want %q and not %q", tt.line, got, tt.want, tt.not)

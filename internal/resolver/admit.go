@@ -172,7 +172,7 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 		}
 	}
 	forward := c.route != nil && c.route.Forward
-	if forward && f.rcode == wire.NoError && soa == nil && (ns != nil || upward || sets.above || sets.outside && !f.ra && !f.aa) {
+	if forward && f.rcode == wire.NoError && soa == nil && (ns != nil || upward || sets.above && !f.aa || sets.outside && !f.ra && !f.aa) {
 		f.why = "a referral" // NS without SOA is not "no data" (RFC 2308, section 2.2.1)
 		return
 	}

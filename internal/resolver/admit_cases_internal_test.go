@@ -178,7 +178,7 @@ func TestAdmit(t *testing.T) {
 		{what: "a forwarder refers", zone: "+.", name: "www.a.example.", typ: wire.TypeA, head: "ra", authority: "a.example. NS ns.a.example.\n", want: "nothing: a referral"},
 		{what: "a forwarder refers upwards", zone: "+example.", name: "www.example.", typ: wire.TypeA, head: "ra", authority: "example. NS ns.example.\n", want: "nothing: a referral"},
 		{what: "a forwarder refers out of its zone, and is none", zone: "+example.", name: "www.example.", typ: wire.TypeA, authority: ". NS a.root-servers.net.\n", want: "nothing: a referral"},
-		{what: "a resolver says where nothing is", zone: "+example.", name: "www.example.", typ: wire.TypeA, head: "ra", authority: ". NS a.root-servers.net.\n", want: "nodata"},
+		{what: "a resolver refers to the root", zone: "+example.", name: "www.example.", typ: wire.TypeA, head: "ra", authority: ". NS a.root-servers.net.\n", want: "nothing: a referral"},
 		{what: "an authority says where nothing is", zone: "+example.", name: "www.example.", typ: wire.TypeA, head: "aa", authority: ". NS a.root-servers.net.\n", want: "nodata"},
 		{what: "a forwarder has nothing", zone: "+.", name: "www.example.", typ: wire.TypeA, head: "ra", want: "nodata"},
 		{what: "a forwarder has nothing, and says why", zone: "+.", name: "www.example.", typ: wire.TypeA, head: "ra", authority: soa + "example. NS ns.example.\n", want: "nodata proof example. SOA"},
