@@ -378,6 +378,8 @@ func TestVisitor(t *testing.T) {
 		d.Close()
 		t.Error("a second connection of an address is taken")
 	}
+	// An answer is counted once it is written, and may have been read before that.
+	eventually(t, "five answers counted", func() bool { return s.Stats().DoH.Sent == 5 && s.Stats().Pending == 0 })
 	if st := s.Stats(); st.DoH.Received != 4 || st.DoH.Short != 1 || st.DoH.Sent != 5 || st.Secure.Open != 1 || st.Pending != 0 {
 		t.Errorf("counters %+v", st)
 	}
