@@ -28,7 +28,7 @@ func consolePackages(t *testing.T) string {
 		if _, err := os.Stat(filepath.Join(dir, "node_modules", name)); err == nil {
 			continue
 		}
-		cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+		cmd := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=30000")
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Skipf("missing: the packages of the console: npm ci: %v\n%s", err, out)
