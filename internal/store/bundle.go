@@ -188,6 +188,15 @@ func (b *bundle) entry(key string, e entry) (op, error) {
 
 // compile makes a version of its records.
 func (b *bundle) compile(apex, records []byte, seed wire.Seed) (*zone.Zone, error) {
+	v, err := compileRecords(apex, records, seed)
+	if err != nil {
+		return nil, b.broken(bundleName, "%v", err)
+	}
+	return v, nil
+}
+
+// compileRecords makes a version of the records of a file.
+func compileRecords(apex, records []byte, seed wire.Seed) (*zone.Zone, error) {
 	build := zone.NewBuilder(apex, seed)
 	var r zone.Record
 	if err := zone.EachRecord(records, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
@@ -195,11 +204,11 @@ func (b *bundle) compile(apex, records []byte, seed wire.Seed) (*zone.Zone, erro
 		build.Add(&r)
 		return true
 	}); err != nil {
-		return nil, b.broken(bundleName, "%v", err)
+		return nil, err
 	}
 	v, problems := build.Build()
 	if v == nil {
-		return nil, b.broken(bundleName, "%v", problems)
+		return nil, fmt.Errorf("%v", problems)
 	}
 	return v, nil
 }

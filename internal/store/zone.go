@@ -426,18 +426,9 @@ func (z *files) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
 	if uint64(length) != uint64(len(records)) || sum != wholeSum(content) {
 		return nil, z.broken(wholeName, "it does not have its length and checksum")
 	}
-	b := zone.NewBuilder(z.apex, seed)
-	var r zone.Record
-	if err := zone.EachRecord(records, func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-		r.Owner, r.Type, r.TTL, r.Data = owner, t, ttl, data
-		b.Add(&r)
-		return true
-	}); err != nil {
+	v, err := compileRecords(z.apex, records, seed)
+	if err != nil {
 		return nil, z.broken(wholeName, "%v", err)
-	}
-	v, problems := b.Build()
-	if v == nil {
-		return nil, z.broken(wholeName, "%v", problems)
 	}
 	list, ok := zone.ReadNotes(notes)
 	if !ok {
