@@ -2,6 +2,7 @@ package catalogue_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -257,6 +258,56 @@ func TestLostAtLimit(t *testing.T) {
 				t.Errorf("rested: %+v, want %s", f, x.want)
 			}
 		})
+	}
+}
+
+// TestErrorsLimited has a server with a limit of errors alone, as response rate limits have one: it leaves them out without a
+// sign, and answers all else. As long as it does, what is answered with an error is not taken for dropped.
+func TestErrorsLimited(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"SRV-EDNS-EDNS1", "SRV-EDNS-1OPT", "SRV-8906", "SRV-COOKIE", "SRV-REC", "SRV-UPREF", "RES-OPEN", "SRV-NOTIFY"} {
+		for _, primed := range []bool{true, false} { // whether the server was heard to refuse something before
+			t.Run(fmt.Sprintf("%s %v", id, primed), func(t *testing.T) {
+				t.Parallel()
+				var rested atomic.Bool
+				var n atomic.Int32
+				at := serve(t, 3, func(m *wire.Message, server int, tcp bool) answer {
+					a := good(m, server, tcp)
+					if server > 0 && !tcp && a.rc != wire.NoError && a.rc != wire.NXDomain && !rested.Load() && (n.Add(1) > 1 || !primed) {
+						if primed || n.Load() < 4 {
+							return answer{silent: true}
+						}
+					}
+					return a
+				})
+				c := find(t, id)
+				o := &check.Options{Timeout: 600 * time.Millisecond, Mode: finding.Active, Gate: check.NewGate(), Lab: check.Lab{Rest: time.Millisecond}}
+				run := &check.Run{Check: c, Server: finding.Server{Addr: at[1]}, Zone: zone, Options: o, Facts: new(check.Facts)}
+				if _, err := run.Ask(t.Context(), check.Query{Name: zone, Type: wire.TypeSOA}); err != nil {
+					t.Fatal(err)
+				}
+				if primed {
+					if m, err := run.Ask(t.Context(), check.Query{Name: wire.Root, Type: wire.TypeSOA}); err != nil || m.Rcode != wire.Refused {
+						t.Fatal(m, err)
+					}
+				}
+				for _, f := range c.Run(t.Context(), run) {
+					if f.State == finding.Warn || f.State == finding.Fail {
+						t.Errorf("at its limit: %s: %s", f.State, f.Detail)
+					}
+				}
+				first := *c
+				first.Run = func(ctx context.Context, r *check.Run) []finding.Finding {
+					out := c.Run(ctx, r)
+					rested.Store(true)
+					return out
+				}
+				rep := check.Examine(t.Context(), finding.Target{Text: "one", Zone: zone, Server: run.Server}, o, []*check.Check{&first}, func(int, int) {})
+				if f := rep.Results[0].Findings; len(f) != 1 || f[0].State != finding.Pass {
+					t.Errorf("rested: %+v, want it to pass", f)
+				}
+			})
+		}
 	}
 }
 

@@ -403,6 +403,8 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 			ev.Command = fmt.Sprintf("ping -M do -s %d %s", size, r.Server.Addr.Addr())
 			if arrives, known := again(size); arrives {
 				continue
+			} else if !known && r.Limits(r.Server) && ctx.Err() == nil {
+				return r.Later(ev)
 			} else if !known {
 				return finding.Unmeasured(ev, fmt.Errorf("questions of %d octets are lost, and small ones now and then: %w", size, err))
 			}

@@ -418,6 +418,9 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 		if beside != "" {
 			return finding.Verdict(finding.Warn, ev, "a question with a cookie is not answered, while %s is", beside)
 		}
+		if r.Limits(r.Server) && ctx.Err() == nil {
+			return r.Later(ev)
+		}
 		return finding.Unmeasured(ev, err)
 	}
 	get := func(cookie []byte) (*check.Reply, []byte, check.Query, error) {
@@ -455,7 +458,7 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 			return dropped(q, err)
 		}
 		if m.Cut() {
-			return finding.Unmeasured(seen(r.Server, q, m), errors.New("the server is at its rate limit"))
+			return r.Later(seen(r.Server, q, m))
 		}
 		if n != 17 && m.Rcode != wire.FormErr {
 			return finding.Verdict(finding.Warn, seen(r.Server, q, m), "a cookie of %d octets is answered %s, not FORMERR", n, m.Rcode)
@@ -527,6 +530,8 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Unknown, ev, "could not be measured: nothing is answered")
 	case len(wrong) > 0:
 		return finding.Verdict(finding.Warn, ev, "%q", wrong)
+	case len(lost) > 0 && r.Limits(r.Server) && ctx.Err() == nil:
+		return r.Later(ev)
 	case len(lost) > 0:
 		ev.Command = check.Dig(r.Server, cases[0].q)
 		return finding.Verdict(finding.Unknown, ev, "could not be measured: no answer to %q, nor to every plain question beside it", lost)

@@ -63,7 +63,7 @@ func one(tcp bool, ask func(r *check.Run) check.Query, judge func(r *check.Run, 
 				m, ev.Command = whole, ev.Command+" +tcp"
 			}
 		}
-		if m == nil && len(dropped) > 0 && dropped[0].state == finding.Pass && r.Limits(r.Server) && ctx.Err() == nil {
+		if m == nil && len(dropped) > 0 && !tcp && r.Limits(r.Server) && ctx.Err() == nil {
 			return r.Later(ev) // at its limit a server leaves out errors for good
 		}
 		if m == nil {
@@ -149,13 +149,37 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 			}
 		}
 		switch {
-		case n == dropTries && !tcp && r.Limits(r.Server) && !r.Rested:
-			return nil, "" // errors have a limit of their own, and are not sent to TCP where it is reached
+		case n == dropTries && !tcp && !r.Rested:
+			if m, limited := errorsLimited(ctx, r, q); m != nil || limited {
+				return m, ""
+			}
+			return nil, c.what
 		case n == dropTries:
 			return nil, c.what
 		}
 	}
 	return nil, ""
+}
+
+// errorsLimited reports whether a question that was dropped over UDP, beside others with an answer, may be lost to a limit of
+// errors, which are not sent to TCP where it is reached. m is the reply if it comes after all. Such a limit lets some errors
+// through, so that neither what is lost nor what is answered once tells of it.
+func errorsLimited(ctx context.Context, r *check.Run, q check.Query) (m *check.Reply, limited bool) {
+	for range limitTries / 2 {
+		if r.Limits(r.Server) {
+			return nil, true
+		}
+		if _, known := r.Refusing(ctx, r.Server); !known {
+			select {
+			case <-ctx.Done():
+			case <-time.After(outwaitPause / limitTries):
+			}
+		}
+		if m, err := r.AskOnce(ctx, r.Server, q, r.Soon(r.Server)); err == nil {
+			return m, false
+		}
+	}
+	return nil, r.Limits(r.Server)
 }
 
 // How a rate limit is waited out: what answers a few questions a second has one for each check in that time.

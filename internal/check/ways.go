@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,12 +98,13 @@ func (q *Query) manner(tcp bool) manner {
 // Habits are how a server took to what it was asked, so that nobody waits for each of a hundred
 // questions of a kind that it drops. They are safe for concurrent use; nil knows nothing.
 type habits struct {
-	mu     sync.Mutex
-	heard  map[manner]bool
-	silent map[manner]int // questions that were repeated, and never answered
-	drops  int            // all of them
-	rtt    time.Duration  // the longest, of what was answered without recursion; 0: none yet
-	limits bool           // it sent an empty reply with TC to a question whose answer is small
+	mu      sync.Mutex
+	heard   map[manner]bool
+	silent  map[manner]int // questions that were repeated, and never answered
+	drops   int            // all of them
+	rtt     time.Duration  // the longest, of what was answered without recursion; 0: none yet
+	limits  bool           // it sent an empty reply with TC to a question whose answer is small, or answers what it refused no more
+	refused *Query         // the first over UDP that it answered with an error; nil: none yet
 }
 
 // forget has the server asked as often as one that has dropped nothing.
@@ -178,6 +180,29 @@ func (r *Run) Limits(s finding.Server) bool {
 	return h.limits
 }
 
+// Refusing reports whether the server answers a question over UDP that it answered with an error before: what it drops
+// meanwhile is not dropped by a limit of errors, which some servers leave out without a sign. known is false if it has not
+// answered any with an error.
+func (r *Run) Refusing(ctx context.Context, s finding.Server) (still, known bool) {
+	h := r.habits(s.Addr)
+	if h == nil {
+		return false, false
+	}
+	h.mu.Lock()
+	q := h.refused
+	h.mu.Unlock()
+	if q == nil {
+		return false, false
+	}
+	if _, err := r.AskOnce(ctx, s, *q, r.Soon(s)); err == nil || !TimedOut(err) {
+		return true, true
+	}
+	h.mu.Lock()
+	h.limits = true
+	h.mu.Unlock()
+	return false, true
+}
+
 // Cut reports whether a reply is what a server at its rate limit sends: an empty one that leads to TCP.
 // As a control question's it says nothing of other questions.
 func (m *Reply) Cut() bool { return m.Flags&wire.FlagTC != 0 && !m.TCP }
@@ -193,6 +218,11 @@ func (h *habits) learn(m manner, q *Query, reply *Reply, err error) {
 	case err == nil:
 		h.heard[m] = true
 		h.limits = h.limits || reply.Cut() && q.Type == wire.TypeSOA
+		if h.refused == nil && !m.tcp && !reply.Cut() && reply.Rcode != wire.NoError && reply.Rcode != wire.NXDomain {
+			again := *q
+			again.Name = bytes.Clone(q.Name)
+			h.refused = &again
+		}
 		if q.Flags&wire.FlagRD == 0 {
 			h.rtt = max(h.rtt, reply.RTT)
 		}
