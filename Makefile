@@ -64,12 +64,13 @@ run: all ## build, and run a validating resolver on 127.0.0.1:5353 that also ser
 run-lab: all ## build, and run a resolver on 127.0.0.1:5353 with a small internet of its own
 	exec bin/port53 lab
 
-test: all ## run every test, beside the peers; as root on Debian, install these first
+test: all ## run every test, beside the peers, and what has goroutines under the race detector too; as root on Debian, install the peers first
 	scripts/install-peers
 	@test "$$(id -u)" != 0 || export PORT53_REQUIRE_PEERS=1; \
 	export PORT53_BIN="$$PWD/bin/port53"; \
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
-	bin/testrun -beside conformance -dir . $$(for d in $(filter-out conformance,$(NESTED)); do test ! -f $$d/go.mod || echo "-dir $$d"; done) -- -count=1 -timeout=$(PATIENCE)
+	bin/testrun -beside conformance -dir . $$(for d in $(filter-out conformance,$(NESTED)); do test ! -f $$d/go.mod || echo "-dir $$d"; done) \
+		$$(for p in $(RACE); do echo "-race ./internal/$$p"; done) -- -count=1 -timeout=$(PATIENCE)
 
 check: fmt verify vet lint floors generate test ## everything that a change must pass, the tests too
 
@@ -91,7 +92,7 @@ floors: ## fail if a package imports one above it
 generate: ## fail if a generated file is stale
 	@before=$$(git diff | cksum); $(GO) generate ./... && test "$$before" = "$$(git diff | cksum)" || { git diff --stat; echo "generated files were stale"; exit 1; }
 
-race: ## run the tests of what has goroutines under the race detector
+race: ## run the tests of what has goroutines under the race detector, and no others
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
 	bin/testrun -dir . $$(for p in $(RACE); do echo "-pkg ./internal/$$p"; done) -- -race -short -shuffle=on -count=1 -timeout=$(PATIENCE)
 

@@ -1,8 +1,10 @@
 // Command testrun runs the tests of several modules and counts them.
 //
-//	testrun [-beside DIRECTORY]... [-dir DIRECTORY]... [-pkg PATTERN]... [-- flags of go test]
+//	testrun [-beside DIRECTORY]... [-dir DIRECTORY]... [-pkg PATTERN]... [-race PATTERN]... [-- flags of go test]
 //
-// Those of a -beside directory, which wait more than they work, run while the others do.
+// Those of a -beside directory, which wait more than they work, run while the others do. Those
+// of a -race pattern, in the first -dir, run a second time after the others: under the race
+// detector, without the long ones, and in an order of their own.
 //
 // It prints what go test prints for packages, the output of tests that failed or did not end,
 // the reason of each that was skipped, and at the end which took longest and one line with the
@@ -40,7 +42,7 @@ type tally struct {
 }
 
 func main() {
-	var dirs, beside, pkgs []string
+	var dirs, beside, pkgs, raced []string
 	list := func(to *[]string) func(string) error {
 		return func(s string) error {
 			*to = append(*to, s)
@@ -50,13 +52,14 @@ func main() {
 	flag.Func("dir", "a `directory` with a module; may be given several times", list(&dirs))
 	flag.Func("beside", "a `directory` whose tests run while those of the others do", list(&beside))
 	flag.Func("pkg", "a `pattern` of packages in each of them; may be given several times (default ./...)", list(&pkgs))
+	flag.Func("race", "a `pattern` of packages that run again under the race detector; may be given several times", list(&raced))
 	flag.Parse()
 	if len(pkgs) == 0 {
 		pkgs = []string{"./..."}
 	}
 	t := &tally{output: map[string]*strings.Builder{}, out: os.Stdout}
-	run := func(dir string) {
-		if err := t.run(dir, flag.Args(), pkgs); err != nil {
+	run := func(dir string, flags, pkgs []string) {
+		if err := t.run(dir, flags, pkgs); err != nil {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			fmt.Fprintf(t.out, "%s: %v\n", dir, err)
@@ -65,10 +68,13 @@ func main() {
 	}
 	var others sync.WaitGroup
 	for _, dir := range beside {
-		others.Go(func() { run(dir) })
+		others.Go(func() { run(dir, flag.Args(), pkgs) })
 	}
 	for _, dir := range dirs {
-		run(dir)
+		run(dir, flag.Args(), pkgs)
+	}
+	if len(raced) > 0 && len(dirs) > 0 {
+		run(dirs[0], append(flag.Args(), "-race", "-short", "-shuffle=on"), raced)
 	}
 	others.Wait()
 	t.slowest()
