@@ -45,7 +45,11 @@ func write(dir string, day time.Time) error {
 	}
 	root := cli.Root(io.Discard)
 	root.DisableAutoGenTag = true
-	if err := doc.GenManTree(root, &doc.GenManHeader{Section: "1", Date: &day, Source: "port53", Manual: "port53 manual"}, dir); err != nil {
+	if err := doc.GenManTree(
+		root,
+		&doc.GenManHeader{Section: "1", Date: &day, Source: "port53", Manual: "port53 manual"},
+		dir,
+	); err != nil {
 		return err
 	}
 	// The reference has a title of its own, which a page has in its head.

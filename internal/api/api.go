@@ -407,7 +407,11 @@ func (c *call) fail(rt *route, err error) {
 	}
 	switch {
 	case !rt.pdns:
-		c.send(p.status, "application/problem+json", map[string]any{"type": "about:blank", "title": http.StatusText(p.status), "status": p.status, "detail": text})
+		c.send(
+			p.status,
+			"application/problem+json",
+			map[string]any{"type": "about:blank", "title": http.StatusText(p.status), "status": p.status, "detail": text},
+		)
 	case p.shaped || strings.Contains(c.r.Header.Get("Accept"), "application/json"):
 		c.send(p.status, "application/json", map[string]any{"error": text})
 	default:

@@ -24,14 +24,20 @@ func Document() map[string]any {
 					names[0] = "id"
 				}
 				part = "{" + names[0] + "}"
-				params = append(params, map[string]any{"name": names[0], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+				params = append(
+					params,
+					map[string]any{"name": names[0], "in": "path", "required": true, "schema": map[string]any{"type": "string"}},
+				)
 				names = names[1:]
 			}
 			path += "/" + part
 		}
 		for _, q := range r.doc.Query {
 			name, text, _ := strings.Cut(q, ": ")
-			params = append(params, map[string]any{"name": name, "in": "query", "description": text, "schema": map[string]any{"type": "string"}})
+			params = append(
+				params,
+				map[string]any{"name": name, "in": "query", "description": text, "schema": map[string]any{"type": "string"}},
+			)
 		}
 		item, _ := paths[path].(map[string]any)
 		if item == nil {
@@ -42,8 +48,12 @@ func Document() map[string]any {
 	}
 	return map[string]any{
 		"openapi": "3.1.0",
-		"info":    map[string]any{"title": "port53", "version": "1", "description": "The API of port53 at /v1. Errors are as RFC 9457 has them."},
-		"paths":   paths,
+		"info": map[string]any{
+			"title":       "port53",
+			"version":     "1",
+			"description": "The API of port53 at /v1. Errors are as RFC 9457 has them.",
+		},
+		"paths": paths,
 		"components": map[string]any{
 			"schemas": schemas,
 			"securitySchemes": map[string]any{

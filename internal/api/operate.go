@@ -69,20 +69,53 @@ func operatorRoutes() []route {
 	whatever := map[string]any{}
 	return []route{
 		with(at("GET", "/v1/series", ownSeries), operation{Summary: "How much was asked and answered in the last hour", Out: Series{}}),
-		with(at("GET", "/v1/audit", ownAudit), operation{Summary: "What was done and refused, the newest first", Out: []Act{}, Query: []string{"limit: lines at most, 200 unless given"}}),
+		with(
+			at("GET", "/v1/audit", ownAudit),
+			operation{
+				Summary: "What was done and refused, the newest first",
+				Out:     []Act{},
+				Query:   []string{"limit: lines at most, 200 unless given"},
+			},
+		),
 		with(at("GET", "/v1/filters", ownFilters), operation{Summary: "The lists that answers are filtered by", Out: whatever}),
-		with(at("POST", "/v1/filters/update", ownUpdateFilters), operation{Summary: "Read lists again, and fetch those that have a URL", In: listRequest{}, Out: whatever}),
-		with(at("POST", "/v1/filters/pause", ownPauseFilters), operation{Summary: "Let all answers pass for so many minutes; 0 ends that", In: pauseRequest{}, Out: whatever}),
+		with(
+			at("POST", "/v1/filters/update", ownUpdateFilters),
+			operation{Summary: "Read lists again, and fetch those that have a URL", In: listRequest{}, Out: whatever},
+		),
+		with(
+			at("POST", "/v1/filters/pause", ownPauseFilters),
+			operation{Summary: "Let all answers pass for so many minutes; 0 ends that", In: pauseRequest{}, Out: whatever},
+		),
 		with(at("GET", "/v1/filters/test", ownTestFilter), operation{
 			Summary: "What becomes of a question of a client", Out: whatever,
 			Query: []string{"name: the name asked for", "type: A unless given", "client: the client's address, 127.0.0.1 unless given"},
 		}),
-		with(at("GET", "/v1/checks", ownChecks), operation{Summary: "The last checks, the newest first, without their reports", Out: []checked{}}),
-		with(at("POST", "/v1/checks", ownCheck), operation{Summary: "Begin to look at the server, or at a zone of ours, as a stranger would", In: checkRequest{}, Out: checked{}, Status: http.StatusAccepted}),
+		with(
+			at("GET", "/v1/checks", ownChecks),
+			operation{Summary: "The last checks, the newest first, without their reports", Out: []checked{}},
+		),
+		with(
+			at("POST", "/v1/checks", ownCheck),
+			operation{
+				Summary: "Begin to look at the server, or at a zone of ours, as a stranger would",
+				In:      checkRequest{},
+				Out:     checked{},
+				Status:  http.StatusAccepted,
+			},
+		),
 		with(at("GET", "/v1/checks/*", ownCheckReport), operation{Summary: "A check, with its report once it is done", Out: checked{}}),
-		with(at("GET", "/v1/zones/*/signing", ownSigning), operation{Summary: "The states of a zone's DNSSEC keys, and what their next step waits for", Out: whatever}),
-		with(at("POST", "/v1/zones/*/notify", ownNotify), operation{Summary: "Tell those who follow the zone of its version", Status: http.StatusNoContent}),
-		with(at("POST", "/v1/zones/*/refresh", ownRefresh), operation{Summary: "Ask the primaries for a newer version", Status: http.StatusNoContent}),
+		with(
+			at("GET", "/v1/zones/*/signing", ownSigning),
+			operation{Summary: "The states of a zone's DNSSEC keys, and what their next step waits for", Out: whatever},
+		),
+		with(
+			at("POST", "/v1/zones/*/notify", ownNotify),
+			operation{Summary: "Tell those who follow the zone of its version", Status: http.StatusNoContent},
+		),
+		with(
+			at("POST", "/v1/zones/*/refresh", ownRefresh),
+			operation{Summary: "Ask the primaries for a newer version", Status: http.StatusNoContent},
+		),
 	}
 }
 
@@ -361,7 +394,8 @@ func (l *seriesLog) add(now time.Time, counters []Statistic) {
 	sums := make([]float64, len(seriesNames))
 	for _, s := range counters {
 		for i := range seriesNames {
-			if n := &seriesNames[i]; strings.HasPrefix(s.Name, n.prefix) && (n.name != "blocked" || strings.Contains(s.Name, `outcome="blocked"`)) {
+			if n := &seriesNames[i]; strings.HasPrefix(s.Name, n.prefix) &&
+				(n.name != "blocked" || strings.Contains(s.Name, `outcome="blocked"`)) {
 				sums[i] += s.Value
 			}
 		}

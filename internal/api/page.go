@@ -89,7 +89,8 @@ func (p *pager) each(f func(owner func() []byte, whole func() *rrset) bool) {
 
 // fits reports whether a set is one of those that are asked for.
 func (p *pager) fits(owner func() []byte, t wire.Type, whole func() *rrset) bool {
-	if p.typ != 0 && t != p.typ || p.name != nil && string(wire.Lower(nil, owner())) != string(p.name) || p.may != nil && !p.may(owner(), t) {
+	if p.typ != 0 && t != p.typ || p.name != nil && string(wire.Lower(nil, owner())) != string(p.name) ||
+		p.may != nil && !p.may(owner(), t) {
 		return false
 	}
 	if p.match == nil || p.match(strings.TrimSuffix(wire.NameText(owner()), ".")) {

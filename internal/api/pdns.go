@@ -80,8 +80,14 @@ func pdnsRoutes() []route {
 func pdnsServer() map[string]any {
 	const url = "/api/v1/servers/localhost"
 	return map[string]any{
-		"type": "Server", "id": "localhost", "daemon_type": "authoritative", "version": PowerDNSVersion, "url": url,
-		"config_url": url + "/config{/config_setting}", "zones_url": url + "/zones{/zone}", "autoprimaries_url": url + "/autoprimaries{/autoprimary}",
+		"type":              "Server",
+		"id":                "localhost",
+		"daemon_type":       "authoritative",
+		"version":           PowerDNSVersion,
+		"url":               url,
+		"config_url":        url + "/config{/config_setting}",
+		"zones_url":         url + "/zones{/zone}",
+		"autoprimaries_url": url + "/autoprimaries{/autoprimary}",
 	}
 }
 
@@ -290,7 +296,10 @@ func (c *call) search(fits func(string) bool, kind string, most int) []found {
 			}
 			for _, m := range s.Comments {
 				if kind != "record" && (named || fits(m.Content)) {
-					list = append(list, found{Content: m.Content, Name: s.Name, Kind: "comment", Type: s.Type, Zone: name + ".", ZoneID: id})
+					list = append(
+						list,
+						found{Content: m.Content, Name: s.Name, Kind: "comment", Type: s.Type, Zone: name + ".", ZoneID: id},
+					)
 				}
 			}
 			return len(list) < most

@@ -210,8 +210,19 @@ func pdnsZone(c *call) error {
 func (c *call) sendZone(status int, v *zones.View, sets bool, name, typ string) error {
 	info := infoOf(notesOf(v.Zone))
 	f := pdnsFull{
-		pdnsBrief: brief(v, &info, true), SOAEdit: info.SOAEdit, SOAEditAPI: info.SOAEditAPI, NSEC3Param: info.NSEC3Param, Narrow: info.Narrow,
-		APIRectify: info.APIRectify != nil && *info.APIRectify, PrimaryKey: append([]string{}, info.PrimaryKey...), OutKeys: append([]string{}, info.OutKeys...),
+		pdnsBrief: brief(
+			v,
+			&info,
+			true,
+		),
+		SOAEdit:    info.SOAEdit,
+		SOAEditAPI: info.SOAEditAPI,
+		NSEC3Param: info.NSEC3Param,
+		Narrow:     info.Narrow,
+		APIRectify: info.APIRectify != nil &&
+			*info.APIRectify,
+		PrimaryKey: append([]string{}, info.PrimaryKey...),
+		OutKeys:    append([]string{}, info.OutKeys...),
 	}
 	text, err := json.Marshal(f)
 	if err != nil {
@@ -227,7 +238,8 @@ func (c *call) sendZone(status int, v *zones.View, sets bool, name, typ string) 
 	first := true
 	if v.Zone != nil {
 		eachRRset(v.Zone, func(s *rrset) bool {
-			if name != "" && !strings.EqualFold(strings.TrimSuffix(s.Name, "."), strings.TrimSuffix(name, ".")) || typ != "" && !strings.EqualFold(s.Type, typ) ||
+			if name != "" && !strings.EqualFold(strings.TrimSuffix(s.Name, "."), strings.TrimSuffix(name, ".")) ||
+				typ != "" && !strings.EqualFold(s.Type, typ) ||
 				!c.may(grant.Read, v.Apex, wire.Lower(nil, s.owner), s.t) {
 				return true
 			}
@@ -365,7 +377,10 @@ func (c *call) describe(d document, spec *ZoneSpec, info *zoneInfo) (err error) 
 		*to = nil
 		for _, v := range values {
 			id, _ := v.(string)
-			if !slices.ContainsFunc(c.host.TSIGKeys(), func(k TSIGKey) bool { return strings.EqualFold(k.Name, strings.TrimSuffix(id, ".")) }) {
+			if !slices.ContainsFunc(
+				c.host.TSIGKeys(),
+				func(k TSIGKey) bool { return strings.EqualFold(k.Name, strings.TrimSuffix(id, ".")) },
+			) {
 				return invalid("A TSIG key with the name '" + id + "' does not exist")
 			}
 			*to = append(*to, id)
@@ -512,19 +527,23 @@ const maxZoneText = 100_000
 
 func setsOfFile(text string, apex []byte) (sets []*rrset, err error) {
 	at := map[string]*rrset{}
-	_, err = zonefile.Read(strings.NewReader(text), zonefile.Options{Origin: apex, Name: "zone", MaxRecords: maxZoneText}, func(r *zonefile.Record) error {
-		key := setNote(r.Owner, r.Type)
-		s := at[key]
-		if s == nil {
-			s = newRRset(bytes.Clone(r.Owner), r.Type)
-			s.TTL = r.TTL
-			at[key], sets = s, append(sets, s)
-		}
-		s.TTL = min(s.TTL, r.TTL)
-		data := bytes.Clone(r.Data)
-		s.Records = append(s.Records, record{Content: contentOf(r.Type, data), data: data})
-		return nil
-	})
+	_, err = zonefile.Read(
+		strings.NewReader(text),
+		zonefile.Options{Origin: apex, Name: "zone", MaxRecords: maxZoneText},
+		func(r *zonefile.Record) error {
+			key := setNote(r.Owner, r.Type)
+			s := at[key]
+			if s == nil {
+				s = newRRset(bytes.Clone(r.Owner), r.Type)
+				s.TTL = r.TTL
+				at[key], sets = s, append(sets, s)
+			}
+			s.TTL = min(s.TTL, r.TTL)
+			data := bytes.Clone(r.Data)
+			s.Records = append(s.Records, record{Content: contentOf(r.Type, data), data: data})
+			return nil
+		},
+	)
 	if err != nil {
 		return nil, invalid("zone: " + err.Error())
 	}
@@ -631,7 +650,10 @@ func pdnsRetrieve(c *call) error {
 	if err := c.zones.Refresh(v.Key, true); err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, map[string]any{"result": "Added retrieval request for '" + name + "' from master " + v.Status.Primaries[0].Addr().String()})
+	return c.json(
+		http.StatusOK,
+		map[string]any{"result": "Added retrieval request for '" + name + "' from master " + v.Status.Primaries[0].Addr().String()},
+	)
 }
 
 func pdnsExport(c *call) error {

@@ -48,7 +48,8 @@ func ownPlan(c *call) error {
 	p := c.planOf(&v, &t)
 	if !c.holder.MayWhole(grant.Read, v.Apex, c.now) { // what follows at other names says that there are such
 		p.Follows = slices.DeleteFunc(p.Follows, func(f follow) bool {
-			return f.Name != p.Zone && !slices.ContainsFunc(changes, func(ch *change) bool { return strings.EqualFold(wire.NameText(ch.owner), f.Name) })
+			return f.Name != p.Zone &&
+				!slices.ContainsFunc(changes, func(ch *change) bool { return strings.EqualFold(wire.NameText(ch.owner), f.Name) })
 		})
 	}
 	c.w.Header().Set("ETag", tagOf(t.Before))
@@ -189,7 +190,13 @@ func (e *effects) judge() {
 			}
 			switch {
 			case t == wire.TypeNS && !addressed(e.after, target, []byte(key)) && (mine || addressed(e.before, target, []byte(key))):
-				e.say("error", "lame", owner, "its name server %s has no address in the zone: who is sent there finds nobody", wire.NameText(target))
+				e.say(
+					"error",
+					"lame",
+					owner,
+					"its name server %s has no address in the zone: who is sent there finds nobody",
+					wire.NameText(target),
+				)
 			case t != wire.TypeNS && !resolves(e.after, target) && (mine || resolves(e.before, target)):
 				e.say("warning", "dangling", owner, "its %s leads to %s, which does not exist", t, wire.NameText(target))
 			}

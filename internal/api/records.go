@@ -162,10 +162,14 @@ func parseContent(owner []byte, t wire.Type, content string) ([]byte, error) {
 // dataOf reads data as a zone file has it.
 func dataOf(origin []byte, t wire.Type, content string) (data []byte, err error) {
 	line := ". 0 IN " + t.String() + " " + content + "\n"
-	_, err = zonefile.Read(strings.NewReader(line), zonefile.Options{Origin: origin, Name: "content", MaxRecords: 1}, func(r *zonefile.Record) error {
-		data = bytes.Clone(r.Data)
-		return nil
-	})
+	_, err = zonefile.Read(
+		strings.NewReader(line),
+		zonefile.Options{Origin: origin, Name: "content", MaxRecords: 1},
+		func(r *zonefile.Record) error {
+			data = bytes.Clone(r.Data)
+			return nil
+		},
+	)
 	if err == nil && data == nil {
 		err = invalid("there is no data")
 	}

@@ -28,6 +28,7 @@ type operation struct {
 }
 
 // ownRoutes are the paths of the API at /v1.
+// In one piece: it is the table of them.
 func ownRoutes() []route {
 	with := func(r route, o operation) route {
 		r.doc = &o
@@ -37,38 +38,82 @@ func ownRoutes() []route {
 		with(at("GET", "/v1", ownRoot), operation{Summary: "Who asks, and what they may do", Out: whoami{}}),
 		with(at("GET", "/v1/openapi.json", ownDocument), operation{Summary: "This document", Stream: "application/json"}),
 		with(at("GET", "/v1/status", ownStatus), operation{Summary: "The server as a whole", Out: ServerStatus{}}),
-		with(at("GET", "/v1/settings", ownSettings), operation{Summary: "The configuration in effect, and where each value comes from", Out: []Setting{}}),
+		with(
+			at("GET", "/v1/settings", ownSettings),
+			operation{Summary: "The configuration in effect, and where each value comes from", Out: []Setting{}},
+		),
 		with(at("GET", "/v1/statistics", ownStatistics), operation{Summary: "All counters, as the metrics have them", Out: []Statistic{}}),
-		with(at("GET", "/v1/events", ownEvents), operation{Summary: "What happens, as it does (server-sent events)", Stream: "text/event-stream"}),
+		with(
+			at("GET", "/v1/events", ownEvents),
+			operation{Summary: "What happens, as it does (server-sent events)", Stream: "text/event-stream"},
+		),
 		with(at("GET", "/v1/top", ownTop), operation{
-			Summary: "Who asks most, and for what", Out: top.Report{},
-			Query: []string{"window: recent (the last five to ten seconds, unless given) or all (top.keep at least)", "limit: rows of each kind at most, 20 unless given"},
+			Summary: "Who asks most, and for what",
+			Out:     top.Report{},
+			Query: []string{
+				"window: recent (the last five to ten seconds, unless given) or all (top.keep at least)",
+				"limit: rows of each kind at most, 20 unless given",
+			},
 		}),
 		with(at("GET", "/v1/queries", ownQueries), operation{
-			Summary: "Queries as they are answered (server-sent events): query has one of them, lost how many were left out so far", Stream: "text/event-stream",
+			Summary: "Queries as they are answered (server-sent events): query has one of them, lost how many were left out so far",
+			Stream:  "text/event-stream",
 			Query: []string{
-				"name: of this name and those below it", "client: of this address or network", "rcode: with this response code", "type: of this type",
-				"path: answered from there: zone, names, builtin, cache, stale, miss, policy, manager or server", "problems: those alone that are refused, failed, limited, stale, blocked or dropped",
+				"name: of this name and those below it",
+				"client: of this address or network",
+				"rcode: with this response code",
+				"type: of this type",
+				"path: answered from there: zone, names, builtin, cache, stale, miss, policy, manager or server",
+				"problems: those alone that are refused, failed, limited, stale, blocked or dropped",
 			},
 		}),
 		with(at("GET", "/v1/zones", ownZones), operation{
-			Summary: "The zones, in the order of their names", Out: zoneList{},
-			Query: []string{"after: the id that the last answer ended with", "offset: zones that are left out, instead; they are in the order of the alphabet then", "limit: zones at most, 1000 unless given", "q: a pattern that names fit, with * and ?", "role: primary or secondary alone"},
+			Summary: "The zones, in the order of their names",
+			Out:     zoneList{},
+			Query: []string{
+				"after: the id that the last answer ended with",
+				"offset: zones that are left out, instead; they are in the order of the alphabet then",
+				"limit: zones at most, 1000 unless given",
+				"q: a pattern that names fit, with * and ?",
+				"role: primary or secondary alone",
+			},
 		}),
 		with(at("GET", "/v1/zones/*", ownZone), operation{Summary: "A zone, without its records", Out: zoneStatus{}}),
 		with(at("GET", "/v1/zones/*/records", ownRecords), operation{
-			Summary: "The sets of a zone, in its order; ETag is its version", Out: recordList{},
-			Query: []string{"offset: sets that are left out", "limit: sets at most, 1000 unless given", "sort: name, to have up to 100,000 sets in the order of their names", "at: the serial, or the moment, of an earlier version", "name: of this name alone", "type: of this type alone", "q: a pattern that names or contents fit"},
+			Summary: "The sets of a zone, in its order; ETag is its version",
+			Out:     recordList{},
+			Query: []string{
+				"offset: sets that are left out",
+				"limit: sets at most, 1000 unless given",
+				"sort: name, to have up to 100,000 sets in the order of their names",
+				"at: the serial, or the moment, of an earlier version",
+				"name: of this name alone",
+				"type: of this type alone",
+				"q: a pattern that names or contents fit",
+			},
 		}),
 		with(at("PATCH", "/v1/zones/*/records", ownEdit), operation{
 			Summary: "Change sets of a zone, all or none; If-Match refuses if it has changed meanwhile", In: editRequest{}, Out: edited{},
 		}),
-		with(at("POST", "/v1/zones/*/plan", ownPlan), operation{Summary: "What changes would do, and what follows of it; nothing is changed", In: editRequest{}, Out: planned{}}),
-		with(at("GET", "/v1/zones/*/history", ownHistory), operation{Summary: "The changes that are known, the newest first", Out: historyList{}, Query: []string{"limit: changes at most, 100 unless given"}}),
+		with(
+			at("POST", "/v1/zones/*/plan", ownPlan),
+			operation{Summary: "What changes would do, and what follows of it; nothing is changed", In: editRequest{}, Out: planned{}},
+		),
+		with(
+			at("GET", "/v1/zones/*/history", ownHistory),
+			operation{
+				Summary: "The changes that are known, the newest first",
+				Out:     historyList{},
+				Query:   []string{"limit: changes at most, 100 unless given"},
+			},
+		),
 		with(at("POST", "/v1/zones/*/undo", ownUndo), operation{
 			Summary: "Give a zone the content that it had, with a newer serial", In: undoRequest{}, Out: edited{},
 		}),
-		with(at("GET", "/v1/keys", ownKeys), operation{Summary: "The keys of transfers and updates, without their secrets", Out: []ownKey{}}),
+		with(
+			at("GET", "/v1/keys", ownKeys),
+			operation{Summary: "The keys of transfers and updates, without their secrets", Out: []ownKey{}},
+		),
 		with(at("GET", "/v1/zones/*/keys", ownZoneKeys), operation{Summary: "The DNSSEC keys of a zone", Out: []pdnsCryptokey{}}),
 	}, operatorRoutes()...)
 }
@@ -94,7 +139,13 @@ func ownRoot(c *call) error {
 	w := whoami{Name: c.holder.Name, Kind: c.holder.Kind.String(), Admin: c.holder.MayServer(grant.Admin, c.now), Grants: []grantShown{}}
 	for i := range c.holder.Grants {
 		g := &c.holder.Grants[i]
-		s := grantShown{AllZones: g.Zones.All, Names: g.Names, Types: []string{}, Verbs: strings.Split(g.Verbs.String(), ","), Until: g.Until}
+		s := grantShown{
+			AllZones: g.Zones.All,
+			Names:    g.Names,
+			Types:    []string{},
+			Verbs:    strings.Split(g.Verbs.String(), ","),
+			Until:    g.Until,
+		}
 		for _, t := range g.Types {
 			s.Types = append(s.Types, t.String())
 		}
@@ -229,7 +280,8 @@ func ownZones(c *call) error {
 	var found []named
 	role := q.Get("role")
 	c.zones.List(func(b *zones.Brief) bool {
-		if !c.sees(b.Apex()) || !fits(strings.TrimSuffix(wire.NameText(b.Apex()), ".")) || role != "" && (role == "secondary") != b.Secondary {
+		if !c.sees(b.Apex()) || !fits(strings.TrimSuffix(wire.NameText(b.Apex()), ".")) ||
+			role != "" && (role == "secondary") != b.Secondary {
 			return true
 		}
 		list.Total++

@@ -241,7 +241,13 @@ func (h apiHost) SetTSIGKey(by, old string, k api.TSIGKey) (api.TSIGKey, error) 
 		return k, api.ErrExists
 	}
 	err = h.changeGrants(func(g *config.Granted) error {
-		next := config.GrantedKey{Name: k.Name, Algorithm: k.Algorithm, Secret: k.Secret, Made: time.Now().UTC().Truncate(time.Second), Grants: []config.GrantedRight{}}
+		next := config.GrantedKey{
+			Name:      k.Name,
+			Algorithm: k.Algorithm,
+			Secret:    k.Secret,
+			Made:      time.Now().UTC().Truncate(time.Second),
+			Grants:    []config.GrantedRight{},
+		}
 		if old == "" {
 			g.Keys = append(g.Keys, next)
 			return nil
@@ -310,8 +316,19 @@ func (h apiHost) Keys(zone []byte) ([]api.Key, error) {
 // shownKey returns a key as the API tells of it.
 func shownKey(k *signer.Key, all []*signer.Key, now time.Time) api.Key {
 	s := api.Key{
-		ID: int(k.Tag()), Type: strings.ToLower(signer.Kind(k, all, now)), Algorithm: wire.AlgorithmName(k.Algorithm()), Flags: int(k.Flags()),
-		Bits: keyBits(k), Active: k.Active(now), Published: k.Published(now), DNSKEY: string(wire.AppendRdataText(nil, wire.TypeDNSKEY, k.DNSKEY)), DS: []string{},
+		ID: int(
+			k.Tag(),
+		),
+		Type:      strings.ToLower(signer.Kind(k, all, now)),
+		Algorithm: wire.AlgorithmName(k.Algorithm()),
+		Flags:     int(k.Flags()),
+		Bits: keyBits(
+			k,
+		),
+		Active:    k.Active(now),
+		Published: k.Published(now),
+		DNSKEY:    string(wire.AppendRdataText(nil, wire.TypeDNSKEY, k.DNSKEY)),
+		DS:        []string{},
 	}
 	if k.SEP() {
 		for _, digest := range []uint8{dnssec.DigestSHA256, dnssec.DigestSHA384} {
@@ -345,7 +362,9 @@ func (h apiHost) MakeKey(by string, zone []byte, k api.Key) (api.Key, error) {
 	alg, ok := wire.ParseAlgorithm(k.Algorithm)
 	switch {
 	case k.Private != "":
-		return k, errors.New("keys are made here: to use one that there is, put its files into the zone's directory of keys (port53 zone keys)")
+		return k, errors.New(
+			"keys are made here: to use one that there is, put its files into the zone's directory of keys (port53 zone keys)",
+		)
 	case !ok || !signer.CanSign(alg):
 		return k, fmt.Errorf("%s: %s", "Unknown algorithm", k.Algorithm)
 	}
@@ -448,8 +467,15 @@ func (h apiHost) changeKey(by string, zone []byte, id int, change func(*signer.K
 func (h apiHost) Server() api.ServerStatus {
 	g := h.current.Load()
 	return api.ServerStatus{
-		Version: programVersion(), Uptime: time.Since(h.started).Seconds(), Started: h.started.UTC(), Listen: h.server.Addrs(), Role: g.config.Role,
-		Config: g.config.File(), Reloaded: g.applied.UTC(), Healthy: h.reloads.healthy(), Zones: h.manager.Count(),
+		Version:  programVersion(),
+		Uptime:   time.Since(h.started).Seconds(),
+		Started:  h.started.UTC(),
+		Listen:   h.server.Addrs(),
+		Role:     g.config.Role,
+		Config:   g.config.File(),
+		Reloaded: g.applied.UTC(),
+		Healthy:  h.reloads.healthy(),
+		Zones:    h.manager.Count(),
 	}
 }
 

@@ -130,7 +130,15 @@ type succession struct {
 // New binds all listeners, becomes the configured user and loads the zones. Bad
 // zones are reported and do not make it fail; a bad listener does.
 func New(ctx context.Context, o Options) (*App, error) {
-	a := &App{log: o.Log, logLost: o.LogLost, ready: o.Ready, started: time.Now(), seed: randomSeed(), telemetry: telemetry.New(), kept: kept{keys: newKeyWatch()}}
+	a := &App{
+		log:       o.Log,
+		logLost:   o.LogLost,
+		ready:     o.Ready,
+		started:   time.Now(),
+		seed:      randomSeed(),
+		telemetry: telemetry.New(),
+		kept:      kept{keys: newKeyWatch()},
+	}
 	a.startedWith, a.proof.needed = o.Config, o.Prove
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
@@ -147,6 +155,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 }
 
 // start makes what there is one of for as long as the server runs, and the first generation.
+// In one piece: each step needs what those before it have made.
 func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
 	a.state, a.added.path = newState(c.StateDir, a.log), c.StateDir
@@ -170,7 +179,10 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.tellUnvalidated(nil, first)
 	a.queries = newQueryLog(c.Log, a.log)
 	a.newAuditFile(c)
-	a.engine = engine.New(engine.Options{Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink(), Events: a.watch.hub}, first.engine)
+	a.engine = engine.New(
+		engine.Options{Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink(), Events: a.watch.hub},
+		first.engine,
+	)
 	if err := a.listen(c); err != nil {
 		return err
 	}

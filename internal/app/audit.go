@@ -21,7 +21,11 @@ func (a *App) newAuditFile(c *config.Config) {
 	}
 	a.acts = telemetry.NewAuditFile(func(err error) {
 		if err != nil {
-			a.log.Error("the audit's file cannot be written: lines are lost, and counted in port53_audit_lost_total", "problem", err.Error())
+			a.log.Error(
+				"the audit's file cannot be written: lines are lost, and counted in port53_audit_lost_total",
+				"problem",
+				err.Error(),
+			)
 		} else {
 			a.log.Info("the audit's file is written again")
 		}

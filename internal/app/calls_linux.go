@@ -14,10 +14,19 @@ import (
 // architectures are what the kernel calls those that programs are built for (linux/audit.h). On others
 // system calls are not filtered.
 var architectures = map[string]uint32{
-	"386": unix.AUDIT_ARCH_I386, "amd64": unix.AUDIT_ARCH_X86_64, "arm": unix.AUDIT_ARCH_ARM, "arm64": unix.AUDIT_ARCH_AARCH64,
-	"loong64": unix.AUDIT_ARCH_LOONGARCH64, "mips": unix.AUDIT_ARCH_MIPS, "mipsle": unix.AUDIT_ARCH_MIPSEL, "mips64": unix.AUDIT_ARCH_MIPS64,
-	"mips64le": unix.AUDIT_ARCH_MIPSEL64, "ppc64": unix.AUDIT_ARCH_PPC64, "ppc64le": unix.AUDIT_ARCH_PPC64LE,
-	"riscv64": unix.AUDIT_ARCH_RISCV64, "s390x": unix.AUDIT_ARCH_S390X,
+	"386":      unix.AUDIT_ARCH_I386,
+	"amd64":    unix.AUDIT_ARCH_X86_64,
+	"arm":      unix.AUDIT_ARCH_ARM,
+	"arm64":    unix.AUDIT_ARCH_AARCH64,
+	"loong64":  unix.AUDIT_ARCH_LOONGARCH64,
+	"mips":     unix.AUDIT_ARCH_MIPS,
+	"mipsle":   unix.AUDIT_ARCH_MIPSEL,
+	"mips64":   unix.AUDIT_ARCH_MIPS64,
+	"mips64le": unix.AUDIT_ARCH_MIPSEL64,
+	"ppc64":    unix.AUDIT_ARCH_PPC64,
+	"ppc64le":  unix.AUDIT_ARCH_PPC64LE,
+	"riscv64":  unix.AUDIT_ARCH_RISCV64,
+	"s390x":    unix.AUDIT_ARCH_S390X,
 }
 
 // refusedCalls are system calls that a server has no business with, whatever it does: looking into
@@ -122,7 +131,12 @@ func confineCalls(starts bool) error {
 	if _, _, errno := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("set no_new_privs: %w", errno)
 	}
-	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	thread, _, errno := unix.Syscall(
+		unix.SYS_SECCOMP,
+		unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_TSYNC,
+		uintptr(unsafe.Pointer(&program)),
+	)
 	runtime.KeepAlive(list)
 	switch {
 	case errno == unix.ENOSYS, errno == unix.EINVAL:

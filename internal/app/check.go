@@ -67,7 +67,11 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 		r.note("clients in %s, a public network of this machine, are not answered: add it to resolver: {allow: […]} if they should be", n)
 	}
 	for _, zone := range unexcepted(c) {
-		r.note("names of %s fail while the public tree, which has to prove that they need no signatures, is out of reach: if the zone is private, and known to be, add it to resolver: {negative_trust_anchors: [{name: %s}]}", zone, zone)
+		r.note(
+			"names of %s fail while the public tree, which has to prove that they need no signatures, is out of reach: if the zone is private, and known to be, add it to resolver: {negative_trust_anchors: [{name: %s}]}",
+			zone,
+			zone,
+		)
 	}
 	if list := unvalidated(c); c.Recurses() && len(list) > 0 {
 		r.note("zones are not validated, without an end: %s", strings.Join(list, ", "))

@@ -143,7 +143,9 @@ func (a *App) followConsole(ctx context.Context) {
 	}
 }
 
-var errNoConsole = errors.New("the server has no console: write console: {listen: 127.0.0.1:8080} into its configuration, and start it again")
+var errNoConsole = errors.New(
+	"the server has no console: write console: {listen: 127.0.0.1:8080} into its configuration, and start it again",
+)
 
 // ConsoleLink returns a link that signs in to the console, once, as who may do all; empty: there is no
 // console.

@@ -75,13 +75,24 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 		e.Services = append(e.Services, l)
 	}
 	if len(c.Encrypted.DoQ) > 0 {
-		over(c.Encrypted.DoQ, doq.New(doq.Options{Streams: limits.Streams, Question: c.TCP.Question, Stall: c.TCP.WriteStall, Log: a.log}), a.encryption.mutual.Load, certs.DoQ)
+		over(
+			c.Encrypted.DoQ,
+			doq.New(doq.Options{Streams: limits.Streams, Question: c.TCP.Question, Stall: c.TCP.WriteStall, Log: a.log}),
+			a.encryption.mutual.Load,
+			certs.DoQ,
+		)
 	}
 	if h := &c.Encrypted.DoH; len(h.Listen) > 0 {
 		l := server.Listening{Addrs: h.Listen, TLS: a.encryption.keeper.Server(nil, certs.H2, certs.H1)}
 		a.encryption.tickets.Attach(l.TLS)
 		web := doh.New(doh.Options{
-			Path: h.Path, Proxies: h.Proxies, Streams: limits.Streams, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall, Log: a.log,
+			Path:     h.Path,
+			Proxies:  h.Proxies,
+			Streams:  limits.Streams,
+			Idle:     c.TCP.Idle,
+			Question: c.TCP.Question,
+			Stall:    c.TCP.WriteStall,
+			Log:      a.log,
 		})
 		l.Service = web
 		e.Services = append(e.Services, l)
@@ -154,7 +165,15 @@ func (a *App) tellCertificates(now time.Time) {
 		if left := s.Until.Sub(now); left < 0 {
 			a.log.Error("a certificate has expired: clients turn away", "names", s.Names, "expired", s.Until.UTC().Format(time.RFC3339))
 		} else if left < soon {
-			a.log.Warn("a certificate expires soon: renew it", "names", s.Names, "expires", s.Until.UTC().Format(time.RFC3339), "days", int(left.Hours()/24))
+			a.log.Warn(
+				"a certificate expires soon: renew it",
+				"names",
+				s.Names,
+				"expires",
+				s.Until.UTC().Format(time.RFC3339),
+				"days",
+				int(left.Hours()/24),
+			)
 		}
 	}
 }

@@ -180,7 +180,8 @@ func (a *App) readList(b *filter.Builder, old *lists, c *config.Config, index in
 	in, stamp, err := a.openList(spec, fresh)
 	if err == nil {
 		defer in.Close()
-		if before != nil && before.there && before.stamp == stamp && sameReading(&before.FilterList, spec) && reflect.DeepEqual(old.networks, c.Networks) {
+		if before != nil && before.there && before.stamp == stamp && sameReading(&before.FilterList, spec) &&
+			reflect.DeepEqual(old.networks, c.Networks) {
 			b.Keep(old.table, before.number, next.number)
 			next.there, next.stats, next.loaded, next.stamp = true, before.stats, before.loaded, stamp
 			return next, nil
@@ -304,7 +305,12 @@ func (l *lists) policyOf(c *config.Config, allowed uint8) (*filter.Policy, error
 			continue
 		}
 		b := filter.Block{
-			List: of.number, Addrs: p.Addrs(), Clients: p.Clients, Zone: p.Location(), EDE: reasons[p.Reason], Text: p.Reason + " by list " + p.List,
+			List:    of.number,
+			Addrs:   p.Addrs(),
+			Clients: p.Clients,
+			Zone:    p.Location(),
+			EDE:     reasons[p.Reason],
+			Text:    p.Reason + " by list " + p.List,
 		}
 		if b.Action = filter.Address; len(b.Addrs) == 0 {
 			b.Action = actions[p.Answer[0]]
@@ -347,7 +353,8 @@ func sameLists(x, y *config.Config) bool {
 		return reflect.DeepEqual(x.Policy.Block, y.Policy.Block) && reflect.DeepEqual(x.Policy.AllowNames, y.Policy.AllowNames) &&
 			slices.Equal(x.Policy.AllowLists, y.Policy.AllowLists) && x.View() == y.View()
 	}
-	if !reflect.DeepEqual(x.Policy.Lists, y.Policy.Lists) || !reflect.DeepEqual(x.Networks, y.Networks) || !same(x, y) || len(x.Views) != len(y.Views) {
+	if !reflect.DeepEqual(x.Policy.Lists, y.Policy.Lists) || !reflect.DeepEqual(x.Networks, y.Networks) || !same(x, y) ||
+		len(x.Views) != len(y.Views) {
 		return false
 	}
 	for i := range x.Views {

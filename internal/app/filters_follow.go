@@ -44,7 +44,19 @@ func (a *App) tellLists(old, now *lists) {
 		case l.problem != "" && (before == nil || before.problem != l.problem) && (l.URL == "" || l.problem != "it was not fetched yet"):
 			a.log.Warn("a list was not read", "list", l.Name, "problem", l.problem, "the_one_before_goes_on", l.there)
 		case l.there && (before == nil || before.stamp != l.stamp):
-			a.log.Info("list read", "list", l.Name, "rules", l.stats.Rules, "duplicates", l.stats.Duplicates, "skipped", l.stats.Skipped+l.stats.NoRegex, "wrong", l.stats.Wrong)
+			a.log.Info(
+				"list read",
+				"list",
+				l.Name,
+				"rules",
+				l.stats.Rules,
+				"duplicates",
+				l.stats.Duplicates,
+				"skipped",
+				l.stats.Skipped+l.stats.NoRegex,
+				"wrong",
+				l.stats.Wrong,
+			)
 			for _, n := range l.stats.Notes {
 				a.log.Warn("a line of a list", "list", l.Name, "line", n.Line, "note", n.Text)
 			}
@@ -108,7 +120,8 @@ func (a *App) followLists() {
 				in.Close()
 			}
 			// A file that is being written is waited for until it stays the same.
-			if err == nil && stamp != l.stamp && seen[l.Name] == stamp && l.problem == "" || err == nil && l.problem != "" && stamp != seen[l.Name] && seen[l.Name] != "" {
+			if err == nil && stamp != l.stamp && seen[l.Name] == stamp && l.problem == "" ||
+				err == nil && l.problem != "" && stamp != seen[l.Name] && seen[l.Name] != "" {
 				changed = true
 			}
 			seen[l.Name] = stamp
@@ -182,7 +195,17 @@ func (a *App) fetch(ctx context.Context, l *list, force bool) error {
 		x.failures++
 		x.problem = reasonOf(err)
 		if x.failures == 1 || x.failures%10 == 0 {
-			a.log.Warn("a list was not fetched", "list", l.Name, "problem", x.problem, "failures", x.failures, "the_one_before_goes_on", l.there)
+			a.log.Warn(
+				"a list was not fetched",
+				"list",
+				l.Name,
+				"problem",
+				x.problem,
+				"failures",
+				x.failures,
+				"the_one_before_goes_on",
+				l.there,
+			)
 		}
 	} else {
 		x.failures = 0

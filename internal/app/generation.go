@@ -248,7 +248,8 @@ func byInterface(list []netip.Prefix) (names []string) {
 		return nil
 	}
 	for _, a := range all {
-		if text := "{interface: " + a.Interface + "}"; !a.Prefix.Addr().IsLoopback() && slices.Contains(list, a.Prefix.Masked()) && !slices.Contains(names, text) {
+		if text := "{interface: " + a.Interface + "}"; !a.Prefix.Addr().IsLoopback() && slices.Contains(list, a.Prefix.Masked()) &&
+			!slices.Contains(names, text) {
 			names = append(names, text)
 		}
 	}

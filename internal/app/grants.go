@@ -193,7 +193,10 @@ func (a *App) Grant(what []byte) (any, error) {
 				return err
 			}
 			h.Secret = secret
-			g.Keys = append(g.Keys, config.GrantedKey{Name: h.Name, Algorithm: h.Algorithm, Secret: h.Secret, Made: h.Made, Grants: h.Grants})
+			g.Keys = append(
+				g.Keys,
+				config.GrantedKey{Name: h.Name, Algorithm: h.Algorithm, Secret: h.Secret, Made: h.Made, Grants: h.Grants},
+			)
 		default:
 			return fmt.Errorf("%q is neither token nor key", h.Kind)
 		}
@@ -256,7 +259,11 @@ func (a *App) notGranted(name string) error {
 	c := a.current.Load().config
 	for i := range c.Tokens {
 		if c.Tokens[i].Name == name && !c.TokenGranted(i) {
-			return fmt.Errorf("token %s is in the configuration, %s: take it out there, and port53 reload", name, c.FileOf("tokens.name", i))
+			return fmt.Errorf(
+				"token %s is in the configuration, %s: take it out there, and port53 reload",
+				name,
+				c.FileOf("tokens.name", i),
+			)
 		}
 	}
 	for i := range c.Keys {

@@ -149,7 +149,13 @@ func (a *App) followNetworks() {
 	if !replaced {
 		return
 	}
-	a.log.Info("networks of this machine have changed, and with them the clients that are answered", "clients", now.clients, "policy_allow", now.asked)
+	a.log.Info(
+		"networks of this machine have changed, and with them the clients that are answered",
+		"clients",
+		now.clients,
+		"policy_allow",
+		now.asked,
+	)
 	a.tellLeft(old, a.current.Load())
 	if err := a.apply(a.ctx, guard); err != nil {
 		a.log.Error("the firewall does not follow", "problem", err.Error())

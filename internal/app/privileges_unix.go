@@ -107,8 +107,11 @@ func (a *App) checkState(c *config.Config, who *account) {
 	if who == nil || err == nil || errors.Is(err, unix.ENOENT) {
 		return
 	}
-	a.log.Error("nothing is kept between runs, no zone can be updated and no secondary zone kept: the user cannot write to the state directory",
-		"problem", fmt.Sprintf("%s: %v; chown -R %s: %[1]s", c.StateDir, err, who.name))
+	a.log.Error(
+		"nothing is kept between runs, no zone can be updated and no secondary zone kept: the user cannot write to the state directory",
+		"problem",
+		fmt.Sprintf("%s: %v; chown -R %s: %[1]s", c.StateDir, err, who.name),
+	)
 }
 
 // mayWrite reports whether who can make entries in a directory, by its permissions; nil is
@@ -177,7 +180,11 @@ func (who *account) mayRead(c *config.Config) error {
 		_, err = (&App{}).build(nil, c)
 	}
 	if err != nil {
-		return fmt.Errorf("user %s cannot read what root could, and every reload would fail: %w; let the user or one of its groups read it: chgrp and chmod g+r", who.name, err)
+		return fmt.Errorf(
+			"user %s cannot read what root could, and every reload would fail: %w; let the user or one of its groups read it: chgrp and chmod g+r",
+			who.name,
+			err,
+		)
 	}
 	return nil
 }

@@ -38,7 +38,11 @@ func (a *App) collectProcess(w *telemetry.Writer) {
 	w.Set("process_start_time_seconds", float64(a.started.UnixMilli())/1000)
 	w.Set("go_info", 1, "version", runtime.Version())
 	w.Set("go_goroutines", float64(runtime.NumGoroutine()))
-	samples := []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"}}
+	samples := []metrics.Sample{
+		{Name: "/gc/cycles/total:gc-cycles"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/total:bytes"},
+	}
 	metrics.Read(samples)
 	for i, name := range []string{"go_gc_cycles_total", "go_memstats_heap_alloc_bytes", "go_memstats_sys_bytes"} {
 		w.Set(name, float64(samples[i].Value.Uint64()))

@@ -47,7 +47,9 @@ func ProofOf(c *config.Config) (*proof.Server, error) {
 		}
 		_, said := c.Expose.Says(d.may)
 		s.Doors = append(s.Doors, proof.Door{
-			May: d.may, Addr: d.at, Close: "write " + d.key + " with an address of loopback, or name in expose." + d.may + " whom it is for",
+			May:   d.may,
+			Addr:  d.at,
+			Close: "write " + d.key + " with an address of loopback, or name in expose." + d.may + " whom it is for",
 			Lets: func(a netip.Addr) bool {
 				return !said || slices.ContainsFunc(d.list, func(n netip.Prefix) bool { return n.Contains(a) })
 			},
@@ -296,7 +298,17 @@ func (a *App) tellProof(was, now *Proof, by console.Caller) {
 		a.log.Info("a violation of the contract is gone", "line", text)
 	}
 	if was.At.IsZero() || len(was.Violated) != len(now.Violated) {
-		a.log.Info("the contract was proved", "lines", now.Lines, "violated", len(now.Violated), "unknown", len(now.Unknown), "by", by.String())
+		a.log.Info(
+			"the contract was proved",
+			"lines",
+			now.Lines,
+			"violated",
+			len(now.Violated),
+			"unknown",
+			len(now.Unknown),
+			"by",
+			by.String(),
+		)
 	}
 }
 

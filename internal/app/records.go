@@ -23,7 +23,13 @@ func (c recordChange) Note() string {
 	if len(c) == 0 {
 		return "nothing changed"
 	}
-	return fmt.Sprintf("serial %d to %d, %d added, %d removed", c[0].From, c[0].To, len(c[0].Added)-1, len(c[0].Removed)-1) // without the SOA
+	return fmt.Sprintf(
+		"serial %d to %d, %d added, %d removed",
+		c[0].From,
+		c[0].To,
+		len(c[0].Added)-1,
+		len(c[0].Removed)-1,
+	) // without the SOA
 }
 
 // Records implements [console.Admin].
@@ -60,18 +66,25 @@ func addition(apex []byte, text string, set bool) (*wire.Message, error) {
 	message := newUpdate(apex)
 	taken := map[string]bool{}
 	var added []wire.Record
-	_, err := zonefile.Read(strings.NewReader(text), zonefile.Options{Origin: apex, Name: "records", MaxRecords: maxChanged}, func(r *zonefile.Record) error {
-		owner := append([]byte{}, r.Owner...)
-		key := string(wire.Lower(nil, owner)) + r.Type.String()
-		if set && !taken[key] {
-			taken[key] = true
-			message.Records = append(message.Records, wire.Record{Owner: owner, Type: r.Type, Class: wire.ClassANY, Section: wire.Authority})
-		}
-		added = append(added, wire.Record{
-			Owner: owner, Type: r.Type, Class: wire.ClassIN, Section: wire.Authority, TTL: r.TTL, Data: append([]byte{}, r.Data...),
-		})
-		return nil
-	})
+	_, err := zonefile.Read(
+		strings.NewReader(text),
+		zonefile.Options{Origin: apex, Name: "records", MaxRecords: maxChanged},
+		func(r *zonefile.Record) error {
+			owner := append([]byte{}, r.Owner...)
+			key := string(wire.Lower(nil, owner)) + r.Type.String()
+			if set && !taken[key] {
+				taken[key] = true
+				message.Records = append(
+					message.Records,
+					wire.Record{Owner: owner, Type: r.Type, Class: wire.ClassANY, Section: wire.Authority},
+				)
+			}
+			added = append(added, wire.Record{
+				Owner: owner, Type: r.Type, Class: wire.ClassIN, Section: wire.Authority, TTL: r.TTL, Data: append([]byte{}, r.Data...),
+			})
+			return nil
+		},
+	)
 	if err == nil && len(added) == 0 {
 		err = errors.New("no record was given")
 	}

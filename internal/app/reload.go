@@ -69,7 +69,10 @@ func (a *App) Reload(context.Context) (any, error) {
 	}
 	result, err := a.reload(a.ctx)
 	if err != nil && a.confined && strings.Contains(err.Error(), fs.ErrPermission.Error()) {
-		err = fmt.Errorf("%w; the server keeps to the directories that its configuration named when it started (sandbox): restart it for files elsewhere", err)
+		err = fmt.Errorf(
+			"%w; the server keeps to the directories that its configuration named when it started (sandbox): restart it for files elsewhere",
+			err,
+		)
 	}
 	a.reloads.count(err)
 	if err != nil {
@@ -201,7 +204,8 @@ func (a *App) flushChanges(old, next *generation) {
 	}
 	x, y := &old.config.Resolver, &next.config.Resolver
 	flushRoutes(flush, x, y)
-	if unlike(x, y) || !sameAnchors(old.anchors, next.anchors) || !reflect.DeepEqual(old.resolver.Hints, next.resolver.Hints) || zonesDiffer(old.config, next.config) {
+	if unlike(x, y) || !sameAnchors(old.anchors, next.anchors) || !reflect.DeepEqual(old.resolver.Hints, next.resolver.Hints) ||
+		zonesDiffer(old.config, next.config) {
 		flush(wire.Root)
 	}
 }

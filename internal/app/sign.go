@@ -56,7 +56,11 @@ func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
 	case "always":
 		policy.Life.CDS = signer.CDSAlways
 	}
-	return &zoneSigner{signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy}, store.Key(apex, z.Home()), watched(c, z, p)}
+	return &zoneSigner{
+		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy},
+		store.Key(apex, z.Home()),
+		watched(c, z, p),
+	}
 }
 
 // signed reports whether a zone of c is signed here: it is to be, or the parent may point at keys
@@ -105,12 +109,23 @@ func KeysOf(c *config.Config, apex []byte, of string) string {
 func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone) (*zones.Signed, error) {
 	v, err := s.stage.Sign(ctx, seed, have, plain, time.Now())
 	if errors.Is(err, signer.ErrSigned) {
-		return &zones.Signed{Zone: plain, Problems: []zones.Problem{{Warning: true, Text: "the zone comes signed, and is served as it is: dnssec has no effect"}}}, nil
+		return &zones.Signed{
+			Zone:     plain,
+			Problems: []zones.Problem{{Warning: true, Text: "the zone comes signed, and is served as it is: dnssec has no effect"}},
+		}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &zones.Signed{Zone: v.Zone, Deltas: v.Deltas, Again: v.Again, Keys: v.Keys, Made: v.Made, Alerts: v.Alerts, Expires: v.Signed.Expires}, nil
+	return &zones.Signed{
+		Zone:    v.Zone,
+		Deltas:  v.Deltas,
+		Again:   v.Again,
+		Keys:    v.Keys,
+		Made:    v.Made,
+		Alerts:  v.Alerts,
+		Expires: v.Signed.Expires,
+	}, nil
 }
 
 // Same implements [zones.Signer].

@@ -32,7 +32,13 @@ type state struct {
 var errNotTaken = errors.New("the state directory is not in use")
 
 func newState(path string, log *slog.Logger) *state {
-	return &state{Dir: store.Open(filepath.Join(path, "zones"), log), signed: store.Open(filepath.Join(path, "signed"), log), path: path, log: log, fault: errNotTaken}
+	return &state{
+		Dir:    store.Open(filepath.Join(path, "zones"), log),
+		signed: store.Open(filepath.Join(path, "signed"), log),
+		path:   path,
+		log:    log,
+		fault:  errNotTaken,
+	}
 }
 
 // keepsState reports whether a server of c has anything to keep over a restart.
@@ -42,7 +48,10 @@ func keepsState(c *config.Config) bool {
 			return true
 		}
 	}
-	return followsAnchors(c) || slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) || len(c.Tokens) > 0 || c.Console.Listen.IsValid() || slices.ContainsFunc(c.Keys, func(k config.Key) bool { return len(k.Grants) > 0 })
+	return followsAnchors(c) || slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) ||
+		len(c.Tokens) > 0 ||
+		c.Console.Listen.IsValid() ||
+		slices.ContainsFunc(c.Keys, func(k config.Key) bool { return len(k.Grants) > 0 })
 }
 
 // keepsHistory reports whether a server of c has the history of zone files to keep, without
@@ -115,7 +124,13 @@ func (s *state) take() error {
 	switch s.fault = err; {
 	case errors.Is(err, fs.ErrNotExist): // that there is none has been said
 	case errors.Is(err, store.ErrUnwritable):
-		s.log.Warn("nothing is kept between runs, no zone can be updated and no secondary zone kept", "state_dir", s.path, "problem", err.Error())
+		s.log.Warn(
+			"nothing is kept between runs, no zone can be updated and no secondary zone kept",
+			"state_dir",
+			s.path,
+			"problem",
+			err.Error(),
+		)
 	case errors.Is(err, store.ErrLocked):
 		return fmt.Errorf("state_dir %s: %w; stop it, or write a state_dir of its own for this one", s.path, err)
 	case err != nil:

@@ -37,7 +37,11 @@ func newQueryLog(l config.Log, log *slog.Logger) *queryLog {
 	}
 	trouble := func(err error) {
 		if err != nil {
-			log.Error("the query log cannot be written: lines are lost, and counted in port53_query_log_dropped_total", "problem", err.Error())
+			log.Error(
+				"the query log cannot be written: lines are lost, and counted in port53_query_log_dropped_total",
+				"problem",
+				err.Error(),
+			)
 		} else {
 			log.Info("the query log is written again")
 		}

@@ -255,7 +255,14 @@ func (g *generation) attach() (configs []*resolver.Config, err error) {
 	for i := range g.views {
 		o := &g.views[i]
 		name := o.config.View()
-		views[i] = engine.View{Name: name, Slot: o.slot, Zones: g.zones.Of(name), Access: o.access, Recursion: with(name, o.recursion), Policy: o.policy}
+		views[i] = engine.View{
+			Name:      name,
+			Slot:      o.slot,
+			Zones:     g.zones.Of(name),
+			Access:    o.access,
+			Recursion: with(name, o.recursion),
+			Policy:    o.policy,
+		}
 		matches[i] = o.match
 	}
 	g.engine.Views, err = engine.NewViews(views, matches)

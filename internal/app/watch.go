@@ -161,8 +161,17 @@ func (h apiHost) Follow(f event.Filter) (<-chan api.Query, func() uint64, func()
 // query returns a record as the API tells of it.
 func (a *App) query(r *event.Record) api.Query {
 	q := api.Query{
-		Time: r.When().UTC(), Client: r.Remote.String(), Transport: server.Transport(r.Transport).String(), View: a.telemetry.ViewName(r.View), ID: r.ID,
-		Size: int(r.Size), Reply: int(r.Reply), Path: r.Path.String(), Fate: "replied", Flags: []string{},
+		Time: r.When().
+			UTC(),
+		Client:    r.Remote.String(),
+		Transport: server.Transport(r.Transport).String(),
+		View:      a.telemetry.ViewName(r.View),
+		ID:        r.ID,
+		Size:      int(r.Size),
+		Reply:     int(r.Reply),
+		Path:      r.Path.String(),
+		Fate:      "replied",
+		Flags:     []string{},
 	}
 	if len(r.Name) > 0 {
 		q.Name, q.Type, q.Class = wire.NameText(r.Name), r.Type.String(), r.Class.String()

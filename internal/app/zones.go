@@ -43,7 +43,14 @@ func peerAddrs(c *config.Config) []netip.Addr {
 	list := transferPeers(c)
 	for i := range c.Zones {
 		z := &c.Zones[i]
-		list = slices.Concat(list, peersOf(z.Notify, z.Members.Notify), z.AllowTransfer, z.TransferAlone, z.AllowNotify, z.Members.AllowTransfer)
+		list = slices.Concat(
+			list,
+			peersOf(z.Notify, z.Members.Notify),
+			z.AllowTransfer,
+			z.TransferAlone,
+			z.AllowNotify,
+			z.Members.AllowTransfer,
+		)
 		for _, name := range slices.Concat(z.TransferRemotes, z.Members.TransferRemotes) {
 			if r := c.Remote(name); r != nil {
 				list = append(list, peersOf(r.Addresses)...)
@@ -70,13 +77,31 @@ func sources(c *config.Config) []zones.Source {
 	listed := map[string][]zones.Listed{}
 	for i, z := range c.Zones {
 		all[i] = zones.Source{
-			Apex: z.Name, File: z.File,
-			Generate: c.ZoneLimits.Generate, MaxRecords: c.ZoneLimits.Records, MaxSize: int64(c.ZoneLimits.Size),
-			Primaries: z.Primaries, Secondaries: z.Secondaries, Notify: z.Notify, Transfer: z.AllowTransfer, Query: z.AllowQuery,
-			TransferKeys: z.TransferKeys, TransferAlone: z.TransferAlone, Insecure: z.Insecure, Updates: grants(&z), Next: serials(z.Serial),
-			Order: order(c, z.RRsetOrder), Place: c.ZonePlace(i), Added: c.Added(i),
-			Keys: serverKeys(ring, z.Keyed), TransferBy: remoteRules(c, &z, z.TransferRemotes), TLS: sealed,
-			AllowNotify: z.AllowNotify, Forward: z.Forward, Produces: z.Catalog == "produce", Of: z.Home(),
+			Apex:          z.Name,
+			File:          z.File,
+			Generate:      c.ZoneLimits.Generate,
+			MaxRecords:    c.ZoneLimits.Records,
+			MaxSize:       int64(c.ZoneLimits.Size),
+			Primaries:     z.Primaries,
+			Secondaries:   z.Secondaries,
+			Notify:        z.Notify,
+			Transfer:      z.AllowTransfer,
+			Query:         z.AllowQuery,
+			TransferKeys:  z.TransferKeys,
+			TransferAlone: z.TransferAlone,
+			Insecure:      z.Insecure,
+			Updates:       grants(&z),
+			Next:          serials(z.Serial),
+			Order:         order(c, z.RRsetOrder),
+			Place:         c.ZonePlace(i),
+			Added:         c.Added(i),
+			Keys:          serverKeys(ring, z.Keyed),
+			TransferBy:    remoteRules(c, &z, z.TransferRemotes),
+			TLS:           sealed,
+			AllowNotify:   z.AllowNotify,
+			Forward:       z.Forward,
+			Produces:      z.Catalog == "produce",
+			Of:            z.Home(),
 		}
 		if views != nil {
 			all[i].Views = views[i]

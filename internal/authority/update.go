@@ -55,7 +55,11 @@ func (u *Updater) at(name []byte) *updated {
 // change the records of a type at a name in lower case; type ANY is all of them. next
 // gives the serial that follows one. Without changes the difference is nil. If rcode is
 // not NoError nothing was done, and why says the reason.
-func (u *Updater) Update(m *wire.Message, may func(owner []byte, t wire.Type) bool, next func(serial uint32) uint32) (d *zone.Delta, rcode wire.Rcode, why string) {
+func (u *Updater) Update(
+	m *wire.Message,
+	may func(owner []byte, t wire.Type) bool,
+	next func(serial uint32) uint32,
+) (d *zone.Delta, rcode wire.Rcode, why string) {
 	if m.Type != wire.TypeSOA {
 		return nil, wire.FormErr, "the zone section does not ask for SOA" // RFC 2136, section 3.1.1
 	}

@@ -97,7 +97,11 @@ func (w Writer) PutDelegation(part Part, zone []byte, servers [][]byte, ttl uint
 }
 
 func (w Writer) putNegative(k Key, proof []byte, sec Security, ttl uint32, now int64) bool {
-	return w.putSet(&entry{Key: k, rank: AuthAnswer, security: sec, negative: 1, body: proof}, w.c.lifetime(ttl, true, len(proof) <= maxEntry), now)
+	return w.putSet(
+		&entry{Key: k, rank: AuthAnswer, security: sec, negative: 1, body: proof},
+		w.c.lifetime(ttl, true, len(proof) <= maxEntry),
+		now,
+	)
 }
 
 // lifetime returns for how long something is kept: not at all if it cannot be.

@@ -35,7 +35,19 @@ const (
 
 // catalogue is made once, for its prose is read from text, and never changed.
 var catalogue = sync.OnceValue(func() []*check.Check {
-	return slices.Concat(reachChecks(), identityChecks(), serverChecks(), ednsChecks(), delegationChecks(), everyChecks(), zoneChecks(), dnssecChecks(), resolverChecks(), encryptedChecks(), configChecks())
+	return slices.Concat(
+		reachChecks(),
+		identityChecks(),
+		serverChecks(),
+		ednsChecks(),
+		delegationChecks(),
+		everyChecks(),
+		zoneChecks(),
+		dnssecChecks(),
+		resolverChecks(),
+		encryptedChecks(),
+		configChecks(),
+	)
 })
 
 // All returns all checks in a fixed order, that of the groups. The list is the caller's, the

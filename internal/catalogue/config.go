@@ -39,7 +39,10 @@ type audited struct {
 
 // find notes that something is wrong with a setting.
 func (a *audited) find(s finding.State, sev finding.Severity, key, format string, args ...any) {
-	a.out = append(a.out, finding.Finding{State: s, Severity: sev, Key: key, Detail: key + ": " + fmt.Sprintf(format, args...), Line: a.line[key]})
+	a.out = append(
+		a.out,
+		finding.Finding{State: s, Severity: sev, Key: key, Detail: key + ": " + fmt.Sprintf(format, args...), Line: a.line[key]},
+	)
 }
 
 // audit makes a Run of a judgement on the configuration.
@@ -109,7 +112,12 @@ func confOpen(a *audited) {
 		return
 	}
 	if a.c.Role == config.RolePublicResolver && len(a.c.Resolver.Allow)+len(a.c.Resolver.AllowInterfaces) == 0 {
-		a.find(finding.Info, 0, "role", "it resolves for everyone, which is what it is for: CONF-RRL is what keeps it from attacking others")
+		a.find(
+			finding.Info,
+			0,
+			"role",
+			"it resolves for everyone, which is what it is for: CONF-RRL is what keeps it from attacking others",
+		)
 		return
 	}
 	clients, left, err := a.c.RecursionClients()
@@ -117,7 +125,13 @@ func confOpen(a *audited) {
 		a.find(finding.Unknown, 0, "resolver.allow", "%v", err)
 	}
 	for _, p := range left {
-		a.find(finding.Info, 0, "resolver.allow", "%v, a network of this machine, is not private: its clients are served only if it is listed", p)
+		a.find(
+			finding.Info,
+			0,
+			"resolver.allow",
+			"%v, a network of this machine, is not private: its clients are served only if it is listed",
+			p,
+		)
 	}
 	for _, p := range clients {
 		if public(p) && wide(p) {
@@ -149,9 +163,22 @@ func confTransfer(a *audited) {
 		z := &a.c.Zones[i]
 		for _, p := range z.TransferAlone {
 			if p.Bits() == 0 {
-				a.find(finding.Fail, 0, fmt.Sprintf("zones[%d].allow_transfer", i), "everybody may have %s whole, without a key", wire.NameText(z.Name))
+				a.find(
+					finding.Fail,
+					0,
+					fmt.Sprintf("zones[%d].allow_transfer", i),
+					"everybody may have %s whole, without a key",
+					wire.NameText(z.Name),
+				)
 			} else if wide(p) {
-				a.find(finding.Warn, 0, fmt.Sprintf("zones[%d].allow_transfer", i), "all of %v may have %s whole, without a key", p, wire.NameText(z.Name))
+				a.find(
+					finding.Warn,
+					0,
+					fmt.Sprintf("zones[%d].allow_transfer", i),
+					"all of %v may have %s whole, without a key",
+					p,
+					wire.NameText(z.Name),
+				)
 			}
 		}
 		for _, p := range z.AllowTransfer {
@@ -206,13 +233,28 @@ func confKeys(a *audited) {
 			if mode, bad := readable(a.c.FileOf("keys.secret", i)); bad {
 				a.find(finding.Fail, 0, inline, "the secret of %s is in a file that everybody can read (%v)", wire.NameText(k.Name), mode)
 			} else {
-				a.find(finding.Warn, finding.SevLow, inline, "the secret of %s is in the configuration, which is copied and shown: secret_file is safer", wire.NameText(k.Name))
+				a.find(
+					finding.Warn,
+					finding.SevLow,
+					inline,
+					"the secret of %s is in the configuration, which is copied and shown: secret_file is safer",
+					wire.NameText(k.Name),
+				)
 			}
 		} else if mode, bad := readable(k.SecretFile); bad {
 			a.find(finding.Fail, 0, fmt.Sprintf("keys[%d].secret_file", i), "everybody can read %s (%v)", k.SecretFile, mode)
 		}
 		if n := len(k.Octets); n > 0 && n < hashLen(k.Algorithm)/2 {
-			a.find(finding.Warn, finding.SevMedium, fmt.Sprintf("keys[%d].name", i), "the secret of %s has %d octets; %s is made for %d", wire.NameText(k.Name), n, k.Algorithm, hashLen(k.Algorithm))
+			a.find(
+				finding.Warn,
+				finding.SevMedium,
+				fmt.Sprintf("keys[%d].name", i),
+				"the secret of %s has %d octets; %s is made for %d",
+				wire.NameText(k.Name),
+				n,
+				k.Algorithm,
+				hashLen(k.Algorithm),
+			)
 		}
 	}
 }
@@ -221,7 +263,14 @@ func confUpdates(a *audited) {
 	for i := range a.c.Zones {
 		for j, g := range a.c.Zones[i].Updates {
 			if slices.Contains(g.Names, "*") && len(g.Types) == 0 {
-				a.find(finding.Warn, 0, fmt.Sprintf("zones[%d].updates[%d].names", i, j), "the key %s may change all of %s", wire.NameText(g.Key), wire.NameText(a.c.Zones[i].Name))
+				a.find(
+					finding.Warn,
+					0,
+					fmt.Sprintf("zones[%d].updates[%d].names", i, j),
+					"the key %s may change all of %s",
+					wire.NameText(g.Key),
+					wire.NameText(a.c.Zones[i].Name),
+				)
 			}
 		}
 	}
@@ -260,10 +309,23 @@ func confValidation(a *audited) {
 	}
 	for i, n := range r.NegativeTrustAnchors {
 		if n.Until.IsZero() {
-			a.find(finding.Warn, finding.SevLow, fmt.Sprintf("resolver.negative_trust_anchors[%d].name", i), "%s is never validated", wire.NameText(n.Name))
+			a.find(
+				finding.Warn,
+				finding.SevLow,
+				fmt.Sprintf("resolver.negative_trust_anchors[%d].name", i),
+				"%s is never validated",
+				wire.NameText(n.Name),
+			)
 		}
 		if left := time.Until(n.Until); left > anchorMax {
-			a.find(finding.Warn, finding.SevMedium, fmt.Sprintf("resolver.negative_trust_anchors[%d].until", i), "%s is not validated for %d more days", wire.NameText(n.Name), int(left.Hours()/24))
+			a.find(
+				finding.Warn,
+				finding.SevMedium,
+				fmt.Sprintf("resolver.negative_trust_anchors[%d].until", i),
+				"%s is not validated for %d more days",
+				wire.NameText(n.Name),
+				int(left.Hours()/24),
+			)
 		}
 	}
 }
@@ -321,7 +383,13 @@ func confMetrics(a *audited) {
 func confControl(a *audited) {
 	for _, dir := range []string{"/tmp/", "/var/tmp/", "/dev/shm/"} {
 		if strings.HasPrefix(a.c.Control.Socket, dir) && strings.Count(a.c.Control.Socket, "/") == strings.Count(dir, "/") {
-			a.find(finding.Warn, 0, "control.socket", "others can put a socket of their own at %s before the server does", a.c.Control.Socket)
+			a.find(
+				finding.Warn,
+				0,
+				"control.socket",
+				"others can put a socket of their own at %s before the server does",
+				a.c.Control.Socket,
+			)
 		}
 	}
 }

@@ -33,7 +33,15 @@ func judgeSOA(set *wire.RRset) (finding.State, string) {
 		return finding.Unknown, "no SOA"
 	}
 	n := data[0][len(data[0])-20:]
-	refresh, retry, expire, neg := binary.BigEndian.Uint32(n[4:]), binary.BigEndian.Uint32(n[8:]), binary.BigEndian.Uint32(n[12:]), binary.BigEndian.Uint32(n[16:])
+	refresh, retry, expire, neg := binary.BigEndian.Uint32(
+		n[4:],
+	), binary.BigEndian.Uint32(
+		n[8:],
+	), binary.BigEndian.Uint32(
+		n[12:],
+	), binary.BigEndian.Uint32(
+		n[16:],
+	)
 	detail := fmt.Sprintf("refresh %d, retry %d, expire %d, minimum %d", refresh, retry, expire, neg)
 	if refresh < refreshMin || retry >= refresh || expire < expireMin || neg < negMin || neg > negMax {
 		return finding.Warn, detail

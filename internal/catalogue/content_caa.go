@@ -41,9 +41,20 @@ func judgeCAA(where string, data [][]byte) []remark {
 		if _, known := caaTags()[name]; !known {
 			switch {
 			case name == "" || strings.ContainsFunc(name, func(r rune) bool { return r > 127 || byte(r)-'a' >= 26 && byte(r)-'0' >= 10 }):
-				out = append(out, fails(key, finding.SevMedium, "%s: the tag has other octets than letters and digits (RFC 8659, section 4.1)", text))
+				out = append(
+					out,
+					fails(key, finding.SevMedium, "%s: the tag has other octets than letters and digits (RFC 8659, section 4.1)", text),
+				)
 			case flags&caaCritical != 0:
-				out = append(out, fails(key, finding.SevMedium, "%s: the tag is not known, and critical: nobody may issue certificates (RFC 8659, section 4.5)", text))
+				out = append(
+					out,
+					fails(
+						key,
+						finding.SevMedium,
+						"%s: the tag is not known, and critical: nobody may issue certificates (RFC 8659, section 4.5)",
+						text,
+					),
+				)
 			default:
 				out = append(out, warns(key, finding.SevMedium, "%s: the tag is not known, and ignored%s", text, meant(name)))
 			}
@@ -70,7 +81,10 @@ func judgeCAA(where string, data [][]byte) []remark {
 		}
 	}
 	if !restricted && len(out) == 0 {
-		out = append(out, warns("issue", 0, "%s: CAA has no issue property, so that any authority may issue (RFC 8659, section 4.2)", where))
+		out = append(
+			out,
+			warns("issue", 0, "%s: CAA has no issue property, so that any authority may issue (RFC 8659, section 4.2)", where),
+		)
 	}
 	if len(out) == 0 {
 		who := "nobody"

@@ -114,14 +114,24 @@ func zonePrivate(ctx context.Context, r *check.Run) []finding.Finding {
 	kinds := rootKinds(r.Options)
 	var out []finding.Finding
 	tell := func(name []byte, a netip.Addr, what string, ev finding.Evidence) {
-		f := finding.Finding{State: finding.Warn, Key: wire.NameText(name) + a.String(), Detail: fmt.Sprintf("%s has %v, which is %s", wire.NameText(name), a, what), Evidence: ev}
+		f := finding.Finding{
+			State:    finding.Warn,
+			Key:      wire.NameText(name) + a.String(),
+			Detail:   fmt.Sprintf("%s has %v, which is %s", wire.NameText(name), a, what),
+			Evidence: ev,
+		}
 		if len(out) < maxListed && !slices.ContainsFunc(out, func(o finding.Finding) bool { return o.Key == f.Key }) {
 			out = append(out, f)
 		}
 	}
 	for _, s := range servers {
 		if kind, what := specialAddress(s.Addr.Addr()); kind != blockNone && !slices.Contains(kinds, kind) && s.Name != nil {
-			tell(s.Name, s.Addr.Addr(), what+", and nobody else can ask the name server there", finding.Evidence{Command: "dig +trace -t NS -q " + check.ShellName(r.Zone)})
+			tell(
+				s.Name,
+				s.Addr.Addr(),
+				what+", and nobody else can ask the name server there",
+				finding.Evidence{Command: "dig +trace -t NS -q " + check.ShellName(r.Zone)},
+			)
 		}
 	}
 	n := network{r}
@@ -328,7 +338,11 @@ func zoneHTTPS(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	n := network{r}
 	ev := zoneEvidence(ctx, r, r.Zone, wire.TypeHTTPS)
-	list := []question{{string(wire.Lower(nil, r.Zone)), wire.TypeHTTPS}, {string(wire.Lower(nil, check.Below("www", r.Zone))), wire.TypeHTTPS}, {string(wire.Lower(nil, check.Below("_dns", r.Zone))), wire.TypeSVCB}}
+	list := []question{
+		{string(wire.Lower(nil, r.Zone)), wire.TypeHTTPS},
+		{string(wire.Lower(nil, check.Below("www", r.Zone))), wire.TypeHTTPS},
+		{string(wire.Lower(nil, check.Below("_dns", r.Zone))), wire.TypeSVCB},
+	}
 	sets := discovered(ctx, r).sets
 	for _, q := range sortedSets(sets) {
 		if (q.t == wire.TypeHTTPS || q.t == wire.TypeSVCB) && !slices.Contains(list, q) {

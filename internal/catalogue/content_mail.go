@@ -65,7 +65,10 @@ func judgeMX(zone []byte, data [][]byte) []remark {
 		case len(name) == 1:
 			null = true
 			if pref := binary.BigEndian.Uint16(d); pref != 0 {
-				out = append(out, warns(key, finding.SevLow, "the null MX has preference %d, and should have 0 (RFC 7505, section 3)", pref))
+				out = append(
+					out,
+					warns(key, finding.SevLow, "the null MX has preference %d, and should have 0 (RFC 7505, section 3)", pref),
+				)
 			}
 		case addressLike(name):
 			out = append(out, fails(key, 0, "MX %s is an address, and has to be a name (RFC 5321, section 5.1)", text))
@@ -77,7 +80,10 @@ func judgeMX(zone []byte, data [][]byte) []remark {
 	}
 	switch {
 	case null && len(data) > 1:
-		out = append(out, fails(key, 0, "a null MX beside others: the domain says that it takes no mail, and who does (RFC 7505, section 3)"))
+		out = append(
+			out,
+			fails(key, 0, "a null MX beside others: the domain says that it takes no mail, and who does (RFC 7505, section 3)"),
+		)
 	case len(out) > 0:
 	case null:
 		out = append(out, passes(key, "the domain takes no mail (null MX)"))
@@ -177,7 +183,9 @@ func readDMARC(domain []byte, text string) (*dmarcRecord, error) {
 	if r.policy == "" || !valid {
 		// RFC 7489, section 6.6.3; RFC 9989, section 4.10.1.
 		if len(r.reports) == 0 {
-			return nil, errors.New("it has no valid p=, and nowhere to report to: it is ignored (RFC 9989, section 4.7; RFC 7489, section 6.6.3)")
+			return nil, errors.New(
+				"it has no valid p=, and nowhere to report to: it is ignored (RFC 9989, section 4.7; RFC 7489, section 6.6.3)",
+			)
 		}
 		r.policy, r.subs, r.absent = "none", "", ""
 		note("DMARC: without a valid policy it is taken for p=none (RFC 7489, section 6.6.3)")
@@ -249,17 +257,35 @@ func dmarcAt(ctx context.Context, t teller, domain []byte) (*dmarcRecord, []rema
 	}
 	switch {
 	case len(records) > 1:
-		return nil, []remark{fails(key, 0, "no DMARC: %s has %d DMARC records, and only a single one counts (RFC 9989, section 4.10.1; RFC 7489, section 6.6.3)", wire.NameText(at), len(records))}, nil
+		return nil, []remark{
+			fails(
+				key,
+				0,
+				"no DMARC: %s has %d DMARC records, and only a single one counts (RFC 9989, section 4.10.1; RFC 7489, section 6.6.3)",
+				wire.NameText(at),
+				len(records),
+			),
+		}, nil
 	case len(records) == 1:
 		r, err := readDMARC(domain, records[0])
 		if err != nil {
-			return nil, []remark{fails(key, 0, "no DMARC: %s has %q: %v", wire.NameText(at), wire.Printable(records[0][:min(len(records[0]), 80)]), err)}, nil
+			return nil, []remark{
+				fails(key, 0, "no DMARC: %s has %q: %v", wire.NameText(at), wire.Printable(records[0][:min(len(records[0]), 80)]), err),
+			}, nil
 		}
 		return r, nil, nil
 	}
 	for _, s := range heard.texts() {
 		if strings.HasPrefix(strings.ToLower(strings.TrimLeft(s, " \"'")), "v=dmarc") || strings.HasPrefix(strings.ToLower(s), "dmarc1") {
-			return nil, []remark{fails(key, 0, "no DMARC: %q at %s is no DMARC record, which begins with v=DMARC1 (RFC 9989, section 4.8)", wire.Printable(s[:min(len(s), 60)]), wire.NameText(at))}, nil
+			return nil, []remark{
+				fails(
+					key,
+					0,
+					"no DMARC: %q at %s is no DMARC record, which begins with v=DMARC1 (RFC 9989, section 4.8)",
+					wire.Printable(s[:min(len(s), 60)]),
+					wire.NameText(at),
+				),
+			}, nil
 		}
 	}
 	return nil, nil, nil
@@ -353,7 +379,8 @@ func (r *dmarcRecord) authorized(ctx context.Context, t teller) []remark {
 	var done [][]byte
 	own := organization(r.domain)
 	for _, box := range slices.Concat(r.reports, r.failures) {
-		if box.domain == nil || wire.EqualFold(own, organization(box.domain)) || slices.ContainsFunc(done, func(d []byte) bool { return wire.EqualFold(d, box.domain) }) {
+		if box.domain == nil || wire.EqualFold(own, organization(box.domain)) ||
+			slices.ContainsFunc(done, func(d []byte) bool { return wire.EqualFold(d, box.domain) }) {
 			continue
 		}
 		done = append(done, box.domain)
@@ -366,9 +393,21 @@ func (r *dmarcRecord) authorized(ctx context.Context, t teller) []remark {
 		switch {
 		case heard.is == unasked:
 		case heard.is == broken:
-			out = append(out, warns(key, finding.SevLow, "DMARC: whether %s takes reports cannot be looked up: %v", wire.NameText(box.domain), heard.err))
+			out = append(
+				out,
+				warns(key, finding.SevLow, "DMARC: whether %s takes reports cannot be looked up: %v", wire.NameText(box.domain), heard.err),
+			)
 		case !slices.ContainsFunc(heard.texts(), isDMARC):
-			out = append(out, warns(key, finding.SevLow, "DMARC: no reports are sent to %s, which does not say that it takes them: %s TXT \"v=DMARC1\" is missing (RFC 9990, section 4; RFC 7489, section 7.1)", box.uri, wire.NameText(at)))
+			out = append(
+				out,
+				warns(
+					key,
+					finding.SevLow,
+					"DMARC: no reports are sent to %s, which does not say that it takes them: %s TXT \"v=DMARC1\" is missing (RFC 9990, section 4; RFC 7489, section 7.1)",
+					box.uri,
+					wire.NameText(at),
+				),
+			)
 		}
 	}
 	return out
@@ -420,7 +459,9 @@ func judgeDKIM(selector string, heard *lookup, named bool) []remark {
 	case len(records) == 0:
 		return nil
 	case len(records) > 1:
-		return []remark{fails(key, 0, "DKIM %s: %d records, of which verifiers may take any (RFC 6376, section 3.6.2.2)", selector, len(records))}
+		return []remark{
+			fails(key, 0, "DKIM %s: %d records, of which verifiers may take any (RFC 6376, section 3.6.2.2)", selector, len(records)),
+		}
 	}
 	return judgeDKIMKey(key, selector, records[0])
 }
@@ -463,7 +504,10 @@ func judgeDKIMKey(key, selector, text string) []remark {
 		case bits < 1024:
 			return bad("an RSA key of %d bits, which verifiers do not take (RFC 8301, section 3.2)", bits)
 		case bits < 2048:
-			out = append(out, warns(key, finding.SevLow, "DKIM %s: an RSA key of %d bits; 2048 are recommended (RFC 8301, section 3.2)", selector, bits))
+			out = append(
+				out,
+				warns(key, finding.SevLow, "DKIM %s: an RSA key of %d bits; 2048 are recommended (RFC 8301, section 3.2)", selector, bits),
+			)
 		}
 		size = fmt.Sprintf("RSA, %d bits", bits)
 	case "ed25519":
@@ -474,10 +518,20 @@ func judgeDKIMKey(key, selector, text string) []remark {
 	default:
 		return bad("k=%s is neither rsa nor ed25519", wire.Printable(kind))
 	}
-	if h, ok := tagOf(list, "h"); ok && !slices.ContainsFunc(strings.Split(h, ":"), func(s string) bool { return strings.TrimSpace(s) == "sha256" }) {
+	if h, ok := tagOf(
+		list,
+		"h",
+	); ok &&
+		!slices.ContainsFunc(strings.Split(h, ":"), func(s string) bool { return strings.TrimSpace(s) == "sha256" }) {
 		return bad("h=%s does not allow sha256 (RFC 8301, section 3.1)", wire.Printable(h))
 	}
-	if flags, _ := tagOf(list, "t"); slices.ContainsFunc(strings.Split(flags, ":"), func(s string) bool { return strings.TrimSpace(s) == "y" }) {
+	if flags, _ := tagOf(
+		list,
+		"t",
+	); slices.ContainsFunc(
+		strings.Split(flags, ":"),
+		func(s string) bool { return strings.TrimSpace(s) == "y" },
+	) {
 		out = append(out, warns(key, finding.SevLow, "DKIM %s: t=y, so that verifiers treat mail as if it were not signed", selector))
 	}
 	if len(out) == 0 {
@@ -530,7 +584,9 @@ func judgeSTS(ctx context.Context, t teller, domain []byte) []remark {
 	case heard.is != isThere, n == 0 && !begins(heard.texts(), "v=sts"):
 		return nil // other texts, as of a wildcard, are passed over
 	case n == 0:
-		return []remark{fails(key, finding.SevLow, "MTA-STS: %s has no record that begins with v=STSv1; (RFC 8461, section 3.1)", wire.NameText(at))}
+		return []remark{
+			fails(key, finding.SevLow, "MTA-STS: %s has no record that begins with v=STSv1; (RFC 8461, section 3.1)", wire.NameText(at)),
+		}
 	case n > 1:
 		return []remark{fails(key, finding.SevLow, "MTA-STS: %d records, which are as good as none (RFC 8461, section 3.1)", n)}
 	}
@@ -539,8 +595,11 @@ func judgeSTS(ctx context.Context, t teller, domain []byte) []remark {
 		return []remark{fails(key, finding.SevLow, "MTA-STS: %v (RFC 8461, section 3.1)", err)}
 	}
 	id, _ := tagOf(list, "id")
-	if id == "" || len(id) > 32 || strings.ContainsFunc(id, func(r rune) bool { return r > 127 || byte(r)|0x20-'a' >= 26 && byte(r)-'0' >= 10 }) {
-		return []remark{fails(key, finding.SevLow, "MTA-STS: id=%s is not 1 to 32 letters and digits (RFC 8461, section 3.1)", wire.Printable(id))}
+	if id == "" || len(id) > 32 ||
+		strings.ContainsFunc(id, func(r rune) bool { return r > 127 || byte(r)|0x20-'a' >= 26 && byte(r)-'0' >= 10 }) {
+		return []remark{
+			fails(key, finding.SevLow, "MTA-STS: id=%s is not 1 to 32 letters and digits (RFC 8461, section 3.1)", wire.Printable(id)),
+		}
 	}
 	host := check.Below("mta-sts", domain)
 	a := t.tell(ctx, host, wire.TypeA)
@@ -548,7 +607,9 @@ func judgeSTS(ctx context.Context, t teller, domain []byte) []remark {
 		a = t.tell(ctx, host, wire.TypeAAAA)
 	}
 	if a.is == noData || a.is == noName || a.is == broken {
-		return []remark{fails(key, finding.SevLow, "MTA-STS: the policy's host %s %s (RFC 8461, section 3.3)", wire.NameText(host), a.why(wire.TypeA))}
+		return []remark{
+			fails(key, finding.SevLow, "MTA-STS: the policy's host %s %s (RFC 8461, section 3.3)", wire.NameText(host), a.why(wire.TypeA)),
+		}
 	}
 	return []remark{passes(key, "MTA-STS: id %s", wire.Printable(id))}
 }
@@ -563,7 +624,15 @@ func judgeTLSRPT(ctx context.Context, t teller, domain []byte) []remark {
 	case heard.is != isThere, n == 0 && !begins(heard.texts(), "v=tlsrpt"):
 		return nil // other texts, as of a wildcard, are passed over
 	case n != 1:
-		return []remark{fails(key, finding.SevLow, "TLS-RPT: %s has %d records that begin with v=TLSRPTv1; and a single one counts (RFC 8460, section 3)", wire.NameText(at), n)}
+		return []remark{
+			fails(
+				key,
+				finding.SevLow,
+				"TLS-RPT: %s has %d records that begin with v=TLSRPTv1; and a single one counts (RFC 8460, section 3)",
+				wire.NameText(at),
+				n,
+			),
+		}
 	}
 	list, err := readTags(text)
 	if err != nil {
@@ -576,7 +645,9 @@ func judgeTLSRPT(ctx context.Context, t teller, domain []byte) []remark {
 	for _, uri := range strings.Split(rua, ",") {
 		uri = strings.TrimSpace(uri)
 		if _, err := readMailbox(uri); err != nil || strings.HasPrefix(strings.ToLower(uri), "http:") {
-			return []remark{fails(key, finding.SevLow, "TLS-RPT: %q is neither mailto: nor https: (RFC 8460, section 3)", wire.Printable(uri))}
+			return []remark{
+				fails(key, finding.SevLow, "TLS-RPT: %q is neither mailto: nor https: (RFC 8460, section 3)", wire.Printable(uri)),
+			}
 		}
 	}
 	return []remark{passes(key, "TLS-RPT: %s", wire.Printable(rua))}

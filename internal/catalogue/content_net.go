@@ -30,9 +30,33 @@ const (
 // serviceLabels are the services that SRV records are commonly for (RFC 2782, 6186, 6120, 6764, 8314, 8620).
 func serviceLabels() []string {
 	return []string{
-		"_autodiscover._tcp", "_caldav._tcp", "_caldavs._tcp", "_carddav._tcp", "_carddavs._tcp", "_h323cs._tcp", "_imap._tcp", "_imaps._tcp", "_jmap._tcp",
-		"_kerberos._udp", "_ldap._tcp", "_matrix._tcp", "_matrix-fed._tcp", "_minecraft._tcp", "_pop3._tcp", "_pop3s._tcp", "_sip._tcp", "_sip._tls", "_sip._udp",
-		"_sipfederationtls._tcp", "_sips._tcp", "_stun._udp", "_submission._tcp", "_submissions._tcp", "_turn._udp", "_xmpp-client._tcp", "_xmpp-server._tcp",
+		"_autodiscover._tcp",
+		"_caldav._tcp",
+		"_caldavs._tcp",
+		"_carddav._tcp",
+		"_carddavs._tcp",
+		"_h323cs._tcp",
+		"_imap._tcp",
+		"_imaps._tcp",
+		"_jmap._tcp",
+		"_kerberos._udp",
+		"_ldap._tcp",
+		"_matrix._tcp",
+		"_matrix-fed._tcp",
+		"_minecraft._tcp",
+		"_pop3._tcp",
+		"_pop3s._tcp",
+		"_sip._tcp",
+		"_sip._tls",
+		"_sip._udp",
+		"_sipfederationtls._tcp",
+		"_sips._tcp",
+		"_stun._udp",
+		"_submission._tcp",
+		"_submissions._tcp",
+		"_turn._udp",
+		"_xmpp-client._tcp",
+		"_xmpp-server._tcp",
 	}
 }
 
@@ -342,7 +366,10 @@ func edgesIn(zone, name []byte, m *check.Reply) []edge {
 			out = append(out, leads(owner, rr.Type, rr.Data)...)
 		case rr.Section == wire.Authority && rr.Type == wire.TypeNS && m.Flags&wire.FlagAA == 0 && wire.Subdomain(owner, zone) && !wire.EqualFold(owner, zone):
 			out = append(out, leads(owner, rr.Type, rr.Data)...)
-			if e := (edge{from: owner, what: "NS", target: owner, need: needServed}); !slices.ContainsFunc(out, func(o edge) bool { return o.key() == e.key() }) {
+			if e := (edge{from: owner, what: "NS", target: owner, need: needServed}); !slices.ContainsFunc(
+				out,
+				func(o edge) bool { return o.key() == e.key() },
+			) {
 				out = append(out, e)
 			}
 		}
@@ -368,7 +395,8 @@ func outward(ctx context.Context, r *check.Run, d *discovery) []edge {
 	}
 	domains := 0
 	for _, q := range sortedSets(d.sets) {
-		if q.t == wire.TypeTXT && q.name != string(wire.Lower(nil, r.Zone)) && domains < domainsMost && slices.ContainsFunc((&lookup{data: d.sets[q]}).texts(), isSPF) {
+		if q.t == wire.TypeTXT && q.name != string(wire.Lower(nil, r.Zone)) && domains < domainsMost &&
+			slices.ContainsFunc((&lookup{data: d.sets[q]}).texts(), isSPF) {
 			domains++
 			out = append(out, mailLeads(ctx, n, []byte(q.name))...)
 		}

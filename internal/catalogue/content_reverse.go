@@ -152,7 +152,10 @@ func zoneReverse(ctx context.Context, r *check.Run) []finding.Finding {
 	wg.Wait()
 	out := slices.Concat(said...)
 	if len(out) == 0 {
-		return finding.Unmeasured(ev, fmt.Errorf("none of %d names that were looked at has a PTR record: the check %w", len(list), finding.ErrInapplicable))
+		return finding.Unmeasured(
+			ev,
+			fmt.Errorf("none of %d names that were looked at has a PTR record: the check %w", len(list), finding.ErrInapplicable),
+		)
 	}
 	return findings(out, ev)
 }
@@ -168,7 +171,9 @@ func judgePTR(ctx context.Context, t teller, c *claims, name []byte) []remark {
 	case x.aliases > 0 && x.is == noName && t.tell(ctx, wire.Parent(x.final), wire.TypeSOA).is != noName:
 		return nil // who has that part of the network has given this address no name
 	case x.aliases > 0 && (x.is == noName || x.is == broken):
-		return []remark{warns(where, 0, "%s is an alias for %s, which %s (RFC 2317, section 5)", where, wire.NameText(x.final), x.why(wire.TypePTR))}
+		return []remark{
+			warns(where, 0, "%s is an alias for %s, which %s (RFC 2317, section 5)", where, wire.NameText(x.final), x.why(wire.TypePTR)),
+		}
 	case x.is != isThere:
 		return nil
 	}
@@ -190,7 +195,10 @@ func judgePTR(ctx context.Context, t teller, c *claims, name []byte) []remark {
 		addrs, known := addressesTold(ctx, t, host)
 		is := t.tell(ctx, host, wire.TypeA)
 		if got := c.of(ctx, is); got != nil {
-			out = append(out, fails(key, finding.SevMedium, "%s has the name %s, which does not exist: %s", a, wire.NameText(host), got.how))
+			out = append(
+				out,
+				fails(key, finding.SevMedium, "%s has the name %s, which does not exist: %s", a, wire.NameText(host), got.how),
+			)
 			continue
 		}
 		switch {
@@ -199,7 +207,10 @@ func judgePTR(ctx context.Context, t teller, c *claims, name []byte) []remark {
 		case !known:
 			out = append(out, warns(key, 0, "%s has the name %s, which cannot be looked up", a, wire.NameText(host)))
 		case !slices.Contains(addrs, a):
-			out = append(out, warns(key, 0, "%s has the name %s, which has not this address: %v (RFC 1912, section 2.1)", a, wire.NameText(host), addrs))
+			out = append(
+				out,
+				warns(key, 0, "%s has the name %s, which has not this address: %v (RFC 1912, section 2.1)", a, wire.NameText(host), addrs),
+			)
 		default:
 			out = append(out, passes(key, "%s is %s", a, wire.NameText(host)))
 		}

@@ -71,14 +71,25 @@ func judgeTLSA(place tlsaPlace, data [][]byte) []remark {
 			}
 		}
 		if len(out) == before && usage < 2 && proto == "tcp" && (port == "25" || port == "465" || port == "587") {
-			out = append(out, warns(key, finding.SevLow, "%s TLSA: %s: mail servers do not use usage %d (RFC 7672, section 3.1.3)", key, text, usage))
+			out = append(
+				out,
+				warns(key, finding.SevLow, "%s TLSA: %s: mail servers do not use usage %d (RFC 7672, section 3.1.3)", key, text, usage),
+			)
 		}
 		if len(out) == before {
 			usable++
 		}
 	}
 	if port == "" {
-		out = append(out, warns(key, finding.SevLow, "%s TLSA: the name does not begin with a port and a protocol, as _443._tcp (RFC 6698, section 3)", key))
+		out = append(
+			out,
+			warns(
+				key,
+				finding.SevLow,
+				"%s TLSA: the name does not begin with a port and a protocol, as _443._tcp (RFC 6698, section 3)",
+				key,
+			),
+		)
 	} else {
 		out = append(out, place.around(key, base)...)
 	}
@@ -92,10 +103,28 @@ func judgeTLSA(place tlsaPlace, data [][]byte) []remark {
 func (p *tlsaPlace) around(key string, base []byte) []remark {
 	var out []remark
 	if p.base != nil && (p.base.is == noData || p.base.is == noName) {
-		out = append(out, fails(key+" base", finding.SevLow, "%s TLSA: %s %s, so that nobody connects there (RFC 6698, section 3)", key, wire.NameText(base), p.base.why(wire.TypeA)))
+		out = append(
+			out,
+			fails(
+				key+" base",
+				finding.SevLow,
+				"%s TLSA: %s %s, so that nobody connects there (RFC 6698, section 3)",
+				key,
+				wire.NameText(base),
+				p.base.why(wire.TypeA),
+			),
+		)
 	}
 	if p.known && !p.secure {
-		out = append(out, warns(key+" signed", finding.SevLow, "%s TLSA: the zone is not signed, so that the records are ignored (RFC 6698, section 4.1)", key))
+		out = append(
+			out,
+			warns(
+				key+" signed",
+				finding.SevLow,
+				"%s TLSA: the zone is not signed, so that the records are ignored (RFC 6698, section 4.1)",
+				key,
+			),
+		)
 	}
 	return out
 }
@@ -167,7 +196,16 @@ func judgeSVCB(owner, zone []byte, t wire.Type, data [][]byte, addresses func(na
 		err := wire.CheckRdata(t, d)
 		s := readSvc(d)
 		if err != nil || s == nil {
-			out = append(out, fails(key+" malformed", 0, "%s is malformed, so that clients take none of the set: %s (RFC 9460, section 2.2)", where, svcFault(d, err)))
+			out = append(
+				out,
+				fails(
+					key+" malformed",
+					0,
+					"%s is malformed, so that clients take none of the set: %s (RFC 9460, section 2.2)",
+					where,
+					svcFault(d, err),
+				),
+			)
 			continue
 		}
 		list = append(list, s)
@@ -181,17 +219,46 @@ func judgeSVCB(owner, zone []byte, t wire.Type, data [][]byte, addresses func(na
 		}
 		out = append(out, s.judgeService(owner, where, addresses)...)
 		if what, sold := specialUse(s.to(owner), zone); what != "" && !sold {
-			out = append(out, fails(key, 0, "%s: %s is no host on the Internet: the name is for %s", where, wire.NameText(s.to(owner)), what))
+			out = append(
+				out,
+				fails(key, 0, "%s: %s is no host on the Internet: the name is for %s", where, wire.NameText(s.to(owner)), what),
+			)
 		}
 	}
 	switch {
 	case aliases > 0 && aliases < len(list):
-		out = append(out, fails(key+" modes", 0, "%s: AliasMode beside ServiceMode: the records in ServiceMode are ignored (RFC 9460, section 2.4.1)", where))
+		out = append(
+			out,
+			fails(
+				key+" modes",
+				0,
+				"%s: AliasMode beside ServiceMode: the records in ServiceMode are ignored (RFC 9460, section 2.4.1)",
+				where,
+			),
+		)
 	case aliases > 1:
-		out = append(out, warns(key+" modes", 0, "%s: %d records in AliasMode, of which one is chosen by chance (RFC 9460, section 2.4.2)", where, aliases))
+		out = append(
+			out,
+			warns(
+				key+" modes",
+				0,
+				"%s: %d records in AliasMode, of which one is chosen by chance (RFC 9460, section 2.4.2)",
+				where,
+				aliases,
+			),
+		)
 	}
 	if port, proto, base := portPrefix(owner); t == wire.TypeHTTPS && proto == "https" && (port == "443" || port == "80") {
-		out = append(out, warns(key+" prefix", 0, "%s is asked for by nobody: without a port of its own HTTPS is at %s (RFC 9460, section 9.1)", where, wire.NameText(base)))
+		out = append(
+			out,
+			warns(
+				key+" prefix",
+				0,
+				"%s is asked for by nobody: without a port of its own HTTPS is at %s (RFC 9460, section 9.1)",
+				where,
+				wire.NameText(base),
+			),
+		)
 	}
 	if len(out) == 0 {
 		out = append(out, passes(key, "%s: %d records", where, len(list)))
@@ -236,16 +303,30 @@ func (s *svcRecord) judgeAlias(owner, zone []byte, where string) []remark {
 	var out []remark
 	switch {
 	case len(s.target) == 1:
-		out = append(out, warns(where, finding.SevLow, "%s: AliasMode with the target \".\" says that there is no such service (RFC 9460, section 2.5.1)", where))
+		out = append(
+			out,
+			warns(
+				where,
+				finding.SevLow,
+				"%s: AliasMode with the target \".\" says that there is no such service (RFC 9460, section 2.5.1)",
+				where,
+			),
+		)
 	case wire.EqualFold(s.target, owner):
 		out = append(out, fails(where, 0, "%s: AliasMode leads to itself (RFC 9460, section 2.4.2)", where))
 	default:
 		if what, sold := specialUse(s.target, zone); what != "" && !sold {
-			out = append(out, fails(where, 0, "%s: %s is no host on the Internet: the name is for %s", where, wire.NameText(s.target), what))
+			out = append(
+				out,
+				fails(where, 0, "%s: %s is no host on the Internet: the name is for %s", where, wire.NameText(s.target), what),
+			)
 		}
 	}
 	if len(s.params) > 0 {
-		out = append(out, warns(where+" params", finding.SevLow, "%s: parameters in AliasMode are ignored (RFC 9460, section 2.4.2)", where))
+		out = append(
+			out,
+			warns(where+" params", finding.SevLow, "%s: parameters in AliasMode are ignored (RFC 9460, section 2.4.2)", where),
+		)
 	}
 	return out
 }
@@ -279,7 +360,16 @@ func (s *svcRecord) judgeService(owner []byte, where string, addresses func([]by
 	}
 	for m := s.params[keyMandatory]; len(m) >= 2; m = m[2:] {
 		if k := int(binary.BigEndian.Uint16(m)); k >= keysPrivate {
-			out = append(out, warns(key+" mandatory", finding.SevLow, "%s: mandatory names %s, which is for private use: clients that do not know it ignore the record (RFC 9460, section 8)", where, wire.ParamName(k)))
+			out = append(
+				out,
+				warns(
+					key+" mandatory",
+					finding.SevLow,
+					"%s: mandatory names %s, which is for private use: clients that do not know it ignore the record (RFC 9460, section 8)",
+					where,
+					wire.ParamName(k),
+				),
+			)
 		}
 	}
 	return append(out, s.hints(owner, key, where, addresses)...)
@@ -309,7 +399,19 @@ func (s *svcRecord) hints(owner []byte, key, where string, addresses func([]byte
 		}
 		for _, a := range hinted {
 			if !slices.Contains(have, a) {
-				out = append(out, warns(key+" hint "+a.String(), 0, "%s: %s has %s, and %s has not: %v (RFC 9460, section 7.3)", where, wire.ParamName(h.param), a, wire.NameText(target), have))
+				out = append(
+					out,
+					warns(
+						key+" hint "+a.String(),
+						0,
+						"%s: %s has %s, and %s has not: %v (RFC 9460, section 7.3)",
+						where,
+						wire.ParamName(h.param),
+						a,
+						wire.NameText(target),
+						have,
+					),
+				)
 			}
 		}
 	}

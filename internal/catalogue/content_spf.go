@@ -52,7 +52,8 @@ func (r *spfRecord) all() *spfTerm {
 // a space or the record (RFC 7208, section 4.5).
 func isSPF(text string) bool {
 	const version = "v=spf1"
-	return len(text) >= len(version) && strings.EqualFold(text[:len(version)], version) && (len(text) == len(version) || text[len(version)] == ' ')
+	return len(text) >= len(version) && strings.EqualFold(text[:len(version)], version) &&
+		(len(text) == len(version) || text[len(version)] == ' ')
 }
 
 // nearSPF reports whether a text was meant to be an SPF record.
@@ -495,13 +496,21 @@ func evaluateSPF(ctx context.Context, t teller, domain []byte) (e *spfEvaluation
 }
 
 // judgeSPF judges the SPF record of a domain with all that it includes (RFC 7208).
+// In one piece: it is one walk, and each remark is made where it is come upon.
 func judgeSPF(ctx context.Context, t teller, domain []byte) []remark {
 	const key = "SPF"
 	e, result, text := evaluateSPF(ctx, t, domain)
 	if result == "none" {
 		for _, s := range t.tell(ctx, domain, wire.TypeTXT).texts() {
 			if nearSPF(s) {
-				return []remark{fails(key, 0, "no SPF: %q is no SPF record, which begins with \"v=spf1\" and a space (RFC 7208, section 4.5; strings of one record are joined without spaces)", wire.Printable(s[:min(len(s), 60)]))}
+				return []remark{
+					fails(
+						key,
+						0,
+						"no SPF: %q is no SPF record, which begins with \"v=spf1\" and a space (RFC 7208, section 4.5; strings of one record are joined without spaces)",
+						wire.Printable(s[:min(len(s), 60)]),
+					),
+				}
 			}
 		}
 		return []remark{warns(key, 0, "no SPF")}
@@ -520,12 +529,40 @@ func judgeSPF(ctx context.Context, t teller, domain []byte) []remark {
 	}
 	switch {
 	case e.lookups > spfMost:
-		out = append(out, fails(key, 0, "SPF is a permanent error: it needs more than %d look-ups, and %d are allowed (RFC 7208, section 4.6.4)", spfMost, spfLookups))
+		out = append(
+			out,
+			fails(
+				key,
+				0,
+				"SPF is a permanent error: it needs more than %d look-ups, and %d are allowed (RFC 7208, section 4.6.4)",
+				spfMost,
+				spfLookups,
+			),
+		)
 	case e.lookups > spfLookups:
-		out = append(out, fails(key, 0, "SPF is a permanent error: it needs %d look-ups, and %d are allowed (RFC 7208, section 4.6.4)", e.lookups, spfLookups))
+		out = append(
+			out,
+			fails(
+				key,
+				0,
+				"SPF is a permanent error: it needs %d look-ups, and %d are allowed (RFC 7208, section 4.6.4)",
+				e.lookups,
+				spfLookups,
+			),
+		)
 	}
 	if len(e.void) > spfVoid {
-		out = append(out, fails(key, 0, "SPF is a permanent error: %d look-ups find nothing, and %d may (RFC 7208, section 4.6.4): %s", len(e.void), spfVoid, strings.Join(e.void, " ")))
+		out = append(
+			out,
+			fails(
+				key,
+				0,
+				"SPF is a permanent error: %d look-ups find nothing, and %d may (RFC 7208, section 4.6.4): %s",
+				len(e.void),
+				spfVoid,
+				strings.Join(e.void, " "),
+			),
+		)
 	}
 	if e.open != "" {
 		out = append(out, fails(key, finding.SevHigh, "SPF lets everyone send: %s", e.open))
@@ -556,7 +593,10 @@ func (e *spfEvaluation) weak(text string) []remark {
 	all := r.all()
 	switch {
 	case all == nil && r.redirect == nil:
-		out = append(out, warns(key, finding.SevLow, "SPF says nothing of others: there is no all, which is neutral (RFC 7208, section 4.7)"))
+		out = append(
+			out,
+			warns(key, finding.SevLow, "SPF says nothing of others: there is no all, which is neutral (RFC 7208, section 4.7)"),
+		)
 	case all != nil && all.qualifier == '?':
 		out = append(out, warns(key, finding.SevLow, "SPF says nothing of others: ?all"))
 	case all != nil && r.redirect != nil:

@@ -172,7 +172,15 @@ func (c *claims) absent(ctx context.Context, name []byte) *claim {
 	if p := customers(name); p != nil && c.teller.tell(ctx, p, wire.TypeSOA).is != noName {
 		free := lastLabels(name, wire.LabelCount(p)+1)
 		if wire.EqualFold(free, name) || c.teller.tell(ctx, free, wire.TypeA).is == noName {
-			return &claim{name: free, likely: true, how: fmt.Sprintf("names below %s are given out to customers (by the public suffix list), and %s is free", wire.NameText(p), wire.NameText(free))}
+			return &claim{
+				name:   free,
+				likely: true,
+				how: fmt.Sprintf(
+					"names below %s are given out to customers (by the public suffix list), and %s is free",
+					wire.NameText(p),
+					wire.NameText(free),
+				),
+			}
 		}
 	}
 	return nil
@@ -199,7 +207,16 @@ func (c *claims) abandoned(ctx context.Context, x *lookup) *claim {
 			continue // what the provider's own domain is in is its own
 		}
 		if who := providerOf(s.server); who != "" {
-			return &claim{name: x.zone, how: fmt.Sprintf("%s of %s does not know the zone %s, which anyone with an account can make there (as of %s)", wire.NameText(s.server), who, wire.NameText(x.zone), takeoverDate)}
+			return &claim{
+				name: x.zone,
+				how: fmt.Sprintf(
+					"%s of %s does not know the zone %s, which anyone with an account can make there (as of %s)",
+					wire.NameText(s.server),
+					who,
+					wire.NameText(x.zone),
+					takeoverDate,
+				),
+			}
 		}
 	}
 	for _, s := range x.lame {
@@ -211,7 +228,12 @@ func (c *claims) abandoned(ctx context.Context, x *lookup) *claim {
 			continue
 		}
 		if got := c.absent(ctx, ns.final); got != nil {
-			got.how = fmt.Sprintf("%s is a name server of %s, and does not exist: %s", wire.NameText(s.server), wire.NameText(x.zone), got.how)
+			got.how = fmt.Sprintf(
+				"%s is a name server of %s, and does not exist: %s",
+				wire.NameText(s.server),
+				wire.NameText(x.zone),
+				got.how,
+			)
 			return got
 		}
 	}

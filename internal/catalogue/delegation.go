@@ -17,7 +17,9 @@ import (
 )
 
 // delegated makes a Run of a judgement on the zone's delegation.
-func delegated(judge func(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding) func(context.Context, *check.Run) []finding.Finding {
+func delegated(
+	judge func(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding,
+) func(context.Context, *check.Run) []finding.Finding {
 	return func(ctx context.Context, r *check.Run) []finding.Finding {
 		ev := finding.Evidence{Command: "dig +trace +norec -t NS -q " + check.ShellName(r.Apex())}
 		cuts, err := r.Path(ctx)
@@ -89,7 +91,12 @@ func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 		ev := finding.Evidence{Command: check.Dig(c.Servers[0], q)}
 		return finding.Verdict(finding.Unknown, ev, "could not be measured: no server answers from here")
 	case len(out) == 0:
-		return finding.Verdict(finding.Pass, finding.Evidence{N: len(c.Servers)}, "all %d addresses that can be asked answer with authority", len(c.Servers)-noWay)
+		return finding.Verdict(
+			finding.Pass,
+			finding.Evidence{N: len(c.Servers)},
+			"all %d addresses that can be asked answer with authority",
+			len(c.Servers)-noWay,
+		)
 	}
 	return out
 }
@@ -130,14 +137,25 @@ func delSync(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 		if len(list) > 1 {
 			where += " at " + o.servers()
 		}
-		out = append(out, finding.Finding{State: finding.Warn, Key: texts(own), Detail: fmt.Sprintf("the parent has %s, %s %s", texts(above), where, texts(own)), Evidence: ev})
+		out = append(
+			out,
+			finding.Finding{
+				State:    finding.Warn,
+				Key:      texts(own),
+				Detail:   fmt.Sprintf("the parent has %s, %s %s", texts(above), where, texts(own)),
+				Evidence: ev,
+			},
+		)
 	}
 	switch {
 	case len(out) == 1:
 		out[0].Key = ""
 	case len(out) > 0:
 	case ev.Command == "":
-		return finding.Unmeasured(finding.Evidence{Command: "dig -t NS -q " + check.ShellName(r.Apex())}, errors.New("no server answers with the zone's NS set"))
+		return finding.Unmeasured(
+			finding.Evidence{Command: "dig -t NS -q " + check.ShellName(r.Apex())},
+			errors.New("no server answers with the zone's NS set"),
+		)
 	default:
 		return finding.Verdict(finding.Pass, ev, "%d servers", len(above))
 	}
@@ -210,7 +228,9 @@ func addressesAt(ctx context.Context, r *check.Run, name []byte) []addressesOf {
 		}
 	}
 	if len(out) == 0 {
-		return []addressesOf{{err: errors.New("no server answers from here"), ev: finding.Evidence{Command: "dig -t A -q " + check.ShellName(name)}}}
+		return []addressesOf{
+			{err: errors.New("no server answers from here"), ev: finding.Evidence{Command: "dig -t A -q " + check.ShellName(name)}},
+		}
 	}
 	return out
 }
@@ -223,7 +243,10 @@ func delGlue(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 		}
 		glue := slices.Clone(c.Glue[string(ns)])
 		if len(glue) == 0 {
-			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " is in the zone and has no glue"})
+			out = append(
+				out,
+				finding.Finding{State: finding.Fail, Key: wire.NameText(ns), Detail: wire.NameText(ns) + " is in the zone and has no glue"},
+			)
 			continue
 		}
 		slices.SortFunc(glue, netip.Addr.Compare)
@@ -232,7 +255,15 @@ func delGlue(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 				return finding.Unmeasured(o.ev, o.err)
 			}
 			if !slices.Equal(slices.Compact(glue), o.addrs) {
-				out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(ns) + o.at, Detail: fmt.Sprintf("%s: glue %v, zone%s %v", wire.NameText(ns), glue, o.at, o.addrs), Evidence: o.ev})
+				out = append(
+					out,
+					finding.Finding{
+						State:    finding.Fail,
+						Key:      wire.NameText(ns) + o.at,
+						Detail:   fmt.Sprintf("%s: glue %v, zone%s %v", wire.NameText(ns), glue, o.at, o.addrs),
+						Evidence: o.ev,
+					},
+				)
 			}
 		}
 	}
@@ -263,13 +294,26 @@ func delTwo(_ context.Context, _ *check.Run, c *check.Cut) []finding.Finding {
 	for i, s := range c.Servers {
 		for _, o := range c.Servers[:i] {
 			if s.Addr == o.Addr && !wire.EqualFold(s.Name, o.Name) {
-				f := finding.Verdict(finding.Warn, finding.Evidence{}, "%s and %s have the same address %v", wire.NameText(o.Name), wire.NameText(s.Name), s.Addr.Addr())
+				f := finding.Verdict(
+					finding.Warn,
+					finding.Evidence{},
+					"%s and %s have the same address %v",
+					wire.NameText(o.Name),
+					wire.NameText(s.Name),
+					s.Addr.Addr(),
+				)
 				f[0].Severity = finding.SevLow
 				return f
 			}
 		}
 	}
-	return finding.Verdict(finding.Pass, finding.Evidence{}, "%d servers in %d networks; who routes them is not known offline", len(c.NS), len(nets))
+	return finding.Verdict(
+		finding.Pass,
+		finding.Evidence{},
+		"%d servers in %d networks; who routes them is not known offline",
+		len(c.NS),
+		len(nets),
+	)
 }
 
 func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding {
@@ -285,7 +329,12 @@ func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Findin
 		if x.is == noData {
 			x = n.tell(ctx, ns, wire.TypeAAAA)
 		}
-		w := finding.Finding{State: finding.Fail, Severity: finding.SevHigh, Key: wire.NameText(ns), Evidence: finding.Evidence{Received: x.raw, Command: "dig +trace -t A -q " + check.ShellName(ns)}}
+		w := finding.Finding{
+			State:    finding.Fail,
+			Severity: finding.SevHigh,
+			Key:      wire.NameText(ns),
+			Evidence: finding.Evidence{Received: x.raw, Command: "dig +trace -t A -q " + check.ShellName(ns)},
+		}
 		what, sold := specialUse(ns, r.Zone)
 		got := f.of(ctx, x)
 		switch {
@@ -311,7 +360,9 @@ func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Findin
 		out = append(out, w)
 	}
 	if unknown > 0 {
-		out = append(out, finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured for %d of %d names", unknown, len(c.NS))...)
+		out = append(
+			out,
+			finding.Verdict(finding.Unknown, finding.Evidence{}, "could not be measured for %d of %d names", unknown, len(c.NS))...)
 	}
 	if len(out) > 0 {
 		return out
@@ -416,19 +467,44 @@ func delCNAME(ctx context.Context, r *check.Run) []finding.Finding {
 		cmd := "dig -t CNAME -q " + check.ShellName(n)
 		if why := noHost(n); why != "" {
 			out = append(out, finding.Finding{
-				State: finding.Warn, Severity: finding.SevLow, Key: "host " + wire.NameText(n), Title: "NS, MX or SOA has what is no host name",
-				Detail: wire.NameText(n) + ": " + why, Evidence: finding.Evidence{Command: "dig -t NS -q " + check.ShellName(r.Zone)},
+				State:    finding.Warn,
+				Severity: finding.SevLow,
+				Key:      "host " + wire.NameText(n),
+				Title:    "NS, MX or SOA has what is no host name",
+				Detail:   wire.NameText(n) + ": " + why,
+				Evidence: finding.Evidence{Command: "dig -t NS -q " + check.ShellName(r.Zone)},
 			})
 		}
 		switch {
 		case err != nil:
-			out = append(out, finding.Finding{State: finding.Unknown, Key: wire.NameText(n), Detail: wire.NameText(n) + ": could not be measured: " + err.Error(), Evidence: finding.Evidence{Command: cmd}})
+			out = append(
+				out,
+				finding.Finding{
+					State:    finding.Unknown,
+					Key:      wire.NameText(n),
+					Detail:   wire.NameText(n) + ": could not be measured: " + err.Error(),
+					Evidence: finding.Evidence{Command: cmd},
+				},
+			)
 		case len(m.Answers(n, wire.TypeCNAME)) > 0:
-			out = append(out, finding.Finding{State: finding.Fail, Key: wire.NameText(n), Detail: wire.NameText(n) + " is an alias", Evidence: finding.Evidence{Received: m.Raw, Command: cmd}})
+			out = append(
+				out,
+				finding.Finding{
+					State:    finding.Fail,
+					Key:      wire.NameText(n),
+					Detail:   wire.NameText(n) + " is an alias",
+					Evidence: finding.Evidence{Received: m.Raw, Command: cmd},
+				},
+			)
 		}
 	}
 	if len(out) == 0 {
-		return finding.Verdict(finding.Pass, finding.Evidence{Command: "dig -t CNAME -q " + check.ShellName(r.Zone)}, "none of %d names is an alias", len(targets))
+		return finding.Verdict(
+			finding.Pass,
+			finding.Evidence{Command: "dig -t CNAME -q " + check.ShellName(r.Zone)},
+			"none of %d names is an alias",
+			len(targets),
+		)
 	}
 	return out
 }

@@ -285,7 +285,10 @@ func overTCPFirst(ctx context.Context, r *check.Run) (finding.Server, bool) {
 		if err != nil {
 			return tcpServer{}
 		}
-		servers = slices.DeleteFunc(slices.Clone(servers), func(s finding.Server) bool { return !r.Asks(s.Addr) || !r.Reaches(ctx, s.Addr) })
+		servers = slices.DeleteFunc(
+			slices.Clone(servers),
+			func(s finding.Server) bool { return !r.Asks(s.Addr) || !r.Reaches(ctx, s.Addr) },
+		)
 		slices.SortFunc(servers, func(a, b finding.Server) int { return a.Addr.Compare(b.Addr) })
 		servers = servers[:min(len(servers), lineServers)]
 		said := make([]chan bool, len(servers))
@@ -553,7 +556,10 @@ func (d *discoverer) certificates(ctx context.Context) {
 func certNames(ctx context.Context, wait time.Duration, addr netip.AddrPort, host []byte) [][]byte {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	dial := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{InsecureSkipVerify: true, ServerName: strings.TrimSuffix(wire.NameText(host), ".")}}
+	dial := tls.Dialer{
+		NetDialer: &net.Dialer{},
+		Config:    &tls.Config{InsecureSkipVerify: true, ServerName: strings.TrimSuffix(wire.NameText(host), ".")},
+	}
 	c, err := dial.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil

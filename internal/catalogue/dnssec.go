@@ -27,7 +27,13 @@ const (
 
 // setOf returns the records of a name and type in a reply, with their signatures.
 func setOf(m *check.Reply, name []byte, t wire.Type) *wire.RRset {
-	return &wire.RRset{Owner: wire.Lower(nil, name), Type: t, TTL: setTTL(m, name, t), Data: m.Answers(name, t), Sigs: m.Signatures(name, t)}
+	return &wire.RRset{
+		Owner: wire.Lower(nil, name),
+		Type:  t,
+		TTL:   setTTL(m, name, t),
+		Data:  m.Answers(name, t),
+		Sigs:  m.Signatures(name, t),
+	}
 }
 
 // setTTL returns the TTL of a name's records of a type.
@@ -273,7 +279,15 @@ func runExp(ctx context.Context, r *check.Run) []finding.Finding {
 		}
 		if x.silent() {
 			ev := x.evidence(question{string(s.zone), wire.TypeSOA}, withDO)
-			out = append(out, finding.Finding{State: finding.Unknown, Key: x.server.Addr.String(), Detail: fmt.Sprintf("%s could not be measured: %v", x.called(), check.ErrTimeout), Evidence: ev})
+			out = append(
+				out,
+				finding.Finding{
+					State:    finding.Unknown,
+					Key:      x.server.Addr.String(),
+					Detail:   fmt.Sprintf("%s could not be measured: %v", x.called(), check.ErrTimeout),
+					Evidence: ev,
+				},
+			)
 			continue
 		}
 		for _, q := range slices.Concat(s.questions, s.cuts) {
@@ -307,7 +321,10 @@ func merged(list complaints) []finding.Finding {
 		if i < 0 {
 			whats = append(whats, c.what)
 			key := c.questions[0].t.String() + " " + c.state.String()
-			out = append(out, finding.Finding{State: c.state, Severity: c.severity, Key: key, Detail: "at " + c.at.called(), Evidence: c.evidence})
+			out = append(
+				out,
+				finding.Finding{State: c.state, Severity: c.severity, Key: key, Detail: "at " + c.at.called(), Evidence: c.evidence},
+			)
 			continue
 		}
 		out[i].Detail += ", " + c.at.called()
@@ -360,7 +377,11 @@ func runNSEC3(ctx context.Context, r *check.Run) []finding.Finding {
 	if !n.there {
 		return finding.Verdict(finding.Pass, ev, "no NSEC3")
 	}
-	f := finding.Finding{State: finding.Pass, Evidence: ev, Detail: fmt.Sprintf("%d iterations, %d octets of salt, opt-out: %t", n.iterations, n.salt, n.optOut)}
+	f := finding.Finding{
+		State:    finding.Pass,
+		Evidence: ev,
+		Detail:   fmt.Sprintf("%d iterations, %d octets of salt, opt-out: %t", n.iterations, n.salt, n.optOut),
+	}
 	switch {
 	case n.iterations > 50:
 		f.State = finding.Fail
@@ -403,7 +424,11 @@ func runWalk(ctx context.Context, r *check.Run) []finding.Finding {
 		if rr.Type == wire.TypeNSEC3 {
 			hashed++
 		}
-		if next := rdataName(rr.Data, 0); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 && wire.Subdomain(next, r.Zone) && !nearTo(rr.Owner, name) {
+		if next := rdataName(
+			rr.Data,
+			0,
+		); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 && wire.Subdomain(next, r.Zone) &&
+			!nearTo(rr.Owner, name) {
 			return finding.Verdict(finding.Warn, ev, "a denial shows the names %s and %s", wire.NameText(rr.Owner), wire.NameText(next))
 		}
 	}
@@ -416,7 +441,8 @@ func runWalk(ctx context.Context, r *check.Run) []finding.Finding {
 // nearTo tells whether the owner of an NSEC record was made for the name that it denies:
 // a white lie has the name's own labels, changed a little (RFC 4470, section 3).
 func nearTo(owner, name []byte) bool {
-	return len(owner) > 4 && len(name) > 4 && int(owner[0]) >= int(name[0])-1 && string(wire.Lower(nil, owner[1:4])) == string(wire.Lower(nil, name[1:4]))
+	return len(owner) > 4 && len(name) > 4 && int(owner[0]) >= int(name[0])-1 &&
+		string(wire.Lower(nil, owner[1:4])) == string(wire.Lower(nil, name[1:4]))
 }
 
 // A walkedName is a name that the zone's NSEC records show.
@@ -543,7 +569,14 @@ func runNX(ctx context.Context, r *check.Run) []finding.Finding {
 				denials++
 				w := &dnssec.Work{Signatures: chainWork, Failures: chainWork, Hashes: chainHashes}
 				by := dnssec.Zone{Name: s.zone, Keys: keys}
-				if _, _, why := by.Absent([]byte(q.name), q.t, m.Rcode == wire.NXDomain, chain.Sets(&m.Message, wire.Authority), r.Clock(), w); why != 0 {
+				if _, _, why := by.Absent(
+					[]byte(q.name),
+					q.t,
+					m.Rcode == wire.NXDomain,
+					chain.Sets(&m.Message, wire.Authority),
+					r.Clock(),
+					w,
+				); why != 0 {
 					wrong.add(x, &q, finding.Fail, 0, x.evidence(q, v), "denies without a proof%s (%s)", x.onlyOver(q, v), why)
 				}
 			}
@@ -567,7 +600,10 @@ func runSize(ctx context.Context, r *check.Run) []finding.Finding {
 		servers = []finding.Server{s.heard()[0].server}
 	}
 	if err != nil || len(servers) == 0 {
-		return finding.Unmeasured(finding.Evidence{Command: "dig +dnssec -t DNSKEY -q " + check.ShellName(r.Apex())}, errors.Join(err, errors.New("no server")))
+		return finding.Unmeasured(
+			finding.Evidence{Command: "dig +dnssec -t DNSKEY -q " + check.ShellName(r.Apex())},
+			errors.Join(err, errors.New("no server")),
+		)
 	}
 	at := *r
 	at.Server = servers[0]

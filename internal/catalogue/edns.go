@@ -30,7 +30,15 @@ func ednsChecks() []*check.Check {
 	unknown := wire.AppendOption(nil, unknownOption, nil)
 	cookie := wire.AppendOption(nil, wire.OptionCookie, []byte("\x01\x23\x45\x67\x89\xab\xcd\xef"))
 	padding := wire.AppendOption(nil, wire.OptionPadding, make([]byte, 16))
-	several := bytes.Join([][]byte{wire.AppendOption(nil, wire.OptionNSID, nil), wire.AppendOption(nil, 9, nil), wire.AppendOption(nil, 8, []byte{0, 1, 0, 0}), cookie}, nil)
+	several := bytes.Join(
+		[][]byte{
+			wire.AppendOption(nil, wire.OptionNSID, nil),
+			wire.AppendOption(nil, 9, nil),
+			wire.AppendOption(nil, 8, []byte{0, 1, 0, 0}),
+			cookie,
+		},
+		nil,
+	)
 	const size = check.EDNSSize
 	var list []*check.Check
 	for _, c := range []ednsCase{

@@ -33,12 +33,32 @@ var errNoQUIC = errors.New("it is not looked at over QUIC yet")
 func encryptedChecks() []*check.Check {
 	return described(GroupEncrypted, check.ScopeServer, "encrypted.txt", []*check.Check{
 		{Check: finding.Check{ID: "DOT-CERT", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: runDoT},
-		{Check: finding.Check{ID: "DOH-GET", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("GET", "?dns="+strings.Repeat("A", dohGet+512), "", 0, judgeGET)},
-		{Check: finding.Check{ID: "DOH-POST", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("POST", "", "application/dns-message", dohBody, judgePOST)},
-		{Check: finding.Check{ID: "DOH-TYPE", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("POST", "", "text/plain", 40, judgeMedia)},
-		{Check: finding.Check{ID: "DOH-HEADERS", Severity: finding.SevLow}, Needs: check.Needs{Port: check.PortTLS}, Run: dohRun("POST", "", "application/dns-message", 1, judgeHeaders)},
+		{
+			Check: finding.Check{ID: "DOH-GET", Severity: finding.SevMedium},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run:   dohRun("GET", "?dns="+strings.Repeat("A", dohGet+512), "", 0, judgeGET),
+		},
+		{
+			Check: finding.Check{ID: "DOH-POST", Severity: finding.SevMedium},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run:   dohRun("POST", "", "application/dns-message", dohBody, judgePOST),
+		},
+		{
+			Check: finding.Check{ID: "DOH-TYPE", Severity: finding.SevMedium},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run:   dohRun("POST", "", "text/plain", 40, judgeMedia),
+		},
+		{
+			Check: finding.Check{ID: "DOH-HEADERS", Severity: finding.SevLow},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run:   dohRun("POST", "", "application/dns-message", 1, judgeHeaders),
+		},
 		{Check: finding.Check{ID: "DOQ-CERT", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortTLS}, Run: runDoQ},
-		{Check: finding.Check{ID: "DDR", Severity: finding.SevLow}, Needs: check.Needs{Port: check.PortTLS}, Run: single(func(*check.Run) check.Query { return check.RD(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, judgeDDR)},
+		{
+			Check: finding.Check{ID: "DDR", Severity: finding.SevLow},
+			Needs: check.Needs{Port: check.PortTLS},
+			Run:   single(func(*check.Run) check.Query { return check.RD(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, judgeDDR),
+		},
 	})
 }
 
@@ -53,9 +73,15 @@ func tlsPort(r *check.Run, usual, set uint16) netip.AddrPort {
 func runDoT(ctx context.Context, r *check.Run) []finding.Finding {
 	addr := tlsPort(r, 853, r.Options.PortDoT)
 	host := strings.TrimSuffix(wire.NameText(r.Server.Name), ".")
-	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("openssl s_client -connect %s -alpn dot -servername '%s'", addr, strings.ReplaceAll(host, "'", ""))}
+	ev := finding.Evidence{
+		N:       1,
+		Command: fmt.Sprintf("openssl s_client -connect %s -alpn dot -servername '%s'", addr, strings.ReplaceAll(host, "'", "")),
+	}
 	// The certificate is judged, not trusted: nothing is said over the connection.
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: r.Patience()}, Config: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10}}
+	d := tls.Dialer{
+		NetDialer: &net.Dialer{Timeout: r.Patience()},
+		Config:    &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10},
+	}
 	c, err := d.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
 		return finding.Unmeasured(ev, check.InWords(err))
@@ -97,10 +123,23 @@ func judgeCert(st tls.ConnectionState, host string, roots *x509.CertPool, now ti
 }
 
 // dohRun makes a Run that sends one request to /dns-query.
-func dohRun(method, query, media string, size int, judge func(*http.Response) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
+func dohRun(
+	method, query, media string,
+	size int,
+	judge func(*http.Response) (finding.State, string),
+) func(context.Context, *check.Run) []finding.Finding {
 	return func(ctx context.Context, r *check.Run) []finding.Finding {
 		url := "https://" + tlsPort(r, 443, r.Options.PortDoH).String() + "/dns-query" + query
-		ev := finding.Evidence{N: 1, Command: fmt.Sprintf("curl -sk -o /dev/null -w '%%{http_code}\\n' -X %s -H 'content-type: %s' --data-binary @<(head -c %d /dev/zero) '%s'", method, media, size, url)}
+		ev := finding.Evidence{
+			N: 1,
+			Command: fmt.Sprintf(
+				"curl -sk -o /dev/null -w '%%{http_code}\\n' -X %s -H 'content-type: %s' --data-binary @<(head -c %d /dev/zero) '%s'",
+				method,
+				media,
+				size,
+				url,
+			),
+		}
 		ctx, cancel := context.WithTimeout(ctx, 4*r.Patience()) // to connect, TLS, to send and to be answered
 		defer cancel()
 		var body io.Reader
@@ -114,7 +153,14 @@ func dohRun(method, query, media string, size int, judge func(*http.Response) (f
 		if media != "" {
 			req.Header.Set("Content-Type", media)
 		}
-		tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true, DisableKeepAlives: true, MaxResponseHeaderBytes: dohBody, TLSHandshakeTimeout: r.Patience(), ResponseHeaderTimeout: r.Patience()}
+		tr := &http.Transport{
+			TLSClientConfig:        &tls.Config{InsecureSkipVerify: true},
+			ForceAttemptHTTP2:      true,
+			DisableKeepAlives:      true,
+			MaxResponseHeaderBytes: dohBody,
+			TLSHandshakeTimeout:    r.Patience(),
+			ResponseHeaderTimeout:  r.Patience(),
+		}
 		defer tr.CloseIdleConnections()
 		res, err := tr.RoundTrip(req)
 		if err != nil {
@@ -163,7 +209,8 @@ func runDoQ(context.Context, *check.Run) []finding.Finding {
 
 func judgeDDR(_ *check.Run, m *check.Reply) (finding.State, string) {
 	for _, rr := range m.In(wire.Answer, wire.TypeSVCB) {
-		if !bytes.Contains(rr.Data, []byte{0, 1}) || !bytes.Contains(rr.Data, []byte("dot")) && !bytes.Contains(rr.Data, []byte("h2")) && !bytes.Contains(rr.Data, []byte("doq")) {
+		if !bytes.Contains(rr.Data, []byte{0, 1}) ||
+			!bytes.Contains(rr.Data, []byte("dot")) && !bytes.Contains(rr.Data, []byte("h2")) && !bytes.Contains(rr.Data, []byte("doq")) {
 			return finding.Warn, "a service without a known protocol"
 		}
 	}

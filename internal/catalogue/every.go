@@ -81,8 +81,14 @@ func (s *survey) unmeasuredAt() []finding.Finding {
 		if len(list) > 0 {
 			family := [...]string{"IPv4", "IPv6"}[i]
 			out = append(out, finding.Finding{
-				State: finding.Unknown, Key: family, Own: true,
-				Detail:   fmt.Sprintf("could not be measured over %s, which this machine has no way with: %s", family, strings.Join(list, ", ")),
+				State: finding.Unknown,
+				Key:   family,
+				Own:   true,
+				Detail: fmt.Sprintf(
+					"could not be measured over %s, which this machine has no way with: %s",
+					family,
+					strings.Join(list, ", "),
+				),
 				Evidence: finding.Evidence{Command: "ip route get " + list[0]},
 			})
 		}
@@ -123,7 +129,16 @@ func (c complaints) findings() []finding.Finding {
 		if len(x.questions) > 0 {
 			detail += ": " + listed(x.questions)
 		}
-		out = append(out, finding.Finding{State: x.state, Severity: x.severity, Key: x.at.server.Addr.String() + " " + x.what, Detail: detail, Evidence: x.evidence})
+		out = append(
+			out,
+			finding.Finding{
+				State:    x.state,
+				Severity: x.severity,
+				Key:      x.at.server.Addr.String() + " " + x.what,
+				Detail:   detail,
+				Evidence: x.evidence,
+			},
+		)
 	}
 	return out
 }
@@ -173,7 +188,13 @@ func runEvery(ctx context.Context, r *check.Run) []finding.Finding {
 	case silent > 0 && len(out) == 0:
 		return finding.Verdict(finding.Unknown, everyEvidence(s), "could not be measured at %d of %d servers", silent, len(s.sights))
 	case len(out) == 0:
-		return finding.Verdict(finding.Pass, everyEvidence(s), "%d servers answer %d questions, over UDP with and without EDNS and over TCP", len(s.sights), len(s.questions))
+		return finding.Verdict(
+			finding.Pass,
+			everyEvidence(s),
+			"%d servers answer %d questions, over UDP with and without EDNS and over TCP",
+			len(s.sights),
+			len(s.questions),
+		)
 	}
 	return out
 }
@@ -277,7 +298,13 @@ func runSame(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	out = append(out, aboveSame(ctx, r)...)
 	if len(out) == 0 {
-		return finding.Verdict(finding.Pass, everyEvidence(s), "%d servers give the same answers to %d questions", len(heard), len(s.questions)+len(s.cuts))
+		return finding.Verdict(
+			finding.Pass,
+			everyEvidence(s),
+			"%d servers give the same answers to %d questions",
+			len(heard),
+			len(s.questions)+len(s.cuts),
+		)
 	}
 	slices.SortStableFunc(out, func(a, b finding.Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return out
@@ -354,7 +381,9 @@ func compare(ctx context.Context, r *check.Run, heard []*sight, q question, zone
 	}
 	exists := false // that something is there is what they differ in
 	for _, o := range list[1:] {
-		exists = exists || o.kind != list[0].kind && (o.there() != list[0].there() || o.kind == chain.Referred || list[0].kind == chain.Referred || o.denied())
+		exists = exists ||
+			o.kind != list[0].kind &&
+				(o.there() != list[0].there() || o.kind == chain.Referred || list[0].kind == chain.Referred || o.denied())
 	}
 	f := &finding.Finding{State: finding.Fail, Key: q.String(), Evidence: list[1].at[0].evidence(q, withDO)}
 	switch {
@@ -400,7 +429,12 @@ func late(zone []byte, list []*opinion) bool {
 // subnets are networks on four continents, of which servers that choose by where somebody is
 // choose differently (RFC 7871).
 func subnets() []netip.Prefix {
-	return []netip.Prefix{netip.MustParsePrefix("193.0.0.0/24"), netip.MustParsePrefix("8.8.8.0/24"), netip.MustParsePrefix("1.0.16.0/24"), netip.MustParsePrefix("196.216.2.0/24")}
+	return []netip.Prefix{
+		netip.MustParsePrefix("193.0.0.0/24"),
+		netip.MustParsePrefix("8.8.8.0/24"),
+		netip.MustParsePrefix("1.0.16.0/24"),
+		netip.MustParsePrefix("196.216.2.0/24"),
+	}
 }
 
 // chosen reports whether addresses differ because somebody chooses them for each who asks: a

@@ -90,14 +90,26 @@ func idHost(ctx context.Context, r *check.Run) []finding.Finding {
 		told = append(told, fmt.Sprintf("NSID is %q", text))
 		inside = inside || ofInside(text)
 		if len(told) == 1 {
-			ev = finding.Evidence{N: 1, Command: check.Dig(r.Server, check.Query{Name: wire.Root, Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: wire.AppendOption(nil, wire.OptionNSID, nil)}})}
+			ev = finding.Evidence{
+				N: 1,
+				Command: check.Dig(
+					r.Server,
+					check.Query{
+						Name: wire.Root,
+						Type: wire.TypeSOA,
+						EDNS: &check.EDNS{Size: check.EDNSSize, Options: wire.AppendOption(nil, wire.OptionNSID, nil)},
+					},
+				),
+			}
 		}
 	}
 	switch {
 	case inside:
 		return finding.Verdict(finding.Warn, ev, "%s", strings.Join(told, ", "))
 	case len(told) > 0:
-		return []finding.Finding{{State: finding.Info, Title: "the server tells a host name", Detail: strings.Join(told, ", "), Evidence: ev}}
+		return []finding.Finding{
+			{State: finding.Info, Title: "the server tells a host name", Detail: strings.Join(told, ", "), Evidence: ev},
+		}
 	case !chaosAnswered(id, "hostname.bind", "id.server") && !id.NSIDAnswered:
 		return finding.Unmeasured(ev, check.ErrTimeout)
 	}
@@ -164,7 +176,14 @@ func idBehave(ctx context.Context, r *check.Run) []finding.Finding {
 				m.Product, m.Version, m.Setting, 100*m.Share, 100*m.Next, sure, marks),
 		}}
 	}
-	return finding.Verdict(finding.Pass, ev, "no server that is known behaves so, the nearest is %s with %.0f %%; %s", m.Product, 100*m.Share, marks)
+	return finding.Verdict(
+		finding.Pass,
+		ev,
+		"no server that is known behaves so, the nearest is %s with %.0f %%; %s",
+		m.Product,
+		100*m.Share,
+		marks,
+	)
 }
 
 func idCVE(ctx context.Context, r *check.Run) []finding.Finding {

@@ -35,18 +35,42 @@ const (
 func mtuSizes() []int { return []int{udpMax, 1400, 1452} }
 
 // errFromHere says that a port of this machine itself tells nothing of strangers.
-var errFromHere = fmt.Errorf("the address is this machine's own, where what listens to loopback alone answers as well: %w tell", finding.ErrOwn)
+var errFromHere = fmt.Errorf(
+	"the address is this machine's own, where what listens to loopback alone answers as well: %w tell",
+	finding.ErrOwn,
+)
 
 // reachChecks returns the checks of what strangers reach.
 func reachChecks() []*check.Check {
 	return described(GroupReach, check.ScopeServer, "reach.txt", []*check.Check{
 		{Check: finding.Check{ID: "PORT-UDP", Severity: finding.SevHigh}, Needs: check.Needs{Port: check.PortAny}, Run: portUDP},
 		{Check: finding.Check{ID: "PORT-TCP", Severity: finding.SevHigh}, Needs: check.Needs{Port: check.PortAny}, Run: portTCP},
-		{Check: finding.Check{ID: "PORT-V6", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortAny, Families: true}, Run: portV6},
-		{Check: finding.Check{ID: "PORT-NEIGH", Severity: finding.SevHigh}, Needs: check.Needs{Port: check.PortAny, Remote: true}, Beside: neighbourPorts, Run: portNeighbours},
-		{Check: finding.Check{ID: "PORT-SRC", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortAny, Rights: "source port 53 needs root"}, Run: portSource},
-		{Check: finding.Check{ID: "PORT-SRCADDR", Severity: finding.SevMedium}, Needs: check.Needs{Port: check.PortAny}, Run: portSourceAddress},
-		{Check: finding.Check{ID: "HOST-ICMP", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Port: check.PortAny, Cost: check.CostWaits}, Run: hostICMP},
+		{
+			Check: finding.Check{ID: "PORT-V6", Severity: finding.SevMedium},
+			Needs: check.Needs{Port: check.PortAny, Families: true},
+			Run:   portV6,
+		},
+		{
+			Check:  finding.Check{ID: "PORT-NEIGH", Severity: finding.SevHigh},
+			Needs:  check.Needs{Port: check.PortAny, Remote: true},
+			Beside: neighbourPorts,
+			Run:    portNeighbours,
+		},
+		{
+			Check: finding.Check{ID: "PORT-SRC", Severity: finding.SevMedium},
+			Needs: check.Needs{Port: check.PortAny, Rights: "source port 53 needs root"},
+			Run:   portSource,
+		},
+		{
+			Check: finding.Check{ID: "PORT-SRCADDR", Severity: finding.SevMedium},
+			Needs: check.Needs{Port: check.PortAny},
+			Run:   portSourceAddress,
+		},
+		{
+			Check: finding.Check{ID: "HOST-ICMP", Severity: finding.SevMedium, Mode: finding.Active},
+			Needs: check.Needs{Port: check.PortAny, Cost: check.CostWaits},
+			Run:   hostICMP,
+		},
 		{Check: finding.Check{ID: "HOST-TTL", Severity: finding.SevLow}, Needs: check.Needs{Port: check.PortAny}, Run: hostSizes},
 	})
 }
@@ -223,7 +247,13 @@ func neighbourPorts(ctx context.Context, r *check.Run) []scan.Port {
 
 func portNeighbours(ctx context.Context, r *check.Run) []finding.Finding {
 	host := r.Server.Addr.Addr()
-	ev := finding.Evidence{N: len(neighbours()), Command: fmt.Sprintf("nmap -sT -Pn -n --reason -p 953,8953,8952,8081,8082,8083,5199,5380,8453,3000,4711,8053,9153,8080,5335,853,443 %s", host)}
+	ev := finding.Evidence{
+		N: len(neighbours()),
+		Command: fmt.Sprintf(
+			"nmap -sT -Pn -n --reason -p 953,8953,8952,8081,8082,8083,5199,5380,8453,3000,4711,8053,9153,8080,5335,853,443 %s",
+			host,
+		),
+	}
 	if host.IsLoopback() && r.Options.Lab.Neighbours == nil {
 		return finding.Unmeasured(ev, errFromHere)
 	}
@@ -239,7 +269,13 @@ func portNeighbours(ctx context.Context, r *check.Run) []finding.Finding {
 			if n.port != p.Number {
 				continue
 			}
-			f := finding.Finding{State: n.state, Key: fmt.Sprint(n.port), Title: fmt.Sprintf("strangers reach %s", n.what), Detail: p.String(), Evidence: ev}
+			f := finding.Finding{
+				State:    n.state,
+				Key:      fmt.Sprint(n.port),
+				Title:    fmt.Sprintf("strangers reach %s", n.what),
+				Detail:   p.String(),
+				Evidence: ev,
+			}
 			f.Evidence.Command = fmt.Sprintf("nmap -sT -Pn -n --reason -p %d %s", p.Number, host)
 			if n.state == finding.Warn {
 				f.Severity = finding.SevMedium
@@ -289,7 +325,12 @@ func askFrom(ctx context.Context, r *check.Run, port uint16, q check.Query) (*ch
 
 func portSource(ctx context.Context, r *check.Run) []finding.Finding {
 	q := soaQuery(r)
-	low, high := finding.Evidence{N: 2, Command: strings.Replace(check.Dig(r.Server, q), " -p ", " -b 0.0.0.0#53 -p ", 1)}, (*check.Reply)(nil)
+	low, high := finding.Evidence{
+		N:       2,
+		Command: strings.Replace(check.Dig(r.Server, q), " -p ", " -b 0.0.0.0#53 -p ", 1),
+	}, (*check.Reply)(
+		nil,
+	)
 	if r.Server.Addr.Addr().Unmap().Is6() {
 		low.Command = strings.Replace(low.Command, "0.0.0.0", "::", 1)
 	}
@@ -328,7 +369,15 @@ func portSourceAddress(ctx context.Context, r *check.Run) []finding.Finding {
 }
 
 func hostICMP(ctx context.Context, r *check.Run) []finding.Finding {
-	ev := finding.Evidence{N: icmpProbes * icmpRounds, Command: fmt.Sprintf("nmap -sU -Pn -n --max-retries 0 --min-rate 10000 -p %d-%d %s", icmpPorts, icmpPorts+icmpProbes-1, r.Server.Addr.Addr())}
+	ev := finding.Evidence{
+		N: icmpProbes * icmpRounds,
+		Command: fmt.Sprintf(
+			"nmap -sU -Pn -n --max-retries 0 --min-rate 10000 -p %d-%d %s",
+			icmpPorts,
+			icmpPorts+icmpProbes-1,
+			r.Server.Addr.Addr(),
+		),
+	}
 	if udp, tcp := r.Ports(ctx); udp.State != scan.Open && tcp.State != scan.Open {
 		return finding.Unmeasured(ev, check.ErrTimeout)
 	}
@@ -414,7 +463,12 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	q := check.Query{Name: r.Apex(), Type: wire.TypeDNSKEY, EDNS: &check.EDNS{Size: 4096, DO: true}}
 	if m, err := r.AskTCP(ctx, q); err == nil && len(m.Raw) > udpMax && len(m.Raw) <= 4096 {
 		if _, err := r.Ask(ctx, q); err != nil {
-			return finding.Verdict(finding.Warn, seen(r.Server, q, nil), "an answer of %d octets comes over TCP, and not over UDP with room for 4096", len(m.Raw))
+			return finding.Verdict(
+				finding.Warn,
+				seen(r.Server, q, nil),
+				"an answer of %d octets comes over TCP, and not over UDP with room for 4096",
+				len(m.Raw),
+			)
 		}
 	}
 	return finding.Verdict(finding.Pass, ev, "%d octets arrive in one piece", mtuSizes()[len(mtuSizes())-1])

@@ -34,7 +34,9 @@ const (
 var errNoProbe = errors.New("it needs --probe-zone, a zone that is delegated to this machine")
 
 // probed makes a Run that needs the probe server.
-func probed(run func(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding) func(context.Context, *check.Run) []finding.Finding {
+func probed(
+	run func(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding,
+) func(context.Context, *check.Run) []finding.Finding {
 	return func(ctx context.Context, r *check.Run) []finding.Finding {
 		if r.Options.Probe == nil {
 			return finding.Unmeasured(finding.Evidence{Command: "port53 check --resolver ADDR --probe-zone ZONE"}, errNoProbe)
@@ -42,7 +44,11 @@ func probed(run func(ctx context.Context, r *check.Run, p *check.Probe) []findin
 		out := run(ctx, r, r.Options.Probe)
 		for i := range out {
 			if out[i].Evidence.Command == "" {
-				out[i].Evidence.Command = fmt.Sprintf("port53 check --resolver %s --probe-zone %s", r.Server.Addr, check.ShellName(r.Options.Probe.Zone))
+				out[i].Evidence.Command = fmt.Sprintf(
+					"port53 check --resolver %s --probe-zone %s",
+					r.Server.Addr,
+					check.ShellName(r.Options.Probe.Zone),
+				)
 			}
 		}
 		return out
@@ -50,28 +56,89 @@ func probed(run func(ctx context.Context, r *check.Run, p *check.Probe) []findin
 }
 
 // resolverChecks returns the checks of resolvers.
+// In one piece: it is the table of them.
 func resolverChecks() []*check.Check {
 	return described(GroupResolver, check.ScopeResolver, "resolver.txt", []*check.Check{
 		{Check: finding.Check{ID: "RES-OPEN", Severity: finding.SevCritical}, Run: single(elsewhere, judgeOpen, lostElsewhere())},
 		{Check: finding.Check{ID: "RES-SNOOP", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true}, Run: resSnoop},
-		{Check: finding.Check{ID: "RES-RAND", Severity: finding.SevCritical}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resRand)},
-		{Check: finding.Check{ID: "RES-0X20", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true, Probe: true}, Run: arrivals(judgeCase)},
-		{Check: finding.Check{ID: "RES-COOKIE", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true, Probe: true}, Run: arrivals(judgeCookies)},
-		{Check: finding.Check{ID: "RES-BUFSIZE", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: arrivals(judgeSize)},
-		{Check: finding.Check{ID: "RES-QMIN", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resQmin)},
-		{Check: finding.Check{ID: "RES-ECS", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resECS)},
-		{Check: finding.Check{ID: "RES-BAIL", Severity: finding.SevCritical}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resBail)},
-		{Check: finding.Check{ID: "RES-NEARMISS", Severity: finding.SevHigh, Mode: finding.Active}, Needs: check.Needs{Recursion: true, Probe: true, Cost: check.CostWaits}, Run: probed(resNear)},
-		{Check: finding.Check{ID: "RES-REBIND", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resRebind)},
+		{
+			Check: finding.Check{ID: "RES-RAND", Severity: finding.SevCritical},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resRand),
+		},
+		{
+			Check: finding.Check{ID: "RES-0X20", Severity: finding.SevLow},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   arrivals(judgeCase),
+		},
+		{
+			Check: finding.Check{ID: "RES-COOKIE", Severity: finding.SevLow},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   arrivals(judgeCookies),
+		},
+		{
+			Check: finding.Check{ID: "RES-BUFSIZE", Severity: finding.SevMedium},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   arrivals(judgeSize),
+		},
+		{
+			Check: finding.Check{ID: "RES-QMIN", Severity: finding.SevLow},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resQmin),
+		},
+		{
+			Check: finding.Check{ID: "RES-ECS", Severity: finding.SevMedium},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resECS),
+		},
+		{
+			Check: finding.Check{ID: "RES-BAIL", Severity: finding.SevCritical},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resBail),
+		},
+		{
+			Check: finding.Check{ID: "RES-NEARMISS", Severity: finding.SevHigh, Mode: finding.Active},
+			Needs: check.Needs{Recursion: true, Probe: true, Cost: check.CostWaits},
+			Run:   probed(resNear),
+		},
+		{
+			Check: finding.Check{ID: "RES-REBIND", Severity: finding.SevMedium},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resRebind),
+		},
 		{Check: finding.Check{ID: "RES-VALID", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true}, Run: resValid},
 		{Check: finding.Check{ID: "RES-TA", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true}, Run: resTA},
-		{Check: finding.Check{ID: "RES-NSEC3LIM", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resNSEC3)},
-		{Check: finding.Check{ID: "RES-NXNS", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resNXNS)},
-		{Check: finding.Check{ID: "RES-CHAIN", Severity: finding.SevMedium}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resChain)},
-		{Check: finding.Check{ID: "RES-TUNNEL", Severity: finding.SevInfo}, Needs: check.Needs{Recursion: true, Probe: true}, Run: probed(resTunnel)},
-		{Check: finding.Check{ID: "RES-HIJACK", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true}, Run: single(func(*check.Run) check.Query { return check.RD(check.Below(randomLabel(), wire.Root), wire.TypeA) }, judgeHijack)},
+		{
+			Check: finding.Check{ID: "RES-NSEC3LIM", Severity: finding.SevMedium},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resNSEC3),
+		},
+		{
+			Check: finding.Check{ID: "RES-NXNS", Severity: finding.SevHigh},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resNXNS),
+		},
+		{
+			Check: finding.Check{ID: "RES-CHAIN", Severity: finding.SevMedium},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resChain),
+		},
+		{
+			Check: finding.Check{ID: "RES-TUNNEL", Severity: finding.SevInfo},
+			Needs: check.Needs{Recursion: true, Probe: true},
+			Run:   probed(resTunnel),
+		},
+		{
+			Check: finding.Check{ID: "RES-HIJACK", Severity: finding.SevHigh},
+			Needs: check.Needs{Recursion: true},
+			Run:   single(func(*check.Run) check.Query { return check.RD(check.Below(randomLabel(), wire.Root), wire.TypeA) }, judgeHijack),
+		},
 		{Check: finding.Check{ID: "RES-BLOCK", Severity: finding.SevLow}, Needs: check.Needs{Recursion: true}, Run: resBlock},
-		{Check: finding.Check{ID: "RES-TRANSPARENT", Severity: finding.SevHigh}, Needs: check.Needs{Recursion: true, Away: true}, Run: resTransparent},
+		{
+			Check: finding.Check{ID: "RES-TRANSPARENT", Severity: finding.SevHigh},
+			Needs: check.Needs{Recursion: true, Away: true},
+			Run:   resTransparent,
+		},
 		{Check: finding.Check{ID: "RES-PREFETCH", Severity: finding.SevInfo}, Needs: check.Needs{Recursion: true}, Run: resTTL},
 	})
 }
@@ -207,7 +274,10 @@ func resECS(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding
 	_, err := r.Ask(ctx, q)
 	s := p.Below(name)
 	if len(s) == 0 {
-		return finding.Unmeasured(finding.Evidence{Command: check.Dig(r.Server, q)}, errors.Join(err, errors.New("nothing arrived at the probe")))
+		return finding.Unmeasured(
+			finding.Evidence{Command: check.Dig(r.Server, q)},
+			errors.Join(err, errors.New("nothing arrived at the probe")),
+		)
 	}
 	for i := range s {
 		if len(s[i].Subnet) > 4 && bytes.Equal(s[i].Subnet[4:], subnet[4:]) {
@@ -246,7 +316,14 @@ func resBail(ctx context.Context, r *check.Run, p *check.Probe) []finding.Findin
 			measured++
 			for _, d := range m.In(wire.Answer, wire.TypeA) {
 				a, _ := netip.AddrFromSlice(d.Data)
-				return finding.Verdict(finding.Fail, seen(r.Server, q, m), "poisoned by pattern %d: %s has %s", pattern, wire.NameText(victim), a)
+				return finding.Verdict(
+					finding.Fail,
+					seen(r.Server, q, m),
+					"poisoned by pattern %d: %s has %s",
+					pattern,
+					wire.NameText(victim),
+					a,
+				)
 			}
 		}
 	}
@@ -262,7 +339,10 @@ func resNear(ctx context.Context, r *check.Run, p *check.Probe) []finding.Findin
 	m, err := r.Ask(ctx, q)
 	s := p.Below(name)
 	if err != nil || len(s) == 0 {
-		return finding.Unmeasured(finding.Evidence{Command: check.Dig(r.Server, q)}, errors.Join(err, errors.New("nothing arrived at the probe")))
+		return finding.Unmeasured(
+			finding.Evidence{Command: check.Dig(r.Server, q)},
+			errors.Join(err, errors.New("nothing arrived at the probe")),
+		)
 	}
 	for i := range s {
 		if s[i].TCP {
@@ -351,7 +431,12 @@ func resTA(ctx context.Context, r *check.Run) []finding.Finding {
 
 func resNSEC3(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding {
 	ad := func(n int) (bool, check.Query, error) {
-		q := check.Query{Name: check.Below(randomLabel(), check.Below(fmt.Sprintf("it%d", n), p.Zone)), Type: wire.TypeA, Flags: wire.FlagRD, EDNS: &check.EDNS{Size: check.EDNSSize, DO: true}}
+		q := check.Query{
+			Name:  check.Below(randomLabel(), check.Below(fmt.Sprintf("it%d", n), p.Zone)),
+			Type:  wire.TypeA,
+			Flags: wire.FlagRD,
+			EDNS:  &check.EDNS{Size: check.EDNSSize, DO: true},
+		}
 		m, err := r.Ask(ctx, q)
 		return err == nil && m.Flags&wire.FlagAD != 0, q, err
 	}
@@ -421,7 +506,12 @@ func resTunnel(ctx context.Context, r *check.Run, p *check.Probe) []finding.Find
 		}
 	}
 	if got == tunnelNames {
-		return finding.Verdict(finding.Info, finding.Evidence{N: got}, "a tunnel is possible: %.0f octets a second", float64(octets)/time.Since(begin).Seconds())
+		return finding.Verdict(
+			finding.Info,
+			finding.Evidence{N: got},
+			"a tunnel is possible: %.0f octets a second",
+			float64(octets)/time.Since(begin).Seconds(),
+		)
 	}
 	if last != nil {
 		return finding.Unmeasured(finding.Evidence{N: got}, last)
@@ -445,7 +535,11 @@ func resBlock(ctx context.Context, r *check.Run) []finding.Finding {
 		ev = seen(r.Server, q, m)
 		// The SOA of the root or of in-addr.arpa in a denial shows that others were asked.
 		for _, rr := range m.In(wire.Authority, wire.TypeSOA) {
-			if host := rdataName(rr.Data, 0); host != nil && (wire.Subdomain(host, mustName("root-servers.net")) || wire.Subdomain(host, mustName("in-addr-servers.arpa")) || wire.Subdomain(host, mustName("iana.org"))) {
+			if host := rdataName(
+				rr.Data,
+				0,
+			); host != nil &&
+				(wire.Subdomain(host, mustName("root-servers.net")) || wire.Subdomain(host, mustName("in-addr-servers.arpa")) || wire.Subdomain(host, mustName("iana.org"))) {
 				leaks = append(leaks, n)
 			}
 		}

@@ -46,26 +46,74 @@ func serverChecks() []*check.Check {
 	return described(GroupServer, check.ScopeServer, "server.txt", []*check.Check{
 		{Check: finding.Check{ID: "SRV-AA", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: runAuthority},
 		{Check: finding.Check{ID: "SRV-REC", Severity: finding.SevCritical}, Needs: check.Needs{Authority: true}, Run: runRecursion},
-		{Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium}, Needs: check.Needs{Authority: true}, Run: single(func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} }, judgeReferral, nothingAnyhow())},
-		{Check: finding.Check{ID: "SRV-AXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeAXFR)},
-		{Check: finding.Check{ID: "SRV-IXFR", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: transferRun(wire.TypeIXFR)},
+		{
+			Check: finding.Check{ID: "SRV-UPREF", Severity: finding.SevMedium},
+			Needs: check.Needs{Authority: true},
+			Run: single(
+				func(*check.Run) check.Query { return check.Query{Name: mustName("www.example.com"), Type: wire.TypeA} },
+				judgeReferral,
+				nothingAnyhow(),
+			),
+		},
+		{
+			Check: finding.Check{ID: "SRV-AXFR", Severity: finding.SevHigh},
+			Needs: check.Needs{Authority: true},
+			Run:   transferRun(wire.TypeAXFR),
+		},
+		{
+			Check: finding.Check{ID: "SRV-IXFR", Severity: finding.SevHigh},
+			Needs: check.Needs{Authority: true},
+			Run:   transferRun(wire.TypeIXFR),
+		},
 		{Check: finding.Check{ID: "SRV-AXFRUDP", Severity: finding.SevLow}, Needs: check.Needs{Authority: true}, Run: runAXFRUDP},
 		{Check: finding.Check{ID: "SRV-UPDATE", Severity: finding.SevCritical}, Needs: check.Needs{Authority: true}, Run: runUpdate},
-		{Check: finding.Check{ID: "SRV-NOTIFY", Severity: finding.SevMedium, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: single(notifyQuery, judgeNotify, nothingAnyhow())},
-		{Check: finding.Check{ID: "SRV-ANY", Severity: finding.SevHigh}, Needs: check.Needs{Authority: true}, Run: single(anyQuery, judgeANY, nothing())},
+		{
+			Check: finding.Check{ID: "SRV-NOTIFY", Severity: finding.SevMedium, Mode: finding.Active},
+			Needs: check.Needs{Authority: true, Cost: check.CostWaits},
+			Run:   single(notifyQuery, judgeNotify, nothingAnyhow()),
+		},
+		{
+			Check: finding.Check{ID: "SRV-ANY", Severity: finding.SevHigh},
+			Needs: check.Needs{Authority: true},
+			Run:   single(anyQuery, judgeANY, nothing()),
+		},
 		{Check: finding.Check{ID: "SRV-AMP", Severity: finding.SevHigh}, Run: runAmp},
 		{Check: finding.Check{ID: "SRV-TCSIZE", Severity: finding.SevLow}, Run: runTCSize},
-		{Check: finding.Check{ID: "SRV-RRL", Severity: finding.SevHigh, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: runRRL},
-		{Check: finding.Check{ID: "SRV-RRLSLIP", Severity: finding.SevLow, Mode: finding.Active}, Needs: check.Needs{Authority: true, Cost: check.CostWaits}, Run: runSlip},
+		{
+			Check: finding.Check{ID: "SRV-RRL", Severity: finding.SevHigh, Mode: finding.Active},
+			Needs: check.Needs{Authority: true, Cost: check.CostWaits},
+			Run:   runRRL,
+		},
+		{
+			Check: finding.Check{ID: "SRV-RRLSLIP", Severity: finding.SevLow, Mode: finding.Active},
+			Needs: check.Needs{Authority: true, Cost: check.CostWaits},
+			Run:   runSlip,
+		},
 		{Check: finding.Check{ID: "SRV-COOKIE", Severity: finding.SevMedium}, Run: runCookie},
 		{Check: finding.Check{ID: "SRV-8906", Severity: finding.SevMedium}, Run: run8906},
 		{Check: finding.Check{ID: "SRV-TCP-PIPE", Severity: finding.SevLow}, Run: runPipe},
-		{Check: finding.Check{ID: "SRV-TCP-IDLE", Severity: finding.SevLow, Mode: finding.Active}, Needs: check.Needs{Cost: check.CostWaits}, Run: runIdle},
-		{Check: finding.Check{ID: "SRV-TCP-CAP", Severity: finding.SevHigh, Mode: finding.Intrusive}, Needs: check.Needs{Cost: check.CostWaits}, Run: runCap},
-		{Check: finding.Check{ID: "SRV-TCP-SLOW", Severity: finding.SevMedium, Mode: finding.Intrusive}, Needs: check.Needs{Cost: check.CostWaits}, Run: runSlow},
+		{
+			Check: finding.Check{ID: "SRV-TCP-IDLE", Severity: finding.SevLow, Mode: finding.Active},
+			Needs: check.Needs{Cost: check.CostWaits},
+			Run:   runIdle,
+		},
+		{
+			Check: finding.Check{ID: "SRV-TCP-CAP", Severity: finding.SevHigh, Mode: finding.Intrusive},
+			Needs: check.Needs{Cost: check.CostWaits},
+			Run:   runCap,
+		},
+		{
+			Check: finding.Check{ID: "SRV-TCP-SLOW", Severity: finding.SevMedium, Mode: finding.Intrusive},
+			Needs: check.Needs{Cost: check.CostWaits},
+			Run:   runSlow,
+		},
 		{Check: finding.Check{ID: "SRV-CASE", Severity: finding.SevLow}, Run: runCase},
 		{Check: finding.Check{ID: "SRV-FRAG", Severity: finding.SevMedium}, Run: single(largeQuery, judgeFragment)},
-		{Check: finding.Check{ID: "SRV-BADPKT", Severity: finding.SevHigh, Mode: finding.Active}, Needs: check.Needs{Cost: check.CostWaits}, Run: runBad},
+		{
+			Check: finding.Check{ID: "SRV-BADPKT", Severity: finding.SevHigh, Mode: finding.Active},
+			Needs: check.Needs{Cost: check.CostWaits},
+			Run:   runBad,
+		},
 	})
 }
 
@@ -164,7 +212,13 @@ func transferRun(t wire.Type) func(context.Context, *check.Run) []finding.Findin
 			data := bytes.Clone(soa[0])
 			serial := data[len(data)-20:]
 			binary.BigEndian.PutUint32(serial, binary.BigEndian.Uint32(serial)-1)
-			ev.Command = fmt.Sprintf("dig @%s -p %d -t IXFR=%d -q %s +tcp", r.Server.Addr.Addr(), r.Server.Addr.Port(), binary.BigEndian.Uint32(serial), check.ShellName(r.Zone))
+			ev.Command = fmt.Sprintf(
+				"dig @%s -p %d -t IXFR=%d -q %s +tcp",
+				r.Server.Addr.Addr(),
+				r.Server.Addr.Port(),
+				binary.BigEndian.Uint32(serial),
+				check.ShellName(r.Zone),
+			)
 			msg = append(msg, r.Zone...)
 			msg = binary.BigEndian.AppendUint16(msg, uint16(wire.TypeSOA))
 			msg = append(msg, 0, 1, 0, 0, 0, 0)
@@ -189,7 +243,11 @@ func transferRun(t wire.Type) func(context.Context, *check.Run) []finding.Findin
 			if _, err := r.AskTCP(ctx, soaQuery(r)); err != nil {
 				return finding.Unmeasured(ev, fmt.Errorf("connections are closed, whatever is asked over TCP: %w", err))
 			}
-			return finding.Verdict(finding.Pass, ev, "the connection was closed without an answer, and over another a plain question is answered")
+			return finding.Verdict(
+				finding.Pass,
+				ev,
+				"the connection was closed without an answer, and over another a plain question is answered",
+			)
 		}
 		if ev.Received = bytes.Clone(raw); !exchange.ReplyTo(msg, raw) {
 			return finding.Unmeasured(ev, errors.New("a reply that does not fit the question"))
@@ -240,7 +298,18 @@ func runUpdate(ctx context.Context, r *check.Run) []finding.Finding {
 	add(wire.TypeANY, wire.ClassNONE)
 	add(wire.TypeTXT, wire.ClassANY)
 	msg[7], msg[9] = 1, 1
-	ev := finding.Evidence{Sent: msg, N: 1, Command: fmt.Sprintf("printf 'server %s %d\\nzone %s\\nprereq nxdomain %s\\nupdate delete %s TXT\\nsend\\n' | nsupdate", r.Server.Addr.Addr(), r.Server.Addr.Port(), wire.NameText(r.Zone), wire.NameText(name), wire.NameText(name))}
+	ev := finding.Evidence{
+		Sent: msg,
+		N:    1,
+		Command: fmt.Sprintf(
+			"printf 'server %s %d\\nzone %s\\nprereq nxdomain %s\\nupdate delete %s TXT\\nsend\\n' | nsupdate",
+			r.Server.Addr.Addr(),
+			r.Server.Addr.Port(),
+			wire.NameText(r.Zone),
+			wire.NameText(name),
+			wire.NameText(name),
+		),
+	}
 	raw, err := datagram(ctx, r, msg)
 	var m wire.Message
 	if err == nil {
@@ -424,7 +493,11 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	get := func(cookie []byte) (*check.Reply, []byte, check.Query, error) {
-		q := check.Query{Name: r.Apex(), Type: wire.TypeSOA, EDNS: &check.EDNS{Size: check.EDNSSize, Options: wire.AppendOption(nil, wire.OptionCookie, cookie)}}
+		q := check.Query{
+			Name: r.Apex(),
+			Type: wire.TypeSOA,
+			EDNS: &check.EDNS{Size: check.EDNSSize, Options: wire.AppendOption(nil, wire.OptionCookie, cookie)},
+		}
 		m, err := r.Ask(ctx, q)
 		if err != nil && timedOut(err) {
 			m, beside = again(ctx, r, q, false)
@@ -482,7 +555,11 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 		{"flag CD", check.Query{Name: r.Apex(), Type: wire.TypeSOA, Flags: wire.FlagCD}, []wire.Rcode{wire.NoError}},
 		{"flag Z", check.Query{Name: r.Apex(), Type: wire.TypeSOA, Flags: 1 << 6}, []wire.Rcode{wire.NoError}},
 		{"flag RD", check.Query{Name: r.Apex(), Type: wire.TypeSOA, Flags: wire.FlagRD}, []wire.Rcode{wire.NoError}},
-		{"class 999", check.Query{Name: r.Apex(), Type: wire.TypeSOA, Class: 999}, []wire.Rcode{wire.Refused, wire.NotImp, wire.NotAuth, wire.FormErr, wire.ServFail}},
+		{
+			"class 999",
+			check.Query{Name: r.Apex(), Type: wire.TypeSOA, Class: 999},
+			[]wire.Rcode{wire.Refused, wire.NotImp, wire.NotAuth, wire.FormErr, wire.ServFail},
+		},
 	}
 	for _, c := range cases {
 		m, beside, err := askBeside(ctx, r, c.q)
@@ -547,17 +624,24 @@ func runCase(ctx context.Context, r *check.Run) []finding.Finding {
 			name[i] = b - 'a' + 'A'
 		}
 	}
-	return single(func(*check.Run) check.Query { return check.Query{Name: name, Type: wire.TypeA} }, func(_ *check.Run, m *check.Reply) (finding.State, string) {
-		switch {
-		case !m.HasQuestion && m.Rcode == wire.Refused:
-			return finding.Skipped, "the server refuses who asks from here, and leaves the question out"
-		case !m.HasQuestion:
-			return finding.Warn, "the reply has no question"
-		case !bytes.Equal(m.Name, name):
-			return finding.Warn, "the question came back in another case"
-		}
-		return finding.Pass, "the case is kept"
-	}, quiet{state: finding.Fail, severity: finding.SevMedium, text: "a question in mixed case is not answered"})(ctx, r)
+	return single(
+		func(*check.Run) check.Query { return check.Query{Name: name, Type: wire.TypeA} },
+		func(_ *check.Run, m *check.Reply) (finding.State, string) {
+			switch {
+			case !m.HasQuestion && m.Rcode == wire.Refused:
+				return finding.Skipped, "the server refuses who asks from here, and leaves the question out"
+			case !m.HasQuestion:
+				return finding.Warn, "the reply has no question"
+			case !bytes.Equal(m.Name, name):
+				return finding.Warn, "the question came back in another case"
+			}
+			return finding.Pass, "the case is kept"
+		},
+		quiet{state: finding.Fail, severity: finding.SevMedium, text: "a question in mixed case is not answered"},
+	)(
+		ctx,
+		r,
+	)
 }
 
 // malformed returns packets that no server may answer as if they were questions.
@@ -571,13 +655,33 @@ func malformed(name []byte) [badPackets][]byte {
 	q := good()
 	loop := append(bytes.Clone(q[:wire.HeaderLen]), 0xC0, wire.HeaderLen, 0, 1, 0, 1)
 	return [badPackets][]byte{
-		set(4, 0)[:wire.HeaderLen], append(set(4, 2), q[wire.HeaderLen:]...), loop, q[:len(q)-3], set(2, wire.FlagQR), set(2, wire.FlagQR|wire.FlagAA),
-		set(4, 65535), set(6, 65535), set(8, 65535), set(10, 65535), q[:7], append(bytes.Clone(q[:wire.HeaderLen]), 0x7F, 'x', 0, 0, 1, 0, 1),
+		set(4, 0)[:wire.HeaderLen],
+		append(set(4, 2), q[wire.HeaderLen:]...),
+		loop,
+		q[:len(q)-3],
+		set(2, wire.FlagQR),
+		set(2, wire.FlagQR|wire.FlagAA),
+		set(
+			4,
+			65535,
+		),
+		set(6, 65535),
+		set(8, 65535),
+		set(10, 65535),
+		q[:7],
+		append(bytes.Clone(q[:wire.HeaderLen]), 0x7F, 'x', 0, 0, 1, 0, 1),
 	}
 }
 
 func runBad(ctx context.Context, r *check.Run) []finding.Finding {
-	ev := finding.Evidence{N: badPackets, Command: fmt.Sprintf("printf '\\0\\1\\200\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\6\\0\\1' | nc -u -w1 %s %d | xxd", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+	ev := finding.Evidence{
+		N: badPackets,
+		Command: fmt.Sprintf(
+			"printf '\\0\\1\\200\\0\\0\\1\\0\\0\\0\\0\\0\\0\\0\\0\\6\\0\\1' | nc -u -w1 %s %d | xxd",
+			r.Server.Addr.Addr(),
+			r.Server.Addr.Port(),
+		),
+	}
 	if _, err := r.Ask(ctx, soaQuery(r)); err != nil {
 		return finding.Unmeasured(ev, err)
 	}

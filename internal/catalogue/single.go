@@ -26,16 +26,29 @@ type quiet struct {
 
 // single returns a check's Run which asks one question over UDP and judges the reply. Without
 // a quiet, a question that is dropped is unknown.
-func single(ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string), dropped ...quiet) func(context.Context, *check.Run) []finding.Finding {
+func single(
+	ask func(r *check.Run) check.Query,
+	judge func(r *check.Run, m *check.Reply) (finding.State, string),
+	dropped ...quiet,
+) func(context.Context, *check.Run) []finding.Finding {
 	return one(false, ask, judge, dropped)
 }
 
 // singleTCP is single over TCP.
-func singleTCP(ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string), dropped ...quiet) func(context.Context, *check.Run) []finding.Finding {
+func singleTCP(
+	ask func(r *check.Run) check.Query,
+	judge func(r *check.Run, m *check.Reply) (finding.State, string),
+	dropped ...quiet,
+) func(context.Context, *check.Run) []finding.Finding {
 	return one(true, ask, judge, dropped)
 }
 
-func one(tcp bool, ask func(r *check.Run) check.Query, judge func(r *check.Run, m *check.Reply) (finding.State, string), dropped []quiet) func(context.Context, *check.Run) []finding.Finding {
+func one(
+	tcp bool,
+	ask func(r *check.Run) check.Query,
+	judge func(r *check.Run, m *check.Reply) (finding.State, string),
+	dropped []quiet,
+) func(context.Context, *check.Run) []finding.Finding {
 	return func(ctx context.Context, r *check.Run) []finding.Finding {
 		q := ask(r)
 		ev := seen(r.Server, q, nil)
@@ -56,7 +69,9 @@ func one(tcp bool, ask func(r *check.Run) check.Query, judge func(r *check.Run, 
 		}
 		if beside != "" {
 			d := dropped[0]
-			return []finding.Finding{{State: d.state, Severity: d.severity, Detail: d.text + ", while " + beside + " is answered", Evidence: ev}}
+			return []finding.Finding{
+				{State: d.state, Severity: d.severity, Detail: d.text + ", while " + beside + " is answered", Evidence: ev},
+			}
 		}
 		if (m == nil || m.Cut()) && !tcp && len(dropped) > 0 && dropped[0].stream && ctx.Err() == nil {
 			if whole, err := r.AskTCP(ctx, q); err == nil {
@@ -133,7 +148,9 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 		{check.Query{Name: control.Name, Type: control.Type, EDNS: &check.EDNS{Size: check.EDNSSize}}, false, "one with EDNS"},
 		{control, true, "one over TCP"},
 	} {
-		if c.tcp == tcp && c.q.Type == q.Type && c.q.Opcode == q.Opcode && bytes.Equal(c.q.Name, q.Name) && (c.q.EDNS == nil) == (q.EDNS == nil) && (q.EDNS == nil || q.EDNS.Version == 0 && !q.EDNS.DO && q.EDNS.Options == nil) {
+		if c.tcp == tcp && c.q.Type == q.Type && c.q.Opcode == q.Opcode && bytes.Equal(c.q.Name, q.Name) &&
+			(c.q.EDNS == nil) == (q.EDNS == nil) &&
+			(q.EDNS == nil || q.EDNS.Version == 0 && !q.EDNS.DO && q.EDNS.Options == nil) {
 			continue // it is the question itself
 		}
 		if c.tcp && !tcp && r.HeardUDP(r.Server) {

@@ -99,7 +99,13 @@ func (f *flood) limited() bool {
 }
 
 func floodCommand(r *check.Run) string {
-	return fmt.Sprintf("seq %d | xargs -P 50 -I{} dig @%s -p %d +norec +tries=1 +ignore +noedns -t SOA -q %s | grep -c 'status: NOERROR'", rrlCount, r.Server.Addr.Addr(), r.Server.Addr.Port(), check.ShellName(r.Apex()))
+	return fmt.Sprintf(
+		"seq %d | xargs -P 50 -I{} dig @%s -p %d +norec +tries=1 +ignore +noedns -t SOA -q %s | grep -c 'status: NOERROR'",
+		rrlCount,
+		r.Server.Addr.Addr(),
+		r.Server.Addr.Port(),
+		check.ShellName(r.Apex()),
+	)
 }
 
 func runRRL(ctx context.Context, r *check.Run) []finding.Finding {
@@ -109,9 +115,24 @@ func runRRL(ctx context.Context, r *check.Run) []finding.Finding {
 	case f.err != nil || random.err != nil:
 		return finding.Unmeasured(ev, cmp.Or(f.err, random.err))
 	case f.limited() && !random.limited():
-		return finding.Verdict(finding.Warn, ev, "%d of %d names that do not exist were answered: equal questions are limited, random names are not", random.answered, random.sent)
+		return finding.Verdict(
+			finding.Warn,
+			ev,
+			"%d of %d names that do not exist were answered: equal questions are limited, random names are not",
+			random.answered,
+			random.sent,
+		)
 	case f.limited():
-		return finding.Verdict(finding.Pass, ev, "%d of %d answered, %d of them truncated; of random names %d of %d", f.answered, f.sent, f.truncated, random.answered, random.sent)
+		return finding.Verdict(
+			finding.Pass,
+			ev,
+			"%d of %d answered, %d of them truncated; of random names %d of %d",
+			f.answered,
+			f.sent,
+			f.truncated,
+			random.answered,
+			random.sent,
+		)
 	}
 	return finding.Verdict(finding.Fail, ev, "%d of %d answered: no limit", f.answered, f.sent)
 }
@@ -132,7 +153,15 @@ func runSlip(ctx context.Context, r *check.Run) []finding.Finding {
 
 func runPipe(ctx context.Context, r *check.Run) []finding.Finding {
 	const n = 10
-	ev := finding.Evidence{N: n, Command: fmt.Sprintf("dig @%s -p %d +tcp +keepopen +norec %s SOA %[3]s NS %[3]s SOA", r.Server.Addr.Addr(), r.Server.Addr.Port(), check.ShellName(r.Apex()))}
+	ev := finding.Evidence{
+		N: n,
+		Command: fmt.Sprintf(
+			"dig @%s -p %d +tcp +keepopen +norec %s SOA %[3]s NS %[3]s SOA",
+			r.Server.Addr.Addr(),
+			r.Server.Addr.Port(),
+			check.ShellName(r.Apex()),
+		),
+	}
 	c, err := r.DialTCP(ctx)
 	if err != nil {
 		return finding.Unmeasured(ev, err)
@@ -210,7 +239,16 @@ func judgeIdle(d time.Duration, open bool) (finding.State, string) {
 }
 
 func runCap(ctx context.Context, r *check.Run) []finding.Finding {
-	ev := finding.Evidence{N: idleConns, Command: fmt.Sprintf("for i in $(seq %d); do nc %s %d </dev/zero & done; dig +tcp @%[2]s -p %[3]d -b OTHER-ADDRESS -t SOA -q %s", idleConns, r.Server.Addr.Addr(), r.Server.Addr.Port(), check.ShellName(r.Apex()))}
+	ev := finding.Evidence{
+		N: idleConns,
+		Command: fmt.Sprintf(
+			"for i in $(seq %d); do nc %s %d </dev/zero & done; dig +tcp @%[2]s -p %[3]d -b OTHER-ADDRESS -t SOA -q %s",
+			idleConns,
+			r.Server.Addr.Addr(),
+			r.Server.Addr.Port(),
+			check.ShellName(r.Apex()),
+		),
+	}
 	if _, err := r.AskTCP(ctx, soaQuery(r)); err != nil {
 		return finding.Unmeasured(ev, err)
 	}
@@ -238,7 +276,12 @@ func runCap(ctx context.Context, r *check.Run) []finding.Finding {
 	case answered:
 		return finding.Verdict(finding.Pass, ev, "answered beside %d idle connections", held)
 	case !local.IsValid():
-		return finding.Verdict(finding.Unknown, ev, "not answered beside %d idle connections, and this machine has no other address to tell whether others are", held)
+		return finding.Verdict(
+			finding.Unknown,
+			ev,
+			"not answered beside %d idle connections, and this machine has no other address to tell whether others are",
+			held,
+		)
 	}
 	return finding.Verdict(finding.Fail, ev, "%d idle connections of one address keep %v from being answered", held, local)
 }
@@ -267,7 +310,10 @@ func otherAddress(to netip.Addr) netip.Addr {
 }
 
 func runSlow(ctx context.Context, r *check.Run) []finding.Finding {
-	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("(while sleep 1; do printf '\\0'; done) | timeout 20 nc %s %d", r.Server.Addr.Addr(), r.Server.Addr.Port())}
+	ev := finding.Evidence{
+		N:       1,
+		Command: fmt.Sprintf("(while sleep 1; do printf '\\0'; done) | timeout 20 nc %s %d", r.Server.Addr.Addr(), r.Server.Addr.Port()),
+	}
 	c, err := r.DialTCP(ctx)
 	if err != nil {
 		return finding.Unmeasured(ev, err)

@@ -217,8 +217,22 @@ func (s *survey) list(ctx context.Context, r *check.Run) []question {
 			}
 		}
 	}
-	add(s.zone, wire.TypeSOA, wire.TypeNS, wire.TypeDNSKEY, wire.TypeA, wire.TypeAAAA, wire.TypeMX, wire.TypeTXT, wire.TypeHTTPS, wire.TypeCAA,
-		wire.TypeCDS, wire.TypeCDNSKEY, wire.TypeNSEC3PARAM, unknownType)
+	add(
+		s.zone,
+		wire.TypeSOA,
+		wire.TypeNS,
+		wire.TypeDNSKEY,
+		wire.TypeA,
+		wire.TypeAAAA,
+		wire.TypeMX,
+		wire.TypeTXT,
+		wire.TypeHTTPS,
+		wire.TypeCAA,
+		wire.TypeCDS,
+		wire.TypeCDNSKEY,
+		wire.TypeNSEC3PARAM,
+		unknownType,
+	)
 	add(check.Below(s.nobody(), s.zone), wire.TypeA, wire.TypeTXT, wire.TypeMX)
 	add(check.Below("_dmarc", s.zone), wire.TypeTXT)
 	for _, x := range s.sights {
@@ -579,7 +593,14 @@ func recordsOf(m *check.Reply) []string {
 	var out []string
 	for _, rr := range m.Records {
 		if rr.Section == wire.Answer || rr.Section == wire.Authority {
-			out = append(out, string(wire.Lower(nil, rr.Owner))+"\x00"+string(wire.AppendCanonical([]byte{byte(rr.Section), byte(rr.Type >> 8), byte(rr.Type)}, rr.Type, rr.Data)))
+			out = append(
+				out,
+				string(
+					wire.Lower(nil, rr.Owner),
+				)+"\x00"+string(
+					wire.AppendCanonical([]byte{byte(rr.Section), byte(rr.Type >> 8), byte(rr.Type)}, rr.Type, rr.Data),
+				),
+			)
 		}
 	}
 	slices.Sort(out)

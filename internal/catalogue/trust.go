@@ -162,7 +162,8 @@ func runChain(ctx context.Context, r *check.Run) []finding.Finding {
 // without any server of the zone. nil is that it does not.
 func unsignedAbove(ctx context.Context, r *check.Run, v *chain.Validator, ev finding.Evidence) []finding.Finding {
 	done := v.Validate(ctx, r.Zone, wire.TypeDS)
-	if done.Reply == nil || done.Security == chain.Bogus || done.Security == chain.Indeterminate || len(check.Replied(done.Reply).Answers(r.Zone, wire.TypeDS)) > 0 {
+	if done.Reply == nil || done.Security == chain.Bogus || done.Security == chain.Indeterminate ||
+		len(check.Replied(done.Reply).Answers(r.Zone, wire.TypeDS)) > 0 {
 		return nil
 	}
 	return finding.Verdict(finding.Warn, ev, "insecure: %s has no DS", wire.NameText(r.Zone))
@@ -194,7 +195,14 @@ func chainAt(ctx context.Context, r *check.Run, v *chain.Validator, s *survey, x
 }
 
 // chainBy validates those replies of one server that pick chooses.
-func chainBy(ctx context.Context, r *check.Run, v *chain.Validator, s *survey, x *sight, pick func(question) *check.Reply) []finding.Finding {
+func chainBy(
+	ctx context.Context,
+	r *check.Run,
+	v *chain.Validator,
+	s *survey,
+	x *sight,
+	pick func(question) *check.Reply,
+) []finding.Finding {
 	ev := x.evidence(question{string(s.zone), wire.TypeDNSKEY}, withDO)
 	var secure []string // zones, from the anchor down
 	one := through(v, x, r, s.zone, pick)

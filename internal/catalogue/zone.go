@@ -59,7 +59,10 @@ func zoneSerial(ctx context.Context, r *check.Run) []finding.Finding {
 	servers, err := r.ZoneServers(ctx)
 	q := soaQuery(r)
 	if err != nil || len(servers) == 0 {
-		return finding.Unmeasured(finding.Evidence{Command: "dig +nssearch " + check.ShellName(r.Apex())}, errors.Join(err, errors.New("no server")))
+		return finding.Unmeasured(
+			finding.Evidence{Command: "dig +nssearch " + check.ShellName(r.Apex())},
+			errors.Join(err, errors.New("no server")),
+		)
 	}
 	var first, refresh uint32
 	spread, silent, heard, noWay := uint32(0), 0, 0, 0
@@ -118,7 +121,33 @@ func zoneWild(ctx context.Context, r *check.Run) []finding.Finding {
 
 // commonLabels are the names that are looked at without --subdomains.
 func commonLabels() []string {
-	return []string{"www", "mail", "ftp", "dev", "test", "staging", "vpn", "admin", "api", "app", "blog", "shop", "cdn", "static", "docs", "status", "intranet", "_msdcs", "sub", "smtp", "imap", "webmail", "portal", "web", "git"}
+	return []string{
+		"www",
+		"mail",
+		"ftp",
+		"dev",
+		"test",
+		"staging",
+		"vpn",
+		"admin",
+		"api",
+		"app",
+		"blog",
+		"shop",
+		"cdn",
+		"static",
+		"docs",
+		"status",
+		"intranet",
+		"_msdcs",
+		"sub",
+		"smtp",
+		"imap",
+		"webmail",
+		"portal",
+		"web",
+		"git",
+	}
 }
 
 // maxListed is how many names stand in one finding.

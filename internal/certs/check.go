@@ -59,8 +59,14 @@ func Check(p Pair, names []string, now time.Time) (problems []Problem) {
 	}
 	for i := range chain[1:] {
 		if !bytes.Equal(chain[i].RawIssuer, chain[i+1].RawSubject) {
-			late("put the server's own first, and behind each the one that signed it",
-				"has its certificates in the wrong order: certificate %d (%s) was not issued by certificate %d (%s)", i+1, nameOf(chain[i]), i+2, nameOf(chain[i+1]))
+			late(
+				"put the server's own first, and behind each the one that signed it",
+				"has its certificates in the wrong order: certificate %d (%s) was not issued by certificate %d (%s)",
+				i+1,
+				nameOf(chain[i]),
+				i+2,
+				nameOf(chain[i+1]),
+			)
 			break
 		}
 	}
@@ -146,7 +152,12 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 		return &Problem{Key: true, Text: "has no private key in PEM", Hint: "it begins with -----BEGIN PRIVATE KEY-----", Grave: true}
 	}
 	if bytes.Contains(key, []byte("-----BEGIN ENCRYPTED")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED")) {
-		return &Problem{Key: true, Text: "is encrypted, and nobody is there to type its password", Hint: "openssl pkey -in " + p.Key + " -out NEW writes it without", Grave: true}
+		return &Problem{
+			Key:   true,
+			Text:  "is encrypted, and nobody is there to type its password",
+			Hint:  "openssl pkey -in " + p.Key + " -out NEW writes it without",
+			Grave: true,
+		}
 	}
 	for i, c := range chain {
 		_, err := tls.X509KeyPair(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), key)
@@ -154,13 +165,22 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 		case err == nil && i == 0:
 			return nil
 		case err == nil:
-			return &Problem{Text: fmt.Sprintf("has its certificates in the wrong order: that of the private key is certificate %d", i+1), Hint: "put it first, and behind each the one that signed it", Grave: true}
+			return &Problem{
+				Text:  fmt.Sprintf("has its certificates in the wrong order: that of the private key is certificate %d", i+1),
+				Hint:  "put it first, and behind each the one that signed it",
+				Grave: true,
+			}
 		case !strings.Contains(err.Error(), "does not match"):
 			return &Problem{Key: true, Text: "cannot be read: " + strings.TrimPrefix(err.Error(), "tls: "), Grave: true}
 		}
 	}
 	if len(chain) > 0 {
-		return &Problem{Key: true, Text: "does not fit the certificate " + p.Certificate, Hint: "the two are made together: look for the other key", Grave: true}
+		return &Problem{
+			Key:   true,
+			Text:  "does not fit the certificate " + p.Certificate,
+			Hint:  "the two are made together: look for the other key",
+			Grave: true,
+		}
 	}
 	return nil
 }

@@ -36,7 +36,12 @@ func (w *Walk) Delegations(ctx context.Context, zone []byte) ([]Delegation, erro
 		servers := w.named(step, name)
 		if len(servers) == 0 {
 			if len(name) == len(zone) {
-				return nil, fmt.Errorf("%s is not delegated: %v by the servers of %s", wire.NameText(name), step.Reply.Message.Rcode, wire.NameText(up.Zone))
+				return nil, fmt.Errorf(
+					"%s is not delegated: %v by the servers of %s",
+					wire.NameText(name),
+					step.Reply.Message.Rcode,
+					wire.NameText(up.Zone),
+				)
 			}
 			continue
 		}

@@ -25,7 +25,12 @@ func (r *run) linkTo(ctx context.Context, name []byte) (*link, error) {
 		}
 	}
 	if anchor == nil {
-		return &link{Zone: dnssec.Zone{Name: wire.Root}, sec: Indeterminate, ede: wire.EDEIndeterminate, why: "no trust anchor is at or above it"}, nil
+		return &link{
+			Zone: dnssec.Zone{Name: wire.Root},
+			sec:  Indeterminate,
+			ede:  wire.EDEIndeterminate,
+			why:  "no trust anchor is at or above it",
+		}, nil
 	}
 	l, err := r.anchored(ctx, anchor)
 	for n := wire.LabelCount(anchor.Zone) + 1; err == nil && n <= wire.LabelCount(name) && l.sec == Secure && !l.gone; n++ {
@@ -82,7 +87,12 @@ func (r *run) delegation(ctx context.Context, parent *link, name []byte) (*link,
 	broken := func(why dnssec.Reason, format string, args ...any) *link {
 		c.Text = fmt.Sprintf(format, args...)
 		c.fail(why)
-		return &link{Zone: dnssec.Zone{Name: name}, sec: c.Security, ede: c.EDE, why: fmt.Sprintf("the chain of trust breaks at %s DS", wire.NameText(name))}
+		return &link{
+			Zone: dnssec.Zone{Name: name},
+			sec:  c.Security,
+			ede:  c.EDE,
+			why:  fmt.Sprintf("the chain of trust breaks at %s DS", wire.NameText(name)),
+		}
 	}
 	for _, set := range Sets(&reply.Message, wire.Answer) {
 		if !bytes.Equal(set.Owner, name) || set.Type != wire.TypeDS && set.Type != wire.TypeCNAME {
@@ -114,7 +124,13 @@ func (r *run) delegation(ctx context.Context, parent *link, name []byte) (*link,
 	proof, why := r.absent(reply, parent, name, wire.TypeDS)
 	switch {
 	case why != 0:
-		return broken(why, "there is no DS record, and that is not proven: %s%s%s", why.String(), r.proofText(reply, parent), r.unsignedServer()), nil
+		return broken(
+			why,
+			"there is no DS record, and that is not proven: %s%s%s",
+			why.String(),
+			r.proofText(reply, parent),
+			r.unsignedServer(),
+		), nil
 	case proof.Unsigned():
 		c.Security = Insecure
 		switch {
@@ -141,7 +157,12 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.Voucher) (*
 		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
 		c.Text = "none of the DS records has an algorithm and digest that are supported: the zone counts as unsigned (RFC 6840, section 5.2)"
 		r.report(&c)
-		return &link{Zone: dnssec.Zone{Name: zone}, sec: Insecure, ede: c.EDE, why: fmt.Sprintf("%s is signed in a way that is not supported", wire.NameText(zone))}, nil
+		return &link{
+			Zone: dnssec.Zone{Name: zone},
+			sec:  Insecure,
+			ede:  c.EDE,
+			why:  fmt.Sprintf("%s is signed in a way that is not supported", wire.NameText(zone)),
+		}, nil
 	}
 	reply, err := r.ask(ctx, zone, wire.TypeDNSKEY)
 	if err != nil {
@@ -159,13 +180,23 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.Voucher) (*
 		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
 		c.Text = fmt.Sprintf("%v: the zone counts as unsigned", why)
 		r.report(&c)
-		return &link{Zone: dnssec.Zone{Name: zone}, sec: Insecure, ede: c.EDE, why: fmt.Sprintf("%s is signed in a way that is not supported", wire.NameText(zone))}, nil
+		return &link{
+			Zone: dnssec.Zone{Name: zone},
+			sec:  Insecure,
+			ede:  c.EDE,
+			why:  fmt.Sprintf("%s is signed in a way that is not supported", wire.NameText(zone)),
+		}, nil
 	}
 	c.Text = r.keysText(set, voucher, why)
 	if why != 0 {
 		c.fail(why)
 		r.report(&c)
-		return &link{Zone: dnssec.Zone{Name: zone}, sec: c.Security, ede: c.EDE, why: fmt.Sprintf("the chain of trust breaks at %s DNSKEY", wire.NameText(zone))}, nil
+		return &link{
+			Zone: dnssec.Zone{Name: zone},
+			sec:  c.Security,
+			ede:  c.EDE,
+			why:  fmt.Sprintf("the chain of trust breaks at %s DNSKEY", wire.NameText(zone)),
+		}, nil
 	}
 	r.report(&c)
 	return &link{Zone: dnssec.Zone{Name: zone, Keys: keys}, sec: Secure, ede: -1}, nil
@@ -245,7 +276,15 @@ func (r *run) signatureText(set *wire.RRset, l *link, why dnssec.Reason) string 
 		case because == 0 && why == 0:
 			return fmt.Sprintf("signed by %s, %s", key, r.validity(sig))
 		case because == dnssec.WrongSigner && signer != nil && !l.is(signer):
-			said = append(said, fmt.Sprintf("the signature by %s names %s as its zone, and the name is in %s", key, wire.NameText(signer), wire.NameText(l.Name)))
+			said = append(
+				said,
+				fmt.Sprintf(
+					"the signature by %s names %s as its zone, and the name is in %s",
+					key,
+					wire.NameText(signer),
+					wire.NameText(l.Name),
+				),
+			)
 		case because == dnssec.NoKey:
 			said = append(said, fmt.Sprintf("signed by %s, which is not among the keys of %s", key, wire.NameText(l.Name)))
 		default:

@@ -131,7 +131,15 @@ func (t *Tracer) Trace(ctx context.Context, q *exchange.Question) (*Traced, erro
 func (w *Walk) resolve(ctx context.Context, name []byte, typ wire.Type, depth int) (*exchange.Reply, error) {
 	key := string(wire.Lower(nil, name)) + typ.String()
 	if w.seen[key] {
-		return nil, &errTraceEnd{fmt.Sprintf("to find %s %v, %s %v is needed: the delegations go in a circle", wire.NameText(name), typ, wire.NameText(name), typ)}
+		return nil, &errTraceEnd{
+			fmt.Sprintf(
+				"to find %s %v, %s %v is needed: the delegations go in a circle",
+				wire.NameText(name),
+				typ,
+				wire.NameText(name),
+				typ,
+			),
+		}
 	}
 	w.seen[key] = true
 	defer delete(w.seen, key)
@@ -237,7 +245,9 @@ func (w *Walk) askZone(ctx context.Context, zone []byte, servers []Server, name 
 		}
 		targets++
 		if depth >= maxTraceDepth {
-			return nil, &errTraceEnd{fmt.Sprintf("to find the servers' addresses takes more than %d look-ups within one another", maxTraceDepth)}
+			return nil, &errTraceEnd{
+				fmt.Sprintf("to find the servers' addresses takes more than %d look-ups within one another", maxTraceDepth),
+			}
 		}
 		addrs, err := w.addresses(ctx, s.Name, depth+1)
 		if err != nil {
@@ -300,7 +310,15 @@ func (w *Walk) addresses(ctx context.Context, name []byte, depth int) ([]netip.A
 
 // askServer asks one server at one address. The error is that nobody can be asked any
 // more.
-func (w *Walk) askServer(ctx context.Context, zone []byte, s Server, addr netip.Addr, name []byte, typ wire.Type, depth int) (*Step, error) {
+func (w *Walk) askServer(
+	ctx context.Context,
+	zone []byte,
+	s Server,
+	addr netip.Addr,
+	name []byte,
+	typ wire.Type,
+	depth int,
+) (*Step, error) {
 	if w.done.Queries >= w.most() {
 		return nil, &errTraceEnd{fmt.Sprintf("%d questions were asked and there is no answer: whoever delegates so wants that", w.most())}
 	}

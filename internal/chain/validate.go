@@ -119,12 +119,18 @@ var errQueries = errors.New("too many questions for one chain of trust")
 
 // Validate asks for name and type and checks everything on the way from the anchors.
 func (v *Validator) Validate(ctx context.Context, name []byte, typ wire.Type) *Validated {
-	r := &run{Validator: v, links: map[string]*link{}, work: dnssec.Work{Signatures: workSignatures, Failures: workFailures, Hashes: workHashes}}
+	r := &run{
+		Validator: v,
+		links:     map[string]*link{},
+		work:      dnssec.Work{Signatures: workSignatures, Failures: workFailures, Hashes: workHashes},
+	}
 	r.told = r.work
 	r.done.Security = Secure
 	if err := r.question(ctx, name, typ); err != nil {
 		r.done.Err = err
-		r.report(&Check{Zone: wire.Root, Name: name, Type: typ, Security: Indeterminate, EDE: wire.EDENoReachableAuthority, Text: err.Error()})
+		r.report(
+			&Check{Zone: wire.Root, Name: name, Type: typ, Security: Indeterminate, EDE: wire.EDENoReachableAuthority, Text: err.Error()},
+		)
 	}
 	return &r.done
 }
@@ -160,7 +166,13 @@ func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*exchange.Re
 		return nil, fmt.Errorf("%s %v: %v answers %v, even without validation", wire.NameText(name), typ, reply.Server, m.Rcode)
 	}
 	if f := Understand(reply); f.Outcome == Referred {
-		return nil, fmt.Errorf("%s %v: %v only refers to the servers of %s: the chain of trust needs a server that resolves", wire.NameText(name), typ, reply.Server, wire.NameText(f.Zone))
+		return nil, fmt.Errorf(
+			"%s %v: %v only refers to the servers of %s: the chain of trust needs a server that resolves",
+			wire.NameText(name),
+			typ,
+			reply.Server,
+			wire.NameText(f.Zone),
+		)
 	}
 	return reply, nil
 }
@@ -177,7 +189,17 @@ func (r *run) question(ctx context.Context, name []byte, typ wire.Type) error {
 			r.done.First = reply
 		}
 		if typ == wire.TypeRRSIG && Understand(reply).Outcome == Answered {
-			r.report(&Check{Zone: at, Name: at, Type: typ, Security: Insecure, EDE: -1, Text: "signatures are not signed themselves (RFC 4035, section 2.2)", Reply: reply})
+			r.report(
+				&Check{
+					Zone:     at,
+					Name:     at,
+					Type:     typ,
+					Security: Insecure,
+					EDE:      -1,
+					Text:     "signatures are not signed themselves (RFC 4035, section 2.2)",
+					Reply:    reply,
+				},
+			)
 			return nil
 		}
 		next, n, err := r.reply(ctx, reply, at, typ)
@@ -248,12 +270,24 @@ func (r *run) alias(ctx context.Context, reply *exchange.Reply, sets []*wire.RRs
 		}
 		target = substitute(at, dname.Owner, wire.Lower(nil, dname.Data[0]))
 		if target == nil {
-			return nil, fmt.Errorf("the DNAME record of %s leads from %s to a name that is too long", wire.NameText(dname.Owner), wire.NameText(at))
+			return nil, fmt.Errorf(
+				"the DNAME record of %s leads from %s to a name that is too long",
+				wire.NameText(dname.Owner),
+				wire.NameText(at),
+			)
 		}
 		if cname != nil && slices.ContainsFunc(cname.Data, func(d []byte) bool { return !wire.EqualFold(d, target) }) {
 			r.report(&Check{
-				Zone: dname.Owner, Name: at, Type: wire.TypeCNAME, Security: Bogus, EDE: wire.EDEBogus,
-				Text: fmt.Sprintf("it does not lead to %s, as the DNAME record of %s makes it", wire.NameText(target), wire.NameText(dname.Owner)),
+				Zone:     dname.Owner,
+				Name:     at,
+				Type:     wire.TypeCNAME,
+				Security: Bogus,
+				EDE:      wire.EDEBogus,
+				Text: fmt.Sprintf(
+					"it does not lead to %s, as the DNAME record of %s makes it",
+					wire.NameText(target),
+					wire.NameText(dname.Owner),
+				),
 			})
 		}
 		return target, nil
@@ -315,7 +349,10 @@ func (r *run) positive(ctx context.Context, reply *exchange.Reply, set *wire.RRs
 		c.Security = Insecure
 		c.Text += "; made from a wildcard, within an opt-out range of NSEC3: an unsigned name may be there"
 	default:
-		c.Text += fmt.Sprintf("; made from the wildcard *.%s, and the name itself is proven not to exist", strings.TrimPrefix(wire.NameText(proof.ClosestEncloser), "."))
+		c.Text += fmt.Sprintf(
+			"; made from the wildcard *.%s, and the name itself is proven not to exist",
+			strings.TrimPrefix(wire.NameText(proof.ClosestEncloser), "."),
+		)
 	}
 	return nil
 }

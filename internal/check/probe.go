@@ -275,7 +275,29 @@ func (p *Probe) message(m *wire.Message, rc wire.Rcode, rr []wire.Record) []byte
 	}
 	b := wire.AppendQuery(nil, m.ID, flags, m.Name, m.Type)
 	if len(rr) == 0 && rc != wire.Refused {
-		soa := append(append(bytes.Clone(Below("ns", p.Zone)), p.Zone...), 0, 0, 0, 1, 0, 0, 14, 16, 0, 0, 3, 132, 0, 9, 58, 128, 0, 0, 0, 0)
+		soa := append(
+			append(bytes.Clone(Below("ns", p.Zone)), p.Zone...),
+			0,
+			0,
+			0,
+			1,
+			0,
+			0,
+			14,
+			16,
+			0,
+			0,
+			3,
+			132,
+			0,
+			9,
+			58,
+			128,
+			0,
+			0,
+			0,
+			0,
+		)
 		rr = []wire.Record{{Owner: p.Zone, Type: wire.TypeSOA, Section: wire.Authority, Data: soa}}
 	}
 	for _, x := range rr {

@@ -97,7 +97,16 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 // run returns the run of a check at the target.
 func (x *examination) run(c *Check) *Run {
 	t := x.target
-	return &Run{Check: c, Server: t.Server, Zone: t.Zone, Servers: t.Servers, Config: x.o.Config, Software: x.rep.Software, Options: x.o, Facts: x.facts}
+	return &Run{
+		Check:    c,
+		Server:   t.Server,
+		Zone:     t.Zone,
+		Servers:  t.Servers,
+		Config:   x.o.Config,
+		Software: x.rep.Software,
+		Options:  x.o,
+		Facts:    x.facts,
+	}
 }
 
 // look finds out what there is at the target, and returns the states of the further ports that
@@ -182,7 +191,12 @@ func (x *examination) one(ctx context.Context, i int) {
 	var findings []finding.Finding
 	if c.Needs.Port == PortDNS && r.Server.Addr.IsValid() && !x.view.answers {
 		// Waiting for each answer would take minutes for every address of a network.
-		findings = finding.Verdict(finding.Unknown, finding.Evidence{Command: Dig(r.Server, Query{Name: r.Apex(), Type: wire.TypeSOA})}, "could not be measured: nobody answers on port %d", r.Server.Addr.Port())
+		findings = finding.Verdict(
+			finding.Unknown,
+			finding.Evidence{Command: Dig(r.Server, Query{Name: r.Apex(), Type: wire.TypeSOA})},
+			"could not be measured: nobody answers on port %d",
+			r.Server.Addr.Port(),
+		)
 	} else {
 		findings = within(ctx, r, x.limit(c))
 	}
@@ -213,7 +227,8 @@ func (x *examination) found(i int, findings []finding.Finding) {
 func appendOpen(known, found []scan.Port) []scan.Port {
 	n := len(known)
 	for _, p := range found {
-		if p.State == scan.Open && !slices.ContainsFunc(known[:n], func(k scan.Port) bool { return k.Number == p.Number && k.Proto == p.Proto }) {
+		if p.State == scan.Open &&
+			!slices.ContainsFunc(known[:n], func(k scan.Port) bool { return k.Number == p.Number && k.Proto == p.Proto }) {
 			known = append(known, p)
 		}
 	}

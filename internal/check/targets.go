@@ -67,7 +67,8 @@ func ParseWord(text string) (Word, error) {
 		return w, fmt.Errorf("%s is no network", wire.Printable(text))
 	}
 	// What looks like an address and is none is a typing error, not a name.
-	if last := host[strings.LastIndexByte(strings.TrimSuffix(host, "."), '.')+1:]; strings.Trim(last, "0123456789.") == "" && last != "" && host != "." {
+	if last := host[strings.LastIndexByte(strings.TrimSuffix(host, "."), '.')+1:]; strings.Trim(last, "0123456789.") == "" && last != "" &&
+		host != "." {
 		return w, fmt.Errorf("%s is no address", wire.Printable(text))
 	}
 	var err error
@@ -79,7 +80,10 @@ func ParseWord(text string) (Word, error) {
 
 // rangeName reads the name of a reverse zone of a part of a network, whose label has a slash (RFC 2317, section 4).
 func rangeName(text string) ([]byte, error) {
-	if low := strings.ToLower(strings.TrimSuffix(text, ".")); !strings.Contains(low, "/") || !strings.HasSuffix(low, ".in-addr.arpa") && !strings.HasSuffix(low, ".ip6.arpa") {
+	if low := strings.ToLower(
+		strings.TrimSuffix(text, "."),
+	); !strings.Contains(low, "/") ||
+		!strings.HasSuffix(low, ".in-addr.arpa") && !strings.HasSuffix(low, ".ip6.arpa") {
 		return nil, nil
 	}
 	n, err := wire.ParseName(text)
@@ -218,7 +222,9 @@ func (f *Finder) network(w Word, port uint16) []finding.Target {
 	limit := cmp.Or(f.Max, MaxTargets)
 	bits := w.net.Addr().BitLen() - w.net.Bits()
 	if bits > 31 || 1<<bits > limit {
-		return []finding.Target{{Text: w.Text, Problem: fmt.Sprintf("it has 2^%d addresses, and %d are allowed: see --max-targets", bits, limit)}}
+		return []finding.Target{
+			{Text: w.Text, Problem: fmt.Sprintf("it has 2^%d addresses, and %d are allowed: see --max-targets", bits, limit)},
+		}
 	}
 	list := make([]finding.Target, 0, 1<<bits)
 	left := w.Unasked()
@@ -238,7 +244,9 @@ func (f *Finder) span(w Word, port uint16) []finding.Target {
 	var list []finding.Target
 	for a := w.addr; ; a = a.Next() {
 		if len(list) == limit {
-			return []finding.Target{{Text: w.Text, Problem: fmt.Sprintf("it has more than %d addresses, which are allowed: see --max-targets", limit)}}
+			return []finding.Target{
+				{Text: w.Text, Problem: fmt.Sprintf("it has more than %d addresses, which are allowed: see --max-targets", limit)},
+			}
 		}
 		s := netip.AddrPortFrom(a, port)
 		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, Swept: true})
@@ -294,7 +302,10 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding
 		}
 		seen[s.Addr] = true
 		name := strings.TrimSuffix(wire.NameText(s.Name), ".")
-		list = append(list, finding.Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name, Derived: true})
+		list = append(
+			list,
+			finding.Target{Text: fmt.Sprintf("%s at %s (%s)", w.Text, name, at(s.Addr)), Server: s, Zone: w.name, Derived: true},
+		)
 	}
 	return list
 }

@@ -110,5 +110,6 @@ func Ours(err error) bool {
 // where, is that root's.
 func (o *Options) OwnRoot() bool {
 	internet := []byte("\x0croot-servers\x03net\x00")
-	return len(o.Roots) > 0 && !slices.ContainsFunc(o.Roots, func(s finding.Server) bool { return s.Name != nil && wire.Subdomain(s.Name, internet) })
+	return len(o.Roots) > 0 &&
+		!slices.ContainsFunc(o.Roots, func(s finding.Server) bool { return s.Name != nil && wire.Subdomain(s.Name, internet) })
 }

@@ -69,7 +69,16 @@ func (a walking) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Que
 
 // Exchanged returns the reply to a question as package exchange has it.
 func (m *Reply) Exchanged(q *exchange.Question) *exchange.Reply {
-	return &exchange.Reply{Question: q, Raw: m.Raw, Message: m.Message, Fault: m.Bad, Server: m.From, TCP: m.TCP, RTT: m.RTT, At: time.Now().Add(-m.RTT)}
+	return &exchange.Reply{
+		Question: q,
+		Raw:      m.Raw,
+		Message:  m.Message,
+		Fault:    m.Bad,
+		Server:   m.From,
+		TCP:      m.TCP,
+		RTT:      m.RTT,
+		At:       time.Now().Add(-m.RTT),
+	}
 }
 
 // Replied is the other way round.

@@ -96,7 +96,8 @@ network that do not answer are not counted, unless none answers.`,
 				}
 				return nil
 			}
-			if t := &c.targets; len(args) == 0 && t.list == "" && t.config == "" && !t.self && (t.probeZone == "" || len(t.resolvers) == 0) {
+			if t := &c.targets; len(args) == 0 && t.list == "" && t.config == "" && !t.self &&
+				(t.probeZone == "" || len(t.resolvers) == 0) {
 				return failure(exitUsage, "port53 check ADDRESS, NETWORK or NAME; or --file, --config or --self", "there is no target")
 			}
 			return nil
@@ -115,7 +116,12 @@ network that do not answer are not counted, unless none answers.`,
 
 func (c *checkCommand) flags(f *pflag.FlagSet) {
 	c.targets.flags(f)
-	f.StringVar(&c.subdomains, "subdomains", "", "find all names of a zone (transfers, NSEC, 5,000 words, certificates), also those in =FILE or =NAME,NAME")
+	f.StringVar(
+		&c.subdomains,
+		"subdomains",
+		"",
+		"find all names of a zone (transfers, NSEC, 5,000 words, certificates), also those in =FILE or =NAME,NAME",
+	)
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
 	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors, which must exist")
 	f.BoolVar(&c.stranger, "as-stranger", false, "treat this machine as a stranger even to servers on private addresses")
@@ -180,7 +186,12 @@ const maxNames = 20000
 func (c *checkCommand) search(o *check.Options) error {
 	for _, selector := range c.selectors {
 		if _, err := wire.ParseName(selector + "._domainkey"); err != nil || selector == "" {
-			return failure(exitUsage, "a selector is a label, or labels with dots between them", "--dkim-selectors: %s is none", query.Safe([]byte(selector)))
+			return failure(
+				exitUsage,
+				"a selector is a label, or labels with dots between them",
+				"--dkim-selectors: %s is none",
+				query.Safe([]byte(selector)),
+			)
 		}
 	}
 	o.Selectors = c.selectors
@@ -207,7 +218,15 @@ func (c *checkCommand) search(o *check.Options) error {
 			line, _, _ = strings.Cut(line, "#")
 			for _, name := range strings.Fields(line) {
 				if _, err := wire.ParseName(name); err != nil {
-					return failure(exitUsage, "names are relative to the zone, or end with a dot", "%s:%d: %s: %v", value, n+1, query.Safe([]byte(name)), err)
+					return failure(
+						exitUsage,
+						"names are relative to the zone, or end with a dot",
+						"%s:%d: %s: %v",
+						value,
+						n+1,
+						query.Safe([]byte(name)),
+						err,
+					)
 				}
 				list = append(list, name)
 			}
@@ -215,7 +234,12 @@ func (c *checkCommand) search(o *check.Options) error {
 	}
 	for _, name := range list {
 		if _, err := wire.ParseName(name); err != nil || name == "" {
-			return failure(exitUsage, "names are relative to the zone, or end with a dot", "--subdomains: %s is no name", query.Safe([]byte(name)))
+			return failure(
+				exitUsage,
+				"names are relative to the zone, or end with a dot",
+				"--subdomains: %s is no name",
+				query.Safe([]byte(name)),
+			)
 		}
 	}
 	if len(list) > maxNames {
@@ -305,11 +329,21 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 	switch {
 	case found:
 		// That something was found is not hidden by what could not be looked at.
-		return failure(exitFindings, "", "something at least as severe as %s was found%s", least, map[bool]string{true: ", and the run was interrupted"}[ctx.Err() != nil])
+		return failure(
+			exitFindings,
+			"",
+			"something at least as severe as %s was found%s",
+			least,
+			map[bool]string{true: ", and the run was interrupted"}[ctx.Err() != nil],
+		)
 	case ctx.Err() != nil:
 		return failure(exitUnmeasured, "the report says so, and has what was done by then", "interrupted")
 	case missed:
-		return failure(exitUnmeasured, "is it an address where somebody answers, and does nothing on the way drop the questions?", "not every target could be measured")
+		return failure(
+			exitUnmeasured,
+			"is it an address where somebody answers, and does nothing on the way drop the questions?",
+			"not every target could be measured",
+		)
 	}
 	return nil
 }
@@ -369,7 +403,19 @@ func newCheckExplain(s *streams) *cobra.Command {
 			if c == nil {
 				return failure(exitUsage, "port53 check list has them", "there is no check %s", args[0])
 			}
-			fmt.Fprintf(s.out, "%s\n\nFault: %s\nGood: %s\n%s, %s, %s\n\n%s\n\nJudged: %s\n\nRemedy: %s\n", c.ID, c.Fault, c.Title, c.Group, c.Severity, c.Mode, c.Sent, c.Judged, c.AdviceFor(""))
+			fmt.Fprintf(
+				s.out,
+				"%s\n\nFault: %s\nGood: %s\n%s, %s, %s\n\n%s\n\nJudged: %s\n\nRemedy: %s\n",
+				c.ID,
+				c.Fault,
+				c.Title,
+				c.Group,
+				c.Severity,
+				c.Mode,
+				c.Sent,
+				c.Judged,
+				c.AdviceFor(""),
+			)
 			var products []string
 			for p := range c.Advice {
 				if p != "" {

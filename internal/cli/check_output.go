@@ -75,7 +75,11 @@ func (c *checkOutput) check() error {
 		return failure(exitUsage, "", "--nmap=%s: expected normal or grepable", c.nmap)
 	}
 	if n > 1 {
-		return failure(exitUsage, "write one with --json and make the others from it, or ask twice", "a report has one form, and several are asked for")
+		return failure(
+			exitUsage,
+			"write one with --json and make the others from it, or ask twice",
+			"a report has one form, and several are asked for",
+		)
 	}
 	if c.color != "auto" && c.color != "always" && c.color != "never" {
 		return failure(exitUsage, "", "--color %s: expected auto, always or never", c.color)
@@ -96,7 +100,12 @@ func (c *checkOutput) check() error {
 
 // open returns the writer of reports, and what ends it. subject is what was asked for, in words. A file takes its name only when
 // it is whole.
-func (c *checkOutput) open(s *streams, subject string, least finding.Severity, interrupted func() bool) (w report.Writer, end func() error, err error) {
+func (c *checkOutput) open(
+	s *streams,
+	subject string,
+	least finding.Severity,
+	interrupted func() bool,
+) (w report.Writer, end func() error, err error) {
 	out := s.out
 	var f *os.File
 	if c.file != "" {
@@ -110,7 +119,19 @@ func (c *checkOutput) open(s *streams, subject string, least finding.Severity, i
 	for _, c := range catalogue.All() {
 		rules = append(rules, &c.Check)
 	}
-	w = report.New(c.asked, b, report.Options{All: c.all, FailOn: least, Interrupted: interrupted, Version: buildVersion().Version, Subject: subject, Colour: f == nil && c.colour(out), Rules: rules})
+	w = report.New(
+		c.asked,
+		b,
+		report.Options{
+			All:         c.all,
+			FailOn:      least,
+			Interrupted: interrupted,
+			Version:     buildVersion().Version,
+			Subject:     subject,
+			Colour:      f == nil && c.colour(out),
+			Rules:       rules,
+		},
+	)
 	return &flusher{w, b}, func() error {
 		err := errors.Join(w.Close(), b.Flush())
 		if f == nil {

@@ -131,7 +131,14 @@ func parseTarget(text string) (netip.AddrPort, error) {
 
 // all returns the targets as they are found, in the order in which they are written: what
 // is configured, the command line, the list. told hears of what cannot be read.
-func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, args []string, told func(format string, args ...any)) (iter.Seq[finding.Target], error) {
+// In one piece: it is one sequence, whose parts are made as they are asked for.
+func (c *checkTargets) all(
+	ctx context.Context,
+	s *streams,
+	o *check.Options,
+	args []string,
+	told func(format string, args ...any),
+) (iter.Seq[finding.Target], error) {
 	f := &check.Finder{Options: o, Max: c.max}
 	if c.zone != "" {
 		var err error
@@ -143,7 +150,12 @@ func (c *checkTargets) all(ctx context.Context, s *streams, o *check.Options, ar
 	for _, text := range args {
 		w, err := check.ParseWord(text)
 		if err != nil {
-			return nil, failure(exitUsage, "a target is 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, 192.0.2.1-13, ns1.example.com or example.com", "%v", err)
+			return nil, failure(
+				exitUsage,
+				"a target is 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, 192.0.2.1-13, ns1.example.com or example.com",
+				"%v",
+				err,
+			)
 		}
 		words = append(words, w)
 		for _, a := range w.Unasked() {
@@ -256,7 +268,12 @@ func (c *checkTargets) own(ctx context.Context, s *streams, o *check.Options) ([
 	if conf.Control.Socket == "" {
 		s.complain("", "control.socket is off: what the configuration has is asked, be it running or not")
 	} else if err := console.Call(ctx, conf.Control.Socket, "GET", "/status", &status); err != nil {
-		s.complain("is it running, and does it run with "+file+"?", "%s: %v; its listeners are asked nevertheless", conf.Control.Socket, err)
+		s.complain(
+			"is it running, and does it run with "+file+"?",
+			"%s: %v; its listeners are asked nevertheless",
+			conf.Control.Socket,
+			err,
+		)
 	} else {
 		listen = status.Listen
 	}

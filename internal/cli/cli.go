@@ -57,7 +57,12 @@ type streams struct {
 func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) (code int) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			fmt.Fprintf(errOut, "port53: error: internal fault: %v\nport53: hint: please report this with what follows\n%s", fault, debug.Stack())
+			fmt.Fprintf(
+				errOut,
+				"port53: error: internal fault: %v\nport53: hint: please report this with what follows\n%s",
+				fault,
+				debug.Stack(),
+			)
 			code = exitFault
 		}
 	}()

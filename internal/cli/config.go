@@ -88,6 +88,7 @@ port53 config reference.`,
 	return cmd
 }
 
+// newConfigCheck returns port53 config check. In one piece: it is one command with its texts and flags.
 func newConfigCheck(s *streams) *cobra.Command {
 	var file string
 	var asJSON bool
@@ -145,7 +146,13 @@ Exit codes: 0 valid, 1 a zone is broken, 2 the configuration cannot be used.`,
 				}
 			}
 			if broken > 0 {
-				return failure(exitFindings, "the zones named above answer SERVFAIL until their files are mended; the others are served", "%d of %d zones cannot be served", broken, len(report))
+				return failure(
+					exitFindings,
+					"the zones named above answer SERVFAIL until their files are mended; the others are served",
+					"%d of %d zones cannot be served",
+					broken,
+					len(report),
+				)
 			}
 			if n := len(c.Doubts()); n > 0 {
 				return failure(exitFindings, "the server serves all the same, and clients turn away", "%d problems with certificates", n)

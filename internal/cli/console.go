@@ -136,7 +136,13 @@ Exit codes: 0 the user is made, 1 it was refused, 2 no server was reached.`,
 			if asJSON {
 				return s.printJSON(l)
 			}
-			fmt.Fprintf(s.out, "user %s: made. To sign in once, until %s, and make a passkey:\n%s\n", u.Name, l.Until.Local().Format("15:04"), l.URL)
+			fmt.Fprintf(
+				s.out,
+				"user %s: made. To sign in once, until %s, and make a passkey:\n%s\n",
+				u.Name,
+				l.Until.Local().Format("15:04"),
+				l.URL,
+			)
 			return nil
 		},
 	}

@@ -61,7 +61,8 @@ Exit codes: 0 no problems, 1 problems found, 2 the examination failed.`,
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().StringArrayVar(&probe, "probe", nil, "find out which packet sizes get through to this `server`: an address, or forward for the configured forwarders")
+	cmd.Flags().
+		StringArrayVar(&probe, "probe", nil, "find out which packet sizes get through to this `server`: an address, or forward for the configured forwarders")
 	cmd.Flags().BoolVar(&all, "all", false, "also show what is fine")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -115,7 +116,10 @@ func foreignRules(ctx context.Context) (list []doctor.Rule, err error) {
 	found, err := (&fwrun.System{}).Foreign(ctx, firewall.Nftables)
 	for i := range found {
 		f := &found[i]
-		list = append(list, doctor.Rule{Text: f.Where + ": " + f.Rule, Docker: strings.Contains(f.Where, "DOCKER"), Translates: f.Translates})
+		list = append(
+			list,
+			doctor.Rule{Text: f.Where + ": " + f.Rule, Docker: strings.Contains(f.Where, "DOCKER"), Translates: f.Translates},
+		)
 	}
 	return list, err
 }

@@ -44,7 +44,16 @@ compared with what should be loaded, and removed again. Other rules are never to
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(firewallShow(s), firewallExplain(s), firewallCheck(s), firewallApply(s), firewallConfirm(s), firewallStatus(s), firewallRemove(s), firewallExpire())
+	cmd.AddCommand(
+		firewallShow(s),
+		firewallExplain(s),
+		firewallCheck(s),
+		firewallApply(s),
+		firewallConfirm(s),
+		firewallStatus(s),
+		firewallRemove(s),
+		firewallExpire(),
+	)
 	return cmd
 }
 
@@ -95,7 +104,12 @@ nothing and needs no privileges.`,
 			}
 			if family != 0 {
 				if r.Backend != firewall.Iptables || family != 4 && family != 6 {
-					return failure(exitUsage, "--family 4 and --family 6 are for --backend iptables", "--family %d: the rules are not of one family", family)
+					return failure(
+						exitUsage,
+						"--family 4 and --family 6 are for --backend iptables",
+						"--family %d: the rules are not of one family",
+						family,
+					)
 				}
 				fmt.Fprint(s.out, r.Files[family/6].Text)
 				return nil
@@ -116,7 +130,14 @@ func (s *streams) printRules(r *firewall.Rules) {
 	case firewall.Nftables:
 		fmt.Fprint(s.out, r.Files[0].Text)
 	case firewall.Iptables:
-		fmt.Fprintf(s.out, "# iptables-restore --noflush < %s\n%s# ip6tables-restore --noflush < %s\n%s", r.Files[0].Name, r.Files[0].Text, r.Files[1].Name, r.Files[1].Text)
+		fmt.Fprintf(
+			s.out,
+			"# iptables-restore --noflush < %s\n%s# ip6tables-restore --noflush < %s\n%s",
+			r.Files[0].Name,
+			r.Files[0].Text,
+			r.Files[1].Name,
+			r.Files[1].Text,
+		)
 	case firewall.UFW:
 		fmt.Fprintf(s.out, "#!/bin/sh -e\n# /etc/ufw/%s:\n", r.Files[0].Name)
 		for line := range strings.SplitSeq(strings.TrimSpace(r.Files[0].Text), "\n") {
@@ -307,6 +328,7 @@ func (s *streams) printDifference(st *fwrun.Status) {
 	}
 }
 
+// firewallApply returns port53 firewall apply. In one piece: it is one command with its texts and flags.
 func firewallApply(s *streams) *cobra.Command {
 	var i intent
 	var confirm time.Duration
@@ -341,7 +363,16 @@ The rules last until the next reboot; show explains how to keep them.`,
 				}
 				for _, c := range cases {
 					if !c.Good() {
-						return failure(exitFindings, "port53 firewall check shows all of it; nothing was changed", "in the trial %s from %s (%s) was %s, and should be %s", c.Proto, c.From, c.Who, c.Got, c.Want)
+						return failure(
+							exitFindings,
+							"port53 firewall check shows all of it; nothing was changed",
+							"in the trial %s from %s (%s) was %s, and should be %s",
+							c.Proto,
+							c.From,
+							c.Who,
+							c.Got,
+							c.Want,
+						)
 					}
 				}
 			}
@@ -350,7 +381,16 @@ The rules last until the next reboot; show explains how to keep them.`,
 				return firewallError(err)
 			}
 			if asJSON {
-				return s.printJSON(map[string]any{"backend": r.Backend, "changed": changed, "confirm_seconds": int(confirm.Seconds()), "notes": notes, "missing": r.Missing, "keep": r.Keep})
+				return s.printJSON(
+					map[string]any{
+						"backend":         r.Backend,
+						"changed":         changed,
+						"confirm_seconds": int(confirm.Seconds()),
+						"notes":           notes,
+						"missing":         r.Missing,
+						"keep":            r.Keep,
+					},
+				)
 			}
 			for _, n := range notes {
 				fmt.Fprintf(s.err, "port53: note: %s\n", n)

@@ -179,7 +179,12 @@ func (i *intent) byRole(p *firewall.Plan) error {
 			p.Allow = config.PrivateNetworks() // whom such a server is for
 		}
 	default:
-		return failure(exitUsage, "authoritative, public-resolver, internal-resolver and domain-controller are", "there is no role %s", i.role)
+		return failure(
+			exitUsage,
+			"authoritative, public-resolver, internal-resolver and domain-controller are",
+			"there is no role %s",
+			i.role,
+		)
 	}
 	return nil
 }

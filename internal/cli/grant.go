@@ -64,8 +64,21 @@ func clients() []client {
 	all, both := []string{"*"}, []string{"read", "change"}
 	return []client{
 		{"curl", "token", all, nil, both, `curl -H "X-API-Key: <SECRET>" <URL>/api/v1/servers/localhost/zones/<ZONE>.`},
-		{"external-dns", "token", all, hosts, both, `--provider=pdns --pdns-server=<URL> --pdns-server-id=localhost --pdns-api-key=<SECRET> --domain-filter=<ZONE>`},
-		{"cert-manager", "key", acme, []string{"TXT"}, []string{"change"}, `kubectl -n cert-manager create secret generic <NAME> --from-literal=secret=<SECRET>
+		{
+			"external-dns",
+			"token",
+			all,
+			hosts,
+			both,
+			`--provider=pdns --pdns-server=<URL> --pdns-server-id=localhost --pdns-api-key=<SECRET> --domain-filter=<ZONE>`,
+		},
+		{
+			"cert-manager",
+			"key",
+			acme,
+			[]string{"TXT"},
+			[]string{"change"},
+			`kubectl -n cert-manager create secret generic <NAME> --from-literal=secret=<SECRET>
 # in the Issuer:
 solvers:
   - selector: {dnsZones: [<ZONE>]}
@@ -74,8 +87,16 @@ solvers:
         nameserver: <SERVER>:53
         tsigKeyName: <NAME>
         tsigAlgorithm: <SHA>
-        tsigSecretSecretRef: {name: <NAME>, key: secret}`},
-		{"lego", "token", acme, []string{"TXT"}, []string{"read", "change", "notify"}, `PDNS_API_URL=<URL> PDNS_API_KEY=<SECRET> lego run --dns pdns --domains <ZONE> --email you@<ZONE>`},
+        tsigSecretSecretRef: {name: <NAME>, key: secret}`,
+		},
+		{
+			"lego",
+			"token",
+			acme,
+			[]string{"TXT"},
+			[]string{"read", "change", "notify"},
+			`PDNS_API_URL=<URL> PDNS_API_KEY=<SECRET> lego run --dns pdns --domains <ZONE> --email you@<ZONE>`,
+		},
 		{"octodns", "token", all, nil, both, `providers:
   port53:
     class: octodns_powerdns.PowerDnsProvider
@@ -92,7 +113,14 @@ dns_rfc2136_server = <SERVER>
 dns_rfc2136_name = <NAME>
 dns_rfc2136_secret = <SECRET>
 dns_rfc2136_algorithm = <UPPER>`},
-		{"nsupdate", "key", all, nil, []string{"read", "change"}, `printf 'server <SERVER>\nzone <ZONE>\nupdate add test.<ZONE> 60 A 192.0.2.1\nsend\n' | nsupdate -y <ALGORITHM>:<NAME>:<SECRET>`},
+		{
+			"nsupdate",
+			"key",
+			all,
+			nil,
+			[]string{"read", "change"},
+			`printf 'server <SERVER>\nzone <ZONE>\nupdate add test.<ZONE> 60 A 192.0.2.1\nsend\n' | nsupdate -y <ALGORITHM>:<NAME>:<SECRET>`,
+		},
 	}
 }
 
@@ -118,8 +146,10 @@ func (c *client) snippet(h *holding, server, api string) (string, error) {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
 	return strings.NewReplacer("<NAME>", h.Name, "<SECRET>", h.Secret, "<ZONE>", zone, "<SERVER>", server, "<URL>", strings.TrimSuffix(api, "/"),
-		"<HOST>", u.Hostname(), "<PORT>", port, "<SCHEME>", u.Scheme, "<ALGORITHM>", h.Algorithm,
-		"<SHA>", strings.ToUpper(strings.ReplaceAll(h.Algorithm, "-", "")), "<UPPER>", strings.ToUpper(h.Algorithm)).Replace(c.text), nil
+			"<HOST>", u.Hostname(), "<PORT>", port, "<SCHEME>", u.Scheme, "<ALGORITHM>", h.Algorithm,
+			"<SHA>", strings.ToUpper(strings.ReplaceAll(h.Algorithm, "-", "")), "<UPPER>", strings.ToUpper(h.Algorithm)).
+			Replace(c.text),
+		nil
 }
 
 // A grantOptions is what grant add is told.

@@ -46,7 +46,11 @@ result.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.Path = args[0]
 			if asJSON && output == "" {
-				return failure(exitUsage, "name a file with --output", "--json prints what became of each statement, and the configuration needs another place")
+				return failure(
+					exitUsage,
+					"name a file with --output",
+					"--json prints what became of each statement, and the configuration needs another place",
+				)
 			}
 			r, err := convert.File(o)
 			if r != nil && asJSON {
@@ -65,7 +69,12 @@ result.`,
 				return err
 			}
 			if !r.Complete() {
-				return failure(exitFindings, "see the lines that say not taken or to come", "not all of %s was taken", convert.Printable(args[0]))
+				return failure(
+					exitFindings,
+					"see the lines that say not taken or to come",
+					"not all of %s was taken",
+					convert.Printable(args[0]),
+				)
 			}
 			return nil
 		},
@@ -81,7 +90,12 @@ result.`,
 func writeImport(s *streams, output string, r *convert.Result) error {
 	if output == "" {
 		if len(r.Files) > 0 {
-			return failure(exitUsage, "name a file with --output", "%d files go with the configuration, which have to be beside it", len(r.Files))
+			return failure(
+				exitUsage,
+				"name a file with --output",
+				"%d files go with the configuration, which have to be beside it",
+				len(r.Files),
+			)
 		}
 		_, err := s.out.Write(r.YAML)
 		return err

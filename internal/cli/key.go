@@ -58,7 +58,8 @@ Exit codes: 0 the key was written, 2 it was not.`,
 		RunE: func(_ *cobra.Command, args []string) error { return s.newKey(args[0], o) },
 	}
 	configFlag(cmd, &o.config)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "", "the file to write (default: keys/NAME beside the configuration, or in this directory if there is none)")
+	cmd.Flags().
+		StringVarP(&o.output, "output", "o", "", "the file to write (default: keys/NAME beside the configuration, or in this directory if there is none)")
 	cmd.Flags().StringVar(&o.algorithm, "algorithm", "hmac-sha256", "hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
 	cmd.Flags().StringVar(&o.zone, "zone", "example.com", "the zone in the printed examples")
 	cmd.Flags().StringVar(&o.server, "server", "192.0.2.53", "the server's address in the printed examples")
@@ -182,8 +183,26 @@ func (k *madeKey) snippets(zone, server string) []snippet {
 	if err != nil {
 		path = k.File
 	}
-	fill := strings.NewReplacer("<KEY>", k.Name, "<ALGORITHM>", k.Algorithm, "<SECRET>", k.Secret, "<FILE>", path, "<ZONE>", zone, "<SERVER>", server,
-		"<SHA>", strings.ToUpper(strings.ReplaceAll(k.Algorithm, "-", "")), "<UPPER>", strings.ToUpper(k.Algorithm), "<MORE>", algorithm)
+	fill := strings.NewReplacer(
+		"<KEY>",
+		k.Name,
+		"<ALGORITHM>",
+		k.Algorithm,
+		"<SECRET>",
+		k.Secret,
+		"<FILE>",
+		path,
+		"<ZONE>",
+		zone,
+		"<SERVER>",
+		server,
+		"<SHA>",
+		strings.ToUpper(strings.ReplaceAll(k.Algorithm, "-", "")),
+		"<UPPER>",
+		strings.ToUpper(k.Algorithm),
+		"<MORE>",
+		algorithm,
+	)
 	list := []snippet{
 		{"port53.yaml: updates by this key, and transfers for external-dns", `keys: [{name: <KEY>, secret_file: <FILE><MORE>}]
 zones:

@@ -69,7 +69,12 @@ Exit codes: 0 all that could be proved holds, 1 something is violated, 2 it coul
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if p.role != "" && p.role != roleNone {
-				return failure(exitUsage, "what the server is for is said in the configuration", "--role %s: none is the one role that prove knows", p.role)
+				return failure(
+					exitUsage,
+					"what the server is for is said in the configuration",
+					"--role %s: none is the one role that prove knows",
+					p.role,
+				)
 			}
 			if p.watch {
 				return s.watchContract(cmd.Context(), &p)
@@ -159,7 +164,13 @@ func (s *streams) printLines(lines []proof.Line, all bool) {
 			fmt.Fprintln(s.out, l.String())
 		}
 	}
-	fmt.Fprintf(s.out, "the contract: %d lines hold, %d are violated, %d are unknown\n", count[proof.Holds], count[proof.Violated], count[proof.Unknown])
+	fmt.Fprintf(
+		s.out,
+		"the contract: %d lines hold, %d are violated, %d are unknown\n",
+		count[proof.Holds],
+		count[proof.Violated],
+		count[proof.Unknown],
+	)
 }
 
 // printProof prints what a server knows of its proof.
@@ -168,7 +179,14 @@ func (s *streams) printProof(p *app.Proof) {
 		fmt.Fprintln(s.out, "the contract was not proved: port53 prove does it")
 		return
 	}
-	fmt.Fprintf(s.out, "the contract was proved at %s: %d lines, %d are violated, %d are unknown\n", p.At.Format(time.RFC3339), p.Lines, len(p.Violated), len(p.Unknown))
+	fmt.Fprintf(
+		s.out,
+		"the contract was proved at %s: %d lines, %d are violated, %d are unknown\n",
+		p.At.Format(time.RFC3339),
+		p.Lines,
+		len(p.Violated),
+		len(p.Unknown),
+	)
 	for i := range p.Violated {
 		fmt.Fprintln(s.out, "  "+p.Violated[i].String())
 	}
@@ -324,10 +342,16 @@ func (p *prover) broken(err error) []proof.Line {
 		return nil
 	}
 	text, _, _ := strings.Cut(strings.TrimSpace(e.text), "\n")
-	return []proof.Line{{
-		May: "config", At: p.file, Expected: "a configuration that can be used", Seen: strings.TrimPrefix(text, "error: "), State: proof.Violated,
-		Mend: "port53 config check --config " + p.file,
-	}}
+	return []proof.Line{
+		{
+			May:      "config",
+			At:       p.file,
+			Expected: "a configuration that can be used",
+			Seen:     strings.TrimPrefix(text, "error: "),
+			State:    proof.Violated,
+			Mend:     "port53 config check --config " + p.file,
+		},
+	}
 }
 
 // startProver starts prove --watch beside a server that root starts: it keeps the rights that the server gives up, and

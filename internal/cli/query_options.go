@@ -18,7 +18,12 @@ func queryOptions() []queryOption {
 // questionOptions say what is asked, and whom.
 func questionOptions() []queryOption {
 	return []queryOption{
-		{long: "server", arg: "SERVER", help: "the server: an address or a name, with #PORT or :PORT if not 53 (also @SERVER)", set: text(func(a *asking) *string { return &a.server })},
+		{
+			long: "server",
+			arg:  "SERVER",
+			help: "the server: an address or a name, with #PORT or :PORT if not 53 (also @SERVER)",
+			set:  text(func(a *asking) *string { return &a.server }),
+		},
 		{long: "port", short: 'p', arg: "PORT", help: "the server's port", set: setPort},
 		{long: "name", short: 'q', arg: "NAME", help: "the name, even if it looks like a type", set: setName},
 		{long: "type", short: 't', arg: "TYPE", help: "the type (default A); IXFR=SERIAL for a transfer", set: setType},
@@ -37,11 +42,21 @@ func mannerOptions() []queryOption {
 			a.route.TCP, a.noTCP = on, !on
 			return nil
 		}},
-		{long: "ignore-tc", plus: "ignore", help: "accept a truncated reply", set: onOff(func(a *asking) *bool { return &a.route.UDPOnly })},
+		{
+			long: "ignore-tc",
+			plus: "ignore",
+			help: "accept a truncated reply",
+			set:  onOff(func(a *asking) *bool { return &a.route.UDPOnly }),
+		},
 		{long: "timeout", plus: "time timeout", arg: "SECONDS", help: "how long to wait for a reply (5)", set: setTimeout},
 		{long: "tries", plus: "tries", arg: "N", help: "how often to ask each server (3)", set: setTries(0)},
 		{long: "retry", plus: "retry", arg: "N", help: "how often to retry: one less than tries", set: setTries(1)},
-		{long: "fail", plus: "fail", help: "accept SERVFAIL instead of trying the next server", set: func(a *asking, _ string, on bool) error { a.next = !on; return nil }},
+		{
+			long: "fail",
+			plus: "fail",
+			help: "accept SERVFAIL instead of trying the next server",
+			set:  func(a *asking, _ string, on bool) error { a.next = !on; return nil },
+		},
 		{long: "recurse", plus: "rdflag recurse rd", help: "request recursion (on)", set: flag(wire.FlagRD)},
 		{long: "dnssec", plus: "dnssec do doflag", help: "request DNSSEC records (DO)", set: setDNSSEC},
 		{long: "cd", plus: "cdflag cd", help: "ask the server not to validate (CD)", set: flag(wire.FlagCD)},
@@ -78,13 +93,38 @@ func mannerOptions() []queryOption {
 func wayOptions() []queryOption {
 	return []queryOption{
 		{long: "trace", plus: "trace", help: "follow delegations from the root, and show each step", set: setWay(traceIt)},
-		{long: "root-hints", arg: "FILE", help: "root hints for --trace, instead of the built-in ones", set: text(func(a *asking) *string { return &a.rootHints })},
-		{long: "validate", plus: "validate", help: "validate from the root's keys down, and show where the chain breaks", set: setWay(validateIt)},
-		{long: "anchors", arg: "FILE", help: "trusted DS or DNSKEY records for --validate, instead of the built-in root keys", set: text(func(a *asking) *string { return &a.anchors })},
+		{
+			long: "root-hints",
+			arg:  "FILE",
+			help: "root hints for --trace, instead of the built-in ones",
+			set:  text(func(a *asking) *string { return &a.rootHints }),
+		},
+		{
+			long: "validate",
+			plus: "validate",
+			help: "validate from the root's keys down, and show where the chain breaks",
+			set:  setWay(validateIt),
+		},
+		{
+			long: "anchors",
+			arg:  "FILE",
+			help: "trusted DS or DNSKEY records for --validate, instead of the built-in root keys",
+			set:  text(func(a *asking) *string { return &a.anchors }),
+		},
 		{long: "time", arg: "TIME", help: "validate as of this time (2020-10-20, RFC 3339, or seconds since 1970)", set: setWhen},
 		{long: "explain", plus: "explain", help: "ask the port53 running here how it arrives at its answer", set: setWay(explainIt)},
-		{long: "view", arg: "VIEW", help: "explain the answer for clients of this view", set: text(func(a *asking) *string { return &a.view.name })},
-		{long: "client", arg: "ADDRESS", help: "explain the answer for this client", set: text(func(a *asking) *string { return &a.view.client })},
+		{
+			long: "view",
+			arg:  "VIEW",
+			help: "explain the answer for clients of this view",
+			set:  text(func(a *asking) *string { return &a.view.name }),
+		},
+		{
+			long: "client",
+			arg:  "ADDRESS",
+			help: "explain the answer for this client",
+			set:  text(func(a *asking) *string { return &a.view.client }),
+		},
 		{long: "config", arg: "FILE", help: "that port53's configuration", set: text(func(a *asking) *string { return &a.config })},
 		{long: "socket", arg: "PATH", help: "that port53's control socket", set: text(func(a *asking) *string { return &a.socket })},
 	}
@@ -101,17 +141,47 @@ func printOptions() []queryOption {
 	return []queryOption{
 		{long: "short", plus: "short", help: "print only the answer's data", set: style(func(s *query.Style) *bool { return &s.Short })},
 		{long: "json", plus: "json", help: "print JSON", set: onOff(func(a *asking) *bool { return &a.asJSON })},
-		{long: "all", plus: "all", help: "print all parts; --no-all, then options for the parts wanted", set: func(a *asking, _ string, on bool) error { a.style.All(on); return nil }},
-		{long: "meaning", plus: "meaning", help: "print what the answer means (on)", set: style(func(s *query.Style) *bool { return &s.Meaning })},
-		{long: "comments", plus: "comments", help: "print header, EDNS and section titles (on)", set: style(func(s *query.Style) *bool { return &s.Comments })},
-		{long: "question", plus: "question", help: "print the question (on)", set: style(func(s *query.Style) *bool { return &s.Question })},
+		{
+			long: "all",
+			plus: "all",
+			help: "print all parts; --no-all, then options for the parts wanted",
+			set:  func(a *asking, _ string, on bool) error { a.style.All(on); return nil },
+		},
+		{
+			long: "meaning",
+			plus: "meaning",
+			help: "print what the answer means (on)",
+			set:  style(func(s *query.Style) *bool { return &s.Meaning }),
+		},
+		{
+			long: "comments",
+			plus: "comments",
+			help: "print header, EDNS and section titles (on)",
+			set:  style(func(s *query.Style) *bool { return &s.Comments }),
+		},
+		{
+			long: "question",
+			plus: "question",
+			help: "print the question (on)",
+			set:  style(func(s *query.Style) *bool { return &s.Question }),
+		},
 		{long: "answer", plus: "answer", help: "print the answer section (on)", set: section(wire.Answer)},
 		{long: "authority", plus: "authority", help: "print the authority section (on)", set: section(wire.Authority)},
 		{long: "additional", plus: "additional", help: "print the additional section (on)", set: section(wire.Additional)},
-		{long: "stats", plus: "stats", help: "print time, server and size (on)", set: style(func(s *query.Style) *bool { return &s.Stats })},
+		{
+			long: "stats",
+			plus: "stats",
+			help: "print time, server and size (on)",
+			set:  style(func(s *query.Style) *bool { return &s.Stats }),
+		},
 		{long: "command", plus: "cmd", help: "print the command line (on)", set: style(func(s *query.Style) *bool { return &s.Command })},
 		{long: "query", plus: "qr", help: "print the query too", set: style(func(s *query.Style) *bool { return &s.Query })},
-		{long: "multiline", plus: "multiline", help: "print long records over several lines, with comments", set: style(func(s *query.Style) *bool { return &s.Multiline })},
+		{
+			long: "multiline",
+			plus: "multiline",
+			help: "print long records over several lines, with comments",
+			set:  style(func(s *query.Style) *bool { return &s.Multiline }),
+		},
 		{long: "ttl-units", plus: "ttlunits", help: "print TTLs as 1h30m", set: func(a *asking, _ string, on bool) error {
 			a.style.Units = on
 			a.style.NoTTL = a.style.NoTTL && !on
@@ -122,11 +192,21 @@ func printOptions() []queryOption {
 		{plus: "crypto", set: func(a *asking, _ string, on bool) error { a.style.NoCrypto = !on; return nil }},
 		{plus: "rrcomments", set: style(func(s *query.Style) *bool { return &s.Notes })},
 		{plus: "unknownformat generic", set: style(func(s *query.Style) *bool { return &s.Generic })},
-		{long: "identify", plus: "identify", help: "with --short: print which server answered", set: style(func(s *query.Style) *bool { return &s.Identify })},
+		{
+			long: "identify",
+			plus: "identify",
+			help: "with --short: print which server answered",
+			set:  style(func(s *query.Style) *bool { return &s.Identify }),
+		},
 		{plus: "expandaaaa", set: style(func(s *query.Style) *bool { return &s.LongAAAA })},
 		{plus: "onesoa", set: style(func(s *query.Style) *bool { return &s.OneSOA })},
 		{short: 'u', set: style(func(s *query.Style) *bool { return &s.Micro })},
-		{long: "resolv-conf", arg: "FILE", help: "where the system's servers are listed (" + query.ResolvConf + ")", set: text(func(a *asking) *string { return &a.resolvConf })},
+		{
+			long: "resolv-conf",
+			arg:  "FILE",
+			help: "where the system's servers are listed (" + query.ResolvConf + ")",
+			set:  text(func(a *asking) *string { return &a.resolvConf }),
+		},
 	}
 }
 
@@ -144,12 +224,22 @@ func digOptions() []queryOption {
 		{long: "key", short: 'y', arg: "[ALGORITHM:]NAME:SECRET", help: "sign with this TSIG key (default hmac-sha256)", set: setKey},
 		{long: "yaml", plus: "yaml", help: "print YAML, as dig does", set: onOff(func(a *asking) *bool { return &a.asYAML })},
 		{plus: "idnin", set: setIDNIn},
-		{long: "idn", plus: "idnout", help: "print internationalized names (xn--…) in Unicode", set: onOff(func(a *asking) *bool { return &a.style.Unicode })},
+		{
+			long: "idn",
+			plus: "idnout",
+			help: "print internationalized names (xn--…) in Unicode",
+			set:  onOff(func(a *asking) *bool { return &a.style.Unicode }),
+		},
 		{plus: "idn", set: func(a *asking, _ string, on bool) error {
 			a.style.Unicode = on
 			return setIDNIn(a, "", on)
 		}},
-		{long: "nssearch", plus: "nssearch", help: "query each of the zone's servers for its SOA record", set: onOff(func(a *asking) *bool { return &a.nssearch })},
+		{
+			long: "nssearch",
+			plus: "nssearch",
+			help: "query each of the zone's servers for its SOA record",
+			set:  onOff(func(a *asking) *bool { return &a.nssearch }),
+		},
 		{plus: "coflag co", set: func(a *asking, _ string, on bool) error {
 			if a.q.EDNSFlags &^= 0x4000; on {
 				a.q.EDNSFlags, a.q.EDNS = a.q.EDNSFlags|0x4000, true
@@ -164,7 +254,11 @@ func digOptions() []queryOption {
 		{short: 'm', set: nothing},               // dig: looks at its memory
 		{short: 'i', set: nothing},               // dig: IP6.INT, which is no more
 		{plus: "dscp", arg: "[X]", set: nothing}, // dig has it no more
-		{plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix fuzzytime showallmessages showbadcookie showbadvers split svcparamkeycompat", arg: "[X]", set: nothing},
+		{
+			plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix fuzzytime showallmessages showbadcookie showbadvers split svcparamkeycompat",
+			arg:  "[X]",
+			set:  nothing,
+		},
 		{short: 'r', set: nothing}, // there is no ~/.digrc
 	}
 }
@@ -178,7 +272,12 @@ type queryParser struct {
 }
 
 func newQueryParser() *queryParser {
-	p := &queryParser{options: queryOptions(), long: map[string]*queryOption{}, short: map[byte]*queryOption{}, plus: map[string]*queryOption{}}
+	p := &queryParser{
+		options: queryOptions(),
+		long:    map[string]*queryOption{},
+		short:   map[byte]*queryOption{},
+		plus:    map[string]*queryOption{},
+	}
 	for i := range p.options {
 		o := &p.options[i]
 		if o.long != "" {

@@ -51,7 +51,10 @@ func setKeyFile(a *asking, arg string, _ bool) error {
 	}
 	clause := keyClause.FindStringSubmatch(keyComment.ReplaceAllString(string(text), " "))
 	if clause == nil {
-		return fmt.Errorf("%s has no key in it: want key NAME { algorithm hmac-sha256; secret \"…\"; }; a secret alone goes with -y NAME:SECRET", arg)
+		return fmt.Errorf(
+			"%s has no key in it: want key NAME { algorithm hmac-sha256; secret \"…\"; }; a secret alone goes with -y NAME:SECRET",
+			arg,
+		)
 	}
 	algorithm, secret := "", ""
 	for _, m := range keyOption.FindAllStringSubmatch(clause[2], -1) {
@@ -67,7 +70,10 @@ func setKeyFile(a *asking, arg string, _ bool) error {
 func (a *asking) signWith(algorithm, name, secret string) error {
 	alg, ok := tsig.ParseAlgorithm(strings.ToLower(strings.TrimSuffix(algorithm, ".")))
 	if !ok {
-		return fmt.Errorf("algorithm %q: want hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512; MD5 and SHA-1 are not offered", algorithm)
+		return fmt.Errorf(
+			"algorithm %q: want hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512; MD5 and SHA-1 are not offered",
+			algorithm,
+		)
 	}
 	n, err := wire.ParseName(name)
 	if err != nil {

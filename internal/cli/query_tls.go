@@ -37,6 +37,7 @@ const (
 const usualPath = "/dns-query"
 
 // tlsOptions say how servers are asked over TLS and HTTPS, as dig and kdig spell it.
+// In one piece: it is the table of them.
 func tlsOptions() []queryOption {
 	file := func(field func(*sealing) *string) func(*asking, string, bool) error {
 		return func(a *asking, arg string, on bool) error {
@@ -47,39 +48,101 @@ func tlsOptions() []queryOption {
 		}
 	}
 	return []queryOption{
-		{long: "tls", plus: "tls", help: "use TLS, port 853", set: func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{}) }},
-		{long: "quic", plus: "quic", help: "use QUIC, port 853", set: func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{quic: true}) }},
-		{long: "tls-ca", plus: "tls-ca", arg: "[FILE]", help: "require a certificate from these authorities (default: the system's)", set: func(a *asking, arg string, on bool) error {
-			a.seal.verified, a.seal.ca = on, arg
-			return nil
-		}},
-		{long: "tls-hostname", plus: "tls-hostname tls-host", arg: "NAME", help: "the name the server's certificate must have", set: func(a *asking, arg string, on bool) error {
-			a.seal.name = arg
-			a.seal.verified = a.seal.verified || on
-			return nil
-		}},
-		{long: "tls-pin", plus: "tls-pin", arg: "[DIGEST]", help: "require this public key: its SHA-256 in base64", set: func(a *asking, arg string, on bool) error {
-			if !on {
-				a.seal.pins = nil
+		{
+			long: "tls",
+			plus: "tls",
+			help: "use TLS, port 853",
+			set:  func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{}) },
+		},
+		{
+			long: "quic",
+			plus: "quic",
+			help: "use QUIC, port 853",
+			set:  func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{quic: true}) },
+		},
+		{
+			long: "tls-ca",
+			plus: "tls-ca",
+			arg:  "[FILE]",
+			help: "require a certificate from these authorities (default: the system's)",
+			set: func(a *asking, arg string, on bool) error {
+				a.seal.verified, a.seal.ca = on, arg
 				return nil
-			}
-			p, err := certs.ParsePin(arg)
-			a.seal.pins = append(a.seal.pins, p)
-			return err
-		}},
-		{long: "tls-certfile", plus: "tls-certfile", arg: "[FILE]", help: "present this certificate to the server", set: file(func(s *sealing) *string { return &s.cert })},
-		{long: "tls-keyfile", plus: "tls-keyfile", arg: "[FILE]", help: "that certificate's private key", set: file(func(s *sealing) *string { return &s.key })},
-		{long: "https", plus: "https https-post", arg: "[PATH]", help: "use HTTPS, port 443, with this path (" + usualPath + ")", set: func(a *asking, arg string, on bool) error { return a.setSealed(on, sealing{https: true, path: arg}) }},
+			},
+		},
+		{
+			long: "tls-hostname",
+			plus: "tls-hostname tls-host",
+			arg:  "NAME",
+			help: "the name the server's certificate must have",
+			set: func(a *asking, arg string, on bool) error {
+				a.seal.name = arg
+				a.seal.verified = a.seal.verified || on
+				return nil
+			},
+		},
+		{
+			long: "tls-pin",
+			plus: "tls-pin",
+			arg:  "[DIGEST]",
+			help: "require this public key: its SHA-256 in base64",
+			set: func(a *asking, arg string, on bool) error {
+				if !on {
+					a.seal.pins = nil
+					return nil
+				}
+				p, err := certs.ParsePin(arg)
+				a.seal.pins = append(a.seal.pins, p)
+				return err
+			},
+		},
+		{
+			long: "tls-certfile",
+			plus: "tls-certfile",
+			arg:  "[FILE]",
+			help: "present this certificate to the server",
+			set:  file(func(s *sealing) *string { return &s.cert }),
+		},
+		{
+			long: "tls-keyfile",
+			plus: "tls-keyfile",
+			arg:  "[FILE]",
+			help: "that certificate's private key",
+			set:  file(func(s *sealing) *string { return &s.key }),
+		},
+		{
+			long: "https",
+			plus: "https https-post",
+			arg:  "[PATH]",
+			help: "use HTTPS, port 443, with this path (" + usualPath + ")",
+			set:  func(a *asking, arg string, on bool) error { return a.setSealed(on, sealing{https: true, path: arg}) },
+		},
 		{long: "https-get", plus: "https-get", arg: "[PATH]", help: "the same, with GET", set: func(a *asking, arg string, on bool) error {
 			return a.setSealed(on, sealing{https: true, get: true, path: arg})
 		}},
-		{long: "https3", plus: "https3 http3", arg: "[PATH]", help: "the same as --https, over HTTP/3", set: func(a *asking, arg string, on bool) error {
-			return a.setSealed(on, sealing{https: true, quic: true, path: arg})
-		}},
-		{long: "https3-get", plus: "https3-get", arg: "[PATH]", help: "the same, with GET", set: func(a *asking, arg string, on bool) error {
-			return a.setSealed(on, sealing{https: true, quic: true, get: true, path: arg})
-		}},
-		{plus: "http-plain http-plain-get http-plain-post", arg: "[PATH]", set: refuse("HTTP in the clear is not spoken by this command; +https is")},
+		{
+			long: "https3",
+			plus: "https3 http3",
+			arg:  "[PATH]",
+			help: "the same as --https, over HTTP/3",
+			set: func(a *asking, arg string, on bool) error {
+				return a.setSealed(on, sealing{https: true, quic: true, path: arg})
+			},
+		},
+		{
+			long: "https3-get",
+			plus: "https3-get",
+			arg:  "[PATH]",
+			help: "the same, with GET",
+			set: func(a *asking, arg string, on bool) error {
+				return a.setSealed(on, sealing{https: true, quic: true, get: true, path: arg})
+			},
+		},
+		{
+			plus: "http-plain http-plain-get http-plain-post",
+			arg:  "[PATH]",
+			set:  refuse("HTTP in the clear is not spoken by this command; +https is"),
+		},
 	}
 }
 

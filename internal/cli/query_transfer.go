@@ -79,7 +79,14 @@ func (s *streams) transfer(ctx context.Context, a *asking, servers []netip.AddrP
 			t.Records, t.Messages, t.Octets, t.Took.Microseconds(),
 		}})
 	case a.style.Stats && !a.asYAML:
-		fmt.Fprintf(w, ";; Query time: %d msec\n;; SERVER: %v#%d(%v) (TCP)\n", t.Took.Milliseconds(), t.Server.Addr(), t.Server.Port(), t.Server.Addr())
+		fmt.Fprintf(
+			w,
+			";; Query time: %d msec\n;; SERVER: %v#%d(%v) (TCP)\n",
+			t.Took.Milliseconds(),
+			t.Server.Addr(),
+			t.Server.Port(),
+			t.Server.Addr(),
+		)
 		fmt.Fprintf(w, ";; XFR size: %d records (messages %d, bytes %d)\n\n", t.Records, t.Messages, t.Octets)
 	}
 	if w.Flush() != nil {

@@ -72,7 +72,8 @@ Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 			return s.serve(sig, file, prove)
 		},
 	}
-	cmd.Flags().BoolVar(&prove, "prove", false, "be ready only while the contract is proved: see port53 prove, which is started as well if root starts this")
+	cmd.Flags().
+		BoolVar(&prove, "prove", false, "be ready only while the contract is proved: see port53 prove, which is started as well if root starts this")
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&example, "example", false, "run a resolver with an example zone, on 127.0.0.1:5353 or a free port")
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")
@@ -504,8 +505,15 @@ func (s *streams) printTrouble(z *zones.Status) {
 	if d == nil {
 		return
 	}
-	fmt.Fprintf(s.out, "%s: signed here by %s, of serial %d; signatures expire from %s on, next signing %s\n", z.Name, strings.Join(d.Keys, ", "), d.Plain,
-		d.Expires.UTC().Format(time.RFC3339), d.Next.UTC().Format(time.RFC3339))
+	fmt.Fprintf(
+		s.out,
+		"%s: signed here by %s, of serial %d; signatures expire from %s on, next signing %s\n",
+		z.Name,
+		strings.Join(d.Keys, ", "),
+		d.Plain,
+		d.Expires.UTC().Format(time.RFC3339),
+		d.Next.UTC().Format(time.RFC3339),
+	)
 	if d.Trouble != "" {
 		fmt.Fprintf(s.out, "%s: cannot be signed again: %s\n", z.Name, d.Trouble)
 	}

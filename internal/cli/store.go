@@ -125,7 +125,10 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		return judgeAdded(path, line)
 	case name == app.GrantsFile:
 		return judgeGrants(path, line)
-	case strings.HasPrefix(name, app.AddedFile+"."), strings.HasPrefix(name, app.GrantsFile+"."), strings.HasPrefix(name, anchorsName+"."), strings.HasPrefix(name, resolver.ClockFile+"."):
+	case strings.HasPrefix(name, app.AddedFile+"."),
+		strings.HasPrefix(name, app.GrantsFile+"."),
+		strings.HasPrefix(name, anchorsName+"."),
+		strings.HasPrefix(name, resolver.ClockFile+"."):
 		return store.Left, "it was being written, and is not used", true
 	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
 		return store.Whole, "a dump of the cache", true

@@ -153,7 +153,13 @@ func (s *streams) verifyRelease(name, key string, asJSON bool) error {
 		return failure(exitUsage, "download it beside the file", "%v", err)
 	}
 	if !minisign.Verify(public, sums, signature) {
-		return failure(exitFindings, "download both again, and compare the key with the one that the project publishes", "%s is not signed by key %X: it was changed, or somebody else has signed it", sumsName, public.ID())
+		return failure(
+			exitFindings,
+			"download both again, and compare the key with the one that the project publishes",
+			"%s is not signed by key %X: it was changed, or somebody else has signed it",
+			sumsName,
+			public.ID(),
+		)
 	}
 	sum, err := sumOf(name)
 	if err != nil {
@@ -164,7 +170,14 @@ func (s *streams) verifyRelease(name, key string, asJSON bool) error {
 	case !listed:
 		return failure(exitFindings, "", "%s is not part of this release: %s does not name it", filepath.Base(name), sumsName)
 	case want != sum:
-		return failure(exitFindings, "download it again", "%s is not what was released: its sum is %s, and that of the release %s", filepath.Base(name), sum, want)
+		return failure(
+			exitFindings,
+			"download it again",
+			"%s is not what was released: its sum is %s, and that of the release %s",
+			filepath.Base(name),
+			sum,
+			want,
+		)
 	}
 	var parsed minisign.Signature
 	_ = parsed.UnmarshalText(signature) // it has just been verified

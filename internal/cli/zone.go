@@ -37,19 +37,60 @@ ds work on files, without a server; the other commands use the running server.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newZoneCheck(s), newZoneSign(s), newZoneVerify(s), newZoneKeys(s), newZoneDS(s), newZoneList(s), newZoneStatus(s), newZoneDiff(s), newZoneExport(s),
-		zoneAction(s, "refresh", "asked for", "Check a zone's primaries for a newer version now",
-			"refresh checks a secondary zone's primaries now instead of at its refresh time. A newer\nversion is transferred, by IXFR if possible.\n\nSimilar: rndc refresh, nsd-control transfer, knotc zone-refresh."),
-		zoneAction(s, "retransfer", "to be fetched whole", "Retransfer a zone (AXFR), whatever its serial",
-			"retransfer transfers a whole secondary zone (AXFR) from its primaries. The current\nversion is served until the new one is complete.\n\nSimilar: rndc retransfer, nsd-control force_transfer, knotc zone-retransfer."),
-		zoneAction(s, "sync", "written", "Write a zone changed by updates to its zone file",
-			"sync overwrites the zone's file with the zone as it is served: comments and $INCLUDE\nlines are lost.\n\nSimilar: rndc sync, knotc zone-flush."),
-		zoneAction(s, "freeze", "updates are refused", "Write a zone to its file and refuse updates, so that it can be edited",
-			"freeze writes the zone to its file and refuses updates until thaw, so that the file can\nbe edited. A file with edits that were not loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze."),
-		newZoneThaw(s), newZoneAdd(s), newZoneRemove(s),
-		newZonePlan(s, false), newZonePlan(s, true), newZoneUndo(s), newZoneHistory(s), newZoneShow(s),
-		zoneAction(s, "notify", "told of", "Send NOTIFY to the secondaries",
-			"notify sends NOTIFY (RFC 1996) to the zone's secondaries and the servers in its notify list.\n\nSimilar: rndc notify, knotc zone-notify."))
+	cmd.AddCommand(
+		newZoneCheck(s),
+		newZoneSign(s),
+		newZoneVerify(s),
+		newZoneKeys(s),
+		newZoneDS(s),
+		newZoneList(s),
+		newZoneStatus(s),
+		newZoneDiff(s),
+		newZoneExport(s),
+		zoneAction(
+			s,
+			"refresh",
+			"asked for",
+			"Check a zone's primaries for a newer version now",
+			"refresh checks a secondary zone's primaries now instead of at its refresh time. A newer\nversion is transferred, by IXFR if possible.\n\nSimilar: rndc refresh, nsd-control transfer, knotc zone-refresh.",
+		),
+		zoneAction(
+			s,
+			"retransfer",
+			"to be fetched whole",
+			"Retransfer a zone (AXFR), whatever its serial",
+			"retransfer transfers a whole secondary zone (AXFR) from its primaries. The current\nversion is served until the new one is complete.\n\nSimilar: rndc retransfer, nsd-control force_transfer, knotc zone-retransfer.",
+		),
+		zoneAction(
+			s,
+			"sync",
+			"written",
+			"Write a zone changed by updates to its zone file",
+			"sync overwrites the zone's file with the zone as it is served: comments and $INCLUDE\nlines are lost.\n\nSimilar: rndc sync, knotc zone-flush.",
+		),
+		zoneAction(
+			s,
+			"freeze",
+			"updates are refused",
+			"Write a zone to its file and refuse updates, so that it can be edited",
+			"freeze writes the zone to its file and refuses updates until thaw, so that the file can\nbe edited. A file with edits that were not loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze.",
+		),
+		newZoneThaw(s),
+		newZoneAdd(s),
+		newZoneRemove(s),
+		newZonePlan(s, false),
+		newZonePlan(s, true),
+		newZoneUndo(s),
+		newZoneHistory(s),
+		newZoneShow(s),
+		zoneAction(
+			s,
+			"notify",
+			"told of",
+			"Send NOTIFY to the secondaries",
+			"notify sends NOTIFY (RFC 1996) to the zone's secondaries and the servers in its notify list.\n\nSimilar: rndc notify, knotc zone-notify.",
+		),
+	)
 	return cmd
 }
 
@@ -260,13 +301,17 @@ func guessOrigin(file string) ([]byte, error) {
 		return nil, err
 	}
 	var owner []byte
-	_, _ = zonefile.Read(f, zonefile.Options{Origin: marker, Name: file, DefaultTTL: 1, MaxErrors: 1 << 20}, func(r *zonefile.Record) error {
-		if r.Type != wire.TypeSOA {
-			return nil
-		}
-		owner = append([]byte(nil), r.Owner...)
-		return errFound
-	})
+	_, _ = zonefile.Read(
+		f,
+		zonefile.Options{Origin: marker, Name: file, DefaultTTL: 1, MaxErrors: 1 << 20},
+		func(r *zonefile.Record) error {
+			if r.Type != wire.TypeSOA {
+				return nil
+			}
+			owner = append([]byte(nil), r.Owner...)
+			return errFound
+		},
+	)
 	if owner != nil && !wire.Subdomain(owner, marker) {
 		return owner, nil
 	}

@@ -54,9 +54,25 @@ Exit codes: 0 records were printed, 1 there is no key, 2 the command failed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case f.seen != 0:
-				return s.changeKeys(cmd.Context(), f.config, f.socket, args[0], f.view, app.KeysCommand{Action: "seen", Tag: f.seen}, f.asJSON)
+				return s.changeKeys(
+					cmd.Context(),
+					f.config,
+					f.socket,
+					args[0],
+					f.view,
+					app.KeysCommand{Action: "seen", Tag: f.seen},
+					f.asJSON,
+				)
 			case f.gone != 0:
-				return s.changeKeys(cmd.Context(), f.config, f.socket, args[0], f.view, app.KeysCommand{Action: "gone", Tag: f.gone}, f.asJSON)
+				return s.changeKeys(
+					cmd.Context(),
+					f.config,
+					f.socket,
+					args[0],
+					f.view,
+					app.KeysCommand{Action: "gone", Tag: f.gone},
+					f.asJSON,
+				)
 			}
 			return s.printDS(args[0], f)
 		},
@@ -159,7 +175,13 @@ func signedBy(file, view string, apex []byte) (string, error) {
 			continue
 		}
 		if found >= 0 {
-			return "", failure(exitUsage, "say which with --view", "%s has several zones %s that are signed, in views of their own", file, nameText(apex))
+			return "", failure(
+				exitUsage,
+				"say which with --view",
+				"%s has several zones %s that are signed, in views of their own",
+				file,
+				nameText(apex),
+			)
 		}
 		found = i
 	}
@@ -196,7 +218,11 @@ func (s *streams) entryKeys(apex []byte, now time.Time, f *dsFlags) ([][]byte, e
 			return nil, failure(exitFindings, "", "%v", err)
 		}
 		if !ready && len(keys) > 0 {
-			fmt.Fprintf(s.err, "port53: wait with these: not all caches have the zone's keys and signatures yet (port53 zone keys %s)\n", nameText(apex))
+			fmt.Fprintf(
+				s.err,
+				"port53: wait with these: not all caches have the zone's keys and signatures yet (port53 zone keys %s)\n",
+				nameText(apex),
+			)
 		}
 		for _, k := range keys {
 			all = append(all, k.DNSKEY)
@@ -222,7 +248,13 @@ func (s *streams) entryKeys(apex []byte, now time.Time, f *dsFlags) ([][]byte, e
 		entry = all
 	}
 	if len(entry) == 0 {
-		return nil, failure(exitFindings, "port53 zone keys new makes one", "%s: there is no key of %s that is published", from, nameText(apex))
+		return nil, failure(
+			exitFindings,
+			"port53 zone keys new makes one",
+			"%s: there is no key of %s that is published",
+			from,
+			nameText(apex),
+		)
 	}
 	return entry, nil
 }

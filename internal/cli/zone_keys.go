@@ -85,7 +85,17 @@ func (s *streams) printKeys(st *app.KeysStatus, asJSON bool) error {
 		if k.Kind == "ZSK" {
 			ds = "-"
 		}
-		fmt.Fprintf(s.out, "%5d  %-15s  %-4s  %-8s  %-11s  %-11s  %-11s\n", k.Tag, k.Algorithm, k.Kind, k.Goal, k.DNSKEY.State, k.Signatures.State, ds)
+		fmt.Fprintf(
+			s.out,
+			"%5d  %-15s  %-4s  %-8s  %-11s  %-11s  %-11s\n",
+			k.Tag,
+			k.Algorithm,
+			k.Kind,
+			k.Goal,
+			k.DNSKEY.State,
+			k.Signatures.State,
+			ds,
+		)
 	}
 	for _, w := range st.Waits {
 		fmt.Fprintln(s.out, w)
@@ -220,8 +230,18 @@ func listed(keys []*signer.Key, now time.Time) []listedKey {
 	list := make([]listedKey, len(keys))
 	for i, k := range keys {
 		list[i] = listedKey{
-			Tag: k.Tag(), Algorithm: wire.AlgorithmName(k.Algorithm()), Flags: k.Flags(), Kind: signer.Kind(k, keys, now), Private: k.Private != nil,
-			Published: k.Published(now), Signs: k.Published(now) && k.Active(now), Revoked: k.Revoked(now), File: k.File, Times: map[string]string{},
+			Tag:       k.Tag(),
+			Algorithm: wire.AlgorithmName(k.Algorithm()),
+			Flags:     k.Flags(),
+			Kind:      signer.Kind(k, keys, now),
+			Private:   k.Private != nil,
+			Published: k.Published(
+				now,
+			),
+			Signs:   k.Published(now) && k.Active(now),
+			Revoked: k.Revoked(now),
+			File:    k.File,
+			Times:   map[string]string{},
 		}
 		for name, t := range k.Times.Named() {
 			list[i].Times[strings.ToLower(name)] = t.UTC().Format(time.RFC3339)
@@ -300,7 +320,12 @@ func (s *streams) newKeys(name string, f newKeysFlags) error {
 	}
 	alg, ok := wire.ParseAlgorithm(f.algorithm)
 	if !ok || !signer.CanSign(alg) || alg == dnssec.RSASHA512 {
-		return failure(exitUsage, "write ecdsap256sha256, which every validator knows", "--algorithm %s: not one that keys are made for", f.algorithm)
+		return failure(
+			exitUsage,
+			"write ecdsap256sha256, which every validator knows",
+			"--algorithm %s: not one that keys are made for",
+			f.algorithm,
+		)
 	}
 	// Nobody but the owner looks into a directory of keys: read it as far as there is one.
 	others, _, err := signer.ReadKeys(f.dir, apex)

@@ -150,7 +150,10 @@ func (w wanted) differences(have []apiSet) []apiSet {
 		switch {
 		case next == nil && len(on) == 0:
 		case next == nil:
-			changes = append(changes, apiSet{Change: "replace", Name: s.Name, Type: s.Type, TTL: s.TTL, Records: append([]apiRecord{}, off...)})
+			changes = append(
+				changes,
+				apiSet{Change: "replace", Name: s.Name, Type: s.Type, TTL: s.TTL, Records: append([]apiRecord{}, off...)},
+			)
 		default:
 			wants := []string{}
 			for _, r := range next.Records {
@@ -159,7 +162,10 @@ func (w wanted) differences(have []apiSet) []apiSet {
 			slices.Sort(on)
 			slices.Sort(wants)
 			if !slices.Equal(on, wants) || s.TTL != next.TTL {
-				changes = append(changes, apiSet{Change: "replace", Name: s.Name, Type: s.Type, TTL: next.TTL, Records: append(next.Records, off...)})
+				changes = append(
+					changes,
+					apiSet{Change: "replace", Name: s.Name, Type: s.Type, TTL: next.TTL, Records: append(next.Records, off...)},
+				)
 			}
 		}
 	}
@@ -242,7 +248,15 @@ func (s *streams) planZone(ctx context.Context, file, socket, name, path string,
 			return err
 		}
 		if changes = want.differences(have.Sets); len(changes) == 0 {
-			plan = apiPlan{Zone: have.Zone, Serial: have.Serial, Next: have.Serial, Removed: []string{}, Added: []string{}, Accepted: true, Follows: []apiFollow{}}
+			plan = apiPlan{
+				Zone:     have.Zone,
+				Serial:   have.Serial,
+				Next:     have.Serial,
+				Removed:  []string{},
+				Added:    []string{},
+				Accepted: true,
+				Follows:  []apiFollow{},
+			}
 			return nil
 		}
 		request := map[string]any{"changes": changes}
@@ -287,7 +301,15 @@ func (s *streams) printPlan(p *apiPlan, asJSON bool) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(s.out, "; %s serial %d to %d, %d removed, %d added\n", p.Zone, p.Serial, p.Next, max(0, len(p.Removed)-1), max(0, len(p.Added)-1))
+		fmt.Fprintf(
+			s.out,
+			"; %s serial %d to %d, %d removed, %d added\n",
+			p.Zone,
+			p.Serial,
+			p.Next,
+			max(0, len(p.Removed)-1),
+			max(0, len(p.Added)-1),
+		)
 		for _, line := range p.Removed {
 			fmt.Fprintln(s.out, "-"+line)
 		}

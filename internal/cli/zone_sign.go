@@ -186,8 +186,19 @@ func (s *streams) signZone(file string, f signFlags) error {
 		return failure(exitFindings, hint, "zone %s: %v", nameText(apex), err)
 	}
 	r := signed{
-		Zone: nameText(apex), Output: f.output, Serial: done.Serial, Names: done.Names, Records: done.Records, Made: done.Made, Kept: done.Kept,
-		Denial: policy.Denial.String(), ZONEMD: done.Digest, Keys: done.Keys, Expires: done.Expires.UTC().Format(time.RFC3339),
+		Zone: nameText(
+			apex,
+		),
+		Output:  f.output,
+		Serial:  done.Serial,
+		Names:   done.Names,
+		Records: done.Records,
+		Made:    done.Made,
+		Kept:    done.Kept,
+		Denial:  policy.Denial.String(),
+		ZONEMD:  done.Digest,
+		Keys:    done.Keys,
+		Expires: done.Expires.UTC().Format(time.RFC3339),
 	}
 	switch {
 	case f.asJSON:
@@ -227,7 +238,13 @@ func (s *streams) zoneKeys(dir string, apex []byte) ([]*signer.Key, error) {
 	}
 	if len(problems) > 0 {
 		// To leave a key out would change who signs.
-		return nil, failure(exitFindings, "mend the files, or move those away that are not to be used", "%s: %s of the zone cannot be used", dir, count(len(problems), "key file"))
+		return nil, failure(
+			exitFindings,
+			"mend the files, or move those away that are not to be used",
+			"%s: %s of the zone cannot be used",
+			dir,
+			count(len(problems), "key file"),
+		)
 	}
 	return keys, nil
 }

@@ -203,7 +203,10 @@ func loadZoneFile(file, origin string) (apex []byte, l zones.Loaded, err error) 
 		return nil, l, failure(exitUsage, "say it with --origin", "%s: the zone's name is not clear: %v", file, err)
 	}
 	limits := config.Default().ZoneLimits
-	l = zones.Load(zones.Source{Apex: apex, File: file, Generate: limits.Generate, MaxRecords: limits.Records, MaxSize: int64(limits.Size)}, 0)
+	l = zones.Load(
+		zones.Source{Apex: apex, File: file, Generate: limits.Generate, MaxRecords: limits.Records, MaxSize: int64(limits.Size)},
+		0,
+	)
 	return apex, l, nil
 }
 
@@ -217,7 +220,13 @@ func parentDS(flag string, apex []byte) ([][]byte, error) {
 	if words := strings.Fields(flag); len(words) < 4 {
 		b, err := os.ReadFile(flag)
 		if err != nil {
-			return nil, failure(exitUsage, `give a file of DS records, or the data of one as in "2371 13 2 1F98..."`, "--ds %s: %v", flag, pathCause(err))
+			return nil, failure(
+				exitUsage,
+				`give a file of DS records, or the data of one as in "2371 13 2 1F98..."`,
+				"--ds %s: %v",
+				flag,
+				pathCause(err),
+			)
 		}
 		source, name = strings.NewReader(string(b)), flag
 	}

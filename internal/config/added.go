@@ -57,7 +57,11 @@ func (c *Config) WithZones(name string, text []byte) (*Config, error) {
 	line, rest, _ := bytes.Cut(text, []byte{'\n'})
 	if string(line) != AddedLine {
 		found := printable(string(line[:min(len(line), 40)]))
-		d.fail(position{line: 1, col: 1}, "the first line is "+quote(found)+", and this version of port53 reads "+quote(AddedLine), "it was written by another version, or is damaged: put it aside, and add the zones again")
+		d.fail(
+			position{line: 1, col: 1},
+			"the first line is "+quote(found)+", and this version of port53 reads "+quote(AddedLine),
+			"it was written by another version, or is damaged: put it aside, and add the zones again",
+		)
 		return nil, d.errs
 	}
 	d.addedZones(k, append([]byte{'\n'}, rest...), &n)
@@ -229,7 +233,10 @@ func (c *Config) WithoutZone(text []byte, i int) ([]byte, error) {
 	if c.added == 1 {
 		return []byte(addedHead), nil
 	}
-	if dash := bytes.TrimSpace(lines[from]); !bytes.HasPrefix(dash, []byte("-")) || to < len(lines) && !bytes.HasPrefix(bytes.TrimSpace(lines[to]), []byte("-")) {
+	if dash := bytes.TrimSpace(
+		lines[from],
+	); !bytes.HasPrefix(dash, []byte("-")) ||
+		to < len(lines) && !bytes.HasPrefix(bytes.TrimSpace(lines[to]), []byte("-")) {
 		return nil, fmt.Errorf("%s was edited, and the zone does not begin with its name: write it on one line", c.files[len(c.files)-1])
 	}
 	return bytes.Join(slices.Concat(lines[:from], lines[to:]), nil), nil

@@ -98,13 +98,31 @@ func (d *decoder) check() {
 	d.checkEncrypted()
 	c := d.config
 	if c.EDNS.CookieSecretsFile != "" && !c.EDNS.Cookies {
-		d.contradiction("edns.cookies", "edns.cookie_secrets_file", "edns.cookie_secrets_file is set, and edns.cookies is false", "remove one of them")
+		d.contradiction(
+			"edns.cookies",
+			"edns.cookie_secrets_file",
+			"edns.cookie_secrets_file is set, and edns.cookies is false",
+			"remove one of them",
+		)
 	}
 	if c.Firewall.Manage && c.User != "" {
-		d.contradiction("user", "firewall.manage", "firewall.manage is true, and the server gives up root for user "+quote(c.User), "leave one of them out; port53 firewall apply loads the rules without the server")
+		d.contradiction(
+			"user",
+			"firewall.manage",
+			"firewall.manage is true, and the server gives up root for user "+quote(c.User),
+			"leave one of them out; port53 firewall apply loads the rules without the server",
+		)
 	}
 	if at := d.placeSocket(); len(c.Control.Socket) > maxSocketPath && at.line > 0 {
-		d.fail(at, fmt.Sprintf("state_dir: the control socket %s would have a path of more than %d octets", printable(c.Control.Socket), maxSocketPath), "set control.socket to a shorter path, or off")
+		d.fail(
+			at,
+			fmt.Sprintf(
+				"state_dir: the control socket %s would have a path of more than %d octets",
+				printable(c.Control.Socket),
+				maxSocketPath,
+			),
+			"set control.socket to a shorter path, or off",
+		)
 	}
 }
 
@@ -150,7 +168,11 @@ func (d *decoder) checkZones() {
 			continue // checkZoneViews looks after it
 		}
 		if first, again := seen[name]; again {
-			d.fail(d.zones[i], fmt.Sprintf("zone %s is already defined at %s", quote(nameText(z.Name)), d.line(d.zones[first], d.zones[i])), "remove one of them")
+			d.fail(
+				d.zones[i],
+				fmt.Sprintf("zone %s is already defined at %s", quote(nameText(z.Name)), d.line(d.zones[first], d.zones[i])),
+				"remove one of them",
+			)
 			continue
 		}
 		seen[name] = i
@@ -185,7 +207,12 @@ func (d *decoder) checkBounds() {
 		{"resolver.limits.glueless", "resolver.limits.name_servers", int64(l.Glueless), int64(l.NameServers), count},
 	} {
 		if _, set := d.at(b.small); set && b.little > b.enough {
-			d.contradiction(b.small, b.large, fmt.Sprintf("%s is %s, more than %s, which is %s", b.small, b.text(b.little), b.large, b.text(b.enough)), "lower the first or raise the second")
+			d.contradiction(
+				b.small,
+				b.large,
+				fmt.Sprintf("%s is %s, more than %s, which is %s", b.small, b.text(b.little), b.large, b.text(b.enough)),
+				"lower the first or raise the second",
+			)
 		}
 	}
 }
@@ -198,7 +225,12 @@ func (d *decoder) checkPolicy() {
 	}
 	for _, n := range p.Allow {
 		if denied[n] {
-			d.contradiction("policy.allow", "policy.deny", fmt.Sprintf("%s is both in policy.allow and in policy.deny", n), "remove it from one of them")
+			d.contradiction(
+				"policy.allow",
+				"policy.deny",
+				fmt.Sprintf("%s is both in policy.allow and in policy.deny", n),
+				"remove it from one of them",
+			)
 		}
 	}
 }
@@ -206,7 +238,12 @@ func (d *decoder) checkPolicy() {
 func (d *decoder) checkLog() {
 	l := d.config.Log
 	if l.QueriesFile != "" && l.Queries == "off" {
-		d.contradiction("log.queries", "log.queries_file", "log.queries_file is set, and log.queries is off", "set log.queries to text or json, or remove the file")
+		d.contradiction(
+			"log.queries",
+			"log.queries_file",
+			"log.queries_file is set, and log.queries is off",
+			"set log.queries to text or json, or remove the file",
+		)
 	}
 }
 
@@ -217,11 +254,20 @@ func (d *decoder) checkMetrics() {
 	}
 	if _, said := d.at("expose.scrape"); !m.Listen.Addr().IsLoopback() && !m.Expose && !said {
 		at, _ := d.at("metrics.listen")
-		d.fail(at, fmt.Sprintf("metrics.listen: %s is not a loopback address, and there is no password", m.Listen), "listen on 127.0.0.1, or add expose: true and let a firewall decide who may read")
+		d.fail(
+			at,
+			fmt.Sprintf("metrics.listen: %s is not a loopback address, and there is no password", m.Listen),
+			"listen on 127.0.0.1, or add expose: true and let a firewall decide who may read",
+		)
 	}
 	for _, a := range d.config.Listen {
 		if a == m.Listen && a.Port() != 0 {
-			d.contradiction("listen", "metrics.listen", fmt.Sprintf("metrics.listen: %s serves DNS already", a), "give the metrics another port")
+			d.contradiction(
+				"listen",
+				"metrics.listen",
+				fmt.Sprintf("metrics.listen: %s serves DNS already", a),
+				"give the metrics another port",
+			)
 		}
 	}
 }

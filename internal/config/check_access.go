@@ -61,7 +61,11 @@ func (d *decoder) checkMemory(addressBits int) {
 		size Size
 	}{{"resolver.cache.size", d.config.Resolver.Cache.Size}, {"policy.rate_limit.table", d.config.Policy.RateLimit.Table}} {
 		if at, set := d.at(t.path); set && t.size > maxMemory32 {
-			d.fail(at, fmt.Sprintf("%s: %s is more than this 32-bit program can have", t.path, t.size), "write at most 1GiB, or use the 64-bit program")
+			d.fail(
+				at,
+				fmt.Sprintf("%s: %s is more than this 32-bit program can have", t.path, t.size),
+				"write at most 1GiB, or use the 64-bit program",
+			)
 		}
 	}
 }

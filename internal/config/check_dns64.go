@@ -16,13 +16,25 @@ func (d *decoder) checkDNS64(path, what string, x *DNS64, index int32) {
 		where := fmt.Sprintf("%sresolver.dns64.prefix[%d]: ", what, i)
 		switch six := p.Addr().As16(); {
 		case p.Addr().Is4() || !slices.Contains([]int{32, 40, 48, 56, 64, 96}, p.Bits()):
-			d.fail(at, fmt.Sprintf("%sexpected a network of IPv6 of 32, 40, 48, 56, 64 or 96 bits, found %s", where, p), "most translators have 64:ff9b::/96, or a /96 of your own")
+			d.fail(
+				at,
+				fmt.Sprintf("%sexpected a network of IPv6 of 32, 40, 48, 56, 64 or 96 bits, found %s", where, p),
+				"most translators have 64:ff9b::/96, or a /96 of your own",
+			)
 		case p.Bits() == 96 && six[reservedOctet] != 0:
-			d.fail(at, fmt.Sprintf("%sbits 64 to 71 of %s are not 0 (RFC 6052, section 2.2)", where, p), "choose a /96 whose fifth group begins with 00")
+			d.fail(
+				at,
+				fmt.Sprintf("%sbits 64 to 71 of %s are not 0 (RFC 6052, section 2.2)", where, p),
+				"choose a /96 whose fifth group begins with 00",
+			)
 		case slices.Contains(x.Prefix[:i], p):
 			d.fail(at, fmt.Sprintf("%s%s is in the list twice", where, p), "remove one of them")
 		case slices.ContainsFunc(x.Prefix[:i], p.Overlaps):
-			d.fail(at, fmt.Sprintf("%s%s overlaps another prefix: nobody could tell by which an address was made", where, p), "write prefixes apart from each other")
+			d.fail(
+				at,
+				fmt.Sprintf("%s%s overlaps another prefix: nobody could tell by which an address was made", where, p),
+				"write prefixes apart from each other",
+			)
 		}
 	}
 	if len(x.Prefix) > 0 {
@@ -30,7 +42,11 @@ func (d *decoder) checkDNS64(path, what string, x *DNS64, index int32) {
 	}
 	for _, key := range []string{"clients", "exclude"} {
 		if at, set := d.atIndex(path+"."+key, index); set {
-			d.fail(at, what+"resolver.dns64."+key+": no addresses are made without a prefix", "write prefix: \"64:ff9b::/96\", or that of your NAT64")
+			d.fail(
+				at,
+				what+"resolver.dns64."+key+": no addresses are made without a prefix",
+				"write prefix: \"64:ff9b::/96\", or that of your NAT64",
+			)
 			return
 		}
 	}

@@ -48,14 +48,33 @@ func (d *decoder) checkDNSSEC() {
 		}
 		names[p.Name] = true
 		if p.Name == InsecurePolicy {
-			d.fail(d.keyAt("dnssec_policies.name", i), "policy insecure is built in: it takes a zone's signatures away, when its parent points at none of its keys", "give this one another name")
+			d.fail(
+				d.keyAt("dnssec_policies.name", i),
+				"policy insecure is built in: it takes a zone's signatures away, when its parent points at none of its keys",
+				"give this one another name",
+			)
 		}
-		if push := &p.Parent.Push; len(push.To) > 0 && !slices.ContainsFunc(d.config.Keys, func(k Key) bool { return push.TSIG != nil && wire.EqualFold(k.Name, push.TSIG) }) {
-			d.fail(d.keyAt("dnssec_policies.name", i), fmt.Sprintf("policy %s: parent.push: there is no key of the name that tsig says", quote(p.Name)), "write the key into keys, and its name into tsig: updates are signed")
+		if push := &p.Parent.Push; len(push.To) > 0 &&
+			!slices.ContainsFunc(d.config.Keys, func(k Key) bool { return push.TSIG != nil && wire.EqualFold(k.Name, push.TSIG) }) {
+			d.fail(
+				d.keyAt("dnssec_policies.name", i),
+				fmt.Sprintf("policy %s: parent.push: there is no key of the name that tsig says", quote(p.Name)),
+				"write the key into keys, and its name into tsig: updates are signed",
+			)
 		}
 		if p.Signatures.Refresh >= p.Signatures.Valid {
-			d.fail(d.keyAt("dnssec_policies.name", i), fmt.Sprintf("policy %s: signatures are renewed %s before they expire, and valid for %s", quote(p.Name),
-				durationText(p.Signatures.Refresh), durationText(p.Signatures.Valid)), "signatures.refresh has to be less than signatures.valid")
+			d.fail(
+				d.keyAt("dnssec_policies.name", i),
+				fmt.Sprintf(
+					"policy %s: signatures are renewed %s before they expire, and valid for %s",
+					quote(p.Name),
+					durationText(
+						p.Signatures.Refresh,
+					),
+					durationText(p.Signatures.Valid),
+				),
+				"signatures.refresh has to be less than signatures.valid",
+			)
 		}
 	}
 	for i := range d.config.Zones {
@@ -65,7 +84,11 @@ func (d *decoder) checkDNSSEC() {
 		}
 		zone := "zone " + quote(nameText(z.Name)) + ": "
 		if z.DNSSEC.Policy != "" && d.config.DNSSECPolicy(z.DNSSEC.Policy) == nil {
-			d.fail(d.zones[i], zone+"dnssec: there is no policy "+quote(z.DNSSEC.Policy), "write it into dnssec_policies, or leave policy out; default and insecure are built in")
+			d.fail(
+				d.zones[i],
+				zone+"dnssec: there is no policy "+quote(z.DNSSEC.Policy),
+				"write it into dnssec_policies, or leave policy out; default and insecure are built in",
+			)
 		}
 		if z.Catalog == "consume" || z.Catalog == "produce" {
 			d.fail(d.zones[i], zone+"a catalog is not signed: nobody asks for its names", "leave dnssec out")

@@ -39,7 +39,11 @@ func (d *decoder) checkHosts() {
 	if !c.Recurses() {
 		for _, key := range resolverKeys()[1:] {
 			if at, set := d.at(key); set {
-				d.fail(at, key+": an authoritative server has names in zones alone", "write them into a zone, or choose role: internal-resolver")
+				d.fail(
+					at,
+					key+": an authoritative server has names in zones alone",
+					"write them into a zone, or choose role: internal-resolver",
+				)
 			}
 		}
 		return
@@ -48,7 +52,15 @@ func (d *decoder) checkHosts() {
 		for j, z := range c.Zones {
 			if bytes.Equal(wire.Lower(nil, n.Name), wire.Lower(nil, z.Name)) {
 				at := d.cols[place{d.table.find("names").child("name").id, int32(i)}]
-				d.fail(at, fmt.Sprintf("names: %s is the name of a zone that is served here (see %s), and would not be asked for", quote(nameText(n.Name)), d.line(d.zones[j], at)), "write the address into the zone, at @")
+				d.fail(
+					at,
+					fmt.Sprintf(
+						"names: %s is the name of a zone that is served here (see %s), and would not be asked for",
+						quote(nameText(n.Name)),
+						d.line(d.zones[j], at),
+					),
+					"write the address into the zone, at @",
+				)
 			}
 		}
 	}
@@ -121,7 +133,8 @@ func (c *Config) Precedence() []string {
 		var over *owner // the closest that in lies within
 		for j := range all {
 			o := &all[j]
-			below := len(in.name) > len(o.name) || len(in.name) == len(o.name) && (in.star && !o.star || o.what == "domain" && in.what != "domain")
+			below := len(in.name) > len(o.name) ||
+				len(in.name) == len(o.name) && (in.star && !o.star || o.what == "domain" && in.what != "domain")
 			if i == j || o.alone || len(o.name) == 1 || !below || !wire.Subdomain(in.name, o.name) {
 				continue
 			}

@@ -40,13 +40,21 @@ func strangers(n netip.Prefix) bool {
 func (d *decoder) checkResolver() {
 	if !d.config.Recurses() {
 		if at, set := d.at(resolverSection); set {
-			d.fail(at, "resolver: an authoritative server resolves nothing for others", "remove the section, or choose role: internal-resolver")
+			d.fail(
+				at,
+				"resolver: an authoritative server resolves nothing for others",
+				"remove the section, or choose role: internal-resolver",
+			)
 		}
 		return
 	}
 	d.checkClients()
 	if at, set := d.at("resolver.shared_clients"); set && len(d.config.Resolver.SharedClients) > 0 && !d.config.Internal() {
-		d.fail(at, "resolver.shared_clients: "+d.config.Role+" answers strangers, whose addresses may be forged"+d.seen("role", at), "remove it, or raise resolver.limits.per_client for everyone")
+		d.fail(
+			at,
+			"resolver.shared_clients: "+d.config.Role+" answers strangers, whose addresses may be forged"+d.seen("role", at),
+			"remove it, or raise resolver.limits.per_client for everyone",
+		)
 	}
 	d.checkFamilies()
 	d.checkRoutes()
@@ -63,8 +71,19 @@ func (d *decoder) checkClients() {
 	if c.Internal() {
 		for i, n := range c.Resolver.Allow {
 			if strangers(n) {
-				d.fail(d.item("resolver.allow", 0, i), fmt.Sprintf("resolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever forges their addresses", i, n),
-					fmt.Sprintf("list your own networks, of the public ones at most a /%d, or of IPv6 a /%d; or choose role: public-resolver, which limits rates", widestIPv4, widestIPv6))
+				d.fail(
+					d.item("resolver.allow", 0, i),
+					fmt.Sprintf(
+						"resolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever forges their addresses",
+						i,
+						n,
+					),
+					fmt.Sprintf(
+						"list your own networks, of the public ones at most a /%d, or of IPv6 a /%d; or choose role: public-resolver, which limits rates",
+						widestIPv4,
+						widestIPv6,
+					),
+				)
 			}
 		}
 	} else {
@@ -80,7 +99,16 @@ func (d *decoder) checkClients() {
 		}
 		if !found {
 			at := d.item("resolver.allow", 0, i)
-			d.fail(at, fmt.Sprintf("resolver.allow[%d]: no address of %s may ask at all, for policy.allow has none%s", i, n, d.seen("policy.allow", at)), "add it to policy.allow, or remove it here")
+			d.fail(
+				at,
+				fmt.Sprintf(
+					"resolver.allow[%d]: no address of %s may ask at all, for policy.allow has none%s",
+					i,
+					n,
+					d.seen("policy.allow", at),
+				),
+				"add it to policy.allow, or remove it here",
+			)
 		}
 	}
 }
@@ -101,8 +129,11 @@ func (d *decoder) checkRatesOfPublic() {
 	}
 	for i, n := range r.Exempt {
 		if strangers(n) {
-			d.fail(d.item("policy.rate_limit.exempt", 0, i), fmt.Sprintf("policy.rate_limit.exempt[%d]: %s has strangers in it, but %s", i, n, role),
-				fmt.Sprintf("list your own networks, of the public ones at most a /%d, or of IPv6 a /%d", widestIPv4, widestIPv6))
+			d.fail(
+				d.item("policy.rate_limit.exempt", 0, i),
+				fmt.Sprintf("policy.rate_limit.exempt[%d]: %s has strangers in it, but %s", i, n, role),
+				fmt.Sprintf("list your own networks, of the public ones at most a /%d, or of IPv6 a /%d", widestIPv4, widestIPv6),
+			)
 		}
 	}
 }
@@ -111,7 +142,12 @@ func (d *decoder) checkRatesOfPublic() {
 func (d *decoder) checkFamilies() {
 	r := d.config.Resolver
 	if !r.IPv4 && !r.IPv6 {
-		d.contradiction("resolver.ipv4", "resolver.ipv6", "resolver.ipv4 and resolver.ipv6 are both false: no server could be asked", "remove one of them")
+		d.contradiction(
+			"resolver.ipv4",
+			"resolver.ipv6",
+			"resolver.ipv4 and resolver.ipv6 are both false: no server could be asked",
+			"remove one of them",
+		)
 		return
 	}
 	off := func(a netip.Addr) string {
@@ -127,7 +163,11 @@ func (d *decoder) checkFamilies() {
 	for i, a := range r.Outgoing {
 		at := d.item("resolver.outgoing", 0, i)
 		if key := off(a); key != "" {
-			d.fail(at, fmt.Sprintf("resolver.outgoing[%d]: %s is never used, for %s is false%s", i, a, key, d.seen(key, at)), "remove one of them")
+			d.fail(
+				at,
+				fmt.Sprintf("resolver.outgoing[%d]: %s is never used, for %s is false%s", i, a, key, d.seen(key, at)),
+				"remove one of them",
+			)
 		}
 		if seen[a] {
 			d.fail(at, fmt.Sprintf("resolver.outgoing[%d]: %s is in the list twice", i, a), "remove one of them")
@@ -138,7 +178,11 @@ func (d *decoder) checkFamilies() {
 		for i, a := range route.to {
 			if key := off(a.Addr.Addr()); key != "" {
 				at := d.item(route.path+".to", route.index, i)
-				d.fail(at, fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a.Addr, key, d.seen(key, at)), "remove one of them")
+				d.fail(
+					at,
+					fmt.Sprintf("%s.to[%d]: %s cannot be asked, for %s is false%s", route, i, a.Addr, key, d.seen(key, at)),
+					"remove one of them",
+				)
 			}
 		}
 	}
@@ -192,10 +236,23 @@ func (d *decoder) checkRoutes() {
 		at, _ := d.atIndex(r.path+".zone", r.index)
 		name := string(wire.Lower(nil, r.zone))
 		if i, ours := served[name]; ours {
-			d.fail(at, fmt.Sprintf("%s: zone %s is served here (see %s), and its servers are never asked", r, quote(nameText(r.zone)), d.line(d.zones[i], at)), "remove one of them")
+			d.fail(
+				at,
+				fmt.Sprintf(
+					"%s: zone %s is served here (see %s), and its servers are never asked",
+					r,
+					quote(nameText(r.zone)),
+					d.line(d.zones[i], at),
+				),
+				"remove one of them",
+			)
 		}
 		if other, again := first[name]; again {
-			d.fail(at, fmt.Sprintf("%s: zone %s has servers already at %s", r, quote(nameText(r.zone)), d.line(other, at)), "write all servers into one list, and the zone into forward or stub")
+			d.fail(
+				at,
+				fmt.Sprintf("%s: zone %s has servers already at %s", r, quote(nameText(r.zone)), d.line(other, at)),
+				"write all servers into one list, and the zone into forward or stub",
+			)
 		}
 		first[name] = at
 		d.checkServers(r, d.config)
@@ -223,7 +280,11 @@ func (d *decoder) checkExceptions() {
 		}
 		key := strings.ToLower(of)
 		if other, again := first[key]; again {
-			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: %s is in the list already, at %d", i, of, other), "write all of it in one place")
+			d.fail(
+				at,
+				fmt.Sprintf("resolver.exceptions[%d]: %s is in the list already, at %d", i, of, other),
+				"write all of it in one place",
+			)
 		}
 		first[key] = n
 		if x.Case+x.Cookies+x.EDNS+x.Minimization+x.Forward == "ononononon" {
@@ -232,7 +293,11 @@ func (d *decoder) checkExceptions() {
 		for _, only := range []struct{ name, value string }{{"minimization", x.Minimization}, {"forward", x.Forward}} {
 			if server && only.value == "off" {
 				here, _ := d.atIndex(path+only.name, n)
-				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].%s: it is zones that are named, not servers", i, only.name), "write the zone")
+				d.fail(
+					here,
+					fmt.Sprintf("resolver.exceptions[%d].%s: it is zones that are named, not servers", i, only.name),
+					"write the zone",
+				)
 			}
 		}
 		if zone && x.Forward == "off" {
@@ -243,7 +308,11 @@ func (d *decoder) checkExceptions() {
 			case same:
 				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].forward: %s is in resolver.forward", i, of), "remove one of them")
 			case !d.config.exceptsFrom(r):
-				d.fail(here, fmt.Sprintf("resolver.exceptions[%d].forward: no wider zone than %s is forwarded", i, nameText(x.Zone)), "remove it")
+				d.fail(
+					here,
+					fmt.Sprintf("resolver.exceptions[%d].forward: no wider zone than %s is forwarded", i, nameText(x.Zone)),
+					"remove it",
+				)
 			}
 		}
 	}
@@ -271,7 +340,11 @@ func (d *decoder) checkFirst(list []Forward, path string, view int32) {
 			if only.before(first) {
 				first, only = only, first
 			}
-			d.fail(only, fmt.Sprintf("resolver.forward[%d]: first and only are one setting and its opposite (see %s)", i, d.line(first, only)), "remove one of them")
+			d.fail(
+				only,
+				fmt.Sprintf("resolver.forward[%d]: first and only are one setting and its opposite (see %s)", i, d.line(first, only)),
+				"remove one of them",
+			)
 		}
 		if onlySet {
 			f.First = !f.Only
@@ -285,7 +358,11 @@ func (d *decoder) checkFirst(list []Forward, path string, view int32) {
 func (d *decoder) checkServers(r *route, c *Config) {
 	if len(r.to) == 0 && !(r.forward && c.exceptsFrom(r)) {
 		at, _ := d.atIndex(r.path+".to", r.index)
-		d.fail(at, r.String()+".to: expected at least one address, found an empty list", "write the servers of the zone, such as to: [192.0.2.1]")
+		d.fail(
+			at,
+			r.String()+".to: expected at least one address, found an empty list",
+			"write the servers of the zone, such as to: [192.0.2.1]",
+		)
 	}
 	seen := map[netip.AddrPort]bool{}
 	d.checkHidden(r)
@@ -296,7 +373,11 @@ func (d *decoder) checkServers(r *route, c *Config) {
 		}
 		seen[a] = true
 		if ownListener(slices.Concat(d.config.Listen, d.config.Encrypted.DoT, d.config.Encrypted.DoH.Listen), a) {
-			d.fail(at, fmt.Sprintf("%s.to[%d]: %s is served by this server, which would ask itself for ever%s", r, i, a, d.seen("listen", at)), "name another server, or give this one another port in listen")
+			d.fail(
+				at,
+				fmt.Sprintf("%s.to[%d]: %s is served by this server, which would ask itself for ever%s", r, i, a, d.seen("listen", at)),
+				"name another server, or give this one another port in listen",
+			)
 		}
 	}
 }
@@ -330,10 +411,23 @@ func (d *decoder) checkNegativeAnchors() {
 		at, _ := d.atIndex("resolver.negative_trust_anchors.name", int32(i))
 		name := string(wire.Lower(nil, n.Name))
 		if len(n.Name) == 1 {
-			d.fail(at, fmt.Sprintf("resolver.negative_trust_anchors[%d]: . is everything", i), "name the zone that is broken; to validate nothing, write validation: false")
+			d.fail(
+				at,
+				fmt.Sprintf("resolver.negative_trust_anchors[%d]: . is everything", i),
+				"name the zone that is broken; to validate nothing, write validation: false",
+			)
 		}
 		if other, again := first[name]; again {
-			d.fail(at, fmt.Sprintf("resolver.negative_trust_anchors[%d]: zone %s is already in the list at %s", i, quote(nameText(n.Name)), d.line(other, at)), "remove one of them")
+			d.fail(
+				at,
+				fmt.Sprintf(
+					"resolver.negative_trust_anchors[%d]: zone %s is already in the list at %s",
+					i,
+					quote(nameText(n.Name)),
+					d.line(other, at),
+				),
+				"remove one of them",
+			)
 		}
 		first[name] = at
 	}

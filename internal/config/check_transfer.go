@@ -34,11 +34,19 @@ func (d *decoder) checkTransfers() {
 			d.fail(at, fmt.Sprintf("key %s has both secret and secret_file", quote(nameText(k.Name))), "remove secret")
 		case d.config.KeyGranted(i): // whose secret is in state_dir
 		case k.Secret == "" && k.SecretFile == "":
-			d.fail(at, fmt.Sprintf("key %s has no secret", quote(nameText(k.Name))), "add secret_file: keys/"+nameText(k.Name)+", and fill it with openssl rand -base64 32")
+			d.fail(
+				at,
+				fmt.Sprintf("key %s has no secret", quote(nameText(k.Name))),
+				"add secret_file: keys/"+nameText(k.Name)+", and fill it with openssl rand -base64 32",
+			)
 		case k.Secret != "":
 			octets, err := secret(k.Secret)
 			if err != nil {
-				d.fail(d.keyAt("keys.secret", i), fmt.Sprintf("key %s: the secret %v", quote(nameText(k.Name)), err), "openssl rand -base64 32 makes a good one")
+				d.fail(
+					d.keyAt("keys.secret", i),
+					fmt.Sprintf("key %s: the secret %v", quote(nameText(k.Name)), err),
+					"openssl rand -base64 32 makes a good one",
+				)
 			}
 			k.Octets = octets
 		}
@@ -77,7 +85,11 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	case z.File == "" && len(z.Primaries) == 0 && z.Catalog != "produce" && !z.Stored:
 		d.fail(d.zones[i], zone+"it has neither a file nor primaries", "add file: "+nameText(z.Name)+".zone")
 	case len(z.Primaries) == 0 && z.Forward:
-		d.fail(at("forward_updates"), zone+"it has no primaries to forward updates to", "remove it: updates says who may change a zone that is primary here")
+		d.fail(
+			at("forward_updates"),
+			zone+"it has no primaries to forward updates to",
+			"remove it: updates says who may change a zone that is primary here",
+		)
 	case len(z.Primaries) == 0 && len(z.AllowNotify) > 0:
 		d.fail(at("allow_notify"), zone+"it has no primaries: nobody tells of its changes", "remove it")
 	case z.File != "" && len(z.Primaries) > 0:
@@ -103,15 +115,29 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	const remedy = "add tsig and the key's name, or insecure: true if the other side cannot sign and the network is yours"
 	switch {
 	case bare(z.Primaries):
-		d.fail(at("primaries"), zone+"it would be fetched without a signature: whoever can change packets on their way would change the zone", remedy)
+		d.fail(
+			at("primaries"),
+			zone+"it would be fetched without a signature: whoever can change packets on their way would change the zone",
+			remedy,
+		)
 	case bare(z.Secondaries):
 		d.fail(at("secondaries"), zone+"it would be given away for an address alone, which can be forged or taken over", remedy)
 	case len(z.AllowTransfer) > 0:
-		d.fail(at("allow_transfer"), zone+"it would be given away for an address alone, which can be forged or taken over", "add tsig and the key's name, or write {address: "+z.AllowTransfer[0].String()+"}")
+		d.fail(
+			at("allow_transfer"),
+			zone+"it would be given away for an address alone, which can be forged or taken over",
+			"add tsig and the key's name, or write {address: "+z.AllowTransfer[0].String()+"}",
+		)
 	}
 	for _, name := range z.TransferRemotes {
 		if r := d.config.Remote(name); r != nil && len(r.TSIG) < 2 && !r.TLS.Set() {
-			d.fail(at("allow_transfer"), zone+"remote "+quote(name)+" has no key: it would be given the zone for an address alone, which can be forged or taken over", "give the remote a tsig, or add tsig to the zone, or insecure: true if the network is yours")
+			d.fail(
+				at("allow_transfer"),
+				zone+"remote "+quote(
+					name,
+				)+" has no key: it would be given the zone for an address alone, which can be forged or taken over",
+				"give the remote a tsig, or add tsig to the zone, or insecure: true if the network is yours",
+			)
 		}
 	}
 }
@@ -171,7 +197,11 @@ func (d *decoder) checkCatalog(i int, keys map[string]bool) {
 			return
 		}
 	}
-	d.fail(at("in_catalog"), zone+"no catalog "+quote(nameText(z.InCatalog))+" is made here", "add {name: "+nameText(z.InCatalog)+", catalog: produce} to zones")
+	d.fail(
+		at("in_catalog"),
+		zone+"no catalog "+quote(nameText(z.InCatalog))+" is made here",
+		"add {name: "+nameText(z.InCatalog)+", catalog: produce} to zones",
+	)
 }
 
 // checkUpdates reports grants to keys that are not there, and of names and types that
@@ -265,7 +295,11 @@ func (d *decoder) checkKeyFiles() {
 			k.Octets, err = k.fromFile(string(bytes.TrimSpace(text)))
 		}
 		if err != nil {
-			d.fail(at, what+err.Error(), "port53 key new "+nameText(k.Name)+" writes a good one; or write the secret in base64, and nothing else")
+			d.fail(
+				at,
+				what+err.Error(),
+				"port53 key new "+nameText(k.Name)+" writes a good one; or write the secret in base64, and nothing else",
+			)
 		}
 	}
 }

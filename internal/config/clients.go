@@ -65,7 +65,8 @@ func (c *Config) QueryClients() ([]netip.Prefix, error) {
 // interfaces have.
 func (c *Config) FollowsInterfaces() bool {
 	for i := range c.Views {
-		if v := &c.Views[i]; len(v.Resolver.AllowInterfaces)+len(v.Policy.AllowInterfaces) > 0 || c.Internal() && len(v.Resolver.Allow) == 0 {
+		if v := &c.Views[i]; len(v.Resolver.AllowInterfaces)+len(v.Policy.AllowInterfaces) > 0 ||
+			c.Internal() && len(v.Resolver.Allow) == 0 {
 			return true
 		}
 	}

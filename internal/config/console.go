@@ -64,20 +64,38 @@ func (d *decoder) checkConsole() {
 	switch {
 	case local:
 	case c.Certificate == "":
-		d.fail(at, fmt.Sprintf("console.listen: %s is not a loopback address, and sessions would go over it in the clear", c.Listen), "add certificate: and key:, or listen on 127.0.0.1 behind a TLS proxy and write its origin")
+		d.fail(
+			at,
+			fmt.Sprintf("console.listen: %s is not a loopback address, and sessions would go over it in the clear", c.Listen),
+			"add certificate: and key:, or listen on 127.0.0.1 behind a TLS proxy and write its origin",
+		)
 	case c.Origin == "":
-		d.fail(at, "console: there is no origin, by which requests for other names are refused", "add origin: https:// and the name that browsers ask for")
+		d.fail(
+			at,
+			"console: there is no origin, by which requests for other names are refused",
+			"add origin: https:// and the name that browsers ask for",
+		)
 	}
 	d.checkOrigin()
 	d.checkProvider()
 	for _, l := range d.config.Listen {
 		if l == c.Listen && l.Port() != 0 {
-			d.contradiction("listen", "console.listen", fmt.Sprintf("console.listen: %s serves DNS already", l), "give the console another port")
+			d.contradiction(
+				"listen",
+				"console.listen",
+				fmt.Sprintf("console.listen: %s serves DNS already", l),
+				"give the console another port",
+			)
 		}
 	}
 	for key, other := range map[string]netip.AddrPort{"metrics.listen": d.config.Metrics.Listen, "api.listen": d.config.API.Listen} {
 		if other == c.Listen && other.Port() != 0 {
-			d.contradiction(key, "console.listen", fmt.Sprintf("console.listen: %s is %s already", other, key), "give the console another port")
+			d.contradiction(
+				key,
+				"console.listen",
+				fmt.Sprintf("console.listen: %s is %s already", other, key),
+				"give the console another port",
+			)
 		}
 	}
 }

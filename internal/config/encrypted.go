@@ -115,7 +115,11 @@ func (d *decoder) checkEncrypted() {
 			for _, udp := range l.over {
 				if by, again := first[place{a, udp}]; again && a.Port() != 0 {
 					here := d.item(l.key, 0, i)
-					d.fail(here, fmt.Sprintf("%s[%d]: %s is in %s already%s", l.key, i, a, by.key, d.seen(by.key, here)), "give one of them another port")
+					d.fail(
+						here,
+						fmt.Sprintf("%s[%d]: %s is in %s already%s", l.key, i, a, by.key, d.seen(by.key, here)),
+						"give one of them another port",
+					)
 					break
 				}
 			}
@@ -138,7 +142,11 @@ func (d *decoder) checkQUIC() {
 	e := &d.config.Encrypted
 	for key, wanted := range map[string]bool{"encrypted.doq": len(e.DoQ) > 0, "encrypted.doh.http3": e.DoH.HTTP3} {
 		if at, _ := d.at(key); wanted && !quic.Built {
-			d.fail(at, key+": "+quic.ErrLean.Error(), "remove it, or install the port53 that has QUIC: port53 version --features tells which one this is")
+			d.fail(
+				at,
+				key+": "+quic.ErrLean.Error(),
+				"remove it, or install the port53 that has QUIC: port53 version --features tells which one this is",
+			)
 		}
 	}
 	if at, set := d.at("encrypted.doh.http3"); set && e.DoH.HTTP3 && len(e.DoH.Listen) == 0 {

@@ -230,11 +230,19 @@ func (d *decoder) checkExpose() {
 	}
 	d.checkExposeKeys()
 	if at, said := d.at("expose.recurse"); said && !c.Recurses() && !d.saysNobody("recurse") {
-		d.fail(at, "expose.recurse: an authoritative server resolves for nobody"+d.seeAlso("role"), "write nobody, or choose role: internal-resolver")
+		d.fail(
+			at,
+			"expose.recurse: an authoritative server resolves for nobody"+d.seeAlso("role"),
+			"write nobody, or choose role: internal-resolver",
+		)
 	}
 	for _, key := range []string{"ask", "recurse"} {
 		if at, said := d.at("expose." + key); said && c.Recurses() && d.saysNobody(key) {
-			d.fail(at, fmt.Sprintf("expose.%s: role %s is for those whose names it resolves%s", key, c.Role, d.seeAlso("role")), "name who may, or choose role: authoritative")
+			d.fail(
+				at,
+				fmt.Sprintf("expose.%s: role %s is for those whose names it resolves%s", key, c.Role, d.seeAlso("role")),
+				"name who may, or choose role: authoritative",
+			)
 		}
 	}
 	d.within("ask", "policy.allow", 0, "policy.allow", c.Policy.Allow, c.Policy.AllowInterfaces)
@@ -285,12 +293,20 @@ func (d *decoder) within(key, path string, index int32, what string, list []neti
 	remedy := "add it to expose." + key + ", or remove it here"
 	for i, n := range list {
 		if !within(most, n) {
-			d.fail(d.item(path, index, i), fmt.Sprintf("%s[%d]: %s is more than expose.%s lets in%s", what, i, n, key, d.seeAlso("expose."+key)), remedy)
+			d.fail(
+				d.item(path, index, i),
+				fmt.Sprintf("%s[%d]: %s is more than expose.%s lets in%s", what, i, n, key, d.seeAlso("expose."+key)),
+				remedy,
+			)
 		}
 	}
 	for _, name := range interfaces {
 		if !slices.Contains(also, name) && !everyone(most) {
-			d.fail(at, fmt.Sprintf("%s: {interface: %s} is more than expose.%s lets in%s", what, name, key, d.seeAlso("expose."+key)), remedy)
+			d.fail(
+				at,
+				fmt.Sprintf("%s: {interface: %s} is more than expose.%s lets in%s", what, name, key, d.seeAlso("expose."+key)),
+				remedy,
+			)
 		}
 	}
 }
@@ -311,7 +327,8 @@ func (e *Expose) letsPeer(c *Config, key string, n netip.Prefix, keys [][]byte) 
 	}
 	for _, name := range remotes {
 		if r := c.Remote(name); r != nil {
-			if slices.ContainsFunc(r.Addresses, func(a netip.AddrPort) bool { return n == hostOf(a) }) || len(r.TSIG) > 1 && len(keys) == 1 && wire.EqualFold(r.TSIG, keys[0]) {
+			if slices.ContainsFunc(r.Addresses, func(a netip.AddrPort) bool { return n == hostOf(a) }) ||
+				len(r.TSIG) > 1 && len(keys) == 1 && wire.EqualFold(r.TSIG, keys[0]) {
 				return true
 			}
 		}
@@ -332,7 +349,11 @@ func (d *decoder) checkExposed(i int, what string) {
 		if !set {
 			at = d.zones[i]
 		}
-		d.fail(at, fmt.Sprintf("%s%s: %s is not in expose.%s%s", what, path, who, op, d.seeAlso("expose."+op)), "add it there, or remove it here")
+		d.fail(
+			at,
+			fmt.Sprintf("%s%s: %s is not in expose.%s%s", what, path, who, op, d.seeAlso("expose."+op)),
+			"add it there, or remove it here",
+		)
 	}
 	if _, said := e.said["transfer"]; said {
 		for _, s := range slices.Concat(z.Secondaries, z.Members.Secondaries) {
@@ -402,7 +423,17 @@ func (d *decoder) checkExposeGrants() {
 			for verb, op := range map[string]string{"change": "update", "notify": "notify"} {
 				if _, said := e.said[op]; said && slices.Contains(g.Verbs, verb) && !e.letsPeer(c, op, netip.Prefix{}, [][]byte{k.Name}) {
 					at := d.keyAt("keys.grants", i)
-					d.fail(at, fmt.Sprintf("key %s: grants: it may %s, and is not in expose.%s%s", quote(nameText(k.Name)), verb, op, d.seeAlso("expose."+op)), "add {key: "+nameText(k.Name)+"} there, or take the verb away")
+					d.fail(
+						at,
+						fmt.Sprintf(
+							"key %s: grants: it may %s, and is not in expose.%s%s",
+							quote(nameText(k.Name)),
+							verb,
+							op,
+							d.seeAlso("expose."+op),
+						),
+						"add {key: "+nameText(k.Name)+"} there, or take the verb away",
+					)
 				}
 			}
 		}
@@ -417,12 +448,20 @@ func (d *decoder) checkDoors() {
 		api, set := d.at("api.listen")
 		switch socket, written := d.at("control.socket"); {
 		case d.saysNobody("control") && written && c.Control.Socket != "":
-			d.fail(socket, "control.socket: expose.control has nobody"+d.seeAlso("expose.control"), "remove it, or write control: 127.0.0.0/8 there")
+			d.fail(
+				socket,
+				"control.socket: expose.control has nobody"+d.seeAlso("expose.control"),
+				"remove it, or write control: 127.0.0.0/8 there",
+			)
 		case d.saysNobody("control") && c.API.Listen.IsValid():
 			d.fail(api, "api.listen: expose.control has nobody"+d.seeAlso("expose.control"), "remove it, or name who may reach it there")
 		case !d.saysNobody("control") && !set:
 			at, _ := d.at("expose.control")
-			d.fail(at, "expose.control: there is no API that could be reached (api.listen has its default)", "write api: {listen: ADDRESS}, or leave expose.control out")
+			d.fail(
+				at,
+				"expose.control: there is no API that could be reached (api.listen has its default)",
+				"write api: {listen: ADDRESS}, or leave expose.control out",
+			)
 		default:
 			d.checkReached("control", "api.listen", c.API.Listen, e.Control)
 		}
@@ -443,7 +482,11 @@ func (d *decoder) checkReached(key, path string, at netip.AddrPort, who []netip.
 	}
 	for i, n := range who {
 		if !within(loopback(), n) {
-			d.fail(d.item("expose."+key, 0, i), fmt.Sprintf("expose.%s[%d]: nobody of %s reaches %s%s", key, i, n, at, d.seen(path, position{})), "write "+strings.Replace(path, ".", ": {", 1)+": ADDRESS}, or remove it here")
+			d.fail(
+				d.item("expose."+key, 0, i),
+				fmt.Sprintf("expose.%s[%d]: nobody of %s reaches %s%s", key, i, n, at, d.seen(path, position{})),
+				"write "+strings.Replace(path, ".", ": {", 1)+": ADDRESS}, or remove it here",
+			)
 			return
 		}
 	}

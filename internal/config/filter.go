@@ -221,8 +221,13 @@ func (d *decoder) checkFilters() {
 	if !c.Recurses() {
 		for _, path := range []string{"policy.lists", "policy.block", "policy.allow_names", "policy.allow_lists"} {
 			at, set := d.at(path)
-			if n := map[string]int{"policy.lists": len(p.Lists), "policy.block": len(p.Block), "policy.allow_names": len(p.AllowNames), "policy.allow_lists": len(p.AllowLists)}[path]; set && n > 0 {
-				d.fail(at, path+": an authoritative server filters nothing: what is in its zones is its own", "remove it, or choose role: internal-resolver")
+			if n := map[string]int{"policy.lists": len(p.Lists), "policy.block": len(p.Block), "policy.allow_names": len(p.AllowNames), "policy.allow_lists": len(p.AllowLists)}[path]; set &&
+				n > 0 {
+				d.fail(
+					at,
+					path+": an authoritative server filters nothing: what is in its zones is its own",
+					"remove it, or choose role: internal-resolver",
+				)
 			}
 		}
 		return
@@ -235,9 +240,17 @@ func (d *decoder) checkFilters() {
 		case again:
 			d.fail(at, fmt.Sprintf("list %s is already defined at %s", quote(l.Name), d.line(first, at)), "remove one of them")
 		case !filterName(l.Name):
-			d.fail(at, fmt.Sprintf("policy.lists[%d].name: expected at most 32 letters, digits, and - _ between them, found %s", i, quote(l.Name)), "")
+			d.fail(
+				at,
+				fmt.Sprintf("policy.lists[%d].name: expected at most 32 letters, digits, and - _ between them, found %s", i, quote(l.Name)),
+				"",
+			)
 		case i >= maxFilterLists:
-			d.fail(at, fmt.Sprintf("there are %d lists, and at most %d can be", len(p.Lists), maxFilterLists), "lists of one's own can be one file")
+			d.fail(
+				at,
+				fmt.Sprintf("there are %d lists, and at most %d can be", len(p.Lists), maxFilterLists),
+				"lists of one's own can be one file",
+			)
 			return
 		}
 		known[l.Name] = at
@@ -290,7 +303,14 @@ func (d *decoder) checkBlocks(c *Config, path string, view int32, known map[stri
 }
 
 // checkBlock reports what is wrong with one block.
-func (d *decoder) checkBlock(b *FilterBlock, path string, index int32, what string, known map[string]position, missing func(at position, what, name string)) {
+func (d *decoder) checkBlock(
+	b *FilterBlock,
+	path string,
+	index int32,
+	what string,
+	known map[string]position,
+	missing func(at position, what, name string),
+) {
 	if _, ok := known[b.List]; !ok {
 		at, _ := d.atIndex(path+".list", index)
 		missing(at, what, b.List)
@@ -315,7 +335,8 @@ func filterName(name string) bool {
 	ok := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
 	}
-	return name != "" && len(name) <= 32 && strings.Trim(name, "-_") == name && !strings.ContainsFunc(name, func(r rune) bool { return !ok(r) })
+	return name != "" && len(name) <= 32 && strings.Trim(name, "-_") == name &&
+		!strings.ContainsFunc(name, func(r rune) bool { return !ok(r) })
 }
 
 // checkFilterFiles reports files of lists that cannot be read.

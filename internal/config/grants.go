@@ -67,7 +67,11 @@ func ParseGranted(text []byte) (*Granted, error) {
 	}
 	line, rest, _ := bytes.Cut(text, []byte{'\n'})
 	if string(line) != GrantsLine {
-		return nil, fmt.Errorf("the first line is %s, and this version of port53 reads %s: it was written by another version, or is damaged", quote(printable(string(line[:min(len(line), 40)]))), quote(GrantsLine))
+		return nil, fmt.Errorf(
+			"the first line is %s, and this version of port53 reads %s: it was written by another version, or is damaged",
+			quote(printable(string(line[:min(len(line), 40)]))),
+			quote(GrantsLine),
+		)
 	}
 	d := json.NewDecoder(bytes.NewReader(rest))
 	d.DisallowUnknownFields()
@@ -240,7 +244,11 @@ func (d *decoder) checkAPI() {
 	}
 	at, _ := d.at("api.listen")
 	if _, said := d.at("expose.control"); !a.Listen.Addr().IsLoopback() && !a.Expose && !said {
-		d.fail(at, fmt.Sprintf("api.listen: %s is not a loopback address, and tokens go over it in the clear", a.Listen), "listen on 127.0.0.1 behind a TLS proxy, or add expose: true")
+		d.fail(
+			at,
+			fmt.Sprintf("api.listen: %s is not a loopback address, and tokens go over it in the clear", a.Listen),
+			"listen on 127.0.0.1 behind a TLS proxy, or add expose: true",
+		)
 	}
 	for _, l := range d.config.Listen {
 		if l == a.Listen && l.Port() != 0 {
@@ -248,6 +256,11 @@ func (d *decoder) checkAPI() {
 		}
 	}
 	if m := d.config.Metrics.Listen; m == a.Listen && m.Port() != 0 {
-		d.contradiction("metrics.listen", "api.listen", fmt.Sprintf("api.listen: %s serves the metrics already", m), "give the API another port")
+		d.contradiction(
+			"metrics.listen",
+			"api.listen",
+			fmt.Sprintf("api.listen: %s serves the metrics already", m),
+			"give the API another port",
+		)
 	}
 }

@@ -44,7 +44,10 @@ func (k *key) schema() map[string]any {
 		s = map[string]any{"anyOf": []any{s, map[string]any{"type": "array", "items": s}}}
 	case k.mapped:
 		one := k.keys[1].valueSchema()
-		s = map[string]any{"type": "object", "additionalProperties": map[string]any{"anyOf": []any{one, map[string]any{"type": "array", "items": one, "minItems": 1}}}}
+		s = map[string]any{
+			"type":                 "object",
+			"additionalProperties": map[string]any{"anyOf": []any{one, map[string]any{"type": "array", "items": one, "minItems": 1}}},
+		}
 	case k.list:
 		s = map[string]any{"type": "array", "items": s}
 	}
@@ -208,7 +211,9 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 	}
 	for _, c := range keys {
 		if c.form == formSection {
-			b.WriteString("| [`" + c.name + "`](#" + strings.ReplaceAll(c.path, ".", "") + ") | " + c.block() + " | | " + cell(c.doc) + " | |\n")
+			b.WriteString(
+				"| [`" + c.name + "`](#" + strings.ReplaceAll(c.path, ".", "") + ") | " + c.block() + " | | " + cell(c.doc) + " | |\n",
+			)
 			continue
 		}
 		c.referenceRow(b)

@@ -178,10 +178,26 @@ func fill(section *key, prefix string, count *int32) {
 // tells.
 func formOf(t reflect.Type, is string) form {
 	forms := map[string]form{
-		"label": formText, "user": formUser, "role": formRole, "word": formWord, "name": formName, "pattern": formPattern,
-		"path": formPath, "path-or-off": formPathOrOff, "hidden": formHidden, "address-or-off": formAddressOrOff,
-		"files": formFiles, "upstream": formUpstream, "server": formServer, "file-or-off": formFileOrOff, "time-or-now": formTimeOrNow, "secret": formSecret,
-		"answer": formAnswer, "hours": formHours, "url": formURL, "time-zone": formTimeZone,
+		"label":          formText,
+		"user":           formUser,
+		"role":           formRole,
+		"word":           formWord,
+		"name":           formName,
+		"pattern":        formPattern,
+		"path":           formPath,
+		"path-or-off":    formPathOrOff,
+		"hidden":         formHidden,
+		"address-or-off": formAddressOrOff,
+		"files":          formFiles,
+		"upstream":       formUpstream,
+		"server":         formServer,
+		"file-or-off":    formFileOrOff,
+		"time-or-now":    formTimeOrNow,
+		"secret":         formSecret,
+		"answer":         formAnswer,
+		"hours":          formHours,
+		"url":            formURL,
+		"time-zone":      formTimeZone,
 	}
 	if f, ok := forms[is]; ok {
 		return f

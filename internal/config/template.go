@@ -150,7 +150,9 @@ func (d *decoder) knownRemote(r *reference, where string) bool {
 	}
 	hint := meant(nearest(r.text, names))
 	if hint == "" {
-		hint = "names are not looked up: write the address, or add it to remotes: [{name: " + yamlText(r.text) + ", addresses: [192.0.2.1]}]"
+		hint = "names are not looked up: write the address, or add it to remotes: [{name: " + yamlText(
+			r.text,
+		) + ", addresses: [192.0.2.1]}]"
 	}
 	d.fail(r.at, fmt.Sprintf("%s: there is no remote %s", where, quote(r.text)), hint)
 	return false
@@ -208,7 +210,11 @@ func (d *decoder) checkRemotes() {
 		}
 		seen[r.Name] = at
 		if !remoteName(r.Name) {
-			d.fail(at, fmt.Sprintf("remotes[%d].name: expected letters, digits and - _ . with at least one letter, found %s", i, quote(r.Name)), "")
+			d.fail(
+				at,
+				fmt.Sprintf("remotes[%d].name: expected letters, digits and - _ . with at least one letter, found %s", i, quote(r.Name)),
+				"",
+			)
 		}
 		if at, _ := d.atIndex("remotes.addresses", int32(i)); len(r.Addresses) == 0 {
 			d.fail(at, "remote "+quote(r.Name)+": expected at least one address, found an empty list", "")
@@ -254,7 +260,19 @@ func (d *decoder) checkKeyed(at position, zone string, keyed []KeyedServer) {
 	for i, a := range keyed {
 		for _, b := range keyed[:i] {
 			if a.Addr == b.Addr && string(a.Key) != string(b.Key) {
-				d.fail(at, fmt.Sprintf("%s%s is in remote %s with key %s, and in remote %s with key %s", zone, a.Addr, quote(b.remote), quote(nameText(b.Key)), quote(a.remote), quote(nameText(a.Key))), "give the remotes one key, or name one of them")
+				d.fail(
+					at,
+					fmt.Sprintf(
+						"%s%s is in remote %s with key %s, and in remote %s with key %s",
+						zone,
+						a.Addr,
+						quote(b.remote),
+						quote(nameText(b.Key)),
+						quote(a.remote),
+						quote(nameText(a.Key)),
+					),
+					"give the remotes one key, or name one of them",
+				)
 				return
 			}
 		}

@@ -181,7 +181,13 @@ func (k *key) parseAddress(s scalar) (any, *problem) {
 			hint := ""
 			switch {
 			case strings.HasPrefix(text, "*"), strings.HasPrefix(text, ":"):
-				hint = `write "0.0.0.0` + strings.TrimLeft(text, "*") + `" for all of IPv4, "[::]` + strings.TrimLeft(text, "*") + `" for all of IPv6`
+				hint = `write "0.0.0.0` + strings.TrimLeft(
+					text,
+					"*",
+				) + `" for all of IPv4, "[::]` + strings.TrimLeft(
+					text,
+					"*",
+				) + `" for all of IPv6`
 			case strings.ContainsAny(text, "abcdefghijklmnopqrstuvwxyz"):
 				hint = "names are not looked up: write the address"
 			}

@@ -69,7 +69,11 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 	scheme, rest, found := strings.Cut(s.text, "://")
 	if !found {
 		if _, name, found := strings.Cut(s.text, "#"); found {
-			return nil, expected(k, s, "a name is for servers that are asked over TLS: write "+quote("tls://"+s.text)+", or leave "+quote("#"+name)+" out")
+			return nil, expected(
+				k,
+				s,
+				"a name is for servers that are asked over TLS: write "+quote("tls://"+s.text)+", or leave "+quote("#"+name)+" out",
+			)
 		}
 		at, p := k.parseUpstream(s)
 		if p != nil {
@@ -107,7 +111,9 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 	if p != nil {
 		hint := p.hint
 		if strings.HasPrefix(hint, "names are not") {
-			hint = "names are not looked up: write the address, and the name behind #, as " + scheme + "://192.0.2.1" + u.Path + "#" + printable(rest)
+			hint = "names are not looked up: write the address, and the name behind #, as " + scheme + "://192.0.2.1" + u.Path + "#" + printable(
+				rest,
+			)
 		}
 		return nil, expected(k, s, hint)
 	}
@@ -137,8 +143,16 @@ func (d *decoder) checkHidden(r *route) {
 	here := func(key string) (position, bool) { return d.atIndex(r.path+"."+key, r.index) }
 	for i, u := range r.to {
 		if hidden > 0 && u.Scheme == "" {
-			d.fail(d.item(r.path+".to", r.index, i), fmt.Sprintf("%s.to[%d]: %s is asked in the clear, beside servers that are not: what they do not answer would be read by anybody", r, i, u),
-				"write tls://"+u.Addr.Addr().String()+", or remove it")
+			d.fail(
+				d.item(r.path+".to", r.index, i),
+				fmt.Sprintf(
+					"%s.to[%d]: %s is asked in the clear, beside servers that are not: what they do not answer would be read by anybody",
+					r,
+					i,
+					u,
+				),
+				"write tls://"+u.Addr.Addr().String()+", or remove it",
+			)
 			break
 		}
 	}
@@ -151,7 +165,11 @@ func (d *decoder) checkHidden(r *route) {
 	}
 	for i, text := range r.tls.Pins {
 		if _, err := certs.ParsePin(text); err != nil {
-			d.fail(d.item(r.path+".tls.pins", r.index, i), fmt.Sprintf("%s.tls.pins[%d]: %v", r, i, printable(err.Error())), "kdig +tls and openssl show the digest of a server's key")
+			d.fail(
+				d.item(r.path+".tls.pins", r.index, i),
+				fmt.Sprintf("%s.tls.pins[%d]: %v", r, i, printable(err.Error())),
+				"kdig +tls and openssl show the digest of a server's key",
+			)
 		}
 	}
 }
@@ -174,7 +192,11 @@ func (d *decoder) checkSealed(i int, t *RemoteTLS) {
 	what := fmt.Sprintf("remotes[%d].tls", i)
 	for j, text := range t.Pins {
 		if _, err := certs.ParsePin(text); err != nil {
-			d.fail(d.item("remotes.tls.pins", int32(i), j), fmt.Sprintf("%s.pins[%d]: %s", what, j, printable(err.Error())), "kdig +tls and openssl show the digest of a server's key")
+			d.fail(
+				d.item("remotes.tls.pins", int32(i), j),
+				fmt.Sprintf("%s.pins[%d]: %s", what, j, printable(err.Error())),
+				"kdig +tls and openssl show the digest of a server's key",
+			)
 		}
 	}
 	if (t.Certificate == "") != (t.Key == "") {

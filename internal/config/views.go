@@ -228,7 +228,11 @@ func (d *decoder) checkNetworks() {
 		seen[n.Name] = at
 		switch {
 		case !remoteName(n.Name):
-			d.fail(at, fmt.Sprintf("networks[%d].name: expected letters, digits and - _ . with at least one letter, found %s", i, quote(n.Name)), "")
+			d.fail(
+				at,
+				fmt.Sprintf("networks[%d].name: expected letters, digits and - _ . with at least one letter, found %s", i, quote(n.Name)),
+				"",
+			)
 		case d.config.Remote(n.Name) != nil:
 			d.fail(at, fmt.Sprintf("network %s has the name of a remote", quote(n.Name)), "give one of them another name: lists take both")
 		}
@@ -285,9 +289,17 @@ func (d *decoder) checkViews() {
 		case v.Name == DefaultView:
 			d.fail(at, "view \"default\" is what the rest of the file says, for all whom no view matches", "give the view another name")
 		case !viewName.MatchString(v.Name):
-			d.fail(at, fmt.Sprintf("views[%d].name: expected at most 32 small letters, digits, and - _ between them, found %s", i, quote(v.Name)), "")
+			d.fail(
+				at,
+				fmt.Sprintf("views[%d].name: expected at most 32 small letters, digits, and - _ between them, found %s", i, quote(v.Name)),
+				"",
+			)
 		case i >= maxViews:
-			d.fail(at, fmt.Sprintf("there are %d views, and at most %d can be", len(c.Views), maxViews), "views that differ in one zone alone can be one view, and allow_query in the zone")
+			d.fail(
+				at,
+				fmt.Sprintf("there are %d views, and at most %d can be", len(c.Views), maxViews),
+				"views that differ in one zone alone can be one view, and allow_query in the zone",
+			)
 			return
 		}
 		seen[v.Name] = at
@@ -315,7 +327,11 @@ func (d *decoder) checkMatch(i int, what string) {
 	m := &c.Views[i].Match
 	for j, p := range m.Except {
 		if slices.Contains(m.Clients, p) {
-			d.fail(d.item("views.match.except", n, j), fmt.Sprintf("%smatch.except[%d]: %s is in clients as well", what, j, p), "remove it from one of them")
+			d.fail(
+				d.item("views.match.except", n, j),
+				fmt.Sprintf("%smatch.except[%d]: %s is in clients as well", what, j, p),
+				"remove it from one of them",
+			)
 		}
 	}
 	for j, a := range m.Listen {
@@ -325,7 +341,11 @@ func (d *decoder) checkMatch(i int, what string) {
 		})
 		if !here {
 			at := d.item("views.match.listen", n, j)
-			d.fail(at, fmt.Sprintf("%smatch.listen[%d]: nothing listens on %s%s", what, j, listenText(a), d.seen("listen", at)), "add it to listen, or remove it here")
+			d.fail(
+				at,
+				fmt.Sprintf("%smatch.listen[%d]: nothing listens on %s%s", what, j, listenText(a), d.seen("listen", at)),
+				"add it to listen, or remove it here",
+			)
 		}
 	}
 	for j := range i {
@@ -334,7 +354,16 @@ func (d *decoder) checkMatch(i int, what string) {
 		}
 		at, _ := d.atIndex("views.name", n)
 		first, _ := d.atIndex("views.name", int32(j))
-		d.fail(at, fmt.Sprintf("%snobody comes to it: view %s, before it, is for everybody (see %s)", what, quote(c.Views[j].Name), d.line(first, at)), "write the view that is for everybody last")
+		d.fail(
+			at,
+			fmt.Sprintf(
+				"%snobody comes to it: view %s, before it, is for everybody (see %s)",
+				what,
+				quote(c.Views[j].Name),
+				d.line(first, at),
+			),
+			"write the view that is for everybody last",
+		)
 		return
 	}
 }
@@ -380,7 +409,16 @@ func (d *decoder) checkZoneViews(views map[string]position) {
 			}
 			key := seen{string(wire.Lower(nil, z.Name)), view}
 			if first, again := has[key]; again {
-				d.fail(d.zones[i], fmt.Sprintf("zone %s is already defined for view %s at %s", quote(nameText(z.Name)), quote(view), d.line(d.zones[first], d.zones[i])), "take the view out of the views of one of them")
+				d.fail(
+					d.zones[i],
+					fmt.Sprintf(
+						"zone %s is already defined for view %s at %s",
+						quote(nameText(z.Name)),
+						quote(view),
+						d.line(d.zones[first], d.zones[i]),
+					),
+					"take the view out of the views of one of them",
+				)
 			}
 			has[key] = i
 		}
@@ -390,7 +428,11 @@ func (d *decoder) checkZoneViews(views map[string]position) {
 	}
 	for i, in := range c.ZoneViews() {
 		if len(in) == 0 {
-			d.fail(d.zones[i], fmt.Sprintf("zone %s: every view has another zone of that name", quote(nameText(c.Zones[i].Name))), "remove it, or name its views")
+			d.fail(
+				d.zones[i],
+				fmt.Sprintf("zone %s: every view has another zone of that name", quote(nameText(c.Zones[i].Name))),
+				"remove it, or name its views",
+			)
 		}
 	}
 }
@@ -401,7 +443,11 @@ func (d *decoder) checkViewResolver(i int, what string) {
 	at, set := d.atIndex("views.resolver", int32(i))
 	if !c.Recurses() {
 		if set {
-			d.fail(at, what+"resolver: an authoritative server resolves nothing for others", "remove the section, or choose role: internal-resolver")
+			d.fail(
+				at,
+				what+"resolver: an authoritative server resolves nothing for others",
+				"remove the section, or choose role: internal-resolver",
+			)
 		}
 		return
 	}
@@ -413,8 +459,16 @@ func (d *decoder) checkViewResolver(i int, what string) {
 	if c.Internal() {
 		for j, n := range v.Resolver.Allow {
 			if _, own := d.atIndex("views.resolver.allow", int32(i)); own && strangers(n) {
-				d.fail(d.item("views.resolver.allow", int32(i), j), fmt.Sprintf("%sresolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever forges their addresses", what, j, n),
-					"list your own networks; or choose role: public-resolver, which limits rates")
+				d.fail(
+					d.item("views.resolver.allow", int32(i), j),
+					fmt.Sprintf(
+						"%sresolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever forges their addresses",
+						what,
+						j,
+						n,
+					),
+					"list your own networks; or choose role: public-resolver, which limits rates",
+				)
 			}
 		}
 	}
@@ -428,11 +482,25 @@ func (d *decoder) checkViewResolver(i int, what string) {
 		name := string(wire.Lower(nil, r.zone))
 		for j := range c.Zones {
 			if served(j) && bytes.Equal(wire.Lower(nil, c.Zones[j].Name), []byte(name)) {
-				d.fail(at, fmt.Sprintf("%s%s: zone %s is served here (see %s), and its servers are never asked", what, r, quote(nameText(r.zone)), d.line(d.zones[j], at)), "remove one of them, or take the view out of the zone's views")
+				d.fail(
+					at,
+					fmt.Sprintf(
+						"%s%s: zone %s is served here (see %s), and its servers are never asked",
+						what,
+						r,
+						quote(nameText(r.zone)),
+						d.line(d.zones[j], at),
+					),
+					"remove one of them, or take the view out of the zone's views",
+				)
 			}
 		}
 		if other, again := first[name]; again {
-			d.fail(at, fmt.Sprintf("%s%s: zone %s has servers already at %s", what, r, quote(nameText(r.zone)), d.line(other, at)), "write all servers into one list, and the zone into forward or stub")
+			d.fail(
+				at,
+				fmt.Sprintf("%s%s: zone %s has servers already at %s", what, r, quote(nameText(r.zone)), d.line(other, at)),
+				"write all servers into one list, and the zone into forward or stub",
+			)
 		}
 		first[name] = at
 		d.checkServers(r, in)

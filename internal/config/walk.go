@@ -172,7 +172,11 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 		}
 		name, here := keyText(pair.Key), start(pair.Key)
 		if first, again := seen[name]; again {
-			d.fail(here, fmt.Sprintf("%skey %s is already set at %s", prefix(where), quote(name), d.line(first, here)), "remove one of them")
+			d.fail(
+				here,
+				fmt.Sprintf("%skey %s is already set at %s", prefix(where), quote(name), d.line(first, here)),
+				"remove one of them",
+			)
 			continue
 		}
 		seen[name] = here
@@ -205,8 +209,15 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		at = here
 	}
 	before, set := d.cols[place{k.id, index}]
-	if d.cols[place{k.id, index}] = d.mark(at); set && before.file != d.file && !k.join && k.form != formSection && !strings.Contains(k.path, "[]") {
-		d.fail(here, fmt.Sprintf("%s is already set at %s", where, d.line(before, d.mark(here))), "remove one of them: only lists of blocks may be in several files")
+	if d.cols[place{k.id, index}] = d.mark(
+		at,
+	); set && before.file != d.file && !k.join && k.form != formSection &&
+		!strings.Contains(k.path, "[]") {
+		d.fail(
+			here,
+			fmt.Sprintf("%s is already set at %s", where, d.line(before, d.mark(here))),
+			"remove one of them: only lists of blocks may be in several files",
+		)
 		return
 	}
 	switch {
@@ -245,7 +256,11 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 func (d *decoder) mapping(k *key, n ast.Node, into reflect.Value, where string) {
 	values, ok := pairs(n)
 	if !ok {
-		d.fail(start(n), where+": expected a block of keys, found "+describe(n), "write "+k.keys[0].expects()+", a colon, and "+k.keys[1].expects())
+		d.fail(
+			start(n),
+			where+": expected a block of keys, found "+describe(n),
+			"write "+k.keys[0].expects()+", a colon, and "+k.keys[1].expects(),
+		)
 		return
 	}
 	first, second := k.keys[0], k.keys[1]
@@ -269,7 +284,11 @@ func (d *decoder) mapping(k *key, n ast.Node, into reflect.Value, where string) 
 			text = string(wire.Lower(nil, name))
 		}
 		if before, again := d.names[text]; again {
-			d.fail(here, fmt.Sprintf("%s: %s is already set at %s", where, quote(keyText(pair.Key)), d.line(before, here)), "write all its addresses into one list")
+			d.fail(
+				here,
+				fmt.Sprintf("%s: %s is already set at %s", where, quote(keyText(pair.Key)), d.line(before, here)),
+				"write all its addresses into one list",
+			)
 			continue
 		}
 		d.names[text] = here

@@ -95,7 +95,15 @@ type Admin interface {
 // each command that changes something told is called once it is done, unless it is nil: who
 // gave it, what it was and, if the result has a Note, what came of it, the zone that it named,
 // and why it was refused.
-func Serve(ctx context.Context, l net.Listener, admin Admin, told func(by Caller, command, zone string, err error), log *slog.Logger) error {
+//
+// In one piece: a connection is read, told of and answered in one order.
+func Serve(
+	ctx context.Context,
+	l net.Listener,
+	admin Admin,
+	told func(by Caller, command, zone string, err error),
+	log *slog.Logger,
+) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		send(w)(admin.Reload(r.Context()))
@@ -366,7 +374,12 @@ func request(ctx context.Context, socket, method, path string, body io.Reader) (
 }
 
 // requestWith is request with a head.
-func requestWith(ctx context.Context, socket, method, path string, body io.Reader, head http.Header) (resp *http.Response, done func(), err error) {
+func requestWith(
+	ctx context.Context,
+	socket, method, path string,
+	body io.Reader,
+	head http.Header,
+) (resp *http.Response, done func(), err error) {
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer

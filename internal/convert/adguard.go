@@ -50,7 +50,12 @@ func readAdGuard(c *converter, path string) error {
 	}
 	if len(c.out.forward) > 0 {
 		c.out.set("resolver.validation", "false")
-		c.out.remarks = append(c.out.remarks, "Answers are not validated, as they were not: remove validation: false where the", "forwarders pass signatures on.", "")
+		c.out.remarks = append(
+			c.out.remarks,
+			"Answers are not validated, as they were not: remove validation: false where the",
+			"forwarders pass signatures on.",
+			"",
+		)
 	}
 	return nil
 }

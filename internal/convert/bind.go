@@ -31,7 +31,12 @@ func readBIND(c *converter, path string) error {
 		return err
 	}
 	b := &bind{
-		converter: c, acls: map[string]*stmt{}, lists: map[string]*stmt{}, policies: map[string]*stmt{}, serverKeys: map[netip.Addr]string{}, rndc: map[string]bool{},
+		converter:  c,
+		acls:       map[string]*stmt{},
+		lists:      map[string]*stmt{},
+		policies:   map[string]*stmt{},
+		serverKeys: map[netip.Addr]string{},
+		rndc:       map[string]bool{},
 	}
 	zones, err := b.top(top)
 	if err != nil {

@@ -25,20 +25,29 @@ func bindSettings() map[string]struct {
 		"stale-answer-ttl":            {"resolver.cache.stale_ttl", bindTime},
 		"max-stale-ttl":               {"resolver.cache.stale_keep", bindTime},
 		"stale-answer-client-timeout": {"resolver.cache.stale_client_timeout", millis},
-		"prefetch":                    {"resolver.cache.prefetch", func(s string) (string, bool) { return strconv.FormatBool(s != "0"), true }},
-		"dnssec-validation":           {"resolver.validation", func(s string) (string, bool) { return strconv.FormatBool(s != "no" && s != "false"), true }},
-		"qname-minimization":          {"resolver.qname_minimization", func(s string) (string, bool) { return strings.Replace(s, "disabled", "off", 1), true }},
-		"synth-from-dnssec":           {"resolver.aggressive_nsec", bindBool},
-		"recursive-clients":           {"resolver.limits.waiting", count},
-		"fetches-per-zone":            {"resolver.limits.per_zone", count},
-		"fetches-per-server":          {"resolver.limits.per_server", count},
-		"max-recursion-depth":         {"resolver.limits.depth", count},
-		"tcp-clients":                 {"tcp.max_connections", count},
-		"tcp-idle-timeout":            {"tcp.idle", func(s string) (string, bool) { return millis(s + "00") }},
-		"max-udp-size":                {"edns.udp_size", count},
-		"answer-cookie":               {"edns.cookies", bindBool},
-		"version":                     {"identity.version", hidden},
-		"hostname":                    {"identity.hostname", hidden},
+		"prefetch": {
+			"resolver.cache.prefetch",
+			func(s string) (string, bool) { return strconv.FormatBool(s != "0"), true },
+		},
+		"dnssec-validation": {
+			"resolver.validation",
+			func(s string) (string, bool) { return strconv.FormatBool(s != "no" && s != "false"), true },
+		},
+		"qname-minimization": {
+			"resolver.qname_minimization",
+			func(s string) (string, bool) { return strings.Replace(s, "disabled", "off", 1), true },
+		},
+		"synth-from-dnssec":   {"resolver.aggressive_nsec", bindBool},
+		"recursive-clients":   {"resolver.limits.waiting", count},
+		"fetches-per-zone":    {"resolver.limits.per_zone", count},
+		"fetches-per-server":  {"resolver.limits.per_server", count},
+		"max-recursion-depth": {"resolver.limits.depth", count},
+		"tcp-clients":         {"tcp.max_connections", count},
+		"tcp-idle-timeout":    {"tcp.idle", func(s string) (string, bool) { return millis(s + "00") }},
+		"max-udp-size":        {"edns.udp_size", count},
+		"answer-cookie":       {"edns.cookies", bindBool},
+		"version":             {"identity.version", hidden},
+		"hostname":            {"identity.hostname", hidden},
 		"querylog": {"log.queries", func(s string) (string, bool) {
 			if yes(s) {
 				return "text", true
@@ -123,7 +132,16 @@ func (b *bind) readOptions() {
 			continue
 		}
 		switch s.name() {
-		case "zone", "view", "acl", "masters", "primaries", "key", "server", "trust-anchors", "managed-keys", "trusted-keys": // said elsewhere
+		case "zone",
+			"view",
+			"acl",
+			"masters",
+			"primaries",
+			"key",
+			"server",
+			"trust-anchors",
+			"managed-keys",
+			"trusted-keys": // said elsewhere
 		case "directory", "allow-transfer", "also-notify", "allow-update", "recursion", "forwarders", "forward", "serial-update-method":
 			b.note(s, Taken, "")
 		case "notify":
@@ -192,7 +210,11 @@ func (b *bind) readOptions() {
 			}
 			b.note(s, Taken, "")
 		case "disable-empty-zone", "empty-zones-enable":
-			b.note(s, Changed, "reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that")
+			b.note(
+				s,
+				Changed,
+				"reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that",
+			)
 		default:
 			b.other(s, bindOwn)
 		}
@@ -242,7 +264,8 @@ func (b *bind) rrsetOrder(s *stmt) {
 			said[e.words[i].text] = strings.ToUpper(e.arg(i + 1))
 		}
 		order := strings.ToLower(said["order"])
-		some := !slices.Contains([]string{"", "ANY", "IN"}, said["class"]) || !slices.Contains([]string{"", "ANY"}, said["type"]) || !slices.Contains([]string{"", "*"}, said["name"])
+		some := !slices.Contains([]string{"", "ANY", "IN"}, said["class"]) || !slices.Contains([]string{"", "ANY"}, said["type"]) ||
+			!slices.Contains([]string{"", "*"}, said["name"])
 		switch {
 		case some:
 			b.note(e, NotTaken, "rrset_order is said of the server, and of zones")

@@ -11,7 +11,8 @@ import (
 // takeSigning takes over that BIND signs a zone by a policy: the policy, and where its keys are. It
 // reports false of what cannot be signed here as it is there.
 func (b *bind) takeSigning(s, signs *stmt, z *zone) bool {
-	if signs.arg(0) != "dnssec-policy" || len(z.primaries) > 0 && find(s.block, "inline-signing") == nil && b.inherited(s, "inline-signing") == nil {
+	if signs.arg(0) != "dnssec-policy" ||
+		len(z.primaries) > 0 && find(s.block, "inline-signing") == nil && b.inherited(s, "inline-signing") == nil {
 		return false
 	}
 	name := signs.arg(1)
@@ -30,8 +31,12 @@ func (b *bind) takeSigning(s, signs *stmt, z *zone) bool {
 			z.keysFrom = filepath.Join(b.dir, z.keysFrom)
 		}
 	}
-	b.note(signs, Changed, "signing is taken over: the keys are copied from "+z.keysFrom+" the first time, so the server's user has to be able to read them; "+
-		"stop BIND before, and give the zone a newer serial than BIND's signed one has (rndc zonestatus)")
+	b.note(
+		signs,
+		Changed,
+		"signing is taken over: the keys are copied from "+z.keysFrom+" the first time, so the server's user has to be able to read them; "+
+			"stop BIND before, and give the zone a newer serial than BIND's signed one has (rndc zonestatus)",
+	)
 	return true
 }
 

@@ -119,7 +119,8 @@ func (b *bind) skips(s *stmt) bool {
 	case server:
 		return true
 	}
-	return b.view != nil && !slices.Contains(b.view.block, s) && slices.Contains([]string{"dnssec-validation", "validate-except", "rrset-order"}, s.name())
+	return b.view != nil && !slices.Contains(b.view.block, s) &&
+		slices.Contains([]string{"dnssec-validation", "validate-except", "rrset-order"}, s.name())
 }
 
 // waysInto works out who is in a view. It returns the public networks among its clients that stand for
@@ -242,7 +243,11 @@ func (b *bind) clientsOf(s *stmt, key string, depth int) (match, unsure netset) 
 			nets, maybe = b.clientsOf(b.acls[el[0].text], key, depth+1)
 		default:
 			if nets, known = b.element(e, el[0].text); !known {
-				b.note(e, NotTaken, "only networks, addresses, ACLs and keys are known: whoever it may be for gets nothing from the views behind this one")
+				b.note(
+					e,
+					NotTaken,
+					"only networks, addresses, ACLs and keys are known: whoever it may be for gets nothing from the views behind this one",
+				)
 				maybe = allAddresses()
 			}
 		}

@@ -37,6 +37,7 @@ func (b *bind) signs(s *stmt) *stmt {
 }
 
 // zone takes a zone, or says why not.
+// In one piece: it is one statement, clause by clause.
 func (b *bind) zone(s *stmt) {
 	z := &zone{name: domain(s.arg(1))}
 	if f := find(s.block, "file"); f != nil {
@@ -80,7 +81,14 @@ func (b *bind) zone(s *stmt) {
 		return
 	}
 	if p := b.signs(s); p != nil && !b.takeSigning(s, p, z) {
-		b.note(s, NotTaken, "BIND signs it ("+strings.Join(p.args(), " ")+"), and here it would be served without signatures, which validators refuse if its parent has a DS record")
+		b.note(
+			s,
+			NotTaken,
+			"BIND signs it ("+strings.Join(
+				p.args(),
+				" ",
+			)+"), and here it would be served without signatures, which validators refuse if its parent has a DS record",
+		)
 		return
 	}
 	if f := b.inherited(s, "masterfile-format"); f != nil && f.arg(1) != "text" && len(z.primaries) == 0 {
@@ -140,7 +148,10 @@ func (b *bind) primariesOf(s *stmt, z *zone) bool {
 func (b *bind) route(s *stmt, kind, name string) {
 	if kind == "forward" {
 		if f := find(s.block, "forwarders"); f == nil {
-			s.block = append(s.block, &stmt{words: []word{{text: "forwarders", file: s.words[0].file, line: s.words[0].line, col: s.words[0].col}}})
+			s.block = append(
+				s.block,
+				&stmt{words: []word{{text: "forwarders", file: s.words[0].file, line: s.words[0].line, col: s.words[0].col}}},
+			)
 		}
 		before := len(b.out.forward)
 		b.forwarders(s.block, name, s)

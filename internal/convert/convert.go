@@ -122,7 +122,12 @@ func File(o Options) (*Result, error) {
 	}
 	r.Notes = c.merged()
 	if c.out.recurse {
-		c.out.remarks = append(c.out.remarks, "Private addresses are taken out of answers that are found by iteration, unless their zones are", "in resolver.private_zones; resolver.rebinding: off leaves them in.", "")
+		c.out.remarks = append(
+			c.out.remarks,
+			"Private addresses are taken out of answers that are found by iteration, unless their zones are",
+			"in resolver.private_zones; resolver.rebinding: off leaves them in.",
+			"",
+		)
 	}
 	c.out.remarks = append(c.out.remarks, remarks(path, o.Kind, r.Notes)...)
 	r.YAML = c.out.yaml()

@@ -127,7 +127,12 @@ func readCorefile(c *converter, path string) error {
 			c.out.recursion = firstMatch(append(f.acl, aclRule{nets: allAddresses()}))
 		}
 		c.out.set("resolver.validation", "false")
-		c.out.remarks = append(c.out.remarks, "Answers are not validated, as they were not: remove validation: false where the", "forwarders pass signatures on.", "")
+		c.out.remarks = append(
+			c.out.remarks,
+			"Answers are not validated, as they were not: remove validation: false where the",
+			"forwarders pass signatures on.",
+			"",
+		)
 		if !f.root {
 			c.note(f.open, Changed, "CoreDNS refused names of other zones: here they are resolved for those who may use recursion")
 		}
@@ -288,7 +293,23 @@ func (f *corefile) plugin(s *stmt, zones []string, block []*stmt) {
 		f.readACL(s)
 	case "dnssec", "sign":
 		f.note(s, ToCome, "signing is not taken over yet: those of its block are left out")
-	case "kubernetes", "k8s_external", "etcd", "route53", "azure", "clouddns", "tls", "grpc", "dns64", "view", "rewrite", "template", "rrl", "ratelimit", "autopath", "erratic", "whoami":
+	case "kubernetes",
+		"k8s_external",
+		"etcd",
+		"route53",
+		"azure",
+		"clouddns",
+		"tls",
+		"grpc",
+		"dns64",
+		"view",
+		"rewrite",
+		"template",
+		"rrl",
+		"ratelimit",
+		"autopath",
+		"erratic",
+		"whoami":
 		f.note(s, ToCome, "there is nothing like it yet")
 	default:
 		f.other(s, corefileOwn)
@@ -300,7 +321,11 @@ func (f *corefile) signed(s *stmt, block []*stmt) bool {
 	if find(block, "dnssec", "sign") == nil {
 		return false
 	}
-	f.note(s, NotTaken, "CoreDNS signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record")
+	f.note(
+		s,
+		NotTaken,
+		"CoreDNS signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record",
+	)
 	return true
 }
 
@@ -468,7 +493,8 @@ func (f *corefile) forward(s *stmt, zones []string) {
 		case "except":
 			for _, name := range e.args() {
 				f.note(e, Changed, "what is excepted is resolved by iteration, unless a zone or another entry has it")
-				if f.byName[domain(name)] == nil && !slices.ContainsFunc(f.out.forward, func(r route) bool { return r.zone == domain(name) }) {
+				if f.byName[domain(name)] == nil &&
+					!slices.ContainsFunc(f.out.forward, func(r route) bool { return r.zone == domain(name) }) {
 					f.addRoute(&f.out.forward, route{from: e, zone: domain(name)})
 				}
 			}

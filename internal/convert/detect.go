@@ -32,49 +32,66 @@ func formats() []format {
 			return f.dir || soaLine.MatchString(f.text) && !f.has(`(?m)[{}]\s*$`)
 		}, readFolder},
 		{"pdns-database", "PowerDNS's database: a file of SQLite, or what sqlite3 .dump, mysqldump and pg_dump write", func(f *found) bool {
-			return strings.HasPrefix(f.text, sqliteMagic) || f.has("(?mi)^(CREATE TABLE|INSERT INTO|COPY)[ \t]+(IF NOT EXISTS[ \t]+)?(\\S+\\.)?[\"`]?(domains|records)[\"`]?[ \t(]")
+			return strings.HasPrefix(f.text, sqliteMagic) ||
+				f.has("(?mi)^(CREATE TABLE|INSERT INTO|COPY)[ \t]+(IF NOT EXISTS[ \t]+)?(\\S+\\.)?[\"`]?(domains|records)[\"`]?[ \t(]")
 		}, readPDNSDatabase},
 		{"adguard", "AdGuard Home's AdGuardHome.yaml", func(f *found) bool {
 			return f.has(`(?m)^dns:\s*$`) && f.has(`(?m)^\s+(upstream_dns|bootstrap_dns|bind_hosts):`)
 		}, readAdGuard},
 		{"recursor-yaml", "PowerDNS Recursor's recursor.yml", func(f *found) bool {
-			return f.has(`(?m)^(incoming|recursor|outgoing|recordcache|dnssec|logging):\s*$`) && f.has(`(?m)^\s+[a-z]+(_[a-z]+)*:`) && !f.has(`(?m)^\s+[a-z]+-[a-z-]+:`)
+			return f.has(`(?m)^(incoming|recursor|outgoing|recordcache|dnssec|logging):\s*$`) && f.has(`(?m)^\s+[a-z]+(_[a-z]+)*:`) &&
+				!f.has(`(?m)^\s+[a-z]+-[a-z-]+:`)
 		}, readRecursorYAML},
 		{"windows", "what dnscmd /ExportSettings writes of a Microsoft DNS server: DnsSettings.txt", func(f *found) bool {
 			text := f.text
 			f.text = strings.Join(windowsText(text), "\n")
-			fits := f.has(`(?mi)^[ \t]*Type[ \t]*=[ \t]*"?(Primary|Secondary|Forward(er)?|Stub|Cache)\b`) && f.has(`(?m)^[ \t]*\[[^\]]+\][ \t]*$`)
+			fits := f.has(`(?mi)^[ \t]*Type[ \t]*=[ \t]*"?(Primary|Secondary|Forward(er)?|Stub|Cache)\b`) &&
+				f.has(`(?m)^[ \t]*\[[^\]]+\][ \t]*$`)
 			f.text = text
 			return fits
 		}, readWindows},
 		{"pihole", "Pi-hole's pihole.toml", func(f *found) bool { return f.has(`(?m)^\s*\[dns(\.[a-zA-Z]+)?\]`) }, readPihole},
 		{"bind", "BIND's named.conf", func(f *found) bool {
-			return f.has(`(?m)^\s*(options|zone\s+"?[^"\s]+"?(\s+(IN|in))?|acl\s+\S+|view\s+\S+|key\s+\S+|logging|controls|masters|primaries)\s*\{`) && f.has(`;`) ||
+			return f.has(
+				`(?m)^\s*(options|zone\s+"?[^"\s]+"?(\s+(IN|in))?|acl\s+\S+|view\s+\S+|key\s+\S+|logging|controls|masters|primaries)\s*\{`,
+			) &&
+				f.has(`;`) ||
 				f.has(`(?m)^\s*include\s+"[^"]+"\s*;`)
 		}, readBIND},
 		{"corefile", "CoreDNS's Corefile", func(f *found) bool {
 			return f.has(`(?m)^[^#{}]+\{\s*(#.*)?$`) && f.has(`(?m)^\s*\}\s*(#.*)?$`)
 		}, readCorefile},
 		{"unbound", "Unbound's unbound.conf", func(f *found) bool {
-			return f.has(`(?m)^\s*(access-control|interface|forward-addr|stub-addr|auto-trust-anchor-file|module-config|local-zone|local-data|domain-insecure|private-address|forward-zone|stub-zone|auth-zone|include-toplevel|qname-minimisation|do-ip4|do-ip6|num-threads):`)
+			return f.has(
+				`(?m)^\s*(access-control|interface|forward-addr|stub-addr|auto-trust-anchor-file|module-config|local-zone|local-data|domain-insecure|private-address|forward-zone|stub-zone|auth-zone|include-toplevel|qname-minimisation|do-ip4|do-ip6|num-threads):`,
+			)
 		}, readUnbound},
 		{"knot", "Knot DNS's knot.conf", func(f *found) bool {
-			return f.has(`(?m)^\s+- domain:`) || f.has(`(?m)^(zone|template|remote|acl|database|log|control):\s*(#.*)?$`) && !f.has(`(?m)^\s*(zonefile|name|ip-address|provide-xfr|forward-addr|control-enable):`)
+			return f.has(`(?m)^\s+- domain:`) ||
+				f.has(`(?m)^(zone|template|remote|acl|database|log|control):\s*(#.*)?$`) &&
+					!f.has(`(?m)^\s*(zonefile|name|ip-address|provide-xfr|forward-addr|control-enable):`)
 		}, readKnot},
 		{"nsd", "NSD's nsd.conf", func(f *found) bool {
-			return f.has(`(?m)^\s*(zonefile|provide-xfr|request-xfr|ip-address|zonesdir|zonelistfile|include-pattern|server-count|hide-version|log-only-syslog):`) ||
+			return f.has(
+				`(?m)^\s*(zonefile|provide-xfr|request-xfr|ip-address|zonesdir|zonelistfile|include-pattern|server-count|hide-version|log-only-syslog):`,
+			) ||
 				f.has(`(?m)^\s*(pattern|zone):\s*(#.*)?$`)
 		}, readNSD},
 		{"pdns", "PowerDNS's pdns.conf", func(f *found) bool { return f.has(`(?m)^\s*launch\s*\+?=`) }, readPDNS},
 		{"recursor", "PowerDNS Recursor's recursor.conf", func(f *found) bool {
-			return f.has(`(?m)^\s*(allow-from|forward-zones(-recurse|-file)?|auth-zones|hint-file|query-local-address|local-address|lua-config-file|quiet)\s*\+?=`)
+			return f.has(
+				`(?m)^\s*(allow-from|forward-zones(-recurse|-file)?|auth-zones|hint-file|query-local-address|local-address|lua-config-file|quiet)\s*\+?=`,
+			)
 		}, readRecursor},
 		{"hosts", "/etc/hosts, or Pi-hole's custom.list", func(f *found) bool {
 			return f.has(`(?m)^\s*([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)[ \t]+[^\s=]+`)
 		}, readHosts},
 		{"dnsmasq", "dnsmasq's dnsmasq.conf", func(f *found) bool {
-			return f.has(`(?m)^\s*(server|local|address|host-record|listen-address|dhcp-[a-z]+|cache-size|conf-dir|addn-hosts|domain|interface|rev-server)\s*=`) ||
-				f.has(`(?m)^\s*(no-resolv|no-hosts|bogus-priv|domain-needed|expand-hosts|bind-interfaces|strict-order)\s*(#.*)?$`) || strings.HasPrefix(f.base, "dnsmasq")
+			return f.has(
+				`(?m)^\s*(server|local|address|host-record|listen-address|dhcp-[a-z]+|cache-size|conf-dir|addn-hosts|domain|interface|rev-server)\s*=`,
+			) ||
+				f.has(`(?m)^\s*(no-resolv|no-hosts|bogus-priv|domain-needed|expand-hosts|bind-interfaces|strict-order)\s*(#.*)?$`) ||
+				strings.HasPrefix(f.base, "dnsmasq")
 		}, readDnsmasq},
 	}
 }

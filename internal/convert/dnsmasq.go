@@ -154,7 +154,11 @@ func (c *converter) dnsmasq(path string, stmts []*stmt) error {
 		c.listen("::", port)
 	}
 	if find(stmts, "local-service") == nil || find(stmts, "interface", "listen-address", "except-interface") != nil {
-		c.note(lineStmt(path, 1, "clients"), Changed, "dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names")
+		c.note(
+			lineStmt(path, 1, "clients"),
+			Changed,
+			"dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names",
+		)
 	}
 	if !d.noHosts {
 		const hosts = "/etc/hosts"
@@ -190,7 +194,12 @@ func (c *converter) dnsmasq(path string, stmts []*stmt) error {
 	slices.SortFunc(c.out.forward, func(a, b route) int { return strings.Compare(a.zone, b.zone) })
 	if !d.dnssec {
 		c.out.set("resolver.validation", "false")
-		c.out.remarks = append(c.out.remarks, "Answers are not validated, as they were not: remove validation: false where the", "forwarders pass signatures on.", "")
+		c.out.remarks = append(
+			c.out.remarks,
+			"Answers are not validated, as they were not: remove validation: false where the",
+			"forwarders pass signatures on.",
+			"",
+		)
 	}
 	return nil
 }
@@ -285,7 +294,17 @@ func (d *dnsmasq) option(s *stmt, port string) {
 		for len(values) < 5 {
 			values = append(values, map[int]string{2: "1", 3: "0", 4: "0"}[len(values)])
 		}
-		d.addRecord(localName{s, domain(values[0]), "SRV", values[3] + " " + values[4] + " " + values[2] + " " + domain(values[1]) + ".", d.ttl, false, false})
+		d.addRecord(
+			localName{
+				s,
+				domain(values[0]),
+				"SRV",
+				values[3] + " " + values[4] + " " + values[2] + " " + domain(values[1]) + ".",
+				d.ttl,
+				false,
+				false,
+			},
+		)
 	case "no-round-robin":
 		d.note(s, Taken, "") // as port53 has it
 	case "no-hosts":
@@ -327,10 +346,24 @@ func (d *dnsmasq) option(s *stmt, port string) {
 		d.leases(s)
 	case "dhcp-leasefile":
 		d.note(s, Taken, "") // with the ranges
-	case "bogus-nxdomain", "ignore-address", "ipset", "nftset", "filterwin2k", "filter-A", "filter-AAAA", "filter-rr", "alias", "add-subnet", "add-mac":
+	case "bogus-nxdomain",
+		"ignore-address",
+		"ipset",
+		"nftset",
+		"filterwin2k",
+		"filter-A",
+		"filter-AAAA",
+		"filter-rr",
+		"alias",
+		"add-subnet",
+		"add-mac":
 		d.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
 	default:
-		if strings.Contains(s.name(), "dhcp") || strings.HasPrefix(s.name(), "tftp") || strings.HasPrefix(s.name(), "pxe") || strings.HasPrefix(s.name(), "ra-") || s.name() == "enable-tftp" || s.name() == "enable-ra" || s.name() == "read-ethers" {
+		if strings.Contains(s.name(), "dhcp") || strings.HasPrefix(s.name(), "tftp") || strings.HasPrefix(s.name(), "pxe") ||
+			strings.HasPrefix(s.name(), "ra-") ||
+			s.name() == "enable-tftp" ||
+			s.name() == "enable-ra" ||
+			s.name() == "read-ethers" {
 			d.note(s, NotTaken, "port53 gives no addresses: keep dnsmasq for that, with port=0")
 			return
 		}

@@ -57,7 +57,8 @@ func (f *filters) listName(text, instead string) string {
 		name = instead
 	}
 	taken := func(n string) bool {
-		return slices.ContainsFunc(f.lists, func(l filterList) bool { return l.name == n }) || slices.ContainsFunc(f.views, func(v filterView) bool { return v.name == n }) ||
+		return slices.ContainsFunc(f.lists, func(l filterList) bool { return l.name == n }) ||
+			slices.ContainsFunc(f.views, func(v filterView) bool { return v.name == n }) ||
 			slices.ContainsFunc(f.named, func(v filterView) bool { return v.name == n })
 	}
 	for n, i := name, 2; ; i++ {
@@ -153,7 +154,13 @@ func (c *converter) filter(f *filters) {
 		if f.off {
 			own = nil
 		}
-		fmt.Fprintf(&views, "\n  - {name: %s, match: {clients: %s}, policy: {block: [%s]}}", v.name, list(v.clients), strings.Join(own, ", "))
+		fmt.Fprintf(
+			&views,
+			"\n  - {name: %s, match: {clients: %s}, policy: {block: [%s]}}",
+			v.name,
+			list(v.clients),
+			strings.Join(own, ", "),
+		)
 	}
 	if networks.Len() > 0 {
 		c.out.set("networks", networks.String())
@@ -287,7 +294,9 @@ func (c *converter) piholeFilters(path string, root *stmt) {
 	d, err := openSQLite(path)
 	var tables sqlTables
 	if err == nil {
-		tables, err = d.tables([]string{"adlist", "adlist_by_group", "domainlist", "domainlist_by_group", "client", "client_by_group", "group"})
+		tables, err = d.tables(
+			[]string{"adlist", "adlist_by_group", "domainlist", "domainlist_by_group", "client", "client_by_group", "group"},
+		)
 	}
 	if err != nil {
 		c.note(at, NotTaken, "the lists cannot be read: "+err.Error())

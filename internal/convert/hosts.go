@@ -45,7 +45,11 @@ func (c *converter) hostLines(path, text, domainName string, ttl int) {
 		}
 	}
 	if blocked > 0 {
-		c.note(first, ToCome, "it is not made a list yet: write one for policy.lists: "+plural(blocked, "line blocks names", "lines block names"))
+		c.note(
+			first,
+			ToCome,
+			"it is not made a list yet: write one for policy.lists: "+plural(blocked, "line blocks names", "lines block names"),
+		)
 	}
 }
 
@@ -78,7 +82,14 @@ func (c *converter) followHosts() {
 		had := len(seen)
 		loop, null := c.lookAt(f, text, seen)
 		if total += len(seen) - had; total > maxFollowed {
-			c.note(f.from, ToCome, fmt.Sprintf("more than %d names: lists that long block, and it is not made a list yet: write one for policy.lists", maxFollowed))
+			c.note(
+				f.from,
+				ToCome,
+				fmt.Sprintf(
+					"more than %d names: lists that long block, and it is not made a list yet: write one for policy.lists",
+					maxFollowed,
+				),
+			)
 			return
 		}
 		if loop > 0 {

@@ -273,7 +273,22 @@ func (k *knot) zone(s *stmt) {
 				z.serial = ""
 			}
 			k.note(e, Taken, "")
-		case "semantic-checks", "journal-content", "zonefile-sync", "zonefile-load", "journal-max-usage", "journal-max-depth", "zone-max-size", "adjust-threads", "ixfr-benevolent", "ixfr-by-one", "refresh-min-interval", "refresh-max-interval", "retry-min-interval", "retry-max-interval", "expire-min-interval", "expire-max-interval":
+		case "semantic-checks",
+			"journal-content",
+			"zonefile-sync",
+			"zonefile-load",
+			"journal-max-usage",
+			"journal-max-depth",
+			"zone-max-size",
+			"adjust-threads",
+			"ixfr-benevolent",
+			"ixfr-by-one",
+			"refresh-min-interval",
+			"refresh-max-interval",
+			"retry-min-interval",
+			"retry-max-interval",
+			"expire-min-interval",
+			"expire-max-interval":
 			k.note(e, Changed, "zones are always checked, and what changes them is in a journal in state_dir")
 		case "module":
 			for _, m := range e.args() {

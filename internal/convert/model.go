@@ -430,7 +430,11 @@ func (c *converter) settleClients() {
 	clients := m.recursion
 	if m.recurse && clients != nil {
 		if m.recursion = c.known(clients.minus(m.deny)); !m.recursion.equal(clients.minus(m.deny)) {
-			c.note(m.clientsFrom, NotTaken, "strangers do not get recursion, private networks do: to resolve for everyone, with limits, write role: public-resolver")
+			c.note(
+				m.clientsFrom,
+				NotTaken,
+				"strangers do not get recursion, private networks do: to resolve for everyone, with limits, write role: public-resolver",
+			)
 		}
 		if len(m.recursion) == 0 {
 			m.recurse = false

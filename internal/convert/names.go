@@ -260,7 +260,13 @@ func (c *converter) writeZone(apex string, names []localName) {
 		ttl = min(ttl, n.ttl)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "; Made by port53 import.\n$ORIGIN %s.\n$TTL %d\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 %d\n@ NS localhost.\n", strings.TrimSuffix(apex, "."), ttl, max(ttl, 1))
+	fmt.Fprintf(
+		&b,
+		"; Made by port53 import.\n$ORIGIN %s.\n$TTL %d\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 %d\n@ NS localhost.\n",
+		strings.TrimSuffix(apex, "."),
+		ttl,
+		max(ttl, 1),
+	)
 	seen := map[string]bool{}
 	for _, n := range names {
 		owners := []string{n.name + "."}

@@ -161,7 +161,11 @@ func readPDNS(c *converter, path string) error {
 				c.note(from, NotTaken, err.Error()+"; or "+pdnsByHand)
 			}
 		case backend == "gmysql" || backend == "gpgsql":
-			c.note(launch, NotTaken, "zones of the backend "+b+" are in a database: import what "+map[string]string{"gmysql": "mysqldump", "gpgsql": "pg_dump"}[backend]+" writes of it, with --from pdns-database")
+			c.note(
+				launch,
+				NotTaken,
+				"zones of the backend "+b+" are in a database: import what "+map[string]string{"gmysql": "mysqldump", "gpgsql": "pg_dump"}[backend]+" writes of it, with --from pdns-database",
+			)
 		default:
 			c.note(launch, NotTaken, "zones of the backend "+b+" are in a database: "+pdnsByHand)
 		}
@@ -217,7 +221,14 @@ func (c *converter) pdnsOption(s *stmt, port string) {
 		}
 		c.note(s, NotTaken, "records are served as they are: ALIAS and LUA are not worked out")
 	default:
-		if i := strings.IndexByte(s.name(), '-'); i > 0 && slices.Contains([]string{"gsqlite3", "gmysql", "gpgsql", "godbc", "lmdb", "ldap", "remote", "pipe", "geoip", "lua2"}, s.name()[:i]) {
+		if i := strings.IndexByte(
+			s.name(),
+			'-',
+		); i > 0 &&
+			slices.Contains(
+				[]string{"gsqlite3", "gmysql", "gpgsql", "godbc", "lmdb", "ldap", "remote", "pipe", "geoip", "lua2"},
+				s.name()[:i],
+			) {
 			if s.name() == "gsqlite3-database" {
 				return // with launch
 			}
@@ -236,7 +247,13 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 		return err
 	}
 	c.note(from, Taken, "")
-	b := &bind{converter: c, acls: map[string]*stmt{}, lists: map[string]*stmt{}, serverKeys: map[netip.Addr]string{}, rndc: map[string]bool{}}
+	b := &bind{
+		converter:  c,
+		acls:       map[string]*stmt{},
+		lists:      map[string]*stmt{},
+		serverKeys: map[netip.Addr]string{},
+		rndc:       map[string]bool{},
+	}
 	b.dir = filepath.Dir(from.arg(1))
 	for _, s := range top {
 		if s.name() == "options" {
@@ -259,7 +276,11 @@ func (c *converter) pdnsBind(stmts []*stmt, get func(string) string) error {
 		}
 		name := domain(s.arg(1))
 		if !known || len(secured) > 0 && strings.Contains(string(secured), name) {
-			c.note(s, NotTaken, "PowerDNS may sign it ("+db.arg(1)+" has its name, or cannot be read), and here it would be served without signatures")
+			c.note(
+				s,
+				NotTaken,
+				"PowerDNS may sign it ("+db.arg(1)+" has its name, or cannot be read), and here it would be served without signatures",
+			)
 			continue
 		}
 		for _, e := range s.block {

@@ -81,8 +81,12 @@ func (c *converter) pdnsDatabase(from *stmt, path string, may netset) error {
 		id := d["id"]
 		s := row(i, 1, "zone", d["name"])
 		if signed[id] && !slices.Contains(meta[id]["PRESIGNED"], "1") {
-			c.note(s, NotTaken, "PowerDNS signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record"+
-				"; its keys are taken over by hand: pdnsutil export-zone-key ZONE ID | port53 zone keys import --dir DIR for each, then write dnssec: {sign: true, keys_from: DIR} at the zone")
+			c.note(
+				s,
+				NotTaken,
+				"PowerDNS signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record"+
+					"; its keys are taken over by hand: pdnsutil export-zone-key ZONE ID | port53 zone keys import --dir DIR for each, then write dnssec: {sign: true, keys_from: DIR} at the zone",
+			)
 			continue
 		}
 		c.pdnsZone(s, d, records[id], meta[id], may)

@@ -143,7 +143,11 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 			add(s, "local-service", "")
 			c.note(s, Taken, "")
 		} else {
-			c.note(s, Changed, "dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names")
+			c.note(
+				s,
+				Changed,
+				"dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names",
+			)
 		}
 	case "domain":
 		if name := s.at("name").arg(1) + s.arg(1); name != "" {
@@ -155,7 +159,11 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 		c.note(s, Taken, "")
 	case "domainNeeded", "expandHosts", "bogusPriv":
 		if yes(s.arg(1)) {
-			add(s, map[string]string{"domainNeeded": "domain-needed", "expandHosts": "expand-hosts", "bogusPriv": "bogus-priv"}[s.name()], "")
+			add(
+				s,
+				map[string]string{"domainNeeded": "domain-needed", "expandHosts": "expand-hosts", "bogusPriv": "bogus-priv"}[s.name()],
+				"",
+			)
 		} else {
 			c.note(s, Taken, "")
 		}

@@ -151,7 +151,11 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		c.note(s, Taken, "")
 	case "serve-rfc1918":
 		if c.note(s, Taken, ""); !yes(v) {
-			c.note(s, Changed, "reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that")
+			c.note(
+				s,
+				Changed,
+				"reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that",
+			)
 		}
 	case "query-local-address":
 		for _, a := range commas(v) {
@@ -176,11 +180,13 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 			c.note(s, ToCome, "there is no API yet")
 		}
 	default:
-		if strings.HasPrefix(s.name(), "webserver-") || strings.HasPrefix(s.name(), "snmp") || strings.HasPrefix(s.name(), "carbon") || strings.HasPrefix(s.name(), "stats-") {
+		if strings.HasPrefix(s.name(), "webserver-") || strings.HasPrefix(s.name(), "snmp") || strings.HasPrefix(s.name(), "carbon") ||
+			strings.HasPrefix(s.name(), "stats-") {
 			c.note(s, Changed, "port53 has its own: metrics")
 			return nil
 		}
-		if strings.HasPrefix(s.name(), "ecs-") || strings.HasPrefix(s.name(), "edns-subnet") || strings.Contains(s.name(), "notify-for") || strings.HasPrefix(s.name(), "dot-") {
+		if strings.HasPrefix(s.name(), "ecs-") || strings.HasPrefix(s.name(), "edns-subnet") || strings.Contains(s.name(), "notify-for") ||
+			strings.HasPrefix(s.name(), "dot-") {
 			c.note(s, NotTaken, "port53 has nothing like it")
 			return nil
 		}
@@ -215,19 +221,42 @@ func (c *converter) recursorForward(s *stmt, entry string, recurse bool) {
 // recursorNames are the options of recursor.yml that have the place of old ones.
 func recursorNames() map[string]string {
 	return map[string]string{
-		"incoming.listen": "local-address", "incoming.port": "local-port", "incoming.allow_from": "allow-from", "incoming.allow_from_file": "allow-from-file",
-		"incoming.max_tcp_clients": "max-tcp-clients", "incoming.tcp_timeout": "client-tcp-timeout", "incoming.udp_truncation_threshold": "udp-truncation-threshold",
-		"outgoing.source_address": "query-local-address", "outgoing.dont_query": "dont-query",
-		"dnssec.validation": "dnssec", "dnssec.nsec3_max_iterations": "nsec3-max-iterations",
-		"recordcache.max_ttl": "max-cache-ttl", "recordcache.max_negative_ttl": "max-negative-ttl",
-		"recursor.minimum_ttl_override": "minimum-ttl-override", "recursor.max_recursion_depth": "max-recursion-depth",
-		"recursor.qname_minimization": "qname-minimization", "recursor.max_total_msec": "max-total-msec",
-		"recursor.export_etc_hosts": "export-etc-hosts", "recursor.etc_hosts_file": "etc-hosts-file",
-		"recursor.export_etc_hosts_search_suffix": "export-etc-hosts-search-suffix", "recursor.serve_rfc1918": "serve-rfc1918",
-		"recursor.hint_file": "hint-file", "recursor.lua_config_file": "lua-config-file", "recursor.lua_dns_script": "lua-dns-script",
-		"recursor.server_id": "server-id", "recursor.version_string": "version-string", "recursor.security_poll_suffix": "security-poll-suffix",
-		"logging.quiet": "quiet", "logging.loglevel": "loglevel", "webservice.webserver": "webserver", "recursor.threads": "threads",
-		"recursor.include_dir": "include-dir", "recursor.setuid": "setuid", "recursor.setgid": "setgid", "recursor.socket_dir": "socket-dir", "recursor.config_dir": "config-dir",
+		"incoming.listen":                         "local-address",
+		"incoming.port":                           "local-port",
+		"incoming.allow_from":                     "allow-from",
+		"incoming.allow_from_file":                "allow-from-file",
+		"incoming.max_tcp_clients":                "max-tcp-clients",
+		"incoming.tcp_timeout":                    "client-tcp-timeout",
+		"incoming.udp_truncation_threshold":       "udp-truncation-threshold",
+		"outgoing.source_address":                 "query-local-address",
+		"outgoing.dont_query":                     "dont-query",
+		"dnssec.validation":                       "dnssec",
+		"dnssec.nsec3_max_iterations":             "nsec3-max-iterations",
+		"recordcache.max_ttl":                     "max-cache-ttl",
+		"recordcache.max_negative_ttl":            "max-negative-ttl",
+		"recursor.minimum_ttl_override":           "minimum-ttl-override",
+		"recursor.max_recursion_depth":            "max-recursion-depth",
+		"recursor.qname_minimization":             "qname-minimization",
+		"recursor.max_total_msec":                 "max-total-msec",
+		"recursor.export_etc_hosts":               "export-etc-hosts",
+		"recursor.etc_hosts_file":                 "etc-hosts-file",
+		"recursor.export_etc_hosts_search_suffix": "export-etc-hosts-search-suffix",
+		"recursor.serve_rfc1918":                  "serve-rfc1918",
+		"recursor.hint_file":                      "hint-file",
+		"recursor.lua_config_file":                "lua-config-file",
+		"recursor.lua_dns_script":                 "lua-dns-script",
+		"recursor.server_id":                      "server-id",
+		"recursor.version_string":                 "version-string",
+		"recursor.security_poll_suffix":           "security-poll-suffix",
+		"logging.quiet":                           "quiet",
+		"logging.loglevel":                        "loglevel",
+		"webservice.webserver":                    "webserver",
+		"recursor.threads":                        "threads",
+		"recursor.include_dir":                    "include-dir",
+		"recursor.setuid":                         "setuid",
+		"recursor.setgid":                         "setgid",
+		"recursor.socket_dir":                     "socket-dir",
+		"recursor.config_dir":                     "config-dir",
 	}
 }
 

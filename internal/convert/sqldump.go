@@ -24,7 +24,11 @@ func sqlColumns(create string) (columns []string, key int) {
 	end := func() {
 		f := strings.Fields(word.String())
 		word.Reset()
-		if len(f) == 0 || slices.Contains([]string{"CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "KEY", "INDEX", "FULLTEXT"}, strings.ToUpper(f[0])) {
+		if len(f) == 0 ||
+			slices.Contains(
+				[]string{"CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK", "KEY", "INDEX", "FULLTEXT"},
+				strings.ToUpper(f[0]),
+			) {
 			return
 		}
 		if upper := strings.ToUpper(strings.Join(f, " ")); strings.Contains(upper, " INTEGER PRIMARY KEY") {

@@ -16,7 +16,9 @@ const sqliteMagic = "SQLite format 3\x00"
 // maxDatabase is how many octets of a database are read.
 const maxDatabase = 512 << 20
 
-var errDatabase = errors.New("the database is damaged, or of a form that is not known: write sqlite3 FILE .dump > pdns.sql, and import that")
+var errDatabase = errors.New(
+	"the database is damaged, or of a form that is not known: write sqlite3 FILE .dump > pdns.sql, and import that",
+)
 
 // A sqlite is a database file as it lies on the disk (SQLite, "Database File Format"): what is
 // committed in the write-ahead log beside it counts. Nothing is locked and nothing written.

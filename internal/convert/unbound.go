@@ -211,7 +211,14 @@ func (u *unbound) option(s *stmt) {
 	case "local-zone-tag":
 		u.tags[domain(s.arg(1))] = tagged(s)
 		u.note(s, Taken, "")
-	case "access-control-tag-action", "access-control-tag-data", "local-zone-override", "interface-view", "interface-tag", "interface-tag-action", "interface-tag-data", "interface-action":
+	case "access-control-tag-action",
+		"access-control-tag-data",
+		"local-zone-override",
+		"interface-view",
+		"interface-tag",
+		"interface-tag-action",
+		"interface-tag-data",
+		"interface-action":
 		u.note(s, NotTaken, "nothing stands for it: write it as docs/VIEWS.md says")
 	case "private-address":
 		u.note(s, Changed, "resolver.rebinding takes all private addresses out of answers found by iteration")
@@ -264,11 +271,16 @@ func (u *unbound) option(s *stmt) {
 	case "root-hints", "trust-anchor-file", "trust-anchor", "auto-trust-anchor-file", "trusted-keys-file":
 		u.note(s, Changed, "the root's servers and keys are built in: resolver.root_hints and resolver.trust_anchors name others")
 	case "unblock-lan-zones", "insecure-lan-zones":
-		u.note(s, Changed, "reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that")
+		u.note(
+			s,
+			Changed,
+			"reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that",
+		)
 	case "dns64-prefix", "dns64-synthall", "dns64-ignore-aaaa":
 		u.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")
 	default:
-		if strings.HasPrefix(s.name(), "tls-") || strings.HasPrefix(s.name(), "http") || strings.HasPrefix(s.name(), "quic") || s.name() == "ssl-upstream" {
+		if strings.HasPrefix(s.name(), "tls-") || strings.HasPrefix(s.name(), "http") || strings.HasPrefix(s.name(), "quic") ||
+			s.name() == "ssl-upstream" {
 			u.note(s, ToCome, "only UDP and TCP are served and asked yet")
 			return
 		}
@@ -354,7 +366,11 @@ func (u *unbound) route(s *stmt) {
 		case "prime", "no-cache":
 			u.note(e, Changed, "port53 has its own way")
 		case "tls-upstream", "ssl-upstream":
-			u.note(e, map[bool]string{true: ToCome, false: Taken}[tls], map[bool]string{true: "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME", false: ""}[tls])
+			u.note(
+				e,
+				map[bool]string{true: ToCome, false: Taken}[tls],
+				map[bool]string{true: "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME", false: ""}[tls],
+			)
 		case "name", "first", "tcp-upstream":
 		default:
 			u.other(e, "")
@@ -365,7 +381,11 @@ func (u *unbound) route(s *stmt) {
 		u.note(s, NotTaken, "it has no name")
 	case len(r.to) > 0 && len(u.good(s, r.to)) == 0:
 	case len(r.to) == 0 && tls:
-		u.note(s, ToCome, "servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: until then names are resolved by iteration")
+		u.note(
+			s,
+			ToCome,
+			"servers over TLS are not imported yet, and can be written as tls://ADDRESS#NAME: until then names are resolved by iteration",
+		)
 	case len(r.to) == 0 && forward && find(s.block, "forward-addr", "forward-host") == nil:
 		u.addRoute(&u.out.forward, r) // an exception
 		u.note(s, Taken, "")

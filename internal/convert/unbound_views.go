@@ -38,7 +38,10 @@ func (l *locals) reads(s *stmt) bool {
 
 // knows reports whether a name is in one of its zones that say what there is not, or has a record.
 func (l *locals) knows(name string) bool {
-	if zone := l.zoneOf(name); zone != "" && !slices.Contains([]string{"transparent", "typetransparent", "inform", "always_transparent", "nodefault"}, l.zones[zone]) {
+	if zone := l.zoneOf(
+		name,
+	); zone != "" &&
+		!slices.Contains([]string{"transparent", "typetransparent", "inform", "always_transparent", "nodefault"}, l.zones[zone]) {
 		return true
 	}
 	return slices.ContainsFunc(l.records, func(s *stmt) bool {

@@ -173,7 +173,11 @@ func (c *converter) windowsZone(path string, s *stmt) {
 		return
 	}
 	if d := fold(s.block, "dnssecstatus", "issigned", "dnssec"); d != nil && windowsTrue(d.arg(1)) {
-		c.note(s, NotTaken, "Windows signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record")
+		c.note(
+			s,
+			NotTaken,
+			"Windows signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record",
+		)
 		return
 	}
 	c.windowsTransfers(s, z)

@@ -92,11 +92,20 @@ func (r Reason) String() string {
 }
 
 var reasonTexts = [...]string{
-	0: "secure", NoSignature: "there is no signature", Expired: "the signature has expired",
-	NotYetValid: "the signature is not valid yet", ExpiredBeforeValid: "the signature expires before it is valid", NoKey: "no key fits", NoZoneKey: "the key is not a zone key",
-	BadSignature: "the signature is wrong", WrongSigner: "the signature names a zone that cannot have made it",
-	UnsupportedAlgorithm: "the algorithm is not supported", UnsupportedDigest: "the digest is not supported",
-	UnsupportedKey: "keys of this size are not supported",
-	NoProof:        "the proof is missing", BadProof: "the proof does not prove it",
-	TooManyIterations: "NSEC3 has too many iterations", WorkSpent: "validation would cost too much",
+	0:                    "secure",
+	NoSignature:          "there is no signature",
+	Expired:              "the signature has expired",
+	NotYetValid:          "the signature is not valid yet",
+	ExpiredBeforeValid:   "the signature expires before it is valid",
+	NoKey:                "no key fits",
+	NoZoneKey:            "the key is not a zone key",
+	BadSignature:         "the signature is wrong",
+	WrongSigner:          "the signature names a zone that cannot have made it",
+	UnsupportedAlgorithm: "the algorithm is not supported",
+	UnsupportedDigest:    "the digest is not supported",
+	UnsupportedKey:       "keys of this size are not supported",
+	NoProof:              "the proof is missing",
+	BadProof:             "the proof does not prove it",
+	TooManyIterations:    "NSEC3 has too many iterations",
+	WorkSpent:            "validation would cost too much",
 }

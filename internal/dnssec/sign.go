@@ -83,7 +83,12 @@ func NewSigner(zone []byte, alg uint8, flags uint16, private crypto.Signer) (*Si
 // expiration, in seconds since 1970 (RFC 4034, section 3).
 func (s *Signer) Sign(set *wire.RRset, inception, expiration uint32) ([]byte, error) {
 	if !wire.Subdomain(set.Owner, s.Zone) {
-		return nil, fmt.Errorf("dnssec: signing %s %v: it is not in %s", wire.AppendName(nil, set.Owner), set.Type, wire.AppendName(nil, s.Zone))
+		return nil, fmt.Errorf(
+			"dnssec: signing %s %v: it is not in %s",
+			wire.AppendName(nil, set.Owner),
+			set.Type,
+			wire.AppendName(nil, s.Zone),
+		)
 	}
 	labels := wire.LabelCount(set.Owner) - leadingStar(set.Owner)
 	sig := binary.BigEndian.AppendUint16(nil, uint16(set.Type))

@@ -17,16 +17,58 @@ import (
 // replayIgnored are settings that make no difference to what is compared, or that say what
 // port53 does anyway.
 var replayIgnored = []string{
-	"server", "target-fetch-policy", "trust-anchor-signaling", "minimal-responses", "fake-sha1", "fake-dsa", "rrset-roundrobin", "ede",
-	"log-time-ascii", "log-servfail", "verbosity", "ede-serve-expired", "harden-referral-path", "harden-algo-downgrade", "harden-glue",
-	"harden-below-nxdomain", "harden-large-queries", "outbound-msg-retry", "num-queries-per-thread", "msg-cache-slabs", "val-nsec3-keysize-iterations",
-	"prefetch-key", "stub-prime", "hide-trustanchor", "local-zone-default", "unblock-lan-zones", "root-key-sentinel", "max-sent-count", "val-clean-additional",
-	"discard-timeout", "wait-limit", "wait-limit-cookie", "infra-keep-probing", "do-tcp", "iter-scrub-ns", "iter-scrub-cname", "max-global-quota",
-	"msg-cache-size", "rrset-cache-size", "hide-identity", "hide-version", "directory",
+	"server",
+	"target-fetch-policy",
+	"trust-anchor-signaling",
+	"minimal-responses",
+	"fake-sha1",
+	"fake-dsa",
+	"rrset-roundrobin",
+	"ede",
+	"log-time-ascii",
+	"log-servfail",
+	"verbosity",
+	"ede-serve-expired",
+	"harden-referral-path",
+	"harden-algo-downgrade",
+	"harden-glue",
+	"harden-below-nxdomain",
+	"harden-large-queries",
+	"outbound-msg-retry",
+	"num-queries-per-thread",
+	"msg-cache-slabs",
+	"val-nsec3-keysize-iterations",
+	"prefetch-key",
+	"stub-prime",
+	"hide-trustanchor",
+	"local-zone-default",
+	"unblock-lan-zones",
+	"root-key-sentinel",
+	"max-sent-count",
+	"val-clean-additional",
+	"discard-timeout",
+	"wait-limit",
+	"wait-limit-cookie",
+	"infra-keep-probing",
+	"do-tcp",
+	"iter-scrub-ns",
+	"iter-scrub-cname",
+	"max-global-quota",
+	"msg-cache-size",
+	"rrset-cache-size",
+	"hide-identity",
+	"hide-version",
+	"directory",
 }
 
 // specialZones are some of those that Unbound answers for itself (RFC 6303, RFC 6761).
-var specialZones = []string{"10.in-addr.arpa.", "16.172.in-addr.arpa.", "168.192.in-addr.arpa.", "127.in-addr.arpa.", "254.169.in-addr.arpa."}
+var specialZones = []string{
+	"10.in-addr.arpa.",
+	"16.172.in-addr.arpa.",
+	"168.192.in-addr.arpa.",
+	"127.in-addr.arpa.",
+	"254.169.in-addr.arpa.",
+}
 
 // caseless are the zones that Knot Resolver's module "workarounds" asks for in lower case.
 var caseless = []string{"avqs.mcafee.com.", "avts.mcafee.com."}
@@ -197,10 +239,14 @@ func (c *replayConfig) flush() {
 }
 
 func (c *replayConfig) anchor(text string) error {
-	_, err := zonefile.Read(strings.NewReader(text+"\n"), zonefile.Options{Origin: wire.Root, Name: "trust-anchor", DefaultTTL: 3600}, func(r *zonefile.Record) error {
-		c.anchors = append(c.anchors, zonefile.Record{Owner: slices.Clone(r.Owner), Type: r.Type, Data: slices.Clone(r.Data)})
-		return nil
-	})
+	_, err := zonefile.Read(
+		strings.NewReader(text+"\n"),
+		zonefile.Options{Origin: wire.Root, Name: "trust-anchor", DefaultTTL: 3600},
+		func(r *zonefile.Record) error {
+			c.anchors = append(c.anchors, zonefile.Record{Owner: slices.Clone(r.Owner), Type: r.Type, Data: slices.Clone(r.Data)})
+			return nil
+		},
+	)
 	return err
 }
 

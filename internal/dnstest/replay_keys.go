@@ -287,7 +287,14 @@ func verifies(dnskey []byte, sig *wire.Record, set [][]byte) bool {
 		return false
 	}
 	s := &wire.RRset{
-		Owner: wire.Lower(nil, sig.Owner), Type: wire.Covered(sig.Data), TTL: binary.BigEndian.Uint32(sig.Data[4:]), Data: set, Sigs: [][]byte{sig.Data},
+		Owner: wire.Lower(
+			nil,
+			sig.Owner,
+		),
+		Type: wire.Covered(sig.Data),
+		TTL:  binary.BigEndian.Uint32(sig.Data[4:]),
+		Data: set,
+		Sigs: [][]byte{sig.Data},
 	}
 	then := time.Unix(int64(binary.BigEndian.Uint32(sig.Data[12:])), 0).Add(time.Second)
 	_, why := dnssec.Verify(s, wire.Lower(nil, sig.Data[18:18+n]), []dnssec.Key{key}, then, &dnssec.Work{Signatures: 1, Failures: 1})

@@ -391,7 +391,14 @@ func (rd *replayReader) record(e *entry, line string) {
 	o := zonefile.Options{Origin: wire.Root, Name: rd.r.file, DefaultTTL: 3600}
 	_, err := zonefile.Read(strings.NewReader(line+"\n"), o, func(r *zonefile.Record) error {
 		e.sections[at] = append(e.sections[at], wire.Record{
-			Owner: slices.Clone(r.Owner), Type: r.Type, Class: wire.ClassIN, Section: wire.Section(at), TTL: r.TTL, Data: slices.Clone(r.Data),
+			Owner: slices.Clone(
+				r.Owner,
+			),
+			Type:    r.Type,
+			Class:   wire.ClassIN,
+			Section: wire.Section(at),
+			TTL:     r.TTL,
+			Data:    slices.Clone(r.Data),
 		})
 		return nil
 	})
@@ -407,10 +414,14 @@ func (rd *replayReader) record(e *entry, line string) {
 }
 
 func readRecord(r *wire.Record, line string) error {
-	_, err := zonefile.Read(strings.NewReader(line+"\n"), zonefile.Options{Origin: wire.Root, Name: "record", DefaultTTL: 3600}, func(z *zonefile.Record) error {
-		*r = wire.Record{Owner: slices.Clone(z.Owner), Type: z.Type, Class: wire.ClassIN, TTL: z.TTL, Data: slices.Clone(z.Data)}
-		return nil
-	})
+	_, err := zonefile.Read(
+		strings.NewReader(line+"\n"),
+		zonefile.Options{Origin: wire.Root, Name: "record", DefaultTTL: 3600},
+		func(z *zonefile.Record) error {
+			*r = wire.Record{Owner: slices.Clone(z.Owner), Type: z.Type, Class: wire.ClassIN, TTL: z.TTL, Data: slices.Clone(z.Data)}
+			return nil
+		},
+	)
 	return err
 }
 

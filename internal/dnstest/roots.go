@@ -68,7 +68,12 @@ a.gtld-servers.net. 172800 IN A 192.0.2.30
 		if i%10 == 0 {
 			tld = "xn--" + tld
 		}
-		fmt.Fprintf(&b, "%[1]s. 172800 IN NS ns1.nic.%[1]s.\n%[1]s. 172800 IN NS a.gtld-servers.net.\nns1.nic.%[1]s. 172800 IN A 192.0.2.%[2]d\n", tld, i%256)
+		fmt.Fprintf(
+			&b,
+			"%[1]s. 172800 IN NS ns1.nic.%[1]s.\n%[1]s. 172800 IN NS a.gtld-servers.net.\nns1.nic.%[1]s. 172800 IN A 192.0.2.%[2]d\n",
+			tld,
+			i%256,
+		)
 		if i%5 != 0 {
 			fmt.Fprintf(&b, "%s. 86400 IN DS %d 13 2 %064x\n", tld, i, i)
 		}

@@ -37,9 +37,16 @@ func hole(id, title string, to netip.AddrPort, size int) Finding {
 		header = 48
 	}
 	f := Finding{
-		ID: id, Title: title, State: Trouble, Object: to.String(),
-		Seen: fmt.Sprintf("messages of %d octets reach %s, larger ones vanish, and nobody says why", size, to),
-		Mend: fmt.Sprintf("ip route replace %s $(ip -o route get %[1]s | grep -oE '(via|dev) [^ ]+' | tr '\\n' ' ') mtu lock %d", to.Addr(), size+header),
+		ID:     id,
+		Title:  title,
+		State:  Trouble,
+		Object: to.String(),
+		Seen:   fmt.Sprintf("messages of %d octets reach %s, larger ones vanish, and nobody says why", size, to),
+		Mend: fmt.Sprintf(
+			"ip route replace %s $(ip -o route get %[1]s | grep -oE '(via|dev) [^ ]+' | tr '\\n' ' ') mtu lock %d",
+			to.Addr(),
+			size+header,
+		),
 		Keep: "let ICMP \"fragmentation needed\" and ICMPv6 \"packet too big\" through, wherever they are dropped on the way",
 	}
 	if size < advised {

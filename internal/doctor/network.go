@@ -65,8 +65,11 @@ func (p *patient) conntrack() {
 		return
 	}
 	f := Finding{
-		ID: id, Title: title, State: Trouble, Seen: fmt.Sprintf("%d of %d entries are in use", count, limit),
-		Harm: "beyond it the kernel drops packets (nf_conntrack: table full), and a flood of questions fills it; port53 firewall apply keeps UDP to port 53 out of it",
+		ID:    id,
+		Title: title,
+		State: Trouble,
+		Seen:  fmt.Sprintf("%d of %d entries are in use", count, limit),
+		Harm:  "beyond it the kernel drops packets (nf_conntrack: table full), and a flood of questions fills it; port53 firewall apply keeps UDP to port 53 out of it",
 	}
 	f.Mend, f.Keep = sysctl("net.netfilter.nf_conntrack_max", strconv.FormatInt(max(4*limit, 262144), 10))
 	p.add(f)
@@ -90,8 +93,11 @@ func (p *patient) buffers() {
 		return
 	}
 	f := Finding{
-		ID: id, Title: title, State: Trouble, Seen: fmt.Sprintf("%d of %d datagrams were dropped; a socket may have %d bytes", dropped, in, limit),
-		Harm: "questions are lost in bursts, and clients wait for their second try",
+		ID:    id,
+		Title: title,
+		State: Trouble,
+		Seen:  fmt.Sprintf("%d of %d datagrams were dropped; a socket may have %d bytes", dropped, in, limit),
+		Harm:  "questions are lost in bursts, and clients wait for their second try",
 	}
 	f.Mend, f.Keep = sysctl("net.core.rmem_max", strconv.Itoa(4<<20))
 	p.add(f)
@@ -169,12 +175,20 @@ func (p *patient) ipv6() {
 		return
 	}
 	global, device := globalIPv6(addrs), defaultIPv6(routes)
-	f := Finding{ID: id, Title: title, State: Trouble, Harm: "each question over IPv6 waits for nothing before IPv4 is tried, and clients that prefer IPv6 wait as well"}
+	f := Finding{
+		ID:    id,
+		Title: title,
+		State: Trouble,
+		Harm:  "each question over IPv6 waits for nothing before IPv4 is tried, and clients that prefer IPv6 wait as well",
+	}
 	switch {
 	case global != "" && device == "":
 		f.Object = global
 		f.Seen = fmt.Sprintf("%s has a global address and there is no default route", global)
-		f.Mend = fmt.Sprintf("sysctl -w net.ipv6.conf.%s.accept_ra=2 # the router tells the route; or: port53 serve with resolver: {ipv6: false}", global)
+		f.Mend = fmt.Sprintf(
+			"sysctl -w net.ipv6.conf.%s.accept_ra=2 # the router tells the route; or: port53 serve with resolver: {ipv6: false}",
+			global,
+		)
 	case global == "" && device != "":
 		f.Object = device
 		f.Seen = fmt.Sprintf("there is a default route over %s and no interface has a global address", device)

@@ -76,10 +76,13 @@ func (p *patient) loop() {
 			if up := p.upstreamOfStub(); up.IsValid() {
 				found = true
 				p.add(Finding{
-					ID: id, Title: title, State: Trouble, Object: to.String(),
-					Seen: fmt.Sprintf("questions are forwarded to systemd-resolved at %s, which asks %s: this server", to, up.Addr()),
-					Harm: "each question goes round until its time is over, and fails",
-					Mend: "resolvectl revert $(ip -o route get 192.0.2.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/') # it asks the network's servers again; or forward past it",
+					ID:     id,
+					Title:  title,
+					State:  Trouble,
+					Object: to.String(),
+					Seen:   fmt.Sprintf("questions are forwarded to systemd-resolved at %s, which asks %s: this server", to, up.Addr()),
+					Harm:   "each question goes round until its time is over, and fails",
+					Mend:   "resolvectl revert $(ip -o route get 192.0.2.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/') # it asks the network's servers again; or forward past it",
 				})
 			}
 		}

@@ -17,8 +17,16 @@ func (p *patient) clock() {
 	switch {
 	case !p.Built.IsZero() && now.Before(p.Built):
 		p.add(Finding{
-			ID: id, Title: title, State: Trouble, Harm: harm, Mend: p.setClock(),
-			Seen: fmt.Sprintf("it says %s, and this program was built on %s", now.UTC().Format(time.DateTime), p.Built.UTC().Format(time.DateOnly)),
+			ID:    id,
+			Title: title,
+			State: Trouble,
+			Harm:  harm,
+			Mend:  p.setClock(),
+			Seen: fmt.Sprintf(
+				"it says %s, and this program was built on %s",
+				now.UTC().Format(time.DateTime),
+				p.Built.UTC().Format(time.DateOnly),
+			),
 		})
 	case p.unsynchronized():
 		p.add(Finding{

@@ -46,7 +46,8 @@ func (e *Engine) newEvents() *event.Writer {
 func (w *worker) wanted(rcode wire.Rcode) bool {
 	wants := w.events.Wants()
 	return wants&event.Answers != 0 || wants&event.Misses != 0 && w.path == event.Miss ||
-		wants&event.Problems != 0 && (rcode != wire.NoError && rcode != wire.NXDomain || w.path == event.Stale || w.path == event.Policy || w.fate != event.Replied || w.why != 0)
+		wants&event.Problems != 0 &&
+			(rcode != wire.NoError && rcode != wire.NXDomain || w.path == event.Stale || w.path == event.Policy || w.fate != event.Replied || w.why != 0)
 }
 
 // epochTime is how long a worker believes how the server's time and that since 1970 lie apart.
@@ -57,8 +58,20 @@ func (w *worker) tellEvent(rcode wire.Rcode, size int, reply []byte) {
 	q, r := &w.query, &w.told
 	wants := w.events.Wants()
 	*r = event.Record{
-		Transport: uint8(w.peer.Transport), Path: w.path, Fate: w.fate, Recursive: w.recursive, List: w.list, Line: w.line,
-		Remote: w.peer.Remote, Local: netip.AddrPortFrom(w.peer.Local, w.peer.LocalPort), Rcode: rcode, EDE: int16(w.ede), Size: uint16(len(q.Msg)), Reply: uint32(size), Why: w.why, Latency: -1,
+		Transport: uint8(w.peer.Transport),
+		Path:      w.path,
+		Fate:      w.fate,
+		Recursive: w.recursive,
+		List:      w.list,
+		Line:      w.line,
+		Remote:    w.peer.Remote,
+		Local:     netip.AddrPortFrom(w.peer.Local, w.peer.LocalPort),
+		Rcode:     rcode,
+		EDE:       int16(w.ede),
+		Size:      uint16(len(q.Msg)),
+		Reply:     uint32(size),
+		Why:       w.why,
+		Latency:   -1,
 	}
 	if w.view != nil {
 		r.View = w.view.Slot

@@ -214,7 +214,12 @@ func (e *Engine) Judge(view *View, name []byte, typ wire.Type, client netip.Addr
 	var split wire.SplitName
 	split.Set(name)
 	q := filter.Question{
-		Name: &split, Type: typ, Client: client, Now: time.Now().Unix(), Local: view.Zones.Find(&split) != nil, Six: embedding(view.Recursion),
+		Name:   &split,
+		Type:   typ,
+		Client: client,
+		Now:    time.Now().Unix(),
+		Local:  view.Zones.Find(&split) != nil,
+		Six:    embedding(view.Recursion),
 	}
 	if answer != nil {
 		msg := wire.AppendQuery(nil, 0, wire.FlagQR, name, typ)

@@ -129,7 +129,14 @@ func (w *worker) refused(why string) {
 		return
 	}
 	q := &w.query
-	act := telemetry.Act{What: telemetry.Asked, Outcome: telemetry.Refused, Zone: q.Name.Name(), View: w.view.Name, Peer: w.peer.Remote, Reason: why}
+	act := telemetry.Act{
+		What:    telemetry.Asked,
+		Outcome: telemetry.Refused,
+		Zone:    q.Name.Name(),
+		View:    w.view.Name,
+		Peer:    w.peer.Remote,
+		Reason:  why,
+	}
 	switch {
 	case q.Opcode == wire.OpcodeUpdate:
 		act.What = telemetry.Updated

@@ -178,7 +178,10 @@ func (w *worker) chaos() int {
 		w.builder.Truncate()
 		return w.deliver(policy.Positive, chaosKey)
 	}
-	copy(rr, []byte{0xC0, wire.HeaderLen, 0, byte(wire.TypeTXT), 0, byte(wire.ClassCH), 0, 0, 0, 0, 0, byte(1 + len(text)), byte(len(text))})
+	copy(
+		rr,
+		[]byte{0xC0, wire.HeaderLen, 0, byte(wire.TypeTXT), 0, byte(wire.ClassCH), 0, 0, 0, 0, 0, byte(1 + len(text)), byte(len(text))},
+	)
 	copy(rr[13:], text)
 	return w.deliver(policy.Positive, chaosKey)
 }

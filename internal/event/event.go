@@ -72,7 +72,15 @@ const (
 // String returns the path in one word.
 func (p Path) String() string {
 	names := [...]string{
-		Own: "server", Zone: "zone", Names: "names", Builtin: "builtin", Cache: "cache", Stale: "stale", Miss: "miss", Policy: "policy", Manager: "manager",
+		Own:     "server",
+		Zone:    "zone",
+		Names:   "names",
+		Builtin: "builtin",
+		Cache:   "cache",
+		Stale:   "stale",
+		Miss:    "miss",
+		Policy:  "policy",
+		Manager: "manager",
 	}
 	if int(p) < len(names) {
 		return names[p]

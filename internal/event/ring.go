@@ -138,12 +138,30 @@ func (rec *Record) decode(b []byte) {
 	le := binary.LittleEndian
 	f := b[11]
 	*rec = Record{
-		Kind: Kind(b[4]), Transport: b[5], Path: Path(b[6]), Fate: Fate(b[7]), View: b[8], Opcode: b[9], List: b[10],
-		Recursive: f&flagRecursive != 0, Line: le.Uint32(b[12:]), Time: int64(le.Uint64(b[16:])), Latency: int64(le.Uint64(b[24:])),
-		Remote: addrPort(b[32:48], le.Uint16(b[64:]), f&flagRemote != 0, f&flagRemote4 != 0),
-		Local:  addrPort(b[48:64], le.Uint16(b[66:]), f&flagLocal != 0, f&flagLocal4 != 0),
-		ID:     le.Uint16(b[68:]), Flags: le.Uint16(b[70:]), Type: wire.Type(le.Uint16(b[72:])), Class: wire.Class(le.Uint16(b[74:])),
-		Rcode: wire.Rcode(le.Uint16(b[76:])), EDE: int16(le.Uint16(b[78:])), Size: le.Uint16(b[80:]), Reply: le.Uint32(b[84:]), Why: le.Uint64(b[88:]),
+		Kind:      Kind(b[4]),
+		Transport: b[5],
+		Path:      Path(b[6]),
+		Fate:      Fate(b[7]),
+		View:      b[8],
+		Opcode:    b[9],
+		List:      b[10],
+		Recursive: f&flagRecursive != 0,
+		Line:      le.Uint32(b[12:]),
+		Time:      int64(le.Uint64(b[16:])),
+		Latency:   int64(le.Uint64(b[24:])),
+		Remote:    addrPort(b[32:48], le.Uint16(b[64:]), f&flagRemote != 0, f&flagRemote4 != 0),
+		Local:     addrPort(b[48:64], le.Uint16(b[66:]), f&flagLocal != 0, f&flagLocal4 != 0),
+		ID:        le.Uint16(b[68:]),
+		Flags:     le.Uint16(b[70:]),
+		Type:      wire.Type(le.Uint16(b[72:])),
+		Class:     wire.Class(le.Uint16(b[74:])),
+		Rcode: wire.Rcode(
+			le.Uint16(b[76:]),
+		),
+		EDE:   int16(le.Uint16(b[78:])),
+		Size:  le.Uint16(b[80:]),
+		Reply: le.Uint32(b[84:]),
+		Why:   le.Uint64(b[88:]),
 	}
 	at := headSize
 	part := func(n int) []byte {

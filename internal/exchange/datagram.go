@@ -104,7 +104,8 @@ func (d *Datagram) judged(query, msg []byte) Fit {
 
 // final tells whether a socket's error ends a wait.
 func final(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, net.ErrClosed)
+	return ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNREFUSED) ||
+		errors.Is(err, net.ErrClosed)
 }
 
 // Datagrams makes a Socket of a connected UDP socket of package net.

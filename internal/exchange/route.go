@@ -166,7 +166,12 @@ func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, c
 	return r, nil
 }
 
-func (rt *Route) overUDP(ctx context.Context, server netip.AddrPort, query []byte, deadline time.Time) (msg []byte, came Counts, err error) {
+func (rt *Route) overUDP(
+	ctx context.Context,
+	server netip.AddrPort,
+	query []byte,
+	deadline time.Time,
+) (msg []byte, came Counts, err error) {
 	s, err := rt.dialer().Datagrams(ctx, server)
 	if err != nil {
 		return nil, came, err
@@ -180,7 +185,12 @@ func (rt *Route) overUDP(ctx context.Context, server netip.AddrPort, query []byt
 	return msg, d.Counts, err
 }
 
-func (rt *Route) overTCP(ctx context.Context, server netip.AddrPort, query []byte, deadline time.Time) (msg []byte, came Counts, err error) {
+func (rt *Route) overTCP(
+	ctx context.Context,
+	server netip.AddrPort,
+	query []byte,
+	deadline time.Time,
+) (msg []byte, came Counts, err error) {
 	s, err := rt.dialer().Stream(ctx, server)
 	if err != nil {
 		return nil, came, err

@@ -43,7 +43,12 @@ func (s *Sealed) String() string {
 const maxHTTPHeader = 64 << 10
 
 // overHTTPS sends a query in a request, on a connection of its own.
-func (rt *Route) overHTTPS(ctx context.Context, server netip.AddrPort, query []byte, deadline time.Time) (msg []byte, came Counts, err error) {
+func (rt *Route) overHTTPS(
+	ctx context.Context,
+	server netip.AddrPort,
+	query []byte,
+	deadline time.Time,
+) (msg []byte, came Counts, err error) {
 	within, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	way, end, err := rt.http(within, server)
@@ -113,7 +118,12 @@ func (rt *Route) dialQUIC(ctx context.Context, server netip.AddrPort) (*quic.Con
 }
 
 // overQUIC sends a query on the one stream of a connection of its own (RFC 9250).
-func (rt *Route) overQUIC(ctx context.Context, server netip.AddrPort, query []byte, deadline time.Time) (msg []byte, came Counts, err error) {
+func (rt *Route) overQUIC(
+	ctx context.Context,
+	server netip.AddrPort,
+	query []byte,
+	deadline time.Time,
+) (msg []byte, came Counts, err error) {
 	within, cancel := context.WithDeadlineCause(ctx, deadline, os.ErrDeadlineExceeded)
 	defer cancel()
 	c, err := rt.dialQUIC(within, server)

@@ -231,7 +231,11 @@ func (s *Store) Fetch(ctx context.Context, src *Source, force bool) (*Candidate,
 		return nil, fmt.Errorf("%w: %d octets, and max_size is %d", ErrTooLarge, resp.ContentLength, src.MaxSize)
 	}
 	now := time.Now().UTC()
-	c := &Candidate{store: s, src: *src, meta: Meta{URL: src.URL, ETag: resp.Header.Get("ETag"), Modified: resp.Header.Get("Last-Modified"), Fetched: now, Asked: now}}
+	c := &Candidate{
+		store: s,
+		src:   *src,
+		meta:  Meta{URL: src.URL, ETag: resp.Header.Get("ETag"), Modified: resp.Header.Get("Last-Modified"), Fetched: now, Asked: now},
+	}
 	if err := c.fill(resp.Body); err != nil {
 		c.Discard()
 		return nil, err

@@ -276,7 +276,8 @@ const (
 // addAdblock adds a line that has been taken apart.
 func (b *Builder) addAdblock(a *adblock, r rule, regex bool, st *Stats) error {
 	r.allow, r.important = a.allow, a.important
-	if x := &a.extra; x.types != nil || x.notTypes != nil || x.clients != nil || x.notClients != nil || x.except != nil || x.rewrite != nil {
+	if x := &a.extra; x.types != nil || x.notTypes != nil || x.clients != nil || x.notClients != nil || x.except != nil ||
+		x.rewrite != nil {
 		r.extra = x
 	}
 	if isRegex(a.pattern) {
@@ -314,7 +315,10 @@ func (b *Builder) addAdblock(a *adblock, r rule, regex bool, st *Stats) error {
 
 func (b *Builder) addName(a *adblock, name []byte, r rule, st *Stats) error {
 	if a.bad {
-		b.t.bads = append(b.t.bads, bad{list: r.list, allow: a.allow, important: a.important, pattern: a.pattern, clients: a.clients, name: name, scope: r.scope})
+		b.t.bads = append(
+			b.t.bads,
+			bad{list: r.list, allow: a.allow, important: a.important, pattern: a.pattern, clients: a.clients, name: name, scope: r.scope},
+		)
 		st.Rules++
 		return nil
 	}

@@ -329,7 +329,8 @@ func (p *Policy) takeAway(t *Table) {
 				e = t.extras[it.extra]
 			}
 			if Scope(it.flags&flagScope) == x.scope && (it.flags&flagAllow != 0) == x.allow && (it.flags&flagImportant != 0) == x.important &&
-				e.clientText() == x.clients && (e == nil || e.glob == nil) {
+				e.clientText() == x.clients &&
+				(e == nil || e.glob == nil) {
 				p.negated[offset] = true
 			}
 		})

@@ -104,7 +104,10 @@ func (b *Builder) Read(in io.Reader, o ReadOptions) (st Stats, err error) {
 	b.crowded = 0
 	defer func() {
 		if b.crowded > 0 {
-			st.note(int(b.crowded), fmt.Sprintf("a name has more than %d rules with conditions: this one and what follows of them are left out", maxAlike))
+			st.note(
+				int(b.crowded),
+				fmt.Sprintf("a name has more than %d rules with conditions: this one and what follows of them are left out", maxAlike),
+			)
 		}
 	}()
 	if o.Format == RPZ {
@@ -140,7 +143,14 @@ func (b *Builder) Read(in io.Reader, o ReadOptions) (st Stats, err error) {
 		}
 	}
 	if good := st.Rules + st.Duplicates + st.Skipped + st.NoRegex; st.Wrong > 4*good && st.Wrong > 10 || good == 0 && st.Wrong > 0 {
-		return st, fmt.Errorf("%w: %d of the first %d lines are no rules, line %d: %s", ErrNoList, st.Wrong, st.Lines, st.Notes[0].Line, st.Notes[0].Text)
+		return st, fmt.Errorf(
+			"%w: %d of the first %d lines are no rules, line %d: %s",
+			ErrNoList,
+			st.Wrong,
+			st.Lines,
+			st.Notes[0].Line,
+			st.Notes[0].Text,
+		)
 	}
 	return st, nil
 }
@@ -253,7 +263,8 @@ func star(word []byte) bool {
 
 // single takes a word that stands alone: a name, or an address or network that answers have.
 func (l *lineReader) single(word, line []byte) {
-	if c := word[len(word)-1]; word[0] >= '0' && word[0] <= '9' && c >= '0' && c <= '9' || bytes.IndexByte(word, ':') >= 0 || bytes.IndexByte(word, '/') >= 0 {
+	if c := word[len(word)-1]; word[0] >= '0' && word[0] <= '9' && c >= '0' && c <= '9' || bytes.IndexByte(word, ':') >= 0 ||
+		bytes.IndexByte(word, '/') >= 0 {
 		if p, ok := parsePrefix(string(word)); ok {
 			if p.Bits() == 0 {
 				l.wrong(errWide, line)
@@ -460,7 +471,11 @@ func mayBeCosmetic(line []byte) bool {
 // cosmetic tells whether a line is a rule for web pages, with one of the marks of these.
 func cosmetic(line []byte) bool {
 	for _, mark := range []string{"##", "#@#", "#?#", "#@?#", "#$#", "#@$#", "#$?#", "#@$?#", "#%#", "#@%#", "$$", "$@$"} {
-		if at := bytes.Index(line, []byte(mark)); at >= 0 && at+len(mark) < len(line) && line[at+len(mark)] != ' ' && (at > 0 || mark != "##" || line[2] != '#') {
+		if at := bytes.Index(
+			line,
+			[]byte(mark),
+		); at >= 0 && at+len(mark) < len(line) && line[at+len(mark)] != ' ' &&
+			(at > 0 || mark != "##" || line[2] != '#') {
 			return true
 		}
 	}

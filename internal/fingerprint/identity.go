@@ -100,7 +100,14 @@ func (id *Identity) ask(ctx context.Context, server Asker, zone []byte, wait tim
 	}
 	var mu sync.Mutex
 	ask := func(name string) error {
-		reply, err := repeat(ctx, server, func() []byte { return query(wireName(name), wire.TypeTXT, wire.ClassCH) }, !udp, wait, chaosTries)
+		reply, err := repeat(
+			ctx,
+			server,
+			func() []byte { return query(wireName(name), wire.TypeTXT, wire.ClassCH) },
+			!udp,
+			wait,
+			chaosTries,
+		)
 		if err != nil {
 			return err
 		}

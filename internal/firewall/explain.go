@@ -7,6 +7,7 @@ import (
 )
 
 // Explain returns what the rules do, in sentences.
+// In one piece: it is one text.
 func (p *Plan) Explain() []string {
 	var s []string
 	say := func(format string, args ...any) { s = append(s, fmt.Sprintf(format, args...)) }
@@ -45,11 +46,21 @@ func (p *Plan) Explain() []string {
 		say("%s may always: zones are transferred with them.", listing(p.Peers))
 	}
 	if p.Limits {
-		say("A network (/%d of IPv4, /%d of IPv6) may send %d packets a second over UDP, %d at once; an address may open %d TCP connections a second, and have %d.",
-			prefix4, prefix6, udpRate, udpBurst, synRate, maxConns)
+		say(
+			"A network (/%d of IPv4, /%d of IPv6) may send %d packets a second over UDP, %d at once; an address may open %d TCP connections a second, and have %d.",
+			prefix4,
+			prefix6,
+			udpRate,
+			udpBurst,
+			synRate,
+			maxConns,
+		)
 	}
 	if len(p.External) > 0 {
-		say("What comes by %s from addresses that nobody on the Internet has, or that are reached another way, is dropped.", strings.Join(p.External, ", "))
+		say(
+			"What comes by %s from addresses that nobody on the Internet has, or that are reached another way, is dropped.",
+			strings.Join(p.External, ", "),
+		)
 	}
 	for _, port := range p.Closed {
 		who := "this machine alone"

@@ -89,7 +89,14 @@ func (p *Plan) restore(six bool) string {
 	const reason = "a flood does not fill conntrack"
 	for _, name := range p.External {
 		for _, port := range p.Ports {
-			w.add(ChainPre, "the way back goes elsewhere: the source is forged", "-i %s -p %s --dport %d -m rpfilter --invert -j DROP", name, port.Proto, port.Number)
+			w.add(
+				ChainPre,
+				"the way back goes elsewhere: the source is forged",
+				"-i %s -p %s --dport %d -m rpfilter --invert -j DROP",
+				name,
+				port.Proto,
+				port.Number,
+			)
 		}
 	}
 	for _, port := range p.Ports {
@@ -243,9 +250,34 @@ func (p *Plan) iptablesAccept(w *writer, six bool, match string) {
 		if six {
 			n, bits, whole = "6", prefix6, 128
 		}
-		w.add(ChainDNS, "a network asks too much", "%s-p udp -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-srcmask %d --hashlimit-name port53-udp%s -j DROP", match, udpRate, udpBurst, bits, n)
-		w.add(ChainDNS, "an address connects too often", "%s-p tcp --syn -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-srcmask %d --hashlimit-name port53-syn%s -j DROP", match, synRate, synBurst, whole, n)
-		w.add(ChainDNS, "an address has too many connections", "%s-p tcp --syn -m connlimit --connlimit-above %d --connlimit-mask %d --connlimit-saddr -j DROP", match, maxConns, whole)
+		w.add(
+			ChainDNS,
+			"a network asks too much",
+			"%s-p udp -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-srcmask %d --hashlimit-name port53-udp%s -j DROP",
+			match,
+			udpRate,
+			udpBurst,
+			bits,
+			n,
+		)
+		w.add(
+			ChainDNS,
+			"an address connects too often",
+			"%s-p tcp --syn -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-srcmask %d --hashlimit-name port53-syn%s -j DROP",
+			match,
+			synRate,
+			synBurst,
+			whole,
+			n,
+		)
+		w.add(
+			ChainDNS,
+			"an address has too many connections",
+			"%s-p tcp --syn -m connlimit --connlimit-above %d --connlimit-mask %d --connlimit-saddr -j DROP",
+			match,
+			maxConns,
+			whole,
+		)
 	}
 	for _, who := range p.iptablesClients(six) {
 		w.add(ChainDNS, "who may ask", "%s%s-j ACCEPT", match, who)

@@ -269,9 +269,25 @@ func (p *Plan) nftWho(w *writer) {
 	}
 	if p.Limits {
 		for _, f := range []struct{ ip, n, mask string }{{"ip", "4", mask(prefix4, false)}, {"ip6", "6", mask(prefix6, true)}} {
-			w.rule("a network asks too much", "meta l4proto udp update @udp%s { %s saddr and %s limit rate over %d/second burst %d packets } drop", f.n, f.ip, f.mask, udpRate, udpBurst)
+			w.rule(
+				"a network asks too much",
+				"meta l4proto udp update @udp%s { %s saddr and %s limit rate over %d/second burst %d packets } drop",
+				f.n,
+				f.ip,
+				f.mask,
+				udpRate,
+				udpBurst,
+			)
 			const syn = "tcp flags & (fin | syn | rst | ack) == syn"
-			w.rule("an address connects too often", "%s update @syn%s { %s saddr limit rate over %d/second burst %d packets } drop", syn, f.n, f.ip, synRate, synBurst)
+			w.rule(
+				"an address connects too often",
+				"%s update @syn%s { %s saddr limit rate over %d/second burst %d packets } drop",
+				syn,
+				f.n,
+				f.ip,
+				synRate,
+				synBurst,
+			)
 			w.rule("an address has too many connections", "%s add @conns%s { %s saddr ct count over %d } drop", syn, f.n, f.ip, maxConns)
 		}
 	}

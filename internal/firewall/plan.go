@@ -151,7 +151,9 @@ func clean(list []netip.Prefix) ([]netip.Prefix, error) {
 // goodInterface tells whether a name can be an interface's, so that it can stand in rules
 // as it is.
 func goodInterface(name string) bool {
-	return len(name) > 0 && len(name) < 16 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@") == "" && name[0] != '-'
+	return len(name) > 0 && len(name) < 16 &&
+		strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@") == "" &&
+		name[0] != '-'
 }
 
 // A Verdict is what becomes of a packet.
@@ -188,9 +190,33 @@ func (p *Plan) Decide(src, dst netip.Addr) Verdict {
 // from them by an external interface is forged. Private networks are left out where they
 // may ask.
 func (p *Plan) bogons(six bool) []netip.Prefix {
-	list := []string{"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3"}
+	list := []string{
+		"0.0.0.0/8",
+		"10.0.0.0/8",
+		"100.64.0.0/10",
+		"127.0.0.0/8",
+		"169.254.0.0/16",
+		"172.16.0.0/12",
+		"192.0.0.0/24",
+		"192.0.2.0/24",
+		"192.168.0.0/16",
+		"198.18.0.0/15",
+		"198.51.100.0/24",
+		"203.0.113.0/24",
+		"224.0.0.0/3",
+	}
 	if six {
-		list = []string{"::/128", "::1/128", "::ffff:0:0/96", "64:ff9b:1::/48", "100::/64", "2001:2::/48", "2001:db8::/32", "fc00::/7", "ff00::/8"}
+		list = []string{
+			"::/128",
+			"::1/128",
+			"::ffff:0:0/96",
+			"64:ff9b:1::/48",
+			"100::/64",
+			"2001:2::/48",
+			"2001:db8::/32",
+			"fc00::/7",
+			"ff00::/8",
+		}
 	}
 	var out []netip.Prefix
 	for _, text := range list {

@@ -84,11 +84,21 @@ func (p *Plan) ufw() *Rules {
 		}
 		r.Missing = append(r.Missing, "blocking what is forwarded: ufw route has it per interface")
 		if p.User != "" {
-			r.Missing = append(r.Missing, "letting the resolver's own user ask: name the servers with --resolver, or use nftables or iptables")
+			r.Missing = append(
+				r.Missing,
+				"letting the resolver's own user ask: name the servers with --resolver, or use nftables or iptables",
+			)
 		}
 	}
 	if p.Limits {
-		r.Missing = append(r.Missing, fmt.Sprintf("limits of a network (%d/s of UDP, %d/s of TCP): port53 has its own; nftables and iptables have them in front of it", udpRate, synRate))
+		r.Missing = append(
+			r.Missing,
+			fmt.Sprintf(
+				"limits of a network (%d/s of UDP, %d/s of TCP): port53 has its own; nftables and iptables have them in front of it",
+				udpRate,
+				synRate,
+			),
+		)
 	}
 	r.Missing = append(r.Missing, "keeping UDP out of conntrack: a flood can fill its table; nftables and iptables do that")
 	if len(p.External) > 0 {

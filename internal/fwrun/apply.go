@@ -86,7 +86,12 @@ func (s *System) readRecord() (*record, error) {
 	text, ok := bytes.CutPrefix(text, []byte(recordLine))
 	if !ok && bytes.HasPrefix(text, []byte("port53 ")) {
 		line, _, _ := bytes.Cut(text, []byte{'\n'})
-		return nil, fmt.Errorf("%s: it begins with %.40q, not with %q as what this version of port53 reads", filepath.Join(s.State, recordName), line, recordLine[:len(recordLine)-1])
+		return nil, fmt.Errorf(
+			"%s: it begins with %.40q, not with %q as what this version of port53 reads",
+			filepath.Join(s.State, recordName),
+			line,
+			recordLine[:len(recordLine)-1],
+		)
 	}
 	if err := json.Unmarshal(text, r); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(s.State, recordName), err)
@@ -168,8 +173,13 @@ func CutsOff(p *firewall.Plan, connection string) error {
 		return nil // it is no connection
 	}
 	here := func(port firewall.Port) bool { return port.Proto == "tcp" && fmt.Sprint(port.Number) == fields[3] }
-	if slices.ContainsFunc(p.Closed, here) || slices.ContainsFunc(p.Ports, here) && p.Decide(client.Unmap(), server.Unmap()) != firewall.Answered {
-		return fmt.Errorf("the rules would cut off this very session, from %s to port %s: allow that address, or come another way", client, fields[3])
+	if slices.ContainsFunc(p.Closed, here) ||
+		slices.ContainsFunc(p.Ports, here) && p.Decide(client.Unmap(), server.Unmap()) != firewall.Answered {
+		return fmt.Errorf(
+			"the rules would cut off this very session, from %s to port %s: allow that address, or come another way",
+			client,
+			fields[3],
+		)
 	}
 	return nil
 }
@@ -186,7 +196,8 @@ func sshAllowed(added, connection string) error {
 		if len(words) < 3 || words[1] != "allow" && words[1] != "limit" || slices.Contains(words, "out") {
 			continue
 		}
-		if slices.Contains(words, port) || slices.Contains(words, port+"/tcp") || port == "22" && (slices.Contains(words, "ssh") || slices.Contains(words, "OpenSSH") || slices.Contains(words, "SSH")) {
+		if slices.Contains(words, port) || slices.Contains(words, port+"/tcp") ||
+			port == "22" && (slices.Contains(words, "ssh") || slices.Contains(words, "OpenSSH") || slices.Contains(words, "SSH")) {
 			return nil
 		}
 	}
@@ -197,7 +208,13 @@ func sshAllowed(added, connection string) error {
 // are taken back when that time is over, unless Confirm is called: arm has to start what
 // calls Expire, before anything is loaded. What was loaded before rules that nobody has confirmed yet is what is
 // gone back to. changed is false if they were loaded already.
-func (s *System) Apply(ctx context.Context, r *firewall.Rules, confirm time.Duration, enable bool, arm func() error) (changed bool, err error) {
+func (s *System) Apply(
+	ctx context.Context,
+	r *firewall.Rules,
+	confirm time.Duration,
+	enable bool,
+	arm func() error,
+) (changed bool, err error) {
 	if err := needRoot(); err != nil {
 		return false, err
 	}
@@ -352,7 +369,9 @@ func (s *System) applyUFW(ctx context.Context, r *firewall.Rules, rec *record, e
 		return err
 	}
 	if !active && !enable {
-		return errors.New("ufw is disabled, and its rules would not count: --enable enables it, which cuts off all that its other rules do not allow (allow ssh first)")
+		return errors.New(
+			"ufw is disabled, and its rules would not count: --enable enables it, which cuts off all that its other rules do not allow (allow ssh first)",
+		)
 	}
 	if !active {
 		added, err := run(ctx, "", ufw, "show", "added")
@@ -546,7 +565,8 @@ func (s *System) dropMade(ctx context.Context, r *record) {
 		empty := true
 		for line := range strings.SplitSeq(text, "\n") {
 			line = strings.TrimSpace(line)
-			empty = empty && (line == "" || line == "}" || strings.HasPrefix(line, "table ") || strings.HasPrefix(line, "chain ") || strings.HasPrefix(line, "type ") || strings.HasPrefix(line, "#"))
+			empty = empty &&
+				(line == "" || line == "}" || strings.HasPrefix(line, "table ") || strings.HasPrefix(line, "chain ") || strings.HasPrefix(line, "type ") || strings.HasPrefix(line, "#"))
 		}
 		if empty {
 			_, _ = run(ctx, "", nft, "delete", "table", words[1], words[2]) // it is empty: nothing depends on it

@@ -240,6 +240,7 @@ func matchOf(words []string, p packet) match {
 var iptablesChains = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 
 // nftRules looks, for a packet, through the tables of nftables that are neither port53's nor those of iptables.
+// In one piece: it is the form of the JSON of nft, and one walk through it.
 func nftRules(text []byte, p packet) (list []Foreign, err error) {
 	var set struct {
 		Nftables []struct {
@@ -276,7 +277,12 @@ func nftRules(text []byte, p packet) (list []Foreign, err error) {
 		}
 		m := r.match(p)
 		where := fmt.Sprintf("nft table %s %s, chain %s", r.Family, r.Table, r.Chain)
-		remedy := fmt.Sprintf("nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide", r.Family, r.Table, r.Chain)
+		remedy := fmt.Sprintf(
+			"nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide",
+			r.Family,
+			r.Table,
+			r.Chain,
+		)
 		switch m.target {
 		case "redirect", "dnat", "tproxy":
 			if m.covers() {
@@ -308,8 +314,16 @@ func nftRules(text []byte, p packet) (list []Foreign, err error) {
 			continue
 		}
 		list = append(list, Foreign{
-			Where: fmt.Sprintf("nft table %s %s, chain %s", a.family, a.table, a.chain), Rule: end, UDP: !had.udp, TCP: !had.tcp,
-			Remedy: fmt.Sprintf("nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide", a.family, a.table, a.chain),
+			Where: fmt.Sprintf("nft table %s %s, chain %s", a.family, a.table, a.chain),
+			Rule:  end,
+			UDP:   !had.udp,
+			TCP:   !had.tcp,
+			Remedy: fmt.Sprintf(
+				"nft insert rule %s %s %s th dport 53 meta l4proto { tcp, udp } accept lets port53's own rules decide",
+				a.family,
+				a.table,
+				a.chain,
+			),
 		})
 	}
 	return list, nil

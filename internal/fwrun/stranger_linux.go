@@ -87,7 +87,12 @@ func (s *Stranger) join(ctx context.Context, number int) error {
 		return err
 	}
 	inside := func(lines ...string) error { return s.ns.do(func() error { return s.batch(ctx, lines...) }) }
-	if err := inside("link set lo up", fmt.Sprintf("addr add %s/30 dev %s", four(2), far), "link set "+far+" up", "route add default via "+four(1).String()); err != nil {
+	if err := inside(
+		"link set lo up",
+		fmt.Sprintf("addr add %s/30 dev %s", four(2), far),
+		"link set "+far+" up",
+		"route add default via "+four(1).String(),
+	); err != nil {
 		return err
 	}
 	s.Four, s.HereFour = four(2), four(1)

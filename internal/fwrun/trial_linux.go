@@ -159,7 +159,11 @@ func trialCases(p *firewall.Plan) []Case {
 			for _, to := range servers {
 				for _, port := range p.Ports {
 					cases = append(cases, Case{
-						Proto: port.Proto, From: src.addr, To: netip.AddrPortFrom(to, port.Number), Who: src.who, Want: p.Decide(src.addr, to),
+						Proto: port.Proto,
+						From:  src.addr,
+						To:    netip.AddrPortFrom(to, port.Number),
+						Who:   src.who,
+						Want:  p.Decide(src.addr, to),
 					})
 				}
 			}
@@ -169,7 +173,16 @@ func trialCases(p *firewall.Plan) []Case {
 			if p.Reject {
 				want = firewall.Rejected
 			}
-			cases = append(cases, Case{Proto: port.Proto, From: outsider, To: netip.AddrPortFrom(servers[0], port.Number), Who: "an outsider, to " + port.Use, Want: want})
+			cases = append(
+				cases,
+				Case{
+					Proto: port.Proto,
+					From:  outsider,
+					To:    netip.AddrPortFrom(servers[0], port.Number),
+					Who:   "an outsider, to " + port.Use,
+					Want:  want,
+				},
+			)
 		}
 	}
 	return cases
@@ -222,7 +235,13 @@ func link(ctx context.Context, ip string, here, there *namespace, server, source
 		return lines
 	}
 	const ours, theirs = "port53a", "port53b"
-	lines := append([]string{"link set lo up", "link add " + ours + " type veth peer name " + theirs + " netns /proc/self/fd/3", "link set " + ours + " up"}, addrs(ours, server)...)
+	lines := append(
+		[]string{
+			"link set lo up",
+			"link add " + ours + " type veth peer name " + theirs + " netns /proc/self/fd/3",
+			"link set " + ours + " up",
+		},
+		addrs(ours, server)...)
 	if err := batch(here, append(lines, "route add default dev "+ours, "route add ::/0 dev "+ours)...); err != nil {
 		return err
 	}

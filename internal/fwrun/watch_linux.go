@@ -60,7 +60,12 @@ func aboutRules(b []byte) bool {
 		size, kind := int(binary.NativeEndian.Uint32(b)), binary.NativeEndian.Uint16(b[4:])
 		if kind>>8 == unix.NFNL_SUBSYS_NFTABLES {
 			switch kind & 0xff {
-			case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE:
+			case unix.NFT_MSG_NEWTABLE,
+				unix.NFT_MSG_DELTABLE,
+				unix.NFT_MSG_NEWCHAIN,
+				unix.NFT_MSG_DELCHAIN,
+				unix.NFT_MSG_NEWRULE,
+				unix.NFT_MSG_DELRULE:
 				return true
 			}
 		}

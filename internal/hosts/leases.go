@@ -102,7 +102,8 @@ func (f Format) of(text []byte) Format {
 	switch head := text[:min(len(text), 4096)]; {
 	case bytes.HasPrefix(head, []byte("address,")):
 		return Kea
-	case bytes.Contains(head, []byte("lease ")) && bytes.Contains(head, []byte("{")), bytes.HasPrefix(head, []byte("# The format of this file is documented in the dhcpd.leases")):
+	case bytes.Contains(head, []byte("lease ")) && bytes.Contains(head, []byte("{")),
+		bytes.HasPrefix(head, []byte("# The format of this file is documented in the dhcpd.leases")):
 		return ISC
 	}
 	return Dnsmasq

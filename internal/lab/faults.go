@@ -159,7 +159,10 @@ func (p *plan) parseSigning(words []string, now time.Time) (*Signing, error) {
 			n, err = strconv.ParseUint(value, 10, 8)
 			protocol = uint8(n)
 		default:
-			return nil, fmt.Errorf("word %q is not known; there are nsec nsec3 optout iterations= salt= from= until= alg= rsa= csk key= publish= revoked nozonebit protocol=", w)
+			return nil, fmt.Errorf(
+				"word %q is not known; there are nsec nsec3 optout iterations= salt= from= until= alg= rsa= csk key= publish= revoked nozonebit protocol=",
+				w,
+			)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", w, errValue)

@@ -94,8 +94,35 @@ var conditions = []string{"udp", "tcp", "edns", "noedns", "do", "nodo", "cd", "n
 // actionWords are the words behind reply, serve and forge; those that end in = take
 // a value.
 var actionWords = []string{
-	"aa", "noaa", "tc", "ra", "ad", "noqr", "noquestion", "noopt", "opt", "big", "udp", "reverse",
-	"corrupt=", "id=", "ids=", "name=", "type=", "opcode=", "version=", "case=", "from=", "delay=", "after=", "every=", "strip=", "rcode=", "sign=", "cookie=", "labels=",
+	"aa",
+	"noaa",
+	"tc",
+	"ra",
+	"ad",
+	"noqr",
+	"noquestion",
+	"noopt",
+	"opt",
+	"big",
+	"udp",
+	"reverse",
+	"corrupt=",
+	"id=",
+	"ids=",
+	"name=",
+	"type=",
+	"opcode=",
+	"version=",
+	"case=",
+	"from=",
+	"delay=",
+	"after=",
+	"every=",
+	"strip=",
+	"rcode=",
+	"sign=",
+	"cookie=",
+	"labels=",
 }
 
 // parseScript reads the body of a host section.

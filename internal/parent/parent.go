@@ -332,7 +332,11 @@ func dsync(ctx context.Context, w *chain.Walk, zone, above []byte) (port uint16,
 	label := "\x06_dsync"
 	head := zone[:1+int(zone[0])]
 	rel := zone[:len(zone)-len(above)]
-	names := [][]byte{slices.Concat(head, []byte(label), wire.Parent(zone)), slices.Concat(rel, []byte(label), above), slices.Concat([]byte(label), above)}
+	names := [][]byte{
+		slices.Concat(head, []byte(label), wire.Parent(zone)),
+		slices.Concat(rel, []byte(label), above),
+		slices.Concat([]byte(label), above),
+	}
 	for i, name := range names {
 		if len(name) > wire.MaxName || i == 1 && bytes.Equal(name, names[0]) {
 			continue

@@ -188,7 +188,13 @@ func (v *vantage) web(to netip.AddrPort, timeout time.Duration) outcome {
 
 // until asks until what comes is wanted, for a machine that is busy: what is to be answered is asked for
 // again some times.
-func (v *vantage) until(transport string, to netip.AddrPort, msg func() []byte, timeout time.Duration, wanted func(o *outcome) bool) outcome {
+func (v *vantage) until(
+	transport string,
+	to netip.AddrPort,
+	msg func() []byte,
+	timeout time.Duration,
+	wanted func(o *outcome) bool,
+) outcome {
 	var o outcome
 	for range 4 {
 		if o = v.exchange(transport, to, msg(), timeout); wanted(&o) {

@@ -31,7 +31,9 @@ func targetsOf(*Server) ([]netip.Addr, error) {
 	count := map[bool]int{}
 	for _, a := range all {
 		addr := a.Prefix.Addr()
-		if fwrun.IsStrangers(a.Interface) || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || slices.Contains(list, addr) || count[addr.Is4()] == maxTargets {
+		if fwrun.IsStrangers(a.Interface) || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() ||
+			slices.Contains(list, addr) ||
+			count[addr.Is4()] == maxTargets {
 			continue
 		}
 		count[addr.Is4()]++
@@ -257,15 +259,18 @@ func transferred(o *outcome) string {
 
 // tryUpdate asks to change a zone, without a key.
 func (r *run) tryUpdate(v *vantage, to netip.AddrPort, transport string, z *Zone) {
-	r.add(Line{May: "update", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED without a key"}, func(l *Line) {
-		o := v.twice(transport, to, updateThatNeverIs(z.Name), r.timeout)
-		taken := o.rcode() == int(wire.NoError) || o.rcode() == int(wire.NXDomain)
-		if l.Mend = "write expose: {update: [{key: NAME}]}, and port53 reload"; taken {
-			l.judge(false, "taken without a key: "+o.words())
-			return
-		}
-		l.judge(true, o.words())
-	})
+	r.add(
+		Line{May: "update", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED without a key"},
+		func(l *Line) {
+			o := v.twice(transport, to, updateThatNeverIs(z.Name), r.timeout)
+			taken := o.rcode() == int(wire.NoError) || o.rcode() == int(wire.NXDomain)
+			if l.Mend = "write expose: {update: [{key: NAME}]}, and port53 reload"; taken {
+				l.judge(false, "taken without a key: "+o.words())
+				return
+			}
+			l.judge(true, o.words())
+		},
+	)
 }
 
 // tryNotify says that a zone has changed.

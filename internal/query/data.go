@@ -112,7 +112,16 @@ func manyLines(rr *wire.Record, text string) string {
 	}
 	at := 0 // the fields before the long one
 	switch rr.Type {
-	case wire.TypeDNSKEY, wire.TypeCDNSKEY, wire.TypeKEY, wire.TypeDS, wire.TypeCDS, wire.TypeDLV, wire.TypeTLSA, wire.TypeSMIMEA, wire.TypeCERT, wire.TypeZONEMD:
+	case wire.TypeDNSKEY,
+		wire.TypeCDNSKEY,
+		wire.TypeKEY,
+		wire.TypeDS,
+		wire.TypeCDS,
+		wire.TypeDLV,
+		wire.TypeTLSA,
+		wire.TypeSMIMEA,
+		wire.TypeCERT,
+		wire.TypeZONEMD:
 		at = 3
 	case wire.TypeRRSIG, wire.TypeSIG:
 		at = 8

@@ -51,7 +51,8 @@ func withUnicode(text string) string {
 			label := found[at:]
 			said, err := idnProfile().ToUnicode(label)
 			back, err2 := idnProfile().ToASCII(said)
-			if err != nil || err2 != nil || !strings.EqualFold(back, label) || strings.IndexFunc(said, func(r rune) bool { return !unicode.IsPrint(r) || r == '.' || r == '"' }) >= 0 {
+			if err != nil || err2 != nil || !strings.EqualFold(back, label) ||
+				strings.IndexFunc(said, func(r rune) bool { return !unicode.IsPrint(r) || r == '.' || r == '"' }) >= 0 {
 				return found
 			}
 			return found[:at] + said

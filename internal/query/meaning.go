@@ -207,7 +207,10 @@ func (r *telling) sayWay() {
 		r.add("the server wanted its cookie first, so the question went twice")
 	}
 	if r.Strangers > 0 {
-		r.add("%d packets came that did not answer the question (wrong ID or question) and were ignored: old ones, or somebody guesses", r.Strangers)
+		r.add(
+			"%d packets came that did not answer the question (wrong ID or question) and were ignored: old ones, or somebody guesses",
+			r.Strangers,
+		)
 	}
 	if r.Question.EDNS && !r.Message.EDNS && r.Fault == 0 {
 		r.add("the server does not do EDNS")

@@ -22,7 +22,17 @@ func (s *Style) AppendStep(dst []byte, step *chain.Step) []byte {
 	if step.Reply != nil {
 		took = fmt.Sprintf(" (%s, %s)", step.Reply.Over(), s.took(step.Reply))
 	}
-	dst = fmt.Appendf(dst, ";; %s%s: asked %s %v%s%s: %s\n", inner, NameText(step.Zone), NameText(step.Server), step.Addr.Addr(), question, took, stepText(step))
+	dst = fmt.Appendf(
+		dst,
+		";; %s%s: asked %s %v%s%s: %s\n",
+		inner,
+		NameText(step.Zone),
+		NameText(step.Server),
+		step.Addr.Addr(),
+		question,
+		took,
+		stepText(step),
+	)
 	if step.Kind == chain.StepKind(chain.Referred) && step.Depth == 0 && s.Sections[wire.Authority] {
 		for i := range step.Reply.Message.Records {
 			rr := &step.Reply.Message.Records[i]

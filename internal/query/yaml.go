@@ -40,13 +40,21 @@ func (s *Style) AppendYAML(dst []byte, r *exchange.Reply) []byte {
 // AppendYAMLTransfer appends the head of what a transfer brings, to which records are added by
 // AppendYAMLRecord.
 func AppendYAMLTransfer(dst []byte, server netip.AddrPort) []byte {
-	return fmt.Appendf(dst, "- type: MESSAGE\n  message:\n    type: AUTH_RESPONSE\n    socket_protocol: TCP\n    response_address: %q\n    response_port: %d\n    response_message_data:\n      opcode: QUERY\n      ANSWER_SECTION:\n",
-		server.Addr(), server.Port())
+	return fmt.Appendf(
+		dst,
+		"- type: MESSAGE\n  message:\n    type: AUTH_RESPONSE\n    socket_protocol: TCP\n    response_address: %q\n    response_port: %d\n    response_message_data:\n      opcode: QUERY\n      ANSWER_SECTION:\n",
+		server.Addr(),
+		server.Port(),
+	)
 }
 
 // AppendYAMLRecord appends a record as an element of a section.
 func (s *Style) AppendYAMLRecord(dst []byte, rr *wire.Record) []byte {
-	return fmt.Appendf(dst, "        - %s\n", yamlString(fmt.Sprintf("%s %d %v %v %s", s.name(rr.Owner), rr.TTL, rr.Class, rr.Type, s.data(rr))))
+	return fmt.Appendf(
+		dst,
+		"        - %s\n",
+		yamlString(fmt.Sprintf("%s %d %v %v %s", s.name(rr.Owner), rr.TTL, rr.Class, rr.Type, s.data(rr))),
+	)
 }
 
 // yamlHead appends what is known of a message but for its data.
@@ -60,8 +68,15 @@ func yamlHead(dst []byte, r *exchange.Reply, kind string, size int) []byte {
 	if strings.HasSuffix(kind, "RESPONSE") {
 		dst = fmt.Appendf(dst, "    response_time: %s\n", stamp(r.At.Add(r.RTT)))
 	}
-	return fmt.Appendf(dst, "    message_size: %db\n    socket_family: %s\n    socket_protocol: %s\n    response_address: %q\n    response_port: %d\n    query_address: \"0.0.0.0\"\n    query_port: 0\n",
-		size, family, r.Over(), r.Server.Addr(), r.Server.Port())
+	return fmt.Appendf(
+		dst,
+		"    message_size: %db\n    socket_family: %s\n    socket_protocol: %s\n    response_address: %q\n    response_port: %d\n    query_address: \"0.0.0.0\"\n    query_port: 0\n",
+		size,
+		family,
+		r.Over(),
+		r.Server.Addr(),
+		r.Server.Port(),
+	)
 }
 
 // yamlMessage appends the data of a message; sent is the query that it answers, or nil.
@@ -77,14 +92,34 @@ func (s *Style) yamlMessage(dst []byte, m *wire.Message, sent []byte) []byte {
 	if m.HasQuestion {
 		question = 1
 	}
-	dst = fmt.Appendf(dst, "      opcode: %v\n      status: %v\n      id: %d\n      flags: %s\n", m.Opcode, m.Rcode, m.ID, strings.Join(Flags(m.Flags), " "))
-	dst = fmt.Appendf(dst, "      QUESTION: %d\n      ANSWER: %d\n      AUTHORITY: %d\n      ADDITIONAL: %d\n", question, counts[wire.Answer], counts[wire.Authority], counts[wire.Additional]+edns)
+	dst = fmt.Appendf(
+		dst,
+		"      opcode: %v\n      status: %v\n      id: %d\n      flags: %s\n",
+		m.Opcode,
+		m.Rcode,
+		m.ID,
+		strings.Join(Flags(m.Flags), " "),
+	)
+	dst = fmt.Appendf(
+		dst,
+		"      QUESTION: %d\n      ANSWER: %d\n      AUTHORITY: %d\n      ADDITIONAL: %d\n",
+		question,
+		counts[wire.Answer],
+		counts[wire.Authority],
+		counts[wire.Additional]+edns,
+	)
 	if m.EDNS && s.Comments {
 		flags := ""
 		if m.DO {
 			flags = " do"
 		}
-		dst = fmt.Appendf(dst, "      OPT_PSEUDOSECTION:\n        EDNS:\n          version: %d\n          flags:%s\n          udp: %d\n", m.Version, flags, m.UDPSize)
+		dst = fmt.Appendf(
+			dst,
+			"      OPT_PSEUDOSECTION:\n        EDNS:\n          version: %d\n          flags:%s\n          udp: %d\n",
+			m.Version,
+			flags,
+			m.UDPSize,
+		)
 		for _, o := range exchange.Options(m) {
 			text := optionText(o) + cookieVerdict(o, sent)
 			if o.Code != wire.OptionCookie {
@@ -94,7 +129,11 @@ func (s *Style) yamlMessage(dst []byte, m *wire.Message, sent []byte) []byte {
 		}
 	}
 	if question > 0 && s.Question {
-		dst = fmt.Appendf(dst, "      QUESTION_SECTION:\n        - %s\n", yamlString(fmt.Sprintf("%s %v %v", s.name(m.Name), m.Class, m.Type)))
+		dst = fmt.Appendf(
+			dst,
+			"      QUESTION_SECTION:\n        - %s\n",
+			yamlString(fmt.Sprintf("%s %v %v", s.name(m.Name), m.Class, m.Type)),
+		)
 	}
 	for section := wire.Answer; section <= wire.Additional; section++ {
 		if counts[section] == 0 || !s.Sections[section] {

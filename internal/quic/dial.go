@@ -38,7 +38,12 @@ const maxQuestions = 100
 // protocol is what is spoken. c is the connection's then, also after an error. There are no early
 // data (0-RTT).
 func Dial(ctx context.Context, c net.Conn, config *tls.Config) (*Conn, error) {
-	d := &Conn{socket: c, ways: &quicgo.Transport{Conn: &connected{Conn: c}}, over: make(chan struct{}), streams: make(chan struct{}, maxQuestions)}
+	d := &Conn{
+		socket:  c,
+		ways:    &quicgo.Transport{Conn: &connected{Conn: c}},
+		over:    make(chan struct{}),
+		streams: make(chan struct{}, maxQuestions),
+	}
 	server := int64(-1) // streams that the server may begin
 	if config.NextProtos[0] == http3.NextProtoH3 {
 		server = 8 // of control and of header compression, and what is unknown

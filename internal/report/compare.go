@@ -73,7 +73,13 @@ type Comparison struct {
 // Compare tells what differs between an older run and a newer one.
 func Compare(older, newer *Past) *Comparison {
 	c := &Comparison{
-		Schema: "port53.compare/1", New: []Change{}, Gone: []Change{}, Scores: []Scored{}, OnlyBefore: []string{}, OnlyAfter: []string{}, Unmeasured: []string{},
+		Schema:      "port53.compare/1",
+		New:         []Change{},
+		Gone:        []Change{},
+		Scores:      []Scored{},
+		OnlyBefore:  []string{},
+		OnlyAfter:   []string{},
+		Unmeasured:  []string{},
 		Interrupted: older.interrupted || newer.interrupted,
 	}
 	for _, after := range newer.targets {

@@ -179,9 +179,19 @@ func (h *htmlWriter) Write(r *finding.Report) error {
 func htmlOf(n int, r *finding.Report) *htmlReport {
 	score, known := r.Score()
 	v := &htmlReport{
-		N: n, Target: wire.Printable(r.Target.Text), Verdict: verdictAlone(r), Look: looks(r).String(), Ring: ring(score, known),
-		Started: r.Started.UTC().Format("2006-01-02 15:04:05 UTC"), Counts: counts(r), Software: runs(r), Ports: ports(r), Chapters: chapters(r), Gone: r.Gone(),
-		Notes: slices.Concat(r.Lacking(), left(r)),
+		N:       n,
+		Target:  wire.Printable(r.Target.Text),
+		Verdict: verdictAlone(r),
+		Look:    looks(r).String(),
+		Ring:    ring(score, known),
+		Started: r.Started.UTC().
+			Format("2006-01-02 15:04:05 UTC"),
+		Counts:   counts(r),
+		Software: runs(r),
+		Ports:    ports(r),
+		Chapters: chapters(r),
+		Gone:     r.Gone(),
+		Notes:    slices.Concat(r.Lacking(), left(r)),
 	}
 	for i, text := range v.Notes {
 		v.Notes[i] = wire.Printable(text)
@@ -301,10 +311,26 @@ func (h *htmlWriter) htmlSummaryOf() *htmlSummary {
 	s := &h.sum
 	alive := s.alive()
 	v := &htmlSummary{
-		Version: wire.Printable(h.o.Version), Subject: wire.Printable(h.o.Subject), Verdict: capital(s.verdict()), Class: "pass",
-		Targets: len(s.rows), Many: len(alive)+len(s.silent()) > targetsOfPage, Failed: s.states[finding.Fail], Warned: s.states[finding.Warn],
-		Passed: s.states[finding.Pass] + s.states[finding.Info], Unknown: s.states[finding.Unknown],
-		Ring: ring(s.score, s.scored), Bars: bars(&s.findings), Chart: cmp.Or(bySeverity(&s.findings), "none"), Notes: s.notes(), Silent: s.silent(),
+		Version: wire.Printable(h.o.Version),
+		Subject: wire.Printable(h.o.Subject),
+		Verdict: capital(s.verdict()),
+		Class:   "pass",
+		Targets: len(
+			s.rows,
+		),
+		Many:    len(alive)+len(s.silent()) > targetsOfPage,
+		Failed:  s.states[finding.Fail],
+		Warned:  s.states[finding.Warn],
+		Passed:  s.states[finding.Pass] + s.states[finding.Info],
+		Unknown: s.states[finding.Unknown],
+		Ring: ring(
+			s.score,
+			s.scored,
+		),
+		Bars:   bars(&s.findings),
+		Chart:  cmp.Or(bySeverity(&s.findings), "none"),
+		Notes:  s.notes(),
+		Silent: s.silent(),
 	}
 	if len(s.rows) > 0 {
 		v.Subject = cmp.Or(v.Subject, s.rows[0].target)

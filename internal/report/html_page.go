@@ -110,7 +110,10 @@ func (p *page) hero(v *htmlSummary) {
 		p.put(` {} {}</li>`, x.n, x.word)
 	}
 	p.put("</ul></div></div>\n")
-	p.put("<div class=\"bars\"><svg class=\"chart\" viewBox=\"0 0 300 100\" role=\"img\" aria-label=\"Findings by severity: {}\">\n", v.Chart)
+	p.put(
+		"<div class=\"bars\"><svg class=\"chart\" viewBox=\"0 0 300 100\" role=\"img\" aria-label=\"Findings by severity: {}\">\n",
+		v.Chart,
+	)
 	for _, b := range v.Bars {
 		p.bar(b)
 	}
@@ -167,7 +170,9 @@ func (p *page) notes(list []string) {
 func (p *page) targets(v *htmlSummary) {
 	p.put("<section class=\"card targets-card\"><h2 id=\"all\">All targets</h2>\n")
 	if v.Rows != nil {
-		p.put(`<table class="targets"><thead><tr><th>Target</th><th>Score</th><th>Findings</th><th>The worst</th></tr></thead><tbody>` + "\n")
+		p.put(
+			`<table class="targets"><thead><tr><th>Target</th><th>Score</th><th>Findings</th><th>The worst</th></tr></thead><tbody>` + "\n",
+		)
 		for i := range v.Rows {
 			p.target(&v.Rows[i])
 		}
@@ -285,7 +290,12 @@ func (p *page) chapters(list []htmlChapter) {
 		p.icon(c.Look)
 		p.put(`<span>{}</span></p><svg class="stack" viewBox="0 0 100 4" preserveAspectRatio="none" aria-hidden="true">`, c.Name)
 		p.put(`<rect class="pass" width="{}" height="4"/><rect class="warn" x="{}" width="{}" height="4"/>`, c.W[0], c.X[0], c.W[1])
-		p.put("<rect class=\"fail\" x=\"{}\" width=\"{}\" height=\"4\"/></svg><p class=\"dim small\">{}</p></li>\n", c.X[1], c.W[2], c.Counts)
+		p.put(
+			"<rect class=\"fail\" x=\"{}\" width=\"{}\" height=\"4\"/></svg><p class=\"dim small\">{}</p></li>\n",
+			c.X[1],
+			c.W[2],
+			c.Counts,
+		)
 	}
 	p.put("</ul>\n")
 }

@@ -85,7 +85,15 @@ func (s *summary) add(r *finding.Report) {
 	if end := r.Started.Add(r.Took); end.After(s.ended) {
 		s.ended = end
 	}
-	x := row{n: n, target: wire.Printable(r.Target.Text), software: runs(r), reached: r.Reached(), mute: r.Dead && r.Service == "", verdict: verdictAlone(r), look: looks(r)}
+	x := row{
+		n:        n,
+		target:   wire.Printable(r.Target.Text),
+		software: runs(r),
+		reached:  r.Reached(),
+		mute:     r.Dead && r.Service == "",
+		verdict:  verdictAlone(r),
+		look:     looks(r),
+	}
 	if a := r.Target.Server.Addr; a.IsValid() {
 		x.addr = a.Addr()
 	}
@@ -298,7 +306,11 @@ func (s *summary) verdict() string {
 	case len(s.rows) == 0:
 		return "there was no target"
 	case found > 0 && found == s.findings[worst]:
-		return fmt.Sprintf("%s, %s", counted(found, "finding"), map[bool]string{true: worst.String(), false: "each " + worst.String()}[found == 1])
+		return fmt.Sprintf(
+			"%s, %s",
+			counted(found, "finding"),
+			map[bool]string{true: worst.String(), false: "each " + worst.String()}[found == 1],
+		)
 	case found > 0:
 		return fmt.Sprintf("%s, %d of them %s", counted(found, "finding"), s.findings[worst], worst)
 	case live == 0:

@@ -73,7 +73,15 @@ func all(r *finding.Report) []reported {
 func ports(r *finding.Report) []scan.Port {
 	list := make([]scan.Port, len(r.Ports))
 	for i, p := range r.Ports {
-		p.Proto, p.State, p.Reason, p.From = wire.Printable(p.Proto), wire.Printable(p.State), wire.Printable(p.Reason), wire.Printable(p.From)
+		p.Proto, p.State, p.Reason, p.From = wire.Printable(
+			p.Proto,
+		), wire.Printable(
+			p.State,
+		), wire.Printable(
+			p.Reason,
+		), wire.Printable(
+			p.From,
+		)
 		list[i] = p
 	}
 	return list

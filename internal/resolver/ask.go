@@ -138,7 +138,12 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 	s.tries++
 	limited := a.c.route == nil // the operator chose the servers of routes for all there is
 	if limited && !t.r.quota.take(a.zone, s.server, &t.s.Limits, t.b.left()) {
-		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "too many questions are waiting for the servers of this zone", now: true, busy: true}
+		return nil, &failure{
+			ede:  wire.EDENoReachableAuthority,
+			text: "too many questions are waiting for the servers of this zone",
+			now:  true,
+			busy: true,
+		}
 	}
 	t.look() // there may have been others before it
 	t.out = a.question(s, s.timeout)

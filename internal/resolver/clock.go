@@ -92,9 +92,17 @@ func (r *Resolver) tellClock(s *Config, d doubt) {
 	case d.text == "":
 		r.log.Info("the clock is right again", "now", s.now().UTC().Format(time.RFC3339))
 	default:
-		r.log.Error(d.text, "now", s.now().UTC().Format(time.RFC3339),
-			"effect", "names of signed zones fail until it is right", "remedy", "set it by hand, with date --set or chronyc makestep, and see to it that something sets it at the start",
-			"time_names", len(s.TimeNames))
+		r.log.Error(
+			d.text,
+			"now",
+			s.now().UTC().Format(time.RFC3339),
+			"effect",
+			"names of signed zones fail until it is right",
+			"remedy",
+			"set it by hand, with date --set or chronyc makestep, and see to it that something sets it at the start",
+			"time_names",
+			len(s.TimeNames),
+		)
 	}
 }
 

@@ -77,7 +77,13 @@ func ReadHints(r io.Reader, file string) ([]Hint, error) {
 		switch rr.Type {
 		case wire.TypeNS:
 			if len(rr.Owner) != 1 {
-				return fmt.Errorf("%s:%d:%d: NS record of %s; hints have those of the root only", file, rr.Line, rr.Col, wire.AppendName(nil, rr.Owner))
+				return fmt.Errorf(
+					"%s:%d:%d: NS record of %s; hints have those of the root only",
+					file,
+					rr.Line,
+					rr.Col,
+					wire.AppendName(nil, rr.Owner),
+				)
 			}
 			hints = append(hints, Hint{Name: wire.Lower(nil, rr.Data)})
 		case wire.TypeA, wire.TypeAAAA:
@@ -159,7 +165,11 @@ func ReadAnchors(r io.Reader, file string) ([]Anchor, error) {
 	}
 	for _, a := range anchors {
 		if v := (dnssec.Voucher{DS: a.DS, DNSKEYs: a.Keys}); v.Unsupported() != 0 {
-			return nil, fmt.Errorf("%s: no anchor of %s has an algorithm and a digest that can be used; with these the zone would not be validated", file, wire.AppendName(nil, a.Zone))
+			return nil, fmt.Errorf(
+				"%s: no anchor of %s has an algorithm and a digest that can be used; with these the zone would not be validated",
+				file,
+				wire.AppendName(nil, a.Zone),
+			)
 		}
 	}
 	return anchors, nil

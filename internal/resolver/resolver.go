@@ -190,7 +190,14 @@ func Compile(s Settings) *Config {
 	if s.Anchors == nil {
 		s.Anchors = Anchors()
 	}
-	c := &Config{Settings: s, now: s.Now, port: s.Port, routes: sortRoutes(s.Routes), anchors: indexAnchors(s.Anchors), except: indexExceptions(s.Exceptions)}
+	c := &Config{
+		Settings: s,
+		now:      s.Now,
+		port:     s.Port,
+		routes:   sortRoutes(s.Routes),
+		anchors:  indexAnchors(s.Anchors),
+		except:   indexExceptions(s.Exceptions),
+	}
 	if c.now == nil {
 		c.now = time.Now
 	}

@@ -131,7 +131,11 @@ func readState(file string) ([]*followed, error) {
 	text, ok := bytes.CutPrefix(text, []byte(anchorsLine))
 	if !ok && bytes.HasPrefix(text, []byte(anyAnchors)) {
 		line, _, _ := bytes.Cut(text, []byte{'\n'})
-		return nil, fmt.Errorf("it begins with %.40q, not with %q as what this version of port53 reads", line, anchorsLine[:len(anchorsLine)-1])
+		return nil, fmt.Errorf(
+			"it begins with %.40q, not with %q as what this version of port53 reads",
+			line,
+			anchorsLine[:len(anchorsLine)-1],
+		)
 	}
 	var st rolloverState
 	if err := json.Unmarshal(text, &st); err != nil {
@@ -424,8 +428,11 @@ func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
 	case wire.EDENoReachableAuthority, wire.EDENetworkError, wire.EDENotReady, wire.EDEOther, edePassing:
 		return nil, fmt.Errorf("the keys of %s cannot be had: %s", wire.AppendName(nil, zone), wire.ErrorText(uint16(tr.reason)))
 	default:
-		return nil, fmt.Errorf("the keys of %s do not validate by its trust anchors (%s): nothing below it is answered; see resolver.trust_anchors",
-			wire.AppendName(nil, zone), wire.ErrorText(uint16(tr.reason)))
+		return nil, fmt.Errorf(
+			"the keys of %s do not validate by its trust anchors (%s): nothing below it is answered; see resolver.trust_anchors",
+			wire.AppendName(nil, zone),
+			wire.ErrorText(uint16(tr.reason)),
+		)
 	}
 	return set.Clone(), nil
 }

@@ -342,7 +342,14 @@ func (r *Resolver) inquire(in *inquiry) {
 }
 
 // resolve finds the answer to one question and puts it into the cache.
-func (r *Resolver) resolve(c *Config, asked string, typ wire.Type, wants Wants, refresh, stale, brief bool, trace *Trace) (*cache.Answer, string) {
+func (r *Resolver) resolve(
+	c *Config,
+	asked string,
+	typ wire.Type,
+	wants Wants,
+	refresh, stale, brief bool,
+	trace *Trace,
+) (*cache.Answer, string) {
 	name := []byte(asked)
 	t := r.task(c)
 	t.asked = asked

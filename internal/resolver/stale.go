@@ -68,7 +68,13 @@ func (r *Resolver) recast(name []byte, typ wire.Type, k cache.Key, do, signed bo
 		return nil
 	}
 	a := &cache.Answer{
-		Flags: hit.Flags, Rcode: hit.Rcode, Counts: hit.Counts, Body: msg[start : start+hit.N], TTL: hit.TTL, EDE: hit.EDE, Security: hit.Security,
+		Flags:    hit.Flags,
+		Rcode:    hit.Rcode,
+		Counts:   hit.Counts,
+		Body:     msg[start : start+hit.N],
+		TTL:      hit.TTL,
+		EDE:      hit.EDE,
+		Security: hit.Security,
 	}
 	switch {
 	case do == signed:

@@ -417,7 +417,12 @@ func (t *task) besideAlias(name []byte) *trust {
 	if why != 0 || !p.Delegation && !p.OptOut {
 		return nil
 	}
-	return &trust{sec: secInsecure, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(max(smallest(good), 1)) * time.Second)}
+	return &trust{
+		sec:     secInsecure,
+		reason:  edeNone,
+		cut:     true,
+		expires: time.Now().Add(time.Duration(max(smallest(good), 1)) * time.Second),
+	}
 }
 
 // insecureCut tells whether the proof that name has no DS records, which was verified

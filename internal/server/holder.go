@@ -35,7 +35,9 @@ func (h Holder) Remedy() string {
 	case h.Program == "dnsmasq":
 		return "stop it, write port=0 into its configuration to turn its DNS off, or " + own
 	case h.Program == "docker-proxy":
-		return "a container publishes the port (docker ps --filter publish=" + fmt.Sprint(h.Addr.Port()) + " shows which): stop it, or publish it elsewhere"
+		return "a container publishes the port (docker ps --filter publish=" + fmt.Sprint(
+			h.Addr.Port(),
+		) + " shows which): stop it, or publish it elsewhere"
 	case h.Program == "port53":
 		return "stop it, or give this one other addresses in listen"
 	case h.Program == "":

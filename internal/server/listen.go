@@ -102,7 +102,8 @@ func (s *Server) bindAll(list []endpoint) error {
 // serves tells whether an endpoint of what is encrypted is bound already.
 func (s *Server) serves(e endpoint) bool {
 	return slices.ContainsFunc(s.encrypted, func(l Listener) bool {
-		return l.Over == e.over && l.QUIC == e.packets() && l.Addr.Port() == e.addr.Port() && (l.Addr == e.addr || l.Addr.Addr().IsUnspecified())
+		return l.Over == e.over && l.QUIC == e.packets() && l.Addr.Port() == e.addr.Port() &&
+			(l.Addr == e.addr || l.Addr.Addr().IsUnspecified())
 	})
 }
 

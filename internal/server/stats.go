@@ -129,7 +129,13 @@ func (s *Server) Stats() Stats {
 	s.visits[DoQ].addTo(&st.DoQ)
 	st.Connections, st.Secure = s.tcp.connections(), s.secure.connections()
 	h := &s.secure.shakes
-	st.Handshakes = Handshakes{Done: h.done.Load(), Resumed: h.resumed.Load(), Failed: h.failed.Load(), Refused: h.refused.Load(), Retried: h.retried.Load()}
+	st.Handshakes = Handshakes{
+		Done:    h.done.Load(),
+		Resumed: h.resumed.Load(),
+		Failed:  h.failed.Load(),
+		Refused: h.refused.Load(),
+		Retried: h.retried.Load(),
+	}
 	st.Pending = int(s.pending.Load())
 	return st
 }

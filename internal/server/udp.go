@@ -44,7 +44,13 @@ func (s *Server) newUDP(conn *net.UDPConn, local netip.Addr, workers int) *udpSo
 	if local.IsUnspecified() {
 		local = netip.Addr{}
 	}
-	u := &udpSocket{server: s, conn: conn, local: local, port: conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(), counters: make([]traffic, workers)}
+	u := &udpSocket{
+		server:   s,
+		conn:     conn,
+		local:    local,
+		port:     conn.LocalAddr().(*net.UDPAddr).AddrPort().Port(),
+		counters: make([]traffic, workers),
+	}
 	u.now.bind(conn)
 	return u
 }

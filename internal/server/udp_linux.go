@@ -217,7 +217,15 @@ func (b *batcher) answer(i, k int, now int64) int {
 func (b *batcher) send(fd uintptr, k int) {
 	sent, waited := 0, false
 	for at := 0; at < k; {
-		r, _, errno := syscall.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&b.tx[at])), uintptr(k-at), unix.MSG_DONTWAIT, 0, 0)
+		r, _, errno := syscall.RawSyscall6(
+			unix.SYS_SENDMMSG,
+			fd,
+			uintptr(unsafe.Pointer(&b.tx[at])),
+			uintptr(k-at),
+			unix.MSG_DONTWAIT,
+			0,
+			0,
+		)
 		switch {
 		case errno == 0:
 			at += int(r)

@@ -194,7 +194,14 @@ func (v *Visitor) Ask(ctx context.Context, query []byte, from netip.AddrPort, se
 		return ErrBusy
 	}
 	q := visitQuestion{visitor: v, gone: ctx.Done()}
-	q.peer = Peer{Remote: from, Local: v.local.Addr(), LocalPort: v.local.Port(), Transport: v.over, Certificates: v.certificates, Later: q.detach}
+	q.peer = Peer{
+		Remote:       from,
+		Local:        v.local.Addr(),
+		LocalPort:    v.local.Port(),
+		Transport:    v.over,
+		Certificates: v.certificates,
+		Later:        q.detach,
+	}
 	slot := <-s.slots
 	n := slot.worker.Handle(query, &q.peer, s.now(), slot.out[:tcpLarge-2:tcpLarge-2])
 	var answer []byte

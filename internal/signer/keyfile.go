@@ -151,16 +151,20 @@ func ReadKey(path string) (*Key, error) {
 		return nil, err
 	}
 	k := &Key{File: path}
-	_, err = zonefile.Read(bytes.NewReader(b), zonefile.Options{Origin: wire.Root, Name: path + ".key", DefaultTTL: 1}, func(r *zonefile.Record) error {
-		switch {
-		case r.Type != wire.TypeDNSKEY:
-			return fmt.Errorf("%s.key:%d:%d: want a DNSKEY record, not %s", path, r.Line, r.Col, r.Type)
-		case k.DNSKEY != nil:
-			return fmt.Errorf("%s.key:%d:%d: a second record: want one", path, r.Line, r.Col)
-		}
-		k.Zone, k.DNSKEY = wire.Lower(nil, r.Owner), bytes.Clone(r.Data)
-		return nil
-	})
+	_, err = zonefile.Read(
+		bytes.NewReader(b),
+		zonefile.Options{Origin: wire.Root, Name: path + ".key", DefaultTTL: 1},
+		func(r *zonefile.Record) error {
+			switch {
+			case r.Type != wire.TypeDNSKEY:
+				return fmt.Errorf("%s.key:%d:%d: want a DNSKEY record, not %s", path, r.Line, r.Col, r.Type)
+			case k.DNSKEY != nil:
+				return fmt.Errorf("%s.key:%d:%d: a second record: want one", path, r.Line, r.Col)
+			}
+			k.Zone, k.DNSKEY = wire.Lower(nil, r.Owner), bytes.Clone(r.Data)
+			return nil
+		},
+	)
 	switch {
 	case err != nil:
 		return nil, err
@@ -177,7 +181,11 @@ func ReadKey(path string) (*Key, error) {
 		return k, nil
 	}
 	if err == nil && info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s: everybody can read or write it (mode %04o): chmod 600, and make a new key if others may have read it", private, info.Mode().Perm())
+		return nil, fmt.Errorf(
+			"%s: everybody can read or write it (mode %04o): chmod 600, and make a new key if others may have read it",
+			private,
+			info.Mode().Perm(),
+		)
 	}
 	if b, err = readSmall(private); err != nil {
 		return nil, err
@@ -187,7 +195,13 @@ func ReadKey(path string) (*Key, error) {
 		return nil, err
 	}
 	if f.algorithm != k.Algorithm() {
-		return nil, fmt.Errorf("%s: it is of algorithm %s, and %s.key of %s", private, wire.AlgorithmName(f.algorithm), path, wire.AlgorithmName(k.Algorithm()))
+		return nil, fmt.Errorf(
+			"%s: it is of algorithm %s, and %s.key of %s",
+			private,
+			wire.AlgorithmName(f.algorithm),
+			path,
+			wire.AlgorithmName(k.Algorithm()),
+		)
 	}
 	made, err := dnssec.NewSigner(k.Zone, f.algorithm, k.Flags(), f.key)
 	if err != nil {
@@ -356,7 +370,16 @@ func (k *Key) appendPrivate(dst []byte) ([]byte, error) {
 			return nil, errors.New("an RSA key of more than two primes cannot be written")
 		}
 		p.Precompute()
-		numbers := []*big.Int{p.N, big.NewInt(int64(p.E)), p.D, p.Primes[0], p.Primes[1], p.Precomputed.Dp, p.Precomputed.Dq, p.Precomputed.Qinv}
+		numbers := []*big.Int{
+			p.N,
+			big.NewInt(int64(p.E)),
+			p.D,
+			p.Primes[0],
+			p.Primes[1],
+			p.Precomputed.Dp,
+			p.Precomputed.Dq,
+			p.Precomputed.Qinv,
+		}
 		for i, n := range numbers {
 			field(rsaFields[i], n.Bytes())
 		}

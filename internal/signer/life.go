@@ -312,9 +312,10 @@ const freshParent = 2 * time.Hour
 // parentFresh tells whether all servers of the parent have said lately what they have, and did so
 // before, so that no cache can have what nobody saw.
 func (l *Life) parentFresh(now time.Time) bool {
-	return len(l.Parent) > 0 && !l.Watched.IsZero() && !now.Before(l.Watched.Add(l.wait.ds)) && !slices.ContainsFunc(l.Parent, func(p ParentServer) bool {
-		return p.Trouble != "" || now.Sub(p.At) > freshParent
-	})
+	return len(l.Parent) > 0 && !l.Watched.IsZero() && !now.Before(l.Watched.Add(l.wait.ds)) &&
+		!slices.ContainsFunc(l.Parent, func(p ParentServer) bool {
+			return p.Trouble != "" || now.Sub(p.At) > freshParent
+		})
 }
 
 // dsGone tells whether nobody has a DS record of the key, as far as anybody can know.
@@ -504,12 +505,16 @@ func (l *Life) mayStopSigning(k *KeyLife, secure bool, now time.Time) bool {
 			return l.signsData(o, now) && o.Signatures.State.out() && (!secure || o.DNSKEY.State == Omnipresent)
 		})
 	}
-	return k.Leaves != "" && !l.Insecure && l.others(k.Algorithm) && (!secure || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State != Hidden }))
+	return k.Leaves != "" && !l.Insecure && l.others(k.Algorithm) &&
+		(!secure || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State != Hidden }))
 }
 
 // others tells whether a key of another algorithm signs the data for good.
 func (l *Life) others(alg uint8) bool {
-	return slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return o.Algorithm != alg && o.stays() && o.Signatures.State == Omnipresent })
+	return slices.ContainsFunc(
+		l.Keys,
+		func(o *KeyLife) bool { return o.Algorithm != alg && o.stays() && o.Signatures.State == Omnipresent },
+	)
 }
 
 // mayWithdraw tells whether the DNSKEY record of a key may go: no cache has a DS record of it, nor
@@ -527,7 +532,8 @@ func (l *Life) mayWithdraw(k *KeyLife, now time.Time) bool {
 		return k.Signatures.State == Hidden
 	}
 	leaving := func(o *KeyLife) bool { return o == k || !remains && o.Algorithm == k.Algorithm }
-	if !remains && (!l.others(k.Algorithm) || slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return leaving(o) && !l.dsGone(o, now) })) {
+	if !remains &&
+		(!l.others(k.Algorithm) || slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return leaving(o) && !l.dsGone(o, now) })) {
 		return false
 	}
 	if slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return enters(o) && (!remains || o.Algorithm == k.Algorithm) }) {

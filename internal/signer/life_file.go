@@ -191,18 +191,34 @@ func (l *Life) Waits(p *LifePolicy) (list []string) {
 		case r.State == Unretentive && r.Seen.IsZero():
 			list = append(list, fmt.Sprintf("key %d: %s", k.Tag, gone))
 		case r.State == Rumoured:
-			list = append(list, fmt.Sprintf("key %d: until caches have its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)))
+			list = append(
+				list,
+				fmt.Sprintf("key %d: until caches have its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)),
+			)
 		case r.State == Unretentive:
-			list = append(list, fmt.Sprintf("key %d: until caches have forgotten its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)))
+			list = append(
+				list,
+				fmt.Sprintf("key %d: until caches have forgotten its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)),
+			)
 		}
 	}
 	for _, k := range l.Keys {
 		say(k, "DNSKEY record", &k.DNSKEY, w.key, l.missing("its DNSKEY record"), l.missing("the zone without its DNSKEY record"))
 		say(k, "signatures", &k.Signatures, w.data, l.missing("its signatures"), l.missing("the zone without its signatures"))
-		say(k, "DS record", &k.DS, w.ds, "its DS record is not at all servers of the parent yet", "its DS record is at a server of the parent still, or not all could be asked")
+		say(
+			k,
+			"DS record",
+			&k.DS,
+			w.ds,
+			"its DS record is not at all servers of the parent yet",
+			"its DS record is at a server of the parent still, or not all could be asked",
+		)
 	}
 	if l.Asks() {
-		list = append(list, "the parent zone is to have other DS records: port53 zone ds prints them; if it cannot be asked, say zone ds --seen or --gone")
+		list = append(
+			list,
+			"the parent zone is to have other DS records: port53 zone ds prints them; if it cannot be asked, say zone ds --seen or --gone",
+		)
 	}
 	return list
 }

@@ -187,7 +187,8 @@ func (l *Life) bind(keys []*Key, now time.Time) {
 // together has only those keys of a zone that is new here sign data that do so by their kind.
 func (l *Life) together() {
 	for _, k := range l.Keys {
-		if k.SEP && k.Signatures.State == Rumoured && l.some(k.Algorithm, func(o *KeyLife) bool { return !o.SEP && o.Signatures.State == Rumoured }) {
+		if k.SEP && k.Signatures.State == Rumoured &&
+			l.some(k.Algorithm, func(o *KeyLife) bool { return !o.SEP && o.Signatures.State == Rumoured }) {
 			k.Signatures = RecordLife{}
 		}
 	}
@@ -283,7 +284,9 @@ func (l *Life) succeed(alg uint8, sep bool, now time.Time, generate func(uint8, 
 }
 
 // errRolling is why no roll begins.
-var errRolling = errors.New("a key of this kind is being rolled already: wait until it is done, or see what it waits for (port53 zone keys)")
+var errRolling = errors.New(
+	"a key of this kind is being rolled already: wait until it is done, or see what it waits for (port53 zone keys)",
+)
 
 // A Roll asks for new keys in the place of those that there are.
 type Roll struct {

@@ -192,7 +192,11 @@ func (s *keySet) complete() error {
 		switch {
 		case !ok || !k.Zone() || k.Revoked():
 		case !has(s.forData, k.Algorithm):
-			return fmt.Errorf("key %d of algorithm %s is in the DNSKEY set, and no key of the algorithm signs: a validator may want its signatures (RFC 6840, section 5.11)", k.Tag, wire.AlgorithmName(k.Algorithm))
+			return fmt.Errorf(
+				"key %d of algorithm %s is in the DNSKEY set, and no key of the algorithm signs: a validator may want its signatures (RFC 6840, section 5.11)",
+				k.Tag,
+				wire.AlgorithmName(k.Algorithm),
+			)
 		case !has(s.forKeys, k.Algorithm):
 			return fmt.Errorf("no key of algorithm %s signs the DNSKEY set", wire.AlgorithmName(k.Algorithm))
 		}

@@ -481,7 +481,10 @@ func (w *signWorker) node(p *piece, place int) {
 		for i := range w.z.Sets(n) {
 			w.z.Unpack(&w.u, n, i)
 			if w.u.Type == wire.TypeDS && !cut && !hidden {
-				p.err = fmt.Errorf("%s DS: there is no delegation: the record is of another name, or NS records are missing (RFC 4035, section 2.4)", text(w.lower))
+				p.err = fmt.Errorf(
+					"%s DS: there is no delegation: the record is of another name, or NS records are missing (RFC 4035, section 2.4)",
+					text(w.lower),
+				)
 				return
 			}
 			w.emit(p, &w.u.RRset, !hidden && (!cut || atCut(w.u.Type)))

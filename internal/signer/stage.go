@@ -253,7 +253,15 @@ func fromFuture(z *zone.Zone, now time.Time) bool {
 }
 
 // sign makes one signed version with a serial.
-func (s *Stage) sign(ctx context.Context, v *Version, seed wire.Seed, have, plain *zone.Zone, keys []*Key, serial uint32, now time.Time) error {
+func (s *Stage) sign(
+	ctx context.Context,
+	v *Version,
+	seed wire.Seed,
+	have, plain *zone.Zone,
+	keys []*Key,
+	serial uint32,
+	now time.Time,
+) error {
 	p := s.Policy
 	policy := Policy{
 		Denial: p.Denial, Digest: p.Digest, Valid: p.Valid, Before: p.Before, Refresh: p.Refresh, Serial: &serial, TTL: p.KeyTTL,
@@ -418,7 +426,8 @@ func (s *Stage) takeOver(have []*Key, now time.Time) ([]*Key, error) {
 		return nil, fmt.Errorf("%s: there is no key of %s that signs now, with its private key", s.From, text(s.Zone))
 	}
 	for _, k := range keys {
-		if slices.ContainsFunc(have, func(o *Key) bool { return bytes.Equal(o.DNSKEY, k.DNSKEY) }) || k.Private == nil || passed(k.Times.Delete, now) {
+		if slices.ContainsFunc(have, func(o *Key) bool { return bytes.Equal(o.DNSKEY, k.DNSKEY) }) || k.Private == nil ||
+			passed(k.Times.Delete, now) {
 			continue
 		}
 		if err := k.Write(s.Dir); err != nil {
@@ -525,7 +534,11 @@ func (s *Stage) remembered() (names []string, err error) {
 	}
 	first, rest, _ := strings.Cut(string(b), "\n")
 	if first != rememberLine {
-		return nil, fmt.Errorf("%s: its first line is not %q: it is damaged, or of a newer version", filepath.Join(s.Dir, rememberFile), rememberLine)
+		return nil, fmt.Errorf(
+			"%s: its first line is not %q: it is damaged, or of a newer version",
+			filepath.Join(s.Dir, rememberFile),
+			rememberLine,
+		)
 	}
 	for line := range strings.Lines(rest) {
 		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
@@ -583,8 +596,12 @@ func (s *Stage) lost(keys []*Key, known []string, life *Life) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s: the files of %s are gone, with which the zone was signed: bring them back, or take their lines out of %s if the keys are to be given up for good",
-		s.Dir, strings.Join(lost, ", "), filepath.Join(s.Dir, rememberFile))
+	return fmt.Errorf(
+		"%s: the files of %s are gone, with which the zone was signed: bring them back, or take their lines out of %s if the keys are to be given up for good",
+		s.Dir,
+		strings.Join(lost, ", "),
+		filepath.Join(s.Dir, rememberFile),
+	)
 }
 
 // remember writes down the names of the keys, durably, if they are not those that are known.

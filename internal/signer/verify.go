@@ -318,7 +318,12 @@ func (w *verifyWorker) name(place int) {
 		case len(set.Sigs) > 0 && hidden:
 			w.fault(place, set.Owner, set.Type, "it is signed, and lies below a delegation: what is there belongs to another zone")
 		case len(set.Sigs) > 0:
-			w.fault(place, set.Owner, set.Type, "it is signed at a delegation, where the zone has no authority for it (RFC 4035, section 2.2)")
+			w.fault(
+				place,
+				set.Owner,
+				set.Type,
+				"it is signed at a delegation, where the zone has no authority for it (RFC 4035, section 2.2)",
+			)
 		}
 		if hidden && (set.Type == wire.TypeNSEC || set.Type == wire.TypeDS) {
 			w.fault(place, set.Owner, set.Type, "it lies below a delegation")
@@ -365,7 +370,13 @@ func (w *verifyWorker) set(place int, set *wire.RRset) {
 	}
 	for _, alg := range w.algorithms {
 		if !slices.Contains(w.good, alg) {
-			w.fault(place, set.Owner, set.Type, "it has no good signature of algorithm %s, of which the zone has a key (RFC 6840, section 5.11)", wire.AlgorithmName(alg))
+			w.fault(
+				place,
+				set.Owner,
+				set.Type,
+				"it has no good signature of algorithm %s, of which the zone has a key (RFC 6840, section 5.11)",
+				wire.AlgorithmName(alg),
+			)
 		}
 	}
 }
@@ -397,7 +408,14 @@ func (w *verifyWorker) signature(place int, set *wire.RRset, sig []byte) (alg ui
 	case why == dnssec.NoKey && int32(s.expiration-uint32(w.o.Now.Unix())) >= 0:
 		// During an algorithm roll the signatures come before their key (RFC 6781, section
 		// 4.1.4), and after a key's end they stay for a while: nobody needs them.
-		w.warn(place, set.Owner, set.Type, "there is a signature by key %d of algorithm %s, which is not in the DNSKEY set", s.tag, wire.AlgorithmName(s.algorithm))
+		w.warn(
+			place,
+			set.Owner,
+			set.Type,
+			"there is a signature by key %d of algorithm %s, which is not in the DNSKEY set",
+			s.tag,
+			wire.AlgorithmName(s.algorithm),
+		)
 		return s.algorithm, false
 	case why != 0:
 		w.fault(place, set.Owner, set.Type, "the signature by key %d cannot be used: %s%s", s.tag, why.String(), s.when(why, w.o.Now))
@@ -473,7 +491,12 @@ func (v *verifier) parent() {
 				return
 			}
 		}
-		v.fault(0, apex, wire.TypeDNSKEY, "no key with the SEP flag signs the DNSKEY set: say with DS records which key the parent stands for")
+		v.fault(
+			0,
+			apex,
+			wire.TypeDNSKEY,
+			"no key with the SEP flag signs the DNSKEY set: say with DS records which key the parent stands for",
+		)
 		return
 	}
 	voucher := dnssec.Voucher{DS: v.o.DS}
@@ -491,10 +514,23 @@ func (v *verifier) parent() {
 	for _, ds := range v.o.DS {
 		fits := slices.ContainsFunc(v.zoneKeys, func(k dnssec.Key) bool { return dnssec.MatchDS(ds, apex, k.Data) })
 		if len(ds) > 4 && !fits && dnssec.SupportedDigest(ds[3]) {
-			v.warn(0, apex, wire.TypeDS, "the DS record of key %d, algorithm %s, at the parent is for no key that the zone has", binary.BigEndian.Uint16(ds), wire.AlgorithmName(ds[2]))
+			v.warn(
+				0,
+				apex,
+				wire.TypeDS,
+				"the DS record of key %d, algorithm %s, at the parent is for no key that the zone has",
+				binary.BigEndian.Uint16(ds),
+				wire.AlgorithmName(ds[2]),
+			)
 		}
 		if alg := ds[2]; dnssec.SupportedAlgorithm(alg) && !slices.Contains(v.algorithms, alg) {
-			v.fault(0, apex, wire.TypeDS, "the parent has a DS record of algorithm %s, and the zone no key of it (RFC 6840, section 5.11)", wire.AlgorithmName(alg))
+			v.fault(
+				0,
+				apex,
+				wire.TypeDS,
+				"the parent has a DS record of algorithm %s, and the zone no key of it (RFC 6840, section 5.11)",
+				wire.AlgorithmName(alg),
+			)
 		}
 	}
 }
@@ -517,7 +553,12 @@ func (v *verifier) published() {
 				continue
 			}
 			if !signs(func(k []byte) bool { return dnssec.MatchDS(d, apex, k) }) {
-				v.fault(0, apex, wire.TypeCDS, "it asks for a DS record of a key that does not sign the DNSKEY set: the zone would be bogus (RFC 7344, section 4.1)")
+				v.fault(
+					0,
+					apex,
+					wire.TypeCDS,
+					"it asks for a DS record of a key that does not sign the DNSKEY set: the zone would be bogus (RFC 7344, section 4.1)",
+				)
 			}
 		}
 	}
@@ -527,7 +568,12 @@ func (v *verifier) published() {
 				continue
 			}
 			if !signs(func(k []byte) bool { return string(k) == string(d) }) {
-				v.fault(0, apex, wire.TypeCDNSKEY, "it is of a key that does not sign the DNSKEY set: the zone would be bogus (RFC 7344, section 4.1)")
+				v.fault(
+					0,
+					apex,
+					wire.TypeCDNSKEY,
+					"it is of a key that does not sign the DNSKEY set: the zone would be bogus (RFC 7344, section 4.1)",
+				)
 			}
 		}
 	}

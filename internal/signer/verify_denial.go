@@ -92,7 +92,14 @@ func (v *verifier) nsecChain() {
 			continue
 		}
 		if lastPlace >= 0 && !bytes.Equal(last, name) {
-			v.fault(lastPlace, v.nameAt(lastPlace), wire.TypeNSEC, "it says that the next name is %s, and that is %s", text(last), text(name))
+			v.fault(
+				lastPlace,
+				v.nameAt(lastPlace),
+				wire.TypeNSEC,
+				"it says that the next name is %s, and that is %s",
+				text(last),
+				text(name),
+			)
 		}
 		lastPlace = -1
 		if !has {
@@ -116,7 +123,13 @@ func (v *verifier) nsecChain() {
 		}
 	}
 	if lastPlace >= 0 && !bytes.Equal(last, v.z.Apex()) {
-		v.fault(lastPlace, v.nameAt(lastPlace), wire.TypeNSEC, "it is the last, and says that the next name is %s: that is the apex", text(last))
+		v.fault(
+			lastPlace,
+			v.nameAt(lastPlace),
+			wire.TypeNSEC,
+			"it is the last, and says that the next name is %s: that is the apex",
+			text(last),
+		)
 	}
 }
 
@@ -197,13 +210,23 @@ func (v *verifier) hashes() map[string][]hashed {
 			salt := 5 + int(d[4])
 			end := salt + 1 + int(d[salt])
 			label := bytes.ToUpper(u.Owner[1 : 1+int(u.Owner[0])])
-			if n, err := wire.Base32Hex.Decode(h.hash[:], label[:min(len(label), 32)]); err != nil || n != sha1.Size || len(label) != 32 || int(d[salt]) != sha1.Size ||
+			if n, err := wire.Base32Hex.Decode(
+				h.hash[:],
+				label[:min(len(label), 32)],
+			); err != nil || n != sha1.Size || len(label) != 32 ||
+				int(d[salt]) != sha1.Size ||
 				len(u.Owner) != 33+len(v.z.Apex()) {
 				v.fault(place, u.Owner, wire.TypeNSEC3, "its name or its next is no hash")
 				continue
 			}
 			if d[1]&^1 != 0 {
-				v.fault(place, u.Owner, wire.TypeNSEC3, "its flags, %d, are not known: validators do not use it (RFC 5155, section 8.2)", d[1])
+				v.fault(
+					place,
+					u.Owner,
+					wire.TypeNSEC3,
+					"its flags, %d, are not known: validators do not use it (RFC 5155, section 8.2)",
+					d[1],
+				)
 			}
 			copy(h.next[:], d[salt+1:end])
 			h.types = bytes.Clone(d[end:])
@@ -233,9 +256,22 @@ func (v *verifier) nsec3Chain(p []byte, list []hashed) {
 		v.fault(0, apex, wire.TypeNSEC3PARAM, "the zone has no NSEC3 records of these parameters")
 		return
 	case iterations > maxIterations:
-		v.fault(0, apex, wire.TypeNSEC3PARAM, "with %d iterations validators take the zone for unsigned (RFC 9276, section 3.2)", iterations)
+		v.fault(
+			0,
+			apex,
+			wire.TypeNSEC3PARAM,
+			"with %d iterations validators take the zone for unsigned (RFC 9276, section 3.2)",
+			iterations,
+		)
 	case iterations > 0 || len(salt) > 0:
-		v.warn(0, apex, wire.TypeNSEC3PARAM, "%d iterations and a salt of %d octets cost time and protect nothing: 0 and none are right (RFC 9276, section 3.1)", iterations, len(salt))
+		v.warn(
+			0,
+			apex,
+			wire.TypeNSEC3PARAM,
+			"%d iterations and a salt of %d octets cost time and protect nothing: 0 and none are right (RFC 9276, section 3.1)",
+			iterations,
+			len(salt),
+		)
 	}
 	needed := neededHashes(v.z, v.nodes)
 	var types []wire.Type
@@ -261,7 +297,13 @@ func (v *verifier) nsec3Chain(p []byte, list []hashed) {
 		case needed.has(place):
 			v.fault(place, name, wire.TypeNSEC3, "there is none: its hash is %s", hashText(h))
 		case !cover.optOut:
-			v.fault(place, name, wire.TypeNSEC3, "there is none, and the one that covers its hash, %s, has no opt-out flag", hashText(cover.hash))
+			v.fault(
+				place,
+				name,
+				wire.TypeNSEC3,
+				"there is none, and the one that covers its hash, %s, has no opt-out flag",
+				hashText(cover.hash),
+			)
 		}
 	}
 	ttl, told := negativeTTL(v.apex[wire.TypeSOA]), false

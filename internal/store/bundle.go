@@ -89,7 +89,10 @@ const (
 )
 
 func newBundle(fsys fileSystem, dir string, shared *shelf, log *slog.Logger) *bundle {
-	return &bundle{files: files{dir: dir, fsys: fsys, shared: shared, log: log, limits: limits{waste: bundleWaste}, state: current}, entries: map[string]entry{}}
+	return &bundle{
+		files:   files{dir: dir, fsys: fsys, shared: shared, log: log, limits: limits{waste: bundleWaste}, state: current},
+		entries: map[string]entry{},
+	}
 }
 
 // append appends the entry.
@@ -100,7 +103,10 @@ func (o *op) append(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(o.expire))
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(o.records)))
 	dst = append(append(append(dst, 0, 0, 0, 0), o.key...), o.records...)
-	binary.LittleEndian.PutUint32(dst[start+entryHead-4:], crc32.Checksum(append(dst[start:start+entryHead-4:start+entryHead-4], dst[start+entryHead:]...), table()))
+	binary.LittleEndian.PutUint32(
+		dst[start+entryHead-4:],
+		crc32.Checksum(append(dst[start:start+entryHead-4:start+entryHead-4], dst[start+entryHead:]...), table()),
+	)
 	return dst
 }
 
@@ -397,7 +403,13 @@ func (b *bundle) firm() {
 	defer b.mu.Unlock()
 	if b.loose = err != nil || b.state == stale; err != nil {
 		b.state = stale
-		b.log.Warn("what is on disk of many secondary zones may not outlast a crash of the machine", "file", b.path(bundleName), "problem", err.Error())
+		b.log.Warn(
+			"what is on disk of many secondary zones may not outlast a crash of the machine",
+			"file",
+			b.path(bundleName),
+			"problem",
+			err.Error(),
+		)
 	}
 }
 
@@ -674,7 +686,11 @@ func examineBundle(dir, name string) Examined {
 	case c.foreign:
 		e.Verdict, e.Text = Foreign, c.damage+": it is left as it is, and the zones are fetched anew"
 	case c.damage != "":
-		e.Verdict, e.Text = Damaged, fmt.Sprintf("%s; %s can be read: the next start puts the file aside, and the rest is fetched anew", c.damage, e.Text)
+		e.Verdict, e.Text = Damaged, fmt.Sprintf(
+			"%s; %s can be read: the next start puts the file aside, and the rest is fetched anew",
+			c.damage,
+			e.Text,
+		)
 	case c.torn > 0:
 		e.Verdict = Torn
 		e.Text += fmt.Sprintf("; its last %d bytes were being written, and the next start cuts them off", c.torn)

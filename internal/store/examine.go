@@ -114,7 +114,10 @@ func (x *Examination) zones(dir, above string) error {
 		name := filepath.Join(above, e.Name())
 		switch {
 		case strings.HasSuffix(e.Name(), goneSuffix):
-			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"})
+			x.Files = append(
+				x.Files,
+				Examined{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"},
+			)
 		case e.Name() == bundleName && e.Type().IsRegular():
 			x.Files = append(x.Files, examineBundle(dir, name))
 		case strings.HasPrefix(e.Name(), bundleName+asideSuffix) && e.Type().IsRegular():
@@ -140,7 +143,13 @@ func examineZone(dir, above, name string) (list []Examined, err error) {
 	if err != nil {
 		return nil, err
 	}
-	z := &files{dir: dir, fsys: system{}, shared: &shelf{fsys: system{}}, limits: limits{minJournal, maxWhole, bundleWaste}, log: slog.New(slog.DiscardHandler)}
+	z := &files{
+		dir:    dir,
+		fsys:   system{},
+		shared: &shelf{fsys: system{}},
+		limits: limits{minJournal, maxWhole, bundleWaste},
+		log:    slog.New(slog.DiscardHandler),
+	}
 	content, err := readFile(z.fsys, z.path(wholeName))
 	if err != nil {
 		return nil, err
@@ -203,7 +212,11 @@ func apexOf(content []byte) (apex []byte) {
 // verdictOf tells damage from another format, by the first line of a file.
 func verdictOf(content []byte, kind string) Verdict {
 	line, _, whole := bytes.Cut(content[:min(len(content), 64)], []byte{'\n'})
-	if version, ok := bytes.CutPrefix(line, []byte("port53 "+kind+" ")); ok && whole && len(version) > 0 && len(bytes.Trim(version, "0123456789")) == 0 {
+	if version, ok := bytes.CutPrefix(
+		line,
+		[]byte("port53 "+kind+" "),
+	); ok && whole && len(version) > 0 &&
+		len(bytes.Trim(version, "0123456789")) == 0 {
 		return Foreign
 	}
 	return Damaged
@@ -222,7 +235,10 @@ func (z *files) examineWhole(content []byte, name string) (*zone.Zone, Examined)
 		return nil, e
 	}
 	if fileName(z.apex) != name {
-		return nil, Examined{Verdict: Damaged, Text: fmt.Sprintf("it is of the zone %s, which has another directory", wire.AppendName(nil, apexOf(content)))}
+		return nil, Examined{
+			Verdict: Damaged,
+			Text:    fmt.Sprintf("it is of the zone %s, which has another directory", wire.AppendName(nil, apexOf(content))),
+		}
 	}
 	return v, Examined{Verdict: Whole, Text: fmt.Sprintf("serial %d, %d records", v.Serial(), v.Records())}
 }
@@ -258,9 +274,23 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 	case v == nil:
 		return Examined{Verdict: Damaged, Text: "the version that it changes is gone or cannot be used; " + j.serials()}
 	case j.life != z.life && !j.old:
-		return Examined{Verdict: Left, Text: fmt.Sprintf("it belongs to a version that serial %d has replaced: the next start puts it aside; %s", v.Serial(), j.serials())}
+		return Examined{
+			Verdict: Left,
+			Text: fmt.Sprintf(
+				"it belongs to a version that serial %d has replaced: the next start puts it aside; %s",
+				v.Serial(),
+				j.serials(),
+			),
+		}
 	case j.life != z.life && j.torn < len(content):
-		return Examined{Verdict: Damaged, Text: fmt.Sprintf("it is of another version of the zone than the one beside it, which has serial %d; %s", v.Serial(), j.serials())}
+		return Examined{
+			Verdict: Damaged,
+			Text: fmt.Sprintf(
+				"it is of another version of the zone than the one beside it, which has serial %d; %s",
+				v.Serial(),
+				j.serials(),
+			),
+		}
 	}
 	next, _, err := z.replay(v, j)
 	if err != nil {

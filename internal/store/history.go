@@ -103,7 +103,12 @@ func (z *files) loadHistory(v *zone.Zone) ([]*zone.Delta, error) {
 	}
 	if len(content) < historyHead || !hasHistoryLine(content) {
 		line, _, _ := bytes.Cut(content[:min(len(content), len(historyLine))], []byte{'\n'})
-		return nil, z.broken(historyName, "it begins with %q, not with %q as what this version of port53 reads", line, historyLine[:len(historyLine)-1])
+		return nil, z.broken(
+			historyName,
+			"it begins with %q, not with %q as what this version of port53 reads",
+			line,
+			historyLine[:len(historyLine)-1],
+		)
 	}
 	deltas, ok := readDeltas(content[historyHead:], historyForm(content))
 	if historySum(content) != binary.LittleEndian.Uint32(content[historyHead-4:]) || !ok {

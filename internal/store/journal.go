@@ -284,7 +284,12 @@ func (j *journal) read(content []byte, at int, frameAt reader) {
 		}
 		for _, d := range deltas {
 			if n := len(j.deltas); n > 0 && !j.old && j.deltas[n-1].To != d.From {
-				j.damage = fmt.Sprintf("at byte %d a change begins at serial %d, and the one before ends at %d", j.end, d.From, j.deltas[n-1].To)
+				j.damage = fmt.Sprintf(
+					"at byte %d a change begins at serial %d, and the one before ends at %d",
+					j.end,
+					d.From,
+					j.deltas[n-1].To,
+				)
 				return
 			}
 			j.deltas = append(j.deltas, d)
@@ -371,7 +376,8 @@ func (j *journal) frame(content []byte, at int) (verdict, int, []*zone.Delta) {
 // frameAt says what there is at a place in a file of frames, where it ends, and what it has.
 func frameAt(life life, content []byte, at int) (verdict, int, []byte) {
 	rest := content[at:]
-	if len(rest) < frameHead || string(rest[:len(marker)]) != marker || headSum(life, at, rest) != binary.LittleEndian.Uint32(rest[frameHead-4:]) {
+	if len(rest) < frameHead || string(rest[:len(marker)]) != marker ||
+		headSum(life, at, rest) != binary.LittleEndian.Uint32(rest[frameHead-4:]) {
 		return noFrame, 0, nil
 	}
 	n := uint64(binary.LittleEndian.Uint32(rest[len(marker):]))

@@ -208,7 +208,13 @@ func (d *Dir) SaveFetched(apex []byte, v *zone.Zone, m Meta) error {
 		return err
 	}
 	if err := d.SetMeta(apex, m); err != nil {
-		d.log.Warn("when the zone was checked cannot be written down", "zone", string(wire.AppendName(nil, Apex(apex))), "problem", err.Error())
+		d.log.Warn(
+			"when the zone was checked cannot be written down",
+			"zone",
+			string(wire.AppendName(nil, Apex(apex))),
+			"problem",
+			err.Error(),
+		)
 	}
 	return nil
 }

@@ -415,7 +415,12 @@ func (z *files) load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 func (z *files) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
 	if len(content) < wholeHead || !hasWholeLine(content) {
 		line, _, _ := bytes.Cut(content[:min(len(content), len(wholeLine))], []byte{'\n'})
-		return nil, z.broken(wholeName, "it begins with %q, not with %q as what this version of port53 reads", line, strings.TrimSpace(wholeLine))
+		return nil, z.broken(
+			wholeName,
+			"it begins with %q, not with %q as what this version of port53 reads",
+			line,
+			strings.TrimSpace(wholeLine),
+		)
 	}
 	copy(z.life[:], content[len(wholeLine):])
 	length, sum := binary.LittleEndian.Uint32(content[wholeHead-8:]), binary.LittleEndian.Uint32(content[wholeHead-4:])
@@ -439,7 +444,8 @@ func (z *files) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
 
 // hasWholeLine reports whether a whole version is in a format that is read.
 func hasWholeLine(content []byte) bool {
-	return bytes.HasPrefix(content, []byte(wholeLine)) || bytes.HasPrefix(content, []byte(notedWholeLine)) || bytes.HasPrefix(content, []byte(oldWholeLine))
+	return bytes.HasPrefix(content, []byte(wholeLine)) || bytes.HasPrefix(content, []byte(notedWholeLine)) ||
+		bytes.HasPrefix(content, []byte(oldWholeLine))
 }
 
 // follow applies the differences of a journal that come after the version, and returns
@@ -459,10 +465,18 @@ func (z *files) follow(v *zone.Zone, content []byte, old bool) (*zone.Zone, []*z
 	case j.old && j.torn == len(content):
 		return v, nil, z.fsys.Remove(z.path(journalName)) // nothing was ever in it
 	case j.life != z.life && j.old:
-		return nil, nil, z.broken(journalName, "it is of another version of the zone than the one beside it, which has serial %d; %s", v.Serial(), j.serials())
+		return nil, nil, z.broken(
+			journalName,
+			"it is of another version of the zone than the one beside it, which has serial %d; %s",
+			v.Serial(),
+			j.serials(),
+		)
 	case j.life != z.life:
 		// A crash came after a version that replaced all was in its place.
-		return v, nil, z.putAside(journalName, fmt.Sprintf("it belongs to a version that serial %d has replaced; %s", v.Serial(), j.serials()))
+		return v, nil, z.putAside(
+			journalName,
+			fmt.Sprintf("it belongs to a version that serial %d has replaced; %s", v.Serial(), j.serials()),
+		)
 	}
 	next, history, err := z.replay(v, j)
 	if err != nil {
@@ -500,7 +514,13 @@ func (z *files) replay(v *zone.Zone, j *journal) (*zone.Zone, []*zone.Delta, err
 	if len(later) > 0 {
 		next, problems := v.Apply(later...)
 		if next == nil {
-			return nil, nil, z.broken(journalName, "its changes do not fit the version with serial %d: %v; %s", v.Serial(), problems, j.serials())
+			return nil, nil, z.broken(
+				journalName,
+				"its changes do not fit the version with serial %d: %v; %s",
+				v.Serial(),
+				problems,
+				j.serials(),
+			)
 		}
 		v = next
 	}

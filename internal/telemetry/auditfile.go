@@ -89,8 +89,18 @@ func (f *AuditFile) write(act *Act) {
 // line returns an act as the file has it.
 func (act *Act) line() AuditLine {
 	l := AuditLine{
-		At: time.Now().UTC(), What: act.What.String(), Outcome: act.Outcome.String(), By: act.By, Text: clip(act.Text), From: act.From, To: act.To,
-		Added: max(0, act.Added), Removed: max(0, act.Removed), Octets: act.Octets, Reason: clip(act.Reason),
+		At: time.Now().
+			UTC(),
+		What:    act.What.String(),
+		Outcome: act.Outcome.String(),
+		By:      act.By,
+		Text:    clip(act.Text),
+		From:    act.From,
+		To:      act.To,
+		Added:   max(0, act.Added),
+		Removed: max(0, act.Removed),
+		Octets:  act.Octets,
+		Reason:  clip(act.Reason),
 	}
 	if act.Zone != nil {
 		l.Zone = wire.NameText(act.Zone)

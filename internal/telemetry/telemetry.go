@@ -37,7 +37,13 @@ const (
 // String returns the reason as the metrics have it.
 func (d Drop) String() string {
 	names := [...]string{
-		DropRate: "rate_limit", DropPort: "port", DropMalformed: "malformed", DropLate: "late", DropLoad: "load", DropPolicy: "policy", DropFault: "fault",
+		DropRate:      "rate_limit",
+		DropPort:      "port",
+		DropMalformed: "malformed",
+		DropLate:      "late",
+		DropLoad:      "load",
+		DropPolicy:    "policy",
+		DropFault:     "fault",
 	}
 	if int(d) < len(names) {
 		return names[d]

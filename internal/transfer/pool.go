@@ -66,7 +66,8 @@ func (p *Pool) put(addr netip.AddrPort, s *stream) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if since, once := p.once[addr]; once && time.Since(since) < onceTime || p.closed || p.total >= poolTotal || len(p.idle[addr]) >= poolPeer {
+	if since, once := p.once[addr]; once && time.Since(since) < onceTime || p.closed || p.total >= poolTotal ||
+		len(p.idle[addr]) >= poolPeer {
 		s.Close()
 		return
 	}

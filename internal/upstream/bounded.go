@@ -76,7 +76,11 @@ func (b *bounded) DialUDP(ctx context.Context, to netip.AddrPort) (net.Conn, err
 	return b.dial(ctx, to, n.DialUDP)
 }
 
-func (b *bounded) dial(ctx context.Context, to netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
+func (b *bounded) dial(
+	ctx context.Context,
+	to netip.AddrPort,
+	dial func(context.Context, netip.AddrPort) (net.Conn, error),
+) (net.Conn, error) {
 	if err := b.take(); err != nil {
 		return nil, err
 	}

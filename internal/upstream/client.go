@@ -170,8 +170,18 @@ func (c *Client) Exchange(ctx context.Context, to netip.AddrPort, q *Question) (
 // tell tells others of a question and what came of it.
 func (a *attempt) tell(err error) {
 	r := event.Record{
-		Kind: event.Server, Path: event.Miss, Recursive: a.q.RD, Time: a.begun.UnixNano(), Latency: int64(a.reply.RTT), Remote: a.to, EDE: -1,
-		Type: a.q.Type, Class: wire.ClassIN, Size: uint16(len(a.query)), Name: a.q.Name, Query: a.query,
+		Kind:      event.Server,
+		Path:      event.Miss,
+		Recursive: a.q.RD,
+		Time:      a.begun.UnixNano(),
+		Latency:   int64(a.reply.RTT),
+		Remote:    a.to,
+		EDE:       -1,
+		Type:      a.q.Type,
+		Class:     wire.ClassIN,
+		Size:      uint16(len(a.query)),
+		Name:      a.q.Name,
+		Query:     a.query,
 	}
 	switch {
 	case a.q.Way != nil:

@@ -94,7 +94,12 @@ func (c *Counters) failed(err error) {
 		kind = FailedTimeout
 	case errors.Is(err, syscall.ECONNREFUSED):
 		kind = FailedClosed
-	case errors.Is(err, errFull), errors.Is(err, errBusy), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM):
+	case errors.Is(err, errFull),
+		errors.Is(err, errBusy),
+		errors.Is(err, syscall.EMFILE),
+		errors.Is(err, syscall.ENFILE),
+		errors.Is(err, syscall.ENOBUFS),
+		errors.Is(err, syscall.ENOMEM):
 		kind = FailedSocket
 	case errors.Is(err, errEnded), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		kind = FailedConnection

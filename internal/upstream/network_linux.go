@@ -211,7 +211,15 @@ func (s *system) Socket(to netip.AddrPort) (exchange.Socket, error) {
 
 // open makes a descriptor without a port, and has it watched.
 func (c *socket) open() error {
-	family, level, option, value := uintptr(unix.AF_INET6), uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_MTU_DISCOVER), int32(unix.IPV6_PMTUDISC_OMIT)
+	family, level, option, value := uintptr(
+		unix.AF_INET6,
+	), uintptr(
+		unix.IPPROTO_IPV6,
+	), uintptr(
+		unix.IPV6_MTU_DISCOVER,
+	), int32(
+		unix.IPV6_PMTUDISC_OMIT,
+	)
 	if c.source.Is4() {
 		family, level, option, value = unix.AF_INET, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT
 	}
@@ -234,7 +242,15 @@ func (c *socket) open() error {
 	fd := uintptr(c.fd)
 	_, _, _ = syscall.RawSyscall6(unix.SYS_SETSOCKOPT, fd, level, option, uintptr(unsafe.Pointer(&value)), 4, 0)
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xFFFFFFFF, Fd: c.slot}
-	if _, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(c.system.epoll), unix.EPOLL_CTL_ADD, fd, uintptr(unsafe.Pointer(&ev)), 0, 0); errno != 0 {
+	if _, _, errno := syscall.RawSyscall6(
+		unix.SYS_EPOLL_CTL,
+		uintptr(c.system.epoll),
+		unix.EPOLL_CTL_ADD,
+		fd,
+		uintptr(unsafe.Pointer(&ev)),
+		0,
+		0,
+	); errno != 0 {
 		_ = unix.Close(c.fd)
 		c.fd = -1
 		if c.system.closed.Load() {
@@ -461,7 +477,15 @@ func (s *system) relieve() bool {
 // Send implements [exchange.Socket].
 func (c *socket) Send(b []byte) error {
 	for {
-		_, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
+		_, _, errno := syscall.RawSyscall6(
+			unix.SYS_SENDTO,
+			uintptr(c.fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(b))),
+			uintptr(len(b)),
+			unix.MSG_NOSIGNAL,
+			0,
+			0,
+		)
 		switch errno {
 		case 0:
 			return nil

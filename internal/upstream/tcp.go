@@ -117,7 +117,8 @@ func (a *attempt) overTCP(ctx context.Context) error {
 	}
 	a.clock = time.Now()
 	if err != nil {
-		if a.q.TCP && ctx.Err() == nil && !(short && errors.Is(err, os.ErrDeadlineExceeded)) && !errors.Is(err, errBusy) && !errors.Is(err, net.ErrClosed) {
+		if a.q.TCP && ctx.Err() == nil && !(short && errors.Is(err, os.ErrDeadlineExceeded)) && !errors.Is(err, errBusy) &&
+			!errors.Is(err, net.ErrClosed) {
 			a.learn(func(v *server, now stamp) { v.silent(now, sent) })
 		}
 		return err

@@ -85,7 +85,13 @@ func (p *provider) find(ctx context.Context, now time.Time) (*oidc.Provider, err
 }
 
 func (p *provider) client(known *oidc.Provider) *oauth2.Config {
-	return &oauth2.Config{ClientID: p.Client, ClientSecret: p.Secret, Endpoint: known.Endpoint(), RedirectURL: p.redirect, Scopes: []string{oidc.ScopeOpenID, "profile", "email", "groups"}}
+	return &oauth2.Config{
+		ClientID:     p.Client,
+		ClientSecret: p.Secret,
+		Endpoint:     known.Endpoint(),
+		RedirectURL:  p.redirect,
+		Scopes:       []string{oidc.ScopeOpenID, "profile", "email", "groups"},
+	}
 }
 
 // role returns the greatest role of groups; empty: none.
@@ -110,7 +116,18 @@ func stateCookie(t *site) string {
 }
 
 func (s *Server) setState(w http.ResponseWriter, t *site, value string, age int) {
-	http.SetCookie(w, &http.Cookie{Name: stateCookie(t), Value: value, Path: "/", MaxAge: age, Secure: t.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(
+		w,
+		&http.Cookie{
+			Name:     stateCookie(t),
+			Value:    value,
+			Path:     "/",
+			MaxAge:   age,
+			Secure:   t.secure,
+			HttpOnly: true,
+			SameSite: http.SameSiteLaxMode,
+		},
+	)
 }
 
 // back sends a browser to the page where people sign in, which says what was wrong.
@@ -138,7 +155,12 @@ func (s *Server) beginOIDC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.setState(w, siteOf(r), state, int(askedTime/time.Second))
-	http.Redirect(w, r, s.provider.client(known).AuthCodeURL(state, oidc.Nonce(a.nonce), oauth2.S256ChallengeOption(a.verifier)), http.StatusSeeOther)
+	http.Redirect(
+		w,
+		r,
+		s.provider.client(known).AuthCodeURL(state, oidc.Nonce(a.nonce), oauth2.S256ChallengeOption(a.verifier)),
+		http.StatusSeeOther,
+	)
 }
 
 // ask remembers somebody who is sent to the provider.

@@ -284,7 +284,13 @@ func (s *Server) finishNewPasskey(w http.ResponseWriter, r *http.Request) {
 	if name == "" || len(name) > maxName {
 		name = "passkey"
 	}
-	k := passkey{Name: name, ID: base64.RawURLEncoding.EncodeToString(made.ID), Host: siteOf(r).host, Made: s.o.Now().UTC().Truncate(time.Second), Credential: made}
+	k := passkey{
+		Name:       name,
+		ID:         base64.RawURLEncoding.EncodeToString(made.ID),
+		Host:       siteOf(r).host,
+		Made:       s.o.Now().UTC().Truncate(time.Second),
+		Credential: made,
+	}
 	err = s.users.change(u.Name, func(had *User) (*User, error) {
 		switch {
 		case had == nil && n.user:

@@ -110,7 +110,18 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, n *session) {
 
 func (s *Server) setCookie(w http.ResponseWriter, r *http.Request, value string, age int) {
 	t := siteOf(r)
-	http.SetCookie(w, &http.Cookie{Name: t.cookie, Value: value, Path: "/", MaxAge: age, Secure: t.secure, HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.SetCookie(
+		w,
+		&http.Cookie{
+			Name:     t.cookie,
+			Value:    value,
+			Path:     "/",
+			MaxAge:   age,
+			Secure:   t.secure,
+			HttpOnly: true,
+			SameSite: http.SameSiteStrictMode,
+		},
+	)
 }
 
 // by says who makes a request, for people.

@@ -248,7 +248,8 @@ const (
 
 // AddUser makes a user, and a link to sign in with if there is no password.
 func (s *Server) AddUser(by string, n NewUser) (*Link, error) {
-	if n.Name == "" || len(n.Name) > maxName || strings.ContainsFunc(n.Name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\u202e' }) {
+	if n.Name == "" || len(n.Name) > maxName ||
+		strings.ContainsFunc(n.Name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '\u202e' }) {
 		return nil, fmt.Errorf("a name has 1 to %d characters without blanks", maxName)
 	}
 	if _, err := grantsOf(n.Role, n.Grants); err != nil {
@@ -264,7 +265,12 @@ func (s *Server) AddUser(by string, n NewUser) (*Link, error) {
 	}
 	err := s.users.change(n.Name, func(had *User) (*User, error) {
 		if had != nil {
-			return nil, fmt.Errorf("there is a user %s already: port53 user remove %s first, or port53 console --user %s", n.Name, n.Name, n.Name)
+			return nil, fmt.Errorf(
+				"there is a user %s already: port53 user remove %s first, or port53 console --user %s",
+				n.Name,
+				n.Name,
+				n.Name,
+			)
 		}
 		return one, nil
 	})
@@ -327,8 +333,17 @@ const (
 func (s *Server) hash(password string) string {
 	salt := make([]byte, 16)
 	_, _ = rand.Read(salt) // it never fails
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashTime, hashLanes,
-		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(s.derive(password, salt, hashTime, hashMemory, hashLanes)))
+	return fmt.Sprintf(
+		"$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s",
+		argon2.Version,
+		hashMemory,
+		hashTime,
+		hashLanes,
+		base64.RawStdEncoding.EncodeToString(
+			salt,
+		),
+		base64.RawStdEncoding.EncodeToString(s.derive(password, salt, hashTime, hashMemory, hashLanes)),
+	)
 }
 
 func (s *Server) derive(password string, salt []byte, time, memory uint32, lanes uint8) []byte {
@@ -343,7 +358,16 @@ func (s *Server) fits(password, hash string) bool {
 	var memory, time uint32
 	var lanes uint8
 	var rest string
-	if _, err := fmt.Sscanf(hash, "$argon2id$v=%d$m=%d,t=%d,p=%d$%s", &version, &memory, &time, &lanes, &rest); err != nil || memory > 4*hashMemory || time == 0 || lanes == 0 {
+	if _, err := fmt.Sscanf(
+		hash,
+		"$argon2id$v=%d$m=%d,t=%d,p=%d$%s",
+		&version,
+		&memory,
+		&time,
+		&lanes,
+		&rest,
+	); err != nil || memory > 4*hashMemory || time == 0 ||
+		lanes == 0 {
 		s.derive(password, make([]byte, 16), hashTime, hashMemory, hashLanes)
 		return false
 	}

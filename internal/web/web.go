@@ -301,7 +301,12 @@ func (s *Server) session(r *http.Request) *session {
 // refuse says why a request is not carried out.
 func (s *Server) refuse(w http.ResponseWriter, status int, why string) {
 	w.Header().Set("Cache-Control", "no-store")
-	send(w, status, "application/problem+json", map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": why})
+	send(
+		w,
+		status,
+		"application/problem+json",
+		map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": why},
+	)
 }
 
 func send(w http.ResponseWriter, status int, kind string, v any) {

@@ -213,7 +213,19 @@ const (
 const ParamReserved = 65535
 
 // ParamNames are the names of the service parameter keys that have one, by number.
-var ParamNames = [...]string{"mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath", "ohttp", "tls-supported-groups", "docpath"}
+var ParamNames = [...]string{
+	"mandatory",
+	"alpn",
+	"no-default-alpn",
+	"port",
+	"ipv4hint",
+	"ech",
+	"ipv6hint",
+	"dohpath",
+	"ohttp",
+	"tls-supported-groups",
+	"docpath",
+}
 
 // spanParams wants keys in rising order and values that fit them (RFC 9460,
 // section 2.2), and each mandatory key present (section 8).

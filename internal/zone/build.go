@@ -488,7 +488,12 @@ func (b *Builder) leaveOut() {
 		}
 		records = b.recordsOf(o, records[:0])
 		for _, r := range records {
-			b.warnSignature(r.pos, nothingSigned, text(append(bytes.Clone(b.rel(o)), b.apex...)), wire.Type(binary.BigEndian.Uint16(r.data)))
+			b.warnSignature(
+				r.pos,
+				nothingSigned,
+				text(append(bytes.Clone(b.rel(o)), b.apex...)),
+				wire.Type(binary.BigEndian.Uint16(r.data)),
+			)
 		}
 		o.flags |= ownerNSEC3
 		o.head, left = 0, true

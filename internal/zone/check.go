@@ -119,8 +119,11 @@ func (c *compiler) checkOwner(id uint32) {
 	}
 	switch {
 	case cname != nil && other != nil && id == 0:
-		c.b.fail(cname.pos, "%s: CNAME at the apex, beside the zone's SOA and NS (RFC 1034, section 3.6.2): write the addresses of its target, or an HTTPS record of priority 0 (RFC 9460, section 2.4.2)",
-			text(c.owner))
+		c.b.fail(
+			cname.pos,
+			"%s: CNAME at the apex, beside the zone's SOA and NS (RFC 1034, section 3.6.2): write the addresses of its target, or an HTTPS record of priority 0 (RFC 9460, section 2.4.2)",
+			text(c.owner),
+		)
 	case cname != nil && other != nil:
 		c.b.fail(other.pos, "%s: %s beside a CNAME: a name with a CNAME has no other data (RFC 1034, section 3.6.2)",
 			text(c.owner), other.t)

@@ -156,8 +156,14 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 			continue
 		}
 		if r.ttl != ttl {
-			c.b.warnSignature(r.pos, "%s: TTL %d of the RRSIG of %s differs from the set's, %d, which is used for both (RFC 4034, section 3)",
-				text(c.owner), r.ttl, t, ttl)
+			c.b.warnSignature(
+				r.pos,
+				"%s: TTL %d of the RRSIG of %s differs from the set's, %d, which is used for both (RFC 4034, section 3)",
+				text(c.owner),
+				r.ttl,
+				t,
+				ttl,
+			)
 		}
 		c.fix = append(c.fix, uint32(len(c.block)-d.from))
 		c.block = appendHeader(c.block, wire.TypeRRSIG, ttl, len(r.data))

@@ -141,7 +141,13 @@ func ReadNotes(body []byte) (changes []Note, ok bool) {
 		if len(body) < head {
 			return nil, false
 		}
-		key, was, value := uint64(binary.LittleEndian.Uint32(body)), uint64(binary.LittleEndian.Uint32(body[4:])), uint64(binary.LittleEndian.Uint32(body[8:]))
+		key, was, value := uint64(
+			binary.LittleEndian.Uint32(body),
+		), uint64(
+			binary.LittleEndian.Uint32(body[4:]),
+		), uint64(
+			binary.LittleEndian.Uint32(body[8:]),
+		)
 		if body = body[head:]; key+was+value > uint64(len(body)) {
 			return nil, false
 		}

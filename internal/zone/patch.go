@@ -367,7 +367,11 @@ func (p *patcher) bury() (stay [][]byte) {
 			}
 			parent := uint64(z.hashRel(up))
 			p.line.children[parent]--
-			if n := z.find(wire.Seed(parent), up); n != 0 && z.Empty(n) && !p.comes(wire.Seed(parent), up) && p.line.children[parent]+above[parent] == 0 {
+			if n := z.find(
+				wire.Seed(parent),
+				up,
+			); n != 0 && z.Empty(n) && !p.comes(wire.Seed(parent), up) &&
+				p.line.children[parent]+above[parent] == 0 {
 				later = append(later, up) // an empty non-terminal
 			}
 		}

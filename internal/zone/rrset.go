@@ -250,7 +250,16 @@ type piece struct{ from, to, at uint32 }
 
 // relocate does what Append does, record by record: without the records before first,
 // the first of them under name unless that is nil.
-func (s *RRset) relocate(b *wire.Builder, sec wire.Section, owner Owner, first int, sigs bool, name []byte, q Question, where *Relocation) bool {
+func (s *RRset) relocate(
+	b *wire.Builder,
+	sec wire.Section,
+	owner Owner,
+	first int,
+	sigs bool,
+	name []byte,
+	q Question,
+	where *Relocation,
+) bool {
 	var local Relocation
 	r := where
 	if r == nil {

@@ -29,7 +29,13 @@ func (p *parser) generate() error {
 		return faultf(at, "$GENERATE wants an owner, a type and data behind the range")
 	}
 	if n := (stop-start)/step + 1; n > p.options.Generate-p.generated {
-		return faultf(t.from(), "range of %d would pass the limit of %d records made by $GENERATE: %d are there already", n, p.options.Generate, p.generated)
+		return faultf(
+			t.from(),
+			"range of %d would pass the limit of %d records made by $GENERATE: %d are there already",
+			n,
+			p.options.Generate,
+			p.generated,
+		)
 	}
 	// The rest of the entry becomes a line for each number, read as if it stood there.
 	var parts []string
@@ -54,7 +60,14 @@ func (p *parser) generate() error {
 			return faultf(at, "$GENERATE: %w", err)
 		}
 		p.generated++
-		p.src = &source{r: strings.NewReader(""), buf: append([]byte(line), make([]byte, slack)...), end: len(line), eof: true, number: outer.number, line: outer.line}
+		p.src = &source{
+			r:      strings.NewReader(""),
+			buf:    append([]byte(line), make([]byte, slack)...),
+			end:    len(line),
+			eof:    true,
+			number: outer.number,
+			line:   outer.line,
+		}
 		p.ownerText = p.ownerText[:0]
 		if _, _, _, err = p.scan(p.src); err == nil && len(p.tokens) > 0 {
 			p.next = 0

@@ -330,7 +330,13 @@ func (p *parser) nameSlowly(dst []byte, t token) ([]byte, error) {
 		dst = append(dst, p.origin...)
 	}
 	if n := len(dst) - start; n > wire.MaxName {
-		return dst, faultf(t.from(), "name %q has %d octets with its origin, the limit is %d (RFC 1035, section 2.3.4)", text, n, wire.MaxName)
+		return dst, faultf(
+			t.from(),
+			"name %q has %d octets with its origin, the limit is %d (RFC 1035, section 2.3.4)",
+			text,
+			n,
+			wire.MaxName,
+		)
 	}
 	return dst, nil
 }
@@ -398,8 +404,14 @@ func (p *parser) directive(word string, depth int) error {
 		if err != nil {
 			return err
 		}
-		if w := p.options.Warn; w != nil && len(p.origin) > 1 && len(origin) == 2*len(p.origin)-1 && wire.EqualFold(origin[:len(p.origin)-1], p.origin[:len(p.origin)-1]) {
-			w(&Error{Pos: p.pos(t.from()), Text: "$ORIGIN is " + string(wire.AppendName(nil, origin)) + ", which is the name twice: a dot is missing at its end"})
+		if w := p.options.Warn; w != nil && len(p.origin) > 1 && len(origin) == 2*len(p.origin)-1 &&
+			wire.EqualFold(origin[:len(p.origin)-1], p.origin[:len(p.origin)-1]) {
+			w(
+				&Error{
+					Pos:  p.pos(t.from()),
+					Text: "$ORIGIN is " + string(wire.AppendName(nil, origin)) + ", which is the name twice: a dot is missing at its end",
+				},
+			)
 		}
 		p.setOrigin(origin)
 		return nil

@@ -314,7 +314,11 @@ func (p *parser) ports() error {
 		if !known {
 			number, err := p.numberIn(tok, 0xFFFF)
 			if err != nil {
-				return faultf(tok.from(), "%q is not a port: want a number, or the name of a service such as SMTP (RFC 1035, section 3.4.2)", p.text(tok))
+				return faultf(
+					tok.from(),
+					"%q is not a port: want a number, or the name of a service such as SMTP (RFC 1035, section 3.4.2)",
+					p.text(tok),
+				)
 			}
 			n = uint16(number)
 		}

@@ -111,7 +111,11 @@ again:
 		if i >= len(buf) {
 			if len(buf)-s.start > maxEntry {
 				end, lines = s.skipLine(i-1, lines)
-				return end, lines, indented, faultf(s.start, "entry is longer than %d octets: is a parenthesis or a quote not closed?", maxEntry)
+				return end, lines, indented, faultf(
+					s.start,
+					"entry is longer than %d octets: is a parenthesis or a quote not closed?",
+					maxEntry,
+				)
 			}
 			p.tokens = tokens
 			switch {

@@ -143,7 +143,13 @@ func (m *Manager) members(sources []Source) []Source {
 		for _, member := range list {
 			name := string(store.Key(member.apex, s.Of))
 			if taken[name] {
-				m.log.Warn("a catalog names a zone that the configuration has: the configuration counts", "catalog", z.name(), "zone", string(wire.AppendName(nil, member.apex)))
+				m.log.Warn(
+					"a catalog names a zone that the configuration has: the configuration counts",
+					"catalog",
+					z.name(),
+					"zone",
+					string(wire.AppendName(nil, member.apex)),
+				)
 				continue
 			}
 			if claims[name] == nil {

@@ -86,7 +86,13 @@ func (m *Manager) remembered(z *managed, source *Source, c *Candidate) {
 	if z.zone == nil {
 		var err error
 		if c.past, err = m.store.LoadHistory(apex, c.Zone); err != nil {
-			m.log.Warn("the history of a zone cannot be used: who asks for what has changed is sent the zone", "zone", z.name(), "problem", err.Error())
+			m.log.Warn(
+				"the history of a zone cannot be used: who asks for what has changed is sent the zone",
+				"zone",
+				z.name(),
+				"problem",
+				err.Error(),
+			)
 		}
 		return
 	}

@@ -69,7 +69,12 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Why }
 
 // planned makes the difference of a plan, in a batch of which notes are what it has made of these.
-func (u *update) planned(updater *authority.Updater, notes *zone.Notes, source *Source, next func(uint32) uint32) (*zone.Delta, wire.Rcode, string) {
+func (u *update) planned(
+	updater *authority.Updater,
+	notes *zone.Notes,
+	source *Source,
+	next func(uint32) uint32,
+) (*zone.Delta, wire.Rcode, string) {
 	c, err := u.plan(updater, notes)
 	serial := updater.Serial()
 	if c.Serial == 0 && len(c.Sets) > 0 {

@@ -270,7 +270,10 @@ func (z *managed) beside(source *Source, c *Candidate) (inFile bool) {
 		c.Zone = have
 		return false
 	case z.overwrites(d.From):
-		say("the file has a newer serial, %d, and counts: what updates changed since it was written last is gone; port53 zone freeze writes the file first", d.To)
+		say(
+			"the file has a newer serial, %d, and counts: what updates changed since it was written last is gone; port53 zone freeze writes the file first",
+			d.To,
+		)
 	}
 	d.By = byFile
 	c.Deltas = []*zone.Delta{d}

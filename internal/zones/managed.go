@@ -293,8 +293,20 @@ func (z *managed) tell() Status {
 // describe returns how the zone is. z.mu is held.
 func (z *managed) describe() Status {
 	s := Status{
-		Name: z.source.name(), View: z.source.Of, Views: z.source.Views, File: z.source.File, Failed: z.failed, Loaded: z.loaded, Tried: z.tried, Problems: z.problems,
-		Role: "primary", Place: z.source.Place, Added: z.source.Added, Secondaries: z.source.followers(), History: len(z.history.deltas), Frozen: z.frozen,
+		Name:        z.source.name(),
+		View:        z.source.Of,
+		Views:       z.source.Views,
+		File:        z.source.File,
+		Failed:      z.failed,
+		Loaded:      z.loaded,
+		Tried:       z.tried,
+		Problems:    z.problems,
+		Role:        "primary",
+		Place:       z.source.Place,
+		Added:       z.source.Added,
+		Secondaries: z.source.followers(),
+		History:     len(z.history.deltas),
+		Frozen:      z.frozen,
 	}
 	if z.polled {
 		s.Role, s.Primaries, s.Checked, s.Expired, s.Trouble = "secondary", z.source.Primaries, z.checked, z.expired, z.trouble

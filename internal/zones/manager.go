@@ -99,8 +99,14 @@ func New(o Options) *Manager {
 		o.Publish = func(zone.Views) {}
 	}
 	m := &Manager{
-		log: o.Log, audit: o.Audit, seed: o.Seed, stores: stores{o.Store, o.Signatures}, client: o.Client, replays: tsig.NewReplay(time.Now()),
-		set: set{publish: o.Publish, views: zone.Views{zone.DefaultView: zone.NewView(o.Seed)}}, zones: map[string]*managed{},
+		log:     o.Log,
+		audit:   o.Audit,
+		seed:    o.Seed,
+		stores:  stores{o.Store, o.Signatures},
+		client:  o.Client,
+		replays: tsig.NewReplay(time.Now()),
+		set:     set{publish: o.Publish, views: zone.Views{zone.DefaultView: zone.NewView(o.Seed)}},
+		zones:   map[string]*managed{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.notifier = newNotifier(m.ctx, m.log, &m.client)
@@ -331,7 +337,15 @@ func (m *Manager) takeOver(s *step) {
 		}
 		moved, err := kept.Move(s.heir, []byte(s.key))
 		if err != nil {
-			m.log.Error("what is kept of a zone does not go with it to its view", "zone", nameOf(s.key), "from", nameOf(string(s.heir)), "problem", err.Error())
+			m.log.Error(
+				"what is kept of a zone does not go with it to its view",
+				"zone",
+				nameOf(s.key),
+				"from",
+				nameOf(string(s.heir)),
+				"problem",
+				err.Error(),
+			)
 		} else if moved && kept == m.store {
 			m.log.Info("what is kept of a zone goes with it", "zone", nameOf(s.key), "from", nameOf(string(s.heir)))
 		}
@@ -392,7 +406,12 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 		if err := m.restore(z); err != nil && z.polled {
 			m.log.Error("what is kept of a zone cannot be used: it is fetched anew", "zone", z.name(), "problem", err.Error())
 		} else if err != nil {
-			fail(fmt.Errorf("what is kept of it cannot be used: %w; restore its directory from a backup, or move it away to begin again", err))
+			fail(
+				fmt.Errorf(
+					"what is kept of it cannot be used: %w; restore its directory from a backup, or move it away to begin again",
+					err,
+				),
+			)
 			return
 		}
 	}

@@ -95,8 +95,14 @@ const deafLog = time.Minute
 
 func newNotifier(ctx context.Context, log *slog.Logger, client *transfer.Client) notifier {
 	return notifier{
-		agenda: newAgenda(places{all: maxTold, ordinary: maxTold, doubtful: maxToldDeaf, peer: maxToldPeer, silent: maxToldPeer, strangers: true}),
-		log:    log, client: client, ctx: ctx, rounds: map[string]*round{}, deaf: map[netip.AddrPort]*deaf{},
+		agenda: newAgenda(
+			places{all: maxTold, ordinary: maxTold, doubtful: maxToldDeaf, peer: maxToldPeer, silent: maxToldPeer, strangers: true},
+		),
+		log:    log,
+		client: client,
+		ctx:    ctx,
+		rounds: map[string]*round{},
+		deaf:   map[netip.AddrPort]*deaf{},
 	}
 }
 

@@ -94,8 +94,12 @@ func (s *scheduler) crowded() bool {
 }
 
 func newSchedule() (refreshes, expiries *agenda) {
-	return newAgenda(places{all: quick, ordinary: quick - quick/urgentShare, doubtful: quick / silentShare, late: maxRefreshes - quick, silent: 1}),
-		newAgenda(places{all: maxRefreshes, ordinary: maxRefreshes})
+	return newAgenda(
+			places{all: quick, ordinary: quick - quick/urgentShare, doubtful: quick / silentShare, late: maxRefreshes - quick, silent: 1},
+		),
+		newAgenda(
+			places{all: maxRefreshes, ordinary: maxRefreshes},
+		)
 }
 
 // now asks for a refresh at once, or for one more after the one that is under way; with

@@ -84,7 +84,10 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 	if have == nil && m.signatures != nil {
 		k, err := m.signatures.Load([]byte(z.key), m.seed)
 		if err != nil {
-			return fmt.Errorf("what is kept of its signatures cannot be used: %w; restore its directory from a backup, or move it away to have the zone signed anew with a serial that you make newer", err)
+			return fmt.Errorf(
+				"what is kept of its signatures cannot be used: %w; restore its directory from a backup, or move it away to have the zone signed anew with a serial that you make newer",
+				err,
+			)
 		}
 		have, c.past = k.Zone, k.Deltas
 	}
@@ -93,7 +96,13 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		return fmt.Errorf("it cannot be signed: %w", err)
 	}
 	for _, file := range next.Made {
-		m.log.Warn("a DNSSEC key was made: back it up, and have the parent zone point at it (port53 zone ds)", "zone", z.name(), "file", file+".private")
+		m.log.Warn(
+			"a DNSSEC key was made: back it up, and have the parent zone point at it (port53 zone ds)",
+			"zone",
+			z.name(),
+			"file",
+			file+".private",
+		)
 	}
 	for _, alert := range next.Alerts {
 		m.log.Error("the signatures of a zone need somebody to look at them", "zone", z.name(), "problem", alert)
@@ -120,7 +129,13 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 	switch {
 	case err == nil:
 	case z.polled:
-		m.log.Error("the signed version of a zone cannot be kept on disk: it is served from memory", "zone", z.name(), "problem", err.Error())
+		m.log.Error(
+			"the signed version of a zone cannot be kept on disk: it is served from memory",
+			"zone",
+			z.name(),
+			"problem",
+			err.Error(),
+		)
 	default:
 		return fmt.Errorf("its signatures cannot be kept on disk: %w", err)
 	}
@@ -191,8 +206,17 @@ func (m *Manager) signHeld(z *managed) error {
 	z.made.Zone, z.made.Deltas, z.made.Problems = nil, nil, nil
 	if changed {
 		z.past.Store(&past{z.signed, z.history.deltas})
-		m.log.Info("zone signed again", "zone", z.name(), "serial", z.signed.Serial(), "signatures_expire", z.made.Expires.UTC().Format(time.RFC3339),
-			"took", time.Since(start).Round(time.Millisecond).String())
+		m.log.Info(
+			"zone signed again",
+			"zone",
+			z.name(),
+			"serial",
+			z.signed.Serial(),
+			"signatures_expire",
+			z.made.Expires.UTC().Format(time.RFC3339),
+			"took",
+			time.Since(start).Round(time.Millisecond).String(),
+		)
 		if !z.expired {
 			z.served.Store(z.signed)
 			m.announce(z)
@@ -232,7 +256,15 @@ func (m *Manager) signRestored(z *managed) {
 	c := &Candidate{Zone: z.zone}
 	if err := m.sign(m.ctx, z, z.source.Signer, c); err != nil {
 		z.refused = err.Error()
-		m.log.Error("a zone cannot be signed, and answers SERVFAIL until it can", "zone", z.name(), "problem", err.Error(), "next", signRetry.String())
+		m.log.Error(
+			"a zone cannot be signed, and answers SERVFAIL until it can",
+			"zone",
+			z.name(),
+			"problem",
+			err.Error(),
+			"next",
+			signRetry.String(),
+		)
 		m.schedule.signings.in(&z.resign, signRetry)
 		return
 	}

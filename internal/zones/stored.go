@@ -12,7 +12,9 @@ type stored struct{}
 // Candidate implements [Origin]: what is kept is still right, whatever it is.
 func (stored) Candidate(_ context.Context, known Known) (*Candidate, error) {
 	if known.Zone == nil {
-		return nil, errors.New("nothing is kept of it in state_dir: restore its directory from a backup, or remove the zone and make it again")
+		return nil, errors.New(
+			"nothing is kept of it in state_dir: restore its directory from a backup, or remove the zone and make it again",
+		)
 	}
 	return nil, nil
 }

@@ -74,7 +74,11 @@ func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *Thawed) 
 	default:
 		d = d.WithSerial(z.next()(d.From))
 		if zone.Newer(t.File, d.To) {
-			return fmt.Errorf("the zone stays frozen: the file's serial, %d, is neither newer nor older than %d (RFC 1982); give it a newer one", t.File, d.From)
+			return fmt.Errorf(
+				"the zone stays frozen: the file's serial, %d, is neither newer nor older than %d (RFC 1982); give it a newer one",
+				t.File,
+				d.From,
+			)
 		}
 		if !d.OnlySerial() {
 			now, problems := z.zone.Apply(d)

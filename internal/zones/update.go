@@ -137,7 +137,9 @@ func (m *Manager) Change(apex []byte, message *wire.Message, by string) ([]Chang
 	kept := z.source.changes()
 	z.mu.Unlock()
 	if !kept && !z.polled {
-		return nil, errors.New("its file alone counts, and a change would be gone after a restart: write updates for the zone into the configuration, or edit the file")
+		return nil, errors.New(
+			"its file alone counts, and a change would be gone after a restart: write updates for the zone into the configuration, or edit the file",
+		)
 	}
 	u := &update{message: message, by: by, any: true, done: make(chan struct{}), rcode: wire.ServFail}
 	if z.updates.join(u) {
@@ -237,7 +239,11 @@ func (m *Manager) apply(z *managed, batch []*update) {
 				notes = notes.With(d.Notes...)
 			}
 		} else {
-			d, rcode, why = updater.Update(u.message, func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.key, owner, t) }, next)
+			d, rcode, why = updater.Update(
+				u.message,
+				func(owner []byte, t wire.Type) bool { return u.any || access.MayChange(u.key, owner, t) },
+				next,
+			)
 		}
 		if rcode != wire.NoError {
 			u.rcode, u.why = rcode, why
@@ -302,7 +308,17 @@ func (m *Manager) forward(r *Request) []byte {
 		if err == nil {
 			return reply
 		}
-		m.log.Warn("an update was not forwarded", "zone", z.name(), "peer", r.Client.String(), "server", addr.String(), "problem", err.Error())
+		m.log.Warn(
+			"an update was not forwarded",
+			"zone",
+			z.name(),
+			"peer",
+			r.Client.String(),
+			"server",
+			addr.String(),
+			"problem",
+			err.Error(),
+		)
 	}
 	return nil
 }

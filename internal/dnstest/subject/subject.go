@@ -71,6 +71,7 @@ func (sub *Subject) publish(words []string) {
 	sub.zones = sub.zones.With(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
 }
 
+// settings returns what a set-up says. In one piece: it has a line for each thing that can be said.
 func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 	hints, err := resolver.ReadHints(strings.NewReader(s.Hints), "hints")
 	if err != nil {
@@ -82,11 +83,24 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 		Rebinding: s.Bool("rebinding", false), StaleWait: s.Duration("stale-wait", 0), Reporting: s.Bool("reporting", false),
 		Local: engine.LocalZones(sub.zones, nil, &policy.Access{}),
 		Limits: resolver.Limits{
-			Packets: s.Int("packets", 0), Octets: s.Int("octets", 0), Aliases: s.Int("aliases", 0), Depth: s.Int("depth", 0),
-			Glueless: s.Int("glueless", 0), NameServers: s.Int("name-servers", 0), Time: s.Duration("time", 0), Reply: s.Duration("reply", 0),
-			Signatures: s.Int("signatures", 0), Hashes: s.Int("hashes", 0), Iterations: s.Int("iterations", 0),
-			PerZone: s.Int("per-zone", 0), PerServer: s.Int("per-server", 0), Waiting: s.Int("waiting", 0),
-			PerClient: s.Int("per-client", 0),
+			Packets: s.Int("packets", 0),
+			Octets:  s.Int("octets", 0),
+			Aliases: s.Int("aliases", 0),
+			Depth:   s.Int("depth", 0),
+			Glueless: s.Int(
+				"glueless",
+				0,
+			),
+			NameServers: s.Int("name-servers", 0),
+			Time:        s.Duration("time", 0),
+			Reply:       s.Duration("reply", 0),
+			Signatures:  s.Int("signatures", 0),
+			Hashes:      s.Int("hashes", 0),
+			Iterations:  s.Int("iterations", 0),
+			PerZone:     s.Int("per-zone", 0),
+			PerServer:   s.Int("per-server", 0),
+			Waiting:     s.Int("waiting", 0),
+			PerClient:   s.Int("per-client", 0),
 		},
 	}
 	switch s.Text("minimise", "relaxed") {
@@ -214,7 +228,9 @@ func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine
 		}
 		origin := words[0]
 		text := "$TTL 10800\n@ SOA localhost. nobody.invalid. 1 3600 1200 604800 10800\n@ NS localhost.\n"
-		g.Recursion.Builtin = g.Recursion.Builtin.With(zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)})
+		g.Recursion.Builtin = g.Recursion.Builtin.With(
+			zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)},
+		)
 	}
 	if acl := sub.acl(s, "allow"); acl != nil {
 		g.Access = &policy.Access{Recurse: acl}

@@ -178,7 +178,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	client, ok := s.client(from, r.Header)
 	if !ok {
-		fail(w, http.StatusBadRequest, "Forwarded and X-Forwarded-For name different clients: have the proxy remove the one that it does not set")
+		fail(
+			w,
+			http.StatusBadRequest,
+			"Forwarded and X-Forwarded-For name different clients: have the proxy remove the one that it does not set",
+		)
 		return
 	}
 	sent := false
@@ -348,7 +352,13 @@ func freshness(msg []byte) uint32 {
 		if pos = skipName(msg, pos); pos < 0 || pos+10 > len(msg) {
 			return 0
 		}
-		typ, ttl, length := wire.Type(binary.BigEndian.Uint16(msg[pos:])), binary.BigEndian.Uint32(msg[pos+4:]), int(binary.BigEndian.Uint16(msg[pos+8:]))
+		typ, ttl, length := wire.Type(
+			binary.BigEndian.Uint16(msg[pos:]),
+		), binary.BigEndian.Uint32(
+			msg[pos+4:],
+		), int(
+			binary.BigEndian.Uint16(msg[pos+8:]),
+		)
 		pos += 10 + length
 		switch {
 		case pos > len(msg):

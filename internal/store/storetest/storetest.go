@@ -194,7 +194,14 @@ func (t *trial) version() *zone.Zone {
 		}
 		b.Add(&zone.Record{Owner: owner, Type: typ, TTL: 60, Data: data})
 	}
-	soa := slices.Concat([]byte("\x02ns"), t.apex, []byte("\x05admin"), t.apex, []byte{byte(t.serial >> 24), byte(t.serial >> 16), byte(t.serial >> 8), byte(t.serial)}, make([]byte, 16))
+	soa := slices.Concat(
+		[]byte("\x02ns"),
+		t.apex,
+		[]byte("\x05admin"),
+		t.apex,
+		[]byte{byte(t.serial >> 24), byte(t.serial >> 16), byte(t.serial >> 8), byte(t.serial)},
+		make([]byte, 16),
+	)
 	add("", wire.TypeSOA, soa)
 	add("", wire.TypeNS, slices.Concat([]byte("\x02ns"), t.apex))
 	add("ns", wire.TypeA, []byte{192, 0, 2, byte(t.serial)})
