@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,8 +20,12 @@ const (
 	maxFields = 15 // of a struct; one that is embedded is one
 )
 
+// maxColumns is how long a line of the product may be, with tabs of four columns.
+const maxColumns = 140
+
 // TestSizes reads the product's sources and fails on a function or a struct that is too long
-// to be read at one sight, unless its comment says "In one piece: " and why.
+// to be read at one sight, unless its comment says "In one piece: " and why, and on a line of
+// more than 140 columns.
 func TestSizes(t *testing.T) {
 	files := 0
 	for _, root := range []string{".", "../cmd"} {
@@ -29,12 +34,16 @@ func TestSizes(t *testing.T) {
 				return err
 			}
 			files++
-			fset := token.NewFileSet()
-			file, err := parser.ParseFile(fset, path, nil, parser.ParseComments|parser.SkipObjectResolution)
+			text, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			for _, fault := range oversized(fset, file) {
+			fset := token.NewFileSet()
+			file, err := parser.ParseFile(fset, path, text, parser.ParseComments|parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			for _, fault := range append(oversized(fset, file), overlong(fset, file, string(text))...) {
 				t.Error(fault)
 			}
 			return nil
@@ -94,6 +103,43 @@ func oversized(fset *token.FileSet, file *ast.File) (faults []string) {
 	return faults
 }
 
+// overlong returns the lines of a file that are too long. Exempt are lines of a raw string
+// that spans several, which is a document or a script of its own, a struct's tag, which Go
+// cannot break, and a line with a URL and little else.
+func overlong(fset *token.FileSet, file *ast.File, text string) (faults []string) {
+	exempt := map[int]bool{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.BasicLit:
+			if first, last := fset.Position(n.Pos()).Line, fset.Position(n.End()).Line; first < last && n.Value[0] == '`' {
+				for line := first; line <= last; line++ {
+					exempt[line] = true
+				}
+			}
+		case *ast.Field:
+			if n.Tag != nil {
+				exempt[fset.Position(n.Tag.Pos()).Line] = true
+			}
+		}
+		return true
+	})
+	for i, line := range strings.Split(text, "\n") {
+		columns := 0
+		for _, r := range line {
+			if columns++; r == '\t' {
+				columns += 3
+			}
+		}
+		before, url, _ := strings.Cut(line, "https://")
+		alone := len(strings.Fields(before)) <= 1 && url != "" && !strings.Contains(url, " ")
+		if columns > maxColumns && !exempt[i+1] && !alone {
+			faults = append(faults, fmt.Sprintf("%s:%d: line has %d columns, more than %d: break it",
+				fset.Position(file.Pos()).Filename, i+1, columns, maxColumns))
+		}
+	}
+	return faults
+}
+
 // TestSizesAreSeen has one fault of each kind, and what is just not one.
 func TestSizesAreSeen(t *testing.T) {
 	lines := strings.Repeat("\n", maxLines-1)
@@ -120,6 +166,31 @@ func TestSizesAreSeen(t *testing.T) {
 		got = append(got, strings.Fields(fault)[1])
 	}
 	if want := []string{"Long", "idle", "lit", "wide", "based", "other", "local"}; !slices.Equal(got, want) {
+		t.Errorf("faults %q, want %q", got, want)
+	}
+}
+
+// TestLongLinesAreSeen has a line that is too long, one that just fits, and the exempt ones.
+func TestLongLinesAreSeen(t *testing.T) {
+	fill := strings.Repeat("x", maxColumns)
+	text := "package p\n\n" +
+		"// " + fill[3:] + "\n" + // 3: it just fits
+		"// " + fill[2:] + "\n" +
+		"// https://example.org/" + fill + "\n" +
+		"var a = `\n" + fill + "x\n`\n" +
+		"var b = `" + fill + "`\n" + // 9
+		"type s struct {\n\tf int `" + fill + "`\n}\n" +
+		"func f() {\n\t// " + fill[7:] + "\n\t// " + fill[6:] + "\n}\n" // 14 fits, 15 does not
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, "p.go", text, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, fault := range overlong(fset, file, text) {
+		got = append(got, strings.Fields(fault)[0])
+	}
+	if want := []string{"p.go:4:", "p.go:9:", "p.go:15:"}; !slices.Equal(got, want) {
 		t.Errorf("faults %q, want %q", got, want)
 	}
 }

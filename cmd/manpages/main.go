@@ -54,7 +54,8 @@ func write(dir string, day time.Time) error {
 	}
 	// The reference has a title of its own, which a page has in its head.
 	_, text, _ := bytes.Cut(config.Reference(), []byte("\n"))
-	head := "% \"PORT53.YAML\" \"5\" \"\" \"port53\" \"port53 manual\"\n# NAME\nport53.yaml - configuration of the DNS server port53\n\n# DESCRIPTION\n"
+	head := "% \"PORT53.YAML\" \"5\" \"\" \"port53\" \"port53 manual\"\n# NAME\nport53.yaml - configuration of the DNS " +
+		"server port53\n\n# DESCRIPTION\n"
 	if err := os.WriteFile(filepath.Join(dir, "port53.yaml.5"), md2man.Render([]byte(head+definitions(string(text)))), 0o644); err != nil {
 		return err
 	}

@@ -361,7 +361,10 @@ func (c *call) describe(d document, spec *ZoneSpec, info *zoneInfo) (err error) 
 	if info.Kind != "Slave" {
 		spec.Primaries = nil
 	}
-	for key, to := range map[string]*string{"account": &info.Account, "soa_edit_api": &info.SOAEditAPI, "soa_edit": &info.SOAEdit, "catalog": &info.Catalog} {
+	for key, to := range map[string]*string{
+		"account": &info.Account, "soa_edit_api": &info.SOAEditAPI,
+		"soa_edit": &info.SOAEdit, "catalog": &info.Catalog,
+	} {
 		if text, there := d.has(key); there {
 			*to = text
 		}

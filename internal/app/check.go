@@ -68,7 +68,8 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	}
 	for _, zone := range unexcepted(c) {
 		r.note(
-			"names of %s fail while the public tree, which has to prove that they need no signatures, is out of reach: if the zone is private, and known to be, add it to resolver: {negative_trust_anchors: [{name: %s}]}",
+			"names of %s fail while the public tree, which has to prove that they need no signatures, is out of reach: "+
+				"if the zone is private, and known to be, add it to resolver: {negative_trust_anchors: [{name: %s}]}",
 			zone,
 			zone,
 		)

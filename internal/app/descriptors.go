@@ -65,7 +65,8 @@ func (a *App) budget(c *config.Config) descriptors {
 	d := share(c, limit)
 	if d.need > limit {
 		a.log.Warn(
-			"the process may open fewer files and sockets than the configuration allows: raise the limit (ulimit -n, LimitNOFILE), or lower tcp.max_connections, encrypted.limits.connections and resolver.limits.waiting",
+			"the process may open fewer files and sockets than the configuration allows: raise the limit (ulimit -n, "+
+				"LimitNOFILE), or lower tcp.max_connections, encrypted.limits.connections and resolver.limits.waiting",
 			"limit",
 			limit,
 			"needed",

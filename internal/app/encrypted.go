@@ -219,7 +219,10 @@ func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
 	}
 	w.Set("port53_tls_unknown_names_total", float64(e.keeper.Unknown()))
 	h := &st.Handshakes
-	for result, n := range map[string]uint64{"full": h.Done - h.Resumed, "resumed": h.Resumed, "failed": h.Failed, "refused": h.Refused, "retried": h.Retried} {
+	for result, n := range map[string]uint64{
+		"full": h.Done - h.Resumed, "resumed": h.Resumed, "failed": h.Failed,
+		"refused": h.Refused, "retried": h.Retried,
+	} {
 		w.Set("port53_tls_handshakes_total", float64(n), "result", result)
 	}
 	w.Set("port53_encrypted_connections", float64(st.Secure.Open))

@@ -181,7 +181,8 @@ func (who *account) mayRead(c *config.Config) error {
 	}
 	if err != nil {
 		return fmt.Errorf(
-			"user %s cannot read what root could, and every reload would fail: %w; let the user or one of its groups read it: chgrp and chmod g+r",
+			"user %s cannot read what root could, and every reload would fail: %w; let the user or one of its groups "+
+				"read it: chgrp and chmod g+r",
 			who.name,
 			err,
 		)

@@ -70,7 +70,8 @@ func (a *App) Reload(context.Context) (any, error) {
 	result, err := a.reload(a.ctx)
 	if err != nil && a.confined && strings.Contains(err.Error(), fs.ErrPermission.Error()) {
 		err = fmt.Errorf(
-			"%w; the server keeps to the directories that its configuration named when it started (sandbox): restart it for files elsewhere",
+			"%w; the server keeps to the directories that its configuration named when it started (sandbox): restart it "+
+				"for files elsewhere",
 			err,
 		)
 	}

@@ -165,7 +165,8 @@ func collectTraffic(w *telemetry.Writer, t server.Traffic, transport string) {
 func (r *recursion) collect(w *telemetry.Writer) {
 	c, u := r.resolver.Counters(), r.client.Counters()
 	for outcome, n := range map[string]uint64{
-		"asked": c.Questions.Load(), "joined": c.Joined.Load(), "failed": c.Failed.Load(), "synthetic": c.Synthetic.Load(), "shed": c.Shed.Load(),
+		"asked": c.Questions.Load(), "joined": c.Joined.Load(), "failed": c.Failed.Load(), "synthetic": c.Synthetic.Load(),
+		"shed": c.Shed.Load(),
 	} {
 		w.Set("port53_resolver_questions_total", float64(n), "outcome", outcome)
 	}

@@ -89,7 +89,8 @@ func (a *App) builtinOf(c *config.Config, old *generation) (*zone.View, error) {
 		return nil, nil
 	case !c.Resolver.SpecialNames:
 		return builtin(a.seed, prefixZones()) // whoever makes addresses answers for them himself (RFC 8880, section 7.1)
-	case old != nil && old.engine.Recursion.Builtin != nil && old.config.Resolver.SpecialNames && (old.config.Resolver.RootHints != "") == ownRoot:
+	case old != nil && old.engine.Recursion.Builtin != nil && old.config.Resolver.SpecialNames &&
+		(old.config.Resolver.RootHints != "") == ownRoot:
 		return old.engine.Recursion.Builtin, nil
 	}
 	return builtin(a.seed, builtinZones(ownRoot))

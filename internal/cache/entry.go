@@ -12,7 +12,7 @@ import (
 // to a word; and the body. Name, offsets and body are each filled up to whole words.
 const (
 	wordKey  = iota // words 12, name's length 8, kind 4, variant 8, type 16, partition 16
-	wordMeta        // mark 8, security 8, rank 8, negative 8, rcode 16, EDE+1 16; of answers, whose rank and negative are 0, these are of the mark
+	wordMeta        // mark 8, security 8, rank 8, negative 8 (an answer's mark fills rank and negative too), rcode 16, EDE+1 16
 	wordTime        // expires 32, stored 32
 	wordBody        // TTL 32, body's length 16, number of TTL offsets 16
 	headWords

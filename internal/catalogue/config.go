@@ -411,7 +411,12 @@ func confLimits(a *audited) {
 	for _, x := range []struct {
 		key      string
 		got, max int
-	}{{"packets", l.Packets, packetsMax}, {"signatures", l.Signatures, signaturesMax}, {"nsec3_hashes", l.NSEC3Hashes, hashesMax}, {"nsec3_iterations", l.NSEC3Iterations, 150}} {
+	}{
+		{"packets", l.Packets, packetsMax},
+		{"signatures", l.Signatures, signaturesMax},
+		{"nsec3_hashes", l.NSEC3Hashes, hashesMax},
+		{"nsec3_iterations", l.NSEC3Iterations, 150},
+	} {
 		if x.got > x.max {
 			a.find(finding.Warn, 0, "resolver.limits."+x.key, "%d is more than any answer needs", x.got)
 		}

@@ -63,7 +63,10 @@ func judgeTXT(set *wire.RRset) (finding.State, string) {
 	for _, d := range set.Data {
 		size += len(d)
 		s := strings.ToLower(joinTXT(d))
-		for _, p := range []string{"-----begin", "aws_secret", "password=", "passwd=", "private_key", "api_key=", "apikey=", "ghp_", "xoxb-", "akia"} {
+		for _, p := range []string{
+			"-----begin", "aws_secret", "password=", "passwd=", "private_key", "api_key=", "apikey=",
+			"ghp_", "xoxb-", "akia",
+		} {
 			if strings.Contains(s, p) {
 				return finding.Warn, "TXT holds what looks like a secret (" + p + ")"
 			}

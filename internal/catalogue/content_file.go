@@ -100,9 +100,10 @@ type ContentRemark struct {
 	Detail   string
 }
 
-// JudgeZone judges what is in a zone by the rules that the checks of a zone's content have, without a network: mail, CAA, TLSA, HTTPS and
-// SVCB, addresses and names for special use, TXT, the times of the SOA and what leads nowhere within the zone. What depends on other zones is
-// left out. The order is that of the catalogue.
+// JudgeZone applies the content checks to a zone without using the network: mail, CAA, TLSA,
+// HTTPS and SVCB, special-use addresses and names, TXT, SOA timers, and targets that do not
+// exist in the zone. Checks that need other zones are left out. The remarks are in the order
+// of the catalogue.
 func JudgeZone(ctx context.Context, z *zone.Zone) []ContentRemark {
 	j := &fileJudge{ctx: ctx, t: loaded{z}, zone: wire.Lower(nil, z.Name()), sets: map[question][][]byte{}, said: map[string][]remark{}}
 	z.Each(j.record)

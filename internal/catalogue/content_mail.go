@@ -403,7 +403,8 @@ func (r *dmarcRecord) authorized(ctx context.Context, t teller) []remark {
 				warns(
 					key,
 					finding.SevLow,
-					"DMARC: no reports are sent to %s, which does not say that it takes them: %s TXT \"v=DMARC1\" is missing (RFC 9990, section 4; RFC 7489, section 7.1)",
+					"DMARC: no reports are sent to %s, which does not say that it takes them: %s TXT \"v=DMARC1\" is "+
+						"missing (RFC 9990, section 4; RFC 7489, section 7.1)",
 					box.uri,
 					wire.NameText(at),
 				),

@@ -271,7 +271,8 @@ func (x *lookup) read(m *check.Reply, name []byte, t wire.Type, zone []byte) (mo
 	return false
 }
 
-// lameOf returns the servers of the zone at which a look-up ended that do not serve it, with why, and those that could not be asked, without.
+// lameOf returns the lame servers of the zone at which a lookup ended, each with the reason,
+// and the servers that could not be asked, without one.
 func lameOf(t *check.Trace) []lame {
 	var out []lame
 	var heard [][]byte
@@ -364,7 +365,8 @@ func edgesIn(zone, name []byte, m *check.Reply) []edge {
 			out = append(out, leads(owner, rr.Type, rr.Data)...)
 		case rr.Section == wire.Answer && wire.EqualFold(owner, name) && (rr.Type != wire.TypeCNAME || !dname):
 			out = append(out, leads(owner, rr.Type, rr.Data)...)
-		case rr.Section == wire.Authority && rr.Type == wire.TypeNS && m.Flags&wire.FlagAA == 0 && wire.Subdomain(owner, zone) && !wire.EqualFold(owner, zone):
+		case rr.Section == wire.Authority && rr.Type == wire.TypeNS && m.Flags&wire.FlagAA == 0 &&
+			wire.Subdomain(owner, zone) && !wire.EqualFold(owner, zone):
 			out = append(out, leads(owner, rr.Type, rr.Data)...)
 			if e := (edge{from: owner, what: "NS", target: owner, need: needServed}); !slices.ContainsFunc(
 				out,

@@ -384,7 +384,10 @@ func (e *spfEvaluation) prefetch(ctx context.Context, r *spfRecord, domain []byt
 		if t.name == "all" || i >= spfMost {
 			break
 		}
-		what := map[string]wire.Type{"include": wire.TypeTXT, "redirect": wire.TypeTXT, "a": wire.TypeA, "mx": wire.TypeMX, "exists": wire.TypeA}[t.name]
+		what := map[string]wire.Type{
+			"include": wire.TypeTXT, "redirect": wire.TypeTXT, "a": wire.TypeA, "mx": wire.TypeMX,
+			"exists": wire.TypeA,
+		}[t.name]
 		if name, ok, err := t.target(domain); ok && err == nil && what != 0 {
 			wg.Go(func() { e.teller.tell(ctx, name, what) })
 		}
@@ -507,7 +510,8 @@ func judgeSPF(ctx context.Context, t teller, domain []byte) []remark {
 					fails(
 						key,
 						0,
-						"no SPF: %q is no SPF record, which begins with \"v=spf1\" and a space (RFC 7208, section 4.5; strings of one record are joined without spaces)",
+						"no SPF: %q is no SPF record, which begins with \"v=spf1\" and a space (RFC 7208, section 4.5; "+
+							"strings of one record are joined without spaces)",
 						wire.Printable(s[:min(len(s), 60)]),
 					),
 				}

@@ -545,7 +545,8 @@ func (d *discoverer) certificates(ctx context.Context) {
 				continue
 			}
 			seen[a] = true
-			for _, name := range certNames(ctx, d.r.Patience(), tlsPort(&check.Run{Server: finding.Server{Addr: netip.AddrPortFrom(a, 0)}}, 443, d.r.Options.PortDoH), n) {
+			for _, name := range certNames(ctx, d.r.Patience(),
+				tlsPort(&check.Run{Server: finding.Server{Addr: netip.AddrPortFrom(a, 0)}}, 443, d.r.Options.PortDoH), n) {
 				d.add(name, "certificate")
 			}
 		}

@@ -427,7 +427,8 @@ func runWalk(ctx context.Context, r *check.Run) []finding.Finding {
 		if next := rdataName(
 			rr.Data,
 			0,
-		); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 && wire.Subdomain(next, r.Zone) &&
+		); rr.Type == wire.TypeNSEC && next != nil && !wire.EqualFold(rr.Owner, name) && next[0] > 0 && next[1] != 0 &&
+			wire.Subdomain(next, r.Zone) &&
 			!nearTo(rr.Owner, name) {
 			return finding.Verdict(finding.Warn, ev, "a denial shows the names %s and %s", wire.NameText(rr.Owner), wire.NameText(next))
 		}

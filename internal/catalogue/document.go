@@ -49,9 +49,12 @@ from serving others. A probe is a zone that is delegated to where the check runs
 // zonemaster writes the table of Zonemaster's test cases.
 func zonemaster(b *strings.Builder) {
 	b.WriteString(
-		"\n## Zonemaster\n\nWhich checks judge what each of [Zonemaster](https://zonemaster.net)'s test cases does, as the conformance test\n" +
-			"`TestBesideZonemaster` found it: in how many zones of its laboratory Zonemaster finds an error or something critical, and in\n" +
-			"how many of those one of the checks warns or fails. Where that is not all, the last column says why. A case without numbers\n" +
+		"\n## Zonemaster\n\nWhich checks judge what each of [Zonemaster](https://zonemaster.net)'s test cases does, as " +
+			"the conformance test\n" +
+			"`TestBesideZonemaster` found it: in how many zones of its laboratory Zonemaster finds an error or " +
+			"something critical, and in\n" +
+			"how many of those one of the checks warns or fails. Where that is not all, the last column says why. A " +
+			"case without numbers\n" +
 			"finds no error there.\n\n| Case | Checks | Errors | Seen | Why not |\n|---|---|---|---|---|\n",
 	)
 	for _, x := range Zonemaster() {

@@ -124,7 +124,10 @@ func ofInside(text string) bool {
 	}
 	// RFC 6762, section 3 and appendix G; RFC 8375; and what networks use although
 	// nobody gave it to them.
-	for _, suffix := range []string{".local", ".localdomain", ".internal", ".intranet", ".private", ".corp", ".home", ".lan", ".home.arpa"} {
+	for _, suffix := range []string{
+		".local", ".localdomain", ".internal", ".intranet", ".private", ".corp", ".home", ".lan",
+		".home.arpa",
+	} {
 		if strings.HasSuffix(name, suffix) {
 			return true
 		}

@@ -170,7 +170,10 @@ func (p *proseReader) finish() error {
 			used[b.remedy] = true
 			b.advice = r.advice
 		}
-		for name, value := range map[string]string{"title": b.title, "fault": b.fault, "sent": b.sent, "judged": b.judged, "general advice": b.advice[""]} {
+		for name, value := range map[string]string{
+			"title": b.title, "fault": b.fault, "sent": b.sent, "judged": b.judged,
+			"general advice": b.advice[""],
+		} {
 			if value == "" {
 				return p.fault(b.line, "%s has no %s", id, name)
 			}
@@ -187,8 +190,8 @@ func (p *proseReader) finish() error {
 	return nil
 }
 
-// described gives checks their group, their scope and the prose that a file has of them. Each has to have its prose, and all prose its check: what
-// does not fit is a mistake in the program, which every test finds.
+// described sets the group, the scope and the texts of checks; the texts are read from file.
+// It panics if a check has no text or a text has no check, so that every test notices.
 func described(group finding.Group, scope check.Scope, file string, list []*check.Check) []*check.Check {
 	content, err := proseFiles.ReadFile("prose/" + file)
 	if err != nil {

@@ -172,7 +172,10 @@ func resSnoop(ctx context.Context, r *check.Run) []finding.Finding {
 	heard := 0
 	var ev finding.Evidence
 	var last error
-	for _, n := range []string{"www.google.com", "www.wikipedia.org", "www.microsoft.com", "www.apple.com", "www.amazon.com", "github.com", "www.debian.org", "www.cloudflare.com"} {
+	for _, n := range []string{
+		"www.google.com", "www.wikipedia.org", "www.microsoft.com", "www.apple.com", "www.amazon.com",
+		"github.com", "www.debian.org", "www.cloudflare.com",
+	} {
 		q := check.Query{Name: mustName(n), Type: wire.TypeA}
 		m, err := r.Ask(ctx, q)
 		if err != nil {
@@ -522,7 +525,10 @@ func resTunnel(ctx context.Context, r *check.Run, p *check.Probe) []finding.Find
 func resBlock(ctx context.Context, r *check.Run) []finding.Finding {
 	var leaks []string
 	var ev finding.Evidence
-	for _, n := range []string{"localhost", "1.0.0.127.in-addr.arpa", "1.168.192.in-addr.arpa", "port53.onion", "port53.test", "port53.local"} {
+	for _, n := range []string{
+		"localhost", "1.0.0.127.in-addr.arpa", "1.168.192.in-addr.arpa", "port53.onion", "port53.test",
+		"port53.local",
+	} {
 		t := wire.TypeA
 		if strings.HasSuffix(n, "arpa") {
 			t = wire.TypePTR
@@ -539,7 +545,8 @@ func resBlock(ctx context.Context, r *check.Run) []finding.Finding {
 				rr.Data,
 				0,
 			); host != nil &&
-				(wire.Subdomain(host, mustName("root-servers.net")) || wire.Subdomain(host, mustName("in-addr-servers.arpa")) || wire.Subdomain(host, mustName("iana.org"))) {
+				(wire.Subdomain(host, mustName("root-servers.net")) || wire.Subdomain(host, mustName("in-addr-servers.arpa")) ||
+					wire.Subdomain(host, mustName("iana.org"))) {
 				leaks = append(leaks, n)
 			}
 		}

@@ -155,7 +155,8 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.Voucher) (*
 	c := Check{Zone: zone, Name: zone, Type: wire.TypeDNSKEY, Security: Secure, EDE: -1}
 	if why := voucher.Unsupported(); why != 0 {
 		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
-		c.Text = "none of the DS records has an algorithm and digest that are supported: the zone counts as unsigned (RFC 6840, section 5.2)"
+		c.Text = "none of the DS records has an algorithm and digest that are supported: the zone counts as unsigned " +
+			"(RFC 6840, section 5.2)"
 		r.report(&c)
 		return &link{
 			Zone: dnssec.Zone{Name: zone},

@@ -393,9 +393,10 @@ func newCheckList(s *streams) *cobra.Command {
 
 func newCheckExplain(s *streams) *cobra.Command {
 	return &cobra.Command{
-		Use:     "explain ID",
-		Short:   "Explain a check: what it sends, how it judges, what to do",
-		Long:    "explain prints what a check sends and why, how it judges the replies, how to fix the problem on each server, and where to read more.",
+		Use:   "explain ID",
+		Short: "Explain a check: what it sends, how it judges, what to do",
+		Long: "explain prints what a check sends and why, how it judges the replies, how to fix the problem on each " +
+			"server, and where to read more.",
 		Example: "  port53 check explain SRV-AXFR",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

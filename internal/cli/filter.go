@@ -43,8 +43,9 @@ its aliases, addresses and HTTPS targets are checked as well. No query is sent, 
 nothing is counted.
 
 Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
-		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 filter test ads.example.com --type AAAA --json",
-		Args:    cobra.ExactArgs(1),
+		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 " +
+			"filter test ads.example.com --type AAAA --json",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := wire.ParseName(args[0]); err != nil {
 				return failure(exitUsage, "", "name %s: %v", args[0], err)

@@ -119,7 +119,8 @@ dns_rfc2136_algorithm = <UPPER>`},
 			all,
 			nil,
 			[]string{"read", "change"},
-			`printf 'server <SERVER>\nzone <ZONE>\nupdate add test.<ZONE> 60 A 192.0.2.1\nsend\n' | nsupdate -y <ALGORITHM>:<NAME>:<SECRET>`,
+			`printf 'server <SERVER>\nzone <ZONE>\nupdate add test.<ZONE> 60 A 192.0.2.1\nsend\n' | ` +
+				`nsupdate -y <ALGORITHM>:<NAME>:<SECRET>`,
 		},
 	}
 }
@@ -145,7 +146,8 @@ func (c *client) snippet(h *holding, server, api string) (string, error) {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
 	}
-	return strings.NewReplacer("<NAME>", h.Name, "<SECRET>", h.Secret, "<ZONE>", zone, "<SERVER>", server, "<URL>", strings.TrimSuffix(api, "/"),
+	return strings.NewReplacer("<NAME>", h.Name, "<SECRET>", h.Secret, "<ZONE>", zone, "<SERVER>", server, "<URL>",
+			strings.TrimSuffix(api, "/"),
 			"<HOST>", u.Hostname(), "<PORT>", port, "<SCHEME>", u.Scheme, "<ALGORITHM>", h.Algorithm,
 			"<SHA>", strings.ToUpper(strings.ReplaceAll(h.Algorithm, "-", "")), "<UPPER>", strings.ToUpper(h.Algorithm)).
 			Replace(c.text),

@@ -59,7 +59,8 @@ Exit codes: 0 the key was written, 2 it was not.`,
 	}
 	configFlag(cmd, &o.config)
 	cmd.Flags().
-		StringVarP(&o.output, "output", "o", "", "the file to write (default: keys/NAME beside the configuration, or in this directory if there is none)")
+		StringVarP(&o.output, "output", "o", "", "the file to write (default: keys/NAME beside the configuration, or in "+
+			"this directory if there is none)")
 	cmd.Flags().StringVar(&o.algorithm, "algorithm", "hmac-sha256", "hmac-sha224, hmac-sha256, hmac-sha384 or hmac-sha512")
 	cmd.Flags().StringVar(&o.zone, "zone", "example.com", "the zone in the printed examples")
 	cmd.Flags().StringVar(&o.server, "server", "192.0.2.53", "the server's address in the printed examples")

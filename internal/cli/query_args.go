@@ -349,7 +349,8 @@ func setOption(a *asking, arg string, on bool) error {
 // optionCode reads the number of an EDNS option, or its name as dig has them.
 func optionCode(text string) (uint64, error) {
 	for code, names := range map[uint16]string{
-		3: "nsid", 5: "dau", 6: "dhu", 7: "n3u", 8: "ecs", 9: "expire", 10: "cookie", 11: "keepalive", 12: "padding", 13: "chain", 14: "key-tag", 15: "ede", 16: "client-tag", 17: "server-tag",
+		3: "nsid", 5: "dau", 6: "dhu", 7: "n3u", 8: "ecs", 9: "expire", 10: "cookie", 11: "keepalive", 12: "padding",
+		13: "chain", 14: "key-tag", 15: "ede", 16: "client-tag", 17: "server-tag",
 	} {
 		if strings.EqualFold(text, names) {
 			return uint64(code), nil

@@ -255,9 +255,10 @@ func digOptions() []queryOption {
 		{short: 'i', set: nothing},               // dig: IP6.INT, which is no more
 		{plus: "dscp", arg: "[X]", set: nothing}, // dig has it no more
 		{
-			plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix fuzzytime showallmessages showbadcookie showbadvers split svcparamkeycompat",
-			arg:  "[X]",
-			set:  nothing,
+			plus: "besteffort badcookie ednsnegotiation keepopen mapped dns64prefix fuzzytime showallmessages " +
+				"showbadcookie showbadvers split svcparamkeycompat",
+			arg: "[X]",
+			set: nothing,
 		},
 		{short: 'r', set: nothing}, // there is no ~/.digrc
 	}

@@ -148,7 +148,10 @@ func (r *lineReader) shortFlag(arg string) error {
 
 // nslookup returns the option that nslookup writes as -NAME=VALUE, or nil.
 func (r *lineReader) nslookup(name string) *queryOption {
-	long := map[string]string{"type": "type", "querytype": "type", "query": "type", "q": "type", "class": "class", "cl": "class", "port": "port", "timeout": "timeout", "retry": "tries", "domain": "domain"}[name]
+	long := map[string]string{
+		"type": "type", "querytype": "type", "query": "type", "q": "type", "class": "class",
+		"cl": "class", "port": "port", "timeout": "timeout", "retry": "tries", "domain": "domain",
+	}[name]
 	return r.long[long]
 }
 

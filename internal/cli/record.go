@@ -32,23 +32,30 @@ changes survive a restart.`,
 			"add",
 			"add ZONE [NAME TTL TYPE DATA…]",
 			"Add records",
-			"add adds a record, written as in a zone file, to the existing ones. Without a record on\nthe command line it reads records from standard input, one per line.\n\nSimilar: update add in nsupdate.",
-			"  port53 record add example.com www 300 A 192.0.2.1\n  port53 record add example.com @ 300 MX 10 mail\n  port53 record add example.com < records",
+			"add adds a record, written as in a zone file, to the existing ones. Without a record on\nthe command line "+
+				"it reads records from standard input, one per line.\n\nSimilar: update add in nsupdate.",
+			"  port53 record add example.com www 300 A 192.0.2.1\n  port53 record add example.com @ 300 MX 10 mail\n  "+
+				"port53 record add example.com < records",
 		),
 		recordAction(
 			s,
 			"set",
 			"set ZONE [NAME TTL TYPE DATA…]",
 			"Replace the records of a name and type",
-			"set replaces all records of a name and type with the given record, written as in a\nzone file. Without a record on the command line it reads records from standard input,\none per line; together they are the new RRsets.\n\nSimilar: pdnsutil replace-rrset.",
-			"  port53 record set example.com www 300 A 192.0.2.1\n  printf 'www 60 A 192.0.2.1\\nwww 60 A 192.0.2.2\\n' | port53 record set example.com",
+			"set replaces all records of a name and type with the given record, written as in a\nzone file. Without a "+
+				"record on the command line it reads records from standard input,\none per line; together they are the "+
+				"new RRsets.\n\nSimilar: pdnsutil replace-rrset.",
+			"  port53 record set example.com www 300 A 192.0.2.1\n  printf 'www 60 A 192.0.2.1\\nwww 60 A 192.0.2.2\\n' "+
+				"| port53 record set example.com",
 		),
 		recordAction(
 			s,
 			"remove",
 			"remove ZONE [NAME [TYPE [DATA…]]]",
 			"Remove records",
-			"remove deletes all records of a name, those of one type, or one record. Without a name\nit reads lines of names, types and data from standard input. A zone's SOA record and\nits last NS record cannot be removed.\n\nSimilar: update delete in nsupdate.",
+			"remove deletes all records of a name, those of one type, or one record. Without a name\nit reads lines of "+
+				"names, types and data from standard input. A zone's SOA record and\nits last NS record cannot be "+
+				"removed.\n\nSimilar: update delete in nsupdate.",
 			"  port53 record remove example.com www\n  port53 record remove example.com www A 192.0.2.1",
 		))
 	return cmd

@@ -73,7 +73,8 @@ Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		},
 	}
 	cmd.Flags().
-		BoolVar(&prove, "prove", false, "be ready only while the contract is proved: see port53 prove, which is started as well if root starts this")
+		BoolVar(&prove, "prove", false, "be ready only while the contract is proved: see port53 prove, which is started "+
+			"as well if root starts this")
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&example, "example", false, "run a resolver with an example zone, on 127.0.0.1:5353 or a free port")
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")

@@ -52,28 +52,32 @@ ds work on files, without a server; the other commands use the running server.`,
 			"refresh",
 			"asked for",
 			"Check a zone's primaries for a newer version now",
-			"refresh checks a secondary zone's primaries now instead of at its refresh time. A newer\nversion is transferred, by IXFR if possible.\n\nSimilar: rndc refresh, nsd-control transfer, knotc zone-refresh.",
+			"refresh checks a secondary zone's primaries now instead of at its refresh time. A newer\nversion is "+
+				"transferred, by IXFR if possible.\n\nSimilar: rndc refresh, nsd-control transfer, knotc zone-refresh.",
 		),
 		zoneAction(
 			s,
 			"retransfer",
 			"to be fetched whole",
 			"Retransfer a zone (AXFR), whatever its serial",
-			"retransfer transfers a whole secondary zone (AXFR) from its primaries. The current\nversion is served until the new one is complete.\n\nSimilar: rndc retransfer, nsd-control force_transfer, knotc zone-retransfer.",
+			"retransfer transfers a whole secondary zone (AXFR) from its primaries. The current\nversion is served "+
+				"until the new one is complete.\n\nSimilar: rndc retransfer, nsd-control force_transfer, knotc zone-retransfer.",
 		),
 		zoneAction(
 			s,
 			"sync",
 			"written",
 			"Write a zone changed by updates to its zone file",
-			"sync overwrites the zone's file with the zone as it is served: comments and $INCLUDE\nlines are lost.\n\nSimilar: rndc sync, knotc zone-flush.",
+			"sync overwrites the zone's file with the zone as it is served: comments and $INCLUDE\nlines are lost.\n\n"+
+				"Similar: rndc sync, knotc zone-flush.",
 		),
 		zoneAction(
 			s,
 			"freeze",
 			"updates are refused",
 			"Write a zone to its file and refuse updates, so that it can be edited",
-			"freeze writes the zone to its file and refuses updates until thaw, so that the file can\nbe edited. A file with edits that were not loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze.",
+			"freeze writes the zone to its file and refuses updates until thaw, so that the file can\nbe edited. A file "+
+				"with edits that were not loaded yet is not overwritten.\n\nSimilar: rndc freeze, knotc zone-freeze.",
 		),
 		newZoneThaw(s),
 		newZoneAdd(s),
@@ -88,7 +92,8 @@ ds work on files, without a server; the other commands use the running server.`,
 			"notify",
 			"told of",
 			"Send NOTIFY to the secondaries",
-			"notify sends NOTIFY (RFC 1996) to the zone's secondaries and the servers in its notify list.\n\nSimilar: rndc notify, knotc zone-notify.",
+			"notify sends NOTIFY (RFC 1996) to the zone's secondaries and the servers in its notify list.\n\nSimilar: "+
+				"rndc notify, knotc zone-notify.",
 		),
 	)
 	return cmd

@@ -200,8 +200,9 @@ records that do not match, and how long resolvers keep the old data. It changes 
 The file's serial is ignored. port53 zone apply makes the change.
 
 Exit codes: 0 no objections, 1 objections, 2 no server was reached.`,
-		Example: "  port53 zone plan example.com example.com.zone\n  port53 zone export example.com | sed s/192.0.2.1/192.0.2.9/ | port53 zone plan example.com -",
-		Args:    cobra.ExactArgs(2),
+		Example: "  port53 zone plan example.com example.com.zone\n  port53 zone export example.com | sed " +
+			"s/192.0.2.1/192.0.2.9/ | port53 zone plan example.com -",
+		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.planZone(cmd.Context(), file, socket, args[0], args[1], apply, asJSON)
 		},
@@ -340,8 +341,9 @@ given with --to. The serial increases, so that secondaries follow. The history g
 far as the journal: see port53 zone history.
 
 Exit codes: 0 done, 1 refused, 2 no server was reached.`,
-		Example: "  port53 zone undo example.com\n  port53 zone undo example.com --to 2026113007\n  port53 zone undo example.com --to 2026-11-30T12:00:00Z",
-		Args:    cobra.ExactArgs(1),
+		Example: "  port53 zone undo example.com\n  port53 zone undo example.com --to 2026113007\n  port53 zone undo " +
+			"example.com --to 2026-11-30T12:00:00Z",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			where, _, err := zonePath(args[0])
 			if err != nil {

@@ -74,12 +74,14 @@ func (d *decoder) checkClients() {
 				d.fail(
 					d.item("resolver.allow", 0, i),
 					fmt.Sprintf(
-						"resolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever forges their addresses",
+						"resolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever "+
+							"forges their addresses",
 						i,
 						n,
 					),
 					fmt.Sprintf(
-						"list your own networks, of the public ones at most a /%d, or of IPv6 a /%d; or choose role: public-resolver, which limits rates",
+						"list your own networks, of the public ones at most a /%d, or of IPv6 a /%d; or choose role: "+
+							"public-resolver, which limits rates",
 						widestIPv4,
 						widestIPv6,
 					),
@@ -116,7 +118,8 @@ func (d *decoder) checkClients() {
 // checkRatesOfPublic reports the ways of switching rate limiting off where everyone
 // has names resolved.
 func (d *decoder) checkRatesOfPublic() {
-	const remedy = "raise per_second and burst where clients are refused; or choose role: internal-resolver, and list your networks in resolver.allow"
+	const remedy = "raise per_second and burst where clients are refused; or choose role: internal-resolver, and list " +
+		"your networks in resolver.allow"
 	r := d.config.Policy.RateLimit
 	role := "role: " + RolePublicResolver + " answers everyone, and has to be limited" + d.seen("role", position{})
 	if !r.Enabled {

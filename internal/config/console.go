@@ -47,7 +47,12 @@ func (c *Console) Pairs() []certs.Pair {
 func (d *decoder) checkConsole() {
 	c := &d.config.Console
 	if !c.Listen.IsValid() {
-		for _, one := range [][2]string{{"origin", c.Origin}, {"certificate", c.Certificate}, {"key", c.Key}, {"oidc.issuer", c.OIDC.Issuer}} {
+		for _, one := range [][2]string{
+			{"origin", c.Origin},
+			{"certificate", c.Certificate},
+			{"key", c.Key},
+			{"oidc.issuer", c.OIDC.Issuer},
+		} {
 			if at, set := d.at("console." + one[0]); set && one[1] != "" {
 				d.fail(at, "console."+one[0]+": there is no console", "add listen: 127.0.0.1:8080 to console")
 			}
@@ -55,7 +60,10 @@ func (d *decoder) checkConsole() {
 		return
 	}
 	at, _ := d.at("console.listen")
-	for key, missing := range map[string]bool{"certificate": c.Key != "" && c.Certificate == "", "key": c.Certificate != "" && c.Key == ""} {
+	for key, missing := range map[string]bool{
+		"certificate": c.Key != "" && c.Certificate == "",
+		"key":         c.Certificate != "" && c.Key == "",
+	} {
 		if missing {
 			d.fail(at, "console: there is no "+key, "certificate and key go together: the paths of two files in PEM")
 		}

@@ -106,7 +106,11 @@ func (d *decoder) checkEncrypted() {
 		key   string
 		addrs []netip.AddrPort
 		over  []bool // UDP
-	}{{"encrypted.dot", e.DoT, []bool{false}}, {"encrypted.doq", e.DoQ, []bool{true}}, {"encrypted.doh.listen", e.DoH.Listen, []bool{false, true}[:1+btoi(e.DoH.HTTP3)]}} {
+	}{
+		{"encrypted.dot", e.DoT, []bool{false}},
+		{"encrypted.doq", e.DoQ, []bool{true}},
+		{"encrypted.doh.listen", e.DoH.Listen, []bool{false, true}[:1+btoi(e.DoH.HTTP3)]},
+	} {
 		at, set := d.at(l.key)
 		if set && len(l.addrs) > 0 && len(e.Pairs()) == 0 {
 			d.fail(at, l.key+": there is no certificate to show", "add certificate: and key: to encrypted, the paths of two files in PEM")
@@ -157,7 +161,10 @@ func (d *decoder) checkQUIC() {
 // checkPair reports a certificate without a key, and the other way.
 func (d *decoder) checkPair() {
 	e := &d.config.Encrypted
-	for key, missing := range map[string]bool{"certificate": e.Key != "" && e.Certificate == "", "key": e.Certificate != "" && e.Key == ""} {
+	for key, missing := range map[string]bool{
+		"certificate": e.Key != "" && e.Certificate == "",
+		"key":         e.Certificate != "" && e.Key == "",
+	} {
 		if !missing {
 			continue
 		}

@@ -173,7 +173,8 @@ func (k *key) parseURL(s scalar) (any, *problem) {
 	}
 	u, err := url.Parse(s.text)
 	switch {
-	case err != nil || u.Host == "" || u.Opaque != "" || len(s.text) > maxPath || strings.ContainsFunc(s.text, func(r rune) bool { return r <= ' ' || r == 0x7F }):
+	case err != nil || u.Host == "" || u.Opaque != "" || len(s.text) > maxPath ||
+		strings.ContainsFunc(s.text, func(r rune) bool { return r <= ' ' || r == 0x7F }):
 		return nil, expected(k, s, "")
 	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
 		return nil, expected(k, s, "without TLS whoever is on the way can put names into the list: write https")
@@ -221,7 +222,10 @@ func (d *decoder) checkFilters() {
 	if !c.Recurses() {
 		for _, path := range []string{"policy.lists", "policy.block", "policy.allow_names", "policy.allow_lists"} {
 			at, set := d.at(path)
-			if n := map[string]int{"policy.lists": len(p.Lists), "policy.block": len(p.Block), "policy.allow_names": len(p.AllowNames), "policy.allow_lists": len(p.AllowLists)}[path]; set &&
+			if n := map[string]int{
+				"policy.lists": len(p.Lists), "policy.block": len(p.Block),
+				"policy.allow_names": len(p.AllowNames), "policy.allow_lists": len(p.AllowLists),
+			}[path]; set &&
 				n > 0 {
 				d.fail(
 					at,

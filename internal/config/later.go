@@ -26,7 +26,8 @@ func laterKeys() map[string]string {
 
 		"resolver.limits.answer_age": "answers are sent however long they took; resolver.limits.reply_time says by when there is one",
 
-		"resolver.local_root": "the resolver does not read zones yet; leave the key out, negative answers of the root are proven from the cache",
+		"resolver.local_root": "the resolver does not read zones yet; leave the key out, negative answers of the root " +
+			"are proven from the cache",
 
 		"zones.expire_min": timers,
 		"zones.history":    "as much is kept as the zone is large; leave the key out",

@@ -111,7 +111,8 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 	if p != nil {
 		hint := p.hint
 		if strings.HasPrefix(hint, "names are not") {
-			hint = "names are not looked up: write the address, and the name behind #, as " + scheme + "://192.0.2.1" + u.Path + "#" + printable(
+			hint = "names are not looked up: write the address, and the name behind #, as " + scheme + "://192.0.2.1" + u.Path +
+				"#" + printable(
 				rest,
 			)
 		}

@@ -104,7 +104,8 @@ func (k *key) expects() string {
 		}
 		return `the address of a server such as 192.0.2.1, "192.0.2.1:5353" or "[2001:db8::1]:53"`
 	case formServer:
-		return `the address of a server such as 192.0.2.1, "192.0.2.1:5353", "tls://192.0.2.1#dns.example", "quic://192.0.2.1#dns.example" or "https://192.0.2.1/dns-query#dns.example"`
+		return `the address of a server such as 192.0.2.1, "192.0.2.1:5353", "tls://192.0.2.1#dns.example", ` +
+			`"quic://192.0.2.1#dns.example" or "https://192.0.2.1/dns-query#dns.example"`
 	case formHost:
 		return `an address such as 192.0.2.1 or "2001:db8::1"`
 	case formFileOrOff:

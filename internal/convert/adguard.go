@@ -61,8 +61,10 @@ func readAdGuard(c *converter, path string) error {
 }
 
 // adguardOwn are options that say how AdGuard Home does what port53 does in its own way.
-const adguardOwn = `anonymize_client_ip ratelimit_subnet_len_ipv4 ratelimit_subnet_len_ipv6 refuse_any fallback_dns upstream_mode fastest_timeout
-	trusted_proxies cache_enabled cache_size cache_optimistic_answer_ttl cache_optimistic_max_age bootstrap_prefer_ipv6 edns_client_subnet max_goroutines
+const adguardOwn = `anonymize_client_ip ratelimit_subnet_len_ipv4 ratelimit_subnet_len_ipv6 refuse_any fallback_dns
+	upstream_mode fastest_timeout
+	trusted_proxies cache_enabled cache_size cache_optimistic_answer_ttl cache_optimistic_max_age bootstrap_prefer_ipv6
+	edns_client_subnet max_goroutines
 	handle_ddr ipset ipset_file upstream_timeout private_networks use_private_ptr_resolvers local_ptr_upstreams serve_plain_dns
 	pending_requests bootstrap_dns port upstream_dns_file serve_http3 use_http3_upstreams enable_dnssec`
 

@@ -213,7 +213,8 @@ func (b *bind) readOptions() {
 			b.note(
 				s,
 				Changed,
-				"reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that",
+				"reverse zones of private networks are answered here unless a zone, forward or stub has them; "+
+					"resolver.special_names: false ends that",
 			)
 		default:
 			b.other(s, bindOwn)

@@ -107,7 +107,10 @@ func (b *bind) policy(name string) (text string, ok bool) {
 		add("denial: %s", denial)
 	}
 	var times []string
-	for bindName, own := range map[string]string{"dnskey-ttl": "dnskey_ttl", "purge-keys": "purge", "zone-propagation-delay": "propagation"} {
+	for bindName, own := range map[string]string{
+		"dnskey-ttl": "dnskey_ttl", "purge-keys": "purge",
+		"zone-propagation-delay": "propagation",
+	} {
 		if e := find(p.block, bindName); e != nil {
 			if d, ok := bindDuration(e.arg(1)); ok {
 				times = append(times, own+": "+d)

@@ -53,7 +53,8 @@ func formats() []format {
 		{"pihole", "Pi-hole's pihole.toml", func(f *found) bool { return f.has(`(?m)^\s*\[dns(\.[a-zA-Z]+)?\]`) }, readPihole},
 		{"bind", "BIND's named.conf", func(f *found) bool {
 			return f.has(
-				`(?m)^\s*(options|zone\s+"?[^"\s]+"?(\s+(IN|in))?|acl\s+\S+|view\s+\S+|key\s+\S+|logging|controls|masters|primaries)\s*\{`,
+				`(?m)^\s*(options|zone\s+"?[^"\s]+"?(\s+(IN|in))?|acl\s+\S+|view\s+\S+|key\s+\S+|logging|controls`+
+					`|masters|primaries)\s*\{`,
 			) &&
 				f.has(`;`) ||
 				f.has(`(?m)^\s*include\s+"[^"]+"\s*;`)
@@ -63,7 +64,9 @@ func formats() []format {
 		}, readCorefile},
 		{"unbound", "Unbound's unbound.conf", func(f *found) bool {
 			return f.has(
-				`(?m)^\s*(access-control|interface|forward-addr|stub-addr|auto-trust-anchor-file|module-config|local-zone|local-data|domain-insecure|private-address|forward-zone|stub-zone|auth-zone|include-toplevel|qname-minimisation|do-ip4|do-ip6|num-threads):`,
+				`(?m)^\s*(access-control|interface|forward-addr|stub-addr|auto-trust-anchor-file|module-config` +
+					`|local-zone|local-data|domain-insecure|private-address|forward-zone|stub-zone|auth-zone` +
+					`|include-toplevel|qname-minimisation|do-ip4|do-ip6|num-threads):`,
 			)
 		}, readUnbound},
 		{"knot", "Knot DNS's knot.conf", func(f *found) bool {
@@ -73,14 +76,16 @@ func formats() []format {
 		}, readKnot},
 		{"nsd", "NSD's nsd.conf", func(f *found) bool {
 			return f.has(
-				`(?m)^\s*(zonefile|provide-xfr|request-xfr|ip-address|zonesdir|zonelistfile|include-pattern|server-count|hide-version|log-only-syslog):`,
+				`(?m)^\s*(zonefile|provide-xfr|request-xfr|ip-address|zonesdir|zonelistfile|include-pattern|server-count`+
+					`|hide-version|log-only-syslog):`,
 			) ||
 				f.has(`(?m)^\s*(pattern|zone):\s*(#.*)?$`)
 		}, readNSD},
 		{"pdns", "PowerDNS's pdns.conf", func(f *found) bool { return f.has(`(?m)^\s*launch\s*\+?=`) }, readPDNS},
 		{"recursor", "PowerDNS Recursor's recursor.conf", func(f *found) bool {
 			return f.has(
-				`(?m)^\s*(allow-from|forward-zones(-recurse|-file)?|auth-zones|hint-file|query-local-address|local-address|lua-config-file|quiet)\s*\+?=`,
+				`(?m)^\s*(allow-from|forward-zones(-recurse|-file)?|auth-zones|hint-file|query-local-address` +
+					`|local-address|lua-config-file|quiet)\s*\+?=`,
 			)
 		}, readRecursor},
 		{"hosts", "/etc/hosts, or Pi-hole's custom.list", func(f *found) bool {
@@ -88,7 +93,8 @@ func formats() []format {
 		}, readHosts},
 		{"dnsmasq", "dnsmasq's dnsmasq.conf", func(f *found) bool {
 			return f.has(
-				`(?m)^\s*(server|local|address|host-record|listen-address|dhcp-[a-z]+|cache-size|conf-dir|addn-hosts|domain|interface|rev-server)\s*=`,
+				`(?m)^\s*(server|local|address|host-record|listen-address|dhcp-[a-z]+|cache-size|conf-dir|addn-hosts`+
+					`|domain|interface|rev-server)\s*=`,
 			) ||
 				f.has(`(?m)^\s*(no-resolv|no-hosts|bogus-priv|domain-needed|expand-hosts|bind-interfaces|strict-order)\s*(#.*)?$`) ||
 				strings.HasPrefix(f.base, "dnsmasq")
@@ -139,7 +145,11 @@ func Detect(path string) (string, error) {
 		}
 	}
 	// A package's file may be all comments, or say little: then its name tells.
-	for prefix, kind := range map[string]string{"dnssettings.txt": "windows", "named.conf": "bind", "unbound.conf": "unbound", "nsd.conf": "nsd", "knot.conf": "knot", "corefile": "corefile", "pdns.conf": "pdns", "recursor.conf": "recursor", "dnsmasq.conf": "dnsmasq"} {
+	for prefix, kind := range map[string]string{
+		"dnssettings.txt": "windows", "named.conf": "bind", "unbound.conf": "unbound",
+		"nsd.conf": "nsd", "knot.conf": "knot", "corefile": "corefile", "pdns.conf": "pdns", "recursor.conf": "recursor",
+		"dnsmasq.conf": "dnsmasq",
+	} {
 		if strings.HasPrefix(f.base, prefix) {
 			return kind, nil
 		}

@@ -200,8 +200,10 @@ func (k *knot) block(s *stmt) []*stmt {
 // unlike says why a zone would be served otherwise than it was, or "".
 func (k *knot) unlike(block []*stmt) string {
 	if e := find(block, "dnssec-signing"); e != nil && yes(e.arg(1)) {
-		return "Knot signs it (dnssec-signing), and here it would be served without signatures, which validators refuse if its parent has a DS record" +
-			"; its keys are taken over by hand: port53 zone keys import --dir DIR each PEM file of its KASP database, then write dnssec: {sign: true, keys_from: DIR} at the zone"
+		return "Knot signs it (dnssec-signing), and here it would be served without signatures, which validators refuse " +
+			"if its parent has a DS record" +
+			"; its keys are taken over by hand: port53 zone keys import --dir DIR each PEM file of its KASP database, " +
+			"then write dnssec: {sign: true, keys_from: DIR} at the zone"
 	}
 	if e := find(block, "catalog-role"); e != nil && (e.arg(1) == "interpret" || e.arg(1) == "generate") {
 		return "write catalog: consume or produce, and members, yourself"

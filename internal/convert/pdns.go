@@ -164,7 +164,8 @@ func readPDNS(c *converter, path string) error {
 			c.note(
 				launch,
 				NotTaken,
-				"zones of the backend "+b+" are in a database: import what "+map[string]string{"gmysql": "mysqldump", "gpgsql": "pg_dump"}[backend]+" writes of it, with --from pdns-database",
+				"zones of the backend "+b+" are in a database: import what "+
+					map[string]string{"gmysql": "mysqldump", "gpgsql": "pg_dump"}[backend]+" writes of it, with --from pdns-database",
 			)
 		default:
 			c.note(launch, NotTaken, "zones of the backend "+b+" are in a database: "+pdnsByHand)

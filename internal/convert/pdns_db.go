@@ -85,7 +85,8 @@ func (c *converter) pdnsDatabase(from *stmt, path string, may netset) error {
 				s,
 				NotTaken,
 				"PowerDNS signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record"+
-					"; its keys are taken over by hand: pdnsutil export-zone-key ZONE ID | port53 zone keys import --dir DIR for each, then write dnssec: {sign: true, keys_from: DIR} at the zone",
+					"; its keys are taken over by hand: pdnsutil export-zone-key ZONE ID | port53 zone keys import "+
+					"--dir DIR for each, then write dnssec: {sign: true, keys_from: DIR} at the zone",
 			)
 			continue
 		}
@@ -139,7 +140,10 @@ func (c *converter) pdnsZone(s *stmt, d sqlRow, records []sqlRow, meta map[strin
 		c.note(s, NotTaken, "write catalog: consume or produce, and members, yourself")
 		return
 	}
-	for _, kind := range []string{"LUA-AXFR-SCRIPT", "ALLOW-DNSUPDATE-FROM", "TSIG-ALLOW-DNSUPDATE", "FORWARD-DNSUPDATE", "GSS-ALLOW-AXFR-PRINCIPAL"} {
+	for _, kind := range []string{
+		"LUA-AXFR-SCRIPT", "ALLOW-DNSUPDATE-FROM", "TSIG-ALLOW-DNSUPDATE", "FORWARD-DNSUPDATE",
+		"GSS-ALLOW-AXFR-PRINCIPAL",
+	} {
 		if meta[kind] != nil {
 			c.note(s, NotTaken, kind+" has no part in the result: write updates at the zone")
 		}

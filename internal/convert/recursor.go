@@ -11,18 +11,22 @@ const recursorDefault = "127.0.0.0/8 10.0.0.0/8 100.64.0.0/10 169.254.0.0/16 192
 
 // recursorSettings are the options of PowerDNS Recursor that a key of port53 stands for.
 const recursorSettings = ` max-cache-ttl=resolver.cache.max_ttl/s max-negative-ttl=resolver.cache.max_negative_ttl/s
-	minimum-ttl-override=resolver.cache.min_ttl/s max-recursion-depth=resolver.limits.depth/n qname-minimization=resolver.qname_minimization/qname
+	minimum-ttl-override=resolver.cache.min_ttl/s max-recursion-depth=resolver.limits.depth/n
+	qname-minimization=resolver.qname_minimization/qname
 	max-total-msec=resolver.limits.time/ms nsec3-max-iterations=resolver.limits.nsec3_iterations/n max-tcp-clients=tcp.max_connections/n
 	client-tcp-timeout=tcp.idle/s udp-truncation-threshold=edns.udp_size/n root-nx-trust=resolver.aggressive_nsec/bool
 	server-id=identity.hostname/text version-string=identity.version/text `
 
 // recursorOwn are options that say how PowerDNS Recursor does what port53 does in its own way.
-const recursorOwn = `config-dir include-dir local-port security-poll-suffix socket-dir socket-mode socket-owner socket-group public-suffix-list-file
+const recursorOwn = `config-dir include-dir local-port security-poll-suffix socket-dir socket-mode socket-owner
+	socket-group public-suffix-list-file
 	setuid setgid chroot daemon threads reuseport distributor-threads pdns-distributes-queries processes single-socket max-mthreads
 	max-cache-entries max-packetcache-entries packetcache-ttl packetcache-servfail-ttl disable-packetcache record-cache-shards
-	record-cache-locked-ttl-perc refresh-on-ttl-perc network-timeout loglevel log-common-errors log-timestamp logging-facility disable-syslog
+	record-cache-locked-ttl-perc refresh-on-ttl-perc network-timeout loglevel log-common-errors log-timestamp
+	logging-facility disable-syslog
 	structured-logging structured-logging-backend statistics-interval stack-size stats-ringbuffer-entries entropy-source rng write-pid
-	hint-file dnssec-log-bogus signature-inception-skew any-to-tcp max-qperq max-ns-address-qperq max-ns-per-resolve max-concurrent-requests-per-tcp-connection
+	hint-file dnssec-log-bogus signature-inception-skew any-to-tcp max-qperq max-ns-address-qperq max-ns-per-resolve
+	max-concurrent-requests-per-tcp-connection
 	max-tcp-per-client max-tcp-queries-per-connection max-udp-queries-per-round non-local-bind tcp-fast-open tcp-fast-open-connect
 	server-down-max-fails server-down-throttle-time non-resolving-ns-max-fails non-resolving-ns-throttle-time dont-throttle-names
 	dont-throttle-netmasks spoof-nearmiss-max extended-resolution-errors lowercase-outgoing max-cache-bogus-ttl nothing-below-nxdomain
@@ -154,7 +158,8 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 			c.note(
 				s,
 				Changed,
-				"reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that",
+				"reverse zones of private networks are answered here unless a zone, forward or stub has them; "+
+					"resolver.special_names: false ends that",
 			)
 		}
 	case "query-local-address":

@@ -135,7 +135,8 @@ func (p *toml) key() ([]word, error) {
 			at.text = s
 		} else {
 			n := 0
-			for p.i+n < len(p.text) && (p.text[p.i+n] == '-' || p.text[p.i+n] == '_' || p.text[p.i+n]|0x20 >= 'a' && p.text[p.i+n]|0x20 <= 'z' || p.text[p.i+n] >= '0' && p.text[p.i+n] <= '9') {
+			for p.i+n < len(p.text) && (p.text[p.i+n] == '-' || p.text[p.i+n] == '_' || p.text[p.i+n]|0x20 >= 'a' &&
+				p.text[p.i+n]|0x20 <= 'z' || p.text[p.i+n] >= '0' && p.text[p.i+n] <= '9') {
 				n++
 			}
 			if n == 0 {

@@ -153,7 +153,8 @@ const unboundOwn = `verbosity statistics-interval statistics-cumulative extended
 	edns-tcp-keepalive-timeout sock-queue-timeout use-systemd do-daemonize username chroot directory logfile log-identity use-syslog
 	log-time-ascii log-time-iso log-local-actions log-replies log-tag-queryreply log-destaddr log-servfail pidfile hide-identity
 	hide-version hide-trustanchor target-fetch-policy harden-short-bufsize harden-large-queries harden-glue harden-dnssec-stripped
-	harden-below-nxdomain harden-referral-path harden-algo-downgrade harden-unknown-additional harden-unverified-glue unwanted-reply-threshold do-not-query-localhost prefetch-key deny-any minimal-responses
+	harden-below-nxdomain harden-referral-path harden-algo-downgrade harden-unknown-additional harden-unverified-glue
+	unwanted-reply-threshold do-not-query-localhost prefetch-key deny-any minimal-responses
 	disable-dnssec-lame-check trust-anchor-signaling val-bogus-ttl val-clean-additional val-log-level val-nsec3-keysize-iterations
 	val-max-restart val-sig-skew-min val-sig-skew-max key-cache-size key-cache-slabs neg-cache-size add-holddown del-holddown
 	keep-missing permit-small-holddown ratelimit ratelimit-size ratelimit-slabs ratelimit-for-domain ratelimit-below-domain
@@ -274,7 +275,8 @@ func (u *unbound) option(s *stmt) {
 		u.note(
 			s,
 			Changed,
-			"reverse zones of private networks are answered here unless a zone, forward or stub has them; resolver.special_names: false ends that",
+			"reverse zones of private networks are answered here unless a zone, forward or stub has them; "+
+				"resolver.special_names: false ends that",
 		)
 	case "dns64-prefix", "dns64-synthall", "dns64-ignore-aaaa":
 		u.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")

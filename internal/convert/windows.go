@@ -189,7 +189,10 @@ func (c *converter) windowsZone(path string, s *stmt) {
 		return
 	}
 	file := ""
-	for _, name := range []string{get("databasefile", "datafile", "filename").arg(1), z.name + ".dns", z.name + ".zone", z.name + ".txt", z.name} {
+	for _, name := range []string{
+		get("databasefile", "datafile", "filename").arg(1),
+		z.name + ".dns", z.name + ".zone", z.name + ".txt", z.name,
+	} {
 		if name = filepath.Base(strings.ReplaceAll(name, `\`, "/")); name == "." || name == "/" {
 			continue
 		}

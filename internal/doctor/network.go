@@ -69,7 +69,8 @@ func (p *patient) conntrack() {
 		Title: title,
 		State: Trouble,
 		Seen:  fmt.Sprintf("%d of %d entries are in use", count, limit),
-		Harm:  "beyond it the kernel drops packets (nf_conntrack: table full), and a flood of questions fills it; port53 firewall apply keeps UDP to port 53 out of it",
+		Harm: "beyond it the kernel drops packets (nf_conntrack: table full), and a flood of questions fills it; " +
+			"port53 firewall apply keeps UDP to port 53 out of it",
 	}
 	f.Mend, f.Keep = sysctl("net.netfilter.nf_conntrack_max", strconv.FormatInt(max(4*limit, 262144), 10))
 	p.add(f)

@@ -46,7 +46,8 @@ func freed(h server.Holder) string {
 	case h.PID == 0:
 		return fmt.Sprintf("sudo port53 doctor # as root it names the program that has port %d", port)
 	case strings.HasPrefix(h.Program, "systemd-resolve"):
-		return "mkdir -p /etc/systemd/resolved.conf.d && printf '[Resolve]\\nDNSStubListener=no\\n' > /etc/systemd/resolved.conf.d/port53.conf" +
+		return "mkdir -p /etc/systemd/resolved.conf.d && printf '[Resolve]\\nDNSStubListener=no\\n' > " +
+			"/etc/systemd/resolved.conf.d/port53.conf" +
 			" && systemctl restart systemd-resolved"
 	case h.Program == "docker-proxy":
 		return fmt.Sprintf("docker stop $(docker ps --quiet --filter publish=%d)", port)
@@ -82,7 +83,8 @@ func (p *patient) loop() {
 					Object: to.String(),
 					Seen:   fmt.Sprintf("questions are forwarded to systemd-resolved at %s, which asks %s: this server", to, up.Addr()),
 					Harm:   "each question goes round until its time is over, and fails",
-					Mend:   "resolvectl revert $(ip -o route get 192.0.2.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/') # it asks the network's servers again; or forward past it",
+					Mend: "resolvectl revert $(ip -o route get 192.0.2.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/') # it " +
+						"asks the network's servers again; or forward past it",
 				})
 			}
 		}

@@ -263,7 +263,8 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	}
 	result := w.answer.Answer(version, q, &w.builder)
 	if further &&
-		(result.Kind == authority.Referral || result.Away || w.leadsElsewhere(v.Recursion) || result.Kind == authority.NoData && w.lacksSix(v.Recursion)) {
+		(result.Kind == authority.Referral || result.Away || w.leadsElsewhere(v.Recursion) || result.Kind == authority.NoData &&
+			w.lacksSix(v.Recursion)) {
 		// What the zone said so far is part of what the resolver will say.
 		w.builder.Reset()
 		w.builder.ClearFlags(wire.FlagAA | wire.FlagTC)

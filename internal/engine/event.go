@@ -47,7 +47,8 @@ func (w *worker) wanted(rcode wire.Rcode) bool {
 	wants := w.events.Wants()
 	return wants&event.Answers != 0 || wants&event.Misses != 0 && w.path == event.Miss ||
 		wants&event.Problems != 0 &&
-			(rcode != wire.NoError && rcode != wire.NXDomain || w.path == event.Stale || w.path == event.Policy || w.fate != event.Replied || w.why != 0)
+			(rcode != wire.NoError && rcode != wire.NXDomain || w.path == event.Stale || w.path == event.Policy ||
+				w.fate != event.Replied || w.why != 0)
 }
 
 // epochTime is how long a worker believes how the server's time and that since 1970 lie apart.

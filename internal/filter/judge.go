@@ -328,7 +328,8 @@ func (p *Policy) takeAway(t *Table) {
 			if it.flags&flagExtra != 0 {
 				e = t.extras[it.extra]
 			}
-			if Scope(it.flags&flagScope) == x.scope && (it.flags&flagAllow != 0) == x.allow && (it.flags&flagImportant != 0) == x.important &&
+			if Scope(it.flags&flagScope) == x.scope && (it.flags&flagAllow != 0) == x.allow &&
+				(it.flags&flagImportant != 0) == x.important &&
 				e.clientText() == x.clients &&
 				(e == nil || e.glob == nil) {
 				p.negated[offset] = true

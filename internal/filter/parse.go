@@ -301,7 +301,8 @@ func (l *lineReader) host(text []byte, scope Scope, line []byte) {
 }
 
 // own are names that lists in the form of /etc/hosts have since that file has them.
-const own = " localhost localhost.localdomain local broadcasthost ip6-localhost ip6-loopback ip6-localnet ip6-mcastprefix ip6-allnodes ip6-allrouters ip6-allhosts 0.0.0.0 "
+const own = " localhost localhost.localdomain local broadcasthost ip6-localhost ip6-loopback ip6-localnet " +
+	"ip6-mcastprefix ip6-allnodes ip6-allrouters ip6-allhosts 0.0.0.0 "
 
 func (l *lineReader) hosts(first, rest, line []byte) {
 	if _, err := netip.ParseAddr(string(first)); err != nil || len(rest) == 0 {

@@ -114,8 +114,10 @@ func ReadBanner(text string) Software {
 // the tools that look up vulnerabilities have it, or "" where it has none.
 func cpe(p Product, version string) string {
 	vendor := map[Product]string{
-		"bind": "isc:bind", "nsd": "nlnetlabs:nsd", "unbound": "nlnetlabs:unbound", "knot": "nic:knot_dns", "knot-resolver": "nic:knot_resolver",
-		"pdns": "powerdns:authoritative", "pdns-recursor": "powerdns:recursor", "dnsdist": "powerdns:dnsdist", "dnsmasq": "thekelleys:dnsmasq",
+		"bind": "isc:bind", "nsd": "nlnetlabs:nsd", "unbound": "nlnetlabs:unbound", "knot": "nic:knot_dns",
+		"knot-resolver": "nic:knot_resolver",
+		"pdns":          "powerdns:authoritative", "pdns-recursor": "powerdns:recursor", "dnsdist": "powerdns:dnsdist",
+		"dnsmasq": "thekelleys:dnsmasq",
 		"coredns": "coredns.io:coredns", "msdns": "microsoft:dns", "technitium": "technitium:dns_server", "gdnsd": "gdnsd:gdnsd",
 	}[p]
 	if vendor == "" {

@@ -47,7 +47,8 @@ func (p *Plan) Explain() []string {
 	}
 	if p.Limits {
 		say(
-			"A network (/%d of IPv4, /%d of IPv6) may send %d packets a second over UDP, %d at once; an address may open %d TCP connections a second, and have %d.",
+			"A network (/%d of IPv4, /%d of IPv6) may send %d packets a second over UDP, %d at once; an address may "+
+				"open %d TCP connections a second, and have %d.",
 			prefix4,
 			prefix6,
 			udpRate,

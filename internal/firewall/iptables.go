@@ -253,7 +253,8 @@ func (p *Plan) iptablesAccept(w *writer, six bool, match string) {
 		w.add(
 			ChainDNS,
 			"a network asks too much",
-			"%s-p udp -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-srcmask %d --hashlimit-name port53-udp%s -j DROP",
+			"%s-p udp -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip "+
+				"--hashlimit-srcmask %d --hashlimit-name port53-udp%s -j DROP",
 			match,
 			udpRate,
 			udpBurst,
@@ -263,7 +264,8 @@ func (p *Plan) iptablesAccept(w *writer, six bool, match string) {
 		w.add(
 			ChainDNS,
 			"an address connects too often",
-			"%s-p tcp --syn -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip --hashlimit-srcmask %d --hashlimit-name port53-syn%s -j DROP",
+			"%s-p tcp --syn -m hashlimit --hashlimit-above %d/sec --hashlimit-burst %d --hashlimit-mode srcip "+
+				"--hashlimit-srcmask %d --hashlimit-name port53-syn%s -j DROP",
 			match,
 			synRate,
 			synBurst,

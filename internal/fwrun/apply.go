@@ -344,7 +344,8 @@ func (s *System) swap(ctx context.Context, loaded, wanted []string) error {
 		return err
 	}
 	// By its path: only root can make it lead elsewhere.
-	script := `cd "$1" && "$2" --wait --noflush < to.v4 && { "$3" --wait --noflush < to.v6 || { "$2" --wait --noflush < back.v4; exit 1; }; }`
+	script := `cd "$1" && "$2" --wait --noflush < to.v4 && ` +
+		`{ "$3" --wait --noflush < to.v6 || { "$2" --wait --noflush < back.v4; exit 1; }; }`
 	_, err = run(ctx, "", "/bin/sh", "-c", script, "sh", s.State, four, six)
 	return err
 }
@@ -370,7 +371,8 @@ func (s *System) applyUFW(ctx context.Context, r *firewall.Rules, rec *record, e
 	}
 	if !active && !enable {
 		return errors.New(
-			"ufw is disabled, and its rules would not count: --enable enables it, which cuts off all that its other rules do not allow (allow ssh first)",
+			"ufw is disabled, and its rules would not count: --enable enables it, which cuts off all that its other " +
+				"rules do not allow (allow ssh first)",
 		)
 	}
 	if !active {
@@ -566,7 +568,8 @@ func (s *System) dropMade(ctx context.Context, r *record) {
 		for line := range strings.SplitSeq(text, "\n") {
 			line = strings.TrimSpace(line)
 			empty = empty &&
-				(line == "" || line == "}" || strings.HasPrefix(line, "table ") || strings.HasPrefix(line, "chain ") || strings.HasPrefix(line, "type ") || strings.HasPrefix(line, "#"))
+				(line == "" || line == "}" || strings.HasPrefix(line, "table ") || strings.HasPrefix(line, "chain ") ||
+					strings.HasPrefix(line, "type ") || strings.HasPrefix(line, "#"))
 		}
 		if empty {
 			_, _ = run(ctx, "", nft, "delete", "table", words[1], words[2]) // it is empty: nothing depends on it

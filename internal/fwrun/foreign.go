@@ -124,10 +124,12 @@ func byTracking(with, without []Foreign) (list []Foreign) {
 }
 
 // tracked is the remedy for rules that go by connections.
-const tracked = "UDP stays in connection tracking, without which it would be dead; a rule that accepts port 53 whatever the state is, for questions and replies, spares that work"
+const tracked = "UDP stays in connection tracking, without which it would be dead; a rule that accepts port 53 whatever " +
+	"the state is, for questions and replies, spares that work"
 
 // translated is the remedy for rules that translate.
-const translated = "UDP stays in connection tracking, without which it would be dead; packets come with the port that they are sent to, so add --port for it, or remove the rule"
+const translated = "UDP stays in connection tracking, without which it would be dead; packets come with the port that " +
+	"they are sent to, so add --port for it, or remove the rule"
 
 // savedRules looks through what iptables-save prints. drops tells whether what lets nothing
 // through counts as well.
@@ -144,7 +146,8 @@ func savedRules(program, text string, drops bool, p packet) (list []Foreign) {
 			table = line[1:]
 		case table == "filter" && strings.HasPrefix(line, ":"+chain+" DROP"):
 			policy = line
-		case len(words) < 4 || words[0] != "-A" || strings.HasPrefix(words[1], "PORT53-") || (words[1] == "OUTPUT" || words[1] == "INPUT") && words[1] != chain:
+		case len(words) < 4 || words[0] != "-A" || strings.HasPrefix(words[1], "PORT53-") ||
+			(words[1] == "OUTPUT" || words[1] == "INPUT") && words[1] != chain:
 		default:
 			m := matchOf(words[2:], p)
 			where := program + " " + table + " " + words[1]

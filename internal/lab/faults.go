@@ -160,7 +160,8 @@ func (p *plan) parseSigning(words []string, now time.Time) (*Signing, error) {
 			protocol = uint8(n)
 		default:
 			return nil, fmt.Errorf(
-				"word %q is not known; there are nsec nsec3 optout iterations= salt= from= until= alg= rsa= csk key= publish= revoked nozonebit protocol=",
+				"word %q is not known; there are nsec nsec3 optout iterations= salt= from= until= alg= rsa= csk key= "+
+					"publish= revoked nozonebit protocol=",
 				w,
 			)
 		}

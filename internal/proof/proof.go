@@ -32,7 +32,9 @@ const (
 
 // A Line is one of the contract, as it was proved.
 type Line struct {
-	May      string `json:"may"`            // what is about: ask, recurse, transfer, update, notify, amplify, version, control, scrape, closed, files, firewall, owner
+	// May is what the line allows or forbids: ask, recurse, transfer, update, notify, amplify,
+	// version, control, scrape, closed, files, firewall or owner.
+	May      string `json:"may"`
 	From     string `json:"from,omitempty"` // who tried
 	At       string `json:"at,omitempty"`   // the address and the transport, or the file
 	Zone     string `json:"zone,omitempty"`

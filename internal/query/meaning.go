@@ -98,13 +98,16 @@ func (r *telling) cause() string {
 		return "the server could not read the query" + edns
 	case wire.ServFail:
 		if r.Question.Flags&wire.FlagCD != 0 {
-			return "the server tried and failed, although validation was off: the name's servers do not answer or are lame, or it has a zone that it cannot load"
+			return "the server tried and failed, although validation was off: the name's servers do not answer or are " +
+				"lame, or it has a zone that it cannot load"
 		}
-		return "the server tried and failed: the name's servers do not answer or are lame, its DNSSEC is broken (+cd would get an answer then, --validate says where), or a zone is not loaded"
+		return "the server tried and failed: the name's servers do not answer or are lame, its DNSSEC is broken (+cd " +
+			"would get an answer then, --validate says where), or a zone is not loaded"
 	case wire.NotImp:
 		return fmt.Sprintf("the server does not do what was asked (%v)", r.Question.Opcode) + edns
 	case wire.Refused:
-		return "the server will not answer you: it does not have the zone and does no recursion for your address, or an access list leaves you out"
+		return "the server will not answer you: it does not have the zone and does no recursion for your address, or an " +
+			"access list leaves you out"
 	case wire.NotAuth:
 		return "the server does not have the zone, or does not accept the key"
 	case wire.YXDomain:

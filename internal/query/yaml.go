@@ -42,7 +42,8 @@ func (s *Style) AppendYAML(dst []byte, r *exchange.Reply) []byte {
 func AppendYAMLTransfer(dst []byte, server netip.AddrPort) []byte {
 	return fmt.Appendf(
 		dst,
-		"- type: MESSAGE\n  message:\n    type: AUTH_RESPONSE\n    socket_protocol: TCP\n    response_address: %q\n    response_port: %d\n    response_message_data:\n      opcode: QUERY\n      ANSWER_SECTION:\n",
+		"- type: MESSAGE\n  message:\n    type: AUTH_RESPONSE\n    socket_protocol: TCP\n    response_address: %q\n    "+
+			"response_port: %d\n    response_message_data:\n      opcode: QUERY\n      ANSWER_SECTION:\n",
 		server.Addr(),
 		server.Port(),
 	)
@@ -70,7 +71,8 @@ func yamlHead(dst []byte, r *exchange.Reply, kind string, size int) []byte {
 	}
 	return fmt.Appendf(
 		dst,
-		"    message_size: %db\n    socket_family: %s\n    socket_protocol: %s\n    response_address: %q\n    response_port: %d\n    query_address: \"0.0.0.0\"\n    query_port: 0\n",
+		"    message_size: %db\n    socket_family: %s\n    socket_protocol: %s\n    response_address: %q\n    "+
+			"response_port: %d\n    query_address: \"0.0.0.0\"\n    query_port: 0\n",
 		size,
 		family,
 		r.Over(),

@@ -98,7 +98,8 @@ func (j *junitWriter) Close() error {
 	}
 	early := ""
 	if j.interrupted() {
-		early = " <testsuite name=\"run\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0\"><testcase classname=\"port53.run\" name=\"complete\">" +
+		early = " <testsuite name=\"run\" tests=\"1\" failures=\"0\" errors=\"1\" skipped=\"0\" time=\"0\"><testcase " +
+			"classname=\"port53.run\" name=\"complete\">" +
 			"<error message=\"" + earlyEnd + "\" type=\"interrupted\"></error></testcase></testsuite>\n"
 	}
 	_, err := io.WriteString(j.w, early+"</testsuites>\n")

@@ -259,7 +259,8 @@ func spans(list []row) []string {
 	var out []string
 	for i := 0; i < len(list); {
 		j := i + 1
-		for j < len(list) && list[i].target == list[i].addr.String() && list[j].target == list[j].addr.String() && list[j].addr == list[j-1].addr.Next() {
+		for j < len(list) && list[i].target == list[i].addr.String() && list[j].target == list[j].addr.String() &&
+			list[j].addr == list[j-1].addr.Next() {
 			j++
 		}
 		switch {

@@ -10,8 +10,10 @@ import (
 
 // An Event is one step on the way to an answer, for people.
 type Event struct {
-	At     int64  `json:"at_us"` // microseconds since the question came
-	Kind   string `json:"kind"`  // cache, send, recv, timeout, validate, alias, answer or error; of the server itself zone, names, builtin, filter or refused
+	At int64 `json:"at_us"` // microseconds since the question came
+	// Kind is cache, send, recv, timeout, validate, alias, answer or error; the server itself
+	// adds zone, names, builtin, filter and refused.
+	Kind   string `json:"kind"`
 	Zone   string `json:"zone,omitempty"`
 	Server string `json:"server,omitempty"`
 	Name   string `json:"name,omitempty"`

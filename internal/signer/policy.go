@@ -193,7 +193,8 @@ func (s *keySet) complete() error {
 		case !ok || !k.Zone() || k.Revoked():
 		case !has(s.forData, k.Algorithm):
 			return fmt.Errorf(
-				"key %d of algorithm %s is in the DNSKEY set, and no key of the algorithm signs: a validator may want its signatures (RFC 6840, section 5.11)",
+				"key %d of algorithm %s is in the DNSKEY set, and no key of the algorithm signs: a validator may want "+
+					"its signatures (RFC 6840, section 5.11)",
 				k.Tag,
 				wire.AlgorithmName(k.Algorithm),
 			)

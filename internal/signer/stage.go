@@ -379,7 +379,8 @@ const rememberFile = "keys"
 // rememberLine is the first line of that file: its kind and version.
 const rememberLine = "port53 keys 1"
 
-const rememberHead = rememberLine + "\n# The keys of the zone. One that is named here and whose files are gone keeps the zone from being\n" +
+const rememberHead = rememberLine + "\n# The keys of the zone. One that is named here and whose files are gone keeps " +
+	"the zone from being\n" +
 	"# signed: bring the files back, or take its line out if the key is to be given up for good.\n"
 
 // open reads the keys of the zone, and their states. A key that the zone was signed with and that
@@ -597,7 +598,8 @@ func (s *Stage) lost(keys []*Key, known []string, life *Life) error {
 		return nil
 	}
 	return fmt.Errorf(
-		"%s: the files of %s are gone, with which the zone was signed: bring them back, or take their lines out of %s if the keys are to be given up for good",
+		"%s: the files of %s are gone, with which the zone was signed: bring them back, or take their lines out of %s "+
+			"if the keys are to be given up for good",
 		s.Dir,
 		strings.Join(lost, ", "),
 		filepath.Join(s.Dir, rememberFile),

@@ -81,11 +81,11 @@ const (
 	bundleName  = "=bundle" // no zone's directory has it
 	bundleLine  = "port53 bundle 1\n"
 	bundleHead  = len(bundleLine) + lifeLen + 4
-	entryHead   = 1 + 2 + 8 + 8 + 4 + 4 // kind, lengths of the key and of the records, when it was checked and for how long that holds, a checksum
+	entryHead   = 1 + 2 + 8 + 8 + 4 + 4 // kind, lengths of key and records, time and lifetime of the last check, checksum
 	maxBundled  = 16 << 10              // octets of a version; a larger one has a directory from the first
 	maxBundle   = 64 << 20              // octets of the file
 	maxBody     = 1 << 20               // octets of a frame's body, as a rule
-	bundleWaste = 1 << 20               // octets that nobody needs, from which on the file is written anew
+	bundleWaste = 1 << 20               // unused bytes; beyond these the file is rewritten
 )
 
 func newBundle(fsys fileSystem, dir string, shared *shelf, log *slog.Logger) *bundle {

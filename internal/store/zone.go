@@ -45,7 +45,7 @@ type state uint8
 const (
 	unread  state = iota // nothing, or that they cannot be used
 	current              // the fields of files
-	stale                // that they are to be written anew: there are none, they are in an old format, or a write left what could not be taken back
+	stale                // to be rewritten: missing, in an old format, or left half-written
 )
 
 const (

@@ -195,7 +195,8 @@ func clip(text string) string {
 // Collect writes the counts.
 func (a *Audit) Collect(w *Writer) {
 	for what, name := range map[Deed]string{
-		Updated: "port53_updates_total", Transferred: "port53_transfers_total", Notified: "port53_notifies_total", Commanded: "port53_commands_total",
+		Updated: "port53_updates_total", Transferred: "port53_transfers_total", Notified: "port53_notifies_total",
+		Commanded: "port53_commands_total",
 	} {
 		for o := range outcomeCount {
 			w.Set(name, float64(a.counts[what][o].Load()), "result", o.String())

@@ -57,13 +57,16 @@ var metrics = []metric{
 		"port53_malformed_total",
 		"counter",
 		"reason",
-		"Messages that could not be read, by what is wrong with them. Those with a header and a question got FORMERR and are in port53_queries_total, the others are in port53_dropped_total.",
+		"Messages that could not be read, by what is wrong with them. Those with a header and a question got FORMERR " +
+			"and are in port53_queries_total, the others are in port53_dropped_total.",
 	},
 	{
 		"port53_dropped_total",
 		"counter",
 		"reason transport",
-		"Messages that got no reply: rate_limit, port (of a known reflector), port_zero, short (less than a header), oversize, malformed (a response), late (the answer took longer than clients wait), load (too many were waiting), fault (of port53).",
+		"Messages that got no reply: rate_limit, port (of a known reflector), port_zero, short (less than a header), " +
+			"oversize, malformed (a response), late (the answer took longer than clients wait), load (too many were " +
+			"waiting), fault (of port53).",
 	},
 	{"port53_slipped_total", "counter", "", "Replies that response rate limiting made TC=1 or BADCOOKIE."},
 	{"port53_rate_limited_total", "counter", "class", "Answers beyond a limit, by kind of answer; also counted in log-only mode."},
@@ -85,7 +88,8 @@ var metrics = []metric{
 		"port53_tls_handshakes_total",
 		"counter",
 		"result",
-		"Beginnings of TLS and QUIC: full, resumed, failed, refused (beyond encrypted.limits.handshakes), retried (who had to prove its address first).",
+		"Beginnings of TLS and QUIC: full, resumed, failed, refused (beyond encrypted.limits.handshakes), retried (who " +
+			"had to prove its address first).",
 	},
 	{"port53_tls_unknown_names_total", "counter", "", "Clients that asked for a name that no certificate has."},
 	{"port53_encrypted_connections", "gauge", "", "Connections over TLS now."},
@@ -144,7 +148,8 @@ var metrics = []metric{
 		"port53_contract_violations",
 		"gauge",
 		"",
-		"Lines of the contract that the last proof has found violated (port53 prove --watch). There is none as long as nobody has proved it.",
+		"Lines of the contract that the last proof has found violated (port53 prove --watch). There is none as long as " +
+			"nobody has proved it.",
 	},
 	{"port53_contract_unknown", "gauge", "", "Lines of the contract that the last proof could not prove."},
 	{"port53_contract_proved_timestamp_seconds", "gauge", "", "When the contract was last proved."},
@@ -152,13 +157,15 @@ var metrics = []metric{
 		"port53_resolver_questions_total",
 		"counter",
 		"outcome",
-		"Questions that neither zones nor the cache answered: asked, and of these joined to an equal one, failed (SERVFAIL), synthetic (from proofs of other names), shed (too many were waiting).",
+		"Questions that neither zones nor the cache answered: asked, and of these joined to an equal one, failed " +
+			"(SERVFAIL), synthetic (from proofs of other names), shed (too many were waiting).",
 	},
 	{
 		"port53_resolver_failures_total",
 		"counter",
 		"error",
-		"Questions that the resolver answered SERVFAIL, by Extended DNS Error (RFC 8914), or none. What is remembered to have failed is not counted again.",
+		"Questions that the resolver answered SERVFAIL, by Extended DNS Error (RFC 8914), or none. What is remembered " +
+			"to have failed is not counted again.",
 	},
 	{"port53_resolver_bogus_total", "counter", "", "Sets and denials that did not validate."},
 	{
@@ -171,7 +178,8 @@ var metrics = []metric{
 		"port53_cache_lookups_total",
 		"counter",
 		"outcome",
-		"Queries that were looked up in the cache: hit, stale (expired: it is asked for again), failed (asking failed a moment ago, SERVFAIL is remembered), miss.",
+		"Queries that were looked up in the cache: hit, stale (expired: it is asked for again), failed (asking failed a " +
+			"moment ago, SERVFAIL is remembered), miss.",
 	},
 	{"port53_cache_stale_answers_total", "counter", "", "Expired answers that were given, since nothing better came in time."},
 	{
@@ -213,14 +221,16 @@ var metrics = []metric{
 		"port53_upstream_failures_total",
 		"counter",
 		"reason",
-		"Questions to servers that got no reply: timeout, closed (nobody listens), unreachable (no way to the server), socket (too few descriptors, or too many connections), connection (ended by the server), reply (it made no sense).",
+		"Questions to servers that got no reply: timeout, closed (nobody listens), unreachable (no way to the server), " +
+			"socket (too few descriptors, or too many connections), connection (ended by the server), reply (it made no sense).",
 	},
 	{"port53_upstream_rtt_seconds", "histogram", "", "Time until servers reply, over UDP or TCP."},
 	{
 		"port53_events_lost_total",
 		"counter",
 		"",
-		"Queries that port53 top, those who follow them and others were not told of, since they came too fast. Only counted while somebody wants to be told.",
+		"Queries that port53 top, those who follow them and others were not told of, since they came too fast. Only " +
+			"counted while somebody wants to be told.",
 	},
 	{
 		"port53_query_log_dropped_total",

@@ -224,7 +224,10 @@ func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 			Rcode     string `json:"rcode"`
 			Reply     int    `json:"reply_bytes"`
 			View      string `json:"view,omitempty"`
-		}{at, e.Client.String(), e.Transport.String(), string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(), e.Reply, e.View})
+		}{
+			at, e.Client.String(), e.Transport.String(), string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(),
+			e.Reply, e.View,
+		})
 		if err != nil {
 			return dst
 		}

@@ -333,7 +333,10 @@ func (t *Top) Look(recent bool, limit int) *Report {
 	}
 	r.Seconds = now.Sub(r.Since).Seconds()
 	r.Since = r.Since.UTC()
-	for d, to := range []*[]Row{&r.Clients, &r.Names, &r.Blocked, &r.Lists, &r.Upstreams, &r.Rcodes, &r.Types, &r.Paths, &r.Transports, &r.Views} {
+	for d, to := range []*[]Row{
+		&r.Clients, &r.Names, &r.Blocked, &r.Lists, &r.Upstreams, &r.Rcodes, &r.Types, &r.Paths,
+		&r.Transports, &r.Views,
+	} {
 		*to = t.most(parts, dimension(d), limit)
 	}
 	return r

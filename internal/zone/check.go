@@ -121,7 +121,8 @@ func (c *compiler) checkOwner(id uint32) {
 	case cname != nil && other != nil && id == 0:
 		c.b.fail(
 			cname.pos,
-			"%s: CNAME at the apex, beside the zone's SOA and NS (RFC 1034, section 3.6.2): write the addresses of its target, or an HTTPS record of priority 0 (RFC 9460, section 2.4.2)",
+			"%s: CNAME at the apex, beside the zone's SOA and NS (RFC 1034, section 3.6.2): write the addresses of its "+
+				"target, or an HTTPS record of priority 0 (RFC 9460, section 2.4.2)",
 			text(c.owner),
 		)
 	case cname != nil && other != nil:

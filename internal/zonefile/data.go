@@ -47,7 +47,8 @@ func (p *parser) rdata(t wire.Type) error {
 func loose(f wire.Field) bool {
 	switch f {
 	case wire.FieldName, wire.FieldIPv4, wire.FieldIPv6, wire.FieldU8, wire.FieldU16, wire.FieldU32, wire.FieldTTL, wire.FieldTime,
-		wire.FieldType, wire.FieldAlg, wire.FieldAlgName, wire.FieldBase64, wire.FieldBase64OrDash, wire.FieldHex, wire.FieldBitmap, wire.FieldString, wire.FieldStrings:
+		wire.FieldType, wire.FieldAlg, wire.FieldAlgName, wire.FieldBase64, wire.FieldBase64OrDash, wire.FieldHex,
+		wire.FieldBitmap, wire.FieldString, wire.FieldStrings:
 		return false
 	}
 	return true

@@ -83,7 +83,8 @@ func (u *update) planned(
 	switch {
 	case err != nil:
 	case len(c.Sets) > 0 && !source.changes():
-		return nil, wire.Refused, "its file alone counts, and a change would be gone after a restart: grant somebody to change it, or edit the file"
+		return nil, wire.Refused, "its file alone counts, and a change would be gone after a restart: grant somebody to " +
+			"change it, or edit the file"
 	case c.Serial == serial && len(c.Sets) == 0, zone.Newer(c.Serial, serial):
 	default:
 		err = errBackwards

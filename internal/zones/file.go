@@ -271,7 +271,8 @@ func (z *managed) beside(source *Source, c *Candidate) (inFile bool) {
 		return false
 	case z.overwrites(d.From):
 		say(
-			"the file has a newer serial, %d, and counts: what updates changed since it was written last is gone; port53 zone freeze writes the file first",
+			"the file has a newer serial, %d, and counts: what updates changed since it was written last is gone; "+
+				"port53 zone freeze writes the file first",
 			d.To,
 		)
 	}

@@ -12,7 +12,8 @@ import (
 // An Origin is where the versions of one zone come from.
 type Origin interface {
 	// Candidate returns what is to be served instead of what is known, or nil if that is
-	// still right; a candidate with the known version says so too, and for how long. It may take long, and is called for one zone by one goroutine at a time.
+	// still right; a candidate with the known version says so too, and for how long. It may
+	// take long. A zone's calls do not overlap.
 	// An error means that the origin could not be asked; what is wrong with the zone itself
 	// is told in a Candidate without a version.
 	Candidate(ctx context.Context, known Known) (*Candidate, error)

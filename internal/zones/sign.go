@@ -85,7 +85,8 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		k, err := m.signatures.Load([]byte(z.key), m.seed)
 		if err != nil {
 			return fmt.Errorf(
-				"what is kept of its signatures cannot be used: %w; restore its directory from a backup, or move it away to have the zone signed anew with a serial that you make newer",
+				"what is kept of its signatures cannot be used: %w; restore its directory from a backup, or move it "+
+					"away to have the zone signed anew with a serial that you make newer",
 				err,
 			)
 		}

@@ -138,7 +138,8 @@ func (m *Manager) Change(apex []byte, message *wire.Message, by string) ([]Chang
 	z.mu.Unlock()
 	if !kept && !z.polled {
 		return nil, errors.New(
-			"its file alone counts, and a change would be gone after a restart: write updates for the zone into the configuration, or edit the file",
+			"its file alone counts, and a change would be gone after a restart: write updates for the zone into the " +
+				"configuration, or edit the file",
 		)
 	}
 	u := &update{message: message, by: by, any: true, done: make(chan struct{}), rcode: wire.ServFail}
