@@ -43,8 +43,9 @@ func TestManyRecords(t *testing.T) {
 		}
 		return best
 	}
-	if few, many := least(1000), least(8000); many > 32*few {
-		t.Errorf("1,000 records took %v, and 8,000 %v", few, many)
+	// Each with each would be a thousand times as much; other work on the machine makes a few times as much of it.
+	if few, many := least(1000), least(32_000); many > 256*few {
+		t.Errorf("1,000 records took %v, and 32,000 %v", few, many)
 	}
 }
 
