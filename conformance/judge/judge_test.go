@@ -41,6 +41,7 @@ func TestJudge(t *testing.T) {
 		{"order", []judge.Reply{reply("nsd", nil)}, reply("port53", func(m *probe.Message) { m.Answer[0].Owner = "\x01b\x00" }), "answer: b."},
 		{"twice", []judge.Reply{reply("nsd", nil)}, reply("port53", func(m *probe.Message) { m.Answer = append(m.Answer, m.Answer[0]) }), "answer"},
 		{"extra", []judge.Reply{reply("nsd", nil), reply("knot", nil)}, reply("port53", func(m *probe.Message) { m.Additional = m.Answer }), "additional: no peer"},
+		{"extra, and a peer is silent", []judge.Reply{reply("nsd", nil), reply("knot", nil), {Server: "bind"}}, reply("port53", func(m *probe.Message) { m.Additional = m.Answer }), ""},
 		{"glue", []judge.Reply{
 			reply("nsd", func(m *probe.Message) { m.Additional = m.Answer }),
 			reply("knot", func(m *probe.Message) { m.Additional = m.Answer }),
