@@ -249,12 +249,13 @@ func (m *Manager) unknown(sources []Source) bool {
 	})
 }
 
-// catalogChanged makes the members of catalogs what is served.
+// catalogChanged makes the members of catalogs what is served. A member that comes begins anew (RFC 9432, section
+// 5.1): what is kept under its name was left by one that went while the server was killed.
 func (m *Manager) catalogChanged() {
 	m.loading.Lock()
 	defer m.loading.Unlock()
 	sources := m.set.configured
-	if _, err := m.load(m.ctx, slices.Concat(sources, m.members(sources)), m.set.publish); err != nil {
+	if _, err := m.load(m.ctx, slices.Concat(sources, m.members(sources)), true, m.set.publish); err != nil {
 		m.log.Warn("a catalog has not been acted on", "problem", err.Error())
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"port53/internal/store"
 	"port53/internal/zone"
 )
 
@@ -302,6 +303,10 @@ func (m *Manager) restore(z *managed) error {
 		return nil
 	}
 	k, err := m.store.Load([]byte(z.key), m.seed)
+	if z.anew && (err != nil || k.Zone != nil) {
+		m.log.Info("what is kept of a zone of that name is removed: it begins anew in its catalog", "zone", z.name())
+		k, err = store.Kept{}, m.store.Remove([]byte(z.key))
+	}
 	if err != nil {
 		z.restored = z.polled
 		return err

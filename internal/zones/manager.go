@@ -234,14 +234,14 @@ func (m *Manager) Load(ctx context.Context, sources []Source, publish func(zone.
 	if publish == nil {
 		publish = m.set.publish
 	}
-	report, err := m.load(ctx, slices.Concat(sources, m.members(sources)), publish)
+	report, err := m.load(ctx, slices.Concat(sources, m.members(sources)), false, publish)
 	if err != nil {
 		return report, err
 	}
 	m.set.configured = sources
 	// Catalogs that were in the store name zones of their own.
 	if more := m.members(sources); m.unknown(more) {
-		second, err := m.load(ctx, slices.Concat(sources, more), m.set.publish)
+		second, err := m.load(ctx, slices.Concat(sources, more), false, m.set.publish)
 		if err != nil {
 			return report, err
 		}
@@ -260,11 +260,13 @@ type step struct {
 	next   *Candidate // nil: what is served is still right
 	inFile bool       // the zone file has the version
 	held   bool       // zone is
+	anew   bool       // what is kept under its key is another's
 	heir   []byte     // the key of the zone whose state it takes over, once that has gone; nil: of none
 }
 
-// load does what Load does for a list of sources. m.loading is held.
-func (m *Manager) load(ctx context.Context, sources []Source, publish func(zone.Views)) (Report, error) {
+// load does what Load does for a list of sources. anew is that members of catalogs which are not served yet begin
+// with nothing, whatever is kept under their names. m.loading is held.
+func (m *Manager) load(ctx context.Context, sources []Source, anew bool, publish func(zone.Views)) (Report, error) {
 	start := time.Now()
 	steps := make([]step, len(sources))
 	defer func() {
@@ -278,6 +280,7 @@ func (m *Manager) load(ctx context.Context, sources []Source, publish func(zone.
 	for i := range sources {
 		s := &steps[i]
 		s.source, s.key = &sources[i], sources[i].key()
+		s.anew = anew && s.source.Member != ""
 		named[s.key] = true
 		s.was = m.find([]byte(s.key))
 	}
@@ -386,6 +389,7 @@ func (m *Manager) prepare(ctx context.Context, s *step) {
 		return // the store may still be written by the zone that goes: settle does it
 	} else {
 		s.zone = newManaged(s.key, s.source, s.origin)
+		s.zone.anew = s.anew
 	}
 	m.candidate(ctx, s)
 }

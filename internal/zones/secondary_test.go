@@ -448,10 +448,21 @@ func TestCatalog(t *testing.T) {
 		p.with(func() { p.silent = true })
 		w.load(cat)
 		expect("after a restart", "b.test.", "c.test.")
+		// What a member left that went as the server was killed is not the next one's of that name.
+		if err := w.dir.Save(dnstest.Name(t, "e.test."), at(t, "e.test.", 9)); err != nil {
+			t.Fatal(err)
+		}
+		p.with(func() { p.silent = false })
+		p.serve(at(t, "e.test.", 3))
+		change(two + "four.zones 0 PTR b.test.\nthree.zones 0 PTR c.test.\nfive.zones 0 PTR e.test.\n")
+		expect("a name that was there before", "b.test.", "c.test.", "e.test.")
+		if got := w.serial("e.test."); got != 3 {
+			t.Errorf("serial %d, want 3: it was another zone's", got)
+		}
 		// A zone that the configuration has is not the catalog's.
 		own := secondary(t, "b.test.")
 		w.load(cat, own)
-		expect("a zone of the configuration", "c.test.")
+		expect("a zone of the configuration", "c.test.", "e.test.")
 		w.load()
 		if n := w.view.Load().Len(); n != 0 {
 			t.Errorf("%d zones without the catalog", n)
