@@ -268,6 +268,7 @@ func (a *App) listen(c *config.Config) error {
 			Pending: c.TCP.InFlight, Idle: c.TCP.Idle, Question: c.TCP.Question, Stall: c.TCP.WriteStall,
 		},
 		Encrypted: secure,
+		Proxied:   proxied(c),
 	})
 	if err != nil {
 		return err

@@ -103,6 +103,16 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 	return e, a.encryption.tickets.Rotate(time.Now())
 }
 
+// proxied returns the listeners that are behind proxies.
+func proxied(c *config.Config) (list []server.Proxied) {
+	for _, p := range c.Proxies {
+		for _, a := range p.Listen {
+			list = append(list, server.Proxied{Addr: a, From: p.From})
+		}
+	}
+	return list
+}
+
 // followCertificates reads certificates and secrets again when their files change, and gives
 // tickets new keys, until the server ends.
 func (a *App) followCertificates() {

@@ -144,3 +144,32 @@ func TestContractFirewall(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// TestProxiesInPlans has the firewall let proxies in besides the clients, and the proof ask the listeners alone that
+// clients ask themselves.
+func TestProxiesInPlans(t *testing.T) {
+	conf, err := config.Parse("port53.yaml", []byte(`role: authoritative
+zones: [{name: test, file: z}]
+listen: [192.0.2.53, "192.0.2.53:5353"]
+proxies: [{listen: "192.0.2.53:5353", from: [203.0.113.5]}]
+expose: {ask: [10.0.0.0/8]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := app.FirewallPlan(conf)
+	if err != nil || len(p.Allow) != 2 || p.Allow[1].String() != "203.0.113.5/32" || p.Everybody {
+		t.Errorf("%+v, %v", p, err)
+	}
+	s, err := app.ProofOf(conf)
+	if err != nil || len(s.Listen) != 1 || s.Listen[0].Port() != 53 {
+		t.Errorf("%+v, %v", s.Listen, err)
+	}
+	if conf, err = config.Parse("port53.yaml", []byte("role: authoritative\nzones: [{name: test, file: z}]\nlisten: [192.0.2.53]\n"+
+		"proxies: [{listen: 192.0.2.53, from: [203.0.113.5]}]\n")); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = app.FirewallPlan(conf); err != nil || !p.Everybody || len(p.Allow) > 0 {
+		t.Errorf("open to everybody: %+v, %v", p, err)
+	}
+}

@@ -52,6 +52,9 @@ func FirewallPlan(c *config.Config) (*firewall.Plan, error) {
 			return nil, err
 		}
 	}
+	for _, x := range c.Proxies {
+		p.Allow = append(p.Allow, x.From...) // whoever asks, they are who sends
+	}
 	if p.Everybody {
 		p.Allow = nil
 	}

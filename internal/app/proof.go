@@ -28,7 +28,7 @@ func ProofOf(c *config.Config) (*proof.Server, error) {
 		return nil, err
 	}
 	s := &proof.Server{
-		Listen: c.Listen, DoT: c.Encrypted.DoT, DoH: c.Encrypted.DoH.Listen, Resolves: c.Recurses(),
+		Listen: c.Direct(c.Listen), DoT: c.Direct(c.Encrypted.DoT), DoH: c.Direct(c.Encrypted.DoH.Listen), Resolves: c.Recurses(),
 		Version: c.Identity.Version, UDPSize: c.EDNS.UDPSize, Socket: c.Control.Socket, Files: filesOf(c), State: c.Firewall.StateDir,
 		MayAsk:     func(a netip.Addr) bool { return who.of(a).access.MayQuery(a) },
 		MayRecurse: func(a netip.Addr) bool { v := who.of(a); return v.recurses && v.access.MayRecurse(a) },

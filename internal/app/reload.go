@@ -166,6 +166,7 @@ func needRestart(running, c *config.Config) []string {
 		changed bool
 	}{
 		{"listen", !slices.Equal(running.Listen, c.Listen)},
+		{"proxies", !reflect.DeepEqual(running.Proxies, c.Proxies)},
 		{"user", running.User != c.User},
 		{"sandbox", running.Sandbox != c.Sandbox},
 		{"tcp", running.TCP != c.TCP},

@@ -156,7 +156,9 @@ func collectTraffic(w *telemetry.Writer, t server.Traffic, transport string) {
 	w.Set("port53_received_total", float64(t.Received), "transport", transport)
 	w.Set("port53_sent_total", float64(t.Sent), "transport", transport)
 	w.Set("port53_send_errors_total", float64(t.SendErrors), "transport", transport)
-	for reason, n := range map[string]uint64{"short": t.Short, "oversize": t.Long, "port_zero": t.NoPort} {
+	for reason, n := range map[string]uint64{
+		"short": t.Short, "oversize": t.Long, "port_zero": t.NoPort, "proxy_sender": t.ProxySender, "proxy_header": t.ProxyHeader,
+	} {
 		w.Set("port53_dropped_total", float64(n), "reason", reason, "transport", transport)
 	}
 }

@@ -74,6 +74,7 @@ func (d *decoder) check() {
 		return // what follows from another error is not worth a line
 	}
 	d.checkListen()
+	d.checkProxies()
 	d.checkZones()
 	d.checkNetworks()
 	if d.checkRemotes(); len(d.errs) > 0 {

@@ -56,6 +56,7 @@ type Config struct {
 	Include    []string         `yaml:"include" is:"files" lone:"true" join:"true" default:""`
 	Role       string           `yaml:"role" is:"role" required:"true"`
 	Listen     []netip.AddrPort `yaml:"listen" default:"127.0.0.1:53, [::1]:53" port:"53"`
+	Proxies    []Proxies        `yaml:"proxies"`
 	User       string           `yaml:"user" default:"" is:"user"`
 	Sandbox    string           `yaml:"sandbox" is:"word" words:"on files off" default:"on"`
 	StateDir   string           `yaml:"state_dir" default:"/var/lib/port53" is:"path"`

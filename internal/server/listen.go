@@ -74,6 +74,10 @@ func Listen(o Options) (*Server, error) {
 	if len(s.absent) > 0 && len(s.listeners)+len(s.udp) == 0 {
 		return nil, s.lacking
 	}
+	if err := s.proxiesAreBefore(); err != nil {
+		s.closeSockets()
+		return nil, err
+	}
 	if len(s.absent) > 0 {
 		addrs := make([]netip.AddrPort, len(s.absent))
 		for i, e := range s.absent {
@@ -152,6 +156,9 @@ func (s *Server) bindOnce(e endpoint) error {
 		return listenError(a, "udp", err)
 	}
 	s.take(tcp, a, e)
+	for _, u := range udp {
+		u.proxies = s.proxiesOf(e.addr)
+	}
 	s.udp = append(s.udp, udp...)
 	return nil
 }
@@ -169,8 +176,17 @@ func (s *Server) take(l *net.TCPListener, a netip.AddrPort, e endpoint) {
 	default:
 		admit = s.admitTLS
 	}
+	table := &s.tcp
 	if e.over != UDP {
+		table = &s.secure
 		s.encrypted = append(s.encrypted, Listener{Addr: a, Over: e.over})
+	}
+	p := s.proxiesOf(e.addr)
+	if p == nil {
+		p = s.proxiesOf(a)
+	}
+	if p != nil {
+		admit = p.behind(table, admit)
 	}
 	s.listeners = append(s.listeners, &tcpListener{l, admit})
 }
@@ -344,7 +360,9 @@ func (s *Server) adopt(f *os.File, secure []endpoint) error {
 		udp.Close()
 		return err
 	}
-	s.udp = append(s.udp, s.newUDP(udp, a.Addr(), 1))
+	u := s.newUDP(udp, a.Addr(), 1)
+	u.proxies = s.proxiesOf(a)
+	s.udp = append(s.udp, u)
 	s.addrs = appendNew(s.addrs, a)
 	return nil
 }

@@ -74,6 +74,8 @@ type Options struct {
 	// Drain is how long Serve waits for answers in flight after its context
 	// ends, 2 s by default.
 	Drain time.Duration
+	// Proxied are the listeners behind proxies.
+	Proxied []Proxied
 	// Logger hears of what an operator should know; nothing is said by default.
 	Logger *slog.Logger
 }
@@ -104,6 +106,7 @@ func (o Options) fill() (Options, error) {
 		errs = append(errs, errors.New("server: no address to listen on"))
 	}
 	errs = append(errs, o.checkAddrs()...)
+	errs = append(errs, o.checkProxied()...)
 	if o.Freebind && !canFreebind {
 		errs = append(errs, errors.New("server: Freebind is not available on this system"))
 	}

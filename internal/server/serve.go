@@ -60,6 +60,7 @@ type Server struct {
 
 	slots      chan *tcpSlot // workers that connections take turns with, and none has
 	handshakes handshakes
+	headless   headless
 	believed   pace                    // of clients over datagrams whose addresses are not proven
 	unproven   atomic.Int64            // of these those that shake hands now
 	visits     [transportCount]traffic // of services
@@ -233,6 +234,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, u := range s.udp {
 		_ = u.conn.SetReadDeadline(past)
 	}
+	s.headless.end()
 	s.tcp.wake(past)
 	s.secure.wake(past)
 	done := make(chan struct{})

@@ -36,8 +36,8 @@ type Handshakes struct {
 	Retried uint64 // packets of QUIC whose senders were asked to prove their addresses first
 }
 
-// Traffic counts messages. Those of Received that are in none of Short, Long and NoPort were
-// handed to a worker.
+// Traffic counts messages. Those of Received that are in none of Short, Long, NoPort and those of proxies
+// were handed to a worker.
 type Traffic struct {
 	Received   uint64 // messages that arrived, a frame that is shorter than a header too
 	Sent       uint64 // messages that left
@@ -47,13 +47,16 @@ type Traffic struct {
 	Short      uint64 // messages shorter than a header, which were not looked at
 	Long       uint64 // datagrams longer than we read, which were not looked at
 	NoPort     uint64 // datagrams from port 0, which nothing can be sent to
+
+	ProxySender uint64 // datagrams and connections at a listener behind proxies that came from nobody of them
+	ProxyHeader uint64 // the same from a proxy, without a PROXY header that can be used
 }
 
 // traffic is a Traffic with one writer, or few. The padding keeps the counters of
 // two workers out of one cache line.
 type traffic struct {
-	received, sent, sendErrors, sendFull, sendLong, short, long, noPort atomic.Uint64
-	_                                                                   [128 - 8*8]byte
+	received, sent, sendErrors, sendFull, sendLong, short, long, noPort, proxySender, proxyHeader atomic.Uint64
+	_                                                                                             [128 - 10*8]byte
 }
 
 func (t *traffic) addTo(s *Traffic) {
@@ -65,6 +68,8 @@ func (t *traffic) addTo(s *Traffic) {
 	s.Short += t.short.Load()
 	s.Long += t.long.Load()
 	s.NoPort += t.noPort.Load()
+	s.ProxySender += t.proxySender.Load()
+	s.ProxyHeader += t.proxyHeader.Load()
 }
 
 // refuse counts a datagram of n octets from a port if it is not to be looked at, and reports

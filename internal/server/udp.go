@@ -37,6 +37,7 @@ type udpSocket struct {
 	local    netip.Addr // the address bound, invalid for a wildcard
 	port     uint16
 	counters []traffic // one a worker
+	proxies  *proxies  // nil: clients send themselves
 }
 
 // newUDP takes conn, bound to local, for that many workers.
@@ -88,7 +89,14 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 			continue
 		}
 		count.received.Add(1)
-		if count.refuse(n, n > udpQuery && !isUpdate(query), from.Port()) {
+		message, behind := query[:n], netip.AddrPort{}
+		if u.proxies != nil {
+			if message, behind, err = u.proxies.strip(message, from.Addr().Unmap().WithZone("")); err != nil {
+				count.unproxied(err)
+				continue
+			}
+		}
+		if count.refuse(len(message), len(message) > udpQuery && !isUpdate(message), from.Port()) {
 			continue
 		}
 		local, replyControl := u.local, []byte(nil)
@@ -97,7 +105,10 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 		}
 		later.zone, later.control = from.Addr().Zone(), replyControl
 		peer.Remote, peer.Local = netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port()), local
-		n = w.Handle(query[:n], &peer, now, reply)
+		if u.proxies != nil {
+			later.put(&peer, behind)
+		}
+		n = w.Handle(message, &peer, now, reply)
 		if n <= 0 {
 			continue
 		}
@@ -131,9 +142,18 @@ func (u *udpSocket) sendPatiently(message, control []byte, to netip.AddrPort) er
 // A udpLater holds what a responder needs beyond the peer, for the query in hand.
 type udpLater struct {
 	socket  *udpSocket
-	zone    string // of the client's link-local address, by name
-	scope   uint32 // or by number
-	control []byte // makes the reply come from the address that was asked
+	zone    string         // of the client's link-local address, by name
+	scope   uint32         // or by number
+	control []byte         // makes the reply come from the address that was asked
+	proxy   netip.AddrPort // which has sent the query; invalid: the client has
+}
+
+// put has the query in hand be of a client, if it is valid, for whom the proxy at peer has sent it.
+func (l *udpLater) put(peer *Peer, client netip.AddrPort) {
+	l.proxy = peer.Remote
+	if client.IsValid() {
+		peer.Remote = client
+	}
 }
 
 // bind makes peer detachable through l.
@@ -151,6 +171,9 @@ func (l *udpLater) detach(p *Peer) (Responder, error) {
 	s.pending.Add(1)
 	s.udpOwed.Add(1)
 	to := p.Remote
+	if l.proxy.IsValid() {
+		to = l.proxy
+	}
 	zone := l.zone
 	if l.scope != 0 {
 		zone = strconv.FormatUint(uint64(l.scope), 10)

@@ -180,18 +180,25 @@ func (b *batcher) answer(i, k int, now int64) int {
 	m := &b.rx[i]
 	query := b.query[i*udpSlot : i*udpSlot+int(m.n) : i*udpSlot+udpLongest]
 	port := b.name[i].Port
+	var behind netip.AddrPort
+	if p := b.socket.proxies; p != nil {
+		var err error
+		if query, behind, err = p.strip(query, b.sender(i)); err != nil {
+			b.count.unproxied(err)
+			return 0
+		}
+	}
 	if b.count.refuse(len(query), len(query) > udpQuery && !isUpdate(query), port) {
 		return 0
 	}
-	var addr netip.Addr
-	if sa := &b.name[i]; sa.Family == unix.AF_INET {
-		addr = netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr)
-	} else {
-		addr = netip.AddrFrom16(sa.Addr).Unmap()
+	if sa := &b.name[i]; sa.Family != unix.AF_INET {
 		b.later.scope = sa.Scope_id
 	}
 	// The port is in network order in memory.
-	b.peer.Remote = netip.AddrPortFrom(addr, binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&port))[:]))
+	b.peer.Remote = netip.AddrPortFrom(b.sender(i), binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&port))[:]))
+	if b.socket.proxies != nil {
+		b.later.put(&b.peer, behind)
+	}
 	if !b.socket.local.IsValid() {
 		control := unsafe.Slice((*byte)(unsafe.Pointer(&b.control[i])), controlLen)
 		b.peer.Local, b.later.control = asked(control[:min(int(m.hdr.Controllen), controlLen)])
@@ -211,6 +218,14 @@ func (b *batcher) answer(i, k int, now int64) int {
 		h.SetControllen(0)
 	}
 	return 1
+}
+
+// sender returns where slot i's datagram came from.
+func (b *batcher) sender(i int) netip.Addr {
+	if sa := &b.name[i]; sa.Family != unix.AF_INET {
+		return netip.AddrFrom16(sa.Addr).Unmap()
+	}
+	return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&b.name[i])).Addr)
 }
 
 // send sends the first k answers. One that cannot be sent is left out.
