@@ -39,7 +39,8 @@ func (d *decoder) checkProxies() {
 			what := fmt.Sprintf("proxies[%d].listen[%d]: %s ", i, j, a)
 			switch {
 			case slices.Contains(c.Encrypted.DoQ, a) || c.Encrypted.DoH.HTTP3 && slices.Contains(c.Encrypted.DoH.Listen, a):
-				what, hint = what+"is served over QUIC, for which there are no PROXY headers", "give the proxies another port, or leave QUIC out there"
+				what += "is served over QUIC, for which there are no PROXY headers"
+				hint = "give the proxies another port, or leave QUIC out there"
 			case !slices.Contains(served, a):
 				what += "is not in listen, encrypted.dot or encrypted.doh.listen"
 				hint = "write it as it is written there, with its port"
@@ -54,7 +55,8 @@ func (d *decoder) checkProxies() {
 		for j, n := range p.From {
 			if n.Bits() == 0 {
 				at := d.item("proxies.from", int32(i), j)
-				d.fail(at, fmt.Sprintf("proxies[%d].from[%d]: %s is everybody, who could all say to be anybody", i, j, n), "name the proxies")
+				what := fmt.Sprintf("proxies[%d].from[%d]: %s is everybody, who could all say to be anybody", i, j, n)
+				d.fail(at, what, "name the proxies")
 			}
 		}
 	}

@@ -65,7 +65,7 @@ var metrics = []metric{
 		"counter",
 		"reason transport",
 		"Messages that got no reply: rate_limit, port (of a known reflector), port_zero, short (less than a header), " +
-			"oversize, malformed (a response), late (the answer took longer than clients wait), load (too many were " +
+			"oversize, proxy_sender (not of a listed proxy), proxy_header (no valid PROXY header), malformed (a response), late (the answer took longer than clients wait), load (too many were " +
 			"waiting), fault (of port53).",
 	},
 	{"port53_slipped_total", "counter", "", "Replies that response rate limiting made TC=1 or BADCOOKIE."},
