@@ -27,6 +27,7 @@ import (
 	"port53/internal/resolver"
 	"port53/internal/securepath"
 	"port53/internal/server"
+	"port53/internal/signer"
 	"port53/internal/store"
 	"port53/internal/telemetry"
 	"port53/internal/upstream"
@@ -91,8 +92,9 @@ type listening struct {
 
 // kept is what lasts beside the zones.
 type kept struct {
-	state *state
-	keys  *keyWatch // of the zones that are signed here
+	state  *state
+	keys   *keyWatch      // of the zones that are signed here
+	online *signer.Online // what is signed of them while queries wait
 }
 
 // outlets are where the server tells of itself.
@@ -159,6 +161,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
 	a.state, a.added.path = newState(c.StateDir, a.log), c.StateDir
+	a.online = signer.NewOnline(int(c.Online.Cache), c.Online.Rate)
 	a.manager = zones.New(zones.Options{
 		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state, Signatures: a.state.signatures(),
 		Publish: func(views zone.Views) { a.update(func(g *generation) { g.zones = views }) },

@@ -27,7 +27,7 @@ type zoneSigner struct {
 
 // newZoneSigner returns the signer of z, which is to be signed. A zone that is to be signed no more,
 // and whose keys the parent may point at, goes unsigned first as the policy insecure has it.
-func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
+func newZoneSigner(c *config.Config, z *config.Zone, online *signer.Online) *zoneSigner {
 	name := z.DNSSEC.Policy
 	if !z.DNSSEC.Signs() {
 		name = config.InsecurePolicy
@@ -49,6 +49,8 @@ func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
 		policy.Denial = signer.NSEC3
 	case "nsec3-opt-out":
 		policy.Denial = signer.NSEC3OptOut
+	case "compact":
+		policy.Denial = signer.Compact
 	}
 	switch p.Publish.CDS {
 	case "never":
@@ -57,7 +59,7 @@ func newZoneSigner(c *config.Config, z *config.Zone) *zoneSigner {
 		policy.Life.CDS = signer.CDSAlways
 	}
 	return &zoneSigner{
-		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy},
+		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: online},
 		store.Key(apex, z.Home()),
 		watched(c, z, p),
 	}

@@ -51,6 +51,9 @@ type Result struct {
 
 	// Away is set if the answer ends with an alias for a name outside of the zone.
 	Away bool
+
+	// Busy is set if the answer would have to be signed now, and too much is: it is truncated.
+	Busy bool
 }
 
 // A Responder writes answers. It is scratch space of one worker, reused from query
@@ -59,6 +62,10 @@ type Result struct {
 // In one piece: it is scratch space, and a query that had to find its way through several
 // parts of it would pay for that.
 type Responder struct {
+	// Verified says of the queries to come that their clients' addresses are not forged: what is left
+	// of the signatures that may be made now is for them.
+	Verified bool
+
 	z     *zone.Zone
 	b     *wire.Builder
 	query *wire.Query
@@ -84,13 +91,19 @@ type Responder struct {
 	owner   [wire.MaxName + 2]byte
 	full    [wire.MaxName + 1]byte
 	alias   [2 * wire.MaxName]byte
+
+	compact compact
 }
 
 // Answer writes z's answer to q into b, which holds the header and the question.
 // The question's name is at or below z's apex and its class is IN.
 func (r *Responder) Answer(z *zone.Zone, q *wire.Query, b *wire.Builder) Result {
 	r.z, r.b, r.query, r.name = z, b, q, &q.Name
-	r.do = q.DO && z.Signed()
+	r.do = q.DO && z.SignsDenial()
+	r.compact.signer, r.compact.denied, r.compact.busy = nil, nil, false
+	if r.do {
+		r.compact.signer = z.Online()
+	}
 	r.at, r.away = zone.At(wire.HeaderLen), false
 	r.links, r.ndnames, r.nproofs, r.nspelt = 0, 0, 0, 0
 	r.apexPos = wire.HeaderLen + q.Name.Start(q.Name.Labels-z.ApexLabels())
@@ -116,11 +129,8 @@ func (r *Responder) Answer(z *zone.Zone, q *wire.Query, b *wire.Builder) Result 
 		}
 		if z.HasCNAME(node) && followed(q.Type) {
 			set, _ := z.RRset(node, wire.TypeCNAME)
-			if !set.Append(b, wire.Answer, at, r.do, &r.where) {
+			if !r.appendMade(p, node, &set, at, &r.where) {
 				return r.truncate(Result{Kind: Positive, Node: node})
-			}
-			if !p.Exact {
-				r.proveExpansion(p)
 			}
 			if !r.follow(node, &set) {
 				return r.finish(Result{Kind: Positive, Node: node})
@@ -163,11 +173,13 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 		set, ok = z.First(node)
 	case wire.TypeRRSIG:
 		if set, ok = z.First(node); ok && set.Sigs > 0 {
-			if !set.AppendSigs(r.b, wire.Answer, at) {
-				return r.truncate(Result{Kind: Positive, Node: node})
-			}
-			if !p.Exact {
+			if r.compact.signer != nil && !p.Exact {
+				ok = r.appendExpansion(&set, node, at, false, nil)
+			} else if ok = set.AppendSigs(r.b, wire.Answer, at); ok && !p.Exact {
 				r.proveExpansion(p)
+			}
+			if !ok {
+				return r.truncate(Result{Kind: Positive, Node: node})
 			}
 			return r.finish(Result{Kind: Positive, Node: node})
 		}
@@ -186,19 +198,26 @@ func (r *Responder) data(p zone.Place, node zone.Node, at zone.Owner) Result {
 	if set.Type == wire.TypeDNAME && r.targetOf(node) != 0 {
 		return r.finish(result) // a chain that it made ends at it
 	}
-	if !set.Append(r.b, wire.Answer, at, r.do, where) {
-		return r.truncate(result)
-	}
-	if !p.Exact {
-		r.proveExpansion(p)
-	}
-	if !r.writeProofs() {
+	if !r.appendMade(p, node, &set, at, where) || !r.writeProofs() {
 		return r.truncate(result)
 	}
 	if where != nil {
 		r.additional(&set, at.Pos)
 	}
 	return result
+}
+
+// appendMade writes a set of the present name, or of the wildcard that stands for it, and what proves
+// that it may.
+func (r *Responder) appendMade(p zone.Place, node zone.Node, set *zone.RRset, at zone.Owner, where *zone.Relocation) bool {
+	switch {
+	case p.Exact:
+		return set.Append(r.b, wire.Answer, at, r.do, where)
+	case r.compact.signer != nil:
+		return r.appendExpansion(set, node, at, true, where)
+	}
+	r.proveExpansion(p)
+	return set.Append(r.b, wire.Answer, at, r.do, where)
 }
 
 // finish ends an answer whose records are all in the answer section.
@@ -212,7 +231,7 @@ func (r *Responder) finish(result Result) Result {
 
 func (r *Responder) truncate(result Result) Result {
 	r.b.Truncate()
-	result.Truncated = true
+	result.Truncated, result.Busy = true, r.compact.busy
 	return result
 }
 
@@ -354,6 +373,8 @@ func (r *Responder) referral(p zone.Place) Result {
 			if !ds.Append(r.b, wire.Authority, at, true, nil) {
 				return r.truncate(result)
 			}
+		} else if r.compact.signer != nil {
+			r.deny(r.name.Name()[from:], at.Pos, p.Node)
 		} else {
 			r.proveNoDS(p)
 		}

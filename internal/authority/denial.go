@@ -9,6 +9,9 @@ import (
 
 // nxdomain answers that the present name does not exist.
 func (r *Responder) nxdomain(p zone.Place) Result {
+	if r.compact.signer != nil {
+		return r.compactNXDomain(p)
+	}
 	r.b.SetRcode(wire.NXDomain) // also at the end of a chain (RFC 6604, section 3)
 	result := Result{Kind: NXDomain, Node: p.Node}
 	if r.do {
@@ -26,6 +29,10 @@ func (r *Responder) nxdomain(p zone.Place) Result {
 // wildcard that stands for it.
 func (r *Responder) nodata(p zone.Place, node zone.Node) Result {
 	result := Result{Kind: NoData, Node: node}
+	if r.compact.signer != nil {
+		r.deny(r.name.Name(), r.at.Pos, node)
+		return r.compactNegative(result)
+	}
 	if r.do {
 		switch {
 		case r.z.HasNSEC3():
@@ -167,6 +174,9 @@ func (r *Responder) prove(node zone.Node) {
 
 // writeProofs writes what was noted. It returns false if it does not fit.
 func (r *Responder) writeProofs() bool {
+	if r.compact.denied != nil && !r.appendNSEC(wire.Authority, true) {
+		return false
+	}
 	t := wire.TypeNSEC
 	if r.z.HasNSEC3() {
 		t = wire.TypeNSEC3

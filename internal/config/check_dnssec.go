@@ -90,6 +90,13 @@ func (d *decoder) checkDNSSEC() {
 				"write it into dnssec_policies, or leave policy out; default and insecure are built in",
 			)
 		}
+		if p := d.config.DNSSECPolicy(z.DNSSEC.Policy); p != nil && p.Denial == "compact" && len(z.Secondaries) > 0 {
+			d.fail(
+				d.zones[i],
+				zone+"policy "+quote(p.Name)+" has denial: compact, whose proofs are signed when they are asked for: secondaries have no keys",
+				"remove secondaries, and let each server sign the zone with the same keys; or write denial: nsec",
+			)
+		}
 		if z.Catalog == "consume" || z.Catalog == "produce" {
 			d.fail(d.zones[i], zone+"a catalog is not signed: nobody asks for its names", "leave dnssec out")
 		}

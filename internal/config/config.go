@@ -70,6 +70,7 @@ type Config struct {
 	API        API              `yaml:"api"`
 	Console    Console          `yaml:"console"`
 	DNSSEC     []DNSSECPolicy   `yaml:"dnssec_policies"`
+	Online     OnlineSigning    `yaml:"online_signing"`
 	Transfers  Transfers        `yaml:"transfers"`
 	Resolver   Resolver         `yaml:"resolver"`
 	Hosts      []HostsFile      `yaml:"hosts"`
@@ -189,7 +190,7 @@ type DNSSECPolicy struct {
 	Name       string         `yaml:"name" is:"label" required:"true"`
 	Algorithm  string         `yaml:"algorithm" is:"word" words:"ecdsap256sha256 ecdsap384sha384 ed25519 rsasha256" default:"ecdsap256sha256"`
 	Keys       string         `yaml:"keys" is:"word" words:"csk split" default:"csk"`
-	Denial     string         `yaml:"denial" is:"word" words:"nsec nsec3 nsec3-opt-out" default:"nsec"`
+	Denial     string         `yaml:"denial" is:"word" words:"nsec nsec3 nsec3-opt-out compact" default:"nsec"`
 	ZONEMD     bool           `yaml:"zonemd" default:"false"`
 	Signatures SignatureTimes `yaml:"signatures"`
 
@@ -201,6 +202,12 @@ type DNSSECPolicy struct {
 	Watch       string        `yaml:"watch" is:"word" words:"all secondaries self" default:"all"`
 	Publish     PublishKeys   `yaml:"publish"`
 	Parent      ParentZone    `yaml:"parent"`
+}
+
+// OnlineSigning bounds what is signed while queries wait.
+type OnlineSigning struct {
+	Cache Size `yaml:"cache" default:"16MiB" min:"64KiB" max:"16GiB"`
+	Rate  int  `yaml:"rate" default:"2000" min:"10" max:"1000000"`
 }
 
 // PublishKeys says how the parent zone is asked for DS records.

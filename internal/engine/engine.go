@@ -128,6 +128,7 @@ type present struct {
 	genuine   bool          // the client has a server cookie of ours
 	cookie    bool          // the reply carries a cookie
 	signature *tsig.Context // of the query, to sign the reply with; nil: it has none
+	compact   bool          // the client knows compact denial, and the zone has it
 	recursive bool          // the reply is of the recursive service
 	ede       int           // Extended DNS Error to send, or -1 (RFC 8914)
 	edeText   string        // its text
@@ -261,7 +262,14 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	if further && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
 		return w.recurse(v.Recursion, true) // it is the parent's, which is not here
 	}
+	w.answer.Verified = !w.udp || w.genuine
+	w.compact = q.CO && version.Online() != nil
 	result := w.answer.Answer(version, q, &w.builder)
+	if result.Busy && !w.udp {
+		w.builder.ClearFlags(wire.FlagTC)
+		w.edeText = "too many signatures are being made"
+		return w.fail(wire.ServFail, wire.EDEOther)
+	}
 	if further &&
 		(result.Kind == authority.Referral || result.Away || w.leadsElsewhere(v.Recursion) || result.Kind == authority.NoData &&
 			w.lacksSix(v.Recursion)) {
@@ -286,7 +294,7 @@ func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
 	w.gen, w.view, w.peer = g, &g.View, peer
 	w.udp = peer.Transport == server.UDP
 	w.limited = w.udp && g.Limits.Rates != nil
-	w.genuine, w.cookie, w.signature, w.recursive, w.ede, w.edeText = false, false, nil, false, -1, ""
+	w.genuine, w.cookie, w.compact, w.signature, w.recursive, w.ede, w.edeText = false, false, false, nil, false, -1, ""
 	w.course = course{}
 	w.query.Msg = msg
 }

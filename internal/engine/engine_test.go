@@ -32,6 +32,67 @@ ds.sub2 TXT "x"
 text TXT "a text of some length, so that a reply with it is longer than 512 octets" "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy"
 `
 
+// TestCompactAnswersOK has the flag CO come back from a zone with compact denial alone (RFC 9824, section
+// 5.1), and a question that cannot be signed for be truncated over UDP and fail over TCP.
+func TestCompactAnswersOK(t *testing.T) {
+	plain := dnstest.Zone(t, "example.", exampleZone)
+	online := dnstest.Zone(t, "compact.", otherZone)
+	signer := &onlineSigner{}
+	online.SetOnline(signer)
+	w := engine.New(engine.Options{Uncontained: true}, engine.Generation{View: engine.View{Zones: zone.NewView(dnstest.Seed).With(
+		zone.Change{Apex: dnstest.Name(t, "example."), Zone: plain}, zone.Change{Apex: dnstest.Name(t, "compact."), Zone: online})}}).NewWorker()
+	ask := func(line string, co byte) []byte {
+		q := dnstest.ParseQuestion(t, line)
+		msg := q.Message()
+		msg[len(msg)-4] |= co
+		peer := &server.Peer{Remote: netip.MustParseAddrPort("192.0.2.7:5353"), Transport: server.UDP}
+		if q.TCP {
+			peer.Transport = server.TCP
+		}
+		reply := make([]byte, 4096)
+		return reply[:w.Handle(msg, peer, 0, reply)]
+	}
+	flags := func(reply []byte) byte { return reply[len(reply)-4] }
+	for _, c := range []struct {
+		line  string
+		co    byte
+		rcode wire.Rcode
+		flags byte
+	}{
+		{"no.compact. A +do", 0x40, wire.NXDomain, 0xC0},
+		{"no.compact. A +do", 0, wire.NoError, 0x80},
+		{"no.compact. A +edns", 0x40, wire.NXDomain, 0x40},
+		{"no.example. A +do", 0x40, wire.NXDomain, 0x80},
+	} {
+		reply := ask(c.line, c.co)
+		if got := wire.Rcode(reply[3] & 15); got != c.rcode || flags(reply) != c.flags {
+			t.Errorf("%s, CO %x: %v, flags %x; want %v, %x", c.line, c.co, got, flags(reply), c.rcode, c.flags)
+		}
+	}
+	signer.busy = true
+	if reply := ask("no.compact. A +do", 0); reply[2]&2 == 0 || reply[3]&15 != 0 {
+		t.Errorf("busy, UDP: %x", reply)
+	}
+	if signer.verified {
+		t.Error("a client over UDP counts as one whose address is not forged")
+	}
+	if reply := ask("no.compact. A +do +tcp", 0); reply[2]&2 != 0 || wire.Rcode(reply[3]&15) != wire.ServFail || !signer.verified {
+		t.Errorf("busy, TCP: %x", reply)
+	}
+}
+
+// An onlineSigner makes no signatures, or says that it cannot now.
+type onlineSigner struct{ busy, verified bool }
+
+func (s *onlineSigner) SignNSEC(dst, _ []byte, _ uint32, _ []byte, verified bool) ([]byte, bool) {
+	s.verified = verified
+	return dst, !s.busy
+}
+
+func (s *onlineSigner) SignExpansion(dst, _ []byte, _ *zone.Zone, _ zone.Node, _ wire.Type, verified bool) ([]byte, bool) {
+	return s.SignNSEC(dst, nil, 0, nil, verified)
+}
+
 const otherZone = `
 $TTL 3600
 @ SOA ns hostmaster 1 7200 3600 1209600 300

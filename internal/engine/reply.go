@@ -90,6 +90,9 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 	if q.DO {
 		t[7] = 0x80 // RFC 3225, section 3
 	}
+	if w.compact {
+		t[7] |= 0x40 // RFC 9824, section 5.1
+	}
 	if w.cookie {
 		t = append(t, 0, wire.OptionCookie, 0, cookieSize)
 		t = append(t, q.Cookie[:8]...)

@@ -5,3 +5,14 @@ import "time"
 // Early has steps of keys' lives taken too early, by so much for DNSKEY, signatures and DS: a test
 // has to notice.
 func Early(p *LifePolicy, key, data, ds time.Duration) { p.early = waits{key, data, ds} }
+
+// Octets returns what the signatures that are kept take.
+func (o *Online) Octets() (n int) {
+	for i := range o.shards {
+		s := &o.shards[i]
+		s.mu.Lock()
+		n += s.octets
+		s.mu.Unlock()
+	}
+	return n
+}

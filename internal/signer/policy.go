@@ -20,10 +20,13 @@ const (
 	NSEC        Denial = iota // each name tells the next (RFC 4034, section 4)
 	NSEC3                     // by hashes, without iterations and salt (RFC 5155; RFC 9276, section 3.1)
 	NSEC3OptOut               // the same, and delegations without DS are left out (RFC 5155, section 6)
+	Compact                   // NSEC records that match the name that was asked for, made and signed when it is (RFC 9824)
 )
 
 // String returns the name of the way in the configuration.
-func (d Denial) String() string { return [...]string{"nsec", "nsec3", "nsec3-opt-out"}[d] }
+func (d Denial) String() string { return [...]string{"nsec", "nsec3", "nsec3-opt-out", "compact"}[d] }
+
+func (d Denial) hashes() bool { return d == NSEC3 || d == NSEC3OptOut }
 
 // A Policy says how a zone is signed. The zero value signs as the defaults say.
 type Policy struct {

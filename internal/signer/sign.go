@@ -211,7 +211,7 @@ func (s *signing) apexSets() {
 	add(wire.TypeDNSKEY, ttl, s.keys.dnskeys)
 	add(wire.TypeCDS, ttl, s.keys.cds)
 	add(wire.TypeCDNSKEY, ttl, s.keys.cdnskeys)
-	if s.policy.Denial != NSEC {
+	if s.policy.Denial.hashes() {
 		add(wire.TypeNSEC3PARAM, 0, [][]byte{{1, 0, 0, 0, 0}}) // SHA-1, no iterations, no salt
 	}
 	slices.SortFunc(s.apex, func(a, b wire.RRset) int { return int(a.Type) - int(b.Type) })
@@ -223,7 +223,7 @@ func (s *signing) chain() error {
 		return errors.New("the zone has too many names")
 	}
 	s.items = make([]item, 0, len(s.nodes))
-	if s.policy.Denial == NSEC {
+	if !s.policy.Denial.hashes() {
 		for place := range s.nodes {
 			s.items = append(s.items, item(place))
 		}

@@ -52,7 +52,7 @@ odd TYPE65400 \# 3 010203
 svc HTTPS 1 . alpn=h2
 `
 
-func load(t *testing.T, apex, text string) *zone.Zone {
+func load(t testing.TB, apex, text string) *zone.Zone {
 	t.Helper()
 	b := zone.NewBuilder(name(t, apex), 7)
 	var r zone.Record
@@ -71,7 +71,7 @@ func load(t *testing.T, apex, text string) *zone.Zone {
 	return z
 }
 
-func name(t *testing.T, s string) []byte {
+func name(t testing.TB, s string) []byte {
 	t.Helper()
 	n, err := wire.ParseName(s)
 	if err != nil {

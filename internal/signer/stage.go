@@ -31,6 +31,10 @@ type Stage struct {
 	// now: they are copied to Dir the first time, and have to be there. Empty: nobody did.
 	From string
 
+	// Online is what answers are signed in that cannot be signed before, for a policy whose Denial is
+	// Compact. Nil: such a policy is an error.
+	Online *Online
+
 	last time.Time // when it was asked last, with the monotonic clock
 }
 
@@ -118,6 +122,9 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 			v.Deltas = []*zone.Delta{delta}
 		}
 	}
+	if err := s.online(v, plain, keys, now); err != nil {
+		return nil, err
+	}
 	if err := s.check(v, now); err != nil {
 		return nil, err
 	}
@@ -140,6 +147,25 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 		}
 	}
 	return v, nil
+}
+
+// online gives a version what signs its answers while queries wait, if it has any.
+func (s *Stage) online(v *Version, plain *zone.Zone, keys []*Key, now time.Time) error {
+	if s.Policy.Denial != Compact || v.Life.Unsigned {
+		return nil
+	}
+	if s.Online == nil {
+		return errors.New("denial: compact: there is nothing here that signs answers")
+	}
+	set, err := newKeySet(plain, keys, v.Life.uses(), now)
+	if err != nil {
+		return err
+	}
+	next := s.Online.zone(set.forData, &s.Policy)
+	if have := v.Zone.Online(); have == nil || !next.same(have) {
+		v.Zone.SetOnline(next)
+	}
+	return nil
 }
 
 // elsewhere returns ErrSigned, unless the zone that comes signed is worse than what is served.
@@ -298,7 +324,7 @@ func (s *Stage) check(v *Version, now time.Time) error {
 	if v.Zone.Names() > fewSignatures || v.Life.Unsigned {
 		return nil
 	}
-	verdict, err := Verify(v.Zone, VerifyOptions{Now: now, DS: s.entry(v.Zone)})
+	verdict, err := Verify(v.Zone, VerifyOptions{Now: now, DS: s.entry(v.Zone), Compact: s.Policy.Denial == Compact})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 type VerifyOptions struct {
 	Now     time.Time // that signatures have to be valid at; zero: now
 	DS      [][]byte  // RDATA of the DS records that the parent has, one of which has to lead to the keys; nil: not known
+	Compact bool      // what is absent is proven when it is asked for (RFC 9824): the zone has no proofs
 	Workers int       // goroutines that verify; 0: as many as there are CPUs
 
 	// Progress, if not nil, is told now and then how many names are done, by one goroutine

@@ -44,6 +44,10 @@ func (v *verifier) denial() {
 			v.fault(list[0].place, list[0].owner, wire.TypeNSEC3, "no NSEC3PARAM record is for its chain of %d records", len(list))
 		}
 	}
+	if v.out.Denial == "" && v.o.Compact {
+		v.out.Denial = Compact.String()
+		return
+	}
 	if v.out.Denial == "" {
 		v.fault(0, apex, 0, "the zone has neither NSEC nor NSEC3 records: nothing proves what is absent")
 	}

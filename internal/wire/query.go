@@ -50,6 +50,7 @@ type Query struct {
 	// EDNS, where the query has an OPT record (RFC 6891, section 6.1.2).
 	EDNS      bool
 	DO        bool
+	CO        bool // NXDOMAIN may stand beside a proof that is one of no data (RFC 9824, section 5.1)
 	Version   uint8
 	UDPSize   uint16 // as sent; below 512 means 512
 	NSID      bool   // asked for
@@ -82,7 +83,7 @@ func (q *Query) QuestionLen() int {
 func (q *Query) Parse(msg []byte) Malformed {
 	q.Msg = msg
 	q.HasQuestion = false
-	q.EDNS, q.DO, q.NSID, q.Expire, q.Keepalive, q.Padding = false, false, false, false, false, false
+	q.EDNS, q.DO, q.CO, q.NSID, q.Expire, q.Keepalive, q.Padding = false, false, false, false, false, false, false
 	q.Version, q.UDPSize = 0, 0
 	q.Cookie, q.TSIG = nil, nil
 	q.Name.n, q.Name.Labels = 0, 0
@@ -186,6 +187,7 @@ func (q *Query) parseRecords(pos, answers, authorities, additionals int) Malform
 			q.UDPSize = class
 			q.Version = uint8(ttl >> 16)
 			q.DO = ttl&0x8000 != 0
+			q.CO = ttl&0x4000 != 0
 			if n > 0 && !q.parseOptions(msg[data:pos]) {
 				return BadOPT
 			}

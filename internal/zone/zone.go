@@ -20,6 +20,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
+	"sync/atomic"
 
 	"port53/internal/wire"
 )
@@ -54,6 +55,8 @@ type Zone struct {
 	records     int
 
 	notes *Notes // see notes.go
+
+	online *atomic.Pointer[OnlineSigner] // see online.go; nil: all is signed already
 }
 
 // Apex returns the zone's name in lower case. Do not modify.
