@@ -125,7 +125,7 @@ func (a *App) addZones(first *generation) (*config.Config, error) {
 		a.log.Error("zones that port53 zone add has added are not served, if there are any", "problem", a.added.shut.Error())
 	}
 	if err == nil {
-		err = first.enlarge(c, a.online)
+		err = first.enlarge(c, a.signing)
 	}
 	return c, err
 }
@@ -175,7 +175,7 @@ func (a *App) AddZone(name string, what []byte) (any, error) {
 	result := zoneChange{Zone: name, Place: c.ZonePlace(i)}
 	if file := c.Zones[i].File; file != "" {
 		result.From = "file " + file
-		loaded := zones.Load(sources(c, a.online)[i], a.seed)
+		loaded := zones.Load(sources(c, a.signing)[i], a.seed)
 		if loaded.Zone == nil {
 			return nil, fmt.Errorf("zone %s: it would not be served: %w", name, firstProblem(loaded.Problems))
 		}

@@ -92,9 +92,9 @@ type listening struct {
 
 // kept is what lasts beside the zones.
 type kept struct {
-	state  *state
-	keys   *keyWatch      // of the zones that are signed here
-	online *signer.Online // what is signed of them while queries wait
+	state   *state
+	keys    *keyWatch // of the zones that are signed here
+	signing signingRoom
 }
 
 // outlets are where the server tells of itself.
@@ -161,7 +161,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 func (a *App) start(ctx context.Context, o Options) error {
 	c := o.Config
 	a.state, a.added.path = newState(c.StateDir, a.log), c.StateDir
-	a.online = signer.NewOnline(int(c.Online.Cache), c.Online.Rate)
+	a.signing = signingRoom{signer.NewOnline(int(c.Online.Cache), c.Online.Rate), newSignals()}
 	a.manager = zones.New(zones.Options{
 		Seed: a.seed, Log: a.log, Audit: a.audit, Bounds: bounds(c), Store: a.state, Signatures: a.state.signatures(),
 		Publish: func(views zone.Views) { a.update(func(g *generation) { g.zones = views }) },

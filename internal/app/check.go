@@ -109,7 +109,7 @@ func (r *Checked) lookAtAdded(c *config.Config, g *generation) (*config.Config, 
 	if n := len(more.Zones) - len(c.Zones); n > 0 {
 		r.note("%d zones were added by port53 zone add, and are in %s", n, filepath.Join(c.StateDir, AddedFile))
 	}
-	return more, g.enlarge(more, nil)
+	return more, g.enlarge(more, signingRoom{})
 }
 
 func (r *Checked) note(format string, args ...any) {

@@ -20,7 +20,6 @@ import (
 	"port53/internal/netif"
 	"port53/internal/policy"
 	"port53/internal/resolver"
-	"port53/internal/signer"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -70,7 +69,7 @@ func networksOf(c *config.Config) (n networks, err error) {
 // build makes a generation of c. old is the one that it follows; nil: it is the first. On an
 // error nothing has changed, since nothing that lives is written to.
 func (a *App) build(old *generation, c *config.Config) (*generation, error) {
-	g := &generation{config: c, sources: sources(c, a.online), holders: holders(c), bounds: bounds(c)}
+	g := &generation{config: c, sources: sources(c, a.signing), holders: holders(c), bounds: bounds(c)}
 	if old != nil && c.Recurses() != (a.recursion != nil) {
 		return nil, fmt.Errorf("role %s: a server begins or ends to resolve with a restart only", c.Role)
 	}
@@ -112,11 +111,11 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 }
 
 // enlarge makes g a generation of c, which has more zones than g was built of.
-func (g *generation) enlarge(c *config.Config, online *signer.Online) error {
+func (g *generation) enlarge(c *config.Config, room signingRoom) error {
 	if len(c.Zones) == len(g.config.Zones) && len(c.Keys) == len(g.config.Keys) && len(c.Tokens) == len(g.config.Tokens) {
 		return nil
 	}
-	g.config, g.sources, g.holders = c, sources(c, online), holders(c)
+	g.config, g.sources, g.holders = c, sources(c, room), holders(c)
 	if len(c.Keys) > 0 {
 		g.engine.Keys = keyRing(c)
 	}

@@ -114,6 +114,7 @@ func (a *App) watchKeys() {
 			}
 		}
 		a.keys.forget(signers)
+		a.refreshSignals(signers)
 		if now := time.Now(); now.Sub(warned) >= warnEvery {
 			warned = now
 			a.warnExpiring(signers, now)

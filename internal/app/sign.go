@@ -23,11 +23,21 @@ type zoneSigner struct {
 	stage signer.Stage
 	key   []byte // of the zone among all
 	watch watching
+
+	home    string // the view that tells it from others of its name
+	signal  bool   // its CDS records are copied into the zones of its servers
+	signals *signals
+}
+
+// A signingRoom is what the signers of all zones share.
+type signingRoom struct {
+	online  *signer.Online // what is signed while queries wait
+	signals *signals
 }
 
 // newZoneSigner returns the signer of z, which is to be signed. A zone that is to be signed no more,
 // and whose keys the parent may point at, goes unsigned first as the policy insecure has it.
-func newZoneSigner(c *config.Config, z *config.Zone, online *signer.Online) *zoneSigner {
+func newZoneSigner(c *config.Config, z *config.Zone, room signingRoom) *zoneSigner {
 	name := z.DNSSEC.Policy
 	if !z.DNSSEC.Signs() {
 		name = config.InsecurePolicy
@@ -59,9 +69,12 @@ func newZoneSigner(c *config.Config, z *config.Zone, online *signer.Online) *zon
 		policy.Life.CDS = signer.CDSAlways
 	}
 	return &zoneSigner{
-		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: online},
+		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: room.online},
 		store.Key(apex, z.Home()),
 		watched(c, z, p),
+		z.Home(),
+		p.Publish.Signal,
+		room.signals,
 	}
 }
 
@@ -109,7 +122,7 @@ func KeysOf(c *config.Config, apex []byte, of string) string {
 
 // Sign implements [zones.Signer].
 func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone) (*zones.Signed, error) {
-	v, err := s.stage.Sign(ctx, seed, have, plain, time.Now())
+	v, err := s.stage.Sign(ctx, seed, have, s.signaled(seed, have, plain), time.Now())
 	if errors.Is(err, signer.ErrSigned) {
 		return &zones.Signed{
 			Zone:     plain,
@@ -119,6 +132,7 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 	if err != nil {
 		return nil, err
 	}
+	s.tell(v)
 	return &zones.Signed{
 		Zone:    v.Zone,
 		Deltas:  v.Deltas,
@@ -133,5 +147,5 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 // Same implements [zones.Signer].
 func (s *zoneSigner) Same(other zones.Signer) bool {
 	o, ok := other.(*zoneSigner)
-	return ok && o.stage.Policy == s.stage.Policy && o.stage.Dir == s.stage.Dir && o.stage.From == s.stage.From
+	return ok && o.stage.Policy == s.stage.Policy && o.stage.Dir == s.stage.Dir && o.stage.From == s.stage.From && o.signal == s.signal
 }

@@ -6,7 +6,6 @@ import (
 
 	"port53/internal/config"
 	"port53/internal/policy"
-	"port53/internal/signer"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zones"
@@ -71,7 +70,7 @@ func peerAddrs(c *config.Config) []netip.Addr {
 }
 
 // sources returns where the zones of c come from.
-func sources(c *config.Config, online *signer.Online) []zones.Source {
+func sources(c *config.Config, room signingRoom) []zones.Source {
 	ring, table, sealed := keyRing(c), holders(c), sealedServers(c)
 	all := make([]zones.Source, len(c.Zones))
 	views := c.ZoneViews()
@@ -110,7 +109,7 @@ func sources(c *config.Config, online *signer.Online) []zones.Source {
 		all[i].Stored = z.Stored
 		addRights(&all[i], table)
 		if signed(c, &z) {
-			all[i].Signer = newZoneSigner(c, &z, online)
+			all[i].Signer = newZoneSigner(c, &z, room)
 		}
 		if len(z.TSIG) > 0 {
 			all[i].Key, all[i].AlsoKeys = ring.Key(z.TSIG[0]), z.TSIG[1:]

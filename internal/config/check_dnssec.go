@@ -33,7 +33,7 @@ func (c *Config) DNSSECPolicy(name string) *DNSSECPolicy {
 	return &DNSSECPolicy{
 		Name: name, Algorithm: "ecdsap256sha256", Keys: "csk", Denial: "nsec",
 		Signatures: SignatureTimes{Valid: 14 * day, Refresh: 5 * day, Before: time.Hour},
-		DNSKEYTTL:  time.Hour, Propagation: time.Hour, Purge: 90 * day, Watch: "all", Publish: PublishKeys{CDS: "on_roll", DSYNC: true},
+		DNSKEYTTL:  time.Hour, Propagation: time.Hour, Purge: 90 * day, Watch: "all", Publish: PublishKeys{CDS: "on_roll", DSYNC: true, Signal: true},
 		Parent: ParentZone{DSTTL: day, Propagation: time.Hour},
 	}
 }

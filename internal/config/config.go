@@ -214,6 +214,8 @@ type OnlineSigning struct {
 type PublishKeys struct {
 	CDS   string `yaml:"cds" is:"word" words:"on_roll never always" default:"on_roll"`
 	DSYNC bool   `yaml:"dsync" default:"true"`
+
+	Signal bool `yaml:"signal" default:"true"`
 }
 
 // ParentZone says how the parent zone's DS records are found, and changed.
