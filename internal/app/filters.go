@@ -15,6 +15,7 @@ import (
 	"port53/internal/config"
 	"port53/internal/feed"
 	"port53/internal/filter"
+	"port53/internal/rpz"
 	"port53/internal/wire"
 )
 
@@ -50,6 +51,8 @@ type filters struct {
 	mark    uint32           // of the last set
 	paused  time.Time        // until then nothing is filtered
 	fetches map[string]*fetching
+
+	outlines map[string]*rpz.Outline // of policy zones, by their names
 }
 
 // number returns the number of a list, which stays the same while the server runs. There is one for
@@ -274,6 +277,14 @@ func reasonOf(err error) string {
 		return path.Err.Error()
 	}
 	return err.Error()
+}
+
+// each returns the lists; l may be nil.
+func (l *lists) each() []*list {
+	if l == nil {
+		return nil
+	}
+	return l.all
 }
 
 func (l *lists) named(name string) *list {

@@ -12,6 +12,7 @@ import (
 	"port53/internal/engine"
 	"port53/internal/filter"
 	"port53/internal/resolver"
+	"port53/internal/rpz"
 	"port53/internal/telemetry"
 	"port53/internal/wire"
 )
@@ -128,7 +129,7 @@ const maxPause = 24 * time.Hour
 
 // PauseFilters implements [console.Admin]: nothing is filtered for so long; 0 ends the pause.
 func (a *App) PauseFilters(d time.Duration) (any, error) {
-	if a.current.Load().lists == nil {
+	if g := a.current.Load(); g.lists == nil && len(g.config.PolicyZones()) == 0 {
 		return nil, errNoLists
 	}
 	if d < 0 || d > maxPause {
@@ -169,8 +170,9 @@ type FilterTested struct {
 // TestFilter implements [console.Admin]: it tells what is done with a question, and with what the
 // cache has as its answer.
 func (a *App) TestFilter(name, typ, client string) (any, error) {
-	ls := a.current.Load().lists
-	if ls == nil {
+	g := a.current.Load()
+	ls := g.lists
+	if ls == nil && len(g.config.PolicyZones()) == 0 {
 		return nil, errNoLists
 	}
 	n, err := wire.ParseName(name)
@@ -188,8 +190,13 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 	r := FilterTested{Name: wire.NameText(n), Type: typ, Client: addr.String(), Paused: a.isPaused()}
 	view := a.current.Load().engine.Of(addr.Unmap(), netip.AddrPort{}, nil)
 	r.View = view.Name
-	v := a.judge(view, wire.Lower(nil, n), t, addr).Verdict
+	judged := a.judge(view, wire.Lower(nil, n), t, addr)
+	v := judged.Verdict
 	r.Action = v.Action.String()
+	if z := &judged.Zones; z.Zone != nil || z.Logged != nil {
+		r.testedRPZ(z)
+		return r, nil
+	}
 	if v.Action != filter.Pass || v.Logged {
 		number, line := v.List, v.Line
 		if v.Action == filter.Pass {
@@ -199,6 +206,16 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 		r.Rule = a.ruleAt(ls, number, int(line))
 	}
 	return r, nil
+}
+
+// testedRPZ tells of the rule of a policy zone.
+func (r *FilterTested) testedRPZ(v *rpz.Verdict) {
+	if v.Zone == nil {
+		r.Action, r.List = filter.Log.String(), wire.NameText(v.Logged.Name)
+		return
+	}
+	r.Action, r.List, r.Cause = v.Action.String(), wire.NameText(v.Zone.Name), v.Trigger.String()
+	r.Rule = wire.NameText(v.Version.AppendName(nil, v.Rule))
 }
 
 // judge judges a question, and the answer that the cache has to it.
@@ -237,7 +254,7 @@ func (a *App) ruleAt(ls *lists, number uint8, line int) string {
 // has.
 func (a *App) collectFilters(w *telemetry.Writer) {
 	g := a.current.Load()
-	if g == nil || g.lists == nil {
+	if g == nil || g.lists == nil && len(g.config.PolicyZones()) == 0 {
 		return
 	}
 	names := a.filters.names()
@@ -248,7 +265,7 @@ func (a *App) collectFilters(w *telemetry.Writer) {
 	})
 	a.filters.mu.Lock()
 	defer a.filters.mu.Unlock()
-	for _, l := range g.lists.all {
+	for _, l := range g.lists.each() {
 		failed := l.problem != ""
 		if x := a.filters.fetches[l.Name]; x != nil {
 			failed = failed || x.problem != ""

@@ -153,8 +153,13 @@ func TestFilteringDocument(t *testing.T) {
 		if !strings.Contains(body, "role:") {
 			body = "role: internal-resolver\n" + body
 		}
-		if err := os.Mkdir(filepath.Join(dir, "lists"), 0o755); err != nil {
-			t.Fatal(err)
+		for name, text := range map[string]string{"lists/own": "", "keys/feed": "c2VjcmV0LW9mLTMyLW9jdGV0cy10aGlzLWlzLWl0LiE=\n", "rpz.corp.zone": soaOf("1")} {
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for _, m := range regexp.MustCompile(`file: (lists/[a-z.-]+)`).FindAllStringSubmatch(body, -1) {
 			if err := os.WriteFile(filepath.Join(dir, m[1]), nil, 0o600); err != nil {

@@ -339,6 +339,7 @@ func (a *App) update(change func(g *generation)) {
 func (a *App) swap(g *generation, views zone.Views) {
 	next := *g
 	next.zones = views
+	a.attachRPZ(&next)
 	configs, err := next.attach()
 	if err != nil { // the configuration was checked: there is no such error
 		a.log.Error("internal error: please report it", "fault", err.Error())

@@ -12,6 +12,7 @@ import (
 	"port53/internal/filter"
 	"port53/internal/policy"
 	"port53/internal/resolver"
+	"port53/internal/rpz"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -25,6 +26,7 @@ type outlook struct {
 	access    *policy.Access
 	recursion *engine.Recursion // nil: nothing is resolved for its clients
 	policy    *filter.Policy    // which rules count for them; nil: none
+	rpz       *rpz.Policy       // policy zones that count for them; nil: none
 	slot      uint8             // of its counters
 
 	settings resolver.Settings // that recursion.Config was compiled from
@@ -263,6 +265,7 @@ func (g *generation) attach() (configs []*resolver.Config, err error) {
 			Access:    o.access,
 			Recursion: with(name, o.recursion),
 			Policy:    o.policy,
+			RPZ:       o.rpz,
 		}
 		matches[i] = o.match
 	}

@@ -90,6 +90,7 @@ func (d *decoder) check() {
 	d.checkBounds()
 	d.checkPolicy()
 	d.checkFilters()
+	d.checkRPZ()
 	d.checkAsked()
 	d.checkMemory(addressBits)
 	d.checkLog()

@@ -430,6 +430,7 @@ type Policy struct {
 	Block           []FilterBlock  `yaml:"block"`
 	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:""`
 	AllowLists      []string       `yaml:"allow_lists" is:"label" default:""`
+	RPZ             []RPZ          `yaml:"rpz"`
 	RateLimit       RateLimit      `yaml:"rate_limit"`
 }
 

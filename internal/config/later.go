@@ -12,7 +12,7 @@ func laterKeys() map[string]string {
 		grants   = "write them at each of keys and tokens, and leave it out"
 		timers   = "a zone has the times of its SOA record; leave the key out"
 		filters  = "write the lists into policy.lists, and what they do into policy.block"
-		followed = "zones of policies are not followed yet; a file of one is a list of format: rpz in policy.lists"
+		policies = "response policy zones are zones that policy.rpz names: policy: {rpz: [{zone: rpz.example}]}"
 		watched  = "it is not there yet; leave it out"
 	)
 	return map[string]string{
@@ -38,11 +38,10 @@ func laterKeys() map[string]string {
 		"blocklist":  filters,
 		"filter":     filters,
 		"filters":    filters,
-		"rpz":        followed,
+		"rpz":        policies,
 
 		"identity.contact": "leave it out",
 
-		"policy.rpz":      followed,
 		"policy.tunnel":   watched,
 		"policy.rules":    filters,
 		"policy.services": filters,

@@ -46,6 +46,7 @@ type ViewPolicy struct {
 	Block           []FilterBlock  `yaml:"block"`
 	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:"" quiet:"true"`
 	AllowLists      []string       `yaml:"allow_lists" is:"label" default:"" quiet:"true"`
+	RPZ             []RPZ          `yaml:"rpz"`
 }
 
 // ViewResolver is how names outside of the zones are resolved in a view.
@@ -81,6 +82,7 @@ func (c *Config) InView(i int) *Config {
 	n.view = v.Name
 	n.Policy.Allow, n.Policy.AllowInterfaces, n.Policy.Deny = v.Policy.Allow, v.Policy.AllowInterfaces, v.Policy.Deny
 	n.Policy.Block, n.Policy.AllowNames, n.Policy.AllowLists = v.Policy.Block, v.Policy.AllowNames, v.Policy.AllowLists
+	n.Policy.RPZ = v.Policy.RPZ
 	if v.RRsetOrder != "server" {
 		n.RRsetOrder = v.RRsetOrder
 	}
@@ -115,12 +117,17 @@ func (c *Config) ViewNames() []string {
 }
 
 // ZoneViews returns, for each zone, the names of the views that see it; nil: there are no views. A
-// zone that names none is seen by all that have no other of its name.
+// zone that names none is seen by all that have no other of its name. Response policy zones are in a
+// view of their own.
 func (c *Config) ZoneViews() [][]string {
-	if len(c.Views) == 0 {
+	policies := c.PolicyZones()
+	if len(c.Views) == 0 && len(policies) == 0 {
 		return nil
 	}
 	names := c.ViewNames()
+	if names == nil {
+		names = []string{DefaultView}
+	}
 	taken := map[string][]string{}
 	for i := range c.Zones {
 		if z := &c.Zones[i]; len(z.Views) > 0 {
@@ -131,6 +138,10 @@ func (c *Config) ZoneViews() [][]string {
 	all := make([][]string, len(c.Zones))
 	for i := range c.Zones {
 		z := &c.Zones[i]
+		if policies[string(wire.Lower(nil, z.Name))] {
+			all[i] = []string{PolicyView}
+			continue
+		}
 		if all[i] = z.Views; len(z.Views) > 0 {
 			continue
 		}

@@ -101,6 +101,7 @@ type worker struct {
 
 	present
 	filtering
+	policing
 	tail [tailSize]byte
 
 	source *Source // what Explain wants to know; nil for clients
@@ -244,7 +245,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	}
 	switch {
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
-		if entry == nil || len(entry.Apex) != q.Name.Len() {
+		if w.whole() == nil {
 			w.refused("no zone of that name is served here")
 			return w.fail(wire.NotAuth, wire.EDENotAuthoritative) // RFC 5936, section 2.2.1
 		}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"port53/internal/event"
 	"port53/internal/filter"
 	"port53/internal/policy"
+	"port53/internal/rpz"
 	"port53/internal/server"
 	"port53/internal/telemetry"
 	"port53/internal/wire"
@@ -98,7 +100,7 @@ func (w *worker) block(r *Recursion) int {
 		return w.fail(wire.ServFail, v.EDE)
 	case filter.Alias:
 		if v.Cause == filter.ByName {
-			return w.alias(r, v.Target)
+			return w.alias(r, alias{target: v.Target, ttl: policyTTL, ede: v.EDE, text: v.Text, list: v.List, line: v.Line})
 		}
 		ok = w.appendOwned(wire.Authority, wire.TypeSOA, policySOA)
 	case filter.NXDomain:
@@ -131,24 +133,49 @@ func (w *worker) block(r *Recursion) int {
 
 // appendOwned appends a record whose owner is the question's name.
 func (w *worker) appendOwned(s wire.Section, t wire.Type, data []byte) bool {
-	rr := w.builder.Grow(s, 12+len(data), 1)
+	return w.appendRecord(s, nil, t, policyTTL, data)
+}
+
+// appendRecord appends a record of class IN; nil: its owner is the question's name. It reports false if
+// there is no room.
+func (w *worker) appendRecord(s wire.Section, owner []byte, t wire.Type, ttl uint32, data []byte) bool {
+	var question [2]byte
+	if owner == nil {
+		binary.BigEndian.PutUint16(question[:], 0xC000|wire.HeaderLen)
+		owner = question[:]
+	}
+	rr := w.builder.Grow(s, len(owner)+10+len(data), 1)
 	if rr == nil {
 		return false
 	}
-	binary.BigEndian.PutUint16(rr, 0xC000|wire.HeaderLen)
-	binary.BigEndian.PutUint16(rr[2:], uint16(t))
-	binary.BigEndian.PutUint16(rr[4:], uint16(wire.ClassIN))
-	binary.BigEndian.PutUint32(rr[6:], policyTTL)
-	binary.BigEndian.PutUint16(rr[10:], uint16(len(data)))
-	copy(rr[12:], data)
+	n := copy(rr, owner)
+	binary.BigEndian.PutUint16(rr[n:], uint16(t))
+	binary.BigEndian.PutUint16(rr[n+2:], uint16(wire.ClassIN))
+	binary.BigEndian.PutUint32(rr[n+4:], ttl)
+	binary.BigEndian.PutUint16(rr[n+8:], uint16(len(data)))
+	copy(rr[n+10:], data)
 	return true
 }
 
-// alias answers with the name that a rule has in place of the question's, and what that has, which
-// is not judged again: there is no loop.
-func (w *worker) alias(r *Recursion, target []byte) int {
-	if t := w.query.Type; t == wire.TypeCNAME || w.source != nil {
-		if !w.appendOwned(wire.Answer, wire.TypeCNAME, target) {
+// An alias is what is answered with another name in place of one: that of the question, or one that
+// aliases led to.
+type alias struct {
+	target []byte
+	owner  []byte // the name in whose place it is; nil: the question's
+	chain  []byte // records that lead to owner,
+	links  int    // as many
+	ttl    uint32 // seconds that it may be kept
+	ede    int    // Extended DNS Error that goes with it, or -1
+	text   string // its text
+	list   uint8  // whose rule it is
+	line   uint32
+}
+
+// alias answers with the name that a rule has in place of another, and what that has, which is not
+// judged again: there is no loop.
+func (w *worker) alias(r *Recursion, a alias) int {
+	if t := w.query.Type; t == wire.TypeCNAME || t == wire.TypeANY || w.source != nil {
+		if !w.appendAlias(&a) {
 			w.builder.Truncate()
 		}
 		return w.deliver(policy.Positive, 0)
@@ -158,39 +185,44 @@ func (w *worker) alias(r *Recursion, target []byte) int {
 		return w.fail(wire.ServFail, wire.EDEOther)
 	}
 	p := w.suspend(to, 0)
-	p.recursion, p.alias = r, target
+	a.target, a.owner, a.chain = bytes.Clone(a.target), bytes.Clone(a.owner), bytes.Clone(a.chain)
+	p.recursion, p.alias = r, &a
 	req := w.request()
-	req.Name, req.Waiter, req.Arrived = target, p, p.arrived
+	req.Name, req.Waiter, req.Arrived = a.target, p, p.arrived
 	r.Resolver.Ask(&req)
 	return server.Pending
 }
 
+// appendAlias appends what leads to an alias, and the alias. It reports false if there is no room.
+func (w *worker) appendAlias(a *alias) bool {
+	b := &w.builder
+	if len(a.chain) > len(b.Rest()) {
+		return false
+	}
+	if a.links > 0 {
+		copy(b.Rest(), a.chain)
+		b.Take(len(a.chain), [3]uint16{wire.Answer: uint16(a.links)})
+	}
+	return w.appendRecord(wire.Answer, a.owner, wire.TypeCNAME, a.ttl, a.target)
+}
+
 // renamed makes the reply of an alias and the answer to the question for what it leads to.
-func (w *worker) renamed(target []byte, a *cache.Answer) int {
+func (w *worker) renamed(to *alias, a *cache.Answer) int {
 	b, m := &w.builder, &w.message
-	msg := wire.AppendQuery(nil, 0, wire.FlagQR, target, w.query.Type)
+	w.ede, w.edeText, w.path, w.list, w.line = to.ede, to.text, event.Policy, to.list, to.line
+	msg := wire.AppendQuery(nil, 0, wire.FlagQR, to.target, w.query.Type)
 	binary.BigEndian.PutUint16(msg[6:], a.Counts[wire.Answer])
 	binary.BigEndian.PutUint16(msg[8:], a.Counts[wire.Authority])
 	if m.Parse(append(msg, a.Body...)) != 0 {
 		return w.fail(wire.ServFail, wire.EDEOther)
 	}
 	b.SetRcode(a.Rcode)
-	ok := w.appendOwned(wire.Answer, wire.TypeCNAME, target)
+	ok := w.appendAlias(to)
 	for i := range m.Records {
 		rec := &m.Records[i]
-		if rec.Section == wire.Additional || !ok {
-			continue
+		if rec.Section != wire.Additional && ok {
+			ok = w.appendRecord(rec.Section, rec.Owner, rec.Type, min(rec.TTL, to.ttl), rec.Data)
 		}
-		rr := b.Grow(rec.Section, len(rec.Owner)+10+len(rec.Data), 1)
-		if ok = rr != nil; !ok {
-			continue
-		}
-		n := copy(rr, rec.Owner)
-		binary.BigEndian.PutUint16(rr[n:], uint16(rec.Type))
-		binary.BigEndian.PutUint16(rr[n+2:], uint16(rec.Class))
-		binary.BigEndian.PutUint32(rr[n+4:], min(rec.TTL, policyTTL))
-		binary.BigEndian.PutUint16(rr[n+8:], uint16(len(rec.Data)))
-		copy(rr[n+10:], rec.Data)
 	}
 	if !ok {
 		b.Truncate()
@@ -200,16 +232,25 @@ func (w *worker) renamed(target []byte, a *cache.Answer) int {
 
 // A Judged is what a policy does with a question.
 type Judged struct {
-	Verdict filter.Verdict
-	Text    string // which rule it was; empty: none
+	Verdict filter.Verdict // of the lists
+	Zones   rpz.Verdict    // of policy zones, if no list blocks it
+	Text    string         // which rule it was; empty: none
 }
 
 // Judge tells what the policy of a view does with a question of a client and, if there is one, with
 // the answer to it: the records behind the question of a message. Nothing is counted.
 func (e *Engine) Judge(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) Judged {
 	g := e.now.Load()
+	if j, ok := g.judgeLists(view, name, typ, client, answer); ok || view.RPZ == nil {
+		return j
+	}
+	return view.judgeZones(name, typ, client, answer)
+}
+
+// judgeLists is Judge for lists. It reports whether what they say is done.
+func (g *Generation) judgeLists(view *View, name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) (Judged, bool) {
 	if g.Filter == nil || view.Policy == nil {
-		return Judged{}
+		return Judged{}, false
 	}
 	var split wire.SplitName
 	split.Set(name)
@@ -231,5 +272,5 @@ func (e *Engine) Judge(view *View, name []byte, typ wire.Type, client netip.Addr
 	if v.Action != filter.Pass || v.Logged {
 		j.Text = g.Filter.Describe(&v)
 	}
-	return j
+	return j, v.Action.Blocks()
 }

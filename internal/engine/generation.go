@@ -26,6 +26,7 @@ type Generation struct {
 	Filter   *filter.Set      // rules that names outside of the zones are judged by, as the view has it; nil: none
 	Keys     tsig.Keys        // signatures are verified with; nil: there are no keys
 	Contract *policy.Contract // what zones and grants let peers do, at the most; nil: whatever they do
+	Policies *zone.View       // response policy zones: nobody is answered from them, though some may transfer or change them; nil: none
 	Manager  Manager          // moves zones whole, and changes them; nil: nobody may have that
 }
 

@@ -39,7 +39,7 @@ func (w *worker) hand() int {
 	}
 	var entry *zone.Entry
 	if q.Class == wire.ClassIN {
-		entry = w.view.Zones.Get(q.Name.Name())
+		entry = w.whole()
 	}
 	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
 		w.refused(w.whyNot(entry, rcode))
@@ -56,6 +56,16 @@ func (w *worker) hand() int {
 	}
 	go p.serve(m, op, r)
 	return server.Pending
+}
+
+// whole returns the zone of the question's name, also one that nobody is answered from, or nil.
+func (w *worker) whole() *zone.Entry {
+	name := w.query.Name.Name()
+	entry := w.view.Zones.Get(name)
+	if entry == nil && w.gen.Policies != nil {
+		entry = w.gen.Policies.Get(name)
+	}
+	return entry
 }
 
 // signer returns who sent the query in hand.

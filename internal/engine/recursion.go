@@ -50,6 +50,9 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		if w.judge(r, nil, false) {
 			return w.block(r)
 		}
+		if w.judgeRPZ(r, false) {
+			return w.rewrite(r)
+		}
 		w.source.Kind = FromResolver
 		return 0
 	}
@@ -66,6 +69,9 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	}
 	if w.judge(r, nil, false) { // before anybody is asked for it
 		return w.block(r)
+	}
+	if w.judgeRPZ(r, false) {
+		return w.rewrite(r)
 	}
 	stale := ok && r.Stale
 	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, w.wants(r), now)
@@ -126,8 +132,12 @@ func (w *worker) cached(hit *cache.Hit) int {
 	if fits {
 		b.Take(hit.N, hit.Counts)
 	}
-	if r := w.view.Recursion; w.judge(r, hit, fits) {
+	r := w.view.Recursion
+	if w.judge(r, hit, fits) {
 		return w.block(r)
+	}
+	if w.judgeRPZ(r, fits) {
+		return w.rewrite(r)
 	}
 	if !fits {
 		b.Truncate()
@@ -276,7 +286,7 @@ type result struct {
 	answered atomic.Bool
 	done     time.Time // when there was an answer
 	room     int       // octets that the reply may have; 0: as many as the client takes
-	alias    []byte    // the name that was asked for in place of the question's; nil: that
+	alias    *alias    // what was asked for in place of the question; nil: that was
 }
 
 // pendingSize is octets enough for most queries and their replies.

@@ -7,6 +7,7 @@ import (
 
 	"port53/internal/filter"
 	"port53/internal/policy"
+	"port53/internal/rpz"
 	"port53/internal/server"
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -23,6 +24,7 @@ type View struct {
 	Access    *policy.Access // who may ask, and have names resolved; nil: everyone
 	Recursion *Recursion     // what answers for names outside of the zones; nil: nobody
 	Policy    *filter.Policy // which of the generation's rules count for its clients; nil: none
+	RPZ       *rpz.Policy    // response policy zones that count for them; nil: none
 }
 
 // filled returns the view with defaults for what is not said.

@@ -225,8 +225,6 @@ func (p *patcher) collect(f *fold) bool {
 		switch {
 		case !plain || left > 0 && had == 0 && missed:
 			return false
-		case (had > 0) != (kept > 0) && wildcards(rel):
-			return false // the name above a wildcard knows of it, also of one without records
 		case kept == 0 && left == 0:
 			return false
 		case kept == 0 && node != 0:
@@ -239,16 +237,6 @@ func (p *patcher) collect(f *fold) bool {
 		}
 	}
 	return true
-}
-
-// wildcards tells whether a name is a wildcard or stands below one.
-func wildcards(rel []byte) bool {
-	for ; len(rel) > 0; rel = wire.Parent(rel) {
-		if len(rel) > 1 && rel[0] == 1 && rel[1] == '*' {
-			return true
-		}
-	}
-	return false
 }
 
 // patchable tells whether a record changes nothing but its own name.
@@ -289,8 +277,15 @@ func (p *patcher) compile() bool {
 	for id := range uint32(b.owners.n) {
 		o := b.owners.at(id)
 		before := c.nodes[id]
-		if before != 0 && o.head == 0 {
-			continue // it is above others, and as it was
+		if before != 0 && o.head == 0 { // it is above others, and as it was
+			if o.flags&flagWildcardChild&^uint16(z.flags(before)) != 0 {
+				c.nodes[id] = next.withWildcard(before)
+				next.waste += z.nodeSize(before)
+				if id > 0 {
+					next.overlay(o.hash, c.nodes[id])
+				}
+			}
+			continue
 		}
 		if before != 0 {
 			o.flags |= uint16(z.flags(before)) & flagWildcardChild
@@ -318,7 +313,7 @@ func (p *patcher) compile() bool {
 		next.records -= z.count(before)
 		flags := flagGone
 		if p.force[string(rel)] {
-			flags = z.flags(before) & flagWildcardChild
+			flags = z.flags(before) & (flagWildcardChild | flagWildcard)
 		} else {
 			next.names--
 		}
@@ -426,6 +421,34 @@ func (p *patcher) table(n int) {
 		}
 		p.next.over[slot] = e
 	}
+}
+
+// NamesSince calls f with the names, left of the apex, that have other records than in an earlier
+// version, and some that have not. nil stands for a version without names. It reports false, and does
+// nothing, if z did not come about by patching that version.
+func (z *Zone) NamesSince(old *Zone, f func(rel []byte)) bool {
+	at := firstNode
+	if old != nil {
+		if z.line == nil || z.line != old.line || len(old.data) > len(z.data) || &z.index[0] != &old.index[0] {
+			return false
+		}
+		at = len(old.data)
+	}
+	for at < len(z.data) {
+		n := Node(at / nodeAlign)
+		f(z.relName(n))
+		at += z.nodeSize(n)
+	}
+	return true
+}
+
+// withWildcard appends a node as one that a wildcard is below. One that has lost its wildcard goes on
+// as if it had it: who looks for that finds nothing.
+func (z *Zone) withWildcard(n Node) Node {
+	at := len(z.data)
+	z.data = append(z.data, z.at(n)[:z.nodeSize(n)]...)
+	z.data[at] |= flagWildcardChild
+	return Node(at / nodeAlign)
 }
 
 // bare appends a node without records.

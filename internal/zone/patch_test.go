@@ -70,7 +70,7 @@ func view(z *Zone, name []byte) string {
 	split.Set(name)
 	p := z.Search(&split)
 	s := fmt.Sprintf("%d %v %v %v %s", p.Depth, p.Exact, p.Cut, p.DNAME, wire.AppendName(nil, z.AppendName(nil, p.Node)))
-	s += fmt.Sprint(" ", z.flags(p.Node)&^(flagMixedCase|flagWithin), z.Wildcard(p.Node) != 0)
+	s += fmt.Sprint(" ", z.flags(p.Node)&^(flagMixedCase|flagWithin|flagWildcardChild), z.Wildcard(p.Node) != 0)
 	for i := range z.sets(p.Node) {
 		set := z.setAt(p.Node, i)
 		s += fmt.Sprint(" ", set.Type, set.Records)
