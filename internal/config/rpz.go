@@ -79,7 +79,8 @@ func (d *decoder) checkRPZ() {
 				"remove views; policy.rpz of a view says that the zone counts there")
 		case z.Catalog != "":
 			at, _ := d.atIndex("zones.catalog", int32(i))
-			d.fail(at, fmt.Sprintf("zone %s is a response policy zone, and cannot be a catalog", quote(nameText(z.Name))), "remove one of them")
+			text := fmt.Sprintf("zone %s is a response policy zone, and cannot be a catalog", quote(nameText(z.Name)))
+			d.fail(at, text, "remove one of them")
 		}
 	}
 }

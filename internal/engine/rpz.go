@@ -14,11 +14,11 @@ import (
 
 // A policing is what a worker judges questions by policy zones with.
 type policing struct {
-	search  rpz.Searcher
-	judged  rpz.Question
-	ruled   rpz.Verdict
-	unpack  zone.Unpacked
-	known   delegations
+	search rpz.Searcher
+	judged rpz.Question
+	ruled  rpz.Verdict
+	unpack zone.Unpacked
+	known  delegations
 }
 
 // delegations tell a searcher whom the zones of a name are delegated to.
