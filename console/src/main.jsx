@@ -4,12 +4,12 @@ import "@preact/signals";
 import "uplot/dist/uPlot.min.css";
 import "./app.css";
 import { grants, me, post, signInByPasskey, whoAmI } from "./api.js";
-import { Account, Audit, Checks, Dashboard, Filters, Keys, Peers, Queries, Settings, Top } from "./pages.jsx";
+import { Account, Audit, Checks, Dashboard, Filters, Keys, Peers, Queries, Settings, Top, Whys } from "./pages.jsx";
 import { Toasts, Trouble } from "./ui.jsx";
 import { Zone, Zones } from "./zones.jsx";
 
 const pages = [
-  ["dashboard", "Dashboard", "read"], ["zones", "Zones"], ["queries", "Queries", "admin"], ["top", "Top", "admin"], ["filters", "Filters", "read"],
+  ["dashboard", "Dashboard", "read"], ["zones", "Zones"], ["queries", "Queries", "admin"], ["why", "Why", "admin"], ["top", "Top", "admin"], ["filters", "Filters", "read"],
   ["checks", "Checks", "admin"], ["keys", "Keys", "admin"], ["peers", "Peers"], ["audit", "Audit", "admin"], ["settings", "Settings", "admin"],
 ];
 
@@ -92,7 +92,7 @@ function App() {
   const list = pages.filter(([, , need]) => may(need));
   const at = list.some(([p]) => p === page) || page === "account" ? page : list[0][0];
   const shown = {
-    dashboard: () => <Dashboard />, zones: () => (a ? <Zone id={a} tab={b} /> : <Zones />), queries: () => <Queries />, top: () => <Top />, filters: () => <Filters />,
+    dashboard: () => <Dashboard />, zones: () => (a ? <Zone id={a} tab={b} /> : <Zones />), queries: () => <Queries />, why: () => <Whys />, top: () => <Top />, filters: () => <Filters />,
     checks: () => <Checks id={a} />, keys: () => <Keys />, peers: () => <Peers />, audit: () => <Audit />, settings: () => <Settings />, account: () => <Account theme={theme} setTheme={setTheme} />,
   }[at];
   const first = who.how === "a link" && !who.account && !who.users && who.can_keys && at !== "account";

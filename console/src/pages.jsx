@@ -159,9 +159,52 @@ function Why({ query, onClose }) {
   return (
     <Dialog title={`Why ${query.name} ${query.type}`} onClose={onClose} wide>
       <p>{query.fate === "replied" ? <>Answered <Tag kind={rcodeKind(query.rcode)}>{query.rcode}</Tag> {{ cache: "from the cache", zone: "from a zone of ours", miss: "after asking other servers", stale: "with what had expired, since nothing better came in time", policy: `by line ${query.line} of list ${query.list}`, server: "by the server itself", names: "from names of machines", builtin: "from what is built in" }[query.path] || query.path}.</> : <>{query.fate}.</>}</p>
-      {id && (why.problem ? <Trouble problem={why.problem} /> : why.data ? <section class="card"><h2>Why</h2><Tree value={why.data} /></section> : <Loading />)}
+      {id && (why.problem ? <Trouble problem={why.problem} /> : why.data ? why.data.slice(0, 1).map((r) => <Told key={r.id} report={r} />) : <Loading />)}
       <section class="card"><h2>The query</h2><Tree value={rest} /></section>
     </Dialog>
+  );
+}
+
+// Told tells why an answer was as it was: the cause, the steps, and what can be done.
+function Told({ report: r }) {
+  return (
+    <>
+      <section class="card"><h2>Cause</h2><p>{r.cause}</p>{r.partial && <p class="dim">Somebody had to be answered before the work was done.</p>}</section>
+      {r.steps.length > 0 && (
+        <section class="card"><h2>Steps</h2>
+          <ol class="steps">{r.steps.map((s, i) => <li key={i}><span class="dim mono">{Math.round(s.at_us / 1000)} ms</span> {s.text}{s.rtt_us ? <span class="dim"> ({(s.rtt_us / 1000).toFixed(1)} ms)</span> : null}</li>)}</ol>
+          {r.left > 0 && <p class="dim">{r.left} steps in the middle are left out.</p>}
+        </section>
+      )}
+      {r.advice.length > 0 && <section class="card"><h2>What to do</h2><ul>{r.advice.map((a, i) => <li key={i}>{a.text}{a.command && <pre>{a.command}</pre>}</li>)}</ul></section>}
+    </>
+  );
+}
+
+export function Whys() {
+  const [text, setText] = useState("");
+  const [used, setUsed] = useState("");
+  const [pick, setPick] = useState(null);
+  useEffect(() => { const t = setTimeout(() => setUsed(text.trim()), 400); return () => clearTimeout(t); }, [text]);
+  const w = useData(`/v1/why${used ? "/" + encodeURIComponent(used) : ""}?limit=100`, used ? 0 : 10);
+  return (
+    <Page title="Why" sub="answers that failed, or were refused, limited, blocked or out of date">
+      <div class="tools"><input class="grow" aria-label="Name or id" placeholder="Name, or the id that a client was told (why=…)" value={text} onInput={(e) => setText(e.currentTarget.value.replace(/^why=/, ""))} spellcheck={false} autocomplete="off" /></div>
+      <Trouble problem={w.problem} />
+      {!w.data ? !w.problem && <Loading /> : w.data.length === 0 ? <Empty>No problem is remembered{used ? " of that" : ""}.</Empty> : (
+        <div class="scroll"><table>
+          <thead><tr><th>Time</th><th>Name</th><th>Type</th><th>Answer</th><th>Cause</th></tr></thead>
+          <tbody>{w.data.map((r, i) => (
+            <tr key={r.id || i}>
+              <td class="mono dim">{clock(r.time)}</td>
+              <td class="mono"><button type="button" class="quiet" onClick={() => setPick(r)}>{r.name || "(unreadable)"}</button></td>
+              <td>{r.type}</td><td><Tag kind={r.rcode ? rcodeKind(r.rcode) : "bad"}>{r.rcode || "no reply"}</Tag></td><td>{r.cause}</td>
+            </tr>
+          ))}</tbody>
+        </table></div>
+      )}
+      {pick && <Dialog title={`Why ${pick.name} ${pick.type}`} onClose={() => setPick(null)} wide><Told report={pick} /></Dialog>}
+    </Page>
   );
 }
 

@@ -27,6 +27,7 @@ import (
 	"port53/internal/event"
 	"port53/internal/grant"
 	"port53/internal/top"
+	"port53/internal/why"
 	"port53/internal/wire"
 	"port53/internal/zones"
 )
@@ -84,6 +85,8 @@ type Host interface {
 	// Follow gives queries that fit, as they are answered, until stop is called. lost returns how many
 	// did not fit into the channel. The error may be ErrFollowed.
 	Follow(f event.Filter) (queries <-chan Query, lost func() uint64, stop func(), err error)
+	// Why returns what is remembered of how queries came to their answers, the newest first.
+	Why(q why.Question) ([]why.Report, error)
 	// Flush forgets a name in the cache, if there is one, and returns how many times that was.
 	Flush(name []byte) int
 }

@@ -15,6 +15,7 @@ import (
 	"port53/internal/event"
 	"port53/internal/grant"
 	"port53/internal/top"
+	"port53/internal/why"
 	"port53/internal/zones"
 )
 
@@ -65,6 +66,7 @@ func (host) Settings() []api.Setting                                { return nil
 func (host) Statistics() []api.Statistic                            { return nil }
 func (host) Flush([]byte) int                                       { return 0 }
 func (host) Top(bool, int) (*top.Report, error)                     { return &top.Report{}, nil }
+func (host) Why(why.Question) ([]why.Report, error)                 { return []why.Report{}, nil }
 func (host) Follow(event.Filter) (<-chan api.Query, func() uint64, func(), error) {
 	return nil, nil, nil, api.ErrFollowed
 }

@@ -13,6 +13,7 @@ import (
 	"port53/internal/authority"
 	"port53/internal/grant"
 	"port53/internal/top"
+	"port53/internal/why"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -66,6 +67,16 @@ func ownRoutes() []route {
 				"path: answered from there: zone, names, builtin, cache, stale, miss, policy, manager or server",
 				"problems: those alone that are refused, failed, limited, stale, blocked or dropped",
 			},
+		}),
+		with(at("GET", "/v1/why", ownWhyAll), operation{
+			Summary: "Why answers were as they were: the problems that are remembered, the newest first",
+			Out:     []why.Report{},
+			Query:   whyParameters(),
+		}),
+		with(at("GET", "/v1/why/*", ownWhy), operation{
+			Summary: "Why an answer was as it was, by its id or the name that was asked for, the newest first",
+			Out:     []why.Report{},
+			Query:   whyParameters(),
 		}),
 		with(at("GET", "/v1/zones", ownZones), operation{
 			Summary: "The zones, in the order of their names",

@@ -22,7 +22,6 @@ import (
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/engine"
-	"port53/internal/event"
 	"port53/internal/netif"
 	"port53/internal/resolver"
 	"port53/internal/securepath"
@@ -146,13 +145,14 @@ func New(ctx context.Context, o Options) (*App, error) {
 		a.log = slog.New(slog.DiscardHandler)
 	}
 	a.audit = telemetry.NewAudit(a.log)
-	a.watch.hub = event.New()
+	a.newWatch()
 	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := a.start(ctx, o); err != nil {
 		a.close()
 		return nil, err
 	}
 	a.followTop()
+	a.followWhy()
 	return a, nil
 }
 

@@ -73,6 +73,7 @@ func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 	if old != nil && c.Recurses() != (a.recursion != nil) {
 		return nil, fmt.Errorf("role %s: a server begins or ends to resolve with a restart only", c.Role)
 	}
+	g.engine.Why = engine.Why{Record: whyRecord(&c.Why), Tell: c.Why.Tell}
 	g.engine.Identity = engine.Identity{NSID: []byte(c.Identity.NSID), Version: c.Identity.Version, Hostname: c.Identity.Hostname}
 	if len(c.Keys) > 0 {
 		g.engine.Keys = keyRing(c)

@@ -134,6 +134,7 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 		a.log.Warn("some changes count from the next start on", "keys", result.Restart)
 	}
 	a.followTop()
+	a.followWhy()
 	unguarded := a.apply(ctx, next.guard)
 	a.followNetworks() // they may have changed while it was built
 	if len(report.Failed) > 0 {

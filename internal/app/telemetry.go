@@ -121,6 +121,7 @@ func (a *App) collect() {
 			w.Set("port53_query_log_dropped_total", float64(a.queries.log.Dropped()))
 		}
 		w.Set("port53_events_lost_total", float64(a.watch.hub.Lost()))
+		w.Set("port53_why_bytes", float64(a.watch.why.Octets()))
 		a.audit.Collect(w)
 		ok, failed := a.reloads.counts()
 		w.Set("port53_reloads_total", float64(ok), "result", "ok")

@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"errors"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,12 +13,14 @@ import (
 	"port53/internal/server"
 	"port53/internal/telemetry"
 	"port53/internal/top"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
 // A watch is who is told of queries.
 type watch struct {
 	hub *event.Hub
+	why *why.Log
 
 	mu        sync.Mutex
 	top       *top.Top // nil: nothing is counted
@@ -28,6 +29,7 @@ type watch struct {
 	idle      *time.Timer // until it ends, since nobody has looked; nil: it does not
 	followers int
 	closed    bool
+	endWhy    func() // has the remembering of queries end; nil: none are
 }
 
 // topTime is how long after the last look queries are counted, unless they always are.
@@ -39,6 +41,8 @@ const (
 	maxBehind    = 4096   // queries that one may be behind
 	maxFollowed  = 10_000 // in one second
 )
+
+var errWhyOff = errors.New("nothing is remembered of answers: why.record of the configuration is off")
 
 var errTopOff = errors.New("queries are not counted: top.record of the configuration is off")
 
@@ -97,11 +101,66 @@ func (a *App) followTop() {
 	}
 }
 
+// newWatch makes what is told of queries, when there is somebody who wants to know.
+func (a *App) newWatch() {
+	w := &a.watch
+	w.hub = event.New()
+	w.why = why.New(why.Options{
+		List: a.listName, View: a.telemetry.ViewName,
+		Drop:      func(reason uint8) string { return telemetry.Drop(reason).String() },
+		Transport: func(transport uint8) string { return server.Transport(transport).String() },
+	})
+}
+
+// whyRecord returns what the configuration wants to have remembered.
+func whyRecord(c *config.Why) why.Record {
+	switch c.Record {
+	case config.WhyProblems:
+		return why.Problems
+	case config.WhyMisses:
+		return why.Misses
+	}
+	return why.Off
+}
+
+// followWhy has remembered what the configuration says, after a reload too.
+func (a *App) followWhy() {
+	w, c := &a.watch, &a.current.Load().config.Why
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	record := whyRecord(c)
+	w.why.Set(record, int(c.Size))
+	switch {
+	case record != why.Off && w.endWhy == nil && !w.closed:
+		w.endWhy = w.hub.Take(event.Explained, w.why.Take)
+	case record == why.Off:
+		w.stopWhy()
+	}
+}
+
+// stopWhy ends the remembering of queries. The lock is held.
+func (w *watch) stopWhy() {
+	if w.endWhy != nil {
+		w.endWhy()
+		w.endWhy = nil
+	}
+}
+
 func (w *watch) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
 	w.stopTop()
+	w.stopWhy()
+}
+
+// Why implements [api.Host].
+func (h apiHost) Why(q why.Question) ([]why.Report, error) {
+	if h.watch.why.Record() == why.Off {
+		return nil, errWhyOff
+	}
+	h.watch.hub.Flush()
+	return h.watch.why.Find(q), nil
 }
 
 // listName returns the name of a list by its number.
@@ -205,17 +264,7 @@ func (a *App) query(r *event.Record) api.Query {
 		q.List, q.Line = cmp.Or(a.listName(int(r.List)), "policy"), r.Line
 	}
 	if r.Why != 0 {
-		q.Why = whyText(r.Why)
+		q.Why = string(event.AppendID(nil, r.Why))
 	}
 	return q
-}
-
-// whyText returns an id as people write it: 64 bits in base 32, without letters that look alike.
-func whyText(id uint64) string {
-	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
-	var b strings.Builder
-	for shift := 60; shift >= 0; shift -= 5 {
-		b.WriteByte(digits[id>>shift&31])
-	}
-	return b.String()
 }

@@ -139,6 +139,7 @@ Exit codes: 0 success, 1 findings or refused, 2 could not run, 4 internal error.
 		newReload(s),
 		newStatus(s),
 		newTop(s),
+		newWhy(s),
 		newCache(s),
 		newFilter(s),
 		newLab(s),

@@ -92,6 +92,7 @@ type Config struct {
 	Audit      Audit            `yaml:"audit"`
 	Log        Log              `yaml:"log"`
 	Top        Top              `yaml:"top"`
+	Why        Why              `yaml:"why"`
 	Shutdown   Shutdown         `yaml:"shutdown"`
 
 	files     []string           // as given to Load or Parse, and those that are included

@@ -2,6 +2,20 @@ package config
 
 import "time"
 
+// What is remembered of answers.
+const (
+	WhyOff      = "off"
+	WhyProblems = "problems"
+	WhyMisses   = "misses"
+)
+
+// Why is what port53 why can tell of.
+type Why struct {
+	Record string `yaml:"record" is:"word" words:"problems misses off" default:"problems"`
+	Size   Size   `yaml:"size" default:"16MiB" min:"64KiB" max:"1GiB"`
+	Tell   bool   `yaml:"tell" default:"true"`
+}
+
 // When port53 top counts.
 const (
 	TopAsked  = "asked"

@@ -180,12 +180,12 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		if bad == 0 && q.HasQuestion && w.isDeed() {
 			w.refused("policy does not let its address ask at all")
 		}
-		return w.fail(wire.Refused, wire.EDEProhibited)
+		return w.failing(event.NotAllowed, wire.Refused, wire.EDEProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
-		return w.fail(wire.NotImp, -1)
+		return w.failing(event.NotOffered, wire.NotImp, -1)
 	case bad != 0:
 		w.record.Malformed(bad)
-		return w.fail(wire.FormErr, -1)
+		return w.failing(event.NotUnderstood, wire.FormErr, -1)
 	case q.EDNS && q.Version != 0:
 		return w.fail(wire.BadVers, -1)
 	case q.Cookie != nil && g.Limits.Cookies != nil:
@@ -208,22 +208,22 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		if q.Opcode == wire.OpcodeUpdate && w.signature != nil && w.signature.Error == wire.BadKey {
 			if w.view = g.view(peer, nil); !w.view.Access.MayQuery(peer.Remote.Addr()) {
 				w.refused("policy does not let its address ask at all") // the name of a key alone opens no view
-				return w.fail(wire.Refused, wire.EDEProhibited)
+				return w.failing(event.NotAllowed, wire.Refused, wire.EDEProhibited)
 			}
 			return w.hand() // it may be for the primary, which knows the key
 		}
 		w.refused(signatureError(w.builder.Rcode(), w.signature))
-		return w.fail(w.builder.Rcode(), -1)
+		return w.failing(event.KeyWrong, w.builder.Rcode(), -1)
 	case q.Opcode != wire.OpcodeQuery:
 		return w.hand()
 	case q.Class == wire.ClassCH:
 		return w.chaos()
 	case q.Class != wire.ClassIN:
-		return w.fail(wire.Refused, wire.EDENotSupported)
+		return w.failing(event.NotOffered, wire.Refused, wire.EDENotSupported)
 	case q.Type == wire.TypeNXNAME:
-		return w.fail(wire.FormErr, wire.EDEInvalidType) // RFC 9824, section 3.5
+		return w.failing(event.NotUnderstood, wire.FormErr, wire.EDEInvalidType) // RFC 9824, section 3.5
 	case q.Type == wire.TypeAXFR && w.single():
-		return w.fail(wire.NotImp, -1) // RFC 5936, section 4.2: not over UDP
+		return w.failing(event.NotOffered, wire.NotImp, -1) // RFC 5936, section 4.2: not over UDP
 	}
 
 	// Whose is it?
@@ -247,17 +247,17 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
 		if w.whole() == nil {
 			w.refused("no zone of that name is served here")
-			return w.fail(wire.NotAuth, wire.EDENotAuthoritative) // RFC 5936, section 2.2.1
+			return w.failing(event.NotServed, wire.NotAuth, wire.EDENotAuthoritative) // RFC 5936, section 2.2.1
 		}
 		return w.hand()
 	case entry == nil && v.Recursion != nil:
 		return w.recurse(v.Recursion, further)
 	case entry == nil:
-		return w.fail(wire.Refused, wire.EDENotAuthoritative)
+		return w.failing(event.NotServed, wire.Refused, wire.EDENotAuthoritative)
 	case !entry.Access.MayQuery(peer.Remote.Addr()):
-		return w.fail(wire.Refused, wire.EDEProhibited)
+		return w.failing(event.ZoneClosed, wire.Refused, wire.EDEProhibited)
 	case version == nil:
-		return w.fail(wire.ServFail, wire.EDEInvalidData)
+		return w.failing(event.NotLoaded, wire.ServFail, wire.EDEInvalidData)
 	}
 	further = further && q.Flags&wire.FlagRD != 0
 	if further && q.Type == wire.TypeDS && q.Name.Labels > 0 && len(entry.Apex) == q.Name.Len() {
@@ -407,6 +407,12 @@ func (w *worker) fail(rcode wire.Rcode, ede int) int {
 	return w.finish(rcode)
 }
 
+// failing is fail, for a reason that lies here.
+func (w *worker) failing(because event.Because, rcode wire.Rcode, ede int) int {
+	w.because = because
+	return w.fail(rcode, ede)
+}
+
 // slip replies with TC set and no records, so that a client that is not forged asks
 // again over TCP; one that sent a cookie gets BADCOOKIE and a good cookie
 // (RFC 7873, section 5.2.3).
@@ -426,6 +432,7 @@ func (w *worker) slip() int {
 // finish adds OPT, writes the counts and records the reply.
 func (w *worker) finish(rcode wire.Rcode) int {
 	w.builder.SetRcode(rcode)
+	w.name(rcode)
 	tail, records := w.buildTail(rcode)
 	reply := w.builder.Finish(tail, records)
 	if w.signature != nil {
@@ -454,9 +461,14 @@ func (w *worker) silence() int {
 // drop sends nothing to a query that came over UDP.
 func (w *worker) drop(why telemetry.Drop) int {
 	w.record.Drop(why, w.peer.Transport, len(w.query.Msg))
-	if w.events.Wants()&(event.Answers|event.Problems) != 0 {
+	if wants := w.events.Wants(); wants&(event.Answers|event.Problems|event.Explained) != 0 {
 		w.fate = event.Dropped + event.Fate(why)
-		w.tellEvent(wire.NoError, 0, nil)
+		if why != telemetry.DropMalformed { // of that nothing could be found by its name
+			w.name(wire.NoError)
+		}
+		if wants&(event.Answers|event.Problems) != 0 || w.why != 0 {
+			w.tellEvent(wire.NoError, 0, nil)
+		}
 	}
 	return 0
 }
@@ -485,7 +497,7 @@ func (w *worker) replied(rcode wire.Rcode, reply int, message []byte) {
 func (w *worker) logQuery(log *telemetry.QueryLog, rcode wire.Rcode, size int) {
 	l := &w.entry
 	l.Time, l.Client, l.Transport = time.Now(), w.peer.Remote, w.peer.Transport
-	l.Type, l.Class, l.Rcode, l.Reply, l.View = w.query.Type, w.query.Class, rcode, size, w.view.Name
+	l.Type, l.Class, l.Rcode, l.Reply, l.View, l.Why = w.query.Type, w.query.Class, rcode, size, w.view.Name, w.why
 	l.SetName(w.query.AskedName())
 	log.Offer(l)
 }

@@ -6,6 +6,8 @@ import (
 
 	"port53/internal/event"
 	"port53/internal/server"
+	"port53/internal/upstream"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -16,8 +18,11 @@ type telling struct {
 
 	events *event.Writer
 	told   event.Record
-	epoch  int64 // what the server's time is added to for that since 1970, as read at
-	asOf   int64 // this time of the server
+	ids    upstream.Entropy // of problems; nobody can guess them
+	named  int              // problems that got an id since
+	second int64            // this second of the server's time
+	epoch  int64            // what the server's time is added to for that since 1970, as read at
+	asOf   int64            // this time of the server
 	course
 }
 
@@ -32,6 +37,7 @@ type course struct {
 	line    uint32
 	arrived int64 // when it came, in nanoseconds since 1970, if it had to wait; 0: just now
 	why     uint64
+	because event.Because
 }
 
 func (e *Engine) newEvents() *event.Writer {
@@ -48,7 +54,47 @@ func (w *worker) wanted(rcode wire.Rcode) bool {
 	return wants&event.Answers != 0 || wants&event.Misses != 0 && w.path == event.Miss ||
 		wants&event.Problems != 0 &&
 			(rcode != wire.NoError && rcode != wire.NXDomain || w.path == event.Stale || w.path == event.Policy ||
-				w.fate != event.Replied || w.why != 0)
+				w.fate != event.Replied || w.why != 0) ||
+		wants&event.Explained != 0 && w.why != 0
+}
+
+// maxNamed is how many problems of one goroutine get an id in a second: a flood of what is refused must not
+// cost more than answers do, nor push out all else that is remembered.
+const maxNamed = 500
+
+// name gives the reply in hand, or that there is none, an id by which it can be asked about later, if it is
+// of a problem and the configuration wants that.
+func (w *worker) name(rcode wire.Rcode) {
+	record := w.gen.Why.Record
+	if record == why.Off || w.why != 0 {
+		return
+	}
+	switch {
+	case rcode != wire.NoError && rcode != wire.NXDomain, w.path == event.Stale, w.path == event.Policy, w.fate != event.Replied:
+	case w.path == event.Miss && (w.ede >= 0 || record == why.Misses):
+	default:
+		return
+	}
+	if second := w.now / int64(time.Second); second != w.second {
+		w.second, w.named = second, 0
+	}
+	if w.named++; w.named > maxNamed {
+		return
+	}
+	for w.why == 0 {
+		w.why = w.ids.Uint64() & (1<<(5*event.IDLen) - 1)
+	}
+}
+
+// appendWhy appends the id of the reply in hand to the text of an Extended DNS Error.
+func (w *worker) appendWhy(text []byte) []byte {
+	if w.why == 0 || !w.gen.Why.Tell {
+		return text
+	}
+	if len(text) > 0 {
+		text = append(text, ' ')
+	}
+	return event.AppendID(append(text, "why="...), w.why)
 }
 
 // epochTime is how long a worker believes how the server's time and that since 1970 lie apart.
@@ -72,6 +118,7 @@ func (w *worker) tellEvent(rcode wire.Rcode, size int, reply []byte) {
 		Size:      uint16(len(q.Msg)),
 		Reply:     uint32(size),
 		Why:       w.why,
+		Because:   w.because,
 		Latency:   -1,
 	}
 	if w.view != nil {

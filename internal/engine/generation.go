@@ -7,6 +7,7 @@ import (
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/tsig"
+	"port53/internal/why"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -27,6 +28,7 @@ type Generation struct {
 	Keys     tsig.Keys        // signatures are verified with; nil: there are no keys
 	Contract *policy.Contract // what zones and grants let peers do, at the most; nil: whatever they do
 	Policies *zone.View       // response policy zones: nobody is answered from them, though some may transfer or change them; nil: none
+	Why      Why              // of which replies it is remembered why they are as they are
 	Manager  Manager          // moves zones whole, and changes them; nil: nobody may have that
 }
 
@@ -37,6 +39,12 @@ type Limits struct {
 	UDPSize int                 // octets of the largest reply over UDP, and what OPT tells; 0: 1232
 	Padding int                 // over TCP, replies to those who ask are padded to multiples of this (RFC 7830); 0: off
 	Hiding  int                 // the same over encrypted transports
+}
+
+// Why says which replies get an id, by which it can be asked later why they are as they are.
+type Why struct {
+	Record why.Record
+	Tell   bool // clients, in the text of the Extended DNS Error
 }
 
 // Identity is what the server tells of itself to those who ask.

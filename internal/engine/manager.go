@@ -43,6 +43,13 @@ func (w *worker) hand() int {
 	}
 	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
 		w.refused(w.whyNot(entry, rcode))
+		w.because = event.MayNotHand
+		switch {
+		case w.signature != nil && w.signature.Error != wire.NoError:
+			w.because = event.KeyWrong
+		case entry == nil:
+			w.because = event.NotServed
+		}
 		return w.fail(rcode, ede)
 	}
 	to, err := w.peer.Detach()

@@ -23,19 +23,19 @@ import (
 func (w *worker) recurse(r *Recursion, allowed bool) int {
 	q := &w.query
 	if !allowed {
-		return w.fail(wire.Refused, wire.EDEProhibited)
+		return w.failing(event.NoRecursion, wire.Refused, wire.EDEProhibited)
 	}
 	if q.Flags&wire.FlagRD == 0 {
 		// What the cache holds is nobody's business (cache snooping).
-		return w.fail(wire.Refused, wire.EDEProhibited)
+		return w.failing(event.CacheOnly, wire.Refused, wire.EDEProhibited)
 	}
 	w.recursive = true
 	w.builder.SetFlags(q.Flags & wire.FlagCD) // RFC 4035, section 3.2.2
 	switch {
 	case q.Type == wire.TypeOPT:
-		return w.fail(wire.FormErr, wire.EDEInvalidType)
+		return w.failing(event.NotUnderstood, wire.FormErr, wire.EDEInvalidType)
 	case q.Type > wire.TypeNXNAME && q.Type < wire.TypeANY: // nobody has such records (RFC 6895, section 3.1)
-		return w.fail(wire.NotImp, -1)
+		return w.failing(event.NotOffered, wire.NotImp, -1)
 	}
 	if r.Builtin != nil {
 		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) && !(w.six(r) && resolver.MadeByDNS64(q.Name.Name(), q.Type)) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/server"
 	"port53/internal/telemetry"
@@ -20,7 +21,8 @@ const (
 	maxNSID      = 128
 	maxPadding   = 512
 	maxEDEText   = 64 // no longer than a line
-	tailSize     = optHeader + 6*optionHeader + 4 + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxPadding
+	maxWhy       = len(" why=") + event.IDLen
+	tailSize     = optHeader + 6*optionHeader + 4 + cookieSize + maxNSID + 2 + 2 + maxEDEText + maxWhy + maxPadding
 )
 
 // reserve returns the octets that OPT and TSIG will take, but for an Extended DNS Error,
@@ -115,7 +117,8 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 		}
 	}
 	if w.ede >= 0 {
-		text := w.edeText[:min(len(w.edeText), maxEDEText)]
+		var space [maxEDEText + maxWhy]byte
+		text := w.appendWhy(append(space[:0], w.edeText[:min(len(w.edeText), maxEDEText)]...))
 		if room := w.builder.Room() - len(t) - optionHeader - 2; room >= 0 {
 			text = text[:min(len(text), room)]
 			t = append(t, 0, wire.OptionEDE, 0, byte(2+len(text)), byte(w.ede>>8), byte(w.ede))
@@ -173,6 +176,7 @@ func (w *worker) chaos() int {
 		text = w.gen.Identity.Hostname
 	}
 	if text == "" || q.Type != wire.TypeTXT && q.Type != wire.TypeANY {
+		w.because = event.NotOffered
 		return w.fail(wire.Refused, wire.EDEProhibited)
 	}
 	text = text[:min(len(text), 255)]

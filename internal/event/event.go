@@ -11,6 +11,7 @@ package event
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"port53/internal/wire"
@@ -32,6 +33,8 @@ const (
 	Upstream
 	// Messages have the octets of query and reply in the records that are wanted.
 	Messages
+	// Explained are of what has an id by which it is known why the answer is as it is.
+	Explained
 )
 
 // A Kind is what a record is of.
@@ -100,6 +103,24 @@ const (
 	Dropped
 )
 
+// A Because is why the server itself, and nobody whom it asked, did not answer as the client wanted.
+type Because uint8
+
+// The reasons.
+const (
+	_             Because = iota
+	NotAllowed            // the client may not ask here at all
+	NoRecursion           // the client may not ask for other zones than ours
+	CacheOnly             // the query does not want recursion, and only the cache could answer it
+	ZoneClosed            // the client may not ask for the zone
+	NotServed             // there is no such zone here, and nobody else is asked
+	NotLoaded             // the zone has no version that can be served
+	KeyWrong              // the signature (TSIG) cannot be verified
+	NotUnderstood         // the message breaks the protocol
+	NotOffered            // such a question is not answered here
+	MayNotHand            // the client may not transfer, change or notify the zone
+)
+
 // A Record is one query and its reply, or one question to another server. Whoever is given one keeps nothing
 // that its slices are of.
 //
@@ -124,7 +145,8 @@ type Record struct {
 	EDE       int16  // -1: none
 	Size      uint16 // octets of the query
 	Reply     uint32 // octets of the reply; 0: none
-	List      uint8  // of the rule that counted, with Line; 0 without a line: none
+	Because   Because
+	List      uint8 // of the rule that counted, with Line; 0 without a line: none
 	Line      uint32
 	Why       uint64 // by which it is known why the answer is as it is; 0: by none
 
@@ -136,3 +158,35 @@ type Record struct {
 
 // When returns the time of arrival.
 func (r *Record) When() time.Time { return time.Unix(0, r.Time) }
+
+// idDigits are those of base 32 without letters that look alike.
+const idDigits = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// IDLen is how many characters an id has; each has five bits.
+const IDLen = 8
+
+// AppendID appends the id of a record as people write it.
+func AppendID(dst []byte, id uint64) []byte {
+	for shift := 5 * (IDLen - 1); shift >= 0; shift -= 5 {
+		dst = append(dst, idDigits[id>>shift&31])
+	}
+	return dst
+}
+
+// ParseID returns the id that somebody wrote.
+func ParseID(text string) (id uint64, ok bool) {
+	if len(text) != IDLen {
+		return 0, false
+	}
+	for i := range len(text) {
+		digit := strings.IndexByte(idDigits, text[i]|0x20)
+		if c := text[i]; c >= '0' && c <= '9' {
+			digit = int(c - '0')
+		}
+		if digit < 0 {
+			return 0, false
+		}
+		id = id<<5 | uint64(digit)
+	}
+	return id, id != 0
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ func sample(n int) *event.Record {
 	return &event.Record{
 		Kind: event.Client, Transport: 3, Path: event.Policy, Fate: event.Slipped, View: 7, Opcode: 5, Recursive: true,
 		Time: 1_700_000_000_000_000_000 + int64(n), Latency: -1, Remote: netip.MustParseAddrPort("192.0.2.7:4242"), Local: netip.MustParseAddrPort("[2001:db8::1]:53"),
-		ID: uint16(n), Flags: 0x8180, Type: wire.TypeAAAA, Class: wire.ClassIN, Rcode: wire.Refused, EDE: 18, Size: 40, Reply: 70_000, List: 3, Line: 1 << 20, Why: 1<<63 + 5,
+		ID: uint16(n), Flags: 0x8180, Type: wire.TypeAAAA, Class: wire.ClassIN, Rcode: wire.Refused, EDE: 18, Size: 40, Reply: 70_000, List: 3, Because: event.NotLoaded, Line: 1 << 20, Why: 1<<63 + 5,
 		Name: []byte("\x03www\x07example\x00"), Query: []byte("query"), Response: bytes.Repeat([]byte{byte(n)}, n%500), Text: []byte("because"),
 	}
 }
@@ -220,6 +221,23 @@ func BenchmarkOff(b *testing.B) {
 	for b.Loop() {
 		if w.Wants() != 0 {
 			b.Fatal()
+		}
+	}
+}
+
+// TestIDs has each id come back as it was written, and what is none be refused.
+func TestIDs(t *testing.T) {
+	for _, id := range []uint64{1, 31, 32, 1<<40 - 1, 0x12_3456_789a} {
+		text := string(event.AppendID(nil, id))
+		for _, text := range []string{text, strings.ToUpper(text)} {
+			if got, ok := event.ParseID(text); !ok || got != id || len(text) != event.IDLen {
+				t.Errorf("%d is written %s and read %d, %v", id, text, got, ok)
+			}
+		}
+	}
+	for _, text := range []string{"", "00000000", "7f3a", "0000000l", "000000000", "www.test", "0000000\x10"} {
+		if id, ok := event.ParseID(text); ok {
+			t.Errorf("%q is read as %d", text, id)
 		}
 	}
 }

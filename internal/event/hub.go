@@ -235,6 +235,9 @@ func (rec *Record) wanted() Wants {
 	if rec.Problem() {
 		is |= Problems
 	}
+	if rec.Why != 0 {
+		is |= Explained
+	}
 	return is
 }
 

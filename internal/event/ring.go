@@ -97,7 +97,7 @@ func (rec *Record) encode(b []byte, n uint32, query, response, text int) {
 	le.PutUint16(b[76:], uint16(rec.Rcode))
 	le.PutUint16(b[78:], uint16(rec.EDE))
 	le.PutUint16(b[80:], rec.Size)
-	b[82], b[83] = byte(len(rec.Name)), 0
+	b[82], b[83] = byte(len(rec.Name)), byte(rec.Because)
 	le.PutUint32(b[84:], rec.Reply)
 	le.PutUint64(b[88:], rec.Why)
 	le.PutUint16(b[96:], uint16(query))
@@ -162,6 +162,8 @@ func (rec *Record) decode(b []byte) {
 		Size:  le.Uint16(b[80:]),
 		Reply: le.Uint32(b[84:]),
 		Why:   le.Uint64(b[88:]),
+
+		Because: Because(b[83]),
 	}
 	at := headSize
 	part := func(n int) []byte {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"port53/internal/cache"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -17,9 +18,10 @@ type result struct {
 	sec       cache.Security
 	ede       int
 	text      string // for people; empty: none
-	passing   bool   // not to be remembered
-	made      bool   // addresses were made, or an alias to the names of one
-	detour    bool   // a part was found past the forwarders, and is not to be remembered as theirs
+	cause     why.Cause
+	passing   bool // not to be remembered
+	made      bool // addresses were made, or an alias to the names of one
+	detour    bool // a part was found past the forwarders, and is not to be remembered as theirs
 
 	room [2]*wire.RRset // of answer, which is enough for most
 }
@@ -36,7 +38,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 		l := t.lookup(name, typ)
 		if l.fail != nil {
 			res.fail(l.fail.ede, l.fail.text)
-			res.passing = l.fail.busy
+			res.passing, res.cause = l.fail.busy, l.fail.cause
 			return res
 		}
 		if t.validate && t.s.Validate {
@@ -48,6 +50,7 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 		}
 		if t.s.Rebinding && t.filterPrivate(l) {
 			l.reason, res.sec = wire.EDEFiltered, worseSecurity(res.sec, secInsecure)
+			t.note(&why.Step{Kind: why.Filtered, Name: name, Type: typ, Zone: l.zone, EDE: wire.EDEFiltered, Server: l.server})
 		}
 		if l.reason != edeNone {
 			res.ede = l.reason
@@ -89,12 +92,14 @@ func (t *task) follow(name []byte, typ wire.Type) *result {
 		for _, s := range res.answer {
 			if bytes.Equal(s.Owner, l.target) && s.Type == wire.TypeCNAME {
 				res.fail(wire.EDEInvalidData, "the name is an alias of itself")
+				res.cause = why.AliasLoop
 				return res
 			}
 		}
 		name = l.target
 	}
 	res.fail(wire.EDEInvalidData, "too many aliases")
+	res.cause = why.AliasChain
 	return res
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"port53/internal/upstream"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -24,6 +25,7 @@ type failure struct {
 	now   bool // of this question alone, such as a spent budget: it says nothing of others
 	busy  bool // of this moment: the question itself is not remembered to fail
 	child bool // the zone below a cut answered for DS records, which are the zone's above
+	cause why.Cause
 }
 
 // candidate is an address that a question may go to.
@@ -113,7 +115,7 @@ func (t *task) ask(c *cut, name []byte, typ wire.Type, whole bool) (*finding, *f
 }
 
 // notAsked is why there is no answer before anybody was asked. It is not modified.
-var notAsked = &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked"}
+var notAsked = &failure{ede: wire.EDENoReachableAuthority, text: "no server of the zone could be asked", cause: why.NoServerAddress}
 
 // none returns what there is when nobody is left to be asked.
 func (a *asking) none() (*finding, *failure) {
@@ -126,7 +128,9 @@ func (a *asking) none() (*finding, *failure) {
 	case a.last != nil && (a.whole || !a.last.lame || a.last.kind != foundNXDomain):
 		return a.last, nil
 	case a.t.b.vain >= maxVain:
-		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "limit of name servers without an address reached", now: true}
+		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "limit of name servers without an address reached", now: true, cause: why.LimitServers}
+	case a.fail == notAsked || a.fail == refusing:
+		a.noteUnasked()
 	}
 	return nil, a.fail
 }
@@ -143,6 +147,8 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 			text: "too many questions are waiting for the servers of this zone",
 			now:  true,
 			busy: true,
+
+			cause: why.LimitZone,
 		}
 	}
 	t.look() // there may have been others before it
@@ -198,6 +204,7 @@ func (a *asking) read(s *candidate, reply *upstream.Reply, err error) *finding {
 		t.trace.failed(a.c, s.server, err)
 		a.fail = failed(err, a.fail)
 		t.b.why = a.fail
+		t.noteSilence(a.c, s.server, a.name, a.typ, err, a.fail.cause)
 		return nil
 	}
 	t.b.heard = true
@@ -206,6 +213,7 @@ func (a *asking) read(s *candidate, reply *upstream.Reply, err error) *finding {
 		s.out = true
 		t.trace.failed(a.c, s.server, bad)
 		a.fail = failed(errMalformed, a.fail)
+		t.noteSilence(a.c, s.server, a.name, a.typ, errMalformed, a.fail.cause)
 		return nil
 	}
 	if t.s.Reporting && a.c.route == nil {
@@ -215,6 +223,7 @@ func (a *asking) read(s *candidate, reply *upstream.Reply, err error) *finding {
 	f := t.admit(m, a.c, a.name, a.typ)
 	f.server = s.server
 	t.trace.received(a.c, s.server, f, &m.Message)
+	t.noteReply(a.c, f, reply, a.name, a.typ)
 	switch {
 	case !reply.Upper:
 	case f.kind == foundNothing:
@@ -277,6 +286,7 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 	g := t.admit(m, a.c, a.name, a.typ)
 	g.server = s.server
 	t.trace.received(a.c, s.server, g, &m.Message)
+	t.noteReply(a.c, g, &reply, a.name, a.typ)
 	switch better := g.kind != foundNothing && g.kind != f.kind && g.kind != foundNXDomain; {
 	case better:
 		t.r.exchange.SawCase(s.server, false)
@@ -393,9 +403,18 @@ func (t *task) patience(c *cut) (waves int, end time.Time) {
 
 // useless is the failure that a finding of no use comes to.
 func useless(f *finding) *failure {
-	fail := &failure{ede: wire.EDENoReachableAuthority, text: "servers answer " + f.why, child: f.below}
-	if f.wrong || f.rcode == wire.FormErr || f.rcode == wire.NotImp {
-		fail.ede = wire.EDEInvalidData
+	fail := &failure{ede: wire.EDENoReachableAuthority, text: "servers answer " + f.why, child: f.below, cause: why.ServersFail}
+	switch {
+	case f.wrong:
+		fail.ede, fail.cause = wire.EDEInvalidData, why.ServersGarbled
+	case f.rcode == wire.FormErr || f.rcode == wire.NotImp:
+		fail.ede, fail.cause = wire.EDEInvalidData, why.ServersReject
+	case f.rcode == wire.BadVers:
+		fail.cause = why.ServersReject
+	case f.rcode == wire.Refused || f.rcode == wire.NotAuth:
+		fail.cause = why.ServersRefuse
+	case f.rcode == wire.NoError || f.rcode == wire.NXDomain:
+		fail.cause = why.ServersLame
 	}
 	return fail
 }
@@ -416,33 +435,41 @@ func (a *asking) learnLame() {
 func (t *task) spent(fail *failure) *failure {
 	switch {
 	case t.r.ctx.Err() != nil:
-		return &failure{ede: wire.EDENotReady, text: "shutting down", now: true, busy: true}
+		return &failure{ede: wire.EDENotReady, text: "shutting down", now: true, busy: true, cause: why.ShuttingDown}
 	case t.b.packets <= 0 && !t.b.heard && t.b.why != nil:
 		// Nothing leads out of this machine, or nothing came back: the limit is not the cause.
-		return &failure{ede: t.b.why.ede, text: t.b.why.text, now: true}
+		return &failure{ede: t.b.why.ede, text: t.b.why.text, now: true, cause: t.b.why.cause}
 	case t.b.packets <= 0:
-		return &failure{ede: wire.EDEOther, text: "limit of packets for one question reached", now: true}
+		return &failure{ede: wire.EDEOther, text: "limit of packets for one question reached", now: true, cause: why.LimitPackets}
 	case t.b.octets <= 0:
-		return &failure{ede: wire.EDEOther, text: "limit of octets for one question reached", now: true}
+		return &failure{ede: wire.EDEOther, text: "limit of octets for one question reached", now: true, cause: why.LimitOctets}
 	}
-	return &failure{ede: wire.EDENoReachableAuthority, text: "no answer in time: " + fail.text}
+	cause := why.LimitTime
+	if fail.cause != why.Unknown && fail != notAsked {
+		cause = fail.cause
+	}
+	return &failure{ede: wire.EDENoReachableAuthority, text: "no answer in time: " + fail.text, cause: cause}
 }
 
 func failed(err error, before *failure) *failure {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		return &failure{ede: wire.EDENoReachableAuthority, text: "servers do not answer"}
+		return &failure{ede: wire.EDENoReachableAuthority, text: "servers do not answer", cause: why.ServersSilent}
 	case errors.Is(err, context.Canceled):
 		return before
 	case errors.Is(err, errMalformed):
-		return &failure{ede: wire.EDEInvalidData, text: "servers send what cannot be read"}
+		return &failure{ede: wire.EDEInvalidData, text: "servers send what cannot be read", cause: why.ServersGarbled}
 	}
 	text := "servers cannot be reached"
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		text += ": " + errno.Error() // such as that there is no route
 	}
-	return &failure{ede: wire.EDENetworkError, text: text}
+	cause := why.ServersUnreachable
+	if upstream.Garbled(err) {
+		cause = why.ServersGarbled
+	}
+	return &failure{ede: wire.EDENetworkError, text: text, cause: cause}
 }
 
 // candidates returns the addresses that may be asked for c: those in list, and those
@@ -598,7 +625,7 @@ func (a *asking) leaveAlone() {
 }
 
 // refusing is why servers are left alone. It is not modified.
-var refusing = &failure{ede: wire.EDENoReachableAuthority, text: "servers answer REFUSED"}
+var refusing = &failure{ede: wire.EDENoReachableAuthority, text: "servers answer REFUSED", cause: why.ServersRefuse}
 
 // errMalformed is a reply that does not parse.
 var errMalformed = errors.New("malformed reply")
@@ -607,11 +634,11 @@ var errMalformed = errors.New("malformed reply")
 func (t *task) askLocal(c *cut, name []byte, typ wire.Type) (*finding, *failure) {
 	m := t.reading()
 	if bad := m.Parse(t.s.Local.Answer(name, typ)); bad != 0 {
-		return nil, &failure{ede: wire.EDEInvalidData, text: "a local zone cannot be served"}
+		return nil, &failure{ede: wire.EDEInvalidData, text: "a local zone cannot be served", cause: why.LocalZone}
 	}
 	f := t.admit(m, c, name, typ)
 	if f.kind == foundNothing {
-		return nil, &failure{ede: wire.EDEInvalidData, text: "a local zone cannot be served"}
+		return nil, &failure{ede: wire.EDEInvalidData, text: "a local zone cannot be served", cause: why.LocalZone}
 	}
 	return f, nil
 }

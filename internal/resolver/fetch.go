@@ -9,6 +9,7 @@ import (
 	"port53/internal/cache"
 	"port53/internal/dnssec"
 	"port53/internal/upstream"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -66,7 +67,10 @@ type scratch struct {
 	own      budget
 	entry    cache.Entry
 	readings []*reading
-	used     int               // of them
+	journal  *journal          // nil: there was none yet
+	noting   bool              // steps are noted in it
+	begun    time.Time         // when the task began
+	used     int               // of readings
 	out      upstream.Question // that is with a server
 }
 
@@ -149,14 +153,20 @@ func (r *Resolver) task(s *Config) *task {
 	}
 	*t = task{
 		r: r, s: s, w: w, path: path{stack: t.stack[:0]},
-		scratch: scratch{own: newBudget(&s.Limits, time.Now()), entry: t.entry, readings: t.readings[:min(len(t.readings), maxReadings)]},
+		scratch: scratch{
+			own: newBudget(&s.Limits, time.Now()), entry: t.entry, journal: t.journal,
+			readings: t.readings[:min(len(t.readings), maxReadings)],
+		},
 	}
-	t.b = &t.own
+	t.b, t.begun = &t.own, t.own.at
 	t.b.unix = r.cache.At(t.own.at)
 	return t
 }
 
-func (t *task) release() { tasks.Put(t) }
+func (t *task) release() {
+	t.forgets()
+	tasks.Put(t)
+}
 
 // busy tells whether a question is being asked already by this task: to ask it again
 // would be a circle (TsuNAME).
@@ -174,7 +184,9 @@ func (t *task) below(name []byte, typ wire.Type) *link {
 	t.depth++
 	defer func() { t.depth-- }()
 	if t.depth > t.s.Limits.Depth {
-		return &link{fail: &failure{ede: wire.EDEOther, text: "limit of depth reached", now: true}, reason: edeNone}
+		fail := &failure{ede: wire.EDEOther, text: "limit of depth reached", now: true, cause: why.LimitDepth}
+		t.noteFailure(nil, name, typ, fail)
+		return &link{fail: fail, reason: edeNone}
 	}
 	return t.lookup(name, typ)
 }
@@ -257,14 +269,18 @@ func (t *task) waitFor(f *flight) bool {
 // await waits for another task to have asked, and takes what it left in the cache.
 func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
 	if !t.waitFor(f) {
-		return &link{reason: edeNone, fail: t.spent(&failure{text: "another question waits for the same"})}
+		fail := t.spent(&failure{text: "another question waits for the same"})
+		t.noteFailure(nil, name, typ, fail)
+		return &link{reason: edeNone, fail: fail}
 	}
 	_, part := t.place(name, typ)
 	if l := t.cached(part, name, typ); l != nil {
 		return l
 	}
 	if ede, text, failed := t.r.recentFailure(t.s, name, typ, t.unix()); failed {
-		return &link{reason: edeNone, fail: &failure{ede: ede, text: text, now: true}}
+		fail := &failure{ede: ede, text: text, now: true, cause: why.FailedBefore}
+		t.noteFailure(nil, name, typ, fail)
+		return &link{reason: edeNone, fail: fail}
 	}
 	return nil
 }
@@ -350,6 +366,7 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 				continue
 			}
 			if whole || fail.now || show.mode == Strict {
+				t.noteFailure(c.zone, name, typ, fail)
 				return nil, fail
 			}
 			show.all() // servers that stumble over a part of the name may know the whole (RFC 9156, section 2.3)
@@ -378,7 +395,9 @@ func (t *task) descend(c *cut, name []byte, typ wire.Type) (*link, *failure) {
 		t.partial++
 		t.keepPart(f, asked)
 	}
-	return nil, &failure{ede: wire.EDEOther, text: "too many referrals"}
+	fail := &failure{ede: wire.EDEOther, text: "too many referrals", cause: why.ReferralChain}
+	t.noteFailure(c.zone, name, typ, fail)
+	return nil, fail
 }
 
 // secondTime is how long a second server is waited for where there is an answer already.

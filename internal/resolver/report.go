@@ -46,6 +46,6 @@ func (r *Resolver) report(c *Config, name []byte, typ wire.Type, ede int, agent 
 	r.work.Add(1)
 	go func() {
 		defer r.work.Done()
-		r.resolve(c, string(q), wire.TypeTXT, Wants{}, false, false, false, nil)
+		r.resolve(c, string(q), wire.TypeTXT, Wants{}, false, false, false, nil, nil)
 	}()
 }

@@ -27,6 +27,7 @@ import (
 
 	"port53/internal/cache"
 	"port53/internal/upstream"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -120,6 +121,7 @@ type Options struct {
 	Cache     *cache.Cache
 	Exchanger Exchanger
 	Log       *slog.Logger
+	Why       *why.Log // remembers how questions failed; nil: nothing is
 }
 
 // A Resolver finds answers for many at once.
@@ -129,6 +131,7 @@ type Resolver struct {
 	cache    *cache.Cache
 	exchange Exchanger
 	log      *slog.Logger
+	why      *why.Log
 	configs  [cache.MaxViews]atomic.Pointer[Config] // that questions come with now, by partition
 	seed     maphash.Seed
 	random   upstream.Entropy
@@ -166,7 +169,7 @@ type Config struct {
 
 // New returns a resolver that works by c until [Resolver.Apply] says otherwise.
 func New(o Options, c *Config) *Resolver {
-	r := &Resolver{cache: o.Cache, exchange: o.Exchanger, log: o.Log, seed: maphash.MakeSeed()}
+	r := &Resolver{cache: o.Cache, exchange: o.Exchanger, log: o.Log, why: o.Why, seed: maphash.MakeSeed()}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}

@@ -4,9 +4,11 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"port53/internal/cache"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -78,7 +80,10 @@ type inquiry struct {
 	waiters []*waiter
 	refresh bool // nobody waits: the cache is to have it anew
 	stale   bool // whoever asked first can have a stale answer
-	brief   bool // it ends when whoever asked first has been told that there is no answer
+	begun   time.Time
+	journal atomic.Pointer[journal] // of who works on it; nil: of nobody, or nothing is remembered
+	told    bool                    // by the journal's lock: what was done until somebody had to be answered is remembered
+	brief   bool                    // it ends when whoever asked first has been told that there is no answer
 }
 
 type waiter struct {
@@ -87,6 +92,7 @@ type waiter struct {
 	cookie bool
 	gone   bool
 	late   *time.Timer
+	in     *inquiry
 	reply  time.Time // when it gets SERVFAIL, if there is nothing better
 	links  [2]links  // by waiters.list
 }
@@ -179,7 +185,8 @@ func (r *Resolver) Ask(q *Request) {
 	if begin {
 		// Where many are at work already, none goes on when nobody waits any more.
 		crowded := w.working >= limits.Waiting/2
-		*in = inquiry{key: key, config: config, waiters: list, refresh: me == nil, stale: q.Stale, brief: crowded}
+		in.key, in.config, in.waiters, in.begun = key, config, list, time.Now()
+		in.refresh, in.stale, in.brief = me == nil, q.Stale, crowded
 		w.asked[key] = in
 		w.working++
 	}
@@ -188,7 +195,7 @@ func (r *Resolver) Ask(q *Request) {
 		if arrived.IsZero() {
 			arrived = time.Now()
 		}
-		me.reply = arrived.Add(limits.Reply)
+		me.reply, me.in = arrived.Add(limits.Reply), in
 		if w.due.push(me); w.due.first == me {
 			r.wind(limits.Reply)
 		}
@@ -315,6 +322,7 @@ func (r *Resolver) overdue() {
 	}
 	w.mu.Unlock()
 	for _, me := range late {
+		r.rememberSoFar(me.in)
 		me.Answer(&cache.Answer{Rcode: wire.ServFail, EDE: wire.EDENoReachableAuthority}, "no answer in time")
 	}
 }
@@ -322,7 +330,7 @@ func (r *Resolver) overdue() {
 // inquire finds an answer and gives it to all who wait.
 func (r *Resolver) inquire(in *inquiry) {
 	defer r.work.Done()
-	a, text := r.resolve(in.config, in.key.name, in.key.typ, in.key.wants, in.refresh, in.stale, in.brief, nil)
+	a, text := r.resolve(in.config, in.key.name, in.key.typ, in.key.wants, in.refresh, in.stale, in.brief, in, nil)
 	w := &r.waiting
 	w.mu.Lock()
 	w.working--
@@ -348,6 +356,7 @@ func (r *Resolver) resolve(
 	typ wire.Type,
 	wants Wants,
 	refresh, stale, brief bool,
+	of *inquiry, // nil: no client asks
 	trace *Trace,
 ) (*cache.Answer, string) {
 	name := []byte(asked)
@@ -356,6 +365,9 @@ func (r *Resolver) resolve(
 	defer t.release()
 	if brief {
 		t.own.deadline = t.own.reply
+	}
+	if of != nil {
+		t.remembers(of)
 	}
 	t.validate, t.refresh, t.stale, t.trace = t.s.Validate && !wants.CD, refresh, stale, trace
 	if refresh {
@@ -366,11 +378,17 @@ func (r *Resolver) resolve(
 	res := t.answer(name, typ, wants)
 	if !wants.CD {
 		t.sentinel(name, typ, res)
-		if d := r.watchClock(c, res); res.sec == secBogus && c.timeName(name, typ) && (d.wrong || r.doubtClock(c).wrong) {
+		d := r.watchClock(c, res)
+		if d.text != "" {
+			t.note(&why.Step{Kind: why.Clock, Text: d.text, EDE: edeNone})
+		}
+		if res.sec == secBogus && c.timeName(name, typ) && (d.wrong || r.doubtClock(c).wrong) {
 			res = r.unvalidatedAnswer(c, name, typ)
+			t.keepWay(name, typ, res)
 			return res.finish(name, typ, wants.DO), res.text
 		}
 	}
+	t.keepWay(name, typ, res)
 	a := res.finish(name, typ, wants.DO)
 	now := t.unix()
 	key := c.Key(name, typ, wants)
@@ -437,7 +455,7 @@ func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answ
 // ExplainBy is Explain by one of the configurations that were applied.
 func (r *Resolver) ExplainBy(c *Config, name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	tr := NewTrace()
-	a, text := r.resolve(c, string(wire.Lower(nil, name)), typ, Wants{DO: do, CD: cd}, false, false, false, tr)
+	a, text := r.resolve(c, string(wire.Lower(nil, name)), typ, Wants{DO: do, CD: cd}, false, false, false, nil, tr)
 	return a, text, tr
 }
 

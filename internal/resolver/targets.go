@@ -84,7 +84,7 @@ func (t *task) lookTarget(c *cut, g *target) (found, tried bool) {
 		return false, false
 	}
 	g.looked = true
-	return t.target(g, false), true
+	return t.target(c, g, false), true
 }
 
 // lookAgain looks up what other addresses a server has.
@@ -93,7 +93,7 @@ func (t *task) lookAgain(c *cut, g *target) (found, tried bool) {
 		return false, false
 	}
 	g.again = true
-	return t.target(g, true), true
+	return t.target(c, g, true), true
 }
 
 // spares takes the addresses that are tried last.
@@ -108,20 +108,23 @@ func (t *task) spares(c *cut) (found bool) {
 
 // target looks up the addresses of a name server, of one family or of all, and tells
 // whether any are new.
-func (t *task) target(g *target, all bool) bool {
+func (t *task) target(c *cut, g *target, all bool) bool {
 	key := targetKey{t.hash(g.name)}
 	if t.r.dead.has(key) {
+		if t.noting {
+			t.noteNoAddress(c, g, false)
+		}
 		return false
 	}
 	before := len(g.addrs)
-	spent := false
+	spent, circle := false, false
 	defer t.unvalidated()()
 	for _, typ := range [...]wire.Type{wire.TypeA, wire.TypeAAAA} {
 		if typ == wire.TypeA && !t.s.IPv4 || typ == wire.TypeAAAA && (!t.s.IPv6 || len(g.addrs) > before && !all) {
 			continue
 		}
 		if t.busy(g.name, typ) {
-			spent = true // a circle: whoever asked first may still succeed
+			spent, circle = true, true // whoever asked first may still succeed
 			continue
 		}
 		l := t.below(g.name, typ) // not validated: a wrong address leads to answers that do not validate
@@ -139,6 +142,9 @@ func (t *task) target(g *target, all bool) bool {
 		}
 	}
 	t.fromDelegation(g)
+	if len(g.addrs) == 0 && t.noting {
+		t.noteNoAddress(c, g, circle)
+	}
 	if len(g.addrs) == 0 && !spent {
 		t.r.dead.put(key, time.Now().Add(targetFailTime), maxLame)
 	}

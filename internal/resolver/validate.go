@@ -8,6 +8,7 @@ import (
 
 	"port53/internal/cache"
 	"port53/internal/dnssec"
+	"port53/internal/why"
 	"port53/internal/wire"
 )
 
@@ -18,6 +19,8 @@ type trust struct {
 	reason  int  // EDE of what is not secure; edeNone
 	cut     bool // it is a zone, or may be one; false: it is proven to be none
 	expires time.Time
+
+	cause *why.Step // of one that is not secure, what was noted of it; nil: nothing was
 
 	from, until time.Time // of a secure one: when the signature of its keys is valid
 }
@@ -82,7 +85,8 @@ func (ts *trusts) drop(name []byte) {
 // A verdict is the outcome of a validation.
 type verdict struct {
 	sec    cache.Security
-	reason int // EDE; edeNone
+	reason int           // EDE; edeNone
+	why    dnssec.Reason // of what is not secure by this set; 0: see the keys
 	ttl    uint32
 	zone   []byte // that signed the set, if it is secure
 	labels int    // of the signature, where the set was made from a wildcard
@@ -95,10 +99,12 @@ func bogus(reason int) verdict    { return verdict{sec: secBogus, reason: reason
 // refused returns the verdict for a reason of package dnssec. Work that is spent says
 // nothing of the data.
 func refused(why dnssec.Reason) verdict {
+	v := bogus(why.EDE())
 	if why == dnssec.WorkSpent {
-		return bogus(edePassing)
+		v.reason = edePassing
 	}
-	return bogus(why.EDE())
+	v.why = why
+	return v
 }
 
 // check validates a link: every set of it, and that the proofs say what the link
@@ -107,6 +113,7 @@ func refused(why dnssec.Reason) verdict {
 func (t *task) check(l *link, name []byte, typ wire.Type) {
 	v := t.judge(l, name, typ)
 	t.trace.judged(l, name, typ, &v)
+	t.noteVerdict(l, name, typ, &v)
 	l.sec = v.sec
 	l.reason = v.reason
 	if v.sec == secBogus && !unreachable(v.reason) {
@@ -117,6 +124,9 @@ func (t *task) check(l *link, name []byte, typ wire.Type) {
 func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 	at := dnssec.ParentSide(name, typ)
 	if l.part.Way() == wayLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
+		if t.noting && t.negativeTrust(name) {
+			t.note(&why.Step{Kind: why.Untrusted, Name: name, Type: typ, Zone: l.zone, EDE: edeNone})
+		}
 		return insecure(edeNone)
 	}
 	switch l.kind {
@@ -127,7 +137,7 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 		sets := l.all
 		if dname := l.rename(); dname != nil {
 			if len(dname.Owner) < len(t.anchorOf(at)) {
-				return bogus(dnssec.WrongSigner.EDE()) // a zone above the anchor renames nothing below it
+				return refused(dnssec.WrongSigner) // a zone above the anchor renames nothing below it
 			}
 			sets = []*wire.RRset{dname} // what is made of it needs no signature (RFC 6672, section 5.3.1)
 		} else if len(sets) == 0 {
@@ -147,7 +157,7 @@ func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 				if s == l.dname {
 					// The wildcard's record would be that of the whole name, and rename nothing
 					// below it (RFC 4592, section 4.4): somebody plays it back.
-					return bogus(dnssec.NoProof.EDE())
+					return refused(dnssec.NoProof)
 				}
 				v = t.expansion(l, s, proof, &v, holder)
 			}
@@ -216,7 +226,9 @@ func (t *task) verifyBy(s *wire.RRset, zone []byte, keys []dnssec.Key) verdict {
 // insecure zone they do not matter.
 func (t *task) unproven(zone, at []byte, why dnssec.Reason) verdict {
 	v := t.unsigned(zone, at)
-	if v.sec == secBogus && v.reason != edePassing {
+	if v.sec == secBogus && v.reason != edePassing && v.why != 0 {
+		v.reason, v.why = why.EDE(), why
+	} else if v.sec == secBogus && v.reason != edePassing {
 		v.reason = why.EDE()
 	}
 	return v
@@ -258,7 +270,7 @@ func (t *task) unsigned(zone, at []byte) verdict {
 	if tr.sec != secSecure {
 		return verdict{sec: tr.sec, reason: tr.reason}
 	}
-	return bogus(dnssec.NoSignature.EDE())
+	return refused(dnssec.NoSignature)
 }
 
 // lastCut looks for cuts that nobody told of between zone, whose trust is tr, and the
@@ -320,9 +332,16 @@ func ancestor(name []byte, labels int) []byte {
 func (t *task) trustOf(name []byte) *trust {
 	now := time.Now()
 	if tr := t.trusts().get(name, now); tr != nil {
+		if tr.cause != nil && tr.sec == secBogus {
+			kept := *tr.cause
+			t.note(&kept)
+		}
 		return tr
 	}
 	tr := t.findTrust(name)
+	if tr.sec == secBogus && tr.cause == nil && tr.cut {
+		tr.cause = t.lastReason()
+	}
 	switch {
 	case !tr.expires.IsZero():
 	case unreachable(tr.reason):
@@ -522,7 +541,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 	var doubtful *trust
 	for tries := 0; ; tries++ {
 		l := t.dnskey(name)
-		tr := t.keysIn(l, voucher)
+		tr := t.keysIn(l, name, voucher)
 		switch {
 		case tr.sec == secSecure:
 			return tr, l.set
@@ -544,7 +563,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 }
 
 // keysIn validates the DNSKEY set that was found for a zone.
-func (t *task) keysIn(l *link, voucher *dnssec.Voucher) *trust {
+func (t *task) keysIn(l *link, name []byte, voucher *dnssec.Voucher) *trust {
 	tr := &trust{sec: secBogus, reason: dnssec.NoKey.EDE(), cut: true}
 	switch {
 	case l.fail != nil && l.fail.now:
@@ -554,6 +573,7 @@ func (t *task) keysIn(l *link, voucher *dnssec.Voucher) *trust {
 		tr.reason = l.fail.ede
 		return tr
 	case l.kind != foundAnswer:
+		t.noteKeys(l, name, voucher, dnssec.NoKey)
 		return tr
 	}
 	keys, ver, why := voucher.Keys(l.set, t.s.now(), &t.b.work)
@@ -562,6 +582,7 @@ func (t *task) keysIn(l *link, voucher *dnssec.Voucher) *trust {
 	case dnssec.UnsupportedKey:
 		return &trust{sec: secInsecure, reason: why.EDE(), cut: true, expires: time.Now().Add(time.Hour)}
 	default:
+		t.noteKeys(l, name, voucher, why)
 		tr.reason = refused(why).reason
 		return tr
 	}
@@ -613,11 +634,13 @@ func (t *task) proven(p dnssec.Proof, zone, at []byte) verdict {
 		own := t.trustOf(zone)
 		switch tr := t.lastCut(zone, at, own); {
 		case tr.sec == secSecure && tr != own:
-			return bogus(dnssec.NoProof.EDE())
+			return refused(dnssec.NoProof)
 		case tr.sec == secBogus:
 			return bogus(tr.reason)
 		}
-		return insecure(dnssec.TooManyIterations.EDE())
+		v := insecure(dnssec.TooManyIterations.EDE())
+		v.why = dnssec.TooManyIterations
+		return v
 	case p.OptOut:
 		return insecure(edeNone)
 	}

@@ -232,6 +232,7 @@ var metrics = []metric{
 		"Queries that port53 top, those who follow them and others were not told of, since they came too fast. Only " +
 			"counted while somebody wants to be told.",
 	},
+	{"port53_why_bytes", "gauge", "", "Memory of what is remembered for port53 why; at most why.size."},
 	{
 		"port53_query_log_dropped_total",
 		"counter",

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"port53/internal/event"
 	"port53/internal/server"
 	"port53/internal/wire"
 )
@@ -44,6 +45,7 @@ type Entry struct {
 	Rcode     wire.Rcode
 	Reply     int    // octets
 	View      string // of the client; empty: there are no views
+	Why       uint64 // id by which it is known why the answer is as it is; 0: none
 	nameLen   uint8
 	name      [wire.MaxName]byte
 }
@@ -224,9 +226,10 @@ func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 			Rcode     string `json:"rcode"`
 			Reply     int    `json:"reply_bytes"`
 			View      string `json:"view,omitempty"`
+			Why       string `json:"why,omitempty"`
 		}{
 			at, e.Client.String(), e.Transport.String(), string(l.name), e.Class.String(), e.Type.String(), e.Rcode.String(),
-			e.Reply, e.View,
+			e.Reply, e.View, e.why(),
 		})
 		if err != nil {
 			return dst
@@ -244,5 +247,16 @@ func (l *QueryLog) append(dst []byte, e *Entry) []byte {
 	if e.View != "" {
 		dst = append(append(dst, ' '), e.View...)
 	}
+	if e.Why != 0 {
+		dst = event.AppendID(append(dst, " why="...), e.Why)
+	}
 	return append(dst, '\n')
+}
+
+// why returns the id of an entry as people write it; empty: it has none.
+func (e *Entry) why() string {
+	if e.Why == 0 {
+		return ""
+	}
+	return string(event.AppendID(nil, e.Why))
 }

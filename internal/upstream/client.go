@@ -125,6 +125,9 @@ var (
 	errSpent    = errors.New("upstream: no more packets may be sent")
 )
 
+// Garbled tells whether an error of Exchange is that the server sends what makes no sense.
+func Garbled(err error) bool { return errors.Is(err, errMismatch) || errors.Is(err, errNoSense) }
+
 // Exchange sends q to a server and returns the reply that matches it, whatever it says:
 // it may be malformed behind its question. It falls back to TCP for truncated replies
 // and where somebody guesses, and to a question without EDNS for servers that do not

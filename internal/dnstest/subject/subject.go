@@ -17,10 +17,13 @@ import (
 	"port53/internal/cache"
 	"port53/internal/dnstest"
 	"port53/internal/engine"
+	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/resolver"
 	"port53/internal/server"
+	"port53/internal/telemetry"
 	"port53/internal/upstream"
+	"port53/internal/why"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -34,6 +37,9 @@ type Subject struct {
 	client   *upstream.Client
 	resolver *resolver.Resolver
 	zones    *zone.View
+	events   *event.Hub
+	why      *why.Log
+	stopWhy  func()
 
 	mu     sync.Mutex // one worker answers all
 	worker server.Worker
@@ -54,14 +60,36 @@ func Make(t testing.TB, s *dnstest.Setup) *Subject {
 		Stale: seconds("stale-keep", 0),
 	})
 	sub.client = upstream.New(upstream.Options{Network: s.Net, Cookies: s.Bool("cookies", true)})
+	if s.Bool("why", false) {
+		sub.remember()
+	}
 	for _, words := range s.Words("local") {
 		sub.publish(words)
 	}
 	config := resolver.Compile(sub.settings(s))
-	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client, Log: s.Log}, config)
-	sub.engine = engine.New(engine.Options{Uncontained: true}, sub.generation(s, config))
+	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client, Log: s.Log, Why: sub.why}, config)
+	sub.engine = engine.New(engine.Options{Uncontained: true, Events: sub.events}, sub.generation(s, config))
 	sub.worker = sub.engine.NewWorker()
 	return sub
+}
+
+// remember has all be remembered that other servers are asked for.
+func (sub *Subject) remember() {
+	sub.events = event.New()
+	sub.why = why.New(why.Options{
+		List:      func(int) string { return "" },
+		View:      func(uint8) string { return "" },
+		Drop:      func(reason uint8) string { return telemetry.Drop(reason).String() },
+		Transport: func(transport uint8) string { return server.Transport(transport).String() },
+	})
+	sub.why.Set(why.Misses, 1<<20)
+	sub.stopWhy = sub.events.Take(event.Explained, sub.why.Take)
+}
+
+// Why returns what is remembered of questions, with the setting "why on".
+func (sub *Subject) Why(q why.Question) []why.Report {
+	sub.events.Flush()
+	return sub.why.Find(q)
 }
 
 // publish makes a local zone: a setting "local ZONE OWNER TYPE DATA..." adds a record.
@@ -218,6 +246,7 @@ func (sub *Subject) clock(s *dnstest.Setup, set *resolver.Settings) {
 
 func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine.Generation {
 	g := engine.Generation{View: engine.View{Zones: sub.zones}}
+	g.Why = engine.Why{Record: sub.why.Record(), Tell: true}
 	g.Identity.NSID = nsid(s.Text("nsid", ""))
 	g.Recursion = &engine.Recursion{
 		Cache: sub.cache, Resolver: sub.resolver, Config: config, Stale: s.Bool("stale", true), Prefetch: s.Bool("prefetch", true),
@@ -298,6 +327,9 @@ func (sub *Subject) Load(r io.Reader) error {
 func (sub *Subject) Close() {
 	sub.resolver.Close()
 	sub.client.Close()
+	if sub.stopWhy != nil {
+		sub.stopWhy()
+	}
 }
 
 // Handle has the engine answer a query, as [server.Worker] does.
