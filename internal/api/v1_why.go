@@ -54,7 +54,10 @@ func (c *call) why(q why.Question) error {
 		if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 			q.Since = c.now.Add(-d)
 		} else if q.Since, err = time.Parse(time.RFC3339, text); err != nil {
-			return &problem{status: http.StatusBadRequest, text: "since is a duration such as 1h30m, or a moment such as 2026-01-31T12:00:00Z"}
+			return &problem{
+				status: http.StatusBadRequest,
+				text:   "since is a duration such as 1h30m, or a moment such as 2026-01-31T12:00:00Z",
+			}
 		}
 	}
 	reports, err := c.host.Why(q)

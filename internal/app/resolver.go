@@ -64,7 +64,10 @@ func (a *App) startRecursion(g *generation, network upstream.Network) error {
 		}
 		g.resolver.Anchors = r.rollover.Anchors()
 	}
-	r.resolver = resolver.New(resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log, Why: a.watch.why}, resolver.Compile(g.resolver))
+	r.resolver = resolver.New(
+		resolver.Options{Cache: r.cache, Exchanger: r.client, Log: a.log, Why: a.watch.why},
+		resolver.Compile(g.resolver),
+	)
 	g.engine.Recursion.Cache, g.engine.Recursion.Resolver = r.cache, r.resolver
 	g.compile()
 	r.stop = paceCollections()

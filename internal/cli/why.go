@@ -39,8 +39,9 @@ problems are told.
 
 What is remembered, and in how much memory, say why.record and why.size. Whoever may use
 the control socket may use why.`,
-		Example: "  port53 why 7f3a81xk\n  port53 why www.example.com AAAA\n  port53 why www.example.com --client 10.0.0.9 --since 1h\n  port53 why --json",
-		Args:    cobra.MaximumNArgs(2),
+		Example: "  port53 why 7f3a81xk\n  port53 why www.example.com AAAA\n" +
+			"  port53 why www.example.com --client 10.0.0.9 --since 1h\n  port53 why --json",
+		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.why(cmd.Context(), &o, args)
 		},
@@ -108,7 +109,8 @@ func (s *streams) why(ctx context.Context, o *whyOptions, args []string) error {
 	case len(args) == 0:
 		for i := range reports {
 			r := &reports[i]
-			fmt.Fprintf(s.out, "%s  %-8s  %s %s %s: %s\n", r.Time.Local().Format(time.DateTime), r.ID, printable(r.Name), r.Type, orNone(r.Rcode), printable(r.Cause))
+			fmt.Fprintf(s.out, "%s  %-8s  %s %s %s: %s\n",
+				r.Time.Local().Format(time.DateTime), r.ID, printable(r.Name), r.Type, orNone(r.Rcode), printable(r.Cause))
 		}
 	default:
 		for i := range reports {

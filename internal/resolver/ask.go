@@ -128,7 +128,9 @@ func (a *asking) none() (*finding, *failure) {
 	case a.last != nil && (a.whole || !a.last.lame || a.last.kind != foundNXDomain):
 		return a.last, nil
 	case a.t.b.vain >= maxVain:
-		return nil, &failure{ede: wire.EDENoReachableAuthority, text: "limit of name servers without an address reached", now: true, cause: why.LimitServers}
+		return nil, &failure{
+			ede: wire.EDENoReachableAuthority, text: "limit of name servers without an address reached", now: true, cause: why.LimitServers,
+		}
 	case a.fail == notAsked || a.fail == refusing:
 		a.noteUnasked()
 	}

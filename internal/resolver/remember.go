@@ -281,14 +281,17 @@ func (t *task) noteKeys(l *link, name []byte, voucher *dnssec.Voucher, reason dn
 	if !t.noting {
 		return
 	}
-	s := why.Step{Kind: why.Judged, Zone: name, Name: name, Type: wire.TypeDNSKEY, Server: l.server, EDE: int16(reason.EDE()), Reason: reason}
+	s := why.Step{
+		Kind: why.Judged, Zone: name, Name: name, Type: wire.TypeDNSKEY, Server: l.server, EDE: int16(reason.EDE()), Reason: reason,
+	}
 	switch {
 	case l.kind != foundAnswer || l.set == nil:
 		s.Cause, s.Text = why.NoKeys, "the zone has no DNSKEY records, and the zone above says that it is signed"
 	case reason == dnssec.NoKey && t.vouched(l.set, voucher):
 		s.Text = "it is not signed by the key that the DS records stand for"
 	case reason == dnssec.NoKey:
-		s.Cause, s.Text = why.DSMismatch, "none of its keys ("+keyTags(l.set.Data)+") is one that the DS records stand for ("+dsTags(voucher)+")"
+		s.Cause = why.DSMismatch
+		s.Text = "none of its keys (" + keyTags(l.set.Data) + ") is one that the DS records stand for (" + dsTags(voucher) + ")"
 	default:
 		s.Text = t.signatureText(reason, []*wire.RRset{l.set})
 	}

@@ -280,7 +280,10 @@ func (f *finding) advice(t *Report) []Advice {
 	case ServersRefuse, ServersFail, ServersReject, ServersLame, ServersGarbled, NoServerAddress, DelegationCircle, LimitServers:
 		return []Advice{{"the zone's operator, or the one above it, has to mend the delegation or the servers", ""}, check, again}
 	case AddressForbidden:
-		return []Advice{{"resolver.do_not_query has the address: if it is a server of yours, list the zone in resolver.stub or resolver.forward", ""}, again}
+		return []Advice{
+			{"resolver.do_not_query has the address: if it is a server of yours, list the zone in resolver.stub or resolver.forward", ""},
+			again,
+		}
 	case SignatureExpired, SignatureEarly, SignatureMissing, SignatureWrong, SignatureSigner, KeyMissing, DSMismatch, NoKeys, NoZoneKey,
 		ProofMissing, ProofWrong, Iterations, Unsupported:
 		return []Advice{{"see how the zone is signed, from the root down", "port53 query --validate " + ask}, anchor, flush}
@@ -307,7 +310,9 @@ func (f *finding) advice(t *Report) []Advice {
 func (f *finding) adviceHere(again Advice) []Advice {
 	switch f.cause {
 	case NotAllowed, NoRecursion, ZoneClosed:
-		return []Advice{{"see what the client may do, and which line of the configuration says so", "port53 config check" + clientFlag(f.reply)}}
+		return []Advice{
+			{"see what the client may do, and which line of the configuration says so", "port53 config check" + clientFlag(f.reply)},
+		}
 	case CacheOnly:
 		return []Advice{{"ask with recursion desired: dig does unless it is given +norecurse", ""}}
 	case NotServed, NotLoaded, LocalZone:

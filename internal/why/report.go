@@ -59,7 +59,8 @@ func (l *Log) report(r *reply, w *Way) Report {
 	f := finding{log: l, reply: r, way: w}
 	f.conclude()
 	if w != nil {
-		t.Time, t.Name, t.Type, t.Rcode, t.Left, t.Partial = w.Begun.UTC(), wire.NameText(w.Name), w.Type.String(), w.Rcode.String(), int(w.Left), w.Partial
+		t.Time, t.Name, t.Type, t.Rcode = w.Begun.UTC(), wire.NameText(w.Name), w.Type.String(), w.Rcode.String()
+		t.Left, t.Partial = int(w.Left), w.Partial
 		t.EDE = code(w.EDE)
 		for i := range w.Steps {
 			t.Steps = append(t.Steps, w.Steps[i].tell())
@@ -235,12 +236,12 @@ var becauses = [...]struct {
 	text  string
 }{
 	event.NotAllowed:    {NotAllowed, "the client's address is not among those that may ask here (policy.allow)"},
-	event.NoRecursion:   {NoRecursion, "the client's address is not among those that may ask for names beyond the zones served here (resolver.allow)"},
+	event.NoRecursion:   {NoRecursion, "the client's address is not among those that may ask for names beyond the zones here (resolver.allow)"},
 	event.CacheOnly:     {CacheOnly, "the query did not want recursion (RD was not set), and the cache is shown to nobody"},
 	event.ZoneClosed:    {ZoneClosed, "the client's address is not among those that may ask for this zone (allow_query)"},
 	event.NotServed:     {NotServed, "no zone that is served here has the name, and this server asks no others"},
-	event.NotLoaded:     {NotLoaded, "the zone has no content that can be served: it could not be loaded, or was not transferred yet, or has expired"},
-	event.KeyWrong:      {KeyWrong, "the signature (TSIG) of the query cannot be verified: the key is unknown, its secret another, or a clock is wrong"},
+	event.NotLoaded:     {NotLoaded, "the zone has no content: it could not be loaded, or was not transferred yet, or has expired"},
+	event.KeyWrong:      {KeyWrong, "the signature (TSIG) of the query is not good: the key is unknown, its secret another, or a clock wrong"},
 	event.NotUnderstood: {NotUnderstood, "the query breaks the protocol"},
 	event.NotOffered:    {NotOffered, "queries of this kind are not answered here"},
 	event.MayNotHand:    {NotAllowed, "the client is not among those that may transfer, change or notify the zone"},
