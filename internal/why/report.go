@@ -236,12 +236,12 @@ var becauses = [...]struct {
 	text  string
 }{
 	event.NotAllowed:    {NotAllowed, "the client's address is not among those that may ask here (policy.allow)"},
-	event.NoRecursion:   {NoRecursion, "the client's address is not among those that may ask for names beyond the zones here (resolver.allow)"},
+	event.NoRecursion:   {NoRecursion, "the client's address is not among those that may ask for names of other servers (resolver.allow)"},
 	event.CacheOnly:     {CacheOnly, "the query did not want recursion (RD was not set), and the cache is shown to nobody"},
 	event.ZoneClosed:    {ZoneClosed, "the client's address is not among those that may ask for this zone (allow_query)"},
 	event.NotServed:     {NotServed, "no zone that is served here has the name, and this server asks no others"},
 	event.NotLoaded:     {NotLoaded, "the zone has no content: it could not be loaded, or was not transferred yet, or has expired"},
-	event.KeyWrong:      {KeyWrong, "the signature (TSIG) of the query is not good: the key is unknown, its secret another, or a clock wrong"},
+	event.KeyWrong:      {KeyWrong, "the signature (TSIG) is not good: the key is unknown, its secret another, or a clock is wrong"},
 	event.NotUnderstood: {NotUnderstood, "the query breaks the protocol"},
 	event.NotOffered:    {NotOffered, "queries of this kind are not answered here"},
 	event.MayNotHand:    {NotAllowed, "the client is not among those that may transfer, change or notify the zone"},

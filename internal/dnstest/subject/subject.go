@@ -86,6 +86,9 @@ func (sub *Subject) remember() {
 	sub.stopWhy = sub.events.Take(event.Explained, sub.why.Take)
 }
 
+// Remember changes what is remembered, with the setting "why on".
+func (sub *Subject) Remember(record why.Record) { sub.why.Set(record, 1<<20) }
+
 // Why returns what is remembered of questions, with the setting "why on".
 func (sub *Subject) Why(q why.Question) []why.Report {
 	sub.events.Flush()
