@@ -282,7 +282,7 @@ func (a *App) listen(c *config.Config) error {
 		}
 		a.metrics = a.guarded(a.metrics, "scrape")
 	}
-	return errors.Join(a.listenAPI(c), a.listenConsole(c))
+	return errors.Join(a.listenAPI(c), a.listenConsole(c), a.listenACME(c))
 }
 
 // leaveRoot becomes who, and makes the control socket: as root where root alone may, or else
@@ -333,6 +333,9 @@ func (a *App) close() {
 		if l != nil {
 			l.Close()
 		}
+	}
+	if e := a.encryption; e != nil && e.issuance != nil {
+		e.issuance.close()
 	}
 	if r := a.recursion; r != nil {
 		r.resolver.Close()
@@ -393,6 +396,7 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	side.Go(a.rollCookies)
 	side.Go(a.followHosts)
 	side.Go(a.followCertificates)
+	side.Go(a.followACME)
 	side.Go(a.followLists)
 	side.Go(a.watchKeys)
 	side.Go(func() { a.manager.Run(a.ctx) })

@@ -32,7 +32,7 @@ func share(c *config.Config, limit int) descriptors {
 	own := spareDescriptors + len(c.Listen)*(1+workers) + c.Transfers.MaxIn
 	d := descriptors{conns: c.TCP.MaxConnections}
 	if c.Encrypted.Listens() {
-		own += len(encryptedAddrs(c)) + len(c.Encrypted.QUIC())
+		own += len(encryptedAddrs(c)) + len(c.Encrypted.QUIC()) + len(c.Encrypted.ACME.Listen)*(1+acmeConns)
 		d.secure = c.Encrypted.Limits.Connections
 	}
 	asked := 0

@@ -32,6 +32,8 @@ type encryption struct {
 	mutual  atomic.Bool // clients of DoT and DoQ are asked for a certificate
 	looking sync.Mutex  // held while the files are looked at
 	told    time.Time   // when the log was told last of what expires; under looking
+
+	issuance *issuance // nil: the files are somebody else's
 }
 
 // newEncryption reads what a server of c shows; nil: it serves nothing over TLS.
@@ -161,7 +163,7 @@ func shownText(list []certs.Shown) (texts []string) {
 }
 
 // soon is how long before its end a certificate is spoken of, each day: those of authorities
-// that renew by themselves have been renewed by then.
+// that renew by themselves have been renewed by then. Of one that lasts for a few days it is a quarter.
 const soon = 14 * 24 * time.Hour
 
 // tellCertificates logs once a day which certificates expire soon, or have expired.
@@ -172,9 +174,9 @@ func (a *App) tellCertificates(now time.Time) {
 	}
 	e.told = now
 	for _, s := range e.keeper.Shown() {
-		if left := s.Until.Sub(now); left < 0 {
+		if left := s.Until.Sub(now); left <= 0 {
 			a.log.Error("a certificate has expired: clients turn away", "names", s.Names, "expired", s.Until.UTC().Format(time.RFC3339))
-		} else if left < soon {
+		} else if left < min(soon, s.Until.Sub(s.Since)/4) {
 			a.log.Warn(
 				"a certificate expires soon: renew it",
 				"names",
@@ -226,6 +228,9 @@ func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
 	}
 	for _, s := range e.keeper.Shown() {
 		w.Set("port53_certificate_expiry_timestamp_seconds", float64(s.Until.Unix()), "names", strings.Join(s.Names, " "))
+	}
+	if e.issuance != nil {
+		e.issuance.collect(w)
 	}
 	w.Set("port53_tls_unknown_names_total", float64(e.keeper.Unknown()))
 	h := &st.Handshakes

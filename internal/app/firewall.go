@@ -83,6 +83,9 @@ func servedPorts(c *config.Config) (ports []firewall.Port) {
 	for _, a := range c.Encrypted.DoQ {
 		add(firewall.Port{Proto: "udp", Number: a.Port(), Use: "DNS over QUIC"})
 	}
+	for _, a := range c.Encrypted.ACME.Listen {
+		add(firewall.Port{Proto: "tcp", Number: a.Port(), Use: "proofs for certificates (ACME)"})
+	}
 	if c.Encrypted.DoH.HTTP3 {
 		for _, a := range c.Encrypted.DoH.Listen {
 			add(firewall.Port{Proto: "udp", Number: a.Port(), Use: "DNS over HTTP/3"})

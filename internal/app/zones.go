@@ -122,6 +122,9 @@ func sources(c *config.Config, room signingRoom) []zones.Source {
 			listed[key] = append(listed[key], zones.Listed{Apex: z.Name, Group: z.Group})
 		}
 	}
+	for _, i := range provesIn(c) {
+		all[i].Changes = true
+	}
 	for i := range all {
 		if all[i].Produces {
 			all[i].Listed = listed[string(wire.Lower(nil, all[i].Apex))]

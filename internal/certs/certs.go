@@ -35,6 +35,8 @@ const (
 	H2  = "h2"       // RFC 9113
 	H1  = "http/1.1" // RFC 9112
 	H3  = "h3"       // RFC 9114
+
+	proving = "acme-tls/1" // RFC 8737: of an authority, that reads a certificate and says nothing
 )
 
 // maxFile is the octets of the largest file that is read: a chain has a few certificates of a
@@ -46,12 +48,14 @@ const maxFile = 1 << 20
 type Pair struct {
 	Certificate string
 	Key         string
+	Coming      bool // the files need not be there, or good, yet: a certificate has been ordered
 }
 
 // A Set is certificates that were read together. It is immutable.
 type Set struct {
 	all    []*tls.Certificate // the first is shown to who asks for no name, or for one of nobody
 	byName map[string][]*tls.Certificate
+	coming bool // one is not there yet
 }
 
 // Load reads pairs of files. The error names the file.
@@ -59,6 +63,10 @@ func Load(pairs []Pair) (*Set, error) {
 	s := &Set{byName: map[string][]*tls.Certificate{}}
 	for _, p := range pairs {
 		c, err := load(p)
+		if err != nil && p.Coming {
+			s.coming = true
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +76,7 @@ func Load(pairs []Pair) (*Set, error) {
 			s.byName[name] = append(s.byName[name], c)
 		}
 	}
-	if len(s.all) == 0 {
+	if len(s.all) == 0 && !s.coming {
 		return nil, errors.New("no certificate")
 	}
 	return s, nil
@@ -110,8 +118,11 @@ func readFile(path string) ([]byte, error) {
 }
 
 // pick returns the certificate for what a client asks, and whether it asks for a name that
-// none has.
+// none has. It is nil while there is none at all.
 func (s *Set) pick(hello *tls.ClientHelloInfo) (c *tls.Certificate, unknown bool) {
+	if len(s.all) == 0 {
+		return nil, false
+	}
 	name := strings.TrimSuffix(strings.ToLower(hello.ServerName), ".")
 	list := s.byName[name]
 	if _, parent, found := strings.Cut(name, "."); len(list) == 0 && found {
@@ -134,6 +145,7 @@ func (s *Set) pick(hello *tls.ClientHelloInfo) (c *tls.Certificate, unknown bool
 // A Shown is a certificate as people know it.
 type Shown struct {
 	Names   []string // and addresses
+	Since   time.Time
 	Until   time.Time
 	Subject string
 }
@@ -142,7 +154,7 @@ type Shown struct {
 func (s *Set) shown() []Shown {
 	var list []Shown
 	for _, c := range s.all {
-		list = append(list, Shown{Names: namesOf(c.Leaf), Until: c.Leaf.NotAfter, Subject: c.Leaf.Subject.String()})
+		list = append(list, Shown{Names: namesOf(c.Leaf), Since: c.Leaf.NotBefore, Until: c.Leaf.NotAfter, Subject: c.Leaf.Subject.String()})
 	}
 	return list
 }
@@ -158,6 +170,7 @@ func namesOf(c *x509.Certificate) []string {
 // A Keeper has the certificates that a server shows. It is safe for use by many goroutines.
 type Keeper struct {
 	set     atomic.Pointer[Set]
+	proofs  sync.Map // of strings and *tls.Certificate: what is shown to authorities, by name
 	unknown atomic.Uint64
 
 	mu    sync.Mutex
@@ -182,6 +195,9 @@ func (k *Keeper) read(pairs []Pair, marks []mark) error {
 	s, err := Load(pairs)
 	if err != nil {
 		return err
+	}
+	if before := k.set.Load(); s.coming && before != nil && !before.coming {
+		return errGone
 	}
 	k.set.Store(s)
 	k.pairs, k.marks = pairs, marks
@@ -221,6 +237,9 @@ func (k *Keeper) Unknown() uint64 { return k.unknown.Load() }
 func (k *Keeper) Covers(name string, roots *x509.CertPool, now time.Time) error {
 	s := k.set.Load()
 	c, _ := s.pick(&tls.ClientHelloInfo{ServerName: name})
+	if c == nil {
+		return ErrNone
+	}
 	between := x509.NewCertPool()
 	for _, der := range c.Certificate[1:] {
 		if issuer, err := x509.ParseCertificate(der); err == nil {
@@ -229,6 +248,37 @@ func (k *Keeper) Covers(name string, roots *x509.CertPool, now time.Time) error 
 	}
 	_, err := c.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: between, CurrentTime: now})
 	return err
+}
+
+// ErrNone is why nobody is served yet: the certificate has been ordered, and is not there.
+var ErrNone = errors.New("there is no certificate yet")
+
+// errGone is why what is shown stays when the file of an ordered certificate is lost, or damaged.
+var errGone = errors.New("the file of a certificate that was ordered is gone, or cannot be used")
+
+// Prove has the server show c to an authority that asks for name by the protocol of tls-alpn-01
+// (RFC 8737); nil: no more.
+func (k *Keeper) Prove(name string, c *tls.Certificate) {
+	if c == nil {
+		k.proofs.Delete(name)
+	} else {
+		k.proofs.Store(name, c)
+	}
+}
+
+// proof returns what an authority is shown, if one asks.
+func (k *Keeper) proof(hello *tls.ClientHelloInfo) *tls.Config {
+	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != proving {
+		return nil
+	}
+	c, found := k.proofs.Load(strings.ToLower(hello.ServerName))
+	if !found {
+		return nil // there is no protocol that both speak then
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{proving}, Certificates: []tls.Certificate{*c.(*tls.Certificate)},
+		SessionTicketsDisabled: true,
+	}
 }
 
 // A mark tells one content of a file from another.
@@ -261,10 +311,16 @@ func (k *Keeper) Server(mutual func() bool, protocols ...string) *tls.Config {
 		if unknown {
 			k.unknown.Add(1)
 		}
+		if c == nil {
+			return nil, ErrNone
+		}
 		return c, nil
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, GetCertificate: get}
 	if mutual == nil {
+		if slices.Contains(protocols, H2) { // over TCP, where authorities ask
+			c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) { return k.proof(hello), nil }
+		}
 		return c
 	}
 	asking := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, GetCertificate: get, ClientAuth: tls.RequestClientCert}

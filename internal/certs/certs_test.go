@@ -3,6 +3,7 @@ package certs_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -408,4 +409,41 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// A certificate that has been ordered is shown from when it is there; what is shown stays when the file is
+// lost, or damaged. Until then who asks is turned away.
+func TestComing(t *testing.T) {
+	ca, dir := certtest.New(t), t.TempDir()
+	other, otherKey := ca.Issue(dir, "other", "other.test")
+	pair := certs.Pair{Certificate: filepath.Join(dir, "own.pem"), Key: filepath.Join(dir, "own.key"), Coming: true}
+	k, err := certs.NewKeeper([]certs.Pair{pair})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Server(nil, certs.DoT).GetCertificate(&tls.ClientHelloInfo{}); !errors.Is(err, certs.ErrNone) {
+		t.Errorf("%v, want %v", err, certs.ErrNone)
+	}
+	if err := k.Covers("own.test", ca.Pool, time.Now()); !errors.Is(err, certs.ErrNone) || len(k.Shown()) != 0 {
+		t.Errorf("%v, %v", err, k.Shown())
+	}
+	ca.Issue(dir, "own", "own.test")
+	if changed, err := k.Refresh(); !changed || err != nil {
+		t.Fatalf("%v %v", changed, err)
+	}
+	for name, spoil := range map[string]func() error{
+		"damaged": func() error { return os.WriteFile(pair.Certificate, []byte("damaged"), 0o600) },
+		"lost":    func() error { return os.Remove(pair.Certificate) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if changed, err := k.Refresh(); changed || err == nil || k.Covers("own.test", ca.Pool, time.Now()) != nil {
+			t.Errorf("%s: %v %v %v", name, changed, err, k.Shown())
+		}
+	}
+	// Others are shown meanwhile.
+	if k, err = certs.NewKeeper([]certs.Pair{pair, {Certificate: other, Key: otherKey}}); err != nil || len(k.Shown()) != 1 {
+		t.Error(err)
+	}
 }

@@ -3,12 +3,15 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"port53/internal/certs"
 	"port53/internal/quic"
+	"port53/internal/wire"
 )
 
 // Encrypted is what is served over TLS.
@@ -17,6 +20,7 @@ type Encrypted struct {
 	Certificate  string            `yaml:"certificate" is:"path" default:""`
 	Key          string            `yaml:"key" is:"path" default:""`
 	Certificates []CertificatePair `yaml:"certificates"`
+	ACME         ACME              `yaml:"acme"`
 	Tickets      string            `yaml:"tickets" is:"path" default:""`
 	DoT          []netip.AddrPort  `yaml:"dot" port:"853" lone:"true" default:""`
 	DoQ          []netip.AddrPort  `yaml:"doq" port:"853" lone:"true" default:""`
@@ -30,6 +34,36 @@ type CertificatePair struct {
 	Certificate string `yaml:"certificate" is:"path" required:"true"`
 	Key         string `yaml:"key" is:"path" required:"true"`
 }
+
+// The challenges of ACME.
+const (
+	HTTP01    = "http-01"
+	DNS01     = "dns-01"
+	TLSALPN01 = "tls-alpn-01"
+)
+
+// ACME is how certificates are ordered from an authority (RFC 8555).
+type ACME struct {
+	Challenge string           `yaml:"challenge" is:"word" words:"off dns-01 http-01 tls-alpn-01" default:"off"`
+	Email     string           `yaml:"email" is:"label" default:""`
+	Names     []string         `yaml:"names" is:"label" lone:"true" default:""`
+	Directory string           `yaml:"directory" is:"label" default:"https://acme-v02.api.letsencrypt.org/directory"`
+	CA        string           `yaml:"ca" is:"path" default:""`
+	Profile   string           `yaml:"profile" is:"label" default:""`
+	Listen    []netip.AddrPort `yaml:"listen" port:"80" lone:"true" default:""`
+	DNSWait   time.Duration    `yaml:"dns_wait" default:"30s" min:"0s" max:"5m"`
+
+	dir string // of what is kept
+}
+
+// Set tells whether certificates are ordered.
+func (a *ACME) Set() bool { return a.Challenge != "" && a.Challenge != "off" }
+
+// Dir returns the directory of the account.
+func (a *ACME) Dir() string { return a.dir }
+
+// File returns the file with the certificate and its key.
+func (a *ACME) File() string { return filepath.Join(a.dir, "certificate.pem") }
 
 // DoH is DNS over HTTPS.
 type DoH struct {
@@ -62,6 +96,10 @@ func (e *Encrypted) QUIC() []netip.AddrPort {
 // Pairs returns the certificates, the one for all clients first.
 func (e *Encrypted) Pairs() []certs.Pair {
 	var list []certs.Pair
+	if e.ACME.Set() {
+		file := e.ACME.File()
+		list = append(list, certs.Pair{Certificate: file, Key: file, Coming: true})
+	}
 	if e.Certificate != "" {
 		list = append(list, certs.Pair{Certificate: e.Certificate, Key: e.Key})
 	}
@@ -83,6 +121,7 @@ func (e *Encrypted) Names() []string {
 func (d *decoder) checkEncrypted() {
 	e := &d.config.Encrypted
 	d.checkPair()
+	d.checkACME()
 	d.checkQUIC()
 	if at, set := d.at("encrypted.doh.path"); set && (!strings.HasPrefix(e.DoH.Path, "/") || strings.ContainsAny(e.DoH.Path, "?#{} %")) {
 		d.fail(at, "encrypted.doh.path: expected a path such as /dns-query, found "+quote(e.DoH.Path), "")
@@ -102,6 +141,9 @@ func (d *decoder) checkEncrypted() {
 	if m := d.config.Metrics.Listen; m.IsValid() {
 		first[place{m, false}] = use{"metrics.listen", 0}
 	}
+	for i, a := range e.ACME.Listen {
+		first[place{a, false}] = use{"encrypted.acme.listen", i}
+	}
 	for _, l := range []struct {
 		key   string
 		addrs []netip.AddrPort
@@ -113,7 +155,7 @@ func (d *decoder) checkEncrypted() {
 	} {
 		at, set := d.at(l.key)
 		if set && len(l.addrs) > 0 && len(e.Pairs()) == 0 {
-			d.fail(at, l.key+": there is no certificate to show", "add certificate: and key: to encrypted, the paths of two files in PEM")
+			d.fail(at, l.key+": there is no certificate to show", "add certificate: and key: to encrypted, the paths of two files in PEM; or acme:")
 		}
 		for i, a := range l.addrs {
 			for _, udp := range l.over {
@@ -158,6 +200,88 @@ func (d *decoder) checkQUIC() {
 	}
 }
 
+// checkACME reports orders that cannot succeed, and fills in what they are for.
+func (d *decoder) checkACME() {
+	a := &d.config.Encrypted.ACME
+	a.dir = filepath.Join(d.config.StateDir, "acme")
+	if !a.Set() {
+		return
+	}
+	at, _ := d.at("encrypted.acme.challenge")
+	if len(a.Names) == 0 {
+		if a.Names = d.config.Encrypted.Names(); len(a.Names) == 0 {
+			d.fail(at, "encrypted.acme: there is no name to order a certificate for", "add name: to encrypted, or names: to acme")
+		}
+		for i, name := range a.Names {
+			a.Names[i] = strings.TrimSuffix(name, ".")
+		}
+	}
+	for i, name := range a.Names {
+		here := at
+		if _, set := d.at("encrypted.acme.names"); set {
+			here = d.item("encrypted.acme.names", 0, i)
+		}
+		d.checkOrdered(here, name)
+	}
+	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
+		where, _ := d.at("encrypted.acme.directory")
+		d.fail(where, "encrypted.acme.directory: expected the URL of an ACME server's directory, found "+quote(a.Directory), "it begins with https://")
+	}
+	switch {
+	case a.Challenge == HTTP01 && len(a.Listen) == 0:
+		d.fail(at, "encrypted.acme.challenge: nothing is listening for http-01", "add listen: to acme, with the addresses that the names have; the port is 80")
+	case a.Challenge != HTTP01 && len(a.Listen) > 0:
+		where, _ := d.at("encrypted.acme.listen")
+		d.fail(where, "encrypted.acme.listen: only http-01 listens, and the challenge is "+a.Challenge, "leave it out, or write challenge: http-01")
+	case a.Challenge == TLSALPN01 && len(d.config.Encrypted.DoH.Listen) == 0:
+		d.fail(at, "encrypted.acme.challenge: tls-alpn-01 is answered where DNS over HTTPS listens, and it does not", "add doh: to encrypted, on port 443 as authorities see it; or take another challenge")
+	}
+	if !d.config.Encrypted.Listens() {
+		d.fail(at, "encrypted.acme: no one is shown the certificate", "add dot:, doh: or doq: to encrypted")
+	}
+}
+
+// checkOrdered reports a name that no certificate can be ordered for by the challenge.
+func (d *decoder) checkOrdered(at position, name string) {
+	challenge := d.config.Encrypted.ACME.Challenge
+	if _, err := netip.ParseAddr(name); err == nil {
+		if challenge == DNS01 {
+			d.fail(at, "encrypted.acme: "+quote(name)+" is an address, which dns-01 cannot prove (RFC 8738, section 7)", "take another challenge, or leave it out")
+		}
+		return
+	}
+	plain, wild := strings.CutPrefix(name, "*.")
+	wireName, err := wire.ParseName(plain)
+	switch {
+	case err != nil || len(wireName) < 2 || strings.HasSuffix(plain, ".") || strings.Trim(strings.ToLower(plain), "abcdefghijklmnopqrstuvwxyz0123456789-.") != "":
+		d.fail(at, "encrypted.acme: expected a host name or an address, found "+quote(name), "names beyond ASCII are written as xn--; there is no dot at the end")
+	case wild && challenge != DNS01:
+		d.fail(at, "encrypted.acme: "+quote(name)+" is a wildcard, which only dns-01 can prove", "write challenge: dns-01")
+	case challenge == DNS01 && len(d.config.ChallengeZones(wireName)) == 0:
+		d.fail(at, "encrypted.acme: no primary zone of this server has _acme-challenge."+plain, "add a zone for it, or take another challenge")
+	}
+}
+
+// ChallengeZones returns which of the zones proofs by dns-01 are put into for a name: those that are
+// nearest above it, which may be one in each of several views.
+func (c *Config) ChallengeZones(name []byte) (list []int) {
+	owner := append([]byte("\x0f_acme-challenge"), name...)
+	best := 0
+	for i := range c.Zones {
+		z := &c.Zones[i]
+		if !wire.Subdomain(owner, z.Name) || len(z.Name) < best {
+			continue
+		}
+		if len(z.Name) > best {
+			list, best = nil, len(z.Name)
+		}
+		if len(z.Primaries) == 0 && z.Catalog == "" { // else the nearest is somebody else's to change
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
 // checkPair reports a certificate without a key, and the other way.
 func (d *decoder) checkPair() {
 	e := &d.config.Encrypted
@@ -190,7 +314,7 @@ func (d *decoder) checkCertificates(now time.Time) {
 			d.fail(at, "encrypted.tickets: "+printable(text), printable(hint))
 		}
 	}
-	for i, p := range e.Pairs() {
+	for i, p := range slices.DeleteFunc(e.Pairs(), func(p certs.Pair) bool { return p.Coming }) {
 		path, index := "encrypted.", int32(0)
 		if i > 0 || e.Certificate == "" {
 			path, index = "encrypted.certificates.", int32(i)
@@ -199,7 +323,7 @@ func (d *decoder) checkCertificates(now time.Time) {
 			}
 		}
 		var names []string
-		if i == 0 {
+		if i == 0 && !e.ACME.Set() {
 			names = e.Names()
 		}
 		d.judge(p, path, index, names, now)

@@ -16,8 +16,7 @@ func laterKeys() map[string]string {
 		watched  = "it is not there yet; leave it out"
 	)
 	return map[string]string{
-		"encrypted.ddr":  "the server is not discovered by itself yet; leave it out",
-		"encrypted.acme": "certificates are fetched by other programs, such as certbot; name the files they write",
+		"encrypted.ddr": "the server is not discovered by itself yet; leave it out",
 
 		"grants": grants,
 		"ad":     "it needs the domain controller; leave it out",

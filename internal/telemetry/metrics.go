@@ -84,6 +84,14 @@ var metrics = []metric{
 	{"port53_tcp_connections_total", "counter", "", "Connections taken."},
 	{"port53_tcp_closed_total", "counter", "reason", "Connections that the server ended: refused, evicted, timeout, stalled."},
 	{"port53_certificate_expiry_timestamp_seconds", "gauge", "names", "When a certificate that is shown expires, in seconds since 1970."},
+	{"port53_acme_orders_total", "counter", "result", "Certificates that were ordered by encrypted.acme: issued, failed."},
+	{"port53_acme_failing", "gauge", "", "Orders that have failed since the last that has not."},
+	{
+		"port53_acme_next_order_timestamp_seconds",
+		"gauge",
+		"",
+		"When the next certificate is ordered, in seconds since 1970.",
+	},
 	{
 		"port53_tls_handshakes_total",
 		"counter",
