@@ -27,6 +27,7 @@ type zoneSigner struct {
 	home    string // the view that tells it from others of its name
 	signal  bool   // its CDS records are copied into the zones of its servers
 	signals *signals
+	copied  bool // it had copies of other zones' records when it was signed last
 }
 
 // A signingRoom is what the signers of all zones share.
@@ -75,6 +76,7 @@ func newZoneSigner(c *config.Config, z *config.Zone, room signingRoom) *zoneSign
 		z.Home(),
 		p.Publish.Signal,
 		room.signals,
+		false,
 	}
 }
 
@@ -121,8 +123,12 @@ func KeysOf(c *config.Config, apex []byte, of string) string {
 }
 
 // Sign implements [zones.Signer].
-func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone) (*zones.Signed, error) {
-	v, err := s.stage.Sign(ctx, seed, have, s.signaled(seed, have, plain), time.Now())
+func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone, changes []*zone.Delta) (*zones.Signed, error) {
+	whole := s.signaled(seed, have, plain)
+	if copies := whole != plain; copies || s.copied {
+		changes, s.copied = nil, copies // what has changed of the copies is not in them
+	}
+	v, err := s.stage.SignChanges(ctx, seed, have, whole, changes, time.Now())
 	if errors.Is(err, signer.ErrSigned) {
 		return &zones.Signed{
 			Zone:     plain,

@@ -228,7 +228,8 @@ func (l *signals) kept(s *zoneSigner, have *zone.Zone, extra []zone.Record) (lis
 func (a *App) refreshSignals(signers map[string]*zoneSigner) {
 	for _, key := range a.signing.signals.due(signers) {
 		if err := a.manager.Resign([]byte(key)); err != nil {
-			a.log.Error("a zone cannot be signed again for the CDS records of others", "zone", wire.NameText(signers[key].stage.Zone), "problem", err.Error())
+			apex := wire.NameText(signers[key].stage.Zone)
+			a.log.Error("a zone cannot be signed again for the CDS records of others", "zone", apex, "problem", err.Error())
 		}
 	}
 }

@@ -83,7 +83,7 @@ func TestSignals(t *testing.T) {
 		var have *zone.Zone
 		sign := func(s *zoneSigner) []string {
 			t.Helper()
-			v, err := s.Sign(t.Context(), 1, have, plain)
+			v, err := s.Sign(t.Context(), 1, have, plain, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,8 +33,9 @@ func (c *Config) DNSSECPolicy(name string) *DNSSECPolicy {
 	return &DNSSECPolicy{
 		Name: name, Algorithm: "ecdsap256sha256", Keys: "csk", Denial: "nsec",
 		Signatures: SignatureTimes{Valid: 14 * day, Refresh: 5 * day, Before: time.Hour},
-		DNSKEYTTL:  time.Hour, Propagation: time.Hour, Purge: 90 * day, Watch: "all", Publish: PublishKeys{CDS: "on_roll", DSYNC: true, Signal: true},
-		Parent: ParentZone{DSTTL: day, Propagation: time.Hour},
+		DNSKEYTTL:  time.Hour, Propagation: time.Hour, Purge: 90 * day, Watch: "all",
+		Publish: PublishKeys{CDS: "on_roll", DSYNC: true, Signal: true},
+		Parent:  ParentZone{DSTTL: day, Propagation: time.Hour},
 	}
 }
 
@@ -93,7 +94,8 @@ func (d *decoder) checkDNSSEC() {
 		if p := d.config.DNSSECPolicy(z.DNSSEC.Policy); p != nil && p.Denial == "compact" && len(z.Secondaries) > 0 {
 			d.fail(
 				d.zones[i],
-				zone+"policy "+quote(p.Name)+" has denial: compact, whose proofs are signed when they are asked for: secondaries have no keys",
+				zone+"policy "+quote(p.Name)+
+					" has denial: compact, whose proofs are signed when they are asked for: secondaries have no keys",
 				"remove secondaries, and let each server sign the zone with the same keys; or write denial: nsec",
 			)
 		}

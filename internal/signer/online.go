@@ -46,7 +46,8 @@ const (
 // NewOnline returns an Online that keeps signatures in so many octets, and makes at most so many in a
 // second of elliptic curves: one of RSA counts as 32.
 func NewOnline(octets, perSecond int) *Online {
-	o := &Online{seed: maphash.MakeSeed(), limit: max(octets/onlineShards, onlineEntry), cost: int64(time.Second) / int64(max(perSecond, 1))}
+	o := &Online{seed: maphash.MakeSeed(), limit: max(octets/onlineShards, onlineEntry)}
+	o.cost = int64(time.Second) / int64(max(perSecond, 1))
 	ways := 1
 	for ways*onlineWays*onlineEntry/2 < o.limit {
 		ways *= 2

@@ -57,6 +57,9 @@ type Signed struct {
 	Expires    time.Time // when the first of the signatures does
 	TTL        uint32    // the longest of all sets, in seconds
 	KeyTTL     uint32    // of the DNSKEY set, or of the proof that there is none if that is longer
+
+	stripped bool // the zone had something of an earlier signing
+	part     bool // what changed was signed by itself
 }
 
 // Sign signs a zone. What it holds of an earlier signing (RRSIG, NSEC, NSEC3, NSEC3PARAM,
@@ -66,6 +69,7 @@ type Signed struct {
 //
 // Each piece's first signature of each key is verified, and all of them where they are few.
 func Sign(z *zone.Zone, keys []*Key, p Policy, o SignOptions, write func(piece []byte) error) (*Signed, error) {
+	whole := z
 	z, digest, err := strip(z)
 	if err != nil {
 		return nil, err
@@ -87,7 +91,11 @@ func Sign(z *zone.Zone, keys []*Key, p Policy, o SignOptions, write func(piece [
 	if err := s.chain(); err != nil {
 		return nil, err
 	}
-	return s.run(write)
+	signed, err := s.run(write)
+	if err == nil {
+		signed.stripped = z != whole
+	}
+	return signed, err
 }
 
 // made are the types that signing makes, and takes away before.
@@ -470,6 +478,24 @@ func (w *signWorker) batch(p *piece, at int) {
 // node writes the sets of a name and, unless the zone uses hashes, its proof.
 func (w *signWorker) node(p *piece, place int) {
 	n := w.nodes[place]
+	w.sets(p, n)
+	hidden := w.z.Occluded(n)
+	if p.err != nil {
+		return
+	}
+	if !hidden {
+		w.names++
+	}
+	if w.policy.Denial == NSEC && !hidden && !w.z.Empty(n) {
+		w.nsec(p, place)
+	}
+	if w.digest {
+		p.canonical = w.canonical.Append(p.canonical, w.lower)
+	}
+}
+
+// sets writes the sets of a name but for its proof.
+func (w *signWorker) sets(p *piece, n zone.Node) {
 	w.spelled = w.z.AppendName(w.spelled[:0], n)
 	w.lower = wire.Lower(w.lower[:0], w.spelled)
 	hidden, cut := w.z.Occluded(n), w.z.IsCut(n)
@@ -489,15 +515,6 @@ func (w *signWorker) node(p *piece, place int) {
 			}
 			w.emit(p, &w.u.RRset, !hidden && (!cut || atCut(w.u.Type)))
 		}
-	}
-	if !hidden {
-		w.names++
-	}
-	if w.policy.Denial == NSEC && !hidden && !w.z.Empty(n) {
-		w.nsec(p, place)
-	}
-	if w.digest {
-		p.canonical = w.canonical.Append(p.canonical, w.lower)
 	}
 }
 
@@ -527,8 +544,13 @@ func (w *signWorker) nsec(p *piece, place int) {
 	if next == len(w.nodes) {
 		next = 0
 	}
-	w.data = wire.Lower(w.data[:0], w.z.AppendName(w.data[:0], w.nodes[next]))
-	w.types = withProof(w.typesAt(w.nodes[place]), wire.TypeRRSIG, wire.TypeNSEC)
+	w.proof(p, w.nodes[place], w.z.AppendName(nil, w.nodes[next]))
+}
+
+// proof writes the NSEC record of a name that has another behind it.
+func (w *signWorker) proof(p *piece, n zone.Node, next []byte) {
+	w.data = wire.Lower(w.data[:0], next)
+	w.types = withProof(w.typesAt(n), wire.TypeRRSIG, wire.TypeNSEC)
 	w.data = wire.AppendBitmap(w.data, w.types)
 	w.one[0] = w.data
 	w.emit(p, &wire.RRset{Owner: w.lower, Type: wire.TypeNSEC, TTL: w.negative, Data: w.one[:]}, true)

@@ -35,7 +35,8 @@ type Stage struct {
 	// Compact. Nil: such a policy is an error.
 	Online *Online
 
-	last time.Time // when it was asked last, with the monotonic clock
+	last time.Time   // when it was asked last, with the monotonic clock
+	made lastVersion // that it made
 }
 
 // A StagePolicy says how a Stage signs. Policies that are equal sign alike.
@@ -80,6 +81,18 @@ var ErrClock = errors.New("the clock of this machine is behind: the zone has sig
 // The version is verified whole if it is small, and always against each set of DS records that the
 // parent was seen to have: one that is bogus where have is not is an error.
 func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone, now time.Time) (*Version, error) {
+	return s.SignChanges(ctx, seed, have, plain, nil, now)
+}
+
+// SignChanges is Sign where it is known what has changed of the plain zone since have was made: a small
+// part of a large zone is signed by itself then.
+func (s *Stage) SignChanges(
+	ctx context.Context,
+	seed wire.Seed,
+	have, plain *zone.Zone,
+	changes []*zone.Delta,
+	now time.Time,
+) (*Version, error) {
 	if plain.Signed() && s.From == "" {
 		return nil, s.elsewhere(have, plain, now)
 	}
@@ -96,16 +109,26 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 	if known && !zone.Newer(serial, have.Serial()) {
 		serial = have.Serial()
 	}
+	set, err := s.keySet(v, plain, keys, now)
+	if err != nil {
+		return nil, err
+	}
+	part, err := s.increment(v, have, plain, changes, set, serial, now)
+	if err != nil {
+		return nil, err
+	}
 	again := func(have *zone.Zone, serial uint32) error {
 		if v.Life.Unsigned {
 			return v.unsigned(plain, serial)
 		}
 		return s.sign(ctx, v, seed, have, plain, keys, serial, now)
 	}
-	if err := again(have, serial); err != nil {
-		return nil, err
+	if !part {
+		if err := again(have, serial); err != nil {
+			return nil, err
+		}
 	}
-	if known {
+	if known && !part {
 		delta := zone.Diff(have, v.Zone)
 		if delta != nil && serial == have.Serial() {
 			// What differs needs a serial of its own; all signatures but the SOA's stay.
@@ -122,7 +145,7 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 			v.Deltas = []*zone.Delta{delta}
 		}
 	}
-	if err := s.online(v, plain, keys, now); err != nil {
+	if err := s.online(v, set); err != nil {
 		return nil, err
 	}
 	if err := s.check(v, now); err != nil {
@@ -141,6 +164,10 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 		return nil, err
 	}
 	v.Again = s.again(v, keys, now)
+	if part && s.made.again.Before(v.Again) {
+		v.Again = s.made.again // many changes do not put off what is to be renewed
+	}
+	s.remembers(v, set)
 	for _, k := range v.Life.Keys {
 		if k.DNSKEY.State.out() || k.Signatures.State.out() {
 			v.Keys = append(v.Keys, fmt.Sprintf("%d %s %s", k.Tag, wire.AlgorithmName(k.Algorithm), v.Life.Kind(k)))
@@ -149,17 +176,35 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 	return v, nil
 }
 
+// keySet returns the keys that a version is signed with, or nil if it is not.
+func (s *Stage) keySet(v *Version, plain *zone.Zone, keys []*Key, now time.Time) (*keySet, error) {
+	if v.Life.Unsigned {
+		return nil, nil
+	}
+	set, err := newKeySet(plain, keys, v.Life.uses(), now)
+	if err != nil {
+		return nil, err
+	}
+	set.ask(v.Life.cds(&s.Policy.Life))
+	return set, nil
+}
+
+// policy returns how a version with a serial is signed.
+func (s *Stage) policy(serial *uint32) Policy {
+	p := &s.Policy
+	return Policy{
+		Denial: p.Denial, Digest: p.Digest, Valid: p.Valid, Before: p.Before, Refresh: p.Refresh, Serial: serial, TTL: p.KeyTTL,
+		Spread: p.Valid - p.Refresh - interval(p.Valid, p.Refresh),
+	}
+}
+
 // online gives a version what signs its answers while queries wait, if it has any.
-func (s *Stage) online(v *Version, plain *zone.Zone, keys []*Key, now time.Time) error {
+func (s *Stage) online(v *Version, set *keySet) error {
 	if s.Policy.Denial != Compact || v.Life.Unsigned {
 		return nil
 	}
 	if s.Online == nil {
 		return errors.New("denial: compact: there is nothing here that signs answers")
-	}
-	set, err := newKeySet(plain, keys, v.Life.uses(), now)
-	if err != nil {
-		return err
 	}
 	next := s.Online.zone(set.forData, &s.Policy)
 	if have := v.Zone.Online(); have == nil || !next.same(have) {
@@ -288,11 +333,7 @@ func (s *Stage) sign(
 	serial uint32,
 	now time.Time,
 ) error {
-	p := s.Policy
-	policy := Policy{
-		Denial: p.Denial, Digest: p.Digest, Valid: p.Valid, Before: p.Before, Refresh: p.Refresh, Serial: &serial, TTL: p.KeyTTL,
-		Spread: p.Valid - p.Refresh - interval(p.Valid, p.Refresh),
-	}
+	p, policy := s.Policy, s.policy(&serial)
 	b := zone.NewBuilder(plain.Name(), seed)
 	b.Expect(plain.Names())
 	var r zone.Record

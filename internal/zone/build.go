@@ -454,7 +454,7 @@ func (b *Builder) Build() (*Zone, []Problem) {
 	if b.failed() {
 		return nil, b.problems
 	}
-	if z.names >= minPatched && !z.Signed() && len(c.missing) < maxMissing && len(b.hidden) == 0 {
+	if z.names >= minPatched && !z.HasNSEC3() && len(c.missing) < maxMissing && len(b.hidden) == 0 {
 		z.line = &line{last: z, missing: c.missing}
 	}
 	if cap(z.data) <= smallZone {

@@ -41,30 +41,84 @@ func keyPrefix(key []byte) uint64 {
 // NSECBefore returns the node whose NSEC matches name or covers it: the last in
 // canonical order that is not behind name. name is at or below the apex.
 func (z *Zone) NSECBefore(name []byte) Node {
-	var buf, keyBuf [maxSortKey]byte
+	i, _ := z.NSECIndex(name)
+	return z.nsec.node[i]
+}
+
+// NSECIndex returns the place in the chain of the node that NSECBefore returns, and whether it is that
+// of name itself.
+func (z *Zone) NSECIndex(name []byte) (i int, match bool) {
+	var buf [maxSortKey]byte
+	i, match = z.nsecPlace(wire.AppendSortKey(buf[:0], name, z.labels))
+	if i == 0 {
+		i = len(z.nsec.node) // before the first: the last one's NSEC goes around
+	}
+	return i - 1, match
+}
+
+// NSECNode returns the node at a place in the chain, which goes around.
+func (z *Zone) NSECNode(i int) Node {
+	n := len(z.nsec.node)
+	return z.nsec.node[(i%n+n)%n]
+}
+
+// nsecPlace returns the place of the first node behind the name with a sort key, and whether the one
+// before it is that name's.
+func (z *Zone) nsecPlace(key []byte) (place int, match bool) {
+	var keyBuf [maxSortKey]byte
 	var other [wire.MaxName + 1]byte
-	key := wire.AppendSortKey(buf[:0], name, z.labels)
 	want := keyPrefix(key)
 	c := &z.nsec
 	lo, hi := 0, len(c.node) // the first node behind name is in [lo, hi]
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		after := c.prefix[mid] > want
-		if c.prefix[mid] == want {
+		order := -1
+		switch {
+		case c.prefix[mid] > want:
+			order = 1
+		case c.prefix[mid] == want:
 			b := z.at(c.node[mid])
 			rel := append(other[:0], b[nodeHeader:nodeHeader+int(b[8])]...)
-			after = bytes.Compare(wire.AppendSortKey(keyBuf[:0], append(rel, 0), 0), key) > 0
+			order = bytes.Compare(wire.AppendSortKey(keyBuf[:0], append(rel, 0), 0), key)
 		}
-		if after {
+		if order > 0 {
 			hi = mid
 		} else {
-			lo = mid + 1
+			lo, match = mid+1, order == 0
 		}
 	}
-	if lo == 0 {
-		lo = len(c.node) // before the first: the last one's NSEC goes around
+	return lo, match
+}
+
+// An nsecEdit is a name whose NSEC record comes, goes, or is in another node.
+type nsecEdit struct {
+	key  []byte // to sort by
+	node Node   // 0: it has none any more
+}
+
+// editNSEC returns the chain with edits.
+func (z *Zone) editNSEC(edits []nsecEdit) nsecChain {
+	if len(edits) == 0 {
+		return z.nsec
 	}
-	return c.node[lo-1]
+	slices.SortFunc(edits, func(a, b nsecEdit) int { return bytes.Compare(a.key, b.key) })
+	c := &z.nsec
+	next := nsecChain{make([]uint64, 0, len(c.prefix)+len(edits)), make([]Node, 0, len(c.node)+len(edits))}
+	from := 0
+	for _, e := range edits {
+		at, match := z.nsecPlace(e.key)
+		to := at
+		if match {
+			to--
+		}
+		next.prefix, next.node = append(next.prefix, c.prefix[from:to]...), append(next.node, c.node[from:to]...)
+		if e.node != 0 {
+			next.prefix, next.node = append(next.prefix, keyPrefix(e.key)), append(next.node, e.node)
+		}
+		from = at
+	}
+	next.prefix, next.node = append(next.prefix, c.prefix[from:]...), append(next.node, c.node[from:]...)
+	return next
 }
 
 // sortNSEC makes the chain of the nodes with NSEC.

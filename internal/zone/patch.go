@@ -2,6 +2,7 @@ package zone
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 
 	"port53/internal/wire"
@@ -109,6 +110,7 @@ type patcher struct {
 	builder   *Builder
 	gone      [][]byte        // relative names, in lower case, that have no records any more
 	force     map[string]bool // of these an empty node is made
+	edits     []nsecEdit
 }
 
 // takeLine returns the line of z, locked, if z is its last version.
@@ -149,7 +151,7 @@ func (z *Zone) handOn(next *Zone) {
 // patch returns the version that a fold leads to, or nil if it is to be compiled whole:
 // after errors, and where the change reaches further than the names that it has.
 func (z *Zone) patch(f *fold) *Zone {
-	if z.names < minPatched || len(f.owners)*maxShare > z.names || z.Signed() ||
+	if z.names < minPatched || len(f.owners)*maxShare > z.names || z.HasNSEC3() ||
 		z.waste > max(len(z.data)/wasteShare, minWaste) || z.overlaid+2*len(f.owners) > min(max(z.names/8, minOverlaid), maxOverlaid) {
 		return nil
 	}
@@ -183,6 +185,7 @@ func (p *patcher) collect(f *fold) bool {
 	}
 	var split wire.SplitName
 	var r Record
+	var types, covered []wire.Type
 	for key := range f.owners {
 		split.Set([]byte(key))
 		left := split.Labels - z.labels
@@ -196,8 +199,14 @@ func (p *patcher) collect(f *fold) bool {
 		node := z.Lookup(&split)
 		kept := 0
 		plain := true
+		types, covered = types[:0], covered[:0]
 		take := func(owner []byte, t wire.Type, ttl uint32, data []byte) bool {
-			plain = plain && patchable(t, left)
+			plain = plain && z.patchable(t, left)
+			if t == wire.TypeRRSIG {
+				covered = append(covered, wire.Covered(data))
+			} else {
+				types = append(types, t)
+			}
 			r.Owner, r.Type, r.TTL, r.Data = owner, t, ttl, data
 			p.builder.Add(&r)
 			kept++
@@ -222,6 +231,9 @@ func (p *patcher) collect(f *fold) bool {
 			take(a.owner, a.t, a.ttl, a.data)
 		}
 		_, missed := p.line.missing[uint64(z.hashRel(rel))]
+		for _, t := range covered {
+			plain = plain && slices.Contains(types, t) // a signature of nothing is left out
+		}
 		switch {
 		case !plain || left > 0 && had == 0 && missed:
 			return false
@@ -240,11 +252,13 @@ func (p *patcher) collect(f *fold) bool {
 }
 
 // patchable tells whether a record changes nothing but its own name.
-func patchable(t wire.Type, left int) bool {
+func (z *Zone) patchable(t wire.Type, left int) bool {
 	switch t {
 	case wire.TypeNS:
 		return left == 0
-	case wire.TypeDNAME, wire.TypeRRSIG, wire.TypeNSEC, wire.TypeNSEC3, wire.TypeNSEC3PARAM:
+	case wire.TypeNSEC:
+		return z.HasNSEC()
+	case wire.TypeDNAME, wire.TypeNSEC3, wire.TypeNSEC3PARAM:
 		return false
 	}
 	return true
@@ -302,6 +316,7 @@ func (p *patcher) compile() bool {
 			return false
 		}
 		next.records += next.count(c.nodes[id])
+		p.chain(b.rel(o), before, c.nodes[id])
 		if id > 0 {
 			next.overlay(o.hash, c.nodes[id])
 		}
@@ -309,6 +324,7 @@ func (p *patcher) compile() bool {
 	for _, rel := range p.gone {
 		h := z.hashRel(rel)
 		before := z.find(h, rel)
+		p.chain(rel, before, 0)
 		next.waste += z.nodeSize(before)
 		next.records -= z.count(before)
 		flags := flagGone
@@ -323,10 +339,28 @@ func (p *patcher) compile() bool {
 		return false
 	}
 	next.root = c.nodes[0]
+	next.nsec = z.editNSEC(p.edits)
 	c.resolve()
 	next.waste += z.nodeSize(z.negative)
 	c.negative()
 	return !b.failed()
+}
+
+// chain notes that the NSEC record of a name is in another node, or none any more.
+func (p *patcher) chain(rel []byte, before, now Node) {
+	was, is := false, false
+	if before != 0 {
+		_, was = p.old.RRset(before, wire.TypeNSEC)
+	}
+	if now != 0 {
+		_, is = p.next.RRset(now, wire.TypeNSEC)
+	}
+	if !is {
+		now = 0
+	}
+	if was || is {
+		p.edits = append(p.edits, nsecEdit{wire.AppendSortKey(nil, append(bytes.Clone(rel), 0), 0), now})
+	}
 }
 
 // bury finds out which of the names without records are no more, those above them too that

@@ -117,7 +117,7 @@ func TestSecondaryTakesNoUpdates(t *testing.T) {
 // A faulty signer has a fault of ours when it signs.
 type faulty struct{ fault bool }
 
-func (f *faulty) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone) (*zones.Signed, error) {
+func (f *faulty) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone, _ []*zone.Delta) (*zones.Signed, error) {
 	if f.fault {
 		panic("a fault")
 	}

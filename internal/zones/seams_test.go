@@ -121,7 +121,7 @@ type marker struct {
 	fail   error
 }
 
-func (m *marker) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone) (*zones.Signed, error) {
+func (m *marker) Sign(_ context.Context, _ wire.Seed, _, plain *zone.Zone, _ []*zone.Delta) (*zones.Signed, error) {
 	m.events.add("sign")
 	return &zones.Signed{Zone: plain}, m.fail
 }

@@ -19,8 +19,9 @@ import (
 type Signer interface {
 	// Sign returns the version to serve of plain. have is the version served until now, signed,
 	// or what was kept of it over a restart; nil: there is none. If nothing changes, have is what
-	// it returns. Versions are built with seed. On an error plain is refused.
-	Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone) (*Signed, error)
+	// it returns. Versions are built with seed. changes lead to plain from what have was made of;
+	// nil: they are not known. On an error plain is refused.
+	Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone, changes []*zone.Delta) (*Signed, error)
 
 	// Same reports whether another signer would sign alike: the signatures that are there count
 	// on then.
@@ -92,7 +93,7 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		}
 		have, c.past = k.Zone, k.Deltas
 	}
-	next, err := s.Sign(ctx, m.seed, have, c.Zone)
+	next, err := s.Sign(ctx, m.seed, have, c.Zone, c.Deltas)
 	if err != nil {
 		return fmt.Errorf("it cannot be signed: %w", err)
 	}

@@ -23,7 +23,7 @@ type counting struct {
 	kind  string
 }
 
-func (s *counting) Sign(_ context.Context, _ wire.Seed, have, plain *zone.Zone) (*zones.Signed, error) {
+func (s *counting) Sign(_ context.Context, _ wire.Seed, have, plain *zone.Zone, _ []*zone.Delta) (*zones.Signed, error) {
 	if s.fail.Load() {
 		return nil, errors.New("no key")
 	}
