@@ -113,6 +113,8 @@ type internet struct {
 	hints     string
 	anchor    string
 	dns64     string // the prefix with which resolvers make addresses; empty: none are made
+	policies  []policyZone
+	limited   bool // resolvers have a gigabyte of memory at most
 	questions []probe.Question
 }
 
@@ -322,6 +324,7 @@ func (in *internet) resolver(t *testing.T, program string, at netip.AddrPort) *p
 			"named":   fmt.Sprintf(" dns64 %s { break-dnssec yes; };\n", in.dns64),
 		}
 	}
+	options, rest := in.policyConfig(program)
 	switch program {
 	case "port53":
 		bin, err := build()
@@ -336,7 +339,7 @@ resolver:
   allow: [10.0.0.0/8]
   root_hints: %s
   trust_anchors: %s
-%s`, at, dir, in.hints, in.anchor, six[program]))
+%s%s`, at, dir, in.hints, in.anchor, six[program], rest))
 		command = []string{bin, "serve", "--config", conf}
 	case "unbound":
 		bin := found(t, program)
@@ -353,9 +356,9 @@ resolver:
  do-ip6: no
  num-threads: 1
  module-config: "validator iterator"
-%sremote-control:
+%s%sremote-control:
  control-enable: no
-`, host, in.hints, in.anchor, dir, six[program]))
+%s`, host, in.hints, in.anchor, dir, six[program], options, rest))
 		command = []string{bin, "-d", "-c", conf}
 	case "named":
 		bin := found(t, peers.BIND)
@@ -367,14 +370,17 @@ resolver:
 		write(t, conf, fmt.Sprintf(`options {
  directory "%s"; pid-file none; listen-on port 53 { %s; }; listen-on-v6 { none; };
  query-source address %[2]s; recursion yes; allow-recursion { any; }; dnssec-validation yes; empty-zones-enable no;
-%[8]s};
+%[8]s%[9]s};
 controls { };
 zone "." { type hint; file "%[3]s"; };
 trust-anchors { "." static-ds %[4]s %[5]s %[6]s "%[7]s"; };
-`, dir, host, in.hints, f[3], f[4], f[5], f[6], six[program]))
+%[10]s`, dir, host, in.hints, f[3], f[4], f[5], f[6], six[program], options, rest))
 		command = []string{bin, "-f", "-4", "-c", conf}
 	default:
 		command = in.otherResolver(t, program, dir, host)
+	}
+	if in.limited {
+		command = append([]string{found(t, "prlimit"), "--data=1073741824"}, command...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()

@@ -1,11 +1,16 @@
 package app_test
 
 import (
+	"fmt"
+	"io"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"port53/internal/app"
+	"port53/internal/wire"
 )
 
 func soaOf(serial string) string {
@@ -98,4 +103,71 @@ views:
 		t.Fatal(err)
 	}
 	r.want("other. A +rd", answered)
+}
+
+// A policy zone that is fetched from a primary: by TSIG, after NOTIFY, by IXFR; who may transfer it is its
+// own to say, and after a restart without the primary it is there.
+func TestRPZTransfer(t *testing.T) {
+	primary := startZones(t, "  - {name: test, file: test.zone, allow_transfer: [127.0.0.1], tsig: xfr}\n")
+	rules := ""
+	for i := range 100 {
+		rules += fmt.Sprintf("n%d CNAME .\n*.n%d CNAME .\n", i, i)
+	}
+	change := func(serial int, more string) {
+		t.Helper()
+		primary.write("test.zone", soaOf(strconv.Itoa(serial))+rules+more)
+		if _, err := primary.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(2, "bad CNAME .\n")
+	r := &running{T: t, dir: t.TempDir(), reload: make(chan os.Signal, 1), done: make(chan error, 1)}
+	at := primary.Addrs()[0].String()
+	r.write("port53.yaml", fmt.Sprintf(`role: internal-resolver
+listen: ["127.0.0.1:0"]
+state_dir: state
+metrics: {listen: off}
+%sresolver: {validation: false, allow: [127.0.0.0/8], forward: [{zone: ., to: [%q], only: true}]}
+zones: [{name: test, primaries: [%q], tsig: xfr, secondaries: [127.0.0.7]}]
+policy: {rpz: [{zone: test}]}
+`, keysYAML, at, at))
+	if err := r.serve(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("bad. A +rd", "NXDOMAIN")
+	r.want("x.n7. A +rd", "NXDOMAIN")
+	r.want("good. A +rd", "SERVFAIL") // the primary resolves nothing
+
+	if reply := r.exchange("127.0.0.9:0", message(5, wire.OpcodeNotify, wire.TypeSOA)); wire.Rcode(reply[3]&15) != wire.Refused {
+		t.Errorf("a stranger's NOTIFY: %v", wire.Rcode(reply[3]&15))
+	}
+	change(3, "good CNAME .\n*.good CNAME .\n")
+	if reply := r.exchange("127.0.0.1:0", message(6, wire.OpcodeNotify, wire.TypeSOA)); wire.Rcode(reply[3]&15) != wire.NoError {
+		t.Errorf("the primary's NOTIFY: %v", wire.Rcode(reply[3]&15))
+	}
+	r.eventually("x.good. A +rd", "NXDOMAIN")
+	r.want("bad. A +rd", "SERVFAIL")
+	until(t, "the second version", func() string { return r.trouble("test.") }, func() bool { return r.serial("test.") == 3 })
+	st, err := r.Status("test.", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if z := st.(app.Status).Zones[0]; z.Serial != 3 || z.History == 0 || z.Role != "secondary" {
+		t.Errorf("it did not come by IXFR: %+v", z)
+	}
+
+	axfr := func() []byte { return message(7, wire.OpcodeQuery, wire.TypeAXFR) }
+	if reply := r.exchange("127.0.0.7:0", sign(&xfr, axfr(), time.Now())); wire.Rcode(reply[3]&15) != wire.NoError || len(reply) < 1000 {
+		t.Errorf("a transfer to one who may: %v, %d octets", wire.Rcode(reply[3]&15), len(reply))
+	}
+	if reply := r.exchange("127.0.0.7:0", axfr()); wire.Rcode(reply[3]&15) != wire.Refused {
+		t.Errorf("a transfer without a signature: %v", wire.Rcode(reply[3]&15))
+	}
+
+	primary.end()
+	r.end()
+	if err := r.serve(io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	r.want("x.good. A +rd", "NXDOMAIN")
 }

@@ -196,7 +196,9 @@ func (b *bind) readOptions() {
 			b.rrsetOrder(s)
 		case "dnssec-policy", "auto-dnssec", "inline-signing":
 			b.note(s, Changed, "it is said of each zone")
-		case "response-policy", "deny-answer-addresses", "deny-answer-aliases":
+		case "response-policy":
+			b.responsePolicy(s)
+		case "deny-answer-addresses", "deny-answer-aliases":
 			b.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
 		case "dns64":
 			b.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")

@@ -277,9 +277,9 @@ zone "s.test" { type secondary; primaries { 0.0.0.0; }; };`,
 			[]string{"not taken: forwarders: the server would ask itself"},
 		},
 		{
-			"what is to come", `options { response-policy { zone "rpz"; }; dns64 64:ff9b::/96 { }; forwarders { 192.0.2.1 tls t; 192.0.2.2; }; }; tls t { };`,
+			"what is to come", `options { deny-answer-aliases { "rpz"; }; dns64 64:ff9b::/96 { }; forwarders { 192.0.2.1 tls t; 192.0.2.2; }; }; tls t { };`,
 			[]string{`to: ["192.0.2.2"]`},
-			[]string{"to come: response-policy", "not taken: dns64", "to come: 192.0.2.1 tls t", "to come: tls t"},
+			[]string{"to come: deny-answer-aliases", "not taken: dns64", "to come: 192.0.2.1 tls t", "to come: tls t"},
 		},
 	} {
 		t.Run(test.what, func(t *testing.T) {

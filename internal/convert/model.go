@@ -72,6 +72,7 @@ type model struct {
 	zones         []*zone
 	forward, stub []route
 	policies      []string // of signing, as the configuration has them
+	rpz           []policyZone
 
 	asking
 
@@ -333,11 +334,17 @@ func (c *converter) addRoute(list *[]route, r route) {
 // needs are too, and who may ask follows from who may ask for what.
 func (c *converter) settle() {
 	m := &c.out
+	for _, z := range m.zones {
+		if slices.ContainsFunc(m.rpz, func(p policyZone) bool { return p.zone == z.name }) {
+			z.query = nil // nobody is answered from it anyway
+		}
+	}
 	if len(c.read) > 0 {
 		c.settleViews()
 	} else {
 		c.settleClients()
 	}
+	c.settlePolicies()
 	for _, z := range m.zones {
 		if z.tsig == "" && len(z.transferKeys) == 0 {
 			z.transfer, z.alone = z.transfer.union(z.alone), nil // insecure says that nobody signs
@@ -611,6 +618,9 @@ func (m *model) allSettings() []setting {
 	if m.recurse {
 		if m.recursion != nil {
 			settings = append(settings, setting{"resolver.allow", list(m.recursion.text())})
+		}
+		if rpz := m.writePolicies(); rpz != "" {
+			settings = append(settings, setting{"policy.rpz", rpz})
 		}
 		for i, of := range [][]route{m.forward, m.stub} {
 			if len(of) > 0 {

@@ -174,9 +174,15 @@ func (c *converter) recursorOption(path string, s *stmt, stmts []*stmt, port str
 		c.note(s, Taken, "")
 	case "quiet":
 		c.take(s, "log.queries", map[bool]string{true: "off", false: "text"}[yes(v)])
-	case "lua-config-file", "lua-dns-script", "gettag-needs-edns-options":
+	case "lua-config-file":
+		if v != "" && c.luaPolicies(s, beside(path, v)) {
+			c.note(s, Changed, "of the program, response policy zones are taken and nothing else")
+		} else if v != "" {
+			c.note(s, NotTaken, "it cannot be read: write its response policy zones as policy.rpz")
+		}
+	case "lua-dns-script", "gettag-needs-edns-options":
 		if v != "" {
-			c.note(s, NotTaken, "programs are not run: response policies, and exceptions of validation, are in it")
+			c.note(s, NotTaken, "programs are not run: write what they decide as policy.rpz or policy.lists")
 		}
 	case "dns64-prefix":
 		c.note(s, NotTaken, "write it as resolver.dns64, with prefix, clients and exclude")

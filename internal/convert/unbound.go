@@ -53,7 +53,7 @@ func readUnbound(c *converter, path string) error {
 		case "auth-zone":
 			u.authZone(s)
 		case "rpz":
-			c.note(s, ToCome, "it is not made a list yet: write one for policy.lists")
+			u.rpz(s)
 		case "view":
 			u.view(s)
 		case "remote-control":

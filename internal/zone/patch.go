@@ -20,7 +20,7 @@ import (
 const (
 	minPatched   = 32       // names of a zone; a smaller one is compiled as fast
 	maxShare     = 16       // at most one name in so many changes at once
-	maxOverlaid  = 1 << 14  // names in the table: as many octets as a zone is copied in a millisecond
+	maxOverlaid  = 1 << 16  // names in the table: as many octets as a zone is copied in a millisecond
 	minOverlaid  = 1 << 8   //
 	wasteShare   = 3        // one octet in so many may be of nodes that count no more
 	minWaste     = 64 << 10 // or so many
