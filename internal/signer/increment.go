@@ -55,7 +55,14 @@ type sortedName struct {
 
 // increment makes the version that changes lead to, which are those of the plain zone since have was
 // made. It reports false if all of the zone has to be gone through.
-func (s *Stage) increment(v *Version, have, plain *zone.Zone, changes []*zone.Delta, set *keySet, serial uint32, now time.Time) (bool, error) {
+func (s *Stage) increment(
+	v *Version,
+	have, plain *zone.Zone,
+	changes []*zone.Delta,
+	set *keySet,
+	serial uint32,
+	now time.Time,
+) (bool, error) {
 	last := &s.made
 	if have == nil || have != last.zone || len(changes) == 0 || changes[len(changes)-1].To != plain.Serial() ||
 		last.policy != s.Policy || !set.same(last.keys) || !now.Before(last.again) ||

@@ -86,6 +86,8 @@ func (s *Stage) Sign(ctx context.Context, seed wire.Seed, have, plain *zone.Zone
 
 // SignChanges is Sign where it is known what has changed of the plain zone since have was made: a small
 // part of a large zone is signed by itself then.
+//
+// In one piece: it shows all that a version goes through.
 func (s *Stage) SignChanges(
 	ctx context.Context,
 	seed wire.Seed,
@@ -185,8 +187,18 @@ func (s *Stage) keySet(v *Version, plain *zone.Zone, keys []*Key, now time.Time)
 	if err != nil {
 		return nil, err
 	}
-	set.ask(v.Life.cds(&s.Policy.Life))
+	set.ask(s.cds(v, plain))
 	return set, nil
+}
+
+// cds returns what the parent is asked for. Beside the CDS records of another signer ours stand always:
+// a parent that read those alone would take our DS records away (RFC 8901, section 8).
+func (s *Stage) cds(v *Version, plain *zone.Zone) (cds, cdnskeys [][]byte) {
+	p := s.Policy.Life
+	if _, foreign := plain.RRset(plain.Root(), wire.TypeCDS); foreign && p.CDS == CDSOnRoll {
+		p.CDS = CDSAlways
+	}
+	return v.Life.cds(&p)
 }
 
 // policy returns how a version with a serial is signed.
@@ -333,12 +345,12 @@ func (s *Stage) sign(
 	serial uint32,
 	now time.Time,
 ) error {
-	p, policy := s.Policy, s.policy(&serial)
+	policy := s.policy(&serial)
 	b := zone.NewBuilder(plain.Name(), seed)
 	b.Expect(plain.Names())
 	var r zone.Record
 	life := &lifeOptions{uses: v.Life.uses()}
-	life.cds, life.cdnskeys = v.Life.cds(&p.Life)
+	life.cds, life.cdnskeys = s.cds(v, plain)
 	signed, err := Sign(plain, keys, policy, SignOptions{Now: now, Have: have, life: life}, func(piece []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err

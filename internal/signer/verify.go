@@ -553,8 +553,8 @@ func (v *verifier) published() {
 			if string(d) == deleteCDS && len(set.Data) == 1 || len(d) > 4 && !dnssec.SupportedDigest(d[3]) {
 				continue
 			}
-			if !signs(func(k []byte) bool { return dnssec.MatchDS(d, apex, k) }) {
-				v.fault(
+			if match := func(k []byte) bool { return dnssec.MatchDS(d, apex, k) }; !signs(match) {
+				v.asks(match)(
 					0,
 					apex,
 					wire.TypeCDS,
@@ -568,8 +568,8 @@ func (v *verifier) published() {
 			if string(d) == deleteCDNSKEY && len(set.Data) == 1 {
 				continue
 			}
-			if !signs(func(k []byte) bool { return string(k) == string(d) }) {
-				v.fault(
+			if match := func(k []byte) bool { return string(k) == string(d) }; !signs(match) {
+				v.asks(match)(
 					0,
 					apex,
 					wire.TypeCDNSKEY,
@@ -578,6 +578,15 @@ func (v *verifier) published() {
 			}
 		}
 	}
+}
+
+// asks returns how it is told that the parent is asked for a key that does not sign the DNSKEY set. One
+// that is published may be another signer's, who signs the set at his own servers (RFC 8901, section 2.1.2).
+func (v *verifier) asks(match func(data []byte) bool) func(place int, name []byte, t wire.Type, format string, args ...any) {
+	if slices.ContainsFunc(v.zoneKeys, func(k dnssec.Key) bool { return match(k.Data) }) {
+		return v.warn
+	}
+	return v.fault
 }
 
 // What asks a parent to remove the DS records (RFC 8078, section 4).
