@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
 	"time"
 
 	"port53/internal/console"
+	"port53/internal/server"
 	"port53/internal/telemetry"
 	"port53/internal/wire"
 	"port53/internal/zones"
@@ -19,6 +21,8 @@ import (
 type Status struct {
 	Uptime   string           `json:"uptime"`
 	Listen   []netip.AddrPort `json:"listen"`
+	Sealed   []SealedAt       `json:"encrypted,omitempty"`
+	Shown    []Certificate    `json:"certificates,omitempty"` // the one for all clients first
 	Config   string           `json:"config"`
 	Reloaded time.Time        `json:"reloaded"`
 	Healthy  bool             `json:"last_reload_succeeded"`
@@ -29,6 +33,38 @@ type Status struct {
 	Zones    []zones.Status   `json:"zones"`
 }
 
+// A SealedAt is an address where something is served over TLS or QUIC.
+type SealedAt struct {
+	Address   netip.AddrPort `json:"address"`
+	Transport string         `json:"transport"`
+}
+
+// A Certificate is what clients are shown.
+type Certificate struct {
+	Names   []string  `json:"names"` // and addresses
+	Expires time.Time `json:"expires"`
+	Days    int       `json:"days"` // that are left; negative: it has expired
+}
+
+// sealed returns where something is served over TLS or QUIC, and the certificates that are shown.
+func (a *App) sealed(now time.Time) (at []SealedAt, shown []Certificate) {
+	if a.encryption == nil {
+		return nil, nil
+	}
+	for _, l := range a.server.Encrypted() {
+		over := map[server.Transport]string{server.DoT: "DNS over TLS", server.DoH: "DNS over HTTPS", server.DoQ: "DNS over QUIC"}[l.Over]
+		if l.Over == server.DoH && l.QUIC {
+			over = "DNS over HTTP/3"
+		}
+		at = append(at, SealedAt{l.Addr, over})
+	}
+	for _, c := range a.encryption.keeper.Shown() {
+		days := int(math.Floor(c.Until.Sub(now).Hours() / 24))
+		shown = append(shown, Certificate{Names: c.Names, Expires: c.Until, Days: days})
+	}
+	return at, shown
+}
+
 // Status implements [console.Admin]. It waits for no reload.
 func (a *App) Status(name, view string) (any, error) {
 	g := a.current.Load()
@@ -36,6 +72,7 @@ func (a *App) Status(name, view string) (any, error) {
 		Uptime: time.Since(a.started).Round(time.Second).String(), Listen: a.server.Addrs(),
 		Config: g.config.File(), Reloaded: g.applied, Healthy: a.reloads.healthy(), Zones: a.manager.Status(),
 	}
+	s.Sealed, s.Shown = a.sealed(time.Now())
 	s.Sandbox = a.sandbox
 	s.Proof = a.proof.last.Load()
 	s.Terms, _ = Terms(g.config) // interfaces that cannot be read were told of

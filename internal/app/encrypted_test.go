@@ -118,6 +118,18 @@ func TestDoT(t *testing.T) {
 		t.Errorf("other listeners: %+v %v", result, err)
 	}
 
+	status, err := r.Status("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := status.(app.Status)
+	if len(st.Sealed) != 4 || st.Sealed[0].Address.String() != r.at(server.DoT) || st.Sealed[0].Transport != "DNS over TLS" {
+		t.Errorf("status tells of %v", st.Sealed)
+	}
+	if len(st.Shown) != 1 || st.Shown[0].Days != 89 || strings.Join(st.Shown[0].Names, " ") != "dns.test new.test 127.0.0.1" {
+		t.Errorf("status tells of %v", st.Shown)
+	}
+
 	told := metrics(t, r)
 	for _, want := range []string{
 		`port53_queries_total{transport="dot"} 3`, `port53_received_total{transport="dot"} 3`,

@@ -481,10 +481,8 @@ func TestCatalogue(t *testing.T) {
 // all of them. Those of resolvers and configurations have theirs in TestResolverChecks
 // and TestConfigChecks, which miss none, those of reach and identity in TestReached. A new check needs all three.
 func TestCovered(t *testing.T) {
-	without := []string{
-		"DOQ-CERT", // there is no QUIC to make one with
-	}
-	elsewhere := []string{"ZONE-TLSA", "ZONE-HTTPS", "ZONE-REVERSE", "SRV-RRL", "SRV-RRLSLIP", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS"}
+	without := []string{}
+	elsewhere := []string{"ZONE-TLSA", "ZONE-HTTPS", "ZONE-REVERSE", "SRV-RRL", "SRV-RRLSLIP", "DOT-CERT", "DOQ-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS"}
 	one, more, streams := bad(), trials(), streamTrials()
 	for _, c := range catalogue.All() {
 		if c.Group == catalogue.GroupResolver || c.Group == catalogue.GroupConfig || c.Group == catalogue.GroupReach {

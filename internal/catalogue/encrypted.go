@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,8 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"port53/internal/certs"
 	"port53/internal/check"
 	"port53/internal/finding"
+	"port53/internal/quic"
 	"port53/internal/wire"
 )
 
@@ -25,9 +26,6 @@ const (
 	dohGet   = 4096                // octets of a GET that a question can need
 	dohBody  = 65536
 )
-
-// errNoQUIC says that a check would need QUIC.
-var errNoQUIC = errors.New("it is not looked at over QUIC yet")
 
 // encryptedChecks returns the checks of encrypted transports.
 func encryptedChecks() []*check.Check {
@@ -88,12 +86,12 @@ func runDoT(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	defer c.Close()
 	st := c.(*tls.Conn).ConnectionState()
-	s, detail := judgeCert(st, host, r.Options.Lab.TLSRoots, r.Clock())
+	s, detail := judgeCert(st, certs.DoT, host, r.Options.Lab.TLSRoots, r.Clock())
 	return finding.Verdict(s, ev, "%s", detail)
 }
 
 // judgeCert judges what a TLS connection shows.
-func judgeCert(st tls.ConnectionState, host string, roots *x509.CertPool, now time.Time) (finding.State, string) {
+func judgeCert(st tls.ConnectionState, protocol, host string, roots *x509.CertPool, now time.Time) (finding.State, string) {
 	if len(st.PeerCertificates) == 0 {
 		return finding.Fail, "no certificate"
 	}
@@ -116,8 +114,8 @@ func judgeCert(st tls.ConnectionState, host string, roots *x509.CertPool, now ti
 		return finding.Warn, "it expires on " + leaf.NotAfter.Format(time.DateOnly)
 	case st.Version < tls.VersionTLS12:
 		return finding.Warn, "TLS before 1.2"
-	case st.NegotiatedProtocol != "dot":
-		return finding.Warn, "no ALPN dot"
+	case st.NegotiatedProtocol != protocol:
+		return finding.Warn, "no ALPN " + protocol
 	}
 	return finding.Pass, "good until " + leaf.NotAfter.Format(time.DateOnly)
 }
@@ -203,8 +201,25 @@ func judgeHeaders(res *http.Response) (finding.State, string) {
 	return finding.Pass, "no cookie; HSTS: " + fmt.Sprint(res.Header.Get("Strict-Transport-Security") != "")
 }
 
-func runDoQ(context.Context, *check.Run) []finding.Finding {
-	return finding.Unmeasured(finding.Evidence{Command: "kdig +quic @SERVER -t SOA ."}, errNoQUIC)
+func runDoQ(ctx context.Context, r *check.Run) []finding.Finding {
+	addr := tlsPort(r, 853, r.Options.PortDoT)
+	host := strings.TrimSuffix(wire.NameText(r.Server.Name), ".")
+	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("kdig +quic @%s -p %d -t SOA .", addr.Addr(), addr.Port())}
+	ctx, cancel := context.WithTimeout(ctx, r.Patience())
+	defer cancel()
+	socket, err := (&net.Dialer{}).DialContext(ctx, "udp", addr.String())
+	if err != nil {
+		return finding.Unmeasured(ev, check.InWords(err))
+	}
+	// As with TLS, the certificate is judged, not trusted: nothing is asked.
+	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{certs.DoQ}, ServerName: host, MinVersion: tls.VersionTLS13}
+	c, err := quic.Dial(ctx, socket, config)
+	if err != nil {
+		return finding.Unmeasured(ev, check.InWords(err))
+	}
+	defer c.Close()
+	s, detail := judgeCert(c.State(), certs.DoQ, host, r.Options.Lab.TLSRoots, r.Clock())
+	return finding.Verdict(s, ev, "%s", detail)
 }
 
 func judgeDDR(_ *check.Run, m *check.Reply) (finding.State, string) {

@@ -431,6 +431,7 @@ Similar: rndc status, rndc zonestatus, nsd-control zonestatus, knotc zone-status
 func (s *streams) printStatus(st *app.Status, whole bool) error {
 	if whole {
 		fmt.Fprintf(s.out, "up %s, serving %v, configuration %s of %s\n", st.Uptime, st.Listen, st.Config, st.Reloaded.Format(time.RFC3339))
+		s.printSealed(st)
 		fmt.Fprintf(s.out, "sandbox: files %s, system calls %s\n", st.Sandbox.Files, st.Sandbox.Calls)
 		s.printTerms(st.Terms)
 		s.printProof(st.Proof)
@@ -486,6 +487,20 @@ func (s *streams) printStatus(st *app.Status, whole bool) error {
 		}
 	}
 	return nil
+}
+
+// printSealed prints where something is served over TLS or QUIC, and until when its certificates are valid.
+func (s *streams) printSealed(st *app.Status) {
+	for _, l := range st.Sealed {
+		fmt.Fprintf(s.out, "%s at %s\n", l.Transport, l.Address)
+	}
+	for _, c := range st.Shown {
+		until := c.Expires.UTC().Format(time.RFC3339)
+		fmt.Fprintf(s.out, "certificate of %s: %d days left, until %s\n", strings.Join(c.Names, ", "), c.Days, until)
+	}
+	if len(st.Sealed) > 0 && len(st.Shown) == 0 {
+		fmt.Fprintln(s.out, "there is no certificate yet: TLS and QUIC are refused")
+	}
 }
 
 // printTerms prints the contract of who may do what.

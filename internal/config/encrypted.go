@@ -155,7 +155,8 @@ func (d *decoder) checkEncrypted() {
 	} {
 		at, set := d.at(l.key)
 		if set && len(l.addrs) > 0 && len(e.Pairs()) == 0 {
-			d.fail(at, l.key+": there is no certificate to show", "add certificate: and key: to encrypted, the paths of two files in PEM; or acme:")
+			d.fail(at, l.key+": there is no certificate to show",
+				"add certificate: and key: to encrypted, the paths of two files in PEM; or acme:")
 		}
 		for i, a := range l.addrs {
 			for _, udp := range l.over {
@@ -225,40 +226,50 @@ func (d *decoder) checkACME() {
 	}
 	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
 		where, _ := d.at("encrypted.acme.directory")
-		d.fail(where, "encrypted.acme.directory: expected the URL of an ACME server's directory, found "+quote(a.Directory), "it begins with https://")
+		d.fail(where, "encrypted.acme.directory: expected the URL of an ACME server's directory, found "+quote(a.Directory),
+			"it begins with https://")
 	}
 	switch {
 	case a.Challenge == HTTP01 && len(a.Listen) == 0:
-		d.fail(at, "encrypted.acme.challenge: nothing is listening for http-01", "add listen: to acme, with the addresses that the names have; the port is 80")
+		d.fail(at, "encrypted.acme.challenge: nothing is listening for http-01",
+			"add listen: to acme, with the addresses that the names have; the port is 80")
 	case a.Challenge != HTTP01 && len(a.Listen) > 0:
 		where, _ := d.at("encrypted.acme.listen")
-		d.fail(where, "encrypted.acme.listen: only http-01 listens, and the challenge is "+a.Challenge, "leave it out, or write challenge: http-01")
+		d.fail(where, "encrypted.acme.listen: only http-01 listens, and the challenge is "+a.Challenge,
+			"leave it out, or write challenge: http-01")
 	case a.Challenge == TLSALPN01 && len(d.config.Encrypted.DoH.Listen) == 0:
-		d.fail(at, "encrypted.acme.challenge: tls-alpn-01 is answered where DNS over HTTPS listens, and it does not", "add doh: to encrypted, on port 443 as authorities see it; or take another challenge")
+		d.fail(at, "encrypted.acme.challenge: tls-alpn-01 is answered where DNS over HTTPS listens, and it does not",
+			"add doh: to encrypted, on port 443 as authorities see it; or take another challenge")
 	}
 	if !d.config.Encrypted.Listens() {
 		d.fail(at, "encrypted.acme: no one is shown the certificate", "add dot:, doh: or doq: to encrypted")
 	}
 }
 
+// hostLetters are what names of hosts consist of (RFC 952, RFC 1123, section 2.1).
+const hostLetters = "abcdefghijklmnopqrstuvwxyz0123456789-."
+
 // checkOrdered reports a name that no certificate can be ordered for by the challenge.
 func (d *decoder) checkOrdered(at position, name string) {
 	challenge := d.config.Encrypted.ACME.Challenge
 	if _, err := netip.ParseAddr(name); err == nil {
 		if challenge == DNS01 {
-			d.fail(at, "encrypted.acme: "+quote(name)+" is an address, which dns-01 cannot prove (RFC 8738, section 7)", "take another challenge, or leave it out")
+			d.fail(at, "encrypted.acme: "+quote(name)+" is an address, which dns-01 cannot prove (RFC 8738, section 7)",
+				"take another challenge, or leave it out")
 		}
 		return
 	}
 	plain, wild := strings.CutPrefix(name, "*.")
 	wireName, err := wire.ParseName(plain)
 	switch {
-	case err != nil || len(wireName) < 2 || strings.HasSuffix(plain, ".") || strings.Trim(strings.ToLower(plain), "abcdefghijklmnopqrstuvwxyz0123456789-.") != "":
-		d.fail(at, "encrypted.acme: expected a host name or an address, found "+quote(name), "names beyond ASCII are written as xn--; there is no dot at the end")
+	case err != nil || len(wireName) < 2 || strings.HasSuffix(plain, ".") || strings.Trim(strings.ToLower(plain), hostLetters) != "":
+		d.fail(at, "encrypted.acme: expected a host name or an address, found "+quote(name),
+			"names beyond ASCII are written as xn--; there is no dot at the end")
 	case wild && challenge != DNS01:
 		d.fail(at, "encrypted.acme: "+quote(name)+" is a wildcard, which only dns-01 can prove", "write challenge: dns-01")
 	case challenge == DNS01 && len(d.config.ChallengeZones(wireName)) == 0:
-		d.fail(at, "encrypted.acme: no primary zone of this server has _acme-challenge."+plain, "add a zone for it, or take another challenge")
+		d.fail(at, "encrypted.acme: no primary zone of this server has _acme-challenge."+plain,
+			"add a zone for it, or take another challenge")
 	}
 }
 
