@@ -5,7 +5,10 @@ go 1.26.4
 require (
 	github.com/AdguardTeam/golibs v0.35.13
 	github.com/AdguardTeam/urlfilter v0.23.4
+	github.com/dnstap/golang-dnstap v0.4.0
+	github.com/farsightsec/golang-framestream v0.3.0
 	github.com/miekg/dns v1.1.73
+	google.golang.org/protobuf v1.36.11
 	port53 v0.0.0
 )
 

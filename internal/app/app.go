@@ -153,6 +153,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	}
 	a.followTop()
 	a.followWhy()
+	a.startDnstap()
 	return a, nil
 }
 

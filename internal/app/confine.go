@@ -70,7 +70,7 @@ func placesOf(c *config.Config) (p places) {
 			beside(&p.read, z.File)
 		}
 	}
-	beside(&p.write, c.Log.QueriesFile, c.Audit.File, c.Resolver.Cache.Dump, c.Control.Socket)
+	beside(&p.write, c.Log.QueriesFile, c.Dnstap.Socket, c.Audit.File, c.Resolver.Cache.Dump, c.Control.Socket)
 	p.write = append(p.write, c.StateDir)
 	if c.Firewall.Manage {
 		// nft, ip and the save commands of iptables, with what they load and read. All of it

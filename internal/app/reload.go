@@ -177,6 +177,7 @@ func needRestart(running, c *config.Config) []string {
 		{"control", running.Control != c.Control},
 		{"api", running.API != c.API},
 		{"console", !reflect.DeepEqual(running.Console, c.Console)},
+		{"dnstap", !reflect.DeepEqual(running.Dnstap, c.Dnstap)},
 		{"log", running.Log != c.Log},
 		{"audit", running.Audit != c.Audit},
 		{"state_dir", running.StateDir != c.StateDir},

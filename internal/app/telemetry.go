@@ -121,6 +121,12 @@ func (a *App) collect() {
 			w.Set("port53_query_log_dropped_total", float64(a.queries.log.Dropped()))
 		}
 		w.Set("port53_events_lost_total", float64(a.watch.hub.Lost()))
+		if t := a.watch.tap; t != nil {
+			sent, lost, connected := t.Counts()
+			w.Set("port53_dnstap_messages_total", float64(sent), "result", "sent")
+			w.Set("port53_dnstap_messages_total", float64(lost), "result", "lost")
+			w.Set("port53_dnstap_connected", number(connected))
+		}
 		w.Set("port53_why_bytes", float64(a.watch.why.Octets()))
 		a.audit.Collect(w)
 		ok, failed := a.reloads.counts()

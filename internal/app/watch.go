@@ -9,6 +9,7 @@ import (
 
 	"port53/internal/api"
 	"port53/internal/config"
+	"port53/internal/dnstap"
 	"port53/internal/event"
 	"port53/internal/server"
 	"port53/internal/telemetry"
@@ -29,7 +30,8 @@ type watch struct {
 	idle      *time.Timer // until it ends, since nobody has looked; nil: it does not
 	followers int
 	closed    bool
-	endWhy    func() // has the remembering of queries end; nil: none are
+	tap       *dnstap.Sender // nil: nothing is sent
+	endWhy    func()         // has the remembering of queries end; nil: none are
 }
 
 // topTime is how long after the last look queries are counted, unless they always are.
@@ -146,10 +148,38 @@ func (w *watch) stopWhy() {
 	}
 }
 
+// startDnstap sends messages to the collector that the configuration names.
+func (a *App) startDnstap() {
+	c := &a.startedWith.Dnstap
+	if !c.On() {
+		return
+	}
+	o := dnstap.Options{Network: "unix", Address: c.Socket, Identity: c.Identity, Hub: a.watch.hub, Log: a.log}
+	if c.Address.IsValid() {
+		o.Network, o.Address = "tcp", c.Address.String()
+	}
+	if c.Version {
+		o.Version = "port53 " + programVersion()
+	}
+	kinds := map[string]dnstap.Kind{
+		"client": dnstap.Client, "auth": dnstap.Auth, "resolver": dnstap.Resolver, "forwarder": dnstap.Forwarder, "update": dnstap.Update,
+	}
+	for _, k := range c.Kinds {
+		o.Kinds |= kinds[k]
+	}
+	a.watch.mu.Lock()
+	a.watch.tap = dnstap.New(o)
+	a.watch.mu.Unlock()
+}
+
 func (w *watch) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
+	if w.tap != nil {
+		w.tap.Close()
+		w.tap = nil
+	}
 	w.stopTop()
 	w.stopWhy()
 }

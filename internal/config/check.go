@@ -94,6 +94,7 @@ func (d *decoder) check() {
 	d.checkAsked()
 	d.checkMemory(addressBits)
 	d.checkLog()
+	d.checkDnstap()
 	d.checkMetrics()
 	d.checkAPI()
 	d.checkConsole()

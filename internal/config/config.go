@@ -93,6 +93,7 @@ type Config struct {
 	Log        Log              `yaml:"log"`
 	Top        Top              `yaml:"top"`
 	Why        Why              `yaml:"why"`
+	Dnstap     Dnstap           `yaml:"dnstap"`
 	Shutdown   Shutdown         `yaml:"shutdown"`
 
 	files     []string           // as given to Load or Parse, and those that are included

@@ -240,6 +240,11 @@ var metrics = []metric{
 		"Queries that port53 top, those who follow them and others were not told of, since they came too fast. Only " +
 			"counted while somebody wants to be told.",
 	},
+	{
+		"port53_dnstap_messages_total", "counter", "result",
+		"Messages for the dnstap collector: sent, or lost since it did not read them. Only where dnstap is configured.",
+	},
+	{"port53_dnstap_connected", "gauge", "", "1 while there is a dnstap collector, else 0. Only where dnstap is configured."},
 	{"port53_why_bytes", "gauge", "", "Memory of what is remembered for port53 why; at most why.size."},
 	{
 		"port53_query_log_dropped_total",
