@@ -154,7 +154,8 @@ type Shown struct {
 func (s *Set) shown() []Shown {
 	var list []Shown
 	for _, c := range s.all {
-		list = append(list, Shown{Names: namesOf(c.Leaf), Since: c.Leaf.NotBefore, Until: c.Leaf.NotAfter, Subject: c.Leaf.Subject.String()})
+		l := c.Leaf
+		list = append(list, Shown{Names: namesOf(l), Since: l.NotBefore, Until: l.NotAfter, Subject: l.Subject.String()})
 	}
 	return list
 }

@@ -196,7 +196,8 @@ func (a *Authority) authorization(w http.ResponseWriter, n, i int) {
 	var list []map[string]string
 	for _, kind := range []string{"http-01", "dns-01", "tls-alpn-01"} {
 		list = append(list, map[string]string{
-			"type": kind, "status": status, "token": fmt.Sprintf("token-%d-%d", n, i), "url": fmt.Sprintf("%s/prove/%d/%d/%s", a.URL, n, i, kind),
+			"type": kind, "status": status, "token": fmt.Sprintf("token-%d-%d", n, i),
+			"url": fmt.Sprintf("%s/prove/%d/%d/%s", a.URL, n, i, kind),
 		})
 	}
 	a.tell(w, 200, map[string]any{"status": status, "identifier": a.orders[n].names[i], "challenges": list})
