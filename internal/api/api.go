@@ -82,6 +82,8 @@ type Host interface {
 	Statistics() []Statistic
 	// Top tells who asks most, and for what: recently, or in all, with so many rows of each kind at most.
 	Top(recent bool, limit int) (*top.Report, error)
+	// Tunnels returns who is taken to move data through DNS.
+	Tunnels() top.TunnelReport
 	// Follow gives queries that fit, as they are answered, until stop is called. lost returns how many
 	// did not fit into the channel. The error may be ErrFollowed.
 	Follow(f event.Filter) (queries <-chan Query, lost func() uint64, stop func(), err error)

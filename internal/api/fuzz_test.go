@@ -65,6 +65,7 @@ func (host) Server() api.ServerStatus                               { return api
 func (host) Settings() []api.Setting                                { return nil }
 func (host) Statistics() []api.Statistic                            { return nil }
 func (host) Flush([]byte) int                                       { return 0 }
+func (host) Tunnels() top.TunnelReport                              { return top.TunnelReport{} }
 func (host) Top(bool, int) (*top.Report, error)                     { return &top.Report{}, nil }
 func (host) Why(why.Question) ([]why.Report, error)                 { return []why.Report{}, nil }
 func (host) Follow(event.Filter) (<-chan api.Query, func() uint64, func(), error) {

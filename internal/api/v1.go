@@ -56,6 +56,10 @@ func ownRoutes() []route {
 				"limit: rows of each kind at most, 20 unless given",
 			},
 		}),
+		with(at("GET", "/v1/tunnels", ownTunnels), operation{
+			Summary: "Clients that are taken to move data through DNS, the latest first, and why",
+			Out:     top.TunnelReport{},
+		}),
 		with(at("GET", "/v1/queries", ownQueries), operation{
 			Summary: "Queries as they are answered (server-sent events): query has one of them, lost how many were left out so far",
 			Stream:  "text/event-stream",

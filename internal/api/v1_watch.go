@@ -45,6 +45,13 @@ type Query struct {
 // followPace is how often those who follow queries are sent what has come.
 const followPace = 100 * time.Millisecond
 
+func ownTunnels(c *call) error {
+	if err := c.server(grant.Admin); err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, c.host.Tunnels())
+}
+
 func ownTop(c *call) error {
 	if err := c.server(grant.Admin); err != nil {
 		return err

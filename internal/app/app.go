@@ -154,6 +154,7 @@ func New(ctx context.Context, o Options) (*App, error) {
 	a.followTop()
 	a.followWhy()
 	a.startDnstap()
+	a.followTunnels()
 	return a, nil
 }
 
@@ -184,7 +185,10 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.queries = newQueryLog(c.Log, a.log)
 	a.newAuditFile(c)
 	a.engine = engine.New(
-		engine.Options{Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink(), Events: a.watch.hub},
+		engine.Options{
+			Telemetry: a.telemetry, Log: a.log, Audit: a.audit, Queries: a.queries.sink(),
+			Events: a.watch.hub, Stops: stopping{&a.watch},
+		},
 		first.engine,
 	)
 	if err := a.listen(c); err != nil {

@@ -135,6 +135,7 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 	}
 	a.followTop()
 	a.followWhy()
+	a.followTunnels()
 	unguarded := a.apply(ctx, next.guard)
 	a.followNetworks() // they may have changed while it was built
 	if len(report.Failed) > 0 {

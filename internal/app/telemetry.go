@@ -149,6 +149,7 @@ func (a *App) collect() {
 		a.collectFilters(w)
 		a.keys.collect(w, time.Now())
 		a.collectProof(w)
+		a.collectTunnels(w)
 		if a.recursion != nil {
 			a.recursion.collect(w)
 			never, later := anchorsInEffect(a.current.Load().config, time.Now())

@@ -32,6 +32,10 @@ type watch struct {
 	closed    bool
 	tap       *dnstap.Sender // nil: nothing is sent
 	endWhy    func()         // has the remembering of queries end; nil: none are
+
+	tunnels      atomic.Pointer[top.Tunnels] // nil: nobody watches
+	tunnelPolicy config.TunnelWatch          // by which they do
+	endTunnels   func()
 }
 
 // topTime is how long after the last look queries are counted, unless they always are.
@@ -182,6 +186,7 @@ func (w *watch) close() {
 	}
 	w.stopTop()
 	w.stopWhy()
+	w.stopTunnels()
 }
 
 // Why implements [api.Host].

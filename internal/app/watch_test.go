@@ -87,3 +87,11 @@ func TestFollowQueries(t *testing.T) {
 	}
 	t.Error("nothing came")
 }
+
+// TestTunnelsOff has the API say that nobody watches: an authoritative server does not.
+func TestTunnelsOff(t *testing.T) {
+	grants := map[string]string{"admin": `{zone: "*", verbs: [admin]}`, "reader": `{zone: "*", verbs: [read]}`}
+	r := start(t, apiConfig(grants), "state")
+	r.expect("admin", "GET", "/v1/tunnels", "", 200, `"action":"off"`)
+	r.expect("reader", "GET", "/v1/tunnels", "", 403)
+}

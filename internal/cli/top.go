@@ -24,7 +24,7 @@ import (
 type topOptions struct {
 	file, socket       string
 	json, follow, once bool
-	all                bool
+	all, tunnels       bool
 	limit              int
 	interval           time.Duration
 }
@@ -46,9 +46,13 @@ for ten minutes. Clients are addresses of private networks, or else their /24 or
 names are as they are registered (example.com). Whoever may use the control socket
 may use top.
 
+With --tunnels it shows who moves data through DNS, as far as that can be told: a client, the
+domain, what agrees, and samples of names (policy.tunnel of the configuration).
+
 This is what dnstop, dnsdist's topClients and rec_control top-queries do.`,
-		Example: "  port53 top\n  port53 top --once --all\n  port53 top --json\n  port53 top --json --follow --interval 5s",
-		Args:    cobra.NoArgs,
+		Example: "  port53 top\n  port53 top --once --all\n  port53 top --json\n" +
+			"  port53 top --json --follow --interval 5s\n  port53 top --tunnels",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case o.follow && !o.json:
@@ -59,6 +63,10 @@ This is what dnstop, dnsdist's topClients and rec_control top-queries do.`,
 				return failure(exitUsage, "", "--interval is 100ms at least")
 			case o.limit < 1 || o.limit > top.MaxRows:
 				return failure(exitUsage, "", "--limit is between 1 and %d", top.MaxRows)
+			case o.tunnels && (o.follow || o.all || o.once):
+				return failure(exitUsage, "", "--tunnels shows all there are, once")
+			case o.tunnels:
+				return s.topTunnels(cmd.Context(), &o)
 			case o.json:
 				return s.topJSON(cmd.Context(), &o)
 			case o.once || !isTerminal(s.out):
@@ -73,6 +81,7 @@ This is what dnstop, dnsdist's topClients and rec_control top-queries do.`,
 	f.BoolVar(&o.follow, "follow", false, "with --json: one document a line, each interval, until it is ended")
 	f.BoolVar(&o.once, "once", false, "print all tables once; so it is where the output is no terminal")
 	f.BoolVar(&o.all, "all", false, "what was counted since top.keep, not recently alone")
+	f.BoolVar(&o.tunnels, "tunnels", false, "show who is taken to move data through DNS, and why")
 	f.IntVar(&o.limit, "limit", 20, "rows of each table")
 	f.DurationVar(&o.interval, "interval", time.Second, "between two looks")
 	return cmd
@@ -140,6 +149,50 @@ func (s *streams) topJSON(ctx context.Context, o *topOptions) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// topTunnels prints who is taken to move data through DNS.
+func (s *streams) topTunnels(ctx context.Context, o *topOptions) error {
+	var r top.TunnelReport
+	err := reach(ctx, o.file, o.socket, func(ctx context.Context, at string) error {
+		_, err := console.Own(ctx, at, "GET", "/v1/tunnels", "", nil, &r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.Tunnels = r.Tunnels[:min(len(r.Tunnels), o.limit)]
+	if o.json {
+		return s.printJSON(r)
+	}
+	if r.Action == top.TunnelOff {
+		s.complain("policy: {tunnel: {action: watch}} has a resolver watch", "nobody watches for tunnels here")
+		return nil
+	}
+	_, err = io.WriteString(s.out, tunnelText(r.Tunnels))
+	return err
+}
+
+// tunnelText writes tunnels for people.
+func tunnelText(list []top.Tunnel) string {
+	var b bytes.Buffer
+	if len(list) == 0 {
+		return "no client is taken to move data through DNS\n"
+	}
+	for i := range list {
+		x := &list[i]
+		since, last := x.First.Format(time.DateTime), x.Last.Format(time.DateTime)
+		fmt.Fprintf(&b, "%s to %s, since %s, last %s\n", printable(x.Client), printable(x.Domain), since, last)
+		fmt.Fprintf(&b, "  %d new names with %d octets, %.0f each, %.1f bits a character; ", x.Names, x.Octets, x.Mean, x.Entropy)
+		fmt.Fprintf(&b, "%d octets of answers; %.0f %% of types that carry data\n", x.Answers, 100*x.Carried)
+		for _, why := range x.Why {
+			fmt.Fprintf(&b, "  %s\n", printable(why))
+		}
+		for _, name := range x.Samples {
+			fmt.Fprintf(&b, "  for example %s\n", printable(name))
+		}
+	}
+	return b.String()
 }
 
 func (s *streams) topOnce(ctx context.Context, o *topOptions) error {

@@ -434,6 +434,13 @@ type Policy struct {
 	AllowLists      []string       `yaml:"allow_lists" is:"label" default:""`
 	RPZ             []RPZ          `yaml:"rpz"`
 	RateLimit       RateLimit      `yaml:"rate_limit"`
+	Tunnel          TunnelWatch    `yaml:"tunnel"`
+}
+
+// TunnelWatch is what is done about tunnels through DNS.
+type TunnelWatch struct {
+	Action string   `yaml:"action" is:"word" words:"off watch limit block" default:"off" internal:"watch" public:"watch"`
+	Exempt [][]byte `yaml:"exempt" is:"pattern" default:""`
 }
 
 // RateLimit is response rate limiting.

@@ -13,7 +13,6 @@ func laterKeys() map[string]string {
 		timers   = "a zone has the times of its SOA record; leave the key out"
 		filters  = "write the lists into policy.lists, and what they do into policy.block"
 		policies = "response policy zones are zones that policy.rpz names: policy: {rpz: [{zone: rpz.example}]}"
-		watched  = "it is not there yet; leave it out"
 	)
 	return map[string]string{
 		"encrypted.ddr": "the server is not discovered by itself yet; leave it out",
@@ -41,7 +40,6 @@ func laterKeys() map[string]string {
 
 		"identity.contact": "leave it out",
 
-		"policy.tunnel":   watched,
 		"policy.rules":    filters,
 		"policy.services": filters,
 		"policy.clients":  filters,

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -23,11 +24,18 @@ import (
 	"port53/internal/zone"
 )
 
+// A Stopper tells whose questions are not asked of other servers. It is called from many goroutines, for names
+// in lower case that neither zones nor the cache answer.
+type Stopper interface {
+	Stops(client netip.Addr, name []byte) bool
+}
+
 // Options make an Engine. The zero value is ready.
 type Options struct {
 	Telemetry *telemetry.Telemetry // nil: nothing is recorded
 	Queries   *telemetry.QueryLog  // nil: queries are not logged
 	Events    *event.Hub           // is told of each query; nil: nobody is
+	Stops     Stopper              // whose questions are refused before others are asked; nil: nobody's
 	Audit     *telemetry.Audit     // is told who is refused an update, a transfer or a notification; nil: nobody is
 	Log       *slog.Logger         // nil: discard
 
@@ -40,6 +48,7 @@ type Engine struct {
 	telemetry *telemetry.Telemetry
 	queries   *telemetry.QueryLog
 	events    *event.Hub
+	stops     Stopper
 	audit     *telemetry.Audit
 	log       *slog.Logger
 	contained bool
@@ -53,7 +62,10 @@ type Engine struct {
 
 // New returns an engine that serves g.
 func New(o Options, g Generation) *Engine {
-	e := &Engine{telemetry: o.Telemetry, queries: o.Queries, events: o.Events, audit: o.Audit, log: o.Log, contained: !o.Uncontained}
+	e := &Engine{
+		telemetry: o.Telemetry, queries: o.Queries, events: o.Events, stops: o.Stops,
+		audit: o.Audit, log: o.Log, contained: !o.Uncontained,
+	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

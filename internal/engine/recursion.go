@@ -73,6 +73,9 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	if w.judgeRPZ(r, false) {
 		return w.rewrite(r)
 	}
+	if s := w.engine.stops; s != nil && s.Stops(w.peer.Remote.Addr(), q.Name.Name()) {
+		return w.fail(wire.Refused, wire.EDEBlocked)
+	}
 	stale := ok && r.Stale
 	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, w.wants(r), now)
 	if ede, failed := r.Cache.Failure(key, now); failed {

@@ -65,8 +65,8 @@ var metrics = []metric{
 		"counter",
 		"reason transport",
 		"Messages that got no reply: rate_limit, port (of a known reflector), port_zero, short (less than a header), " +
-			"oversize, proxy_sender (not of a listed proxy), proxy_header (no valid PROXY header), malformed (a response), late (the answer took longer than clients wait), load (too many were " +
-			"waiting), fault (of port53).",
+			"oversize, proxy_sender (not of a listed proxy), proxy_header (no valid PROXY header), malformed (a response), " +
+			"late (the answer took longer than clients wait), load (too many were waiting), fault (of port53).",
 	},
 	{"port53_slipped_total", "counter", "", "Replies that response rate limiting made TC=1 or BADCOOKIE."},
 	{"port53_rate_limited_total", "counter", "class", "Answers beyond a limit, by kind of answer; also counted in log-only mode."},
@@ -233,6 +233,9 @@ var metrics = []metric{
 			"socket (too few descriptors, or too many connections), connection (ended by the server), reply (it made no sense).",
 	},
 	{"port53_upstream_rtt_seconds", "histogram", "", "Time until servers reply, over UDP or TCP."},
+	{"port53_tunnels", "gauge", "", "Clients that are taken to move data through DNS to a domain, now. Absent: nobody watches."},
+	{"port53_tunnels_total", "counter", "", "The same, of each that was found."},
+	{"port53_tunnel_refused_total", "counter", "", "Questions of such clients that were refused (policy.tunnel.action)."},
 	{
 		"port53_events_lost_total",
 		"counter",

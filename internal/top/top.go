@@ -102,17 +102,22 @@ type Options struct {
 
 // A Top counts. Its methods are called from many goroutines.
 type Top struct {
-	o    Options
-	seed maphash.Seed
+	o Options
 
 	mu     sync.Mutex
 	recent [2]span // now, and before that
 	long   [2]span
 	lost   uint64 // before it began
 	looked int    // records since the clock was looked at
+	domains
+	key []byte
+}
+
+// domains finds what is registered of names.
+type domains struct {
+	seed   maphash.Seed
 	known  [known]registered
 	suffix []byte // room
-	key    []byte
 }
 
 // A registered is where in a name the part begins that somebody has registered.
@@ -132,7 +137,7 @@ func New(o Options) *Top {
 	if o.Lost == nil {
 		o.Lost = func() uint64 { return 0 }
 	}
-	t := &Top{o: o, seed: maphash.MakeSeed(), lost: o.Lost()}
+	t := &Top{o: o, domains: domains{seed: maphash.MakeSeed()}, lost: o.Lost()}
 	now := o.Now()
 	for _, s := range []*span{&t.recent[0], &t.recent[1], &t.long[0], &t.long[1]} {
 		s.init(t.seed)
@@ -226,7 +231,7 @@ func appendClient(dst []byte, a netip.Addr) []byte {
 
 // registered returns the part of a name that somebody has registered: a label below a public suffix. Of a
 // name that is itself one, or is below none, it is all of it.
-func (t *Top) registered(name []byte) []byte {
+func (t *domains) registered(name []byte) []byte {
 	hash := maphash.Bytes(t.seed, name)
 	at := &t.known[hash%known]
 	if at.hash != hash {
@@ -238,7 +243,7 @@ func (t *Top) registered(name []byte) []byte {
 	return name[at.at:]
 }
 
-func (t *Top) registeredAt(name []byte) uint8 {
+func (t *domains) registeredAt(name []byte) uint8 {
 	var starts [wire.MaxName]uint8
 	n := 0
 	text := t.suffix[:0]
