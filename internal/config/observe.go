@@ -46,6 +46,8 @@ func (d *Dnstap) On() bool { return d.Socket != "" || d.Address.IsValid() }
 
 func (d *decoder) checkDnstap() {
 	if t := d.config.Dnstap; t.Socket != "" && t.Address.IsValid() {
-		d.contradiction("dnstap.address", "dnstap.socket", "dnstap has a socket and an address", "remove one of them: there is one collector")
+		d.contradiction(
+			"dnstap.address", "dnstap.socket", "dnstap has a socket and an address", "remove one of them: there is one collector",
+		)
 	}
 }
