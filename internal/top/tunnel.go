@@ -63,7 +63,6 @@ type pair struct {
 	short   shape // of a minute
 	long    shape // of a day
 	samples [tunnelShown][]byte
-	told    bool // it is in flagged
 }
 
 // A Tunnel is a pair that is taken for one, and why.
