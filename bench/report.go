@@ -47,7 +47,7 @@ const manyAnswers = 50_000
 // reserves says whether a server takes the room for its cache when it starts.
 func reserves(kind string) bool { return kind == dnsmasq }
 
-// perAnswer returns the octets of memory that one answer takes in the cache of a
+// perAnswer returns the bytes of memory that one answer takes in the cache of a
 // resolver, 0 if that was not measured.
 func (m *measured) perAnswer() float64 {
 	grown, answers := m.warm-m.cold, m.filled

@@ -36,7 +36,7 @@ const (
 	// bombFactor is the most octets that may go to a client in the heaviest 50 ms, for each that
 	// came in the heaviest 50 ms (DNSBomb, CVE-2024-33655).
 	bombFactor, bombWindow = 2.0, 50 * time.Millisecond
-	// bombQuestions is how many questions wait for their answers at one time.
+	// bombQuestions is how many questions wait for their answers at the same time.
 	bombQuestions = 60
 	// bombTries is how often a busy machine may make the measurement worthless: the resolver
 	// reads in one go what came over a longer time. Without a guard the factor is over a hundred.

@@ -174,7 +174,7 @@ func (f *fairness) judge(ns *netns.Namespace, servers [3]netip.AddrPort, q probe
 	}
 }
 
-// useful tells whether a client can do something with what it got.
+// useful reports whether a client can do something with what it got.
 func useful(reply string) bool {
 	return strings.HasPrefix(reply, "NOERROR") || strings.HasPrefix(reply, "NXDOMAIN")
 }

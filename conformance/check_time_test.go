@@ -210,7 +210,7 @@ func TestInterruptedAtServers(t *testing.T) {
 			}
 			_ = cmd.Wait()
 			code := cmd.ProcessState.ExitCode()
-			// Fourteen of them run at one time: that something could not be measured in time is said, and no fault.
+			// Fourteen of them run at the same time: that something could not be measured in time is said, and no fault.
 			if err := json.Unmarshal(out.Bytes(), &d); err != nil || len(d.Reports) != 3 || d.Schema == "" || code != 0 && code != 3 {
 				t.Errorf("%s: exit code %d, %v, %d reports, schema %q", zone, code, err, len(d.Reports), d.Schema)
 			}

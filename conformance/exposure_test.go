@@ -30,7 +30,7 @@ type exposed struct {
 	home     *netns.Namespace
 }
 
-// exposeTries bounds how many machines there are at one time.
+// exposeTries bounds how many machines there are at the same time.
 var exposeTries = make(chan struct{}, 12)
 
 func newExposed(t *testing.T) *exposed {
@@ -212,7 +212,7 @@ func breaches() []breach {
 		},
 		{
 			holds: served + "keys: [{name: k, secret_file: k.key}]\n", then: "chmod 644 k.key",
-			holes: lone("a key that others read", `config at .*k\.key is open to every user`),
+			holes: lone("a key that others read", `config at .*k\.key is readable by every user`),
 		},
 		{
 			runs: served, holds: served + "expose: {ask: 10.0.0.0/8}\n",

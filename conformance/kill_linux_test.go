@@ -114,7 +114,7 @@ type victim struct {
 	done         int               // of them, that were
 	newest       int               // files that were made to be of a newer version
 	refused      int               // starts of an earlier version
-	kept         int               // names that were acknowledged before the zone began anew
+	kept         int               // names that were acknowledged before the zone began again
 	last         string            // what the server printed before it was killed
 	labels       map[string]string // of the members of its catalog, as somebody saw them
 	served       uint32            // serial of the zone that it fetches, as somebody saw it
@@ -252,7 +252,7 @@ func (v *victim) verify(what string, kept bool) {
 	}
 	for name, label := range v.catalog() {
 		if !slices.Contains([]string{"m0.test.", "m1.test.", "m2.test."}, name) {
-			continue // one that has left, and comes again, begins anew
+			continue // one that has left, and comes again, starts over
 		}
 		if before := v.labels[name]; before != "" && before != label {
 			v.t.Fatalf("%s: the member %s has another label, and loses its state elsewhere", what, name)
@@ -364,8 +364,8 @@ func (v *victim) newer(what, binary string) {
 	}
 }
 
-// anew takes the zone that updates change away, with all that was promised of it.
-func (v *victim) anew() {
+// again takes the zone that updates change away, with all that was promised of it.
+func (v *victim) again() {
 	v.t.Helper()
 	if err := v.there(func() error { return os.RemoveAll(filepath.Join(v.dir, "state", "zones", "big.test")) }); err != nil {
 		v.t.Fatal(err)
@@ -502,7 +502,7 @@ func (p *killPrimary) next() {
 	fmt.Fprintf(&b, "  - {name: sec.test, file: sec.zone, secondaries: [%q], tsig: xfr}\n  - {name: ccat.test, catalog: produce, secondaries: [%[1]q], tsig: xfr}\n", p.to.String())
 	members := 2 + p.serial%5
 	if p.serial%6 < 2 {
-		members += 20 // so many at one time are kept together
+		members += 20 // so many at the same time are kept together
 	}
 	for n := range members {
 		fmt.Fprintf(&b, "  - {name: c%d.test, file: sec.zone, secondaries: [%q], tsig: xfr, in_catalog: ccat.test}\n", n, p.to.String())
@@ -567,7 +567,7 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 	for round := range kills {
 		binary := binaries[draw.IntN(len(binaries))]
 		if len(binaries) > 1 && round%25 == 0 { // what the earlier version leaves is taken over
-			v.anew()
+			v.again()
 			binary = binaries[1]
 		}
 		// What comes from the primary would hide what was lost.
@@ -604,7 +604,7 @@ func killAgainAndAgain(t *testing.T, kills int, small bool, binaries []string, d
 		filled.Wait()
 		v.last = v.server.Tail()
 		// What has been acknowledged fills the disk as well.
-		if said, err := os.ReadFile(v.server.Log); err != nil || strings.Contains(string(said), "cannot be kept on disk") {
+		if said, err := os.ReadFile(v.server.Log); err != nil || strings.Contains(string(said), "cannot be stored") {
 			kept = false
 		}
 		if small && draw.IntN(2) == 0 {

@@ -131,7 +131,7 @@ zones:
 	if rolls == 0 || len(added) == 0 {
 		t.Errorf("%d rolls, %d records: nothing was under way", rolls, len(added))
 	}
-	if text, err := command("zone", "keys", "--config", "port53.yaml", "child.test"); err != nil || strings.Contains(text, "are gone") {
+	if text, err := command("zone", "keys", "--config", "port53.yaml", "child.test"); err != nil || strings.Contains(text, "are missing") {
 		t.Errorf("keys: %v: %s", err, text)
 	}
 	_ = server.Process.Signal(syscall.SIGKILL)

@@ -220,7 +220,7 @@ func TestPowerDNSAPI(t *testing.T) {
 			t.Errorf("%d: %s %s %s: it does not differ as %s says: %d %s", i, r.method, r.path, r.body, r.differs, status, answer)
 		case !same:
 			different[r.differs]++
-			if r.method != "GET" && strings.HasPrefix(r.path, apiZones+"/z.test.") { // both begin anew
+			if r.method != "GET" && strings.HasPrefix(r.path, apiZones+"/z.test.") { // both start over
 				for _, s := range []*apiSide{one, other} {
 					s.do(t, "DELETE", apiZones+"/z.test.", "")
 					s.do(t, "POST", apiZones, apiZone)

@@ -20,7 +20,7 @@ const envZones = "PORT53_ZONES"
 
 const (
 	randomZones     = 400
-	randomBatch     = 1000 // zones that each server has at one time
+	randomBatch     = 1000 // zones that each server has at the same time
 	randomPart      = 20   // zones that are asked for together: what is lost where a peer hangs
 	randomQuestions = 14   // of each zone
 )

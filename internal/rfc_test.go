@@ -17,7 +17,7 @@ import (
 
 //go:generate go test -run ^TestRFC$ -count=1 . -update
 
-var update = flag.Bool("update", false, "write the generated documents anew")
+var update = flag.Bool("update", false, "write the generated documents again")
 
 const rfcDocument = "../docs/RFC.md"
 

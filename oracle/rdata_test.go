@@ -12,7 +12,7 @@ import (
 	"port53/internal/wire"
 )
 
-// theyKnow tells whether the oracle has a type's fields.
+// theyKnow reports whether the oracle has a type's fields.
 func theyKnow(typ wire.Type) bool {
 	switch typ {
 	case wire.TypeNULL: // it writes a comment
@@ -85,7 +85,7 @@ func theyCannotHold(typ wire.Type, data []byte) string {
 	return ""
 }
 
-// hasParam tells whether the data of an SVCB or HTTPS record has the parameter (RFC 9460,
+// hasParam reports whether the data of an SVCB or HTTPS record has the parameter (RFC 9460,
 // section 2.2).
 func hasParam(data []byte, key uint16) bool {
 	at := 2
@@ -172,7 +172,7 @@ func FuzzData(f *testing.F) {
 	})
 }
 
-// namesUnknownType tells whether the data has a type that the two call by different
+// namesUnknownType reports whether the data has a type that the two call by different
 // names.
 func namesUnknownType(typ wire.Type, data []byte) bool {
 	switch typ {

@@ -234,7 +234,7 @@ func (s *Server) Tail() string {
 	return strings.TrimSpace(string(text))
 }
 
-// Memory returns the octets of memory that the server's processes hold, pages
+// Memory returns the bytes of memory that the server's processes hold, pages
 // that several of them share counted once.
 func (s *Server) Memory() (int64, error) {
 	var sum int64

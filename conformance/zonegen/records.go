@@ -153,7 +153,7 @@ func (s *Signing) cuts(list []dns.RR) []string {
 	return out
 }
 
-// glue tells whether a name is below a delegation.
+// glue reports whether a name is below a delegation.
 func (s *Signing) glue(cuts []string, name string) bool {
 	return slices.ContainsFunc(cuts, func(cut string) bool { return name != cut && dns.IsSubDomain(cut, name) })
 }

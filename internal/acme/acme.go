@@ -162,7 +162,7 @@ func (m *Manager) Run(ctx context.Context) {
 	}
 }
 
-// sleep waits, and tells whether ctx has not ended.
+// sleep waits, and reports whether ctx has not ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -357,7 +357,7 @@ func (m *Manager) judge(chain []byte, key *ecdsa.PrivateKey) (*x509.Certificate,
 	return pair.Leaf, text, nil
 }
 
-// covers tells whether a certificate is for all of the names.
+// covers reports whether a certificate is for all of the names.
 func covers(leaf *x509.Certificate, names []string) bool {
 	return !slices.ContainsFunc(names, func(name string) bool {
 		if a, err := netip.ParseAddr(name); err == nil {

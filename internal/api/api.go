@@ -97,7 +97,7 @@ type Host interface {
 var (
 	ErrExists    = errors.New("it exists already")
 	ErrNotFound  = errors.New("it is not there")
-	ErrAlgorithm = errors.New("the algorithm is not one that is offered") // of a TSIG key
+	ErrAlgorithm = errors.New("the algorithm is not supported") // of a TSIG key
 	ErrBound     = errors.New("the configuration has it, and it is changed there")
 )
 
@@ -408,7 +408,7 @@ func (c *call) fail(rt *route, err error) {
 		text = http.StatusText(p.status)
 	}
 	if p.status == http.StatusInternalServerError {
-		c.log.Error("a request of the API failed", "method", c.r.Method, "path", c.r.URL.Path, "problem", text)
+		c.log.Error("a request of the API failed", "method", c.r.Method, "path", c.r.URL.Path, "error", text)
 	}
 	switch {
 	case !rt.pdns:

@@ -152,7 +152,7 @@ func appendBrief(dst []byte, b *zones.Brief, full bool) []byte {
 		kind = "Slave"
 	case info.Kind != "":
 		kind = info.Kind
-	case b.Told:
+	case b.Notifies:
 		kind = "Master"
 	}
 	if b.Catalog != nil {
@@ -668,7 +668,7 @@ func pdnsExport(c *call) error {
 	case !c.holder.MayWhole(grant.Read, v.Apex, c.now):
 		return forbidden("the token may not read the whole of zone " + wire.NameText(v.Apex))
 	case v.Served == nil:
-		return invalid("the zone has no version that could be served")
+		return invalid("the zone is not loaded")
 	}
 	if strings.Contains(c.r.Header.Get("Accept"), "application/json") {
 		var b bytes.Buffer

@@ -354,7 +354,7 @@ func pointOf(text string) (zones.Point, error) {
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return zones.Point{}, &problem{status: http.StatusBadRequest, text: "write a serial, or a moment such as 2026-11-30T12:00:00Z"}
+		return zones.Point{}, &problem{status: http.StatusBadRequest, text: "write a serial, or a time such as 2026-11-30T12:00:00Z"}
 	}
 	return zones.Point{Time: at}, nil
 }

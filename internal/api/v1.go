@@ -101,7 +101,7 @@ func ownRoutes() []route {
 				"offset: sets that are left out",
 				"limit: sets at most, 1000 unless given",
 				"sort: name, to have up to 100,000 sets in the order of their names",
-				"at: the serial, or the moment, of an earlier version",
+				"at: the serial or the time of an earlier version",
 				"name: of this name alone",
 				"type: of this type alone",
 				"q: a pattern that names or contents fit",

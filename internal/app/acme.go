@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	acmeConns = 64               // that ask for http-01 at one time: authorities look from a few places
+	acmeConns = 64               // that ask for http-01 at the same time: authorities look from a few places
 	acmeAsk   = 10 * time.Second // to ask, and to be answered
 	proofTTL  = 60               // seconds: a record that nobody needs for longer
 )

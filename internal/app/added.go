@@ -122,7 +122,7 @@ func (s *added) writeFile(name string, text []byte) error {
 func (a *App) addZones(first *generation) (*config.Config, error) {
 	c, err := a.added.with(first.config)
 	if a.added.shut != nil {
-		a.log.Error("zones that port53 zone add has added are not served, if there are any", "problem", a.added.shut.Error())
+		a.log.Error("zones added with port53 zone add are not served", "error", a.added.shut.Error())
 	}
 	if err == nil {
 		err = first.enlarge(c, a.signing)
@@ -253,9 +253,9 @@ func (a *App) RemoveZone(name, view string, purge bool) (any, error) {
 	result := zoneChange{Zone: name, Place: now.ZonePlace(i)}
 	apex = store.Key(apex, now.Zones[i].Home())
 	if purge {
-		result.From = "and what was kept of it"
+		result.From = "including its stored data"
 		if err := a.state.Remove(apex); err != nil {
-			return nil, fmt.Errorf("zone %s is removed, and what is kept of it is not: %w", name, err)
+			return nil, fmt.Errorf("zone %s is removed, but its stored data is not: %w", name, err)
 		}
 	} else if a.state.Has(apex) {
 		result.Kept = a.state.Place(apex)
@@ -271,7 +271,7 @@ func (a *App) findAdded(c *config.Config, name, view string, apex []byte) (int, 
 		switch {
 		case !wire.EqualFold(c.Zones[i].Name, apex), view != "" && (views == nil || !slices.Contains(views[i], view)):
 		case found >= 0:
-			return 0, fmt.Errorf("zone %s: views have zones of their own of that name: say which with --view", name)
+			return 0, fmt.Errorf("zone %s exists in several views: choose one with --view", name)
 		default:
 			found = i
 		}
@@ -280,11 +280,11 @@ func (a *App) findAdded(c *config.Config, name, view string, apex []byte) (int, 
 	case found >= 0 && c.Added(found):
 		return found, nil
 	case found >= 0:
-		return 0, fmt.Errorf("zone %s is in the configuration, at %s: take it out there, and port53 reload", name, c.ZonePlace(found))
+		return 0, fmt.Errorf("zone %s is in the configuration, at %s: remove it there and run port53 reload", name, c.ZonePlace(found))
 	}
 	for _, s := range a.manager.Status() {
 		if s.Catalog != "" && s.Name == string(wire.AppendName(nil, apex)) {
-			return 0, fmt.Errorf("zone %s is a member of the catalog %s: take it out of that, at its primary", name, s.Catalog)
+			return 0, fmt.Errorf("zone %s is a member of the catalog zone %s: remove it from the catalog on the primary", name, s.Catalog)
 		}
 	}
 	return 0, fmt.Errorf("zone %s is not served here", name)

@@ -124,7 +124,7 @@ func (a *App) Zone(action, name, view string) (result any, err error) {
 	case "thaw":
 		result, err = a.manager.Thaw(a.ctx, apex)
 	default:
-		err = errors.New("nothing of that name can be done with a zone")
+		err = errors.New("unknown zone command")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
@@ -159,7 +159,7 @@ func (a *App) Changes(name, view, since string) (any, error) {
 	default:
 		n, parseErr := strconv.ParseUint(since, 10, 32)
 		if parseErr != nil {
-			return nil, fmt.Errorf("%s is no serial", since)
+			return nil, fmt.Errorf("%s is not a serial number", since)
 		}
 		serial := uint32(n)
 		list, err = a.manager.Since(apex, &serial)

@@ -36,7 +36,7 @@ func (a *App) listenAPI(c *config.Config) (err error) {
 		return nil
 	}
 	if a.api, err = server.ListenTCP(c.API.Listen); err != nil {
-		return fmt.Errorf("api: %w; or write api: {listen: off}", err)
+		return fmt.Errorf("api: %w; to disable it, set api: {listen: off}", err)
 	}
 	a.api = a.guarded(a.api, "control")
 	return nil
@@ -45,7 +45,7 @@ func (a *App) listenAPI(c *config.Config) (err error) {
 // serveAPI answers requests of the API until ctx ends.
 func (a *App) serveAPI(ctx context.Context) {
 	if err := a.own.Serve(ctx, a.api); err != nil {
-		a.log.Error("the API ended", "problem", err.Error())
+		a.log.Error("the API ended", "error", err.Error())
 	}
 }
 
@@ -363,7 +363,7 @@ func (h apiHost) MakeKey(by string, zone []byte, k api.Key) (api.Key, error) {
 	switch {
 	case k.Private != "":
 		return k, errors.New(
-			"keys are made here: to use one that there is, put its files into the zone's directory of keys (port53 zone keys)",
+			"the server generates keys itself: to use an existing one, put its files into the zone's key directory (port53 zone keys)",
 		)
 	case !ok || !signer.CanSign(alg):
 		return k, fmt.Errorf("%s: %s", "Unknown algorithm", k.Algorithm)
@@ -392,7 +392,7 @@ func (h apiHost) MakeKey(by string, zone []byte, k api.Key) (api.Key, error) {
 	if err := made.Write(dir); err != nil {
 		return k, err
 	}
-	h.did(by, store.Apex(zone), fmt.Sprintf("DNSSEC key %d made by the API", made.Tag()))
+	h.did(by, store.Apex(zone), fmt.Sprintf("DNSSEC key %d created by the API", made.Tag()))
 	if err := h.signAfter(by, zone, k.Active); err != nil {
 		return k, errors.Join(err, os.Remove(made.File+".key"), os.Remove(made.File+".private"))
 	}
@@ -452,7 +452,8 @@ func (h apiHost) changeKey(by string, zone []byte, id int, change func(*signer.K
 		v, _ := h.manager.Look(zone)
 		change(k, now)
 		if v.Status.Signing != nil && !slices.ContainsFunc(keys, func(o *signer.Key) bool { return o.Active(now) && o.Published(now) }) {
-			return errors.New("no key would sign the zone any more, and it would be bogus: make another first, or set dnssec to false")
+			return errors.New("no key would be left to sign the zone, which would make it bogus: create another key " +
+				"first, or set dnssec to false")
 		}
 		if err := k.Rewrite(); err != nil {
 			return err

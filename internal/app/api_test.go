@@ -158,7 +158,7 @@ func TestAPIDialect(t *testing.T) {
 }
 
 // TestAuditFile: who changed what is a line of JSON, with the serials before and after; what was refused is
-// one too. Tokens are in none, nor in the log. A reload opens the file anew.
+// one too. Tokens are in none, nor in the log. A reload opens the file again.
 func TestAuditFile(t *testing.T) {
 	r := start(t, apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`})+"audit: {file: audit.json}\n", "state")
 	var log bytes.Buffer
@@ -215,7 +215,7 @@ func TestAPISigned(t *testing.T) {
 	}
 	one := fmt.Sprintf("%s/made.test./cryptokeys/%d", pdnsZones, key.ID)
 	r.expect("admin", "GET", pdnsZones+"/made.test.?rrsets=false", "", 200, `"dnssec":true`)
-	r.expect("admin", "DELETE", one, "", 422, "no key would sign the zone any more")
+	r.expect("admin", "DELETE", one, "", 422, "no key would be left to sign the zone")
 	r.expect("admin", "PUT", one, `{"active":false}`, 422, "no key would sign")
 	var two struct{ ID int }
 	if err := json.Unmarshal([]byte(r.expect("admin", "POST", pdnsZones+"/made.test./cryptokeys", `{"keytype":"csk","active":true}`, 201)), &two); err != nil {

@@ -2,7 +2,7 @@
 // privileges it has, loads the zones, serves, reloads, drains and stops.
 //
 // A configuration becomes a generation, built beside the one that serves and put in its
-// place as a whole; when anything about it is wrong, the one before goes on.
+// place as a whole; when anything about it is wrong, the previous one stays in effect.
 package app
 
 import (
@@ -213,7 +213,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	}
 	if keepsState(c) {
 		if err := a.state.take(); errors.Is(err, store.ErrLocked) && o.Beside {
-			a.log.Warn("nothing is kept between runs", "problem", err.Error())
+			a.log.Warn("nothing is stored across restarts", "error", err.Error())
 		} else if err != nil {
 			return err
 		}
@@ -243,7 +243,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 	a.collect()
 	a.followInterfaces()
 	if err := netif.Watch(a.ctx, a.followInterfaces); err != nil {
-		a.log.Warn("changes of this machine's addresses are not followed", "problem", err.Error())
+		a.log.Warn("changes of this host's addresses are not tracked", "error", err.Error())
 	}
 	return nil
 }
@@ -260,7 +260,7 @@ func (a *App) listen(c *config.Config) error {
 	}
 	if len(kept) > 0 {
 		if err := releaseSockets(); err != nil {
-			a.log.Warn("the service manager may hold sockets of addresses that are not served", "problem", err.Error())
+			a.log.Warn("the service manager may hold sockets for addresses that are not served", "error", err.Error())
 		}
 	}
 	shares := a.budget(c)
@@ -283,7 +283,7 @@ func (a *App) listen(c *config.Config) error {
 	}
 	if c.Metrics.Listen.IsValid() {
 		if a.metrics, err = server.ListenTCP(c.Metrics.Listen); err != nil {
-			return fmt.Errorf("metrics: %w; or write metrics: {listen: off}", err)
+			return fmt.Errorf("metrics: %w; to disable them, set metrics: {listen: off}", err)
 		}
 		a.metrics = a.guarded(a.metrics, "scrape")
 	}
@@ -305,7 +305,7 @@ func (a *App) leaveRoot(c *config.Config, who *account) error {
 	}
 	if noControl != nil {
 		// Serving matters more; a user without the right to the default place is normal.
-		a.log.Warn("no control socket: port53 reload and status cannot reach this server, SIGHUP reloads it", "problem", noControl.Error())
+		a.log.Warn("no control socket: port53 reload and status cannot reach this server; SIGHUP reloads it", "error", noControl.Error())
 	}
 	a.checkState(c, who)
 	return nil
@@ -379,14 +379,14 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	if a.metrics != nil {
 		side.Go(func() {
 			if err := a.telemetry.ServeHTTP(a.ctx, a.metrics, a.log); err != nil {
-				a.log.Error("metrics ended", "problem", err.Error())
+				a.log.Error("metrics ended", "error", err.Error())
 			}
 		})
 	}
 	if a.control != nil {
 		side.Go(func() {
 			if err := console.Serve(a.ctx, a.control, a, a.commanded, a.log); err != nil {
-				a.log.Error("control socket ended", "problem", err.Error())
+				a.log.Error("control socket ended", "error", err.Error())
 			}
 		})
 	}
@@ -407,16 +407,16 @@ func (a *App) Run(ctx context.Context, reload <-chan os.Signal) error {
 	side.Go(func() { a.manager.Run(a.ctx) })
 	if r := a.recursion; r != nil && r.rollover != nil {
 		trust := func(anchors []resolver.Anchor) { a.update(func(g *generation) { g.trust(anchors) }) }
-		r.resolver.Follow(r.rollover, trust, func(err error) { a.log.Error("trust anchors", "problem", err.Error()) })
+		r.resolver.Follow(r.rollover, trust, func(err error) { a.log.Error("trust anchors", "error", err.Error()) })
 	}
 	a.server.Start()
 	if managed() {
 		if err := a.keepSockets(); err != nil {
-			a.log.Warn("the service manager does not keep the sockets: questions are lost at a restart", "problem", err.Error())
+			a.log.Warn("the service manager does not keep the sockets: queries are lost during a restart", "error", err.Error())
 		}
 	}
 	if err := notify("READY=1"); err != nil {
-		a.log.Warn("service manager not told", "problem", err.Error())
+		a.log.Warn("cannot notify the service manager", "error", err.Error())
 	}
 	if a.telemetry != nil {
 		a.telemetry.Ready(a.readyError)
@@ -450,7 +450,7 @@ func (a *App) stop(side *sync.WaitGroup) {
 			r.stop()
 			if r.dump != "" {
 				if err := a.dumpCache(r.dump); err != nil {
-					a.log.Error("the cache was not kept", "problem", err.Error())
+					a.log.Error("the cache was not saved", "error", err.Error())
 				}
 			}
 		}
@@ -464,7 +464,7 @@ func (a *App) stop(side *sync.WaitGroup) {
 	select {
 	case <-done:
 	case <-limit.C:
-		a.log.Error("something does not end, and is not waited for: a file system or a reader of the logs does not answer")
+		a.log.Error("shutdown timed out: a file system or a log reader does not respond")
 	}
 }
 

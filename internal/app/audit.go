@@ -22,12 +22,12 @@ func (a *App) newAuditFile(c *config.Config) {
 	a.acts = telemetry.NewAuditFile(func(err error) {
 		if err != nil {
 			a.log.Error(
-				"the audit's file cannot be written: lines are lost, and counted in port53_audit_lost_total",
-				"problem",
+				"the audit log cannot be written: lost lines are counted in port53_audit_lost_total",
+				"error",
 				err.Error(),
 			)
 		} else {
-			a.log.Info("the audit's file is written again")
+			a.log.Info("the audit log can be written again")
 		}
 	})
 	a.audit.SetFile(a.acts)

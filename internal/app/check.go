@@ -64,18 +64,18 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 		return nil, err
 	}
 	for _, n := range g.networks.left {
-		r.note("clients in %s, a public network of this machine, are not answered: add it to resolver: {allow: […]} if they should be", n)
+		r.note("clients in %s, a public network of this host, are refused: to allow them, add it to resolver: {allow: […]}", n)
 	}
 	for _, zone := range unexcepted(c) {
 		r.note(
-			"names of %s fail while the public tree, which has to prove that they need no signatures, is out of reach: "+
-				"if the zone is private, and known to be, add it to resolver: {negative_trust_anchors: [{name: %s}]}",
+			"names in %s fail whenever the root servers cannot be reached, because the public DNS must prove that the "+
+				"zone is unsigned: if it is a private zone, add it to resolver: {negative_trust_anchors: [{name: %s}]}",
 			zone,
 			zone,
 		)
 	}
 	if list := unvalidated(c); c.Recurses() && len(list) > 0 {
-		r.note("zones are not validated, without an end: %s", strings.Join(list, ", "))
+		r.note("zones with a permanent negative trust anchor are not validated: %s", strings.Join(list, ", "))
 	}
 	r.Wins = c.Precedence()
 	if c.Recurses() {
@@ -107,7 +107,7 @@ func (r *Checked) lookAtAdded(c *config.Config, g *generation) (*config.Config, 
 		return c, nil
 	}
 	if n := len(more.Zones) - len(c.Zones); n > 0 {
-		r.note("%d zones were added by port53 zone add, and are in %s", n, filepath.Join(c.StateDir, AddedFile))
+		r.note("%d zones were added with port53 zone add and are stored in %s", n, filepath.Join(c.StateDir, AddedFile))
 	}
 	return more, g.enlarge(more, signingRoom{})
 }
@@ -138,9 +138,9 @@ func (r *Checked) tryAddresses(c *config.Config) error {
 		case err == nil, errors.Is(err, os.ErrPermission):
 		case errors.As(err, &held) && slices.ContainsFunc(held.Holders, ours):
 		case errors.Is(err, syscall.EADDRNOTAVAIL) && server.CanFreebind():
-			r.note("listen: no interface of this machine has %s now: it is served once one has", a.Addr())
+			r.note("listen: no interface of this host has %s now: it is served as soon as one has it", a.Addr())
 		case errors.Is(err, syscall.EAFNOSUPPORT), errors.Is(err, syscall.ENODEV):
-			r.note("listen: %s cannot be had on this machine, and is left out", a)
+			r.note("listen: %s cannot be used on this host and is skipped", a)
 		default:
 			return err
 		}
@@ -157,17 +157,17 @@ func (r *Checked) lookAtState(c *config.Config, who *account) {
 	if !keepsState(c) {
 		return
 	}
-	const lost = "nothing is kept between runs, no zone can be updated and no secondary zone kept"
+	const lost = "nothing is stored across restarts, zones cannot be updated and secondary zones are not stored"
 	info, err := os.Stat(c.StateDir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		if os.Geteuid() != 0 && !mayMake(c.StateDir) {
-			r.note("state_dir: %s does not exist, and cannot be made: %s", c.StateDir, lost)
+			r.note("state_dir: %s does not exist and cannot be created: %s", c.StateDir, lost)
 		}
 	case err != nil:
 		r.note("state_dir: %v: %s", err, lost)
 	case !who.mayWrite(c.StateDir, info):
-		r.note("state_dir: the user that serves cannot write to %s: %s; chown -R the directory to it", c.StateDir, lost)
+		r.note("state_dir: the server's user cannot write to %s: %s; chown -R the directory to that user", c.StateDir, lost)
 	}
 }
 
@@ -175,7 +175,7 @@ func (r *Checked) lookAtState(c *config.Config, who *account) {
 // nothing was or could be kept there, and no server starts as if that were meant.
 func stateIsDirectory(path string) error {
 	info, err := os.Stat(path)
-	const remedy = "move what is there away, or write another state_dir"
+	const remedy = "move it away, or set another state_dir"
 	switch {
 	case err == nil && !info.IsDir():
 		return fmt.Errorf("state_dir: %s is not a directory; %s", path, remedy)
@@ -194,9 +194,9 @@ func (r *Checked) lookAtControl(socket string) {
 	info, err := os.Lstat(socket)
 	switch {
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
-		r.note("control.socket: %v: port53 reload and status could not reach the server", err)
+		r.note("control.socket: %v: port53 reload and status cannot reach the server", err)
 	case err == nil && info.Mode().Type() != os.ModeSocket:
-		r.note("control.socket: %s is no socket, and stays as it is: port53 reload and status could not reach the server", socket)
+		r.note("control.socket: %s is not a socket and is left alone: port53 reload and status cannot reach the server", socket)
 	}
 }
 

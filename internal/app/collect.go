@@ -34,7 +34,7 @@ func paceCollections() (stop func()) {
 	}
 }
 
-// A collectPace sets the growth anew whenever there was a collection.
+// A collectPace sets the growth again whenever there was a collection.
 type collectPace struct {
 	stopped atomic.Bool
 	percent int // that was set last

@@ -28,7 +28,7 @@ func placesOf(c *config.Config) (p places) {
 		}
 	}
 	beside(&p.read, c.Files()...)
-	p.read = append(p.read, c.IncludeFolders()...)
+	p.read = append(p.read, c.IncludeDirs()...)
 	beside(&p.read, c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
 	beside(&p.read, c.Encrypted.Tickets, c.Encrypted.ACME.CA)
 	for _, pair := range slices.Concat(c.Encrypted.Pairs(), c.Console.Pairs()) {

@@ -60,7 +60,7 @@ func keepNothing() error {
 func (a *App) confine(c *config.Config) error {
 	if os.Geteuid() != 0 {
 		if err := keepNothing(); err != nil {
-			a.log.Warn("rights are kept that nothing needs", "problem", err.Error()) // somebody forbids even that
+			a.log.Warn("unneeded privileges could not be dropped", "error", err.Error()) // somebody forbids even that
 		}
 	}
 	if c.Sandbox == "off" {
@@ -80,7 +80,7 @@ func (a *App) confine(c *config.Config) error {
 		a.log.Info(err.Error())
 		return nil
 	case err != nil:
-		return fmt.Errorf("sandbox: %w; write sandbox: files to do without", err)
+		return fmt.Errorf("sandbox: %w; to do without, set sandbox: files", err)
 	}
 	a.sandbox.Calls = "strict"
 	if c.Firewall.Manage {
@@ -111,7 +111,7 @@ func (a *App) confineFiles(c *config.Config) error {
 		read = append(read, "/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/services", "/etc/protocols")
 		write = append(write, "/run/xtables.lock")
 		if err := os.MkdirAll(c.Firewall.StateDir, 0o700); err != nil { // what is not there cannot be allowed
-			a.log.Warn("the directory of the firewall's state cannot be made", "problem", err.Error())
+			a.log.Warn("the firewall's state directory cannot be created", "error", err.Error())
 		}
 	}
 	err = landlock.V7.BestEffort().RestrictPaths(
@@ -123,7 +123,7 @@ func (a *App) confineFiles(c *config.Config) error {
 		landlock.RWFiles(write...).IgnoreIfMissing(),
 	)
 	if err != nil {
-		return fmt.Errorf("sandbox: %w; write sandbox: off to do without", err)
+		return fmt.Errorf("sandbox: %w; to do without, set sandbox: off", err)
 	}
 	a.confined = true
 	a.sandbox.Files = fmt.Sprintf("Landlock %d", abi)

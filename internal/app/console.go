@@ -24,7 +24,7 @@ import (
 // A webConsole is the console of a server, if it has one.
 type webConsole struct {
 	listener net.Listener // nil: nowhere
-	keeper   *certs.Keeper
+	keeper   *certs.Manager
 	secret   string // of the client at the provider
 	server   *web.Server
 }
@@ -39,7 +39,7 @@ func (a *App) listenConsole(c *config.Config) (err error) {
 		return nil
 	}
 	if len(o.Pairs()) > 0 {
-		if a.console.keeper, err = certs.NewKeeper(o.Pairs()); err != nil {
+		if a.console.keeper, err = certs.NewManager(o.Pairs()); err != nil {
 			return fmt.Errorf("console: %w", err)
 		}
 	}
@@ -51,7 +51,7 @@ func (a *App) listenConsole(c *config.Config) (err error) {
 		a.console.secret = string(bytes.TrimSpace(text))
 	}
 	if a.console.listener, err = server.ListenTCP(o.Listen); err != nil {
-		return fmt.Errorf("console: %w; or write console: {listen: off}", err)
+		return fmt.Errorf("console: %w; to disable it, set console: {listen: off}", err)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (a *App) serveConsole(ctx context.Context) {
 		go a.followConsole(ctx)
 	}
 	if err := w.server.Serve(ctx, w.listener); err != nil {
-		a.log.Error("the console ended", "problem", err.Error())
+		a.log.Error("the console ended", "error", err.Error())
 	}
 }
 
@@ -137,14 +137,14 @@ func (a *App) followConsole(ctx context.Context) {
 			return
 		case <-tick.C:
 			if _, err := a.console.keeper.Refresh(); err != nil {
-				a.log.Error("the console's certificate has changed and cannot be used: the one before is shown", "problem", err.Error())
+				a.log.Error("the console's certificate changed and cannot be used: the previous one stays in use", "error", err.Error())
 			}
 		}
 	}
 }
 
 var errNoConsole = errors.New(
-	"the server has no console: write console: {listen: 127.0.0.1:8080} into its configuration, and start it again",
+	"the console is disabled: set console: {listen: 127.0.0.1:8080} and restart the server",
 )
 
 // ConsoleLink returns a link that signs in to the console, once, as who may do all; empty: there is no
@@ -186,7 +186,7 @@ func (a *App) Console(by console.Caller, action string, what []byte) (any, error
 	case "remove":
 		return consoleDone(body.Name), w.RemoveUser(body.Name)
 	}
-	return nil, errors.New("nothing of that name can be done with the console")
+	return nil, errors.New("unknown console command")
 }
 
 // consoleDone is what there is to tell of a user, and what the audit has of it.

@@ -17,7 +17,7 @@ type webConsole struct{ listener net.Listener }
 // UsersFile is the file in the state directory with those who may sign in to the console.
 const UsersFile = "users"
 
-var errNoConsole = errors.New("console: this program was built without one (go build -tags lean)")
+var errNoConsole = errors.New("console: this binary was built without the console (go build -tags lean)")
 
 func (a *App) listenConsole(c *config.Config) error {
 	if c.Console.Listen.IsValid() {

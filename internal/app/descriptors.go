@@ -16,7 +16,7 @@ const (
 
 // descriptors is how the file descriptors of the process are shared.
 type descriptors struct {
-	need     int // for all that the configuration allows at one time
+	need     int // for all that the configuration allows at the same time
 	conns    int // of clients over TCP
 	secure   int // of clients over TLS
 	upstream int // to servers, for the resolver; 0: as many as it takes
@@ -65,8 +65,8 @@ func (a *App) budget(c *config.Config) descriptors {
 	d := share(c, limit)
 	if d.need > limit {
 		a.log.Warn(
-			"the process may open fewer files and sockets than the configuration allows: raise the limit (ulimit -n, "+
-				"LimitNOFILE), or lower tcp.max_connections, encrypted.limits.connections and resolver.limits.waiting",
+			"the limit of open files is too low for the configuration: raise it (ulimit -n, LimitNOFILE), or lower "+
+				"tcp.max_connections, encrypted.limits.connections and resolver.limits.waiting",
 			"limit",
 			limit,
 			"needed",

@@ -27,7 +27,7 @@ const lookTime = 10 * time.Second
 
 // An encryption is what the server shows over TLS.
 type encryption struct {
-	keeper  *certs.Keeper
+	keeper  *certs.Manager
 	tickets *certs.Tickets
 	mutual  atomic.Bool // clients of DoT and DoQ are asked for a certificate
 	looking sync.Mutex  // held while the files are looked at
@@ -41,7 +41,7 @@ func newEncryption(c *config.Config) (*encryption, error) {
 	if !c.Encrypted.Listens() {
 		return nil, nil
 	}
-	keeper, err := certs.NewKeeper(c.Encrypted.Pairs())
+	keeper, err := certs.NewManager(c.Encrypted.Pairs())
 	if err != nil {
 		return nil, fmt.Errorf("encrypted: %w", err)
 	}
@@ -143,13 +143,13 @@ func (a *App) lookAtCertificates(now time.Time) {
 	defer e.looking.Unlock()
 	changed, err := e.keeper.Refresh()
 	if err != nil {
-		a.log.Error("a certificate has changed and cannot be used: the one before is shown", "problem", err.Error())
+		a.log.Error("a certificate changed and cannot be used: the previous one stays in use", "error", err.Error())
 	}
 	if err := e.tickets.Rotate(now); err != nil {
-		a.log.Error("the secrets of session tickets cannot be read: those before are used", "problem", err.Error())
+		a.log.Error("the session ticket secrets cannot be read: the previous ones stay in use", "error", err.Error())
 	}
 	if changed {
-		a.log.Info("another certificate is shown", "certificates", shownText(e.keeper.Shown()))
+		a.log.Info("certificate replaced", "certificates", shownText(e.keeper.Shown()))
 		e.told = time.Time{}
 	}
 	a.tellCertificates(now)
@@ -175,7 +175,7 @@ func (a *App) tellCertificates(now time.Time) {
 	e.told = now
 	for _, s := range e.keeper.Shown() {
 		if left := s.Until.Sub(now); left <= 0 {
-			a.log.Error("a certificate has expired: clients turn away", "names", s.Names, "expired", s.Until.UTC().Format(time.RFC3339))
+			a.log.Error("a certificate has expired: clients reject it", "names", s.Names, "expired", s.Until.UTC().Format(time.RFC3339))
 		} else if left < min(soon, s.Until.Sub(s.Since)/4) {
 			a.log.Warn(
 				"a certificate expires soon: renew it",
@@ -199,13 +199,13 @@ func (a *App) showOthers(c *config.Config) {
 	e.mutual.Store(knowsClients(c))
 	before := shownText(e.keeper.Shown())
 	if err := e.keeper.Replace(c.Encrypted.Pairs()); err != nil {
-		a.log.Error("the certificates that the configuration names cannot be used: those before are shown", "problem", err.Error())
+		a.log.Error("the configured certificates cannot be used: the previous ones stay in use", "error", err.Error())
 	} else if now := shownText(e.keeper.Shown()); !slices.Equal(before, now) {
-		a.log.Info("another certificate is shown", "certificates", now)
+		a.log.Info("certificate replaced", "certificates", now)
 	}
 }
 
-// encryptedDiffers tells whether what is served over TLS differs in what only counts at a start.
+// encryptedDiffers reports whether what is served over TLS differs in what only counts at a start.
 func encryptedDiffers(running, c *config.Config) bool {
 	fixed := func(c *config.Config) config.Encrypted {
 		e := c.Encrypted
@@ -301,7 +301,7 @@ func peerOf(r *config.Remote) (*certs.Peer, error) {
 		}
 	}
 	if r.TLS.Certificate != "" {
-		if p.Own, err = certs.NewKeeper([]certs.Pair{{Certificate: r.TLS.Certificate, Key: r.TLS.Key}}); err != nil {
+		if p.Own, err = certs.NewManager([]certs.Pair{{Certificate: r.TLS.Certificate, Key: r.TLS.Key}}); err != nil {
 			return nil, err
 		}
 	}
@@ -333,7 +333,7 @@ func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.Sealed {
 	return all
 }
 
-// knowsClients tells whether clients may be known by certificates of their own.
+// knowsClients reports whether clients may be known by certificates of their own.
 func knowsClients(c *config.Config) bool {
 	return slices.ContainsFunc(c.Remotes, func(r config.Remote) bool { return r.TLS.Set() && len(r.TSIG) < 2 })
 }

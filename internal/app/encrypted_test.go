@@ -241,7 +241,7 @@ func TestTransferOverTLS(t *testing.T) {
 		"expired":                     "name: dns.test, ca: " + ca.File + shows(ca, "old", certtest.Leaf{Names: []string{"second.test"}, Until: time.Now().Add(-time.Minute)}),
 	} {
 		r, log := follower(t, ca, at, tls)
-		awaited(t, name+": tried in vain", func() bool { return log.has("127.0.0.1:") && log.has("problem=") && log.has("zone=test.") })
+		awaited(t, name+": tried in vain", func() bool { return log.has("127.0.0.1:") && log.has("error=") && log.has("zone=test.") })
 		if got := r.ask("tcp", "ns.test. A"); !strings.Contains(got, "SERVFAIL") {
 			t.Errorf("%s: %q", name, got)
 		}

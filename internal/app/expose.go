@@ -135,7 +135,7 @@ func whoAsks(c *config.Config, n networks) string {
 	who := inWords(list)
 	switch peers := transferPeers(c); {
 	case c.NobodyAsks() && len(peers) > 0:
-		who = "nobody but the servers that zones are exchanged with: " + inWords(peers)
+		who = "only the servers that zones are exchanged with: " + inWords(peers)
 	case c.NobodyAsks():
 		who = "nobody"
 	case len(list) == 0:
@@ -162,7 +162,7 @@ func whoRecurses(c *config.Config, n networks) string {
 	case !c.Recurses():
 		return "nobody"
 	case len(n.clients) == 0:
-		return "everybody who may ask" + beyondDefault(c)
+		return "every client that may query" + beyondDefault(c)
 	}
 	return inWords(n.clients) + beyondDefault(c)
 }
@@ -241,7 +241,7 @@ func updateTerms(_ *config.Config, z *config.Zone) (words []string) {
 		words = append(words, "key "+keyName(g.Key))
 	}
 	if z.Forward {
-		words = append(words, "whoever the primaries of "+wire.NameText(z.Name)+" let")
+		words = append(words, "those whom the primaries of "+wire.NameText(z.Name)+" allow")
 	}
 	return words
 }
@@ -265,13 +265,13 @@ func whoControls(c *config.Config) string {
 		words = append(words, "the owner of "+c.Control.Socket+", its group and root")
 	}
 	if c.API.Listen.IsValid() {
-		from := "whoever reaches it"
+		from := "anyone who can reach it"
 		if _, said := c.Expose.Says("control"); said {
 			from = inWords(c.Expose.Control)
 		} else if c.API.Listen.Addr().IsLoopback() {
 			from = "this machine"
 		}
-		words = append(words, "who has a token, from "+from+", at "+c.API.Listen.String())
+		words = append(words, "anyone with a token, from "+from+", at "+c.API.Listen.String())
 	}
 	return listed(words)
 }
@@ -280,7 +280,7 @@ func whoScrapes(c *config.Config) string {
 	if !c.Metrics.Listen.IsValid() {
 		return "nobody"
 	}
-	from := "whoever reaches it"
+	from := "anyone who can reach it"
 	if _, said := c.Expose.Says("scrape"); said {
 		from = inWords(c.Expose.Scrape)
 	} else if c.Metrics.Listen.Addr().IsLoopback() {

@@ -2,5 +2,5 @@
 
 package app
 
-// confinement tells whether the kernel confines files.
+// confinement reports whether the kernel confines files.
 func confinement() (have bool, how string) { return false, "" }

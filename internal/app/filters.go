@@ -196,7 +196,7 @@ func (a *App) readList(b *filter.Builder, old *lists, c *config.Config, index in
 			return nil, fmt.Errorf("list %s: %w", spec.Name, err)
 		}
 		if err == nil && spec.URL != "" && next.stats.Rules == 0 {
-			err = fmt.Errorf("%w: there is no rule in it", filter.ErrNoList) // of a publisher
+			err = fmt.Errorf("%w: it has no rules", filter.ErrNoList) // of a publisher
 		}
 		if err == nil {
 			next.there, next.loaded, next.stamp = true, time.Now(), stamp
@@ -208,7 +208,7 @@ func (a *App) readList(b *filter.Builder, old *lists, c *config.Config, index in
 	if next.problem = reasonOf(err); kept && spec.URL != "" && errors.Is(err, fs.ErrNotExist) {
 		next.problem = "" // it is in memory alone
 	} else if spec.URL != "" && errors.Is(err, fs.ErrNotExist) {
-		next.problem = "it was not fetched yet"
+		next.problem = "not fetched yet"
 	}
 	if kept {
 		b.Keep(old.table, before.number, next.number)

@@ -69,7 +69,7 @@ func (a *App) FilterLists() (any, error) {
 	return s, nil
 }
 
-var errNoLists = errors.New("no answers are filtered: policy.lists has none")
+var errNoLists = errors.New("filtering is off: policy.lists is empty")
 
 // A FilterUpdated is what became of one list.
 type FilterUpdated struct {
@@ -133,7 +133,7 @@ func (a *App) PauseFilters(d time.Duration) (any, error) {
 		return nil, errNoLists
 	}
 	if d < 0 || d > maxPause {
-		return nil, fmt.Errorf("a pause lasts from 0 to %d minutes", int(maxPause/time.Minute))
+		return nil, fmt.Errorf("a pause must be 0 to %d minutes", int(maxPause/time.Minute))
 	}
 	until := time.Now().Add(d)
 	a.filters.mu.Lock()
@@ -144,7 +144,7 @@ func (a *App) PauseFilters(d time.Duration) (any, error) {
 		return FilterPaused{}, nil
 	}
 	a.update(func(g *generation) { g.setLists(g.lists, true) })
-	a.log.Warn("answers are not filtered for a while", "until", until.Format(time.RFC3339))
+	a.log.Warn("filtering is paused", "until", until.Format(time.RFC3339))
 	return FilterPaused{&until}, nil
 }
 
@@ -185,7 +185,7 @@ func (a *App) TestFilter(name, typ, client string) (any, error) {
 	}
 	addr, err := netip.ParseAddr(cmp.Or(client, "127.0.0.1"))
 	if err != nil {
-		return nil, fmt.Errorf("client %q is no address", client)
+		return nil, fmt.Errorf("client %q is not an address", client)
 	}
 	r := FilterTested{Name: wire.NameText(n), Type: typ, Client: addr.String(), Paused: a.isPaused()}
 	view := a.current.Load().engine.Of(addr.Unmap(), netip.AddrPort{}, nil)

@@ -28,7 +28,7 @@ func (a *App) openLists(c *config.Config, keeps bool) {
 	}
 	store, err := feed.Open(dir, ListsDir, nil, "port53")
 	if err != nil && slices.ContainsFunc(c.Policy.Lists, func(l config.FilterList) bool { return l.URL != "" }) {
-		a.log.Warn("lists that are fetched are not kept", "state_dir", dir, "problem", err.Error())
+		a.log.Warn("fetched filter lists are not stored", "state_dir", dir, "error", err.Error())
 	}
 	a.filters.store = store
 }
@@ -41,8 +41,8 @@ func (a *App) tellLists(old, now *lists) {
 	for _, l := range now.all {
 		before := old.named(l.Name)
 		switch {
-		case l.problem != "" && (before == nil || before.problem != l.problem) && (l.URL == "" || l.problem != "it was not fetched yet"):
-			a.log.Warn("a list was not read", "list", l.Name, "problem", l.problem, "the_one_before_goes_on", l.there)
+		case l.problem != "" && (before == nil || before.problem != l.problem) && (l.URL == "" || l.problem != "not fetched yet"):
+			a.log.Warn("a filter list was not read", "list", l.Name, "error", l.problem, "the_one_before_goes_on", l.there)
 		case l.there && (before == nil || before.stamp != l.stamp):
 			a.log.Info(
 				"list read",
@@ -58,7 +58,7 @@ func (a *App) tellLists(old, now *lists) {
 				l.stats.Wrong,
 			)
 			for _, n := range l.stats.Notes {
-				a.log.Warn("a line of a list", "list", l.Name, "line", n.Line, "note", n.Text)
+				a.log.Warn("a filter list has a bad line", "list", l.Name, "line", n.Line, "note", n.Text)
 			}
 		}
 	}
@@ -76,7 +76,7 @@ func (a *App) refreshLists(fresh map[string]*feed.Candidate) (*lists, error) {
 	for name, c := range fresh {
 		if l := next.named(name); l != nil && l.problem == "" {
 			if err := c.Keep(); err != nil {
-				a.log.Warn("a list that was fetched is not kept", "list", name, "problem", err.Error())
+				a.log.Warn("a fetched filter list is not stored", "list", name, "error", err.Error())
 			} else if in, stamp, err := a.openList(&l.FilterList, nil); err == nil {
 				in.Close()
 				l.stamp = stamp
@@ -128,13 +128,13 @@ func (a *App) followLists() {
 		}
 		if changed {
 			if _, err := a.refreshLists(nil); err != nil {
-				a.log.Error("lists were not read", "problem", err.Error())
+				a.log.Error("filter lists were not read", "error", err.Error())
 			}
 		}
 	}
 }
 
-// maxFetches is how many lists are fetched at one time.
+// maxFetches is how many lists are fetched at the same time.
 const maxFetches = 4
 
 // startFetches begins to fetch the lists that are due.
@@ -196,10 +196,10 @@ func (a *App) fetch(ctx context.Context, l *list, force bool) error {
 		x.problem = reasonOf(err)
 		if x.failures == 1 || x.failures%10 == 0 {
 			a.log.Warn(
-				"a list was not fetched",
+				"a filter list was not fetched",
 				"list",
 				l.Name,
-				"problem",
+				"error",
 				x.problem,
 				"failures",
 				x.failures,
@@ -224,7 +224,7 @@ func (a *App) resume() {
 	a.filters.mu.Unlock()
 	if over {
 		a.update(func(g *generation) { g.setLists(g.lists, false) })
-		a.log.Info("answers are filtered again")
+		a.log.Info("filtering resumed")
 	}
 }
 

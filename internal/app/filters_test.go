@@ -107,7 +107,7 @@ views:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := status.(app.FilterStatus); len(s.Lists) != 2 || s.Lists[0].Problem != "" || !strings.Contains(s.Lists[1].Problem, "a page of HTML") || s.Lists[1].Stats.Rules != 2 {
+	if s := status.(app.FilterStatus); len(s.Lists) != 2 || s.Lists[0].Problem != "" || !strings.Contains(s.Lists[1].Problem, "an HTML page") || s.Lists[1].Stats.Rules != 2 {
 		t.Errorf("%+v", status)
 	}
 	r.write("port53.yaml", filterYAML)

@@ -188,10 +188,10 @@ func (a *App) loadRules(ctx context.Context, g *guard) error {
 	defer a.guarding.Unlock()
 	changed, err := (&fwrun.System{State: g.state}).Apply(ctx, g.rules, 0, false, nil)
 	if err != nil {
-		return fmt.Errorf("firewall.manage: the rules are as they were: %w", err)
+		return fmt.Errorf("firewall.manage: the rules were not changed: %w", err)
 	}
 	if changed {
-		a.log.Info("the rules of the firewall fit the configuration again", "table", firewall.Table)
+		a.log.Info("the firewall rules match the configuration again", "table", firewall.Table)
 	}
 	return nil
 }
@@ -200,12 +200,12 @@ func (a *App) loadRules(ctx context.Context, g *guard) error {
 func (a *App) tellForeign(before, now []fwrun.Foreign) {
 	for _, f := range now {
 		if !slices.Contains(before, f) {
-			a.log.Warn("the firewall has rules of others for port 53", "rule", f.String())
+			a.log.Warn("the firewall has foreign rules for port 53", "rule", f.String())
 		}
 	}
 	for _, f := range before {
 		if !slices.Contains(now, f) {
-			a.log.Info("a rule of others for port 53 is gone", "rule", f.String())
+			a.log.Info("a foreign firewall rule for port 53 was removed", "rule", f.String())
 		}
 	}
 }
@@ -219,7 +219,7 @@ func (a *App) followRules() {
 	}
 	guard, err := planGuard(old.config)
 	if err != nil {
-		a.log.Error("the firewall does not follow", "problem", err.Error())
+		a.log.Error("the firewall rules could not be updated", "error", err.Error())
 		return
 	}
 	if guard.unseen || slices.Equal(guard.foreign, old.guard.foreign) {
@@ -239,6 +239,6 @@ func (a *App) followRules() {
 		return
 	}
 	if err := a.loadRules(a.ctx, guard); err != nil {
-		a.log.Error("the firewall does not follow", "problem", err.Error())
+		a.log.Error("the firewall rules could not be updated", "error", err.Error())
 	}
 }

@@ -71,7 +71,7 @@ func networksOf(c *config.Config) (n networks, err error) {
 func (a *App) build(old *generation, c *config.Config) (*generation, error) {
 	g := &generation{config: c, sources: sources(c, a.signing), holders: holders(c), bounds: bounds(c)}
 	if old != nil && c.Recurses() != (a.recursion != nil) {
-		return nil, fmt.Errorf("role %s: a server begins or ends to resolve with a restart only", c.Role)
+		return nil, fmt.Errorf("role %s: turning recursion on or off needs a restart", c.Role)
 	}
 	g.engine.Why = engine.Why{Record: whyRecord(&c.Why), Tell: c.Why.Tell}
 	g.engine.Identity = engine.Identity{NSID: []byte(c.Identity.NSID), Version: c.Identity.Version, Hostname: c.Identity.Hostname}
@@ -236,7 +236,7 @@ func (a *App) tellLeft(old, g *generation) {
 	for _, n := range slices.Concat(g.networks.clients, g.networks.left) {
 		list = append(list, "'"+n.String()+"'")
 	}
-	a.log.Warn("clients in public networks of this machine are not answered", "networks", g.networks.left,
+	a.log.Warn("clients in public networks of this host are refused", "networks", g.networks.left,
 		"to_answer_them_write", "resolver: {allow: ["+strings.Join(list, ", ")+"]}",
 		"or_as_they_change", "resolver: {allow: ["+strings.Join(byInterface(slices.Concat(g.networks.clients, g.networks.left)), ", ")+"]}")
 }
@@ -281,7 +281,7 @@ func cookieSecrets(file string) ([][16]byte, error) {
 		return nil, fmt.Errorf("cookie secrets: %w", err)
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("cookie secrets: %s may be read by everyone: chmod o= %s", file, file)
+		return nil, fmt.Errorf("cookie secrets: %s is readable by every user: chmod o= %s", file, file)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -343,7 +343,7 @@ func (a *App) swap(g *generation, views zone.Views) {
 	a.attachRPZ(&next)
 	configs, err := next.attach()
 	if err != nil { // the configuration was checked: there is no such error
-		a.log.Error("internal error: please report it", "fault", err.Error())
+		a.log.Error("internal error: please report it", "error", err.Error())
 		return
 	}
 	a.current.Store(&next)

@@ -82,7 +82,7 @@ func grantOf(r *config.Right) (g grant.Grant, err error) {
 		}
 	}
 	if err = errors.Join(errors.Join(errs[:]...), err); err == nil && (len(g.Names) == 0 || g.Verbs == 0) {
-		err = errors.New("a grant without names or verbs lets nobody do anything")
+		err = errors.New("a grant without names or verbs allows nothing")
 	}
 	return g, err
 }
@@ -178,7 +178,7 @@ func (a *App) Grant(what []byte) (any, error) {
 		}
 	}
 	if len(h.Grants) == 0 {
-		return nil, errors.New("there is no grant: nothing could be done")
+		return nil, errors.New("no grant is given: the key or token would allow nothing")
 	}
 	h.Made, h.Place = time.Now().UTC().Truncate(time.Second), "state_dir"
 	err := a.changeGrants(func(g *config.Granted) error {
@@ -198,7 +198,7 @@ func (a *App) Grant(what []byte) (any, error) {
 				config.GrantedKey{Name: h.Name, Algorithm: h.Algorithm, Secret: h.Secret, Made: h.Made, Grants: h.Grants},
 			)
 		default:
-			return fmt.Errorf("%q is neither token nor key", h.Kind)
+			return fmt.Errorf("%q is neither \"token\" nor \"key\"", h.Kind)
 		}
 		return nil
 	})
@@ -212,14 +212,14 @@ func (a *App) Grant(what []byte) (any, error) {
 func newSecret(h *Holding) (string, error) {
 	name, err := wire.ParseName(h.Name)
 	if err != nil || len(name) < 2 {
-		return "", fmt.Errorf("%q cannot be the name of a key", h.Name)
+		return "", fmt.Errorf("%q is not a valid key name", h.Name)
 	}
 	if h.Name = keyName(name); h.Algorithm == "" {
 		h.Algorithm = "hmac-sha256"
 	}
 	algorithm, ok := tsig.ParseAlgorithm(h.Algorithm)
 	if !ok {
-		return "", fmt.Errorf("algorithm %q is not one that is offered", h.Algorithm)
+		return "", fmt.Errorf("algorithm %q is not supported", h.Algorithm)
 	}
 	octets := make([]byte, algorithm.Size())
 	_, _ = rand.Read(octets) // it never fails
@@ -260,7 +260,7 @@ func (a *App) notGranted(name string) error {
 	for i := range c.Tokens {
 		if c.Tokens[i].Name == name && !c.TokenGranted(i) {
 			return fmt.Errorf(
-				"token %s is in the configuration, %s: take it out there, and port53 reload",
+				"token %s is in the configuration, %s: remove it there and run port53 reload",
 				name,
 				c.FileOf("tokens.name", i),
 			)
@@ -268,7 +268,7 @@ func (a *App) notGranted(name string) error {
 	}
 	for i := range c.Keys {
 		if keyName(c.Keys[i].Name) == name && !c.KeyGranted(i) {
-			return fmt.Errorf("key %s is in the configuration, %s: take it out there, and port53 reload", name, c.FileOf("keys.name", i))
+			return fmt.Errorf("key %s is in the configuration, %s: remove it there and run port53 reload", name, c.FileOf("keys.name", i))
 		}
 	}
 	return fmt.Errorf("there is no key and no token %s", name)

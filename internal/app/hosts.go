@@ -30,7 +30,7 @@ func hostSources(c *config.Config, taken func(name []byte) bool) *hosts.Sources 
 	return s
 }
 
-// inZones tells whether a name is in a zone that is served: one that is below a zone but the
+// inZones reports whether a name is in a zone that is served: one that is below a zone but the
 // root's.
 func inZones(view *zone.View) func(name []byte) bool {
 	return func(name []byte) bool {
@@ -59,11 +59,11 @@ func (a *App) tellHosts(old, now *hosts.Reading) {
 	}
 	for _, n := range now.Notes {
 		if !had[n] {
-			a.log.Warn("names of machines", "problem", n)
+			a.log.Warn("hosts and leases", "error", n)
 		}
 	}
 	if old == nil || old.Table.Len() != now.Table.Len() {
-		a.log.Info("names of machines read", "names", now.Table.Len())
+		a.log.Info("hosts and leases read", "names", now.Table.Len())
 	}
 }
 

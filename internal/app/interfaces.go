@@ -34,12 +34,12 @@ func (a *App) lookAtAddresses(all []netif.Address) {
 	p.mu.Unlock()
 	for _, at := range missing {
 		if !slices.Contains(before, at) {
-			a.log.Warn("no interface of this machine has an address that is to be served: it is served once one has", "address", at)
+			a.log.Warn("no interface has a listen address yet: it is served as soon as one has it", "address", at)
 		}
 	}
 	for _, at := range before {
 		if !slices.Contains(missing, at) {
-			a.log.Info("an interface has the address now, and it is served", "address", at)
+			a.log.Info("a listen address has appeared and is served", "address", at)
 		}
 	}
 }
@@ -69,7 +69,7 @@ func (a *App) present(f func(at netip.AddrPort, there bool)) {
 func (a *App) followInterfaces() {
 	all, err := netif.List()
 	if err != nil {
-		a.log.Warn("addresses of this machine are not known, and changes of them not followed", "problem", err.Error())
+		a.log.Warn("this host's addresses cannot be read, and changes are not tracked", "error", err.Error())
 		return
 	}
 	a.bindLate()
@@ -82,10 +82,10 @@ func (a *App) followInterfaces() {
 func (a *App) bindLate() {
 	bound, err := a.server.Retry()
 	if len(bound) > 0 {
-		a.log.Info("addresses that could not be had at the start are served now", "addresses", bound)
+		a.log.Info("addresses that were missing at start are served now", "addresses", bound)
 	}
 	if err != nil {
-		a.log.Error("an address could be had now, and cannot be bound: restart the server for it", "problem", err.Error())
+		a.log.Error("an address has appeared but cannot be bound: restart the server", "error", err.Error())
 	}
 }
 
@@ -134,7 +134,7 @@ func (a *App) followNetworks() {
 		guard, err = planGuard(c)
 	}
 	if err != nil {
-		a.log.Error("networks of this machine have changed, and the clients that are answered have not", "problem", err.Error())
+		a.log.Error("this host's networks changed, but the allowed clients could not be updated", "error", err.Error())
 		return
 	}
 	replaced := false
@@ -150,7 +150,7 @@ func (a *App) followNetworks() {
 		return
 	}
 	a.log.Info(
-		"networks of this machine have changed, and with them the clients that are answered",
+		"this host's networks changed: the allowed clients are updated",
 		"clients",
 		now.clients,
 		"policy_allow",
@@ -158,6 +158,6 @@ func (a *App) followNetworks() {
 	)
 	a.tellLeft(old, a.current.Load())
 	if err := a.apply(a.ctx, guard); err != nil {
-		a.log.Error("the firewall does not follow", "problem", err.Error())
+		a.log.Error("the firewall rules could not be updated", "error", err.Error())
 	}
 }

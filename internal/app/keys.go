@@ -56,7 +56,7 @@ const (
 	lookFirst  = time.Minute // after a start, and after a step
 	lookEnd    = time.Minute // that one look may take
 	lookTick   = 10 * time.Second
-	maxLooks   = 16 // at one time
+	maxLooks   = 16 // at the same time
 )
 
 // keyWatch looks at the servers of the zones that are signed here, and at those of their parents.
@@ -129,7 +129,7 @@ func (a *App) watchKeys() {
 				ctx, cancel := context.WithTimeout(a.ctx, lookEnd)
 				defer cancel()
 				if err := a.look(ctx, s); err != nil && a.ctx.Err() == nil {
-					a.log.Error("the keys of a zone cannot be looked after", "zone", wire.NameText(s.stage.Zone), "problem", err.Error())
+					a.log.Error("a zone's key rollover cannot be managed", "zone", wire.NameText(s.stage.Zone), "error", err.Error())
 				}
 			})
 		}
@@ -148,8 +148,8 @@ func (a *App) warnExpiring(signers map[string]*zoneSigner, now time.Time) {
 			continue
 		}
 		if left := v.Status.Signing.Expires.Sub(now); left < s.stage.Policy.Refresh/2 {
-			a.log.Error("signatures run out, and the zone is bogus then: they could not be renewed", "zone", wire.NameText(s.stage.Zone),
-				"left", left.Round(time.Minute).String(), "problem", cmp.Or(v.Status.Signing.Trouble, "unknown"))
+			a.log.Error("signatures could not be renewed: the zone becomes bogus when they expire", "zone", wire.NameText(s.stage.Zone),
+				"left", left.Round(time.Minute).String(), "error", cmp.Or(v.Status.Signing.Trouble, "unknown"))
 		}
 	}
 }
@@ -314,15 +314,16 @@ func (a *App) tellParent(ctx context.Context, l *parent.Looker, s *zoneSigner, w
 	defer a.keys.mu.Unlock()
 	if err != nil {
 		w.told = err.Error()
-		a.log.Warn("the parent zone could not be told of new DS records", "zone", apex, "problem", err.Error())
+		a.log.Warn("cannot notify the parent zone of new DS records", "zone", apex, "error", err.Error())
 		return
 	}
 	w.asked, w.told = asked, told
-	a.log.Warn("the parent zone is to have other DS records: port53 zone ds prints them", "zone", apex, "told", cmp.Or(told, "nobody"))
+	a.log.Warn("the DS records in the parent zone must be changed: port53 zone ds prints the new ones", "zone", apex, "told",
+		cmp.Or(told, "nobody"))
 }
 
 // errSigner is why nothing can be done with the keys of a zone.
-var errSigner = errors.New("the zone is not signed here: write dnssec: {sign: true} at it")
+var errSigner = errors.New("the zone is not signed by this server: set dnssec: {sign: true} on it")
 
 // A KeyStatus is a key, and how far its records have come.
 type KeyStatus struct {
@@ -339,16 +340,16 @@ type KeyStatus struct {
 
 // A KeysStatus is what zone keys prints.
 type KeysStatus struct {
-	Zone    string                `json:"zone"`
-	Keys    []KeyStatus           `json:"keys"`
-	Wanted  []string              `json:"ds_wanted"` // that the parent is to have
-	Parent  []signer.ParentServer `json:"parent"`
-	Servers []signer.ZoneServer   `json:"servers"`
-	Waits   []string              `json:"waits,omitempty"` // what the next step waits for
-	Next    time.Time             `json:"next,omitzero"`   // when one comes by itself
-	Looked  time.Time             `json:"looked,omitzero"`
-	Told    string                `json:"parent_told,omitempty"`
-	State   string                `json:"state"` // signed, going unsigned, unsigned
+	Zone     string                `json:"zone"`
+	Keys     []KeyStatus           `json:"keys"`
+	Wanted   []string              `json:"ds_wanted"` // that the parent is to have
+	Parent   []signer.ParentServer `json:"parent"`
+	Servers  []signer.ZoneServer   `json:"servers"`
+	Waits    []string              `json:"waits,omitempty"` // what the next step waits for
+	Next     time.Time             `json:"next,omitzero"`   // when one comes by itself
+	Looked   time.Time             `json:"looked,omitzero"`
+	Notified string                `json:"parent_told,omitempty"`
+	State    string                `json:"state"` // signed, going unsigned, unsigned
 }
 
 // Keys implements [console.Admin].
@@ -400,7 +401,7 @@ func (a *App) keysStatus(z *zoneSigner, life *signer.Life) *KeysStatus {
 	w := a.keys.of(z.key)
 	a.keys.mu.Lock()
 	defer a.keys.mu.Unlock()
-	st.Looked, st.Told = w.looked, w.told
+	st.Looked, st.Notified = w.looked, w.told
 	return st
 }
 
@@ -457,7 +458,7 @@ func (s *zoneSigner) change(c KeysCommand) error {
 	case "seen", "gone":
 		return s.stage.State(c.Tag, c.Action == "seen", time.Now())
 	}
-	return fmt.Errorf("%s is nothing that can be done with keys", c.Action)
+	return fmt.Errorf("unknown key command %s", c.Action)
 }
 
 // lookNow looks at the servers of a zone now.

@@ -76,7 +76,7 @@ func TestKeyRollAtParent(t *testing.T) {
 	}
 	until("signed", trusted(1))
 	command(app.KeysCommand{Action: "roll"})
-	if _, err := r.ChangeKeys(t.Context(), "test.", "", []byte(`{"action":"roll"}`)); err == nil || !strings.Contains(err.Error(), "is being rolled already") {
+	if _, err := r.ChangeKeys(t.Context(), "test.", "", []byte(`{"action":"roll"}`)); err == nil || !strings.Contains(err.Error(), "a rollover of this kind of key is under way") {
 		t.Errorf("a second roll: %v", err)
 	}
 	until("rolled", trusted(2))

@@ -155,7 +155,7 @@ func TestLyingPrimary(t *testing.T) {
 				}
 			}
 		}},
-		{"nothing but noise", "no reply to the question", func(_ int, msg []byte, send func([]byte) error) error {
+		{"nothing but noise", "not a reply to the query", func(_ int, msg []byte, send func([]byte) error) error {
 			for i := range msg {
 				msg[i] ^= 0x5A
 			}

@@ -133,11 +133,11 @@ func TestFirewallForeignLater(t *testing.T) {
 		said := func() string { return logs.String()[mark:] }
 		sh(rule.add)
 		until(t, rule.what, said, func() bool {
-			return strings.Contains(said(), "the firewall has rules of others") && strings.Contains(said(), rule.what) && untracked() != rule.tracked
+			return strings.Contains(said(), "the firewall has foreign rules") && strings.Contains(said(), rule.what) && untracked() != rule.tracked
 		})
 		sh(rule.del)
 		until(t, "no "+rule.what, said, func() bool {
-			return strings.Contains(said(), "a rule of others for port 53 is gone") && untracked()
+			return strings.Contains(said(), "a foreign firewall rule for port 53 was removed") && untracked()
 		})
 	}
 	cancel()

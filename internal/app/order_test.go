@@ -10,7 +10,7 @@ import (
 	"port53/internal/wire"
 )
 
-// TestRRsetOrder asks a resolver for addresses from its cache, from names of machines and from
+// TestRRsetOrder asks a resolver for addresses from its cache, from hosts and leases and from
 // two zones: they change their places where the configuration says so, and a reload changes that.
 func TestRRsetOrder(t *testing.T) {
 	net := lab.NewNet(lab.Options{Seed: 53})

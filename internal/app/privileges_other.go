@@ -19,7 +19,7 @@ func (*account) owner() console.Owner { return console.Keep }
 
 func (a *App) makeState(c *config.Config, _ *account) {
 	if err := os.MkdirAll(c.StateDir, stateMode); err != nil {
-		a.log.Warn("nothing is kept between runs: no state directory", "problem", err.Error())
+		a.log.Warn("nothing is stored across restarts: no state directory", "error", err.Error())
 	}
 }
 

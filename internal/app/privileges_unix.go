@@ -42,12 +42,12 @@ func lookUp(c *config.Config) (*account, error) {
 	}
 	u, err := user.Lookup(c.User)
 	if err != nil {
-		return nil, fmt.Errorf("%w; make it with: useradd --system --no-create-home %s", err, c.User)
+		return nil, fmt.Errorf("%w; create it with: useradd --system --no-create-home %s", err, c.User)
 	}
 	uid, err1 := strconv.Atoi(u.Uid)
 	gid, err2 := strconv.Atoi(u.Gid)
 	if err1 != nil || err2 != nil {
-		return nil, fmt.Errorf("user %s has the IDs %s and %s, which are no numbers", c.User, u.Uid, u.Gid)
+		return nil, fmt.Errorf("user %s has non-numeric IDs, %s and %s", c.User, u.Uid, u.Gid)
 	}
 	groups := []int{gid}
 	ids, err := u.GroupIds()
@@ -77,13 +77,14 @@ func (who *account) owner() console.Owner {
 func (a *App) makeState(c *config.Config, who *account) {
 	dir, made, err := securepath.Make(c.StateDir, stateMode)
 	if err != nil {
-		a.log.Warn("nothing is kept between runs: no state directory", "problem", err.Error())
+		a.log.Warn("nothing is stored across restarts: no state directory", "error", err.Error())
 		return
 	}
 	defer dir.Close()
 	if who == nil {
 		if err := dir.Exclusive(); err != nil {
-			a.log.Warn("root keeps its state where others can change it: set user, or choose another state_dir", "problem", err.Error())
+			a.log.Warn("the server runs as root and its state_dir is writable by others: set user, or choose another state_dir",
+				"error", err.Error())
 		}
 		return
 	}
@@ -96,7 +97,7 @@ func (a *App) makeState(c *config.Config, who *account) {
 		err = dir.Chown(who.uid, who.gid)
 	}
 	if err != nil {
-		a.log.Warn("nothing is kept between runs", "problem", err.Error())
+		a.log.Warn("nothing is stored across restarts", "error", err.Error())
 	}
 }
 
@@ -108,8 +109,9 @@ func (a *App) checkState(c *config.Config, who *account) {
 		return
 	}
 	a.log.Error(
-		"nothing is kept between runs, no zone can be updated and no secondary zone kept: the user cannot write to the state directory",
-		"problem",
+		"the user cannot write to the state directory: nothing is stored across restarts, zones cannot be updated and "+
+			"secondary zones are not stored",
+		"error",
 		fmt.Sprintf("%s: %v; chown -R %s: %[1]s", c.StateDir, err, who.name),
 	)
 }
@@ -143,7 +145,7 @@ func writable(path string) error { return unix.Access(path, unix.W_OK) }
 func (a *App) become(who *account) error {
 	if who == nil {
 		if os.Geteuid() == 0 {
-			a.log.Warn("serving as root: nothing needs it once the sockets are bound; set user: in the configuration")
+			a.log.Warn("running as root, which is not needed once the sockets are bound: set user: in the configuration")
 		}
 		return nil
 	}
@@ -158,13 +160,13 @@ func (a *App) become(who *account) error {
 		return fmt.Errorf("become user %s: %w", who.name, err)
 	}
 	if syscall.Setuid(0) == nil && who.uid != 0 {
-		return fmt.Errorf("became user %s and could be root again", who.name)
+		return fmt.Errorf("changed to user %s but could still become root again", who.name)
 	}
 	if err := keepNothing(); err != nil {
 		return err
 	}
 	if a.log != nil {
-		a.log.Info("gave up root", "user", who.name)
+		a.log.Info("dropped root privileges", "user", who.name)
 	}
 	return nil
 }
@@ -181,8 +183,8 @@ func (who *account) mayRead(c *config.Config) error {
 	}
 	if err != nil {
 		return fmt.Errorf(
-			"user %s cannot read what root could, and every reload would fail: %w; let the user or one of its groups "+
-				"read it: chgrp and chmod g+r",
+			"user %s cannot read a file that the configuration names, so every reload would fail: %w; make it readable "+
+				"by one of the user's groups (chgrp, chmod g+r)",
 			who.name,
 			err,
 		)

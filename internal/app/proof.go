@@ -49,7 +49,7 @@ func ProofOf(c *config.Config) (*proof.Server, error) {
 		s.Doors = append(s.Doors, proof.Door{
 			May:   d.may,
 			Addr:  d.at,
-			Close: "write " + d.key + " with an address of loopback, or name in expose." + d.may + " whom it is for",
+			Close: "set " + d.key + " to a loopback address, or list the clients in expose." + d.may,
 			Lets: func(a netip.Addr) bool {
 				return !said || slices.ContainsFunc(d.list, func(n netip.Prefix) bool { return n.Contains(a) })
 			},
@@ -197,8 +197,8 @@ func filesOf(c *config.Config) (list []proof.File) {
 	for i := range c.Tokens {
 		secret("a token", c.Tokens[i].SecretFile)
 	}
-	secret("the secrets of cookies", c.EDNS.CookieSecretsFile)
-	secret("the secrets of TLS sessions", c.Encrypted.Tickets)
+	secret("the cookie secrets", c.EDNS.CookieSecretsFile)
+	secret("the TLS session ticket secrets", c.Encrypted.Tickets)
 	for _, p := range c.Encrypted.Pairs() {
 		secret("a key of TLS", p.Key)
 	}
@@ -246,7 +246,7 @@ func NewProof(lines []proof.Line, at time.Time) *Proof {
 	return p
 }
 
-// proofAge is for how long a proof counts: it is made anew each hour.
+// proofAge is for how long a proof counts: it is made again each hour.
 const proofAge = 2 * time.Hour
 
 // proved is the last proof, and whether readiness goes by it.
@@ -268,7 +268,7 @@ func (a *App) Proved(by console.Caller, what []byte) (any, error) {
 		return nil, err
 	}
 	if p.At.IsZero() || p.At.After(time.Now().Add(time.Minute)) || len(p.Violated)+len(p.Unknown) > maxProof {
-		return nil, errors.New("this is no proof")
+		return nil, errors.New("the proof cannot be read")
 	}
 	was := a.proof.last.Swap(p)
 	a.tellProof(was, p, by)
@@ -280,7 +280,7 @@ func (a *App) tellProof(was, now *Proof, by console.Caller) {
 	if was == nil {
 		was = &Proof{}
 		for _, l := range now.Unknown {
-			a.log.Info("of the contract, something cannot be proved", "what", l.Expected, "why", l.Seen)
+			a.log.Info("part of the contract cannot be proved", "what", l.Expected, "why", l.Seen)
 		}
 	}
 	gone := func(from, to []proof.Line) (list []string) {
@@ -295,7 +295,7 @@ func (a *App) tellProof(was, now *Proof, by console.Caller) {
 		a.log.Error("the contract is violated", "line", text)
 	}
 	for _, text := range gone(was.Violated, now.Violated) {
-		a.log.Info("a violation of the contract is gone", "line", text)
+		a.log.Info("a contract violation is resolved", "line", text)
 	}
 	if was.At.IsZero() || len(was.Violated) != len(now.Violated) {
 		a.log.Info(

@@ -86,7 +86,7 @@ func addition(apex []byte, text string, set bool) (*wire.Message, error) {
 		},
 	)
 	if err == nil && len(added) == 0 {
-		err = errors.New("no record was given")
+		err = errors.New("no record given")
 	}
 	message.Records = append(message.Records, added...)
 	return message, err
@@ -138,7 +138,7 @@ func removal(apex []byte, text string) (*wire.Message, error) {
 		message.Records = append(message.Records, wire.Record{Owner: owner, Type: t, Class: wire.ClassANY, Section: wire.Authority})
 	}
 	if len(message.Records) == 0 {
-		return nil, errors.New("no name was given")
+		return nil, errors.New("no name given")
 	}
 	return message, nil
 }

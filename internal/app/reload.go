@@ -65,19 +65,18 @@ func (a *App) Reload(context.Context) (any, error) {
 	defer func() { _ = notify("READY=1") }()
 	a.queries.reopen(a.log)
 	if err := a.openAudit(); err != nil {
-		a.log.Error("the audit was not opened again, and goes on in the file that was open", "problem", err.Error())
+		a.log.Error("cannot reopen the audit log: the open file stays in use", "error", err.Error())
 	}
 	result, err := a.reload(a.ctx)
 	if err != nil && a.confined && strings.Contains(err.Error(), fs.ErrPermission.Error()) {
 		err = fmt.Errorf(
-			"%w; the server keeps to the directories that its configuration named when it started (sandbox): restart it "+
-				"for files elsewhere",
+			"%w; the sandbox limits the server to the directories named in the configuration at start: restart it to use files elsewhere",
 			err,
 		)
 	}
 	a.reloads.count(err)
 	if err != nil {
-		a.log.Error("reload failed in part or whole", "problem", err.Error())
+		a.log.Error("reload failed", "error", err.Error())
 	}
 	return result, err
 }
@@ -85,14 +84,14 @@ func (a *App) Reload(context.Context) (any, error) {
 func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 	old := a.current.Load()
 	if old.config.File() == "" {
-		return nil, errors.New("the server runs without a configuration file: there is nothing to reload")
+		return nil, errors.New("the server was started without a configuration file: nothing to reload")
 	}
 	c, _, err := config.LoadToServe(old.config.File()) // zone files that are missing are the manager's to report
 	if err != nil {
-		return nil, fmt.Errorf("the configuration has errors, and the one before goes on:\n%w", err)
+		return nil, fmt.Errorf("the configuration has errors, the previous one stays in effect:\n%w", err)
 	}
 	if c, err = a.added.with(c); err != nil {
-		return nil, fmt.Errorf("the configuration has errors, and the one before goes on:\n%w", err)
+		return nil, fmt.Errorf("the configuration has errors, the previous one stays in effect:\n%w", err)
 	}
 	return a.adopt(ctx, old, c)
 }
@@ -101,14 +100,14 @@ func (a *App) reload(ctx context.Context) (*Reloaded, error) {
 func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Reloaded, error) {
 	next, err := a.build(old, c)
 	if err != nil {
-		return nil, fmt.Errorf("the configuration cannot be used, and the one before goes on: %w", err)
+		return nil, fmt.Errorf("the configuration cannot be used, the previous one stays in effect: %w", err)
 	}
 	if keepsState(c) {
 		if a.state.refusal() != nil {
 			a.makeState(a.startedWith, nil)
 		}
 		if err := a.state.take(); err != nil {
-			return nil, fmt.Errorf("the configuration cannot be used, and the one before goes on: %w", err)
+			return nil, fmt.Errorf("the configuration cannot be used, the previous one stays in effect: %w", err)
 		}
 	} else if keepsHistory(c) && a.state.refusal() != nil {
 		a.makeState(a.startedWith, nil)
@@ -131,7 +130,7 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 	}
 	result := &Reloaded{Report: report, Restart: needRestart(a.startedWith, c)}
 	if len(result.Restart) > 0 {
-		a.log.Warn("some changes count from the next start on", "keys", result.Restart)
+		a.log.Warn("some changes need a restart", "keys", result.Restart)
 	}
 	a.followTop()
 	a.followWhy()

@@ -91,7 +91,7 @@ func TestReloadIsTheServers(t *testing.T) {
 }
 
 // TestReloadHandsOn has a client at its limit, with a cookie of the server: a reload that
-// changes something else leaves both as they are, and one that changes the limit begins anew.
+// changes something else leaves both as they are, and one that changes the limit starts over.
 func TestReloadHandsOn(t *testing.T) {
 	r := start(t, "metrics: {listen: off}\n")
 	yaml := func(burst int, name string) {

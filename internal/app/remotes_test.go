@@ -68,7 +68,7 @@ func TestMembersAreNotRemoved(t *testing.T) {
 		"purge":  func() (any, error) { return s.RemoveZone("test.", "", true) },
 		"add":    func() (any, error) { return s.AddZone("test.", []byte(`{"file": "/z"}`)) },
 	} {
-		if _, err := f(); err == nil || !strings.Contains(err.Error(), "is a member of the catalog catalog.test.") {
+		if _, err := f(); err == nil || !strings.Contains(err.Error(), "is a member of the catalog zone catalog.test.") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -112,13 +112,13 @@ func (a *App) loadCache(file string) (replace bool) {
 		in := bufio.NewReader(f)
 		head, _ := in.Peek(dumpHead) // if it is shorter, that is what there is
 		if info, statErr := f.Stat(); statErr != nil || !info.Mode().IsRegular() || !cache.IsDump(head) {
-			a.log.Error("the cache is not kept: what stands in the place of its dump is none, and is left there", "file", file)
+			a.log.Error("the cache is not saved: the dump's path holds another kind of file, which is left alone", "file", file)
 			return false
 		}
 		n, err = a.recursion.cache.Load(in, time.Now().Unix())
 	}
 	if err != nil {
-		a.log.Warn("the cache's dump was not read whole", "file", file, "entries", n, "problem", err.Error())
+		a.log.Warn("the cache dump was read only in part", "file", file, "entries", n, "error", err.Error())
 		return true
 	}
 	a.log.Info("cache loaded", "file", file, "entries", n)
@@ -245,7 +245,7 @@ func (a *App) Flush(name string, tree bool) error {
 	return nil
 }
 
-var errNoResolver = errors.New("this server does not resolve: its role is authoritative")
+var errNoResolver = errors.New("this server does no recursion: its role is authoritative")
 
 // DumpCache implements [console.Admin].
 func (a *App) DumpCache(w io.Writer) error {
@@ -278,7 +278,7 @@ type Explained struct {
 }
 
 // Explain implements [console.Admin]: it tells how the server comes to its answer. What the
-// server answers by itself is told so, and nobody is asked; other names are resolved anew.
+// server answers by itself is told so, and nobody is asked; other names are resolved again.
 func (a *App) Explain(name, typ, view string, do, cd bool) (any, error) {
 	n, err := wire.ParseName(name)
 	if err != nil {

@@ -132,7 +132,7 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 	if errors.Is(err, signer.ErrSigned) {
 		return &zones.Signed{
 			Zone:     plain,
-			Problems: []zones.Problem{{Warning: true, Text: "the zone comes signed, and is served as it is: dnssec has no effect"}},
+			Problems: []zones.Problem{{Warning: true, Text: "the zone is already signed and is served unchanged: dnssec has no effect"}},
 		}, nil
 	}
 	if err != nil {

@@ -188,7 +188,7 @@ func (l *signals) records(s *zoneSigner, plain *zone.Zone) (list []zone.Record) 
 	return list
 }
 
-// elsewhere tells whether a name is not the zone's: there is a delegation or a DNAME above it, or it
+// elsewhere reports whether a name is not the zone's: there is a delegation or a DNAME above it, or it
 // has records already, which somebody wrote by hand.
 func elsewhere(z *zone.Zone, name []byte) bool {
 	var split wire.SplitName
@@ -229,7 +229,7 @@ func (a *App) refreshSignals(signers map[string]*zoneSigner) {
 	for _, key := range a.signing.signals.due(signers) {
 		if err := a.manager.Resign([]byte(key)); err != nil {
 			apex := wire.NameText(signers[key].stage.Zone)
-			a.log.Error("a zone cannot be signed again for the CDS records of others", "zone", apex, "problem", err.Error())
+			a.log.Error("a zone cannot be signed again for the CDS records of others", "zone", apex, "error", err.Error())
 		}
 	}
 }

@@ -69,7 +69,7 @@ func (s *state) takeIfFree() {
 		return
 	}
 	if s.lock, s.fault = store.TakeLock(s.path); s.fault != nil {
-		s.log.Info("the history of zone files is kept until the server ends", "state_dir", s.path, "problem", s.fault.Error())
+		s.log.Info("the history of zone files is kept in memory only", "state_dir", s.path, "error", s.fault.Error())
 	}
 }
 
@@ -126,14 +126,14 @@ func (s *state) take() error {
 	case errors.Is(err, fs.ErrNotExist): // that there is none has been said
 	case errors.Is(err, store.ErrUnwritable):
 		s.log.Warn(
-			"nothing is kept between runs, no zone can be updated and no secondary zone kept",
+			"nothing is stored across restarts, zones cannot be updated and secondary zones are not stored",
 			"state_dir",
 			s.path,
-			"problem",
+			"error",
 			err.Error(),
 		)
 	case errors.Is(err, store.ErrLocked):
-		return fmt.Errorf("state_dir %s: %w; stop it, or write a state_dir of its own for this one", s.path, err)
+		return fmt.Errorf("state_dir %s: %w; stop it, or give this server its own state_dir", s.path, err)
 	case err != nil:
 		return fmt.Errorf("state_dir %s: %w", s.path, err)
 	}

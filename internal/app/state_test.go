@@ -118,7 +118,7 @@ func TestJournalThatCannotBeUsed(t *testing.T) {
 		}
 		r.want("three.test. A", "192.0.2.7")
 		r.end()
-		if !strings.Contains(log.String(), "level=WARN msg=\"the end of a journal") {
+		if !strings.Contains(log.String(), "level=WARN msg=\"a journal had an incomplete last change") {
 			t.Errorf("the log has\n%s", log.String())
 		}
 		if good, err = os.ReadFile(journal); err != nil {

@@ -39,7 +39,7 @@ func newQueryLog(l config.Log, log *slog.Logger) *queryLog {
 		if err != nil {
 			log.Error(
 				"the query log cannot be written: lines are lost, and counted in port53_query_log_dropped_total",
-				"problem",
+				"error",
 				err.Error(),
 			)
 		} else {
@@ -70,14 +70,14 @@ func (q *queryLog) open() error {
 	return nil
 }
 
-// reopen opens the file anew: logrotate has moved the one that is open. If that fails, the
+// reopen opens the file again: logrotate has moved the one that is open. If that fails, the
 // one before goes on.
 func (q *queryLog) reopen(log *slog.Logger) {
 	if q == nil || q.path == "" {
 		return
 	}
 	if err := q.open(); err != nil {
-		log.Error("the query log was not opened again, and goes on in the file that was open", "problem", err.Error())
+		log.Error("cannot reopen the query log: the open file stays in use", "error", err.Error())
 	}
 }
 

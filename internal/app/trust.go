@@ -32,7 +32,7 @@ func (a *App) tellUnvalidated(old, g *generation) {
 	if len(list) == 0 || old != nil && slices.Equal(unvalidated(old.config), list) {
 		return
 	}
-	a.log.Warn("zones are not validated, without an end: what is forged of them is believed", "zones", list,
+	a.log.Warn("zones with a permanent negative trust anchor are not validated: forged answers for them are accepted", "zones", list,
 		"by", "resolver.negative_trust_anchors")
 }
 

@@ -47,7 +47,7 @@ func TestUnvalidatedZones(t *testing.T) {
 	}
 	const exception = "resolver: {negative_trust_anchors: [{name: corp.lan.}]}"
 	for anchors, want := range map[string]bool{"": true, "{name: other.lan}": true, "{name: corp.lan}": false, "{name: LAN}": false} {
-		if got := notes(load(anchors)); strings.Contains(got, exception) != want || strings.Contains(got, "without an end") != (anchors != "") {
+		if got := notes(load(anchors)); strings.Contains(got, exception) != want || strings.Contains(got, "permanent") != (anchors != "") {
 			t.Errorf("config check with [%s]: %q", anchors, got)
 		}
 	}
@@ -78,7 +78,7 @@ func TestUnvalidatedZones(t *testing.T) {
 	if err := <-r.done; err != nil {
 		t.Error(err)
 	}
-	told := strings.Count(log.String(), "not validated, without an end")
+	told := strings.Count(log.String(), "with a permanent negative trust anchor are not validated")
 	if told != 2 || !strings.Contains(log.String(), "zones=[corp.lan.]") || !strings.Contains(log.String(), `zones="[b.lan. corp.lan.]"`) {
 		t.Errorf("told %d times, want at the start and when there was another:\n%s", told, &log)
 	}

@@ -332,14 +332,14 @@ func viewOf(g *generation, client, listen, key string) (*ViewOf, error) {
 	r := &ViewOf{Client: client, Listen: listen, Key: key}
 	addr, err := netip.ParseAddr(client)
 	if err != nil {
-		return nil, fmt.Errorf("client %q: it is no address", client)
+		return nil, fmt.Errorf("client %q is not an address", client)
 	}
 	var at netip.AddrPort
 	if listen != "" {
 		if at, err = netip.ParseAddrPort(listen); err != nil {
 			host, hostErr := netip.ParseAddr(listen)
 			if hostErr != nil {
-				return nil, fmt.Errorf("listen %q: it is no address", listen)
+				return nil, fmt.Errorf("listen %q is not an address", listen)
 			}
 			at = netip.AddrPortFrom(host, 53)
 		}
@@ -350,7 +350,7 @@ func viewOf(g *generation, client, listen, key string) (*ViewOf, error) {
 			return nil, fmt.Errorf("key %q: %w", key, err)
 		}
 		if !slices.ContainsFunc(g.config.Keys, func(k config.Key) bool { return wire.EqualFold(k.Name, name) }) {
-			return nil, fmt.Errorf("there is no key %q", key)
+			return nil, fmt.Errorf("no key %q is configured", key)
 		}
 	}
 	v := g.engine.Of(addr.Unmap(), at, name)

@@ -475,7 +475,7 @@ func authority(addr byte, rcode wire.Rcode) lab.Handler {
 	}
 }
 
-// TestViewsOfRoots asks at one time as clients of views with roots of their own, one of which has other
+// TestViewsOfRoots asks at the same time as clients of views with roots of their own, one of which has other
 // addresses, one no names and one no answers: neither records nor denials nor failures of one are another's,
 // nor does anybody wait for a question of another view.
 func TestViewsOfRoots(t *testing.T) {

@@ -48,9 +48,9 @@ const (
 	maxFollowed  = 10_000 // in one second
 )
 
-var errWhyOff = errors.New("nothing is remembered of answers: why.record of the configuration is off")
+var errWhyOff = errors.New("answers are not recorded: why.record is off")
 
-var errTopOff = errors.New("queries are not counted: top.record of the configuration is off")
+var errTopOff = errors.New("queries are not counted: top.record is off")
 
 // counting returns the top that counts, which begins to if it did not, or nil if the configuration does
 // not want that. The lock is held.

@@ -218,7 +218,7 @@ func TestAudit(t *testing.T) {
 	}{
 		{sign(&ddns, update(1, "one"), now), `update accepted" zone=test. peer=127.0.0.1:PORT key=ddns. serial_before=1 serial=2 added=1 removed=0`},
 		{sign(&ddns, update(2, "one"), now), `update accepted" zone=test. peer=127.0.0.1:PORT key=ddns. serial_before=2 serial=2 added=0 removed=0`},
-		{update(3, "two"), `update refused" zone=test. peer=127.0.0.1:PORT reason="it is not signed, and the address alone may not"`},
+		{update(3, "two"), `update refused" zone=test. peer=127.0.0.1:PORT reason="it has no TSIG signature, and the address alone is not enough"`},
 		{sign(&xfr, update(4, "two"), now), `update refused" zone=test. peer=127.0.0.1:PORT key=xfr. reason="the key may not, from this address"`},
 		{sign(&other, update(5, "two"), now), `update refused" zone=test. peer=127.0.0.1:PORT key=other. reason="BADKEY: `},
 		{sign(&ddns, update(6, "two"), late), `update refused" zone=test. peer=127.0.0.1:PORT key=ddns. reason="BADTIME: `},
@@ -226,12 +226,12 @@ func TestAudit(t *testing.T) {
 		{sign(&ddns, updateOf([]byte("\x05other\x00"), 8, "two"), now), `update refused" zone=other. peer=127.0.0.1:PORT key=ddns. reason="no zone of that name is served here"`},
 		{sign(&ddns, message(9, wire.OpcodeUpdate, wire.TypeA), now), `update refused" zone=test. peer=127.0.0.1:PORT key=ddns. reason="FORMERR: `},
 		{sign(&xfr, axfr(10), now), `transfer accepted" zone=test. what=AXFR peer=127.0.0.1:PORT key=xfr. serial=2 octets=`},
-		{axfr(11), `transfer refused" zone=test. what=AXFR peer=127.0.0.1:PORT reason="it is not signed, and the address alone may not"`},
+		{axfr(11), `transfer refused" zone=test. what=AXFR peer=127.0.0.1:PORT reason="it has no TSIG signature, and the address alone is not enough"`},
 		{message(12, wire.OpcodeNotify, wire.TypeSOA), `notification refused" zone=test. peer=127.0.0.1:PORT reason=`},
 		{sign(&wrong, message(13, wire.OpcodeQuery, wire.TypeA), now), `signed query refused" zone=test. peer=127.0.0.1:PORT key=xfr. reason="BADSIG: `},
-		{sign(&ddns, update(14, "three"), now), `update refused" zone=test. peer=127.0.0.7:PORT key=ddns. reason="policy does not let its address ask at all"`},
-		{sign(&xfr, axfr(15), now), `transfer refused" zone=test. what=AXFR peer=127.0.0.7:PORT key=xfr. reason="policy does not let its address ask at all"`},
-		{message(16, wire.OpcodeNotify, wire.TypeSOA), `notification refused" zone=test. peer=127.0.0.7:PORT reason="policy does not let its address ask at all"`},
+		{sign(&ddns, update(14, "three"), now), `update refused" zone=test. peer=127.0.0.7:PORT key=ddns. reason="its address may not query this server"`},
+		{sign(&xfr, axfr(15), now), `transfer refused" zone=test. what=AXFR peer=127.0.0.7:PORT key=xfr. reason="its address may not query this server"`},
+		{message(16, wire.OpcodeNotify, wire.TypeSOA), `notification refused" zone=test. peer=127.0.0.7:PORT reason="its address may not query this server"`},
 	} {
 		from := "127.0.0.1:0"
 		if strings.Contains(s.want, "127.0.0.7") {

@@ -141,7 +141,7 @@ func (r *Responder) Answer(z *zone.Zone, q *wire.Query, b *wire.Builder) Result 
 	}
 }
 
-// followed tells whether a question of type t follows a CNAME (RFC 1034, section
+// followed reports whether a question of type t follows a CNAME (RFC 1034, section
 // 3.6.2; RFC 4035, section 2.5 for the types that may stand beside one).
 func followed(t wire.Type) bool {
 	switch t {

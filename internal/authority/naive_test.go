@@ -152,7 +152,7 @@ func (n *naive) cutAbove(name string) (at string, cut, found bool) {
 	return "", false, false
 }
 
-// occluded tells whether a name is below a delegation or a DNAME.
+// occluded reports whether a name is below a delegation or a DNAME.
 func (n *naive) occluded(name string) bool {
 	for at := name; at != n.apex; {
 		at = parent(at)

@@ -51,7 +51,7 @@ func (u *Updater) at(name []byte) *updated {
 	return n
 }
 
-// Update carries out a message, all of it or nothing. may tells whether its sender may
+// Update carries out a message, all of it or nothing. may reports whether its sender may
 // change the records of a type at a name in lower case; type ANY is all of them. next
 // gives the serial that follows one. Without changes the difference is nil. If rcode is
 // not NoError nothing was done, and why says the reason.

@@ -170,7 +170,7 @@ func TestCollector(t *testing.T) {
 	}
 	grown := residentOctets(t) - before
 	if per := grown / int64(n); per > 200 {
-		t.Errorf("%d octets of memory an entry", per)
+		t.Errorf("%d bytes of memory an entry", per)
 	}
 	t.Logf("%d entries in %v: %d octets each, %d of memory; collection %v",
 		n, filled, st.Octets/int64(n), grown/int64(n), took)

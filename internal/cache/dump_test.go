@@ -155,7 +155,7 @@ type failing struct{ err error }
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // TestForgedDumps has entries that this program did not write, under good checksums:
-// no look-up may go out of bounds for them.
+// no lookup may go out of bounds for them.
 func TestForgedDumps(t *testing.T) {
 	_, dump := dumped(t)
 	rnd := rand.New(rand.NewPCG(1, 1))

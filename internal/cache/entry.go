@@ -158,7 +158,7 @@ func word(b []byte) uint64 {
 	return 0
 }
 
-// nameIs tells whether the name that begins at words is this one, of the same length.
+// nameIs reports whether the name that begins at words is this one, of the same length.
 func nameIs(words []uint64, name []byte) bool {
 	for len(name) >= 8 {
 		if atomic.LoadUint64(&words[0]) != binary.LittleEndian.Uint64(name) {

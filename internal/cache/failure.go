@@ -33,7 +33,7 @@ func (w Writer) PutFailure(k Key, ede int16, now int64) {
 	s.put(w.c, hash, &entry{Key: k, ede: ede, expires: uint32(now) + ttl, stored: uint32(now), ttl: ttl})
 }
 
-// Failure tells whether the question failed just now, and by which Extended DNS Error,
+// Failure reports whether the question failed just now, and by which Extended DNS Error,
 // or -1.
 func (c *Cache) Failure(k Key, now int64) (ede int, failed bool) {
 	k.kind = kindFailure

@@ -154,7 +154,7 @@ func (w Writer) putSet(e *entry, ttl uint32, now int64) bool {
 	return false
 }
 
-// RRset reads what is known of a name and a type into e, and tells whether anything is:
+// RRset reads what is known of a name and a type into e, and reports whether anything is:
 // a set, or that there is none. It takes no lock, and allocates only what e has no room
 // for yet.
 func (c *Cache) RRset(part Part, name []byte, t wire.Type, now int64, e *Entry) bool {

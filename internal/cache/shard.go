@@ -140,7 +140,7 @@ func (s *shard) find(hash uint64, k *Key) (slot *uint64, value uint64, e []uint6
 	}
 }
 
-// holds tells whether the entry that a slot's value points to was whole until now.
+// holds reports whether the entry that a slot's value points to was whole until now.
 func (s *shard) holds(value uint64) bool { return s.tail.Load() <= value&slotPos }
 
 // maxTries is how often a reader looks again after the entry went from under it.

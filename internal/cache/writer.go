@@ -17,6 +17,6 @@ func (c *Cache) NoWriter() Writer { return Writer{c, ^uint64(0)} }
 // Revoke makes the writers that there are write nothing any more.
 func (c *Cache) Revoke() { c.epoch.Add(1) }
 
-// Revoked tells whether what was learned since the writer was made may not be kept. A
+// Revoked reports whether what was learned since the writer was made may not be kept. A
 // writer that holds a shard's lock, and is not revoked, is before any flush of it.
 func (w Writer) Revoked() bool { return w.c.epoch.Load() != w.epoch }

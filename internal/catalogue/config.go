@@ -70,13 +70,13 @@ func audit(judge func(a *audited)) func(context.Context, *check.Run) []finding.F
 	}
 }
 
-// public tells whether a network has addresses of strangers.
+// public reports whether a network has addresses of strangers.
 func public(p netip.Prefix) bool {
 	a := p.Addr()
 	return !a.IsPrivate() && !a.IsLoopback() && !a.IsLinkLocalUnicast() || p.Bits() == 0
 }
 
-// wide tells whether a network is more than a few servers.
+// wide reports whether a network is more than a few servers.
 func wide(p netip.Prefix) bool {
 	if p.Addr().Is4() {
 		return p.Bits() < transferBits4
@@ -216,7 +216,7 @@ func hashLen(algorithm string) int {
 	return 32
 }
 
-// readable tells whether others may read a file.
+// readable reports whether others may read a file.
 func readable(path string) (fs.FileMode, bool) {
 	info, err := os.Stat(path)
 	if err != nil {

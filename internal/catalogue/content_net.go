@@ -19,10 +19,10 @@ import (
 
 // The bounds of what is looked up for the contents of one zone.
 const (
-	lookupTime    = 5 * time.Second // of one look-up, from the root down
+	lookupTime    = 5 * time.Second // of one lookup, from the root down
 	followTime    = 9 * time.Second // of all, if the zone's names are not searched for
 	followAll     = 5 * time.Minute // of all, if they are
-	followedAt    = 12              // look-ups at one time
+	followedAt    = 12              // lookups at the same time
 	ownLines      = 4               // connections on which the zone itself is asked
 	selectorsMost = 100             // of DKIM that are looked at
 )

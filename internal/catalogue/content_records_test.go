@@ -55,40 +55,40 @@ func TestSPF(t *testing.T) {
 	judgeRecords(t, "ZONE-MAIL", []record{
 		{spf("v=spf1 -all"), finding.Pass, "v=spf1 -all"},
 		{spf("v=spf1 mx a ip4:5.0.0.0/24 ip6:2a00::/32 ~all") + "\n@ A 5.0.0.80\n@ MX 10 mail.partner.com.", finding.Pass, "~all"},
-		{spf("V=SpF1 IP4:5.0.0.1 -ALL"), finding.Pass, "0 look-ups"},                                                         // 4.5, 4.6.1
-		{spf("v=spf10 -all"), finding.Fail, "section 4.5"},                                                                   // 4.5
-		{"@ TXT v=spf1 include:txt.partner.com -all", finding.Fail, "no SPF"},                                                // 3.3: joined without spaces
-		{"@ TXT \"v=spf1 -all\"\n@ TXT \"v=spf1 ~all\"", finding.Fail, "2 SPF records"},                                      // 4.5
-		{spf("nothing"), finding.Warn, "no SPF"},                                                                             // 4.5
-		{spf("v=spf1 +all"), finding.Fail, "lets everyone send: +all"},                                                       // 5.1
-		{spf("v=spf1 all"), finding.Fail, "lets everyone send: all"},                                                         // 4.6.2: + is the default
-		{spf("v=spf1 ALL"), finding.Fail, "lets everyone send"},                                                              // 4.6.1
-		{spf("v=spf1 ip4:0.0.0.0/0 -all"), finding.Fail, "ip4:0.0.0.0/0"},                                                    // 5.6
-		{spf("v=spf1 a:www.partner.com/0 -all"), finding.Fail, "lets everyone send"},                                         // 5.3
-		{spf("v=spf1 ?all"), finding.Warn, "?all"},                                                                           // 8.2
-		{spf("v=spf1 ip4:5.0.0.1"), finding.Warn, "there is no all"},                                                         // 4.7
-		{spf("v=spf1 ip4:5.0.0.256 -all"), finding.Fail, "no address of its family"},                                         // 5.6
-		{spf("v=spf1 ip4:5.0.0.0/33 -all"), finding.Fail, "prefix length"},                                                   // 5.6
-		{spf("v=spf1 ip6:5.0.0.1 -all"), finding.Fail, "no address of its family"},                                           // 5.6
-		{spf("v=spf1 include -all"), finding.Fail, "expected : and a domain"},                                                // 5.2
-		{spf("v=spf1 inklude:txt.partner.com -all"), finding.Fail, "no mechanism"},                                           // 4.6.1
-		{spf("v=spf1 a: -all"), finding.Fail, "domain is missing"},                                                           // 7.1
-		{spf("v=spf1 include:partner -all"), finding.Fail, "two labels"},                                                     // 7.1
-		{spf("v=spf1 include:www.partner.com -all"), finding.Fail, "has no SPF record (section 5.2)"},                        // 5.2
-		{spf("v=spf1 include:gone.partner.com -all"), finding.Fail, "does not exist (section 5.2)"},                          // 5.2
-		{spf("v=spf1 redirect=www.partner.com"), finding.Fail, "section 6.1"},                                                // 6.1
-		{spf("v=spf1 redirect=txt.partner.com redirect=txt.partner.com"), finding.Fail, "there twice"},                       // 6
-		{spf("v=spf1 -all redirect=txt.partner.com"), finding.Warn, "ignored beside all"},                                    // 6.1
-		{spf("v=spf1 -all ip4:5.0.0.1"), finding.Warn, "what follows all is ignored"},                                        // 5.1
-		{spf("v=spf1 ptr -all"), finding.Warn, "section 5.5"},                                                                // 5.5
-		{spf("v=spf1 exists:%{i -all"), finding.Fail, "macro is malformed"},                                                  // 7.1
-		{spf("v=spf1 exists:%{q}.partner.com -all"), finding.Fail, "macro is malformed"},                                     // 7.2
-		{spf("v=spf1 exists:%{ir}.%{v}._spf.%{d2} moo.x=%{l} -all"), finding.Pass, "SPF"},                                    // 7, 6: unknown modifiers are passed over
-		{spf("v=spf1" + many(10) + " -all" + `"` + hosts + `;"`), finding.Pass, "10 look-ups"},                               // 4.6.4
-		{spf("v=spf1" + many(11) + " -all" + `"` + hosts + `;"`), finding.Fail, "needs 11 look-ups"},                         // 4.6.4
-		{spf("v=spf1 mx:mx.many.net -all" + `"` + hosts + `;"`), finding.Fail, "12 MX records"},                              // 4.6.4
-		{spf("v=spf1 a:none1.partner.com a:none2.partner.com -all"), finding.Pass, "SPF"},                                    // 4.6.4
-		{spf("v=spf1 a:none1.partner.com a:none2.partner.com mx:partner.com -all"), finding.Fail, "3 look-ups find nothing"}, // 4.6.4
+		{spf("V=SpF1 IP4:5.0.0.1 -ALL"), finding.Pass, "0 lookups"},                                                         // 4.5, 4.6.1
+		{spf("v=spf10 -all"), finding.Fail, "section 4.5"},                                                                  // 4.5
+		{"@ TXT v=spf1 include:txt.partner.com -all", finding.Fail, "no SPF"},                                               // 3.3: joined without spaces
+		{"@ TXT \"v=spf1 -all\"\n@ TXT \"v=spf1 ~all\"", finding.Fail, "2 SPF records"},                                     // 4.5
+		{spf("nothing"), finding.Warn, "no SPF"},                                                                            // 4.5
+		{spf("v=spf1 +all"), finding.Fail, "lets everyone send: +all"},                                                      // 5.1
+		{spf("v=spf1 all"), finding.Fail, "lets everyone send: all"},                                                        // 4.6.2: + is the default
+		{spf("v=spf1 ALL"), finding.Fail, "lets everyone send"},                                                             // 4.6.1
+		{spf("v=spf1 ip4:0.0.0.0/0 -all"), finding.Fail, "ip4:0.0.0.0/0"},                                                   // 5.6
+		{spf("v=spf1 a:www.partner.com/0 -all"), finding.Fail, "lets everyone send"},                                        // 5.3
+		{spf("v=spf1 ?all"), finding.Warn, "?all"},                                                                          // 8.2
+		{spf("v=spf1 ip4:5.0.0.1"), finding.Warn, "there is no all"},                                                        // 4.7
+		{spf("v=spf1 ip4:5.0.0.256 -all"), finding.Fail, "no address of its family"},                                        // 5.6
+		{spf("v=spf1 ip4:5.0.0.0/33 -all"), finding.Fail, "prefix length"},                                                  // 5.6
+		{spf("v=spf1 ip6:5.0.0.1 -all"), finding.Fail, "no address of its family"},                                          // 5.6
+		{spf("v=spf1 include -all"), finding.Fail, "expected : and a domain"},                                               // 5.2
+		{spf("v=spf1 inklude:txt.partner.com -all"), finding.Fail, "no mechanism"},                                          // 4.6.1
+		{spf("v=spf1 a: -all"), finding.Fail, "domain is missing"},                                                          // 7.1
+		{spf("v=spf1 include:partner -all"), finding.Fail, "two labels"},                                                    // 7.1
+		{spf("v=spf1 include:www.partner.com -all"), finding.Fail, "has no SPF record (section 5.2)"},                       // 5.2
+		{spf("v=spf1 include:gone.partner.com -all"), finding.Fail, "does not exist (section 5.2)"},                         // 5.2
+		{spf("v=spf1 redirect=www.partner.com"), finding.Fail, "section 6.1"},                                               // 6.1
+		{spf("v=spf1 redirect=txt.partner.com redirect=txt.partner.com"), finding.Fail, "there twice"},                      // 6
+		{spf("v=spf1 -all redirect=txt.partner.com"), finding.Warn, "ignored beside all"},                                   // 6.1
+		{spf("v=spf1 -all ip4:5.0.0.1"), finding.Warn, "what follows all is ignored"},                                       // 5.1
+		{spf("v=spf1 ptr -all"), finding.Warn, "section 5.5"},                                                               // 5.5
+		{spf("v=spf1 exists:%{i -all"), finding.Fail, "macro is malformed"},                                                 // 7.1
+		{spf("v=spf1 exists:%{q}.partner.com -all"), finding.Fail, "macro is malformed"},                                    // 7.2
+		{spf("v=spf1 exists:%{ir}.%{v}._spf.%{d2} moo.x=%{l} -all"), finding.Pass, "SPF"},                                   // 7, 6: unknown modifiers are passed over
+		{spf("v=spf1" + many(10) + " -all" + `"` + hosts + `;"`), finding.Pass, "10 lookups"},                               // 4.6.4
+		{spf("v=spf1" + many(11) + " -all" + `"` + hosts + `;"`), finding.Fail, "needs 11 lookups"},                         // 4.6.4
+		{spf("v=spf1 mx:mx.many.net -all" + `"` + hosts + `;"`), finding.Fail, "12 MX records"},                             // 4.6.4
+		{spf("v=spf1 a:none1.partner.com a:none2.partner.com -all"), finding.Pass, "SPF"},                                   // 4.6.4
+		{spf("v=spf1 a:none1.partner.com a:none2.partner.com mx:partner.com -all"), finding.Fail, "3 lookups find nothing"}, // 4.6.4
 		{spf("v=spf1 include:loop.victim.com -all") + "\nloop TXT \"v=spf1 include:loop.victim.com -all\"", finding.Fail, "leads back"},
 	}, nil)
 }

@@ -18,8 +18,8 @@ import (
 const (
 	spfLookups = 10
 	spfVoid    = 2
-	spfHosts   = 10 // address look-ups for one mx term
-	spfMost    = 40 // look-ups after which nobody wants to know how many more there are
+	spfHosts   = 10 // address lookups for one mx term
+	spfMost    = 40 // lookups after which nobody wants to know how many more there are
 )
 
 // An spfTerm is a mechanism or a modifier of an SPF record.
@@ -372,7 +372,7 @@ func (e *spfEvaluation) lets(t *spfTerm) {
 	}
 }
 
-// prefetch asks for what the terms need at one time; the teller remembers it.
+// prefetch asks for what the terms need at the same time; the teller remembers it.
 func (e *spfEvaluation) prefetch(ctx context.Context, r *spfRecord, domain []byte) {
 	list := r.terms
 	if r.redirect != nil && r.all() == nil {
@@ -538,7 +538,7 @@ func judgeSPF(ctx context.Context, t teller, domain []byte) []remark {
 			fails(
 				key,
 				0,
-				"SPF is a permanent error: it needs more than %d look-ups, and %d are allowed (RFC 7208, section 4.6.4)",
+				"SPF is a permanent error: it needs more than %d lookups, and %d are allowed (RFC 7208, section 4.6.4)",
 				spfMost,
 				spfLookups,
 			),
@@ -549,7 +549,7 @@ func judgeSPF(ctx context.Context, t teller, domain []byte) []remark {
 			fails(
 				key,
 				0,
-				"SPF is a permanent error: it needs %d look-ups, and %d are allowed (RFC 7208, section 4.6.4)",
+				"SPF is a permanent error: it needs %d lookups, and %d are allowed (RFC 7208, section 4.6.4)",
 				e.lookups,
 				spfLookups,
 			),
@@ -561,7 +561,7 @@ func judgeSPF(ctx context.Context, t teller, domain []byte) []remark {
 			fails(
 				key,
 				0,
-				"SPF is a permanent error: %d look-ups find nothing, and %d may (RFC 7208, section 4.6.4): %s",
+				"SPF is a permanent error: %d lookups find nothing, and %d may (RFC 7208, section 4.6.4): %s",
 				len(e.void),
 				spfVoid,
 				strings.Join(e.void, " "),
@@ -581,7 +581,7 @@ func judgeSPF(ctx context.Context, t teller, domain []byte) []remark {
 		return []remark{unknown(key, e.unasked)}
 	}
 	if len(out) == 0 {
-		out = append(out, passes(key, "SPF: %s (%d look-ups)", wire.Printable(text), e.lookups))
+		out = append(out, passes(key, "SPF: %s (%d lookups)", wire.Printable(text), e.lookups))
 	}
 	return out
 }

@@ -133,7 +133,7 @@ type claims struct {
 	ownRoot bool   // names directly below the root are given out by who runs it
 }
 
-// of returns how somebody else can have what a look-up did not find, or nil.
+// of returns how somebody else can have what a lookup did not find, or nil.
 func (c *claims) of(ctx context.Context, x *lookup) *claim {
 	switch x.is {
 	case noName:

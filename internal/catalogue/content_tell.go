@@ -42,7 +42,7 @@ func unknown(key string, err error) remark {
 // An existence is what a name has of a type.
 type existence uint8
 
-// What a look-up comes to.
+// What a lookup comes to.
 const (
 	isThere existence = iota // there are such records
 	noData                   // the name exists, without such records

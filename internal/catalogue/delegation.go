@@ -49,7 +49,7 @@ func delegationChecks() []*check.Check {
 	}))
 }
 
-// fromEach asks all servers at one time.
+// fromEach asks all servers at the same time.
 func fromEach(ctx context.Context, r *check.Run, servers []finding.Server, q check.Query) []echo {
 	out := make([]echo, len(servers))
 	var wg sync.WaitGroup

@@ -27,7 +27,7 @@ const (
 	discoverTime   = 60 * time.Second // of a transfer
 	discoverBudget = 10 * time.Minute // of all, for 5,000 words at a server of a second
 	nsecMost       = 10000            // steps of the NSEC chain
-	askedAtOnce    = 8                // words that are asked for at one time
+	askedAtOnce    = 8                // words that are asked for at the same time
 	silentMost     = 20               // questions in a row without an answer, after which it is given up
 	permuteMost    = 200              // names that permutations are made of
 	moreMost       = 4000             // questions for more than the addresses of names
@@ -225,7 +225,7 @@ func (d *discoverer) given() [][]byte {
 	return names(out)
 }
 
-// each does something for n things, some at one time, and gives up when nothing is
+// each does something for n things, some at the same time, and gives up when nothing is
 // answered any more.
 func (d *discoverer) each(ctx context.Context, n int, do func(l *line, i int) error) {
 	var next, silent atomic.Int64

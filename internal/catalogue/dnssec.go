@@ -439,7 +439,7 @@ func runWalk(ctx context.Context, r *check.Run) []finding.Finding {
 	return finding.Verdict(finding.Pass, ev, "NSEC leads nowhere")
 }
 
-// nearTo tells whether the owner of an NSEC record was made for the name that it denies:
+// nearTo reports whether the owner of an NSEC record was made for the name that it denies:
 // a white lie has the name's own labels, changed a little (RFC 4470, section 3).
 func nearTo(owner, name []byte) bool {
 	return len(owner) > 4 && len(name) > 4 && int(owner[0]) >= int(name[0])-1 &&

@@ -141,7 +141,7 @@ func FuzzReply(f *testing.F) {
 		c := list[int(which)%len(list)]
 		next := new(atomic.Int64)
 		o := &check.Options{
-			Mode: finding.Intrusive, Timeout: time.Second, Probe: check.NewProbe(mustName("probe.test")), Lab: check.Lab{Nobody: netip.MustParseAddrPort("192.0.2.9:53")},
+			Mode: finding.Intrusive, Timeout: time.Second, Probe: check.NewProbe(mustName("probe.test")), Lab: check.Lab{Closed: netip.MustParseAddrPort("192.0.2.9:53")},
 			Roots: []finding.Server{{Addr: netip.MustParseAddrPort("192.0.2.8:53")}},
 		}
 		o.Lab.Dial = func(_ context.Context, network, _ string) (net.Conn, error) {

@@ -237,7 +237,7 @@ func TestHostileServers(t *testing.T) {
 		at := raw(t, c.udp, c.tcp)
 		// Beside each other, for most of it is waiting.
 		all.Go(func() {
-			o := &check.Options{Mode: finding.Active, Timeout: 60 * time.Millisecond, Port: at.Port(), PortDoT: at.Port(), PortDoH: at.Port(), Lab: check.Lab{Nobody: netip.MustParseAddrPort("127.0.0.1:9")}, Roots: []finding.Server{{Addr: at, Name: name("a.root")}}, Search: check.Search{Subdomains: true}}
+			o := &check.Options{Mode: finding.Active, Timeout: 60 * time.Millisecond, Port: at.Port(), PortDoT: at.Port(), PortDoH: at.Port(), Lab: check.Lab{Closed: netip.MustParseAddrPort("127.0.0.1:9")}, Roots: []finding.Server{{Addr: at, Name: name("a.root")}}, Search: check.Search{Subdomains: true}}
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			var high uint64

@@ -116,7 +116,7 @@ func idHost(ctx context.Context, r *check.Run) []finding.Finding {
 	return finding.Verdict(finding.Pass, ev, "not told")
 }
 
-// ofInside tells whether a text looks like a host's name that only its network knows.
+// ofInside reports whether a text looks like a host's name that only its network knows.
 func ofInside(text string) bool {
 	name := strings.ToLower(strings.TrimSuffix(text, "."))
 	if strings.HasPrefix(name, "0x") || strings.ContainsAny(name, " /:") {

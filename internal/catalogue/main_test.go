@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// atOneTime is how many tests run at one time: they wait for answers, and for silence, more than they work. Under the race
+// atOneTime is how many tests run at the same time: they wait for answers, and for silence, more than they work. Under the race
 // detector, which has the short ones run, they work too: there it is as many as there are processors.
 const atOneTime = "16"
 

@@ -563,8 +563,8 @@ func resBlock(ctx context.Context, r *check.Run) []finding.Finding {
 func resTransparent(ctx context.Context, r *check.Run) []finding.Finding {
 	// An address for documentation, which nobody has (RFC 5737).
 	nobody := finding.Server{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, 1}), 53)}
-	if r.Options.Lab.Nobody.IsValid() {
-		nobody.Addr = r.Options.Lab.Nobody
+	if r.Options.Lab.Closed.IsValid() {
+		nobody.Addr = r.Options.Lab.Closed
 	}
 	q := elsewhere(r)
 	// Only who reaches a real server can tell that nobody answers elsewhere.

@@ -145,9 +145,9 @@ func TestResolverChecks(t *testing.T) {
 					ask = c.badAsk
 				}
 				at := serve(t, 1, resolves(p, reply, ask))[0]
-				o := &check.Options{Timeout: 300 * time.Millisecond, Probe: p, Lab: check.Lab{Nobody: at, Stranger: true}}
+				o := &check.Options{Timeout: 300 * time.Millisecond, Probe: p, Lab: check.Lab{Closed: at, Stranger: true}}
 				if !bad {
-					o.Lab.Nobody = netip.MustParseAddrPort("127.0.0.1:9")
+					o.Lab.Closed = netip.MustParseAddrPort("127.0.0.1:9")
 				}
 				ch := byID[c.id]
 				for _, f := range ch.Run(t.Context(), &check.Run{Check: ch, Server: finding.Server{Addr: at}, Options: o}) {

@@ -185,7 +185,7 @@ func datagramCommand(r *check.Run, msg []byte) string {
 	return fmt.Sprintf("printf '%s' | nc -u -w 2 %s %d | xxd", b.String(), r.Server.Addr.Addr(), r.Server.Addr.Port())
 }
 
-// inside tells whether the server is on this machine or on an inner network, where
+// inside reports whether the server is on this machine or on an inner network, where
 // what it does for the one who asks tells nothing of strangers.
 func inside(r *check.Run) bool {
 	a := r.Server.Addr.Addr()
@@ -394,7 +394,7 @@ func datagrams(ctx context.Context, r *check.Run, msg []byte, tries int, wait ti
 	return nil, err
 }
 
-// askAll asks the run's server several questions at one time.
+// askAll asks the run's server several questions at the same time.
 func askAll(ctx context.Context, r *check.Run, list []check.Query) []echo {
 	out := make([]echo, len(list))
 	var wg sync.WaitGroup

@@ -93,7 +93,7 @@ func floodWith(ctx context.Context, r *check.Run, next func() []byte) flood {
 	return f
 }
 
-// limited tells whether a rate limit was at work.
+// limited reports whether a rate limit was at work.
 func (f *flood) limited() bool {
 	return f.truncated > 0 || f.answered*100 < f.sent*rrlShare
 }
@@ -279,7 +279,7 @@ func runCap(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(
 			finding.Unknown,
 			ev,
-			"not answered beside %d idle connections, and this machine has no other address to tell whether others are",
+			"not answered beside %d idle connections, and this machine has no other address to report whether others are",
 			held,
 		)
 	}

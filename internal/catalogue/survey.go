@@ -33,7 +33,7 @@ const (
 	confirmed     = 3                      // times that a question is dropped and the control question beside it is answered
 	confirmRounds = 6                      // tries of that, where the control question is lost now and then
 	confirmedLoss = 7                      // and of a server that was seen to answer on a second try, which may lose more
-	confirmMost   = 12                     // questions of one server that are asked again at one time in this way
+	confirmMost   = 12                     // questions of one server that are asked again at the same time in this way
 	silentTries   = 24                     // of one server, after which each further question is tried once
 	confirmPause  = 250 * time.Millisecond // between them, for a rate limit
 )
@@ -180,7 +180,7 @@ func (s *survey) unlisted(ctx context.Context, r *check.Run, known []finding.Ser
 	return out
 }
 
-// ask asks what each server is asked, all servers at one time.
+// ask asks what each server is asked, all servers at the same time.
 func (s *survey) ask(ctx context.Context, r *check.Run) {
 	ctx, cancel := context.WithTimeout(ctx, surveyTime)
 	defer cancel()
@@ -469,7 +469,7 @@ func (x *sight) confirm(ctx context.Context, r *check.Run, control question, lis
 			wg.Go(func() { x.again(ctx, r, e, control, control, v, x.beside(v)) })
 		}
 	}
-	// Some at one time, and the next as long as none of them is dropped: then the server, or the way to it, loses some of everything.
+	// Some at the same time, and the next as long as none of them is dropped: then the server, or the way to it, loses some of everything.
 	for some := range slices.Chunk(left, confirmMost) {
 		for _, l := range some {
 			wg.Go(func() { x.again(ctx, r, l.echo, l.q, control, l.v, l.v) })

@@ -158,7 +158,7 @@ func runChain(ctx context.Context, r *check.Run) []finding.Finding {
 	return out
 }
 
-// unsignedAbove tells whether the zone above says that the zone has no DS, which can be known
+// unsignedAbove reports whether the zone above says that the zone has no DS, which can be known
 // without any server of the zone. nil is that it does not.
 func unsignedAbove(ctx context.Context, r *check.Run, v *chain.Validator, ev finding.Evidence) []finding.Finding {
 	done := v.Validate(ctx, r.Zone, wire.TypeDS)

@@ -27,7 +27,7 @@ func content(t wire.Type, judge rule) func(context.Context, *check.Run) []findin
 }
 
 // searching gives checks of a zone the time of a search for its names, which some of them make
-// and the others have to wait for: what is asked of one address at one time is bounded.
+// and the others have to wait for: what is asked of one address at the same time is bounded.
 func searching(list []*check.Check) []*check.Check {
 	for _, c := range list {
 		c.Needs.Cost = check.CostSearch

@@ -1,8 +1,8 @@
 // Package certs is how this program shows who it is over TLS, and finds out who others are.
 //
-// A [Keeper] has the certificates of a server: one for all clients, and more by the names that
+// A [Manager] has the certificates of a server: one for all clients, and more by the names that
 // they ask for (SNI). It reads their files again when they change, so that whoever renews them
-// has nothing to restart; what cannot be read leaves what is served as it is. [Keeper.Server]
+// has nothing to restart; what cannot be read leaves what is served as it is. [Manager.Server]
 // is the configuration of one protocol: TLS 1.2 and later, the protocol's own name (ALPN), no
 // early data, and session tickets whose keys change daily ([Tickets]).
 //
@@ -168,8 +168,8 @@ func namesOf(c *x509.Certificate) []string {
 	return names
 }
 
-// A Keeper has the certificates that a server shows. It is safe for use by many goroutines.
-type Keeper struct {
+// A Manager has the certificates that a server shows. It is safe for use by many goroutines.
+type Manager struct {
 	set     atomic.Pointer[Set]
 	proofs  sync.Map // of strings and *tls.Certificate: what is shown to authorities, by name
 	unknown atomic.Uint64
@@ -179,20 +179,20 @@ type Keeper struct {
 	marks []mark // of the files that the set was read from
 }
 
-// NewKeeper reads the certificates of pairs.
-func NewKeeper(pairs []Pair) (*Keeper, error) {
-	k := &Keeper{}
+// NewManager reads the certificates of pairs.
+func NewManager(pairs []Pair) (*Manager, error) {
+	k := &Manager{}
 	return k, k.Replace(pairs)
 }
 
 // Replace reads the certificates of other pairs. On an error what is shown stays.
-func (k *Keeper) Replace(pairs []Pair) error {
+func (k *Manager) Replace(pairs []Pair) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.read(pairs, marksOf(pairs))
 }
 
-func (k *Keeper) read(pairs []Pair, marks []mark) error {
+func (k *Manager) read(pairs []Pair, marks []mark) error {
 	s, err := Load(pairs)
 	if err != nil {
 		return err
@@ -205,9 +205,9 @@ func (k *Keeper) read(pairs []Pair, marks []mark) error {
 	return nil
 }
 
-// Refresh reads the certificates again if one of their files has changed, and tells whether
+// Refresh reads the certificates again if one of their files has changed, and reports whether
 // others are shown now. On an error those before stay, and the next call tries again.
-func (k *Keeper) Refresh() (changed bool, err error) {
+func (k *Manager) Refresh() (changed bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	marks := marksOf(k.pairs)
@@ -228,14 +228,14 @@ func (s *Set) equal(other *Set) bool {
 }
 
 // Shown returns the certificates that are shown, the one for all clients first.
-func (k *Keeper) Shown() []Shown { return k.set.Load().shown() }
+func (k *Manager) Shown() []Shown { return k.set.Load().shown() }
 
 // Unknown returns how many clients have asked for a name that no certificate has.
-func (k *Keeper) Unknown() uint64 { return k.unknown.Load() }
+func (k *Manager) Unknown() uint64 { return k.unknown.Load() }
 
 // Covers reports why the certificate that a client gets who asks for name would not satisfy
 // it, by the client's trust in roots; nil roots are the system's. name may be an address.
-func (k *Keeper) Covers(name string, roots *x509.CertPool, now time.Time) error {
+func (k *Manager) Covers(name string, roots *x509.CertPool, now time.Time) error {
 	s := k.set.Load()
 	c, _ := s.pick(&tls.ClientHelloInfo{ServerName: name})
 	if c == nil {
@@ -259,7 +259,7 @@ var errGone = errors.New("the file of a certificate that was ordered is gone, or
 
 // Prove has the server show c to an authority that asks for name by the protocol of tls-alpn-01
 // (RFC 8737); nil: no more.
-func (k *Keeper) Prove(name string, c *tls.Certificate) {
+func (k *Manager) Prove(name string, c *tls.Certificate) {
 	if c == nil {
 		k.proofs.Delete(name)
 	} else {
@@ -268,7 +268,7 @@ func (k *Keeper) Prove(name string, c *tls.Certificate) {
 }
 
 // proof returns what an authority is shown, if one asks.
-func (k *Keeper) proof(hello *tls.ClientHelloInfo) *tls.Config {
+func (k *Manager) proof(hello *tls.ClientHelloInfo) *tls.Config {
 	if len(hello.SupportedProtos) != 1 || hello.SupportedProtos[0] != proving {
 		return nil
 	}
@@ -303,10 +303,10 @@ func marksOf(pairs []Pair) []mark {
 }
 
 // Server returns the configuration of a server of protocols that has the certificates of k.
-// mutual, which may be nil, tells whether clients are asked for a certificate of their own;
+// mutual, which may be nil, reports whether clients are asked for a certificate of their own;
 // whose it is is for who uses the connection to judge. The keys of session tickets are to be
 // set by [Tickets.Rotate].
-func (k *Keeper) Server(mutual func() bool, protocols ...string) *tls.Config {
+func (k *Manager) Server(mutual func() bool, protocols ...string) *tls.Config {
 	get := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		c, unknown := k.set.Load().pick(hello)
 		if unknown {

@@ -55,7 +55,7 @@ func TestServerNames(t *testing.T) {
 		c, k := ca.Issue(dir, name, names...)
 		return certs.Pair{Certificate: c, Key: k}
 	}
-	k, err := certs.NewKeeper([]certs.Pair{pair("first", "one.test", "192.0.2.1"), pair("second", "two.test"), pair("wild", "*.three.test")})
+	k, err := certs.NewManager([]certs.Pair{pair("first", "one.test", "192.0.2.1"), pair("second", "two.test"), pair("wild", "*.three.test")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestServerNames(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	ca, dir := certtest.New(t), t.TempDir()
 	c, key := ca.Issue(dir, "own", "a.test")
-	k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+	k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestCheck(t *testing.T) {
 		{"folder", dir, key, nil, "is not a regular file", true},
 		{"another's key", good, otherKey, nil, "does not fit the certificate", true},
 		{"another's certificate", other, key, nil, "does not fit the certificate", true},
-		{"open key", good, file("open.key", 0o604, read(key)), nil, "is open to every user", true},
+		{"open key", good, file("open.key", 0o604, read(key)), nil, "is readable by every user", true},
 		{"key in the place of the certificate", key, key, nil, "has no certificate in PEM", true},
 		{"certificate in the place of the key", good, file("no.key", 0o600, read(good)), nil, "has no private key in PEM", true},
 		{"encrypted", good, file("enc.key", 0o600, []byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n")), nil, "is encrypted", true},
@@ -206,7 +206,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// resumes tells whether a client that was at one server before goes on with its session at
+// resumes reports whether a client that was at one server before goes on with its session at
 // another.
 func resumes(t *testing.T, ca *certtest.Authority, first, second *tls.Config) bool {
 	t.Helper()
@@ -225,7 +225,7 @@ func resumes(t *testing.T, ca *certtest.Authority, first, second *tls.Config) bo
 func TestTickets(t *testing.T) {
 	ca, dir := certtest.New(t), t.TempDir()
 	c, key := ca.Issue(dir, "own", "ns.test")
-	k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+	k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +308,7 @@ func TestTickets(t *testing.T) {
 
 func TestPeer(t *testing.T) {
 	ca, other, dir := certtest.New(t), certtest.New(t), t.TempDir()
-	pair := func(a *certtest.Authority, l certtest.Leaf) (*certs.Keeper, certs.Pin) {
+	pair := func(a *certtest.Authority, l certtest.Leaf) (*certs.Manager, certs.Pin) {
 		c, key := a.IssueLeaf(dir, "own", l)
 		text, err := os.ReadFile(c)
 		if err != nil {
@@ -317,7 +317,7 @@ func TestPeer(t *testing.T) {
 		if err := os.WriteFile(c, append(text, must(os.ReadFile(a.File))...), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+		k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,7 +329,7 @@ func TestPeer(t *testing.T) {
 	foreign, _ := pair(other, certtest.Leaf{Names: []string{"ns.test"}})
 	for _, tt := range []struct {
 		name string
-		k    *certs.Keeper
+		k    *certs.Manager
 		p    certs.Peer
 		want bool
 	}{
@@ -372,9 +372,9 @@ func TestPeer(t *testing.T) {
 // there to be judged in each connection.
 func TestMutual(t *testing.T) {
 	ca, dir := certtest.New(t), t.TempDir()
-	keeper := func(name string) *certs.Keeper {
+	keeper := func(name string) *certs.Manager {
 		c, key := ca.Issue(dir, name, name)
-		k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+		k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -417,7 +417,7 @@ func TestComing(t *testing.T) {
 	ca, dir := certtest.New(t), t.TempDir()
 	other, otherKey := ca.Issue(dir, "other", "other.test")
 	pair := certs.Pair{Certificate: filepath.Join(dir, "own.pem"), Key: filepath.Join(dir, "own.key"), Coming: true}
-	k, err := certs.NewKeeper([]certs.Pair{pair})
+	k, err := certs.NewManager([]certs.Pair{pair})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,7 +443,7 @@ func TestComing(t *testing.T) {
 		}
 	}
 	// Others are shown meanwhile.
-	if k, err = certs.NewKeeper([]certs.Pair{pair, {Certificate: other, Key: otherKey}}); err != nil || len(k.Shown()) != 1 {
+	if k, err = certs.NewManager([]certs.Pair{pair, {Certificate: other, Key: otherKey}}); err != nil || len(k.Shown()) != 1 {
 		t.Error(err)
 	}
 }

@@ -60,7 +60,7 @@ func Check(p Pair, names []string, now time.Time) (problems []Problem) {
 	for i := range chain[1:] {
 		if !bytes.Equal(chain[i].RawIssuer, chain[i+1].RawSubject) {
 			late(
-				"put the server's own first, and behind each the one that signed it",
+				"put the server's certificate first, and after each certificate its issuer's",
 				"has its certificates in the wrong order: certificate %d (%s) was not issued by certificate %d (%s)",
 				i+1,
 				nameOf(chain[i]),
@@ -74,7 +74,7 @@ func Check(p Pair, names []string, now time.Time) (problems []Problem) {
 	case now.After(leaf.NotAfter):
 		late("renew it; it is read again as soon as the file changes", "expired on %s", leaf.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
-		late("look whether the clock of this machine is right", "is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339))
+		late("check this host's clock", "is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339))
 	}
 	for _, name := range names {
 		if leaf.VerifyHostname(hostText(name)) != nil {
@@ -82,7 +82,7 @@ func Check(p Pair, names []string, now time.Time) (problems []Problem) {
 		}
 	}
 	if key, ok := leaf.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < minRSA {
-		late("make an ECDSA key, or one of RSA with 2048 bits", "has an RSA key of %d bits, which clients do not take", key.N.BitLen())
+		late("use an ECDSA key, or an RSA key of 2048 bits", "has an RSA key of %d bits, which clients reject", key.N.BitLen())
 	}
 	return problems
 }
@@ -142,7 +142,7 @@ func readChain(path string) ([]*x509.Certificate, *Problem) {
 func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 	info, err := os.Stat(p.Key)
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o007 != 0 {
-		return &Problem{Key: true, Text: "is open to every user of the machine", Hint: "chmod o= " + p.Key, Grave: true}
+		return &Problem{Key: true, Text: "is readable by every user", Hint: "chmod o= " + p.Key, Grave: true}
 	}
 	key, err := readFile(p.Key)
 	if err != nil {
@@ -154,8 +154,8 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 	if bytes.Contains(key, []byte("-----BEGIN ENCRYPTED")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED")) {
 		return &Problem{
 			Key:   true,
-			Text:  "is encrypted, and nobody is there to type its password",
-			Hint:  "openssl pkey -in " + p.Key + " -out NEW writes it without",
+			Text:  "is encrypted with a password",
+			Hint:  "write it without one: openssl pkey -in " + p.Key + " -out NEW",
 			Grave: true,
 		}
 	}
@@ -167,7 +167,7 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 		case err == nil:
 			return &Problem{
 				Text:  fmt.Sprintf("has its certificates in the wrong order: that of the private key is certificate %d", i+1),
-				Hint:  "put it first, and behind each the one that signed it",
+				Hint:  "put it first, and after each certificate its issuer's",
 				Grave: true,
 			}
 		case !strings.Contains(err.Error(), "does not match"):
@@ -178,7 +178,7 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 		return &Problem{
 			Key:   true,
 			Text:  "does not fit the certificate " + p.Certificate,
-			Hint:  "the two are made together: look for the other key",
+			Hint:  "the key must belong to the certificate: find the matching one",
 			Grave: true,
 		}
 	}

@@ -20,7 +20,7 @@ type Peer struct {
 	Pins  []Pin          // public keys, one of which has to be in the chain; with them, Roots nil is no authority at all
 
 	// Own is what is shown to it, if it asks; nil: nothing.
-	Own *Keeper
+	Own *Manager
 }
 
 // A Pin is the SHA-256 digest of a public key (RFC 7469, section 2.4).
@@ -58,7 +58,7 @@ func ReadRoots(path string) (*x509.CertPool, error) {
 }
 
 // errAnonymous is why a peer is not believed of which nothing is known.
-var errAnonymous = errors.New("no name and no public key is known by which it could be told from others")
+var errAnonymous = errors.New("neither a name nor a public key is configured to authenticate it")
 
 // Verify reports why the owner of a chain is not the peer at a time, as a server or as a
 // client. The TLS handshake has proven that it owns the first certificate.
@@ -105,7 +105,7 @@ func (p *Peer) Verify(chain []*x509.Certificate, client bool, now time.Time) err
 			return nil
 		}
 	}
-	return fmt.Errorf("its public key is %v, which is not one of those that are known", PinOf(leaf))
+	return fmt.Errorf("its public key is %v, which is not a configured pin", PinOf(leaf))
 }
 
 // Client returns the configuration of a client of the peer, which speaks one of protocols. The

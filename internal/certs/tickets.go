@@ -87,7 +87,7 @@ func ReadSecrets(path string) (secrets [][]byte, err error) {
 		return nil, err
 	}
 	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("%s is open to every user of the machine; chmod o= %s", path, path)
+		return nil, fmt.Errorf("%s is readable by every user; chmod o= %s", path, path)
 	}
 	text, err := readFile(path)
 	if err != nil {
@@ -96,7 +96,7 @@ func ReadSecrets(path string) (secrets [][]byte, err error) {
 	for _, line := range strings.Fields(string(text)) {
 		secret, err := hex.DecodeString(line)
 		if err != nil || len(secret) != sha256.Size {
-			return nil, fmt.Errorf("%s: want lines of 64 hexadecimal digits; openssl rand -hex 32 makes one", path)
+			return nil, fmt.Errorf("%s: want lines of 64 hexadecimal digits; make one with openssl rand -hex 32", path)
 		}
 		secrets = append(secrets, secret)
 	}

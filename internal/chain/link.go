@@ -308,7 +308,7 @@ func (r *run) validity(sig []byte) string {
 	at := func(v int32) string {
 		return r.Now.Add(time.Duration(v) * time.Second).UTC().Format("2006-01-02 15:04:05")
 	}
-	span := func(v int32) string { return Span(uint32(max(v, -v)), 2) }
+	span := func(v int32) string { return DurationText(uint32(max(v, -v)), 2) }
 	switch {
 	case expires < 0:
 		return fmt.Sprintf("valid until %s, %s ago", at(expires), span(expires))

@@ -19,7 +19,7 @@ import (
 // aliases), so that a hostile zone cannot make a person's machine its weapon.
 const (
 	maxTraceQueries = 128 // sent in all unless told otherwise, as Unbound and BIND bound theirs at 200
-	maxTraceDepth   = 7   // look-ups of servers' addresses within one another
+	maxTraceDepth   = 7   // lookups of servers' addresses within one another
 	maxTraceTargets = 6   // servers without an address that are looked up for one delegation
 	maxTraceServers = 20  // taken of one delegation
 	maxAddresses    = 6   // tried of one delegation before it is given up
@@ -46,7 +46,7 @@ const (
 
 // A Step is one question to one server on the way.
 type Step struct {
-	Depth  int    // 0, or how deep within look-ups of servers' addresses
+	Depth  int    // 0, or how deep within lookups of servers' addresses
 	Zone   []byte // whose server is asked
 	Name   []byte
 	Type   wire.Type
@@ -80,7 +80,7 @@ type Tracer struct {
 	IPv4, IPv6 bool
 	Queries    int // that one walk sends at most; 0: 128
 	Addresses  int // of one zone that are asked before it is given up; 0: 6
-	// Reaches tells whether there is a way to an address: others are passed over. Nil: to all.
+	// Reaches reports whether there is a way to an address: others are passed over. Nil: to all.
 	Reaches func(ctx context.Context, server netip.AddrPort) bool
 	// Step is called with each step when it is over.
 	Step func(*Step)
@@ -105,7 +105,7 @@ type Walk struct {
 	*Tracer
 	q     *exchange.Question
 	known map[string][]Server // the servers of a zone, by its name in lower case
-	seen  map[string]bool     // look-ups that are under way: name and type
+	seen  map[string]bool     // lookups that are under way: name and type
 	done  Traced
 }
 
@@ -246,7 +246,7 @@ func (w *Walk) askZone(ctx context.Context, zone []byte, servers []Server, name 
 		targets++
 		if depth >= maxTraceDepth {
 			return nil, &errTraceEnd{
-				fmt.Sprintf("to find the servers' addresses takes more than %d look-ups within one another", maxTraceDepth),
+				fmt.Sprintf("to find the servers' addresses takes more than %d lookups within one another", maxTraceDepth),
 			}
 		}
 		addrs, err := w.addresses(ctx, s.Name, depth+1)

@@ -92,7 +92,7 @@ type Search struct {
 // A Lab is what a laboratory has in place of the Internet. Its zero value is the Internet.
 type Lab struct {
 	Stranger   bool             // whom servers on private addresses answer counts as a stranger
-	Nobody     netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
+	Closed     netip.AddrPort   // an address without a server; zero: one for documentation (RFC 5737)
 	Neighbours []uint16         // ports to look at beside; nil: those of control, statistics and encryption
 	TLSRoots   *x509.CertPool   // nil: the system's
 	Now        func() time.Time // nil: time.Now
@@ -304,7 +304,7 @@ func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait ti
 	return m, noWay(err)
 }
 
-// buffers are for datagrams that are awaited: there are hundreds at one time.
+// buffers are for datagrams that are awaited: there are hundreds at the same time.
 var buffers = sync.Pool{New: func() any { return new([wire.MaxMessage]byte) }}
 
 // Exchange sends a datagram on a socket of a server's and waits for the reply to it: any

@@ -10,7 +10,7 @@ import (
 // stub has. Targets share servers: those of a thousand zones may be two addresses.
 const atAddress = 8
 
-// A Gate lets few questions at one time be under way to each address. It is safe for
+// A Gate lets few questions at the same time be under way to each address. It is safe for
 // concurrent use.
 type Gate struct {
 	mu sync.Mutex

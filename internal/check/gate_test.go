@@ -61,6 +61,6 @@ func TestPoliteness(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if most > 8 || most < 2 {
-		t.Errorf("%d questions at one time", most)
+		t.Errorf("%d questions at the same time", most)
 	}
 }

@@ -114,7 +114,7 @@ func Question(flags uint16, name []byte, t wire.Type) []byte {
 	return wire.AppendQuery(nil, binary.BigEndian.Uint16(id[:]), flags, name, t)
 }
 
-// TimedOut tells whether an error is that nothing came in time.
+// TimedOut reports whether an error is that nothing came in time.
 func TimedOut(err error) bool {
 	var n net.Error
 	return errors.As(err, &n) && n.Timeout()

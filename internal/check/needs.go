@@ -38,7 +38,7 @@ type Needs struct {
 	Authority bool   // a server of zones: no resolver, unless a zone is named
 	Families  bool   // the server's name, by which its address of the other family is found
 	Remote    bool   // a server that is not on loopback, where everything is open
-	Away      bool   // a way off this machine, which there is not towards loopback; Lab.Nobody stands in
+	Away      bool   // a way off this machine, which there is not towards loopback; Lab.Closed stands in
 	Probe     bool   // Options.Probe, a zone of one's own
 	Rights    string // what a user may lack, in words; the check is unknown where the system refuses it
 }
@@ -81,7 +81,7 @@ func (c *Check) fits(t *finding.Target, o *Options, v *view) bool {
 	switch {
 	case c.Mode > o.Mode,
 		n.Probe && o.Probe == nil,
-		n.Away && loopback && !o.Lab.Nobody.IsValid(),
+		n.Away && loopback && !o.Lab.Closed.IsValid(),
 		n.Authority && v.recursion && t.Zone == nil,
 		n.Port == PortTLS && !v.encrypted,
 		n.Families && t.Server.Name == nil,

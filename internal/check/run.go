@@ -17,7 +17,7 @@ import (
 	"port53/internal/wire"
 )
 
-// atOnce is how many polite checks run at one time: as many questions as a busy stub
+// atOnce is how many polite checks run at the same time: as many questions as a busy stub
 // has on its way.
 const atOnce = 8
 
@@ -298,7 +298,7 @@ func keep(f *finding.Finding, t *finding.Target, c *Check) {
 	}
 }
 
-// offersTLS tells whether anybody listens where encrypted questions go.
+// offersTLS reports whether anybody listens where encrypted questions go.
 func offersTLS(ctx context.Context, r *Run) bool {
 	if !r.Server.Addr.IsValid() {
 		return false
@@ -314,7 +314,7 @@ func offersTLS(ctx context.Context, r *Run) bool {
 	return false
 }
 
-// answers tells whether a server with an open TCP port, which was silent over UDP to what a stranger
+// answers reports whether a server with an open TCP port, which was silent over UDP to what a stranger
 // asks, answers anything for its own zone.
 func answers(ctx context.Context, r *Run) bool {
 	q := Query{Name: r.Apex(), Type: wire.TypeSOA}
@@ -332,7 +332,7 @@ func answers(ctx context.Context, r *Run) bool {
 	return <-udp || err == nil
 }
 
-// offersRecursion tells whether the server would resolve for us.
+// offersRecursion reports whether the server would resolve for us.
 func offersRecursion(ctx context.Context, r *Run) bool {
 	if !r.Server.Addr.IsValid() {
 		return false

@@ -264,7 +264,7 @@ func (f *Finder) ask(ctx context.Context, r *Run, name []byte, t wire.Type) (*Re
 	return r.Lookup(ctx, name, t)
 }
 
-// delegated tells whether a zone is delegated that no server answers for: then there is
+// delegated reports whether a zone is delegated that no server answers for: then there is
 // the more to look at.
 func (f *Finder) delegated(ctx context.Context, r *Run) bool {
 	cuts, err := r.Path(ctx)
@@ -313,7 +313,7 @@ func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding
 // aheadOf is how many results may wait for one before them, for each that is worked on.
 const aheadOf = 4
 
-// InOrder does something with each of in, several at one time, and hands the results out
+// InOrder does something with each of in, several at the same time, and hands the results out
 // in the order of in. It reads no further ahead than a few results for each that is
 // worked on, so that the memory it takes does not grow with in. It ends early with ctx.
 func InOrder[T, R any](ctx context.Context, atOnce int, in iter.Seq[T], do func(context.Context, T) R) iter.Seq[R] {

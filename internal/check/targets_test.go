@@ -55,7 +55,7 @@ func TestInOrder(t *testing.T) {
 		next++
 	}
 	if next != n || most.Load() > atOnce {
-		t.Errorf("%d of %d, %d at one time", next, n, most.Load())
+		t.Errorf("%d of %d, %d at the same time", next, n, most.Load())
 	}
 	// It ends with the context, even if nothing is ever done.
 	ctx, cancel := context.WithCancel(t.Context())

@@ -12,7 +12,7 @@ import (
 	"port53/internal/wire"
 )
 
-// A Trace is a look-up with what the servers on its way said. It is not to be modified.
+// A Trace is a lookup with what the servers on its way said. It is not to be modified.
 type Trace struct {
 	Reply *Reply // the last one; nil with Err
 	Err   error  // why there is no answer

@@ -345,7 +345,7 @@ func (r *Run) AskWhole(ctx context.Context, s finding.Server, q Query) (*Reply, 
 	return nil, first
 }
 
-// A hedge is one question that is asked in several ways at one time.
+// A hedge is one question that is asked in several ways at the same time.
 type hedge struct {
 	ctx     context.Context
 	s       finding.Server

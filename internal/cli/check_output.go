@@ -47,7 +47,7 @@ func (c *checkOutput) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.color, "color", "auto", "use color: auto, always or never")
 }
 
-// people tells whether people read the report as it comes.
+// people reports whether people read the report as it comes.
 func (c *checkOutput) people() bool {
 	for _, set := range c.forms {
 		if *set {
@@ -160,7 +160,7 @@ type flusher struct {
 
 func (f *flusher) Write(r *finding.Report) error { return errors.Join(f.Writer.Write(r), f.b.Flush()) }
 
-// colour tells whether to paint: only at a terminal, and not if NO_COLOR is set.
+// colour reports whether to paint: only at a terminal, and not if NO_COLOR is set.
 func (c *checkOutput) colour(w io.Writer) bool {
 	return c.color == "always" || c.color == "auto" && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }

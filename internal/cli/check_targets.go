@@ -48,7 +48,7 @@ func (c *checkTargets) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.anchors, "anchors", "", "a file of trusted DS or DNSKEY records, instead of the built-in root keys")
 	f.StringVar(&c.resolvConf, "resolv-conf", query.ResolvConf, "the file that lists the system's resolvers")
 	f.IntVar(&c.max, "max-targets", check.MaxTargets, "the largest network, in addresses")
-	f.IntVar(&c.atOnce, "at-once", 64, "targets to examine at one time")
+	f.IntVar(&c.atOnce, "at-once", 64, "targets to examine at the same time")
 	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers given or found without one")
 	f.StringVar(&c.probeZone, "probe-zone", "", "a zone delegated to this machine: judge resolvers by their queries in it")
 	f.StringVar(&c.probeListen, "probe-listen", ":53", "the address to serve the probe zone on")
@@ -205,7 +205,7 @@ func (c *checkTargets) all(
 				readWords(in, name, yield, told)
 			}
 		}
-		// Finding a name takes a walk from the root; several are found at one time.
+		// Finding a name takes a walk from the root; several are found at the same time.
 		for targets := range check.InOrder(ctx, c.atOnce, each, f.Find) {
 			for _, t := range targets {
 				if slices.ContainsFunc(out, func(w check.Word) bool { return w.Excludes(&t) }) {

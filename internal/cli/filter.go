@@ -54,7 +54,7 @@ Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
 				return failure(exitUsage, "types are such as A, AAAA and HTTPS", "type %q is not known", typ)
 			}
 			if _, err := netip.ParseAddr(client); client != "" && err != nil {
-				return failure(exitUsage, "clients are told by their addresses, such as 10.9.0.7", "client %q is no address", client)
+				return failure(exitUsage, "clients are told by their addresses, such as 10.9.0.7", "client %q is not an address", client)
 			}
 			q := url.Values{"name": {args[0]}, "type": {strings.ToUpper(typ)}}
 			if client != "" {

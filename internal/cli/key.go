@@ -86,7 +86,7 @@ type snippet struct {
 func (s *streams) newKey(name string, o newKeyOptions) error {
 	apex, err := wire.ParseName(name)
 	if err != nil || strings.ContainsAny(name, "\"\\/ ") {
-		return failure(exitUsage, "write a name such as ddns or ddns.example.com", "%q cannot be the name of a key", name)
+		return failure(exitUsage, "write a name such as ddns or ddns.example.com", "%q is not a valid key name", name)
 	}
 	name = strings.TrimSuffix(string(wire.AppendName(nil, wire.Lower(nil, apex))), ".")
 	if name == "" {

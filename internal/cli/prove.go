@@ -284,7 +284,7 @@ func (p *prover) look(ctx context.Context) string {
 	}
 	all, _ := netif.List()
 	for _, a := range all {
-		if !fwrun.IsStrangers(a.Interface) {
+		if !fwrun.IsProverInterface(a.Interface) {
 			fmt.Fprintln(&b, a)
 		}
 	}

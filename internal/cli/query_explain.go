@@ -132,7 +132,7 @@ func storyLine(e *resolver.Event) string {
 	case "zone":
 		what = "answered from the zone " + safe(e.Zone) + " that is served here"
 	case "names":
-		what = "answered from the names of machines that are configured here: " + safe(e.Zone)
+		what = "answered from the configured hosts and leases: " + safe(e.Zone)
 	case "builtin":
 		what = "answered from what is built in for " + safe(e.Zone) + ": nobody is asked (RFC 6303, RFC 6761)"
 	case "filter":

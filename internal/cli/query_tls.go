@@ -203,7 +203,7 @@ func (s *sealing) route(server string) (*exchange.Sealed, error) {
 		}
 	}
 	if s.cert != "" || s.key != "" {
-		if p.Own, err = certs.NewKeeper([]certs.Pair{{Certificate: s.cert, Key: s.key}}); err != nil {
+		if p.Own, err = certs.NewManager([]certs.Pair{{Certificate: s.cert, Key: s.key}}); err != nil {
 			return nil, err
 		}
 	}

@@ -218,7 +218,7 @@ func (s *streams) run(sig *signals, o app.Options, missing config.Errors, greet 
 	defer logged.Close(flushTime)
 	o.Log, o.LogLost = newLogger(logged, o.Config.Log), logged.Lost
 	for _, e := range missing {
-		o.Log.Error("zone file cannot be read", "problem", e.Error())
+		o.Log.Error("zone file cannot be read", "error", e.Error())
 	}
 	if greet != nil {
 		o.Ready = func(a *app.App) { greet(out, a) }

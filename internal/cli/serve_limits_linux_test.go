@@ -65,7 +65,7 @@ func TestFewDescriptors(t *testing.T) {
 		t.Errorf("over TCP: %v", err)
 	}
 	s.terminate()
-	if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), `level=WARN msg="the process may open fewer files`) || !strings.Contains(string(text), "limit=200") {
+	if text, err := os.ReadFile(log); err != nil || !strings.Contains(string(text), `level=WARN msg="the limit of open files is too low`) || !strings.Contains(string(text), "limit=200") {
 		t.Errorf("%v: %s", err, text)
 	}
 }

@@ -42,7 +42,7 @@ func TestSandboxSaysWhy(t *testing.T) {
 				s.write("port53.yaml", strings.Replace(string(yaml), "zones: [{name: test, file: test.zone}]\n", more, 1))
 				out, err := exec.Command("port53", "reload", "--config", filepath.Join(s.dir, "port53.yaml")).CombinedOutput()
 				good := sandbox == "off" || strings.HasSuffix(what, "beside")
-				if (err == nil) != good || strings.Contains(string(out), "(sandbox): restart it for files elsewhere") == good {
+				if (err == nil) != good || strings.Contains(string(out), "restart it to use files elsewhere") == good {
 					t.Errorf("%s: %v: %s", what, err, out)
 				}
 			}

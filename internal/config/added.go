@@ -143,7 +143,7 @@ func (c *Config) addedFiles() int {
 	return 0
 }
 
-// Added tells whether the zone at index i was added to the running server, and is in none of
+// Added reports whether the zone at index i was added to the running server, and is in none of
 // the configuration's own files.
 func (c *Config) Added(i int) bool { return i >= c.own() }
 

@@ -309,7 +309,7 @@ func (d *decoder) checkFiles() {
 		if p := unreadable(file); p != nil {
 			d.fail(at, "edns.cookie_secrets_file: "+printable(file)+" "+p.text, p.hint)
 		} else if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-			d.fail(at, "edns.cookie_secrets_file: "+printable(file)+" is open to every user of the machine", "chmod o= "+printable(file))
+			d.fail(at, "edns.cookie_secrets_file: "+printable(file)+" is readable by every user", "chmod o= "+printable(file))
 		}
 	}
 }

@@ -150,7 +150,7 @@ func (c *Config) Precedence() []string {
 	return slices.Compact(list)
 }
 
-// WholeDomain tells whether names of Domain that are nowhere here do not exist: no zone, forward
+// WholeDomain reports whether names of Domain that are nowhere here do not exist: no zone, forward
 // or stub has the domain itself.
 func (c *Config) WholeDomain() bool {
 	if len(c.Domain) < 2 {

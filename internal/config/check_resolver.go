@@ -395,7 +395,7 @@ func (c *Config) exceptsFrom(r *route) bool {
 	return false
 }
 
-// ownListener tells whether one of the addresses that are listened on takes what is
+// ownListener reports whether one of the addresses that are listened on takes what is
 // sent to a. Which addresses of other machines' networks are this machine's own is
 // not known here.
 func ownListener(listen []netip.AddrPort, a netip.AddrPort) bool {

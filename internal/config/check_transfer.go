@@ -287,7 +287,7 @@ func (d *decoder) checkKeyFiles() {
 			continue
 		}
 		if info, err := os.Stat(k.SecretFile); err == nil && info.Mode().Perm()&0o007 != 0 {
-			d.fail(at, what+"is open to every user of the machine", "chmod o= "+printable(k.SecretFile))
+			d.fail(at, what+"is readable by every user", "chmod o= "+printable(k.SecretFile))
 			continue
 		}
 		text, err := os.ReadFile(k.SecretFile)

@@ -120,13 +120,13 @@ func (c *Config) File() string {
 // includes the others first.
 func (c *Config) Files() []string { return c.files }
 
-// IncludeFolders returns the directories in which patterns of include look for files.
-func (c *Config) IncludeFolders() []string { return c.folders }
+// IncludeDirs returns the directories in which patterns of include look for files.
+func (c *Config) IncludeDirs() []string { return c.folders }
 
-// Recurses tells whether the role resolves names outside of the zones.
+// Recurses reports whether the role resolves names outside of the zones.
 func (c *Config) Recurses() bool { return c.Role != RoleAuthoritative }
 
-// Internal tells whether the role answers known networks only: those of
+// Internal reports whether the role answers known networks only: those of
 // Resolver.Allow, or loopback and the private networks of this machine's interfaces.
 func (c *Config) Internal() bool {
 	return c.Role == RoleInternalResolver || c.Role == RoleDomainController
@@ -184,7 +184,7 @@ type ZoneDNSSEC struct {
 	KeysFrom string `yaml:"keys_from" is:"path" default:""`
 }
 
-// Signs tells whether the zone is to be signed here.
+// Signs reports whether the zone is to be signed here.
 func (z *ZoneDNSSEC) Signs() bool { return z.Sign || z.Policy != "" }
 
 // A DNSSECPolicy is a way of signing zones.
@@ -273,12 +273,12 @@ type Grant struct {
 	Types []string `yaml:"types" is:"label" default:""`
 }
 
-// Transfers tells whether anybody may have the zone whole.
+// Transfers reports whether anybody may have the zone whole.
 func (z *ZoneSettings) Transfers() bool {
 	return len(z.Secondaries)+len(z.AllowTransfer)+len(z.TransferKeys)+len(z.TransferAlone)+len(z.TransferRemotes) > 0
 }
 
-// Unsigned tells whether the zone is transferred, in or out, without a signature.
+// Unsigned reports whether the zone is transferred, in or out, without a signature.
 func (z *ZoneSettings) Unsigned() bool {
 	bare := func(a netip.AddrPort) bool { return z.KeyOf(a) == nil }
 	alone := z.Insecure && len(z.TSIG) == 0
@@ -302,7 +302,7 @@ type RemoteTLS struct {
 	Key         string `yaml:"key" is:"path" default:""`
 }
 
-// Set tells whether the remote is known over TLS.
+// Set reports whether the remote is known over TLS.
 func (t *RemoteTLS) Set() bool {
 	return t.Name != "" || t.CA != "" || len(t.Pins) > 0 || t.Certificate != ""
 }

@@ -280,7 +280,7 @@ func TestSample(t *testing.T) {
 	}
 }
 
-// commentedKey tells whether a line that was commented out is a key and its value, not
+// commentedKey reports whether a line that was commented out is a key and its value, not
 // a sentence.
 func commentedKey(line string) bool {
 	key, value, found := strings.Cut(strings.TrimSpace(line), ":")

@@ -167,7 +167,7 @@ func (d *decoder) checkConsoleFiles(now time.Time) {
 		if p := unreadable(file); p != nil {
 			d.fail(at, "console.oidc.secret_file: "+printable(file)+" "+p.text, p.hint)
 		} else if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
-			d.fail(at, "console.oidc.secret_file: "+printable(file)+" is open to every user of the machine", "chmod o= "+printable(file))
+			d.fail(at, "console.oidc.secret_file: "+printable(file)+" is readable by every user", "chmod o= "+printable(file))
 		} else if text, err := os.ReadFile(file); err == nil && len(bytes.TrimSpace(text)) == 0 {
 			d.fail(at, "console.oidc.secret_file: "+printable(file)+" is empty", "write the client's secret into it")
 		}

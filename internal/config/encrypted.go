@@ -56,7 +56,7 @@ type ACME struct {
 	dir string // of what is kept
 }
 
-// Set tells whether certificates are ordered.
+// Set reports whether certificates are ordered.
 func (a *ACME) Set() bool { return a.Challenge != "" && a.Challenge != "off" }
 
 // Dir returns the directory of the account.
@@ -82,7 +82,7 @@ type EncryptedLimits struct {
 	Handshakes  Rate `yaml:"handshakes" default:"5000" min:"1" max:"1000000"`
 }
 
-// Listens tells whether anything encrypted is served.
+// Listens reports whether anything encrypted is served.
 func (e *Encrypted) Listens() bool { return len(e.DoT)+len(e.DoQ)+len(e.DoH.Listen) > 0 }
 
 // QUIC returns where QUIC is spoken, over UDP: as DNS over QUIC, and as HTTP/3.

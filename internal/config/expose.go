@@ -41,13 +41,13 @@ type Place struct {
 // String returns the place as errors have it.
 func (p Place) String() string { return fmt.Sprintf("%s:%d:%d", printable(p.File), p.Line, p.Col) }
 
-// Says tells whether the contract has something of a key, such as ask, and where.
+// Says reports whether the contract has something of a key, such as ask, and where.
 func (e *Expose) Says(key string) (Place, bool) {
 	p, ok := e.said[key]
 	return p, ok
 }
 
-// Any tells whether there is a contract.
+// Any reports whether there is a contract.
 func (e *Expose) Any() bool { return len(e.said) > 0 }
 
 // NobodyAsks tells that the contract lets nobody ask, but the servers that zones are exchanged with.
@@ -159,12 +159,12 @@ func (d *decoder) deriveExpose() {
 	d.deriveTransfers()
 }
 
-// everyone tells whether a list has all addresses.
+// everyone reports whether a list has all addresses.
 func everyone(list []netip.Prefix) bool {
 	return slices.Contains(list, everyAddress[0]) && slices.Contains(list, everyAddress[1])
 }
 
-// saysNobody tells whether the contract has nobody do something.
+// saysNobody reports whether the contract has nobody do something.
 func (d *decoder) saysNobody(key string) bool {
 	return slices.ContainsFunc(d.nobody, func(w whoSaid) bool { return w.path == "expose."+key })
 }
@@ -311,7 +311,7 @@ func (d *decoder) within(key, path string, index int32, what string, list []neti
 	}
 }
 
-// letsPeer tells whether the contract lets a peer do something who comes from n and signs with one of
+// letsPeer reports whether the contract lets a peer do something who comes from n and signs with one of
 // keys; nil: with none.
 func (e *Expose) letsPeer(c *Config, key string, n netip.Prefix, keys [][]byte) bool {
 	networks, names, remotes := e.peers(key)

@@ -122,7 +122,7 @@ func (c *Config) WithGranted(g *Granted) (*Config, error) {
 	return &n, nil
 }
 
-// KeyGranted tells whether the key at index i was granted to the running server, and is in none of
+// KeyGranted reports whether the key at index i was granted to the running server, and is in none of
 // the configuration's own files; TokenGranted does so of tokens.
 func (c *Config) KeyGranted(i int) bool { return i >= len(c.Keys)-c.granted.keys }
 
@@ -132,7 +132,7 @@ func (c *Config) TokenGranted(i int) bool { return i >= len(c.Tokens)-c.granted.
 // minToken is the characters of the shortest token: 128 bits in base64.
 const minToken = 22
 
-// oneLabel tells whether text is a single label.
+// oneLabel reports whether text is a single label.
 func oneLabel(text string) bool {
 	name, err := wire.ParseName(text)
 	return err == nil && len(name) > 2 && int(name[0])+2 == len(name)
@@ -220,7 +220,7 @@ func (d *decoder) checkTokenFiles() {
 			continue
 		}
 		if info, err := os.Stat(t.SecretFile); err == nil && info.Mode().Perm()&0o007 != 0 {
-			d.fail(at, what+"is open to every user of the machine", "chmod o= "+printable(t.SecretFile))
+			d.fail(at, what+"is readable by every user", "chmod o= "+printable(t.SecretFile))
 			continue
 		}
 		text, err := os.ReadFile(t.SecretFile)

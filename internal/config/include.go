@@ -214,7 +214,7 @@ func realPath(name string) string {
 	return path
 }
 
-// magic tells whether a path is a pattern.
+// magic reports whether a path is a pattern.
 func magic(path string) bool { return strings.ContainsAny(path, "*?[") }
 
 // glob returns the files whose path fits a pattern, in the order of their names. Unlike
@@ -264,7 +264,7 @@ func glob(pattern string) ([]string, *problem) {
 	return list, nil
 }
 
-// exists tells whether there is something at path, or something that cannot be looked at.
+// exists reports whether there is something at path, or something that cannot be looked at.
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)

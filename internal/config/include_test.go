@@ -72,7 +72,7 @@ func TestInclude(t *testing.T) {
 	if f := c.FileOf("keys.secret", 0); filepath.Base(f) != "key.yaml" {
 		t.Errorf("the secret is in %s", f)
 	}
-	if f := c.IncludeFolders(); len(f) != 2 || filepath.Base(f[0]) != "conf.d" || filepath.Base(f[1]) != "keys" {
+	if f := c.IncludeDirs(); len(f) != 2 || filepath.Base(f[0]) != "conf.d" || filepath.Base(f[1]) != "keys" {
 		t.Errorf("looked into %v", f)
 	}
 }

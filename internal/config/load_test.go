@@ -69,7 +69,7 @@ func TestLoadErrors(t *testing.T) {
 		"folder.yaml":   {`folder.yaml:3:29: zone "a.example": file . is a directory, not a file`},
 		"device.yaml":   {`device.yaml:3:29: zone "a.example": file /dev/null is not a regular file`},
 		"secrets.yaml":  {`secrets.yaml:5:24: edns.cookie_secrets_file: none does not exist; paths are relative to the directory of the configuration`},
-		"open.yaml":     {`open.yaml:5:24: edns.cookie_secrets_file: open is open to every user of the machine; chmod o= open`},
+		"open.yaml":     {`open.yaml:5:24: edns.cookie_secrets_file: open is readable by every user; chmod o= open`},
 		"badvalue.yaml": {`badvalue.yaml:4:13: tcp.idle: expected a time such as 500ms, 30s, 5m, 1h, 1d or 1w, from 100ms to 1h, found "x"`},
 		"none.yaml":     {`none.yaml: cannot be read: no such file or directory`},
 		".":             {`.: is a directory, not a file`},

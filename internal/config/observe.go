@@ -41,7 +41,7 @@ type Dnstap struct {
 	Version  bool           `yaml:"version" default:"false"`
 }
 
-// On tells whether anything is sent.
+// On reports whether anything is sent.
 func (d *Dnstap) On() bool { return d.Socket != "" || d.Address.IsValid() }
 
 func (d *decoder) checkDnstap() {

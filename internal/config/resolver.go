@@ -39,7 +39,7 @@ type Resolver struct {
 	Limits               Limits                `yaml:"limits"`
 }
 
-// FiltersPrivate tells whether private addresses are taken out of answers: what
+// FiltersPrivate reports whether private addresses are taken out of answers: what
 // Rebinding says, and what RootHints tells where it leaves that open.
 func (r *Resolver) FiltersPrivate() bool {
 	return r.Rebinding == "on" || r.Rebinding == "auto" && r.RootHints == ""

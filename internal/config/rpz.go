@@ -24,7 +24,7 @@ type RPZ struct {
 // can have the name.
 const PolicyView = "(policy)"
 
-// maxRPZ is how many policy zones a view can have: BIND has 64, and each takes a look-up for each name.
+// maxRPZ is how many policy zones a view can have: BIND has 64, and each takes a lookup for each name.
 const maxRPZ = 64
 
 // PolicyZones returns the names, in lower case, of the zones that are response policy zones.

@@ -104,7 +104,7 @@ type reference struct {
 	at   position
 }
 
-// takesRemotes tells whether a list has a field of its own for the remotes in it.
+// takesRemotes reports whether a list has a field of its own for the remotes in it.
 func (d *decoder) takesRemotes(k *key) bool {
 	return slices.ContainsFunc(k.beside, func(b beside) bool { return b.word == "remote" })
 }
@@ -129,7 +129,7 @@ func (d *decoder) remoteOf(k *key, n ast.Node) *reference {
 	return &reference{scalarOf(s).text, start(n)}
 }
 
-// remoteName tells whether text can be the name of a remote, and no address.
+// remoteName reports whether text can be the name of a remote, and no address.
 func remoteName(text string) bool {
 	for _, r := range text {
 		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.-", r)) {
@@ -139,7 +139,7 @@ func remoteName(text string) bool {
 	return strings.ContainsAny(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz")
 }
 
-// knownRemote tells whether there is a remote of that name; that there is none is an error.
+// knownRemote reports whether there is a remote of that name; that there is none is an error.
 func (d *decoder) knownRemote(r *reference, where string) bool {
 	if d.config.Remote(r.text) != nil {
 		return true

@@ -120,7 +120,7 @@ func Serve(
 		case err != nil:
 			send(w)(nil, fmt.Errorf("the records cannot be read: %w", err))
 		case action != "add" && action != "set" && action != "remove":
-			send(w)(nil, errors.New("nothing of that name can be done with records"))
+			send(w)(nil, errors.New("unknown record command"))
 		default:
 			send(w)(admin.Records(callerFrom(r.Context()), action, q.Get("zone"), q.Get("view"), string(text)))
 		}
@@ -143,7 +143,7 @@ func Serve(
 	mux.HandleFunc("POST /filter/pause", func(w http.ResponseWriter, r *http.Request) {
 		minutes, err := strconv.Atoi(r.URL.Query().Get("minutes"))
 		if err != nil {
-			send(w)(nil, errors.New("a pause is so many minutes"))
+			send(w)(nil, errors.New("a pause is a number of minutes"))
 			return
 		}
 		send(w)(admin.PauseFilters(time.Duration(minutes) * time.Minute))

@@ -105,7 +105,7 @@ func makeRoom(dir *securepath.Dir, name, at string) error {
 		return err
 	}
 	if !socket {
-		return errors.New("something that is not a socket is in its place: remove it, or choose another path")
+		return errors.New("the path exists and is not a socket: remove it, or choose another path")
 	}
 	c, err := net.DialTimeout("unix", at, knockWait)
 	switch {
@@ -122,7 +122,7 @@ func makeRoom(dir *securepath.Dir, name, at string) error {
 	return err
 }
 
-var errRunning = errors.New("another port53 is running with it")
+var errRunning = errors.New("another port53 is using it")
 
 // A listener removes its socket when it is closed, and nobody else's.
 type listener struct {

@@ -201,7 +201,7 @@ func TestListenInPlace(t *testing.T) {
 	if !accepts(path) {
 		t.Error("nobody listens")
 	}
-	if _, err := console.Listen(path, console.Keep); err == nil || !strings.Contains(err.Error(), "another port53 is running") {
+	if _, err := console.Listen(path, console.Keep); err == nil || !strings.Contains(err.Error(), "another port53 is using it") {
 		t.Errorf("a socket that is served: %v", err)
 	}
 	if !accepts(path) {
@@ -253,7 +253,7 @@ func TestListenBusy(t *testing.T) {
 			break // it is full
 		}
 	}
-	if _, err := console.Listen(path, console.Keep); err == nil || !strings.Contains(err.Error(), "another port53 is running") {
+	if _, err := console.Listen(path, console.Keep); err == nil || !strings.Contains(err.Error(), "another port53 is using it") {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Lstat(path); err != nil {
@@ -275,7 +275,7 @@ func TestListenPath(t *testing.T) {
 	}
 }
 
-// TestListenAtOnce has many servers start at one time where a socket is left that nobody
+// TestListenAtOnce has many servers start at the same time where a socket is left that nobody
 // serves: one has it, and it is there.
 func TestListenAtOnce(t *testing.T) {
 	const servers, rounds = 8, 100
@@ -295,7 +295,7 @@ func TestListenAtOnce(t *testing.T) {
 				<-start
 				if l, err := console.Listen(path, console.Keep); err == nil {
 					have <- l
-				} else if !strings.Contains(err.Error(), "another port53 is running") {
+				} else if !strings.Contains(err.Error(), "another port53 is using it") {
 					t.Error(err)
 				}
 			})

@@ -75,7 +75,7 @@ type Result struct {
 	Notes []Note
 }
 
-// Complete tells whether nothing was left out.
+// Complete reports whether nothing was left out.
 func (r *Result) Complete() bool {
 	return !slices.ContainsFunc(r.Notes, func(n Note) bool { return n.Outcome == NotTaken || n.Outcome == ToCome })
 }

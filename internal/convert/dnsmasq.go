@@ -157,7 +157,7 @@ func (c *converter) dnsmasq(path string, stmts []*stmt) error {
 		c.note(
 			lineStmt(path, 1, "clients"),
 			Changed,
-			"dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names",
+			"dnsmasq answers any client that reaches it: port53 serves this host's own networks and those in resolver.allow",
 		)
 	}
 	if !d.noHosts {

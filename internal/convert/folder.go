@@ -48,7 +48,7 @@ func zoneName(base, text string) string {
 }
 
 // readFolder takes a directory of zone files, or one file. What Windows exports is written
-// anew, without what only Windows reads.
+// again, without what only Windows reads.
 func readFolder(c *converter, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -146,7 +146,7 @@ func (c *converter) piholeDNS(s *stmt, add func(from *stmt, name, value string))
 			c.note(
 				s,
 				Changed,
-				"dnsmasq answers whoever reaches it: here this machine's own networks are served, and others that resolver.allow names",
+				"dnsmasq answers any client that reaches it: port53 serves this host's own networks and those in resolver.allow",
 			)
 		}
 	case "domain":

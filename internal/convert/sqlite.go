@@ -24,7 +24,7 @@ var errDatabase = errors.New(
 // committed in the write-ahead log beside it counts. Nothing is locked and nothing written.
 type sqlite struct {
 	file   []byte
-	wal    map[uint32][]byte // pages that the log has anew
+	wal    map[uint32][]byte // pages that the log has again
 	page   int               // octets of a page
 	usable int               // those that hold data
 	left   int               // pages that may still be looked at: none is needed twice

@@ -59,7 +59,7 @@ func (d *Denial) NoData(name []byte, t wire.Type, w *Work) (Proof, Reason) {
 	return d.nodata3(name, t, w)
 }
 
-// NoDS proves that a name has no DS records: Delegation tells whether it is one all the
+// NoDS proves that a name has no DS records: Delegation reports whether it is one all the
 // same, and OptOut that it may be (RFC 6840, section 4.4; RFC 5155, section 8.9). With
 // neither there is no zone cut at the name.
 func (d *Denial) NoDS(name []byte, w *Work) (Proof, Reason) { return d.NoData(name, wire.TypeDS, w) }
@@ -92,7 +92,7 @@ func (d *Denial) Wildcard(name []byte, labels int, w *Work) (Proof, Reason) {
 	return Proof{ClosestEncloser: ce, OptOut: r.optOut}, 0
 }
 
-// begin tells whether the records can be used for a name at all: without any there is
+// begin reports whether the records can be used for a name at all: without any there is
 // no proof, of other zones' names they say nothing, and with too many iterations they
 // are not looked at.
 func (d *Denial) begin(name []byte, w *Work) (p Proof, why Reason, done bool) {
@@ -122,7 +122,7 @@ func (d *Denial) begin(name []byte, w *Work) (p Proof, why Reason, done bool) {
 	return p, 0, false
 }
 
-// lacks tells whether a bit map proves that there is no set of a type, and no alias. The
+// lacks reports whether a bit map proves that there is no set of a type, and no alias. The
 // record must be of the side of the cut that the type is on (RFC 6840, section 4.1;
 // CVE-2026-10723): DS of the parent's, anything else of the child's.
 func lacks(types []byte, t wire.Type, belowRoot bool) bool {
@@ -138,7 +138,7 @@ func lacks(types []byte, t wire.Type, belowRoot bool) bool {
 	return !delegation(types)
 }
 
-// bare tells whether a bit map has nothing but what the proof itself is made of.
+// bare reports whether a bit map has nothing but what the proof itself is made of.
 func bare(types []byte) bool {
 	for len(types) >= 2 {
 		window, n := types[0], int(types[1])
@@ -162,16 +162,16 @@ func bare(types []byte) bool {
 	return true
 }
 
-// nxname tells whether a bit map is that of a name that does not exist (RFC 9824,
+// nxname reports whether a bit map is that of a name that does not exist (RFC 9824,
 // section 2).
 func nxname(types []byte) bool { return wire.BitmapHas(types, wire.TypeNXNAME) && bare(types) }
 
-// delegation tells whether a bit map is that of the parent's side of a cut.
+// delegation reports whether a bit map is that of the parent's side of a cut.
 func delegation(types []byte) bool {
 	return wire.BitmapHas(types, wire.TypeNS) && !wire.BitmapHas(types, wire.TypeSOA)
 }
 
-// deadEnd tells whether a bit map is that of a name below which the zone has nothing: a
+// deadEnd reports whether a bit map is that of a name below which the zone has nothing: a
 // delegation's (RFC 6840, section 4.1) or a DNAME's (RFC 6672, section 5.3.4.1).
 func deadEnd(types []byte) bool {
 	return delegation(types) || wire.BitmapHas(types, wire.TypeDNAME)

@@ -100,7 +100,7 @@ var reasonTexts = [...]string{
 	NoKey:                "no key fits",
 	NoZoneKey:            "the key is not a zone key",
 	BadSignature:         "the signature is wrong",
-	WrongSigner:          "the signature names a zone that cannot have made it",
+	WrongSigner:          "the signer's name is not the zone's",
 	UnsupportedAlgorithm: "the algorithm is not supported",
 	UnsupportedDigest:    "the digest is not supported",
 	UnsupportedKey:       "keys of this size are not supported",

@@ -42,7 +42,7 @@ const (
 	maxRSA = 4096
 )
 
-// SupportedAlgorithm tells whether signatures of an algorithm can be verified. Zones
+// SupportedAlgorithm reports whether signatures of an algorithm can be verified. Zones
 // that have no other are insecure, those with SHA-1 among them (RFC 9905, section 2).
 func SupportedAlgorithm(alg uint8) bool {
 	switch alg {
@@ -52,7 +52,7 @@ func SupportedAlgorithm(alg uint8) bool {
 	return false
 }
 
-// SupportedDigest tells whether a digest of DS records can be computed.
+// SupportedDigest reports whether a digest of DS records can be computed.
 func SupportedDigest(digest uint8) bool {
 	return digest == DigestSHA1 || digest == DigestSHA256 || digest == DigestSHA384
 }
@@ -87,13 +87,13 @@ func ParseKey(rdata []byte) (Key, bool) {
 	return k, true
 }
 
-// Zone tells whether the key may sign a zone's data.
+// Zone reports whether the key may sign a zone's data.
 func (k *Key) Zone() bool { return k.Flags&FlagZone != 0 }
 
-// SEP tells whether the key says of itself that it is the secure entry point.
+// SEP reports whether the key says of itself that it is the secure entry point.
 func (k *Key) SEP() bool { return k.Flags&FlagSEP != 0 }
 
-// Revoked tells whether the key has been revoked (RFC 5011, section 2.1).
+// Revoked reports whether the key has been revoked (RFC 5011, section 2.1).
 func (k *Key) Revoked() bool { return k.Flags&FlagRevoke != 0 }
 
 // KeyTag returns the key tag of a DNSKEY record (RFC 4034, appendix B).
@@ -172,7 +172,7 @@ func ecdsaKey(curve elliptic.Curve, size int, b []byte) crypto.PublicKey {
 	return k
 }
 
-// check tells whether sig is the key's signature over data.
+// check reports whether sig is the key's signature over data.
 func (k *Key) check(data, sig []byte) bool {
 	switch p := k.public.(type) {
 	case *rsa.PublicKey:
@@ -242,7 +242,7 @@ func AppendDS(dst []byte, owner, dnskey []byte, digest uint8) ([]byte, bool) {
 	return dst, false
 }
 
-// MatchDS tells whether the DS record stands for the key.
+// MatchDS reports whether the DS record stands for the key.
 func MatchDS(ds, owner, dnskey []byte) bool {
 	if len(ds) < 5 || len(dnskey) < 5 || ds[2] != dnskey[3] || binary.BigEndian.Uint16(ds) != KeyTag(dnskey) {
 		return false

@@ -140,7 +140,7 @@ func (d *Denial) look3(name []byte, w *Work) (match, cover *nsec3, why Reason) {
 	return nil, cover, 0
 }
 
-// covers tells whether a hash lies between the record's.
+// covers reports whether a hash lies between the record's.
 func (r *nsec3) covers(h *[sha1.Size]byte) bool {
 	after, before := bytes.Compare(r.hash[:], h[:]) < 0, bytes.Compare(h[:], r.next) < 0
 	last := bytes.Compare(r.hash[:], r.next) >= 0 // the chain begins again

@@ -110,7 +110,7 @@ func (v *Voucher) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified
 	return all, good, 0
 }
 
-// Vouches tells whether the voucher stands for a key of a zone, by its RDATA.
+// Vouches reports whether the voucher stands for a key of a zone, by its RDATA.
 func (v *Voucher) Vouches(zone, dnskey []byte) bool { return v.vouches(usableDS(v.DS), zone, dnskey) }
 
 // vouches is Vouches, ds being the DS records that can be used.
@@ -119,7 +119,7 @@ func (v *Voucher) vouches(ds [][]byte, zone, dnskey []byte) bool {
 		slices.ContainsFunc(v.DNSKEYs, func(d []byte) bool { return bytes.Equal(d, dnskey) })
 }
 
-// standsForNoOther tells whether each DS record and each key of the voucher that could be used
+// standsForNoOther reports whether each DS record and each key of the voucher that could be used
 // is for one of keys.
 func (v *Voucher) standsForNoOther(zone []byte, keys []Key) bool {
 	for _, ds := range v.DS {
@@ -228,7 +228,7 @@ func (z *Zone) proofs(sets []*wire.RRset, now time.Time, w *Work) (good []*wire.
 	return good, 0
 }
 
-// signed tells whether a set lies in the zone and names it as a signer.
+// signed reports whether a set lies in the zone and names it as a signer.
 func (z *Zone) signed(s *wire.RRset) bool {
 	return wire.Subdomain(s.Owner, z.Name) && slices.ContainsFunc(s.Sigs, func(sig []byte) bool {
 		return wire.EqualFold(SignerName(sig), z.Name)

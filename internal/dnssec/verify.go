@@ -61,7 +61,7 @@ func (s *rrsig) cut(owner []byte) int {
 	return 0
 }
 
-// FromWildcard tells whether a set's signatures say, true or not, that it was made from a
+// FromWildcard reports whether a set's signatures say, true or not, that it was made from a
 // wildcard (RFC 4035, section 5.3.4): it needs a proof then that nothing closer exists.
 func FromWildcard(s *wire.RRset) bool {
 	return slices.ContainsFunc(s.Sigs, func(data []byte) bool {

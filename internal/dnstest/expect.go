@@ -113,7 +113,7 @@ func anyTTL(record string) string {
 	return f[0] + " * " + f[2]
 }
 
-// sameRecords tells whether got is want in any order.
+// sameRecords reports whether got is want in any order.
 func sameRecords(got, want []string) bool {
 	if len(got) != len(want) {
 		return false
@@ -263,7 +263,7 @@ func indent(lines []string) string {
 	return b.String()
 }
 
-// compare tells whether a op b; an operator that is not known never holds.
+// compare reports whether a op b; an operator that is not known never holds.
 func compare(a int64, op string, b int64) bool {
 	switch op {
 	case "==", "=":
@@ -314,7 +314,7 @@ func serverText(p *lab.Packet) string {
 	return p.To.String()
 }
 
-// sameSent tells whether questions are those wanted, in which a star stands for any
+// sameSent reports whether questions are those wanted, in which a star stands for any
 // one word.
 func sameSent(got, want []string) bool {
 	return slices.EqualFunc(got, want, func(g, w string) bool {

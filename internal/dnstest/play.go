@@ -137,7 +137,7 @@ func (p *player) errorf(at, format string, args ...any) {
 	p.t.Errorf("%s: "+format, append([]any{at}, args...)...)
 }
 
-// leftOut tells whether a scenario is not to be played.
+// leftOut reports whether a scenario is not to be played.
 func (m *mode) leftOut(t *testing.T, name string) bool {
 	why, ok := m.except[name]
 	if ok {

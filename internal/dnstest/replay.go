@@ -377,7 +377,7 @@ func (p *replayer) ask(s *replayStep) *replayAnswer {
 	return a
 }
 
-// snoops tells whether a step asks for what is in the cache, which is nobody's business here.
+// snoops reports whether a step asks for what is in the cache, which is nobody's business here.
 func (p *replayer) snoops(s *replayStep) bool {
 	return p.r.snooping && !p.r.expired && s.kind == "QUERY" && s.entry.flags&wire.FlagRD == 0
 }

@@ -275,7 +275,7 @@ func signedData(head, owner []byte, set [][]byte) []byte {
 	return b
 }
 
-// verifies tells whether a signature by a key of today is right, whenever it is valid.
+// verifies reports whether a signature by a key of today is right, whenever it is valid.
 func verifies(dnskey []byte, sig *wire.Record, set [][]byte) bool {
 	key, ok := dnssec.ParseKey(dnskey)
 	if !ok {

@@ -491,13 +491,13 @@ func appendRecord(b []byte, r *wire.Record) []byte {
 	return append(append(b, byte(len(r.Data)>>8), byte(len(r.Data))), r.Data...)
 }
 
-// shows tells whether the entry is what a server says of a part of a name where NS records are
+// shows reports whether the entry is what a server says of a part of a name where NS records are
 // asked for it. By any other type the same comes of it (RFC 9156, section 2.3), but for such an answer.
 func (e *entry) shows(q *wire.Message) bool {
 	return e.typ == wire.TypeNS && q.Type == wire.TypeA && wire.EqualFold(e.name, q.Name) && len(e.sections[0]) == 0
 }
 
-// fits tells whether a server that has the entry answers a query with it.
+// fits reports whether a server that has the entry answers a query with it.
 func (e *entry) fits(q *wire.Message, tcp bool) bool {
 	for _, w := range e.match {
 		ok := true

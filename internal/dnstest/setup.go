@@ -103,7 +103,7 @@ func (s *Setup) find(key, want string) *setting {
 	return found
 }
 
-// Has tells whether the setting key is there.
+// Has reports whether the setting key is there.
 func (s *Setup) Has(key string) bool {
 	for i := range s.values {
 		if s.values[i].key == key {
@@ -202,7 +202,7 @@ func (s *Setup) Fault(key, wanted string) {
 	}
 }
 
-// common reads the settings that every subject has, anew.
+// common reads the settings that every subject has, again.
 func (s *Setup) common() {
 	s.Validate = s.Bool("validate", s.Anchors != "")
 	s.Routes = nil

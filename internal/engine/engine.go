@@ -190,7 +190,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	switch {
 	case !v.Access.MayQuery(peer.Remote.Addr()):
 		if bad == 0 && q.HasQuestion && w.isDeed() {
-			w.refused("policy does not let its address ask at all")
+			w.refused("its address may not query this server")
 		}
 		return w.failing(event.NotAllowed, wire.Refused, wire.EDEProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
@@ -219,7 +219,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	case q.TSIG != nil && !w.verify():
 		if q.Opcode == wire.OpcodeUpdate && w.signature != nil && w.signature.Error == wire.BadKey {
 			if w.view = g.view(peer, nil); !w.view.Access.MayQuery(peer.Remote.Addr()) {
-				w.refused("policy does not let its address ask at all") // the name of a key alone opens no view
+				w.refused("its address may not query this server") // the name of a key alone opens no view
 				return w.failing(event.NotAllowed, wire.Refused, wire.EDEProhibited)
 			}
 			return w.hand() // it may be for the primary, which knows the key
@@ -312,7 +312,7 @@ func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
 	w.query.Msg = msg
 }
 
-// single tells whether the reply is one message, and a zone cannot be sent in several.
+// single reports whether the reply is one message, and a zone cannot be sent in several.
 func (w *worker) single() bool { return w.udp || w.peer.Transport == server.DoH }
 
 // startReply begins the reply in a buffer: the question, and room for OPT at the end.
@@ -340,7 +340,7 @@ func (w *worker) bare(rcode wire.Rcode) []byte {
 	return w.builder.Finish(tail, records)
 }
 
-// offersRecursion tells whether the client may be led beyond our zones, and says so in
+// offersRecursion reports whether the client may be led beyond our zones, and says so in
 // the reply (RFC 1035, section 4.1.1).
 func (w *worker) offersRecursion() bool {
 	v := w.view

@@ -47,7 +47,7 @@ func (e *Engine) newEvents() *event.Writer {
 	return e.events.NewWriter()
 }
 
-// wanted tells whether anybody wants to know of the reply in hand: what is wanted by default are
+// wanted reports whether anybody wants to know of the reply in hand: what is wanted by default are
 // problems, and most replies are none.
 func (w *worker) wanted(rcode wire.Rcode) bool {
 	wants := w.events.Wants()

@@ -250,7 +250,7 @@ func TestFilterAllocatesNothing(t *testing.T) {
 	for _, name := range []string{"www.example", "x.ads.example"} {
 		msg := query(name)
 		if n := testing.AllocsPerRun(200, func() {
-			f.gen.Filter.Mark++ // it is judged anew
+			f.gen.Filter.Mark++ // it is judged again
 			f.worker.Handle(msg, &client, 1, room)
 			f.worker.Handle(msg, &client, 1, room)
 		}); n != 0 {

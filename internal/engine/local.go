@@ -12,7 +12,7 @@ import (
 	"port53/internal/zone"
 )
 
-// closer tells whether a match among the names of machines is more specific than a zone, which
+// closer reports whether a match among the names of machines is more specific than a zone, which
 // may be nil. A name that is a zone's own is the zone's, with all that the zone says of it; names
 // below a star are below the zone whose name stands there.
 func closer(m hosts.Match, entry *zone.Entry) bool {
@@ -32,7 +32,7 @@ func (w *worker) ownName(r *Recursion, entry *zone.Entry) (hosts.Match, bool) {
 	return m, m.Exact || !r.Config.Routed(w.query.Name.Name(), m.Owner+1)
 }
 
-// routedBelow tells whether a route leads to the name more closely than the zone that it is in.
+// routedBelow reports whether a route leads to the name more closely than the zone that it is in.
 func (w *worker) routedBelow(r *Recursion, entry *zone.Entry) bool {
 	name := w.query.Name.Name()
 	if w.query.Type == wire.TypeDS && len(name) > 1 {
@@ -41,7 +41,7 @@ func (w *worker) routedBelow(r *Recursion, entry *zone.Entry) bool {
 	return r.Config.Routed(name, len(entry.Apex)+1)
 }
 
-// leadsElsewhere tells whether the answer begins with an alias of which the zone does not know
+// leadsElsewhere reports whether the answer begins with an alias of which the zone does not know
 // all: what it points to may be the name of a machine, or be routed.
 func (w *worker) leadsElsewhere(r *Recursion) bool {
 	if r.Names == nil && !r.Config.Routes() || w.query.Type == wire.TypeCNAME || w.query.Type == wire.TypeANY {
@@ -62,7 +62,7 @@ func (w *worker) leadsElsewhere(r *Recursion) bool {
 	return t == wire.TypeCNAME || t == wire.TypeDNAME
 }
 
-// unqualified tells whether a question is for the address of a name without a domain, which is nobody
+// unqualified reports whether a question is for the address of a name without a domain, which is nobody
 // else's to know.
 func (w *worker) unqualified(r *Recursion) bool {
 	q := &w.query

@@ -23,7 +23,7 @@ func wireName(t testing.TB, s string) []byte {
 	return n
 }
 
-// machines returns the recursive service with names of machines: one in the zone example, one
+// machines returns the recursive service with local host names: one in the zone example, one
 // that is its apex, one elsewhere, and a subtree that a route lies in.
 func machines(t testing.TB) *engine.Recursion {
 	t.Helper()

@@ -110,7 +110,7 @@ func (w *worker) whyNot(entry *zone.Entry, rcode wire.Rcode) string {
 	case entry == nil:
 		return "no zone of that name is served here"
 	case w.signature == nil:
-		return "it is not signed, and the address alone may not"
+		return "it has no TSIG signature, and the address alone is not enough"
 	}
 	return "the key may not, from this address"
 }
@@ -122,9 +122,9 @@ func signatureError(rcode wire.Rcode, c *tsig.Context) string {
 		case wire.BadKey:
 			return "BADKEY: there is no such key with that algorithm"
 		case wire.BadSig:
-			return "BADSIG: it was signed with another secret, or changed on its way"
+			return "BADSIG: signed with another secret, or changed in transit"
 		case wire.BadTime:
-			return "BADTIME: it was signed too long ago, or the clocks differ"
+			return "BADTIME: signed too long ago, or the clocks differ"
 		case wire.BadTrunc:
 			return "BADTRUNC: its signature is too short"
 		}

@@ -112,8 +112,8 @@ func (c *pacer) pass(client netip.Addr, now time.Time, octets int, send func()) 
 	send()
 }
 
-// fits tells whether so many octets may be sent now. A reply that is larger than all that may be
-// sent at one time goes alone.
+// fits reports whether so many octets may be sent now. A reply that is larger than all that may be
+// sent at the same time goes alone.
 func (p *pace) fits(now time.Time, octets int) bool {
 	p.sent = slices.DeleteFunc(p.sent, func(s sending) bool { return now.Sub(s.at) >= paceSpread })
 	for _, s := range p.sent {

@@ -19,7 +19,7 @@ import (
 )
 
 // recurse answers for a name that is not in our zones: from names that are built in,
-// from the cache, or later. allowed tells whether the client may have that.
+// from the cache, or later. allowed reports whether the client may have that.
 func (w *worker) recurse(r *Recursion, allowed bool) int {
 	q := &w.query
 	if !allowed {
@@ -97,7 +97,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	return w.later(r, stale || other)
 }
 
-// local tells whether the name is answered by a zone that is built in: not its DS
+// local reports whether the name is answered by a zone that is built in: not its DS
 // records, which are the parent's, and not what an operator has other servers for.
 func (w *worker) local(r *Recursion, entry *zone.Entry) bool {
 	q := &w.query
@@ -213,7 +213,7 @@ func (w *worker) wants(r *Recursion) resolver.Wants {
 	return resolver.Wants{DO: q.DO, CD: q.Flags&wire.FlagCD != 0, Six: w.six(r)}
 }
 
-// six tells whether the question is one that a client with IPv6 alone gets another answer to: whoever
+// six reports whether the question is one that a client with IPv6 alone gets another answer to: whoever
 // validates himself does not (RFC 6147, section 5.5).
 func (w *worker) six(r *Recursion) bool {
 	q := &w.query
@@ -221,7 +221,7 @@ func (w *worker) six(r *Recursion) bool {
 		r.Six.Allows(w.peer.Remote.Addr())
 }
 
-// lacksSix tells whether addresses of IPv6 are to be made for a name of ours that has none: the
+// lacksSix reports whether addresses of IPv6 are to be made for a name of ours that has none: the
 // resolver does that, if it knows of the name.
 func (w *worker) lacksSix(r *Recursion) bool {
 	if w.query.Type != wire.TypeAAAA || !w.six(r) {
@@ -429,7 +429,7 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	return answer(w)
 }
 
-// lateWorkers is how many answers can be made at one time by others than the
+// lateWorkers is how many answers can be made at the same time by others than the
 // goroutines that read sockets. Each takes a microsecond, and none waits for anything.
 const lateWorkers = 4
 

@@ -140,7 +140,7 @@ func (w *worker) appendOPT(t []byte, rcode wire.Rcode) []byte {
 
 var zeros [maxPadding]byte
 
-// keepsAlive tells whether the client is told how long its connection may be idle, which only
+// keepsAlive reports whether the client is told how long its connection may be idle, which only
 // TCP and TLS have (RFC 7828, section 3.2; RFC 9250, section 5.5.2).
 func (w *worker) keepsAlive() bool {
 	return w.query.Keepalive && (w.peer.Transport == server.TCP || w.peer.Transport == server.DoT)
@@ -199,7 +199,7 @@ func (w *worker) chaos() int {
 func (w *worker) contain(fault any, msg, reply []byte) int {
 	w.record.Panic()
 	if w.engine.panicked.CompareAndSwap(false, true) {
-		w.engine.log.Error("a query caused a panic, which is a fault of port53: please report it",
+		w.engine.log.Error("internal error: a query caused a panic: please report it",
 			"fault", fmt.Sprint(fault), "packet", fmt.Sprintf("%x", msg))
 	}
 	if len(msg) < wire.HeaderLen || len(reply) < wire.HeaderLen {

@@ -15,7 +15,7 @@ import (
 	"port53/internal/zone"
 )
 
-// fits tells whether a client is one that a match is for, as its comment says.
+// fits reports whether a client is one that a match is for, as its comment says.
 func fits(t *testing.T, m *engine.Match, client netip.Addr, at netip.AddrPort, key []byte) bool {
 	t.Helper()
 	has := func(list [][]byte) bool {

@@ -90,7 +90,7 @@ func (rt *Route) Transfer(ctx context.Context, server netip.AddrPort, q *Questio
 	}
 }
 
-// take hands out the records of one message, and tells whether the transfer is over.
+// take hands out the records of one message, and reports whether the transfer is over.
 func (t *Transfer) take(r *Reply, end *ending, handle func(*wire.Record)) (over bool) {
 	for i := range r.Message.Records {
 		rr := &r.Message.Records[i]
@@ -123,7 +123,7 @@ type ending struct {
 	n      int
 }
 
-// begins tells whether a transfer may go on with rr: its first record is an SOA.
+// begins reports whether a transfer may go on with rr: its first record is an SOA.
 func (e *ending) begins(rr *wire.Record) bool {
 	return e.first != nil || rr.Type == wire.TypeSOA && len(rr.Data) >= 20
 }

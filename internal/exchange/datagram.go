@@ -102,7 +102,7 @@ func (d *Datagram) judged(query, msg []byte) Fit {
 	return fit
 }
 
-// final tells whether a socket's error ends a wait.
+// final reports whether a socket's error ends a wait.
 func final(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.ECONNREFUSED) ||
 		errors.Is(err, net.ErrClosed)

@@ -54,12 +54,12 @@ func Match(query, msg []byte) Fit {
 	return Nearly
 }
 
-// ReplyTo tells whether a message is a reply with the ID of a query, and nothing more.
+// ReplyTo reports whether a message is a reply with the ID of a query, and nothing more.
 func ReplyTo(query, msg []byte) bool {
 	return len(msg) >= wire.HeaderLen && msg[2]&0x80 != 0 && bytes.Equal(msg[:2], query[:2])
 }
 
-// Continues tells whether a message goes on with the reply to a query whose first
+// Continues reports whether a message goes on with the reply to a query whose first
 // message matched: it may leave the question out (RFC 5936, section 2.2.2).
 func Continues(query, msg []byte) bool {
 	if fit := Match(query, msg); fit != Nearly {

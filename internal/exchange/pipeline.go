@@ -48,7 +48,7 @@ func NewPipeline(c net.Conn, newID func() uint16) *Pipeline {
 // Ask sends a query and returns the message that comes with its ID, which is the
 // caller's. The query is given another ID if its own is waited for already (RFC 7766,
 // section 6.2.1). Without a reply the error is the cause of ctx's end, or that of the
-// connection's, and overtaken tells whether a reply to another query came after this one
+// connection's, and overtaken reports whether a reply to another query came after this one
 // was sent. A query that could not be sent whole closes the connection: nothing can
 // follow it.
 func (p *Pipeline) Ask(ctx context.Context, query []byte) (msg []byte, overtaken bool, err error) {
@@ -94,7 +94,7 @@ func (p *Pipeline) begin(query []byte) (*call, error) {
 	return c, nil
 }
 
-// leave takes a query from those that wait, and tells whether replies to others have
+// leave takes a query from those that wait, and reports whether replies to others have
 // come since it began.
 func (p *Pipeline) leave(c *call, query []byte) (overtaken bool) {
 	p.mu.Lock()
@@ -152,7 +152,7 @@ func (p *Pipeline) deliver(msg []byte) bool {
 	return true
 }
 
-// End fails with err what waits, and whatever is asked from now on. It tells whether a
+// End fails with err what waits, and whatever is asked from now on. It reports whether a
 // query was left without a reply that had been sent when the last one came: some servers
 // answer one query on a connection.
 func (p *Pipeline) End(err error) (overtaken bool) {

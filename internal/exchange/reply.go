@@ -31,10 +31,10 @@ type Reply struct {
 	RTT    time.Duration // of the query that it answers
 	At     time.Time     // when that was sent
 
-	Truncated bool      // it was asked again over TCP because the reply over UDP had TC set
-	NewCookie bool      // it was asked again with the cookie that the server wanted
-	Strangers int       // packets to the same port that did not answer the question
-	Failed    []Attempt // tries before that failed
+	Truncated  bool      // it was asked again over TCP because the reply over UDP had TC set
+	NewCookie  bool      // it was asked again with the cookie that the server wanted
+	Unexpected int       // packets to the same port that did not answer the question
+	Failed     []Attempt // tries before that failed
 
 	TSIG       bool  // the query was signed
 	Unverified error // why its signature is not good; nil: it is, or the query was not signed
@@ -81,7 +81,7 @@ func (u *Unanswered) Error() string {
 	return "no reply: " + u.Causes(Attempt.String)
 }
 
-// Timeout tells whether one of the servers was waited for in vain.
+// Timeout reports whether one of the servers was waited for in vain.
 func (u *Unanswered) Timeout() bool {
 	return slices.ContainsFunc(u.Attempts, func(a Attempt) bool { return IsTimeout(a.Err) })
 }
@@ -148,7 +148,7 @@ func ErrorText(err error) string {
 	return err.Error()
 }
 
-// IsTimeout tells whether an error is that nothing came in time.
+// IsTimeout reports whether an error is that nothing came in time.
 func IsTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &t) && t.Timeout()

@@ -32,7 +32,7 @@ type Route struct {
 	Octets  int64         // of a zone transfer on the wire, at most; 0: 1 GiB
 	Dialer  Dialer        // where questions leave from; its Timeout is not looked at
 
-	// Sign signs a query, and returns what tells whether the replies are signed as well (RFC
+	// Sign signs a query, and returns what reports whether the replies are signed as well (RFC
 	// 8945). nil: nothing is signed.
 	Sign func(query []byte) (signed []byte, v Verifier)
 }
@@ -109,7 +109,7 @@ func (rt *Route) once(ctx context.Context, server netip.AddrPort, q *Question) (
 		if err != nil {
 			return nil, err
 		}
-		r.Truncated, r.NewCookie, r.Strangers = all.Truncated, all.NewCookie, all.Strangers+r.Strangers
+		r.Truncated, r.NewCookie, r.Unexpected = all.Truncated, all.NewCookie, all.Unexpected+r.Unexpected
 		m := &r.Message
 		own, _ := m.Option(wire.OptionCookie)
 		switch {
@@ -148,13 +148,13 @@ func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, c
 		ask = rt.overTCP
 	}
 	msg, came, err := ask(ctx, server, r.Sent, r.At.Add(rt.timeout()))
-	r.Strangers = came.Strays()
+	r.Unexpected = came.Strays()
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case IsTimeout(err), errors.Is(err, ErrFlooded):
-		return nil, &timeoutError{rt.timeout(), r.Strangers, !IsTimeout(err)}
+		return nil, &timeoutError{rt.timeout(), r.Unexpected, !IsTimeout(err)}
 	default:
 		return nil, err
 	}

@@ -110,8 +110,8 @@ func TestStrangers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Strangers != 6 || len(r.Message.Records) != 1 || r.TCP != tcp {
-				t.Errorf("%d strangers and %d records, want 6 and 1", r.Strangers, len(r.Message.Records))
+			if r.Unexpected != 6 || len(r.Message.Records) != 1 || r.TCP != tcp {
+				t.Errorf("%d strangers and %d records, want 6 and 1", r.Unexpected, len(r.Message.Records))
 			}
 		}
 	})

@@ -226,7 +226,7 @@ func (s *Store) Fetch(ctx context.Context, src *Source, force bool) (*Candidate,
 	case resp.StatusCode != http.StatusOK:
 		return nil, fmt.Errorf("the server says %s", resp.Status)
 	case strings.EqualFold(strings.TrimSpace(kind), "text/html"):
-		return nil, errors.New("the server sends a page of HTML, and no list")
+		return nil, errors.New("the server sent an HTML page instead of a list")
 	case resp.ContentLength > src.MaxSize:
 		return nil, fmt.Errorf("%w: %d octets, and max_size is %d", ErrTooLarge, resp.ContentLength, src.MaxSize)
 	}
@@ -332,7 +332,7 @@ func (s *Store) writeMeta(src *Source, m *Meta) error {
 }
 
 // Due returns when a list is to be asked for: after so many failures, or after the time at which its
-// server last said something good. What many fetch at one time of the day they fetch at many.
+// server last said something good. What many fetch at the same time of the day they fetch at many.
 func Due(src *Source, asked, now time.Time, failures int) time.Time {
 	if failures > 0 {
 		wait := min(firstRetry<<min(failures-1, 20), src.Every)

@@ -147,7 +147,7 @@ func TestFailures(t *testing.T) {
 	for want, set := range map[string]func(){
 		"the server says 503":           func() { p.status = 503 },
 		"the server says 304":           func() { p.status = 304 },
-		"a page of HTML":                func() { p.kind = "text/HTML; charset=utf-8" },
+		"an HTML page":                  func() { p.kind = "text/HTML; charset=utf-8" },
 		"which is max_size":             func() { p.text = strings.Repeat("a", 3000) },
 		"1001 octets, and max_size":     func() { p.text = strings.Repeat("a", 1001) },
 		"without TLS":                   func() { p.to = plain.URL },
@@ -260,7 +260,7 @@ func TestDue(t *testing.T) {
 			seen[fmt.Sprint(in)] = true
 		}
 		if c.to > c.from && len(seen) < 10 {
-			t.Errorf("%+v: always at one time", c)
+			t.Errorf("%+v: always at the same time", c)
 		}
 	}
 }

@@ -45,7 +45,7 @@ type bad struct {
 
 // Reasons for which a line is no rule of ours.
 var (
-	errURL   = errors.New("a rule for parts of URLs, or for requests of a kind")
+	errURL   = errors.New("a rule for parts of URLs or for kinds of requests")
 	errRegex = errors.New("a regular expression")
 	errWide  = errors.New("it would be about every name")
 )
@@ -246,13 +246,13 @@ func parseRewrite(text string) (*rewrite, error) {
 		case "A", "AAAA":
 			addr, err := netip.ParseAddr(parts[2])
 			if err != nil || addr.Is4() != (kind == "A") || addr.Zone() != "" {
-				return nil, fmt.Errorf("$dnsrewrite: %q is no address of type %s", parts[2], kind)
+				return nil, fmt.Errorf("$dnsrewrite: %q is not an address of type %s", parts[2], kind)
 			}
 			return &rewrite{action: Address, addr: addr}, nil
 		case "CNAME":
 			text = parts[2]
 		default:
-			return nil, fmt.Errorf("$dnsrewrite: records of type %s cannot be made", kind)
+			return nil, fmt.Errorf("$dnsrewrite: records of type %s are not supported", kind)
 		}
 	} else if action, ok := rcodes[text]; ok {
 		return &rewrite{action: action}, nil
@@ -336,7 +336,7 @@ func (b *Builder) addPattern(a *adblock, p pattern, st *Stats) error {
 		return nil
 	}
 	if st.Patterns >= maxPatterns {
-		return fmt.Errorf("a list has at most %d patterns that no name stands for", maxPatterns)
+		return fmt.Errorf("a list has at most %d patterns without a fixed name", maxPatterns)
 	}
 	st.Patterns++
 	st.Rules++
@@ -347,7 +347,7 @@ func (b *Builder) addPattern(a *adblock, p pattern, st *Stats) error {
 func (b *Builder) addRegex(a *adblock, r rule, st *Stats) error {
 	text := a.pattern[1 : len(a.pattern)-1]
 	if len(text) > maxRegex {
-		return fmt.Errorf("a regular expression has at most %d octets", maxRegex)
+		return fmt.Errorf("a regular expression has at most %d bytes", maxRegex)
 	}
 	re, err := regexp.Compile("(?i)" + text)
 	if err != nil {

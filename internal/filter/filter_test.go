@@ -231,10 +231,10 @@ func TestWrongLists(t *testing.T) {
 	}{
 		{"<!DOCTYPE html>\n<html><body>404</body></html>", filter.Auto, `it begins with "<!doctype"`},
 		{"  \n<HTML>", filter.Auto, `it begins with "<html"`},
-		{"{\"error\": 1}", filter.Auto, "data of a program"},
+		{"{\"error\": 1}", filter.Auto, "a binary file"},
 		{"\x1f\x8b\x08\x00", filter.Auto, "compressed by gzip"},
 		{"ads.example\n\x00\x01", filter.Auto, "octet 13 is no text"},
-		{strings.Repeat("this is prose, and no list\n", 200), filter.Auto, "are no rules, line 1: this is prose"},
+		{strings.Repeat("this is prose, and no list\n", 200), filter.Auto, "are not rules, line 1: this is prose"},
 		{"0.0.0.0 ads.example\n", filter.Names, "line 1: 0.0.0.0 ads.example: it is no name"},
 		{"||ads.example^\n", filter.Hosts, "it is no address with names"},
 		{strings.Repeat("a", 1<<20), filter.Auto, "line 1: the line has more than 4096 octets"},
@@ -614,7 +614,7 @@ func big(n int) []byte {
 	return b.Bytes()
 }
 
-// A rule keeps 40 octets at the most, and look-ups allocate nothing.
+// A rule keeps 40 octets at the most, and lookups allocate nothing.
 func TestMemory(t *testing.T) {
 	n := 200_000
 	b := filter.NewBuilder(seed, 0)

@@ -205,7 +205,7 @@ func (s *search) host() string {
 	return unsafe.String(&s.textRoom[0], s.text)
 }
 
-// Bounds of what is known of one name at one time.
+// Bounds of what is known of one name at the same time.
 const (
 	maxRewrites   = 32 // Address records of one name
 	maxExceptions = 8
@@ -242,7 +242,7 @@ func (s *search) rewrite(allow, important bool, list uint8, line uint32, by int,
 	}
 }
 
-// excepted tells whether an exception takes a rewrite away.
+// excepted reports whether an exception takes a rewrite away.
 func (st *rewriteState) excepted(f *found) bool {
 	for i := range st.except[:st.exceptions] {
 		e := &st.except[i]

@@ -93,7 +93,7 @@ const (
 var ErrNoList = errors.New("it is no list")
 
 // ErrFull is returned when rules find no room: they take at most 4 GiB.
-var ErrFull = errors.New("the lists have more rules than there is room for")
+var ErrFull = errors.New("the lists have too many rules")
 
 // Read adds the rules of a list. What is no rule is counted, and the first such lines noted.
 func (b *Builder) Read(in io.Reader, o ReadOptions) (st Stats, err error) {
@@ -106,7 +106,7 @@ func (b *Builder) Read(in io.Reader, o ReadOptions) (st Stats, err error) {
 		if b.crowded > 0 {
 			st.note(
 				int(b.crowded),
-				fmt.Sprintf("a name has more than %d rules with conditions: this one and what follows of them are left out", maxAlike),
+				fmt.Sprintf("a name has more than %d conditional rules: this one and the following ones are left out", maxAlike),
 			)
 		}
 	}()
@@ -144,7 +144,7 @@ func (b *Builder) Read(in io.Reader, o ReadOptions) (st Stats, err error) {
 	}
 	if good := st.Rules + st.Duplicates + st.Skipped + st.NoRegex; st.Wrong > 4*good && st.Wrong > 10 || good == 0 && st.Wrong > 0 {
 		return st, fmt.Errorf(
-			"%w: %d of the first %d lines are no rules, line %d: %s",
+			"%w: %d of the first %d lines are not rules, line %d: %s",
 			ErrNoList,
 			st.Wrong,
 			st.Lines,
@@ -168,7 +168,7 @@ func sniff(r *bufio.Reader) error {
 	text := bytes.ToLower(bytes.TrimLeft(head, " \t\r\n"))
 	for _, tag := range []string{"<!doctype", "<html", "<?xml", "<head", "<body", "{\""} {
 		if bytes.HasPrefix(text, []byte(tag)) {
-			return fmt.Errorf("%w: it begins with %q, as a page of HTML or data of a program does", ErrNoList, tag)
+			return fmt.Errorf("%w: it begins with %q, like an HTML page or a binary file", ErrNoList, tag)
 		}
 	}
 	if bytes.HasPrefix(head, []byte{0x1F, 0x8B}) {
@@ -256,7 +256,7 @@ func (l *lineReader) line(line []byte) {
 	}
 }
 
-// star tells whether a word is a star and a name.
+// star reports whether a word is a star and a name.
 func star(word []byte) bool {
 	return len(word) > 2 && word[0] == '*' && word[1] == '.' && !bytes.ContainsAny(word[2:], "^$|*=/ \t")
 }
@@ -348,7 +348,7 @@ func (l *lineReader) adblock(line []byte) {
 		l.st.Skipped++
 	case errors.Is(err, errRegex):
 		if l.st.NoRegex++; l.st.NoRegex == 1 {
-			l.st.note(l.st.Lines, "regular expressions are skipped: regex: true has them count")
+			l.st.note(l.st.Lines, "regular expressions are skipped: set regex: true to use them")
 		}
 	default:
 		l.wrong(err, line)
@@ -469,7 +469,7 @@ func mayBeCosmetic(line []byte) bool {
 	return bytes.IndexByte(line, '#') >= 0 || bytes.Contains(line, []byte("$$")) || bytes.Contains(line, []byte("$@$"))
 }
 
-// cosmetic tells whether a line is a rule for web pages, with one of the marks of these.
+// cosmetic reports whether a line is a rule for web pages, with one of the marks of these.
 func cosmetic(line []byte) bool {
 	for _, mark := range []string{"##", "#@#", "#?#", "#@?#", "#$#", "#@$#", "#$?#", "#@$?#", "#%#", "#@%#", "$$", "$@$"} {
 		if at := bytes.Index(

@@ -15,7 +15,7 @@ type glob struct {
 	end    bool     // the last part ends where the name does
 }
 
-// match tells whether the pattern is about a host name in text form.
+// match reports whether the pattern is about a host name in text form.
 func (g *glob) match(host string) bool {
 	if g.end && !strings.HasSuffix(host, g.parts[len(g.parts)-1]) {
 		return false
@@ -35,7 +35,7 @@ func (g *glob) match(host string) bool {
 	}
 }
 
-// from tells whether the parts follow each other in text, the first at its begin if anchored.
+// from reports whether the parts follow each other in text, the first at its begin if anchored.
 func (g *glob) from(text string, anchored bool) bool {
 	for i, part := range g.parts {
 		switch last := g.end && i == len(g.parts)-1; {
@@ -100,7 +100,7 @@ type extra struct {
 	rewrite             *rewrite
 }
 
-// fits tells whether the conditions hold for what is looked for.
+// fits reports whether the conditions hold for what is looked for.
 func (x *extra) fits(s *search) bool {
 	if len(x.types) > 0 && !containsType(x.types, s.q.Type) || containsType(x.notTypes, s.q.Type) {
 		return false

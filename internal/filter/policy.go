@@ -40,7 +40,7 @@ func (a Action) String() string {
 	return "unknown"
 }
 
-// Blocks tells whether the answer that there is does not go out.
+// Blocks reports whether the answer that there is does not go out.
 func (a Action) Blocks() bool { return a > Allow && a != Log }
 
 // A Block says for whom the rules of a list count, and what is answered then.
@@ -61,7 +61,7 @@ type Hours struct {
 	From, To int   // minutes since midnight, To not being one of them; To before From is in the next day
 }
 
-// holds tells whether a minute of a weekday is within h.
+// holds reports whether a minute of a weekday is within h.
 func (h *Hours) holds(day time.Weekday, minute int) bool {
 	on := func(d time.Weekday) bool { return h.Days>>d&1 != 0 }
 	switch {
@@ -92,7 +92,7 @@ func ParseHours(text string) (h Hours, err error) {
 	}
 	from, to, ok := strings.Cut(fields[0], "-")
 	if !ok {
-		return h, fmt.Errorf("want a time from and a time to, such as 08:00-16:00")
+		return h, fmt.Errorf("want a start and an end time, such as 08:00-16:00")
 	}
 	if h.From, err = parseMinute(from); err == nil {
 		h.To, err = parseMinute(to)
@@ -136,7 +136,7 @@ func parseDays(text string) (days uint8, err error) {
 			b = weekday(last)
 		}
 		if a < 0 || b < 0 {
-			return 0, fmt.Errorf("%q is no day of the week such as mon, or range of them such as mon-fri", part)
+			return 0, fmt.Errorf("%q is not a weekday such as mon, nor a range such as mon-fri", part)
 		}
 		for d := a; ; d = (d + 1) % 7 {
 			days |= 1 << d
@@ -200,7 +200,7 @@ func NewPolicy(t *Table, o PolicyOptions) (*Policy, error) {
 	return p, nil
 }
 
-// active tells whether a block counts for a question.
+// active reports whether a block counts for a question.
 func (b *block) active(q *Question) bool {
 	if b.clients != nil && !b.clients.Allows(q.Client) {
 		return false
@@ -310,7 +310,7 @@ type Searcher struct {
 	room   [wire.MaxName + 9]byte
 }
 
-// counting tells whether a block counts for the question in hand.
+// counting reports whether a block counts for the question in hand.
 func (s *search) counting(i uint8) bool {
 	if s.seen[i>>6]>>(i&63)&1 == 0 {
 		s.seen[i>>6] |= 1 << (i & 63)

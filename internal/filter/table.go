@@ -119,7 +119,7 @@ func (t *Table) splitEntry(e []byte) (own, suffix, rest []byte) {
 	return rest[:n], t.suffixes[code], rest[n:]
 }
 
-// nameIs tells whether an entry has a name, and returns what is behind the entry's.
+// nameIs reports whether an entry has a name, and returns what is behind the entry's.
 func (t *Table) nameIs(e, name []byte) (rest []byte, ok bool) {
 	own, suffix, rest := t.splitEntry(e)
 	n := len(own)
@@ -200,7 +200,7 @@ func (t *Table) name(of space, name *wire.SplitName, s *search) bool {
 	}
 }
 
-// deepest tells whether no name has more than d labels.
+// deepest reports whether no name has more than d labels.
 func (t *Table) deepest(d int) bool {
 	if d < 63 {
 		return t.depths[0]>>(d+1) == 0 && t.depths[1] == 0

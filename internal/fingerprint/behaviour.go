@@ -18,7 +18,7 @@ const (
 	behavePause  = 25 * time.Millisecond // between two: 40 a second, for about a second
 	behaveTries  = 2                     // silence has to be told from loss
 	behaveLeast  = 250 * time.Millisecond
-	behaveAtOnce = 16 // as many as may be silent at one time without holding up the others
+	behaveAtOnce = 16 // as many as may be silent at the same time without holding up the others
 	fewest       = 10 // answers, below which there is nothing to judge
 )
 

@@ -32,7 +32,7 @@ type server struct {
 	waits   []time.Duration
 	times   []time.Time
 	running int
-	most    int // that ran at one time
+	most    int // that ran at the same time
 }
 
 var errSilent = errors.New("nothing came")
@@ -313,7 +313,7 @@ func TestBehaviour(t *testing.T) {
 	// A slow server has no more than sixteen to answer, and a far one is waited for.
 	s = &server{replies: refused, rtt: 10 * time.Second}
 	if behaved(t, s); s.most != behaveAtOnce || s.most > 16 {
-		t.Errorf("%d questions at one time", s.most)
+		t.Errorf("%d questions at the same time", s.most)
 	}
 	s = &server{replies: refused, rtt: 100 * time.Millisecond}
 	if behaved(t, s); s.waits[1] != 400*time.Millisecond {

@@ -45,7 +45,7 @@ func Chains(table string) []string {
 }
 
 // iptables writes what iptables-restore --noflush and ip6tables-restore --noflush read: our
-// chains, each emptied and filled anew, and the jumps to them in front of all rules. Read
+// chains, each emptied and filled again, and the jumps to them in front of all rules. Read
 // twice, the jumps are there twice, which changes nothing; Apply of package fwrun adds those
 // alone that are not there yet.
 func (p *Plan) iptables() *Rules {

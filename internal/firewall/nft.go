@@ -44,7 +44,7 @@ func (w *writer) set(name, typ string, elements string) {
 	w.line("}")
 }
 
-// nftables writes one table of its own, taken away and made anew in one transaction. What
+// nftables writes one table of its own, taken away and made again in one transaction. What
 // it accepts, other tables may still refuse; what it drops is gone.
 //
 // In one piece: it is a ruleset from top to bottom, in the order in which packets meet the

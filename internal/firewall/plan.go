@@ -148,7 +148,7 @@ func clean(list []netip.Prefix) ([]netip.Prefix, error) {
 	return kept, nil
 }
 
-// goodInterface tells whether a name can be an interface's, so that it can stand in rules
+// goodInterface reports whether a name can be an interface's, so that it can stand in rules
 // as it is.
 func goodInterface(name string) bool {
 	return len(name) > 0 && len(name) < 16 &&

@@ -131,7 +131,7 @@ const tracked = "UDP stays in connection tracking, without which it would be dea
 const translated = "UDP stays in connection tracking, without which it would be dead; packets come with the port that " +
 	"they are sent to, so add --port for it, or remove the rule"
 
-// savedRules looks through what iptables-save prints. drops tells whether what lets nothing
+// savedRules looks through what iptables-save prints. drops reports whether what lets nothing
 // through counts as well.
 func savedRules(program, text string, drops bool, p packet) (list []Foreign) {
 	table, policy, chain := "", "", strings.ToUpper(p.hook)
@@ -190,10 +190,10 @@ type match struct {
 	target   string
 }
 
-// covers tells whether packets of new questions meet the rule.
+// covers reports whether packets of new questions meet the rule.
 func (m *match) covers() bool { return (m.udp || m.tcp) && (!m.ports || m.has) && !m.narrow }
 
-// lets tells whether a rule that accepts may be for questions.
+// lets reports whether a rule that accepts may be for questions.
 func (m *match) lets() bool { return m.covers() && (m.ports || m.from || !m.narrow) }
 
 // matchOf reads a rule of iptables for a packet.
@@ -432,7 +432,7 @@ func (m *match) add(text json.RawMessage, p packet) {
 	}
 }
 
-// holds tells whether a value, a range or a set of them has a number.
+// holds reports whether a value, a range or a set of them has a number.
 func holds(v any, n float64) bool {
 	switch v := v.(type) {
 	case float64:
@@ -453,7 +453,7 @@ func holds(v any, n float64) bool {
 	return false
 }
 
-// names tells whether a value or a set has a name.
+// names reports whether a value or a set has a name.
 func names(v any, name string) bool {
 	switch v := v.(type) {
 	case string:

@@ -2,5 +2,6 @@ package fwrun
 
 import "strings"
 
-// IsStrangers tells whether an interface is this machine's end of a stranger's cable.
-func IsStrangers(device string) bool { return strings.HasPrefix(device, "p53-") }
+// IsProverInterface reports whether an interface is this host's end of the link to a stranger that
+// a proof plays.
+func IsProverInterface(device string) bool { return strings.HasPrefix(device, "p53-") }

@@ -43,7 +43,7 @@ type Case struct {
 	Got   firewall.Verdict `json:"got"`
 }
 
-// Good tells whether the rules did what was wanted.
+// Good reports whether the rules did what was wanted.
 func (c *Case) Good() bool { return c.Got == c.Want }
 
 // Try loads the rules in a network namespace, beside a server, and has clients in another
@@ -188,7 +188,7 @@ func trialCases(p *firewall.Plan) []Case {
 	return cases
 }
 
-// usable tells whether an address can be a host's.
+// usable reports whether an address can be a host's.
 func usable(a netip.Addr) bool {
 	if !a.IsValid() || a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() {
 		return false

@@ -19,7 +19,7 @@ type Case struct {
 	Got   firewall.Verdict `json:"got"`
 }
 
-// Good tells whether the rules did what was wanted.
+// Good reports whether the rules did what was wanted.
 func (c *Case) Good() bool { return c.Got == c.Want }
 
 // Try needs Linux.

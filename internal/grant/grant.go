@@ -119,7 +119,7 @@ func ParseTypes(texts []string) ([]wire.Type, error) {
 	for _, text := range texts {
 		t, ok := wire.ParseType(text)
 		if !ok {
-			return nil, fmt.Errorf("%q is no type of records: write types as A, AAAA or TXT", text)
+			return nil, fmt.Errorf("%q is not a record type: write types such as A, AAAA or TXT", text)
 		}
 		list = append(list, t)
 	}
@@ -136,7 +136,7 @@ func ParseUntil(text string) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, fmt.Errorf("%q is no time: write 2027-01-31, or 2027-01-31T12:00:00Z", text)
+		return t, fmt.Errorf("%q is not a time: write 2027-01-31 or 2027-01-31T12:00:00Z", text)
 	}
 	return t, nil
 }

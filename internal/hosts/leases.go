@@ -56,7 +56,7 @@ func (r *Reading) leaseFile(b *builder, s *Sources, source int, f LeaseFile, tex
 			full = name
 		}
 		if s.Taken != nil && (s.Taken(full) || s.Taken(name)) {
-			r.note("%s: %q of %v is a name that a lease may not have", f.Path, l.name, l.addr)
+			r.note("%s: %q of %v is not a valid name for a lease", f.Path, l.name, l.addr)
 			continue
 		}
 		if !b.addBoth(s, source, name, l.addr, true) {

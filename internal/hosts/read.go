@@ -71,7 +71,7 @@ type Reading struct {
 	stamps  []stamp
 }
 
-// A stamp tells whether a file has changed.
+// A stamp reports whether a file has changed.
 type stamp struct {
 	path string
 	info os.FileInfo // nil: there was none
@@ -219,7 +219,7 @@ func (r *Reading) hostsFile(b *builder, s *Sources, source int, path string, tex
 	}
 }
 
-// addBoth adds a name, and if it is bare, the one in the domain. first tells whether it is the
+// addBoth adds a name, and if it is bare, the one in the domain. first reports whether it is the
 // name of the address.
 func (b *builder) addBoth(s *Sources, source int, name []byte, addr netip.Addr, first bool) bool {
 	full := name

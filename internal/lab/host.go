@@ -380,7 +380,7 @@ func answer(zones *zone.View, q *wire.Query, limit int, options []byte) ([]byte,
 	return b.Finish(tail, records), result, true
 }
 
-// emptyName tells whether the name asked for exists without any records.
+// emptyName reports whether the name asked for exists without any records.
 func emptyName(zones *zone.View, q *wire.Query) bool {
 	z := find(zones, q)
 	if z == nil {

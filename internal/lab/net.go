@@ -243,7 +243,7 @@ func (n *Net) Tamper(a netip.Addr, f func(*Reply)) {
 	n.tampers[a] = f
 }
 
-// SetRoutes tells whether the asker's machine has IPv4 and IPv6. Without a family,
+// SetRoutes reports whether the asker's machine has IPv4 and IPv6. Without a family,
 // sockets for it cannot be opened.
 func (n *Net) SetRoutes(v4, v6 bool) {
 	n.mu.Lock()

@@ -253,7 +253,7 @@ func parseWhen(s *Section, line int, f []string) (*rule, error) {
 	return r, nil
 }
 
-// check tells whether the words of an action are good.
+// check reports whether the words of an action are good.
 func (a *action) check(s *Section) error {
 	words := a.words
 	switch a.kind {
@@ -343,7 +343,7 @@ func parseTypes(s string) ([]wire.Type, bool) {
 	return types, true
 }
 
-// matches tells whether a rule is for a question. The host's lock is held.
+// matches reports whether a rule is for a question. The host's lock is held.
 func (r *rule) matches(q *wire.Query, tcp bool) bool {
 	name := q.Name.Name()
 	switch {

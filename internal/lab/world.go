@@ -70,7 +70,7 @@ func NewWorld(o Options) *World {
 }
 
 // Put adds the zones and hosts of sections, in the place of those that have the same
-// heading but for options, and builds and publishes everything anew. The error has
+// heading but for options, and builds and publishes everything again. The error has
 // the form file:line: what is wrong; then nothing has changed that can be asked.
 func (w *World) Put(sections ...Section) error {
 	next := slices.Clone(w.sections)
@@ -118,7 +118,7 @@ func (s *Section) Key() string {
 	return strings.Join(append([]string{s.Kind}, args...), " ")
 }
 
-// removed tells whether the section takes away the one with its heading.
+// removed reports whether the section takes away the one with its heading.
 func (s *Section) removed() bool {
 	return slices.ContainsFunc(s.Body, func(l string) bool { return strings.Join(strings.Fields(l), " ") == "! removed" })
 }
@@ -273,7 +273,7 @@ func (w *World) plan(s *Section) (*plan, error) {
 	return p, nil
 }
 
-// has tells whether the zone has a record of type t at owner, in lower case.
+// has reports whether the zone has a record of type t at owner, in lower case.
 func (p *plan) has(owner []byte, t wire.Type) bool {
 	return slices.ContainsFunc(p.records, func(r Record) bool { return r.Type == t && wire.EqualFold(r.Owner, owner) })
 }
@@ -348,7 +348,7 @@ func (w *World) delegate() {
 	}
 }
 
-// made tells whether the delegation of child in p was made, and may grow.
+// made reports whether the delegation of child in p was made, and may grow.
 func (p *plan) made(child []byte) bool {
 	return slices.ContainsFunc(p.delegated, func(n []byte) bool { return bytes.Equal(n, child) })
 }
@@ -455,7 +455,7 @@ func (w *World) Hints() string {
 	return string(text)
 }
 
-// serves tells whether a name is one of the zone's own servers.
+// serves reports whether a name is one of the zone's own servers.
 func (p *plan) serves(name []byte) bool {
 	return slices.ContainsFunc(p.records, func(r Record) bool {
 		return r.Type == wire.TypeNS && wire.EqualFold(r.Owner, p.apex) && wire.EqualFold(r.Data, name)

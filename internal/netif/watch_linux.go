@@ -27,7 +27,7 @@ func watch(ctx context.Context, changed func()) error {
 		defer f.Close()
 		b := make([]byte, 64<<10)
 		for {
-			// What was told is of no interest: the addresses are read anew. Neither is that
+			// What was told is of no interest: the addresses are read again. Neither is that
 			// some was lost (ENOBUFS).
 			if _, err := f.Read(b); err != nil && !errors.Is(err, unix.ENOBUFS) {
 				return

@@ -45,7 +45,7 @@ type Target struct {
 const (
 	askTime    = 5 * time.Second // for each try
 	maxServers = 32              // that are asked in one look of each zone
-	maxAsking  = 8               // at one time
+	maxAsking  = 8               // at the same time
 )
 
 func (l *Looker) route(tcp bool) *exchange.Route {

@@ -198,7 +198,7 @@ func ParsePattern(text string, apex []byte) ([]Pattern, error) {
 }
 
 // errOneLabel is of a pattern such as a.b.*.
-var errOneLabel = errors.New("one label stands before .*, as in _acme-challenge.*")
+var errOneLabel = errors.New("exactly one label comes before .*, as in _acme-challenge.*")
 
 // Matches reports whether a name, in wire form and lower case, is one of the pattern's.
 func (p *Pattern) Matches(name []byte) bool {

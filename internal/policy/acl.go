@@ -50,7 +50,7 @@ func NewACL(o ACLOptions) (*ACL, error) {
 				return errors.New("access list: a prefix is not valid")
 			}
 			if m := p.Masked(); m != p {
-				return fmt.Errorf("access list: %v has bits beyond its length: write %v", p, m)
+				return fmt.Errorf("access list: %v has host bits set: write %v", p, m)
 			}
 			switch {
 			case p.Addr().Is4():
@@ -166,7 +166,7 @@ func flips(rules []rule, others bool) ([]addr128, error) {
 	return slices.Clip(changes), nil
 }
 
-// Allows tells whether addr is allowed. An invalid address is not.
+// Allows reports whether addr is allowed. An invalid address is not.
 func (a *ACL) Allows(addr netip.Addr) bool {
 	if addr.Is4() {
 		b := addr.As4()

@@ -130,7 +130,7 @@ func TestACLErrors(t *testing.T) {
 		options policy.ACLOptions
 		want    string
 	}{
-		{policy.ACLOptions{Allow: prefixes("10.1.2.3/8")}, "10.1.2.3/8 has bits beyond its length: write 10.0.0.0/8"},
+		{policy.ACLOptions{Allow: prefixes("10.1.2.3/8")}, "10.1.2.3/8 has host bits set: write 10.0.0.0/8"},
 		{policy.ACLOptions{Allow: prefixes("10.0.0.0/8"), Deny: prefixes("10.0.0.0/8")}, "10.0.0.0/8 is both allowed and denied"},
 		{policy.ACLOptions{Allow: prefixes("fd00::/8"), Deny: prefixes("fd00::/16", "fd00::/8")}, "fd00::/8 is both allowed and denied"},
 		{policy.ACLOptions{Deny: []netip.Prefix{{}}}, "not valid"},

@@ -90,7 +90,7 @@ func halves(secret [16]byte) [2]uint64 {
 }
 
 // Rotate takes a new random secret if the present one has been in use for a day,
-// and tells whether it did. The one before stays good for verifying until the next
+// and reports whether it did. The one before stays good for verifying until the next
 // change. now is in seconds since 1970; the first call starts the first day. Call it
 // every few minutes, from one goroutine; secrets that were given do not change.
 func (c *Cookies) Rotate(now uint32) bool {
@@ -111,7 +111,7 @@ func (c *Cookies) Rotate(now uint32) bool {
 	return next.current != old.current
 }
 
-// Verify tells whether server is a cookie of ours for this client cookie and
+// Verify reports whether server is a cookie of ours for this client cookie and
 // address, at most an hour old, and whether it is fresh: made with the present
 // secret less than half an hour ago, so that the client may keep it. now is in
 // seconds since 1970.

@@ -1,6 +1,6 @@
 package policy
 
-// ReflectorPort tells whether a UDP query from port p is to get no answer at all.
+// ReflectorPort reports whether a UDP query from port p is to get no answer at all.
 //
 // A query "from" one of these ports is forged, to make an answer of ours arrive at
 // a service which answers whatever it gets: then the two would talk for ever

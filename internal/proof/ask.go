@@ -42,7 +42,7 @@ type outcome struct {
 	err   error
 }
 
-// closed tells whether nobody listens there.
+// closed reports whether nobody listens there.
 func (o *outcome) closed() bool { return errors.Is(o.err, syscall.ECONNREFUSED) }
 
 // rcode returns the reply's, or -1.
@@ -61,7 +61,7 @@ func (o *outcome) records() int {
 	return int(binary.BigEndian.Uint16(o.reply[6:]))
 }
 
-// recursion tells whether the reply offers it.
+// recursion reports whether the reply offers it.
 func (o *outcome) recursion() bool { return len(o.reply) > 3 && o.reply[3]&0x80 != 0 }
 
 // words says what came.

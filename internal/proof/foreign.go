@@ -31,7 +31,7 @@ func targetsOf(*Server) ([]netip.Addr, error) {
 	count := map[bool]int{}
 	for _, a := range all {
 		addr := a.Prefix.Addr()
-		if fwrun.IsStrangers(a.Interface) || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() ||
+		if fwrun.IsProverInterface(a.Interface) || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() ||
 			slices.Contains(list, addr) ||
 			count[addr.Is4()] == maxTargets {
 			continue
@@ -42,7 +42,7 @@ func targetsOf(*Server) ([]netip.Addr, error) {
 	return list, nil
 }
 
-// at tells whether a list of listeners has an address.
+// at reports whether a list of listeners has an address.
 func at(listen []netip.AddrPort, a netip.AddrPort) bool {
 	return slices.ContainsFunc(listen, func(l netip.AddrPort) bool {
 		return l.Port() == a.Port() && (l.Addr().WithZone("") == a.Addr() || l.Addr().IsUnspecified() && l.Addr().Is4() == a.Addr().Is4())
@@ -177,12 +177,12 @@ func (r *run) tryAsk(v *vantage, to netip.AddrPort, transport string, z *Zone) {
 	})
 }
 
-// silent tells whether the firewall does what its rules say.
+// silent reports whether the firewall does what its rules say.
 func (r *run) silent(v *vantage, to netip.AddrPort, o *outcome) bool {
 	return r.Plan == nil || v.local() || r.Plan.Decide(v.from, to.Addr()) == firewall.Answered || o.reply == nil
 }
 
-// local tells whether packets go by way of loopback, which no rule is about.
+// local reports whether packets go by way of loopback, which no rule is about.
 func (v *vantage) local() bool { return v.name == thisMachine }
 
 // tryRecursion asks for what no zone has.

@@ -114,7 +114,7 @@ type Options struct {
 	Stranger func(context.Context) (*fwrun.Stranger, error)
 }
 
-// workers is how many questions are under way at one time.
+// workers is how many questions are under way at the same time.
 const workers = 12
 
 // A job is a line that has yet to be proved.

@@ -209,10 +209,10 @@ func (r *telling) sayWay() {
 	if r.NewCookie {
 		r.add("the server wanted its cookie first, so the question went twice")
 	}
-	if r.Strangers > 0 {
+	if r.Unexpected > 0 {
 		r.add(
 			"%d packets came that did not answer the question (wrong ID or question) and were ignored: old ones, or somebody guesses",
-			r.Strangers,
+			r.Unexpected,
 		)
 	}
 	if r.Question.EDNS && !r.Message.EDNS && r.Fault == 0 {

@@ -273,7 +273,7 @@ func columnOf(line []byte) int {
 }
 
 // units writes seconds as dig and BIND do: 1w2d3h4m5s.
-func units(v uint32) string { return chain.Span(v, 5) }
+func units(v uint32) string { return chain.DurationText(v, 5) }
 
 func (s *Style) took(r *exchange.Reply) string {
 	if s.Micro {

@@ -17,7 +17,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 )
 
-// Built tells whether QUIC is spoken by this program.
+// Built reports whether QUIC is spoken by this program.
 const Built = true
 
 // A Conn is a connection to a server. It is safe for use by many goroutines.

@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// Built tells whether QUIC is spoken by this program.
+// Built reports whether QUIC is spoken by this program.
 const Built = false
 
 // A Conn is a connection to a server, of which there is none.

@@ -14,7 +14,7 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 )
 
-// An Admission takes a client in that has come to an address. proven tells whether its own is known
+// An Admission takes a client in that has come to an address. proven reports whether its own is known
 // to be its own. end closes the connection, and does not wait. It is asked for each connection
 // that begins, before anything is computed or kept for it.
 type Admission[V Guest] func(from, at netip.AddrPort, proven bool, end func()) (V, error)
@@ -36,7 +36,7 @@ type Listener struct {
 // Listen listens on a socket, which stays the caller's and is to be closed after the listener.
 // unproven tells of whoever begins without a proof whether it has to give one, by sending back what
 // is sent to its address (RFC 9000, section 8.1.2).
-// streams is how many streams one client may have at one time, and single how many more that lead
+// streams is how many streams one client may have at the same time, and single how many more that lead
 // one way, as HTTP/3 has them. A client may begin one more when one has ended and was released
 // (ReleaseStreamCredit): what it gives up in the middle counts for as long as it is worked on.
 func Listen[V Guest](c *net.UDPConn, config *tls.Config, unproven func() bool, admit Admission[V], streams, single int) (*Listener, error) {

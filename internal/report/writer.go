@@ -87,7 +87,7 @@ func (b *base) interrupted() bool { return b.o.Interrupted != nil && b.o.Interru
 // earlyEnd is what a person reads at the end of a report that is not whole.
 const earlyEnd = "INTERRUPTED: this report is not whole; targets that are not in it were not looked at"
 
-// wanted tells whether a finding is to be written: what is bad, what could not be
+// wanted reports whether a finding is to be written: what is bad, what could not be
 // measured, and the rest if all is asked for.
 func (b *base) wanted(s finding.State) bool {
 	return b.o.All || s == finding.Fail || s == finding.Warn || s == finding.Unknown

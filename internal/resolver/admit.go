@@ -211,7 +211,7 @@ func (t *task) negative(f *finding, sets *sections, c *cut, name []byte, typ wir
 	}
 }
 
-// proves tells whether the authority section has a signed NSEC or NSEC3 record.
+// proves reports whether the authority section has a signed NSEC or NSEC3 record.
 func (g *sections) proves() bool {
 	return slices.ContainsFunc(g.authority, func(s *wire.RRset) bool {
 		return (s.Type == wire.TypeNSEC || s.Type == wire.TypeNSEC3) && len(s.Sigs) > 0
@@ -282,7 +282,7 @@ func (t *task) referral(f *finding, sets *sections, c *cut, ns *wire.RRset) {
 	}
 }
 
-// wantsAlias tells whether a question is answered by an alias itself (RFC 1034, section
+// wantsAlias reports whether a question is answered by an alias itself (RFC 1034, section
 // 3.6.2).
 func wantsAlias(typ wire.Type) bool { return typ == wire.TypeCNAME || typ == wire.TypeANY }
 
@@ -487,7 +487,7 @@ func (g *sections) find(r *wire.Record, typ wire.Type) int {
 	return -1
 }
 
-// is tells whether set n is the one of a record, whose type or covered type is typ.
+// is reports whether set n is the one of a record, whose type or covered type is typ.
 func (g *sections) is(n int, r *wire.Record, typ wire.Type) bool {
 	g.compared++
 	c := &g.gathered[n]
@@ -564,7 +564,7 @@ func (g *sections) add(c *gathered, r *wire.Record) {
 }
 
 // maxSigs is how many signatures of one set are kept: more algorithms and key rolls
-// at one time than any zone has.
+// at the same time than any zone has.
 const maxSigs = 16
 
 // sort puts the sets into their sections, but for those that have no records, or cannot

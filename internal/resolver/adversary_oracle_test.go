@@ -192,7 +192,7 @@ func (o *oracle) link(m *wire.Message, at []byte, t wire.Type) truthLink {
 	return truthLink{secure: zone.secure && (!zone.optOut || m.Rcode == wire.NoError && zone.hashed(m, at))}
 }
 
-// wild tells whether the answer for a name was made from a wildcard.
+// wild reports whether the answer for a name was made from a wildcard.
 func wild(m *wire.Message, at []byte) bool {
 	return slices.ContainsFunc(m.Records, func(r wire.Record) bool {
 		return r.Type == wire.TypeRRSIG && r.Section == wire.Answer && wire.EqualFold(r.Owner, at) && int(r.Data[3]) < wire.LabelCount(at)-star(at)
@@ -207,7 +207,7 @@ func star(name []byte) int {
 	return 0
 }
 
-// hashed tells whether a negative reply has the NSEC3 record of a name.
+// hashed reports whether a negative reply has the NSEC3 record of a name.
 func (z *status) hashed(m *wire.Message, name []byte) bool {
 	label := strings.ToLower(wire.Base32Hex.EncodeToString(z.hash(name)))
 	return slices.ContainsFunc(m.Records, func(r wire.Record) bool {

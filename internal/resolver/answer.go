@@ -186,7 +186,7 @@ func (res *result) finish(name []byte, typ wire.Type, do bool) *cache.Answer {
 // maxAnswer leaves room for OPT in the longest message there is.
 const maxAnswer = wire.MaxMessage - 1024
 
-// negative tells whether the chain ends with nothing.
+// negative reports whether the chain ends with nothing.
 func (res *result) negative() bool {
 	for _, s := range res.authority {
 		if s.Type == wire.TypeSOA {

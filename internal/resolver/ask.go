@@ -129,7 +129,7 @@ func (a *asking) none() (*finding, *failure) {
 		return a.last, nil
 	case a.t.b.vain >= maxVain:
 		return nil, &failure{
-			ede: wire.EDENoReachableAuthority, text: "limit of name servers without an address reached", now: true, cause: why.LimitServers,
+			ede: wire.EDENoReachableAuthority, text: "limit of name servers without glue reached", now: true, cause: why.LimitServers,
 		}
 	case a.fail == notAsked || a.fail == refusing:
 		a.noteUnasked()
@@ -146,7 +146,7 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 	if limited && !t.r.quota.take(a.zone, s.server, &t.s.Limits, t.b.left()) {
 		return nil, &failure{
 			ede:  wire.EDENoReachableAuthority,
-			text: "too many questions are waiting for the servers of this zone",
+			text: "too many queries are waiting for the servers of this zone",
 			now:  true,
 			busy: true,
 
@@ -347,7 +347,7 @@ func (t *task) charge(packets, octets int) {
 	t.r.counters.Sent.Add(uint64(packets))
 }
 
-// weigh tells whether a finding is of use, and takes note of the server that gave it.
+// weigh reports whether a finding is of use, and takes note of the server that gave it.
 func (a *asking) weigh(s *candidate, f *finding) bool {
 	iterated := a.c.route == nil
 	switch {
@@ -442,9 +442,9 @@ func (t *task) spent(fail *failure) *failure {
 		// Nothing leads out of this machine, or nothing came back: the limit is not the cause.
 		return &failure{ede: t.b.why.ede, text: t.b.why.text, now: true, cause: t.b.why.cause}
 	case t.b.packets <= 0:
-		return &failure{ede: wire.EDEOther, text: "limit of packets for one question reached", now: true, cause: why.LimitPackets}
+		return &failure{ede: wire.EDEOther, text: "limit of packets for one query reached", now: true, cause: why.LimitPackets}
 	case t.b.octets <= 0:
-		return &failure{ede: wire.EDEOther, text: "limit of octets for one question reached", now: true, cause: why.LimitOctets}
+		return &failure{ede: wire.EDEOther, text: "limit of bytes for one query reached", now: true, cause: why.LimitOctets}
 	}
 	cause := why.LimitTime
 	if fail.cause != why.Unknown && fail != notAsked {
@@ -511,7 +511,7 @@ func (t *task) candidates(c *cut, list []candidate) []candidate {
 	return list
 }
 
-// usable tells whether an address may be sent to at all. What a stranger's zone names
+// usable reports whether an address may be sent to at all. What a stranger's zone names
 // as a server must not lead back to this machine.
 func (t *task) usable(a netip.Addr, routed bool) bool {
 	switch {

@@ -230,7 +230,7 @@ func (c *counted) Reply([]byte) error  { return nil }
 func (c *counted) Stream([]byte) error { return nil }
 func (c *counted) Close()              { c.n.Add(-1) }
 
-// resident returns the octets of memory that the process has.
+// resident returns the bytes of memory that the process has.
 func resident(t *testing.T) int64 {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/statm")

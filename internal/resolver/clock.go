@@ -48,9 +48,9 @@ func (s *Config) early(now time.Time) string {
 	now = now.Add(clockSlack)
 	switch {
 	case now.Before(s.Clock.Built):
-		return "it is earlier than when this program was built, " + s.Clock.Built.UTC().Format(time.RFC3339)
+		return "it is before this binary's build time, " + s.Clock.Built.UTC().Format(time.RFC3339)
 	case now.Before(s.Clock.Kept):
-		return "it is earlier than when it was last known to be right, " + s.Clock.Kept.UTC().Format(time.RFC3339)
+		return "it is before the last time known to be correct, " + s.Clock.Kept.UTC().Format(time.RFC3339)
 	}
 	return ""
 }
@@ -68,15 +68,15 @@ func (r *Resolver) doubtClock(s *Config) doubt {
 	switch {
 	case tr == nil:
 	case tr.sec == secBogus && tr.reason == wire.EDESignatureExpired, tr.sec == secSecure && now.After(tr.until):
-		why = "the signatures of the root's keys have expired by it"
+		why = "the root's DNSKEY signatures have expired according to it"
 	case tr.sec == secBogus && tr.reason == wire.EDESignatureNotYetValid, tr.sec == secSecure && now.Before(tr.from):
-		why = "the signatures of the root's keys are not valid yet by it"
+		why = "the root's DNSKEY signatures are not yet valid according to it"
 	}
 	switch {
 	case why == "":
 		return doubt{}
 	case s.Clock.Unsynchronized != nil && s.Clock.Unsynchronized():
-		return doubt{"the clock is wrong: the kernel says that nobody sets it, and " + why, true}
+		return doubt{"the clock is wrong: the kernel reports it as unsynchronized, and " + why, true}
 	}
 	return doubt{text: "the clock may be wrong: " + why}
 }
@@ -90,16 +90,16 @@ func (r *Resolver) tellClock(s *Config, d doubt) {
 	switch {
 	case d.text == before:
 	case d.text == "":
-		r.log.Info("the clock is right again", "now", s.now().UTC().Format(time.RFC3339))
+		r.log.Info("the clock is correct again", "now", s.now().UTC().Format(time.RFC3339))
 	default:
 		r.log.Error(
 			d.text,
 			"now",
 			s.now().UTC().Format(time.RFC3339),
 			"effect",
-			"names of signed zones fail until it is right",
+			"names in signed zones fail until it is correct",
 			"remedy",
-			"set it by hand, with date --set or chronyc makestep, and see to it that something sets it at the start",
+			"set it by hand with date --set or chronyc makestep, and have a time service set it at boot",
 			"time_names",
 			len(s.TimeNames),
 		)
@@ -124,7 +124,7 @@ func (r *Resolver) watchClock(s *Config, res *result) doubt {
 	return d
 }
 
-// timeName tells whether an operator lets a question be answered without validation while the
+// timeName reports whether an operator lets a question be answered without validation while the
 // clock is wrong: so that it can be set.
 func (s *Config) timeName(name []byte, typ wire.Type) bool {
 	return (typ == wire.TypeA || typ == wire.TypeAAAA || typ == wire.TypeCNAME) &&

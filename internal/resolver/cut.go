@@ -82,14 +82,14 @@ func (s *Config) route(name []byte) (*Route, uint16) {
 	return nil, wayIteration
 }
 
-// Routed tells whether an operator's route leads to name more closely than a zone of
+// Routed reports whether an operator's route leads to name more closely than a zone of
 // so many octets.
 func (s *Config) Routed(name []byte, zone int) bool {
 	route, _ := s.route(name)
 	return route != nil && len(route.Zone) >= zone
 }
 
-// Routes tells whether there are routes at all.
+// Routes reports whether there are routes at all.
 func (s *Config) Routes() bool { return len(s.routes) > 0 }
 
 func routeCut(r *Route, part cache.Part) *cut {

@@ -37,7 +37,7 @@ var ipv4Only = []byte("\x08ipv4only\x04arpa\x00")
 // addresses alone (RFC 6052, section 3.1).
 var wellKnown = netip.MustParsePrefix("64:ff9b::/96")
 
-// MadeByDNS64 tells whether a question for a name in lower case is one that a [DNS64] answers without
+// MadeByDNS64 reports whether a question for a name in lower case is one that a [DNS64] answers without
 // asking anybody: for the addresses of ipv4only.arpa.
 func MadeByDNS64(name []byte, typ wire.Type) bool {
 	return typ == wire.TypeAAAA && bytes.Equal(name, ipv4Only)
@@ -124,7 +124,7 @@ func (t *task) addresses(d *DNS64, name []byte) *result {
 	return made
 }
 
-// reachable takes the addresses out of an answer that clients cannot reach, and tells whether
+// reachable takes the addresses out of an answer that clients cannot reach, and reports whether
 // others are left.
 func (d *DNS64) reachable(res *result) (there bool) {
 	answer := res.answer[:0:0]
@@ -149,7 +149,7 @@ func (d *DNS64) reachable(res *result) (there bool) {
 	return there
 }
 
-// excluded tells whether the address in a record's data is in a network that is not reached.
+// excluded reports whether the address in a record's data is in a network that is not reached.
 func (d *DNS64) excluded(data []byte) bool {
 	a, ok := netip.AddrFromSlice(data)
 	return ok && slices.ContainsFunc(d.Exclude, func(p netip.Prefix) bool { return p.Contains(a) })

@@ -168,7 +168,7 @@ func (t *task) release() {
 	tasks.Put(t)
 }
 
-// busy tells whether a question is being asked already by this task: to ask it again
+// busy reports whether a question is being asked already by this task: to ask it again
 // would be a circle (TsuNAME).
 func (t *task) busy(name []byte, typ wire.Type) bool {
 	for i := range t.stack {
@@ -445,13 +445,13 @@ func (t *task) seconded(f *finding, c *cut, name []byte, typ wire.Type) *finding
 	return f
 }
 
-// signed tells whether what was found has any signature.
+// signed reports whether what was found has any signature.
 func (f *finding) signed() bool {
 	has := func(s *wire.RRset) bool { return s != nil && len(s.Sigs) > 0 }
 	return has(f.set) || has(f.dname) || slices.ContainsFunc(f.all, has) || slices.ContainsFunc(f.proof, has)
 }
 
-// knownPart tells whether it is known of a part of a name that there is no delegation at it,
+// knownPart reports whether it is known of a part of a name that there is no delegation at it,
 // since it was asked for lately, and has the minimiser go on behind it.
 func (t *task) knownPart(c *cut, show *minimiser, part []byte) bool {
 	now, e := t.unix(), &t.entry

@@ -78,7 +78,7 @@ func ReadHints(r io.Reader, file string) ([]Hint, error) {
 		case wire.TypeNS:
 			if len(rr.Owner) != 1 {
 				return fmt.Errorf(
-					"%s:%d:%d: NS record of %s; hints have those of the root only",
+					"%s:%d:%d: NS record of %s; root hints have only those of the root",
 					file,
 					rr.Line,
 					rr.Col,
@@ -161,12 +161,12 @@ func ReadAnchors(r io.Reader, file string) ([]Anchor, error) {
 		return nil, err
 	}
 	if len(anchors) == 0 {
-		return nil, fmt.Errorf("%s: no DS or DNSKEY record; without one nothing could be validated", file)
+		return nil, fmt.Errorf("%s: no DS or DNSKEY record; validation needs at least one", file)
 	}
 	for _, a := range anchors {
 		if v := (dnssec.Voucher{DS: a.DS, DNSKEYs: a.Keys}); v.Unsupported() != 0 {
 			return nil, fmt.Errorf(
-				"%s: no anchor of %s has an algorithm and a digest that can be used; with these the zone would not be validated",
+				"%s: no trust anchor of %s has a supported algorithm and digest; the zone would not be validated",
 				file,
 				wire.AppendName(nil, a.Zone),
 			)

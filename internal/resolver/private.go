@@ -9,7 +9,7 @@ import (
 )
 
 // filterPrivate takes what leads to private networks out of an answer that was found
-// by iteration, and tells whether there was any: a name of a stranger must not lead a
+// by iteration, and reports whether there was any: a name of a stranger must not lead a
 // browser to machines behind the firewall (DNS rebinding). It is for answers that
 // clients get; name servers may be where they like. What is left of a set is not signed any
 // more. An answer of which nothing is left becomes one without data.
@@ -47,7 +47,7 @@ func (t *task) filterPrivate(l *link) bool {
 	return true
 }
 
-// leadsInside tells whether a set has a private address.
+// leadsInside reports whether a set has a private address.
 func leadsInside(s *wire.RRset) bool {
 	private := inside(s.Type)
 	return private != nil && slices.ContainsFunc(s.Data, private)
@@ -62,7 +62,7 @@ func outside(s *wire.RRset) *wire.RRset {
 	return &wire.RRset{Owner: s.Owner, Type: s.Type, TTL: s.TTL, Data: slices.DeleteFunc(slices.Clone(s.Data), inside(s.Type))}
 }
 
-// inside returns what tells whether RDATA of a type has a private address, or nil if none has.
+// inside returns what reports whether RDATA of a type has a private address, or nil if none has.
 func inside(typ wire.Type) func(data []byte) bool {
 	switch typ {
 	case wire.TypeA, wire.TypeAAAA:
@@ -73,7 +73,7 @@ func inside(typ wire.Type) func(data []byte) bool {
 	return nil
 }
 
-// privateAddress tells whether RDATA of type A or AAAA is a private address.
+// privateAddress reports whether RDATA of type A or AAAA is a private address.
 func privateAddress(data []byte) bool {
 	a, ok := netip.AddrFromSlice(data)
 	return ok && private(a.Unmap())
@@ -85,7 +85,7 @@ const (
 	keyIPv6Hint = 6
 )
 
-// privateHint tells whether one of the addresses that a service binding hints at is
+// privateHint reports whether one of the addresses that a service binding hints at is
 // private (RFC 9460, section 7.3).
 func privateHint(data []byte) bool {
 	if len(data) < 2 {
@@ -117,7 +117,7 @@ func privateHint(data []byte) bool {
 	return false
 }
 
-// private tells whether an address is of this machine or of networks that nobody
+// private reports whether an address is of this machine or of networks that nobody
 // routes (RFC 1918, RFC 4193, RFC 6598, RFC 3927).
 func private(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() ||

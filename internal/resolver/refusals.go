@@ -79,7 +79,7 @@ func (r *refusals) answered(k lameKey) {
 	}
 }
 
-// suspected tells whether a server is to be asked for the zone itself. It is true for one
+// suspected reports whether a server is to be asked for the zone itself. It is true for one
 // caller at a time.
 func (r *refusals) suspected(k lameKey) bool {
 	r.mu.Lock()
@@ -102,7 +102,7 @@ func (r *refusals) leave(k lameKey) {
 	r.count.Store(int32(len(r.m)))
 }
 
-// alone tells whether a server is left alone.
+// alone reports whether a server is left alone.
 func (r *refusals) alone(k lameKey) bool {
 	if r.count.Load() == 0 {
 		return false

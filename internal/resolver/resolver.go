@@ -220,7 +220,7 @@ func (c *Config) WithLocal(local Local) *Config {
 
 // Apply says by which configuration the questions of its partition come from now on. Questions that still come
 // with another are answered by that, and leave nothing in the cache. Keys of zones are
-// learned anew, unless c differs from the configuration before by its local zones alone.
+// learned again, unless c differs from the configuration before by its local zones alone.
 func (r *Resolver) Apply(c *Config) {
 	before := r.configs[c.Partition].Swap(c)
 	if before == nil || before.origin != c.origin {

@@ -85,7 +85,7 @@ func OpenRollover(file string, configured []Anchor) (*Rollover, error) {
 	case errors.As(err, &system):
 		return nil, fmt.Errorf("trust anchors: %w", err)
 	default:
-		return nil, fmt.Errorf("trust anchors: %s: %w; remove the file to begin again with the anchors configured", file, err)
+		return nil, fmt.Errorf("trust anchors: %s: %w; to start over with the configured anchors, remove the file", file, err)
 	}
 	for _, z := range found {
 		if slices.ContainsFunc(configured, func(a Anchor) bool { return bytes.Equal(a.Zone, z.Zone) }) {
@@ -114,7 +114,7 @@ func OpenRollover(file string, configured []Anchor) (*Rollover, error) {
 const maxState = 16 << 20
 
 // readState reads a state file. What this version of the file does not have is an error,
-// wherever it is: it would be lost when the file is written anew.
+// wherever it is: it would be lost when the file is written again.
 func readState(file string) ([]*followed, error) {
 	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	if err != nil {
@@ -132,7 +132,7 @@ func readState(file string) ([]*followed, error) {
 	if !ok && bytes.HasPrefix(text, []byte(anyAnchors)) {
 		line, _, _ := bytes.Cut(text, []byte{'\n'})
 		return nil, fmt.Errorf(
-			"it begins with %.40q, not with %q as what this version of port53 reads",
+			"it begins with %.40q; this version of port53 reads files that begin with %q",
 			line,
 			anchorsLine[:len(anchorsLine)-1],
 		)
@@ -159,7 +159,7 @@ func readState(file string) ([]*followed, error) {
 		}
 		for _, k := range z.Keys {
 			if k == nil || !slices.Contains([]string{keyPending, keyValid, keyMissing, keyRevoked}, k.State) {
-				return nil, fmt.Errorf("a key of %s has no state that is known", wire.AppendName(nil, z.Zone))
+				return nil, fmt.Errorf("a key of %s is in an unknown state", wire.AppendName(nil, z.Zone))
 			}
 			if _, ok := dnssec.ParseKey(k.Data); !ok {
 				return nil, fmt.Errorf("a key of %s is none", wire.AppendName(nil, z.Zone))
@@ -227,7 +227,7 @@ func (ro *Rollover) Anchors() []Anchor {
 	return anchors
 }
 
-// decided tells whether the key of a DS record has been seen, so that its state says
+// decided reports whether the key of a DS record has been seen, so that its state says
 // whether it is trusted.
 func (z *followed) decided(ds []byte) bool {
 	for _, k := range z.Keys {
@@ -305,7 +305,7 @@ func (ro *Rollover) Observe(zone []byte, set *wire.RRset, now time.Time) (change
 	return changed, err
 }
 
-// configured tells whether a DS record of the configuration stands for a key.
+// configured reports whether a DS record of the configuration stands for a key.
 func (z *followed) configured(data []byte) bool {
 	for _, ds := range z.DS {
 		if dnssec.MatchDS(ds, z.Zone, plain(data)) {
@@ -315,7 +315,7 @@ func (z *followed) configured(data []byte) bool {
 	return false
 }
 
-// selfSigned tells whether a key signed the set that it is in, as a revocation must
+// selfSigned reports whether a key signed the set that it is in, as a revocation must
 // (RFC 5011, section 2.1).
 func selfSigned(set *wire.RRset, zone []byte, key dnssec.Key, now time.Time) bool {
 	work := dnssec.Work{Signatures: maxSigs, Failures: maxFailures}
@@ -429,7 +429,7 @@ func (r *Resolver) anchorKeys(zone []byte) (*wire.RRset, error) {
 		return nil, fmt.Errorf("the keys of %s cannot be had: %s", wire.AppendName(nil, zone), wire.ErrorText(uint16(tr.reason)))
 	default:
 		return nil, fmt.Errorf(
-			"the keys of %s do not validate by its trust anchors (%s): nothing below it is answered; see resolver.trust_anchors",
+			"the DNSKEY records of %s do not validate with its trust anchors (%s): all names below it fail; see resolver.trust_anchors",
 			wire.AppendName(nil, zone),
 			wire.ErrorText(uint16(tr.reason)),
 		)

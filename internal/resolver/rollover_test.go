@@ -111,7 +111,7 @@ func TestRollover(t *testing.T) {
 		{"another new key comes and", 0, []string{"old", "new", "next"}, "old ", false},
 		{"goes again, before its time", day / 2, []string{"old", "new"}, "old ", false},
 		{"30 days after it came the first is trusted", day / 2, []string{"old", "new"}, "old new ", true},
-		{"the key that went away begins anew", day, []string{"old", "new", "next"}, "old new ", false},
+		{"the key that went away starts over", day, []string{"old", "new", "next"}, "old new ", false},
 		{"and is not trusted 29 days later", 29 * day, []string{"old", "new", "next"}, "old new ", false},
 		{"a key that is missing is still trusted", day / 2, []string{"old", "next"}, "old new ", false},
 		{"and comes back", 0, []string{"old", "new", "next"}, "old new ", false},
@@ -267,13 +267,13 @@ func TestFollow(t *testing.T) {
 			}
 		}
 		w.serve(keys.set(t, time.Now(), "new"))
-		look("another key", 11*time.Second, "old ", "", "do not validate by its trust anchors")
+		look("another key", 11*time.Second, "old ", "", "do not validate with its trust anchors")
 		kept("another key", -1)
 		w.serve(keys.set(t, time.Now(), "old", "new"))
 		look("both keys", time.Hour, "old ", "old new", "")
 		kept("both keys", time.Second)
 		w.serve(&wire.RRset{})
-		look("no keys", time.Hour, "old ", "old new", "do not validate by its trust anchors")
+		look("no keys", time.Hour, "old ", "old new", "do not validate with its trust anchors")
 		kept("no keys", time.Hour+time.Second)
 		r.Close()
 	})
@@ -320,8 +320,8 @@ func TestRolloverFile(t *testing.T) {
 		`{"version": 1, "zones": [null]}`:                                                                          "a zone is missing",
 		`{"version": 1, "zones": [{"zone": "AQ==", "keys": []}]}`:                                                  "the name of a zone is none",
 		`{"version": 1, "zones": [{"zone": "", "keys": []}]}`:                                                      "the name of a zone is none",
-		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQEDDwAA", "state": "revokee"}]}]}`:        "no state that is known",
-		`{"version": 1, "zones": [{"zone": "AA==", "keys": [null]}]}`:                                              "no state that is known",
+		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQEDDwAA", "state": "revokee"}]}]}`:        "in an unknown state",
+		`{"version": 1, "zones": [{"zone": "AA==", "keys": [null]}]}`:                                              "in an unknown state",
 		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQE", "state": "valid"}]}]}`:               "illegal base64",
 		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQED", "state": "valid"}]}]}`:              "a key of . is none",
 		`{"version": 1, "zones": [{"zone": "AA==", "keys": [{"dnskey": "AQEDDwAA", "state": "valid"}]}]} and more`: "invalid character",

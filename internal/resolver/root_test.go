@@ -113,11 +113,11 @@ func TestUnusableAnchors(t *testing.T) {
 		"":                       "no DS or DNSKEY record",
 		"; nothing\n":            "no DS or DNSKEY record",
 		"example. A 192.0.2.1\n": "file:1:1: A record; expected DS or DNSKEY records",
-		"example. DS 4711 5 2 0123456789012345678901234567890123456789012345678901234567890123\n":        "no anchor of example. has an algorithm and a digest that can be used",
-		"example. DS 4711 13 3 0123456789012345678901234567890123456789012345678901234567890123\n":       "no anchor of example. has an algorithm and a digest that can be used",
-		good + "org. DS 4711 200 2 0123456789012345678901234567890123456789012345678901234567890123\n":   "no anchor of org. has an algorithm and a digest that can be used",
+		"example. DS 4711 5 2 0123456789012345678901234567890123456789012345678901234567890123\n":        "no trust anchor of example. has a supported algorithm and digest",
+		"example. DS 4711 13 3 0123456789012345678901234567890123456789012345678901234567890123\n":       "no trust anchor of example. has a supported algorithm and digest",
+		good + "org. DS 4711 200 2 0123456789012345678901234567890123456789012345678901234567890123\n":   "no trust anchor of org. has a supported algorithm and digest",
 		good + "example. DS 4711 5 2 0123456789012345678901234567890123456789012345678901234567890123\n": "",
-		good + big: "no anchor of org. has an algorithm and a digest that can be used",
+		good + big: "no trust anchor of org. has a supported algorithm and digest",
 	} {
 		_, err := resolver.ReadAnchors(strings.NewReader(text), "file")
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

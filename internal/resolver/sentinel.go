@@ -40,7 +40,7 @@ func (t *task) sentinel(name []byte, typ wire.Type, res *result) {
 	}
 }
 
-// trusts tells whether an anchor of the root has a key tag.
+// trusts reports whether an anchor of the root has a key tag.
 func (s *Config) trusts(tag uint16) bool {
 	root := s.anchors["\x00"]
 	if root == nil {

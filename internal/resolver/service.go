@@ -78,7 +78,7 @@ type inquiry struct {
 	key     inquiryKey
 	config  *Config
 	waiters []*waiter
-	refresh bool // nobody waits: the cache is to have it anew
+	refresh bool // nobody waits: the cache is to have it again
 	stale   bool // whoever asked first can have a stale answer
 	begun   time.Time
 	journal atomic.Pointer[journal] // of who works on it; nil: of nobody, or nothing is remembered
@@ -413,7 +413,7 @@ func (r *Resolver) resolve(
 	return a, res.text
 }
 
-// refreshPause is how long after an answer could not be fetched anew that is tried again, if
+// refreshPause is how long after an answer could not be transferred again that is tried again, if
 // somebody asks for it (RFC 9520, section 3.2).
 const refreshPause = 5 * time.Second
 
@@ -435,18 +435,18 @@ func (s *Config) Key(name []byte, typ wire.Type, wants Wants) cache.Key {
 	return cache.MakeKey(name, typ, variant(wants.DO, wants.CD), s.answers(typ, wants))
 }
 
-// recentFailure tells whether the question failed just now, for those who waited for
+// recentFailure reports whether the question failed just now, for those who waited for
 // another to ask it.
 func (r *Resolver) recentFailure(c *Config, name []byte, typ wire.Type, now int64) (ede int, text string, failed bool) {
 	for _, do := range [...]bool{false, true} {
 		if e, ok := r.cache.Failure(c.Key(name, typ, Wants{DO: do}), now); ok {
-			return e, "the same question failed a moment ago", true
+			return e, "the same query failed shortly before (cached error)", true
 		}
 	}
 	return edeNone, "", false
 }
 
-// Explain resolves a question anew, past the finished answers of the cache, and
+// Explain resolves a question again, past the finished answers of the cache, and
 // returns the answer with the way to it.
 func (r *Resolver) Explain(name []byte, typ wire.Type, do, cd bool) (*cache.Answer, string, *Trace) {
 	return r.ExplainBy(r.configs[0].Load(), name, typ, do, cd)

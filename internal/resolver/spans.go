@@ -160,7 +160,7 @@ func (t *task) remember(l *link) {
 	}
 }
 
-// usableSpan tells whether a record denies names generously: one made for a single
+// usableSpan reports whether a record denies names generously: one made for a single
 // name (RFC 4470, RFC 9824) would fill the table for nothing.
 func usableSpan(s *wire.RRset) bool {
 	n, err := wire.CheckName(s.Data[0])

@@ -23,7 +23,7 @@ func (s *Config) variants(name []byte, typ wire.Type, wants Wants, f func(k cach
 	}
 }
 
-// HasOther tells whether the cache has an answer to the question that was given to a client
+// HasOther reports whether the cache has an answer to the question that was given to a client
 // with another DO or CD bit, however old it is.
 func (r *Resolver) HasOther(c *Config, name []byte, typ wire.Type, wants Wants, now int64) (found bool) {
 	c.variants(name, typ, wants, func(k cache.Key, _ bool) bool {

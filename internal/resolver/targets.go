@@ -19,7 +19,7 @@ type target struct {
 }
 
 // moreAddresses finds more addresses of the name servers of c, one server at a time, and
-// tells whether there are any. What costs least comes first:
+// reports whether there are any. What costs least comes first:
 //
 //   - where a server's name lies in the zone itself, its address is glue (RFC 1034, section
 //     4.2.1), and the parent is asked for it if it left it out of the referral;
@@ -64,7 +64,7 @@ func (t *task) moreAddresses(c *cut) bool {
 // the referral has one.
 const spareTime = time.Second
 
-// reachable tells whether a server has an address that can be used.
+// reachable reports whether a server has an address that can be used.
 func (t *task) reachable(g *target) bool {
 	for _, a := range g.addrs {
 		if t.usable(a.Unmap(), false) {
@@ -74,7 +74,7 @@ func (t *task) reachable(g *target) bool {
 	return false
 }
 
-// holds tells whether the address of a server is glue: its name lies in the zone, which nobody
+// holds reports whether the address of a server is glue: its name lies in the zone, which nobody
 // can ask without it.
 func (c *cut) holds(g *target) bool { return len(c.zone) > 1 && wire.Subdomain(g.name, c.zone) }
 

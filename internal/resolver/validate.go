@@ -51,7 +51,7 @@ func (ts *trusts) put(w cache.Writer, zone []byte, tr *trust) {
 		return
 	}
 	if ts.m == nil || len(ts.m) >= maxTrust {
-		ts.m = make(map[string]*trust) // all are learned anew: simpler than knowing which is needed least
+		ts.m = make(map[string]*trust) // all are learned again: simpler than knowing which is needed least
 	}
 	ts.m[string(zone)] = tr
 }
@@ -355,11 +355,11 @@ func (t *task) trustOf(name []byte) *trust {
 	return tr
 }
 
-// passing tells whether the trust is a matter of this question's budget, and must
+// passing reports whether the trust is a matter of this question's budget, and must
 // not be kept for others.
 func (tr *trust) passing() bool { return tr.reason == edePassing }
 
-// unreachable tells whether something could not be fetched, which says nothing of what it is.
+// unreachable reports whether something could not be fetched, which says nothing of what it is.
 // It is no permission either: what it takes to validate is missing (RFC 4035, section 5).
 func unreachable(reason int) bool {
 	return reason == wire.EDENoReachableAuthority || reason == wire.EDENetworkError
@@ -444,7 +444,7 @@ func (t *task) besideAlias(name []byte) *trust {
 	}
 }
 
-// insecureCut tells whether the proof that name has no DS records, which was verified
+// insecureCut reports whether the proof that name has no DS records, which was verified
 // before, shows a delegation.
 func (t *task) insecureCut(proof []*wire.RRset, name []byte) bool {
 	zone := t.signerOf(dnssec.ParentSide(name, wire.TypeDS), proof...)
@@ -490,7 +490,7 @@ func (t *task) anchorOf(name []byte) []byte {
 	}
 }
 
-// negativeTrust tells whether an operator has declared name insecure (RFC 7646). An
+// negativeTrust reports whether an operator has declared name insecure (RFC 7646). An
 // anchor below the negative one is stronger.
 func (t *task) negativeTrust(name []byte) bool {
 	if len(t.s.Negative) == 0 {
@@ -509,7 +509,7 @@ func (t *task) negativeTrust(name []byte) bool {
 	}
 }
 
-// privateRoute tells whether an operator has named servers for the zone name itself. What they
+// privateRoute reports whether an operator has named servers for the zone name itself. What they
 // say is not there, below it, is not there.
 func (t *task) privateRoute(name []byte) bool {
 	r, _ := t.s.route(name)

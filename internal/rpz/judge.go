@@ -319,7 +319,7 @@ func (s *Searcher) longest(of *shape, t Trigger, addrs []netip.Addr, six Embeddi
 // address returns the rule of the longest prefix that an address is in, of more than least bits.
 //
 // Prefixes are names whose labels are the address's parts: where one of these is not there, no longer
-// prefix with that part is, so that an address of which nothing is known takes a few look-ups.
+// prefix with that part is, so that an address of which nothing is known takes a few lookups.
 func (s *Searcher) address(of *shape, t Trigger, a netip.Addr, least int) (n zone.Node, bits int) {
 	if !a.IsValid() {
 		return 0, 0

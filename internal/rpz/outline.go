@@ -12,7 +12,7 @@ import (
 // which triggers it has, and which lengths of prefixes. It outlives generations; the zero value is ready.
 //
 // It is found out with the first question that a version judges. What has changed since the version
-// before is looked at there and then; a version that was compiled anew is read beside, and until that is
+// before is looked at there and then; a version that was compiled again is read beside, and until that is
 // done prefixes of all lengths are looked for.
 type Outline struct {
 	now atomic.Pointer[shape]

@@ -5,7 +5,7 @@
 // differences and kept on disk as those that are served. It is its own index: what a rule is
 // about is its owner name, so that looking for a rule is looking for a name, by hash, in the
 // version that an atomic pointer leads to. A difference of a thousand records costs what it
-// costs any zone, and a look-up takes no lock and allocates nothing.
+// costs any zone, and a lookup takes no lock and allocates nothing.
 //
 // [Searcher.Judge] finds the rule that counts. The order is the draft's, and BIND's: the first
 // name of a chain of aliases that has a rule; then the first zone in the order of the policy;
@@ -91,7 +91,7 @@ type Zone struct {
 	EDE         int    // Extended DNS Error that goes with the answer
 	Text        string // its text
 
-	Outline *Outline // of its versions; nil: it is found out anew for each question
+	Outline *Outline // of its versions; nil: it is found out again for each question
 }
 
 // A Policy is policy zones, in the order in which they count. It is immutable but for the
@@ -154,7 +154,7 @@ type Verdict struct {
 	Logged *Zone
 }
 
-// Acts tells whether something else is answered than there is.
+// Acts reports whether something else is answered than there is.
 func (v *Verdict) Acts() bool { return v.Action > Passthru }
 
 // Describe says what a verdict does, and by which rule.

@@ -465,7 +465,7 @@ func TestAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A look-up among a million rules.
+// A lookup among a million rules.
 func BenchmarkJudge(b *testing.B) {
 	var text strings.Builder
 	text.WriteString("a\n32.9.100.51.198.rpz-ip CNAME .\n48.zz.1.db8.2001.rpz-ip CNAME .\n")

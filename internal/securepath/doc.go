@@ -17,6 +17,6 @@ import "errors"
 
 // The errors that say what is in the way.
 var (
-	ErrLink   = errors.New("is a symbolic link that others than root can have put there")
+	ErrLink   = errors.New("is a symbolic link that users other than root may have created")
 	ErrShared = errors.New("others than root can change it")
 )

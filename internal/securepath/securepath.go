@@ -216,7 +216,7 @@ func (d *Dir) Exclusive() error {
 	if d.shared == "" {
 		return nil
 	}
-	return fmt.Errorf("%s: %w; choose a directory that root owns, on the way to which nobody else may write", d.shared, ErrShared)
+	return fmt.Errorf("%s: %w; choose a directory that only root can write to, including its parent directories", d.shared, ErrShared)
 }
 
 // Lock keeps others who lock the directory from going on, until the function that it returns
@@ -337,7 +337,7 @@ func (d *Dir) append(name string, perm fs.FileMode) (*os.File, error) {
 				return nil
 			case unix.S_IFREG:
 				if d.shared != "" && st.Nlink > 1 {
-					return errors.New("has a second name, which others than root can have given it")
+					return errors.New("has a second hard link, which users other than root may have created")
 				}
 				return nil
 			}

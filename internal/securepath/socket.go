@@ -42,7 +42,7 @@ func (d *Dir) GiveSocket(name string, perm fs.FileMode, uid, gid int) (SocketFil
 	var st unix.Stat_t
 	err := d.withSocket(name, &st, func(chmod func(uint32) error, chown func(uid, gid int) error) error {
 		if st.Mode&unix.S_IFMT != unix.S_IFSOCK || st.Nlink > 1 || int(st.Uid) != os.Geteuid() {
-			return errors.New("is not the socket that was made: somebody has put something else in its place")
+			return errors.New("is not the socket that port53 created: it was replaced")
 		}
 		if err := chmod(uint32(perm.Perm())); err != nil || uid < 0 && gid < 0 {
 			return err

@@ -10,7 +10,7 @@ import (
 
 // handlePath has no path to return: sockets are bound by names alone here.
 func (d *Dir) handlePath(string) (string, error) {
-	return "", fmt.Errorf("%s: %w; choose a directory that root owns, on the way to which nobody else may write", d.shared, ErrShared)
+	return "", fmt.Errorf("%s: %w; choose a directory that only root can write to, including its parent directories", d.shared, ErrShared)
 }
 
 // withSocket has f change the entry called name, of which st is told. Nobody else can put

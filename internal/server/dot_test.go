@@ -22,7 +22,7 @@ func shown(t testing.TB, mutual bool, protocols ...string) (config *tls.Config, 
 	t.Helper()
 	ca, dir := certtest.New(t), t.TempDir()
 	c, key := ca.Issue(dir, "ns.test", "ns.test")
-	k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+	k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,20 +26,20 @@ func (h Holder) String() string {
 
 // Remedy returns what to do about it, for the programs that are met with on port 53.
 func (h Holder) Remedy() string {
-	const own = "list this machine's own addresses in listen instead of a wildcard"
+	const own = "list this host's own addresses in listen instead of a wildcard"
 	switch {
 	case strings.HasPrefix(h.Program, "systemd-resolve"):
-		return "write DNSStubListener=no into /etc/systemd/resolved.conf and restart systemd-resolved, or " + own
+		return "set DNSStubListener=no in /etc/systemd/resolved.conf and restart systemd-resolved, or " + own
 	case h.Program == "dnsmasq" && strings.Contains(h.Command, "libvirt"):
 		return "it serves a virtual network of libvirt: " + own + ", or turn that network's DNS off (<dns enable='no'/>)"
 	case h.Program == "dnsmasq":
-		return "stop it, write port=0 into its configuration to turn its DNS off, or " + own
+		return "stop it, set port=0 in its configuration to turn its DNS off, or " + own
 	case h.Program == "docker-proxy":
 		return "a container publishes the port (docker ps --filter publish=" + fmt.Sprint(
 			h.Addr.Port(),
 		) + " shows which): stop it, or publish it elsewhere"
 	case h.Program == "port53":
-		return "stop it, or give this one other addresses in listen"
+		return "stop it, or set other addresses in listen"
 	case h.Program == "":
 		return "stop it, or change listen"
 	}

@@ -76,7 +76,7 @@ func TestPortTaken(t *testing.T) {
 		{"dnsmasq", "tcp4", "0.0.0.0:0", "127.0.0.1", "port=0"},
 		{"docker-proxy", "tcp", "[::]:0", "127.0.0.1", "docker ps --filter publish="},
 		{"named", "tcp4", "127.0.0.1:0", "127.0.0.1", "stop named (systemctl disable --now"},
-		{"port53", "tcp4", "127.0.0.1:0", "127.0.0.1", "give this one other addresses in listen"},
+		{"port53", "tcp4", "127.0.0.1:0", "127.0.0.1", "set other addresses in listen"},
 	} {
 		pid, where := hold(t, s.name, s.network, s.at)
 		a := netip.AddrPortFrom(netip.MustParseAddr(s.want), where.Port())

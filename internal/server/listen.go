@@ -83,7 +83,7 @@ func Listen(o Options) (*Server, error) {
 		for i, e := range s.absent {
 			addrs[i] = e.addr
 		}
-		o.Logger.Warn("addresses that cannot be had on this machine are left out", "addresses", addrs, "problem", s.lacking.Error())
+		o.Logger.Warn("addresses that this host does not have are skipped", "addresses", addrs, "error", s.lacking.Error())
 	}
 	return s, nil
 }
@@ -103,7 +103,7 @@ func (s *Server) bindAll(list []endpoint) error {
 	return nil
 }
 
-// serves tells whether an endpoint of what is encrypted is bound already.
+// serves reports whether an endpoint of what is encrypted is bound already.
 func (s *Server) serves(e endpoint) bool {
 	return slices.ContainsFunc(s.encrypted, func(l Listener) bool {
 		return l.Over == e.over && l.QUIC == e.packets() && l.Addr.Port() == e.addr.Port() &&

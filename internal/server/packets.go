@@ -33,7 +33,7 @@ type PacketGate struct {
 // them get no more than this, whatever they send; all others are asked for a proof, which takes
 // them a round trip.
 const (
-	unprovenMost  = 128 // at one time
+	unprovenMost  = 128 // at the same time
 	unprovenShare = 10  // of the handshakes of a second, one in so many
 )
 
@@ -48,7 +48,7 @@ func (g *PacketGate) Addr() netip.AddrPort {
 // TLS returns what clients are shown.
 func (g *PacketGate) TLS() *tls.Config { return g.service.TLS }
 
-// Unproven tells whether whoever begins a connection has to prove its address first.
+// Unproven reports whether whoever begins a connection has to prove its address first.
 func (g *PacketGate) Unproven() bool {
 	s := g.server
 	if s.unproven.Load() < unprovenMost && s.believed.allow(s.now()) {
@@ -61,7 +61,7 @@ func (g *PacketGate) Unproven() bool {
 // ErrFull is why a client is turned away: it, or its network, has as many connections as it may.
 var ErrFull = errors.New("server: too many connections")
 
-// Admit takes in a client that has come to an address, or returns why not; proven tells whether
+// Admit takes in a client that has come to an address, or returns why not; proven reports whether
 // its own address is known to be its own. end closes its connection, and does not wait. The
 // visitor is to be closed, however it ends.
 //

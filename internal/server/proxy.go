@@ -96,7 +96,7 @@ func (s *Server) proxiesOf(a netip.AddrPort) *proxies {
 	return nil
 }
 
-// trusts tells whether an address is that of a proxy.
+// trusts reports whether an address is that of a proxy.
 func (p *proxies) trusts(a netip.Addr) bool {
 	return slices.ContainsFunc(p.from, func(n netip.Prefix) bool { return n.Contains(a) })
 }

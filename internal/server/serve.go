@@ -152,14 +152,14 @@ func (s *Server) work(udp []*udpSocket, listeners []*tcpListener, gates []*Gate,
 	for _, g := range gates {
 		s.conns.Go(func() {
 			if err := g.service.Service.Serve(g); err != nil {
-				s.options.Logger.Error("a listener ended", "address", g.addr, "problem", err)
+				s.options.Logger.Error("a listener ended", "address", g.addr, "error", err)
 			}
 		})
 	}
 	for _, g := range packets {
 		s.conns.Go(func() {
 			if err := g.service.Packets.Serve(g); err != nil {
-				s.options.Logger.Error("a listener ended", "address", g.conn.LocalAddr(), "problem", err)
+				s.options.Logger.Error("a listener ended", "address", g.conn.LocalAddr(), "error", err)
 			}
 		})
 	}

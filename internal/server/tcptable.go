@@ -282,7 +282,7 @@ func (t *tcpTable) letGo(n *network, octets int64) {
 
 // beginLong lets c read a question longer than its buffer. Beyond longReads, the network that
 // reads most such questions, which may be c's own, loses the one that has taken longest: who
-// sends slowly, or many at one time, hurts itself.
+// sends slowly, or many at the same time, hurts itself.
 func (t *tcpTable) beginLong(c *tcpConn) {
 	t.mu.Lock()
 	c.network.long++

@@ -72,7 +72,7 @@ type endpoint struct {
 	service *Listening // nil: what is spoken is known here
 }
 
-// packets tells whether what is spoken there goes over datagrams alone.
+// packets reports whether what is spoken there goes over datagrams alone.
 func (e endpoint) packets() bool { return e.service != nil && e.service.Packets != nil }
 
 // A tlsWire is what lies below TLS. It has handshakes take turns, and lets TLS write without

@@ -120,7 +120,7 @@ func (u *udpSocket) servePortable(w Worker, count *traffic) {
 	}
 }
 
-// isUpdate tells whether a message that has a header is an update (RFC 2136, section 2.2).
+// isUpdate reports whether a message that has a header is an update (RFC 2136, section 2.2).
 func isUpdate(msg []byte) bool {
 	const qrAndOpcode, update = 0xF8, 5 << 3
 	return msg[2]&qrAndOpcode == update

@@ -17,5 +17,5 @@ func (o *Online) Octets() (n int) {
 	return n
 }
 
-// Part tells whether a version was made of what changed alone.
+// Part reports whether a version was made of what changed alone.
 func (v *Version) Part() bool { return v.Signed.part }

@@ -11,7 +11,7 @@ import (
 )
 
 // A version that differs in a few names from the one before is signed in those names alone: they, and
-// with NSEC the names before them, are made anew, and what is served shares all else with the version
+// with NSEC the names before them, are made again, and what is served shares all else with the version
 // before. Where a change reaches further (delegations, NSEC3, a digest, other keys) all of the zone is
 // gone through, and so it is whenever signatures are due to be renewed.
 
@@ -108,7 +108,7 @@ func (s *Stage) increment(
 	return true, nil
 }
 
-// same tells whether both sets publish and sign with the same keys.
+// same reports whether both sets publish and sign with the same keys.
 func (s *keySet) same(o *keySet) bool {
 	signer := func(a, b *dnssec.Signer) bool { return bytes.Equal(a.Key.Data, b.Key.Data) }
 	return o != nil && slices.EqualFunc(s.dnskeys, o.dnskeys, bytes.Equal) && slices.EqualFunc(s.cds, o.cds, bytes.Equal) &&
@@ -152,7 +152,7 @@ func (inc *increment) take(changes []*zone.Delta) bool {
 	return true
 }
 
-// hiddenOrCut tells whether a name is a delegation, or below one or a DNAME.
+// hiddenOrCut reports whether a name is a delegation, or below one or a DNAME.
 func hiddenOrCut(z *zone.Zone, owner string) bool {
 	var split wire.SplitName
 	split.Set([]byte(owner))
@@ -230,7 +230,7 @@ func (inc *increment) next(owner string) string {
 	return next
 }
 
-// order returns the names that are made anew, the apex first: the SOA record stands before all.
+// order returns the names that are made again, the apex first: the SOA record stands before all.
 func (inc *increment) order() (list []string) {
 	for owner := range inc.touched {
 		list = append(list, owner)

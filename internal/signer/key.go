@@ -50,12 +50,12 @@ func (k *Key) Algorithm() uint8 { return k.DNSKEY[3] }
 // Flags returns the flags of the DNSKEY record.
 func (k *Key) Flags() uint16 { return binary.BigEndian.Uint16(k.DNSKEY) }
 
-// SEP tells whether the key is for the parent to point at.
+// SEP reports whether the key is for the parent to point at.
 func (k *Key) SEP() bool { return k.Flags()&dnssec.FlagSEP != 0 }
 
 func passed(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
-// Published tells whether the key is in the DNSKEY set at a time.
+// Published reports whether the key is in the DNSKEY set at a time.
 func (k *Key) Published(now time.Time) bool {
 	t := &k.Times
 	if passed(t.Delete, now) {
@@ -64,7 +64,7 @@ func (k *Key) Published(now time.Time) bool {
 	return t.Publish.IsZero() && t.Activate.IsZero() || passed(t.Publish, now) || passed(t.Activate, now)
 }
 
-// Active tells whether the key signs at a time.
+// Active reports whether the key signs at a time.
 func (k *Key) Active(now time.Time) bool {
 	t := &k.Times
 	if k.Private == nil || passed(t.Inactive, now) || passed(t.Delete, now) || k.Revoked(now) {
@@ -73,10 +73,10 @@ func (k *Key) Active(now time.Time) bool {
 	return passed(t.Activate, now) || t.Publish.IsZero() && t.Activate.IsZero()
 }
 
-// Revoked tells whether the key is published as revoked at a time.
+// Revoked reports whether the key is published as revoked at a time.
 func (k *Key) Revoked(now time.Time) bool { return passed(k.Times.Revoke, now) }
 
-// synced tells whether the parent is asked to have DS records of the key.
+// synced reports whether the parent is asked to have DS records of the key.
 func (k *Key) synced(now time.Time) bool {
 	return passed(k.Times.SyncPublish, now) && !passed(k.Times.SyncDelete, now)
 }
@@ -114,7 +114,7 @@ func Kind(k *Key, keys []*Key, now time.Time) string {
 	return "ZSK"
 }
 
-// CanSign tells whether keys of an algorithm can be made and sign.
+// CanSign reports whether keys of an algorithm can be made and sign.
 func CanSign(alg uint8) bool {
 	switch alg {
 	case dnssec.RSASHA256, dnssec.RSASHA512, dnssec.ECDSAP256, dnssec.ECDSAP384, dnssec.ED25519:
@@ -150,7 +150,7 @@ func NewKey(zone []byte, alg uint8, sep bool, now time.Time, others []*Key) (*Ke
 	return nil, errors.New("no key with a tag of its own was found")
 }
 
-// sharesTag tells whether two keys of one algorithm have a tag in common, revoked or not.
+// sharesTag reports whether two keys of one algorithm have a tag in common, revoked or not.
 func sharesTag(a, b *Key) bool {
 	if a.Algorithm() != b.Algorithm() {
 		return false

@@ -172,7 +172,7 @@ func ReadKey(path string) (*Key, error) {
 		return nil, fmt.Errorf("%s.key: there is no DNSKEY record in it", path)
 	}
 	if _, ok := dnssec.ParseKey(k.DNSKEY); !ok {
-		return nil, fmt.Errorf("%s.key: its record is no key of DNSSEC", path)
+		return nil, fmt.Errorf("%s.key: its record is not a DNSSEC key", path)
 	}
 	k.DNSKEY[1] &^= dnssec.FlagRevoke
 	private := path + ".private"
@@ -182,7 +182,7 @@ func ReadKey(path string) (*Key, error) {
 	}
 	if err == nil && info.Mode().Perm()&0o007 != 0 {
 		return nil, fmt.Errorf(
-			"%s: everybody can read or write it (mode %04o): chmod 600, and make a new key if others may have read it",
+			"%s: every user can read or write it (mode %04o): chmod 600, and create a new key if others may have read it",
 			private,
 			info.Mode().Perm(),
 		)
@@ -196,7 +196,7 @@ func ReadKey(path string) (*Key, error) {
 	}
 	if f.algorithm != k.Algorithm() {
 		return nil, fmt.Errorf(
-			"%s: it is of algorithm %s, and %s.key of %s",
+			"%s: its algorithm is %s, but that of %s.key is %s",
 			private,
 			wire.AlgorithmName(f.algorithm),
 			path,
@@ -208,7 +208,7 @@ func ReadKey(path string) (*Key, error) {
 		return nil, fmt.Errorf("%s: %w", private, err)
 	}
 	if !bytes.Equal(made.Key.Data, k.DNSKEY) {
-		return nil, fmt.Errorf("%s: its private key is not that of the DNSKEY record in %s.key", private, path)
+		return nil, fmt.Errorf("%s: the private key does not match the DNSKEY record in %s.key", private, path)
 	}
 	k.Private, k.Times, k.kept = f.key, f.times, f.kept
 	return k, nil
@@ -224,7 +224,7 @@ func readBounded(path string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > most {
-		return nil, fmt.Errorf("%s: it is no key file: not a regular one, or larger than %d bytes", path, most)
+		return nil, fmt.Errorf("%s: not a key file: not a regular file, or larger than %d bytes", path, most)
 	}
 	return os.ReadFile(path)
 }
@@ -290,7 +290,7 @@ func parsePrivate(name string, b []byte) (*privateFile, error) {
 		return nil, fmt.Errorf("%s: algorithm %s cannot sign here", name, wire.AlgorithmName(f.algorithm))
 	}
 	if values["Engine"] != "" || values["Label"] != "" {
-		return nil, fmt.Errorf("%s: the key is in hardware (Engine, Label), which cannot be used", name)
+		return nil, fmt.Errorf("%s: the key is in a hardware module (Engine, Label), which is not supported", name)
 	}
 	if f.key, err = privateKey(f.algorithm, values); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -483,7 +483,7 @@ func Import(name string, b []byte, zone []byte, sep bool, alg uint8, now time.Ti
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if alg != 0 && alg != f.algorithm {
-		return nil, fmt.Errorf("%s: the key is of algorithm %s, and not %s", name, wire.AlgorithmName(f.algorithm), wire.AlgorithmName(alg))
+		return nil, fmt.Errorf("%s: the key's algorithm is %s, not %s", name, wire.AlgorithmName(f.algorithm), wire.AlgorithmName(alg))
 	}
 	flags := uint16(dnssec.FlagZone)
 	if sep {
@@ -513,7 +513,7 @@ func (f *privateFile) fromPEM(block *pem.Block, alg uint8) error {
 	case "EC PRIVATE KEY":
 		key, err = x509.ParseECPrivateKey(block.Bytes)
 	default:
-		return fmt.Errorf("want a private key in PEM, and it is %q", block.Type)
+		return fmt.Errorf("want a private key in PEM, got %q", block.Type)
 	}
 	if err != nil {
 		return err

@@ -82,26 +82,26 @@ func TestKeyFilesRefused(t *testing.T) {
 		mode            os.FileMode
 		want            string
 	}{
-		"good":            {bindPublic, bindPrivate, 0o600, ""},
-		"for the group":   {bindPublic, bindPrivate, 0o640, ""},
-		"for everybody":   {bindPublic, bindPrivate, 0o644, base + ".private: everybody can read or write it (mode 0644): chmod 600"},
-		"written by all":  {bindPublic, bindPrivate, 0o602, "everybody can read or write it"},
-		"of another zone": {strings.ReplaceAll(bindPublic, "example.com. IN", "example.net. IN"), bindPrivate, 0o600, "the key is of zone example.net., and not of example.com."},
-		"not a key":       {"example.com. IN A 192.0.2.1\n", bindPrivate, 0o600, base + ".key:1:1: want a DNSKEY record, not A"},
-		"empty":           {"", bindPrivate, 0o600, base + ".key: there is no DNSKEY record in it"},
-		"two keys":        {bindPublic + bindPublic, bindPrivate, 0o600, base + ".key:4:1: a second record: want one"},
-		"of another key":  {bindPublic, strings.Replace(bindPrivate, "Cd2y", "Cd2z", 1), 0o600, "its private key is not that of the DNSKEY record"},
-		"no format":       {bindPublic, "Algorithm: 13\n", 0o600, base + ".private:1: want Private-key-format: v1.3"},
-		"other algorithm": {bindPublic, strings.Replace(bindPrivate, "13 (ECDSAP256SHA256)", "15", 1), 0o600, "it is of algorithm ED25519"},
-		"unknown":         {bindPublic, strings.Replace(bindPrivate, "Algorithm: 13", "Algorithm: 5", 1), 0o600, "algorithm RSASHA1 cannot sign here"},
-		"a wrong time":    {bindPublic, strings.Replace(bindPrivate, "Activate: 2026", "Activate: tomorrow", 1), 0o600, base + ".private:6: Activate: want a time as YYYYMMDDHHMMSS"},
-		"not base64":      {bindPublic, strings.Replace(bindPrivate, "Cd2y", "C*2y", 1), 0o600, "PrivateKey: want base64"},
-		"too short":       {bindPublic, strings.Replace(bindPrivate, "Cd2y7XVO0xN/S8I+brxgwmGQNBJxkl2Yid2uvpIX3Vs=", "AAAA", 1), 0o600, base + ".private: "},
-		"in hardware":     {bindPublic, "Private-key-format: v1.3\nAlgorithm: 13\nEngine: cGtjczEx\nLabel: a2V5\n", 0o600, "the key is in hardware"},
-		"garbage":         {bindPublic, bindPrivate + "what\n", 0o600, base + ".private:8: want a field and its value"},
-		"no private file": {bindPublic, "", 0o600, ""},
-		"a large one":     {bindPublic + strings.Repeat(";\n", 1<<16), bindPrivate, 0o600, "it is no key file"},
-		"twice":           {bindPublic, bindPrivate + "PrivateKey: AAAA\n", 0o600, base + ".private:8: a second PrivateKey"},
+		"good":                 {bindPublic, bindPrivate, 0o600, ""},
+		"for the group":        {bindPublic, bindPrivate, 0o640, ""},
+		"for everybody":        {bindPublic, bindPrivate, 0o644, base + ".private: every user can read or write it (mode 0644): chmod 600"},
+		"written by all":       {bindPublic, bindPrivate, 0o602, "every user can read or write it"},
+		"of another zone":      {strings.ReplaceAll(bindPublic, "example.com. IN", "example.net. IN"), bindPrivate, 0o600, "the key is of zone example.net., and not of example.com."},
+		"not a key":            {"example.com. IN A 192.0.2.1\n", bindPrivate, 0o600, base + ".key:1:1: want a DNSKEY record, not A"},
+		"empty":                {"", bindPrivate, 0o600, base + ".key: there is no DNSKEY record in it"},
+		"two keys":             {bindPublic + bindPublic, bindPrivate, 0o600, base + ".key:4:1: a second record: want one"},
+		"of another key":       {bindPublic, strings.Replace(bindPrivate, "Cd2y", "Cd2z", 1), 0o600, "its private key is not that of the DNSKEY record"},
+		"no format":            {bindPublic, "Algorithm: 13\n", 0o600, base + ".private:1: want Private-key-format: v1.3"},
+		"other algorithm":      {bindPublic, strings.Replace(bindPrivate, "13 (ECDSAP256SHA256)", "15", 1), 0o600, "its algorithm is ED25519"},
+		"unknown":              {bindPublic, strings.Replace(bindPrivate, "Algorithm: 13", "Algorithm: 5", 1), 0o600, "algorithm RSASHA1 cannot sign here"},
+		"a wrong time":         {bindPublic, strings.Replace(bindPrivate, "Activate: 2026", "Activate: tomorrow", 1), 0o600, base + ".private:6: Activate: want a time as YYYYMMDDHHMMSS"},
+		"not base64":           {bindPublic, strings.Replace(bindPrivate, "Cd2y", "C*2y", 1), 0o600, "PrivateKey: want base64"},
+		"too short":            {bindPublic, strings.Replace(bindPrivate, "Cd2y7XVO0xN/S8I+brxgwmGQNBJxkl2Yid2uvpIX3Vs=", "AAAA", 1), 0o600, base + ".private: "},
+		"in a hardware module": {bindPublic, "Private-key-format: v1.3\nAlgorithm: 13\nEngine: cGtjczEx\nLabel: a2V5\n", 0o600, "the key is in hardware"},
+		"garbage":              {bindPublic, bindPrivate + "what\n", 0o600, base + ".private:8: want a field and its value"},
+		"no private file":      {bindPublic, "", 0o600, ""},
+		"a large one":          {bindPublic + strings.Repeat(";\n", 1<<16), bindPrivate, 0o600, "it is no key file"},
+		"twice":                {bindPublic, bindPrivate + "PrivateKey: AAAA\n", 0o600, base + ".private:8: a second PrivateKey"},
 	} {
 		dir := t.TempDir()
 		write := func(end, text string, mode os.FileMode) {
@@ -156,7 +156,7 @@ func TestImport(t *testing.T) {
 	for text, want := range map[string]string{
 		"":        "stdin",
 		"hello\n": "stdin:1: want Private-key-format",
-		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": `want a private key in PEM, and it is "CERTIFICATE"`,
+		"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n": `want a private key in PEM, got "CERTIFICATE"`,
 		"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n": "asn1",
 	} {
 		if _, err := signer.Import("stdin", []byte(text), name(t, "example.com."), true, 0, now); err == nil || !strings.Contains(err.Error(), want) {

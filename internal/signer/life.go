@@ -34,13 +34,13 @@ func (p Presence) MarshalText() ([]byte, error) { return []byte(p.String()), nil
 func (p *Presence) UnmarshalText(b []byte) error {
 	i := slices.Index(presences[:], string(b))
 	if i < 0 {
-		return fmt.Errorf("%q is no state: want hidden, rumoured, omnipresent or unretentive", b)
+		return fmt.Errorf("%q is not a key state: want hidden, rumoured, omnipresent or unretentive", b)
 	}
 	*p = Presence(i)
 	return nil
 }
 
-// out tells whether a record is published.
+// out reports whether a record is published.
 func (p Presence) out() bool { return p == Rumoured || p == Omnipresent }
 
 // A RecordLife is the state of one of a key's records.
@@ -134,12 +134,12 @@ type KeyLife struct {
 	key *Key // nil: its files are gone
 }
 
-// gone tells whether nobody has anything of the key.
+// gone reports whether nobody has anything of the key.
 func (k *KeyLife) gone() bool {
 	return k.DNSKEY.State == Hidden && k.Signatures.State == Hidden && k.DS.State == Hidden
 }
 
-// steady tells whether nothing of the key is on its way.
+// steady reports whether nothing of the key is on its way.
 func (k *KeyLife) steady() bool {
 	for _, r := range []*RecordLife{&k.DNSKEY, &k.Signatures, &k.DS} {
 		if r.State == Rumoured || r.State == Unretentive {
@@ -211,7 +211,7 @@ type ZoneServer struct {
 	Trouble string   `json:"error,omitempty"`
 }
 
-// A Sight is what all servers of the parent, and all of the zone, were seen to have at one time.
+// A Sight is what all servers of the parent, and all of the zone, were seen to have at the same time.
 // Those that could not be asked are in it, with Trouble.
 type Sight struct {
 	At     time.Time
@@ -264,7 +264,7 @@ func (l *Life) seeParent(s *Sight) {
 	}
 }
 
-// among tells whether DS records stand for the key, and whether one may that cannot be judged,
+// among reports whether DS records stand for the key, and whether one may that cannot be judged,
 // since its digest is not known.
 func (k *KeyLife) among(list [][]byte) (has, perhaps bool) {
 	for _, ds := range list {
@@ -309,7 +309,7 @@ func (l *Life) seeZone(s *Sight) {
 // freshParent is how long what the parent's servers said counts as what they say.
 const freshParent = 2 * time.Hour
 
-// parentFresh tells whether all servers of the parent have said lately what they have, and did so
+// parentFresh reports whether all servers of the parent have said lately what they have, and did so
 // before, so that no cache can have what nobody saw.
 func (l *Life) parentFresh(now time.Time) bool {
 	return len(l.Parent) > 0 && !l.Watched.IsZero() && !now.Before(l.Watched.Add(l.wait.ds)) &&
@@ -318,7 +318,7 @@ func (l *Life) parentFresh(now time.Time) bool {
 		})
 }
 
-// dsGone tells whether nobody has a DS record of the key, as far as anybody can know.
+// dsGone reports whether nobody has a DS record of the key, as far as anybody can know.
 func (l *Life) dsGone(k *KeyLife, now time.Time) bool {
 	return !l.entry(k) || k.DS.State == Hidden && (k.DS.Stated || l.parentFresh(now))
 }
@@ -326,36 +326,36 @@ func (l *Life) dsGone(k *KeyLife, now time.Time) bool {
 // settles is how long a parent may take to do what it was asked for before.
 const settles = 7 * 24 * time.Hour
 
-// mayCome tells whether a DS record of the key may come that was asked for, and not been seen yet.
+// mayCome reports whether a DS record of the key may come that was asked for, and not been seen yet.
 func (k *KeyLife) mayCome(now time.Time) bool {
 	return !k.Asked.IsZero() && !k.Asked.Before(k.DS.Since) && now.Before(k.Asked.Add(settles))
 }
 
-// pointed tells whether a server of the parent has DS records.
+// pointed reports whether a server of the parent has DS records.
 func (l *Life) pointed() bool {
 	return slices.ContainsFunc(l.Parent, func(p ParentServer) bool { return len(p.DS) > 0 })
 }
 
-// secure tells whether validators may expect the zone to be signed, now or soon.
+// secure reports whether validators may expect the zone to be signed, now or soon.
 func (l *Life) secure(now time.Time) bool {
 	return l.pointed() || slices.ContainsFunc(l.Keys, func(k *KeyLife) bool { return !l.dsGone(k, now) || k.mayCome(now) })
 }
 
-// entry tells whether a key is one that the parent points at: it has the SEP flag, or no key of
+// entry reports whether a key is one that the parent points at: it has the SEP flag, or no key of
 // its algorithm has.
 func (l *Life) entry(k *KeyLife) bool {
 	return k.SEP || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.SEP && !o.gone() })
 }
 
-// some tells whether a key of an algorithm is such.
+// some reports whether a key of an algorithm is such.
 func (l *Life) some(alg uint8, such func(*KeyLife) bool) bool {
 	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool { return k.Algorithm == alg && such(k) })
 }
 
-// stays tells whether a key is to be used, and can be.
+// stays reports whether a key is to be used, and can be.
 func (k *KeyLife) stays() bool { return k.Leaves == "" && k.key != nil && k.key.Private != nil }
 
-// signsData tells whether a key is to sign the data: those without the SEP flag do, where there
+// signsData reports whether a key is to sign the data: those without the SEP flag do, where there
 // are such.
 func (l *Life) signsData(k *KeyLife, now time.Time) bool {
 	ready := func(k *KeyLife) bool {
@@ -475,26 +475,26 @@ func (l *Life) unsign(now time.Time) bool {
 	return true
 }
 
-// due tells whether a key may be published by the times of its file.
+// due reports whether a key may be published by the times of its file.
 func (k *KeyLife) due(now time.Time) bool {
 	t := &k.key.Times
 	return t.Publish.IsZero() && t.Activate.IsZero() || passed(t.Publish, now) || passed(t.Activate, now)
 }
 
-// mayPublish tells whether the DNSKEY record of a key may come. Of an algorithm that has none yet,
+// mayPublish reports whether the DNSKEY record of a key may come. Of an algorithm that has none yet,
 // signatures have to be in all caches before (RFC 6781, section 4.1.4): who sees the key may want
 // them.
 func (l *Life) mayPublish(k *KeyLife) bool {
 	return l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State.out() || o.Signatures.State == Omnipresent })
 }
 
-// maySign tells whether a key may begin to sign the data: it is in all caches that have keys, or
+// maySign reports whether a key may begin to sign the data: it is in all caches that have keys, or
 // none of its algorithm is in any.
 func (l *Life) maySign(k *KeyLife, secure bool) bool {
 	return !secure || k.DNSKEY.State == Omnipresent || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State != Hidden })
 }
 
-// mayStopSigning tells whether a key may stop signing the data: another of its algorithm does
+// mayStopSigning reports whether a key may stop signing the data: another of its algorithm does
 // that is in all caches, or no cache has a key of its algorithm.
 func (l *Life) mayStopSigning(k *KeyLife, secure bool, now time.Time) bool {
 	if l.signsData(k, now) {
@@ -509,7 +509,7 @@ func (l *Life) mayStopSigning(k *KeyLife, secure bool, now time.Time) bool {
 		(!secure || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State != Hidden }))
 }
 
-// others tells whether a key of another algorithm signs the data for good.
+// others reports whether a key of another algorithm signs the data for good.
 func (l *Life) others(alg uint8) bool {
 	return slices.ContainsFunc(
 		l.Keys,
@@ -517,7 +517,7 @@ func (l *Life) others(alg uint8) bool {
 	)
 }
 
-// mayWithdraw tells whether the DNSKEY record of a key may go: no cache has a DS record of it, nor
+// mayWithdraw reports whether the DNSKEY record of a key may go: no cache has a DS record of it, nor
 // signatures that it made, unless its whole algorithm goes, whose signatures go last; and there is
 // another way in.
 func (l *Life) mayWithdraw(k *KeyLife, now time.Time) bool {
@@ -543,7 +543,7 @@ func (l *Life) mayWithdraw(k *KeyLife, now time.Time) bool {
 	return !l.pointed() && l.unpointed(now) && !slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return leaving(o) && o.mayCome(now) })
 }
 
-// unpointed tells whether no key is pointed at, as far as anybody can know.
+// unpointed reports whether no key is pointed at, as far as anybody can know.
 func (l *Life) unpointed(now time.Time) bool {
 	return !slices.ContainsFunc(l.Keys, func(k *KeyLife) bool { return !l.dsGone(k, now) })
 }

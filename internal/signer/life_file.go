@@ -44,7 +44,7 @@ func (s *Stage) load() (*Life, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&t); err != nil {
-		return nil, fmt.Errorf("%s: it is damaged, or of a newer version: %w; restore it from a backup", path, err)
+		return nil, fmt.Errorf("%s: damaged, or written by a newer version: %w; restore it from a backup", path, err)
 	}
 	if t.Kind != lifeKind {
 		return nil, fmt.Errorf("%s: it is %q, and not %q: it is of another version", path, t.Kind, lifeKind)
@@ -74,14 +74,14 @@ func (l *Life) forget() {
 	l.Keys = slices.DeleteFunc(l.Keys, func(k *KeyLife) bool { return k.key == nil })
 }
 
-// signs tells whether the key of a name signs something.
+// signs reports whether the key of a name signs something.
 func (l *Life) signs(name string) bool {
 	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
 		return k.Name == name && k.Private && (k.Signatures.State.out() || k.DNSKEY.State.out() && l.entry(k))
 	})
 }
 
-// again has all waits begin anew: nobody knows how much of them has passed.
+// again has all waits start over: nobody knows how much of them has passed.
 func (l *Life) again(now time.Time) {
 	for _, k := range l.Keys {
 		for _, r := range []*RecordLife{&k.DNSKEY, &k.Signatures, &k.DS} {
@@ -140,7 +140,7 @@ func (l *Life) seatbelt(have, next *zone.Zone, now time.Time) (alert string, err
 		}
 		text := fmt.Sprintf("by the DS records that %s has (asked %s): %s", p.Server, p.At.UTC().Format(time.RFC3339), why)
 		if have != nil && entered(have, p.DS, now) == "" {
-			return "", fmt.Errorf("the version would be bogus, and is not served: %s", text)
+			return "", fmt.Errorf("the signed zone would be bogus and is not served: %s", text)
 		}
 		alert = "the zone is bogus " + text
 	}
@@ -168,13 +168,13 @@ func entered(z *zone.Zone, ds [][]byte, now time.Time) string {
 // seatbeltWork is how many signatures of a DNSKEY set are tried.
 const seatbeltWork = 32
 
-// Asks tells whether the parent is to have other DS records than it has.
+// Asks reports whether the parent is to have other DS records than it has.
 func (l *Life) Asks() bool {
 	_, known := l.Wanted()
 	return known && !l.Unsigned && !l.ParentHasWanted()
 }
 
-// Moves tells whether a key comes or goes.
+// Moves reports whether a key comes or goes.
 func (l *Life) Moves() bool {
 	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
 		return !k.steady() || k.Leaves != "" && !k.gone() || k.stays() && k.DNSKEY.State == Hidden
@@ -193,12 +193,13 @@ func (l *Life) Waits(p *LifePolicy) (list []string) {
 		case r.State == Rumoured:
 			list = append(
 				list,
-				fmt.Sprintf("key %d: until caches have its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)),
+				fmt.Sprintf("key %d: waiting until caches have its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)),
 			)
 		case r.State == Unretentive:
 			list = append(
 				list,
-				fmt.Sprintf("key %d: until caches have forgotten its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)),
+				fmt.Sprintf("key %d: waiting until its %s has expired from caches: %s", k.Tag, what,
+					r.Seen.Add(wait).UTC().Format(time.RFC3339)),
 			)
 		}
 	}
@@ -210,14 +211,15 @@ func (l *Life) Waits(p *LifePolicy) (list []string) {
 			"DS record",
 			&k.DS,
 			w.ds,
-			"its DS record is not at all servers of the parent yet",
-			"its DS record is at a server of the parent still, or not all could be asked",
+			"its DS record is not on all parent servers yet",
+			"its DS record is still on a parent server, or some could not be queried",
 		)
 	}
 	if l.Asks() {
 		list = append(
 			list,
-			"the parent zone is to have other DS records: port53 zone ds prints them; if it cannot be asked, say zone ds --seen or --gone",
+			"the DS records in the parent zone must be changed: port53 zone ds prints the new ones; if the parent "+
+				"cannot be queried, confirm with zone ds --seen or --gone",
 		)
 	}
 	return list
@@ -227,8 +229,8 @@ func (l *Life) Waits(p *LifePolicy) (list []string) {
 func (l *Life) missing(what string) string {
 	for _, s := range l.Servers {
 		if s.Trouble != "" {
-			return fmt.Sprintf("until all servers are seen to have %s; %s cannot be asked: %s", what, s.Server, s.Trouble)
+			return fmt.Sprintf("waiting until all servers have %s; %s cannot be queried: %s", what, s.Server, s.Trouble)
 		}
 	}
-	return "until all servers are seen to have " + what
+	return "waiting until all servers have " + what
 }

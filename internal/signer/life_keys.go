@@ -94,7 +94,7 @@ func (l *Life) Wanted() (ds [][]byte, known bool) {
 	return ds, len(ds) > 0 || l.Insecure
 }
 
-// ParentHasWanted tells whether all servers of the parent have what they are to have, and nothing
+// ParentHasWanted reports whether all servers of the parent have what they are to have, and nothing
 // else.
 func (l *Life) ParentHasWanted() bool {
 	wanted := l.wanted()
@@ -265,7 +265,7 @@ func (l *Life) leave(why string, such func(*KeyLife) bool) {
 	}
 }
 
-// quiet tells whether no key of a kind comes or goes.
+// quiet reports whether no key of a kind comes or goes.
 func (l *Life) quiet(sep bool) bool {
 	return !slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
 		return k.SEP == sep && (!k.steady() || k.Leaves != "" && !k.gone() || k.Leaves == "" && k.DNSKEY.State == Hidden)
@@ -285,7 +285,7 @@ func (l *Life) succeed(alg uint8, sep bool, now time.Time, generate func(uint8, 
 
 // errRolling is why no roll begins.
 var errRolling = errors.New(
-	"a key of this kind is being rolled already: wait until it is done, or see what it waits for (port53 zone keys)",
+	"a rollover of this kind of key is under way: port53 zone keys shows what it waits for",
 )
 
 // A Roll asks for new keys in the place of those that there are.
@@ -299,7 +299,7 @@ type Roll struct {
 // roll begins a roll.
 func (l *Life) roll(r Roll, now time.Time, generate func(uint8, bool) (*Key, error)) error {
 	if l.Insecure {
-		return errors.New("the zone is to be unsigned by its policy: no key is rolled")
+		return errors.New("the policy makes the zone unsigned: no key can be rolled")
 	}
 	var kinds []bool
 	for _, k := range l.Keys {
@@ -366,7 +366,7 @@ func (l *Life) state(tag uint16, seen bool, now time.Time) error {
 		}
 	}
 	if !found {
-		return fmt.Errorf("there is no key %d that the parent may point at", tag)
+		return fmt.Errorf("there is no key %d that a DS record in the parent can refer to", tag)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func TestSeatbelt(t *testing.T) {
 	other := newKey(t, "example.", dnssec.ED25519, true)
 	records, _ := sign(t, plain, []*signer.Key{other}, signer.Policy{}, signer.SignOptions{Now: later})
 	elsewhere := build(t, plain.Apex(), records)
-	if _, err := s.Sign(context.Background(), 1, v.Zone, elsewhere, later); err == nil || !strings.Contains(err.Error(), "would be bogus, and is not served") {
+	if _, err := s.Sign(context.Background(), 1, v.Zone, elsewhere, later); err == nil || !strings.Contains(err.Error(), "would be bogus and is not served") {
 		t.Errorf("a version signed by a stranger: %v", err)
 	}
 	// The parent cannot be reached: what it said last counts.
@@ -103,7 +103,7 @@ func TestDeafServerHoldsRoll(t *testing.T) {
 	for day := range 10 {
 		look(now.Add(time.Duration(day)*days), false, false)
 	}
-	if w := waits(now.Add(10 * days)); !strings.Contains(w, "deaf cannot be asked: timeout") || !strings.Contains(w, "not at all servers of the parent yet") {
+	if w := waits(now.Add(10 * days)); !strings.Contains(w, "deaf cannot be queried: timeout") || !strings.Contains(w, "not on all parent servers yet") {
 		t.Errorf("waits for %q", w)
 	}
 	look(now.Add(11*days), true, true)
@@ -163,10 +163,10 @@ func TestRollsRefused(t *testing.T) {
 	s, plain := newStage(t, false, signer.NSEC), load(t, "example.", everyKind)
 	at(t, s, nil, plain, now)
 	for want, r := range map[string]signer.Roll{
-		"being rolled already": {},
-		"no ZSK":               {ZSK: true},
-		"no key 1 that stays":  {Tag: 1},
-		"cannot sign":          {Algorithm: 5, Force: true},
+		"a rollover of this kind of key is under way": {},
+		"no ZSK":              {ZSK: true},
+		"no key 1 that stays": {Tag: 1},
+		"cannot sign":         {Algorithm: 5, Force: true},
 	} {
 		if err := s.Roll(r, now); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v; want %q", r, err, want)

@@ -70,7 +70,7 @@ type onlineShard struct {
 type onlineSignatures struct {
 	key   string
 	sigs  []byte // as zone.OnlineSigner gives them
-	until int64  // unix time at which they are made anew
+	until int64  // unix time at which they are made again
 	used  atomic.Bool
 }
 
@@ -126,7 +126,7 @@ func (o *Online) keep(e *onlineSignatures, now int64) {
 			best, worth = i, value
 		}
 	}
-	if worth == 3 { // all were asked for again: one goes, and the others have to prove it anew
+	if worth == 3 { // all were asked for again: one goes, and the others have to prove it again
 		for i := range slots {
 			slots[i].Load().used.Store(false)
 		}
@@ -151,7 +151,7 @@ func (s *onlineShard) put(slot *atomic.Pointer[onlineSignatures], e *onlineSigna
 	}
 }
 
-// admit tells whether signatures may be made now that cost so much.
+// admit reports whether signatures may be made now that cost so much.
 func (o *Online) admit(cost int64, verified bool) bool {
 	limit := onlineBurst
 	if !verified {

@@ -29,7 +29,7 @@ func compact(t testing.TB, o *signer.Online, alg uint8, text string) (*zone.Zone
 		t.Fatal(err)
 	}
 	if same, err := s.Sign(t.Context(), 1, v.Zone, load(t, "example.", text), time.Now()); err != nil || same.Zone != v.Zone {
-		t.Fatalf("signed anew: %v", err)
+		t.Fatalf("signed again: %v", err)
 	}
 	var u zone.Unpacked
 	if v.Zone.Signed() || !v.Zone.UnpackType(&u, v.Zone.Root(), wire.TypeDNSKEY) {
@@ -238,7 +238,7 @@ func TestOnlineRate(t *testing.T) {
 		if n := asked("c"); n != rate {
 			t.Errorf("a second later: %d", n)
 		}
-		// An old signature is made anew while it has as much left as others.
+		// An old signature is made again while it has as much left as others.
 		time.Sleep(10 * days)
 		m, _ := c.ask(t, z, "a0.ns.example.", wire.TypeA, flagDO)
 		for _, s := range chain.Sets(m, wire.Authority) {

@@ -57,7 +57,7 @@ const (
 	defaultTTL    = 3600
 )
 
-// A keySet is a zone's keys at one time.
+// A keySet is a zone's keys at the same time.
 type keySet struct {
 	dnskeys  [][]byte // RDATA, all that are published
 	cds      [][]byte // RDATA of CDS and CDNSKEY, those that the zone has itself too
@@ -110,7 +110,7 @@ func newKeySet(z *zone.Zone, keys []*Key, uses map[*Key]use, now time.Time) (*ke
 			return nil, fmt.Errorf("key %s: %w", k, err)
 		}
 		if string(made.Key.Data) != string(data) {
-			return nil, fmt.Errorf("key %s: its private key is not that of its DNSKEY record", k)
+			return nil, fmt.Errorf("key %s: the private key does not match the DNSKEY record", k)
 		}
 		if u.signsKeys || revoked {
 			s.forKeys = append(s.forKeys, made)
@@ -127,7 +127,7 @@ func newKeySet(z *zone.Zone, keys []*Key, uses map[*Key]use, now time.Time) (*ke
 }
 
 // ErrNoKeys is why a zone cannot be signed that has no key that signs now.
-var ErrNoKeys = errors.New("there is no key that signs the zone now")
+var ErrNoKeys = errors.New("no key signs the zone now")
 
 func btoi(b bool) int {
 	if b {
@@ -171,7 +171,7 @@ func (s *keySet) ask(cds, cdnskeys [][]byte) {
 	}
 }
 
-// madeOf tells whether a DNSKEY, CDS or CDNSKEY record is of the key.
+// madeOf reports whether a DNSKEY, CDS or CDNSKEY record is of the key.
 func (k *Key) madeOf(t wire.Type, data []byte) bool {
 	if t == wire.TypeCDS {
 		return dnssec.MatchDS(data, k.Zone, k.DNSKEY)
@@ -196,13 +196,12 @@ func (s *keySet) complete() error {
 		case !ok || !k.Zone() || k.Revoked():
 		case !has(s.forData, k.Algorithm):
 			return fmt.Errorf(
-				"key %d of algorithm %s is in the DNSKEY set, and no key of the algorithm signs: a validator may want "+
-					"its signatures (RFC 6840, section 5.11)",
+				"key %d of algorithm %s is in the DNSKEY RRset, but no key of that algorithm signs the zone (RFC 6840, section 5.11)",
 				k.Tag,
 				wire.AlgorithmName(k.Algorithm),
 			)
 		case !has(s.forKeys, k.Algorithm):
-			return fmt.Errorf("no key of algorithm %s signs the DNSKEY set", wire.AlgorithmName(k.Algorithm))
+			return fmt.Errorf("no key of algorithm %s signs the DNSKEY RRset", wire.AlgorithmName(k.Algorithm))
 		}
 	}
 	return nil

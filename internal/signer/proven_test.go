@@ -32,7 +32,7 @@ func TestBadSignatureIsFound(t *testing.T) {
 			k := newKey(t, "example.", alg, true)
 			k.Private = &badKey{k.Private, good}
 			_, err := signer.Sign(load(t, "example.", everyKind), []*signer.Key{k}, signer.Policy{}, signer.SignOptions{Now: now, Workers: 1}, func([]byte) error { return nil })
-			if err == nil || !strings.Contains(err.Error(), "made is not good") {
+			if err == nil || !strings.Contains(err.Error(), "does not verify") {
 				t.Errorf("algorithm %d, %d good ones: got error %v", alg, good, err)
 			}
 		}

@@ -131,7 +131,7 @@ func strip(z *zone.Zone) (stripped *zone.Zone, digest bool, err error) {
 	})
 	stripped, problems := b.Build()
 	if stripped == nil {
-		return nil, false, fmt.Errorf("without its signatures, the zone cannot be used: %s", problems[0].Text)
+		return nil, false, fmt.Errorf("the zone without its signatures has errors: %s", problems[0].Text)
 	}
 	return stripped, digest, nil
 }
@@ -508,7 +508,7 @@ func (w *signWorker) sets(p *piece, n zone.Node) {
 			w.z.Unpack(&w.u, n, i)
 			if w.u.Type == wire.TypeDS && !cut && !hidden {
 				p.err = fmt.Errorf(
-					"%s DS: there is no delegation: the record is of another name, or NS records are missing (RFC 4035, section 2.4)",
+					"%s DS: not a delegation: wrong owner name, or missing NS records (RFC 4035, section 2.4)",
 					text(w.lower),
 				)
 				return
@@ -645,7 +645,7 @@ func (w *signWorker) earlier(expiration uint32) {
 	}
 }
 
-// madeBy tells whether a key may have made a signature.
+// madeBy reports whether a key may have made a signature.
 func madeBy(sig []byte, k *dnssec.Signer) bool {
 	s, ok := splitSignature(sig)
 	return ok && s.algorithm == k.Key.Algorithm && s.tag == k.Key.Tag
@@ -711,7 +711,7 @@ func findSet(z *zone.Zone, owner []byte, t wire.Type) zone.Node {
 	return n
 }
 
-// sameSet tells whether two sets of one type have one TTL and the same records.
+// sameSet reports whether two sets of one type have one TTL and the same records.
 func sameSet(a, b *wire.RRset) bool {
 	if a.TTL != b.TTL || len(a.Data) != len(b.Data) {
 		return false
@@ -737,7 +737,7 @@ func (w *signWorker) proven(set *wire.RRset, k *dnssec.Signer, sig []byte) error
 	check := *set
 	check.Sigs = [][]byte{sig}
 	if _, why := dnssec.Verify(&check, w.z.Apex(), []dnssec.Key{k.Key}, w.o.Now, &dnssec.Work{Signatures: 1, Failures: 1}); why != 0 {
-		return fmt.Errorf("%s %s: the signature that key %d made is not good: %s", text(set.Owner), set.Type, k.Key.Tag, why.String())
+		return fmt.Errorf("%s %s: the signature made with key %d does not verify: %s", text(set.Owner), set.Type, k.Key.Tag, why.String())
 	}
 	return nil
 }

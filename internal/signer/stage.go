@@ -69,7 +69,7 @@ var ErrSigned = errors.New("the zone has been signed elsewhere")
 
 // ErrClock is why a Stage does not sign: by the clock, signatures that are there were made in the
 // future. Those that it would make now would be older than they are.
-var ErrClock = errors.New("the clock of this machine is behind: the zone has signatures that begin in the future")
+var ErrClock = errors.New("this host's clock is behind: the zone has signatures with an inception time in the future")
 
 // Sign signs plain, and keeps of have, a signed version or nil, what is still good. It returns
 // have itself if that is signed well and is of the same records. The serial is plain's if that is
@@ -266,7 +266,7 @@ func (s *Stage) step(v *Version, now time.Time) ([]*Key, error) {
 		return nil, err
 	}
 	if jumped {
-		v.Alerts = append(v.Alerts, "the clock has jumped: the keys' waits begin anew")
+		v.Alerts = append(v.Alerts, "the clock has jumped: the keys' waiting times start over")
 		life.again(now)
 	}
 	known := len(keys)
@@ -324,7 +324,7 @@ func (s *Stage) purge(life *Life, keys []*Key, now time.Time) ([]*Key, error) {
 	return keys, nil
 }
 
-// fromFuture tells whether the SOA record of a signed version has a signature that begins after a
+// fromFuture reports whether the SOA record of a signed version has a signature that begins after a
 // time.
 func fromFuture(z *zone.Zone, now time.Time) bool {
 	var u zone.Unpacked
@@ -383,7 +383,7 @@ func (s *Stage) check(v *Version, now time.Time) error {
 	}
 	for _, f := range verdict.Faults {
 		if !f.Warning {
-			return fmt.Errorf("the signed zone is not good, and not served: %s", f)
+			return fmt.Errorf("the signed zone failed verification and is not served: %s", f)
 		}
 	}
 	return nil
@@ -486,7 +486,7 @@ func (s *Stage) open(now time.Time) (*Life, []*Key, error) {
 	}
 	if s.From != "" && len(known)+len(life.Keys) == 0 {
 		if keys, err = s.takeOver(keys, now); err != nil {
-			return nil, nil, fmt.Errorf("the keys cannot be taken over, and others would make the zone bogus: %w", err)
+			return nil, nil, fmt.Errorf("the keys cannot be imported, and new ones would make the zone bogus: %w", err)
 		}
 	}
 	life.bind(keys, now)
@@ -503,7 +503,7 @@ func (s *Stage) takeOver(have []*Key, now time.Time) ([]*Key, error) {
 	case len(problems) > 0:
 		return nil, problems[0]
 	case !slices.ContainsFunc(keys, func(k *Key) bool { return k.Active(now) }):
-		return nil, fmt.Errorf("%s: there is no key of %s that signs now, with its private key", s.From, text(s.Zone))
+		return nil, fmt.Errorf("%s: no active key of %s with a private key", s.From, text(s.Zone))
 	}
 	for _, k := range keys {
 		if slices.ContainsFunc(have, func(o *Key) bool { return bytes.Equal(o.DNSKEY, k.DNSKEY) }) || k.Private == nil ||
@@ -566,7 +566,7 @@ func (s *Stage) State(tag uint16, seen bool, now time.Time) error {
 	return s.change(now, func(l *Life, _ *[]*Key, now time.Time) error { return l.state(tag, seen, now) })
 }
 
-// Trusted tells whether the parent may point at a key, as far as the states that were kept say.
+// Trusted reports whether the parent may point at a key, as far as the states that were kept say.
 func (s *Stage) Trusted() bool {
 	life, err := s.load()
 	return err == nil && !life.Unsigned && slices.ContainsFunc(life.Keys, func(k *KeyLife) bool {
@@ -615,7 +615,7 @@ func (s *Stage) remembered() (names []string, err error) {
 	first, rest, _ := strings.Cut(string(b), "\n")
 	if first != rememberLine {
 		return nil, fmt.Errorf(
-			"%s: its first line is not %q: it is damaged, or of a newer version",
+			"%s: its first line is not %q: damaged, or written by a newer version",
 			filepath.Join(s.Dir, rememberFile),
 			rememberLine,
 		)
@@ -677,8 +677,7 @@ func (s *Stage) lost(keys []*Key, known []string, life *Life) error {
 		return nil
 	}
 	return fmt.Errorf(
-		"%s: the files of %s are gone, with which the zone was signed: bring them back, or take their lines out of %s "+
-			"if the keys are to be given up for good",
+		"%s: the key files of %s, which signed the zone, are missing: restore them, or remove their lines from %s to give up these keys",
 		s.Dir,
 		strings.Join(lost, ", "),
 		filepath.Join(s.Dir, rememberFile),

@@ -58,7 +58,7 @@ func TestStageForWeeks(t *testing.T) {
 			next := at(t, s, v.Zone, plain, when)
 			// A restart renews nothing.
 			if same := at(t, s, next.Zone, plain, when.Add(time.Second)); same.Zone != next.Zone {
-				t.Fatalf("at %v: signed anew, %d signatures", when, same.Signed.Made)
+				t.Fatalf("at %v: signed again, %d signatures", when, same.Signed.Made)
 			}
 			if next.Zone == v.Zone || len(next.Deltas) != 1 || next.Zone.Serial() != v.Zone.Serial()+1 {
 				t.Fatalf("at %v: serial %d after %d", when, next.Zone.Serial(), v.Zone.Serial())
@@ -110,7 +110,7 @@ func TestStageInterrupted(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if _, err := s.Sign(context.Background(), 1, late.Zone, plain, later); err == nil || !strings.Contains(err.Error(), "are gone, with which the zone was signed") {
+		if _, err := s.Sign(context.Background(), 1, late.Zone, plain, later); err == nil || !strings.Contains(err.Error(), "which signed the zone, are missing") {
 			t.Errorf("without keys: %v", err)
 		}
 	}

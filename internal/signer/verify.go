@@ -68,7 +68,7 @@ type Verdict struct {
 	Earliest   time.Time // at which the first of the good signatures expires; zero: there is none
 }
 
-// Good tells whether a validator accepts all of the zone.
+// Good reports whether a validator accepts all of the zone.
 func (v *Verdict) Good() bool { return v.Errors == 0 }
 
 // A KeyUse is a key of the zone, and what it was seen to sign.
@@ -317,13 +317,13 @@ func (w *verifyWorker) name(place int) {
 			w.set(place, set)
 			w.belongs(place, set, cut, hash)
 		case len(set.Sigs) > 0 && hidden:
-			w.fault(place, set.Owner, set.Type, "it is signed, and lies below a delegation: what is there belongs to another zone")
+			w.fault(place, set.Owner, set.Type, "it is signed but below a delegation, so it belongs to another zone")
 		case len(set.Sigs) > 0:
 			w.fault(
 				place,
 				set.Owner,
 				set.Type,
-				"it is signed at a delegation, where the zone has no authority for it (RFC 4035, section 2.2)",
+				"it is signed but at a delegation, where the zone is not authoritative for it (RFC 4035, section 2.2)",
 			)
 		}
 		if hidden && (set.Type == wire.TypeNSEC || set.Type == wire.TypeDS) {
@@ -332,7 +332,7 @@ func (w *verifyWorker) name(place int) {
 	}
 }
 
-// atCut tells whether the zone above a delegation has authority for a type there (RFC 4035,
+// atCut reports whether the zone above a delegation has authority for a type there (RFC 4035,
 // section 2.2).
 func atCut(t wire.Type) bool { return t == wire.TypeDS || t == wire.TypeNSEC || t == wire.TypeNSEC3 }
 
@@ -341,7 +341,7 @@ func (w *verifyWorker) belongs(place int, set *wire.RRset, cut, hash bool) {
 	switch set.Type {
 	case wire.TypeDS:
 		if !cut && place > 0 {
-			w.fault(place, set.Owner, set.Type, "it stands where there is no delegation (RFC 4035, section 2.4)")
+			w.fault(place, set.Owner, set.Type, "it is not at a delegation (RFC 4035, section 2.4)")
 		}
 	case wire.TypeDNSKEY, wire.TypeNSEC3PARAM, wire.TypeCDS, wire.TypeCDNSKEY:
 		if place > 0 && set.Type != wire.TypeCDS && set.Type != wire.TypeCDNSKEY {
@@ -375,7 +375,7 @@ func (w *verifyWorker) set(place int, set *wire.RRset) {
 				place,
 				set.Owner,
 				set.Type,
-				"it has no good signature of algorithm %s, of which the zone has a key (RFC 6840, section 5.11)",
+				"it has no valid signature of algorithm %s, for which the zone has a key (RFC 6840, section 5.11)",
 				wire.AlgorithmName(alg),
 			)
 		}
@@ -390,7 +390,7 @@ func (w *verifyWorker) signature(place int, set *wire.RRset, sig []byte) (alg ui
 		return 0, false
 	}
 	if s.ttl != set.TTL {
-		w.fault(place, set.Owner, set.Type, "the signature by key %d is for the TTL %d, and the set has %d", s.tag, s.ttl, set.TTL)
+		w.fault(place, set.Owner, set.Type, "the signature by key %d has original TTL %d, but the RRset has %d", s.tag, s.ttl, set.TTL)
 		return s.algorithm, false
 	}
 	if !dnssec.SupportedAlgorithm(s.algorithm) {
@@ -413,7 +413,7 @@ func (w *verifyWorker) signature(place int, set *wire.RRset, sig []byte) (alg ui
 			place,
 			set.Owner,
 			set.Type,
-			"there is a signature by key %d of algorithm %s, which is not in the DNSKEY set",
+			"there is a signature by key %d of algorithm %s, which is not in the DNSKEY RRset",
 			s.tag,
 			wire.AlgorithmName(s.algorithm),
 		)
@@ -422,7 +422,7 @@ func (w *verifyWorker) signature(place int, set *wire.RRset, sig []byte) (alg ui
 		w.fault(place, set.Owner, set.Type, "the signature by key %d cannot be used: %s%s", s.tag, why.String(), s.when(why, w.o.Now))
 		return s.algorithm, false
 	case verified.Wildcard:
-		w.fault(place, set.Owner, set.Type, "the signature by key %d is of a wildcard, and has no place in a zone", s.tag)
+		w.fault(place, set.Owner, set.Type, "the signature by key %d was expanded from a wildcard, which must not be in a zone", s.tag)
 		return s.algorithm, false
 	}
 	if w.earliest == 0 || int32(s.expiration-w.earliest) < 0 {
@@ -496,7 +496,7 @@ func (v *verifier) parent() {
 			0,
 			apex,
 			wire.TypeDNSKEY,
-			"no key with the SEP flag signs the DNSKEY set: say with DS records which key the parent stands for",
+			"no key with the SEP flag signs the DNSKEY RRset: give the DS records of the parent",
 		)
 		return
 	}
@@ -505,12 +505,12 @@ func (v *verifier) parent() {
 		v.out.Keys[i].DS = voucher.Vouches(apex, k.Data)
 	}
 	if why := voucher.Unsupported(); why != 0 {
-		v.fault(0, apex, wire.TypeDS, "no DS record of the parent can be used: %s", why.String())
+		v.fault(0, apex, wire.TypeDS, "no DS record in the parent can be used: %s", why.String())
 		return
 	}
 	work := &dnssec.Work{Signatures: 1 << 10, Failures: 1 << 10}
 	if _, _, why := voucher.Keys(set, v.o.Now, work); why != 0 {
-		v.fault(0, apex, wire.TypeDNSKEY, "the DS records of the parent do not lead to it: %s", why.String())
+		v.fault(0, apex, wire.TypeDNSKEY, "no DS record in the parent matches it: %s", why.String())
 	}
 	for _, ds := range v.o.DS {
 		fits := slices.ContainsFunc(v.zoneKeys, func(k dnssec.Key) bool { return dnssec.MatchDS(ds, apex, k.Data) })

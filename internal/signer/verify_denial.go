@@ -53,7 +53,7 @@ func (v *verifier) denial() {
 	}
 }
 
-// anyNSEC tells whether any name has an NSEC record.
+// anyNSEC reports whether any name has an NSEC record.
 func (v *verifier) anyNSEC() bool {
 	return slices.ContainsFunc(v.nodes, func(n zone.Node) bool { _, ok := v.z.RRset(n, wire.TypeNSEC); return ok })
 }

@@ -72,13 +72,13 @@ func (b *broken) drop(owner string, typ wire.Type) {
 	})
 }
 
-// add adds a record, and signs its set anew.
+// add adds a record, and signs its set again.
 func (b *broken) add(owner string, typ wire.Type, ttl uint32, data []byte) {
 	b.records = append(b.records, record{name(b.t, owner), typ, ttl, data})
 	b.sign(owner, typ)
 }
 
-// sign signs a set anew, as whoever has the key would.
+// sign signs a set again, as whoever has the key would.
 func (b *broken) sign(owner string, typ wire.Type) {
 	set := &wire.RRset{Owner: name(b.t, owner), Type: typ}
 	b.records = slices.DeleteFunc(b.records, func(r record) bool {
@@ -173,12 +173,12 @@ func TestVerifyRefuses(t *testing.T) {
 		{"expired", signer.NSEC, func(b *broken) { b.sigs("mail.example.", wire.TypeA, set32(8, uint32(now.Unix())-1)) }, "the signature has expired"},
 		{"not yet", signer.NSEC, func(b *broken) { b.sigs("mail.example.", wire.TypeA, set32(12, uint32(now.Unix())+3600)) }, "the signature is not valid yet"},
 		{"before", signer.NSEC, func(b *broken) { b.sigs("mail.example.", wire.TypeA, set32(12, uint32(now.Unix())+1<<30)) }, "the signature expires before it is valid"},
-		{"TTL", signer.NSEC, func(b *broken) { b.each("mail.example.", wire.TypeA, func(r *record) { r.ttl = 60 }) }, "is for the TTL 3600, and the set has 60"},
+		{"TTL", signer.NSEC, func(b *broken) { b.each("mail.example.", wire.TypeA, func(r *record) { r.ttl = 60 }) }, "has original TTL 3600, but the RRset has 60"},
 		{"signer", signer.NSEC, func(b *broken) {
 			b.sigs("mail.example.", wire.TypeA, func(r *record) { r.data = append(append(r.data[:18:18], 0), r.data[27:]...) })
-		}, "the signature names a zone that cannot have made it"},
+		}, "the signer's name is not the zone's"},
 		{"labels", signer.NSEC, func(b *broken) { b.sigs("a.b.c.example.", wire.TypeA, func(r *record) { r.data[3] = 3 }) }, "a.b.c.example. A"},
-		{"unknown key", signer.NSEC, func(b *broken) { b.sigs("mail.example.", wire.TypeA, func(r *record) { r.data[17]++ }) }, "it has no good signature of algorithm ECDSAP256SHA256"},
+		{"unknown key", signer.NSEC, func(b *broken) { b.sigs("mail.example.", wire.TypeA, func(r *record) { r.data[17]++ }) }, "it has no valid signature of algorithm ECDSAP256SHA256"},
 		{"DNSKEY unsigned", signer.NSEC, func(b *broken) {
 			b.records = slices.DeleteFunc(b.records, func(r record) bool { return r.typ == wire.TypeRRSIG && wire.Covered(r.data) == wire.TypeDNSKEY })
 		}, "example. DNSKEY: it is not signed"},
@@ -248,7 +248,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"ZONEMD of another zone", signer.NSEC3OptOut, func(b *broken) {
 			b.each("example.", wire.TypeZONEMD, func(r *record) { r.data[20]++ })
 			b.sign("example.", wire.TypeZONEMD)
-		}, "example. ZONEMD: ZONEMD: the zone does not have its digest"},
+		}, "example. ZONEMD: ZONEMD: the zone does not match its digest"},
 		{"all proofs gone", signer.NSEC, func(b *broken) {
 			b.records = slices.DeleteFunc(b.records, func(r record) bool {
 				return r.typ == wire.TypeNSEC || r.typ == wire.TypeRRSIG && wire.Covered(r.data) == wire.TypeNSEC

@@ -248,7 +248,7 @@ func (w *world) judge(why string) {
 func (w *world) sign() {
 	v, err := w.stage.Sign(context.Background(), 1, w.have, w.plain, w.now)
 	if err != nil {
-		if !strings.Contains(err.Error(), "are gone, with which the zone was signed") {
+		if !strings.Contains(err.Error(), "which signed the zone, are missing") {
 			w.Fatalf("%v: %v", w.now, err)
 		}
 		w.skipped++
@@ -324,7 +324,7 @@ func (w *world) look() {
 		}
 		s.Zone = append(s.Zone, z)
 	}
-	if _, err := w.stage.See(s); err != nil && !strings.Contains(err.Error(), "are gone") {
+	if _, err := w.stage.See(s); err != nil && !strings.Contains(err.Error(), "are missing") {
 		w.Fatal(err)
 	}
 }
@@ -402,7 +402,7 @@ func (w *world) still(what string) {
 	w.Fatalf("%s: it does not end: %s", what, w.states())
 }
 
-// moving tells whether a key comes or goes.
+// moving reports whether a key comes or goes.
 func (w *world) moving() bool {
 	return slices.ContainsFunc(w.version.Life.Keys, func(k *signer.KeyLife) bool {
 		for _, r := range []signer.RecordLife{k.DNSKEY, k.Signatures, k.DS} {
@@ -523,7 +523,7 @@ func TestTakeOver(t *testing.T) {
 func takeOver(t *testing.T, split bool) {
 	w := newWorld(t, 7, yearsPolicy())
 	w.stage.From = t.TempDir()
-	if _, err := w.stage.Sign(context.Background(), 1, nil, w.plain, w.now); err == nil || !strings.Contains(err.Error(), "cannot be taken over") {
+	if _, err := w.stage.Sign(context.Background(), 1, nil, w.plain, w.now); err == nil || !strings.Contains(err.Error(), "cannot be imported") {
 		t.Errorf("without keys: %v", err)
 	}
 	old := []*signer.Key{newKey(t, "example.", dnssec.ECDSAP256, true)}

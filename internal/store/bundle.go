@@ -23,7 +23,7 @@ import (
 
 // A bundle is one file with the versions of many small zones that somebody else has as well,
 // such as the members of a catalog: a directory, a file and two syncs for each of ten thousand
-// that are fetched at one time is most of what that costs. Those that come at one time are
+// that are fetched at the same time is most of what that costs. Those that come at the same time are
 // written and synced together. A zone that changes gets a directory of its own, which counts
 // from then on.
 //
@@ -31,7 +31,7 @@ import (
 // both, and has the same frames. A frame has entries: a version with when it was checked, that
 // alone, or that a zone is not there any more. The last of a zone counts. Not all frames are
 // synced, so any part of the file may be missing after a loss of power: what can be read is
-// used, and the rest fetched anew.
+// used, and the rest transferred again.
 type bundle struct {
 	files // of which it has what writes files, and their sizes; they are whoever's who writes
 
@@ -54,7 +54,7 @@ type entry struct {
 	expire   int64 // seconds
 }
 
-// A batch is what is written at one time.
+// A batch is what is written at the same time.
 type batch struct {
 	ops    []op
 	synced bool // it lasts when it is done
@@ -187,7 +187,7 @@ func (b *bundle) entry(key string, e entry) (op, error) {
 	}
 	o, n, ok := readOp(raw)
 	if !ok || n != e.size || o.key != key || o.kind != opVersion {
-		return op{}, b.broken(bundleName, "from byte %d on it is not what was written", e.at)
+		return op{}, b.broken(bundleName, "damaged from byte %d on", e.at)
 	}
 	return o, nil
 }
@@ -309,7 +309,7 @@ func (b *bundle) lead() {
 	b.busy = false
 }
 
-// write writes a batch behind what there is, or all anew where much is of no use.
+// write writes a batch behind what there is, or all again where much is of no use.
 func (b *bundle) write(t *batch) error {
 	if err := b.open(); err != nil {
 		return err
@@ -329,7 +329,7 @@ func (b *bundle) write(t *batch) error {
 		if err == nil {
 			return nil
 		}
-		b.log.Warn("a file with secondary zones could not be shortened", "file", b.path(bundleName), "problem", err.Error())
+		b.log.Warn("the store of secondary zones could not be compacted", "file", b.path(bundleName), "error", err.Error())
 		if err := b.open(); err != nil {
 			return err
 		}
@@ -404,10 +404,10 @@ func (b *bundle) firm() {
 	if b.loose = err != nil || b.state == stale; err != nil {
 		b.state = stale
 		b.log.Warn(
-			"what is on disk of many secondary zones may not outlast a crash of the machine",
+			"the store of secondary zones is not synced to disk: a crash may lose changes",
 			"file",
 			b.path(bundleName),
-			"problem",
+			"error",
 			err.Error(),
 		)
 	}
@@ -528,7 +528,7 @@ func (b *bundle) list() ([]op, error) {
 		}
 		o, _, ok := readOp(content[e.at : e.at+e.size])
 		if !ok || o.key != key {
-			return nil, b.broken(bundleName, "from byte %d on it is not what was written", e.at)
+			return nil, b.broken(bundleName, "damaged from byte %d on", e.at)
 		}
 		o.checked, o.expire = e.checked, e.expire
 		list = append(list, o)
@@ -552,7 +552,7 @@ func (b *bundle) open() error {
 	}
 	for _, suffix := range []string{newSuffix, oldSuffix} {
 		if err := b.fsys.Remove(b.path(bundleName) + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			b.state = stale // what is written anew takes it away
+			b.state = stale // what is written again takes it away
 		}
 	}
 	b.forget()
@@ -582,8 +582,8 @@ func (b *bundle) take(content []byte) error {
 	b.mu.Unlock()
 	switch {
 	case c.foreign:
-		b.log.Error("the versions of many secondary zones cannot be used: they are fetched anew, and the file is left as it is",
-			"file", b.path(bundleName), "problem", c.damage)
+		b.log.Error("the store of secondary zones cannot be used: they are transferred again, and the file is left alone",
+			"file", b.path(bundleName), "error", c.damage)
 		return nil
 	case c.damage == "" && c.torn == 0:
 		return nil
@@ -592,12 +592,12 @@ func (b *bundle) take(content []byte) error {
 			return err
 		}
 		b.size = c.end
-		b.log.Warn("the end of a file with secondary zones, which was being written when the server ended, was cut off",
+		b.log.Warn("the store of secondary zones had an incomplete last write, which was removed",
 			"file", b.path(bundleName), "bytes", c.torn)
 		return nil
 	}
-	b.log.Error("the versions of many secondary zones are damaged: what cannot be read of them is fetched anew", "file", b.path(bundleName),
-		"problem", c.damage, "zones", zones)
+	b.log.Error("the store of secondary zones is damaged: unreadable zones are transferred again", "file", b.path(bundleName),
+		"error", c.damage, "zones", zones)
 	list, err := b.list()
 	if err == nil {
 		err = b.putAside(bundleName, c.damage)
@@ -641,7 +641,7 @@ func readBundle(content []byte) *bundled {
 		v, end, body := frameAt(c.life, content, at)
 		if v == whole {
 			if c.torn > 0 && c.damage == "" {
-				c.damage = fmt.Sprintf("from byte %d on it is not what was written", c.end)
+				c.damage = fmt.Sprintf("damaged from byte %d on", c.end)
 			}
 			c.entries(body, end-1-len(body))
 			at, c.end, c.torn = end, end, 0
@@ -662,7 +662,7 @@ func (c *bundled) entries(body []byte, at int) {
 	for len(body) > 0 {
 		o, n, ok := readOp(body)
 		if !ok {
-			c.damage = fmt.Sprintf("from byte %d on it is not what was written", at)
+			c.damage = fmt.Sprintf("damaged from byte %d on", at)
 			return
 		}
 		c.ops, c.places = append(c.ops, o), append(c.places, at)
@@ -684,16 +684,16 @@ func examineBundle(dir, name string) Examined {
 	e.Text = fmt.Sprintf("versions of %d secondary zones", len(b.entries))
 	switch {
 	case c.foreign:
-		e.Verdict, e.Text = Foreign, c.damage+": it is left as it is, and the zones are fetched anew"
+		e.Verdict, e.Text = Foreign, c.damage+": the file is left alone, and the zones are transferred again"
 	case c.damage != "":
 		e.Verdict, e.Text = Damaged, fmt.Sprintf(
-			"%s; %s can be read: the next start puts the file aside, and the rest is fetched anew",
+			"%s; %s can be read: the next start sets the file aside and transfers the rest again",
 			c.damage,
 			e.Text,
 		)
 	case c.torn > 0:
 		e.Verdict = Torn
-		e.Text += fmt.Sprintf("; its last %d bytes were being written, and the next start cuts them off", c.torn)
+		e.Text += fmt.Sprintf("; its last %d bytes are an incomplete write, which the next start removes", c.torn)
 	}
 	return e
 }

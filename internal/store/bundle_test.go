@@ -68,7 +68,7 @@ func serials(t *testing.T, m *store.Memory, zones int, log *bytes.Buffer) []int 
 	return list
 }
 
-// TestManyFetched has thousands of zones be kept at one time: that costs no directory, and a
+// TestManyFetched has thousands of zones be kept at the same time: that costs no directory, and a
 // sync for many. All are there after a loss of power.
 func TestManyFetched(t *testing.T) {
 	const zones = 2000
@@ -270,7 +270,7 @@ func TestNotForTheBundle(t *testing.T) {
 }
 
 // TestBundleGrowsNoWaste checks zones a thousand times, and replaces them: the file is written
-// anew when most of it is of no use, and goes with the last zone.
+// again when most of it is of no use, and goes with the last zone.
 func TestBundleGrowsNoWaste(t *testing.T) {
 	m := store.NewMemory()
 	m.Bound(3000, 1<<20)

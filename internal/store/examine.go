@@ -121,9 +121,9 @@ func (x *Examination) zones(dir, above string) error {
 		case e.Name() == bundleName && e.Type().IsRegular():
 			x.Files = append(x.Files, examineBundle(dir, name))
 		case strings.HasPrefix(e.Name(), bundleName+asideSuffix) && e.Type().IsRegular():
-			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "it was put aside since it could not be used"})
+			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "it was set aside because it could not be used"})
 		case (e.Name() == bundleName+newSuffix || e.Name() == bundleName+oldSuffix) && e.Type().IsRegular():
-			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "it was being written: the next start removes it"})
+			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "an incomplete write: the next start removes it"})
 		case !e.IsDir():
 			x.Files = append(x.Files, Examined{Path: name, Verdict: Unknown, Text: "it is no zone's directory"})
 		default:
@@ -175,16 +175,16 @@ func examineZone(dir, above, name string) (list []Examined, err error) {
 			one = z.examineHistory()
 		case n == checkedName:
 			if _, _, ok := z.readChecked(); !ok {
-				one.Verdict, one.Text = Damaged, "when the zone was checked cannot be read: it counts from when its version was written"
+				one.Verdict, one.Text = Damaged, "the time of the last refresh cannot be read: the time the zone was written is used"
 			} else {
 				one.Text = "when the zone was checked"
 			}
 		case n == frozenName:
 			one.Text = "updates of the zone are refused for now"
 		case strings.Contains(n, asideSuffix):
-			one.Verdict, one.Text = Left, "it was put aside since it could not be used"
+			one.Verdict, one.Text = Left, "it was set aside because it could not be used"
 		case strings.HasSuffix(n, newSuffix), strings.HasSuffix(n, oldSuffix):
-			one.Verdict, one.Text = Left, "it was being written: the next start that serves the zone removes it"
+			one.Verdict, one.Text = Left, "an incomplete write: the next start that serves the zone removes it"
 		default:
 			one.Verdict, one.Text = Unknown, "it is no file of port53's state"
 		}
@@ -237,7 +237,7 @@ func (z *files) examineWhole(content []byte, name string) (*zone.Zone, Examined)
 	if fileName(z.apex) != name {
 		return nil, Examined{
 			Verdict: Damaged,
-			Text:    fmt.Sprintf("it is of the zone %s, which has another directory", wire.AppendName(nil, apexOf(content))),
+			Text:    fmt.Sprintf("it belongs to zone %s, which has another directory", wire.AppendName(nil, apexOf(content))),
 		}
 	}
 	return v, Examined{Verdict: Whole, Text: fmt.Sprintf("serial %d, %d records", v.Serial(), v.Records())}
@@ -272,12 +272,12 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 		}
 		return e
 	case v == nil:
-		return Examined{Verdict: Damaged, Text: "the version that it changes is gone or cannot be used; " + j.serials()}
+		return Examined{Verdict: Damaged, Text: "the zone version it applies to is missing or cannot be used; " + j.serials()}
 	case j.life != z.life && !j.old:
 		return Examined{
 			Verdict: Left,
 			Text: fmt.Sprintf(
-				"it belongs to a version that serial %d has replaced: the next start puts it aside; %s",
+				"it belongs to a version that serial %d has replaced: the next start sets it aside; %s",
 				v.Serial(),
 				j.serials(),
 			),
@@ -286,7 +286,7 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 		return Examined{
 			Verdict: Damaged,
 			Text: fmt.Sprintf(
-				"it is of another version of the zone than the one beside it, which has serial %d; %s",
+				"it belongs to another version of the zone than the stored one, which has serial %d; %s",
 				v.Serial(),
 				j.serials(),
 			),
@@ -303,7 +303,7 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 	}
 	if j.torn > 0 {
 		e.Verdict = Torn
-		e.Text += fmt.Sprintf("; its last %d bytes are of a change that was never acknowledged, and the next start cuts them off", j.torn)
+		e.Text += fmt.Sprintf("; its last %d bytes are a change that was never acknowledged, which the next start removes", j.torn)
 	}
 	return e
 }

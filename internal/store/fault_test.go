@@ -198,7 +198,7 @@ func TestUnsureDisk(t *testing.T) {
 	}
 	var log bytes.Buffer
 	z := kept{store.OpenOn(m, dir, slog.New(slog.NewTextHandler(&log, nil)))}
-	if v, _, err := z.Load(); err != nil || v.Serial() != 2 || !strings.Contains(log.String(), "may not outlast a crash") {
+	if v, _, err := z.Load(); err != nil || v.Serial() != 2 || !strings.Contains(log.String(), "is not synced to disk") {
 		t.Errorf("%v, told: %s", err, log.String())
 	}
 	m.Fail = nil
@@ -224,7 +224,7 @@ func TestLeftovers(t *testing.T) {
 		}
 		return nil
 	}
-	for _, want := range []string{"what is left of a zone that was removed cannot be", "what is left of zones that were removed cannot be"} {
+	for _, want := range []string{"leftover data of a removed zone cannot be deleted", "leftover data of removed zones cannot be deleted"} {
 		log.Reset()
 		_ = z.Remove()
 		if text := log.String(); !strings.Contains(text, want) || !strings.Contains(text, errDisk.Error()) {
@@ -550,14 +550,14 @@ func TestTooLarge(t *testing.T) {
 	if err := z.Save(small); err != nil {
 		t.Fatal(err)
 	}
-	if err := z.Save(large); err == nil || !strings.Contains(err.Error(), "more than can be stored") {
+	if err := z.Save(large); err == nil || !strings.Contains(err.Error(), "too large to store") {
 		t.Error(err)
 	}
 	sameOn(t, m, small, 0)
 }
 
 // TestDamageWhileItRuns damages the journal under a server: when it is shortened, and all
-// that it led to has been written, it is begun anew, and told of.
+// that it led to has been written, it is started over, and told of.
 func TestDamageWhileItRuns(t *testing.T) {
 	for _, at := range []int{3, 6} { // the serial of the change that is damaged, and with it all after it
 		damageWhileItRuns(t, at)
@@ -586,7 +586,7 @@ func damageWhileItRuns(t *testing.T, at int) {
 			t.Fatal("it is never shortened")
 		}
 	}
-	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "on it is not what was written") {
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "damaged from byte") {
 		t.Errorf("it was told: %s", log.String())
 	}
 	sameOn(t, m.Copy(), before, 0)

@@ -105,7 +105,7 @@ func (z *files) loadHistory(v *zone.Zone) ([]*zone.Delta, error) {
 		line, _, _ := bytes.Cut(content[:min(len(content), len(historyLine))], []byte{'\n'})
 		return nil, z.broken(
 			historyName,
-			"it begins with %q, not with %q as what this version of port53 reads",
+			"it begins with %q; this version of port53 reads files that begin with %q",
 			line,
 			historyLine[:len(historyLine)-1],
 		)

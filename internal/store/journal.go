@@ -37,7 +37,7 @@ const (
 	minFrame    = frameHead + 16 + 1 // of any format
 	sector      = 512                // bytes, which a disk writes all or none of
 
-	// The format before this one, which is read, and written anew before more comes: its
+	// The format before this one, which is read, and written again before more comes: its
 	// differences do not say who made them, and when.
 	plainJournalLine = "port53 journal 3\n"
 	plainDeltaHead   = 16 // serials, and the lengths of what is removed and added
@@ -93,7 +93,7 @@ type journal struct {
 	beyond *uint32 // the serial that what can be read after the damage leads to; nil: nothing can be
 }
 
-// A frame is differences that were written at one time.
+// A frame is differences that were written at the same time.
 type frame struct{ start, deltas int } // where in the file, and how many
 
 // serials says what can be read of a journal.
@@ -285,7 +285,7 @@ func (j *journal) read(content []byte, at int, frameAt reader) {
 		for _, d := range deltas {
 			if n := len(j.deltas); n > 0 && !j.old && j.deltas[n-1].To != d.From {
 				j.damage = fmt.Sprintf(
-					"at byte %d a change begins at serial %d, and the one before ends at %d",
+					"at byte %d a change starts at serial %d, but the previous one ends at %d",
 					j.end,
 					d.From,
 					j.deltas[n-1].To,
@@ -335,7 +335,7 @@ func (j *journal) judge(content []byte, v verdict, end int, frameAt reader) {
 		j.torn = rest
 		return
 	}
-	j.damage = fmt.Sprintf("from byte %d on it is not what was written", j.end)
+	j.damage = fmt.Sprintf("damaged from byte %d on", j.end)
 }
 
 func zeros(b []byte) bool {

@@ -14,7 +14,7 @@ import (
 	"port53/internal/store"
 )
 
-// TestManyAtOneTime has many zones come at one time, as from a new catalog: their directories
+// TestManyAtOneTime has many zones come at the same time, as from a new catalog: their directories
 // are made to last together, and no call returns before its own lasts.
 func TestManyAtOneTime(t *testing.T) {
 	const count = 400
@@ -42,7 +42,7 @@ func TestManyAtOneTime(t *testing.T) {
 		}
 		wg.Wait()
 		if got := syncs.Load(); got > 3 {
-			t.Errorf("%d syncs of the directory of %d zones, which came at one time, in %v", got, count, time.Since(began))
+			t.Errorf("%d syncs of the directory of %d zones, which came at the same time, in %v", got, count, time.Since(began))
 		}
 		synctest.Wait()
 	})

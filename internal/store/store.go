@@ -195,7 +195,7 @@ func (d *Dir) Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error {
 
 // SaveFetched makes v the version that is kept, with what is known beside it, of a zone that
 // somebody else has as well. Of a small one of which nothing was kept, that costs a part of a
-// write and a sync, if many come at one time: see bundle.go.
+// write and a sync, if many come at the same time: see bundle.go.
 func (d *Dir) SaveFetched(apex []byte, v *zone.Zone, m Meta) error {
 	there, err := exists(d.fsys, d.Place(apex))
 	if err == nil && !there {
@@ -209,10 +209,10 @@ func (d *Dir) SaveFetched(apex []byte, v *zone.Zone, m Meta) error {
 	}
 	if err := d.SetMeta(apex, m); err != nil {
 		d.log.Warn(
-			"when the zone was checked cannot be written down",
+			"the time of a zone's last refresh cannot be stored",
 			"zone",
 			string(wire.AppendName(nil, Apex(apex))),
-			"problem",
+			"error",
 			err.Error(),
 		)
 	}
@@ -224,7 +224,7 @@ func (d *Dir) SaveFetched(apex []byte, v *zone.Zone, m Meta) error {
 func (d *Dir) instead(key []byte, err error) error {
 	if err == nil && d.bundle.has(key) {
 		if err := d.bundle.drop(key, false); err != nil {
-			d.log.Warn("what is kept of a zone is kept twice", "zone", string(wire.AppendName(nil, Apex(key))), "problem", err.Error())
+			d.log.Warn("a zone is stored twice", "zone", string(wire.AppendName(nil, Apex(key))), "error", err.Error())
 		}
 	}
 	return err
@@ -276,7 +276,7 @@ func (d *Dir) sweep() {
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		d.log.Warn("what is left of zones that were removed cannot be", "problem", err.Error())
+		d.log.Warn("leftover data of removed zones cannot be deleted", "error", err.Error())
 	}
 }
 
@@ -304,7 +304,7 @@ func (d *Dir) Remove(apex []byte) error {
 		return errors.Join(err, d.fsys.Rename(gone, z.dir))
 	}
 	if err := d.fsys.RemoveAll(gone); err != nil {
-		z.log.Warn("what is left of a zone that was removed cannot be", "directory", gone, "problem", err.Error())
+		z.log.Warn("leftover data of a removed zone cannot be deleted", "directory", gone, "error", err.Error())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -85,7 +85,7 @@ func TestStore(t *testing.T) {
 		same(t, dir, now, serial-1)
 		old = now
 	}
-	// Several at one time.
+	// Several at the same time.
 	middle, now := version(t, 15), version(t, 20)
 	if err := z.Append(now, zone.Diff(old, middle), zone.Diff(middle, now)); err != nil {
 		t.Fatal(err)
@@ -368,7 +368,7 @@ func TestFramesOfNonsense(t *testing.T) {
 		return numbers(from, to, removed, added, 0, 0, 0)
 	}
 	text := strings.Repeat("x", 20) + "\n"
-	notWritten := fmt.Sprintf("from byte %d on it is not what was written: the changes after serial 3 ", len(content))
+	notWritten := fmt.Sprintf("damaged from byte %d on: the changes after serial 3 ", len(content))
 	for what, c := range map[string]struct {
 		body   []byte
 		reason string
@@ -383,7 +383,7 @@ func TestFramesOfNonsense(t *testing.T) {
 		"more of who it was":               {append(numbers(3, 4, 10, 10, 0, 0, 1), text...), notWritten},
 		"lengths that come round":          {append(change(3, 4, 1<<32-1, 1), text...), notWritten},
 		"a change, and a part of another":  {append(change(3, 4, 10, 10), "xxxxxxxxxxxxxxxxxxxxxxx\n"...), notWritten},
-		"a change from another serial":     {append(change(2, 4, 10, 10), text...), fmt.Sprintf("at byte %d a change begins at serial 2, and the one before ends at 3", len(content))},
+		"a change from another serial":     {append(change(2, 4, 10, 10), text...), fmt.Sprintf("at byte %d a change starts at serial 2, but the previous one ends at 3", len(content))},
 		"a change that cannot be read":     {append(change(3, 4, 10, 10), text...), "its changes do not fit the version with serial 1"},
 		"a change that changes no records": {append(change(3, 4, 0, 0), '\n'), "its changes do not fit the version with serial 1"},
 	} {
@@ -631,7 +631,7 @@ func TestFormatBefore(t *testing.T) {
 
 // TestFormat reads files that a version of this format, and of the one before, has written:
 // what one version of the program has acknowledged, the next ones read. What comes then has the
-// journal written anew, with all that it had.
+// journal written again, with all that it had.
 func TestFormat(t *testing.T) {
 	for _, format := range []string{"3", "4"} {
 		m := store.NewMemory()
@@ -668,7 +668,7 @@ func TestFormat(t *testing.T) {
 }
 
 // TestFormatAnewAtEachFault has the disk fail at each operation while a journal of the format
-// before is written anew, and the power fail then: the version before is there, or the new one,
+// before is written again, and the power fail then: the version before is there, or the new one,
 // which is there if it was acknowledged.
 func TestFormatAnewAtEachFault(t *testing.T) {
 	now := version(t, 5)

@@ -118,7 +118,7 @@ func (z *files) saveWith(v *zone.Zone, history []*zone.Delta) error {
 	content := appendJournalHead(nil, z.life, f)
 	content = appendFrame(content, z.life, len(content), history, f)
 	if err := z.replace(journalName, content); err != nil {
-		z.log.Warn("the history of a zone is kept until the server ends", "problem", err.Error())
+		z.log.Warn("the history of a zone is kept in memory only", "error", err.Error())
 		return nil
 	}
 	z.size, z.form = len(content), f
@@ -143,7 +143,7 @@ func (z *files) putAside(name, why string) error {
 		if err := z.fsys.Rename(path, aside); err != nil {
 			return err
 		}
-		z.log.Warn("a file of a zone was put aside", "file", path, "as", aside, "problem", why)
+		z.log.Warn("a zone's file was set aside", "file", path, "as", aside, "error", why)
 		return z.fsys.SyncDir(z.dir)
 	}
 }
@@ -166,7 +166,7 @@ func (z *files) writeWhole(v *zone.Zone, l life) (int, error) {
 		return true
 	})
 	if len(buf) > z.limits.whole {
-		return 0, fmt.Errorf("the zone takes %d bytes, more than can be stored", len(buf))
+		return 0, fmt.Errorf("the zone takes %d bytes, too large to store", len(buf))
 	}
 	binary.LittleEndian.PutUint32(buf[wholeHead-8:], uint32(records-wholeHead))
 	binary.LittleEndian.PutUint32(buf[wholeHead-4:], wholeSum(buf))
@@ -309,7 +309,7 @@ func (z *files) add(v *zone.Zone, deltas []*zone.Delta) error {
 	if z.size > max(z.whole, z.limits.journal, z.retry) {
 		if err := z.shorten(v); err != nil {
 			z.retry = z.size + z.size/retryShare
-			z.log.Warn("the journal of a zone could not be shortened", "problem", err.Error())
+			z.log.Warn("the journal of a zone could not be compacted", "error", err.Error())
 		}
 	}
 	return nil
@@ -354,7 +354,7 @@ func (z *files) shorten(v *zone.Zone) error {
 	short := j.newest(z.life, max(z.whole, z.limits.journal)/2, f)
 	if j.damage != "" || j.torn > 0 {
 		// All that it led to is in the version by now.
-		z.log.Error("the journal of a zone was damaged, and has been begun anew", "file", z.path(journalName), "problem", j.damage)
+		z.log.Error("the journal of a zone was damaged: a new one was started", "file", z.path(journalName), "error", j.damage)
 		short = appendJournalHead(nil, z.life, f)
 	}
 	if err = z.replace(journalName, short); err != nil {
@@ -405,7 +405,7 @@ func (z *files) load(seed wire.Seed) (*zone.Zone, []*zone.Delta, error) {
 	if z.lasts = false; v != nil {
 		if err := z.settle(); err != nil {
 			z.state = stale // what the system could not write it may have forgotten
-			z.log.Warn("what is on disk of a zone may not outlast a crash of the machine", "problem", err.Error())
+			z.log.Warn("a zone is not synced to disk: a crash may lose changes", "error", err.Error())
 		}
 	}
 	return v, history, nil
@@ -417,7 +417,7 @@ func (z *files) read(content []byte, seed wire.Seed) (*zone.Zone, error) {
 		line, _, _ := bytes.Cut(content[:min(len(content), len(wholeLine))], []byte{'\n'})
 		return nil, z.broken(
 			wholeName,
-			"it begins with %q, not with %q as what this version of port53 reads",
+			"it begins with %q; this version of port53 reads files that begin with %q",
 			line,
 			strings.TrimSpace(wholeLine),
 		)
@@ -467,7 +467,7 @@ func (z *files) follow(v *zone.Zone, content []byte, old bool) (*zone.Zone, []*z
 	case j.life != z.life && j.old:
 		return nil, nil, z.broken(
 			journalName,
-			"it is of another version of the zone than the one beside it, which has serial %d; %s",
+			"it belongs to another version of the zone than the stored one, which has serial %d; %s",
 			v.Serial(),
 			j.serials(),
 		)
@@ -486,7 +486,7 @@ func (z *files) follow(v *zone.Zone, content []byte, old bool) (*zone.Zone, []*z
 		if err := z.cut(journalName, j.end); err != nil {
 			return nil, nil, err
 		}
-		z.log.Warn("the end of a journal, which was being written when the server ended and was never acknowledged, was cut off",
+		z.log.Warn("a journal had an incomplete last change, never acknowledged, which was removed",
 			"file", z.path(journalName), "serial", next.Serial(), "bytes", j.torn)
 	}
 	z.size, z.form = j.end, j.form
@@ -509,7 +509,7 @@ func (z *files) replay(v *zone.Zone, j *journal) (*zone.Zone, []*zone.Delta, err
 		}
 	}
 	if !fits {
-		return nil, nil, z.broken(journalName, "none of its changes begins at serial %d, which the version has; %s", serial, j.serials())
+		return nil, nil, z.broken(journalName, "none of its changes starts at the zone's serial %d; %s", serial, j.serials())
 	}
 	if len(later) > 0 {
 		next, problems := v.Apply(later...)

@@ -10,25 +10,25 @@ import (
 	"port53/internal/wire"
 )
 
-// A Deed is what somebody wants of a zone as a whole, or of the server.
-type Deed uint8
+// A Operation is what somebody wants of a zone as a whole, or of the server.
+type Operation uint8
 
-// The deeds.
+// The operations.
 const (
-	Updated     Deed = iota // to change a zone (RFC 2136)
-	Transferred             // to have a zone whole, or by differences
-	Notified                // to announce a version of a zone (RFC 1996)
-	Asked                   // a question that is signed, and whose signature is not good
-	Commanded               // a command of the control socket
-	deedCount
+	Updated     Operation = iota // to change a zone (RFC 2136)
+	Transferred                  // to have a zone whole, or by differences
+	Notified                     // to announce a version of a zone (RFC 1996)
+	Asked                        // a question that is signed, and whose signature is not good
+	Commanded                    // a command of the control socket
+	operationCount
 )
 
-// String returns the deed as the log has it.
-func (d Deed) String() string {
-	return [...]string{"update", "transfer", "notification", "signed query", "command"}[min(d, deedCount-1)]
+// String returns the operation as the log has it.
+func (d Operation) String() string {
+	return [...]string{"update", "transfer", "notification", "signed query", "command"}[min(d, operationCount-1)]
 }
 
-// An Outcome is what came of a deed.
+// An Outcome is what came of an operation.
 type Outcome uint8
 
 // The outcomes.
@@ -45,11 +45,11 @@ func (o Outcome) String() string {
 	return [...]string{"accepted", "refused", "failed", "forwarded"}[min(o, outcomeCount-1)]
 }
 
-// An Act is a deed with its outcome, for the audit. What it refers to is not kept.
+// An Act is an operation with its outcome, for the audit. What it refers to is not kept.
 //
 // In one piece: it is a line of the audit, with a field for each thing that it can say.
 type Act struct {
-	What    Deed
+	What    Operation
 	Outcome Outcome
 	Zone    []byte         // in wire form; nil: none
 	View    string         // of the peer, or that the command named; empty: there are no views
@@ -80,7 +80,7 @@ const (
 type Audit struct {
 	log    *slog.Logger
 	file   *AuditFile
-	counts [deedCount][outcomeCount]atomic.Uint64
+	counts [operationCount][outcomeCount]atomic.Uint64
 	tsig   [4]atomic.Uint64 // by tsigErrors
 	left   atomic.Uint64    // lines that were not written
 	recent recent
@@ -150,7 +150,7 @@ func (a *Audit) Record(act *Act) {
 		a.recent.add(act)
 	}
 	if left > 0 {
-		a.log.Warn("audit: lines were left out, which were too many at one time", "lines", left)
+		a.log.Warn("audit: lines were left out, which were too many at the same time", "lines", left)
 	}
 	if !ok {
 		a.left.Add(1)
@@ -194,7 +194,7 @@ func clip(text string) string {
 
 // Collect writes the counts.
 func (a *Audit) Collect(w *Writer) {
-	for what, name := range map[Deed]string{
+	for what, name := range map[Operation]string{
 		Updated: "port53_updates_total", Transferred: "port53_transfers_total", Notified: "port53_notifies_total",
 		Commanded: "port53_commands_total",
 	} {

@@ -80,7 +80,7 @@ func TestAuditIsBounded(t *testing.T) {
 			a.Record(&telemetry.Act{What: telemetry.Updated})
 		}
 		if n := strings.Count(log.String(), "\n"); n > 5001 {
-			t.Errorf("%d lines at one time", n)
+			t.Errorf("%d lines at the same time", n)
 		}
 		text := telemetry.New()
 		text.Collect(a.Collect)

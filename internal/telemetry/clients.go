@@ -47,7 +47,7 @@ func newClientTable(limit int) *clientTable {
 	return t
 }
 
-// admit tells whether client may have one more line in the second, and counts it.
+// admit reports whether client may have one more line in the second, and counts it.
 func (t *clientTable) admit(client netip.Addr, second int64) bool {
 	var x, family uint64
 	if client = client.Unmap(); client.Is4() {

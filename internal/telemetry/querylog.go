@@ -144,7 +144,7 @@ func (l *QueryLog) write(line []byte) error {
 	}
 }
 
-// Wanted tells whether the next query is one of the sample.
+// Wanted reports whether the next query is one of the sample.
 func (l *QueryLog) Wanted() bool {
 	return l.options.Sample == 1 || l.seen.Add(1)%uint64(l.options.Sample) == 0
 }
@@ -202,7 +202,7 @@ func (l *QueryLog) run() {
 	}
 }
 
-// admit tells whether the second has octets left.
+// admit reports whether the second has octets left.
 func (l *QueryLog) admit(e *Entry) bool {
 	if s := e.Time.Unix(); s != l.second {
 		l.second, l.written = s, 0

@@ -19,7 +19,7 @@ func (c *Client) dialer() *exchange.Dialer {
 }
 
 // maxDatagram is the octets of an answer over UDP that is read: more than a question allows
-// ([exchange.UDPSize]), so that what is longer shows. Many may wait at one time.
+// ([exchange.UDPSize]), so that what is longer shows. Many may wait at the same time.
 const maxDatagram = 4096
 
 // askUDP sends a query over UDP, signed if the server has a key, and waits for the reply
@@ -119,7 +119,7 @@ func (c *Client) reuse(s *stream, p Primary) {
 func (s *stream) deadline() time.Time { return time.Now().Add(s.idle) }
 
 // ask sends the query, signed if there is a key. The query stays as it is: it may be asked again over
-// another connection, and signed anew.
+// another connection, and signed again.
 func (s *stream) ask(ctx context.Context, query []byte) error {
 	if s.query = query; s.key != nil {
 		s.query, s.verifier = tsig.SignRequest(s.key, slices.Clone(query), time.Now())
@@ -139,7 +139,7 @@ func (s *stream) next(ctx context.Context) (*wire.Message, error) {
 	case !fits && fit == exchange.Nearly && bytes.Equal(msg[:2], s.query[:2]):
 		return nil, fmt.Errorf("%w: message %d answers another question", ErrWrong, s.Messages)
 	case !fits || s.message.Parse(msg) != 0:
-		return nil, fmt.Errorf("%w: message %d is no reply to the question", ErrWrong, s.Messages)
+		return nil, fmt.Errorf("%w: message %d is not a reply to the query", ErrWrong, s.Messages)
 	}
 	if s.verifier != nil {
 		if err := s.verifier.Verify(msg, time.Now()); err != nil {

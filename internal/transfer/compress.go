@@ -101,7 +101,7 @@ func (c *compressor) find(msg []byte, hash uint32, name []byte) (at int, ok bool
 	}
 }
 
-// same tells whether the name at pos, which we wrote, is name.
+// same reports whether the name at pos, which we wrote, is name.
 func same(msg []byte, pos int, name []byte) bool {
 	for {
 		n := int(msg[pos])

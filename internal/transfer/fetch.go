@@ -102,12 +102,12 @@ type Client struct {
 	// Memory is what all transfers share; nil: there is no bound but Limits.Memory.
 	Memory *Memory
 
-	// Place returns the place that a transfer takes of those that there are at one time;
+	// Place returns the place that a transfer takes of those that there are at the same time;
 	// nil: there is no bound.
 	Place func(ctx context.Context) Place
 }
 
-// A Place is that of one transfer among those that are received at one time.
+// A Place is that of one transfer among those that are received at the same time.
 type Place interface {
 	Enter() error        // waits for it
 	Wait(f func()) error // runs f, which waits for the primary: if that takes long, others may have the place meanwhile
@@ -116,7 +116,7 @@ type Place interface {
 
 // A Memory is what transfers that are received take of a bound, in octets.
 type Memory struct {
-	Most int64 // at one time; not modified
+	Most int64 // at the same time; not modified
 	used atomic.Int64
 }
 
@@ -250,7 +250,7 @@ func serialOf(m *wire.Message, apex []byte) (uint32, time.Duration, error) {
 			return zone.SerialOf(rr.Data), expireOf(m), nil
 		}
 	}
-	return 0, 0, fmt.Errorf("%w: the server has no SOA record of the zone", ErrWrong)
+	return 0, 0, fmt.Errorf("%w: the server has no SOA record for the zone", ErrWrong)
 }
 
 func expireOf(m *wire.Message) time.Duration {
@@ -296,7 +296,7 @@ func (c *Client) Fetch(ctx context.Context, p Primary, apex []byte, have *zone.Z
 		return nil, err
 	}
 	if r.Zone != nil && !zone.Newer(r.Zone.Serial(), have.Serial()) {
-		return nil, fmt.Errorf("%w: its serial %d is not newer than %d, which is here", ErrWrong, r.Zone.Serial(), have.Serial())
+		return nil, fmt.Errorf("%w: its serial %d is not newer than ours, %d", ErrWrong, r.Zone.Serial(), have.Serial())
 	}
 	return r, nil
 }
@@ -541,7 +541,7 @@ func (a *assembly) take(rr *wire.Record) error {
 // growEvery is after how many messages the memory is looked at that a transfer takes.
 const growEvery = 16
 
-// memoryStep is the octets that a transfer takes at one time of what all share.
+// memoryStep is the octets that a transfer takes at the same time of what all share.
 const memoryStep = 1 << 20
 
 // grow takes the memory that the records so far and their version need.
@@ -552,14 +552,14 @@ func (a *assembly) grow() error {
 		need = int64(held + more)
 	}
 	if a.limits.Memory > 0 && need > a.limits.Memory {
-		return fmt.Errorf("%w: it takes more than %d octets of memory", ErrTooLarge, a.limits.Memory)
+		return fmt.Errorf("%w: it takes more than %d bytes of memory", ErrTooLarge, a.limits.Memory)
 	}
 	if need < memoryStep || need <= a.taken { // the small ones count for nothing
 		return nil
 	}
 	step := (need - a.taken + memoryStep - 1) / memoryStep * memoryStep
 	if !a.memory.take(step) {
-		return fmt.Errorf("%w: with all that are under way it takes more than %d octets of memory", ErrTooLarge, a.memory.Most)
+		return fmt.Errorf("%w: together with other transfers under way it takes more than %d bytes of memory", ErrTooLarge, a.memory.Most)
 	}
 	a.taken += step
 	return nil

@@ -106,7 +106,7 @@ func TestMemory(t *testing.T) {
 			}
 			for range 5 { // what was taken is given back
 				r, err := client.Fetch(t.Context(), transfer.Primary{}, apex, nil, dnstest.Seed)
-				if (err == nil) != c.comes || err != nil && !strings.Contains(err.Error(), "octets of memory") {
+				if (err == nil) != c.comes || err != nil && !strings.Contains(err.Error(), "bytes of memory") {
 					t.Errorf("%s, shared %v: %v", what, shared, err)
 				}
 				if c.comes && err == nil && r.Zone.Records() != c.records {

@@ -135,7 +135,7 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// TestPoolBounds has many transfers at one time: so many connections are kept, for each server
+// TestPoolBounds has many transfers at the same time: so many connections are kept, for each server
 // and in all, none when the pool is closed, and none afterwards.
 func TestPoolBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

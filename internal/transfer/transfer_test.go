@@ -285,10 +285,10 @@ func TestLiars(t *testing.T) {
 		"has another ID": {func(_ int, msg []byte) [][]byte {
 			msg[0] ^= 1
 			return same(msg)
-		}, nil, transfer.Limits{}, "no reply to the question"},
+		}, nil, transfer.Limits{}, "not a reply to the query"},
 		"is silent":      {func(int, []byte) [][]byte { return [][]byte{} }, nil, transfer.Limits{Idle: 50 * time.Millisecond}, "timeout"},
 		"takes for ever": {func(int, []byte) [][]byte { return [][]byte{} }, nil, transfer.Limits{Total: 50 * time.Millisecond}, "deadline"},
-		"sends garbage":  {func(_ int, msg []byte) [][]byte { return same(msg[:len(msg)-3]) }, nil, transfer.Limits{}, "no reply to the question"},
+		"sends garbage":  {func(_ int, msg []byte) [][]byte { return same(msg[:len(msg)-3]) }, nil, transfer.Limits{}, "not a reply to the query"},
 	} {
 		p := &primary{t: t, zone: z, keys: tsig.NewRing(key), spoil: s.spoil}
 		r, err := fetch(p, s.key, nil, s.limits)

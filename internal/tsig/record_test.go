@@ -373,7 +373,7 @@ func TestRefusals(t *testing.T) {
 		want  error
 		text  string
 	}{
-		{"an unknown key", 17, nil, "none", tsig.ErrRefused, "BADKEY: it does not know the key xfr.test., or has it with another algorithm"},
+		{"an unknown key", 17, nil, "none", tsig.ErrRefused, "BADKEY: it does not know key xfr.test., or has it with another algorithm"},
 		{"a wrong signature", 16, nil, "none", tsig.ErrRefused, "BADSIG: its secret is another"},
 		{"an unknown key, by somebody else", 17, nil, "bad", tsig.ErrBadSig, ""},
 		{"a wrong signature, by somebody else", 16, nil, "bad", tsig.ErrBadSig, ""},

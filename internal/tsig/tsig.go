@@ -244,7 +244,7 @@ func (v *Verifier) Verify(msg []byte, now time.Time) error {
 	return nil
 }
 
-// Done tells whether the last message was signed, as the last of a stream has to be.
+// Done reports whether the last message was signed, as the last of a stream has to be.
 func (v *Verifier) Done() error {
 	if !v.later || v.unsigned > 0 {
 		return fmt.Errorf("%w at its end", ErrUnsigned)
@@ -256,7 +256,7 @@ func (v *Verifier) Done() error {
 func explain(r *record) string {
 	switch r.err {
 	case wire.BadKey:
-		return "BADKEY: it does not know the key " + string(wire.AppendName(nil, r.name)) + ", or has it with another algorithm"
+		return "BADKEY: it does not know key " + string(wire.AppendName(nil, r.name)) + ", or has it with another algorithm"
 	case wire.BadSig:
 		return "BADSIG: its secret is another"
 	case wire.BadTime:

@@ -19,7 +19,7 @@ func TestDecoy(t *testing.T) {
 	}
 }
 
-// begun tells whether a request that came at a time came before.
+// begun reports whether a request that came at a time came before.
 func begun(r *Replay, c *Context, at time.Time) bool {
 	_, again := r.Begin(c, netip.AddrPort{}, false, at)
 	return again

@@ -13,9 +13,9 @@ import (
 )
 
 // errFull is why a question does not leave.
-var errFull = errors.New("upstream: as many sockets are open as there may be")
+var errFull = errors.New("upstream: the limit of open sockets is reached")
 
-// Bounded returns a network that has at most so many sockets of n open at one time, those that
+// Bounded returns a network that has at most so many sockets of n open at the same time, those that
 // wait for questions included: a question beyond that fails at once, as if the system had none
 // to give. It is an io.Closer that closes n.
 func Bounded(n Network, sockets int) Network {

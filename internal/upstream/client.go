@@ -120,12 +120,12 @@ type Reply struct {
 // The errors of Exchange beside those of the network.
 var (
 	errAddress  = errors.New("upstream: not an address of a server")
-	errMismatch = errors.New("upstream: reply does not fit the question")
-	errNoSense  = errors.New("upstream: server wants the question ever differently")
-	errSpent    = errors.New("upstream: no more packets may be sent")
+	errMismatch = errors.New("upstream: reply does not match the query")
+	errNoSense  = errors.New("upstream: server keeps asking for the query in another form")
+	errSpent    = errors.New("upstream: limit of packets reached")
 )
 
-// Garbled tells whether an error of Exchange is that the server sends what makes no sense.
+// Garbled reports whether an error of Exchange is that the server sends what makes no sense.
 func Garbled(err error) bool { return errors.Is(err, errMismatch) || errors.Is(err, errNoSense) }
 
 // Exchange sends q to a server and returns the reply that matches it, whatever it says:
@@ -203,7 +203,7 @@ func (a *attempt) tell(err error) {
 	a.c.o.Events.Put(&r)
 }
 
-// mayAsk tells whether a server can have an address.
+// mayAsk reports whether a server can have an address.
 func (c *Client) mayAsk(to netip.AddrPort) bool {
 	a := to.Addr()
 	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || to.Port() == 0 {
@@ -358,7 +358,7 @@ func (a *attempt) exchange(ctx context.Context) error {
 	return errNoSense
 }
 
-// spent tells whether no more packets may be sent.
+// spent reports whether no more packets may be sent.
 func (a *attempt) spent() bool { return a.q.Packets > 0 && a.reply.Packets >= a.q.Packets }
 
 // deadline returns when a wait of at most d ends, and whether that is before d is over.
@@ -376,7 +376,7 @@ func (a *attempt) learn(f func(v *server, now stamp)) {
 	a.c.servers.change(a.to, func(v *server) { f(v, now) })
 }
 
-// weigh looks at a reply that is believed, and tells whether the server has to be asked
+// weigh looks at a reply that is believed, and reports whether the server has to be asked
 // again in another way.
 func (a *attempt) weigh() (again bool) {
 	opt, rcode := findOPT(a.reply.Message), rcodeOf(a.reply.Message)

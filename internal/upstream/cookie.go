@@ -45,7 +45,7 @@ func (a *attempt) tasted(msg []byte) taste {
 }
 
 // keepCookie learns from the cookie in a reply, which was found to be good or missing,
-// and tells whether the server gave another one than was sent.
+// and reports whether the server gave another one than was sent.
 func (a *attempt) keepCookie(got []byte) (fresh bool) {
 	sent := a.known.cookie[:a.known.cookieLen]
 	switch {

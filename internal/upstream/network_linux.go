@@ -63,7 +63,7 @@ type pool struct {
 }
 
 const (
-	// maxIdle is how many sockets wait for questions: as many as are answered at one time
+	// maxIdle is how many sockets wait for questions: as many as are answered at the same time
 	// on a busy resolver. More are closed.
 	maxIdle = 256
 	// trimTime is how long a socket that is not needed stays open, and up to twice that.
@@ -261,7 +261,7 @@ func (c *socket) open() error {
 	return nil
 }
 
-// scarce tells whether an error says that there is no room for a socket more.
+// scarce reports whether an error says that there is no room for a socket more.
 func scarce(errno syscall.Errno) bool {
 	return errno == unix.EMFILE || errno == unix.ENFILE || errno == unix.ENOBUFS || errno == unix.ENOMEM
 }
@@ -408,7 +408,7 @@ func (s *system) give(c *socket) {
 	s.mu.Unlock()
 }
 
-// keep takes a socket without a port back, and tells whether there is room for it.
+// keep takes a socket without a port back, and reports whether there is room for it.
 func (s *system) keep(c *socket) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -450,7 +450,7 @@ func (s *system) drop(c *socket) {
 	s.idle--
 }
 
-// release closes the sockets that wait for questions, and tells whether there were any.
+// release closes the sockets that wait for questions, and reports whether there were any.
 // s.mu is held.
 func (s *system) release() bool {
 	was := s.idle
@@ -573,7 +573,7 @@ func (c *socket) Close() error {
 }
 
 // unbind takes from a socket its peer and the port that the kernel chose, so that the next
-// question gets another, and whatever has come for this one. It tells whether the socket
+// question gets another, and whatever has come for this one. It reports whether the socket
 // can be used again.
 func (c *socket) unbind() bool {
 	none := unix.RawSockaddr{Family: unix.AF_UNSPEC}

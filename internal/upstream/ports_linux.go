@@ -64,7 +64,7 @@ func kernelPorts() ports {
 	return parsePorts(local, reserved)
 }
 
-// drawsWell tells whether a release of Linux draws ports by its generator of random
+// drawsWell reports whether a release of Linux draws ports by its generator of random
 // numbers for keys. Those before 6.1 had a lesser one for it (CVE-2020-16166).
 func drawsWell(release string) bool {
 	major, rest, _ := bytes.Cut([]byte(release), []byte("."))

@@ -59,7 +59,7 @@ const (
 // A stamp is a time since the table was made, in nanoseconds; 0 is never.
 type stamp int64
 
-// within tells whether now is less than d after t.
+// within reports whether now is less than d after t.
 func (t stamp) within(now stamp, d time.Duration) bool { return t != 0 && now-t < stamp(d) }
 
 // A server is what is known of one address and port. It holds no pointers, so that the

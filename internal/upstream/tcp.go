@@ -222,7 +222,7 @@ func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) 
 	return cn, false, nil
 }
 
-// made tells whether dialling has ended.
+// made reports whether dialling has ended.
 func (cn *conn) made() bool {
 	select {
 	case <-cn.ready:

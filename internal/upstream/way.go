@@ -62,7 +62,7 @@ func (w *Way) transport() uint8 {
 	return event.DoT
 }
 
-// Same tells whether two ways are the same.
+// Same reports whether two ways are the same.
 func (w *Way) Same(other *Way) bool { return w.digest == other.digest }
 
 // String returns the way's name.
@@ -117,7 +117,7 @@ func (cs *conns) begin(ctx context.Context, nc net.Conn, w *Way) (net.Conn, pipe
 }
 
 // errNoDatagrams is why nothing is asked over QUIC on a network that does not carry it.
-var errNoDatagrams = errors.New("upstream: there is no QUIC on this network")
+var errNoDatagrams = errors.New("upstream: QUIC is not available on this network")
 
 // connect opens what a way goes over.
 func (cs *conns) connect(ctx context.Context, to netip.AddrPort, w *Way) (net.Conn, error) {

@@ -56,7 +56,7 @@ func newSealedServer(t *testing.T, ca *certtest.Authority) *sealedServer {
 	s := &sealedServer{T: t, ca: ca}
 	s.size.Store(10)
 	c, key := ca.Issue(t.TempDir(), "own", "dns.test", "127.0.0.1")
-	k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+	k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,7 +73,7 @@ func (l *Link) Note() string {
 }
 
 // errLinks is of too many links.
-var errLinks = errors.New("too many links are not used yet: they end after ten minutes")
+var errLinks = errors.New("too many unused links: each expires after ten minutes")
 
 // Link makes a link that signs in once, within ten minutes, as a user; without one as who asks for it, by,
 // who may do all. The secret is behind the #, which browsers send to nobody.
@@ -101,7 +101,7 @@ func (s *Server) useLink(w http.ResponseWriter, r *http.Request) {
 	}
 	l, ok := s.links.use(body.Link, s.o.Now())
 	if !ok {
-		s.failed(w, r, "unknown", "a link", "the link was used already, or is older than ten minutes: port53 console makes another")
+		s.failed(w, r, "unknown", "a link", "the link was used or has expired: create another with port53 console")
 		return
 	}
 	n := &session{name: l.user, user: true, how: "a link", holder: s.users.holder(l.user)}

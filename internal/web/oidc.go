@@ -137,7 +137,7 @@ func back(w http.ResponseWriter, r *http.Request, why string) {
 
 func (s *Server) beginOIDC(w http.ResponseWriter, r *http.Request) {
 	if s.provider == nil {
-		s.refuse(w, http.StatusNotFound, "there is no provider: write console.oidc into the configuration")
+		s.refuse(w, http.StatusNotFound, "no provider is configured: set console.oidc")
 		return
 	}
 	if !s.mayTry(w, r) {
@@ -145,8 +145,8 @@ func (s *Server) beginOIDC(w http.ResponseWriter, r *http.Request) {
 	}
 	known, err := s.provider.find(r.Context(), s.o.Now())
 	if err != nil {
-		s.o.Log.Warn("console: the provider cannot be asked", "issuer", s.provider.Issuer, "problem", err.Error())
-		back(w, r, "the provider "+s.provider.Issuer+" does not answer: the log says why")
+		s.o.Log.Warn("console: the provider cannot be asked", "issuer", s.provider.Issuer, "error", err.Error())
+		back(w, r, "the provider "+s.provider.Issuer+" does not respond: see the log")
 		return
 	}
 	state, a := random(), asked{nonce: random(), verifier: oauth2.GenerateVerifier(), made: s.o.Now()}
@@ -229,14 +229,14 @@ func (s *Server) finishOIDC(w http.ResponseWriter, r *http.Request) {
 	s.setState(w, t, "", -1)
 	a, ok := s.provider.answered(q.Get("state"), s.o.Now())
 	if cookieErr != nil || !ok || subtle.ConstantTimeCompare([]byte(c.Value), []byte(q.Get("state"))) != 1 {
-		back(w, r, "that took too long, or was begun in another browser: try again")
+		back(w, r, "the sign-in took too long or began in another browser: try again")
 		return
 	}
 	claims, err := s.provider.claims(r.Context(), q, a, s.o.Now())
 	if err != nil {
-		s.o.Log.Warn("console: the provider's answer is refused", "issuer", s.provider.Issuer, "problem", err.Error())
+		s.o.Log.Warn("console: the provider's answer is refused", "issuer", s.provider.Issuer, "error", err.Error())
 		s.o.Audit(s.by(r, "unknown"), "console: sign in by "+how, errors.New("the provider's answer is refused"))
-		back(w, r, "the provider's answer was not good: the log says why")
+		back(w, r, "the provider's response was not accepted: see the log")
 		return
 	}
 	role := s.provider.role(claims.groups())

@@ -178,7 +178,7 @@ func TestProviderSilent(t *testing.T) {
 	p.Close()
 	for range 2 {
 		w := b.want(b.ask("GET", "/auth/oidc/start", ""), http.StatusSeeOther)
-		if to := w.Header().Get("Location"); !strings.Contains(to, "does+not+answer") {
+		if to := w.Header().Get("Location"); !strings.Contains(to, "does+not+respond") {
 			t.Errorf("sent to %s", to)
 		}
 	}

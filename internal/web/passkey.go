@@ -175,8 +175,8 @@ func (s *Server) finishPasskey(w http.ResponseWriter, r *http.Request) {
 		err = errCopied
 	}
 	if err != nil {
-		s.o.Log.Debug("a passkey was refused", "problem", err.Error())
-		s.failed(w, r, name, how, "the passkey is not known here, or did not sign")
+		s.o.Log.Debug("a passkey was refused", "error", err.Error())
+		s.failed(w, r, name, how, "the passkey is unknown or its signature is wrong")
 		return
 	}
 	err = s.users.change(name, func(u *User) (*User, error) {
@@ -192,7 +192,7 @@ func (s *Server) finishPasskey(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil {
 		// That its count is not kept is no reason to keep people out while a disk is full.
-		s.o.Log.Warn("the use of a passkey was not kept", "problem", err.Error())
+		s.o.Log.Warn("the use of a passkey was not kept", "error", err.Error())
 	}
 	s.signIn(w, r, &session{name: name, user: true, how: how, holder: s.users.holder(name)})
 	w.WriteHeader(http.StatusNoContent)
@@ -215,11 +215,11 @@ func (s *Server) owner(w http.ResponseWriter, r *http.Request) (*session, *User)
 		}
 	}
 	if n.user || n.how != "a link" {
-		s.refuse(w, http.StatusConflict, "who signs in by a provider has no passkeys here")
+		s.refuse(w, http.StatusConflict, "users of a provider have no passkeys here")
 		return nil, nil
 	}
 	if some, _ := s.users.any(); some {
-		s.refuse(w, http.StatusConflict, "there are users already: port53 user add makes another, and a link for it")
+		s.refuse(w, http.StatusConflict, "users exist already: create another with port53 user add")
 		return nil, nil
 	}
 	return n, &User{Name: newUserName, Role: "admin", ID: []byte(random()), Made: s.o.Now().UTC().Truncate(time.Second)}
@@ -276,7 +276,7 @@ func (s *Server) finishNewPasskey(w http.ResponseWriter, r *http.Request) {
 		made, err = p.CreateCredential(account{u}, c.data, parsed)
 	}
 	if err != nil {
-		s.o.Log.Debug("a new passkey was refused", "problem", err.Error())
+		s.o.Log.Debug("a new passkey was refused", "error", err.Error())
 		s.refuse(w, http.StatusUnprocessableEntity, "the passkey cannot be used here")
 		return
 	}

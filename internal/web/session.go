@@ -247,6 +247,6 @@ func (s *Server) mayTry(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	w.Header().Set("Retry-After", fmt.Sprint(int(networkTime/time.Second)))
-	s.refuse(w, http.StatusTooManyRequests, "too many attempts to sign in: wait a little")
+	s.refuse(w, http.StatusTooManyRequests, "too many sign-in attempts: wait a moment")
 	return false
 }

@@ -96,12 +96,12 @@ func grantsOf(role string, rights []Right) (list []grant.Grant, err error) {
 			return nil, err
 		}
 		if g.Verbs == 0 {
-			return nil, errors.New("a grant without verbs lets nobody do anything")
+			return nil, errors.New("a grant without verbs allows nothing")
 		}
 		list = append(list, g)
 	}
 	if len(list) == 0 {
-		return nil, errors.New("there is neither a role nor a grant: nothing could be done")
+		return nil, errors.New("neither a role nor a grant is given: the user could do nothing")
 	}
 	return list, nil
 }
@@ -137,7 +137,7 @@ func openUsers(store Store) (*users, error) {
 	case err != nil:
 		return nil, fmt.Errorf("the users of the console: %w", err)
 	case f.Form != form:
-		return nil, fmt.Errorf("the users of the console: form %d is not known here: a newer version has written it", f.Form)
+		return nil, fmt.Errorf("the console's user file has format %d, written by a newer version", f.Form)
 	}
 	for _, one := range f.Users {
 		u.all[one.Name] = one
@@ -326,7 +326,7 @@ const (
 	hashMemory = 64 << 10 // KiB
 	hashLanes  = 1
 	hashSize   = 32
-	maxHashing = 2 // at one time
+	maxHashing = 2 // at the same time
 )
 
 // hash returns what is kept of a password, in the form that others have it in as well.

@@ -173,7 +173,7 @@ func (f *finding) ofJudgement(s *Step) {
 	}
 }
 
-// ofFailure finds the cause of a failed look-up. What failed on the way to it, such as keys that validation
+// ofFailure finds the cause of a failed lookup. What failed on the way to it, such as keys that validation
 // needs, or addresses of name servers, comes before it.
 func (f *finding) ofFailure(at int) {
 	s := &f.way.Steps[at]

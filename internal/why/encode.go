@@ -193,7 +193,7 @@ func (r *reply) decode(b []byte) bool {
 	return !d.bad
 }
 
-// replyFits tells whether a reply that was encoded is one that a question is about.
+// replyFits reports whether a reply that was encoded is one that a question is about.
 func replyFits(b []byte, q *Question) bool {
 	if q.ID != 0 {
 		return binary.LittleEndian.Uint64(b) == q.ID

@@ -51,7 +51,7 @@ func LabelCount(name []byte) int {
 // no parent. The name may be relative, without the root's label.
 func Parent(name []byte) []byte { return name[1+int(name[0]):] }
 
-// EqualFold tells whether two names are equal without regard to ASCII case
+// EqualFold reports whether two names are equal without regard to ASCII case
 // (RFC 4343, section 3).
 func EqualFold(a, b []byte) bool {
 	if len(a) != len(b) {
@@ -97,7 +97,7 @@ func lowerWords(b []byte, n int) {
 	}
 }
 
-// Subdomain tells whether name is at or below apex, without regard to case.
+// Subdomain reports whether name is at or below apex, without regard to case.
 func Subdomain(name, apex []byte) bool {
 	for i := 0; ; i += int(name[i]) + 1 {
 		if len(name)-i == len(apex) {

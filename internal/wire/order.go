@@ -147,7 +147,7 @@ func recordEnd(msg []byte, at int) (end, data int) {
 	return end, data
 }
 
-// hasNames tells whether the data of a type has names, to which others of a message may point.
+// hasNames reports whether the data of a type has names, to which others of a message may point.
 func hasNames(t Type) bool {
 	switch t {
 	case TypeA, TypeAAAA:

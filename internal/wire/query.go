@@ -40,7 +40,7 @@ type Query struct {
 	Type   Type
 	Class  Class
 
-	// HasQuestion tells whether the question could be read, and may be repeated in
+	// HasQuestion reports whether the question could be read, and may be repeated in
 	// an answer.
 	HasQuestion bool
 
@@ -238,14 +238,14 @@ func (q *Query) parseOptions(b []byte) bool {
 	return true
 }
 
-// CookieLenOK tells whether the cookie has a length that RFC 7873, section 5.2.2
+// CookieLenOK reports whether the cookie has a length that RFC 7873, section 5.2.2
 // allows: a client cookie of 8 octets, alone or with 8 to 32 octets of the server's.
 func (q *Query) CookieLenOK() bool {
 	n := len(q.Cookie)
 	return n == 8 || n >= 16 && n <= 40
 }
 
-// goodTSIG tells whether the RDATA of a TSIG record is whole and its MAC at least
+// goodTSIG reports whether the RDATA of a TSIG record is whole and its MAC at least
 // ten octets (RFC 8945, section 5.2.2.1).
 func goodTSIG(b []byte) bool {
 	n, _, bad := scanName(b)

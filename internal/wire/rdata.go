@@ -223,7 +223,7 @@ func (t Type) info() *typeInfo {
 // Do not modify.
 func (t Type) Fields() []Field { return t.info().fields }
 
-// IsMeta tells whether the type is never in a zone: questions, OPT, TSIG and the
+// IsMeta reports whether the type is never in a zone: questions, OPT, TSIG and the
 // numbers reserved for their like (RFC 6895, section 3.1).
 func (t Type) IsMeta() bool {
 	return t.info().rules&meta != 0 || t == 0 || t >= 128 && t <= 255
@@ -361,7 +361,7 @@ func AppendCanonical(dst []byte, t Type, rdata []byte) []byte {
 	return dst
 }
 
-// CheckRdata tells whether uncompressed RDATA is good for its type. The error says
+// CheckRdata reports whether uncompressed RDATA is good for its type. The error says
 // which field is not.
 func CheckRdata(t Type, rdata []byte) error {
 	if len(rdata) > 0xFFFF {

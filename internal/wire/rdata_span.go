@@ -162,7 +162,7 @@ func spanLOC(d []byte) (int, bool) {
 	return 16, locAngle(d[4:], 90) && locAngle(d[8:], 180)
 }
 
-// locAngle tells whether an angle, in thousandths of a second of arc with 2^31 for
+// locAngle reports whether an angle, in thousandths of a second of arc with 2^31 for
 // zero, is within so many degrees.
 func locAngle(d []byte, degrees uint32) bool {
 	const zero = 1 << 31
@@ -355,7 +355,7 @@ func DigestSize(t Type, rdata []byte) int {
 	return 0
 }
 
-// hasText tells whether good data of the field has a text form of its own. What
+// hasText reports whether good data of the field has a text form of its own. What
 // versions and families to come will hold has none (RFC 3597, section 5), nor has
 // what would not survive being read back.
 func (f Field) hasText(d []byte) bool {

@@ -92,7 +92,7 @@ func TestRdata(t *testing.T) {
 	}
 }
 
-// takesRest tells whether data of a type may end anywhere or go on for ever.
+// takesRest reports whether data of a type may end anywhere or go on for ever.
 func takesRest(typ wire.Type) bool {
 	fields := typ.Fields()
 	if fields == nil {

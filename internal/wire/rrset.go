@@ -25,7 +25,7 @@ func Covered(rrsig []byte) Type {
 	return Type(binary.BigEndian.Uint16(rrsig))
 }
 
-// Has tells whether a record of s has exactly this RDATA.
+// Has reports whether a record of s has exactly this RDATA.
 func (s *RRset) Has(rdata []byte) bool {
 	return slices.ContainsFunc(s.Data, func(d []byte) bool { return bytes.Equal(d, rdata) })
 }
@@ -81,7 +81,7 @@ func BitmapTypes(dst []Type, bitmap []byte) []Type {
 	return dst
 }
 
-// BitmapHas tells whether the type bit map of an NSEC, NSEC3 or CSYNC record has t
+// BitmapHas reports whether the type bit map of an NSEC, NSEC3 or CSYNC record has t
 // (RFC 4034, section 4.1.2).
 func BitmapHas(bitmap []byte, t Type) bool {
 	for len(bitmap) >= 2 {

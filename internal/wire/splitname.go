@@ -1,7 +1,7 @@
 package wire
 
 // A SplitName is a name in lower case with the place of each label, ready for
-// look-ups: what [Query.Parse] makes of the question and [SplitName.Set] of any
+// lookups: what [Query.Parse] makes of the question and [SplitName.Set] of any
 // other name. It is meant to be reused.
 type SplitName struct {
 	Labels int // the root's excluded

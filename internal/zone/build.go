@@ -75,7 +75,7 @@ type Builder struct {
 	problems   []Problem
 	errors     int // of the problems
 	warnings   int
-	most       int // octets of memory that building may take; 0: any
+	most       int // bytes of memory that building may take; 0: any
 }
 
 type owner struct {
@@ -198,10 +198,10 @@ func (b *Builder) rehash(size int) {
 	}
 }
 
-// Limit bounds the octets of memory that building may take: Build fails beyond it.
+// Limit bounds the bytes of memory that building may take: Build fails beyond it.
 func (b *Builder) Limit(octets int) { b.most = octets }
 
-// Size returns about how many octets of memory the builder holds, and with them building
+// Size returns about how many bytes of memory the builder holds, and with them building
 // would take that many more.
 func (b *Builder) Size() (held, more int) {
 	held = b.owners.n*int(unsafe.Sizeof(owner{})) + len(b.names.chunks)*nameChunk + len(b.table)*8
@@ -218,7 +218,7 @@ func (b *Builder) tooLarge() bool {
 	if b.most == 0 || held+more <= b.most {
 		return false
 	}
-	b.fail(Pos{}, "building the zone takes more than %d octets of memory", b.most)
+	b.fail(Pos{}, "building the zone takes more than %d bytes of memory", b.most)
 	return true
 }
 
@@ -249,7 +249,7 @@ func (b *Builder) Add(r *Record) {
 	b.append(b.last, r)
 }
 
-// inZone tells whether b.split is at or below the apex.
+// inZone reports whether b.split is at or below the apex.
 func (b *Builder) inZone() bool {
 	i := b.split.Labels - b.labels
 	return i >= 0 && bytes.Equal(b.split.Name()[b.split.Start(i):], b.apex)
@@ -464,7 +464,7 @@ func (b *Builder) Build() (*Zone, []Problem) {
 }
 
 // manyNames is from how many names on memory is collected that is not needed any more before
-// much is taken anew: it has no pointers, so that this takes milliseconds.
+// much is taken again: it has no pointers, so that this takes milliseconds.
 const manyNames = 4 << 20
 
 func (b *Builder) collect() {
@@ -504,7 +504,7 @@ func (b *Builder) leaveOut() {
 }
 
 // nothingSigned is the problem of a signature without records.
-const nothingSigned = "%s: RRSIG covers %s, of which there is no record: left out"
+const nothingSigned = "%s: RRSIG covers %s, but there is no such record: left out"
 
 func (b *Builder) onlySignatures(o *owner) bool {
 	for ref := o.head; ref != 0; {

@@ -52,7 +52,8 @@ func (c *compiler) checkApex() {
 			if soa == 0 {
 				first = r
 			} else if !c.equal(r.t, r.data, first.data) {
-				c.b.fail(r.pos, "%s: second SOA, different from that in line %d: a zone has one", text(c.z.apexName), first.pos.Line)
+				c.b.fail(r.pos, "%s: second SOA record, different from the one in line %d: a zone has one", text(c.z.apexName),
+					first.pos.Line)
 			}
 			soa++
 		case wire.TypeNS:
@@ -74,7 +75,7 @@ func (c *compiler) checkOwner(id uint32) {
 		return
 	}
 	if c.repeats(c.owner) && c.base == nil && len(c.records) > 0 {
-		c.b.warn(c.records[0].pos, "%s repeats the zone's name: is a dot missing at its end?", text(c.owner))
+		c.b.warn(c.records[0].pos, "%s repeats the zone's name: is the trailing dot missing?", text(c.owner))
 	}
 	if id == 0 && c.base == nil {
 		c.checkServer()
@@ -83,7 +84,7 @@ func (c *compiler) checkOwner(id uint32) {
 	if o.flags&interesting == 0 {
 		for i := range c.records {
 			if c.records[i].t == wire.TypeSOA && id != 0 {
-				c.b.fail(c.records[i].pos, "%s: SOA below the apex %s: move the zone below to a file of its own",
+				c.b.fail(c.records[i].pos, "%s: SOA record below the apex %s: move that zone to its own file",
 					text(c.owner), text(c.z.apexName))
 			}
 		}
@@ -95,12 +96,12 @@ func (c *compiler) checkOwner(id uint32) {
 		switch r.t {
 		case wire.TypeCNAME:
 			if cname != nil && !c.equal(r.t, cname.data, r.data) {
-				c.b.fail(r.pos, "%s: second CNAME: a name has one (RFC 2181, section 10.1)", text(c.owner))
+				c.b.fail(r.pos, "%s: second CNAME record: a name has at most one (RFC 2181, section 10.1)", text(c.owner))
 			}
 			cname = r
 		case wire.TypeDNAME:
 			if dname != nil && !c.equal(r.t, dname.data, r.data) {
-				c.b.fail(r.pos, "%s: second DNAME: a name has one (RFC 6672, section 2.4)", text(c.owner))
+				c.b.fail(r.pos, "%s: second DNAME record: a name has at most one (RFC 6672, section 2.4)", text(c.owner))
 			}
 			dname, other = r, r
 		case wire.TypeNS:
@@ -109,7 +110,7 @@ func (c *compiler) checkOwner(id uint32) {
 			// May stand beside a CNAME (RFC 4034, section 3; RFC 4035, section 2.5).
 		case wire.TypeSOA:
 			if id != 0 {
-				c.b.fail(r.pos, "%s: SOA below the apex %s: move the zone below to a file of its own",
+				c.b.fail(r.pos, "%s: SOA record below the apex %s: move that zone to its own file",
 					text(c.owner), text(c.z.apexName))
 			}
 			other = r
@@ -129,10 +130,10 @@ func (c *compiler) checkOwner(id uint32) {
 		c.b.fail(other.pos, "%s: %s beside a CNAME: a name with a CNAME has no other data (RFC 1034, section 3.6.2)",
 			text(c.owner), other.t)
 	case dname != nil && ns != nil && id != 0:
-		c.b.fail(ns.pos, "%s: NS beside a DNAME: below the apex these exclude each other (RFC 6672, section 2.4)", text(c.owner))
+		c.b.fail(ns.pos, "%s: NS and DNAME at the same name: allowed only at the apex (RFC 6672, section 2.4)", text(c.owner))
 	}
 	if o.flags&flagOccluded != 0 && len(c.records) > 0 && c.b.hiddenBy(o) == flagDNAME {
-		c.b.fail(c.records[0].pos, "%s: %s below a DNAME: it can never be answered (RFC 6672, section 2.4)",
+		c.b.fail(c.records[0].pos, "%s: %s below a DNAME: it is never served (RFC 6672, section 2.4)",
 			text(c.owner), c.records[0].t)
 	}
 }
@@ -197,11 +198,11 @@ func (c *compiler) checkName(t wire.Type, r *rawRecord, data []byte) {
 	}
 	switch {
 	case labels > 0 && i == labels:
-		c.b.warn(r.pos, "%s %s: %s is an address where a name belongs: write a name that has that address", text(c.owner), t, address)
+		c.b.warn(r.pos, "%s %s: %s is an address, but a name is required: write a name that has this address", text(c.owner), t, address)
 	case c.repeats(name):
-		c.b.warn(r.pos, "%s %s: %s repeats the zone's name, and is not there: is a dot missing at its end?", text(c.owner), t, text(name))
+		c.b.warn(r.pos, "%s %s: %s repeats the zone's name and does not exist: is the trailing dot missing?", text(c.owner), t, text(name))
 	case reverse:
-		c.b.warn(r.pos, "%s %s: %s is below the zone's name, and is not there: is a dot missing at its end?", text(c.owner), t, text(name))
+		c.b.warn(r.pos, "%s %s: %s does not exist in the zone: is the trailing dot missing?", text(c.owner), t, text(name))
 	}
 }
 
@@ -253,7 +254,7 @@ func (c *compiler) checkTarget(id uint32, t wire.Type, r *rawRecord, found uint3
 	switch {
 	case address:
 	case alias:
-		c.b.warn(r.pos, "%s %s: target %s is an alias: it must have addresses (RFC 2181, section 10.3)", text(c.owner), t, text(name))
+		c.b.warn(r.pos, "%s %s: target %s is a CNAME: it must have address records (RFC 2181, section 10.3)", text(c.owner), t, text(name))
 	case t != wire.TypeNS || id != 0 && !wire.Subdomain(name, c.owner):
 		// Only name servers depend on addresses in this zone, and those of other
 		// delegations are theirs to warn of.

@@ -142,7 +142,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 			continue
 		}
 		if r.ttl != ttl {
-			c.b.warn(r.pos, "%s %s: TTL %d differs from the set's first, %d, which is used for all (RFC 2181, section 5.2)",
+			c.b.warn(r.pos, "%s %s: TTL %d differs from the first record's, %d, which is used for the whole RRset (RFC 2181, section 5.2)",
 				text(c.owner), t, r.ttl, ttl)
 		}
 		c.record(id, &d, t, ttl, r)
@@ -158,7 +158,7 @@ func (c *compiler) draft(id uint32, group []rawRecord) {
 		if r.ttl != ttl {
 			c.b.warnSignature(
 				r.pos,
-				"%s: TTL %d of the RRSIG of %s differs from the set's, %d, which is used for both (RFC 4034, section 3)",
+				"%s: TTL %d of the RRSIG over %s differs from the RRset's, %d, which is used for both (RFC 4034, section 3)",
 				text(c.owner),
 				r.ttl,
 				t,
@@ -204,7 +204,7 @@ func (c *compiler) startDistinct(n int) {
 	}
 }
 
-// distinct tells whether r is none of the records of type t before it: duplicates are
+// distinct reports whether r is none of the records of type t before it: duplicates are
 // suppressed (RFC 2181, section 5). Names in data are equal without regard to case
 // (RFC 4343, section 3; RFC 4034, section 6.2).
 func (c *compiler) distinct(t wire.Type, before []rawRecord, r *rawRecord) bool {
@@ -224,7 +224,7 @@ func (c *compiler) distinct(t wire.Type, before []rawRecord, r *rawRecord) bool 
 	return true
 }
 
-// equal tells whether a and b are data of the same record of type t.
+// equal reports whether a and b are data of the same record of type t.
 func (c *compiler) equal(t wire.Type, a, b []byte) bool {
 	if len(a) != len(b) || bytes.Equal(a, b) {
 		return len(a) == len(b)
@@ -353,7 +353,7 @@ func (d *dictionary) find(h wire.Seed, name, owner, block []byte) (uint16, bool)
 	return 0, false
 }
 
-// stands tells whether name is what the pointer v of a block means.
+// stands reports whether name is what the pointer v of a block means.
 func stands(v int, name, owner, block []byte) bool {
 	for {
 		b := owner[min(v, len(owner)):]

@@ -40,7 +40,7 @@ func deepZone(names, labels int, shared bool, capitals bool) *Zone {
 }
 
 // TestDeepNames has names of many labels: each name above one of them exists, has its own
-// name, and no records (RFC 4592, section 2.2.2), and takes a few octets of memory.
+// name, and no records (RFC 4592, section 2.2.2), and takes a few bytes of memory.
 func TestDeepNames(t *testing.T) {
 	for _, c := range []struct {
 		shared, capitals bool

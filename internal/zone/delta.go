@@ -47,7 +47,7 @@ func (d *Delta) WithSerial(serial uint32) *Delta {
 	return &Delta{From: d.From, To: serial, Removed: d.Removed, Added: append(soa, d.Added[end:]...), Notes: d.Notes, By: d.By, At: d.At}
 }
 
-// OnlySerial tells whether the versions differ in their serial and in nothing else.
+// OnlySerial reports whether the versions differ in their serial and in nothing else.
 func (d *Delta) OnlySerial() bool {
 	return len(d.Notes) == 0 && recordEnd(d.Removed) == len(d.Removed) && recordEnd(d.Added) == len(d.Added) &&
 		bytes.Equal(d.Removed, d.WithSerial(d.From).Added)
@@ -122,7 +122,7 @@ func WithSerial(soa []byte, serial uint32) []byte {
 	return soa
 }
 
-// Newer tells whether serial a comes after b (RFC 1982, section 3.2). Of two that are
+// Newer reports whether serial a comes after b (RFC 1982, section 3.2). Of two that are
 // half the range apart neither does.
 func Newer(a, b uint32) bool { return a != b && a-b < 1<<31 }
 
@@ -278,7 +278,7 @@ func (z *Zone) apply(deltas []*Delta) (*Zone, []Problem) {
 	serial := z.Serial()
 	for _, d := range deltas {
 		if d.From != serial {
-			return wrong("a difference does not begin with the version before it")
+			return wrong("a difference does not start at the previous version")
 		}
 		serial = d.To
 		if err := f.take(d); err != nil {
@@ -312,7 +312,7 @@ func (z *Zone) apply(deltas []*Delta) (*Zone, []Problem) {
 	})
 	for _, r := range f.removed {
 		if r.must && !r.was {
-			return wrong("a difference removes records that are not there")
+			return wrong("a difference removes records that do not exist")
 		}
 	}
 	for i := range f.list {

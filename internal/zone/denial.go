@@ -22,10 +22,10 @@ type nsecChain struct {
 func (c *nsecChain) any() bool { return len(c.node) > 0 }
 func (c *nsecChain) size() int { return 12 * len(c.node) }
 
-// HasNSEC tells whether the zone denies existence by NSEC.
+// HasNSEC reports whether the zone denies existence by NSEC.
 func (z *Zone) HasNSEC() bool { return z.nsec.any() }
 
-// HasNSEC3 tells whether the zone denies existence by NSEC3.
+// HasNSEC3 reports whether the zone denies existence by NSEC3.
 func (z *Zone) HasNSEC3() bool { return z.nsec3.any() }
 
 // maxSortKey is the longest sort key: every octet of a name escaped, and an end

@@ -56,7 +56,7 @@ func (z *Zone) CheckDigest(now time.Time) error {
 		// section 4).
 		if s := apex[wire.TypeNSEC]; s != nil && len(s.Data) > 0 {
 			if n, err := wire.CheckName(s.Data[0]); err == nil && wire.BitmapHas(s.Data[0][n:], wire.TypeZONEMD) {
-				return fmt.Errorf("%w: the zone's NSEC record has it, and the zone does not: it was taken out", ErrDigest)
+				return fmt.Errorf("%w: the apex NSEC record lists it, but the zone has none: it was removed", ErrDigest)
 			}
 		}
 		return nil
@@ -90,7 +90,7 @@ func (z *Zone) CheckDigest(now time.Time) error {
 		if bytes.Equal(h.Sum(nil), d[zonemdHeader:]) {
 			return nil
 		}
-		why = fmt.Errorf("%w: the zone does not have its digest: it was changed on its way, or made wrong", ErrDigest)
+		why = fmt.Errorf("%w: the zone does not match its digest: it was changed in transit, or the digest is wrong", ErrDigest)
 	}
 	return why
 }

@@ -71,17 +71,17 @@ func (z *Zone) RelName(n Node) []byte { return z.relName(n) }
 // Labels returns how many labels the node has left of the apex.
 func (z *Zone) Labels(n Node) int { return int(z.at(n)[9]) }
 
-// IsCut tells whether the node is a delegation.
+// IsCut reports whether the node is a delegation.
 func (z *Zone) IsCut(n Node) bool { return z.flags(n)&flagCut != 0 }
 
-// HasCNAME tells whether the node has a CNAME.
+// HasCNAME reports whether the node has a CNAME.
 func (z *Zone) HasCNAME(n Node) bool { return z.flags(n)&flagCNAME != 0 }
 
-// Occluded tells whether the node is below a delegation or a DNAME, and so has
+// Occluded reports whether the node is below a delegation or a DNAME, and so has
 // no data of this zone but glue.
 func (z *Zone) Occluded(n Node) bool { return z.flags(n)&flagOccluded != 0 }
 
-// Empty tells whether the node has no records: an empty non-terminal.
+// Empty reports whether the node has no records: an empty non-terminal.
 func (z *Zone) Empty(n Node) bool { return z.sets(n) == 0 }
 
 // AppendName appends the node's name as the zone spells it.

@@ -61,7 +61,7 @@ func (n *Notes) Each(f func(key, value string) bool) {
 	}
 }
 
-// minOver is how many changes lie above the base before it is made anew, however small it is, and
+// minOver is how many changes lie above the base before it is made again, however small it is, and
 // overShare up to which part of it.
 const (
 	minOver   = 64

@@ -37,7 +37,7 @@ func (z *Zone) SetOnline(o OnlineSigner) {
 	z.online.Store(&o)
 }
 
-// SignsDenial tells whether answers of the zone prove what is absent: it has NSEC or NSEC3 records, or
+// SignsDenial reports whether answers of the zone prove what is absent: it has NSEC or NSEC3 records, or
 // they are made when they are asked for.
 func (z *Zone) SignsDenial() bool { return z.Signed() || z.online != nil }
 

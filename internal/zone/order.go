@@ -48,7 +48,7 @@ func (z *Zone) Nodes() []Node {
 	return nodes
 }
 
-// IsHash tells whether a node has NSEC3 records and their signatures alone: its name is a
+// IsHash reports whether a node has NSEC3 records and their signatures alone: its name is a
 // hash, and no name of the zone (RFC 5155, section 7.1).
 func (z *Zone) IsHash(n Node) bool {
 	set, ok := z.First(n)

@@ -251,7 +251,7 @@ func (p *patcher) collect(f *fold) bool {
 	return true
 }
 
-// patchable tells whether a record changes nothing but its own name.
+// patchable reports whether a record changes nothing but its own name.
 func (z *Zone) patchable(t wire.Type, left int) bool {
 	switch t {
 	case wire.TypeNS:
@@ -413,7 +413,7 @@ func (p *patcher) bury() (stay [][]byte) {
 	return waiting
 }
 
-// comes tells whether a name has records now.
+// comes reports whether a name has records now.
 func (p *patcher) comes(h wire.Seed, rel []byte) bool {
 	id, ok := p.builder.search(h, rel)
 	return ok && p.builder.owners.at(id).head != 0
@@ -502,7 +502,7 @@ func (z *Zone) bare(rel []byte, flags int) Node {
 	return Node(at / nodeAlign)
 }
 
-// live tells whether a node counts in this version.
+// live reports whether a node counts in this version.
 func (z *Zone) live(n Node) bool {
 	if z.over == nil {
 		return true

@@ -416,7 +416,7 @@ func newHistory(records []shaped, fixed int, rnd *rand.Rand, steps int) *history
 	return h
 }
 
-// fitsAny tells whether a record may stand beside all others.
+// fitsAny reports whether a record may stand beside all others.
 func fitsAny(t wire.Type) bool {
 	return t != wire.TypeCNAME && t != wire.TypeDNAME && t != wire.TypeNSEC
 }

@@ -177,7 +177,7 @@ func (v *View) find(name *wire.SplitName, most int) *Entry {
 	}
 }
 
-// deepest tells whether no apex has more than d labels.
+// deepest reports whether no apex has more than d labels.
 func (v *View) deepest(d int) bool {
 	if d < 63 {
 		return v.depths[0]>>(d+1) == 0 && v.depths[1] == 0

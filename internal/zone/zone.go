@@ -82,7 +82,7 @@ func (z *Zone) Size() int {
 	return len(z.data) + 8*len(z.index) + 8*len(z.over) + z.nsec.size() + z.nsec3.size()
 }
 
-// Signed tells whether the zone arrived with NSEC or NSEC3 records and
+// Signed reports whether the zone arrived with NSEC or NSEC3 records and
 // signatures at its apex.
 func (z *Zone) Signed() bool { return z.nsec.any() || z.nsec3.any() }
 

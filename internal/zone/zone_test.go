@@ -76,7 +76,7 @@ func TestProblems(t *testing.T) {
 		{"no NS", "@ 60 SOA a. b. 1 2 3 4 5\n", "0: zone example. has no NS record at its apex"},
 		{"equal SOA twice", soa + "@ 3600 SOA ns.example.net. admin 1 7200 3600 1209600 300\n", ""},
 		{"different SOA", soa + "@ 3600 SOA ns.example.net. admin 2 7200 3600 1209600 300\n", "3: example.: second SOA"},
-		{"SOA below", soa + "a 60 SOA a. b. 1 2 3 4 5\n", "3: a.example.: SOA below the apex"},
+		{"SOA below", soa + "a 60 SOA a. b. 1 2 3 4 5\n", "3: a.example.: SOA record below the apex"},
 		{"CNAME and other data", soa + "a 60 CNAME b\na 60 A 192.0.2.1\n", "4: a.example.: A beside a CNAME"},
 		{"CNAME and its proofs", soa + "a 60 CNAME b\na 60 NSEC b CNAME\na 60 RRSIG CNAME 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", ""},
 		{"two CNAMEs", soa + "a 60 CNAME b\na 60 CNAME c\n", "4: a.example.: second CNAME"},
@@ -119,11 +119,11 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestReverseWithoutDot has names of machines in zones of addresses, where a name without its last dot
+// TestReverseWithoutDot has host names in reverse zones, where a name without its last dot
 // does not repeat the zone's.
 func TestReverseWithoutDot(t *testing.T) {
 	const apex = "@ 60 SOA ns.example.net. admin.example. 1 7200 3600 1209600 300\n@ 60 NS ns.example.net.\n"
-	const want = "%s is below the zone's name, and is not there: is a dot missing at its end?"
+	const want = "%s does not exist in the zone: is the trailing dot missing?"
 	for _, test := range []struct{ zone, text, name string }{
 		{"2.0.192.in-addr.arpa.", "1 60 PTR www.example\n", "www.example.2.0.192.in-addr.arpa."},
 		{"8.b.d.0.1.0.0.2.ip6.arpa.", "1 60 PTR www\n", "www.8.b.d.0.1.0.0.2.ip6.arpa."},
@@ -299,7 +299,7 @@ func TestViewIsImmutable(t *testing.T) {
 	}
 	again := gone.With(zone.Change{Apex: apex, Zone: z1})
 	if again.Get(apex).Zone() != z1 || after.Get(apex).Zone() != z2 {
-		t.Error("a zone that comes anew has to do with the one before")
+		t.Error("a zone that comes again has to do with the one before")
 	}
 }
 
@@ -418,7 +418,7 @@ func TestStrayProofs(t *testing.T) {
 func TestSignatureTTL(t *testing.T) {
 	for ttl, want := range map[int]int{60: 0, 61: 1, 0: 1} {
 		_, problems := dnstest.Build(t, "example.", fmt.Sprintf("$TTL 60\n@ SOA ns admin 1 2 3 4 5\n@ NS ns.other.\nwww A 192.0.2.1\nwww %d RRSIG A 13 2 60 20300101000000 20200101000000 1 example. AAAA\n", ttl))
-		if len(problems) != want || want == 1 && !strings.Contains(problems[0].Text, fmt.Sprintf("www.example.: TTL %d of the RRSIG of A differs from the set's, 60", ttl)) {
+		if len(problems) != want || want == 1 && !strings.Contains(problems[0].Text, fmt.Sprintf("www.example.: TTL %d of the RRSIG over A differs from the RRset's, 60", ttl)) {
 			t.Errorf("TTL %d: %v", ttl, problems)
 		}
 	}

@@ -42,7 +42,7 @@ func (p *parser) rdata(t wire.Type) error {
 	return nil
 }
 
-// loose tells whether the reader of a field leaves something for the table of types
+// loose reports whether the reader of a field leaves something for the table of types
 // to check, such as an order or what one part says of another.
 func loose(f wire.Field) bool {
 	switch f {

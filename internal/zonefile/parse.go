@@ -128,7 +128,7 @@ func (p *parser) pos(at int) Pos {
 
 func (p *parser) text(t token) []byte { return p.buf[t.from():t.to()] }
 
-// more tells whether there is another token.
+// more reports whether there is another token.
 func (p *parser) more() bool { return p.next < len(p.tokens) }
 
 // take returns the next token; what says what it should be.

@@ -53,7 +53,7 @@ func (m *Manager) remember(z *managed) {
 		return
 	}
 	if err := m.store.SetMeta([]byte(z.key), z.meta()); err != nil {
-		m.log.Warn("when the zone was checked cannot be written down", "zone", z.name(), "problem", err.Error())
+		m.log.Warn("the time of a zone's last refresh cannot be stored", "zone", z.name(), "error", err.Error())
 	}
 }
 
@@ -90,7 +90,7 @@ func (m *Manager) mayFreeze(z *managed, frozen bool) error {
 	case !z.source.changes():
 		return errNobodyUpdates
 	case frozen && z.zone == nil:
-		return errors.New("the zone has no version that could be served, and nobody can update it")
+		return errors.New("the zone is not loaded, so it cannot be updated")
 	case m.store != nil && !z.restored:
 		return errNotRestored
 	}
@@ -136,12 +136,12 @@ func (m *Manager) sync(z *managed) error {
 	f, ok := z.origin.(*file)
 	switch {
 	case z.zone == nil:
-		return errors.New("the zone has no version that could be served")
+		return errors.New("the zone is not loaded")
 	case !ok:
 		return errors.New("the zone has no file: port53 zone export prints it")
 	case z.edited():
-		return errors.New("its file was edited since it was read, and the edit would be lost: " +
-			"port53 reload takes it if its serial is newer; move the file away to have it written anew")
+		return errors.New("its file was edited since it was loaded, and the edit would be lost: raise its serial and " +
+			"run port53 reload, or move the file away to have it written again")
 	}
 	if err := replaceFile(f.path, z.zone); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (m *Manager) Refresh(apex []byte, whole bool) error {
 	case z == nil:
 		return errNotServed
 	case !z.polled:
-		return errors.New("the zone has no primaries: port53 reload reads its file again")
+		return errors.New("the zone has no primaries: port53 reload reads its file")
 	}
 	m.schedule.now(&z.refresh, whole)
 	return nil
@@ -205,9 +205,9 @@ func (m *Manager) Announce(apex []byte) error {
 	n := notice{z.shown(), z.source.followers(), z.source.signers()}
 	switch {
 	case len(n.followers) == 0:
-		return errors.New("the zone has neither secondaries nor notify: there is nobody to tell")
+		return errors.New("the zone has neither secondaries nor notify: no server to send NOTIFY to")
 	case n.zone == nil:
-		return errors.New("the zone has no version that could be served")
+		return errors.New("the zone is not loaded")
 	}
 	m.notifier.announce(z.key, n, 0, true)
 	return nil

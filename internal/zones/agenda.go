@@ -28,7 +28,7 @@ type agenda struct {
 	running [classes]int
 }
 
-// The places of an agenda: how much is under way at one time, at most.
+// The places of an agenda: how much is under way at the same time, at most.
 type places struct {
 	all      int // places, the last of which are for what is urgent
 	ordinary int // of them, for what is not urgent
@@ -234,7 +234,7 @@ func (a *agenda) delayed(t *task) {
 // mute reports whether a peer is taken for silent.
 func (a *agenda) mute(p *peer) bool { return p.silent || a.places.strangers && !p.heard }
 
-// most returns how much there may be with a peer at one time.
+// most returns how much there may be with a peer at the same time.
 func (a *agenda) most(p *peer, class int) int {
 	if p.silent && class != urgent {
 		return a.places.silent

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Bounds of transfers at one time. Zeros are the defaults.
+// Bounds of transfers at the same time. Zeros are the defaults.
 type Bounds struct {
 	Out     int // sent
 	OutPeer int // sent to one address
@@ -38,7 +38,7 @@ func (b Bounds) filled() Bounds {
 	return b
 }
 
-// slots count what is under way at one time, in all and for each peer.
+// slots count what is under way at the same time, in all and for each peer.
 type slots struct {
 	mu     sync.Mutex
 	bounds Bounds

@@ -63,7 +63,7 @@ func readCatalog(z *zone.Zone, most int) ([]member, error) {
 	versions := 0
 	var bad error
 	broken := func(format string, args ...any) bool {
-		bad = fmt.Errorf("the catalog is broken, and nothing of it is acted on: "+format, args...)
+		bad = fmt.Errorf("the catalog zone is broken and ignored: "+format, args...)
 		return false
 	}
 	z.Each(func(owner []byte, t wire.Type, _ uint32, data []byte) bool {
@@ -137,14 +137,14 @@ func (m *Manager) members(sources []Source) []Source {
 		}
 		list, err := readCatalog(z.past.Load().zone, maxMembers)
 		if err != nil {
-			m.log.Error("catalog not used", "zone", z.name(), "problem", err.Error())
+			m.log.Error("catalog not used", "zone", z.name(), "error", err.Error())
 			list = m.former(key)
 		}
 		for _, member := range list {
 			name := string(store.Key(member.apex, s.Of))
 			if taken[name] {
 				m.log.Warn(
-					"a catalog names a zone that the configuration has: the configuration counts",
+					"a member of a catalog zone is also in the configuration, which takes precedence",
 					"catalog",
 					z.name(),
 					"zone",
@@ -249,14 +249,14 @@ func (m *Manager) unknown(sources []Source) bool {
 	})
 }
 
-// catalogChanged makes the members of catalogs what is served. A member that comes begins anew (RFC 9432, section
+// catalogChanged makes the members of catalogs what is served. A member that comes begins again (RFC 9432, section
 // 5.1): what is kept under its name was left by one that went while the server was killed.
 func (m *Manager) catalogChanged() {
 	m.loading.Lock()
 	defer m.loading.Unlock()
 	sources := m.set.configured
 	if _, err := m.load(m.ctx, slices.Concat(sources, m.members(sources)), true, m.set.publish); err != nil {
-		m.log.Warn("a catalog has not been acted on", "problem", err.Error())
+		m.log.Warn("a catalog zone was not applied", "error", err.Error())
 	}
 }
 

@@ -88,10 +88,10 @@ func (m *Manager) remembered(z *managed, source *Source, c *Candidate) {
 		var err error
 		if c.past, err = m.store.LoadHistory(apex, c.Zone); err != nil {
 			m.log.Warn(
-				"the history of a zone cannot be used: who asks for what has changed is sent the zone",
+				"the history of a zone cannot be used: IXFR requests are answered with the whole zone",
 				"zone",
 				z.name(),
-				"problem",
+				"error",
 				err.Error(),
 			)
 		}
@@ -99,7 +99,7 @@ func (m *Manager) remembered(z *managed, source *Source, c *Candidate) {
 	}
 	if h := z.followed(c); len(h.deltas) > 0 {
 		if err := m.store.SaveHistory(apex, c.Zone, h.deltas); err != nil {
-			m.log.Warn("the history of a zone is kept until the server ends", "zone", z.name(), "problem", err.Error())
+			m.log.Warn("the history of a zone is kept in memory only", "zone", z.name(), "error", err.Error())
 		}
 	}
 }
@@ -114,7 +114,7 @@ func check(c *Candidate) error {
 		return err
 	}
 	if err != nil {
-		c.Problems = append(c.Problems, Problem{Warning: true, Text: err.Error() + "; servers that check it refuse the zone"})
+		c.Problems = append(c.Problems, Problem{Warning: true, Text: err.Error() + "; servers that verify it reject the zone"})
 	}
 	c.checked = true
 	return nil
@@ -123,7 +123,7 @@ func check(c *Candidate) error {
 // persist writes a candidate down, if it has to be there at the next start: because its
 // origin may not be, or because the store counts for this zone already. The version that
 // differences lead from is written first. Where many zones are fetched for the first time,
-// as those of a catalog, none waits for the disk: they are written down a few at one time,
+// as those of a catalog, none waits for the disk: they are written down a few at the same time,
 // after they are served. z is held.
 func (m *Manager) persist(z *managed, c *Candidate) error {
 	if m.store == nil || !z.stored && !c.keep {
@@ -167,8 +167,8 @@ func (m *Manager) lacks(z *managed, err error) {
 	}
 	// On a full disk that may be all zones.
 	if others, tell := m.unkept.tell(); tell {
-		m.log.Error("zone cannot be kept on disk: it is served from memory, and fetched anew after a restart",
-			"zone", z.name(), "problem", err.Error(), "other_zones", others)
+		m.log.Error("a secondary zone cannot be stored: it is served from memory, and transferred again after a restart",
+			"zone", z.name(), "error", err.Error(), "other_zones", others)
 	}
 }
 
@@ -195,7 +195,7 @@ func (s *sometimes) tell() (more int, now bool) {
 func (m *Manager) keeps(z *managed) {
 	if z.unkept != "" {
 		z.unkept = ""
-		m.log.Info("zone is kept on disk again", "zone", z.name()) // a line for each, as they were fetched
+		m.log.Info("a secondary zone is stored again", "zone", z.name()) // a line for each, as they were fetched
 	}
 }
 
@@ -253,7 +253,7 @@ func (m *Manager) keepRest() {
 		z.release()
 	}
 	if left > 0 {
-		m.log.Warn("zones that were just fetched are not kept: they are fetched anew after a restart", "zones", left)
+		m.log.Warn("secondary zones just transferred are not stored: they are transferred again after a restart", "zones", left)
 	}
 }
 
@@ -262,7 +262,7 @@ const keepAgain = 5 * time.Minute
 
 // errNotRestored is why a zone is not changed whose store could not be read: what it has
 // was acknowledged, and is not written over.
-var errNotRestored = errors.New("what is kept of the zone could not be used when it was loaded")
+var errNotRestored = errors.New("the stored version of the zone could not be used when it was loaded")
 
 // publish is the part of commit that cannot fail: serve, remember, notify. z is held.
 func (m *Manager) publish(z *managed, c *Candidate) {
@@ -303,8 +303,8 @@ func (m *Manager) restore(z *managed) error {
 		return nil
 	}
 	k, err := m.store.Load([]byte(z.key), m.seed)
-	if z.anew && (err != nil || k.Zone != nil) {
-		m.log.Info("what is kept of a zone of that name is removed: it begins anew in its catalog", "zone", z.name())
+	if z.again && (err != nil || k.Zone != nil) {
+		m.log.Info("what is kept of a zone of that name is removed: it begins again in its catalog", "zone", z.name())
 		k, err = store.Kept{}, m.store.Remove([]byte(z.key))
 	}
 	if err != nil {

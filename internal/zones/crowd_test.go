@@ -196,7 +196,7 @@ func TestEndOfMany(t *testing.T) {
 				t.Errorf("it ends after %v", took)
 			}
 			n := c.again(1)
-			if n > most || n < min(most, 20) || strings.Contains(c.log.String(), "zones that were just fetched are not kept") == (most == 100) {
+			if n > most || n < min(most, 20) || strings.Contains(c.log.String(), "secondary zones just transferred are not stored") == (most == 100) {
 				t.Errorf("%d zones are kept, want %d at most:\n%s", n, most, c.log.String())
 			}
 		})

@@ -30,7 +30,7 @@ type Edited struct {
 }
 
 // errBackwards is of a plan whose serial secondaries would not follow.
-var errBackwards = errors.New("the serial is not newer than the one that the zone has")
+var errBackwards = errors.New("the serial is not newer than the zone's")
 
 // Edit carries out a plan for somebody who may have it carried out, whom by names. What it returns
 // without an error is durable and served: one version, and one write, with others that came at the same
@@ -83,8 +83,8 @@ func (u *update) planned(
 	switch {
 	case err != nil:
 	case len(c.Sets) > 0 && !source.changes():
-		return nil, wire.Refused, "its file alone counts, and a change would be gone after a restart: grant somebody to " +
-			"change it, or edit the file"
+		return nil, wire.Refused, "the zone is loaded from its file only, so a change would be lost at a restart: add a " +
+			"grant to change it, or edit the file"
 	case c.Serial == serial && len(c.Sets) == 0, zone.Newer(c.Serial, serial):
 	default:
 		err = errBackwards

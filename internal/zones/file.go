@@ -192,7 +192,7 @@ func (l *Loaded) fileErrors(file string, err error) {
 	l.Problems = append(l.Problems, p)
 }
 
-var errNotAFile = errors.New("cannot be read: it is not a regular file, nor a pipe that somebody writes to")
+var errNotAFile = errors.New("cannot be read: neither a regular file nor a pipe with a writer")
 
 // readable reports whether reading comes to an end by itself: a directory and a device have
 // none. A pipe that was opened without blocking ends when nobody writes to it.
@@ -236,7 +236,7 @@ const byFile = "the zone file"
 // beside decides what a file's candidate is to a zone that has been changed by other ways
 // than its file: what updates made counts, unless the file has a newer serial. It returns
 // the candidate to serve, or with Zone nil none: then the version served is still right,
-// and inFile tells whether the file has it.
+// and inFile reports whether the file has it.
 //
 // z.mu is held.
 func (z *managed) beside(source *Source, c *Candidate) (inFile bool) {
@@ -256,23 +256,23 @@ func (z *managed) beside(source *Source, c *Candidate) (inFile bool) {
 	switch {
 	case !z.stored && newer:
 	case !z.stored:
-		say("the zone changed, and its serial did not rise: secondaries keep the version that they have")
+		say("the zone changed but its serial did not: secondaries keep their version")
 		return true
 	case d.From == d.To && z.inFile && z.synced == d.From:
-		say("the file changed, and its serial, %d, did not: it is not used until it rises", d.To)
+		say("the file changed but its serial %d did not: raise it to load the file", d.To)
 		c.unused = true
 		c.Zone = have
 		return z.inFile
 	case !newer:
-		say("updates have made serial %d: the file, with serial %d, is not used until its serial is newer", d.From, d.To)
+		say("the zone has serial %d through updates: the file with serial %d is ignored until its serial is newer", d.From, d.To)
 		b, known := z.basis.(*fileBasis)
 		c.unused = known && b.edited()
 		c.Zone = have
 		return false
 	case z.overwrites(d.From):
 		say(
-			"the file has a newer serial, %d, and counts: what updates changed since it was written last is gone; "+
-				"port53 zone freeze writes the file first",
+			"the file with its newer serial %d replaces the zone, and updates made since the file was written are lost; "+
+				"to keep them, use port53 zone freeze before editing",
 			d.To,
 		)
 	}

@@ -31,8 +31,8 @@ func TestHistoryBound(t *testing.T) {
 	}{
 		{"as much as may be", delta(3, 1<<14, 1<<14), 3, 1},
 		{"a byte more", delta(3, 1<<14, 1<<14+1), 2, 2},
-		{"all of it at one time", delta(3, 0, 64<<10), 1, 3},
-		{"too much at one time", delta(3, 1, 64<<10), 0, 0},
+		{"all of it at the same time", delta(3, 0, 64<<10), 1, 3},
+		{"too much at the same time", delta(3, 1, 64<<10), 0, 0},
 		{"what leads on from elsewhere", delta(9, 1, 1), 1, 9},
 	} {
 		var h history

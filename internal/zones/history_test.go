@@ -116,8 +116,8 @@ func TestHistoryOfFiles(t *testing.T) {
 		s.load(src)
 		s.start(open())
 		s.load(src)
-		expect("begun anew", 5, true)
-		expect("begun anew", 1, false)
+		expect("started over", 5, true)
+		expect("started over", 1, false)
 	}
 }
 

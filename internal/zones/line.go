@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A line is where transfers wait for one of the places that there are at one time, in all
+// A line is where transfers wait for one of the places that there are at the same time, in all
 // and for each peer. Peers have their turns one after the other, however many transfers of
 // one wait. A transfer that stalls, since its peer takes nothing or sends nothing, goes on
 // without a place, and counts for its peer alone.

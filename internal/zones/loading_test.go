@@ -45,8 +45,8 @@ func TestLoadIsLogged(t *testing.T) {
 	}
 	a := source(t, "a.test.", write(t, dir, "a.zone", fmt.Sprintf(head, 1)+"out.example. A 192.0.2.1\n"))
 	s.load(a, source(t, "b.test.", dir+"/none"))
-	wants("first", `level=ERROR msg="zone not loaded" zone=b.test. problem="`+dir+`/none: cannot be opened: no such file or directory" effect="the zone answers SERVFAIL until its file is mended"`,
-		`level=WARN msg="zone loaded with a warning" zone=a.test. problem="`+a.File+`:5:1: warning: `,
+	wants("first", `level=ERROR msg="zone not loaded" zone=b.test. error="`+dir+`/none: cannot be opened: no such file or directory" effect="the zone answers SERVFAIL until its file is fixed"`,
+		`level=WARN msg="zone loaded with a warning" zone=a.test. error="`+a.File+`:5:1: warning: `,
 		`level=INFO msg="zone loaded" zone=a.test. serial=1 names=2 records=3`,
 		`msg="zones ready" loaded=1 unchanged=0 removed=0 failed=1 `)
 	write(t, dir, "a.zone", "@ NONSENSE\n")
@@ -182,7 +182,7 @@ func TestOtherPrimaries(t *testing.T) {
 func TestWarningOfDigest(t *testing.T) {
 	wrong := "@ ZONEMD 1 1 1 " + strings.Repeat("00", 48) + "\n"
 	s := newServer(t, zones.Options{})
-	if r := s.load(source(t, "test.", write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 1)+wrong))); r.Loaded != 1 || !strings.Contains(s.problems(), "servers that check it refuse the zone") {
+	if r := s.load(source(t, "test.", write(t, t.TempDir(), "test.zone", fmt.Sprintf(head, 1)+wrong))); r.Loaded != 1 || !strings.Contains(s.problems(), "servers that verify it reject the zone") {
 		t.Errorf("%+v, problems %q", r, s.problems())
 	}
 	bad := dnstest.Zone(t, "a.test.", "@ 60 SOA ns admin 1 7200 3600 86400 300\n@ 60 NS ns\n@ 60 "+wrong[2:])
@@ -215,7 +215,7 @@ func TestStateThatStays(t *testing.T) {
 		}
 		return errors.New("disk full")
 	})
-	if s.load(); s.serial("test.") != -1 || calls != 1 || !strings.Contains(log.String(), `msg="what is kept of a zone that left its catalog cannot be removed" zone=test. problem="disk full"`) {
+	if s.load(); s.serial("test.") != -1 || calls != 1 || !strings.Contains(log.String(), `msg="the stored data of a zone that left its catalog zone cannot be deleted" zone=test. error="disk full"`) {
 		t.Errorf("serial %d, %d calls, the log has\n%s", s.serial("test."), calls, log.String())
 	}
 	// What the configuration had is not forgotten: it may come again.
@@ -254,7 +254,7 @@ func TestMetaIsWrittenDown(t *testing.T) {
 			w.startWith(zones.Options{Store: memory})
 			w.load(zones.Source{Apex: dnstest.Name(t, "test."), Origin: o})
 			w.settle(time.Second)
-			if said := strings.Contains(log.String(), "when the zone was checked cannot be written down"); w.serial("test.") != 1 || metas != map[bool]int{true: 1}[c.kept] || said != (c.fail != nil) {
+			if said := strings.Contains(log.String(), "the time of a zone's last refresh cannot be stored"); w.serial("test.") != 1 || metas != map[bool]int{true: 1}[c.kept] || said != (c.fail != nil) {
 				t.Errorf("%+v: serial %d, written down %d times, the log has\n%s", c, w.serial("test."), metas, log.String())
 			}
 		})

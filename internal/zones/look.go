@@ -64,7 +64,7 @@ func (m *Manager) Count() int {
 type Brief struct {
 	Key       []byte
 	Secondary bool
-	Told      bool             // others are told of its changes
+	Notifies  bool             // it has secondaries or servers to send NOTIFY to
 	Primaries []netip.AddrPort // not modified
 	Catalog   []byte           // that named the zone; nil: none did
 	Checked   time.Time
@@ -92,14 +92,14 @@ func (m *Manager) List(f func(b *Brief) bool) {
 		}
 		if z.mu.TryLock() {
 			s := z.source
-			b.Told, b.Primaries, b.Catalog = len(s.Secondaries)+len(s.Notify) > 0, s.Primaries, s.Catalog
+			b.Notifies, b.Primaries, b.Catalog = len(s.Secondaries)+len(s.Notify) > 0, s.Primaries, s.Catalog
 			if z.polled {
 				b.Checked = z.checked
 			}
 			z.mu.Unlock()
 		} else {
 			s := z.tell()
-			b.Told, b.Primaries, b.Checked = len(s.Secondaries) > 0, s.Primaries, s.Checked
+			b.Notifies, b.Primaries, b.Checked = len(s.Secondaries) > 0, s.Primaries, s.Checked
 		}
 		if !f(&b) {
 			return

@@ -77,7 +77,7 @@ type outcome struct {
 // kept is what the store and the zone file have of a zone.
 type kept struct {
 	restored bool   // the store was read, if it may have anything
-	anew     bool   // what the store has is another's that had the name before
+	again    bool   // what the store has is another's that had the name before
 	stored   bool   // the store has the version, or had one before it
 	pending  bool   // the version is served, and is to be written down
 	unkept   string // why the store does not have the version of a polled origin; empty: it has

@@ -29,12 +29,12 @@ type Options struct {
 	Publish func(zone.Views)
 
 	Seed   wire.Seed // zones are built with; random
-	Store  Store     // nil: secondary zones are fetched anew at each start, and updates last until the end
+	Store  Store     // nil: secondary zones are transferred again at each start, and updates last until the end
 	Client transfer.Client
 	Bounds Bounds
 
 	// Signatures keeps the signed versions of zones that are signed here; nil: they are signed
-	// anew at each start.
+	// again at each start.
 	Signatures Store
 	Audit      *telemetry.Audit // is told who changed zones, or took them away; nil: nobody is
 	Log        *slog.Logger     // nil: discard
@@ -54,7 +54,7 @@ type Manager struct {
 	loading sync.Mutex // one change of the set of zones at a time, over all that is read for it
 	set     set
 
-	mu    sync.Mutex // held for look-ups
+	mu    sync.Mutex // held for lookups
 	zones map[string]*managed
 
 	schedule scheduler
@@ -121,7 +121,7 @@ func New(o Options) *Manager {
 	return m
 }
 
-// SetBounds changes how many transfers there may be at one time.
+// SetBounds changes how many transfers there may be at the same time.
 func (m *Manager) SetBounds(b Bounds) {
 	b = b.filled()
 	m.out.set(b)
@@ -169,7 +169,7 @@ func (m *Manager) Key(apex []byte, view string) ([]byte, error) {
 	}
 	names := slices.Concat(views...)
 	slices.Sort(names)
-	return nil, fmt.Errorf("views have zones of their own of that name: say which with --view, of %s", strings.Join(names, ", "))
+	return nil, fmt.Errorf("the zone exists in several views: choose one with --view, of %s", strings.Join(names, ", "))
 }
 
 // all returns the zones, in no order.
@@ -260,13 +260,13 @@ type step struct {
 	next   *Candidate // nil: what is served is still right
 	inFile bool       // the zone file has the version
 	held   bool       // zone is
-	anew   bool       // what is kept under its key is another's
+	again  bool       // what is kept under its key is another's
 	heir   []byte     // the key of the zone whose state it takes over, once that has gone; nil: of none
 }
 
-// load does what Load does for a list of sources. anew is that members of catalogs which are not served yet begin
+// load does what Load does for a list of sources. again is that members of catalogs which are not served yet begin
 // with nothing, whatever is kept under their names. m.loading is held.
-func (m *Manager) load(ctx context.Context, sources []Source, anew bool, publish func(zone.Views)) (Report, error) {
+func (m *Manager) load(ctx context.Context, sources []Source, again bool, publish func(zone.Views)) (Report, error) {
 	start := time.Now()
 	steps := make([]step, len(sources))
 	defer func() {
@@ -280,7 +280,7 @@ func (m *Manager) load(ctx context.Context, sources []Source, anew bool, publish
 	for i := range sources {
 		s := &steps[i]
 		s.source, s.key = &sources[i], sources[i].key()
-		s.anew = anew && s.source.Member != ""
+		s.again = again && s.source.Member != ""
 		named[s.key] = true
 		s.was = m.find([]byte(s.key))
 	}
@@ -341,16 +341,16 @@ func (m *Manager) takeOver(s *step) {
 		moved, err := kept.Move(s.heir, []byte(s.key))
 		if err != nil {
 			m.log.Error(
-				"what is kept of a zone does not go with it to its view",
+				"a zone's stored data cannot be moved to its view",
 				"zone",
 				nameOf(s.key),
 				"from",
 				nameOf(string(s.heir)),
-				"problem",
+				"error",
 				err.Error(),
 			)
 		} else if moved && kept == m.store {
-			m.log.Info("what is kept of a zone goes with it", "zone", nameOf(s.key), "from", nameOf(string(s.heir)))
+			m.log.Info("a zone's stored data is moved to its view", "zone", nameOf(s.key), "from", nameOf(string(s.heir)))
 		}
 	}
 }
@@ -389,7 +389,7 @@ func (m *Manager) prepare(ctx context.Context, s *step) {
 		return // the store may still be written by the zone that goes: settle does it
 	} else {
 		s.zone = newManaged(s.key, s.source, s.origin)
-		s.zone.anew = s.anew
+		s.zone.again = s.again
 	}
 	m.candidate(ctx, s)
 }
@@ -408,11 +408,12 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 	s.held = true
 	if !z.restored && (z.polled || s.origin.Traits().Kept || s.source.changes()) {
 		if err := m.restore(z); err != nil && z.polled {
-			m.log.Error("what is kept of a zone cannot be used: it is fetched anew", "zone", z.name(), "problem", err.Error())
+			m.log.Error("the stored version of a secondary zone cannot be used: it is transferred again", "zone", z.name(),
+				"error", err.Error())
 		} else if err != nil {
 			fail(
 				fmt.Errorf(
-					"what is kept of it cannot be used: %w; restore its directory from a backup, or move it away to begin again",
+					"the stored data of the zone cannot be used: %w; restore its directory from a backup, or move it away to start over",
 					err,
 				),
 			)
@@ -458,7 +459,7 @@ func (m *Manager) retire(steps []step, named map[string]bool) (leaving []*manage
 		if m.store != nil && z.stored && z.source.Member != "" {
 			// The state of a catalog's member goes with it (RFC 9432, section 5.1).
 			if err := m.store.Remove([]byte(z.key)); err != nil {
-				m.log.Warn("what is kept of a zone that left its catalog cannot be removed", "zone", z.name(), "problem", err.Error())
+				m.log.Warn("the stored data of a zone that left its catalog zone cannot be deleted", "zone", z.name(), "error", err.Error())
 			}
 		}
 	}
@@ -639,13 +640,13 @@ func (m *Manager) forget(z *managed) {
 // numbers if they are many.
 func (m *Manager) logLoad(r Report, steps []step, took time.Duration) {
 	for _, s := range r.Failed {
-		serving := "the zone answers SERVFAIL until its file is mended"
+		serving := "the zone answers SERVFAIL until its file is fixed"
 		if s.Serving {
 			serving = "the version before keeps serving"
 		}
 		for _, p := range s.Problems {
 			if !p.Warning {
-				m.log.Error("zone not loaded", "zone", s.Name, "problem", p.String(), "effect", serving)
+				m.log.Error("zone not loaded", "zone", s.Name, "error", p.String(), "effect", serving)
 			}
 		}
 	}
@@ -661,7 +662,7 @@ func (m *Manager) logLoad(r Report, steps []step, took time.Duration) {
 			continue
 		}
 		for _, p := range s.next.Problems {
-			m.log.Warn("zone loaded with a warning", "zone", s.zone.name(), "problem", p.String())
+			m.log.Warn("zone loaded with a warning", "zone", s.zone.name(), "error", p.String())
 		}
 		v := s.next.Zone
 		m.log.Info("zone loaded", "zone", s.zone.name(), "serial", v.Serial(), "names", v.Names(), "records", v.Records())

@@ -55,7 +55,7 @@ func newServer(t *testing.T, o zones.Options) *server {
 	return s
 }
 
-// start makes the manager anew, as a restart does.
+// start makes the manager again, as a restart does.
 func (s *server) start(o zones.Options) {
 	s.view.Store(zone.NewView(dnstest.Seed))
 	o.Seed, o.Log = dnstest.Seed, s.log

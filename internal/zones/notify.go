@@ -13,7 +13,7 @@ import (
 	"port53/internal/zone"
 )
 
-// A notifier sends NOTIFY (RFC 1996) for the versions that are served: so many at one time,
+// A notifier sends NOTIFY (RFC 1996) for the versions that are served: so many at the same time,
 // and what is to be said to servers that do not answer keeps nobody else waiting. The
 // agenda's lock guards all of it.
 type notifier struct {
@@ -79,7 +79,7 @@ const (
 	notifyAnswer = 2 * time.Second
 )
 
-// How many are under way at one time, each with a socket and about 10 kB.
+// How many are under way at the same time, each with a socket and about 10 kB.
 const (
 	maxTold     = 160
 	maxToldPeer = 16
@@ -87,7 +87,7 @@ const (
 )
 
 // startPace is the time between the zones that are announced when the server starts, so
-// that secondaries of many are not asked for all of them at one time (BIND: 50 ms).
+// that secondaries of many are not asked for all of them at the same time (BIND: 50 ms).
 const startPace = 5 * time.Millisecond
 
 // deafLog is how often the log is told of one server that cannot be.
@@ -231,10 +231,10 @@ func (n *notifier) report(t *telling, err error) {
 		d.more++
 		return
 	}
-	args := []any{"zone", t.zone, "server", t.to.Addr.String(), "problem", err.Error()}
+	args := []any{"zone", t.zone, "server", t.to.Addr.String(), "error", err.Error()}
 	if d.more > 0 {
 		args = append(args, "other_zones", d.more)
 	}
 	d.logged, d.more = time.Now(), 0
-	n.log.Warn("a server was not told that a zone has changed", args...)
+	n.log.Warn("NOTIFY failed", args...)
 }

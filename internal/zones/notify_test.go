@@ -155,7 +155,7 @@ func TestNotify(t *testing.T) {
 		source.Secondaries, source.Notify = nil, []netip.AddrPort{one}
 		change(13)
 		wants("nobody is there", 2*time.Minute, "0s 192.0.2.8", "14s 192.0.2.8", "2s 192.0.2.8", "30s 192.0.2.8", "6s 192.0.2.8")
-		if got := log.String(); strings.Count(got, `level=WARN msg="a server was not told that a zone has changed" zone=test. server=192.0.2.8:53 problem="`) != 1 {
+		if got := log.String(); strings.Count(got, `level=WARN msg="NOTIFY failed" zone=test. server=192.0.2.8:53 error="`) != 1 {
 			t.Errorf("the log has\n%s", got)
 		}
 		// A zone that goes is not spoken of any more.
@@ -331,7 +331,7 @@ func TestNotifyFanOut(t *testing.T) {
 			w.stop()
 			synctest.Wait()
 			if most > 200 {
-				t.Errorf("own %v: %d sockets at one time", own, most)
+				t.Errorf("own %v: %d sockets at the same time", own, most)
 			}
 			t.Logf("own %v: %d sockets", own, most)
 		})

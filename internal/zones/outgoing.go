@@ -35,13 +35,13 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 		fail(wire.FormErr)
 		return
 	case r.Zone == nil || z == nil:
-		m.refuse(r, "the zone has no version that could be served")
+		m.refuse(r, "the zone is not loaded")
 		fail(wire.ServFail)
 		return
 	}
 	turn := &place{line: &m.out, ctx: m.ctx, peer: peer}
 	if err := turn.Enter(); err != nil {
-		m.refuse(r, "too many at one time: "+err.Error())
+		m.refuse(r, "too many at the same time: "+err.Error())
 		fail(wire.ServFail)
 		return
 	}

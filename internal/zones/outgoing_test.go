@@ -112,7 +112,7 @@ func TestTransferRefused(t *testing.T) {
 	}
 }
 
-// TestTransferBounds asks for more transfers than there may be at one time, in all and for
+// TestTransferBounds asks for more transfers than there may be at the same time, in all and for
 // one address: the others wait for their turn, and have it when one has ended.
 func TestTransferBounds(t *testing.T) {
 	many := func(n int) netip.AddrPort {
@@ -141,7 +141,7 @@ func TestTransferBounds(t *testing.T) {
 			for left := total; left > 0; left -= c.want {
 				synctest.Wait()
 				if got := o.under.Load(); got != int32(min(c.want, left)) {
-					t.Errorf("%s: %d at one time, want %d", c.what, got, min(c.want, left))
+					t.Errorf("%s: %d at the same time, want %d", c.what, got, min(c.want, left))
 				}
 				time.Sleep(40 * time.Millisecond)
 			}
@@ -197,7 +197,7 @@ func TestSlowReaders(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := o.under.Load(); got != 40 {
-			t.Errorf("%d slow readers at one time, and all could be", got)
+			t.Errorf("%d slow readers at the same time, and all could be", got)
 		}
 		began := time.Now()
 		for range 100 {
@@ -248,7 +248,7 @@ func TestTransferLine(t *testing.T) {
 			t.Error("any number may wait")
 		}
 		o.done.Wait()
-		if !strings.Contains(o.text.String(), `msg="audit: transfer refused" zone=test. peer=192.0.2.3:53 reason="too many at one time: `) {
+		if !strings.Contains(o.text.String(), `msg="audit: transfer refused" zone=test. peer=192.0.2.3:53 reason="too many at the same time: `) {
 			t.Errorf("the log has\n%.1000s", o.text.String())
 		}
 		if got := o.sent.Load(); got != zones.MaxLine+1 {

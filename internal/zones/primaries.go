@@ -30,7 +30,7 @@ type primaries struct {
 }
 
 // errBehind is why a primary is passed over whose version is older than ours.
-var errBehind = errors.New("its version is older than the one here")
+var errBehind = errors.New("its version is older than ours")
 
 // Candidate implements [Origin]: it asks the primaries, one after the other from the one
 // that has announced a version or answered last, for a newer version.

@@ -76,10 +76,10 @@ const (
 	silentShare  = 4                // and one for zones whose primaries were silent
 )
 
-// signings is how many zones are signed again at one time: each uses all processors.
+// signings is how many zones are signed again at the same time: each uses all processors.
 const signings = 2
 
-// Of zones that are fetched for the first time: how many are written down at one time, and from
+// Of zones that are fetched for the first time: how many are written down at the same time, and from
 // how many refreshes under way on none of them waits for that.
 const (
 	keepings = 16 // which the store writes together
@@ -208,7 +208,7 @@ func (m *Manager) refresh(r *refresh) {
 }
 
 // errNoVersion is why a refresh failed whose origin has nothing that could be served.
-var errNoVersion = errors.New("there is no version that could be served")
+var errNoVersion = errors.New("the zone is not loaded")
 
 // ask does the work of refresh, and returns when the next is due, or that the zone has gone.
 func (m *Manager) ask(z *managed, j job) (next time.Duration, gone bool, err error) {
@@ -269,7 +269,7 @@ func (m *Manager) refreshed(z *managed, c *Candidate, err error, fails int) time
 	} else {
 		next = min(t.retry<<min(fails, 6), max(t.refresh, t.retry, 10*time.Minute))
 		z.trouble = err.Error()
-		m.log.Warn("zone cannot be refreshed", "zone", z.name(), "problem", z.trouble, "next", next.String())
+		m.log.Warn("zone cannot be refreshed", "zone", z.name(), "error", z.trouble, "next", next.String())
 		if z.zone != nil && !z.expired {
 			next = min(next, max(z.left(now)/2, soonest))
 		}
@@ -281,7 +281,7 @@ func (m *Manager) refreshed(z *managed, c *Candidate, err error, fails int) time
 // soonest is how soon a zone is refreshed that is about to expire.
 const soonest = time.Second
 
-// renew begins the time anew for which a zone may be served without its primaries. What a
+// renew begins the time again for which a zone may be served without its primaries. What a
 // primary says of that (RFC 7314, section 4) is never more than the SOA record says, and
 // does not shorten the time of a version that is here already. z is held.
 func (z *managed) renew(now time.Time, c *Candidate, most time.Duration) {
@@ -327,6 +327,6 @@ func (m *Manager) expire(z *managed) {
 	if trouble == "" {
 		trouble = "it was not refreshed in time"
 	}
-	m.log.Error("zone has expired: it answers SERVFAIL until a primary gives a version of it", "zone", z.name(),
-		"checked", z.checked.Format(time.RFC3339), "expire", z.expire.String(), "problem", trouble)
+	m.log.Error("zone has expired: it answers SERVFAIL until it can be transferred from a primary", "zone", z.name(),
+		"checked", z.checked.Format(time.RFC3339), "expire", z.expire.String(), "error", trouble)
 }

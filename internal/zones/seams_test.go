@@ -56,7 +56,7 @@ func (o *memoryOrigin) Continues(prior zones.Origin) bool {
 func (o *memoryOrigin) Traits() zones.Traits { return o.traits }
 
 // TestForeignOriginAndStore serves a zone from an origin and with a store that no room of
-// the house knows: it is loaded, updated, restarted and loaded anew like any other.
+// the house knows: it is loaded, updated, restarted and loaded again like any other.
 func TestForeignOriginAndStore(t *testing.T) {
 	kept, o := storetest.NewMemory(), &memoryOrigin{zone: at(t, "test.", 1)}
 	source := zones.Source{Apex: dnstest.Name(t, "test."), Origin: o, Updates: anything(t, "test.")}

@@ -433,7 +433,7 @@ func TestCatalog(t *testing.T) {
 			change(records)
 			expect(what, "b.test.", "c.test.")
 		}
-		// A member that comes under another label begins anew (RFC 9432, section 5.4).
+		// A member that comes under another label starts over (RFC 9432, section 5.4).
 		change(two + "two.zones 0 PTR b.test.\nthree.zones 0 PTR c.test.\n")
 		p.serve(at(t, "b.test.", 7))
 		p.with(func() { p.asked = nil })

@@ -86,8 +86,8 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		k, err := m.signatures.Load([]byte(z.key), m.seed)
 		if err != nil {
 			return fmt.Errorf(
-				"what is kept of its signatures cannot be used: %w; restore its directory from a backup, or move it "+
-					"away to have the zone signed anew with a serial that you make newer",
+				"the stored signed zone cannot be used: %w; restore its directory from a backup, or move it away and "+
+					"raise the serial to sign the zone again",
 				err,
 			)
 		}
@@ -99,7 +99,7 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 	}
 	for _, file := range next.Made {
 		m.log.Warn(
-			"a DNSSEC key was made: back it up, and have the parent zone point at it (port53 zone ds)",
+			"a DNSSEC key was created: back it up, and add its DS record to the parent zone (port53 zone ds)",
 			"zone",
 			z.name(),
 			"file",
@@ -107,7 +107,7 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 		)
 	}
 	for _, alert := range next.Alerts {
-		m.log.Error("the signatures of a zone need somebody to look at them", "zone", z.name(), "problem", alert)
+		m.log.Error("the signatures of a zone need attention", "zone", z.name(), "error", alert)
 	}
 	if next.Zone != have && next.Deltas == nil {
 		c.past = nil // nobody knows what leads from there to here
@@ -132,10 +132,10 @@ func (m *Manager) sign(ctx context.Context, z *managed, s Signer, c *Candidate) 
 	case err == nil:
 	case z.polled:
 		m.log.Error(
-			"the signed version of a zone cannot be kept on disk: it is served from memory",
+			"the signed version of a zone cannot be stored: it is served from memory",
 			"zone",
 			z.name(),
-			"problem",
+			"error",
 			err.Error(),
 		)
 	default:
@@ -182,7 +182,7 @@ func (m *Manager) signNow(z *managed) time.Duration {
 		return -1
 	}
 	if err := m.signHeld(z); err != nil {
-		m.log.Error("a zone cannot be signed again: the version before is served", "zone", z.name(), "problem", err.Error(),
+		m.log.Error("a zone cannot be re-signed: the previous version is served", "zone", z.name(), "error", err.Error(),
 			"signatures_expire", z.made.Expires.UTC().Format(time.RFC3339), "next", signRetry.String())
 		return signRetry
 	}
@@ -228,7 +228,7 @@ func (m *Manager) signHeld(z *managed) error {
 }
 
 // errUnsigned is why nothing can be done with the keys of a zone.
-var errUnsigned = errors.New("the zone is not signed here: write dnssec: {sign: true} at it")
+var errUnsigned = errors.New("the zone is not signed by this server: set dnssec: {sign: true} on it")
 
 // Signing runs f with the signer of a zone and the version that is served, or nil, while nobody else
 // has the signer sign. If f says so the zone is signed again then, and what came of it is served.
@@ -246,7 +246,7 @@ func (m *Manager) Signing(apex []byte, f func(s Signer, served *zone.Zone) (agai
 		return err
 	}
 	if err := m.signHeld(z); err != nil {
-		return fmt.Errorf("it cannot be signed, and the version before is served: %w", err)
+		return fmt.Errorf("it cannot be signed, the previous version is served: %w", err)
 	}
 	m.signAgain(z)
 	return nil
@@ -259,10 +259,10 @@ func (m *Manager) signRestored(z *managed) {
 	if err := m.sign(m.ctx, z, z.source.Signer, c); err != nil {
 		z.refused = err.Error()
 		m.log.Error(
-			"a zone cannot be signed, and answers SERVFAIL until it can",
+			"a zone cannot be signed: it answers SERVFAIL",
 			"zone",
 			z.name(),
-			"problem",
+			"error",
 			err.Error(),
 			"next",
 			signRetry.String(),

@@ -174,10 +174,10 @@ func TestSilentPrimaries(t *testing.T) {
 				close(open)
 				<-counted
 				if most > zones.MaxRefreshes {
-					t.Errorf("%d sockets at one time", most)
+					t.Errorf("%d sockets at the same time", most)
 				}
 				if shared && lately > 2*kinds {
-					t.Errorf("%d sockets at one time to %d servers that are known to be silent", lately, kinds)
+					t.Errorf("%d sockets at the same time to %d servers that are known to be silent", lately, kinds)
 				}
 				t.Logf("%d sockets at most, %d lately", most, lately)
 			})

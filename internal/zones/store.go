@@ -21,7 +21,7 @@ type Store interface {
 	Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error
 
 	// SaveFetched is Save and SetMeta for a version that the primaries of the zone have as well,
-	// and that is the first here: many come at one time, so it is to cost little.
+	// and that is the first here: many come at the same time, so it is to cost little.
 	SaveFetched(apex []byte, v *zone.Zone, m store.Meta) error
 
 	// Append adds the differences that lead to v from the version that is kept. They are

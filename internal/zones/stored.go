@@ -13,7 +13,7 @@ type stored struct{}
 func (stored) Candidate(_ context.Context, known Known) (*Candidate, error) {
 	if known.Zone == nil {
 		return nil, errors.New(
-			"nothing is kept of it in state_dir: restore its directory from a backup, or remove the zone and make it again",
+			"it has no data in state_dir: restore its directory from a backup, or remove the zone and add it again",
 		)
 	}
 	return nil, nil

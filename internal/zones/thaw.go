@@ -44,7 +44,7 @@ func (m *Manager) Thaw(ctx context.Context, apex []byte) (*Thawed, error) {
 	return t, nil
 }
 
-var errNobodyUpdates = errors.New("nobody may update the zone: its file can be edited at any time")
+var errNobodyUpdates = errors.New("the zone does not allow updates: its file can be edited at any time")
 
 // takeFile makes what the file of a frozen zone has the version that is served. z is held.
 func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *Thawed) error {
@@ -55,10 +55,10 @@ func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *Thawed) 
 	if c.Zone == nil {
 		for _, p := range c.Problems {
 			if !p.Warning {
-				return fmt.Errorf("its file cannot be served, and the zone stays frozen: %s", p)
+				return fmt.Errorf("its file cannot be loaded, the zone stays frozen: %s", p)
 			}
 		}
-		return errors.New("its file cannot be served, and the zone stays frozen")
+		return errors.New("its file cannot be loaded, the zone stays frozen")
 	}
 	basis := c.Basis
 	t.File = c.Zone.Serial()
@@ -83,7 +83,7 @@ func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *Thawed) 
 		if !d.OnlySerial() {
 			now, problems := z.zone.Apply(d)
 			if now == nil {
-				return fmt.Errorf("its file cannot be served, and the zone stays frozen: %v", problems)
+				return fmt.Errorf("its file cannot be loaded, the zone stays frozen: %v", problems)
 			}
 			t.Raised = true
 			c = &Candidate{Zone: now, Deltas: []*zone.Delta{d}, Problems: c.Problems, Basis: basis, Digest: DigestIgnored}

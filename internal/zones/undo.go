@@ -29,7 +29,7 @@ func (m *Manager) History(key []byte) ([]*zone.Delta, error) {
 	if p := z.plain.Load(); p != nil {
 		return p.deltas, nil
 	}
-	return nil, errors.New("the zone has no version that could be served")
+	return nil, errors.New("the zone is not loaded")
 }
 
 // At returns the version that a zone had at a point, before it is signed here.
@@ -47,7 +47,7 @@ func (m *Manager) At(key []byte, at Point) (*zone.Zone, error) {
 func (z *managed) at(at Point) (now, then *zone.Zone, since []*zone.Delta, err error) {
 	p := z.plain.Load()
 	if p == nil || p.zone == nil {
-		return nil, nil, nil, errors.New("the zone has no version that could be served")
+		return nil, nil, nil, errors.New("the zone is not loaded")
 	}
 	from, err := p.point(at)
 	if err != nil {
@@ -85,7 +85,7 @@ func (p *past) point(at Point) (int, error) {
 		for i, d := range p.deltas {
 			if d.At.IsZero() || d.At.After(at.Time) {
 				if i == 0 {
-					return 0, fmt.Errorf("the history of the zone does not go back to then%s", p.oldest())
+					return 0, fmt.Errorf("the history of the zone does not go back that far%s", p.oldest())
 				}
 				return i, nil
 			}
@@ -109,10 +109,10 @@ func (p *past) oldest() string {
 	return text
 }
 
-// errMoved is why a plan is made anew: the zone has another version by now.
-var errMoved = errors.New("the zone was changed meanwhile, again and again")
+// errMoved is why a plan is made again: the zone has another version by now.
+var errMoved = errors.New("the zone kept changing meanwhile")
 
-// undoTries is how often an undo is made anew since somebody else was quicker.
+// undoTries is how often an undo is made again since somebody else was quicker.
 const undoTries = 16
 
 // Undo gives a zone the content that it had at a point, with a newer serial, which is not one that it had
@@ -200,7 +200,7 @@ func (m *Manager) Try(key []byte, plan Plan) (Tried, error) {
 	}
 	p := z.plain.Load()
 	if p == nil || p.zone == nil {
-		return Tried{}, errors.New("the zone has no version that could be served")
+		return Tried{}, errors.New("the zone is not loaded")
 	}
 	u := &update{plan: plan}
 	t := Tried{Before: p.zone}

@@ -176,7 +176,7 @@ func TestUndoRefuses(t *testing.T) {
 	s.update(1, wire.NoError)
 	s.update(2, wire.NoError)
 	refused(zones.Point{Serial: serial(9)}, nil, "which begins with serial 1")
-	refused(zones.Point{Time: time.Unix(1, 0)}, nil, "does not go back to then")
+	refused(zones.Point{Time: time.Unix(1, 0)}, nil, "does not go back that far")
 	refused(zones.Point{}, serial(1), "the zone has serial 3, and not 1")
 	again() // what is known lasts
 	if z, err := s.manager.At(key, zones.Point{Serial: serial(2)}); err != nil || z.Serial() != 2 || strings.Contains(content(z), "u2") || !strings.Contains(content(z), "u1") {

@@ -85,7 +85,7 @@ func TestUnusableJournal(t *testing.T) {
 }
 
 // TestUnusableSecondary damages what is on disk of a zone that is fetched: it is fetched
-// anew, and what was there is put aside.
+// again, and what was there is put aside.
 func TestUnusableSecondary(t *testing.T) {
 	p := newPrimary(at(t, "a.test.", 1))
 	inWorld(t, p, func(w *world) {
@@ -118,7 +118,7 @@ func TestUnusableSecondary(t *testing.T) {
 		close(gate)
 		w.settle(time.Second)
 		if got := w.serial("a.test."); got != 1 {
-			t.Errorf("serial %d, fetched anew", got)
+			t.Errorf("serial %d, transferred again", got)
 		}
 		if aside, err := os.ReadFile(file + ".aside1"); err != nil || !bytes.Equal(aside, content) {
 			t.Errorf("put aside: %d bytes, %v", len(aside), err)
@@ -127,7 +127,7 @@ func TestUnusableSecondary(t *testing.T) {
 }
 
 // TestUnusableCatalog damages what is on disk of a catalog that is made here: it is not
-// made anew, with other labels, which would have everybody drop and fetch its members.
+// made again, with other labels, which would have everybody drop and fetch its members.
 func TestUnusableCatalog(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	cat := zones.Source{Apex: dnstest.Name(t, "cat.test."), Produces: true, Insecure: true, Listed: []zones.Listed{{Apex: dnstest.Name(t, "a.test.")}}}

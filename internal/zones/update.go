@@ -100,7 +100,7 @@ func (m *Manager) Update(r *Request) (rcode wire.Rcode, reply []byte) {
 		return outcome.Wait(), nil // the reply to the first was lost
 	}
 	act := r.act(telemetry.Updated, telemetry.Refused)
-	act.Reason = "it came twice: it was sent again by somebody else, or by a client that signs carelessly"
+	act.Reason = "replayed: the same signed message came before"
 	m.audit.Record(&act)
 	r.Context.Replayed()
 	return wire.NotAuth, nil
@@ -138,8 +138,7 @@ func (m *Manager) Change(apex []byte, message *wire.Message, by string) ([]Chang
 	z.mu.Unlock()
 	if !kept && !z.polled {
 		return nil, errors.New(
-			"its file alone counts, and a change would be gone after a restart: write updates for the zone into the " +
-				"configuration, or edit the file",
+			"the zone is loaded from its file only, so a change would be lost at a restart: set updates for the zone, or edit the file",
 		)
 	}
 	u := &update{message: message, by: by, any: true, done: make(chan struct{}), rcode: wire.ServFail}
@@ -174,7 +173,7 @@ func (m *Manager) record(r *Request, u *update) {
 }
 
 // act returns what the audit is to have of a request.
-func (r *Request) act(what telemetry.Deed, outcome telemetry.Outcome) telemetry.Act {
+func (r *Request) act(what telemetry.Operation, outcome telemetry.Outcome) telemetry.Act {
 	return telemetry.Act{What: what, Outcome: outcome, Zone: r.Entry.Apex, View: r.View, Peer: r.Client, Key: r.Key}
 }
 
@@ -211,11 +210,11 @@ func (m *Manager) carryOutBatch(z *managed, batch []*update) {
 	}
 	switch {
 	case z.gone || z.zone == nil || z.polled && !recordless(batch):
-		refuse(wire.NotAuth, "the zone is not served here as a primary")
+		refuse(wire.NotAuth, "this server is not a primary for the zone")
 	case z.frozen:
 		refuse(wire.Refused, "the zone is frozen")
 	case z.zone.Signed() && !recordless(batch):
-		refuse(wire.Refused, "the zone was signed elsewhere: what is changed would have no signature")
+		refuse(wire.Refused, "the zone was signed elsewhere: changed records would have no signatures")
 	default:
 		refuse(wire.ServFail, "internal error, which the log has")
 		m.contained(z.name(), func() { m.apply(z, batch) })
@@ -317,7 +316,7 @@ func (m *Manager) forward(r *Request) []byte {
 			r.Client.String(),
 			"server",
 			addr.String(),
-			"problem",
+			"error",
 			err.Error(),
 		)
 	}

@@ -100,9 +100,9 @@ func TestFileBesideUpdates(t *testing.T) {
 		}
 		s.update(1, wire.NoError)
 		s.update(2, wire.NoError)
-		edit(3, 3, "is not used until its serial is newer")
-		edit(2, 3, "is not used until its serial is newer")
-		edit(9, 9, "what updates changed since it was written last is gone")
+		edit(3, 3, "is ignored until its serial is newer")
+		edit(2, 3, "is ignored until its serial is newer")
+		edit(9, 9, "updates made since the file was written are lost")
 		if !restart {
 			edit(10, 10, "") // nothing has changed since
 		}

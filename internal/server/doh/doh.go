@@ -47,7 +47,7 @@ const (
 type Options struct {
 	Path    string         // of questions
 	Proxies []netip.Prefix // whose word for the client's address is taken
-	Streams int            // requests of one connection at one time (100)
+	Streams int            // requests of one connection at the same time (100)
 
 	Idle     time.Duration // until a connection without a request is closed (10 s)
 	Question time.Duration // for a request to arrive (3 s), and twice as long for its body
@@ -109,7 +109,7 @@ type caller struct {
 type debugWriter struct{ log *slog.Logger }
 
 func (w debugWriter) Write(b []byte) (int, error) {
-	w.log.Debug("DNS over HTTPS", "problem", strings.TrimSpace(string(b)))
+	w.log.Debug("DNS over HTTPS", "error", strings.TrimSpace(string(b)))
 	return len(b), nil
 }
 
@@ -181,7 +181,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		fail(
 			w,
 			http.StatusBadRequest,
-			"Forwarded and X-Forwarded-For name different clients: have the proxy remove the one that it does not set",
+			"Forwarded and X-Forwarded-For name different clients: configure the proxy to remove the one it does not set",
 		)
 		return
 	}
@@ -215,7 +215,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // padding, as the one value of dns. On an error status is not 0.
 func fromURL(raw string) (query []byte, status int, why string) {
 	if len(raw) > 2*maxEncoded {
-		return nil, http.StatusRequestURITooLong, "the question is too long for a URL: use POST"
+		return nil, http.StatusRequestURITooLong, "the query is too long for a URL: use POST"
 	}
 	values, err := url.ParseQuery(raw)
 	list := values["dns"]
@@ -225,11 +225,11 @@ func fromURL(raw string) (query []byte, status int, why string) {
 	case len(list) != 1:
 		return nil, http.StatusBadRequest, "a question is the one value of dns="
 	case len(list[0]) > maxEncoded:
-		return nil, http.StatusRequestURITooLong, "the question is too long for a URL: use POST"
+		return nil, http.StatusRequestURITooLong, "the query is too long for a URL: use POST"
 	}
 	query, err = base64.RawURLEncoding.Strict().DecodeString(list[0])
 	if err != nil || strings.ContainsAny(list[0], "\r\n") {
-		return nil, http.StatusBadRequest, "dns= is not in base64url without padding"
+		return nil, http.StatusBadRequest, "dns= is not base64url without padding"
 	}
 	return query, 0, ""
 }

@@ -56,7 +56,7 @@ func open(t *testing.T, o doh.Options, l server.Limits, h worker) *site {
 	t.Helper()
 	ca := certtest.New(t)
 	c, key := ca.Issue(t.TempDir(), "own", "dns.test")
-	k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+	k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -488,7 +488,7 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// ended tells whether new connections are not taken any more.
+// ended reports whether new connections are not taken any more.
 func (s *site) ended() bool {
 	c, err := net.DialTimeout("tcp", s.Addrs()[0].String(), patience)
 	if err != nil {

@@ -26,7 +26,7 @@ func openHTTP3(t *testing.T, o doh.Options, l server.Limits, h worker) (*site, *
 	t.Helper()
 	ca := certtest.New(t)
 	c, key := ca.Issue(t.TempDir(), "own", "dns.test")
-	k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+	k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 
 // Options say how DNS is served over QUIC. A zero field means a default.
 type Options struct {
-	Streams  int           // questions of one connection at one time (100)
+	Streams  int           // questions of one connection at the same time (100)
 	Idle     time.Duration // until a connection without a question is closed (30 s)
 	Question time.Duration // for a question to arrive (3 s)
 	Stall    time.Duration // for the client to take a message (5 s)

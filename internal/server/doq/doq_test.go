@@ -63,7 +63,7 @@ func open(t testing.TB, o doq.Options, e server.Encrypted, h worker) *site {
 	t.Helper()
 	ca := certtest.New(t)
 	c, key := ca.Issue(t.TempDir(), "own", "dns.test")
-	k, err := certs.NewKeeper([]certs.Pair{{Certificate: c, Key: key}})
+	k, err := certs.NewManager([]certs.Pair{{Certificate: c, Key: key}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestAnswers(t *testing.T) {
 		}
 	}
 	var wg sync.WaitGroup
-	for range 300 { // more than there may be at one time
+	for range 300 { // more than there may be at the same time
 		wg.Go(func() {
 			if _, err := ask(c, question(100)); err != nil {
 				t.Error(err)

@@ -142,7 +142,7 @@ func (m *room) read(r io.Reader) ([]byte, error) {
 	return msg, nil
 }
 
-// hasKeepalive tells whether a query has the option by which TCP negotiates idle times, which may
+// hasKeepalive reports whether a query has the option by which TCP negotiates idle times, which may
 // not be sent over QUIC (RFC 9250, section 5.5.2). What cannot be read has none.
 func (m *room) hasKeepalive(msg []byte) bool {
 	if binary.BigEndian.Uint16(msg[10:]) == 0 {

@@ -2,9 +2,9 @@ package chain
 
 import "strconv"
 
-// Span writes seconds as dig and BIND do, 1w2d3h4m5s, in so many units at most, the
+// DurationText writes seconds as dig and BIND do, 1w2d3h4m5s, in so many units at most, the
 // largest first.
-func Span(seconds uint32, units int) string {
+func DurationText(seconds uint32, units int) string {
 	if seconds == 0 {
 		return "0s"
 	}
