@@ -160,7 +160,7 @@ func (a *App) AddZone(name string, what []byte) (any, error) {
 	defer a.reloading.Unlock()
 	for _, s := range a.manager.Status() {
 		if s.Catalog != "" && s.Name == string(wire.AppendName(nil, wire.Lower(nil, apex))) {
-			return nil, fmt.Errorf("zone %s is a member of the catalog %s", name, s.Catalog)
+			return nil, fmt.Errorf("zone %s is a member of the catalog zone %s", name, s.Catalog)
 		}
 	}
 	text, err := a.added.read()

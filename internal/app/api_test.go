@@ -216,7 +216,7 @@ func TestAPISigned(t *testing.T) {
 	one := fmt.Sprintf("%s/made.test./cryptokeys/%d", pdnsZones, key.ID)
 	r.expect("admin", "GET", pdnsZones+"/made.test.?rrsets=false", "", 200, `"dnssec":true`)
 	r.expect("admin", "DELETE", one, "", 422, "no key would be left to sign the zone")
-	r.expect("admin", "PUT", one, `{"active":false}`, 422, "no key would sign")
+	r.expect("admin", "PUT", one, `{"active":false}`, 422, "no key would be left to sign")
 	var two struct{ ID int }
 	if err := json.Unmarshal([]byte(r.expect("admin", "POST", pdnsZones+"/made.test./cryptokeys", `{"keytype":"csk","active":true}`, 201)), &two); err != nil {
 		t.Fatal(err)

@@ -100,7 +100,7 @@ func (s *Sender) run() {
 		}
 		if err.Error() != told {
 			told = err.Error()
-			s.o.Log.Warn("dnstap does not reach its collector, and tries again", "address", s.o.Address, "problem", told)
+			s.o.Log.Warn("dnstap does not reach its collector, and tries again", "address", s.o.Address, "error", told)
 		}
 		select {
 		case <-s.ctx.Done():

@@ -324,7 +324,7 @@ func TestSignRefuses(t *testing.T) {
 		"one that is over":    {small, []*signer.Key{inactive}, "no key signs the zone now"},
 		"of another zone":     {small, []*signer.Key{foreign}, "is of another zone"},
 		"algorithm unsigned":  {small, []*signer.Key{good, public}, "is in the DNSKEY RRset, but no key of that algorithm signs"},
-		"DS without NS":       {small + "www 60 A 192.0.2.1\nwww 60 DS 1 13 2 0102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F20\n", []*signer.Key{good}, "www.example. DS: there is no delegation"},
+		"DS without NS":       {small + "www 60 A 192.0.2.1\nwww 60 DS 1 13 2 0102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F20\n", []*signer.Key{good}, "www.example. DS: not a delegation"},
 		"foreign DNSKEY":      {small + "@ 60 DNSKEY 257 3 8 AwEAAcBPxIk=\n", []*signer.Key{good}, "no key of that algorithm signs"},
 	} {
 		_, err := signer.Sign(load(t, "example.", c.text), c.keys, signer.Policy{}, signer.SignOptions{Now: now}, func([]byte) error { return nil })

@@ -184,9 +184,9 @@ func TestVerifyRefuses(t *testing.T) {
 		}, "example. DNSKEY: it is not signed"},
 		{"algorithm unsigned", signer.NSEC, func(b *broken) {
 			b.add("example.", wire.TypeDNSKEY, 3600, newKey(t, "example.", dnssec.ED25519, true).DNSKEY)
-		}, "no good signature of algorithm ED25519"},
-		{"glue signed", signer.NSEC, func(b *broken) { b.sign("ns.insecure.example.", wire.TypeA) }, "ns.insecure.example. A: it is signed, and lies below a delegation"},
-		{"NS of a delegation signed", signer.NSEC, func(b *broken) { b.sign("insecure.example.", wire.TypeNS) }, "insecure.example. NS: it is signed at a delegation"},
+		}, "no valid signature of algorithm ED25519"},
+		{"glue signed", signer.NSEC, func(b *broken) { b.sign("ns.insecure.example.", wire.TypeA) }, "ns.insecure.example. A: it is signed but below a delegation"},
+		{"NS of a delegation signed", signer.NSEC, func(b *broken) { b.sign("insecure.example.", wire.TypeNS) }, "insecure.example. NS: it is signed but at a delegation"},
 		{"NSEC gone", signer.NSEC, func(b *broken) { b.drop("mail.example.", wire.TypeNSEC) }, "mail.example. NSEC: there is none"},
 		{"NSEC passes by", signer.NSEC, func(b *broken) {
 			b.each("mail.example.", wire.TypeNSEC, func(r *record) {
@@ -214,7 +214,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"DS where there is no delegation", signer.NSEC, func(b *broken) {
 			b.add("mail.example.", wire.TypeDS, 60, append([]byte{1, 1, 13, 2}, make([]byte, 32)...))
 			b.bitmap("mail.example.", wire.TypeNSEC, with(wire.TypeDS))
-		}, "mail.example. DS: it stands where there is no delegation"},
+		}, "mail.example. DS: it is not at a delegation"},
 		{"CDS of no key", signer.NSEC, func(b *broken) {
 			ds, _ := other.DS(dnssec.DigestSHA256)
 			b.add("example.", wire.TypeCDS, 3600, ds)

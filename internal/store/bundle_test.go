@@ -142,11 +142,11 @@ func TestDamagedBundle(t *testing.T) {
 		if log.Len() == 0 {
 			t.Errorf("byte %d: nothing is told", at)
 		}
-		if last := got[3] == 0 && lost == 1; !last && len(m.Get(bundle+".aside1")) != len(content) && !strings.Contains(log.String(), "left as it is") {
+		if last := got[3] == 0 && lost == 1; !last && len(m.Get(bundle+".aside1")) != len(content) && !strings.Contains(log.String(), "the file is left alone") {
 			t.Errorf("byte %d: it was not put aside: %q, told: %s", at, m.Names(dir), log.String())
 		}
 		log.Reset()
-		if again := serials(t, m.Crash(nil), 4, &log); !slices.Equal(again, got) || log.Len() > 0 && !strings.Contains(log.String(), "left as it is") {
+		if again := serials(t, m.Crash(nil), 4, &log); !slices.Equal(again, got) || log.Len() > 0 && !strings.Contains(log.String(), "the file is left alone") {
 			t.Errorf("byte %d: %v, and %v the next time, told: %s", at, got, again, log.String())
 		}
 	}
@@ -187,7 +187,7 @@ func TestNewerBundle(t *testing.T) {
 	newer := append([]byte("port53 bundle 9\n"), m.Get(bundle)[16:]...)
 	m.Put(bundle, newer)
 	var log bytes.Buffer
-	if got := serials(t, m, 2, &log); got[0] != 0 || got[1] != 0 || !strings.Contains(log.String(), "left as it is") {
+	if got := serials(t, m, 2, &log); got[0] != 0 || got[1] != 0 || !strings.Contains(log.String(), "the file is left alone") {
 		t.Errorf("%v, told: %s", got, log.String())
 	}
 	d := store.OpenOn(m, dir, nil)
@@ -354,7 +354,7 @@ func TestExamineBundle(t *testing.T) {
 	for want, change := range map[string]func(b []byte) []byte{
 		"ok: versions of 3 secondary zones":        func(b []byte) []byte { return b },
 		"torn: versions of 2 secondary zones; its": func(b []byte) []byte { return b[:len(b)-3] },
-		"damaged: from byte ":                      func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
+		"damaged: damaged from byte ":              func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
 		"foreign: its ":                            func(b []byte) []byte { return append([]byte("port53 bundle 7\n"), b[16:]...) },
 	} {
 		spoilt := change(bytes.Clone(content))

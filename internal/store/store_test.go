@@ -225,7 +225,7 @@ func TestTornEnd(t *testing.T) {
 		if err != nil || v.Serial() != 3 || !slices.Equal(contents(v), contents(want)) || len(history) != 2 {
 			t.Fatalf("%d bytes of %d: %v, %d differences", len(content), len(after), err, len(history))
 		}
-		if !strings.Contains(logged, "level=WARN") || !strings.Contains(logged, "cut off") || !strings.Contains(logged, "zone=example.test.") ||
+		if !strings.Contains(logged, "level=WARN") || !strings.Contains(logged, "an incomplete last change") || !strings.Contains(logged, "zone=example.test.") ||
 			!strings.Contains(logged, fmt.Sprintf("serial=3 bytes=%d", len(content)-len(before))) {
 			t.Fatalf("it was told: %s", logged)
 		}
@@ -584,7 +584,7 @@ func TestFormatBefore(t *testing.T) {
 	first := 25 + 8 + int(binary.LittleEndian.Uint32(content[25:])) // the end of the first difference
 	for n := range content {
 		m.Put(path("journal"), content[:n])
-		if v, _, logged, err := load(t, m); err != nil || v.Serial() != map[bool]uint32{false: 1, true: 2}[n >= first] || n > first && !strings.Contains(logged, "cut off") {
+		if v, _, logged, err := load(t, m); err != nil || v.Serial() != map[bool]uint32{false: 1, true: 2}[n >= first] || n > first && !strings.Contains(logged, "an incomplete last change") {
 			t.Fatalf("%d bytes: %v %s", n, err, logged)
 		}
 	}

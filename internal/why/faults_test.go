@@ -96,9 +96,9 @@ func faults() []fault {
 		{name: "a key server that refuses", world: signedZone("nsec", "") + "-- host 192.0.2.10 --\nwhen * DNSKEY\n  reply REFUSED\n", code: "servers-refuse", says: "a.com. DNSKEY"},
 		{name: "a key server that is silent", world: signedZone("nsec", "") + "-- host 192.0.2.10 --\nwhen * DNSKEY\n  silence\n", code: "servers-silent", says: "a.com. DNSKEY"},
 
-		{name: "a clock that is behind", world: signedZone("nsec", ""), set: "clock -2000h\nunsynchronized on", code: "clock-wrong", says: "not valid yet"},
+		{name: "a clock that is behind", world: signedZone("nsec", ""), set: "clock -2000h\nunsynchronized on", code: "clock-wrong", says: "not yet valid"},
 		{name: "a clock that is ahead", world: signedZone("nsec", ""), set: "clock 20000h\nunsynchronized on", code: "clock-wrong", says: "expired"},
-		{name: "a clock before the program", world: signedZone("nsec", ""), set: "clock -2000h\nbuilt 2000-01-01T00:00:00Z", code: "clock-wrong", says: "built"},
+		{name: "a clock before the program", world: signedZone("nsec", ""), set: "clock -2000h\nbuilt 2000-01-01T00:00:00Z", code: "clock-wrong", says: "build time"},
 		{name: "a negative trust anchor", world: signedZone("nsec", "! expired www A"), set: "negative-anchor a.com.", code: "negative-trust-anchor", says: "www.a.com."},
 		{
 			name: "a negative trust anchor that has ended", world: signedZone("nsec", "! expired www A"), set: "negative-anchor a.com. -1s",
@@ -188,7 +188,7 @@ func faults() []fault {
 		},
 
 		{name: "a limit of packets", world: serverLike("", ""), set: "packets 2", code: "limit-packets", says: "packets"},
-		{name: "a limit of octets", world: serverLike("", ""), set: "octets 200", code: "limit-octets", says: "octets"},
+		{name: "a limit of octets", world: serverLike("", ""), set: "octets 200", code: "limit-octets", says: "bytes"},
 		{
 			name: "name servers that lead too deep", world: "-- zone com. 192.0.2.2 --\n! signed\na NS ns.b\nb NS ns.c\nc NS ns.d\n-- zone d.com. 192.0.2.11 --\n", set: "depth 2",
 			code: "server-without-address", says: "a.com.",

@@ -48,7 +48,7 @@ func TestCommandsRefused(t *testing.T) {
 		{"refresh", refresh, "gone.test.", "not served here"},
 		{"refresh", refresh, "plain.test.", "no primaries"},
 		{"announce", s.manager.Announce, "gone.test.", "not served here"},
-		{"announce", s.manager.Announce, "plain.test.", "nobody to tell"},
+		{"announce", s.manager.Announce, "plain.test.", "no server to send NOTIFY to"},
 		{"announce", s.manager.Announce, "empty.test.", "the zone is not loaded"},
 		{"export", export, "gone.test.", "not served here"},
 		{"export", export, "empty.test.", "not served here"},

@@ -270,8 +270,8 @@ func TestOddFiles(t *testing.T) {
 		want   string
 	}{
 		"no directory":   {source(t, "test.", filepath.Join(dir, "no", "file")), "cannot be opened: no such file"},
-		"a device":       {source(t, "test.", "/dev/null"), "not a regular file"},
-		"a directory":    {source(t, "test.", dir), "not a regular file"},
+		"a device":       {source(t, "test.", "/dev/null"), "neither a regular file"},
+		"a directory":    {source(t, "test.", dir), "neither a regular file"},
 		"an empty file":  {source(t, "test.", write(t, dir, "empty", "")), "SOA"},
 		"too large":      {zones.Source{Apex: dnstest.Name(t, "test."), File: write(t, dir, "large", fmt.Sprintf(head, 1)), MaxSize: 10}, "10"},
 		"too many":       {zones.Source{Apex: dnstest.Name(t, "test."), File: write(t, dir, "many", fmt.Sprintf(head, 1)), MaxRecords: 2}, "2"},

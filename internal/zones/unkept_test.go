@@ -62,7 +62,7 @@ func TestFullDisk(t *testing.T) {
 					t.Errorf("full first %v: %s: %q", first, z.Name, z.NotKept)
 				}
 			}
-			if got := strings.Count(log.String(), "level=ERROR msg=\"zone cannot be kept on disk: it is served from memory"); got < 1 || got > 2 {
+			if got := strings.Count(log.String(), "level=ERROR msg=\"a secondary zone cannot be stored: it is served from memory"); got < 1 || got > 2 {
 				t.Errorf("full first %v: the log has it %d times:\n%s", first, got, log.String())
 			}
 			full.Store(false)
