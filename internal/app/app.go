@@ -110,6 +110,7 @@ type outlets struct {
 
 	presence presence // of the addresses that are served
 	proof    proved   // of the contract
+	risks    toldRisks
 }
 
 // A succession is the generation that serves, and how another takes its place.

@@ -13,6 +13,7 @@ import (
 
 	"port53/internal/config"
 	"port53/internal/hosts"
+	"port53/internal/netif"
 	"port53/internal/server"
 	"port53/internal/zones"
 )
@@ -76,6 +77,13 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 	}
 	if list := unvalidated(c); c.Recurses() && len(list) > 0 {
 		r.note("zones with a permanent negative trust anchor are not validated: %s", strings.Join(list, ", "))
+	}
+	all, err := netif.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, risk := range risks(c, all) {
+		r.note("%s", risk)
 	}
 	r.Wins = c.Precedence()
 	if c.Recurses() {

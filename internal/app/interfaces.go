@@ -74,6 +74,7 @@ func (a *App) followInterfaces() {
 	}
 	a.bindLate()
 	a.lookAtAddresses(all)
+	a.tellRisks(a.current.Load().config, all)
 	a.followNetworks()
 }
 

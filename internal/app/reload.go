@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"port53/internal/config"
+	"port53/internal/netif"
 	"port53/internal/wire"
 	"port53/internal/zone"
 	"port53/internal/zones"
@@ -120,6 +121,9 @@ func (a *App) adopt(ctx context.Context, old *generation, c *config.Config) (*Re
 	}
 	a.tellLeft(old, next)
 	a.tellUnvalidated(old, next)
+	if all, err := netif.List(); err == nil {
+		a.tellRisks(next.config, all)
+	}
 	a.tellLists(old.lists, next.lists)
 	a.forgetFetches(old.lists, next.lists)
 	a.manager.SetBounds(next.bounds)
