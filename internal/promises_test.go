@@ -89,7 +89,7 @@ func TestMendedPage(t *testing.T) {
 			}
 		}
 	}
-	if rows < 76 {
+	if rows < 85 {
 		t.Errorf("%d faults found", rows)
 	}
 }
