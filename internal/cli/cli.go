@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,14 +77,14 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	var e *exit
 	if !errors.As(err, &e) {
 		// cobra's own complaints: unknown commands and flags, missing arguments.
-		e = &exit{code: exitUsage, text: err.Error(), hint: "see port53 --help"}
+		e = misused(cmd, err)
 	}
 	if e.text != "" {
 		for line := range strings.SplitSeq(e.text, "\n") {
@@ -98,6 +99,39 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errOut io.Write
 		fmt.Fprintf(errOut, "port53: hint: %s\n", e.hint)
 	}
 	return e.code
+}
+
+// misused is how a complaint of cobra's about the arguments of cmd is told: by what the command expects.
+func misused(cmd *cobra.Command, err error) *exit {
+	e := &exit{code: exitUsage, text: err.Error(), hint: "see " + cmd.CommandPath() + " --help"}
+	if cmd.HasSubCommands() {
+		return e
+	}
+	e.hint = "usage: " + cmd.UseLine() + "; " + e.hint
+	var most, got int
+	switch {
+	case strings.HasPrefix(e.text, "unknown command "):
+		e.text = cmd.CommandPath() + " takes no arguments"
+	case counted(e.text, "accepts %d arg(s), received %d", &most, &got),
+		counted(e.text, "accepts at most %d arg(s), received %d", &most, &got):
+		e.text = fmt.Sprintf("%s takes %s, not %d", cmd.CommandPath(), arguments(most), got)
+	case counted(e.text, "requires at least %d arg(s), only received %d", &most, &got):
+		e.text = fmt.Sprintf("%s needs %s", cmd.CommandPath(), arguments(most))
+	}
+	return e
+}
+
+// counted reports whether text has the form of format, and reads its numbers.
+func counted(text, format string, numbers ...any) bool {
+	n, err := fmt.Sscanf(text, format, numbers...)
+	return err == nil && n == len(numbers)
+}
+
+func arguments(n int) string {
+	if n == 1 {
+		return "1 argument"
+	}
+	return strconv.Itoa(n) + " arguments"
 }
 
 // Root returns the commands, which print on out, for those who document them.

@@ -208,11 +208,25 @@ func (k *key) listed() string {
 	return k.expects()
 }
 
+// braces returns how a block with the key's required keys is written.
+func (k *key) braces() string {
+	var required []string
+	for _, child := range k.keys {
+		if child.required {
+			required = append(required, child.name+": "+child.example())
+		}
+	}
+	if len(required) == 0 {
+		return "write key: value"
+	}
+	return "write {" + strings.Join(required, ", ") + "}"
+}
+
 // example is a value for the hint at a missing key.
 func (k *key) example() string {
 	switch k.form {
 	case formRole:
-		return RoleAuthoritative
+		return "authoritative, public-resolver, internal-resolver or domain-controller"
 	case formName:
 		return "example.com"
 	case formPath:

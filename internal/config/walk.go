@@ -158,7 +158,7 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 	if n != nil {
 		var ok bool
 		if values, ok = pairs(n); !ok {
-			d.fail(start(n), prefix(where)+"expected "+k.expects()+", found "+describe(n), "write key: value")
+			d.fail(start(n), prefix(where)+"expected "+k.expects()+", found "+describe(n), k.braces())
 			return
 		}
 		at = start(n)
@@ -471,7 +471,9 @@ func (d *decoder) unknown(k *key, name string, here position, where string) stri
 	hint := meant(near)
 	if hint == "" {
 		hint = "the keys here are " + strings.Join(k.names(), ", ")
-		if other := elsewhere(d.table, name); other != "" && other != join(k.path, name) {
+		if here := foreign(name); here != "" {
+			hint = "that is written " + here
+		} else if other := elsewhere(d.table, name); other != "" && other != join(k.path, name) {
 			hint = quote(name) + " belongs at " + other
 		}
 	}
