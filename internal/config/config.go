@@ -136,7 +136,7 @@ func (c *Config) Internal() bool {
 // file.
 type Zone struct {
 	Name     []byte `yaml:"name" is:"name" required:"true"`
-	Template string `yaml:"template" is:"label" default:""`
+	Template string `yaml:"template" is:"label" value:"the name of a template" default:""`
 	ZoneSettings
 }
 
@@ -152,7 +152,7 @@ type Template struct {
 // In one piece: it has a field for each key of the file, as the reference lists them.
 type ZoneSettings struct {
 	Stored          bool             `yaml:"stored" default:"false"`
-	Views           []string         `yaml:"views" is:"label" lone:"true" default:""`
+	Views           []string         `yaml:"views" is:"label" value:"the name of a view" lone:"true" default:""`
 	File            string           `yaml:"file" is:"path" default:""`
 	Primaries       []netip.AddrPort `yaml:"primaries" is:"upstream" remote:"true" port:"53" default:""`
 	Secondaries     []netip.AddrPort `yaml:"secondaries" is:"upstream" remote:"true" port:"53" default:""`
@@ -180,7 +180,7 @@ type ZoneSettings struct {
 // ZoneDNSSEC says whether and how a zone is signed.
 type ZoneDNSSEC struct {
 	Sign     bool   `yaml:"sign" default:"false"`
-	Policy   string `yaml:"policy" is:"label" default:""`
+	Policy   string `yaml:"policy" is:"label" value:"the name of one of dnssec_policies, or default" default:""`
 	KeysFrom string `yaml:"keys_from" is:"path" default:""`
 }
 
@@ -269,8 +269,8 @@ type Group struct {
 // A Grant lets the owner of a key change some of a zone.
 type Grant struct {
 	Key   []byte   `yaml:"key" is:"name" required:"true"`
-	Names []string `yaml:"names" is:"label" required:"true"`
-	Types []string `yaml:"types" is:"label" default:""`
+	Names []string `yaml:"names" is:"label" value:"a domain name, *.name, label.*, @ or *" required:"true"`
+	Types []string `yaml:"types" is:"label" value:"a record type such as A or TXT" default:""`
 }
 
 // Transfers reports whether anybody may have the zone whole.
@@ -296,7 +296,7 @@ type Remote struct {
 
 // RemoteTLS is how a remote is known over TLS, and what it is shown.
 type RemoteTLS struct {
-	Name string `yaml:"name" is:"label" default:""`
+	Name string `yaml:"name" is:"label" value:"a host name" default:""`
 	UpstreamTLS
 	Certificate string `yaml:"certificate" is:"path" default:""`
 	Key         string `yaml:"key" is:"path" default:""`
@@ -364,7 +364,7 @@ type Key struct {
 // A Token is a secret that a client of the API sends, and what it may do.
 type Token struct {
 	Name       string  `yaml:"name" is:"label" required:"true"`
-	Hash       string  `yaml:"hash" is:"label" default:""`
+	Hash       string  `yaml:"hash" is:"label" value:"64 hexadecimal digits" default:""`
 	SecretFile string  `yaml:"secret_file" is:"path" default:""`
 	Grants     []Right `yaml:"grants"`
 
@@ -373,11 +373,11 @@ type Token struct {
 
 // A Right lets a key or a token do something.
 type Right struct {
-	Zone  []string `yaml:"zone" is:"label" lone:"true" required:"true"`
-	Names []string `yaml:"names" is:"label" default:"*"`
-	Types []string `yaml:"types" is:"label" default:""`
+	Zone  []string `yaml:"zone" is:"label" value:"a domain name, *.name or *" lone:"true" required:"true"`
+	Names []string `yaml:"names" is:"label" value:"a domain name, *.name, label.*, @ or *" default:"*"`
+	Types []string `yaml:"types" is:"label" value:"a record type such as A or TXT" default:""`
 	Verbs []string `yaml:"verbs" is:"word" words:"read change notify sign admin" default:"read, change"`
-	Until string   `yaml:"until" is:"label" default:""`
+	Until string   `yaml:"until" is:"label" value:"a date such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z" default:""`
 }
 
 // API is the HTTP API.
@@ -431,7 +431,7 @@ type Policy struct {
 	Lists           []FilterList   `yaml:"lists"`
 	Block           []FilterBlock  `yaml:"block"`
 	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:""`
-	AllowLists      []string       `yaml:"allow_lists" is:"label" default:""`
+	AllowLists      []string       `yaml:"allow_lists" is:"label" value:"the name of one of policy.lists" default:""`
 	RPZ             []RPZ          `yaml:"rpz"`
 	RateLimit       RateLimit      `yaml:"rate_limit"`
 	Tunnel          TunnelWatch    `yaml:"tunnel"`

@@ -15,7 +15,7 @@ import (
 // Console is the pages for a browser.
 type Console struct {
 	Listen      netip.AddrPort `yaml:"listen" is:"address-or-off" default:"off" port:"8080"`
-	Origin      string         `yaml:"origin" is:"label" default:""`
+	Origin      string         `yaml:"origin" is:"label" value:"a URL such as https://dns.example.org" default:""`
 	Certificate string         `yaml:"certificate" is:"path" default:""`
 	Key         string         `yaml:"key" is:"path" default:""`
 	OIDC        OIDC           `yaml:"oidc"`
@@ -23,7 +23,7 @@ type Console struct {
 
 // OIDC is a provider that people sign in by.
 type OIDC struct {
-	Issuer     string      `yaml:"issuer" is:"label" default:""`
+	Issuer     string      `yaml:"issuer" is:"label" value:"a URL such as https://id.example.org" default:""`
 	Client     string      `yaml:"client" is:"label" default:"port53"`
 	SecretFile string      `yaml:"secret_file" is:"path" default:""`
 	Groups     []GroupRole `yaml:"groups" map:"true"`

@@ -45,9 +45,9 @@ const (
 // ACME is how certificates are ordered from an authority (RFC 8555).
 type ACME struct {
 	Challenge string           `yaml:"challenge" is:"word" words:"off dns-01 http-01 tls-alpn-01" default:"off"`
-	Email     string           `yaml:"email" is:"label" default:""`
-	Names     []string         `yaml:"names" is:"label" lone:"true" default:""`
-	Directory string           `yaml:"directory" is:"label" default:"https://acme-v02.api.letsencrypt.org/directory"`
+	Email     string           `yaml:"email" is:"label" value:"an e-mail address" default:""`
+	Names     []string         `yaml:"names" is:"label" value:"a host name, or an address" lone:"true" default:""`
+	Directory string           `yaml:"directory" is:"label" value:"a URL" default:"https://acme-v02.api.letsencrypt.org/directory"`
 	CA        string           `yaml:"ca" is:"path" default:""`
 	Profile   string           `yaml:"profile" is:"label" default:""`
 	Listen    []netip.AddrPort `yaml:"listen" port:"80" lone:"true" default:""`
@@ -68,7 +68,7 @@ func (a *ACME) File() string { return filepath.Join(a.dir, "certificate.pem") }
 // DoH is DNS over HTTPS.
 type DoH struct {
 	Listen  []netip.AddrPort `yaml:"listen" port:"443" lone:"true" default:""`
-	Path    string           `yaml:"path" is:"label" default:"/dns-query"`
+	Path    string           `yaml:"path" is:"label" value:"a path such as /dns-query" default:"/dns-query"`
 	HTTP3   bool             `yaml:"http3" default:"false"`
 	Proxies []netip.Prefix   `yaml:"proxies" default:""`
 }

@@ -101,7 +101,7 @@ func (k *key) valueSchema() map[string]any {
 	case formHidden:
 		return map[string]any{"type": "string", "maxLength": maxCharacterString}
 	case formText:
-		return map[string]any{"type": "string", "maxLength": maxLabel}
+		return map[string]any{"type": "string", "maxLength": k.maxText()}
 	case formUser:
 		return map[string]any{"type": []string{"string", "integer"}, "maxLength": maxUser}
 	case formPrefix:
@@ -229,7 +229,7 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 func (k *key) block() string {
 	switch {
 	case k.mapped:
-		return "names and addresses"
+		return strings.ToUpper(k.keys[0].name) + ": " + strings.ToUpper(k.keys[1].name) + " pairs"
 	case k.list:
 		return "list of blocks"
 	}
@@ -238,8 +238,11 @@ func (k *key) block() string {
 
 func (k *key) referenceRow(b *bytes.Buffer) {
 	def := "`" + k.shown("") + "`"
-	if k.required {
+	switch {
+	case k.required:
 		def = "required"
+	case def == "``" || def == "`\"\"`":
+		def = "none"
 	}
 	if k.internal != k.def {
 		def += "; " + RoleInternalResolver + " and " + RoleDomainController + " `" + k.shown(RoleInternalResolver) + "`"
@@ -301,7 +304,8 @@ zones:
   list. A zone that names its source (` + "`file`, `primaries`, `catalog`" + `) takes none of these from the template.
 - Numbers are counts. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
   (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
-- Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning midnight UTC.
+- Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning 00:00 UTC at its start. Only the date in ` + "`until`" + ` of
+  grants includes that whole day.
 - Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
   and a single address is a network of one.
 - Relative paths are relative to the directory of the file they appear in: the configuration file, or an included file.
@@ -310,7 +314,7 @@ zones:
 
 ## Roles
 
-| role | who may ask | names outside the zones | rate limit |
+| role | who may query | names outside the zones | rate limit |
 | --- | --- | --- | --- |
 | authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` is an error | on |
 | internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is set | resolved | off |
@@ -318,8 +322,8 @@ zones:
 | public-resolver | everyone, unless ` + "`resolver.allow`" + ` is set | resolved | on; it cannot be turned off |
 
 Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0.0.1 and ::1. An ` + "`internal-resolver`" + ` or
-` + "`domain-controller`" + ` whose ` + "`resolver.allow`" + ` covers networks too large for a single owner, such as 0.0.0.0/0, does not start: only
-` + "`public-resolver`" + ` serves strangers.
+` + "`domain-controller`" + ` whose ` + "`resolver.allow`" + ` has a public network larger than a /8 of IPv4 or a /19 of IPv6, such as 0.0.0.0/0, does not start:
+such a server is an open resolver, and only ` + "`public-resolver`" + ` may be one.
 `
 
 const referenceLater = `

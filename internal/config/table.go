@@ -34,6 +34,7 @@ type key struct {
 	twin     int32    // of a key of zones: the id of the same key of templates
 	quiet    bool     // not among the values in effect, unless the file sets it
 	min, max string
+	value    string // what a text is, where it is not any
 	words    []string
 	port     uint16
 	field    []int        // its index in the struct of the section
@@ -157,7 +158,7 @@ func fill(section *key, prefix string, count *int32) {
 		k.remote = k.remote || f.Tag.Get("remote") == "true"
 		k.join = f.Tag.Get("join") == "true" || k.list && formOf(k.typ, "") == formSection && !strings.Contains(k.path, "[]")
 		k.required = f.Tag.Get("required") == "true"
-		k.min, k.max = f.Tag.Get("min"), f.Tag.Get("max")
+		k.min, k.max, k.value = f.Tag.Get("min"), f.Tag.Get("max"), f.Tag.Get("value")
 		k.words = strings.Fields(f.Tag.Get("words"))
 		for _, digit := range f.Tag.Get("port") {
 			k.port = k.port*10 + uint16(digit-'0')

@@ -41,7 +41,7 @@ func (u Upstream) String() string {
 // UpstreamTLS is how servers that are asked over TLS are known, beside their names.
 type UpstreamTLS struct {
 	CA   string   `yaml:"ca" is:"path" default:""`
-	Pins []string `yaml:"pins" is:"label" lone:"true" default:""`
+	Pins []string `yaml:"pins" is:"label" value:"a SHA-256 digest in base64" lone:"true" default:""`
 }
 
 // Digests returns the pins, which were checked.

@@ -38,13 +38,19 @@ func expected(k *key, s scalar, hint string) *problem {
 // In one piece: it is a line for each form.
 func (k *key) expects() string {
 	between := ""
-	if k.min != "" {
+	switch {
+	case k.min != "" && k.max != "":
 		between = ", from " + k.min + " to " + k.max
+	case k.min != "":
+		between = ", at least " + k.min
 	}
 	switch k.form {
 	case formSection:
 		return "a block of keys"
 	case formText:
+		if k.value != "" {
+			return k.value
+		}
 		return fmt.Sprintf("at most %d octets of printable text", maxLabel)
 	case formSecret:
 		return "at least 16 octets in base64"
@@ -132,7 +138,7 @@ func oneOf(words []string) string {
 
 // Bounds of texts.
 const (
-	maxCharacterString = 255  // RFC 1035, section 3.3: a character-string
+	maxCharacterString = 255  // RFC 1035, section 3.3: a character-string; and section 2.3.4: a name
 	maxLabel           = 128  // of an NSID: it is sent with every reply that asks for it
 	maxPath            = 4096 // Linux: PATH_MAX
 	maxSocketPath      = 107  // Linux: sun_path without its final zero
@@ -155,7 +161,7 @@ func (k *key) parse(s scalar, folder string) (any, *problem) {
 	}
 	switch k.form {
 	case formText, formSecret:
-		return k.parseText(s, maxLabel)
+		return k.parseText(s, k.maxText())
 	case formHidden:
 		if s.text == "hidden" {
 			return "", nil
@@ -247,9 +253,21 @@ func (k *key) parseName(s scalar) (any, *problem) {
 
 func (k *key) parseText(s scalar, most int) (any, *problem) {
 	if len(s.text) > most || strings.ContainsRune(printable(s.text), '\uFFFD') || strings.ContainsRune(s.text, '\t') {
-		return nil, expected(k, s, "")
+		hint := ""
+		if k.value != "" {
+			hint = fmt.Sprintf("it has at most %d octets of printable text", most)
+		}
+		return nil, expected(k, s, hint)
 	}
 	return s.text, nil
+}
+
+// maxText is how long a text may be: more where it is a name of the DNS, or longer by its kind.
+func (k *key) maxText() int {
+	if k.value != "" {
+		return maxCharacterString
+	}
+	return maxLabel
 }
 
 func (k *key) parseUser(s scalar) (any, *problem) {

@@ -45,7 +45,7 @@ type ViewPolicy struct {
 	Deny            []netip.Prefix `yaml:"deny" default:"" quiet:"true"`
 	Block           []FilterBlock  `yaml:"block"`
 	AllowNames      [][]byte       `yaml:"allow_names" is:"pattern" default:"" quiet:"true"`
-	AllowLists      []string       `yaml:"allow_lists" is:"label" default:"" quiet:"true"`
+	AllowLists      []string       `yaml:"allow_lists" is:"label" value:"the name of one of policy.lists" default:"" quiet:"true"`
 	RPZ             []RPZ          `yaml:"rpz"`
 }
 
