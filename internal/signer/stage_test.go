@@ -41,6 +41,7 @@ func at(t *testing.T, s *signer.Stage, have, plain *zone.Zone, now time.Time) *s
 // until the next time, no signature ever has less than the time to refresh but for one interval,
 // and only few are renewed at once.
 func TestStageForWeeks(t *testing.T) {
+	notShort(t)
 	for _, denial := range []signer.Denial{signer.NSEC, signer.NSEC3OptOut} {
 		s, plain := newStage(t, denial == signer.NSEC, denial), load(t, "example.", everyKind)
 		v := at(t, s, nil, plain, now)

@@ -440,8 +440,18 @@ func yearsPolicy() signer.StagePolicy {
 	}
 }
 
+// notShort leaves a test of simulated weeks or years out of those that run a second time, under the race detector: it is one
+// goroutine that signs small zones again and again, as the other tests do once.
+func notShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("simulated weeks or years")
+	}
+}
+
 // TestYears lives through five years of all kinds of rolls; PORT53_YEARS is how many times.
 func TestYears(t *testing.T) {
+	notShort(t)
 	lives, _ := strconv.Atoi(cmp.Or(os.Getenv("PORT53_YEARS"), "1"))
 	for seed := range lives {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) { fiveYears(t, uint64(seed)) })
@@ -515,6 +525,7 @@ func fiveYears(t *testing.T, seed uint64) {
 // TestTakeOver takes zones over that another server signed until now, whose keys and signatures are
 // in caches and at the parent: all kinds of rolls follow. Without its keys the zone is not signed.
 func TestTakeOver(t *testing.T) {
+	notShort(t)
 	for what, split := range map[string]bool{"CSK": false, "KSK and ZSK": true} {
 		t.Run(what, func(t *testing.T) { takeOver(t, split) })
 	}
@@ -598,6 +609,7 @@ func (w *world) lose() func() {
 
 // TestYearsTooEarly takes steps of each kind a TTL too early, and the oracle has to see it.
 func TestYearsTooEarly(t *testing.T) {
+	notShort(t)
 	for what, early := range map[string][3]time.Duration{
 		"DNSKEY":     {2 * time.Hour, 0, 0},
 		"signatures": {0, 25 * time.Hour, 0},
