@@ -92,7 +92,7 @@ await journey("first load within 300 ms", async () => {
 await journey("a wrong link is refused", async () => {
   await page.goto(`${BASE}/#link=wrong`);
   await page.reload();
-  await seen(/used already/);
+  await seen(/was used or has expired/);
 });
 await journey("!a link signs in, and leaves no trace", async () => {
   await page.goto("about:blank");
@@ -128,7 +128,7 @@ await journey("the link works no second time", async () => {
   await p.getByRole("link", { name: "Zones", exact: true }).waitFor();
   const again = await (await browser.newContext()).newPage();
   await again.goto(once);
-  await again.getByText(/used already/).waitFor();
+  await again.getByText(/was used or has expired/).waitFor();
   await fresh.close();
 });
 await journey("the dashboard has charts", async () => {
