@@ -17,7 +17,7 @@ import (
 // his as well: laboratories are where it is used.
 func builtinZones(ownRoot bool) []string {
 	names := []string{
-		"localhost", "invalid", "onion", "local", "alt", "home.arpa", "resolver.arpa", "service.arpa", "ipv4only.arpa",
+		"localhost", "invalid", "onion", "local", "alt", "home.arpa", ownZone, "service.arpa", "ipv4only.arpa",
 		"10.in-addr.arpa", "168.192.in-addr.arpa", "0.in-addr.arpa", "127.in-addr.arpa", "254.169.in-addr.arpa",
 		"2.0.192.in-addr.arpa", "100.51.198.in-addr.arpa", "113.0.203.in-addr.arpa", "255.255.255.255.in-addr.arpa",
 		"170.0.0.192.in-addr.arpa", "171.0.0.192.in-addr.arpa",
@@ -36,6 +36,10 @@ func builtinZones(ownRoot bool) []string {
 	return names
 }
 
+// ownZone is where each resolver tells of itself. What another would say there is about that one, so
+// that it is built in whatever the configuration says (RFC 9462, section 6.4).
+const ownZone = "resolver.arpa"
+
 // prefixZones are those by which clients find out what addresses are made with (RFC 7050).
 func prefixZones() []string {
 	return []string{"ipv4only.arpa", "170.0.0.192.in-addr.arpa", "171.0.0.192.in-addr.arpa"}
@@ -46,7 +50,7 @@ func builtinRecords(name string) string {
 	switch name {
 	case "localhost":
 		return "@ A 127.0.0.1\n@ AAAA ::1\n* A 127.0.0.1\n* AAAA ::1\n" // RFC 6761, section 6.3
-	case "resolver.arpa":
+	case ownZone:
 		return "* TYPE65400 \\# 0\n" // every name is there and has nothing (RFC 9462, section 6.4)
 	case "ipv4only.arpa":
 		return "@ A 192.0.0.170\n@ A 192.0.0.171\n" // RFC 8880, section 7.1

@@ -124,6 +124,7 @@ func (a *App) followCertificates() {
 	a.encryption.looking.Lock()
 	a.tellCertificates(time.Now())
 	a.encryption.looking.Unlock()
+	a.tellDiscovery(nil)
 	tick := time.NewTicker(lookTime)
 	defer tick.Stop()
 	for {
@@ -153,6 +154,7 @@ func (a *App) lookAtCertificates(now time.Time) {
 		e.told = time.Time{}
 	}
 	a.tellCertificates(now)
+	a.rediscover(now)
 }
 
 func shownText(list []certs.Shown) (texts []string) {
@@ -203,13 +205,14 @@ func (a *App) showOthers(c *config.Config) {
 	} else if now := shownText(e.keeper.Shown()); !slices.Equal(before, now) {
 		a.log.Info("certificate replaced", "certificates", now)
 	}
+	a.rediscover(time.Now())
 }
 
 // encryptedDiffers reports whether what is served over TLS differs in what only counts at a start.
 func encryptedDiffers(running, c *config.Config) bool {
 	fixed := func(c *config.Config) config.Encrypted {
 		e := c.Encrypted
-		e.Name, e.Certificate, e.Key, e.Certificates, e.Padding = nil, "", "", nil, 0
+		e.Name, e.Certificate, e.Key, e.Certificates, e.Padding, e.DDR = nil, "", "", nil, 0, false
 		return e
 	}
 	return !reflect.DeepEqual(fixed(running), fixed(c))

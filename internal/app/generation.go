@@ -144,7 +144,7 @@ func (a *App) buildRecursion(g, old *generation) error {
 	}
 	g.anchors = g.resolver.Anchors
 	rc := &c.Resolver
-	r := &engine.Recursion{Order: order(c, c.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch}
+	r := &engine.Recursion{Order: order(c, c.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch, Info: infoOf(c)}
 	if a.recursion != nil {
 		r.Cache, r.Resolver = a.recursion.cache, a.recursion.resolver
 		if old != nil && sameAnchors(old.anchors, g.anchors) {
@@ -323,6 +323,7 @@ func (a *App) publish(g *generation, views zone.Views) {
 		a.tellHosts(before, r)
 		g.setHosts(r)
 	}
+	g.engine.Discovery = a.discovery(g.config, time.Now())
 	a.swap(g, views)
 }
 

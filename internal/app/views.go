@@ -75,7 +75,9 @@ func (a *App) buildOutlook(g, old *generation, o *outlook) (err error) {
 	}
 	o.anchors = o.settings.Anchors
 	rc := &o.config.Resolver
-	o.recursion = &engine.Recursion{Order: order(o.config, o.config.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch}
+	o.recursion = &engine.Recursion{
+		Order: order(o.config, o.config.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch, Info: infoOf(o.config),
+	}
 	if o.recursion.Six, err = sixOf(o.config); err != nil {
 		return err
 	}
@@ -88,9 +90,9 @@ func (a *App) builtinOf(c *config.Config, old *generation) (*zone.View, error) {
 	ownRoot := c.Resolver.RootHints != ""
 	switch {
 	case !c.Resolver.SpecialNames && len(c.Resolver.DNS64.Prefix) == 0:
-		return nil, nil
+		return builtin(a.seed, []string{ownZone})
 	case !c.Resolver.SpecialNames:
-		return builtin(a.seed, prefixZones()) // whoever makes addresses answers for them himself (RFC 8880, section 7.1)
+		return builtin(a.seed, append(prefixZones(), ownZone)) // whoever makes addresses answers for them himself (RFC 8880, section 7.1)
 	case old != nil && old.engine.Recursion.Builtin != nil && old.config.Resolver.SpecialNames &&
 		(old.config.Resolver.RootHints != "") == ownRoot:
 		return old.engine.Recursion.Builtin, nil

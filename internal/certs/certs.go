@@ -20,6 +20,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -123,8 +125,23 @@ func (s *Set) pick(hello *tls.ClientHelloInfo) (c *tls.Certificate, unknown bool
 	if len(s.all) == 0 {
 		return nil, false
 	}
-	name := strings.TrimSuffix(strings.ToLower(hello.ServerName), ".")
-	list := s.byName[name]
+	list, unknown := s.named(hello.ServerName)
+	for _, c := range list {
+		if hello.SupportsCertificate(c) == nil {
+			return c, unknown
+		}
+	}
+	return list[0], unknown
+}
+
+// named returns the certificates that one is chosen of for a client that asks for name, and whether
+// none has it.
+func (s *Set) named(name string) (list []*tls.Certificate, unknown bool) {
+	if len(s.all) == 0 {
+		return nil, false
+	}
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	list = s.byName[name]
 	if _, parent, found := strings.Cut(name, "."); len(list) == 0 && found {
 		list = s.byName["*."+parent]
 	}
@@ -134,12 +151,7 @@ func (s *Set) pick(hello *tls.ClientHelloInfo) (c *tls.Certificate, unknown bool
 			list = s.all // of several for one name the client may bear but one
 		}
 	}
-	for _, c := range list {
-		if hello.SupportsCertificate(c) == nil {
-			return c, unknown
-		}
-	}
-	return list[0], unknown
+	return list, unknown
 }
 
 // A Shown is a certificate as people know it.
@@ -249,6 +261,47 @@ func (k *Manager) Covers(name string, roots *x509.CertPool, now time.Time) error
 	}
 	_, err := c.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: between, CurrentTime: now})
 	return err
+}
+
+// Proves returns the addresses that a client can verify which asks for name: those that are, with
+// the name itself, in each certificate that it could be shown, from now until then. What a chain
+// ends with is taken to be trusted: which authorities a client trusts is not known here.
+func (k *Manager) Proves(name string, now, then time.Time) (addrs []netip.Addr) {
+	list, _ := k.set.Load().named(name)
+	for i, c := range list {
+		has := func(a netip.Addr) bool {
+			return slices.ContainsFunc(c.Leaf.IPAddresses, func(ip net.IP) bool { b, _ := netip.AddrFromSlice(ip); return b.Unmap() == a })
+		}
+		if !holds(c, name, now) || !holds(c, name, then) {
+			return nil
+		}
+		if i == 0 {
+			for _, ip := range c.Leaf.IPAddresses {
+				a, _ := netip.AddrFromSlice(ip)
+				addrs = append(addrs, a.Unmap())
+			}
+		}
+		addrs = slices.DeleteFunc(addrs, func(a netip.Addr) bool { return !has(a) })
+	}
+	return addrs
+}
+
+// holds reports whether the certificate has the name, and is good for a server, as is each up to the
+// last of its chain.
+func holds(c *tls.Certificate, name string, now time.Time) bool {
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	last := c.Leaf
+	for _, der := range c.Certificate[1:] {
+		issuer, err := x509.ParseCertificate(der)
+		if err != nil {
+			return false
+		}
+		between.AddCert(issuer)
+		last = issuer
+	}
+	roots.AddCert(last)
+	_, err := c.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: roots, Intermediates: between, CurrentTime: now})
+	return err == nil
 }
 
 // ErrNone is why nobody is served yet: the certificate has been ordered, and is not there.

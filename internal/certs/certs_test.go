@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -445,5 +446,38 @@ func TestComing(t *testing.T) {
 	// Others are shown meanwhile.
 	if k, err = certs.NewManager([]certs.Pair{pair, {Certificate: other, Key: otherKey}}); err != nil || len(k.Shown()) != 1 {
 		t.Error(err)
+	}
+}
+
+// TestProves asks which addresses clients can verify: those of each certificate that they may be shown,
+// as long as the certificates are valid and have the name.
+func TestProves(t *testing.T) {
+	ca, dir, now := certtest.New(t), t.TempDir(), time.Now()
+	pair := func(file string, l certtest.Leaf) certs.Pair {
+		c, k := ca.IssueLeaf(dir, file, l)
+		return certs.Pair{Certificate: c, Key: k}
+	}
+	both := certtest.Leaf{Names: []string{"dns.test", "192.0.2.1", "2001:db8::1"}}
+	for name, tt := range map[string]struct {
+		pairs []certs.Pair
+		want  string
+	}{
+		"both":           {[]certs.Pair{pair("a", both)}, "[192.0.2.1 2001:db8::1]"},
+		"no address":     {[]certs.Pair{pair("b", certtest.Leaf{Names: []string{"dns.test"}})}, "[]"},
+		"another name":   {[]certs.Pair{pair("c", certtest.Leaf{Names: []string{"a.test", "192.0.2.1"}})}, "[]"},
+		"a wildcard":     {[]certs.Pair{pair("d", certtest.Leaf{Names: []string{"*.test", "192.0.2.1"}})}, "[192.0.2.1]"},
+		"one of two":     {[]certs.Pair{pair("e", both), pair("f", certtest.Leaf{Names: []string{"dns.test", "192.0.2.1"}})}, "[192.0.2.1]"},
+		"not yet":        {[]certs.Pair{pair("g", certtest.Leaf{Names: both.Names, From: now.Add(time.Minute)})}, "[]"},
+		"not long":       {[]certs.Pair{pair("h", certtest.Leaf{Names: both.Names, Until: now.Add(time.Minute)})}, "[]"},
+		"not there":      {[]certs.Pair{{Certificate: dir + "/none", Key: dir + "/none", Coming: true}}, "[]"},
+		"of other names": {[]certs.Pair{pair("i", both), pair("j", certtest.Leaf{Names: []string{"a.test"}})}, "[192.0.2.1 2001:db8::1]"},
+	} {
+		m, err := certs.NewManager(tt.pairs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(m.Proves("dns.test", now, now.Add(5*time.Minute))); got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
 	}
 }

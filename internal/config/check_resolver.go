@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,7 @@ func (d *decoder) checkResolver() {
 			"remove it, or raise resolver.limits.per_client for everyone",
 		)
 	}
+	d.checkInfoURL()
 	d.checkFamilies()
 	d.checkRoutes()
 	d.checkForward()
@@ -225,6 +227,30 @@ func (d *decoder) routesOf(r *Resolver, path string, view int) []*route {
 	return all
 }
 
+// checkInfoURL reports a web page that clients cannot open (RFC 9606, section 5: only https).
+func (d *decoder) checkInfoURL() {
+	text := d.config.Resolver.InfoURL
+	if text == "" {
+		return
+	}
+	at, _ := d.at("resolver.info_url")
+	if u, err := url.Parse(text); err != nil || u.Scheme != "https" || u.Host == "" {
+		d.fail(at, "resolver.info_url: expected the address of a web page, found "+quote(text), "it begins with https://")
+	}
+}
+
+// specialRoute reports a route to names that are never asked of others.
+func (d *decoder) specialRoute(r *route) {
+	at, _ := d.atIndex(r.path+".zone", r.index)
+	if wire.Subdomain(wire.Lower(nil, r.zone), []byte("\x08resolver\x04arpa\x00")) {
+		d.fail(
+			at,
+			fmt.Sprintf("%s: zone %s is each resolver's own: what others say there is about them (RFC 9462)", r, quote(nameText(r.zone))),
+			"remove it; encrypted.ddr says what this server tells of itself",
+		)
+	}
+}
+
 // checkRoutes reports zones that would be looked for in two places, and servers that
 // are none.
 func (d *decoder) checkRoutes() {
@@ -359,6 +385,7 @@ func (d *decoder) checkFirst(list []Forward, path string, view int32) {
 // checkServers reports servers of a route that cannot be. c is the configuration of the view that it
 // is in.
 func (d *decoder) checkServers(r *route, c *Config) {
+	d.specialRoute(r)
 	if len(r.to) == 0 && !(r.forward && c.exceptsFrom(r)) {
 		at, _ := d.atIndex(r.path+".to", r.index)
 		d.fail(

@@ -25,6 +25,7 @@ type Encrypted struct {
 	DoT          []netip.AddrPort  `yaml:"dot" port:"853" lone:"true" default:""`
 	DoQ          []netip.AddrPort  `yaml:"doq" port:"853" lone:"true" default:""`
 	DoH          DoH               `yaml:"doh"`
+	DDR          bool              `yaml:"ddr" default:"true"`
 	Padding      int               `yaml:"padding" default:"468" min:"0" max:"512"`
 	Limits       EncryptedLimits   `yaml:"limits"`
 }

@@ -15,8 +15,6 @@ func laterKeys() map[string]string {
 		policies = "response policy zones are zones that policy.rpz names: policy: {rpz: [{zone: rpz.example}]}"
 	)
 	return map[string]string{
-		"encrypted.ddr": "the server is not discovered by itself yet; leave it out",
-
 		"grants": grants,
 		"ad":     "it needs the domain controller; leave it out",
 		"dnssec": "write it at each zone, or in a template",

@@ -34,6 +34,7 @@ type Resolver struct {
 	AggressiveNSEC       bool                  `yaml:"aggressive_nsec" default:"true"`
 	Sentinel             bool                  `yaml:"sentinel" default:"true"`
 	ErrorReporting       bool                  `yaml:"error_reporting" default:"false"`
+	InfoURL              string                `yaml:"info_url" is:"label" default:""`
 	SharedClients        []netip.Prefix        `yaml:"shared_clients" default:""`
 	Cache                Cache                 `yaml:"cache"`
 	Limits               Limits                `yaml:"limits"`

@@ -20,16 +20,17 @@ import (
 // State that outlives a generation, such as the limiter's table, the secrets of cookies and
 // the cache, is handed on from one to the next, and is never edited to fit the next.
 type Generation struct {
-	View            // of those whom none of Views matches
-	Views    *Views // nil: there is but one
-	Limits   Limits
-	Identity Identity
-	Filter   *filter.Set      // rules that names outside of the zones are judged by, as the view has it; nil: none
-	Keys     tsig.Keys        // signatures are verified with; nil: there are no keys
-	Contract *policy.Contract // what zones and grants let peers do, at the most; nil: whatever they do
-	Policies *zone.View       // response policy zones: nobody is answered from them, though some may transfer or change them; nil: none
-	Why      Why              // of which replies it is remembered why they are as they are
-	Manager  Manager          // moves zones whole, and changes them; nil: nobody may have that
+	View             // of those whom none of Views matches
+	Views     *Views // nil: there is but one
+	Limits    Limits
+	Identity  Identity
+	Filter    *filter.Set      // rules that names outside of the zones are judged by, as the view has it; nil: none
+	Keys      tsig.Keys        // signatures are verified with; nil: there are no keys
+	Contract  *policy.Contract // what zones and grants let peers do, at the most; nil: whatever they do
+	Policies  *zone.View       // response policy zones: nobody is answered from them, though some may transfer or change them; nil: none
+	Why       Why              // of which replies it is remembered why they are as they are
+	Discovery *Discovery       // what clients are told of the recursive service; nil: nothing
+	Manager   Manager          // moves zones whole, and changes them; nil: nobody may have that
 }
 
 // Limits are what bounds replies.
@@ -65,6 +66,7 @@ type Recursion struct {
 	Names    *hosts.Table     // of machines, beside the zones; nil: none
 	Builtin  *zone.View       // names that are never asked of others (RFC 6303, RFC 6761); nil: none
 	Six      *policy.ACL      // clients that have IPv6 alone, for whom addresses are made (DNS64); nil: none
+	Info     []byte           // RDATA of the RESINFO record that tells what this can do (RFC 9606); nil: none
 	Order    wire.Order       // in which the records of a set are sent
 	Stale    bool             // what has expired is served when nothing fresh is to be had (RFC 8767)
 	Prefetch bool             // what is about to expire is asked for again

@@ -37,10 +37,13 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	case q.Type > wire.TypeNXNAME && q.Type < wire.TypeANY: // nobody has such records (RFC 6895, section 3.1)
 		return w.failing(event.NotOffered, wire.NotImp, -1)
 	}
+	if w.asksInfo() {
+		w.tell(FromBuiltin, w.gen.Discovery.Name)
+		return w.info(r)
+	}
 	if r.Builtin != nil {
 		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) && !(w.six(r) && resolver.MadeByDNS64(q.Name.Name(), q.Type)) {
-			w.tell(FromBuiltin, entry.Apex)
-			return w.deliver(classOf(entry, w.answer.Answer(entry.Zone(), q, &w.builder)))
+			return w.builtin(r, entry)
 		}
 	}
 	if w.unqualified(r) {

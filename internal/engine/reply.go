@@ -160,8 +160,9 @@ func (w *worker) padding() int {
 // What answers of the server itself are limited by, all together, and what replies are that
 // bring a cookie and answer nothing else.
 const (
-	chaosKey  = 1
-	cookieKey = 2
+	chaosKey     = 1
+	cookieKey    = 2
+	discoveryKey = 3
 )
 
 // chaos answers what may be known of the server itself (RFC 4892), which is
