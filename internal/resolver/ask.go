@@ -160,6 +160,7 @@ func (a *asking) try(s *candidate) (*finding, *failure) {
 		q.End = end
 	}
 	t.trace.sent(a.c, s.server, a.name, a.typ)
+	t.noteAsked(a.c, s.server, a.name, a.typ)
 	reply, err := t.r.exchange.Exchange(t.r.ctx, s.server, q)
 	if limited {
 		t.r.quota.give(a.zone, s.server, err == nil)

@@ -34,6 +34,8 @@ type journal struct {
 	of    *inquiry // whose steps these are; nil: nobody's any more
 	steps []why.Step
 	count int // of all steps there were
+
+	asked why.Step // of the server that is waited for now; Kind 0: none is
 }
 
 // remembers has the steps of the task remembered.
@@ -46,7 +48,7 @@ func (t *task) remembers(of *inquiry) {
 	}
 	j := t.journal
 	j.mu.Lock()
-	j.of, j.steps, j.count = of, j.steps[:0], 0
+	j.of, j.steps, j.count, j.asked = of, j.steps[:0], 0, why.Step{}
 	j.mu.Unlock()
 	t.noting = true
 	of.journal.Store(j)
@@ -60,7 +62,7 @@ func (t *task) forgets() {
 	t.noting = false
 	j := t.journal
 	j.mu.Lock()
-	j.of = nil
+	j.of, j.asked = nil, why.Step{}
 	clear(j.steps)
 	j.mu.Unlock()
 }
@@ -79,6 +81,22 @@ func (t *task) note(s *why.Step) {
 		j.steps[maxFirst+(j.count-maxFirst)%maxLast] = *s
 	}
 	j.count++
+	j.asked.Kind = 0
+	j.mu.Unlock()
+}
+
+// noteAsked notes that a server is waited for from now on, until the next step: whoever has to be answered
+// before the server replies is told of it.
+func (t *task) noteAsked(c *cut, server netip.AddrPort, name []byte, typ wire.Type) {
+	if !t.noting {
+		return
+	}
+	j := t.journal
+	j.mu.Lock()
+	j.asked = why.Step{
+		Kind: why.Silent, Cause: why.ServersSilent, Server: server, Zone: c.zone, Name: name, Type: typ, EDE: edeNone,
+		At: t.b.at.Sub(t.begun), Forward: c.route != nil && c.route.Forward,
+	}
 	j.mu.Unlock()
 }
 
@@ -127,8 +145,13 @@ func (r *Resolver) rememberSoFar(in *inquiry) {
 	}
 	in.told = true
 	steps, left := j.all()
+	took := time.Since(in.begun)
+	if s := j.asked; s.Kind != 0 {
+		s.Text = fmt.Sprintf("no answer yet, after %d ms", (took - s.At).Milliseconds())
+		steps = append(slices.Clip(steps), s)
+	}
 	r.why.Add(&why.Way{
-		Begun: in.begun, Took: time.Since(in.begun), Name: []byte(in.key.name), Type: in.key.typ, Part: in.key.view,
+		Begun: in.begun, Took: took, Name: []byte(in.key.name), Type: in.key.typ, Part: in.key.view,
 		Partial: true, Rcode: wire.ServFail, EDE: wire.EDENoReachableAuthority, Steps: steps, Left: uint16(left),
 	})
 }

@@ -193,7 +193,8 @@ func faults() []fault {
 			name: "name servers that lead too deep", world: "-- zone com. 192.0.2.2 --\n! signed\na NS ns.b\nb NS ns.c\nc NS ns.d\n-- zone d.com. 192.0.2.11 --\n", set: "depth 2",
 			code: "server-without-address", says: "a.com.",
 		},
-		{name: "a limit of time", world: serverLike("rtt=900ms", ""), set: "time 500ms\nreply 400ms", code: "servers-silent", says: "a.com."},
+		{name: "a limit of time", world: serverLike("rtt=900ms", ""), set: "time 500ms\nreply 400ms", code: "servers-silent", says: "192.0.2.10:53: no answer"},
+		{name: "a limit of time, in the midst of waiting", world: serverLike("rtt=900ms", ""), set: "time 500ms\nreply 300ms", code: "servers-silent", says: "192.0.2.10:53: no answer yet, after 300 ms"},
 
 		{name: "a forwarder that is down", set: "forward . 192.0.2.99", world: "-- host 192.0.2.99 deaf --\n", code: "servers-silent", says: "192.0.2.99:53"},
 		{name: "a forwarder that refuses", set: "forward . 192.0.2.99", world: "-- host 192.0.2.99 rcode=REFUSED --\n", code: "servers-refuse", says: "192.0.2.99:53"},
