@@ -147,7 +147,7 @@ func TestConsole(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond) // between looks
 	}
-	out, code := s.run(packages, "exec env BASE=http://localhost:8099 DNS=5399 BUSY=1 PATIENCE=30000 BIN="+bin+" SOCKET="+socket+" CHROMIUM="+browser+" node test/journeys.mjs")
+	out, code := s.runFor(packages, "exec env BASE=http://localhost:8099 DNS=5399 BUSY=1 PATIENCE=30000 BIN="+bin+" SOCKET="+socket+" CHROMIUM="+browser+" node test/journeys.mjs", 5*time.Minute)
 	t.Log(out)
 	if code != 0 || !strings.Contains(out, " journeys, 0 failed") {
 		t.Errorf("exit code %d; the server said:\n%s", code, served)

@@ -67,7 +67,13 @@ func (s *shell) start(dir, line string) *printed {
 // run runs a command line in dir and returns what it prints, and its exit code.
 func (s *shell) run(dir, line string) (string, int) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
+	return s.runFor(dir, line, 2*time.Minute)
+}
+
+// runFor is run, for what may take so long.
+func (s *shell) runFor(dir, line string, patience time.Duration) (string, int) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	out := &printed{}
 	cmd := exec.CommandContext(ctx, "sh", "-c", line)

@@ -188,20 +188,16 @@ export function Whys() {
   useEffect(() => { const t = setTimeout(() => setUsed(text.trim()), 400); return () => clearTimeout(t); }, [text]);
   const w = useData(`/v1/why${used ? "/" + encodeURIComponent(used) : ""}?limit=100`, used ? 0 : 10);
   return (
-    <Page title="Why" sub="answers that failed, or were refused, limited, blocked or out of date">
+    <Page title="Why" sub="Answers that failed, or were refused, limited, blocked or out of date">
       <div class="tools"><input class="grow" aria-label="Name or id" placeholder="Name, or the id that a client was told (why=…)" value={text} onInput={(e) => setText(e.currentTarget.value.replace(/^why=/, ""))} spellcheck={false} autocomplete="off" /></div>
       <Trouble problem={w.problem} />
       {!w.data ? !w.problem && <Loading /> : w.data.length === 0 ? <Empty>No problem is remembered{used ? " of that" : ""}.</Empty> : (
-        <div class="scroll"><table>
-          <thead><tr><th>Time</th><th>Name</th><th>Type</th><th>Answer</th><th>Cause</th></tr></thead>
-          <tbody>{w.data.map((r, i) => (
-            <tr key={r.id || i}>
-              <td class="mono dim">{clock(r.time)}</td>
-              <td class="mono"><button type="button" class="quiet" onClick={() => setPick(r)}>{r.name || "(unreadable)"}</button></td>
-              <td>{r.type}</td><td><Tag kind={r.rcode ? rcodeKind(r.rcode) : "bad"}>{r.rcode || "no reply"}</Tag></td><td>{r.cause}</td>
-            </tr>
-          ))}</tbody>
-        </table></div>
+        <Table label="Answers" keyOf={(r) => r.id || `${r.time} ${r.name} ${r.type}`} rows={w.data} columns={[
+          { name: "Time", cls: "mono dim short", cell: (r) => clock(r.time) },
+          { name: "Name", cls: "mono", cell: (r) => <button type="button" class="link" onClick={() => setPick(r)}>{r.name || "(unreadable)"}</button> },
+          { name: "Type", cls: "short", cell: (r) => r.type }, { name: "Answer", cls: "short", cell: (r) => <Tag kind={r.rcode ? rcodeKind(r.rcode) : "bad"}>{r.rcode || "no reply"}</Tag> },
+          { name: "Cause", cell: (r) => r.cause },
+        ]} />
       )}
       {pick && <Dialog title={`Why ${pick.name} ${pick.type}`} onClose={() => setPick(null)} wide><Told report={pick} /></Dialog>}
     </Page>

@@ -23,6 +23,19 @@ page.setDefaultTimeout(Number(process.env.PATIENCE || 8000));
 
 const link = (...args) => execFileSync(BIN, ["console", "--socket", SOCKET, ...args], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
 const shot = async (name) => { if (SHOTS) await page.screenshot({ path: join(SHOTS, name + ".png") }); };
+// shots takes a picture by day, by night, and of a small window.
+const shots = async (name) => {
+  if (!SHOTS) return;
+  const size = page.viewportSize();
+  await shot(name);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await shot(`${name}-dark`);
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 360, height: 740 });
+  await page.waitForTimeout(100);
+  await shot(`${name}-360`);
+  await page.setViewportSize(size);
+};
 const go = async (hash, heading) => {
   await page.goto(`${BASE}/#/${hash}`);
   if (heading) await page.getByRole("heading", { level: 1, name: heading }).waitFor();
@@ -33,17 +46,19 @@ const seen = (text, scope = page) => scope.getByText(text).first().waitFor();
 const named = (name) => page.locator(".rows .row", { has: page.locator(".w26", { hasText: new RegExp(`^${name}$`) }) }).first();
 const dialog = () => page.getByRole("dialog");
 
-function query(name, type = 1) {
+// reply asks for a name, with EDNS, and resolves to the message that comes back; null: none does.
+function reply(name, type = 1) {
   const labels = name.split(".").filter(Boolean).map((l) => Buffer.concat([Buffer.from([l.length]), Buffer.from(l)]));
-  const m = Buffer.concat([Buffer.from([1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), ...labels, Buffer.from([0, 0, type, 0, 1])]);
+  const m = Buffer.concat([Buffer.from([1, 2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1]), ...labels, Buffer.from([0, 0, type, 0, 1]), Buffer.from([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0])]);
   return new Promise((done) => {
     const s = dgram.createSocket("udp4");
     const end = (v) => { s.close(); done(v); };
-    const t = setTimeout(() => end(-1), 4000);
-    s.on("message", (r) => { clearTimeout(t); end(r[3] & 15); });
+    const t = setTimeout(() => end(null), 4000);
+    s.on("message", (r) => { clearTimeout(t); end(r); });
     s.send(m, Number(DNS), "127.0.0.1");
   });
 }
+const query = async (name, type) => { const r = await reply(name, type); return r ? r[3] & 15 : -1; };
 async function accessible(name) {
   await page.evaluate(axe);
   const r = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
@@ -51,6 +66,11 @@ async function accessible(name) {
   must(bad.length === 0, `${name}: ${bad.map((v) => `${v.id} ${v.nodes[0].target} ${v.nodes[0].failureSummary?.replace(/\s+/g, " ").slice(0, 160)}`).join("; ")}`);
 }
 
+const everyPage = [
+  ["dashboard", "Dashboard"], ["zones", "Zones"], ["zones/home.test.", "home.test"], ["zones/home.test./history", "home.test"], ["zones/signed.test./keys", "signed.test"],
+  ["zones/home.test./about", "home.test"], ["queries", "Queries"], ["why", "Why"], ["top", "Top"], ["filters", "Filters"], ["checks", "Checks"], ["keys", "Keys"], ["peers", "Peers"],
+  ["audit", "Audit"], ["settings", "Settings"], ["account", "Account"],
+];
 let failed = 0, made = 0, gone = false;
 async function journey(name, f) {
   if (gone || ONLY && !new RegExp(ONLY).test(name) && !name.startsWith("!")) return;
@@ -323,7 +343,7 @@ await journey("about a zone", async () => {
   await go("zones/home.test./about", "home.test");
   await seen("Configured at");
   await page.getByRole("button", { name: "Notify" }).click();
-  await seen(/nobody to tell/); // the zone has no secondaries
+  await seen(/neither secondaries nor notify/); // the zone has no secondaries
 });
 await journey("a broken zone says what is wrong", async () => {
   await go("zones/broken.test./about", "broken.test");
@@ -350,14 +370,37 @@ await journey("all keys and peers", async () => {
     await shot("queries");
     await accessible("queries");
   });
-  await journey("why a planted failure failed", async () => {
+  await journey("why a planted failure failed: from the live log", async () => {
     await page.getByRole("button", { name: "Hold" }).click();
     await page.locator(".rows .row", { hasText: "www.fails-here.net" }).first().click();
     await dialog().getByText("SERVFAIL").first().waitFor();
-    await shot("why");
+    await dialog().getByText(/the forwarders for \. cannot be reached.*127\.0\.0\.1:9/).waitFor();
+    await dialog().getByText("port53 query www.fails-here.net. A @127.0.0.1 --port 9").waitFor();
+    await shots("why");
     await accessible("why");
     await page.keyboard.press("Escape");
     await page.getByRole("button", { name: "Go on" }).click();
+  });
+  await journey("why a planted failure failed: by the id that the client was told", async () => {
+    const id = String(await reply("mail.fails-here.net")).match(/why=[0-9a-z]{8}/)?.[0];
+    must(id, "the client is told no id");
+    await go("why", "Why");
+    await page.getByRole("button", { name: "mail.fails-here.net." }).first().waitFor();
+    await shots("why-list");
+    await accessible("why list");
+    await page.getByLabel("Name or id").fill(id);
+    await page.getByRole("row").nth(2).waitFor({ state: "detached" }); // one row, and the head
+    await page.getByRole("button", { name: "mail.fails-here.net." }).click();
+    await dialog().getByText(/cannot be reached.*127\.0\.0\.1:9/).first().waitFor();
+    await accessible("why by id");
+    await page.keyboard.press("Escape");
+  });
+  await journey("why a name was blocked: the list and its line", async () => {
+    await query("www.ads-blocked.net");
+    await page.getByLabel("Name or id").fill("www.ads-blocked.net");
+    await page.getByRole("cell", { name: /line 1 of the list test-list/ }).first().waitFor();
+    await page.getByLabel("Name or id").fill("zzzzzzzz");
+    await seen(/nothing is remembered by that id/);
   });
   await journey("filter the live log", async () => {
     await page.getByLabel("Name, and all below").fill("ads-blocked.net");
@@ -469,6 +512,16 @@ await journey("dark", async () => {
   await page.locator(".chart canvas").first().waitFor();
   await shot("dashboard");
 });
+await journey("every page at night", async () => {
+  await page.emulateMedia({ colorScheme: "dark" });
+  for (const [hash, heading] of everyPage) {
+    await go(hash, heading);
+    await page.waitForTimeout(150);
+    await shot(`night-${hash.replace(/\W+/g, "-")}`);
+    await accessible(`${hash} at night`);
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+});
 await journey("dark as the system has it", async () => {
   await page.emulateMedia({ colorScheme: "dark" });
   const colour = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -477,12 +530,13 @@ await journey("dark as the system has it", async () => {
 });
 await journey("at 360 pixels nothing is cut off", async () => {
   await page.setViewportSize({ width: 360, height: 740 });
-  for (const [hash, heading] of [["dashboard", "Dashboard"], ["zones", "Zones"], ["zones/home.test.", "home.test"], ["filters", "Filters"], ["audit", "Audit"], ["settings", "Settings"], ["account", "Account"]]) {
+  for (const [hash, heading] of everyPage) {
     await go(hash, heading);
     await page.waitForTimeout(150);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
     must(wide <= 360, `${hash} is ${wide} wide`);
-    await shot(`360-${heading}`);
+    for (const box of await page.locator(".scroll").evaluateAll((all) => all.map((b) => [b.ariaLabel, b.scrollWidth - b.clientWidth]))) must(box[1] <= 0, `${hash}: ${box[0]} is ${box[1]} pixels too wide`);
+    await shot(`360-${hash.replace(/\W+/g, "-")}`);
   }
   await accessible("360");
 });

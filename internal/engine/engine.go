@@ -399,6 +399,7 @@ func (w *worker) check(class policy.Class, key uint64) policy.Verdict {
 	verdict := w.gen.Limits.Rates.Check(w.now, w.peer.Remote.Addr(), class, key)
 	if verdict != policy.Send {
 		w.record.Limited(class)
+		w.class = class
 	}
 	return verdict
 }

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"port53/internal/event"
+	"port53/internal/policy"
 	"port53/internal/server"
+	"port53/internal/telemetry"
 	"port53/internal/upstream"
 	"port53/internal/why"
 	"port53/internal/wire"
@@ -23,6 +25,7 @@ type telling struct {
 	second int64            // this second of the server's time
 	epoch  int64            // what the server's time is added to for that since 1970, as read at
 	asOf   int64            // this time of the server
+	text   []byte           // what is told beside
 	course
 }
 
@@ -38,6 +41,9 @@ type course struct {
 	arrived int64 // when it came, in nanoseconds since 1970, if it had to wait; 0: just now
 	why     uint64
 	because event.Because
+	class   policy.Class // of replies, whose limit is exceeded
+	policed bool         // a rule of a policy zone counted: rule, or the verdict in hand
+	rule    string
 }
 
 func (e *Engine) newEvents() *event.Writer {
@@ -134,11 +140,46 @@ func (w *worker) tellEvent(rcode wire.Rcode, size int, reply []byte) {
 	if q.HasQuestion {
 		r.Name, r.Type, r.Class = q.Name.Name(), q.Type, q.Class
 	}
+	if w.why != 0 {
+		w.text = w.appendDetail(w.text[:0])
+		r.Text = w.text
+	}
 	w.timeEvent(wants)
 	if wants&event.Messages != 0 {
 		r.Query, r.Response = q.Msg, reply
 	}
 	w.events.Put(r)
+}
+
+// appendDetail appends what more can be said of why the reply in hand is as it is: the rule, the zone or the
+// key. Few replies are asked for it, since only so many get an id.
+func (w *worker) appendDetail(text []byte) []byte {
+	q := &w.query
+	switch {
+	case w.policed && w.rule != "":
+		return append(text, w.rule...)
+	case w.policed:
+		return append(text, w.ruled.Describe()...)
+	case w.fate == event.Slipped || w.fate == event.Dropped+event.Fate(telemetry.DropRate):
+		text = append(append(text, "for "...), w.class.String()...)
+		text = append(text, " replies to "...)
+		text = w.gen.Limits.Rates.Network(w.peer.Remote.Addr()).AppendTo(text)
+		if entry := w.zone(); q.HasQuestion && entry != nil {
+			text = append(append(text, ", zone "...), wire.NameText(entry.Apex)...)
+		}
+		return text
+	case w.because == event.KeyWrong:
+		if n, err := wire.CheckName(q.TSIG); err == nil {
+			text = append(append(append(text, "key "...), wire.NameText(q.TSIG[:n])...), ": "...)
+		}
+		return append(text, signatureError(w.builder.Rcode(), w.signature)...)
+	case w.because == event.ZoneClosed || w.because == event.NotLoaded:
+		return append(text, wire.NameText(w.zone().Apex)...)
+	case w.because == event.MayNotHand:
+		entry := w.whole()
+		return append(append(append(text, wire.NameText(q.Name.Name())...), ": "...), w.whyNot(entry, w.builder.Rcode())...)
+	}
+	return text
 }
 
 // timeEvent sets when the query in hand came, and what it took if that is known.

@@ -169,6 +169,7 @@ type alias struct {
 	text   string // its text
 	list   uint8  // whose rule it is
 	line   uint32
+	rule   string // of a policy zone, if it is to be told later
 }
 
 // alias answers with the name that a rule has in place of another, and what that has, which is not
@@ -210,6 +211,7 @@ func (w *worker) appendAlias(a *alias) bool {
 func (w *worker) renamed(to *alias, a *cache.Answer) int {
 	b, m := &w.builder, &w.message
 	w.ede, w.edeText, w.path, w.list, w.line = to.ede, to.text, event.Policy, to.list, to.line
+	w.policed, w.rule = to.rule != "", to.rule
 	msg := wire.AppendQuery(nil, 0, wire.FlagQR, to.target, w.query.Type)
 	binary.BigEndian.PutUint16(msg[6:], a.Counts[wire.Answer])
 	binary.BigEndian.PutUint16(msg[8:], a.Counts[wire.Authority])

@@ -77,7 +77,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.rewrite(r)
 	}
 	if s := w.engine.stops; s != nil && s.Stops(w.peer.Remote.Addr(), q.Name.Name()) {
-		return w.fail(wire.Refused, wire.EDEBlocked)
+		return w.failing(event.Tunnel, wire.Refused, wire.EDEBlocked)
 	}
 	stale := ok && r.Stale
 	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, w.wants(r), now)

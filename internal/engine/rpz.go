@@ -8,6 +8,7 @@ import (
 	"port53/internal/policy"
 	"port53/internal/rpz"
 	"port53/internal/telemetry"
+	"port53/internal/why"
 	"port53/internal/wire"
 	"port53/internal/zone"
 )
@@ -91,7 +92,7 @@ func (w *worker) rewrite(r *Recursion) int {
 	b.ClearFlags(wire.FlagAA | wire.FlagTC | wire.FlagAD)
 	b.SetRcode(wire.NoError)
 	w.ede, w.edeText = v.Zone.EDE, v.Zone.Text
-	w.path, w.list, w.line = event.Policy, v.Zone.Number, 0
+	w.path, w.list, w.line, w.policed = event.Policy, v.Zone.Number, 0, true
 	class, key := policy.NoData, uint64(w.view.Zones.Seed().Hash(w.query.Name.Name()))
 	ok := true
 	switch v.Action {
@@ -102,6 +103,9 @@ func (w *worker) rewrite(r *Recursion) int {
 		return w.deliver(policy.Positive, key)
 	case rpz.Alias:
 		a := alias{target: v.Target, owner: owner, links: v.Links, ede: w.ede, text: w.edeText, list: w.list, ttl: w.aliasTTL()}
+		if w.gen.Why.Record != why.Off {
+			a.rule = v.Describe()
+		}
 		if v.Links > 0 {
 			a.chain = b.Bytes()[wire.HeaderLen+w.query.QuestionLen():]
 			b.Reset()

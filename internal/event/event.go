@@ -119,6 +119,7 @@ const (
 	NotUnderstood         // the message breaks the protocol
 	NotOffered            // such a question is not answered here
 	MayNotHand            // the client may not transfer, change or notify the zone
+	Tunnel                // the client seems to move data through DNS
 )
 
 // A Record is one query and its reply, or one question to another server. Whoever is given one keeps nothing

@@ -290,6 +290,16 @@ func (l *RateLimiter) check(now int64, client netip.Addr, class Class, key uint6
 	return l.take(set, id, now, class, tierNetwork)
 }
 
+// Network returns the client network that a client is of: all of it shares the limits.
+func (l *RateLimiter) Network(client netip.Addr) netip.Prefix {
+	client = client.Unmap()
+	bits4, bits6 := bits.OnesCount32(l.mask4), bits.OnesCount64(l.mask6.hi)+bits.OnesCount64(l.mask6.lo)
+	if client.Is4() {
+		return netip.PrefixFrom(client, bits4).Masked()
+	}
+	return netip.PrefixFrom(client.WithZone(""), bits6).Masked()
+}
+
 // network returns the part of an address that is limited as one. IPv4 addresses are
 // as if mapped into IPv6 (RFC 4291, section 2.5.5.2).
 func (l *RateLimiter) network(a netip.Addr) addr128 {

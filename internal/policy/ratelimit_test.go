@@ -484,3 +484,26 @@ func BenchmarkRateLimiterContended(b *testing.B) {
 		}
 	})
 }
+
+// TestNetwork has the client network of an address be what its limits are shared with.
+func TestNetwork(t *testing.T) {
+	for _, c := range []struct {
+		four, six    int
+		client, want string
+	}{
+		{0, 0, "192.0.2.77", "192.0.2.0/24"},
+		{0, 0, "::ffff:192.0.2.77", "192.0.2.0/24"},
+		{0, 0, "2001:db8:1:2ff::1", "2001:db8:1:200::/56"},
+		{32, 128, "192.0.2.77", "192.0.2.77/32"},
+		{32, 128, "fe80::1%eth0", "fe80::1/128"},
+		{8, 16, "2001:db8::1", "2001::/16"},
+	} {
+		l, err := policy.NewRateLimiter(policy.RateOptions{IPv4Prefix: c.four, IPv6Prefix: c.six, Memory: 64 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Network(netip.MustParseAddr(c.client)).String(); got != c.want {
+			t.Errorf("%s: %s, want %s", c.client, got, c.want)
+		}
+	}
+}

@@ -58,6 +58,7 @@ var causeCodes = [causeCount]string{
 	PrivateAddress:     "private-address",
 	NegativeAnchor:     "negative-trust-anchor",
 	Blocked:            "blocked",
+	Tunnel:             "tunnel",
 	RateLimited:        "rate-limited",
 	Overloaded:         "overloaded",
 	NotAllowed:         "client-not-allowed",
@@ -186,7 +187,13 @@ func (f *finding) ofFailure(at int) {
 	case NoServerAddress, LimitServers:
 		f.ofAddresses(s, zone)
 	case ServersSilent, ServersUnreachable, ServersRefuse, ServersFail, ServersReject, ServersLame, ServersGarbled:
-		f.text = fmt.Sprintf("the servers of %s %s, asked for %s %s", zone, causeWords[s.Cause], wire.NameText(s.Name), s.Type)
+		who := "the servers of "
+		if last := f.lastServer(s.Zone, at); last != nil {
+			if f.step = last; last.Forward {
+				who = "the forwarders for "
+			}
+		}
+		f.text = fmt.Sprintf("%s%s %s, asked for %s %s", who, zone, causeWords[s.Cause], wire.NameText(s.Name), s.Type)
 		if list := f.servers(s.Zone, at); list != "" {
 			f.text += " (" + list + ")"
 		}
@@ -251,6 +258,9 @@ func (f *finding) ofSilence() {
 	f.say(LimitTime, "there was no answer in time (resolver.limits.reply_time)")
 }
 
+// dnsPort is the port that commands need not name.
+const dnsPort = 53
+
 // advice says what can be done.
 func (f *finding) advice(t *Report) []Advice {
 	name, zone, server := t.Name, t.Name, ""
@@ -260,6 +270,9 @@ func (f *finding) advice(t *Report) []Advice {
 		}
 		if s.Server.IsValid() {
 			server = s.Server.Addr().String()
+			if s.Server.Port() != dnsPort {
+				server += fmt.Sprintf(" --port %d", s.Server.Port())
+			}
 		}
 	}
 	ask := name + " " + t.Type
@@ -276,8 +289,18 @@ func (f *finding) advice(t *Report) []Advice {
 		if server != "" {
 			way.Command = "port53 query " + ask + " @" + server
 		}
+		if f.forwarder() {
+			return []Advice{way, {"if it has moved, change resolver.forward, and reload", "port53 reload"}, again}
+		}
 		return []Advice{way, check, again}
 	case ServersRefuse, ServersFail, ServersReject, ServersLame, ServersGarbled, NoServerAddress, DelegationCircle, LimitServers:
+		if f.forwarder() {
+			return []Advice{
+				{"see what the forwarder answers", "port53 query " + ask + " @" + server},
+				{"its operator has to mend it, or resolver.forward has to name another", ""},
+				again,
+			}
+		}
 		return []Advice{{"the zone's operator, or the one above it, has to mend the delegation or the servers", ""}, check, again}
 	case AddressForbidden:
 		return []Advice{
@@ -306,6 +329,9 @@ func (f *finding) advice(t *Report) []Advice {
 	return f.adviceHere(again)
 }
 
+// forwarder reports whether it is a forwarder that failed.
+func (f *finding) forwarder() bool { return f.step != nil && f.step.Forward }
+
 // adviceHere is advice for causes that lie in this server.
 func (f *finding) adviceHere(again Advice) []Advice {
 	switch f.cause {
@@ -321,6 +347,11 @@ func (f *finding) adviceHere(again Advice) []Advice {
 		return []Advice{{"compare name, algorithm and secret of the key on both sides, and the clocks", ""}}
 	case RateLimited:
 		return []Advice{{"if the client is one of yours, let it use cookies or TCP, or list it in policy.rate_limit.exempt", ""}}
+	case Tunnel:
+		return []Advice{
+			{"see what the client asks for, and how much", "port53 top --tunnels"},
+			{"if it is meant to, list the domain in policy.tunnel.exempt, and reload", "port53 reload"},
+		}
 	case Overloaded, ShuttingDown:
 		return []Advice{{"see who asks for what", "port53 top"}}
 	case NotUnderstood, NotOffered, PortRefused:

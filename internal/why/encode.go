@@ -178,6 +178,7 @@ func encodeReply(r *event.Record) []byte {
 	e.number(uint64(r.Rcode))
 	e.number(uint64(r.EDE + 1))
 	e.number(bit(r.Recursive, 0))
+	e.octets(r.Text)
 	return e.b
 }
 
@@ -190,6 +191,7 @@ func (r *reply) decode(b []byte) bool {
 	r.Line, r.Latency = uint32(d.number()), int64(d.number())-1
 	r.ID, r.Flags, r.Class = uint16(d.number()), uint16(d.number()), wire.Class(d.number())
 	r.Rcode, r.EDE, r.Recursive = wire.Rcode(d.number()), int16(d.number())-1, d.number()&1 != 0
+	r.Text = d.octets()
 	return !d.bad
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -196,7 +197,7 @@ func faults() []fault {
 		{name: "a limit of time", world: serverLike("rtt=900ms", ""), set: "time 500ms\nreply 400ms", code: "servers-silent", says: "192.0.2.10:53: no answer"},
 		{name: "a limit of time, in the midst of waiting", world: serverLike("rtt=900ms", ""), set: "time 500ms\nreply 300ms", code: "servers-silent", says: "192.0.2.10:53: no answer yet, after 300 ms"},
 
-		{name: "a forwarder that is down", set: "forward . 192.0.2.99", world: "-- host 192.0.2.99 deaf --\n", code: "servers-silent", says: "192.0.2.99:53"},
+		{name: "a forwarder that is down", set: "forward . 192.0.2.99", world: "-- host 192.0.2.99 deaf --\n", code: "servers-silent", says: "the forwarders for . do not answer"},
 		{name: "a forwarder that refuses", set: "forward . 192.0.2.99", world: "-- host 192.0.2.99 rcode=REFUSED --\n", code: "servers-refuse", says: "192.0.2.99:53"},
 		{name: "a forwarder that fails", set: "forward . 192.0.2.99", world: "-- host 192.0.2.99 rcode=SERVFAIL --\n", code: "servers-fail", says: "192.0.2.99:53"},
 		{name: "a forwarder that is closed", set: "forward . 192.0.2.99", world: "-- host 192.0.2.99 closed --\n", code: "servers-unreachable", says: "192.0.2.99:53"},
@@ -204,6 +205,7 @@ func faults() []fault {
 		{name: "a stub zone's server that refuses", set: "stub a.com. 192.0.2.99", world: "-- host 192.0.2.99 lame --\n", code: "servers-refuse", says: "192.0.2.99:53"},
 
 		{name: "a private address", world: "-- zone a.com. 192.0.2.10 --\nwww A 10.0.0.1\n", set: "rebinding on", code: "private-address", says: "www.a.com. A"},
+		{name: "a client that moves data in names", world: serverLike("", ""), set: "stops a.com.", code: "tunnel", says: "client 192.0.2.200 seems to move data"},
 		{name: "a client that may not ask", world: serverLike("", ""), set: "allow 10.0.0.0/8", code: "recursion-not-allowed", says: "resolver.allow"},
 		{name: "a query without RD", world: serverLike("", ""), ask: "www.a.com. A norec", code: "no-recursion-desired", says: "RD"},
 		{name: "a type that nobody has", world: serverLike("", ""), ask: "www.a.com. TYPE200", code: "query-not-offered", says: "not answered"},
@@ -287,6 +289,9 @@ func TestFaults(t *testing.T) {
 		}
 		if len(r.Advice) == 0 {
 			t.Errorf("%s: nothing can be done", f.name)
+		}
+		if strings.HasPrefix(f.name, "a forwarder") && !slices.ContainsFunc(r.Advice, func(a why.Advice) bool { return strings.HasSuffix(a.Command, "@192.0.2.99") }) {
+			t.Errorf("%s: nobody is told to ask the forwarder: %v", f.name, r.Advice)
 		}
 	}
 	t.Logf("of %d faults the cause of %d is told", len(all), len(all)-wrong)

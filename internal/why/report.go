@@ -187,16 +187,16 @@ func (f *finding) conclude() {
 	case r != nil && r.Fate >= event.Dropped:
 		f.dropped(f.log.options.Drop(uint8(r.Fate - event.Dropped)))
 	case r != nil && r.Fate == event.Slipped:
-		f.say(RateLimited, "the client's network is over the rate limit of replies: it was told to come back over TCP, or with a cookie")
+		f.say(RateLimited, "the client's network is over the rate limit"+f.detail(" ")+": it was told to come back over TCP, or with a cookie")
 	case r != nil && r.Path == event.Policy:
-		rule := "a rule of the policy"
-		if r.Line != 0 {
-			rule = fmt.Sprintf("line %d of the list %s", r.Line, f.log.options.List(int(r.List)))
-		}
-		f.say(Blocked, "the answer was blocked or changed by "+rule)
+		f.say(Blocked, "the answer was blocked or changed by "+f.rule())
 	case r != nil && r.Because != 0:
 		b := becauses[r.Because]
-		f.say(b.cause, b.text)
+		f.say(b.cause, b.text+f.detail(": "))
+		switch b.cause {
+		case NotAllowed, NoRecursion, ZoneClosed, Tunnel: // their texts are of the client
+			f.text = "client " + r.Remote.Addr().String() + " " + f.text
+		}
 	case w != nil:
 		f.ofWay()
 		if r != nil && r.Path == event.Stale {
@@ -211,12 +211,31 @@ func (f *finding) conclude() {
 	}
 }
 
+// detail returns what the engine says beside, behind a separator; or nothing.
+func (f *finding) detail(separator string) string {
+	if f.reply == nil || len(f.reply.Text) == 0 {
+		return ""
+	}
+	return separator + string(f.reply.Text)
+}
+
+// rule names the rule that counted: the list and its line, or the policy zone and its record.
+func (f *finding) rule() string {
+	switch r := f.reply; {
+	case r.Line != 0:
+		return fmt.Sprintf("line %d of the list %s", r.Line, f.log.options.List(int(r.List)))
+	case len(r.Text) > 0:
+		return string(r.Text)
+	}
+	return "a rule of the policy"
+}
+
 func (f *finding) say(c Cause, text string) { f.cause, f.text = c, text }
 
 func (f *finding) dropped(reason string) {
 	switch reason {
 	case "rate_limit":
-		f.say(RateLimited, "there was no reply: the client's network is over the rate limit")
+		f.say(RateLimited, "there was no reply: the client's network is over the rate limit"+f.detail(" "))
 	case "port":
 		f.say(PortRefused, "there was no reply: the query came from a port of a service that reflects what it is sent")
 	case "late":
@@ -224,7 +243,7 @@ func (f *finding) dropped(reason string) {
 	case "load":
 		f.say(Overloaded, "there was no reply: too many questions were waiting for answers")
 	case "policy":
-		f.say(Blocked, "there was no reply: a rule of the policy says so")
+		f.say(Blocked, "there was no reply, as a rule says: "+f.rule())
 	default:
 		f.say(Unknown, "there was no reply: "+reason)
 	}
@@ -235,16 +254,32 @@ var becauses = [...]struct {
 	cause Cause
 	text  string
 }{
-	event.NotAllowed:    {NotAllowed, "the client's address is not among those that may ask here (policy.allow)"},
-	event.NoRecursion:   {NoRecursion, "the client's address is not among those that may ask for names of other servers (resolver.allow)"},
+	event.NotAllowed:    {NotAllowed, "is not among those that may ask here (policy.allow)"},
+	event.NoRecursion:   {NoRecursion, "is not among those that may ask for names of other servers (resolver.allow)"},
 	event.CacheOnly:     {CacheOnly, "the query did not want recursion (RD was not set), and the cache is shown to nobody"},
-	event.ZoneClosed:    {ZoneClosed, "the client's address is not among those that may ask for this zone (allow_query)"},
+	event.ZoneClosed:    {ZoneClosed, "is not among those that may ask for this zone (allow_query)"},
 	event.NotServed:     {NotServed, "no zone that is served here has the name, and this server asks no others"},
 	event.NotLoaded:     {NotLoaded, "the zone has no content: it could not be loaded, or was not transferred yet, or has expired"},
-	event.KeyWrong:      {KeyWrong, "the signature (TSIG) is not good: the key is unknown, its secret another, or a clock is wrong"},
+	event.KeyWrong:      {KeyWrong, "the signature (TSIG) is not good"},
 	event.NotUnderstood: {NotUnderstood, "the query breaks the protocol"},
 	event.NotOffered:    {NotOffered, "queries of this kind are not answered here"},
-	event.MayNotHand:    {NotAllowed, "the client is not among those that may transfer, change or notify the zone"},
+	event.MayNotHand:    {NotAllowed, "is not among those that may transfer, change or notify the zone"},
+	event.Tunnel:        {Tunnel, "seems to move data through DNS, with names such as this one (policy.tunnel)"},
+}
+
+// lastServer returns the last step before the one at until in which a server of the zone was of no use; nil: none was.
+func (f *finding) lastServer(zone []byte, until int) *Step {
+	for i := until - 1; i >= 0; i-- {
+		if s := &f.way.Steps[i]; s.useless() && string(s.Zone) == string(zone) {
+			return s
+		}
+	}
+	return nil
+}
+
+// useless reports whether a server was of no use in the step.
+func (s *Step) useless() bool {
+	return s.Server.IsValid() && (s.Kind == Silent || s.Kind == Skipped || s.Kind == Replied && s.Cause != 0)
 }
 
 // servers lists whom the zone's question failed at and how, from the end of the way, each once.
@@ -253,8 +288,7 @@ func (f *finding) servers(zone []byte, until int) string {
 	seen := map[netip.AddrPort]bool{}
 	for i := until - 1; i >= 0; i-- {
 		s := &f.way.Steps[i]
-		useless := s.Kind == Silent || s.Kind == Skipped || s.Kind == Replied && s.Cause != 0
-		if !useless || !s.Server.IsValid() || seen[s.Server] || string(s.Zone) != string(zone) {
+		if !s.useless() || seen[s.Server] || string(s.Zone) != string(zone) {
 			continue
 		}
 		seen[s.Server] = true

@@ -115,6 +115,7 @@ const (
 	PrivateAddress
 	NegativeAnchor
 	Blocked
+	Tunnel
 	RateLimited
 	Overloaded
 	NotAllowed

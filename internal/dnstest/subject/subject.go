@@ -68,10 +68,20 @@ func Make(t testing.TB, s *dnstest.Setup) *Subject {
 	}
 	config := resolver.Compile(sub.settings(s))
 	sub.resolver = resolver.New(resolver.Options{Cache: sub.cache, Exchanger: sub.client, Log: s.Log, Why: sub.why}, config)
-	sub.engine = engine.New(engine.Options{Uncontained: true, Events: sub.events}, sub.generation(s, config))
+	options := engine.Options{Uncontained: true, Events: sub.events}
+	for _, words := range s.Words("stops") {
+		options.Stops = stops(dnstest.Name(t, words[0]))
+	}
+	sub.engine = engine.New(options, sub.generation(s, config))
 	sub.worker = sub.engine.NewWorker()
 	return sub
 }
+
+// stops is a domain below which nobody is asked: a setting "stops DOMAIN".
+type stops []byte
+
+// Stops implements [engine.Stopper].
+func (s stops) Stops(_ netip.Addr, name []byte) bool { return bytes.HasSuffix(name, s) }
 
 // remember has all be remembered that other servers are asked for.
 func (sub *Subject) remember() {
