@@ -8,7 +8,7 @@ export const toasts = signal([]);
 let lastToast = 0;
 export function toast(text, kind = "ok", action) {
   const t = { id: ++lastToast, text, kind, action };
-  toasts.value = [...toasts.value.slice(-3), t];
+  toasts.value = [...toasts.value.filter((o) => !action || !o.action).slice(-3), t]; // the last is what can be undone
   setTimeout(() => drop(t.id), action ? 20000 : 6000);
 }
 export const drop = (id) => (toasts.value = toasts.value.filter((t) => t.id !== id));

@@ -7,10 +7,22 @@ import { zoneTags } from "./zones.jsx";
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// useNight tells whether the system is dark, and has its caller drawn again when that changes.
+const night = matchMedia("(prefers-color-scheme: dark)");
+function useNight() {
+  const [is, set] = useState(night.matches);
+  useEffect(() => {
+    const f = () => set(night.matches);
+    night.addEventListener("change", f);
+    return () => night.removeEventListener("change", f);
+  }, []);
+  return is;
+}
+
 // A Chart of one or more lines over the last hour.
 function Chart({ title, unit, at, lines, max }) {
   const box = useRef(), plot = useRef();
-  const theme = document.documentElement.dataset.theme || "";
+  const theme = (document.documentElement.dataset.theme || "") + useNight();
   const names = lines.map((l) => l.name).join();
   useEffect(() => {
     const axis = { stroke: css("--dim"), grid: { stroke: css("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif", gap: 4 };
@@ -54,7 +66,7 @@ export function Dashboard() {
         <div class="tiles">
           {tile("Queries", count(sum("queries")), "in the last hour")}
           {tile("Cache hits", sum("lookups") ? `${((100 * sum("hit")) / sum("lookups")).toFixed(0)} %` : "–", `of ${count(sum("lookups"))}`)}
-          {tile("Blocked", count(sum("blocked")), f.data?.paused_until ? "paused now" : f.data?.lists.length ? `${count(f.data.rules)} rules` : "no lists", !!f.data?.paused_until)}
+          {tile("Blocked", count(sum("blocked")), f.data?.paused_until ? "paused now" : f.data?.lists.length ? `${count(f.data.rules)} ${f.data.rules === 1 ? "rule" : "rules"}` : "no lists", !!f.data?.paused_until)}
           {tile("Failed", count(sum("servfail")), "SERVFAIL", sum("servfail") > 0.05 * sum("replies") && sum("replies") > 100)}
           {tile("Zones", count(st.data.zones), "served here")}
           {tile("Last reload", st.data.last_reload_succeeded ? "good" : "failed", ago(st.data.reloaded), !st.data.last_reload_succeeded)}
@@ -252,7 +264,7 @@ export function Filters() {
   };
   const paused = f.data?.paused_until;
   return (
-    <Page title="Filters" sub={f.data && `${count(f.data.rules)} rules`}
+    <Page title="Filters" sub={f.data && `${count(f.data.rules)} ${f.data.rules === 1 ? "rule" : "rules"}`}
       actions={f.data?.lists.length > 0 && (paused ? <button type="button" class="main" onClick={() => act("/v1/filters/pause", { minutes: 0 }, "Answers are filtered again.")}>Filter again</button>
         : <>{[5, 30, 120].map((m) => <button key={m} type="button" onClick={() => act("/v1/filters/pause", { minutes: m }, `Nothing is filtered for ${m} minutes.`)}>Pause {m} min</button>)}<button type="button" onClick={() => act("/v1/filters/update", {}, "The lists were read again.")}>Update lists</button></>)}>
       <Trouble problem={f.problem} />
@@ -281,6 +293,7 @@ export function Filters() {
 
 export function Checks({ id }) {
   const list = useData("/v1/checks", 3);
+  id ||= list.data?.[0] && String(list.data[0].id);
   const one = useData(id ? `/v1/checks/${id}` : null, list.data?.some((c) => !c.done) ? 3 : 0);
   const [target, setTarget] = useState("self");
   const begin = async (e) => {

@@ -171,11 +171,11 @@ export function usePages(path, pick) {
 
 // A Dialog takes the keyboard until it is closed, and gives it back.
 export function Dialog({ title, onClose, children, wide }) {
-  const d = useRef();
-  useEffect(() => {
-    const had = document.activeElement;
-    d.current.showModal();
-    return () => had?.focus?.();
+  const d = useRef(), had = useRef(document.activeElement);
+  useLayoutEffect(() => {
+    const e = d.current;
+    e.showModal();
+    return () => { e.close(); had.current?.focus?.(); }; // nothing beside an open dialog takes the keyboard
   }, []);
   return (
     <dialog ref={d} class={wide ? "wide" : ""} aria-labelledby="dialog-title" onCancel={(e) => { e.preventDefault(); onClose(); }}

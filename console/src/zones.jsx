@@ -1,6 +1,6 @@
 // Zones: the list, the records with staged changes, history, keys.
 import { useEffect, useState } from "preact/hooks";
-import { ago, ask, clock, count, get, octets, post, toast, zoneName } from "./api.js";
+import { ago, ask, clock, count, get, grants, octets, post, toast, zoneName } from "./api.js";
 import { Dialog, Empty, Loading, Page, Search, Table, Tag, Trouble, Windowed, useData, useLater, usePages } from "./ui.jsx";
 
 const pattern = (text) => (/[*?]/.test(text) ? text : `*${text}*`);
@@ -282,7 +282,37 @@ function History({ id, changed }) {
   );
 }
 
+// Roll asks whether a key is to be rolled, and says what follows. A refusal, such as that a roll is under way, can be overruled.
+function Roll({ id, keyOf: k, onClose, onDone }) {
+  const [problem, setProblem] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const roll = async (force) => {
+    setBusy(true);
+    try {
+      await post(`/v1/zones/${enc(id)}/keys/${k.tag}/roll`, force ? { force } : {});
+      toast(`A new key takes the place of ${k.tag}, step by step.`);
+      onDone();
+    } catch (e) {
+      setProblem(e);
+      setBusy(false);
+    }
+  };
+  return (
+    <Dialog title={`Roll ${k.kind} ${k.tag}`} onClose={onClose}>
+      <p>A new key is made now. It is published, signs once caches have it, and the old one goes when nobody needs it any more: the zone validates all the while.</p>
+      {k.kind !== "ZSK" && <p>The parent zone is to have the new DS record before the old key goes: the page of the keys shows it, and CDS and CDNSKEY records offer it.</p>}
+      <Trouble problem={problem} />
+      <footer>
+        <span class="grow" />
+        <button type="button" class="quiet" onClick={onClose}>Cancel</button>
+        {problem?.status === 409 ? <button type="button" class="danger" disabled={busy} onClick={() => roll(true)}>Roll all the same</button> : <button type="button" class="main" disabled={busy} onClick={() => roll(false)}>Roll</button>}
+      </footer>
+    </Dialog>
+  );
+}
+
 function Keys({ id, zone }) {
+  const [pick, setPick] = useState(null);
   const s = useData(zone.signing ? `/v1/zones/${enc(id)}/signing` : null, 15);
   const keys = useData(!zone.signing ? `/v1/zones/${enc(id)}/keys` : null);
   if (!zone.signing) {
@@ -291,6 +321,7 @@ function Keys({ id, zone }) {
   }
   if (s.problem) return <Trouble problem={s.problem} />;
   if (!s.data) return <Loading />;
+  const maySign = grants.value?.admin || grants.value?.grants.some((g) => g.verbs.includes("sign") || g.verbs.includes("admin"));
   const presence = (r) => <Tag kind={{ omnipresent: "good", rumoured: "warn", unretentive: "warn" }[r.state] || "plain"}>{r.state}</Tag>;
   return (
     <>
@@ -298,7 +329,9 @@ function Keys({ id, zone }) {
         { name: "Key", cls: "mono", cell: (k) => k.tag }, { name: "Kind", cell: (k) => k.kind }, { name: "Algorithm", cell: (k) => k.algorithm },
         { name: "DNSKEY", cell: (k) => presence(k.dnskey) }, { name: "Signatures", cell: (k) => presence(k.signatures) }, { name: "DS", cell: (k) => presence(k.ds) },
         { name: "Goal", cell: (k) => k.goal }, { name: "Since", cls: "hide", cell: (k) => ago(k.published_since) },
+        ...(maySign ? [{ name: "", cls: "short", cell: (k) => k.goal === "stays" && <button type="button" onClick={() => setPick(k)}>Roll now</button> }] : []),
       ]} />
+      {pick && <Roll id={id} keyOf={pick} onClose={() => setPick(null)} onDone={() => { setPick(null); s.again(); }} />}
       {s.data.waits?.length > 0 && <section class="card"><h2>What the next step waits for</h2><ul>{s.data.waits.map((w) => <li key={w}>{w}</li>)}</ul></section>}
       {s.data.ds_wanted?.length > 0 && <section class="card"><h2>DS records that the parent is to have</h2>{s.data.ds_wanted.map((d) => <p key={d} class="mono wrap">{d}</p>)}{s.data.parent_told && <p class="dim">{s.data.parent_told}</p>}</section>}
       {s.data.parent?.length > 0 && <section class="card"><h2>The parent</h2><Table label="Servers of the parent" rows={s.data.parent} columns={[{ name: "Server", cell: (p) => p.server }, { name: "Asked", cell: (p) => ago(p.asked) }, { name: "DS", cell: (p) => p.ds?.length || 0 }, { name: "Trouble", cell: (p) => p.error || "" }]} /></section>}

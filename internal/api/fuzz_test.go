@@ -39,6 +39,9 @@ func (operator) PauseFilters(string, time.Duration) (any, error) { return nil, e
 func (operator) TestFilter(string, string, string) (any, error) { return nil, errNothing }
 
 func (operator) Signing([]byte) (any, error)                            { return nil, errNothing }
+func (operator) RollKey(context.Context, string, []byte, uint16, bool) (any, error) {
+	return nil, errNothing
+}
 func (operator) Acts(int) []api.Act                                     { return nil }
 func (operator) Check(context.Context, []byte) (json.RawMessage, error) { return nil, errNothing }
 

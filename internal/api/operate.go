@@ -32,6 +32,10 @@ type Operator interface {
 	// Signing tells of the keys of a zone that is signed here, and of what their next step waits for.
 	Signing(zone []byte) (any, error)
 
+	// RollKey begins to roll a key of a zone that is signed here: a new one is made, and takes its place
+	// step by step. force has that done though a roll is under way. It returns what Signing does.
+	RollKey(ctx context.Context, by string, zone []byte, tag uint16, force bool) (any, error)
+
 	// Acts are the last things that were done, the newest first.
 	Acts(limit int) []Act
 
@@ -107,6 +111,14 @@ func operatorRoutes() []route {
 		with(
 			at("GET", "/v1/zones/*/signing", ownSigning),
 			operation{Summary: "The states of a zone's DNSSEC keys, and what their next step waits for", Out: whatever},
+		),
+		with(
+			at("POST", "/v1/zones/*/keys/*/roll", ownRoll),
+			operation{
+				Summary: "Begin to roll a DNSSEC key, which is named by its tag: a new one is made, and takes its place step by step",
+				In:      rollRequest{},
+				Out:     whatever,
+			},
 		),
 		with(
 			at("POST", "/v1/zones/*/notify", ownNotify),
@@ -207,6 +219,32 @@ func ownSigning(c *call) error {
 		return err
 	}
 	return c.told(c.host.Signing(v.Key))
+}
+
+// A rollRequest says how a key is rolled. It may be left out.
+type rollRequest struct {
+	Force bool `json:"force,omitempty"` // even if a roll is under way
+}
+
+func ownRoll(c *call) error {
+	v, err := c.find(c.params[0])
+	if err != nil {
+		return err
+	}
+	if !c.holder.MaySome(grant.Sign, v.Apex, c.now) {
+		return forbidden("the token may not roll keys of zone " + wire.NameText(v.Apex))
+	}
+	tag, err := strconv.ParseUint(c.params[1], 10, 16)
+	if err != nil || tag == 0 {
+		return notFound()
+	}
+	var in rollRequest
+	if c.r.ContentLength != 0 {
+		if err := c.read(&in); err != nil {
+			return err
+		}
+	}
+	return c.told(c.host.RollKey(c.r.Context(), c.by(), v.Key, uint16(tag), in.Force))
 }
 
 // with does something with the zone of the path that the caller may have it do.

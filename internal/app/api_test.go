@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"port53/internal/api"
+	"port53/internal/app"
 	"port53/internal/grant"
 )
 
@@ -226,6 +227,49 @@ func TestAPISigned(t *testing.T) {
 	r.expect("admin", "GET", "/v1/zones/made.test/keys", "", 200, fmt.Sprint(two.ID), "!"+fmt.Sprintf(`"id":%d,`, key.ID))
 	r.expect("admin", "PUT", pdnsZones+"/made.test.", `{"dnssec":false}`, 204)
 	r.expect("admin", "GET", pdnsZones+"/made.test.?rrsets=false", "", 200, `"dnssec":false`)
+}
+
+// TestAPIRoll: whoever may sign a zone has its keys rolled, once at a time, and the audit says so; nobody else
+// does.
+func TestAPIRoll(t *testing.T) {
+	r := start(t, apiConfig(map[string]string{
+		"admin": `{zone: "*", verbs: [admin]}`, "signer": `{zone: made.test, verbs: [sign]}`,
+		"elsewhere": `{zone: test, verbs: [read, sign]}`, "changer": `{zone: made.test, verbs: [read, change, notify]}`,
+	})+"audit: {file: state/audit}\n", "state")
+	r.expect("admin", "POST", pdnsZones, newZone, 201)
+	r.expect("admin", "POST", pdnsZones+"/made.test./cryptokeys", `{"keytype":"csk","active":true}`, 201)
+	state := func() (st app.KeysStatus) {
+		t.Helper()
+		if err := json.Unmarshal([]byte(r.expect("signer", "GET", "/v1/zones/made.test/signing", "", 200)), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	if n := len(state().Keys); n != 1 {
+		t.Fatalf("%d keys", n)
+	}
+	tag := state().Keys[0].Tag
+	path := fmt.Sprintf("/v1/zones/made.test/keys/%d/roll", tag)
+	r.expect("changer", "POST", path, "", 403, "may not roll keys")
+	r.expect("elsewhere", "POST", path, "", 404)
+	r.expect("signer", "POST", fmt.Sprintf("/v1/zones/made.test/keys/%d/roll", tag^1), "", 409, "there is no key")
+	for _, bad := range []string{"0", "-1", "65536", "x"} {
+		r.expect("signer", "POST", "/v1/zones/made.test/keys/"+bad+"/roll", "", 404)
+	}
+	r.expect("signer", "POST", path, `{"force":1}`, 400)
+	r.expect("signer", "POST", fmt.Sprintf("/v1/zones/test/keys/%d/roll", tag), "", 404)
+	if n := len(state().Keys); n != 1 || strings.Contains(r.read("state/audit"), "keys/roll") {
+		t.Fatalf("what was refused was done: %d keys", n)
+	}
+	r.expect("signer", "POST", path, "", 409, "is under way") // the key is new, and not in all caches yet
+	r.expect("signer", "POST", path, "{}", 409, "is under way")
+	r.expect("signer", "POST", path, `{"force":true}`, 200, fmt.Sprint(tag))
+	if st := state(); len(st.Keys) != 2 {
+		t.Errorf("after a roll has begun there are %d keys", len(st.Keys))
+	}
+	for _, part := range []string{fmt.Sprintf("keys/roll: %d", tag), `"by":"token signer`, `"zone":"made.test."`} {
+		until(t, part, func() string { return r.read("state/audit") }, func() bool { return strings.Contains(r.read("state/audit"), part) })
+	}
 }
 
 // TestAPIKeepsKey: a zone whose transfers are signed goes on so, whatever else of it is changed; the key

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -46,6 +47,20 @@ func (h apiHost) PauseFilters(by string, d time.Duration) (any, error) {
 func (h apiHost) Signing(zone []byte) (any, error) {
 	name, view := nameAndView(zone)
 	return h.App.Keys(name, view)
+}
+
+// RollKey implements [api.Operator].
+func (h apiHost) RollKey(ctx context.Context, by string, zone []byte, tag uint16, force bool) (any, error) {
+	name, view := nameAndView(zone)
+	command, err := json.Marshal(KeysCommand{Action: "roll", Tag: tag, Force: force})
+	if err != nil {
+		return nil, err
+	}
+	v, err := h.ChangeKeys(ctx, name, view, command)
+	if err == nil {
+		h.did(by, store.Apex(zone), fmt.Sprintf("keys/roll: %d", tag))
+	}
+	return v, err
 }
 
 // nameAndView returns what commands know a zone by.
