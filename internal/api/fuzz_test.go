@@ -38,7 +38,7 @@ func (operator) PauseFilters(string, time.Duration) (any, error) { return nil, e
 
 func (operator) TestFilter(string, string, string) (any, error) { return nil, errNothing }
 
-func (operator) Signing([]byte) (any, error)                            { return nil, errNothing }
+func (operator) Signing([]byte) (any, error) { return nil, errNothing }
 func (operator) RollKey(context.Context, string, []byte, uint16, bool) (any, error) {
 	return nil, errNothing
 }

@@ -187,7 +187,8 @@ func (f *finding) conclude() {
 	case r != nil && r.Fate >= event.Dropped:
 		f.dropped(f.log.options.Drop(uint8(r.Fate - event.Dropped)))
 	case r != nil && r.Fate == event.Slipped:
-		f.say(RateLimited, "the client's network is over the rate limit"+f.detail(" ")+": it was told to come back over TCP, or with a cookie")
+		f.say(RateLimited, "the client's network is over the rate limit"+f.detail(" ")+
+			": it was told to come back over TCP, or with a cookie")
 	case r != nil && r.Path == event.Policy:
 		f.say(Blocked, "the answer was blocked or changed by "+f.rule())
 	case r != nil && r.Because != 0:
