@@ -12,6 +12,7 @@ import (
 	"port53/internal/config"
 	"port53/internal/firewall"
 	"port53/internal/fwrun"
+	"port53/internal/proof"
 )
 
 // firewallError gives an error its exit code and hint.
@@ -341,8 +342,17 @@ func firewallApply(s *streams) *cobra.Command {
 you cannot lock yourself out. It refuses rules that would cut off the SSH session it runs
 in. Rules that are already loaded are left alone.
 
-The rules last until the next reboot; show explains how to keep them.`,
-		Example: `  port53 firewall apply --config /etc/port53/port53.yaml --confirm 60s
+With --role none nobody but this machine itself reaches ports 53 and 853, over UDP and TCP. After
+loading the rules apply proves it: a network namespace with foreign addresses tries each port at
+each address of this machine. Port 443 belongs to web servers, too: --port 443 closes it as well.
+
+The rules last until the next reboot; show explains how to keep them.
+
+Exit codes: 0 the rules are loaded, and with --role none the ports are closed, 1 the rules were
+wrong in the test, or a port is still open, 2 they could not be loaded, 3 they are loaded, and
+that the ports are closed could not be proved.`,
+		Example: `  port53 firewall apply --role none
+  port53 firewall apply --config /etc/port53/port53.yaml --confirm 60s
   port53 firewall apply --block --backend ufw --enable`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -380,8 +390,12 @@ The rules last until the next reboot; show explains how to keep them.`,
 			if err != nil {
 				return firewallError(err)
 			}
+			var lines []proof.Line
+			if i.role == roleNone {
+				lines = proof.ProveClosed(cmd.Context(), p.Ports, proof.Options{})
+			}
 			if asJSON {
-				return s.printJSON(
+				if err := s.printJSON(
 					map[string]any{
 						"backend":         r.Backend,
 						"changed":         changed,
@@ -389,21 +403,18 @@ The rules last until the next reboot; show explains how to keep them.`,
 						"notes":           notes,
 						"missing":         r.Missing,
 						"keep":            r.Keep,
+						"proof":           lines,
 					},
-				)
+				); err != nil {
+					return err
+				}
+				return proofCode(lines)
 			}
-			for _, n := range notes {
-				fmt.Fprintf(s.err, "port53: note: %s\n", n)
+			s.printApplied(r, notes, changed, confirm)
+			if i.role == roleNone {
+				s.printClosed(lines)
 			}
-			if !changed {
-				fmt.Fprintf(s.out, "%s: the rules were loaded already\n", r.Backend)
-				return nil
-			}
-			fmt.Fprintf(s.out, "%s: the rules are loaded\n", r.Backend)
-			if confirm > 0 {
-				fmt.Fprintf(s.out, "they are taken back in %s: run port53 firewall confirm if all is well\n", confirm)
-			}
-			return nil
+			return proofCode(lines)
 		},
 	}
 	i.flags(cmd)
@@ -412,6 +423,33 @@ The rules last until the next reboot; show explains how to keep them.`,
 	cmd.Flags().BoolVar(&untried, "untried", false, "load without a test, where namespaces are not available")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func (s *streams) printApplied(r *firewall.Rules, notes []string, changed bool, confirm time.Duration) {
+	for _, n := range notes {
+		fmt.Fprintf(s.err, "port53: note: %s\n", n)
+	}
+	if !changed {
+		fmt.Fprintf(s.out, "%s: the rules were loaded already\n", r.Backend)
+		return
+	}
+	fmt.Fprintf(s.out, "%s: the rules are loaded\n", r.Backend)
+	if confirm > 0 {
+		fmt.Fprintf(s.out, "they are taken back in %s: run port53 firewall confirm if all is well\n", confirm)
+	}
+}
+
+// printClosed says what became of the proof that ports are closed.
+func (s *streams) printClosed(lines []proof.Line) {
+	held := 0
+	for i := range lines {
+		if lines[i].State == proof.Holds {
+			held++
+			continue
+		}
+		fmt.Fprintln(s.out, lines[i].String())
+	}
+	fmt.Fprintf(s.out, "proved from foreign addresses: %d of %d tries found a closed port\n", held, len(lines))
 }
 
 // firewallExpire is what fwrun.ExpireLater starts.

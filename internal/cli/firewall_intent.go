@@ -29,7 +29,7 @@ type intent struct {
 func (i *intent) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&i.config, "config", "c", "", "use the role, listeners, clients and peers of this configuration")
-	f.StringVar(&i.role, "role", "", "the role of any server: authoritative, public-resolver, internal-resolver or domain-controller")
+	f.StringVar(&i.role, "role", "", "the role of any server: authoritative, public-resolver, internal-resolver, domain-controller or none")
 	f.StringSliceVar(&i.allow, "allow", nil, "client networks or addresses")
 	f.StringSliceVar(&i.listen, "listen", nil, "addresses served (default: all of this machine)")
 	f.StringSliceVar(&i.peer, "peer", nil, "peers for zone transfers")
@@ -141,6 +141,9 @@ func (i *intent) plan() (*firewall.Plan, error) {
 	if p.Ports == nil {
 		p.Ports = firewall.DNS(53)
 	}
+	if i.role == roleNone {
+		p.Ports = append(p.Ports, closedToo...)
+	}
 	for _, n := range i.ports {
 		if n == 0 || n > 65535 {
 			return nil, failure(exitUsage, "", "--port %d: no port", n)
@@ -156,6 +159,10 @@ func (i *intent) plan() (*firewall.Plan, error) {
 	return p, nil
 }
 
+// closedToo are the ports that role none closes beside 53. That of HTTPS is not among them: whatever web server
+// there is has it.
+var closedToo = []firewall.Port{{Proto: "udp", Number: 853, Use: "DNS over QUIC"}, {Proto: "tcp", Number: 853, Use: "DNS over TLS"}}
+
 // byRole fills in who may ask.
 func (i *intent) byRole(p *firewall.Plan) error {
 	if i.block {
@@ -165,6 +172,11 @@ func (i *intent) byRole(p *firewall.Plan) error {
 		return nil
 	}
 	switch i.role {
+	case roleNone:
+		if len(p.Allow)+len(p.Peers)+len(p.Listen) > 0 || i.redirect {
+			return failure(exitUsage, "leave them out, or name another role",
+				"--role none lets nobody ask, at any address: it goes with none of --allow, --peer, --listen and --redirect")
+		}
 	case "":
 		if len(p.Allow) == 0 && !i.blockOutbound {
 			return failure(exitUsage, "say --config FILE, --role ROLE, --allow NETWORK or --block", "who may ask is not said")
@@ -181,7 +193,7 @@ func (i *intent) byRole(p *firewall.Plan) error {
 	default:
 		return failure(
 			exitUsage,
-			"authoritative, public-resolver, internal-resolver and domain-controller are",
+			"authoritative, public-resolver, internal-resolver, domain-controller and none are",
 			"there is no role %s",
 			i.role,
 		)

@@ -126,7 +126,7 @@ func datagram(c net.Conn, msg []byte) outcome {
 		if err != nil {
 			return outcome{err: err}
 		}
-		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) {
+		if n >= wire.HeaderLen && bytes.Equal(buf[:2], msg[:2]) || len(msg) == quicSize {
 			return outcome{reply: bytes.Clone(buf[:n])}
 		}
 	}
@@ -254,6 +254,19 @@ func updateThatNeverIs(zone []byte) []byte {
 	msg = append(msg, 0, 255, 0, 255, 0, 0, 0, 0, 0, 0) // ANY, ANY, TTL 0, no data
 	msg[7] = 1
 	return msg
+}
+
+const (
+	portDoQ  = 853  // RFC 9250, section 4.1.1
+	quicSize = 1200 // of the smallest datagram that a server answers (RFC 9000, section 14.1)
+)
+
+// ofNoVersion is the first packet of a connection of a QUIC version that nobody speaks: whoever serves QUIC answers
+// with those that it does (RFC 9000, section 6.1).
+func ofNoVersion() []byte {
+	msg := []byte{0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8}
+	msg = binary.BigEndian.AppendUint64(msg, uint64(number())) // the connection's ID for the server
+	return append(msg, make([]byte, quicSize-len(msg))...)
 }
 
 // announcement says that a zone has changed (RFC 1996).

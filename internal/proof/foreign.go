@@ -63,24 +63,13 @@ func (r *run) foreign(_ context.Context, s *fwrun.Stranger, targets []netip.Addr
 	if s.NoSix != "" {
 		r.unknown("ask", "what a stranger sees over IPv6", s.NoSix)
 	}
-	targets = append(slices.Clone(targets), s.HereFour)
-	if s.HereSix.IsValid() {
-		targets = append(targets, s.HereSix)
-	}
 	first := map[bool]bool{} // of a family has had all zones
-	for _, a := range targets {
-		from := s.Four
-		if a.Is6() {
-			from = s.Six
-		}
-		if !from.IsValid() {
-			continue
-		}
-		v := &vantage{name: "a stranger", from: from, do: s.Do}
+	r.eachTarget(s, targets, func(v *vantage, a netip.Addr) {
 		for _, port := range ports(r.Listen, 53) {
 			to := netip.AddrPortFrom(a, port)
 			if r.None || !at(r.Listen, to) {
-				r.mustBeClosed(v, to)
+				r.mustBeClosed(v, to, overUDP)
+				r.mustBeClosed(v, to, overTCP)
 				continue
 			}
 			r.tryServer(v, to, overUDP, !first[a.Is6()])
@@ -105,6 +94,23 @@ func (r *run) foreign(_ context.Context, s *fwrun.Stranger, targets []netip.Addr
 		for _, d := range r.Doors {
 			r.tryDoor(v, netip.AddrPortFrom(a, d.Addr.Port()), &d)
 		}
+	})
+}
+
+// eachTarget calls f for each address that a stranger can try, with the vantage of its family.
+func (r *run) eachTarget(s *fwrun.Stranger, targets []netip.Addr, f func(v *vantage, a netip.Addr)) {
+	targets = append(slices.Clone(targets), s.HereFour)
+	if s.HereSix.IsValid() {
+		targets = append(targets, s.HereSix)
+	}
+	for _, a := range targets {
+		from := s.Four
+		if a.Is6() {
+			from = s.Six
+		}
+		if from.IsValid() {
+			f(&vantage{name: "a stranger", from: from, do: s.Do}, a)
+		}
 	}
 }
 
@@ -117,18 +123,27 @@ func (r *run) refusal(v *vantage, to netip.AddrPort) string {
 }
 
 // mustBeClosed has nobody answer.
-func (r *run) mustBeClosed(v *vantage, to netip.AddrPort) {
-	for _, transport := range []string{overUDP, overTCP} {
-		r.add(Line{May: "closed", From: v.who(), At: tried(to, transport), Expected: "nobody"}, func(l *Line) {
-			o := v.twice(transport, to, question(wire.Root, wire.TypeNS, flagRD, 0), r.timeout)
-			if o.reply == nil && !o.open {
-				l.judge(true, o.words())
-				return
-			}
-			l.Mend = "ss -lnptu 'sport = :" + fmt.Sprint(to.Port()) + "' tells who it is: stop it, or add the address to listen"
-			l.judge(false, "an open port: "+o.words())
-		})
-	}
+func (r *run) mustBeClosed(v *vantage, to netip.AddrPort, transport string) {
+	r.add(Line{May: "closed", From: v.who(), At: tried(to, transport), Expected: "nobody"}, func(l *Line) {
+		msg := question(wire.Root, wire.TypeNS, flagRD, 0)
+		if transport == overUDP && to.Port() == portDoQ {
+			msg = ofNoVersion()
+		}
+		o := v.twice(transport, to, msg, r.timeout)
+		if o.reply == nil && !o.open {
+			l.judge(true, o.words())
+			return
+		}
+		l.Mend = "ss -lnptu 'sport = :" + fmt.Sprint(to.Port()) + "' tells who it is: stop it, or add the address to listen"
+		if r.MayAsk == nil {
+			l.Mend = "port53 doctor and port53 firewall status tell whose rules let it through"
+		}
+		seen := "an open port: " + o.words()
+		if transport == overUDP && to.Port() == portDoQ {
+			seen = "an open port: QUIC"
+		}
+		l.judge(false, seen)
+	})
 }
 
 // who names the vantage.

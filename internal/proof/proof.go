@@ -114,6 +114,16 @@ type Options struct {
 	Stranger func(context.Context) (*fwrun.Stranger, error)
 }
 
+// fill sets what is left open.
+func (o *Options) fill() {
+	if o.Timeout == 0 {
+		o.Timeout = time.Second
+	}
+	if o.Stranger == nil {
+		o.Stranger = fwrun.NewStranger
+	}
+}
+
 // workers is how many questions are under way at the same time.
 const workers = 12
 
@@ -133,12 +143,7 @@ type run struct {
 
 // Prove proves all of a server. What cannot be done is unknown, and said once.
 func Prove(ctx context.Context, s *Server, o Options) []Line {
-	if o.Timeout == 0 {
-		o.Timeout = time.Second
-	}
-	if o.Stranger == nil {
-		o.Stranger = fwrun.NewStranger
-	}
+	o.fill()
 	r := &run{Server: s, timeout: o.Timeout}
 	targets, err := targetsOf(s)
 	if err != nil {
@@ -157,6 +162,31 @@ func Prove(ctx context.Context, s *Server, o Options) []Line {
 	r.files()
 	r.owners()
 	r.firewall(ctx)
+	return r.work()
+}
+
+// ProveClosed proves that no stranger reaches ports at any address of this machine, whoever has them.
+func ProveClosed(ctx context.Context, ports []firewall.Port, o Options) []Line {
+	o.fill()
+	r := &run{Server: &Server{None: true}, timeout: o.Timeout}
+	targets, err := targetsOf(r.Server)
+	if err != nil {
+		r.unknown("closed", "the addresses of this machine", err.Error())
+	}
+	stranger, err := o.Stranger(ctx)
+	if err != nil {
+		r.unknown("closed", "what a stranger reaches", err.Error())
+		return r.work()
+	}
+	defer stranger.Close()
+	if stranger.NoSix != "" {
+		r.unknown("closed", "what a stranger reaches over IPv6", stranger.NoSix)
+	}
+	r.eachTarget(stranger, targets, func(v *vantage, a netip.Addr) {
+		for _, p := range ports {
+			r.mustBeClosed(v, netip.AddrPortFrom(a, p.Number), p.Proto)
+		}
+	})
 	return r.work()
 }
 
