@@ -146,7 +146,7 @@ func (r *Checked) tryAddresses(c *config.Config) error {
 		case err == nil, errors.Is(err, os.ErrPermission):
 		case errors.As(err, &held) && slices.ContainsFunc(held.Holders, ours):
 		case errors.Is(err, syscall.EADDRNOTAVAIL) && server.CanFreebind():
-			r.note("listen: no interface of this host has %s now: it is served as soon as one has it", a.Addr())
+			r.note("listen: no interface has the address %s yet; port53 starts listening on it as soon as one does", a.Addr())
 		case errors.Is(err, syscall.EAFNOSUPPORT), errors.Is(err, syscall.ENODEV):
 			r.note("listen: %s cannot be used on this host and is skipped", a)
 		default:

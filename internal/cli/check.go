@@ -62,9 +62,9 @@ zone and where they lead; --subdomains=FILE or --subdomains=www,dev checks these
 The network and broadcast addresses of an IPv4 network are skipped unless they are
 listed as targets themselves.
 
---config audits a configuration file without using the network. --self proves that the
-server running on this machine keeps its contract, as port53 prove does, and audits it
-and what its listeners answer. --probe-zone serves a zone delegated to this machine, and
+--config audits a configuration file without using the network. --self tests that the
+server running on this machine allows what its configuration does, as port53 prove does,
+and audits it and what its listeners answer. --probe-zone serves a zone delegated to this machine, and
 judges the target resolvers by their queries for it.
 
 --active also sends unusual queries, hundreds of them. --intrusive may keep a weak
@@ -120,7 +120,7 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 		&c.subdomains,
 		"subdomains",
 		"",
-		"find all names of a zone (transfers, NSEC, 5,000 words, certificates), also those in =FILE or =NAME,NAME",
+		"find all names of a zone (transfers, NSEC, 5,000 words, certificates); =FILE or =NAME,NAME: check these names",
 	)
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
 	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors, which must exist")

@@ -64,7 +64,7 @@ func loadToServe(file string) (c *config.Config, missing config.Errors, err erro
 func configError(file string, err error) error {
 	hint := ""
 	if _, statErr := os.Stat(file); statErr != nil {
-		hint = "name it with --config, or begin with: port53 config init > port53.yaml"
+		hint = "check the path given with --config, or create the file: port53 config init > " + file
 	}
 	var all config.Errors
 	if errors.As(err, &all) {

@@ -50,10 +50,10 @@ func newConsole(s *streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "console [--user NAME]",
-		Short: "Print a link to sign in to the web console with, once",
-		Long: `console has the running server make a link to its web console. Whoever opens it first,
-within ten minutes, has signed in: as the user of --user, or without as who may do all.
-The first who comes so can make a passkey there, and needs no link from then on.
+		Short: "Print a one-time link that signs in to the web console",
+		Long: `console makes the running server create a one-time link to its web console, valid for ten
+minutes. Whoever opens it first is signed in: as the user given with --user, or without it
+as an administrator. There they can create a passkey, and need no link from then on.
 
 The configuration says where the console is: console: {listen: 127.0.0.1:8080}.
 Exit codes: 0 printed, 1 the server has no console, 2 no server was reached.`,
@@ -81,10 +81,10 @@ Exit codes: 0 printed, 1 the server has no console, 2 no server was reached.`,
 func newUser(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "user",
-		Short: "Say who may sign in to the web console",
-		Long: `user adds, lists and removes those who may sign in to the web console. They are in
-state_dir. A user shows who they are by a passkey, which they make themselves with the
-link that add prints, or by a password, if add sets one.`,
+		Short: "Manage the users of the web console",
+		Long: `user adds, lists and removes the users of the web console, which are kept in state_dir. A
+user signs in with a passkey, which they create themselves with the link that add prints,
+or with a password, if add sets one.`,
 		Example: "  port53 user add anna --role admin\n  port53 user list\n  port53 user remove anna",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -101,12 +101,12 @@ func newUserAdd(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add NAME --role ROLE | --zone ZONE…",
 		Short: "Add a user of the web console",
-		Long: `add makes a user, and prints a link with which they sign in once and make a passkey. With
---password it reads a password of at least 12 characters from standard input instead.
+		Long: `add creates a user, and prints a one-time link with which they sign in and create a passkey.
+With --password it reads a password of at least 12 characters from standard input instead.
 
-A role is for all zones: reader sees them and how the server is, editor changes records
-and keys as well, admin may do all. --zone, --name, --type and --verb grant a part.
-Exit codes: 0 the user is made, 1 it was refused, 2 no server was reached.`,
+A role is for all zones: reader sees them and the server's state, editor also changes
+records and keys, admin may do everything. --zone, --name, --type and --verb grant less.
+Exit codes: 0 the user was created, 1 it was refused, 2 no server was reached.`,
 		Example: `  port53 user add anna --role admin
   port53 user add berta --zone example.com --verb read --verb change
   port53 user add ops --role reader --password < password.txt`,
@@ -225,8 +225,8 @@ func newUserRemove(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "Remove a user of the web console, and end their sessions",
-		Long: `remove takes a user away, with passkeys and password, and ends what sessions they have.
-Exit codes: 0 there is no such user any more, 1 it was refused, 2 no server was reached.`,
+		Long: `remove deletes a user with their passkeys and password, and ends their sessions.
+Exit codes: 0 the user no longer exists, 1 it was refused, 2 no server was reached.`,
 		Example: "  port53 user remove anna",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

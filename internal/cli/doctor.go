@@ -39,7 +39,7 @@ Exit codes: 0 no problems, 1 problems found, 2 the examination failed.`,
 		Example: `  sudo port53 doctor
   sudo port53 doctor --config port53.yaml --probe forward
   port53 doctor --probe 192.0.2.53
-  sudo port53 doctor --json | jq -r '.[] | select(.state == "trouble") | .mend'`,
+  sudo port53 doctor --json | jq -r '.[] | select(.state == "problem") | .remedy'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := doctorOptions(file, cmd.Flags().Changed("config"), probe)
@@ -53,7 +53,7 @@ Exit codes: 0 no problems, 1 problems found, 2 the examination failed.`,
 				s.printFindings(found, all)
 			}
 			for _, f := range found {
-				if err == nil && f.State == doctor.Trouble {
+				if err == nil && f.State == doctor.Problem {
 					return &exit{code: exitFindings}
 				}
 			}
@@ -125,16 +125,16 @@ func foreignRules(ctx context.Context) (list []doctor.Rule, err error) {
 	return list, err
 }
 
-// printFindings prints the troubles, what is unknown, and with all the rest.
+// printFindings prints the problems, what is unknown, and with all the rest.
 func (s *streams) printFindings(found []doctor.Finding, all bool) {
-	troubles, unknown := 0, 0
+	problems, unknown := 0, 0
 	for _, f := range found {
 		switch f.State {
-		case doctor.Trouble:
-			troubles++
-			fmt.Fprintf(s.out, "TROUBLE  %s: %s\n         %s\n         mend:  %s\n", f.ID, f.Seen, f.Harm, f.Mend)
+		case doctor.Problem:
+			problems++
+			fmt.Fprintf(s.out, "PROBLEM  %s: %s\n         %s\n         remedy: %s\n", f.ID, f.Seen, f.Harm, f.Remedy)
 			if f.Keep != "" {
-				fmt.Fprintf(s.out, "         keep:  %s\n", f.Keep)
+				fmt.Fprintf(s.out, "         after a reboot: %s\n", f.Keep)
 			}
 		case doctor.Unknown:
 			unknown++
@@ -145,5 +145,5 @@ func (s *streams) printFindings(found []doctor.Finding, all bool) {
 			}
 		}
 	}
-	fmt.Fprintf(s.out, "%d looked at, %d in trouble, %d unknown\n", len(found), troubles, unknown)
+	fmt.Fprintf(s.out, "%d examined, %d problems, %d unknown\n", len(found), problems, unknown)
 }

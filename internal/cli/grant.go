@@ -304,8 +304,8 @@ func newGrantRevoke(s *streams) *cobra.Command {
 		Use:   "revoke NAME",
 		Short: "Revoke a token or key created by grant add",
 		Long: `revoke removes a token or a key, at once and for good. Tokens and keys of the
-configuration are removed there. If a zone could be changed only with the revoked grant,
-its changes stay until its file is newer.
+configuration are removed there. If nothing else lets anyone change a zone, the changes
+made so far are kept until its zone file gets a newer serial.
 Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 grant revoke externaldns",
 		Args:    cobra.ExactArgs(1),

@@ -37,8 +37,8 @@ func newImport(s *streams) *cobra.Command {
 What is taken keeps its meaning. What cannot be kept allows less than before, never more.
 The exit code is 1 if something was not taken. The result may contain secrets: with --output
 it is readable only by its owner, and an existing file is not overwritten. Single names
-without a zone become names; domains that were local as a whole get zone files beside the
-result.`,
+outside of zones (hosts, address=, local-data) become entries of the key names; domains
+answered only locally become zone files, written next to the result.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml
   port53 import /etc/unbound/unbound.conf --output port53.yaml --json
   port53 import --from knot old.conf`,

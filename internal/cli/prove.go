@@ -41,25 +41,29 @@ func newProve(s *streams) *cobra.Command {
 	var p prover
 	cmd := &cobra.Command{
 		Use:   "prove [--config FILE | --role none]",
-		Short: "Prove that the running server does what its contract says, and nothing else",
-		Long: `prove asks the server that runs here what its configuration says who may: from this machine,
-and from a network namespace with foreign addresses that it makes for that and takes away, over
-UDP and TCP, TLS and HTTPS where they are served, IPv4 and IPv6. It asks, wants recursion, zones
-whole, updates and notifications without a key, large answers and many, the version and the
-metrics; and it looks at who has port 53, at rules of the firewall, at the modes of the control
-socket, of keys and of the state. Each line is what was expected and what was seen. port53 check
---self begins with the same.
+		Short: "Prove that the running server allows what its configuration does, and nothing else",
+		Long: `prove tests from outside that the running server keeps its contract: it lets exactly those
+clients query, recurse, transfer, update, notify, control and scrape that its configuration
+allows (see expose). It tests from this machine, and through a temporary network namespace from
+foreign addresses, over UDP and TCP, TLS and HTTPS where they are served, IPv4 and IPv6.
 
-It needs root; what cannot be done is unknown, and told. Nothing is changed: an update that is
-tried requires what is never so.
+It sends queries, recursive queries, transfer requests, and updates and NOTIFY without a key, many
+queries with large answers, and asks for the version and the metrics. It also checks which
+processes hold port 53, the firewall rules, and the permissions of the control socket, key files
+and state_dir. Each line is what was expected and what was seen. port53 check --self begins with
+the same.
 
-With --watch it goes on: a proof at the start, each hour, and within a minute of a change of
-addresses, rules, modes, programs at port 53 or the configuration. It tells the server, whose
-/ready (serve --prove), status, log and port53_contract_violations go by that.
+It needs root; what cannot be tested is reported as unknown. Nothing is changed: each test update
+has a prerequisite (RFC 2136, section 2.4) that is never met.
+
+With --watch it keeps running and tests again every hour, and within a minute of a change of
+addresses, firewall rules, permissions, the processes at port 53 or the configuration. It reports
+each result to the server, which shows it in /ready (with serve --prove), status, the log and
+port53_contract_violations.
 
 --role none proves that port 53 of this machine is closed.
 
-Exit codes: 0 all that could be proved holds, 1 something is violated, 2 it could not run,
+Exit codes: 0 all that could be tested holds, 1 something is violated, 2 it could not run,
 3 nothing is violated, and something is unknown.`,
 		Example: `  sudo port53 prove
   sudo port53 prove --config port53.yaml --all
@@ -71,8 +75,8 @@ Exit codes: 0 all that could be proved holds, 1 something is violated, 2 it coul
 			if p.role != "" && p.role != roleNone {
 				return failure(
 					exitUsage,
-					"what the server is for is said in the configuration",
-					"--role %s: none is the one role that prove knows",
+					"leave it out: the role of a server is in its configuration",
+					"--role %s: expected none",
 					p.role,
 				)
 			}
@@ -98,10 +102,10 @@ Exit codes: 0 all that could be proved holds, 1 something is violated, 2 it coul
 	f := cmd.Flags()
 	f.StringVar(&p.socket, "socket", "", "the server's control socket, instead of what the configuration says")
 	f.StringVar(&p.role, "role", "", "none: prove that port 53 is closed")
-	f.BoolVar(&p.watch, "watch", false, "go on, and tell the server of each proof")
+	f.BoolVar(&p.watch, "watch", false, "keep running, and report each result to the server")
 	f.BoolVar(&p.asJSON, "json", false, "print JSON")
-	f.BoolVar(&p.all, "all", false, "print what holds, too")
-	f.DurationVar(&p.timeout, "timeout", time.Second, "how long to wait for each answer")
+	f.BoolVar(&p.all, "all", false, "also print what holds")
+	f.DurationVar(&p.timeout, "timeout", time.Second, "how long to wait for each reply")
 	f.BoolVar(&p.parent, "until-eof", false, "end with standard input")
 	_ = f.MarkHidden("until-eof") // the flag is there
 	return cmd

@@ -51,13 +51,13 @@ func tlsOptions() []queryOption {
 		{
 			long: "tls",
 			plus: "tls",
-			help: "use TLS, port 853",
+			help: "use TLS, port 853; the certificate is verified only with --tls-ca, --tls-hostname or --tls-pin",
 			set:  func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{}) },
 		},
 		{
 			long: "quic",
 			plus: "quic",
-			help: "use QUIC, port 853",
+			help: "use QUIC, port 853; verified as with --tls",
 			set:  func(a *asking, _ string, on bool) error { return a.setSealed(on, sealing{quic: true}) },
 		},
 		{

@@ -20,8 +20,8 @@ func newRecord(s *streams) *cobra.Command {
 may use the socket may change every zone. When the command returns, the change is
 served and stored in state_dir; the serial has increased, the secondaries get NOTIFY,
 and zone diff and the log show who made it. The zone file is not changed: port53 zone
-sync writes it. The zone's configuration must have updates, for any key, so that
-changes survive a restart.`,
+sync writes it. A zone that nobody may change, by updates or a grant, is refused: its
+changes would be lost at a restart.`,
 		Example: "  port53 record add example.com www 300 A 192.0.2.1",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

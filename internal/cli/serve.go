@@ -73,8 +73,7 @@ Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		},
 	}
 	cmd.Flags().
-		BoolVar(&prove, "prove", false, "be ready only while the contract is proved: see port53 prove, which is started "+
-			"as well if root starts this")
+		BoolVar(&prove, "prove", false, "be ready only while port53 prove finds no violation; started by root, it also starts prove --watch")
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&example, "example", false, "run a resolver with an example zone, on 127.0.0.1:5353 or a free port")
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")
@@ -505,7 +504,7 @@ func (s *streams) printSealed(st *app.Status) {
 
 // printTerms prints the contract of who may do what.
 func (s *streams) printTerms(terms []app.Term) {
-	fmt.Fprintln(s.out, "who may do what here, and nobody else:")
+	fmt.Fprintln(s.out, "access (everyone else is refused):")
 	for i := range terms {
 		fmt.Fprintf(s.out, "  %s\n", terms[i].String())
 	}

@@ -45,9 +45,9 @@ with it:
   foreign  this version does not know its format: it is refused, and kept
   unknown  it is not a file of port53
 
-Serials are those of the zone versions: which can be served, which changes can be read,
-and from which serial on they cannot. A server may be running: what it is writing may
-look torn.
+For each zone it prints the serial that can be served, the serials whose changes can be
+read (for IXFR and undo), and the first from which they cannot. A server may be running:
+what it is writing may look torn.
 
 Exit codes: 0 everything can be used, 1 something is damaged or foreign, 2 the directory
 could not be examined.`,

@@ -33,23 +33,23 @@ func newTop(s *streams) *cobra.Command {
 	var o topOptions
 	cmd := &cobra.Command{
 		Use:   "top [--once | --json [--follow]]",
-		Short: "Show live who asks the running server most, and what for",
-		Long: `top shows clients, names, blocked names, lists, servers that are asked, response codes
-and types, the most frequent first, as the running server counts them: the last five
-to ten seconds, or with --all what top.keep of the configuration says.
+		Short: "Show live who queries the running server most, and for what",
+		Long: `top shows eight tables, the most frequent first: clients, names, blocked names, lists,
+servers that are queried, response codes, types, and where answers came from. It shows the
+last five to ten seconds, or with --all everything within top.keep.
 
-Keys: tab, arrows or 1 to 8 for another table, s for another order, a for all or what
-is recent, p to pause, q to quit.
+Keys: tab, arrows or 1 to 8 for another table, s for another order, a to switch between
+all and recent, p to pause, q to quit.
 
-Nothing is counted until top is asked for, unless top.record says so: then it goes on
-for ten minutes. Clients are addresses of private networks, or else their /24 or /56;
-names are as they are registered (example.com). Whoever may use the control socket
-may use top.
+Counting starts with the first port53 top and stops ten minutes after the last, unless
+top.record is always or off. Clients in private networks are shown by address, others by
+/24 or /56; names are shown by registered domain (example.com). Anyone who may use the
+control socket may use top.
 
-With --tunnels it shows who moves data through DNS, as far as that can be told: a client, the
-domain, what agrees, and samples of names (policy.tunnel of the configuration).
+With --tunnels it shows suspected tunnels through DNS: the client, the domain, the
+indications, and samples of names (see policy.tunnel).
 
-This is what dnstop, dnsdist's topClients and rec_control top-queries do.`,
+Similar: dnstop, dnsdist's topClients, rec_control top-queries.`,
 		Example: "  port53 top\n  port53 top --once --all\n  port53 top --json\n" +
 			"  port53 top --json --follow --interval 5s\n  port53 top --tunnels",
 		Args: cobra.NoArgs,
@@ -78,12 +78,12 @@ This is what dnstop, dnsdist's topClients and rec_control top-queries do.`,
 	socketFlags(cmd, &o.file, &o.socket)
 	f := cmd.Flags()
 	f.BoolVar(&o.json, "json", false, "print one JSON document")
-	f.BoolVar(&o.follow, "follow", false, "with --json: one document a line, each interval, until it is ended")
-	f.BoolVar(&o.once, "once", false, "print all tables once; so it is where the output is no terminal")
-	f.BoolVar(&o.all, "all", false, "what was counted since top.keep, not recently alone")
-	f.BoolVar(&o.tunnels, "tunnels", false, "show who is taken to move data through DNS, and why")
+	f.BoolVar(&o.follow, "follow", false, "with --json: one document a line, each interval, until interrupted")
+	f.BoolVar(&o.once, "once", false, "print all tables once and exit; the default if the output is not a terminal")
+	f.BoolVar(&o.all, "all", false, "show everything within top.keep")
+	f.BoolVar(&o.tunnels, "tunnels", false, "show suspected tunnels through DNS, and why")
 	f.IntVar(&o.limit, "limit", 20, "rows of each table")
-	f.DurationVar(&o.interval, "interval", time.Second, "between two looks")
+	f.DurationVar(&o.interval, "interval", time.Second, "the refresh interval")
 	return cmd
 }
 

@@ -23,7 +23,7 @@ func viewFlag(cmd *cobra.Command, view *string) {
 // clientFlags adds the flags by which a client is told.
 func (v *viewChoice) clientFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&v.client, "client", "", "use the view of this client address")
-	cmd.Flags().StringVar(&v.listen, "at", "", "the server address the client queries")
+	cmd.Flags().StringVar(&v.listen, "at", "", "the address of this server that the client queries")
 	cmd.Flags().StringVar(&v.key, "key", "", "the name of the key the client signs with")
 }
 

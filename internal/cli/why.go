@@ -28,17 +28,17 @@ func newWhy(s *streams) *cobra.Command {
 	var o whyOptions
 	cmd := &cobra.Command{
 		Use:   "why [ID | NAME [TYPE]]",
-		Short: "Tell why an answer was as it was: failed, refused, blocked or out of date",
-		Long: `why tells what the running server remembers of an answer that was a problem: the cause
-first, then which servers were asked and what they said, then what can be done.
+		Short: "Explain why an answer was as it was: failed, refused, blocked or stale",
+		Long: `why explains an answer that was a problem: the cause first, then which servers were queried
+and what they said, then what can be done.
 
-ID is what a client finds at the end of the text of an Extended DNS Error ("why=7f3a81xk"),
-and what the query log and /v1/queries have. NAME is what was asked for; an id has eight
-characters, and a name of one label as long ends in a dot. Without either, the latest
-problems are told.
+ID is at the end of the text of the Extended DNS Error that the client got ("why=7f3a81xk"),
+in the query log and in /v1/queries. NAME is the queried name; a name of one label and
+eight characters needs a dot at its end, so that it is not taken for an ID. Without
+either, the latest problems are listed.
 
-What is remembered, and in how much memory, say why.record and why.size. Whoever may use
-the control socket may use why.`,
+why.record says what is remembered, and why.size how much memory that may take. Anyone who
+may use the control socket may use why.`,
 		Example: "  port53 why 7f3a81xk\n  port53 why www.example.com AAAA\n" +
 			"  port53 why www.example.com --client 10.0.0.9 --since 1h\n  port53 why --json",
 		Args: cobra.MaximumNArgs(2),
@@ -48,10 +48,10 @@ the control socket may use why.`,
 	}
 	socketFlags(cmd, &o.file, &o.socket)
 	f := cmd.Flags()
-	f.StringVar(&o.client, "client", "", "of this address or network alone")
-	f.StringVar(&o.since, "since", "", "no longer ago than this, such as 1h, or a moment")
+	f.StringVar(&o.client, "client", "", "only for this client address or network")
+	f.StringVar(&o.since, "since", "", "only since this long ago, such as 1h, or since this time")
 	f.BoolVar(&o.json, "json", false, "print JSON")
-	f.IntVar(&o.limit, "limit", 0, "reports at most (default: 1 of a name, 10 of all)")
+	f.IntVar(&o.limit, "limit", 0, "the most reports to print (default: 1 for a name or ID, 10 otherwise)")
 	return cmd
 }
 

@@ -28,8 +28,9 @@ func newZone(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "zone",
 		Short: "Check and sign zone files, and manage the server's zones",
-		Long: `A zone is served from its zone file (RFC 1035, section 5). check, sign, verify, keys and
-ds work on files, without a server; the other commands use the running server.`,
+		Long: `A primary zone usually has a zone file (RFC 1035, section 5); a secondary zone is
+transferred from its primaries. check, sign and verify work on files, without a server, and
+so do keys with --dir, and ds with --dir or --file; all others use the running server.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
   port53 zone refresh example.com

@@ -89,7 +89,7 @@ Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,
 	cmd.Flags().StringArrayVar(&z.Views, "view", nil, "a view that sees it; may be repeated")
 	cmd.Flags().StringVar(&template, "template", "", "the template for everything not given here")
 	cmd.Flags().StringArrayVar(&z.TSIG, "tsig", nil, "the key for transfers; may be repeated")
-	cmd.Flags().BoolVar(&z.Insecure, "insecure", false, "transfer it without signatures")
+	cmd.Flags().BoolVar(&z.Insecure, "insecure", false, "transfer it without TSIG, by address alone")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.MarkFlagsMutuallyExclusive("file", "primary")
 	socketFlags(cmd, &file, &socket)

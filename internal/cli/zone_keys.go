@@ -153,7 +153,8 @@ func newZoneKeysRoll(s *streams) *cobra.Command {
 		Use:   "roll [--ksk | --zsk | --key TAG] [--algorithm NAME] ZONE",
 		Short: "Roll the keys of a signed zone",
 		Long: `roll replaces keys with new ones, step by step: each step is taken once all servers of the
-zone and of its parent have been seen to have the previous one, and caches have expired.
+zone and of its parent have been seen to serve the previous step, and what was there before
+has expired from caches.
 Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are replaced by
 keys of another algorithm.
 
@@ -296,8 +297,9 @@ func newZoneKeysNew(s *streams) *cobra.Command {
 		Short: "Create a zone's keys",
 		Long: `new creates a key that signs the whole zone (CSK), or with --split one key for the keys
 (KSK) and one for the data (ZSK), and writes them to a directory: K*.key and K*.private,
-readable only by the owner. They are published and sign from now on. No two keys of a
-zone get the same tag. The DS record for the parent is printed.
+readable only by the owner. The times in the files say published and active from now on:
+the next zone sign uses them. No two keys of a zone get the same tag. The DS record for the
+parent is printed.
 
 Similar: dnssec-keygen, keymgr ZONE generate.
 Exit codes: 0 the keys were written, 2 they were not.`,

@@ -319,7 +319,7 @@ func unreadable(path string) *problem {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &problem{"does not exist", "paths are relative to the directory of the configuration"}
+		return &problem{"does not exist", "relative paths start at the directory of the file that they are written in"}
 	case err != nil:
 		return &problem{"cannot be read: " + reason(err), ""}
 	case info.IsDir():

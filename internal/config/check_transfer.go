@@ -112,12 +112,12 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 	bare := func(servers []netip.AddrPort) bool {
 		return slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return z.KeyOf(a) == nil && d.config.Sealed(a) == nil })
 	}
-	const remedy = "add tsig and the key's name, or insecure: true if the other side cannot sign and the network is yours"
+	const remedy = "add tsig and the key's name, or insecure: true if the other side does not support TSIG and you trust the network"
 	switch {
 	case bare(z.Primaries):
 		d.fail(
 			at("primaries"),
-			zone+"it would be fetched without a signature: whoever can change packets on their way would change the zone",
+			zone+"it would be transferred without TSIG: anyone on the path could change the zone",
 			remedy,
 		)
 	case bare(z.Secondaries):
@@ -136,7 +136,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 				zone+"remote "+quote(
 					name,
 				)+" has no key: it would be given the zone for an address alone, which can be forged or taken over",
-				"give the remote a tsig, or add tsig to the zone, or insecure: true if the network is yours",
+				"give the remote a tsig, or add tsig to the zone, or insecure: true if you trust the network",
 			)
 		}
 	}

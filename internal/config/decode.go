@@ -311,5 +311,9 @@ func (d *decoder) syntax(err error) {
 			at = position{line: t.Position.Line, col: t.Position.Column}
 		}
 	}
-	d.fail(at, "this is not YAML: "+printable(strings.ReplaceAll(text, "\t", `\t`)), "")
+	hint := ""
+	if strings.Contains(text, "'\t'") {
+		text, hint = "found a tab", "YAML allows only spaces for indentation: replace the tab by spaces"
+	}
+	d.fail(at, "this is not YAML: "+printable(strings.ReplaceAll(text, "\t", `\t`)), hint)
 }

@@ -277,13 +277,13 @@ func TestRemoteErrors(t *testing.T) {
 		"zones: [{name: a.example, file: a.zone, tsig: xfr, allow_transfer: [n1]}]\n":                                           `port53.yaml:4:69: zone "a.example": allow_transfer[0]: there is no remote "n1"; did you mean "ns1"?`,
 		"zones: [{name: a.example, file: a.zone, tsig: xfr, allow_transfer: [{remote: ns}]}]\n":                                 `port53.yaml:4:78: zone "a.example": allow_transfer[0]: there is no remote "ns"; did you mean "ns1"?`,
 		"zones: [{name: a.example, primaries: [192.0.2.300]}]\n":                                                                `port53.yaml:4:39: zone "a.example": primaries[0]: expected the address of a server`,
-		"zones: [{name: a.example, primaries: [bare]}]\n":                                                                       `port53.yaml:4:38: zone "a.example": it would be fetched without a signature`,
+		"zones: [{name: a.example, primaries: [bare]}]\n":                                                                       `port53.yaml:4:38: zone "a.example": it would be transferred without TSIG`,
 		"zones: [{name: a.example, file: a.zone, allow_transfer: [bare]}]\n":                                                    `port53.yaml:4:57: zone "a.example": remote "bare" has no key: it would be given the zone for an address alone`,
 		"zones: [{name: a.example, file: a.zone, template: mad}]\ntemplates: [{name: made}]\n":                                  `port53.yaml:4:51: zone "a.example": there is no template "mad"; did you mean "made"?`,
 		"zones: [{name: a.example, file: a.zone}]\ntemplates: [{name: made}, {name: made}]\n":                                   `port53.yaml:5:34: template "made" is already defined at line 5`,
 		"zones: [{name: a.example, file: a.zone}, {name: b.example, file: b.zone}]\ntemplates: [{name: default, tsig: xfer}]\n": `port53.yaml:5:35: template "default": there is no key "xfer"; did you mean "xfr"?`,
 		"zones: [{name: a.example, file: a.zone}]\ntemplates: [{name: default, template: other}]\n":                             `port53.yaml:5:29: templates[0]: key "template" is not known`,
-		"zones: [{name: a.example}]\ntemplates: [{name: default, primaries: [192.0.2.1]}]\n":                                    `port53.yaml:5:40: zone "a.example": it would be fetched without a signature`,
+		"zones: [{name: a.example}]\ntemplates: [{name: default, primaries: [192.0.2.1]}]\n":                                    `port53.yaml:5:40: zone "a.example": it would be transferred without TSIG`,
 	} {
 		files := map[string]string{"port53.yaml": head + text}
 		if _, got := loaded(t, files); !strings.HasPrefix(got, want) || strings.Count(got, "\n") > 0 {

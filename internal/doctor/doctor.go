@@ -1,6 +1,6 @@
 // Package doctor finds what on this machine keeps DNS from working, beside the server's own
 // configuration: a port that another program has, a loop of forwarders, a clock that is wrong, a
-// kernel table that is full. Each trouble comes with the command that mends it.
+// kernel table that is full. Each problem comes with the command that remedies it.
 //
 // [Examine] only reads, but for the packets that look for the path MTU of the servers it is given
 // ([Options.Probe]). It changes nothing, and what it may not read it calls unknown, with the reason.
@@ -45,7 +45,7 @@ type State string
 // The states of a finding.
 const (
 	OK      State = "ok"
-	Trouble State = "trouble"
+	Problem State = "problem"
 	Unknown State = "unknown"
 )
 
@@ -55,9 +55,9 @@ type Finding struct {
 	Title  string `json:"title"`            // what was looked at
 	State  State  `json:"state"`            //
 	Seen   string `json:"seen"`             // what was found, or why it is unknown
-	Harm   string `json:"harm,omitempty"`   // what it does to DNS; of troubles
-	Mend   string `json:"mend,omitempty"`   // the command that mends it; of troubles
-	Keep   string `json:"keep,omitempty"`   // how it stays mended after a reboot, where the command alone does not
+	Harm   string `json:"harm,omitempty"`   // what it does to DNS; of problems
+	Remedy string `json:"remedy,omitempty"` // the command that remedies it; of problems
+	Keep   string `json:"keep,omitempty"`   // how it stays so after a reboot, where the command alone does not
 	Object string `json:"object,omitempty"` // which address, interface or program; two findings of one ID differ in it
 }
 

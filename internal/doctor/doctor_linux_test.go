@@ -117,10 +117,10 @@ func play(t *testing.T, role string, flags uintptr, begin func(pid int)) *exec.C
 func mended(t *testing.T, o doctor.Options, id string) {
 	t.Helper()
 	f := finding(t, doctor.Examine(t.Context(), o), id)
-	if f.State != doctor.Trouble {
+	if f.State != doctor.Problem {
 		t.Fatalf("%+v", f)
 	}
-	line := f.Mend
+	line := f.Remedy
 	if o.Root != "" {
 		line = strings.ReplaceAll(line, "/etc/", o.Root+"/etc/")
 	}
@@ -138,7 +138,7 @@ func TestPortTaken(t *testing.T) {
 	o := doctor.Options{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")}}
 	other := play(t, "listener", 0, nil)
 	f := finding(t, doctor.Examine(t.Context(), o), "port-taken")
-	if want := fmt.Sprint("kill ", other.Process.Pid); f.State != doctor.Trouble || f.Mend != want && !strings.HasPrefix(f.Mend, "systemctl disable --now ") {
+	if want := fmt.Sprint("kill ", other.Process.Pid); f.State != doctor.Problem || f.Remedy != want && !strings.HasPrefix(f.Remedy, "systemctl disable --now ") {
 		t.Fatalf("%+v, want %s", f, want)
 	}
 	if err := other.Process.Kill(); err != nil {

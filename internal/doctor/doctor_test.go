@@ -112,7 +112,7 @@ func TestTroubles(t *testing.T) {
 	} {
 		t.Run(test.id, func(t *testing.T) {
 			f := finding(t, doctor.Examine(t.Context(), doctor.Options{Listen: free, IPv6: true, Root: machine(t, test.sick)}), test.id)
-			if f.State != doctor.Trouble || !strings.Contains(f.Mend, test.mend) || f.Harm == "" {
+			if f.State != doctor.Problem || !strings.Contains(f.Remedy, test.mend) || f.Harm == "" {
 				t.Errorf("a sick machine: %+v", f)
 			}
 			f = finding(t, doctor.Examine(t.Context(), doctor.Options{Listen: free, IPv6: true, Root: machine(t, test.sound)}), test.id)
@@ -131,7 +131,7 @@ func TestDocker(t *testing.T) {
 		rule doctor.Rule
 		want doctor.State
 	}{
-		{"# ufw\nENABLED=yes\n", published, doctor.Trouble},
+		{"# ufw\nENABLED=yes\n", published, doctor.Problem},
 		{"ENABLED=no\n", published, doctor.OK},
 		{"ENABLED=yes\n", doctor.Rule{Text: "mine", Translates: true}, doctor.OK},
 		{"ENABLED=yes\n", doctor.Rule{Text: "mine", Docker: true}, doctor.OK},
@@ -158,7 +158,7 @@ func TestClock(t *testing.T) {
 	} {
 		o := doctor.Options{Listen: free, Built: time.Now().Add(time.Hour), Root: machine(t, map[string]string{file: ""})}
 		f := finding(t, doctor.Examine(t.Context(), o), "clock")
-		if f.State != doctor.Trouble || f.Mend != want || !strings.Contains(f.Seen, "was built on") {
+		if f.State != doctor.Problem || f.Remedy != want || !strings.Contains(f.Seen, "was built on") {
 			t.Errorf("%s: %+v", file, f)
 		}
 	}
@@ -189,14 +189,14 @@ func TestLoop(t *testing.T) {
 		root string
 		want doctor.State
 	}{
-		{here, "", doctor.Trouble},
+		{here, "", doctor.Problem},
 		{netip.MustParseAddrPort("127.0.0.1:5300"), "", doctor.OK},
 		{other, "", doctor.OK},
-		{stub, back, doctor.Trouble},
+		{stub, back, doctor.Problem},
 		{stub, away, doctor.OK},
 	} {
 		all := doctor.Examine(t.Context(), doctor.Options{Listen: []netip.AddrPort{here}, Forward: []netip.AddrPort{test.to}, Root: test.root})
-		if f := finding(t, all, "forward-loop"); f.State != test.want || f.State == doctor.Trouble && f.Object != test.to.String() {
+		if f := finding(t, all, "forward-loop"); f.State != test.want || f.State == doctor.Problem && f.Object != test.to.String() {
 			t.Errorf("%s: %+v", test.to, f)
 		}
 	}

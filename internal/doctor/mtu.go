@@ -39,10 +39,10 @@ func hole(id, title string, to netip.AddrPort, size int) Finding {
 	f := Finding{
 		ID:     id,
 		Title:  title,
-		State:  Trouble,
+		State:  Problem,
 		Object: to.String(),
 		Seen:   fmt.Sprintf("messages of %d octets reach %s, larger ones vanish, and nobody says why", size, to),
-		Mend: fmt.Sprintf(
+		Remedy: fmt.Sprintf(
 			"ip route replace %s $(ip -o route get %[1]s | grep -oE '(via|dev) [^ ]+' | tr '\\n' ' ') mtu lock %d",
 			to.Addr(),
 			size+header,

@@ -35,11 +35,11 @@ func (p *patient) docker(ctx context.Context) {
 	for _, r := range rules {
 		if r.Docker && r.Translates && enabled {
 			p.add(Finding{
-				ID: id, Title: title, State: Trouble, Object: r.Text,
-				Seen: "ufw is enabled, and Docker sends packets for port 53 to a container before ufw sees them: " + r.Text,
-				Harm: "whoever reaches this machine reaches that container, whatever ufw says",
-				Mend: "iptables -I DOCKER-USER -m conntrack --ctorigdstport 53 --ctdir ORIGINAL ! -s 127.0.0.0/8 -j DROP",
-				Keep: "publish the port on one address: docker run -p 127.0.0.1:53:53/udp …",
+				ID: id, Title: title, State: Problem, Object: r.Text,
+				Seen:   "ufw is enabled, and Docker sends packets for port 53 to a container before ufw sees them: " + r.Text,
+				Harm:   "whoever reaches this machine reaches that container, whatever ufw says",
+				Remedy: "iptables -I DOCKER-USER -m conntrack --ctorigdstport 53 --ctdir ORIGINAL ! -s 127.0.0.0/8 -j DROP",
+				Keep:   "publish the port on one address: docker run -p 127.0.0.1:53:53/udp …",
 			})
 			return
 		}
@@ -67,12 +67,12 @@ func (p *patient) conntrack() {
 	f := Finding{
 		ID:    id,
 		Title: title,
-		State: Trouble,
+		State: Problem,
 		Seen:  fmt.Sprintf("%d of %d entries are in use", count, limit),
 		Harm: "beyond it the kernel drops packets (nf_conntrack: table full), and a flood of questions fills it; " +
 			"port53 firewall apply keeps UDP to port 53 out of it",
 	}
-	f.Mend, f.Keep = sysctl("net.netfilter.nf_conntrack_max", strconv.FormatInt(max(4*limit, 262144), 10))
+	f.Remedy, f.Keep = sysctl("net.netfilter.nf_conntrack_max", strconv.FormatInt(max(4*limit, 262144), 10))
 	p.add(f)
 }
 
@@ -96,11 +96,11 @@ func (p *patient) buffers() {
 	f := Finding{
 		ID:    id,
 		Title: title,
-		State: Trouble,
+		State: Problem,
 		Seen:  fmt.Sprintf("%d of %d datagrams were dropped; a socket may have %d bytes", dropped, in, limit),
 		Harm:  "questions are lost in bursts, and clients wait for their second try",
 	}
-	f.Mend, f.Keep = sysctl("net.core.rmem_max", strconv.Itoa(4<<20))
+	f.Remedy, f.Keep = sysctl("net.core.rmem_max", strconv.Itoa(4<<20))
 	p.add(f)
 }
 
@@ -151,10 +151,10 @@ func (p *patient) ports() {
 		return
 	}
 	f := Finding{
-		ID: id, Title: title, State: Trouble, Seen: fmt.Sprintf("the kernel draws from %d to %d: %d ports", low, high, high-low+1),
+		ID: id, Title: title, State: Problem, Seen: fmt.Sprintf("the kernel draws from %d to %d: %d ports", low, high, high-low+1),
 		Harm: "a forged answer has to guess the port, and there are few",
 	}
-	f.Mend, f.Keep = sysctl("net.ipv4.ip_local_port_range", "1024 65535")
+	f.Remedy, f.Keep = sysctl("net.ipv4.ip_local_port_range", "1024 65535")
 	p.add(f)
 }
 
@@ -179,21 +179,21 @@ func (p *patient) ipv6() {
 	f := Finding{
 		ID:    id,
 		Title: title,
-		State: Trouble,
+		State: Problem,
 		Harm:  "each question over IPv6 waits for nothing before IPv4 is tried, and clients that prefer IPv6 wait as well",
 	}
 	switch {
 	case global != "" && device == "":
 		f.Object = global
 		f.Seen = fmt.Sprintf("%s has a global address and there is no default route", global)
-		f.Mend = fmt.Sprintf(
+		f.Remedy = fmt.Sprintf(
 			"sysctl -w net.ipv6.conf.%s.accept_ra=2 # the router tells the route; or: port53 serve with resolver: {ipv6: false}",
 			global,
 		)
 	case global == "" && device != "":
 		f.Object = device
 		f.Seen = fmt.Sprintf("there is a default route over %s and no interface has a global address", device)
-		f.Mend = fmt.Sprintf("ip -6 route del default dev %s", device)
+		f.Remedy = fmt.Sprintf("ip -6 route del default dev %s", device)
 	case global == "":
 		p.ok(id, title, "it is not there")
 		return

@@ -24,8 +24,8 @@ func (p *patient) port() {
 			case !seen[key]:
 				seen[key] = true
 				p.add(Finding{
-					ID: id, Title: title, State: Trouble, Object: a.String(), Seen: h.String(),
-					Harm: "port53 cannot listen there; " + h.Remedy(), Mend: freed(h),
+					ID: id, Title: title, State: Problem, Object: a.String(), Seen: h.String(),
+					Harm: "port53 cannot listen there; " + h.Remedy(), Remedy: freed(h),
 				})
 			}
 		}
@@ -68,10 +68,10 @@ func (p *patient) loop() {
 		case p.served(to) && (to.Addr().IsLoopback() || p.own(to.Addr())):
 			found = true
 			p.add(Finding{
-				ID: id, Title: title, State: Trouble, Object: to.String(),
-				Seen: fmt.Sprintf("questions are forwarded to %s, where this server listens", to),
-				Harm: "each such question goes round until its time is over, and fails",
-				Mend: fmt.Sprintf("port53 config check # then write another address than %s in forward", to.Addr()),
+				ID: id, Title: title, State: Problem, Object: to.String(),
+				Seen:   fmt.Sprintf("questions are forwarded to %s, where this server listens", to),
+				Harm:   "each such question goes round until its time is over, and fails",
+				Remedy: fmt.Sprintf("port53 config check # then write another address than %s in forward", to.Addr()),
 			})
 		case to == stub && !p.served(stub):
 			if up := p.upstreamOfStub(); up.IsValid() {
@@ -79,11 +79,11 @@ func (p *patient) loop() {
 				p.add(Finding{
 					ID:     id,
 					Title:  title,
-					State:  Trouble,
+					State:  Problem,
 					Object: to.String(),
 					Seen:   fmt.Sprintf("questions are forwarded to systemd-resolved at %s, which asks %s: this server", to, up.Addr()),
 					Harm:   "each question goes round until its time is over, and fails",
-					Mend: "resolvectl revert $(ip -o route get 192.0.2.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/') # it " +
+					Remedy: "resolvectl revert $(ip -o route get 192.0.2.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/') # it " +
 						"asks the network's servers again; or forward past it",
 				})
 			}
@@ -134,7 +134,7 @@ func (p *patient) resolvConf() {
 		return
 	}
 	f := Finding{
-		ID: id, Title: title, State: Trouble, Object: strings.Join(dead, " "),
+		ID: id, Title: title, State: Problem, Object: strings.Join(dead, " "),
 		Seen: fmt.Sprintf("/etc/resolv.conf names %s, where nothing listens on port 53", strings.Join(dead, " and ")),
 		Harm: "programs of this machine wait 5 s for each name, and most fail",
 	}
@@ -150,9 +150,9 @@ func (p *patient) resolvConf() {
 		at = netip.MustParseAddr("127.0.0.1")
 		fallthrough
 	case at.IsValid():
-		f.Mend = fmt.Sprintf("printf 'nameserver %s\\n' > /etc/resolv.conf", at)
+		f.Remedy = fmt.Sprintf("printf 'nameserver %s\\n' > /etc/resolv.conf", at)
 	default:
-		f.Mend = "systemctl start port53 || systemctl start systemd-resolved"
+		f.Remedy = "systemctl start port53 || systemctl start systemd-resolved"
 	}
 	p.add(f)
 }

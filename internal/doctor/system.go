@@ -17,11 +17,11 @@ func (p *patient) clock() {
 	switch {
 	case !p.Built.IsZero() && now.Before(p.Built):
 		p.add(Finding{
-			ID:    id,
-			Title: title,
-			State: Trouble,
-			Harm:  harm,
-			Mend:  p.setClock(),
+			ID:     id,
+			Title:  title,
+			State:  Problem,
+			Harm:   harm,
+			Remedy: p.setClock(),
 			Seen: fmt.Sprintf(
 				"it says %s, and this program was built on %s",
 				now.UTC().Format(time.DateTime),
@@ -30,7 +30,7 @@ func (p *patient) clock() {
 		})
 	case p.unsynchronized():
 		p.add(Finding{
-			ID: id, Title: title, State: Trouble, Harm: harm, Mend: p.setClock(),
+			ID: id, Title: title, State: Problem, Harm: harm, Remedy: p.setClock(),
 			Seen: fmt.Sprintf("it says %s UTC, and the kernel says that nobody keeps it right", now.UTC().Format(time.DateTime)),
 		})
 	default:
@@ -88,17 +88,17 @@ func (p *patient) denials() {
 		}
 		if m := last(appArmorDenial, text); m != "" {
 			p.add(Finding{
-				ID: id, Title: title, State: Trouble, Object: "apparmor", Seen: "AppArmor refused it " + denied(m),
-				Harm: "what is refused fails, with an error that names permissions",
-				Mend: "aa-complain /etc/apparmor.d/usr.bin.port53 # it is allowed and told; then add a rule for it, and aa-enforce",
+				ID: id, Title: title, State: Problem, Object: "apparmor", Seen: "AppArmor refused it " + denied(m),
+				Harm:   "what is refused fails, with an error that names permissions",
+				Remedy: "aa-complain /etc/apparmor.d/usr.bin.port53 # it is allowed and told; then add a rule for it, and aa-enforce",
 			})
 			return
 		}
 		if m := last(selinuxDenial, text); m != "" {
 			p.add(Finding{
-				ID: id, Title: title, State: Trouble, Object: "selinux", Seen: "SELinux refused it " + denied(m),
-				Harm: "what is refused fails, with an error that names permissions",
-				Mend: "ausearch -m avc -c port53 --raw | audit2allow -M port53-local && semodule -i port53-local.pp",
+				ID: id, Title: title, State: Problem, Object: "selinux", Seen: "SELinux refused it " + denied(m),
+				Harm:   "what is refused fails, with an error that names permissions",
+				Remedy: "ausearch -m avc -c port53 --raw | audit2allow -M port53-local && semodule -i port53-local.pp",
 			})
 			return
 		}
@@ -169,7 +169,7 @@ func (p *patient) kernel() {
 		pkg = "kernel"
 	}
 	p.add(Finding{
-		ID: id, Title: title, State: Trouble, Seen: "Linux " + release, Harm: lacks,
-		Mend: p.install(pkg) + " && reboot",
+		ID: id, Title: title, State: Problem, Seen: "Linux " + release, Harm: lacks,
+		Remedy: p.install(pkg) + " && reboot",
 	})
 }

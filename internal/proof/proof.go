@@ -41,7 +41,7 @@ type Line struct {
 	Expected string `json:"expected"`
 	Seen     string `json:"seen"`
 	State    State  `json:"state"`
-	Mend     string `json:"mend,omitempty"`
+	Mend     string `json:"remedy,omitempty"`
 }
 
 // String returns the line as it is printed.
