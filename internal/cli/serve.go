@@ -73,7 +73,7 @@ Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		},
 	}
 	cmd.Flags().
-		BoolVar(&prove, "prove", false, "be ready only while port53 prove finds no violation; started by root, it also starts prove --watch")
+		BoolVar(&prove, "prove", false, "be ready only while port53 prove finds no violation; as root it also starts prove --watch")
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&example, "example", false, "run a resolver with an example zone, on 127.0.0.1:5353 or a free port")
 	cmd.Flags().StringSliceVar(&listen, "listen", nil, "run without a configuration, on these loopback `addresses`")
