@@ -193,8 +193,8 @@ func (i *intent) byRole(p *firewall.Plan) error {
 	default:
 		return failure(
 			exitUsage,
-			"authoritative, public-resolver, internal-resolver, domain-controller and none are",
-			"there is no role %s",
+			"use authoritative, public-resolver, internal-resolver, domain-controller or none",
+			"--role %s: not known",
 			i.role,
 		)
 	}

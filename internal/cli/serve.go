@@ -371,7 +371,7 @@ Exit codes: 0 everything was loaded, 1 something was refused, 2 no server was re
 }
 
 func newStatus(s *streams) *cobra.Command {
-	return statusCommand(s, "status", "Ask the running server how it is",
+	return statusCommand(s, "status", "Show the status of the running server",
 		"  port53 status\n  port53 status --json", cobra.NoArgs)
 }
 

@@ -138,7 +138,7 @@ func (p *page) first(v *htmlSummary) {
 	if v.First == nil {
 		return
 	}
-	p.put("<section class=\"card\"><h2>What to mend first</h2>\n<ol class=\"first\">\n")
+	p.put("<section class=\"card\"><h2>What to fix first</h2>\n<ol class=\"first\">\n")
 	for _, f := range v.First {
 		p.put(`<li class="{}"><span class="badge of-{}">{}</span><div>`, f.Severity, f.State, f.Severity)
 		p.put(`<p class="what"><a href="#t{}-{}">{}</a></p><p class="dim">{}`, f.N, f.ID, f.Title, f.ID)

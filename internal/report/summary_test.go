@@ -59,7 +59,7 @@ func TestWhatMattersFirst(t *testing.T) {
 		want []string
 	}{
 		"HTML": {report.HTML, []string{
-			"<h1>192.0.2.0/24</h1>", "3 findings, 1 of them critical", "aria-label=\"Findings by severity: 1 critical, 2 low\"", "What to mend first",
+			"<h1>192.0.2.0/24</h1>", "3 findings, 1 of them critical", "aria-label=\"Findings by severity: 1 critical, 2 low\"", "What to fix first",
 			">recursion is offered to strangers</a>", "T-REC, at 192.0.2.200<", "mend T-REC", "T-VER, at 192.0.2.150, 192.0.2.200<", "All targets",
 			"href=\"#t201\">192.0.2.200</a>", "href=\"#t151\">192.0.2.150</a>", "href=\"#t202\">192.0.2.201</a>", "href=\"#t101\">192.0.2.100</a>",
 			"252 targets: nobody answers on port 53: 192.0.2.0-192.0.2.99, 192.0.2.101-192.0.2.149, 192.0.2.151-192.0.2.199, 192.0.2.202-192.0.2.255",
