@@ -44,17 +44,23 @@ func offers(c *config.Config) []offer {
 
 // record returns the RDATA that announces an offer at an address, by the name of the server.
 func (o *offer) record(name []byte, at netip.AddrPort) []byte {
-	data := append(binary.BigEndian.AppendUint16(nil, o.priority), name...)
+	return o.params(append(binary.BigEndian.AppendUint16(nil, o.priority), name...), at.Port(), at.Addr())
+}
+
+// params appends the parameters of an offer, in order. hint is the address that it is at, if that is
+// told as a parameter.
+func (o *offer) params(data []byte, port uint16, hint netip.Addr) []byte {
 	param := func(key uint16, value []byte) {
 		data = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(data, key), uint16(len(value)))
 		data = append(data, value...)
 	}
 	param(paramALPN, []byte(o.alpn))
-	param(paramPort, binary.BigEndian.AppendUint16(nil, at.Port()))
-	if at.Addr().Is4() {
-		param(paramIPv4, at.Addr().AsSlice())
-	} else {
-		param(paramIPv6, at.Addr().AsSlice())
+	param(paramPort, binary.BigEndian.AppendUint16(nil, port))
+	switch {
+	case hint.Is4():
+		param(paramIPv4, hint.AsSlice())
+	case hint.Is6():
+		param(paramIPv6, hint.AsSlice())
 	}
 	if o.path != "" {
 		param(paramPath, []byte(o.path))

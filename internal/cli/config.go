@@ -84,7 +84,7 @@ port53 config reference.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigCheck(s), newConfigShow(s), newConfigInit(s), newConfigSchema(s), newConfigReference(s))
+	cmd.AddCommand(newConfigCheck(s), newConfigShow(s), newConfigInit(s), newConfigSchema(s), newConfigReference(s), newConfigProfile(s))
 	return cmd
 }
 
