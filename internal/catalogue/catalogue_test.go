@@ -482,7 +482,7 @@ func TestCatalogue(t *testing.T) {
 // and TestConfigChecks, which miss none, those of reach and identity in TestReached. A new check needs all three.
 func TestCovered(t *testing.T) {
 	without := []string{}
-	elsewhere := []string{"ZONE-TLSA", "ZONE-HTTPS", "ZONE-REVERSE", "SRV-RRL", "SRV-RRLSLIP", "DOT-CERT", "DOQ-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS"}
+	elsewhere := []string{"ZONE-TLSA", "ZONE-HTTPS", "ZONE-REVERSE", "SRV-RRL", "SRV-RRLSLIP", "DOT-CERT", "DOQ-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS", "DDR-LISTEN"}
 	one, more, streams := bad(), trials(), streamTrials()
 	for _, c := range catalogue.All() {
 		if c.Group == catalogue.GroupResolver || c.Group == catalogue.GroupConfig || c.Group == catalogue.GroupReach {

@@ -57,6 +57,7 @@ func encryptedChecks() []*check.Check {
 			Needs: check.Needs{Port: check.PortTLS},
 			Run:   single(func(*check.Run) check.Query { return check.RD(mustName("_dns.resolver.arpa"), wire.TypeSVCB) }, judgeDDR),
 		},
+		{Check: finding.Check{ID: "DDR-LISTEN", Severity: finding.SevMedium}, Run: runDesignated},
 	})
 }
 

@@ -91,7 +91,7 @@ func (c *told) SetWriteDeadline(time.Time) error { return nil }
 
 // slowChecks wait for the clock, or ask thousands of questions, or speak TLS.
 func slowChecks() []string {
-	return []string{"SRV-RRL", "SRV-RRLSLIP", "SRV-TCP-IDLE", "SRV-TCP-CAP", "SRV-TCP-SLOW", "RES-RAND", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS", "DOQ-CERT"}
+	return []string{"SRV-RRL", "SRV-RRLSLIP", "SRV-TCP-IDLE", "SRV-TCP-CAP", "SRV-TCP-SLOW", "RES-RAND", "DOT-CERT", "DOH-GET", "DOH-POST", "DOH-TYPE", "DOH-HEADERS", "DOQ-CERT", "DDR-LISTEN"}
 }
 
 // FuzzReply judges whatever a server may say, by every check, and writes the report in

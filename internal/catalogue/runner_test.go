@@ -85,7 +85,7 @@ func TestNeeds(t *testing.T) {
 		if n.Probe && !n.Recursion {
 			t.Errorf("%s needs a probe zone, and nobody who looks names up in it", c.ID)
 		}
-		if (c.Group == catalogue.GroupEncrypted) != (n.Port == check.PortTLS) || (c.Group == catalogue.GroupResolver && c.ID != "RES-OPEN") != n.Recursion {
+		if (c.Group == catalogue.GroupEncrypted && c.ID != "DDR-LISTEN") != (n.Port == check.PortTLS) || (c.Group == catalogue.GroupResolver && c.ID != "RES-OPEN") != n.Recursion {
 			t.Errorf("%s: port %d, recursion %t", c.ID, n.Port, n.Recursion)
 		}
 		for _, x := range []struct {
