@@ -19,6 +19,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
@@ -59,11 +60,18 @@ type Options struct {
 	Roots     *x509.CertPool // by whom the authority is known; nil: those of the system
 	Email     string         // where the authority writes to; may be empty
 	Names     []string       // that the certificate is for: names as in ASCII, and addresses
+	Binding   *Binding       // another account that vouches for this one; nil: none
 	Profile   string         // which of its certificates the authority is to issue; empty: its default
 	Challenge string         // HTTP01, DNS01 or TLSALPN01
 	Solver    Solver
 	Log       *slog.Logger
 	Renewed   func() // called when there is another certificate
+}
+
+// A Binding is an account that the authority knows by other ways (RFC 8555, section 7.3.4).
+type Binding struct {
+	KeyID string
+	Key   []byte // of HMAC-SHA256
 }
 
 // A Proof is what shows an authority that a name is this server's.
@@ -295,6 +303,12 @@ func (m *Manager) order(ctx context.Context, before *x509.Certificate) (*x509.Ce
 	account := acme.Account{TermsOfServiceAgreed: true, PrivateKey: own}
 	if m.o.Email != "" {
 		account.Contact = []string{"mailto:" + m.o.Email}
+	}
+	if b := m.o.Binding; b != nil {
+		eab := acme.EAB{KeyID: b.KeyID, MACKey: base64.RawURLEncoding.EncodeToString(b.Key)}
+		if err := account.SetExternalAccountBinding(ctx, m.client, eab); err != nil {
+			return nil, fmt.Errorf("account: %w", err)
+		}
 	}
 	// Who has an account already, by the same key, is told which.
 	if account, err = m.client.NewAccount(ctx, account); err != nil {

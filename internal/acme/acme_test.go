@@ -290,3 +290,29 @@ func TestAccountDamaged(t *testing.T) {
 		t.Errorf("%q; %s", text, b.log)
 	}
 }
+
+// An authority that wants another account to vouch for this one gets its key's signature.
+func TestBinding(t *testing.T) {
+	for name, tt := range map[string]struct {
+		binding *acme.Binding
+		log     string
+	}{
+		"bound":       {&acme.Binding{KeyID: "customer 7", Key: []byte("a key of an authority's customer")}, ""},
+		"unknown":     {&acme.Binding{KeyID: "customer 8", Key: []byte("a key of an authority's customer")}, "unauthorized"},
+		"another key": {&acme.Binding{KeyID: "customer 7", Key: []byte("not that of the customer")}, "unauthorized"},
+		"none":        {nil, "externalAccountRequired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, acme.HTTP01, "dns.test")
+			b.Bindings = map[string][]byte{"customer 7": []byte("a key of an authority's customer")}
+			b.o.Binding = tt.binding
+			st := b.until(func(s acme.Stats) bool { return s.Renewed+s.Failed == 1 && waiting(s) })
+			if good := tt.log == ""; good != (st.Renewed == 1) || good != slices.Equal(b.Bound, []string{"customer 7"}) {
+				t.Errorf("%+v, bound by %q", st, b.Bound)
+			}
+			if !strings.Contains(b.log.String(), tt.log) || strings.Contains(b.log.String(), "a key of") {
+				t.Errorf("the log says %s", b.log)
+			}
+		})
+	}
+}

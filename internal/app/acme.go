@@ -64,8 +64,17 @@ func (a *App) listenACME(c *config.Config) error {
 		}
 		i.listeners = append(i.listeners, netutil.LimitListener(l, acmeConns))
 	}
+	var binding *acme.Binding
+	if o.EAB.KeyID != "" {
+		key, err := certs.ReadMACKey(o.EAB.HMACFile)
+		if err != nil {
+			return fmt.Errorf("encrypted.acme.eab: %w", err)
+		}
+		binding = &acme.Binding{KeyID: o.EAB.KeyID, Key: key}
+	}
 	i.manager = acme.New(acme.Options{
-		Dir: o.Dir(), File: o.File(), Directory: o.Directory, Roots: roots, Email: o.Email, Names: o.Names, Profile: o.Profile,
+		Binding: binding,
+		Dir:     o.Dir(), File: o.File(), Directory: o.Directory, Roots: roots, Email: o.Email, Names: o.Names, Profile: o.Profile,
 		Challenge: o.Challenge, Solver: a, Log: a.log, Renewed: func() { a.lookAtCertificates(time.Now()) },
 	})
 	return nil

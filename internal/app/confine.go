@@ -30,7 +30,7 @@ func placesOf(c *config.Config) (p places) {
 	beside(&p.read, c.Files()...)
 	p.read = append(p.read, c.IncludeDirs()...)
 	beside(&p.read, c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
-	beside(&p.read, c.Encrypted.Tickets, c.Encrypted.ACME.CA)
+	beside(&p.read, c.Encrypted.Tickets, c.Encrypted.ACME.CA, c.Encrypted.ACME.EAB.HMACFile)
 	for _, pair := range slices.Concat(c.Encrypted.Pairs(), c.Console.Pairs()) {
 		beside(&p.read, pair.Certificate, pair.Key)
 	}

@@ -199,6 +199,7 @@ func filesOf(c *config.Config) (list []proof.File) {
 	}
 	secret("the cookie secrets", c.EDNS.CookieSecretsFile)
 	secret("the TLS session ticket secrets", c.Encrypted.Tickets)
+	secret("the key of an account at the authority", c.Encrypted.ACME.EAB.HMACFile)
 	for _, p := range c.Encrypted.Pairs() {
 		secret("a key of TLS", p.Key)
 	}

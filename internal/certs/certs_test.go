@@ -481,3 +481,26 @@ func TestProves(t *testing.T) {
 		}
 	}
 }
+
+// TestReadMACKey reads keys as authorities show them, and says what is wrong with others.
+func TestReadMACKey(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "hmac")
+	for text, want := range map[string]string{
+		"AAECAwQFBgcICQoLDA0ODw": "", "AAECAwQFBgcICQoLDA0ODw==\n": "", "_-8CAwQFBgcICQoLDA0ODw": "", "/+8CAwQFBgcICQoLDA0ODw==": "",
+		"": "at least 16 octets", "AAEC": "at least 16 octets", "a key!": "base64url", "AAECAwQFBgcICQoLDA0ODw AAECAwQFBgcICQoLDA0ODw": "one line",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		key, err := certs.ReadMACKey(file)
+		if want == "" && (err != nil || len(key) != 16) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %d octets, %v", text, len(key), err)
+		}
+	}
+	if err := os.Chmod(file, 0o604); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.ReadMACKey(file); err == nil || !strings.Contains(err.Error(), "readable by every user") {
+		t.Errorf("a file for all: %v", err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -104,6 +105,31 @@ func ReadSecrets(path string) (secrets [][]byte, err error) {
 		return nil, fmt.Errorf("%s: want one or two secrets, found %d", path, len(secrets))
 	}
 	return secrets, nil
+}
+
+// minMAC is the octets of the shortest key that authorities give: half of HMAC-SHA256's.
+const minMAC = 16
+
+// ReadMACKey reads the key by which an account of ACME is bound to another: base64url, as authorities
+// give it (RFC 8555, section 7.3.4). The error says what is wrong with the file.
+func ReadMACKey(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("%s is readable by every user; chmod o= %s", path, path)
+	}
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(string(text)), "="))
+	key, err := base64.RawURLEncoding.DecodeString(plain)
+	if err != nil || len(key) < minMAC {
+		return nil, fmt.Errorf("%s: want one line of base64url with at least %d octets; copy the key that the authority shows", path, minMAC)
+	}
+	return key, nil
 }
 
 // keys returns the keys of a time, the one that makes tickets first. The lock is held.

@@ -51,10 +51,17 @@ type ACME struct {
 	Directory string           `yaml:"directory" is:"label" value:"a URL" default:"https://acme-v02.api.letsencrypt.org/directory"`
 	CA        string           `yaml:"ca" is:"path" default:""`
 	Profile   string           `yaml:"profile" is:"label" default:""`
+	EAB       EAB              `yaml:"eab"`
 	Listen    []netip.AddrPort `yaml:"listen" port:"80" lone:"true" default:""`
 	DNSWait   time.Duration    `yaml:"dns_wait" default:"30s" min:"0s" max:"5m"`
 
 	dir string // of what is kept
+}
+
+// EAB is another account at the authority, which vouches for that of ACME (RFC 8555, section 7.3.4).
+type EAB struct {
+	KeyID    string `yaml:"key_id" is:"label" default:""`
+	HMACFile string `yaml:"hmac_file" is:"path" default:""`
 }
 
 // Set reports whether certificates are ordered.
@@ -230,6 +237,10 @@ func (d *decoder) checkACME() {
 		d.fail(where, "encrypted.acme.directory: expected the URL of an ACME server's directory, found "+quote(a.Directory),
 			"it begins with https://")
 	}
+	if (a.EAB.KeyID == "") != (a.EAB.HMACFile == "") {
+		d.fail(at, "encrypted.acme.eab: the authority gives an identifier and a key, and there is one of them",
+			"write eab: {key_id: IDENTIFIER, hmac_file: FILE}")
+	}
 	switch {
 	case a.Challenge == HTTP01 && len(a.Listen) == 0:
 		d.fail(at, "encrypted.acme.challenge: nothing is listening for http-01",
@@ -324,6 +335,15 @@ func (d *decoder) checkCertificates(now time.Time) {
 		} else if _, err := certs.ReadSecrets(file); err != nil {
 			text, hint, _ := strings.Cut(err.Error(), "; ")
 			d.fail(at, "encrypted.tickets: "+printable(text), printable(hint))
+		}
+	}
+	if file := e.ACME.EAB.HMACFile; file != "" && e.ACME.Set() {
+		at, _ := d.at("encrypted.acme.eab.hmac_file")
+		if p := unreadable(file); p != nil {
+			d.fail(at, "encrypted.acme.eab.hmac_file: "+printable(file)+" "+p.text, p.hint)
+		} else if _, err := certs.ReadMACKey(file); err != nil {
+			text, hint, _ := strings.Cut(err.Error(), "; ")
+			d.fail(at, "encrypted.acme.eab.hmac_file: "+printable(text), printable(hint))
 		}
 	}
 	for i, p := range slices.DeleteFunc(e.Pairs(), func(p certs.Pair) bool { return p.Coming }) {

@@ -3,6 +3,7 @@
 package acmetest
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -49,6 +50,9 @@ type Authority struct {
 	Requests int
 	Replaced []string // what orders said that they replace
 	Profiles []string // that orders asked for
+
+	Bindings map[string][]byte // keys by their identifiers, one of which has to vouch for an account; nil: none has to
+	Bound    []string          // identifiers that accounts were bound by
 
 	thumb  string
 	orders []*order
@@ -125,6 +129,10 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.Unmarshal(protected, &head)
 		sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":%q,"kty":"EC","x":%q,"y":%q}`, head.JWK.Crv, head.JWK.X, head.JWK.Y))
 		a.thumb = base64.RawURLEncoding.EncodeToString(sum[:])
+		if problem := a.bind(payload, head.JWK.X); problem != "" {
+			a.refuse(w, problem, "no account that is known vouches for this one")
+			return
+		}
 		w.Header().Set("Location", a.URL+"/account/"+a.thumb)
 		a.tell(w, 201, map[string]any{"status": "valid"})
 	case "order":
@@ -145,6 +153,33 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// bind looks at what binds a new account to another (RFC 8555, section 7.3.4). key is a part of the
+// account's own. It returns the type of the problem, or "".
+func (a *Authority) bind(payload []byte, key string) string {
+	if a.Bindings == nil {
+		return ""
+	}
+	var p struct {
+		Binding *struct{ Protected, Payload, Signature string } `json:"externalAccountBinding"`
+	}
+	if json.Unmarshal(payload, &p) != nil || p.Binding == nil {
+		return "externalAccountRequired"
+	}
+	var head struct{ Alg, Kid, URL string }
+	protected, _ := base64.RawURLEncoding.DecodeString(p.Binding.Protected)
+	own, _ := base64.RawURLEncoding.DecodeString(p.Binding.Payload)
+	signature, _ := base64.RawURLEncoding.DecodeString(p.Binding.Signature)
+	_ = json.Unmarshal(protected, &head)
+	mac := hmac.New(sha256.New, a.Bindings[head.Kid])
+	mac.Write([]byte(p.Binding.Protected + "." + p.Binding.Payload))
+	if a.Bindings[head.Kid] == nil || head.Alg != "HS256" || head.URL != a.URL+"/account" || !hmac.Equal(mac.Sum(nil), signature) ||
+		!strings.Contains(string(own), key) {
+		return "unauthorized"
+	}
+	a.Bound = append(a.Bound, head.Kid)
+	return ""
 }
 
 func (a *Authority) tell(w http.ResponseWriter, status int, what any) {
