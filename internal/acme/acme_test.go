@@ -304,7 +304,7 @@ func TestBinding(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, acme.HTTP01, "dns.test")
-			b.Bindings = map[string][]byte{"customer 7": []byte("a key of an authority's customer")}
+			b.Keys = map[string][]byte{"customer 7": []byte("a key of an authority's customer")}
 			b.o.Binding = tt.binding
 			st := b.until(func(s acme.Stats) bool { return s.Renewed+s.Failed == 1 && waiting(s) })
 			if good := tt.log == ""; good != (st.Renewed == 1) || good != slices.Equal(b.Bound, []string{"customer 7"}) {

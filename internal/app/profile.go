@@ -228,8 +228,8 @@ func appleProfile(c *config.Config, given []netip.Addr) ([]byte, error) {
 		text("PayloadDisplayName", "Encrypted DNS of "+name)
 		b.WriteString("<key>PayloadVersion</key><integer>1</integer>\n")
 	}
-	b.WriteString(xml.Header + "<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n" +
-		"<plist version=\"1.0\">\n<dict>\n")
+	b.WriteString(xml.Header + "<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" " +
+		"\"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\">\n<dict>\n")
 	payload("Configuration", "")
 	b.WriteString("<key>PayloadContent</key>\n<array>\n<dict>\n")
 	payload("com.apple.dnsSettings.managed", ".dns")

@@ -77,7 +77,8 @@ func runDesignated(ctx context.Context, r *check.Run) []finding.Finding {
 // protocolsOf returns the protocols of a service that are known, by their names in ALPN.
 func protocolsOf(s *svcRecord) (list []string) {
 	for d := s.params[keyALPN]; len(d) > 0 && len(d) > int(d[0]); d = d[1+int(d[0]):] {
-		if p := string(d[1 : 1+int(d[0])]); slices.Contains([]string{certs.DoT, certs.DoQ, certs.H2, certs.H3}, p) && !slices.Contains(list, p) {
+		p := string(d[1 : 1+int(d[0])])
+		if slices.Contains([]string{certs.DoT, certs.DoQ, certs.H2, certs.H3}, p) && !slices.Contains(list, p) {
 			list = append(list, p)
 		}
 	}
@@ -107,7 +108,9 @@ func serviceAt(s *svcRecord, protocol string, asked netip.Addr) (netip.AddrPort,
 
 // connectDesignated connects to a service. fault is why clients cannot use it, doubt why some will not; err is
 // why that is not known.
-func connectDesignated(ctx context.Context, r *check.Run, s *svcRecord, protocol string, at netip.AddrPort) (fault, doubt string, err error) {
+func connectDesignated(
+	ctx context.Context, r *check.Run, s *svcRecord, protocol string, at netip.AddrPort,
+) (fault, doubt string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Patience())
 	defer cancel()
 	// The certificate is judged, not trusted: nothing is said over the connection.

@@ -127,7 +127,7 @@ func ReadMACKey(path string) ([]byte, error) {
 	plain := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimRight(strings.TrimSpace(string(text)), "="))
 	key, err := base64.RawURLEncoding.DecodeString(plain)
 	if err != nil || len(key) < minMAC {
-		return nil, fmt.Errorf("%s: want one line of base64url with at least %d octets; copy the key that the authority shows", path, minMAC)
+		return nil, fmt.Errorf("%s: want a line of base64url with at least %d octets; copy the key that the authority shows", path, minMAC)
 	}
 	return key, nil
 }

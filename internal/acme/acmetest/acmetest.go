@@ -51,11 +51,16 @@ type Authority struct {
 	Replaced []string // what orders said that they replace
 	Profiles []string // that orders asked for
 
-	Bindings map[string][]byte // keys by their identifiers, one of which has to vouch for an account; nil: none has to
-	Bound    []string          // identifiers that accounts were bound by
+	Bindings
 
 	thumb  string
 	orders []*order
+}
+
+// Bindings are the accounts that vouch for those of ACME.
+type Bindings struct {
+	Keys  map[string][]byte // by their identifiers, one of which has to vouch for an account; nil: none has to
+	Bound []string          // identifiers that accounts were bound by
 }
 
 type order struct {
@@ -158,7 +163,7 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // bind looks at what binds a new account to another (RFC 8555, section 7.3.4). key is a part of the
 // account's own. It returns the type of the problem, or "".
 func (a *Authority) bind(payload []byte, key string) string {
-	if a.Bindings == nil {
+	if a.Keys == nil {
 		return ""
 	}
 	var p struct {
@@ -172,9 +177,9 @@ func (a *Authority) bind(payload []byte, key string) string {
 	own, _ := base64.RawURLEncoding.DecodeString(p.Binding.Payload)
 	signature, _ := base64.RawURLEncoding.DecodeString(p.Binding.Signature)
 	_ = json.Unmarshal(protected, &head)
-	mac := hmac.New(sha256.New, a.Bindings[head.Kid])
+	mac := hmac.New(sha256.New, a.Keys[head.Kid])
 	mac.Write([]byte(p.Binding.Protected + "." + p.Binding.Payload))
-	if a.Bindings[head.Kid] == nil || head.Alg != "HS256" || head.URL != a.URL+"/account" || !hmac.Equal(mac.Sum(nil), signature) ||
+	if a.Keys[head.Kid] == nil || head.Alg != "HS256" || head.URL != a.URL+"/account" || !hmac.Equal(mac.Sum(nil), signature) ||
 		!strings.Contains(string(own), key) {
 		return "unauthorized"
 	}
