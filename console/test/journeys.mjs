@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process";
 import { createRequire } from "node:module";
 import dgram from "node:dgram";
 import { readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
 import { join } from "node:path";
 
 const { BASE, BIN, SOCKET, DNS, SHOTS, CHROMIUM = "/usr/bin/chromium", ONLY } = process.env;
@@ -94,6 +95,22 @@ await journey("strangers see a page to sign in", async () => {
   await seen("port53 console");
   await shot("signin");
   await accessible("sign in");
+});
+await journey("the first load is no more than 120 kB", async () => {
+  const fresh = await browser.newContext();
+  const p = await fresh.newPage();
+  const bodies = [];
+  p.on("response", (r) => bodies.push(r.body().then((b) => [new URL(r.url()).pathname, gzipSync(b, { level: 6 }).length])));
+  await p.goto(BASE);
+  await p.getByText("port53 console").waitFor();
+  await p.waitForLoadState("networkidle");
+  const sizes = await Promise.all(bodies);
+  const sent = await p.evaluate(() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].reduce((n, e) => n + e.encodedBodySize, 0));
+  const sum = sizes.reduce((n, [, s]) => n + s, 0);
+  console.log(`# first load: ${sum} bytes by gzip, ${sent} were sent: ${sizes.map((s) => s.join(" ")).join(", ")}`);
+  must(sizes.length >= 3 && sum <= 120_000, `${sum} bytes by gzip`);
+  must(sent <= 120_000, `${sent} bytes were sent`);
+  await fresh.close();
 });
 await journey("first load within 300 ms", async () => {
   const times = [];

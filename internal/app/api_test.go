@@ -16,6 +16,7 @@ import (
 	"port53/internal/api"
 	"port53/internal/app"
 	"port53/internal/grant"
+	"port53/internal/telemetry"
 )
 
 // apiConfig is a configuration with the API, and a token for each of the names that have grants.
@@ -199,6 +200,20 @@ func TestAuditFile(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	r.end()
+	if err := r.serve(io.Discard); err != nil { // another run goes on where this one has ended
+		t.Fatal(err)
+	}
+	r.expect("admin", "POST", "/v1/zones/made.test/undo", `{}`, 200)
+	r.end()
+	var chain telemetry.AuditChain
+	for _, name := range []string{"audit.1", "audit.json"} {
+		if err := chain.Read(name, strings.NewReader(r.read(name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if chain.Lines != 4 || chain.Unchained != 1 || len(chain.Faults)+len(chain.Begins) > 0 {
+		t.Errorf("the lines do not follow on each other: %+v", chain)
+	}
 	for _, text := range []string{r.read("audit.json"), r.read("audit.1"), log.String()} {
 		if strings.Contains(text, "admin-secret") {
 			t.Errorf("a token is in %s", text)

@@ -222,7 +222,7 @@ func (a *App) start(ctx context.Context, o Options) error {
 		a.state.takeIfFree()
 	}
 	// Files are opened now that lie where the user who serves may have put a link.
-	if err := errors.Join(a.queries.open(), a.openAudit(), a.openConsole(c)); err != nil {
+	if err := errors.Join(a.queries.open(), a.openAudit(), a.followAudit(), a.openConsole(c)); err != nil {
 		return err
 	}
 	if c.Recurses() {

@@ -2,6 +2,8 @@ package app
 
 import (
 	"fmt"
+	"os"
+	"syscall"
 
 	"port53/internal/config"
 	"port53/internal/securepath"
@@ -44,5 +46,23 @@ func (a *App) openAudit() error {
 		return fmt.Errorf("audit.file: %w", err)
 	}
 	a.acts.SetOutput(f)
+	return nil
+}
+
+// followAudit has what is written follow on what an earlier run has written. It is called once, before the
+// first act.
+func (a *App) followAudit() error {
+	if a.acts == nil {
+		return nil
+	}
+	// It may be a FIFO, which is not waited for.
+	f, err := os.OpenFile(a.startedWith.Audit.File, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err == nil {
+		err = a.acts.Follow(f)
+		f.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("audit.file: the server reads its last line, which the next one follows: %w", err)
+	}
 	return nil
 }

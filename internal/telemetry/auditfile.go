@@ -12,8 +12,9 @@ import (
 )
 
 // An AuditFile has a line of JSON for each act that was done, failed or forwarded, and for as many of those
-// that were refused as the log has. Its methods are called from many goroutines; those of a nil one do
-// nothing.
+// that were refused as the log has. Each line has the hash of the one before it, so that it is found out when a
+// line is changed, added or removed later: see [AuditChain]. Its methods are called from many goroutines; those
+// of a nil one do nothing.
 type AuditFile struct {
 	trouble func(error) // is told when lines begin to be lost, and with nil when they do no more
 	lost    atomic.Uint64
@@ -21,6 +22,8 @@ type AuditFile struct {
 	mu     sync.Mutex // held over a write
 	out    io.WriteCloser
 	failed bool
+	torn   bool   // what stands last in the file is not a whole line
+	before string // the hash of the line that was written last; empty: there is none
 	line   []byte
 }
 
@@ -60,30 +63,46 @@ type AuditLine struct {
 	Reason  string    `json:"reason,omitempty"`
 }
 
+// A chainedLine is one in the file.
+type chainedLine struct {
+	AuditLine
+	Before string `json:"before,omitempty"` // the hash (SHA-256) of the line before, without its end
+}
+
 // write appends a line.
 func (f *AuditFile) write(act *Act) {
 	if f == nil {
 		return
 	}
-	l := act.line()
-	text, err := json.Marshal(&l)
-	if err != nil {
-		f.lost.Add(1)
-		return
-	}
+	l := chainedLine{AuditLine: act.line()}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.out == nil {
 		return
 	}
-	f.line = append(append(f.line[:0], text...), '\n')
-	if _, err = f.out.Write(f.line); err != nil {
+	l.Before = f.before
+	text, err := json.Marshal(&l)
+	if err == nil {
+		err = f.append(text)
+	}
+	if err != nil {
 		f.lost.Add(1)
 	}
 	if failed := err != nil; failed != f.failed && f.trouble != nil {
 		f.trouble(err)
 		f.failed = failed
 	}
+}
+
+// append writes a line, and takes back what an error leaves of it. The lock is held.
+func (f *AuditFile) append(text []byte) error {
+	f.line = append(append(f.line[:0], text...), '\n')
+	w := lineWriter{out: f.out, torn: f.torn}
+	w.write(f.line)
+	if f.torn = w.torn; w.err == nil {
+		f.before = hashOf(text)
+	}
+	return w.err
 }
 
 // line returns an act as the file has it.
