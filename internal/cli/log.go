@@ -43,7 +43,7 @@ follow on each other, the oldest first, and prints each place where the hash is 
 the line before.
 
 Lines cut off at the end leave no trace in the file, and whoever may write the file can compute
-all hashes anew: keep the hash that verify prints elsewhere. --seen wants a line with that hash
+all hashes again: keep the hash that verify prints elsewhere. --seen wants a line with that hash
 to be there still.
 
 Exit codes: 0 each line follows on the one before, 1 one does not, or the hash of --seen is not
@@ -62,7 +62,10 @@ there, 2 a file could not be read.`,
 					return failure(exitUsage, "name the file that audit.file in the configuration names", "%v", err)
 				}
 			}
-			v := logVerified{c.Lines, c.Unchained, append([]string{}, c.Begins...), append([]telemetry.AuditFault{}, c.Faults...), c.Last, nil}
+			v := logVerified{
+				Lines: c.Lines, Unchained: c.Unchained, Last: c.Last,
+				Begins: append([]string{}, c.Begins...), Faults: append([]telemetry.AuditFault{}, c.Faults...),
+			}
 			if seen != "" {
 				has := c.Has(seen)
 				v.Seen = &has
