@@ -52,13 +52,13 @@ func (w *watch) stopTunnels() {
 	w.tunnels.Store(nil)
 }
 
-// Tunnels implements [api.Host].
-func (h apiHost) Tunnels() top.TunnelReport {
-	t := h.watch.tunnels.Load()
+// Tunnels returns what the watch for tunnels has found. It implements [api.Host].
+func (a *App) Tunnels() top.TunnelReport {
+	t := a.watch.tunnels.Load()
 	if t == nil {
 		return top.TunnelReport{Action: top.TunnelOff, Tunnels: []top.Tunnel{}}
 	}
-	h.watch.hub.Flush()
+	a.watch.hub.Flush()
 	return top.TunnelReport{Action: t.Action(), Tunnels: t.List()}
 }
 
