@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 
@@ -43,7 +41,7 @@ server or no directory.`,
   port53 zone keys roll example.com
   port53 zone keys --dir keys example.com
   port53 zone keys new --dir keys example.com
-  port53 zone keys import --dir keys --ksk example.com exported.private`,
+  port53 zone keys import --dir keys example.com /var/cache/bind`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if dir == "" {
@@ -373,80 +371,4 @@ func (s *streams) printMade(made []*signer.Key, now time.Time, asJSON bool) erro
 // dsLine is a record that is printed without a TTL.
 func dsLine(zone []byte, t wire.Type, data []byte) string {
 	return fmt.Sprintf("%s IN %s %s\n", nameText(zone), t, wire.AppendRdataText(nil, t, data))
-}
-
-// An importFlags is what zone keys import is told.
-type importFlags struct {
-	dir, algorithm   string
-	ksk, zsk, asJSON bool
-}
-
-func newZoneKeysImport(s *streams) *cobra.Command {
-	var f importFlags
-	cmd := &cobra.Command{
-		Use:   "import [--dir DIR] --ksk|--zsk ZONE FILE",
-		Short: "Import a zone's private key from another program",
-		Long: `import reads a private key and writes it as the pair of files that zone sign and the
-server use: from BIND (K*.private), PowerDNS (pdnsutil export-zone-key ZONE ID), and Knot
-DNS or others (PEM, PKCS #8). BIND's own pairs of files need no import: copy both.
-
---ksk says that the key has the SEP flag (257 in its DNSKEY record), --zsk that it has not
-(256): the private key does not contain it, and it affects the key tag. Compare the
-printed tag with that of the DNSKEY or DS record in use.
-
-Exit codes: 0 the key was written, 1 it is not a private key for a zone, 2 it was not
-written.`,
-		Example: `  pdnsutil export-zone-key example.com 1 | port53 zone keys import --dir keys --ksk example.com -
-  port53 zone keys import --dir keys --zsk example.com /var/lib/knot/keys/keys/3f0c...b1.pem`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(_ *cobra.Command, args []string) error { return s.importKey(args[0], args[1], f) },
-	}
-	cmd.Flags().StringVarP(&f.dir, "dir", "K", ".", "the directory to write to")
-	cmd.Flags().BoolVar(&f.ksk, "ksk", false, "the key has the SEP flag: it is a KSK or CSK")
-	cmd.Flags().BoolVar(&f.zsk, "zsk", false, "the key has no SEP flag")
-	cmd.Flags().StringVar(&f.algorithm, "algorithm", "", "the algorithm (default for RSA keys in PEM: rsasha256)")
-	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// maxImport is more than any private key takes, in bytes.
-const maxImport = 1 << 16
-
-func (s *streams) importKey(name, file string, f importFlags) error {
-	apex, err := wire.ParseName(name)
-	switch {
-	case err != nil:
-		return failure(exitUsage, "", "zone %s: %v", name, err)
-	case f.ksk == f.zsk:
-		return failure(exitUsage, "257 in its DNSKEY record is --ksk, 256 is --zsk", "say one of --ksk and --zsk")
-	}
-	alg := uint8(0)
-	if f.algorithm != "" {
-		var ok bool
-		if alg, ok = wire.ParseAlgorithm(f.algorithm); !ok || !signer.CanSign(alg) {
-			return failure(exitUsage, "", "--algorithm %s: not one that can sign", f.algorithm)
-		}
-	}
-	in := s.in
-	if file != "-" {
-		opened, err := os.Open(file)
-		if err != nil {
-			return failure(exitUsage, "give the path of a private key, or - for standard input", "%s: %v", file, pathCause(err))
-		}
-		defer opened.Close()
-		in = opened
-	}
-	b, err := io.ReadAll(io.LimitReader(in, maxImport))
-	if err != nil {
-		return failure(exitUsage, "", "%s: %v", file, pathCause(err))
-	}
-	now := time.Now()
-	k, err := signer.Import(file, b, apex, f.ksk, alg, now)
-	if err != nil {
-		return failure(exitFindings, "", "%v", err)
-	}
-	if err := k.Write(f.dir); err != nil {
-		return failure(exitUsage, "", "%v", err)
-	}
-	return s.printMade([]*signer.Key{k}, now, f.asJSON)
 }

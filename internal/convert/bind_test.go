@@ -749,8 +749,13 @@ func TestNSDAndKnot(t *testing.T) {
 		},
 		{
 			"signed by Knot", "knot", "template:\n  - id: default\n    dnssec-signing: on\nzone:\n  - domain: a.test\n  - domain: b.test\n    dnssec-signing: off\n",
-			[]string{"!a.test", "b.test"},
-			[]string{"not taken: domain a.test: Knot signs it"},
+			[]string{`{name: "knot-default", algorithm: ecdsap256sha256, keys: split, zsk_lifetime: 2592000s}`, `dnssec: {policy: "knot-default", keys_from: "keys/a.test"}`, "b.test"},
+			[]string{"changed: domain a.test: signing is taken over, and the zone is served when its keys are in keys/a.test", "keymgr -j a.test. list | port53 zone keys import --dir keys/a.test"},
+		},
+		{
+			"Knot's policy", "knot", "policy:\n  - id: p\n    algorithm: ed25519\n    single-type-signing: on\n    nsec3: on\n    ksk-lifetime: 365d\n    dnskey-ttl: 1h\n  - id: hand\n    manual: on\n  - id: old\n    algorithm: rsasha1\nzone:\n  - domain: a.test\n    dnssec-signing: on\n    dnssec-policy: p\n  - domain: b.test\n    dnssec-signing: on\n    dnssec-policy: hand\n  - domain: c.test\n    dnssec-signing: on\n    dnssec-policy: old\n",
+			[]string{`{name: "p", algorithm: ed25519, denial: nsec3, ksk_lifetime: 31536000s, dnskey_ttl: 3600s}`, `dnssec: {policy: "p", keys_from: "keys/a.test"}`, "!b.test", "!c.test"},
+			[]string{"not taken: domain b.test: Knot signs it", "its keys are managed by hand", "no keys of algorithm rsasha1 are made here"},
 		},
 		{
 			"signed as it answers", "knot", "mod-onlinesign:\n  - id: default\nzone:\n  - domain: a.test\n    module: mod-onlinesign\n  - domain: b.test\n",

@@ -121,8 +121,12 @@ func readKnot(c *converter, path string) error {
 			}
 		case "log", "database", "control", "statistics", "xdp":
 			c.note(s, Changed, "port53 has its own: log, state_dir, control and metrics")
-		case "policy", "keystore", "submission":
-			c.note(s, ToCome, "signing is not taken over yet")
+		case "policy":
+			c.note(s, Changed, "what of it counts here is in dnssec_policies, for the zones that are signed by it")
+		case "submission":
+			c.note(s, Changed, "all servers of the parent are asked for its DS records: parent.check in a policy names others")
+		case "keystore":
+			c.note(s, ToCome, "keys in hardware are not supported; those in PEM are taken by port53 zone keys import")
 		case "mod-rrl":
 			k.rates(s)
 		default:
@@ -199,12 +203,6 @@ func (k *knot) block(s *stmt) []*stmt {
 
 // unlike says why a zone would be served otherwise than it was, or "".
 func (k *knot) unlike(block []*stmt) string {
-	if e := find(block, "dnssec-signing"); e != nil && yes(e.arg(1)) {
-		return "Knot signs it (dnssec-signing), and here it would be served without signatures, which validators refuse " +
-			"if its parent has a DS record" +
-			"; its keys are taken over by hand: port53 zone keys import --dir DIR each PEM file of its KASP database, " +
-			"then write dnssec: {sign: true, keys_from: DIR} at the zone"
-	}
 	if e := find(block, "catalog-role"); e != nil && (e.arg(1) == "interpret" || e.arg(1) == "generate") {
 		return "write catalog: consume or produce, and members, yourself"
 	}
@@ -240,6 +238,9 @@ func (k *knot) zone(s *stmt) {
 	if why := k.unlike(block); why != "" {
 		k.note(s, NotTaken, why)
 		k.note(find(s.block, "domain"), NotTaken, why)
+		return
+	}
+	if e := find(block, "dnssec-signing"); e != nil && yes(e.arg(1)) && !k.signing(s, block, z) {
 		return
 	}
 	var transfer []aclRule

@@ -3,7 +3,9 @@ package convert
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,21 +30,9 @@ func readPDNSDatabase(c *converter, path string) error {
 // pdnsDatabase takes the zones of a database. from is what names it; may are those who may have
 // zones whole, by default this machine. Notes name the row of the domain instead of a line.
 func (c *converter) pdnsDatabase(from *stmt, path string, may netset) error {
-	text, err := readDatabase(path)
+	tables, err := pdnsRows(path)
 	if err != nil {
 		return err
-	}
-	var tables sqlTables
-	if strings.HasPrefix(string(text[:min(len(text), len(sqliteMagic))]), sqliteMagic) {
-		d, err := openSQLite(path)
-		if err == nil {
-			tables, err = d.tables(pdnsTables())
-		}
-		if err != nil {
-			return err
-		}
-	} else {
-		tables = sqlDump(string(text), pdnsTables())
 	}
 	if tables["domains"] == nil {
 		c.note(from, NotTaken, "it has no table of domains, or an empty one")
@@ -80,19 +70,97 @@ func (c *converter) pdnsDatabase(from *stmt, path string, may netset) error {
 	for i, d := range tables["domains"] {
 		id := d["id"]
 		s := row(i, 1, "zone", d["name"])
+		keys := ""
 		if signed[id] && !slices.Contains(meta[id]["PRESIGNED"], "1") {
-			c.note(
-				s,
-				NotTaken,
-				"PowerDNS signs it, and here it would be served without signatures, which validators refuse if its parent has a DS record"+
-					"; its keys are taken over by hand: pdnsutil export-zone-key ZONE ID | port53 zone keys import "+
-					"--dir DIR for each, then write dnssec: {sign: true, keys_from: DIR} at the zone",
-			)
-			continue
+			keys = path
 		}
-		c.pdnsZone(s, d, records[id], meta[id], may)
+		c.pdnsZone(s, d, records[id], meta[id], may, keys)
 	}
 	return nil
+}
+
+// pdnsSigning takes over that PowerDNS signs a zone: its keys stay, whatever the policy would make.
+func (c *converter) pdnsSigning(s *stmt, z *zone, meta map[string][]string, keys string) {
+	z.policy, z.keysFrom = "default", keysDir(z.name)
+	if p := strings.Fields(strings.Join(meta["NSEC3PARAM"], " ")); len(p) > 1 {
+		z.policy = "pdns-nsec3"
+		text := "{name: \"pdns-nsec3\", denial: nsec3}"
+		if p[1] == "1" {
+			z.policy, text = "pdns-nsec3-opt-out", "{name: \"pdns-nsec3-opt-out\", denial: nsec3-opt-out}"
+		}
+		if !slices.Contains(c.out.policies, text) {
+			c.out.policies = append(c.out.policies, text)
+		}
+	}
+	c.note(s, Changed, bringKeys(z, "PowerDNS", fmt.Sprintf("port53 zone keys import --dir %s %s. %s", z.keysFrom, z.name, keys)))
+}
+
+// pdnsRows reads the tables of a database.
+func pdnsRows(path string) (sqlTables, error) {
+	text, err := readDatabase(path)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(string(text[:min(len(text), len(sqliteMagic))]), sqliteMagic) {
+		return sqlDump(string(text), pdnsTables()), nil
+	}
+	d, err := openSQLite(path)
+	if err != nil {
+		return nil, err
+	}
+	return d.tables(pdnsTables())
+}
+
+// IsDatabase reports whether a file is a database of SQLite, or what programs write of one as SQL.
+func IsDatabase(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b := make([]byte, databaseHead)
+	n, _ := io.ReadFull(f, b)
+	text := string(b[:n])
+	return strings.HasPrefix(text, sqliteMagic) ||
+		strings.Contains(text, "CREATE TABLE") || strings.Contains(text, "-- MySQL dump") || strings.Contains(text, "-- PostgreSQL database dump")
+}
+
+// databaseHead is how much of a file shows what it is, in bytes.
+const databaseHead = 4096
+
+// A CryptoKey is a row of PowerDNS's table cryptokeys.
+type CryptoKey struct {
+	ID                string
+	Flags             uint16
+	Active, Published bool
+	Content           string
+}
+
+// CryptoKeys returns the keys of a zone in a database of PowerDNS.
+func CryptoKeys(path, zone string) (keys []CryptoKey, err error) {
+	tables, err := pdnsRows(path)
+	if err != nil {
+		return nil, err
+	}
+	if tables["cryptokeys"] == nil {
+		return nil, fmt.Errorf("%s: it has no table cryptokeys, or an empty one: want a database of PowerDNS", path)
+	}
+	at := slices.IndexFunc(tables["domains"], func(d sqlRow) bool { return domain(d["name"]) == domain(zone) })
+	if at < 0 {
+		return nil, fmt.Errorf("%s: it has no zone %s", path, zone)
+	}
+	for _, k := range tables["cryptokeys"] {
+		if k["domain_id"] != tables["domains"][at]["id"] {
+			continue
+		}
+		flags, err := strconv.ParseUint(k["flags"], 10, 16)
+		if err != nil {
+			return nil, fmt.Errorf("%s: cryptokeys %s: flags %q: want 256 or 257", path, k["id"], k["flags"])
+		}
+		_, says := k["published"] // which PowerDNS has since 4.3
+		keys = append(keys, CryptoKey{k["id"], uint16(flags), sqlTrue(k["active"]), !says || sqlTrue(k["published"]), k["content"]})
+	}
+	return keys, nil
 }
 
 func loopback() netset {
@@ -101,8 +169,9 @@ func loopback() netset {
 
 func sqlTrue(s string) bool { return s == "1" || s == "t" || strings.EqualFold(s, "true") }
 
-// pdnsZone takes a zone of a database, whose records are written into a file beside the result.
-func (c *converter) pdnsZone(s *stmt, d sqlRow, records []sqlRow, meta map[string][]string, may netset) {
+// pdnsZone takes a zone of a database, whose records are written into a file beside the result. keys is the
+// database if PowerDNS signs the zone.
+func (c *converter) pdnsZone(s *stmt, d sqlRow, records []sqlRow, meta map[string][]string, may netset, keys string) {
 	z := &zone{name: domain(d["name"]), given: given{alone: may}}
 	if list := meta["ALLOW-AXFR-FROM"]; list != nil {
 		for _, text := range list {
@@ -121,6 +190,9 @@ func (c *converter) pdnsZone(s *stmt, d sqlRow, records []sqlRow, meta map[strin
 		}
 	}
 	z.notify = c.servers(s, meta["ALSO-NOTIFY"])
+	if keys != "" {
+		c.pdnsSigning(s, z, meta, keys)
+	}
 	switch kind := strings.ToUpper(d["type"]); kind {
 	case "SLAVE", "SECONDARY":
 		z.primaries = c.servers(s, commas(d["master"]))

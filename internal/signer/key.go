@@ -19,6 +19,11 @@ type Key struct {
 	DNSKEY []byte // RDATA of the DNSKEY record, as if it were not revoked
 	Times  Times
 
+	// State is what the server that had the key before made of it; nil: nobody says, and Times count.
+	State *KeyState
+
+	TTL uint32 // that servers gave the DNSKEY record, in seconds; 0: that is not known
+
 	// Private signs; nil: the key can only be published.
 	Private crypto.Signer
 

@@ -9,10 +9,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,6 +30,9 @@ import (
 // Key files are a pair, as BIND has them: NAME.key with the DNSKEY record, for everybody, and
 // NAME.private with the private key and the times, for its owner alone. NAME is K, the zone's
 // name, the algorithm and the tag.
+
+// noTTL is the TTL of a record in a key file that says none.
+const noTTL = 1
 
 // maxKeyFile is more than any key file has, in bytes.
 const maxKeyFile = 1 << 16
@@ -153,7 +154,7 @@ func ReadKey(path string) (*Key, error) {
 	k := &Key{File: path}
 	_, err = zonefile.Read(
 		bytes.NewReader(b),
-		zonefile.Options{Origin: wire.Root, Name: path + ".key", DefaultTTL: 1},
+		zonefile.Options{Origin: wire.Root, Name: path + ".key", DefaultTTL: noTTL},
 		func(r *zonefile.Record) error {
 			switch {
 			case r.Type != wire.TypeDNSKEY:
@@ -161,7 +162,7 @@ func ReadKey(path string) (*Key, error) {
 			case k.DNSKEY != nil:
 				return fmt.Errorf("%s.key:%d:%d: a second record: want one", path, r.Line, r.Col)
 			}
-			k.Zone, k.DNSKEY = wire.Lower(nil, r.Owner), bytes.Clone(r.Data)
+			k.Zone, k.DNSKEY, k.TTL = wire.Lower(nil, r.Owner), bytes.Clone(r.Data), r.TTL
 			return nil
 		},
 	)
@@ -174,7 +175,13 @@ func ReadKey(path string) (*Key, error) {
 	if _, ok := dnssec.ParseKey(k.DNSKEY); !ok {
 		return nil, fmt.Errorf("%s.key: its record is not a DNSSEC key", path)
 	}
+	if k.TTL == noTTL {
+		k.TTL = 0
+	}
 	k.DNSKEY[1] &^= dnssec.FlagRevoke
+	if k.State, err = readState(path + ".state"); err != nil {
+		return nil, err
+	}
 	private := path + ".private"
 	info, err := os.Stat(private)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -417,7 +424,11 @@ func (k *Key) appendPublic(dst []byte) []byte {
 			dst = fmt.Appendf(dst, "; %s: %s (%s)\n", t.name, t.at.UTC().Format(timeForm), t.at.UTC().Format(time.ANSIC))
 		}
 	}
-	dst = append(wire.AppendName(dst, k.Zone), " IN DNSKEY "...)
+	dst = wire.AppendName(dst, k.Zone)
+	if k.TTL > 0 {
+		dst = fmt.Appendf(dst, " %d", k.TTL)
+	}
+	dst = append(dst, " IN DNSKEY "...)
 	return append(wire.AppendRdataText(dst, wire.TypeDNSKEY, k.DNSKEY), '\n')
 }
 
@@ -436,6 +447,12 @@ func (k *Key) Write(dir string) error {
 	if _, err := os.Lstat(path + ".key"); err == nil {
 		return fmt.Errorf("%s.key: %w", path, fs.ErrExist)
 	}
+	if k.State != nil {
+		// Before the others: a key whose state got lost would be taken for one that only has times.
+		if err := errors.Join(ignoreAbsent(os.Remove(path+".state")), writeNew(path+".state", k.appendState(nil), 0o644)); err != nil {
+			return err
+		}
+	}
 	if err := writeNew(path+".private", private, 0o600); err != nil {
 		return err
 	}
@@ -444,6 +461,13 @@ func (k *Key) Write(dir string) error {
 	}
 	k.File = path
 	return syncDir(dir)
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // writeNew writes a file that is not there yet.
@@ -465,76 +489,6 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-// Import returns the key of a private key file of another program: in BIND's format, which
-// pdnsutil export-zone-key and dnssec-keygen write, or PKCS #8 in PEM, as Knot DNS keeps keys.
-// name is the file's, for errors. The zone, and whether it has the SEP flag, are not in the
-// file; alg is the algorithm of an RSA key in PEM, 0 means RSASHA256.
-func Import(name string, b []byte, zone []byte, sep bool, alg uint8, now time.Time) (*Key, error) {
-	f := &privateFile{}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		var err error
-		if f, err = parsePrivate(name, b); err != nil {
-			return nil, err
-		}
-	} else if err := f.fromPEM(block, alg); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if alg != 0 && alg != f.algorithm {
-		return nil, fmt.Errorf("%s: the key's algorithm is %s, not %s", name, wire.AlgorithmName(f.algorithm), wire.AlgorithmName(alg))
-	}
-	flags := uint16(dnssec.FlagZone)
-	if sep {
-		flags |= dnssec.FlagSEP
-	}
-	made, err := dnssec.NewSigner(zone, f.algorithm, flags, f.key)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	k := &Key{Zone: made.Zone, DNSKEY: made.Key.Data, Private: f.key, Times: f.times, kept: f.kept}
-	if k.Times == (Times{}) {
-		now = now.UTC().Truncate(time.Second)
-		k.Times = Times{Created: now, Publish: now, Activate: now}
-	}
-	return k, nil
-}
-
-// fromPEM takes a private key out of a block of PEM.
-func (f *privateFile) fromPEM(block *pem.Block, alg uint8) error {
-	var key any
-	var err error
-	switch block.Type {
-	case "PRIVATE KEY":
-		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
-	case "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(block.Bytes)
-	default:
-		return fmt.Errorf("want a private key in PEM, got %q", block.Type)
-	}
-	if err != nil {
-		return err
-	}
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		f.key, f.algorithm = k, dnssec.RSASHA256
-		if alg == dnssec.RSASHA512 {
-			f.algorithm = alg
-		}
-	case *ecdsa.PrivateKey:
-		f.key, f.algorithm = k, dnssec.ECDSAP256
-		if k.Curve == elliptic.P384() {
-			f.algorithm = dnssec.ECDSAP384
-		}
-	case ed25519.PrivateKey:
-		f.key, f.algorithm = k, dnssec.ED25519
-	default:
-		return fmt.Errorf("a key of type %T cannot sign a zone", k)
-	}
-	return nil
 }
 
 // Rewrite puts the key's files, with the times that it has now, in the place of those that it was read

@@ -153,19 +153,10 @@ func (l *Life) bind(keys []*Key, now time.Time) {
 			continue
 		}
 		n := &KeyLife{Name: name, Algorithm: k.Algorithm(), Tag: k.Tag(), SEP: k.SEP(), Private: k.Private != nil, Made: now, key: k}
-		// A zone that comes from elsewhere has its keys out already; whether they are in all caches
-		// is to be seen.
-		if first && k.Published(now) {
-			n.DNSKEY.set(Rumoured, now)
-			n.Began = now
-			if published := k.Times.Publish; !published.IsZero() && published.Before(now) {
-				n.Began = published
-			}
-			switch {
-			case k.Active(now):
-				n.Signatures.set(Rumoured, now)
-			case passed(k.Times.Inactive, now):
-				n.Signatures.set(Unretentive, now)
+		if first {
+			n.inherit(now)
+			if k.TTL > 0 {
+				l.KeyTTL.take(k.TTL, now)
 			}
 		}
 		l.Keys = append(l.Keys, n)
@@ -184,10 +175,46 @@ func (l *Life) bind(keys []*Key, now time.Time) {
 	}
 }
 
+// inherit has the key of a zone that comes from elsewhere go on where it is. Its records are out already;
+// whether they are in all caches, or in none any more, is to be seen.
+func (k *KeyLife) inherit(now time.Time) {
+	t, state := &k.key.Times, k.key.State
+	if state == nil {
+		state = &KeyState{}
+		if k.key.Published(now) {
+			state.DNSKEY = Rumoured
+			switch {
+			case k.key.Active(now):
+				state.Signatures = Rumoured
+			case passed(t.Inactive, now):
+				state.Signatures = Unretentive
+			}
+		}
+	}
+	begin := func(r *RecordLife, p Presence) {
+		if p == Omnipresent {
+			p = Rumoured
+		}
+		if p != Hidden {
+			r.set(p, now)
+		}
+	}
+	begin(&k.DNSKEY, state.DNSKEY)
+	begin(&k.Signatures, state.Signatures)
+	if state.DNSKEY != Hidden {
+		if k.Began = now; !t.Publish.IsZero() && t.Publish.Before(now) {
+			k.Began = t.Publish
+		}
+	}
+	if state.Leaves {
+		k.Leaves = leavesRolled
+	}
+}
+
 // together has only those keys of a zone that is new here sign data that do so by their kind.
 func (l *Life) together() {
 	for _, k := range l.Keys {
-		if k.SEP && k.Signatures.State == Rumoured &&
+		if k.SEP && k.key.State == nil && k.Signatures.State == Rumoured &&
 			l.some(k.Algorithm, func(o *KeyLife) bool { return !o.SEP && o.Signatures.State == Rumoured }) {
 			k.Signatures = RecordLife{}
 		}

@@ -2,6 +2,7 @@ package signer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -312,8 +313,8 @@ func (s *Stage) purge(life *Life, keys []*Key, now time.Time) ([]*Key, error) {
 		if k.key == nil || k.Leaves == "" || k.Leaves == leavesInsecure || k.Ended.IsZero() || now.Sub(k.Ended) < after {
 			continue
 		}
-		for _, end := range []string{".private", ".key"} {
-			if err := os.Remove(k.key.File + end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for _, end := range []string{".private", ".key", ".state"} {
+			if err := ignoreAbsent(os.Remove(k.key.File + end)); err != nil {
 				return nil, err
 			}
 		}
@@ -502,14 +503,14 @@ func (s *Stage) takeOver(have []*Key, now time.Time) ([]*Key, error) {
 		return nil, err
 	case len(problems) > 0:
 		return nil, problems[0]
-	case !slices.ContainsFunc(keys, func(k *Key) bool { return k.Active(now) }):
+	case !slices.ContainsFunc(keys, func(k *Key) bool { return k.Active(now) || k.State != nil && k.State.Signatures.out() }):
 		return nil, fmt.Errorf("%s: no active key of %s with a private key", s.From, text(s.Zone))
 	}
 	for _, k := range keys {
-		if slices.ContainsFunc(have, func(o *Key) bool { return bytes.Equal(o.DNSKEY, k.DNSKEY) }) || k.Private == nil ||
-			passed(k.Times.Delete, now) {
+		if slices.ContainsFunc(have, func(o *Key) bool { return bytes.Equal(o.DNSKEY, k.DNSKEY) }) || k.Private == nil || k.over(now) {
 			continue
 		}
+		k.TTL = cmp.Or(k.TTL, unknownTTL)
 		if err := k.Write(s.Dir); err != nil {
 			return nil, err
 		}
@@ -517,6 +518,10 @@ func (s *Stage) takeOver(have []*Key, now time.Time) ([]*Key, error) {
 	}
 	return have, nil
 }
+
+// unknownTTL is taken for that of the DNSKEY set of another server that says none, in seconds: a day is
+// the longest that is common, and waiting for longer than it needs does no harm.
+const unknownTTL = 86400
 
 // change has f change the states of the keys, which are written down then.
 func (s *Stage) change(now time.Time, f func(l *Life, keys *[]*Key, now time.Time) error) error {
