@@ -59,7 +59,8 @@ were not written.`,
 	cmd.Flags().BoolVar(&f.ksk, "ksk", false, "the single key has the SEP flag: it is a KSK or CSK")
 	cmd.Flags().BoolVar(&f.zsk, "zsk", false, "the single key has no SEP flag")
 	cmd.Flags().StringVar(&f.algorithm, "algorithm", "", "the single key's algorithm (default for RSA keys in PEM: rsasha256)")
-	cmd.Flags().DurationVar(&f.ttl, "dnskey-ttl", signer.ImportTTL*time.Second, "the TTL of the DNSKEY records until now, if FILE does not say")
+	cmd.Flags().DurationVar(&f.ttl, "dnskey-ttl", signer.ImportTTL*time.Second,
+		"the TTL of the DNSKEY records until now, if FILE does not say")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -111,8 +112,9 @@ func (s *streams) foreignKeys(apex []byte, file string, f importFlags, now time.
 	ttl := uint32(f.ttl / time.Second)
 	if info, err := os.Stat(file); err == nil && info.IsDir() {
 		if _, err := os.Stat(filepath.Join(file, "data.mdb")); err == nil {
+			list := fmt.Sprintf("keymgr -j -D %s %s list", file, nameText(apex))
 			return nil, failure(exitUsage,
-				fmt.Sprintf("keymgr -j -D %s %s list | port53 zone keys import --pem %s %[2]s -", file, nameText(apex), filepath.Join(file, "keys")),
+				fmt.Sprintf("%s | port53 zone keys import --pem %s %s -", list, filepath.Join(file, "keys"), nameText(apex)),
 				"%s: a KASP database of Knot DNS: have keymgr list its keys", file)
 		}
 		imported, err = signer.ImportBIND(file, apex, ttl, now)
@@ -173,7 +175,8 @@ func (s *streams) readImport(file string) ([]byte, error) {
 // oneKey takes a single private key.
 func oneKey(file string, b, apex []byte, f importFlags, now time.Time) ([]signer.Imported, error) {
 	if text := bytes.TrimSpace(b); bytes.HasPrefix(text, []byte("[")) || bytes.Contains(text, []byte(" ksk=")) {
-		return nil, failure(exitUsage, "--pem /var/lib/knot/keys/keys", "%s: a list of Knot DNS: say with --pem where its private keys are", file)
+		return nil, failure(exitUsage, "--pem /var/lib/knot/keys/keys",
+			"%s: a list of Knot DNS: say with --pem where its private keys are", file)
 	}
 	if f.ksk == f.zsk {
 		return nil, failure(exitUsage, "257 in its DNSKEY record is --ksk, 256 is --zsk", "say one of --ksk and --zsk")

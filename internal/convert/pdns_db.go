@@ -121,8 +121,8 @@ func IsDatabase(path string) bool {
 	b := make([]byte, databaseHead)
 	n, _ := io.ReadFull(f, b)
 	text := string(b[:n])
-	return strings.HasPrefix(text, sqliteMagic) ||
-		strings.Contains(text, "CREATE TABLE") || strings.Contains(text, "-- MySQL dump") || strings.Contains(text, "-- PostgreSQL database dump")
+	return strings.HasPrefix(text, sqliteMagic) || strings.Contains(text, "CREATE TABLE") ||
+		strings.Contains(text, "-- MySQL dump") || strings.Contains(text, "-- PostgreSQL database dump")
 }
 
 // databaseHead is how much of a file shows what it is, in bytes.
