@@ -32,7 +32,7 @@ import (
 // name, the algorithm and the tag.
 
 // noTTL is the TTL of a record in a key file that says none.
-const noTTL = 1
+const noTTL = 1<<31 - 1
 
 // maxKeyFile is more than any key file has, in bytes.
 const maxKeyFile = 1 << 16
