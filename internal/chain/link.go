@@ -177,6 +177,9 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.Voucher) (*
 		}
 	}
 	keys, _, why := voucher.Keys(set, r.Now, &r.work)
+	if set != nil {
+		r.seeKeys(zone, set, voucher)
+	}
 	if why == dnssec.UnsupportedKey {
 		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
 		c.Text = fmt.Sprintf("%v: the zone counts as unsigned", why)
@@ -236,6 +239,7 @@ func (r *run) proofText(reply *exchange.Reply, l *link) string {
 			continue // another zone's, for an alias on the way
 		}
 		name := fmt.Sprintf("%s %v", wire.NameText(set.Owner), set.Type)
+		r.seeSignatures(set, l.Name, l.Keys)
 		if _, why := dnssec.Verify(set, l.Name, l.Keys, r.Now, &r.told); why != 0 {
 			wrong = append(wrong, name+": "+r.signatureText(set, l, why))
 		} else {
@@ -254,6 +258,7 @@ func (r *run) proofText(reply *exchange.Reply, l *link) string {
 // verify checks a set with the keys of a zone and says what of it.
 func (r *run) verify(set *wire.RRset, l *link) (good dnssec.Verified, text string, why dnssec.Reason) {
 	good, why = dnssec.Verify(set, l.Name, l.Keys, r.Now, &r.work)
+	r.seeSignatures(set, l.Name, l.Keys)
 	return good, r.signatureText(set, l, why), why
 }
 

@@ -87,6 +87,7 @@ type Validated struct {
 	Broken   *Check          // the first link of the worst kind; nil if all is secure
 	Reply    *exchange.Reply // to the question itself, or to that for the last alias
 	First    *exchange.Reply // to the question itself
+	Zones    []*ZoneKeys     // whose keys were looked at, from the anchor down
 	Queries  int
 	Err      error // why it could not be found out
 }
@@ -321,6 +322,7 @@ func (r *run) positive(ctx context.Context, reply *exchange.Reply, set *wire.RRs
 	}
 	c := Check{Zone: l.Name, Name: set.Owner, Type: set.Type, Security: l.sec, EDE: l.ede, Reply: reply}
 	defer r.report(&c)
+	r.answering(l.Name)
 	if l.sec != Secure {
 		c.Text = "not checked: " + l.why
 		return nil
@@ -395,6 +397,7 @@ func (r *run) negative(ctx context.Context, reply *exchange.Reply, name []byte, 
 	}
 	c := Check{Zone: l.Name, Name: name, Type: typ, Security: l.sec, EDE: l.ede, Reply: reply}
 	defer r.report(&c)
+	r.answering(l.Name)
 	what := fmt.Sprintf("there is no %v record of this name", typ)
 	if reply.Message.Rcode == wire.NXDomain {
 		what = "the name does not exist"

@@ -76,7 +76,7 @@ func (s *streams) validate(ctx context.Context, a *asking, servers []netip.AddrP
 		case a.style.Short:
 			out = append(append(out, done.Security...), '\n')
 		case links:
-			out = append(out, '\n')
+			out = append(query.AppendKeys(out, done, now), '\n')
 		}
 		if done.First != nil {
 			a.style.Unsigned = !a.q.DO // only validation wanted them

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -258,4 +259,30 @@ func validator(t *testing.T, script string) *chain.Validator {
 		})
 	}
 	return v
+}
+
+// TestKeysShown shows what each key of a zone is and does, whether the parent has a DS record of it, and how
+// long its signatures are good.
+func TestKeysShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for question, want := range map[string]string{
+			"www.good.test. A":      `^;; KEYS of good.test.:\n; KSK +\d+ ECDSAP256SHA256 active    DS     signs DNSKEY \(8w left\)\n; ZSK +\d+ ECDSAP256SHA256 active    -      signs A \(8w left\)\n$`,
+			"nope.good.test. A":     `; ZSK .* signs NSEC \(8w left\)\n$`,
+			"expired.bad.test. A":   `(?s)KEYS of bad.test.:.*; ZSK .* signs .*A \(expired\)`,
+			"www.wrongds.test. A":   `(?s)KEYS of wrongds.test.:\n; KSK +\d+ ECDSAP256SHA256 active    no DS  signs DNSKEY .*; DS +\d+ ECDSAP256SHA256 digest 2: no key here is the one that it is of\n$`,
+			"www.plain.test. A":     "^$",
+			"away.good.test. CNAME": `^;; KEYS of good.test.:\n`,
+		} {
+			done, _ := validate(t, question, "")
+			if got := string(query.AppendKeys(nil, done, time.Now())); !regexp.MustCompile(want).MatchString(got) {
+				t.Errorf("%s: got\n%swant %s", question, got, want)
+			}
+		}
+		done, _ := validate(t, "www.good.test. A", "")
+		r := query.ReportValidation(done, &exchange.Question{Name: name(t, "www.good.test."), Type: wire.TypeA}, time.Now(), nil)
+		if z := r.Zones[len(r.Zones)-1]; len(r.Zones) != 3 || z.Zone != "good.test." || !z.Answers || r.Zones[0].Answers || len(z.Keys) != 2 || !z.Keys[0].DS || z.Keys[1].DS ||
+			z.Keys[1].Signs[0].Type != "A" || !z.Keys[1].Signs[0].Good || z.Keys[1].Signs[0].Left < 86400 || len(z.DS) != 1 || !z.DS[0].Key {
+			t.Errorf("as JSON: %+v", r.Zones)
+		}
+	})
 }

@@ -2,9 +2,11 @@ package query
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"port53/internal/chain"
+	"port53/internal/dnssec"
 	"port53/internal/exchange"
 	"port53/internal/wire"
 )
@@ -20,6 +22,52 @@ func checkError(c *chain.Check) string {
 		return ""
 	}
 	return fmt.Sprintf(" (EDE %d: %s)", c.EDE, wire.ErrorText(uint16(c.EDE)))
+}
+
+// AppendKeys appends the keys of the zones that the answer is of as comment lines: what each is, whether the
+// parent has a DS record of it, what it was seen to sign, and how long its signatures are good.
+func AppendKeys(dst []byte, v *chain.Validated, now time.Time) []byte {
+	for i, z := range v.Zones {
+		if !z.Answers && (v.Security != chain.Bogus || i != len(v.Zones)-1) {
+			continue
+		}
+		dst = fmt.Appendf(dst, ";; KEYS of %s:\n", NameText(z.Zone))
+		for _, k := range reportKeys(z, now) {
+			ds := "-"
+			switch {
+			case k.DS:
+				ds = "DS"
+			case k.Flags&dnssec.FlagSEP != 0:
+				ds = "no DS"
+			}
+			dst = fmt.Appendf(dst, "; %s %5d %-15s %-9s %-5s  %s\n", k.Kind, k.Tag, k.Algorithm, k.State, ds, k.signs())
+		}
+		for _, d := range z.DS {
+			if !d.Key {
+				dst = fmt.Appendf(dst, "; DS  %5d %-15s digest %d: no key here is the one that it is of\n", d.Tag, wire.AlgorithmName(d.Algorithm), d.Digest)
+			}
+		}
+	}
+	return dst
+}
+
+// signs says what a key was seen to sign.
+func (k *KeyReport) signs() string {
+	if len(k.Signs) == 0 {
+		return "no signature seen"
+	}
+	var said []string
+	for _, s := range k.Signs {
+		switch {
+		case s.Left <= 0:
+			said = append(said, s.Type+" (expired)")
+		case !s.Good:
+			said = append(said, s.Type+" (bad)")
+		default:
+			said = append(said, fmt.Sprintf("%s (%s left)", s.Type, chain.DurationText(uint32(s.Left), 1)))
+		}
+	}
+	return "signs " + strings.Join(said, ", ")
 }
 
 // ValidationMeaning says what a validation came to.
@@ -54,6 +102,7 @@ type ValidateReport struct {
 	Time     time.Time      `json:"validation_time"`
 	Broken   *CheckReport   `json:"broken,omitempty"` // the link that decided, unless all is secure
 	Checks   []CheckReport  `json:"checks"`
+	Zones    []ZoneReport   `json:"zones"` // whose keys were looked at
 	Reply    *ReplyReport   `json:"reply,omitempty"`
 	Error    string         `json:"error,omitempty"`
 	Queries  int            `json:"queries"`
@@ -70,6 +119,58 @@ type CheckReport struct {
 	Text     string         `json:"text"`
 }
 
+// A ZoneReport is a zone's keys as JSON.
+type ZoneReport struct {
+	Zone    string      `json:"zone"`
+	Answers bool        `json:"answers"` // the answer is the zone's
+	Keys    []KeyReport `json:"keys"`
+	DS      []DSReport  `json:"ds"` // at the parent, or of the trust anchor
+}
+
+// A KeyReport is a key of a DNSKEY set.
+type KeyReport struct {
+	Kind      string            `json:"kind"` // KSK, ZSK, CSK
+	Tag       uint16            `json:"tag"`
+	Algorithm string            `json:"algorithm"`
+	Flags     uint16            `json:"flags"`
+	State     string            `json:"state"` // active, published, revoked
+	DS        bool              `json:"ds"`    // a DS record or the trust anchor is of it
+	Signs     []SignatureReport `json:"signs"`
+}
+
+// A SignatureReport is what was seen of a key's signatures of a type.
+type SignatureReport struct {
+	Type    string    `json:"type"`
+	Good    bool      `json:"good"`
+	Expires time.Time `json:"expires"`
+	Left    int64     `json:"seconds_left"`
+}
+
+// A DSReport is a DS record.
+type DSReport struct {
+	Tag       uint16 `json:"tag"`
+	Algorithm string `json:"algorithm"`
+	Digest    uint8  `json:"digest_type"`
+	Key       bool   `json:"key"` // the zone has the key that it is of
+}
+
+// reportKeys returns the keys of a zone as they are in JSON.
+func reportKeys(z *chain.ZoneKeys, now time.Time) []KeyReport {
+	list := []KeyReport{}
+	for i := range z.Keys {
+		k := &z.Keys[i]
+		r := KeyReport{
+			Kind: k.Kind(), Tag: k.Tag, Algorithm: wire.AlgorithmName(k.Algorithm), Flags: k.Flags,
+			State: k.State(), DS: k.Trusted, Signs: []SignatureReport{},
+		}
+		for _, s := range k.Signs {
+			r.Signs = append(r.Signs, SignatureReport{s.Type.String(), s.Good, s.Expires, int64(s.Expires.Sub(now) / time.Second)})
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
 // ReportCheck returns a link as it is in JSON.
 func ReportCheck(c *chain.Check) CheckReport {
 	r := CheckReport{Zone: NameText(c.Zone), Name: NameText(c.Name), Type: c.Type.String(), Security: c.Security, Text: c.Text}
@@ -83,10 +184,17 @@ func ReportCheck(c *chain.Check) CheckReport {
 func ReportValidation(v *chain.Validated, q *exchange.Question, now time.Time, checks []CheckReport) ValidateReport {
 	r := ValidateReport{
 		Schema: Schema, Question: ReportQuestion(q), Outcome: string(chain.Failed), Usable: v.Usable(), Security: v.Security,
-		Time: now.UTC(), Checks: checks, Queries: v.Queries, Meaning: ValidationMeaning(v),
+		Time: now.UTC(), Checks: checks, Zones: []ZoneReport{}, Queries: v.Queries, Meaning: ValidationMeaning(v),
 	}
 	if v.First != nil {
 		r.Outcome, r.Reply = string(chain.Understand(v.First).Outcome), reportMessage(v.First)
+	}
+	for _, z := range v.Zones {
+		zone := ZoneReport{Zone: NameText(z.Zone), Answers: z.Answers, Keys: reportKeys(z, now), DS: []DSReport{}}
+		for _, d := range z.DS {
+			zone.DS = append(zone.DS, DSReport{d.Tag, wire.AlgorithmName(d.Algorithm), d.Digest, d.Key})
+		}
+		r.Zones = append(r.Zones, zone)
 	}
 	if v.Broken != nil {
 		b := ReportCheck(v.Broken)
