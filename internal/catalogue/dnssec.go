@@ -56,6 +56,8 @@ func dnssecChecks() []*check.Check {
 		{Check: finding.Check{ID: "DNSSEC-NSEC3", Severity: finding.SevMedium}, Run: runNSEC3},
 		{Check: finding.Check{ID: "DNSSEC-WALK", Severity: finding.SevLow}, Run: runWalk},
 		{Check: finding.Check{ID: "DNSSEC-TAGS", Severity: finding.SevMedium}, Run: runTags},
+		{Check: finding.Check{ID: "DNSSEC-CDS", Severity: finding.SevMedium}, Run: runCDS},
+		{Check: finding.Check{ID: "DNSSEC-ALGSIG", Severity: finding.SevMedium}, Run: runAlgSig},
 		{Check: finding.Check{ID: "DNSSEC-NX", Severity: finding.SevHigh}, Run: runNX},
 		{Check: finding.Check{ID: "DNSSEC-SIZE", Severity: finding.SevLow}, Run: runSize},
 	}))
@@ -226,13 +228,29 @@ func judgeReply(m *check.Reply, zone []byte, now time.Time) (n int, out []span) 
 				continue
 			}
 			n++
-			for _, y := range judgeSignatures(set.Sigs, now) {
+			for _, y := range append(judgeSignatures(set.Sigs, now), shortSignatures(set)...) {
 				y.t = set.Type
 				out = append(out, y)
 			}
 		}
 	}
 	return n, out
+}
+
+// shortSignatures tells of signatures that are valid for less than their set's TTL: caches drop the set before
+// its time, and who gets it from one late gets it without.
+func shortSignatures(set *wire.RRset) []span {
+	for _, sig := range set.Sigs {
+		if len(sig) < 18 {
+			continue
+		}
+		valid := time.Duration(int32(binary.BigEndian.Uint32(sig[8:])-binary.BigEndian.Uint32(sig[12:]))) * time.Second
+		if ttl := time.Duration(binary.BigEndian.Uint32(sig[4:])) * time.Second; valid > 0 && valid < ttl {
+			what := fmt.Sprintf("is valid for %s, less than its TTL of %s", roughly(valid), roughly(ttl))
+			return []span{{state: finding.Warn, sev: finding.SevLow, what: what}}
+		}
+	}
+	return nil
 }
 
 // A span is the signatures over one set as one server has them, and how they fare.

@@ -156,6 +156,12 @@ func trials() map[string]trial {
 	long := func(n byte) []byte {
 		return append([]byte{1, 1, 3, 8, 3, 1, 0, 1}, bytes.Repeat([]byte{0x80 | n}, 384)...)
 	}
+	own, _ := dnssec.AppendDS(nil, zone, keys()[1].Key.Data, dnssec.DigestSHA256)
+	strange := func() []byte {
+		d := slices.Clone(own)
+		d[len(d)-1] ^= 1
+		return d
+	}
 	// The root delegates to others than ns1 and ns2, without glue.
 	delegates := func(from map[string][]string) script {
 		return func(m *wire.Message, server int, tcp bool) answer {
@@ -200,6 +206,8 @@ func trials() map[string]trial {
 		"DNSSEC-NSEC3":  {signed(gives(wire.TypeNSEC3PARAM, []byte{1, 0, 0, 99, 0}), signing{}), right},
 		"DNSSEC-WALK":   {signed(good, signing{denial: nsec}), right},
 		"DNSSEC-TAGS":   {signed(good, signing{keys: [][]byte{sameTag(keys()[1].Key.Data)}}), right},
+		"DNSSEC-CDS":    {signed(gives(wire.TypeCDS, strange()), signing{}), signed(gives(wire.TypeCDS, own), signing{})},
+		"DNSSEC-ALGSIG": {signed(good, signing{keys: [][]byte{long(1)}}), right},
 		"DNSSEC-NX":     {signed(good, signing{denial: func(*wire.Message, *answer) bool { return true }}), right},
 		"DNSSEC-SIZE":   {signed(good, signing{keys: [][]byte{long(1), long(2), long(3), long(4)}}), right},
 		"DEL-2NS":       {delegates(map[string][]string{"example.test": {"ns1.example.test"}}), good},

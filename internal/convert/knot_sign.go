@@ -36,7 +36,9 @@ func (k *knot) signing(s *stmt, block []*stmt, z *zone) bool {
 		k.out.policies = append(k.out.policies, text)
 	}
 	z.policy, z.keysFrom = own, keysDir(z.name)
-	command := fmt.Sprintf("keymgr -j %s. list | port53 zone keys import --dir %s --pem /var/lib/knot/keys/keys %[1]s. -", z.name, z.keysFrom)
+	command := fmt.Sprintf(
+		"keymgr -j %s. list | port53 zone keys import --dir %s --pem /var/lib/knot/keys/keys %[1]s. -", z.name, z.keysFrom,
+	)
 	k.note(find(s.block, "domain"), Changed, bringKeys(z, "Knot", command+" (or where the KASP database is)"))
 	return true
 }
