@@ -179,17 +179,26 @@ func (k *keyWatch) take(apex []byte, now time.Time) bool {
 
 // looker returns what asks servers.
 func (a *App) looker() *parent.Looker {
-	c := a.current.Load().config
+	g := a.current.Load()
+	c := g.config
 	l := &parent.Looker{IPv4: true, IPv6: true}
-	hints := resolver.Hints()
+	hints, anchors := resolver.Hints(), resolver.Anchors()
 	if c.Recurses() {
 		l.IPv4, l.IPv6 = c.Resolver.IPv4, c.Resolver.IPv6
+		l.Now = c.Resolver.ValidationTime
+		anchors = nil
+		if c.Resolver.Validation {
+			anchors = g.resolver.Anchors // as they have rolled
+		}
 		if own, err := resolver.LoadHints(c.Resolver.RootHints); err == nil {
 			hints = own
 		}
 	}
 	for _, h := range hints {
 		l.Roots = append(l.Roots, chain.Server{Name: h.Name, Addrs: h.Addrs})
+	}
+	for _, t := range anchors {
+		l.Anchors = append(l.Anchors, chain.Anchor{Zone: t.Zone, DS: t.DS, Keys: t.Keys})
 	}
 	return l
 }

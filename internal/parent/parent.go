@@ -3,14 +3,16 @@
 // and by NOTIFY to where the parent wants it (RFC 9859).
 //
 // What is seen decides on the steps of a key's roll ([signer.Life]), so questions go over TCP, which
-// nobody forges who is not on the way, and each server is asked for itself. Package parent keeps
-// nothing between two looks.
+// nobody forges who is not on the way, and each server is asked for itself. Who is on the way cannot
+// forge what servers of a signed parent say either: each answer is validated from a trust anchor down.
+// Package parent keeps nothing between two looks.
 package parent
 
 import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -31,6 +33,11 @@ type Looker struct {
 	IPv4   bool           // which addresses may be used
 	IPv6   bool
 	Dialer exchange.Dialer
+
+	// Anchors are what answers of the parent's servers, where these are found from the roots, are
+	// validated from; none: they are believed.
+	Anchors []chain.Anchor
+	Now     time.Time // that signatures have to be valid at; zero: now
 }
 
 // A Target is what is looked at.
@@ -53,7 +60,7 @@ func (l *Looker) route(tcp bool) *exchange.Route {
 }
 
 // ask asks one server over TCP or, if it takes no connections, over UDP with a cookie.
-func (l *Looker) ask(ctx context.Context, to netip.AddrPort, name []byte, t wire.Type, flags uint16) (*wire.Message, error) {
+func (l *Looker) ask(ctx context.Context, to netip.AddrPort, name []byte, t wire.Type, flags uint16) (*exchange.Reply, error) {
 	q := &exchange.Question{
 		Name: name, Type: t, Class: wire.ClassIN, Flags: flags, EDNS: true, DO: true, UDPSize: exchange.UDPSize, Cookie: true,
 	}
@@ -64,7 +71,7 @@ func (l *Looker) ask(ctx context.Context, to netip.AddrPort, name []byte, t wire
 	if err != nil {
 		return nil, errors.New(exchange.ErrorText(err))
 	}
-	return &r.Message, nil
+	return r, nil
 }
 
 // walk begins at the roots.
@@ -104,6 +111,7 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
 	flags := wire.FlagRD // who is named may be a resolver
 	w := l.walk()
 	var trouble string
+	var zones []chain.Delegation
 	if len(t.Parent) == 0 {
 		found, err := w.Delegations(ctx, t.Zone)
 		switch last := len(found) - 1; {
@@ -112,7 +120,7 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
 		case last < 1:
 			trouble = "the root has no parent"
 		default:
-			above, flags = places(found[last].Parents), 0
+			above, flags, zones = places(found[last].Parents), 0, found[:last]
 		}
 	}
 	names := slices.Clone(t.Names)
@@ -134,9 +142,13 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
 			})
 		}
 	}
-	each(len(above), func(i int) { s.Parent[i] = l.parent(ctx, t.Zone, above[i], flags) })
+	replies := make([]*exchange.Reply, len(above))
+	each(len(above), func(i int) { s.Parent[i], replies[i] = l.parent(ctx, t.Zone, above[i], flags) })
 	each(len(own), func(i int) { s.Zone[i] = l.server(ctx, t.Zone, own[i]) })
 	asking.Wait()
+	if len(zones) > 0 && len(l.Anchors) > 0 {
+		l.validate(ctx, w, zones, t.Zone, s.Parent, replies)
+	}
 	if trouble != "" {
 		s.Parent = append(s.Parent, signer.ParentServer{Server: "parent", Trouble: trouble})
 	}
@@ -145,13 +157,15 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
 }
 
 // parent asks a server of the parent for the DS records.
-func (l *Looker) parent(ctx context.Context, zone []byte, p place, flags uint16) signer.ParentServer {
+func (l *Looker) parent(ctx context.Context, zone []byte, p place, flags uint16) (signer.ParentServer, *exchange.Reply) {
 	out := signer.ParentServer{Server: p.name, Trouble: "it has no address that can be found"}
 	for _, a := range p.addrs {
-		m, err := l.ask(ctx, a, zone, wire.TypeDS, flags)
-		switch {
-		case err != nil:
+		r, err := l.ask(ctx, a, zone, wire.TypeDS, flags)
+		if err != nil {
 			out.Trouble = err.Error()
+			continue
+		}
+		switch m := &r.Message; {
 		case m.Rcode != wire.NoError:
 			out.Trouble = m.Rcode.String()
 		case flags == 0 && m.Flags&wire.FlagAA == 0:
@@ -160,10 +174,64 @@ func (l *Looker) parent(ctx context.Context, zone []byte, p place, flags uint16)
 			out.Trouble, out.At = "", time.Now().UTC().Truncate(time.Second)
 			set := answers(m, zone, wire.TypeDS)
 			out.DS, out.TTL = set.Data, set.TTL
-			return out
+			return out, r
 		}
 	}
-	return out
+	return out, nil
+}
+
+// validate takes back what servers of the parent said that does not hold: a step of a roll that follows a
+// forged answer could make the zone bogus. Of a parent that is proven to be unsigned all is believed.
+//
+// zones are those from the root down to the parent.
+func (l *Looker) validate(
+	ctx context.Context, w *chain.Walk, zones []chain.Delegation, zone []byte, said []signer.ParentServer, replies []*exchange.Reply,
+) {
+	now := l.Now
+	if now.IsZero() {
+		now = time.Now()
+	}
+	known := map[string]*exchange.Reply{}
+	for i := range said {
+		p := &said[i]
+		if p.Trouble != "" {
+			continue
+		}
+		v := chain.Validator{
+			Anchors: l.Anchors, Now: now,
+			Cut: func(name []byte) bool {
+				return slices.ContainsFunc(zones, func(d chain.Delegation) bool { return bytes.Equal(d.Zone, name) })
+			},
+			Ask: func(ctx context.Context, name []byte, t wire.Type) (*exchange.Reply, error) {
+				if t == wire.TypeDS && bytes.Equal(name, zone) {
+					return replies[i], nil
+				}
+				key := string(name) + t.String()
+				if known[key] == nil {
+					r, err := w.Fetch(ctx, name, t)
+					if err != nil {
+						return nil, err
+					}
+					known[key] = r
+				}
+				return known[key], nil
+			},
+		}
+		switch done := v.Validate(ctx, zone, wire.TypeDS); done.Security {
+		case chain.Insecure:
+		case chain.Secure:
+			for _, sig := range answers(&replies[i].Message, zone, wire.TypeDS).Sigs {
+				if len(sig) > 8 {
+					p.TTL = max(p.TTL, binary.BigEndian.Uint32(sig[4:])) // the one in the reply is not signed
+				}
+			}
+		default:
+			*p = signer.ParentServer{Server: p.Server, Trouble: "its answer cannot be validated"}
+			if done.Broken != nil {
+				p.Trouble += ": " + done.Broken.Text
+			}
+		}
+	}
 }
 
 // server asks a server of the zone for its keys, and who signed its SOA record.
@@ -171,7 +239,7 @@ func (l *Looker) server(ctx context.Context, zone []byte, p place) signer.ZoneSe
 	out := signer.ZoneServer{Server: p.name, Trouble: "it has no address that can be found"}
 	for _, a := range p.addrs {
 		keys, err := l.ask(ctx, a, zone, wire.TypeDNSKEY, 0)
-		var soa *wire.Message
+		var soa *exchange.Reply
 		if err == nil {
 			soa, err = l.ask(ctx, a, zone, wire.TypeSOA, 0)
 		}
@@ -179,14 +247,14 @@ func (l *Looker) server(ctx context.Context, zone []byte, p place) signer.ZoneSe
 			out.Trouble = err.Error()
 			continue
 		}
-		set := answers(soa, zone, wire.TypeSOA)
+		set := answers(&soa.Message, zone, wire.TypeSOA)
 		switch {
-		case keys.Rcode != wire.NoError || soa.Rcode != wire.NoError:
-			out.Trouble = max(keys.Rcode, soa.Rcode).String()
-		case soa.Flags&wire.FlagAA == 0 || len(set.Data) != 1 || len(set.Data[0]) < 22:
+		case keys.Message.Rcode != wire.NoError || soa.Message.Rcode != wire.NoError:
+			out.Trouble = max(keys.Message.Rcode, soa.Message.Rcode).String()
+		case soa.Message.Flags&wire.FlagAA == 0 || len(set.Data) != 1 || len(set.Data[0]) < 22:
 			out.Trouble = "it does not have the zone"
 		default:
-			out.Trouble, out.Keys, out.Sigs = "", answers(keys, zone, wire.TypeDNSKEY).Data, set.Sigs
+			out.Trouble, out.Keys, out.Sigs = "", answers(&keys.Message, zone, wire.TypeDNSKEY).Data, set.Sigs
 			out.Serial = serialOf(set.Data[0])
 			return out
 		}
@@ -240,12 +308,12 @@ func (l *Looker) Push(ctx context.Context, zone []byte, to netip.AddrPort, key *
 
 // apexOf asks a server which zone of its own a name is in.
 func (l *Looker) apexOf(ctx context.Context, name []byte, at netip.AddrPort) ([]byte, error) {
-	m, err := l.ask(ctx, at, name, wire.TypeSOA, 0)
+	reply, err := l.ask(ctx, at, name, wire.TypeSOA, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", at, err)
 	}
-	for i := range m.Records {
-		if r := &m.Records[i]; r.Type == wire.TypeSOA && r.Section != wire.Additional && wire.Subdomain(name, r.Owner) {
+	for i := range reply.Message.Records {
+		if r := &reply.Message.Records[i]; r.Type == wire.TypeSOA && r.Section != wire.Additional && wire.Subdomain(name, r.Owner) {
 			return wire.Lower(nil, r.Owner), nil
 		}
 	}
