@@ -44,9 +44,8 @@ func AppendKeys(dst []byte, v *chain.Validated, now time.Time) []byte {
 		}
 		for _, d := range z.DS {
 			if !d.Key {
-				dst = fmt.Appendf(
-					dst, "; DS  %5d %-15s digest %d: no key here is the one that it is of\n", d.Tag, wire.AlgorithmName(d.Algorithm), d.Digest,
-				)
+				algorithm := wire.AlgorithmName(d.Algorithm)
+				dst = fmt.Appendf(dst, "; DS  %5d %-15s digest %d: no key here is the one that it is of\n", d.Tag, algorithm, d.Digest)
 			}
 		}
 	}
