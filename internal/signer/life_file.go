@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"port53/internal/dnssec"
@@ -211,8 +212,9 @@ func (l *Life) Waits(p *LifePolicy) (list []string) {
 			"DS record",
 			&k.DS,
 			w.ds,
-			"its DS record is not on all parent servers yet",
-			"its DS record is still on a parent server, or some could not be queried",
+			"its DS record is not on all parent servers yet"+l.parents(func(p ParentServer) bool { has, _ := k.among(p.DS); return !has }),
+			"its DS record is still on a parent server, or some could not be queried"+
+				l.parents(func(p ParentServer) bool { has, perhaps := k.among(p.DS); return has || perhaps }),
 		)
 	}
 	if l.Asks() {
@@ -224,6 +226,26 @@ func (l *Life) Waits(p *LifePolicy) (list []string) {
 	}
 	return list
 }
+
+// parents names the servers of the parent that are such, and those that could not be asked.
+func (l *Life) parents(such func(ParentServer) bool) string {
+	var names []string
+	for _, p := range l.Parent {
+		switch {
+		case p.Trouble != "":
+			names = append(names, p.Server+" ("+p.Trouble+")")
+		case such(p):
+			names = append(names, p.Server)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(names[:min(len(names), maxNamed)], ", ")
+}
+
+// maxNamed is how many servers of the parent are named in one line.
+const maxNamed = 4
 
 // missing says which servers are waited for.
 func (l *Life) missing(what string) string {
