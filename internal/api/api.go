@@ -13,6 +13,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -448,7 +449,7 @@ func (c *call) none() error {
 
 // Serve answers requests until ctx ends. On a loopback address it answers those who ask for an address or
 // for localhost: a page in a browser of this machine that has its own name lead here gets nothing.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Server) Serve(ctx context.Context, l net.Listener, sealed *tls.Config) error {
 	var handler http.Handler = s
 	if a, ok := l.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() {
 		handler = named(s)
@@ -460,7 +461,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	if err := h.Serve(Bound(l)); !errors.Is(err, http.ErrServerClosed) {
+	l = Bound(l)
+	if sealed != nil {
+		l = tls.NewListener(l, sealed)
+	}
+	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

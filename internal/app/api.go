@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/rsa"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"port53/internal/api"
+	"port53/internal/certs"
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/dnssec"
@@ -35,6 +37,11 @@ func (a *App) listenAPI(c *config.Config) (err error) {
 	if !c.API.Listen.IsValid() {
 		return nil
 	}
+	if pairs := c.API.Pairs(); len(pairs) > 0 {
+		if a.sealing, err = certs.NewManager(pairs); err != nil {
+			return fmt.Errorf("api: %w", err)
+		}
+	}
 	if a.api, err = server.ListenTCP(c.API.Listen); err != nil {
 		return fmt.Errorf("api: %w; to disable it, set api: {listen: off}", err)
 	}
@@ -44,7 +51,12 @@ func (a *App) listenAPI(c *config.Config) (err error) {
 
 // serveAPI answers requests of the API until ctx ends.
 func (a *App) serveAPI(ctx context.Context) {
-	if err := a.own.Serve(ctx, a.api); err != nil {
+	var sealed *tls.Config
+	if a.sealing != nil {
+		sealed = a.sealing.Server(nil, certs.H1)
+		go a.followFiles(ctx, a.sealing, "the API")
+	}
+	if err := a.own.Serve(ctx, a.api, sealed); err != nil {
 		a.log.Error("the API ended", "error", err.Error())
 	}
 }

@@ -2,6 +2,8 @@ package app_test
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 
 	"port53/internal/api"
 	"port53/internal/app"
+	"port53/internal/certs/certtest"
 	"port53/internal/grant"
 	"port53/internal/telemetry"
 )
@@ -601,4 +604,36 @@ func against(schemas, schema map[string]any, v any, at string) (faults []string)
 		}
 	}
 	return faults
+}
+
+// TestAPIOverTLS has the API served with a certificate: to who asks over TLS alone, and by the name
+// that the certificate has.
+func TestAPIOverTLS(t *testing.T) {
+	ca, dir := certtest.New(t), t.TempDir()
+	certificate, key := ca.Issue(dir, "api", "127.0.0.1")
+	r := start(t, strings.Replace(apiConfig(map[string]string{"admin": `{zone: "*", verbs: [admin]}`}),
+		`{listen: "127.0.0.1:0"}`, `{listen: "127.0.0.1:0", certificate: `+certificate+`, key: `+key+`}`, 1))
+	get := func(scheme string, roots *x509.CertPool) (int, error) {
+		req, err := http.NewRequest("GET", scheme+"://"+r.API().String()+"/v1/zones", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-API-Key", "admin-secret")
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}, Timeout: patience}
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode, nil
+	}
+	if status, err := get("https", ca.Pool); err != nil || status != http.StatusOK {
+		t.Errorf("over TLS: %d %v", status, err)
+	}
+	if status, err := get("https", x509.NewCertPool()); err == nil {
+		t.Errorf("to a client that does not trust it: %d", status)
+	}
+	if status, _ := get("http", nil); status == http.StatusOK {
+		t.Error("it is served in the clear")
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"port53/internal/api"
+	"port53/internal/certs"
 	"port53/internal/config"
 	"port53/internal/console"
 	"port53/internal/engine"
@@ -98,9 +99,10 @@ type kept struct {
 
 // outlets are where the server tells of itself.
 type outlets struct {
-	metrics net.Listener // nil: nowhere
-	control net.Listener // nil: nowhere
-	api     net.Listener // nil: nowhere
+	metrics net.Listener   // nil: nowhere
+	control net.Listener   // nil: nowhere
+	api     net.Listener   // nil: nowhere
+	sealing *certs.Manager // of the API; nil: it is served in the clear
 	own     *api.Server
 	console webConsole
 	queries *queryLog // nil: nowhere

@@ -31,7 +31,7 @@ func placesOf(c *config.Config) (p places) {
 	p.read = append(p.read, c.IncludeDirs()...)
 	beside(&p.read, c.Resolver.RootHints, c.Resolver.TrustAnchors, c.EDNS.CookieSecretsFile)
 	beside(&p.read, c.Encrypted.Tickets, c.Encrypted.ACME.CA, c.Encrypted.ACME.EAB.HMACFile)
-	for _, pair := range slices.Concat(c.Encrypted.Pairs(), c.Console.Pairs()) {
+	for _, pair := range slices.Concat(c.Encrypted.Pairs(), c.Console.Pairs(), c.API.Pairs()) {
 		beside(&p.read, pair.Certificate, pair.Key)
 	}
 	beside(&p.read, c.Console.OIDC.SecretFile)

@@ -120,26 +120,10 @@ func (a *App) serveConsole(ctx context.Context) {
 		return
 	}
 	if w.keeper != nil {
-		go a.followConsole(ctx)
+		go a.followFiles(ctx, w.keeper, "the console")
 	}
 	if err := w.server.Serve(ctx, w.listener); err != nil {
 		a.log.Error("the console ended", "error", err.Error())
-	}
-}
-
-// followConsole reads the console's certificate again when its file changes.
-func (a *App) followConsole(ctx context.Context) {
-	tick := time.NewTicker(lookTime)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if _, err := a.console.keeper.Refresh(); err != nil {
-				a.log.Error("the console's certificate changed and cannot be used: the previous one stays in use", "error", err.Error())
-			}
-		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"net/netip"
@@ -133,6 +134,22 @@ func (a *App) followCertificates() {
 			return
 		case now := <-tick.C:
 			a.lookAtCertificates(now)
+		}
+	}
+}
+
+// followFiles reads the certificates of whose again when their files change, until ctx ends.
+func (a *App) followFiles(ctx context.Context, keeper *certs.Manager, whose string) {
+	tick := time.NewTicker(lookTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if _, err := keeper.Refresh(); err != nil {
+				a.log.Error("the certificate of "+whose+" changed and cannot be used: the previous one stays in use", "error", err.Error())
+			}
 		}
 	}
 }

@@ -302,6 +302,9 @@ func (d *decoder) checkFiles() {
 	d.checkHostsFiles()
 	d.checkCertificates(time.Now())
 	d.checkConsoleFiles(time.Now())
+	for _, p := range d.config.API.Pairs() {
+		d.judge(p, "api.", 0, nil, time.Now())
+	}
 	d.checkFilterFiles()
 	d.checkSealedFiles(time.Now())
 	if file := d.config.EDNS.CookieSecretsFile; file != "" {

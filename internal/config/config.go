@@ -32,6 +32,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"port53/internal/certs"
 )
 
 // A Size is a number of octets.
@@ -382,9 +384,19 @@ type Right struct {
 
 // API is the HTTP API.
 type API struct {
-	Listen   netip.AddrPort `yaml:"listen" is:"address-or-off" default:"off" port:"8053"`
-	PowerDNS bool           `yaml:"powerdns" default:"true"`
-	Expose   bool           `yaml:"expose" default:"false"`
+	Listen      netip.AddrPort `yaml:"listen" is:"address-or-off" default:"off" port:"8053"`
+	PowerDNS    bool           `yaml:"powerdns" default:"true"`
+	Expose      bool           `yaml:"expose" default:"false"`
+	Certificate string         `yaml:"certificate" is:"path" default:""`
+	Key         string         `yaml:"key" is:"path" default:""`
+}
+
+// Pairs returns the API's certificate, if it has one.
+func (a *API) Pairs() []certs.Pair {
+	if a.Certificate == "" {
+		return nil
+	}
+	return []certs.Pair{{Certificate: a.Certificate, Key: a.Key}}
 }
 
 // granted is how many of the last keys and tokens of a configuration were granted to a running

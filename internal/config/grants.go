@@ -239,15 +239,18 @@ func (d *decoder) checkTokenFiles() {
 // checkAPI reports an API that strangers could listen to.
 func (d *decoder) checkAPI() {
 	a := d.config.API
+	if at, set := d.at("api"); set && (a.Certificate == "") != (a.Key == "") {
+		d.fail(at, "api: a certificate and a key go together", "add the other one, both the paths of files in PEM")
+	}
 	if !a.Listen.IsValid() {
 		return
 	}
 	at, _ := d.at("api.listen")
-	if _, said := d.at("expose.control"); !a.Listen.Addr().IsLoopback() && !a.Expose && !said {
+	if _, said := d.at("expose.control"); !a.Listen.Addr().IsLoopback() && a.Certificate == "" && !a.Expose && !said {
 		d.fail(
 			at,
 			fmt.Sprintf("api.listen: %s is not a loopback address, and tokens go over it in the clear", a.Listen),
-			"listen on 127.0.0.1 behind a TLS proxy, or add expose: true",
+			"add certificate: and key:, or listen on 127.0.0.1 behind a TLS proxy; where the proxy is elsewhere, add expose: true",
 		)
 	}
 	for _, l := range d.config.Listen {
