@@ -33,7 +33,7 @@ unbound-control dump_cache.`,
 
 // socketFlags are how a command finds the running server.
 func socketFlags(cmd *cobra.Command, file, socket *string) {
-	configFlag(cmd, file)
+	cmd.Flags().StringVarP(file, "config", "c", defaultConfig, "the running server's configuration, to find its control socket")
 	cmd.Flags().StringVar(socket, "socket", "", "the server's control socket, instead of the configured one")
 }
 

@@ -63,8 +63,8 @@ The network and broadcast addresses of an IPv4 network are skipped unless they a
 listed as targets themselves.
 
 --config audits a configuration file without using the network. --self tests that the
-server running on this machine allows what its configuration does, as port53 prove does,
-and audits it and what its listeners answer. --probe-zone serves a zone delegated to this machine, and
+server running on this machine allows exactly what its configuration permits, as port53
+prove does, then audits that configuration and what its listeners answer. --probe-zone serves a zone delegated to this machine, and
 judges the target resolvers by their queries for it.
 
 --active also sends unusual queries, hundreds of them. --intrusive may keep a weak

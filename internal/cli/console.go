@@ -148,10 +148,10 @@ Exit codes: 0 the user was created, 1 it was refused, 2 no server was reached.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&u.Role, "role", "", "reader, editor or admin")
-	f.StringSliceVar(&r.Zones, "zone", nil, `a zone, *.name for all below it, or "*" for all; again for more`)
-	f.StringSliceVar(&r.Names, "name", []string{"*"}, "names in the zones; again for more")
-	f.StringSliceVar(&r.Types, "type", nil, "types of records; again for more (all)")
-	f.StringSliceVar(&r.Verbs, "verb", []string{"read", "change"}, strings.Join(grant.VerbNames(), ", ")+"; again for more")
+	f.StringSliceVar(&r.Zones, "zone", nil, `a zone, *.name for all below it, or "*" for all; may be repeated`)
+	f.StringSliceVar(&r.Names, "name", []string{"*"}, "names in the zones; may be repeated")
+	f.StringSliceVar(&r.Types, "type", nil, "types of records; may be repeated (all)")
+	f.StringSliceVar(&r.Verbs, "verb", []string{"read", "change"}, strings.Join(grant.VerbNames(), ", ")+"; may be repeated")
 	f.StringVar(&r.Until, "until", "", "the last day of the grant, such as 2027-01-31")
 	f.BoolVar(&password, "password", false, "read a password from standard input")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
@@ -179,7 +179,7 @@ func newUserList(s *streams) *cobra.Command {
 		Use:   "list",
 		Short: "List those who may sign in to the web console",
 		Long: `list prints the users of the web console, what each may do, and how they sign in. Those
-who sign in by a provider (console.oidc) are not among them.
+who sign in through a provider (console.oidc) are not among them.
 Exit codes: 0 printed, 2 no server was reached.`,
 		Example: "  port53 user list",
 		Args:    cobra.NoArgs,

@@ -223,7 +223,7 @@ func newFilterPause(s *streams) *cobra.Command {
 		Use:   "pause MINUTES",
 		Short: "Stop blocking for some minutes",
 		Long: `pause stops all blocking for some minutes, a day at most. Blocking resumes by itself,
-also after a restart.
+even if the server was restarted meanwhile.
 
 Similar: pihole disable 5m.`,
 		Example: "  port53 filter pause 5\n  port53 filter resume",

@@ -35,8 +35,8 @@ func newFirewall(s *streams) *cobra.Command {
 		Short: "Generate, test, load and remove firewall rules for port 53",
 		Long: `firewall writes nftables, iptables or ufw rules that let the right clients reach port 53,
 over UDP and TCP, IPv4 and IPv6, from a port53 configuration or, for any other server, from
-flags. Rules are tested in a network namespace before they are loaded, loaded atomically,
-compared with what should be loaded, and removed again. Other rules are never touched.`,
+flags. Its commands test the rules in a network namespace, load them atomically, compare what is
+loaded with what should be, and remove them. Other rules are never touched.`,
 		Example: `  port53 firewall show --block
   port53 firewall show --allow 192.168.1.0/24 --backend iptables
   port53 firewall check --config port53.yaml
@@ -342,15 +342,16 @@ func firewallApply(s *streams) *cobra.Command {
 you cannot lock yourself out. It refuses rules that would cut off the SSH session it runs
 in. Rules that are already loaded are left alone.
 
-With --role none nobody but this machine itself reaches ports 53 and 853, over UDP and TCP. After
-loading the rules apply proves it: a network namespace with foreign addresses tries each port at
+With --role none nobody but this machine itself reaches ports 53 and 853, over UDP and TCP. When
+the rules are loaded, apply proves it: a network namespace with foreign addresses tries each port at
 each address of this machine. Port 443 belongs to web servers, too: --port 443 closes it as well.
 
-The rules last until the next reboot; show explains how to keep them.
+nftables and iptables rules last until the next reboot: what show prints says how to keep
+them. ufw keeps its rules itself.
 
 Exit codes: 0 the rules are loaded, and with --role none the ports are closed, 1 the rules were
-wrong in the test, or a port is still open, 2 they could not be loaded, 3 they are loaded, and
-that the ports are closed could not be proved.`,
+wrong in the test, or a port is still open, 2 they could not be loaded, 3 they are loaded, but
+it could not be proved that the ports are closed.`,
 		Example: `  port53 firewall apply --role none
   port53 firewall apply --config /etc/port53/port53.yaml --confirm 60s
   port53 firewall apply --block --backend ufw --enable`,

@@ -35,7 +35,7 @@ func (i *intent) flags(cmd *cobra.Command) {
 	f.StringSliceVar(&i.peer, "peer", nil, "peers for zone transfers")
 	f.StringSliceVar(&i.see, "monitor", nil, "clients of exposed metrics")
 	f.UintSliceVar(&i.ports, "port", nil, "other ports to treat like 53, such as 853")
-	f.BoolVar(&i.block, "block", false, "block all clients: no DNS is served here")
+	f.BoolVar(&i.block, "block", false, "no DNS is served here: block all clients of port 53 (--role none: of 853, too, with a proof)")
 	f.BoolVar(&i.blockOutbound, "block-outbound", false, "block queries to servers elsewhere, except those of --resolver")
 	f.StringSliceVar(&i.resolver, "resolver", nil, "servers allowed despite --block-outbound")
 	f.StringVar(&i.user, "resolver-user", "", "the user of a local resolver, allowed despite --block-outbound")

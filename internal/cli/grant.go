@@ -303,8 +303,8 @@ func newGrantRevoke(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revoke NAME",
 		Short: "Revoke a token or key created by grant add",
-		Long: `revoke removes a token or a key, at once and for good. Tokens and keys of the
-configuration are removed there. If nothing else lets anyone change a zone, the changes
+		Long: `revoke removes a token or a key, at once and for good. To revoke one that the
+configuration has, delete it there and reload. If nothing else lets anyone change a zone, the changes
 made so far are kept until its zone file gets a newer serial.
 Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 grant revoke externaldns",

@@ -34,10 +34,11 @@ func newImport(s *streams) *cobra.Command {
 			"changed, not taken, or not supported yet. What is missing is also listed at the top of\n" +
 			"the result. Zone files stay where they are. Supported formats:\n\n  " + strings.Join(convert.Kinds(), " ") + `
 
-What is taken keeps its meaning. What cannot be kept allows less than before, never more.
+What is taken keeps its meaning. Where that is not possible, the result allows less than
+before, never more.
 The exit code is 1 if something was not taken. The result may contain secrets: with --output
 it is readable only by its owner, and an existing file is not overwritten. Single names
-outside of zones (hosts, address=, local-data) become entries of the key names; domains
+outside of zones (hosts, address=, local-data) become entries under names: in the result; domains
 answered only locally become zone files, written next to the result.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml
   port53 import /etc/unbound/unbound.conf --output port53.yaml --json

@@ -41,7 +41,7 @@ func newProve(s *streams) *cobra.Command {
 	var p prover
 	cmd := &cobra.Command{
 		Use:   "prove [--config FILE | --role none]",
-		Short: "Prove that the running server allows what its configuration does, and nothing else",
+		Short: "Prove that the running server allows exactly what its configuration permits",
 		Long: `prove tests from outside that the running server keeps its contract: it lets exactly those
 clients query, recurse, transfer, update, notify, control and scrape that its configuration
 allows (see expose). It tests from this machine, and through a temporary network namespace from
@@ -63,8 +63,8 @@ port53_contract_violations.
 
 --role none proves that port 53 of this machine is closed.
 
-Exit codes: 0 all that could be tested holds, 1 something is violated, 2 it could not run,
-3 nothing is violated, and something is unknown.`,
+Exit codes: 0 everything was tested and holds, 1 something is violated, 2 it could not run,
+3 nothing is violated, but something could not be tested.`,
 		Example: `  sudo port53 prove
   sudo port53 prove --config port53.yaml --all
   sudo port53 prove --role none

@@ -326,7 +326,7 @@ func callError(err error) error {
 	case errors.Is(err, console.ErrRefused):
 		return failure(exitFindings, "", "%s", strings.TrimPrefix(err.Error(), console.ErrRefused.Error()+": "))
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return failure(exitUsage, "is port53 running? name its control socket with --socket", "%v", err)
+		return failure(exitUsage, "is port53 running? if it is, name its control socket with --socket", "%v", err)
 	case errors.Is(err, fs.ErrPermission):
 		return failure(exitUsage, "run it as the server's user or root", "%v", err)
 	}
@@ -339,9 +339,9 @@ func newReload(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload [--config FILE | --socket PATH]",
 		Short: "Reload the configuration and zones",
-		Long: `reload makes the running server reread its configuration and changed zone files, and
-switch to everything new at once. Errors are reported, and the previous version stays
-in use.
+		Long: `reload makes the running server reread the configuration file that it was started with
+and changed zone files, and switch to everything new at once. Errors are reported, and
+the previous version stays in use. --config only says where the control socket is.
 
 Similar: rndc reload, rndc reconfig, nsd-control reload, knotc reload,
 unbound-control fast_reload.
@@ -364,8 +364,7 @@ Exit codes: 0 everything was loaded, 1 something was refused, 2 no server was re
 			return err
 		},
 	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of the configured one")
+	socketFlags(cmd, &file, &socket)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -418,8 +417,7 @@ Similar: rndc status, rndc zonestatus, nsd-control zonestatus, knotc zone-status
 			return s.printStatus(&st, len(args) == 0)
 		},
 	}
-	configFlag(cmd, &file)
-	cmd.Flags().StringVar(&socket, "socket", "", "the server's control socket, instead of the configured one")
+	socketFlags(cmd, &file, &socket)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&view.name, "view", "", "show the zones of this view")
 	view.clientFlags(cmd)

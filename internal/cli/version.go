@@ -36,8 +36,8 @@ func newVersion(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and how it was built",
-		Long: `version prints the version, the commit and the Go release. --features shows what port53
-uses of this system, and what it does without. --verify checks that a file is the
+		Long: `version prints the version, the commit and the Go release. --features lists the features
+of this system that port53 uses, and what is different where one is missing. --verify checks that a file is the
 released one: its checksum must be in SHA256SUMS beside it, signed with the release key
 (SHA256SUMS.minisig).
 

@@ -30,7 +30,7 @@ func newZone(s *streams) *cobra.Command {
 		Short: "Check and sign zone files, and manage the server's zones",
 		Long: `A primary zone usually has a zone file (RFC 1035, section 5); a secondary zone is
 transferred from its primaries. check, sign and verify work on files, without a server, and
-so do keys with --dir, and ds with --dir or --file; all others use the running server.`,
+so do keys with --dir, and ds except with --seen or --gone; all others use the running server.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
   port53 zone refresh example.com
@@ -69,7 +69,8 @@ so do keys with --dir, and ds with --dir or --file; all others use the running s
 			"sync",
 			"written",
 			"Write a zone changed by updates to its zone file",
-			"sync overwrites the zone's file with the zone as it is served: comments and $INCLUDE\nlines are lost.\n\n"+
+			"sync overwrites the zone's file with the zone's current records, without the DNSSEC\n"+
+				"records that this server adds. Comments and $INCLUDE lines are lost.\n\n"+
 				"Similar: rndc sync, knotc zone-flush.",
 		),
 		zoneAction(
@@ -444,7 +445,7 @@ func newZoneList(s *streams) *cobra.Command {
 		Use:   "list",
 		Short: "List the zones of the running server",
 		Long: `list prints the server's zones: name, serial, whether it is primary or secondary here,
-the catalog zone that lists it, or (added) for those from port53 zone add. status shows
+and the catalog zone that lists it, or (added) if port53 zone add added it. status shows
 more about each; --json adds where the configuration defines it.
 
 Similar: rndc zonestatus, nsd-control zonestatus, knotc zone-status.`,
@@ -502,7 +503,7 @@ func newZoneDiff(s *streams) *cobra.Command {
 	var asJSON, fromFile bool
 	cmd := &cobra.Command{
 		Use:   "diff NAME",
-		Short: "Show a zone's changes, or the differences to its file",
+		Short: "Show a zone's changes, or how it differs from its file",
 		Long: `diff prints the records that a zone's last change removed (-) and added (+), however it
 was made. --since starts at the version with that serial, as far back as the history
 goes, and shows, where known, who made each change and when: a key and its address, the

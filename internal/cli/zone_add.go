@@ -34,7 +34,7 @@ func newZoneAdd(s *streams) *cobra.Command {
 file, as a secondary of the given primaries, or from a template of the configuration.
 When the command returns, the zone is served and stored in state_dir: it survives reloads
 and restarts. A zone of the configuration, a member of a catalog zone, or a file that
-cannot be served is refused. The template default applies as to other zones.
+cannot be served is refused. The template named "default" applies as to other zones.
 
 Similar: rndc addzone, nsd-control addzone, knotc conf-set.
 Exit codes: 0 the zone is served, 1 refused, 2 no server was reached.`,
@@ -104,8 +104,8 @@ func newZoneRemove(s *streams) *cobra.Command {
 		Short: "Remove a zone added by zone add",
 		Long: `remove permanently stops serving a zone that was added with port53 zone add. Its data in
 state_dir is kept in case it is added again, unless --purge is given; its zone file is not
-touched. Zones of the configuration are removed there, members of a catalog zone at its
-primary.
+touched. To remove a zone that the configuration has, delete it there and reload; a member of a
+catalog zone is removed at the catalog's primary.
 
 Similar: rndc delzone (--purge: -clean), nsd-control delzone, knotc conf-unset.
 Exit codes: 0 the zone is no longer served, 1 refused, 2 no server was reached.`,

@@ -31,9 +31,10 @@ func newZoneDS(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ds [--config FILE | --dir DIR | --file FILE] ZONE",
 		Short: "Print the DS records for a zone's parent",
-		Long: `ds prints the DS records for a zone's keys with the SEP flag, from a zone that a
-configuration's server signs, from key files in a directory, or from the DNSKEY RRset of
-a zone file. Give them to the registrar or the parent zone.
+		Long: `ds prints the DS records for a zone's keys with the SEP flag: with --config, those of the
+server that signs the zone; with --file, those of the DNSKEY RRset of a zone file;
+otherwise those of the key files in --dir (without it, the current directory). Give them
+to the registrar or the parent zone.
 --cds and --cdnskey print the records from which some parents make the DS records
 (RFC 7344); --dnskey prints the keys, which some registrars want instead.
 

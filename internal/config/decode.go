@@ -313,7 +313,7 @@ func (d *decoder) syntax(err error) {
 	}
 	hint := ""
 	if strings.Contains(text, "'\t'") {
-		text, hint = "found a tab", "YAML allows only spaces for indentation: replace the tab by spaces"
+		text, hint = "found a tab", "YAML allows only spaces for indentation: replace the tab with spaces"
 	}
 	d.fail(at, "this is not YAML: "+printable(strings.ReplaceAll(text, "\t", `\t`)), hint)
 }

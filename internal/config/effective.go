@@ -212,7 +212,9 @@ func (k *key) listed() string {
 func (k *key) braces() string {
 	var required []string
 	for _, child := range k.keys {
-		if child.required {
+		if child.required && child.name == "zone" && k.name == "forward" {
+			required = append(required, "zone: .") // what most people forward
+		} else if child.required {
 			required = append(required, child.name+": "+child.example())
 		}
 	}

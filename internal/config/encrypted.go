@@ -163,8 +163,8 @@ func (d *decoder) checkEncrypted() {
 	} {
 		at, set := d.at(l.key)
 		if set && len(l.addrs) > 0 && len(e.Pairs()) == 0 {
-			d.fail(at, l.key+": there is no certificate to show",
-				"add certificate: and key: to encrypted, the paths of two files in PEM; or acme:")
+			d.fail(at, l.key+": there is no certificate for it",
+				"set encrypted.certificate and encrypted.key to PEM files, or encrypted.acme to obtain one")
 		}
 		for i, a := range l.addrs {
 			for _, udp := range l.over {

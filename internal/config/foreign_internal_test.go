@@ -31,10 +31,10 @@ func TestForeignKeys(t *testing.T) {
 // TestForeignWords has keys of others at the top and in a block, and a scalar in the place of a block.
 func TestForeignWords(t *testing.T) {
 	for text, want := range map[string]string{
-		"upstream: 1.1.1.1\n":                   `key "upstream" is not known; that is written resolver: {forward: [`,
-		"access-control: [10.0.0.0/8]\n":        `key "access-control" is not known; that is written policy: {allow: [`,
-		"resolver: {forward-addr: 192.0.2.1}\n": `key "forward-addr" is not known; that is written resolver: {forward: [`,
-		"resolver: {forward: [192.0.2.1]}\n":    `expected a block of keys, found "192.0.2.1"; write {zone: example.com, to: [192.0.2.1]}`,
+		"upstream: 1.1.1.1\n":                   `key "upstream" is not known; write resolver: {forward: [`,
+		"access-control: [10.0.0.0/8]\n":        `key "access-control" is not known; write policy: {allow: [`,
+		"resolver: {forward-addr: 192.0.2.1}\n": `key "forward-addr" is not known; write resolver: {forward: [`,
+		"resolver: {forward: [192.0.2.1]}\n":    `expected a block of keys, found "192.0.2.1"; write {zone: ., to: [192.0.2.1]}`,
 	} {
 		file := filepath.Join(t.TempDir(), "port53.yaml")
 		if err := os.WriteFile(file, []byte("role: internal-resolver\n"+text), 0o600); err != nil {

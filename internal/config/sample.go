@@ -54,7 +54,7 @@ listen: [127.0.0.1, "::1"]
 # The user to switch to once port 53 is bound; not needed under systemd.
 # user: port53
 
-# Local zones, which take precedence over everything else.
+# Local zones.
 # zones: [{name: lan.example, file: lan.zone}]
 
 resolver:
@@ -101,7 +101,7 @@ listen: [127.0.0.1, "::1"]
 # The user to switch to once port 53 is bound; not needed under systemd.
 # user: port53
 
-# Local zones, which take precedence over everything else.
+# Local zones.
 # zones: [{name: lan.example, file: lan.zone}]
 
 resolver:

@@ -204,7 +204,12 @@ func Reference() []byte {
 const tableHead = "| key | value | default | what it is | why this default |\n| --- | --- | --- | --- | --- |\n"
 
 func (k *key) referenceSection(b *bytes.Buffer) {
-	b.WriteString("\n## " + k.path + "\n\n" + k.doc + "\n\n" + tableHead)
+	b.WriteString("\n## " + k.path + "\n\n" + k.doc + "\n\n")
+	if k.mapped {
+		k.referencePairs(b)
+		return
+	}
+	b.WriteString(tableHead)
 	keys := k.keys
 	if k.path == "templates" {
 		keys = keys[:1] // the others are those of zones
@@ -212,7 +217,7 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 	for _, c := range keys {
 		if c.form == formSection {
 			b.WriteString(
-				"| [`" + c.name + "`](#" + strings.ReplaceAll(c.path, ".", "") + ") | " + c.block() + " | | " + cell(c.doc) + " | |\n",
+				"| [`" + c.name + "`](#" + anchor(c.path) + ") | " + c.block() + " | | " + cell(c.doc) + " | |\n",
 			)
 			continue
 		}
@@ -224,6 +229,17 @@ func (k *key) referenceSection(b *bytes.Buffer) {
 		}
 	}
 }
+
+// referencePairs describes a section whose keys are the operator's own.
+func (k *key) referencePairs(b *bytes.Buffer) {
+	b.WriteString("| in " + k.block() + " | value | what it is |\n| --- | --- | --- |\n")
+	for _, c := range k.keys {
+		b.WriteString("| " + strings.ToUpper(c.name) + " | " + cell(c.listed()) + " | " + cell(c.doc) + " |\n")
+	}
+}
+
+// anchor returns where a link to the heading of a path leads: GitHub leaves out dots and brackets.
+func anchor(path string) string { return strings.NewReplacer(".", "", "[", "", "]", "").Replace(path) }
 
 // block says in the reference that a key is a section, or a list of them.
 func (k *key) block() string {
@@ -309,7 +325,7 @@ zones:
 - Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
   and a single address is a network of one.
 - Relative paths are relative to the directory of the file they appear in: the configuration file, or an included file.
-- YAML anchors, aliases, merge keys, tags, block scalars and multiple documents are not supported. A file may have up to 16 MiB.
+- YAML anchors, aliases, merge keys, tags, block scalars and multiple documents are not supported. A file may be up to 16 MiB.
 - If a default depends on the role, the reference lists the other roles' defaults after it.
 
 ## Roles
@@ -317,9 +333,15 @@ zones:
 | role | who may query | names outside the zones | rate limit |
 | --- | --- | --- | --- |
 | authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` is an error | on |
-| internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is set | resolved | off |
+| internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is set; for zones, ` + "`policy.allow`" + ` if set | resolved | off |
 | domain-controller | as ` + "`internal-resolver`" + ` | resolved | off |
-| public-resolver | everyone, unless ` + "`resolver.allow`" + ` is set | resolved | on; it cannot be turned off |
+| public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` bounds recursion alone | resolved | on; it cannot be turned off |
+
+- authoritative: publishes its zones, as primary or secondary, and resolves nothing.
+- internal-resolver: resolves names for the machines of a home, an office or a data centre, and may serve zones for them.
+- domain-controller: an internal-resolver beside the controllers of an Active Directory domain. It behaves as an
+  internal-resolver; only the sample of ` + "`port53 config init`" + ` differs: it has a stub for the domain's own names.
+- public-resolver: resolves names for strangers, with rate limits.
 
 Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0.0.1 and ::1. An ` + "`internal-resolver`" + ` or
 ` + "`domain-controller`" + ` whose ` + "`resolver.allow`" + ` has a public network larger than a /8 of IPv4 or a /19 of IPv6, such as 0.0.0.0/0, does not start:

@@ -103,7 +103,7 @@ func (k *key) expects() string {
 	case formAddress:
 		return `an address such as 192.0.2.1, "192.0.2.1:5353" or "[::1]:5353"`
 	case formAddressOrOff:
-		return `an address such as "127.0.0.1:9153", or off`
+		return `an address such as "127.0.0.1:` + strconv.Itoa(int(k.port)) + `", or off`
 	case formUpstream:
 		if k.remote {
 			return `the address of a server such as 192.0.2.1, "192.0.2.1:5353" or "[2001:db8::1]:53", or the name of a remote`

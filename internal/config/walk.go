@@ -472,7 +472,7 @@ func (d *decoder) unknown(k *key, name string, here position, where string) stri
 	if hint == "" {
 		hint = "the keys here are " + strings.Join(k.names(), ", ")
 		if here := foreign(name); here != "" {
-			hint = "that is written " + here
+			hint = "write " + here + " instead"
 		} else if other := elsewhere(d.table, name); other != "" && other != join(k.path, name) {
 			hint = quote(name) + " belongs at " + other
 		}

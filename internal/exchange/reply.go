@@ -131,7 +131,7 @@ func ErrorText(err error) string {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refused by the host: nothing listens on the port"
+		return "the port is closed: nothing listens there"
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "no route to the address"
 	case errors.Is(err, syscall.ECONNRESET):

@@ -216,7 +216,7 @@ func TestUnanswered(t *testing.T) {
 		want := "no reply: 192.0.2.1:53 over UDP: nothing within 1s (2 times); " +
 			"192.0.2.2:53 over UDP: nothing within 1s, and 2 packets with another ID or question (2 times); " +
 			"192.0.2.3:53 over UDP: 1000 packets with another ID or question, and no reply (2 times); " +
-			"192.0.2.4:53 over UDP: refused by the host: nothing listens on the port (2 times)"
+			"192.0.2.4:53 over UDP: the port is closed: nothing listens there (2 times)"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
