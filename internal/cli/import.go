@@ -32,8 +32,7 @@ func newImport(s *streams) *cobra.Command {
 		Long: "import converts the configuration of another server, including the files it includes, to\n" +
 			"port53's. On standard error it reports what became of each statement, and why: taken,\n" +
 			"changed, not taken, or not supported yet. What is missing is also listed at the top of\n" +
-			"the result. Zone files stay where they are. Supported formats:\n\n  " + strings.Join(convert.Kinds(), " ") + `
-
+			"the result. Zone files stay where they are. Supported formats:\n\n" + convert.Formats() + `
 What is taken keeps its meaning. Where that is not possible, the result allows less than
 before, never more.
 The exit code is 1 if something was not taken. The result may contain secrets: with --output

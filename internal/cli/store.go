@@ -46,8 +46,8 @@ with it:
   unknown  it is not a file of port53
 
 For each zone it prints the serial that can be served, the serials whose changes can be
-read (for IXFR and undo), and the first from which they cannot. A server may be running:
-what it is writing may look torn.
+read (for IXFR and undo), and the first serial whose change cannot be read, if any. A server
+may be running: what it is writing may look torn.
 
 Exit codes: 0 everything can be used, 1 something is damaged or foreign, 2 the directory
 could not be examined.`,

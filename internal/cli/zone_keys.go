@@ -157,8 +157,8 @@ Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are rep
 keys of another algorithm.
 
 Rolling a KSK or CSK needs new DS records in the parent zone: "port53 zone keys ZONE" says
-when, and "port53 zone ds" prints them. Parents that read CDS records, or accept updates,
-get them automatically.
+when, and "port53 zone ds --config FILE ZONE" prints them. Parents that read CDS
+records, or accept updates, get them automatically.
 
 If a key is compromised, roll it with --force: it does not wait for a roll in progress.
 The steps cannot be shortened, and nobody is cut off.

@@ -126,6 +126,15 @@ func Kinds() []string {
 	return out
 }
 
+// Formats returns a line for each kind, for people: what it is called, and what it is.
+func Formats() string {
+	var b strings.Builder
+	for _, f := range formats() {
+		fmt.Fprintf(&b, "  %-13s  %s\n", f.kind, f.what)
+	}
+	return b.String()
+}
+
 // Detect returns whose configuration a file or a directory is, by what is in it; of
 // names that only one server's files have, by the name.
 func Detect(path string) (string, error) {
