@@ -254,9 +254,12 @@ func (k *key) block() string {
 
 func (k *key) referenceRow(b *bytes.Buffer) {
 	def := "`" + k.shown("") + "`"
+	outer, within := strings.CutPrefix(k.path, viewsPath)
 	switch {
 	case k.required:
 		def = "required"
+	case within && strings.Count(outer, ".") == 1 && strings.HasPrefix(k.why, "As "+outer):
+		def = "as `" + outer + "`" // it is taken from the rest of the file, not from a constant
 	case def == "``" || def == "`\"\"`":
 		def = "none"
 	}
