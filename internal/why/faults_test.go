@@ -287,6 +287,9 @@ func TestFaults(t *testing.T) {
 			wrong++
 			t.Logf("%s: %s: told is %s: %s\n  want %s, %q\n  steps %v", f.name, got, r.Code, r.Cause, f.code, f.says, steps(r))
 		}
+		if strings.HasPrefix(f.name, "a limit of time") && r.Code != f.code {
+			t.Errorf("%s: told is %s: whom the resolver waits for when the reply is due is known", f.name, r.Code)
+		}
 		if len(r.Advice) == 0 {
 			t.Errorf("%s: nothing can be done", f.name)
 		}
