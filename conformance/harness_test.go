@@ -105,7 +105,7 @@ var built string // the folder that build made
 func TestMain(m *testing.M) {
 	log.SetOutput(io.Discard)
 	code := m.Run()
-	for _, dir := range []string{built, builtCoreDNS} {
+	for _, dir := range []string{built, builtCoreDNS, builtPebble} {
 		if dir != "" {
 			os.RemoveAll(dir)
 		}

@@ -78,6 +78,7 @@ func (h *home) attempts() []tried {
 			return os.Rename(h.path("state/mine"), h.path("../open/mine"))
 		}(), false},
 		{"read what everybody may elsewhere", read(h.path("../open/file")), false},
+		{"read the machine's passwords", read("/etc/shadow"), false},
 		{"list a directory elsewhere", func() error { _, err := os.ReadDir(h.path("../open")); return err }(), false},
 		{"start a program", exec.Command("/bin/true").Run(), false},
 		{"become root", syscall.Setuid(0), false},
