@@ -106,7 +106,8 @@ func TestProcessMetrics(t *testing.T) {
 		return resp.StatusCode, string(text)
 	}
 	r.want("ns.test. A", "192.0.2.1")
-	for _, path := range []string{"/ready", "/health", "/healthz"} {
+	until(t, "the server", func() string { _, text := get("/ready"); return text }, func() bool { code, _ := get("/ready"); return code == http.StatusOK })
+	for _, path := range []string{"/health", "/healthz"} {
 		if code, text := get(path); code != http.StatusOK {
 			t.Errorf("%s: %d %s", path, code, text)
 		}
