@@ -88,6 +88,10 @@ func (b *build) signApt(release string) error {
 	if err == nil {
 		err = w.Close()
 	}
+	var inRelease []byte
+	if err == nil {
+		inRelease, err = withChecksum(in.Bytes())
+	}
 	if err == nil {
 		err = openpgp.ArmoredDetachSign(&detached, ring[0], strings.NewReader(release), config)
 	}
@@ -101,7 +105,27 @@ func (b *build) signApt(release string) error {
 		return err
 	}
 	public.WriteByte('\n')
-	return errors.Join(b.write("apt/dists/stable/InRelease", in.Bytes()), b.write("apt/dists/stable/Release.gpg", detached.Bytes()), b.write("apt/port53.asc", public.Bytes()))
+	return errors.Join(b.write("apt/dists/stable/InRelease", inRelease), b.write("apt/dists/stable/Release.gpg", detached.Bytes()), b.write("apt/port53.asc", public.Bytes()))
+}
+
+// withChecksum returns a signed text with the checksum that the library leaves out below its signature (RFC 9580, section 6.1).
+// GnuPG 2.2, and so apt, takes the line below for data where there is none and the data needed no padding: one signature of some
+// hundred.
+func withChecksum(signed []byte) ([]byte, error) {
+	i := bytes.LastIndex(signed, []byte("-----BEGIN "+openpgp.SignatureType))
+	block, err := armor.Decode(bytes.NewReader(signed[max(i, 0):]))
+	if err != nil {
+		return nil, err
+	}
+	out := bytes.NewBuffer(slices.Clip(signed[:max(i, 0)]))
+	w, err := armor.Encode(out, openpgp.SignatureType, block.Header)
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(w, block.Body)
+	err = errors.Join(err, w.Close())
+	out.WriteByte('\n')
+	return out.Bytes(), err
 }
 
 // controlOf returns the file control of a Debian package.
