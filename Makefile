@@ -19,6 +19,8 @@ RACE = api app cache catalogue certs check console engine event exchange feed po
 # How long the tests of a package may take. Each test has limits of its own; this one ends what
 # hangs, on a machine that does other work beside.
 PATIENCE = 45m
+# Tests beside peers that share nothing with the others, and take half as long as they do.
+APART = ^Test(Firewall|RoleNone|Console|OthersAgree|Network$$)
 
 # What dist is told, such as -targets linux/amd64 or -key FILE.
 DIST =
@@ -69,7 +71,7 @@ test: all ## run every test, beside the peers, and what has goroutines under the
 	@test "$$(id -u)" != 0 || export PORT53_REQUIRE_PEERS=1; \
 	export PORT53_BIN="$$PWD/bin/port53"; \
 	$(GO) build -C tools -o ../bin/testrun ./testrun && \
-	bin/testrun -beside conformance -dir . $$(for d in $(filter-out conformance,$(NESTED)); do test ! -f $$d/go.mod || echo "-dir $$d"; done) \
+	bin/testrun -beside conformance -apart '$(APART)' -dir . $$(for d in $(filter-out conformance,$(NESTED)); do test ! -f $$d/go.mod || echo "-dir $$d"; done) \
 		$$(for p in $(RACE); do echo "-race ./internal/$$p"; done) -- -count=1 -timeout=$(PATIENCE)
 
 check: fmt verify vet lint floors generate test ## everything that a change must pass, the tests too

@@ -26,10 +26,8 @@ type digger struct {
 	server []string
 	client []string
 	move   func(*diggers) error
-	files  map[string]string
 	needs  string
 	domain string
-	more   string // of resolver
 }
 
 type diggers struct {

@@ -210,7 +210,7 @@ func knotText(name string, b []byte) (keys []*knotKey, err error) {
 		for _, w := range rest {
 			field, value, ok := strings.Cut(w, "=")
 			if !ok {
-				return nil, fmt.Errorf("%s: %q: want a line of keymgr -e ZONE list: ID ksk=yes zsk=no tag=4711 algorithm=13 ...", at, w)
+				return nil, fmt.Errorf("%s: %q: want a line of keymgr -e ZONE list, such as ID ksk=yes zsk=no tag=4711 algorithm=13", at, w)
 			}
 			fields[field] = value
 		}

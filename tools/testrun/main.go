@@ -1,8 +1,9 @@
 // Command testrun runs the tests of several modules and counts them.
 //
-//	testrun [-beside DIRECTORY]... [-dir DIRECTORY]... [-pkg PATTERN]... [-race PATTERN]... [-- flags of go test]
+//	testrun [-beside DIRECTORY]... [-apart REGEXP] [-dir DIRECTORY]... [-pkg PATTERN]... [-race PATTERN]... [-- flags of go test]
 //
-// Those of a -beside directory, which wait more than they work, run while the others do. Those
+// Those of a -beside directory, which wait more than they work, run while the others do, and those of
+// them that -apart names in a process of their own, which has nothing in common with the first. Those
 // of a -race pattern, in the first -dir, run a second time after the others: under the race
 // detector, without the long ones, and in an order of their own.
 //
@@ -43,6 +44,7 @@ type tally struct {
 
 func main() {
 	var dirs, beside, pkgs, raced []string
+	var apart string
 	list := func(to *[]string) func(string) error {
 		return func(s string) error {
 			*to = append(*to, s)
@@ -51,6 +53,7 @@ func main() {
 	}
 	flag.Func("dir", "a `directory` with a module; may be given several times", list(&dirs))
 	flag.Func("beside", "a `directory` whose tests run while those of the others do", list(&beside))
+	flag.StringVar(&apart, "apart", "", "a `regexp` of tests in the -beside directories that run in a process of their own")
 	flag.Func("pkg", "a `pattern` of packages in each of them; may be given several times (default ./...)", list(&pkgs))
 	flag.Func("race", "a `pattern` of packages that run again under the race detector; may be given several times", list(&raced))
 	flag.Parse()
@@ -58,8 +61,8 @@ func main() {
 		pkgs = []string{"./..."}
 	}
 	t := &tally{output: map[string]*strings.Builder{}, out: os.Stdout}
-	run := func(dir string, flags, pkgs []string) {
-		if err := t.run(dir, flags, pkgs); err != nil {
+	run := func(dir, part string, flags, pkgs []string) {
+		if err := t.run(dir, part, flags, pkgs); err != nil {
 			t.mu.Lock()
 			defer t.mu.Unlock()
 			fmt.Fprintf(t.out, "%s: %v\n", dir, err)
@@ -68,13 +71,18 @@ func main() {
 	}
 	var others sync.WaitGroup
 	for _, dir := range beside {
-		others.Go(func() { run(dir, flag.Args(), pkgs) })
+		if apart == "" {
+			others.Go(func() { run(dir, "", flag.Args(), pkgs) })
+			continue
+		}
+		others.Go(func() { run(dir, " (apart)", append(slices.Clip(flag.Args()), "-run", apart), pkgs) })
+		others.Go(func() { run(dir, "", append(slices.Clip(flag.Args()), "-skip", apart), pkgs) })
 	}
 	for _, dir := range dirs {
-		run(dir, flag.Args(), pkgs)
+		run(dir, "", flag.Args(), pkgs)
 	}
 	if len(raced) > 0 && len(dirs) > 0 {
-		run(dirs[0], append(flag.Args(), "-race", "-short", "-shuffle=on"), raced)
+		run(dirs[0], "", append(slices.Clip(flag.Args()), "-race", "-short", "-shuffle=on"), raced)
 	}
 	others.Wait()
 	t.slowest()
@@ -84,8 +92,9 @@ func main() {
 	}
 }
 
-// run runs the tests of packages of the module in dir.
-func (t *tally) run(dir string, flags, pkgs []string) error {
+// run runs the tests of packages of the module in dir. part is put behind the names of packages: what has not ended in one
+// part may still run in another.
+func (t *tally) run(dir, part string, flags, pkgs []string) error {
 	cmd := exec.Command("go", slices.Concat([]string{"test", "-json"}, flags, pkgs)...)
 	cmd.Dir = dir
 	cmd.Stderr = os.Stdout
@@ -105,6 +114,7 @@ func (t *tally) run(dir string, flags, pkgs []string) error {
 			t.mu.Lock()
 			before := t.failed
 			if json.Unmarshal(line, &e) == nil {
+				e.Package += part
 				t.add(e)
 			} else {
 				t.out.Write(line)
