@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -754,30 +755,43 @@ func TestBogusAtOneServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	var d struct {
-		Reports []struct {
-			Target string
-			Took   int `json:"duration_ms"`
-			Checks []finding
+	look := func(args ...string) map[string][]finding {
+		t.Helper()
+		var d struct {
+			Reports []struct {
+				Target string
+				Checks []finding
+			}
 		}
+		text := output(t, l.ns.Do, l.bin, slices.Concat([]string{"check", "--roots", l.hints, "--anchors", l.anchors, "--json", "--only", zoneChecks(t, l.ns.Do, l.bin)}, args)...)
+		if err := json.Unmarshal([]byte(text), &d); err != nil {
+			t.Fatal(err)
+		}
+		reports := map[string][]finding{}
+		for _, r := range d.Reports {
+			reports[r.Target] = r.Checks
+		}
+		return reports
 	}
-	text := output(t, l.ns.Do, l.bin, "check", "--file", file, "--roots", l.hints, "--anchors", l.anchors, "--json", "--only", zoneChecks(t, l.ns.Do, l.bin))
-	if err := json.Unmarshal([]byte(text), &d); err != nil {
-		t.Fatal(err)
-	}
+	reports := look("--file", file)
 	t.Logf("%d zones checked in %v", len(list), time.Since(began).Round(time.Millisecond))
-	reports := map[string][]finding{}
-	for _, r := range d.Reports {
-		reports[r.Target] = r.Checks
-	}
 	called := 0
 	for _, b := range list {
 		bogus := l.bogus(t, &b)
-		var failed []string
-		for _, f := range reports[b.name+".zone."] {
-			if f.State == "fail" {
-				failed = append(failed, f.ID+": "+f.Detail)
+		of := func(state string) (list []string) {
+			for _, f := range reports[b.name+".zone."] {
+				if f.State == state {
+					list = append(list, f.ID+": "+f.Detail)
+				}
 			}
+			return list
+		}
+		failed := of("fail")
+		if unknown := of("unknown"); len(bogus) > 0 && len(failed) == 0 && len(unknown) > 0 {
+			// A hundred zones at the same time were too much for the machine, and check says so.
+			t.Logf("%s: once more, alone, since it could not measure %v", b.name, unknown)
+			maps.Copy(reports, look(b.name+".zone."))
+			failed = of("fail")
 		}
 		switch {
 		case reports[b.name+".zone."] == nil:

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -306,14 +307,15 @@ func statFields(pid int) []string {
 	return f
 }
 
-// freePort finds a loopback port that is free for both UDP and TCP now.
+// freePort finds a loopback port that is free for both UDP and TCP now. It is not one of those that the kernel
+// gives to whoever asks, of which another test could get it before the server does.
 func freePort() (netip.AddrPort, error) {
-	for range 50 {
-		u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	for range 1000 {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(10000+rand.IntN(20000)))
+		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr))
 		if err != nil {
-			return netip.AddrPort{}, err
+			continue
 		}
-		addr := u.LocalAddr().(*net.UDPAddr).AddrPort()
 		t, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(addr))
 		u.Close()
 		if err == nil {

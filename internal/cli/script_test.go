@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -39,12 +40,26 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// freePort sets the variable named to a port that is free for UDP and TCP.
+// freePort sets the variable named to a port that is free for UDP and TCP. It is not one of those that the kernel gives to whoever
+// asks, of which another test could get it before the server does.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	ts.Check(err)
-	defer l.Close()
-	ts.Setenv(args[0], strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	for range 1000 {
+		port := 10000 + rand.IntN(20000)
+		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		u, err := net.ListenPacket("udp4", at)
+		if err != nil {
+			continue
+		}
+		l, err := net.Listen("tcp4", at)
+		u.Close()
+		if err != nil {
+			continue
+		}
+		l.Close()
+		ts.Setenv(args[0], strconv.Itoa(port))
+		return
+	}
+	ts.Fatalf("no port is free")
 }
 
 // busyPort keeps a port busy until the script ends and sets the variable named to it.
