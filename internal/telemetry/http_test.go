@@ -2,7 +2,6 @@ package telemetry_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -154,10 +153,10 @@ func TestHTTPLines(t *testing.T) {
 	}
 	tel := telemetry.New()
 	tel.Collect(func(*telemetry.Writer) { panic("a\nfault") })
-	var lines bytes.Buffer
+	lines := &reader{} // the connection's goroutine writes to it
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- tel.ServeHTTP(ctx, l, slog.New(slog.NewJSONHandler(&lines, nil))) }()
+	go func() { done <- tel.ServeHTTP(ctx, l, slog.New(slog.NewJSONHandler(lines, nil))) }()
 	if got := request(t, l.Addr().String(), "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"); got != "" {
 		t.Errorf("got %q", got)
 	}
@@ -165,7 +164,9 @@ func TestHTTPLines(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	text := strings.TrimSuffix(lines.String(), "\n")
+	lines.mu.Lock()
+	text := strings.TrimSuffix(lines.text.String(), "\n")
+	lines.mu.Unlock()
 	if text == "" {
 		t.Fatal("nothing was said")
 	}
