@@ -10,7 +10,7 @@ import (
 	"port53/internal/wire"
 )
 
-// A Operation is what somebody wants of a zone as a whole, or of the server.
+// An Operation is what somebody wants of a zone as a whole, or of the server.
 type Operation uint8
 
 // The operations.
