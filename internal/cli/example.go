@@ -126,10 +126,10 @@ func greet(out io.Writer, a *app.App, missing string) {
 	fmt.Fprintf(out, `port53 resolves and validates for this machine on %s, UDP and TCP, and serves
 the zone example.test. Four questions, and the answers to expect:
 
-  dig @%[2]s -p %[3]d +short www.example.test       192.0.2.80
-  dig @%[2]s -p %[3]d nothing.example.test          status: NXDOMAIN
-  dig @%[2]s -p %[3]d +tcp +short example.test TXT  "v=spf1 mx -all"
-  dig @%[2]s -p %[3]d ads.example                   EDE: 15 (Blocked)
+  dig @%[2]s -p %[3]d +short www.example.test           192.0.2.80
+  dig @%[2]s -p %[3]d nothing.example.test              status: NXDOMAIN
+  dig @%[2]s -p %[3]d +tcp +short www.example.test TXT  "port53 serves this example"
+  dig @%[2]s -p %[3]d ads.example                       EDE: 15 (Blocked)
 
 %[4]s query takes the same words, and says what an answer means. Names beyond
 example.test are looked up from the root down, if this machine has the Internet.
