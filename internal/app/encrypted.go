@@ -283,7 +283,7 @@ func closed(c *server.Connections) map[string]uint64 {
 }
 
 // ways returns where servers are, and how those are asked that are not asked in the clear.
-func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort, ways map[netip.AddrPort]*upstream.Way, err error) {
+func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort, ways map[netip.AddrPort]*upstream.Transport, err error) {
 	var roots *x509.CertPool
 	var what []byte
 	if t.CA != "" {
@@ -302,10 +302,10 @@ func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort
 			p.Name = "" // nobody wrote a name: the key says who it is
 		}
 		if ways == nil {
-			ways = map[netip.AddrPort]*upstream.Way{}
+			ways = map[netip.AddrPort]*upstream.Transport{}
 		}
-		if ways[u.Addr] = upstream.NewWay(p, u.Name, u.Path, string(what)); u.Scheme == config.SchemeQUIC {
-			ways[u.Addr] = upstream.NewQUICWay(p, string(what))
+		if ways[u.Addr] = upstream.NewTransport(p, u.Name, u.Path, string(what)); u.Scheme == config.SchemeQUIC {
+			ways[u.Addr] = upstream.NewQUICTransport(p, string(what))
 		}
 	}
 	return addrs, ways, nil

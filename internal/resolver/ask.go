@@ -180,7 +180,7 @@ func (a *asking) question(s *candidate, timeout time.Duration) upstream.Question
 		Timeout: timeout, End: a.end, Packets: t.b.packets, MixCase: t.s.MixCase && !except.Case,
 	}
 	if route != nil {
-		if q.Way = route.Ways[s.server]; q.Way != nil {
+		if q.Transport = route.Transports[s.server]; q.Transport != nil {
 			q.TCP = true
 		}
 	}

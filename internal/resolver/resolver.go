@@ -65,12 +65,12 @@ const (
 
 // A Route sends the names at and below a zone to servers of its own.
 type Route struct {
-	Zone    []byte           // in lower case
-	Servers []netip.AddrPort // none: an exception of a wider route, names are iterated
-	Forward bool             // the servers are resolvers: RD is set, and they answer for everything below
-	First   bool             // what forwarders do not answer is iterated; else nobody but them is asked
-	TCP     bool
-	Ways    map[netip.AddrPort]*upstream.Way // of servers that are never asked in the clear; nil: there are none
+	Zone       []byte           // in lower case
+	Servers    []netip.AddrPort // none: an exception of a wider route, names are iterated
+	Forward    bool             // the servers are resolvers: RD is set, and they answer for everything below
+	First      bool             // what forwarders do not answer is iterated; else nobody but them is asked
+	TCP        bool
+	Transports map[netip.AddrPort]*upstream.Transport // of servers that are never asked in the clear; nil: there are none
 }
 
 // Settings are what a reload may change. They are not modified after they were

@@ -76,20 +76,20 @@ func (c *Client) Close() {
 
 // A Question is what one server is asked.
 type Question struct {
-	Name    []byte // in wire form, known to be good
-	Type    wire.Type
-	RD      bool // of forwarders
-	CD      bool
-	EDNS    bool // false: without, whatever the server understands
-	DO      bool
-	TCP     bool          // over TCP at once
-	Unheard bool          // over TCP, without upper-case letters, if the server was never heard over UDP
-	Timeout time.Duration // of the wait for a reply over UDP; 0: what is known of the server
-	End     time.Time     // of everything, TCP too; zero: the context's
-	Packets int           // that may be sent, a question over TCP as one; 0: as many as it takes
-	MixCase bool          // 0x20
-	Cookie  Cookie
-	Way     *Way // how the server is asked and no other way; nil: over UDP and TCP
+	Name      []byte // in wire form, known to be good
+	Type      wire.Type
+	RD        bool // of forwarders
+	CD        bool
+	EDNS      bool // false: without, whatever the server understands
+	DO        bool
+	TCP       bool          // over TCP at once
+	Unheard   bool          // over TCP, without upper-case letters, if the server was never heard over UDP
+	Timeout   time.Duration // of the wait for a reply over UDP; 0: what is known of the server
+	End       time.Time     // of everything, TCP too; zero: the context's
+	Packets   int           // that may be sent, a question over TCP as one; 0: as many as it takes
+	MixCase   bool          // 0x20
+	Cookie    Cookie
+	Transport *Transport // how the server is asked and no other way; nil: over UDP and TCP
 }
 
 // A Cookie says whether a question has one.
@@ -187,8 +187,8 @@ func (a *attempt) tell(err error) {
 		Query:     a.query,
 	}
 	switch {
-	case a.q.Way != nil:
-		r.Transport = a.q.Way.transport()
+	case a.q.Transport != nil:
+		r.Transport = a.q.Transport.transport()
 	case a.tcp:
 		r.Transport = event.TCP
 	}
@@ -317,7 +317,7 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 	if a.known.udp == 0 && (q.Unheard || a.known.deaf.within(now, forgetTime)) {
 		a.tcp, a.mixed = true, false
 	}
-	if q.Way != nil {
+	if q.Transport != nil {
 		// Nobody on the way can guess, and what the case and cookies are for is done already.
 		a.tcp, a.mixed, a.cookies = true, false, false
 		return

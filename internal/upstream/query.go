@@ -32,7 +32,7 @@ func (a *attempt) build() {
 			options = append(options, a.known.client[:]...)
 			options = append(options, cookie...)
 		}
-		if a.q.Way != nil {
+		if a.q.Transport != nil {
 			options = appendPadding(options, len(b)+optHeader+len(options))
 		}
 		b = wire.AppendOPT(b, uint16(a.c.o.UDPSize), a.q.DO, options)

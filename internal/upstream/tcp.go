@@ -56,7 +56,7 @@ type line struct {
 	way [sha256.Size]byte // the digest of the way; zero: TCP in the clear
 }
 
-func lineTo(to netip.AddrPort, w *Way) line {
+func lineTo(to netip.AddrPort, w *Transport) line {
 	l := line{to: to}
 	if w != nil {
 		l.way = w.digest
@@ -69,7 +69,7 @@ func lineTo(to netip.AddrPort, w *Way) line {
 type conn struct {
 	owner  *conns
 	to     line
-	way    *Way               // nil: TCP in the clear
+	way    *Transport         // nil: TCP in the clear
 	alone  bool               // the server answers one question a connection
 	cancel context.CancelFunc // of the dialling
 
@@ -195,7 +195,7 @@ func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) 
 	if cs.closed {
 		return nil, false, net.ErrClosed
 	}
-	to := lineTo(a.to, a.q.Way)
+	to := lineTo(a.to, a.q.Transport)
 	list := cs.open[to]
 	for _, cn := range list {
 		if !alone && !cn.alone && !cn.retired && cn.users < maxStreams && (!fresh || !cn.made()) {
@@ -214,7 +214,7 @@ func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) 
 		return nil, false, errBusy
 	}
 	ctx, cancel := context.WithTimeout(cs.ctx, tcpTimeout)
-	cn = &conn{owner: cs, to: to, way: a.q.Way, alone: alone, cancel: cancel, ready: make(chan struct{}), users: 1}
+	cn = &conn{owner: cs, to: to, way: a.q.Transport, alone: alone, cancel: cancel, ready: make(chan struct{}), users: 1}
 	cs.open[to] = append(cs.open[to], cn)
 	cs.count++
 	cs.client.counters.Dialled.Add(1)

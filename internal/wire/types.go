@@ -130,7 +130,7 @@ const (
 	OpcodeDSO    Opcode = 6
 )
 
-// An Rcode is a response code: four bits in the header, twelve with EDNS
+// A Rcode is a response code: four bits in the header, twelve with EDNS
 // (RFC 6891, section 6.1.3).
 type Rcode uint16
 

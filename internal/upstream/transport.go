@@ -22,9 +22,9 @@ import (
 	"port53/internal/wire"
 )
 
-// A Way is how a server is asked that is not asked in the clear: over TLS, over QUIC, or over HTTPS
+// A Transport is how a server is asked that is not asked in the clear: over TLS, over QUIC, or over HTTPS
 // where there is a path. Whatever goes wrong with it, nothing goes another way. It is not modified.
-type Way struct {
+type Transport struct {
 	path   string // of questions over HTTPS; "": over TLS
 	quic   bool
 	host   string
@@ -32,27 +32,27 @@ type Way struct {
 	digest [sha256.Size]byte // of all that tells it from others
 }
 
-// NewWay returns the way to a server that a peer is, over TLS, or over HTTPS at a path of host. what
+// NewTransport returns the way to a server that a peer is, over TLS, or over HTTPS at a path of host. what
 // tells ways apart whose peers have the same name: connections are kept over reloads by it.
-func NewWay(peer *certs.Peer, host, path, what string) *Way {
+func NewTransport(peer *certs.Peer, host, path, what string) *Transport {
 	protocol := certs.DoT
 	if path != "" {
 		protocol = certs.H2
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %q %v", peer.Name, host, path, what, peer.Pins)
-	return &Way{path: path, host: host, tls: peer.Client(protocol), digest: [sha256.Size]byte(h.Sum(nil))}
+	return &Transport{path: path, host: host, tls: peer.Client(protocol), digest: [sha256.Size]byte(h.Sum(nil))}
 }
 
-// NewQUICWay returns the way to a server that a peer is over QUIC (RFC 9250). what is as for NewWay.
-func NewQUICWay(peer *certs.Peer, what string) *Way {
+// NewQUICTransport returns the way to a server that a peer is over QUIC (RFC 9250). what is as for NewTransport.
+func NewQUICTransport(peer *certs.Peer, what string) *Transport {
 	h := sha256.New()
 	fmt.Fprintf(h, "quic %q %q %v", peer.Name, what, peer.Pins)
-	return &Way{quic: true, tls: peer.Client(certs.DoQ), digest: [sha256.Size]byte(h.Sum(nil))}
+	return &Transport{quic: true, tls: peer.Client(certs.DoQ), digest: [sha256.Size]byte(h.Sum(nil))}
 }
 
 // transport returns it as records have it.
-func (w *Way) transport() uint8 {
+func (w *Transport) transport() uint8 {
 	switch {
 	case w.quic:
 		return event.DoQ
@@ -63,10 +63,10 @@ func (w *Way) transport() uint8 {
 }
 
 // Same reports whether two ways are the same.
-func (w *Way) Same(other *Way) bool { return w.digest == other.digest }
+func (w *Transport) Same(other *Transport) bool { return w.digest == other.digest }
 
 // String returns the way's name.
-func (w *Way) String() string {
+func (w *Transport) String() string {
 	switch {
 	case w.quic:
 		return "quic"
@@ -95,7 +95,7 @@ type pipe interface {
 }
 
 // begin returns the pipe on a connection to a server, and the connection as it is to be used.
-func (cs *conns) begin(ctx context.Context, nc net.Conn, w *Way) (net.Conn, pipe, error) {
+func (cs *conns) begin(ctx context.Context, nc net.Conn, w *Transport) (net.Conn, pipe, error) {
 	if w == nil {
 		return nc, exchange.NewPipeline(nc, cs.newID), nil
 	}
@@ -120,7 +120,7 @@ func (cs *conns) begin(ctx context.Context, nc net.Conn, w *Way) (net.Conn, pipe
 var errNoDatagrams = errors.New("upstream: QUIC is not available on this network")
 
 // connect opens what a way goes over.
-func (cs *conns) connect(ctx context.Context, to netip.AddrPort, w *Way) (net.Conn, error) {
+func (cs *conns) connect(ctx context.Context, to netip.AddrPort, w *Transport) (net.Conn, error) {
 	if w == nil || !w.quic {
 		return cs.client.o.Network.DialTCP(ctx, to)
 	}
@@ -131,7 +131,7 @@ func (cs *conns) connect(ctx context.Context, to netip.AddrPort, w *Way) (net.Co
 	return n.DialUDP(ctx, to)
 }
 
-func beginQUIC(ctx context.Context, nc net.Conn, w *Way) (net.Conn, pipe, error) {
+func beginQUIC(ctx context.Context, nc net.Conn, w *Transport) (net.Conn, pipe, error) {
 	c, err := quic.Dial(ctx, nc, w.tls)
 	if err != nil {
 		return nc, nil, err
@@ -199,7 +199,7 @@ type httpPipe struct {
 // maxHTTPHeader bounds the header of a response.
 const maxHTTPHeader = 16 << 10
 
-func newHTTPPipe(ctx context.Context, nc net.Conn, w *Way) (*httpPipe, error) {
+func newHTTPPipe(ctx context.Context, nc net.Conn, w *Transport) (*httpPipe, error) {
 	host := w.host
 	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 		host = "[" + host + "]"

@@ -81,7 +81,7 @@ func (s *sealedServer) kill() {
 }
 
 // way returns where the server is asked, and how.
-func (s *sealedServer) way(over server.Transport, p *certs.Peer) (netip.AddrPort, *upstream.Way) {
+func (s *sealedServer) way(over server.Transport, p *certs.Peer) (netip.AddrPort, *upstream.Transport) {
 	path := ""
 	if over == server.DoH {
 		path = "/dns-query"
@@ -89,9 +89,9 @@ func (s *sealedServer) way(over server.Transport, p *certs.Peer) (netip.AddrPort
 	for _, l := range s.Encrypted() {
 		if l.Over == over {
 			if over == server.DoQ {
-				return l.Addr, upstream.NewQUICWay(p, "")
+				return l.Addr, upstream.NewQUICTransport(p, "")
 			}
-			return l.Addr, upstream.NewWay(p, "dns.test", path, "")
+			return l.Addr, upstream.NewTransport(p, "dns.test", path, "")
 		}
 	}
 	s.Fatal("nothing is served over", over)
@@ -131,7 +131,7 @@ func TestWays(t *testing.T) {
 		to, way := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
 		ask := func() (upstream.Reply, error) {
 			return c.Exchange(t.Context(), to, &upstream.Question{
-				Name: []byte("\x03www\x04test\x00"), Type: wire.TypeTXT, RD: true, EDNS: true, DO: true, MixCase: true, TCP: true, Way: way,
+				Name: []byte("\x03www\x04test\x00"), Type: wire.TypeTXT, RD: true, EDNS: true, DO: true, MixCase: true, TCP: true, Transport: way,
 				End: time.Now().Add(time.Minute),
 			})
 		}
@@ -177,7 +177,7 @@ func TestWaysUntrusted(t *testing.T) {
 			"another key": {Name: "dns.test", Roots: ca.Pool, Pins: []certs.Pin{{1}}}, "the system's authorities": {Name: "dns.test"},
 		} {
 			to, way := s.way(over, p)
-			_, err := c.Exchange(t.Context(), to, &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Way: way, End: time.Now().Add(time.Minute)})
+			_, err := c.Exchange(t.Context(), to, &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Transport: way, End: time.Now().Add(time.Minute)})
 			if !errors.As(err, new(*certs.UntrustedError)) {
 				t.Errorf("%s over %v: %v", name, over, err)
 			}
@@ -187,7 +187,7 @@ func TestWaysUntrusted(t *testing.T) {
 		}
 		// A server that speaks in the clear on that port is none.
 		_, way := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
-		if _, err := c.Exchange(t.Context(), s.Addrs()[0], &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Way: way, End: time.Now().Add(300 * time.Millisecond)}); err == nil {
+		if _, err := c.Exchange(t.Context(), s.Addrs()[0], &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Transport: way, End: time.Now().Add(300 * time.Millisecond)}); err == nil {
 			t.Errorf("%v: a server in the clear answers", over)
 		}
 	}
@@ -209,8 +209,8 @@ func TestWaysEnd(t *testing.T) {
 		c := upstream.New(upstream.Options{Network: network})
 		defer c.Close()
 		to, way := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
-		ask := func(w *upstream.Way, patience time.Duration) error {
-			_, err := c.Exchange(t.Context(), to, &upstream.Question{Name: []byte("\x03www\x04test\x00"), Type: wire.TypeTXT, TCP: true, Way: w, End: time.Now().Add(patience)})
+		ask := func(w *upstream.Transport, patience time.Duration) error {
+			_, err := c.Exchange(t.Context(), to, &upstream.Question{Name: []byte("\x03www\x04test\x00"), Type: wire.TypeTXT, TCP: true, Transport: w, End: time.Now().Add(patience)})
 			return err
 		}
 		if err := ask(way, time.Minute); err != nil {
