@@ -209,7 +209,7 @@ func TestResident(t *testing.T) {
 	list, a := names(1000), typical()
 	for part := range 2000 {
 		for _, name := range list {
-			c.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, cache.PartOf(0, uint16(part))), a, now)
+			c.Writer().PutAnswer(cache.MakeKey(name, wire.TypeA, 0, cache.NewPartition(0, uint16(part))), a, now)
 		}
 	}
 	if grown := residentOctets(t) - before; grown > size+size/10 || grown < size/2 {

@@ -165,21 +165,21 @@ const (
 	kindFailure                // that a question has no answer for now
 )
 
-// A Part is a part of a cache that knows nothing of the others: what was learned for some clients,
+// A Partition is a part of a cache that knows nothing of the others: what was learned for some clients,
 // and by one of several ways. The zero Part is that of servers for which all is learned in one way.
-type Part uint32
+type Partition uint32
 
 // MaxViews is how many views a cache can keep apart.
 const MaxViews = 64
 
-// PartOf returns the part of what is learned for a view, below [MaxViews], by a way.
-func PartOf(view uint8, way uint16) Part { return Part(view)<<16 | Part(way) }
+// NewPartition returns the part of what is learned for a view, below [MaxViews], by a way.
+func NewPartition(view uint8, way uint16) Partition { return Partition(view)<<16 | Partition(way) }
 
-// Way returns by which way the part was learned.
-func (p Part) Way() uint16 { return uint16(p) }
+// Route returns by which way the part was learned.
+func (p Partition) Route() uint16 { return uint16(p) }
 
 // View returns for which view the part was learned.
-func (p Part) View() uint8 { return uint8(p >> 16) }
+func (p Partition) View() uint8 { return uint8(p >> 16) }
 
 // viewShift is where a variant has the view: below it are two bits that tell answers apart.
 const viewShift = 2
@@ -195,13 +195,13 @@ type Key struct {
 
 // MakeKey returns the key of an answer or a failure. name is in lower case and is not
 // copied. variant, below 4, tells answers to the same question apart.
-func MakeKey(name []byte, t wire.Type, variant uint8, part Part) Key {
-	return Key{name, t, part.Way(), variant | part.View()<<viewShift, kindNone}
+func MakeKey(name []byte, t wire.Type, variant uint8, partition Partition) Key {
+	return Key{name, t, partition.Route(), variant | partition.View()<<viewShift, kindNone}
 }
 
 // keyOf returns the key of what is no answer.
-func keyOf(name []byte, t wire.Type, part Part, k kind) Key {
-	return Key{name, t, part.Way(), part.View() << viewShift, k}
+func keyOf(name []byte, t wire.Type, partition Partition, k kind) Key {
+	return Key{name, t, partition.Route(), partition.View() << viewShift, k}
 }
 
 // hash continues the hash of the key's name to that of the key.

@@ -604,35 +604,35 @@ func TestViews(t *testing.T) {
 	const now = 1000
 	w := c.Writer()
 	n := name("www.example.")
-	parts := []cache.Part{cache.PartOf(0, 0), cache.PartOf(0, 1), cache.PartOf(1, 0), cache.PartOf(1, 1), cache.PartOf(1, 0xFFFF), cache.PartOf(63, 0)}
+	parts := []cache.Partition{cache.NewPartition(0, 0), cache.NewPartition(0, 1), cache.NewPartition(1, 0), cache.NewPartition(1, 1), cache.NewPartition(1, 0xFFFF), cache.NewPartition(63, 0)}
 	kinds := map[string]struct {
-		put  func(cache.Part)
-		have func(cache.Part) bool
+		put  func(cache.Partition)
+		have func(cache.Partition) bool
 	}{
 		"answer": {
-			func(p cache.Part) { w.PutAnswer(cache.MakeKey(n, wire.TypeA, 3, p), answer(1, 100), now) },
-			func(p cache.Part) bool {
+			func(p cache.Partition) { w.PutAnswer(cache.MakeKey(n, wire.TypeA, 3, p), answer(1, 100), now) },
+			func(p cache.Partition) bool {
 				_, ok := c.Answer(cache.MakeKey(n, wire.TypeA, 3, p), now, make([]byte, 512))
 				return ok
 			},
 		},
 		"failure": {
-			func(p cache.Part) { w.PutFailure(cache.MakeKey(n, wire.TypeA, 0, p), 22, now) },
-			func(p cache.Part) bool { _, ok := c.Failure(cache.MakeKey(n, wire.TypeA, 0, p), now); return ok },
+			func(p cache.Partition) { w.PutFailure(cache.MakeKey(n, wire.TypeA, 0, p), 22, now) },
+			func(p cache.Partition) bool { _, ok := c.Failure(cache.MakeKey(n, wire.TypeA, 0, p), now); return ok },
 		},
 		"set": {
-			func(p cache.Part) {
+			func(p cache.Partition) {
 				w.PutRRset(p, &wire.RRset{Owner: n, Type: wire.TypeA, TTL: 100, Data: [][]byte{{192, 0, 2, 1}}}, cache.AuthAnswer, cache.Insecure, now)
 			},
-			func(p cache.Part) bool { return c.RRset(p, n, wire.TypeA, now, &cache.Entry{}) },
+			func(p cache.Partition) bool { return c.RRset(p, n, wire.TypeA, now, &cache.Entry{}) },
 		},
 		"denial": {
-			func(p cache.Part) { w.PutDenial(p, n, []byte{1}, cache.Insecure, 100, now) },
-			func(p cache.Part) bool { return c.Denial(p, n, now, &cache.Entry{}) },
+			func(p cache.Partition) { w.PutDenial(p, n, []byte{1}, cache.Insecure, 100, now) },
+			func(p cache.Partition) bool { return c.Denial(p, n, now, &cache.Entry{}) },
 		},
 		"delegation": {
-			func(p cache.Part) { w.PutDelegation(p, n, [][]byte{n}, 100, now) },
-			func(p cache.Part) bool { return c.Delegation(p, n, now, &cache.Entry{}) },
+			func(p cache.Partition) { w.PutDelegation(p, n, [][]byte{n}, 100, now) },
+			func(p cache.Partition) bool { return c.Delegation(p, n, now, &cache.Entry{}) },
 		},
 	}
 	for what, k := range kinds {

@@ -220,9 +220,9 @@ func useForged(t *testing.T, dump []byte) (kept int) {
 			c.RRset(0, name(n), typ, now, &e)
 			c.RRset(3, name(n), typ, now, &e)
 		}
-		for part := range cache.Part(4) {
-			c.Denial(part, name(n), now, &e)
-			c.Delegation(part, name(n), now, &e)
+		for partition := range cache.Partition(4) {
+			c.Denial(partition, name(n), now, &e)
+			c.Delegation(partition, name(n), now, &e)
 		}
 	}
 	if st := c.Stats(); st.Entries != kept {

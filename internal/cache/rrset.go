@@ -67,33 +67,33 @@ const maxRecords = 100
 // false if what is known is better and fresh: a set that was validated, unless this one
 // was too, or one of a higher rank. A set without records, with a TTL of 0, or too large
 // is not kept, and makes the cache forget what it knew.
-func (w Writer) PutRRset(part Part, set *wire.RRset, rank Rank, sec Security, now int64) bool {
+func (w Writer) PutRRset(partition Partition, set *wire.RRset, rank Rank, sec Security, now int64) bool {
 	var room [bodyRoom]byte
 	body, ok := encode(room[:0], set.Data, set.Sigs)
 	return w.putSet(&entry{
-		Key: keyOf(set.Owner, set.Type, part, kindRRset), rank: rank, security: sec, body: body,
+		Key: keyOf(set.Owner, set.Type, partition, kindRRset), rank: rank, security: sec, body: body,
 	}, w.c.lifetime(set.TTL, false, ok), now)
 }
 
 // PutNoData keeps that a name has no records of a type. proof is what proves it, in the
 // caller's form. It ranks with an authority's answer: PutRRset and PutNoData replace what
 // the other kept by the same rule.
-func (w Writer) PutNoData(part Part, name []byte, t wire.Type, proof []byte, sec Security, ttl uint32, now int64) bool {
-	return w.putNegative(keyOf(name, t, part, kindRRset), proof, sec, ttl, now)
+func (w Writer) PutNoData(partition Partition, name []byte, t wire.Type, proof []byte, sec Security, ttl uint32, now int64) bool {
+	return w.putNegative(keyOf(name, t, partition, kindRRset), proof, sec, ttl, now)
 }
 
 // PutDenial keeps that a name does not exist, whatever is known of its types. proof is as
 // for PutNoData.
-func (w Writer) PutDenial(part Part, name, proof []byte, sec Security, ttl uint32, now int64) bool {
-	return w.putNegative(keyOf(name, 0, part, kindDenial), proof, sec, ttl, now)
+func (w Writer) PutDenial(partition Partition, name, proof []byte, sec Security, ttl uint32, now int64) bool {
+	return w.putNegative(keyOf(name, 0, partition, kindDenial), proof, sec, ttl, now)
 }
 
 // PutDelegation keeps whom the parent of a zone named as its servers, one item each in the
 // caller's form, in place of what it named before. A TTL of 0 makes the cache forget them.
-func (w Writer) PutDelegation(part Part, zone []byte, servers [][]byte, ttl uint32, now int64) bool {
+func (w Writer) PutDelegation(partition Partition, zone []byte, servers [][]byte, ttl uint32, now int64) bool {
 	var room [bodyRoom]byte
 	body, ok := encode(room[:0], servers, nil)
-	return w.putSet(&entry{Key: keyOf(zone, 0, part, kindDelegation), body: body}, w.c.lifetime(ttl, false, ok), now)
+	return w.putSet(&entry{Key: keyOf(zone, 0, partition, kindDelegation), body: body}, w.c.lifetime(ttl, false, ok), now)
 }
 
 func (w Writer) putNegative(k Key, proof []byte, sec Security, ttl uint32, now int64) bool {
@@ -157,18 +157,18 @@ func (w Writer) putSet(e *entry, ttl uint32, now int64) bool {
 // RRset reads what is known of a name and a type into e, and reports whether anything is:
 // a set, or that there is none. It takes no lock, and allocates only what e has no room
 // for yet.
-func (c *Cache) RRset(part Part, name []byte, t wire.Type, now int64, e *Entry) bool {
-	return c.entry(keyOf(name, t, part, kindRRset), now, e)
+func (c *Cache) RRset(partition Partition, name []byte, t wire.Type, now int64, e *Entry) bool {
+	return c.entry(keyOf(name, t, partition, kindRRset), now, e)
 }
 
 // Denial is RRset for the knowledge that a name does not exist.
-func (c *Cache) Denial(part Part, name []byte, now int64, e *Entry) bool {
-	return c.entry(keyOf(name, 0, part, kindDenial), now, e)
+func (c *Cache) Denial(partition Partition, name []byte, now int64, e *Entry) bool {
+	return c.entry(keyOf(name, 0, partition, kindDenial), now, e)
 }
 
 // Delegation is RRset for the servers of a zone: they are e.Data, as they were put.
-func (c *Cache) Delegation(part Part, zone []byte, now int64, e *Entry) bool {
-	return c.entry(keyOf(zone, 0, part, kindDelegation), now, e)
+func (c *Cache) Delegation(partition Partition, zone []byte, now int64, e *Entry) bool {
+	return c.entry(keyOf(zone, 0, partition, kindDelegation), now, e)
 }
 
 func (c *Cache) entry(k Key, now int64, e *Entry) bool {

@@ -250,7 +250,7 @@ func (f *finding) delegated(sets *sections, name []byte) bool {
 func (t *task) referral(f *finding, sets *sections, c *cut, ns *wire.RRset) {
 	maxServers := t.s.Limits.NameServers
 	f.kind, f.ttl = foundReferral, ns.TTL
-	f.child = &cut{zone: ns.Owner, part: c.part}
+	f.child = &cut{zone: ns.Owner, partition: c.partition}
 	from := 0
 	if len(ns.Data) > maxServers {
 		from = int(t.r.random.Below(uint32(len(ns.Data))))

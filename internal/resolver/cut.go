@@ -12,14 +12,14 @@ import (
 // A cut is a zone and whom to ask for what is in it: what a referral told, a route,
 // or a local zone.
 type cut struct {
-	zone    []byte     // in lower case
-	part    cache.Part // of the cache, so that what routes teach is kept apart
-	route   *Route     // nil: iterated
-	local   bool
-	targets []target
-	expires int64 // unix time
-	stored  int64 // unix time; 0: not from the cache
-	hints   bool  // the root as built in or configured, not yet primed
+	zone      []byte          // in lower case
+	partition cache.Partition // of the cache, so that what routes teach is kept apart
+	route     *Route          // nil: iterated
+	local     bool
+	targets   []target
+	expires   int64 // unix time
+	stored    int64 // unix time; 0: not from the cache
+	hints     bool  // the root as built in or configured, not yet primed
 
 	glueless int // name servers whose addresses were looked up for this question
 	dead     int // of these, those without any
@@ -33,7 +33,7 @@ const (
 )
 
 // part returns the part of the cache that has what is learned by a way.
-func (s *Config) part(way uint16) cache.Part { return cache.PartOf(s.Partition, way) }
+func (s *Config) part(way uint16) cache.Partition { return cache.NewPartition(s.Partition, way) }
 
 // cutAbove returns the closest known cut at or above name, for a question of type
 // typ: DS lies on the parent's side (RFC 4035, section 3.1.4.1).
@@ -51,15 +51,15 @@ func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 	if route != nil && t.noRoute {
 		route, way = nil, wayIteration
 	}
-	part := t.s.part(way)
+	partition := t.s.part(way)
 	for n := name; ; n = wire.Parent(n) {
 		if apex != nil && len(n) == len(apex) {
-			return &cut{zone: apex, part: part, local: true}
+			return &cut{zone: apex, partition: partition, local: true}
 		}
 		if route != nil && len(n) == len(route.Zone) {
-			return routeCut(route, part)
+			return routeCut(route, partition)
 		}
-		if c := t.cachedCut(part, n); c != nil {
+		if c := t.cachedCut(partition, n); c != nil {
 			return c
 		}
 		if len(n) == 1 {
@@ -92,8 +92,8 @@ func (s *Config) Routed(name []byte, zone int) bool {
 // Routes reports whether there are routes at all.
 func (s *Config) Routes() bool { return len(s.routes) > 0 }
 
-func routeCut(r *Route, part cache.Part) *cut {
-	return &cut{zone: r.Zone, part: part, route: r}
+func routeCut(r *Route, partition cache.Partition) *cut {
+	return &cut{zone: r.Zone, partition: partition, route: r}
 }
 
 // rootCut returns the root's servers from the hints, and asks them for the present
@@ -109,13 +109,13 @@ func (t *task) rootCut() *cut {
 		if f != nil {
 			t.waitFor(f)
 		}
-		if c := t.cachedCut(hints.part, wire.Root); c != nil {
+		if c := t.cachedCut(hints.partition, wire.Root); c != nil {
 			return c
 		}
 		return hints
 	}
 	defer t.r.flights.done(flight, f)
-	if c := t.cachedCut(hints.part, wire.Root); c != nil {
+	if c := t.cachedCut(hints.partition, wire.Root); c != nil {
 		return c // another task was done with it just before
 	}
 	t.priming = true
@@ -133,7 +133,7 @@ const primeRetry = 10
 
 // hintCut returns the root's servers as the hints name them.
 func (s *Config) hintCut() *cut {
-	c := &cut{zone: wire.Root, part: s.part(wayIteration), hints: true}
+	c := &cut{zone: wire.Root, partition: s.part(wayIteration), hints: true}
 	for _, h := range s.Hints {
 		c.targets = append(c.targets, target{name: h.Name, addrs: h.Addrs})
 	}
@@ -147,7 +147,7 @@ func (t *task) prime(hints *cut) *cut {
 	if fail != nil || f.kind != foundAnswer || f.set.Type != wire.TypeNS {
 		return nil
 	}
-	c := &cut{zone: wire.Root, part: hints.part}
+	c := &cut{zone: wire.Root, partition: hints.partition}
 	for _, d := range f.set.Data[:min(len(f.set.Data), t.s.Limits.NameServers)] {
 		name := wire.Lower(nil, d)
 		c.targets = append(c.targets, target{name: name, addrs: f.addresses(name)})
@@ -180,14 +180,14 @@ type cutRoom struct {
 }
 
 // cachedCut returns what the parent of zone last told of it, or nil.
-func (t *task) cachedCut(part cache.Part, zone []byte) *cut {
+func (t *task) cachedCut(partition cache.Partition, zone []byte) *cut {
 	e := &t.entry
-	if !t.r.cache.Delegation(part, zone, t.unix(), e) || e.Stale || t.ahead > 0 && e.Expires <= t.unix()+t.ahead {
+	if !t.r.cache.Delegation(partition, zone, t.unix(), e) || e.Stale || t.ahead > 0 && e.Expires <= t.unix()+t.ahead {
 		return nil
 	}
 	room := &cutRoom{}
 	c, names, addrs := &room.cut, append(room.names[:0], zone...), room.addrs[:0]
-	*c = cut{zone: names[:len(zone):len(zone)], part: part, expires: e.Expires, stored: e.Stored, targets: room.targets[:0]}
+	*c = cut{zone: names[:len(zone):len(zone)], partition: partition, expires: e.Expires, stored: e.Stored, targets: room.targets[:0]}
 	for _, d := range e.Data {
 		n, err := wire.CheckName(d)
 		if err != nil {
@@ -237,14 +237,14 @@ func (t *task) keepCut(c *cut, ttl uint32) {
 		servers = append(servers, d)
 	}
 	c.expires = now + int64(ttl)
-	t.w.PutDelegation(c.part, c.zone, servers, ttl, now)
+	t.w.PutDelegation(c.partition, c.zone, servers, ttl, now)
 }
 
 // dropCutsAbove forgets the delegations that led to c, but for the root's servers, if they
 // are as old as that, and that keys did not validate: any of them may have been forged.
 func (t *task) dropCutsAbove(c *cut) {
 	for zone := c.zone; len(zone) > 1; zone = wire.Parent(zone) {
-		if up := t.cachedCut(c.part, zone); up != nil && t.unix()-up.stored > minCutAge {
+		if up := t.cachedCut(c.partition, zone); up != nil && t.unix()-up.stored > minCutAge {
 			t.dropCut(up)
 		}
 		t.trusts().doubt(zone)
@@ -254,7 +254,7 @@ func (t *task) dropCutsAbove(c *cut) {
 // dropCut forgets a delegation whose servers are of no use, so that the parent is
 // asked again.
 func (t *task) dropCut(c *cut) {
-	t.w.PutDelegation(c.part, c.zone, nil, 0, t.unix())
+	t.w.PutDelegation(c.partition, c.zone, nil, 0, t.unix())
 }
 
 // hash returns a number that stands for a name in lower case, in the view that the task is for.

@@ -45,7 +45,7 @@ func MadeByDNS64(name []byte, typ wire.Type) bool {
 
 // answers returns the part of the cache in which finished answers lie: those for
 // clients of the DNS64 have a part of their own.
-func (s *Config) answers(typ wire.Type, wants Wants) cache.Part {
+func (s *Config) answers(typ wire.Type, wants Wants) cache.Partition {
 	if wants.Six && s.DNS64 != nil && (typ == wire.TypeAAAA || typ == wire.TypePTR) {
 		return s.part(wayDNS64)
 	}

@@ -87,18 +87,18 @@ const (
 //
 // In one piece: it has a field for each thing that can be known.
 type link struct {
-	kind   int            // foundNothing: see fail
-	set    *wire.RRset    // the answer or the alias
-	dname  *wire.RRset    // what the alias was made from
-	all    []*wire.RRset  // for type ANY
-	target []byte         // of an alias
-	proof  []*wire.RRset  // SOA, NSEC, NSEC3; if it is secure, those that were verified
-	denier []byte         // the zone that signed the proof of a secure denial which was validated just now
-	sec    cache.Security // of all of it together
-	reason int            // EDE of what is bogus, or of a note such as insecure by policy; edeNone
-	zone   []byte         // whose servers said it, or would
-	part   cache.Part
-	fail   *failure
+	kind      int            // foundNothing: see fail
+	set       *wire.RRset    // the answer or the alias
+	dname     *wire.RRset    // what the alias was made from
+	all       []*wire.RRset  // for type ANY
+	target    []byte         // of an alias
+	proof     []*wire.RRset  // SOA, NSEC, NSEC3; if it is secure, those that were verified
+	denier    []byte         // the zone that signed the proof of a secure denial which was validated just now
+	sec       cache.Security // of all of it together
+	reason    int            // EDE of what is bogus, or of a note such as insecure by policy; edeNone
+	zone      []byte         // whose servers said it, or would
+	partition cache.Partition
+	fail      *failure
 	making
 }
 
@@ -194,15 +194,15 @@ func (t *task) below(name []byte, typ wire.Type) *link {
 // lookup returns what is known of name and typ: from the cache if it is there and
 // good enough, or else from servers. name is in lower case.
 func (t *task) lookup(name []byte, typ wire.Type) *link {
-	_, part := t.place(name, typ)
+	_, partition := t.place(name, typ)
 	if t.expired {
-		if l := t.cached(part, name, typ); l != nil {
+		if l := t.cached(partition, name, typ); l != nil {
 			return l
 		}
 		return &link{fail: &failure{ede: wire.EDEOther, text: "it is not in the cache", now: true}, reason: edeNone}
 	}
 	if !t.refresh || len(t.stack) > 0 {
-		if l := t.cached(part, name, typ); l != nil {
+		if l := t.cached(partition, name, typ); l != nil {
 			t.trace.fromCache(l, name, typ)
 			return l
 		}
@@ -212,7 +212,7 @@ func (t *task) lookup(name []byte, typ wire.Type) *link {
 
 // place returns the route of a name, and the partition of the cache that what is
 // known of it lies in.
-func (t *task) place(name []byte, typ wire.Type) (*Route, cache.Part) {
+func (t *task) place(name []byte, typ wire.Type) (*Route, cache.Partition) {
 	route, way := t.s.route(dnssec.ParentSide(name, typ))
 	if t.noRoute {
 		route, way = nil, wayIteration
@@ -273,8 +273,8 @@ func (t *task) await(f *flight, name []byte, typ wire.Type) *link {
 		t.noteFailure(nil, name, typ, fail)
 		return &link{reason: edeNone, fail: fail}
 	}
-	_, part := t.place(name, typ)
-	if l := t.cached(part, name, typ); l != nil {
+	_, partition := t.place(name, typ)
+	if l := t.cached(partition, name, typ); l != nil {
 		return l
 	}
 	if ede, text, failed := t.r.recentFailure(t.s, name, typ, t.unix()); failed {
@@ -313,7 +313,7 @@ func (t *task) iterate(name []byte, typ wire.Type) *link {
 	if bogus {
 		return l
 	}
-	return &link{fail: fail, reason: edeNone, zone: c.zone, part: c.part}
+	return &link{fail: fail, reason: edeNone, zone: c.zone, partition: c.partition}
 }
 
 // detour iterates what forwarders did not answer. A client that can have a stale answer gets
@@ -458,10 +458,10 @@ func (t *task) knownPart(c *cut, show *minimiser, part []byte) bool {
 	switch {
 	case t.refresh:
 		return false
-	case t.r.cache.RRset(c.part, part, wire.TypeA, now, e) && !e.Stale:
+	case t.r.cache.RRset(c.partition, part, wire.TypeA, now, e) && !e.Stale:
 		show.shown = len(part)
 		return true
-	case show.mode != Strict && t.r.cache.Denial(c.part, part, now, e) && !e.Stale:
+	case show.mode != Strict && t.r.cache.Denial(c.partition, part, now, e) && !e.Stale:
 		show.all()
 		return true
 	}
@@ -475,7 +475,7 @@ func (t *task) keepPart(f *finding, part []byte) {
 	if f.kind != foundNoData && f.kind != foundNXDomain {
 		return
 	}
-	t.keep(&link{kind: f.kind, proof: f.proof, sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part}, part, wire.TypeA)
+	t.keep(&link{kind: f.kind, proof: f.proof, sec: secUnchecked, reason: edeNone, zone: f.zone.zone, partition: f.zone.partition}, part, wire.TypeA)
 }
 
 // delegate keeps what a referral tells: the servers of the child, and whether the
@@ -490,9 +490,9 @@ func (t *task) delegate(f *finding) {
 	t.keepCut(f.child, ttl)
 	switch {
 	case f.ds != nil:
-		t.keepSet(f.child.part, f.ds, cache.NonAuth, secUnchecked)
+		t.keepSet(f.child.partition, f.ds, cache.NonAuth, secUnchecked)
 	case len(f.proof) > 0 && t.s.Validate:
-		l := &link{kind: foundNoData, proof: f.proof, sec: secUnchecked, zone: f.zone.zone, part: f.child.part, reason: edeNone}
+		l := &link{kind: foundNoData, proof: f.proof, sec: secUnchecked, zone: f.zone.zone, partition: f.child.partition, reason: edeNone}
 		t.keepNegative(l, f.child.zone, wire.TypeDS, min(f.ttl, smallest(f.proof)))
 	}
 }
@@ -502,7 +502,7 @@ func (t *task) delegate(f *finding) {
 func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
 	l := &link{
 		kind: f.kind, set: f.set, dname: f.dname, all: f.all, target: f.target, proof: f.proof,
-		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, part: f.zone.part, making: making{server: f.server},
+		sec: secUnchecked, reason: edeNone, zone: f.zone.zone, partition: f.zone.partition, making: making{server: f.server},
 	}
 	if f.kind == foundAlias {
 		t.beside = f.proof
@@ -510,7 +510,7 @@ func (t *task) learn(f *finding, name []byte, typ wire.Type) *link {
 	signed := f.set != nil && len(f.set.Sigs) > 0 || f.dname != nil && len(f.dname.Sigs) > 0
 	for _, s := range f.chain {
 		if !dnssec.FromWildcard(s) && (len(s.Sigs) > 0 || !signed) { // what lost its signatures is asked for by its own name
-			t.keepSet(l.part, s, cache.AuthAnswer, secUnchecked)
+			t.keepSet(l.partition, s, cache.AuthAnswer, secUnchecked)
 		}
 	}
 	switch {

@@ -21,9 +21,9 @@ func (s *Config) EachServer(from *cache.Cache, name []byte, now int64, room *[2]
 	if route, _ := s.route(name); route != nil {
 		return
 	}
-	part, e := s.part(wayIteration), &room[0]
+	partition, e := s.part(wayIteration), &room[0]
 	for n := name; len(n) > 1 && len(wire.Parent(n)) > 1; n = wire.Parent(n) {
-		if !from.Delegation(part, n, now, e) {
+		if !from.Delegation(partition, n, now, e) {
 			continue
 		}
 		for _, d := range e.Data {
@@ -33,7 +33,7 @@ func (s *Config) EachServer(from *cache.Cache, name []byte, now int64, room *[2]
 			}
 			into.AddServer(d[:size])
 			for _, t := range [...]wire.Type{wire.TypeA, wire.TypeAAAA} {
-				if set := &room[1]; from.RRset(part, d[:size], t, now, set) && !set.Negative {
+				if set := &room[1]; from.RRset(partition, d[:size], t, now, set) && !set.Negative {
 					addAddrs(set.Data, into)
 				}
 			}

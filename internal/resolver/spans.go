@@ -143,13 +143,13 @@ func (s *spans) zone(name []byte) (zone []byte, h *hashing) {
 // remember keeps the proofs of a secure denial for other names.
 func (t *task) remember(l *link) {
 	zone := l.denier
-	if !t.s.Aggressive || l.part.Way() != wayIteration || zone == nil {
+	if !t.s.Aggressive || l.partition.Route() != wayIteration || zone == nil {
 		return
 	}
 	for _, s := range l.proof {
 		switch {
 		case s.Type == wire.TypeSOA:
-			t.keepSet(l.part, s, cache.Authority, secSecure)
+			t.keepSet(l.partition, s, cache.Authority, secSecure)
 		case s.Type == wire.TypeNSEC && usableSpan(s):
 			t.spans().put(t.w, zone, wire.AppendSortKey(nil, s.Owner, wire.LabelCount(zone)), nil, s)
 		case s.Type == wire.TypeNSEC3:
@@ -173,8 +173,8 @@ func usableSpan(s *wire.RRset) bool {
 
 // synthesize answers from records that were learned with other names, or returns nil.
 // Names made from wildcards are not made here: they are asked for.
-func (t *task) synthesize(part cache.Part, name []byte, typ wire.Type, now int64) *link {
-	if part.Way() != wayIteration {
+func (t *task) synthesize(partition cache.Partition, name []byte, typ wire.Type, now int64) *link {
+	if partition.Route() != wayIteration {
 		return nil
 	}
 	at := dnssec.ParentSide(name, typ)
@@ -191,7 +191,7 @@ func (t *task) synthesize(part cache.Part, name []byte, typ wire.Type, now int64
 	if l == nil {
 		return nil
 	}
-	soa := t.cachedSet(part, zone, wire.TypeSOA, now)
+	soa := t.cachedSet(partition, zone, wire.TypeSOA, now)
 	if soa == nil || soa.kind != foundAnswer || soa.sec != secSecure {
 		return nil
 	}

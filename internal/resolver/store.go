@@ -11,18 +11,18 @@ import (
 // cached returns what the cache knows of name and typ, or nil. Under validation it
 // is validated now if it was not before. What is bogus is forgotten, and not returned:
 // another server may have better (RFC 4035, sections 4.7 and 5.5).
-func (t *task) cached(part cache.Part, name []byte, typ wire.Type) *link {
+func (t *task) cached(partition cache.Partition, name []byte, typ wire.Type) *link {
 	now := t.unix()
-	l := t.cachedSet(part, name, typ, now)
+	l := t.cachedSet(partition, name, typ, now)
 	if l == nil && typ != wire.TypeCNAME && typ != wire.TypeDS && typ != wire.TypeANY {
-		if l = t.cachedSet(part, name, wire.TypeCNAME, now); l != nil && l.kind == foundAnswer {
+		if l = t.cachedSet(partition, name, wire.TypeCNAME, now); l != nil && l.kind == foundAnswer {
 			l.kind, l.target = foundAlias, wire.Lower(nil, l.set.Data[0])
 		} else {
 			l = nil
 		}
 	}
 	if l == nil {
-		l = t.cachedAbove(part, name, typ, now)
+		l = t.cachedAbove(partition, name, typ, now)
 	}
 	if l == nil {
 		return nil
@@ -53,49 +53,49 @@ func (t *task) forget(l *link, name []byte, typ wire.Type) {
 		if l.dname != nil {
 			s = l.dname
 		}
-		t.w.PutRRset(l.part, &wire.RRset{Owner: s.Owner, Type: s.Type}, cache.AuthAnswer, l.sec, t.unix())
+		t.w.PutRRset(l.partition, &wire.RRset{Owner: s.Owner, Type: s.Type}, cache.AuthAnswer, l.sec, t.unix())
 	case foundNoData:
-		t.w.PutNoData(l.part, name, typ, nil, l.sec, 0, t.unix())
+		t.w.PutNoData(l.partition, name, typ, nil, l.sec, 0, t.unix())
 	case foundNXDomain:
-		t.w.PutDenial(l.part, name, nil, l.sec, 0, t.unix())
+		t.w.PutDenial(l.partition, name, nil, l.sec, 0, t.unix())
 	}
 }
 
 // cachedSet returns the entry of exactly this name and type, or nil.
-func (t *task) cachedSet(part cache.Part, name []byte, typ wire.Type, now int64) *link {
+func (t *task) cachedSet(partition cache.Partition, name []byte, typ wire.Type, now int64) *link {
 	e := &t.entry
-	if typ == wire.TypeANY || !t.r.cache.RRset(part, name, typ, now, e) || e.Stale && !t.expired {
+	if typ == wire.TypeANY || !t.r.cache.RRset(partition, name, typ, now, e) || e.Stale && !t.expired {
 		return nil
 	}
 	t.old = t.old || e.Stale
 	if e.Negative {
-		return negativeLink(foundNoData, e, part)
+		return negativeLink(foundNoData, e, partition)
 	}
-	return &link{kind: foundAnswer, set: e.RRset.Clone(), sec: e.Security, reason: edeNone, part: part}
+	return &link{kind: foundAnswer, set: e.RRset.Clone(), sec: e.Security, reason: edeNone, partition: partition}
 }
 
 // cachedDenial returns the entry that says that name does not exist, or nil.
-func (t *task) cachedDenial(part cache.Part, name []byte, now int64) *link {
+func (t *task) cachedDenial(partition cache.Partition, name []byte, now int64) *link {
 	e := &t.entry
-	if !t.r.cache.Denial(part, name, now, e) || e.Stale && !t.expired {
+	if !t.r.cache.Denial(partition, name, now, e) || e.Stale && !t.expired {
 		return nil
 	}
 	t.old = t.old || e.Stale
-	return negativeLink(foundNXDomain, e, part)
+	return negativeLink(foundNXDomain, e, partition)
 }
 
 // negativeLink makes a link of a negative entry, or nil of one that cannot be read.
-func negativeLink(kind int, e *cache.Entry, part cache.Part) *link {
+func negativeLink(kind int, e *cache.Entry, partition cache.Partition) *link {
 	proof, ok := decodeSets(e.Proof, e.TTL)
 	if !ok {
 		return nil
 	}
-	return &link{kind: kind, proof: proof, sec: e.Security, reason: edeNone, part: part}
+	return &link{kind: kind, proof: proof, sec: e.Security, reason: edeNone, partition: partition}
 }
 
 // cachedAbove answers from what is known of names above: a DNAME (RFC 6672), a name
 // that is proven not to exist (RFC 8020), or proofs that cover this one (RFC 8198).
-func (t *task) cachedAbove(part cache.Part, name []byte, typ wire.Type, now int64) *link {
+func (t *task) cachedAbove(partition cache.Partition, name []byte, typ wire.Type, now int64) *link {
 	if len(name) == 1 {
 		return nil
 	}
@@ -105,23 +105,23 @@ func (t *task) cachedAbove(part cache.Part, name []byte, typ wire.Type, now int6
 	}
 	for n := name; len(n) > 1 && len(n) >= len(anchor); {
 		if len(n) < len(name) {
-			if l := t.cachedSet(part, n, wire.TypeDNAME, now); l != nil && l.kind == foundAnswer {
+			if l := t.cachedSet(partition, n, wire.TypeDNAME, now); l != nil && l.kind == foundAnswer {
 				made, ok := substitute(name, l.set)
 				if !ok {
 					l.kind = foundTooLong
 					return l
 				}
-				return &link{kind: foundAlias, set: made, dname: l.set, target: made.Data[0], sec: l.sec, reason: edeNone, part: part}
+				return &link{kind: foundAlias, set: made, dname: l.set, target: made.Data[0], sec: l.sec, reason: edeNone, partition: partition}
 			}
 		}
 		// Above the name only secure data: without proof a server may deny what lies below it.
-		if l := t.cachedDenial(part, n, now); l != nil && (len(n) == len(name) || l.sec == secSecure) {
+		if l := t.cachedDenial(partition, n, now); l != nil && (len(n) == len(name) || l.sec == secSecure) {
 			return l
 		}
 		n = wire.Parent(n)
 	}
 	if t.validate && t.s.Aggressive && !t.expired {
-		return t.synthesize(part, name, typ, now)
+		return t.synthesize(partition, name, typ, now)
 	}
 	return nil
 }
@@ -139,15 +139,15 @@ func (t *task) keep(l *link, name []byte, typ wire.Type) {
 		if l.set.Type == wire.TypeDNAME && l.sec != secSecure {
 			return // a wildcard may have made it, and it would rename nothing below this name (RFC 4592, section 4.4)
 		}
-		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
+		t.keepSet(l.partition, l.set, cache.AuthAnswer, l.sec)
 	case foundTooLong:
-		t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
+		t.keepSet(l.partition, l.set, cache.AuthAnswer, l.sec)
 	case foundAlias:
 		switch {
 		case l.dname != nil:
-			t.keepSet(l.part, l.dname, cache.AuthAnswer, l.sec)
+			t.keepSet(l.partition, l.dname, cache.AuthAnswer, l.sec)
 		case !l.wild:
-			t.keepSet(l.part, l.set, cache.AuthAnswer, l.sec)
+			t.keepSet(l.partition, l.set, cache.AuthAnswer, l.sec)
 		}
 	case foundNoData, foundNXDomain:
 		// Without SOA a negative answer has no time to live (RFC 2308, section 5).
@@ -177,8 +177,8 @@ func minimum(soa *wire.RRset) uint32 {
 	return min(binary.BigEndian.Uint32(d[len(d)-4:]), soa.TTL)
 }
 
-func (t *task) keepSet(part cache.Part, s *wire.RRset, rank cache.Rank, sec cache.Security) {
-	t.w.PutRRset(part, s, rank, sec, t.unix())
+func (t *task) keepSet(partition cache.Partition, s *wire.RRset, rank cache.Rank, sec cache.Security) {
+	t.w.PutRRset(partition, s, rank, sec, t.unix())
 }
 
 // keepNegative keeps that name has no records of typ, or that it does not exist, with
@@ -186,10 +186,10 @@ func (t *task) keepSet(part cache.Part, s *wire.RRset, rank cache.Rank, sec cach
 func (t *task) keepNegative(l *link, name []byte, typ wire.Type, ttl uint32) {
 	proof := encodeSets(l.proof)
 	if l.kind == foundNXDomain {
-		t.w.PutDenial(l.part, name, proof, l.sec, ttl, t.unix())
+		t.w.PutDenial(l.partition, name, proof, l.sec, ttl, t.unix())
 		return
 	}
-	t.w.PutNoData(l.part, name, typ, proof, l.sec, ttl, t.unix())
+	t.w.PutNoData(l.partition, name, typ, proof, l.sec, ttl, t.unix())
 }
 
 // encodeSets makes one string of octets of RRsets: for each, its owner, type, TTL,

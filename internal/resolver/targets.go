@@ -154,9 +154,9 @@ func (t *task) target(c *cut, g *target, all bool) bool {
 // fromDelegation takes the addresses that the delegation of a name server's own zone has for
 // it. Its zone is reached by them, whatever the zone says itself.
 func (t *task) fromDelegation(g *target) {
-	_, part := t.place(g.name, wire.TypeA)
+	_, partition := t.place(g.name, wire.TypeA)
 	for zone := g.name; len(zone) > 1; zone = wire.Parent(zone) {
-		up := t.cachedCut(part, zone)
+		up := t.cachedCut(partition, zone)
 		for i := 0; up != nil && i < len(up.targets); i++ {
 			if own := &up.targets[i]; bytes.Equal(own.name, g.name) {
 				g.addAll(own.addrs)

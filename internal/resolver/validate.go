@@ -123,7 +123,7 @@ func (t *task) check(l *link, name []byte, typ wire.Type) {
 
 func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 	at := dnssec.ParentSide(name, typ)
-	if l.part.Way() == wayLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
+	if l.partition.Route() == wayLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
 		if t.noting && t.negativeTrust(name) {
 			t.note(&why.Step{Kind: why.Untrusted, Name: name, Type: typ, Zone: l.zone, EDE: edeNone})
 		}
@@ -587,7 +587,7 @@ func (t *task) keysIn(l *link, name []byte, voucher *dnssec.Voucher) *trust {
 		return tr
 	}
 	l.set.TTL = min(l.set.TTL, ver.TTL)
-	t.keepSet(l.part, l.set, cache.AuthAnswer, secSecure)
+	t.keepSet(l.partition, l.set, cache.AuthAnswer, secSecure)
 	ttl := max(min(l.set.TTL, maxDelegationTTL), 1)
 	tr = &trust{sec: secSecure, keys: keys, reason: edeNone, cut: true, expires: time.Now().Add(time.Duration(ttl) * time.Second)}
 	tr.window(ver)
