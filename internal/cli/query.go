@@ -254,11 +254,11 @@ func (s *streams) askOne(ctx context.Context, a *asking) int {
 	if server == "" {
 		server = servers[0].Addr().String()
 	}
-	if a.route.Sealed, err = a.seal.route(server); err != nil {
+	if a.route.Transport, err = a.seal.route(server); err != nil {
 		s.complain("", "%v", err)
 		return exitUsage
 	}
-	if sealed := a.route.Sealed; sealed != nil && (sealed.URL != "" || sealed.QUIC) && a.q.Type == wire.TypeAXFR {
+	if sealed := a.route.Transport; sealed != nil && (sealed.URL != "" || sealed.QUIC) && a.q.Type == wire.TypeAXFR {
 		s.complain("use --tls", "a zone is not asked for over %s", sealed)
 		return exitUsage
 	}

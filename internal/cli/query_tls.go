@@ -169,7 +169,7 @@ func (a *asking) setSealed(on bool, way sealing) error {
 }
 
 // route returns how servers are asked over TLS, or nil. server is as it was named.
-func (s *sealing) route(server string) (*exchange.Sealed, error) {
+func (s *sealing) route(server string) (*exchange.Transport, error) {
 	if !s.on {
 		return nil, nil
 	}
@@ -207,7 +207,7 @@ func (s *sealing) route(server string) (*exchange.Sealed, error) {
 			return nil, err
 		}
 	}
-	sealed := &exchange.Sealed{TLS: p.Client(protocol...), Get: s.get, QUIC: s.quic}
+	sealed := &exchange.Transport{TLS: p.Client(protocol...), Get: s.get, QUIC: s.quic}
 	if !s.verified && len(s.pins) == 0 { // as dig and kdig: nobody said who the server should be
 		sealed.TLS.VerifyConnection = func(tls.ConnectionState) error { return nil }
 	}

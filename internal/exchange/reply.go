@@ -25,11 +25,11 @@ type Reply struct {
 	Message  wire.Message
 	Fault    wire.Malformed // why Message is not whole; 0: it is
 
-	Server netip.AddrPort
-	TCP    bool
-	Sealed *Sealed       // how it came, over TLS or HTTPS; nil: in the clear
-	RTT    time.Duration // of the query that it answers
-	At     time.Time     // when that was sent
+	Server    netip.AddrPort
+	TCP       bool
+	Transport *Transport    // how it came, over TLS or HTTPS; nil: in the clear
+	RTT       time.Duration // of the query that it answers
+	At        time.Time     // when that was sent
 
 	Truncated  bool      // it was asked again over TCP because the reply over UDP had TC set
 	NewCookie  bool      // it was asked again with the cookie that the server wanted
@@ -42,23 +42,23 @@ type Reply struct {
 
 // An Attempt is a try that failed.
 type Attempt struct {
-	Server netip.AddrPort
-	TCP    bool
-	Err    error
-	Sealed *Sealed // how it went, over TLS or HTTPS; nil: in the clear
+	Server    netip.AddrPort
+	TCP       bool
+	Err       error
+	Transport *Transport // how it went, over TLS or HTTPS; nil: in the clear
 }
 
 // String returns the server, the transport and the cause.
 func (a Attempt) String() string {
-	over := Transport(a.TCP)
-	if a.Sealed != nil {
-		over = a.Sealed.String()
+	over := TransportName(a.TCP)
+	if a.Transport != nil {
+		over = a.Transport.String()
 	}
 	return fmt.Sprintf("%v over %s: %s", a.Server, over, ErrorText(a.Err))
 }
 
-// Transport returns the transport's name.
-func Transport(tcp bool) string {
+// TransportName returns the transport's name.
+func TransportName(tcp bool) string {
 	if tcp {
 		return "TCP"
 	}
@@ -67,10 +67,10 @@ func Transport(tcp bool) string {
 
 // Over returns the name of the transport that the reply came over.
 func (r *Reply) Over() string {
-	if r.Sealed != nil {
-		return r.Sealed.String()
+	if r.Transport != nil {
+		return r.Transport.String()
 	}
-	return Transport(r.TCP)
+	return TransportName(r.TCP)
 }
 
 // Unanswered is the error of a question to which no server replied.

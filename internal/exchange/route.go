@@ -24,13 +24,13 @@ const (
 // A Route is how questions are sent. The zero value sends over UDP first, waits
 // [DefaultTimeout] and tries [DefaultTries] times.
 type Route struct {
-	TCP     bool          // TCP at once
-	Sealed  *Sealed       // over TLS or HTTPS, and no other way; nil: in the clear
-	UDPOnly bool          // a truncated reply is taken as it is
-	Timeout time.Duration // for each try
-	Tries   int           // with each server
-	Octets  int64         // of a zone transfer on the wire, at most; 0: 1 GiB
-	Dialer  Dialer        // where questions leave from; its Timeout is not looked at
+	TCP       bool          // TCP at once
+	Transport *Transport    // over TLS or HTTPS, and no other way; nil: in the clear
+	UDPOnly   bool          // a truncated reply is taken as it is
+	Timeout   time.Duration // for each try
+	Tries     int           // with each server
+	Octets    int64         // of a zone transfer on the wire, at most; 0: 1 GiB
+	Dialer    Dialer        // where questions leave from; its Timeout is not looked at
 
 	// Sign signs a query, and returns what reports whether the replies are signed as well (RFC
 	// 8945). nil: nothing is signed.
@@ -62,7 +62,7 @@ func (rt *Route) AskAll(ctx context.Context, servers []netip.AddrPort, q *Questi
 				r.Failed = failed
 				return r, nil
 			}
-			failed = append(failed, Attempt{server, rt.TCP || rt.Sealed != nil, err, rt.Sealed})
+			failed = append(failed, Attempt{server, rt.TCP || rt.Transport != nil, err, rt.Transport})
 		}
 		if second != nil {
 			break
@@ -103,7 +103,7 @@ func (rt *Route) once(ctx context.Context, server netip.AddrPort, q *Question) (
 		_, _ = rand.Read(cookie) // never fails
 	}
 	var all Reply
-	tcp := rt.TCP || rt.Sealed != nil
+	tcp := rt.TCP || rt.Transport != nil
 	for resends := 0; ; {
 		r, err := rt.send(ctx, server, q, cookie, tcp)
 		if err != nil {
@@ -130,19 +130,19 @@ func (rt *Route) once(ctx context.Context, server netip.AddrPort, q *Question) (
 // send sends one query over UDP or TCP and reads what answers it.
 func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, cookie []byte, tcp bool) (*Reply, error) {
 	id := q.id()
-	if rt.Sealed != nil && (rt.Sealed.URL != "" || rt.Sealed.QUIC) && q.ID == nil {
+	if rt.Transport != nil && (rt.Transport.URL != "" || rt.Transport.QUIC) && q.ID == nil {
 		id = 0 // RFC 8484, section 4.1; RFC 9250, section 4.2.1
 	}
-	r := &Reply{Question: q, Sent: q.Append(nil, id, cookie), Server: server, TCP: tcp, Sealed: rt.Sealed, At: time.Now()}
+	r := &Reply{Question: q, Sent: q.Append(nil, id, cookie), Server: server, TCP: tcp, Transport: rt.Transport, At: time.Now()}
 	var v Verifier
 	if rt.Sign != nil {
 		r.Sent, v = rt.Sign(r.Sent)
 	}
 	ask := rt.overUDP
 	switch {
-	case rt.Sealed != nil && rt.Sealed.URL != "":
+	case rt.Transport != nil && rt.Transport.URL != "":
 		ask = rt.overHTTPS
-	case rt.Sealed != nil && rt.Sealed.QUIC:
+	case rt.Transport != nil && rt.Transport.QUIC:
 		ask = rt.overQUIC
 	case tcp:
 		ask = rt.overTCP
@@ -207,8 +207,8 @@ func (rt *Route) overTCP(
 func (rt *Route) dialer() *Dialer {
 	d := rt.Dialer
 	d.Timeout = rt.timeout()
-	if rt.Sealed != nil && rt.Sealed.URL == "" {
-		d.TLS = rt.Sealed.TLS
+	if rt.Transport != nil && rt.Transport.URL == "" {
+		d.TLS = rt.Transport.TLS
 	}
 	return &d
 }

@@ -18,8 +18,8 @@ import (
 	"port53/internal/wire"
 )
 
-// A Sealed is how servers are asked that are asked over TLS, over QUIC, or over HTTPS.
-type Sealed struct {
+// A Transport is how servers are asked that are asked over TLS, over QUIC, or over HTTPS.
+type Transport struct {
 	TLS  *tls.Config // which judges the server
 	URL  string      // of questions over HTTPS (RFC 8484), whose host is not looked up; "": over TLS (RFC 7858)
 	QUIC bool        // over QUIC (RFC 9250), or over HTTP/3
@@ -27,7 +27,7 @@ type Sealed struct {
 }
 
 // String returns the transport's name.
-func (s *Sealed) String() string {
+func (s *Transport) String() string {
 	switch {
 	case s.URL != "" && s.QUIC:
 		return "HTTPS (HTTP/3)"
@@ -56,7 +56,7 @@ func (rt *Route) overHTTPS(
 		return nil, came, err
 	}
 	defer end()
-	r, err := rt.Sealed.request(within, query)
+	r, err := rt.Transport.request(within, query)
 	if err != nil {
 		return nil, came, err
 	}
@@ -86,7 +86,7 @@ func (rt *Route) overHTTPS(
 
 // http connects to a server, and returns what sends one request, and ends the connection.
 func (rt *Route) http(ctx context.Context, server netip.AddrPort) (way http.RoundTripper, end func(), err error) {
-	if rt.Sealed.QUIC {
+	if rt.Transport.QUIC {
 		c, err := rt.dialQUIC(ctx, server)
 		if err != nil {
 			return nil, nil, err
@@ -97,7 +97,7 @@ func (rt *Route) http(ctx context.Context, server netip.AddrPort) (way http.Roun
 	if err != nil {
 		return nil, nil, err
 	}
-	t := tls.Client(c, rt.Sealed.TLS)
+	t := tls.Client(c, rt.Transport.TLS)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.Close()
 		return nil, nil, err
@@ -114,7 +114,7 @@ func (rt *Route) dialQUIC(ctx context.Context, server netip.AddrPort) (*quic.Con
 	if err != nil {
 		return nil, err
 	}
-	return quic.Dial(ctx, c, rt.Sealed.TLS)
+	return quic.Dial(ctx, c, rt.Transport.TLS)
 }
 
 // overQUIC sends a query on the one stream of a connection of its own (RFC 9250).
@@ -144,7 +144,7 @@ func (rt *Route) overQUIC(
 // mediaType is that of DNS messages (RFC 8484, section 6).
 const mediaType = "application/dns-message"
 
-func (s *Sealed) request(ctx context.Context, query []byte) (*http.Request, error) {
+func (s *Transport) request(ctx context.Context, query []byte) (*http.Request, error) {
 	method, url, body := http.MethodPost, s.URL, io.Reader(bytes.NewReader(query))
 	if s.Get {
 		method, url, body = http.MethodGet, s.URL+"?dns="+base64.RawURLEncoding.EncodeToString(query), nil
