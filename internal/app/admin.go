@@ -19,22 +19,22 @@ import (
 
 // A Status is what the server tells of itself over the control socket.
 type Status struct {
-	Uptime   string           `json:"uptime"`
-	Listen   []netip.AddrPort `json:"listen"`
-	Sealed   []SealedAt       `json:"encrypted,omitempty"`
-	Shown    []Certificate    `json:"certificates,omitempty"` // the one for all clients first
-	Config   string           `json:"config"`
-	Reloaded time.Time        `json:"reloaded"`
-	Healthy  bool             `json:"last_reload_succeeded"`
-	Sandbox  Sandbox          `json:"sandbox"`
-	Terms    []Term           `json:"contract"`
-	Proof    *Proof           `json:"proof,omitempty"` // nil: nobody has told of one
-	Views    []string         `json:"views,omitempty"` // in the order in which they are tried
-	Zones    []zones.Status   `json:"zones"`
+	Uptime       string              `json:"uptime"`
+	Listen       []netip.AddrPort    `json:"listen"`
+	Encrypted    []EncryptedListener `json:"encrypted,omitempty"`
+	Certificates []Certificate       `json:"certificates,omitempty"` // the one for all clients first
+	Config       string              `json:"config"`
+	Reloaded     time.Time           `json:"reloaded"`
+	Healthy      bool                `json:"last_reload_succeeded"`
+	Sandbox      Sandbox             `json:"sandbox"`
+	Terms        []Term              `json:"contract"`
+	Proof        *Proof              `json:"proof,omitempty"` // nil: nobody has told of one
+	Views        []string            `json:"views,omitempty"` // in the order in which they are tried
+	Zones        []zones.Status      `json:"zones"`
 }
 
-// A SealedAt is an address where something is served over TLS or QUIC.
-type SealedAt struct {
+// An EncryptedListener is an address where something is served over TLS or QUIC.
+type EncryptedListener struct {
 	Address   netip.AddrPort `json:"address"`
 	Transport string         `json:"transport"`
 }
@@ -47,7 +47,7 @@ type Certificate struct {
 }
 
 // sealed returns where something is served over TLS or QUIC, and the certificates that are shown.
-func (a *App) sealed(now time.Time) (at []SealedAt, shown []Certificate) {
+func (a *App) sealed(now time.Time) (at []EncryptedListener, shown []Certificate) {
 	if a.encryption == nil {
 		return nil, nil
 	}
@@ -56,7 +56,7 @@ func (a *App) sealed(now time.Time) (at []SealedAt, shown []Certificate) {
 		if l.Over == server.DoH && l.QUIC {
 			over = "DNS over HTTP/3"
 		}
-		at = append(at, SealedAt{l.Addr, over})
+		at = append(at, EncryptedListener{l.Addr, over})
 	}
 	for _, c := range a.encryption.keeper.Shown() {
 		days := int(math.Floor(c.Until.Sub(now).Hours() / 24))
@@ -72,7 +72,7 @@ func (a *App) Status(name, view string) (any, error) {
 		Uptime: time.Since(a.started).Round(time.Second).String(), Listen: a.server.Addrs(),
 		Config: g.config.File(), Reloaded: g.applied, Healthy: a.reloads.healthy(), Zones: a.manager.Status(),
 	}
-	s.Sealed, s.Shown = a.sealed(time.Now())
+	s.Encrypted, s.Certificates = a.sealed(time.Now())
 	s.Sandbox = a.sandbox
 	s.Proof = a.proof.last.Load()
 	s.Terms, _ = Terms(g.config) // interfaces that cannot be read were told of

@@ -330,15 +330,15 @@ func peerOf(r *config.Remote) (*certs.Peer, error) {
 
 // sealedServers returns the servers that are spoken with over TLS alone. What cannot be read, as
 // checked before, leaves a peer that fits nobody, so that nothing goes in the clear.
-func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.Sealed {
-	var all map[netip.AddrPort]*transfer.Sealed
+func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.TLS {
+	var all map[netip.AddrPort]*transfer.TLS
 	for i := range c.Remotes {
 		r := &c.Remotes[i]
 		if !r.TLS.Set() {
 			continue
 		}
 		if all == nil {
-			all = map[netip.AddrPort]*transfer.Sealed{}
+			all = map[netip.AddrPort]*transfer.TLS{}
 		}
 		for _, a := range r.Addresses {
 			p, err := peerOf(r)
@@ -347,7 +347,7 @@ func sealedServers(c *config.Config) map[netip.AddrPort]*transfer.Sealed {
 			} else if p.Name == "" && len(p.Pins) == 0 {
 				p.Name = a.Addr().WithZone("").String()
 			}
-			all[a] = transfer.Seal(p)
+			all[a] = transfer.NewTLS(p)
 		}
 	}
 	return all

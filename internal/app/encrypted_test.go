@@ -123,11 +123,11 @@ func TestDoT(t *testing.T) {
 		t.Fatal(err)
 	}
 	st := status.(app.Status)
-	if len(st.Sealed) != 4 || st.Sealed[0].Address.String() != r.at(server.DoT) || st.Sealed[0].Transport != "DNS over TLS" {
-		t.Errorf("status tells of %v", st.Sealed)
+	if len(st.Encrypted) != 4 || st.Encrypted[0].Address.String() != r.at(server.DoT) || st.Encrypted[0].Transport != "DNS over TLS" {
+		t.Errorf("status tells of %v", st.Encrypted)
 	}
-	if len(st.Shown) != 1 || st.Shown[0].Days != 89 || strings.Join(st.Shown[0].Names, " ") != "dns.test new.test 127.0.0.1" {
-		t.Errorf("status tells of %v", st.Shown)
+	if len(st.Certificates) != 1 || st.Certificates[0].Days != 89 || strings.Join(st.Certificates[0].Names, " ") != "dns.test new.test 127.0.0.1" {
+		t.Errorf("status tells of %v", st.Certificates)
 	}
 
 	told := metrics(t, r)

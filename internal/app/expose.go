@@ -215,7 +215,7 @@ func signs(z *config.Zone, own []byte) string {
 
 func transferTerms(c *config.Config, z *config.Zone) (words []string) {
 	for _, s := range z.Secondaries {
-		if c.Sealed(s) != nil && z.KeyOf(s) == nil {
+		if c.TLSRemote(s) != nil && z.KeyOf(s) == nil {
 			words = append(words, s.Addr().String()+" by its certificate")
 			continue
 		}

@@ -103,7 +103,7 @@ func riskOfZone(c *config.Config, z *config.Zone, note func(string, ...any)) {
 		}
 	}
 	for _, p := range z.Primaries {
-		if public(netip.PrefixFrom(p.Addr(), p.Addr().BitLen())) && len(z.TSIG) == 0 && z.KeyOf(p) == nil && c.Sealed(p) == nil {
+		if public(netip.PrefixFrom(p.Addr(), p.Addr().BitLen())) && len(z.TSIG) == 0 && z.KeyOf(p) == nil && c.TLSRemote(p) == nil {
 			note("%sit is fetched from %s without a signature: whoever can change packets on their way changes the zone: add tsig",
 				zone, p.Addr())
 		}

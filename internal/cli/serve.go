@@ -488,14 +488,14 @@ func (s *streams) printStatus(st *app.Status, whole bool) error {
 
 // printSealed prints where something is served over TLS or QUIC, and until when its certificates are valid.
 func (s *streams) printSealed(st *app.Status) {
-	for _, l := range st.Sealed {
+	for _, l := range st.Encrypted {
 		fmt.Fprintf(s.out, "%s at %s\n", l.Transport, l.Address)
 	}
-	for _, c := range st.Shown {
+	for _, c := range st.Certificates {
 		until := c.Expires.UTC().Format(time.RFC3339)
 		fmt.Fprintf(s.out, "certificate of %s: %d days left, until %s\n", strings.Join(c.Names, ", "), c.Days, until)
 	}
-	if len(st.Sealed) > 0 && len(st.Shown) == 0 {
+	if len(st.Encrypted) > 0 && len(st.Certificates) == 0 {
 		fmt.Fprintln(s.out, "there is no certificate yet: TLS and QUIC are refused")
 	}
 }

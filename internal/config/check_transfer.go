@@ -110,7 +110,7 @@ func (d *decoder) checkTransfer(i int, keys map[string]bool) {
 		return
 	}
 	bare := func(servers []netip.AddrPort) bool {
-		return slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return z.KeyOf(a) == nil && d.config.Sealed(a) == nil })
+		return slices.ContainsFunc(servers, func(a netip.AddrPort) bool { return z.KeyOf(a) == nil && d.config.TLSRemote(a) == nil })
 	}
 	const remedy = "add tsig and the key's name, or insecure: true if the other side does not support TSIG and you trust the network"
 	switch {

@@ -323,8 +323,8 @@ func (r *Remote) servers() []netip.AddrPort {
 	return list
 }
 
-// Sealed returns the remote that is asked over TLS at an address, or nil.
-func (c *Config) Sealed(a netip.AddrPort) *Remote {
+// TLSRemote returns the remote that is asked over TLS at an address, or nil.
+func (c *Config) TLSRemote(a netip.AddrPort) *Remote {
 	for i := range c.Remotes {
 		if r := &c.Remotes[i]; r.TLS.Set() && slices.Contains(r.servers(), a) {
 			return r

@@ -25,19 +25,19 @@ import (
 type Primary struct {
 	Addr netip.AddrPort
 	Key  *tsig.Key // nil: nothing is signed
-	TLS  *Sealed   // nil: everything is in the clear
+	TLS  *TLS      // nil: everything is in the clear
 }
 
-// A Sealed is a server that is spoken with over TLS alone (RFC 9103).
-type Sealed struct {
+// A TLS is a server that is spoken with over TLS alone (RFC 9103).
+type TLS struct {
 	Peer   *certs.Peer // who it is, as a server and as a client
 	config *tls.Config
 }
 
-// Seal returns what a server is spoken with by that is known as a peer. TLS is 1.3 at least, as RFC
+// NewTLS returns what a server is spoken with by that is known as a peer. TLS is 1.3 at least, as RFC
 // 9103, section 5 wants it.
-func Seal(p *certs.Peer) *Sealed {
-	s := &Sealed{Peer: p, config: p.Client(certs.DoT)}
+func NewTLS(p *certs.Peer) *TLS {
+	s := &TLS{Peer: p, config: p.Client(certs.DoT)}
 	s.config.MinVersion = tls.VersionTLS13
 	return s
 }

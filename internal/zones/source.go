@@ -57,7 +57,7 @@ type Source struct {
 
 	// TLS are servers that are spoken with over TLS alone. Those without a key of their own may
 	// have the zone by their certificate.
-	TLS map[netip.AddrPort]*transfer.Sealed
+	TLS map[netip.AddrPort]*transfer.TLS
 
 	TransferBy    []policy.Rule  // may transfer the zone as well, as each says
 	TransferKeys  [][]byte       // names of keys whose holders may transfer the zone, from wherever
@@ -174,7 +174,7 @@ func (s *Source) parted(servers []netip.AddrPort) (shared []netip.AddrPort, keye
 type signers struct {
 	own    map[netip.AddrPort]*tsig.Key // of servers that have one of their own
 	shared *tsig.Key                    // with all others; nil: they are not signed
-	sealed map[netip.AddrPort]*transfer.Sealed
+	sealed map[netip.AddrPort]*transfer.TLS
 }
 
 func (s *Source) signers() signers { return signers{s.Keys, s.Key, s.TLS} }
