@@ -110,7 +110,7 @@ func heard(conn net.Conn, query []byte) bool {
 		if err != nil {
 			return false // its time is over, or nobody listens
 		}
-		if exchange.Match(query, buf[:n]) > exchange.Nearly {
+		if exchange.Match(query, buf[:n]) > exchange.NearMiss {
 			return true
 		}
 	}

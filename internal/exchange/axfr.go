@@ -76,7 +76,7 @@ func (rt *Route) Transfer(ctx context.Context, server netip.AddrPort, q *Questio
 				return t, nil // nothing of it is believed
 			}
 		}
-		fits := Match(query, msg) >= Bare || t.Messages > 1 && Continues(query, msg)
+		fits := Match(query, msg) >= NoQuestion || t.Messages > 1 && Continues(query, msg)
 		if !fits || r.Fault != 0 || r.Message.Rcode != wire.NoError {
 			return t, nil
 		}

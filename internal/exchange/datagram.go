@@ -22,16 +22,16 @@ type Socket interface {
 
 // Counts say what came to one query, the reply and all else.
 type Counts struct {
-	Octets    int64 // of messages
-	Foreign   int   // not a reply to anything like the query
-	Nearly    int   // the question is right and the ID is not, or the other way, or Judge said so
-	Oversized int   // longer than the query allowed
-	Errors    int   // what the network said and was passed over
-	Cut       int   // of the oversized, those that else were the reply
+	Octets           int64 // of messages
+	Unrelated        int   // not a reply to anything like the query
+	NearMisses       int   // the question is right and the ID is not, or the other way, or Judge said so
+	Oversized        int   // longer than the query allowed
+	Errors           int   // what the network said and was passed over
+	TruncatedReplies int   // of the oversized, those that else were the reply
 }
 
-// Strays returns how many messages came that were not the reply.
-func (c *Counts) Strays() int { return c.Foreign + c.Nearly + c.Oversized }
+// Unwanted returns how many messages came that were not the reply.
+func (c *Counts) Unwanted() int { return c.Unrelated + c.NearMisses + c.Oversized }
 
 // A Datagram is the wait for the reply to one query over UDP. Its zero value takes what
 // fits, of any length, whatever else comes. Its memory may be used again, with Counts
@@ -39,18 +39,18 @@ func (c *Counts) Strays() int { return c.Foreign + c.Nearly + c.Oversized }
 type Datagram struct {
 	Counts Counts
 
-	Limit  int // octets of the longest reply that the query allowed; 0: any
-	Guess  int // messages that nearly fit and end the wait: somebody guesses; 0: no bound
-	Ignore int // all that comes in vain and ends the wait, so that a flood does not feed it; 0: no bound
-	// Deaf passes over what routers are said to say, of sizes or of anything else. That
+	Limit         int // octets of the longest reply that the query allowed; 0: any
+	MaxNearMisses int // messages that nearly fit and end the wait: somebody guesses; 0: no bound
+	MaxUnwanted   int // all that comes in vain and ends the wait, so that a flood does not feed it; 0: no bound
+	// IgnoreICMP passes over what routers are said to say, of sizes or of anything else. That
 	// nobody listens on the port (ECONNREFUSED) ends the wait all the same.
-	Deaf bool
+	IgnoreICMP bool
 	// ByID takes the first reply that has the query's ID, whatever its opcode and its
 	// question: for who looks at how a server answers, and at what it gets wrong.
 	ByID bool
-	// Judge is given each message that fits, and returns how it fits when its cookie or
+	// Verify is given each message that fits, and returns how it fits when its cookie or
 	// its signature is looked at as well. Nil changes nothing. It keeps nothing of msg.
-	Judge func(msg []byte, fit Fit) Fit
+	Verify func(msg []byte, fit Fit) Fit
 }
 
 // Receive waits for the reply to query, which was sent on s, until the deadline. The
@@ -62,16 +62,16 @@ func (d *Datagram) Receive(ctx context.Context, s Socket, query, buf []byte, dea
 		switch {
 		case err == nil:
 			d.Counts.Octets += int64(n)
-			if msg, fit = buf[:n], d.judged(query, buf[:n]); fit >= Bare {
+			if msg, fit = buf[:n], d.judged(query, buf[:n]); fit >= NoQuestion {
 				return msg, fit, nil
 			}
-		case d.Deaf && !final(ctx, err):
+		case d.IgnoreICMP && !final(ctx, err):
 			d.Counts.Errors++
 		default:
-			return nil, Foreign, err
+			return nil, Unrelated, err
 		}
-		if vain++; vain == d.Ignore || d.Guess > 0 && d.Counts.Nearly >= d.Guess {
-			return nil, Foreign, ErrFlooded
+		if vain++; vain == d.MaxUnwanted || d.MaxNearMisses > 0 && d.Counts.NearMisses >= d.MaxNearMisses {
+			return nil, Unrelated, ErrFlooded
 		}
 	}
 }
@@ -79,25 +79,25 @@ func (d *Datagram) Receive(ctx context.Context, s Socket, query, buf []byte, dea
 // judged returns how a message fits, and counts it if it does not.
 func (d *Datagram) judged(query, msg []byte) Fit {
 	fit := Match(query, msg)
-	if d.ByID && fit < Bare && ReplyTo(query, msg) {
-		fit = Bare
+	if d.ByID && fit < NoQuestion && ReplyTo(query, msg) {
+		fit = NoQuestion
 	}
 	oversized := d.Limit > 0 && len(msg) > d.Limit
-	if fit >= Bare && d.Judge != nil && !oversized {
-		fit = d.Judge(msg, fit)
+	if fit >= NoQuestion && d.Verify != nil && !oversized {
+		fit = d.Verify(msg, fit)
 	}
 	switch {
 	case oversized:
 		// It may have come in fragments, which others can replace.
 		d.Counts.Oversized++
-		if fit >= Folded {
-			d.Counts.Cut++
+		if fit >= CaseDiffers {
+			d.Counts.TruncatedReplies++
 		}
-		return Foreign
-	case fit == Nearly:
-		d.Counts.Nearly++
-	case fit == Foreign:
-		d.Counts.Foreign++
+		return Unrelated
+	case fit == NearMiss:
+		d.Counts.NearMisses++
+	case fit == Unrelated:
+		d.Counts.Unrelated++
 	}
 	return fit
 }

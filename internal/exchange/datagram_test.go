@@ -96,22 +96,22 @@ func TestReceive(t *testing.T) {
 			exchange.Datagram{},
 			[]any{otherID, []byte("no message"), q, good},
 			nil, 4,
-			exchange.Counts{Octets: 26 + 10 + 26 + 26, Nearly: 1, Foreign: 2},
+			exchange.Counts{Octets: 26 + 10 + 26 + 26, NearMisses: 1, Unrelated: 2},
 		},
-		{"strangers alone", exchange.Datagram{}, repeated(otherID, 20), os.ErrDeadlineExceeded, 10, exchange.Counts{Octets: 9 * 26, Nearly: 9}},
-		{"one guess less than the bound", exchange.Datagram{Guess: 3}, append(repeated(otherID, 2), good), nil, 3, exchange.Counts{Octets: 78, Nearly: 2}},
-		{"guesses", exchange.Datagram{Guess: 3}, append(repeated(otherID, 3), good), exchange.ErrFlooded, 3, exchange.Counts{Octets: 78, Nearly: 3}},
-		{"noise is no guess", exchange.Datagram{Guess: 3}, append(repeated(q, 5), good), nil, 6, exchange.Counts{Octets: 6 * 26, Foreign: 5}},
-		{"noise below the bound", exchange.Datagram{Ignore: 4}, append(repeated(q, 3), good), nil, 4, exchange.Counts{Octets: 4 * 26, Foreign: 3}},
-		{"noise", exchange.Datagram{Ignore: 4}, append(repeated(q, 4), good), exchange.ErrFlooded, 4, exchange.Counts{Octets: 4 * 26, Foreign: 4}},
+		{"strangers alone", exchange.Datagram{}, repeated(otherID, 20), os.ErrDeadlineExceeded, 10, exchange.Counts{Octets: 9 * 26, NearMisses: 9}},
+		{"one guess less than the bound", exchange.Datagram{MaxNearMisses: 3}, append(repeated(otherID, 2), good), nil, 3, exchange.Counts{Octets: 78, NearMisses: 2}},
+		{"guesses", exchange.Datagram{MaxNearMisses: 3}, append(repeated(otherID, 3), good), exchange.ErrFlooded, 3, exchange.Counts{Octets: 78, NearMisses: 3}},
+		{"noise is no guess", exchange.Datagram{MaxNearMisses: 3}, append(repeated(q, 5), good), nil, 6, exchange.Counts{Octets: 6 * 26, Unrelated: 5}},
+		{"noise below the bound", exchange.Datagram{MaxUnwanted: 4}, append(repeated(q, 3), good), nil, 4, exchange.Counts{Octets: 4 * 26, Unrelated: 3}},
+		{"noise", exchange.Datagram{MaxUnwanted: 4}, append(repeated(q, 4), good), exchange.ErrFlooded, 4, exchange.Counts{Octets: 4 * 26, Unrelated: 4}},
 		{"a reply of the longest length", exchange.Datagram{Limit: 538}, []any{large}, nil, 1, exchange.Counts{Octets: 538}},
-		{"an octet more, and a good one", exchange.Datagram{Limit: 537}, []any{large, good}, nil, 2, exchange.Counts{Octets: 538 + 26, Oversized: 1, Cut: 1}},
+		{"an octet more, and a good one", exchange.Datagram{Limit: 537}, []any{large, good}, nil, 2, exchange.Counts{Octets: 538 + 26, Oversized: 1, TruncatedReplies: 1}},
 		{"too long, and not a reply", exchange.Datagram{Limit: 100}, []any{append(otherID, large...), good}, nil, 2, exchange.Counts{Octets: 564 + 26, Oversized: 1}},
 		{"the network's word", exchange.Datagram{}, []any{error(syscall.EHOSTUNREACH), good}, syscall.EHOSTUNREACH, 1, exchange.Counts{}},
-		{"the network's word, not listened to", exchange.Datagram{Deaf: true}, []any{error(syscall.EHOSTUNREACH), good}, nil, 2, exchange.Counts{Octets: 26, Errors: 1}},
-		{"the network's word for ever", exchange.Datagram{Deaf: true, Ignore: 4}, repeated(error(syscall.EMSGSIZE), 9), exchange.ErrFlooded, 4, exchange.Counts{Errors: 4}},
-		{"refused", exchange.Datagram{Deaf: true}, []any{error(syscall.ECONNREFUSED), good}, syscall.ECONNREFUSED, 1, exchange.Counts{}},
-		{"closed", exchange.Datagram{Deaf: true}, []any{error(net.ErrClosed), good}, net.ErrClosed, 1, exchange.Counts{}},
+		{"the network's word, not listened to", exchange.Datagram{IgnoreICMP: true}, []any{error(syscall.EHOSTUNREACH), good}, nil, 2, exchange.Counts{Octets: 26, Errors: 1}},
+		{"the network's word for ever", exchange.Datagram{IgnoreICMP: true, MaxUnwanted: 4}, repeated(error(syscall.EMSGSIZE), 9), exchange.ErrFlooded, 4, exchange.Counts{Errors: 4}},
+		{"refused", exchange.Datagram{IgnoreICMP: true}, []any{error(syscall.ECONNREFUSED), good}, syscall.ECONNREFUSED, 1, exchange.Counts{}},
+		{"closed", exchange.Datagram{IgnoreICMP: true}, []any{error(net.ErrClosed), good}, net.ErrClosed, 1, exchange.Counts{}},
 	} {
 		msg, fit, took, err := receive(t, &c.d, c.come...)
 		if !errors.Is(err, c.err) || took != c.took*time.Second || c.d.Counts != c.want {
@@ -133,10 +133,10 @@ func TestByID(t *testing.T) {
 	for _, answer := range [][]byte{other, notify, bare} {
 		d := exchange.Datagram{ByID: true}
 		msg, fit, _, err := receive(t, &d, otherID, q, answer[:7], answer)
-		if err != nil || fit != exchange.Bare || !bytes.Equal(msg, answer) {
+		if err != nil || fit != exchange.NoQuestion || !bytes.Equal(msg, answer) {
 			t.Errorf("%x: %x, fit %d: %v", answer, msg, fit, err)
 		}
-		if d.Counts.Strays() != 3 {
+		if d.Counts.Unwanted() != 3 {
 			t.Errorf("%x: %+v, want 3 passed over", answer, d.Counts)
 		}
 	}
@@ -149,9 +149,9 @@ func TestJudge(t *testing.T) {
 	first[3] |= byte(wire.Refused)
 	folded := reply(q, func(m []byte) []byte { m[13] ^= 0x20; return m })
 	var judged []exchange.Fit
-	d := exchange.Datagram{Limit: 100, Judge: func(msg []byte, fit exchange.Fit) exchange.Fit {
+	d := exchange.Datagram{Limit: 100, Verify: func(msg []byte, fit exchange.Fit) exchange.Fit {
 		if judged = append(judged, fit); msg[3] != 0 {
-			return exchange.Nearly
+			return exchange.NearMiss
 		}
 		return exchange.Exact
 	}}
@@ -160,10 +160,10 @@ func TestJudge(t *testing.T) {
 	if err != nil || fit != exchange.Exact || !bytes.Equal(msg, folded) {
 		t.Errorf("%x, fit %d: %v", msg, fit, err)
 	}
-	if len(judged) != 2 || judged[0] != exchange.Exact || judged[1] != exchange.Folded {
+	if len(judged) != 2 || judged[0] != exchange.Exact || judged[1] != exchange.CaseDiffers {
 		t.Error("judged:", judged)
 	}
-	if want := (exchange.Counts{Octets: 26 + 26 + 126 + 26, Nearly: 2, Oversized: 1, Cut: 1}); d.Counts != want {
+	if want := (exchange.Counts{Octets: 26 + 26 + 126 + 26, NearMisses: 2, Oversized: 1, TruncatedReplies: 1}); d.Counts != want {
 		t.Errorf("%+v, want %+v", d.Counts, want)
 	}
 }

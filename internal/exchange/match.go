@@ -12,10 +12,10 @@ type Fit uint8
 
 // The fits, the worst first.
 const (
-	Foreign Fit = iota // not a reply to anything like it
-	Nearly             // the question is right and the ID is not, or the other way
-	Bare               // right but without its question, as servers send errors that kept them from reading it
-	Folded             // all is right but the case of the name
+	Unrelated   Fit = iota // not a reply to anything like it
+	NearMiss               // the question is right and the ID is not, or the other way
+	NoQuestion             // right but without its question, as servers send errors that kept them from reading it
+	CaseDiffers            // all is right but the case of the name
 	Exact
 )
 
@@ -24,7 +24,7 @@ const (
 // if it has one, uncompressed; msg may be anything.
 func Match(query, msg []byte) Fit {
 	if len(msg) < wire.HeaderLen || msg[2]&0x80 == 0 || (msg[2]^query[2])&0x78 != 0 {
-		return Foreign
+		return Unrelated
 	}
 	id := msg[0] == query[0] && msg[1] == query[1]
 	asked, got := questions(query), questions(msg)
@@ -32,7 +32,7 @@ func Match(query, msg []byte) Fit {
 	case id && got == 0 && asked == 0:
 		return Exact
 	case id && got == 0 && (opcode(query) == wire.OpcodeUpdate || rcode(msg) != wire.NoError):
-		return Bare // an update's zone may be left out of any reply (RFC 2136, section 3.8)
+		return NoQuestion // an update's zone may be left out of any reply (RFC 2136, section 3.8)
 	}
 	end := questionEnd(query)
 	if got != asked || len(msg) < end {
@@ -46,12 +46,12 @@ func Match(query, msg []byte) Fit {
 		}
 	case bytes.Equal(msg[name:end], query[name:end]) && wire.EqualFold(msg[wire.HeaderLen:name], query[wire.HeaderLen:name]):
 		if id {
-			return Folded
+			return CaseDiffers
 		}
 	default:
 		return nearly(id)
 	}
-	return Nearly
+	return NearMiss
 }
 
 // ReplyTo reports whether a message is a reply with the ID of a query, and nothing more.
@@ -62,17 +62,17 @@ func ReplyTo(query, msg []byte) bool {
 // Continues reports whether a message goes on with the reply to a query whose first
 // message matched: it may leave the question out (RFC 5936, section 2.2.2).
 func Continues(query, msg []byte) bool {
-	if fit := Match(query, msg); fit != Nearly {
-		return fit >= Bare
+	if fit := Match(query, msg); fit != NearMiss {
+		return fit >= NoQuestion
 	}
 	return msg[0] == query[0] && msg[1] == query[1] && questions(msg) == 0
 }
 
 func nearly(id bool) Fit {
 	if id {
-		return Nearly
+		return NearMiss
 	}
-	return Foreign
+	return Unrelated
 }
 
 func opcode(msg []byte) wire.Opcode { return wire.Opcode(msg[2] >> 3 & 15) }

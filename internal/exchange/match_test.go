@@ -53,39 +53,39 @@ func TestMatch(t *testing.T) {
 	}{
 		{"the reply", q, same, exchange.Exact},
 		{"with records behind", q, func(m []byte) []byte { m[7] = 1; return append(m, 0xC0, 12) }, exchange.Exact},
-		{"another case", q, fold, exchange.Folded},
-		{"a query", q, set(2, 1), exchange.Foreign},
-		{"another opcode", q, set(2, 0x80|byte(wire.OpcodeNotify)<<3), exchange.Foreign},
-		{"another ID", q, otherID(same), exchange.Nearly},
-		{"another ID and case", q, otherID(fold), exchange.Nearly},
-		{"another name", q, set(14, 'x'), exchange.Nearly},
-		{"another type", q, set(len(q)-3, byte(wire.TypeAAAA)), exchange.Nearly},
-		{"another class", q, set(len(q)-1, byte(wire.ClassCH)), exchange.Nearly},
-		{"another ID and name", q, otherID(set(14, 'x')), exchange.Foreign},
-		{"two questions", q, set(5, 2), exchange.Nearly},
-		{"half a question", q, func(m []byte) []byte { return m[:len(m)-1] }, exchange.Nearly},
-		{"no question, no error", q, headless(0), exchange.Nearly},
-		{"no question, an error", q, headless(byte(wire.FormErr)), exchange.Bare},
-		{"no question, an error, another ID", q, otherID(headless(byte(wire.FormErr))), exchange.Foreign},
+		{"another case", q, fold, exchange.CaseDiffers},
+		{"a query", q, set(2, 1), exchange.Unrelated},
+		{"another opcode", q, set(2, 0x80|byte(wire.OpcodeNotify)<<3), exchange.Unrelated},
+		{"another ID", q, otherID(same), exchange.NearMiss},
+		{"another ID and case", q, otherID(fold), exchange.NearMiss},
+		{"another name", q, set(14, 'x'), exchange.NearMiss},
+		{"another type", q, set(len(q)-3, byte(wire.TypeAAAA)), exchange.NearMiss},
+		{"another class", q, set(len(q)-1, byte(wire.ClassCH)), exchange.NearMiss},
+		{"another ID and name", q, otherID(set(14, 'x')), exchange.Unrelated},
+		{"two questions", q, set(5, 2), exchange.NearMiss},
+		{"half a question", q, func(m []byte) []byte { return m[:len(m)-1] }, exchange.NearMiss},
+		{"no question, no error", q, headless(0), exchange.NearMiss},
+		{"no question, an error", q, headless(byte(wire.FormErr)), exchange.NoQuestion},
+		{"no question, an error, another ID", q, otherID(headless(byte(wire.FormErr))), exchange.Unrelated},
 		{"no question, BADVERS", q, func(m []byte) []byte {
 			m = wire.AppendOPT(headless(0)(m), 1232, false, nil)
 			m[wire.HeaderLen+5], m[11] = byte(wire.BadVers>>4), 1
 			return m
-		}, exchange.Bare},
+		}, exchange.NoQuestion},
 		{"no question, an OPT record without an error", q, func(m []byte) []byte {
 			m = wire.AppendOPT(headless(0)(m), 1232, false, nil)
 			m[11] = 1
 			return m
-		}, exchange.Nearly},
+		}, exchange.NearMiss},
 		{"of a NOTIFY", notify, same, exchange.Exact},
-		{"of a NOTIFY, as of a query", notify, set(2, 0x80), exchange.Foreign},
-		{"of a NOTIFY, no question", notify, headless(0), exchange.Nearly},
+		{"of a NOTIFY, as of a query", notify, set(2, 0x80), exchange.Unrelated},
+		{"of a NOTIFY, no question", notify, headless(0), exchange.NearMiss},
 		{"of an update", update, same, exchange.Exact},
-		{"of an update, no zone", update, headless(0), exchange.Bare},
-		{"of an update, no zone, another ID", update, otherID(headless(0)), exchange.Foreign},
+		{"of an update, no zone", update, headless(0), exchange.NoQuestion},
+		{"of an update, no zone, another ID", update, otherID(headless(0)), exchange.Unrelated},
 		{"of a header", none, same, exchange.Exact},
-		{"of a header, another ID", none, otherID(same), exchange.Nearly},
-		{"of a header, with a question", none, func(m []byte) []byte { m[5] = 1; return append(m, q[wire.HeaderLen:]...) }, exchange.Nearly},
+		{"of a header, another ID", none, otherID(same), exchange.NearMiss},
+		{"of a header, with a question", none, func(m []byte) []byte { m[5] = 1; return append(m, q[wire.HeaderLen:]...) }, exchange.NearMiss},
 	} {
 		if got := exchange.Match(c.query, reply(c.query, c.spoil)); got != c.want {
 			t.Errorf("%s: %d, want %d", c.what, got, c.want)
@@ -93,7 +93,7 @@ func TestMatch(t *testing.T) {
 	}
 	// Nothing that is shorter than the question fits.
 	for n := range len(q) {
-		if got := exchange.Match(q, reply(q, nil)[:n]); got >= exchange.Bare {
+		if got := exchange.Match(q, reply(q, nil)[:n]); got >= exchange.NoQuestion {
 			t.Errorf("%d octets fit: %d", n, got)
 		}
 	}
@@ -132,7 +132,7 @@ func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		for _, q := range [][]byte{q, query(uint16(wire.OpcodeUpdate) << 11), headless(0)(query(0)), q[:len(q)-3]} {
 			fit := exchange.Match(q, msg)
-			if fit >= exchange.Bare && (binary.BigEndian.Uint16(msg) != 0x1234 || msg[2]&0x80 == 0) {
+			if fit >= exchange.NoQuestion && (binary.BigEndian.Uint16(msg) != 0x1234 || msg[2]&0x80 == 0) {
 				t.Errorf("%x fits %x", msg, q)
 			}
 			if fit == exchange.Exact && !bytes.HasPrefix(msg[wire.HeaderLen:], q[wire.HeaderLen:]) {

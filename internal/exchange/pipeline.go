@@ -121,10 +121,10 @@ func (p *Pipeline) send(ctx context.Context, query []byte) error {
 }
 
 // Run reads replies and hands them out until the connection ends, and returns why it
-// does. More than MaxStray messages that nobody waits for end it as well.
+// does. More than MaxUnwanted messages that nobody waits for end it as well.
 func (p *Pipeline) Run() error {
 	r := bufio.NewReaderSize(p.conn, streamBuffer)
-	for stray := 0; stray <= MaxStray; {
+	for stray := 0; stray <= MaxUnwanted; {
 		msg, err := ReadMessage(r)
 		if err != nil {
 			return err

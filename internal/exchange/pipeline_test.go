@@ -243,8 +243,8 @@ func TestPipelineStrays(t *testing.T) {
 		raw    []byte
 		want   error
 	}{
-		"as many as come late": {exchange.MaxStray, nil, nil},
-		"more":                 {exchange.MaxStray + 1, nil, exchange.ErrFlooded},
+		"as many as come late": {exchange.MaxUnwanted, nil, nil},
+		"more":                 {exchange.MaxUnwanted + 1, nil, exchange.ErrFlooded},
 		"no header":            {0, []byte{0, 11}, exchange.ErrShort},
 	} {
 		synctest.Test(t, func(t *testing.T) {

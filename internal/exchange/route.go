@@ -148,7 +148,7 @@ func (rt *Route) send(ctx context.Context, server netip.AddrPort, q *Question, c
 		ask = rt.overTCP
 	}
 	msg, came, err := ask(ctx, server, r.Sent, r.At.Add(rt.timeout()))
-	r.Unexpected = came.Strays()
+	r.Unexpected = came.Unwanted()
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -180,7 +180,7 @@ func (rt *Route) overUDP(
 	if err := s.Send(query); err != nil {
 		return nil, came, err
 	}
-	d := Datagram{Ignore: maxStrangers}
+	d := Datagram{MaxUnwanted: maxStrangers}
 	msg, _, err = d.Receive(ctx, s, query, make([]byte, wire.MaxMessage), deadline)
 	return msg, d.Counts, err
 }

@@ -16,9 +16,9 @@ const (
 	// streamBuffer is how many octets of a stream are read at once: most replies are
 	// shorter, and what is longer is read past the buffer.
 	streamBuffer = 2048
-	// MaxStray is how many messages that nobody waits for are read from a stream, more
+	// MaxUnwanted is how many messages that nobody waits for are read from a stream, more
 	// than come late.
-	MaxStray = 128
+	MaxUnwanted = 128
 )
 
 // A Stream is one connection, on which each message stands behind its length (RFC 1035,
@@ -90,20 +90,20 @@ func (s *Stream) Next(ctx context.Context, deadline time.Time) ([]byte, error) {
 // was asked before (RFC 7766, section 7). The message is valid until the next one is
 // read.
 func (s *Stream) Receive(ctx context.Context, query []byte, deadline time.Time) (msg []byte, fit Fit, err error) {
-	for range MaxStray {
+	for range MaxUnwanted {
 		if msg, err = s.Next(ctx, deadline); err != nil {
-			return nil, Foreign, err
+			return nil, Unrelated, err
 		}
 		switch fit = Match(query, msg); fit {
-		case Foreign:
-			s.Counts.Foreign++
-		case Nearly:
-			s.Counts.Nearly++
+		case Unrelated:
+			s.Counts.Unrelated++
+		case NearMiss:
+			s.Counts.NearMisses++
 		default:
 			return msg, fit, nil
 		}
 	}
-	return nil, Foreign, ErrFlooded
+	return nil, Unrelated, ErrFlooded
 }
 
 // ReadMessage reads one message of a stream, in memory of its own.

@@ -141,7 +141,7 @@ func TestOutOfOrder(t *testing.T) {
 	for _, c := range []struct {
 		strays int
 		err    error
-	}{{0, nil}, {exchange.MaxStray - 1, nil}, {exchange.MaxStray, exchange.ErrFlooded}} {
+	}{{0, nil}, {exchange.MaxUnwanted - 1, nil}, {exchange.MaxUnwanted, exchange.ErrFlooded}} {
 		synctest.Test(t, func(t *testing.T) {
 			s, there := pipe(t)
 			go func() {
@@ -154,7 +154,7 @@ func TestOutOfOrder(t *testing.T) {
 			if !errors.Is(err, c.err) || err == nil && (fit != exchange.Exact || !bytes.Equal(msg, good)) {
 				t.Errorf("after %d: %x, fit %d: %v", c.strays, msg, fit, err)
 			}
-			if s.Counts.Strays() != c.strays || s.Counts.Nearly != (c.strays+1)/2 {
+			if s.Counts.Unwanted() != c.strays || s.Counts.NearMisses != (c.strays+1)/2 {
 				t.Errorf("%d strays: %+v", c.strays, s.Counts)
 			}
 		})

@@ -77,7 +77,7 @@ func (rt *Route) overHTTPS(
 		return nil, came, err
 	case len(msg) > wire.MaxMessage:
 		return nil, came, ErrTooLarge
-	case Match(query, msg) < Bare:
+	case Match(query, msg) < NoQuestion:
 		return nil, came, fmt.Errorf("the server answers another question")
 	}
 	came.Octets = int64(len(msg))
@@ -132,7 +132,7 @@ func (rt *Route) overQUIC(
 	}
 	defer c.Close()
 	err = c.Ask(within, query, 1, func(m []byte) error {
-		if msg = m; Match(query, m) < Bare {
+		if msg = m; Match(query, m) < NoQuestion {
 			return errors.New("the server answers another question")
 		}
 		return nil

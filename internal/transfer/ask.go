@@ -41,16 +41,16 @@ func (c *Client) askUDP(ctx context.Context, p Primary, query []byte, deadline t
 	}
 	m := new(wire.Message)
 	var unverified error
-	d := exchange.Datagram{Judge: func(msg []byte, fit exchange.Fit) exchange.Fit {
+	d := exchange.Datagram{Verify: func(msg []byte, fit exchange.Fit) exchange.Fit {
 		if v != nil {
 			one := *v // which a wrong signature does not spoil
 			if err := one.Verify(msg, time.Now()); err != nil {
 				unverified = err
-				return exchange.Nearly
+				return exchange.NearMiss
 			}
 		}
 		if m.Parse(msg) != 0 {
-			return exchange.Nearly
+			return exchange.NearMiss
 		}
 		return fit
 	}}
@@ -134,9 +134,9 @@ func (s *stream) next(ctx context.Context) (*wire.Message, error) {
 		return nil, s.broken(err)
 	}
 	fit := exchange.Match(s.query, msg)
-	fits := fit >= exchange.Bare || s.Messages > 1 && exchange.Continues(s.query, msg)
+	fits := fit >= exchange.NoQuestion || s.Messages > 1 && exchange.Continues(s.query, msg)
 	switch {
-	case !fits && fit == exchange.Nearly && bytes.Equal(msg[:2], s.query[:2]):
+	case !fits && fit == exchange.NearMiss && bytes.Equal(msg[:2], s.query[:2]):
 		return nil, fmt.Errorf("%w: message %d answers another question", ErrWrong, s.Messages)
 	case !fits || s.message.Parse(msg) != 0:
 		return nil, fmt.Errorf("%w: message %d is not a reply to the query", ErrWrong, s.Messages)

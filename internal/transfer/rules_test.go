@@ -463,7 +463,7 @@ func TestBrokenStreams(t *testing.T) {
 	}
 	client := transfer.Client{Dial: func(_ context.Context, network string, _ netip.AddrPort) (net.Conn, error) {
 		return dialReply(network, func(q []byte, _ wire.Type) [][]byte {
-			return slices.Repeat([][]byte{patched(0, 1)(patched(2, 0x80)(bytes.Clone(q)))}, exchange.MaxStray)
+			return slices.Repeat([][]byte{patched(0, 1)(patched(2, 0x80)(bytes.Clone(q)))}, exchange.MaxUnwanted)
 		})
 	}}
 	update := wire.AppendQuery(nil, 0x1234, uint16(wire.OpcodeUpdate)<<11, apex, wire.TypeSOA)

@@ -280,7 +280,7 @@ const (
 
 func newAttempt(c *Client) *attempt {
 	a := &attempt{c: c, buf: make([]byte, c.o.UDPSize+1)}
-	a.wait = exchange.Datagram{Guess: maxMismatches, Ignore: maxIgnored, Deaf: true, Judge: a.judge}
+	a.wait = exchange.Datagram{MaxNearMisses: maxMismatches, MaxUnwanted: maxIgnored, IgnoreICMP: true, Verify: a.judge}
 	return a
 }
 

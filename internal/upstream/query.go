@@ -47,7 +47,7 @@ const optHeader = 11
 // fit returns how a reply fits the query, its case and its cookie looked at as well.
 func (a *attempt) fit(msg []byte) exchange.Fit {
 	fit := exchange.Match(a.query, msg)
-	if fit >= exchange.Bare {
+	if fit >= exchange.NoQuestion {
 		fit = a.judge(msg, fit)
 	}
 	return fit
@@ -55,7 +55,7 @@ func (a *attempt) fit(msg []byte) exchange.Fit {
 
 // judge looks at what a reply that fits has beside its question.
 func (a *attempt) judge(msg []byte, fit exchange.Fit) exchange.Fit {
-	if fit == exchange.Folded && !a.mixed {
+	if fit == exchange.CaseDiffers && !a.mixed {
 		fit = exchange.Exact // nobody has hidden anything in the case
 	}
 	a.taste = good
@@ -63,7 +63,7 @@ func (a *attempt) judge(msg []byte, fit exchange.Fit) exchange.Fit {
 		// Whoever has a connection has not guessed, whatever the cookie is like.
 		if a.taste = a.tasted(msg); a.taste == wrong && !a.tcp {
 			a.strange = true
-			return exchange.Nearly
+			return exchange.NearMiss
 		}
 	}
 	return fit

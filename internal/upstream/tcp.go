@@ -123,7 +123,7 @@ func (a *attempt) overTCP(ctx context.Context) error {
 		}
 		return err
 	}
-	if a.fit(msg) < exchange.Bare {
+	if a.fit(msg) < exchange.NoQuestion {
 		a.c.counters.Mismatched.Add(1)
 		return errMismatch
 	}

@@ -59,21 +59,21 @@ func (a *attempt) patience() time.Duration {
 func (a *attempt) askUDP(ctx context.Context, deadline time.Time) (msg []byte, fit exchange.Fit, err error) {
 	socket, err := a.c.o.Network.Socket(a.to)
 	if err != nil {
-		return nil, exchange.Foreign, err
+		return nil, exchange.Unrelated, err
 	}
 	defer socket.Close()
 	a.reply.Packets++
 	a.reply.Octets += len(a.query)
 	a.c.counters.UDP.Add(1)
 	if err := socket.Send(a.query); err != nil {
-		return nil, exchange.Foreign, err
+		return nil, exchange.Unrelated, err
 	}
 	a.wait.Counts, a.wait.Limit = exchange.Counts{}, a.udpSize()
 	msg, fit, err = a.wait.Receive(ctx, socket, a.query, a.buf, deadline)
 	came := &a.wait.Counts
 	a.reply.Octets += int(came.Octets)
-	if came.Strays() > 0 {
-		a.c.counters.Mismatched.Add(uint64(came.Foreign + came.Nearly))
+	if came.Unwanted() > 0 {
+		a.c.counters.Mismatched.Add(uint64(came.Unrelated + came.NearMisses))
 		a.c.counters.Oversized.Add(uint64(came.Oversized))
 	}
 	return msg, fit, err
@@ -85,7 +85,7 @@ func (a *attempt) unanswered(err error, sent stamp, short bool) (verdict, error)
 	switch {
 	case errors.Is(err, exchange.ErrFlooded):
 		return a.guessed()
-	case errors.Is(err, os.ErrDeadlineExceeded) && a.wait.Counts.Cut > 0:
+	case errors.Is(err, os.ErrDeadlineExceeded) && a.wait.Counts.TruncatedReplies > 0:
 		// A reply that was too large may have come in fragments, which others can
 		// replace. As nothing better has come, TCP has it.
 		return truncated, nil
@@ -110,10 +110,10 @@ func (a *attempt) unanswered(err error, sent stamp, short bool) (verdict, error)
 // believe takes a reply that fits, or says why TCP has to be asked.
 func (a *attempt) believe(msg []byte, fit exchange.Fit, rtt time.Duration) verdict {
 	switch {
-	case fit == exchange.Folded:
+	case fit == exchange.CaseDiffers:
 		// The server changes case, or somebody guesses: TCP tells.
 		a.doubt = otherCase
-	case fit == exchange.Bare:
+	case fit == exchange.NoQuestion:
 		a.doubt = bareHeader
 	case a.taste == missing && a.known.cookieLen > 0:
 		// A server that knew cookies does not forget them (RFC 7873, section 5.3).
@@ -159,11 +159,11 @@ func (a *attempt) settle() {
 	switch a.doubt {
 	case noDoubt:
 	case otherCase:
-		if honest = a.fit(msg) == exchange.Folded; honest {
+		if honest = a.fit(msg) == exchange.CaseDiffers; honest {
 			a.learn(func(v *server, now stamp) { v.folds = now })
 		}
 	case bareHeader:
-		honest = a.fit(msg) == exchange.Bare
+		honest = a.fit(msg) == exchange.NoQuestion
 	case lostCookie:
 		honest = a.tasted(msg) == missing // and weigh forgets it
 	case oddCookie:
