@@ -241,7 +241,7 @@ func (n network) own(ctx context.Context, name []byte, t wire.Type) (*check.Repl
 // read reads a reply. more is that another zone has to be asked: for what the zone delegates, or leads to elsewhere.
 func (x *lookup) read(m *check.Reply, name []byte, t wire.Type, zone []byte) (more bool) {
 	x.raw = m.Raw
-	f := chain.Understand(m.Exchanged(check.WalkQuestion(name, t, true)))
+	f := chain.Classify(m.Exchanged(check.WalkQuestion(name, t, true)))
 	if zone != nil {
 		for i, target := range f.Chain {
 			if !wire.Subdomain(target, zone) {

@@ -636,7 +636,7 @@ func outcomeOf(q question, m *check.Reply) outcome {
 	if m == nil {
 		return outcome{}
 	}
-	f := chain.Understand(m.Exchanged(check.WalkQuestion([]byte(q.name), q.t, true)))
+	f := chain.Classify(m.Exchanged(check.WalkQuestion([]byte(q.name), q.t, true)))
 	o := outcome{kind: f.Outcome, rcode: m.Rcode, zone: f.Zone, aa: m.Flags&wire.FlagAA != 0, signed: f.Signed}
 	if f.Outcome == chain.Referred {
 		for _, ns := range f.Servers {

@@ -9,7 +9,7 @@
 // indeterminate, with the reason. It asks a resolver, or a Walk where there is none.
 //
 // Whether one link holds is not decided here: package dnssec judges, for the resolver
-// too, and one suite of scenarios is played against both. [Understand] reads a reply as
+// too, and one suite of scenarios is played against both. [Classify] reads a reply as
 // the answer to its question.
 //
 // Every walk has a budget of questions: whoever delegates in circles gains nothing.

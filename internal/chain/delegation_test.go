@@ -87,7 +87,7 @@ func TestDelegations(t *testing.T) {
 						text += " " + a.String()
 					}
 				}
-				if d.DS != nil && chain.Understand(d.DS).Outcome == chain.Answered {
+				if d.DS != nil && chain.Classify(d.DS).Outcome == chain.Answered {
 					text += " DS"
 				}
 				zones = append(zones, text)

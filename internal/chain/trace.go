@@ -295,7 +295,7 @@ func (w *Walk) addresses(ctx context.Context, name []byte, depth int) ([]netip.A
 		if err != nil {
 			return nil, err
 		}
-		f := Understand(r)
+		f := Classify(r)
 		for i := range r.Message.Records {
 			rr := &r.Message.Records[i]
 			if rr.Section == wire.Answer && rr.Type == typ && wire.EqualFold(rr.Owner, f.Final) {
@@ -346,7 +346,7 @@ func (w *Walk) askServer(
 // judge decides what a reply is worth to somebody who asked a server of the step's
 // zone.
 func (w *Walk) judge(step *Step) {
-	f := Understand(step.Reply)
+	f := Classify(step.Reply)
 	step.Kind = StepKind(f.Outcome)
 	lame := func(format string, args ...any) {
 		step.Kind, step.Why = StepLame, fmt.Sprintf(format, args...)

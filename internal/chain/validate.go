@@ -166,7 +166,7 @@ func (r *run) ask(ctx context.Context, name []byte, typ wire.Type) (*exchange.Re
 	case m.Rcode != wire.NoError && m.Rcode != wire.NXDomain:
 		return nil, fmt.Errorf("%s %v: %v answers %v, even without validation", wire.NameText(name), typ, reply.Server, m.Rcode)
 	}
-	if f := Understand(reply); f.Outcome == Referred {
+	if f := Classify(reply); f.Outcome == Referred {
 		return nil, fmt.Errorf(
 			"%s %v: %v only refers to the servers of %s: the chain of trust needs a server that resolves",
 			wire.NameText(name),
@@ -189,7 +189,7 @@ func (r *run) question(ctx context.Context, name []byte, typ wire.Type) error {
 		if r.done.Reply = reply; r.done.First == nil {
 			r.done.First = reply
 		}
-		if typ == wire.TypeRRSIG && Understand(reply).Outcome == Answered {
+		if typ == wire.TypeRRSIG && Classify(reply).Outcome == Answered {
 			r.report(
 				&Check{
 					Zone:     at,
@@ -217,7 +217,7 @@ func (r *run) question(ctx context.Context, name []byte, typ wire.Type) error {
 // alias leads out of the reply, and how many aliases there were.
 func (r *run) reply(ctx context.Context, reply *exchange.Reply, name []byte, typ wire.Type) (next []byte, hops int, err error) {
 	sets := Sets(&reply.Message, wire.Answer)
-	f := Understand(reply)
+	f := Classify(reply)
 	at := name
 	for ; hops <= maxAliases; hops++ {
 		found := false

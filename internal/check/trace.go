@@ -43,7 +43,7 @@ func (r *Run) Trace(ctx context.Context, name []byte, t wire.Type) *Trace {
 
 // end reads where the last reply leads.
 func (x *Trace) end(name []byte, t wire.Type) {
-	f := chain.Understand(x.Reply.Exchanged(WalkQuestion(name, t, true)))
+	f := chain.Classify(x.Reply.Exchanged(WalkQuestion(name, t, true)))
 	x.Final = wire.Lower(nil, f.Final)
 	x.Aliases += len(f.Chain)
 }

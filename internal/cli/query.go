@@ -288,7 +288,7 @@ func (s *streams) ask(ctx context.Context, a *asking, servers []netip.AddrPort) 
 
 // show prints a reply, and returns the exit code that it makes.
 func (s *streams) show(a *asking, r *exchange.Reply) int {
-	f := chain.Understand(r)
+	f := chain.Classify(r)
 	switch {
 	case a.asYAML:
 		if _, err := s.out.Write(a.style.AppendYAML(nil, r)); err != nil {

@@ -65,7 +65,7 @@ func (s *streams) explain(ctx context.Context, a *asking) int {
 	q.EDNS = false // the control socket carries the answer without
 	r := &exchange.Reply{Question: &q, Raw: told.Answer, At: time.Now()}
 	r.Fault = r.Message.Parse(told.Answer)
-	f := chain.Understand(r)
+	f := chain.Classify(r)
 	if a.asJSON {
 		report := query.ReportReply(r)
 		if told.Events == nil {

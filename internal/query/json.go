@@ -102,7 +102,7 @@ func ReportQuestion(q *exchange.Question) QuestionReport {
 
 // ReportReply returns all of r.
 func ReportReply(r *exchange.Reply) Report {
-	f := chain.Understand(r)
+	f := chain.Classify(r)
 	report := Report{
 		Schema: Schema, Question: ReportQuestion(r.Question), Outcome: string(f.Outcome), Usable: f.Outcome.Usable(),
 		Reply: reportMessage(r), Meaning: Meaning(r),

@@ -12,7 +12,7 @@ import (
 // A telling is a reply put into sentences.
 type telling struct {
 	*exchange.Reply
-	chain.Reading
+	chain.Classification
 	say []string
 }
 
@@ -22,7 +22,7 @@ func (r *telling) add(format string, args ...any) {
 
 // Meaning says in plain sentences, the most important first, what a reply means.
 func Meaning(reply *exchange.Reply) []string {
-	r := &telling{Reply: reply, Reading: chain.Understand(reply)}
+	r := &telling{Reply: reply, Classification: chain.Classify(reply)}
 	name, kind := NameText(r.Question.Name), r.Question.Type.String()
 	if len(r.Chain) > 0 {
 		names := make([]string, len(r.Chain))

@@ -111,7 +111,7 @@ func TestMeaning(t *testing.T) {
 			if r.Fault != 0 {
 				t.Fatal(r.Fault)
 			}
-			if got := chain.Understand(r).Outcome; got != tt.outcome {
+			if got := chain.Classify(r).Outcome; got != tt.outcome {
 				t.Errorf("outcome %s, want %s", got, tt.outcome)
 			}
 			said := query.Meaning(r)
@@ -131,7 +131,7 @@ func TestMalformed(t *testing.T) {
 	q := question(t, "www.example.", wire.TypeA)
 	raw := answer(q.Append(nil, 1, nil), 0, record(t, wire.Answer, "www.example.", wire.TypeA, "\xc0\x00\x02\x01"), record(t, wire.Answer, "www.example.", wire.TypeA, "\xc0\x00\x02\x02"))
 	r := reply(q, raw[:len(raw)-3])
-	f := chain.Understand(r)
+	f := chain.Classify(r)
 	if r.Fault != wire.ShortRecord || f.Outcome != chain.Malformed || f.Outcome.Usable() {
 		t.Errorf("fault %v, outcome %v", r.Fault, f.Outcome)
 	}

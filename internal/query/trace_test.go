@@ -144,7 +144,7 @@ a.test. AAAA ff02::1`, "www.test. A", "", "none of the servers of test. has an a
 				done, steps, w, err := trace(t, tt.world, tt.question)
 				outcome := chain.Outcome("")
 				if done.Reply != nil {
-					outcome = chain.Understand(done.Reply).Outcome
+					outcome = chain.Classify(done.Reply).Outcome
 				}
 				if tt.outcome != "" && (outcome != tt.outcome || err != nil) || tt.outcome == "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 					t.Errorf("%s, %v; want %s, %s", outcome, err, tt.outcome, tt.err)

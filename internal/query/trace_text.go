@@ -145,7 +145,7 @@ func ReportTrace(t *chain.Traced, q *exchange.Question, steps []StepReport, err 
 		r.Aliases = append(r.Aliases, NameText(n))
 	}
 	if t.Reply != nil {
-		f := chain.Understand(t.Reply)
+		f := chain.Classify(t.Reply)
 		r.Outcome, r.Usable, r.Reply = string(f.Outcome), f.Outcome.Usable(), reportMessage(t.Reply)
 	}
 	if err != nil {

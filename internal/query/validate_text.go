@@ -188,7 +188,7 @@ func ReportValidation(v *chain.Validated, q *exchange.Question, now time.Time, c
 		Time: now.UTC(), Checks: checks, Zones: []ZoneReport{}, Queries: v.Queries, Meaning: ValidationMeaning(v),
 	}
 	if v.First != nil {
-		r.Outcome, r.Reply = string(chain.Understand(v.First).Outcome), reportMessage(v.First)
+		r.Outcome, r.Reply = string(chain.Classify(v.First).Outcome), reportMessage(v.First)
 	}
 	for _, z := range v.Zones {
 		zone := ZoneReport{Zone: NameText(z.Zone), Answers: z.Answers, Keys: reportKeys(z, now), DS: []DSReport{}}

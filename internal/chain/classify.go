@@ -26,8 +26,8 @@ const (
 // Usable reports that the reply tells what was asked, be it that there is nothing.
 func (o Outcome) Usable() bool { return o != Failed && o != Malformed }
 
-// A Reading is a reply understood.
-type Reading struct {
+// A Classification is a reply understood.
+type Classification struct {
 	Outcome Outcome
 	Chain   [][]byte // the names that the aliases lead to, in their order
 	Final   []byte   // the name at the end
@@ -42,10 +42,10 @@ type Reading struct {
 // does.
 const maxAliases = 11
 
-// Understand reads a reply as the answer to its question.
-func Understand(r *exchange.Reply) Reading {
+// Classify reads a reply as the answer to its question.
+func Classify(r *exchange.Reply) Classification {
 	m := &r.Message
-	f := Reading{Final: r.Question.Name}
+	f := Classification{Final: r.Question.Name}
 	switch {
 	case r.Fault != 0:
 		f.Outcome = Malformed
@@ -104,7 +104,7 @@ func asked(have, want wire.Type) bool {
 }
 
 // followAliases goes from the question's name along CNAME and DNAME records.
-func (f *Reading) followAliases(m *wire.Message, q *exchange.Question) {
+func (f *Classification) followAliases(m *wire.Message, q *exchange.Question) {
 	if q.Type == wire.TypeCNAME || q.Type == wire.TypeANY {
 		return
 	}
