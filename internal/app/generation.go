@@ -46,9 +46,9 @@ type generation struct {
 	holders    grant.Table // who has grants
 	bounds     zones.Bounds
 	networks   networks
-	hosts      *hosts.Reading // names of machines; nil: none are configured
-	lists      *lists         // of names that are not for all; nil: none are configured
-	guard      *guard         // rules that the machine's firewall is to have; nil: they are not our business
+	hosts      *hosts.Result // names of machines; nil: none are configured
+	lists      *lists        // of names that are not for all; nil: none are configured
+	guard      *guard        // rules that the machine's firewall is to have; nil: they are not our business
 }
 
 // networks are whose clients are answered, as far as it depends on the machine's interfaces.
@@ -316,7 +316,7 @@ func (a *App) publish(g *generation, views zone.Views) {
 	}
 	if g.engine.Recursion != nil && !hostSources(g.config, nil).Empty() {
 		r := a.readHosts(g, views.Of(zone.DefaultView))
-		var before *hosts.Reading
+		var before *hosts.Result
 		if now := a.current.Load(); now != nil {
 			before = now.hosts
 		}

@@ -45,12 +45,12 @@ func inZones(view *zone.View) func(name []byte) bool {
 }
 
 // readHosts reads the names of machines of g.
-func (a *App) readHosts(g *generation, view *zone.View) *hosts.Reading {
+func (a *App) readHosts(g *generation, view *zone.View) *hosts.Result {
 	return hosts.Read(hostSources(g.config, inZones(view)), time.Now())
 }
 
 // tellHosts logs what is new of a reading. old may be nil.
-func (a *App) tellHosts(old, now *hosts.Reading) {
+func (a *App) tellHosts(old, now *hosts.Result) {
 	had := map[string]bool{}
 	if old != nil {
 		for _, n := range old.Notes {
@@ -73,7 +73,7 @@ func (a *App) tellHosts(old, now *hosts.Reading) {
 func (a *App) followHosts() {
 	tick := time.NewTicker(hostsPoll)
 	defer tick.Stop()
-	var told *hosts.Reading // of the failure that goes on
+	var told *hosts.Result // of the failure that goes on
 	for {
 		select {
 		case <-a.ctx.Done():
@@ -101,7 +101,7 @@ func (a *App) followHosts() {
 }
 
 // setHosts makes r the names of machines that g answers with.
-func (g *generation) setHosts(r *hosts.Reading) {
+func (g *generation) setHosts(r *hosts.Result) {
 	g.hosts = r
 	recursion := *g.engine.Recursion
 	recursion.Names = r.Table

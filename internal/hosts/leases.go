@@ -20,7 +20,7 @@ type lease struct {
 }
 
 // leaseFile reads the leases that hold now.
-func (r *Reading) leaseFile(b *builder, s *Sources, source int, f LeaseFile, text []byte, now time.Time) {
+func (r *Result) leaseFile(b *builder, s *Sources, source int, f LeaseFile, text []byte, now time.Time) {
 	var all []lease
 	switch f.Format.of(text) {
 	case Kea:

@@ -62,8 +62,8 @@ func (s *Sources) Empty() bool {
 	return len(s.Names)+len(s.Files)+len(s.Leases)+len(s.Domain) == 0
 }
 
-// A Reading is what was read.
-type Reading struct {
+// A Result is what was read.
+type Result struct {
 	Table   *Table
 	Notes   []string  // what was left out, and why
 	Failed  bool      // a file could not be read: its names are missing
@@ -93,7 +93,7 @@ func (s stamp) same(t stamp) bool {
 }
 
 // Changed reports whether a file is another than when it was read, or a lease has ended.
-func (r *Reading) Changed(now time.Time) bool {
+func (r *Result) Changed(now time.Time) bool {
 	if !r.Expires.IsZero() && !now.Before(r.Expires) {
 		return true
 	}
@@ -107,8 +107,8 @@ func (r *Reading) Changed(now time.Time) bool {
 
 // Read reads the sources as they are now. A file that cannot be read is a note, and its names are
 // missing.
-func Read(s *Sources, now time.Time) *Reading {
-	r := &Reading{}
+func Read(s *Sources, now time.Time) *Result {
+	r := &Result{}
 	if s.Empty() {
 		return r
 	}
@@ -149,20 +149,20 @@ func Read(s *Sources, now time.Time) *Reading {
 // maxNotes is how many notes a reading has.
 const maxNotes = 20
 
-func (r *Reading) note(format string, args ...any) {
+func (r *Result) note(format string, args ...any) {
 	if len(r.Notes) < maxNotes {
 		r.Notes = append(r.Notes, fmt.Sprintf(format, args...))
 	}
 }
 
-func (r *Reading) fail(err error) {
+func (r *Result) fail(err error) {
 	r.Failed = true
 	r.note("%v", err)
 }
 
 // read reads a regular file, and no more of it than MaxFile. What it was like before is kept,
 // so that a change meanwhile is seen.
-func (r *Reading) read(path string) ([]byte, error) {
+func (r *Result) read(path string) ([]byte, error) {
 	r.stamps = append(r.stamps, stampOf(path))
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is not waited for
 	if err != nil {
@@ -188,7 +188,7 @@ func (r *Reading) read(path string) ([]byte, error) {
 
 // hostsFile reads lines of an address and names (hosts(5)). Addresses of loopback are the
 // machine's own business and left out.
-func (r *Reading) hostsFile(b *builder, s *Sources, source int, path string, text []byte) {
+func (r *Result) hostsFile(b *builder, s *Sources, source int, path string, text []byte) {
 	line := 0
 	for l := range strings.Lines(string(text)) {
 		line++
