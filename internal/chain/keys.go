@@ -71,13 +71,13 @@ func (k *KeySeen) State() string {
 }
 
 // seeKeys notes the keys of a zone, and what vouches for them.
-func (r *run) seeKeys(zone []byte, set *wire.RRset, voucher *dnssec.Voucher) {
+func (r *run) seeKeys(zone []byte, set *wire.RRset, voucher *dnssec.TrustPoint) {
 	z := &ZoneKeys{Zone: zone}
 	for _, data := range set.Data {
 		if k, ok := dnssec.ParseKey(data); ok {
 			z.Keys = append(z.Keys, KeySeen{
 				Flags: binary.BigEndian.Uint16(data), Algorithm: k.Algorithm, Tag: k.Tag,
-				Trusted: k.Zone() && !k.Revoked() && voucher.Vouches(zone, data),
+				Trusted: k.Zone() && !k.Revoked() && voucher.Trusts(zone, data),
 			})
 		}
 	}

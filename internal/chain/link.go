@@ -51,7 +51,7 @@ func (r *run) anchored(ctx context.Context, a *Anchor) (*link, error) {
 	if l, ok := r.links[string(zone)]; ok {
 		return l, nil
 	}
-	l, err := r.keys(ctx, zone, &dnssec.Voucher{DS: a.DS, DNSKEYs: a.Keys})
+	l, err := r.keys(ctx, zone, &dnssec.TrustPoint{DS: a.DS, DNSKEYs: a.Keys})
 	if err == nil {
 		r.links[string(zone)] = l
 	}
@@ -111,7 +111,7 @@ func (r *run) delegation(ctx context.Context, parent *link, name []byte) (*link,
 		c.Text = fmt.Sprintf("%s; DS of key %s", text, dsTags(set.Data))
 		r.report(&c)
 		c.Text = ""
-		return r.keys(ctx, name, &dnssec.Voucher{DS: set.Data})
+		return r.keys(ctx, name, &dnssec.TrustPoint{DS: set.Data})
 	}
 	for _, set := range Sets(&reply.Message, wire.Answer) {
 		if set.Type == wire.TypeDNAME && len(set.Owner) < len(name) && wire.Subdomain(name, set.Owner) {
@@ -151,7 +151,7 @@ func (r *run) delegation(ctx context.Context, parent *link, name []byte) (*link,
 }
 
 // keys fetches the keys of a zone and judges them by what vouches for them.
-func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.Voucher) (*link, error) {
+func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.TrustPoint) (*link, error) {
 	c := Check{Zone: zone, Name: zone, Type: wire.TypeDNSKEY, Security: Secure, EDE: -1}
 	if why := voucher.Unsupported(); why != 0 {
 		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
@@ -207,13 +207,13 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.Voucher) (*
 }
 
 // keysText says what a zone's DNSKEY set, which may be nil, came to.
-func (r *run) keysText(set *wire.RRset, voucher *dnssec.Voucher, why dnssec.Reason) string {
+func (r *run) keysText(set *wire.RRset, voucher *dnssec.TrustPoint, why dnssec.Reason) string {
 	if set == nil {
 		return "the zone should be signed and has no DNSKEY records"
 	}
 	entry := link{Zone: dnssec.Zone{Name: set.Owner}}
 	for _, data := range set.Data {
-		if k, ok := dnssec.ParseKey(data); ok && k.Zone() && !k.Revoked() && voucher.Vouches(set.Owner, data) {
+		if k, ok := dnssec.ParseKey(data); ok && k.Zone() && !k.Revoked() && voucher.Trusts(set.Owner, data) {
 			entry.Keys = append(entry.Keys, k)
 		}
 	}
@@ -401,7 +401,7 @@ func listed(words []string) string {
 }
 
 // voucherText names the DS records or keys that a zone is trusted by.
-func voucherText(v *dnssec.Voucher) string {
+func voucherText(v *dnssec.TrustPoint) string {
 	var by []string
 	if len(v.DS) > 0 {
 		by = append(by, "DS "+dsTags(v.DS))

@@ -6,7 +6,7 @@
 // the next: a question has only so much (KeyTrap, CVE-2023-50387; CVE-2023-50868).
 // What cannot be believed is a [Reason], one byte, which knows its Extended DNS Error.
 //
-// A [Voucher] and a [Zone] judge one step of trust from an anchor down: whether what the
+// A [TrustPoint] and a [Zone] judge one step of trust from an anchor down: whether what the
 // zone above gave proves the keys of a zone, and what those prove of a name.
 //
 // Package dnssec asks nobody for anything, and takes no second step: that is for those who

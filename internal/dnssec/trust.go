@@ -39,16 +39,16 @@ func RootDS() [][]byte {
 	}
 }
 
-// A Voucher is what the keys of a zone are trusted by: DS records, of the parent or of an
+// A TrustPoint is what the keys of a zone are trusted by: DS records, of the parent or of an
 // anchor, and an anchor's keys (RFC 4035, section 4.4). Do not modify.
-type Voucher struct {
+type TrustPoint struct {
 	DS      [][]byte // RDATA of DS
 	DNSKEYs [][]byte // RDATA of DNSKEY
 }
 
 // Unsupported returns why nothing in the voucher can be used, or 0 if something can. The
 // zone counts as unsigned then (RFC 4035, section 5.2; RFC 6840, section 5.2).
-func (v *Voucher) Unsupported() Reason {
+func (v *TrustPoint) Unsupported() Reason {
 	usable := func(data []byte) bool {
 		k, ok := ParseKey(data)
 		return ok && SupportedAlgorithm(k.Algorithm) && !k.beyond
@@ -70,7 +70,7 @@ func (v *Voucher) Unsupported() Reason {
 // UnsupportedKey means that all that the voucher stands for are keys beyond our bounds: the
 // zone counts as unsigned. Keys that it does not stand for have no part in that, nor can the
 // zone's servers leave one out to that end.
-func (v *Voucher) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified, Reason) {
+func (v *TrustPoint) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified, Reason) {
 	if set == nil {
 		return nil, Verified{}, NoKey
 	}
@@ -110,18 +110,18 @@ func (v *Voucher) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified
 	return all, good, 0
 }
 
-// Vouches reports whether the voucher stands for a key of a zone, by its RDATA.
-func (v *Voucher) Vouches(zone, dnskey []byte) bool { return v.vouches(usableDS(v.DS), zone, dnskey) }
+// Trusts reports whether the voucher stands for a key of a zone, by its RDATA.
+func (v *TrustPoint) Trusts(zone, dnskey []byte) bool { return v.vouches(usableDS(v.DS), zone, dnskey) }
 
 // vouches is Vouches, ds being the DS records that can be used.
-func (v *Voucher) vouches(ds [][]byte, zone, dnskey []byte) bool {
+func (v *TrustPoint) vouches(ds [][]byte, zone, dnskey []byte) bool {
 	return slices.ContainsFunc(ds, func(d []byte) bool { return MatchDS(d, zone, dnskey) }) ||
 		slices.ContainsFunc(v.DNSKEYs, func(d []byte) bool { return bytes.Equal(d, dnskey) })
 }
 
 // standsForNoOther reports whether each DS record and each key of the voucher that could be used
 // is for one of keys.
-func (v *Voucher) standsForNoOther(zone []byte, keys []Key) bool {
+func (v *TrustPoint) standsForNoOther(zone []byte, keys []Key) bool {
 	for _, ds := range v.DS {
 		if len(usableDS([][]byte{ds})) > 0 && !slices.ContainsFunc(keys, func(k Key) bool { return MatchDS(ds, zone, k.Data) }) {
 			return false

@@ -64,7 +64,7 @@ func TestUnsupported(t *testing.T) {
 		{"a key of another algorithm, and one that is good", nil, [][]byte{with(key, 3, 12), key}, 0},
 		{"DS of another digest, and a key", [][]byte{with(good, 3, 3)}, [][]byte{key}, 0},
 	} {
-		v := &dnssec.Voucher{DS: c.ds, DNSKEYs: c.keys}
+		v := &dnssec.TrustPoint{DS: c.ds, DNSKEYs: c.keys}
 		if why := v.Unsupported(); why != c.want {
 			t.Errorf("%s: %v, want %v", c.what, why, c.want)
 		}
@@ -110,7 +110,7 @@ func TestVoucher(t *testing.T) {
 		}
 		s.Data = append(s.Data, with(zsk.Key.Data, 2, 4)) // of another protocol: it is none
 		signed(t, c.by, s, now-100, now+1000)
-		v := &dnssec.Voucher{DS: c.ds, DNSKEYs: c.keep}
+		v := &dnssec.TrustPoint{DS: c.ds, DNSKEYs: c.keep}
 		keys, verified, why := v.Keys(s, clock, work())
 		if why != c.want || len(keys) != c.good || why == 0 && verified.TTL != 1000 {
 			t.Errorf("%s: %d keys, %+v, %v, want %d, %v", c.what, len(keys), verified, why, c.good, c.want)
@@ -120,11 +120,11 @@ func TestVoucher(t *testing.T) {
 				t.Errorf("%s: a key is not the set's, or no copy", c.what)
 			}
 		}
-		if why == 0 && !v.Vouches(s.Owner, c.by.Key.Data) || v.Vouches(name(t, "com."), with(c.by.Key.Data, 4, c.by.Key.Data[4]+1)) {
-			t.Errorf("%s: vouches %v", c.what, v.Vouches(s.Owner, c.by.Key.Data))
+		if why == 0 && !v.Trusts(s.Owner, c.by.Key.Data) || v.Trusts(name(t, "com."), with(c.by.Key.Data, 4, c.by.Key.Data[4]+1)) {
+			t.Errorf("%s: vouches %v", c.what, v.Trusts(s.Owner, c.by.Key.Data))
 		}
 	}
-	if keys, _, why := (&dnssec.Voucher{DS: [][]byte{right(ksk)}}).Keys(nil, clock, work()); keys != nil || why != dnssec.NoKey {
+	if keys, _, why := (&dnssec.TrustPoint{DS: [][]byte{right(ksk)}}).Keys(nil, clock, work()); keys != nil || why != dnssec.NoKey {
 		t.Errorf("no set: %v %v", keys, why)
 	}
 }
@@ -173,12 +173,12 @@ func TestKeySizes(t *testing.T) {
 				s.Sigs = append(s.Sigs, sig)
 			}
 		}
-		v := &dnssec.Voucher{DS: c.ds, DNSKEYs: c.keep}
+		v := &dnssec.TrustPoint{DS: c.ds, DNSKEYs: c.keep}
 		if _, _, why := v.Keys(s, clock, work()); why != c.want {
 			t.Errorf("%s: %v, want %v", c.what, why, c.want)
 		}
 	}
-	if why := (&dnssec.Voucher{DNSKEYs: list(big)}).Unsupported(); why != dnssec.UnsupportedAlgorithm {
+	if why := (&dnssec.TrustPoint{DNSKEYs: list(big)}).Unsupported(); why != dnssec.UnsupportedAlgorithm {
 		t.Errorf("an anchor that is too large: %v", why)
 	}
 }
@@ -443,7 +443,7 @@ func TestKeysBeyondBounds(t *testing.T) {
 	} {
 		data := append([]byte{1, 0, 3, dnssec.RSASHA256}, c.public...)
 		s := &wire.RRset{Owner: name(t, "example."), Type: wire.TypeDNSKEY, TTL: 3600, Data: [][]byte{data}}
-		_, _, why := (&dnssec.Voucher{DNSKEYs: [][]byte{data}}).Keys(s, clock, work())
+		_, _, why := (&dnssec.TrustPoint{DNSKEYs: [][]byte{data}}).Keys(s, clock, work())
 		if why == 0 || (why == dnssec.UnsupportedKey) != c.beyond {
 			t.Errorf("%s: %v", c.what, why)
 		}

@@ -164,7 +164,7 @@ func ReadAnchors(r io.Reader, file string) ([]Anchor, error) {
 		return nil, fmt.Errorf("%s: no DS or DNSKEY record; validation needs at least one", file)
 	}
 	for _, a := range anchors {
-		if v := (dnssec.Voucher{DS: a.DS, DNSKEYs: a.Keys}); v.Unsupported() != 0 {
+		if v := (dnssec.TrustPoint{DS: a.DS, DNSKEYs: a.Keys}); v.Unsupported() != 0 {
 			return nil, fmt.Errorf(
 				"%s: no trust anchor of %s has a supported algorithm and digest; the zone would not be validated",
 				file,

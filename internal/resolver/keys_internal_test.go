@@ -31,7 +31,7 @@ func TestKeysForADay(t *testing.T) {
 		}
 		set.Sigs = [][]byte{sig}
 		task := r.task(r.configs[0].Load())
-		tr := task.keysIn(&link{kind: foundAnswer, set: set}, wire.Root, &dnssec.Voucher{DNSKEYs: [][]byte{k.Key.Data}})
+		tr := task.keysIn(&link{kind: foundAnswer, set: set}, wire.Root, &dnssec.TrustPoint{DNSKEYs: [][]byte{k.Key.Data}})
 		task.release()
 		if got := tr.expires.Sub(now).Seconds(); tr.sec != secSecure || len(tr.keys) != 1 || got < max(float64(c.want)-2, 1) || got > float64(c.want)+5 {
 			t.Errorf("a TTL of %d s and a signature for %d s: %v, trusted for %.0f s, want %d", c.ttl, c.holds, tr.sec, got, c.want)

@@ -300,7 +300,7 @@ func (t *task) signatureText(reason dnssec.Reason, sets []*wire.RRset) string {
 }
 
 // noteKeys notes that the keys of a zone are no good.
-func (t *task) noteKeys(l *link, name []byte, voucher *dnssec.Voucher, reason dnssec.Reason) {
+func (t *task) noteKeys(l *link, name []byte, voucher *dnssec.TrustPoint, reason dnssec.Reason) {
 	if !t.noting {
 		return
 	}
@@ -321,9 +321,9 @@ func (t *task) noteKeys(l *link, name []byte, voucher *dnssec.Voucher, reason dn
 	t.note(&s)
 }
 
-func (t *task) vouched(set *wire.RRset, v *dnssec.Voucher) bool {
+func (t *task) vouched(set *wire.RRset, v *dnssec.TrustPoint) bool {
 	for _, data := range set.Data {
-		if k, ok := dnssec.ParseKey(data); ok && !k.Revoked() && v.Vouches(set.Owner, data) {
+		if k, ok := dnssec.ParseKey(data); ok && !k.Revoked() && v.Trusts(set.Owner, data) {
 			return true
 		}
 	}
@@ -344,7 +344,7 @@ func keyTags(keys [][]byte) string {
 	return strings.Join(tags, ", ")
 }
 
-func dsTags(v *dnssec.Voucher) string {
+func dsTags(v *dnssec.TrustPoint) string {
 	var tags []string
 	for _, ds := range v.DS[:min(len(v.DS), 8)] {
 		if len(ds) > 4 {

@@ -532,7 +532,7 @@ func (t *task) delegated(name []byte, ds *wire.RRset) *trust {
 // A set that does not validate is forgotten, and other servers are asked: one of them may
 // be stale or worse, and another right (RFC 4035, section 5.5).
 func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
-	voucher := &dnssec.Voucher{DS: ds, DNSKEYs: anchors}
+	voucher := &dnssec.TrustPoint{DS: ds, DNSKEYs: anchors}
 	if why := voucher.Unsupported(); why != 0 {
 		return &trust{sec: secInsecure, reason: why.EDE(), cut: true, expires: time.Now().Add(time.Hour)}, nil
 	}
@@ -563,7 +563,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 }
 
 // keysIn validates the DNSKEY set that was found for a zone.
-func (t *task) keysIn(l *link, name []byte, voucher *dnssec.Voucher) *trust {
+func (t *task) keysIn(l *link, name []byte, voucher *dnssec.TrustPoint) *trust {
 	tr := &trust{sec: secBogus, reason: dnssec.NoKey.EDE(), cut: true}
 	switch {
 	case l.fail != nil && l.fail.now:

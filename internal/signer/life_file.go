@@ -151,7 +151,7 @@ func (l *Life) seatbelt(have, next *zone.Zone, now time.Time) (alert string, err
 // entered returns why DS records do not lead to a zone's keys; empty: they do, or there is none that
 // validators know, and the zone counts as unsigned.
 func entered(z *zone.Zone, ds [][]byte, now time.Time) string {
-	v := dnssec.Voucher{DS: ds}
+	v := dnssec.TrustPoint{DS: ds}
 	if len(ds) == 0 || v.Unsupported() != 0 {
 		return ""
 	}

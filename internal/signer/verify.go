@@ -500,9 +500,9 @@ func (v *verifier) parent() {
 		)
 		return
 	}
-	voucher := dnssec.Voucher{DS: v.o.DS}
+	voucher := dnssec.TrustPoint{DS: v.o.DS}
 	for i, k := range v.zoneKeys {
-		v.out.Keys[i].DS = voucher.Vouches(apex, k.Data)
+		v.out.Keys[i].DS = voucher.Trusts(apex, k.Data)
 	}
 	if why := voucher.Unsupported(); why != 0 {
 		v.fault(0, apex, wire.TypeDS, "no DS record in the parent can be used: %s", why.String())
