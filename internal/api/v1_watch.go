@@ -30,7 +30,7 @@ type Query struct {
 	Type      string    `json:"type"`
 	Class     string    `json:"class"`
 	Rcode     string    `json:"rcode"` // empty: there was no reply
-	Fate      string    `json:"fate"`  // replied, slipped, or dropped: and why
+	Outcome   string    `json:"fate"`  // replied, slipped, or dropped: and why
 	Flags     []string  `json:"flags"` // of the reply
 	EDE       *uint16   `json:"ede,omitempty"`
 	Size      int       `json:"size"` // octets of the query

@@ -264,17 +264,17 @@ func (a *App) query(r *event.Record) api.Query {
 		Size:      int(r.Size),
 		Reply:     int(r.Reply),
 		Path:      r.Path.String(),
-		Fate:      "replied",
+		Outcome:   "replied",
 		Flags:     []string{},
 	}
 	if len(r.Name) > 0 {
 		q.Name, q.Type, q.Class = wire.NameText(r.Name), r.Type.String(), r.Class.String()
 	}
 	switch {
-	case r.Fate >= event.Dropped:
-		q.Fate = "dropped: " + telemetry.Drop(r.Fate-event.Dropped).String()
-	case r.Fate == event.Slipped:
-		q.Fate = "slipped"
+	case r.Outcome >= event.Dropped:
+		q.Outcome = "dropped: " + telemetry.Drop(r.Outcome-event.Dropped).String()
+	case r.Outcome == event.Slipped:
+		q.Outcome = "slipped"
 		fallthrough
 	default:
 		q.Rcode = r.Rcode.String()

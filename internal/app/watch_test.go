@@ -79,7 +79,7 @@ func TestFollowQueries(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &q); err != nil {
 			t.Fatal(err)
 		}
-		if q.Name != "nothing.test." || q.Rcode != "NXDOMAIN" || q.Transport != "tcp" || q.Path != "zone" || q.Fate != "replied" ||
+		if q.Name != "nothing.test." || q.Rcode != "NXDOMAIN" || q.Transport != "tcp" || q.Path != "zone" || q.Outcome != "replied" ||
 			q.Time.Before(before) || q.Time.After(time.Now().Add(time.Minute)) || q.Reply == 0 || q.Size == 0 {
 			t.Errorf("%s", text)
 		}

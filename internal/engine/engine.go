@@ -194,10 +194,10 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 		}
 		return w.failing(event.NotAllowed, wire.Refused, wire.EDEProhibited)
 	case q.Opcode != wire.OpcodeQuery && q.Opcode != wire.OpcodeNotify && q.Opcode != wire.OpcodeUpdate:
-		return w.failing(event.NotOffered, wire.NotImp, -1)
+		return w.failing(event.NotSupported, wire.NotImp, -1)
 	case bad != 0:
 		w.record.Malformed(bad)
-		return w.failing(event.NotUnderstood, wire.FormErr, -1)
+		return w.failing(event.FormatError, wire.FormErr, -1)
 	case q.EDNS && q.Version != 0:
 		return w.fail(wire.BadVers, -1)
 	case q.Cookie != nil && g.Limits.Cookies != nil:
@@ -225,17 +225,17 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 			return w.hand() // it may be for the primary, which knows the key
 		}
 		w.refused(signatureError(w.builder.Rcode(), w.signature))
-		return w.failing(event.KeyWrong, w.builder.Rcode(), -1)
+		return w.failing(event.BadTSIG, w.builder.Rcode(), -1)
 	case q.Opcode != wire.OpcodeQuery:
 		return w.hand()
 	case q.Class == wire.ClassCH:
 		return w.chaos()
 	case q.Class != wire.ClassIN:
-		return w.failing(event.NotOffered, wire.Refused, wire.EDENotSupported)
+		return w.failing(event.NotSupported, wire.Refused, wire.EDENotSupported)
 	case q.Type == wire.TypeNXNAME:
-		return w.failing(event.NotUnderstood, wire.FormErr, wire.EDEInvalidType) // RFC 9824, section 3.5
+		return w.failing(event.FormatError, wire.FormErr, wire.EDEInvalidType) // RFC 9824, section 3.5
 	case q.Type == wire.TypeAXFR && w.single():
-		return w.failing(event.NotOffered, wire.NotImp, -1) // RFC 5936, section 4.2: not over UDP
+		return w.failing(event.NotSupported, wire.NotImp, -1) // RFC 5936, section 4.2: not over UDP
 	}
 
 	// Whose is it?
@@ -267,7 +267,7 @@ func (w *worker) Handle(msg []byte, peer *server.Peer, now int64, reply []byte) 
 	case entry == nil:
 		return w.failing(event.NotServed, wire.Refused, wire.EDENotAuthoritative)
 	case !entry.Access.MayQuery(peer.Remote.Addr()):
-		return w.failing(event.ZoneClosed, wire.Refused, wire.EDEProhibited)
+		return w.failing(event.ZoneNotAllowed, wire.Refused, wire.EDEProhibited)
 	case version == nil:
 		return w.failing(event.NotLoaded, wire.ServFail, wire.EDEInvalidData)
 	}
@@ -421,7 +421,7 @@ func (w *worker) fail(rcode wire.Rcode, ede int) int {
 }
 
 // failing is fail, for a reason that lies here.
-func (w *worker) failing(because event.Because, rcode wire.Rcode, ede int) int {
+func (w *worker) failing(because event.Reason, rcode wire.Rcode, ede int) int {
 	w.because = because
 	return w.fail(rcode, ede)
 }
@@ -475,7 +475,7 @@ func (w *worker) silence() int {
 func (w *worker) drop(why telemetry.Drop) int {
 	w.record.Drop(why, w.peer.Transport, len(w.query.Msg))
 	if wants := w.events.Wants(); wants&(event.Answers|event.Problems|event.Explained) != 0 {
-		w.fate = event.Dropped + event.Fate(why)
+		w.fate = event.Dropped + event.Outcome(why)
 		if why != telemetry.DropMalformed { // of that nothing could be found by its name
 			w.name(wire.NoError)
 		}

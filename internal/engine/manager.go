@@ -43,10 +43,10 @@ func (w *worker) hand() int {
 	}
 	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
 		w.refused(w.whyNot(entry, rcode))
-		w.because = event.MayNotHand
+		w.because = event.OperationNotAllowed
 		switch {
 		case w.signature != nil && w.signature.Error != wire.NoError:
-			w.because = event.KeyWrong
+			w.because = event.BadTSIG
 		case entry == nil:
 			w.because = event.NotServed
 		}

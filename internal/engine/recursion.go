@@ -33,9 +33,9 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	w.builder.SetFlags(q.Flags & wire.FlagCD) // RFC 4035, section 3.2.2
 	switch {
 	case q.Type == wire.TypeOPT:
-		return w.failing(event.NotUnderstood, wire.FormErr, wire.EDEInvalidType)
+		return w.failing(event.FormatError, wire.FormErr, wire.EDEInvalidType)
 	case q.Type > wire.TypeNXNAME && q.Type < wire.TypeANY: // nobody has such records (RFC 6895, section 3.1)
-		return w.failing(event.NotOffered, wire.NotImp, -1)
+		return w.failing(event.NotSupported, wire.NotImp, -1)
 	}
 	if w.asksInfo() {
 		w.tell(FromBuiltin, w.gen.Discovery.Name)

@@ -91,35 +91,35 @@ func (p Path) String() string {
 	return "unknown"
 }
 
-// A Fate is what became of a query beside its reply.
-type Fate uint8
+// An Outcome is what became of a query beside its reply.
+type Outcome uint8
 
 // The fates.
 const (
-	Replied Fate = iota
-	Slipped      // it was sent away to come back over TCP or with a cookie
+	Replied Outcome = iota
+	Slipped         // it was sent away to come back over TCP or with a cookie
 	// Dropped and what follows are why there was no reply: Dropped plus the reason, as package telemetry has them.
 	// Of a question to a server it is that nothing came which could be believed.
 	Dropped
 )
 
-// A Because is why the server itself, and nobody whom it asked, did not answer as the client wanted.
-type Because uint8
+// A Reason is why the server itself, and nobody whom it asked, did not answer as the client wanted.
+type Reason uint8
 
 // The reasons.
 const (
-	_             Because = iota
-	NotAllowed            // the client may not ask here at all
-	NoRecursion           // the client may not ask for other zones than ours
-	CacheOnly             // the query does not want recursion, and only the cache could answer it
-	ZoneClosed            // the client may not ask for the zone
-	NotServed             // there is no such zone here, and nobody else is asked
-	NotLoaded             // the zone has no version that can be served
-	KeyWrong              // the signature (TSIG) cannot be verified
-	NotUnderstood         // the message breaks the protocol
-	NotOffered            // such a question is not answered here
-	MayNotHand            // the client may not transfer, change or notify the zone
-	Tunnel                // the client seems to move data through DNS
+	_                   Reason = iota
+	NotAllowed                 // the client may not ask here at all
+	NoRecursion                // the client may not ask for other zones than ours
+	CacheOnly                  // the query does not want recursion, and only the cache could answer it
+	ZoneNotAllowed             // the client may not ask for the zone
+	NotServed                  // there is no such zone here, and nobody else is asked
+	NotLoaded                  // the zone has no version that can be served
+	BadTSIG                    // the signature (TSIG) cannot be verified
+	FormatError                // the message breaks the protocol
+	NotSupported               // such a question is not answered here
+	OperationNotAllowed        // the client may not transfer, change or notify the zone
+	Tunnel                     // the client seems to move data through DNS
 )
 
 // A Record is one query and its reply, or one question to another server. Whoever is given one keeps nothing
@@ -130,7 +130,7 @@ type Record struct {
 	Kind      Kind
 	Transport uint8
 	Path      Path
-	Fate      Fate
+	Outcome   Outcome
 	View      uint8 // slot of the client's view; 0: there are no views
 	Opcode    uint8
 	Recursive bool           // it is of the recursive service; of a question to a server: the server is a forwarder
@@ -146,7 +146,7 @@ type Record struct {
 	EDE       int16  // -1: none
 	Size      uint16 // octets of the query
 	Reply     uint32 // octets of the reply; 0: none
-	Because   Because
+	Reason    Reason
 	List      uint8 // of the rule that counted, with Line; 0 without a line: none
 	Line      uint32
 	Why       uint64 // by which it is known why the answer is as it is; 0: by none

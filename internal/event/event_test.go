@@ -15,9 +15,9 @@ import (
 
 func sample(n int) *event.Record {
 	return &event.Record{
-		Kind: event.Client, Transport: 3, Path: event.Policy, Fate: event.Slipped, View: 7, Opcode: 5, Recursive: true,
+		Kind: event.Client, Transport: 3, Path: event.Policy, Outcome: event.Slipped, View: 7, Opcode: 5, Recursive: true,
 		Time: 1_700_000_000_000_000_000 + int64(n), Latency: -1, Remote: netip.MustParseAddrPort("192.0.2.7:4242"), Local: netip.MustParseAddrPort("[2001:db8::1]:53"),
-		ID: uint16(n), Flags: 0x8180, Type: wire.TypeAAAA, Class: wire.ClassIN, Rcode: wire.Refused, EDE: 18, Size: 40, Reply: 70_000, List: 3, Because: event.NotLoaded, Line: 1 << 20, Why: 1<<63 + 5,
+		ID: uint16(n), Flags: 0x8180, Type: wire.TypeAAAA, Class: wire.ClassIN, Rcode: wire.Refused, EDE: 18, Size: 40, Reply: 70_000, List: 3, Reason: event.NotLoaded, Line: 1 << 20, Why: 1<<63 + 5,
 		Name: []byte("\x03www\x07example\x00"), Query: []byte("query"), Response: bytes.Repeat([]byte{byte(n)}, n%500), Text: []byte("because"),
 	}
 }
@@ -84,7 +84,7 @@ func TestWhoWantsWhat(t *testing.T) {
 		{Rcode: wire.ServFail, Path: event.Miss},
 		{Rcode: wire.NoError, Path: event.Stale},
 		{Kind: event.Server, Rcode: wire.ServFail},
-		{Fate: event.Dropped},
+		{Outcome: event.Dropped},
 	} {
 		w.Put(&r)
 	}

@@ -31,7 +31,7 @@ func (f *Filter) Fits(r *Record) bool {
 	case r.Kind != Client,
 		f.Problems && !r.Problem(),
 		f.Client.IsValid() && !f.Client.Contains(r.Remote.Addr().Unmap()),
-		f.Rcode != nil && (*f.Rcode != r.Rcode || r.Fate >= Dropped),
+		f.Rcode != nil && (*f.Rcode != r.Rcode || r.Outcome >= Dropped),
 		f.Type != 0 && f.Type != r.Type,
 		f.Path != nil && *f.Path != r.Path:
 		return false

@@ -243,7 +243,7 @@ func (rec *Record) wanted() Wants {
 
 // Problem reports whether a record is of an answer that somebody may ask about.
 func (rec *Record) Problem() bool {
-	return rec.Path == Stale || rec.Path == Policy || rec.Fate != Replied || rec.Rcode != 0 && rec.Rcode != 3 || rec.Why != 0
+	return rec.Path == Stale || rec.Path == Policy || rec.Outcome != Replied || rec.Rcode != 0 && rec.Rcode != 3 || rec.Why != 0
 }
 
 // Lost returns how many records were left out, since they were not taken fast enough.

@@ -77,7 +77,7 @@ func (rec *Record) encode(b []byte, n uint32, query, response, text int) {
 	_ = b[headSize-1]
 	le := binary.LittleEndian
 	le.PutUint32(b, n)
-	b[4], b[5], b[6], b[7] = byte(rec.Kind), rec.Transport, byte(rec.Path), byte(rec.Fate)
+	b[4], b[5], b[6], b[7] = byte(rec.Kind), rec.Transport, byte(rec.Path), byte(rec.Outcome)
 	b[8], b[9], b[10], b[11] = rec.View, rec.Opcode, rec.List, flags(rec)
 	le.PutUint32(b[12:], rec.Line)
 	le.PutUint64(b[16:], uint64(rec.Time))
@@ -97,7 +97,7 @@ func (rec *Record) encode(b []byte, n uint32, query, response, text int) {
 	le.PutUint16(b[76:], uint16(rec.Rcode))
 	le.PutUint16(b[78:], uint16(rec.EDE))
 	le.PutUint16(b[80:], rec.Size)
-	b[82], b[83] = byte(len(rec.Name)), byte(rec.Because)
+	b[82], b[83] = byte(len(rec.Name)), byte(rec.Reason)
 	le.PutUint32(b[84:], rec.Reply)
 	le.PutUint64(b[88:], rec.Why)
 	le.PutUint16(b[96:], uint16(query))
@@ -141,7 +141,7 @@ func (rec *Record) decode(b []byte) {
 		Kind:      Kind(b[4]),
 		Transport: b[5],
 		Path:      Path(b[6]),
-		Fate:      Fate(b[7]),
+		Outcome:   Outcome(b[7]),
 		View:      b[8],
 		Opcode:    b[9],
 		List:      b[10],
@@ -163,7 +163,7 @@ func (rec *Record) decode(b []byte) {
 		Reply: le.Uint32(b[84:]),
 		Why:   le.Uint64(b[88:]),
 
-		Because: Because(b[83]),
+		Reason: Reason(b[83]),
 	}
 	at := headSize
 	part := func(n int) []byte {

@@ -164,7 +164,7 @@ func (t *Top) Take(r *event.Record) {
 		return
 	}
 	s.queries++
-	if r.Fate >= event.Dropped {
+	if r.Outcome >= event.Dropped {
 		s.dropped++
 	}
 	t.key = appendClient(t.key[:0], r.Remote.Addr())
@@ -174,7 +174,7 @@ func (t *Top) Take(r *event.Record) {
 	if r.View != 0 {
 		t.count(s, views, []byte{r.View}, r)
 	}
-	if r.Fate < event.Dropped {
+	if r.Outcome < event.Dropped {
 		t.count(s, rcodes, []byte{byte(r.Rcode >> 8), byte(r.Rcode)}, r)
 	}
 	if len(r.Name) == 0 {
@@ -193,7 +193,7 @@ func (t *Top) count(s *span, d dimension, key []byte, r *event.Record) {
 	if r.Path == event.Policy {
 		row.blocked++
 	}
-	if r.Rcode != wire.NoError && r.Rcode != wire.NXDomain && r.Path != event.Policy || r.Fate >= event.Dropped {
+	if r.Rcode != wire.NoError && r.Rcode != wire.NXDomain && r.Path != event.Policy || r.Outcome >= event.Dropped {
 		row.failed++
 	}
 	if r.Latency >= 0 {

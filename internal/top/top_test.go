@@ -53,7 +53,7 @@ func TestDimensions(t *testing.T) {
 	block := query(t, "::1", "ads.test.")
 	block.Path, block.List, block.Line, block.Rcode = event.Policy, 2, 7, wire.NXDomain
 	c.Take(block)
-	c.Take(&event.Record{Remote: netip.MustParseAddrPort("10.0.0.9:1"), Fate: event.Dropped, Latency: -1})
+	c.Take(&event.Record{Remote: netip.MustParseAddrPort("10.0.0.9:1"), Outcome: event.Dropped, Latency: -1})
 	c.Take(&event.Record{Kind: event.Server, Remote: netip.MustParseAddrPort("198.51.100.1:53"), Rcode: wire.ServFail, Latency: 2_000_000})
 	r := c.Look(true, 100)
 	for _, x := range []struct {

@@ -198,7 +198,7 @@ func (a *attempt) tell(err error) {
 	if m := a.reply.Message; err == nil && len(m) >= wire.HeaderLen {
 		r.Reply, r.Response, r.Rcode, r.Flags = uint32(len(m)), m, rcodeOf(m), binary.BigEndian.Uint16(m[2:])
 	} else {
-		r.Fate, r.Latency = event.Dropped, int64(a.clock.Sub(a.begun))
+		r.Outcome, r.Latency = event.Dropped, int64(a.clock.Sub(a.begun))
 	}
 	a.c.o.Events.Put(&r)
 }

@@ -169,7 +169,7 @@ func encodeReply(r *event.Record) []byte {
 	e.number(uint64(r.Type))
 	e.address(r.Remote)
 	e.number(uint64(r.Time))
-	e.b = append(e.b, r.Transport, byte(r.Path), byte(r.Fate), r.View, r.Opcode, byte(r.Because), r.List)
+	e.b = append(e.b, r.Transport, byte(r.Path), byte(r.Outcome), r.View, r.Opcode, byte(r.Reason), r.List)
 	e.number(uint64(r.Line))
 	e.number(uint64(r.Latency + 1))
 	e.number(uint64(r.ID))
@@ -186,8 +186,8 @@ func (r *reply) decode(b []byte) bool {
 	d := decoder{b: b[replyHead:]}
 	r.Why = binary.LittleEndian.Uint64(b)
 	r.Name, r.Type, r.Remote, r.Time = d.octets(), wire.Type(d.number()), d.address(), int64(d.number())
-	r.Transport, r.Path, r.Fate = d.octet(), event.Path(d.octet()), event.Fate(d.octet())
-	r.View, r.Opcode, r.Because, r.List = d.octet(), d.octet(), event.Because(d.octet()), d.octet()
+	r.Transport, r.Path, r.Outcome = d.octet(), event.Path(d.octet()), event.Outcome(d.octet())
+	r.View, r.Opcode, r.Reason, r.List = d.octet(), d.octet(), event.Reason(d.octet()), d.octet()
 	r.Line, r.Latency = uint32(d.number()), int64(d.number())-1
 	r.ID, r.Flags, r.Class = uint16(d.number()), uint16(d.number()), wire.Class(d.number())
 	r.Rcode, r.EDE, r.Recursive = wire.Rcode(d.number()), int16(d.number())-1, d.number()&1 != 0

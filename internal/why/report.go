@@ -69,7 +69,7 @@ func (l *Log) report(r *reply, w *Way) Report {
 	if r != nil {
 		t.ID, t.Time, t.Client, t.Path = string(event.AppendID(nil, r.Why)), r.When().UTC(), r.Remote.String(), r.Path.String()
 		t.Transport, t.View, t.EDE, t.Rcode = l.options.Transport(r.Transport), l.options.View(r.View), code(r.EDE), r.Rcode.String()
-		if r.Fate >= event.Dropped {
+		if r.Outcome >= event.Dropped {
 			t.Rcode = ""
 		}
 		if len(r.Name) > 0 {
@@ -184,15 +184,15 @@ type finding struct {
 func (f *finding) conclude() {
 	r, w := f.reply, f.way
 	switch {
-	case r != nil && r.Fate >= event.Dropped:
-		f.dropped(f.log.options.Drop(uint8(r.Fate - event.Dropped)))
-	case r != nil && r.Fate == event.Slipped:
+	case r != nil && r.Outcome >= event.Dropped:
+		f.dropped(f.log.options.Drop(uint8(r.Outcome - event.Dropped)))
+	case r != nil && r.Outcome == event.Slipped:
 		f.say(RateLimited, "the client's network is over the rate limit"+f.detail(" ")+
 			": it was told to come back over TCP, or with a cookie")
 	case r != nil && r.Path == event.Policy:
 		f.say(Blocked, "the answer was blocked or changed by "+f.rule())
-	case r != nil && r.Because != 0:
-		b := becauses[r.Because]
+	case r != nil && r.Reason != 0:
+		b := becauses[r.Reason]
 		f.say(b.cause, b.text+f.detail(": "))
 		switch b.cause {
 		case NotAllowed, NoRecursion, ZoneClosed, Tunnel: // their texts are of the client
@@ -255,17 +255,17 @@ var becauses = [...]struct {
 	cause Cause
 	text  string
 }{
-	event.NotAllowed:    {NotAllowed, "is not among those that may ask here (policy.allow)"},
-	event.NoRecursion:   {NoRecursion, "is not among those that may ask for names of other servers (resolver.allow)"},
-	event.CacheOnly:     {CacheOnly, "the query did not want recursion (RD was not set), and the cache is shown to nobody"},
-	event.ZoneClosed:    {ZoneClosed, "is not among those that may ask for this zone (allow_query)"},
-	event.NotServed:     {NotServed, "no zone that is served here has the name, and this server asks no others"},
-	event.NotLoaded:     {NotLoaded, "the zone has no content: it could not be loaded, or was not transferred yet, or has expired"},
-	event.KeyWrong:      {KeyWrong, "the signature (TSIG) is not good"},
-	event.NotUnderstood: {NotUnderstood, "the query breaks the protocol"},
-	event.NotOffered:    {NotOffered, "queries of this kind are not answered here"},
-	event.MayNotHand:    {NotAllowed, "is not among those that may transfer, change or notify the zone"},
-	event.Tunnel:        {Tunnel, "seems to move data through DNS, with names such as this one (policy.tunnel)"},
+	event.NotAllowed:          {NotAllowed, "is not among those that may ask here (policy.allow)"},
+	event.NoRecursion:         {NoRecursion, "is not among those that may ask for names of other servers (resolver.allow)"},
+	event.CacheOnly:           {CacheOnly, "the query did not want recursion (RD was not set), and the cache is shown to nobody"},
+	event.ZoneNotAllowed:      {ZoneClosed, "is not among those that may ask for this zone (allow_query)"},
+	event.NotServed:           {NotServed, "no zone that is served here has the name, and this server asks no others"},
+	event.NotLoaded:           {NotLoaded, "the zone has no content: it could not be loaded, or was not transferred yet, or has expired"},
+	event.BadTSIG:             {KeyWrong, "the signature (TSIG) is not good"},
+	event.FormatError:         {NotUnderstood, "the query breaks the protocol"},
+	event.NotSupported:        {NotOffered, "queries of this kind are not answered here"},
+	event.OperationNotAllowed: {NotAllowed, "is not among those that may transfer, change or notify the zone"},
+	event.Tunnel:              {Tunnel, "seems to move data through DNS, with names such as this one (policy.tunnel)"},
 }
 
 // lastServer returns the last step before the one at until in which a server of the zone was of no use; nil: none was.
