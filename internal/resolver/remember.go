@@ -120,8 +120,8 @@ func (t *task) keepWay(name []byte, typ wire.Type, res *result) {
 	default:
 		return
 	}
-	w := why.Way{
-		Begun: t.begun, Took: t.b.at.Sub(t.begun), Name: name, Type: typ, Part: t.s.Partition,
+	w := why.Resolution{
+		Started: t.begun, Took: t.b.at.Sub(t.begun), Name: name, Type: typ, Partition: t.s.Partition,
 		Rcode: res.rcode, EDE: int16(res.ede), Cause: res.cause, Text: res.text,
 	}
 	j := t.journal
@@ -150,8 +150,8 @@ func (r *Resolver) rememberSoFar(in *inquiry) {
 		s.Text = fmt.Sprintf("no answer yet, after %d ms", (took - s.At).Milliseconds())
 		steps = append(slices.Clip(steps), s)
 	}
-	r.why.Add(&why.Way{
-		Begun: in.begun, Took: took, Name: []byte(in.key.name), Type: in.key.typ, Part: in.key.view,
+	r.why.Add(&why.Resolution{
+		Started: in.begun, Took: took, Name: []byte(in.key.name), Type: in.key.typ, Partition: in.key.view,
 		Partial: true, Rcode: wire.ServFail, EDE: wire.EDENoReachableAuthority, Steps: steps, Left: uint16(left),
 	})
 }
@@ -259,7 +259,7 @@ func (t *task) noteVerdict(l *link, name []byte, typ wire.Type, v *verdict) {
 	if !t.noting || v.sec == cache.Secure || v.why == 0 && (v.sec == cache.Bogus || v.reason == edeNone) {
 		return
 	}
-	s := why.Step{Kind: why.Judged, Zone: l.zone, Name: name, Type: typ, Server: l.server, EDE: int16(v.reason), Reason: v.why}
+	s := why.Step{Kind: why.Validated, Zone: l.zone, Name: name, Type: typ, Server: l.server, EDE: int16(v.reason), Reason: v.why}
 	if v.reason == edePassing {
 		s.EDE = wire.EDEOther
 	}
@@ -305,7 +305,7 @@ func (t *task) noteKeys(l *link, name []byte, voucher *dnssec.TrustPoint, reason
 		return
 	}
 	s := why.Step{
-		Kind: why.Judged, Zone: name, Name: name, Type: wire.TypeDNSKEY, Server: l.server, EDE: int16(reason.EDE()), Reason: reason,
+		Kind: why.Validated, Zone: name, Name: name, Type: wire.TypeDNSKEY, Server: l.server, EDE: int16(reason.EDE()), Reason: reason,
 	}
 	switch {
 	case l.kind != foundAnswer || l.set == nil:
@@ -368,7 +368,7 @@ func (t *task) lastReason() *why.Step {
 	defer j.mu.Unlock()
 	steps, _ := j.all()
 	for i := len(steps) - 1; i >= 0; i-- {
-		if s := steps[i]; s.Kind == why.Judged || s.Kind == why.Failed {
+		if s := steps[i]; s.Kind == why.Validated || s.Kind == why.Failed {
 			s.Zone, s.Name = bytes.Clone(s.Zone), bytes.Clone(s.Name)
 			return &s
 		}

@@ -64,12 +64,12 @@ var causeCodes = [causeCount]string{
 	NotAllowed:         "client-not-allowed",
 	NoRecursion:        "recursion-not-allowed",
 	CacheOnly:          "no-recursion-desired",
-	ZoneClosed:         "zone-not-allowed",
+	ZoneNotAllowed:     "zone-not-allowed",
 	NotServed:          "zone-not-served",
 	NotLoaded:          "zone-not-loaded",
-	KeyWrong:           "tsig",
-	NotUnderstood:      "query-malformed",
-	NotOffered:         "query-not-offered",
+	BadTSIG:            "tsig",
+	FormatError:        "query-malformed",
+	NotSupported:       "query-not-offered",
 	PortRefused:        "port-refused",
 	WaitedTooLong:      "late",
 	Stale:              "stale",
@@ -118,7 +118,7 @@ func (f *finding) ofWay() {
 			f.step = s
 			f.say(ClockWrong, s.Text)
 			return
-		case Judged:
+		case Validated:
 			judged = i
 		case Failed:
 			failed = i
@@ -335,7 +335,7 @@ func (f *finding) forwarder() bool { return f.step != nil && f.step.Forward }
 // adviceHere is advice for causes that lie in this server.
 func (f *finding) adviceHere(again Advice) []Advice {
 	switch f.cause {
-	case NotAllowed, NoRecursion, ZoneClosed:
+	case NotAllowed, NoRecursion, ZoneNotAllowed:
 		return []Advice{
 			{"see what the client may do, and which line of the configuration says so", "port53 config check" + clientFlag(f.reply)},
 		}
@@ -343,7 +343,7 @@ func (f *finding) adviceHere(again Advice) []Advice {
 		return []Advice{{"ask with recursion desired: dig does unless it is given +norecurse", ""}}
 	case NotServed, NotLoaded, LocalZone:
 		return []Advice{{"see which zones are served, and what is wrong with those that are not", "port53 zone list"}}
-	case KeyWrong:
+	case BadTSIG:
 		return []Advice{{"compare name, algorithm and secret of the key on both sides, and the clocks", ""}}
 	case RateLimited:
 		return []Advice{{"if the client is one of yours, let it use cookies or TCP, or list it in policy.rate_limit.exempt", ""}}
@@ -354,7 +354,7 @@ func (f *finding) adviceHere(again Advice) []Advice {
 		}
 	case Overloaded, ShuttingDown:
 		return []Advice{{"see who asks for what", "port53 top"}}
-	case NotUnderstood, NotOffered, PortRefused:
+	case FormatError, NotSupported, PortRefused:
 		return []Advice{{"look at the client that sends it", ""}}
 	case Answered:
 		return []Advice{}

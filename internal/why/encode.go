@@ -39,13 +39,13 @@ func (e *encoder) address(a netip.AddrPort) {
 const maxText = 200
 
 // encode returns a way in one piece. It begins with the question: see wayQuestion.
-func (w *Way) encode() []byte {
+func (w *Resolution) encode() []byte {
 	e := encoder{b: make([]byte, 0, 64+len(w.Name)+64*len(w.Steps))}
 	e.octets(w.Name)
 	e.number(uint64(w.Type))
-	e.number(uint64(w.Begun.UnixNano()))
+	e.number(uint64(w.Started.UnixNano()))
 	e.number(uint64(w.Took))
-	e.number(uint64(w.Part))
+	e.number(uint64(w.Partition))
 	e.number(bit(w.Partial, 0))
 	e.number(uint64(w.Left))
 	e.number(uint64(w.Rcode))
@@ -133,10 +133,10 @@ func wayQuestion(b []byte) ([]byte, wire.Type) {
 }
 
 // decode reads a way, which has parts of b from then on.
-func (w *Way) decode(b []byte) bool {
+func (w *Resolution) decode(b []byte) bool {
 	d := decoder{b: b}
-	*w = Way{Name: d.octets(), Type: wire.Type(d.number()), Begun: time.Unix(0, int64(d.number())), Took: time.Duration(d.number())}
-	w.Part, w.Partial, w.Left = uint8(d.number()), d.number()&1 != 0, uint16(d.number())
+	*w = Resolution{Name: d.octets(), Type: wire.Type(d.number()), Started: time.Unix(0, int64(d.number())), Took: time.Duration(d.number())}
+	w.Partition, w.Partial, w.Left = uint8(d.number()), d.number()&1 != 0, uint16(d.number())
 	w.Rcode, w.EDE, w.Cause = wire.Rcode(d.number()), int16(d.number())-1, Cause(d.number())
 	w.Text = string(d.octets())
 	n := d.number()

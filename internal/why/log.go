@@ -80,7 +80,7 @@ func (l *Log) Record() Record {
 }
 
 // Add remembers a way. It keeps nothing of it.
-func (l *Log) Add(w *Way) {
+func (l *Log) Add(w *Resolution) {
 	b := w.encode()
 	l.mu.Lock()
 	l.ways.push(b)
@@ -168,7 +168,7 @@ func (l *Log) Find(q Question) []Report {
 	replies, ways := l.match(&q)
 	l.mu.Unlock()
 	reports := []Report{}
-	told := map[*Way]bool{}
+	told := map[*Resolution]bool{}
 	for i := range replies {
 		r := &replies[i]
 		w := wayOf(r, ways)
@@ -188,7 +188,7 @@ func (l *Log) Find(q Question) []Report {
 }
 
 // match returns the replies that fit a question and the ways that may be theirs. The lock is held.
-func (l *Log) match(q *Question) (replies []reply, ways []Way) {
+func (l *Log) match(q *Question) (replies []reply, ways []Resolution) {
 	l.replies.newest(func(b []byte) bool {
 		var r reply
 		if !replyFits(b, q) || !r.decode(b) {
@@ -209,8 +209,8 @@ func (l *Log) match(q *Question) (replies []reply, ways []Way) {
 		if names[0] != nil && !bytes.Equal(name, names[0]) || q.Type != 0 && q.ID == 0 && typ != q.Type {
 			return true
 		}
-		var w Way
-		if w.decode(b) && (q.Since.IsZero() || w.Begun.Add(w.Took).After(q.Since)) {
+		var w Resolution
+		if w.decode(b) && (q.Since.IsZero() || w.Started.Add(w.Took).After(q.Since)) {
 			ways = append(ways, w)
 		}
 		return len(ways) < maxReport
@@ -224,15 +224,15 @@ func (l *Log) match(q *Question) (replies []reply, ways []Way) {
 // wayOf returns the way that led to a reply: of those for its question the newest that began before it. One
 // that was written while there was no answer yet counts if there is none that was done. ways has the newest
 // first.
-func wayOf(r *reply, ways []Way) *Way {
+func wayOf(r *reply, ways []Resolution) *Resolution {
 	if r.Path == event.Policy || r.Path == event.Own || r.Path == event.Zone {
 		return nil
 	}
 	done := r.When().Add(time.Duration(max(r.Latency, 0)))
-	var best *Way
+	var best *Resolution
 	for i := range ways {
 		w := &ways[i]
-		if w.Type != r.Type || !wire.EqualFold(w.Name, r.Name) || w.Begun.After(done) {
+		if w.Type != r.Type || !wire.EqualFold(w.Name, r.Name) || w.Started.After(done) {
 			continue
 		}
 		if !w.Partial {
@@ -247,7 +247,7 @@ func wayOf(r *reply, ways []Way) *Way {
 
 // lookBehind gives a way that ended with what another question had found before the steps of that one. The
 // lock is held.
-func (l *Log) lookBehind(w *Way) {
+func (l *Log) lookBehind(w *Resolution) {
 	at := -1
 	for i := range w.Steps {
 		if s := &w.Steps[i]; s.Kind == Failed && s.Cause == FailedBefore {
@@ -266,8 +266,8 @@ func (l *Log) lookBehind(w *Way) {
 		if !bytes.Contains(b, s.Name) {
 			return true
 		}
-		var other Way
-		if !other.decode(b) || other.Begun.After(w.Begun.Add(w.Took)) {
+		var other Resolution
+		if !other.decode(b) || other.Started.After(w.Started.Add(w.Took)) {
 			return true
 		}
 		for i := range other.Steps {

@@ -15,27 +15,27 @@ import (
 //
 // In one piece: it is a document with a field for each thing that is told.
 type Report struct {
-	ID        string    `json:"id,omitempty"` // empty: no client was told of it
-	Time      time.Time `json:"time"`
-	Client    string    `json:"client,omitempty"`
-	Transport string    `json:"transport,omitempty"`
-	View      string    `json:"view,omitempty"`
-	Name      string    `json:"name"`
-	Type      string    `json:"type"`
-	Rcode     string    `json:"rcode"` // empty: there was no reply
-	EDE       *uint16   `json:"ede,omitempty"`
-	Path      string    `json:"path,omitempty"`
-	Micros    *int64    `json:"latency_us,omitempty"`
-	Code      string    `json:"code"`    // of the cause, for programs
-	Cause     string    `json:"cause"`   // in words
-	Steps     []Told    `json:"steps"`   // the way, of what other servers were asked for
-	Left      int       `json:"left"`    // steps in the middle that are left out
-	Partial   bool      `json:"partial"` // the work goes on
-	Advice    []Advice  `json:"advice"`  // what can be done
+	ID        string       `json:"id,omitempty"` // empty: no client was told of it
+	Time      time.Time    `json:"time"`
+	Client    string       `json:"client,omitempty"`
+	Transport string       `json:"transport,omitempty"`
+	View      string       `json:"view,omitempty"`
+	Name      string       `json:"name"`
+	Type      string       `json:"type"`
+	Rcode     string       `json:"rcode"` // empty: there was no reply
+	EDE       *uint16      `json:"ede,omitempty"`
+	Path      string       `json:"path,omitempty"`
+	Micros    *int64       `json:"latency_us,omitempty"`
+	Code      string       `json:"code"`    // of the cause, for programs
+	Cause     string       `json:"cause"`   // in words
+	Steps     []ReportStep `json:"steps"`   // the way, of what other servers were asked for
+	Left      int          `json:"left"`    // steps in the middle that are left out
+	Partial   bool         `json:"partial"` // the work goes on
+	Advice    []Advice     `json:"advice"`  // what can be done
 }
 
-// A Told is one step.
-type Told struct {
+// A ReportStep is one step.
+type ReportStep struct {
 	Micros int64  `json:"at_us"`
 	Kind   string `json:"kind"` // reply, silence, skipped, address, validation, failure, clock, filter, anchor or cache
 	Server string `json:"server,omitempty"`
@@ -54,12 +54,12 @@ type Advice struct {
 }
 
 // report tells of a reply, a way, or both.
-func (l *Log) report(r *reply, w *Way) Report {
-	t := Report{Steps: []Told{}, Advice: []Advice{}}
+func (l *Log) report(r *reply, w *Resolution) Report {
+	t := Report{Steps: []ReportStep{}, Advice: []Advice{}}
 	f := finding{log: l, reply: r, way: w}
 	f.conclude()
 	if w != nil {
-		t.Time, t.Name, t.Type, t.Rcode = w.Begun.UTC(), wire.NameText(w.Name), w.Type.String(), w.Rcode.String()
+		t.Time, t.Name, t.Type, t.Rcode = w.Started.UTC(), wire.NameText(w.Name), w.Type.String(), w.Rcode.String()
 		t.Left, t.Partial = int(w.Left), w.Partial
 		t.EDE = code(w.EDE)
 		for i := range w.Steps {
@@ -94,8 +94,8 @@ func code(ede int16) *uint16 {
 }
 
 // tell tells a step in words.
-func (s *Step) tell() Told {
-	t := Told{Micros: s.At.Microseconds(), Kind: kindWords[s.Kind], RTT: s.Took.Microseconds()}
+func (s *Step) tell() ReportStep {
+	t := ReportStep{Micros: s.At.Microseconds(), Kind: kindWords[s.Kind], RTT: s.Took.Microseconds()}
 	if s.Server.IsValid() {
 		t.Server = s.Server.String()
 	}
@@ -131,7 +131,7 @@ func (s *Step) tell() Told {
 	case NoAddress:
 		t.Type = ""
 		t.Text = "name server " + t.Name + " of " + t.Zone + ": " + s.Text
-	case Judged:
+	case Validated:
 		t.Text = t.Name + " " + t.Type + ": " + s.judgement()
 	case Failed:
 		t.Text = t.Name + " " + t.Type + " could not be looked up: " + s.Text
@@ -139,7 +139,7 @@ func (s *Step) tell() Told {
 		t.Text = "a private address was taken out of " + t.Name + " " + t.Type
 	case Untrusted:
 		t.Text = t.Name + " is below a negative trust anchor: it was not validated"
-	case Kept:
+	case Cached:
 		t.Text = t.Name + " " + t.Type + " was known: " + s.Text
 	default:
 		t.Text = s.Text
@@ -148,8 +148,8 @@ func (s *Step) tell() Told {
 }
 
 var kindWords = [...]string{
-	Replied: "reply", Silent: "silence", Skipped: "skipped", NoAddress: "address", Judged: "validation",
-	Failed: "failure", Clock: "clock", Filtered: "filter", Untrusted: "anchor", Kept: "cache",
+	Replied: "reply", Silent: "silence", Skipped: "skipped", NoAddress: "address", Validated: "validation",
+	Failed: "failure", Clock: "clock", Filtered: "filter", Untrusted: "anchor", Cached: "cache",
 }
 
 // judgement is what validation came to, in words.
@@ -173,7 +173,7 @@ func (s *Step) judgement() string {
 type finding struct {
 	log   *Log
 	reply *reply
-	way   *Way
+	way   *Resolution
 
 	cause Cause
 	text  string
@@ -195,7 +195,7 @@ func (f *finding) conclude() {
 		b := becauses[r.Reason]
 		f.say(b.cause, b.text+f.detail(": "))
 		switch b.cause {
-		case NotAllowed, NoRecursion, ZoneClosed, Tunnel: // their texts are of the client
+		case NotAllowed, NoRecursion, ZoneNotAllowed, Tunnel: // their texts are of the client
 			f.text = "client " + r.Remote.Addr().String() + " " + f.text
 		}
 	case w != nil:
@@ -258,12 +258,12 @@ var becauses = [...]struct {
 	event.NotAllowed:          {NotAllowed, "is not among those that may ask here (policy.allow)"},
 	event.NoRecursion:         {NoRecursion, "is not among those that may ask for names of other servers (resolver.allow)"},
 	event.CacheOnly:           {CacheOnly, "the query did not want recursion (RD was not set), and the cache is shown to nobody"},
-	event.ZoneNotAllowed:      {ZoneClosed, "is not among those that may ask for this zone (allow_query)"},
+	event.ZoneNotAllowed:      {ZoneNotAllowed, "is not among those that may ask for this zone (allow_query)"},
 	event.NotServed:           {NotServed, "no zone that is served here has the name, and this server asks no others"},
 	event.NotLoaded:           {NotLoaded, "the zone has no content: it could not be loaded, or was not transferred yet, or has expired"},
-	event.BadTSIG:             {KeyWrong, "the signature (TSIG) is not good"},
-	event.FormatError:         {NotUnderstood, "the query breaks the protocol"},
-	event.NotSupported:        {NotOffered, "queries of this kind are not answered here"},
+	event.BadTSIG:             {BadTSIG, "the signature (TSIG) is not good"},
+	event.FormatError:         {FormatError, "the query breaks the protocol"},
+	event.NotSupported:        {NotSupported, "queries of this kind are not answered here"},
 	event.OperationNotAllowed: {NotAllowed, "is not among those that may transfer, change or notify the zone"},
 	event.Tunnel:              {Tunnel, "seems to move data through DNS, with names such as this one (policy.tunnel)"},
 }

@@ -1,7 +1,7 @@
 // Package why remembers for a while why answers were what they were: of each resolution that ended in a
 // problem the way that it took, and of each client's query that met one what was replied.
 //
-// A [Log] has a bound in octets, and the newest wins. The resolver gives it a [Way] when it is done with a
+// A [Log] has a bound in octets, and the newest wins. The resolver gives it a [Resolution] when it is done with a
 // question; queries come by the event hub, with the id that the client was told. Whoever asks gets a
 // [Report]: the cause first, then the steps, then what can be done.
 //
@@ -25,12 +25,12 @@ const (
 	Silent                    // nothing that can be believed came from a server; Text says why
 	Skipped                   // a server was not asked; Text says why
 	NoAddress                 // a name server has no address that can be asked; Text says why
-	Judged                    // a set was validated, and is not secure
+	Validated                 // a set was validated, and is not secure
 	Failed                    // a name could not be looked up: Cause and Text say why
 	Clock                     // the clock is not right; Text says why
 	Filtered                  // a private address was taken out of an answer
 	Untrusted                 // an operator has a negative trust anchor for the name
-	Kept                      // an answer came from the cache, or another question waited for the same
+	Cached                    // an answer came from the cache, or another question waited for the same
 )
 
 // A Step is something that happened on the way to an answer. It is a form with a place for each thing that
@@ -53,20 +53,20 @@ type Step struct {
 	Text    string
 }
 
-// A Way is how a question came to its answer.
-type Way struct {
-	Begun   time.Time
-	Took    time.Duration
-	Name    []byte // in lower case
-	Type    wire.Type
-	Part    uint8 // the partition of the cache, which a view has
-	Partial bool  // the work was not done yet when this was written
-	Left    uint16
-	Rcode   wire.Rcode
-	EDE     int16 // -1: none
-	Cause   Cause // of a failure, as the resolver knows it; 0: see the steps
-	Text    string
-	Steps   []Step
+// A Resolution is how a question came to its answer.
+type Resolution struct {
+	Started   time.Time
+	Took      time.Duration
+	Name      []byte // in lower case
+	Type      wire.Type
+	Partition uint8 // the partition of the cache, which a view has
+	Partial   bool  // the work was not done yet when this was written
+	Left      uint16
+	Rcode     wire.Rcode
+	EDE       int16 // -1: none
+	Cause     Cause // of a failure, as the resolver knows it; 0: see the steps
+	Text      string
+	Steps     []Step
 }
 
 // A Cause is why there was a problem.
@@ -121,12 +121,12 @@ const (
 	NotAllowed
 	NoRecursion
 	CacheOnly
-	ZoneClosed
+	ZoneNotAllowed
 	NotServed
 	NotLoaded
-	KeyWrong
-	NotUnderstood
-	NotOffered
+	BadTSIG
+	FormatError
+	NotSupported
 	PortRefused
 	WaitedTooLong
 	Stale
