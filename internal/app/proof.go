@@ -28,9 +28,9 @@ func ProofOf(c *config.Config) (*proof.Server, error) {
 		return nil, err
 	}
 	s := &proof.Server{
-		Listen: c.Direct(c.Listen), DoT: c.Direct(c.Encrypted.DoT), DoH: c.Direct(c.Encrypted.DoH.Listen), Resolves: c.Recurses(),
+		Listen: c.Direct(c.Listen), DoT: c.Direct(c.Encrypted.DoT), DoH: c.Direct(c.Encrypted.DoH.Listen), Recurses: c.Recurses(),
 		Version: c.Identity.Version, UDPSize: c.EDNS.UDPSize, Socket: c.Control.Socket, Files: filesOf(c), State: c.Firewall.StateDir,
-		MayAsk:     func(a netip.Addr) bool { return who.of(a).access.MayQuery(a) },
+		MayQuery:   func(a netip.Addr) bool { return who.of(a).access.MayQuery(a) },
 		MayRecurse: func(a netip.Addr) bool { v := who.of(a); return v.recurses && v.access.MayRecurse(a) },
 	}
 	if r := c.Policy.RateLimit; r.Enabled && !r.LogOnly {
@@ -46,11 +46,11 @@ func ProofOf(c *config.Config) (*proof.Server, error) {
 			continue
 		}
 		_, said := c.Expose.Says(d.may)
-		s.Doors = append(s.Doors, proof.Door{
-			May:   d.may,
-			Addr:  d.at,
-			Close: "set " + d.key + " to a loopback address, or list the clients in expose." + d.may,
-			Lets: func(a netip.Addr) bool {
+		s.HTTPListeners = append(s.HTTPListeners, proof.HTTPListener{
+			Kind:   d.may,
+			Addr:   d.at,
+			Remedy: "set " + d.key + " to a loopback address, or list the clients in expose." + d.may,
+			Allows: func(a netip.Addr) bool {
 				return !said || slices.ContainsFunc(d.list, func(n netip.Prefix) bool { return n.Contains(a) })
 			},
 		})
@@ -156,7 +156,7 @@ func provedZones(c *config.Config, who seerList) (list []proof.Zone) {
 		has := func(list []netip.Prefix, a netip.Addr) bool {
 			return slices.ContainsFunc(list, func(n netip.Prefix) bool { return n.Contains(a) })
 		}
-		list[j].MayAsk = any(func(i int, a netip.Addr) bool {
+		list[j].MayQuery = any(func(i int, a netip.Addr) bool {
 			z := &c.Zones[i]
 			if in != nil && !slices.Contains(in[i], who.of(a).name) {
 				return false

@@ -54,7 +54,7 @@ func TestProvedReadiness(t *testing.T) {
 		return err
 	}
 	until(t, "the start", func() string { return get("/ready") }, func() bool { return strings.Contains(get("/ready"), "not proved yet") })
-	bad := proof.Line{May: "ask", From: "a stranger", Expected: "REFUSED", Seen: "NOERROR", State: proof.Violated}
+	bad := proof.Line{Kind: "ask", From: "a stranger", Expected: "REFUSED", Seen: "NOERROR", State: proof.Violated}
 	if err := tell(app.NewProof([]proof.Line{bad, {State: proof.Holds}, {State: proof.Unknown}}, time.Now())); err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func proofCode(lines []proof.Line) error {
 // subject returns what is to be proved.
 func (p *prover) subject(ctx context.Context) (*proof.Server, error) {
 	if p.role == roleNone {
-		return &proof.Server{None: true, UDPSize: 512, State: config.Default().Firewall.StateDir}, nil
+		return &proof.Server{NotRunning: true, UDPSize: 512, State: config.Default().Firewall.StateDir}, nil
 	}
 	c, _, err := loadConfig(p.file)
 	if err != nil {
@@ -348,12 +348,12 @@ func (p *prover) broken(err error) []proof.Line {
 	text, _, _ := strings.Cut(strings.TrimSpace(e.text), "\n")
 	return []proof.Line{
 		{
-			May:      "config",
+			Kind:     "config",
 			At:       p.file,
 			Expected: "a configuration that can be used",
 			Seen:     strings.TrimPrefix(text, "error: "),
 			State:    proof.Violated,
-			Mend:     "port53 config check --config " + p.file,
+			Remedy:   "port53 config check --config " + p.file,
 		},
 	}
 }

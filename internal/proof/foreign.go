@@ -67,7 +67,7 @@ func (r *run) foreign(_ context.Context, s *fwrun.Stranger, targets []netip.Addr
 	r.eachTarget(s, targets, func(v *vantage, a netip.Addr) {
 		for _, port := range ports(r.Listen, 53) {
 			to := netip.AddrPortFrom(a, port)
-			if r.None || !at(r.Listen, to) {
+			if r.NotRunning || !at(r.Listen, to) {
 				r.mustBeClosed(v, to, overUDP)
 				r.mustBeClosed(v, to, overTCP)
 				continue
@@ -82,7 +82,7 @@ func (r *run) foreign(_ context.Context, s *fwrun.Stranger, targets []netip.Addr
 			transport string
 			port      uint16
 		}{{r.DoT, overTLS, 853}, {r.DoH, overHTTPS, 443}} {
-			if len(l.listen) == 0 && !r.None {
+			if len(l.listen) == 0 && !r.NotRunning {
 				continue
 			}
 			for _, port := range ports(l.listen) {
@@ -91,7 +91,7 @@ func (r *run) foreign(_ context.Context, s *fwrun.Stranger, targets []netip.Addr
 				}
 			}
 		}
-		for _, d := range r.Doors {
+		for _, d := range r.HTTPListeners {
 			r.tryDoor(v, netip.AddrPortFrom(a, d.Addr.Port()), &d)
 		}
 	})
@@ -124,7 +124,7 @@ func (r *run) refusal(v *vantage, to netip.AddrPort) string {
 
 // mustBeClosed has nobody answer.
 func (r *run) mustBeClosed(v *vantage, to netip.AddrPort, transport string) {
-	r.add(Line{May: "closed", From: v.who(), At: tried(to, transport), Expected: "nobody"}, func(l *Line) {
+	r.add(Line{Kind: "closed", From: v.who(), At: tried(to, transport), Expected: "nobody"}, func(l *Line) {
 		msg := question(wire.Root, wire.TypeNS, flagRD, 0)
 		if transport == overUDP && to.Port() == portDoQ {
 			msg = ofNoVersion()
@@ -134,9 +134,9 @@ func (r *run) mustBeClosed(v *vantage, to netip.AddrPort, transport string) {
 			l.judge(true, o.words())
 			return
 		}
-		l.Mend = "ss -lnptu 'sport = :" + fmt.Sprint(to.Port()) + "' tells who it is: stop it, or add the address to listen"
-		if r.MayAsk == nil {
-			l.Mend = "port53 doctor and port53 firewall status tell whose rules let it through"
+		l.Remedy = "ss -lnptu 'sport = :" + fmt.Sprint(to.Port()) + "' tells who it is: stop it, or add the address to listen"
+		if r.MayQuery == nil {
+			l.Remedy = "port53 doctor and port53 firewall status tell whose rules let it through"
 		}
 		seen := "an open port: " + o.words()
 		if transport == overUDP && to.Port() == portDoQ {
@@ -173,8 +173,8 @@ func (r *run) tryServer(v *vantage, to netip.AddrPort, transport string, all boo
 
 // tryAsk asks for a zone.
 func (r *run) tryAsk(v *vantage, to netip.AddrPort, transport string, z *Zone) {
-	may := r.MayAsk(v.from) && z.MayAsk(v.from)
-	l := Line{May: "ask", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "an answer"}
+	may := r.MayQuery(v.from) && z.MayQuery(v.from)
+	l := Line{Kind: "ask", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "an answer"}
 	if !may {
 		l.Expected = r.refusal(v, to)
 	}
@@ -182,12 +182,12 @@ func (r *run) tryAsk(v *vantage, to netip.AddrPort, transport string, z *Zone) {
 		answered := func(o *outcome) bool { return o.reply != nil && o.rcode() != int(wire.Refused) }
 		if may {
 			o := v.until(transport, to, func() []byte { return question(z.Name, wire.TypeSOA, 0, 0) }, r.timeout, answered)
-			l.Mend = "port53 status, port53 firewall status and ss -lnptu say why"
+			l.Remedy = "port53 status, port53 firewall status and ss -lnptu say why"
 			l.judge(answered(&o), o.words())
 			return
 		}
 		o := v.twice(transport, to, question(z.Name, wire.TypeSOA, 0, 0), r.timeout)
-		l.Mend = "port53 reload has the server do as the file says; port53 config check --client " + v.from.String() + " tells what that is"
+		l.Remedy = "port53 reload has the server do as the file says; port53 config check --client " + v.from.String() + " tells what that is"
 		l.judge(!answered(&o) && r.silent(v, to, &o), o.words())
 	})
 }
@@ -205,8 +205,8 @@ func (r *run) tryRecursion(v *vantage, to netip.AddrPort, transport string) {
 	if slices.ContainsFunc(r.Zones, func(z Zone) bool { return len(z.Name) == 1 }) {
 		return // the root is served here
 	}
-	may := r.Resolves && r.MayAsk(v.from) && r.MayRecurse(v.from)
-	l := Line{May: "recurse", From: v.who(), At: tried(to, transport), Expected: "recursion"}
+	may := r.Recurses && r.MayQuery(v.from) && r.MayRecurse(v.from)
+	l := Line{Kind: "recurse", From: v.who(), At: tried(to, transport), Expected: "recursion"}
 	if !may {
 		l.Expected = "no recursion"
 	}
@@ -217,7 +217,7 @@ func (r *run) tryRecursion(v *vantage, to netip.AddrPort, transport string) {
 		ask := func() []byte { return question([]byte("\x09localhost\x00"), wire.TypeA, flagRD, 0) }
 		if may {
 			o := v.until(transport, to, ask, r.timeout, offered)
-			l.Mend = "port53 status says why"
+			l.Remedy = "port53 status says why"
 			l.judge(offered(&o), o.words())
 			return
 		}
@@ -226,7 +226,7 @@ func (r *run) tryRecursion(v *vantage, to netip.AddrPort, transport string) {
 			o = v.exchange(transport, to, question(wire.Root, wire.TypeNS, flagRD, 0), r.timeout)
 		}
 		if offered(&o) {
-			l.Mend = "an open resolver attacks others: port53 reload, and name in expose.recurse whom it is for"
+			l.Remedy = "an open resolver attacks others: port53 reload, and name in expose.recurse whom it is for"
 			l.judge(false, "recursion for strangers: "+o.words())
 			return
 		}
@@ -237,13 +237,13 @@ func (r *run) tryRecursion(v *vantage, to netip.AddrPort, transport string) {
 // tryVersion asks which server it is.
 func (r *run) tryVersion(v *vantage, to netip.AddrPort, transport string) {
 	want := "nothing told"
-	if r.Version != "" && r.MayAsk(v.from) {
+	if r.Version != "" && r.MayQuery(v.from) {
 		want = "what identity.version has"
 	}
-	r.add(Line{May: "version", From: v.who(), At: tried(to, transport), Expected: want}, func(l *Line) {
+	r.add(Line{Kind: "version", From: v.who(), At: tried(to, transport), Expected: want}, func(l *Line) {
 		o := v.twice(transport, to, chaos(), r.timeout)
 		if r.Version == "" && o.records() > 0 && o.rcode() == 0 {
-			l.Mend = "write identity: {version: hidden} and port53 reload; or another server answers here: port53 doctor"
+			l.Remedy = "write identity: {version: hidden} and port53 reload; or another server answers here: port53 doctor"
 			l.judge(false, "an answer")
 			return
 		}
@@ -254,13 +254,13 @@ func (r *run) tryVersion(v *vantage, to netip.AddrPort, transport string) {
 // tryTransfer asks for a zone whole, without a key.
 func (r *run) tryTransfer(v *vantage, to netip.AddrPort, transport string, z *Zone) {
 	may := z.Transfer(v.from)
-	l := Line{May: "transfer", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED without a key"}
+	l := Line{Kind: "transfer", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED without a key"}
 	if may {
 		l.Expected = "the zone, if it is asked for"
 	}
 	r.add(l, func(l *Line) {
 		o := v.twice(transport, to, question(z.Name, wire.TypeAXFR, 0, 0), r.timeout)
-		l.Mend = "write expose: {transfer: [{key: NAME}]}, and port53 reload"
+		l.Remedy = "write expose: {transfer: [{key: NAME}]}, and port53 reload"
 		l.judge(may || o.records() == 0, transferred(&o))
 	})
 }
@@ -275,11 +275,11 @@ func transferred(o *outcome) string {
 // tryUpdate asks to change a zone, without a key.
 func (r *run) tryUpdate(v *vantage, to netip.AddrPort, transport string, z *Zone) {
 	r.add(
-		Line{May: "update", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED without a key"},
+		Line{Kind: "update", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED without a key"},
 		func(l *Line) {
 			o := v.twice(transport, to, updateThatNeverIs(z.Name), r.timeout)
 			taken := o.rcode() == int(wire.NoError) || o.rcode() == int(wire.NXDomain)
-			if l.Mend = "write expose: {update: [{key: NAME}]}, and port53 reload"; taken {
+			if l.Remedy = "write expose: {update: [{key: NAME}]}, and port53 reload"; taken {
 				l.judge(false, "taken without a key: "+o.words())
 				return
 			}
@@ -291,26 +291,26 @@ func (r *run) tryUpdate(v *vantage, to netip.AddrPort, transport string, z *Zone
 // tryNotify says that a zone has changed.
 func (r *run) tryNotify(v *vantage, to netip.AddrPort, transport string, z *Zone) {
 	may := z.Notify(v.from)
-	l := Line{May: "notify", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED"}
+	l := Line{Kind: "notify", From: v.who(), At: tried(to, transport), Zone: wire.NameText(z.Name), Expected: "REFUSED"}
 	if may {
 		l.Expected = "taken, if it is announced"
 	}
 	r.add(l, func(l *Line) {
 		o := v.twice(transport, to, announcement(z.Name), r.timeout)
-		l.Mend = "write expose: {notify: [ADDRESS]}, and port53 reload"
+		l.Remedy = "write expose: {notify: [ADDRESS]}, and port53 reload"
 		l.judge(may || o.rcode() != int(wire.NoError), o.words())
 	})
 }
 
 // tryDoor asks over HTTP.
-func (r *run) tryDoor(v *vantage, to netip.AddrPort, d *Door) {
-	may := d.Addr.IsValid() && at([]netip.AddrPort{d.Addr}, to) && d.Lets(v.from)
+func (r *run) tryDoor(v *vantage, to netip.AddrPort, d *HTTPListener) {
+	may := d.Addr.IsValid() && at([]netip.AddrPort{d.Addr}, to) && d.Allows(v.from)
 	if may {
 		return // whether the firewall lets it through is not port 53's to say
 	}
-	r.add(Line{May: d.May, From: v.who(), At: tried(to, overTCP), Expected: "nothing over HTTP"}, func(l *Line) {
+	r.add(Line{Kind: d.Kind, From: v.who(), At: tried(to, overTCP), Expected: "nothing over HTTP"}, func(l *Line) {
 		o := v.web(to, r.timeout)
-		if l.Mend = d.Close; o.reply != nil {
+		if l.Remedy = d.Remedy; o.reply != nil {
 			l.judge(false, "an answer over HTTP")
 			return
 		}
@@ -323,21 +323,21 @@ func (r *run) tryDoor(v *vantage, to netip.AddrPort, d *Door) {
 func (r *run) tryLimit(v *vantage, to netip.AddrPort) {
 	name, may := wire.Root, false
 	for i := range r.Zones {
-		if z := &r.Zones[i]; r.MayAsk(v.from) && z.MayAsk(v.from) {
+		if z := &r.Zones[i]; r.MayQuery(v.from) && z.MayQuery(v.from) {
 			name, may = z.Name, true
 			break
 		}
 	}
-	l := Line{May: "amplify", From: v.who(), At: tried(to, overUDP), Expected: fmt.Sprintf("at most %d octets for a question", r.UDPSize)}
+	l := Line{Kind: "amplify", From: v.who(), At: tried(to, overUDP), Expected: fmt.Sprintf("at most %d octets for a question", r.UDPSize)}
 	r.late = append(r.late, job{l, func(l *Line) {
 		q := question(name, 255, flagRD, 4096)
 		o := v.twice(overUDP, to, q, r.timeout)
 		limit := r.UDPSize
-		if !may && !(r.Resolves && r.MayAsk(v.from) && r.MayRecurse(v.from)) {
+		if !may && !(r.Recurses && r.MayQuery(v.from) && r.MayRecurse(v.from)) {
 			limit = 2 * len(q)
 			l.Expected = fmt.Sprintf("at most %d octets for a question that is refused", limit)
 		}
-		l.Mend = "write edns: {udp_size: 1232}, and port53 reload"
+		l.Remedy = "write edns: {udp_size: 1232}, and port53 reload"
 		if o.reply == nil {
 			l.judge(true, o.words())
 			return
@@ -351,7 +351,7 @@ func (r *run) tryLimit(v *vantage, to netip.AddrPort) {
 	r.late = append(r.late, job{l, func(l *Line) {
 		sent, full, took := v.burst(to, name, 2*r.Burst+r.Rate, r.timeout)
 		most := r.Burst + int(float64(r.Rate)*(took.Seconds()+1)) + r.Burst/4
-		l.Mend = "write policy: {rate_limit: {enabled: true}}, and port53 reload"
+		l.Remedy = "write policy: {rate_limit: {enabled: true}}, and port53 reload"
 		l.judge(full <= most, fmt.Sprintf("%d answers to %d questions in %s", full, sent, took.Round(time.Millisecond)))
 	}})
 }

@@ -44,7 +44,7 @@ func (r *run) loopback(context.Context) {
 // files looks at the modes of what is secret, and of the control socket.
 func (r *run) files() {
 	if r.Socket != "" {
-		r.add(Line{May: "control", At: r.Socket, Expected: "a socket for its owner and group alone"}, func(l *Line) {
+		r.add(Line{Kind: "control", At: r.Socket, Expected: "a socket for its owner and group alone"}, func(l *Line) {
 			info, err := os.Stat(r.Socket)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
@@ -54,7 +54,7 @@ func (r *run) files() {
 				l.Seen, l.State = err.Error(), Unknown
 				return
 			}
-			l.Mend = "chmod 660 " + r.Socket
+			l.Remedy = "chmod 660 " + r.Socket
 			l.judge(info.Mode().Perm()&0o007 == 0, "mode "+fmt.Sprintf("%04o", info.Mode().Perm()))
 		})
 	}
@@ -63,7 +63,7 @@ func (r *run) files() {
 		if f.Secret {
 			bits, expected, mend = 0o007, "nobody else reads or writes it", "chmod o= "
 		}
-		r.add(Line{May: "files", At: f.Path, Expected: f.What + ": " + expected}, func(l *Line) {
+		r.add(Line{Kind: "files", At: f.Path, Expected: f.What + ": " + expected}, func(l *Line) {
 			info, err := os.Stat(f.Path)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
@@ -72,7 +72,7 @@ func (r *run) files() {
 				l.Seen, l.State = err.Error(), Unknown
 				return
 			}
-			l.Mend = mend + f.Path
+			l.Remedy = mend + f.Path
 			l.judge(info.Mode().Perm()&bits == 0, "mode "+fmt.Sprintf("%04o", info.Mode().Perm()))
 		})
 	}
@@ -84,8 +84,8 @@ func (r *run) owners() {
 	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
 		wanted = append(wanted, netip.AddrPortFrom(all, 53))
 	}
-	r.add(Line{May: "owner", At: "port 53", Expected: "this server alone"}, func(l *Line) {
-		if r.None {
+	r.add(Line{Kind: "owner", At: "port 53", Expected: "this server alone"}, func(l *Line) {
+		if r.NotRunning {
 			l.Expected = "no program"
 		}
 		var others []string
@@ -97,16 +97,16 @@ func (r *run) owners() {
 					continue // of this machine alone, as that of systemd-resolved
 				}
 				pids[h.PID] = true
-				if text := h.String(); (r.None || r.PID != 0 && h.PID != r.PID) && !slices.Contains(others, text) {
+				if text := h.String(); (r.NotRunning || r.PID != 0 && h.PID != r.PID) && !slices.Contains(others, text) {
 					others = append(others, text)
-					l.Mend = h.Remedy()
+					l.Remedy = h.Remedy()
 				}
 			}
 		}
 		switch {
 		case len(others) > 0:
 			l.judge(false, strings.Join(others, "; "))
-		case r.None:
+		case r.NotRunning:
 			l.judge(true, "no program")
 		case r.PID == 0:
 			l.Seen, l.State = "the control socket is off: nobody knows which process it is", Unknown
@@ -119,7 +119,7 @@ func (r *run) owners() {
 // firewall compares the rules that are loaded with those that should be, and looks for rules of others that lead
 // port 53 elsewhere.
 func (r *run) firewall(ctx context.Context) {
-	r.add(Line{May: "firewall", At: "rules of others", Expected: "none that leads port 53 elsewhere"}, func(l *Line) {
+	r.add(Line{Kind: "firewall", At: "rules of others", Expected: "none that leads port 53 elsewhere"}, func(l *Line) {
 		found, err := (&fwrun.System{State: r.State}).Foreign(ctx, firewall.Nftables)
 		if err != nil {
 			l.Seen, l.State = err.Error(), Unknown
@@ -127,7 +127,7 @@ func (r *run) firewall(ctx context.Context) {
 		}
 		for i := range found {
 			if f := &found[i]; f.Translates {
-				l.Mend = "publish the container's port at another address or port, or take the rule away"
+				l.Remedy = "publish the container's port at another address or port, or take the rule away"
 				l.judge(false, f.Where+": "+f.Rule)
 				return
 			}
@@ -137,13 +137,13 @@ func (r *run) firewall(ctx context.Context) {
 	if r.Rules == nil {
 		return
 	}
-	r.add(Line{May: "firewall", At: "rules of port53", Expected: "those of the contract"}, func(l *Line) {
+	r.add(Line{Kind: "firewall", At: "rules of port53", Expected: "those of the contract"}, func(l *Line) {
 		st, err := (&fwrun.System{State: r.State}).Compare(ctx, r.Rules)
 		if err != nil {
 			l.Seen, l.State = err.Error(), Unknown
 			return
 		}
-		l.Mend = "port53 firewall apply --config FILE loads them again"
+		l.Remedy = "port53 firewall apply --config FILE loads them again"
 		switch {
 		case st.Equal:
 			l.judge(true, "those")

@@ -32,30 +32,30 @@ const (
 
 // A Line is one of the contract, as it was proved.
 type Line struct {
-	// May is what the line allows or forbids: ask, recurse, transfer, update, notify, amplify,
+	// Kind is what the line allows or forbids: ask, recurse, transfer, update, notify, amplify,
 	// version, control, scrape, closed, files, firewall or owner.
-	May      string `json:"may"`
+	Kind     string `json:"may"`
 	From     string `json:"from,omitempty"` // who tried
 	At       string `json:"at,omitempty"`   // the address and the transport, or the file
 	Zone     string `json:"zone,omitempty"`
 	Expected string `json:"expected"`
 	Seen     string `json:"seen"`
 	State    State  `json:"state"`
-	Mend     string `json:"remedy,omitempty"`
+	Remedy   string `json:"remedy,omitempty"`
 }
 
 // String returns the line as it is printed.
 func (l *Line) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s %-8s", l.State, l.May)
+	fmt.Fprintf(&b, "%-8s %-8s", l.State, l.Kind)
 	for _, part := range []struct{ word, text string }{{"at", l.At}, {"zone", l.Zone}, {"from", l.From}} {
 		if part.text != "" {
 			b.WriteString(" " + part.word + " " + part.text)
 		}
 	}
 	fmt.Fprintf(&b, ": expected %s, seen %s", l.Expected, l.Seen)
-	if l.Mend != "" && l.State == Violated {
-		b.WriteString("; " + l.Mend)
+	if l.Remedy != "" && l.State == Violated {
+		b.WriteString("; " + l.Remedy)
 	}
 	return b.String()
 }
@@ -63,17 +63,17 @@ func (l *Line) String() string {
 // A Zone is one that is served.
 type Zone struct {
 	Name     []byte
-	MayAsk   func(a netip.Addr) bool
+	MayQuery func(a netip.Addr) bool
 	Transfer func(a netip.Addr) bool // without a signature
 	Notify   func(a netip.Addr) bool // without a signature
 }
 
-// A Door is a listener over HTTP.
-type Door struct {
-	May   string // control or scrape
-	Addr  netip.AddrPort
-	Lets  func(a netip.Addr) bool
-	Close string // how it is closed
+// A HTTPListener is a listener over HTTP.
+type HTTPListener struct {
+	Kind   string // control or scrape
+	Addr   netip.AddrPort
+	Allows func(a netip.Addr) bool
+	Remedy string // how it is closed
 }
 
 // A File is one that others must not read, or not write.
@@ -86,19 +86,19 @@ type File struct {
 //
 // In one piece: it has a field for each part of the contract.
 type Server struct {
-	None   bool             // there is none: port 53 is closed
-	Listen []netip.AddrPort // in the clear
-	DoT    []netip.AddrPort
-	DoH    []netip.AddrPort
-	Doors  []Door
-	PID    int // 0: not known
+	NotRunning    bool             // there is none: port 53 is closed
+	Listen        []netip.AddrPort // in the clear
+	DoT           []netip.AddrPort
+	DoH           []netip.AddrPort
+	HTTPListeners []HTTPListener
+	PID           int // 0: not known
 
-	MayAsk, MayRecurse func(a netip.Addr) bool
-	Resolves           bool
-	Zones              []Zone
-	Version            string // empty: hidden
-	UDPSize            int
-	Burst, Rate        int // of the limit of replies; 0: there is none
+	MayQuery, MayRecurse func(a netip.Addr) bool
+	Recurses             bool
+	Zones                []Zone
+	Version              string // empty: hidden
+	UDPSize              int
+	Burst, Rate          int // of the limit of replies; 0: there is none
 
 	Socket string // of control
 	Files  []File
@@ -149,7 +149,7 @@ func Prove(ctx context.Context, s *Server, o Options) []Line {
 	if err != nil {
 		r.unknown("closed", "the addresses of this machine", err.Error())
 	}
-	if !s.None {
+	if !s.NotRunning {
 		r.loopback(ctx)
 	}
 	stranger, err := o.Stranger(ctx)
@@ -168,7 +168,7 @@ func Prove(ctx context.Context, s *Server, o Options) []Line {
 // ProveClosed proves that no stranger reaches ports at any address of this machine, whoever has them.
 func ProveClosed(ctx context.Context, ports []firewall.Port, o Options) []Line {
 	o.fill()
-	r := &run{Server: &Server{None: true}, timeout: o.Timeout}
+	r := &run{Server: &Server{NotRunning: true}, timeout: o.Timeout}
 	targets, err := targetsOf(r.Server)
 	if err != nil {
 		r.unknown("closed", "the addresses of this machine", err.Error())
@@ -192,7 +192,7 @@ func ProveClosed(ctx context.Context, ports []firewall.Port, o Options) []Line {
 
 // unknown notes what cannot be proved.
 func (r *run) unknown(may, what, why string) {
-	r.jobs = append(r.jobs, job{Line: Line{May: may, Expected: what, Seen: why, State: Unknown}})
+	r.jobs = append(r.jobs, job{Line: Line{Kind: may, Expected: what, Seen: why, State: Unknown}})
 }
 
 // add notes a line that has yet to be proved.

@@ -75,7 +75,7 @@ func TestProve(t *testing.T) {
 	count := func(s *proof.Server) (map[proof.State]int, string) {
 		n, text := map[proof.State]int{}, ""
 		for _, l := range proof.Prove(t.Context(), s, proof.Options{Stranger: nobody}) {
-			if l.May == "firewall" || l.May == "owner" {
+			if l.Kind == "firewall" || l.Kind == "owner" {
 				continue // of this machine
 			}
 			n[l.State]++
@@ -85,8 +85,8 @@ func TestProve(t *testing.T) {
 	}
 	server := func(at netip.AddrPort, ask, recurse func(netip.Addr) bool) *proof.Server {
 		return &proof.Server{
-			Listen: []netip.AddrPort{at}, MayAsk: ask, MayRecurse: recurse, Resolves: true, UDPSize: 1232, Socket: socket,
-			Zones: []proof.Zone{{Name: []byte("\x07example\x00"), MayAsk: ask, Transfer: no, Notify: no}},
+			Listen: []netip.AddrPort{at}, MayQuery: ask, MayRecurse: recurse, Recurses: true, UDPSize: 1232, Socket: socket,
+			Zones: []proof.Zone{{Name: []byte("\x07example\x00"), MayQuery: ask, Transfer: no, Notify: no}},
 		}
 	}
 	open, shut := answerer(t, 0, 0x80), answerer(t, 5, 0)
