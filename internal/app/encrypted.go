@@ -282,8 +282,8 @@ func closed(c *server.Connections) map[string]uint64 {
 	return map[string]uint64{"refused": c.Refused, "evicted": c.Evicted, "timeout": c.TimedOut, "stalled": c.Stalled}
 }
 
-// ways returns where servers are, and how those are asked that are not asked in the clear.
-func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort, ways map[netip.AddrPort]*upstream.Transport, err error) {
+// transports returns where servers are, and how those are asked that are not asked in the clear.
+func transports(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort, byAddr map[netip.AddrPort]*upstream.Transport, err error) {
 	var roots *x509.CertPool
 	var what []byte
 	if t.CA != "" {
@@ -301,14 +301,14 @@ func ways(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort
 		if len(p.Pins) > 0 && u.Name == u.Addr.Addr().WithZone("").String() {
 			p.Name = "" // nobody wrote a name: the key says who it is
 		}
-		if ways == nil {
-			ways = map[netip.AddrPort]*upstream.Transport{}
+		if byAddr == nil {
+			byAddr = map[netip.AddrPort]*upstream.Transport{}
 		}
-		if ways[u.Addr] = upstream.NewTransport(p, u.Name, u.Path, string(what)); u.Scheme == config.SchemeQUIC {
-			ways[u.Addr] = upstream.NewQUICTransport(p, string(what))
+		if byAddr[u.Addr] = upstream.NewTransport(p, u.Name, u.Path, string(what)); u.Scheme == config.SchemeQUIC {
+			byAddr[u.Addr] = upstream.NewQUICTransport(p, string(what))
 		}
 	}
-	return addrs, ways, nil
+	return addrs, byAddr, nil
 }
 
 // peerOf returns how a remote is known over TLS.

@@ -179,7 +179,7 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	for i := range rc.Forward {
 		f := &rc.Forward[i]
 		r := resolver.Route{Zone: f.Zone, Forward: true, First: f.First, TCP: f.TCP}
-		if r.Servers, r.Transports, err = ways(f.To, &f.TLS); err != nil {
+		if r.Servers, r.Transports, err = transports(f.To, &f.TLS); err != nil {
 			return s, fmt.Errorf("resolver.forward[%d].tls: %w", i, err)
 		}
 		s.Routes = append(s.Routes, r)
@@ -193,7 +193,7 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	for i := range rc.Stub {
 		f := &rc.Stub[i]
 		r := resolver.Route{Zone: f.Zone, TCP: f.TCP}
-		if r.Servers, r.Transports, err = ways(f.To, &f.TLS); err != nil {
+		if r.Servers, r.Transports, err = transports(f.To, &f.TLS); err != nil {
 			return s, fmt.Errorf("resolver.stub[%d].tls: %w", i, err)
 		}
 		s.Routes = append(s.Routes, r)

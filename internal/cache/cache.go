@@ -166,19 +166,19 @@ const (
 )
 
 // A Partition is a part of a cache that knows nothing of the others: what was learned for some clients,
-// and by one of several ways. The zero Part is that of servers for which all is learned in one way.
+// and by one of several routes. The zero Partition is that of servers with one view and one route.
 type Partition uint32
 
 // MaxViews is how many views a cache can keep apart.
 const MaxViews = 64
 
-// NewPartition returns the part of what is learned for a view, below [MaxViews], by a way.
-func NewPartition(view uint8, way uint16) Partition { return Partition(view)<<16 | Partition(way) }
+// NewPartition returns the partition of what is learned for a view, below [MaxViews], by a route.
+func NewPartition(view uint8, route uint16) Partition { return Partition(view)<<16 | Partition(route) }
 
-// Route returns by which way the part was learned.
+// Route returns by which route the partition was learned.
 func (p Partition) Route() uint16 { return uint16(p) }
 
-// View returns for which view the part was learned.
+// View returns for which view the partition was learned.
 func (p Partition) View() uint8 { return uint8(p >> 16) }
 
 // viewShift is where a variant has the view: below it are two bits that tell answers apart.

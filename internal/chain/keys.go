@@ -71,17 +71,17 @@ func (k *KeySeen) State() string {
 }
 
 // seeKeys notes the keys of a zone, and what vouches for them.
-func (r *run) seeKeys(zone []byte, set *wire.RRset, voucher *dnssec.TrustPoint) {
+func (r *run) seeKeys(zone []byte, set *wire.RRset, point *dnssec.TrustPoint) {
 	z := &ZoneKeys{Zone: zone}
 	for _, data := range set.Data {
 		if k, ok := dnssec.ParseKey(data); ok {
 			z.Keys = append(z.Keys, KeySeen{
 				Flags: binary.BigEndian.Uint16(data), Algorithm: k.Algorithm, Tag: k.Tag,
-				Trusted: k.Zone() && !k.Revoked() && voucher.Trusts(zone, data),
+				Trusted: k.Zone() && !k.Revoked() && point.Trusts(zone, data),
 			})
 		}
 	}
-	for _, ds := range voucher.DS {
+	for _, ds := range point.DS {
 		if len(ds) < 5 {
 			continue
 		}

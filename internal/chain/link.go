@@ -151,9 +151,9 @@ func (r *run) delegation(ctx context.Context, parent *link, name []byte) (*link,
 }
 
 // keys fetches the keys of a zone and judges them by what vouches for them.
-func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.TrustPoint) (*link, error) {
+func (r *run) keys(ctx context.Context, zone []byte, point *dnssec.TrustPoint) (*link, error) {
 	c := Check{Zone: zone, Name: zone, Type: wire.TypeDNSKEY, Security: Secure, EDE: -1}
-	if why := voucher.Unsupported(); why != 0 {
+	if why := point.Unsupported(); why != 0 {
 		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
 		c.Text = "none of the DS records has an algorithm and digest that are supported: the zone counts as unsigned " +
 			"(RFC 6840, section 5.2)"
@@ -176,9 +176,9 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.TrustPoint)
 			set = s
 		}
 	}
-	keys, _, why := voucher.Keys(set, r.Now, &r.work)
+	keys, _, why := point.Keys(set, r.Now, &r.work)
 	if set != nil {
-		r.seeKeys(zone, set, voucher)
+		r.seeKeys(zone, set, point)
 	}
 	if why == dnssec.UnsupportedKey {
 		c.Security, c.EDE, c.Reason = Insecure, why.EDE(), why
@@ -191,7 +191,7 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.TrustPoint)
 			why:  fmt.Sprintf("%s is signed in a way that is not supported", wire.NameText(zone)),
 		}, nil
 	}
-	c.Text = r.keysText(set, voucher, why)
+	c.Text = r.keysText(set, point, why)
 	if why != 0 {
 		c.fail(why)
 		r.report(&c)
@@ -207,24 +207,24 @@ func (r *run) keys(ctx context.Context, zone []byte, voucher *dnssec.TrustPoint)
 }
 
 // keysText says what a zone's DNSKEY set, which may be nil, came to.
-func (r *run) keysText(set *wire.RRset, voucher *dnssec.TrustPoint, why dnssec.Reason) string {
+func (r *run) keysText(set *wire.RRset, point *dnssec.TrustPoint, why dnssec.Reason) string {
 	if set == nil {
 		return "the zone should be signed and has no DNSKEY records"
 	}
 	entry := link{Zone: dnssec.Zone{Name: set.Owner}}
 	for _, data := range set.Data {
-		if k, ok := dnssec.ParseKey(data); ok && k.Zone() && !k.Revoked() && voucher.Trusts(set.Owner, data) {
+		if k, ok := dnssec.ParseKey(data); ok && k.Zone() && !k.Revoked() && point.Trusts(set.Owner, data) {
 			entry.Keys = append(entry.Keys, k)
 		}
 	}
 	if len(entry.Keys) == 0 {
-		return fmt.Sprintf("none of the zone's keys (%s) fits %s", keyTags(set.Data), voucherText(voucher))
+		return fmt.Sprintf("none of the zone's keys (%s) fits %s", keyTags(set.Data), trustPointText(point))
 	}
 	text := r.signatureText(set, &entry, why)
 	if why != 0 {
 		return text
 	}
-	return fmt.Sprintf("%s; keys %s, trusted by %s", text, keyTags(set.Data), voucherText(voucher))
+	return fmt.Sprintf("%s; keys %s, trusted by %s", text, keyTags(set.Data), trustPointText(point))
 }
 
 // proofText tells by which NSEC and NSEC3 records of a reply something is proven, or of
@@ -400,8 +400,8 @@ func listed(words []string) string {
 	return strings.Join(words, ", ")
 }
 
-// voucherText names the DS records or keys that a zone is trusted by.
-func voucherText(v *dnssec.TrustPoint) string {
+// trustPointText names the DS records or keys that a zone is trusted by.
+func trustPointText(v *dnssec.TrustPoint) string {
 	var by []string
 	if len(v.DS) > 0 {
 		by = append(by, "DS "+dsTags(v.DS))

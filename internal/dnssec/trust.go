@@ -8,8 +8,8 @@ import (
 	"port53/internal/wire"
 )
 
-// The judgement of one step of trust: a voucher, which the zone above gave or an operator
-// configured, proves the keys of a zone (Voucher.Keys), and those prove what the zone says
+// The judgement of one step of trust: a trust point, which the zone above gave or an operator
+// configured, proves the keys of a zone (TrustPoint.Keys), and those prove what the zone says
 // of the one below it (Zone.Absent and Proof.Unsigned, or Verify for its DS records).
 // Whoever walks from an anchor down takes these steps: the resolver on its way to an
 // answer, and a person's tools, each link said.
@@ -46,7 +46,7 @@ type TrustPoint struct {
 	DNSKEYs [][]byte // RDATA of DNSKEY
 }
 
-// Unsupported returns why nothing in the voucher can be used, or 0 if something can. The
+// Unsupported returns why nothing in the trust point can be used, or 0 if something can. The
 // zone counts as unsigned then (RFC 4035, section 5.2; RFC 6840, section 5.2).
 func (v *TrustPoint) Unsupported() Reason {
 	usable := func(data []byte) bool {
@@ -63,11 +63,11 @@ func (v *TrustPoint) Unsupported() Reason {
 	return UnsupportedAlgorithm
 }
 
-// Keys judges the DNSKEY set of a zone: a key that the voucher stands for has signed it
+// Keys judges the DNSKEY set of a zone: a key that the trust point stands for has signed it
 // (RFC 4035, section 5.2). set is in lower case, as a zone's servers gave it, or nil if
 // they gave none. The keys returned, copies, are those that may sign the zone's data.
 //
-// UnsupportedKey means that all that the voucher stands for are keys beyond our bounds: the
+// UnsupportedKey means that all that the trust point stands for are keys beyond our bounds: the
 // zone counts as unsigned. Keys that it does not stand for have no part in that, nor can the
 // zone's servers leave one out to that end.
 func (v *TrustPoint) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verified, Reason) {
@@ -84,12 +84,12 @@ func (v *TrustPoint) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verif
 		if !ok || k.Revoked() {
 			continue
 		}
-		vouched := v.vouches(ds, set.Owner, data)
+		trusted := v.trusts(ds, set.Owner, data)
 		switch {
-		case !k.Zone() && vouched:
+		case !k.Zone() && trusted:
 			why = NoZoneKey
 		case k.Zone():
-			if all = append(all, k); vouched {
+			if all = append(all, k); trusted {
 				entry = append(entry, k)
 				if !k.beyond {
 					small++
@@ -110,16 +110,16 @@ func (v *TrustPoint) Keys(set *wire.RRset, now time.Time, w *Work) ([]Key, Verif
 	return all, good, 0
 }
 
-// Trusts reports whether the voucher stands for a key of a zone, by its RDATA.
-func (v *TrustPoint) Trusts(zone, dnskey []byte) bool { return v.vouches(usableDS(v.DS), zone, dnskey) }
+// Trusts reports whether the trust point stands for a key of a zone, by its RDATA.
+func (v *TrustPoint) Trusts(zone, dnskey []byte) bool { return v.trusts(usableDS(v.DS), zone, dnskey) }
 
-// vouches is Vouches, ds being the DS records that can be used.
-func (v *TrustPoint) vouches(ds [][]byte, zone, dnskey []byte) bool {
+// trusts is Trusts, ds being the DS records that can be used.
+func (v *TrustPoint) trusts(ds [][]byte, zone, dnskey []byte) bool {
 	return slices.ContainsFunc(ds, func(d []byte) bool { return MatchDS(d, zone, dnskey) }) ||
 		slices.ContainsFunc(v.DNSKEYs, func(d []byte) bool { return bytes.Equal(d, dnskey) })
 }
 
-// standsForNoOther reports whether each DS record and each key of the voucher that could be used
+// standsForNoOther reports whether each DS record and each key of the trust point that could be used
 // is for one of keys.
 func (v *TrustPoint) standsForNoOther(zone []byte, keys []Key) bool {
 	for _, ds := range v.DS {

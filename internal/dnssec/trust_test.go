@@ -82,7 +82,7 @@ func TestVoucher(t *testing.T) {
 		what     string
 		by       *dnssec.Signer // signs
 		keys     []*dnssec.Signer
-		ds, keep [][]byte // of the voucher
+		ds, keep [][]byte // of the trust point
 		want     dnssec.Reason
 		good     int // keys returned
 	}{
@@ -419,7 +419,7 @@ func TestClosestReason(t *testing.T) {
 	}
 }
 
-// TestKeysBeyondBounds has a voucher for one RSA key. A zone whose only key is too large or too
+// TestKeysBeyondBounds has a trust point for one RSA key. A zone whose only key is too large or too
 // small to be verified counts as unsigned; one whose key is not a key at all does not.
 func TestKeysBeyondBounds(t *testing.T) {
 	modulus := bytes.Repeat([]byte{0xFF}, 128)

@@ -421,8 +421,8 @@ func (w *worker) fail(rcode wire.Rcode, ede int) int {
 }
 
 // failing is fail, for a reason that lies here.
-func (w *worker) failing(because event.Reason, rcode wire.Rcode, ede int) int {
-	w.because = because
+func (w *worker) failing(reason event.Reason, rcode wire.Rcode, ede int) int {
+	w.reason = reason
 	return w.fail(rcode, ede)
 }
 
@@ -431,7 +431,7 @@ func (w *worker) failing(because event.Reason, rcode wire.Rcode, ede int) int {
 // (RFC 7873, section 5.2.3).
 func (w *worker) slip() int {
 	w.record.Slip()
-	w.fate = event.Slipped
+	w.outcome = event.Slipped
 	w.builder.Reset()
 	w.builder.ClearFlags(wire.FlagAA)
 	if w.cookie {
@@ -475,7 +475,7 @@ func (w *worker) silence() int {
 func (w *worker) drop(why telemetry.Drop) int {
 	w.record.Drop(why, w.peer.Transport, len(w.query.Msg))
 	if wants := w.events.Wants(); wants&(event.Answers|event.Problems|event.Explained) != 0 {
-		w.fate = event.Dropped + event.Outcome(why)
+		w.outcome = event.Dropped + event.Outcome(why)
 		if why != telemetry.DropMalformed { // of that nothing could be found by its name
 			w.name(wire.NoError)
 		}

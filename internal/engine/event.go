@@ -35,12 +35,12 @@ const _ = -(uint(server.DoQ) ^ uint(event.DoQ)) - (uint(server.TCP) ^ uint(event
 // A course is how the query in hand came to its reply.
 type course struct {
 	path    event.Path
-	fate    event.Outcome
+	outcome event.Outcome
 	list    uint8 // of the rule that counted
 	line    uint32
 	arrived int64 // when it came, in nanoseconds since 1970, if it had to wait; 0: just now
 	why     uint64
-	because event.Reason
+	reason  event.Reason
 	class   policy.Class // of replies, whose limit is exceeded
 	policed bool         // a rule of a policy zone counted: rule, or the verdict in hand
 	rule    string
@@ -60,7 +60,7 @@ func (w *worker) wanted(rcode wire.Rcode) bool {
 	return wants&event.Answers != 0 || wants&event.Misses != 0 && w.path == event.Miss ||
 		wants&event.Problems != 0 &&
 			(rcode != wire.NoError && rcode != wire.NXDomain || w.path == event.Stale || w.path == event.Policy ||
-				w.fate != event.Replied || w.why != 0) ||
+				w.outcome != event.Replied || w.why != 0) ||
 		wants&event.Explained != 0 && w.why != 0
 }
 
@@ -76,7 +76,7 @@ func (w *worker) name(rcode wire.Rcode) {
 		return
 	}
 	switch {
-	case rcode != wire.NoError && rcode != wire.NXDomain, w.path == event.Stale, w.path == event.Policy, w.fate != event.Replied:
+	case rcode != wire.NoError && rcode != wire.NXDomain, w.path == event.Stale, w.path == event.Policy, w.outcome != event.Replied:
 	case w.path == event.Miss && (w.ede >= 0 || record == why.Misses):
 	default:
 		return
@@ -113,7 +113,7 @@ func (w *worker) tellEvent(rcode wire.Rcode, size int, reply []byte) {
 	*r = event.Record{
 		Transport: uint8(w.peer.Transport),
 		Path:      w.path,
-		Outcome:   w.fate,
+		Outcome:   w.outcome,
 		Recursive: w.recursive,
 		List:      w.list,
 		Line:      w.line,
@@ -124,7 +124,7 @@ func (w *worker) tellEvent(rcode wire.Rcode, size int, reply []byte) {
 		Size:      uint16(len(q.Msg)),
 		Reply:     uint32(size),
 		Why:       w.why,
-		Reason:    w.because,
+		Reason:    w.reason,
 		Latency:   -1,
 	}
 	if w.view != nil {
@@ -160,7 +160,7 @@ func (w *worker) appendDetail(text []byte) []byte {
 		return append(text, w.rule...)
 	case w.policed:
 		return append(text, w.ruled.Describe()...)
-	case w.fate == event.Slipped || w.fate == event.Dropped+event.Outcome(telemetry.DropRate):
+	case w.outcome == event.Slipped || w.outcome == event.Dropped+event.Outcome(telemetry.DropRate):
 		text = append(append(text, "for "...), w.class.String()...)
 		text = append(text, " replies to "...)
 		text = w.gen.Limits.Rates.Network(w.peer.Remote.Addr()).AppendTo(text)
@@ -168,14 +168,14 @@ func (w *worker) appendDetail(text []byte) []byte {
 			text = append(append(text, ", zone "...), wire.NameText(entry.Apex)...)
 		}
 		return text
-	case w.because == event.BadTSIG:
+	case w.reason == event.BadTSIG:
 		if n, err := wire.CheckName(q.TSIG); err == nil {
 			text = append(append(append(text, "key "...), wire.NameText(q.TSIG[:n])...), ": "...)
 		}
 		return append(text, signatureError(w.builder.Rcode(), w.signature)...)
-	case w.because == event.ZoneNotAllowed || w.because == event.NotLoaded:
+	case w.reason == event.ZoneNotAllowed || w.reason == event.NotLoaded:
 		return append(text, wire.NameText(w.zone().Apex)...)
-	case w.because == event.OperationNotAllowed:
+	case w.reason == event.OperationNotAllowed:
 		entry := w.whole()
 		return append(append(append(text, wire.NameText(q.Name.Name())...), ": "...), w.whyNot(entry, w.builder.Rcode())...)
 	}
@@ -197,7 +197,7 @@ func (w *worker) timeEvent(wants event.Wants) {
 	switch {
 	case wants&event.Messages != 0:
 		r.Latency = max(time.Now().UnixNano()-r.Time, 0)
-	case w.measure == 0 && w.fate < event.Dropped:
+	case w.measure == 0 && w.outcome < event.Dropped:
 		r.Latency = w.event.Nanos
 	}
 }

@@ -43,12 +43,12 @@ func (w *worker) hand() int {
 	}
 	if rcode, ede := w.mayHand(entry, op); rcode != wire.NoError {
 		w.refused(w.whyNot(entry, rcode))
-		w.because = event.OperationNotAllowed
+		w.reason = event.OperationNotAllowed
 		switch {
 		case w.signature != nil && w.signature.Error != wire.NoError:
-			w.because = event.BadTSIG
+			w.reason = event.BadTSIG
 		case entry == nil:
-			w.because = event.NotServed
+			w.reason = event.NotServed
 		}
 		return w.fail(rcode, ede)
 	}

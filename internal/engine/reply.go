@@ -177,7 +177,7 @@ func (w *worker) chaos() int {
 		text = w.gen.Identity.Hostname
 	}
 	if text == "" || q.Type != wire.TypeTXT && q.Type != wire.TypeANY {
-		w.because = event.NotSupported
+		w.reason = event.NotSupported
 		return w.fail(wire.Refused, wire.EDEProhibited)
 	}
 	text = text[:min(len(text), 255)]

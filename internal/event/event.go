@@ -94,7 +94,7 @@ func (p Path) String() string {
 // An Outcome is what became of a query beside its reply.
 type Outcome uint8
 
-// The fates.
+// The outcomes.
 const (
 	Replied Outcome = iota
 	Slipped         // it was sent away to come back over TCP or with a cookie

@@ -24,7 +24,7 @@ type Socket interface {
 type Counts struct {
 	Octets           int64 // of messages
 	Unrelated        int   // not a reply to anything like the query
-	NearMisses       int   // the question is right and the ID is not, or the other way, or Judge said so
+	NearMisses       int   // the question is right and the ID is not, or the other way, or Verify said so
 	Oversized        int   // longer than the query allowed
 	Errors           int   // what the network said and was passed over
 	TruncatedReplies int   // of the oversized, those that else were the reply

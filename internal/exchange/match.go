@@ -36,7 +36,7 @@ func Match(query, msg []byte) Fit {
 	}
 	end := questionEnd(query)
 	if got != asked || len(msg) < end {
-		return nearly(id)
+		return nearMiss(id)
 	}
 	name := end - 4
 	switch {
@@ -49,7 +49,7 @@ func Match(query, msg []byte) Fit {
 			return CaseDiffers
 		}
 	default:
-		return nearly(id)
+		return nearMiss(id)
 	}
 	return NearMiss
 }
@@ -68,7 +68,7 @@ func Continues(query, msg []byte) bool {
 	return msg[0] == query[0] && msg[1] == query[1] && questions(msg) == 0
 }
 
-func nearly(id bool) Fit {
+func nearMiss(id bool) Fit {
 	if id {
 		return NearMiss
 	}

@@ -59,9 +59,9 @@ func (r *run) files() {
 		})
 	}
 	for _, f := range r.Files {
-		bits, expected, mend := fs.FileMode(0o002), "nobody else writes it", "chmod o-w "
+		bits, expected, remedy := fs.FileMode(0o002), "nobody else writes it", "chmod o-w "
 		if f.Secret {
-			bits, expected, mend = 0o007, "nobody else reads or writes it", "chmod o= "
+			bits, expected, remedy = 0o007, "nobody else reads or writes it", "chmod o= "
 		}
 		r.add(Line{Kind: "files", At: f.Path, Expected: f.What + ": " + expected}, func(l *Line) {
 			info, err := os.Stat(f.Path)
@@ -72,7 +72,7 @@ func (r *run) files() {
 				l.Seen, l.State = err.Error(), Unknown
 				return
 			}
-			l.Remedy = mend + f.Path
+			l.Remedy = remedy + f.Path
 			l.judge(info.Mode().Perm()&bits == 0, "mode "+fmt.Sprintf("%04o", info.Mode().Perm()))
 		})
 	}

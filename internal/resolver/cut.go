@@ -25,33 +25,33 @@ type cut struct {
 	dead     int // of these, those without any
 }
 
-// The ways by which something is learned, each of which has a part of the cache to itself. Routes
-// have 1 and up.
+// The routes by which something is learned, each of which has a part of the cache to itself. Those of
+// [Settings] have 1 and up.
 const (
-	wayIteration = 0
-	wayLocal     = 0xFFFF // by delegations out of local zones
+	routeIteration = 0
+	routeLocal     = 0xFFFF // by delegations out of local zones
 )
 
-// part returns the part of the cache that has what is learned by a way.
-func (s *Config) part(way uint16) cache.Partition { return cache.NewPartition(s.Partition, way) }
+// part returns the part of the cache that has what is learned by a route.
+func (s *Config) part(route uint16) cache.Partition { return cache.NewPartition(s.Partition, route) }
 
 // cutAbove returns the closest known cut at or above name, for a question of type
 // typ: DS lies on the parent's side (RFC 4035, section 3.1.4.1).
 func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 	name = dnssec.ParentSide(name, typ)
-	route, way := t.s.route(name)
+	route, index := t.s.route(name)
 	var apex []byte
 	if t.s.Local != nil {
 		if apex = t.s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
-			route, way = nil, wayLocal
+			route, index = nil, routeLocal
 		} else {
 			apex = nil
 		}
 	}
 	if route != nil && t.noRoute {
-		route, way = nil, wayIteration
+		route, index = nil, routeIteration
 	}
-	partition := t.s.part(way)
+	partition := t.s.part(index)
 	for n := name; ; n = wire.Parent(n) {
 		if apex != nil && len(n) == len(apex) {
 			return &cut{zone: apex, partition: partition, local: true}
@@ -68,7 +68,7 @@ func (t *task) cutAbove(name []byte, typ wire.Type) *cut {
 	}
 }
 
-// route returns the longest route at or above name, and the way that it is. One without servers
+// route returns the longest route at or above name, and its number. One without servers
 // is an exception of those above it: the name is iterated.
 func (s *Config) route(name []byte) (*Route, uint16) {
 	for i := range s.routes {
@@ -79,7 +79,7 @@ func (s *Config) route(name []byte) (*Route, uint16) {
 			return &s.routes[i], uint16(i + 1)
 		}
 	}
-	return nil, wayIteration
+	return nil, routeIteration
 }
 
 // Routed reports whether an operator's route leads to name more closely than a zone of
@@ -133,7 +133,7 @@ const primeRetry = 10
 
 // hintCut returns the root's servers as the hints name them.
 func (s *Config) hintCut() *cut {
-	c := &cut{zone: wire.Root, partition: s.part(wayIteration), hints: true}
+	c := &cut{zone: wire.Root, partition: s.part(routeIteration), hints: true}
 	for _, h := range s.Hints {
 		c.targets = append(c.targets, target{name: h.Name, addrs: h.Addrs})
 	}

@@ -213,16 +213,16 @@ func (t *task) lookup(name []byte, typ wire.Type) *link {
 // place returns the route of a name, and the partition of the cache that what is
 // known of it lies in.
 func (t *task) place(name []byte, typ wire.Type) (*Route, cache.Partition) {
-	route, way := t.s.route(dnssec.ParentSide(name, typ))
+	route, index := t.s.route(dnssec.ParentSide(name, typ))
 	if t.noRoute {
-		route, way = nil, wayIteration
+		route, index = nil, routeIteration
 	}
 	if t.s.Local != nil {
 		if apex := t.s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
-			return nil, t.s.part(wayLocal)
+			return nil, t.s.part(routeLocal)
 		}
 	}
-	return route, t.s.part(way)
+	return route, t.s.part(index)
 }
 
 // fetch asks servers, joined with whoever asks the same at this moment.
@@ -321,7 +321,7 @@ func (t *task) iterate(name []byte, typ wire.Type) *link {
 func (t *task) detour(name []byte, typ wire.Type) *link {
 	t.noRoute = true
 	defer func() { t.noRoute = false }()
-	l := t.cached(t.s.part(wayIteration), name, typ)
+	l := t.cached(t.s.part(routeIteration), name, typ)
 	if l == nil {
 		l = t.iterate(name, typ)
 	}

@@ -14,7 +14,7 @@ import (
 // clients get; name servers may be where they like. What is left of a set is not signed any
 // more. An answer of which nothing is left becomes one without data.
 func (t *task) filterPrivate(l *link) bool {
-	if l.kind != foundAnswer || l.partition.Route() != wayIteration || l.set == nil {
+	if l.kind != foundAnswer || l.partition.Route() != routeIteration || l.set == nil {
 		return false
 	}
 	for _, zone := range t.s.Private {

@@ -300,7 +300,7 @@ func (t *task) signatureText(reason dnssec.Reason, sets []*wire.RRset) string {
 }
 
 // noteKeys notes that the keys of a zone are no good.
-func (t *task) noteKeys(l *link, name []byte, voucher *dnssec.TrustPoint, reason dnssec.Reason) {
+func (t *task) noteKeys(l *link, name []byte, point *dnssec.TrustPoint, reason dnssec.Reason) {
 	if !t.noting {
 		return
 	}
@@ -310,18 +310,18 @@ func (t *task) noteKeys(l *link, name []byte, voucher *dnssec.TrustPoint, reason
 	switch {
 	case l.kind != foundAnswer || l.set == nil:
 		s.Cause, s.Text = why.NoKeys, "the zone has no DNSKEY records, and the zone above says that it is signed"
-	case reason == dnssec.NoKey && t.vouched(l.set, voucher):
+	case reason == dnssec.NoKey && t.trusted(l.set, point):
 		s.Text = "it is not signed by the key that the DS records stand for"
 	case reason == dnssec.NoKey:
 		s.Cause = why.DSMismatch
-		s.Text = "none of its keys (" + keyTags(l.set.Data) + ") is one that the DS records stand for (" + dsTags(voucher) + ")"
+		s.Text = "none of its keys (" + keyTags(l.set.Data) + ") is one that the DS records stand for (" + dsTags(point) + ")"
 	default:
 		s.Text = t.signatureText(reason, []*wire.RRset{l.set})
 	}
 	t.note(&s)
 }
 
-func (t *task) vouched(set *wire.RRset, v *dnssec.TrustPoint) bool {
+func (t *task) trusted(set *wire.RRset, v *dnssec.TrustPoint) bool {
 	for _, data := range set.Data {
 		if k, ok := dnssec.ParseKey(data); ok && !k.Revoked() && v.Trusts(set.Owner, data) {
 			return true

@@ -21,7 +21,7 @@ func (s *Config) EachServer(from *cache.Cache, name []byte, now int64, room *[2]
 	if route, _ := s.route(name); route != nil {
 		return
 	}
-	partition, e := s.part(wayIteration), &room[0]
+	partition, e := s.part(routeIteration), &room[0]
 	for n := name; len(n) > 1 && len(wire.Parent(n)) > 1; n = wire.Parent(n) {
 		if !from.Delegation(partition, n, now, e) {
 			continue

@@ -143,7 +143,7 @@ func (s *spans) zone(name []byte) (zone []byte, h *hashing) {
 // remember keeps the proofs of a secure denial for other names.
 func (t *task) remember(l *link) {
 	zone := l.denier
-	if !t.s.Aggressive || l.partition.Route() != wayIteration || zone == nil {
+	if !t.s.Aggressive || l.partition.Route() != routeIteration || zone == nil {
 		return
 	}
 	for _, s := range l.proof {
@@ -174,7 +174,7 @@ func usableSpan(s *wire.RRset) bool {
 // synthesize answers from records that were learned with other names, or returns nil.
 // Names made from wildcards are not made here: they are asked for.
 func (t *task) synthesize(partition cache.Partition, name []byte, typ wire.Type, now int64) *link {
-	if partition.Route() != wayIteration {
+	if partition.Route() != routeIteration {
 		return nil
 	}
 	at := dnssec.ParentSide(name, typ)

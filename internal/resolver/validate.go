@@ -123,7 +123,7 @@ func (t *task) check(l *link, name []byte, typ wire.Type) {
 
 func (t *task) judge(l *link, name []byte, typ wire.Type) verdict {
 	at := dnssec.ParentSide(name, typ)
-	if l.partition.Route() == wayLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
+	if l.partition.Route() == routeLocal && len(t.s.Local.Apex(name, typ)) >= len(t.anchorOf(at)) || t.negativeTrust(name) {
 		if t.noting && t.negativeTrust(name) {
 			t.note(&why.Step{Kind: why.Untrusted, Name: name, Type: typ, Zone: l.zone, EDE: edeNone})
 		}
@@ -532,8 +532,8 @@ func (t *task) delegated(name []byte, ds *wire.RRset) *trust {
 // A set that does not validate is forgotten, and other servers are asked: one of them may
 // be stale or worse, and another right (RFC 4035, section 5.5).
 func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
-	voucher := &dnssec.TrustPoint{DS: ds, DNSKEYs: anchors}
-	if why := voucher.Unsupported(); why != 0 {
+	point := &dnssec.TrustPoint{DS: ds, DNSKEYs: anchors}
+	if why := point.Unsupported(); why != 0 {
 		return &trust{sec: secInsecure, reason: why.EDE(), cut: true, expires: time.Now().Add(time.Hour)}, nil
 	}
 	avoided := len(t.avoid)
@@ -541,7 +541,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 	var doubtful *trust
 	for tries := 0; ; tries++ {
 		l := t.dnskey(name)
-		tr := t.keysIn(l, name, voucher)
+		tr := t.keysIn(l, name, point)
 		switch {
 		case tr.sec == secSecure:
 			return tr, l.set
@@ -563,7 +563,7 @@ func (t *task) keysOf(name []byte, ds, anchors [][]byte) (*trust, *wire.RRset) {
 }
 
 // keysIn validates the DNSKEY set that was found for a zone.
-func (t *task) keysIn(l *link, name []byte, voucher *dnssec.TrustPoint) *trust {
+func (t *task) keysIn(l *link, name []byte, point *dnssec.TrustPoint) *trust {
 	tr := &trust{sec: secBogus, reason: dnssec.NoKey.EDE(), cut: true}
 	switch {
 	case l.fail != nil && l.fail.now:
@@ -573,16 +573,16 @@ func (t *task) keysIn(l *link, name []byte, voucher *dnssec.TrustPoint) *trust {
 		tr.reason = l.fail.ede
 		return tr
 	case l.kind != foundAnswer:
-		t.noteKeys(l, name, voucher, dnssec.NoKey)
+		t.noteKeys(l, name, point, dnssec.NoKey)
 		return tr
 	}
-	keys, ver, why := voucher.Keys(l.set, t.s.now(), &t.b.work)
+	keys, ver, why := point.Keys(l.set, t.s.now(), &t.b.work)
 	switch why {
 	case 0:
 	case dnssec.UnsupportedKey:
 		return &trust{sec: secInsecure, reason: why.EDE(), cut: true, expires: time.Now().Add(time.Hour)}
 	default:
-		t.noteKeys(l, name, voucher, why)
+		t.noteKeys(l, name, point, why)
 		tr.reason = refused(why).reason
 		return tr
 	}

@@ -89,7 +89,7 @@ type Question struct {
 	Packets   int           // that may be sent, a question over TCP as one; 0: as many as it takes
 	MixCase   bool          // 0x20
 	Cookie    Cookie
-	Transport *Transport // how the server is asked and no other way; nil: over UDP and TCP
+	Transport *Transport // by which alone the server is asked; nil: over UDP and TCP
 }
 
 // A Cookie says whether a question has one.

@@ -52,14 +52,14 @@ type conns struct {
 
 // A line is where connections lead: a server, and what is spoken with it.
 type line struct {
-	to  netip.AddrPort
-	way [sha256.Size]byte // the digest of the way; zero: TCP in the clear
+	to        netip.AddrPort
+	transport [sha256.Size]byte // the digest of the transport; zero: TCP in the clear
 }
 
 func lineTo(to netip.AddrPort, w *Transport) line {
 	l := line{to: to}
 	if w != nil {
-		l.way = w.digest
+		l.transport = w.digest
 	}
 	return l
 }
@@ -67,11 +67,11 @@ func lineTo(to netip.AddrPort, w *Transport) line {
 // A conn is one connection with its questions in flight. One goroutine makes it, runs
 // its pipeline and ends it.
 type conn struct {
-	owner  *conns
-	to     line
-	way    *Transport         // nil: TCP in the clear
-	alone  bool               // the server answers one question a connection
-	cancel context.CancelFunc // of the dialling
+	owner     *conns
+	to        line
+	transport *Transport         // nil: TCP in the clear
+	alone     bool               // the server answers one question a connection
+	cancel    context.CancelFunc // of the dialling
 
 	ready chan struct{} // closed once dialling has ended, and what follows is set
 	nc    net.Conn
@@ -214,7 +214,7 @@ func (cs *conns) get(a *attempt, fresh bool) (cn *conn, joined bool, err error) 
 		return nil, false, errBusy
 	}
 	ctx, cancel := context.WithTimeout(cs.ctx, tcpTimeout)
-	cn = &conn{owner: cs, to: to, way: a.q.Transport, alone: alone, cancel: cancel, ready: make(chan struct{}), users: 1}
+	cn = &conn{owner: cs, to: to, transport: a.q.Transport, alone: alone, cancel: cancel, ready: make(chan struct{}), users: 1}
 	cs.open[to] = append(cs.open[to], cn)
 	cs.count++
 	cs.client.counters.Dialled.Add(1)
@@ -333,10 +333,10 @@ func (cs *conns) close() {
 // run makes the connection and has replies handed out until it ends.
 func (cn *conn) run(ctx context.Context) {
 	cs := cn.owner
-	nc, err := cs.connect(ctx, cn.to.to, cn.way)
+	nc, err := cs.connect(ctx, cn.to.to, cn.transport)
 	var pipe pipe
 	if err == nil {
-		nc, pipe, err = cs.begin(ctx, nc, cn.way)
+		nc, pipe, err = cs.begin(ctx, nc, cn.transport)
 	}
 	cn.cancel()
 	cs.mu.Lock()

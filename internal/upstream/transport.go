@@ -23,7 +23,7 @@ import (
 )
 
 // A Transport is how a server is asked that is not asked in the clear: over TLS, over QUIC, or over HTTPS
-// where there is a path. Whatever goes wrong with it, nothing goes another way. It is not modified.
+// where there is a path. Whatever goes wrong with it, nothing is sent by another transport. It is not modified.
 type Transport struct {
 	path   string // of questions over HTTPS; "": over TLS
 	quic   bool
@@ -32,8 +32,8 @@ type Transport struct {
 	digest [sha256.Size]byte // of all that tells it from others
 }
 
-// NewTransport returns the way to a server that a peer is, over TLS, or over HTTPS at a path of host. what
-// tells ways apart whose peers have the same name: connections are kept over reloads by it.
+// NewTransport returns the transport to a server that a peer is, over TLS, or over HTTPS at a path of host. what
+// tells transports apart whose peers have the same name: connections are kept over reloads by it.
 func NewTransport(peer *certs.Peer, host, path, what string) *Transport {
 	protocol := certs.DoT
 	if path != "" {
@@ -44,7 +44,7 @@ func NewTransport(peer *certs.Peer, host, path, what string) *Transport {
 	return &Transport{path: path, host: host, tls: peer.Client(protocol), digest: [sha256.Size]byte(h.Sum(nil))}
 }
 
-// NewQUICTransport returns the way to a server that a peer is over QUIC (RFC 9250). what is as for NewTransport.
+// NewQUICTransport returns the transport to a server that a peer is over QUIC (RFC 9250). what is as for NewTransport.
 func NewQUICTransport(peer *certs.Peer, what string) *Transport {
 	h := sha256.New()
 	fmt.Fprintf(h, "quic %q %q %v", peer.Name, what, peer.Pins)
@@ -62,10 +62,10 @@ func (w *Transport) transport() uint8 {
 	return event.DoT
 }
 
-// Same reports whether two ways are the same.
+// Same reports whether two transports are the same.
 func (w *Transport) Same(other *Transport) bool { return w.digest == other.digest }
 
-// String returns the way's name.
+// String returns the name of the transport.
 func (w *Transport) String() string {
 	switch {
 	case w.quic:
@@ -76,7 +76,7 @@ func (w *Transport) String() string {
 	return "tls"
 }
 
-// queryPadding is what queries over encrypted ways are padded to multiples of (RFC 8467,
+// queryPadding is what queries over encrypted transports are padded to multiples of (RFC 8467,
 // section 4.1).
 const queryPadding = 128
 
@@ -119,7 +119,7 @@ func (cs *conns) begin(ctx context.Context, nc net.Conn, w *Transport) (net.Conn
 // errNoDatagrams is why nothing is asked over QUIC on a network that does not carry it.
 var errNoDatagrams = errors.New("upstream: QUIC is not available on this network")
 
-// connect opens what a way goes over.
+// connect opens what a transport goes over.
 func (cs *conns) connect(ctx context.Context, to netip.AddrPort, w *Transport) (net.Conn, error) {
 	if w == nil || !w.quic {
 		return cs.client.o.Network.DialTCP(ctx, to)

@@ -80,8 +80,8 @@ func (s *sealedServer) kill() {
 	_ = s.Shutdown(ctx)
 }
 
-// way returns where the server is asked, and how.
-func (s *sealedServer) way(over server.Transport, p *certs.Peer) (netip.AddrPort, *upstream.Transport) {
+// transport returns where the server is asked, and how.
+func (s *sealedServer) transport(over server.Transport, p *certs.Peer) (netip.AddrPort, *upstream.Transport) {
 	path := ""
 	if over == server.DoH {
 		path = "/dns-query"
@@ -128,10 +128,10 @@ func TestWays(t *testing.T) {
 		network := &streamsOnly{Network: upstream.System(), t: t}
 		c := upstream.New(upstream.Options{Network: network, Cookies: true})
 		defer c.Close()
-		to, way := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
+		to, tr := s.transport(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
 		ask := func() (upstream.Reply, error) {
 			return c.Exchange(t.Context(), to, &upstream.Question{
-				Name: []byte("\x03www\x04test\x00"), Type: wire.TypeTXT, RD: true, EDNS: true, DO: true, MixCase: true, TCP: true, Transport: way,
+				Name: []byte("\x03www\x04test\x00"), Type: wire.TypeTXT, RD: true, EDNS: true, DO: true, MixCase: true, TCP: true, Transport: tr,
 				End: time.Now().Add(time.Minute),
 			})
 		}
@@ -165,7 +165,7 @@ func TestWays(t *testing.T) {
 	}
 }
 
-// Whoever is not who it should be gets no question, over whatever way.
+// Whoever is not who it should be gets no question, over whatever transport.
 func TestWaysUntrusted(t *testing.T) {
 	ca, other := certtest.New(t), certtest.New(t)
 	s := newSealedServer(t, ca)
@@ -176,8 +176,8 @@ func TestWaysUntrusted(t *testing.T) {
 			"another name": {Name: "ns.test", Roots: ca.Pool}, "another authority": {Name: "dns.test", Roots: other.Pool},
 			"another key": {Name: "dns.test", Roots: ca.Pool, Pins: []certs.Pin{{1}}}, "the system's authorities": {Name: "dns.test"},
 		} {
-			to, way := s.way(over, p)
-			_, err := c.Exchange(t.Context(), to, &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Transport: way, End: time.Now().Add(time.Minute)})
+			to, tr := s.transport(over, p)
+			_, err := c.Exchange(t.Context(), to, &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Transport: tr, End: time.Now().Add(time.Minute)})
 			if !errors.As(err, new(*certs.UntrustedError)) {
 				t.Errorf("%s over %v: %v", name, over, err)
 			}
@@ -186,8 +186,8 @@ func TestWaysUntrusted(t *testing.T) {
 			continue // its packets say nothing that is read
 		}
 		// A server that speaks in the clear on that port is none.
-		_, way := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
-		if _, err := c.Exchange(t.Context(), s.Addrs()[0], &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Transport: way, End: time.Now().Add(300 * time.Millisecond)}); err == nil {
+		_, tr := s.transport(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
+		if _, err := c.Exchange(t.Context(), s.Addrs()[0], &upstream.Question{Name: wire.Root, Type: wire.TypeNS, TCP: true, Transport: tr, End: time.Now().Add(300 * time.Millisecond)}); err == nil {
 			t.Errorf("%v: a server in the clear answers", over)
 		}
 	}
@@ -199,7 +199,7 @@ func TestWaysUntrusted(t *testing.T) {
 	}
 }
 
-// A connection that has ended is replaced, one that is silent is given up, and ways that differ
+// A connection that has ended is replaced, one that is silent is given up, and transports that differ
 // share none.
 func TestWaysEnd(t *testing.T) {
 	ca := certtest.New(t)
@@ -208,34 +208,34 @@ func TestWaysEnd(t *testing.T) {
 		network := &streamsOnly{Network: upstream.System(), t: t}
 		c := upstream.New(upstream.Options{Network: network})
 		defer c.Close()
-		to, way := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
+		to, tr := s.transport(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
 		ask := func(w *upstream.Transport, patience time.Duration) error {
 			_, err := c.Exchange(t.Context(), to, &upstream.Question{Name: []byte("\x03www\x04test\x00"), Type: wire.TypeTXT, TCP: true, Transport: w, End: time.Now().Add(patience)})
 			return err
 		}
-		if err := ask(way, time.Minute); err != nil {
+		if err := ask(tr, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		_, same := s.way(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
-		if err := ask(same, time.Minute); err != nil || network.dials.Load() != 1 || !way.Same(same) {
-			t.Errorf("%v: the same way, made again: %v, %d connections", over, err, network.dials.Load())
+		_, same := s.transport(over, &certs.Peer{Name: "dns.test", Roots: ca.Pool})
+		if err := ask(same, time.Minute); err != nil || network.dials.Load() != 1 || !tr.Same(same) {
+			t.Errorf("%v: the same transport, made again: %v, %d connections", over, err, network.dials.Load())
 		}
-		_, differs := s.way(over, &certs.Peer{Name: "127.0.0.1", Roots: ca.Pool})
+		_, differs := s.transport(over, &certs.Peer{Name: "127.0.0.1", Roots: ca.Pool})
 		if err := ask(differs, time.Minute); err != nil || network.dials.Load() != 2 {
-			t.Errorf("%v: another way: %v, %d connections", over, err, network.dials.Load())
+			t.Errorf("%v: another transport: %v, %d connections", over, err, network.dials.Load())
 		}
 		if over == server.DoT {
 			s.mute.Store(true)
-			if err := ask(way, 200*time.Millisecond); err == nil {
+			if err := ask(tr, 200*time.Millisecond); err == nil {
 				t.Error("silence is an answer")
 			}
 			s.mute.Store(false)
-			if err := ask(way, time.Minute); err != nil {
+			if err := ask(tr, time.Minute); err != nil {
 				t.Errorf("after silence: %v", err)
 			}
 		}
 		s.kill()
-		if err := ask(way, time.Minute); err == nil {
+		if err := ask(tr, time.Minute); err == nil {
 			t.Errorf("%v: a server that is dead answers", over)
 		}
 	}

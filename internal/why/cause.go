@@ -107,10 +107,10 @@ func OfReason(r dnssec.Reason) Cause {
 	return Unknown
 }
 
-// ofWay finds the cause in the steps of the way: the clock before all, then what validation says, then the
+// ofResolution finds the cause in the steps of the resolution: the clock before all, then what validation says, then the
 // failure of the question itself, which is the last, and what lies behind it.
-func (f *finding) ofWay() {
-	w := f.way
+func (f *finding) ofResolution() {
+	w := f.resolution
 	judged, failed, noted := -1, -1, -1
 	for i := range w.Steps {
 		switch s := &w.Steps[i]; s.Kind {
@@ -169,7 +169,7 @@ func (f *finding) ofJudgement(s *Step) {
 		of = " (zone " + wire.NameText(s.Zone) + ")"
 	}
 	f.text = wire.NameText(s.Name) + " " + s.Type.String() + of + " does not validate: " + s.judgement()
-	if f.way.Rcode != wire.ServFail {
+	if f.resolution.Rcode != wire.ServFail {
 		f.text = wire.NameText(s.Name) + " " + s.Type.String() + of + " counts as not signed: " + s.judgement()
 	}
 }
@@ -177,7 +177,7 @@ func (f *finding) ofJudgement(s *Step) {
 // ofFailure finds the cause of a failed lookup. What failed on the way to it, such as keys that validation
 // needs, or addresses of name servers, comes before it.
 func (f *finding) ofFailure(at int) {
-	s := &f.way.Steps[at]
+	s := &f.resolution.Steps[at]
 	f.step, f.cause = s, s.Cause
 	zone := "the zone"
 	if s.Zone != nil {
@@ -215,8 +215,8 @@ var causeWords = map[Cause]string{
 // ofAddresses is for a zone none of whose servers has an address that can be asked.
 func (f *finding) ofAddresses(failed *Step, zone string) {
 	var names []string
-	for i := range f.way.Steps {
-		s := &f.way.Steps[i]
+	for i := range f.resolution.Steps {
+		s := &f.resolution.Steps[i]
 		switch {
 		case s.Kind == Skipped && string(s.Zone) == string(failed.Zone):
 			f.say(s.Cause, "server "+s.Server.String()+" of "+zone+" was not asked: "+s.Text)
@@ -245,14 +245,14 @@ func (f *finding) ofAddresses(failed *Step, zone string) {
 
 // ofSilence is for a question that nobody has answered yet.
 func (f *finding) ofSilence() {
-	for i := len(f.way.Steps) - 1; i >= 0; i-- {
-		s := &f.way.Steps[i]
+	for i := len(f.resolution.Steps) - 1; i >= 0; i-- {
+		s := &f.resolution.Steps[i]
 		if s.Kind != Silent && (s.Kind != Replied || s.Cause == 0) {
 			continue
 		}
 		f.step, f.cause = s, s.Cause
 		f.text = fmt.Sprintf("there was no answer in time, and the servers of %s, asked for %s %s, have not answered yet (%s)",
-			wire.NameText(s.Zone), wire.NameText(s.Name), s.Type, f.servers(s.Zone, len(f.way.Steps)))
+			wire.NameText(s.Zone), wire.NameText(s.Name), s.Type, f.servers(s.Zone, len(f.resolution.Steps)))
 		return
 	}
 	f.say(LimitTime, "there was no answer in time (resolver.limits.reply_time)")

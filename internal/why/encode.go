@@ -38,7 +38,7 @@ func (e *encoder) address(a netip.AddrPort) {
 // maxText is octets of the text of one step.
 const maxText = 200
 
-// encode returns a way in one piece. It begins with the question: see wayQuestion.
+// encode returns a resolution in one piece. It begins with the question: see resolutionQuestion.
 func (w *Resolution) encode() []byte {
 	e := encoder{b: make([]byte, 0, 64+len(w.Name)+64*len(w.Steps))}
 	e.octets(w.Name)
@@ -126,13 +126,13 @@ func (d *decoder) address() netip.AddrPort {
 	return netip.AddrPortFrom(a, uint16(d.number()))
 }
 
-// wayQuestion returns the question of a way that was encoded.
-func wayQuestion(b []byte) ([]byte, wire.Type) {
+// resolutionQuestion returns the question of a resolution that was encoded.
+func resolutionQuestion(b []byte) ([]byte, wire.Type) {
 	d := decoder{b: b}
 	return d.octets(), wire.Type(d.number())
 }
 
-// decode reads a way, which has parts of b from then on.
+// decode reads a resolution, which has parts of b from then on.
 func (w *Resolution) decode(b []byte) bool {
 	d := decoder{b: b}
 	*w = Resolution{Name: d.octets(), Type: wire.Type(d.number()), Started: time.Unix(0, int64(d.number())), Took: time.Duration(d.number())}

@@ -23,10 +23,10 @@ const (
 
 // Bounds of a log.
 const (
-	overhead  = 64 // octets that an entry takes beside its own
-	wayPart   = 3  // of four parts of the memory, those that ways have
-	maxLook   = 4096
-	maxReport = 100
+	overhead       = 64 // octets that an entry takes beside its own
+	resolutionPart = 3  // of four parts of the memory, those that resolutions have
+	maxLook        = 4096
+	maxReport      = 100
 )
 
 // Options make a [Log]. The functions name what events have numbers for.
@@ -42,9 +42,9 @@ type Log struct {
 	options Options
 	record  atomic.Uint32
 
-	mu      sync.Mutex
-	ways    queue
-	replies queue
+	mu          sync.Mutex
+	resolutions queue
+	replies     queue
 }
 
 // A queue is entries in the order of time, the newest last, within a bound of octets.
@@ -67,8 +67,8 @@ func (l *Log) Set(record Record, size int) {
 	if record == Off {
 		size = 0
 	}
-	l.ways.bound(size / 4 * wayPart)
-	l.replies.bound(size / 4 * (4 - wayPart))
+	l.resolutions.bound(size / 4 * resolutionPart)
+	l.replies.bound(size / 4 * (4 - resolutionPart))
 }
 
 // Record returns what is remembered. A nil log remembers nothing.
@@ -79,11 +79,11 @@ func (l *Log) Record() Record {
 	return Record(l.record.Load())
 }
 
-// Add remembers a way. It keeps nothing of it.
+// Add remembers a resolution. It keeps nothing of it.
 func (l *Log) Add(w *Resolution) {
 	b := w.encode()
 	l.mu.Lock()
-	l.ways.push(b)
+	l.resolutions.push(b)
 	l.mu.Unlock()
 }
 
@@ -102,7 +102,7 @@ func (l *Log) Take(r *event.Record) {
 func (l *Log) Octets() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.ways.octets + l.replies.octets
+	return l.resolutions.octets + l.replies.octets
 }
 
 func (q *queue) bound(most int) {
@@ -158,20 +158,20 @@ type Question struct {
 	Limit  int // reports at most
 }
 
-// Find returns what is known, the newest first. What many clients met with one way is told once for each
-// of them; of a way that no client of the question has met, it is told alone.
+// Find returns what is known, the newest first. What many clients met in one resolution is told once for each
+// of them; of a resolution that no client of the question has met, it is told alone.
 func (l *Log) Find(q Question) []Report {
 	if q.Limit <= 0 || q.Limit > maxReport {
 		q.Limit = maxReport
 	}
 	l.mu.Lock()
-	replies, ways := l.match(&q)
+	replies, resolutions := l.match(&q)
 	l.mu.Unlock()
 	reports := []Report{}
 	told := map[*Resolution]bool{}
 	for i := range replies {
 		r := &replies[i]
-		w := wayOf(r, ways)
+		w := resolutionOf(r, resolutions)
 		if w != nil {
 			told[w] = true
 		}
@@ -179,16 +179,16 @@ func (l *Log) Find(q Question) []Report {
 			reports = append(reports, l.report(r, w))
 		}
 	}
-	for i := range ways {
-		if w := &ways[i]; q.ID == 0 && !q.Client.IsValid() && !told[w] && len(reports) < q.Limit {
+	for i := range resolutions {
+		if w := &resolutions[i]; q.ID == 0 && !q.Client.IsValid() && !told[w] && len(reports) < q.Limit {
 			reports = append(reports, l.report(nil, w))
 		}
 	}
 	return reports
 }
 
-// match returns the replies that fit a question and the ways that may be theirs. The lock is held.
-func (l *Log) match(q *Question) (replies []reply, ways []Resolution) {
+// match returns the replies that fit a question and the resolutions that may be theirs. The lock is held.
+func (l *Log) match(q *Question) (replies []reply, resolutions []Resolution) {
 	l.replies.newest(func(b []byte) bool {
 		var r reply
 		if !replyFits(b, q) || !r.decode(b) {
@@ -204,34 +204,34 @@ func (l *Log) match(q *Question) (replies []reply, ways []Resolution) {
 		}
 		names[0] = wire.Lower(nil, replies[0].Name)
 	}
-	l.ways.newest(func(b []byte) bool {
-		name, typ := wayQuestion(b)
+	l.resolutions.newest(func(b []byte) bool {
+		name, typ := resolutionQuestion(b)
 		if names[0] != nil && !bytes.Equal(name, names[0]) || q.Type != 0 && q.ID == 0 && typ != q.Type {
 			return true
 		}
 		var w Resolution
 		if w.decode(b) && (q.Since.IsZero() || w.Started.Add(w.Took).After(q.Since)) {
-			ways = append(ways, w)
+			resolutions = append(resolutions, w)
 		}
-		return len(ways) < maxReport
+		return len(resolutions) < maxReport
 	})
-	for i := range ways {
-		l.lookBehind(&ways[i])
+	for i := range resolutions {
+		l.lookBehind(&resolutions[i])
 	}
-	return replies, ways
+	return replies, resolutions
 }
 
-// wayOf returns the way that led to a reply: of those for its question the newest that began before it. One
-// that was written while there was no answer yet counts if there is none that was done. ways has the newest
+// resolutionOf returns the resolution that led to a reply: of those for its question the newest that began before it. One
+// that was written while there was no answer yet counts if there is none that was done. resolutions has the newest
 // first.
-func wayOf(r *reply, ways []Resolution) *Resolution {
+func resolutionOf(r *reply, resolutions []Resolution) *Resolution {
 	if r.Path == event.Policy || r.Path == event.Own || r.Path == event.Zone {
 		return nil
 	}
 	done := r.When().Add(time.Duration(max(r.Latency, 0)))
 	var best *Resolution
-	for i := range ways {
-		w := &ways[i]
+	for i := range resolutions {
+		w := &resolutions[i]
 		if w.Type != r.Type || !wire.EqualFold(w.Name, r.Name) || w.Started.After(done) {
 			continue
 		}
@@ -245,7 +245,7 @@ func wayOf(r *reply, ways []Resolution) *Resolution {
 	return best
 }
 
-// lookBehind gives a way that ended with what another question had found before the steps of that one. The
+// lookBehind gives a resolution that ended with what another question had found before the steps of that one. The
 // lock is held.
 func (l *Log) lookBehind(w *Resolution) {
 	at := -1
@@ -259,7 +259,7 @@ func (l *Log) lookBehind(w *Resolution) {
 	}
 	s := w.Steps[at]
 	looked := 0
-	l.ways.newest(func(b []byte) bool {
+	l.resolutions.newest(func(b []byte) bool {
 		if looked++; looked > maxLook {
 			return false
 		}

@@ -53,10 +53,10 @@ type Advice struct {
 	Command string `json:"command,omitempty"`
 }
 
-// report tells of a reply, a way, or both.
+// report tells of a reply, a resolution, or both.
 func (l *Log) report(r *reply, w *Resolution) Report {
 	t := Report{Steps: []ReportStep{}, Advice: []Advice{}}
-	f := finding{log: l, reply: r, way: w}
+	f := finding{log: l, reply: r, resolution: w}
 	f.conclude()
 	if w != nil {
 		t.Time, t.Name, t.Type, t.Rcode = w.Started.UTC(), wire.NameText(w.Name), w.Type.String(), w.Rcode.String()
@@ -171,9 +171,9 @@ func (s *Step) judgement() string {
 
 // A finding is what a problem comes to.
 type finding struct {
-	log   *Log
-	reply *reply
-	way   *Resolution
+	log        *Log
+	reply      *reply
+	resolution *Resolution
 
 	cause Cause
 	text  string
@@ -182,7 +182,7 @@ type finding struct {
 
 // conclude finds the cause.
 func (f *finding) conclude() {
-	r, w := f.reply, f.way
+	r, w := f.reply, f.resolution
 	switch {
 	case r != nil && r.Outcome >= event.Dropped:
 		f.dropped(f.log.options.Drop(uint8(r.Outcome - event.Dropped)))
@@ -192,14 +192,14 @@ func (f *finding) conclude() {
 	case r != nil && r.Path == event.Policy:
 		f.say(Blocked, "the answer was blocked or changed by "+f.rule())
 	case r != nil && r.Reason != 0:
-		b := becauses[r.Reason]
+		b := reasons[r.Reason]
 		f.say(b.cause, b.text+f.detail(": "))
 		switch b.cause {
 		case NotAllowed, NoRecursion, ZoneNotAllowed, Tunnel: // their texts are of the client
 			f.text = "client " + r.Remote.Addr().String() + " " + f.text
 		}
 	case w != nil:
-		f.ofWay()
+		f.ofResolution()
 		if r != nil && r.Path == event.Stale {
 			f.text = "an answer that has expired was given, since there was no other: " + f.text
 		}
@@ -250,8 +250,8 @@ func (f *finding) dropped(reason string) {
 	}
 }
 
-// becauses are the causes that lie in the configuration of this server.
-var becauses = [...]struct {
+// reasons are the causes that lie in the configuration of this server.
+var reasons = [...]struct {
 	cause Cause
 	text  string
 }{
@@ -271,7 +271,7 @@ var becauses = [...]struct {
 // lastServer returns the last step before the one at until in which a server of the zone was of no use; nil: none was.
 func (f *finding) lastServer(zone []byte, until int) *Step {
 	for i := until - 1; i >= 0; i-- {
-		if s := &f.way.Steps[i]; s.useless() && string(s.Zone) == string(zone) {
+		if s := &f.resolution.Steps[i]; s.useless() && string(s.Zone) == string(zone) {
 			return s
 		}
 	}
@@ -283,12 +283,12 @@ func (s *Step) useless() bool {
 	return s.Server.IsValid() && (s.Kind == Silent || s.Kind == Skipped || s.Kind == Replied && s.Cause != 0)
 }
 
-// servers lists whom the zone's question failed at and how, from the end of the way, each once.
+// servers lists whom the zone's question failed at and how, from the end of the resolution, each once.
 func (f *finding) servers(zone []byte, until int) string {
 	var said []string
 	seen := map[netip.AddrPort]bool{}
 	for i := until - 1; i >= 0; i-- {
-		s := &f.way.Steps[i]
+		s := &f.resolution.Steps[i]
 		if !s.useless() || seen[s.Server] || string(s.Zone) != string(zone) {
 			continue
 		}
