@@ -34,7 +34,7 @@ func TestForeignWords(t *testing.T) {
 		"upstream: 1.1.1.1\n":                   `key "upstream" is not known; write resolver: {forward: [`,
 		"access-control: [10.0.0.0/8]\n":        `key "access-control" is not known; write policy: {allow: [`,
 		"resolver: {forward-addr: 192.0.2.1}\n": `key "forward-addr" is not known; write resolver: {forward: [`,
-		"resolver: {forward: [192.0.2.1]}\n":    `expected a block of keys, found "192.0.2.1"; write {zone: ., to: [192.0.2.1]}`,
+		"resolver: {forward: [192.0.2.1]}\n":    `expected a mapping, found "192.0.2.1"; write {zone: ., to: [192.0.2.1]}`,
 	} {
 		file := filepath.Join(t.TempDir(), "port53.yaml")
 		if err := os.WriteFile(file, []byte("role: internal-resolver\n"+text), 0o600); err != nil {

@@ -46,7 +46,7 @@ func (k *key) expects() string {
 	}
 	switch k.form {
 	case formSection:
-		return "a block of keys"
+		return "a mapping"
 	case formText:
 		if k.value != "" {
 			return k.value

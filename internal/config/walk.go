@@ -106,7 +106,7 @@ func describe(n ast.Node) string {
 	case nil, *ast.NullNode:
 		return "nothing"
 	case *ast.MappingNode, *ast.MappingValueNode:
-		return "a block of keys"
+		return "a mapping"
 	case *ast.SequenceNode:
 		return "a list"
 	case ast.ScalarNode:
@@ -150,7 +150,7 @@ func roleOf(body ast.Node) string {
 	return ""
 }
 
-// section decodes the block of keys n into the struct into. where is the
+// section decodes the mapping n into the struct into. where is the
 // section's name for errors, and index its place in a list of sections.
 func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, index int32) {
 	var values []*ast.MappingValueNode
@@ -258,7 +258,7 @@ func (d *decoder) mapping(k *key, n ast.Node, into reflect.Value, where string) 
 	if !ok {
 		d.fail(
 			start(n),
-			where+": expected a block of keys, found "+describe(n),
+			where+": expected a mapping, found "+describe(n),
 			"write "+k.keys[0].expects()+", a colon, and "+k.keys[1].expects(),
 		)
 		return
