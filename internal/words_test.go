@@ -47,6 +47,9 @@ var ownNames = map[string]string{
 	"Taste": "Check", "Strangers": "Unexpected", "Gives": "AllowTransfer", "Hears": "AllowNotify",
 	"Folder": "Directory", "Folders": "Directories", "Deed": "Operation", "Deeds": "Operations",
 	"Oddities": "Probes", "Doubt": "Mismatch",
+	"Sealed": "Transport or Encrypted", "Nearly": "NearMiss", "Strays": "Unwanted", "Voucher": "TrustPoint", "Vouches": "Trusts",
+	"Fate": "Outcome", "Because": "Reason", "Told": "Step", "Mend": "Remedy", "Reading": "Result", "Understand": "Classify",
+	"Part": "Partition", "Door": "Listener", "Doors": "Listeners",
 }
 
 // exemptWords are where another product's word, or one of ours in a list of such, has to be.

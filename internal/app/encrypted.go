@@ -283,7 +283,10 @@ func closed(c *server.Connections) map[string]uint64 {
 }
 
 // transports returns where servers are, and how those are asked that are not asked in the clear.
-func transports(list []config.Upstream, t *config.UpstreamTLS) (addrs []netip.AddrPort, byAddr map[netip.AddrPort]*upstream.Transport, err error) {
+func transports(
+	list []config.Upstream,
+	t *config.UpstreamTLS,
+) (addrs []netip.AddrPort, byAddr map[netip.AddrPort]*upstream.Transport, err error) {
 	var roots *x509.CertPool
 	var what []byte
 	if t.CA != "" {

@@ -219,7 +219,7 @@ func (d *decoder) fail(at position, text, hint string) {
 	d.errs = append(d.errs, e)
 }
 
-// read checks the text as a whole and returns the block of keys that it is; nil
+// read checks the text as a whole and returns the mapping that it is; nil
 // if it is empty or wrong.
 func (d *decoder) read(text []byte) ast.Node {
 	if len(text) > MaxFile {

@@ -187,7 +187,8 @@ func (r *run) tryAsk(v *vantage, to netip.AddrPort, transport string, z *Zone) {
 			return
 		}
 		o := v.twice(transport, to, question(z.Name, wire.TypeSOA, 0, 0), r.timeout)
-		l.Remedy = "port53 reload has the server do as the file says; port53 config check --client " + v.from.String() + " tells what that is"
+		l.Remedy = "port53 reload has the server do as the file says; port53 config check --client " + v.from.String() +
+			" tells what that is"
 		l.judge(!answered(&o) && r.silent(v, to, &o), o.words())
 	})
 }

@@ -475,7 +475,8 @@ func (t *task) keepPart(f *finding, part []byte) {
 	if f.kind != foundNoData && f.kind != foundNXDomain {
 		return
 	}
-	t.keep(&link{kind: f.kind, proof: f.proof, sec: secUnchecked, reason: edeNone, zone: f.zone.zone, partition: f.zone.partition}, part, wire.TypeA)
+	l := &link{kind: f.kind, proof: f.proof, sec: secUnchecked, reason: edeNone, zone: f.zone.zone, partition: f.zone.partition}
+	t.keep(l, part, wire.TypeA)
 }
 
 // delegate keeps what a referral tells: the servers of the child, and whether the

@@ -111,7 +111,9 @@ func (t *task) cachedAbove(partition cache.Partition, name []byte, typ wire.Type
 					l.kind = foundTooLong
 					return l
 				}
-				return &link{kind: foundAlias, set: made, dname: l.set, target: made.Data[0], sec: l.sec, reason: edeNone, partition: partition}
+				return &link{
+					kind: foundAlias, set: made, dname: l.set, target: made.Data[0], sec: l.sec, reason: edeNone, partition: partition,
+				}
 			}
 		}
 		// Above the name only secure data: without proof a server may deny what lies below it.

@@ -135,7 +135,10 @@ func resolutionQuestion(b []byte) ([]byte, wire.Type) {
 // decode reads a resolution, which has parts of b from then on.
 func (w *Resolution) decode(b []byte) bool {
 	d := decoder{b: b}
-	*w = Resolution{Name: d.octets(), Type: wire.Type(d.number()), Started: time.Unix(0, int64(d.number())), Took: time.Duration(d.number())}
+	*w = Resolution{
+		Name: d.octets(), Type: wire.Type(d.number()),
+		Started: time.Unix(0, int64(d.number())), Took: time.Duration(d.number()),
+	}
 	w.Partition, w.Partial, w.Left = uint8(d.number()), d.number()&1 != 0, uint16(d.number())
 	w.Rcode, w.EDE, w.Cause = wire.Rcode(d.number()), int16(d.number())-1, Cause(d.number())
 	w.Text = string(d.octets())
