@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,12 +103,7 @@ func (k *keeper) start(bin string) *exec.Cmd {
 func TestHandover(t *testing.T) {
 	dir := t.TempDir()
 	replace(t, filepath.Join(dir, "test.zone"), serialZone("test.", 1))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := netip.MustParseAddrPort(l.Addr().String())
-	l.Close()
+	addr := freeAddr(t)
 	config := filepath.Join(dir, "port53.yaml")
 	replace(t, config, fmt.Sprintf("role: authoritative\nlisten: [%q]\nzones: [{name: test, file: test.zone}]\nstate_dir: state\ncontrol: {socket: off}\nmetrics: {listen: off}\npolicy: {rate_limit: {enabled: false}}\n", addr))
 	bin, err := build()
@@ -222,12 +216,7 @@ func TestHandover(t *testing.T) {
 func TestHandoverElsewhere(t *testing.T) {
 	dir := t.TempDir()
 	replace(t, filepath.Join(dir, "test.zone"), serialZone("test.", 1))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := netip.MustParseAddrPort(l.Addr().String()).Port()
-	l.Close()
+	port := freeAddr(t).Port()
 	bin, err := build()
 	if err != nil {
 		t.Fatal(err)

@@ -272,12 +272,11 @@ func (s *side) ixfr(t *testing.T, since uint32) (octets, records int) {
 // freeAddr returns a loopback address that nobody listens on.
 func freeAddr(t *testing.T) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := peers.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	return addr
 }
 
 // writeBig writes the zone's file: 100,000 records, of which the first ten depend on the

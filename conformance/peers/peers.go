@@ -112,7 +112,7 @@ func Start(ctx context.Context, kind string, o Options) (*Server, error) {
 	var err error
 	for range startTries {
 		if !fixed {
-			if o.Addr, err = freePort(); err != nil {
+			if o.Addr, err = FreePort(); err != nil {
 				return nil, err
 			}
 		}
@@ -307,9 +307,9 @@ func statFields(pid int) []string {
 	return f
 }
 
-// freePort finds a loopback port that is free for both UDP and TCP now. It is not one of those that the kernel
+// FreePort finds a loopback port that is free for both UDP and TCP now. It is not one of those that the kernel
 // gives to whoever asks, of which another test could get it before the server does.
-func freePort() (netip.AddrPort, error) {
+func FreePort() (netip.AddrPort, error) {
 	for range 1000 {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(10000+rand.IntN(20000)))
 		u, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(addr))

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,11 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"port53/internal/config"
 	"port53/internal/securepath"
 	"port53/internal/store"
 	"port53/internal/wire"
+	"port53/internal/zone"
 	"port53/internal/zones"
 )
 
@@ -37,7 +41,8 @@ func WithAdded(c *config.Config) (*config.Config, error) {
 type added struct {
 	path string // of the state directory; "": there is none
 	dir  *securepath.Dir
-	shut error // why the directory cannot be looked into: nothing of it is used
+	shut error  // why the directory cannot be looked into: nothing of it is used
+	text []byte // of the file, as the configuration in use has its zones
 }
 
 // open opens the directory, unless it is open, or not there.
@@ -75,6 +80,7 @@ func (s *added) with(c *config.Config) (*config.Config, error) {
 	if c, err = c.WithZones(s.file(), text); err != nil {
 		return nil, err
 	}
+	s.text = text
 	g, err := s.granted()
 	if err == nil {
 		c, err = c.WithGranted(g)
@@ -158,24 +164,18 @@ func (a *App) AddZone(name string, what []byte) (any, error) {
 	}
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
-	for _, s := range a.manager.Status() {
-		if s.Catalog != "" && s.Name == string(wire.AppendName(nil, wire.Lower(nil, apex))) {
-			return nil, fmt.Errorf("zone %s is a member of the catalog zone %s", name, s.Catalog)
-		}
+	if catalog := a.memberOf(apex); catalog != "" {
+		return nil, fmt.Errorf("zone %s is a member of the catalog zone %s", name, catalog)
 	}
-	text, err := a.added.read()
+	e, err := a.adding(&z)
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
-	c, err := a.current.Load().config.WithZones(a.added.file(), config.AppendZone(text, &z))
-	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, withoutPlaces(err))
-	}
-	i := len(c.Zones) - 1
+	c, i := e.config, len(e.config.Zones)-1
 	result := zoneChange{Zone: name, Place: c.ZonePlace(i)}
 	if file := c.Zones[i].File; file != "" {
 		result.From = "file " + file
-		loaded := zones.Load(sources(c, a.signing)[i], a.seed)
+		loaded := zones.Load(newSourcer(c, a.signing).source(i), a.seed)
 		if loaded.Zone == nil {
 			return nil, fmt.Errorf("zone %s: it would not be served: %w", name, firstProblem(loaded.Problems))
 		}
@@ -186,10 +186,23 @@ func (a *App) AddZone(name string, what []byte) (any, error) {
 	} else if len(c.Zones[i].Primaries) > 0 {
 		result.From = fmt.Sprintf("primaries %v", c.Zones[i].Primaries)
 	}
-	if err := a.change(c, text, config.AppendZone(text, &z)); err != nil {
+	if err := a.change(e); err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
 	return result, nil
+}
+
+// memberOf returns the catalog zone that apex is a member of; "": of none.
+func (a *App) memberOf(apex []byte) string {
+	if !slices.ContainsFunc(a.current.Load().sources, func(s zones.Source) bool { return s.Consumes != nil }) {
+		return ""
+	}
+	for _, s := range a.manager.Status() {
+		if s.Catalog != "" && s.Name == string(wire.AppendName(nil, wire.Lower(nil, apex))) {
+			return s.Catalog
+		}
+	}
+	return ""
 }
 
 // firstProblem returns the first error among problems.
@@ -226,12 +239,7 @@ func (a *App) RemoveZone(name, view string, purge bool) (any, error) {
 	apex = wire.Lower(nil, apex)
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
-	text, err := a.added.read()
-	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, err)
-	}
-	path := a.added.file()
-	now, err := a.current.Load().config.WithZones(path, text)
+	now, text, err := a.addedNow()
 	if err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
@@ -239,15 +247,11 @@ func (a *App) RemoveZone(name, view string, purge bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, err := now.WithoutZone(text, i)
-	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, err)
+	e, err := a.removing(now, text, i)
+	if err == nil {
+		err = a.change(e)
 	}
-	c, err := now.WithZones(path, rest)
 	if err != nil {
-		return nil, fmt.Errorf("zone %s: %w", name, withoutPlaces(err))
-	}
-	if err := a.change(c, text, rest); err != nil {
 		return nil, fmt.Errorf("zone %s: %w", name, err)
 	}
 	result := zoneChange{Zone: name, Place: now.ZonePlace(i)}
@@ -282,33 +286,162 @@ func (a *App) findAdded(c *config.Config, name, view string, apex []byte) (int, 
 	case found >= 0:
 		return 0, fmt.Errorf("zone %s is in the configuration, at %s: remove it there and run port53 reload", name, c.ZonePlace(found))
 	}
-	for _, s := range a.manager.Status() {
-		if s.Catalog != "" && s.Name == string(wire.AppendName(nil, apex)) {
-			return 0, fmt.Errorf("zone %s is a member of the catalog zone %s: remove it from the catalog on the primary", name, s.Catalog)
-		}
+	if catalog := a.memberOf(apex); catalog != "" {
+		return 0, fmt.Errorf("zone %s is a member of the catalog zone %s: remove it from the catalog on the primary", name, catalog)
 	}
 	return 0, fmt.Errorf("zone %s is not served here", name)
 }
 
-// change makes c, whose added zones are those of text, what is served, and makes it last. was
-// is the text until now. a.reloading is held.
-func (a *App) change(c *config.Config, was, text []byte) error {
-	return a.changeFile(c, AddedFile, was, text)
+// A setChange is a change to the zones that were added, made ready: the configuration with it, the text of the
+// file before and after, and how the configuration is put into use.
+type setChange struct {
+	config    *config.Config
+	was, text []byte
+	adopt     func(ctx context.Context, old *generation, c *config.Config) error
+}
+
+// addedNow returns the configuration with what the file of added zones has now, and its text.
+func (a *App) addedNow() (c *config.Config, text []byte, err error) {
+	if text, err = a.added.read(); err != nil {
+		return nil, nil, err
+	}
+	if c = a.current.Load().config; bytes.Equal(text, a.added.text) {
+		return c, text, nil
+	}
+	c, err = c.WithZones(a.added.file(), text) // somebody has edited it
+	return c, text, err
+}
+
+// adding makes ready that z is served beside the others.
+func (a *App) adding(z *config.AddedZone) (e setChange, err error) {
+	if e.was, err = a.added.read(); err != nil {
+		return e, err
+	}
+	e.text = config.AppendZone(e.was, z)
+	c := a.current.Load().config
+	if next, ok := c.WithZone(e.was, z); ok && bytes.Equal(e.was, a.added.text) {
+		e.config, e.adopt = next, a.adoptZone
+		return e, nil
+	}
+	e.adopt = a.adoptAll
+	if e.config, err = c.WithZones(a.added.file(), e.text); err != nil {
+		return e, withoutPlaces(err)
+	}
+	return e, nil
+}
+
+// removing makes ready that the zone at index i of now, whose added zones are those of text, is not served.
+func (a *App) removing(now *config.Config, text []byte, i int) (e setChange, err error) {
+	e = setChange{was: text, adopt: a.adoptAll}
+	if e.text, err = now.WithoutZone(text, i); err != nil {
+		return e, err
+	}
+	if next, ok := now.WithoutAdded(i); ok && now == a.current.Load().config {
+		e.config = next
+		e.adopt = func(ctx context.Context, old *generation, c *config.Config) error {
+			return a.adoptWithout(ctx, old, c, i)
+		}
+		return e, nil
+	}
+	if e.config, err = now.WithZones(a.added.file(), e.text); err != nil {
+		return e, withoutPlaces(err)
+	}
+	return e, nil
+}
+
+// change carries out e, and makes it last. a.reloading is held.
+func (a *App) change(e setChange) error {
+	err := a.changeFile(e, AddedFile)
+	if err == nil {
+		a.added.text = e.text
+	}
+	return err
 }
 
 // changeFile is change for what one of the files of the state directory has.
-func (a *App) changeFile(c *config.Config, name string, was, text []byte) error {
+func (a *App) changeFile(e setChange, name string) error {
 	if err := a.ownState(); err != nil {
 		return err
 	}
-	if err := a.added.writeFile(name, text); err != nil {
+	if err := a.added.writeFile(name, e.text); err != nil {
 		return err
 	}
-	_, err := a.adopt(a.ctx, a.current.Load(), c)
-	if err != nil && a.current.Load().config != c {
-		return errors.Join(err, a.added.writeFile(name, was)) // nothing has changed
+	err := e.adopt(a.ctx, a.current.Load(), e.config)
+	if err != nil && a.current.Load().config != e.config {
+		return errors.Join(err, a.added.writeFile(name, e.was)) // nothing has changed
 	}
 	return nil // what is wrong with other zones is theirs
+}
+
+func (a *App) adoptAll(ctx context.Context, old *generation, c *config.Config) error {
+	_, err := a.adopt(ctx, old, c)
+	return err
+}
+
+// adoptZone is adopt for a configuration that has one zone more, the last: nothing else of old is made again,
+// so that a server with many zones takes another at once.
+func (a *App) adoptZone(ctx context.Context, old *generation, c *config.Config) error {
+	if !a.zonesAlone(c) {
+		return a.adoptAll(ctx, old, c)
+	}
+	list := append(old.sources, newSourcer(c, a.signing).source(len(c.Zones)-1)) // only the newest generation grows
+	return a.adoptZones(c, &c.Zones[len(c.Zones)-1], list, func(publish func(zone.Views)) (zones.Report, error) {
+		return a.manager.Add(ctx, list, publish)
+	})
+}
+
+// adoptWithout is adopt for a configuration that does not have the zone at index i any more.
+func (a *App) adoptWithout(ctx context.Context, old *generation, c *config.Config, i int) error {
+	if !a.zonesAlone(c) || len(old.sources) != len(c.Zones)+1 {
+		return a.adoptAll(ctx, old, c)
+	}
+	gone := old.sources[i]
+	list := slices.Concat(old.sources[:i], old.sources[i+1:])
+	return a.adoptZones(c, &old.config.Zones[i], list, func(publish func(zone.Views)) (zones.Report, error) {
+		return a.manager.Remove(ctx, list, &gone, publish)
+	})
+}
+
+// zonesAlone reports whether of a generation of c only the zones depend on which zones there are, beside who
+// they are exchanged with.
+func (a *App) zonesAlone(c *config.Config) bool {
+	return !c.Firewall.Manage && provesIn(c) == nil && (!c.Recurses() || hostSources(c, nil).Empty())
+}
+
+// adoptZones puts c into use, which has other zones than the configuration until now: z came or went, and list
+// is where they come from.
+func (a *App) adoptZones(c *config.Config, z *config.Zone, list []zones.Source, load func(func(zone.Views)) (zones.Report, error)) error {
+	rights := a.current.Load().engine.Access
+	exchanged := z.Transfers() || len(z.Notify)+len(z.TransferRemotes)+len(z.AllowNotify) > 0
+	if exchanged {
+		var err error
+		if rights, err = access(c, a.current.Load().networks); err != nil {
+			return err
+		}
+	}
+	report, err := load(func(views zone.Views) {
+		a.swapping.Lock()
+		defer a.swapping.Unlock()
+		g := *a.current.Load()
+		g.config, g.sources, g.applied = c, list, time.Now()
+		g.engine.Access = rights
+		a.swap(&g, views)
+	})
+	if err != nil {
+		return err
+	}
+	if exchanged {
+		a.server.SetPeers(peerAddrs(c))
+		a.followNetworks() // they may have changed while the access list was made
+	}
+	a.tellZoneRisks(c, z)
+	if a.recursion != nil {
+		a.recursion.resolver.Flush(wire.Root, true)
+	}
+	if len(report.Failed) > 0 {
+		return failedZones(report.Failed)
+	}
+	return nil
 }
 
 // ownState makes the state directory this server's, or says why nothing can be written there.

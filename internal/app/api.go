@@ -105,15 +105,10 @@ func (h apiHost) MakeZone(by string, z *api.ZoneSpec) error {
 	if _, there := h.manager.Look(apex); there {
 		return api.ErrExists
 	}
-	was, err := h.added.read()
+	added := h.addedZone(z)
+	e, err := h.adding(&added)
 	if err != nil {
 		return err
-	}
-	added := h.addedZone(z)
-	text := config.AppendZone(was, &added)
-	c, err := h.current.Load().config.WithZones(h.added.file(), text)
-	if err != nil {
-		return withoutPlaces(err)
 	}
 	if err := h.ownState(); err != nil {
 		return err
@@ -132,7 +127,7 @@ func (h apiHost) MakeZone(by string, z *api.ZoneSpec) error {
 			return err
 		}
 	}
-	if err := h.change(c, was, text); err != nil {
+	if err := h.change(e); err != nil {
 		if added.Stored {
 			err = errors.Join(err, h.state.Remove(apex))
 		}
@@ -145,10 +140,7 @@ func (h apiHost) MakeZone(by string, z *api.ZoneSpec) error {
 // addedAt returns the configuration with what the file of added zones has, its text, and where a zone
 // is in it.
 func (h apiHost) addedAt(apex []byte, of string) (now *config.Config, text []byte, i int, err error) {
-	if text, err = h.added.read(); err != nil {
-		return nil, nil, 0, err
-	}
-	if now, err = h.current.Load().config.WithZones(h.added.file(), text); err != nil {
+	if now, text, err = h.addedNow(); err != nil {
 		return nil, nil, 0, err
 	}
 	i, err = h.findAdded(now, wire.NameText(apex), of, apex)
@@ -174,7 +166,7 @@ func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 	if err != nil {
 		return withoutPlaces(err)
 	}
-	if err := h.change(c, text, next); err != nil {
+	if err := h.change(setChange{c, text, next, h.adoptAll}); err != nil {
 		return err
 	}
 	h.did(by, wire.Lower(nil, z.Apex), "zone changed by the API")

@@ -304,5 +304,5 @@ func (a *App) changeGrants(change func(*config.Granted) error) error {
 	if err != nil {
 		return err
 	}
-	return a.changeFile(c, GrantsFile, was, text)
+	return a.changeFile(setChange{c, was, text, a.adoptAll}, GrantsFile)
 }

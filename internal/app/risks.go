@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
@@ -128,10 +129,29 @@ func (a *App) tellRisks(c *config.Config, all []netif.Address) {
 	now := risks(c, all)
 	a.risks.mu.Lock()
 	defer a.risks.mu.Unlock()
+	a.logRisks(now)
+	a.risks.list = now
+}
+
+// tellZoneRisks is tellRisks for one zone that came or went.
+func (a *App) tellZoneRisks(c *config.Config, z *config.Zone) {
+	var now []string
+	riskOfZone(c, z, func(format string, args ...any) { now = append(now, fmt.Sprintf(format, args...)) })
+	a.risks.mu.Lock()
+	defer a.risks.mu.Unlock()
+	if slices.ContainsFunc(c.Zones, func(o config.Zone) bool { return bytes.Equal(o.Name, z.Name) }) {
+		a.logRisks(now)
+		a.risks.list = append(a.risks.list, now...)
+		return
+	}
+	a.risks.list = slices.DeleteFunc(slices.Clone(a.risks.list), func(r string) bool { return slices.Contains(now, r) })
+}
+
+// logRisks logs what was not a risk before. a.risks.mu is held.
+func (a *App) logRisks(now []string) {
 	for _, r := range now {
 		if !slices.Contains(a.risks.list, r) {
 			a.log.Warn("exposed more than the role is meant to be", "risk", r)
 		}
 	}
-	a.risks.list = now
 }

@@ -5,7 +5,9 @@ import (
 	"slices"
 
 	"port53/internal/config"
+	"port53/internal/grant"
 	"port53/internal/policy"
+	"port53/internal/transfer"
 	"port53/internal/tsig"
 	"port53/internal/wire"
 	"port53/internal/zones"
@@ -43,14 +45,10 @@ func peerAddrs(c *config.Config) []netip.Addr {
 	list := transferPeers(c)
 	for i := range c.Zones {
 		z := &c.Zones[i]
-		list = slices.Concat(
-			list,
-			peersOf(z.Notify, z.Members.Notify),
-			z.AllowTransfer,
-			z.TransferAlone,
-			z.AllowNotify,
-			z.Members.AllowTransfer,
-		)
+		list = append(list, peersOf(z.Notify, z.Members.Notify)...)
+		for _, more := range [][]netip.Prefix{z.AllowTransfer, z.TransferAlone, z.AllowNotify, z.Members.AllowTransfer} {
+			list = append(list, more...)
+		}
 		for _, name := range slices.Concat(z.TransferRemotes, z.Members.TransferRemotes) {
 			if r := c.Remote(name); r != nil {
 				list = append(list, peersOf(r.Addresses)...)
@@ -69,55 +67,75 @@ func peerAddrs(c *config.Config) []netip.Addr {
 	return addrs
 }
 
+// A sourcer makes the sources of the zones of a configuration.
+type sourcer struct {
+	config *config.Config
+	room   signingRoom
+	ring   *tsig.Ring
+	table  grant.Table
+	sealed map[netip.AddrPort]*transfer.Sealed
+	views  [][]string // of each zone; nil: there are no views
+}
+
+func newSourcer(c *config.Config, room signingRoom) *sourcer {
+	return &sourcer{c, room, keyRing(c), holders(c), sealedServers(c), c.ZoneViews()}
+}
+
+// source returns where the zone at index i comes from, but for what other zones say of it.
+func (o *sourcer) source(i int) zones.Source {
+	c, z := o.config, &o.config.Zones[i]
+	s := zones.Source{
+		Apex:          z.Name,
+		File:          z.File,
+		Generate:      c.ZoneLimits.Generate,
+		MaxRecords:    c.ZoneLimits.Records,
+		MaxSize:       int64(c.ZoneLimits.Size),
+		Primaries:     z.Primaries,
+		Secondaries:   z.Secondaries,
+		Notify:        z.Notify,
+		Transfer:      z.AllowTransfer,
+		Query:         z.AllowQuery,
+		TransferKeys:  z.TransferKeys,
+		TransferAlone: z.TransferAlone,
+		Insecure:      z.Insecure,
+		Updates:       grants(z),
+		Next:          serials(z.Serial),
+		Order:         order(c, z.RRsetOrder),
+		Place:         c.ZoneFile(i),
+		Added:         c.Added(i),
+		Keys:          serverKeys(o.ring, z.Keyed),
+		TransferBy:    remoteRules(c, z, z.TransferRemotes),
+		TLS:           o.sealed,
+		AllowNotify:   z.AllowNotify,
+		Forward:       z.Forward,
+		Produces:      z.Catalog == "produce",
+		Of:            z.Home(),
+	}
+	if o.views != nil {
+		s.Views = o.views[i]
+	}
+	s.Stored = z.Stored
+	addRights(&s, o.table)
+	if signed(c, z) {
+		s.Signer = newZoneSigner(c, z, o.room)
+	}
+	if len(z.TSIG) > 0 {
+		s.Key, s.AlsoKeys = o.ring.Key(z.TSIG[0]), z.TSIG[1:]
+	}
+	if z.Catalog == "consume" {
+		s.Consumes = members(c, o.ring, z)
+	}
+	return s
+}
+
 // sources returns where the zones of c come from.
 func sources(c *config.Config, room signingRoom) []zones.Source {
-	ring, table, sealed := keyRing(c), holders(c), sealedServers(c)
+	made := newSourcer(c, room)
 	all := make([]zones.Source, len(c.Zones))
-	views := c.ZoneViews()
 	listed := map[string][]zones.Listed{}
-	for i, z := range c.Zones {
-		all[i] = zones.Source{
-			Apex:          z.Name,
-			File:          z.File,
-			Generate:      c.ZoneLimits.Generate,
-			MaxRecords:    c.ZoneLimits.Records,
-			MaxSize:       int64(c.ZoneLimits.Size),
-			Primaries:     z.Primaries,
-			Secondaries:   z.Secondaries,
-			Notify:        z.Notify,
-			Transfer:      z.AllowTransfer,
-			Query:         z.AllowQuery,
-			TransferKeys:  z.TransferKeys,
-			TransferAlone: z.TransferAlone,
-			Insecure:      z.Insecure,
-			Updates:       grants(&z),
-			Next:          serials(z.Serial),
-			Order:         order(c, z.RRsetOrder),
-			Place:         c.ZonePlace(i),
-			Added:         c.Added(i),
-			Keys:          serverKeys(ring, z.Keyed),
-			TransferBy:    remoteRules(c, &z, z.TransferRemotes),
-			TLS:           sealed,
-			AllowNotify:   z.AllowNotify,
-			Forward:       z.Forward,
-			Produces:      z.Catalog == "produce",
-			Of:            z.Home(),
-		}
-		if views != nil {
-			all[i].Views = views[i]
-		}
-		all[i].Stored = z.Stored
-		addRights(&all[i], table)
-		if signed(c, &z) {
-			all[i].Signer = newZoneSigner(c, &z, room)
-		}
-		if len(z.TSIG) > 0 {
-			all[i].Key, all[i].AlsoKeys = ring.Key(z.TSIG[0]), z.TSIG[1:]
-		}
-		if z.Catalog == "consume" {
-			all[i].Consumes = members(c, ring, &z)
-		}
-		if z.InCatalog != nil {
+	for i := range c.Zones {
+		all[i] = made.source(i)
+		if z := &c.Zones[i]; z.InCatalog != nil {
 			key := string(wire.Lower(nil, z.InCatalog))
 			listed[key] = append(listed[key], zones.Listed{Apex: z.Name, Group: z.Group})
 		}

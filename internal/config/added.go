@@ -30,12 +30,12 @@ zones:
 func (c *Config) WithZones(name string, text []byte) (*Config, error) {
 	n := *c
 	own := c.own()
+	n.tail, n.late = nil, nil
 	n.Zones, n.Keys = slices.Clone(c.Zones[:own]), slices.Clone(c.Keys)
 	n.templates = slices.Clone(c.templates[:min(own, len(c.templates))])
 	n.files, n.origins = slices.Clone(c.files[:len(c.files)-c.addedFiles()]), maps.Clone(c.origins)
 	n.added, n.hasAdded = 0, false
 	d := &decoder{cols: n.origins, items: map[place][]position{}, table: table(), config: &n, role: c.Role}
-	d.forgetZones(own)
 	for i := range n.Networks {
 		d.name(n.Networks[i])
 	}
@@ -74,6 +74,7 @@ func (c *Config) WithZones(name string, text []byte) (*Config, error) {
 		slices.SortStableFunc(d.errs, func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
 		return nil, d.errs
 	}
+	n.partPlaces(own)
 	return &n, nil
 }
 
@@ -119,20 +120,6 @@ func (d *decoder) addedZones(k *key, text []byte, n *Config) {
 	d.value(k, values[0].Value, start(values[0].Key), reflect.ValueOf(n).Elem().FieldByIndex(k.field), "zones", 0)
 }
 
-// forgetZones drops where zones stand, from one on.
-func (d *decoder) forgetZones(from int) {
-	of := map[int32]bool{}
-	var mark func(k *key)
-	mark = func(k *key) {
-		for _, c := range k.keys {
-			of[c.id] = true
-			mark(c)
-		}
-	}
-	mark(d.table.child("zones"))
-	maps.DeleteFunc(d.cols, func(p place, _ position) bool { return of[p.key] && int(p.index) >= from })
-}
-
 // own returns how many of the zones are of the configuration's own files.
 func (c *Config) own() int { return len(c.Zones) - c.added }
 
@@ -149,6 +136,9 @@ func (c *Config) Added(i int) bool { return i >= c.own() }
 
 // ZonePlace returns where the zone at index i stands, as FILE:LINE.
 func (c *Config) ZonePlace(i int) string {
+	if c.Added(i) {
+		return c.files[len(c.files)-1] + ":" + strconv.Itoa(c.zoneLine(i))
+	}
 	at, ok := c.origins[place{c.zoneName, int32(i)}]
 	if !ok {
 		return c.File()
@@ -156,8 +146,16 @@ func (c *Config) ZonePlace(i int) string {
 	return c.files[at.file-1] + ":" + strconv.Itoa(at.line)
 }
 
-// zoneLine returns the line on which the zone at index i begins.
-func (c *Config) zoneLine(i int) int { return c.origins[place{c.zoneName, int32(i)}].line }
+// ZoneFile is ZonePlace without the line of an added zone, which changes as others before it are removed.
+func (c *Config) ZoneFile(i int) string {
+	if c.Added(i) {
+		return c.files[len(c.files)-1]
+	}
+	return c.ZonePlace(i)
+}
+
+// zoneLine returns the line on which the added zone at index i begins.
+func (c *Config) zoneLine(i int) int { return c.late[i-c.own()].line }
 
 // An AddedZone is a zone as it is added to a running server.
 type AddedZone struct {

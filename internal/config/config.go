@@ -106,6 +106,8 @@ type Config struct {
 	granted   granted            // keys and tokens that no file of its own has
 	view      string             // whose configuration it is; empty: the default one's
 	added     int                // of the zones, the last, which no file of its own has
+	late      []lateZone         // where each of these stands
+	tail      *tail              // of the array of the zones; nil: nobody else has it
 	hasAdded  bool               // the last of files has these
 	doubts    Errors             // of files
 }

@@ -64,7 +64,7 @@ func (b *beside) print(list string, more reflect.Value) string {
 }
 
 func (c *Config) origin(k *key, index int32) string {
-	at, ok := c.origins[place{k.id, index}]
+	at, ok := c.placed(k, index)
 	if !ok && k.twin != 0 && int(index) < len(c.templates) && c.templates[index] >= 0 && !strings.Contains(k.path, "groups[]") {
 		at, ok = c.origins[place{k.twin, c.templates[index]}]
 	}

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -91,9 +92,11 @@ const (
 // listSeparator parts the values of a list in a default tag.
 const listSeparator = ", "
 
-// table returns the section that is the whole file, read from the tags of
-// Config.
-func table() *key {
+// table returns the section that is the whole file. It is made once, and nobody changes it.
+var table = sync.OnceValue(readTable)
+
+// readTable reads the table from the tags of Config.
+func readTable() *key {
 	root := &key{form: formSection, typ: reflect.TypeFor[Config]()}
 	var count int32
 	fill(root, "", &count)

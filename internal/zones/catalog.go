@@ -116,16 +116,18 @@ func firstText(data []byte) string { return string(data[1 : 1+int(data[0])]) }
 // members returns the sources of all zones that the catalogs among sources name, as they
 // are served now. m.loading is held.
 func (m *Manager) members(sources []Source) []Source {
-	taken := make(map[string]bool, len(sources))
 	var catalogs []*Source
 	for i := range sources {
-		taken[sources[i].key()] = true
 		if sources[i].Consumes != nil {
 			catalogs = append(catalogs, &sources[i])
 		}
 	}
 	if catalogs == nil {
 		return nil
+	}
+	taken := make(map[string]bool, len(sources))
+	for i := range sources {
+		taken[sources[i].key()] = true
 	}
 	var order []string
 	claims := map[string][]claim{}

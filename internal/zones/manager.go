@@ -234,6 +234,11 @@ func (m *Manager) Load(ctx context.Context, sources []Source, publish func(zone.
 	if publish == nil {
 		publish = m.set.publish
 	}
+	return m.loadAll(ctx, sources, publish)
+}
+
+// loadAll is Load. m.loading is held.
+func (m *Manager) loadAll(ctx context.Context, sources []Source, publish func(zone.Views)) (Report, error) {
 	report, err := m.load(ctx, slices.Concat(sources, m.members(sources)), false, publish)
 	if err != nil {
 		return report, err
@@ -248,6 +253,38 @@ func (m *Manager) Load(ctx context.Context, sources []Source, publish func(zone.
 		report.Loaded += second.Loaded
 	}
 	return report, nil
+}
+
+// Add is Load where sources are those of the load before and one more, the last: the others are not looked at
+// again, so that its cost hardly grows with their number.
+func (m *Manager) Add(ctx context.Context, sources []Source, publish func(zone.Views)) (Report, error) {
+	last := sources[len(sources)-1]
+	return m.amend(ctx, sources, publish, []step{{source: &last, key: last.key()}}, nil)
+}
+
+// Remove is Load where sources are those of the load before without gone: the others are not looked at again.
+func (m *Manager) Remove(ctx context.Context, sources []Source, gone *Source, publish func(zone.Views)) (Report, error) {
+	var leaving []*managed
+	if z := m.find([]byte(gone.key())); z != nil {
+		leaving = append(leaving, z)
+	}
+	return m.amend(ctx, sources, publish, nil, leaving)
+}
+
+// amend loads the sources of steps, which are not served yet, and ends the zones that are leaving; all of
+// sources where the zones of other sources depend on that: there are catalogs or several zones of one name.
+func (m *Manager) amend(ctx context.Context, sources []Source, publish func(zone.Views), steps []step, leaving []*managed) (Report, error) {
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	depends := func(s Source) bool { return s.Consumes != nil || s.Of != "" }
+	if slices.ContainsFunc(m.set.configured, depends) || slices.ContainsFunc(sources, depends) {
+		return m.loadAll(ctx, sources, publish)
+	}
+	report, err := m.replace(ctx, steps, leaving, publish)
+	if err == nil {
+		m.set.configured = sources
+	}
+	return report, err
 }
 
 // A step is one source on its way to be served.
@@ -267,15 +304,7 @@ type step struct {
 // load does what Load does for a list of sources. again is that members of catalogs which are not served yet begin
 // with nothing, whatever is kept under their names. m.loading is held.
 func (m *Manager) load(ctx context.Context, sources []Source, again bool, publish func(zone.Views)) (Report, error) {
-	start := time.Now()
 	steps := make([]step, len(sources))
-	defer func() {
-		for i := range steps {
-			if steps[i].held {
-				steps[i].zone.release()
-			}
-		}
-	}()
 	named := make(map[string]bool, len(sources))
 	for i := range sources {
 		s := &steps[i]
@@ -284,7 +313,26 @@ func (m *Manager) load(ctx context.Context, sources []Source, again bool, publis
 		named[s.key] = true
 		s.was = m.find([]byte(s.key))
 	}
-	m.inherit(steps, named)
+	var leaving []*managed
+	for _, z := range m.all() {
+		if !named[z.key] {
+			leaving = append(leaving, z)
+		}
+	}
+	m.inherit(steps, named, leaving)
+	return m.replace(ctx, steps, leaving, publish)
+}
+
+// replace makes the sources of steps what is served, and ends the zones that are leaving. m.loading is held.
+func (m *Manager) replace(ctx context.Context, steps []step, leaving []*managed, publish func(zone.Views)) (Report, error) {
+	start := time.Now()
+	defer func() {
+		for i := range steps {
+			if steps[i].held {
+				steps[i].zone.release()
+			}
+		}
+	}()
 	// What takes long is read first. Until it is, nothing changes.
 	parallel(steps, func(s *step) {
 		if ctx.Err() == nil {
@@ -294,7 +342,7 @@ func (m *Manager) load(ctx context.Context, sources []Source, again bool, publis
 	if err := ctx.Err(); err != nil {
 		return Report{}, err
 	}
-	leaving := m.retire(steps, named)
+	m.retire(steps, leaving)
 	parallel(steps, func(s *step) { m.settle(ctx, s) })
 	report, size := m.install(steps, leaving, publish)
 	if size > bigLoad {
@@ -305,13 +353,13 @@ func (m *Manager) load(ctx context.Context, sources []Source, again bool, publis
 }
 
 // inherit finds zones that are the same by another key, since views came, went or were named: what is
-// kept of them goes on, if nobody else could have it. named are the keys that there are from now on.
-func (m *Manager) inherit(steps []step, named map[string]bool) {
+// kept of them goes on, if nobody else could have it. named are the keys that there are from now on, gone the
+// zones of others.
+func (m *Manager) inherit(steps []step, named map[string]bool, gone []*managed) {
 	leaving := map[string][]string{}
-	for _, z := range m.all() {
-		if apex := string(z.apex()); !named[z.key] {
-			leaving[apex] = append(leaving[apex], z.key)
-		}
+	for _, z := range gone {
+		apex := string(z.apex())
+		leaving[apex] = append(leaving[apex], z.key)
 	}
 	coming := map[string]int{}
 	for i := range steps {
@@ -446,9 +494,8 @@ func (m *Manager) candidate(ctx context.Context, s *step) {
 }
 
 // retire ends the zones that go, or come from another origin now: when it returns nothing
-// is being written for them, and nothing will be. It returns those of which no source is
-// left.
-func (m *Manager) retire(steps []step, named map[string]bool) (leaving []*managed) {
+// is being written for them, and nothing will be. Of those that are leaving no source is left.
+func (m *Manager) retire(steps []step, leaving []*managed) {
 	end := func(z *managed) {
 		z.hold()
 		defer z.release()
@@ -463,18 +510,14 @@ func (m *Manager) retire(steps []step, named map[string]bool) (leaving []*manage
 			}
 		}
 	}
-	for _, z := range m.all() {
-		if !named[z.key] {
-			end(z)
-			leaving = append(leaving, z)
-		}
+	for _, z := range leaving {
+		end(z)
 	}
 	for i := range steps {
 		if s := &steps[i]; s.was != nil && s.zone != s.was {
 			end(s.was)
 		}
 	}
-	return leaving
 }
 
 // settle makes the candidate of a step durable, after which nothing can fail for it.
