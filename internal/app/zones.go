@@ -73,7 +73,7 @@ type sourcer struct {
 	room   signingRoom
 	ring   *tsig.Ring
 	table  grant.Table
-	sealed map[netip.AddrPort]*transfer.Sealed
+	sealed map[netip.AddrPort]*transfer.TLS
 	views  [][]string // of each zone; nil: there are no views
 }
 
