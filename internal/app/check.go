@@ -65,12 +65,12 @@ func Check(ctx context.Context, c *config.Config, becoming bool) (*Checked, erro
 		return nil, err
 	}
 	for _, n := range g.networks.left {
-		r.note("clients in %s, a public network of this host, are refused: to allow them, add it to resolver: {allow: […]}", n)
+		r.note("clients in %s, a public network of this host, are refused: to allow them, list that network: resolver: {allow: […]}", n)
 	}
 	for _, zone := range unexcepted(c) {
 		r.note(
 			"names in %s fail whenever the root servers cannot be reached, because the public DNS must prove that the "+
-				"zone is unsigned: if it is a private zone, add it to resolver: {negative_trust_anchors: [{name: %s}]}",
+				"zone is unsigned: if it is a private zone, exempt it: resolver: {negative_trust_anchors: [{name: %s}]}",
 			zone,
 			zone,
 		)

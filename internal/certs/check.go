@@ -191,7 +191,7 @@ func unreadable(err error, key bool) *Problem {
 	var path *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		p.Text, p.Hint = "does not exist", "relative paths start at the directory of the file that they are written in"
+		p.Text, p.Hint = "does not exist", "relative paths are relative to the directory of the file they appear in"
 	case errors.Is(err, fs.ErrPermission):
 		p.Text, p.Hint = "cannot be read: permission denied", "let the user that port53 runs as read it"
 	case errors.As(err, &path):

@@ -322,7 +322,7 @@ func unreadable(path string) *problem {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &problem{"does not exist", "relative paths start at the directory of the file that they are written in"}
+		return &problem{"does not exist", "relative paths are relative to the directory of the file they appear in"}
 	case err != nil:
 		return &problem{"cannot be read: " + reason(err), ""}
 	case info.IsDir():

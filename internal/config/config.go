@@ -213,7 +213,7 @@ type DNSSECPolicy struct {
 // OnlineSigning bounds what is signed while queries wait.
 type OnlineSigning struct {
 	Cache Size `yaml:"cache" default:"16MiB" min:"64KiB" max:"16GiB"`
-	Rate  int  `yaml:"rate" default:"2000" min:"10" max:"1000000"`
+	Rate  Rate `yaml:"rate" default:"2000" min:"10" max:"1000000"`
 }
 
 // PublishKeys says how the parent zone is asked for DS records.

@@ -202,6 +202,9 @@ func (k *key) shown(role string) string {
 
 // listed is what a key's value looks like, a list's too.
 func (k *key) listed() string {
+	if k.looks != "" {
+		return k.looks
+	}
 	if k.list {
 		return "a list, each " + k.expects()
 	}

@@ -286,7 +286,7 @@ func (d *decoder) checkBlocks(c *Config, path string, view int32, known map[stri
 		slices.Sort(names)
 		hint := meant(nearest(name, names))
 		if hint == "" {
-			hint = "add it to policy: {lists: [{name: " + yamlText(name) + ", file: lists/" + name + ".txt}]}"
+			hint = "define it: policy: {lists: [{name: " + yamlText(name) + ", file: lists/" + name + ".txt}]}"
 		}
 		d.fail(at, what+"there is no list "+quote(name), hint)
 	}

@@ -31,10 +31,12 @@ func TestForeignKeys(t *testing.T) {
 // TestForeignWords has keys of others at the top and in a block, and a scalar in the place of a block.
 func TestForeignWords(t *testing.T) {
 	for text, want := range map[string]string{
-		"upstream: 1.1.1.1\n":                   `key "upstream" is not known; write resolver: {forward: [`,
+		"upstream: 1.1.1.1\n":                   `key "upstream" is not known; write resolver: {forward: [{zone: ., to: [1.1.1.1]}]} instead`,
+		"upstream: [1.1.1.1]\n":                 `key "upstream" is not known; write resolver: {forward: [{zone: ., to: [192.0.2.1]}]} instead`,
 		"access-control: [10.0.0.0/8]\n":        `key "access-control" is not known; write policy: {allow: [`,
 		"resolver: {forward-addr: 192.0.2.1}\n": `key "forward-addr" is not known; write resolver: {forward: [`,
-		"resolver: {forward: [192.0.2.1]}\n":    `expected a mapping, found "192.0.2.1"; write {zone: ., to: [192.0.2.1]}`,
+		"resolver: {forward: [9.9.9.9]}\n":      `expected a mapping, found "9.9.9.9"; write {zone: ., to: [9.9.9.9]}`,
+		"resolver: {forward: [\"::1\"]}\n":      `found "::1"; write {zone: ., to: ["::1"]}`,
 	} {
 		file := filepath.Join(t.TempDir(), "port53.yaml")
 		if err := os.WriteFile(file, []byte("role: internal-resolver\n"+text), 0o600); err != nil {

@@ -301,7 +301,7 @@ func (d *decoder) root(into reflect.Value) {
 			once[name], seen[name] = here, true
 			k := d.table.child(name)
 			if k == nil {
-				misspelt[d.unknown(d.table, name, here, "")] = true
+				misspelt[d.unknown(d.table, name, pair.Value, here, "")] = true
 				continue
 			}
 			rank := 2

@@ -273,7 +273,7 @@ func TestRemoteErrors(t *testing.T) {
 	const head = "role: authoritative\n" + sharedKey + "remotes: [{name: ns1, addresses: 192.0.2.1, tsig: xfr}, {name: bare, addresses: 192.0.2.2}]\n"
 	for text, want := range map[string]string{
 		"zones: [{name: a.example, primaries: [sn1]}]\n":                                                                        `port53.yaml:4:39: zone "a.example": primaries[0]: there is no remote "sn1"; did you mean "ns1"?`,
-		"zones: [{name: a.example, file: a.zone, tsig: xfr, secondaries: [192.0.2.3, other]}]\n":                                `port53.yaml:4:77: zone "a.example": secondaries[1]: there is no remote "other"; names are not looked up: write the address, or add it to remotes: [{name: other, addresses: [192.0.2.1]}]`,
+		"zones: [{name: a.example, file: a.zone, tsig: xfr, secondaries: [192.0.2.3, other]}]\n":                                `port53.yaml:4:77: zone "a.example": secondaries[1]: there is no remote "other"; names are not looked up: write the address, or define it: remotes: [{name: other, addresses: [192.0.2.1]}]`,
 		"zones: [{name: a.example, file: a.zone, tsig: xfr, allow_transfer: [n1]}]\n":                                           `port53.yaml:4:69: zone "a.example": allow_transfer[0]: there is no remote "n1"; did you mean "ns1"?`,
 		"zones: [{name: a.example, file: a.zone, tsig: xfr, allow_transfer: [{remote: ns}]}]\n":                                 `port53.yaml:4:78: zone "a.example": allow_transfer[0]: there is no remote "ns"; did you mean "ns1"?`,
 		"zones: [{name: a.example, primaries: [192.0.2.300]}]\n":                                                                `port53.yaml:4:39: zone "a.example": primaries[0]: expected the address of a server`,

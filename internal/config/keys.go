@@ -16,8 +16,10 @@ var keyFiles embed.FS
 
 // A description is what is said of one key.
 type description struct {
-	doc string
-	why string // the reason of the default
+	doc   string
+	why   string // the reason of the default
+	unset string // what holds where the file does not set the key, if the default's text does not tell it
+	value string // what a value looks like, if its form does not tell it
 }
 
 // descriptions has what is said of each key, by the type of its section and its name:
@@ -42,7 +44,8 @@ var descriptions = sync.OnceValue(func() map[string]*description {
 
 // readDescriptions reads a file of descriptions. A line at the margin is the key, "Section.key", the
 // lines below it, each indented, one sentence each. A line that is indented twice goes on with
-// the one before; one that begins with "why: " says the reason of the default.
+// the one before. One that begins with "why: " says the reason of the default; "default: " is what the reference
+// has for the default, and "value: " for the value, where what is made of the tags would mislead.
 func readDescriptions(of map[string]*description, file, text string) error {
 	var d *description
 	var to *string
@@ -62,8 +65,10 @@ func readDescriptions(of map[string]*description, file, text string) error {
 		case d == nil:
 			return fmt.Errorf("%s: expected a key at the margin", at)
 		default:
-			if reason, ok := strings.CutPrefix(sentence, "why: "); ok {
-				sentence, to = reason, &d.why
+			for word, field := range map[string]*string{"why: ": &d.why, "default: ": &d.unset, "value: ": &d.value} {
+				if rest, ok := strings.CutPrefix(sentence, word); ok {
+					sentence, to = rest, field
+				}
 			}
 			if goesOn {
 				sentence = more

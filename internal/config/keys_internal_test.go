@@ -45,8 +45,8 @@ func TestDescriptions(t *testing.T) {
 		}
 	}
 	of := map[string]*description{}
-	err := readDescriptions(of, "f", "Zone.name\n\tA b\n\t\tc.\n\tD.\n\twhy: E\n\t\tf.\n")
-	if err != nil || *of["Zone.name"] != (description{"A b c. D.", "E f."}) {
+	err := readDescriptions(of, "f", "Zone.name\n\tA b\n\t\tc.\n\tD.\n\twhy: E\n\t\tf.\n\tdefault: G\n\tvalue: H\n")
+	if err != nil || *of["Zone.name"] != (description{"A b c. D.", "E f.", "G", "H"}) {
 		t.Errorf("%+v %v", of["Zone.name"], err)
 	}
 }

@@ -65,10 +65,10 @@ func TestLoadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string][]string{
-		"missing.yaml":  {`missing.yaml:4:29: zone "b.example": file b.zone does not exist; relative paths start at the directory of the file that they are written in`, `missing.yaml:5:29: zone "c.example": file c.zone does not exist; relative paths start at the directory of the file that they are written in`},
+		"missing.yaml":  {`missing.yaml:4:29: zone "b.example": file b.zone does not exist; relative paths are relative to the directory of the file they appear in`, `missing.yaml:5:29: zone "c.example": file c.zone does not exist; relative paths are relative to the directory of the file they appear in`},
 		"folder.yaml":   {`folder.yaml:3:29: zone "a.example": file . is a directory, not a file`},
 		"device.yaml":   {`device.yaml:3:29: zone "a.example": file /dev/null is not a regular file`},
-		"secrets.yaml":  {`secrets.yaml:5:24: edns.cookie_secrets_file: none does not exist; relative paths start at the directory of the file that they are written in`},
+		"secrets.yaml":  {`secrets.yaml:5:24: edns.cookie_secrets_file: none does not exist; relative paths are relative to the directory of the file they appear in`},
 		"open.yaml":     {`open.yaml:5:24: edns.cookie_secrets_file: open is readable by every user; chmod o= open`},
 		"badvalue.yaml": {`badvalue.yaml:4:13: tcp.idle: expected a time such as 500ms, 30s, 5m, 1h, 1d or 1w, from 100ms to 1h, found "x"`},
 		"none.yaml":     {`none.yaml: cannot be read: no such file or directory`},
@@ -103,8 +103,8 @@ func TestResolverFiles(t *testing.T) {
 	for name, want := range map[string]string{
 		"good.yaml":    "",
 		"again.yaml":   "",
-		"hints.yaml":   "hints.yaml:3:15: resolver.root_hints: none does not exist; relative paths start at the directory of the file that they are written in; leave the key out for the Internet's root",
-		"anchors.yaml": "anchors.yaml:3:18: resolver.trust_anchors: none does not exist; relative paths start at the directory of the file that they are written in; leave the key out for the root's keys",
+		"hints.yaml":   "hints.yaml:3:15: resolver.root_hints: none does not exist; relative paths are relative to the directory of the file they appear in; leave the key out for the Internet's root",
+		"anchors.yaml": "anchors.yaml:3:18: resolver.trust_anchors: none does not exist; relative paths are relative to the directory of the file they appear in; leave the key out for the root's keys",
 		"both.yaml": "both.yaml:3:15: resolver.root_hints: sub is a directory, not a file; leave the key out for the Internet's root\n" +
 			"both.yaml:4:18: resolver.trust_anchors: /dev/null is not a regular file; leave the key out for the root's keys",
 		"dump.yaml":   "dump.yaml:3:17: resolver.cache.dump: there is no directory none; mkdir none, or write off",

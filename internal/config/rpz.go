@@ -98,7 +98,7 @@ func (d *decoder) checkRPZList(list []RPZ, path string, view int32, what string,
 		switch {
 		case zones[name] == 0:
 			d.fail(at, place+"there is no zone "+quote(nameText(p.Zone)),
-				"add it to zones: [{name: "+yamlText(nameText(p.Zone))+", file: …}], or primaries in place of file")
+				"define it: zones: [{name: "+yamlText(nameText(p.Zone))+", file: …}], or primaries in place of file")
 		case zones[name] > 1:
 			d.fail(at, place+"there are several zones "+quote(nameText(p.Zone)), "a response policy zone is one for all views")
 		case slices.Contains(seen, name):

@@ -258,9 +258,11 @@ func (k *key) referenceRow(b *bytes.Buffer) {
 	switch {
 	case k.required:
 		def = "required"
-	case within && strings.Count(outer, ".") == 1 && strings.HasPrefix(k.why, "As "+outer):
+	case within && strings.Count(outer, ".") == 1 && strings.HasPrefix(k.why, "As for "+outer):
 		def = "as `" + outer + "`" // it is taken from the rest of the file, not from a constant
-	case def == "``" || def == "`\"\"`":
+	case k.unset != "":
+		def = k.unset
+	case def == "``" || def == "`\"\"`" || !k.hasDef && !k.list:
 		def = "none"
 	}
 	if k.internal != k.def {
@@ -320,11 +322,11 @@ zones:
 - Unknown keys, keys set twice and malformed values are errors. Each error has the file, line and column, what was
   expected, and what to do.
 - A zone's own setting takes precedence over its template's, key by key. A list in the zone replaces the template's
-  list. A zone that names its source (` + "`file`, `primaries`, `catalog`" + `) takes none of these from the template.
-- Numbers are counts. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
-  (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
-- Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning 00:00 UTC at its start. Only the date in ` + "`until`" + ` of
-  grants includes that whole day.
+  list. A zone that names its source (` + "`file`, `primaries`, `stored` or `catalog`" + `) takes none of these four from the template.
+- Plain numbers have no unit. Times have a unit (` + "`500ms 30s 5m 1h 1d 1w`" + `, also ` + "`1h30m` and `1.8s`" + `), and so do sizes
+  (` + "`64MiB 1.5GiB`" + `); rates are per second (` + "`20/s`, or just `20`" + `). Booleans are ` + "`true`" + ` and ` + "`false`" + `.
+- Points in time are ` + "`2026-10-20T12:00:00Z`" + `, or a date, meaning 00:00 UTC at its start. There is
+  one exception: a date in the ` + "`until`" + ` of a grant includes that whole day.
 - Addresses are ` + "`192.0.2.1`, `\"192.0.2.1:5353\"`, `\"::1\"` or `\"[::1]:5353\"`" + `; networks are ` + "`10.0.0.0/8` or `\"fd00::/8\"`" + `,
   and a single address is a network of one.
 - Relative paths are relative to the directory of the file they appear in: the configuration file, or an included file.
@@ -337,13 +339,13 @@ zones:
 | --- | --- | --- | --- |
 | authoritative | everyone, unless ` + "`policy.allow`" + ` is set | refused; ` + "`resolver`" + ` is an error | on |
 | internal-resolver | loopback and the private networks of this machine's interfaces, unless ` + "`resolver.allow`" + ` is set; for zones, ` + "`policy.allow`" + ` if set | resolved | off |
-| domain-controller | as ` + "`internal-resolver`" + ` | resolved | off |
-| public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` bounds recursion alone | resolved | on; it cannot be turned off |
+| domain-controller | like ` + "`internal-resolver`" + ` | resolved | off |
+| public-resolver | everyone, unless ` + "`policy.allow`" + ` is set; ` + "`resolver.allow`" + ` limits recursion alone | resolved | on; it cannot be turned off |
 
 - authoritative: publishes its zones, as primary or secondary, and resolves nothing.
 - internal-resolver: resolves names for the machines of a home, an office or a data centre, and may serve zones for them.
-- domain-controller: an internal-resolver beside the controllers of an Active Directory domain. It behaves as an
-  internal-resolver; only the sample of ` + "`port53 config init`" + ` differs: it has a stub for the domain's own names.
+- domain-controller: an internal-resolver that works alongside the domain controllers of an Active Directory domain, and is
+  not one itself. It behaves like an internal-resolver; only the sample of ` + "`port53 config init`" + ` differs: it has a stub for the domain's own names.
 - public-resolver: resolves names for strangers, with rate limits.
 
 Without a configuration file port53 is an ` + "`internal-resolver`" + ` on 127.0.0.1 and ::1. An ` + "`internal-resolver`" + ` or

@@ -19,6 +19,8 @@ type key struct {
 	path     string // with the sections above it: "tcp.idle", "zones[].file"
 	doc      string
 	why      string // the reason of the default
+	unset    string // what the reference has for the default; empty: def
+	looks    string // what the reference has for the value; empty: what the form tells
 	form     form
 	list     bool // many of form
 	mapped   bool // a list of sections of two keys, written as the first: the second
@@ -125,7 +127,7 @@ func fill(section *key, prefix string, count *int32) {
 		}
 		*count++
 		d := describedBy(section.typ, f)
-		k := &key{id: *count, name: name, path: prefix + name, doc: d.doc, why: d.why, field: f.Index, typ: f.Type}
+		k := &key{id: *count, name: name, path: prefix + name, doc: d.doc, why: d.why, unset: d.unset, looks: d.value, field: f.Index, typ: f.Type}
 		if f.Type.Kind() == reflect.Slice && f.Type != reflect.TypeFor[[]byte]() {
 			k.list, k.typ = true, f.Type.Elem()
 		}

@@ -50,7 +50,7 @@ func (d *decoder) inherit(n ast.Node, zone reflect.Value) {
 		}
 		hint := meant(nearest(name, names))
 		if hint == "" {
-			hint = "add it to templates: [{name: " + yamlText(name) + "}]"
+			hint = "define it: templates: [{name: " + yamlText(name) + "}]"
 		}
 		d.fail(at, fmt.Sprintf("zone %s: there is no template %s", quote(zoneName), quote(name)), hint)
 	}
@@ -150,7 +150,7 @@ func (d *decoder) knownRemote(r *reference, where string) bool {
 	}
 	hint := meant(nearest(r.text, names))
 	if hint == "" {
-		hint = "names are not looked up: write the address, or add it to remotes: [{name: " + yamlText(
+		hint = "names are not looked up: write the address, or define it: remotes: [{name: " + yamlText(
 			r.text,
 		) + ", addresses: [192.0.2.1]}]"
 	}
@@ -250,7 +250,7 @@ func (d *decoder) noKey(at position, what string, name []byte) {
 	}
 	hint := meant(nearest(nameText(name), names))
 	if hint == "" {
-		hint = "add it to keys: [{name: " + nameText(name) + ", secret_file: keys/" + nameText(name) + "}]"
+		hint = "define it: keys: [{name: " + nameText(name) + ", secret_file: keys/" + nameText(name) + "}]"
 	}
 	d.fail(at, fmt.Sprintf("%sthere is no key %s", what, quote(nameText(name))), hint)
 }

@@ -410,7 +410,7 @@ func (d *decoder) checkZoneViews(views map[string]position) {
 				}
 				hint := meant(nearest(view, names))
 				if hint == "" {
-					hint = "add it to views: [{name: " + yamlText(view) + ", match: {clients: [10.0.0.0/8]}}]"
+					hint = "define it: views: [{name: " + yamlText(view) + ", match: {clients: [10.0.0.0/8]}}]"
 				}
 				d.fail(at, fmt.Sprintf("zone %s: there is no view %s", quote(nameText(z.Name)), quote(view)), hint)
 			}

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -115,6 +118,24 @@ func describe(n ast.Node) string {
 	return "something else"
 }
 
+// withAddress puts the address that n is, if it is one, where a hint has an example: it is to be copied as it stands.
+func withAddress(hint string, n ast.Node) string {
+	s, ok := n.(ast.ScalarNode)
+	if !ok {
+		return hint
+	}
+	text := scalarOf(s).text
+	if _, err := netip.ParseAddr(text); err != nil {
+		if _, err = netip.ParseAddrPort(text); err != nil {
+			return hint
+		}
+	}
+	if strings.Contains(text, ":") {
+		text = strconv.Quote(text)
+	}
+	return strings.Replace(hint, "[192.0.2.1]", "["+text+"]", 1)
+}
+
 // scalarOf returns a value as it is written.
 func scalarOf(n ast.ScalarNode) scalar {
 	t := n.GetToken()
@@ -158,7 +179,7 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 	if n != nil {
 		var ok bool
 		if values, ok = pairs(n); !ok {
-			d.fail(start(n), prefix(where)+"expected "+k.expects()+", found "+describe(n), k.braces())
+			d.fail(start(n), prefix(where)+"expected "+k.expects()+", found "+describe(n), withAddress(k.braces(), n))
 			return
 		}
 		at = start(n)
@@ -182,7 +203,7 @@ func (d *decoder) section(k *key, n ast.Node, into reflect.Value, where string, 
 		seen[name] = here
 		child := k.child(name)
 		if child == nil {
-			misspelt[d.unknown(k, name, here, where)] = true
+			misspelt[d.unknown(k, name, pair.Value, here, where)] = true
 			continue
 		}
 		d.holder = into
@@ -201,7 +222,7 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		if k.form == formSection && !k.list {
 			return // a block whose keys are all commented out
 		}
-		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+k.shown(d.role))
+		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+cmp.Or(k.unset, k.shown(d.role)))
 		return
 	}
 	at := start(n)
@@ -462,7 +483,7 @@ func (d *decoder) note(k *key, index int32, at position) {
 
 // unknown reports a key that the table does not have, and returns the one that
 // was probably meant.
-func (d *decoder) unknown(k *key, name string, here position, where string) string {
+func (d *decoder) unknown(k *key, name string, value ast.Node, here position, where string) string {
 	if remedy, ok := laterKeys()[join(strings.TrimSuffix(k.path, "[]"), name)]; ok {
 		d.fail(here, fmt.Sprintf("%s%s is not available in this version (docs/NOT-YET.md)", prefix(where), quote(name)), remedy)
 		return ""
@@ -472,7 +493,7 @@ func (d *decoder) unknown(k *key, name string, here position, where string) stri
 	if hint == "" {
 		hint = "the keys here are " + strings.Join(k.names(), ", ")
 		if here := foreign(name); here != "" {
-			hint = "write " + here + " instead"
+			hint = "write " + withAddress(here, value) + " instead"
 		} else if other := elsewhere(d.table, name); other != "" && other != join(k.path, name) {
 			hint = quote(name) + " belongs at " + other
 		}
