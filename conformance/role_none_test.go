@@ -47,4 +47,17 @@ func TestRoleNone(t *testing.T) {
 			t.Errorf("%s is not among:\n%s", want, out)
 		}
 	}
+	// prove finds the same ports open, and who holds them.
+	cmd := exec.Command(e.bin, "prove", "--role", "none")
+	cmd.Dir, cmd.Env = e.dir, append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	var proved bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &proved, &proved
+	if _ = e.home.Do(cmd.Run); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("prove: %v, want 1:\n%s", cmd.ProcessState, proved.String())
+	}
+	for _, want := range []string{"at 192.0.2.54:53/UDP from", "at 192.0.2.54:853/TCP from", "seen an open port: QUIC", "ports 53 and 853"} {
+		if !strings.Contains(proved.String(), want) {
+			t.Errorf("prove: %s is not among:\n%s", want, proved.String())
+		}
+	}
 }

@@ -29,7 +29,7 @@ import (
 type watching struct {
 	target parent.Target
 	names  bool // servers of the zone's NS set are looked at
-	push   netip.AddrPort
+	push   []netip.AddrPort // tried in turn
 	key    *tsig.Key // of push
 	dsync  bool
 	dsTTL  time.Duration
@@ -43,7 +43,7 @@ func watched(c *config.Config, z *config.Zone, p *config.DNSSECPolicy) watching 
 		w.target.Servers = z.Secondaries
 	}
 	if len(p.Parent.Push.To) > 0 {
-		w.push, w.key = p.Parent.Push.To[0], keyRing(c).Key(p.Parent.Push.TSIG)
+		w.push, w.key = p.Parent.Push.To, keyRing(c).Key(p.Parent.Push.TSIG)
 	}
 	return w
 }
@@ -310,9 +310,13 @@ func (a *App) tellParent(ctx context.Context, l *parent.Looker, s *zoneSigner, w
 	told, err := "", error(nil)
 	apex := wire.NameText(s.stage.Zone)
 	switch {
-	case s.watch.push.IsValid():
-		told = "DS records pushed to " + s.watch.push.String()
-		err = l.Push(ctx, s.stage.Zone, s.watch.push, s.watch.key, ds, uint32(s.watch.dsTTL/time.Second))
+	case len(s.watch.push) > 0:
+		for _, to := range s.watch.push {
+			told = "DS records pushed to " + to.String()
+			if err = l.Push(ctx, s.stage.Zone, to, s.watch.key, ds, uint32(s.watch.dsTTL/time.Second)); err == nil {
+				break
+			}
+		}
 	case s.watch.dsync && len(s.watch.target.Parent) == 0:
 		var whom string
 		if whom, err = l.NotifyCDS(ctx, s.stage.Zone); whom != "" {

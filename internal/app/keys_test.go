@@ -30,7 +30,7 @@ func TestKeyRollAtParent(t *testing.T) {
 	r.write("test.zone", "$TTL 1\n@ SOA ns admin 1 7200 3600 1209600 1\n@ NS ns\nns A 192.0.2.1\n")
 	conf := func(policy string) {
 		r.write("port53.yaml", fmt.Sprintf("role: authoritative\nlisten: [\"127.0.0.1:0\"]\ncontrol: {socket: control.sock}\nmetrics: {listen: off}\nstate_dir: state\n"+keysYAML+
-			"dnssec_policies: [{name: quick, watch: self, dnskey_ttl: 1s, propagation: 0s, parent: {check: [%q], ds_ttl: 1s, propagation: 0s, push: {to: [%q], tsig: ddns}}}]\n"+
+			"dnssec_policies: [{name: quick, watch: self, dnskey_ttl: 1s, propagation: 0s, parent: {check: [%q], ds_ttl: 1s, propagation: 0s, push: {to: [\"127.0.0.1:1\", %q], tsig: ddns}}}]\n"+ // nobody is at the first
 			"zones: [{name: test, file: test.zone, dnssec: {policy: %s}}]\n", parent.Addrs()[0], parent.Addrs()[0], policy))
 	}
 	conf("quick")

@@ -47,11 +47,11 @@ clients query, recurse, transfer, update, notify, control and scrape that its co
 allows (see expose). It tests from this machine, and through a temporary network namespace from
 foreign addresses, over UDP and TCP, TLS and HTTPS where they are served, IPv4 and IPv6.
 
-It sends queries, recursive queries, transfer requests, and updates and NOTIFY without a key, many
-queries with large answers, and asks for the version and the metrics. It also checks which
+It sends queries, recursive queries, transfer requests, updates and NOTIFY messages without a key,
+and many queries with large answers; it also asks for the version and the metrics. It checks which
 processes hold port 53, the firewall rules, and the permissions of the control socket, key files
-and state_dir. Each line is what was expected and what was seen. port53 check --self begins with
-the same.
+and state_dir. Each line says what was expected and what was seen. port53 check --self begins with
+these tests.
 
 It needs root; what cannot be tested is reported as unknown. Nothing is changed: each test update
 has a prerequisite (RFC 2136, section 2.4) that is never met.
@@ -61,7 +61,7 @@ addresses, firewall rules, permissions, the processes at port 53 or the configur
 each result to the server, which shows it in /ready (with serve --prove), status, the log and
 port53_contract_violations.
 
---role none proves that port 53 of this machine is closed.
+--role none proves that ports 53 and 853 of this machine are closed.
 
 Exit codes: 0 everything was tested and holds, 1 something is violated, 2 it could not run,
 3 nothing is violated, but something could not be tested.`,
@@ -101,7 +101,7 @@ Exit codes: 0 everything was tested and holds, 1 something is violated, 2 it cou
 	configFlag(cmd, &p.file)
 	f := cmd.Flags()
 	f.StringVar(&p.socket, "socket", "", "the server's control socket, instead of what the configuration says")
-	f.StringVar(&p.role, "role", "", "none: prove that port 53 is closed")
+	f.StringVar(&p.role, "role", "", "none: prove that ports 53 and 853 are closed")
 	f.BoolVar(&p.watch, "watch", false, "keep running, and report each result to the server")
 	f.BoolVar(&p.asJSON, "json", false, "print JSON")
 	f.BoolVar(&p.all, "all", false, "also print what holds")

@@ -58,6 +58,15 @@ func ports(listen []netip.AddrPort, more ...uint16) []uint16 {
 	return slices.Compact(more)
 }
 
+// always are the ports that are looked at whatever is configured: where no server is to be, those of encrypted
+// transports that no web server has are closed as well, as by firewall apply.
+func (r *run) always() []uint16 {
+	if r.NotRunning {
+		return []uint16{53, portDoQ}
+	}
+	return []uint16{53}
+}
+
 // foreign has a stranger try all that strangers try.
 func (r *run) foreign(_ context.Context, s *fwrun.Stranger, targets []netip.Addr) {
 	if s.NoSix != "" {
@@ -65,7 +74,7 @@ func (r *run) foreign(_ context.Context, s *fwrun.Stranger, targets []netip.Addr
 	}
 	first := map[bool]bool{} // of a family has had all zones
 	r.eachTarget(s, targets, func(v *vantage, a netip.Addr) {
-		for _, port := range ports(r.Listen, 53) {
+		for _, port := range ports(r.Listen, r.always()...) {
 			to := netip.AddrPortFrom(a, port)
 			if r.NotRunning || !at(r.Listen, to) {
 				r.mustBeClosed(v, to, overUDP)

@@ -82,11 +82,13 @@ func (r *run) files() {
 func (r *run) owners() {
 	wanted := slices.Clone(r.Listen)
 	for _, all := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		wanted = append(wanted, netip.AddrPortFrom(all, 53))
+		for _, port := range r.always() {
+			wanted = append(wanted, netip.AddrPortFrom(all, port))
+		}
 	}
 	r.add(Line{Kind: "owner", At: "port 53", Expected: "this server alone"}, func(l *Line) {
 		if r.NotRunning {
-			l.Expected = "no program"
+			l.At, l.Expected = "ports 53 and 853", "no program"
 		}
 		var others []string
 		pids := map[int]bool{}
