@@ -46,7 +46,7 @@ func newCheck(s *streams) *cobra.Command {
 	var c checkCommand
 	cmd := &cobra.Command{
 		Use:   "check TARGET...",
-		Short: "Examine a port 53 as an attacker would see it",
+		Short: "Examine DNS servers and zones as an attacker would see them",
 		Long: `check examines DNS servers and zones as a stranger and an attacker would: open ports,
 zone transfers, open recursion, amplification, malformed packets, and what a server
 reveals about itself. Each finding has a severity, a remedy, and a command that
@@ -56,16 +56,17 @@ A target is an address (192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53), a network
 (192.0.2.0/24), a range (192.0.2.1-13), a server's name, or a zone. For a zone, check
 examines its delegation, content and DNSSEC from the root down, and each of its
 servers. --file reads a list of targets. Names are resolved through the system's
-resolvers and the root servers, or only through --resolver or --roots. With --zone all
-servers are examined as servers of that zone. --subdomains looks for all names of a
-zone and where they lead; --subdomains=FILE or --subdomains=www,dev checks these names.
-The network and broadcast addresses of an IPv4 network are skipped unless they are
-listed as targets themselves.
+resolvers and the root servers, or only through --resolver or --roots. With --zone, every
+server is examined as a server of that zone. --subdomains looks for all names of a zone
+and where they lead; --subdomains=FILE or --subdomains=www,dev checks these names. The
+network and broadcast addresses of an IPv4 network are skipped unless they are listed as
+targets themselves.
 
---config audits a configuration file without using the network. --self tests that the
-server running on this machine allows exactly what its configuration permits, as port53
-prove does, then audits that configuration and what its listeners answer. --probe-zone serves a zone delegated to this machine, and
-judges the target resolvers by their queries for it.
+--config audits a configuration file without using the network. --self tests, like port53
+prove, that the server running on this machine allows exactly what its configuration
+permits; then it audits that configuration and what the server's listeners answer.
+--probe-zone serves a zone delegated to this machine, and judges the target resolvers by
+their queries for names in that zone.
 
 --active also sends unusual queries, hundreds of them. --intrusive may keep a weak
 server from serving others, and needs --i-own-this.
@@ -75,8 +76,8 @@ critical, high, medium and low severity, a warning half of that. --compare shows
 is new and what is gone between two JSON reports, whose format "check schema" describes.
 
 Exit codes: 0 no failure as severe as --fail-on, 1 at least one, 2 usage error, 3 no
-such failure, but a target or a check that severe could not be measured. Addresses in a
-network that do not answer are not counted, unless none answers.`,
+such failure, but a target, or a check of at least that severity, could not be measured.
+Addresses of a network that do not answer are not counted, unless no address answers.`,
 		Example: `  port53 check example.com
   port53 check 192.0.2.53 --zone example.com
   port53 check 192.0.2.0/24 --plain | grep -w fail
@@ -124,7 +125,7 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 	)
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
 	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors, which must exist")
-	f.BoolVar(&c.stranger, "as-stranger", false, "treat this machine as a stranger even to servers on private addresses")
+	f.BoolVar(&c.stranger, "as-stranger", false, "count open recursion as a failure on loopback and private addresses, too, as if this machine were a stranger there")
 	f.BoolVar(&c.noProof, "no-proof", false, "with --self, skip what port53 prove does")
 	f.StringVar(&c.failOn, "fail-on", "high", "the lowest severity for exit code 1: low, medium, high or critical")
 	f.BoolVar(&c.compare, "compare", false, "show what is new and gone between two JSON reports, the older first")
@@ -395,8 +396,8 @@ func newCheckExplain(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain ID",
 		Short: "Explain a check: what it sends, how it judges, what to do",
-		Long: "explain prints what a check sends and why, how it judges the replies, how to fix the problem on each " +
-			"server, and where to read more.",
+		Long: "explain prints what a check sends and why, how it judges the replies, how to fix it " +
+			"in each server program, and where to read more.",
 		Example: "  port53 check explain SRV-AXFR",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -47,7 +47,7 @@ func (c *checkTargets) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.roots, "roots", "", "a root hints file to resolve names with")
 	f.StringVar(&c.anchors, "anchors", "", "a file of trusted DS or DNSKEY records, instead of the built-in root keys")
 	f.StringVar(&c.resolvConf, "resolv-conf", query.ResolvConf, "the file that lists the system's resolvers")
-	f.IntVar(&c.max, "max-targets", check.MaxTargets, "the largest network, in addresses")
+	f.IntVar(&c.max, "max-targets", check.MaxTargets, "the most addresses that one network or range may have")
 	f.IntVar(&c.atOnce, "at-once", 64, "targets to examine at the same time")
 	f.Uint16Var(&c.port, "dns-port", 53, "the port of servers given or found without one")
 	f.StringVar(&c.probeZone, "probe-zone", "", "a zone delegated to this machine: judge resolvers by their queries in it")

@@ -96,10 +96,10 @@ func newConfigCheck(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--config FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
-		Long: `check validates a configuration as serve would: it reads every zone file, looks up the
-user and tries the addresses, even while port53 is running. Run by root, it reads the
-files as the configured user, as each reload does. Each error has its position,
-FILE:LINE:COLUMN, and says what to do.
+		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user
+that the key user names, and tests whether the listen addresses can be bound, even while
+port53 is running. Run by root, it reads the files as that user, because each reload does so.
+Each error has its position, FILE:LINE:COLUMN, and says what to do.
 
 With --client it shows which view that client gets and what it may do, and reads no
 zones.
@@ -234,8 +234,8 @@ func newConfigInit(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [--role ROLE]",
 		Short: "Print a commented sample configuration",
-		Long: `init prints a commented sample configuration for a role, which serves only this
-machine. The roles: authoritative, public-resolver, internal-resolver,
+		Long: `init prints a commented sample configuration for a role. As printed, the sample serves
+only this machine. The roles: authoritative, public-resolver, internal-resolver,
 domain-controller.
 
 Similar: the named.conf, unbound.conf, nsd.conf or knot.conf that packages install.`,

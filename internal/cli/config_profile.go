@@ -17,7 +17,7 @@ func newConfigProfile(s *streams) *cobra.Command {
 	var addresses []string
 	cmd := &cobra.Command{
 		Use:   "profile [--config FILE] [--format FORMAT] [--address ADDRESS]...",
-		Short: "Print what has phones and DHCP clients use the encrypted transports",
+		Short: "Print the settings that make phones and DHCP clients use the encrypted transports",
 		Long: `profile prints what tells clients of encrypted.name and the transports served there:
 
   apple     a configuration profile (.mobileconfig) for iOS, iPadOS, macOS and tvOS

@@ -52,8 +52,9 @@ func newConsole(s *streams) *cobra.Command {
 		Use:   "console [--user NAME]",
 		Short: "Print a one-time link that signs in to the web console",
 		Long: `console makes the running server create a one-time link to its web console, valid for ten
-minutes. Whoever opens it first is signed in: as the user given with --user, or without it
-as an administrator. There they can create a passkey, and need no link from then on.
+minutes. The first person to open the link is signed in: as the user given with --user, or
+else as an administrator. In the console they can create a passkey; they then need no link
+to sign in.
 
 The configuration says where the console is: console: {listen: 127.0.0.1:8080}.
 Exit codes: 0 printed, 1 the server has no console, 2 no server was reached.`,

@@ -39,8 +39,8 @@ func newFilterTest(s *streams) *cobra.Command {
 		Short: "Show whether a query is blocked, and by which rule of which list",
 		Long: `test shows what the running resolver does with a query: whether it passes, or which
 answer replaces it, and the list, line and rule responsible. If the answer is cached,
-its aliases, addresses and HTTPS targets are checked as well. No query is sent, and
-nothing is counted.
+the CNAME targets, addresses and HTTPS targets in it are checked as well. No query is
+sent, and nothing is counted.
 
 Exit codes: 0 it passes, 1 it is blocked, 2 no server was reached.`,
 		Example: "  port53 filter test ads.example.com\n  port53 filter test game.example --client 10.9.0.7\n  port53 " +

@@ -33,10 +33,11 @@ func newFirewall(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "firewall",
 		Short: "Generate, test, load and remove firewall rules for port 53",
-		Long: `firewall writes nftables, iptables or ufw rules that let the right clients reach port 53,
-over UDP and TCP, IPv4 and IPv6, from a port53 configuration or, for any other server, from
-flags. Its commands test the rules in a network namespace, load them atomically, compare what is
-loaded with what should be, and remove them. Other rules are never touched.`,
+		Long: `firewall derives nftables, iptables or ufw rules from a port53 configuration or, for any
+other server, from flags. The rules let only the right clients reach port 53, over UDP and
+TCP, IPv4 and IPv6. The commands test these rules in a network namespace, load them
+atomically, compare what is loaded with what should be, and remove them. Other rules are
+never touched.`,
 		Example: `  port53 firewall show --block
   port53 firewall show --allow 192.168.1.0/24 --backend iptables
   port53 firewall check --config port53.yaml
@@ -325,7 +326,7 @@ func (s *streams) printDifference(st *fwrun.Status) {
 		fmt.Fprintf(s.out, "  extra:   %s\n", l)
 	}
 	if !st.Until.IsZero() {
-		fmt.Fprintf(s.out, "the rules go at %s unless port53 firewall confirm is run\n", st.Until.Format(time.TimeOnly))
+		fmt.Fprintf(s.out, "the previous rules come back at %s unless port53 firewall confirm is run\n", st.Until.Format(time.TimeOnly))
 	}
 }
 
@@ -337,17 +338,19 @@ func firewallApply(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply",
 		Short: "Load the rules, atomically",
-		Long: `apply tests the rules as check does, loads them, and remembers the previous state. With
---confirm they are removed after that time unless port53 firewall confirm is run, so that
-you cannot lock yourself out. It refuses rules that would cut off the SSH session it runs
-in. Rules that are already loaded are left alone.
+		Long: `apply tests the rules like check, loads them, and remembers which rules of port53 were
+loaded before. With --confirm, it goes back to those after that time (to none, if there were
+none) unless port53 firewall confirm is run, so that you cannot lock yourself out. apply
+refuses rules that would cut off the SSH session it runs in. Rules that are already loaded
+are left alone.
 
-With --role none nobody but this machine itself reaches ports 53 and 853, over UDP and TCP. When
-the rules are loaded, apply proves it: a network namespace with foreign addresses tries each port at
-each address of this machine. Port 443 belongs to web servers, too: --port 443 closes it as well.
+With --role none, only this machine itself can reach ports 53 and 853, over UDP and TCP. When
+the rules are loaded, apply proves this: a network namespace with foreign addresses tries each
+port at each address of this machine. Port 443 is left open, because web servers use it, too;
+--port 443 closes it as well.
 
-nftables and iptables rules last until the next reboot: what show prints says how to keep
-them. ufw keeps its rules itself.
+nftables and iptables rules last until the next reboot; the output of port53 firewall show
+says how to keep them. ufw keeps its rules itself.
 
 Exit codes: 0 the rules are loaded, and with --role none the ports are closed, 1 the rules were
 wrong in the test, or a port is still open, 2 they could not be loaded, 3 they are loaded, but
@@ -419,7 +422,7 @@ it could not be proved that the ports are closed.`,
 		},
 	}
 	i.flags(cmd)
-	cmd.Flags().DurationVar(&confirm, "confirm", 0, "remove the rules after this time unless they are confirmed")
+	cmd.Flags().DurationVar(&confirm, "confirm", 0, "go back to the previous rules after this time unless port53 firewall confirm is run")
 	cmd.Flags().BoolVar(&enable, "enable", false, "enable ufw if it is disabled")
 	cmd.Flags().BoolVar(&untried, "untried", false, "load without a test, where namespaces are not available")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -436,7 +439,7 @@ func (s *streams) printApplied(r *firewall.Rules, notes []string, changed bool, 
 	}
 	fmt.Fprintf(s.out, "%s: the rules are loaded\n", r.Backend)
 	if confirm > 0 {
-		fmt.Fprintf(s.out, "they are taken back in %s: run port53 firewall confirm if all is well\n", confirm)
+		fmt.Fprintf(s.out, "the previous rules come back in %s unless you run port53 firewall confirm\n", confirm)
 	}
 }
 
@@ -459,7 +462,7 @@ func firewallExpire() *cobra.Command {
 	var after time.Duration
 	cmd := &cobra.Command{
 		Use:     "expire",
-		Short:   "Wait, then remove unconfirmed rules",
+		Short:   "Wait, then go back from unconfirmed rules to the previous ones",
 		Long:    "expire runs in the background after apply --confirm.",
 		Example: "  port53 firewall expire --state-dir /var/lib/port53-firewall",
 		Hidden:  true,
@@ -469,14 +472,14 @@ func firewallExpire() *cobra.Command {
 			return firewallError(err)
 		},
 	}
-	cmd.Flags().StringVar(&state, "state-dir", "", "the directory that remembers what was applied")
+	cmd.Flags().StringVar(&state, "state-dir", "", "the directory in which apply records what it loaded")
 	cmd.Flags().DurationVar(&after, "after", 0, "how long to wait")
 	return cmd
 }
 
 func (i *intent) stateOnly(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&i.config, "config", "c", "", "the configuration file, for the state directory")
-	cmd.Flags().StringVar(&i.state, "state-dir", "", "the directory that remembers what was applied")
+	cmd.Flags().StringVar(&i.state, "state-dir", "", "the directory in which apply records what it loaded")
 }
 
 func (i *intent) stateDir() error {
@@ -500,7 +503,8 @@ func firewallConfirm(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "confirm",
 		Short:   "Keep the rules loaded by apply --confirm",
-		Long:    "confirm keeps the rules: without it they are removed when the time given to apply --confirm is over.",
+		Long:    "confirm keeps the rules that apply --confirm has loaded. Without it, the previous rules come back when the time\n" +
+			"given to apply --confirm is over.",
 		Example: "  port53 firewall confirm",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -528,8 +532,8 @@ func firewallStatus(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Compare the loaded rules with what should be loaded",
-		Long: `status compares port53's loaded rules with those from the flags or the configuration, line
-by line.
+		Long: `status compares port53's loaded rules, line by line, with the rules that the flags or the
+configuration give.
 
 It also reports other rules that redirect or drop traffic to port 53.
 

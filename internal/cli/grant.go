@@ -212,7 +212,7 @@ func (s *streams) addGrant(cmd *cobra.Command, name string, o grantOptions) erro
 	}
 	c := &all[i]
 	if len(o.right.Zones) == 0 {
-		return failure(exitUsage, `write --zone example.com, or --zone "*" for all zones`, "no zone is granted")
+		return failure(exitUsage, `write --zone example.com, or --zone "*" for all zones`, "--zone is missing")
 	}
 	for to, usual := range map[*[]string][]string{&o.right.Names: c.names, &o.right.Types: c.types, &o.right.Verbs: c.verbs} {
 		if len(*to) == 0 {
@@ -304,8 +304,9 @@ func newGrantRevoke(s *streams) *cobra.Command {
 		Use:   "revoke NAME",
 		Short: "Revoke a token or key created by grant add",
 		Long: `revoke removes a token or a key, at once and for good. To revoke one that the
-configuration has, delete it there and reload. If nothing else lets anyone change a zone, the changes
-made so far are kept until its zone file gets a newer serial.
+configuration has, delete it there and reload. If nothing else lets anyone change a
+zone, run port53 zone sync for the zone: from the next restart on, or once the zone file
+has a newer serial, only the zone file counts, and changes that are not in it are lost.
 Exit codes: 0 revoked, 1 refused, 2 no server was reached.`,
 		Example: "  port53 grant revoke externaldns",
 		Args:    cobra.ExactArgs(1),

@@ -30,15 +30,16 @@ func newImport(s *streams) *cobra.Command {
 		Use:   "import FILE",
 		Short: "Convert another name server's configuration",
 		Long: "import converts the configuration of another server, including the files it includes, to\n" +
-			"port53's. On standard error it reports what became of each statement, and why: taken,\n" +
-			"changed, not taken, or not supported yet. What is missing is also listed at the top of\n" +
-			"the result. Zone files stay where they are. Supported formats:\n\n" + convert.Formats() + `
-What is taken keeps its meaning. Where that is not possible, the result allows less than
-before, never more.
-The exit code is 1 if something was not taken. The result may contain secrets: with --output
-it is readable only by its owner, and an existing file is not overwritten. Single names
-outside of zones (hosts, address=, local-data) become entries under names: in the result; domains
-answered only locally become zone files, written next to the result.`,
+			"port53's. On standard error it reports for each statement whether it was converted,\n" +
+			"changed, not converted, or is not supported yet, and why. What is missing is also listed\n" +
+			"at the top of the result. Zone files stay where they are. Supported formats:\n\n" + convert.Formats() + `
+What is converted keeps its meaning. Where that is not possible, the result allows less
+than before, never more. The result may contain secrets: with --output it is readable only
+by its owner, and an existing file is not overwritten. Single names outside of zones
+(hosts, address=, local-data) become entries of the key names in the result; domains
+answered only locally become zone files, written next to the result.
+
+Exit codes: 0 everything was converted, 1 something was not, 2 the file could not be read.`,
 		Example: `  port53 import /etc/bind/named.conf --output port53.yaml
   port53 import /etc/unbound/unbound.conf --output port53.yaml --json
   port53 import --from knot old.conf`,
@@ -71,8 +72,8 @@ answered only locally become zone files, written next to the result.`,
 			if !r.Complete() {
 				return failure(
 					exitFindings,
-					"see the lines that say not taken or to come",
-					"not all of %s was taken",
+					"see the lines that say not converted or not supported yet",
+					"not all of %s was converted",
 					convert.Printable(args[0]),
 				)
 			}

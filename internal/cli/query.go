@@ -32,9 +32,9 @@ whether it was validated, and what is probably wrong. dig's options work (+short
 
 --trace follows the delegations from the root servers, or from @SERVER, as a resolver
 does, and shows each step.
---validate checks DNSSEC from the root's keys down, and shows where the chain breaks, and
-the keys of the zone: which signs what, for how long, and has a DS record;
-with --short, the first line is secure, insecure, bogus or indeterminate.
+--validate checks DNSSEC from the root's keys down, and shows where the chain breaks. For each
+key of the zone it shows what the key signs, for how long, and whether it has a DS record.
+With --short, the first line is secure, insecure, bogus or indeterminate.
 --explain asks the port53 running on this machine how it arrives at its answer.
 
 Options before the first name apply to all names, options after a name to that name.

@@ -36,7 +36,7 @@ func newServe(s *streams) *cobra.Command {
 		Long: `serve runs the server in the foreground as its configuration says. Without a
 configuration it is a validating resolver for this machine, on loopback.
 
-SIGHUP, or port53 reload, rereads the configuration and changed zones. SIGTERM and
+SIGHUP, or port53 reload, rereads the configuration and changed zone files. SIGTERM and
 Ctrl-C answer the queries received so far, then stop. A zone that cannot be loaded
 answers SERVFAIL while the others are served; if no zone can be loaded, serve does not
 start.
@@ -339,9 +339,9 @@ func newReload(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reload [--config FILE | --socket PATH]",
 		Short: "Reload the configuration and zones",
-		Long: `reload makes the running server reread the configuration file that it was started with
-and changed zone files, and switch to everything new at once. Errors are reported, and
-the previous version stays in use. --config only says where the control socket is.
+		Long: `reload makes the running server reread changed zone files and the configuration file that
+it was started with, and switch to everything new at once. Errors are reported, and the
+previous version stays in use. --config only says where the control socket is.
 
 Similar: rndc reload, rndc reconfig, nsd-control reload, knotc reload,
 unbound-control fast_reload.

@@ -49,7 +49,7 @@ may use the control socket may use why.`,
 	socketFlags(cmd, &o.file, &o.socket)
 	f := cmd.Flags()
 	f.StringVar(&o.client, "client", "", "only for this client address or network")
-	f.StringVar(&o.since, "since", "", "only since this long ago, such as 1h, or since this time")
+	f.StringVar(&o.since, "since", "", "only the last 1h, 2d and so on, or everything since this time")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.IntVar(&o.limit, "limit", 0, "the most reports to print (default: 1 for a name or ID, 10 otherwise)")
 	return cmd

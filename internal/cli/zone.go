@@ -29,8 +29,8 @@ func newZone(s *streams) *cobra.Command {
 		Use:   "zone",
 		Short: "Check and sign zone files, and manage the server's zones",
 		Long: `A primary zone usually has a zone file (RFC 1035, section 5); a secondary zone is
-transferred from its primaries. check, sign and verify work on files, without a server, and
-so do keys with --dir, and ds except with --seen or --gone; all others use the running server.`,
+transferred from its primaries. check, sign and verify work on files, without a server. So do
+keys with --dir, and ds without --seen and --gone. All others use the running server.`,
 		Example: `  port53 zone check example.com.zone
   port53 zone status example.com
   port53 zone refresh example.com

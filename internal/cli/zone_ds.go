@@ -31,16 +31,16 @@ func newZoneDS(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ds [--config FILE | --dir DIR | --file FILE] ZONE",
 		Short: "Print the DS records for a zone's parent",
-		Long: `ds prints the DS records for a zone's keys with the SEP flag: with --config, those of the
-server that signs the zone; with --file, those of the DNSKEY RRset of a zone file;
-otherwise those of the key files in --dir (without it, the current directory). Give them
-to the registrar or the parent zone.
+		Long: `ds prints the DS records for a zone's keys with the SEP flag: with --config, the keys that
+the server keeps in state_dir; with --file, those of the DNSKEY RRset of a zone file;
+otherwise those of the key files in --dir (without it, the current directory). Give the
+records to the registrar or the parent zone.
 --cds and --cdnskey print the records from which some parents make the DS records
 (RFC 7344); --dnskey prints the keys, which some registrars want instead.
 
 For a zone that the server signs, the records are those that the parent should have now
 (see "port53 zone keys"). If the parent's servers cannot be asked, tell the server what
-they have: --seen TAG, all have the DS record of that key; --gone TAG, none has it.
+they have. --seen TAG: all of them have the DS record of that key; --gone TAG: none has it.
 
 Similar: dnssec-dsfromkey, rndc dnssec -checkds, keymgr ZONE ds, keymgr ZONE ksk-submitted,
 pdnsutil export-zone-ds.

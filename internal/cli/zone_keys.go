@@ -150,9 +150,9 @@ func newZoneKeysRoll(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "roll [--ksk | --zsk | --key TAG] [--algorithm NAME] ZONE",
 		Short: "Roll the keys of a signed zone",
-		Long: `roll replaces keys with new ones, step by step: each step is taken once all servers of the
-zone and of its parent have been seen to serve the previous step, and what was there before
-has expired from caches.
+		Long: `roll replaces keys with new ones, step by step. Each step is taken once all servers of the
+zone and of its parent have been seen to serve the previous step, and once the records from
+before that step have expired from caches.
 Without --ksk, --zsk or --key all keys are rolled; with --algorithm, all are replaced by
 keys of another algorithm.
 
@@ -160,11 +160,11 @@ Rolling a KSK or CSK needs new DS records in the parent zone: "port53 zone keys 
 when, and "port53 zone ds --config FILE ZONE" prints them. Parents that read CDS
 records, or accept updates, get them automatically.
 
-If a key is compromised, roll it with --force: it does not wait for a roll in progress.
+If a key is compromised, roll it with --force: this does not wait for a rollover in progress.
 The steps cannot be shortened, and nobody is cut off.
 
 Similar: rndc dnssec -rollover, keymgr ZONE rollover.
-Exit codes: 0 the roll has begun, 1 refused, 2 no server was reached.`,
+Exit codes: 0 the rollover has begun, 1 refused, 2 no server was reached.`,
 		Example: `  port53 zone keys roll example.com
   port53 zone keys roll --zsk example.com
   port53 zone keys roll --algorithm ed25519 example.com`,
@@ -194,7 +194,7 @@ func newZoneKeysLook(s *streams) *cobra.Command {
 		Short: "Check the zone's and its parent's servers now",
 		Long: `look makes the server ask all servers of a zone that it signs, and all of its parent's,
 which of its keys they have, and take the next step if possible. The server does so by
-itself every ten minutes during a roll, otherwise every six hours.
+itself every ten minutes during a rollover, otherwise every six hours.
 
 Similar: rndc dnssec -checkds, except that nothing has to be stated.
 Exit codes: 0 the servers were asked, 1 refused, 2 no server was reached.`,

@@ -29,21 +29,21 @@ func newZoneKeysImport(s *streams) *cobra.Command {
 		Short: "Import a zone's keys from another program",
 		Long: `import takes the keys of a zone that another server signs, with their states, and writes
 them as the files that zone sign and the server use: K*.key, K*.private and K*.state. A
-roll in progress goes on here. FILE is one of these:
+rollover in progress is continued here. FILE is one of these:
 
   a directory of BIND's key files
-  the database of PowerDNS: a file of SQLite, or what sqlite3 .dump, mysqldump or pg_dump
-  writes
-  the list of Knot DNS, by keymgr -j ZONE list (JSON) or keymgr -e ZONE list (text), with
-  --pem for the directory of its private keys: keys, in the KASP database's directory
+  PowerDNS's database: an SQLite file, or the output of sqlite3 .dump, mysqldump or pg_dump
+  Knot DNS's list of keys: the output of keymgr -j ZONE list (JSON) or keymgr -e ZONE list
+  (text); --pem names the directory of the private keys, which is the subdirectory keys of
+  the KASP database
   one private key: BIND's K*.private, pdnsutil export-zone-key, or PEM (PKCS #8)
 
-A single private key needs --ksk if it has the SEP flag (257 in its DNSKEY record), --zsk
-if not (256): it does not contain that, and it affects the key tag. Compare the printed
-tags with those of the DNSKEY records in use.
+A single private key needs --ksk if it has the SEP flag (257 in its DNSKEY record), and
+--zsk if it has not (256). The file does not contain this flag, and the flag affects the
+key tag: compare the printed tags with those of the DNSKEY records in use.
 
-Of PowerDNS's keys, those that are only active or only published leave the zone when it is
-safe. Knot DNS's active keys do if others are coming.
+A key of PowerDNS that is only active, or only published, is removed from the zone when
+that is safe. So is an active key of Knot DNS if the list has a new key to replace it.
 
 Exit codes: 0 the keys were written, 1 FILE has no keys for the zone, or bad ones, 2 they
 were not written.`,

@@ -74,7 +74,7 @@ func TestBINDMeansTheSame(t *testing.T) {
 			"forward only", `options { recursion yes; forward only; forwarders { 192.0.2.1; }; };
 zone "corp.lan" { type forward; forward only; forwarders { 10.0.0.5; }; };`,
 			[]string{`{zone: ".", to: ["192.0.2.1"]}`, `{zone: "corp.lan", to: ["10.0.0.5"]}`, "!first"},
-			[]string{"taken: forward only", "!not taken", "taken: zone corp.lan"},
+			[]string{"converted: forward only", "!not converted", "converted: zone corp.lan"},
 		},
 		{
 			"forward first", `options { forwarders port 5353 { 192.0.2.1; 192.0.2.2 port 54; }; };`,
@@ -85,7 +85,7 @@ zone "corp.lan" { type forward; forward only; forwarders { 10.0.0.5; }; };`,
 			"an exception of forwarding", `options { recursion yes; forwarders { 192.0.2.1; }; };
 zone "a.example" { type forward; forwarders { }; };`,
 			[]string{`{zone: "a.example", to: []}`},
-			[]string{"taken: zone a.example", "!not taken"},
+			[]string{"converted: zone a.example", "!not converted"},
 		},
 		{
 			"an exception of nothing", `zone "a.example" { type forward; forwarders { }; };`,
@@ -95,7 +95,7 @@ zone "a.example" { type forward; forwarders { }; };`,
 		{
 			"a mixed server", `options { recursion yes; allow-recursion { 10.0.0.0/8; }; allow-query { any; }; };` + corp,
 			[]string{`policy:` + "\n" + `  allow: ["0.0.0.0/0", "::/0"]`, "resolver:\n  allow: [\"10.0.0.0/8\"]", "enabled: true", `exempt: ["10.0.0.0/8"]`, "!allow_query"},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"a mixed server by default", `options { };` + corp,
@@ -109,7 +109,7 @@ zone "open.test" { type primary; file "/z/open"; allow-query { any; }; };` + cor
 				`  allow: ["0.0.0.0/0", "::/0"]`, "resolver:\n  allow: [\"10.0.0.0/8\"]",
 				"name: \"corp.test\"\n    file: \"/z/corp\"\n    allow_query: [\"10.0.0.0/8\"]", "!file: \"/z/open\"\n    allow_query",
 			},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"all for inside", `options { allow-query { 10.0.0.0/8; }; };` + corp,
@@ -130,7 +130,7 @@ zone "open.test" { type primary; file "/z/open"; allow-query { any; }; };` + cor
 			"an exception of clients", `acl inside { !10.0.0.5; 10.0.0.0/30; 10.0.0.4/30; };
 options { allow-recursion { inside; }; allow-query { any; }; };` + corp,
 			[]string{`resolver:` + "\n" + `  allow: ["10.0.0.0/30", "10.0.0.4", "10.0.0.6/31"]`},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"an exception that comes too late", `options { allow-query { 10.0.0.0/8; !10.0.0.5; }; };`,
@@ -140,7 +140,7 @@ options { allow-recursion { inside; }; allow-query { any; }; };` + corp,
 		{
 			"what is not known is not let in by an exception", `options { allow-query { 192.168.0.0/16; !geoip country DE; 10.0.0.0/8; }; };`,
 			[]string{`allow: ["192.168.0.0/16"]`},
-			[]string{"not taken: ! geoip"},
+			[]string{"not converted: ! geoip"},
 		},
 		{
 			"blackhole", `options { blackhole { 203.0.113.0/24; }; recursion no; };` + corp,
@@ -155,7 +155,7 @@ options { allow-recursion { inside; }; allow-query { any; }; };` + corp,
 		{
 			"an open resolver", `options { allow-recursion { any; }; };` + corp,
 			[]string{`"10.0.0.0/8"`, `"192.168.0.0/16"`, "role: internal-resolver", `policy:` + "\n" + `  allow: ["0.0.0.0/0", "::/0"]`},
-			[]string{"not taken: allow-recursion: strangers do not get recursion"},
+			[]string{"not converted: allow-recursion: strangers do not get recursion"},
 		},
 		{
 			"this machine's networks", `options { allow-recursion { localhost; localnets; }; };` + corp,
@@ -176,7 +176,7 @@ options { allow-recursion { inside; }; allow-query { any; }; };` + corp,
 			"nobody may ask for one", `options { recursion no; };
 zone "x.test" { type primary; file "/z/x"; allow-query { none; }; };` + corp,
 			[]string{"!x.test"},
-			[]string{"not taken: zone x.test: nobody may ask for it"},
+			[]string{"not converted: zone x.test: nobody may ask for it"},
 		},
 		{
 			"signed by BIND", `options { recursion no; };
@@ -185,7 +185,7 @@ zone "b.test" { type primary; file "/z/b"; auto-dnssec maintain; };
 zone "i.test" { type primary; file "/z/i"; inline-signing yes; };
 zone "c.test" { type primary; file "/z/c"; dnssec-policy none; };`,
 			[]string{"name: \"a.test\"\n    file: \"/z/a\"\n    dnssec: {policy: \"default\", keys_from: ", "!b.test", "!i.test", "c.test"},
-			[]string{"changed: dnssec-policy default: signing is taken over: the keys are copied from", "not taken: zone b.test: BIND signs it (maintain)", "taken: zone c.test"},
+			[]string{"changed: dnssec-policy default: signing is taken over: the keys are copied from", "not converted: zone b.test: BIND signs it (maintain)", "converted: zone c.test"},
 		},
 		{
 			"signed by policies", `options { recursion no; directory "/var/bind"; };
@@ -197,7 +197,7 @@ zone "b.test" { type primary; file "b"; dnssec-policy mixed; };`,
 				`dnssec_policies:` + "\n" + `  - {name: "split", zsk_lifetime: 7776000s, algorithm: ed25519, keys: split, denial: nsec3-opt-out, dnskey_ttl: 600s, purge: 2592000s}`,
 				`dnssec: {policy: "split", keys_from: "/var/bind/keys"}`, "!b.test",
 			},
-			[]string{"not taken: zone b.test: BIND signs it (mixed)", "changed: dnssec-policy split: "},
+			[]string{"not converted: zone b.test: BIND signs it (mixed)", "changed: dnssec-policy split: "},
 		},
 		{
 			"signed by an option for all", `options { recursion no; dnssec-policy default; };
@@ -209,7 +209,7 @@ zone "e.test" { type primary; file "/z/e"; dnssec-policy none; };`,
 		{
 			"keys where port53 has them", `options { max-cache-size 512M; querylog yes; version "none of yours"; max-ncache-ttl 600; dnssec-validation no; recursive-clients 5000; };`,
 			[]string{"size: 524288KiB", "queries: text", `version: "none of yours"`, "max_negative_ttl: 600s", "validation: false", "waiting: 5000"},
-			[]string{"taken: max-cache-size", "taken: querylog", "!changed", "!not taken"},
+			[]string{"converted: max-cache-size", "converted: querylog", "!changed", "!not converted"},
 		},
 		{
 			"keys that are beyond bounds", `options { max-cache-ttl 9999999; max-cache-size unlimited; };`,
@@ -235,7 +235,7 @@ zone "s.test" { type secondary; primaries { 192.0.2.1; }; };`,
 			"a key from inside only", `key k { algorithm hmac-sha256; secret "` + secret + `"; };
 options { recursion no; allow-transfer { !{ !10.0.0.0/8; any; }; key k; }; };` + corp,
 			[]string{`allow_transfer: ["10.0.0.0/8"]`, `tsig: "k"`},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"secondaries from outside of those who may ask", `options { recursion no; allow-query { 10.0.0.0/8; }; };
@@ -259,12 +259,12 @@ zone "s.test" { type secondary; primaries { 0.0.0.0; }; };`,
 		{
 			"one view", `view "all" { match-clients { 10.0.0.0/8; }; recursion no; ` + corp + ` };`,
 			[]string{"role: authoritative", `allow: ["10.0.0.0/8"]`, "corp.test"},
-			[]string{"!not taken", "taken: view all"},
+			[]string{"!not converted", "converted: view all"},
 		},
 		{
 			"a raw zone", `options { recursion no; masterfile-format raw; };` + corp,
 			[]string{"!corp.test\"\n"},
-			[]string{"not taken: zone corp.test: its file is not text"},
+			[]string{"not converted: zone corp.test: its file is not text"},
 		},
 		{
 			"listeners that match", `options { listen-on { 192.168.0.0/16; }; listen-on-v6 { none; }; };`,
@@ -274,12 +274,12 @@ zone "s.test" { type secondary; primaries { 0.0.0.0; }; };`,
 		{
 			"asking itself", `options { listen-on { 127.0.0.1; }; listen-on-v6 { none; }; forwarders { 127.0.0.1; }; };`,
 			[]string{"!forward:"},
-			[]string{"not taken: forwarders: the server would ask itself"},
+			[]string{"not converted: forwarders: the server would ask itself"},
 		},
 		{
 			"what is to come", `options { deny-answer-aliases { "rpz"; }; dns64 64:ff9b::/96 { }; forwarders { 192.0.2.1 tls t; 192.0.2.2; }; }; tls t { };`,
 			[]string{`to: ["192.0.2.2"]`},
-			[]string{"to come: deny-answer-aliases", "not taken: dns64", "to come: 192.0.2.1 tls t", "to come: tls t"},
+			[]string{"not supported yet: deny-answer-aliases", "not converted: dns64", "not supported yet: 192.0.2.1 tls t", "not supported yet: tls t"},
 		},
 	} {
 		t.Run(test.what, func(t *testing.T) {
@@ -347,53 +347,53 @@ view out { match-clients { any; }; recursion no;` + zone("a.test", "/out") + `};
 				"match: {}\n    policy:\n      allow: [\"0.0.0.0/0\", \"::/0\"]\n    resolver:\n      recursion: false\n",
 				"file: \"/in\"\n    views: [\"in\"]", "file: \"/out\"\n    views: [\"out\"]", "enabled: true", `exempt: ["10.0.0.0/8"]`, "!deny",
 			},
-			[]string{"!not taken", "!to come"},
+			[]string{"!not converted", "!not supported yet"},
 		},
 		{
 			"whoever is in none", keys + `view a { match-clients { 10.0.0.0/8; };` + zone("a.test", "/a") + `}; view b { match-clients { 192.168.0.0/16; };` + zone("a.test", "/a") + `};`,
 			[]string{`views: ["a", "b"]`, "\npolicy:\n  deny: [\"0.0.0.0/0\", \"::/0\"]", "match: {clients: [\"10.0.0.0/8\"]}\n    policy:\n      deny: []\n"},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"keys from everywhere", keys + `view a { match-clients { key k; 10.0.0.0/8; };` + zone("a.test", "/a") + `}; view b { match-clients { !key k; any; };` + zone("a.test", "/b") + `};`,
 			[]string{`match: {clients: ["10.0.0.0/8", {key: "k"}]}`, `match: {except: [{key: "k"}]}`, `{name: "k", algorithm`, `!"l"`},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"keys alone", keys + `view a { match-clients { key k; key l; };` + zone("a.test", "/a") + `}; view b {` + zone("a.test", "/b") + `};`,
 			[]string{`match: {key: ["k", "l"]}`, "match: {}"},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"a key from some networks", keys + `acl near { !10.0.0.1; 10.0.0.0/30; };
 view a { match-clients { 192.168.0.0/16; !{ !near; any; }; key k; };` + zone("a.test", "/a") + `};`,
 			[]string{`name: "a"` + "\n" + `    match: {clients: ["192.168.0.0/16"]}`, `name: "a-2"` + "\n" + `    match: {clients: ["10.0.0.0", "10.0.0.2/31", "192.168.0.0/16"], key: ["k"]}`, `views: ["a", "a-2"]`},
-			[]string{"changed: view a: it is called a and a-2 here", "!not taken"},
+			[]string{"changed: view a: it is called a and a-2 here", "!not converted"},
 		},
 		{
 			"one view by an address", keys + `view a { match-clients { 10.0.0.0/8; }; match-destinations { 192.168.7.5; 127.0.0.1; 198.51.100.1; };` + zone("a.test", "/a") + `};`,
 			[]string{`match: {clients: ["10.0.0.0/8"], listen: ["127.0.0.1", "192.168.7.5", "198.51.100.1"]}`},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"shared zones", keys + `view common { match-clients { none; }; allow-query { 10.0.0.0/8; 192.0.2.0/24; };` + zone("s.test", "/s") + zone("alone.test", "/l") + `};
 view a { match-clients { 10.0.0.0/8; }; zone "s.test" { in-view common; }; };
 view b { match-clients { any; }; zone "s.test" { in-view "common"; }; zone "none.test" { in-view a; };` + zone("b.test", "/b") + `};`,
 			[]string{"file: \"/s\"\n    views: [\"a\", \"b\"]\n    allow_query: [\"10.0.0.0/8\", \"192.0.2.0/24\"]", "!alone", "!common", "!none.test\"\n"},
-			[]string{"changed: view common: no client is in it", "not taken: zone none.test: view a has no such zone"},
+			[]string{"changed: view common: no client is in it", "not converted: zone none.test: view a has no such zone"},
 		},
 		{
 			"who is not known to be in it",
 			keys + `view a { match-clients { 10.0.0.0/8; geoip country DE; };` + zone("a.test", "/a") + `}; view b { match-clients { any; };` + zone("a.test", "/b") + `};`,
 			[]string{"name: \"b\"\n    match: {}\n    policy:\n      allow: [\"10.0.0.0/8\"]\n"},
-			[]string{"not taken: geoip country DE: only networks, addresses, ACLs and keys are known: whoever"},
+			[]string{"not converted: geoip country DE: only networks, addresses, ACLs and keys are known: whoever"},
 		},
 		{
 			"names of views, and classes",
 			keys + `view Default { match-clients { 10.0.0.0/8; };` + zone("a.test", "/a") + `}; view "The Guests!" { match-clients { 10.0.0.0/7; };` + zone("a.test", "/b") + `};
 view bind CH { zone "bind" CH { type primary; file "/c"; }; }; view all {` + zone("a.test", "/c") + `}; view late {` + zone("a.test", "/d") + `};`,
 			[]string{`name: "view"`, `name: "the-guests"`, `name: "all"`, "!late", "!/d"},
-			[]string{"changed: view Default: it is called view here", "not taken: view bind CH", "changed: view late: nobody comes to it"},
+			[]string{"changed: view Default: it is called view here", "not converted: view bind CH", "changed: view late: nobody comes to it"},
 		},
 		{
 			"options of views", keys + `zone "lost.test" { type primary; file "/x"; }; options { dnssec-validation yes; validate-except { "x.test"; }; };
@@ -404,18 +404,18 @@ view b { match-clients { 192.168.0.0/16; }; recursion yes; zone "f.test" { type 
 				"    policy:\n      allow: [\"10.0.0.0/9\"]", "      allow: [\"10.1.0.0/16\"]", "      validation: false", "      negative_trust_anchors:\n        - {name: \"b.test\"}",
 				"\n  negative_trust_anchors:\n    - {name: \"x.test\"}", `      allow: ["192.168.7.0/24"]`, `        - {zone: "f.test", to: ["192.0.2.3"]}`, `        - {zone: "f.test", to: ["192.0.2.4"]}`, "!lost", "!10240KiB",
 			},
-			[]string{"not taken: zone lost.test: it is in no view", "not taken: max-cache-size 10M: it is said of the whole server"},
+			[]string{"not converted: zone lost.test: it is in no view", "not converted: max-cache-size 10M: it is said of the whole server"},
 		},
 		{
 			"order of records", keys + `options { rrset-order { order cyclic; }; }; view a { match-clients { 10.0.0.0/8; }; rrset-order { order none; };` + zone("a.test", "/a") + `}; view b {` + zone("a.test", "/b") + `};`,
 			[]string{"    match: {clients: [\"10.0.0.0/8\"]}\n    rrset_order: fixed\n", "    match: {}\nzones", "\nrrset_order: cyclic\n"},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"keys of one name", keys + `view a { match-clients { 10.0.0.0/8; }; key k { algorithm hmac-sha256; secret "` + secret + `"; }; zone "a.test" { type primary; file "/a"; allow-transfer { key k; }; }; };
 view b { match-clients { key k; 192.168.0.0/16; }; key k { algorithm hmac-sha256; secret "b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC0xMjM0NTY="; }; zone "a.test" { type primary; file "/b"; allow-transfer { key k; }; }; };`,
 			[]string{"file: \"/a\"\n    views: [\"a\"]\n    allow_transfer: [{key: \"k\"}]", "file: \"/b\"\n    views: [\"b\"]\npolicy", `match: {clients: ["192.168.0.0/16"]}`},
-			[]string{"not taken: key k: it is there already", "not taken: allow-transfer: there is no key k", "not taken: match-clients: there is no key k"},
+			[]string{"not converted: key k: it is there already", "not converted: allow-transfer: there is no key k", "not converted: match-clients: there is no key k"},
 		},
 		{
 			"shared zones that views narrow", keys + `view a { match-clients { 10.0.0.0/8; }; zone "s.test" { type primary; file "/s"; allow-query { 10.1.0.0/16; 192.168.0.0/16; }; };` + zone("open.test", "/o") + `};
@@ -425,7 +425,7 @@ view d { match-clients { 100.64.0.0/10; };` + zone("t.test", "/t") + `}; view e 
 				"file: \"/s\"\n    views: [\"a\", \"b\"]\n    allow_query: [\"10.1.0.0/16\", \"192.168.0.0/16\"]", "!views: [\"d\", \"e\", \"f\"]",
 				"file: \"/t\"\n    views: [\"f\"]",
 			},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"this machine's networks", `view a { match-clients { localnets; }; allow-recursion { any; };` + zone("a.test", "/a") + `};
@@ -434,23 +434,23 @@ view b { allow-recursion { none; };` + zone("a.test", "/b") + `};`,
 				`match: {clients: ["127.0.0.0/8", "192.168.7.0/24", "203.0.113.0/28", "::1", "fd00:7::/64"]}`,
 				`      allow: ["127.0.0.0/8", "192.168.7.0/24", "203.0.113.9", "::1", "fd00:7::/64"]`,
 			},
-			[]string{"changed: localnets", "!not taken"},
+			[]string{"changed: localnets", "!not converted"},
 		},
 		{
 			"keys for servers", keys + `view a { match-clients { 10.0.0.0/8; }; server 192.0.2.1 { keys k; bogus no; send-cookie yes; }; zone "s.test" { type secondary; primaries { 192.0.2.1; }; }; };
 view b { server 192.0.2.2 { bogus yes; }; zone "s.test" { type secondary; primaries { 192.0.2.1; }; }; };`,
 			[]string{"views: [\"a\"]\n    tsig: \"k\"", "views: [\"b\"]\n    insecure: true"},
-			[]string{"not taken: bogus yes: it is said of the whole server", "!not taken: bogus no"},
+			[]string{"not converted: bogus yes: it is said of the whole server", "!not converted: bogus no"},
 		},
 		{
 			"more views than there can be", keys + manyViews(64, zone("a.test", "/a")) + "view last {" + zone("a.test", "/b") + "};",
 			[]string{`name: "v62"`, "!v63", "!last", "\npolicy:\n  deny: [\"0.0.0.0/0\", \"::/0\"]", "    policy:\n      deny: []\n"},
-			[]string{"not taken: view v63: there can be 63 views", "not taken: view last: there can be"},
+			[]string{"not converted: view v63: there can be 63 views", "not converted: view last: there can be"},
 		},
 		{
 			"nobody's view takes nothing away", keys + `view bad { match-clients { 10.6.6.0/24; }; }; view b { recursion yes; allow-recursion { 10.0.0.0/8; };` + zone("a.test", "/a") + `};`,
 			[]string{"clients: [\"10.6.6.0/24\"]}\n    policy:\n      deny: [\"0.0.0.0/0\", \"::/0\"]\n    resolver:\n      recursion: false\n"},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 	} {
 		t.Run(test.what, func(t *testing.T) {
@@ -490,7 +490,7 @@ view:
 				"name: \"guests\"\n    match: {clients: [\"10.1.0.0/16\"]}", "file: \"zones/home.lan.zone\"\n    views: [\"default\"]", "file: \"zones/one.lan.zone\"\n    views: [\"default\"]",
 				"file: \"zones/home.lan@guests.zone\"\n    views: [\"guests\"]", "file: \"zones/3.2.0.192.in-addr.arpa@guests.zone\"\n    views: [\"guests\"]", "!names:",
 			},
-			[]string{"!not taken", "!to come"},
+			[]string{"!not converted", "!not supported yet"},
 		},
 		{
 			"a view before what is for all", head + `  access-control-view: 10.1.0.0/16 First
@@ -510,7 +510,7 @@ view:
 				"name: \"first\"\n    match: {clients: [\"10.1.0.0/24\", \"10.1.2.0/23\", ", "home.lan.zone\"\n    views: [\"default\"]", "home.lan@first.zone\"\n    views: [\"first\"]",
 				"sub.own.lan.zone\"\n    views: [\"default\"]", "sub.open.lan.zone\"\n  - name", "one.lan.zone\"\n",
 			},
-			[]string{"changed: view: it is called first here", "!not taken"},
+			[]string{"changed: view: it is called first here", "!not converted"},
 		},
 		{
 			"tags alone leave names as they are", head + `  access-control-tag: 10.1.0.0/16 "one"
@@ -523,7 +523,7 @@ view:
   local-zone-tag: none.lan. "three"
 `,
 			[]string{"name: \"two\"\n    match: {clients: [\"10.1.1.0/24\"]}", "file: \"zones/tag.lan@three-two.zone\"\n    views: [\"two\"]", "names:\n  \"one.lan\"", "!none.lan", `!"one"`},
-			[]string{"changed: local-zone none.lan. static: as a zone it has an SOA record and a name server; no client sees it", "!not taken"},
+			[]string{"changed: local-zone none.lan. static: as a zone it has an SOA record and a name server; no client sees it", "!not converted"},
 		},
 		{
 			"tags that no client has", head + "  local-zone: tag.lan. static\n  local-zone-tag: tag.lan. two\n  local-data: \"tag.lan. A 192.0.2.1\"\n",
@@ -541,7 +541,7 @@ view:
   local-data: "x.lan. A 192.0.2.1"
 `,
 			[]string{"!views:", "!x.lan", `"10.2.0.0/15"`},
-			[]string{"there is no view missing", "changed: view: no client is in it", "not taken: access-control-tag-action"},
+			[]string{"there is no view missing", "changed: view: no client is in it", "not converted: access-control-tag-action"},
 		},
 	} {
 		t.Run(test.what, func(t *testing.T) {
@@ -735,7 +735,7 @@ func TestNSDAndKnot(t *testing.T) {
 		{
 			"blocked wherever it stands", "nsd", "zone:\n  name: a.test\n  zonefile: /a\n  provide-xfr: 192.0.2.0/30 NOKEY\n  provide-xfr: 192.0.2.1 BLOCKED\n",
 			[]string{`allow_transfer: ["192.0.2.0", "192.0.2.2/31"]`},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"ranges and masks", "nsd", "zone:\n  name: a.test\n  zonefile: /a\n  provide-xfr: 192.0.2.4-192.0.2.7 NOKEY\n  provide-xfr: 10.0.0.0&255.0.0.0 NOKEY\n",
@@ -755,7 +755,7 @@ func TestNSDAndKnot(t *testing.T) {
 		{
 			"Knot's policy", "knot", "policy:\n  - id: p\n    algorithm: ed25519\n    single-type-signing: on\n    nsec3: on\n    ksk-lifetime: 365d\n    dnskey-ttl: 1h\n  - id: hand\n    manual: on\n  - id: old\n    algorithm: rsasha1\nzone:\n  - domain: a.test\n    dnssec-signing: on\n    dnssec-policy: p\n  - domain: b.test\n    dnssec-signing: on\n    dnssec-policy: hand\n  - domain: c.test\n    dnssec-signing: on\n    dnssec-policy: old\n",
 			[]string{`{name: "p", algorithm: ed25519, denial: nsec3, ksk_lifetime: 31536000s, dnskey_ttl: 3600s}`, `dnssec: {policy: "p", keys_from: "keys/a.test"}`, "!b.test", "!c.test"},
-			[]string{"not taken: domain b.test: Knot signs it", "its keys are managed by hand", "no keys of algorithm rsasha1 are made here"},
+			[]string{"not converted: domain b.test: Knot signs it", "its keys are managed by hand", "no keys of algorithm rsasha1 are made here"},
 		},
 		{
 			"signed as it answers", "knot", "mod-onlinesign:\n  - id: default\nzone:\n  - domain: a.test\n    module: mod-onlinesign\n  - domain: b.test\n",
@@ -765,7 +765,7 @@ func TestNSDAndKnot(t *testing.T) {
 		{
 			"the first rule counts", "knot", "acl:\n  - id: no\n    address: 10.0.0.1\n    deny: on\n  - id: yes\n    address: 10.0.0.0/31\n    action: transfer\nzone:\n  - domain: a.test\n    acl: [no, yes]\n  - domain: b.test\n    acl: [yes, no]\n",
 			[]string{`allow_transfer: ["10.0.0.0"]`, `allow_transfer: ["10.0.0.0/31"]`},
-			[]string{"!not taken"},
+			[]string{"!not converted"},
 		},
 		{
 			"a rule by a remote", "knot", "remote:\n  - id: r\n    address: 192.0.2.7@54\nacl:\n  - id: x\n    remote: r\n    action: transfer\nzone:\n  - domain: a.test\n    acl: x\n",

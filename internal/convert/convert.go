@@ -29,10 +29,10 @@ import (
 
 // What became of a statement.
 const (
-	Taken    = "taken"
-	Changed  = "changed"   // something else stands for it, or nothing needs to
-	NotTaken = "not taken" // what it did is not done
-	ToCome   = "to come"   // likewise, and a later version of port53 will do it
+	Taken    = "converted"
+	Changed  = "changed"           // something else stands for it, or nothing needs to
+	NotTaken = "not converted"     // what it did is not done
+	ToCome   = "not supported yet" // likewise, and a later version of port53 will do it
 )
 
 // weight orders outcomes by how much they matter where one statement has several.
@@ -118,7 +118,7 @@ func File(o Options) (*Result, error) {
 	c.settle()
 	r := &Result{Kind: o.Kind, Files: c.written}
 	if !c.out.recurse && len(c.out.zones) == 0 {
-		c.note(lineStmt(path, 1, "no zone"), NotTaken, "there is none that could be taken: add one before port53 serves with this")
+		c.note(lineStmt(path, 1, "no zone"), NotTaken, "there is none that could be converted: add one before port53 serves with this")
 	}
 	r.Notes = c.merged()
 	if c.out.recurse {

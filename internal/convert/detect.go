@@ -28,10 +28,10 @@ func (f *found) has(pattern string) bool { return regexp.MustCompile(pattern).Ma
 // formats returns all that can be read. Of several that fit, the first counts.
 func formats() []format {
 	return []format{
-		{"zones", "a directory of zone files, or one, from Windows too", func(f *found) bool {
+		{"zones", "a directory of zone files, or a single zone file, including those of a Windows DNS server", func(f *found) bool {
 			return f.dir || soaLine.MatchString(f.text) && !f.has(`(?m)[{}]\s*$`)
 		}, readFolder},
-		{"pdns-database", "PowerDNS's database: a file of SQLite, or what sqlite3 .dump, mysqldump and pg_dump write", func(f *found) bool {
+		{"pdns-database", "PowerDNS's database: an SQLite file, or what sqlite3 .dump, mysqldump and pg_dump write", func(f *found) bool {
 			return strings.HasPrefix(f.text, sqliteMagic) ||
 				f.has("(?mi)^(CREATE TABLE|INSERT INTO|COPY)[ \t]+(IF NOT EXISTS[ \t]+)?(\\S+\\.)?[\"`]?(domains|records)[\"`]?[ \t(]")
 		}, readPDNSDatabase},
@@ -42,7 +42,7 @@ func formats() []format {
 			return f.has(`(?m)^(incoming|recursor|outgoing|recordcache|dnssec|logging):\s*$`) && f.has(`(?m)^\s+[a-z]+(_[a-z]+)*:`) &&
 				!f.has(`(?m)^\s+[a-z]+-[a-z-]+:`)
 		}, readRecursorYAML},
-		{"windows", "what dnscmd /ExportSettings writes of a Microsoft DNS server: DnsSettings.txt", func(f *found) bool {
+		{"windows", "DnsSettings.txt, which dnscmd /ExportSettings writes on a Microsoft DNS server", func(f *found) bool {
 			text := f.text
 			f.text = strings.Join(windowsText(text), "\n")
 			fits := f.has(`(?mi)^[ \t]*Type[ \t]*=[ \t]*"?(Primary|Secondary|Forward(er)?|Stub|Cache)\b`) &&

@@ -70,7 +70,7 @@ func TestExceptions(t *testing.T) {
 			}
 		}
 		if missed != tt.missed {
-			t.Errorf("%s: %d statements were not taken: %v", tt.text, missed, r.Notes)
+			t.Errorf("%s: %d statements were not converted: %v", tt.text, missed, r.Notes)
 		}
 	}
 }

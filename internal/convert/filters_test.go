@@ -60,7 +60,7 @@ func TestPiholeGroups(t *testing.T) {
 			t.Errorf("%s: %q, want %q", file, got, want)
 		}
 	}
-	for _, want := range []string{"not taken: aa:bb:cc:dd:ee:ff", "not taken: ^x;querytype=A", "changed: https://off.example/off.txt: it is switched off", "taken: gravity.db"} {
+	for _, want := range []string{"not converted: aa:bb:cc:dd:ee:ff", "not converted: ^x;querytype=A", "changed: https://off.example/off.txt: it is switched off", "converted: gravity.db"} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("no %q in\n%s", want, notes)
 		}

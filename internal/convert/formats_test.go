@@ -71,7 +71,7 @@ remote-control:
 				"zones/home.lan.zone":                 {"nas.home.lan. 3600 A 192.168.1.5", `nas.home.lan. 600 TXT "the box"`},
 				"zones/5.1.168.192.in-addr.arpa.zone": {"5.1.168.192.in-addr.arpa. 3600 PTR nas.home.lan."},
 			},
-			[]string{"to come: tls-service-key", "to come: local-zone ads.example.", "to come: forward-addr 192.0.2.1@853", "taken: domain-insecure"},
+			[]string{"not supported yet: tls-service-key", "not supported yet: local-zone ads.example.", "not supported yet: forward-addr 192.0.2.1@853", "converted: domain-insecure"},
 		},
 		{
 			"nobody but the machine", "unbound", "server:\n  num-threads: 2\n  module-config: \"iterator\"\n",
@@ -108,7 +108,7 @@ recursoin
 			map[string][]string{
 				"zones/home.lan.zone": {"nas.home.lan. 0 A 192.168.1.5", "nas2.home.lan. 0 AAAA fd00::5", "files.home.lan. 0 CNAME nas.home.lan.", `home.lan. 0 TXT "hello" " world"`},
 			},
-			[]string{"to come: address", "not taken: dhcp-range", "not taken: recursoin", "to come: mx-host", "changed: cache-size"},
+			[]string{"not supported yet: address", "not converted: dhcp-range", "not converted: recursoin", "not supported yet: mx-host", "changed: cache-size"},
 		},
 		{
 			"a cluster's edge", "corefile", `(common) {
@@ -158,19 +158,19 @@ tls://. {
 				"resolver:\n  allow: [\"10.0.0.0/8\", \"127.0.0.0/8\"]", "!0.0.0.0/0", `"nas.home.lan": ["192.168.1.5"]`,
 			},
 			nil,
-			[]string{"not taken: file db.signed: CoreDNS signs it", "to come: forward . 192.0.2.1 tls://192.0.2.3", "to come: tls://.", "to come: dnssec"},
+			[]string{"not converted: file db.signed: CoreDNS signs it", "not supported yet: forward . 192.0.2.1 tls://192.0.2.3", "not supported yet: tls://.", "not supported yet: dnssec"},
 		},
 		{
 			"files alone", "corefile", "example.org {\n    file /z/db.example.org\n    whoami\n}\n",
 			[]string{"role: authoritative", "!policy", "file: \"/z/db.example.org\""},
 			nil,
-			[]string{"to come: whoami"},
+			[]string{"not supported yet: whoami"},
 		},
 		{
 			"a database", "pdns", "launch=gsqlite3\ngsqlite3-database=/var/lib/powerdns/pdns.sqlite3\nlocal-address=127.0.0.1, ::1\nlocal-port=5300\n",
 			[]string{`listen: ["127.0.0.1:5300", "[::1]:5300"]`},
 			nil,
-			[]string{"not taken: gsqlite3-database /var/lib/powerdns/pdns.sqlite3: /var/lib/powerdns/pdns.sqlite3: there is no such file; or for each of pdnsutil"},
+			[]string{"not converted: gsqlite3-database /var/lib/powerdns/pdns.sqlite3: /var/lib/powerdns/pdns.sqlite3: there is no such file; or for each of pdnsutil"},
 		},
 		{
 			"a recursor", "recursor", "local-address=127.0.0.1\nallow-from=10.0.0.0/8, !10.1.0.0/16\nforward-zones=corp.lan=10.0.0.5;10.0.0.6:5300, ad.lan=10.0.0.7\nforward-zones-recurse=.=192.0.2.1\ndnssec=process-no-validate\nlua-config-file=/x\nmax-negative-ttl=60\n",
@@ -178,7 +178,7 @@ tls://. {
 				`{zone: ".", to: ["192.0.2.1"]}`, `{zone: "corp.lan", to: ["10.0.0.5", "10.0.0.6:5300"]}`, "stub:", "validation: false", "max_negative_ttl: 60s", `"10.0.0.0/16"`, "!10.1.",
 			},
 			nil,
-			[]string{"not taken: lua-config-file"},
+			[]string{"not converted: lua-config-file"},
 		},
 		{
 			"a recursor of today", "recursor-yaml", `incoming:
@@ -208,7 +208,7 @@ recordcache:
 				`file: "/z/auth"`, "max_ttl: 3600s", "validation: true",
 			},
 			nil,
-			[]string{":3: not taken: extended_resolution_errors true"},
+			[]string{":3: not converted: extended_resolution_errors true"},
 		},
 		{
 			"a Pi-hole", "pihole", `[dns]
@@ -233,7 +233,7 @@ recordcache:
 `,
 			[]string{`{zone: ".", to: ["192.0.2.1", "192.0.2.2:5353"]}`, `{zone: "other.lan", to: ["192.168.2.1"]}`, "!validation: false", "queries: text", `"nas": ["192.168.1.5"]`, `"*.lab.lan": ["192.168.1.9"]`},
 			map[string][]string{"zones/home.lan.zone": {"nas.home.lan. 0 A 192.168.1.5", "files.home.lan. 0 CNAME"}},
-			[]string{"not taken: blocking"},
+			[]string{"not converted: blocking"},
 		},
 		{
 			"an AdGuard Home", "adguard", `http:
@@ -275,13 +275,13 @@ clients:
 				`{list: user-rules, answer: [{address: 0.0.0.0}, {address: "::"}]}`,
 			},
 			map[string][]string{"lists/user-rules.txt": {"||ads.example^"}},
-			[]string{"to come: https://dns.example", "not taken: blocked_hosts"},
+			[]string{"not supported yet: https://dns.example", "not converted: blocked_hosts"},
 		},
 		{
 			"a machine's names", "hosts", "127.0.0.1 localhost\n192.168.1.5 nas.home.lan nas # box\n0.0.0.0 ads.example\n0.0.0.0 more.example\n::1 ip6-localhost\nff02::1 ip6-allnodes\n192.0.2.80 example.org\n",
 			[]string{"role: internal-resolver", `"nas.home.lan": ["192.168.1.5"]`, `"nas": ["192.168.1.5"]`, `"example.org": ["192.0.2.80"]`, "!policy", "!ads.example", "!zones:"},
 			nil,
-			[]string{"to come: 0.0.0.0 ads.example: it is not made a list yet: write one for policy.lists: 2 lines"},
+			[]string{"not supported yet: 0.0.0.0 ads.example: it is not made a list yet: write one for policy.lists: 2 lines"},
 		},
 		{
 			"a machine's names alone", "hosts", "127.0.0.1 localhost\n127.0.1.1 me.lan me\n192.168.1.5 nas.home.lan nas\n",

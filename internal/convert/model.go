@@ -260,7 +260,7 @@ func (c *converter) sign(s *stmt, z *zone, name string) bool {
 	name = domain(name)
 	switch {
 	case c.keys[name] == nil:
-		c.note(s, NotTaken, "there is no key "+name+" that could be taken")
+		c.note(s, NotTaken, "there is no key "+name+" that could be converted")
 	case z.tsig != "" && z.tsig != name:
 		c.note(s, NotTaken, "the zone's transfers are signed with "+z.tsig+", and a zone has one key")
 	default:
@@ -272,7 +272,7 @@ func (c *converter) sign(s *stmt, z *zone, name string) bool {
 
 func (c *converter) grant(s *stmt, z *zone, g grant) {
 	if g.key = domain(g.key); c.keys[g.key] == nil || len(z.primaries) > 0 {
-		c.note(s, NotTaken, "there is no key "+g.key+" that could be taken, or the zone is a secondary")
+		c.note(s, NotTaken, "there is no key "+g.key+" that could be converted, or the zone is a secondary")
 		return
 	}
 	k := *c.keys[g.key]
@@ -293,11 +293,11 @@ func (c *converter) addZone(s *stmt, z *zone) bool {
 	z.primaries, z.secondaries, z.notify = c.good(s, z.primaries), c.good(s, z.secondaries), c.good(s, z.notify)
 	switch {
 	case had > 0 && len(z.primaries) == 0:
-		c.note(s, NotTaken, "it has no primaries that could be taken")
+		c.note(s, NotTaken, "it has no primaries that could be converted")
 	case strings.IndexFunc(z.file, func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }) >= 0 || len(z.file) > maxPath:
 		c.note(s, NotTaken, "the path of its file cannot be written")
 	case z.file == "" && len(z.primaries) == 0:
-		c.note(s, NotTaken, "zone "+z.name+" has neither a file nor primaries that could be taken")
+		c.note(s, NotTaken, "zone "+z.name+" has neither a file nor primaries that could be converted")
 	case !goodName(z.name):
 		c.note(s, NotTaken, "it is no domain name")
 	case c.byName[z.name] != nil:
@@ -363,7 +363,7 @@ func (c *converter) settle() {
 		if k.used {
 			c.note(k.from, Taken, "")
 		} else {
-			c.note(k.from, Changed, "left out: nothing that was taken is signed with it")
+			c.note(k.from, Changed, "left out: nothing that was converted is signed with it")
 		}
 	}
 }

@@ -46,7 +46,7 @@ zone "d.rpz" { type primary; file "/z/d"; };
 			"BIND's views", "bind", `view "one" { match-clients { 10.0.0.0/8; }; response-policy { zone "a.rpz"; }; zone "a.rpz" { type primary; file "/z/a"; }; };
 view "two" { match-clients { any; }; };`,
 			[]string{"!rpz:"},
-			[]string{"not taken: response-policy"},
+			[]string{"not converted: response-policy"},
 		},
 		{
 			"Unbound", "unbound", `server:
@@ -78,7 +78,7 @@ rpz:
 				`- {zone: "feed.rpz", answer: "nodata", max_ttl: "60s", break_dnssec: true, add_soa: false}`, `primaries: ["192.0.2.1", "192.0.2.2:5300"]`,
 				`tsig: "feed"`, `- {zone: "old.rpz", max_ttl: "1d"`,
 			},
-			[]string{"not taken: rpzFile", "response policy zones are taken and nothing else"},
+			[]string{"not converted: rpzFile", "response policy zones are taken and nothing else"},
 		},
 	} {
 		t.Run(test.what, func(t *testing.T) {

@@ -160,7 +160,7 @@ func (c *converter) windowsZone(path string, s *stmt) {
 		return
 	case "secondary":
 		if z.primaries = masters; len(z.primaries) == 0 {
-			c.note(s, NotTaken, "it has no primaries that could be taken")
+			c.note(s, NotTaken, "it has no primaries that could be converted")
 			return
 		}
 	case "primary":
@@ -210,7 +210,7 @@ func (c *converter) windowsZone(path string, s *stmt) {
 
 func (c *converter) windowsRoute(s *stmt, list *[]route, r route) {
 	if len(r.to) == 0 {
-		c.note(s, NotTaken, "it has no servers that could be taken")
+		c.note(s, NotTaken, "it has no servers that could be converted")
 		return
 	}
 	c.addRoute(list, r)

@@ -79,7 +79,7 @@ func TestWindows(t *testing.T) {
 			expect(t, "configuration", body(r), `listen: ["10.0.0.5", "127.0.0.1"]`, `{zone: ".", to: ["192.0.2.1", "192.0.2.2"]}`, `{zone: "partner.test", to: ["198.51.100.7"]}`,
 				`{zone: "stub.test", to: ["10.0.0.8"]}`, `primaries: ["10.0.0.9"]`, "file: \"zones/ad.test.zone\"", `allow_transfer: ["10.0.0.6"]`, `notify: ["10.0.0.6"]`,
 				"files.test.dns", "max_ttl: 86400s", "!gone.test", "!TrustAnchors")
-			expect(t, "notes", notes, "not taken: AllowUpdate 2", "not taken: gone.test: its records are not here: dnscmd /ZoneExport gone.test gone.test.dns", "not taken: clients: strangers do not get recursion", "changed: TrustAnchors")
+			expect(t, "notes", notes, "not converted: AllowUpdate 2", "not converted: gone.test: its records are not here: dnscmd /ZoneExport gone.test gone.test.dns", "not converted: clients: strangers do not get recursion", "changed: TrustAnchors")
 			expect(t, "zone", string(r.Files["zones/ad.test.zone"]), "; @ 0 WINS", ";  10.0.0.10 )", "dc1  1200 A 10.0.0.5", "last A 10.0.0.7")
 			load(t, r)
 			if t.Failed() {

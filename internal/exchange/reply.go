@@ -98,7 +98,7 @@ func (u *Unanswered) Causes(tell func(Attempt) string) string {
 	}
 	for i, text := range causes {
 		if n := times[text]; n > 1 {
-			causes[i] = fmt.Sprintf("%s (%d times)", text, n)
+			causes[i] = fmt.Sprintf("%s (tried %d times)", text, n)
 		}
 	}
 	return strings.Join(causes, "; ")

@@ -213,10 +213,10 @@ func TestUnanswered(t *testing.T) {
 		rt := &exchange.Route{Timeout: time.Second, Tries: 2, Dialer: exchange.Dialer{Dial: h.dial}}
 		begin := time.Now()
 		_, err := rt.AskAll(t.Context(), []netip.AddrPort{host(1), host(2), host(3), host(4)}, question(), nil)
-		want := "no reply: 192.0.2.1:53 over UDP: nothing within 1s (2 times); " +
-			"192.0.2.2:53 over UDP: nothing within 1s, and 2 packets with another ID or question (2 times); " +
-			"192.0.2.3:53 over UDP: 1000 packets with another ID or question, and no reply (2 times); " +
-			"192.0.2.4:53 over UDP: the port is closed: nothing listens there (2 times)"
+		want := "no reply: 192.0.2.1:53 over UDP: nothing within 1s (tried 2 times); " +
+			"192.0.2.2:53 over UDP: nothing within 1s, and 2 packets with another ID or question (tried 2 times); " +
+			"192.0.2.3:53 over UDP: 1000 packets with another ID or question, and no reply (tried 2 times); " +
+			"192.0.2.4:53 over UDP: the port is closed: nothing listens there (tried 2 times)"
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
