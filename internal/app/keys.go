@@ -28,9 +28,9 @@ import (
 // A watching is what of a zone and of its parent is looked at, and how the parent is told.
 type watching struct {
 	target parent.Target
-	names  bool // servers of the zone's NS set are looked at
+	names  bool             // servers of the zone's NS set are looked at
 	push   []netip.AddrPort // tried in turn
-	key    *tsig.Key // of push
+	key    *tsig.Key        // of push
 	dsync  bool
 	dsTTL  time.Duration
 }

@@ -125,7 +125,8 @@ func (c *checkCommand) flags(f *pflag.FlagSet) {
 	)
 	f.Lookup("subdomains").NoOptDefVal = allSubdomains
 	f.StringSliceVar(&c.selectors, "dkim-selectors", nil, "also check the DKIM keys of these selectors, which must exist")
-	f.BoolVar(&c.stranger, "as-stranger", false, "count open recursion as a failure on loopback and private addresses, too, as if this machine were a stranger there")
+	f.BoolVar(&c.stranger, "as-stranger", false,
+		"count open recursion as a failure on loopback and private addresses, too, as if this machine were a stranger there")
 	f.BoolVar(&c.noProof, "no-proof", false, "with --self, skip what port53 prove does")
 	f.StringVar(&c.failOn, "fail-on", "high", "the lowest severity for exit code 1: low, medium, high or critical")
 	f.BoolVar(&c.compare, "compare", false, "show what is new and gone between two JSON reports, the older first")

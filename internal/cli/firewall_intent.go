@@ -29,20 +29,23 @@ type intent struct {
 func (i *intent) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&i.config, "config", "c", "", "use the role, listeners, clients and peers of this configuration")
-	f.StringVar(&i.role, "role", "", "the server's role, whichever program it runs: authoritative, public-resolver, internal-resolver, domain-controller or none")
+	f.StringVar(&i.role, "role", "",
+		"the server's role, whichever program it runs: authoritative, public-resolver, internal-resolver, domain-controller or none")
 	f.StringSliceVar(&i.allow, "allow", nil, "client networks or addresses")
 	f.StringSliceVar(&i.listen, "listen", nil, "addresses served (default: all of this machine)")
 	f.StringSliceVar(&i.peer, "peer", nil, "peers for zone transfers")
 	f.StringSliceVar(&i.see, "monitor", nil, "networks or addresses that may read the metrics")
 	f.UintSliceVar(&i.ports, "port", nil, "other ports to treat like 53, such as 853")
-	f.BoolVar(&i.block, "block", false, "no DNS is served here: block all clients of port 53 (--role none blocks port 853, too, and apply proves it)")
+	f.BoolVar(&i.block, "block", false,
+		"no DNS is served here: block all clients of port 53 (--role none blocks port 853, too, and apply proves it)")
 	f.BoolVar(&i.blockOutbound, "block-outbound", false, "block queries to servers elsewhere, except those of --resolver")
 	f.StringSliceVar(&i.resolver, "resolver", nil, "servers allowed despite --block-outbound")
 	f.StringVar(&i.user, "resolver-user", "", "the user of a local resolver, allowed despite --block-outbound")
 	f.BoolVar(&i.redirect, "redirect", false, "redirect clients' queries to other servers to this one instead")
 	f.StringSliceVar(&i.external, "external", nil, "interfaces to the Internet, on which packets with forged source addresses are dropped")
 	f.BoolVar(&i.reject, "reject", false, "reject instead of drop")
-	f.BoolVar(&i.noLimits, "no-limits", false, "do not limit the UDP packets of each client network and the TCP connections of each address")
+	f.BoolVar(&i.noLimits, "no-limits", false,
+		"do not limit the UDP packets of each client network and the TCP connections of each address")
 	i.backendFlags(cmd)
 }
 

@@ -78,7 +78,10 @@ func mannerOptions() []queryOption {
 		}},
 		{long: "nsid", plus: "nsid", help: "ask for the name server identifier", set: emptyOption(wire.OptionNSID)},
 		{long: "cookie", plus: "cookie", arg: "[HEX]", help: "send a DNS cookie (on, a fresh one)", set: setCookie},
-		{long: "expire", plus: "expire", help: "ask a secondary how long until its copy of the zone expires", set: emptyOption(wire.OptionExpire)},
+		{
+			long: "expire", plus: "expire", help: "ask a secondary how long until its copy of the zone expires",
+			set: emptyOption(wire.OptionExpire),
+		},
 		{long: "keepalive", plus: "keepalive", help: "ask how long a TCP connection may stay idle", set: emptyOption(wire.OptionKeepalive)},
 		{long: "padding", plus: "padding", arg: "OCTETS", help: "pad the query to a multiple of this", set: setPadding},
 		{long: "option", plus: "ednsopt", arg: "CODE[:HEX]", help: "send any other EDNS option", set: setOption},

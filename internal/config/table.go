@@ -127,7 +127,8 @@ func fill(section *key, prefix string, count *int32) {
 		}
 		*count++
 		d := describedBy(section.typ, f)
-		k := &key{id: *count, name: name, path: prefix + name, doc: d.doc, why: d.why, unset: d.unset, looks: d.value, field: f.Index, typ: f.Type}
+		k := &key{id: *count, name: name, path: prefix + name, field: f.Index, typ: f.Type}
+		k.doc, k.why, k.unset, k.looks = d.doc, d.why, d.unset, d.value
 		if f.Type.Kind() == reflect.Slice && f.Type != reflect.TypeFor[[]byte]() {
 			k.list, k.typ = true, f.Type.Elem()
 		}

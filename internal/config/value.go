@@ -85,7 +85,8 @@ func (k *key) expects() string {
 		case k.who && len(k.beside) > 1:
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {key: NAME}, everybody or nobody`
 		case k.who && len(k.beside) > 0:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, {interface: NAME} for the networks of that interface, everybody or nobody`
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, {interface: NAME} for the networks of that interface, ` +
+				`everybody or nobody`
 		case k.who:
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, everybody or nobody`
 		case len(k.beside) > 0 && k.beside[0].word == "remote":
@@ -95,7 +96,8 @@ func (k *key) expects() string {
 		case len(k.beside) == 1:
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or {key: NAME}`
 		case len(k.beside) > 0:
-			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {remote: NAME}, {key: NAME} or {address: NETWORK}`
+			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, the name of a remote, {remote: NAME}, {key: NAME} ` +
+				`or {address: NETWORK}`
 		case k.remote:
 			return `a network such as 10.0.0.0/8 or "fd00::/8", an address, or the name of a remote`
 		}

@@ -222,7 +222,8 @@ func (d *decoder) value(k *key, n ast.Node, here position, into reflect.Value, w
 		if k.form == formSection && !k.list {
 			return // a block whose keys are all commented out
 		}
-		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+cmp.Or(k.unset, k.shown(d.role)))
+		def := cmp.Or(k.unset, k.shown(d.role))
+		d.fail(here, where+": expected "+k.listed()+", found nothing", "leave the key out for its default, "+def)
 		return
 	}
 	at := start(n)
