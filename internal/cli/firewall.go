@@ -501,9 +501,9 @@ func firewallConfirm(s *streams) *cobra.Command {
 	var i intent
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "confirm",
-		Short:   "Keep the rules loaded by apply --confirm",
-		Long:    "confirm keeps the rules that apply --confirm has loaded. Without it, the previous rules come back when the time\n" +
+		Use:   "confirm",
+		Short: "Keep the rules loaded by apply --confirm",
+		Long: "confirm keeps the rules that apply --confirm has loaded. Without it, the previous rules come back when the time\n" +
 			"given to apply --confirm is over.",
 		Example: "  port53 firewall confirm",
 		Args:    cobra.NoArgs,
