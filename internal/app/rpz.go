@@ -30,6 +30,7 @@ func (a *App) rpzOf(c *config.Config, zones *zone.View) *rpz.Policy {
 			BreakDNSSEC: o.BreakDNSSEC,
 			AddSOA:      o.AddSOA,
 			Wait:        o.Wait,
+			WaitServers: o.WaitServers,
 			EDE:         reasons[o.Reason],
 			Text:        o.Reason + " by policy zone " + text,
 		}

@@ -17,6 +17,7 @@ type RPZ struct {
 	BreakDNSSEC bool          `yaml:"break_dnssec" default:"false"`
 	AddSOA      bool          `yaml:"add_soa" default:"true"`
 	Wait        bool          `yaml:"wait" default:"false"`
+	WaitServers bool          `yaml:"wait_servers" default:"true"`
 	Reason      string        `yaml:"reason" is:"word" words:"blocked censored filtered" default:"blocked"`
 }
 

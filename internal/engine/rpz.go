@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"bytes"
 	"net/netip"
 
 	"port53/internal/cache"
 	"port53/internal/event"
 	"port53/internal/policy"
+	"port53/internal/resolver"
 	"port53/internal/rpz"
+	"port53/internal/server"
 	"port53/internal/telemetry"
 	"port53/internal/why"
 	"port53/internal/wire"
@@ -19,20 +22,23 @@ type policing struct {
 	judged rpz.Question
 	ruled  rpz.Verdict
 	unpack zone.Unpacked
-	known  delegations
+	known  nameServers
+	waited bool // servers that are not known are not waited for
+	spared bool // nor looked up
 }
 
-// delegations tell a searcher whom the zones of a name are delegated to.
-type delegations struct {
+// nameServers tell a searcher of the servers of the zones that a name is in.
+type nameServers struct {
 	recursion *Recursion
-	entries   [2]cache.Entry
+	finder    resolver.NSFinder
+	typ       wire.Type
 	now       int64
 }
 
-// Delegations implements [rpz.Delegations].
-func (d *delegations) Delegations(name []byte, into *rpz.Searcher) {
-	if d.recursion != nil && d.recursion.Config != nil {
-		d.recursion.Config.EachServer(d.recursion.Cache, name, d.now, &d.entries, into)
+// Find implements [rpz.NameServers].
+func (n *nameServers) Find(name []byte, addresses bool, into *rpz.Searcher) {
+	if r := n.recursion; r != nil && r.Config != nil {
+		n.finder.Find(r.Config, r.Cache, name, n.typ, n.now, addresses, into)
 	}
 }
 
@@ -41,7 +47,10 @@ func (d *delegations) Delegations(name []byte, into *rpz.Searcher) {
 // rewrite. Names in zones that are served here are not judged, but for what their aliases lead to.
 func (w *worker) judgeRPZ(r *Recursion, answered bool) bool {
 	p := w.view.RPZ
-	if p == nil || w.query.Type == wire.TypeRRSIG {
+	if p == nil {
+		return false
+	}
+	if w.ruled = (rpz.Verdict{}); w.query.Type == wire.TypeRRSIG {
 		return false
 	}
 	query, q, b := &w.query, &w.judged, &w.builder
@@ -50,11 +59,18 @@ func (w *worker) judgeRPZ(r *Recursion, answered bool) bool {
 	if answered {
 		q.Reply, q.Body, q.Answers = b.Bytes(), wire.HeaderLen+query.QuestionLen(), b.Count(wire.Answer)
 		q.Others = b.Count(wire.Authority)
-		w.known.recursion, w.known.now = r, w.cacheTime(r.Cache)
-		q.Servers = &w.known
+		w.known.recursion, w.known.typ, w.known.now = r, q.Type, w.cacheTime(r.Cache)
+		q.Servers, q.Final = &w.known, w.waited
 	}
 	w.ruled = w.search.Judge(p, q)
 	v := &w.ruled
+	switch {
+	case !answered || v.Unknown == nil:
+	case v.Undecided:
+		return false
+	default:
+		w.learn(r)
+	}
 	if v.Logged != nil && (answered || v.Acts()) {
 		w.record.Filtered(v.Logged.Number, telemetry.FilterLogged, w.view.Slot)
 	}
@@ -164,22 +180,88 @@ func (w *worker) appendPolicySOA() {
 	}
 }
 
+// lacking reports whether the answer in hand cannot be judged before servers of zones are known.
+func (w *worker) lacking() bool {
+	return w.view.RPZ != nil && w.ruled.Undecided && w.ruled.Unknown != nil
+}
+
+// learn has the servers looked up that the judgement in hand had to do without: whoever asks next is judged by
+// them.
+func (w *worker) learn(r *Recursion) {
+	if r.Resolver == nil || w.spared {
+		return
+	}
+	p := w.suspend(nil, 0)
+	p.recursion = r
+	req := w.request()
+	req.Waiter, req.Idle = learner{p}, true
+	r.Resolver.Ask(&req)
+}
+
+// Wants implements [resolver.Judge].
+func (p *pending) Wants(a *cache.Answer) resolver.Wanted {
+	if v := p.foresee(a); v.Undecided && v.Unknown != nil {
+		return resolver.Wanted{Name: bytes.Clone(v.Unknown), Addresses: v.Addresses}
+	}
+	return resolver.Wanted{}
+}
+
+// foresee returns what policy zones say of an answer now. Nothing is counted.
+func (p *pending) foresee(a *cache.Answer) rpz.Verdict {
+	v, q := p.view, wire.Query{}
+	if v.RPZ == nil || p.alias != nil || a.Rcode == wire.ServFail || !v.RPZ.JudgesServers() || q.Parse(p.msg) != 0 {
+		return rpz.Verdict{}
+	}
+	client := p.peer.Remote.Addr()
+	if _, blocked := p.gen.judgeLists(v, q.Name.Name(), q.Type, client, a); blocked {
+		return rpz.Verdict{}
+	}
+	asked := v.questionRPZ(&q.Name, q.Type, client, a)
+	asked.UDP, asked.DO = p.peer.Transport == server.UDP, q.DO
+	return new(rpz.Searcher).Judge(v.RPZ, &asked)
+}
+
+// A learner is a query that has its answer, without servers that it would have been judged by.
+type learner struct{ *pending }
+
+// Wants implements [resolver.Judge].
+func (l learner) Wants(a *cache.Answer) resolver.Wanted {
+	v := l.foresee(a)
+	return resolver.Wanted{Name: bytes.Clone(v.Unknown), Addresses: v.Addresses}
+}
+
+// Answer implements [resolver.Waiter].
+func (learner) Answer(*cache.Answer, string) {}
+
+// Late implements [resolver.Waiter].
+func (learner) Late() {}
+
+// Drop implements [resolver.Waiter].
+func (learner) Drop() {}
+
 // judgeZones is Judge for policy zones.
 func (v *View) judgeZones(name []byte, typ wire.Type, client netip.Addr, answer *cache.Answer) Judged {
 	var split wire.SplitName
 	split.Set(name)
-	q := rpz.Question{
-		Name: &split, Type: typ, Client: client, UDP: true, Six: embeddingRPZ(v.Recursion), Local: v.Zones.Find(&split) != nil,
-	}
-	if answer != nil {
-		msg := wire.AppendQuery(nil, 0, wire.FlagQR, name, typ)
-		q.Reply, q.Body, q.Answers = append(msg, answer.Body...), len(msg), int(answer.Counts[wire.Answer])
-		known := &delegations{recursion: v.Recursion}
-		if v.Recursion != nil {
-			known.now = v.Recursion.Cache.Now()
-		}
-		q.Servers = known
-	}
+	q := v.questionRPZ(&split, typ, client, answer)
+	q.Final = true
 	verdict := new(rpz.Searcher).Judge(v.RPZ, &q)
 	return Judged{Zones: verdict, Text: verdict.Describe()}
+}
+
+// questionRPZ returns what policy zones judge: a question over UDP and, if there is one, the answer to it.
+func (v *View) questionRPZ(name *wire.SplitName, typ wire.Type, client netip.Addr, answer *cache.Answer) rpz.Question {
+	q := rpz.Question{Name: name, Type: typ, Client: client, UDP: true, Six: embeddingRPZ(v.Recursion), Local: v.Zones.Find(name) != nil}
+	if answer == nil {
+		return q
+	}
+	msg := wire.AppendQuery(nil, 0, wire.FlagQR, name.Name(), typ)
+	q.Reply, q.Body = append(msg, answer.Body...), len(msg)
+	q.Answers, q.Others = int(answer.Counts[wire.Answer]), int(answer.Counts[wire.Authority])
+	known := &nameServers{recursion: v.Recursion, typ: typ}
+	if v.Recursion != nil {
+		known.now = v.Recursion.Cache.Now()
+	}
+	q.Servers = known
+	return q
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"port53/internal/cache"
+	"port53/internal/resolver"
 	"port53/internal/rpz"
 	"port53/internal/server"
 	"port53/internal/wire"
@@ -120,6 +122,44 @@ func TestPolicyAllocatesNothing(t *testing.T) {
 		msg := wire.AppendOPT(wire.AppendQuery(nil, 7, wire.FlagRD, n, wire.TypeA), 1232, false, nil)
 		msg[11] = 1
 		f.worker.Handle(msg, &client, 1, room)
+		if n := testing.AllocsPerRun(200, func() { f.worker.Handle(msg, &client, 1, room) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// The same with rules about servers that the cache knows.
+func TestServersAllocateNothing(t *testing.T) {
+	f := newFiltered(t)
+	z := f.policies(policyRules + "ns.evil.test.rpz-nsdname CNAME .\n24.0.113.0.203.rpz-nsip CNAME .\n")
+	z.WaitServers = true
+	f.gen.Recursion.Config = resolver.Compile(resolver.Settings{IPv4: true})
+	f.engine.Apply(f.gen)
+	put := func(owner string, typ wire.Type, data []byte) {
+		n, _ := wire.ParseName(owner)
+		c := f.gen.Recursion.Cache
+		set := &wire.RRset{Owner: n, Type: typ, TTL: 300, Data: [][]byte{data}}
+		if !c.Writer().PutRRset(cache.PartOf(0, 0), set, cache.AuthAnswer, cache.Insecure, c.Now()) {
+			t.Fatal(owner)
+		}
+	}
+	for zone, server := range map[string]string{"good.example": "ns.good.test", "bad.example": "ns.evil.test", "worse.example": "NS.worse.test"} {
+		n, _ := wire.ParseName(server)
+		f.keep("www."+zone, wire.TypeA, false, "A 192.0.2.7")
+		put("www."+zone, wire.TypeCNAME, n) // no zone
+		put(zone, wire.TypeNS, n)
+	}
+	put("ns.good.test", wire.TypeA, []byte{192, 0, 2, 53})
+	put("ns.evil.test", wire.TypeA, []byte{192, 0, 2, 54})
+	put("ns.worse.test", wire.TypeA, []byte{203, 0, 113, 53})
+	room := make([]byte, wire.MaxMessage)
+	for name, want := range map[string]wire.Rcode{"www.good.example": wire.NoError, "www.bad.example": wire.NXDomain, "www.worse.example": wire.NXDomain} {
+		n, _ := wire.ParseName(name)
+		msg := wire.AppendOPT(wire.AppendQuery(nil, 7, wire.FlagRD, n, wire.TypeA), 1232, false, nil)
+		msg[11] = 1
+		if size := f.worker.Handle(msg, &client, 1, room); size < wire.HeaderLen || wire.Rcode(room[3]&15) != want {
+			t.Errorf("%s: %d octets, %v", name, size, wire.Rcode(room[3]&15))
+		}
 		if n := testing.AllocsPerRun(200, func() { f.worker.Handle(msg, &client, 1, room) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}

@@ -59,6 +59,9 @@ type path struct {
 	brief    time.Duration // for which servers are waited for at most, since there is an answer already; 0: it does not matter
 	above    []string      // name servers whose addresses the zone above was asked for
 
+	found   int // names that were looked up for the servers of zones (see findServers)
+	unfound int // of these in vain
+
 	beside []*wire.RRset // NSEC and NSEC3 records that came with the last alias, not verified
 }
 
@@ -213,16 +216,26 @@ func (t *task) lookup(name []byte, typ wire.Type) *link {
 // place returns the route of a name, and the partition of the cache that what is
 // known of it lies in.
 func (t *task) place(name []byte, typ wire.Type) (*Route, cache.Partition) {
-	route, index := t.s.route(dnssec.ParentSide(name, typ))
-	if t.noRoute {
+	return t.s.placed(name, typ, t.noRoute)
+}
+
+// place is that of a task that has not gone past the forwarders.
+func (s *Config) place(name []byte, typ wire.Type) (*Route, cache.Partition) {
+	return s.placed(name, typ, false)
+}
+
+// placed is place, past the forwarders if noRoute is set.
+func (s *Config) placed(name []byte, typ wire.Type, noRoute bool) (*Route, cache.Partition) {
+	route, index := s.route(dnssec.ParentSide(name, typ))
+	if noRoute {
 		route, index = nil, routeIteration
 	}
-	if t.s.Local != nil {
-		if apex := t.s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
-			return nil, t.s.part(routeLocal)
+	if s.Local != nil {
+		if apex := s.Local.Apex(name, typ); apex != nil && (route == nil || len(apex) >= len(route.Zone)) {
+			return nil, s.part(routeLocal)
 		}
 	}
-	return route, t.s.part(index)
+	return route, s.part(index)
 }
 
 // fetch asks servers, joined with whoever asks the same at this moment.

@@ -254,6 +254,8 @@ type Counters struct {
 	Bogus     atomic.Uint64
 	Shed      atomic.Uint64 // dropped because too many were waiting
 	Synthetic atomic.Uint64 // answered from NSEC and NSEC3 records of other names
+	NSLookups atomic.Uint64 // names whose zones' servers were looked up, to judge answers by
+	NSUnknown atomic.Uint64 // of these, those of which not all were found
 
 	Failures [maxEDE + 2]atomic.Uint64 // Failed by Extended DNS Error plus one; the first is of those without
 }

@@ -28,6 +28,7 @@ type Request struct {
 	Cookie  bool      // the client has a valid cookie, or came over TCP: its address is not forged
 	Stale   bool      // an answer that has expired is at hand, should this take long
 	Waiter  Waiter    // nil: only the cache is to be refreshed
+	Idle    bool      // nobody waits for it: it gives way to all for which somebody does
 	Arrived time.Time // zero: now
 	Config  *Config   // by which the question is answered; nil: the one applied last
 }
@@ -170,6 +171,10 @@ func (r *Resolver) Ask(q *Request) {
 		}{}
 		in, me, list = &first.in, &first.me, first.list[:0]
 	}
+	if q.Idle && (!begin || w.total >= limits.Waiting/2) {
+		w.mu.Unlock()
+		return
+	}
 	if q.Waiter != nil {
 		var room bool
 		if victim, room = w.enter(me, q, config); !room {
@@ -250,6 +255,9 @@ func (r *Resolver) inquirer(in *inquiry) {
 func (w *waiting) enter(me *waiter, q *Request, config *Config) (victim *waiter, room bool) {
 	limits := &config.Limits
 	*me = waiter{Waiter: q.Waiter, client: network(q.Client), cookie: q.Cookie}
+	if q.Idle {
+		me.client = netip.Prefix{} // none of those it may wait for
+	}
 	most := limits.PerClient
 	if q.Cookie || slices.ContainsFunc(config.Shared, func(n netip.Prefix) bool { return n.Contains(q.Client.Unmap()) }) {
 		most = limits.PerCookie
@@ -409,6 +417,9 @@ func (r *Resolver) resolve(
 	a.Stored = now
 	if typ != wire.TypeANY && !res.detour {
 		t.w.PutAnswer(key, a, now)
+	}
+	if of != nil && !refresh {
+		t.judged(of, a, res.text)
 	}
 	return a, res.text
 }

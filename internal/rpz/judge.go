@@ -3,6 +3,7 @@ package rpz
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"port53/internal/wire"
 	"port53/internal/zone"
@@ -30,12 +31,18 @@ type Searcher struct {
 	addrs  [maxAddrs]netip.Addr // in the answer
 	naddrs int
 
-	asked bool // servers are known
-	known known
+	settled bool // whatever servers there are, the answer stays
+	asked   bool // known is of the name at hand
+	known   known
 }
 
-// A known is the servers of one name.
+// A known is the servers of the zones that one name is in.
 type known struct {
+	addresses bool // of them are among it
+	gap       int  // how many servers there are before the first that is not known; -1: all are known
+	hostless  bool // addresses are not known
+	stale     bool // some of it has expired
+
 	servers  [maxServers][2]uint16 // where in text their names are
 	nservers int
 	text     [maxServers * 64]byte
@@ -60,6 +67,7 @@ func (s *Searcher) Judge(p *Policy, q *Question) Verdict {
 		}
 		return s.v
 	}
+	s.settled = q.DO && !p.breaks() && s.signed()
 	name, at, end := q.Name, q.Body, place{}
 	s.naddrs = 0
 	for link, records := 0, q.Answers; ; link++ {
@@ -79,6 +87,11 @@ func (s *Searcher) Judge(p *Policy, q *Question) Verdict {
 		name, at, records = &s.names[link&1], next, records-n
 		end = place{kept: next, links: q.Answers - records}
 	}
+}
+
+// breaks reports whether a zone of the policy replaces signed answers for those who want signatures.
+func (p *Policy) breaks() bool {
+	return slices.ContainsFunc(p.Zones, func(z *Zone) bool { return z.BreakDNSSEC })
 }
 
 // alias looks through the records of the answer from an offset on, to the next alias: where its
@@ -150,7 +163,10 @@ func (s *Searcher) step(p *Policy, name *wire.SplitName, first bool, at place) b
 			continue // it has not come yet, or has expired
 		}
 		has := z.shaped(v)
-		node, trigger := s.match(v, has, name, first)
+		node, trigger := s.match(z, v, has, name, first)
+		if s.v.Undecided {
+			return true
+		}
 		var action Action
 		if node != 0 {
 			action = s.decide(z, v, node, name)
@@ -183,8 +199,9 @@ func (s *Searcher) step(p *Policy, name *wire.SplitName, first bool, at place) b
 	return false
 }
 
-// match returns the rule of a version that counts for a name, and what it looks at; 0: there is none.
-func (s *Searcher) match(v *zone.Zone, has *shape, name *wire.SplitName, first bool) (zone.Node, Trigger) {
+// match returns the rule of a version that counts for a name, and what it looks at; 0: there is none. The
+// verdict is undecided if that cannot be told yet.
+func (s *Searcher) match(z *Zone, v *zone.Zone, has *shape, name *wire.SplitName, first bool) (zone.Node, Trigger) {
 	if first && has.has[ClientIP] {
 		if n, _ := s.address(has, ClientIP, s.q.Client.Unmap(), 0); n != 0 {
 			return n, ClientIP
@@ -201,19 +218,33 @@ func (s *Searcher) match(v *zone.Zone, has *shape, name *wire.SplitName, first b
 			return n, IP
 		}
 	}
-	if !has.has[NSDName] && !has.has[NSIP] || s.q.Servers == nil {
+	if !has.servers() || s.q.Servers == nil {
 		return 0, 0
 	}
-	if !s.asked {
-		s.asked, s.known.nservers, s.known.nhosts, s.known.used = true, 0, 0, 0
-		s.q.Servers.Delegations(name.Name(), s)
-	}
-	k := &s.known
+	return s.matchServers(z, v, has, name.Name())
+}
+
+// matchServers is match for rules about the servers of the zones that a name is in. What is known of the
+// closest of them counts even if others are not known.
+func (s *Searcher) matchServers(z *Zone, v *zone.Zone, has *shape, name []byte) (zone.Node, Trigger) {
+	k := s.servers(name, has.has[NSIP])
+	wait := z.WaitServers && z.Override != Disabled && !s.settled && !s.q.Final
 	for i := 0; has.has[NSDName] && i < k.nservers; i++ {
+		if i == k.gap && wait {
+			break
+		}
 		at := k.servers[i]
 		if n := s.find(v, k.text[at[0]:at[1]], labels[NSDName]); n != 0 {
 			return n, NSDName
 		}
+	}
+	unknown := k.gap >= 0 || has.has[NSIP] && k.hostless
+	if (unknown || k.stale) && !s.settled && s.v.Unknown == nil {
+		s.v.Unknown, s.v.Addresses = name, k.addresses
+	}
+	if unknown && wait {
+		s.v.Unknown, s.v.Addresses, s.v.Undecided = name, has.has[NSIP], true
+		return 0, 0
 	}
 	if has.has[NSIP] {
 		if n := s.longest(has, NSIP, k.hosts[:k.nhosts], nil); n != 0 {
@@ -223,9 +254,26 @@ func (s *Searcher) match(v *zone.Zone, has *shape, name *wire.SplitName, first b
 	return 0, 0
 }
 
-// AddServer takes the name of a server, in lower case, from [Delegations].
+// servers returns the servers of the zones that a name is in.
+func (s *Searcher) servers(name []byte, addresses bool) *known {
+	k := &s.known
+	if !s.asked || addresses && !k.addresses {
+		s.asked, k.addresses = true, addresses
+		k.nservers, k.nhosts, k.used = 0, 0, 0
+		k.gap, k.hostless, k.stale = -1, false, false
+		s.q.Servers.Find(name, addresses, s)
+	}
+	return k
+}
+
+// AddServer takes the name of a server, in lower case, from [NameServers].
 func (s *Searcher) AddServer(name []byte) {
 	k := &s.known
+	for _, at := range k.servers[:k.nservers] {
+		if string(k.text[at[0]:at[1]]) == string(name) {
+			return
+		}
+	}
 	if k.nservers == maxServers || k.used+len(name) > len(k.text) {
 		return
 	}
@@ -235,11 +283,25 @@ func (s *Searcher) AddServer(name []byte) {
 	k.nservers++
 }
 
-// AddHost takes the address of a server from [Delegations].
+// AddHost takes the address of a server from [NameServers].
 func (s *Searcher) AddHost(a netip.Addr) {
-	if k := &s.known; k.nhosts < maxAddrs {
-		k.hosts[k.nhosts] = a.Unmap()
+	k := &s.known
+	if a = a.Unmap(); k.nhosts < maxAddrs && !slices.Contains(k.hosts[:k.nhosts], a) {
+		k.hosts[k.nhosts] = a
 		k.nhosts++
+	}
+}
+
+// Unknown takes from [NameServers] that the servers of the next zone are not known, or addresses of the server
+// before; or that something has expired.
+func (s *Searcher) Unknown(addresses, stale bool) {
+	switch k := &s.known; {
+	case stale:
+		k.stale = true
+	case addresses:
+		k.hostless = true
+	case k.gap < 0:
+		k.gap = k.nservers
 	}
 }
 

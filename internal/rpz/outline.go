@@ -139,4 +139,7 @@ func (s *shape) below(t Trigger, six bool, n int) int {
 }
 
 // later reports whether a version has rules about what is known with the answer alone.
-func (s *shape) later() bool { return s.has[IP] || s.has[NSDName] || s.has[NSIP] }
+func (s *shape) later() bool { return s.has[IP] || s.servers() }
+
+// servers reports whether a version has rules about the servers of zones.
+func (s *shape) servers() bool { return s.has[NSDName] || s.has[NSIP] }

@@ -88,6 +88,7 @@ type Zone struct {
 	BreakDNSSEC bool   // signed answers are replaced even for clients that want signatures
 	AddSOA      bool   // its SOA record goes with answers, in the additional section
 	Wait        bool   // the name is resolved even if a rule is about it already
+	WaitServers bool   // servers of zones that are not known are looked up before the zone judges by them; else meanwhile
 	EDE         int    // Extended DNS Error that goes with the answer
 	Text        string // its text
 
@@ -117,7 +118,8 @@ type Question struct {
 	Others  int // records behind it
 
 	Six     Embedding   // which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do
-	Servers Delegations // whom zones are delegated to; nil: nobody knows
+	Servers NameServers // that zones have; nil: nobody knows
+	Final   bool        // what is not known of them now is not waited for
 }
 
 // An Embedding tells for which address of IPv4 one of IPv6 stands (RFC 6052).
@@ -125,10 +127,24 @@ type Embedding interface {
 	Embedded(six netip.Addr) (v4 netip.Addr, ok bool)
 }
 
-// Delegations know the servers of zones.
-type Delegations interface {
-	// Delegations tells into of the servers of the zones that name is in, the closest first.
-	Delegations(name []byte, into *Searcher)
+// NameServers know the servers of zones.
+type NameServers interface {
+	// Find tells into of the servers of the zones that name is in, the closest first, and if addresses is
+	// set of their addresses.
+	Find(name []byte, addresses bool, into *Searcher)
+}
+
+// JudgesServers reports whether the policy has rules about servers.
+func (p *Policy) JudgesServers() bool {
+	for _, z := range p.Zones {
+		if z.Served == nil {
+			continue
+		}
+		if v := z.Served.Zone(); v != nil && z.shaped(v).servers() {
+			return true
+		}
+	}
+	return false
 }
 
 // A Verdict is what becomes of a question, and by which rule. Its slices are valid until the
@@ -147,8 +163,13 @@ type Verdict struct {
 	// are; 0: the name is the question's.
 	Kept, Links int
 
-	// Undecided says that the answer has to be known.
+	// Undecided says that the answer has to be known, or the servers that are Unknown.
 	Undecided bool
+
+	// Unknown is the first name of which not all servers of its zones are known, or have expired, though rules
+	// are about such; nil: there is none. Without Undecided, what is known counts.
+	Unknown   []byte
+	Addresses bool // of the servers are to be known as well
 
 	// Logged is the first zone whose rules are only counted, and that has one about it; nil: none.
 	Logged *Zone

@@ -173,6 +173,13 @@ var metrics = []metric{
 			"synthetic (answered from cached NSEC and NSEC3 records, RFC 8198), shed (too many recursive clients).",
 	},
 	{
+		"port53_resolver_ns_lookups_total",
+		"counter",
+		"outcome",
+		"Lookups of the name servers of a name's zones, for rules of response policy zones about these: asked (all), " +
+			"incomplete (not all were found, and the rules did without).",
+	},
+	{
 		"port53_resolver_failures_total",
 		"counter",
 		"error",
