@@ -17,6 +17,7 @@ type policyZone struct {
 	zone, answer, cname string // of the last two, as policy.rpz has them; empty: given
 	ttl                 string // max_ttl; empty: the default
 	breaks, wait, bare  bool   // break_dnssec, wait, and no add_soa
+	meanwhile           bool   // no wait_servers
 }
 
 // writePolicies returns the value of policy.rpz for those zones that there are; empty: there are none.
@@ -35,7 +36,7 @@ func (m *model) writePolicies() string {
 		for _, o := range []struct {
 			name    string
 			set, to bool
-		}{{"break_dnssec", p.breaks, true}, {"wait", p.wait, true}, {"add_soa", p.bare, false}} {
+		}{{"break_dnssec", p.breaks, true}, {"wait", p.wait, true}, {"add_soa", p.bare, false}, {"wait_servers", p.meanwhile, false}} {
 			if o.set {
 				fmt.Fprintf(&b, ", %s: %v", o.name, o.to)
 			}
@@ -86,13 +87,20 @@ func (b *bind) responsePolicy(s *stmt) {
 	}
 	answers := map[string]string{"disabled": "log", "given": "", "no-op": "passthru"}
 	wait := s.option("qname-wait-recurse")
+	unwaited := 0 // of the two kinds of rules about servers, those whose servers are not waited for
+	for _, o := range []string{"nsdname-wait-recurse", "nsip-wait-recurse"} {
+		if text := s.option(o); text != "" && !yes(text) {
+			unwaited++
+		}
+	}
 	for _, e := range s.block {
 		if e.name() != "zone" {
 			continue
 		}
 		p := policyZone{
 			from: e, zone: domain(e.arg(1)), answer: e.option("policy"), breaks: yes(s.option("break-dnssec")), wait: yes(wait),
-			bare: s.option("add-soa") != "" && !yes(s.option("add-soa")) || e.option("add-soa") != "" && !yes(e.option("add-soa")),
+			meanwhile: unwaited == 2,
+			bare:      s.option("add-soa") != "" && !yes(s.option("add-soa")) || e.option("add-soa") != "" && !yes(e.option("add-soa")),
 		}
 		for _, o := range []string{e.option("max-policy-ttl"), s.option("max-policy-ttl")} {
 			if p.ttl == "" && o != "" {
@@ -106,6 +114,9 @@ func (b *bind) responsePolicy(s *stmt) {
 			p.answer = answer
 		}
 		b.addPolicy(p)
+	}
+	if unwaited == 1 {
+		b.note(s, Changed, "names and addresses of servers are waited for: wait_servers of policy.rpz is for both")
 	}
 	if wait == "" {
 		b.note(s, Changed, "a name that is blocked is not resolved before: wait of policy.rpz does it as qname-wait-recurse")

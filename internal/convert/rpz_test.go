@@ -43,6 +43,16 @@ zone "d.rpz" { type primary; file "/z/d"; };
 			nil,
 		},
 		{
+			"BIND that does not wait for servers", "bind", `options { response-policy { zone "a.rpz"; } nsip-wait-recurse no nsdname-wait-recurse no; }; zone "a.rpz" { type primary; file "/z/a"; };`,
+			[]string{`- {zone: "a.rpz", wait_servers: false}`},
+			nil,
+		},
+		{
+			"BIND that waits for names of servers", "bind", `options { response-policy { zone "a.rpz"; } nsip-wait-recurse no; }; zone "a.rpz" { type primary; file "/z/a"; };`,
+			[]string{`- {zone: "a.rpz"}`},
+			[]string{"wait_servers of policy.rpz is for both"},
+		},
+		{
 			"BIND's views", "bind", `view "one" { match-clients { 10.0.0.0/8; }; response-policy { zone "a.rpz"; }; zone "a.rpz" { type primary; file "/z/a"; }; };
 view "two" { match-clients { any; }; };`,
 			[]string{"!rpz:"},
