@@ -139,7 +139,7 @@ func TestServersAllocateNothing(t *testing.T) {
 		n, _ := wire.ParseName(owner)
 		c := f.gen.Recursion.Cache
 		set := &wire.RRset{Owner: n, Type: typ, TTL: 300, Data: [][]byte{data}}
-		if !c.Writer().PutRRset(cache.PartOf(0, 0), set, cache.AuthAnswer, cache.Insecure, c.Now()) {
+		if !c.Writer().PutRRset(cache.NewPartition(0, 0), set, cache.AuthAnswer, cache.Insecure, c.Now()) {
 			t.Fatal(owner)
 		}
 	}
