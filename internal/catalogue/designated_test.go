@@ -122,6 +122,9 @@ func TestDesignated(t *testing.T) {
 			if len(got) != 1 || got[0].State != x.want || !strings.Contains(got[0].Detail, x.detail) {
 				t.Errorf("got %v, want %v with %q", got, x.want, x.detail)
 			}
+			if got = c.Run(t.Context(), &check.Run{Check: c, Server: finding.Server{Addr: at}, Options: o, Derived: true}); got != nil {
+				t.Errorf("of a server of a zone it says %v", got)
+			}
 		})
 	}
 }

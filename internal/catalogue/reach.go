@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -417,9 +418,20 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	// Small ones are asked as well, for it may be a rate limit that is silent.
 	again := func(size int) (arrives, known bool) {
-		enough := dropTries
+		small := func() bool {
+			m, err := r.AskOnce(ctx, r.Server, padded(0), r.Soon(r.Server))
+			return err == nil && !m.Cut()
+		}
+		m, n := between(slices.Repeat([]func() bool{small}, dropTries), func() (*check.Reply, error) {
+			q := padded(size)
+			return &check.Reply{}, sendWhole(ctx, r, q.Bytes(), r.Soon(r.Server))
+		})
+		if m != nil || n == dropTries && !r.Limits(r.Server) {
+			return m != nil, true
+		}
+		enough := limitTries
 		for lost, try := 0, 0; try < outwaitTries+enough && ctx.Err() == nil; try++ {
-			if m, err := r.AskOnce(ctx, r.Server, padded(0), r.Soon(r.Server)); err != nil || m.Cut() {
+			if !small() {
 				select {
 				case <-ctx.Done():
 				case <-time.After(outwaitPause):
@@ -430,10 +442,10 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 			if sendWhole(ctx, r, q.Bytes(), r.Soon(r.Server)) == nil {
 				return true, true
 			}
-			if r.Limits(r.Server) {
-				enough = limitTries
+			if !r.Limits(r.Server) {
+				enough = dropTries
 			}
-			if lost++; lost == enough {
+			if lost++; lost >= enough {
 				return false, true
 			}
 		}

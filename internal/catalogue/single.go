@@ -7,7 +7,10 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"port53/internal/check"
@@ -156,47 +159,57 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 		if c.tcp && !tcp && r.HeardUDP(r.Server) {
 			continue // TCP knows no rate limit
 		}
-		n := 0
-		for ; n < dropTries; n++ {
-			if m, err := ask(c.q, c.tcp); err != nil || m.Cut() {
-				break
-			}
-			if m, err := ask(q, tcp); err == nil {
-				return m, ""
-			}
+		answered := func() bool {
+			m, err := ask(c.q, c.tcp)
+			return err == nil && !m.Cut()
 		}
+		controls := slices.Repeat([]func() bool{answered}, dropTries)
+		if !tcp && !r.Rested {
+			controls = append(controls, slices.Repeat([]func() bool{refusing(ctx, r)}, limitTries/2)...)
+		}
+		m, n := between(controls, func() (*check.Reply, error) { return ask(q, tcp) })
 		switch {
-		case n == dropTries && !tcp && !r.Rested:
-			if m, limited := errorsLimited(ctx, r, q); m != nil || limited {
-				return m, ""
-			}
-			return nil, c.what
-		case n == dropTries:
+		case m != nil:
+			return m, ""
+		case n < dropTries:
+		case !tcp && !r.Rested && r.Limits(r.Server):
+			return nil, ""
+		default:
 			return nil, c.what
 		}
 	}
 	return nil, ""
 }
 
-// errorsLimited reports whether a question that was dropped over UDP, beside others with an answer, may be lost to a limit of
-// errors, which are not sent to TCP where it is reached. m is the reply if it comes after all. Such a limit lets some errors
-// through, so that neither what is lost nor what is answered once tells of it.
-func errorsLimited(ctx context.Context, r *check.Run, q check.Query) (m *check.Reply, limited bool) {
-	for range limitTries / 2 {
-		if r.Limits(r.Server) {
-			return nil, true
-		}
+// between asks a question behind each of several controls, until one fails, and waits for all answers together: no
+// question waits for the one before to be lost. n is how many controls held; m is nil if no answer came.
+func between(controls []func() bool, ask func() (*check.Reply, error)) (m *check.Reply, n int) {
+	var wg sync.WaitGroup
+	var first atomic.Pointer[check.Reply]
+	for ; n < len(controls) && first.Load() == nil && controls[n](); n++ {
+		wg.Go(func() {
+			if m, err := ask(); err == nil {
+				first.Store(m)
+			}
+		})
+	}
+	wg.Wait()
+	return first.Load(), n
+}
+
+// refusing is a control, which never fails, for a question that may be lost to a limit of errors over UDP, which are not
+// sent to TCP where it is reached: it asks what is answered with an error. Such a limit lets some errors through, so that
+// neither what is lost nor what is answered once tells of it; the run's Limits tells of it then.
+func refusing(ctx context.Context, r *check.Run) func() bool {
+	return func() bool {
 		if _, known := r.Refusing(ctx, r.Server); !known {
 			select {
 			case <-ctx.Done():
 			case <-time.After(outwaitPause / limitTries):
 			}
 		}
-		if m, err := r.AskOnce(ctx, r.Server, q, r.Soon(r.Server)); err == nil {
-			return m, false
-		}
+		return true
 	}
-	return nil, r.Limits(r.Server)
 }
 
 // How a rate limit is waited out: what answers a few questions a second has one for each check in that time.

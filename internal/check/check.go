@@ -107,10 +107,11 @@ type Anchor struct {
 	DS    []byte // RDATA
 }
 
-// A Run is one check at one target. It is one goroutine's.
+// A Run is one check at one target. Several questions of it may be on their way at one time.
 type Run struct {
 	Check    *Check
 	Server   finding.Server
+	Derived  bool             // the server was found as one of the zone's, and not named by whoever asks
 	Zone     []byte           // in wire form; nil if none is known
 	Servers  []finding.Server // of the zone; nil: those of its delegation
 	Software fingerprint.Software

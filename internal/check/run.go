@@ -100,6 +100,7 @@ func (x *examination) run(c *Check) *Run {
 	return &Run{
 		Check:    c,
 		Server:   t.Server,
+		Derived:  t.Derived,
 		Zone:     t.Zone,
 		Servers:  t.Servers,
 		Config:   x.o.Config,
