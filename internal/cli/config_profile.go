@@ -18,7 +18,7 @@ func newConfigProfile(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile [--config FILE] [--format FORMAT] [--address ADDRESS]...",
 		Short: "Print the settings that make phones and DHCP clients use the encrypted transports",
-		Long: `profile prints what tells clients of encrypted.name and the transports served there:
+		Long: `profile prints settings that tell clients about encrypted.name and the transports served there:
 
   apple     a configuration profile (.mobileconfig) for iOS, iPadOS, macOS and tvOS
   dnr       the DHCP options of RFC 9463, in words and in hexadecimal
@@ -34,7 +34,7 @@ HTTPS and QUIC.
 The same name gives the same identifiers, so that a new Apple profile replaces the one
 before.
 
-Clients that find the server by its address need neither: see encrypted.ddr.`,
+Clients that find the server by its address need none of these settings: see encrypted.ddr.`,
 		Example: `  port53 config profile > dns.mobileconfig
   port53 config profile --format kea --address 192.0.2.53`,
 		Args: cobra.NoArgs,

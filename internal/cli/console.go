@@ -84,8 +84,8 @@ func newUser(s *streams) *cobra.Command {
 		Use:   "user",
 		Short: "Manage the users of the web console",
 		Long: `user adds, lists and removes the users of the web console, which are kept in state_dir. A
-user signs in with a passkey, which they create themselves with the link that add prints,
-or with a password, if add sets one.`,
+user signs in with a passkey or, if add sets one, with a password. Users create the passkey
+themselves, with the link that add prints.`,
 		Example: "  port53 user add anna --role admin\n  port53 user list\n  port53 user remove anna",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -151,7 +151,7 @@ Exit codes: 0 the user was created, 1 it was refused, 2 no server was reached.`,
 	f.StringVar(&u.Role, "role", "", "reader, editor or admin")
 	f.StringSliceVar(&r.Zones, "zone", nil, `a zone, *.name for all below it, or "*" for all; may be repeated`)
 	f.StringSliceVar(&r.Names, "name", []string{"*"}, "names in the zones; may be repeated")
-	f.StringSliceVar(&r.Types, "type", nil, "types of records; may be repeated (all)")
+	f.StringSliceVar(&r.Types, "type", nil, "types of records; may be repeated (default all)")
 	f.StringSliceVar(&r.Verbs, "verb", []string{"read", "change"}, strings.Join(grant.VerbNames(), ", ")+"; may be repeated")
 	f.StringVar(&r.Until, "until", "", "the last day of the grant, such as 2027-01-31")
 	f.BoolVar(&password, "password", false, "read a password from standard input")

@@ -75,12 +75,12 @@ beside a small simulated internet, and attacks it there for --time each:
   slowtcp   connections that send an octet now and then
   axfr      transfers without a key
 
-Meanwhile somebody else asks ordinary questions. The report has each figure beside its limit and
-beside the baseline, what a server with the defaults had on a small machine. The server that runs
+Meanwhile another client sends ordinary queries. The report has each figure with its limit and
+with the baseline: what a server with the defaults had on a small machine. The running server
 is not touched, no packet leaves the namespace, and nothing is left behind.
 
-An authoritative server has flood, slowtcp and axfr. It needs root, or a system that allows user
-namespaces.
+In the role authoritative, drill has flood, slowtcp and axfr only. drill needs root, or a system
+that allows user namespaces.
 
 Exit codes: 0 all held, 1 something did not, 2 it could not run.`,
 		Example: `  sudo port53 drill all

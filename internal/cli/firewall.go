@@ -246,8 +246,8 @@ there: over UDP and TCP, IPv4 and IPv6, from addresses that are allowed, address
 not, and addresses at the edges of networks. Each packet is one line of output. It then
 compares the rules loaded on this machine, if any, with what should be loaded.
 
-Exit codes: 0 the rules work, and the loaded ones match, 1 they do not, 2 the test failed
-to run.`,
+Exit codes: 0 the rules work, and the loaded ones match, 1 the rules do not work, or the
+loaded ones do not match, 2 the test failed to run.`,
 		Example: `  port53 firewall check --config port53.yaml
   port53 firewall check --allow 192.168.1.0/24 --json | jq '.cases[] | select(.got != .want)'`,
 		Args: cobra.NoArgs,

@@ -23,8 +23,8 @@ func newKey(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key",
 		Short: "Create TSIG keys for transfers and updates",
-		Long: `A TSIG key (RFC 8945) is a secret shared by two servers, or by a server and a client, which
-signs transfers and updates.`,
+		Long: `A TSIG key (RFC 8945) is a secret that two servers, or a server and a client, share. It signs
+transfers and updates.`,
 		Example: "  port53 key new ddns",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -38,13 +38,12 @@ func newLogVerify(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify FILE...",
 		Short: "Find lines of an audit log that were changed, removed or added",
-		Long: `Each line of an audit log has the SHA-256 hash of the line before it. verify reads files that
-follow on each other, the oldest first, and prints each place where the hash is not that of
-the line before.
+		Long: `Each line of an audit log has the SHA-256 hash of the line before it. verify reads consecutive
+files, the oldest first, and prints each place where the hash is not that of the line before.
 
 Lines cut off at the end leave no trace in the file, and whoever may write the file can compute
-all hashes again: keep the hash that verify prints elsewhere. --seen wants a line with that hash
-to be there still.
+all hashes again. To detect this, keep the hash that verify prints in another place: --seen
+checks that a line with that hash is still there.
 
 Exit codes: 0 each line follows on the one before, 1 one does not, or the hash of --seen is not
 there, 2 a file could not be read.`,
@@ -84,7 +83,7 @@ there, 2 a file could not be read.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().StringVar(&seen, "seen", "", "want a line with this `HASH`, which an earlier run has printed")
+	cmd.Flags().StringVar(&seen, "seen", "", "check that a line with this `HASH`, which an earlier run has printed, is still there")
 	return cmd
 }
 

@@ -28,7 +28,7 @@ func newQuery(s *streams) *cobra.Command {
 		Long: `query asks the system's resolvers, or @SERVER, and prints the reply as dig does,
 followed by a few plain lines: whether the name exists, where the answer came from,
 whether it was validated, and what is probably wrong. dig's options work (+short, +tcp,
--x, -f …), and each has an equivalent flag. --no-FLAG, or +noflag, turns one off.
+-x, -f …), and each has an equivalent flag. --no-FLAG, or +noflag, turns a flag off.
 
 --trace follows the delegations from the root servers, or from @SERVER, as a resolver
 does, and shows each step.

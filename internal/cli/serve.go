@@ -37,9 +37,9 @@ func newServe(s *streams) *cobra.Command {
 configuration it is a validating resolver for this machine, on loopback.
 
 SIGHUP, or port53 reload, rereads the configuration and changed zone files. SIGTERM and
-Ctrl-C answer the queries received so far, then stop. A zone that cannot be loaded
-answers SERVFAIL while the others are served; if no zone can be loaded, serve does not
-start.
+Ctrl-C stop the server once the queries received so far are answered. Queries for a zone
+that cannot be loaded get SERVFAIL, and the other zones are served; if no zone can be
+loaded, serve does not start.
 
 Similar: named, unbound, nsd, knotd, dnsmasq, pdns_recursor.`,
 		Example: `  port53 serve                               # resolver on 127.0.0.1 and ::1, port 53

@@ -508,7 +508,7 @@ func newZoneDiff(s *streams) *cobra.Command {
 was made. --since starts at the version with that serial, as far back as the history
 goes, and shows, where known, who made each change and when: a key and its address, the
 zone file, a primary, or a user of this machine. --file compares the served zone with
-its file, which shows what updates have changed, or what a reload would.
+its file: this shows what updates have changed, or what a reload would change.
 
 Exit codes: 0 no differences, 1 differences.`,
 		Example: `  port53 zone diff example.com

@@ -161,7 +161,7 @@ when, and "port53 zone ds --config FILE ZONE" prints them. Parents that read CDS
 records, or accept updates, get them automatically.
 
 If a key is compromised, roll it with --force: this does not wait for a rollover in progress.
-The steps cannot be shortened, and nobody is cut off.
+The steps are not shortened even then, so that nobody is cut off.
 
 Similar: rndc dnssec -rollover, keymgr ZONE rollover.
 Exit codes: 0 the rollover has begun, 1 refused, 2 no server was reached.`,

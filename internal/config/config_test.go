@@ -169,6 +169,9 @@ func readEffective(t *testing.T, text string) {
 	}
 	a, b := first.Effective(), second.Effective()
 	for i := range a {
+		if a[i].Value == `"."` {
+			t.Errorf("%s: a name that is not set is shown as the root", a[i].Key)
+		}
 		if a[i].Key != b[i].Key || a[i].Value != b[i].Value {
 			t.Errorf("%s: %s became %s", a[i].Key, a[i].Value, b[i].Value)
 		}

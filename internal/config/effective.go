@@ -104,8 +104,11 @@ func (k *key) printOne(v reflect.Value) string {
 	case time.Duration:
 		return durationText(x)
 	case time.Time:
-		if x.IsZero() {
+		switch {
+		case x.IsZero() && k.form == formTimeOrNow:
 			return "now"
+		case x.IsZero():
+			return `""`
 		}
 		return yamlText(x.UTC().Format(time.RFC3339))
 	case fmt.Stringer:
@@ -116,6 +119,9 @@ func (k *key) printOne(v reflect.Value) string {
 		}
 		return yamlText(x.String())
 	case []byte:
+		if k.hasDef && k.def == "" && !k.list && len(x) <= 1 {
+			return `""` // no name, which is not the root's
+		}
 		return yamlText(nameText(x))
 	case string:
 		switch {

@@ -234,6 +234,9 @@ func meant(name string) string {
 
 // parseName returns the wire form of a name.
 func (k *key) parseName(s scalar) (any, *problem) {
+	if s.text == "" && k.hasDef && k.def == "" && !k.list {
+		return []byte(nil), nil // as the values in effect have it
+	}
 	for _, c := range []byte(s.text) {
 		if c <= ' ' || c >= 0x7F {
 			return nil, expected(k, s, `write international names in their xn-- form, other octets as \DDD`)
