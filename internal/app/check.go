@@ -141,7 +141,7 @@ func (r *Checked) tryAddresses(c *config.Config) error {
 			try = server.TryTCP
 		}
 		err := try(a)
-		var held *server.HeldError
+		var held *server.AddrInUseError
 		switch {
 		case err == nil, errors.Is(err, os.ErrPermission):
 		case errors.As(err, &held) && slices.ContainsFunc(held.Holders, ours):
@@ -157,7 +157,7 @@ func (r *Checked) tryAddresses(c *config.Config) error {
 }
 
 // ours reports whether a program is a port53, or one that may not be seen.
-func ours(h server.Holder) bool { return h.Program == "port53" || h.PID == 0 }
+func ours(h server.SocketHolder) bool { return h.Program == "port53" || h.PID == 0 }
 
 // lookAtState says if nothing could be kept in the state directory. who is nil if it stays
 // who it is.

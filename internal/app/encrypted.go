@@ -73,7 +73,7 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 		a.encryption.tickets.Attach(e.TLS)
 	}
 	over := func(addrs []netip.AddrPort, service server.PacketService, mutual func() bool, protocol string) {
-		l := server.Listening{Addrs: addrs, TLS: a.encryption.keeper.Server(mutual, protocol), Packets: service}
+		l := server.ServiceBinding{Addrs: addrs, TLS: a.encryption.keeper.Server(mutual, protocol), Packets: service}
 		a.encryption.tickets.Attach(l.TLS)
 		e.Services = append(e.Services, l)
 	}
@@ -86,7 +86,7 @@ func (a *App) encrypt(c *config.Config, conns int) (e server.Encrypted, err erro
 		)
 	}
 	if h := &c.Encrypted.DoH; len(h.Listen) > 0 {
-		l := server.Listening{Addrs: h.Listen, TLS: a.encryption.keeper.Server(nil, certs.H2, certs.H1)}
+		l := server.ServiceBinding{Addrs: h.Listen, TLS: a.encryption.keeper.Server(nil, certs.H2, certs.H1)}
 		a.encryption.tickets.Attach(l.TLS)
 		web := doh.New(doh.Options{
 			Path:     h.Path,

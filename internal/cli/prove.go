@@ -277,12 +277,12 @@ func (p *prover) look(ctx context.Context) string {
 		}
 	}
 	for _, a := range []string{"0.0.0.0:53", "[::]:53"} {
-		for _, h := range server.Holders(netip.MustParseAddrPort(a)) {
+		for _, h := range server.SocketHolders(netip.MustParseAddrPort(a)) {
 			fmt.Fprintln(&b, h)
 		}
 	}
 	for _, a := range c.Listen {
-		for _, h := range server.Holders(a) {
+		for _, h := range server.SocketHolders(a) {
 			fmt.Fprintln(&b, h)
 		}
 	}

@@ -16,7 +16,7 @@ func (p *patient) port() {
 	seen := map[string]bool{}
 	ours := 0
 	for _, a := range p.Listen {
-		for _, h := range server.Holders(a) {
+		for _, h := range server.SocketHolders(a) {
 			key := fmt.Sprint(h.PID, h.Program, h.UID)
 			switch {
 			case h.Program == "port53":
@@ -40,7 +40,7 @@ func (p *patient) port() {
 }
 
 // freed returns the command that takes a port from a program.
-func freed(h server.Holder) string {
+func freed(h server.SocketHolder) string {
 	port := h.Addr.Port()
 	switch {
 	case h.PID == 0:
@@ -125,7 +125,7 @@ func (p *patient) resolvConf() {
 		if !a.IsLoopback() && !a.IsUnspecified() {
 			continue
 		}
-		if len(server.Holders(netip.AddrPortFrom(a, 53))) == 0 {
+		if len(server.SocketHolders(netip.AddrPortFrom(a, 53))) == 0 {
 			dead = append(dead, a.String())
 		}
 	}
@@ -140,7 +140,7 @@ func (p *patient) resolvConf() {
 	}
 	at := netip.Addr{}
 	for _, l := range p.Listen {
-		if l.Port() == 53 && len(server.Holders(l)) > 0 {
+		if l.Port() == 53 && len(server.SocketHolders(l)) > 0 {
 			at = l.Addr()
 			break
 		}

@@ -93,7 +93,7 @@ func (r *run) owners() {
 		var others []string
 		pids := map[int]bool{}
 		for _, a := range wanted {
-			for _, h := range server.Holders(a) {
+			for _, h := range server.SocketHolders(a) {
 				served := at(r.Listen, netip.AddrPortFrom(h.Addr.Addr().Unmap(), h.Addr.Port())) || h.Addr.Addr().IsUnspecified()
 				if h.Addr.Addr().Unmap().IsLoopback() && !served {
 					continue // of this machine alone, as that of systemd-resolved

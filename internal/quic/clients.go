@@ -42,7 +42,7 @@ func (s *Clients) init() {
 // Serve takes clients in until Shutdown is called, and returns nil then. each is called for each
 // connection, on a goroutine of its own, and returns what serves its streams, each on a goroutine
 // of its own; nil closes the connection.
-func (s *Clients) Serve(l *Listener, each func(*quicgo.Conn, Guest) func(*quicgo.Stream)) error {
+func (s *Clients) Serve(l *Listener, each func(*quicgo.Conn, ClientConn) func(*quicgo.Stream)) error {
 	s.init()
 	for {
 		c, guest, err := l.Accept(s.open)

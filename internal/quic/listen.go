@@ -14,15 +14,15 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 )
 
-// An Admission takes a client in that has come to an address. proven reports whether its own is known
+// An AdmitFunc takes a client in that has come to an address. proven reports whether its own is known
 // to be its own. end closes the connection, and does not wait. It is asked for each connection
 // that begins, before anything is computed or kept for it.
-type Admission[V Guest] func(from, at netip.AddrPort, proven bool, end func()) (V, error)
+type AdmitFunc[V ClientConn] func(from, at netip.AddrPort, proven bool, end func()) (V, error)
 
-// A Guest is a client that was taken in.
-type Guest interface {
-	// Begun says that the handshake is done. On an error the connection is closed.
-	Begun(resumed bool, certificates []*x509.Certificate) error
+// A ClientConn is a client that was taken in.
+type ClientConn interface {
+	// HandshakeDone says that the handshake is done. On an error the connection is closed.
+	HandshakeDone(resumed bool, certificates []*x509.Certificate) error
 	// Close says that the connection has ended, or was none in the end. It is called once, and last.
 	Close() error
 }
@@ -39,7 +39,7 @@ type Listener struct {
 // streams is how many streams one client may have at the same time, and single how many more that lead
 // one way, as HTTP/3 has them. A client may begin one more when one has ended and was released
 // (ReleaseStreamCredit): what it gives up in the middle counts for as long as it is worked on.
-func Listen[V Guest](c *net.UDPConn, config *tls.Config, unproven func() bool, admit Admission[V], streams, single int) (*Listener, error) {
+func Listen[V ClientConn](c *net.UDPConn, config *tls.Config, unproven func() bool, admit AdmitFunc[V], streams, single int) (*Listener, error) {
 	at := c.LocalAddr().(*net.UDPAddr).AddrPort()
 	l := &Listener{ways: &quicgo.Transport{
 		Conn: c, ConnectionIDLength: 8,
@@ -67,7 +67,7 @@ type guestKey struct{}
 
 // An arrival is a connection that begins.
 type arrival struct {
-	guest  Guest
+	guest  ClientConn
 	cancel context.CancelCauseFunc // ends the handshake
 	conn   atomic.Pointer[quicgo.Conn]
 }
@@ -84,7 +84,7 @@ func (a *arrival) end() {
 }
 
 // arrive has a client taken in.
-func arrive[V Guest](ctx context.Context, info *quicgo.ClientInfo, at netip.AddrPort, admit Admission[V]) (context.Context, error) {
+func arrive[V ClientConn](ctx context.Context, info *quicgo.ClientInfo, at netip.AddrPort, admit AdmitFunc[V]) (context.Context, error) {
 	from, ok := addrPort(info.RemoteAddr)
 	if !ok || from.Port() == 0 {
 		return nil, errors.New("quic: a client without an address")
@@ -107,7 +107,7 @@ func arrive[V Guest](ctx context.Context, info *quicgo.ClientInfo, at netip.Addr
 
 // Accept returns the next connection whose handshake is done. After Close the error is
 // [net.ErrClosed].
-func (l *Listener) Accept(ctx context.Context) (*quicgo.Conn, Guest, error) {
+func (l *Listener) Accept(ctx context.Context) (*quicgo.Conn, ClientConn, error) {
 	for {
 		c, err := l.quic.Accept(ctx)
 		if err != nil {
@@ -119,7 +119,7 @@ func (l *Listener) Accept(ctx context.Context) (*quicgo.Conn, Guest, error) {
 		a := c.Context().Value(guestKey{}).(*arrival)
 		a.conn.Store(c)
 		state := c.ConnectionState().TLS
-		if err := a.guest.Begun(state.DidResume, state.PeerCertificates); err != nil {
+		if err := a.guest.HandshakeDone(state.DidResume, state.PeerCertificates); err != nil {
 			go c.CloseWithError(ExcessiveLoad, "")
 			continue
 		}
@@ -127,8 +127,8 @@ func (l *Listener) Accept(ctx context.Context) (*quicgo.Conn, Guest, error) {
 	}
 }
 
-// GuestOf returns who a connection's client is.
-func GuestOf(c *quicgo.Conn) Guest { return c.Context().Value(guestKey{}).(*arrival).guest }
+// ClientConnOf returns who a connection's client is.
+func ClientConnOf(c *quicgo.Conn) ClientConn { return c.Context().Value(guestKey{}).(*arrival).guest }
 
 // Remote returns where a connection's client is now: its address may change (RFC 9000, section 9).
 func Remote(c *quicgo.Conn) netip.AddrPort {

@@ -305,7 +305,7 @@ type echoService struct {
 
 func (e *echoService) Transport() server.Transport { return server.DoH }
 
-func (e *echoService) Serve(g *server.Gate) error {
+func (e *echoService) Serve(g *server.ServiceListener) error {
 	for {
 		c, err := g.Accept()
 		if err != nil {
@@ -313,7 +313,7 @@ func (e *echoService) Serve(g *server.Gate) error {
 		}
 		e.conns.Go(func() {
 			defer c.Close()
-			v := server.VisitorOf(c)
+			v := server.ClientConnOf(c)
 			for {
 				var length [2]byte
 				if _, err := io.ReadFull(c, length[:]); err != nil {
@@ -359,7 +359,7 @@ func TestVisitor(t *testing.T) {
 			}
 		}()
 		return server.Pending
-	}), Encrypted: server.Encrypted{Services: []server.Listening{{Addrs: loopback(), TLS: config, Service: service}}, Limits: server.Limits{PerAddr: 1}}})
+	}), Encrypted: server.Encrypted{Services: []server.ServiceBinding{{Addrs: loopback(), TLS: config, Service: service}}, Limits: server.Limits{PerAddr: 1}}})
 	c := dialTLS(t, s, &peer, "127.0.0.1")
 	for i, n := range []int{12, 65535, 300} {
 		if i == 2 {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A Holder is a program that has a socket bound where another wants to listen.
-type Holder struct {
+// A SocketHolder is a program that has a socket bound where another wants to listen.
+type SocketHolder struct {
 	Proto   string // tcp or udp
 	Addr    netip.AddrPort
 	PID     int    // 0: it may not be seen
@@ -17,7 +17,7 @@ type Holder struct {
 }
 
 // String names the program.
-func (h Holder) String() string {
+func (h SocketHolder) String() string {
 	if h.PID == 0 {
 		return fmt.Sprintf("a program of user ID %d has %s/%s (root can see which)", h.UID, h.Addr, h.Proto)
 	}
@@ -25,7 +25,7 @@ func (h Holder) String() string {
 }
 
 // Remedy returns what to do about it, for the programs that are met with on port 53.
-func (h Holder) Remedy() string {
+func (h SocketHolder) Remedy() string {
 	const own = "list this host's own addresses in listen instead of a wildcard"
 	switch {
 	case strings.HasPrefix(h.Program, "systemd-resolve"):

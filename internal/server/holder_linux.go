@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// Holders returns who has a socket bound that keeps another from being bound to a, and what
+// SocketHolders returns who has a socket bound that keeps another from being bound to a, and what
 // may be seen of them: of programs of other users only root sees more than that they are.
-func Holders(a netip.AddrPort) []Holder {
-	var found []Holder
+func SocketHolders(a netip.AddrPort) []SocketHolder {
+	var found []SocketHolder
 	at := map[string][]int{} // places in found by the socket's inode
 	for _, proto := range []string{"tcp", "udp"} {
 		for _, table := range []string{proto, proto + "6"} {
@@ -40,7 +40,7 @@ func Holders(a netip.AddrPort) []Holder {
 const listening = "0A"
 
 // holder reads a line of /proc/net/tcp and its like (proc_net_tcp(5)).
-func holder(proto, line string) (h Holder, inode string, ok bool) {
+func holder(proto, line string) (h SocketHolder, inode string, ok bool) {
 	f := strings.Fields(line)
 	if len(f) < 10 || proto == "tcp" && f[3] != listening {
 		return h, "", false
@@ -55,7 +55,7 @@ func holder(proto, line string) (h Holder, inode string, ok bool) {
 		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
 	}
 	addr, _ := netip.AddrFromSlice(b)
-	h = Holder{Proto: proto, Addr: netip.AddrPortFrom(addr, uint16(number))}
+	h = SocketHolder{Proto: proto, Addr: netip.AddrPortFrom(addr, uint16(number))}
 	h.UID, _ = strconv.Atoi(f[7])
 	return h, f[9], true
 }
@@ -71,7 +71,7 @@ func keepsOut(have, want netip.AddrPort) bool {
 }
 
 // nameHolders finds out whose the sockets are.
-func nameHolders(found []Holder, at map[string][]int) {
+func nameHolders(found []SocketHolder, at map[string][]int) {
 	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
 	for _, fd := range fds {
 		link, err := os.Readlink(fd)

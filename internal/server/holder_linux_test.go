@@ -82,7 +82,7 @@ func TestPortTaken(t *testing.T) {
 		a := netip.AddrPortFrom(netip.MustParseAddr(s.want), where.Port())
 		_, listened := server.Listen(server.Options{Addrs: []netip.AddrPort{a}, Handler: worker(echo)})
 		for what, err := range map[string]error{"listen": listened, "try": server.Try(a)} {
-			var held *server.HeldError
+			var held *server.AddrInUseError
 			if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &held) {
 				t.Errorf("%s beside %s: %v", what, s.name, err)
 				continue
@@ -98,11 +98,11 @@ func TestPortTaken(t *testing.T) {
 	if err := server.Try(netip.MustParseAddrPort("192.0.2.1:5353")); !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		t.Errorf("an address of nobody: %v", err)
 	}
-	libvirt := server.Holder{Program: "dnsmasq", Command: "/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/default.conf"}
+	libvirt := server.SocketHolder{Program: "dnsmasq", Command: "/usr/sbin/dnsmasq --conf-file=/var/lib/libvirt/dnsmasq/default.conf"}
 	if got := libvirt.Remedy(); !strings.Contains(got, "libvirt") {
 		t.Error(got)
 	}
-	if got := (server.Holder{Proto: "tcp", UID: 105}).String(); !strings.Contains(got, "user ID 105") {
+	if got := (server.SocketHolder{Proto: "tcp", UID: 105}).String(); !strings.Contains(got, "user ID 105") {
 		t.Error(got)
 	}
 }

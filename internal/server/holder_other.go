@@ -4,5 +4,5 @@ package server
 
 import "net/netip"
 
-// Holders cannot tell.
+// SocketHolders cannot tell.
 func Holders(netip.AddrPort) []Holder { return nil }

@@ -208,7 +208,7 @@ func (s *Server) bindPackets(e endpoint, network string) error {
 
 // takePackets has a service of datagrams served on a socket, whose address is a.
 func (s *Server) takePackets(c *net.UDPConn, a netip.AddrPort, e endpoint) {
-	s.packets = append(s.packets, &PacketGate{server: s, service: e.service, conn: c})
+	s.packets = append(s.packets, &PacketListener{server: s, service: e.service, conn: c})
 	s.encrypted = append(s.encrypted, Listener{Addr: a, Over: e.over, QUIC: true})
 }
 
@@ -380,11 +380,11 @@ func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
-// A HeldError names the programs that keep a server from listening.
-type HeldError struct{ Holders []Holder }
+// An AddrInUseError names the programs that keep a server from listening.
+type AddrInUseError struct{ Holders []SocketHolder }
 
 // Error says who they are, and what to do about the first of them.
-func (e *HeldError) Error() string {
+func (e *AddrInUseError) Error() string {
 	var text []string
 	for _, h := range e.Holders {
 		if s := h.String(); !slices.Contains(text, s) && len(text) < maxHolders {
@@ -409,8 +409,8 @@ func listenError(a netip.AddrPort, transport string, err error) error {
 		hint = ": a port below 1024 needs root, CAP_NET_BIND_SERVICE, or a socket from the service manager"
 	case errors.Is(err, syscall.EADDRINUSE):
 		hint = ": another program listens there"
-		if who := Holders(a); len(who) > 0 {
-			return fmt.Errorf("listen on %s/%s: %w: %w", a, transport, err, &HeldError{who})
+		if who := SocketHolders(a); len(who) > 0 {
+			return fmt.Errorf("listen on %s/%s: %w: %w", a, transport, err, &AddrInUseError{who})
 		}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		hint = ": no interface of this host has that address"

@@ -15,17 +15,17 @@ type PacketService interface {
 	// Transport is what its questions come over.
 	Transport() Transport
 	// Serve takes clients in until Shutdown is called, and returns nil then.
-	Serve(g *PacketGate) error
+	Serve(g *PacketListener) error
 	// Shutdown has Serve end, has what was asked answered, and closes the connections, or ends
 	// with ctx.
 	Shutdown(ctx context.Context)
 }
 
-// A PacketGate is where a [PacketService]'s clients come from: a socket, and who decides whether
+// A PacketListener is where a [PacketService]'s clients come from: a socket, and who decides whether
 // they come in.
-type PacketGate struct {
+type PacketListener struct {
 	server  *Server
-	service *Listening
+	service *ServiceBinding
 	conn    *net.UDPConn
 }
 
@@ -38,18 +38,18 @@ const (
 )
 
 // Conn returns the socket. It is the server's, and closed when Shutdown has returned.
-func (g *PacketGate) Conn() *net.UDPConn { return g.conn }
+func (g *PacketListener) Conn() *net.UDPConn { return g.conn }
 
 // Addr returns the address that is listened on.
-func (g *PacketGate) Addr() netip.AddrPort {
+func (g *PacketListener) Addr() netip.AddrPort {
 	return unmap(g.conn.LocalAddr().(*net.UDPAddr).AddrPort())
 }
 
 // TLS returns what clients are shown.
-func (g *PacketGate) TLS() *tls.Config { return g.service.TLS }
+func (g *PacketListener) TLS() *tls.Config { return g.service.TLS }
 
-// Unproven reports whether whoever begins a connection has to prove its address first.
-func (g *PacketGate) Unproven() bool {
+// ValidateAddress reports whether whoever begins a connection has to prove its address first.
+func (g *PacketListener) ValidateAddress() bool {
 	s := g.server
 	if s.unproven.Load() < unprovenMost && s.believed.allow(s.now()) {
 		return false
@@ -67,7 +67,7 @@ var ErrFull = errors.New("server: too many connections")
 //
 // Who has proven its address counts for it from now on. Anybody else would count for whomever it
 // names: it is one of a few, and counts when the handshake has proven it.
-func (g *PacketGate) Admit(from, at netip.AddrPort, proven bool, end func()) (*Visitor, error) {
+func (g *PacketListener) Admit(from, at netip.AddrPort, proven bool, end func()) (*ClientConn, error) {
 	s := g.server
 	if s.draining.Load() {
 		return nil, ErrGone
@@ -94,9 +94,9 @@ func (g *PacketGate) Admit(from, at netip.AddrPort, proven bool, end func()) (*V
 	return v, nil
 }
 
-// Begun says that a client of a [PacketGate] has shaken hands. On an error its connection is to be
+// HandshakeDone says that a client of a [PacketListener] has shaken hands. On an error its connection is to be
 // closed.
-func (v *Visitor) Begun(resumed bool, certificates []*x509.Certificate) error {
+func (v *ClientConn) HandshakeDone(resumed bool, certificates []*x509.Certificate) error {
 	s := v.server
 	v.shake.Lock()
 	defer v.shake.Unlock()
@@ -117,8 +117,8 @@ func (v *Visitor) Begun(resumed bool, certificates []*x509.Certificate) error {
 	return nil
 }
 
-// leave gives back the places that a client of a PacketGate has.
-func (v *Visitor) leave() {
+// leave gives back the places that a client of a PacketListener has.
+func (v *ClientConn) leave() {
 	v.shake.Lock()
 	defer v.shake.Unlock()
 	if v.shaking {

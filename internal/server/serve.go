@@ -49,8 +49,8 @@ type Server struct {
 	options   Options
 	udp       []*udpSocket
 	listeners []*tcpListener
-	gates     []*Gate
-	packets   []*PacketGate
+	gates     []*ServiceListener
+	packets   []*PacketListener
 	addrs     []netip.AddrPort
 	encrypted []Listener
 	kept      keptSockets // until all addresses are bound
@@ -139,7 +139,7 @@ func (s *Server) Start() {
 }
 
 // work has what comes to sockets answered. s.mu is held.
-func (s *Server) work(udp []*udpSocket, listeners []*tcpListener, gates []*Gate, packets []*PacketGate) {
+func (s *Server) work(udp []*udpSocket, listeners []*tcpListener, gates []*ServiceListener, packets []*PacketListener) {
 	for _, u := range udp {
 		for i := range u.counters {
 			w, count := s.options.Handler.NewWorker(), &u.counters[i]

@@ -20,7 +20,7 @@
 //
 // Over TLS, DoT is what TCP is, below the same limits, in a table of its own. A [Service] speaks
 // more than DNS: its clients are admitted, and have shaken hands, before it sees them, and have
-// their questions answered through a [Visitor].
+// their questions answered through a [ClientConn].
 package server
 
 import (

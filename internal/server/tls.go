@@ -28,7 +28,7 @@ type Encrypted struct {
 	TLS *tls.Config      // what clients of DoT are shown; it is not modified
 
 	// Services speak more than DNS on their connections.
-	Services []Listening
+	Services []ServiceBinding
 
 	// Limits bound connections as those of TCP; Pending is of DoT.
 	Limits Limits
@@ -36,15 +36,15 @@ type Encrypted struct {
 	Handshakes int
 }
 
-// A Listening is a service and where it listens: one of connections of TCP, or of datagrams.
-type Listening struct {
+// A ServiceBinding is a service and where it listens: one of connections of TCP, or of datagrams.
+type ServiceBinding struct {
 	Addrs   []netip.AddrPort
 	TLS     *tls.Config
 	Service Service
 	Packets PacketService // nil: Service is not
 }
 
-func (l *Listening) transport() Transport {
+func (l *ServiceBinding) transport() Transport {
 	if l.Packets != nil {
 		return l.Packets.Transport()
 	}
@@ -69,7 +69,7 @@ func (e *Encrypted) endpoints() (list []endpoint) {
 type endpoint struct {
 	addr    netip.AddrPort
 	over    Transport
-	service *Listening // nil: what is spoken is known here
+	service *ServiceBinding // nil: what is spoken is known here
 }
 
 // packets reports whether what is spoken there goes over datagrams alone.

@@ -63,7 +63,7 @@ func newSealedServer(t *testing.T, ca *certtest.Authority) *sealedServer {
 	at := []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}
 	s.Server, err = server.Listen(server.Options{Addrs: at, Handler: s, Drain: time.Millisecond, Encrypted: server.Encrypted{
 		DoT: at, TLS: k.Server(nil, certs.DoT),
-		Services: []server.Listening{{Addrs: at, TLS: k.Server(nil, certs.H2), Service: doh.New(doh.Options{Path: "/dns-query"})}, {Addrs: at, TLS: k.Server(nil, certs.DoQ), Packets: doq.New(doq.Options{})}},
+		Services: []server.ServiceBinding{{Addrs: at, TLS: k.Server(nil, certs.H2), Service: doh.New(doh.Options{Path: "/dns-query"})}, {Addrs: at, TLS: k.Server(nil, certs.DoQ), Packets: doq.New(doq.Options{})}},
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -91,7 +91,7 @@ func New(o Options) *Server {
 		},
 		ErrorLog: log.New(debugWriter{o.Log}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, callerKey{}, &caller{visitor: server.VisitorOf(c)})
+			return context.WithValue(ctx, callerKey{}, &caller{visitor: server.ClientConnOf(c)})
 		},
 	}
 	return s
@@ -101,7 +101,7 @@ type callerKey struct{}
 
 // A caller is whose connection a request comes on.
 type caller struct {
-	visitor *server.Visitor
+	visitor *server.ClientConn
 	at      func() netip.AddrPort // where it is now, if its address may change
 }
 
@@ -117,7 +117,7 @@ func (w debugWriter) Write(b []byte) (int, error) {
 func (s *Server) Transport() server.Transport { return server.DoH }
 
 // Serve implements [server.Service].
-func (s *Server) Serve(g *server.Gate) error {
+func (s *Server) Serve(g *server.ServiceListener) error {
 	if err := s.http.Serve(g); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return err
 	}

@@ -71,7 +71,7 @@ func open(t *testing.T, o doh.Options, l server.Limits, h worker) *site {
 			st.peers <- *p
 			return h(q, p, r)
 		}),
-		Encrypted: server.Encrypted{Limits: l, Services: []server.Listening{{
+		Encrypted: server.Encrypted{Limits: l, Services: []server.ServiceBinding{{
 			Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, TLS: k.Server(nil, certs.H2, certs.H1), Service: doh.New(o),
 		}}},
 	})

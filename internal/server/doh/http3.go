@@ -24,7 +24,7 @@ func (s *Server) HTTP3() server.PacketService {
 	p.http = http3.Server{
 		Handler: http.HandlerFunc(s.serve), MaxHeaderBytes: maxHeader,
 		ConnContext: func(ctx context.Context, c *quicgo.Conn) context.Context {
-			v, _ := quic.GuestOf(c).(*server.Visitor)
+			v, _ := quic.ClientConnOf(c).(*server.ClientConn)
 			return context.WithValue(ctx, callerKey{}, &caller{visitor: v, at: func() netip.AddrPort { return quic.Remote(c) }})
 		},
 	}
@@ -49,8 +49,8 @@ type overQUIC struct {
 func (p *overQUIC) Transport() server.Transport { return server.DoH }
 
 // Serve implements [server.PacketService].
-func (p *overQUIC) Serve(g *server.PacketGate) error {
-	l, err := quic.Listen(g.Conn(), g.TLS(), g.Unproven, g.Admit, p.doh.o.Streams, singleStreams)
+func (p *overQUIC) Serve(g *server.PacketListener) error {
+	l, err := quic.Listen(g.Conn(), g.TLS(), g.ValidateAddress, g.Admit, p.doh.o.Streams, singleStreams)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (p *overQUIC) Shutdown(ctx context.Context) {
 }
 
 // begin begins HTTP on a connection, and returns what serves its requests.
-func (p *overQUIC) begin(c *quicgo.Conn, _ quic.Guest) func(*quicgo.Stream) {
+func (p *overQUIC) begin(c *quicgo.Conn, _ quic.ClientConn) func(*quicgo.Stream) {
 	h, err := p.http.NewRawServerConn(c)
 	if err != nil {
 		return nil

@@ -43,7 +43,7 @@ func openHTTP3(t *testing.T, o doh.Options, l server.Limits, h worker) (*site, *
 			st.peers <- *p
 			return h(q, p, r)
 		}),
-		Encrypted: server.Encrypted{Limits: l, Services: []server.Listening{
+		Encrypted: server.Encrypted{Limits: l, Services: []server.ServiceBinding{
 			{Addrs: at, TLS: k.Server(nil, certs.H2, certs.H1), Service: web},
 			{Addrs: at, TLS: k.Server(nil, certs.H3), Packets: web.HTTP3()},
 		}},

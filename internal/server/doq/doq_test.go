@@ -80,7 +80,7 @@ func open(t testing.TB, o doq.Options, e server.Encrypted, h worker) *site {
 	if err := tickets.Rotate(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	e.Services = []server.Listening{{Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, TLS: config, Packets: doq.New(o)}}
+	e.Services = []server.ServiceBinding{{Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}, TLS: config, Packets: doq.New(o)}}
 	s.Server, err = server.Listen(server.Options{
 		Addrs: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
 		Handler: worker(func(q []byte, p *server.Peer, r []byte) int {

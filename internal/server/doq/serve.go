@@ -35,13 +35,13 @@ func New(o Options) server.PacketService {
 func (s *service) Transport() server.Transport { return server.DoQ }
 
 // Serve implements [server.PacketService].
-func (s *service) Serve(g *server.PacketGate) error {
-	l, err := quic.Listen(g.Conn(), g.TLS(), g.Unproven, g.Admit, s.o.Streams, 0)
+func (s *service) Serve(g *server.PacketListener) error {
+	l, err := quic.Listen(g.Conn(), g.TLS(), g.ValidateAddress, g.Admit, s.o.Streams, 0)
 	if err != nil {
 		return err
 	}
-	return s.clients.Serve(l, func(c *quicgo.Conn, guest quic.Guest) func(*quicgo.Stream) {
-		one := &conn{service: s, quic: c, visitor: guest.(*server.Visitor)}
+	return s.clients.Serve(l, func(c *quicgo.Conn, guest quic.ClientConn) func(*quicgo.Stream) {
+		one := &conn{service: s, quic: c, visitor: guest.(*server.ClientConn)}
 		return one.answer
 	})
 }
@@ -53,7 +53,7 @@ func (s *service) Shutdown(ctx context.Context) { s.clients.Shutdown(ctx) }
 type conn struct {
 	service *service
 	quic    *quicgo.Conn
-	visitor *server.Visitor
+	visitor *server.ClientConn
 }
 
 // A room is memory for one question of usual length, and its answer.

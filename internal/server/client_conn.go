@@ -17,30 +17,30 @@ type Service interface {
 	// Transport is what its questions come over.
 	Transport() Transport
 	// Serve takes clients in until Shutdown is called, and returns nil then.
-	Serve(g *Gate) error
+	Serve(g *ServiceListener) error
 	// Shutdown has Serve end, has what was asked answered, and closes the connections, or ends
 	// with ctx.
 	Shutdown(ctx context.Context)
 }
 
-// A Gate is where a service's clients come from: a [net.Listener] whose connections are within
-// the server's limits and have shaken hands. Each is a *tls.Conn, of which [VisitorOf] returns
-// the [Visitor].
-type Gate struct {
+// A ServiceListener is where a service's clients come from: a [net.Listener] whose connections are within
+// the server's limits and have shaken hands. Each is a *tls.Conn, of which [ClientConnOf] returns
+// the [ClientConn].
+type ServiceListener struct {
 	server  *Server
-	service *Listening
+	service *ServiceBinding
 	addr    net.Addr
 	conns   chan net.Conn
 	once    sync.Once
 	done    chan struct{}
 }
 
-func (s *Server) newGate(e endpoint, addr net.Addr) *Gate {
-	return &Gate{server: s, service: e.service, addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+func (s *Server) newGate(e endpoint, addr net.Addr) *ServiceListener {
+	return &ServiceListener{server: s, service: e.service, addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
 }
 
 // Accept implements [net.Listener].
-func (g *Gate) Accept() (net.Conn, error) {
+func (g *ServiceListener) Accept() (net.Conn, error) {
 	select {
 	case c := <-g.conns:
 		return c, nil
@@ -50,16 +50,16 @@ func (g *Gate) Accept() (net.Conn, error) {
 }
 
 // Close implements [net.Listener]. The socket is the server's, and stays open.
-func (g *Gate) Close() error {
+func (g *ServiceListener) Close() error {
 	g.once.Do(func() { close(g.done) })
 	return nil
 }
 
 // Addr implements [net.Listener].
-func (g *Gate) Addr() net.Addr { return g.addr }
+func (g *ServiceListener) Addr() net.Addr { return g.addr }
 
 // admit has a connection that was accepted shake hands, and hands it to the service.
-func (g *Gate) admit(conn net.Conn) {
+func (g *ServiceListener) admit(conn net.Conn) {
 	s := g.server
 	remote, local := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort()), unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort())
 	c := &visitorConn{Conn: conn}
@@ -91,7 +91,7 @@ func (g *Gate) admit(conn net.Conn) {
 // A visitorConn is the connection of a visitor, below TLS.
 type visitorConn struct {
 	net.Conn
-	visitor *Visitor
+	visitor *ClientConn
 }
 
 // Close closes the connection, and gives its place back.
@@ -109,8 +109,8 @@ func (c *visitorConn) reset() {
 	_ = c.Conn.Close()
 }
 
-// A Visitor is a client of a service, and what it may ask.
-type Visitor struct {
+// A ClientConn is a client of a service, and what it may ask.
+type ClientConn struct {
 	tenant
 	packetArrival
 	server       *Server
@@ -122,8 +122,8 @@ type Visitor struct {
 	once         sync.Once
 }
 
-func newVisitor(s *Server, remote, local netip.AddrPort, over Transport, end func()) *Visitor {
-	v := &Visitor{
+func newVisitor(s *Server, remote, local netip.AddrPort, over Transport, end func()) *ClientConn {
+	v := &ClientConn{
 		server: s, over: over,
 		remote: netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
 		local:  netip.AddrPortFrom(local.Addr().Unmap().WithZone(""), local.Port()),
@@ -132,8 +132,8 @@ func newVisitor(s *Server, remote, local netip.AddrPort, over Transport, end fun
 	return v
 }
 
-// VisitorOf returns the visitor whose connection a [Gate] has given, or nil.
-func VisitorOf(c net.Conn) *Visitor {
+// ClientConnOf returns the visitor whose connection a [ServiceListener] has given, or nil.
+func ClientConnOf(c net.Conn) *ClientConn {
 	t, ok := c.(interface{ NetConn() net.Conn })
 	if !ok {
 		return nil
@@ -149,10 +149,10 @@ func VisitorOf(c net.Conn) *Visitor {
 }
 
 // Remote returns where the connection came from.
-func (v *Visitor) Remote() netip.AddrPort { return v.remote }
+func (v *ClientConn) Remote() netip.AddrPort { return v.remote }
 
 // Close gives the visitor's place back. Its connection has ended.
-func (v *Visitor) Close() error {
+func (v *ClientConn) Close() error {
 	v.once.Do(func() {
 		v.leave()
 		v.server.conns.Done()
@@ -176,7 +176,7 @@ var (
 // goroutine of the caller, and must not keep it. from is who asks, as a rule v.Remote(). The
 // error is ErrShort, ErrSilence, that of ctx, or that of send; ErrGone if the server lets the
 // question go unanswered.
-func (v *Visitor) Ask(ctx context.Context, query []byte, from netip.AddrPort, send func(message []byte) error) error {
+func (v *ClientConn) Ask(ctx context.Context, query []byte, from netip.AddrPort, send func(message []byte) error) error {
 	s := v.server
 	count := &s.visits[v.over]
 	count.received.Add(1)
@@ -220,7 +220,7 @@ func (v *Visitor) Ask(ctx context.Context, query []byte, from netip.AddrPort, se
 
 // A visitQuestion is a question in the hands of a worker.
 type visitQuestion struct {
-	visitor *Visitor
+	visitor *ClientConn
 	peer    Peer
 	gone    <-chan struct{}
 	later   *visitResponder
@@ -237,7 +237,7 @@ func (q *visitQuestion) detach(*Peer) (Responder, error) {
 }
 
 // sent counts a message that was sent, or was not.
-func (v *Visitor) sent(err error) error {
+func (v *ClientConn) sent(err error) error {
 	if err != nil {
 		v.server.visits[v.over].sendErrors.Add(1)
 	} else {
@@ -248,7 +248,7 @@ func (v *Visitor) sent(err error) error {
 
 // A visitResponder carries what comes later to the goroutine that waits for it.
 type visitResponder struct {
-	visitor *Visitor
+	visitor *ClientConn
 	later   chan []byte // the one reply that may come by Reply
 	each    chan []byte // what comes by Stream
 	sent    chan error  // what became of it
