@@ -91,7 +91,7 @@ func TestForgedDatagrams(t *testing.T) {
 		if err != nil || serial != 7 || time.Since(begin) != 0 {
 			t.Errorf("serial %d after %v: %v", serial, time.Since(begin), err)
 		}
-		if err := c.Notify(t.Context(), transfer.Primary{Key: &key}, transfer.Notice(version(t, 7, 1, "")), 2*time.Second); err != nil || time.Since(begin) != 0 {
+		if err := c.Notify(t.Context(), transfer.Primary{Key: &key}, transfer.NotifyMessage(version(t, 7, 1, "")), 2*time.Second); err != nil || time.Since(begin) != 0 {
 			t.Errorf("after %v: %v", time.Since(begin), err)
 		}
 		// Without a key, nothing but that it can be read is there to tell who answered.
@@ -103,7 +103,7 @@ func TestForgedDatagrams(t *testing.T) {
 	// What is wrong with the signature is said if nothing better comes.
 	synctest.Test(t, func(t *testing.T) {
 		c := transfer.Client{Dial: dialUDP(func(q []byte) [][]byte { return [][]byte{says(t, q, 9, &stranger)} })}
-		if err := c.Notify(t.Context(), transfer.Primary{Key: &key}, transfer.Notice(version(t, 7, 1, "")), 2*time.Second); !errors.Is(err, tsig.ErrRefused) {
+		if err := c.Notify(t.Context(), transfer.Primary{Key: &key}, transfer.NotifyMessage(version(t, 7, 1, "")), 2*time.Second); !errors.Is(err, tsig.ErrRefused) {
 			t.Error(err)
 		}
 		begin := time.Now()
@@ -123,7 +123,7 @@ func TestBareErrors(t *testing.T) {
 			return [][]byte{r}
 		})}
 		var refused *transfer.RefusedError
-		if err := c.Notify(t.Context(), transfer.Primary{}, transfer.Notice(version(t, 7, 1, "")), 2*time.Second); !errors.As(err, &refused) || refused.Rcode != wire.NotImp {
+		if err := c.Notify(t.Context(), transfer.Primary{}, transfer.NotifyMessage(version(t, 7, 1, "")), 2*time.Second); !errors.As(err, &refused) || refused.Rcode != wire.NotImp {
 			t.Error(err)
 		}
 		if _, _, err := c.Serial(t.Context(), transfer.Primary{}, apex); !errors.As(err, &refused) {

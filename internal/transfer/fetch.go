@@ -102,22 +102,22 @@ type Client struct {
 	// Memory is what all transfers share; nil: there is no bound but Limits.Memory.
 	Memory *Memory
 
-	// Place returns the place that a transfer takes of those that there are at the same time;
+	// Slot returns the place that a transfer takes of those that there are at the same time;
 	// nil: there is no bound.
-	Place func(ctx context.Context) Place
+	Slot func(ctx context.Context) Slot
 }
 
-// A Place is that of one transfer among those that are received at the same time.
-type Place interface {
-	Enter() error        // waits for it
+// A Slot is that of one transfer among those that are received at the same time.
+type Slot interface {
+	Acquire() error      // waits for it
 	Wait(f func()) error // runs f, which waits for the primary: if that takes long, others may have the place meanwhile
-	Leave()              // the transfer is over
+	Release()            // the transfer is over
 }
 
 // A Memory is what transfers that are received take of a bound, in octets.
 type Memory struct {
-	Most int64 // at the same time; not modified
-	used atomic.Int64
+	Limit int64 // at the same time; not modified
+	used  atomic.Int64
 }
 
 // take takes so much more, or with a number below zero gives back. It reports false, and
@@ -126,7 +126,7 @@ func (m *Memory) take(n int64) bool {
 	if m == nil {
 		return true
 	}
-	if m.used.Add(n) <= m.Most || n <= 0 {
+	if m.used.Add(n) <= m.Limit || n <= 0 {
 		return true
 	}
 	m.used.Add(-n)
@@ -136,8 +136,8 @@ func (m *Memory) take(n int64) bool {
 // unbounded is the Place of a transfer that needs none.
 type unbounded struct{}
 
-func (unbounded) Enter() error { return nil }
-func (unbounded) Leave()       {}
+func (unbounded) Acquire() error { return nil }
+func (unbounded) Release()       {}
 
 func (unbounded) Wait(f func()) error {
 	f()
@@ -312,14 +312,14 @@ func (c *Client) whole(ctx context.Context, p Primary, apex []byte, seed wire.Se
 }
 
 func (c *Client) fetch(ctx context.Context, p Primary, apex []byte, have *zone.Zone, seed wire.Seed, query []byte) (*Result, error) {
-	place := Place(unbounded{})
-	if c.Place != nil {
-		place = c.Place(ctx)
+	place := Slot(unbounded{})
+	if c.Slot != nil {
+		place = c.Slot(ctx)
 	}
-	if err := place.Enter(); err != nil {
+	if err := place.Acquire(); err != nil {
 		return nil, err
 	}
-	defer place.Leave()
+	defer place.Release()
 	limits := c.Limits.filled()
 	ctx, cancel := context.WithTimeout(ctx, limits.Total)
 	defer cancel()
@@ -559,7 +559,7 @@ func (a *assembly) grow() error {
 	}
 	step := (need - a.taken + memoryStep - 1) / memoryStep * memoryStep
 	if !a.memory.take(step) {
-		return fmt.Errorf("%w: together with other transfers under way it takes more than %d bytes of memory", ErrTooLarge, a.memory.Most)
+		return fmt.Errorf("%w: together with other transfers under way it takes more than %d bytes of memory", ErrTooLarge, a.memory.Limit)
 	}
 	a.taken += step
 	return nil
@@ -608,7 +608,7 @@ func (a *assembly) finish() (*Result, error) {
 		if most := a.limits.Memory; most > 0 {
 			a.builder.Limit(int(most))
 		} else if a.memory != nil {
-			a.builder.Limit(int(max(1, a.memory.Most-a.memory.used.Load()+a.taken)))
+			a.builder.Limit(int(max(1, a.memory.Limit-a.memory.used.Load()+a.taken)))
 		}
 		a.result.Zone, problems = a.builder.Build()
 	case len(a.result.Deltas) > 0:

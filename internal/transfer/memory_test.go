@@ -102,7 +102,7 @@ func TestMemory(t *testing.T) {
 		client := streamed(t, c.next)
 		for _, shared := range []bool{false, true} {
 			if client.Limits.Memory, client.Memory = most, nil; shared {
-				client.Limits.Memory, client.Memory = 0, &transfer.Memory{Most: most}
+				client.Limits.Memory, client.Memory = 0, &transfer.Memory{Limit: most}
 			}
 			for range 5 { // what was taken is given back
 				r, err := client.Fetch(t.Context(), transfer.Primary{}, apex, nil, dnstest.Seed)

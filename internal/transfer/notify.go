@@ -11,9 +11,9 @@ import (
 	"port53/internal/zone"
 )
 
-// Notice returns the message that says which version of a zone is served (RFC 1996), but
+// NotifyMessage returns the message that says which version of a zone is served (RFC 1996), but
 // for its ID.
-func Notice(z *zone.Zone) []byte {
+func NotifyMessage(z *zone.Zone) []byte {
 	ttl, soa := z.SOA()
 	msg := wire.AppendQuery(nil, 0, uint16(wire.OpcodeNotify)<<11|wire.FlagAA, z.Apex(), wire.TypeSOA)
 	msg = zone.AppendRecord(msg, z.Apex(), wire.TypeSOA, ttl, soa)

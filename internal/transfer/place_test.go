@@ -77,7 +77,7 @@ func TestPlace(t *testing.T) {
 		client := streamed(t, zone)
 		dial := client.Dial
 		p := &tracked{did: &did, full: c.full, lost: c.lost}
-		client.Place = func(context.Context) transfer.Place { return p }
+		client.Slot = func(context.Context) transfer.Slot { return p }
 		client.Dial = func(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
 			p.note("dial")
 			conn, err := dial(ctx, network, addr)
@@ -156,7 +156,7 @@ func TestSmallTransfersAreFree(t *testing.T) {
 		}
 		return apex, []byte{1, byte('0' + n)}
 	})
-	client.Memory = &transfer.Memory{Most: 512 << 10}
+	client.Memory = &transfer.Memory{Limit: 512 << 10}
 	if _, err := client.Fetch(t.Context(), transfer.Primary{}, apex, nil, dnstest.Seed); err != nil {
 		t.Error(err)
 	}

@@ -500,7 +500,7 @@ func TestNotifyOnce(t *testing.T) {
 				}
 				return [][]byte{patched(3, byte(c.rcode))(says(t, q, 7, nil))}
 			})}
-			err := client.Notify(t.Context(), transfer.Primary{}, transfer.Notice(z), 2*time.Second)
+			err := client.Notify(t.Context(), transfer.Primary{}, transfer.NotifyMessage(z), 2*time.Second)
 			synctest.Wait()
 			if took := time.Since(begin); (err == nil) != c.ok || !slices.Equal(sent, []int{0}) || took != time.Duration(c.ends)*time.Second {
 				t.Errorf("%s: %v after %v, sent after %v s", what, err, took, sent)
@@ -519,7 +519,7 @@ func TestCancelled(t *testing.T) {
 	stranger := tsig.Key{Name: key.Name, Algorithm: key.Algorithm, Secret: []byte("another secret..")}
 	for what, call := range map[string]func(ctx context.Context, c *transfer.Client, p transfer.Primary) error{
 		"Notify": func(ctx context.Context, c *transfer.Client, p transfer.Primary) error {
-			return c.Notify(ctx, p, transfer.Notice(build(t, whole(7))), 2*time.Second)
+			return c.Notify(ctx, p, transfer.NotifyMessage(build(t, whole(7))), 2*time.Second)
 		},
 		"Serial": func(ctx context.Context, c *transfer.Client, p transfer.Primary) error {
 			_, _, err := c.Serial(ctx, p, apex)

@@ -24,7 +24,7 @@ func AwaitWaiting(m *Manager, apex []byte, n int) {
 	}
 }
 
-// Leave has a zone gone for whoever has found it already.
+// Release has a zone gone for whoever has found it already.
 func Leave(m *Manager, apex []byte) {
 	z := m.find(apex)
 	z.mu.Lock()

@@ -165,8 +165,8 @@ func (l *line) stall() {
 	l.grant()
 }
 
-// A place is one transfer's in a line.
-type place struct {
+// A slot is one transfer's in a line.
+type slot struct {
 	line *line
 	ctx  context.Context
 	peer netip.Addr
@@ -185,8 +185,8 @@ const lowerAfter = 8
 // stallTime is how long a transfer may wait for its peer before it loses its place.
 const stallTime = 50 * time.Millisecond
 
-// Enter waits until the transfer has a place.
-func (p *place) Enter() error {
+// Acquire waits until the transfer has a place.
+func (p *slot) Acquire() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.held {
@@ -201,7 +201,7 @@ func (p *place) Enter() error {
 
 // Wait runs f, which waits for the peer, and then waits for a place if it took so long that
 // the transfer has lost its own.
-func (p *place) Wait(f func()) error {
+func (p *slot) Wait(f func()) error {
 	timer := time.AfterFunc(stallTime, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -215,11 +215,11 @@ func (p *place) Wait(f func()) error {
 	if p.waits++; p.waits == lowerAfter {
 		lower()
 	}
-	return p.Enter()
+	return p.Acquire()
 }
 
-// Leave ends the transfer.
-func (p *place) Leave() {
+// Release ends the transfer.
+func (p *slot) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.begun {

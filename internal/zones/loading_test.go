@@ -286,7 +286,7 @@ func TestOddFiles(t *testing.T) {
 	if l := zones.Load(made, dnstest.Seed); l.Zone == nil || l.Zone.Records() != 12 || len(l.Problems) != 0 {
 		t.Errorf("as many as may be: %v", l.Problems)
 	}
-	// A place in a line that is longer than columns are counted.
+	// A slot in a line that is longer than columns are counted.
 	wide := source(t, "test.", write(t, dir, "wide", fmt.Sprintf(head, 1)+"x CNAME y\n"+strings.Repeat(" ", 1<<16+9)+"A 192.0.2.1\n"))
 	if l := zones.Load(wide, dnstest.Seed); len(l.Problems) != 1 || l.Problems[0].Line != 6 || l.Problems[0].Col != 1<<16-1 {
 		t.Errorf("%v", l.Problems)

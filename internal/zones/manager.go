@@ -115,7 +115,7 @@ func New(o Options) *Manager {
 	m.schedule.keepings = newAgenda(places{all: keepings, ordinary: keepings})
 	m.out.patience = lineTime
 	m.client.Pool = &transfer.Pool{}
-	m.client.Place = func(ctx context.Context) transfer.Place { return &place{line: &m.in, ctx: ctx} }
+	m.client.Slot = func(ctx context.Context) transfer.Slot { return &slot{line: &m.in, ctx: ctx} }
 	m.waiting.set(Bounds{}.filled())
 	m.SetBounds(o.Bounds)
 	return m
@@ -125,7 +125,7 @@ func New(o Options) *Manager {
 func (m *Manager) SetBounds(b Bounds) {
 	b = b.filled()
 	m.out.set(b)
-	m.memory.Store(&transfer.Memory{Most: b.Memory})
+	m.memory.Store(&transfer.Memory{Limit: b.Memory})
 	m.in.set(Bounds{Out: b.In, OutPeer: maxRefreshes}) // the schedule has bounds for each primary
 	m.schedule.change(func(p *places) { p.peer = b.In })
 }

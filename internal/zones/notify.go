@@ -134,7 +134,7 @@ func (n *notifier) announce(key string, what notice, after time.Duration, now bo
 		wait = 0
 	}
 	r.last = time.Now().Add(max(wait, 0))
-	message := transfer.Notice(what.zone)
+	message := transfer.NotifyMessage(what.zone)
 	told := make([]*telling, 0, len(what.followers))
 	for _, addr := range what.followers {
 		i := slices.IndexFunc(r.told, func(t *telling) bool { return t.to.Addr == addr })

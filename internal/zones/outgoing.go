@@ -39,13 +39,13 @@ func (m *Manager) Transfer(r *Request, reply func(message []byte) error) {
 		fail(wire.ServFail)
 		return
 	}
-	turn := &place{line: &m.out, ctx: m.ctx, peer: peer}
-	if err := turn.Enter(); err != nil {
+	turn := &slot{line: &m.out, ctx: m.ctx, peer: peer}
+	if err := turn.Acquire(); err != nil {
 		m.refuse(r, "too many at the same time: "+err.Error())
 		fail(wire.ServFail)
 		return
 	}
-	defer turn.Leave()
+	defer turn.Release()
 	o := transfer.Outgoing{
 		Zone: r.Zone, UDP: r.UDP, UDPSize: r.UDPSize,
 		Exact: !z.polled, // the versions of others may not be
