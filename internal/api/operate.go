@@ -36,18 +36,18 @@ type Operator interface {
 	// step by step. force has that done though a roll is under way. It returns what Signing does.
 	RollKey(ctx context.Context, by string, zone []byte, tag uint16, force bool) (any, error)
 
-	// Acts are the last things that were done, the newest first.
-	Acts(limit int) []Act
+	// AuditLog are the last things that were done, the newest first.
+	AuditLog(limit int) []AuditEntry
 
 	// Check looks at the server itself, or at a zone of ours, as a stranger would. It returns the
 	// report as port53 check --json writes it.
 	Check(ctx context.Context, zone []byte) (json.RawMessage, error)
 }
 
-// An Act is something that was done, or refused, as the audit has it.
+// An AuditEntry is something that was done, or refused, as the audit has it.
 //
 // In one piece: it is the form of the JSON.
-type Act struct {
+type AuditEntry struct {
 	At      time.Time `json:"at"`
 	What    string    `json:"what"`
 	Outcome string    `json:"outcome"`
@@ -77,7 +77,7 @@ func operatorRoutes() []route {
 			at("GET", "/v1/audit", ownAudit),
 			operation{
 				Summary: "What was done and refused, the newest first",
-				Out:     []Act{},
+				Out:     []AuditEntry{},
 				Query:   []string{"limit: lines at most, 200 unless given"},
 			},
 		),
@@ -139,7 +139,7 @@ func ownAudit(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, append([]Act{}, c.host.Acts(limit)...))
+	return c.json(http.StatusOK, append([]AuditEntry{}, c.host.AuditLog(limit)...))
 }
 
 // told sends what an operator tells.

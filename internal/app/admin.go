@@ -94,7 +94,7 @@ func (a *App) Status(name, view string) (any, error) {
 
 // commanded tells the audit of a command of the control socket.
 func (a *App) commanded(by console.Caller, command, zone string, err error) {
-	act := telemetry.Act{What: telemetry.Commanded, By: by.String(), Text: command}
+	act := telemetry.AuditRecord{Operation: telemetry.Commanded, By: by.String(), Text: command}
 	if apex, nameErr := wire.ParseName(zone); zone != "" && nameErr == nil {
 		act.Zone = apex
 	}

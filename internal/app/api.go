@@ -288,7 +288,7 @@ func (h apiHost) DropTSIGKey(by, name string) error {
 
 // did tells the audit of what a request did beside changing records.
 func (h apiHost) did(by string, zone []byte, what string) {
-	h.audit.Record(&telemetry.Act{What: telemetry.Commanded, By: by, Zone: zone, Text: what})
+	h.audit.Record(&telemetry.AuditRecord{Operation: telemetry.Commanded, By: by, Zone: zone, Text: what})
 }
 
 // zoneKeys returns the DNSSEC keys of a zone, and their directory.

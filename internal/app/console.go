@@ -66,7 +66,7 @@ func (a *App) openConsole(c *config.Config) (err error) {
 	o := web.Options{
 		API: a.own.ServeAs, Users: userStore{a}, Listen: at.AddrPort(), Origin: c.Console.Origin, Log: a.log,
 		Audit: func(by, what string, err error) {
-			act := telemetry.Act{What: telemetry.Commanded, By: by, Text: what}
+			act := telemetry.AuditRecord{Operation: telemetry.Commanded, By: by, Text: what}
 			if err != nil {
 				act.Outcome, act.Reason = telemetry.Refused, err.Error()
 			}

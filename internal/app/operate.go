@@ -69,11 +69,11 @@ func nameAndView(key []byte) (name, view string) {
 	return wire.NameText(apex), string(key[len(apex):])
 }
 
-// Acts implements [api.Operator].
-func (h apiHost) Acts(limit int) []api.Act {
-	var list []api.Act
+// AuditLog implements [api.Operator].
+func (h apiHost) AuditLog(limit int) []api.AuditEntry {
+	var list []api.AuditEntry
 	for _, l := range h.audit.Recent(limit) {
-		list = append(list, api.Act(l))
+		list = append(list, api.AuditEntry(l))
 	}
 	return list
 }

@@ -47,7 +47,7 @@ func newQueryLog(l config.Log, log *slog.Logger) *queryLog {
 		}
 	}
 	return &queryLog{
-		log:  telemetry.NewQueryLog(nil, telemetry.QueryLogOptions{JSON: l.Queries == "json", Sample: l.QueriesSample, Trouble: trouble}),
+		log:  telemetry.NewQueryLog(nil, telemetry.QueryLogOptions{JSON: l.Queries == "json", Sample: l.QueriesSample, OnError: trouble}),
 		path: l.QueriesFile,
 	}
 }

@@ -146,21 +146,21 @@ func (w *worker) refused(why string) {
 		return
 	}
 	q := &w.query
-	act := telemetry.Act{
-		What:    telemetry.Asked,
-		Outcome: telemetry.Refused,
-		Zone:    q.Name.Name(),
-		View:    w.view.Name,
-		Peer:    w.peer.Remote,
-		Reason:  why,
+	act := telemetry.AuditRecord{
+		Operation: telemetry.Asked,
+		Outcome:   telemetry.Refused,
+		Zone:      q.Name.Name(),
+		View:      w.view.Name,
+		Peer:      w.peer.Remote,
+		Reason:    why,
 	}
 	switch {
 	case q.Opcode == wire.OpcodeUpdate:
-		act.What = telemetry.Updated
+		act.Operation = telemetry.Updated
 	case q.Opcode == wire.OpcodeNotify:
-		act.What = telemetry.Notified
+		act.Operation = telemetry.Notified
 	case q.Type == wire.TypeAXFR || q.Type == wire.TypeIXFR:
-		act.What, act.Text = telemetry.Transferred, q.Type.String()
+		act.Operation, act.Text = telemetry.Transferred, q.Type.String()
 	}
 	if q.TSIG != nil {
 		if n, err := wire.CheckName(q.TSIG); err == nil {

@@ -63,7 +63,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	now := w.cacheTime(r.Cache)
 	hit, ok := r.Cache.Answer(key, now, w.builder.Rest())
 	if ok && !hit.Stale {
-		w.record.Looked(telemetry.LookupHit)
+		w.record.CacheLookup(telemetry.LookupHit)
 		if hit.Prefetch && r.Prefetch {
 			req := w.request()
 			r.Resolver.Ask(&req)
@@ -82,7 +82,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 	stale := ok && r.Stale
 	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, w.wants(r), now)
 	if ede, failed := r.Cache.Failure(key, now); failed {
-		w.record.Looked(telemetry.LookupFailed)
+		w.record.CacheLookup(telemetry.LookupFailed)
 		w.path = event.Cache
 		if stale {
 			return w.stale(&hit)
@@ -93,9 +93,9 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.fail(wire.ServFail, ede)
 	}
 	if ok {
-		w.record.Looked(telemetry.LookupStale)
+		w.record.CacheLookup(telemetry.LookupStale)
 	} else {
-		w.record.Looked(telemetry.LookupMiss)
+		w.record.CacheLookup(telemetry.LookupMiss)
 	}
 	return w.later(r, stale || other)
 }

@@ -45,25 +45,25 @@ func (o Outcome) String() string {
 	return [...]string{"accepted", "refused", "failed", "forwarded"}[min(o, outcomeCount-1)]
 }
 
-// An Act is an operation with its outcome, for the audit. What it refers to is not kept.
+// An AuditRecord is an operation with its outcome, for the audit. What it refers to is not kept.
 //
 // In one piece: it is a line of the audit, with a field for each thing that it can say.
-type Act struct {
-	What    Operation
-	Outcome Outcome
-	Zone    []byte         // in wire form; nil: none
-	View    string         // of the peer, or that the command named; empty: there are no views
-	Peer    netip.AddrPort // invalid: none
-	Key     []byte         // the name that the message is signed with, good or not; nil: it is not signed
-	By      string         // who did it, beside peer and key: the user of the control socket
-	Text    string         // what else was wanted: the type of a transfer, the command
-	From    uint32         // serial before
-	To      uint32         // serial of the version that it led to, or that was sent; 0: none
-	Added   int            // records
-	Removed int
-	Octets  int    // that were sent
-	Reason  string // why it was not done; empty: it was
-	TSIG    wire.Rcode
+type AuditRecord struct {
+	Operation Operation
+	Outcome   Outcome
+	Zone      []byte         // in wire form; nil: none
+	View      string         // of the peer, or that the command named; empty: there are no views
+	Peer      netip.AddrPort // invalid: none
+	Key       []byte         // the name that the message is signed with, good or not; nil: it is not signed
+	By        string         // who did it, beside peer and key: the user of the control socket
+	Text      string         // what else was wanted: the type of a transfer, the command
+	From      uint32         // serial before
+	To        uint32         // serial of the version that it led to, or that was sent; 0: none
+	Added     int            // records
+	Removed   int
+	Octets    int    // that were sent
+	Reason    string // why it was not done; empty: it was
+	TSIG      wire.Rcode
 }
 
 // The audit writes so many lines in a second, and so many at once. What is refused costs its
@@ -128,18 +128,18 @@ var tsigErrors = [...]struct {
 }{{wire.BadSig, "badsig"}, {wire.BadKey, "badkey"}, {wire.BadTime, "badtime"}, {wire.BadTrunc, "badtrunc"}}
 
 // Record counts an act, and tells the log of it.
-func (a *Audit) Record(act *Act) {
+func (a *Audit) Record(act *AuditRecord) {
 	if a == nil {
 		return
 	}
-	a.counts[act.What][act.Outcome].Add(1)
+	a.counts[act.Operation][act.Outcome].Add(1)
 	for i, e := range tsigErrors {
 		if act.TSIG == e.rcode {
 			a.tsig[i].Add(1)
 		}
 	}
 	m := &a.done
-	if act.Outcome == Refused && act.What != Commanded {
+	if act.Outcome == Refused && act.Operation != Commanded {
 		m = &a.refusals
 	}
 	a.mu.Lock()
@@ -156,11 +156,11 @@ func (a *Audit) Record(act *Act) {
 		a.left.Add(1)
 		return
 	}
-	a.log.Info("audit: "+act.What.String()+" "+act.Outcome.String(), act.args()...)
+	a.log.Info("audit: "+act.Operation.String()+" "+act.Outcome.String(), act.args()...)
 }
 
 // args returns what the log is to have of an act.
-func (act *Act) args() []any {
+func (act *AuditRecord) args() []any {
 	var args []any
 	add := func(name string, value any, there bool) {
 		if there {
@@ -173,7 +173,7 @@ func (act *Act) args() []any {
 	add("peer", act.Peer.String(), act.Peer.IsValid())
 	add("key", string(wire.AppendName(nil, act.Key)), act.Key != nil)
 	add("by", act.By, act.By != "")
-	changed := act.What == Updated || act.What == Commanded && act.To != 0
+	changed := act.Operation == Updated || act.Operation == Commanded && act.To != 0
 	if act.Outcome == Accepted && changed {
 		args = append(args, "serial_before", act.From, "serial", act.To, "added", act.Added, "removed", act.Removed)
 	} else {

@@ -19,28 +19,28 @@ func TestAuditLines(t *testing.T) {
 	peer := netip.MustParseAddrPort("192.0.2.1:53")
 	zone, key := []byte("\x04test\x00"), []byte("\x04ddns\x00")
 	for _, c := range []struct {
-		act  telemetry.Act
+		act  telemetry.AuditRecord
 		want string
 	}{
 		{
-			telemetry.Act{What: telemetry.Updated, Zone: zone, Peer: peer, Key: key, From: 1, To: 2, Added: 3},
+			telemetry.AuditRecord{Operation: telemetry.Updated, Zone: zone, Peer: peer, Key: key, From: 1, To: 2, Added: 3},
 			`msg="audit: update accepted" zone=test. peer=192.0.2.1:53 key=ddns. serial_before=1 serial=2 added=3 removed=0`,
 		},
 		{
-			telemetry.Act{What: telemetry.Updated, Outcome: telemetry.Refused, Zone: zone, Peer: peer, Reason: "it is not signed"},
+			telemetry.AuditRecord{Operation: telemetry.Updated, Outcome: telemetry.Refused, Zone: zone, Peer: peer, Reason: "it is not signed"},
 			`msg="audit: update refused" zone=test. peer=192.0.2.1:53 reason="it is not signed"`,
 		},
 		{
-			telemetry.Act{What: telemetry.Transferred, Zone: zone, Peer: peer, Key: key, Text: "AXFR", To: 7, Octets: 512},
+			telemetry.AuditRecord{Operation: telemetry.Transferred, Zone: zone, Peer: peer, Key: key, Text: "AXFR", To: 7, Octets: 512},
 			`msg="audit: transfer accepted" zone=test. what=AXFR peer=192.0.2.1:53 key=ddns. serial=7 octets=512`,
 		},
-		{telemetry.Act{What: telemetry.Notified, Zone: zone, Peer: peer}, `msg="audit: notification accepted" zone=test. peer=192.0.2.1:53`},
+		{telemetry.AuditRecord{Operation: telemetry.Notified, Zone: zone, Peer: peer}, `msg="audit: notification accepted" zone=test. peer=192.0.2.1:53`},
 		{
-			telemetry.Act{What: telemetry.Commanded, Text: "zone/sync", Zone: zone, By: "uid 0, pid 7"},
+			telemetry.AuditRecord{Operation: telemetry.Commanded, Text: "zone/sync", Zone: zone, By: "uid 0, pid 7"},
 			`msg="audit: command accepted" zone=test. what=zone/sync by="uid 0, pid 7"`,
 		},
 		{
-			telemetry.Act{What: telemetry.Updated, Outcome: telemetry.Refused, Reason: strings.Repeat("x", 1000), Zone: []byte("\x03\x1b[m\x00"), Peer: peer},
+			telemetry.AuditRecord{Operation: telemetry.Updated, Outcome: telemetry.Refused, Reason: strings.Repeat("x", 1000), Zone: []byte("\x03\x1b[m\x00"), Peer: peer},
 			`msg="audit: update refused" zone=\027[m. peer=192.0.2.1:53 reason=` + strings.Repeat("x", 300) + "…",
 		},
 	} {
@@ -50,7 +50,7 @@ func TestAuditLines(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, c.want)
 		}
 	}
-	(*telemetry.Audit)(nil).Record(&telemetry.Act{}) // does nothing
+	(*telemetry.Audit)(nil).Record(&telemetry.AuditRecord{}) // does nothing
 }
 
 // TestAuditIsBounded has strangers who are refused a thousand times in a second, and updates
@@ -61,10 +61,10 @@ func TestAuditIsBounded(t *testing.T) {
 		a := telemetry.NewAudit(slog.New(slog.NewTextHandler(&log, nil)))
 		for range 10 {
 			for range 1000 {
-				a.Record(&telemetry.Act{What: telemetry.Updated, Outcome: telemetry.Refused, TSIG: wire.BadSig})
+				a.Record(&telemetry.AuditRecord{Operation: telemetry.Updated, Outcome: telemetry.Refused, TSIG: wire.BadSig})
 			}
 			for range 100 {
-				a.Record(&telemetry.Act{What: telemetry.Updated})
+				a.Record(&telemetry.AuditRecord{Operation: telemetry.Updated})
 			}
 			time.Sleep(time.Second)
 		}
@@ -77,7 +77,7 @@ func TestAuditIsBounded(t *testing.T) {
 		}
 		log.Reset()
 		for range 100_000 {
-			a.Record(&telemetry.Act{What: telemetry.Updated})
+			a.Record(&telemetry.AuditRecord{Operation: telemetry.Updated})
 		}
 		if n := strings.Count(log.String(), "\n"); n > 5001 {
 			t.Errorf("%d lines at the same time", n)

@@ -50,7 +50,7 @@ func TestAuditChain(t *testing.T) {
 	for run := range 3 {
 		a := auditTo(t, path)
 		for i := range 4 {
-			a.Record(&telemetry.Act{What: telemetry.Commanded, By: "uid 0", Text: fmt.Sprintf("run %d, command %d", run, i)})
+			a.Record(&telemetry.AuditRecord{Operation: telemetry.Commanded, By: "uid 0", Text: fmt.Sprintf("run %d, command %d", run, i)})
 		}
 	}
 	b, err := os.ReadFile(path)
@@ -103,7 +103,7 @@ func TestAuditChain(t *testing.T) {
 	if err := os.Truncate(path, int64(len(good)-30)); err != nil {
 		t.Fatal(err)
 	}
-	auditTo(t, path).Record(&telemetry.Act{What: telemetry.Commanded, Text: "after"})
+	auditTo(t, path).Record(&telemetry.AuditRecord{Operation: telemetry.Commanded, Text: "after"})
 	b, err = os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestAuditChainFull(t *testing.T) {
 	f.SetOutput(w)
 	for i := range 9 {
 		w.full = i%3 == 1
-		a.Record(&telemetry.Act{What: telemetry.Commanded, Text: fmt.Sprint("command ", i)})
+		a.Record(&telemetry.AuditRecord{Operation: telemetry.Commanded, Text: fmt.Sprint("command ", i)})
 	}
 	if c := chainOf(t, w.text.String()); c.Lines != 6 || len(c.Faults) > 0 {
 		t.Errorf("%d lines, %v", c.Lines, c.Faults)

@@ -70,7 +70,7 @@ type chainedLine struct {
 }
 
 // write appends a line.
-func (f *AuditFile) write(act *Act) {
+func (f *AuditFile) write(act *AuditRecord) {
 	if f == nil {
 		return
 	}
@@ -106,11 +106,11 @@ func (f *AuditFile) append(text []byte) error {
 }
 
 // line returns an act as the file has it.
-func (act *Act) line() AuditLine {
+func (act *AuditRecord) line() AuditLine {
 	l := AuditLine{
 		At: time.Now().
 			UTC(),
-		What:    act.What.String(),
+		What:    act.Operation.String(),
 		Outcome: act.Outcome.String(),
 		By:      act.By,
 		Text:    clip(act.Text),
@@ -147,7 +147,7 @@ type recent struct {
 // Remember has the last acts kept for [Audit.Recent]. It is called before the first of them.
 func (a *Audit) Remember() { a.recent.kept = true }
 
-func (r *recent) add(act *Act) {
+func (r *recent) add(act *AuditRecord) {
 	if !r.kept {
 		return
 	}

@@ -12,7 +12,7 @@ const (
 	clientSets = 1024 // of four words: 4,096 client networks are told apart in a second
 	clientWays = 4
 
-	// What is one client network, as in response rate limiting.
+	// Operation is one client network, as in response rate limiting.
 	prefix4 = 24
 	prefix6 = 56
 )

@@ -74,7 +74,7 @@ func TestFullDisk(t *testing.T) {
 
 	fill()
 	var told []error
-	l := telemetry.NewQueryLog(open("queries", os.O_APPEND), telemetry.QueryLogOptions{PerPrefix: -1, Trouble: func(err error) { told = append(told, err) }})
+	l := telemetry.NewQueryLog(open("queries", os.O_APPEND), telemetry.QueryLogOptions{PerPrefix: -1, OnError: func(err error) { told = append(told, err) }})
 	lost := func() bool { l.Offer(entry("\x01a\x00", "192.0.2.1:1")); return l.Dropped() > 5 }
 	eventually("a full disk", lost)
 	if err := os.Remove(junk); err != nil {
@@ -93,7 +93,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// What is printed, as serve >file does, without O_APPEND.
+	// Operation is printed, as serve >file does, without O_APPEND.
 	for _, flags := range []int{os.O_APPEND, 0} {
 		fill()
 		f := open("log", flags)

@@ -108,7 +108,7 @@ func checkExposition(t *testing.T, text []byte) {
 	}
 }
 
-// What is not in the table cannot be told, so that the document is whole.
+// Operation is not in the table cannot be told, so that the document is whole.
 func TestOnlyTheTableIsTold(t *testing.T) {
 	tel := telemetry.New()
 	var f func(w *telemetry.Writer)

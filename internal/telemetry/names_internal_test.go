@@ -41,7 +41,7 @@ func TestEachKindHasALine(t *testing.T) {
 		count("port53_cookies_total", "kind", k)
 	}
 	for k := range lookupCount {
-		w.Looked(k)
+		w.CacheLookup(k)
 		count("port53_cache_lookups_total", "outcome", k)
 	}
 	text := string(tel.Append(nil))

@@ -30,9 +30,9 @@ type QueryLogOptions struct {
 	BytesPerSecond int // (4 MiB)
 	Queue          int // entries (8,192)
 
-	// Trouble is told when lines cannot be written, once until they can again: then with
+	// OnError is told when lines cannot be written, once until they can again: then with
 	// nil. It may be nil, and must not wait.
-	Trouble func(err error)
+	OnError func(err error)
 }
 
 // An Entry is one query for the log. Offer copies it.
@@ -195,8 +195,8 @@ func (l *QueryLog) run() {
 		}
 		if failing := err != nil; failing != l.failing {
 			l.failing = failing
-			if l.options.Trouble != nil {
-				l.options.Trouble(err)
+			if l.options.OnError != nil {
+				l.options.OnError(err)
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func (c Cookie) String() string {
 // A Lookup is what was found in the cache of the resolver.
 type Lookup uint8
 
-// What a look into the cache can come to.
+// Operation a look into the cache can come to.
 const (
 	LookupHit    Lookup = iota // an answer
 	LookupStale                // an answer that has expired
@@ -214,8 +214,8 @@ func (w *Worker) Cookie(kind Cookie) { w.cookies[kind].add(1) }
 // back.
 func (w *Worker) Limited(class policy.Class) { w.limited[class].add(1) }
 
-// Looked counts a look into the cache.
-func (w *Worker) Looked(found Lookup) { w.lookups[found].add(1) }
+// CacheLookup counts a look into the cache.
+func (w *Worker) CacheLookup(found Lookup) { w.lookups[found].add(1) }
 
 // Stale counts an answer that was given although it has expired.
 func (w *Worker) Stale() { w.stale.add(1) }

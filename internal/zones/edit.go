@@ -45,7 +45,7 @@ func (m *Manager) Edit(key []byte, by string, plan Plan) (Edited, error) {
 		m.carryOut(z)
 	}
 	<-u.done
-	act := telemetry.Act{What: telemetry.Updated, Zone: z.apex(), By: by}
+	act := telemetry.AuditRecord{Operation: telemetry.Updated, Zone: z.apex(), By: by}
 	defer func() { m.audit.Record(&act) }()
 	switch {
 	case u.err != nil:

@@ -173,8 +173,8 @@ func (m *Manager) record(r *Request, u *update) {
 }
 
 // act returns what the audit is to have of a request.
-func (r *Request) act(what telemetry.Operation, outcome telemetry.Outcome) telemetry.Act {
-	return telemetry.Act{What: what, Outcome: outcome, Zone: r.Entry.Apex, View: r.View, Peer: r.Client, Key: r.Key}
+func (r *Request) act(what telemetry.Operation, outcome telemetry.Outcome) telemetry.AuditRecord {
+	return telemetry.AuditRecord{Operation: what, Outcome: outcome, Zone: r.Entry.Apex, View: r.View, Peer: r.Client, Key: r.Key}
 }
 
 // by says who sent a request, for people.
