@@ -71,7 +71,7 @@ type zoneWatch struct {
 	due    time.Time
 	busy   bool
 	looked time.Time
-	life   *signer.Life
+	life   *signer.Lifecycle
 	policy signer.StagePolicy
 	asked  string // what the parent was told last
 	told   string // and how it went, for people
@@ -225,16 +225,16 @@ func (a *App) look(ctx context.Context, s *zoneSigner) error {
 		}
 	}
 	sight := l.Look(ctx, &target)
-	var life *signer.Life
+	var life *signer.Lifecycle
 	err := a.manager.Signing(s.key, func(now zones.Signer, served *zone.Zone) (bool, error) {
 		s, ok := now.(*zoneSigner) // the configuration may be another by now
 		if !ok || served == nil {
 			return false, nil
 		}
 		sight.Zone = append(sight.Zone, here(served))
-		again, err := s.stage.See(sight)
+		again, err := s.stage.Observe(sight)
 		if err == nil {
-			life, err = s.stage.Life(time.Now())
+			life, err = s.stage.Lifecycle(time.Now())
 		}
 		return again, err
 	})
@@ -285,7 +285,7 @@ func nextLook(w *zoneWatch, now time.Time) time.Time {
 	}
 	at := now.Add(wait)
 	if w.life != nil {
-		if next := w.life.Next(&w.policy.Life); next.After(now) && next.Before(at) {
+		if next := w.life.Next(&w.policy.Lifecycle); next.After(now) && next.Before(at) {
 			at = next.Add(time.Second)
 		}
 	}
@@ -340,15 +340,15 @@ var errSigner = errors.New("the zone is not signed by this server: set dnssec: {
 
 // A KeyStatus is a key, and how far its records have come.
 type KeyStatus struct {
-	Tag        uint16            `json:"tag"`
-	Algorithm  string            `json:"algorithm"`
-	Kind       string            `json:"kind"`
-	Goal       string            `json:"goal"` // stays, or why it leaves
-	File       string            `json:"file"`
-	DNSKEY     signer.RecordLife `json:"dnskey"`
-	Signatures signer.RecordLife `json:"signatures"`
-	DS         signer.RecordLife `json:"ds"`
-	Published  time.Time         `json:"published_since,omitzero"`
+	Tag        uint16             `json:"tag"`
+	Algorithm  string             `json:"algorithm"`
+	Kind       string             `json:"kind"`
+	Goal       string             `json:"goal"` // stays, or why it leaves
+	File       string             `json:"file"`
+	DNSKEY     signer.RecordState `json:"dnskey"`
+	Signatures signer.RecordState `json:"signatures"`
+	DS         signer.RecordState `json:"ds"`
+	Published  time.Time          `json:"published_since,omitzero"`
 }
 
 // A KeysStatus is what zone keys prints.
@@ -377,7 +377,7 @@ func (a *App) Keys(name, view string) (any, error) {
 		if !ok {
 			return false, errSigner
 		}
-		life, err := z.stage.Life(time.Now())
+		life, err := z.stage.Lifecycle(time.Now())
 		if err == nil {
 			st = a.keysStatus(z, life)
 		}
@@ -390,10 +390,10 @@ func (a *App) Keys(name, view string) (any, error) {
 }
 
 // keysStatus tells of the keys of a zone.
-func (a *App) keysStatus(z *zoneSigner, life *signer.Life) *KeysStatus {
+func (a *App) keysStatus(z *zoneSigner, life *signer.Lifecycle) *KeysStatus {
 	st := &KeysStatus{
 		Zone: wire.NameText(z.stage.Zone), Keys: []KeyStatus{}, Wanted: []string{}, Parent: life.Parent, Servers: life.Servers,
-		Waits: life.Waits(&z.stage.Policy.Life), Next: life.Next(&z.stage.Policy.Life), State: "signed",
+		Waits: life.Waits(&z.stage.Policy.Lifecycle), Next: life.Next(&z.stage.Policy.Lifecycle), State: "signed",
 	}
 	switch {
 	case life.Unsigned:
@@ -403,8 +403,8 @@ func (a *App) keysStatus(z *zoneSigner, life *signer.Life) *KeysStatus {
 	}
 	for _, k := range life.Keys {
 		st.Keys = append(st.Keys, KeyStatus{
-			Tag: k.Tag, Algorithm: wire.AlgorithmName(k.Algorithm), Kind: life.Kind(k), Goal: cmp.Or(k.Leaves, "stays"), File: k.Name,
-			DNSKEY: k.DNSKEY, Signatures: k.Signatures, DS: k.DS, Published: k.Began,
+			Tag: k.Tag, Algorithm: wire.AlgorithmName(k.Algorithm), Kind: life.Kind(k), Goal: cmp.Or(k.Retiring, "stays"), File: k.Name,
+			DNSKEY: k.DNSKEY, Signatures: k.Signatures, DS: k.DS, Published: k.Published,
 		})
 	}
 	ds, _ := life.Wanted()
@@ -510,7 +510,7 @@ func (k *keyWatch) collect(w *telemetry.Writer, now time.Time) {
 		for _, key := range z.life.Keys {
 			states[key.DNSKEY.State]++
 		}
-		if len(z.life.Waits(&z.policy.Life)) > 0 {
+		if len(z.life.Waits(&z.policy.Lifecycle)) > 0 {
 			waiting++
 		}
 	}
@@ -525,7 +525,7 @@ func (k *keyWatch) collect(w *telemetry.Writer, now time.Time) {
 		}
 		listed++
 		apex := store.Apex([]byte(key))
-		if next := z.life.Next(&z.policy.Life); !next.IsZero() {
+		if next := z.life.Next(&z.policy.Lifecycle); !next.IsZero() {
 			w.Set("port53_dnssec_next_event_seconds", max(0, next.Sub(now).Seconds()), "zone", wire.NameText(apex), "view", key[len(apex):])
 		}
 	}

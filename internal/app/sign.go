@@ -50,7 +50,7 @@ func newZoneSigner(c *config.Config, z *config.Zone, room signingRoom) *zoneSign
 		Algorithm: algorithm, Split: p.Keys == "split", Digest: p.ZONEMD,
 		Valid: p.Signatures.Valid, Refresh: p.Signatures.Refresh, Before: p.Signatures.Before,
 		KeyTTL: uint32(p.DNSKEYTTL / time.Second),
-		Life: signer.LifePolicy{
+		Lifecycle: signer.LifecyclePolicy{
 			KSKLifetime: p.KSKLifetime, ZSKLifetime: p.ZSKLifetime, Propagation: p.Propagation, ParentPropagation: p.Parent.Propagation,
 			DSTTL: p.Parent.DSTTL, Insecure: p.Name == config.InsecurePolicy, Purge: p.Purge,
 		},
@@ -65,9 +65,9 @@ func newZoneSigner(c *config.Config, z *config.Zone, room signingRoom) *zoneSign
 	}
 	switch p.Publish.CDS {
 	case "never":
-		policy.Life.CDS = signer.CDSNever
+		policy.Lifecycle.CDS = signer.CDSNever
 	case "always":
-		policy.Life.CDS = signer.CDSAlways
+		policy.Lifecycle.CDS = signer.CDSAlways
 	}
 	return &zoneSigner{
 		signer.Stage{Zone: apex, Dir: KeysOf(c, apex, z.Home()), From: z.DNSSEC.KeysFrom, Policy: policy, Online: room.online},
@@ -142,7 +142,7 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 	return &zones.Signed{
 		Zone:    v.Zone,
 		Deltas:  v.Deltas,
-		Again:   v.Again,
+		Again:   v.Resign,
 		Keys:    v.Keys,
 		Made:    v.Made,
 		Alerts:  v.Alerts,

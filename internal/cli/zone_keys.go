@@ -107,8 +107,8 @@ func (s *streams) printKeys(st *app.KeysStatus, asJSON bool) error {
 	for i := range st.Parent {
 		p := &st.Parent[i]
 		switch {
-		case p.Trouble != "":
-			fmt.Fprintf(s.out, "parent server %s: %s\n", p.Server, p.Trouble)
+		case p.Error != "":
+			fmt.Fprintf(s.out, "parent server %s: %s\n", p.Server, p.Error)
 		case len(p.DS) == 0:
 			fmt.Fprintf(s.out, "parent server %s: no DS records\n", p.Server)
 		}
@@ -117,8 +117,8 @@ func (s *streams) printKeys(st *app.KeysStatus, asJSON bool) error {
 		}
 	}
 	for i := range st.Servers {
-		if z := &st.Servers[i]; z.Trouble != "" {
-			fmt.Fprintf(s.out, "server %s: %s\n", z.Server, z.Trouble)
+		if z := &st.Servers[i]; z.Error != "" {
+			fmt.Fprintf(s.out, "server %s: %s\n", z.Server, z.Error)
 		}
 	}
 	return nil

@@ -100,7 +100,7 @@ func (s *streams) importKeys(name, file string, f importFlags) error {
 		for _, i := range imported {
 			if i.Key != nil && i.Key.State != nil {
 				fmt.Fprintf(s.out, "key %d: %s: DNSKEY record %s, signatures %s%s\n", i.Key.Tag(), i.Note,
-					i.Key.State.DNSKEY, i.Key.State.Signatures, map[bool]string{true: "; it is to leave"}[i.Key.State.Leaves])
+					i.Key.State.DNSKEY, i.Key.State.Signatures, map[bool]string{true: "; it is to leave"}[i.Key.State.Retiring])
 			}
 		}
 	}

@@ -168,7 +168,7 @@ func (s *streams) signZone(file string, f signFlags) error {
 		case have.Zone == nil:
 			return failure(exitUsage, "", "--have %s: it is not accepted as a zone: %s", f.have, have.Problems[0])
 		}
-		o.Have = have.Zone
+		o.Prior = have.Zone
 	}
 	if f.output == "" {
 		f.output = file + ".signed"

@@ -2,7 +2,7 @@
 // all servers of both have, and tells the parent what it is to have, by update messages (RFC 2136)
 // and by NOTIFY to where the parent wants it (RFC 9859).
 //
-// What is seen decides on the steps of a key's roll ([signer.Life]), so questions go over TCP, which
+// What is seen decides on the steps of a key's roll ([signer.Lifecycle]), so questions go over TCP, which
 // nobody forges who is not on the way, and each server is asked for itself. Who is on the way cannot
 // forge what servers of a signed parent say either: each answer is validated from a trust anchor down.
 // Package parent keeps nothing between two looks.
@@ -106,7 +106,7 @@ func single(addrs []netip.AddrPort) (list []place) {
 
 // Look asks all servers of the zone and of its parent. What could not be found or asked is in what
 // was seen.
-func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
+func (l *Looker) Look(ctx context.Context, t *Target) *signer.Observation {
 	above, own := single(t.Parent), single(t.Servers)
 	flags := wire.FlagRD // who is named may be a resolver
 	w := l.walk()
@@ -130,7 +130,7 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
 		}
 	}
 	own = append(own, places(names)...)
-	s := &signer.Sight{Parent: make([]signer.ParentServer, len(above)), Zone: make([]signer.ZoneServer, len(own))}
+	s := &signer.Observation{Parent: make([]signer.ParentServer, len(above)), Zone: make([]signer.ZoneServer, len(own))}
 	var asking sync.WaitGroup
 	room := make(chan struct{}, maxAsking)
 	each := func(n int, f func(i int)) {
@@ -150,7 +150,7 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
 		l.validate(ctx, w, zones, t.Zone, s.Parent, replies)
 	}
 	if trouble != "" {
-		s.Parent = append(s.Parent, signer.ParentServer{Server: "parent", Trouble: trouble})
+		s.Parent = append(s.Parent, signer.ParentServer{Server: "parent", Error: trouble})
 	}
 	s.At = time.Now()
 	return s
@@ -158,20 +158,20 @@ func (l *Looker) Look(ctx context.Context, t *Target) *signer.Sight {
 
 // parent asks a server of the parent for the DS records.
 func (l *Looker) parent(ctx context.Context, zone []byte, p place, flags uint16) (signer.ParentServer, *exchange.Reply) {
-	out := signer.ParentServer{Server: p.name, Trouble: "it has no address that can be found"}
+	out := signer.ParentServer{Server: p.name, Error: "it has no address that can be found"}
 	for _, a := range p.addrs {
 		r, err := l.ask(ctx, a, zone, wire.TypeDS, flags)
 		if err != nil {
-			out.Trouble = err.Error()
+			out.Error = err.Error()
 			continue
 		}
 		switch m := &r.Message; {
 		case m.Rcode != wire.NoError:
-			out.Trouble = m.Rcode.String()
+			out.Error = m.Rcode.String()
 		case flags == 0 && m.Flags&wire.FlagAA == 0:
-			out.Trouble = "it is not authoritative for the parent zone"
+			out.Error = "it is not authoritative for the parent zone"
 		default:
-			out.Trouble, out.At = "", time.Now().UTC().Truncate(time.Second)
+			out.Error, out.At = "", time.Now().UTC().Truncate(time.Second)
 			set := answers(m, zone, wire.TypeDS)
 			out.DS, out.TTL = set.Data, set.TTL
 			return out, r
@@ -194,7 +194,7 @@ func (l *Looker) validate(
 	known := map[string]*exchange.Reply{}
 	for i := range said {
 		p := &said[i]
-		if p.Trouble != "" {
+		if p.Error != "" {
 			continue
 		}
 		v := chain.Validator{
@@ -226,9 +226,9 @@ func (l *Looker) validate(
 				}
 			}
 		default:
-			*p = signer.ParentServer{Server: p.Server, Trouble: "its answer cannot be validated"}
+			*p = signer.ParentServer{Server: p.Server, Error: "its answer cannot be validated"}
 			if done.Broken != nil {
-				p.Trouble += ": " + done.Broken.Text
+				p.Error += ": " + done.Broken.Text
 			}
 		}
 	}
@@ -236,7 +236,7 @@ func (l *Looker) validate(
 
 // server asks a server of the zone for its keys, and who signed its SOA record.
 func (l *Looker) server(ctx context.Context, zone []byte, p place) signer.ZoneServer {
-	out := signer.ZoneServer{Server: p.name, Trouble: "it has no address that can be found"}
+	out := signer.ZoneServer{Server: p.name, Error: "it has no address that can be found"}
 	for _, a := range p.addrs {
 		keys, err := l.ask(ctx, a, zone, wire.TypeDNSKEY, 0)
 		var soa *exchange.Reply
@@ -244,17 +244,17 @@ func (l *Looker) server(ctx context.Context, zone []byte, p place) signer.ZoneSe
 			soa, err = l.ask(ctx, a, zone, wire.TypeSOA, 0)
 		}
 		if err != nil {
-			out.Trouble = err.Error()
+			out.Error = err.Error()
 			continue
 		}
 		set := answers(&soa.Message, zone, wire.TypeSOA)
 		switch {
 		case keys.Message.Rcode != wire.NoError || soa.Message.Rcode != wire.NoError:
-			out.Trouble = max(keys.Message.Rcode, soa.Message.Rcode).String()
+			out.Error = max(keys.Message.Rcode, soa.Message.Rcode).String()
 		case soa.Message.Flags&wire.FlagAA == 0 || len(set.Data) != 1 || len(set.Data[0]) < 22:
-			out.Trouble = "it does not have the zone"
+			out.Error = "it does not have the zone"
 		default:
-			out.Trouble, out.Keys, out.Sigs = "", answers(&keys.Message, zone, wire.TypeDNSKEY).Data, set.Sigs
+			out.Error, out.Keys, out.Sigs = "", answers(&keys.Message, zone, wire.TypeDNSKEY).Data, set.Sigs
 			out.Serial = serialOf(set.Data[0])
 			return out
 		}

@@ -120,15 +120,15 @@ func TestLook(t *testing.T) {
 	}{{4711, ""}, {4712, ""}, {0, ""}, {0, "REFUSED"}, {0, "refused"}} {
 		p := s.Parent[i]
 		if want.tag != 0 && (len(p.DS) != 1 || binary.BigEndian.Uint16(p.DS[0]) != want.tag || p.TTL != 60) || want.tag == 0 && len(p.DS) != 0 ||
-			(want.trouble == "") != (p.Trouble == "") || !strings.Contains(p.Trouble, want.trouble) || p.At.IsZero() != (want.trouble != "") {
+			(want.trouble == "") != (p.Error == "") || !strings.Contains(p.Error, want.trouble) || p.At.IsZero() != (want.trouble != "") {
 			t.Errorf("%s: %+v", target.Parent[i], p)
 		}
 	}
-	if z := s.Zone[0]; z.Trouble != "" || z.Serial != 77 || len(z.Keys) != 1 || len(z.Sigs) != 1 {
+	if z := s.Zone[0]; z.Error != "" || z.Serial != 77 || len(z.Keys) != 1 || len(z.Sigs) != 1 {
 		t.Errorf("the zone's server: %+v", z)
 	}
 	for i, trouble := range []string{"SERVFAIL", "does not have the zone", "refused"} {
-		if z := s.Zone[1+i]; !strings.Contains(z.Trouble, trouble) || z.Keys != nil {
+		if z := s.Zone[1+i]; !strings.Contains(z.Error, trouble) || z.Keys != nil {
 			t.Errorf("%s: %+v", target.Servers[1+i], z)
 		}
 	}
@@ -149,13 +149,13 @@ func TestLookFromRoot(t *testing.T) {
 	h := hosts{"192.0.2.1:53": serving(root), "192.0.2.2:53": serving(test), "192.0.2.3:53": lame}
 	l := h.looker()
 	target := &parent.Target{Zone: dnstest.Name(t, "child.test.")}
-	if s := l.Look(t.Context(), target); len(s.Parent) != 1 || !strings.Contains(s.Parent[0].Trouble, "cannot be found") {
+	if s := l.Look(t.Context(), target); len(s.Parent) != 1 || !strings.Contains(s.Parent[0].Error, "cannot be found") {
 		t.Errorf("without a root: %+v", s.Parent)
 	}
 	l.Roots = []chain.Server{{Name: dnstest.Name(t, "ns."), Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
 	s := l.Look(t.Context(), target)
 	for _, p := range s.Parent {
-		if lame := strings.HasPrefix(p.Server, "lame"); lame != (len(p.DS) == 0) || lame != strings.Contains(p.Trouble, "not authoritative") {
+		if lame := strings.HasPrefix(p.Server, "lame"); lame != (len(p.DS) == 0) || lame != strings.Contains(p.Error, "not authoritative") {
 			t.Errorf("%+v", p)
 		}
 	}

@@ -91,7 +91,7 @@ func TestLookValidates(t *testing.T) {
 		}
 		for _, p := range s.Parent {
 			if !strings.HasPrefix(p.Server, "ns2") {
-				if p.Trouble != "" {
+				if p.Error != "" {
 					t.Errorf("%s: the honest server: %+v", what, p)
 				}
 				continue
@@ -100,7 +100,7 @@ func TestLookValidates(t *testing.T) {
 			if len(p.DS) == 1 {
 				tag = binary.BigEndian.Uint16(p.DS[0])
 			}
-			if tag != c.tag || (c.trouble == "") != (p.Trouble == "") || !strings.Contains(p.Trouble, c.trouble) || tag == 4711 && p.TTL < 172800 {
+			if tag != c.tag || (c.trouble == "") != (p.Error == "") || !strings.Contains(p.Error, c.trouble) || tag == 4711 && p.TTL < 172800 {
 				t.Errorf("%s: %+v", what, p)
 			}
 		}

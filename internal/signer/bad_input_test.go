@@ -70,7 +70,7 @@ func TestUnknownDigestAtParent(t *testing.T) {
 			clock = clock.Add(24 * time.Hour)
 			sight := here(v.Zone, clock)
 			sight.Parent[0].DS = ds()
-			if _, err := s.See(sight); err != nil {
+			if _, err := s.Observe(sight); err != nil {
 				t.Fatal(err)
 			}
 			v = at(t, s, v.Zone, plain, clock)
@@ -91,12 +91,12 @@ func TestUnknownDigestAtParent(t *testing.T) {
 	if got := dsOfZone(v.Zone); len(next) != 1 || len(got) != 2 {
 		t.Errorf("the old key left, and a DS record may be of it: %d keys", len(got))
 	}
-	if w := strings.Join(v.Life.Waits(&s.Policy.Life), "\n"); !strings.Contains(w, "its DS record is not on all parent servers yet: parent") {
+	if w := strings.Join(v.Lifecycle.Waits(&s.Policy.Lifecycle), "\n"); !strings.Contains(w, "its DS record is not on all parent servers yet: parent") {
 		t.Errorf("waits for %q", w)
 	}
 	live(30, func() [][]byte { return next })
 	if got := dsOfZone(v.Zone); len(got) != 1 {
-		t.Errorf("the old key is there still: %s", v.Life.Waits(&s.Policy.Life))
+		t.Errorf("the old key is there still: %s", v.Lifecycle.Waits(&s.Policy.Lifecycle))
 	}
 }
 

@@ -4,7 +4,7 @@ import "time"
 
 // Early has steps of keys' lives taken too early, by so much for DNSKEY, signatures and DS: a test
 // has to notice.
-func Early(p *LifePolicy, key, data, ds time.Duration) { p.early = waits{key, data, ds} }
+func Early(p *LifecyclePolicy, key, data, ds time.Duration) { p.early = waits{key, data, ds} }
 
 // Octets returns what the signatures that are kept take.
 func (o *Online) Octets() (n int) {

@@ -45,7 +45,7 @@ func TestForeignKeysThroughRolls(t *testing.T) {
 			}
 		}
 		sight.Parent[0].DS = parentHas
-		if _, err := s.See(sight); err != nil {
+		if _, err := s.Observe(sight); err != nil {
 			t.Fatal(err)
 		}
 		switch step {

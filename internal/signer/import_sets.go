@@ -140,7 +140,7 @@ func (k *knotKey) take(name string, all []*knotKey, pems string, zone []byte, tt
 	if s.Signatures == Unretentive {
 		key.Times.Inactive = k.times[knotRetire]
 	}
-	s.Leaves = k.phase > knotActive || k.phase == knotActive && slices.ContainsFunc(all, func(o *knotKey) bool {
+	s.Retiring = k.phase > knotActive || k.phase == knotActive && slices.ContainsFunc(all, func(o *knotKey) bool {
 		return o.coming() && (o.ksk && k.ksk || o.zsk && k.zsk)
 	})
 	return Imported{Key: key, Note: said}, nil
@@ -279,10 +279,10 @@ func ImportPowerDNS(name string, rows []PowerDNSKey, zone []byte, ttl uint32, no
 		case !r.Active && !r.Published:
 			i = Imported{Note: fmt.Sprintf("key %d (inactive, unpublished) is not taken: nothing of it is published", key.Tag())}
 		case !r.Active:
-			key.State.Signatures, key.State.Leaves, i.Note = Unretentive, true, "published only"
+			key.State.Signatures, key.State.Retiring, i.Note = Unretentive, true, "published only"
 			key.Times.Activate = time.Time{}
 		case !r.Published:
-			key.State.DNSKEY, key.State.Leaves, i.Note = Unretentive, true, "active only"
+			key.State.DNSKEY, key.State.Retiring, i.Note = Unretentive, true, "active only"
 		}
 		imported = append(imported, i)
 	}

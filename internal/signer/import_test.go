@@ -29,9 +29,9 @@ var (
 	stays     = signer.KeyState{DNSKEY: signer.Omnipresent, Signatures: signer.Omnipresent}
 	staysKSK  = signer.KeyState{DNSKEY: signer.Omnipresent}
 	comes     = signer.KeyState{DNSKEY: signer.Rumoured}
-	leaves    = signer.KeyState{DNSKEY: signer.Omnipresent, Signatures: signer.Omnipresent, Leaves: true}
-	leavesKSK = signer.KeyState{DNSKEY: signer.Omnipresent, Leaves: true}
-	retired   = signer.KeyState{DNSKEY: signer.Omnipresent, Signatures: signer.Unretentive, Leaves: true}
+	leaves    = signer.KeyState{DNSKEY: signer.Omnipresent, Signatures: signer.Omnipresent, Retiring: true}
+	leavesKSK = signer.KeyState{DNSKEY: signer.Omnipresent, Retiring: true}
+	retired   = signer.KeyState{DNSKEY: signer.Omnipresent, Signatures: signer.Unretentive, Retiring: true}
 )
 
 // TestTakeOverAmid takes over zones amid a roll of another server, by the states that it kept: the roll goes on,
@@ -84,7 +84,7 @@ func (a *amid) run(t *testing.T) {
 	w.judge("before")
 	w.sign()
 	w.still("taken over")
-	if w.version.Life.Keys[slices.IndexFunc(w.version.Life.Keys, func(k *signer.KeyLife) bool { return k.Tag == keys[a.withdraw].Tag() })].DNSKEY.State != signer.Hidden {
+	if w.version.Lifecycle.Keys[slices.IndexFunc(w.version.Lifecycle.Keys, func(k *signer.KeyLifecycle) bool { return k.Tag == keys[a.withdraw].Tag() })].DNSKEY.State != signer.Hidden {
 		t.Errorf("the old key is there still: %s", w.states())
 	}
 	if n := len(w.version.Keys); n != len(keys)-1 {
@@ -159,7 +159,7 @@ func TestKeyState(t *testing.T) {
 		case err != nil:
 			got = err.Error()
 		case k.State != nil:
-			got = fmt.Sprint(k.State.DNSKEY, " ", k.State.Signatures, " ", k.State.Leaves)
+			got = fmt.Sprint(k.State.DNSKEY, " ", k.State.Signatures, " ", k.State.Retiring)
 		}
 		if !strings.Contains(got, c.want) {
 			t.Errorf("%s: got %q, want %q", what, got, c.want)

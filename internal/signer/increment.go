@@ -29,7 +29,7 @@ type lastVersion struct {
 
 // remembers has the Stage know a version.
 func (s *Stage) remembers(v *Version, set *keySet) {
-	s.made = lastVersion{v.Zone, set, s.Policy, v.Signed, v.Again}
+	s.made = lastVersion{v.Zone, set, s.Policy, v.Signed, v.Resign}
 }
 
 // An increment makes the records that the names of a change have in the next version.
@@ -76,7 +76,7 @@ func (s *Stage) increment(
 	if serial == have.Serial() {
 		serial++
 	}
-	sg := &signing{z: plain, policy: s.policy(&serial), o: SignOptions{Now: now, Have: have}, keys: set}
+	sg := &signing{z: plain, policy: s.policy(&serial), o: SignOptions{Now: now, Prior: have}, keys: set}
 	sg.defaults()
 	sg.apexSets()
 	inc.signWorker = newSignWorker(sg)

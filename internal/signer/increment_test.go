@@ -59,8 +59,8 @@ func TestIncrement(t *testing.T) {
 			if got, _ := have.Apply(v.Deltas...); got == nil || got.Fingerprint() != want.Zone.Fingerprint() {
 				t.Fatalf("%v, round %d: the difference does not lead there", denial, round)
 			}
-			if !v.Signed.Expires.Equal(want.Signed.Expires) && v.Signed.Expires.After(want.Signed.Expires) || v.Again.After(want.Again) {
-				t.Fatalf("%v, round %d: expires %v, again %v; want %v, %v", denial, round, v.Signed.Expires, v.Again, want.Signed.Expires, want.Again)
+			if !v.Signed.Expires.Equal(want.Signed.Expires) && v.Signed.Expires.After(want.Signed.Expires) || v.Resign.After(want.Resign) {
+				t.Fatalf("%v, round %d: expires %v, again %v; want %v, %v", denial, round, v.Signed.Expires, v.Resign, want.Signed.Expires, want.Resign)
 			}
 			if v.Part() {
 				parts++

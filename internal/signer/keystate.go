@@ -13,7 +13,7 @@ import (
 type KeyState struct {
 	DNSKEY     Presence
 	Signatures Presence // of the zone's data
-	Leaves     bool     // another key is to take its place
+	Retiring   bool     // another key is to take its place
 }
 
 // readState reads a key's state file, as BIND has it: NAME.state beside the other two. It is nil if
@@ -53,7 +53,7 @@ func readState(path string) (*KeyState, error) {
 			return nil, fmt.Errorf("%s:%d: %s: %w", path, number, field, err)
 		}
 		states++
-		s.Leaves = s.Leaves || p == &goal && goal == Hidden
+		s.Retiring = s.Retiring || p == &goal && goal == Hidden
 	}
 	if states == 0 {
 		return nil, nil
@@ -64,7 +64,7 @@ func readState(path string) (*KeyState, error) {
 // appendState appends the key's state file.
 func (k *Key) appendState(dst []byte) []byte {
 	goal := Omnipresent
-	if k.State.Leaves {
+	if k.State.Retiring {
 		goal = Hidden
 	}
 	dst = fmt.Appendf(dst, "; This is the state of key %d, for %s\nAlgorithm: %d\n", k.Tag(), text(k.Zone), k.Algorithm())

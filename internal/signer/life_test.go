@@ -20,7 +20,7 @@ func parentHas(t *testing.T, s *signer.Stage, have *zone.Zone, at time.Time, ds 
 	t.Helper()
 	sight := here(have, at)
 	sight.Parent[0].DS = ds
-	if _, err := s.See(sight); err != nil {
+	if _, err := s.Observe(sight); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -41,8 +41,8 @@ func TestSeatbelt(t *testing.T) {
 	}
 	// The parent cannot be reached: what it said last counts.
 	sight := here(v.Zone, later.Add(days))
-	sight.Parent[0] = signer.ParentServer{Server: "parent", Trouble: "timeout"}
-	if _, err := s.See(sight); err != nil {
+	sight.Parent[0] = signer.ParentServer{Server: "parent", Error: "timeout"}
+	if _, err := s.Observe(sight); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Sign(context.Background(), 1, v.Zone, elsewhere, later.Add(days)); err == nil || !strings.Contains(err.Error(), "would be bogus") {
@@ -83,22 +83,22 @@ func TestDeafServerHoldsRoll(t *testing.T) {
 		sight := here(v.Zone, at)
 		sight.Parent[0].DS = dsOfZone(v.Zone)[:1]
 		if !zone {
-			sight.Zone = append(sight.Zone, signer.ZoneServer{Server: "deaf", Trouble: "timeout"})
+			sight.Zone = append(sight.Zone, signer.ZoneServer{Server: "deaf", Error: "timeout"})
 		}
 		if !parent {
-			sight.Parent = append(sight.Parent, signer.ParentServer{Server: "above", Trouble: "timeout"})
+			sight.Parent = append(sight.Parent, signer.ParentServer{Server: "above", Error: "timeout"})
 		}
-		if _, err := s.See(sight); err != nil {
+		if _, err := s.Observe(sight); err != nil {
 			t.Fatal(err)
 		}
 	}
 	waits := func(at time.Time) string {
 		t.Helper()
-		life, err := s.Life(at)
+		life, err := s.Lifecycle(at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return strings.Join(life.Waits(&s.Policy.Life), "\n")
+		return strings.Join(life.Waits(&s.Policy.Lifecycle), "\n")
 	}
 	for day := range 10 {
 		look(now.Add(time.Duration(day)*days), false, false)
@@ -145,15 +145,15 @@ func TestClockJumps(t *testing.T) {
 	s, plain := newStage(t, false, signer.NSEC), load(t, "example.", everyKind)
 	v := at(t, s, nil, plain, now)
 	ahead := now.Add(365 * days)
-	if _, err := s.See(here(v.Zone, ahead)); err != nil {
+	if _, err := s.Observe(here(v.Zone, ahead)); err != nil {
 		t.Fatal(err)
 	}
 	v = at(t, s, v.Zone, plain, now.Add(time.Minute))
-	life, err := s.Life(now)
+	life, err := s.Lifecycle(now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k := life.Keys[0]; k.DNSKEY.State != signer.Rumoured || k.DNSKEY.Seen.After(now.Add(time.Minute)) || len(v.Keys) != 1 {
+	if k := life.Keys[0]; k.DNSKEY.State != signer.Rumoured || k.DNSKEY.SeenEverywhere.After(now.Add(time.Minute)) || len(v.Keys) != 1 {
 		t.Errorf("state %+v", k.DNSKEY)
 	}
 }
@@ -190,8 +190,8 @@ func TestStatedByHand(t *testing.T) {
 		t.Helper()
 		when = when.Add(d)
 		sight := here(v.Zone, when)
-		sight.Parent = []signer.ParentServer{{Server: "above", Trouble: "timeout"}}
-		if _, err := s.See(sight); err != nil {
+		sight.Parent = []signer.ParentServer{{Server: "above", Error: "timeout"}}
+		if _, err := s.Observe(sight); err != nil {
 			t.Fatal(err)
 		}
 		v = at(t, s, v.Zone, plain, when)
@@ -202,7 +202,7 @@ func TestStatedByHand(t *testing.T) {
 		}
 	}
 	tags := func() (list []uint16) {
-		for _, k := range v.Life.Keys {
+		for _, k := range v.Lifecycle.Keys {
 			if k.SEP && k.DNSKEY.State == signer.Omnipresent {
 				list = append(list, k.Tag)
 			}

@@ -26,9 +26,9 @@ type SignOptions struct {
 	Now     time.Time // zero: now
 	Workers int       // goroutines that sign; 0: as many as there are CPUs
 
-	// Have is a signed version of the zone: its signatures are kept over sets that have not
+	// Prior is a signed version of the zone: its signatures are kept over sets that have not
 	// changed, if a key that signs made them and they are good for Policy.Refresh. Nil: none.
-	Have *zone.Zone
+	Prior *zone.Zone
 
 	// Append appends one record to what Write is given; nil: as a Delta holds it. It is
 	// called by several goroutines.
@@ -667,11 +667,11 @@ func (w *signWorker) spread(set *wire.RRset) uint32 {
 // are good for long enough.
 func (w *signWorker) keep(set *wire.RRset, signers []*dnssec.Signer) {
 	w.renewal = false
-	if w.o.Have == nil {
+	if w.o.Prior == nil {
 		return
 	}
-	n := findSet(w.o.Have, set.Owner, set.Type)
-	if n == 0 || !w.o.Have.UnpackType(&w.old, n, set.Type) || !sameSet(&w.old.RRset, set) {
+	n := findSet(w.o.Prior, set.Owner, set.Type)
+	if n == 0 || !w.o.Prior.UnpackType(&w.old, n, set.Type) || !sameSet(&w.old.RRset, set) {
 		return
 	}
 	now := uint32(w.o.Now.Unix())

@@ -254,7 +254,7 @@ func TestSignKeeps(t *testing.T) {
 		have := build(t, name(t, "example."), records)
 		changed := load(t, "example.", strings.Replace(everyKind, "mail A 192.0.2.2", "mail A 192.0.2.222", 1))
 		later := now.Add(8 * 24 * time.Hour)
-		records, s := sign(t, changed, keys, p, signer.SignOptions{Have: have, Now: later})
+		records, s := sign(t, changed, keys, p, signer.SignOptions{Prior: have, Now: later})
 		if s.Made != 1 || s.Kept != first.Made-1 {
 			t.Errorf("%v: %d made, %d kept; want 1 and %d", denial, s.Made, s.Kept, first.Made-1)
 		}
@@ -262,12 +262,12 @@ func TestSignKeeps(t *testing.T) {
 			t.Errorf("%v: %v", denial, v.Faults)
 		}
 		later = now.Add(9*24*time.Hour + time.Second)
-		if _, s := sign(t, changed, keys, p, signer.SignOptions{Have: have, Now: later}); s.Kept != 0 {
+		if _, s := sign(t, changed, keys, p, signer.SignOptions{Prior: have, Now: later}); s.Kept != 0 {
 			t.Errorf("%v: %d signatures were kept that are good for less than 5 days", denial, s.Kept)
 		}
 		// Those of a key that is gone are not kept, whatever its tag.
 		other := []*signer.Key{newKey(t, "example.", dnssec.ECDSAP256, true, keys...)}
-		if _, s := sign(t, changed, other, p, signer.SignOptions{Have: have}); s.Kept != 0 {
+		if _, s := sign(t, changed, other, p, signer.SignOptions{Prior: have}); s.Kept != 0 {
 			t.Errorf("%v: %d signatures of another key were kept", denial, s.Kept)
 		}
 	}

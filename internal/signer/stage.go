@@ -21,7 +21,7 @@ import (
 // it makes when there are none and in the place of others, signatures that are kept as long as they
 // are good, and a serial that rises. Its methods are for one goroutine at a time.
 //
-// It keeps the states of the keys in a file beside them ([Life]); a step becomes part of the next
+// It keeps the states of the keys in a file beside them ([Lifecycle]); a step becomes part of the next
 // version that is signed.
 type Stage struct {
 	Zone   []byte // in lower case
@@ -50,19 +50,19 @@ type StagePolicy struct {
 	Valid, Refresh, Before time.Duration // as in Policy; all above zero
 	KeyTTL                 uint32        // of the DNSKEY set in seconds; 0: as in Policy
 
-	Life LifePolicy
+	Lifecycle LifecyclePolicy
 }
 
 // A Version is what a Stage made of a version of a zone.
 type Version struct {
-	Zone   *zone.Zone    // signed, or not if that is what the policy wants; have, if nothing has changed
-	Deltas []*zone.Delta // that lead to it from have; nil: there was none, or nothing changed
-	Again  time.Time     // when it is to be signed again at the latest
-	Keys   []string      // that signed, for people
-	Made   []string      // files of keys that were made
-	Alerts []string      // what somebody has to look at
-	Life   *Life         // of the keys, as it is in this version
-	Signed Signed
+	Zone      *zone.Zone    // signed, or not if that is what the policy wants; have, if nothing has changed
+	Deltas    []*zone.Delta // that lead to it from have; nil: there was none, or nothing changed
+	Resign    time.Time     // when it is to be signed again at the latest
+	Keys      []string      // that signed, for people
+	Made      []string      // files of keys that were made
+	Alerts    []string      // what somebody has to look at
+	Lifecycle *Lifecycle    // of the keys, as it is in this version
+	Signed    Signed
 }
 
 // ErrSigned is why a Stage does not sign: the zone has been signed elsewhere.
@@ -121,7 +121,7 @@ func (s *Stage) SignChanges(
 		return nil, err
 	}
 	again := func(have *zone.Zone, serial uint32) error {
-		if v.Life.Unsigned {
+		if v.Lifecycle.Unsigned {
 			return v.unsigned(plain, serial)
 		}
 		return s.sign(ctx, v, seed, have, plain, keys, serial, now)
@@ -154,26 +154,26 @@ func (s *Stage) SignChanges(
 	if err := s.check(v, now); err != nil {
 		return nil, err
 	}
-	alert, err := v.Life.seatbelt(have, v.Zone, now)
+	alert, err := v.Lifecycle.seatbelt(have, v.Zone, now)
 	if err != nil {
 		return nil, err
 	}
 	if alert != "" {
 		v.Alerts = append(v.Alerts, alert)
 	}
-	v.Life.TTL.take(v.Signed.TTL, now)
-	v.Life.KeyTTL.take(v.Signed.KeyTTL, now)
-	if err := s.save(v.Life); err != nil {
+	v.Lifecycle.TTL.take(v.Signed.TTL, now)
+	v.Lifecycle.KeyTTL.take(v.Signed.KeyTTL, now)
+	if err := s.save(v.Lifecycle); err != nil {
 		return nil, err
 	}
-	v.Again = s.again(v, keys, now)
-	if part && s.made.again.Before(v.Again) {
-		v.Again = s.made.again // many changes do not put off what is to be renewed
+	v.Resign = s.again(v, keys, now)
+	if part && s.made.again.Before(v.Resign) {
+		v.Resign = s.made.again // many changes do not put off what is to be renewed
 	}
 	s.remembers(v, set)
-	for _, k := range v.Life.Keys {
+	for _, k := range v.Lifecycle.Keys {
 		if k.DNSKEY.State.out() || k.Signatures.State.out() {
-			v.Keys = append(v.Keys, fmt.Sprintf("%d %s %s", k.Tag, wire.AlgorithmName(k.Algorithm), v.Life.Kind(k)))
+			v.Keys = append(v.Keys, fmt.Sprintf("%d %s %s", k.Tag, wire.AlgorithmName(k.Algorithm), v.Lifecycle.Kind(k)))
 		}
 	}
 	return v, nil
@@ -181,10 +181,10 @@ func (s *Stage) SignChanges(
 
 // keySet returns the keys that a version is signed with, or nil if it is not.
 func (s *Stage) keySet(v *Version, plain *zone.Zone, keys []*Key, now time.Time) (*keySet, error) {
-	if v.Life.Unsigned {
+	if v.Lifecycle.Unsigned {
 		return nil, nil
 	}
-	set, err := newKeySet(plain, keys, v.Life.uses(), now)
+	set, err := newKeySet(plain, keys, v.Lifecycle.uses(), now)
 	if err != nil {
 		return nil, err
 	}
@@ -195,11 +195,11 @@ func (s *Stage) keySet(v *Version, plain *zone.Zone, keys []*Key, now time.Time)
 // cds returns what the parent is asked for. Beside the CDS records of another signer ours stand always:
 // a parent that read those alone would take our DS records away (RFC 8901, section 8).
 func (s *Stage) cds(v *Version, plain *zone.Zone) (cds, cdnskeys [][]byte) {
-	p := s.Policy.Life
+	p := s.Policy.Lifecycle
 	if _, foreign := plain.RRset(plain.Root(), wire.TypeCDS); foreign && p.CDS == CDSOnRoll {
 		p.CDS = CDSAlways
 	}
-	return v.Life.cds(&p)
+	return v.Lifecycle.cds(&p)
 }
 
 // policy returns how a version with a serial is signed.
@@ -213,7 +213,7 @@ func (s *Stage) policy(serial *uint32) Policy {
 
 // online gives a version what signs its answers while queries wait, if it has any.
 func (s *Stage) online(v *Version, set *keySet) error {
-	if s.Policy.Denial != Compact || v.Life.Unsigned {
+	if s.Policy.Denial != Compact || v.Lifecycle.Unsigned {
 		return nil
 	}
 	if s.Online == nil {
@@ -240,7 +240,7 @@ func (s *Stage) elsewhere(have, plain *zone.Zone, now time.Time) error {
 
 // unsigned makes plain, with a serial, the version.
 func (v *Version) unsigned(plain *zone.Zone, serial uint32) error {
-	v.Zone, v.Signed = plain, Signed{Serial: serial, TTL: v.Life.TTL.Seconds, KeyTTL: v.Life.KeyTTL.Seconds}
+	v.Zone, v.Signed = plain, Signed{Serial: serial, TTL: v.Lifecycle.TTL.Seconds, KeyTTL: v.Lifecycle.KeyTTL.Seconds}
 	if plain.Serial() == serial {
 		return nil
 	}
@@ -274,14 +274,14 @@ func (s *Stage) step(v *Version, now time.Time) ([]*Key, error) {
 	if err := life.plan(&s.Policy, now, s.generator(&keys, now)); err != nil {
 		return nil, err
 	}
-	life.Step(&s.Policy.Life, now)
+	life.Step(&s.Policy.Lifecycle, now)
 	for _, k := range keys[known:] {
 		v.Made = append(v.Made, k.File)
 	}
 	if keys, err = s.purge(life, keys, now); err != nil {
 		return nil, err
 	}
-	v.Life = life
+	v.Lifecycle = life
 	return keys, s.remember(keys)
 }
 
@@ -304,13 +304,13 @@ func (s *Stage) generator(keys *[]*Key, now time.Time) func(alg uint8, sep bool)
 }
 
 // purge removes the files of keys that are gone for long, and returns those that are left.
-func (s *Stage) purge(life *Life, keys []*Key, now time.Time) ([]*Key, error) {
-	after := s.Policy.Life.Purge
+func (s *Stage) purge(life *Lifecycle, keys []*Key, now time.Time) ([]*Key, error) {
+	after := s.Policy.Lifecycle.Purge
 	if after == 0 {
 		return keys, nil
 	}
 	for _, k := range life.Keys {
-		if k.key == nil || k.Leaves == "" || k.Leaves == leavesInsecure || k.Ended.IsZero() || now.Sub(k.Ended) < after {
+		if k.key == nil || k.Retiring == "" || k.Retiring == leavesInsecure || k.Removed.IsZero() || now.Sub(k.Removed) < after {
 			continue
 		}
 		for _, end := range []string{".private", ".key", ".state"} {
@@ -350,9 +350,9 @@ func (s *Stage) sign(
 	b := zone.NewBuilder(plain.Name(), seed)
 	b.Expect(plain.Names())
 	var r zone.Record
-	life := &lifeOptions{uses: v.Life.uses()}
+	life := &lifeOptions{uses: v.Lifecycle.uses()}
 	life.cds, life.cdnskeys = s.cds(v, plain)
-	signed, err := Sign(plain, keys, policy, SignOptions{Now: now, Have: have, life: life}, func(piece []byte) error {
+	signed, err := Sign(plain, keys, policy, SignOptions{Now: now, Prior: have, life: life}, func(piece []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -375,7 +375,7 @@ func (s *Stage) sign(
 
 // check verifies all of a version that is small. A large one had each key's signatures tried.
 func (s *Stage) check(v *Version, now time.Time) error {
-	if v.Zone.Names() > fewSignatures || v.Life.Unsigned {
+	if v.Zone.Names() > fewSignatures || v.Lifecycle.Unsigned {
 		return nil
 	}
 	verdict, err := Verify(v.Zone, VerifyOptions{Now: now, DS: s.entry(v.Zone), Compact: s.Policy.Denial == Compact})
@@ -427,13 +427,13 @@ func interval(valid, refresh time.Duration) time.Duration {
 // left, a state ends, or a key's time comes.
 func (s *Stage) again(v *Version, keys []*Key, now time.Time) time.Time {
 	at := now.Add(s.Policy.Valid)
-	if !v.Life.Unsigned {
+	if !v.Lifecycle.Unsigned {
 		at = v.Signed.Expires.Add(-s.Policy.Refresh)
 		if soonest := now.Add(interval(s.Policy.Valid, s.Policy.Refresh)); at.Before(soonest) {
 			at = soonest
 		}
 	}
-	if next := v.Life.Next(&s.Policy.Life); !next.IsZero() && next.Before(at) {
+	if next := v.Lifecycle.Next(&s.Policy.Lifecycle); !next.IsZero() && next.Before(at) {
 		at = maxTime(next, now.Add(time.Second))
 	}
 	for _, k := range keys {
@@ -466,7 +466,7 @@ const rememberHead = rememberLine + "\n# The keys of the zone. One that is named
 // open reads the keys of the zone, and their states. A key that the zone was signed with and that
 // is not there any more is an error: with new ones in its place the zone would be bogus for all who
 // know the old.
-func (s *Stage) open(now time.Time) (*Life, []*Key, error) {
+func (s *Stage) open(now time.Time) (*Lifecycle, []*Key, error) {
 	life, err := s.load()
 	if err != nil {
 		return nil, nil, err
@@ -524,7 +524,7 @@ func (s *Stage) takeOver(have []*Key, now time.Time) ([]*Key, error) {
 const unknownTTL = 86400
 
 // change has f change the states of the keys, which are written down then.
-func (s *Stage) change(now time.Time, f func(l *Life, keys *[]*Key, now time.Time) error) error {
+func (s *Stage) change(now time.Time, f func(l *Lifecycle, keys *[]*Key, now time.Time) error) error {
 	now = now.Round(0).UTC().Truncate(time.Second)
 	life, keys, err := s.open(now)
 	if err != nil {
@@ -539,19 +539,19 @@ func (s *Stage) change(now time.Time, f func(l *Life, keys *[]*Key, now time.Tim
 	return s.remember(keys)
 }
 
-// See takes in what was seen at servers, and reports whether the zone is to be signed again: there
+// Observe takes in what was seen at servers, and reports whether the zone is to be signed again: there
 // is a step to take.
-func (s *Stage) See(sight *Sight) (again bool, err error) {
-	err = s.change(sight.At, func(l *Life, keys *[]*Key, now time.Time) error {
+func (s *Stage) Observe(sight *Observation) (again bool, err error) {
+	err = s.change(sight.At, func(l *Lifecycle, keys *[]*Key, now time.Time) error {
 		at := *sight
 		at.At = now
-		was := l.published(&s.Policy.Life)
-		l.See(&at)
+		was := l.published(&s.Policy.Lifecycle)
+		l.Observe(&at)
 		if err := l.plan(&s.Policy, now, s.generator(keys, now)); err != nil {
 			return err
 		}
-		l.Step(&s.Policy.Life, now)
-		again = l.published(&s.Policy.Life) != was
+		l.Step(&s.Policy.Lifecycle, now)
+		again = l.published(&s.Policy.Lifecycle) != was
 		return nil
 	})
 	return again, err
@@ -559,7 +559,7 @@ func (s *Stage) See(sight *Sight) (again bool, err error) {
 
 // Roll begins a roll: new keys are made, and take the place of others step by step.
 func (s *Stage) Roll(r Roll, now time.Time) error {
-	return s.change(now, func(l *Life, keys *[]*Key, now time.Time) error {
+	return s.change(now, func(l *Lifecycle, keys *[]*Key, now time.Time) error {
 		l.follow(&s.Policy, now)
 		return l.roll(r, now, s.generator(keys, now))
 	})
@@ -568,13 +568,13 @@ func (s *Stage) Roll(r Roll, now time.Time) error {
 // State takes the word of an operator that the parent's servers all have, or all have no more, DS
 // records of the key with a tag.
 func (s *Stage) State(tag uint16, seen bool, now time.Time) error {
-	return s.change(now, func(l *Life, _ *[]*Key, now time.Time) error { return l.state(tag, seen, now) })
+	return s.change(now, func(l *Lifecycle, _ *[]*Key, now time.Time) error { return l.state(tag, seen, now) })
 }
 
 // Trusted reports whether the parent may point at a key, as far as the states that were kept say.
 func (s *Stage) Trusted() bool {
 	life, err := s.load()
-	return err == nil && !life.Unsigned && slices.ContainsFunc(life.Keys, func(k *KeyLife) bool {
+	return err == nil && !life.Unsigned && slices.ContainsFunc(life.Keys, func(k *KeyLifecycle) bool {
 		return k.DS.State != Hidden || k.mayCome(time.Now())
 	})
 }
@@ -602,8 +602,8 @@ func (s *Stage) EntryKeys(now time.Time) (keys []*Key, ready bool, err error) {
 	return keys, ready, nil
 }
 
-// Life returns the states of the keys, as they were written down last.
-func (s *Stage) Life(now time.Time) (*Life, error) {
+// Lifecycle returns the states of the keys, as they were written down last.
+func (s *Stage) Lifecycle(now time.Time) (*Lifecycle, error) {
 	life, _, err := s.open(now)
 	return life, err
 }
@@ -663,10 +663,10 @@ func CheckKeys(dir string) error {
 }
 
 // lost returns an error if one of the keys that are known is not there, and not gone for good.
-func (s *Stage) lost(keys []*Key, known []string, life *Life) error {
+func (s *Stage) lost(keys []*Key, known []string, life *Lifecycle) error {
 	var lost []string
 	for _, name := range known {
-		needless := slices.ContainsFunc(life.Keys, func(k *KeyLife) bool { return k.Name == name && !k.Ended.IsZero() })
+		needless := slices.ContainsFunc(life.Keys, func(k *KeyLifecycle) bool { return k.Name == name && !k.Removed.IsZero() })
 		if !needless && !slices.ContainsFunc(keys, func(k *Key) bool { return filepath.Base(k.File) == name }) {
 			lost = append(lost, name)
 		}

@@ -50,7 +50,7 @@ func TestStageForWeeks(t *testing.T) {
 			t.Errorf("first: serial %d, keys %v", v.Zone.Serial(), v.Made)
 		}
 		passes := 0
-		for when := v.Again; when.Before(now.Add(40 * days)); passes++ {
+		for when := v.Resign; when.Before(now.Add(40 * days)); passes++ {
 			// Just before, all that is served is good.
 			before := when.Add(-time.Second)
 			if verdict := verify(t, v.Zone, signer.VerifyOptions{Now: before}); !verdict.Good() || verdict.Earliest.Sub(before) < 4*days+20*time.Hour {
@@ -69,10 +69,10 @@ func TestStageForWeeks(t *testing.T) {
 			if applied, problems := v.Zone.Apply(next.Deltas...); applied == nil || applied.Fingerprint() != next.Zone.Fingerprint() {
 				t.Fatalf("at %v: the difference does not lead there: %v", when, problems)
 			}
-			if !next.Again.After(when) {
-				t.Fatalf("at %v: again at %v", when, next.Again)
+			if !next.Resign.After(when) {
+				t.Fatalf("at %v: again at %v", when, next.Resign)
 			}
-			v, when = next, next.Again
+			v, when = next, next.Resign
 		}
 		if passes < 40/9 || most > all/3 {
 			t.Errorf("%v: %d times in 40 days, at most %d of %d signatures at once", denial, passes, most, all)
@@ -142,7 +142,7 @@ func TestStageKeyTimes(t *testing.T) {
 	when := now
 	for day, want := range []int{1, 2, 2, 2, 1, 1} {
 		if have != nil {
-			if _, err := s.See(here(have, when)); err != nil {
+			if _, err := s.Observe(here(have, when)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -151,18 +151,18 @@ func TestStageKeyTimes(t *testing.T) {
 			t.Errorf("day %d: %d keys, want %d", day, len(verdict.Keys), want)
 		}
 		have, when = v.Zone, now.Add(time.Duration(day+1)*days)
-		if day < 3 && v.Again.After(when) {
-			t.Errorf("day %d: again at %v, and a key's time comes at %v", day, v.Again, when)
+		if day < 3 && v.Resign.After(when) {
+			t.Errorf("day %d: again at %v, and a key's time comes at %v", day, v.Resign, when)
 		}
 	}
 }
 
 // here is what is seen of a version that has one server, in a parent that knows nothing of it.
-func here(z *zone.Zone, at time.Time) *signer.Sight {
+func here(z *zone.Zone, at time.Time) *signer.Observation {
 	var keys, soa zone.Unpacked
 	z.UnpackType(&keys, z.Root(), wire.TypeDNSKEY)
 	z.UnpackType(&soa, z.Root(), wire.TypeSOA)
-	return &signer.Sight{
+	return &signer.Observation{
 		At: at, Zone: []signer.ZoneServer{{Server: "here", Keys: keys.Data, Sigs: soa.Sigs, Serial: z.Serial()}},
 		Parent: []signer.ParentServer{{Server: "parent", At: at}},
 	}

@@ -298,14 +298,14 @@ func dsKey(ds [][]byte) string {
 
 // look has all servers asked that are known.
 func (w *world) look() {
-	s := &signer.Sight{At: w.now}
+	s := &signer.Observation{At: w.now}
 	for i, p := range w.parents {
 		a := signer.ParentServer{Server: fmt.Sprint("p", i), At: w.now, DS: p.ds, TTL: uint32(dsTTL / time.Second)}
 		if p.lying {
 			a.DS = p.lies
 		}
 		if w.now.Before(p.silent) {
-			a = signer.ParentServer{Server: a.Server, Trouble: "timeout"}
+			a = signer.ParentServer{Server: a.Server, Error: "timeout"}
 		}
 		s.Parent = append(s.Parent, a)
 	}
@@ -315,7 +315,7 @@ func (w *world) look() {
 		}
 		z := signer.ZoneServer{Server: fmt.Sprint("s", i)}
 		if w.now.Before(f.silent) {
-			z.Trouble = "timeout"
+			z.Error = "timeout"
 		} else {
 			var keys, soa zone.Unpacked
 			f.has.UnpackType(&keys, f.has.Root(), wire.TypeDNSKEY)
@@ -324,7 +324,7 @@ func (w *world) look() {
 		}
 		s.Zone = append(s.Zone, z)
 	}
-	if _, err := w.stage.See(s); err != nil && !strings.Contains(err.Error(), "are missing") {
+	if _, err := w.stage.Observe(s); err != nil && !strings.Contains(err.Error(), "are missing") {
 		w.Fatal(err)
 	}
 }
@@ -404,20 +404,20 @@ func (w *world) still(what string) {
 
 // moving reports whether a key comes or goes.
 func (w *world) moving() bool {
-	return slices.ContainsFunc(w.version.Life.Keys, func(k *signer.KeyLife) bool {
-		for _, r := range []signer.RecordLife{k.DNSKEY, k.Signatures, k.DS} {
+	return slices.ContainsFunc(w.version.Lifecycle.Keys, func(k *signer.KeyLifecycle) bool {
+		for _, r := range []signer.RecordState{k.DNSKEY, k.Signatures, k.DS} {
 			if r.State == signer.Rumoured || r.State == signer.Unretentive {
 				return true
 			}
 		}
-		return k.Leaves != "" && k.DNSKEY.State != signer.Hidden || k.Leaves == "" && k.DNSKEY.State == signer.Hidden
+		return k.Retiring != "" && k.DNSKEY.State != signer.Hidden || k.Retiring == "" && k.DNSKEY.State == signer.Hidden
 	})
 }
 
 func (w *world) states() string {
 	var b strings.Builder
-	for _, k := range w.version.Life.Keys {
-		fmt.Fprintf(&b, "\n%d alg %d sep %v leaves %q: dnskey %s, signatures %s, ds %s", k.Tag, k.Algorithm, k.SEP, k.Leaves, k.DNSKEY.State, k.Signatures.State, k.DS.State)
+	for _, k := range w.version.Lifecycle.Keys {
+		fmt.Fprintf(&b, "\n%d alg %d sep %v leaves %q: dnskey %s, signatures %s, ds %s", k.Tag, k.Algorithm, k.SEP, k.Retiring, k.DNSKEY.State, k.Signatures.State, k.DS.State)
 	}
 	return b.String()
 }
@@ -436,7 +436,7 @@ func (w *world) good() {
 func yearsPolicy() signer.StagePolicy {
 	return signer.StagePolicy{
 		Algorithm: dnssec.ED25519, Valid: 60 * days, Refresh: 35 * days, Before: time.Hour,
-		Life: signer.LifePolicy{Propagation: time.Hour, ParentPropagation: time.Hour, DSTTL: dsTTL, Purge: 90 * days},
+		Lifecycle: signer.LifecyclePolicy{Propagation: time.Hour, ParentPropagation: time.Hour, DSTTL: dsTTL, Purge: 90 * days},
 	}
 }
 
@@ -472,7 +472,7 @@ func fiveYears(t *testing.T, seed uint64) {
 	w.still("CSK")
 	w.stage.Policy.Split = true
 	w.still("a CSK becomes a KSK and a ZSK")
-	w.stage.Policy.Life.ZSKLifetime = 90 * days
+	w.stage.Policy.Lifecycle.ZSKLifetime = 90 * days
 	w.run(200 * days)
 	roll(signer.Roll{KSK: true, Force: true})
 	w.still("KSK")
@@ -498,22 +498,22 @@ func fiveYears(t *testing.T, seed uint64) {
 	kept()
 	w.still("with the key again")
 
-	w.stage.Policy.Life.ZSKLifetime = 0
+	w.stage.Policy.Lifecycle.ZSKLifetime = 0
 	w.stage.Policy.Split = false
 	w.still("one key again")
 	w.stage.Policy.Algorithm = dnssec.ED25519
 	w.still("another algorithm, CSK")
-	w.stage.Policy.Life.Insecure = true
+	w.stage.Policy.Lifecycle.Insecure = true
 	w.run(120 * days)
 	w.still("insecure")
-	if !w.version.Life.Unsigned || w.have.Signed() {
+	if !w.version.Lifecycle.Unsigned || w.have.Signed() {
 		t.Error("the zone is signed still")
 	}
-	w.stage.Policy.Life.Insecure = false
+	w.stage.Policy.Lifecycle.Insecure = false
 	w.still("and back")
-	w.stage.Policy.Life.KSKLifetime = 200 * days
+	w.stage.Policy.Lifecycle.KSKLifetime = 200 * days
 	w.run(now.Add(5 * 365 * days).Sub(w.now))
-	w.stage.Policy.Life.KSKLifetime = 0
+	w.stage.Policy.Lifecycle.KSKLifetime = 0
 	w.still("at the end")
 	w.good()
 	if w.moves < 100 || len(w.parents[0].ds) != 1 {
@@ -576,11 +576,11 @@ func takeOver(t *testing.T, split bool) {
 	}
 	w.run(80 * days)
 	w.still("the old keys' times are over")
-	w.stage.Policy.Life.Insecure = true
+	w.stage.Policy.Lifecycle.Insecure = true
 	w.run(100 * days)
 	w.still("insecure")
-	if !w.version.Life.Unsigned {
-		t.Errorf("the zone is signed still: %s, %v", w.states(), w.version.Life.Waits(&w.stage.Policy.Life))
+	if !w.version.Lifecycle.Unsigned {
+		t.Errorf("the zone is signed still: %s, %v", w.states(), w.version.Lifecycle.Waits(&w.stage.Policy.Lifecycle))
 	}
 	w.good()
 }
@@ -589,7 +589,7 @@ func takeOver(t *testing.T, split bool) {
 func (w *world) lose() func() {
 	w.Helper()
 	away := w.TempDir()
-	for _, k := range w.version.Life.Keys {
+	for _, k := range w.version.Lifecycle.Keys {
 		if k.Signatures.State != signer.Omnipresent {
 			continue
 		}
@@ -618,7 +618,7 @@ func TestYearsTooEarly(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			policy := yearsPolicy()
 			policy.Split = true
-			signer.Early(&policy.Life, early[0], early[1], early[2])
+			signer.Early(&policy.Lifecycle, early[0], early[1], early[2])
 			w := newWorld(t, 2, policy)
 			w.sign()
 			w.still("signed for the first time")

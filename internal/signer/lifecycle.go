@@ -43,24 +43,24 @@ func (p *Presence) UnmarshalText(b []byte) error {
 // out reports whether a record is published.
 func (p Presence) out() bool { return p == Rumoured || p == Omnipresent }
 
-// A RecordLife is the state of one of a key's records.
-type RecordLife struct {
+// A RecordState is the state of one of a key's records.
+type RecordState struct {
 	State Presence  `json:"state"`
 	Since time.Time `json:"since,omitzero"`
-	// Seen is when all servers were first seen to have what is rumoured, or to have no more what
+	// SeenEverywhere is when all servers were first seen to have what is rumoured, or to have no more what
 	// is unretentive: from then on caches forget what they had. Zero: they were not.
-	Seen time.Time `json:"seen_everywhere,omitzero"`
-	// Stated is that an operator said so, and nobody has looked.
-	Stated bool `json:"stated_by_hand,omitempty"`
+	SeenEverywhere time.Time `json:"seen_everywhere,omitzero"`
+	// SetByHand is that an operator said so, and nobody has looked.
+	SetByHand bool `json:"stated_by_hand,omitempty"`
 }
 
-func (r *RecordLife) set(p Presence, now time.Time) {
-	*r = RecordLife{State: p, Since: now, Stated: r.Stated && (p == Omnipresent || p == Hidden)}
+func (r *RecordState) set(p Presence, now time.Time) {
+	*r = RecordState{State: p, Since: now, SetByHand: r.SetByHand && (p == Omnipresent || p == Hidden)}
 }
 
 // pass has the time come that a record's state ends with.
-func (r *RecordLife) pass(now time.Time, wait time.Duration) bool {
-	if r.Seen.IsZero() || now.Before(r.Seen.Add(wait)) {
+func (r *RecordState) pass(now time.Time, wait time.Duration) bool {
+	if r.SeenEverywhere.IsZero() || now.Before(r.SeenEverywhere.Add(wait)) {
 		return false
 	}
 	switch r.State {
@@ -75,32 +75,32 @@ func (r *RecordLife) pass(now time.Time, wait time.Duration) bool {
 }
 
 // until returns when pass will change something; zero: that is not known.
-func (r *RecordLife) until(wait time.Duration) time.Time {
-	if r.Seen.IsZero() || r.State == Omnipresent || r.State == Hidden {
+func (r *RecordState) until(wait time.Duration) time.Time {
+	if r.SeenEverywhere.IsZero() || r.State == Omnipresent || r.State == Hidden {
 		return time.Time{}
 	}
-	return r.Seen.Add(wait)
+	return r.SeenEverywhere.Add(wait)
 }
 
 // see notes of a record that is published by us what all servers have of it.
-func (r *RecordLife) see(all, none bool, now time.Time) {
-	if !r.Seen.IsZero() || !(r.State == Rumoured && all || r.State == Unretentive && none) {
+func (r *RecordState) see(all, none bool, now time.Time) {
+	if !r.SeenEverywhere.IsZero() || !(r.State == Rumoured && all || r.State == Unretentive && none) {
 		return
 	}
-	r.Seen = now
+	r.SeenEverywhere = now
 }
 
 // follow brings the state of a record that is published by others to what was seen of it: that
 // some server has it, that some lacks it, and whether all were asked.
-func (r *RecordLife) follow(some, lacks, whole bool, now time.Time) {
-	r.Stated = r.Stated && !some && !lacks
+func (r *RecordState) follow(some, lacks, whole bool, now time.Time) {
+	r.SetByHand = r.SetByHand && !some && !lacks
 	switch {
 	case !r.State.out() && some:
 		r.set(Rumoured, now)
 	case r.State.out() && whole && !some, r.State == Omnipresent && lacks:
 		r.set(Unretentive, now)
 	case r.State == Rumoured && lacks:
-		r.Seen = time.Time{}
+		r.SeenEverywhere = time.Time{}
 	}
 	r.see(whole && !lacks, whole && !some, now)
 }
@@ -113,35 +113,35 @@ const (
 
 )
 
-// A KeyLife is what is known of a key of a zone over the years.
-type KeyLife struct {
+// A KeyLifecycle is what is known of a key of a zone over the years.
+type KeyLifecycle struct {
 	Name      string    `json:"key"`       // of its files, without endings
 	Algorithm uint8     `json:"algorithm"` // number
 	Tag       uint16    `json:"tag"`
 	SEP       bool      `json:"sep"`
 	Private   bool      `json:"private"` // there is, or was, a private key
-	Made      time.Time `json:"known_since"`
-	Began     time.Time `json:"published_since,omitzero"` // when it was published for the first time
-	Ended     time.Time `json:"gone_since,omitzero"`      // when its last record had left all caches
-	Leaves    string    `json:"leaves,omitempty"`         // why; empty: it is to stay
+	Created   time.Time `json:"known_since"`
+	Published time.Time `json:"published_since,omitzero"` // when it was published for the first time
+	Removed   time.Time `json:"gone_since,omitzero"`      // when its last record had left all caches
+	Retiring  string    `json:"leaves,omitempty"`         // why; empty: it is to stay
 	// Asked is until when the parent was asked to point at the key, by CDS records or otherwise.
 	Asked time.Time `json:"ds_wanted_until,omitzero"`
 
-	DNSKEY     RecordLife `json:"dnskey"`
-	Signatures RecordLife `json:"signatures"` // of the zone's data
-	DS         RecordLife `json:"ds"`
+	DNSKEY     RecordState `json:"dnskey"`
+	Signatures RecordState `json:"signatures"` // of the zone's data
+	DS         RecordState `json:"ds"`
 
 	key *Key // nil: its files are gone
 }
 
 // gone reports whether nobody has anything of the key.
-func (k *KeyLife) gone() bool {
+func (k *KeyLifecycle) gone() bool {
 	return k.DNSKEY.State == Hidden && k.Signatures.State == Hidden && k.DS.State == Hidden
 }
 
 // steady reports whether nothing of the key is on its way.
-func (k *KeyLife) steady() bool {
-	for _, r := range []*RecordLife{&k.DNSKEY, &k.Signatures, &k.DS} {
+func (k *KeyLifecycle) steady() bool {
+	for _, r := range []*RecordState{&k.DNSKEY, &k.Signatures, &k.DS} {
 		if r.State == Rumoured || r.State == Unretentive {
 			return false
 		}
@@ -163,15 +163,15 @@ func (l *LongestTTL) take(ttl uint32, now time.Time) {
 	}
 }
 
-// A Life is the state of all keys of a zone, and what is known that the next step depends on.
+// A Lifecycle is the state of all keys of a zone, and what is known that the next step depends on.
 //
 // A step is taken when it is safe whatever a cache has of what was published before: time has
 // passed since all servers were seen to have the step before, as long as the longest TTL. Keys of
 // one algorithm take turns by publishing the next one before it signs (RFC 6781, section 4.1.1.1),
 // and before the parent points at it (4.1.2); a new algorithm signs before its keys are published,
 // and the old one's signatures are the last to go (4.1.4).
-type Life struct {
-	Keys []*KeyLife `json:"keys"`
+type Lifecycle struct {
+	Keys []*KeyLifecycle `json:"keys"`
 
 	Algorithm uint8 `json:"algorithm"` // of the keys that are made
 	Split     bool  `json:"split"`     // whether they are a KSK and a ZSK
@@ -195,32 +195,32 @@ type Life struct {
 
 // A ParentServer is what a server of the parent zone said of the DS records.
 type ParentServer struct {
-	Server  string    `json:"server"`
-	At      time.Time `json:"asked,omitzero"` // when it answered last
-	DS      [][]byte  `json:"ds"`             // RDATA that it answered then
-	TTL     uint32    `json:"ttl,omitempty"`  // of these
-	Trouble string    `json:"error,omitempty"`
+	Server string    `json:"server"`
+	At     time.Time `json:"asked,omitzero"` // when it answered last
+	DS     [][]byte  `json:"ds"`             // RDATA that it answered then
+	TTL    uint32    `json:"ttl,omitempty"`  // of these
+	Error  string    `json:"error,omitempty"`
 }
 
 // A ZoneServer is what a server of the zone has.
 type ZoneServer struct {
-	Server  string   `json:"server"`
-	Keys    [][]byte `json:"-"` // RDATA of its DNSKEY set
-	Sigs    [][]byte `json:"-"` // RDATA of the signatures of its SOA record
-	Serial  uint32   `json:"serial"`
-	Trouble string   `json:"error,omitempty"`
+	Server string   `json:"server"`
+	Keys   [][]byte `json:"-"` // RDATA of its DNSKEY set
+	Sigs   [][]byte `json:"-"` // RDATA of the signatures of its SOA record
+	Serial uint32   `json:"serial"`
+	Error  string   `json:"error,omitempty"`
 }
 
-// A Sight is what all servers of the parent, and all of the zone, were seen to have at the same time.
+// An Observation is what all servers of the parent, and all of the zone, were seen to have at the same time.
 // Those that could not be asked are in it, with Trouble.
-type Sight struct {
+type Observation struct {
 	At     time.Time
 	Parent []ParentServer // empty: they were not asked
 	Zone   []ZoneServer   // likewise; the server that signs is one of them
 }
 
-// See takes in what was seen.
-func (l *Life) See(s *Sight) {
+// Observe takes in what was seen.
+func (l *Lifecycle) Observe(s *Observation) {
 	if len(s.Parent) > 0 {
 		l.seeParent(s)
 	}
@@ -233,12 +233,12 @@ func (l *Life) See(s *Sight) {
 // nothing (RFC 8767, section 4). Whoever answers in the parent's place could stop a roll for good otherwise.
 const longestDSTTL = 7 * 24 * 60 * 60
 
-func (l *Life) seeParent(s *Sight) {
+func (l *Lifecycle) seeParent(s *Observation) {
 	list := slices.Clone(s.Parent)
 	whole := true
 	for i := range list {
 		p := &list[i]
-		if p.Trouble == "" {
+		if p.Error == "" {
 			l.DSTTL = max(l.DSTTL, min(p.TTL, longestDSTTL))
 			continue
 		}
@@ -253,7 +253,7 @@ func (l *Life) seeParent(s *Sight) {
 	for _, k := range l.Keys {
 		some, lacks := false, false
 		for i := range s.Parent {
-			if s.Parent[i].Trouble == "" {
+			if s.Parent[i].Error == "" {
 				has, perhaps := k.among(s.Parent[i].DS)
 				some, lacks = some || has || perhaps, lacks || !has
 			}
@@ -266,7 +266,7 @@ func (l *Life) seeParent(s *Sight) {
 
 // among reports whether DS records stand for the key, and whether one may that cannot be judged,
 // since its digest is not known.
-func (k *KeyLife) among(list [][]byte) (has, perhaps bool) {
+func (k *KeyLifecycle) among(list [][]byte) (has, perhaps bool) {
 	for _, ds := range list {
 		if len(ds) < 5 || binary.BigEndian.Uint16(ds) != k.Tag || ds[2] != k.Algorithm {
 			continue
@@ -281,9 +281,9 @@ func (k *KeyLife) among(list [][]byte) (has, perhaps bool) {
 	return has, perhaps
 }
 
-func (l *Life) seeZone(s *Sight) {
+func (l *Lifecycle) seeZone(s *Observation) {
 	l.Servers = slices.Clone(s.Zone)
-	if slices.ContainsFunc(s.Zone, func(z ZoneServer) bool { return z.Trouble != "" }) {
+	if slices.ContainsFunc(s.Zone, func(z ZoneServer) bool { return z.Error != "" }) {
 		return
 	}
 	for _, k := range l.Keys {
@@ -311,65 +311,65 @@ const freshParent = 2 * time.Hour
 
 // parentFresh reports whether all servers of the parent have said lately what they have, and did so
 // before, so that no cache can have what nobody saw.
-func (l *Life) parentFresh(now time.Time) bool {
+func (l *Lifecycle) parentFresh(now time.Time) bool {
 	return len(l.Parent) > 0 && !l.Watched.IsZero() && !now.Before(l.Watched.Add(l.wait.ds)) &&
 		!slices.ContainsFunc(l.Parent, func(p ParentServer) bool {
-			return p.Trouble != "" || now.Sub(p.At) > freshParent
+			return p.Error != "" || now.Sub(p.At) > freshParent
 		})
 }
 
 // dsGone reports whether nobody has a DS record of the key, as far as anybody can know.
-func (l *Life) dsGone(k *KeyLife, now time.Time) bool {
-	return !l.entry(k) || k.DS.State == Hidden && (k.DS.Stated || l.parentFresh(now))
+func (l *Lifecycle) dsGone(k *KeyLifecycle, now time.Time) bool {
+	return !l.entry(k) || k.DS.State == Hidden && (k.DS.SetByHand || l.parentFresh(now))
 }
 
 // settles is how long a parent may take to do what it was asked for before.
 const settles = 7 * 24 * time.Hour
 
 // mayCome reports whether a DS record of the key may come that was asked for, and not been seen yet.
-func (k *KeyLife) mayCome(now time.Time) bool {
+func (k *KeyLifecycle) mayCome(now time.Time) bool {
 	return !k.Asked.IsZero() && !k.Asked.Before(k.DS.Since) && now.Before(k.Asked.Add(settles))
 }
 
 // pointed reports whether a server of the parent has DS records.
-func (l *Life) pointed() bool {
+func (l *Lifecycle) pointed() bool {
 	return slices.ContainsFunc(l.Parent, func(p ParentServer) bool { return len(p.DS) > 0 })
 }
 
 // secure reports whether validators may expect the zone to be signed, now or soon.
-func (l *Life) secure(now time.Time) bool {
-	return l.pointed() || slices.ContainsFunc(l.Keys, func(k *KeyLife) bool { return !l.dsGone(k, now) || k.mayCome(now) })
+func (l *Lifecycle) secure(now time.Time) bool {
+	return l.pointed() || slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool { return !l.dsGone(k, now) || k.mayCome(now) })
 }
 
 // entry reports whether a key is one that the parent points at: it has the SEP flag, or no key of
 // its algorithm has.
-func (l *Life) entry(k *KeyLife) bool {
-	return k.SEP || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.SEP && !o.gone() })
+func (l *Lifecycle) entry(k *KeyLifecycle) bool {
+	return k.SEP || !l.some(k.Algorithm, func(o *KeyLifecycle) bool { return o.SEP && !o.gone() })
 }
 
 // some reports whether a key of an algorithm is such.
-func (l *Life) some(alg uint8, such func(*KeyLife) bool) bool {
-	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool { return k.Algorithm == alg && such(k) })
+func (l *Lifecycle) some(alg uint8, such func(*KeyLifecycle) bool) bool {
+	return slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool { return k.Algorithm == alg && such(k) })
 }
 
 // stays reports whether a key is to be used, and can be.
-func (k *KeyLife) stays() bool { return k.Leaves == "" && k.key != nil && k.key.Private != nil }
+func (k *KeyLifecycle) stays() bool { return k.Retiring == "" && k.key != nil && k.key.Private != nil }
 
 // signsData reports whether a key is to sign the data: those without the SEP flag do, where there
 // are such.
-func (l *Life) signsData(k *KeyLife, now time.Time) bool {
-	ready := func(k *KeyLife) bool {
+func (l *Lifecycle) signsData(k *KeyLifecycle, now time.Time) bool {
+	ready := func(k *KeyLifecycle) bool {
 		t := &k.key.Times
 		return t.Activate.IsZero() && (t.Publish.IsZero() || !now.Before(t.Publish)) || passed(t.Activate, now)
 	}
 	return k.stays() && ready(k) &&
-		(!k.SEP || !l.some(k.Algorithm, func(o *KeyLife) bool { return !o.SEP && o.stays() && ready(o) }))
+		(!k.SEP || !l.some(k.Algorithm, func(o *KeyLifecycle) bool { return !o.SEP && o.stays() && ready(o) }))
 }
 
 // waits are how long states last once all servers were seen.
 type waits struct{ key, data, ds time.Duration }
 
-func (l *Life) waits(p *LifePolicy) waits {
+func (l *Lifecycle) waits(p *LifecyclePolicy) waits {
 	seconds := func(n uint32) time.Duration { return time.Duration(n) * time.Second }
 	return waits{
 		key:  seconds(l.KeyTTL.Seconds) + p.Propagation - p.early.key,
@@ -379,17 +379,17 @@ func (l *Life) waits(p *LifePolicy) waits {
 }
 
 // Step does what can be done now: states whose time has come end, and what is safe begins.
-func (l *Life) Step(p *LifePolicy, now time.Time) {
+func (l *Lifecycle) Step(p *LifecyclePolicy, now time.Time) {
 	l.notLater(now)
 	l.wait = l.waits(p)
 	for l.pass(now) || l.move(now) {
 	}
 	for _, k := range l.Keys {
 		switch {
-		case !k.gone() || k.Leaves == "":
-			k.Ended = time.Time{}
-		case k.Ended.IsZero():
-			k.Ended = now
+		case !k.gone() || k.Retiring == "":
+			k.Removed = time.Time{}
+		case k.Removed.IsZero():
+			k.Removed = now
 		}
 	}
 	for _, k := range l.wanted() {
@@ -398,7 +398,7 @@ func (l *Life) Step(p *LifePolicy, now time.Time) {
 }
 
 // pass has times come.
-func (l *Life) pass(now time.Time) (changed bool) {
+func (l *Lifecycle) pass(now time.Time) (changed bool) {
 	w := l.wait
 	for _, k := range l.Keys {
 		changed = k.DNSKEY.pass(now, w.key) || changed
@@ -409,7 +409,7 @@ func (l *Life) pass(now time.Time) (changed bool) {
 }
 
 // Next returns when a state ends at the latest that is known to; zero: none is.
-func (l *Life) Next(p *LifePolicy) (next time.Time) {
+func (l *Lifecycle) Next(p *LifecyclePolicy) (next time.Time) {
 	w := l.waits(p)
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -420,8 +420,8 @@ func (l *Life) Next(p *LifePolicy) (next time.Time) {
 		sooner(k.DNSKEY.until(w.key))
 		sooner(k.Signatures.until(w.data))
 		sooner(k.DS.until(w.ds))
-		if life := p.lifetime(k.SEP); life > 0 && k.Leaves == "" && !k.Began.IsZero() {
-			sooner(k.Began.Add(life))
+		if life := p.lifetime(k.SEP); life > 0 && k.Retiring == "" && !k.Published.IsZero() {
+			sooner(k.Published.Add(life))
 		}
 	}
 	return next
@@ -429,12 +429,12 @@ func (l *Life) Next(p *LifePolicy) (next time.Time) {
 
 // move takes each step that is safe, and reports whether there was one. Signatures come before the
 // keys of an algorithm that is new.
-func (l *Life) move(now time.Time) (changed bool) {
+func (l *Lifecycle) move(now time.Time) (changed bool) {
 	secure := l.secure(now)
 	if l.Insecure && !secure {
 		return l.unsign(now)
 	}
-	step := func(r *RecordLife, to Presence) {
+	step := func(r *RecordState, to Presence) {
 		r.set(to, now)
 		changed = true
 	}
@@ -443,11 +443,11 @@ func (l *Life) move(now time.Time) (changed bool) {
 			step(&k.Signatures, Rumoured)
 		}
 	}
-	first := !slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return o.DNSKEY.State != Hidden })
+	first := !slices.ContainsFunc(l.Keys, func(o *KeyLifecycle) bool { return o.DNSKEY.State != Hidden })
 	for _, k := range l.Keys {
 		if !k.DNSKEY.State.out() && k.stays() && k.due(now) && (first || !secure || l.mayPublish(k)) {
-			if step(&k.DNSKEY, Rumoured); k.Began.IsZero() {
-				k.Began = now
+			if step(&k.DNSKEY, Rumoured); k.Published.IsZero() {
+				k.Published = now
 			}
 		}
 	}
@@ -455,7 +455,7 @@ func (l *Life) move(now time.Time) (changed bool) {
 		if k.Signatures.State.out() && l.mayStopSigning(k, secure, now) {
 			step(&k.Signatures, Unretentive)
 		}
-		if k.DNSKEY.State.out() && k.Leaves != "" && l.mayWithdraw(k, now) {
+		if k.DNSKEY.State.out() && k.Retiring != "" && l.mayWithdraw(k, now) {
 			step(&k.DNSKEY, Unretentive)
 		}
 	}
@@ -463,7 +463,7 @@ func (l *Life) move(now time.Time) (changed bool) {
 }
 
 // unsign ends the signing of a zone of which nobody expects signatures.
-func (l *Life) unsign(now time.Time) bool {
+func (l *Lifecycle) unsign(now time.Time) bool {
 	if l.Unsigned {
 		return false
 	}
@@ -476,7 +476,7 @@ func (l *Life) unsign(now time.Time) bool {
 }
 
 // due reports whether a key may be published by the times of its file.
-func (k *KeyLife) due(now time.Time) bool {
+func (k *KeyLifecycle) due(now time.Time) bool {
 	t := &k.key.Times
 	return t.Publish.IsZero() && t.Activate.IsZero() || passed(t.Publish, now) || passed(t.Activate, now)
 }
@@ -484,66 +484,68 @@ func (k *KeyLife) due(now time.Time) bool {
 // mayPublish reports whether the DNSKEY record of a key may come. Of an algorithm that has none yet,
 // signatures have to be in all caches before (RFC 6781, section 4.1.4): who sees the key may want
 // them.
-func (l *Life) mayPublish(k *KeyLife) bool {
-	return l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State.out() || o.Signatures.State == Omnipresent })
+func (l *Lifecycle) mayPublish(k *KeyLifecycle) bool {
+	return l.some(k.Algorithm, func(o *KeyLifecycle) bool { return o.DNSKEY.State.out() || o.Signatures.State == Omnipresent })
 }
 
 // maySign reports whether a key may begin to sign the data: it is in all caches that have keys, or
 // none of its algorithm is in any.
-func (l *Life) maySign(k *KeyLife, secure bool) bool {
-	return !secure || k.DNSKEY.State == Omnipresent || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State != Hidden })
+func (l *Lifecycle) maySign(k *KeyLifecycle, secure bool) bool {
+	return !secure || k.DNSKEY.State == Omnipresent || !l.some(k.Algorithm, func(o *KeyLifecycle) bool { return o.DNSKEY.State != Hidden })
 }
 
 // mayStopSigning reports whether a key may stop signing the data: another of its algorithm does
 // that is in all caches, or no cache has a key of its algorithm.
-func (l *Life) mayStopSigning(k *KeyLife, secure bool, now time.Time) bool {
+func (l *Lifecycle) mayStopSigning(k *KeyLifecycle, secure bool, now time.Time) bool {
 	if l.signsData(k, now) {
 		return false
 	}
-	if l.some(k.Algorithm, func(o *KeyLife) bool { return l.signsData(o, now) }) {
-		return l.some(k.Algorithm, func(o *KeyLife) bool {
+	if l.some(k.Algorithm, func(o *KeyLifecycle) bool { return l.signsData(o, now) }) {
+		return l.some(k.Algorithm, func(o *KeyLifecycle) bool {
 			return l.signsData(o, now) && o.Signatures.State.out() && (!secure || o.DNSKEY.State == Omnipresent)
 		})
 	}
-	return k.Leaves != "" && !l.Insecure && l.others(k.Algorithm) &&
-		(!secure || !l.some(k.Algorithm, func(o *KeyLife) bool { return o.DNSKEY.State != Hidden }))
+	return k.Retiring != "" && !l.Insecure && l.others(k.Algorithm) &&
+		(!secure || !l.some(k.Algorithm, func(o *KeyLifecycle) bool { return o.DNSKEY.State != Hidden }))
 }
 
 // others reports whether a key of another algorithm signs the data for good.
-func (l *Life) others(alg uint8) bool {
+func (l *Lifecycle) others(alg uint8) bool {
 	return slices.ContainsFunc(
 		l.Keys,
-		func(o *KeyLife) bool { return o.Algorithm != alg && o.stays() && o.Signatures.State == Omnipresent },
+		func(o *KeyLifecycle) bool {
+			return o.Algorithm != alg && o.stays() && o.Signatures.State == Omnipresent
+		},
 	)
 }
 
 // mayWithdraw reports whether the DNSKEY record of a key may go: no cache has a DS record of it, nor
 // signatures that it made, unless its whole algorithm goes, whose signatures go last; and there is
 // another way in.
-func (l *Life) mayWithdraw(k *KeyLife, now time.Time) bool {
+func (l *Lifecycle) mayWithdraw(k *KeyLifecycle, now time.Time) bool {
 	if l.Insecure || !l.dsGone(k, now) {
 		return false
 	}
-	enters := func(o *KeyLife) bool {
+	enters := func(o *KeyLifecycle) bool {
 		return o.stays() && l.entry(o) && o.DNSKEY.State == Omnipresent && o.DS.State == Omnipresent
 	}
-	remains := l.some(k.Algorithm, (*KeyLife).stays)
+	remains := l.some(k.Algorithm, (*KeyLifecycle).stays)
 	if remains && (k.Signatures.State != Hidden || !l.entry(k)) {
 		return k.Signatures.State == Hidden
 	}
-	leaving := func(o *KeyLife) bool { return o == k || !remains && o.Algorithm == k.Algorithm }
+	leaving := func(o *KeyLifecycle) bool { return o == k || !remains && o.Algorithm == k.Algorithm }
 	if !remains &&
-		(!l.others(k.Algorithm) || slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return leaving(o) && !l.dsGone(o, now) })) {
+		(!l.others(k.Algorithm) || slices.ContainsFunc(l.Keys, func(o *KeyLifecycle) bool { return leaving(o) && !l.dsGone(o, now) })) {
 		return false
 	}
-	if slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return enters(o) && (!remains || o.Algorithm == k.Algorithm) }) {
+	if slices.ContainsFunc(l.Keys, func(o *KeyLifecycle) bool { return enters(o) && (!remains || o.Algorithm == k.Algorithm) }) {
 		return true
 	}
 	// Nobody may come in at all, and nobody will by what goes.
-	return !l.pointed() && l.unpointed(now) && !slices.ContainsFunc(l.Keys, func(o *KeyLife) bool { return leaving(o) && o.mayCome(now) })
+	return !l.pointed() && l.unpointed(now) && !slices.ContainsFunc(l.Keys, func(o *KeyLifecycle) bool { return leaving(o) && o.mayCome(now) })
 }
 
 // unpointed reports whether no key is pointed at, as far as anybody can know.
-func (l *Life) unpointed(now time.Time) bool {
-	return !slices.ContainsFunc(l.Keys, func(k *KeyLife) bool { return !l.dsGone(k, now) })
+func (l *Lifecycle) unpointed(now time.Time) bool {
+	return !slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool { return !l.dsGone(k, now) })
 }

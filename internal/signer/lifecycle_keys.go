@@ -22,8 +22,8 @@ const (
 	CDSAlways
 )
 
-// A LifePolicy says how keys live. Policies that are equal are alike.
-type LifePolicy struct {
+// A LifecyclePolicy says how keys live. Policies that are equal are alike.
+type LifecyclePolicy struct {
 	KSKLifetime, ZSKLifetime time.Duration // until the next one is made; 0: by hand. That of a CSK is a KSK's.
 
 	// Propagation and ParentPropagation are waited for beside the TTLs, for servers that nobody
@@ -38,7 +38,7 @@ type LifePolicy struct {
 	early waits // by which steps are too early: for a test that it is noticed
 }
 
-func (p *LifePolicy) lifetime(sep bool) time.Duration {
+func (p *LifecyclePolicy) lifetime(sep bool) time.Duration {
 	if sep {
 		return p.KSKLifetime
 	}
@@ -49,7 +49,7 @@ func (p *LifePolicy) lifetime(sep bool) time.Duration {
 type use struct{ published, signsKeys, signsData, wanted bool }
 
 // uses returns what keys do by their states.
-func (l *Life) uses() map[*Key]use {
+func (l *Lifecycle) uses() map[*Key]use {
 	uses := map[*Key]use{}
 	for _, k := range l.Keys {
 		if k.key != nil {
@@ -63,12 +63,12 @@ func (l *Life) uses() map[*Key]use {
 
 // wanted returns the keys that the parent is to point at: those whose keys and signatures are in
 // all caches; until there is one, those that it points at; none if the zone is to be unsigned.
-func (l *Life) wanted() (list []*KeyLife) {
+func (l *Lifecycle) wanted() (list []*KeyLifecycle) {
 	if l.Insecure {
 		return nil
 	}
 	for _, k := range l.Keys {
-		if k.stays() && l.entry(k) && k.DNSKEY.State == Omnipresent && l.some(k.Algorithm, func(o *KeyLife) bool {
+		if k.stays() && l.entry(k) && k.DNSKEY.State == Omnipresent && l.some(k.Algorithm, func(o *KeyLifecycle) bool {
 			return o.Signatures.State == Omnipresent || o.DS.State != Hidden
 		}) {
 			list = append(list, k)
@@ -86,7 +86,7 @@ func (l *Life) wanted() (list []*KeyLife) {
 
 // Wanted returns the RDATA of the DS records that the parent is to have now, and whether it is
 // known what these are: before a new zone's keys are in all caches, it is to have none yet.
-func (l *Life) Wanted() (ds [][]byte, known bool) {
+func (l *Lifecycle) Wanted() (ds [][]byte, known bool) {
 	for _, k := range l.wanted() {
 		data, _ := k.key.DS(dnssec.DigestSHA256)
 		ds = append(ds, data)
@@ -96,7 +96,7 @@ func (l *Life) Wanted() (ds [][]byte, known bool) {
 
 // ParentHasWanted reports whether all servers of the parent have what they are to have, and nothing
 // else.
-func (l *Life) ParentHasWanted() bool {
+func (l *Lifecycle) ParentHasWanted() bool {
 	wanted := l.wanted()
 	fits := func(p ParentServer) bool {
 		for _, k := range wanted {
@@ -105,7 +105,7 @@ func (l *Life) ParentHasWanted() bool {
 			}
 		}
 		return !slices.ContainsFunc(p.DS, func(ds []byte) bool {
-			return !slices.ContainsFunc(wanted, func(k *KeyLife) bool {
+			return !slices.ContainsFunc(wanted, func(k *KeyLifecycle) bool {
 				has, perhaps := k.among([][]byte{ds})
 				return has || perhaps
 			})
@@ -115,7 +115,7 @@ func (l *Life) ParentHasWanted() bool {
 }
 
 // cds returns the RDATA of the CDS and CDNSKEY records that the zone publishes.
-func (l *Life) cds(p *LifePolicy) (cds, cdnskey [][]byte) {
+func (l *Lifecycle) cds(p *LifecyclePolicy) (cds, cdnskey [][]byte) {
 	ds, known := l.Wanted()
 	if !known || p.CDS == CDSNever || p.CDS == CDSOnRoll && l.ParentHasWanted() {
 		return nil, nil
@@ -130,7 +130,7 @@ func (l *Life) cds(p *LifePolicy) (cds, cdnskey [][]byte) {
 }
 
 // published returns what the states mean for a version of the zone, for comparison.
-func (l *Life) published(p *LifePolicy) string {
+func (l *Lifecycle) published(p *LifecyclePolicy) string {
 	cds, cdnskey := l.cds(p)
 	text := fmt.Sprint(l.Unsigned, cds, cdnskey)
 	for _, k := range l.Keys {
@@ -140,19 +140,19 @@ func (l *Life) published(p *LifePolicy) string {
 }
 
 // bind brings keys that were read together with their states, and takes in those that are new.
-func (l *Life) bind(keys []*Key, now time.Time) {
+func (l *Lifecycle) bind(keys []*Key, now time.Time) {
 	first := len(l.Keys) == 0
 	for _, k := range l.Keys {
 		k.key = nil
 	}
 	for _, k := range keys {
 		name := filepath.Base(k.File)
-		at := slices.IndexFunc(l.Keys, func(o *KeyLife) bool { return o.Name == name })
+		at := slices.IndexFunc(l.Keys, func(o *KeyLifecycle) bool { return o.Name == name })
 		if at >= 0 {
 			l.Keys[at].key, l.Keys[at].Private = k, l.Keys[at].Private || k.Private != nil
 			continue
 		}
-		n := &KeyLife{Name: name, Algorithm: k.Algorithm(), Tag: k.Tag(), SEP: k.SEP(), Private: k.Private != nil, Made: now, key: k}
+		n := &KeyLifecycle{Name: name, Algorithm: k.Algorithm(), Tag: k.Tag(), SEP: k.SEP(), Private: k.Private != nil, Created: now, key: k}
 		if first {
 			n.inherit(now)
 			if k.TTL > 0 {
@@ -167,17 +167,17 @@ func (l *Life) bind(keys []*Key, now time.Time) {
 	}
 	for _, k := range l.Keys {
 		switch over := k.key != nil && (passed(k.key.Times.Inactive, now) || passed(k.key.Times.Delete, now)); {
-		case over && k.Leaves == "":
-			k.Leaves = leavesTimes
-		case !over && k.Leaves == leavesTimes:
-			k.Leaves = ""
+		case over && k.Retiring == "":
+			k.Retiring = leavesTimes
+		case !over && k.Retiring == leavesTimes:
+			k.Retiring = ""
 		}
 	}
 }
 
 // inherit has the key of a zone that comes from elsewhere go on where it is. Its records are out already;
 // whether they are in all caches, or in none any more, is to be seen.
-func (k *KeyLife) inherit(now time.Time) {
+func (k *KeyLifecycle) inherit(now time.Time) {
 	t, state := &k.key.Times, k.key.State
 	if state == nil {
 		state = &KeyState{}
@@ -191,7 +191,7 @@ func (k *KeyLife) inherit(now time.Time) {
 			}
 		}
 	}
-	begin := func(r *RecordLife, p Presence) {
+	begin := func(r *RecordState, p Presence) {
 		if p == Omnipresent {
 			p = Rumoured
 		}
@@ -202,28 +202,28 @@ func (k *KeyLife) inherit(now time.Time) {
 	begin(&k.DNSKEY, state.DNSKEY)
 	begin(&k.Signatures, state.Signatures)
 	if state.DNSKEY != Hidden {
-		if k.Began = now; !t.Publish.IsZero() && t.Publish.Before(now) {
-			k.Began = t.Publish
+		if k.Published = now; !t.Publish.IsZero() && t.Publish.Before(now) {
+			k.Published = t.Publish
 		}
 	}
-	if state.Leaves {
-		k.Leaves = leavesRolled
+	if state.Retiring {
+		k.Retiring = leavesRolled
 	}
 }
 
 // together has only those keys of a zone that is new here sign data that do so by their kind.
-func (l *Life) together() {
+func (l *Lifecycle) together() {
 	for _, k := range l.Keys {
 		if k.SEP && k.key.State == nil && k.Signatures.State == Rumoured &&
-			l.some(k.Algorithm, func(o *KeyLife) bool { return !o.SEP && o.Signatures.State == Rumoured }) {
-			k.Signatures = RecordLife{}
+			l.some(k.Algorithm, func(o *KeyLifecycle) bool { return !o.SEP && o.Signatures.State == Rumoured }) {
+			k.Signatures = RecordState{}
 		}
 	}
 }
 
 // plan brings the goals of keys to what the policy wants, and makes keys that are missing. make
 // makes one, and writes its files.
-func (l *Life) plan(p *StagePolicy, now time.Time, generate func(alg uint8, sep bool) (*Key, error)) error {
+func (l *Lifecycle) plan(p *StagePolicy, now time.Time, generate func(alg uint8, sep bool) (*Key, error)) error {
 	l.follow(p, now)
 	if l.Insecure {
 		return nil
@@ -232,13 +232,13 @@ func (l *Life) plan(p *StagePolicy, now time.Time, generate func(alg uint8, sep 
 		if !sep && !l.Split {
 			continue
 		}
-		life := p.Life.lifetime(sep)
-		stays := func(k *KeyLife) bool {
+		life := p.Lifecycle.lifetime(sep)
+		stays := func(k *KeyLifecycle) bool {
 			return k.stays() && k.Algorithm == l.Algorithm && (k.SEP == sep || sep && l.entry(k))
 		}
 		have := slices.ContainsFunc(l.Keys, stays)
-		old := slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
-			return stays(k) && life > 0 && !k.Began.IsZero() && !now.Before(k.Began.Add(life))
+		old := slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool {
+			return stays(k) && life > 0 && !k.Published.IsZero() && !now.Before(k.Published.Add(life))
 		})
 		if !have || old && l.quiet(sep) {
 			if err := l.succeed(l.Algorithm, sep, now, generate); err != nil {
@@ -250,63 +250,63 @@ func (l *Life) plan(p *StagePolicy, now time.Time, generate func(alg uint8, sep 
 }
 
 // follow takes in what the policy says otherwise than before.
-func (l *Life) follow(p *StagePolicy, now time.Time) {
-	has := func(such func(*KeyLife) bool) bool {
-		return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool { return k.stays() && such(k) })
+func (l *Lifecycle) follow(p *StagePolicy, now time.Time) {
+	has := func(such func(*KeyLifecycle) bool) bool {
+		return slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool { return k.stays() && such(k) })
 	}
 	if l.PolicyAlgorithm == 0 {
 		// The first time: keys that are there stay.
 		l.PolicyAlgorithm, l.PolicySplit = p.Algorithm, p.Split
-		l.Algorithm, l.Split = p.Algorithm, p.Split || has(func(k *KeyLife) bool { return !k.SEP && !l.entry(k) })
-		if i := slices.IndexFunc(l.Keys, (*KeyLife).stays); i >= 0 && !has(func(k *KeyLife) bool { return k.Algorithm == p.Algorithm }) {
+		l.Algorithm, l.Split = p.Algorithm, p.Split || has(func(k *KeyLifecycle) bool { return !k.SEP && !l.entry(k) })
+		if i := slices.IndexFunc(l.Keys, (*KeyLifecycle).stays); i >= 0 && !has(func(k *KeyLifecycle) bool { return k.Algorithm == p.Algorithm }) {
 			l.Algorithm = l.Keys[i].Algorithm
 		}
 	}
 	if l.PolicySplit != p.Split {
 		if l.Split, l.PolicySplit = p.Split, p.Split; !p.Split {
-			l.leave(leavesRolled, func(k *KeyLife) bool { return !k.SEP && !l.entry(k) })
+			l.leave(leavesRolled, func(k *KeyLifecycle) bool { return !k.SEP && !l.entry(k) })
 		}
 	}
 	if l.PolicyAlgorithm != p.Algorithm {
 		l.Algorithm, l.PolicyAlgorithm = p.Algorithm, p.Algorithm
-		l.leave(leavesRolled, func(k *KeyLife) bool { return k.Algorithm != p.Algorithm })
+		l.leave(leavesRolled, func(k *KeyLifecycle) bool { return k.Algorithm != p.Algorithm })
 	}
-	switch l.Insecure = p.Life.Insecure; {
+	switch l.Insecure = p.Lifecycle.Insecure; {
 	case l.Insecure:
-		l.leave(leavesInsecure, func(*KeyLife) bool { return true })
+		l.leave(leavesInsecure, func(*KeyLifecycle) bool { return true })
 	default:
 		for _, k := range l.Keys {
-			if k.Leaves == leavesInsecure && (!l.Unsigned || k.Algorithm == l.Algorithm) {
-				k.Leaves = ""
+			if k.Retiring == leavesInsecure && (!l.Unsigned || k.Algorithm == l.Algorithm) {
+				k.Retiring = ""
 			}
 		}
 		l.Unsigned = false
 	}
 }
 
-func (l *Life) leave(why string, such func(*KeyLife) bool) {
+func (l *Lifecycle) leave(why string, such func(*KeyLifecycle) bool) {
 	for _, k := range l.Keys {
-		if k.Leaves == "" && such(k) {
-			k.Leaves = why
+		if k.Retiring == "" && such(k) {
+			k.Retiring = why
 		}
 	}
 }
 
 // quiet reports whether no key of a kind comes or goes.
-func (l *Life) quiet(sep bool) bool {
-	return !slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
-		return k.SEP == sep && (!k.steady() || k.Leaves != "" && !k.gone() || k.Leaves == "" && k.DNSKEY.State == Hidden)
+func (l *Lifecycle) quiet(sep bool) bool {
+	return !slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool {
+		return k.SEP == sep && (!k.steady() || k.Retiring != "" && !k.gone() || k.Retiring == "" && k.DNSKEY.State == Hidden)
 	})
 }
 
 // succeed makes a key that takes the place of those of its algorithm and kind.
-func (l *Life) succeed(alg uint8, sep bool, now time.Time, generate func(uint8, bool) (*Key, error)) error {
+func (l *Lifecycle) succeed(alg uint8, sep bool, now time.Time, generate func(uint8, bool) (*Key, error)) error {
 	k, err := generate(alg, sep)
 	if err != nil {
 		return fmt.Errorf("a key cannot be made: %w", err)
 	}
-	l.leave(leavesRolled, func(o *KeyLife) bool { return o.Algorithm == alg && o.SEP == sep })
-	l.Keys = append(l.Keys, &KeyLife{Name: filepath.Base(k.File), Algorithm: alg, Tag: k.Tag(), SEP: sep, Private: true, Made: now, key: k})
+	l.leave(leavesRolled, func(o *KeyLifecycle) bool { return o.Algorithm == alg && o.SEP == sep })
+	l.Keys = append(l.Keys, &KeyLifecycle{Name: filepath.Base(k.File), Algorithm: alg, Tag: k.Tag(), SEP: sep, Private: true, Created: now, key: k})
 	return nil
 }
 
@@ -324,7 +324,7 @@ type Roll struct {
 }
 
 // roll begins a roll.
-func (l *Life) roll(r Roll, now time.Time, generate func(uint8, bool) (*Key, error)) error {
+func (l *Lifecycle) roll(r Roll, now time.Time, generate func(uint8, bool) (*Key, error)) error {
 	if l.Insecure {
 		return errors.New("the policy makes the zone unsigned: no key can be rolled")
 	}
@@ -334,7 +334,7 @@ func (l *Life) roll(r Roll, now time.Time, generate func(uint8, bool) (*Key, err
 		if r.Tag == 0 {
 			named = !r.KSK && !r.ZSK || r.KSK && k.SEP || r.ZSK && !k.SEP
 		}
-		if named && k.Leaves == "" && !slices.Contains(kinds, k.SEP) {
+		if named && k.Retiring == "" && !slices.Contains(kinds, k.SEP) {
 			kinds = append(kinds, k.SEP)
 		}
 	}
@@ -368,14 +368,14 @@ func (l *Life) roll(r Roll, now time.Time, generate func(uint8, bool) (*Key, err
 	}
 	if alg != l.Algorithm {
 		l.Algorithm = alg
-		l.leave(leavesRolled, func(k *KeyLife) bool { return k.Algorithm != alg })
+		l.leave(leavesRolled, func(k *KeyLifecycle) bool { return k.Algorithm != alg })
 	}
 	return nil
 }
 
 // state takes the word of an operator for what the parent has: DS records of the key with a tag are
 // at all its servers, or at none.
-func (l *Life) state(tag uint16, seen bool, now time.Time) error {
+func (l *Lifecycle) state(tag uint16, seen bool, now time.Time) error {
 	found := false
 	for _, k := range l.Keys {
 		if k.Tag != tag || !l.entry(k) {
@@ -388,8 +388,8 @@ func (l *Life) state(tag uint16, seen bool, now time.Time) error {
 		case !seen && r.State != Unretentive:
 			r.set(Unretentive, now)
 		}
-		if k.DS.Stated = true; k.DS.Seen.IsZero() {
-			k.DS.Seen = now
+		if k.DS.SetByHand = true; k.DS.SeenEverywhere.IsZero() {
+			k.DS.SeenEverywhere = now
 		}
 	}
 	if !found {

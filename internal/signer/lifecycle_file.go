@@ -23,7 +23,7 @@ const lifeFile = "states.json"
 type lifeText struct {
 	Kind    string `json:"port53"` // what the file is, and its version
 	Comment string `json:"comment"`
-	*Life
+	*Lifecycle
 }
 
 const (
@@ -32,16 +32,16 @@ const (
 )
 
 // load reads the states of the keys; a zone that has none yet has a life without keys.
-func (s *Stage) load() (*Life, error) {
+func (s *Stage) load() (*Lifecycle, error) {
 	path := filepath.Join(s.Dir, lifeFile)
 	b, err := readBounded(path, maxLifeFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Life{}, nil
+		return &Lifecycle{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	t := lifeText{Life: &Life{}}
+	t := lifeText{Lifecycle: &Lifecycle{}}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&t); err != nil {
@@ -53,11 +53,11 @@ func (s *Stage) load() (*Life, error) {
 	if slices.Contains(t.Keys, nil) {
 		return nil, fmt.Errorf("%s: a key in it is null: restore it from a backup", path)
 	}
-	return t.Life, nil
+	return t.Lifecycle, nil
 }
 
 // save writes the states of the keys down, durably, if they are not what is there.
-func (s *Stage) save(l *Life) error {
+func (s *Stage) save(l *Lifecycle) error {
 	b, err := json.MarshalIndent(lifeText{lifeKind, lifeComment, l}, "", "  ")
 	if err != nil {
 		return err
@@ -71,23 +71,23 @@ func (s *Stage) save(l *Life) error {
 
 // forget takes out keys whose files are gone and that nobody remembers: they were given up, or are
 // not needed any more.
-func (l *Life) forget() {
-	l.Keys = slices.DeleteFunc(l.Keys, func(k *KeyLife) bool { return k.key == nil })
+func (l *Lifecycle) forget() {
+	l.Keys = slices.DeleteFunc(l.Keys, func(k *KeyLifecycle) bool { return k.key == nil })
 }
 
 // signs reports whether the key of a name signs something.
-func (l *Life) signs(name string) bool {
-	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
+func (l *Lifecycle) signs(name string) bool {
+	return slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool {
 		return k.Name == name && k.Private && (k.Signatures.State.out() || k.DNSKEY.State.out() && l.entry(k))
 	})
 }
 
 // again has all waits start over: nobody knows how much of them has passed.
-func (l *Life) again(now time.Time) {
+func (l *Lifecycle) again(now time.Time) {
 	for _, k := range l.Keys {
-		for _, r := range []*RecordLife{&k.DNSKEY, &k.Signatures, &k.DS} {
-			if !r.Seen.IsZero() {
-				r.Seen = now
+		for _, r := range []*RecordState{&k.DNSKEY, &k.Signatures, &k.DS} {
+			if !r.SeenEverywhere.IsZero() {
+				r.SeenEverywhere = now
 			}
 		}
 	}
@@ -95,15 +95,15 @@ func (l *Life) again(now time.Time) {
 }
 
 // notLater brings times that a clock in the future gave to now.
-func (l *Life) notLater(now time.Time) {
+func (l *Lifecycle) notLater(now time.Time) {
 	for _, k := range l.Keys {
-		for _, r := range []*RecordLife{&k.DNSKEY, &k.Signatures, &k.DS} {
-			if r.Seen.After(now) {
-				r.Seen = now
+		for _, r := range []*RecordState{&k.DNSKEY, &k.Signatures, &k.DS} {
+			if r.SeenEverywhere.After(now) {
+				r.SeenEverywhere = now
 			}
 		}
-		if k.Began.After(now) {
-			k.Began = now
+		if k.Published.After(now) {
+			k.Published = now
 		}
 	}
 	for i := range l.Parent {
@@ -117,11 +117,13 @@ func (l *Life) notLater(now time.Time) {
 }
 
 // Kind tells what a key is for: KSK, ZSK, or CSK if it does both.
-func (l *Life) Kind(k *KeyLife) string {
+func (l *Lifecycle) Kind(k *KeyLifecycle) string {
 	switch {
 	case !k.SEP && !l.entry(k):
 		return "ZSK"
-	case l.some(k.Algorithm, func(o *KeyLife) bool { return o != k && !l.entry(o) && (o.stays() || o.Signatures.State != Hidden) }):
+	case l.some(k.Algorithm, func(o *KeyLifecycle) bool {
+		return o != k && !l.entry(o) && (o.stays() || o.Signatures.State != Hidden)
+	}):
 		return "KSK"
 	}
 	return "CSK"
@@ -130,7 +132,7 @@ func (l *Life) Kind(k *KeyLife) string {
 // seatbelt judges a version against each set of DS records that a server of the parent had when it
 // was asked last. One that validators would refuse is an error, unless they refuse have as well:
 // then it is no worse, and an alert.
-func (l *Life) seatbelt(have, next *zone.Zone, now time.Time) (alert string, err error) {
+func (l *Lifecycle) seatbelt(have, next *zone.Zone, now time.Time) (alert string, err error) {
 	if have == next {
 		have = nil
 	}
@@ -170,37 +172,37 @@ func entered(z *zone.Zone, ds [][]byte, now time.Time) string {
 const seatbeltWork = 32
 
 // Asks reports whether the parent is to have other DS records than it has.
-func (l *Life) Asks() bool {
+func (l *Lifecycle) Asks() bool {
 	_, known := l.Wanted()
 	return known && !l.Unsigned && !l.ParentHasWanted()
 }
 
 // Moves reports whether a key comes or goes.
-func (l *Life) Moves() bool {
-	return slices.ContainsFunc(l.Keys, func(k *KeyLife) bool {
-		return !k.steady() || k.Leaves != "" && !k.gone() || k.stays() && k.DNSKEY.State == Hidden
+func (l *Lifecycle) Moves() bool {
+	return slices.ContainsFunc(l.Keys, func(k *KeyLifecycle) bool {
+		return !k.steady() || k.Retiring != "" && !k.gone() || k.stays() && k.DNSKEY.State == Hidden
 	})
 }
 
 // Waits says for people what the next steps wait for.
-func (l *Life) Waits(p *LifePolicy) (list []string) {
+func (l *Lifecycle) Waits(p *LifecyclePolicy) (list []string) {
 	w := l.waits(p)
-	say := func(k *KeyLife, what string, r *RecordLife, wait time.Duration, come, gone string) {
+	say := func(k *KeyLifecycle, what string, r *RecordState, wait time.Duration, come, gone string) {
 		switch {
-		case r.State == Rumoured && r.Seen.IsZero():
+		case r.State == Rumoured && r.SeenEverywhere.IsZero():
 			list = append(list, fmt.Sprintf("key %d: %s", k.Tag, come))
-		case r.State == Unretentive && r.Seen.IsZero():
+		case r.State == Unretentive && r.SeenEverywhere.IsZero():
 			list = append(list, fmt.Sprintf("key %d: %s", k.Tag, gone))
 		case r.State == Rumoured:
 			list = append(
 				list,
-				fmt.Sprintf("key %d: waiting until caches have its %s: %s", k.Tag, what, r.Seen.Add(wait).UTC().Format(time.RFC3339)),
+				fmt.Sprintf("key %d: waiting until caches have its %s: %s", k.Tag, what, r.SeenEverywhere.Add(wait).UTC().Format(time.RFC3339)),
 			)
 		case r.State == Unretentive:
 			list = append(
 				list,
 				fmt.Sprintf("key %d: waiting until its %s has expired from caches: %s", k.Tag, what,
-					r.Seen.Add(wait).UTC().Format(time.RFC3339)),
+					r.SeenEverywhere.Add(wait).UTC().Format(time.RFC3339)),
 			)
 		}
 	}
@@ -228,12 +230,12 @@ func (l *Life) Waits(p *LifePolicy) (list []string) {
 }
 
 // parents names the servers of the parent that are such, and those that could not be asked.
-func (l *Life) parents(such func(ParentServer) bool) string {
+func (l *Lifecycle) parents(such func(ParentServer) bool) string {
 	var names []string
 	for _, p := range l.Parent {
 		switch {
-		case p.Trouble != "":
-			names = append(names, p.Server+" ("+p.Trouble+")")
+		case p.Error != "":
+			names = append(names, p.Server+" ("+p.Error+")")
 		case such(p):
 			names = append(names, p.Server)
 		}
@@ -248,10 +250,10 @@ func (l *Life) parents(such func(ParentServer) bool) string {
 const maxNamed = 4
 
 // missing says which servers are waited for.
-func (l *Life) missing(what string) string {
+func (l *Lifecycle) missing(what string) string {
 	for _, s := range l.Servers {
-		if s.Trouble != "" {
-			return fmt.Sprintf("waiting until all servers have %s; %s cannot be queried: %s", what, s.Server, s.Trouble)
+		if s.Error != "" {
+			return fmt.Sprintf("waiting until all servers have %s; %s cannot be queried: %s", what, s.Server, s.Error)
 		}
 	}
 	return "waiting until all servers have " + what
