@@ -105,7 +105,7 @@ var (
 // A ZoneSpec is a zone that is to be made, or changed.
 type ZoneSpec struct {
 	Apex      []byte // in wire form
-	Of        string // what tells it from others of its name; empty: nothing has to
+	Qualifier string // what tells it from others of its name; empty: nothing has to
 	Primaries []netip.AddrPort
 	TSIG      string // the key that transfers from the primaries are signed with; empty: none
 	Keyed     bool   // TSIG is to be so; of a zone that is changed it stays as it was otherwise

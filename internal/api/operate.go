@@ -205,7 +205,7 @@ func ownTestFilter(c *call) error {
 }
 
 // signing returns the zone of the path, if the caller may see its keys.
-func (c *call) signing() (zones.View, error) {
+func (c *call) signing() (zones.Snapshot, error) {
 	v, err := c.find(c.params[0])
 	if err == nil && !c.holder.MaySome(grant.Sign, v.Apex, c.now) {
 		err = forbidden("the token may not see keys of zone " + wire.NameText(v.Apex))

@@ -35,7 +35,7 @@ type pager struct {
 }
 
 // newPager returns what finds the sets that a request is about.
-func (c *call) newPager(v *zones.View, z *zone.Zone) (*pager, error) {
+func (c *call) newPager(v *zones.Snapshot, z *zone.Zone) (*pager, error) {
 	q := c.r.URL.Query()
 	p := &pager{z: z}
 	if text := q.Get("name"); text != "" {
@@ -232,7 +232,7 @@ func sortKey(name []byte) string {
 }
 
 // sendRecords sends sets of a version of a zone.
-func (c *call) sendRecords(v *zones.View, version *zone.Zone, offset, limit int) error {
+func (c *call) sendRecords(v *zones.Snapshot, version *zone.Zone, offset, limit int) error {
 	list := recordList{Zone: wire.NameText(v.Apex), Serial: serialOf(version), Offset: offset, Sets: []rrset{}}
 	if version != nil {
 		p, err := c.newPager(v, version)

@@ -110,7 +110,7 @@ func (c *call) admin(apex []byte) error {
 }
 
 // administered returns the zone that the path names, if the client may administer it.
-func (c *call) administered() (zones.View, error) {
+func (c *call) administered() (zones.Snapshot, error) {
 	v, err := c.find(c.params[1])
 	if err == nil {
 		err = c.admin(v.Apex)
@@ -272,7 +272,7 @@ func pdnsSearch(c *call) error {
 // search returns what fits, of what the caller may read.
 func (c *call) search(fits func(string) bool, kind string, most int) []found {
 	list := []found{}
-	c.zones.Walk(func(v zones.View) bool {
+	c.zones.Walk(func(v zones.Snapshot) bool {
 		if !c.holder.MaySome(grant.Read, v.Apex, c.now) {
 			return true
 		}

@@ -312,7 +312,7 @@ func (c *call) readChanges(apex []byte, list []document) ([]*change, error) {
 }
 
 // edit carries out a plan, and has those told who follow the events.
-func (c *call) edit(key []byte, plan zones.Plan) (zones.Edited, error) {
+func (c *call) edit(key []byte, plan zones.Plan) (zones.EditResult, error) {
 	e, err := c.zones.Edit(key, c.by(), plan)
 	if err == nil {
 		apex := store.Apex(key)

@@ -47,7 +47,7 @@ type pdnsFull struct {
 }
 
 // kindOf returns what kind of zone one is.
-func kindOf(v *zones.View, info *zoneInfo) string {
+func kindOf(v *zones.Snapshot, info *zoneInfo) string {
 	switch {
 	case v.Status.Role == "secondary":
 		return "Slave"
@@ -59,7 +59,7 @@ func kindOf(v *zones.View, info *zoneInfo) string {
 	return "Native"
 }
 
-func brief(v *zones.View, info *zoneInfo, full bool) pdnsBrief {
+func brief(v *zones.Snapshot, info *zoneInfo, full bool) pdnsBrief {
 	b := pdnsBrief{
 		ID: zoneID(v.Key), Name: wire.NameText(v.Apex), Kind: kindOf(v, info), Account: info.Account, Catalog: info.Catalog,
 		Masters: mastersOf(v.Status.Primaries, info.Masters), Serial: serialOf(v.Zone),
@@ -95,7 +95,7 @@ func pdnsZones(c *call) error {
 	_ = http.NewResponseController(c.w).Flush()
 	first := true
 	var line []byte
-	send := func(v zones.View) bool {
+	send := func(v zones.Snapshot) bool {
 		info := infoOf(notesOf(v.Zone))
 		text, err := json.Marshal(brief(&v, &info, full))
 		if err == nil && c.sees(v.Apex) {
@@ -105,12 +105,12 @@ func pdnsZones(c *call) error {
 	}
 	if one := q.Get("zone"); one != "" {
 		if key, err := parseZoneID(one); err == nil {
-			if v, ok := c.zones.Look(key); ok {
+			if v, ok := c.zones.Snapshot(key); ok {
 				send(v)
 			}
 		}
 	} else {
-		c.zones.List(func(b *zones.Brief) bool {
+		c.zones.List(func(b *zones.Summary) bool {
 			if !c.sees(b.Apex()) {
 				return true
 			}
@@ -128,7 +128,7 @@ func pdnsZones(c *call) error {
 }
 
 // appendBrief appends what the list has of a zone, in JSON: that of 100,000 zones leaves no memory behind.
-func appendBrief(dst []byte, b *zones.Brief, full bool) []byte {
+func appendBrief(dst []byte, b *zones.Summary, full bool) []byte {
 	var info zoneInfo
 	if notesOf(b.Zone).Len() > 0 {
 		info = infoOf(b.Zone.Notes())
@@ -207,7 +207,7 @@ func pdnsZone(c *call) error {
 	return c.sendZone(http.StatusOK, &v, q.Get("rrsets") != "false", q.Get("rrset_name"), q.Get("rrset_type"))
 }
 
-func (c *call) sendZone(status int, v *zones.View, sets bool, name, typ string) error {
+func (c *call) sendZone(status int, v *zones.Snapshot, sets bool, name, typ string) error {
 	info := infoOf(notesOf(v.Zone))
 	f := pdnsFull{
 		pdnsBrief: brief(
@@ -314,7 +314,7 @@ func pdnsZoneAdd(c *call) error {
 	if !c.holder.MayWhole(grant.Admin, lower, c.now) {
 		return forbidden("the token may not administer zone " + wire.NameText(lower))
 	}
-	if _, there := c.zones.Look(lower); there {
+	if _, there := c.zones.Snapshot(lower); there {
 		return &problem{status: http.StatusConflict}
 	}
 	spec := &ZoneSpec{Apex: apex}
@@ -335,7 +335,7 @@ func pdnsZoneAdd(c *call) error {
 		return err
 	}
 	c.events.tell(happened{Kind: "zone added", Zone: wire.NameText(lower), By: c.by(), apex: lower})
-	v, ok := c.zones.Look(lower)
+	v, ok := c.zones.Snapshot(lower)
 	if !ok {
 		return notFound()
 	}
@@ -565,7 +565,7 @@ func pdnsZoneSet(c *call) error {
 	}
 	info := infoOf(notesOf(v.Zone))
 	info.Kind = kindOf(&v, &info)
-	spec := &ZoneSpec{Apex: v.Apex, Of: v.Of, Signed: v.Status.Signing != nil}
+	spec := &ZoneSpec{Apex: v.Apex, Qualifier: v.Qualifier, Signed: v.Status.Signing != nil}
 	was := *spec
 	if err := c.describe(d, spec, &info); err != nil {
 		return err

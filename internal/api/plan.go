@@ -41,7 +41,7 @@ func ownPlan(c *call) error {
 	if err != nil {
 		return err
 	}
-	t, err := c.zones.Try(v.Key, c.matching(c.planned(v.Apex, changes)))
+	t, err := c.zones.DryRun(v.Key, c.matching(c.planned(v.Apex, changes)))
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func ownPlan(c *call) error {
 }
 
 // planOf tells of what was tried, and of what is removed by it as far as the caller may read that.
-func (c *call) planOf(v *zones.View, t *zones.Tried) planned {
+func (c *call) planOf(v *zones.Snapshot, t *zones.DryRunResult) planned {
 	readable := func(owner []byte, t wire.Type) bool { return c.may(grant.Read, v.Apex, wire.Lower(nil, owner), t) }
 	all := func([]byte, wire.Type) bool { return true }
 	p := planned{

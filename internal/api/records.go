@@ -340,12 +340,12 @@ func currentRRset(now *authority.Updater, notes *zone.Notes, owner []byte, t wir
 }
 
 // find returns a zone that the caller may see something of.
-func (c *call) find(id string) (zones.View, error) {
+func (c *call) find(id string) (zones.Snapshot, error) {
 	key, err := parseZoneID(id)
 	if err != nil {
-		return zones.View{}, err
+		return zones.Snapshot{}, err
 	}
-	v, ok := c.zones.Look(key)
+	v, ok := c.zones.Snapshot(key)
 	if !ok || !c.sees(v.Apex) {
 		return v, notFound()
 	}

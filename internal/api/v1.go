@@ -231,7 +231,7 @@ type zoneStatus struct {
 	Editable bool                `json:"editable"`                  // whoever may change it can do so here
 }
 
-func (c *call) statusOf(v *zones.View) zoneStatus {
+func (c *call) statusOf(v *zones.Snapshot) zoneStatus {
 	info := infoOf(notesOf(v.Zone))
 	s := zoneStatus{ID: zoneID(v.Key), Status: v.Status, Kind: kindOf(v, &info), Account: info.Account}
 	if c.admin(v.Apex) == nil { // as at /api, where metadata says who may have the zone
@@ -294,7 +294,7 @@ func ownZones(c *call) error {
 	paged := q.Has("offset") // people look at them: in the order of the alphabet
 	var found []named
 	role := q.Get("role")
-	c.zones.List(func(b *zones.Brief) bool {
+	c.zones.List(func(b *zones.Summary) bool {
 		if !c.sees(b.Apex()) || !fits(strings.TrimSuffix(wire.NameText(b.Apex()), ".")) ||
 			role != "" && (role == "secondary") != b.Secondary {
 			return true
@@ -307,7 +307,7 @@ func ownZones(c *call) error {
 		case len(list.Zones) == limit:
 			list.More = true
 		default:
-			if v, ok := c.zones.Look(b.Key); ok {
+			if v, ok := c.zones.Snapshot(b.Key); ok {
 				list.Zones = append(list.Zones, c.statusOf(&v))
 			}
 		}
@@ -315,7 +315,7 @@ func ownZones(c *call) error {
 	})
 	slices.SortFunc(found, func(a, b named) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.key, b.key)) })
 	for _, one := range found[min(offset, len(found)):min(offset+limit, len(found))] {
-		if v, ok := c.zones.Look([]byte(one.key)); ok {
+		if v, ok := c.zones.Snapshot([]byte(one.key)); ok {
 			list.Zones = append(list.Zones, c.statusOf(&v))
 		}
 	}
@@ -455,7 +455,7 @@ func (c *call) matching(plan zones.Plan) zones.Plan {
 
 // changesAsked returns the zone of a request, and the changes to it that the request is about: at
 // least one.
-func (c *call) changesAsked() (zones.View, []*change, error) {
+func (c *call) changesAsked() (zones.Snapshot, []*change, error) {
 	v, err := c.find(c.params[0])
 	if err != nil {
 		return v, nil, err

@@ -102,7 +102,7 @@ func (h apiHost) MakeZone(by string, z *api.ZoneSpec) error {
 	apex := wire.Lower(nil, z.Apex)
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
-	if _, there := h.manager.Look(apex); there {
+	if _, there := h.manager.Snapshot(apex); there {
 		return api.ErrExists
 	}
 	added := h.addedZone(z)
@@ -151,7 +151,7 @@ func (h apiHost) addedAt(apex []byte, of string) (now *config.Config, text []byt
 func (h apiHost) ChangeZone(by string, z *api.ZoneSpec) error {
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
-	now, text, i, err := h.addedAt(wire.Lower(nil, z.Apex), z.Of)
+	now, text, i, err := h.addedAt(wire.Lower(nil, z.Apex), z.Qualifier)
 	if err != nil {
 		return err
 	}
@@ -408,14 +408,14 @@ func never() time.Time { return time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // signAfter has a zone signed by its keys as they are now; with begin also one that was not.
 func (h apiHost) signAfter(by string, zone []byte, begin bool) error {
-	v, ok := h.manager.Look(zone)
+	v, ok := h.manager.Snapshot(zone)
 	switch {
 	case !ok:
 		return api.ErrNotFound
 	case v.Status.Signing != nil:
 		return h.manager.Resign(zone)
 	case begin:
-		return h.ChangeZone(by, &api.ZoneSpec{Apex: v.Apex, Of: v.Of, Primaries: v.Status.Primaries, Signed: true})
+		return h.ChangeZone(by, &api.ZoneSpec{Apex: v.Apex, Qualifier: v.Qualifier, Primaries: v.Status.Primaries, Signed: true})
 	}
 	return nil
 }
@@ -453,7 +453,7 @@ func (h apiHost) changeKey(by string, zone []byte, id int, change func(*signer.K
 		if int(k.Tag()) != id {
 			continue
 		}
-		v, _ := h.manager.Look(zone)
+		v, _ := h.manager.Snapshot(zone)
 		change(k, now)
 		if v.Status.Signing != nil && !slices.ContainsFunc(keys, func(o *signer.Key) bool { return o.Active(now) && o.Published(now) }) {
 			return errors.New("no key would be left to sign the zone, which would make it bogus: create another key " +

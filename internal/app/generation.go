@@ -315,7 +315,7 @@ func (a *App) publish(g *generation, views zone.Views) {
 		g.trust(now.resolver.Anchors) // they may have rolled while g was made
 	}
 	if g.engine.Recursion != nil && !hostSources(g.config, nil).Empty() {
-		r := a.readHosts(g, views.Of(zone.DefaultView))
+		r := a.readHosts(g, views.View(zone.DefaultView))
 		var before *hosts.Result
 		if now := a.current.Load(); now != nil {
 			before = now.hosts

@@ -143,13 +143,13 @@ const warnEvery = time.Hour
 // all should have, so that renewing them must have failed for days.
 func (a *App) warnExpiring(signers map[string]*zoneSigner, now time.Time) {
 	for key, s := range signers {
-		v, ok := a.manager.Look([]byte(key))
+		v, ok := a.manager.Snapshot([]byte(key))
 		if !ok || v.Status.Signing == nil || v.Status.Signing.Expires.IsZero() {
 			continue
 		}
 		if left := v.Status.Signing.Expires.Sub(now); left < s.stage.Policy.Refresh/2 {
 			a.log.Error("signatures could not be renewed: the zone becomes bogus when they expire", "zone", wire.NameText(s.stage.Zone),
-				"left", left.Round(time.Minute).String(), "error", cmp.Or(v.Status.Signing.Trouble, "unknown"))
+				"left", left.Round(time.Minute).String(), "error", cmp.Or(v.Status.Signing.LastError, "unknown"))
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (f *filters) outline(name string) *rpz.Outline {
 
 // attachRPZ gives the views of g the policy zones that count for them, unless filtering is paused.
 func (a *App) attachRPZ(g *generation) {
-	zones := g.zones.Of(config.PolicyView)
+	zones := g.zones.View(config.PolicyView)
 	g.engine.Policies = zones
 	paused := a.isPaused()
 	if g.engine.RPZ = nil; !paused {

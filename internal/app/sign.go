@@ -142,7 +142,7 @@ func (s *zoneSigner) Sign(ctx context.Context, seed wire.Seed, have, plain *zone
 	return &zones.Signed{
 		Zone:    v.Zone,
 		Deltas:  v.Deltas,
-		Again:   v.Resign,
+		Resign:  v.Resign,
 		Keys:    v.Keys,
 		Made:    v.Made,
 		Alerts:  v.Alerts,

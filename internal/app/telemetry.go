@@ -236,7 +236,7 @@ func collectReplies(w *telemetry.Writer, u *upstream.Counters) {
 func (a *App) collectZones(w *telemetry.Writer, list []zones.Status) {
 	served, stale, broken, octets, unkept := 0, 0, 0, 0, 0
 	for _, z := range list {
-		unkept += int(number(z.NotKept != ""))
+		unkept += int(number(z.NotStored != ""))
 		octets += z.Octets
 		switch {
 		case !z.Serving:

@@ -242,14 +242,14 @@ func (g *generation) attach() (configs []*resolver.Config, err error) {
 		}
 		n := g.partitions[view]
 		if local[n] == nil {
-			local[n] = r.Config.WithLocal(engine.LocalZones(g.zones.Of(view), r.Names, access[n]...))
+			local[n] = r.Config.WithLocal(engine.LocalZones(g.zones.View(view), r.Names, access[n]...))
 			configs = append(configs, local[n])
 		}
 		next := *r
 		next.Config = local[n]
 		return &next
 	}
-	g.engine.Zones = g.zones.Of(config.DefaultView)
+	g.engine.Zones = g.zones.View(config.DefaultView)
 	g.engine.Recursion = with(config.DefaultView, g.engine.Recursion)
 	g.engine.Views = nil
 	if len(g.views) == 0 {
@@ -263,7 +263,7 @@ func (g *generation) attach() (configs []*resolver.Config, err error) {
 		views[i] = engine.View{
 			Name:      name,
 			Slot:      o.slot,
-			Zones:     g.zones.Of(name),
+			Zones:     g.zones.View(name),
 			Access:    o.access,
 			Recursion: with(name, o.recursion),
 			Policy:    o.policy,

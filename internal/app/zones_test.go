@@ -305,7 +305,7 @@ func (r *running) trouble(name string) string {
 	if err != nil {
 		return err.Error()
 	}
-	return st.(app.Status).Zones[0].Trouble
+	return st.(app.Status).Zones[0].LastError
 }
 
 // patience is for what a busy machine needs time for.

@@ -475,8 +475,8 @@ func (s *streams) printStatus(st *app.Status, whole bool) error {
 		return err
 	}
 	for _, z := range st.Zones {
-		if z.NotKept != "" {
-			fmt.Fprintf(s.out, "%s: served from memory, not kept on disk: %s\n", z.Name, z.NotKept)
+		if z.NotStored != "" {
+			fmt.Fprintf(s.out, "%s: served from memory, not kept on disk: %s\n", z.Name, z.NotStored)
 		}
 		s.printTrouble(&z)
 		for _, p := range z.Problems {
@@ -511,8 +511,8 @@ func (s *streams) printTerms(terms []app.Term) {
 // printTrouble prints what is wrong with a zone of primaries, and what is known of the signatures
 // of one that the server signs.
 func (s *streams) printTrouble(z *zones.Status) {
-	if z.Trouble != "" {
-		fmt.Fprintf(s.out, "%s: not refreshed: %s\n", z.Name, z.Trouble)
+	if z.LastError != "" {
+		fmt.Fprintf(s.out, "%s: not refreshed: %s\n", z.Name, z.LastError)
 	}
 	d := z.Signing
 	if d == nil {
@@ -527,7 +527,7 @@ func (s *streams) printTrouble(z *zones.Status) {
 		d.Expires.UTC().Format(time.RFC3339),
 		d.Next.UTC().Format(time.RFC3339),
 	)
-	if d.Trouble != "" {
-		fmt.Fprintf(s.out, "%s: cannot be signed again: %s\n", z.Name, d.Trouble)
+	if d.LastError != "" {
+		fmt.Fprintf(s.out, "%s: cannot be signed again: %s\n", z.Name, d.LastError)
 	}
 }

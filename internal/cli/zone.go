@@ -397,7 +397,7 @@ Exit codes: 0 updates are accepted, 1 the zone stays frozen, 2 no server was rea
 			if err != nil {
 				return failure(exitUsage, "", "zone %s: %v", args[0], err)
 			}
-			var t zones.Thawed
+			var t zones.ThawResult
 			if err := call(cmd.Context(), file, socket, "POST", "/zone/thaw"+name, &t); err != nil {
 				return err
 			}

@@ -44,10 +44,10 @@ func (s *Served) Extend(until time.Time) {
 
 // An Entry is all that belongs to one zone: who may do what with it, and what is served.
 type Entry struct {
-	Apex   []byte         // in lower case
-	Of     string         // what tells it from other zones of its name; empty: there need be none
-	Access *policy.Access // never nil
-	Order  wire.Order     // of the records of a set
+	Apex      []byte         // in lower case
+	Qualifier string         // what tells it from other zones of its name; empty: there need be none
+	Access    *policy.Access // never nil
+	Order     wire.Order     // of the records of a set
 	*Served
 
 	hash   wire.Seed
@@ -80,8 +80,8 @@ const DefaultView = "default"
 // one: they share its version. They are not modified once they were given to a reader.
 type Views map[string]*View
 
-// Of returns the zones of a view, none if nothing is known of it.
-func (v Views) Of(name string) *View {
+// Qualifier returns the zones of a view, none if nothing is known of it.
+func (v Views) View(name string) *View {
 	if zones := v[name]; zones != nil {
 		return zones
 	}
@@ -209,13 +209,13 @@ func (v *View) All() iter.Seq[*Entry] {
 
 // A Change is one zone of a view that is to come.
 type Change struct {
-	Apex   []byte         // in any case
-	Of     string         // as in Entry
-	Access *policy.Access // nil: the zero value
-	Order  wire.Order     // in which the records of a set are sent
-	Served *Served        // nil: a new one, with Zone
-	Zone   *Zone
-	Remove bool // the zone is no longer ours
+	Apex      []byte         // in any case
+	Qualifier string         // as in Entry
+	Access    *policy.Access // nil: the zero value
+	Order     wire.Order     // in which the records of a set are sent
+	Served    *Served        // nil: a new one, with Zone
+	Zone      *Zone
+	Remove    bool // the zone is no longer ours
 }
 
 // nobody is the access to zones for which nothing is said.
@@ -243,7 +243,7 @@ func (v *View) With(changes ...Change) *View {
 			t = t.clone()
 			next.shards[i], copied[i] = t, true
 		}
-		e := &Entry{Apex: apex, Of: c.Of, Access: c.Access, Order: c.Order, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
+		e := &Entry{Apex: apex, Qualifier: c.Qualifier, Access: c.Access, Order: c.Order, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
 		if e.Access == nil {
 			e.Access = nobody
 		}

@@ -40,7 +40,7 @@ type Zone struct {
 	index []uint64 // hash table of nodes: tag<<32 | node; 0 is free
 	names int      // names that exist
 
-	// Of versions that were patched, see patch.go.
+	// Qualifier versions that were patched, see patch.go.
 	over     []uint64 // hash table of the nodes that are not in the index, or not those there
 	overlaid int      // entries of it
 	waste    int      // octets of nodes that count no more

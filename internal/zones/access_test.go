@@ -221,16 +221,16 @@ func TestRefreshFails(t *testing.T) {
 		w.load(secondary(t, "a.test."), zones.Source{Apex: dnstest.Name(t, "b.test."), Origin: &emptyOrigin{}})
 		w.settle(time.Minute)
 		st := w.manager.Status()
-		if !st[0].Serving || st[0].NotKept != "disk full" || st[0].Trouble != "" || w.serial("a.test.") != 1 {
-			t.Errorf("serial %d, %q", w.serial("a.test."), st[0].NotKept)
+		if !st[0].Serving || st[0].NotStored != "disk full" || st[0].LastError != "" || w.serial("a.test.") != 1 {
+			t.Errorf("serial %d, %q", w.serial("a.test."), st[0].NotStored)
 		}
-		if st[1].Serving || st[1].Trouble != "the zone is not loaded" {
-			t.Errorf("%q", st[1].Trouble)
+		if st[1].Serving || st[1].LastError != "the zone is not loaded" {
+			t.Errorf("%q", st[1].LastError)
 		}
 		var calls []string
 		kept.Watch(func(call string) error { calls = append(calls, call); return nil })
 		w.settle(10 * time.Minute)
-		if st := w.manager.Status()[0]; w.serial("a.test.") != 1 || st.Trouble != "" || !st.Expires.Equal(st.Checked.Add(24*time.Hour)) {
+		if st := w.manager.Status()[0]; w.serial("a.test.") != 1 || st.LastError != "" || !st.Expires.Equal(st.Checked.Add(24*time.Hour)) {
 			t.Errorf("once there is room: serial %d, %+v", w.serial("a.test."), st)
 		}
 		// The whole zone is saved, and what leads on from there appended.
@@ -324,7 +324,7 @@ func TestNextPrimary(t *testing.T) {
 		w.settle(time.Second)
 		z := w.view.Load().Get(s.Apex).Zone()
 		if z == nil || z.Records() != 4 || len(bad.asked) == 0 || len(good.asked) == 0 {
-			t.Errorf("%v is served, %q", z, w.manager.Status()[0].Trouble)
+			t.Errorf("%v is served, %q", z, w.manager.Status()[0].LastError)
 		}
 	})
 }

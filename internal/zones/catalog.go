@@ -143,7 +143,7 @@ func (m *Manager) members(sources []Source) []Source {
 			list = m.former(key)
 		}
 		for _, member := range list {
-			name := string(store.Key(member.apex, s.Of))
+			name := string(store.Key(member.apex, s.Qualifier))
 			if taken[name] {
 				m.log.Warn(
 					"a member of a catalog zone is also in the configuration, which takes precedence",
@@ -201,7 +201,7 @@ func (m *Manager) owner(name string, claims []claim) claim {
 func (m *Manager) former(key string) []member {
 	var list []member
 	for _, z := range m.all() {
-		if s := z.source; s.Member != "" && string(store.Key(s.Catalog, s.Of)) == key {
+		if s := z.source; s.Member != "" && string(store.Key(s.Catalog, s.Qualifier)) == key {
 			list = append(list, member{label: s.Member, apex: z.apex(), group: s.Group})
 		}
 	}
@@ -216,7 +216,7 @@ func (s *Source) memberSource(m member) Source {
 		t = group
 	}
 	member := Source{
-		TLS: s.TLS, Apex: m.apex, Views: s.Views, Of: s.Of, Order: s.Order, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
+		TLS: s.TLS, Apex: m.apex, Views: s.Views, Qualifier: s.Qualifier, Order: s.Order, MaxRecords: s.MaxRecords, MaxSize: s.MaxSize,
 		Primaries: t.Primaries, Secondaries: t.Secondaries, Notify: t.Notify, Transfer: t.Transfer,
 		Keys: t.Keys, TransferBy: t.TransferBy, Key: t.Key, Insecure: t.Insecure, Catalog: s.Apex, Member: m.label, Group: m.group,
 	}

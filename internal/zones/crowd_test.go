@@ -216,15 +216,15 @@ func TestManyOnAFullDisk(t *testing.T) {
 		c.load(c.list...)
 		c.settle(time.Minute)
 		for _, z := range c.manager.Status() {
-			if !z.Serving || !strings.Contains(z.NotKept, "no space left") {
+			if !z.Serving || !strings.Contains(z.NotStored, "no space left") {
 				t.Errorf("%+v", z)
 			}
 		}
 		room.Store(true)
 		c.settle(6 * time.Minute)
 		for _, z := range c.manager.Status() {
-			if z.NotKept != "" {
-				t.Errorf("%s is not kept though there is room: %s", z.Name, z.NotKept)
+			if z.NotStored != "" {
+				t.Errorf("%s is not kept though there is room: %s", z.Name, z.NotStored)
 			}
 		}
 		if n := c.again(1); n != 100 {

@@ -23,8 +23,8 @@ type Changes struct {
 	Serial uint32
 }
 
-// An Edited is what came of a [Plan].
-type Edited struct {
+// An EditResult is what came of a [Plan].
+type EditResult struct {
 	From, To uint32
 	Zone     *zone.Zone // the version that is served
 }
@@ -35,10 +35,10 @@ var errBackwards = errors.New("the serial is not newer than the zone's")
 // Edit carries out a plan for somebody who may have it carried out, whom by names. What it returns
 // without an error is durable and served: one version, and one write, with others that came at the same
 // time. Errors of the plan are returned as they are.
-func (m *Manager) Edit(key []byte, by string, plan Plan) (Edited, error) {
+func (m *Manager) Edit(key []byte, by string, plan Plan) (EditResult, error) {
 	z := m.find(key)
 	if z == nil {
-		return Edited{}, errNotServed
+		return EditResult{}, errNotServed
 	}
 	u := &update{plan: plan, by: by, any: true, done: make(chan struct{}), rcode: wire.ServFail}
 	if z.updates.join(u) {
@@ -50,14 +50,14 @@ func (m *Manager) Edit(key []byte, by string, plan Plan) (Edited, error) {
 	switch {
 	case u.err != nil:
 		act.Outcome, act.Reason = telemetry.Refused, u.err.Error()
-		return Edited{}, u.err
+		return EditResult{}, u.err
 	case u.rcode != wire.NoError:
 		act.Outcome, act.Reason = telemetry.Failed, u.why
-		return Edited{}, &Refusal{u.rcode, u.why}
+		return EditResult{}, &Refusal{u.rcode, u.why}
 	}
 	act.From, act.To = u.delta.From, u.delta.To
 	act.Removed, act.Added = u.delta.Counts()
-	return Edited{From: u.delta.From, To: u.delta.To, Zone: u.served}, nil
+	return EditResult{From: u.delta.From, To: u.delta.To, Zone: u.served}, nil
 }
 
 // A Refusal is why a plan that is good by itself was not carried out.

@@ -120,7 +120,7 @@ func TestPublishOnce(t *testing.T) {
 	s := newServer(t, zones.Options{})
 	before := s.view.Load()
 	var views []*zone.View
-	_, err := s.manager.Load(context.Background(), []zones.Source{{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}}}, func(v zone.Views) { views = append(views, v.Of(zone.DefaultView)) })
+	_, err := s.manager.Load(context.Background(), []zones.Source{{Apex: dnstest.Name(t, "test."), Origin: &memoryOrigin{zone: at(t, "test.", 1)}}}, func(v zone.Views) { views = append(views, v.View(zone.DefaultView)) })
 	if err != nil || len(views) != 1 || views[0].Len() != 1 || s.view.Load() != before {
 		t.Errorf("%v, published %d times", err, len(views))
 	}
@@ -190,8 +190,8 @@ func TestWarningOfDigest(t *testing.T) {
 	inWorld(t, p, func(w *world) {
 		w.load(secondary(t, "a.test."))
 		w.settle(time.Second)
-		if z := w.manager.Status()[0]; w.serial("a.test.") != 0 || !strings.Contains(z.Trouble, "ZONEMD") {
-			t.Errorf("serial %d, trouble %q", w.serial("a.test."), z.Trouble)
+		if z := w.manager.Status()[0]; w.serial("a.test.") != 0 || !strings.Contains(z.LastError, "ZONEMD") {
+			t.Errorf("serial %d, trouble %q", w.serial("a.test."), z.LastError)
 		}
 		p.serve(at(t, "a.test.", 2))
 		w.settle(time.Minute)

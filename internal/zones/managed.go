@@ -261,8 +261,8 @@ type Status struct {
 	Catalog     string           `json:"catalog,omitempty"` // that named the zone
 	Place       string           `json:"configured_at,omitempty"`
 	Added       bool             `json:"added,omitempty"` // by port53 zone add
-	Trouble     string           `json:"last_error,omitempty"`
-	NotKept     string           `json:"not_kept,omitempty"` // why a secondary's version is in memory alone
+	LastError   string           `json:"last_error,omitempty"`
+	NotStored   string           `json:"not_kept,omitempty"` // why a secondary's version is in memory alone
 	Signing     *SignStatus      `json:"signing,omitempty"`  // of a zone that is signed here
 }
 
@@ -295,7 +295,7 @@ func (z *managed) tell() Status {
 func (z *managed) describe() Status {
 	s := Status{
 		Name:        z.source.name(),
-		View:        z.source.Of,
+		View:        z.source.Qualifier,
 		Views:       z.source.Views,
 		File:        z.source.File,
 		Failed:      z.failed,
@@ -310,8 +310,8 @@ func (z *managed) describe() Status {
 		Frozen:      z.frozen,
 	}
 	if z.polled {
-		s.Role, s.Primaries, s.Checked, s.Expired, s.Trouble = "secondary", z.source.Primaries, z.checked, z.expired, z.trouble
-		s.NotKept = z.unkept
+		s.Role, s.Primaries, s.Checked, s.Expired, s.LastError = "secondary", z.source.Primaries, z.checked, z.expired, z.trouble
+		s.NotStored = z.unkept
 		if z.zone != nil {
 			s.Expires = z.checked.Add(z.expire)
 		}

@@ -138,7 +138,7 @@ func (m *Manager) find(key []byte) *managed {
 }
 
 // of returns the zone that an entry is of, or nil.
-func (m *Manager) of(e *zone.Entry) *managed { return m.find(store.Key(e.Apex, e.Of)) }
+func (m *Manager) of(e *zone.Entry) *managed { return m.find(store.Key(e.Apex, e.Qualifier)) }
 
 // Key returns what stands for the zone of a name that a view sees, for the methods that take one. With
 // view empty it has to be the only zone of that name. apex is in lower case.
@@ -546,7 +546,7 @@ func (m *Manager) install(steps []step, leaving []*managed, publish func(zone.Vi
 	for i := range steps {
 		s := &steps[i]
 		z := s.zone
-		c := zone.Change{Apex: s.source.Apex, Of: s.source.Of, Access: s.source.access(), Order: s.source.Order, Served: z.served}
+		c := zone.Change{Apex: s.source.Apex, Qualifier: s.source.Qualifier, Access: s.source.access(), Order: s.source.Order, Served: z.served}
 		switch {
 		case s.next != nil && s.next.Zone != nil:
 			// A Served of its own: a query that came before the change goes on with the old.

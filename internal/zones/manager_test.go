@@ -59,7 +59,7 @@ func newServer(t *testing.T, o zones.Options) *server {
 func (s *server) start(o zones.Options) {
 	s.view.Store(zone.NewView(dnstest.Seed))
 	o.Seed, o.Log = dnstest.Seed, s.log
-	o.Publish = func(views zone.Views) { s.view.Store(views.Of(zone.DefaultView)) }
+	o.Publish = func(views zone.Views) { s.view.Store(views.View(zone.DefaultView)) }
 	if s.log != nil {
 		o.Audit = telemetry.NewAudit(s.log)
 	}
@@ -214,7 +214,7 @@ func BenchmarkManyZones(b *testing.B) {
 	}
 	for b.Loop() {
 		n := 0
-		publish := func(v zone.Views) { n = v.Of(zone.DefaultView).Len() }
+		publish := func(v zone.Views) { n = v.View(zone.DefaultView).Len() }
 		if _, err := zones.New(zones.Options{Seed: dnstest.Seed}).Load(context.Background(), sources, publish); err != nil || n != count {
 			b.Fatal(n, err)
 		}

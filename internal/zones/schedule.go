@@ -79,7 +79,7 @@ const (
 // signings is how many zones are signed again at the same time: each uses all processors.
 const signings = 2
 
-// Of zones that are fetched for the first time: how many are written down at the same time, and from
+// Qualifier zones that are fetched for the first time: how many are written down at the same time, and from
 // how many refreshes under way on none of them waits for that.
 const (
 	keepings = 16 // which the store writes together

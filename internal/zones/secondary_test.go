@@ -325,8 +325,8 @@ func TestPrimaryFallsBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.settle(time.Second)
-		if z := w.manager.Status()[0]; z.Serial != 5 || !strings.Contains(z.Trouble, "serial 3, not 5") {
-			t.Errorf("serial %d, trouble %q", z.Serial, z.Trouble)
+		if z := w.manager.Status()[0]; z.Serial != 5 || !strings.Contains(z.LastError, "serial 3, not 5") {
+			t.Errorf("serial %d, trouble %q", z.Serial, z.LastError)
 		}
 		if err := w.manager.Refresh(s.Apex, true); err != nil {
 			t.Fatal(err)

@@ -33,7 +33,7 @@ type Signed struct {
 	Zone     *zone.Zone
 	Deltas   []*zone.Delta // that lead to it from the version before; nil: not known
 	Problems []Problem     // warnings
-	Again    time.Time     // when it has to be signed again, however little changes; zero: never
+	Resign   time.Time     // when it has to be signed again, however little changes; zero: never
 	Keys     []string      // that signed it, for people
 	Made     []string      // files of keys that were made, without their endings
 	Alerts   []string      // what somebody has to look at
@@ -159,8 +159,8 @@ func (m *Manager) enterSigned(z *managed, c *Candidate) {
 
 // signAgain has a zone signed again when it has to be. z is held.
 func (m *Manager) signAgain(z *managed) {
-	if z.source.Signer != nil && !z.made.Again.IsZero() && !z.gone {
-		m.schedule.signings.in(&z.resign, max(time.Until(z.made.Again), soonest))
+	if z.source.Signer != nil && !z.made.Resign.IsZero() && !z.gone {
+		m.schedule.signings.in(&z.resign, max(time.Until(z.made.Resign), soonest))
 	}
 }
 
@@ -186,10 +186,10 @@ func (m *Manager) signNow(z *managed) time.Duration {
 			"signatures_expire", z.made.Expires.UTC().Format(time.RFC3339), "next", signRetry.String())
 		return signRetry
 	}
-	if z.made.Again.IsZero() {
+	if z.made.Resign.IsZero() {
 		return -1
 	}
-	return max(time.Until(z.made.Again), soonest)
+	return max(time.Until(z.made.Resign), soonest)
 }
 
 // signHeld signs a zone again, and has the new version served. z is held.
@@ -285,11 +285,11 @@ func (z *managed) otherwise(s *Source) bool {
 
 // A SignStatus is what is known of the signatures of a zone that is signed here.
 type SignStatus struct {
-	Plain   uint32    `json:"unsigned_serial"`
-	Keys    []string  `json:"keys"`
-	Expires time.Time `json:"first_signature_expires,omitzero"`
-	Next    time.Time `json:"next_signing,omitzero"`
-	Trouble string    `json:"last_error,omitempty"`
+	Plain     uint32    `json:"unsigned_serial"`
+	Keys      []string  `json:"keys"`
+	Expires   time.Time `json:"first_signature_expires,omitzero"`
+	Next      time.Time `json:"next_signing,omitzero"`
+	LastError string    `json:"last_error,omitempty"`
 }
 
 // signStatus returns what is known of the signatures, or nil. z.mu is held.
@@ -297,7 +297,7 @@ func (z *managed) signStatus() *SignStatus {
 	if z.source.Signer == nil {
 		return nil
 	}
-	s := &SignStatus{Keys: z.made.Keys, Expires: z.made.Expires, Next: z.made.Again, Trouble: z.refused}
+	s := &SignStatus{Keys: z.made.Keys, Expires: z.made.Expires, Next: z.made.Resign, LastError: z.refused}
 	if z.zone != nil {
 		s.Plain = z.zone.Serial()
 	}

@@ -37,7 +37,7 @@ func (s *counting) Sign(_ context.Context, _ wire.Seed, have, plain *zone.Zone, 
 	if next == nil {
 		s.t.Error(problems)
 	}
-	return &zones.Signed{Zone: next, Deltas: diff(have, next), Again: time.Now().Add(time.Hour), Keys: []string{s.kind}}, nil
+	return &zones.Signed{Zone: next, Deltas: diff(have, next), Resign: time.Now().Add(time.Hour), Keys: []string{s.kind}}, nil
 }
 
 func diff(have, next *zone.Zone) []*zone.Delta {
@@ -82,7 +82,7 @@ func TestSignedAgain(t *testing.T) {
 			sign.fail.Store(true)
 			w.settle(time.Hour)
 			serial("it fails", 102)
-			if s := w.manager.Status()[0]; s.Signing.Trouble == "" {
+			if s := w.manager.Status()[0]; s.Signing.LastError == "" {
 				t.Errorf("%s: nothing is told of the failure", what)
 			}
 			sign.fail.Store(false)

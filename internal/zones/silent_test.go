@@ -353,8 +353,8 @@ func TestOlderWhileItCounts(t *testing.T) {
 		p.serve(at(t, "a.test.", 4))
 		w.settle(23 * time.Hour)
 		z := w.manager.Status()[0]
-		if w.serial("a.test.") != 5 || !strings.Contains(z.Trouble, "older") {
-			t.Errorf("serial %d, %q", w.serial("a.test."), z.Trouble)
+		if w.serial("a.test.") != 5 || !strings.Contains(z.LastError, "older") {
+			t.Errorf("serial %d, %q", w.serial("a.test."), z.LastError)
 		}
 		w.settle(2 * time.Hour)
 		if got := w.serial("a.test."); got != 4 {

@@ -24,8 +24,8 @@ type Source struct {
 	// Views are the names of the views that see the zone; none: the default one alone. Of is what
 	// tells it from other zones of its name, on disk too: the name of one of them, of at most
 	// 64 letters in lower case, digits and dashes. Empty: it is the one that needs no other name.
-	Views []string
-	Of    string
+	Views     []string
+	Qualifier string
 
 	// Origin is where versions come from. Nil: as the fields below say, from File, from
 	// Primaries, or made here as a catalog.
@@ -231,7 +231,7 @@ func (s *Source) views() []string {
 var defaultViews = []string{zone.DefaultView}
 
 // key returns what stands for the zone among all.
-func (s *Source) key() string { return string(store.Key(s.Apex, s.Of)) }
+func (s *Source) key() string { return string(store.Key(s.Apex, s.Qualifier)) }
 
 // A Problem is something wrong with a zone.
 type Problem struct {

@@ -8,8 +8,8 @@ import (
 	"port53/internal/zone"
 )
 
-// A Thawed says what the end of a freeze made of a zone.
-type Thawed struct {
+// A ThawResult says what the end of a freeze made of a zone.
+type ThawResult struct {
 	Zone   string `json:"zone"`
 	Serial uint32 `json:"serial"` // that is served
 	File   uint32 `json:"file_serial,omitempty"`
@@ -23,13 +23,13 @@ type Thawed struct {
 // Thaw ends a freeze: what was edited in the zone's file meanwhile is taken, with a raised
 // serial if its own is not newer, and updates are taken again. If the file cannot be served
 // the zone stays frozen and nothing changes.
-func (m *Manager) Thaw(ctx context.Context, apex []byte) (*Thawed, error) {
+func (m *Manager) Thaw(ctx context.Context, apex []byte) (*ThawResult, error) {
 	z, err := m.held(apex)
 	if err != nil {
 		return nil, err
 	}
 	defer z.release()
-	t := &Thawed{Zone: z.name(), Changes: []Change{}}
+	t := &ThawResult{Zone: z.name(), Changes: []Change{}}
 	if f, ok := z.origin.(*file); ok && z.frozen && z.zone != nil {
 		if err := m.takeFile(ctx, z, f, t); err != nil {
 			return nil, err
@@ -47,7 +47,7 @@ func (m *Manager) Thaw(ctx context.Context, apex []byte) (*Thawed, error) {
 var errNobodyUpdates = errors.New("the zone does not allow updates: its file can be edited at any time")
 
 // takeFile makes what the file of a frozen zone has the version that is served. z is held.
-func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *Thawed) error {
+func (m *Manager) takeFile(ctx context.Context, z *managed, f *file, t *ThawResult) error {
 	c, err := f.Candidate(ctx, Known{Zone: z.zone, Seed: m.seed, Check: check})
 	if err != nil {
 		return err

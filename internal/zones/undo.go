@@ -117,18 +117,18 @@ const undoTries = 16
 
 // Undo gives a zone the content that it had at a point, with a newer serial, which is not one that it had
 // before: secondaries follow. base, if it is not nil, is the serial that the zone is to have until then.
-func (m *Manager) Undo(key []byte, by string, at Point, base *uint32) (Edited, error) {
+func (m *Manager) Undo(key []byte, by string, at Point, base *uint32) (EditResult, error) {
 	z := m.find(key)
 	if z == nil {
-		return Edited{}, errNotServed
+		return EditResult{}, errNotServed
 	}
 	for range undoTries {
 		now, then, since, err := z.at(at)
 		if err != nil {
-			return Edited{}, err
+			return EditResult{}, err
 		}
 		if base != nil && *base != now.Serial() {
-			return Edited{}, fmt.Errorf("the zone has serial %d, and not %d", now.Serial(), *base)
+			return EditResult{}, fmt.Errorf("the zone has serial %d, and not %d", now.Serial(), *base)
 		}
 		c := undoing(then, since)
 		if len(c.Sets) == 0 {
@@ -144,7 +144,7 @@ func (m *Manager) Undo(key []byte, by string, at Point, base *uint32) (Edited, e
 			return e, err
 		}
 	}
-	return Edited{}, errMoved
+	return EditResult{}, errMoved
 }
 
 // undoing returns what has to be changed of all that differences have touched, so that it is as it was.
@@ -185,25 +185,25 @@ func undoing(then *zone.Zone, since []*zone.Delta) (c Changes) {
 	return c
 }
 
-// A Tried is what would come of a plan.
-type Tried struct {
+// A DryRunResult is what would come of a plan.
+type DryRunResult struct {
 	Before, After *zone.Zone // After is nil if it could not be served
 	Delta         *zone.Delta
 	Problems      []string // why it could not be served, or what there is to say of it
 }
 
-// Try returns what would come of a plan now, and changes nothing.
-func (m *Manager) Try(key []byte, plan Plan) (Tried, error) {
+// DryRun returns what would come of a plan now, and changes nothing.
+func (m *Manager) DryRun(key []byte, plan Plan) (DryRunResult, error) {
 	z := m.find(key)
 	if z == nil {
-		return Tried{}, errNotServed
+		return DryRunResult{}, errNotServed
 	}
 	p := z.plain.Load()
 	if p == nil || p.zone == nil {
-		return Tried{}, errors.New("the zone is not loaded")
+		return DryRunResult{}, errors.New("the zone is not loaded")
 	}
 	u := &update{plan: plan}
-	t := Tried{Before: p.zone}
+	t := DryRunResult{Before: p.zone}
 	z.mu.Lock()
 	source, next := z.source, z.next()
 	z.mu.Unlock()

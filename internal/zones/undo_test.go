@@ -82,7 +82,7 @@ func TestUndo(t *testing.T) {
 	s.load(source)
 	key := dnstest.Name(t, "test.")
 	look := func() *zone.Zone {
-		v, ok := s.manager.Look(key)
+		v, ok := s.manager.Snapshot(key)
 		if !ok || v.Zone == nil {
 			t.Fatal("no zone")
 		}

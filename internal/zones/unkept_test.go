@@ -58,8 +58,8 @@ func TestFullDisk(t *testing.T) {
 			}
 			w.update(1, wire.ServFail)
 			for _, z := range w.manager.Status() {
-				if full := z.Role == "secondary" && z.Name != "cat.test."; (z.NotKept != "") != (full || first && z.Name == "cat.test.") {
-					t.Errorf("full first %v: %s: %q", first, z.Name, z.NotKept)
+				if full := z.Role == "secondary" && z.Name != "cat.test."; (z.NotStored != "") != (full || first && z.Name == "cat.test.") {
+					t.Errorf("full first %v: %s: %q", first, z.Name, z.NotStored)
 				}
 			}
 			if got := strings.Count(log.String(), "level=ERROR msg=\"a secondary zone cannot be stored: it is served from memory"); got < 1 || got > 2 {
@@ -68,8 +68,8 @@ func TestFullDisk(t *testing.T) {
 			full.Store(false)
 			w.settle(6 * time.Minute)
 			for _, z := range w.manager.Status() {
-				if z.NotKept != "" {
-					t.Errorf("full first %v: %s is not kept though there is room: %s", first, z.Name, z.NotKept)
+				if z.NotStored != "" {
+					t.Errorf("full first %v: %s is not kept though there is room: %s", first, z.Name, z.NotStored)
 				}
 			}
 			w.update(2, wire.NoError)

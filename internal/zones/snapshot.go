@@ -10,31 +10,31 @@ import (
 	"port53/internal/zone"
 )
 
-// A View is a zone as it is, for those who read it. It waits for no work on the zone.
-type View struct {
-	Key    []byte     // as [Manager.Key] returns it
-	Apex   []byte     // in wire form and lower case
-	Of     string     // what tells it from others of its name, such as a view; empty: nothing has to
-	Zone   *zone.Zone // before it is signed here; nil: there is no version
-	Served *zone.Zone // as it is answered from; nil: it is not
-	Status Status
+// A Snapshot is a zone as it is, for those who read it. It waits for no work on the zone.
+type Snapshot struct {
+	Key       []byte     // as [Manager.Key] returns it
+	Apex      []byte     // in wire form and lower case
+	Qualifier string     // what tells it from others of its name, such as a view; empty: nothing has to
+	Zone      *zone.Zone // before it is signed here; nil: there is no version
+	Served    *zone.Zone // as it is answered from; nil: it is not
+	Status    Status
 }
 
-// Look returns a zone by its key; false: it is not here.
-func (m *Manager) Look(key []byte) (View, bool) {
+// Snapshot returns a zone by its key; false: it is not here.
+func (m *Manager) Snapshot(key []byte) (Snapshot, bool) {
 	z := m.find(key)
 	if z == nil {
-		return View{}, false
+		return Snapshot{}, false
 	}
 	return z.look(), true
 }
 
-func (z *managed) look() View {
-	v := View{Key: []byte(z.key), Apex: z.apex(), Status: z.tell()}
+func (z *managed) look() Snapshot {
+	v := Snapshot{Key: []byte(z.key), Apex: z.apex(), Status: z.tell()}
 	if p := z.plain.Load(); p != nil {
 		v.Zone = p.zone
 	}
-	v.Of = z.key[len(v.Apex):]
+	v.Qualifier = z.key[len(v.Apex):]
 	if p := z.past.Load(); p != nil {
 		v.Served = p.zone
 	}
@@ -43,7 +43,7 @@ func (z *managed) look() View {
 
 // Walk calls f for each zone, in the order of their names' octets, until f returns false. It waits for no
 // work on them, and has of no more than one at a time what Look tells.
-func (m *Manager) Walk(f func(v View) bool) {
+func (m *Manager) Walk(f func(v Snapshot) bool) {
 	list := m.all()
 	slices.SortFunc(list, func(a, b *managed) int { return cmp.Compare(a.key, b.key) })
 	for _, z := range list {
@@ -60,8 +60,8 @@ func (m *Manager) Count() int {
 	return len(m.zones)
 }
 
-// A Brief is what a list of zones has of one. It is valid until the function that got it returns.
-type Brief struct {
+// A Summary is what a list of zones has of one. It is valid until the function that got it returns.
+type Summary struct {
 	Key       []byte
 	Secondary bool
 	Notifies  bool             // it has secondaries or servers to send NOTIFY to
@@ -74,15 +74,15 @@ type Brief struct {
 }
 
 // Apex returns the zone's name.
-func (b *Brief) Apex() []byte { return store.Apex(b.Key) }
+func (b *Summary) Apex() []byte { return store.Apex(b.Key) }
 
 // List is Walk for who needs little of very many zones: it takes no memory for each.
-func (m *Manager) List(f func(b *Brief) bool) {
+func (m *Manager) List(f func(b *Summary) bool) {
 	list := m.all()
 	slices.SortFunc(list, func(a, b *managed) int { return cmp.Compare(a.key, b.key) })
-	var b Brief
+	var b Summary
 	for _, z := range list {
-		b = Brief{Key: append(b.Key[:0], z.key...), Secondary: z.polled}
+		b = Summary{Key: append(b.Key[:0], z.key...), Secondary: z.polled}
 		if p := z.plain.Load(); p != nil {
 			b.Zone = p.zone
 		}
