@@ -229,11 +229,11 @@ func (w *writer) set(n zone.Node, set *zone.RRset) {
 	for range 2 {
 		buf, apex, fit := z.AppendSet(w.buf, n, set, w.apexAt, w.limit)
 		switch fit {
-		case zone.Fits:
+		case zone.Appended:
 			w.buf, w.apexAt = buf, apex
 			w.records += set.Records + set.Sigs
 			return
-		case zone.Fresh:
+		case zone.NeedsNewMessage:
 			if w.records == 0 || w.err != nil {
 				break
 			}

@@ -36,22 +36,22 @@ func (z *Zone) EachRecord(n Node, set *RRset, f func(owner []byte, t wire.Type, 
 	return set.each(z.AppendName(nil, n), f)
 }
 
-// A Fit is how AppendSet ended.
-type Fit uint8
+// An AppendResult is how AppendSet ended.
+type AppendResult uint8
 
 // The ends of AppendSet.
 const (
-	Fits  Fit = iota
-	Fresh     // it fits at the beginning of another message, perhaps
-	Apart     // its records have to be written one by one
+	Appended        AppendResult = iota
+	NeedsNewMessage              // it fits at the beginning of another message, perhaps
+	NeedsRecords                 // its records have to be written one by one
 )
 
 // AppendSet appends a whole set with its signatures to a message of no more than limit
 // octets, as it is stored. apexAt is where the zone's name stands in the message, or 0: it
 // is returned where it does from now on. Unless the set fits, nothing is appended.
-func (z *Zone) AppendSet(msg []byte, n Node, set *RRset, apexAt, limit int) (out []byte, apex int, fit Fit) {
+func (z *Zone) AppendSet(msg []byte, n Node, set *RRset, apexAt, limit int) (out []byte, apex int, fit AppendResult) {
 	if set.big || set.root {
-		return msg, apexAt, Apart
+		return msg, apexAt, NeedsRecords
 	}
 	b := z.at(n)
 	length := int(b[8])
@@ -67,7 +67,7 @@ func (z *Zone) AppendSet(msg []byte, n Node, set *RRset, apexAt, limit int) (out
 	switch {
 	case start+owner-2+octets <= min(limit, wire.MaxPointer):
 	case start+octets+records*owner > limit:
-		return msg, apexAt, Fresh
+		return msg, apexAt, NeedsNewMessage
 	case set.fix == set.Records:
 		return z.appendFar(msg, rel, set, apexAt)
 	default:
@@ -89,7 +89,7 @@ func (z *Zone) AppendSet(msg []byte, n Node, set *RRset, apexAt, limit int) (out
 			binary.BigEndian.PutUint16(p, uint16(0xC000|(start+v)))
 		}
 	}
-	return msg, apex, Fits
+	return msg, apex, Appended
 }
 
 func (z *Zone) appendOwner(msg, rel []byte, apexAt int) (out []byte, apex int) {
@@ -103,9 +103,9 @@ func (z *Zone) appendOwner(msg, rel []byte, apexAt int) (out []byte, apex int) {
 
 // appendFar appends records without names in their data where no pointer reaches the
 // owner: each has it spelled.
-func (z *Zone) appendFar(msg, rel []byte, set *RRset, apexAt int) (out []byte, apex int, fit Fit) {
+func (z *Zone) appendFar(msg, rel []byte, set *RRset, apexAt int) (out []byte, apex int, fit AppendResult) {
 	if apexAt == 0 {
-		return msg, apexAt, Fresh
+		return msg, apexAt, NeedsNewMessage
 	}
 	for at := 0; at < set.length+set.sigLen; {
 		end := at + recordHeader + int(binary.BigEndian.Uint16(set.block[at+10:]))
@@ -113,16 +113,16 @@ func (z *Zone) appendFar(msg, rel []byte, set *RRset, apexAt int) (out []byte, a
 		msg = append(msg, set.block[at+2:end]...)
 		at = end
 	}
-	return msg, apexAt, Fits
+	return msg, apexAt, Appended
 }
 
 // appendFarNames is appendFar for sets with names in their data, which are spelled as far
 // as they are not the zone's. It wants another message for names that point to each other:
 // there they do in a few octets.
-func (z *Zone) appendFarNames(msg, rel []byte, set *RRset, apexAt, limit int) (out []byte, apex int, fit Fit) {
+func (z *Zone) appendFarNames(msg, rel []byte, set *RRset, apexAt, limit int) (out []byte, apex int, fit AppendResult) {
 	start := len(msg)
 	if apexAt == 0 {
-		return msg, apexAt, Fresh
+		return msg, apexAt, NeedsNewMessage
 	}
 	octets := set.length + set.sigLen
 	table := set.block[octets:]
@@ -140,7 +140,7 @@ func (z *Zone) appendFarNames(msg, rel []byte, set *RRset, apexAt, limit int) (o
 			v := pointerAt(set.block[p:])
 			switch {
 			case v >= blockBase:
-				return msg[:start], apexAt, Fresh
+				return msg[:start], apexAt, NeedsNewMessage
 			case v < len(rel):
 				msg, _ = z.appendOwner(msg, rel[v:], apexAt)
 			default:
@@ -153,7 +153,7 @@ func (z *Zone) appendFarNames(msg, rel []byte, set *RRset, apexAt, limit int) (o
 		at = end
 	}
 	if len(msg) > limit {
-		return msg[:start], apexAt, Fresh
+		return msg[:start], apexAt, NeedsNewMessage
 	}
-	return msg, apexAt, Fits
+	return msg, apexAt, Appended
 }
