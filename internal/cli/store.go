@@ -82,7 +82,7 @@ could not be examined.`,
 	return cmd
 }
 
-func printExamination(s *streams, x *store.Examination, bad int) {
+func printExamination(s *streams, x *store.DirStatus, bad int) {
 	for i := range x.Files {
 		f := &x.Files[i]
 		serial := ""
@@ -115,12 +115,12 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 			}
 			return store.Damaged, err.Error(), true
 		}
-		return store.Whole, "trust anchors that were seen", true
+		return store.Intact, "trust anchors that were seen", true
 	case name == resolver.ClockFile:
 		if _, err := resolver.KeptTime(path); err != nil {
 			return store.Damaged, err.Error(), true
 		}
-		return store.Whole, "when the clock was last known to be right", true
+		return store.Intact, "when the clock was last known to be right", true
 	case name == app.AddedFile:
 		return judgeAdded(path, line)
 	case name == app.GrantsFile:
@@ -131,13 +131,13 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		strings.HasPrefix(name, resolver.ClockFile+"."):
 		return store.Left, "it was being written, and is not used", true
 	case err == nil && strings.HasPrefix(line, "port53 ") && kind == "cache":
-		return store.Whole, "a dump of the cache", true
+		return store.Intact, "a dump of the cache", true
 	case name == app.KeysDir:
 		return judgeKeys(path)
 	case name == app.ListsDir:
-		return store.Whole, "lists of names that were fetched", true
+		return store.Intact, "lists of names that were fetched", true
 	case filepath.Ext(name) == ".sock":
-		return store.Whole, "the control socket", true
+		return store.Intact, "the control socket", true
 	}
 	return "", "", false
 }
@@ -157,7 +157,7 @@ func judgeKeys(path string) (verdict store.Verdict, text string, known bool) {
 	if bad > 0 {
 		return store.Damaged, fmt.Sprintf("the keys of %d of %d zones cannot be used: %s", bad, len(zones), text), true
 	}
-	return store.Whole, "the DNSSEC keys of " + count(len(zones), "zone"), true
+	return store.Intact, "the DNSSEC keys of " + count(len(zones), "zone"), true
 }
 
 // judgeGrants says what the file of keys and tokens is.
@@ -169,7 +169,7 @@ func judgeGrants(path, line string) (verdict store.Verdict, text string, known b
 	g, err := config.ParseGranted(content)
 	switch {
 	case err == nil:
-		return store.Whole, fmt.Sprintf("%d keys and %d tokens of port53 grant add", len(g.Keys), len(g.Tokens)), true
+		return store.Intact, fmt.Sprintf("%d keys and %d tokens of port53 grant add", len(g.Keys), len(g.Tokens)), true
 	case strings.HasPrefix(line, "port53 grants ") && line != config.GrantsLine:
 		return store.Foreign, err.Error(), true
 	}
@@ -185,7 +185,7 @@ func judgeAdded(path, line string) (verdict store.Verdict, text string, known bo
 	n, err := config.CountAdded(content)
 	switch {
 	case err == nil:
-		return store.Whole, fmt.Sprintf("%d zones that port53 zone add has added", n), true
+		return store.Intact, fmt.Sprintf("%d zones that port53 zone add has added", n), true
 	case strings.HasPrefix(line, "port53 added ") && line != config.AddedLine:
 		return store.Foreign, fmt.Sprintf("its first line is %q, and this version reads %q", line, config.AddedLine), true
 	}

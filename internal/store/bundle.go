@@ -671,8 +671,8 @@ func (c *bundled) entries(body []byte, at int) {
 }
 
 // examineBundle says what the file of a bundle is.
-func examineBundle(dir, name string) Examined {
-	e := Examined{Path: name, Verdict: Whole}
+func examineBundle(dir, name string) FileStatus {
+	e := FileStatus{Path: name, Verdict: Intact}
 	content, err := readFile(system{}, filepath.Join(dir, bundleName))
 	if err != nil {
 		e.Verdict, e.Text = Damaged, err.Error()

@@ -22,7 +22,7 @@ type Verdict string
 
 // The verdicts.
 const (
-	Whole   Verdict = "ok"
+	Intact  Verdict = "ok"
 	Torn    Verdict = "torn"    // its end is of what was never acknowledged: the next start cuts it off
 	Damaged Verdict = "damaged" // it is not what was written, and refused
 	Foreign Verdict = "foreign" // it is in a format that this version does not know, and refused
@@ -30,8 +30,8 @@ const (
 	Unknown Verdict = "unknown" // it is nothing of port53's
 )
 
-// An Examined is one file of a state directory.
-type Examined struct {
+// A FileStatus is one file of a state directory.
+type FileStatus struct {
 	Path    string  `json:"path"`           // relative to the directory
 	Zone    string  `json:"zone,omitempty"` // whose it is
 	View    string  `json:"view,omitempty"` // that tells the zone from others of its name
@@ -41,17 +41,17 @@ type Examined struct {
 }
 
 // Bad reports whether a start refuses the file.
-func (e *Examined) Bad() bool { return e.Verdict == Damaged || e.Verdict == Foreign }
+func (e *FileStatus) Bad() bool { return e.Verdict == Damaged || e.Verdict == Foreign }
 
-// An Examination is a state directory as it is.
-type Examination struct {
-	InUse bool       `json:"in_use"` // a server has it: what it is writing may look torn
-	Files []Examined `json:"files"`  // in the order of their paths
+// A DirStatus is a state directory as it is.
+type DirStatus struct {
+	InUse bool         `json:"in_use"` // a server has it: what it is writing may look torn
+	Files []FileStatus `json:"files"`  // in the order of their paths
 }
 
-// A Judge says what a file is that is not a zone's, by its path relative to the state
+// A Classifier says what a file is that is not a zone's, by its path relative to the state
 // directory, or has nothing to say.
-type Judge func(name, path string) (verdict Verdict, text string, known bool)
+type Classifier func(name, path string) (verdict Verdict, text string, known bool)
 
 // The directories of zones in a state directory: as they come, and the signed versions of those
 // that are signed here.
@@ -62,7 +62,7 @@ const (
 
 // Examine looks at a state directory and changes nothing. judge knows the files that are
 // not zones'. The error is why that could not be done.
-func Examine(dir string, judge Judge) (*Examination, error) {
+func Examine(dir string, judge Classifier) (*DirStatus, error) {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
 		err = &fs.PathError{Op: "examine", Path: dir, Err: syscall.ENOTDIR}
@@ -70,7 +70,7 @@ func Examine(dir string, judge Judge) (*Examination, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Examination{InUse: inUse(filepath.Join(dir, lockName))}
+	x := &DirStatus{InUse: inUse(filepath.Join(dir, lockName))}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -88,10 +88,10 @@ func Examine(dir string, judge Judge) (*Examination, error) {
 			if !known {
 				verdict, text = Unknown, "it is no file of port53's state"
 			}
-			x.Files = append(x.Files, Examined{Path: name, Verdict: verdict, Text: text})
+			x.Files = append(x.Files, FileStatus{Path: name, Verdict: verdict, Text: text})
 		}
 	}
-	slices.SortStableFunc(x.Files, func(a, b Examined) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortStableFunc(x.Files, func(a, b FileStatus) int { return strings.Compare(a.Path, b.Path) })
 	return x, nil
 }
 
@@ -105,7 +105,7 @@ func inUse(lock string) bool {
 	return errors.Is(flock(f, false), errBusy)
 }
 
-func (x *Examination) zones(dir, above string) error {
+func (x *DirStatus) zones(dir, above string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -116,16 +116,16 @@ func (x *Examination) zones(dir, above string) error {
 		case strings.HasSuffix(e.Name(), goneSuffix):
 			x.Files = append(
 				x.Files,
-				Examined{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"},
+				FileStatus{Path: name, Verdict: Left, Text: "of a zone that was being removed: the next start removes it"},
 			)
 		case e.Name() == bundleName && e.Type().IsRegular():
 			x.Files = append(x.Files, examineBundle(dir, name))
 		case strings.HasPrefix(e.Name(), bundleName+asideSuffix) && e.Type().IsRegular():
-			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "it was set aside because it could not be used"})
+			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Left, Text: "it was set aside because it could not be used"})
 		case (e.Name() == bundleName+newSuffix || e.Name() == bundleName+oldSuffix) && e.Type().IsRegular():
-			x.Files = append(x.Files, Examined{Path: name, Verdict: Left, Text: "an incomplete write: the next start removes it"})
+			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Left, Text: "an incomplete write: the next start removes it"})
 		case !e.IsDir():
-			x.Files = append(x.Files, Examined{Path: name, Verdict: Unknown, Text: "it is no zone's directory"})
+			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Unknown, Text: "it is no zone's directory"})
 		default:
 			files, err := examineZone(filepath.Join(dir, e.Name()), above, e.Name())
 			if err != nil {
@@ -138,7 +138,7 @@ func (x *Examination) zones(dir, above string) error {
 }
 
 // examineZone looks at the files of one zone.
-func examineZone(dir, above, name string) (list []Examined, err error) {
+func examineZone(dir, above, name string) (list []FileStatus, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func examineZone(dir, above, name string) (list []Examined, err error) {
 		whole.Serial = &serial
 	}
 	for _, e := range entries {
-		one := Examined{Verdict: Whole}
+		one := FileStatus{Verdict: Intact}
 		switch n := e.Name(); {
 		case n == wholeName:
 			one = whole
@@ -222,25 +222,25 @@ func verdictOf(content []byte, kind string) Verdict {
 	return Damaged
 }
 
-func (z *files) examineWhole(content []byte, name string) (*zone.Zone, Examined) {
+func (z *files) examineWhole(content []byte, name string) (*zone.Zone, FileStatus) {
 	if content == nil {
-		return nil, Examined{}
+		return nil, FileStatus{}
 	}
 	v, err := z.read(content, wire.Seed(1))
 	if err != nil {
-		e := Examined{Verdict: Damaged, Text: problemOf(err)}
+		e := FileStatus{Verdict: Damaged, Text: problemOf(err)}
 		if !hasWholeLine(content) {
 			e.Verdict = verdictOf(content, "zone")
 		}
 		return nil, e
 	}
 	if fileName(z.apex) != name {
-		return nil, Examined{
+		return nil, FileStatus{
 			Verdict: Damaged,
 			Text:    fmt.Sprintf("it belongs to zone %s, which has another directory", wire.AppendName(nil, apexOf(content))),
 		}
 	}
-	return v, Examined{Verdict: Whole, Text: fmt.Sprintf("serial %d, %d records", v.Serial(), v.Records())}
+	return v, FileStatus{Verdict: Intact, Text: fmt.Sprintf("serial %d, %d records", v.Serial(), v.Records())}
 }
 
 // problemOf returns what is wrong with a file, whose path is said already.
@@ -252,18 +252,18 @@ func problemOf(err error) string {
 	return err.Error()
 }
 
-func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
+func (z *files) examineJournal(v *zone.Zone, whole []byte) FileStatus {
 	content, err := readFile(z.fsys, z.path(journalName))
 	switch {
 	case err != nil:
-		return Examined{Verdict: Damaged, Text: err.Error()}
+		return FileStatus{Verdict: Damaged, Text: err.Error()}
 	case content == nil:
-		return Examined{}
+		return FileStatus{}
 	}
 	j := readJournal(content, bytes.HasPrefix(whole, []byte(oldWholeLine)))
 	switch {
 	case j.damage != "":
-		e := Examined{Verdict: Damaged, Text: j.damage + "; " + j.serials()}
+		e := FileStatus{Verdict: Damaged, Text: j.damage + "; " + j.serials()}
 		if j.beyond != nil {
 			e.Text += fmt.Sprintf("; what follows led to serial %d at least", *j.beyond)
 		}
@@ -272,9 +272,9 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 		}
 		return e
 	case v == nil:
-		return Examined{Verdict: Damaged, Text: "the zone version it applies to is missing or cannot be used; " + j.serials()}
+		return FileStatus{Verdict: Damaged, Text: "the zone version it applies to is missing or cannot be used; " + j.serials()}
 	case j.life != z.life && !j.old:
-		return Examined{
+		return FileStatus{
 			Verdict: Left,
 			Text: fmt.Sprintf(
 				"it belongs to a version that serial %d has replaced: the next start sets it aside; %s",
@@ -283,7 +283,7 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 			),
 		}
 	case j.life != z.life && j.torn < len(content):
-		return Examined{
+		return FileStatus{
 			Verdict: Damaged,
 			Text: fmt.Sprintf(
 				"it belongs to another version of the zone than the stored one, which has serial %d; %s",
@@ -294,10 +294,10 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 	}
 	next, _, err := z.replay(v, j)
 	if err != nil {
-		return Examined{Verdict: Damaged, Text: problemOf(err)}
+		return FileStatus{Verdict: Damaged, Text: problemOf(err)}
 	}
 	serial := next.Serial()
-	e := Examined{Verdict: Whole, Serial: &serial, Text: "no changes"}
+	e := FileStatus{Verdict: Intact, Serial: &serial, Text: "no changes"}
 	if len(j.deltas) > 0 {
 		e.Text = fmt.Sprintf("changes from serial %d to %d", j.deltas[0].From, j.deltas[len(j.deltas)-1].To)
 	}
@@ -308,16 +308,16 @@ func (z *files) examineJournal(v *zone.Zone, whole []byte) Examined {
 	return e
 }
 
-func (z *files) examineHistory() Examined {
+func (z *files) examineHistory() FileStatus {
 	content, err := readFile(z.fsys, z.path(historyName))
 	if err != nil {
-		return Examined{Verdict: Damaged, Text: err.Error()}
+		return FileStatus{Verdict: Damaged, Text: err.Error()}
 	}
 	text, err := historySerials(content)
 	if err == nil {
-		return Examined{Verdict: Whole, Text: text}
+		return FileStatus{Verdict: Intact, Text: text}
 	}
-	e := Examined{Verdict: Damaged, Text: err.Error() + ": it is not used"}
+	e := FileStatus{Verdict: Damaged, Text: err.Error() + ": it is not used"}
 	if !hasHistoryLine(content) {
 		e.Verdict = verdictOf(content, "history")
 	}

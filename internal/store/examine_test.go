@@ -72,7 +72,7 @@ func TestExamine(t *testing.T) {
 		text    string
 		refused bool // by a start
 	}{
-		"all is well":               {"journal", func(b []byte) []byte { return b }, store.Whole, "changes from serial 1 to 4", false},
+		"all is well":               {"journal", func(b []byte) []byte { return b }, store.Intact, "changes from serial 1 to 4", false},
 		"a torn journal":            {"journal", func(b []byte) []byte { return b[:len(b)-10] }, store.Torn, "changes from serial 1 to 3; its last ", false},
 		"a damaged middle":          {"journal", func(b []byte) []byte { return spoil(b, len(b)/2) }, store.Damaged, "what follows led to serial 4 at least", true},
 		"a damaged end":             {"journal", func(b []byte) []byte { return spoil(b, len(b)-3) }, store.Damaged, "changes from serial 1 to 3 can be read", true},
@@ -84,7 +84,7 @@ func TestExamine(t *testing.T) {
 		"a newer history":           {"history", func(b []byte) []byte { return append([]byte("port53 history 3\n"), b[17:]...) }, store.Foreign, "not used", false},
 		"a damaged history":         {"history", func(b []byte) []byte { return spoil(b, len(b)-1) }, store.Damaged, "not used", false},
 		"when it was checked":       {"checked", func([]byte) []byte { return []byte("port53 checked 1\nyesterday\n") }, store.Damaged, "cannot be read", false},
-		"checked, as it was before": {"checked", func([]byte) []byte { return []byte("1700000000 60\n") }, store.Whole, "when the zone was checked", false},
+		"checked, as it was before": {"checked", func([]byte) []byte { return []byte("1700000000 60\n") }, store.Intact, "when the zone was checked", false},
 		"unfinished":                {"zone.new", func([]byte) []byte { return []byte("x") }, store.Left, "next start that serves the zone removes it", false},
 		"put aside":                 {"journal.aside1", func([]byte) []byte { return []byte("x") }, store.Left, "set aside", false},
 		"of nobody":                 {"notes.txt", func([]byte) []byte { return []byte("x") }, store.Unknown, "no file of port53's", false},
@@ -147,7 +147,7 @@ func TestExamineAround(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, used := range []bool{true, false} {
-		x, err := store.Examine(dir, func(name, _ string) (store.Verdict, string, bool) { return store.Whole, "known", name == "known" })
+		x, err := store.Examine(dir, func(name, _ string) (store.Verdict, string, bool) { return store.Intact, "known", name == "known" })
 		if err != nil || x.InUse != used {
 			t.Fatalf("%+v %v", x, err)
 		}

@@ -61,8 +61,8 @@ const (
 	maxWhole   = 1 << 30
 )
 
-// Kept is what a store has of a zone.
-type Kept struct {
+// StoredZone is what a store has of a zone.
+type StoredZone struct {
 	Zone   *zone.Zone    // nil: nothing is kept
 	Deltas []*zone.Delta // that led to the version, as far as they are known, the oldest first
 	Meta   Meta
@@ -134,19 +134,19 @@ func (d *Dir) of(key []byte) *files {
 // Load returns what is kept of a zone, its version made with seed. What a crash left
 // unfinished is taken away, and told. The error wraps [ErrBroken] for files that cannot be
 // used.
-func (d *Dir) Load(apex []byte, seed wire.Seed) (Kept, error) {
+func (d *Dir) Load(apex []byte, seed wire.Seed) (StoredZone, error) {
 	if there, err := exists(d.fsys, d.Place(apex)); err != nil || !there {
 		d.unread(apex, err == nil)
 		if err != nil {
-			return Kept{}, err
+			return StoredZone{}, err
 		}
 		v, m, err := d.bundle.version(apex, seed) // most zones of a catalog that is new are not there either
-		return Kept{Zone: v, Meta: m}, err
+		return StoredZone{Zone: v, Meta: m}, err
 	}
 	z := d.of(apex)
 	v, deltas, err := z.load(seed)
 	if err != nil {
-		return Kept{}, err
+		return StoredZone{}, err
 	}
 	if v == nil {
 		v, m, err := d.bundle.version(apex, seed)
@@ -157,13 +157,13 @@ func (d *Dir) Load(apex []byte, seed wire.Seed) (Kept, error) {
 			m.Checked, m.Expire = at, expire
 		}
 		if err != nil {
-			return Kept{}, err
+			return StoredZone{}, err
 		}
-		return Kept{Zone: v, Meta: m}, nil
+		return StoredZone{Zone: v, Meta: m}, nil
 	}
-	k := Kept{Zone: v, Deltas: deltas}
+	k := StoredZone{Zone: v, Deltas: deltas}
 	if k.Meta.Frozen, err = exists(d.fsys, z.path(frozenName)); err != nil {
-		return Kept{}, err
+		return StoredZone{}, err
 	}
 	k.Meta.Checked, k.Meta.Expire = z.checked()
 	return k, nil

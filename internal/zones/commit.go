@@ -305,7 +305,7 @@ func (m *Manager) restore(z *managed) error {
 	k, err := m.store.Load([]byte(z.key), m.seed)
 	if z.again && (err != nil || k.Zone != nil) {
 		m.log.Info("what is kept of a zone of that name is removed: it begins again in its catalog", "zone", z.name())
-		k, err = store.Kept{}, m.store.Remove([]byte(z.key))
+		k, err = store.StoredZone{}, m.store.Remove([]byte(z.key))
 	}
 	if err != nil {
 		z.restored = z.polled

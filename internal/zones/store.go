@@ -12,7 +12,7 @@ type Store interface {
 	// Load returns what is kept of a zone, its version built with seed; a Kept without a
 	// version if there is nothing. An error means that there is something, and that it is
 	// not what was written: it is left as it is.
-	Load(apex []byte, seed wire.Seed) (store.Kept, error)
+	Load(apex []byte, seed wire.Seed) (store.StoredZone, error)
 
 	// Save makes v the version that is kept, durably; the differences that are kept go. Those
 	// of history, the oldest first, led to v: they may be kept, and need not.

@@ -77,17 +77,17 @@ func (m *Memory) told(call string) error {
 }
 
 // Load implements the zone manager's Store, as the methods that follow it do.
-func (m *Memory) Load(apex []byte, seed wire.Seed) (store.Kept, error) {
+func (m *Memory) Load(apex []byte, seed wire.Seed) (store.StoredZone, error) {
 	if err := m.told("load"); err != nil {
-		return store.Kept{}, err
+		return store.StoredZone{}, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	z := m.zones[string(apex)]
 	if z == nil {
-		return store.Kept{}, nil
+		return store.StoredZone{}, nil
 	}
-	k := store.Kept{Deltas: slices.Clone(z.deltas), Meta: z.meta}
+	k := store.StoredZone{Deltas: slices.Clone(z.deltas), Meta: z.meta}
 	if z.records == nil {
 		return k, nil
 	}
@@ -96,7 +96,7 @@ func (m *Memory) Load(apex []byte, seed wire.Seed) (store.Kept, error) {
 		b.Add(&zone.Record{Owner: owner, Type: t, TTL: ttl, Data: data})
 		return true
 	}); err != nil {
-		return store.Kept{}, err
+		return store.StoredZone{}, err
 	}
 	k.Zone, _ = b.Build()
 	return k, nil

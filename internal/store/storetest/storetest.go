@@ -19,7 +19,7 @@ import (
 
 // A Store is what is tested, as the zone manager asks for it.
 type Store interface {
-	Load(apex []byte, seed wire.Seed) (store.Kept, error)
+	Load(apex []byte, seed wire.Seed) (store.StoredZone, error)
 	Save(apex []byte, v *zone.Zone, history ...*zone.Delta) error
 	SaveFetched(apex []byte, v *zone.Zone, m store.Meta) error
 	Append(apex []byte, v *zone.Zone, deltas ...*zone.Delta) error
