@@ -16,13 +16,13 @@ func (c *checkCommand) compareReports(s *streams, older, newer string) error {
 	if !ok {
 		return failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", c.failOn)
 	}
-	var both [2]*report.Past
+	var both [2]*report.PreviousRun
 	for i, file := range []string{older, newer} {
 		f, err := os.Open(file)
 		if err != nil {
 			return failure(exitUsage, "", "--compare %s: %v", file, pathCause(err))
 		}
-		both[i], err = report.ReadPast(f)
+		both[i], err = report.ReadPreviousRun(f)
 		f.Close()
 		if err != nil {
 			return failure(exitUsage, "", "--compare %s: %v", file, err)

@@ -10,15 +10,15 @@ import (
 	"port53/internal/finding"
 )
 
-// A Past is what an earlier run found, as it was written in JSON.
-type Past struct {
+// A PreviousRun is what an earlier run found, as it was written in JSON.
+type PreviousRun struct {
 	targets     []*jsonReport
 	interrupted bool
 }
 
-// ReadPast reads what a run wrote in JSON.
-func ReadPast(in io.Reader) (*Past, error) {
-	p := new(Past)
+// ReadPreviousRun reads what a run wrote in JSON.
+func ReadPreviousRun(in io.Reader) (*PreviousRun, error) {
+	p := new(PreviousRun)
 	err := readReports(in, func(r *jsonReport) {
 		one := *r
 		p.targets = append(p.targets, &one)
@@ -30,7 +30,7 @@ func ReadPast(in io.Reader) (*Past, error) {
 }
 
 // find returns the report of a target, or nil.
-func (p *Past) find(target string) *jsonReport {
+func (p *PreviousRun) find(target string) *jsonReport {
 	for _, r := range p.targets {
 		if r.Target == target {
 			return r
@@ -50,8 +50,8 @@ type Change struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
-// A Scored is a target whose score is another.
-type Scored struct {
+// A ScoreChange is a target whose score is another.
+type ScoreChange struct {
 	Target string `json:"target"`
 	Before int    `json:"before"`
 	After  int    `json:"after"`
@@ -60,23 +60,23 @@ type Scored struct {
 // A Comparison is what differs between two runs. What one of them could not measure, or did not
 // look at, is neither new nor gone.
 type Comparison struct {
-	Schema      string   `json:"schema"`
-	New         []Change `json:"new"`
-	Gone        []Change `json:"gone"`
-	Scores      []Scored `json:"scores"`
-	OnlyBefore  []string `json:"only_before"` // targets
-	OnlyAfter   []string `json:"only_after"`
-	Unmeasured  []string `json:"unmeasured"` // "TARGET ID", measured before and not after
-	Interrupted bool     `json:"interrupted"`
+	Schema      string        `json:"schema"`
+	New         []Change      `json:"new"`
+	Gone        []Change      `json:"gone"`
+	Scores      []ScoreChange `json:"scores"`
+	OnlyBefore  []string      `json:"only_before"` // targets
+	OnlyAfter   []string      `json:"only_after"`
+	Unmeasured  []string      `json:"unmeasured"` // "TARGET ID", measured before and not after
+	Interrupted bool          `json:"interrupted"`
 }
 
 // Compare tells what differs between an older run and a newer one.
-func Compare(older, newer *Past) *Comparison {
+func Compare(older, newer *PreviousRun) *Comparison {
 	c := &Comparison{
 		Schema:      "port53.compare/1",
 		New:         []Change{},
 		Gone:        []Change{},
-		Scores:      []Scored{},
+		Scores:      []ScoreChange{},
 		OnlyBefore:  []string{},
 		OnlyAfter:   []string{},
 		Unmeasured:  []string{},
@@ -91,7 +91,7 @@ func Compare(older, newer *Past) *Comparison {
 		c.New = append(c.New, only(after, before, false)...)
 		c.Gone = append(c.Gone, only(before, after, true)...)
 		if before.Score != nil && after.Score != nil && *before.Score != *after.Score {
-			c.Scores = append(c.Scores, Scored{after.Target, *before.Score, *after.Score})
+			c.Scores = append(c.Scores, ScoreChange{after.Target, *before.Score, *after.Score})
 		}
 		for _, x := range after.Checks {
 			if x.State == finding.Unknown.String() && made(before, x.ID) {

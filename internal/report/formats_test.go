@@ -183,7 +183,7 @@ func TestInterrupted(t *testing.T) {
 			t.Errorf("format %d has %q, and ended as it should", f, want)
 		}
 	}
-	early, err := report.ReadPast(bytes.NewReader(written(t, report.JSON, report.Options{Interrupted: func() bool { return true }}, madeReport())))
+	early, err := report.ReadPreviousRun(bytes.NewReader(written(t, report.JSON, report.Options{Interrupted: func() bool { return true }}, madeReport())))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -157,8 +157,8 @@ func TestSchemaStrict(t *testing.T) {
 
 // TestCompare has what is new, gone, not measured any more, and at other targets.
 func TestCompare(t *testing.T) {
-	past := func(list ...*finding.Report) *report.Past {
-		p, err := report.ReadPast(bytes.NewReader(written(t, report.JSON, report.Options{}, list...)))
+	past := func(list ...*finding.Report) *report.PreviousRun {
+		p, err := report.ReadPreviousRun(bytes.NewReader(written(t, report.JSON, report.Options{}, list...)))
 		if err != nil {
 			t.Fatal(err)
 		}
