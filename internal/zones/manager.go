@@ -276,7 +276,7 @@ func (m *Manager) Remove(ctx context.Context, sources []Source, gone *Source, pu
 func (m *Manager) amend(ctx context.Context, sources []Source, publish func(zone.Views), steps []step, leaving []*managed) (Report, error) {
 	m.loading.Lock()
 	defer m.loading.Unlock()
-	depends := func(s Source) bool { return s.Consumes != nil || s.Of != "" }
+	depends := func(s Source) bool { return s.Consumes != nil || s.Qualifier != "" }
 	if slices.ContainsFunc(m.set.configured, depends) || slices.ContainsFunc(sources, depends) {
 		return m.loadAll(ctx, sources, publish)
 	}
