@@ -50,6 +50,8 @@ var ownNames = map[string]string{
 	"Sealed": "Transport or Encrypted", "Nearly": "NearMiss", "Strays": "Unwanted", "Voucher": "TrustPoint", "Vouches": "Trusts",
 	"Fate": "Outcome", "Because": "Reason", "Told": "Step", "Mend": "Remedy", "Reading": "Result", "Understand": "Classify",
 	"Part": "Partition", "Door": "Listener", "Doors": "Listeners",
+	"Visitor": "ClientConn", "Guest": "ClientConn", "Trouble": "Error", "Sight": "Observation",
+	"Leaves": "Retiring",
 }
 
 // exemptWords are where another product's word, or one of ours in a list of such, has to be.

@@ -42,7 +42,7 @@ func (operator) Signing([]byte) (any, error) { return nil, errNothing }
 func (operator) RollKey(context.Context, string, []byte, uint16, bool) (any, error) {
 	return nil, errNothing
 }
-func (operator) Acts(int) []api.AuditEntry                              { return nil }
+func (operator) AuditLog(int) []api.AuditEntry                          { return nil }
 func (operator) Check(context.Context, []byte) (json.RawMessage, error) { return nil, errNothing }
 
 // Signing is of both that a host is made of.

@@ -39,7 +39,13 @@ type Listener struct {
 // streams is how many streams one client may have at the same time, and single how many more that lead
 // one way, as HTTP/3 has them. A client may begin one more when one has ended and was released
 // (ReleaseStreamCredit): what it gives up in the middle counts for as long as it is worked on.
-func Listen[V ClientConn](c *net.UDPConn, config *tls.Config, unproven func() bool, admit AdmitFunc[V], streams, single int) (*Listener, error) {
+func Listen[V ClientConn](
+	c *net.UDPConn,
+	config *tls.Config,
+	unproven func() bool,
+	admit AdmitFunc[V],
+	streams, single int,
+) (*Listener, error) {
 	at := c.LocalAddr().(*net.UDPAddr).AddrPort()
 	l := &Listener{ways: &quicgo.Transport{
 		Conn: c, ConnectionIDLength: 8,
@@ -75,7 +81,7 @@ type arrival struct {
 // errEvicted is why a connection is ended for another.
 var errEvicted = errors.New("quic: the place is needed")
 
-// end is what an Admission is given.
+// end is what an AdmitFunc is given.
 func (a *arrival) end() {
 	a.cancel(errEvicted)
 	if c := a.conn.Load(); c != nil {

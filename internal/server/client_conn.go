@@ -62,15 +62,15 @@ func (g *ServiceListener) Addr() net.Addr { return g.addr }
 func (g *ServiceListener) admit(conn net.Conn) {
 	s := g.server
 	remote, local := unmap(conn.RemoteAddr().(*net.TCPAddr).AddrPort()), unmap(conn.LocalAddr().(*net.TCPAddr).AddrPort())
-	c := &visitorConn{Conn: conn}
-	c.visitor = newVisitor(s, remote, local, g.service.transport(), c.reset)
-	if !s.secure.enter(&c.visitor.tenant) {
+	c := &clientConn{Conn: conn}
+	c.client = newClientConn(s, remote, local, g.service.transport(), c.reset)
+	if !s.secure.enter(&c.client.tenant) {
 		c.reset()
 		return
 	}
-	c.visitor.entered = true
-	t, w := s.secured(c, c.visitor.prefix, g.service.TLS)
-	s.conns.Add(1) // until the visitor is closed
+	c.client.entered = true
+	t, w := s.secured(c, c.client.prefix, g.service.TLS)
+	s.conns.Add(1) // until the client is closed
 	s.conns.Go(func() {
 		if err := s.shake(t, w); err != nil {
 			if errors.Is(err, errShakes) || isTimeout(err) {
@@ -79,7 +79,7 @@ func (g *ServiceListener) admit(conn net.Conn) {
 			c.Close()
 			return
 		}
-		c.visitor.certificates = t.ConnectionState().PeerCertificates
+		c.client.certificates = t.ConnectionState().PeerCertificates
 		select {
 		case g.conns <- t:
 		case <-g.done:
@@ -88,21 +88,21 @@ func (g *ServiceListener) admit(conn net.Conn) {
 	})
 }
 
-// A visitorConn is the connection of a visitor, below TLS.
-type visitorConn struct {
+// A clientConn is the connection of a client, below TLS.
+type clientConn struct {
 	net.Conn
-	visitor *ClientConn
+	client *ClientConn
 }
 
 // Close closes the connection, and gives its place back.
-func (c *visitorConn) Close() error {
+func (c *clientConn) Close() error {
 	err := c.Conn.Close()
-	_ = c.visitor.Close()
+	_ = c.client.Close()
 	return err
 }
 
 // reset closes the connection at once. Its place is given back when the service closes it too.
-func (c *visitorConn) reset() {
+func (c *clientConn) reset() {
 	if l, ok := c.Conn.(interface{ SetLinger(seconds int) error }); ok {
 		_ = l.SetLinger(0)
 	}
@@ -122,7 +122,7 @@ type ClientConn struct {
 	once         sync.Once
 }
 
-func newVisitor(s *Server, remote, local netip.AddrPort, over Transport, end func()) *ClientConn {
+func newClientConn(s *Server, remote, local netip.AddrPort, over Transport, end func()) *ClientConn {
 	v := &ClientConn{
 		server: s, over: over,
 		remote: netip.AddrPortFrom(remote.Addr().WithZone(""), remote.Port()),
@@ -132,7 +132,7 @@ func newVisitor(s *Server, remote, local netip.AddrPort, over Transport, end fun
 	return v
 }
 
-// ClientConnOf returns the visitor whose connection a [ServiceListener] has given, or nil.
+// ClientConnOf returns the client whose connection a [ServiceListener] has given, or nil.
 func ClientConnOf(c net.Conn) *ClientConn {
 	t, ok := c.(interface{ NetConn() net.Conn })
 	if !ok {
@@ -142,8 +142,8 @@ func ClientConnOf(c net.Conn) *ClientConn {
 	if !ok {
 		return nil
 	}
-	if c, ok := w.Conn.(*visitorConn); ok {
-		return c.visitor
+	if c, ok := w.Conn.(*clientConn); ok {
+		return c.client
 	}
 	return nil
 }
@@ -151,7 +151,7 @@ func ClientConnOf(c net.Conn) *ClientConn {
 // Remote returns where the connection came from.
 func (v *ClientConn) Remote() netip.AddrPort { return v.remote }
 
-// Close gives the visitor's place back. Its connection has ended.
+// Close gives the client's place back. Its connection has ended.
 func (v *ClientConn) Close() error {
 	v.once.Do(func() {
 		v.leave()
@@ -193,7 +193,7 @@ func (v *ClientConn) Ask(ctx context.Context, query []byte, from netip.AddrPort,
 	if v.unfinished.Load() >= unfinishedMost {
 		return ErrBusy
 	}
-	q := visitQuestion{visitor: v, gone: ctx.Done()}
+	q := clientQuestion{client: v, gone: ctx.Done()}
 	q.peer = Peer{
 		Remote:       from,
 		Local:        v.local.Addr(),
@@ -218,19 +218,19 @@ func (v *ClientConn) Ask(ctx context.Context, query []byte, from netip.AddrPort,
 	return ErrSilence
 }
 
-// A visitQuestion is a question in the hands of a worker.
-type visitQuestion struct {
-	visitor *ClientConn
-	peer    Peer
-	gone    <-chan struct{}
-	later   *visitResponder
+// A clientQuestion is a question in the hands of a worker.
+type clientQuestion struct {
+	client *ClientConn
+	peer   Peer
+	gone   <-chan struct{}
+	later  *clientResponder
 }
 
-func (q *visitQuestion) detach(*Peer) (Responder, error) {
-	q.visitor.server.pending.Add(1)
-	q.visitor.unfinished.Add(1)
-	q.later = &visitResponder{
-		visitor: q.visitor, gone: q.gone,
+func (q *clientQuestion) detach(*Peer) (Responder, error) {
+	q.client.server.pending.Add(1)
+	q.client.unfinished.Add(1)
+	q.later = &clientResponder{
+		client: q.client, gone: q.gone,
 		later: make(chan []byte, 1), each: make(chan []byte), sent: make(chan error), closed: make(chan struct{}),
 	}
 	return q.later, nil
@@ -246,19 +246,19 @@ func (v *ClientConn) sent(err error) error {
 	return err
 }
 
-// A visitResponder carries what comes later to the goroutine that waits for it.
-type visitResponder struct {
-	visitor *ClientConn
-	later   chan []byte // the one reply that may come by Reply
-	each    chan []byte // what comes by Stream
-	sent    chan error  // what became of it
-	closed  chan struct{}
-	gone    <-chan struct{}
-	once    sync.Once
+// A clientResponder carries what comes later to the goroutine that waits for it.
+type clientResponder struct {
+	client *ClientConn
+	later  chan []byte // the one reply that may come by Reply
+	each   chan []byte // what comes by Stream
+	sent   chan error  // what became of it
+	closed chan struct{}
+	gone   <-chan struct{}
+	once   sync.Once
 }
 
 // wait sends what comes until there is no more.
-func (r *visitResponder) wait(ctx context.Context, send func([]byte) error) error {
+func (r *clientResponder) wait(ctx context.Context, send func([]byte) error) error {
 	some := false
 	var failed error
 	for {
@@ -288,7 +288,7 @@ func (r *visitResponder) wait(ctx context.Context, send func([]byte) error) erro
 }
 
 // Reply implements [Responder].
-func (r *visitResponder) Reply(message []byte) error {
+func (r *clientResponder) Reply(message []byte) error {
 	if len(message) > tcpLarge-2 {
 		return ErrTooLong
 	}
@@ -306,7 +306,7 @@ func (r *visitResponder) Reply(message []byte) error {
 }
 
 // Stream implements [Responder].
-func (r *visitResponder) Stream(message []byte) error {
+func (r *clientResponder) Stream(message []byte) error {
 	if len(message) > tcpLarge-2 {
 		return ErrTooLong
 	}
@@ -319,10 +319,10 @@ func (r *visitResponder) Stream(message []byte) error {
 }
 
 // Close implements [Responder].
-func (r *visitResponder) Close() {
+func (r *clientResponder) Close() {
 	r.once.Do(func() {
-		r.visitor.unfinished.Add(-1)
-		r.visitor.server.pending.Add(-1)
+		r.client.unfinished.Add(-1)
+		r.client.server.pending.Add(-1)
 		close(r.closed)
 	})
 }

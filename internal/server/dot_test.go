@@ -297,7 +297,7 @@ func TestDoTDrain(t *testing.T) {
 	wg.Wait()
 }
 
-// echoService answers each line of octets behind its length, as DoT does, by way of a visitor.
+// echoService answers each line of octets behind its length, as DoT does, by way of a client.
 type echoService struct {
 	t     *testing.T
 	conns sync.WaitGroup
@@ -337,7 +337,7 @@ func (e *echoService) Serve(g *server.ServiceListener) error {
 
 func (e *echoService) Shutdown(context.Context) {}
 
-func TestVisitor(t *testing.T) {
+func TestClientConn(t *testing.T) {
 	config, peer := shown(t, true, certs.DoT)
 	service := &echoService{t: t}
 	s := listen(t, server.Options{Handler: worker(func(q []byte, p *server.Peer, r []byte) int {

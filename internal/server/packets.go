@@ -63,7 +63,7 @@ var ErrFull = errors.New("server: too many connections")
 
 // Admit takes in a client that has come to an address, or returns why not; proven reports whether
 // its own address is known to be its own. end closes its connection, and does not wait. The
-// visitor is to be closed, however it ends.
+// client is to be closed, however it ends.
 //
 // Who has proven its address counts for it from now on. Anybody else would count for whomever it
 // names: it is one of a few, and counts when the handshake has proven it.
@@ -72,7 +72,7 @@ func (g *PacketListener) Admit(from, at netip.AddrPort, proven bool, end func())
 	if s.draining.Load() {
 		return nil, ErrGone
 	}
-	v := newVisitor(s, from, at, g.service.transport(), end)
+	v := newClientConn(s, from, at, g.service.transport(), end)
 	v.shaking = true
 	if proven {
 		if !s.secure.enter(&v.tenant) {
@@ -132,7 +132,7 @@ func (v *ClientConn) leave() {
 	}
 }
 
-// A packetArrival is what is known of a visitor while it shakes hands over datagrams.
+// A packetArrival is what is known of a client while it shakes hands over datagrams.
 type packetArrival struct {
 	shake   sync.Mutex
 	shaking bool // the handshake has begun, and is not done

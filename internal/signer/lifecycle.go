@@ -212,7 +212,7 @@ type ZoneServer struct {
 }
 
 // An Observation is what all servers of the parent, and all of the zone, were seen to have at the same time.
-// Those that could not be asked are in it, with Trouble.
+// Those that could not be asked are in it, with Error.
 type Observation struct {
 	At     time.Time
 	Parent []ParentServer // empty: they were not asked
@@ -542,7 +542,8 @@ func (l *Lifecycle) mayWithdraw(k *KeyLifecycle, now time.Time) bool {
 		return true
 	}
 	// Nobody may come in at all, and nobody will by what goes.
-	return !l.pointed() && l.unpointed(now) && !slices.ContainsFunc(l.Keys, func(o *KeyLifecycle) bool { return leaving(o) && o.mayCome(now) })
+	replaced := func(o *KeyLifecycle) bool { return leaving(o) && o.mayCome(now) }
+	return !l.pointed() && l.unpointed(now) && !slices.ContainsFunc(l.Keys, replaced)
 }
 
 // unpointed reports whether no key is pointed at, as far as anybody can know.

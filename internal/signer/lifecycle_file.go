@@ -196,7 +196,8 @@ func (l *Lifecycle) Waits(p *LifecyclePolicy) (list []string) {
 		case r.State == Rumoured:
 			list = append(
 				list,
-				fmt.Sprintf("key %d: waiting until caches have its %s: %s", k.Tag, what, r.SeenEverywhere.Add(wait).UTC().Format(time.RFC3339)),
+				fmt.Sprintf("key %d: waiting until caches have its %s: %s",
+					k.Tag, what, r.SeenEverywhere.Add(wait).UTC().Format(time.RFC3339)),
 			)
 		case r.State == Unretentive:
 			list = append(

@@ -152,7 +152,9 @@ func (l *Lifecycle) bind(keys []*Key, now time.Time) {
 			l.Keys[at].key, l.Keys[at].Private = k, l.Keys[at].Private || k.Private != nil
 			continue
 		}
-		n := &KeyLifecycle{Name: name, Algorithm: k.Algorithm(), Tag: k.Tag(), SEP: k.SEP(), Private: k.Private != nil, Created: now, key: k}
+		n := &KeyLifecycle{
+			Name: name, Algorithm: k.Algorithm(), Tag: k.Tag(), SEP: k.SEP(), Private: k.Private != nil, Created: now, key: k,
+		}
 		if first {
 			n.inherit(now)
 			if k.TTL > 0 {
@@ -258,7 +260,8 @@ func (l *Lifecycle) follow(p *StagePolicy, now time.Time) {
 		// The first time: keys that are there stay.
 		l.PolicyAlgorithm, l.PolicySplit = p.Algorithm, p.Split
 		l.Algorithm, l.Split = p.Algorithm, p.Split || has(func(k *KeyLifecycle) bool { return !k.SEP && !l.entry(k) })
-		if i := slices.IndexFunc(l.Keys, (*KeyLifecycle).stays); i >= 0 && !has(func(k *KeyLifecycle) bool { return k.Algorithm == p.Algorithm }) {
+		same := func(k *KeyLifecycle) bool { return k.Algorithm == p.Algorithm }
+		if i := slices.IndexFunc(l.Keys, (*KeyLifecycle).stays); i >= 0 && !has(same) {
 			l.Algorithm = l.Keys[i].Algorithm
 		}
 	}
@@ -306,7 +309,9 @@ func (l *Lifecycle) succeed(alg uint8, sep bool, now time.Time, generate func(ui
 		return fmt.Errorf("a key cannot be made: %w", err)
 	}
 	l.leave(leavesRolled, func(o *KeyLifecycle) bool { return o.Algorithm == alg && o.SEP == sep })
-	l.Keys = append(l.Keys, &KeyLifecycle{Name: filepath.Base(k.File), Algorithm: alg, Tag: k.Tag(), SEP: sep, Private: true, Created: now, key: k})
+	l.Keys = append(l.Keys, &KeyLifecycle{
+		Name: filepath.Base(k.File), Algorithm: alg, Tag: k.Tag(), SEP: sep, Private: true, Created: now, key: k,
+	})
 	return nil
 }
 

@@ -133,7 +133,7 @@ func (m *Memory) take(n int64) bool {
 	return false
 }
 
-// unbounded is the Place of a transfer that needs none.
+// unbounded is the Slot of a transfer that needs none.
 type unbounded struct{}
 
 func (unbounded) Acquire() error { return nil }

@@ -243,7 +243,10 @@ func (v *View) With(changes ...Change) *View {
 			t = t.clone()
 			next.shards[i], copied[i] = t, true
 		}
-		e := &Entry{Apex: apex, Qualifier: c.Qualifier, Access: c.Access, Order: c.Order, Served: c.Served, hash: h, labels: wire.LabelCount(apex)}
+		e := &Entry{
+			Apex: apex, Qualifier: c.Qualifier, Access: c.Access, Order: c.Order, Served: c.Served,
+			hash: h, labels: wire.LabelCount(apex),
+		}
 		if e.Access == nil {
 			e.Access = nobody
 		}

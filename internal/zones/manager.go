@@ -546,7 +546,9 @@ func (m *Manager) install(steps []step, leaving []*managed, publish func(zone.Vi
 	for i := range steps {
 		s := &steps[i]
 		z := s.zone
-		c := zone.Change{Apex: s.source.Apex, Qualifier: s.source.Qualifier, Access: s.source.access(), Order: s.source.Order, Served: z.served}
+		c := zone.Change{
+			Apex: s.source.Apex, Qualifier: s.source.Qualifier, Access: s.source.access(), Order: s.source.Order, Served: z.served,
+		}
 		switch {
 		case s.next != nil && s.next.Zone != nil:
 			// A Served of its own: a query that came before the change goes on with the old.

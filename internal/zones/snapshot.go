@@ -42,7 +42,7 @@ func (z *managed) look() Snapshot {
 }
 
 // Walk calls f for each zone, in the order of their names' octets, until f returns false. It waits for no
-// work on them, and has of no more than one at a time what Look tells.
+// work on them, and has of no more than one at a time what Snapshot tells.
 func (m *Manager) Walk(f func(v Snapshot) bool) {
 	list := m.all()
 	slices.SortFunc(list, func(a, b *managed) int { return cmp.Compare(a.key, b.key) })

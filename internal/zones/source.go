@@ -21,7 +21,7 @@ import (
 type Source struct {
 	Apex []byte // in wire form
 
-	// Views are the names of the views that see the zone; none: the default one alone. Of is what
+	// Views are the names of the views that see the zone; none: the default one alone. Qualifier is what
 	// tells it from other zones of its name, on disk too: the name of one of them, of at most
 	// 64 letters in lower case, digits and dashes. Empty: it is the one that needs no other name.
 	Views     []string

@@ -91,7 +91,7 @@ func New(o Options) *Server {
 		},
 		ErrorLog: log.New(debugWriter{o.Log}, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, callerKey{}, &caller{visitor: server.ClientConnOf(c)})
+			return context.WithValue(ctx, callerKey{}, &caller{client: server.ClientConnOf(c)})
 		},
 	}
 	return s
@@ -101,8 +101,8 @@ type callerKey struct{}
 
 // A caller is whose connection a request comes on.
 type caller struct {
-	visitor *server.ClientConn
-	at      func() netip.AddrPort // where it is now, if its address may change
+	client *server.ClientConn
+	at     func() netip.AddrPort // where it is now, if its address may change
 }
 
 // debugWriter has what net/http complains of told to whoever wants to know: it is clients' doing.
@@ -148,7 +148,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Alt-Svc", *alt)
 	}
 	switch {
-	case c == nil || c.visitor == nil:
+	case c == nil || c.client == nil:
 		fail(w, http.StatusInternalServerError, "the connection is none of this server's")
 		return
 	case r.URL.Path != s.o.Path:
@@ -172,7 +172,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		fail(w, status, why)
 		return
 	}
-	v, from := c.visitor, c.visitor.Remote()
+	v, from := c.client, c.client.Remote()
 	if c.at != nil {
 		from = c.at()
 	}

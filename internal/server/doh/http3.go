@@ -25,7 +25,7 @@ func (s *Server) HTTP3() server.PacketService {
 		Handler: http.HandlerFunc(s.serve), MaxHeaderBytes: maxHeader,
 		ConnContext: func(ctx context.Context, c *quicgo.Conn) context.Context {
 			v, _ := quic.ClientConnOf(c).(*server.ClientConn)
-			return context.WithValue(ctx, callerKey{}, &caller{visitor: v, at: func() netip.AddrPort { return quic.Remote(c) }})
+			return context.WithValue(ctx, callerKey{}, &caller{client: v, at: func() netip.AddrPort { return quic.Remote(c) }})
 		},
 	}
 	return p

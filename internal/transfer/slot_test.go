@@ -19,7 +19,7 @@ import (
 type tracked struct {
 	net.Conn
 	did  *[]string
-	full error // of Enter
+	full error // of Acquire
 	lost int   // which call of Wait loses the place; 0: none
 	n    int
 }
@@ -33,12 +33,12 @@ func (p *tracked) Close() error {
 	return p.Conn.Close()
 }
 
-func (p *tracked) Enter() error {
+func (p *tracked) Acquire() error {
 	p.note("enter")
 	return p.full
 }
 
-func (p *tracked) Leave() { p.note("leave") }
+func (p *tracked) Release() { p.note("leave") }
 
 func (p *tracked) Wait(f func()) error {
 	f()
@@ -48,10 +48,10 @@ func (p *tracked) Wait(f func()) error {
 	return nil
 }
 
-// TestPlace fetches a zone of several messages with places that are full, and that are lost
+// TestSlot fetches a zone of several messages with places that are full, and that are lost
 // while the transfer waits: nothing is dialled before there is a place, what was lost is told,
 // the connection is closed and the place given back, once each.
-func TestPlace(t *testing.T) {
+func TestSlot(t *testing.T) {
 	zone := func(n int) ([]byte, []byte) {
 		if n == 2000 {
 			return nil, nil
