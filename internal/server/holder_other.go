@@ -5,4 +5,4 @@ package server
 import "net/netip"
 
 // SocketHolders cannot tell.
-func Holders(netip.AddrPort) []Holder { return nil }
+func SocketHolders(netip.AddrPort) []SocketHolder { return nil }
