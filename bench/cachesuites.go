@@ -216,7 +216,9 @@ func (b *bench) startResolver(s *suite, m *measured, o peers.Options) error {
 				return err
 			}
 		}
-		if o.Command, err = configureResolver(m.kind, binary, o.Dir, m.fast, o.Addr, s.source); err != nil {
+		from := s.source
+		from.more = m.config
+		if o.Command, err = configureResolver(m.kind, binary, o.Dir, m.fast, o.Addr, from); err != nil {
 			return err
 		}
 	}

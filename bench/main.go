@@ -73,6 +73,8 @@ func main() {
 	flag.IntVar(&b.names, "names", 1_000_000, "in the zone of auth-1m and in the caches of cache-hit-1m")
 	flag.StringVar(&b.rootZone, "root", os.Getenv("PORT53_ROOT_ZONE"), "a root zone `file`, PORT53_ROOT_ZONE unless set; an imitation is made where there is none")
 	flag.StringVar(&b.old, "ab", "", "compare with this other port53 `program`, alone, in pairs of rounds")
+	flag.StringVar(&b.withFile, "with", "", "a `file` of what the new program's configuration has more than the old one's, with -ab")
+	flag.IntVar(&b.rules, "rules", 1_000_000, "in the block list that RULES stands for in that file")
 	pairs := flag.Int("pairs", 12, "of rounds, where two programs are compared")
 	flag.Parse()
 	if b.old != "" {
@@ -103,6 +105,8 @@ func child(what, arg string) error {
 type bench struct {
 	port53, rootZone string
 	old              string // the port53 to compare with, alone, if set
+	withFile, with   string // the new one's configuration has this, too: the file, and its text
+	rules            int    // of the list that it may have
 	rounds, names    int
 	time             time.Duration
 
@@ -141,6 +145,11 @@ func (b *bench) run(suites, kinds []string) error {
 	defer os.RemoveAll(b.fast)
 	for _, dir := range []string{b.dir, b.fast} {
 		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if b.withFile != "" {
+		if err := b.readWith(b.withFile, b.rules); err != nil {
 			return err
 		}
 	}

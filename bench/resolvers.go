@@ -35,6 +35,7 @@ type source struct {
 	hints   string         // else a file of root hints
 	anchors *anchors       // validate by these; nil: validate nothing
 	entries int            // for a cache whose room is taken when it starts: no more than is needed
+	more    string         // of port53's configuration
 }
 
 // anchors are the trust anchor of a root zone, in the forms that servers read.
@@ -187,5 +188,6 @@ func port53Resolver(dir string, addr netip.AddrPort, from source) string {
 	if from.anchors != nil {
 		fmt.Fprintf(&b, "  trust_anchors: %s\n", quote(from.anchors.file))
 	}
+	b.WriteString(from.more)
 	return b.String()
 }
