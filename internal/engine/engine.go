@@ -308,7 +308,7 @@ func (w *worker) begin(g *Generation, peer *server.Peer, msg []byte) {
 	w.udp = peer.Transport == server.UDP
 	w.limited = w.udp && g.Limits.Rates != nil
 	w.genuine, w.cookie, w.compact, w.signature, w.recursive, w.ede, w.edeText = false, false, false, nil, false, -1, ""
-	w.course, w.waited, w.spared = course{}, false, false
+	w.course, w.final = course{}, false
 	w.query.Msg = msg
 }
 

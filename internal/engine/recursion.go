@@ -173,7 +173,7 @@ func (w *worker) reorder() {
 func (w *worker) stale(hit *cache.Hit) int {
 	w.record.Stale()
 	w.path = event.Stale
-	w.waited, w.spared = true, true // nobody is asked
+	w.final = true // nobody is asked
 	hit.EDE = wire.EDEStaleAnswer
 	if hit.Rcode == wire.NXDomain {
 		hit.EDE = wire.EDEStaleNXDomain
@@ -425,7 +425,7 @@ func (w *worker) resume(p *pending, answer func(*worker) int) int {
 	}
 	w.limited, w.genuine, w.recursive, w.measure, w.signature = p.limited, p.genuine, p.recursion != nil, 1, p.signature
 	w.cookie = w.query.Cookie != nil && p.gen.Limits.Cookies != nil
-	w.waited = true // the resolver has looked them up
+	w.final = true // the resolver looks servers up
 	room := w.room
 	if p.room > 0 {
 		room = room[:min(p.room, len(room))]

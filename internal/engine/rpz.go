@@ -23,8 +23,7 @@ type policing struct {
 	ruled  rpz.Verdict
 	unpack zone.Unpacked
 	known  nameServers
-	waited bool // servers that are not known are not waited for
-	spared bool // nor looked up
+	final  bool // servers that are not known are not waited for, nor looked up
 }
 
 // nameServers tell a searcher of the servers of the zones that a name is in.
@@ -60,7 +59,7 @@ func (w *worker) judgeRPZ(r *Recursion, answered bool) bool {
 		q.Reply, q.Body, q.Answers = b.Bytes(), wire.HeaderLen+query.QuestionLen(), b.Count(wire.Answer)
 		q.Others = b.Count(wire.Authority)
 		w.known.recursion, w.known.typ, w.known.now = r, q.Type, w.cacheTime(r.Cache)
-		q.Servers, q.Final = &w.known, w.waited
+		q.Servers, q.Final = &w.known, w.final
 	}
 	w.ruled = w.search.Judge(p, q)
 	v := &w.ruled
@@ -188,7 +187,7 @@ func (w *worker) lacking() bool {
 // learn has the servers looked up that the judgement in hand had to do without: whoever asks next is judged by
 // them.
 func (w *worker) learn(r *Recursion) {
-	if r.Resolver == nil || w.spared {
+	if r.Resolver == nil || w.final {
 		return
 	}
 	p := w.suspend(nil, 0)
@@ -200,10 +199,11 @@ func (w *worker) learn(r *Recursion) {
 
 // Wants implements [resolver.Judge].
 func (p *pending) Wants(a *cache.Answer) resolver.Wanted {
-	if v := p.foresee(a); v.Undecided && v.Unknown != nil {
-		return resolver.Wanted{Name: bytes.Clone(v.Unknown), Addresses: v.Addresses}
+	v := p.foresee(a)
+	if v.Unknown == nil {
+		return resolver.Wanted{}
 	}
-	return resolver.Wanted{}
+	return resolver.Wanted{Name: bytes.Clone(v.Unknown), Addresses: v.Addresses, Meanwhile: !v.Undecided}
 }
 
 // foresee returns what policy zones say of an answer now. Nothing is counted.
@@ -223,12 +223,6 @@ func (p *pending) foresee(a *cache.Answer) rpz.Verdict {
 
 // A learner is a query that has its answer, without servers that it would have been judged by.
 type learner struct{ *pending }
-
-// Wants implements [resolver.Judge].
-func (l learner) Wants(a *cache.Answer) resolver.Wanted {
-	v := l.foresee(a)
-	return resolver.Wanted{Name: bytes.Clone(v.Unknown), Addresses: v.Addresses}
-}
 
 // Answer implements [resolver.Waiter].
 func (learner) Answer(*cache.Answer, string) {}

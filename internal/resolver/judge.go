@@ -22,6 +22,7 @@ const (
 type Wanted struct {
 	Name      []byte // the servers of the zones that it is in; nil: nothing
 	Addresses bool   // and the addresses of these servers
+	Meanwhile bool   // the answer does not wait for it
 }
 
 // A Judge is a [Waiter] that judges answers by the servers of the zones that their names are in.
@@ -38,8 +39,9 @@ type Judge interface {
 // not found by then they do without.
 func (t *task) judged(in *inquiry, a *cache.Answer, text string) {
 	var last Wanted
+	var answered Judge
 	for i := range maxNSLookups {
-		wanted, reply := t.r.wanted(in, a, text)
+		wanted, reply := t.r.wanted(in, a, text, &answered)
 		if wanted.Name == nil || string(wanted.Name) == string(last.Name) && wanted.Addresses == last.Addresses {
 			return // the latter if nothing can be kept, since the configuration has changed
 		}
@@ -56,23 +58,26 @@ func (t *task) judged(in *inquiry, a *cache.Answer, text string) {
 	}
 }
 
-// wanted gives an answer to those who wait for it and want to know nothing else. It returns what the first of
-// the others wants, and when the first of them is to be answered.
-func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string) (first Wanted, reply time.Time) {
+// wanted gives an answer to those who wait for it and for nothing else. It returns what the first of the others
+// wants, and when the first of them is to be answered. If there are none, it is what one of those wants who got the
+// answer meanwhile, who is kept in answered.
+func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string, answered *Judge) (first Wanted, reply time.Time) {
 	w := &r.waiting
 	w.mu.Lock()
 	waiters := slices.Clone(in.waiters)
 	w.mu.Unlock()
 	for _, me := range waiters {
 		var wants Wanted
-		if j, ok := me.Waiter.(Judge); ok {
+		j, ok := me.Waiter.(Judge)
+		if ok {
 			wants = j.Wants(a)
 		}
+		done := wants.Name == nil || wants.Meanwhile
 		w.mu.Lock()
 		gone := me.gone
 		switch {
 		case gone:
-		case wants.Name == nil:
+		case done:
 			w.leave(me)
 		case me.late != nil:
 			me.late.Stop() // there is an answer, which is better than a stale one
@@ -80,13 +85,19 @@ func (r *Resolver) wanted(in *inquiry, a *cache.Answer, text string) (first Want
 		w.mu.Unlock()
 		switch {
 		case gone:
-		case wants.Name == nil:
+		case done:
+			if wants.Meanwhile && *answered == nil {
+				*answered = j
+			}
 			me.Answer(a, text)
 		case first.Name == nil:
 			first, reply = wants, me.reply
 		case me.reply.Before(reply):
 			reply = me.reply
 		}
+	}
+	if first.Name == nil && *answered != nil {
+		first, reply = (*answered).Wants(a), time.Now().Add(maxNSTime+nsReserve)
 	}
 	return first, reply
 }

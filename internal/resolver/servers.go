@@ -94,7 +94,7 @@ func (v *NSFinder) zone(partition cache.Partition, n []byte) (known, stale bool)
 	if v.from.RRset(partition, n, wire.TypeNS, v.now, e) {
 		known, fresh = true, fresh || !e.Stale
 		if e.Negative {
-			v.denied(n, e)
+			v.denied(e)
 		} else {
 			for _, d := range e.Data {
 				v.server(wire.Lower(v.lower[:0], d), nil)
@@ -112,27 +112,24 @@ func (v *NSFinder) within(partition cache.Partition, n []byte) bool {
 			continue
 		}
 		switch {
-		case e.Negative && v.denied(n, e), !e.Negative && v.signed(n, e):
+		case e.Negative && v.denied(e), !e.Negative && v.signed(n, e):
 			return v.apex < len(n)
 		case t == wire.TypeCNAME && !e.Negative:
 			return true
 		}
 	}
 	if v.from.Denial(partition, n, v.now, e) {
-		v.denied(n, e)
+		v.denied(e)
 		return true
 	}
 	return false
 }
 
 // denied takes the zone of a name from the SOA record of a negative answer. It reports whether there is one.
-func (v *NSFinder) denied(n []byte, e *cache.Entry) bool {
+func (v *NSFinder) denied(e *cache.Entry) bool {
 	soa := soaOwner(e.Proof)
-	if soa == nil || !wire.Subdomain(n, soa) {
-		return false
-	}
 	v.apex = len(soa)
-	return true
+	return soa != nil
 }
 
 // signed takes the zone of a name from who signed records of it, if these were validated.

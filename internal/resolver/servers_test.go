@@ -209,37 +209,133 @@ func TestFindServersInVain(t *testing.T) {
 	})
 }
 
-// Zones that name many servers in other zones of many servers do not make the resolver ask much (NXNSAttack,
-// CVE-2020-12662).
+// hide puts zones below each other onto the server of a zone, none of which a referral tells of, each with so many
+// servers, and returns the deepest.
+func (e *estate) hide(zone, server string, depth, servers int, name func(zone, server int) string) string {
+	for i := range depth {
+		zone = fmt.Sprintf("z%d.%s", i, zone)
+		text := zone + " 300 SOA a. b. 1 2 3 4 300\nwww." + zone + " 300 A 192.0.2.83\n"
+		for j := range servers {
+			text += zone + " 300 NS " + name(i, j) + "\n"
+		}
+		e.serve(zone, text, server)
+	}
+	return zone
+}
+
+// sentTo returns how much was sent since the last time, and how much of that to one server.
+func (e *estate) sentTo(server string) (all, one int) {
+	sent := e.sent()
+	for _, q := range sent {
+		if strings.HasPrefix(q, server+" ") {
+			one++
+		}
+	}
+	return len(sent), one
+}
+
+// Zones that name many servers in other zones do not make the resolver ask much (NXNSAttack, CVE-2020-12662),
+// neither for servers that are not there nor for those that are.
 func TestFindServersHostile(t *testing.T) {
 	e := newEstate(t, nil)
 	defer e.r.Close()
-	zone := "example.com."
-	for i := range 12 { // one below the other, all on one server
-		zone = fmt.Sprintf("z%d.%s", i, zone)
-		text := zone + " 300 SOA a. b. 1 2 3 4 300\nwww." + zone + " 300 A 192.0.2.83\n"
-		for j := range 20 {
-			text += fmt.Sprintf("%s 300 NS ns%d.t%d-%d.example.org.\n", zone, j, i, j)
+	names := "names.com. 300 SOA a. b. 1 2 3 4 300\nnames.com. 300 NS ns.example.com.\n"
+	for i := range 100 {
+		names += fmt.Sprintf("ns%d.names.com. 300 A 192.0.2.%d\n", i, i)
+	}
+	e.serve("names.com.", names, "198.51.100.2")
+	for _, c := range []struct {
+		what, of string
+		most     int // to the victim
+		name     func(zone, server int) string
+		depth    int
+	}{
+		{"that are not there", "198.51.100.4", 4, func(i, j int) string { return fmt.Sprintf("ns%d.t%d-%d.example.org.", j, i, j) }, 12},
+		{"that are there", "198.51.100.2", 15, func(_, j int) string { return fmt.Sprintf("ns%d.names.com.", j) }, 1},
+	} {
+		zone := e.hide(fmt.Sprintf("most%d.example.com.", c.most), "198.51.100.3", c.depth, 20, c.name)
+		name := "www." + zone
+		ask(t, e.r, name, wire.TypeA)
+		e.look("warm.example.org.", false)
+		e.sent()
+		e.look(name, true)
+		if all, victim := e.sentTo(c.of); victim > c.most || victim == 0 || all > 16+4 {
+			t.Errorf("servers %s: %d packets, %d of them to the victim", c.what, all, victim)
 		}
-		e.serve(zone, text, "198.51.100.3")
 	}
-	name := "www." + zone
-	ask(t, e.r, name, wire.TypeA)
-	e.sent()
-	e.look(name, true)
-	victim := 0
-	sent := e.sent()
-	for _, q := range sent {
-		if strings.HasPrefix(q, "198.51.100.4 ") {
-			victim++
+}
+
+// Servers that are slow or silent cost packets within a bound, as one who waits and as one who does not.
+func TestFindServersPackets(t *testing.T) {
+	for _, waits := range []bool{false, true} {
+		e := newEstate(t, nil)
+		defer e.r.Close()
+		com := "com. 3600 SOA a. b. 1 2 3 4 300\ncom. 3600 NS a.gtld.com.\na.gtld.com. 3600 A 198.51.100.2\n"
+		own := "many.com. 300 SOA a. b. 1 2 3 4 300\n"
+		var servers []string
+		for i := range 18 {
+			addr := fmt.Sprintf("198.51.100.%d", 100+i)
+			records := fmt.Sprintf("many.com. 3600 NS ns%d.many.com.\nns%d.many.com. 3600 A %s\n", i, i, addr)
+			com, own, servers = com+records, own+records, append(servers, addr)
+		}
+		e.zones[netip.MustParseAddr("198.51.100.2")] = nil
+		e.serve("com.", com, "198.51.100.2")
+		e.serve("many.com.", own+"www.a.b.c.d.e.f.many.com. 300 A 192.0.2.84\n", servers...)
+		const name = "www.a.b.c.d.e.f.many.com."
+		ask(t, e.r, name, wire.TypeA)
+		e.refuse = func(_ netip.Addr, q *upstream.Question) bool { return q.Type == wire.TypeNS }
+		e.sent()
+		if waits {
+			j := e.judging(name)
+			e.asks(j, name, false)
+			<-j.done
+		} else {
+			e.look(name, true)
+		}
+		if n := len(e.sent()); n > 50 || n < 20 {
+			t.Errorf("%d packets", n)
 		}
 	}
-	if len(sent) > 30 || victim > 20 {
-		t.Errorf("%d packets, %d of them to the victim: %q", len(sent), victim, sent)
+}
+
+// A server that is the root's name is none, and one that is an alias has no address.
+func TestFindServersOdd(t *testing.T) {
+	e := newEstate(t, nil)
+	defer e.r.Close()
+	e.hide("null.example.com.", "198.51.100.3", 1, 1, func(int, int) string { return "." })
+	e.hide("alias.example.com.", "198.51.100.3", 1, 1, func(int, int) string { return "alias.example.com." })
+	for name, want := range map[string]string{
+		"www.z0.null.example.com.":  "ns.example.com. 198.51.100.3",
+		"www.z0.alias.example.com.": "alias.example.com. ns.example.com. 198.51.100.3",
+	} {
+		e.look(name, true)
+		if got := e.find(name, true); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+		if n := e.r.Counters().NSUnknown.Load(); n != 0 {
+			t.Errorf("%s: not all was found", name)
+		}
 	}
-	e.look(name, true)
-	if again := len(e.sent()); again > 30 {
-		t.Errorf("the second time %d packets", again)
+}
+
+// here is a zone that is local.
+type here string
+
+func (h here) Apex(name []byte, _ wire.Type) []byte {
+	if wire.Subdomain(name, []byte(h)) {
+		return []byte(h)
+	}
+	return nil
+}
+func (here) Answer([]byte, wire.Type) []byte { return nil }
+
+// Zones that are local have no servers to judge by.
+func TestFindServersLocal(t *testing.T) {
+	e := newEstate(t, func(s *resolver.Settings) { s.Local = here("\x07example\x03com\x00") })
+	defer e.r.Close()
+	e.look("www.child.example.com.", true)
+	if got, sent := e.find("www.child.example.com.", true), e.sent(); got != "" || len(sent) > 0 {
+		t.Errorf("%q, and it asked %q", got, sent)
 	}
 }
 
@@ -251,6 +347,8 @@ type judging struct {
 	at        time.Time
 	answer    *cache.Answer
 	wanted    int
+	meanwhile bool
+	late      bool
 	done      chan struct{}
 }
 
@@ -265,7 +363,7 @@ func (j *judging) Wants(*cache.Answer) (w resolver.Wanted) {
 	name := wire.Lower(nil, dnstest.Name(j.t, j.name))
 	f.Find(j.config, j.cache, name, wire.TypeA, j.cache.Now(), j.addresses, &told)
 	if slices.Contains(told, "?") || slices.Contains(told, "@") {
-		return resolver.Wanted{Name: name, Addresses: j.addresses}
+		return resolver.Wanted{Name: name, Addresses: j.addresses, Meanwhile: j.meanwhile}
 	}
 	return w
 }
@@ -274,7 +372,7 @@ func (j *judging) Answer(a *cache.Answer, _ string) {
 	j.at, j.answer = time.Now(), a
 	close(j.done)
 }
-func (j *judging) Late() {}
+func (j *judging) Late() { j.late = true }
 func (j *judging) Drop() { close(j.done) }
 
 func (e *estate) asks(w resolver.Waiter, name string, idle bool) {
@@ -303,42 +401,88 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// Who waits is answered in time whatever becomes of the servers, and who wants none does not wait for them.
+// Who waits is answered in time whatever becomes of the servers, and who wants none does not wait for them. Nobody gets
+// a stale answer where there is another.
 func TestJudgeInTime(t *testing.T) {
+	for _, c := range []struct{ reply, least, most time.Duration }{
+		{1500 * time.Millisecond, time.Second, 1499 * time.Millisecond},
+		{10 * time.Second, 1500 * time.Millisecond, 2001 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEstate(t, func(s *resolver.Settings) { s.Limits.Reply, s.StaleWait = c.reply, 300*time.Millisecond })
+			e.wait = 500 * time.Millisecond
+			e.refuse = func(_ netip.Addr, q *upstream.Question) bool { return q.Type == wire.TypeNS && len(q.Name) > 1 }
+			begun := time.Now()
+			j, plain, meanwhile := e.judging("www.child.example.com."), make(waiter, 1), e.judging("www.child.example.com.")
+			meanwhile.meanwhile = true
+			e.r.Ask(&resolver.Request{Name: wire.Lower(nil, dnstest.Name(t, j.name)), Type: wire.TypeA, Waiter: j, Stale: true})
+			e.asks(plain, j.name, false)
+			e.asks(meanwhile, j.name, false)
+			<-plain
+			<-meanwhile.done
+			if took := time.Since(begun); took > 100*time.Millisecond {
+				t.Errorf("who wants nothing, or meanwhile, waited %v", took)
+			}
+			<-j.done
+			if took := j.at.Sub(begun); j.answer == nil || j.answer.Rcode != wire.NoError || took > c.most || took < c.least || j.late {
+				t.Errorf("after %v, late: %v: %+v", took, j.late, j.answer)
+			}
+			e.r.Close()
+		})
+	}
+}
+
+// Who does not wait has the servers looked up with the answer all the same, those of all names of its chain.
+func TestJudgeMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := newEstate(t, func(s *resolver.Settings) { s.Limits.Reply = 1500 * time.Millisecond })
-		e.wait = 500 * time.Millisecond
-		e.refuse = func(_ netip.Addr, q *upstream.Question) bool { return q.Type == wire.TypeNS && len(q.Name) > 1 }
-		begun := time.Now()
-		j, plain := e.judging("www.child.example.com."), make(waiter, 1)
+		e := newEstate(t, nil)
+		j := e.judging("far.child.example.com.")
+		j.meanwhile = true
 		e.asks(j, j.name, false)
-		e.asks(plain, j.name, false)
-		<-plain
-		if took := time.Since(begun); took > 100*time.Millisecond {
-			t.Errorf("who wants nothing waited %v", took)
-		}
 		<-j.done
-		if took := j.at.Sub(begun); j.answer == nil || j.answer.Rcode != wire.NoError || took >= 1500*time.Millisecond || took < time.Second {
-			t.Errorf("after %v: %+v", took, j.answer)
+		synctest.Wait()
+		if got := e.find(j.name, true); got != "ns.hidden.example.com. 198.51.100.66 ns.example.com. 198.51.100.3" {
+			t.Error(got)
 		}
 		e.r.Close()
 	})
 }
 
-// What nobody waits for does not join what somebody does, and is not begun where many wait.
+// Where nothing can be kept, since there is another configuration, nobody goes round in circles.
+func TestJudgeReplaced(t *testing.T) {
+	e := newEstate(t, nil)
+	defer e.r.Close()
+	e.r.Apply(resolver.Compile(resolver.Settings{IPv4: true, Port: 5353}))
+	j := e.judging("www.child.example.com.")
+	e.r.Ask(&resolver.Request{Name: wire.Lower(nil, dnstest.Name(t, j.name)), Type: wire.TypeA, Waiter: j, Config: e.config})
+	<-j.done
+	if j.wanted > 2 || j.answer.Rcode != wire.NoError {
+		t.Errorf("it was asked %d times: %+v", j.wanted, j.answer)
+	}
+}
+
+// What nobody waits for does not join what somebody does, is not begun where many wait, and takes nobody's place.
 func TestIdle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := newEstate(t, func(s *resolver.Settings) { s.Limits.Waiting = 2 })
-		e.wait = time.Second
-		e.refuse = func(netip.Addr, *upstream.Question) bool { return true }
-		e.asks(make(waiter, 1), "www.example.com.", false)
-		e.asks(e.judging("www.example.com."), "www.example.com.", true)
-		e.asks(e.judging("alias.example.com."), "alias.example.com.", true)
-		if c := e.r.Counters(); c.Questions.Load() != 1 || c.Joined.Load() != 0 || c.Shed.Load() != 0 {
-			t.Errorf("%d questions, %d joined, %d shed", c.Questions.Load(), c.Joined.Load(), c.Shed.Load())
-		}
-		e.r.Close()
-	})
+	for _, c := range []struct{ waiting, perClient, begun int }{{2, 9, 2}, {100, 9, 3}, {100, 1, 3}} {
+		synctest.Test(t, func(t *testing.T) {
+			e := newEstate(t, func(s *resolver.Settings) { s.Limits.Waiting, s.Limits.PerClient = c.waiting, c.perClient })
+			e.wait = time.Second
+			e.refuse = func(netip.Addr, *upstream.Question) bool { return true }
+			asks := func(name, from string, idle bool) {
+				q := &resolver.Request{Name: wire.Lower(nil, dnstest.Name(t, name)), Type: wire.TypeA, Waiter: make(waiter, 1), Idle: idle}
+				q.Client = netip.MustParseAddr(from)
+				e.r.Ask(q)
+			}
+			asks("www.example.com.", "192.0.2.1", false)
+			asks("www.example.com.", "192.0.2.2", true)
+			asks("alias.example.com.", "192.0.2.2", true)
+			asks("away.example.com.", "192.0.2.2", false)
+			if c, n := e.r.Counters(), uint64(c.begun); c.Questions.Load() != n || c.Joined.Load() != 0 || c.Shed.Load() != 0 {
+				t.Errorf("%d questions, %d joined, %d shed; want %d, 0, 0", c.Questions.Load(), c.Joined.Load(), c.Shed.Load(), n)
+			}
+			e.r.Close()
+		})
+	}
 	e := newEstate(t, nil)
 	defer e.r.Close()
 	j := e.judging("www.child.example.com.")

@@ -20,6 +20,7 @@ import (
 	"port53/internal/event"
 	"port53/internal/policy"
 	"port53/internal/resolver"
+	"port53/internal/rpz"
 	"port53/internal/server"
 	"port53/internal/telemetry"
 	"port53/internal/upstream"
@@ -274,6 +275,9 @@ func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine
 			zone.Change{Apex: dnstest.Name(sub.t, origin), Zone: dnstest.Zone(sub.t, origin, text)},
 		)
 	}
+	if rules := s.Words("rpz"); len(rules) > 0 {
+		g.RPZ = sub.policy(rules, s.Bool("rpz-wait", true))
+	}
 	if acl := sub.acl(s, "allow"); acl != nil {
 		g.Access = &policy.Access{Recurse: acl}
 	}
@@ -281,6 +285,19 @@ func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine
 		g.Recursion.Six = everybody(sub.t)
 	}
 	return g
+}
+
+// policy returns a response policy zone of some rules, each a setting "rpz OWNER TYPE DATA", with setting "rpz-wait
+// off" one that waits for no servers.
+func (sub *Subject) policy(rules [][]string, wait bool) *rpz.Policy {
+	text := "$TTL 60\n@ SOA ns.invalid. nobody.invalid. 1 3600 1200 604800 60\n@ NS ns.invalid.\n"
+	for _, words := range rules {
+		text += strings.Join(words, " ") + "\n"
+	}
+	return &rpz.Policy{Zones: []*rpz.Zone{{
+		Name: []byte("\x06policy\x00"), Served: zone.NewServed(dnstest.Zone(sub.t, "policy.", text)), Override: rpz.Given,
+		MaxTTL: 5, BreakDNSSEC: true, WaitServers: wait, EDE: -1, Outline: new(rpz.Outline),
+	}}}
 }
 
 // nsid reads how the server calls itself: in hexadecimal, or as text behind "ascii_", with _ for blanks.
