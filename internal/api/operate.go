@@ -490,7 +490,7 @@ func ownSeries(c *call) error {
 	if text := c.r.URL.Query().Get("since"); text != "" {
 		since, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return &problem{status: http.StatusBadRequest, text: fmt.Sprintf("since is no number of seconds: %q", text)}
+			return &problem{status: http.StatusBadRequest, text: fmt.Sprintf("since is not a number of seconds: %q", text)}
 		}
 		i, _ := slices.BinarySearch(s.At, since+1)
 		s.At = s.At[i:]

@@ -41,14 +41,14 @@ func (c *call) newPager(v *zones.Snapshot, z *zone.Zone) (*pager, error) {
 	if text := q.Get("name"); text != "" {
 		name, err := wire.ParseName(strings.TrimSuffix(text, ".") + ".")
 		if err != nil {
-			return nil, &problem{status: http.StatusBadRequest, text: "name is no name"}
+			return nil, &problem{status: http.StatusBadRequest, text: "name is not a name"}
 		}
 		p.name = wire.Lower(nil, name)
 	}
 	if text := q.Get("type"); text != "" {
 		t, ok := wire.ParseType(strings.ToUpper(text))
 		if !ok {
-			return nil, &problem{status: http.StatusBadRequest, text: "type is no type of records"}
+			return nil, &problem{status: http.StatusBadRequest, text: "type is not a record type"}
 		}
 		p.typ = t
 	}

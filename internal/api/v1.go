@@ -278,7 +278,7 @@ func ownZones(c *call) error {
 	var after []byte
 	if text := q.Get("after"); text != "" {
 		if after, err = parseZoneID(text); err != nil {
-			return &problem{status: http.StatusBadRequest, text: "after is no zone"}
+			return &problem{status: http.StatusBadRequest, text: "after is not a zone"}
 		}
 	}
 	fits := like("*")

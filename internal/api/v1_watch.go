@@ -84,7 +84,7 @@ func (c *call) filterOf() (f event.Filter, err error) {
 	if text := q.Get("name"); text != "" {
 		name, err := wire.ParseName(text)
 		if err != nil {
-			return bad("name is no name: " + err.Error())
+			return bad("name is not a name: " + err.Error())
 		}
 		f.Name = wire.Lower(nil, name)
 	}

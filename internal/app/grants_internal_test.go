@@ -123,7 +123,7 @@ func TestGrantsAlike(t *testing.T) {
 		token := grant.Holder{Kind: grant.Token, Name: "t", Grants: grantsOf([]config.Right{c.right})}
 		key := grant.Holder{Kind: grant.Key, Name: "k.example", Grants: token.Grants}
 		if len(token.Grants) != 1 {
-			t.Fatalf("grant %d is no good: %+v", i, c.right)
+			t.Fatalf("grant %d is not a good: %+v", i, c.right)
 		}
 		for want, lines := range map[bool][]string{true: c.may, false: c.not} {
 			for _, line := range lines {

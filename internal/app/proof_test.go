@@ -80,6 +80,6 @@ func TestProvedReadiness(t *testing.T) {
 		t.Error(got)
 	}
 	if _, err := a.Proved(console.Caller{}, []byte("{")); err == nil {
-		t.Error("what is no proof was taken")
+		t.Error("what is not a proof was taken")
 	}
 }

@@ -32,8 +32,8 @@ func risks(c *config.Config, all []netif.Address) (list []string) {
 	if c.Recurses() && c.Internal() && !limitsRates(c) {
 		for _, n := range c.Resolver.Allow {
 			if public(n) {
-				note("resolver.allow: recursion for the public network %s without rate limiting: whoever forges its addresses "+
-					"has this server flood it: set policy: {rate_limit: {enabled: true}}", n)
+				note("resolver.allow: recursion for the public network %s without rate limiting: with forged addresses this server "+
+					"can be made to flood it: set policy: {rate_limit: {enabled: true}}", n)
 			}
 		}
 	}
@@ -79,8 +79,8 @@ func riskOfListener(c *config.Config, at netip.AddrPort, all []netif.Address, no
 	case internal && at.Addr().IsUnspecified():
 		note("listen: role %s is served at %s, every address that this host has or will have: %s", c.Role, at, mend)
 	case !internal && len(reached) > 0 && !limitsRates(c):
-		note("policy.rate_limit: it does not limit, and the public address %s is served: whoever forges addresses has this server "+
-			"flood them: remove enabled: false and log_only", listed(reached))
+		note("policy.rate_limit: replies are not limited, and the public address %s is served: with forged addresses this server "+
+			"can be made to flood others: remove enabled: false and log_only", listed(reached))
 	}
 }
 
@@ -105,7 +105,7 @@ func riskOfZone(c *config.Config, z *config.Zone, note func(string, ...any)) {
 	}
 	for _, p := range z.Primaries {
 		if public(netip.PrefixFrom(p.Addr(), p.Addr().BitLen())) && len(z.TSIG) == 0 && z.KeyOf(p) == nil && c.TLSRemote(p) == nil {
-			note("%sit is fetched from %s without a signature: whoever can change packets on their way changes the zone: add tsig",
+			note("%sit is transferred from %s without TSIG: anyone who can alter packets on the path can change the zone: add tsig",
 				zone, p.Addr())
 		}
 	}

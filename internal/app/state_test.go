@@ -204,7 +204,7 @@ func TestLockIsNotAFile(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(r.dir, "state", "lock"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.serve(new(bytes.Buffer)); err == nil || !strings.Contains(err.Error(), "it is no regular file: remove it") {
+	if err := r.serve(new(bytes.Buffer)); err == nil || !strings.Contains(err.Error(), "it is not a regular file: remove it") {
 		t.Errorf("%v", err)
 	}
 	r.configure("/proc/nothing", updatedZone)

@@ -94,9 +94,9 @@ func TestRanges(t *testing.T) {
 		"255.255.255.254-255":       "255.255.255.254 255.255.255.255 2",
 		"10.0.0.9-3":                "! ends before",
 		"10.0.0.1-2001:db8::1":      "! ",
-		"10.0.0.1-x":                "! no end of a range",
-		"10.0.0.1-":                 "! no end of a range",
-		"10.0.0.1-300":              "! no end of a range",
+		"10.0.0.1-x":                "! not the end of a range",
+		"10.0.0.1-":                 "! not the end of a range",
+		"10.0.0.1-300":              "! not the end of a range",
 		"fe80::1%eth0-fe80::3%eth0": "! ",
 	} {
 		w, err := check.ParseWord(text)

@@ -55,7 +55,7 @@ func ParseWord(text string) (Word, error) {
 	} else if h, port, ok := strings.Cut(text, ":"); ok {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return w, fmt.Errorf("%s: %s is no port", wire.Printable(text), wire.Printable(port))
+			return w, fmt.Errorf("%s: %s is not a port", wire.Printable(text), wire.Printable(port))
 		}
 		host, w.port = h, uint16(n)
 	}
@@ -64,12 +64,12 @@ func ParseWord(text string) (Word, error) {
 		return w, nil
 	}
 	if strings.Contains(host, "/") || host == "" {
-		return w, fmt.Errorf("%s is no network", wire.Printable(text))
+		return w, fmt.Errorf("%s is not a network", wire.Printable(text))
 	}
 	// What looks like an address and is none is a typing error, not a name.
 	if last := host[strings.LastIndexByte(strings.TrimSuffix(host, "."), '.')+1:]; strings.Trim(last, "0123456789.") == "" && last != "" &&
 		host != "." {
-		return w, fmt.Errorf("%s is no address", wire.Printable(text))
+		return w, fmt.Errorf("%s is not an address", wire.Printable(text))
 	}
 	var err error
 	if w.name, err = wire.ParseName(host); err != nil {
@@ -88,7 +88,7 @@ func rangeName(text string) ([]byte, error) {
 	}
 	n, err := wire.ParseName(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no name: %w", wire.Printable(text), err)
+		return nil, fmt.Errorf("%s is not a name: %w", wire.Printable(text), err)
 	}
 	return n, nil
 }
@@ -104,7 +104,7 @@ func (w *Word) parseRange(text string) (ok bool, err error) {
 	if err != nil {
 		at := strings.LastIndexAny(from, ".:")
 		if last, err = netip.ParseAddr(from[:at+1] + to); err != nil {
-			return false, fmt.Errorf("%s: %s is no end of a range", wire.Printable(text), wire.Printable(to))
+			return false, fmt.Errorf("%s: %s is not the end of a range", wire.Printable(text), wire.Printable(to))
 		}
 	}
 	if first.BitLen() != last.BitLen() || last.Less(first) || first.Zone() != "" || last.Zone() != "" {
@@ -190,7 +190,7 @@ func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
 	case last != nil:
 		return problem("%v", last)
 	}
-	return problem("%s has no address, and is no zone", wire.NameText(w.name))
+	return problem("%s has no address, and is not a zone", wire.NameText(w.name))
 }
 
 // at returns an address, with its port if that is not the usual one.

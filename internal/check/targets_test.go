@@ -138,7 +138,7 @@ func TestFind(t *testing.T) {
 		{walk, "ns1.example.test:5300", "ns1.example.test:5300 (192.0.2.2:5300)"},
 		{walk, "gone.example.test", "problem: gone.example.test. does not exist"},
 		{walk, "elsewhere", "problem: elsewhere. does not exist"},
-		{zoned, "example.test", "problem: example.test. has no address, and is no zone"},
+		{zoned, "example.test", "problem: example.test. has no address, and is not a zone"},
 		{stub, "elsewhere", "problem: elsewhere. NS cannot be looked up: 192.0.2.9:53 answers SERVFAIL"},
 		{zoned, "192.0.2.0/24", "problem: it has 2^8 addresses, and 4 are allowed: see --max-targets"},
 		{zoned, "::/0", "problem: it has 2^128 addresses, and 4 are allowed: see --max-targets"},

@@ -163,7 +163,7 @@ func (c *checkCommand) options() (*check.Options, finding.Severity, error) {
 	}
 	for _, id := range slices.Concat(c.only, c.skip) {
 		if findCheck(id) == nil {
-			return nil, 0, failure(exitUsage, "port53 check list has them", "there is no check %s", id)
+			return nil, 0, failure(exitUsage, "port53 check list prints them", "there is no check %s", id)
 		}
 	}
 	if c.ports != "" {
@@ -208,7 +208,7 @@ func (c *checkCommand) search(o *check.Options) error {
 	list := strings.Split(value, ",")
 	info, err := os.Stat(value)
 	if err == nil && !info.Mode().IsRegular() {
-		return failure(exitUsage, "", "--subdomains %s: it is no regular file", value)
+		return failure(exitUsage, "", "--subdomains %s: it is not a regular file", value)
 	}
 	if err == nil || strings.Contains(value, "/") {
 		text, err := os.ReadFile(value)
@@ -239,7 +239,7 @@ func (c *checkCommand) search(o *check.Options) error {
 			return failure(
 				exitUsage,
 				"names are relative to the zone, or end with a dot",
-				"--subdomains: %s is no name",
+				"--subdomains: %s is not a name",
 				query.Safe([]byte(name)),
 			)
 		}
@@ -404,7 +404,7 @@ func newCheckExplain(s *streams) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			c := findCheck(args[0])
 			if c == nil {
-				return failure(exitUsage, "port53 check list has them", "there is no check %s", args[0])
+				return failure(exitUsage, "port53 check list prints them", "there is no check %s", args[0])
 			}
 			fmt.Fprintf(
 				s.out,

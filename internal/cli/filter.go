@@ -231,7 +231,7 @@ Similar: pihole disable 5m.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			minutes, err := strconv.Atoi(args[0])
 			if err != nil || minutes < 1 || minutes > int((24*time.Hour)/time.Minute) {
-				return failure(exitUsage, "port53 filter pause 5", "%s is no number of minutes from 1 to 1440", args[0])
+				return failure(exitUsage, "port53 filter pause 5", "%s is not a number of minutes from 1 to 1440", args[0])
 			}
 			return s.pause(cmd, file, socket, minutes, asJSON)
 		},

@@ -182,7 +182,7 @@ func (i *intent) byRole(p *firewall.Plan) error {
 		}
 	case "":
 		if len(p.Allow) == 0 && !i.blockOutbound {
-			return failure(exitUsage, "say --config FILE, --role ROLE, --allow NETWORK or --block", "who may ask is not said")
+			return failure(exitUsage, "give --config FILE, --role ROLE, --allow NETWORK or --block", "nothing says who may query")
 		}
 		if len(p.Allow) == 0 && i.blockOutbound {
 			p.Ports = []firewall.Port{} // nothing that comes in is governed
@@ -210,7 +210,7 @@ func (i *intent) system(ctx context.Context) (*fwrun.System, firewall.Backend, [
 	switch i.iptables {
 	case "", "iptables", "iptables-nft", "iptables-legacy":
 	default:
-		return nil, "", nil, failure(exitUsage, "iptables-nft and iptables-legacy are", "there are no programs --iptables %s", i.iptables)
+		return nil, "", nil, failure(exitUsage, "use iptables-nft or iptables-legacy", "--iptables %s: there is no such variant", i.iptables)
 	}
 	if i.iptables != "" && i.backend == "auto" {
 		return s, firewall.Iptables, nil, nil
@@ -224,7 +224,7 @@ func (i *intent) system(ctx context.Context) (*fwrun.System, firewall.Backend, [
 	}
 	b := firewall.Backend(i.backend)
 	if !slices.Contains(firewall.Backends(), b) {
-		return nil, "", nil, failure(exitUsage, "nftables, iptables, ufw and auto are", "there is no backend %s", i.backend)
+		return nil, "", nil, failure(exitUsage, "use nftables, iptables, ufw or auto", "there is no backend %s", i.backend)
 	}
 	return s, b, nil, nil
 }

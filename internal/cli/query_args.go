@@ -183,7 +183,7 @@ func parseQueryType(arg string) (t wire.Type, serial uint32, ok bool) {
 func setType(a *asking, arg string, _ bool) error {
 	t, serial, ok := parseQueryType(arg)
 	if !ok {
-		return fmt.Errorf("%q is no type: want one as MX, or TYPE65280, or IXFR=SERIAL", arg)
+		return fmt.Errorf("%q is not a type: want one like MX, TYPE65280 or IXFR=SERIAL", arg)
 	}
 	a.q.Type, a.q.Serial, a.typed, a.own = t, serial, true, true
 	return nil
@@ -192,7 +192,7 @@ func setType(a *asking, arg string, _ bool) error {
 func setClass(a *asking, arg string, _ bool) error {
 	c, ok := wire.ParseClass(arg)
 	if !ok {
-		return fmt.Errorf("%q is no class: want IN, CH, HS, ANY or CLASS and a number", arg)
+		return fmt.Errorf("%q is not a class: want IN, CH, HS, ANY or CLASS and a number", arg)
 	}
 	a.q.Class = c
 	return nil
@@ -203,7 +203,7 @@ func setClass(a *asking, arg string, _ bool) error {
 func setReverse(a *asking, arg string, _ bool) error {
 	addr, err := netip.ParseAddr(arg)
 	if err != nil {
-		return fmt.Errorf("%q is no address", arg)
+		return fmt.Errorf("%q is not an address", arg)
 	}
 	a.q.Name, a.named, a.search.absolute = wire.ReverseName(addr), true, true
 	if !a.typed {
@@ -223,7 +223,7 @@ func setSource(a *asking, arg string, _ bool) error {
 	host, port, _ := strings.Cut(arg, "#")
 	addr, err := netip.ParseAddr(host)
 	if err != nil {
-		return fmt.Errorf("%q is no address", host)
+		return fmt.Errorf("%q is not an address", host)
 	}
 	v := uint64(0)
 	if port != "" {
@@ -415,7 +415,7 @@ func setOpcode(a *asking, arg string, on bool) error {
 	}
 	v, err := number(arg, 0, 15)
 	if err != nil {
-		return fmt.Errorf("%q is no opcode: want QUERY, STATUS, NOTIFY, UPDATE or a number to 15", arg)
+		return fmt.Errorf("%q is not an opcode: want QUERY, STATUS, NOTIFY, UPDATE or a number to 15", arg)
 	}
 	a.q.Opcode = wire.Opcode(v)
 	return nil

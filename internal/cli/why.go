@@ -69,7 +69,7 @@ func (o *whyOptions) path(args []string) (string, error) {
 	}
 	if len(args) > 1 {
 		if _, ok := wire.ParseType(strings.ToUpper(args[1])); !ok {
-			return "", failure(exitUsage, "", "%s is no type: expected one such as A or AAAA", args[1])
+			return "", failure(exitUsage, "", "%s is not a type: expected one such as A or AAAA", args[1])
 		}
 		q.Set("type", args[1])
 	}

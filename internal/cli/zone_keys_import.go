@@ -167,7 +167,7 @@ func (s *streams) readImport(file string) ([]byte, error) {
 	case err != nil:
 		return nil, failure(exitUsage, "", "%s: %v", file, pathCause(err))
 	case len(b) > maxImport:
-		return nil, failure(exitUsage, "", "%s: larger than %d bytes: it is no list of keys", file, maxImport)
+		return nil, failure(exitUsage, "", "%s: larger than %d bytes: it is not a list of keys", file, maxImport)
 	}
 	return b, nil
 }

@@ -59,7 +59,7 @@ func (d *decoder) checkDNSSEC() {
 			!slices.ContainsFunc(d.config.Keys, func(k Key) bool { return push.TSIG != nil && wire.EqualFold(k.Name, push.TSIG) }) {
 			d.fail(
 				d.keyAt("dnssec_policies.name", i),
-				fmt.Sprintf("policy %s: parent.push: there is no key of the name that tsig says", quote(p.Name)),
+				fmt.Sprintf("policy %s: parent.push: there is no key with the name that tsig has", quote(p.Name)),
 				"write the key into keys, and its name into tsig: updates are signed",
 			)
 		}

@@ -76,8 +76,8 @@ func (d *decoder) checkClients() {
 				d.fail(
 					d.item("resolver.allow", 0, i),
 					fmt.Sprintf(
-						"resolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for whoever "+
-							"forges their addresses",
+						"resolver.allow[%d]: %s covers a large public network: an open resolver is used to attack others "+
+							"with forged addresses",
 						i,
 						n,
 					),
@@ -317,14 +317,14 @@ func (d *decoder) checkExceptions() {
 		}
 		first[key] = n
 		if x.Case+x.Cookies+x.EDNS+x.Minimization+x.Forward == "ononononon" {
-			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: %s is no exception", i, of), "write what it does not bear, such as case: off")
+			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: %s has nothing that is off", i, of), "write what it does not support, such as case: off")
 		}
 		for _, only := range []struct{ name, value string }{{"minimization", x.Minimization}, {"forward", x.Forward}} {
 			if server && only.value == "off" {
 				here, _ := d.atIndex(path+only.name, n)
 				d.fail(
 					here,
-					fmt.Sprintf("resolver.exceptions[%d].%s: it is zones that are named, not servers", i, only.name),
+					fmt.Sprintf("resolver.exceptions[%d].%s: this is for zones, not for servers", i, only.name),
 					"write the zone",
 				)
 			}

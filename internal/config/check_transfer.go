@@ -228,12 +228,12 @@ func (d *decoder) checkUpdates(i int, keys map[string]bool) {
 				continue
 			}
 			if name, err := wire.ParseName(text); err != nil || !wire.Subdomain(name, z.Name) {
-				d.fail(at, what+quote(text)+" is no name in the zone", "write it in full, as *.dyn."+nameText(z.Name))
+				d.fail(at, what+quote(text)+" is not a name in the zone", "write it in full, such as *.dyn."+nameText(z.Name))
 			}
 		}
 		for _, text := range g.Types {
 			if _, ok := wire.ParseType(text); !ok {
-				d.fail(at, what+quote(text)+" is no type of records", "write types as A, AAAA or TXT")
+				d.fail(at, what+quote(text)+" is not a record type", "write types like A, AAAA or TXT")
 			}
 		}
 	}
@@ -243,7 +243,7 @@ func (d *decoder) checkUpdates(i int, keys map[string]bool) {
 func secret(text string) ([]byte, error) {
 	octets, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return nil, errors.New("is no base64")
+		return nil, errors.New("is not base64")
 	}
 	if len(octets) < minSecret {
 		return nil, fmt.Errorf("has %d octets, fewer than %d", len(octets), minSecret)

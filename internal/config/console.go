@@ -80,7 +80,7 @@ func (d *decoder) checkConsole() {
 	case c.Origin == "":
 		d.fail(
 			at,
-			"console: there is no origin, by which requests for other names are refused",
+			"console: origin is missing; requests for other names are refused by it",
 			"add origin: https:// and the name that browsers ask for",
 		)
 	}

@@ -197,9 +197,9 @@ func (d *decoder) checkWords() {
 		}
 		switch none := d.saysNobody(key); {
 		case none && n > 0:
-			d.fail(at, "expose."+key+": nobody is beside others in the list", "remove nobody, or the others")
+			d.fail(at, "expose."+key+": nobody is listed together with others", "remove nobody, or the others")
 		case !none && n == 0:
-			d.fail(at, "expose."+key+": expected who may, found an empty list", "write nobody")
+			d.fail(at, "expose."+key+": expected at least one entry, found an empty list", "write nobody")
 		}
 	}
 }
@@ -240,8 +240,8 @@ func (d *decoder) checkExpose() {
 		if at, said := d.at("expose." + key); said && c.Recurses() && d.saysNobody(key) {
 			d.fail(
 				at,
-				fmt.Sprintf("expose.%s: role %s is for those whose names it resolves%s", key, c.Role, d.seeAlso("role")),
-				"name who may, or choose role: authoritative",
+				fmt.Sprintf("expose.%s: nobody may, but role %s is there to resolve names for clients%s", key, c.Role, d.seeAlso("role")),
+				"list those who may, or choose role: authoritative",
 			)
 		}
 	}
@@ -295,7 +295,7 @@ func (d *decoder) within(key, path string, index int32, what string, list []neti
 		if !within(most, n) {
 			d.fail(
 				d.item(path, index, i),
-				fmt.Sprintf("%s[%d]: %s is more than expose.%s lets in%s", what, i, n, key, d.seeAlso("expose."+key)),
+				fmt.Sprintf("%s[%d]: %s goes beyond expose.%s%s", what, i, n, key, d.seeAlso("expose."+key)),
 				remedy,
 			)
 		}
@@ -304,7 +304,7 @@ func (d *decoder) within(key, path string, index int32, what string, list []neti
 		if !slices.Contains(also, name) && !everyone(most) {
 			d.fail(
 				at,
-				fmt.Sprintf("%s: {interface: %s} is more than expose.%s lets in%s", what, name, key, d.seeAlso("expose."+key)),
+				fmt.Sprintf("%s: {interface: %s} goes beyond expose.%s%s", what, name, key, d.seeAlso("expose."+key)),
 				remedy,
 			)
 		}
@@ -450,11 +450,11 @@ func (d *decoder) checkDoors() {
 		case d.saysNobody("control") && written && c.Control.Socket != "":
 			d.fail(
 				socket,
-				"control.socket: expose.control has nobody"+d.seeAlso("expose.control"),
+				"control.socket: expose.control says nobody"+d.seeAlso("expose.control"),
 				"remove it, or write control: 127.0.0.0/8 there",
 			)
 		case d.saysNobody("control") && c.API.Listen.IsValid():
-			d.fail(api, "api.listen: expose.control has nobody"+d.seeAlso("expose.control"), "remove it, or name who may reach it there")
+			d.fail(api, "api.listen: expose.control says nobody"+d.seeAlso("expose.control"), "remove it, or list those who may reach it there")
 		case !d.saysNobody("control") && !set:
 			at, _ := d.at("expose.control")
 			d.fail(
@@ -468,7 +468,7 @@ func (d *decoder) checkDoors() {
 	}
 	if _, said := e.said["scrape"]; said {
 		if at, written := d.at("metrics.listen"); d.saysNobody("scrape") && written && c.Metrics.Listen.IsValid() {
-			d.fail(at, "metrics.listen: expose.scrape has nobody"+d.seeAlso("expose.scrape"), "write off, or name who may read them there")
+			d.fail(at, "metrics.listen: expose.scrape says nobody"+d.seeAlso("expose.scrape"), "write off, or list those who may read them there")
 			return
 		}
 		d.checkReached("scrape", "metrics.listen", c.Metrics.Listen, e.Scrape)
@@ -484,7 +484,7 @@ func (d *decoder) checkReached(key, path string, at netip.AddrPort, who []netip.
 		if !within(loopback(), n) {
 			d.fail(
 				d.item("expose."+key, 0, i),
-				fmt.Sprintf("expose.%s[%d]: nobody of %s reaches %s%s", key, i, n, at, d.seen(path, position{})),
+				fmt.Sprintf("expose.%s[%d]: no address of %s can reach %s%s", key, i, n, at, d.seen(path, position{})),
 				"write "+strings.Replace(path, ".", ": {", 1)+": ADDRESS}, or remove it here",
 			)
 			return

@@ -94,7 +94,7 @@ func (k *key) parseHours(s scalar) (any, *problem) {
 	if len(fields) > 0 && !strings.Contains(fields[0], ":") {
 		var bad string
 		if h.Days, bad = parseDays(fields[0]); bad != "" {
-			return nil, expected(k, s, quote(bad)+" is no day of the week, nor a range of them: they are "+oneOf(weekdays()))
+			return nil, expected(k, s, quote(bad)+" is not a day of the week, nor a range of them: they are "+oneOf(weekdays()))
 		}
 		if fields = fields[1:]; len(fields) == 0 {
 			return h, nil
@@ -181,7 +181,7 @@ func (k *key) parseURL(s scalar) (any, *problem) {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, expected(k, s, "")
 	case u.User != nil:
-		return nil, expected(k, s, "a configuration is read by many: it is no place for a password")
+		return nil, expected(k, s, "many people can read a configuration: leave the password out")
 	}
 	return s.text, nil
 }
@@ -253,7 +253,7 @@ func (d *decoder) checkFilters() {
 			d.fail(
 				at,
 				fmt.Sprintf("there are %d lists, and at most %d can be", len(p.Lists), maxFilterLists),
-				"lists of one's own can be one file",
+				"put your own lists into one file",
 			)
 			return
 		}

@@ -190,17 +190,17 @@ func (d *decoder) checkRights(path string, i int, what string, list []Right) {
 				continue
 			}
 			if _, err := wire.ParseName(text); err != nil {
-				d.fail(at, fmt.Sprintf("%s: %s is no name", what, quote(text)), `write it in full, as example.com, *.example.com or "*"`)
+				d.fail(at, fmt.Sprintf("%s: %s is not a name", what, quote(text)), `write it in full, such as example.com, *.example.com or "*"`)
 			}
 		}
 		for _, text := range r.Types {
 			if _, ok := wire.ParseType(text); !ok {
-				d.fail(at, what+": "+quote(text)+" is no type of records", "write types as A, AAAA or TXT")
+				d.fail(at, what+": "+quote(text)+" is not a record type", "write types like A, AAAA or TXT")
 			}
 		}
 		if _, dayErr := time.Parse(time.DateOnly, r.Until); r.Until != "" && dayErr != nil {
 			if _, err := time.Parse(time.RFC3339, r.Until); err != nil {
-				d.fail(at, what+": until is no time: "+quote(r.Until), "write 2027-01-31, or 2027-01-31T12:00:00Z")
+				d.fail(at, what+": until is not a time: "+quote(r.Until), "write 2027-01-31, or 2027-01-31T12:00:00Z")
 			}
 		}
 	}

@@ -222,7 +222,7 @@ func magic(path string) bool { return strings.ContainsAny(path, "*?[") }
 // in silence is a fault that nobody finds. Names that begin with a dot fit patterns that do.
 func glob(pattern string) ([]string, *problem) {
 	if _, err := filepath.Match(pattern, ""); err != nil {
-		return nil, &problem{quote(pattern) + " is no pattern", `a [ needs its ], or a \ before it`}
+		return nil, &problem{quote(pattern) + " is not a pattern", `a [ needs its ], or a \ before it`}
 	}
 	folder, last := filepath.Split(pattern)
 	folder = filepath.Clean(folder)

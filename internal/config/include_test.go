@@ -88,7 +88,7 @@ func TestIncludeErrors(t *testing.T) {
 		{"missing", map[string]string{"port53.yaml": head + "include: [x.yaml]\n"}, "port53.yaml:3:11: include: x.yaml cannot be read: no such file or directory"},
 		{"folder", map[string]string{"port53.yaml": head + "include: d\n", "d/x": ""}, "port53.yaml:3:10: include: d is a directory, not a file; write d/*.yaml for the files in it"},
 		{"no folder", map[string]string{"port53.yaml": head + "include: d/*.yaml\n"}, "port53.yaml:3:10: include: directory d cannot be read: no such file or directory; mkdir d; a pattern may fit nothing in it"},
-		{"bad pattern", map[string]string{"port53.yaml": head + "include: \"d[\"\n"}, `port53.yaml:3:10: include: "d[" is no pattern; a [ needs its ], or a \ before it`},
+		{"bad pattern", map[string]string{"port53.yaml": head + "include: \"d[\"\n"}, `port53.yaml:3:10: include: "d[" is not a pattern; a [ needs its ], or a \ before it`},
 		{"not text", map[string]string{"port53.yaml": head + "include: [{a: b}]\n"}, "port53.yaml:3:11: include[0]: expected a path, or a pattern such as conf.d/*.yaml, found a mapping"},
 		{"empty", map[string]string{"port53.yaml": head + "include: [\"\"]\n"}, ""},
 		{"itself", map[string]string{"port53.yaml": head + "include: \"*.yaml\"\n"}, "port53.yaml:3:10: include: port53.yaml would include itself; name the files that are included otherwise, or put them into a directory of their own"},

@@ -33,7 +33,7 @@ func TestDescriptions(t *testing.T) {
 	}
 	walk(reflect.TypeFor[Config]())
 	for name := range unused {
-		t.Errorf("%s is described and is no key", name)
+		t.Errorf("%s is described and is not a key", name)
 	}
 	for name, text := range map[string]string{
 		"twice":    "Zone.name\n\tA.\n\nZone.name\n\tB.\n",

@@ -55,7 +55,7 @@ func (d *decoder) checkProxies() {
 		for j, n := range p.From {
 			if n.Bits() == 0 {
 				at := d.item("proxies.from", int32(i), j)
-				what := fmt.Sprintf("proxies[%d].from[%d]: %s is everybody, who could all say to be anybody", i, j, n)
+				what := fmt.Sprintf("proxies[%d].from[%d]: %s is everybody: anyone could claim any client address", i, j, n)
 				d.fail(at, what, "name the proxies")
 			}
 		}

@@ -221,7 +221,7 @@ func (k *key) parseUpstream(s scalar) (any, *problem) {
 		return nil, expected(k, s, hint)
 	}
 	if at.Port() == 0 {
-		return nil, expected(k, s, "port 0 is no port that a server has")
+		return nil, expected(k, s, "a server cannot have port 0")
 	}
 	return at, nil
 }

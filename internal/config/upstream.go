@@ -127,7 +127,7 @@ func (k *key) parseServer(s scalar) (any, *problem) {
 		return u, nil
 	}
 	if name, err := wire.ParseName(u.Name); err != nil || len(name) < 2 || strings.ContainsAny(u.Name, "*/:?#@ ") {
-		return nil, expected(k, s, quote(u.Name)+" is no name of a server")
+		return nil, expected(k, s, quote(u.Name)+" is not a server name")
 	}
 	u.Name = strings.TrimSuffix(u.Name, ".")
 	return u, nil

@@ -473,8 +473,8 @@ func (d *decoder) checkViewResolver(i int, what string) {
 				d.fail(
 					d.item("views.resolver.allow", int32(i), j),
 					fmt.Sprintf(
-						"%sresolver.allow[%d]: %s has strangers in it: an open resolver, which attacks others for "+
-							"whoever forges their addresses",
+						"%sresolver.allow[%d]: %s covers a large public network: an open resolver is used to "+
+							"attack others with forged addresses",
 						what,
 						j,
 						n,

@@ -144,7 +144,7 @@ func regular(open func(flag int) (*os.File, error), limit int64) (*os.File, fs.F
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
-		err = &fs.PathError{Op: "read", Path: f.Name(), Err: errors.New("it is no regular file")}
+		err = &fs.PathError{Op: "read", Path: f.Name(), Err: errors.New("it is not a regular file")}
 	case info.Size() > limit:
 		err = fmt.Errorf("%w: %d octets, and max_size is %d", ErrTooLarge, info.Size(), limit)
 	default:

@@ -205,7 +205,7 @@ func TestPlaces(t *testing.T) {
 	src := &feed.Source{Name: "own", File: path, MaxSize: 10}
 	for want, set := range map[string]func() error{
 		"no such file":       func() error { return nil },
-		"no regular file":    func() error { return os.Mkdir(path, 0o755) },
+		"not a regular file": func() error { return os.Mkdir(path, 0o755) },
 		"11 octets, and max": func() error { return os.WriteFile(path, make([]byte, 11), 0o644) },
 	} {
 		if err := errors.Join(os.RemoveAll(path), set()); err != nil {

@@ -139,7 +139,7 @@ func (a *adblock) option(name, value string, networks func(string) []netip.Prefi
 		for d := range strings.SplitSeq(value, "|") {
 			n, ok := appendHost(nil, []byte(d))
 			if !ok {
-				return fmt.Errorf("$denyallow: %q is no name", d)
+				return fmt.Errorf("$denyallow: %q is not a name", d)
 			}
 			x.except = append(x.except, n)
 		}
@@ -162,7 +162,7 @@ func parseTypes(text string) (types, not []wire.Type, err error) {
 		bare, negated := strings.CutPrefix(word, "~")
 		t, ok := wire.ParseType(strings.ToUpper(bare))
 		if !ok {
-			return nil, nil, fmt.Errorf("$dnstype: %q is no type of records", bare)
+			return nil, nil, fmt.Errorf("$dnstype: %q is not a record type", bare)
 		}
 		if negated {
 			not = append(not, t)
@@ -261,7 +261,7 @@ func parseRewrite(text string) (*rewrite, error) {
 	}
 	target, ok := appendHost(nil, []byte(text))
 	if !ok {
-		return nil, fmt.Errorf("$dnsrewrite: %q is no answer", text)
+		return nil, fmt.Errorf("$dnsrewrite: %q is not an answer", text)
 	}
 	return &rewrite{action: Alias, target: target}, nil
 }
@@ -411,7 +411,7 @@ func compilePattern(text string) (name []byte, scope Scope, g *glob, err error) 
 		if scope != 0 {
 			name, ok := appendHost(nil, []byte(p))
 			if !ok {
-				return nil, 0, nil, fmt.Errorf("%q is no name", p)
+				return nil, 0, nil, fmt.Errorf("%q is not a name", p)
 			}
 			return name, scope, nil, nil
 		}
@@ -420,7 +420,7 @@ func compilePattern(text string) (name []byte, scope Scope, g *glob, err error) 
 	g.parts = slices.DeleteFunc(g.parts, func(part string) bool { return part == "" })
 	for _, part := range g.parts {
 		if strings.IndexFunc(part, func(r rune) bool { return r <= ' ' || r >= 0x7F }) >= 0 {
-			return nil, 0, nil, fmt.Errorf("%q is no part of a name", part)
+			return nil, 0, nil, fmt.Errorf("%q is not a part of a name", part)
 		}
 	}
 	if last := g.parts[len(g.parts)-1]; g.end && strings.Contains(last, ".") {

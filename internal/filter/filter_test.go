@@ -233,10 +233,10 @@ func TestWrongLists(t *testing.T) {
 		{"  \n<HTML>", filter.Auto, `it begins with "<html"`},
 		{"{\"error\": 1}", filter.Auto, "a binary file"},
 		{"\x1f\x8b\x08\x00", filter.Auto, "compressed by gzip"},
-		{"ads.example\n\x00\x01", filter.Auto, "octet 13 is no text"},
+		{"ads.example\n\x00\x01", filter.Auto, "octet 13 is not text"},
 		{strings.Repeat("this is prose, and no list\n", 200), filter.Auto, "are not rules, line 1: this is prose"},
-		{"0.0.0.0 ads.example\n", filter.Names, "line 1: 0.0.0.0 ads.example: it is no name"},
-		{"||ads.example^\n", filter.Hosts, "it is no address with names"},
+		{"0.0.0.0 ads.example\n", filter.Names, "line 1: 0.0.0.0 ads.example: it is not a name"},
+		{"||ads.example^\n", filter.Hosts, "it is not an address with names"},
 		{strings.Repeat("a", 1<<20), filter.Auto, "line 1: the line has more than 4096 octets"},
 		{"ads.example CNAME .\n", filter.RPZ, "has a SOA record"},
 		{"@ SOA . . 1 2 3 4 5\nads.example CNAME\n", filter.RPZ, "list:2"},
@@ -270,7 +270,7 @@ func TestStats(t *testing.T) {
 	if s.Rules != 5 || s.Duplicates != 2 || s.Skipped != 2 || s.Wrong != 8 || s.Lines != 17 {
 		t.Errorf("%+v", s)
 	}
-	if got := strings.Join(notes, "\n"); !strings.Contains(got, "1 blocks every name below com.") || !strings.Contains(got, "8 not a rule: it is no address with names") ||
+	if got := strings.Join(notes, "\n"); !strings.Contains(got, "1 blocks every name below com.") || !strings.Contains(got, "8 not a rule: it is not an address with names") ||
 		!strings.Contains(got, "15 blocks every name below org.") || len(s.Notes) != 5 {
 		t.Errorf("notes:\n%s", got)
 	}

@@ -90,7 +90,7 @@ const (
 
 // ErrNoList is wrapped by what Read returns for something that is no list: a page of HTML, what is
 // not text, or text in which hardly any line is a rule.
-var ErrNoList = errors.New("it is no list")
+var ErrNoList = errors.New("it is not a list")
 
 // ErrFull is returned when rules find no room: they take at most 4 GiB.
 var ErrFull = errors.New("the lists have too many rules")
@@ -176,7 +176,7 @@ func sniff(r *bufio.Reader) error {
 	}
 	for i, c := range head {
 		if c < ' ' && c != '\t' && c != '\r' && c != '\n' && c != '\f' {
-			return fmt.Errorf("%w: octet %d is no text", ErrNoList, i+1)
+			return fmt.Errorf("%w: octet %d is not text", ErrNoList, i+1)
 		}
 	}
 	return nil
@@ -206,8 +206,8 @@ func (l *lineReader) wrong(err error, line []byte) {
 }
 
 var (
-	errName = errors.New("it is no name")
-	errHost = errors.New("it is no address with names")
+	errName = errors.New("it is not a name")
+	errHost = errors.New("it is not an address with names")
 )
 
 // line reads a line.

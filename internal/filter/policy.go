@@ -98,7 +98,7 @@ func ParseHours(text string) (h Hours, err error) {
 		h.To, err = parseMinute(to)
 	}
 	if err == nil && h.From == h.To {
-		err = fmt.Errorf("%s to %s is no time", from, to)
+		err = fmt.Errorf("%s to %s is not a time", from, to)
 	}
 	if err == nil && h.From == 24*60 {
 		err = fmt.Errorf("no time begins at 24:00")
@@ -111,14 +111,14 @@ func parseMinute(text string) (int, error) {
 	h, herr := parseTwo(hour)
 	m, merr := parseTwo(minute)
 	if !ok || herr != nil || merr != nil || m > 59 || h*60+m > 24*60 {
-		return 0, fmt.Errorf("%q is no time of the day such as 08:00", text)
+		return 0, fmt.Errorf("%q is not a time of the day such as 08:00", text)
 	}
 	return h*60 + m, nil
 }
 
 func parseTwo(text string) (int, error) {
 	if len(text) < 1 || len(text) > 2 || strings.Trim(text, "0123456789") != "" {
-		return 0, fmt.Errorf("%q is no number", text)
+		return 0, fmt.Errorf("%q is not a number", text)
 	}
 	n := 0
 	for _, c := range text {

@@ -137,7 +137,7 @@ func parseTrigger(name []byte) (netip.Prefix, error) {
 	for i := 0; name[i] != 0; i += 1 + int(name[i]) {
 		labels = append(labels, string(name[i+1:i+1+int(name[i])]))
 	}
-	wrong := fmt.Errorf("%q is no network", wire.NameText(name))
+	wrong := fmt.Errorf("%q is not a network", wire.NameText(name))
 	if len(labels) < 2 {
 		return netip.Prefix{}, wrong
 	}

@@ -106,7 +106,7 @@ func (p *Plan) Check() error {
 	p.Resolvers = slices.Compact(p.Resolvers)
 	for _, name := range p.External {
 		if !goodInterface(name) {
-			return fmt.Errorf("%q is no name of a network interface", name)
+			return fmt.Errorf("%q is not the name of a network interface", name)
 		}
 	}
 	switch {

@@ -50,7 +50,7 @@ func ParseVerbs(names []string) (v Verbs, err error) {
 	for _, name := range names {
 		i := slices.Index(verbs[:], name)
 		if i < 0 {
-			return 0, fmt.Errorf("%q is no verb: it is one of %s", name, strings.Join(verbs[:], ", "))
+			return 0, fmt.Errorf("%q is not a verb: it is one of %s", name, strings.Join(verbs[:], ", "))
 		}
 		v |= 1 << i
 	}

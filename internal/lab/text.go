@@ -104,7 +104,7 @@ func addrPort(s string) (netip.AddrPort, error) {
 	}
 	ap, err := netip.ParseAddrPort(s)
 	if err != nil {
-		return ap, fmt.Errorf("%q is no address, with or without a port", s)
+		return ap, fmt.Errorf("%q is not an address, with or without a port", s)
 	}
 	return ap, nil
 }

@@ -359,7 +359,7 @@ func TestTextErrors(t *testing.T) {
 		{"-- zone --\n", "text:1: zone without a name"},
 		{"-- net x --\n", `text:1: section "net" is not known here`},
 		{"-- zone a..b --\n", `text:1: zone "a..b":`},
-		{"-- zone a. 192.0.2 --\n", `text:1: "192.0.2" is no address`},
+		{"-- zone a. 192.0.2 --\n", `text:1: "192.0.2" is not an address`},
 		{"-- zone a. 192.0.2.1 --\nwww A 192.0.2\n", "text:2:7: "},
 		{"-- zone a. 192.0.2.1 --\n!\n", "text:2: nothing behind"},
 		{"-- zone a. 192.0.2.1 --\n! singed\n", `text:2: order "singed" is not known`},
@@ -490,6 +490,6 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	if w.Resolve([]byte("no query")) != nil {
-		t.Error("an answer to what is no query")
+		t.Error("an answer to what is not a query")
 	}
 }

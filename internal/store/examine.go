@@ -86,7 +86,7 @@ func Examine(dir string, judge Classifier) (*DirStatus, error) {
 		default:
 			verdict, text, known := judge(name, path)
 			if !known {
-				verdict, text = Unknown, "it is no file of port53's state"
+				verdict, text = Unknown, "it is not a file of port53's state"
 			}
 			x.Files = append(x.Files, FileStatus{Path: name, Verdict: verdict, Text: text})
 		}
@@ -125,7 +125,7 @@ func (x *DirStatus) zones(dir, above string) error {
 		case (e.Name() == bundleName+newSuffix || e.Name() == bundleName+oldSuffix) && e.Type().IsRegular():
 			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Left, Text: "an incomplete write: the next start removes it"})
 		case !e.IsDir():
-			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Unknown, Text: "it is no zone's directory"})
+			x.Files = append(x.Files, FileStatus{Path: name, Verdict: Unknown, Text: "it is not a zone's directory"})
 		default:
 			files, err := examineZone(filepath.Join(dir, e.Name()), above, e.Name())
 			if err != nil {
@@ -186,7 +186,7 @@ func examineZone(dir, above, name string) (list []FileStatus, err error) {
 		case strings.HasSuffix(n, newSuffix), strings.HasSuffix(n, oldSuffix):
 			one.Verdict, one.Text = Left, "an incomplete write: the next start that serves the zone removes it"
 		default:
-			one.Verdict, one.Text = Unknown, "it is no file of port53's state"
+			one.Verdict, one.Text = Unknown, "it is not a file of port53's state"
 		}
 		one.Path = filepath.Join(above, name, e.Name())
 		if one.Zone = ""; len(z.apex) > 1 || plain == "%root" {
@@ -333,7 +333,7 @@ func FirstLine(path string) (string, error) {
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", errors.Join(errors.New("it is no regular file"), err)
+		return "", errors.Join(errors.New("it is not a regular file"), err)
 	}
 	head := make([]byte, 64)
 	n, err := io.ReadFull(f, head)

@@ -87,7 +87,7 @@ func TestExamine(t *testing.T) {
 		"checked, as it was before": {"checked", func([]byte) []byte { return []byte("1700000000 60\n") }, store.Intact, "when the zone was checked", false},
 		"unfinished":                {"zone.new", func([]byte) []byte { return []byte("x") }, store.Left, "next start that serves the zone removes it", false},
 		"put aside":                 {"journal.aside1", func([]byte) []byte { return []byte("x") }, store.Left, "set aside", false},
-		"of nobody":                 {"notes.txt", func([]byte) []byte { return []byte("x") }, store.Unknown, "no file of port53's", false},
+		"of nobody":                 {"notes.txt", func([]byte) []byte { return []byte("x") }, store.Unknown, "not a file of port53's", false},
 	} {
 		dir, apex := fillState(t)
 		path := filepath.Join(dir, "zones", "a.test", c.file)

@@ -81,7 +81,7 @@ func readFile(fsys fileSystem, path string) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
 	content := make([]byte, info.Size())
 	if _, err = io.ReadFull(f, content); err != nil {

@@ -96,7 +96,7 @@ func claim(f *os.File, name string) error {
 }
 
 func notAFile(name string) error {
-	return &fs.PathError{Op: "lock", Path: name, Err: errors.New("it is no regular file: remove it")}
+	return &fs.PathError{Op: "lock", Path: name, Err: errors.New("it is not a regular file: remove it")}
 }
 
 // holder says who has locked a file.

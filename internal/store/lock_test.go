@@ -126,7 +126,7 @@ func TestLockIsSomethingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := refused(t, dir)
-		if err == nil || errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrUnwritable) || !strings.Contains(err.Error(), "it is no regular file: remove it") {
+		if err == nil || errors.Is(err, store.ErrLocked) || errors.Is(err, store.ErrUnwritable) || !strings.Contains(err.Error(), "it is not a regular file: remove it") {
 			t.Errorf("%s: %v", what, err)
 		}
 		if text, err := os.ReadFile(victim); err != nil || string(text) != "untouched" {

@@ -495,7 +495,7 @@ func TestNoFile(t *testing.T) {
 			if err := errors.Join(os.RemoveAll(file), put()); err != nil {
 				t.Fatal(err)
 			}
-			if v, _, err := open(dir).Load(); v != nil || err == nil || !strings.HasSuffix(err.Error(), name+" is no regular file") {
+			if v, _, err := open(dir).Load(); v != nil || err == nil || !strings.HasSuffix(err.Error(), name+" is not a regular file") {
 				t.Errorf("%s in place of %s: %v %v", what, name, v, err)
 			}
 		}

@@ -96,7 +96,7 @@ func (s *Server) useLink(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := read(w, r, &body); err != nil {
-		s.refuse(w, http.StatusBadRequest, "the body is no link")
+		s.refuse(w, http.StatusBadRequest, "the body is not a link")
 		return
 	}
 	l, ok := s.links.use(body.Link, s.o.Now())

@@ -150,7 +150,7 @@ func (s *Server) finishPasskey(w http.ResponseWriter, r *http.Request) {
 	}
 	var body ended
 	if err := read(w, r, &body); err != nil {
-		s.refuse(w, http.StatusBadRequest, "the body is no answer of a passkey")
+		s.refuse(w, http.StatusBadRequest, "the body is not an answer of a passkey")
 		return
 	}
 	c, ok := s.passkeys.end(body.ID, s.o.Now())
@@ -261,7 +261,7 @@ func (s *Server) finishNewPasskey(w http.ResponseWriter, r *http.Request) {
 	}
 	var body ended
 	if err := read(w, r, &body); err != nil {
-		s.refuse(w, http.StatusBadRequest, "the body is no answer of a passkey")
+		s.refuse(w, http.StatusBadRequest, "the body is not an answer of a passkey")
 		return
 	}
 	c, ok := s.passkeys.end(body.ID, s.o.Now())

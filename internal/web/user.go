@@ -70,7 +70,7 @@ func verbsOf(role string) (grant.Verbs, error) {
 	case "admin":
 		return grant.All, nil
 	}
-	return 0, fmt.Errorf("%q is no role: it is one of %s", role, strings.Join(Roles(), ", "))
+	return 0, fmt.Errorf("%q is not a role: it is one of %s", role, strings.Join(Roles(), ", "))
 }
 
 // grantsOf returns the grants of a role and of rights.
@@ -383,7 +383,7 @@ func (s *Server) password(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := read(w, r, &body); err != nil || len(body.Password) > maxPassword || len(body.Name) > maxName {
-		s.refuse(w, http.StatusBadRequest, "the body is no name and password")
+		s.refuse(w, http.StatusBadRequest, "the body is not a name and password")
 		return
 	}
 	hash := ""
