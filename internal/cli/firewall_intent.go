@@ -210,7 +210,8 @@ func (i *intent) system(ctx context.Context) (*fwrun.System, firewall.Backend, [
 	switch i.iptables {
 	case "", "iptables", "iptables-nft", "iptables-legacy":
 	default:
-		return nil, "", nil, failure(exitUsage, "use iptables-nft or iptables-legacy", "--iptables %s: there is no such variant", i.iptables)
+		return nil, "", nil, failure(exitUsage, "use iptables-nft or iptables-legacy",
+			"--iptables %s: there is no such variant", i.iptables)
 	}
 	if i.iptables != "" && i.backend == "auto" {
 		return s, firewall.Iptables, nil, nil

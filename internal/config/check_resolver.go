@@ -317,7 +317,8 @@ func (d *decoder) checkExceptions() {
 		}
 		first[key] = n
 		if x.Case+x.Cookies+x.EDNS+x.Minimization+x.Forward == "ononononon" {
-			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: %s has nothing that is off", i, of), "write what it does not support, such as case: off")
+			d.fail(at, fmt.Sprintf("resolver.exceptions[%d]: %s has nothing that is off", i, of),
+				"write what it does not support, such as case: off")
 		}
 		for _, only := range []struct{ name, value string }{{"minimization", x.Minimization}, {"forward", x.Forward}} {
 			if server && only.value == "off" {

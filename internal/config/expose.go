@@ -454,7 +454,8 @@ func (d *decoder) checkDoors() {
 				"remove it, or write control: 127.0.0.0/8 there",
 			)
 		case d.saysNobody("control") && c.API.Listen.IsValid():
-			d.fail(api, "api.listen: expose.control says nobody"+d.seeAlso("expose.control"), "remove it, or list those who may reach it there")
+			d.fail(api, "api.listen: expose.control says nobody"+d.seeAlso("expose.control"),
+				"remove it, or list those who may reach it there")
 		case !d.saysNobody("control") && !set:
 			at, _ := d.at("expose.control")
 			d.fail(
@@ -468,7 +469,8 @@ func (d *decoder) checkDoors() {
 	}
 	if _, said := e.said["scrape"]; said {
 		if at, written := d.at("metrics.listen"); d.saysNobody("scrape") && written && c.Metrics.Listen.IsValid() {
-			d.fail(at, "metrics.listen: expose.scrape says nobody"+d.seeAlso("expose.scrape"), "write off, or list those who may read them there")
+			d.fail(at, "metrics.listen: expose.scrape says nobody"+d.seeAlso("expose.scrape"),
+				"write off, or list those who may read them there")
 			return
 		}
 		d.checkReached("scrape", "metrics.listen", c.Metrics.Listen, e.Scrape)

@@ -190,7 +190,8 @@ func (d *decoder) checkRights(path string, i int, what string, list []Right) {
 				continue
 			}
 			if _, err := wire.ParseName(text); err != nil {
-				d.fail(at, fmt.Sprintf("%s: %s is not a name", what, quote(text)), `write it in full, such as example.com, *.example.com or "*"`)
+				d.fail(at, fmt.Sprintf("%s: %s is not a name", what, quote(text)),
+					`write it in full, such as example.com, *.example.com or "*"`)
 			}
 		}
 		for _, text := range r.Types {
