@@ -208,8 +208,12 @@ func (p *pending) Wants(a *cache.Answer) resolver.Wanted {
 
 // foresee returns what policy zones say of an answer now. Nothing is counted.
 func (p *pending) foresee(a *cache.Answer) rpz.Verdict {
-	v, q := p.view, wire.Query{}
-	if v.RPZ == nil || p.alias != nil || a.Rcode == wire.ServFail || !v.RPZ.JudgesServers() || q.Parse(p.msg) != 0 {
+	v := p.view
+	if v.RPZ == nil || p.alias != nil || a.Rcode == wire.ServFail || !v.RPZ.JudgesServers() {
+		return rpz.Verdict{}
+	}
+	var q wire.Query
+	if q.Parse(p.msg) != 0 {
 		return rpz.Verdict{}
 	}
 	client := p.peer.Remote.Addr()

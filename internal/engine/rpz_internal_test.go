@@ -165,3 +165,49 @@ func TestServersAllocateNothing(t *testing.T) {
 		}
 	}
 }
+
+// What was judged before is of no interest for a query that is not judged at all.
+func TestPolicyForgets(t *testing.T) {
+	f := newFiltered(t)
+	f.policies("ns.evil.test.rpz-nsdname CNAME .\n")
+	f.keep("www.example", wire.TypeRRSIG, false, "A 192.0.2.7")
+	f.worker.ruled = rpz.Verdict{Undecided: true, Unknown: []byte("\x03old\x00")}
+	if m, size := f.ask("www.example", wire.TypeRRSIG, false); m == nil || len(m.Records) == 0 {
+		t.Errorf("%d octets, %+v", size, m)
+	}
+}
+
+// A replied takes a reply.
+type replied struct{ messages [][]byte }
+
+func (r *replied) Reply(b []byte) error  { r.messages = append(r.messages, b); return nil }
+func (r *replied) Stream(b []byte) error { return r.Reply(b) }
+func (r *replied) Close()                {}
+
+// An answer of the resolver goes out whatever is still not known of servers then: it has done what it could.
+func TestPolicyAnswersAtLast(t *testing.T) {
+	f := newFiltered(t)
+	f.policies("ns.evil.test.rpz-nsdname CNAME .\n").WaitServers = true
+	n, _ := wire.ParseName("www.zone.example")
+	msg := wire.AppendQuery(nil, 7, wire.FlagRD, n, wire.TypeA)
+	f.worker.begin(f.engine.now.Load(), &client, msg)
+	if f.worker.query.Parse(msg) != 0 {
+		t.Fatal("no query")
+	}
+	to := &replied{}
+	p := f.worker.suspend(to, 0)
+	p.recursion = f.gen.Recursion
+	a := &cache.Answer{EDE: -1, TTL: 60, Body: []byte{0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1}, Counts: [3]uint16{1}}
+	if w := p.Wants(a); string(w.Name) != string(n) || w.Meanwhile || w.Addresses {
+		t.Errorf("it wants %+v", w)
+	}
+	p.Answer(a, "")
+	if len(to.messages) != 1 || len(to.messages[0]) < 40 {
+		t.Errorf("%x", to.messages)
+	}
+	f.policies("www.other.example CNAME .\n")
+	p.gen, p.view = f.engine.now.Load(), &f.engine.now.Load().View
+	if n := testing.AllocsPerRun(100, func() { p.Wants(a) }); n != 0 {
+		t.Errorf("without rules about servers, %v allocations", n)
+	}
+}

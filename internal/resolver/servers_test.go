@@ -318,6 +318,24 @@ func TestFindServersOdd(t *testing.T) {
 	}
 }
 
+// Who has signed records of a name tells its zone only if they were validated.
+func TestFindServersSigned(t *testing.T) {
+	for sec, want := range map[cache.Security]string{
+		cache.Unchecked: "? ns.", cache.Insecure: "? ns.", cache.Bogus: "? ns.", cache.Secure: "ns.",
+	} {
+		e := newEstate(t, nil)
+		name := wire.Lower(nil, dnstest.Name(t, "www.example.com."))
+		set := &wire.RRset{Owner: name, Type: wire.TypeA, TTL: 300, Data: [][]byte{{192, 0, 2, 1}}}
+		set.Sigs = [][]byte{append(make([]byte, 18), "\x07example\x03com\x00"...)}
+		ask(t, e.r, "example.com.", wire.TypeNS)
+		e.cache.Writer().PutRRset(cache.NewPartition(0, 0), set, cache.AuthAnswer, sec, e.cache.Now())
+		if got := e.find("www.example.com.", false); !strings.HasPrefix(got, want) {
+			t.Errorf("%v: %s, want %s", sec, got, want)
+		}
+		e.r.Close()
+	}
+}
+
 // here is a zone that is local.
 type here string
 
@@ -333,8 +351,9 @@ func (here) Answer([]byte, wire.Type) []byte { return nil }
 func TestFindServersLocal(t *testing.T) {
 	e := newEstate(t, func(s *resolver.Settings) { s.Local = here("\x07example\x03com\x00") })
 	defer e.r.Close()
+	before := e.find("www.child.example.com.", true)
 	e.look("www.child.example.com.", true)
-	if got, sent := e.find("www.child.example.com.", true), e.sent(); got != "" || len(sent) > 0 {
+	if got, sent := before+e.find("www.child.example.com.", true), e.sent(); got != "" || len(sent) > 0 {
 		t.Errorf("%q, and it asked %q", got, sent)
 	}
 }
