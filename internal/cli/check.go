@@ -397,8 +397,8 @@ func newCheckExplain(s *streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain ID",
 		Short: "Explain a check: what it sends, how it judges, what to do",
-		Long: "explain prints what a check sends and why, how it judges the replies, how to fix it " +
-			"in each server program, and where to read more.",
+		Long: "explain prints what a check sends and why, how it judges the replies, how to fix the fault in\n" +
+			"each server program, and where to read more.",
 		Example: "  port53 check explain SRV-AXFR",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -97,7 +97,7 @@ func newConfigCheck(s *streams) *cobra.Command {
 		Use:   "check [--config FILE] [--client ADDRESS [--at ADDRESS] [--key NAME]]",
 		Short: "Check a configuration and its zones as serve would",
 		Long: `check validates a configuration as serve would. It reads every zone file, looks up the user
-that the key user names, and tests whether the listen addresses can be bound, even while
+that the key "user" names, and tests whether the listen addresses can be bound, even while
 port53 is running. Run by root, it reads the files as that user, because each reload does so.
 Each error has its position, FILE:LINE:COLUMN, and says what to do.
 

@@ -503,8 +503,8 @@ func firewallConfirm(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "confirm",
 		Short: "Keep the rules loaded by apply --confirm",
-		Long: "confirm keeps the rules that apply --confirm has loaded. Without it, the previous rules come back when the time\n" +
-			"given to apply --confirm is over.",
+		Long: "confirm keeps the rules that apply --confirm has loaded. Without it, the previous rules\n" +
+			"come back when the time given to apply --confirm is over.",
 		Example: "  port53 firewall confirm",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

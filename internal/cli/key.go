@@ -47,7 +47,7 @@ func newKeyNew(s *streams) *cobra.Command {
 		Long: `new writes a random key to a file readable only by its owner: the configured user, if
 run by root. It then prints the lines for port53.yaml, nsupdate, BIND, Knot,
 external-dns, cert-manager, lego, certbot and Kea. The file can be named in the key
-secret_file of the configuration, and given to nsupdate -k and similar tools. An existing
+"secret_file" of the configuration, and given to nsupdate -k and similar tools. An existing
 file is not overwritten.
 
 Similar: tsig-keygen, ddns-confgen, keymgr -t.

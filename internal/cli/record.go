@@ -16,13 +16,13 @@ func newRecord(s *streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "record",
 		Short: "Change records of a running server's zone",
-		Long: `record changes a primary zone of the running server through the control socket: whoever
-may use the socket may change every zone that can be changed. When the command returns, the change is
-served and stored in state_dir; the serial has increased, the secondaries get NOTIFY,
-and zone diff and the log show who made it. The zone file is not changed: port53 zone
-sync writes it. A zone can be changed only if its key updates in the configuration, or a
-grant, lets somebody change it. For other zones the server keeps no journal, and it refuses
-changes.`,
+		Long: `record changes a primary zone of the running server through the control socket: anyone who
+may use the socket may change every zone that can be changed. When the command returns, the
+change is served and stored in state_dir, the serial has increased, and the secondaries get
+NOTIFY; zone diff and the log show who made the change. The zone file is not changed: port53
+zone sync writes it. A zone can be changed only if its key "updates" in the configuration,
+or a grant, lets somebody change it. For other zones the server keeps no journal, and it
+refuses changes.`,
 		Example: "  port53 record add example.com www 300 A 192.0.2.1",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -34,8 +34,8 @@ rollover in progress is continued here. FILE is one of these:
   a directory of BIND's key files
   PowerDNS's database: an SQLite file, or the output of sqlite3 .dump, mysqldump or pg_dump
   Knot DNS's list of keys: the output of keymgr -j ZONE list (JSON) or keymgr -e ZONE list
-  (text); --pem names the directory of the private keys, which is the subdirectory keys of
-  the KASP database
+  (text); --pem names the directory of the private keys, which is the subdirectory
+  "keys" of the KASP database
   one private key: BIND's K*.private, pdnsutil export-zone-key, or PEM (PKCS #8)
 
 A single private key needs --ksk if it has the SEP flag (257 in its DNSKEY record), and

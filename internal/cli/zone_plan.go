@@ -380,9 +380,8 @@ func newZoneHistory(s *streams) *cobra.Command {
 		Use:   "history NAME",
 		Short: "Print a zone's change history, newest first",
 		Long: `history prints who changed a zone, when and how: the changes the server keeps for IXFR and
-undo. The oldest are dropped once all changes together take
-more space than the zone, and more than 1 MiB. port53 zone diff
-prints those since a serial, oldest first.
+undo. The oldest are dropped once all changes together take more space than the zone, and
+more than 1 MiB. port53 zone diff prints the changes since a serial, oldest first.
 
 Exit codes: 0 printed, 1 refused, 2 no server was reached.`,
 		Example: "  port53 zone history example.com\n  port53 zone history example.com --limit 1 --json",
