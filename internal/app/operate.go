@@ -83,7 +83,7 @@ func (h apiHost) AuditLog(limit int) []api.AuditEntry {
 // what is polite is asked.
 func (h apiHost) Check(ctx context.Context, zone []byte) (json.RawMessage, error) {
 	g := h.current.Load()
-	o := &check.Options{Port: 53, Timeout: 2 * time.Second, Gate: check.NewGate()}
+	o := &check.Options{Port: 53, Timeout: 2 * time.Second, Limiter: check.NewLimiter()}
 	hints, err := resolver.LoadHints(g.config.Resolver.RootHints)
 	if err != nil {
 		return nil, err

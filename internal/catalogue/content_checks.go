@@ -44,7 +44,7 @@ func zoneDangle(ctx context.Context, r *check.Run) []finding.Finding {
 	edges := outward(within, r, d)
 	left := max(0, len(edges)-dangleMost)
 	edges = edges[:len(edges)-left]
-	f := &follower{teller: n, claims: claims{teller: n, zone: r.Zone, ownRoot: r.Options.OwnRoot()}, kinds: rootKinds(r.Options)}
+	f := &follower{teller: n, claims: claims{teller: n, zone: r.Zone, ownRoot: r.Options.PrivateRoot()}, kinds: rootKinds(r.Options)}
 	said := make([]finding.Finding, len(edges))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, followedAt)

@@ -189,7 +189,7 @@ func (n network) tell(ctx context.Context, name []byte, t wire.Type) *lookup {
 		x := n.find(within, name, t)
 		if x.err != nil {
 			switch {
-			case ctx.Err() != nil, check.Ours(x.err):
+			case ctx.Err() != nil, check.IsLocalError(x.err):
 				x.is = unasked
 			case within.Err() != nil:
 				x.is, x.err = broken, fmt.Errorf("no answer within %v", lookupTime)
@@ -241,7 +241,7 @@ func (n network) own(ctx context.Context, name []byte, t wire.Type) (*check.Repl
 // read reads a reply. more is that another zone has to be asked: for what the zone delegates, or leads to elsewhere.
 func (x *lookup) read(m *check.Reply, name []byte, t wire.Type, zone []byte) (more bool) {
 	x.raw = m.Raw
-	f := chain.Classify(m.Exchanged(check.WalkQuestion(name, t, true)))
+	f := chain.Classify(m.ToExchange(check.TraceQuestion(name, t, true)))
 	if zone != nil {
 		for i, target := range f.Chain {
 			if !wire.Subdomain(target, zone) {
@@ -342,7 +342,7 @@ func serviceData(ctx context.Context, r *check.Run, name []byte, t wire.Type) ([
 	err = errors.New("no server has an address")
 	for _, s := range servers[:min(len(servers), check.WalkServers)] {
 		var m *check.Reply
-		if m, err = r.AskWhole(ctx, s, withDO.query(question{string(name), t})); err != nil {
+		if m, err = r.AskWithFallback(ctx, s, withDO.query(question{string(name), t})); err != nil {
 			continue
 		}
 		if m.Bad != 0 {

@@ -141,7 +141,7 @@ func zoneReverse(ctx context.Context, r *check.Run) []finding.Finding {
 	said := make([][]remark, len(list))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, followedAt)
-	f := &claims{teller: n, zone: r.Zone, ownRoot: r.Options.OwnRoot()}
+	f := &claims{teller: n, zone: r.Zone, ownRoot: r.Options.PrivateRoot()}
 	for i, name := range list {
 		slots <- struct{}{}
 		wg.Go(func() {

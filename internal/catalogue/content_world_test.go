@@ -136,7 +136,7 @@ func world(t *testing.T, text string) *lab.World {
 func inNet(t *testing.T, w *lab.World, id, zone string, change func(*check.Options)) []finding.Finding {
 	t.Helper()
 	o := &check.Options{
-		Timeout: 150 * time.Millisecond, Gate: check.NewGate(),
+		Timeout: 150 * time.Millisecond, Limiter: check.NewLimiter(),
 		Roots: []finding.Server{{Addr: netip.MustParseAddrPort("5.0.0.1:53"), Name: name("a.root-servers.net")}},
 	}
 	o.Lab.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {

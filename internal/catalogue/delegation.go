@@ -54,7 +54,7 @@ func fromEach(ctx context.Context, r *check.Run, servers []finding.Server, q che
 	out := make([]echo, len(servers))
 	var wg sync.WaitGroup
 	for i, s := range servers {
-		wg.Go(func() { out[i].m, out[i].err = r.AskWhole(ctx, s, q) })
+		wg.Go(func() { out[i].m, out[i].err = r.AskWithFallback(ctx, s, q) })
 	}
 	wg.Wait()
 	return out
@@ -70,7 +70,7 @@ func delLame(ctx context.Context, r *check.Run, c *check.Cut) []finding.Finding 
 		switch {
 		case check.IsLocal(err):
 			f.Detail = fmt.Sprintf("%s (%s): %v", wire.NameText(s.Name), s.Addr, err)
-		case errors.Is(err, check.ErrNoWay):
+		case errors.Is(err, check.ErrNoRoute):
 			noWay++ // ZONE-EVERY tells of it
 			continue
 		case err != nil:
@@ -196,7 +196,7 @@ func addressesAt(ctx context.Context, r *check.Run, name []byte) []addressesOf {
 			q := question{string(wire.Lower(nil, name)), t}
 			m := x.reply(q)
 			if x.said[q] == nil { // a server without any address is in no survey
-				if m, one.err = r.AskWhole(ctx, x.server, withDO.query(q)); one.err != nil {
+				if m, one.err = r.AskWithFallback(ctx, x.server, withDO.query(q)); one.err != nil {
 					return []addressesOf{{err: one.err, ev: seen(x.server, withDO.query(q), nil)}}
 				}
 			}
@@ -320,7 +320,7 @@ func delDangle(ctx context.Context, r *check.Run, c *check.Cut) []finding.Findin
 	var out []finding.Finding
 	unknown := 0
 	n := network{r}
-	f := &claims{teller: n, zone: r.Zone, ownRoot: r.Options.OwnRoot()}
+	f := &claims{teller: n, zone: r.Zone, ownRoot: r.Options.PrivateRoot()}
 	for _, ns := range c.NS {
 		if len(c.Glue[string(ns)]) > 0 && wire.Subdomain(ns, r.Zone) {
 			continue

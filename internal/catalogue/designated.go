@@ -114,7 +114,7 @@ func serviceAt(s *svcRecord, protocol string, asked netip.Addr) (netip.AddrPort,
 func connectDesignated(
 	ctx context.Context, r *check.Run, s *svcRecord, protocol string, at netip.AddrPort,
 ) (fault, doubt string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.Patience())
+	ctx, cancel := context.WithTimeout(ctx, r.StepTimeout())
 	defer cancel()
 	// The certificate is judged, not trusted: nothing is said over the connection.
 	config := &tls.Config{
@@ -125,21 +125,21 @@ func connectDesignated(
 	if protocol == certs.DoT || protocol == certs.H2 {
 		c, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", at.String())
 		if err != nil {
-			return "announced, and does not answer: " + check.InWords(err).Error(), "", nil
+			return "announced, and does not answer: " + check.StableError(err).Error(), "", nil
 		}
 		defer c.Close()
 		st = c.(*tls.Conn).ConnectionState()
 	} else {
 		socket, err := (&net.Dialer{}).DialContext(ctx, "udp", at.String())
 		if err != nil {
-			return "", "", check.InWords(err)
+			return "", "", check.StableError(err)
 		}
 		c, err := quic.Dial(ctx, socket, config)
 		if errors.Is(err, quic.ErrLean) {
 			return "", "", err
 		}
 		if err != nil {
-			return "announced, and does not answer: " + check.InWords(err).Error(), "", nil
+			return "announced, and does not answer: " + check.StableError(err).Error(), "", nil
 		}
 		defer c.Close()
 		st = c.State()

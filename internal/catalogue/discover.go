@@ -287,7 +287,7 @@ func overTCPFirst(ctx context.Context, r *check.Run) (finding.Server, bool) {
 		}
 		servers = slices.DeleteFunc(
 			slices.Clone(servers),
-			func(s finding.Server) bool { return !r.Asks(s.Addr) || !r.Reaches(ctx, s.Addr) },
+			func(s finding.Server) bool { return !r.Asks(s.Addr) || !r.HasRoute(ctx, s.Addr) },
 		)
 		slices.SortFunc(servers, func(a, b finding.Server) int { return a.Addr.Compare(b.Addr) })
 		servers = servers[:min(len(servers), lineServers)]
@@ -334,7 +334,7 @@ func (l *line) ask(ctx context.Context, name []byte, t wire.Type) (*check.Reply,
 }
 
 func (l *line) exchange(ctx context.Context, s finding.Server, name []byte, t wire.Type) (*check.Reply, error) {
-	leave, err := l.r.Options.Gate.Enter(ctx, s.Addr.Addr())
+	leave, err := l.r.Options.Limiter.Acquire(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -479,13 +479,13 @@ func (d *discoverer) transferFrom(ctx context.Context, r *check.Run) bool {
 		return false
 	}
 	defer c.Close()
-	if err := c.Send(ctx, check.Question(0, r.Zone, wire.TypeAXFR), time.Now().Add(r.Patience())); err != nil {
+	if err := c.Send(ctx, check.Question(0, r.Zone, wire.TypeAXFR), time.Now().Add(r.StepTimeout())); err != nil {
 		return false
 	}
 	got, soas := 0, 0
 	var m wire.Message
 	for got < discoverBytes && soas < 2 {
-		raw, err := c.Next(ctx, time.Now().Add(r.Patience()))
+		raw, err := c.Next(ctx, time.Now().Add(r.StepTimeout()))
 		if err != nil {
 			break
 		}
@@ -545,7 +545,7 @@ func (d *discoverer) certificates(ctx context.Context) {
 				continue
 			}
 			seen[a] = true
-			for _, name := range certNames(ctx, d.r.Patience(),
+			for _, name := range certNames(ctx, d.r.StepTimeout(),
 				tlsPort(&check.Run{Server: finding.Server{Addr: netip.AddrPortFrom(a, 0)}}, 443, d.r.Options.PortDoH), n) {
 				d.add(name, "certificate")
 			}

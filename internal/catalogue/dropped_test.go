@@ -138,7 +138,7 @@ func TestCutControl(t *testing.T) {
 				return answer{flags: wire.FlagTC, silent: dropped(m)}
 			})
 			c := find(t, id)
-			o := &check.Options{Timeout: 300 * time.Millisecond, Gate: check.NewGate()}
+			o := &check.Options{Timeout: 300 * time.Millisecond, Limiter: check.NewLimiter()}
 			r := &check.Run{Check: c, Server: finding.Server{Addr: at[1]}, Zone: zone, Options: o, Facts: new(check.Facts)}
 			for _, f := range c.Run(t.Context(), r) {
 				if f.State != finding.Unknown {
@@ -171,7 +171,7 @@ func TestWithinTime(t *testing.T) {
 				a.silent = server == 2 && drop != nil && drop(m)
 				return a
 			})
-			o := &check.Options{Anchors: anchors(), Port: at[1].Port(), PortDoT: 1, PortDoH: 1, Gate: check.NewGate(), Roots: []finding.Server{{Addr: at[0], Name: name("a.root")}}}
+			o := &check.Options{Anchors: anchors(), Port: at[1].Port(), PortDoT: 1, PortDoH: 1, Limiter: check.NewLimiter(), Roots: []finding.Server{{Addr: at[0], Name: name("a.root")}}}
 			servers := []finding.Server{{Addr: at[1], Name: name("ns1.example.test")}, {Addr: at[2], Name: name("ns2.example.test")}}
 			targets := []finding.Target{{Text: "zone", Zone: zone, Servers: servers}, {Text: "first", Zone: zone, Server: servers[0]}, {Text: "second", Zone: zone, Server: servers[1]}}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -236,7 +236,7 @@ func TestLostAtLimit(t *testing.T) {
 				return good(m, server, tcp)
 			})
 			c := find(t, x.id)
-			o := &check.Options{Timeout: 600 * time.Millisecond, Mode: finding.Active, Gate: check.NewGate(), Lab: check.Lab{Rest: time.Millisecond}}
+			o := &check.Options{Timeout: 600 * time.Millisecond, Mode: finding.Active, Limiter: check.NewLimiter(), Lab: check.Lab{Cooldown: time.Millisecond}}
 			run := &check.Run{Check: c, Server: finding.Server{Addr: at[1]}, Zone: zone, Options: o, Facts: new(check.Facts)}
 			if _, err := run.Ask(t.Context(), check.Query{Name: zone, Type: wire.TypeSOA}); err != nil {
 				t.Fatal(err)
@@ -281,7 +281,7 @@ func TestErrorsLimited(t *testing.T) {
 					return a
 				})
 				c := find(t, id)
-				o := &check.Options{Timeout: 600 * time.Millisecond, Mode: finding.Active, Gate: check.NewGate(), Lab: check.Lab{Rest: time.Millisecond}}
+				o := &check.Options{Timeout: 600 * time.Millisecond, Mode: finding.Active, Limiter: check.NewLimiter(), Lab: check.Lab{Cooldown: time.Millisecond}}
 				run := &check.Run{Check: c, Server: finding.Server{Addr: at[1]}, Zone: zone, Options: o, Facts: new(check.Facts)}
 				if _, err := run.Ask(t.Context(), check.Query{Name: zone, Type: wire.TypeSOA}); err != nil {
 					t.Fatal(err)

@@ -78,12 +78,12 @@ func runDoT(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	// The certificate is judged, not trusted: nothing is said over the connection.
 	d := tls.Dialer{
-		NetDialer: &net.Dialer{Timeout: r.Patience()},
+		NetDialer: &net.Dialer{Timeout: r.StepTimeout()},
 		Config:    &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"dot"}, ServerName: host, MinVersion: tls.VersionTLS10},
 	}
 	c, err := d.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
-		return finding.Unmeasured(ev, check.InWords(err))
+		return finding.Unmeasured(ev, check.StableError(err))
 	}
 	defer c.Close()
 	st := c.(*tls.Conn).ConnectionState()
@@ -139,7 +139,7 @@ func dohRun(
 				url,
 			),
 		}
-		ctx, cancel := context.WithTimeout(ctx, 4*r.Patience()) // to connect, TLS, to send and to be answered
+		ctx, cancel := context.WithTimeout(ctx, 4*r.StepTimeout()) // to connect, TLS, to send and to be answered
 		defer cancel()
 		var body io.Reader
 		if size > 0 {
@@ -157,13 +157,13 @@ func dohRun(
 			ForceAttemptHTTP2:      true,
 			DisableKeepAlives:      true,
 			MaxResponseHeaderBytes: dohBody,
-			TLSHandshakeTimeout:    r.Patience(),
-			ResponseHeaderTimeout:  r.Patience(),
+			TLSHandshakeTimeout:    r.StepTimeout(),
+			ResponseHeaderTimeout:  r.StepTimeout(),
 		}
 		defer tr.CloseIdleConnections()
 		res, err := tr.RoundTrip(req)
 		if err != nil {
-			return finding.Unmeasured(ev, check.InWords(err))
+			return finding.Unmeasured(ev, check.StableError(err))
 		}
 		defer res.Body.Close()
 		if res.StatusCode == http.StatusNotFound {
@@ -206,17 +206,17 @@ func runDoQ(ctx context.Context, r *check.Run) []finding.Finding {
 	addr := tlsPort(r, 853, r.Options.PortDoT)
 	host := strings.TrimSuffix(wire.NameText(r.Server.Name), ".")
 	ev := finding.Evidence{N: 1, Command: fmt.Sprintf("kdig +quic @%s -p %d -t SOA .", addr.Addr(), addr.Port())}
-	ctx, cancel := context.WithTimeout(ctx, r.Patience())
+	ctx, cancel := context.WithTimeout(ctx, r.StepTimeout())
 	defer cancel()
 	socket, err := (&net.Dialer{}).DialContext(ctx, "udp", addr.String())
 	if err != nil {
-		return finding.Unmeasured(ev, check.InWords(err))
+		return finding.Unmeasured(ev, check.StableError(err))
 	}
 	// As with TLS, the certificate is judged, not trusted: nothing is asked.
 	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{certs.DoQ}, ServerName: host, MinVersion: tls.VersionTLS13}
 	c, err := quic.Dial(ctx, socket, config)
 	if err != nil {
-		return finding.Unmeasured(ev, check.InWords(err))
+		return finding.Unmeasured(ev, check.StableError(err))
 	}
 	defer c.Close()
 	s, detail := judgeCert(c.State(), certs.DoQ, host, r.Options.Lab.TLSRoots, r.Clock())

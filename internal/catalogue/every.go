@@ -206,7 +206,7 @@ func (x *sight) transports(s *survey, wrong, lost *complaints) {
 		e := &x.control[v]
 		ev := x.evidence(control, v)
 		switch {
-		case errors.Is(e.err, check.ErrNoWay):
+		case errors.Is(e.err, check.ErrNoRoute):
 			lost.add(x, nil, finding.Unknown, 0, ev, "could not be measured %s: %v", v, e.err)
 		case e.m == nil && e.dropped:
 			wrong.add(x, nil, finding.Fail, finding.SevHigh, ev, "answers nothing %s, and the same question %s", v, x.beside(v))

@@ -23,7 +23,7 @@ import (
 func zoneReport(t *testing.T, s script, o check.Options) *finding.Report {
 	t.Helper()
 	at := serve(t, 3, s)
-	o.Anchors, o.Port, o.Gate = anchors(), at[1].Port(), check.NewGate()
+	o.Anchors, o.Port, o.Limiter = anchors(), at[1].Port(), check.NewLimiter()
 	if o.Timeout == 0 {
 		o.Timeout = 400 * time.Millisecond
 	}

@@ -52,10 +52,10 @@ func reachChecks() []*check.Check {
 			Run:   portV6,
 		},
 		{
-			Check:  finding.Check{ID: "PORT-NEIGH", Severity: finding.SevHigh},
-			Needs:  check.Needs{Port: check.PortAny, Remote: true},
-			Beside: neighbourPorts,
-			Run:    portNeighbours,
+			Check:      finding.Check{ID: "PORT-NEIGH", Severity: finding.SevHigh},
+			Needs:      check.Needs{Port: check.PortAny, Remote: true},
+			ExtraPorts: neighbourPorts,
+			Run:        portNeighbours,
 		},
 		{
 			Check: finding.Check{ID: "PORT-SRC", Severity: finding.SevMedium},
@@ -419,14 +419,14 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	// Small ones are asked as well, for it may be a rate limit that is silent.
 	again := func(size int) (arrives, known bool) {
 		small := func() bool {
-			m, err := r.AskOnce(ctx, r.Server, padded(0), r.Soon(r.Server))
+			m, err := r.AskOnce(ctx, r.Server, padded(0), r.ShortTimeout(r.Server))
 			return err == nil && !m.Cut()
 		}
 		m, n := between(slices.Repeat([]func() bool{small}, dropTries), func() (*check.Reply, error) {
 			q := padded(size)
-			return &check.Reply{}, sendWhole(ctx, r, q.Bytes(), r.Soon(r.Server))
+			return &check.Reply{}, sendWhole(ctx, r, q.Bytes(), r.ShortTimeout(r.Server))
 		})
-		if m != nil || n == dropTries && !r.Limits(r.Server) {
+		if m != nil || n == dropTries && !r.RateLimits(r.Server) {
 			return m != nil, true
 		}
 		enough := limitTries
@@ -439,10 +439,10 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 				continue
 			}
 			q := padded(size)
-			if sendWhole(ctx, r, q.Bytes(), r.Soon(r.Server)) == nil {
+			if sendWhole(ctx, r, q.Bytes(), r.ShortTimeout(r.Server)) == nil {
 				return true, true
 			}
-			if !r.Limits(r.Server) {
+			if !r.RateLimits(r.Server) {
 				enough = dropTries
 			}
 			if lost++; lost >= enough {
@@ -453,7 +453,7 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	for i, size := range mtuSizes() {
 		q := padded(size)
-		if err := sendWhole(ctx, r, q.Bytes(), r.Soon(r.Server)); err != nil {
+		if err := sendWhole(ctx, r, q.Bytes(), r.ShortTimeout(r.Server)); err != nil {
 			if check.TimedOut(err) {
 				err = check.ErrTimeout
 			}
@@ -464,8 +464,8 @@ func hostSizes(ctx context.Context, r *check.Run) []finding.Finding {
 			ev.Command = fmt.Sprintf("ping -M do -s %d %s", size, r.Server.Addr.Addr())
 			if arrives, known := again(size); arrives {
 				continue
-			} else if !known && r.Limits(r.Server) && ctx.Err() == nil {
-				return r.Later(ev)
+			} else if !known && r.RateLimits(r.Server) && ctx.Err() == nil {
+				return r.RetryLater(ev)
 			} else if !known {
 				return finding.Unmeasured(ev, fmt.Errorf("questions of %d octets are lost, and small ones now and then: %w", size, err))
 			}

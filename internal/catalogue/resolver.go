@@ -150,7 +150,7 @@ func lostElsewhere() quiet {
 }
 
 // arrivals asks some names of the probe zone and judges what arrived.
-func arrivals(judge func(r *check.Run, s []check.Seen) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
+func arrivals(judge func(r *check.Run, s []check.ReceivedQuery) (finding.State, string)) func(context.Context, *check.Run) []finding.Finding {
 	return probed(func(ctx context.Context, r *check.Run, p *check.Probe) []finding.Finding {
 		z := check.Below(randomLabel(), p.Zone)
 		var last error
@@ -205,7 +205,7 @@ func entropy(count map[uint16]int, n int) float64 {
 }
 
 // judgeRandom judges ports and IDs in the order of their arrival.
-func judgeRandom(s []check.Seen) (finding.State, string) {
+func judgeRandom(s []check.ReceivedQuery) (finding.State, string) {
 	ports, ids := map[uint16]int{}, map[uint16]int{}
 	steps := 0
 	for i := range s {
@@ -613,7 +613,7 @@ func judgeOpen(r *check.Run, m *check.Reply) (finding.State, string) {
 	return finding.Unknown, "it offers recursion and answers " + m.Rcode.String()
 }
 
-func judgeCase(_ *check.Run, s []check.Seen) (finding.State, string) {
+func judgeCase(_ *check.Run, s []check.ReceivedQuery) (finding.State, string) {
 	mixed := 0
 	for i := range s {
 		if !bytes.Equal(s[i].Name, wire.Lower(nil, s[i].Name)) {
@@ -626,7 +626,7 @@ func judgeCase(_ *check.Run, s []check.Seen) (finding.State, string) {
 	return finding.Pass, fmt.Sprintf("%d of %d in mixed case", mixed, len(s))
 }
 
-func judgeCookies(_ *check.Run, s []check.Seen) (finding.State, string) {
+func judgeCookies(_ *check.Run, s []check.ReceivedQuery) (finding.State, string) {
 	for i := range s {
 		if len(s[i].Cookie) >= 8 {
 			return finding.Pass, "a client cookie is sent"
@@ -635,7 +635,7 @@ func judgeCookies(_ *check.Run, s []check.Seen) (finding.State, string) {
 	return finding.Warn, "no cookie is sent"
 }
 
-func judgeSize(_ *check.Run, s []check.Seen) (finding.State, string) {
+func judgeSize(_ *check.Run, s []check.ReceivedQuery) (finding.State, string) {
 	var size uint16
 	for i := range s {
 		size = max(size, s[i].Size)

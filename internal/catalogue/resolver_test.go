@@ -17,7 +17,7 @@ import (
 
 // resolves is a resolver that answers as a script says, and hands what is below
 // the probe's zone to the probe in the way that ask makes of it.
-func resolves(p *check.Probe, reply func(m *wire.Message) answer, ask func(m *wire.Message) []check.Seen) script {
+func resolves(p *check.Probe, reply func(m *wire.Message) answer, ask func(m *wire.Message) []check.ReceivedQuery) script {
 	return func(m *wire.Message, _ int, _ bool) answer {
 		if wire.Subdomain(m.Name, p.Zone) {
 			for _, s := range ask(m) {
@@ -42,24 +42,26 @@ func TestResolverChecks(t *testing.T) {
 		byID[c.ID] = c
 	}
 	mixed := func(n []byte) []byte { return []byte(strings.Replace(string(n), "a", "A", 1)) }
-	random := func(m *wire.Message) []check.Seen {
-		s := check.Seen{From: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(1024+rand.N(64000))), ID: uint16(rand.N(65536)), Name: mixed(m.Name), Type: m.Type, Size: 1232, Cookie: make([]byte, 8)}
+	random := func(m *wire.Message) []check.ReceivedQuery {
+		s := check.ReceivedQuery{From: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(1024+rand.N(64000))), ID: uint16(rand.N(65536)), Name: mixed(m.Name), Type: m.Type, Size: 1232, Cookie: make([]byte, 8)}
 		part := s
 		part.Name = m.Name[1+int(m.Name[0]):]
-		return []check.Seen{s, part}
+		return []check.ReceivedQuery{s, part}
 	}
-	weak := func(m *wire.Message) []check.Seen {
-		return []check.Seen{{From: netip.MustParseAddrPort("127.0.0.1:5300"), ID: 7, Name: slices.Clone(m.Name), Type: m.Type, Size: 8192, Subnet: []byte{0, 1, 24, 0, 198, 51, 100}}}
+	weak := func(m *wire.Message) []check.ReceivedQuery {
+		return []check.ReceivedQuery{{From: netip.MustParseAddrPort("127.0.0.1:5300"), ID: 7, Name: slices.Clone(m.Name), Type: m.Type, Size: 8192, Subnet: []byte{0, 1, 24, 0, 198, 51, 100}}}
 	}
-	many := func(m *wire.Message) []check.Seen {
-		var out []check.Seen
+	many := func(m *wire.Message) []check.ReceivedQuery {
+		var out []check.ReceivedQuery
 		for i := range 300 {
-			out = append(out, check.Seen{Name: []byte(fmt.Sprintf("\x04%04d", i) + string(name("nxt.probe.test"))), From: netip.MustParseAddrPort("127.0.0.1:1")})
-			out = append(out, check.Seen{Name: slices.Clone(m.Name)})
+			out = append(out, check.ReceivedQuery{Name: []byte(fmt.Sprintf("\x04%04d", i) + string(name("nxt.probe.test"))), From: netip.MustParseAddrPort("127.0.0.1:1")})
+			out = append(out, check.ReceivedQuery{Name: slices.Clone(m.Name)})
 		}
 		return out
 	}
-	overTCP := func(m *wire.Message) []check.Seen { return []check.Seen{{Name: slices.Clone(m.Name), TCP: true}} }
+	overTCP := func(m *wire.Message) []check.ReceivedQuery {
+		return []check.ReceivedQuery{{Name: slices.Clone(m.Name), TCP: true}}
+	}
 	nothing := func(*wire.Message) answer { return answer{rc: wire.NXDomain, flags: wire.FlagRA} }
 	refuse := func(*wire.Message) answer { return answer{rc: wire.Refused} }
 	anything := func(m *wire.Message) answer { return address(m, 10, 0, 0, 53) }
@@ -109,11 +111,11 @@ func TestResolverChecks(t *testing.T) {
 	for _, c := range []struct {
 		id              string
 		bad, good       func(*wire.Message) answer
-		badAsk, goodAsk func(*wire.Message) []check.Seen
+		badAsk, goodAsk func(*wire.Message) []check.ReceivedQuery
 	}{
 		{"RES-OPEN", public, refuse, weak, random},
 		{"RES-SNOOP", public, refuse, weak, random},
-		{"RES-RAND", public, public, weak, func(m *wire.Message) []check.Seen { return random(m)[:1] }},
+		{"RES-RAND", public, public, weak, func(m *wire.Message) []check.ReceivedQuery { return random(m)[:1] }},
 		{"RES-0X20", public, public, weak, random},
 		{"RES-COOKIE", public, public, weak, random},
 		{"RES-BUFSIZE", public, public, weak, random},

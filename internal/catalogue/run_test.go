@@ -79,7 +79,7 @@ func TestThousandServers(t *testing.T) {
 	}
 	const servers = 1000
 	at := serve(t, 3, good)
-	o := &check.Options{Port: at[1].Port(), PortDoT: at[1].Port(), PortDoH: at[1].Port(), Lab: check.Lab{Closed: at[0]}, Gate: check.NewGate()}
+	o := &check.Options{Port: at[1].Port(), PortDoT: at[1].Port(), PortDoH: at[1].Port(), Lab: check.Lab{Closed: at[0]}, Limiter: check.NewLimiter()}
 	in := func(yield func(int) bool) {
 		for i := range servers {
 			if !yield(i) {

@@ -130,7 +130,7 @@ func nothingAnyhow() quiet {
 // runAuthority asks for the SOA, and again over TCP what a rate limit leaves out.
 func runAuthority(ctx context.Context, r *check.Run) []finding.Finding {
 	q := soaQuery(r)
-	m, err := r.AskWhole(ctx, r.Server, q)
+	m, err := r.AskWithFallback(ctx, r.Server, q)
 	if err != nil {
 		return finding.Unmeasured(seen(r.Server, q, nil), err)
 	}
@@ -201,7 +201,7 @@ func transferRun(t wire.Type) func(context.Context, *check.Run) []finding.Findin
 		}
 		msg := check.Question(0, r.Zone, t)
 		if t == wire.TypeIXFR {
-			m, err := r.AskWhole(ctx, r.Server, soaQuery(r)) // at its rate limit the server sends to TCP
+			m, err := r.AskWithFallback(ctx, r.Server, soaQuery(r)) // at its rate limit the server sends to TCP
 			if err != nil {
 				return finding.Unmeasured(ev, err)
 			}
@@ -231,10 +231,10 @@ func transferRun(t wire.Type) func(context.Context, *check.Run) []finding.Findin
 			return finding.Unmeasured(ev, err)
 		}
 		defer c.Close()
-		if err := c.Send(ctx, msg, time.Now().Add(r.Patience())); err != nil {
+		if err := c.Send(ctx, msg, time.Now().Add(r.StepTimeout())); err != nil {
 			return finding.Unmeasured(ev, err)
 		}
-		raw, err := c.Next(ctx, time.Now().Add(r.Patience()))
+		raw, err := c.Next(ctx, time.Now().Add(r.StepTimeout()))
 		switch {
 		case err == nil:
 		case check.TimedOut(err), errors.Is(err, exchange.ErrShort):
@@ -345,8 +345,8 @@ func runUpdate(ctx context.Context, r *check.Run) []finding.Finding {
 // unanswered judges that an update is answered neither over UDP nor over TCP: a server that drops updates answers
 // plain questions beside them.
 func unanswered(ctx context.Context, r *check.Run, ev finding.Evidence, msg []byte) []finding.Finding {
-	if r.Limits(r.Server) && !r.Rested {
-		return r.Later(ev)
+	if r.RateLimits(r.Server) && !r.CooledDown {
+		return r.RetryLater(ev)
 	}
 	for range dropTries {
 		if m, err := r.AskOnce(ctx, r.Server, soaQuery(r), r.Timeout()/3); err != nil || m.Cut() {
@@ -367,7 +367,7 @@ func streamed(ctx context.Context, r *check.Run, msg []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer c.Close()
-	m, err := check.ExchangeStream(ctx, c, r.Server.Addr, r.Patience(), msg)
+	m, err := check.ExchangeStream(ctx, c, r.Server.Addr, r.StepTimeout(), msg)
 	if err != nil {
 		return nil, err
 	}
@@ -487,8 +487,8 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 		if beside != "" {
 			return finding.Verdict(finding.Warn, ev, "a question with a cookie is not answered, while %s is", beside)
 		}
-		if r.Limits(r.Server) && ctx.Err() == nil {
-			return r.Later(ev)
+		if r.RateLimits(r.Server) && ctx.Err() == nil {
+			return r.RetryLater(ev)
 		}
 		return finding.Unmeasured(ev, err)
 	}
@@ -531,7 +531,7 @@ func runCookie(ctx context.Context, r *check.Run) []finding.Finding {
 			return dropped(q, err)
 		}
 		if m.Cut() {
-			return r.Later(seen(r.Server, q, m))
+			return r.RetryLater(seen(r.Server, q, m))
 		}
 		if n != 17 && m.Rcode != wire.FormErr {
 			return finding.Verdict(finding.Warn, seen(r.Server, q, m), "a cookie of %d octets is answered %s, not FORMERR", n, m.Rcode)
@@ -564,7 +564,7 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 	for _, c := range cases {
 		m, beside, err := askBeside(ctx, r, c.q)
 		if beside == "" && (err != nil || m.Cut()) { // a rate limit, which there is none of over TCP
-			if whole, overTCP := r.AskTCP(ctx, c.q); overTCP == nil && r.HeardUDP(r.Server) {
+			if whole, overTCP := r.AskTCP(ctx, c.q); overTCP == nil && r.AnswersUDP(r.Server) {
 				m, err = whole, nil
 			}
 		}
@@ -607,8 +607,8 @@ func run8906(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Verdict(finding.Unknown, ev, "could not be measured: nothing is answered")
 	case len(wrong) > 0:
 		return finding.Verdict(finding.Warn, ev, "%q", wrong)
-	case len(lost) > 0 && r.Limits(r.Server) && ctx.Err() == nil:
-		return r.Later(ev)
+	case len(lost) > 0 && r.RateLimits(r.Server) && ctx.Err() == nil:
+		return r.RetryLater(ev)
 	case len(lost) > 0:
 		ev.Command = check.Dig(r.Server, cases[0].q)
 		return finding.Verdict(finding.Unknown, ev, "could not be measured: no answer to %q, nor to every plain question beside it", lost)

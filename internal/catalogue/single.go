@@ -64,7 +64,7 @@ func one(
 		beside := ""
 		if len(dropped) == 0 || tcp {
 			m, err = send(ctx, q)
-			if err != nil && len(dropped) > 0 && !errors.Is(err, check.ErrNoWay) {
+			if err != nil && len(dropped) > 0 && !errors.Is(err, check.ErrNoRoute) {
 				m, beside = again(ctx, r, q, tcp)
 			}
 		} else {
@@ -81,8 +81,8 @@ func one(
 				m, ev.Command = whole, ev.Command+" +tcp"
 			}
 		}
-		if m == nil && len(dropped) > 0 && !tcp && r.Limits(r.Server) && ctx.Err() == nil {
-			return r.Later(ev) // at its limit a server leaves out errors for good
+		if m == nil && len(dropped) > 0 && !tcp && r.RateLimits(r.Server) && ctx.Err() == nil {
+			return r.RetryLater(ev) // at its limit a server leaves out errors for good
 		}
 		if m == nil {
 			return finding.Unmeasured(ev, err)
@@ -114,14 +114,14 @@ func again(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 // askBeside asks a question over UDP that the server may drop: first beside control questions, which tell soon that it does,
 // and with all patience where those are lost as well.
 func askBeside(ctx context.Context, r *check.Run, q check.Query) (m *check.Reply, beside string, err error) {
-	if m, err = r.AskOnce(ctx, r.Server, q, r.Soon(r.Server)); err == nil || !timedOut(err) {
+	if m, err = r.AskOnce(ctx, r.Server, q, r.ShortTimeout(r.Server)); err == nil || !timedOut(err) {
 		return m, "", err
 	}
 	if m, beside = drops(ctx, r, q, false); m != nil {
 		return m, "", nil
 	}
 	if beside != "" {
-		r.Dropped(r.Server, &q, false)
+		r.RecordDrop(r.Server, &q, false)
 		return nil, beside, err
 	}
 	if m, err = r.Ask(ctx, q); err != nil && timedOut(err) {
@@ -140,7 +140,7 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 		if tcp {
 			return r.AskTCP(ctx, q)
 		}
-		return r.AskOnce(ctx, r.Server, q, r.Soon(r.Server))
+		return r.AskOnce(ctx, r.Server, q, r.ShortTimeout(r.Server))
 	}
 	for _, c := range []struct {
 		q    check.Query
@@ -156,7 +156,7 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 			(q.EDNS == nil || q.EDNS.Version == 0 && !q.EDNS.DO && q.EDNS.Options == nil) {
 			continue // it is the question itself
 		}
-		if c.tcp && !tcp && r.HeardUDP(r.Server) {
+		if c.tcp && !tcp && r.AnswersUDP(r.Server) {
 			continue // TCP knows no rate limit
 		}
 		answered := func() bool {
@@ -164,7 +164,7 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 			return err == nil && !m.Cut()
 		}
 		controls := slices.Repeat([]func() bool{answered}, dropTries)
-		if !tcp && !r.Rested {
+		if !tcp && !r.CooledDown {
 			controls = append(controls, slices.Repeat([]func() bool{refusing(ctx, r)}, limitTries/2)...)
 		}
 		m, n := between(controls, func() (*check.Reply, error) { return ask(q, tcp) })
@@ -172,7 +172,7 @@ func drops(ctx context.Context, r *check.Run, q check.Query, tcp bool) (m *check
 		case m != nil:
 			return m, ""
 		case n < dropTries:
-		case !tcp && !r.Rested && r.Limits(r.Server):
+		case !tcp && !r.CooledDown && r.RateLimits(r.Server):
 			return nil, ""
 		default:
 			return nil, c.what
@@ -202,7 +202,7 @@ func between(controls []func() bool, ask func() (*check.Reply, error)) (m *check
 // neither what is lost nor what is answered once tells of it; the run's Limits tells of it then.
 func refusing(ctx context.Context, r *check.Run) func() bool {
 	return func() bool {
-		if _, known := r.Refusing(ctx, r.Server); !known {
+		if _, known := r.AnswersErrors(ctx, r.Server); !known {
 			select {
 			case <-ctx.Done():
 			case <-time.After(outwaitPause / limitTries):
@@ -224,7 +224,7 @@ const (
 func outwait(ctx context.Context, r *check.Run, q check.Query) *check.Reply {
 	wait := r.Timeout() / 3
 	for range outwaitTries {
-		if end, ok := ctx.Deadline(); !r.HeardUDP(r.Server) || ok && time.Until(end) < outwaitPause+2*wait {
+		if end, ok := ctx.Deadline(); !r.AnswersUDP(r.Server) || ok && time.Until(end) < outwaitPause+2*wait {
 			return nil
 		}
 		select {

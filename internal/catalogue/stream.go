@@ -179,7 +179,7 @@ func runPipe(ctx context.Context, r *check.Run) []finding.Finding {
 	got, ordered := map[byte]bool{}, true
 	// No more than were asked for: a server could send others for ever.
 	for range n {
-		m, err := c.Next(ctx, time.Now().Add(r.Patience()))
+		m, err := c.Next(ctx, time.Now().Add(r.StepTimeout()))
 		if err != nil {
 			break
 		}
@@ -206,7 +206,7 @@ func runIdle(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, err)
 	}
 	defer c.Close()
-	m, err := check.ExchangeStream(ctx, c, r.Server.Addr, r.Patience(), check.Question(0, r.Apex(), wire.TypeSOA))
+	m, err := check.ExchangeStream(ctx, c, r.Server.Addr, r.StepTimeout(), check.Question(0, r.Apex(), wire.TypeSOA))
 	if err != nil {
 		return finding.Unmeasured(ev, err)
 	}
@@ -262,14 +262,14 @@ func runCap(ctx context.Context, r *check.Run) []finding.Finding {
 		held++
 	}
 	local := otherAddress(r.Server.Addr.Addr())
-	d := exchange.Dialer{Timeout: r.Patience()}
+	d := exchange.Dialer{Timeout: r.StepTimeout()}
 	if local.IsValid() {
 		d.Source = netip.AddrPortFrom(local, 0)
 	}
 	answered := false
 	if c, err := d.Stream(ctx, r.Server.Addr); err == nil {
 		defer c.Close()
-		_, err = check.ExchangeStream(ctx, c, r.Server.Addr, r.Patience(), check.Question(0, r.Apex(), wire.TypeSOA))
+		_, err = check.ExchangeStream(ctx, c, r.Server.Addr, r.StepTimeout(), check.Question(0, r.Apex(), wire.TypeSOA))
 		answered = err == nil
 	}
 	switch {
@@ -320,7 +320,7 @@ func runSlow(ctx context.Context, r *check.Run) []finding.Finding {
 	}
 	defer c.Close()
 	msg := exchange.AppendFrame(nil, check.Question(0, r.Apex(), wire.TypeSOA))
-	step := r.Patience() / 3
+	step := r.StepTimeout() / 3
 	tick := time.NewTicker(step)
 	defer tick.Stop()
 	begin := time.Now()

@@ -311,7 +311,7 @@ func (s *survey) delegations() {
 
 // begin asks the control question in all variants.
 func (x *sight) begin(ctx context.Context, r *check.Run, q question) {
-	if x.noWay = !r.Reaches(ctx, x.server.Addr); x.noWay {
+	if x.noWay = !r.HasRoute(ctx, x.server.Addr); x.noWay {
 		return
 	}
 	var wg sync.WaitGroup
@@ -343,7 +343,7 @@ func bareQuery(q question) check.Query { return overUDP.query(q) }
 // insist asks three times over UDP, and waits twice as long each time.
 func (x *sight) insist(ctx context.Context, r *check.Run, q check.Query, wait time.Duration) (m *check.Reply, err error) {
 	for try := range check.AskTries {
-		if m, err = r.AskOnce(ctx, x.server, q, min(wait, r.Timeout())); err == nil || errors.Is(err, check.ErrNoWay) || ctx.Err() != nil {
+		if m, err = r.AskOnce(ctx, x.server, q, min(wait, r.Timeout())); err == nil || errors.Is(err, check.ErrNoRoute) || ctx.Err() != nil {
 			if err == nil && try > 0 {
 				x.late.Store(true)
 			}
@@ -465,7 +465,7 @@ func (x *sight) confirm(ctx context.Context, r *check.Run, control question, lis
 	defer wg.Wait()
 	for v := range variants {
 		// TCP knows no rate limit: what it is answered tells of UDP only where that has never been.
-		if e := &x.control[v]; e.m == nil && x.beside(v) != v && (v == overTCP || x.beside(v) != overTCP || !r.HeardUDP(x.server)) {
+		if e := &x.control[v]; e.m == nil && x.beside(v) != v && (v == overTCP || x.beside(v) != overTCP || !r.AnswersUDP(x.server)) {
 			wg.Go(func() { x.again(ctx, r, e, control, control, v, x.beside(v)) })
 		}
 	}
@@ -509,7 +509,7 @@ func (x *sight) again(ctx context.Context, r *check.Run, e *echo, q, control que
 	}
 	for range rounds {
 		if m, err := x.once(ctx, r, control, beside); m != nil && err == nil && !m.Cut() {
-			if m, err = x.once(ctx, r, q, v); m != nil || errors.Is(err, check.ErrNoWay) {
+			if m, err = x.once(ctx, r, q, v); m != nil || errors.Is(err, check.ErrNoRoute) {
 				e.m, e.err = m, err
 				return
 			}
@@ -636,7 +636,7 @@ func outcomeOf(q question, m *check.Reply) outcome {
 	if m == nil {
 		return outcome{}
 	}
-	f := chain.Classify(m.Exchanged(check.WalkQuestion([]byte(q.name), q.t, true)))
+	f := chain.Classify(m.ToExchange(check.TraceQuestion([]byte(q.name), q.t, true)))
 	o := outcome{kind: f.Outcome, rcode: m.Rcode, zone: f.Zone, aa: m.Flags&wire.FlagAA != 0, signed: f.Signed}
 	if f.Outcome == chain.Referred {
 		for _, ns := range f.Servers {
@@ -722,11 +722,11 @@ func (s *survey) below(ctx context.Context, r *check.Run, list []question) {
 	var wg sync.WaitGroup
 	for _, x := range s.sights {
 		wg.Go(func() {
-			if x.noWay = !r.Reaches(ctx, x.server.Addr); x.noWay {
+			if x.noWay = !r.HasRoute(ctx, x.server.Addr); x.noWay {
 				return
 			}
 			for _, q := range append(list, question{string(s.zone), wire.TypeSOA}) {
-				m, err := r.AskWhole(ctx, x.server, withDO.query(q))
+				m, err := r.AskWithFallback(ctx, x.server, withDO.query(q))
 				x.keep(ctx, q, withDO, echo{m: m, err: err})
 			}
 		})

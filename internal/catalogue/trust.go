@@ -48,7 +48,7 @@ func validator(ctx context.Context, r *check.Run) (*chain.Validator, error) {
 			if err != nil {
 				return nil, err
 			}
-			asked[key] = m.Exchanged(check.WalkQuestion(name, t, true))
+			asked[key] = m.ToExchange(check.TraceQuestion(name, t, true))
 		}
 		return asked[key], nil
 	}
@@ -95,11 +95,11 @@ func through(v *chain.Validator, x *sight, r *check.Run, zone []byte, pick func(
 		}
 		if m == nil {
 			var err error
-			if m, err = r.AskWhole(ctx, x.server, withDO.query(q)); err != nil {
+			if m, err = r.AskWithFallback(ctx, x.server, withDO.query(q)); err != nil {
 				return nil, err
 			}
 		}
-		return m.Exchanged(check.WalkQuestion([]byte(q.name), t, true)), nil
+		return m.ToExchange(check.TraceQuestion([]byte(q.name), t, true)), nil
 	}
 	return &one
 }
@@ -163,7 +163,7 @@ func runChain(ctx context.Context, r *check.Run) []finding.Finding {
 func unsignedAbove(ctx context.Context, r *check.Run, v *chain.Validator, ev finding.Evidence) []finding.Finding {
 	done := v.Validate(ctx, r.Zone, wire.TypeDS)
 	if done.Reply == nil || done.Security == chain.Bogus || done.Security == chain.Indeterminate ||
-		len(check.Replied(done.Reply).Answers(r.Zone, wire.TypeDS)) > 0 {
+		len(check.FromExchange(done.Reply).Answers(r.Zone, wire.TypeDS)) > 0 {
 		return nil
 	}
 	return finding.Verdict(finding.Warn, ev, "insecure: %s has no DS", wire.NameText(r.Zone))
@@ -255,7 +255,7 @@ func brokenChain(ev finding.Evidence, done *chain.Validated, shown func(end stri
 		return finding.Verdict(finding.Warn, ev, "insecure: %s", shown(end))
 	case chain.Bogus:
 		what := fmt.Sprintf("%v of %s", b.Type, name)
-		if b.Type == wire.TypeDS && len(check.Replied(b.Reply).Answers(b.Name, wire.TypeDS)) == 0 {
+		if b.Type == wire.TypeDS && len(check.FromExchange(b.Reply).Answers(b.Name, wire.TypeDS)) == 0 {
 			what = "the denial of " + what
 		}
 		return finding.Verdict(finding.Fail, ev, "bogus: %s: %s", what, b.Reason)

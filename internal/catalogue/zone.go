@@ -68,7 +68,7 @@ func zoneSerial(ctx context.Context, r *check.Run) []finding.Finding {
 	spread, silent, heard, noWay := uint32(0), 0, 0, 0
 	for _, said := range fromEach(ctx, r, servers, q) {
 		m, err := said.m, said.err
-		if errors.Is(err, check.ErrNoWay) {
+		if errors.Is(err, check.ErrNoRoute) {
 			noWay++ // ZONE-EVERY tells of it
 			continue
 		}

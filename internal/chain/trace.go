@@ -80,8 +80,8 @@ type Tracer struct {
 	IPv4, IPv6 bool
 	Queries    int // that one walk sends at most; 0: 128
 	Addresses  int // of one zone that are asked before it is given up; 0: 6
-	// Reaches reports whether there is a way to an address: others are passed over. Nil: to all.
-	Reaches func(ctx context.Context, server netip.AddrPort) bool
+	// HasRoute reports whether there is a way to an address: others are passed over. Nil: to all.
+	HasRoute func(ctx context.Context, server netip.AddrPort) bool
 	// Step is called with each step when it is over.
 	Step func(*Step)
 }
@@ -214,7 +214,7 @@ func (w *Walk) askZone(ctx context.Context, zone []byte, servers []Server, name 
 		if tried[addr] || spent == cmp.Or(w.Addresses, maxAddresses) || !w.usable(addr) {
 			return nil, nil
 		}
-		if w.Reaches != nil && !w.Reaches(ctx, netip.AddrPortFrom(addr, cmp.Or(s.Port, w.Port))) {
+		if w.HasRoute != nil && !w.HasRoute(ctx, netip.AddrPortFrom(addr, cmp.Or(s.Port, w.Port))) {
 			return nil, nil
 		}
 		tried[addr], spent = true, spent+1

@@ -59,9 +59,9 @@ type Check struct {
 	Needs Needs
 	Run   func(ctx context.Context, r *Run) []finding.Finding
 
-	// Beside returns what it found at ports beside the server's own: those that are open
+	// ExtraPorts returns what it found at ports beside the server's own: those that are open
 	// are reported. nil: it looks at none.
-	Beside func(ctx context.Context, r *Run) []scan.Port
+	ExtraPorts func(ctx context.Context, r *Run) []scan.Port
 }
 
 // Options are the same for all checks of a run. Zero values mean the defaults.
@@ -72,7 +72,7 @@ type Options struct {
 	Roots            []finding.Server // where walks begin; without them zones cannot be followed
 	Resolvers        []netip.AddrPort // that look names up where Roots are not known, and find targets
 	Config           *config.Config   // that targets which name one are audited by; nil: none
-	Gate             *Gate            // what all targets of a run share; nil: each address is asked as much as its checks ask
+	Limiter          *Limiter         // what all targets of a run share; nil: each address is asked as much as its checks ask
 	Search
 	Anchors []Anchor      // nil: the root's keys of 2017 and 2024
 	Probe   *Probe        // nil: what needs one does not apply
@@ -96,7 +96,7 @@ type Lab struct {
 	Neighbours []uint16         // ports to look at beside; nil: those of control, statistics and encryption
 	TLSRoots   *x509.CertPool   // nil: the system's
 	Now        func() time.Time // nil: time.Now
-	Rest       time.Duration    // of a server at its rate limit; 0: longer than those of the usual servers look back
+	Cooldown   time.Duration    // of a server at its rate limit; 0: longer than those of the usual servers look back
 
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: the system's
 }
@@ -119,17 +119,17 @@ type Run struct {
 	Options  *Options
 	Facts    *Facts // of all checks of one target; nil: the run's own
 
-	// Rested tells that the server was asked nothing for as long as rate limits look back: what it
+	// CooledDown tells that the server was asked nothing for as long as rate limits look back: what it
 	// does not answer now, it does not answer.
-	Rested bool
+	CooledDown bool
 
 	later bool
 }
 
-// Later returns what a check says whose question was lost at the server's rate limit: unknown. It is run again when the
+// RetryLater returns what a check says whose question was lost at the server's rate limit: unknown. It is run again when the
 // server has rested, but for one that has been.
-func (r *Run) Later(ev finding.Evidence) []finding.Finding {
-	r.later = !r.Rested
+func (r *Run) RetryLater(ev finding.Evidence) []finding.Finding {
+	r.later = !r.CooledDown
 	return finding.Unmeasured(ev, errLimited)
 }
 
@@ -191,8 +191,8 @@ func (r *Run) Timeout() time.Duration {
 	return askTimeout
 }
 
-// Patience is how long a step on a connection may take.
-func (r *Run) Patience() time.Duration {
+// StepTimeout is how long a step on a connection may take.
+func (r *Run) StepTimeout() time.Duration {
 	if r.Options.Timeout > 0 {
 		return r.Options.Timeout * 3 / 2
 	}
@@ -202,14 +202,14 @@ func (r *Run) Patience() time.Duration {
 // DialTCP opens a TCP connection to the server that is checked.
 func (r *Run) DialTCP(ctx context.Context) (*exchange.Stream, error) {
 	c, err := r.dialer().Stream(ctx, r.Server.Addr)
-	return c, InWords(err)
+	return c, StableError(err)
 }
 
 // DialUDP opens a UDP socket that is connected to the server, for what [Exchange] does not
 // do: octets that are no query, and whatever comes back.
 func (r *Run) DialUDP(ctx context.Context) (net.Conn, error) {
 	c, err := r.dialer().Open(ctx, "udp", r.Server.Addr)
-	return c, InWords(err)
+	return c, StableError(err)
 }
 
 // Apex returns the zone that a server is checked for, or the root if none is known.
@@ -230,7 +230,7 @@ func (r *Run) Clock() time.Time {
 
 // dialer returns what opens sockets and connections.
 func (r *Run) dialer() *exchange.Dialer {
-	d := &exchange.Dialer{Timeout: r.Patience()}
+	d := &exchange.Dialer{Timeout: r.StepTimeout()}
 	if dial := r.Options.Lab.Dial; dial != nil {
 		d.Dial = func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
 			return dial(ctx, network, to.String())
@@ -258,7 +258,7 @@ func (r *Run) AskServer(ctx context.Context, s finding.Server, q Query) (*Reply,
 			h.learn(how, &q, m, nil)
 			return m, nil
 		}
-		if errors.Is(err, ErrNoWay) {
+		if errors.Is(err, ErrNoRoute) {
 			return nil, err
 		}
 	}
@@ -289,7 +289,7 @@ func (r *Run) askOnce(ctx context.Context, s finding.Server, msg []byte, wait ti
 	if err := r.local(s.Addr); err != nil {
 		return nil, err
 	}
-	leave, err := r.Options.Gate.Enter(ctx, s.Addr.Addr())
+	leave, err := r.Options.Limiter.Acquire(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}
@@ -314,14 +314,14 @@ func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Du
 	begin := time.Now()
 	s := exchange.Datagrams(c)
 	if err := s.Send(msg); err != nil {
-		return nil, InWords(err)
+		return nil, StableError(err)
 	}
 	d := exchange.Datagram{ByID: true}
 	buf := buffers.Get().(*[wire.MaxMessage]byte) // nothing else is put there
 	defer buffers.Put(buf)
 	raw, _, err := d.Receive(ctx, s, msg, buf[:], begin.Add(wait))
 	if err != nil {
-		return nil, InWords(err)
+		return nil, StableError(err)
 	}
 	return read(raw, begin, from), nil
 }
@@ -331,14 +331,14 @@ func Exchange(ctx context.Context, c net.Conn, from netip.AddrPort, wait time.Du
 func ExchangeStream(ctx context.Context, s *exchange.Stream, from netip.AddrPort, wait time.Duration, msg []byte) (*Reply, error) {
 	begin := time.Now()
 	if err := s.Send(ctx, msg, begin.Add(wait)); err != nil {
-		return nil, InWords(err)
+		return nil, StableError(err)
 	}
 	raw, err := s.Next(ctx, time.Now().Add(wait))
 	switch {
 	case errors.Is(err, exchange.ErrShort):
 		return nil, errForeign
 	case err != nil:
-		return nil, InWords(err)
+		return nil, StableError(err)
 	case !exchange.ReplyTo(msg, raw):
 		return nil, errForeign
 	}
@@ -371,7 +371,7 @@ func (r *Run) AskServerTCP(ctx context.Context, s finding.Server, q Query) (*Rep
 		wait /= 4
 	}
 	m, err := r.askTCP(ctx, s, q.Bytes(), wait)
-	if err != nil && !TimedOut(err) && !errors.Is(err, ErrNoWay) && !errors.Is(err, syscall.ECONNREFUSED) {
+	if err != nil && !TimedOut(err) && !errors.Is(err, ErrNoRoute) && !errors.Is(err, syscall.ECONNREFUSED) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(againAfter):
@@ -392,7 +392,7 @@ func (r *Run) askTCP(ctx context.Context, s finding.Server, msg []byte, wait tim
 	if err := r.local(s.Addr); err != nil {
 		return nil, err
 	}
-	leave, err := r.Options.Gate.Enter(ctx, s.Addr.Addr())
+	leave, err := r.Options.Limiter.Acquire(ctx, s.Addr.Addr())
 	if err != nil {
 		return nil, err
 	}

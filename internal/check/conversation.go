@@ -56,7 +56,7 @@ func (c *Conversation) Ask(ctx context.Context, q Query) (*Reply, error) {
 func (c *Conversation) once(ctx context.Context, q Query) (*Reply, error) {
 	wait := c.r.Timeout()
 	if c.stream == nil {
-		leave, err := c.r.Options.Gate.Enter(ctx, c.server.Addr.Addr())
+		leave, err := c.r.Options.Limiter.Acquire(ctx, c.server.Addr.Addr())
 		if err != nil {
 			return nil, err
 		}

@@ -31,10 +31,10 @@ func Once[V any](r *Run, of Fact[V], find func() V) V {
 
 // onceOfServer is Once for all targets that share the gate, as they may share servers.
 func onceOfServer[V any](r *Run, of Fact[V], find func() V) V {
-	if r.Options == nil || r.Options.Gate == nil {
+	if r.Options == nil || r.Options.Limiter == nil {
 		return Once(r, of, find)
 	}
-	return once(&r.Options.Gate.servers, of, find)
+	return once(&r.Options.Limiter.servers, of, find)
 }
 
 func once[V any](f *Facts, of Fact[V], find func() V) V {

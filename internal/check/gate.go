@@ -10,9 +10,9 @@ import (
 // stub has. Targets share servers: those of a thousand zones may be two addresses.
 const atAddress = 8
 
-// A Gate lets few questions at the same time be under way to each address. It is safe for
+// A Limiter lets few questions at the same time be under way to each address. It is safe for
 // concurrent use.
-type Gate struct {
+type Limiter struct {
 	mu sync.Mutex
 	at map[netip.Addr]*doors
 
@@ -25,11 +25,11 @@ type doors struct {
 	free  chan struct{}
 }
 
-// NewGate returns a gate.
-func NewGate() *Gate { return &Gate{at: map[netip.Addr]*doors{}} }
+// NewLimiter returns a gate.
+func NewLimiter() *Limiter { return &Limiter{at: map[netip.Addr]*doors{}} }
 
-// Enter waits for its turn and returns what has to be called at the end.
-func (g *Gate) Enter(ctx context.Context, a netip.Addr) (leave func(), err error) {
+// Acquire waits for its turn and returns what has to be called at the end.
+func (g *Limiter) Acquire(ctx context.Context, a netip.Addr) (leave func(), err error) {
 	if g == nil {
 		return func() {}, nil
 	}

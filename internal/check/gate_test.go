@@ -45,7 +45,7 @@ func TestPoliteness(t *testing.T) {
 		}
 	}()
 	at := u.LocalAddr().(*net.UDPAddr).AddrPort()
-	o := &check.Options{Timeout: time.Second, Gate: check.NewGate()}
+	o := &check.Options{Timeout: time.Second, Limiter: check.NewLimiter()}
 	var wg sync.WaitGroup
 	for range 40 {
 		wg.Go(func() {

@@ -19,7 +19,7 @@ func (localError) Error() string {
 }
 
 // Is makes it an address that there is no way to; but it is no fault of this machine.
-func (localError) Is(target error) bool { return target == ErrNoWay }
+func (localError) Is(target error) bool { return target == ErrNoRoute }
 
 // A vicinity is how far the addresses of a kind reach.
 type vicinity uint8

@@ -109,7 +109,7 @@ func TestOnce(t *testing.T) {
 	if got := Once(new(Run), Fact[one]{Server: at}, func() one { return one{9} }); got.n != 9 {
 		t.Error(got)
 	}
-	o := &Options{Gate: NewGate()}
+	o := &Options{Limiter: NewLimiter()}
 	looked := 0
 	for range 2 {
 		r := &Run{Options: o, Facts: new(Facts)}
@@ -140,7 +140,7 @@ func TestOrder(t *testing.T) {
 		return c
 	}
 	beside := noted("C", finding.Polite)
-	beside.Beside = func(context.Context, *Run) []scan.Port {
+	beside.ExtraPorts = func(context.Context, *Run) []scan.Port {
 		return []scan.Port{{Number: 8053, Proto: "tcp", State: scan.Open}, {Number: 8054, Proto: "tcp", State: scan.Closed}}
 	}
 	done := 0
@@ -196,15 +196,15 @@ func TestLimits(t *testing.T) {
 	cut := &Reply{}
 	cut.Flags = wire.FlagTC
 	h.learn(manner{}, &Query{Type: wire.TypeDNSKEY}, cut, nil)
-	if r.Limits(at) {
+	if r.RateLimits(at) {
 		t.Error("a large answer that is truncated counts")
 	}
 	h.learn(manner{}, &Query{Type: wire.TypeSOA}, &Reply{}, nil)
-	if r.Limits(at) {
+	if r.RateLimits(at) {
 		t.Error("an answer counts")
 	}
 	h.learn(manner{}, &Query{Type: wire.TypeSOA}, cut, nil)
-	if !r.Limits(at) {
+	if !r.RateLimits(at) {
 		t.Error("a SOA that is cut off does not count")
 	}
 }

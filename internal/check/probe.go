@@ -23,8 +23,8 @@ const (
 	ProbeMisses  = 200   // replies with wrong IDs
 )
 
-// Seen is one question as it arrived at a Probe.
-type Seen struct {
+// ReceivedQuery is one question as it arrived at a Probe.
+type ReceivedQuery struct {
 	From   netip.AddrPort
 	ID     uint16
 	Name   []byte // as spelled
@@ -45,14 +45,14 @@ type Probe struct {
 	Zone []byte
 
 	mu   sync.Mutex
-	seen []Seen
+	seen []ReceivedQuery
 }
 
 // NewProbe returns the probe of a zone.
 func NewProbe(zone []byte) *Probe { return &Probe{Zone: wire.Lower(nil, zone)} }
 
 // Record remembers a question.
-func (p *Probe) Record(s Seen) {
+func (p *Probe) Record(s ReceivedQuery) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.seen) < probeSeen {
@@ -61,10 +61,10 @@ func (p *Probe) Record(s Seen) {
 }
 
 // Below returns what arrived for names at or below a name.
-func (p *Probe) Below(name []byte) []Seen {
+func (p *Probe) Below(name []byte) []ReceivedQuery {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var out []Seen
+	var out []ReceivedQuery
 	for _, s := range p.seen {
 		if wire.Subdomain(s.Name, name) {
 			out = append(out, s)
@@ -74,7 +74,7 @@ func (p *Probe) Below(name []byte) []Seen {
 }
 
 // All returns all that arrived.
-func (p *Probe) All() []Seen { return p.Below(wire.Root) }
+func (p *Probe) All() []ReceivedQuery { return p.Below(wire.Root) }
 
 // Serve answers on both sockets until ctx ends, and closes them.
 func (p *Probe) Serve(ctx context.Context, udp net.PacketConn, tcp net.Listener) error {
@@ -137,7 +137,7 @@ func (p *Probe) Reply(msg []byte, from netip.AddrPort, tcp bool) [][]byte {
 	if m.Parse(msg) != 0 || m.Flags&wire.FlagQR != 0 || !m.HasQuestion || m.Opcode != wire.OpcodeQuery {
 		return nil
 	}
-	s := Seen{From: from, ID: m.ID, Name: bytes.Clone(m.Name), Type: m.Type, EDNS: m.EDNS, Size: m.UDPSize, TCP: tcp}
+	s := ReceivedQuery{From: from, ID: m.ID, Name: bytes.Clone(m.Name), Type: m.Type, EDNS: m.EDNS, Size: m.UDPSize, TCP: tcp}
 	if c, ok := m.Option(wire.OptionCookie); ok {
 		s.Cookie = bytes.Clone(c)
 	}

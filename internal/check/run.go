@@ -45,8 +45,8 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 		return rep
 	}
 	x := &examination{target: &t, o: o, facts: new(Facts), rep: rep, told: told}
-	if a := t.Server.Addr; a.IsValid() && !x.run(nil).Reaches(ctx, a) {
-		rep.Problem, rep.Dead = ErrNoWay.Error(), true
+	if a := t.Server.Addr; a.IsValid() && !x.run(nil).HasRoute(ctx, a) {
+		rep.Problem, rep.Dead = ErrNoRoute.Error(), true
 		return rep
 	}
 	more := x.look(ctx)
@@ -84,9 +84,9 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 	}
 	x.all(ctx)
 	for _, c := range x.list {
-		if c.Beside != nil {
+		if c.ExtraPorts != nil {
 			within, cancel := context.WithTimeout(ctx, x.limit(c))
-			rep.Ports = appendOpen(rep.Ports, c.Beside(within, x.run(c)))
+			rep.Ports = appendOpen(rep.Ports, c.ExtraPorts(within, x.run(c)))
 			cancel()
 		}
 	}
@@ -175,12 +175,12 @@ func (x *examination) rested(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-time.After(cmp.Or(x.o.Lab.Rest, restTime)):
+	case <-time.After(cmp.Or(x.o.Lab.Cooldown, restTime)):
 	}
 	slices.Sort(x.later)
 	for _, i := range x.later {
 		r := x.run(x.list[i])
-		r.Rested = true
+		r.CooledDown = true
 		r.habits(x.target.Server.Addr).forget()
 		x.found(i, within(ctx, r, r.Check.Needs.Cost.limit(x.o)))
 	}
@@ -305,7 +305,7 @@ func offersTLS(ctx context.Context, r *Run) bool {
 		return false
 	}
 	for _, port := range []uint16{cmp.Or(r.Options.PortDoT, 853), cmp.Or(r.Options.PortDoH, 443)} {
-		d := net.Dialer{Timeout: r.Patience()}
+		d := net.Dialer{Timeout: r.StepTimeout()}
 		c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(r.Server.Addr.Addr(), port).String())
 		if err == nil {
 			c.Close()

@@ -99,7 +99,7 @@ func TestRanges(t *testing.T) {
 		"10.0.0.1-300":              "! not the end of a range",
 		"fe80::1%eth0-fe80::3%eth0": "! ",
 	} {
-		w, err := check.ParseWord(text)
+		w, err := check.ParseTarget(text)
 		if reason, bad := strings.CutPrefix(want, "! "); bad {
 			if err == nil || !strings.Contains(err.Error(), reason) {
 				t.Errorf("%s: %v, want %q", text, err, reason)
@@ -122,7 +122,7 @@ func TestRanges(t *testing.T) {
 			t.Errorf("%s: %s to %s, swept %t", text, first, last, list[0].Swept)
 		}
 	}
-	if w, err := check.ParseWord("my-host.example"); err != nil || w.Text != "my-host.example" {
+	if w, err := check.ParseTarget("my-host.example"); err != nil || w.Text != "my-host.example" {
 		t.Errorf("a name with a hyphen: %v", err)
 	}
 }
@@ -153,7 +153,7 @@ func TestExcludes(t *testing.T) {
 		{"z.test", server("10.0.0.1:53"), false},
 		{"other.test", zone, false},
 	} {
-		w, err := check.ParseWord(x.word)
+		w, err := check.ParseTarget(x.word)
 		if err != nil {
 			t.Fatal(err)
 		}

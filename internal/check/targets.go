@@ -21,9 +21,9 @@ const (
 	targetServers = 26   // addresses of one zone's servers that are looked at: 13 names of two families
 )
 
-// A Word is what a person writes for targets: an address, a network, or a name, with a
+// A TargetSpec is what a person writes for targets: an address, a network, or a name, with a
 // port or without.
-type Word struct {
+type TargetSpec struct {
 	Text string
 	addr netip.Addr
 	net  netip.Prefix
@@ -32,10 +32,10 @@ type Word struct {
 	port uint16 // 0: the usual one
 }
 
-// ParseWord reads 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, 192.0.2.1-13,
+// ParseTarget reads 192.0.2.1, 192.0.2.1:5300, [2001:db8::1]:53, 192.0.2.0/24, 192.0.2.1-13,
 // 192.0.2.1-192.0.2.13, ns1.example.com, ns1.example.com:5300 or example.com.
-func ParseWord(text string) (Word, error) {
-	w := Word{Text: text}
+func ParseTarget(text string) (TargetSpec, error) {
+	w := TargetSpec{Text: text}
 	if n, err := rangeName(text); n != nil || err != nil {
 		w.name = n
 		return w, err
@@ -94,7 +94,7 @@ func rangeName(text string) ([]byte, error) {
 }
 
 // parseRange reads the first and the last address of a range; the last may be its last part alone.
-func (w *Word) parseRange(text string) (ok bool, err error) {
+func (w *TargetSpec) parseRange(text string) (ok bool, err error) {
 	from, to, ok := strings.Cut(text, "-")
 	first, err := netip.ParseAddr(from)
 	if !ok || err != nil {
@@ -116,7 +116,7 @@ func (w *Word) parseRange(text string) (ok bool, err error) {
 
 // Excludes reports whether a target of the word is left out: an address of it, or a name, or a
 // server of that name.
-func (w *Word) Excludes(t *finding.Target) bool {
+func (w *TargetSpec) Excludes(t *finding.Target) bool {
 	a := t.Server.Addr
 	switch {
 	case w.net.IsValid():
@@ -138,7 +138,7 @@ type Finder struct {
 
 // Find returns the targets of a word. A name that is delegated is a zone: it comes
 // first, and its servers follow. A word without targets is one with a Problem.
-func (f *Finder) Find(ctx context.Context, w Word) []finding.Target {
+func (f *Finder) Find(ctx context.Context, w TargetSpec) []finding.Target {
 	port := cmp.Or(w.port, f.Options.Port, 53)
 	switch {
 	case w.net.IsValid():
@@ -205,8 +205,8 @@ func at(a netip.AddrPort) string {
 // section 3.2.1.3). Two addresses, or one, have hosts (RFC 3021).
 func edges(p netip.Prefix) bool { return p.Addr().Is4() && p.Bits() <= 30 }
 
-// Unasked returns the addresses of a word that are no hosts' and therefore left out: a network's first and last.
-func (w *Word) Unasked() []netip.Addr {
+// Skipped returns the addresses of a word that are no hosts' and therefore left out: a network's first and last.
+func (w *TargetSpec) Skipped() []netip.Addr {
 	if !w.net.IsValid() || !edges(w.net) {
 		return nil
 	}
@@ -218,7 +218,7 @@ func (w *Word) Unasked() []netip.Addr {
 }
 
 // network returns the addresses of a network that hosts can have, if they are not too many.
-func (f *Finder) network(w Word, port uint16) []finding.Target {
+func (f *Finder) network(w TargetSpec, port uint16) []finding.Target {
 	limit := cmp.Or(f.Max, MaxTargets)
 	bits := w.net.Addr().BitLen() - w.net.Bits()
 	if bits > 31 || 1<<bits > limit {
@@ -227,7 +227,7 @@ func (f *Finder) network(w Word, port uint16) []finding.Target {
 		}
 	}
 	list := make([]finding.Target, 0, 1<<bits)
-	left := w.Unasked()
+	left := w.Skipped()
 	for a := w.net.Addr(); w.net.Contains(a); a = a.Next() {
 		if slices.Contains(left, a) {
 			continue
@@ -239,7 +239,7 @@ func (f *Finder) network(w Word, port uint16) []finding.Target {
 }
 
 // span returns the addresses of a range, if they are not too many.
-func (f *Finder) span(w Word, port uint16) []finding.Target {
+func (f *Finder) span(w TargetSpec, port uint16) []finding.Target {
 	limit := cmp.Or(f.Max, MaxTargets)
 	var list []finding.Target
 	for a := w.addr; ; a = a.Next() {
@@ -273,7 +273,7 @@ func (f *Finder) delegated(ctx context.Context, r *Run) bool {
 
 // domain returns the zone and its servers: those of the delegation where the walk from
 // the root can be made, else those that the resolver knows.
-func (f *Finder) domain(ctx context.Context, r *Run, w Word, m *Reply) []finding.Target {
+func (f *Finder) domain(ctx context.Context, r *Run, w TargetSpec, m *Reply) []finding.Target {
 	var servers []finding.Server
 	cuts, err := r.Path(ctx)
 	switch {

@@ -19,7 +19,7 @@ func TestParseWord(t *testing.T) {
 		"": false, "192.0.2.256": false, "192.0.2": false, "1.2.3.4.5": false, "example..com": false, "ns1.example.com:x": false, "ns1.example.com:0": false, "ns1.example.com:70000": false,
 		"192.0.2.0/33": false, "example.com/24": false, strings.Repeat("a", 64) + ".com": false,
 	} {
-		if _, err := check.ParseWord(text); (err == nil) != ok {
+		if _, err := check.ParseTarget(text); (err == nil) != ok {
 			t.Errorf("%q: %v, want it taken: %t", text, err, ok)
 		}
 	}
@@ -73,7 +73,7 @@ func TestInOrder(t *testing.T) {
 // finds returns what a finder makes of a word: the texts of its targets, or the problem.
 func finds(t *testing.T, f *check.Finder, text string) string {
 	t.Helper()
-	w, err := check.ParseWord(text)
+	w, err := check.ParseTarget(text)
 	if err != nil {
 		t.Fatal(err)
 	}

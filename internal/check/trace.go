@@ -43,7 +43,7 @@ func (r *Run) Trace(ctx context.Context, name []byte, t wire.Type) *Trace {
 
 // end reads where the last reply leads.
 func (x *Trace) end(name []byte, t wire.Type) {
-	f := chain.Classify(x.Reply.Exchanged(WalkQuestion(name, t, true)))
+	f := chain.Classify(x.Reply.ToExchange(TraceQuestion(name, t, true)))
 	x.Final = wire.Lower(nil, f.Final)
 	x.Aliases += len(f.Chain)
 }
@@ -52,14 +52,14 @@ func trace(ctx context.Context, r *Run, name []byte, t wire.Type) *Trace {
 	x := &Trace{Final: wire.Lower(nil, name), Zone: wire.Root, Signed: true}
 	w := walker(r)
 	lost, local := false, false // an address of the last zone that there is no way to, or that is not asked
-	reaches := w.Reaches
-	w.Reaches = func(ctx context.Context, a netip.AddrPort) bool {
+	reaches := w.HasRoute
+	w.HasRoute = func(ctx context.Context, a netip.AddrPort) bool {
 		switch {
 		case reaches(ctx, a):
 			return true
 		case !r.Asks(a):
 			local = true
-		case !r.Reaches(ctx, a):
+		case !r.HasRoute(ctx, a):
 			lost = true
 		}
 		return false
@@ -84,15 +84,15 @@ func trace(ctx context.Context, r *Run, name []byte, t wire.Type) *Trace {
 			x.Final = wire.Lower(nil, s.Target)
 		}
 	}
-	done, err := w.Trace(ctx, WalkQuestion(name, t, true))
+	done, err := w.Trace(ctx, TraceQuestion(name, t, true))
 	switch {
 	case err == nil:
-		x.Reply, x.Aliases = Replied(done.Reply), len(done.Aliases)
+		x.Reply, x.Aliases = FromExchange(done.Reply), len(done.Aliases)
 		x.end(x.Final, t)
 	case ctx.Err() != nil:
 		x.Err = ctx.Err()
 	case lost && len(x.Asked) == 0:
-		x.Err = fmt.Errorf("the servers of %s: %w", wire.NameText(x.Zone), ErrNoWay)
+		x.Err = fmt.Errorf("the servers of %s: %w", wire.NameText(x.Zone), ErrNoRoute)
 	case local && len(x.Asked) == 0:
 		x.Err = fmt.Errorf("the servers of %s: %w", wire.NameText(x.Zone), ErrLocal)
 	default:
@@ -101,14 +101,14 @@ func trace(ctx context.Context, r *Run, name []byte, t wire.Type) *Trace {
 	return x
 }
 
-// Ours reports whether an error says something of this machine alone, and not of whom it wanted to ask.
-func Ours(err error) bool {
+// IsLocalError reports whether an error says something of this machine alone, and not of whom it wanted to ask.
+func IsLocalError(err error) bool {
 	return errors.Is(err, finding.ErrOwn) || errors.Is(err, context.Canceled) || errors.Is(err, errNoRoots)
 }
 
-// OwnRoot reports whether the walk begins at servers that are not those of the Internet's root: then what is registered, and
+// PrivateRoot reports whether the walk begins at servers that are not those of the Internet's root: then what is registered, and
 // where, is that root's.
-func (o *Options) OwnRoot() bool {
+func (o *Options) PrivateRoot() bool {
 	internet := []byte("\x0croot-servers\x03net\x00")
 	return len(o.Roots) > 0 &&
 		!slices.ContainsFunc(o.Roots, func(s finding.Server) bool { return s.Name != nil && wire.Subdomain(s.Name, internet) })

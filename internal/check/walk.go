@@ -57,18 +57,18 @@ func (a walking) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Que
 	query := Query{Name: q.Name, Type: q.Type, Flags: q.Flags, EDNS: &EDNS{Size: q.UDPSize, DO: q.DO}}
 	within, cancel := context.WithTimeout(ctx, walkTime)
 	defer cancel()
-	m, err := a.r.AskWhole(within, finding.Server{Addr: server}, query)
+	m, err := a.r.AskWithFallback(within, finding.Server{Addr: server}, query)
 	if err != nil {
 		if ctx.Err() == nil && within.Err() != nil {
 			err = ErrTimeout
 		}
 		return nil, err
 	}
-	return m.Exchanged(q), nil
+	return m.ToExchange(q), nil
 }
 
-// Exchanged returns the reply to a question as package exchange has it.
-func (m *Reply) Exchanged(q *exchange.Question) *exchange.Reply {
+// ToExchange returns the reply to a question as package exchange has it.
+func (m *Reply) ToExchange(q *exchange.Question) *exchange.Reply {
 	return &exchange.Reply{
 		Question: q,
 		Raw:      m.Raw,
@@ -81,16 +81,16 @@ func (m *Reply) Exchanged(q *exchange.Question) *exchange.Reply {
 	}
 }
 
-// Replied is the other way round.
-func Replied(x *exchange.Reply) *Reply {
+// FromExchange is the other way round.
+func FromExchange(x *exchange.Reply) *Reply {
 	return &Reply{Message: x.Message, Raw: x.Raw, Bad: x.Fault, RTT: x.RTT, From: x.Server, TCP: x.TCP}
 }
 
 // walker returns what walks down from the run's roots.
 func walker(r *Run) *chain.Tracer {
 	t := &chain.Tracer{Asker: walking{r}, Port: nsPort(r), IPv4: true, IPv6: true, Queries: walkQueries, Addresses: WalkServers}
-	t.Reaches = func(ctx context.Context, a netip.AddrPort) bool {
-		return r.Asks(a) && !r.habits(a).dead() && r.Reaches(ctx, a)
+	t.HasRoute = func(ctx context.Context, a netip.AddrPort) bool {
+		return r.Asks(a) && !r.habits(a).dead() && r.HasRoute(ctx, a)
 	}
 	for _, s := range r.Options.Roots {
 		t.Roots = append(t.Roots, chain.Server{Name: s.Name, Addrs: []netip.Addr{s.Addr.Addr()}, Port: s.Addr.Port()})
@@ -98,8 +98,8 @@ func walker(r *Run) *chain.Tracer {
 	return t
 }
 
-// WalkQuestion is how a walk asks.
-func WalkQuestion(name []byte, t wire.Type, do bool) *exchange.Question {
+// TraceQuestion is how a walk asks.
+func TraceQuestion(name []byte, t wire.Type, do bool) *exchange.Question {
 	return &exchange.Question{Name: name, Type: t, Class: wire.ClassIN, EDNS: true, UDPSize: EDNSSize, DO: do}
 }
 
@@ -121,7 +121,7 @@ func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 	if len(r.Options.Roots) == 0 {
 		return nil, errNoRoots
 	}
-	list, err := walker(r).Walk(WalkQuestion(nil, 0, true)).Delegations(ctx, r.Zone)
+	list, err := walker(r).Walk(TraceQuestion(nil, 0, true)).Delegations(ctx, r.Zone)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func walkPath(ctx context.Context, r *Run) ([]Cut, error) {
 		d := &list[i+1]
 		c := Cut{Zone: d.Zone, Glue: map[string][]netip.Addr{}}
 		if d.DS != nil {
-			c.DS = Replied(d.DS).Answers(d.Zone, wire.TypeDS)
+			c.DS = FromExchange(d.DS).Answers(d.Zone, wire.TypeDS)
 		}
 		for _, s := range d.Servers {
 			ns := wire.Lower(nil, s.Name)
@@ -183,7 +183,7 @@ func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*R
 		s := servers[next]
 		next, under = next+1, under+1
 		go func() {
-			m, err := r.AskWhole(ctx, s, q)
+			m, err := r.AskWithFallback(ctx, s, q)
 			done <- said{m, usable(s, m, err)}
 		}()
 		return true
@@ -200,7 +200,7 @@ func (r *Run) AskAny(ctx context.Context, servers []finding.Server, q Query) (*R
 			if x.err == nil {
 				return x.m, nil
 			}
-			if err = x.err; !errors.Is(err, ErrNoWay) {
+			if err = x.err; !errors.Is(err, ErrNoRoute) {
 				asked++
 			}
 			more()

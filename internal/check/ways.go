@@ -17,9 +17,9 @@ import (
 	"port53/internal/wire"
 )
 
-// ErrNoWay says that this machine has no way to an address: it lacks the family, a route, or
+// ErrNoRoute says that this machine has no way to an address: it lacks the family, a route, or
 // the right to send there. That tells nothing of the server.
-var ErrNoWay error = ownError("this machine has no way to it")
+var ErrNoRoute error = ownError("this machine has no way to it")
 
 // An ownError is what this machine lacks.
 type ownError string
@@ -31,10 +31,10 @@ func (e ownError) Is(target error) bool { return target == finding.ErrOwn }
 func noWay(err error) error {
 	for _, e := range []error{syscall.ENETUNREACH, syscall.EADDRNOTAVAIL, syscall.EAFNOSUPPORT, syscall.EPERM, syscall.EACCES} {
 		if errors.Is(err, e) {
-			return fmt.Errorf("%w: %w", ErrNoWay, InWords(err))
+			return fmt.Errorf("%w: %w", ErrNoRoute, StableError(err))
 		}
 	}
-	return InWords(err)
+	return StableError(err)
 }
 
 // A socketError is an error of a socket without what varies from run to run: the system's own text
@@ -50,8 +50,8 @@ func (e socketError) Error() string {
 
 func (e socketError) Unwrap() error { return e.error }
 
-// InWords returns an error whose text is the same in each run. What it is stays.
-func InWords(err error) error {
+// StableError returns an error whose text is the same in each run. What it is stays.
+func StableError(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		return socketError{err}
@@ -62,18 +62,18 @@ func InWords(err error) error {
 // A way is whether this machine can send to an address.
 type way bool
 
-// Reaches reports whether this machine has a way to an address. Nothing is sent.
-func (r *Run) Reaches(ctx context.Context, to netip.AddrPort) bool {
+// HasRoute reports whether this machine has a way to an address. Nothing is sent.
+func (r *Run) HasRoute(ctx context.Context, to netip.AddrPort) bool {
 	find := func() way {
 		c, err := r.dialer().Open(ctx, "udp", to)
 		if err != nil {
 			// What a name server's own port answers to a packet comes later than this.
-			return way(!errors.Is(noWay(err), ErrNoWay) && !errors.Is(err, syscall.EHOSTUNREACH))
+			return way(!errors.Is(noWay(err), ErrNoRoute) && !errors.Is(err, syscall.EHOSTUNREACH))
 		}
 		c.Close()
 		return true
 	}
-	if r.Facts == nil && r.Options.Gate == nil {
+	if r.Facts == nil && r.Options.Limiter == nil {
 		return bool(find())
 	}
 	return bool(onceOfServer(r, Fact[way]{Server: to}, find))
@@ -123,7 +123,7 @@ func (h *habits) forget() {
 const muteAfter = 2
 
 func (r *Run) habits(s netip.AddrPort) *habits {
-	if r.Facts == nil && r.Options.Gate == nil {
+	if r.Facts == nil && r.Options.Limiter == nil {
 		return nil
 	}
 	return onceOfServer(r, Fact[*habits]{Server: s}, func() *habits {
@@ -151,9 +151,9 @@ func (h *habits) dead() bool {
 	return len(h.heard) == 0 && h.drops >= muteAfter
 }
 
-// HeardUDP reports whether the server has answered anything over UDP so far: then silence there may
+// AnswersUDP reports whether the server has answered anything over UDP so far: then silence there may
 // be a rate limit's, and that TCP is answered tells nothing.
-func (r *Run) HeardUDP(s finding.Server) bool {
+func (r *Run) AnswersUDP(s finding.Server) bool {
 	h := r.habits(s.Addr)
 	if h == nil {
 		return false
@@ -168,9 +168,9 @@ func (r *Run) HeardUDP(s finding.Server) bool {
 	return false
 }
 
-// Limits reports whether the server was seen to limit the rate of its answers: its silence to what it
+// RateLimits reports whether the server was seen to limit the rate of its answers: its silence to what it
 // has no answer to may be that limit's, which is another one in some servers.
-func (r *Run) Limits(s finding.Server) bool {
+func (r *Run) RateLimits(s finding.Server) bool {
 	h := r.habits(s.Addr)
 	if h == nil {
 		return false
@@ -180,10 +180,10 @@ func (r *Run) Limits(s finding.Server) bool {
 	return h.limits
 }
 
-// Refusing reports whether the server answers a question over UDP that it answered with an error before: what it drops
+// AnswersErrors reports whether the server answers a question over UDP that it answered with an error before: what it drops
 // meanwhile is not dropped by a limit of errors, which some servers leave out without a sign. known is false if it has not
 // answered any with an error.
-func (r *Run) Refusing(ctx context.Context, s finding.Server) (still, known bool) {
+func (r *Run) AnswersErrors(ctx context.Context, s finding.Server) (still, known bool) {
 	h := r.habits(s.Addr)
 	if h == nil {
 		return false, false
@@ -194,7 +194,7 @@ func (r *Run) Refusing(ctx context.Context, s finding.Server) (still, known bool
 	if q == nil {
 		return false, false
 	}
-	if _, err := r.AskOnce(ctx, s, *q, r.Soon(s)); err == nil || !TimedOut(err) {
+	if _, err := r.AskOnce(ctx, s, *q, r.ShortTimeout(s)); err == nil || !TimedOut(err) {
 		return true, true
 	}
 	h.mu.Lock()
@@ -271,9 +271,9 @@ func (h *habits) waits(q *Query, m manner, timeout time.Duration) []time.Duratio
 	return out
 }
 
-// Soon returns how long an answer takes at most, of a server that has answered others: what is asked beside a control
+// ShortTimeout returns how long an answer takes at most, of a server that has answered others: what is asked beside a control
 // question need not be waited for any longer.
-func (r *Run) Soon(s finding.Server) time.Duration {
+func (r *Run) ShortTimeout(s finding.Server) time.Duration {
 	wait := r.Timeout() / 3
 	h := r.habits(s.Addr)
 	if h == nil {
@@ -287,16 +287,16 @@ func (r *Run) Soon(s finding.Server) time.Duration {
 	return min(wait, max(leastBeside, waitRTTs*h.rtt))
 }
 
-// Dropped remembers that the server drops a question, beside others that it answers.
-func (r *Run) Dropped(s finding.Server, q *Query, tcp bool) {
+// RecordDrop remembers that the server drops a question, beside others that it answers.
+func (r *Run) RecordDrop(s finding.Server, q *Query, tcp bool) {
 	r.habits(s.Addr).learn(q.manner(tcp), q, nil, ErrTimeout)
 }
 
-// AskWhole asks a server for what it has, as a resolver does that wants to know: over UDP; over
+// AskWithFallback asks a server for what it has, as a resolver does that wants to know: over UDP; over
 // TCP what is truncated, or what UDP does not bring; and without EDNS where the server cannot
 // do with it (RFC 6891, section 6.2.2). What is wrong with a server that needs this is for
 // other questions to tell. It takes no longer than a question that nobody answers.
-func (r *Run) AskWhole(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
+func (r *Run) AskWithFallback(ctx context.Context, s finding.Server, q Query) (*Reply, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	h := hedge{ctx: ctx, s: s, done: make(chan hedged, 3)}
@@ -328,7 +328,7 @@ func (r *Run) AskWhole(ctx context.Context, s finding.Server, q Query) (*Reply, 
 			ended++
 			switch {
 			case x.err != nil && x.n == 0:
-				if first = x.err; !errors.Is(x.err, ErrNoWay) && ctx.Err() == nil {
+				if first = x.err; !errors.Is(x.err, ErrNoRoute) && ctx.Err() == nil {
 					more()
 				}
 			case x.err != nil:

@@ -34,7 +34,7 @@ func TestNoWayIsNoTry(t *testing.T) {
 			_, _ = u.WriteTo(buf[:n], from)
 		}
 	}()
-	o := &check.Options{Timeout: time.Second, Gate: check.NewGate(), Lab: check.Lab{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	o := &check.Options{Timeout: time.Second, Limiter: check.NewLimiter(), Lab: check.Lab{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if strings.HasPrefix(address, "[") {
 			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ENETUNREACH}
 		}
@@ -54,7 +54,7 @@ func TestNoWayIsNoTry(t *testing.T) {
 	if _, err := r.AskAny(t.Context(), servers, q); err != nil {
 		t.Error(err)
 	}
-	if r.Reaches(t.Context(), servers[0].Addr) || !r.Reaches(t.Context(), servers[len(servers)-1].Addr) {
+	if r.HasRoute(t.Context(), servers[0].Addr) || !r.HasRoute(t.Context(), servers[len(servers)-1].Addr) {
 		t.Error("what can be reached is told wrongly")
 	}
 }

@@ -147,7 +147,7 @@ func (c *checkCommand) options() (*check.Options, finding.Severity, error) {
 	if !ok {
 		return nil, 0, failure(exitUsage, "", "--fail-on %s: expected low, medium, high or critical", c.failOn)
 	}
-	o := &check.Options{Timeout: c.timeout, Gate: check.NewGate(), Lab: check.Lab{Stranger: c.stranger}}
+	o := &check.Options{Timeout: c.timeout, Limiter: check.NewLimiter(), Lab: check.Lab{Stranger: c.stranger}}
 	if err := c.search(o); err != nil {
 		return nil, 0, err
 	}

@@ -146,9 +146,9 @@ func (c *checkTargets) all(
 			return nil, failure(exitUsage, "", "--zone %s: %v", c.zone, err)
 		}
 	}
-	var words []check.Word
+	var words []check.TargetSpec
 	for _, text := range args {
-		w, err := check.ParseWord(text)
+		w, err := check.ParseTarget(text)
 		if err != nil {
 			return nil, failure(
 				exitUsage,
@@ -158,15 +158,15 @@ func (c *checkTargets) all(
 			)
 		}
 		words = append(words, w)
-		for _, a := range w.Unasked() {
+		for _, a := range w.Skipped() {
 			if !slices.Contains(args, a.String()) {
 				fmt.Fprintf(s.err, "port53: note: %s: %v is not asked, since no host has it; name it to have it asked\n", text, a)
 			}
 		}
 	}
-	var out []check.Word
+	var out []check.TargetSpec
 	for _, text := range c.exclude {
-		w, err := check.ParseWord(text)
+		w, err := check.ParseTarget(text)
 		if err != nil {
 			return nil, failure(exitUsage, "as a target is written", "--exclude: %v", err)
 		}
@@ -195,7 +195,7 @@ func (c *checkTargets) all(
 				return
 			}
 		}
-		each := func(yield func(check.Word) bool) {
+		each := func(yield func(check.TargetSpec) bool) {
 			for _, w := range words {
 				if !yield(w) {
 					return
@@ -208,7 +208,7 @@ func (c *checkTargets) all(
 		// Finding a name takes a walk from the root; several are found at the same time.
 		for targets := range check.InOrder(ctx, c.atOnce, each, f.Find) {
 			for _, t := range targets {
-				if slices.ContainsFunc(out, func(w check.Word) bool { return w.Excludes(&t) }) {
+				if slices.ContainsFunc(out, func(w check.TargetSpec) bool { return w.Excludes(&t) }) {
 					continue
 				}
 				if !yield(t) {
@@ -220,13 +220,13 @@ func (c *checkTargets) all(
 }
 
 // readWords reads a list of targets. Empty lines and what follows a # are passed over.
-func readWords(in io.Reader, name string, yield func(check.Word) bool, told func(format string, args ...any)) {
+func readWords(in io.Reader, name string, yield func(check.TargetSpec) bool, told func(format string, args ...any)) {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, maxTargetLine)
 	for n := 1; lines.Scan(); n++ {
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		for _, text := range strings.Fields(text) {
-			w, err := check.ParseWord(text)
+			w, err := check.ParseTarget(text)
 			if err != nil {
 				told("%s:%d: %v", name, n, err)
 				continue
