@@ -453,7 +453,7 @@ func TestUnsigned(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	ids := map[string]bool{}
 	for _, c := range catalogue.All() {
-		if ids[c.ID] || c.Title == "" || c.Sent == "" || c.Judged == "" || c.Advice[""] == "" || len(c.Refs) == 0 || c.Run == nil {
+		if ids[c.ID] || c.Title == "" || c.Sent == "" || c.Criteria == "" || c.Advice[""] == "" || len(c.Refs) == 0 || c.Run == nil {
 			t.Errorf("%s is incomplete or there twice", c.ID)
 		}
 		ids[c.ID] = true

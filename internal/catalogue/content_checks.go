@@ -78,10 +78,10 @@ func zoneDangle(ctx context.Context, r *check.Run) []finding.Finding {
 		ev, err := d.ev, fmt.Errorf("%d are more than are followed", left)
 		own := false
 		if len(lost) > 0 {
-			ev, err, own = lost[0].Evidence, errors.New(lost[0].Detail), lost[0].Own && left == 0
+			ev, err, own = lost[0].Evidence, errors.New(lost[0].Detail), lost[0].LocalCause && left == 0
 		}
 		u := finding.Unmeasured(ev, fmt.Errorf("%d of %d targets: %w", n, len(said)+left, err))
-		u[0].Own = own && !slices.ContainsFunc(lost, func(f finding.Finding) bool { return !f.Own })
+		u[0].LocalCause = own && !slices.ContainsFunc(lost, func(f finding.Finding) bool { return !f.LocalCause })
 		out = append(out, u...)
 	}
 	if len(out) == 0 {

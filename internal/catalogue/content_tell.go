@@ -36,7 +36,7 @@ func fails(key string, severity finding.Severity, format string, args ...any) re
 
 // unknown is one of what could not be found out.
 func unknown(key string, err error) remark {
-	return remark{key: key, state: finding.Unknown, text: "could not be measured: " + err.Error(), own: errors.Is(err, finding.ErrOwn)}
+	return remark{key: key, state: finding.Unknown, text: "could not be measured: " + err.Error(), own: errors.Is(err, finding.ErrLocal)}
 }
 
 // An existence is what a name has of a type.

@@ -399,7 +399,7 @@ func TestNobodyElse(t *testing.T) {
 		}
 		for _, id := range []string{"ZONE-SAME", "ZONE-EVERY", "ZONE-SERIAL", "ZONE-DANGLE", "ZONE-SUBS"} {
 			got := inNet(t, w, id, "victim.com", func(o *check.Options) { o.Subdomains = id == "ZONE-SUBS" && a == "127.0.0.1" })
-			if slices.ContainsFunc(got, func(f finding.Finding) bool { return f.Own || id == "ZONE-EVERY" && f.State != finding.Pass }) {
+			if slices.ContainsFunc(got, func(f finding.Finding) bool { return f.LocalCause || id == "ZONE-EVERY" && f.State != finding.Pass }) {
 				t.Errorf("%s: %s takes it for a server that could be asked: %s", a, id, lines(got))
 			}
 		}

@@ -71,7 +71,7 @@ func document(b *strings.Builder, c *check.Check) {
 	if c.Needs.Probe {
 		b.WriteString(", needs a probe")
 	}
-	fmt.Fprintf(b, ".\n\n- Sent: %s\n- Judged: %s\n- Remedy: %s\n", c.Sent, c.Judged, plainText(c.AdviceFor("")))
+	fmt.Fprintf(b, ".\n\n- Sent: %s\n- Judged: %s\n- Remedy: %s\n", c.Sent, c.Criteria, plainText(c.AdviceFor("")))
 	var products []string
 	for p := range c.Advice {
 		if p != "" && c.Advice[p] != c.AdviceFor("") {

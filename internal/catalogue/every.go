@@ -81,9 +81,9 @@ func (s *survey) unmeasuredAt() []finding.Finding {
 		if len(list) > 0 {
 			family := [...]string{"IPv4", "IPv6"}[i]
 			out = append(out, finding.Finding{
-				State: finding.Unknown,
-				Key:   family,
-				Own:   true,
+				State:      finding.Unknown,
+				Key:        family,
+				LocalCause: true,
 				Detail: fmt.Sprintf(
 					"could not be measured over %s, which this machine has no way with: %s",
 					family,

@@ -373,7 +373,7 @@ func TestSoundServers(t *testing.T) {
 				for _, f := range r.Results[i].Findings {
 					if f.State == finding.Unknown {
 						unknown++
-						if !f.Own {
+						if !f.LocalCause {
 							t.Errorf("%s: %s", r.Results[i].Check.ID, f.Detail)
 						}
 					}

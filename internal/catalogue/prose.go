@@ -218,7 +218,7 @@ func describe(list []*check.Check, file string, prose map[string]*text) error {
 			return fmt.Errorf("%s: %s has no prose, or is there twice", file, c.ID)
 		}
 		delete(prose, c.ID)
-		c.Title, c.Fault, c.Sent, c.Judged, c.Advice, c.Refs = p.title, p.fault, p.sent, p.judged, p.advice, p.refs
+		c.Title, c.Fault, c.Sent, c.Criteria, c.Advice, c.Refs = p.title, p.fault, p.sent, p.judged, p.advice, p.refs
 	}
 	for _, id := range slices.Sorted(maps.Keys(prose)) {
 		return fmt.Errorf("%s:%d: there is no check %s", file, prose[id].line, id)

@@ -38,7 +38,7 @@ func mtuSizes() []int { return []int{udpMax, 1400, 1452} }
 // errFromHere says that a port of this machine itself tells nothing of strangers.
 var errFromHere = fmt.Errorf(
 	"the address is this machine's own, where what listens to loopback alone answers as well: %w tell",
-	finding.ErrOwn,
+	finding.ErrLocal,
 )
 
 // reachChecks returns the checks of what strangers reach.
@@ -175,7 +175,7 @@ func portV6(ctx context.Context, r *check.Run) []finding.Finding {
 		case ourUDP.State != scan.Open && ourTCP.State != scan.Open && udp.State != scan.Open && tcp.State != scan.Open:
 			f.State = finding.Unknown
 		case ourUDP.NoRoute() && ourTCP.NoRoute() || udp.NoRoute() && tcp.NoRoute():
-			f.State, f.Own, f.Detail = finding.Unknown, true, "from here there is no way to one of the two: "+detail
+			f.State, f.LocalCause, f.Detail = finding.Unknown, true, "from here there is no way to one of the two: "+detail
 		case ourUDP.State != udp.State || ourTCP.State != tcp.State:
 			f.State = finding.Warn
 		}
@@ -342,11 +342,11 @@ func portSource(ctx context.Context, r *check.Run) []finding.Finding {
 	wg.Wait()
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return finding.Unmeasured(low, fmt.Errorf("%s: %w", r.Check.Needs.Rights, finding.ErrOwn))
+		return finding.Unmeasured(low, fmt.Errorf("%s: %w", r.Check.Needs.Rights, finding.ErrLocal))
 	case err != nil && highErr != nil:
 		return finding.Unmeasured(low, highErr)
 	case err != nil && !check.TimedOut(err):
-		return finding.Unmeasured(low, fmt.Errorf("port 53 of this machine is another program's: %w use it", finding.ErrOwn))
+		return finding.Unmeasured(low, fmt.Errorf("port 53 of this machine is another program's: %w use it", finding.ErrLocal))
 	case err != nil:
 		return finding.Verdict(finding.Pass, low, "questions from port 53 are dropped, others answered")
 	case highErr != nil:

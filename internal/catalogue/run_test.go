@@ -39,7 +39,7 @@ func TestExamine(t *testing.T) {
 				t.Errorf("%d of %d", n, all)
 			}
 		})
-	if len(r.Results) != 3 || done != 3 || r.Count()[finding.Unknown] != 3 || r.Reached() {
+	if len(r.Results) != 3 || done != 3 || r.Count()[finding.Unknown] != 3 || r.Measured() {
 		t.Errorf("%d results, %v", len(r.Results), r.Count())
 	}
 	if r.Ports[0].State != "open|filtered" || r.Ports[1].State != "closed" {
@@ -63,7 +63,7 @@ func TestClosed(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	r := examine(ctx, finding.Target{Text: "closed", Server: finding.Server{Addr: at}, Zone: zone}, &check.Options{PortDoT: at.Port(), PortDoH: at.Port(), Timeout: time.Hour}, func(*check.Check) bool { return true }, func(int, int) {})
-	if n := r.Count(); n[finding.Unknown] < 20 || n[finding.Pass]+n[finding.Warn]+n[finding.Fail] > 0 || r.Reached() {
+	if n := r.Count(); n[finding.Unknown] < 20 || n[finding.Pass]+n[finding.Warn]+n[finding.Fail] > 0 || r.Measured() {
 		t.Errorf("%v", n)
 	}
 	if ctx.Err() != nil {
@@ -94,7 +94,7 @@ func TestThousandServers(t *testing.T) {
 		target := finding.Target{Text: fmt.Sprint(i), Server: finding.Server{Addr: at[1+i%2]}, Zone: zone}
 		return examine(ctx, target, o, func(c *check.Check) bool { return c.Group == catalogue.GroupServer }, func(int, int) {})
 	}) {
-		if r.Target.Text != fmt.Sprint(n) || !r.Reached() || r.Above(finding.SevMedium) {
+		if r.Target.Text != fmt.Sprint(n) || !r.Measured() || r.Above(finding.SevMedium) {
 			t.Fatalf("report %d is of %s: %v, %v", n, r.Target.Text, r.Count(), r.Ports)
 		}
 		n++

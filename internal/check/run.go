@@ -46,7 +46,7 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 	}
 	x := &examination{target: &t, o: o, facts: new(Facts), rep: rep, told: told}
 	if a := t.Server.Addr; a.IsValid() && !x.run(nil).HasRoute(ctx, a) {
-		rep.Problem, rep.Dead = ErrNoRoute.Error(), true
+		rep.Problem, rep.Unreachable = ErrNoRoute.Error(), true
 		return rep
 	}
 	more := x.look(ctx)
@@ -60,11 +60,11 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 		rep.Service = ""
 	}
 	if t.Server.Addr.IsValid() && !x.view.answers {
-		rep.Dead = true
+		rep.Unreachable = true
 		switch {
 		case rep.Service != "":
 			rep.Problem = fmt.Sprintf("%s answers on port %d, and no name server", rep.Service, t.Server.Addr.Port())
-		case t.Swept:
+		case t.FromRange:
 			rep.Problem = fmt.Sprintf("nobody answers on port %d", t.Server.Addr.Port())
 		}
 		if rep.Problem != "" {
@@ -79,7 +79,7 @@ func Examine(ctx context.Context, t finding.Target, o *Options, checks []*Check,
 		case c.fits(&t, o, &x.view):
 			x.list = append(x.list, c)
 		case c.fits(&t, &all, &x.view):
-			rep.Left = append(rep.Left, &c.Check)
+			rep.NotRun = append(rep.NotRun, &c.Check)
 		}
 	}
 	x.all(ctx)

@@ -50,8 +50,8 @@ func TestService(t *testing.T) {
 			ran := 0
 			r := check.Examine(t.Context(), finding.Target{Text: "t", Server: finding.Server{Addr: at}}, &check.Options{Timeout: 300 * time.Millisecond, PortDoT: at.Port(), PortDoH: at.Port()},
 				[]*check.Check{asked("D", check.PortDNS, &ran)}, func(int, int) {})
-			if r.Service != x.want || !r.Dead || ran != 0 {
-				t.Errorf("%q, dead %t, ran %d", r.Service, r.Dead, ran)
+			if r.Service != x.want || !r.Unreachable || ran != 0 {
+				t.Errorf("%q, dead %t, ran %d", r.Service, r.Unreachable, ran)
 			}
 			if x.want != "" && !strings.Contains(r.Problem, x.want+" answers on port ") {
 				t.Errorf("%q", r.Problem)
@@ -72,7 +72,7 @@ func TestLeft(t *testing.T) {
 	for mode, want := range map[finding.Mode]string{finding.Polite: "A I", finding.Active: "I", finding.Intrusive: ""} {
 		r := check.Examine(t.Context(), finding.Target{Text: "t", Server: finding.Server{Addr: at}}, &check.Options{Mode: mode, PortDoT: 1, PortDoH: 1}, list, func(int, int) {})
 		var got []string
-		for _, c := range r.Left {
+		for _, c := range r.NotRun {
 			got = append(got, c.ID)
 		}
 		if strings.Join(got, " ") != want {
@@ -118,8 +118,8 @@ func TestRanges(t *testing.T) {
 			continue
 		}
 		first, last := list[0].Server.Addr.Addr().String(), list[len(list)-1].Server.Addr.Addr().String()
-		if fields := strings.Fields(want); fields[0] != first || fields[1] != last || !list[0].Swept {
-			t.Errorf("%s: %s to %s, swept %t", text, first, last, list[0].Swept)
+		if fields := strings.Fields(want); fields[0] != first || fields[1] != last || !list[0].FromRange {
+			t.Errorf("%s: %s to %s, swept %t", text, first, last, list[0].FromRange)
 		}
 	}
 	if w, err := check.ParseTarget("my-host.example"); err != nil || w.Text != "my-host.example" {

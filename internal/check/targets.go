@@ -233,7 +233,7 @@ func (f *Finder) network(w TargetSpec, port uint16) []finding.Target {
 			continue
 		}
 		s := netip.AddrPortFrom(a, port)
-		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, Swept: true})
+		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, FromRange: true})
 	}
 	return list
 }
@@ -249,7 +249,7 @@ func (f *Finder) span(w TargetSpec, port uint16) []finding.Target {
 			}
 		}
 		s := netip.AddrPortFrom(a, port)
-		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, Swept: true})
+		list = append(list, finding.Target{Text: at(s), Server: finding.Server{Addr: s}, Zone: f.Zone, FromRange: true})
 		if a == w.last {
 			return list
 		}

@@ -103,7 +103,7 @@ func trace(ctx context.Context, r *Run, name []byte, t wire.Type) *Trace {
 
 // IsLocalError reports whether an error says something of this machine alone, and not of whom it wanted to ask.
 func IsLocalError(err error) bool {
-	return errors.Is(err, finding.ErrOwn) || errors.Is(err, context.Canceled) || errors.Is(err, errNoRoots)
+	return errors.Is(err, finding.ErrLocal) || errors.Is(err, context.Canceled) || errors.Is(err, errNoRoots)
 }
 
 // PrivateRoot reports whether the walk begins at servers that are not those of the Internet's root: then what is registered, and

@@ -25,7 +25,7 @@ var ErrNoRoute error = ownError("this machine has no way to it")
 type ownError string
 
 func (e ownError) Error() string        { return string(e) }
-func (e ownError) Is(target error) bool { return target == finding.ErrOwn }
+func (e ownError) Is(target error) bool { return target == finding.ErrLocal }
 
 // noWay wraps an error of opening a socket, or of sending, that this machine is the cause of.
 func noWay(err error) error {

@@ -47,7 +47,7 @@ func TestNoWayIsNoTry(t *testing.T) {
 	}
 	r := &check.Run{Options: o, Facts: new(check.Facts)}
 	q := check.Query{Name: wire.Root, Type: wire.TypeSOA}
-	if _, err := r.AskAny(t.Context(), servers, q); !errors.Is(err, finding.ErrOwn) {
+	if _, err := r.AskAny(t.Context(), servers, q); !errors.Is(err, finding.ErrLocal) {
 		t.Errorf("no way at all: %v", err)
 	}
 	servers = append(servers, finding.Server{Addr: u.LocalAddr().(*net.UDPAddr).AddrPort()})

@@ -316,11 +316,11 @@ func (c *checkCommand) run(ctx context.Context, s *streams, args []string) error
 			return err
 		}
 		found = found || r.Above(least)
-		missed = missed || r.Missed(least)
-		if !r.Dead {
+		missed = missed || r.NotMeasured(least)
+		if !r.Unreachable {
 			alive++
 		}
-		if r.Target.Swept {
+		if r.Target.FromRange {
 			swept++
 		}
 	}
@@ -416,7 +416,7 @@ func newCheckExplain(s *streams) *cobra.Command {
 				c.Severity,
 				c.Mode,
 				c.Sent,
-				c.Judged,
+				c.Criteria,
 				c.AdviceFor(""),
 			)
 			var products []string

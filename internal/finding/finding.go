@@ -89,7 +89,7 @@ type Check struct {
 	Severity Severity // of a finding that has none of its own
 	Mode     Mode
 	Sent     string // what is sent, and why
-	Judged   string // how it is judged
+	Criteria string // how it is judged
 	// Advice is the line of configuration or the command that mends it, by product; that
 	// of "" is the general one.
 	Advice map[fingerprint.Product]string
@@ -134,15 +134,15 @@ type Evidence struct {
 
 // A Finding is one result of a check. Names in Detail are escaped.
 type Finding struct {
-	State    State
-	Severity Severity // 0: the check's
-	Key      string   // tells findings of one check apart
-	Title    string   // empty: the check's, by the state
-	Detail   string
-	File     string // of a configuration, where the finding is; empty for what is on the network
-	Line     int    // from 1; 0: the file as a whole
-	Own      bool   // it is unknown for what this machine lacks, which says nothing of the target
-	Evidence Evidence
+	State      State
+	Severity   Severity // 0: the check's
+	Key        string   // tells findings of one check apart
+	Title      string   // empty: the check's, by the state
+	Detail     string
+	File       string // of a configuration, where the finding is; empty for what is on the network
+	Line       int    // from 1; 0: the file as a whole
+	LocalCause bool   // it is unknown for what this machine lacks, which says nothing of the target
+	Evidence   Evidence
 }
 
 // Place returns where in a file a finding is, or "".
@@ -159,8 +159,8 @@ func (f *Finding) Place() string {
 // ErrInapplicable says that a check does not apply to its target.
 var ErrInapplicable = errors.New("does not apply")
 
-// ErrOwn says that this machine lacks what it takes to find something out: a way, a right, a tool.
-var ErrOwn = errors.New("this machine cannot")
+// ErrLocal says that this machine lacks what it takes to find something out: a way, a right, a tool.
+var ErrLocal = errors.New("this machine cannot")
 
 // Verdict makes the findings of a check that has one.
 func Verdict(s State, ev Evidence, format string, args ...any) []Finding {
@@ -174,7 +174,7 @@ func Unmeasured(ev Evidence, err error) []Finding {
 		return Verdict(Skipped, ev, "%v", err)
 	}
 	list := Verdict(Unknown, ev, "could not be measured: %v", err)
-	list[0].Own = errors.Is(err, ErrOwn)
+	list[0].LocalCause = errors.Is(err, ErrLocal)
 	return list
 }
 
@@ -186,14 +186,14 @@ type Server struct {
 
 // A Target is what is looked at: a server, with servers a zone, or a configuration.
 type Target struct {
-	Text    string // as it was asked for
-	Server  Server
-	Zone    []byte // in wire form; nil if none is known
-	Servers []Server
-	Config  string // the file of a configuration to be audited; empty: none
-	Swept   bool   // one of many addresses of a network or a range, where nobody has to be
-	Derived bool   // a zone's server, which was found and not asked for
-	Problem string // why there is nothing to look at; empty if there is
+	Text      string // as it was asked for
+	Server    Server
+	Zone      []byte // in wire form; nil if none is known
+	Servers   []Server
+	Config    string // the file of a configuration to be audited; empty: none
+	FromRange bool   // one of many addresses of a network or a range, where nobody has to be
+	Derived   bool   // a zone's server, which was found and not asked for
+	Problem   string // why there is nothing to look at; empty if there is
 }
 
 // ZoneText returns the target's zone for people, or "".

@@ -172,7 +172,7 @@ func TestReached(t *testing.T) {
 		{"skipped alone", finding.Report{Results: of(finding.Skipped)}, true},
 		{"skipped alone at a closed port", finding.Report{Results: of(finding.Skipped), Ports: []scan.Port{closed}}, false},
 	} {
-		if got := x.r.Reached(); got != x.want {
+		if got := x.r.Measured(); got != x.want {
 			t.Errorf("%s: %t", x.name, got)
 		}
 	}
@@ -302,36 +302,36 @@ func TestScore(t *testing.T) {
 // TestMissed has what somebody has to be told that it was not measured.
 func TestMissed(t *testing.T) {
 	blind := []finding.Result{result("A", finding.SevHigh, is(finding.Unknown)...), result("B", finding.SevLow, is(finding.Pass)...), result("C", finding.SevLow, is(finding.Pass)...)}
-	own := []finding.Result{result("A", finding.SevHigh, finding.Finding{State: finding.Unknown, Own: true, Detail: "no IPv6"}), result("B", finding.SevLow, is(finding.Pass)...)}
+	own := []finding.Result{result("A", finding.SevHigh, finding.Finding{State: finding.Unknown, LocalCause: true, Detail: "no IPv6"}), result("B", finding.SevLow, is(finding.Pass)...)}
 	closed := []scan.Port{{State: scan.Closed}}
 	for _, x := range []struct {
 		name string
 		r    finding.Report
 		want bool
 	}{
-		{"nothing of a network's address", finding.Report{Target: finding.Target{Swept: true}, Dead: true, Problem: "nobody", Ports: closed}, false},
-		{"nothing of an address that was asked for", finding.Report{Dead: true, Ports: closed}, true},
-		{"no way to a zone's server", finding.Report{Target: finding.Target{Derived: true}, Dead: true, Problem: "no way"}, false},
-		{"no way to a server that was asked for", finding.Report{Dead: true, Problem: "no way"}, true},
-		{"a zone's server that is silent", finding.Report{Target: finding.Target{Derived: true}, Dead: true, Ports: closed}, true},
+		{"nothing of a network's address", finding.Report{Target: finding.Target{FromRange: true}, Unreachable: true, Problem: "nobody", Ports: closed}, false},
+		{"nothing of an address that was asked for", finding.Report{Unreachable: true, Ports: closed}, true},
+		{"no way to a zone's server", finding.Report{Target: finding.Target{Derived: true}, Unreachable: true, Problem: "no way"}, false},
+		{"no way to a server that was asked for", finding.Report{Unreachable: true, Problem: "no way"}, true},
+		{"a zone's server that is silent", finding.Report{Target: finding.Target{Derived: true}, Unreachable: true, Ports: closed}, true},
 		{"a check that matters", finding.Report{Results: blind}, true},
 		{"one that matters less", finding.Report{Results: []finding.Result{result("A", finding.SevMedium, is(finding.Unknown)...), blind[1]}}, false},
 		{"what this machine lacks", finding.Report{Results: own}, false},
 		{"nothing that applies", finding.Report{Results: []finding.Result{result("A", finding.SevHigh, is(finding.Skipped)...)}}, false},
 	} {
-		if got := x.r.Missed(finding.SevHigh); got != x.want {
+		if got := x.r.NotMeasured(finding.SevHigh); got != x.want {
 			t.Errorf("%s: %t", x.name, got)
 		}
 	}
 	r := finding.Report{Results: own}
-	if got := r.Lacking(); !slices.Equal(got, []string{"no IPv6"}) || len(r.Unmeasured()) != 0 || r.Blind(finding.SevLow) {
+	if got := r.MissingLocally(); !slices.Equal(got, []string{"no IPv6"}) || len(r.Unmeasured()) != 0 || r.Inconclusive(finding.SevLow) {
 		t.Errorf("%q, %v", got, r.Unmeasured())
 	}
 	r = finding.Report{Results: blind}
-	if got := r.Unmeasured(); len(got) != 1 || got[0].Check.ID != "A" || !r.Blind(finding.SevHigh) || r.Blind(finding.SevCritical) {
+	if got := r.Unmeasured(); len(got) != 1 || got[0].Check.ID != "A" || !r.Inconclusive(finding.SevHigh) || r.Inconclusive(finding.SevCritical) {
 		t.Errorf("%v", got)
 	}
-	if f := finding.Unmeasured(finding.Evidence{}, fmt.Errorf("no IPv6: %w", finding.ErrOwn)); !f[0].Own || f[0].State != finding.Unknown {
+	if f := finding.Unmeasured(finding.Evidence{}, fmt.Errorf("no IPv6: %w", finding.ErrLocal)); !f[0].LocalCause || f[0].State != finding.Unknown {
 		t.Errorf("%+v", f)
 	}
 }

@@ -62,9 +62,9 @@ type Report struct {
 	Software fingerprint.Software
 	Results  []Result
 
-	Left    []*Check // that would disturb more than is allowed, and were not made
-	Service string   // what answers at the port and is no name server; empty if there is none
-	Dead    bool     // nobody answers there
+	NotRun      []*Check // that would disturb more than is allowed, and were not made
+	Service     string   // what answers at the port and is no name server; empty if there is none
+	Unreachable bool     // nobody answers there
 
 	From     netip.Addr // where questions to the server came from; zero if there is no one server
 	Problem  string     // why there is nothing to look at; empty if there is
@@ -86,10 +86,10 @@ func (r *Report) Count() map[State]int {
 	return n
 }
 
-// Reached reports whether enough could be measured to say anything: there is something to
+// Measured reports whether enough could be measured to say anything: there is something to
 // look at, and half of the checks that apply have a result. Without a check, an open port is
 // enough.
-func (r *Report) Reached() bool {
+func (r *Report) Measured() bool {
 	if r.Problem != "" {
 		return false
 	}
@@ -107,7 +107,7 @@ func (r *Report) Unmeasured() []*Result {
 	var out []*Result
 	for i := range r.Results {
 		x := &r.Results[i]
-		if slices.ContainsFunc(x.Findings, func(f Finding) bool { return f.State == Unknown && !f.Own }) {
+		if slices.ContainsFunc(x.Findings, func(f Finding) bool { return f.State == Unknown && !f.LocalCause }) {
 			out = append(out, x)
 		}
 	}
@@ -115,19 +115,19 @@ func (r *Report) Unmeasured() []*Result {
 	return out
 }
 
-// Blind reports whether a check that matters as much as least could not be made: then nobody
+// Inconclusive reports whether a check that matters as much as least could not be made: then nobody
 // can say that nothing is wrong.
-func (r *Report) Blind(least Severity) bool {
+func (r *Report) Inconclusive(least Severity) bool {
 	list := r.Unmeasured()
 	return len(list) > 0 && list[0].Check.Severity >= least
 }
 
-// Lacking returns what could not be measured because this machine lacks it, each once.
-func (r *Report) Lacking() []string {
+// MissingLocally returns what could not be measured because this machine lacks it, each once.
+func (r *Report) MissingLocally() []string {
 	var out []string
 	for i := range r.Results {
 		for _, f := range r.Results[i].Findings {
-			if f.State == Unknown && f.Own && !slices.Contains(out, f.Detail) {
+			if f.State == Unknown && f.LocalCause && !slices.Contains(out, f.Detail) {
 				out = append(out, f.Detail)
 			}
 		}
@@ -135,17 +135,17 @@ func (r *Report) Lacking() []string {
 	return out
 }
 
-// Missed reports whether somebody has to be told that the target was not measured: an address of
+// NotMeasured reports whether somebody has to be told that the target was not measured: an address of
 // a network may be nobody's, and a server that this machine has no way to is told of once, by
 // the zone's report.
-func (r *Report) Missed(least Severity) bool {
+func (r *Report) NotMeasured(least Severity) bool {
 	switch {
-	case r.Dead && r.Target.Swept, r.Dead && r.Target.Derived && len(r.Ports) == 0:
+	case r.Unreachable && r.Target.FromRange, r.Unreachable && r.Target.Derived && len(r.Ports) == 0:
 		return false
 	case r.Problem != "":
 		return true
 	}
-	return !r.Reached() || r.Blind(least)
+	return !r.Measured() || r.Inconclusive(least)
 }
 
 // penalties are what a check that fails takes off a score, by its severity; one that warns takes
@@ -156,7 +156,7 @@ func penalties() [SevCritical + 1]int { return [...]int{0, 2, 8, 25, 60} }
 // critical, high, medium and low, one that warns half of it, for the worst of its findings. What
 // was not measured takes nothing, and is told beside it. ok is false if too little was measured.
 func (r *Report) Score() (score int, ok bool) {
-	if !r.Reached() || len(r.Results) == r.Count()[Skipped] {
+	if !r.Measured() || len(r.Results) == r.Count()[Skipped] {
 		return 0, false
 	}
 	lost := 0

@@ -27,7 +27,7 @@ func goldenReports() []*finding.Report {
 	ev := finding.Evidence{Sent: []byte{1, 2, 3}, Received: bytes.Repeat([]byte{0xab}, 600), RTT: 1234567 * time.Nanosecond, N: 2, Command: "dig @192.0.2.1 -t SOA -q 'example.'"}
 	check := func(id string, s finding.Severity) *finding.Check {
 		return &finding.Check{
-			ID: id, Title: "the title of " + id, Group: "Group", Severity: s, Sent: "Asks.", Judged: "No answer: fail.",
+			ID: id, Title: "the title of " + id, Group: "Group", Severity: s, Sent: "Asks.", Criteria: "No answer: fail.",
 			Advice: map[fingerprint.Product]string{"": "Mend it.", "bind": "mend yes;"}, Refs: []string{"RFC 1035, section 4.1", "CVE-2023-50387", "a book"},
 		}
 	}

@@ -191,7 +191,7 @@ func htmlOf(n int, r *finding.Report) *htmlReport {
 		Ports:    ports(r),
 		Chapters: chapters(r),
 		Gone:     r.Gone(),
-		Notes:    slices.Concat(r.Lacking(), left(r)),
+		Notes:    slices.Concat(r.MissingLocally(), left(r)),
 	}
 	for i, text := range v.Notes {
 		v.Notes[i] = wire.Printable(text)

@@ -128,15 +128,15 @@ func jsonOf(r *finding.Report) any {
 		Schema: Schema, Target: wire.Printable(r.Target.Text), Zone: r.Target.ZoneText(), Problem: wire.Printable(r.Problem),
 		Started: r.Started, Took: r.Took.Milliseconds(), Ports: ports(r), Checks: checks, Gone: r.Gone(), Summary: map[string]int{},
 	}
-	out.Verdict, out.Dead, out.Service = verdict(r), r.Dead, wire.Printable(r.Service)
+	out.Verdict, out.Dead, out.Service = verdict(r), r.Unreachable, wire.Printable(r.Service)
 	out.Missing = []string{}
 	for _, x := range r.Unmeasured() {
 		out.Missing = append(out.Missing, x.Check.ID)
 	}
-	for _, text := range r.Lacking() {
+	for _, text := range r.MissingLocally() {
 		out.Lacking = append(out.Lacking, wire.Printable(text))
 	}
-	for _, c := range r.Left {
+	for _, c := range r.NotRun {
 		out.Left = append(out.Left, jsonLeft{c.ID, c.Severity.String(), c.Mode.String()})
 	}
 	if score, ok := r.Score(); ok {

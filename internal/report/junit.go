@@ -76,7 +76,7 @@ func (j *junitWriter) Write(r *finding.Report) error {
 		s.Tests++
 		s.Cases = append(s.Cases, c)
 	}
-	if r.Missed(finding.SevHigh) {
+	if r.NotMeasured(finding.SevHigh) {
 		s.Tests, s.Errors = s.Tests+1, 1
 		why := []junitText{{Message: verdict(r), Type: "unmeasured"}}
 		s.Cases = append(s.Cases, junitCase{Class: "port53." + target, Name: "reached", Failure: why})

@@ -107,7 +107,7 @@ func (s *sarifWriter) begin() error {
 	for i, c := range s.o.Rules {
 		s.index[c.ID] = i
 		r := sarifRule{
-			ID: c.ID, Name: c.ID, Short: sarifText{cmp.Or(c.Fault, c.Title)}, Full: sarifText{c.Sent + " Judged: " + c.Judged},
+			ID: c.ID, Name: c.ID, Short: sarifText{cmp.Or(c.Fault, c.Title)}, Full: sarifText{c.Sent + " Judged: " + c.Criteria},
 			Help: sarifText{c.AdviceFor("")},
 			Properties: map[string]any{
 				"security-severity": sarifScore(c.Severity), "tags": []string{"security", "dns", string(c.Group)},

@@ -103,10 +103,10 @@ func TestSchema(t *testing.T) {
 	if err != nil || !bytes.Equal(published, report.JSONSchema()) {
 		t.Errorf("docs/check.schema.json is not what check schema prints (%v): copy internal/report/schema.json", err)
 	}
-	dead := &finding.Report{Target: finding.Target{Text: "192.0.2.9", Swept: true}, Dead: true, Problem: "HTTP answers", Service: "HTTP"}
+	dead := &finding.Report{Target: finding.Target{Text: "192.0.2.9", FromRange: true}, Unreachable: true, Problem: "HTTP answers", Service: "HTTP"}
 	left := madeReport()
-	left.Left = []*finding.Check{{ID: "T-MORE", Mode: finding.Active, Severity: finding.SevHigh}}
-	left.Results[0].Findings[0].Own, left.Results[0].Findings[0].State = true, finding.Unknown
+	left.NotRun = []*finding.Check{{ID: "T-MORE", Mode: finding.Active, Severity: finding.SevHigh}}
+	left.Results[0].Findings[0].LocalCause, left.Results[0].Findings[0].State = true, finding.Unknown
 	lists := [][]*finding.Report{nil, {dead}, {left}, {madeReport(), hostileReport(), dead, left}, goldenReports()}
 	for i, list := range lists {
 		for _, f := range []report.Format{report.JSON, report.NDJSON} {

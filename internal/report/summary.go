@@ -89,15 +89,15 @@ func (s *summary) add(r *finding.Report) {
 		n:        n,
 		target:   wire.Printable(r.Target.Text),
 		software: runs(r),
-		reached:  r.Reached(),
-		mute:     r.Dead && r.Service == "",
+		reached:  r.Measured(),
+		mute:     r.Unreachable && r.Service == "",
 		verdict:  verdictAlone(r),
 		look:     looks(r),
 	}
 	if a := r.Target.Server.Addr; a.IsValid() {
 		x.addr = a.Addr()
 	}
-	if r.Dead && r.Service == "" && r.Problem != "" {
+	if r.Unreachable && r.Service == "" && r.Problem != "" {
 		x.dead, x.problem = true, wire.Printable(r.Problem)
 	}
 	x.score, x.scored = r.Score()
@@ -117,21 +117,21 @@ func (s *summary) add(r *finding.Report) {
 		for _, u := range r.Unmeasured() {
 			s.miss(u.Check)
 		}
-	case !r.Dead || r.Service == "" && !x.dead:
+	case !r.Unreachable || r.Service == "" && !x.dead:
 		s.unreached++
 	}
-	for _, c := range r.Left {
+	for _, c := range r.NotRun {
 		if !slices.Contains(s.left, c) {
 			s.left = append(s.left, c)
 		}
 	}
-	for _, text := range r.Lacking() {
+	for _, text := range r.MissingLocally() {
 		if text = wire.Printable(text); !slices.Contains(s.lacking, text) && len(s.lacking) < mostMissing {
 			s.lacking = append(s.lacking, text)
 		}
 	}
 	s.known += known(r)
-	if !x.dead && r.Missed(finding.SevMedium) {
+	if !x.dead && r.NotMeasured(finding.SevMedium) {
 		s.blind++
 	}
 	s.rows = append(s.rows, x)
@@ -364,7 +364,7 @@ func looks(r *finding.Report) finding.State {
 	switch {
 	case len(list) > 0:
 		return list[0].State
-	case !r.Reached() || r.Blind(finding.SevMedium):
+	case !r.Measured() || r.Inconclusive(finding.SevMedium):
 		return finding.Unknown
 	}
 	return finding.Pass

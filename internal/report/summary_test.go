@@ -29,7 +29,7 @@ func network() []*finding.Report {
 	for i := range 256 {
 		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 		r := &finding.Report{
-			Target:  finding.Target{Text: a.String(), Server: finding.Server{Addr: netip.AddrPortFrom(a, 53)}, Swept: true},
+			Target:  finding.Target{Text: a.String(), Server: finding.Server{Addr: netip.AddrPortFrom(a, 53)}, FromRange: true},
 			Started: time.Date(2026, 11, 29, 12, 0, i%60, 0, time.UTC), Took: time.Second,
 		}
 		state := func(s finding.State) []finding.Finding { return []finding.Finding{{State: s, Detail: "it is so"}} }
@@ -41,10 +41,10 @@ func network() []*finding.Report {
 		case 200:
 			r.Results = []finding.Result{{Check: rec, Findings: state(finding.Fail)}, {Check: ver, Findings: state(finding.Warn)}}
 		case 201:
-			r.Dead, r.Service, r.Problem = true, "HTTP", "HTTP answers on port 53, and no name server"
+			r.Unreachable, r.Service, r.Problem = true, "HTTP", "HTTP answers on port 53, and no name server"
 			r.Ports = []scan.Port{{Proto: "tcp", Number: 53, State: scan.Open, Reason: "syn-ack"}}
 		default:
-			r.Dead, r.Problem = true, "nobody answers on port 53"
+			r.Unreachable, r.Problem = true, "nobody answers on port 53"
 		}
 		out = append(out, r)
 	}

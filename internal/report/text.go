@@ -112,10 +112,10 @@ func known(r *finding.Report) int {
 func verdict(r *finding.Report) string {
 	text := verdictAlone(r)
 	switch missing := unmeasured(r); {
-	case r.Problem != "" || missing == "" || !r.Reached() && len(bad(r)) == 0:
+	case r.Problem != "" || missing == "" || !r.Measured() && len(bad(r)) == 0:
 	case text == "incomplete":
 		return "incomplete: " + missing
-	case len(bad(r)) > 0 && r.Blind(finding.SevMedium), text == nothingWrong:
+	case len(bad(r)) > 0 && r.Inconclusive(finding.SevMedium), text == nothingWrong:
 		return text + "; " + missing
 	}
 	return text
@@ -127,17 +127,17 @@ const nothingWrong = "nothing wrong was found"
 func verdictAlone(r *finding.Report) string {
 	list := bad(r)
 	switch {
-	case r.Dead && r.Problem != "":
+	case r.Unreachable && r.Problem != "":
 		return wire.Printable(r.Problem)
 	case r.Problem != "":
 		return "it could not be measured: " + wire.Printable(r.Problem)
 	case len(list) > 0:
 		return fmt.Sprintf("%s: %s", list[0].severity(), list[0].title())
-	case !r.Reached():
+	case !r.Measured():
 		return "it could not be measured"
 	case len(r.Results) == r.Count()[finding.Skipped]:
 		return "no check that is wanted applies"
-	case r.Blind(finding.SevMedium):
+	case r.Inconclusive(finding.SevMedium):
 		return "incomplete"
 	case known(r) > 0:
 		return "nothing new was found"
@@ -164,7 +164,7 @@ func unmeasured(r *finding.Report) string {
 }
 
 // left tells which checks were left out, for each flag that they need.
-func left(r *finding.Report) []string { return leftOut(r.Left) }
+func left(r *finding.Report) []string { return leftOut(r.NotRun) }
 
 // leftOut tells for each flag how many checks need it.
 func leftOut(list []*finding.Check) []string {
@@ -218,7 +218,7 @@ const (
 // the most severe first, each with what mends it and a command that shows it.
 func writeText(w io.Writer, r *finding.Report, o Options) error {
 	var b strings.Builder
-	if r.Dead && r.Problem != "" {
+	if r.Unreachable && r.Problem != "" {
 		_, err := fmt.Fprintf(w, "%s: %s\n", wire.Printable(r.Target.Text), verdict(r))
 		return err
 	}
@@ -235,7 +235,7 @@ func writeText(w io.Writer, r *finding.Report, o Options) error {
 	switch {
 	case len(list) > 0 && list[0].State == finding.Fail:
 		colour = inRed
-	case len(list) > 0 || !r.Reached() || r.Blind(finding.SevMedium):
+	case len(list) > 0 || !r.Measured() || r.Inconclusive(finding.SevMedium):
 		colour = inYellow
 	}
 	fmt.Fprintf(&b, "  verdict: %s\n", paint(colour, verdict(r)))
@@ -243,10 +243,10 @@ func writeText(w io.Writer, r *finding.Report, o Options) error {
 		fmt.Fprintf(&b, "  score: %d of 100\n", score)
 	}
 	fmt.Fprintf(&b, "  %s\n", counts(r))
-	if text := unmeasured(r); text != "" && len(list) > 0 && !r.Blind(finding.SevMedium) {
+	if text := unmeasured(r); text != "" && len(list) > 0 && !r.Inconclusive(finding.SevMedium) {
 		fmt.Fprintf(&b, "  %s\n", text)
 	}
-	for _, text := range slices.Concat(r.Lacking(), left(r)) {
+	for _, text := range slices.Concat(r.MissingLocally(), left(r)) {
 		fmt.Fprintf(&b, "  %s\n", wire.Printable(text))
 	}
 	if n := known(r); n > 0 {

@@ -169,9 +169,9 @@ func (j *jsonWriter) Write(r *finding.Report) error {
 func (j *jsonWriter) count(r *finding.Report) {
 	j.run.Targets++
 	switch {
-	case r.Dead:
+	case r.Unreachable:
 		j.run.Dead++
-	case r.Missed(finding.SevMedium):
+	case r.NotMeasured(finding.SevMedium):
 		j.run.Unmeasured++
 	}
 	if score, ok := r.Score(); ok && (j.run.Score == nil || score < *j.run.Score) {
