@@ -196,7 +196,7 @@ func idCVE(ctx context.Context, r *check.Run) []finding.Finding {
 		return finding.Unmeasured(ev, id.Err)
 	}
 	s := id.Software
-	all, date := fingerprint.Flaws()
+	all, date := fingerprint.Vulnerabilities()
 	known := false
 	for i := range all {
 		known = known || all[i].Product == s.Product
@@ -207,7 +207,7 @@ func idCVE(ctx context.Context, r *check.Run) []finding.Finding {
 	case !known:
 		return finding.Verdict(finding.Skipped, ev, "nothing is listed of %s", s)
 	}
-	flaws := fingerprint.FlawsOf(s.Product, s.Version)
+	flaws := fingerprint.VulnerabilitiesOf(s.Product, s.Version)
 	if len(flaws) == 0 {
 		return finding.Verdict(finding.Pass, ev, "%s has none of those that were known on %s", s, date)
 	}

@@ -519,7 +519,7 @@ func TestOddities(t *testing.T) {
 }
 
 func TestFlaws(t *testing.T) {
-	list, date := Flaws()
+	list, date := Vulnerabilities()
 	if _, err := time.Parse(time.DateOnly, date); err != nil || len(list) < 60 {
 		t.Errorf("%d flaws, of %q", len(list), date)
 	}
@@ -560,18 +560,18 @@ func TestFlaws(t *testing.T) {
 		{"bind", "", "CVE-2023-50387", false},
 		{"bind", "x", "CVE-2023-50387", false},
 	} {
-		found := FlawsOf(x.product, x.version)
-		if got := slices.ContainsFunc(found, func(f Flaw) bool { return f.CVE == x.cve }); got != x.want {
+		found := VulnerabilitiesOf(x.product, x.version)
+		if got := slices.ContainsFunc(found, func(f Vulnerability) bool { return f.CVE == x.cve }); got != x.want {
 			t.Errorf("%s %s: %s %t", x.product, x.version, x.cve, got)
 		}
-		if !slices.IsSortedFunc(found, func(a, b Flaw) int {
+		if !slices.IsSortedFunc(found, func(a, b Vulnerability) int {
 			return slices.Index(severities(), b.Severity) - slices.Index(severities(), a.Severity)
 		}) {
 			t.Errorf("%s %s: not the most severe first", x.product, x.version)
 		}
 	}
 	// Of one severity, the newest comes first.
-	if found := FlawsOf("bind", "9.16.1"); len(found) < 2 || found[0].CVE < found[1].CVE {
+	if found := VulnerabilitiesOf("bind", "9.16.1"); len(found) < 2 || found[0].CVE < found[1].CVE {
 		t.Errorf("%+v", found)
 	}
 }
@@ -598,6 +598,6 @@ func FuzzIdentity(f *testing.F) {
 				t.Errorf("%q is not escaped", text)
 			}
 		}
-		FlawsOf(s.Product, s.Version)
+		VulnerabilitiesOf(s.Product, s.Version)
 	})
 }
