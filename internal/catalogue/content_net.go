@@ -256,7 +256,7 @@ func (x *lookup) read(m *check.Reply, name []byte, t wire.Type, zone []byte) (mo
 		x.data = m.Answers(f.Final, t)
 	case chain.NoData:
 		x.is = noData
-	case chain.NoName:
+	case chain.NXDomain:
 		x.is, x.zone = noName, f.Zone
 	case chain.Referred, chain.Alias:
 		if zone != nil {

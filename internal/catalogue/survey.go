@@ -668,7 +668,7 @@ func (o *outcome) is(q question) string {
 		return "no answer"
 	case chain.Failed:
 		return o.rcode.String()
-	case chain.NoName:
+	case chain.NXDomain:
 		return "NXDOMAIN"
 	case chain.NoData, chain.Empty:
 		return "no such record"
@@ -703,14 +703,14 @@ func (o *outcome) there() bool { return o.kind == chain.Answered || o.kind == ch
 
 // denied reports whether the outcome is that there is nothing.
 func (o *outcome) denied() bool {
-	return o.kind == chain.NoName || o.kind == chain.NoData || o.kind == chain.Empty
+	return o.kind == chain.NXDomain || o.kind == chain.NoData || o.kind == chain.Empty
 }
 
 // same reports whether two outcomes are the same answer.
 func (o *outcome) same(p *outcome) bool {
 	if o.denied() && p.denied() {
 		// Compact denial says of names that are not there that they have no such record (RFC 9824).
-		return o.kind == p.kind || o.proven && p.proven || o.kind != chain.NoName && p.kind != chain.NoName
+		return o.kind == p.kind || o.proven && p.proven || o.kind != chain.NXDomain && p.kind != chain.NXDomain
 	}
 	return o.kind == p.kind && o.rcode == p.rcode && bytes.EqualFold(o.zone, p.zone) && slices.Equal(o.data, p.data)
 }

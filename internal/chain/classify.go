@@ -16,7 +16,7 @@ const (
 	Answered  Outcome = "answer"    // records of the type asked for
 	Alias     Outcome = "alias"     // an alias whose end the server did not give
 	NoData    Outcome = "nodata"    // the name exists, without such records
-	NoName    Outcome = "nxdomain"  // the name does not exist
+	NXDomain  Outcome = "nxdomain"  // the name does not exist
 	Referred  Outcome = "referral"  // others are to be asked
 	Empty     Outcome = "empty"     // no error, and nothing said
 	Failed    Outcome = "failure"   // a response code that is no answer
@@ -78,7 +78,7 @@ func Classify(r *exchange.Reply) Classification {
 	case f.Records > 0:
 		f.Outcome = Answered
 	case m.Rcode == wire.NXDomain:
-		f.Outcome = NoName
+		f.Outcome = NXDomain
 	case soa != nil:
 		f.Outcome = NoData
 	case ns != nil && m.Flags&wire.FlagAA == 0:
@@ -93,7 +93,7 @@ func Classify(r *exchange.Reply) Classification {
 	if f.Outcome != Referred {
 		f.Servers = nil
 	}
-	if soa != nil && len(soa.Data) >= 20 && (f.Outcome == NoName || f.Outcome == NoData) {
+	if soa != nil && len(soa.Data) >= 20 && (f.Outcome == NXDomain || f.Outcome == NoData) {
 		f.Zone, f.TTL = soa.Owner, min(soa.TTL, binary.BigEndian.Uint32(soa.Data[len(soa.Data)-4:]))
 	}
 	return f

@@ -13,29 +13,29 @@ import (
 // ZoneKeys are the keys of a zone on the chain of trust, and what they were seen to do.
 type ZoneKeys struct {
 	Zone    []byte
-	Keys    []KeySeen
-	DS      []DSSeen // at the parent, or of the trust anchor
-	Answers bool     // the answer, or a proof that there is none, is the zone's
+	Keys    []ObservedKey
+	DS      []ObservedDS // at the parent, or of the trust anchor
+	Answers bool         // the answer, or a proof that there is none, is the zone's
 }
 
-// A KeySeen is a key of a DNSKEY set.
-type KeySeen struct {
+// An ObservedKey is a key of a DNSKEY set.
+type ObservedKey struct {
 	Flags     uint16
 	Algorithm uint8
 	Tag       uint16
 	Trusted   bool // a DS record or a trust anchor is of it
-	Signs     []SignatureSeen
+	Signs     []ObservedSignature
 }
 
-// A SignatureSeen is a signature by a key, of a set that was asked for on the way.
-type SignatureSeen struct {
+// An ObservedSignature is a signature by a key, of a set that was asked for on the way.
+type ObservedSignature struct {
 	Type    wire.Type
 	Good    bool
 	Expires time.Time
 }
 
-// A DSSeen is a DS record.
-type DSSeen struct {
+// An ObservedDS is a DS record.
+type ObservedDS struct {
 	Tag               uint16
 	Algorithm, Digest uint8
 	Key               bool // a key of the zone is that which it is of
@@ -43,11 +43,11 @@ type DSSeen struct {
 
 // Kind tells what a key is for, as far as it was seen: KSK with the SEP flag, CSK if it signs data as well,
 // and ZSK without.
-func (k *KeySeen) Kind() string {
+func (k *ObservedKey) Kind() string {
 	switch {
 	case k.Flags&dnssec.FlagSEP == 0:
 		return "ZSK"
-	case slices.ContainsFunc(k.Signs, func(s SignatureSeen) bool { return !ofKeys(s.Type) }):
+	case slices.ContainsFunc(k.Signs, func(s ObservedSignature) bool { return !ofKeys(s.Type) }):
 		return "CSK"
 	}
 	return "KSK"
@@ -60,7 +60,7 @@ func ofKeys(t wire.Type) bool {
 
 // State says what a key does, in the words of key management: active, published (it signs nothing that was
 // seen), revoked.
-func (k *KeySeen) State() string {
+func (k *ObservedKey) State() string {
 	switch {
 	case k.Flags&dnssec.FlagRevoke != 0:
 		return "revoked"
@@ -75,7 +75,7 @@ func (r *run) seeKeys(zone []byte, set *wire.RRset, point *dnssec.TrustPoint) {
 	z := &ZoneKeys{Zone: zone}
 	for _, data := range set.Data {
 		if k, ok := dnssec.ParseKey(data); ok {
-			z.Keys = append(z.Keys, KeySeen{
+			z.Keys = append(z.Keys, ObservedKey{
 				Flags: binary.BigEndian.Uint16(data), Algorithm: k.Algorithm, Tag: k.Tag,
 				Trusted: k.Zone() && !k.Revoked() && point.Trusts(zone, data),
 			})
@@ -85,7 +85,7 @@ func (r *run) seeKeys(zone []byte, set *wire.RRset, point *dnssec.TrustPoint) {
 		if len(ds) < 5 {
 			continue
 		}
-		z.DS = append(z.DS, DSSeen{
+		z.DS = append(z.DS, ObservedDS{
 			Tag: binary.BigEndian.Uint16(ds), Algorithm: ds[2], Digest: ds[3],
 			Key: slices.ContainsFunc(set.Data, func(key []byte) bool { return dnssec.MatchDS(ds, zone, key) }),
 		})
@@ -115,13 +115,13 @@ func (r *run) seeSignatures(set *wire.RRset, zone []byte, keys []dnssec.Key) {
 		one.Sigs = [][]byte{sig}
 		_, why := dnssec.Verify(&one, zone, keys, r.Now, &r.told)
 		expires := int32(binary.BigEndian.Uint32(sig[8:]) - uint32(r.Now.Unix())) // RFC 4034, section 3.1.5: serial arithmetic
-		seen := SignatureSeen{set.Type, why == 0, r.Now.Add(time.Duration(expires) * time.Second).UTC().Truncate(time.Second)}
+		seen := ObservedSignature{set.Type, why == 0, r.Now.Add(time.Duration(expires) * time.Second).UTC().Truncate(time.Second)}
 		for i := range z.Keys {
 			k := &z.Keys[i]
 			if k.Tag != binary.BigEndian.Uint16(sig[16:]) || k.Algorithm != sig[2] {
 				continue
 			}
-			switch have := slices.IndexFunc(k.Signs, func(s SignatureSeen) bool { return s.Type == set.Type }); {
+			switch have := slices.IndexFunc(k.Signs, func(s ObservedSignature) bool { return s.Type == set.Type }); {
 			case have < 0:
 				k.Signs = append(k.Signs, seen)
 			case seen.Expires.Before(k.Signs[have].Expires) || !seen.Good:

@@ -86,8 +86,8 @@ type Tracer struct {
 	Step func(*Step)
 }
 
-// A Traced is where the way ended.
-type Traced struct {
+// A TraceResult is where the way ended.
+type TraceResult struct {
 	Reply   *exchange.Reply // the last one, or nil
 	Aliases [][]byte
 	Queries int
@@ -106,7 +106,7 @@ type Walk struct {
 	q     *exchange.Question
 	known map[string][]Server // the servers of a zone, by its name in lower case
 	seen  map[string]bool     // lookups that are under way: name and type
-	done  Traced
+	done  TraceResult
 }
 
 // Walk begins at the roots. Questions are asked as q is, without its name and type, and
@@ -119,7 +119,7 @@ func (t *Tracer) Walk(q *exchange.Question) *Walk {
 
 // Trace asks for q's name and type from the root down. The error says why there is no
 // answer.
-func (t *Tracer) Trace(ctx context.Context, q *exchange.Question) (*Traced, error) {
+func (t *Tracer) Trace(ctx context.Context, q *exchange.Question) (*TraceResult, error) {
 	begun := time.Now()
 	w := t.Walk(q)
 	r, err := w.resolve(ctx, q.Name, q.Type, 0)
@@ -370,7 +370,7 @@ func (w *Walk) judge(step *Step) {
 			step.Child = child
 			w.takeReferral(step, m, wire.Authority)
 		}
-	case Answered, Alias, NoData, NoName:
+	case Answered, Alias, NoData, NXDomain:
 		// An alias that leaves the zone is followed from the root: what this server
 		// says of other zones is not its to say.
 		for i, target := range f.Chain {

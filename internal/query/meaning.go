@@ -60,7 +60,7 @@ func (r *telling) sayOutcome(name, kind string) {
 		}
 	case chain.Alias:
 		r.add("the server does not tell what %s has: ask for it", name)
-	case chain.NoName:
+	case chain.NXDomain:
 		r.add("%s does not exist, and no name below it%s", name, remember)
 	case chain.NoData:
 		r.add("%s exists, but has no %s record%s", name, kind, remember)

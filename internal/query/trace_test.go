@@ -16,7 +16,7 @@ import (
 
 // trace follows a question through a laboratory made of sections, and returns the
 // steps as text.
-func trace(t *testing.T, world, question string) (done *chain.Traced, shown string, w *lab.World, err error) {
+func trace(t *testing.T, world, question string) (done *chain.TraceResult, shown string, w *lab.World, err error) {
 	t.Helper()
 	w = lab.NewWorld(lab.Options{})
 	_, sections := lab.Split("world", []byte(world))

@@ -116,7 +116,7 @@ func ReportStep(s *chain.Step) StepReport {
 }
 
 // TraceMeaning says what a trace came to. err is that of [chain.Tracer.Trace].
-func TraceMeaning(t *chain.Traced, err error) []string {
+func TraceMeaning(t *chain.TraceResult, err error) []string {
 	var say []string
 	if len(t.Aliases) > 0 {
 		names := make([]string, len(t.Aliases))
@@ -136,7 +136,7 @@ func TraceMeaning(t *chain.Traced, err error) []string {
 
 // ReportTrace returns the whole trace as it is in JSON. err is that of
 // [chain.Tracer.Trace].
-func ReportTrace(t *chain.Traced, q *exchange.Question, steps []StepReport, err error) TraceReport {
+func ReportTrace(t *chain.TraceResult, q *exchange.Question, steps []StepReport, err error) TraceReport {
 	r := TraceReport{
 		Schema: Schema, Question: ReportQuestion(q), Outcome: string(chain.Failed), Steps: steps,
 		Queries: t.Queries, Took: t.Took.Microseconds(), Meaning: TraceMeaning(t, err),
@@ -169,7 +169,7 @@ func stepText(s *chain.Step) string {
 		return "an alias of " + wire.NameText(s.Target) + aside(s)
 	case chain.StepKind(chain.NoData):
 		return "no such record" + aside(s)
-	case chain.StepKind(chain.NoName):
+	case chain.StepKind(chain.NXDomain):
 		return "no such name" + aside(s)
 	case chain.StepLame:
 		return "lame: " + s.Why
