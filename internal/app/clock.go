@@ -17,7 +17,7 @@ const releaseTime = "2026-11-29T00:00:00Z"
 func clockOf(c *config.Config) resolver.Clock {
 	k := resolver.Clock{Built: BuildTime(), Unsynchronized: unsynchronized}
 	if followsAnchors(c) && c.StateDir != "" {
-		k.Kept, _ = resolver.KeptTime(filepath.Join(c.StateDir, resolver.ClockFile))
+		k.Kept, _ = resolver.SavedTime(filepath.Join(c.StateDir, resolver.ClockFile))
 	}
 	return k
 }

@@ -151,7 +151,7 @@ func (a *App) buildRecursion(g, old *generation) error {
 			g.resolver.Anchors = old.resolver.Anchors // they may have rolled
 		}
 	}
-	if r.Six, err = sixOf(c); err != nil {
+	if r.DNS64Clients, err = sixOf(c); err != nil {
 		return err
 	}
 	if r.Builtin, err = a.builtinOf(c, old); err != nil {

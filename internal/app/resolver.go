@@ -150,7 +150,7 @@ func resolverSettings(c *config.Config) (s resolver.Settings, err error) {
 	rc := &c.Resolver
 	s = resolver.Settings{
 		Port: uint16(rc.Port), Validate: rc.Validation, MixCase: rc.CaseRandomization,
-		IPv4: rc.IPv4, IPv6: rc.IPv6, Forbidden: rc.DoNotQuery, Private: lowered(rc.PrivateZones),
+		IPv4: rc.IPv4, IPv6: rc.IPv6, DoNotQuery: rc.DoNotQuery, Private: lowered(rc.PrivateZones),
 		Rebinding: rc.FiltersPrivate(), Aggressive: rc.AggressiveNSEC, Sentinel: rc.Sentinel, Reporting: rc.ErrorReporting,
 		StaleWait: rc.Cache.StaleClientTimeout,
 		Limits: resolver.Limits{

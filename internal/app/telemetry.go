@@ -204,7 +204,7 @@ func (r *recursion) collect(w *telemetry.Writer) {
 	w.Set("port53_cache_evictions_total", float64(st.Fresh), "state", "fresh")
 	w.Set("port53_cache_evictions_total", float64(st.Expired), "state", "expired")
 	collectReplies(w, u)
-	w.Set("port53_upstream_guessed_total", float64(u.Guessed.Load()))
+	w.Set("port53_upstream_guessed_total", float64(u.SuspectedSpoofs.Load()))
 	w.Set("port53_upstream_truncated_total", float64(u.Truncated.Load()))
 }
 

@@ -78,7 +78,7 @@ func (a *App) buildOutlook(g, old *generation, o *outlook) (err error) {
 	o.recursion = &engine.Recursion{
 		Order: order(o.config, o.config.RRsetOrder), Stale: rc.Cache.ServeStale, Prefetch: rc.Cache.Prefetch, Info: infoOf(o.config),
 	}
-	if o.recursion.Six, err = sixOf(o.config); err != nil {
+	if o.recursion.DNS64Clients, err = sixOf(o.config); err != nil {
 		return err
 	}
 	o.recursion.Builtin, err = a.builtinOf(o.config, old)

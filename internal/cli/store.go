@@ -117,7 +117,7 @@ func judgeState(name, path string) (verdict store.Verdict, text string, known bo
 		}
 		return store.Intact, "trust anchors that were seen", true
 	case name == resolver.ClockFile:
-		if _, err := resolver.KeptTime(path); err != nil {
+		if _, err := resolver.SavedTime(path); err != nil {
 			return store.Damaged, err.Error(), true
 		}
 		return store.Intact, "when the clock was last known to be right", true

@@ -36,7 +36,7 @@ func (w *worker) judge(r *Recursion, hit *cache.Hit, answered bool) bool {
 		return false
 	}
 	query, q := &w.query, &w.asked
-	*q = filter.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr(), Six: embedding(r)}
+	*q = filter.Question{Name: &query.Name, Type: query.Type, Client: w.peer.Remote.Addr(), DNS64: embedding(r)}
 	if answered {
 		q.Reply, q.Body, q.Answers = w.builder.Bytes(), wire.HeaderLen+query.QuestionLen(), w.builder.Count(wire.Answer)
 	}
@@ -262,7 +262,7 @@ func (g *Generation) judgeLists(view *View, name []byte, typ wire.Type, client n
 		Client: client,
 		Now:    time.Now().Unix(),
 		Local:  view.Zones.Find(&split) != nil,
-		Six:    embedding(view.Recursion),
+		DNS64:  embedding(view.Recursion),
 	}
 	if answer != nil {
 		msg := wire.AppendQuery(nil, 0, wire.FlagQR, name, typ)

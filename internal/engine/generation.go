@@ -60,16 +60,16 @@ type Identity struct {
 
 // Recursion is what answers for names outside of the zones.
 type Recursion struct {
-	Cache    *cache.Cache
-	Resolver *resolver.Resolver
-	Config   *resolver.Config // by which the resolver answers
-	Names    *hosts.Table     // of machines, beside the zones; nil: none
-	Builtin  *zone.View       // names that are never asked of others (RFC 6303, RFC 6761); nil: none
-	Six      *policy.ACL      // clients that have IPv6 alone, for whom addresses are made (DNS64); nil: none
-	Info     []byte           // RDATA of the RESINFO record that tells what this can do (RFC 9606); nil: none
-	Order    wire.Order       // in which the records of a set are sent
-	Stale    bool             // what has expired is served when nothing fresh is to be had (RFC 8767)
-	Prefetch bool             // what is about to expire is asked for again
+	Cache        *cache.Cache
+	Resolver     *resolver.Resolver
+	Config       *resolver.Config // by which the resolver answers
+	Names        *hosts.Table     // of machines, beside the zones; nil: none
+	Builtin      *zone.View       // names that are never asked of others (RFC 6303, RFC 6761); nil: none
+	DNS64Clients *policy.ACL      // clients that have IPv6 alone, for whom addresses are made (DNS64); nil: none
+	Info         []byte           // RDATA of the RESINFO record that tells what this can do (RFC 9606); nil: none
+	Order        wire.Order       // in which the records of a set are sent
+	Stale        bool             // what has expired is served when nothing fresh is to be had (RFC 8767)
+	Prefetch     bool             // what is about to expire is asked for again
 }
 
 // A Manager does what a message wants of a zone as a whole, from a client that the zone's

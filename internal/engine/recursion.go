@@ -42,7 +42,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.info(r)
 	}
 	if r.Builtin != nil {
-		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) && !(w.six(r) && resolver.MadeByDNS64(q.Name.Name(), q.Type)) {
+		if entry := r.Builtin.Find(&q.Name); w.local(r, entry) && !(w.six(r) && resolver.IsDNS64(q.Name.Name(), q.Type)) {
 			return w.builtin(r, entry)
 		}
 	}
@@ -80,7 +80,7 @@ func (w *worker) recurse(r *Recursion, allowed bool) int {
 		return w.failing(event.Tunnel, wire.Refused, wire.EDEBlocked)
 	}
 	stale := ok && r.Stale
-	other := !stale && r.Stale && r.Resolver.HasOther(r.Config, q.Name.Name(), q.Type, w.wants(r), now)
+	other := !stale && r.Stale && r.Resolver.HasVariant(r.Config, q.Name.Name(), q.Type, w.wants(r), now)
 	if ede, failed := r.Cache.Failure(key, now); failed {
 		w.record.CacheLookup(telemetry.LookupFailed)
 		w.path = event.Cache
@@ -217,15 +217,15 @@ func (w *worker) classOfCached(hit *cache.Hit) (policy.Class, uint64) {
 // wants returns what the client wants of an answer.
 func (w *worker) wants(r *Recursion) resolver.Wants {
 	q := &w.query
-	return resolver.Wants{DO: q.DO, CD: q.Flags&wire.FlagCD != 0, Six: w.six(r)}
+	return resolver.Wants{DO: q.DO, CD: q.Flags&wire.FlagCD != 0, DNS64: w.six(r)}
 }
 
 // six reports whether the question is one that a client with IPv6 alone gets another answer to: whoever
 // validates himself does not (RFC 6147, section 5.5).
 func (w *worker) six(r *Recursion) bool {
 	q := &w.query
-	return r.Six != nil && (q.Type == wire.TypeAAAA || q.Type == wire.TypePTR) && q.Flags&(wire.FlagCD|wire.FlagRD) == wire.FlagRD &&
-		r.Six.Allows(w.peer.Remote.Addr())
+	return r.DNS64Clients != nil && (q.Type == wire.TypeAAAA || q.Type == wire.TypePTR) && q.Flags&(wire.FlagCD|wire.FlagRD) == wire.FlagRD &&
+		r.DNS64Clients.Allows(w.peer.Remote.Addr())
 }
 
 // lacksSix reports whether addresses of IPv6 are to be made for a name of ours that has none: the

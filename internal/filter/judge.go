@@ -154,10 +154,10 @@ func (s *Searcher) lookupAddress(t *Table, addr netip.Addr) bool {
 	if t.address(spaceAddress, addr.As16(), addr.Is4(), &s.search) || s.settled(false) {
 		return true
 	}
-	if s.q.Six == nil || addr.Is4() {
+	if s.q.DNS64 == nil || addr.Is4() {
 		return false
 	}
-	v4, ok := s.q.Six.Embedded(addr)
+	v4, ok := s.q.DNS64.Embedded(addr)
 	return ok && s.lookupAddress(t, v4)
 }
 

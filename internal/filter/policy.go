@@ -233,8 +233,8 @@ type Question struct {
 
 	Local bool // the question's name is one of ours: only what it leads to is judged
 
-	// Six knows which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do.
-	Six Embedding
+	// DNS64 knows which addresses of IPv6 stand for those of IPv4, which are judged as well; nil: none do.
+	DNS64 Embedding
 }
 
 // An Embedding tells for which address of IPv4 one of IPv6 stands (RFC 6052).

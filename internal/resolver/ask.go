@@ -193,7 +193,7 @@ func (a *asking) question(s *candidate, timeout time.Duration) upstream.Question
 // read reads what came of asking a server. It returns nil if that is nothing.
 func (a *asking) read(s *candidate, reply *upstream.Reply, err error) *finding {
 	t := a.t
-	if reply.Spoof {
+	if reply.SuspectedSpoof {
 		t.r.counters.Spoofed.Add(1)
 	}
 	if err != nil {
@@ -228,7 +228,7 @@ func (a *asking) read(s *candidate, reply *upstream.Reply, err error) *finding {
 	t.trace.received(a.c, s.server, f, &m.Message)
 	t.noteReply(a.c, f, reply, a.name, a.typ)
 	switch {
-	case !reply.Upper:
+	case !reply.CaseUnknown:
 	case f.kind == foundNothing:
 		s.upper = f // others are asked first
 	default:
@@ -261,7 +261,7 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 	t := a.t
 	switch {
 	case f.kind != foundNothing && f.kind != foundNoData && f.kind != foundNXDomain:
-		t.r.exchange.SawCase(s.server, true)
+		t.r.exchange.NoteCasePreserved(s.server, true)
 		return f
 	case !a.whole && t.s.Minimise != Strict: // what is said of a part of the name decides nothing
 		return f
@@ -278,7 +278,7 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 	t.charge(max(reply.Packets, 1), reply.Octets)
 	if err != nil {
 		t.trace.failed(a.c, s.server, err)
-		t.r.exchange.SawCase(s.server, true) // nothing says otherwise
+		t.r.exchange.NoteCasePreserved(s.server, true) // nothing says otherwise
 		return f
 	}
 	m := t.reading()
@@ -292,10 +292,10 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 	t.noteReply(a.c, g, &reply, a.name, a.typ)
 	switch better := g.kind != foundNothing && g.kind != f.kind && g.kind != foundNXDomain; {
 	case better:
-		t.r.exchange.SawCase(s.server, false)
+		t.r.exchange.NoteCasePreserved(s.server, false)
 		return g
 	case f.kind == foundNothing:
-		t.r.exchange.SawCase(s.server, true)
+		t.r.exchange.NoteCasePreserved(s.server, true)
 	default:
 		a.findsUpper(s)
 	}
@@ -308,7 +308,7 @@ func (a *asking) inLower(s *candidate, f *finding) *finding {
 func (a *asking) findsUpper(s *candidate) {
 	t := a.t
 	if len(a.c.zone) == 1 || a.c.route != nil && a.c.route.Forward || t.b.left() == 0 {
-		t.r.exchange.SawCase(s.server, true) // it has no letters, or whoever recurses finds what it asks for
+		t.r.exchange.NoteCasePreserved(s.server, true) // it has no letters, or whoever recurses finds what it asks for
 		return
 	}
 	q := a.question(s, lowerTime)
@@ -324,13 +324,13 @@ func (a *asking) findsUpper(s *candidate) {
 		return
 	}
 	m := t.reading()
-	if m.Parse(reply.Message) != 0 || !reply.Upper { // by chance there was none
+	if m.Parse(reply.Message) != 0 || !reply.CaseUnknown { // by chance there was none
 		return
 	}
 	t.trace.rtt(reply.RTT, reply.TCP)
 	f := t.admit(m, a.c, q.Name, q.Type)
 	t.trace.received(a.c, s.server, f, &m.Message)
-	t.r.exchange.SawCase(s.server, f.kind == foundAnswer)
+	t.r.exchange.NoteCasePreserved(s.server, f.kind == foundAnswer)
 }
 
 // tryTime is how long one server is waited for at least, TCP too, before the next one is asked.
@@ -523,7 +523,7 @@ func (t *task) usable(a netip.Addr, routed bool) bool {
 	case routed:
 		return true
 	}
-	for _, p := range t.s.Forbidden {
+	for _, p := range t.s.DoNotQuery {
 		if p.Contains(a) {
 			return false
 		}

@@ -171,8 +171,8 @@ func (ro *Rollover) keepTime(now time.Time) error {
 	return nil
 }
 
-// KeptTime returns what is in a clock file; the zero time if there is no file.
-func KeptTime(file string) (time.Time, error) {
+// SavedTime returns what is in a clock file; the zero time if there is no file.
+func SavedTime(file string) (time.Time, error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return time.Time{}, nil

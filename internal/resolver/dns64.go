@@ -37,16 +37,16 @@ var ipv4Only = []byte("\x08ipv4only\x04arpa\x00")
 // addresses alone (RFC 6052, section 3.1).
 var wellKnown = netip.MustParsePrefix("64:ff9b::/96")
 
-// MadeByDNS64 reports whether a question for a name in lower case is one that a [DNS64] answers without
+// IsDNS64 reports whether a question for a name in lower case is one that a [DNS64] answers without
 // asking anybody: for the addresses of ipv4only.arpa.
-func MadeByDNS64(name []byte, typ wire.Type) bool {
+func IsDNS64(name []byte, typ wire.Type) bool {
 	return typ == wire.TypeAAAA && bytes.Equal(name, ipv4Only)
 }
 
 // answers returns the part of the cache in which finished answers lie: those for
 // clients of the DNS64 have a part of their own.
 func (s *Config) answers(typ wire.Type, wants Wants) cache.Partition {
-	if wants.Six && s.DNS64 != nil && (typ == wire.TypeAAAA || typ == wire.TypePTR) {
+	if wants.DNS64 && s.DNS64 != nil && (typ == wire.TypeAAAA || typ == wire.TypePTR) {
 		return s.part(wayDNS64)
 	}
 	return s.part(0)
@@ -57,7 +57,7 @@ func (s *Config) answers(typ wire.Type, wants Wants) cache.Partition {
 func (t *task) answer(name []byte, typ wire.Type, wants Wants) *result {
 	d := t.s.DNS64
 	switch {
-	case d == nil || !wants.Six || wants.CD:
+	case d == nil || !wants.DNS64 || wants.CD:
 	case typ == wire.TypePTR:
 		if v4, ok := d.madeOf(name); ok {
 			return t.reverse(name, v4)
@@ -75,7 +75,7 @@ func (t *task) answer(name []byte, typ wire.Type, wants Wants) *result {
 // addresses finds the addresses of IPv6 that a name has, or makes some of those of IPv4 (RFC 6147,
 // section 5.1).
 func (t *task) addresses(d *DNS64, name []byte) *result {
-	if MadeByDNS64(name, wire.TypeAAAA) {
+	if IsDNS64(name, wire.TypeAAAA) {
 		well := &wire.RRset{Owner: ipv4Only, Type: wire.TypeA, TTL: ipv4OnlyTTL, Data: [][]byte{{192, 0, 0, 170}, {192, 0, 0, 171}}}
 		return &result{answer: []*wire.RRset{d.synthesize(well, ipv4OnlyTTL, nil)}, sec: secInsecure, ede: edeNone, made: true}
 	}

@@ -40,8 +40,8 @@ type Exchanger interface {
 	Estimate(server netip.AddrPort) (timeout time.Duration, state upstream.State, probe bool)
 	// RTT returns a server's smoothed round-trip time, or 0.
 	RTT(server netip.AddrPort) time.Duration
-	// SawCase notes whether a server finds names with upper-case letters.
-	SawCase(server netip.AddrPort, bears bool)
+	// NoteCasePreserved notes whether a server finds names with upper-case letters.
+	NoteCasePreserved(server netip.AddrPort, bears bool)
 }
 
 // Local answers from the zones that this server is authoritative for.
@@ -89,7 +89,7 @@ type Settings struct {
 	MixCase    bool // 0x20
 	IPv4       bool
 	IPv6       bool
-	Forbidden  []netip.Prefix // never an upstream, unless a route names it
+	DoNotQuery []netip.Prefix // never an upstream, unless a route names it
 	Negative   []NegativeAnchor
 	DNS64      *DNS64 // for clients that have IPv6 alone; nil: there is none
 	Exceptions []Exception

@@ -261,7 +261,7 @@ func TestFollow(t *testing.T) {
 		}
 		kept := func(what string, ago time.Duration) {
 			t.Helper()
-			at, err := resolver.KeptTime(filepath.Join(filepath.Dir(file), resolver.ClockFile))
+			at, err := resolver.SavedTime(filepath.Join(filepath.Dir(file), resolver.ClockFile))
 			if want := time.Now().Add(-ago).Truncate(time.Second); err != nil || ago >= 0 && !at.Equal(want) || ago < 0 && !at.IsZero() {
 				t.Errorf("%s: the clock was right at %v, %v; want %v", what, at, err, want)
 			}
@@ -357,14 +357,14 @@ func TestRolloverFile(t *testing.T) {
 // TestKeptTime has files of the time that cannot be read: they say so, and no time.
 func TestKeptTime(t *testing.T) {
 	file := filepath.Join(t.TempDir(), resolver.ClockFile)
-	if at, err := resolver.KeptTime(file); err != nil || !at.IsZero() {
+	if at, err := resolver.SavedTime(file); err != nil || !at.IsZero() {
 		t.Errorf("no file: %v %v", at, err)
 	}
 	for _, text := range []string{"", "2026-01-01T00:00:00Z\n", "port53 clock 2\n2026-01-01T00:00:00Z\n", "port53 clock 1\nsoon\n", "port53 clock 1\n"} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if at, err := resolver.KeptTime(file); err == nil || !at.IsZero() {
+		if at, err := resolver.SavedTime(file); err == nil || !at.IsZero() {
 			t.Errorf("%q: %v, no error", text, at)
 		}
 	}

@@ -14,9 +14,9 @@ import (
 
 // Wants are what a client wants of an answer.
 type Wants struct {
-	DO  bool // signatures and proofs
-	CD  bool // to validate for itself
-	Six bool // addresses that are made for who has IPv6 alone, if there is a DNS64
+	DO    bool // signatures and proofs
+	CD    bool // to validate for itself
+	DNS64 bool // addresses that are made for who has IPv6 alone, if there is a DNS64
 }
 
 // A Request is a question of a client that the cache could not answer.

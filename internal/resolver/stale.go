@@ -13,19 +13,19 @@ import (
 func (s *Config) variants(name []byte, typ wire.Type, wants Wants, f func(k cache.Key, do bool) bool) {
 	for _, disabled := range [...]bool{false, true} {
 		for _, signed := range [...]bool{true, false} {
-			if signed == wants.DO && disabled == wants.CD || disabled && !wants.CD && (s.Validate || wants.Six) {
+			if signed == wants.DO && disabled == wants.CD || disabled && !wants.CD && (s.Validate || wants.DNS64) {
 				continue
 			}
-			if !f(s.Key(name, typ, Wants{signed, disabled, wants.Six}), signed) {
+			if !f(s.Key(name, typ, Wants{signed, disabled, wants.DNS64}), signed) {
 				return
 			}
 		}
 	}
 }
 
-// HasOther reports whether the cache has an answer to the question that was given to a client
+// HasVariant reports whether the cache has an answer to the question that was given to a client
 // with another DO or CD bit, however old it is.
-func (r *Resolver) HasOther(c *Config, name []byte, typ wire.Type, wants Wants, now int64) (found bool) {
+func (r *Resolver) HasVariant(c *Config, name []byte, typ wire.Type, wants Wants, now int64) (found bool) {
 	c.variants(name, typ, wants, func(k cache.Key, _ bool) bool {
 		_, found = r.cache.Answer(k, now, nil)
 		return !found

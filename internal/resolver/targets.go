@@ -29,7 +29,7 @@ type target struct {
 //   - what the referral says of names in other zones is tried last, to reach this
 //     delegation and for nothing else.
 //
-// Six name servers of one delegation and five failures are the most (NXNSAttack), and ten
+// DNS64 name servers of one delegation and five failures are the most (NXNSAttack), and ten
 // failures of all delegations of one question (CAMP).
 func (t *task) moreAddresses(c *cut) bool {
 	if c.route != nil {

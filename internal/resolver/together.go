@@ -143,9 +143,9 @@ func (a *asking) fire(ctx context.Context, i, wave int, end time.Time, came chan
 	q := a.question(s, time.Until(end))
 	q.End, q.Packets = end, shotPackets
 	if s.tries++; s.tries > 1 && q.Cookie == upstream.CookieSent {
-		q.Cookie = upstream.CookieKept
+		q.Cookie = upstream.CookieIfKnown
 	}
-	q.Unheard = wave > 0
+	q.TCPUnlessUDPKnown = wave > 0
 	t.charge(shotPackets, 0)
 	t.trace.sent(a.c, s.server, a.name, a.typ)
 	go func() {

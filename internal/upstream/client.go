@@ -19,11 +19,11 @@ import (
 
 // Options make a Client. A zero field means the default.
 type Options struct {
-	Network   Network        // which the client closes if it is an io.Closer; nil: System()
-	UDPSize   int            // the largest reply over UDP, in octets, at least 512; 0: 1232
-	Cookies   bool           // send DNS cookies (RFC 7873)
-	Forbidden []netip.Prefix // never asked, beside what is no server's address at all
-	Events    *event.Shared  // is told of each question and what came of it; nil: nobody is
+	Network    Network        // which the client closes if it is an io.Closer; nil: System()
+	UDPSize    int            // the largest reply over UDP, in octets, at least 512; 0: 1232
+	Cookies    bool           // send DNS cookies (RFC 7873)
+	DoNotQuery []netip.Prefix // never asked, beside what is no server's address at all
+	Events     *event.Shared  // is told of each question and what came of it; nil: nobody is
 }
 
 const (
@@ -76,20 +76,20 @@ func (c *Client) Close() {
 
 // A Question is what one server is asked.
 type Question struct {
-	Name      []byte // in wire form, known to be good
-	Type      wire.Type
-	RD        bool // of forwarders
-	CD        bool
-	EDNS      bool // false: without, whatever the server understands
-	DO        bool
-	TCP       bool          // over TCP at once
-	Unheard   bool          // over TCP, without upper-case letters, if the server was never heard over UDP
-	Timeout   time.Duration // of the wait for a reply over UDP; 0: what is known of the server
-	End       time.Time     // of everything, TCP too; zero: the context's
-	Packets   int           // that may be sent, a question over TCP as one; 0: as many as it takes
-	MixCase   bool          // 0x20
-	Cookie    Cookie
-	Transport *Transport // by which alone the server is asked; nil: over UDP and TCP
+	Name              []byte // in wire form, known to be good
+	Type              wire.Type
+	RD                bool // of forwarders
+	CD                bool
+	EDNS              bool // false: without, whatever the server understands
+	DO                bool
+	TCP               bool          // over TCP at once
+	TCPUnlessUDPKnown bool          // over TCP, without upper-case letters, if the server was never heard over UDP
+	Timeout           time.Duration // of the wait for a reply over UDP; 0: what is known of the server
+	End               time.Time     // of everything, TCP too; zero: the context's
+	Packets           int           // that may be sent, a question over TCP as one; 0: as many as it takes
+	MixCase           bool          // 0x20
+	Cookie            Cookie
+	Transport         *Transport // by which alone the server is asked; nil: over UDP and TCP
 }
 
 // A Cookie says whether a question has one.
@@ -99,22 +99,22 @@ type Cookie uint8
 const (
 	// CookieSent is sent, unless the server is known not to know cookies.
 	CookieSent Cookie = iota
-	// CookieKept is sent only to a server that has given one. Whoever answers then, and did
+	// CookieIfKnown is sent only to a server that has given one. Whoever answers then, and did
 	// not before, is sent none for a while: something on the way drops what has an option.
-	CookieKept
+	CookieIfKnown
 	// CookieNone is never sent.
 	CookieNone
 )
 
 // A Reply is what the server said.
 type Reply struct {
-	Message []byte // the caller's
-	RTT     time.Duration
-	TCP     bool
-	Packets int  // that were sent, a question over TCP as one
-	Octets  int  // of messages, both ways
-	Spoof   bool // somebody seems to have guessed
-	Upper   bool // the name had upper-case letters, and nobody has said yet what the server makes of them
+	Message        []byte // the caller's
+	RTT            time.Duration
+	TCP            bool
+	Packets        int  // that were sent, a question over TCP as one
+	Octets         int  // of messages, both ways
+	SuspectedSpoof bool // somebody seems to have guessed
+	CaseUnknown    bool // the name had upper-case letters, and nobody has said yet what the server makes of them
 }
 
 // The errors of Exchange beside those of the network.
@@ -214,7 +214,7 @@ func (c *Client) mayAsk(to netip.AddrPort) bool {
 			return false
 		}
 	}
-	for _, p := range c.o.Forbidden {
+	for _, p := range c.o.DoNotQuery {
 		if p.Contains(a) {
 			return false
 		}
@@ -314,7 +314,7 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 		mixed:   q.MixCase && !a.known.folds.within(now, forgetTime),
 		unsure:  !a.known.bears.within(now, bearsTime),
 	}
-	if a.known.udp == 0 && (q.Unheard || a.known.deaf.within(now, forgetTime)) {
+	if a.known.udp == 0 && (q.TCPUnlessUDPKnown || a.known.deaf.within(now, forgetTime)) {
 		a.tcp, a.mixed = true, false
 	}
 	if q.Transport != nil {
@@ -322,8 +322,8 @@ func (a *attempt) begin(ctx context.Context, to netip.AddrPort, q *Question) {
 		a.tcp, a.mixed, a.cookies = true, false, false
 		return
 	}
-	if q.Cookie == CookieNone || q.Cookie == CookieKept && a.known.cookieLen == 0 {
-		a.bare = a.cookies && q.Cookie == CookieKept
+	if q.Cookie == CookieNone || q.Cookie == CookieIfKnown && a.known.cookieLen == 0 {
+		a.bare = a.cookies && q.Cookie == CookieIfKnown
 		a.cookies = false
 	}
 }
@@ -383,7 +383,7 @@ func (a *attempt) weigh() (again bool) {
 	unknown := opt == nil && (rcode == wire.FormErr || rcode == wire.NotImp)
 	if a.edns && (unknown || rcode == wire.BadVers) {
 		// It does not know EDNS (RFC 6891, section 7), or no version of it.
-		a.c.counters.Plain.Add(1)
+		a.c.counters.WithoutEDNS.Add(1)
 		a.edns, a.unedns = false, true
 		return true
 	}

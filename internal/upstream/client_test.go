@@ -166,7 +166,7 @@ func TestExchange(t *testing.T) {
 	p := listen(t, reply(wire.FlagAA), nil)
 	c := client(t)
 	r, err := c.Exchange(t.Context(), p.addr, question())
-	if err != nil || r.TCP || r.Packets != 1 || r.RTT <= 0 || r.Spoof {
+	if err != nil || r.TCP || r.Packets != 1 || r.RTT <= 0 || r.SuspectedSpoof {
 		t.Fatalf("%+v %v", r, err)
 	}
 	q := p.packets()[0].msg
@@ -223,7 +223,7 @@ func TestGuessing(t *testing.T) {
 		return all
 	}, reply(wire.FlagAA))
 	r, err := client(t).Exchange(t.Context(), p.addr, question())
-	if err != nil || !r.TCP || !r.Spoof || r.Message[2]&4 == 0 {
+	if err != nil || !r.TCP || !r.SuspectedSpoof || r.Message[2]&4 == 0 {
 		t.Errorf("%+v %v", r, err)
 	}
 }
@@ -233,7 +233,7 @@ func TestTruncated(t *testing.T) {
 	c := client(t)
 	for i := range 3 {
 		r, err := c.Exchange(t.Context(), p.addr, question())
-		if err != nil || !r.TCP || r.Packets != 2 || r.Spoof {
+		if err != nil || !r.TCP || r.Packets != 2 || r.SuspectedSpoof {
 			t.Fatalf("question %d: %+v %v", i, r, err)
 		}
 	}
@@ -295,14 +295,14 @@ func TestOtherCase(t *testing.T) {
 	p := listen(t, low, low)
 	c := client(t)
 	r, err := c.Exchange(t.Context(), p.addr, question())
-	if err != nil || !r.TCP || r.Spoof {
+	if err != nil || !r.TCP || r.SuspectedSpoof {
 		t.Fatalf("first: %+v %v", r, err)
 	}
 	if r, err = c.Exchange(t.Context(), p.addr, question()); err != nil || r.TCP {
 		t.Errorf("second: %+v %v, want UDP without mixed case", r, err)
 	}
 	honest := listen(t, low, reply(wire.FlagAA))
-	if r, err = c.Exchange(t.Context(), honest.addr, question()); err != nil || !r.TCP || !r.Spoof {
+	if r, err = c.Exchange(t.Context(), honest.addr, question()); err != nil || !r.TCP || !r.SuspectedSpoof {
 		t.Errorf("a forged case: %+v %v", r, err)
 	}
 }

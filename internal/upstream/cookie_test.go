@@ -111,11 +111,11 @@ func TestCookieNotOurs(t *testing.T) {
 				f.tcp = f.serve(reply(wire.FlagAA))
 				c := f.client(true)
 				defer c.Close()
-				if r := ask(t, c, plain()); r.TCP || r.Spoof || r.Message[2]&4 == 0 {
+				if r := ask(t, c, plain()); r.TCP || r.SuspectedSpoof || r.Message[2]&4 == 0 {
 					t.Errorf("two: %+v", r)
 				}
 				forge = 3
-				if r := ask(t, c, plain()); !r.TCP || !r.Spoof || r.Message[2]&4 == 0 {
+				if r := ask(t, c, plain()); !r.TCP || !r.SuspectedSpoof || r.Message[2]&4 == 0 {
 					t.Errorf("three: %+v", r)
 				}
 			})
@@ -140,7 +140,7 @@ func TestCookieLost(t *testing.T) {
 			func(q []byte) [][]byte { return [][]byte{withOPT(echo(q, 0), 0, nil)} },
 		} {
 			f.udp = forged
-			if r := ask(t, c, plain()); !r.TCP || !r.Spoof || r.Message[2]&4 == 0 || r.Message[3]&15 != 0 {
+			if r := ask(t, c, plain()); !r.TCP || !r.SuspectedSpoof || r.Message[2]&4 == 0 || r.Message[3]&15 != 0 {
 				t.Errorf("%+v", r)
 			}
 		}
@@ -201,7 +201,7 @@ func TestOddCookie(t *testing.T) {
 		f.tcp = f.serve(odd)
 		c := f.client(true)
 		defer c.Close()
-		if r := ask(t, c, plain()); !r.TCP || r.Spoof || r.Message[2]&4 == 0 {
+		if r := ask(t, c, plain()); !r.TCP || r.SuspectedSpoof || r.Message[2]&4 == 0 {
 			t.Errorf("%+v", r)
 		}
 		f.sent()
@@ -225,7 +225,7 @@ func TestOddCookieForged(t *testing.T) {
 		f.udp = func(q []byte) [][]byte {
 			return [][]byte{withOPT(echo(q, 0), 0, cookieOption([]byte("nobody's"), []byte("01234567")))}
 		}
-		if r := ask(t, c, plain()); !r.TCP || !r.Spoof || r.Message[2]&4 == 0 {
+		if r := ask(t, c, plain()); !r.TCP || !r.SuspectedSpoof || r.Message[2]&4 == 0 {
 			t.Errorf("%+v", r)
 		}
 		f.sent()
@@ -261,7 +261,7 @@ func TestOptionsDropped(t *testing.T) {
 		if _, err := c.Exchange(t.Context(), address(1), plain()); !isTimeout(err) {
 			t.Fatal(err)
 		}
-		ask(t, c, with(plain(), upstream.CookieKept))
+		ask(t, c, with(plain(), upstream.CookieIfKnown))
 		f.sent()
 		ask(t, c, plain())
 		if sent := f.sent(); len(sent) != 1 || parsed(t, sent[0]).Cookie != nil {
@@ -272,7 +272,7 @@ func TestOptionsDropped(t *testing.T) {
 		time.Sleep(6 * time.Minute)
 		ask(t, c, plain())
 		f.sent()
-		ask(t, c, with(plain(), upstream.CookieKept))
+		ask(t, c, with(plain(), upstream.CookieIfKnown))
 		if cookie := parsed(t, f.sent()[0]).Cookie; len(cookie) != 24 {
 			t.Errorf("a server that has given a cookie was asked with %x", cookie)
 		}
@@ -317,16 +317,16 @@ func TestCaseSeen(t *testing.T) {
 			upper, sent bool
 		}{
 			{func() {}, true, true},
-			{func() { c.SawCase(address(1), true) }, false, true},
+			{func() { c.NoteCasePreserved(address(1), true) }, false, true},
 			{func() { time.Sleep(25 * time.Hour) }, true, true},
-			{func() { c.SawCase(address(1), false) }, false, false},
+			{func() { c.NoteCasePreserved(address(1), false) }, false, false},
 			{func() { time.Sleep(16 * time.Minute) }, true, true},
 		} {
 			step.saw()
 			r := ask(t, c, mixed())
 			msg := f.sent()[0].msg
-			if sent := !bytes.Equal(bytes.ToLower(msg[12:40]), msg[12:40]); r.Upper != step.upper || sent != step.sent {
-				t.Errorf("Upper %v, sent in mixed case %v, want %v %v", r.Upper, sent, step.upper, step.sent)
+			if sent := !bytes.Equal(bytes.ToLower(msg[12:40]), msg[12:40]); r.CaseUnknown != step.upper || sent != step.sent {
+				t.Errorf("Upper %v, sent in mixed case %v, want %v %v", r.CaseUnknown, sent, step.upper, step.sent)
 			}
 		}
 	})

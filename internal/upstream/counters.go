@@ -17,16 +17,16 @@ import (
 //
 // In one piece: it has a field for each thing that is counted.
 type Counters struct {
-	UDP        atomic.Uint64 // questions sent over UDP
-	TCP        atomic.Uint64 // questions sent over TCP
-	Dialled    atomic.Uint64 // connections made or tried
-	Timeouts   atomic.Uint64 // questions over UDP that nothing came back for
-	Truncated  atomic.Uint64 // questions asked again over TCP for TC or an oversized reply
-	Mismatched atomic.Uint64 // replies with another ID, question, case or cookie
-	Oversized  atomic.Uint64 // replies over UDP that were larger than asked for
-	Guessed    atomic.Uint64 // questions taken to TCP because somebody seemed to guess
-	BadCookie  atomic.Uint64 // replies that said so
-	Plain      atomic.Uint64 // questions asked again without EDNS
+	UDP             atomic.Uint64 // questions sent over UDP
+	TCP             atomic.Uint64 // questions sent over TCP
+	Dialled         atomic.Uint64 // connections made or tried
+	Timeouts        atomic.Uint64 // questions over UDP that nothing came back for
+	Truncated       atomic.Uint64 // questions asked again over TCP for TC or an oversized reply
+	Mismatched      atomic.Uint64 // replies with another ID, question, case or cookie
+	Oversized       atomic.Uint64 // replies over UDP that were larger than asked for
+	SuspectedSpoofs atomic.Uint64 // questions taken to TCP because somebody seemed to guess
+	BadCookie       atomic.Uint64 // replies that said so
+	WithoutEDNS     atomic.Uint64 // questions asked again without EDNS
 
 	Replies  [rcodeSlots]atomic.Uint64   // that were believed, by response code; the last is of all others
 	Failures [FailureCount]atomic.Uint64 // questions without a reply, by [Failure]

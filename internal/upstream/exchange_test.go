@@ -190,7 +190,7 @@ func TestRouters(t *testing.T) {
 		f.udp = func(q []byte) [][]byte { return [][]byte{{}, {}, echo(q, wire.FlagAA)} }
 		c := f.client(false)
 		defer c.Close()
-		if r := ask(t, c, plain()); r.TCP || r.Spoof || r.RTT != time.Millisecond {
+		if r := ask(t, c, plain()); r.TCP || r.SuspectedSpoof || r.RTT != time.Millisecond {
 			t.Errorf("%+v", r)
 		}
 		f.udp = func([]byte) [][]byte { return [][]byte{{}} }
@@ -216,7 +216,7 @@ func TestUnmixed(t *testing.T) {
 		q := plain()
 		q.Name, q.MixCase = []byte("\x03WWW\x04Test\x00"), false
 		q.EDNS = false
-		if r := ask(t, c, q); r.TCP || r.Spoof {
+		if r := ask(t, c, q); r.TCP || r.SuspectedSpoof {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -240,17 +240,17 @@ func TestAllIDs(t *testing.T) {
 		c := f.client(true)
 		defer c.Close()
 		r := ask(t, c, plain())
-		if !r.TCP || !r.Spoof || r.Message[2]&4 == 0 || r.Packets != 2 {
+		if !r.TCP || !r.SuspectedSpoof || r.Message[2]&4 == 0 || r.Packets != 2 {
 			t.Errorf("%+v", r)
 		}
 		n := c.Counters()
-		if n.Mismatched.Load() != 3 || n.Guessed.Load() != 1 {
-			t.Errorf("%d mismatches, %d guessed, want 3 and 1", n.Mismatched.Load(), n.Guessed.Load())
+		if n.Mismatched.Load() != 3 || n.SuspectedSpoofs.Load() != 1 {
+			t.Errorf("%d mismatches, %d guessed, want 3 and 1", n.Mismatched.Load(), n.SuspectedSpoofs.Load())
 		}
 		f.tcp = nil
 		c2 := f.client(true)
 		defer c2.Close()
-		if r, err := c2.Exchange(t.Context(), address(1), plain()); err == nil || r.Message != nil || !r.Spoof {
+		if r, err := c2.Exchange(t.Context(), address(1), plain()); err == nil || r.Message != nil || !r.SuspectedSpoof {
 			t.Errorf("without TCP: %+v %v, want no answer", r, err)
 		}
 	})
@@ -270,13 +270,13 @@ func TestFlood(t *testing.T) {
 		f.tcp = f.serve(reply(wire.FlagAA))
 		c := f.client(false)
 		defer c.Close()
-		if r := ask(t, c, plain()); !r.TCP || !r.Spoof || r.Octets > 64*20+200 {
+		if r := ask(t, c, plain()); !r.TCP || !r.SuspectedSpoof || r.Octets > 64*20+200 {
 			t.Errorf("%+v", r)
 		}
 		f.udp = func(q []byte) [][]byte {
 			return append(slicesRepeat([]byte{1, 2, 3}, 60), echo(q, wire.FlagAA))
 		}
-		if r := ask(t, c, plain()); r.TCP || r.Spoof {
+		if r := ask(t, c, plain()); r.TCP || r.SuspectedSpoof {
 			t.Errorf("60 packets of three octets: %+v", r)
 		}
 	})
@@ -337,13 +337,13 @@ func TestBare(t *testing.T) {
 		f.tcp = f.serve(bare(wire.ServFail))
 		c := f.client(false)
 		defer c.Close()
-		if r := ask(t, c, plain()); !r.TCP || r.Spoof || len(r.Message) != 12 {
+		if r := ask(t, c, plain()); !r.TCP || r.SuspectedSpoof || len(r.Message) != 12 {
 			t.Errorf("the server's way: %+v", r)
 		}
 		f.tcp = f.serve(reply(wire.FlagAA))
 		c2 := f.client(false)
 		defer c2.Close()
-		if r := ask(t, c2, plain()); !r.TCP || !r.Spoof || r.Message[2]&4 == 0 {
+		if r := ask(t, c2, plain()); !r.TCP || !r.SuspectedSpoof || r.Message[2]&4 == 0 {
 			t.Errorf("a forged one: %+v", r)
 		}
 	})
@@ -451,7 +451,7 @@ func TestSilenceTeachesNothing(t *testing.T) {
 // TestAddresses asks what is no server's address.
 func TestAddresses(t *testing.T) {
 	f := &fake{udp: reply(0)}
-	c := upstream.New(upstream.Options{Network: f, Forbidden: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
+	c := upstream.New(upstream.Options{Network: f, DoNotQuery: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
 	defer c.Close()
 	for _, a := range []string{
 		"0.0.0.0:53", "0.1.2.3:53", "255.255.255.255:53", "224.0.0.251:5353", "[::]:53", "[ff02::fb]:53", "[::ffff:0.0.0.0]:53",

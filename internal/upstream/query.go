@@ -21,7 +21,7 @@ func (a *attempt) build() {
 	if a.mixed {
 		name := b[wire.HeaderLen : wire.HeaderLen+len(a.q.Name)]
 		a.c.random.mixCase(name, a.q.Name)
-		a.reply.Upper = a.unsure && !bytes.Equal(name, a.q.Name)
+		a.reply.CaseUnknown = a.unsure && !bytes.Equal(name, a.q.Name)
 	}
 	if a.edns {
 		var room [4 + 40]byte

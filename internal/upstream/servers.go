@@ -252,9 +252,9 @@ func (c *Client) RTT(a netip.AddrPort) time.Duration {
 	return v.srtt
 }
 
-// SawCase notes what a server makes of upper-case letters in a name: it finds it, or not
+// NoteCasePreserved notes what a server makes of upper-case letters in a name: it finds it, or not
 // (RFC 4343, section 3), and then it is sent none for a while.
-func (c *Client) SawCase(a netip.AddrPort, bears bool) {
+func (c *Client) NoteCasePreserved(a netip.AddrPort, bears bool) {
 	now := c.servers.now()
 	c.servers.change(unmap(a), func(v *server) {
 		if v.bears = now; !bears {

@@ -138,8 +138,8 @@ func (a *attempt) believe(msg []byte, fit exchange.Fit, rtt time.Duration) verdi
 
 // guessed gives UDP up.
 func (a *attempt) guessed() (verdict, error) {
-	a.c.counters.Guessed.Add(1)
-	a.reply.Spoof = true
+	a.c.counters.SuspectedSpoofs.Add(1)
+	a.reply.SuspectedSpoof = true
 	return guessed, nil
 }
 
@@ -171,7 +171,7 @@ func (a *attempt) settle() {
 	}
 	a.doubt = noDoubt
 	if !honest {
-		a.c.counters.Guessed.Add(1)
-		a.reply.Spoof = true
+		a.c.counters.SuspectedSpoofs.Add(1)
+		a.reply.SuspectedSpoof = true
 	}
 }

@@ -202,7 +202,7 @@ func (sub *Subject) settings(s *dnstest.Setup) resolver.Settings {
 	}
 	set.DNS64 = sub.dns64(s)
 	for _, words := range s.Words("do-not-query") {
-		set.Forbidden = append(set.Forbidden, netip.MustParsePrefix(words[0]))
+		set.DoNotQuery = append(set.DoNotQuery, netip.MustParsePrefix(words[0]))
 	}
 	return set
 }
@@ -281,8 +281,8 @@ func (sub *Subject) generation(s *dnstest.Setup, config *resolver.Config) engine
 	if acl := sub.acl(s, "allow"); acl != nil {
 		g.Access = &policy.Access{Recurse: acl}
 	}
-	if g.Recursion.Six = sub.acl(s, "dns64-clients"); g.Recursion.Six == nil && config.DNS64 != nil {
-		g.Recursion.Six = everybody(sub.t)
+	if g.Recursion.DNS64Clients = sub.acl(s, "dns64-clients"); g.Recursion.DNS64Clients == nil && config.DNS64 != nil {
+		g.Recursion.DNS64Clients = everybody(sub.t)
 	}
 	return g
 }
