@@ -143,7 +143,7 @@ func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Qu
 		}
 		failed = append(failed, exchange.Attempt{Server: server, TCP: r.TCP, Err: err})
 	}
-	return nil, &exchange.Unanswered{Attempts: failed}
+	return nil, &exchange.NoReplyError{Attempts: failed}
 }
 
 func (l labAsker) overUDP(ctx context.Context, r *exchange.Reply) ([]byte, error) {

@@ -332,7 +332,7 @@ func (w *Walk) askServer(
 	}
 	if err != nil {
 		step.Err, step.Kind = err, StepUnreachable
-		var u *exchange.Unanswered
+		var u *exchange.NoReplyError
 		if errors.As(err, &u) && slices.ContainsFunc(u.Attempts, func(a exchange.Attempt) bool { return exchange.IsTimeout(a.Err) }) {
 			step.Kind = StepTimeout
 		}

@@ -41,7 +41,7 @@ func (rt *Route) Transfer(ctx context.Context, server netip.AddrPort, q *Questio
 		if IsTimeout(err) {
 			err = &timeoutError{after: patience}
 		}
-		return t, &Unanswered{[]Attempt{{Server: server, TCP: true, Err: err, Transport: rt.Transport}}}
+		return t, &NoReplyError{[]Attempt{{Server: server, TCP: true, Err: err, Transport: rt.Transport}}}
 	}
 	s, err := rt.dialer().Stream(ctx, server)
 	if err != nil {

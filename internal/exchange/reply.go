@@ -65,29 +65,29 @@ func TransportName(tcp bool) string {
 	return "UDP"
 }
 
-// Over returns the name of the transport that the reply came over.
-func (r *Reply) Over() string {
+// TransportName returns the name of the transport that the reply came over.
+func (r *Reply) TransportName() string {
 	if r.Transport != nil {
 		return r.Transport.String()
 	}
 	return TransportName(r.TCP)
 }
 
-// Unanswered is the error of a question to which no server replied.
-type Unanswered struct{ Attempts []Attempt }
+// NoReplyError is the error of a question to which no server replied.
+type NoReplyError struct{ Attempts []Attempt }
 
 // Error names each server once with each cause.
-func (u *Unanswered) Error() string {
+func (u *NoReplyError) Error() string {
 	return "no reply: " + u.Causes(Attempt.String)
 }
 
 // Timeout reports whether one of the servers was waited for in vain.
-func (u *Unanswered) Timeout() bool {
+func (u *NoReplyError) Timeout() bool {
 	return slices.ContainsFunc(u.Attempts, func(a Attempt) bool { return IsTimeout(a.Err) })
 }
 
 // Causes joins what tell says of each attempt, each once.
-func (u *Unanswered) Causes(tell func(Attempt) string) string {
+func (u *NoReplyError) Causes(tell func(Attempt) string) string {
 	var causes []string
 	times := map[string]int{}
 	for _, a := range u.Attempts {

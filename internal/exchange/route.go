@@ -72,7 +72,7 @@ func (rt *Route) AskAll(ctx context.Context, servers []netip.AddrPort, q *Questi
 		second.Failed = failed[:len(failed)-1]
 		return second, nil
 	}
-	return nil, &Unanswered{failed}
+	return nil, &NoReplyError{failed}
 }
 
 // Ask asks one server.

@@ -218,7 +218,7 @@ func TestDial(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// Over the system, a connection outlives the time that it had to come about.
+	// TransportName the system, a connection outlives the time that it had to come about.
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

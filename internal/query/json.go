@@ -116,7 +116,7 @@ func ReportReply(r *exchange.Reply) Report {
 func reportMessage(r *exchange.Reply) *ReplyReport {
 	m := &r.Message
 	j := &ReplyReport{
-		Server: r.Server.String(), Transport: strings.ToLower(r.Over()),
+		Server: r.Server.String(), Transport: strings.ToLower(r.TransportName()),
 		Time: r.At.UTC(), RTT: r.RTT.Microseconds(), Size: len(r.Raw), Truncated: r.Truncated,
 		ID: m.ID, Opcode: m.Opcode.String(), Rcode: m.Rcode.String(), Flags: Flags(m.Flags),
 		Answer: []RecordReport{}, Authority: []RecordReport{}, Additional: []RecordReport{},
@@ -161,7 +161,7 @@ func FailureReport(q *exchange.Question, err error) Report {
 	if exchange.IsTimeout(err) {
 		r.Outcome = "timeout"
 	}
-	var u *exchange.Unanswered
+	var u *exchange.NoReplyError
 	if errors.As(err, &u) {
 		for _, a := range u.Attempts {
 			r.Attempts = append(r.Attempts, a.String())

@@ -288,7 +288,7 @@ func (s *Style) stats(dst []byte, r *exchange.Reply) []byte {
 	if name == "" {
 		name = r.Server.Addr().String()
 	}
-	dst = fmt.Appendf(dst, ";; SERVER: %v#%d(%s) (%s)\n", r.Server.Addr(), r.Server.Port(), Safe([]byte(name)), r.Over())
+	dst = fmt.Appendf(dst, ";; SERVER: %v#%d(%s) (%s)\n", r.Server.Addr(), r.Server.Port(), Safe([]byte(name)), r.TransportName())
 	dst = fmt.Appendf(dst, ";; WHEN: %s\n", r.At.Format("Mon Jan 02 15:04:05 MST 2006"))
 	return fmt.Appendf(dst, ";; MSG SIZE  rcvd: %d\n\n", len(r.Raw))
 }

@@ -218,7 +218,7 @@ func TestFailureReport(t *testing.T) {
 	silence := exchange.Attempt{Err: os.ErrDeadlineExceeded}
 	refused := exchange.Attempt{Err: syscall.ECONNREFUSED}
 	for outcome, attempts := range map[string][]exchange.Attempt{"timeout": {refused, silence, refused}, "unreachable": {refused, refused}} {
-		r := query.FailureReport(question(t, "www.example.", wire.TypeA), &exchange.Unanswered{Attempts: attempts})
+		r := query.FailureReport(question(t, "www.example.", wire.TypeA), &exchange.NoReplyError{Attempts: attempts})
 		if r.Outcome != outcome || r.Usable || len(r.Attempts) != len(attempts) {
 			t.Errorf("%s: %+v", outcome, r)
 		}

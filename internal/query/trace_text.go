@@ -20,7 +20,7 @@ func (s *Style) AppendStep(dst []byte, step *chain.Step) []byte {
 	}
 	took := ""
 	if step.Reply != nil {
-		took = fmt.Sprintf(" (%s, %s)", step.Reply.Over(), s.took(step.Reply))
+		took = fmt.Sprintf(" (%s, %s)", step.Reply.TransportName(), s.took(step.Reply))
 	}
 	dst = fmt.Appendf(
 		dst,
@@ -97,7 +97,7 @@ func ReportStep(s *chain.Step) StepReport {
 		ServerName: NameText(s.Server), Server: s.Addr.String(), Kind: s.Kind, Text: stepText(s), Signed: s.Signed,
 	}
 	if s.Reply != nil {
-		r.RTT, r.Transport, r.Rcode = s.Reply.RTT.Microseconds(), strings.ToLower(s.Reply.Over()), s.Reply.Message.Rcode.String()
+		r.RTT, r.Transport, r.Rcode = s.Reply.RTT.Microseconds(), strings.ToLower(s.Reply.TransportName()), s.Reply.Message.Rcode.String()
 	}
 	if s.Child != nil {
 		r.Child = NameText(s.Child)
@@ -176,7 +176,7 @@ func stepText(s *chain.Step) string {
 	case chain.StepKind(chain.Malformed):
 		return "a malformed reply: " + s.Reply.Fault.String()
 	case chain.StepTimeout, chain.StepUnreachable:
-		var u *exchange.Unanswered
+		var u *exchange.NoReplyError
 		if errors.As(s.Err, &u) { // the server is named before
 			return u.Causes(func(a exchange.Attempt) string { return exchange.ErrorText(a.Err) })
 		}

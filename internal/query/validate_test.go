@@ -28,7 +28,7 @@ func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Qu
 	r := &exchange.Reply{Question: q, Sent: q.Append(nil, 1, nil), Server: server, At: time.Now()}
 	s, err := l.net.Socket(server)
 	if err != nil {
-		return nil, &exchange.Unanswered{Attempts: []exchange.Attempt{{Server: server, Err: err}}}
+		return nil, &exchange.NoReplyError{Attempts: []exchange.Attempt{{Server: server, Err: err}}}
 	}
 	defer s.Close()
 	buf := make([]byte, wire.MaxMessage)
@@ -37,7 +37,7 @@ func (l labAsker) Ask(ctx context.Context, server netip.AddrPort, q *exchange.Qu
 		n, err = s.Recv(ctx, buf, r.At.Add(time.Second))
 	}
 	if err != nil {
-		return nil, &exchange.Unanswered{Attempts: []exchange.Attempt{{Server: server, Err: err}}}
+		return nil, &exchange.NoReplyError{Attempts: []exchange.Attempt{{Server: server, Err: err}}}
 	}
 	r.RTT = time.Since(r.At)
 	r.Raw = buf[:n]

@@ -75,7 +75,7 @@ func yamlHead(dst []byte, r *exchange.Reply, kind string, size int) []byte {
 			"response_port: %d\n    query_address: \"0.0.0.0\"\n    query_port: 0\n",
 		size,
 		family,
-		r.Over(),
+		r.TransportName(),
 		r.Server.Addr(),
 		r.Server.Port(),
 	)
