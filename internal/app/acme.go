@@ -131,7 +131,7 @@ func (a *App) Present(ctx context.Context, p *acme.Proof) error {
 		defer i.mu.Unlock()
 		i.paths[p.Path] = p.Text
 	case p.Certificate != nil:
-		a.encryption.keeper.Prove(provedName(p.Name), p.Certificate)
+		a.encryption.keeper.SetChallenge(provedName(p.Name), p.Certificate)
 	default:
 		return a.presentRecord(ctx, p)
 	}
@@ -147,7 +147,7 @@ func (a *App) Withdraw(p *acme.Proof) {
 		defer i.mu.Unlock()
 		delete(i.paths, p.Path)
 	case p.Certificate != nil:
-		a.encryption.keeper.Prove(provedName(p.Name), nil)
+		a.encryption.keeper.SetChallenge(provedName(p.Name), nil)
 	default:
 		if err := a.changeRecord(p, false); err != nil {
 			a.log.Warn("the record that proved a name could not be removed", "name", p.Record, "error", err.Error())

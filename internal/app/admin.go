@@ -58,9 +58,9 @@ func (a *App) sealed(now time.Time) (at []EncryptedListener, shown []Certificate
 		}
 		at = append(at, EncryptedListener{l.Addr, over})
 	}
-	for _, c := range a.encryption.keeper.Shown() {
-		days := int(math.Floor(c.Until.Sub(now).Hours() / 24))
-		shown = append(shown, Certificate{Names: c.Names, Expires: c.Until, Days: days})
+	for _, c := range a.encryption.keeper.Certificates() {
+		days := int(math.Floor(c.NotAfter.Sub(now).Hours() / 24))
+		shown = append(shown, Certificate{Names: c.Names, Expires: c.NotAfter, Days: days})
 	}
 	return at, shown
 }

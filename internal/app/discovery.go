@@ -82,7 +82,7 @@ func (a *App) discovery(c *config.Config, now time.Time) *engine.Discovery {
 	}
 	name := strings.TrimSuffix(c.Encrypted.Names()[0], ".")
 	listeners := a.server.Encrypted()
-	for _, addr := range e.keeper.Proves(name, now, now.Add(engine.DesignatedTTL*time.Second)) {
+	for _, addr := range e.keeper.VerifiableAddrs(name, now, now.Add(engine.DesignatedTTL*time.Second)) {
 		if _, again := d.Designated[addr]; again {
 			continue
 		}

@@ -167,16 +167,16 @@ func (a *App) lookAtCertificates(now time.Time) {
 		a.log.Error("the session ticket secrets cannot be read: the previous ones stay in use", "error", err.Error())
 	}
 	if changed {
-		a.log.Info("certificate replaced", "certificates", shownText(e.keeper.Shown()))
+		a.log.Info("certificate replaced", "certificates", shownText(e.keeper.Certificates()))
 		e.told = time.Time{}
 	}
 	a.tellCertificates(now)
 	a.rediscover(now)
 }
 
-func shownText(list []certs.Shown) (texts []string) {
+func shownText(list []certs.Info) (texts []string) {
 	for _, s := range list {
-		texts = append(texts, fmt.Sprintf("%s until %s", strings.Join(s.Names, " "), s.Until.UTC().Format(time.DateOnly)))
+		texts = append(texts, fmt.Sprintf("%s until %s", strings.Join(s.Names, " "), s.NotAfter.UTC().Format(time.DateOnly)))
 	}
 	return texts
 }
@@ -192,16 +192,16 @@ func (a *App) tellCertificates(now time.Time) {
 		return
 	}
 	e.told = now
-	for _, s := range e.keeper.Shown() {
-		if left := s.Until.Sub(now); left <= 0 {
-			a.log.Error("a certificate has expired: clients reject it", "names", s.Names, "expired", s.Until.UTC().Format(time.RFC3339))
-		} else if left < min(soon, s.Until.Sub(s.Since)/4) {
+	for _, s := range e.keeper.Certificates() {
+		if left := s.NotAfter.Sub(now); left <= 0 {
+			a.log.Error("a certificate has expired: clients reject it", "names", s.Names, "expired", s.NotAfter.UTC().Format(time.RFC3339))
+		} else if left < min(soon, s.NotAfter.Sub(s.NotBefore)/4) {
 			a.log.Warn(
 				"a certificate expires soon: renew it",
 				"names",
 				s.Names,
 				"expires",
-				s.Until.UTC().Format(time.RFC3339),
+				s.NotAfter.UTC().Format(time.RFC3339),
 				"days",
 				int(left.Hours()/24),
 			)
@@ -216,10 +216,10 @@ func (a *App) showOthers(c *config.Config) {
 		return
 	}
 	e.mutual.Store(knowsClients(c))
-	before := shownText(e.keeper.Shown())
+	before := shownText(e.keeper.Certificates())
 	if err := e.keeper.Replace(c.Encrypted.Pairs()); err != nil {
 		a.log.Error("the configured certificates cannot be used: the previous ones stay in use", "error", err.Error())
-	} else if now := shownText(e.keeper.Shown()); !slices.Equal(before, now) {
+	} else if now := shownText(e.keeper.Certificates()); !slices.Equal(before, now) {
 		a.log.Info("certificate replaced", "certificates", now)
 	}
 	a.rediscover(time.Now())
@@ -246,8 +246,8 @@ func (a *App) collectEncrypted(w *telemetry.Writer, st *server.Stats) {
 	if e == nil {
 		return
 	}
-	for _, s := range e.keeper.Shown() {
-		w.Set("port53_certificate_expiry_timestamp_seconds", float64(s.Until.Unix()), "names", strings.Join(s.Names, " "))
+	for _, s := range e.keeper.Certificates() {
+		w.Set("port53_certificate_expiry_timestamp_seconds", float64(s.NotAfter.Unix()), "names", strings.Join(s.Names, " "))
 	}
 	if e.issuance != nil {
 		e.issuance.collect(w)

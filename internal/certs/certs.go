@@ -50,7 +50,7 @@ const maxFile = 1 << 20
 type Pair struct {
 	Certificate string
 	Key         string
-	Coming      bool // the files need not be there, or good, yet: a certificate has been ordered
+	Ordered     bool // the files need not be there, or good, yet: a certificate has been ordered
 }
 
 // A Set is certificates that were read together. It is immutable.
@@ -65,7 +65,7 @@ func Load(pairs []Pair) (*Set, error) {
 	s := &Set{byName: map[string][]*tls.Certificate{}}
 	for _, p := range pairs {
 		c, err := load(p)
-		if err != nil && p.Coming {
+		if err != nil && p.Ordered {
 			s.coming = true
 			continue
 		}
@@ -86,7 +86,7 @@ func Load(pairs []Pair) (*Set, error) {
 
 func load(p Pair) (*tls.Certificate, error) {
 	for _, problem := range Check(p, nil, time.Now()) {
-		if problem.Grave {
+		if problem.Fatal {
 			return nil, errors.New(problem.in(p))
 		}
 	}
@@ -154,20 +154,20 @@ func (s *Set) named(name string) (list []*tls.Certificate, unknown bool) {
 	return list, unknown
 }
 
-// A Shown is a certificate as people know it.
-type Shown struct {
-	Names   []string // and addresses
-	Since   time.Time
-	Until   time.Time
-	Subject string
+// An Info is a certificate as people know it.
+type Info struct {
+	Names     []string // and addresses
+	NotBefore time.Time
+	NotAfter  time.Time
+	Subject   string
 }
 
 // shown returns what certificates say.
-func (s *Set) shown() []Shown {
-	var list []Shown
+func (s *Set) shown() []Info {
+	var list []Info
 	for _, c := range s.all {
 		l := c.Leaf
-		list = append(list, Shown{Names: namesOf(l), Since: l.NotBefore, Until: l.NotAfter, Subject: l.Subject.String()})
+		list = append(list, Info{Names: namesOf(l), NotBefore: l.NotBefore, NotAfter: l.NotAfter, Subject: l.Subject.String()})
 	}
 	return list
 }
@@ -239,8 +239,8 @@ func (s *Set) equal(other *Set) bool {
 	})
 }
 
-// Shown returns the certificates that are shown, the one for all clients first.
-func (k *Manager) Shown() []Shown { return k.set.Load().shown() }
+// Info returns the certificates that are shown, the one for all clients first.
+func (k *Manager) Certificates() []Info { return k.set.Load().shown() }
 
 // Unknown returns how many clients have asked for a name that no certificate has.
 func (k *Manager) Unknown() uint64 { return k.unknown.Load() }
@@ -263,10 +263,10 @@ func (k *Manager) Covers(name string, roots *x509.CertPool, now time.Time) error
 	return err
 }
 
-// Proves returns the addresses that a client can verify which asks for name: those that are, with
+// VerifiableAddrs returns the addresses that a client can verify which asks for name: those that are, with
 // the name itself, in each certificate that it could be shown, from now until then. What a chain
 // ends with is taken to be trusted: which authorities a client trusts is not known here.
-func (k *Manager) Proves(name string, now, then time.Time) (addrs []netip.Addr) {
+func (k *Manager) VerifiableAddrs(name string, now, then time.Time) (addrs []netip.Addr) {
 	list, _ := k.set.Load().named(name)
 	for i, c := range list {
 		has := func(a netip.Addr) bool {
@@ -310,9 +310,9 @@ var ErrNone = errors.New("there is no certificate yet")
 // errGone is why what is shown stays when the file of an ordered certificate is lost, or damaged.
 var errGone = errors.New("the file of a certificate that was ordered is gone, or cannot be used")
 
-// Prove has the server show c to an authority that asks for name by the protocol of tls-alpn-01
+// SetChallenge has the server show c to an authority that asks for name by the protocol of tls-alpn-01
 // (RFC 8737); nil: no more.
-func (k *Manager) Prove(name string, c *tls.Certificate) {
+func (k *Manager) SetChallenge(name string, c *tls.Certificate) {
 	if c == nil {
 		k.proofs.Delete(name)
 	} else {

@@ -123,7 +123,7 @@ func TestRefresh(t *testing.T) {
 	ca.Issue(dir, "own", "b.test")
 	later(2 * time.Hour)
 	refresh(true, "")
-	if got := k.Shown(); len(got) != 1 || got[0].Names[0] != "b.test" {
+	if got := k.Certificates(); len(got) != 1 || got[0].Names[0] != "b.test" {
 		t.Errorf("shown is %v", got)
 	}
 	if err := os.WriteFile(c, []byte("rubbish"), 0o644); err != nil {
@@ -131,7 +131,7 @@ func TestRefresh(t *testing.T) {
 	}
 	refresh(false, "no certificate in PEM")
 	refresh(false, "no certificate in PEM") // again, until it is mended
-	if got := k.Shown(); got[0].Names[0] != "b.test" {
+	if got := k.Certificates(); got[0].Names[0] != "b.test" {
 		t.Errorf("shown is %v: the one before is to stay", got)
 	}
 	ca.Issue(dir, "own", "c.test")
@@ -197,7 +197,7 @@ func TestCheck(t *testing.T) {
 		switch {
 		case tt.want == "" && len(problems) > 0:
 			t.Errorf("%s: %+v", tt.name, problems)
-		case tt.want != "" && (len(problems) == 0 || !strings.Contains(problems[0].Text, tt.want) || problems[0].Grave != tt.grave):
+		case tt.want != "" && (len(problems) == 0 || !strings.Contains(problems[0].Text, tt.want) || problems[0].Fatal != tt.grave):
 			t.Errorf("%s: %+v, want %q, grave %v", tt.name, problems, tt.want, tt.grave)
 		}
 		_, err := certs.Load([]certs.Pair{{Certificate: tt.certificate, Key: tt.key}})
@@ -417,7 +417,7 @@ func must[T any](v T, err error) T {
 func TestComing(t *testing.T) {
 	ca, dir := certtest.New(t), t.TempDir()
 	other, otherKey := ca.Issue(dir, "other", "other.test")
-	pair := certs.Pair{Certificate: filepath.Join(dir, "own.pem"), Key: filepath.Join(dir, "own.key"), Coming: true}
+	pair := certs.Pair{Certificate: filepath.Join(dir, "own.pem"), Key: filepath.Join(dir, "own.key"), Ordered: true}
 	k, err := certs.NewManager([]certs.Pair{pair})
 	if err != nil {
 		t.Fatal(err)
@@ -425,8 +425,8 @@ func TestComing(t *testing.T) {
 	if _, err := k.Server(nil, certs.DoT).GetCertificate(&tls.ClientHelloInfo{}); !errors.Is(err, certs.ErrNone) {
 		t.Errorf("%v, want %v", err, certs.ErrNone)
 	}
-	if err := k.Covers("own.test", ca.Pool, time.Now()); !errors.Is(err, certs.ErrNone) || len(k.Shown()) != 0 {
-		t.Errorf("%v, %v", err, k.Shown())
+	if err := k.Covers("own.test", ca.Pool, time.Now()); !errors.Is(err, certs.ErrNone) || len(k.Certificates()) != 0 {
+		t.Errorf("%v, %v", err, k.Certificates())
 	}
 	ca.Issue(dir, "own", "own.test")
 	if changed, err := k.Refresh(); !changed || err != nil {
@@ -440,11 +440,11 @@ func TestComing(t *testing.T) {
 			t.Fatal(err)
 		}
 		if changed, err := k.Refresh(); changed || err == nil || k.Covers("own.test", ca.Pool, time.Now()) != nil {
-			t.Errorf("%s: %v %v %v", name, changed, err, k.Shown())
+			t.Errorf("%s: %v %v %v", name, changed, err, k.Certificates())
 		}
 	}
 	// Others are shown meanwhile.
-	if k, err = certs.NewManager([]certs.Pair{pair, {Certificate: other, Key: otherKey}}); err != nil || len(k.Shown()) != 1 {
+	if k, err = certs.NewManager([]certs.Pair{pair, {Certificate: other, Key: otherKey}}); err != nil || len(k.Certificates()) != 1 {
 		t.Error(err)
 	}
 }
@@ -469,14 +469,14 @@ func TestProves(t *testing.T) {
 		"one of two":     {[]certs.Pair{pair("e", both), pair("f", certtest.Leaf{Names: []string{"dns.test", "192.0.2.1"}})}, "[192.0.2.1]"},
 		"not yet":        {[]certs.Pair{pair("g", certtest.Leaf{Names: both.Names, From: now.Add(time.Minute)})}, "[]"},
 		"not long":       {[]certs.Pair{pair("h", certtest.Leaf{Names: both.Names, Until: now.Add(time.Minute)})}, "[]"},
-		"not there":      {[]certs.Pair{{Certificate: dir + "/none", Key: dir + "/none", Coming: true}}, "[]"},
+		"not there":      {[]certs.Pair{{Certificate: dir + "/none", Key: dir + "/none", Ordered: true}}, "[]"},
 		"of other names": {[]certs.Pair{pair("i", both), pair("j", certtest.Leaf{Names: []string{"a.test"}})}, "[192.0.2.1 2001:db8::1]"},
 	} {
 		m, err := certs.NewManager(tt.pairs)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(m.Proves("dns.test", now, now.Add(5*time.Minute))); got != tt.want {
+		if got := fmt.Sprint(m.VerifiableAddrs("dns.test", now, now.Add(5*time.Minute))); got != tt.want {
 			t.Errorf("%s: %s, want %s", name, got, tt.want)
 		}
 	}

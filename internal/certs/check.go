@@ -23,7 +23,7 @@ type Problem struct {
 	Key   bool   // it is the private key's file that is wrong, else the certificate's
 	Text  string // what is wrong, behind the name of the file
 	Hint  string // what to do, or ""
-	Grave bool   // the certificate cannot be used at all; else some clients will not take it
+	Fatal bool   // the certificate cannot be used at all; else some clients will not take it
 }
 
 // in returns the problem in one line.
@@ -128,12 +128,12 @@ func readChain(path string) ([]*x509.Certificate, *Problem) {
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, &Problem{Text: fmt.Sprintf("has a certificate (%d) that cannot be read: %v", len(chain)+1, err), Grave: true}
+			return nil, &Problem{Text: fmt.Sprintf("has a certificate (%d) that cannot be read: %v", len(chain)+1, err), Fatal: true}
 		}
 		chain = append(chain, c)
 	}
 	if len(chain) == 0 {
-		return nil, &Problem{Text: "has no certificate in PEM", Hint: "it begins with -----BEGIN CERTIFICATE-----", Grave: true}
+		return nil, &Problem{Text: "has no certificate in PEM", Hint: "it begins with -----BEGIN CERTIFICATE-----", Fatal: true}
 	}
 	return chain, nil
 }
@@ -142,21 +142,21 @@ func readChain(path string) ([]*x509.Certificate, *Problem) {
 func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 	info, err := os.Stat(p.Key)
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o007 != 0 {
-		return &Problem{Key: true, Text: "is readable by every user", Hint: "chmod o= " + p.Key, Grave: true}
+		return &Problem{Key: true, Text: "is readable by every user", Hint: "chmod o= " + p.Key, Fatal: true}
 	}
 	key, err := readFile(p.Key)
 	if err != nil {
 		return unreadable(err, true)
 	}
 	if !bytes.Contains(key, []byte("PRIVATE KEY-----")) {
-		return &Problem{Key: true, Text: "has no private key in PEM", Hint: "it begins with -----BEGIN PRIVATE KEY-----", Grave: true}
+		return &Problem{Key: true, Text: "has no private key in PEM", Hint: "it begins with -----BEGIN PRIVATE KEY-----", Fatal: true}
 	}
 	if bytes.Contains(key, []byte("-----BEGIN ENCRYPTED")) || bytes.Contains(key, []byte("Proc-Type: 4,ENCRYPTED")) {
 		return &Problem{
 			Key:   true,
 			Text:  "is encrypted with a password",
 			Hint:  "write it without one: openssl pkey -in " + p.Key + " -out NEW",
-			Grave: true,
+			Fatal: true,
 		}
 	}
 	for i, c := range chain {
@@ -168,10 +168,10 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 			return &Problem{
 				Text:  fmt.Sprintf("has its certificates in the wrong order: that of the private key is certificate %d", i+1),
 				Hint:  "put it first, and after each certificate its issuer's",
-				Grave: true,
+				Fatal: true,
 			}
 		case !strings.Contains(err.Error(), "does not match"):
-			return &Problem{Key: true, Text: "cannot be read: " + strings.TrimPrefix(err.Error(), "tls: "), Grave: true}
+			return &Problem{Key: true, Text: "cannot be read: " + strings.TrimPrefix(err.Error(), "tls: "), Fatal: true}
 		}
 	}
 	if len(chain) > 0 {
@@ -179,7 +179,7 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 			Key:   true,
 			Text:  "does not fit the certificate " + p.Certificate,
 			Hint:  "the key must belong to the certificate: find the matching one",
-			Grave: true,
+			Fatal: true,
 		}
 	}
 	return nil
@@ -187,7 +187,7 @@ func (p Pair) checkKey(chain []*x509.Certificate) *Problem {
 
 // unreadable says why a file cannot be read.
 func unreadable(err error, key bool) *Problem {
-	p := &Problem{Key: key, Grave: true}
+	p := &Problem{Key: key, Fatal: true}
 	var path *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -106,7 +106,7 @@ func (e *Encrypted) Pairs() []certs.Pair {
 	var list []certs.Pair
 	if e.ACME.Set() {
 		file := e.ACME.File()
-		list = append(list, certs.Pair{Certificate: file, Key: file, Coming: true})
+		list = append(list, certs.Pair{Certificate: file, Key: file, Ordered: true})
 	}
 	if e.Certificate != "" {
 		list = append(list, certs.Pair{Certificate: e.Certificate, Key: e.Key})
@@ -346,7 +346,7 @@ func (d *decoder) checkCertificates(now time.Time) {
 			d.fail(at, "encrypted.acme.eab.hmac_file: "+printable(text), printable(hint))
 		}
 	}
-	for i, p := range slices.DeleteFunc(e.Pairs(), func(p certs.Pair) bool { return p.Coming }) {
+	for i, p := range slices.DeleteFunc(e.Pairs(), func(p certs.Pair) bool { return p.Ordered }) {
 		path, index := "encrypted.", int32(0)
 		if i > 0 || e.Certificate == "" {
 			path, index = "encrypted.certificates.", int32(i)
@@ -371,7 +371,7 @@ func (d *decoder) judge(p certs.Pair, path string, index int32, names []string, 
 		}
 		at, _ := d.atIndex(key, index)
 		d.fail(at, key+": "+printable(file)+" "+printable(problem.Text), printable(problem.Hint))
-		if n := len(d.errs) - 1; !problem.Grave && n < MaxErrors-1 {
+		if n := len(d.errs) - 1; !problem.Fatal && n < MaxErrors-1 {
 			d.config.doubts = append(d.config.doubts, d.errs[n])
 			d.errs = slices.Delete(d.errs, n, n+1)
 		}
