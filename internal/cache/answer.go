@@ -134,9 +134,9 @@ func (c *Cache) Answer(k Key, now int64, dst []byte) (h Hit, ok bool) {
 	return h, false
 }
 
-// AskAgain has the next reader in the last tenth of an answer's life told once more that it
+// RetryPrefetch has the next reader in the last tenth of an answer's life told once more that it
 // should be asked for: who was told before has failed.
-func (c *Cache) AskAgain(k Key) {
+func (c *Cache) RetryPrefetch(k Key) {
 	k.kind = kindAnswer
 	s, hash := c.locate(&k)
 	for range maxTries {

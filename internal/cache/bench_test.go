@@ -165,7 +165,7 @@ func TestCollector(t *testing.T) {
 		t.Errorf("%d objects on the heap for %d entries", full.HeapObjects-heap.HeapObjects, n)
 	}
 	st := c.Stats()
-	if st.Entries != n || st.Forced != 0 {
+	if st.Entries != n || st.EvictedByIndex != 0 {
 		t.Errorf("%d entries were put, %+v", n, st)
 	}
 	grown := residentOctets(t) - before
@@ -215,7 +215,7 @@ func TestResident(t *testing.T) {
 	if grown := residentOctets(t) - before; grown > size+size/10 || grown < size/2 {
 		t.Errorf("a full cache of %d octets takes %d", size, grown)
 	}
-	if st := c.Stats(); st.Octets > size || st.Size > size || st.Forced != 0 {
+	if st := c.Stats(); st.Octets > size || st.Size > size || st.EvictedByIndex != 0 {
 		t.Errorf("%+v", st)
 	}
 	runtime.KeepAlive(c)

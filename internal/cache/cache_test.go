@@ -130,12 +130,12 @@ func TestEvictions(t *testing.T) {
 	}
 	fill(0, now)
 	st := c.Stats()
-	if st.Fresh == 0 || st.Expired != 0 || st.Fresh+uint64(st.Entries) != 20000 {
+	if st.EvictedFresh == 0 || st.EvictedExpired != 0 || st.EvictedFresh+uint64(st.Entries) != 20000 {
 		t.Errorf("%+v", st)
 	}
 	fill(20000, now+101)
 	after := c.Stats()
-	if after.Expired == 0 || after.Expired > uint64(st.Entries) || after.Fresh+after.Expired+uint64(after.Entries) != 40000 {
+	if after.EvictedExpired == 0 || after.EvictedExpired > uint64(st.Entries) || after.EvictedFresh+after.EvictedExpired+uint64(after.Entries) != 40000 {
 		t.Errorf("%+v, then %+v", st, after)
 	}
 }

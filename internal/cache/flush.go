@@ -63,12 +63,12 @@ func (s *shard) forget(hash uint64, k *Key) {
 
 // Stats are the sizes of a cache.
 type Stats struct {
-	Entries int    // those that have expired and were not replaced, too
-	Octets  int64  // of these entries and their places in the index
-	Size    int64  // of all memory that the cache may touch
-	Forced  uint64 // entries that were forgotten early, since the index had no place for another
-	Fresh   uint64 // entries that went to make room before they had expired, those too
-	Expired uint64 // entries that went to make room after that
+	Entries        int    // those that have expired and were not replaced, too
+	Octets         int64  // of these entries and their places in the index
+	Size           int64  // of all memory that the cache may touch
+	EvictedByIndex uint64 // entries that were forgotten early, since the index had no place for another
+	EvictedFresh   uint64 // entries that went to make room before they had expired, those too
+	EvictedExpired uint64 // entries that went to make room after that
 }
 
 // Stats returns the sizes. It costs a lock for each shard, whatever is in them.
@@ -80,9 +80,9 @@ func (c *Cache) Stats() Stats {
 		s.mu.Lock()
 		st.Entries += s.entries
 		st.Octets += s.octets + int64(s.entries)*8
-		st.Forced += s.forced
-		st.Fresh += s.fresh
-		st.Expired += s.expired
+		st.EvictedByIndex += s.forced
+		st.EvictedFresh += s.fresh
+		st.EvictedExpired += s.expired
 		s.mu.Unlock()
 	}
 	return st

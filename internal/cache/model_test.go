@@ -126,7 +126,7 @@ func TestModel(t *testing.T) {
 					m.other(t, c, rnd, n, s.size)
 				}
 			}
-			if st := c.Stats(); hits < steps/150 || st.Octets > st.Size || st.Size > s.size || st.Forced != 0 {
+			if st := c.Stats(); hits < steps/150 || st.Octets > st.Size || st.Size > s.size || st.EvictedByIndex != 0 {
 				t.Errorf("%d hits, %+v", hits, st)
 			}
 		})
@@ -179,7 +179,7 @@ func TestIndexHasRoom(t *testing.T) {
 				t.Fatalf("%d octets: set %d of %d is not there", size, i, put)
 			}
 		}
-		if st := c.Stats(); st.Entries != put || st.Forced != 0 || st.Octets != int64(put)*72 {
+		if st := c.Stats(); st.Entries != put || st.EvictedByIndex != 0 || st.Octets != int64(put)*72 {
 			t.Errorf("%d sets: %+v", put, st)
 		}
 	}
@@ -227,7 +227,7 @@ func TestGrowth(t *testing.T) {
 	if reads[0]+reads[1]+reads[2] == 0 {
 		t.Error("nobody read anything")
 	}
-	if st := c.Stats(); st.Entries != n || st.Forced != 0 {
+	if st := c.Stats(); st.Entries != n || st.EvictedByIndex != 0 {
 		t.Errorf("%+v", st)
 	}
 }

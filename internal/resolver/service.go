@@ -410,7 +410,7 @@ func (r *Resolver) resolve(
 			t.w.PutFailure(key, int16(res.ede), now)
 		}
 		if refresh {
-			time.AfterFunc(refreshPause, func() { r.cache.AskAgain(key) })
+			time.AfterFunc(refreshPause, func() { r.cache.RetryPrefetch(key) })
 		}
 		return a, res.text
 	}
